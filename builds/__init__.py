@@ -1,0 +1,1 @@
+"""Builder steps for FINN, ready build configs, and the bundled example."""

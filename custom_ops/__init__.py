@@ -1,0 +1,38 @@
+"""Hardware ops: one op a file, its RTL in ``rtl/``. Importing this registers all of them with FINN."""
+
+import importlib
+import importlib.util
+
+from finn_vitprune import finn_env
+
+finn_env.prepare()
+
+OPS: dict[str, str] = {
+    "VitFork": "fork",
+    "VitAdd": "add",
+    "VitSplit": "split",
+    "VitSelectToken": "select_token",
+    "VitTokenEmbed": "token_embed",
+    "VitLookup": "lookup",
+    "VitRequant": "requant",
+    "VitFIFO": "fifo",
+    "VitWidthConverter": "width_converter",
+    "VitLayerNorm": "layernorm",
+    "VitTokenDrop": "token_drop",
+    "PrunedAttention": "pruned_attention",
+    "BlockSparseMVAU": "block_sparse_mvau",
+}
+"""Op type to module: the registry line of each op."""
+
+
+def _register_all() -> None:
+    from finn_vitprune.custom_ops.registry import register
+
+    for op_type, module_name in OPS.items():
+        if importlib.util.find_spec(f"{__name__}.{module_name}") is None:
+            continue
+        module = importlib.import_module(f"{__name__}.{module_name}")
+        register(getattr(module, op_type), getattr(module, f"{op_type}_rtl"))
+
+
+_register_all()

@@ -1,0 +1,296 @@
+"""What every hardware op of this project shares: token streams, golden execution, HDL generation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
+from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
+from onnx import helper
+from qonnx.core.datatype import BaseDataType, DataType
+
+RTL_DIR = Path(__file__).parent / "rtl"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A token-serial AXI4-Stream: ``tokens`` rows of ``channels`` elements, ``simd`` elements a beat.
+
+    Element 0 of a beat sits in the least significant bits (FINN's packing); tdata is padded to bytes.
+    """
+
+    tokens: int
+    channels: int
+    simd: int
+    dtype: BaseDataType
+
+    def __post_init__(self) -> None:
+        if self.simd < 1 or self.channels % self.simd:
+            raise ValueError(f"{self.simd} elements a beat do not divide {self.channels} channels")
+
+    @property
+    def width(self) -> int:
+        """Payload bits of a beat."""
+        return self.simd * self.dtype.bitwidth()
+
+    @property
+    def beats(self) -> int:
+        """Beats of one frame."""
+        return self.tokens * self.channels // self.simd
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Contents of one ROM: ``words`` (non-negative Python ints or object array), ``width`` bits each."""
+
+    words: np.ndarray
+    width: int
+
+    def hex_text(self) -> str:
+        """The text of a ``$readmemh`` file, one word a line."""
+        digits = -(-self.width // 4)
+        return "\n".join(f"{int(w):0{digits}x}" for w in self.words) + "\n"
+
+
+def pack_words(elements: np.ndarray, bits: int) -> np.ndarray:
+    """Pack ``[words, n]`` integers of ``bits`` bits (two's complement) into object-array words, index 0 lowest."""
+    elements = np.asarray(elements, dtype=np.int64) & ((1 << bits) - 1)
+    words = np.zeros(elements.shape[0], dtype=object)
+    for i in range(elements.shape[1]):
+        words |= elements[:, i].astype(object) << (bits * i)
+    return words
+
+
+class VitOp(HWCustomOp):
+    """Base of the integer hardware ops.
+
+    A subclass states its streams (:meth:`in_streams`, :meth:`out_streams`) and its golden model
+    (:meth:`compute`); shapes, widths and FINN's queries follow from these. Graph inputs beyond the
+    streams are initialisers (weights, tables) and reach :meth:`compute` as arrays.
+    """
+
+    @abstractmethod
+    def in_streams(self) -> list[Stream]:
+        """The input streams, in the order of the node's inputs."""
+
+    @abstractmethod
+    def out_streams(self) -> list[Stream]:
+        """The output streams, in the order of the node's outputs."""
+
+    @abstractmethod
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """The specification: int64 arrays in, int64 arrays out.
+
+        Stream tensors are ``[..., tokens, channels]`` with any leading batch axes; initialisers follow
+        in the node's input order with the shapes they have in the graph.
+        """
+
+    def macs(self) -> int:
+        """Matrix products this node performs in one frame (zero for all but matrix units and attention)."""
+        return 0
+
+    def param_counts(self) -> dict[str, int]:
+        """Stored weights and biases: ``{"weights": n, "biases": n, "index_bits": n}``, absent keys are 0."""
+        return {}
+
+    # --- execution ---
+
+    def execute_node(self, context, graph) -> None:
+        """Run :meth:`compute` on the tensors of ``context`` (FINN calls this)."""
+        inputs = [np.asarray(np.rint(context[name]), dtype=np.int64) for name in self.onnx_node.input]
+        for name, stream, value in zip(self.onnx_node.output, self.out_streams(), self.compute(*inputs)):
+            wide = stream.dtype.bitwidth() > 24
+            context[name] = value.astype(np.float64 if wide else np.float32)
+
+    # --- what FINN asks, derived from the streams ---
+
+    def _in(self, ind: int) -> Stream | None:
+        streams = self.in_streams()
+        return streams[ind] if ind < len(streams) else None
+
+    def get_normal_input_shape(self, ind: int = 0):
+        s = self._in(ind)
+        return None if s is None else (1, s.tokens, s.channels)
+
+    def get_normal_output_shape(self, ind: int = 0):
+        s = self.out_streams()[ind]
+        return (1, s.tokens, s.channels)
+
+    def get_folded_input_shape(self, ind: int = 0):
+        s = self._in(ind)
+        return None if s is None else (1, s.tokens, s.channels // s.simd, s.simd)
+
+    def get_folded_output_shape(self, ind: int = 0):
+        s = self.out_streams()[ind]
+        return (1, s.tokens, s.channels // s.simd, s.simd)
+
+    def get_instream_width(self, ind: int = 0) -> int:
+        s = self._in(ind)
+        return 0 if s is None else s.width
+
+    def get_outstream_width(self, ind: int = 0) -> int:
+        return self.out_streams()[ind].width
+
+    def get_input_datatype(self, ind: int = 0) -> BaseDataType:
+        s = self._in(ind)
+        return DataType["INT32"] if s is None else s.dtype
+
+    def get_output_datatype(self, ind: int = 0) -> BaseDataType:
+        return self.out_streams()[ind].dtype
+
+    def get_number_output_values(self):
+        streams = self.out_streams()
+        if len(streams) == 1:
+            return streams[0].beats
+        return {f"out{i}": s.beats for i, s in enumerate(streams)}
+
+    def make_shape_compatible_op(self, model):
+        outputs = list(self.onnx_node.output)
+        if len(outputs) == 1:
+            return super().make_const_shape_op(self.get_normal_output_shape())
+        shapes = [self.get_normal_output_shape(i) for i in range(len(outputs))]
+        for name, shape in zip(outputs, shapes):
+            model.set_tensor_shape(name, shape)
+        return helper.make_node("Identity", [self.onnx_node.input[0]], [outputs[0]])
+
+    def infer_node_datatype(self, model) -> None:
+        for i, name in enumerate(self.onnx_node.output):
+            model.set_tensor_datatype(name, self.get_output_datatype(i))
+
+    def verify_node(self):
+        return []
+
+    def get_op_and_param_counts(self) -> dict[str, int]:
+        counts = {f"param_{k}": v for k, v in self.param_counts().items() if v}
+        if self.macs():
+            counts["op_mac"] = self.macs()
+        return counts
+
+
+
+class VitRTLBackend(RTLBackend):
+    """RTL half of an op: parameters of its SystemVerilog top and contents of its ROMs.
+
+    A ``*_rtl`` class derives from the op and from this, and states :attr:`RTL_TOP`, :attr:`RTL_FILES`
+    and :meth:`rtl_parameters`. The top has ports ``clk, rst_n`` and per stream ``in<i>_tdata``,
+    ``in<i>_tvalid``, ``in<i>_tready`` / ``out<i>_...``; the generated wrapper gives them FINN's names.
+    """
+
+    RTL_TOP: str = ""
+    RTL_FILES: tuple[str, ...] = ()
+
+    @abstractmethod
+    def rtl_parameters(self) -> dict[str, int | str]:
+        """Parameters of the top. A string is the bare name of a file from :meth:`memories`, or a style word."""
+
+    def memories(self, model) -> dict[str, Memory]:
+        """ROM contents by file suffix; the file is called ``<node name>_<suffix>.hex``."""
+        return {}
+
+    def memory_file(self, suffix: str) -> str:
+        """Bare file name of a ROM of this node."""
+        return f"{self.onnx_node.name}_{suffix}.hex"
+
+    def generate_hdl(self, model, fpgapart: str, clk: float) -> None:
+        """Write wrapper, SystemVerilog sources and ROM files into ``code_gen_dir_ipgen``."""
+        folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in self.RTL_FILES:
+            (folder / name).write_text((RTL_DIR / name).read_text())
+        for suffix, memory in self.memories(model).items():
+            (folder / self.memory_file(suffix)).write_text(memory.hex_text())
+        (folder / f"{self.onnx_node.name}.v").write_text(self.wrapper_text())
+        self.set_nodeattr("gen_top_module", self.onnx_node.name)
+        self.set_nodeattr("ipgen_path", str(folder))
+        self.set_nodeattr("ip_path", str(folder))
+
+    def wrapper_text(self) -> str:
+        """The Verilog wrapper with FINN's port names (a Vivado block design takes no SystemVerilog top)."""
+        ports = ["    input  wire ap_clk", "    input  wire ap_rst_n"]
+        binds = ["        .clk(ap_clk)", "        .rst_n(ap_rst_n)"]
+        buses = []
+        for kind, streams, towards in (("in", self.in_streams(), "input "), ("out", self.out_streams(), "output")):
+            away = "output" if towards == "input " else "input "
+            for i, s in enumerate(streams):
+                padded = -(-s.width // 8) * 8
+                port = f"{kind}{i}_V"
+                buses.append(port)
+                ports.append(f"    {towards} wire [{padded - 1}:0] {port}_tdata")
+                ports.append(f"    {towards} wire {port}_tvalid")
+                ports.append(f"    {away} wire {port}_tready")
+                binds += [f"        .{kind}{i}_{sig}({port}_{sig})" for sig in ("tdata", "tvalid", "tready")]
+        associated = ":".join(buses)
+        ports[0] = (
+            f'    (* X_INTERFACE_PARAMETER = "ASSOCIATED_BUSIF {associated}, ASSOCIATED_RESET ap_rst_n" *)\n'
+            '    (* X_INTERFACE_INFO = "xilinx.com:signal:clock:1.0 ap_clk CLK" *)\n' + ports[0]
+        )
+        ports[1] = '    (* X_INTERFACE_PARAMETER = "POLARITY ACTIVE_LOW" *)\n' + ports[1]
+        parameters = ",\n".join(
+            f'        .{k}("{v}")' if isinstance(v, str) else f"        .{k}({_literal(v)})"
+            for k, v in self.rtl_parameters().items()
+        )
+        return (
+            f"// {self.onnx_node.op_type} wrapper, generated by finn-vitprune\n"
+            f"module {self.onnx_node.name} (\n" + ",\n".join(ports) + "\n);\n"
+            f"    {self.RTL_TOP} #(\n{parameters}\n    ) inst (\n" + ",\n".join(binds) + "\n    );\nendmodule\n"
+        )
+
+    def get_rtl_file_list(self, abspath: bool = False) -> list[str]:
+        """Sources in compile order: packages and leaves first, the wrapper last."""
+        folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
+        names = [*self.RTL_FILES, f"{self.get_nodeattr('gen_top_module')}.v"]
+        return [str(folder / n) for n in names] if abspath else names
+
+    def code_generation_ipi(self) -> list[str]:
+        """Tcl that adds the node to FINN's stitched block design."""
+        folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
+        files = self.get_rtl_file_list(abspath=True) + [str(p) for p in sorted(folder.glob("*.hex"))]
+        top = self.get_nodeattr("gen_top_module")
+        return [f"add_files -norecurse {f}" for f in files] + [
+            f"create_bd_cell -type module -reference {top} {self.onnx_node.name}"
+        ]
+
+    def execute_node(self, context, graph) -> None:
+        """Golden model, or the RTL through FINN's simulation when ``exec_mode`` is ``rtlsim``."""
+        if self.get_nodeattr("exec_mode") != "rtlsim":
+            VitOp.execute_node(self, context, graph)
+            return
+        node = self.onnx_node
+        inputs = {
+            f"in{i}": [int(b) for b in to_beats(np.rint(context[name]).astype(np.int64), s)]
+            for i, (name, s) in enumerate(zip(node.input, self.in_streams()))
+        }
+        io = {"inputs": inputs, "outputs": {f"out{i}": [] for i in range(len(node.output))}}
+        sim = self.get_rtlsim()
+        self.reset_rtlsim(sim)
+        self.rtlsim_multi_io(sim, io)
+        self.close_rtlsim(sim)
+        for i, (name, s) in enumerate(zip(node.output, self.out_streams())):
+            context[name] = from_beats(np.array(io["outputs"][f"out{i}"], dtype=object), s).astype(np.float32)
+
+
+def to_beats(values: np.ndarray, stream: Stream) -> np.ndarray:
+    """Pack ``[..., tokens, channels]`` integers into beats (object array of Python ints)."""
+    return pack_words(np.asarray(values).reshape(-1, stream.simd), stream.dtype.bitwidth())
+
+
+def from_beats(beats: np.ndarray, stream: Stream) -> np.ndarray:
+    """Unpack beats into int64 ``[frames, tokens, channels]``, sign-extended where the type is signed."""
+    bits = stream.dtype.bitwidth()
+    mask = (1 << bits) - 1
+    elements = np.stack([[(int(b) >> (bits * i)) & mask for b in beats] for i in range(stream.simd)], axis=-1)
+    elements = elements.astype(np.int64)
+    if stream.dtype.signed():
+        elements = np.where(elements >> (bits - 1), elements - (1 << bits), elements)
+    return elements.reshape(-1, stream.tokens, stream.channels)
+
+
+def _literal(value: int) -> str:
+    """A Verilog literal wide enough for any parameter of this project."""
+    value = int(value)
+    if -(1 << 31) <= value < 1 << 31:
+        return str(value)
+    return f"64'd{value}"

@@ -1,0 +1,1 @@
+"""The ``finn-vitprune`` program: one module a command."""

@@ -1,0 +1,1 @@
+"""Vision transformers with Brevitas quantisers, weight-compatible with timm."""

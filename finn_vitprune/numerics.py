@@ -1,0 +1,270 @@
+"""Integer arithmetic that the golden models, training and lowering share (see docs/numerics.md).
+
+Every function works on int64 NumPy arrays with any leading batch axes and is exact: what it returns
+is what the RTL computes, bit for bit. Widths are stated where they bound an intermediate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+MULT_BITS = 17
+"""Requantisation multipliers are below 2**17, so that one DSP48E2 (27x18 signed) holds the product."""
+
+EXP_MAX = 255
+"""E at the row maximum: deferred softmax numerators are UINT8."""
+
+RECIP_BITS = 25
+"""Bits of the reciprocal of a softmax row sum: floor(NUM / Z) < 2**25 for every Z >= 255."""
+
+SCORE_BITS = 16
+"""Fraction bits of a token score: one head contributes floor(2**16 E / Z)."""
+
+
+def shift_round_half_even(value: np.ndarray, shift: np.ndarray | int) -> np.ndarray:
+    """``value * 2**-shift`` rounded to the nearest integer, ties to even. ``shift`` >= 0, may broadcast."""
+    value = np.asarray(value, dtype=np.int64)
+    shift = np.asarray(shift, dtype=np.int64)
+    floor = value >> shift
+    remainder = value - (floor << shift)
+    twice = remainder << 1
+    one = np.left_shift(np.int64(1), shift)
+    up = (twice > one) | ((twice == one) & ((floor & 1) == 1) & (shift > 0))
+    return floor + up
+
+
+def int_range(bits: int, signed: bool) -> tuple[int, int]:
+    """Smallest and largest code of a ``bits`` wide integer."""
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+
+def requantise(acc: np.ndarray, mult: np.ndarray | int, shift: int, bits: int, signed: bool = True) -> np.ndarray:
+    """``clip(round_half_even(acc * mult * 2**-shift))`` to ``bits`` wide codes.
+
+    ``acc`` at most 44 bits (int64 holds acc * mult), ``mult`` < 2**17 broadcasts over the last axis.
+    """
+    lo, hi = int_range(bits, signed)
+    return np.clip(shift_round_half_even(np.asarray(acc, np.int64) * mult, shift), lo, hi)
+
+
+def snap_ratio(ratio: np.ndarray | float, bits: int = MULT_BITS) -> tuple[np.ndarray, int]:
+    """Nearest ``mult * 2**-shift`` to each positive ratio, one shift for all, ``mult`` < 2**bits.
+
+    Returns:
+        ``mult`` (int64, shape of ``ratio``) and ``shift`` >= 0; the largest mult uses all bits.
+    Raises:
+        ValueError: a ratio is not positive and finite, or too large or small for the format.
+    """
+    ratio = np.asarray(ratio, dtype=np.float64)
+    if not np.all(np.isfinite(ratio)) or np.any(ratio <= 0):
+        raise ValueError(f"scale ratio must be positive and finite, got {ratio.min()} to {ratio.max()}")
+    shift = bits - int(np.frexp(ratio.max())[1])
+    if np.rint(np.ldexp(ratio.max(), shift)) >= 1 << bits:
+        shift -= 1
+    if not 0 <= shift <= 46:
+        raise ValueError(f"scale ratio {ratio.max()} does not fit mult * 2**-shift with shift in 0..46")
+    mult = np.rint(np.ldexp(ratio, shift)).astype(np.int64)
+    if np.any(mult == 0):
+        raise ValueError(f"scale ratios span too wide a range: {ratio.min()} to {ratio.max()}")
+    return mult, shift
+
+
+# --- LayerNorm ---------------------------------------------------------------------------------
+
+LN_SEED_INDEX_BITS = 8
+LN_MANTISSA_BITS = 22
+
+
+def layernorm_seed_table() -> np.ndarray:
+    """Seeds of the reciprocal square root: 256 entries of 13 bits (12 fraction bits), index = m >> 16.
+
+    ``m`` has 22 fraction bits and lies in [1, 4), so entries 64 to 255 are used; the others are 0.
+    """
+    index = np.arange(256)
+    midpoint = (index + 0.5) / 64.0
+    return np.where(index >= 64, np.rint(4096 / np.sqrt(midpoint)), 0).astype(np.int64)
+
+
+def reciprocal_sqrt(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``1 / sqrt(v)`` as ``r * 2**-(24 + e)`` for integers 1 <= v < 2**52: table seed, two Newton steps.
+
+    Normalise v = m 4**e with m in [1, 4) at 22 fraction bits (truncated), r0 = seed (12 fraction bits):
+
+        p1 = (m * r0**2) >> 24              22 fraction bits
+        r1 = (r0 * (3 * 2**22 - p1)) >> 17  18 fraction bits
+        p2 = (m * ((r1**2) >> 12)) >> 22    24 fraction bits
+        r2 = (r1 * (3 * 2**24 - p2)) >> 19  24 fraction bits, at most 25 bits wide
+
+    Returns:
+        r (at most 25 bits) and e (0 to 25), both int64 of v's shape.
+    """
+    v = np.asarray(v, dtype=np.int64)
+    exponent = np.frexp(v.astype(np.float64))[1].astype(np.int64) - 1
+    e = exponent >> 1
+    up = np.maximum(LN_MANTISSA_BITS - 2 * e, 0)
+    down = np.maximum(2 * e - LN_MANTISSA_BITS, 0)
+    m = (v << up) >> down
+    r0 = layernorm_seed_table()[m >> 16]
+    p1 = (m * r0 * r0) >> 24
+    r1 = (r0 * ((3 << 22) - p1)) >> 17
+    p2 = (m * ((r1 * r1) >> 12)) >> 22
+    r2 = (r1 * ((3 << 24) - p2)) >> 19
+    return r2, e
+
+
+def layernorm(x: np.ndarray, eps: int, mult: int, shift: int, bits: int) -> np.ndarray:
+    """Integer LayerNorm over the last axis (D codes), without gamma and beta.
+
+    y_i = clip(round_half_even(n_i rc 2**-(8 + e + shift))) with n_i = D X_i - S1,
+    v = D S2 - S1**2 + eps, (r, e) = reciprocal_sqrt(v), rc = (r mult) >> 16, where
+    1 / s_out = mult 2**-shift. For INT16 codes and D <= 1024: n 27 bits, v 51 bits, rc 26 bits.
+
+    Args:
+        x: codes ``[..., D]`` of the residual stream.
+        eps: max(1, round(D**2 eps_float / s_in**2)).
+        mult: 17-bit multiplier of 1 / s_out.
+        shift: shift of 1 / s_out, >= 0.
+        bits: width of the signed output codes.
+    """
+    x = np.asarray(x, dtype=np.int64)
+    d = x.shape[-1]
+    s1 = x.sum(-1, keepdims=True)
+    s2 = (x * x).sum(-1, keepdims=True)
+    n = d * x - s1
+    r, e = reciprocal_sqrt(d * s2 - s1 * s1 + eps)
+    rc = (r * mult) >> 16
+    lo, hi = int_range(bits, signed=True)
+    return np.clip(shift_round_half_even(n * rc, 8 + e + shift), lo, hi)
+
+
+def layernorm_constants(d: int, eps: float, s_in: float, s_out: float) -> tuple[int, int, int]:
+    """``(eps_int, mult, shift)`` of :func:`layernorm` from real scales."""
+    eps_int = max(1, round(d * d * eps / (s_in * s_in)))
+    mult, shift = snap_ratio(1.0 / s_out)
+    return eps_int, int(mult), shift
+
+
+# --- attention with deferred softmax --------------------------------------------------------------
+
+
+def exp_table(scale: float) -> np.ndarray:
+    """E = round_half_even(255 exp(-diff scale)) for diff = max - q in 0..255 (UINT8, entry 0 is 255)."""
+    return np.rint(EXP_MAX * np.exp(-np.arange(256) * float(scale))).astype(np.int64)
+
+
+def reciprocal_constant(ratio: float) -> tuple[int, int]:
+    """``(NUM, T)`` so that O = acc floor(NUM / Z) 2**-T approximates acc ratio / Z.
+
+    T is the largest with NUM // 255 < 2**25. ``ratio`` = s_v / s_o.
+    """
+    shift = 0
+    limit = EXP_MAX << RECIP_BITS
+    while round(ratio * (1 << (shift + 1))) < limit and shift < 46:
+        shift += 1
+    return round(ratio * (1 << shift)), shift
+
+
+@dataclass(frozen=True)
+class AttentionConstants:
+    """What the attention of one encoder computes with.
+
+    logit_mult, logit_shift: QK^T accumulator to logit codes. logit_bits: width of these (signed).
+    recip_num, recip_shift: NUM and T of :func:`reciprocal_constant`. out_bits: width of O (signed).
+    """
+
+    logit_mult: int
+    logit_shift: int
+    logit_bits: int
+    recip_num: int
+    recip_shift: int
+    out_bits: int
+
+
+def attention(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, table: np.ndarray, c: AttentionConstants
+) -> tuple[np.ndarray, np.ndarray]:
+    """Multi-head attention with deferred softmax on integer codes.
+
+    L = requant(q k^T), E = table[max_j L - L], Z = sum_j E, O = clip(rhe((E v) floor(NUM / Z) 2**-T)),
+    S_j = sum_h floor(2**16 E_h0j / Z_h0) from query row 0.
+
+    Args:
+        q: ``[..., H, NQ, D']``; k, v: ``[..., H, N, D']``; table: 256 UINT8 entries.
+    Returns:
+        O ``[..., H, NQ, D']`` and the token scores S ``[..., N]``.
+    """
+    q, k, v = (np.asarray(a, dtype=np.int64) for a in (q, k, v))
+    logits = requantise(_matmul(q, np.swapaxes(k, -1, -2)), c.logit_mult, c.logit_shift, c.logit_bits)
+    e = np.asarray(table, np.int64)[logits.max(-1, keepdims=True) - logits]
+    z = e.sum(-1, keepdims=True)
+    recip = c.recip_num // z
+    lo, hi = int_range(c.out_bits, signed=True)
+    out = np.clip(shift_round_half_even(_matmul(e, v) * recip, c.recip_shift), lo, hi)
+    scores = ((e[..., 0, :] << SCORE_BITS) // z[..., 0, :]).sum(-2)
+    return out, scores
+
+
+def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Exact integer matrix product through float64 BLAS (every partial sum stays below 2**53)."""
+    return np.rint(np.matmul(a.astype(np.float64), b.astype(np.float64))).astype(np.int64)
+
+
+def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Exact integer matrix product; accumulators must stay below 2**53 in magnitude."""
+    return _matmul(np.asarray(a), np.asarray(b))
+
+
+# --- token drop ---------------------------------------------------------------------------------
+
+
+def kept_tokens(rate: float | str, tokens: int) -> int:
+    """k = ceil(r_t (N - 1)) with the rate taken as the exact decimal that was written."""
+    exact = Fraction(str(rate)) * (tokens - 1)
+    return -(-exact.numerator // exact.denominator)
+
+
+def tokens_after_drop(tokens: int, k: int) -> int:
+    """N_out = k + 2 (class token, k kept, fused token); N when nothing is dropped."""
+    return tokens if k == tokens - 1 else k + 2
+
+
+def rank_tokens(scores: np.ndarray, k: int) -> np.ndarray:
+    """Boolean ``[..., N]``: True for token 0 and the k tokens of highest score, lower index wins ties."""
+    scores = np.asarray(scores, dtype=np.int64)
+    order = np.argsort(-scores[..., 1:], axis=-1, kind="stable")[..., :k] + 1
+    keep = np.zeros(scores.shape, dtype=bool)
+    np.put_along_axis(keep, order, True, axis=-1)
+    keep[..., 0] = True
+    return keep
+
+
+def token_drop(
+    x: np.ndarray, scores: np.ndarray, k: int, mult: int, shift: int, bits: int = 16
+) -> np.ndarray:
+    """Keep the class token and the k best tokens in order; append the fused token of the dropped ones.
+
+    fused = clip(rhe(sum_dropped S_i X_i mult 2**-(16 + shift))), mult 2**-shift close to 1 / H_live.
+
+    Args:
+        x: residual codes ``[..., N, D]``; scores: ``[..., N]``, S_0 is ignored.
+    Returns:
+        ``[..., N_out, D]``.
+    """
+    x = np.asarray(x, dtype=np.int64)
+    n, d = x.shape[-2:]
+    if k == n - 1:
+        return x.copy()
+    keep = rank_tokens(scores, k)
+    kept = x[keep].reshape(*x.shape[:-2], k + 1, d)
+    weight = np.where(keep, 0, np.asarray(scores, dtype=np.int64))
+    fused = requantise((weight[..., None] * x).sum(-2), mult, SCORE_BITS + shift, bits)
+    return np.concatenate([kept, fused[..., None, :]], axis=-2)
+
+
+def head_mean_constant(heads: int) -> tuple[int, int]:
+    """``(mult, shift)`` of 1 / H_live for :func:`token_drop`."""
+    mult, shift = snap_ratio(1.0 / heads)
+    return int(mult), shift

@@ -1,0 +1,1 @@
+"""Static block pruning: scores, masks, schedules, and cutting a masked model small."""

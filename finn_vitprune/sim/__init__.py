@@ -1,0 +1,1 @@
+"""Verilator back end: compile once per structure, run packed NumPy arrays at C++ speed."""

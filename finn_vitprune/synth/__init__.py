@@ -1,0 +1,1 @@
+"""Yosys back end and FPGA parts: resources of each node against what a part offers."""

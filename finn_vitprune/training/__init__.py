@@ -1,0 +1,1 @@
+"""Training: data sets, the loop with distillation and schedules, configs."""

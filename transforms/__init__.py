@@ -1,0 +1,1 @@
+"""Passes from a QONNX model to the integer hardware graph, one pass a file."""
