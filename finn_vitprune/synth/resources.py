@@ -1,0 +1,119 @@
+"""What a netlist occupies on an UltraScale+ part, counted from its cells.
+
+How a cell counts (sites of UG574, "UltraScale Architecture Configurable Logic Block", chapter 2):
+
+| cells | counted as |
+|---|---|
+| LUT1 ... LUT6, LUT6_2 | 1 LUT each (no packing of two small LUTs into one site) |
+| SRL16E, SRLC16E, SRLC32E | 1 LUT each, reported as SRL too |
+| RAM32X1S, RAM64X1S | 1 LUT |
+| RAM32X1D, RAM64X1D, RAM128X1S | 2 LUTs |
+| RAM32M, RAM64M, RAM128X1D, RAM256X1S | 4 LUTs |
+| RAM32M16, RAM64M8, RAM32X16DR8, RAM64X8SW, RAM256X1D, RAM512X1S | 8 LUTs |
+| FDRE, FDSE, FDCE, FDPE, latches | 1 FF |
+| DSP48E2 | 1 DSP |
+| RAMB36E2 / RAMB18E2, FIFO36E2 / FIFO18E2 | 1 / 0.5 BRAM36 |
+| URAM288, URAM288_BASE | 1 URAM |
+| CARRY8, CARRY4 | carry, not a LUT |
+| INV, MUXF7, MUXF8, MUXF9, BUFG..., VCC, GND, IBUF, OBUF | nothing |
+
+``LUT`` is the sum of logic LUTs, LUTRAM sites and shift registers, as Vivado's "CLB LUTs" is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+
+_LUTS = {f"LUT{i}": 1 for i in range(1, 7)} | {"LUT6_2": 1}
+_SRLS = {"SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1}
+_LUTRAMS = {
+    "RAM32X1S": 1,
+    "RAM64X1S": 1,
+    "RAM32X1D": 2,
+    "RAM64X1D": 2,
+    "RAM128X1S": 2,
+    "RAM32M": 4,
+    "RAM64M": 4,
+    "RAM128X1D": 4,
+    "RAM256X1S": 4,
+    "RAM32M16": 8,
+    "RAM64M8": 8,
+    "RAM32X16DR8": 8,
+    "RAM64X8SW": 8,
+    "RAM256X1D": 8,
+    "RAM512X1S": 8,
+}
+_FFS = {name: 1 for name in ("FDRE", "FDSE", "FDCE", "FDPE", "LDCE", "LDPE")}
+_DSPS = {"DSP48E2": 1}
+_BRAMS = {"RAMB36E2": 1.0, "FIFO36E2": 1.0, "RAMB18E2": 0.5, "FIFO18E2": 0.5}
+_URAMS = {"URAM288": 1, "URAM288_BASE": 1}
+_CARRIES = {"CARRY8": 1, "CARRY4": 1}
+_FREE = {"INV", "MUXF7", "MUXF8", "MUXF9", "VCC", "GND", "IBUF", "OBUF", "BUFG", "BUFGCTRL", "BUFGCE"}
+_FREE |= {"$scopeinfo", "$print", "$check", "$assert", "$assume", "$cover"}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Resources of a node or of a design; a RAMB18 counts half a ``BRAM36``.
+
+    ``LUT`` includes ``LUTRAM`` (LUTs used as memory) and ``SRL`` (LUTs used as shift registers).
+    """
+
+    LUT: int = 0
+    FF: int = 0
+    DSP: int = 0
+    BRAM36: float = 0.0
+    URAM: int = 0
+    LUTRAM: int = 0
+    SRL: int = 0
+    carry: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def as_dict(self) -> dict[str, int | float]:
+        """Field name to value."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, int | float]) -> Resources:
+        """The inverse of :meth:`as_dict`; keys that are no field are an error (TypeError)."""
+        return cls(**values)
+
+    @classmethod
+    def from_cells(cls, cells: Mapping[str, int]) -> Resources:
+        """Count a mapped netlist.
+
+        Args:
+            cells: cell type to number of instances.
+        Raises:
+            ValueError: a cell type that is in no row of the table above.
+        """
+        known = [_LUTS, _SRLS, _LUTRAMS, _FFS, _DSPS, _BRAMS, _URAMS, _CARRIES]
+        unknown = sorted(c for c in cells if c not in _FREE and not any(c in table for table in known))
+        if unknown:
+            raise ValueError(f"cells of unknown size in the netlist: {', '.join(unknown)}")
+
+        def count(table: Mapping[str, int | float]) -> int | float:
+            return sum(size * cells.get(name, 0) for name, size in table.items())
+
+        lutram, srl = count(_LUTRAMS), count(_SRLS)
+        return cls(
+            LUT=count(_LUTS) + lutram + srl,
+            FF=count(_FFS),
+            DSP=count(_DSPS),
+            BRAM36=float(count(_BRAMS)),
+            URAM=count(_URAMS),
+            LUTRAM=lutram,
+            SRL=srl,
+            carry=count(_CARRIES),
+        )
+
+
+def total(parts: Iterable[Resources]) -> Resources:
+    """The sum of several nodes."""
+    result = Resources()
+    for part in parts:
+        result = result + part
+    return result
