@@ -1,0 +1,161 @@
+"""What FPGA parts offer: a table with sources, board names, and the user's own parts.
+
+``parts.json`` holds one row per die with the AMD document its numbers are from. Package, speed and
+temperature grade do not change the resources, so a part is found by its device (``xcu250`` of
+``xcu250-figd2104-2L-e``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.synth.resources import Resources
+
+KINDS = ("LUT", "FF", "DSP", "BRAM36", "URAM")
+"""Resources that a part is judged by."""
+
+_PACKAGE = re.compile(r"[a-z]{4}[0-9]{3,4}$")
+
+
+@dataclass(frozen=True)
+class Part:
+    """An FPGA: name as FINN and Vivado write it, device, family, resources of the whole part.
+
+    ``source`` is the document the numbers are from; ``slrs`` the number of super logic regions.
+    """
+
+    name: str
+    device: str
+    family: str
+    LUT: int
+    FF: int
+    DSP: int
+    BRAM36: int
+    URAM: int
+    slrs: int = 1
+    source: str = ""
+
+    @property
+    def note(self) -> str:
+        """What a reader must know about numbers mapped for this part; empty when nothing."""
+        if self.family == "UltraScale+":
+            return ""
+        return f"mapped for UltraScale+ primitives, the part is {self.family}"
+
+    def utilisation(self, used: Resources) -> dict[str, float]:
+        """Share of the part per resource, 0 to 1 and above; 0 where the part has none and none is used."""
+        shares = {}
+        for kind in KINDS:
+            need, offer = getattr(used, kind), getattr(self, kind)
+            shares[kind] = need / offer if offer else (float("inf") if need else 0.0)
+        return shares
+
+    def fits(self, used: Resources) -> bool:
+        """Whether no resource is used beyond what the part has."""
+        return all(share <= 1 for share in self.utilisation(used).values())
+
+
+def get_part(name: str, resources_file: str | Path | None = None) -> Part:
+    """The part of a name: Vivado's part name, a device alone, or a board name that FINN knows.
+
+    Args:
+        name: for example ``xcu250-figd2104-2L-e``, ``xczu7ev`` or ``ZCU104`` (any case).
+        resources_file: JSON or YAML, part name (or device) to its resources:
+            ``{"xcvu23p-vsva1365-2-e": {"LUT": ..., "FF": ..., "DSP": ..., "BRAM36": ..., "URAM": ...}}``,
+            optionally ``slrs`` and ``family``. Its parts come before the table.
+    Raises:
+        UserError: unknown name (near ones are suggested), or a file that cannot be used.
+    """
+    own = _read_resources_file(Path(resources_file)) if resources_file is not None else {}
+    board = {b.lower(): p for b, p in board_parts().items()}
+    full = name if name.lower() in own or _looks_like_part(name) else board.get(name.lower(), name)
+    for key in (full.lower(), full.lower().split("-")[0]):
+        if key in own:
+            return _own_part(full, own[key], str(resources_file))
+    table = _table()
+    device = _device(full.lower(), set(table))
+    if device is not None:
+        return Part(name=full, **table[device])
+    raise UserError(_unknown(name, full, own))
+
+
+def board_parts() -> dict[str, str]:
+    """Board name to part name, as FINN has them."""
+    from finn.util.basic import part_map
+
+    return dict(part_map)
+
+
+def device_names() -> list[str]:
+    """All devices of the table."""
+    return sorted(_table())
+
+
+def _looks_like_part(name: str) -> bool:
+    return name.lower().startswith("xc")
+
+
+def _device(name: str, devices: set[str]) -> str | None:
+    """The device of a part name, with a dash before the package (UltraScale) or none (older spelling)."""
+    head = name.split("-")[0]
+    if head in devices:
+        return head
+    head = _PACKAGE.sub("", head)
+    return head if head in devices else None
+
+
+def _unknown(name: str, full: str, own: dict[str, dict]) -> str:
+    names = {n.lower(): n for n in [*board_parts(), *board_parts().values(), *device_names(), *own]}
+    head = full.lower().split("-")[0]
+    near = [names[n] for n in difflib.get_close_matches(full.lower(), names, n=2, cutoff=0.6)]
+    near += [names[n] for n in difflib.get_close_matches(head, names, n=3, cutoff=0.7) if names[n] not in near]
+    hint = f"did you mean {', '.join(near[:4])}? " if near else ""
+    if full.lower().startswith("xc7"):
+        hint = "7-series parts are not supported (DSP48E2 and UltraScale RAM are needed). "
+    what = f"unknown part {name}" if full == name else f"unknown part {full} of board {name}"
+    return f"{what}: {hint}Give other parts with --part-resources FILE"
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, dict]:
+    content = json.loads(resources.files("finn_vitprune.synth").joinpath("parts.json").read_text())
+    rows = {}
+    for row in content["parts"]:
+        values = {k: v for k, v in row.items() if k != "devices"}
+        rows |= {device: {"device": device, **values} for device in row["devices"]}
+    return rows
+
+
+def _read_resources_file(path: Path) -> dict[str, dict]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as e:
+        raise UserError(f"cannot read part resources {path}: {e.strerror}") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise UserError(f"part resources {path}: neither JSON nor YAML ({str(e).splitlines()[0]})") from e
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        raise UserError(f'part resources {path}: expected {{"PART": {{"LUT": ..., "FF": ..., ...}}}}')
+    return {str(name).lower(): values for name, values in content.items()}
+
+
+def _own_part(name: str, values: dict, path: str) -> Part:
+    missing = [k for k in KINDS if k not in values]
+    extra = sorted(set(values) - {*KINDS, "slrs", "family", "source"})
+    if missing or extra:
+        problem = f"{', '.join(missing)} missing" if missing else f"unknown key {', '.join(extra)}"
+        raise UserError(f"part resources {path}, part {name}: {problem}; keys are {', '.join(KINDS)}, slrs, family")
+    for key in (*KINDS, "slrs"):
+        value = values.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise UserError(f"part resources {path}, part {name}: {key} is {value!r}, a whole number is needed")
+    defaults = {"slrs": 1, "family": "UltraScale+", "source": path}
+    return Part(name=name, device=name.lower().split("-")[0], **(defaults | values))
