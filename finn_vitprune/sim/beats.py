@@ -1,0 +1,82 @@
+"""Packs integers into the bytes of stream beats and back, vectorised, for any element and beat width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from finn_vitprune.custom_ops.base import Stream
+
+CHUNK_ELEMENTS = 1 << 20
+"""Elements whose single bits are in memory at once."""
+
+
+def beat_bytes(width: int) -> int:
+    """Bytes of a beat of ``width`` bits (tdata is padded to bytes)."""
+    return -(-width // 8)
+
+
+def pack(values: np.ndarray, stream: Stream) -> np.ndarray:
+    """Integers ``[..., tokens, channels]`` to beats, uint8 ``[beats, bytes]``, element 0 lowest.
+
+    Raises:
+        ValueError: a value does not fit the stream's data type.
+    """
+    values = np.asarray(values)
+    if values.size and (values.min() < stream.dtype.min() or values.max() > stream.dtype.max()):
+        raise ValueError(f"values {values.min()} to {values.max()} do not fit {stream.dtype}")
+    return pack_elements(values.reshape(-1, stream.simd), stream.dtype.bitwidth())
+
+
+def unpack(beats: np.ndarray, stream: Stream) -> np.ndarray:
+    """Beats, uint8 ``[beats, bytes]``, to int64 ``[frames, tokens, channels]``."""
+    elements = unpack_elements(beats, stream.simd, stream.dtype.bitwidth(), stream.dtype.signed())
+    return elements.reshape(-1, stream.tokens, stream.channels)
+
+
+def pack_elements(elements: np.ndarray, bits: int) -> np.ndarray:
+    """Integers ``[beats, n]`` of ``bits`` bits each (two's complement, at most 64) to uint8 ``[beats, bytes]``."""
+    elements = np.asarray(elements)
+    count, n = elements.shape
+    if bits in (8, 16, 32, 64):
+        narrow = elements.astype(np.int64).astype(f"<i{bits // 8}")
+        return np.ascontiguousarray(narrow).view(np.uint8).reshape(count, -1)
+    container = _container(bits)
+    out = np.empty((count, beat_bytes(n * bits)), np.uint8)
+    step = max(1, CHUNK_ELEMENTS // n)
+    for start in range(0, count, step):
+        part = np.ascontiguousarray(elements[start : start + step].astype(np.int64).astype(f"<i{container}"))
+        single = np.unpackbits(part.view(np.uint8).reshape(len(part), n, container), axis=-1, bitorder="little")
+        out[start : start + step] = np.packbits(single[..., :bits].reshape(len(part), -1), axis=-1, bitorder="little")
+    return out
+
+
+def unpack_elements(beats: np.ndarray, n: int, bits: int, signed: bool) -> np.ndarray:
+    """uint8 ``[beats, bytes]`` to int64 ``[beats, n]``, sign-extended if ``signed``."""
+    beats = np.ascontiguousarray(beats, dtype=np.uint8)
+    count = len(beats)
+    if bits in (8, 16, 32, 64):
+        return beats.view(f"<{'i' if signed else 'u'}{bits // 8}").astype(np.int64)
+    container = _container(bits)
+    out = np.empty((count, n), np.int64)
+    step = max(1, CHUNK_ELEMENTS // n)
+    for start in range(0, count, step):
+        part = beats[start : start + step]
+        single = np.unpackbits(part, axis=-1, bitorder="little")[:, : n * bits].reshape(len(part), n, bits)
+        wide = np.zeros((len(part), n, container * 8), np.uint8)
+        wide[..., :bits] = single
+        if signed:
+            wide[..., bits:] = single[..., -1:]
+        packed = np.packbits(wide, axis=-1, bitorder="little")
+        kind = "i" if signed else "u"
+        out[start : start + step] = packed.view(f"<{kind}{container}").reshape(len(part), n)
+    return out
+
+
+def _container(bits: int) -> int:
+    """Bytes of the NumPy integer that holds ``bits`` bits."""
+    if not 1 <= bits <= 64:
+        raise ValueError(f"elements of {bits} bits cannot be packed, at most 64")
+    return next(size for size in (1, 2, 4, 8) if bits <= 8 * size)

@@ -1,0 +1,204 @@
+"""Compiles a SystemVerilog top into a simulator, once per structure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from finn_vitprune.sim import toolchain
+from finn_vitprune.sim.run import Simulator
+
+# -Wall's warnings are errors. These are about taste, or fire on every parameterised block.
+SILENT = (
+    "DECLFILENAME UNUSEDSIGNAL UNUSEDPARAM PINCONNECTEMPTY GENUNNAMED VARHIDDEN UNSIGNED CMPCONST WIDTHEXPAND"
+    " EOFNEWLINE UNDRIVEN SYNCASYNCNET TIMESCALEMOD IMPORTSTAR ASCRANGE"
+).split()
+
+MAX_GROUP_BYTES = 400_000
+"""Generated C++ files are compiled together up to this size."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """An AXI4-Stream of the top: ports ``<name>_tdata``, ``_tvalid``, ``_tready``; ``width`` bits of tdata."""
+
+    name: str
+    width: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of one beat."""
+        return -(-self.width // 8)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An internal stream of a stitched top: a name for reports and the bits of its data."""
+
+    name: str
+    width: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of one beat in ``tap_data``."""
+        return -(-self.width // 8)
+
+
+def compile_top(
+    top: str,
+    sources: Sequence[Path | str],
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    edges: Sequence[Edge] = (),
+    clock: str = "ap_clk",
+    reset: str = "ap_rst_n",
+    defines: Sequence[str] = (),
+    lint: bool = True,
+) -> Simulator:
+    """Build the simulator of module ``top``, or take it from the cache.
+
+    Sources of the same name and content (each node's copy of a leaf) count once. ROM files are no
+    part of it: the simulation reads them when it runs.
+
+    Args:
+        top: name of the top module; its ports are clock, reset, the streams and, with ``edges``, the
+            monitor ports ``mon_valid``, ``mon_ready`` and ``tap_data``.
+        sources: Verilog and SystemVerilog files in compile order; other files are ignored.
+        edges: the internal streams that the monitor ports show, edge 0 lowest.
+        defines: macros to define, ``NAME`` or ``NAME=VALUE``.
+        lint: treat warnings in the sources as errors (not for the sources of others).
+
+    Raises:
+        SimulationError: the sources do not compile; the text holds Verilator's first messages.
+        UserError: Verilator or a C++ compiler is missing, or a source file is.
+    """
+    files = _distinct(sources)
+    structure = {
+        "top": top,
+        "files": [(name, toolchain.digest(content)) for name, content in files],
+        "inputs": [asdict(p) for p in inputs],
+        "outputs": [asdict(p) for p in outputs],
+        "edges": [e.bytes for e in edges],
+        "options": [clock, reset, *defines, lint, *SILENT],
+    }
+    runtime = toolchain.runtime()
+    key = toolchain.digest(json.dumps(structure), runtime.name)
+
+    def build(folder: Path) -> None:
+        generated = _verilate(folder, top, files, defines, lint)
+        binding = generated / "bind.cpp"
+        binding.write_text(_binding(inputs, outputs, edges, clock, reset))
+        jobs = _groups(generated)
+        toolchain.compile_objects([*jobs, (binding, generated / "bind.o", toolchain.FAST)], (generated,), runtime)
+        objects = [target for _, target, _ in jobs] + [generated / "bind.o", *sorted(runtime.glob("*.o"))]
+        toolchain.link(objects, folder / "sim")
+        for path in generated.glob("*.o"):
+            path.unlink()
+
+    folder = toolchain.cached(f"{top}-{key}", build)
+    return Simulator(folder / "sim", tuple(inputs), tuple(outputs), tuple(edges))
+
+
+def stream_ports(top: str, sources: Sequence[Path | str], lint: bool = False) -> tuple[list[Port], list[Port]]:
+    """The AXI4-Stream ports ``(inputs, outputs)`` of ``top``, in no particular order.
+
+    Raises:
+        SimulationError: the sources do not elaborate.
+    """
+    files = _distinct(sources)
+    key = toolchain.digest(top, *(n for n, _ in files), *(c for _, c in files), *toolchain.versions())
+    folder = toolchain.cached(f"ports-{key}", lambda work: _keep_header(work, _verilate(work, top, files, (), lint)))
+    header = (folder / "Vdut.h").read_text()
+    found = re.findall(r"VL_(IN|OUT)\w*\(&(\w+?)_(?:TDATA|tdata),(\d+),0", header)
+    inputs = [Port(name, int(msb) + 1) for kind, name, msb in found if kind == "IN"]
+    outputs = [Port(name, int(msb) + 1) for kind, name, msb in found if kind == "OUT"]
+    return inputs, outputs
+
+
+def _keep_header(folder: Path, generated: Path) -> None:
+    (folder / "Vdut.h").write_text((generated / "Vdut.h").read_text())
+    for path in generated.iterdir():
+        path.unlink()
+
+
+def _distinct(sources: Sequence[Path | str]) -> list[tuple[str, bytes]]:
+    """File names and contents; equal files once, files of one name but other contents under a new name."""
+    files: dict[str, bytes] = {}
+    for source in map(Path, sources):
+        if source.suffix not in (".v", ".sv", ".vh", ".svh"):
+            continue
+        try:
+            content = source.read_bytes()
+        except OSError as error:
+            raise toolchain.UserError(f"cannot read the RTL source {source}: {error.strerror}") from error
+        name, n = source.name, 1
+        while files.get(name, content) != content:
+            name, n = f"{source.stem}_{n}{source.suffix}", n + 1
+        files[name] = content
+    return list(files.items())
+
+
+def _verilate(
+    folder: Path, top: str, files: list[tuple[str, bytes]], defines: Sequence[str], lint: bool
+) -> Path:
+    source_dir, generated = folder / "rtl", folder / "cpp"
+    source_dir.mkdir()
+    for name, content in files:
+        (source_dir / name).write_bytes(content)
+    strictness = ["-Wall", *(f"-Wno-{w}" for w in SILENT)] if lint else ["-Wno-lint", "-Wno-style", "-Wno-fatal"]
+    compiled = [f"rtl/{name}" for name, _ in files if name.endswith((".v", ".sv"))]
+    options = ["--cc", "-O3", "--no-timing", "--x-initial", "unique", "--prefix", "Vdut", "--Mdir", "cpp", "-Irtl"]
+    options += ["--top-module", top, "--no-assert-case", *strictness, *(f"-D{d}" for d in defines)]
+    toolchain.run_verilator([*options, *compiled], folder)
+    return generated
+
+
+def _groups(generated: Path) -> list[tuple[Path, Path, str]]:
+    """Compile jobs: generated files joined into few translation units, hot code apart from set-up code."""
+    jobs = []
+    for level, slow in ((toolchain.FAST, False), (toolchain.SLOW, True)):
+        files = sorted(p for p in generated.glob("Vdut*.cpp") if p.name.endswith("__Slow.cpp") == slow)
+        group: list[Path] = []
+        size = 0
+        for path in [*files, None]:
+            if group and (path is None or size + path.stat().st_size > MAX_GROUP_BYTES):
+                unit = generated / f"unit{len(jobs)}.cpp"
+                unit.write_text("".join(f'#include "{p.name}"\n' for p in group))
+                jobs.append((unit, unit.with_suffix(".o"), level))
+                group, size = [], 0
+            if path is not None:
+                group.append(path)
+                size += path.stat().st_size
+    return jobs
+
+
+def _binding(
+    inputs: Sequence[Port], outputs: Sequence[Port], edges: Sequence[Edge], clock: str, reset: str
+) -> str:
+    def pointer(port: str) -> str:
+        return f"reinterpret_cast<uint8_t*>(&top->{port})"
+
+    def stream(port: Port) -> str:
+        signals = [pointer(f"{port.name}_{s}") for s in ("tdata", "tvalid", "tready")]
+        return f"{{{signals[0]}, {port.bytes}, {signals[1]}, {signals[2]}}}"
+
+    lines = [
+        '#include "driver.h"',
+        '#include "Vdut.h"',
+        "static Vdut* top;",
+        "void bind_dut(VerilatedContext* context, Dut& dut) {",
+        "    top = new Vdut{context};",
+        "    dut.eval = [] { top->eval(); };",
+        "    dut.finish = [] { top->final(); delete top; };",
+        f"    dut.clk = {pointer(clock)};",
+        f"    dut.rst_n = {pointer(reset)};",
+        *(f"    dut.inputs.push_back({stream(p)});" for p in inputs),
+        *(f"    dut.outputs.push_back({stream(p)});" for p in outputs),
+    ]
+    if edges:
+        lines += [f"    dut.{m} = {pointer(m)};" for m in ("mon_valid", "mon_ready", "tap_data")]
+        lines += [f"    dut.edge_bytes = {{{', '.join(str(e.bytes) for e in edges)}}};"]
+    return "\n".join([*lines, "}", ""])

@@ -1,0 +1,367 @@
+// Runs beats from files through a Verilated design: CONFIG FOLDER SEED are the arguments.
+//
+// CONFIG is a list of words, FOLDER takes the results (see run.py, the only writer and reader of both).
+// Sources pause and sinks stall with seeded generators of their own. All buffers exist before the first
+// cycle; only captured tap data may grow later. The run ends when every input beat went in, every
+// expected output beat came out and DRAIN more cycles passed, or when nothing moved for IDLE_LIMIT
+// cycles, or at MAX_CYCLES.
+#include "driver.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <string>
+
+#include "verilated.h"
+
+namespace {
+
+constexpr int RESET_CYCLES = 5;
+constexpr int64_t PROGRESS_CYCLES = 1 << 16;
+
+// Decides cycle by cycle whether a port is idle: a Bernoulli draw, then an idle time of 1..burst cycles.
+struct Throttle {
+    uint64_t state = 1;
+    uint32_t threshold = 0;
+    uint32_t burst = 1;
+    uint32_t left = 0;
+
+    uint32_t draw() {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        return static_cast<uint32_t>((state * 0x2545F4914F6CDD1DULL) >> 32);
+    }
+    bool idle() {
+        if (threshold == 0) return false;
+        if (left > 0) {
+            --left;
+            return true;
+        }
+        if (draw() >= threshold) return false;
+        if (burst > 1) left = draw() % burst;
+        return true;
+    }
+};
+
+struct Source {
+    StreamPort port;
+    Throttle throttle;
+    std::vector<uint8_t> beats;
+    std::vector<int64_t> cycles;
+    int64_t total = 0, next = 0;
+    bool valid = false, accepted = false;
+};
+
+struct Sink {
+    StreamPort port;
+    Throttle throttle;
+    std::vector<uint8_t> beats, held;
+    std::vector<int64_t> cycles;
+    int64_t total = 0, next = 0, extra = 0, violation = -1;
+    bool ready = false, holding = false;
+};
+
+struct Edge {
+    int64_t in = 0, out = 0, max_fill = 0, last_in = -1, last_out = -1;
+    size_t offset = 0, bytes = 0;
+    bool tapped = false;
+    std::vector<uint8_t> tap;
+};
+
+struct Config {
+    uint64_t seed = 1;
+    int64_t idle_limit = 0, max_cycles = 0, drain = 0, reset_at = -1;
+    bool progress = false;
+};
+
+[[noreturn]] void fail(const std::string& text) {
+    std::cerr << "driver: " << text << std::endl;
+    std::exit(3);
+}
+
+uint64_t mix(uint64_t x) {  // splitmix64, to seed the generators apart
+    x += 0x9E3779B97F4A7C15ULL;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+    return (x ^ (x >> 31)) | 1;
+}
+
+void write_file(const std::string& path, const void* data, size_t bytes) {
+    FILE* file = std::fopen(path.c_str(), "wb");
+    if (!file || (bytes && std::fwrite(data, 1, bytes, file) != bytes) || std::fclose(file)) fail("cannot write " + path);
+}
+
+void read_beats(const std::string& path, std::vector<uint8_t>& beats, size_t bytes) {
+    beats.resize(bytes);
+    FILE* file = std::fopen(path.c_str(), "rb");
+    if (!file || std::fread(beats.data(), 1, bytes, file) != bytes) fail("cannot read " + path);
+    std::fclose(file);
+}
+
+class Run {
+public:
+    Run(const Dut& dut, const std::string& config, const std::string& folder) : dut_(dut), folder_(folder) {
+        edges_.resize(dut.edge_bytes.size());
+        size_t offset = 0;
+        for (size_t i = 0; i < edges_.size(); ++i) {
+            edges_[i].offset = offset;
+            edges_[i].bytes = dut.edge_bytes[i];
+            offset += edges_[i].bytes;
+        }
+        mon_words_ = (2 * edges_.size() + 63) / 64;
+        fire_.assign(mon_words_, 0);
+        ready_.assign(mon_words_, 0);
+        read_config(config);
+    }
+
+    void go() {
+        reset();
+        while (step()) {}
+        write_results();
+        dut_.finish();
+    }
+
+private:
+    void read_config(const std::string& path) {
+        std::ifstream in(path);
+        std::string word;
+        size_t sources = 0, sinks = 0;
+        while (in >> word) {
+            if (word == "seed") in >> config_.seed;
+            else if (word == "idle_limit") in >> config_.idle_limit;
+            else if (word == "max_cycles") in >> config_.max_cycles;
+            else if (word == "drain") in >> config_.drain;
+            else if (word == "reset_at") in >> config_.reset_at;
+            else if (word == "progress") in >> config_.progress;
+            else if (word == "in") {
+                Source s;
+                s.port = dut_.inputs.at(sources);
+                read_throttle(in, s.throttle, 2 * sources, s.total);
+                read_beats(folder_ + "/in" + std::to_string(sources++) + ".data", s.beats, s.total * s.port.bytes);
+                s.cycles.assign(s.total, 0);
+                sources_.push_back(std::move(s));
+            } else if (word == "out") {
+                Sink s;
+                s.port = dut_.outputs.at(sinks);
+                read_throttle(in, s.throttle, 2 * sinks++ + 1, s.total);
+                s.beats.assign(s.total * s.port.bytes, 0);
+                s.held.assign(s.port.bytes, 0);
+                s.cycles.assign(s.total, 0);
+                sinks_.push_back(std::move(s));
+            } else if (word == "tap") {
+                size_t edge;
+                in >> edge;
+                edges_.at(edge).tapped = true;
+            } else fail("unknown word in the configuration: " + word);
+        }
+        if (sources_.size() != dut_.inputs.size() || sinks_.size() != dut_.outputs.size())
+            fail("the configuration does not name every port");
+    }
+
+    void read_throttle(std::ifstream& in, Throttle& throttle, uint64_t index, int64_t& total) {
+        double share;
+        in >> total >> share >> throttle.burst;
+        throttle.threshold = static_cast<uint32_t>(share * 4294967295.0);
+        throttle.state = mix(config_.seed * 1000003 + index);
+    }
+
+    void clock() {
+        *dut_.clk = 1;
+        dut_.eval();
+        *dut_.clk = 0;
+    }
+
+    void reset() {
+        for (auto& s : sources_) {
+            s.next = 0;
+            s.valid = s.accepted = false;
+            *s.port.valid = 0;
+        }
+        for (auto& s : sinks_) {
+            s.next = s.extra = 0;
+            s.ready = s.holding = false;
+            *s.port.ready = 0;
+        }
+        for (auto& e : edges_) {
+            e.in = e.out = e.max_fill = 0;
+            e.last_in = e.last_out = -1;
+            e.tap.clear();
+        }
+        *dut_.rst_n = 0;
+        for (int i = 0; i < RESET_CYCLES; ++i) {
+            *dut_.clk = 0;
+            dut_.eval();
+            clock();
+        }
+        *dut_.rst_n = 1;
+        cycle_ = last_move_ = 0;
+        done_at_ = -1;
+    }
+
+    // One clock cycle. False when the run is over.
+    bool step() {
+        if (config_.reset_at >= 0 && cycle_ == config_.reset_at) {
+            config_.reset_at = -1;
+            reset();
+        }
+        for (auto& s : sources_) {
+            if (s.valid || s.next == s.total) continue;
+            if (s.throttle.idle()) continue;
+            s.valid = true;
+            *s.port.valid = 1;
+            std::memcpy(s.port.data, s.beats.data() + s.next * s.port.bytes, s.port.bytes);
+        }
+        for (auto& s : sinks_) {
+            s.ready = !s.throttle.idle();
+            *s.port.ready = s.ready;
+        }
+        dut_.eval();
+        bool moved = false;
+        for (auto& s : sources_) {
+            if (!s.valid || !(*s.port.ready & 1)) continue;
+            s.cycles[s.next++] = cycle_;
+            s.accepted = moved = true;
+        }
+        for (auto& s : sinks_) moved |= sample(s);
+        if (mon_words_) moved |= sample_edges();
+        clock();
+        // After the clock edge, so that the model saw the beat at the edge itself.
+        for (auto& s : sources_) {
+            if (!s.accepted) continue;
+            s.accepted = s.valid = false;
+            *s.port.valid = 0;
+            if (s.throttle.threshold) std::memset(s.port.data, s.throttle.draw() & 0xFF, s.port.bytes);
+        }
+        return proceed(moved);
+    }
+
+    bool sample(Sink& s) {
+        bool valid = *s.port.valid & 1;
+        if (s.holding && s.violation < 0 && (!valid || std::memcmp(s.held.data(), s.port.data, s.port.bytes)))
+            s.violation = cycle_;
+        s.holding = valid && !s.ready;
+        if (s.holding) std::memcpy(s.held.data(), s.port.data, s.port.bytes);
+        if (!valid || !s.ready) return false;
+        if (s.next == s.total) {
+            ++s.extra;
+            return false;
+        }
+        std::memcpy(s.beats.data() + s.next * s.port.bytes, s.port.data, s.port.bytes);
+        s.cycles[s.next++] = cycle_;
+        return true;
+    }
+
+    bool sample_edges() {
+        size_t bytes = (2 * edges_.size() + 7) / 8;
+        std::memcpy(fire_.data(), dut_.mon_valid, bytes);
+        std::memcpy(ready_.data(), dut_.mon_ready, bytes);
+        bool moved = false;
+        for (size_t w = 0; w < mon_words_; ++w) {
+            uint64_t fire = fire_[w] & ready_[w];
+            moved |= fire != 0;
+            while (fire) {
+                int bit = __builtin_ctzll(fire) & ~1;
+                uint64_t pair = fire >> bit & 3;
+                fire &= ~(3ULL << bit);
+                count(edges_[w * 32 + bit / 2], pair & 1, pair & 2);
+            }
+        }
+        return moved;
+    }
+
+    void count(Edge& e, bool in, bool out) {
+        if (in) {
+            ++e.in;
+            e.last_in = cycle_;
+        }
+        if (out) {
+            ++e.out;
+            e.last_out = cycle_;
+            if (e.tapped) e.tap.insert(e.tap.end(), dut_.tap_data + e.offset, dut_.tap_data + e.offset + e.bytes);
+        }
+        if (e.in - e.out > e.max_fill) e.max_fill = e.in - e.out;
+    }
+
+    bool proceed(bool moved) {
+        ++cycle_;
+        if (moved) last_move_ = cycle_;
+        if (done_at_ < 0 && moved) {
+            bool done = true;
+            for (auto& s : sources_) done &= s.next == s.total;
+            for (auto& s : sinks_) done &= s.next == s.total;
+            // A reset that was asked for happens even when the beats run out before its time.
+            if (done && config_.reset_at >= 0) config_.reset_at = cycle_;
+            else if (done) done_at_ = cycle_;
+        }
+        if (config_.progress && cycle_ % PROGRESS_CYCLES == 0) report();
+        if (done_at_ >= 0) {
+            reason_ = "done";
+            return cycle_ < done_at_ + config_.drain;
+        }
+        if (Verilated::gotFinish()) reason_ = "finish";
+        else if (cycle_ - last_move_ >= config_.idle_limit) reason_ = "idle";
+        else if (config_.max_cycles && cycle_ >= config_.max_cycles) reason_ = "max_cycles";
+        else return true;
+        return false;
+    }
+
+    void report() {
+        int64_t out = 0;
+        for (auto& s : sinks_) out += s.next;
+        std::cout << "progress " << cycle_ << ' ' << out << std::endl;
+    }
+
+    void write_results() {
+        std::ofstream status(folder_ + "/status");
+        status << "end " << reason_ << ' ' << cycle_ << ' ' << last_move_ << '\n';
+        for (size_t i = 0; i < sources_.size(); ++i) {
+            auto& s = sources_[i];
+            write_file(folder_ + "/in" + std::to_string(i) + ".cycles", s.cycles.data(), s.next * sizeof(int64_t));
+            status << "in " << s.next << ' ' << s.valid << ' ' << (*s.port.ready & 1) << '\n';
+        }
+        for (size_t i = 0; i < sinks_.size(); ++i) {
+            auto& s = sinks_[i];
+            std::string stem = folder_ + "/out" + std::to_string(i);
+            write_file(stem + ".data", s.beats.data(), s.next * s.port.bytes);
+            write_file(stem + ".cycles", s.cycles.data(), s.next * sizeof(int64_t));
+            status << "out " << s.next << ' ' << (*s.port.valid & 1) << ' ' << s.ready << ' ' << s.extra << ' '
+                   << s.violation << '\n';
+        }
+        for (size_t i = 0; i < edges_.size(); ++i) {
+            auto& e = edges_[i];
+            status << "edge " << e.in << ' ' << e.out << ' ' << e.max_fill << ' ' << e.last_in << ' ' << e.last_out;
+            for (size_t side = 2 * i; side < 2 * i + 2; ++side)
+                status << ' ' << (dut_.mon_valid[side / 8] >> side % 8 & 1) << ' '
+                       << (dut_.mon_ready[side / 8] >> side % 8 & 1);
+            status << '\n';
+            if (e.tapped) write_file(folder_ + "/tap" + std::to_string(i) + ".data", e.tap.data(), e.tap.size());
+        }
+        if (!status.flush()) fail("cannot write the status");
+    }
+
+    const Dut& dut_;
+    std::string folder_, reason_ = "idle";
+    Config config_;
+    std::vector<Source> sources_;
+    std::vector<Sink> sinks_;
+    std::vector<Edge> edges_;
+    std::vector<uint64_t> fire_, ready_;
+    size_t mon_words_ = 0;
+    int64_t cycle_ = 0, last_move_ = 0, done_at_ = -1;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 4) fail("usage: CONFIG FOLDER SEED");
+    VerilatedContext context;
+    context.randReset(2);
+    context.randSeed(std::atoi(argv[3]));
+    Dut dut;
+    bind_dut(&context, dut);
+    Run(dut, argv[1], argv[2]).go();
+    return 0;
+}

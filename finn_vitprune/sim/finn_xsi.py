@@ -1,0 +1,190 @@
+"""FINN's RTL simulation interface (the names of ``finn.xsi``) on top of the Verilator back end.
+
+With these in place of Vivado's, FINN's own ``prepare_rtlsim``, ``exec_mode="rtlsim"`` and
+``execute_onnx`` on stitched designs run unchanged. A simulation is stateless between data passes:
+every :func:`rtlsim_multi_io` starts from reset.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.sim.compile import Port, compile_top, stream_ports
+from finn_vitprune.sim.run import SimResult, Simulator
+
+
+class SimEngine:
+    """A loaded simulation, as FINN's code passes it around.
+
+    Attributes:
+        simulator: the compiled design.
+        folder: its working folder, which holds the ROM files.
+        ticks: cycles simulated so far.
+        result: of the last data pass, None before.
+    """
+
+    def __init__(self, simulator: Simulator, folder: Path) -> None:
+        self.simulator = simulator
+        self.folder = folder
+        self.ticks = 0
+        self.result: SimResult | None = None
+        self._open = True
+
+    def is_open(self) -> bool:
+        """Whether :meth:`close` was not called yet."""
+        return self._open
+
+    def close(self) -> None:
+        """End the simulation; there is nothing to flush."""
+        self._open = False
+
+
+def locate_glbl() -> Path | None:
+    """Vivado's ``glbl.v``, which Verilator needs not."""
+    return None
+
+
+def get_simkernel_so() -> str:
+    """Name of Vivado's simulation kernel; there is none here, and :func:`load_sim_obj` ignores it."""
+    return ""
+
+
+def compile_sim_obj(
+    top_module_name: str,
+    source_list: Iterable[str | Path],
+    sim_out_dir: Path | str,
+    debug: bool = False,
+    behav: bool = False,
+    fifosim: bool = False,
+) -> tuple[Path, Path]:
+    """Compile ``top_module_name`` and describe it in ``<sim_out_dir>/xsim.dir/<top>/xsimk.so``.
+
+    The ROM files beside the sources are copied to ``sim_out_dir``, where the simulation runs.
+
+    Args:
+        source_list: Verilog and SystemVerilog sources; VHDL is refused.
+        debug: FINN's wish for a waveform; there is none, the argument is accepted for its sake.
+        behav: define ``FINN_SIMULATION``, as FINN's own sources expect.
+        fifosim: the top is FINN's ``finn_design_wrapper``.
+
+    Returns:
+        ``sim_out_dir`` and the path of the description relative to it.
+
+    Raises:
+        UserError: a source is VHDL or missing, or no C++ compiler is installed.
+        SimulationError: the sources do not compile.
+    """
+    sources = sorted(map(Path, source_list), key=lambda p: not p.stem.endswith("_pkg"))
+    for source in sources:
+        if source.suffix in (".vhd", ".vhdl"):
+            raise UserError(f"simulation without Vivado takes no VHDL: {source}")
+    sim_out_dir = Path(sim_out_dir)
+    top = "finn_design_wrapper" if fifosim else top_module_name
+    for folder in {p.parent for p in sources}:
+        for rom in folder.glob("*.hex"):
+            if rom.resolve() != (sim_out_dir / rom.name).resolve():
+                shutil.copy(rom, sim_out_dir / rom.name)
+    inputs, outputs = stream_ports(top, sources)
+    defines = ("FINN_SIMULATION",) if behav else ()
+    simulator = compile_top(top, sources, inputs, outputs, defines=defines, lint=False)
+    description = Path("xsim.dir") / top_module_name / "xsimk.so"
+    (sim_out_dir / description).parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "executable": str(simulator.executable),
+        "inputs": [asdict(p) for p in inputs],
+        "outputs": [asdict(p) for p in outputs],
+    }
+    (sim_out_dir / description).write_text(json.dumps(content, indent=2) + "\n")
+    return sim_out_dir, description
+
+
+def load_sim_obj(
+    sim_out_dir: Path | str,
+    out_so_relative_path: Path | str,
+    tracefile: str | None = None,
+    simkernel_so: str | None = None,
+) -> SimEngine:
+    """Open what :func:`compile_sim_obj` made. ``tracefile`` and ``simkernel_so`` have no effect.
+
+    Raises:
+        FileNotFoundError: the description, or the simulator that it names, is gone.
+    """
+    sim_out_dir = Path(sim_out_dir)
+    content = json.loads((sim_out_dir / out_so_relative_path).read_text())
+    executable = Path(content["executable"])
+    if not executable.is_file():
+        raise FileNotFoundError(f"the compiled simulation {executable} is gone: generate it again")
+    ports = [tuple(Port(**p) for p in content[kind]) for kind in ("inputs", "outputs")]
+    return SimEngine(Simulator(executable, *ports), sim_out_dir)
+
+
+def reset_rtlsim(
+    sim: SimEngine,
+    rst_name: str = "ap_rst_n",
+    active_low: bool = True,
+    clk_name: str = "ap_clk",
+    clk2x_name: str = "ap_clk2x",
+    n_cycles: int = 16,
+) -> None:
+    """Every data pass starts with a reset, so this only restarts the count of cycles."""
+    sim.ticks = 0
+
+
+def close_rtlsim(sim: SimEngine) -> None:
+    """End the simulation."""
+    sim.close()
+
+
+def rtlsim_multi_io(
+    sim: SimEngine,
+    io_dict: dict[str, dict[str, list[int]]],
+    num_out_values: int | np.integer | Mapping[str, int],
+    sname: str = "_V_V",
+    liveness_threshold: int = 10000,
+    liveness_estimate: int | float | None = None,
+) -> int:
+    """Feed ``io_dict["inputs"]`` and fill ``io_dict["outputs"]``; beats are Python integers by stream name.
+
+    Args:
+        num_out_values: beats to wait for, one number or by stream name.
+        sname: what follows a stream name in the names of the top's ports.
+        liveness_threshold: cycles without any movement after which the run is given up.
+        liveness_estimate: only for the message.
+
+    Returns:
+        Cycles from the end of reset to the last output beat.
+
+    Raises:
+        FINNUserError: the design stood still; the text names the streams that wait.
+    """
+    outputs = io_dict["outputs"]
+    if not isinstance(num_out_values, Mapping):
+        num_out_values = {next(iter(outputs)): int(num_out_values)}
+    widths = {p.name: p.bytes for p in sim.simulator.inputs}
+    feed = {name + sname: _to_bytes(beats, widths[name + sname]) for name, beats in io_dict["inputs"].items()}
+    wanted = {name + sname: int(num_out_values[name]) for name in outputs}
+    result = sim.simulator.run(feed, wanted, data_dir=sim.folder, idle_limit=int(liveness_threshold))
+    sim.result = result
+    if result.deadlock is not None:
+        from finn.util.basic import get_rtlsim_timeout_error_message
+        from finn.util.exception import FINNUserError
+
+        message = get_rtlsim_timeout_error_message(liveness_threshold, liveness_estimate)
+        raise FINNUserError(f"{message}\n{result.deadlock}")
+    for name in outputs:
+        outputs[name] = [int.from_bytes(beat.tobytes(), "little") for beat in result.outputs[name + sname]]
+    cycles = max(int(c[-1]) + 1 for c in result.out_cycles.values() if len(c))
+    sim.ticks += cycles
+    return cycles
+
+
+def _to_bytes(beats: Iterable[int], width: int) -> np.ndarray:
+    data = b"".join(int(b).to_bytes(width, "little") for b in beats)
+    return np.frombuffer(data, np.uint8).reshape(-1, width)

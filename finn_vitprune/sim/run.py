@@ -1,0 +1,292 @@
+"""Runs packed beats through a compiled simulator and reads back what came out, when, and what stood still."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finn_vitprune.sim.toolchain import SimulationError
+
+if TYPE_CHECKING:
+    from finn_vitprune.sim.compile import Edge, Port
+
+DRAIN_CYCLES = 32
+"""Cycles that a run goes on after the last expected beat, to see beats that should not be there."""
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """How sources and sinks behave.
+
+    Attributes:
+        seed: of the generators of pauses and stalls and of the uninitialised registers.
+        pause: probability, per cycle, that a source that could offer its next beat pauses; one number,
+            or by port name (absent ports never pause).
+        stall: probability that a sink is not ready, likewise.
+        burst: a pause or stall lasts 1 to ``burst`` cycles.
+        reset_at: cycle at which reset comes for five cycles; everything starts again from the first
+            beat, results and cycle count included. If the beats run out before, it comes then.
+    """
+
+    seed: int = 1
+    pause: float | Mapping[str, float] = 0.0
+    stall: float | Mapping[str, float] = 0.0
+    burst: int = 1
+    reset_at: int | None = None
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """Where a port stood at the end: beats through, beats asked for, and its handshake."""
+
+    beats: int
+    total: int
+    valid: bool
+    ready: bool
+
+
+@dataclass(frozen=True)
+class EdgeState:
+    """Where an internal stream stood at the end: beats into and out of its FIFO, and both handshakes."""
+
+    beats_in: int
+    beats_out: int
+    max_fill: int
+    last_in: int
+    last_out: int
+    producer_valid: bool
+    producer_ready: bool
+    consumer_valid: bool
+    consumer_ready: bool
+
+
+@dataclass(frozen=True)
+class Deadlock:
+    """A standstill while input was pending or output owed.
+
+    ``cycle`` is the last cycle in which a beat moved, -1 when none ever did.
+    """
+
+    cycle: int
+    inputs: dict[str, StreamState]
+    outputs: dict[str, StreamState]
+    edges: dict[str, EdgeState]
+
+    def __str__(self) -> str:
+        """One line per stream that waits."""
+        lines = [f"no beat moved after cycle {self.cycle}"]
+        for kind, ports in (("input", self.inputs), ("output", self.outputs)):
+            for name, s in ports.items():
+                if s.beats < s.total:
+                    lines.append(f"{kind} {name}: {s.beats} of {s.total} beats, valid {s.valid:d}, ready {s.ready:d}")
+        for name, e in self.edges.items():
+            if e.producer_valid and not e.producer_ready:
+                lines.append(f"{name}: full with {e.beats_in - e.beats_out} beats, its producer waits")
+            if e.consumer_ready and not e.consumer_valid:
+                lines.append(f"{name}: empty after {e.beats_out} beats, its consumer waits")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class SimResult:
+    """What a run gave.
+
+    Attributes:
+        outputs: uint8 ``[beats, bytes]`` by port.
+        in_cycles, out_cycles: int64 cycle of each accepted beat by port; cycle 0 follows reset.
+        cycles: cycles simulated after reset.
+        deadlock: None, or what stood still.
+        mismatches: by output that was given expected beats: indices of the beats that differ or lack.
+        extra_beats: by output: beats that came after all expected ones.
+        violations: by output: first cycle in which valid fell or data changed before ready; only ports
+            that did so.
+        taps: data of the chosen edges, uint8 ``[beats, bytes]``.
+        edge_beats, edge_max_fill: by edge: beats taken by its consumer, largest fill of its FIFO.
+        edges: the full state of every edge at the end.
+    """
+
+    outputs: dict[str, np.ndarray]
+    in_cycles: dict[str, np.ndarray]
+    out_cycles: dict[str, np.ndarray]
+    cycles: int
+    deadlock: Deadlock | None
+    mismatches: dict[str, np.ndarray]
+    extra_beats: dict[str, int]
+    violations: dict[str, int]
+    taps: dict[str, np.ndarray] = field(default_factory=dict)
+    edges: dict[str, EdgeState] = field(default_factory=dict)
+
+    @property
+    def edge_beats(self) -> dict[str, int]:
+        """Beats that the consumer of each edge took."""
+        return {name: e.beats_out for name, e in self.edges.items()}
+
+    @property
+    def edge_max_fill(self) -> dict[str, int]:
+        """Largest number of beats that were in each edge's FIFO."""
+        return {name: e.max_fill for name, e in self.edges.items()}
+
+    @property
+    def ok(self) -> bool:
+        """No standstill, no beat wrong, missing or too many, no handshake broken."""
+        wrong = any(len(m) for m in self.mismatches.values()) or any(self.extra_beats.values())
+        return self.deadlock is None and not wrong and not self.violations
+
+    def latency(self) -> int:
+        """Cycles from the first input beat accepted to the last output beat, both counted."""
+        first = min(int(c[0]) for c in self.in_cycles.values() if len(c))
+        return max(int(c[-1]) for c in self.out_cycles.values() if len(c)) - first + 1
+
+    def intervals(self, port: str, beats_per_frame: int) -> np.ndarray:
+        """Distances between the last beats of neighbouring frames of an output, int64 ``[frames - 1]``."""
+        return np.diff(self.out_cycles[port][beats_per_frame - 1 :: beats_per_frame])
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """A compiled design. Runs share nothing: several may go on at once."""
+
+    executable: Path
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    edges: tuple[Edge, ...] = ()
+
+    def run(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        expected: Mapping[str, np.ndarray | int],
+        data_dir: Path | str | None = None,
+        stimulus: Stimulus = Stimulus(),
+        idle_limit: int = 10_000,
+        max_cycles: int = 0,
+        taps: Sequence[str] = (),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SimResult:
+        """Feed all input beats and wait for all expected output beats.
+
+        Args:
+            inputs: uint8 ``[beats, bytes]`` for every input port.
+            expected: for every output port the beats it should give, or only their number.
+            data_dir: folder with the ROM files, the working folder of the run.
+            idle_limit: a run in which nothing moved for so many cycles is a deadlock.
+            max_cycles: upper bound of cycles, 0 for none; reaching it is reported as a deadlock.
+            taps: names of edges whose data is captured.
+            progress: called now and then with cycles so far and output beats so far.
+
+        Raises:
+            SimulationError: the model stopped itself (``$error``), lacks a ROM file, or crashed.
+            ValueError: a port or edge is unknown or beats have another shape than the port.
+        """
+        self._check(inputs, expected, taps)
+        counts = {k: int(v) if np.ndim(v) == 0 else len(v) for k, v in expected.items()}
+        with tempfile.TemporaryDirectory(prefix="vitprune-sim-") as name:
+            folder = Path(name)
+            config = [f"seed {stimulus.seed}", f"idle_limit {idle_limit}", f"max_cycles {max_cycles}"]
+            config += [f"drain {DRAIN_CYCLES}", f"progress {int(progress is not None)}"]
+            config += [f"reset_at {-1 if stimulus.reset_at is None else stimulus.reset_at}"]
+            for i, port in enumerate(self.inputs):
+                np.ascontiguousarray(inputs[port.name], dtype=np.uint8).tofile(folder / f"in{i}.data")
+                share = _share(stimulus.pause, port.name)
+                config.append(f"in {len(inputs[port.name])} {share} {stimulus.burst}")
+            for port in self.outputs:
+                config.append(f"out {counts[port.name]} {_share(stimulus.stall, port.name)} {stimulus.burst}")
+            names = [e.name for e in self.edges]
+            config += [f"tap {names.index(t)}" for t in taps]
+            (folder / "config").write_text("\n".join(config) + "\n")
+            self._execute(folder, data_dir, stimulus.seed, progress)
+            return self._read(folder, inputs, expected, counts, taps)
+
+    def _check(self, inputs: Mapping, expected: Mapping, taps: Sequence[str]) -> None:
+        for ports, given, kind in ((self.inputs, inputs, "input"), (self.outputs, expected, "output")):
+            if {p.name for p in ports} != set(given):
+                raise ValueError(f"{kind}s are {[p.name for p in ports]}, not {list(given)}")
+            for p in ports:
+                shape = np.shape(given[p.name])
+                if shape and (len(shape) != 2 or shape[1] != p.bytes):
+                    raise ValueError(f"{kind} {p.name} takes [beats, {p.bytes}] bytes, not {list(shape)}")
+        unknown = set(taps) - {e.name for e in self.edges}
+        if unknown:
+            raise ValueError(f"no internal stream is called {sorted(unknown)}")
+
+    def _execute(
+        self, folder: Path, data_dir: Path | str | None, seed: int, progress: Callable[[int, int], None] | None
+    ) -> None:
+        command = [str(self.executable), str(folder / "config"), str(folder), str(seed & 0x7FFFFFFF or 1)]
+        errors = folder / "stderr"
+        with errors.open("w") as sink:
+            process = subprocess.Popen(
+                command, cwd=data_dir or folder, stdout=subprocess.PIPE, stderr=sink, text=True
+            )
+            printed = []
+            try:
+                for line in process.stdout:
+                    if line.startswith("progress "):
+                        progress(*map(int, line.split()[1:]))
+                    else:
+                        printed.append(line)
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                process.stdout.close()
+                process.wait()
+        text = "".join(printed) + errors.read_text()
+        if process.returncode or "$readmem" in text or not (folder / "status").is_file():
+            lines = text.strip().splitlines()[:20] or [f"it ended with code {process.returncode}"]
+            raise SimulationError(f"the simulation of {self.executable.parent.name} failed:\n" + "\n".join(lines))
+
+    def _read(
+        self, folder: Path, inputs: Mapping, expected: Mapping, counts: Mapping[str, int], taps: Sequence[str]
+    ) -> SimResult:
+        records = [line.split() for line in (folder / "status").read_text().splitlines()]
+        end = records[0][1:]
+        status = {kind: [[int(w) for w in r[1:]] for r in records if r[0] == kind] for kind in ("in", "out", "edge")}
+        ins = {
+            p.name: StreamState(beats, len(inputs[p.name]), bool(valid), bool(ready))
+            for p, (beats, valid, ready) in zip(self.inputs, status["in"])
+        }
+        outs = {
+            p.name: StreamState(r[0], counts[p.name], bool(r[1]), bool(r[2]))
+            for p, r in zip(self.outputs, status["out"])
+        }
+        edges = {e.name: EdgeState(*r[:5], *map(bool, r[5:])) for e, r in zip(self.edges, status["edge"])}
+        outputs = {
+            p.name: np.fromfile(folder / f"out{i}.data", np.uint8).reshape(-1, p.bytes)
+            for i, p in enumerate(self.outputs)
+        }
+        tapped = {}
+        for i, e in enumerate(self.edges):
+            if e.name in taps:
+                tapped[e.name] = np.fromfile(folder / f"tap{i}.data", np.uint8).reshape(-1, e.bytes)
+        return SimResult(
+            outputs=outputs,
+            in_cycles={p.name: np.fromfile(folder / f"in{i}.cycles", np.int64) for i, p in enumerate(self.inputs)},
+            out_cycles={p.name: np.fromfile(folder / f"out{i}.cycles", np.int64) for i, p in enumerate(self.outputs)},
+            cycles=int(end[1]),
+            deadlock=None if end[0] == "done" else Deadlock(int(end[2]) - 1, ins, outs, edges),
+            mismatches={k: _differing(outputs[k], v) for k, v in expected.items() if np.ndim(v)},
+            extra_beats={p.name: r[3] for p, r in zip(self.outputs, status["out"])},
+            violations={p.name: r[4] for p, r in zip(self.outputs, status["out"]) if r[4] >= 0},
+            taps=tapped,
+            edges=edges,
+        )
+
+
+def _share(value: float | Mapping[str, float], port: str) -> float:
+    share = value.get(port, 0.0) if isinstance(value, Mapping) else value
+    if not 0 <= share < 1:
+        raise ValueError(f"the share of idle cycles of {port} is {share}, it must be at least 0 and below 1")
+    return share
+
+
+def _differing(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Indices of beats that differ, those that never came included."""
+    n = len(got)
+    wrong = np.flatnonzero((got != np.asarray(expected, np.uint8)[:n]).any(axis=1))
+    return np.concatenate([wrong, np.arange(n, len(expected))])
