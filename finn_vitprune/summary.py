@@ -1,0 +1,201 @@
+"""``report/vitprune_summary.json``: what a build is, what was checked, how fast and how large it is.
+
+Words and units are those of docs/numerics.md: shares 0 to 1, cycles of the accelerator's clock, one frame
+is one image. A section is missing (``null``) when its step did not run; nothing is filled in for it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from finn_vitprune.errors import UserError
+
+FILE = Path("report") / "vitprune_summary.json"
+"""Where a build folder holds it."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class TokenCounts(_Section):
+    """Tokens of one encoder: at its input, and in its MLP (after a token drop)."""
+
+    in_: Count = Field(alias="in")
+    mlp: Count
+
+
+class ModelSummary(_Section):
+    """The network. ``macs`` and ``params`` are what the hardware performs and stores, ``*_dense`` the unpruned.
+
+    ``token_keep`` is the rate of each encoder that drops tokens, by encoder index. ``logit_scale`` turns the
+    integer logits into real ones.
+    """
+
+    name: str
+    macs_dense: Count
+    macs: Count
+    params_dense: Count
+    params: Count
+    index_bits: Count
+    tokens: list[TokenCounts]
+    heads: list[Count]
+    block_size: Count
+    block_keep: Share
+    token_keep: dict[int, Share]
+    logit_scale: float | list[float] | None = None
+
+
+class VerifySummary(_Section):
+    """Agreement of the stages on real images. ``rtl_mismatches`` counts frames whose bits differ."""
+
+    images: Count
+    rtl_mismatches: Count
+    top1_agree_qonnx: Share
+    max_code_diff_vs_qonnx: Count
+    saturations: Count
+    accuracy: Share
+    accuracy_pytorch: Share | None = None
+
+
+class RtlsimSummary(_Section):
+    """Measured in simulation of the whole accelerator; ``interval_cycles`` is the mean of overlapping frames."""
+
+    frames: Count
+    latency_cycles: Count
+    interval_cycles: Annotated[float, Field(ge=0)]
+    interval_cycles_max: Count
+    clk_ns: Annotated[float, Field(gt=0)]
+    latency_ms: Annotated[float, Field(ge=0)]
+    fps: Annotated[float, Field(ge=0)]
+
+    @classmethod
+    def measured(
+        cls, frames: int, latency_cycles: int, interval_cycles: float, interval_cycles_max: int, clk_ns: float
+    ) -> RtlsimSummary:
+        """Derive milliseconds and images per second from cycles and the clock period."""
+        return cls(
+            frames=frames,
+            latency_cycles=latency_cycles,
+            interval_cycles=interval_cycles,
+            interval_cycles_max=interval_cycles_max,
+            clk_ns=clk_ns,
+            latency_ms=latency_cycles * clk_ns * 1e-6,
+            fps=1e9 / (clk_ns * interval_cycles),
+        )
+
+
+class BalanceRow(_Section):
+    """Load of one node with matrix products: ``utilisation`` = ``ideal_cycles`` / ``cycles``.
+
+    ``weight_bits`` are the bits of weights and indices that the node stores. ``kept_blocks`` is ``None``
+    for attention, which has no stored blocks.
+    """
+
+    node: str
+    kept_blocks: Count | None
+    lanes: Count
+    ideal_cycles: Annotated[float, Field(ge=0)]
+    cycles: Count
+    utilisation: Share
+    op_type: str = ""
+    weight_bits: Count = 0
+
+
+class NodeResources(_Section):
+    """Resources of one node."""
+
+    node: str
+    op_type: str = ""
+    LUT: Count = 0
+    FF: Count = 0
+    DSP: Count = 0
+    BRAM36: Annotated[float, Field(ge=0)] = 0.0
+    URAM: Count = 0
+    LUTRAM: Count = 0
+    SRL: Count = 0
+
+
+class ResourceSummary(_Section):
+    """Resources of the accelerator and by node; ``tool`` says what counted them (a tool that ran, or "estimate")."""
+
+    tool: str
+    LUT: Count
+    FF: Count
+    DSP: Count
+    BRAM36: Annotated[float, Field(ge=0)]
+    URAM: Count
+    per_node: list[NodeResources] = []
+
+
+class PartSummary(_Section):
+    """The part and what it has; ``fits`` is ``None`` when no resources were counted."""
+
+    name: str
+    LUT: Count
+    FF: Count
+    DSP: Count
+    BRAM36: Count
+    URAM: Count
+    fits: bool | None
+    slrs: Count = 1
+    note: str = ""
+
+
+class Summary(_Section):
+    """The whole file."""
+
+    model: ModelSummary
+    verify: VerifySummary | None = None
+    rtlsim: RtlsimSummary | None = None
+    balance: list[BalanceRow] = []
+    resources: ResourceSummary | None = None
+    part: PartSummary | None = None
+    time_s: dict[str, float] = {}
+
+    def save(self, build_dir: str | Path) -> Path:
+        """Write ``build_dir/report/vitprune_summary.json``; the file appears whole or not at all."""
+        path = Path(build_dir) / FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
+        try:
+            with os.fdopen(fd, "w") as file:
+                file.write(self.model_dump_json(by_alias=True, indent=1) + "\n")
+            os.chmod(tmp, 0o644)
+            os.replace(tmp, path)
+        except BaseException:
+            Path(tmp).unlink(missing_ok=True)
+            raise
+        return path
+
+    @classmethod
+    def load(cls, build_dir: str | Path) -> Summary:
+        """Read the summary of a build folder.
+
+        Raises:
+            UserError: no such folder, no summary in it, or a file that is not such a summary.
+        """
+        folder = Path(build_dir)
+        if not folder.is_dir():
+            raise UserError(f"no folder {folder}: give the output folder of `finn-vitprune build`")
+        path = folder / FILE
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError as e:
+            raise UserError(
+                f"{folder} holds no {FILE}: the build did not finish, run `finn-vitprune build -o {folder}`"
+            ) from e
+        except OSError as e:
+            raise UserError(f"cannot read {path}: {e.strerror}") from e
+        except ValidationError as e:
+            first = e.errors()[0]
+            where = ".".join(str(p) for p in first["loc"]) or "file"
+            raise UserError(f"{path} is no summary of this version: {where}: {first['msg']}") from e

@@ -1,0 +1,122 @@
+"""Report tables: every promised figure is there, ratios are right, steps that did not run are not claimed."""
+
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+from rich.console import Console
+
+from finn_vitprune.report import NOT_RUN, comparison, sheets, show, to_html
+from finn_vitprune.summary import RtlsimSummary
+from tests.summaries import summary
+
+
+def printed(tables) -> str:
+    out = io.StringIO()
+    show(tables, Console(file=out, width=160, color_system=None))
+    return out.getvalue()
+
+
+def row(text: str, label: str) -> str:
+    """The line of a table that starts with ``label``."""
+    (line,) = [li for li in text.splitlines() if re.match(rf"^[│┃|]?\s*{re.escape(label)}\s", li)]
+    return line
+
+
+def test_one_build_prints_every_promised_figure():
+    text = printed(sheets(summary(pruned=True)))
+    assert "4,000,000" in (macs := row(text, "operations (MACs per image)")) and "1,000,000" in macs
+    assert "4.00 x less" in macs
+    assert "2.00 x less" in row(text, "parameters")
+    assert row(text, "tokens in MLP").split("│")[2:4] == [" 17 ", " 14 "]
+    assert row(text, "live heads").split("│")[2:4] == ["  4 ", "  3 "]
+    assert "360" in row(text, "images through the RTL")
+    assert re.search(r"RTL mismatches.*\b0\b", text)
+    assert "96.25 %" in row(text, "accuracy of the accelerator")
+    assert "99.75 %" in row(text, "same class as QONNX")
+    assert "20,000" in (latency := row(text, "latency")) and "0.1000 ms" in latency
+    assert "2,000.0" in (interval := row(text, "interval, mean")) and "100,000 images/s" in interval
+    assert "200.0 MHz (5 ns)" in text
+    assert "2.50 %" in row(text, "LUT") and "1.00 %" in row(text, "FF") and "25.00 %" in row(text, "DSP")
+    assert "10.5" in row(text, "BRAM36") and "xcu250-figd2104-2L-e" in text and "Fits the part." in text
+    assert "0.975" in row(text, "mvau_3") and "Slowest: mvau_3" in text
+    assert "4.0" in row(text, "all")
+
+
+def test_steps_that_did_not_run_are_said_so():
+    s = summary(pruned=True).model_copy(update={"rtlsim": None, "verify": None, "resources": None})
+    tables = {t.title: t for t in sheets(s)}
+    assert all(tables[name].rows[0][-1] == NOT_RUN for name in ("Checks", "Speed", "Resources"))
+    text = printed(tables.values())
+    assert "images/s" not in text and "Yosys" not in text and "Fits" not in text
+
+
+def test_a_design_that_does_not_fit_says_so():
+    s = summary(pruned=True)
+    part = s.part.model_copy(update={"fits": False, "note": "mapped for UltraScale+ primitives, the part is Versal"})
+    text = printed(sheets(s.model_copy(update={"part": part})))
+    assert "Does NOT fit the part. Numbers mapped for UltraScale+ primitives" in text
+
+
+def test_resources_by_node_on_request():
+    assert not any("by node" in t.title for t in sheets(summary(pruned=True)))
+    (table,) = [t for t in sheets(summary(pruned=True), nodes=True) if "by node" in t.title]
+    assert table.rows == (("mvau_3", "BlockSparseMVAU_rtl", "43,200", "0", "3,072", "0", "0"),)
+
+
+def test_two_builds_side_by_side_with_ratios():
+    table, slowest = comparison(("dense", "pruned"), summary(pruned=False), summary(pruned=True))
+    assert table.columns == ("", "dense", "pruned", "ratio")
+    ratio = {r[0]: r[3] for r in table.rows}
+    assert ratio["interval (cycles)"] == "0.500"
+    assert ratio["largest work of a node (cycles at full use)"] == "0.500"
+    assert ratio["weight memory (bits)"] == "0.500"
+    assert ratio["operations (MACs per image)"] == "0.250"
+    assert ratio["images/s"] == "2.000"
+    assert ratio["RTL mismatches (images)"] == "-"
+    assert "Interval ratio 0.500, ratio of the largest work per node 0.500: 1.000 x it." in table.note
+    assert "Weight memory ratio 0.500, parameter ratio 0.500." in table.note
+    assert slowest.rows[0][:3] == ("dense", "mvau_3", "BlockSparseMVAU_rtl")
+
+
+def test_side_by_side_with_a_build_that_was_not_simulated():
+    b = summary(pruned=True).model_copy(update={"rtlsim": None})
+    table = comparison(("a", "b"), summary(pruned=False), b)[0]
+    assert {r[0]: r[1:] for r in table.rows}["interval (cycles)"] == ("4,000.0", NOT_RUN, "-")
+    assert table.note == ""
+
+
+def test_an_interval_longer_than_the_work_shows():
+    slow = RtlsimSummary.measured(6, 20_000, interval_cycles=2_400, interval_cycles_max=2_400, clk_ns=5)
+    b = summary(pruned=True).model_copy(update={"rtlsim": slow})
+    assert "1.200 x it" in comparison(("a", "b"), summary(pruned=False), b)[0].note
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.outside = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.outside += [v for k, v in attrs if k in ("src", "href")]
+
+
+def test_html_is_one_self_contained_page():
+    tables = sheets(summary(pruned=True), nodes=True)
+    page = to_html("build/demo & <co>", tables)
+    parser = Links()
+    parser.feed(page)
+    assert parser.tags.count("table") == len(tables) and not parser.outside
+    assert "script" not in parser.tags and "link" not in parser.tags and "url(" not in page
+    assert "build/demo &amp; &lt;co&gt;" in page
+    for sheet in tables:
+        assert all(f"<td>{cell.replace('<', '&lt;')}</td>" in page for r in sheet.rows for cell in r)
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_prints_at_any_width(width):
+    out = io.StringIO()
+    show(sheets(summary(pruned=True), nodes=True), Console(file=out, width=width))
+    assert "Balance" in out.getvalue()
