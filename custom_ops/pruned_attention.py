@@ -1,0 +1,249 @@
+"""Multi-head attention with deferred softmax over live heads, on one engine shared by the heads in time."""
+
+from __future__ import annotations
+
+import numpy as np
+from qonnx.core.datatype import DataType
+
+from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
+from finn_vitprune.errors import UserError
+from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
+
+
+class PrunedAttention(VitOp):
+    """O = attention(Q, K, V) and the token scores of query 0, exactly :func:`numerics.attention`.
+
+    Streams: q ``[queries, H D']``; kv ``[tokens, 2 H D']`` (K channels of all heads, then V channels); o
+    ``[queries, H D']``, all SIMD codes a beat; with ``scores`` also s ``[1, tokens, 1]``, one token a beat.
+    Initialiser: the exp table ``[256]`` (UINT8, entry 0 is 255). ``heads`` are the live heads, in order.
+
+    Per query i and head h, with PE keys and SIMD channels a cycle:
+
+        L_j = clip(rhe(sum_d q_d k_jd logit_mult 2**-logit_shift))   logit_bits (<= 8), signed
+        E_j = table[max L - L_j]                                     UINT8
+        Z   = sum_j E_j                                              8 + log2 N bits
+        O_d = clip(rhe(sum_j E_j v_jd floor(recip_num / Z) 2**-recip_shift))
+        S_j = sum_h floor(2**16 E_h0j / Z_h0)                        query 0, exact
+
+    ``recip_bits_per_cycle`` = 0 takes the fewest quotient bits a cycle that keep the divider off the
+    critical rate. A frame takes queries H ceil(N / PE) D' / SIMD cycles unless its K and V beats are more.
+    """
+
+    def get_nodeattr_types(self):
+        attributes = super().get_nodeattr_types()
+        attributes.update(
+            {
+                "tokens": ("i", True, 0),
+                "queries": ("i", True, 0),
+                "heads": ("i", True, 0),
+                "head_dim": ("i", True, 0),
+                "SIMD": ("i", False, 1),
+                "PE": ("i", False, 1),
+                "scores": ("i", False, 0, {0, 1}),
+                "logit_mult": ("i", True, 0),
+                "logit_shift": ("i", True, 0),
+                "logit_bits": ("i", False, 8),
+                "recip_num": ("i", True, 0),
+                "recip_shift": ("i", True, 0),
+                "recip_bits_per_cycle": ("i", False, 0),
+                "inputDataType": ("s", False, "INT8"),
+                "outputDataType": ("s", False, "INT8"),
+                "scoreDataType": ("s", False, ""),
+                "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
+            }
+        )
+        return attributes
+
+    # --- symbols of the docstring ---
+
+    @property
+    def channels(self) -> int:
+        """H D'."""
+        return self.get_nodeattr("heads") * self.get_nodeattr("head_dim")
+
+    @property
+    def key_groups(self) -> int:
+        """ceil(N / PE)."""
+        return -(-self.get_nodeattr("tokens") // self.get_nodeattr("PE"))
+
+    @property
+    def channel_groups(self) -> int:
+        """D' / SIMD."""
+        return self.get_nodeattr("head_dim") // self.get_nodeattr("SIMD")
+
+    @property
+    def item_cycles(self) -> int:
+        """Cycles of one phase of one (query, head) item."""
+        return self.key_groups * self.channel_groups
+
+    @property
+    def z_bits(self) -> int:
+        """Width of Z."""
+        return (EXP_MAX * self.get_nodeattr("tokens")).bit_length()
+
+    @property
+    def recip_bits(self) -> int:
+        """Quotient bits a cycle of the divider of recip_num / Z (``recip_bits_per_cycle``, or chosen)."""
+        given = self.get_nodeattr("recip_bits_per_cycle")
+        return given or bits_per_cycle(RECIP_BITS, self.item_cycles)
+
+    @property
+    def score_type(self):
+        """``scoreDataType``, by default the narrowest unsigned type that holds H 2**16."""
+        name = self.get_nodeattr("scoreDataType")
+        return DataType[name or f"UINT{(self.get_nodeattr('heads') << SCORE_BITS).bit_length()}"]
+
+    def in_streams(self) -> list[Stream]:
+        simd, dtype = self.get_nodeattr("SIMD"), DataType[self.get_nodeattr("inputDataType")]
+        return [
+            Stream(self.get_nodeattr("queries"), self.channels, simd, dtype),
+            Stream(self.get_nodeattr("tokens"), 2 * self.channels, simd, dtype),
+        ]
+
+    def out_streams(self) -> list[Stream]:
+        dtype = DataType[self.get_nodeattr("outputDataType")]
+        streams = [Stream(self.get_nodeattr("queries"), self.channels, self.get_nodeattr("SIMD"), dtype)]
+        if self.get_nodeattr("scores"):
+            streams.append(Stream(self.get_nodeattr("tokens"), 1, 1, self.score_type))
+        return streams
+
+    def constants(self) -> AttentionConstants:
+        """The integers that the attention computes with."""
+        names = ("logit_mult", "logit_shift", "logit_bits", "recip_num", "recip_shift")
+        out_bits = DataType[self.get_nodeattr("outputDataType")].bitwidth()
+        return AttentionConstants(*(self.get_nodeattr(n) for n in names), out_bits)
+
+    def compute(self, q: np.ndarray, kv: np.ndarray, table: np.ndarray) -> list[np.ndarray]:
+        """``[..., queries, H D']`` and ``[..., N, 2 H D']`` codes to O and, with ``scores``, S ``[..., N, 1]``."""
+        heads, dim = self.get_nodeattr("heads"), self.get_nodeattr("head_dim")
+
+        def by_head(x: np.ndarray) -> np.ndarray:
+            return np.swapaxes(x.reshape(*x.shape[:-1], heads, dim), -2, -3)
+
+        k, v = np.split(np.asarray(kv, dtype=np.int64), 2, axis=-1)
+        out, scores = attention(by_head(np.asarray(q)), by_head(k), by_head(v), table.reshape(-1), self.constants())
+        out = np.swapaxes(out, -2, -3)
+        result = [out.reshape(*out.shape[:-2], heads * dim)]
+        return [*result, scores[..., None]] if self.get_nodeattr("scores") else result
+
+    def verify_node(self) -> list[str]:
+        """Check the attributes against each other.
+
+        Raises:
+            UserError: naming the attribute, its value and what would work.
+        """
+        a = self.get_nodeattr
+        name, n, dim = self.onnx_node.name, a("tokens"), a("head_dim")
+        for attribute in ("tokens", "queries", "heads", "head_dim", "SIMD", "PE", "recip_num"):
+            if a(attribute) < 1:
+                raise UserError(f"{name}: {attribute} is {a(attribute)}, it must be at least 1")
+        if dim % a("SIMD"):
+            divisors = [d for d in range(1, dim + 1) if dim % d == 0]
+            raise UserError(f"{name}: SIMD {a('SIMD')} does not divide head_dim {dim}: use one of {divisors}")
+        if a("PE") > n:
+            raise UserError(f"{name}: PE {a('PE')} exceeds the {n} tokens: use 1 to {n}")
+        for attribute in ("inputDataType", "outputDataType"):
+            dtype = DataType[a(attribute)]
+            if not dtype.is_integer() or not dtype.signed() or not 2 <= dtype.bitwidth() <= 8:
+                raise UserError(f"{name}: {attribute} {a(attribute)} is not supported: use INT2 to INT8")
+        if not 2 <= a("logit_bits") <= 8:
+            raise UserError(f"{name}: logit_bits is {a('logit_bits')}: use 2 to 8")
+        if not 0 < a("logit_mult") < 1 << MULT_BITS:
+            raise UserError(f"{name}: logit_mult {a('logit_mult')} is outside 1 to {(1 << MULT_BITS) - 1}")
+        if a("recip_num") // EXP_MAX >= 1 << RECIP_BITS:
+            raise UserError(f"{name}: recip_num {a('recip_num')} // {EXP_MAX} does not fit {RECIP_BITS} bits")
+        if not 0 <= a("recip_bits_per_cycle") <= RECIP_BITS:
+            raise UserError(f"{name}: recip_bits_per_cycle {a('recip_bits_per_cycle')} is outside 0 to {RECIP_BITS}")
+        need = (a("heads") << SCORE_BITS).bit_length()
+        if a("scores") and (self.score_type.signed() or self.score_type.bitwidth() < need):
+            raise UserError(f"{name}: scoreDataType {self.score_type.name} is too narrow: use UINT{need} or wider")
+        return []
+
+    # --- cost ---
+
+    def macs(self) -> int:
+        """Products of Q K^T and of E V."""
+        return 2 * self.get_nodeattr("queries") * self.channels * self.get_nodeattr("tokens")
+
+    def get_exp_cycles(self) -> int:
+        """Steady interval of overlapping frames (see the class docstring for the main terms)."""
+        items = self.get_nodeattr("queries") * self.get_nodeattr("heads")
+        q, kv = self.in_streams()
+        bounds = [
+            items * max(self.item_cycles, -(-RECIP_BITS // self.recip_bits) + 1),
+            kv.beats,
+        ]
+        return max(bounds)
+
+
+def bits_per_cycle(quotient: int, budget: int) -> int:
+    """Fewest quotient bits a cycle with which a division of ``quotient`` bits takes at most ``budget`` cycles.
+
+    A division takes ceil(quotient / bits) + 1 cycles, so at least 2.
+    """
+    return next((b for b in range(1, quotient) if -(-quotient // b) + 1 <= budget), quotient)
+
+
+class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
+    """RTL of :class:`PrunedAttention`: ``vp_attention``."""
+
+    RTL_TOP = "vp_attention"
+    RTL_FILES = (
+        "vp_skid.sv",
+        "vp_ram.sv",
+        "vp_rom.sv",
+        "vp_fifo.sv",
+        "vp_requant.sv",
+        "vp_divide.sv",
+        "vp_attention_tree.sv",
+        "vp_attention_dot.sv",
+        "vp_attention_kv.sv",
+        "vp_attention_logits.sv",
+        "vp_attention_values.sv",
+        "vp_attention_norm.sv",
+        "vp_attention_scores.sv",
+        "vp_attention.sv",
+    )
+
+    def get_nodeattr_types(self):
+        return {**PrunedAttention.get_nodeattr_types(self), **VitRTLBackend.get_nodeattr_types(self)}
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        self.verify_node()
+        a = self.get_nodeattr
+        return {
+            "TOKENS": a("tokens"),
+            "QUERIES": a("queries"),
+            "HEADS": a("heads"),
+            "HEAD_DIM": a("head_dim"),
+            "SIMD": a("SIMD"),
+            "PE": a("PE"),
+            "IN_WIDTH": DataType[a("inputDataType")].bitwidth(),
+            "OUT_WIDTH": DataType[a("outputDataType")].bitwidth(),
+            "LOGIT_WIDTH": a("logit_bits"),
+            "LOGIT_MULT": a("logit_mult"),
+            "LOGIT_SHIFT": a("logit_shift"),
+            "RECIP_NUM": a("recip_num"),
+            "RECIP_SHIFT": a("recip_shift"),
+            "RECIP_BITS": self.recip_bits,
+            "SCORES": a("scores"),
+            "SCORE_WIDTH": self.score_type.bitwidth(),
+            "EXP_FILE": self.memory_file("exp"),
+            "RAM_STYLE": a("ram_style"),
+        }
+
+    def wrapper_text(self) -> str:
+        """The wrapper; without ``scores`` the score port of the top is tied off."""
+        text = super().wrapper_text()
+        if self.get_nodeattr("scores"):
+            return text
+        tied = ".rst_n(ap_rst_n),\n        .out1_tdata(),\n        .out1_tvalid(),\n        .out1_tready(1'b1)"
+        return text.replace(".rst_n(ap_rst_n)", tied)
+
+    def memories(self, model) -> dict[str, Memory]:
+        """The exp table, cut to the 2**logit_bits differences that occur."""
+        table = np.rint(model.get_initializer(self.onnx_node.input[2])).astype(np.int64).reshape(-1)
+        name = self.onnx_node.name
+        if len(table) != 256 or table.min() < 0 or table.max() > EXP_MAX or table[0] != EXP_MAX:
+            raise UserError(f"{name}: the exp table must have 256 entries of 0 to {EXP_MAX}, the first {EXP_MAX}")
+        return {"exp": Memory(table[: 1 << self.get_nodeattr("logit_bits")].astype(object), 8)}

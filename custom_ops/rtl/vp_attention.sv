@@ -1,0 +1,155 @@
+// Multi-head attention with deferred softmax on integer codes, bit-exact to numerics.attention.
+// in0: queries, in1: a token's K channels, then its V channels, both SIMD codes a beat; out0: O, SIMD a
+// beat; out1 (if SCORES): one score a token. K and V of a frame are held, double-buffered; one engine
+// serves all heads in time: while one (query, head) item's logits are computed, the item before it is
+// multiplied with V. QUERIES is the number of query tokens per frame (the first of which gives scores).
+`default_nettype none
+
+module vp_attention #(
+    int unsigned TOKENS      = 17,
+    int unsigned QUERIES     = 17,
+    int unsigned HEADS       = 1,
+    int unsigned HEAD_DIM    = 16,
+    int unsigned SIMD        = 8,
+    int unsigned PE          = 1,
+    int unsigned IN_WIDTH    = 8,
+    int unsigned OUT_WIDTH   = 8,
+    int unsigned LOGIT_WIDTH = 8,
+    int unsigned LOGIT_MULT  = 65536,
+    int unsigned LOGIT_SHIFT = 16,
+    logic [63:0] RECIP_NUM   = 64'd1,
+    int unsigned RECIP_SHIFT = 0,
+    int unsigned RECIP_BITS  = 1,
+    int unsigned SCORES      = 1,
+    int unsigned SCORE_WIDTH = 17,
+    parameter    EXP_FILE    = "",
+    parameter    RAM_STYLE   = "auto",
+    localparam int unsigned XW = (SIMD * IN_WIDTH + 7) / 8 * 8,
+    localparam int unsigned YW = (SIMD * OUT_WIDTH + 7) / 8 * 8,
+    localparam int unsigned SW = (SCORE_WIDTH + 7) / 8 * 8
+) (
+    input  wire logic          clk,
+    input  wire logic          rst_n,
+    input  wire logic [XW-1:0] in0_tdata,
+    input  wire logic          in0_tvalid,
+    output      logic          in0_tready,
+    input  wire logic [XW-1:0] in1_tdata,
+    input  wire logic          in1_tvalid,
+    output      logic          in1_tready,
+    output      logic [YW-1:0] out0_tdata,
+    output      logic          out0_tvalid,
+    input  wire logic          out0_tready,
+    output      logic [SW-1:0] out1_tdata,
+    output      logic          out1_tvalid,
+    input  wire logic          out1_tready
+);
+    if (TOKENS < 1 || QUERIES < 1 || HEADS < 1 || SIMD < 1 || PE < 1 || PE > TOKENS) begin : g_check
+        $error("vp_attention: TOKENS %0d, QUERIES %0d, HEADS %0d, SIMD %0d, PE %0d must be at least 1, PE at most TOKENS",
+               TOKENS, QUERIES, HEADS, SIMD, PE);
+    end
+    if (HEAD_DIM % SIMD != 0) begin : g_check_simd
+        $error("vp_attention: SIMD %0d does not divide HEAD_DIM %0d", SIMD, HEAD_DIM);
+    end
+    if (IN_WIDTH < 2 || IN_WIDTH > 8 || LOGIT_WIDTH < 2 || LOGIT_WIDTH > 8 || LOGIT_MULT >= 131072) begin : g_check_width
+        $error("vp_attention: IN_WIDTH %0d and LOGIT_WIDTH %0d must be 2 to 8, LOGIT_MULT %0d below 2^17",
+               IN_WIDTH, LOGIT_WIDTH, LOGIT_MULT);
+    end
+
+    localparam int unsigned CG = HEAD_DIM / SIMD;
+    localparam int unsigned KG = (TOKENS + PE - 1) / PE;
+    localparam int unsigned W = SIMD * IN_WIDTH;
+    localparam int unsigned KAW = $clog2(2 * HEADS * CG * KG);
+    // Logit slots: as many as hide the way from the end of a first phase to the start of the second.
+    localparam int unsigned LANES = (PE + CG - 1) / CG;
+    localparam int unsigned HANDOVER = 16 + ($clog2((SIMD + 3) / 4) + 1) / 2 + (PE + LANES - 1) / LANES
+                                       + ($clog2(LANES) + 1) / 2;
+    localparam int unsigned SLOTS = 2 + (HANDOVER + KG * CG - 1) / (KG * CG);
+    localparam int unsigned LAW = $clog2(SLOTS * KG);
+    localparam int unsigned ACC_WIDTH = IN_WIDTH + 8 + $clog2(TOKENS);
+    localparam int unsigned Z_WIDTH = $clog2(255 * TOKENS + 1);
+
+    logic [W-1:0] q_data, kv_data;
+    logic q_valid, q_ready, kv_valid, kv_ready;
+    logic [1:0] k_frames, unused_v_frames;
+    logic k_release, k_re, v_release, v_re;
+    logic [KAW-1:0] k_addr, v_addr;
+    logic [PE*W-1:0] k_data, v_data;
+    logic [LOGIT_WIDTH-1:0] item_max;
+    logic item_valid, item_ready, item_free, l_re;
+    logic [LAW-1:0] l_addr;
+    logic [PE*LOGIT_WIDTH-1:0] l_data;
+    logic room, take, score_room, score_take, acc_valid, z_valid, z_score, e_valid;
+    logic [SIMD*ACC_WIDTH-1:0] acc;
+    logic [Z_WIDTH-1:0] z;
+    logic [PE*8-1:0] e;
+    logic [SIMD*OUT_WIDTH-1:0] o_data, o_word;
+    logic o_valid, o_ready;
+
+    vp_skid #(.WIDTH(W)) q_skid (
+        .clk, .rst_n, .in_data(in0_tdata[W-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
+        .out_data(q_data), .out_valid(q_valid), .out_ready(q_ready)
+    );
+    vp_skid #(.WIDTH(W)) kv_skid (
+        .clk, .rst_n, .in_data(in1_tdata[W-1:0]), .in_valid(in1_tvalid), .in_ready(in1_tready),
+        .out_data(kv_data), .out_valid(kv_valid), .out_ready(kv_ready)
+    );
+    vp_attention_kv #(
+        .TOKENS(TOKENS), .HEADS(HEADS), .CG(CG), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE)
+    ) kv (
+        .clk, .rst_n, .in_data(kv_data), .in_valid(kv_valid), .in_ready(kv_ready),
+        .k_frames, .k_release, .k_re, .k_addr, .k_data,
+        .v_frames(unused_v_frames), .v_release, .v_re, .v_addr, .v_data
+    );
+    vp_attention_logits #(
+        .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CG(CG), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
+        .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT), .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS)
+    ) logits (
+        .clk, .rst_n, .q_data, .q_valid, .q_ready, .k_frames, .k_release, .k_re, .k_addr, .k_data,
+        .item_max, .item_valid, .item_ready, .item_free, .l_re, .l_addr, .l_data
+    );
+    vp_attention_values #(
+        .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CG(CG), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
+        .LOGIT_WIDTH(LOGIT_WIDTH), .SLOTS(SLOTS), .EXP_FILE(EXP_FILE)
+    ) values (
+        .clk, .rst_n, .item_max, .item_valid, .item_ready, .item_free, .l_re, .l_addr, .l_data,
+        .v_release, .v_re, .v_addr, .v_data, .room, .score_room, .take, .score_take,
+        .acc_valid, .acc, .z_valid, .z_score, .z, .e_valid, .e
+    );
+    vp_attention_norm #(
+        .CG(CG), .KG(KG), .SIMD(SIMD), .PE(PE), .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH), .OUT_WIDTH(OUT_WIDTH),
+        .RECIP_NUM(RECIP_NUM), .RECIP_SHIFT(RECIP_SHIFT), .RECIP_BITS(RECIP_BITS)
+    ) norm (
+        .clk, .rst_n, .room, .take, .acc_valid, .acc, .z_valid, .z,
+        .out_data(o_word), .out_valid(o_valid), .out_ready(o_ready)
+    );
+    vp_skid #(.WIDTH(SIMD * OUT_WIDTH)) o_skid (
+        .clk, .rst_n, .in_data(o_word), .in_valid(o_valid), .in_ready(o_ready),
+        .out_data(o_data), .out_valid(out0_tvalid), .out_ready(out0_tready)
+    );
+    assign out0_tdata = YW'(o_data);
+
+    if (SCORES != 0) begin : g_scores
+        // Cycles that even the shortest frame interval, its K and V beats, leaves per head.
+        localparam int unsigned BUDGET = 2 * TOKENS * CG > 4 ? 2 * TOKENS * CG - 3 : 1;
+        localparam int unsigned BITS = (Z_WIDTH + 17 + BUDGET - 1) / BUDGET;
+        logic [SCORE_WIDTH-1:0] s_word, s_data;
+        logic s_valid, s_ready;
+        vp_attention_scores #(
+            .TOKENS(TOKENS), .HEADS(HEADS), .PE(PE), .Z_WIDTH(Z_WIDTH), .SCORE_WIDTH(SCORE_WIDTH), .DIVIDE_BITS(BITS)
+        ) scores (
+            .clk, .rst_n, .room(score_room), .take(score_take), .e_valid, .e, .z_valid(z_valid && z_score), .z,
+            .out_data(s_word), .out_valid(s_valid), .out_ready(s_ready)
+        );
+        vp_skid #(.WIDTH(SCORE_WIDTH)) s_skid (
+            .clk, .rst_n, .in_data(s_word), .in_valid(s_valid), .in_ready(s_ready),
+            .out_data(s_data), .out_valid(out1_tvalid), .out_ready(out1_tready)
+        );
+        assign out1_tdata = SW'(s_data);
+    end else begin : g_no_scores
+        assign score_room  = 1'b1;
+        assign out1_tdata  = '0;
+        assign out1_tvalid = 1'b0;
+    end
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,81 @@
+// OUT dot products of IN terms that share their second factor: sums[o] = sum_i a[o][i] * b[i].
+// Outputs go in pairs, two products in one DSP: the multiplicand is hi * 2^F + lo, and up to four
+// products are summed before the fields are parted (F = A_WIDTH + B_WIDTH + 2 bits hold four). The low
+// field's sign is the borrow that the high field gets back. An odd last output stands alone.
+// Element (o, i) of a sits at o * IN + i. Latency 4 + ($clog2(ceil(IN / 4)) + 1) / 2, free running.
+`default_nettype none
+
+module vp_attention_dot #(
+    int unsigned OUT       = 4,
+    int unsigned IN        = 16,
+    int unsigned A_WIDTH   = 8,
+    int unsigned B_WIDTH   = 8,
+    bit          B_SIGNED  = 1'b1,
+    localparam int unsigned SUM_WIDTH = A_WIDTH + B_WIDTH + $clog2(IN)
+) (
+    input  wire logic                      clk,
+    input  wire logic [OUT*IN*A_WIDTH-1:0] a,
+    input  wire logic [IN*B_WIDTH-1:0]     b,
+    output      logic [OUT*SUM_WIDTH-1:0]  sums
+);
+    localparam int unsigned F = A_WIDTH + B_WIDTH + 2;
+    localparam int unsigned GROUPS = (IN + 3) / 4;
+    localparam int unsigned PAIRS = (OUT + 1) / 2;
+    localparam int unsigned TW = F + 2 * (($clog2(GROUPS) + 1) / 2);  // tree result before it is cut
+
+    if (OUT < 1 || IN < 1 || A_WIDTH < 2 || A_WIDTH > 8 || B_WIDTH < 2 || B_WIDTH > 8) begin : g_check
+        $error("vp_attention_dot: OUT %0d, IN %0d at least 1, A_WIDTH %0d, B_WIDTH %0d from 2 to 8",
+               OUT, IN, A_WIDTH, B_WIDTH);
+    end
+
+    logic signed [B_WIDTH:0] b_q[IN];
+    always_ff @(posedge clk) begin
+        for (int unsigned i = 0; i < IN; i++)
+            b_q[i] <= {B_SIGNED && b[i*B_WIDTH+B_WIDTH-1], b[i*B_WIDTH+:B_WIDTH]};
+    end
+
+    for (genvar p = 0; p < PAIRS; p++) begin : g_pair
+        localparam int unsigned FIELDS = 2 * p + 1 < OUT ? 2 : 1;
+        localparam int unsigned AW = FIELDS == 2 ? A_WIDTH + F + 1 : A_WIDTH;
+        localparam int unsigned PW = FIELDS * F;
+
+        logic [GROUPS*F-1:0] part_q[FIELDS];
+        for (genvar g = 0; g < GROUPS; g++) begin : g_group
+            localparam int unsigned N = IN - 4 * g < 4 ? IN - 4 * g : 4;
+            logic signed [AW-1:0] a_q[N];
+            logic signed [PW-1:0] product_q[N];
+            logic signed [PW-1:0] total_q, total_d;
+            always_comb begin
+                total_d = product_q[0];
+                for (int unsigned i = 1; i < N; i++) total_d = total_d + product_q[i];
+            end
+            for (genvar i = 0; i < N; i++) begin : g_term
+                wire logic signed [A_WIDTH-1:0] lo = a[(2*p*IN+4*g+i)*A_WIDTH+:A_WIDTH];
+                if (FIELDS == 2) begin : g_two
+                    wire logic signed [A_WIDTH-1:0] hi = a[((2*p+1)*IN+4*g+i)*A_WIDTH+:A_WIDTH];
+                    wire logic signed [A_WIDTH:0] top = (A_WIDTH + 1)'(hi) - (A_WIDTH + 1)'({1'b0, lo[A_WIDTH-1]});
+                    always_ff @(posedge clk) a_q[i] <= {top, F'(lo)};
+                end else begin : g_one
+                    always_ff @(posedge clk) a_q[i] <= lo;
+                end
+                always_ff @(posedge clk) product_q[i] <= PW'(a_q[i]) * PW'(b_q[4*g+i]);
+            end
+            always_ff @(posedge clk) begin
+                total_q <= total_d;
+                part_q[0][g*F+:F] <= total_q[F-1:0];
+            end
+            if (FIELDS == 2) begin : g_high
+                always_ff @(posedge clk) part_q[1][g*F+:F] <= total_q[2*F-1:F] + F'(total_q[F-1]);
+            end
+        end
+        for (genvar f = 0; f < FIELDS; f++) begin : g_field
+            logic [TW-1:0] total;
+            vp_attention_tree #(.NUM(GROUPS), .IN_WIDTH(F), .OUT_WIDTH(TW)) tree (
+                .clk, .terms(part_q[f]), .result(total)
+            );
+            assign sums[(2*p+f)*SUM_WIDTH+:SUM_WIDTH] = SUM_WIDTH'($signed(total));
+        end
+    end
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,254 @@
+// First phase of attention: logit codes of one (query, head) item after the other, heads ascending.
+// PE keys x SIMD channels a cycle, channel groups innermost, ceil(TOKENS / PE) * CG cycles per item and
+// none between items. An item starts when its query slice, the frame's keys and a logit slot are there and
+// then runs to its end, so nothing in the pipeline ever stalls. Accumulators are requantised by just
+// enough multipliers to keep up (ceil(PE / CG)). Finished items are announced with their row maximum;
+// their logits are read at l_addr (slots in a ring, key groups in order) until item_free.
+`default_nettype none
+
+module vp_attention_logits #(
+    int unsigned TOKENS      = 17,
+    int unsigned QUERIES     = 17,
+    int unsigned HEADS       = 1,
+    int unsigned CG          = 1,
+    int unsigned SIMD        = 8,
+    int unsigned PE          = 1,
+    int unsigned IN_WIDTH    = 8,
+    int unsigned LOGIT_WIDTH = 8,
+    int unsigned LOGIT_MULT  = 65536,
+    int unsigned LOGIT_SHIFT = 16,
+    int unsigned SLOTS       = 3,
+    localparam int unsigned KG = (TOKENS + PE - 1) / PE,
+    localparam int unsigned KAW = $clog2(2 * HEADS * CG * KG),
+    localparam int unsigned LANES = (PE + CG - 1) / CG,
+    localparam int unsigned SERIAL = (PE + LANES - 1) / LANES,
+    localparam int unsigned DOT_LATENCY = 4 + ($clog2((SIMD + 3) / 4) + 1) / 2,
+    localparam int unsigned MAX_LATENCY = ($clog2(LANES) + 1) / 2,
+    localparam int unsigned LAW = $clog2(SLOTS * KG)
+) (
+    input  wire logic                        clk,
+    input  wire logic                        rst_n,
+    input  wire logic [SIMD*IN_WIDTH-1:0]    q_data,
+    input  wire logic                        q_valid,
+    output      logic                        q_ready,
+    input  wire logic [1:0]                  k_frames,
+    output      logic                        k_release,
+    output      logic                        k_re,
+    output      logic [KAW-1:0]              k_addr,
+    input  wire logic [PE*SIMD*IN_WIDTH-1:0] k_data,
+    output      logic [LOGIT_WIDTH-1:0]      item_max,
+    output      logic                        item_valid,
+    input  wire logic                        item_ready,
+    input  wire logic                        item_free,
+    input  wire logic                        l_re,
+    input  wire logic [LAW-1:0]              l_addr,
+    output      logic [PE*LOGIT_WIDTH-1:0]   l_data
+);
+    localparam int unsigned CW = CG > 1 ? $clog2(CG) : 1;
+    localparam int unsigned GW = KG > 1 ? $clog2(KG) : 1;
+    localparam int unsigned HW = HEADS > 1 ? $clog2(HEADS) : 1;
+    localparam int unsigned NW = QUERIES > 1 ? $clog2(QUERIES) : 1;
+    localparam int unsigned FRAME = HEADS * CG * KG;
+    localparam int unsigned SUMW = 2 * IN_WIDTH + $clog2(SIMD);
+    localparam int unsigned ACCW = 2 * IN_WIDTH + $clog2(SIMD * CG);
+
+    // --- issue: counters of the running item and what the next one waits for ---
+    logic run_q, k_slot_q;
+    logic [CW-1:0] cg_q;
+    logic [GW-1:0] kg_q;
+    logic [HW-1:0] head_q;
+    logic [NW-1:0] query_q;
+    logic [KAW-1:0] k_addr_q;
+    logic [$clog2(SLOTS+1)-1:0] free_q;
+
+    wire logic last_cg = cg_q == CW'(CG - 1);
+    wire logic last_item = run_q && last_cg && kg_q == GW'(KG - 1);
+    wire logic last_query = last_item && head_q == HW'(HEADS - 1);
+    wire logic last_frame = last_query && query_q == NW'(QUERIES - 1);
+    wire logic first_next = last_frame || (!run_q && head_q == '0 && query_q == '0);
+    wire logic k_ok = !first_next || k_frames > 2'(last_frame);
+    logic q_ok;
+    wire logic start = (!run_q || last_item) && q_ok && k_ok && free_q != '0;
+    wire logic [KAW-1:0] k_base = k_slot_q ^ last_frame ? KAW'(FRAME) : '0;
+
+    assign k_re      = run_q;
+    assign k_addr    = k_addr_q;
+    assign k_release = last_frame;
+
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            run_q    <= 1'b0;
+            k_slot_q <= 1'b0;
+            cg_q     <= '0;
+            kg_q     <= '0;
+            head_q   <= '0;
+            query_q  <= '0;
+            k_addr_q <= '0;
+            free_q   <= SLOTS[$clog2(SLOTS+1)-1:0];
+        end else begin
+            if (start) run_q <= 1'b1;
+            else if (last_item) run_q <= 1'b0;
+            free_q <= free_q - $bits(free_q)'(start) + $bits(free_q)'(item_free);
+            if (run_q) begin
+                k_addr_q <= last_query ? k_base : k_addr_q + 1'b1;
+                cg_q     <= last_cg ? '0 : cg_q + 1'b1;
+                if (last_cg) kg_q <= last_item ? '0 : kg_q + 1'b1;
+                if (last_item) head_q <= last_query ? '0 : head_q + 1'b1;
+                if (last_query) query_q <= last_frame ? '0 : query_q + 1'b1;
+                k_slot_q <= k_slot_q ^ last_frame;
+            end
+        end
+    end
+
+    // --- query slices: a ring of four, each read once per key group ---
+    localparam int unsigned QAW = $clog2(4 * CG);
+    logic [QAW-1:0] q_waddr_q, q_raddr_q, q_base_q;
+    logic [CW-1:0] q_cg_q;
+    logic [2:0] q_slices_q;
+    logic [SIMD*IN_WIDTH-1:0] q_word;
+    wire logic q_take = q_valid && q_ready;
+    wire logic q_last = q_take && q_cg_q == CW'(CG - 1);
+    wire logic [QAW-1:0] q_base_d = q_base_q == QAW'(3 * CG) ? '0 : q_base_q + QAW'(CG);
+    assign q_ready = !q_slices_q[2];
+    assign q_ok    = q_slices_q > 3'(last_item);
+
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            q_waddr_q  <= '0;
+            q_raddr_q  <= '0;
+            q_base_q   <= '0;
+            q_cg_q     <= '0;
+            q_slices_q <= '0;
+        end else begin
+            q_slices_q <= q_slices_q + 3'(q_last) - 3'(last_item);
+            if (q_take) begin
+                q_waddr_q <= q_waddr_q == QAW'(4 * CG - 1) ? '0 : q_waddr_q + 1'b1;
+                q_cg_q    <= q_last ? '0 : q_cg_q + 1'b1;
+            end
+            if (last_item) q_base_q <= q_base_d;
+            if (run_q) q_raddr_q <= last_item ? q_base_d : last_cg ? q_base_q : q_raddr_q + 1'b1;
+        end
+    end
+    vp_ram #(.DEPTH(4 * CG), .WIDTH(SIMD * IN_WIDTH), .STYLE("distributed")) queries (
+        .clk, .we(q_take), .waddr(q_waddr_q), .wdata(q_data), .re(run_q), .raddr(q_raddr_q), .rdata(q_word)
+    );
+
+    // --- dot products and accumulation over the channel groups ---
+    logic [PE*SUMW-1:0] sums;
+    vp_attention_dot #(.OUT(PE), .IN(SIMD), .A_WIDTH(IN_WIDTH), .B_WIDTH(IN_WIDTH), .B_SIGNED(1'b1)) dot (
+        .clk, .a(k_data), .b(q_word), .sums
+    );
+
+    typedef struct packed {logic valid, first, last;} tag_t;
+    tag_t [DOT_LATENCY:0] tags_q;
+    wire tag_t tag = tags_q[DOT_LATENCY];
+    logic [PE*ACCW-1:0] acc_q, acc_d;
+    always_comb begin
+        for (int unsigned i = 0; i < PE; i++)
+            acc_d[i*ACCW+:ACCW] = ACCW'($signed(sums[i*SUMW+:SUMW])) + (tag.first ? '0 : acc_q[i*ACCW+:ACCW]);
+    end
+    always_ff @(posedge clk) begin
+        if (!rst_n) tags_q <= '0;
+        else tags_q <= {tags_q[DOT_LATENCY-1:0], tag_t'{run_q, cg_q == '0, last_cg}};
+        if (tag.valid) acc_q <= acc_d;
+    end
+
+    // --- requantisation, LANES keys a cycle ---
+    localparam int unsigned SW = SERIAL > 1 ? $clog2(SERIAL) : 1;
+    logic [SERIAL*LANES*ACCW-1:0] shift_q;
+    logic [SW-1:0] left_q;
+    logic [3:0] busy_q;  // shift register and three requantisation stages
+    logic [16:0] mult_q;
+    wire logic load = tag.valid && tag.last;
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            busy_q <= '0;
+            mult_q <= '0;  // a register, so that no multiplier's size depends on the constant
+        end else begin
+            busy_q <= {busy_q[2:0], load || (busy_q[0] && left_q != '0)};
+            mult_q <= LOGIT_MULT[16:0];
+        end
+        if (load) left_q <= SW'(SERIAL - 1);
+        else if (left_q != '0) left_q <= left_q - 1'b1;
+        shift_q <= load ? (SERIAL * LANES * ACCW)'(acc_d) : shift_q >> (LANES * ACCW);
+    end
+
+    logic [LANES*LOGIT_WIDTH-1:0] codes;
+    vp_requant #(
+        .LANES(LANES), .ACC_WIDTH(ACCW), .MULT_WIDTH(17), .SHIFT(LOGIT_SHIFT), .OUT_WIDTH(LOGIT_WIDTH), .OUT_SIGNED(1'b1)
+    ) requant (
+        .clk, .en(1'b1), .acc(shift_q[LANES*ACCW-1:0]), .mult({LANES{mult_q}}), .out(codes)
+    );
+
+    // --- logit ring and row maximum; padding keys do not count ---
+    localparam int unsigned WORD = SERIAL * LANES * LOGIT_WIDTH;
+    localparam logic [LOGIT_WIDTH-1:0] LOWEST = {1'b1, {(LOGIT_WIDTH - 1) {1'b0}}};
+    logic [SW-1:0] step_q;
+    logic [GW-1:0] tail_kg_q;
+    logic [LAW-1:0] l_waddr_q;
+    logic [WORD-1:0] word_q;
+    logic [LANES*LOGIT_WIDTH-1:0] counted;
+    wire logic tail = busy_q[3];
+    wire logic word_done = tail && step_q == SW'(SERIAL - 1);
+    wire logic tail_last = tail_kg_q == GW'(KG - 1);
+    wire logic [WORD-1:0] word_d = WORD'({codes, word_q} >> (LANES * LOGIT_WIDTH));
+
+    always_comb begin
+        for (int unsigned i = 0; i < LANES; i++) begin
+            automatic logic pad = tail_last && 32'(step_q) * LANES + i >= TOKENS - (KG - 1) * PE;
+            counted[i*LOGIT_WIDTH+:LOGIT_WIDTH] = pad ? LOWEST : codes[i*LOGIT_WIDTH+:LOGIT_WIDTH];
+        end
+    end
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            step_q    <= '0;
+            tail_kg_q <= '0;
+            l_waddr_q <= '0;
+        end else begin
+            if (tail) step_q <= word_done ? '0 : step_q + 1'b1;
+            if (word_done) begin
+                tail_kg_q <= tail_last ? '0 : tail_kg_q + 1'b1;
+                l_waddr_q <= l_waddr_q == LAW'(SLOTS * KG - 1) ? '0 : l_waddr_q + 1'b1;
+            end
+        end
+        if (tail) word_q <= word_d;
+    end
+    vp_ram #(.DEPTH(SLOTS * KG), .WIDTH(PE * LOGIT_WIDTH), .STYLE("distributed")) logits (
+        .clk, .we(word_done), .waddr(l_waddr_q), .wdata(word_d[PE*LOGIT_WIDTH-1:0]),
+        .re(l_re), .raddr(l_addr), .rdata(l_data)
+    );
+
+    logic signed [LOGIT_WIDTH-1:0] highest, running_q;
+    logic [LOGIT_WIDTH-1:0] item_max_q;
+    logic fresh_q, item_push_q, max_ready;
+    tag_t [MAX_LATENCY:0] max_tags;  // valid, unused, last of the item
+    vp_attention_tree #(.NUM(LANES), .IN_WIDTH(LOGIT_WIDTH), .OUT_WIDTH(LOGIT_WIDTH), .MAXIMUM(1'b1)) maximum (
+        .clk, .terms(counted), .result(highest)
+    );
+    assign max_tags[0] = tag_t'{tail, 1'b0, word_done && tail_last};
+    if (MAX_LATENCY > 0) begin : g_max_tags
+        always_ff @(posedge clk) begin
+            if (!rst_n) max_tags[MAX_LATENCY:1] <= '0;
+            else max_tags[MAX_LATENCY:1] <= max_tags[MAX_LATENCY-1:0];
+        end
+    end
+    wire tag_t max_tag = max_tags[MAX_LATENCY];
+    wire logic signed [LOGIT_WIDTH-1:0] max_d = fresh_q || highest > running_q ? highest : running_q;
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            fresh_q     <= 1'b1;
+            item_push_q <= 1'b0;
+        end else begin
+            if (max_tag.valid) fresh_q <= max_tag.last;
+            item_push_q <= max_tag.valid && max_tag.last;
+        end
+        if (max_tag.valid) running_q <= max_d;
+        item_max_q <= max_d;
+    end
+    vp_fifo #(.WIDTH(LOGIT_WIDTH), .DEPTH(SLOTS), .STYLE("distributed")) items (
+        .clk, .rst_n, .in_data(item_max_q), .in_valid(item_push_q), .in_ready(max_ready),
+        .out_data(item_max), .out_valid(item_valid), .out_ready(item_ready)
+    );
+endmodule
+
+`default_nettype wire

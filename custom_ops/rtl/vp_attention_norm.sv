@@ -1,0 +1,123 @@
+// Last step of attention: O = clip(round_half_even(acc * floor(RECIP_NUM / Z) * 2^-RECIP_SHIFT)), SIMD
+// channels per beat. Accumulators wait in a FIFO of DEPTH channel groups while their row's reciprocal is
+// divided, then pass ceil(SIMD / KG) multipliers, channels in order. room says that a whole item (CG
+// groups) fits; take reserves it. Z must be at least 255.
+`default_nettype none
+
+module vp_attention_norm #(
+    int unsigned CG          = 1,
+    int unsigned KG          = 17,
+    int unsigned SIMD        = 8,
+    int unsigned PE          = 1,
+    int unsigned ACC_WIDTH   = 24,
+    int unsigned Z_WIDTH     = 16,
+    int unsigned OUT_WIDTH   = 8,
+    logic [63:0] RECIP_NUM   = 64'd1,
+    int unsigned RECIP_SHIFT = 0,
+    int unsigned RECIP_BITS  = 1,  // quotient bits a cycle
+    localparam int unsigned STEPS = (25 + RECIP_BITS - 1) / RECIP_BITS
+) (
+    input  wire logic                      clk,
+    input  wire logic                      rst_n,
+    output      logic                      room,
+    input  wire logic                      take,
+    input  wire logic                      acc_valid,
+    input  wire logic [SIMD*ACC_WIDTH-1:0] acc,
+    input  wire logic                      z_valid,
+    input  wire logic [Z_WIDTH-1:0]        z,
+    output      logic [SIMD*OUT_WIDTH-1:0] out_data,
+    output      logic                      out_valid,
+    input  wire logic                      out_ready
+);
+    localparam int unsigned LANES = (SIMD + KG - 1) / KG;
+    localparam int unsigned SERIAL = (SIMD + LANES - 1) / LANES;
+    // Groups in flight behind a group that starts: pipeline, division and output of one group.
+    localparam int unsigned FLIGHT = 3 + 4 + ($clog2((PE + 3) / 4) + 1) / 2 + STEPS + SERIAL + 12;
+    localparam int unsigned DEPTH = CG + 1 + (FLIGHT + KG - 1) / KG;
+    localparam int unsigned ITEMS = (DEPTH + CG - 1) / CG;
+    localparam int unsigned FW = $clog2(DEPTH + 1);
+    localparam int unsigned CW = CG > 1 ? $clog2(CG) : 1;
+    localparam int unsigned SW = SERIAL > 1 ? $clog2(SERIAL) : 1;
+    localparam int unsigned NUM_WIDTH = Z_WIDTH + 25 < 40 ? Z_WIDTH + 25 : 40;
+
+    logic [FW-1:0] free_q;
+    logic [SIMD*ACC_WIDTH-1:0] head;
+    logic head_valid, load, unused_acc_ready, unused_z_ready;
+    logic [Z_WIDTH-1:0] den;
+    logic [24:0] quotient, recip;
+    logic den_valid, den_ready, quotient_valid, quotient_ready, recip_valid;
+    logic [CW-1:0] group_q;
+    wire logic last_group = group_q == CW'(CG - 1);
+
+    // Two more than the reservations: beats that are between the RAM and the register at the output.
+    vp_fifo #(.WIDTH(SIMD * ACC_WIDTH), .DEPTH(DEPTH + 2), .STYLE("distributed")) groups (
+        .clk, .rst_n, .in_data(acc), .in_valid(acc_valid), .in_ready(unused_acc_ready),
+        .out_data(head), .out_valid(head_valid), .out_ready(load)
+    );
+    vp_fifo #(.WIDTH(Z_WIDTH), .DEPTH(ITEMS + 2), .STYLE("distributed")) sums (
+        .clk, .rst_n, .in_data(z), .in_valid(z_valid), .in_ready(unused_z_ready),
+        .out_data(den), .out_valid(den_valid), .out_ready(den_ready)
+    );
+    vp_divide #(.NUM_WIDTH(NUM_WIDTH), .DEN_WIDTH(Z_WIDTH), .QUOT_WIDTH(25), .BITS(RECIP_BITS)) divide (
+        .clk, .rst_n, .num(RECIP_NUM[NUM_WIDTH-1:0]), .den, .in_valid(den_valid), .in_ready(den_ready),
+        .quot(quotient), .out_valid(quotient_valid), .out_ready(quotient_ready)
+    );
+    vp_fifo #(.WIDTH(25), .DEPTH(ITEMS + 2), .STYLE("distributed")) recips (
+        .clk, .rst_n, .in_data(quotient), .in_valid(quotient_valid), .in_ready(quotient_ready),
+        .out_data(recip), .out_valid(recip_valid), .out_ready(load && last_group)
+    );
+
+    // --- channels through the multipliers; the whole pipeline waits for the output ---
+    logic [SERIAL*LANES*ACC_WIDTH-1:0] shift_q;
+    logic [SERIAL*LANES*OUT_WIDTH-1:0] word_q, word_d;
+    logic [LANES*OUT_WIDTH-1:0] codes;
+    logic [24:0] recip_q;
+    logic [SW-1:0] left_q;
+    logic [3:0] busy_q;  // [0]: shift register, then the three requantisation stages
+    logic [3:1] last_q;
+    logic out_valid_q;
+    wire logic en = !out_valid_q || out_ready;
+    wire logic last = busy_q[0] && left_q == '0;
+    assign load   = en && (!busy_q[0] || last) && head_valid && recip_valid;
+    assign word_d = (SERIAL * LANES * OUT_WIDTH)'({codes, word_q} >> (LANES * OUT_WIDTH));
+    assign room   = free_q >= FW'(CG);
+
+    vp_requant #(
+        .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(25), .SHIFT(RECIP_SHIFT), .OUT_WIDTH(OUT_WIDTH),
+        .OUT_SIGNED(1'b1)
+    ) requant (
+        .clk, .en, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{recip_q}}), .out(codes)
+    );
+
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            free_q      <= FW'(DEPTH);
+            group_q     <= '0;
+            busy_q      <= '0;
+            out_valid_q <= 1'b0;
+        end else begin
+            free_q <= free_q - (take ? FW'(CG) : '0) + FW'(load);
+            if (load) group_q <= last_group ? '0 : group_q + 1'b1;
+            if (en) begin
+                busy_q      <= {busy_q[2:0], load || (busy_q[0] && !last)};
+                out_valid_q <= busy_q[3] && last_q[3];
+            end
+        end
+        if (load) begin
+            left_q  <= SW'(SERIAL - 1);
+            recip_q <= recip;
+            shift_q <= (SERIAL * LANES * ACC_WIDTH)'(head);
+        end else if (en) begin
+            left_q  <= left_q - SW'(left_q != '0);
+            shift_q <= shift_q >> (LANES * ACC_WIDTH);
+        end
+        if (en) begin
+            last_q <= {last_q[2:1], last};
+            if (busy_q[3]) word_q <= word_d;
+            if (busy_q[3] && last_q[3]) out_data <= word_d[SIMD*OUT_WIDTH-1:0];
+        end
+    end
+    assign out_valid = out_valid_q;
+endmodule
+
+`default_nettype wire
