@@ -1,0 +1,57 @@
+"""Explains a standstill of the stitched design: which FIFO is full, which branch starves behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from finn_vitprune.builds.stitch import StitchedEdge
+
+
+def explain(edges: Sequence[StitchedEdge], valid: Sequence[tuple[bool, bool]], ready: Sequence[tuple[bool, bool]]) -> str:
+    """One line naming the full FIFO and the two branches of a deadlock.
+
+    Args:
+        edges: the internal streams.
+        valid, ready: last state of each edge at (producer side, consumer side).
+    """
+    full = [e for e, v, r in zip(edges, valid, ready) if v[0] and not r[0]]
+    dry = [e for e, v in zip(edges, valid) if not v[1]]
+    for blocked in full:
+        for starving in dry:
+            if starving.consumer == blocked.consumer and starving is not blocked:
+                fork = _meeting_point(edges, blocked.producer, starving.producer)
+                return (
+                    f"deadlock: FIFO {blocked.fifo or '(none built)'} on {blocked.producer} -> {blocked.consumer}, depth "
+                    f"{blocked.depth} beats, is full while {blocked.consumer} waits for {starving.producer}: the branches "
+                    f"{_path(edges, fork, blocked)} and {_path(edges, fork, starving)} start at {fork or 'the input'}; "
+                    f"deepen inFIFODepths[{blocked.consumer_input}] of {blocked.consumer}"
+                )
+    names = ", ".join(e.name for e in full[:4]) or "no stream is blocked"
+    return f"standstill without a starving join; blocked streams: {names}"
+
+
+def _ancestors(edges: Sequence[StitchedEdge], node: str) -> list[str]:
+    """``node`` and what feeds it, nearest first."""
+    found, queue = [], [node]
+    while queue:
+        current = queue.pop(0)
+        if current in found:
+            continue
+        found.append(current)
+        queue += [e.producer for e in edges if e.consumer == current]
+    return found
+
+
+def _meeting_point(edges: Sequence[StitchedEdge], a: str, b: str) -> str:
+    behind = set(_ancestors(edges, a))
+    return next((n for n in _ancestors(edges, b) if n in behind), "")
+
+
+def _path(edges: Sequence[StitchedEdge], start: str, last: StitchedEdge) -> str:
+    """The nodes from ``start`` to the consumer of ``last``, through ``last``."""
+    nodes, current = [last.consumer], last.producer
+    while current and current != start:
+        nodes.append(current)
+        feeding = [e.producer for e in edges if e.consumer == current]
+        current = next((p for p in feeding if p == start or start in _ancestors(edges, p)), "")
+    return " -> ".join(reversed([*nodes, start] if start else nodes))

@@ -1,0 +1,89 @@
+"""The images a build is verified with, and their way into the accelerator's input stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import qonnx.core.onnx_exec as qonnx_exec
+from qonnx.core.modelwrapper import ModelWrapper
+
+from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.errors import UserError
+
+RANDOM_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Images:
+    """``pixels`` uint8 ``[F, H, W, C]``; ``labels`` ``[F]`` and PyTorch ``logits`` ``[F, classes]`` or None."""
+
+    pixels: np.ndarray
+    labels: np.ndarray | None
+    logits: np.ndarray | None
+    source: str
+
+
+def load_images(settings: BuildSettings, shape: list[int]) -> Images:
+    """The images of the settings, else random ones (the report says so).
+
+    Args:
+        shape: ``[1, H, W, C]`` of the model's input.
+    Raises:
+        UserError: file missing, keys missing, or images of another shape.
+    """
+    if settings.images is None:
+        rng = np.random.default_rng(settings.seed)
+        count = min(RANDOM_IMAGES, settings.max_images or RANDOM_IMAGES)
+        return Images(rng.integers(0, 256, (count, *shape[1:]), dtype=np.uint8), None, None, "random")
+    path = Path(settings.images)
+    if not path.is_file():
+        raise UserError(f"images file {path} does not exist")
+    try:
+        with np.load(path) as data:
+            arrays = {k: data[k] for k in ("images", "labels", "logits") if k in data}
+    except (OSError, ValueError) as error:
+        raise UserError(f"images file {path} is not an npz of arrays: {error}") from None
+    if "images" not in arrays:
+        raise UserError(f"images file {path} has no array `images` (uint8 [frames, H, W, C])")
+    pixels = check_pixels(arrays["images"], shape, str(path))[: settings.max_images]
+    cut = {k: arrays[k][: len(pixels)] for k in ("labels", "logits") if k in arrays}
+    return Images(pixels, cut.get("labels"), cut.get("logits"), path.name)
+
+
+def check_pixels(pixels: np.ndarray, shape: list[int], source: str) -> np.ndarray:
+    """``pixels`` as uint8 ``[F, H, W, C]``; a :class:`UserError` tells what does not fit."""
+    if pixels.ndim == 3 and shape[-1] == 1:
+        pixels = pixels[..., None]
+    if pixels.ndim != 4 or list(pixels.shape[1:]) != list(shape[1:]):
+        raise UserError(f"{source} has shape {list(pixels.shape)}; the model takes [frames, {', '.join(map(str, shape[1:]))}]")
+    if pixels.dtype != np.uint8:
+        raise UserError(f"{source} is {pixels.dtype}; pixels are uint8")
+    if not len(pixels):
+        raise UserError(f"{source} holds no images")
+    return pixels
+
+
+def to_patches(parent: ModelWrapper, pixels: np.ndarray) -> np.ndarray:
+    """``pixels`` in the order of the accelerator's input, by the host nodes of ``parent``.
+
+    The host nodes only move data, so they run once on positions and the result is applied to all frames.
+
+    Returns:
+        int64 ``[F, patches, pixels per patch]``.
+    """
+    name = parent.graph.input[0].name
+    shape = parent.get_tensor_shape(name)
+    values = {i.name: parent.get_initializer(i.name) for i in parent.graph.initializer}
+    values[name] = np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    tensor = name
+    for node in parent.graph.node:
+        if node.domain.startswith("finn.custom_op.fpgadataflow"):
+            break
+        for output in node.output:
+            values[output] = np.zeros(parent.get_tensor_shape(output), np.float32)
+        qonnx_exec.execute_node(node, values, parent.graph)
+        tensor = node.output[0]
+    order = values[tensor][0].astype(np.int64)
+    return pixels.reshape(len(pixels), -1).astype(np.int64)[:, order.reshape(-1)].reshape(len(pixels), *order.shape)

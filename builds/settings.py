@@ -1,0 +1,41 @@
+"""What our build steps need beyond FINN's own config: a small JSON file beside the build's outputs.
+
+FINN's ``DataflowBuildConfig`` refuses unknown keys, so these travel in ``<output_dir>/vitprune.json``.
+A build started with FINN's ``build_dataflow_cfg`` alone has no such file and gets the defaults.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FILE = "vitprune.json"
+
+
+class BuildSettings(BaseModel):
+    """Settings of this project's build steps."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: str | None = Field(None, description="npz with `images` [F,H,W,C] uint8, optionally `labels`, `logits`")
+    max_images: int | None = Field(None, ge=1, description="verify with the first images only")
+    lowering_images: int = Field(8, ge=1, description="images of the node-by-node check of the lowering")
+    traced_images: int = Field(4, ge=1, description="images for which every internal stream is compared")
+    stalled_images: int = Field(24, ge=1, description="images run again with random pauses and stalls")
+    synth: Literal["nodes", "none"] = "nodes"
+    part_resources: str | None = None
+    workers: int = Field(2, ge=1)
+    seed: int = 0
+
+    def save(self, output_dir: Path) -> None:
+        """Write the file into ``output_dir``."""
+        output_dir.mkdir(parents=True, exist_ok=True)
+        (output_dir / FILE).write_text(self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, output_dir: str | Path) -> BuildSettings:
+        """Read ``<output_dir>/vitprune.json``, or the defaults where there is none."""
+        path = Path(output_dir) / FILE
+        return cls.model_validate_json(path.read_text()) if path.is_file() else cls()

@@ -1,0 +1,185 @@
+"""Stitches the generated HDL of all nodes to one top with FINN's port names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.custom_ops.base import Stream
+from finn_vitprune.transforms.edges import stream_edges
+
+TOP = "finn_design"
+MONITORED_TOP = "finn_design_monitored"
+
+
+@dataclass(frozen=True)
+class StitchedEdge:
+    """A stream between two ops, FIFOs in between counted as part of it.
+
+    ``tensor`` is the tensor at the consumer, ``fifo`` the node name of the FIFO ("" for none) and
+    ``depth`` its depth in beats (2 without: the ops' own registers).
+    """
+
+    producer: str
+    consumer: str
+    consumer_input: int
+    tensor: str
+    source_tensor: str
+    stream: Stream
+    fifo: str
+    depth: int
+
+    @property
+    def name(self) -> str:
+        """What reports call the edge."""
+        via = f" through {self.fifo}" if self.fifo else ""
+        return f"{self.producer} -> {self.consumer}{via}"
+
+
+@dataclass(frozen=True)
+class StitchedDesign:
+    """The stitched sources in ``folder``: Verilog files in compile order, ports, internal edges."""
+
+    folder: Path
+    sources: list[str]
+    input: Stream
+    output: Stream
+    edges: list[StitchedEdge]
+
+    def save(self) -> None:
+        """Write ``design.json`` into the folder, so that later commands need no model."""
+        data = asdict(self) | {"folder": ""}
+        text = json.dumps(data, indent=1, default=lambda value: value.name)
+        (self.folder / "design.json").write_text(text + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> StitchedDesign:
+        """Read what :meth:`save` wrote; the folder may have been moved."""
+        data = json.loads((folder / "design.json").read_text())
+        edges = [StitchedEdge(**{**e, "stream": _stream(e["stream"])}) for e in data["edges"]]
+        return cls(folder, data["sources"], _stream(data["input"]), _stream(data["output"]), edges)
+
+
+def _stream(data: dict) -> Stream:
+    return Stream(**{**data, "dtype": DataType[data["dtype"]]})
+
+
+def padded(stream: Stream) -> int:
+    """tdata bits of a stream."""
+    return -(-stream.width // 8) * 8
+
+
+def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
+    """The internal streams, one per producer output that another op reads."""
+    edges, by_tensor = [], {e.tensor: e for e in stream_edges(model)}
+    for edge in by_tensor.values():
+        if edge.producer.op_type.startswith("VitFIFO"):
+            continue
+        fifo, depth, last = "", 2, edge
+        if edge.consumer.op_type.startswith("VitFIFO") and edge.consumer.output[0] in by_tensor:
+            fifo, depth = edge.consumer.name, getCustomOp(edge.consumer).get_nodeattr("depth")
+            last = by_tensor[edge.consumer.output[0]]
+        edges.append(
+            StitchedEdge(
+                edge.producer.name, last.consumer.name, last.input, last.tensor, edge.tensor,
+                getCustomOp(edge.producer).out_streams()[edge.output], fifo, depth,
+            )
+        )
+    return edges
+
+
+def stitch(model: ModelWrapper, folder: Path) -> StitchedDesign:
+    """Copy the nodes' sources and ROM files to ``folder`` and write the plain and the monitored top.
+
+    Args:
+        model: all nodes are ``*_rtl`` with generated HDL, one input and one output stream.
+        folder: created anew; holds everything that a simulation needs.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    names: list[str] = []
+    for node in model.graph.node:
+        op = getCustomOp(node)
+        generated = Path(op.get_nodeattr("code_gen_dir_ipgen"))
+        for name in op.get_rtl_file_list():
+            if name not in names:
+                names.append(name)
+                shutil.copyfile(generated / name, folder / name)
+        for rom in generated.glob("*.hex"):
+            shutil.copyfile(rom, folder / rom.name)
+    edges = stitched_edges(model)
+    for top, monitored in ((TOP, []), (MONITORED_TOP, edges)):
+        (folder / f"{top}.v").write_text(_top_text(model, top, monitored))
+    everything = [str(folder / n) for n in [*names, f"{TOP}.v"]]
+    (folder / "all_verilog_srcs.txt").write_text("\n".join(everything) + "\n")
+    first = getCustomOp(model.find_consumer(model.graph.input[0].name)).in_streams()[0]
+    last_node = model.find_producer(model.graph.output[0].name)
+    design = StitchedDesign(folder, names, first, getCustomOp(last_node).out_streams()[0], edges)
+    design.save()
+    return design
+
+
+def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None:
+    """Set the metadata by which FINN finds a stitched design (``exec_mode`` ``rtlsim``)."""
+    names = {
+        "clk": ["ap_clk"], "rst": ["ap_rst_n"], "aximm": [], "axilite": [],
+        "s_axis": [("s_axis_0", padded(design.input))], "m_axis": [("m_axis_0", padded(design.output))],
+    }
+    model.set_metadata_prop("vivado_stitch_proj", str(design.folder))
+    model.set_metadata_prop("wrapper_filename", str(design.folder / f"{TOP}.v"))
+    model.set_metadata_prop("vivado_stitch_ifnames", str(names))
+    model.set_metadata_prop("clk_ns", str(clk_ns))
+
+
+def _top_text(model: ModelWrapper, top: str, monitored: list[StitchedEdge]) -> str:
+    nets: dict[str, tuple[str, Stream]] = {}
+    for node in model.graph.node:
+        op = getCustomOp(node)
+        for name, stream in [*zip(node.input, op.in_streams()), *zip(node.output, op.out_streams())]:
+            nets.setdefault(name, (f"net{len(nets)}", stream))
+    source, sink = model.graph.input[0].name, model.graph.output[0].name
+    in_bits, out_bits = padded(nets[source][1]), padded(nets[sink][1])
+    ports = [
+        "input  wire ap_clk", "input  wire ap_rst_n",
+        f"input  wire [{in_bits - 1}:0] s_axis_0_tdata", "input  wire s_axis_0_tvalid",
+        "output wire s_axis_0_tready",
+        f"output wire [{out_bits - 1}:0] m_axis_0_tdata", "output wire m_axis_0_tvalid",
+        "input  wire m_axis_0_tready",
+    ]
+    body = []
+    for net, stream in nets.values():
+        body.append(f"    wire [{padded(stream) - 1}:0] {net}_tdata; wire {net}_tvalid, {net}_tready;")
+    a, b = nets[source][0], nets[sink][0]
+    body += [
+        f"    assign {a}_tdata = s_axis_0_tdata; assign {a}_tvalid = s_axis_0_tvalid;",
+        f"    assign s_axis_0_tready = {a}_tready;",
+        f"    assign m_axis_0_tdata = {b}_tdata; assign m_axis_0_tvalid = {b}_tvalid;",
+        f"    assign {b}_tready = m_axis_0_tready;",
+    ]
+    if monitored:
+        count = len(monitored)
+        bits = sum(padded(e.stream) for e in monitored)
+        ports += [f"output wire [{2 * count - 1}:0] mon_valid", f"output wire [{2 * count - 1}:0] mon_ready",
+                  f"output wire [{bits - 1}:0] tap_data"]
+        sides = [nets[t][0] for e in monitored for t in (e.source_tensor, e.tensor)]
+        for signal, port in (("tvalid", "mon_valid"), ("tready", "mon_ready")):
+            body.append(f"    assign {port} = {{{', '.join(f'{n}_{signal}' for n in reversed(sides))}}};")
+        taps = ", ".join(f"{nets[e.tensor][0]}_tdata" for e in reversed(monitored))
+        body.append(f"    assign tap_data = {{{taps}}};")
+    for node in model.graph.node:
+        op = getCustomOp(node)
+        pins = [".ap_clk(ap_clk)", ".ap_rst_n(ap_rst_n)"]
+        for kind, tensors, streams in (("in", node.input, op.in_streams()), ("out", node.output, op.out_streams())):
+            for i, (tensor, _) in enumerate(zip(tensors, streams)):
+                pins += [f".{kind}{i}_V_{s}({nets[tensor][0]}_{s})" for s in ("tdata", "tvalid", "tready")]
+        body.append(f"    {node.name} inst_{node.name} (\n        " + ",\n        ".join(pins) + "\n    );")
+    return (
+        "// Stitched accelerator, generated by finn-vitprune\n"
+        f"module {top} (\n    " + ",\n    ".join(ports) + "\n);\n" + "\n".join(body) + "\nendmodule\n"
+    )

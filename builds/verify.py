@@ -1,0 +1,106 @@
+"""Verifies the stitched RTL against the hardware graph on real images, and measures its cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from qonnx.core.modelwrapper import ModelWrapper
+
+from finn_vitprune import golden
+from finn_vitprune.builds.accelerator import Accelerator, Run
+from finn_vitprune.sim import Stimulus
+
+STALL_PATTERNS = ((0.3, 0.0), (0.0, 0.3), (0.4, 0.4))
+"""(pause of the source, stall of the sink) of the runs with disturbed streams."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the simulation of the whole accelerator showed.
+
+    ``rtl_mismatches`` counts logits of all runs, and codes of the traced internal streams, that differ
+    from the hardware graph in any bit. Latency is of one frame in an empty pipeline.
+    """
+
+    images: int
+    stalled_images: int
+    traced_images: int
+    traced_streams: int
+    rtl_mismatches: int
+    class_changes: int
+    saturations: int
+    latency_cycles: int
+    interval_cycles: float
+    interval_cycles_max: int
+    frames: int
+    max_fill: dict[str, int]
+
+    def as_dict(self) -> dict:
+        """For JSON."""
+        return asdict(self)
+
+
+def verify(
+    model: ModelWrapper,
+    accelerator: Accelerator,
+    patches: np.ndarray,
+    stalled_images: int,
+    traced_images: int,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[Verification, np.ndarray]:
+    """Run all images back to back, some with pauses and stalls, and a few with every stream traced.
+
+    Args:
+        model: the dataflow model (hardware nodes only).
+        patches: ``[F, patches, pixels per patch]`` in input order.
+        progress: called with phase name, frames done, frames in all.
+    Returns:
+        The verification and the RTL's logits ``[F, classes]``.
+    """
+    tensors = golden.run(model, {model.graph.input[0].name: patches})
+    expected = tensors[model.graph.output[0].name].reshape(len(patches), -1)
+
+    def tell(phase: str, total: int):
+        return None if progress is None else lambda cycles, frames: progress(phase, frames, total)
+
+    full = accelerator.run(patches, progress=tell("all images back to back", len(patches)))
+    mismatches = _differing(full.logits, expected)
+    alone = accelerator.run(patches[:1])
+    mismatches += _differing(alone.logits, expected[:1])
+
+    stalled = min(stalled_images, len(patches))
+    for number, (pause, stall) in enumerate(STALL_PATTERNS):
+        run = accelerator.run(
+            patches[:stalled], Stimulus(seed=seed + 1 + number, pause=pause, stall=stall),
+            progress=tell(f"pauses {pause:g}, stalls {stall:g}", stalled),
+        )
+        mismatches += _differing(run.logits, expected[:stalled])
+
+    traced = accelerator.run(patches[:traced_images], trace=True)
+    mismatches += sum(
+        _differing(values, tensors[name][: len(patches[:traced_images])]) for name, values in traced.traces.items()
+    )
+    changes = int(np.count_nonzero(np.argmax(full.logits, -1) != np.argmax(expected, -1)))
+    steady = full if len(patches) >= 6 else _repeated(accelerator, patches)
+    verification = Verification(
+        images=len(patches), stalled_images=stalled * len(STALL_PATTERNS), traced_images=min(traced_images, len(patches)),
+        traced_streams=len(traced.traces), rtl_mismatches=mismatches, class_changes=changes,
+        saturations=golden.saturations(model, tensors), latency_cycles=alone.latency_cycles,
+        interval_cycles=steady.interval_cycles, interval_cycles_max=steady.interval_cycles_max,
+        frames=len(steady.intervals) + 1, max_fill=full.max_fill,
+    )
+    return verification, full.logits
+
+
+def _repeated(accelerator: Accelerator, patches: np.ndarray) -> Run:
+    """At least eight frames, so that an interval can be measured."""
+    return accelerator.run(np.concatenate([patches] * -(-8 // len(patches))))
+
+
+def _differing(got: np.ndarray, expected: np.ndarray) -> int:
+    if got.shape != expected.shape:
+        return int(expected.size)
+    return int(np.count_nonzero(got != expected))

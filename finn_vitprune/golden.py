@@ -1,0 +1,57 @@
+"""Runs a hardware graph's golden models on whole batches of frames at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import qonnx.core.onnx_exec as qonnx_exec
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.custom_ops.base import VitOp
+
+
+def run(model: ModelWrapper, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Execute ``model`` on ``[frames, ...]`` integer arrays; returns every stream tensor as int64.
+
+    Hardware ops run vectorised through :meth:`VitOp.compute`; other nodes (patch order of the image)
+    run frame by frame in qonnx.
+    """
+    values = {name: np.asarray(array) for name, array in inputs.items()}
+    constants = {i.name: model.get_initializer(i.name) for i in model.graph.initializer}
+    for node in model.graph.node:
+        if node.domain.startswith("finn.custom_op.fpgadataflow"):
+            op = getCustomOp(node)
+            arrays = [
+                np.rint(constants[n]).astype(np.int64) if n in constants else values[n].astype(np.int64)
+                for n in node.input
+            ]
+            values.update(zip(node.output, op.compute(*arrays)))
+        else:
+            values.update(_run_host_node(model, node, values, constants))
+    return values
+
+
+def _run_host_node(model: ModelWrapper, node, values: dict, constants: dict) -> dict[str, np.ndarray]:
+    name = next(n for n in node.input if n in values)
+    results = []
+    for frame in values[name]:
+        context = {**constants, name: frame[None].astype(np.float32)}
+        context.update({o: np.zeros(model.get_tensor_shape(o), np.float32) for o in node.output})
+        qonnx_exec.execute_node(node, context, model.graph)
+        results.append([context[o][0] for o in node.output])
+    return {o: np.stack([r[i] for r in results]) for i, o in enumerate(node.output)}
+
+
+def saturations(model: ModelWrapper, values: dict[str, np.ndarray]) -> int:
+    """How many residual INT16 codes sit at a limit of their type (0 on the test set is required)."""
+    total = 0
+    for node in model.graph.node:
+        if not node.domain.startswith("finn.custom_op.fpgadataflow"):
+            continue
+        op = getCustomOp(node)
+        assert isinstance(op, VitOp)
+        for name, stream in zip(node.output, op.out_streams()):
+            if stream.dtype.bitwidth() == 16 and stream.dtype.signed():
+                codes = values[name]
+                total += int(np.count_nonzero((codes == 32767) | (codes == -32768)))
+    return total

@@ -1,0 +1,84 @@
+"""FIFO depths by formula, and the FIFOs themselves.
+
+Every op states how many tokens it holds when its first output leaves (``held_tokens``). Summed along a
+path and divided by the tokens of each stream this is the path's lag in frames. Where paths meet, the
+shorter one gets a FIFO for the difference, plus two tokens. Attention consumes queries only after all
+keys and values of the frame came, so its query input lags a whole frame. Behind a token drop stands a
+FIFO of all its output tokens: which tokens are kept then cannot change the interval.
+"""
+
+from __future__ import annotations
+
+import math
+
+from onnx import NodeProto
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.base import Transformation
+
+from finn_vitprune.transforms.edges import insert_between, stream_edges
+
+MARGIN_TOKENS = 2
+MIN_DEPTH = 2
+"""A FIFO of at most this depth is not built: the ops' own registers hold two beats."""
+
+
+def _arrival(op_type: str, lags: list[float]) -> list[float]:
+    """When (in frames) the op needs each input, given when each arrives."""
+    if op_type.startswith("PrunedAttention"):
+        ready = max(lags[0], lags[1] + 1.0)
+        return [ready, lags[1]]
+    return [max(lags)] * len(lags)
+
+
+class SetFifoDepths(Transformation):
+    """Write ``inFIFODepths`` (beats, one per stream) of every op whose user has not set them."""
+
+    def apply(self, model: ModelWrapper):
+        lag: dict[str, float] = {}
+        for node in model.graph.node:
+            op = getCustomOp(node)
+            streams = op.in_streams()
+            lags = [lag.get(node.input[i], 0.0) for i in range(len(streams))]
+            needed = _arrival(node.op_type, lags)
+            if not _set_by_user(node):
+                op.set_nodeattr("inFIFODepths", [
+                    self._depth(model, node.input[i], stream, need - have)
+                    for i, (stream, need, have) in enumerate(zip(streams, needed, lags))
+                ])
+            ready = max(needed) + op.held_tokens() / streams[0].tokens
+            lag.update(dict.fromkeys(node.output, ready))
+        return model, False
+
+    def _depth(self, model: ModelWrapper, tensor: str, stream, difference: float) -> int:
+        per_token = stream.channels // stream.simd
+        producer = model.find_producer(tensor)
+        while producer is not None and producer.op_type.startswith("VitWidthConverter"):
+            producer = model.find_producer(producer.input[0])
+        if producer is not None and producer.op_type.startswith("VitTokenDrop"):
+            return getCustomOp(producer).output_fifo_tokens() * per_token
+        if difference <= 1e-9:
+            return MIN_DEPTH
+        return (math.ceil(difference * stream.tokens) + MARGIN_TOKENS) * per_token
+
+
+def _set_by_user(node: NodeProto) -> bool:
+    """Whether the node carries depths other than FINN's default ``[2]``."""
+    return list(getCustomOp(node).get_nodeattr("inFIFODepths")) != [2]
+
+
+class InsertFifos(Transformation):
+    """Insert a VitFIFO_rtl in front of every stream input whose depth is above :data:`MIN_DEPTH`."""
+
+    def apply(self, model: ModelWrapper):
+        for edge in stream_edges(model):
+            op = getCustomOp(edge.consumer)
+            depths = list(op.get_nodeattr("inFIFODepths"))
+            depth = int(depths[min(edge.input, len(depths) - 1)])
+            if depth > MIN_DEPTH:
+                stream = op.in_streams()[edge.input]
+                insert_between(
+                    model, edge, "VitFIFO_rtl", tokens=stream.tokens, channels=stream.channels, SIMD=stream.simd,
+                    depth=depth, inputDataType=stream.dtype.name,
+                )
+        return model, False

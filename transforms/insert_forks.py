@@ -1,0 +1,48 @@
+"""Gives every reader of a stream a copy of its own."""
+
+from __future__ import annotations
+
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.transformation.base import Transformation
+
+from finn_vitprune.custom_ops.registry import make_node
+
+
+class InsertForks(Transformation):
+    """Put a VitFork behind every hardware tensor with more than one reader (a chain for more than two)."""
+
+    def apply(self, model: ModelWrapper):
+        for node in list(model.graph.node):
+            if not node.domain.startswith("finn.custom_op.fpgadataflow"):
+                continue
+            for tensor in list(node.output):
+                readers = [(n, i) for n in model.graph.node for i, name in enumerate(n.input) if name == tensor]
+                source = tensor
+                while len(readers) > 1:
+                    source = self._fork(model, source, readers)
+        return model, False
+
+    def _fork(self, model: ModelWrapper, source: str, readers: list) -> str:
+        """Fork ``source``: one copy to the first reader, the other to all others; returns the latter."""
+        tokens, channels = model.get_tensor_shape(source)[-2:]
+        datatype = model.get_tensor_datatype(source)
+        outputs = []
+        for _ in range(2):
+            name = model.make_new_valueinfo_name()
+            model.set_tensor_shape(name, [1, tokens, channels])
+            model.set_tensor_datatype(name, datatype)
+            outputs.append(name)
+        fork = make_node(
+            "VitFork", [source], outputs, tokens=tokens, channels=channels, inputDataType=datatype.name
+        )
+        first = min(_position(model, n) for n, _ in readers)
+        model.graph.node.insert(first, fork)
+        node, i = readers.pop(0)
+        node.input[i] = outputs[0]
+        for node, i in readers:
+            node.input[i] = outputs[1]
+        return outputs[1]
+
+
+def _position(model: ModelWrapper, node) -> int:
+    return next(i for i, n in enumerate(model.graph.node) if n is node or n == node)

@@ -1,0 +1,126 @@
+"""Moves token selection towards the input, so that the last encoder works for the class token alone."""
+
+from __future__ import annotations
+
+from onnx import NodeProto
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.base import Transformation
+from qonnx.transformation.general import SortGraph
+
+from finn_vitprune.custom_ops.registry import make_node
+
+TOKEN_WISE = ("VitLayerNorm", "VitLookup", "VitRequant", "VitAdd", "BlockSparseMVAU")
+
+
+class NarrowClassToken(Transformation):
+    """Swap a VitSelectToken with the op before it while nothing else needs that op's other tokens.
+
+    Token-wise ops then run for one token. In attention only the query is narrowed: Q gets a matrix
+    unit of its own for one token, K and V keep all tokens. A token drop whose result is only used for
+    the class token disappears. The bits of the result do not change.
+    """
+
+    def apply(self, model: ModelWrapper):
+        moved = False
+        while self._step(model):
+            moved = True
+        if moved:
+            model = model.transform(SortGraph())
+        return model, False
+
+    def _step(self, model: ModelWrapper) -> bool:
+        for node in model.get_nodes_by_op_type("VitSelectToken"):
+            tensor = node.input[0]
+            readers = model.find_consumers(tensor) or []
+            index = getCustomOp(node).get_nodeattr("index")
+            same = all(r.op_type == node.op_type and getCustomOp(r).get_nodeattr("index") == index for r in readers)
+            producer = model.find_producer(tensor)
+            if producer is None or not same or tensor in [o.name for o in model.graph.output]:
+                continue
+            if self._move(model, producer, tensor, readers, index):
+                return True
+        return False
+
+    def _move(self, model, producer: NodeProto, tensor: str, readers: list[NodeProto], index: int) -> bool:
+        if producer.op_type in TOKEN_WISE:
+            streams = len(getCustomOp(producer).in_streams())
+            for i in range(streams):
+                producer.input[i] = _select(model, producer.input[i], index)
+            getCustomOp(producer).set_nodeattr("tokens", 1)
+        elif producer.op_type == "VitTokenDrop" and index == 0:
+            source = producer.input[0]
+            model.graph.node.remove(producer)
+            _replace(model, readers, _select(model, source, 0))
+            return True
+        elif producer.op_type == "PrunedAttention" and tensor == producer.output[0] and len(producer.output) == 1:
+            producer.input[0] = _select(model, producer.input[0], index)
+            getCustomOp(producer).set_nodeattr("queries", 1)
+        elif producer.op_type == "VitSplit" and tensor == producer.output[0]:
+            return _separate_query(model, producer, readers, index)
+        else:
+            return False
+        shape = model.get_tensor_shape(tensor)
+        model.set_tensor_shape(tensor, [1, 1, shape[-1]])
+        _replace(model, readers, tensor)
+        return True
+
+
+def _select(model: ModelWrapper, tensor: str, index: int) -> str:
+    """A tensor holding one token of ``tensor``; reuses a selection that exists."""
+    for reader in model.find_consumers(tensor) or []:
+        if reader.op_type == "VitSelectToken" and getCustomOp(reader).get_nodeattr("index") == index:
+            return reader.output[0]
+    tokens, channels = model.get_tensor_shape(tensor)[-2:]
+    datatype = model.get_tensor_datatype(tensor)
+    out = model.make_new_valueinfo_name()
+    model.set_tensor_shape(out, [1, 1, channels])
+    model.set_tensor_datatype(out, datatype)
+    model.graph.node.append(
+        make_node("VitSelectToken", [tensor], [out], tokens=tokens, channels=channels, index=index,
+                  inputDataType=datatype.name)
+    )
+    return out
+
+
+def _replace(model: ModelWrapper, selections: list[NodeProto], tensor: str) -> None:
+    """Remove selection nodes and let their readers read ``tensor``."""
+    for selection in selections:
+        old = selection.output[0]
+        for node in model.graph.node:
+            for i, name in enumerate(node.input):
+                if name == old:
+                    node.input[i] = tensor
+        for output in model.graph.output:
+            if output.name == old:
+                output.name = tensor
+        model.graph.node.remove(selection)
+
+
+def _separate_query(model: ModelWrapper, split: NodeProto, readers: list[NodeProto], index: int) -> bool:
+    """Q for one token in a matrix unit of its own, K and V as before; the split disappears."""
+    unit = model.find_producer(split.input[0])
+    if unit is None or unit.op_type != "BlockSparseMVAU" or len(model.find_consumers(split.input[0])) != 1:
+        return False
+    first = getCustomOp(split).get_nodeattr("first")
+    x, query, keyvalue = unit.input[0], split.output[0], split.output[1]
+    model.set_tensor_shape(query, [1, 1, first])
+    query_unit, keyvalue_unit = NodeProto(), NodeProto()
+    for node, part, out in ((query_unit, slice(0, first), query), (keyvalue_unit, slice(first, None), keyvalue)):
+        node.CopyFrom(unit)
+        node.output[0] = out
+        for i, name in enumerate(unit.input[1:], start=1):
+            datatype = model.get_tensor_datatype(name)
+            values = model.get_initializer(name)[..., part]
+            node.input[i] = model.make_new_valueinfo_name()
+            model.set_initializer(node.input[i], values)
+            model.set_tensor_datatype(node.input[i], DataType[datatype.name])
+        getCustomOp(node).set_nodeattr("MH", model.get_tensor_shape(out)[-1])
+    query_unit.input[0] = _select(model, x, index)
+    getCustomOp(query_unit).set_nodeattr("tokens", 1)
+    model.graph.node.extend([query_unit, keyvalue_unit])
+    model.graph.node.remove(unit)
+    model.graph.node.remove(split)
+    _replace(model, readers, query)
+    return True
