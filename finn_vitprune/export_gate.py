@@ -1,0 +1,199 @@
+"""The export gate: every Quant and TokenDrop of the QONNX graph against PyTorch, given the same inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from onnx import helper, numpy_helper
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.core.onnx_exec import execute_onnx
+from qonnx.custom_op.general.quant import quant
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.models.layers import IntLayerNorm, TokenDrop
+from finn_vitprune.models.quantizers import ActQuant
+from finn_vitprune.models.vit import PrunedViT
+
+TIE_TOLERANCE = 1e-3
+"""Codes: nearer than this to a rounding tie, two exact computations in float32 may round apart."""
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What the gate found.
+
+    values: quantised values compared; near_ties: those that differ by one code beside a tie (allowed);
+    reason: the first failure or "". max_logit_diff, logit_scale: end to end through qonnx's executor, the
+    largest difference and the largest |logit| of PyTorch; images: how many ran end to end.
+    """
+
+    values: int
+    near_ties: int
+    reason: str
+    max_logit_diff: float
+    logit_scale: float
+    images: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether a file may be written."""
+        return not self.reason
+
+
+def check_export(frozen: PrunedViT, model: ModelWrapper, images: np.ndarray, end_to_end: int = 1) -> GateReport:
+    """Compare ``model`` with ``frozen`` on uint8 ``images`` ``[F, H, W, C]``.
+
+    The graph is opened at every activation ``Quant`` and ``TokenDrop``: what PyTorch computed there goes in,
+    and what the graph computes next is compared. ``end_to_end`` images also run closed, through qonnx.
+    """
+    opened = _OpenedGraph(model)
+    values = near_ties = 0
+    reason = ""
+    for index, image in enumerate(images):
+        batch = torch.from_numpy(image[None].astype(np.float32))
+        wanted = record(frozen, batch)
+        reached = opened.run(batch.numpy(), wanted)
+        for name, (before, after) in reached.items():
+            near, problem = _compare(opened.nodes[name], before, after, wanted[name])
+            values, near_ties = values + after.size, near_ties + near
+            reason = reason or (f"image {index}, {name}: {problem}" if problem else "")
+        for node in opened.drops:
+            problem = _compare_drop(node, wanted)
+            reason = reason or (f"image {index}, {node.name}: {problem}" if problem else "")
+        if reason:
+            break
+    largest, scale = _end_to_end(frozen, model, images[:end_to_end])
+    return GateReport(values, near_ties, reason, largest, scale, min(end_to_end, len(images)))
+
+
+@torch.no_grad()
+def record(frozen: PrunedViT, images: torch.Tensor) -> dict[str, np.ndarray]:
+    """What PyTorch computes: quantiser outputs by module name; ``.x``, ``.s`` and output of every TokenDrop."""
+    found: dict[str, np.ndarray] = {}
+    handles = []
+    for name, module in frozen.named_modules():
+        if isinstance(module, (ActQuant, IntLayerNorm)):
+            key = f"{name}.quant" if isinstance(module, IntLayerNorm) else name
+
+            def hook(module, args, output, key=key):
+                found[key] = output.numpy()
+
+        elif isinstance(module, TokenDrop):
+
+            def hook(module, args, output, key=name):
+                found[key], found[f"{key}.x"], found[f"{key}.s"] = output.numpy(), args[0].numpy(), args[1].numpy()
+
+        else:
+            continue
+        handles.append(module.register_forward_hook(hook))
+    try:
+        found["logits"] = frozen(images).numpy()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+class _OpenedGraph:
+    """The graph cut at its activation quantisers and token drops, as one onnxruntime session."""
+
+    def __init__(self, model: ModelWrapper) -> None:
+        graph = model.graph
+        constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+        self.nodes, self.drops, inner, made = {}, [], [], {}
+        self._attributes = {}
+        for node in graph.node:
+            if node.op_type == "Quant" and all(i in constants for i in node.input):
+                constants[node.output[0]] = _quantise(node, constants[node.input[0]], constants)
+            elif node.op_type == "Quant":
+                self.nodes[node.name.removesuffix(".Quant")] = (node, constants)
+            elif node.op_type == "TokenDrop":
+                self.drops.append(node)
+            else:
+                inner.append(node)
+                made.update(dict.fromkeys(node.output))
+        for node, _ in list(self.nodes.values()):
+            if node.input[0] in constants:
+                raise AssertionError(f"{node.name} quantises a constant that was not folded")
+        self._feeds = {n.output[0]: key for key, (n, _) in self.nodes.items()}
+        self._feeds.update({n.output[0]: n.name.removesuffix(".TokenDrop") for n in self.drops})
+        sources = {n.input[0] for n, _ in self.nodes.values()} | {n.input[1] for n in self.drops}
+        self._sources = sorted(sources & set(made))
+        used = {i for n in inner for i in n.input}
+        self._inputs = sorted(used & (set(self._feeds) | {v.name for v in graph.input}))
+        opened = helper.make_graph(
+            inner, "opened",
+            [helper.make_tensor_value_info(i, 1, model.get_tensor_shape(i)) for i in self._inputs],
+            [helper.make_tensor_value_info(o, 1, None) for o in self._sources],
+            [numpy_helper.from_array(v, k) for k, v in constants.items() if k in used],
+        )
+        proto = helper.make_model(opened, opset_imports=[o for o in model.model.opset_import if o.domain == ""])
+        proto.ir_version = 10
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = 1
+        self._session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
+
+    def run(self, images: np.ndarray, wanted: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Per activation quantiser: its input and its output, all upstream values being PyTorch's."""
+        feeds = {i: wanted[self._feeds[i]] if i in self._feeds else images for i in self._inputs}
+        values = dict(zip(self._sources, self._session.run(self._sources, feeds), strict=True))
+        values |= {name: wanted[key] for name, key in self._feeds.items()} | {"images": images}
+        return {
+            key: (values[n.input[0]], _quantise(n, values[n.input[0]], constants))
+            for key, (n, constants) in self.nodes.items()
+        }
+
+
+def _attribute(node, name: str, default):
+    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+
+def _quantise(node, x: np.ndarray, constants: dict[str, np.ndarray]) -> np.ndarray:
+    scale, zero, bits = (constants[i] for i in node.input[1:4])
+    mode = _attribute(node, "rounding_mode", b"ROUND").decode()
+    result = quant(x, scale, zero, bits, _attribute(node, "signed", 1), _attribute(node, "narrow", 0), mode)
+    return np.asarray(result, dtype=np.float32)
+
+
+def _compare(opened, before: np.ndarray, after: np.ndarray, wanted: np.ndarray) -> tuple[int, str]:
+    """Differences beside a tie, and the first one elsewhere as text."""
+    node, constants = opened
+    scale = float(constants[node.input[1]])
+    before = before.astype(np.float64) / scale
+    ours, theirs = np.rint(after.astype(np.float64) / scale), np.rint(wanted.astype(np.float64) / scale)
+    differs = ours != theirs
+    if not differs.any():
+        return 0, ""
+    tie = np.abs(np.abs(before - np.floor(before)) - 0.5)
+    bad = differs & ((tie > TIE_TOLERANCE) | (np.abs(ours - theirs) > 1))
+    if not bad.any():
+        return int(differs.sum()), ""
+    where = tuple(int(i) for i in np.argwhere(bad)[0])
+    return int(differs.sum()), (
+        f"{int(bad.sum())} of {bad.size} codes differ; at {list(where)} the graph has {ours[where]:.0f} "
+        f"(before rounding {before[where]:.5f}), PyTorch {theirs[where]:.0f}"
+    )
+
+
+def _compare_drop(node, wanted: dict[str, np.ndarray]) -> str:
+    key = node.name.removesuffix(".TokenDrop")
+    context = {node.input[0]: wanted[f"{key}.x"], node.input[1]: wanted[f"{key}.s"]}
+    getCustomOp(node).execute_node(context, None)
+    if np.array_equal(context[node.output[0]], wanted[key]):
+        return ""
+    return "the tokens that TokenDrop returns differ from PyTorch's"
+
+
+@torch.no_grad()
+def _end_to_end(frozen: PrunedViT, model: ModelWrapper, images: np.ndarray) -> tuple[float, float]:
+    largest = scale = 0.0
+    for image in images:
+        batch = image[None].astype(np.float32)
+        ours = execute_onnx(model, {model.graph.input[0].name: batch})[model.graph.output[0].name]
+        theirs = frozen(torch.from_numpy(batch)).numpy()
+        largest, scale = max(largest, float(np.abs(ours - theirs).max())), max(scale, float(np.abs(theirs).max()))
+    return largest, scale

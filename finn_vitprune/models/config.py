@@ -1,0 +1,90 @@
+"""Shapes and bit widths of a vision transformer, as frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from finn_vitprune.numerics import kept_tokens, tokens_after_drop
+
+PIXEL_BITS = 8
+RESIDUAL_BITS = 16
+LOGIT_BITS = 8
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """What one encoder holds: live heads, MLP neurons, and ``keep`` tokens after its drop (None: no drop)."""
+
+    heads: int
+    neurons: int
+    keep: int | None = None
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """A plain or distilled ViT/DeiT.
+
+    ``prefix`` is the number of prefix tokens: 1 (class token) or 2 (class and distillation token; the
+    latter is an ordinary token here, and logits come from ``head`` on the class token alone).
+    ``head_dim`` is D' of one head; ``encoders`` holds one :class:`EncoderShape` per encoder.
+    """
+
+    image_size: int
+    channels: int
+    patch_size: int
+    dim: int
+    head_dim: int
+    classes: int
+    encoders: tuple[EncoderShape, ...]
+    prefix: int = 1
+    eps: float = 1e-6
+    weight_bits: int = 8
+    act_bits: int = 8
+
+    @classmethod
+    def dense(
+        cls, image_size: int, channels: int, patch_size: int, dim: int, heads: int, depth: int,
+        classes: int, mlp_ratio: float = 4.0, **options: int | float,
+    ) -> "ViTConfig":
+        """All heads and neurons, no token drop. ``options`` are further fields of this class."""
+        shape = EncoderShape(heads, int(dim * mlp_ratio))
+        return cls(
+            image_size, channels, patch_size, dim, dim // heads, classes, (shape,) * depth, **options
+        )
+
+    def with_encoders(self, encoders: tuple[EncoderShape, ...]) -> "ViTConfig":
+        """The same network with other encoder shapes."""
+        return replace(self, encoders=tuple(encoders))
+
+    def with_token_drop(self, rate: float | str, layers: tuple[int, ...]) -> "ViTConfig":
+        """Token drop at keep rate ``rate`` in the encoders ``layers`` (counted from 1)."""
+        tokens, encoders = self.tokens, []
+        for index, shape in enumerate(self.encoders, start=1):
+            keep = kept_tokens(rate, tokens) if index in layers else None
+            encoders.append(replace(shape, keep=keep))
+            tokens = tokens if keep is None else tokens_after_drop(tokens, keep)
+        return self.with_encoders(tuple(encoders))
+
+    @property
+    def patches(self) -> int:
+        """Patches of one image."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def patch_dim(self) -> int:
+        """Pixels of one patch, all channels."""
+        return self.patch_size**2 * self.channels
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that enter the first encoder."""
+        return self.patches + self.prefix
+
+    def token_counts(self) -> list[tuple[int, int]]:
+        """Per encoder: tokens into attention and tokens into its MLP (after its drop)."""
+        counts, tokens = [], self.tokens
+        for shape in self.encoders:
+            after = tokens if shape.keep is None else tokens_after_drop(tokens, shape.keep)
+            counts.append((tokens, after))
+            tokens = after
+        return counts

@@ -1,0 +1,109 @@
+"""Fixes every scale of a trained network to what the hardware multiplies with.
+
+Each requantisation ratio becomes ``M 2^-S`` (one S per layer, M < 2^17) and is written back: a weight
+row keeps its codes and takes the snapped scale, biases move to the accumulator grid, logit and
+LayerNorm scales take their snapped values. From then on the fixed-point result is the real value.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from finn_vitprune import numerics
+from finn_vitprune.models.config import RESIDUAL_BITS
+from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear
+from finn_vitprune.models.quantizers import ActQuant
+from finn_vitprune.models.vit import Attention, PrunedViT
+
+TIE_DISTANCE = 1e-3
+"""No entry of an exp table lies nearer than this to a rounding tie, so that float exp gives the same table."""
+
+
+@torch.no_grad()
+def freeze(model: PrunedViT) -> PrunedViT:
+    """A copy of an (already small) network in evaluation mode, with every scale fixed and snapped."""
+    frozen = PrunedViT(model.config)
+    frozen.load_state_dict({k: v.float() for k, v in model.state_dict().items()})
+    frozen.eval()
+    residual = frozen.residual_scale.number
+    for module in frozen.modules():
+        if isinstance(module, IntLayerNorm):
+            _, mult, shift = module.constants()
+            module.quant.scale.fix(2.0**shift / mult)
+    for quantizer in frozen.quantizers().values():
+        quantizer.scale.fix(quantizer.scale.number)
+    _freeze_linear(frozen.patch_embed, 1.0, np.full(model.config.dim, residual))
+    for block in frozen.blocks:
+        attn, mlp = block.attn, block.mlp
+        fix_logit_scale(attn)
+        width = attn.heads * attn.head_dim
+        qkv = [np.full(width, q.scale.number) for q in (attn.q_quant, attn.k_quant, attn.v_quant)]
+        out = np.full(model.config.dim, residual)
+        _freeze_linear(attn.qkv, block.norm1.quant.scale.number, np.concatenate(qkv))
+        _freeze_linear(attn.proj, attn.out_quant.scale.number, out)
+        _freeze_linear(mlp.fc1, block.norm2.quant.scale.number, np.full(mlp.fc1.out_features, _number(mlp.pre_quant)))
+        _freeze_linear(mlp.fc2, _number(mlp.act_quant), out)
+    _freeze_linear(frozen.head, _number(frozen.norm.quant), None)
+    for parameter in (frozen.prefix_tokens, frozen.pos_embed):
+        parameter.copy_(to_grid(parameter, residual, RESIDUAL_BITS))
+    return frozen
+
+
+def _number(quantizer: ActQuant) -> float:
+    return quantizer.scale.number
+
+
+def to_grid(values: Tensor, scale: float, bits: int) -> Tensor:
+    """The nearest multiples of ``scale`` with signed codes of ``bits`` bits."""
+    lo, hi = numerics.int_range(bits, signed=True)
+    return ((values.double() / scale).round().clamp(lo, hi) * scale).to(values.dtype)
+
+
+def fix_logit_scale(attn: Attention) -> None:
+    """Snap the logit scale so that s_q s_k / s_l = M 2^-S and its exp table has no entry near a tie."""
+    product = attn.q_quant.scale.number * attn.k_quant.scale.number
+    mult, shift = numerics.snap_ratio(product / attn.logit_quant.scale.number)
+    best_scale, best_distance = 0.0, -1.0
+    for step in range(64):
+        candidate = int(mult) + (step + 1) // 2 * (-1 if step % 2 else 1)
+        if not 0 < candidate < 1 << numerics.MULT_BITS:
+            continue
+        scale = float(np.float32(product * 2.0**shift / candidate))
+        distance = exp_tie_distance(scale)
+        if distance > best_distance:
+            best_scale, best_distance = scale, distance
+        if distance > TIE_DISTANCE:
+            break
+    attn.logit_quant.scale.fix(best_scale)
+
+
+def exp_tie_distance(scale: float) -> float:
+    """Smallest distance of ``255 exp(-d scale)``, d in 0..255, from a rounding tie."""
+    values = numerics.EXP_MAX * np.exp(-np.arange(256) * scale)
+    return float(np.abs(values - np.floor(values) - 0.5).min())
+
+
+def _freeze_linear(layer: PrunedLinear, s_in: float, s_out: np.ndarray | None) -> None:
+    """Fix the row scales of a layer; ``s_out`` per row, None where raw accumulators leave (classifier)."""
+    quantised = layer.weight_quant(layer.weight)
+    scale = quantised.scale.double()
+    codes = (quantised.value.double() / scale).round()
+    rows = scale.expand(layer.out_features, 1).squeeze(1).numpy().copy()
+    if s_out is not None:
+        mult, shift = numerics.snap_ratio(s_in * rows / s_out)
+        rows = mult * 2.0**-shift * s_out / s_in
+    rows = rows.astype(np.float32)
+    per_row = torch.from_numpy(rows).unsqueeze(1)
+    layer.weight.copy_((codes * per_row.double()).float())
+    layer.weight_scale.fixed = per_row if s_out is not None else per_row[:1].squeeze()
+    grid = s_in * torch.from_numpy(rows).double()
+    layer.bias.copy_(((layer.bias.double() / grid).round() * grid).float())
+
+
+def weight_codes(layer: PrunedLinear) -> np.ndarray:
+    """Integer codes of a layer's weights, ``[out, in]`` int64."""
+    with torch.no_grad():
+        quantised = layer.weight_quant(layer.weight)
+        return (quantised.value.double() / quantised.scale.double()).round().long().numpy()

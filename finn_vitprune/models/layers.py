@@ -1,0 +1,153 @@
+"""Layers whose forward pass is the integer arithmetic of :mod:`finn_vitprune.numerics`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from brevitas.nn import QuantLinear
+from torch import Tensor, nn
+
+from finn_vitprune import numerics
+from finn_vitprune.models.quantizers import ActQuant, ActScale, WeightScale, weight_quantizer
+
+DOMAIN = "finn_vitprune.custom_ops"
+
+
+def exact_forward(exact: Tensor, surrogate: Tensor) -> Tensor:
+    """``exact`` forward, the gradient of ``surrogate`` backward."""
+    return surrogate + (exact - surrogate).detach() if surrogate.requires_grad else exact
+
+
+class PrunedLinear(QuantLinear):
+    """Quantised linear layer whose weights can be masked before they are quantised.
+
+    Weights ``[out, in]``: symmetric narrow-range codes, one scale per row, or one for all
+    (``per_channel=False``). The bias is a float here; export puts it on the accumulator grid.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bits: int, per_channel: bool = True) -> None:
+        super().__init__(inputs, outputs, bias=True, **weight_quantizer(bits, per_channel))
+
+    @property
+    def weight_scale(self) -> WeightScale:
+        """The module that scales the rows."""
+        return self.weight_quant.tensor_quant.scaling_impl
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, bias_mask: Tensor | None = None) -> Tensor:
+        weight = self.weight if mask is None else self.weight * mask
+        bias = self.bias if bias_mask is None else self.bias * bias_mask
+        return F.linear(x, self.weight_quant(weight).value, bias)
+
+
+class IntLayerNorm(nn.Module):
+    """LayerNorm without gamma and beta: :func:`numerics.layernorm` forward, float LayerNorm backward.
+
+    The input must lie on the residual grid. The result lies on the grid of :attr:`quant`.
+    """
+
+    def __init__(self, dim: int, eps: float, bits: int, residual_scale: ActScale) -> None:
+        super().__init__()
+        self.dim, self.eps, self.bits = dim, eps, bits
+        self.quant = ActQuant(bits)
+        self._residual = [residual_scale]
+
+    def constants(self) -> tuple[int, int, int]:
+        """``(eps, mult, shift)`` of :func:`numerics.layernorm` at the present scales."""
+        s_in, s_out = self._residual[0].number, self.quant.scale.number
+        return numerics.layernorm_constants(self.dim, self.eps, s_in, s_out)
+
+    def effective_eps(self) -> float:
+        """The epsilon that the integer algorithm really adds, in units of the real variance."""
+        s_in = self._residual[0].number
+        return max(1, round(self.dim**2 * self.eps / s_in**2)) * s_in**2 / self.dim**2
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.layer_norm(x, (self.dim,), eps=self.effective_eps())
+        if self.quant.observing or torch.onnx.is_in_onnx_export():
+            return self.quant(y)
+        rounded = self.quant(y)
+        codes = torch.round(x.detach() / self._residual[0].value).long().numpy()
+        eps, mult, shift = self.constants()
+        exact = torch.from_numpy(numerics.layernorm(codes, eps, mult, shift, self.bits)).to(x.dtype)
+        return exact_forward(exact * self.quant.scale.value.detach(), rounded)
+
+
+class _TokenScoresFn(torch.autograd.Function):
+    """S_j = sum_h floor(2^16 E_h0j / Z_h) as exact integers in a float tensor."""
+
+    @staticmethod
+    def forward(ctx, e: Tensor, heads: Tensor | None) -> Tensor:
+        codes = torch.round(e * numerics.EXP_MAX).long()
+        per_head = (codes << numerics.SCORE_BITS) // codes.sum(-1, keepdim=True)
+        if heads is not None:
+            per_head = per_head * heads.long().view(1, -1, 1)
+        return per_head.sum(1).to(e.dtype)
+
+    @staticmethod
+    def symbolic(g, e, heads):
+        def constant(value: Tensor):
+            return g.op("Constant", value_t=value)
+
+        last, head_axis = constant(torch.tensor([-1])), constant(torch.tensor([1]))
+        codes = g.op("Cast", g.op("Round", g.op("Mul", e, constant(torch.tensor(255.0)))), to_i=7)
+        z = g.op("ReduceSum", codes, last, keepdims_i=1)
+        scaled = g.op("Mul", codes, constant(torch.tensor(1 << numerics.SCORE_BITS)))
+        total = g.op("ReduceSum", g.op("Div", scaled, z), head_axis, keepdims_i=0)
+        result = g.op("Cast", total, to_i=1)
+        sizes = e.type().sizes()
+        result.setType(e.type().with_sizes([sizes[0], sizes[2]]))
+        return result
+
+
+def token_scores(e: Tensor, heads: Tensor | None) -> Tensor:
+    """Token scores ``[B, N]`` from the class token's row of E.
+
+    Args:
+        e: ``[B, H, N]``, multiples of 1/255; heads: live heads ``[H]`` (1 or 0), None for all.
+    """
+    exact = _TokenScoresFn.apply(e, heads)
+    if not e.requires_grad:
+        return exact
+    share = e / e.sum(-1, keepdim=True)
+    if heads is not None:
+        share = share * heads.view(1, -1, 1)
+    return exact_forward(exact, share.sum(1) * float(1 << numerics.SCORE_BITS))
+
+
+class _TokenDropFn(torch.autograd.Function):
+    """Exact forward of :class:`TokenDrop`; exports as one node of this project's domain."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, s: Tensor, k: int, scale: float, mult: int, shift: int) -> Tensor:
+        codes = torch.round(x.double() / scale).long().numpy()
+        out = numerics.token_drop(codes, torch.round(s).long().numpy(), k, mult, shift)
+        return (torch.from_numpy(out).double() * scale).to(x.dtype)
+
+    @staticmethod
+    def symbolic(g, x, s, k, scale, mult, shift):
+        result = g.op(f"{DOMAIN}::TokenDrop", x, s, k_i=k, scale_f=scale, mult_i=mult, shift_i=shift)
+        batch, tokens, dim = x.type().sizes()
+        result.setType(x.type().with_sizes([batch, numerics.tokens_after_drop(tokens, k), dim]))
+        return result
+
+
+class TokenDrop(nn.Module):
+    """Keeps the class token and the k best-scored tokens, fuses the others (:func:`numerics.token_drop`)."""
+
+    def __init__(self, k: int, residual_scale: ActScale) -> None:
+        super().__init__()
+        self.k = k
+        self._residual = [residual_scale]
+
+    def forward(self, x: Tensor, s: Tensor, live_heads: int) -> Tensor:
+        """x ``[B, N, D]`` on the residual grid, s ``[B, N]`` integer scores -> ``[B, N_out, D]``."""
+        mult, shift = numerics.head_mean_constant(live_heads)
+        exact = _TokenDropFn.apply(x, s, self.k, self._residual[0].number, mult, shift)
+        batch, tokens, dim = x.shape
+        if not x.requires_grad or self.k == tokens - 1:
+            return exact if self.k != tokens - 1 else x
+        keep = torch.from_numpy(numerics.rank_tokens(torch.round(s.detach()).long().numpy(), self.k))
+        kept = x[keep].view(batch, self.k + 1, dim)
+        weight = s.masked_fill(keep, 0.0) * (2.0**-numerics.SCORE_BITS / live_heads)
+        fused = (weight.unsqueeze(-1) * x).sum(1, keepdim=True)
+        return exact_forward(exact, torch.cat([kept, fused], dim=1))

@@ -1,0 +1,160 @@
+"""Brevitas quantisers of this project: scales that training learns and export can fix."""
+
+from __future__ import annotations
+
+import torch
+from brevitas.nn import QuantIdentity
+from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerChannelFloat, Uint8ActPerTensorFloat
+from torch import Tensor, nn
+
+from finn_vitprune.models.config import RESIDUAL_BITS
+from finn_vitprune.numerics import int_range
+
+SAMPLES = 8192
+"""Values that one calibration batch contributes to the search for a clipping point."""
+
+
+class ActScale(nn.Module):
+    """A per-tensor scale: learned (as its logarithm), or fixed once :meth:`fix` was called."""
+
+    def __init__(self, value: float = 1.0, learned: bool = True) -> None:
+        super().__init__()
+        self.learned = learned
+        if learned:
+            self.log_scale = nn.Parameter(torch.tensor(float(value)).log())
+        else:
+            self.register_buffer("fixed", torch.tensor(float(value)))
+
+    @property
+    def value(self) -> Tensor:
+        """The scale, a scalar tensor."""
+        return self.log_scale.exp() if self.learned else self.fixed
+
+    @property
+    def number(self) -> float:
+        """The scale as a Python float."""
+        return float(self.value.detach())
+
+    def set(self, value: float) -> None:
+        """Give the scale a new value; it stays learned or constant as it was."""
+        with torch.no_grad():
+            if self.learned:
+                self.log_scale.fill_(torch.tensor(float(value)).log())
+            else:
+                self.fixed.fill_(float(value))
+
+    def fix(self, value: float) -> None:
+        """Turn the scale into the constant ``value`` (float32)."""
+        if self.learned:
+            device = self.log_scale.device
+            dtype = self.log_scale.dtype
+            del self.log_scale
+            self.learned = False
+            self.register_buffer("fixed", torch.tensor(float(value), dtype=dtype, device=device))
+        else:
+            self.fixed.fill_(float(value))
+
+    def forward(self, x: Tensor, threshold: Tensor) -> Tensor:
+        return self.value
+
+
+class WeightScale(nn.Module):
+    """Max-abs of each row (or of the whole matrix) over the largest code, or fixed for export.
+
+    A row of zeros takes the scale of the whole matrix, so that its ratio of scales stays in range.
+    """
+
+    def __init__(self, per_channel: bool) -> None:
+        super().__init__()
+        self.per_channel = per_channel
+        self.fixed: Tensor | None = None
+
+    def forward(self, weight: Tensor, threshold: Tensor) -> Tensor:
+        if self.fixed is not None:
+            return self.fixed
+        magnitude = weight.abs()
+        whole = magnitude.amax().clamp_min(1e-8)
+        if not self.per_channel:
+            return whole / threshold
+        rows = magnitude.amax(dim=1, keepdim=True)
+        return torch.where(rows > whole * 2.0**-12, rows, whole) / threshold
+
+
+class ActQuant(nn.Module):
+    """Per-tensor activation quantiser around Brevitas' ``QuantIdentity``, ties to even.
+
+    While :attr:`observing`, values pass unchanged and are sampled; :meth:`finish_observing` picks the
+    clipping point with the least squared error.
+    """
+
+    def __init__(self, bits: int, signed: bool = True, scale: ActScale | None = None) -> None:
+        super().__init__()
+        self.bits, self.signed = bits, signed
+        self.owns_scale = scale is None
+        self.scale = ActScale() if scale is None else scale
+        base = Int8ActPerTensorFloat if signed else Uint8ActPerTensorFloat
+        self.quant = QuantIdentity(
+            act_quant=base.let(scaling_impl=self.scale), bit_width=bits, return_quant_tensor=False
+        )
+        self.observing = False
+        self._samples: list[Tensor] = []
+        self._max = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.observing:
+            self._observe(x.detach())
+            return x
+        return self.quant(x)
+
+    def codes(self, x: Tensor) -> Tensor:
+        """The integer codes of a quantised tensor ``x``, as int64."""
+        return torch.round(x.detach() / self.scale.value.detach()).long()
+
+    def outside(self, x: Tensor) -> int:
+        """How many values of ``x`` lie outside the range of codes."""
+        lo, hi = int_range(self.bits, self.signed)
+        codes = torch.round(x / self.scale.value)
+        return int(((codes < lo) | (codes > hi)).sum())
+
+    def _observe(self, x: Tensor) -> None:
+        flat = x.flatten()
+        self._max = max(self._max, float(flat.abs().max()))
+        self._samples.append(flat[:: max(1, flat.numel() // SAMPLES)].clone())
+
+    @property
+    def largest(self) -> float:
+        """Largest magnitude seen while observing."""
+        return self._max
+
+    def start_observing(self) -> None:
+        """Pass values unchanged and record them."""
+        self.observing, self._samples, self._max = True, [], 0.0
+
+    def finish_observing(self) -> None:
+        """Stop recording; set the scale to the best of a grid of clipping points (if it is this one's own)."""
+        self.observing = False
+        if not self.owns_scale or not self._samples:
+            return
+        values = torch.cat(self._samples)
+        self._samples = []
+        lo, hi = int_range(self.bits, self.signed)
+        best, best_error = 1.0, float("inf")
+        for fraction in torch.linspace(0.2, 1.0, 33).tolist():
+            scale = max(self._max, 1e-6) * fraction / hi
+            error = float(((values / scale).round().clamp(lo, hi) * scale - values).square().mean())
+            if error < best_error:
+                best, best_error = scale, error
+        self.scale.set(best)
+
+
+class ResidualQuant(ActQuant):
+    """INT16 quantiser at the one scale of the residual stream."""
+
+    def __init__(self, scale: ActScale) -> None:
+        super().__init__(RESIDUAL_BITS, signed=True, scale=scale)
+
+
+def weight_quantizer(bits: int, per_channel: bool) -> dict:
+    """Keyword arguments for a Brevitas layer: symmetric, narrow range, max-abs scaling, zero point 0."""
+    injector = Int8WeightPerChannelFloat.let(scaling_impl=WeightScale(per_channel))
+    return {"weight_quant": injector, "weight_bit_width": bits}

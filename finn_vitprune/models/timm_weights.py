@@ -1,0 +1,127 @@
+"""timm ViT/DeiT weights into :class:`PrunedViT`: affine LayerNorm and pixel scaling folded into matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.models.config import EncoderShape, ViTConfig
+from finn_vitprune.models.vit import PrunedViT
+
+IGNORED = ("head_dist.",)
+"""Parts of a timm state dict that are not used: a distilled model answers with ``head`` alone."""
+
+
+def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
+    """The :class:`ViTConfig` of a timm ``VisionTransformer`` (plain or distilled).
+
+    Raises:
+        UserError: the model has a part that this project has no hardware for.
+    """
+    problem = _unsupported(model)
+    if problem:
+        raise UserError(f"timm model {type(model).__name__} is not supported: {problem}")
+    block, proj = model.blocks[0], model.patch_embed.proj
+    height, width = model.patch_embed.img_size
+    return ViTConfig(
+        image_size=height, channels=proj.in_channels, patch_size=proj.kernel_size[0],
+        dim=model.embed_dim, head_dim=block.attn.head_dim, classes=model.head.out_features,
+        encoders=tuple(EncoderShape(b.attn.num_heads, b.mlp.fc1.out_features) for b in model.blocks),
+        prefix=model.num_prefix_tokens, eps=float(block.norm1.eps), **bits,
+    )
+
+
+def _unsupported(model: nn.Module) -> str | None:
+    """Why a timm model cannot be built, or None."""
+    block = model.blocks[0]
+    height, width = model.patch_embed.img_size
+    checks = [
+        (height != width, f"images of {height} x {width} are not square"),
+        (getattr(model, "global_pool", "token") != "token", f"global_pool is {model.global_pool!r}, not 'token'"),
+        (model.num_prefix_tokens < 1 or getattr(model, "no_embed_class", False), "no class token with a position"),
+        (not isinstance(model.norm_pre, nn.Identity), "it has a norm before the encoders"),
+        (not isinstance(block.attn.q_norm, nn.Identity), "it normalises queries and keys"),
+        (not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity), "it has layer scale"),
+        (not isinstance(block.mlp.act, nn.GELU), f"activation {type(block.mlp.act).__name__} is not GELU"),
+        (not isinstance(model.fc_norm, nn.Identity), "it has a norm after pooling"),
+    ]
+    return next((text for bad, text in checks if bad), None)
+
+
+def _fold_affine(weight: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """``(x gamma + beta) W^T + b`` as one matrix and bias on x."""
+    return weight * gamma, bias + weight @ beta
+
+
+@torch.no_grad()
+def load_timm(
+    model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """Load a timm state dict into ``model`` (which must have all heads and neurons of it).
+
+    Gamma and beta of every LayerNorm go into the following matrix and bias, 1/sqrt(D') into W_q and
+    b_q, ``(pixel / 255 - mean) / std`` into the patch embedding.
+
+    Args:
+        state: keys of timm's ``VisionTransformer`` or ``VisionTransformerDistilled``.
+        mean, std: one value per channel, for pixels scaled to 0..1.
+    Raises:
+        UserError: a tensor is missing, left over, or has the wrong shape.
+    """
+    state = {k: v.detach().float() for k, v in state.items() if not k.startswith(IGNORED)}
+    used: set[str] = set()
+
+    def take(name: str, shape: tuple[int, ...] | None = None) -> Tensor:
+        if name not in state:
+            raise UserError(f"timm state dict lacks {name}")
+        used.add(name)
+        if shape is not None and tuple(state[name].shape) != tuple(shape):
+            raise UserError(f"timm state dict: {name} is {list(state[name].shape)}, expected {list(shape)}")
+        return state[name]
+
+    def linear(target: nn.Module, name: str, norm: str | None = None) -> None:
+        weight = take(f"{name}.weight", target.weight.shape)
+        bias = take(f"{name}.bias") if f"{name}.bias" in state else torch.zeros(target.weight.shape[0])
+        if norm is not None:
+            weight, bias = _fold_affine(weight, bias, take(f"{norm}.weight"), take(f"{norm}.bias"))
+        target.weight.copy_(weight)
+        target.bias.copy_(bias)
+
+    c = model.config
+    _load_patch_embedding(model, take("patch_embed.proj.weight"), take("patch_embed.proj.bias"), mean, std)
+    tokens = [take("cls_token")] + ([take("dist_token")] if "dist_token" in state else [])
+    prefix = torch.cat(tokens, dim=1)
+    if prefix.shape[1] != c.prefix:
+        raise UserError(f"timm state dict has {prefix.shape[1]} prefix tokens, the model {c.prefix}")
+    model.prefix_tokens.copy_(prefix)
+    model.pos_embed.copy_(take("pos_embed", model.pos_embed.shape))
+    for i, block in enumerate(model.blocks):
+        linear(block.attn.qkv, f"blocks.{i}.attn.qkv", f"blocks.{i}.norm1")
+        rows = slice(0, block.attn.heads * c.head_dim)
+        block.attn.qkv.weight[rows] *= c.head_dim**-0.5
+        block.attn.qkv.bias[rows] *= c.head_dim**-0.5
+        linear(block.attn.proj, f"blocks.{i}.attn.proj")
+        linear(block.mlp.fc1, f"blocks.{i}.mlp.fc1", f"blocks.{i}.norm2")
+        linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")
+    linear(model.head, "head", "norm")
+    left = sorted(set(state) - used)
+    if left:
+        raise UserError(f"timm state dict has tensors with no place in the model: {', '.join(left[:4])}")
+
+
+def _load_patch_embedding(
+    model: PrunedViT, weight: Tensor, bias: Tensor, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    c = model.config
+    expected = (c.dim, c.channels, c.patch_size, c.patch_size)
+    if tuple(weight.shape) != expected:
+        raise UserError(
+            f"timm state dict: patch_embed.proj.weight is {list(weight.shape)}, expected {list(expected)}"
+        )
+    mean_t, std_t = (torch.tensor(list(v), dtype=weight.dtype).view(1, -1, 1, 1) for v in (mean, std))
+    scaled = weight / std_t
+    model.patch_embed.weight.copy_((scaled / 255.0).permute(0, 2, 3, 1).reshape(c.dim, c.patch_dim))
+    model.patch_embed.bias.copy_(bias - (scaled * mean_t).sum((1, 2, 3)))

@@ -1,0 +1,220 @@
+"""The quantised pruned vision transformer, top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, ViTConfig
+from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear, TokenDrop, token_scores
+from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
+from finn_vitprune.numerics import EXP_MAX
+
+
+@dataclass(frozen=True)
+class EncoderMask:
+    """Masks (1 keeps, 0 prunes) of one encoder in training.
+
+    qkv ``[3 H D', D]``, qkv_bias ``[3 H D']``, proj ``[D, H D']``, proj_bias ``[D]``, heads ``[H]``,
+    neurons ``[M]``.
+    """
+
+    qkv: Tensor
+    qkv_bias: Tensor
+    proj: Tensor
+    proj_bias: Tensor
+    heads: Tensor
+    neurons: Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head attention with deferred softmax; 1/sqrt(D') is part of W_q."""
+
+    def __init__(self, config: ViTConfig, shape: EncoderShape, residual: ActScale) -> None:
+        super().__init__()
+        self.heads, self.head_dim = shape.heads, config.head_dim
+        width = shape.heads * config.head_dim
+        self.qkv = PrunedLinear(config.dim, 3 * width, config.weight_bits)
+        self.q_quant, self.k_quant, self.v_quant = (ActQuant(config.act_bits) for _ in range(3))
+        self.logit_quant = ActQuant(LOGIT_BITS)
+        self.exp_quant = ActQuant(8, signed=False, scale=ActScale(1 / EXP_MAX, learned=False))
+        self.out_quant = ActQuant(config.act_bits)
+        self.proj = PrunedLinear(width, config.dim, config.weight_bits)
+        self.proj_quant = ResidualQuant(residual)
+
+    def forward(self, x: Tensor, mask: EncoderMask | None, want_scores: bool) -> tuple[Tensor, Tensor | None]:
+        """x ``[B, N, D]`` -> branch result ``[B, N, D]`` at residual scale, and scores ``[B, N]``."""
+        batch, tokens, _ = x.shape
+        masked = (None, None) if mask is None else (mask.qkv, mask.qkv_bias)
+        q, k, v = self.qkv(x, *masked).split(self.heads * self.head_dim, dim=-1)
+        heads = (batch, tokens, self.heads, self.head_dim)
+        q = self.q_quant(q).reshape(heads).transpose(1, 2)
+        k = self.k_quant(k).reshape(heads).permute(0, 2, 3, 1)
+        v = self.v_quant(v).reshape(heads).transpose(1, 2)
+        logits = self.logit_quant(q @ k)
+        e = self.exp_quant(torch.exp(logits - logits.amax(-1, keepdim=True)))
+        out = self.out_quant((e @ v) / e.sum(-1, keepdim=True))
+        live = None if mask is None else mask.heads
+        if live is not None:
+            out = out * live.view(1, -1, 1, 1)
+        out = out.transpose(1, 2).reshape(batch, tokens, self.heads * self.head_dim)
+        masked = (None, None) if mask is None else (mask.proj, mask.proj_bias)
+        scores = token_scores(e[:, :, 0], live) if want_scores else None
+        return self.proj_quant(self.proj(out, *masked)), scores
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between two quantisers (a table over codes in hardware)."""
+
+    def __init__(self, config: ViTConfig, shape: EncoderShape, residual: ActScale) -> None:
+        super().__init__()
+        self.fc1 = PrunedLinear(config.dim, shape.neurons, config.weight_bits)
+        self.pre_quant = ActQuant(config.act_bits)
+        self.act_quant = ActQuant(config.act_bits)
+        self.fc2 = PrunedLinear(shape.neurons, config.dim, config.weight_bits)
+        self.fc2_quant = ResidualQuant(residual)
+
+    def forward(self, x: Tensor, mask: EncoderMask | None) -> Tensor:
+        """x ``[B, N, D]`` -> branch result at residual scale."""
+        rows = None if mask is None else mask.neurons.unsqueeze(1)
+        hidden = self.fc1(x, rows, None if mask is None else mask.neurons)
+        hidden = self.act_quant(F.gelu(self.pre_quant(hidden)))
+        return self.fc2_quant(self.fc2(hidden, None if mask is None else mask.neurons.unsqueeze(0)))
+
+
+class Encoder(nn.Module):
+    """Pre-norm encoder: attention, residual add, optional token drop, MLP, residual add."""
+
+    def __init__(self, config: ViTConfig, shape: EncoderShape, residual: ActScale) -> None:
+        super().__init__()
+        self.norm1 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual)
+        self.attn = Attention(config, shape, residual)
+        self.add1_quant = ResidualQuant(residual)
+        self.drop = None if shape.keep is None else TokenDrop(shape.keep, residual)
+        self.norm2 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual)
+        self.mlp = Mlp(config, shape, residual)
+        self.add2_quant = ResidualQuant(residual)
+
+    def forward(self, x: Tensor, mask: EncoderMask | None = None) -> Tensor:
+        branch, scores = self.attn(self.norm1(x), mask, want_scores=self.drop is not None)
+        x = self.add1_quant(x + branch)
+        if self.drop is not None:
+            live = self.attn.heads if mask is None else int(mask.heads.sum())
+            x = self.drop(x, scores, live)
+        return self.add2_quant(x + self.mlp(self.norm2(x), mask))
+
+
+class PrunedViT(nn.Module):
+    """Quantised DeiT/ViT on uint8 images ``[B, H, W, C]`` (as floats) -> logits ``[B, classes]``.
+
+    Integers from the pixels to the logits, as docs/numerics.md defines them. Weights come from a timm
+    state dict through :func:`finn_vitprune.models.timm_weights.load_timm`.
+    """
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.residual_scale = ActScale(2.0**-10, learned=False)
+        self.pixel_quant = ActQuant(PIXEL_BITS, signed=False, scale=ActScale(1.0, learned=False))
+        self.patch_embed = PrunedLinear(config.patch_dim, config.dim, config.weight_bits)
+        self.prefix_tokens = nn.Parameter(torch.zeros(1, config.prefix, config.dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.tokens, config.dim))
+        self.patch_quant = ResidualQuant(self.residual_scale)
+        self.prefix_quant = ResidualQuant(self.residual_scale)
+        self.pos_quant = ResidualQuant(self.residual_scale)
+        self.embed_quant = ResidualQuant(self.residual_scale)
+        self.blocks = nn.ModuleList(Encoder(config, s, self.residual_scale) for s in config.encoders)
+        self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, self.residual_scale)
+        self.head = PrunedLinear(config.dim, config.classes, config.weight_bits, per_channel=False)
+
+    def patchify(self, images: Tensor) -> Tensor:
+        """``[B, H, W, C]`` -> ``[B, P, p p C]``: patches row-major, inside a patch (y, x, c)."""
+        c, batch = self.config, images.shape[0]
+        side = c.image_size // c.patch_size
+        x = images.reshape(batch, side, c.patch_size, side, c.patch_size, c.channels)
+        return x.permute(0, 1, 3, 2, 4, 5).reshape(batch, c.patches, c.patch_dim)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images to the residual stream that enters the first encoder."""
+        x = self.patch_quant(self.patch_embed(self.patchify(self.pixel_quant(images))))
+        prefix = self.prefix_quant(self.prefix_tokens)
+        if images.shape[0] != 1:
+            prefix = prefix.expand(images.shape[0], -1, -1)
+        return self.embed_quant(torch.cat([prefix, x], dim=1) + self.pos_quant(self.pos_embed))
+
+    def forward(self, images: Tensor, masks: Iterable[EncoderMask] | None = None) -> Tensor:
+        x = self.embed(images)
+        masks = [None] * len(self.blocks) if masks is None else masks
+        for block, mask in zip(self.blocks, masks, strict=True):
+            x = block(x, mask)
+        return self.head(self.norm(x[:, :1])).flatten(1)
+
+    # --- scales ---
+
+    def quantizers(self) -> dict[str, ActQuant]:
+        """Every activation quantiser by its module name."""
+        return {name: m for name, m in self.named_modules() if isinstance(m, ActQuant)}
+
+    def linears(self) -> dict[str, PrunedLinear]:
+        """Every linear layer by its module name."""
+        return {name: m for name, m in self.named_modules() if isinstance(m, PrunedLinear)}
+
+    @torch.no_grad()
+    def calibrate(self, images: Tensor, masks: list[EncoderMask] | None = None, batch: int = 128) -> None:
+        """Set every activation scale from float values of ``images``; residual scale = max|x| / 2^14."""
+        with self._observed(ActQuant) as observed:
+            observed.pop("pixel_quant").observing = False
+            for name in [n for n, q in observed.items() if n.endswith("exp_quant")]:
+                observed.pop(name).observing = False
+            for start in range(0, len(images), batch):
+                self(images[start : start + batch], masks)
+        self.calibrate_residual(images, masks, batch)
+
+    @torch.no_grad()
+    def calibrate_residual(
+        self, images: Tensor, masks: list[EncoderMask] | None = None, batch: int = 128
+    ) -> float:
+        """Set the residual scale to max|x| / 2^14 over ``images``, at the scales of everything else."""
+        with self._observed(ResidualQuant) as observed:
+            for start in range(0, len(images), batch):
+                self(images[start : start + batch], masks)
+        largest = max(q.largest for q in observed.values())
+        self.residual_scale.set(largest / 2.0 ** (RESIDUAL_BITS - 2))
+        return self.residual_scale.number
+
+    @contextmanager
+    def _observed(self, kind: type[ActQuant]) -> Iterator[dict[str, ActQuant]]:
+        training, chosen = self.training, {n: q for n, q in self.quantizers().items() if isinstance(q, kind)}
+        self.eval()
+        for quantizer in chosen.values():
+            quantizer.start_observing()
+        try:
+            yield chosen
+        finally:
+            for quantizer in chosen.values():
+                quantizer.finish_observing()
+            self.train(training)
+
+    @contextmanager
+    def counting_saturations(self) -> Iterator[dict[str, int]]:
+        """Counts values that the residual quantisers clip while the context is open."""
+        counts: dict[str, int] = {}
+        handles = []
+        for name, quantizer in self.quantizers().items():
+            if isinstance(quantizer, ResidualQuant):
+                counts[name] = 0
+
+                def hook(module, args, name=name):
+                    counts[name] += module.outside(args[0])
+
+                handles.append(quantizer.register_forward_pre_hook(hook))
+        try:
+            yield counts
+        finally:
+            for handle in handles:
+                handle.remove()

@@ -1,0 +1,53 @@
+"""Cuts a masked network small: dead heads and neurons are gone, pruned blocks are zeros."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from finn_vitprune.models.quantizers import ActQuant
+from finn_vitprune.models.vit import Encoder, EncoderMask, PrunedViT
+
+
+@torch.no_grad()
+def cut(model: PrunedViT, masks: list[EncoderMask]) -> PrunedViT:
+    """The small network that computes what ``model`` computes under ``masks``."""
+    shapes = tuple(
+        replace(shape, heads=int(mask.heads.sum()), neurons=int(mask.neurons.sum()))
+        for shape, mask in zip(model.config.encoders, masks, strict=True)
+    )
+    small = PrunedViT(model.config.with_encoders(shapes)).to(model.pos_embed.dtype)
+    small.residual_scale.set(model.residual_scale.number)
+    for name in ("prefix_tokens", "pos_embed"):
+        getattr(small, name).copy_(getattr(model, name))
+    for name in ("patch_embed", "head"):
+        _copy(getattr(small, name), getattr(model, name).weight, getattr(model, name).bias)
+    for source, target, mask in zip(model.blocks, small.blocks, masks):
+        _cut_encoder(source, target, mask, model.config.head_dim)
+    _copy_scales(model, small)
+    return small.train(model.training)
+
+
+def _copy(target: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    target.weight.copy_(weight)
+    target.bias.copy_(bias)
+
+
+def _cut_encoder(source: Encoder, target: Encoder, mask: EncoderMask, head_dim: int) -> None:
+    channels = mask.heads.bool().repeat_interleave(head_dim)
+    rows = channels.repeat(3)
+    attn, mlp, neurons = source.attn, source.mlp, mask.neurons.bool()
+    _copy(target.attn.qkv, (attn.qkv.weight * mask.qkv)[rows], (attn.qkv.bias * mask.qkv_bias)[rows])
+    _copy(target.attn.proj, (attn.proj.weight * mask.proj)[:, channels], attn.proj.bias * mask.proj_bias)
+    _copy(target.mlp.fc1, mlp.fc1.weight[neurons], mlp.fc1.bias[neurons])
+    _copy(target.mlp.fc2, mlp.fc2.weight[:, neurons], mlp.fc2.bias)
+
+
+def _copy_scales(source: PrunedViT, target: PrunedViT) -> None:
+    """Activation scales, parameter for parameter (their logarithms are copied, not recomputed)."""
+    for (_, a), (_, b) in zip(source.named_modules(), target.named_modules(), strict=True):
+        if isinstance(a, ActQuant) and a.owns_scale:
+            b.scale.load_state_dict(a.scale.state_dict())
+    target.residual_scale.load_state_dict(source.residual_scale.state_dict())

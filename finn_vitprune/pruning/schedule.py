@@ -1,0 +1,30 @@
+"""The cubic sparsity schedule with warm-up and hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CubicSchedule:
+    """r = r_final + (1 - r_final)(1 - p)^3; p runs from 0 to 1 between ``warmup`` and ``steps - hold``.
+
+    Before, r = 1; after, r = r_final. Source: movement pruning (Sanh et al., 2020), after Zhu and Gupta.
+    """
+
+    steps: int
+    warmup: int
+    hold: int
+
+    def progress(self, step: int) -> float:
+        """p at ``step`` (0-based), 0 to 1."""
+        span = max(1, self.steps - self.warmup - self.hold)
+        return min(1.0, max(0.0, (step - self.warmup) / span))
+
+    def rate(self, step: int, final: str) -> float | str:
+        """The keep rate at ``step``; exactly ``final`` (as written) from the hold on."""
+        p = self.progress(step)
+        if p >= 1.0:
+            return final
+        target = float(final)
+        return target + (1.0 - target) * (1.0 - p) ** 3
