@@ -62,7 +62,7 @@ def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[Sheet]:
     for kind in KINDS:
         both(kind, "resources", kind, _amount)
     both("accuracy", "verify", "accuracy", _percent)
-    both("RTL mismatches (images)", "verify", "rtl_mismatches")
+    both("RTL mismatches", "verify", "rtl_mismatches")
     result = [Sheet("Two builds", ("", *names, "ratio"), tuple(rows), _verdict(a, b))]
     if a.balance and b.balance:
         slow = [_slowest(s) for s in (a, b)]
@@ -124,7 +124,7 @@ def _encoders(s: Summary) -> Sheet | None:
     if not s.model.tokens:
         return None
     count = len(s.model.tokens)
-    columns = ("per encoder", *(str(i) for i in range(count)))
+    columns = ("encoder", *(str(i + 1) for i in range(count)))
     rows = (
         ("tokens in", *(str(t.in_) for t in s.model.tokens)),
         ("tokens in MLP", *(str(t.mlp) for t in s.model.tokens)),
@@ -139,7 +139,9 @@ def _verify(s: Summary) -> Sheet:
         return Sheet("Checks", ("", ""), (("simulation of the accelerator", NOT_RUN),))
     rows = (
         ("images through the RTL", f"{v.images:,}"),
-        ("RTL mismatches (images with a bit that differs from the hardware graph)", f"{v.rtl_mismatches:,}"),
+        ("RTL mismatches (values that differ from the hardware graph)", f"{v.rtl_mismatches:,}"),
+        ("images run again with random pauses and stalls", f"{v.stalled_images:,}"),
+        ("images whose class differs between RTL and hardware graph", f"{v.class_changes:,}"),
         ("accuracy of the accelerator", _percent(v.accuracy)),
         ("accuracy in PyTorch", NOT_RUN if v.accuracy_pytorch is None else _percent(v.accuracy_pytorch)),
         ("same class as QONNX", _percent(v.top1_agree_qonnx)),

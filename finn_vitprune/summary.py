@@ -36,8 +36,8 @@ class TokenCounts(_Section):
 class ModelSummary(_Section):
     """The network. ``macs`` and ``params`` are what the hardware performs and stores, ``*_dense`` the unpruned.
 
-    ``token_keep`` is the rate of each encoder that drops tokens, by encoder index. ``logit_scale`` turns the
-    integer logits into real ones.
+    ``token_keep`` is the rate of each encoder that drops tokens; encoders count from 1. ``logit_scale`` turns
+    the integer logits into real ones.
     """
 
     name: str
@@ -55,10 +55,18 @@ class ModelSummary(_Section):
 
 
 class VerifySummary(_Section):
-    """Agreement of the stages on real images. ``rtl_mismatches`` counts frames whose bits differ."""
+    """Agreement of the stages on real images.
+
+    ``rtl_mismatches`` counts logits (and codes of traced internal streams) in which the RTL differs from the
+    hardware graph, in all runs; ``class_changes`` images whose class differs between these two.
+    ``stalled_images`` went through the RTL again with random pauses and stalls.
+    """
 
     images: Count
     rtl_mismatches: Count
+    class_changes: Count = 0
+    stalled_images: Count = 0
+    traced_streams: Count = 0
     top1_agree_qonnx: Share
     max_code_diff_vs_qonnx: Count
     saturations: Count

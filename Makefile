@@ -1,0 +1,33 @@
+# setup: .venv with everything installed; demo: the bundled example, end to end; test: the test suite.
+# setup does nothing when nothing changed; demo and test call it.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Small vision transformers run slower with several threads; the tests bring their own processes.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup demo test clean
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	    || { echo "Python 3.11 is needed, $(PYTHON) is another: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/finn-vitprune build --fpga-part xcu250-figd2104-2L-e -o build/demo
+
+test: setup
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+clean:
+	rm -rf build $(VENV)
