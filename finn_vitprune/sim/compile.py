@@ -112,7 +112,7 @@ def stream_ports(top: str, sources: Sequence[Path | str], lint: bool = False) ->
     key = toolchain.digest(top, *(n for n, _ in files), *(c for _, c in files), *toolchain.versions())
     folder = toolchain.cached(f"ports-{key}", lambda work: _keep_header(work, _verilate(work, top, files, (), lint)))
     header = (folder / "Vdut.h").read_text()
-    found = re.findall(r"VL_(IN|OUT)\w*\(&(\w+?)_(?:TDATA|tdata),(\d+),0", header)
+    found = re.findall(r"VL_(IN|OUT)\w*\(&(\w+?)_tdata,(\d+),0", header)
     inputs = [Port(name, int(msb) + 1) for kind, name, msb in found if kind == "IN"]
     outputs = [Port(name, int(msb) + 1) for kind, name, msb in found if kind == "OUT"]
     return inputs, outputs

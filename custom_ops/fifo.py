@@ -1,0 +1,87 @@
+"""Stream FIFO."""
+
+from __future__ import annotations
+
+import numpy as np
+from qonnx.core.datatype import DataType
+
+from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend
+from finn_vitprune.custom_ops.memory import ram_bram18, ram_luts, ram_urams
+
+
+class VitFIFO(VitOp):
+    """x ``[tokens, channels]`` unchanged, up to ``depth`` beats held back.
+
+    ``ram_style`` auto: LUTRAM up to 64 beats or 1,024 bits, block RAM beyond.
+    """
+
+    def get_nodeattr_types(self) -> dict:
+        return super().get_nodeattr_types() | {
+            "tokens": ("i", True, 0),
+            "channels": ("i", True, 0),
+            "SIMD": ("i", False, 1),
+            "depth": ("i", True, 0),
+            "inputDataType": ("s", True, ""),
+            "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
+        }
+
+    def _stream(self) -> Stream:
+        get = self.get_nodeattr
+        return Stream(get("tokens"), get("channels"), get("SIMD"), DataType[get("inputDataType")])
+
+    def in_streams(self) -> list[Stream]:
+        return [self._stream()]
+
+    def out_streams(self) -> list[Stream]:
+        return [self._stream()]
+
+    def compute(self, x: np.ndarray) -> list[np.ndarray]:
+        return [x.copy()]
+
+    def get_exp_cycles(self) -> int:
+        return self._stream().beats
+
+    def _style(self) -> str:
+        """Where the beats are: register, distributed, block or ultra."""
+        depth, style = self.get_nodeattr("depth"), self.get_nodeattr("ram_style")
+        if depth <= 2:
+            return "register"
+        if style != "auto":
+            return style
+        return "distributed" if depth <= 64 or depth * self._stream().width <= 1024 else "block"
+
+    def _ram(self) -> tuple[int, int]:
+        """Words and bits of the RAM; the last beats sit in output registers."""
+        depth = self.get_nodeattr("depth")
+        return (depth - 1 if self._style() == "distributed" else depth - 2), self._stream().width
+
+    def lut_estimation(self, fpgapart: str) -> int:
+        """LUTRAM and the two pointers and the fill count."""
+        if self._style() == "register":
+            return self._stream().width + 5
+        words, width = self._ram()
+        pointer = max(1, (words - 1).bit_length())
+        memory = ram_luts(words, width) if self._style() == "distributed" else 0
+        return memory + 5 * pointer + 8
+
+    def bram_estimation(self, fpgapart: str) -> int:
+        """Block RAMs of 18 Kbit."""
+        return ram_bram18(*self._ram()) if self._style() == "block" else 0
+
+    def uram_estimation(self, fpgapart: str) -> int:
+        """UltraRAMs."""
+        return ram_urams(*self._ram()) if self._style() == "ultra" else 0
+
+
+class VitFIFO_rtl(VitRTLBackend, VitFIFO):
+    """RTL of :class:`VitFIFO`."""
+
+    RTL_TOP = "vp_stream_fifo"
+    RTL_FILES = ("vp_skid.sv", "vp_ram.sv", "vp_fifo.sv", "vp_stream_fifo.sv")
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        return {
+            "WIDTH": self._stream().width,
+            "DEPTH": self.get_nodeattr("depth"),
+            "STYLE": self.get_nodeattr("ram_style"),
+        }

@@ -1,0 +1,109 @@
+"""Requantisation of a stream with one multiplier per channel or per tensor."""
+
+from __future__ import annotations
+
+import numpy as np
+from qonnx.core.datatype import DataType
+
+from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, pack_words
+from finn_vitprune.custom_ops.memory import multiplier_dsps, rom_bram18, rom_luts
+from finn_vitprune.numerics import MULT_BITS, requantise
+
+
+class VitRequant(VitOp):
+    """y = clip(round_half_even(x mult 2**-shift)) of x ``[tokens, channels]``.
+
+    ``mult`` is ``[channels]``, or ``[1]`` when ``per_channel`` is 0, and below ``2**mult_bits``. Codes are
+    signed or unsigned on either side.
+    """
+
+    def get_nodeattr_types(self) -> dict:
+        return super().get_nodeattr_types() | {
+            "tokens": ("i", True, 0),
+            "channels": ("i", True, 0),
+            "SIMD": ("i", False, 1),
+            "shift": ("i", True, 0),
+            "per_channel": ("i", False, 1, {0, 1}),
+            "mult_bits": ("i", False, MULT_BITS),
+            "inputDataType": ("s", True, ""),
+            "outputDataType": ("s", True, ""),
+            "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+        }
+
+    def _stream(self, attribute: str) -> Stream:
+        get = self.get_nodeattr
+        return Stream(get("tokens"), get("channels"), get("SIMD"), DataType[get(attribute)])
+
+    def in_streams(self) -> list[Stream]:
+        return [self._stream("inputDataType")]
+
+    def out_streams(self) -> list[Stream]:
+        return [self._stream("outputDataType")]
+
+    def compute(self, x: np.ndarray, mult: np.ndarray) -> list[np.ndarray]:
+        target = self.out_streams()[0].dtype
+        return [requantise(x, mult.reshape(-1), self.get_nodeattr("shift"), target.bitwidth(), target.signed())]
+
+    def get_exp_cycles(self) -> int:
+        return self.in_streams()[0].beats
+
+    def _acc_bits(self) -> int:
+        source = self.in_streams()[0].dtype
+        return source.bitwidth() + (not source.signed())
+
+    def _rom(self) -> tuple[int, int, str]:
+        """Words, bits and style of the table of multipliers."""
+        get = self.get_nodeattr
+        words = get("channels") // get("SIMD") if get("per_channel") else 1
+        return words, get("SIMD") * get("mult_bits"), get("ram_style")
+
+    def lut_estimation(self, fpgapart: str) -> int:
+        """Input register, rounding and saturation of each lane, the table and the handshake."""
+        source, target = self.in_streams()[0], self.out_streams()[0].dtype
+        product = self._acc_bits() + self.get_nodeattr("mult_bits")
+        lane = 2 * target.bitwidth() + product // 5 + 4
+        words, bits, style = self._rom()
+        counter = 3 * (words - 1).bit_length()
+        return source.width + source.simd * lane + rom_luts(words, bits, style) + counter + 10
+
+    def dsp_estimation(self, fpgapart: str) -> int:
+        """DSP slices of the multipliers."""
+        return self.get_nodeattr("SIMD") * multiplier_dsps(self._acc_bits(), self.get_nodeattr("mult_bits") + 1)
+
+    def bram_estimation(self, fpgapart: str) -> int:
+        """Block RAMs of 18 Kbit."""
+        return rom_bram18(*self._rom())
+
+
+class VitRequant_rtl(VitRTLBackend, VitRequant):
+    """RTL of :class:`VitRequant`."""
+
+    RTL_TOP = "vp_stream_requant"
+    RTL_FILES = ("vp_skid.sv", "vp_rom.sv", "vp_requant.sv", "vp_stream_requant.sv")
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        source, target = self.in_streams()[0], self.out_streams()[0]
+        return {
+            "SIMD": source.simd,
+            "IN_BITS": source.dtype.bitwidth(),
+            "IN_SIGNED": int(source.dtype.signed()),
+            "OUT_BITS": target.dtype.bitwidth(),
+            "OUT_SIGNED": int(target.dtype.signed()),
+            "MULT_BITS": self.get_nodeattr("mult_bits"),
+            "MULT_WORDS": self._rom()[0],
+            "SHIFT": self.get_nodeattr("shift"),
+            "MULT_FILE": self.memory_file("mult"),
+            "STYLE": self.get_nodeattr("ram_style"),
+        }
+
+    def memories(self, model) -> dict[str, Memory]:
+        words, bits, _ = self._rom()
+        simd, mult_bits = self.get_nodeattr("SIMD"), self.get_nodeattr("mult_bits")
+        mult = np.rint(model.get_initializer(self.onnx_node.input[1])).astype(np.int64).reshape(-1)
+        wanted = words * simd if self.get_nodeattr("per_channel") else 1
+        if len(mult) != wanted or mult.min() < 0 or mult.max() >= 1 << mult_bits:
+            raise ValueError(
+                f"{self.onnx_node.name}: needs {wanted} multipliers of {mult_bits} bits, has {len(mult)}"
+                f" from {mult.min()} to {mult.max()}"
+            )
+        return {"mult": Memory(pack_words(np.broadcast_to(mult, words * simd).reshape(words, simd), mult_bits), bits)}

@@ -1,0 +1,70 @@
+// Op top of VitTokenEmbed: PREFIX constant tokens, then TOKENS_IN tokens from the input, each with its
+// row of the table added (saturating). The table holds one row per output token; the rows of the
+// constant tokens are their final values and add to zero.
+`default_nettype none
+
+module vp_token_embed #(
+    int unsigned SIMD        = 1,
+    int unsigned BITS        = 16,
+    int unsigned TOKENS_IN   = 4,
+    int unsigned PREFIX      = 1,
+    int unsigned TOKEN_BEATS = 1,
+    parameter    ROWS_FILE   = "",
+    parameter    STYLE       = "auto",
+    localparam int unsigned WIDTH  = SIMD * BITS,
+    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
+) (
+    input  wire logic              clk,
+    input  wire logic              rst_n,
+    input  wire logic [PADDED-1:0] in0_tdata,
+    input  wire logic              in0_tvalid,
+    output      logic              in0_tready,
+    output      logic [PADDED-1:0] out0_tdata,
+    output      logic              out0_tvalid,
+    input  wire logic              out0_tready
+);
+    localparam int unsigned FRAME = (PREFIX + TOKENS_IN) * TOKEN_BEATS;
+    localparam int unsigned HEAD = PREFIX * TOKEN_BEATS;
+    localparam int unsigned AW = FRAME > 1 ? $clog2(FRAME) : 1;
+
+    logic [WIDTH-1:0] x, x_q, row, sum, y;
+    logic x_valid, row_valid_q, sum_ready, constant_q;
+    logic [AW-1:0] beat_q;
+    wire logic advance = !row_valid_q || sum_ready;
+    wire logic issue = advance && x_valid;  // constant tokens wait for their frame, too
+    wire logic [AW-1:0] next = beat_q == AW'(FRAME - 1) ? '0 : beat_q + 1'b1;
+
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            beat_q      <= '0;
+            constant_q  <= HEAD != 0;
+            row_valid_q <= 1'b0;
+        end else begin
+            if (issue) begin
+                beat_q <= next;
+                if (next == '0) constant_q <= HEAD != 0;
+                else if (next == AW'(HEAD)) constant_q <= 1'b0;
+            end
+            if (advance) row_valid_q <= issue;
+        end
+    end
+    always_ff @(posedge clk) begin
+        if (advance) x_q <= constant_q ? '0 : x;
+    end
+
+    vp_skid #(.WIDTH(WIDTH)) skid (
+        .clk, .rst_n, .in_data(in0_tdata[WIDTH-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
+        .out_data(x), .out_valid(x_valid), .out_ready(advance && !constant_q)
+    );
+    vp_rom #(.DEPTH(FRAME), .WIDTH(WIDTH), .FILE(ROWS_FILE), .STYLE(STYLE)) rows (
+        .clk, .en(advance), .addr(beat_q), .data(row)
+    );
+    vp_saturating_add #(.SIMD(SIMD), .BITS(BITS)) add (.a(x_q), .b(row), .sum);
+    vp_stage #(.WIDTH(WIDTH)) stage (
+        .clk, .rst_n, .in_data(sum), .in_valid(row_valid_q), .in_ready(sum_ready),
+        .out_data(y), .out_valid(out0_tvalid), .out_ready(out0_tready)
+    );
+    assign out0_tdata = PADDED'(y);
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,99 @@
+"""Token embedding: class token (and other prefix tokens) in front, position embedding added."""
+
+from __future__ import annotations
+
+import numpy as np
+from qonnx.core.datatype import DataType
+
+from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, pack_words
+from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts
+from finn_vitprune.numerics import int_range
+
+
+class VitTokenEmbed(VitOp):
+    """y = clip(concat(prefix, x) + positions).
+
+    x ``[tokens_in, channels]``, prefix rows ``[prefix, channels]``, positions ``[prefix + tokens_in,
+    channels]`` and y ``[prefix + tokens_in, channels]``, all of one signed type (INT16).
+    """
+
+    def get_nodeattr_types(self) -> dict:
+        return super().get_nodeattr_types() | {
+            "tokens_in": ("i", True, 0),
+            "prefix": ("i", False, 1),
+            "channels": ("i", True, 0),
+            "SIMD": ("i", False, 1),
+            "inputDataType": ("s", False, "INT16"),
+            "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+        }
+
+    def _stream(self, tokens: int) -> Stream:
+        get = self.get_nodeattr
+        return Stream(tokens, get("channels"), get("SIMD"), DataType[get("inputDataType")])
+
+    def in_streams(self) -> list[Stream]:
+        return [self._stream(self.get_nodeattr("tokens_in"))]
+
+    def out_streams(self) -> list[Stream]:
+        return [self._stream(self.get_nodeattr("tokens_in") + self.get_nodeattr("prefix"))]
+
+    def compute(self, x: np.ndarray, prefix: np.ndarray, positions: np.ndarray) -> list[np.ndarray]:
+        rows = np.broadcast_to(
+            prefix.reshape(self.get_nodeattr("prefix"), x.shape[-1]),
+            (*x.shape[:-2], self.get_nodeattr("prefix"), x.shape[-1]),
+        )
+        bits = self.out_streams()[0].dtype.bitwidth()
+        return [np.clip(np.concatenate([rows, x], axis=-2) + positions, *int_range(bits, signed=True))]
+
+    def get_exp_cycles(self) -> int:
+        return self.out_streams()[0].beats
+
+    def param_counts(self) -> dict[str, int]:
+        get = self.get_nodeattr
+        return {"weights": (2 * get("prefix") + get("tokens_in")) * get("channels")}
+
+    def _rom(self) -> tuple[int, int, str]:
+        """Words, bits and style of the table of rows."""
+        stream = self.out_streams()[0]
+        return stream.beats, stream.width, self.get_nodeattr("ram_style")
+
+    def lut_estimation(self, fpgapart: str) -> int:
+        """Per bit: input register, sum, saturation; the table, the beat counter and the handshake."""
+        stream = self.out_streams()[0]
+        counter = 3 * (stream.beats - 1).bit_length()
+        return 3 * stream.width + stream.simd + rom_luts(*self._rom()) + counter + 10
+
+    def bram_estimation(self, fpgapart: str) -> int:
+        """Block RAMs of 18 Kbit."""
+        return rom_bram18(*self._rom())
+
+
+class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
+    """RTL of :class:`VitTokenEmbed`: the table holds prefix + position for the rows that are constant."""
+
+    RTL_TOP = "vp_token_embed"
+    RTL_FILES = ("vp_skid.sv", "vp_stage.sv", "vp_rom.sv", "vp_saturating_add.sv", "vp_token_embed.sv")
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        stream = self.in_streams()[0]
+        return {
+            "SIMD": stream.simd,
+            "BITS": stream.dtype.bitwidth(),
+            "TOKENS_IN": stream.tokens,
+            "PREFIX": self.get_nodeattr("prefix"),
+            "TOKEN_BEATS": stream.channels // stream.simd,
+            "ROWS_FILE": self.memory_file("rows"),
+            "STYLE": self.get_nodeattr("ram_style"),
+        }
+
+    def memories(self, model) -> dict[str, Memory]:
+        prefix, positions = (
+            np.rint(model.get_initializer(name)).astype(np.int64) for name in self.onnx_node.input[1:3]
+        )
+        stream = self.out_streams()[0]
+        zeros = np.zeros((self.get_nodeattr("tokens_in"), stream.channels), np.int64)
+        rows = self.compute(zeros, prefix, positions)[0]
+        if not np.array_equal(rows[-len(zeros) :], positions.reshape(rows.shape)[-len(zeros) :]):
+            raise ValueError(f"{self.onnx_node.name}: a position does not fit {stream.dtype}")
+        words = pack_words(rows.reshape(-1, stream.simd), stream.dtype.bitwidth())
+        return {"rows": Memory(words, stream.width)}

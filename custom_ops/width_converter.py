@@ -1,0 +1,75 @@
+"""Stream width conversion between ops of different folding."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from qonnx.core.datatype import DataType
+
+from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend
+
+
+class VitWidthConverter(VitOp):
+    """x ``[tokens, channels]`` unchanged, ``in_simd`` elements a beat in, ``out_simd`` out.
+
+    When neither divides the other the stream goes through beats of their least common multiple.
+    """
+
+    def get_nodeattr_types(self) -> dict:
+        return super().get_nodeattr_types() | {
+            "tokens": ("i", True, 0),
+            "channels": ("i", True, 0),
+            "in_simd": ("i", True, 0),
+            "out_simd": ("i", True, 0),
+            "inputDataType": ("s", True, ""),
+        }
+
+    def _stream(self, attribute: str) -> Stream:
+        get = self.get_nodeattr
+        return Stream(get("tokens"), get("channels"), get(attribute), DataType[get("inputDataType")])
+
+    def in_streams(self) -> list[Stream]:
+        return [self._stream("in_simd")]
+
+    def out_streams(self) -> list[Stream]:
+        return [self._stream("out_simd")]
+
+    def compute(self, x: np.ndarray) -> list[np.ndarray]:
+        return [x.copy()]
+
+    def fold_for(self, interval: int) -> dict[str, int]:
+        """The widths follow the neighbours: nothing to choose."""
+        return {}
+
+    def get_exp_cycles(self) -> int:
+        return max(self.in_streams()[0].beats, self.out_streams()[0].beats)
+
+    def _common(self) -> int:
+        return math.lcm(self.get_nodeattr("in_simd"), self.get_nodeattr("out_simd"))
+
+    def lut_estimation(self, fpgapart: str) -> int:
+        """Per bit: input register, and the shift register where it loads a wide word; counters."""
+        narrow, wide, common = *sorted((self.get_nodeattr("in_simd"), self.get_nodeattr("out_simd"))), self._common()
+        bits = self.in_streams()[0].dtype.bitwidth()
+        loaded = 0
+        if common != wide or self.get_nodeattr("in_simd") == common:
+            loaded = common - self.get_nodeattr("out_simd")
+        if narrow == wide:
+            loaded = wide
+        return self.in_streams()[0].width + loaded * bits + 14
+
+
+class VitWidthConverter_rtl(VitRTLBackend, VitWidthConverter):
+    """RTL of :class:`VitWidthConverter`."""
+
+    RTL_TOP = "vp_stream_width"
+    RTL_FILES = ("vp_skid.sv", "vp_width.sv", "vp_stream_width.sv")
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        return {
+            "IN_SIMD": self.get_nodeattr("in_simd"),
+            "OUT_SIMD": self.get_nodeattr("out_simd"),
+            "COMMON": self._common(),
+            "BITS": self.in_streams()[0].dtype.bitwidth(),
+        }

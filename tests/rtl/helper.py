@@ -1,0 +1,190 @@
+"""One way to test an op's RTL: every beat against the golden model under every kind of traffic."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from finn.util.basic import getHWCustomOp
+from onnx import TensorProto, helper
+from qonnx.core.modelwrapper import ModelWrapper
+
+from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.sim import Port, SimResult, Simulator, Stimulus, beats, compile_top
+
+PART = "xczu7ev-ffvc1156-2-e"
+INTERVAL_FRAMES = 6
+PATTERNS = (
+    Stimulus(seed=11, pause=0.3, stall=0.3),
+    Stimulus(seed=12, pause=0.1, stall=0.6),
+    Stimulus(seed=13, pause=0.2, stall=0.2, burst=17),
+    Stimulus(seed=14, pause=0.5),
+    Stimulus(seed=15, stall=0.5),
+    Stimulus(seed=16, stall=0.05, burst=60),
+)
+
+
+@dataclass(frozen=True)
+class BuiltOp:
+    """An op with generated HDL and a compiled simulator.
+
+    ``folder`` holds its sources and ROM files and lives as long as the object.
+    """
+
+    op: VitOp
+    model: ModelWrapper
+    initialisers: tuple[np.ndarray, ...]
+    simulator: Simulator
+    folder: Path
+    _keep: tempfile.TemporaryDirectory
+
+    def expected(self, streams: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The golden model's outputs, ``[frames, tokens, channels]``."""
+        return self.op.compute(*(np.asarray(s, np.int64) for s in streams), *self.initialisers)
+
+    def run(self, streams: Sequence[np.ndarray], stimulus: Stimulus = Stimulus()) -> SimResult:
+        """Feed ``[frames, tokens, channels]`` arrays and compare with :meth:`expected` (see ``result.ok``)."""
+        feed = {f"in{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(streams, self.op.in_streams()))}
+        golden = self.expected(streams)
+        assert len(golden) == len(self.op.out_streams())
+        want = {f"out{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(golden, self.op.out_streams()))}
+        limit = 4 * int(self.op.get_exp_cycles()) + 4000
+        return self.simulator.run(feed, want, data_dir=self.folder, stimulus=stimulus, idle_limit=limit)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What :func:`check_op` measured: cycles between frames and from first input to last output of a frame."""
+
+    built: BuiltOp
+    interval: float
+    latency: int
+
+
+def build_op(op_type: str, attrs: dict, initialisers: Sequence[np.ndarray] = (), name: str = "dut") -> BuiltOp:
+    """The RTL node of ``op_type`` in a model of its own, with HDL and simulator."""
+    op, model = build_node(op_type, attrs, initialisers, name)
+    keep = tempfile.TemporaryDirectory(prefix="vitprune-op-")
+    op.set_nodeattr("code_gen_dir_ipgen", keep.name)
+    op.code_generation_ipgen(model, PART, 5.0)
+    ins, outs = (
+        [Port(f"{kind}{i}_V", -(-s.width // 8) * 8) for i, s in enumerate(streams)]
+        for kind, streams in (("in", op.in_streams()), ("out", op.out_streams()))
+    )
+    simulator = compile_top(name, op.get_rtl_file_list(abspath=True), ins, outs)
+    arrays = tuple(np.asarray(a, np.int64) for a in initialisers)
+    return BuiltOp(op, model, arrays, simulator, Path(keep.name), keep)
+
+
+def build_node(
+    op_type: str, attrs: dict, initialisers: Sequence[np.ndarray] = (), name: str = "dut"
+) -> tuple[VitOp, ModelWrapper]:
+    """A model that holds one ``<op_type>_rtl`` node, and the node's op."""
+    probe = getHWCustomOp(make_node(f"{op_type}_rtl", [], [], name=name, **attrs))
+    ins, outs = probe.in_streams(), probe.out_streams()
+    in_names = [f"in{i}" for i in range(len(ins))] + [f"param{i}" for i in range(len(initialisers))]
+    out_names = [f"out{i}" for i in range(len(outs))]
+    node = make_node(f"{op_type}_rtl", in_names, out_names, name=name, **attrs)
+
+    def info(names, streams):
+        return [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, s.tokens, s.channels))
+            for n, s in zip(names, streams)
+        ]
+
+    graph = helper.make_graph([node], op_type, info(in_names, ins), info(out_names, outs))
+    model = ModelWrapper(helper.make_model(graph))
+    for n, s in zip(in_names + out_names, [*ins, *[None] * len(initialisers), *outs]):
+        if s is not None:
+            model.set_tensor_datatype(n, s.dtype)
+    for i, value in enumerate(initialisers):
+        tensor = np.asarray(value).astype(np.float32)
+        if not np.array_equal(tensor.astype(np.int64), value):
+            tensor = np.asarray(value).astype(np.float64)
+        model.set_initializer(f"param{i}", tensor)
+    return getHWCustomOp(model.graph.node[0]), model
+
+
+def check_op(
+    op_type: str,
+    attrs: dict,
+    streams: Sequence[np.ndarray],
+    initialisers: Sequence[np.ndarray] = (),
+    frames_overlap: int = 3,
+    patterns: Sequence[Stimulus] = PATTERNS,
+    interval: bool = True,
+) -> Checked:
+    """Assert that the RTL of an op equals its golden model, keeps its interval and survives a reset.
+
+    All frames go in back to back, so that they overlap in the unit. Fewer frames than
+    ``frames_overlap`` are repeated. Runs: no pauses; every one of ``patterns``; reset in mid-frame and
+    then all frames again, with and without pauses.
+
+    Args:
+        streams: ``[frames, tokens, channels]`` integers for each input stream.
+        initialisers: integer arrays for the node's further inputs.
+        interval: whether the steady interval must be ``get_exp_cycles`` within 2 % (or 2 cycles).
+    """
+    built = build_op(op_type, attrs, initialisers)
+    feed = [_repeat(s, frames_overlap) for s in streams]
+    first = built.run(feed)
+    assert_ok(first, built, feed, Stimulus())
+    middle = max(3, first.cycles // 2)
+    resets = (Stimulus(seed=21, reset_at=middle), Stimulus(seed=22, pause=0.2, stall=0.3, reset_at=2 * middle // 3))
+    for stimulus in (*patterns, *resets):
+        assert_ok(built.run(feed, stimulus), built, feed, stimulus)
+    steady, latency = measure(built, streams)
+    if interval:
+        expected = built.op.get_exp_cycles()
+        assert abs(steady - expected) <= max(2, 0.02 * expected), (
+            f"{op_type}: measured interval {steady}, get_exp_cycles says {expected}"
+        )
+    return Checked(built, steady, latency)
+
+
+def measure(built: BuiltOp, streams: Sequence[np.ndarray]) -> tuple[float, int]:
+    """``(interval, latency)`` in cycles: mean distance of frame ends from the third frame on, and one frame alone."""
+    many = [_repeat(s, INTERVAL_FRAMES) for s in streams]
+    result = built.run(many)
+    assert_ok(result, built, many, Stimulus())
+    steady = max(
+        result.intervals(f"out{i}_V", s.beats)[1:].mean() for i, s in enumerate(built.op.out_streams())
+    )
+    return float(steady), built.run([s[:1] for s in streams]).latency()
+
+
+def assert_ok(result: SimResult, built: BuiltOp, streams: Sequence[np.ndarray], stimulus: Stimulus) -> None:
+    """Fail with the stream, frame, token and channels that differ, or with what stood still."""
+    assert result.deadlock is None, f"{stimulus}: {result.deadlock}"
+    golden = built.expected(streams)
+    for i, stream in enumerate(built.op.out_streams()):
+        port = f"out{i}_V"
+        wrong = result.mismatches[port]
+        if len(wrong):
+            got = beats.unpack(result.outputs[port], stream)
+            frame, token, channel = np.argwhere(got != golden[i])[0]
+            raise AssertionError(
+                f"{stimulus}: {len(wrong)} of {len(result.outputs[port])} beats of {port} differ, first at frame"
+                f" {frame}, token {token}, channel {channel}: got {got[frame, token, channel]},"
+                f" expected {golden[i][frame, token, channel]}"
+            )
+        assert result.extra_beats[port] == 0, f"{stimulus}: {result.extra_beats[port]} beats too many at {port}"
+    assert not result.violations, f"{stimulus}: handshake broken at {result.violations}"
+
+
+def random_stream(stream, frames: int, seed: int) -> np.ndarray:
+    """Uniform codes ``[frames, tokens, channels]`` of the stream's type, the extremes among them."""
+    rng = np.random.default_rng(seed)
+    lo, hi = int(stream.dtype.min()), int(stream.dtype.max())
+    values = rng.integers(lo, hi, (frames, stream.tokens, stream.channels), endpoint=True)
+    extreme = rng.random(values.shape) < 0.05
+    return np.where(extreme, rng.choice([lo, hi], values.shape), values)
+
+
+def _repeat(values: np.ndarray, frames: int) -> np.ndarray:
+    values = np.asarray(values)
+    return np.tile(values, (-(-frames // len(values)), 1, 1)) if len(values) < frames else values
