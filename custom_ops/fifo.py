@@ -46,6 +46,8 @@ class VitFIFO(VitOp):
         depth, style = self.get_nodeattr("depth"), self.get_nodeattr("ram_style")
         if depth <= 2:
             return "register"
+        if depth == 3:
+            return "distributed"
         if style != "auto":
             return style
         return "distributed" if depth <= 64 or depth * self._stream().width <= 1024 else "block"

@@ -30,7 +30,7 @@ module vp_fifo #(
         vp_skid #(.WIDTH(WIDTH)) skid (.*);
     end else begin : g_ram
         localparam bit SMALL = DEPTH <= 64 || DEPTH * WIDTH <= 1024;
-        localparam bit LUTRAM = STYLE == "distributed" || (STYLE == "auto" && SMALL);
+        localparam bit LUTRAM = STYLE == "distributed" || (STYLE == "auto" && SMALL) || DEPTH == 3;
         localparam bit ULTRA = STYLE == "ultra";
         localparam int unsigned WORDS = LUTRAM ? DEPTH - 1 : DEPTH - 2;  // the rest sits in registers
         localparam int unsigned AW = WORDS > 1 ? $clog2(WORDS) : 1;

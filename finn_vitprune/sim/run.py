@@ -28,7 +28,7 @@ class Stimulus:
         seed: of the generators of pauses and stalls and of the uninitialised registers.
         pause: probability, per cycle, that a source that could offer its next beat pauses; one number,
             or by port name (absent ports never pause).
-        stall: probability that a sink is not ready, likewise.
+        stall: probability that a sink is not ready, likewise; 1 for a sink that never is.
         burst: a pause or stall lasts 1 to ``burst`` cycles.
         reset_at: cycle at which reset comes for five cycles; everything starts again from the first
             beat, results and cycle count included. If the beats run out before, it comes then.
@@ -280,8 +280,8 @@ class Simulator:
 
 def _share(value: float | Mapping[str, float], port: str) -> float:
     share = value.get(port, 0.0) if isinstance(value, Mapping) else value
-    if not 0 <= share < 1:
-        raise ValueError(f"the share of idle cycles of {port} is {share}, it must be at least 0 and below 1")
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of idle cycles of {port} is {share}, it must be 0 to 1")
     return share
 
 
