@@ -1,0 +1,29 @@
+"""VitLookup: every code through its table entry, smallest code first."""
+
+import numpy as np
+import pytest
+from helper import build_node, build_op, check_op
+
+CASES = [("INT8", "INT8", 4, "distributed"), ("UINT8", "INT4", 1, "block"), ("INT4", "UINT8", 3, "auto"),
+         ("UINT4", "INT16", 12, "distributed")]
+
+
+@pytest.mark.parametrize("source, target, simd, style", CASES)
+def test_lookup_equals_golden_model_for_every_code(source, target, simd, style):
+    attrs = {"tokens": 6, "channels": 12, "SIMD": simd, "inputDataType": source, "outputDataType": target,
+             "ram_style": style}
+    probe, _ = build_node("VitLookup", attrs)
+    lo, hi = int(probe.in_streams()[0].dtype.min()), int(probe.in_streams()[0].dtype.max())
+    out = probe.out_streams()[0].dtype
+    table = np.random.default_rng(1).integers(int(out.min()), int(out.max()), hi - lo + 1, endpoint=True)
+    codes = np.resize(np.arange(lo, hi + 1), (4, 6, 12))
+    check_op("VitLookup", attrs, [codes], [table])
+
+
+def test_lookup_by_hand_and_wrong_table_size():
+    attrs = {"tokens": 1, "channels": 3, "SIMD": 1, "inputDataType": "INT4", "outputDataType": "INT8"}
+    table = np.arange(16) * 5
+    op, _ = build_node("VitLookup", attrs, [table])
+    assert op.compute(np.array([[[-8, 0, 7]]]), table)[0].tolist() == [[[0, 40, 75]]]
+    with pytest.raises(ValueError, match="16 entries"):
+        build_op("VitLookup", attrs, [np.arange(15)])

@@ -1,0 +1,22 @@
+"""VitSplit: channels to two streams."""
+
+import numpy as np
+import pytest
+from helper import build_node, check_op, random_stream
+
+SHAPES = [(5, 12, 4, 2, "INT4"), (3, 12, 4, 4, "INT8"), (2, 2, 1, 1, "INT8"), (1, 12, 8, 4, "INT16"), (4, 9, 3, 3, "UINT4")]
+
+
+@pytest.mark.parametrize("tokens, channels, first, simd, dtype", SHAPES)
+def test_split_equals_golden_model(tokens, channels, first, simd, dtype):
+    attrs = {"tokens": tokens, "channels": channels, "first": first, "SIMD": simd, "inputDataType": dtype}
+    op, _ = build_node("VitSplit", attrs)
+    check_op("VitSplit", attrs, [random_stream(op.in_streams()[0], 3, 1)])
+
+
+def test_split_parts_by_hand():
+    attrs = {"tokens": 2, "channels": 3, "first": 1, "SIMD": 1, "inputDataType": "INT8"}
+    op, _ = build_node("VitSplit", attrs)
+    first, rest = op.compute(np.array([[[1, 2, 3], [4, 5, 6]]]))
+    assert first.tolist() == [[[1], [4]]]
+    assert rest.tolist() == [[[2, 3], [5, 6]]]

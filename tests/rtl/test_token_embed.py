@@ -1,0 +1,25 @@
+"""VitTokenEmbed: prefix rows in front, positions added, saturating."""
+
+import numpy as np
+import pytest
+from helper import build_node, check_op, random_stream
+
+SHAPES = [(5, 1, 12, 3, "auto"), (4, 2, 6, 6, "block"), (3, 0, 6, 1, "distributed"), (1, 1, 4, 4, "auto")]
+
+
+@pytest.mark.parametrize("tokens, prefix, channels, simd, style", SHAPES)
+def test_token_embed_equals_golden_model(tokens, prefix, channels, simd, style):
+    attrs = {"tokens_in": tokens, "prefix": prefix, "channels": channels, "SIMD": simd, "ram_style": style}
+    rng = np.random.default_rng(3)
+    rows = rng.integers(-32768, 32767, (prefix, channels), endpoint=True)
+    positions = rng.integers(-32768, 32767, (prefix + tokens, channels), endpoint=True)
+    op, _ = build_node("VitTokenEmbed", attrs, [rows, positions])
+    check_op("VitTokenEmbed", attrs, [random_stream(op.in_streams()[0], 3, 1)], [rows, positions])
+
+
+def test_token_embed_by_hand():
+    attrs = {"tokens_in": 1, "prefix": 1, "channels": 2, "SIMD": 1}
+    rows, positions = np.array([[10, 20]]), np.array([[1, 2], [30000, -4]])
+    op, _ = build_node("VitTokenEmbed", attrs, [rows, positions])
+    assert op.compute(np.array([[[30000, 4]]]), rows, positions)[0].tolist() == [[[11, 22], [32767, 0]]]
+    assert op.compute(np.zeros((3, 2, 1, 2), int), rows, positions)[0].shape == (3, 2, 2, 2)
