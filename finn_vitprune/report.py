@@ -142,13 +142,14 @@ def _verify(s: Summary) -> Sheet:
         ("RTL mismatches (values that differ from the hardware graph)", f"{v.rtl_mismatches:,}"),
         ("images run again with random pauses and stalls", f"{v.stalled_images:,}"),
         ("images whose class differs between RTL and hardware graph", f"{v.class_changes:,}"),
-        ("accuracy of the accelerator", _percent(v.accuracy)),
-        ("accuracy in PyTorch", NOT_RUN if v.accuracy_pytorch is None else _percent(v.accuracy_pytorch)),
+        ("accuracy of the accelerator", _labelled(v.accuracy)),
+        ("accuracy in PyTorch", _labelled(v.accuracy_pytorch)),
         ("same class as QONNX", _percent(v.top1_agree_qonnx)),
         ("largest code difference to QONNX, node by node", f"{v.max_code_diff_vs_qonnx:,}"),
         ("saturations of the residual stream", f"{v.saturations:,}"),
     )
-    return Sheet("Checks", ("", ""), rows)
+    note = f"Images: {v.image_source}." if v.image_source else ""
+    return Sheet("Checks", ("", ""), rows, note)
 
 
 def _speed(s: Summary) -> Sheet:
@@ -245,6 +246,10 @@ def _verdict(a: Summary, b: Summary) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
+
+
+def _labelled(share: float | None) -> str:
+    return "no labels" if share is None else _percent(share)
 
 
 def _amount(value: float) -> str:

@@ -59,7 +59,8 @@ class VerifySummary(_Section):
 
     ``rtl_mismatches`` counts logits (and codes of traced internal streams) in which the RTL differs from the
     hardware graph, in all runs; ``class_changes`` images whose class differs between these two.
-    ``stalled_images`` went through the RTL again with random pauses and stalls.
+    ``stalled_images`` went through the RTL again with random pauses and stalls. Accuracies are ``None`` where
+    there are no labels (``image_source`` "random").
     """
 
     images: Count
@@ -67,10 +68,11 @@ class VerifySummary(_Section):
     class_changes: Count = 0
     stalled_images: Count = 0
     traced_streams: Count = 0
+    image_source: str = ""
     top1_agree_qonnx: Share
     max_code_diff_vs_qonnx: Count
     saturations: Count
-    accuracy: Share
+    accuracy: Share | None = None
     accuracy_pytorch: Share | None = None
 
 

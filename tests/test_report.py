@@ -52,6 +52,14 @@ def test_steps_that_did_not_run_are_said_so():
     assert "images/s" not in text and "Yosys" not in text and "Fits" not in text
 
 
+def test_without_labels_no_accuracy_is_claimed():
+    s = summary(pruned=True)
+    verify = s.verify.model_copy(update={"accuracy": None, "accuracy_pytorch": None, "image_source": "random"})
+    text = printed(sheets(s.model_copy(update={"verify": verify})))
+    assert "no labels" in row(text, "accuracy of the accelerator") and "Images: random." in text
+    assert "96.25" not in text
+
+
 def test_a_design_that_does_not_fit_says_so():
     s = summary(pruned=True)
     part = s.part.model_copy(update={"fits": False, "note": "mapped for UltraScale+ primitives, the part is Versal"})

@@ -1,1 +1,85 @@
 """The ``finn-vitprune`` program: one module a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+EXIT_DONE, EXIT_NO, EXIT_USER, EXIT_BUG, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+DEBUG = "FINN_VITPRUNE_DEBUG"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and exit: 0 done, 1 the answer is no, 2 the user's input or set-up is wrong.
+
+    An error is one line on standard error. 130 after an interrupt, 3 after a defect of the program itself
+    (its traceback goes to a file). ``FINN_VITPRUNE_DEBUG=1`` shows tracebacks.
+
+    Args:
+        arguments: the command line without the program's name; by default ``sys.argv[1:]``.
+    """
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    import typer
+
+    from finn_vitprune.cli.app import app
+    from finn_vitprune.errors import UserError
+
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(list(arguments) or ["--help"], prog_name="finn-vitprune", standalone_mode=False)
+        code = code if isinstance(code, int) else EXIT_DONE
+    except typer.Exit as e:
+        code = e.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except UserError as e:
+        return _fail(str(e), EXIT_USER)
+    except Exception as e:
+        message = _user_message(e)
+        if message is not None:
+            return _fail(message, EXIT_USER)
+        if os.environ.get(DEBUG):
+            raise
+        return _fail(f"defect in finn-vitprune: {type(e).__name__}: {e} (details: {_crash_log()})", EXIT_BUG)
+    return _fail("interrupted", code) if code == EXIT_INTERRUPTED else code  # typer's own interrupt handling
+
+
+def _fail(message: str, code: int) -> int:
+    if os.environ.get(DEBUG) and code == EXIT_USER:
+        traceback.print_exc()
+    print("finn-vitprune: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _user_message(e: Exception) -> str | None:
+    """The text for an exception that the user's input or set-up caused; ``None`` for any other."""
+    names = {cls.__name__ for cls in type(e).__mro__}
+    if "ClickException" in names or "UsageError" in names:  # typer carries its own copy of click
+        return e.format_message()
+    if isinstance(e, OSError) and e.filename is not None:
+        return f"{e.filename}: {e.strerror}"
+    if "YAMLError" in names:
+        mark = getattr(e, "problem_mark", None)
+        where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
+        return f"{where}no valid YAML: {getattr(e, 'problem', None) or e}"
+    if "FINNUserError" in names:
+        return str(e)
+    return None
+
+
+def _crash_log() -> str:
+    from finn_vitprune import finn_env
+
+    path = finn_env.cache_dir() / "crash.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc())
+    except OSError:
+        return f"set {DEBUG}=1"
+    return str(path)

@@ -1,0 +1,101 @@
+"""``finn-vitprune build``: the whole flow from a QONNX model to verified, synthesised RTL."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+NAME = "build"
+EXAMPLE = "finn-vitprune build model.onnx --fpga-part xcu250-figd2104-2L-e --clk-ns 4 --target-fps 20000 -o build/mine"
+
+
+class Synth(str, Enum):
+    """What Yosys synthesises."""
+
+    NODES = "nodes"
+    NONE = "none"
+
+
+def command(
+    model: Annotated[
+        Optional[Path], typer.Argument(metavar="MODEL.onnx", help="QONNX model; without it the bundled example.")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Build folder.")] = ...,
+    fpga_part: Annotated[Optional[str], typer.Option(help="Part (xcu250-figd2104-2L-e) or board (ZCU104).")] = None,
+    config: Annotated[Optional[Path], typer.Option(help="FINN build config (YAML); options here override it.")] = None,
+    clk_ns: Annotated[Optional[float], typer.Option(min=0.1, help="Clock period in ns.")] = None,
+    target_fps: Annotated[Optional[int], typer.Option(min=1, help="Images/s to fold for; without it fill the part.")] = None,
+    folding: Annotated[Optional[Path], typer.Option(help="Folding config (JSON, FINN's format).")] = None,
+    images: Annotated[Optional[Path], typer.Option(help="Images to verify with (.npz: images, labels).")] = None,
+    max_images: Annotated[Optional[int], typer.Option(min=1, help="Verify with the first images only.")] = None,
+    estimate_only: Annotated[bool, typer.Option("--estimate-only", help="Stop after the estimates.")] = False,
+    start_step: Annotated[Optional[str], typer.Option(help="Resume at this step.")] = None,
+    stop_step: Annotated[Optional[str], typer.Option(help="Stop after this step.")] = None,
+    synth: Annotated[Synth, typer.Option(help="Synthesise every node with Yosys, or nothing.")] = Synth.NODES,
+    part_resources: Annotated[Optional[Path], typer.Option(help="JSON or YAML with the resources of other parts.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Synthesis processes at a time.")] = 2,
+) -> None:
+    """Build an accelerator: lower, fold, generate HDL, size FIFOs, stitch, simulate, synthesise, report.
+
+    Exits with 1 when the RTL differs from the hardware graph.
+    """
+    from finn_vitprune.cli.files import need_file
+    from finn_vitprune.cli.terminal import progress_lines
+    from finn_vitprune.synth.parts import get_part
+
+    for path in (model, config, folding, images, part_resources):
+        need_file(path)
+    part = None if fpga_part is None else get_part(fpga_part, part_resources).name
+
+    from finn_vitprune.builds.build import BuildOptions, build
+
+    options = BuildOptions(
+        model=model,
+        output_dir=output,
+        fpga_part=part,
+        config=config,
+        clk_ns=clk_ns,
+        target_fps=target_fps,
+        folding=folding,
+        estimate_only=estimate_only,
+        start_step=start_step,
+        stop_step=stop_step,
+        synth=synth.value,
+        part_resources=part_resources,
+        images=images,
+        max_images=max_images,
+        workers=workers,
+    )
+    before = _stamp(output)
+    with progress_lines() as sink:
+        build(options, sink)
+    _finish(output, new=_stamp(output) != before)
+
+
+def _stamp(output: Path) -> int | None:
+    """When the summary of a build folder was written; ``None`` without one."""
+    from finn_vitprune.summary import FILE
+
+    path = output / FILE
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
+def _finish(output: Path, new: bool) -> None:
+    """Print the summary if this build wrote one; exit 1 if it found mismatches."""
+    from rich.console import Console
+
+    from finn_vitprune.report import sheets, show
+    from finn_vitprune.summary import Summary
+
+    if not new:
+        typer.echo(f"Stopped before the summary. What there is so far is in {output}, estimates in {output}/report.")
+        return
+    summary = Summary.load(output)
+    show(sheets(summary), Console())
+    typer.echo(f"Everything is in {output}; `finn-vitprune report {output}` shows this again.")
+    if summary.verify is not None and (summary.verify.rtl_mismatches or summary.verify.class_changes):
+        typer.echo("The RTL differs from the hardware graph.", err=True)
+        raise typer.Exit(1)

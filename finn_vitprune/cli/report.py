@@ -1,0 +1,44 @@
+"""``finn-vitprune report``: the summary of one build, or two builds side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+NAME = "report"
+EXAMPLE = "finn-vitprune report build/dense build/pruned --html compare.html"
+
+
+def command(
+    build_dirs: Annotated[list[Path], typer.Argument(metavar="DIR [DIR]", help="One or two build folders.")],
+    html: Annotated[Optional[Path], typer.Option(help="Also write one self-contained page.")] = None,
+    nodes: Annotated[bool, typer.Option("--nodes", help="Show resources by node too.")] = False,
+) -> None:
+    """Print the summary of a build; of two builds, both with the ratio second / first."""
+    from rich.console import Console
+
+    from finn_vitprune.errors import UserError
+    from finn_vitprune.report import comparison, sheets, show, write_html
+    from finn_vitprune.summary import Summary
+
+    if len(build_dirs) > 2:
+        raise UserError(f"report takes one or two folders, not {len(build_dirs)}")
+    summaries = [Summary.load(d) for d in build_dirs]
+    if len(summaries) == 1:
+        tables = sheets(summaries[0], nodes=nodes)
+        full = sheets(summaries[0], nodes=True)
+    else:
+        names = _names(build_dirs[0], build_dirs[1])
+        tables = full = comparison(names, *summaries)
+    show(tables, Console())
+    if html is not None:
+        write_html(html, "finn-vitprune: " + " and ".join(str(d) for d in build_dirs), full)
+        typer.echo(f"written: {html}")
+
+
+def _names(a: Path, b: Path) -> tuple[str, str]:
+    """Column heads: the last component of each path, or the whole paths where these are equal."""
+    short = (a.resolve().name, b.resolve().name)
+    return short if short[0] != short[1] else (str(a), str(b))

@@ -1,0 +1,34 @@
+"""``finn-vitprune train``: trains a pruned quantised DeiT and exports it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+NAME = "train"
+EXAMPLE = "finn-vitprune train --config builds/train/deit_digits.yaml --set prune.block_keep=0.4 -o runs/digits"
+
+
+def command(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of checkpoint.pt, metrics.json, model.onnx.")],
+    config: Annotated[Optional[Path], typer.Option(help="Training config (YAML); without it the defaults.")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Seed, instead of the config's.")] = None,
+    dataset: Annotated[Optional[str], typer.Option(help="Data set, instead of the config's.")] = None,
+    changes: Annotated[
+        Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the config; may repeat.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")] = False,
+) -> None:
+    """Train teacher and pruned student, measure, and export QONNX."""
+    from finn_vitprune.cli.overrides import apply
+    from finn_vitprune.training.config import load_config, parse_config
+
+    top = {k: v for k, v in (("seed", seed), ("dataset", dataset)) if v is not None}
+    base = {"name": output.name or "deit"} if config is None else load_config(config).model_dump(mode="json")
+    settings = parse_config(apply(base | top, changes or []), "training config" if config is None else str(config))
+
+    from finn_vitprune.training.train import train
+
+    train(settings, output, resume=resume)

@@ -1,0 +1,310 @@
+"""The command line: exit codes, one line for every user error, help, and what each command passes on."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import typer
+
+from finn_vitprune.cli import run
+from finn_vitprune.cli.app import app
+from finn_vitprune.cli.overrides import apply
+from finn_vitprune.errors import UserError
+from finn_vitprune.summary import FILE
+from tests.summaries import summary
+
+COMMANDS = ["train", "export", "build", "simulate", "report", "doctor"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINN_VITPRUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FINN_VITPRUNE_DEBUG", raising=False)
+
+
+def one_line(capsys, arguments, code=2) -> str:
+    """Run a command that must fail with ``code`` and exactly one line on standard error."""
+    assert run(arguments) == code
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "Traceback" not in err
+    return err
+
+
+def built(folder, pruned=True, **changes):
+    s = summary(pruned)
+    s.model_copy(update={k: getattr(s, k).model_copy(update=v) for k, v in changes.items()}).save(folder)
+    return folder
+
+
+# --- help ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_that_parses(name, capsys):
+    assert run([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"Example: finn-vitprune {name}" in text
+    example = " ".join(text.split("Example: ")[1].split())
+    command = typer.main.get_command(app).commands[name]
+    assert command.make_context(name, shlex.split(example)[2:]).params is not None
+
+
+def test_help_lists_the_commands_and_no_arguments_print_it(capsys):
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name}" in text for name in COMMANDS)
+    assert run([]) == 0
+    assert capsys.readouterr().out == text
+
+
+def test_help_of_the_program_loads_no_heavy_package():
+    code = (
+        "import sys\nfrom finn_vitprune.cli import run\ncode = run(['build', '--help'])\n"
+        "heavy = {'torch', 'finn', 'numpy', 'onnx', 'brevitas', 'rich'} & set(sys.modules)\n"
+        "sys.exit(code or (f'loaded {heavy}' if heavy else 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_installed_program_exits_with_the_code(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "from finn_vitprune.cli import main; main()", "report", str(tmp_path / "nowhere")],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"finn-vitprune: no folder {tmp_path}/nowhere: give the output folder of `finn-vitprune build`\n"
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["biuld"], "Did you mean 'build'?"),
+        (["build"], "Missing option '-o'"),
+        (["build", "-o", "x", "--clk-ns", "fast"], "--clk-ns"),
+        (["build", "-o", "x", "--synth", "some"], "--synth"),
+        (["build", "missing.onnx", "-o", "x"], "missing.onnx: no such file"),
+        (["build", "-o", "x", "--config", "missing.yaml"], "missing.yaml: no such file"),
+        (["build", "-o", "x", "--folding", "."], ".: is a folder, a file is needed"),
+        (["build", "-o", "x", "--fpga-part", "xcu25-figd2104-2L-e"], "did you mean xcu250"),
+        (["export", "missing.pt", "-o", "y.onnx"], "missing.pt: no such file"),
+        (["report", "a", "b", "c"], "one or two folders, not 3"),
+        (["train", "-o", "x", "--config", "missing.yaml"], "missing.yaml"),
+        (["train", "-o", "x", "--set", "prune.block_keep"], "expected KEY=VALUE"),
+        (["train", "-o", "x", "--set", "prune.block_kep=0.5"], "block_keep"),
+    ],
+)
+def test_wrong_input_is_one_line_and_code_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert message in one_line(capsys, arguments)
+    assert [p.name for p in tmp_path.iterdir() if p.name != "cache"] == []
+
+
+def test_unreadable_yaml_is_one_line(tmp_path, capsys):
+    config = tmp_path / "train.yaml"
+    config.write_text("model: [1, 2\nname: x")
+    assert str(config) in one_line(capsys, ["train", "-o", str(tmp_path / "o"), "--config", str(config)])
+
+
+def test_a_file_that_is_no_onnx(tmp_path, capsys):
+    model = tmp_path / "model.onnx"
+    model.write_text("not a model")
+    err = one_line(capsys, ["build", str(model), "-o", str(tmp_path / "out"), "--fpga-part", "xcu250"])
+    assert f"{model} is no ONNX" in err
+
+
+@pytest.mark.parametrize("content", [b"not an array", b""])
+def test_simulate_refuses_what_is_no_array(tmp_path, capsys, content):
+    (tmp_path / "x.npy").write_bytes(content)
+    err = one_line(capsys, ["simulate", str(tmp_path), "--input", str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")])
+    assert "x.npy is no .npy file" in err
+
+
+def test_an_interrupt_exits_with_130(tmp_path, monkeypatch, capsys):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("finn_vitprune.builds.build.build", interrupted)
+    assert "interrupted" in one_line(capsys, ["build", "-o", str(tmp_path / "x")], code=130)
+
+
+def test_a_defect_is_one_line_with_the_traceback_in_a_file(tmp_path, monkeypatch, capsys):
+    def broken(*args):
+        raise ZeroDivisionError("no luck")
+
+    monkeypatch.setattr("finn_vitprune.builds.build.build", broken)
+    err = one_line(capsys, ["build", "-o", str(tmp_path / "x")], code=3)
+    log = tmp_path / "cache" / "crash.log"
+    assert "ZeroDivisionError: no luck" in err and str(log) in err
+    assert "Traceback" in log.read_text() and "no luck" in log.read_text()
+    monkeypatch.setenv("FINN_VITPRUNE_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run(["build", "-o", str(tmp_path / "x")])
+
+
+def test_debug_shows_the_traceback_of_a_user_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FINN_VITPRUNE_DEBUG", "1")
+    assert run(["report", str(tmp_path / "nowhere")]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+# --- build ---------------------------------------------------------------------------------------
+
+
+def fake_build(monkeypatch, write=None):
+    """Replace the flow; returns the list of options it was called with."""
+    calls = []
+
+    def build(options, sink=None):
+        calls.append(options)
+        sink("folding", False)
+        if write is not None:
+            built(options.output_dir, **write)
+        return options.output_dir
+
+    monkeypatch.setattr("finn_vitprune.builds.build.build", build)
+    return calls
+
+
+def test_build_passes_every_option_on(tmp_path, monkeypatch, capsys):
+    calls = fake_build(monkeypatch, {})
+    for name in ("m.onnx", "c.yaml", "f.json", "i.npz"):
+        (tmp_path / name).touch()
+    parts = tmp_path / "p.json"
+    parts.write_text(json.dumps({"xcmine": {"LUT": 1, "FF": 2, "DSP": 3, "BRAM36": 4, "URAM": 5}}))
+    line = f"build m.onnx -o out --fpga-part xcmine --part-resources {parts} --config c.yaml --clk-ns 4 --workers 1 "
+    line += "--target-fps 1000 --folding f.json --images i.npz --max-images 9 --synth none --start-step a --stop-step b"
+    monkeypatch.chdir(tmp_path)
+    assert run([*line.split(), "--estimate-only"]) == 0
+    (o,) = calls
+    assert (str(o.model), str(o.output_dir), o.fpga_part) == ("m.onnx", "out", "xcmine")
+    assert (o.part_resources, str(o.config), str(o.folding), str(o.images)) == (parts, "c.yaml", "f.json", "i.npz")
+    assert (o.clk_ns, o.target_fps, o.max_images, o.workers) == (4.0, 1000, 9, 1)
+    assert (o.synth, o.start_step, o.stop_step, o.estimate_only) == ("none", "a", "b", True)
+
+
+def test_build_leaves_to_the_config_what_was_not_given_and_takes_board_names(tmp_path, monkeypatch):
+    calls = fake_build(monkeypatch, {})
+    assert run(["build", "-o", str(tmp_path / "o"), "--fpga-part", "zcu104"]) == 0
+    assert run(["build", "-o", str(tmp_path / "o")]) == 0
+    assert calls[0].fpga_part == "xczu7ev-ffvc1156-2-e"
+    o = calls[1]
+    assert (o.model, o.fpga_part, o.config, o.clk_ns, o.target_fps, o.folding, o.images) == (None,) * 7
+
+
+def test_build_ends_with_the_summary(tmp_path, monkeypatch, capsys):
+    fake_build(monkeypatch, {})
+    assert run(["build", "-o", str(tmp_path / "o")]) == 0
+    out = capsys.readouterr().out
+    assert "folding" in out and "images through the RTL" in out and "Balance" in out
+
+
+def test_build_with_mismatches_exits_with_1(tmp_path, monkeypatch, capsys):
+    fake_build(monkeypatch, {"verify": {"rtl_mismatches": 3}})
+    assert "differs from the hardware graph" in one_line(capsys, ["build", "-o", str(tmp_path / "o")], code=1)
+
+
+def test_build_that_stops_early_does_not_show_an_older_summary(tmp_path, monkeypatch, capsys):
+    built(tmp_path / "o")
+    fake_build(monkeypatch)
+    assert run(["build", "-o", str(tmp_path / "o"), "--estimate-only"]) == 0
+    out = capsys.readouterr().out
+    assert "Stopped before the summary" in out and "images through the RTL" not in out
+
+
+# --- simulate, report, train ---------------------------------------------------------------------
+
+
+def test_simulate_writes_the_logits_of_the_array(tmp_path, monkeypatch, capsys):
+    images = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8, 1)
+    seen = []
+
+    def simulate(build_dir, pixels, progress=None):
+        seen.append((build_dir, pixels))
+        return np.array([[1, -5], [7, 2**30]], dtype=np.int32)
+
+    monkeypatch.setattr("finn_vitprune.builds.simulate.simulate", simulate)
+    np.save(tmp_path / "x.npy", images)
+    out = tmp_path / "new" / "y.npy"
+    assert run(["simulate", str(tmp_path), "--input", str(tmp_path / "x.npy"), "-o", str(out)]) == 0
+    assert seen[0][0] == tmp_path and np.array_equal(seen[0][1], images)
+    result = np.load(out)
+    assert result.dtype == np.int32 and result.tolist() == [[1, -5], [7, 2**30]]
+    assert [p.name for p in out.parent.iterdir()] == ["y.npy"]
+
+
+def test_report_of_one_and_of_two_builds(tmp_path, capsys):
+    dense, pruned = built(tmp_path / "dense", pruned=False), built(tmp_path / "pruned")
+    assert run(["report", str(pruned), "--nodes"]) == 0
+    assert "Resources by node" in capsys.readouterr().out
+    page = tmp_path / "page.html"
+    assert run(["report", str(dense), str(pruned), "--html", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert "dense" in out and "pruned" in out and "0.500" in out
+    assert "0.500" in page.read_text() and page.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_report_of_a_damaged_summary(tmp_path, capsys):
+    (built(tmp_path / "b") / FILE).write_text("[]")
+    assert "no summary of this version" in one_line(capsys, ["report", str(tmp_path / "b")])
+
+
+def test_changes_reach_nested_values():
+    content = {"name": "a", "prune": {"block_keep": 0.5, "token_drop_layers": [1]}}
+    changed = apply(content, ["prune.block_keep=0.4", "prune.token_drop_layers=[2, 3]", "quant.act_bits=4", "name=b"])
+    assert changed == {
+        "name": "b",
+        "prune": {"block_keep": 0.4, "token_drop_layers": [2, 3]},
+        "quant": {"act_bits": 4},
+    }
+    assert content["prune"]["block_keep"] == 0.5
+    with pytest.raises(UserError, match="name is a value"):
+        apply(content, ["name.x=1"])
+
+
+# --- doctor --------------------------------------------------------------------------------------
+
+
+def test_doctor_finds_the_open_flow_complete_here(capsys):
+    assert run(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "is complete" in out
+    for tool in ("python", "finn-plus", "qonnx", "brevitas", "torch", "onnx", "timm", "verilator", "pyosys", "vivado"):
+        assert tool in out
+
+
+def test_doctor_without_a_compiler_says_how_to_get_one(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("COLUMNS", "160")
+    assert run(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "lacks: g++" in out and "apt install g++" in out
+
+
+def test_doctor_takes_a_program_that_fails_for_missing(monkeypatch, capsys, tmp_path):
+    fake = tmp_path / "badcxx"
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("CXX", str(fake))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(["doctor"]) == 1
+    assert "does not run" in capsys.readouterr().out
+
+
+def test_doctor_reports_a_wrong_version(monkeypatch, capsys):
+    import importlib.metadata as metadata
+
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "1.4.0" if name == "finn-plus" else real(name))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "1.4.0" in out and "==1.6.1 is needed" in out and "lacks: finn-plus" in out
