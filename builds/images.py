@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import qonnx.core.onnx_exec as qonnx_exec
 from qonnx.core.modelwrapper import ModelWrapper
 
+from finn_vitprune import golden
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 
@@ -68,22 +68,8 @@ def check_pixels(pixels: np.ndarray, shape: list[int], source: str) -> np.ndarra
 def to_patches(parent: ModelWrapper, pixels: np.ndarray) -> np.ndarray:
     """``pixels`` in the order of the accelerator's input, by the host nodes of ``parent``.
 
-    The host nodes only move data, so they run once on positions and the result is applied to all frames.
-
     Returns:
         int64 ``[F, patches, pixels per patch]``.
     """
-    name = parent.graph.input[0].name
-    shape = parent.get_tensor_shape(name)
-    values = {i.name: parent.get_initializer(i.name) for i in parent.graph.initializer}
-    values[name] = np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)
-    tensor = name
-    for node in parent.graph.node:
-        if node.domain.startswith("finn.custom_op.fpgadataflow"):
-            break
-        for output in node.output:
-            values[output] = np.zeros(parent.get_tensor_shape(output), np.float32)
-        qonnx_exec.execute_node(node, values, parent.graph)
-        tensor = node.output[0]
-    order = values[tensor][0].astype(np.int64)
-    return pixels.reshape(len(pixels), -1).astype(np.int64)[:, order.reshape(-1)].reshape(len(pixels), *order.shape)
+    partition = parent.get_nodes_by_op_type("StreamingDataflowPartition")[0]
+    return golden.run(parent, {parent.graph.input[0].name: pixels.astype(np.int64)})[partition.input[0]]

@@ -26,9 +26,10 @@ from finn_vitprune.builds.lowering_check import check_lowering
 from finn_vitprune.builds.progress import tell
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
-from finn_vitprune.builds.summarise import summarise
+from finn_vitprune.builds.summarise import SOURCE_METADATA, summarise
 from finn_vitprune.builds.verify import verify
 from finn_vitprune.errors import UserError
+from finn_vitprune.qonnx_run import QonnxRunner
 from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.fold import FoldForInterval, fold_to_fill, slowest_cycles
 from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths
@@ -39,9 +40,6 @@ from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
 
 FOLDING_ATTRIBUTES = ["SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "ram_style", "recip_bits_per_cycle"]
 HARDWARE_ATTRIBUTES = [*FOLDING_ATTRIBUTES, "inFIFODepths", "depth"]
-SOURCE_METADATA = "vitprune_source"
-"""Metadata key under which a hardware model remembers the metadata of the QONNX model it came from."""
-
 Step = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
 
 
@@ -88,6 +86,11 @@ def step_lower(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
     after = golden.run(hardware, {name: pixels})[hardware.graph.output[0].name]
     if not np.array_equal(before.reshape(len(pixels), -1), after.reshape(len(pixels), -1)):
         raise UserError("narrowing the last encoder to the class token changed the logits: please report this model")
+    reference = QonnxRunner(model).run(images.pixels)
+    top1 = np.argmax(next(iter(reference.values())).reshape(len(images.pixels), -1), -1)
+    _write_json(cfg, "qonnx_reference.json", {"images": images.source, "top1": top1.tolist()})
+    for node in hardware.get_nodes_by_op_type("BlockSparseMVAU"):
+        getCustomOp(node).plan(hardware.get_initializer(node.input[1]))
     source = {p.key: p.value for p in model.model.metadata_props}
     hardware.set_metadata_prop(SOURCE_METADATA, json.dumps(source | {"logit_scale": lowered.logit_scale}))
     _write_json(cfg, "lowering.json", check.as_dict() | {
@@ -122,9 +125,7 @@ def step_fold(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
 def step_insert_streams(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
     """Width converters, FIFO depths by formula (those set in a folding file stay), FIFOs."""
     for node in model.graph.node:
-        check = getattr(getCustomOp(node), "check_folding", None)
-        if check is not None:
-            check(model)
+        getCustomOp(node).verify_node()
     model = model.transform(InsertWidthConverters())
     model = model.transform(SetFifoDepths())
     model = model.transform(InsertFifos())

@@ -27,6 +27,7 @@ from finn_vitprune.synth.parts import get_part
 from finn_vitprune.synth.resources import Resources
 
 SOURCE_METADATA = "vitprune_source"
+"""Metadata key under which a hardware model remembers the metadata of the QONNX model it came from."""
 
 
 def summarise(model: ModelWrapper, cfg: DataflowBuildConfig, settings: BuildSettings) -> Summary:

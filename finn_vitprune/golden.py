@@ -13,12 +13,14 @@ from finn_vitprune.custom_ops.base import VitOp
 def run(model: ModelWrapper, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Execute ``model`` on ``[frames, ...]`` integer arrays; returns every stream tensor as int64.
 
-    Hardware ops run vectorised through :meth:`VitOp.compute`; other nodes (patch order of the image)
-    run frame by frame in qonnx.
+    Hardware ops run vectorised through :meth:`VitOp.compute`. Of a parent graph the host nodes (patch
+    order of the image) run, up to the dataflow partition.
     """
     values = {name: np.asarray(array) for name, array in inputs.items()}
     constants = {i.name: model.get_initializer(i.name) for i in model.graph.initializer}
     for node in model.graph.node:
+        if node.op_type == "StreamingDataflowPartition":
+            break
         if node.domain.startswith("finn.custom_op.fpgadataflow"):
             op = getCustomOp(node)
             arrays = [
@@ -32,14 +34,16 @@ def run(model: ModelWrapper, inputs: dict[str, np.ndarray]) -> dict[str, np.ndar
 
 
 def _run_host_node(model: ModelWrapper, node, values: dict, constants: dict) -> dict[str, np.ndarray]:
+    """Host nodes only move pixels: run one on positions, then take these from every frame."""
     name = next(n for n in node.input if n in values)
-    results = []
-    for frame in values[name]:
-        context = {**constants, name: frame[None].astype(np.float32)}
-        context.update({o: np.zeros(model.get_tensor_shape(o), np.float32) for o in node.output})
-        qonnx_exec.execute_node(node, context, model.graph)
-        results.append([context[o][0] for o in node.output])
-    return {o: np.stack([r[i] for r in results]) for i, o in enumerate(node.output)}
+    shape = model.get_tensor_shape(name)
+    context = {**constants, name: np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)}
+    context.update({o: np.zeros(model.get_tensor_shape(o), np.float32) for o in node.output})
+    opset = next(o.version for o in model.model.opset_import if o.domain in ("", "ai.onnx"))
+    qonnx_exec.execute_node(node, context, model.graph, opset)
+    flat = values[name].reshape(len(values[name]), -1)
+    orders = {o: context[o][0].astype(np.int64) for o in node.output}
+    return {o: flat[:, order.reshape(-1)].reshape(-1, *order.shape) for o, order in orders.items()}
 
 
 def saturations(model: ModelWrapper, values: dict[str, np.ndarray]) -> int:
