@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,11 @@ class Memory:
         return "\n".join(f"{int(w):0{digits}x}" for w in self.words) + "\n"
 
 
+def divisors(n: int) -> list[int]:
+    """Divisors of ``n`` in ascending order."""
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
 def pack_words(elements: np.ndarray, bits: int) -> np.ndarray:
     """Pack ``[words, n]`` integers of ``bits`` bits (two's complement) into object-array words, index 0 lowest."""
     elements = np.asarray(elements, dtype=np.int64) & ((1 << bits) - 1)
@@ -91,6 +97,28 @@ class VitOp(HWCustomOp):
     def macs(self) -> int:
         """Matrix products this node performs in one frame (zero for all but matrix units and attention)."""
         return 0
+
+    def held_tokens(self) -> int:
+        """Upper bound of the tokens that are inside the op when its first output token leaves.
+
+        FIFO depths of reconverging branches come from this (docs/architecture.md, "FIFO depths").
+        """
+        return 1
+
+    def fold_for(self, interval: int) -> dict[str, int]:
+        """Cheapest folding attributes with ``get_exp_cycles() <= interval``, else the fastest ones.
+
+        The default tries ``SIMD``, the elements a beat, over the divisors common to all streams.
+        """
+        channels = [s.channels for s in self.in_streams() + self.out_streams() if s.channels > 1]
+        before = self.get_nodeattr("SIMD")
+        choice = 1
+        for choice in divisors(math.gcd(*channels)):
+            self.set_nodeattr("SIMD", choice)
+            if self.get_exp_cycles() <= interval:
+                break
+        self.set_nodeattr("SIMD", before)
+        return {"SIMD": choice}
 
     def param_counts(self) -> dict[str, int]:
         """Stored weights and biases: ``{"weights": n, "biases": n, "index_bits": n}``, absent keys are 0."""
