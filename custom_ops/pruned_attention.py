@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
+from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, divisors
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
 
@@ -165,23 +165,75 @@ class PrunedAttention(VitOp):
         """Products of Q K^T and of E V."""
         return 2 * self.get_nodeattr("queries") * self.channels * self.get_nodeattr("tokens")
 
+    def products_per_cycle(self) -> int:
+        """Products of one cycle: both phases work at once."""
+        return 2 * self.get_nodeattr("SIMD") * self.get_nodeattr("PE")
+
+    def fold_for(self, interval: int) -> dict[str, int]:
+        """Fewest products a cycle within ``interval``; of equals the one with more channels a beat."""
+        names = ("SIMD", "PE")
+        before = {n: self.get_nodeattr(n) for n in names}
+        choices = []
+        for simd in divisors(self.get_nodeattr("head_dim")):
+            for pe in divisors(1 << max(0, self.get_nodeattr("tokens").bit_length() - 1)):
+                for name, value in zip(names, (simd, pe)):
+                    self.set_nodeattr(name, value)
+                cycles = self.get_exp_cycles()
+                choices.append((cycles > interval, cycles if cycles > interval else 0, simd * pe, pe, simd))
+        for name, value in before.items():
+            self.set_nodeattr(name, value)
+        *_, pe, simd = min(choices)
+        return {"SIMD": simd, "PE": pe}
+
+    def held_tokens(self) -> int:
+        """One query in each phase; the frame of keys and values is accounted where FIFO depths are set."""
+        return 3
+
     def get_exp_cycles(self) -> int:
         """Steady interval of overlapping frames (see the class docstring for the main terms)."""
-        items = self.get_nodeattr("queries") * self.get_nodeattr("heads")
-        q, kv = self.in_streams()
-        bounds = [
-            items * max(self.item_cycles, -(-RECIP_BITS // self.recip_bits) + 1),
-            kv.beats,
-        ]
+        a = self.get_nodeattr
+        heads, groups = a("heads"), self.channel_groups
+        items = a("queries") * heads
+        compute = items * max(self.item_cycles, division_cycles(RECIP_BITS, self.recip_bits))
+        kv = self.in_streams()[1].beats
+        # A V buffer is in use from its first write, heads * groups beats after K's, to its last read in
+        # the second phase of the last item; two buffers take turns. The same for K and the first phase.
+        v_hold = kv - heads * groups + (items + 1) * self.item_cycles + self.handover_cycles
+        k_hold = kv + items * self.item_cycles + 3
+        bounds = [compute, kv, -(-max(v_hold, k_hold) // 2)]
+        if a("scores"):
+            division = division_cycles(self.z_bits + 17, self.score_bits_per_cycle)
+            bounds += [heads * max(a("tokens") + 5, division), a("tokens") + 2]
         return max(bounds)
+
+    @property
+    def handover_cycles(self) -> int:
+        """Cycles from the end of an item's first phase to the start of its second."""
+        lanes = -(-self.get_nodeattr("PE") // self.channel_groups)
+        serial = -(-self.get_nodeattr("PE") // lanes)
+        dot_groups = -(-self.get_nodeattr("SIMD") // 4)
+        return 14 + tree_levels(dot_groups) + tree_levels(lanes) + serial
+
+    @property
+    def score_bits_per_cycle(self) -> int:
+        """Quotient bits a cycle of the divider of the scores; it has the time of the K and V beats of a head."""
+        budget = max(1, 2 * self.get_nodeattr("tokens") * self.channel_groups - 3)
+        return -(-(self.z_bits + 17) // budget)
+
+
+def tree_levels(terms: int) -> int:
+    """Register levels of ``vp_attention_tree``: ceil(log4(terms))."""
+    return ((terms - 1).bit_length() + 1) // 2
+
+
+def division_cycles(quotient: int, bits: int) -> int:
+    """Cycles of one division in ``vp_divide``."""
+    return -(-quotient // bits) + 1
 
 
 def bits_per_cycle(quotient: int, budget: int) -> int:
-    """Fewest quotient bits a cycle with which a division of ``quotient`` bits takes at most ``budget`` cycles.
-
-    A division takes ceil(quotient / bits) + 1 cycles, so at least 2.
-    """
-    return next((b for b in range(1, quotient) if -(-quotient // b) + 1 <= budget), quotient)
+    """Fewest quotient bits a cycle with which a division takes at most ``budget`` cycles (at least 2)."""
+    return next((b for b in range(1, quotient) if division_cycles(quotient, b) <= budget), quotient)
 
 
 class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):

@@ -1,0 +1,177 @@
+"""PrunedAttention: the RTL equals numerics.attention in every bit, keeps its interval and never blocks itself."""
+
+import numpy as np
+import pytest
+from helper import assert_ok, build_node, build_op, check_op, random_stream
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.numerics import EXP_MAX, exp_table, reciprocal_constant, snap_ratio
+from finn_vitprune.sim import Stimulus
+
+
+def attributes(tokens, queries, heads, head_dim, simd, pe, scores=1, bits=8, out_bits=None, logit_bits=8, **more):
+    """Attributes with scales that use the ranges: logits of random codes fill theirs, some O saturate."""
+    spread = np.sqrt(head_dim) * (2**bits / np.sqrt(12)) ** 2
+    mult, shift = snap_ratio(2 ** (logit_bits - 1) / (2.5 * spread))
+    out_bits = out_bits or bits
+    num, recip_shift = reciprocal_constant(3.0 * 2 ** (out_bits - bits))
+    return {
+        "tokens": tokens, "queries": queries, "heads": heads, "head_dim": head_dim, "SIMD": simd, "PE": pe,
+        "scores": scores, "logit_mult": int(mult), "logit_shift": shift, "logit_bits": logit_bits,
+        "recip_num": num, "recip_shift": recip_shift, "inputDataType": f"INT{bits}",
+        "outputDataType": f"INT{out_bits}",
+    } | more  # fmt: skip
+
+
+def table_of(logit_bits):
+    return exp_table(8 / 2**logit_bits)
+
+
+def random_feed(attrs, frames=3, seed=1):
+    op, _ = build_node("PrunedAttention", attrs)
+    return [random_stream(s, frames, seed + i) for i, s in enumerate(op.in_streams())]
+
+
+SHAPES = {
+    "one_head": attributes(17, 17, 1, 16, 4, 1),
+    "three_heads": attributes(17, 17, 3, 8, 4, 4),
+    "no_scores": attributes(17, 17, 3, 8, 4, 2, scores=0),
+    "class_token_only": attributes(17, 1, 3, 8, 4, 4),
+    "class_token_only_no_scores": attributes(13, 1, 2, 8, 8, 2, scores=0),
+    "full_channel_width": attributes(13, 13, 2, 12, 12, 4),
+    "odd_fold": attributes(11, 11, 2, 15, 3, 3),
+    "one_key_group": attributes(6, 6, 2, 8, 2, 6),
+    "more_keys_than_channel_groups": attributes(21, 21, 2, 8, 8, 8),
+    "four_bits": attributes(18, 18, 3, 8, 4, 4, bits=4, logit_bits=6),
+    "four_bits_one_channel": attributes(9, 9, 2, 4, 1, 1, bits=4, logit_bits=4),
+    "mixed_widths": attributes(10, 10, 2, 8, 4, 2, bits=6, out_bits=8, logit_bits=5),
+    "slow_divider": attributes(9, 9, 2, 4, 4, 4, recip_bits_per_cycle=1),
+    "keys_and_values_take_longest": attributes(20, 2, 2, 8, 4, 1),
+    "two_queries": attributes(33, 2, 1, 8, 4, 1),
+    "wide_score_type": attributes(9, 9, 2, 8, 4, 2, scoreDataType="UINT24"),
+    "block_ram": attributes(12, 12, 2, 8, 4, 2, ram_style="block"),
+    "one_token": attributes(1, 1, 1, 8, 4, 1),
+    "one_token_three_heads": attributes(1, 1, 3, 8, 8, 1),
+    "two_tokens": attributes(2, 2, 2, 12, 3, 2),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_rtl_equals_golden_model(name):
+    attrs = SHAPES[name]
+    check_op("PrunedAttention", attrs, random_feed(attrs), [table_of(attrs["logit_bits"])], frames_overlap=4)
+
+
+def structured_frames(attrs):
+    """Frames that reach the corners: equal logits, saturating logits of both signs, one dominating key."""
+    op, _ = build_node("PrunedAttention", attrs)
+    q_stream, kv_stream = op.in_streams()
+    lo, hi = int(q_stream.dtype.min()), int(q_stream.dtype.max())
+    q = np.zeros((6, q_stream.tokens, q_stream.channels), np.int64)
+    kv = np.zeros((6, kv_stream.tokens, kv_stream.channels), np.int64)
+    k, v = np.split(kv, 2, axis=-1)
+    v[0], v[1] = lo, hi  # q = k = 0: all logits equal, O at both ends
+    q[2], k[2] = lo, lo  # largest products of all, logits saturate high
+    v[2, ::2], v[2, 1::2] = lo, hi
+    q[3], k[3], v[3] = lo, hi, lo  # logits saturate low, all equal
+    q[4], k[4], v[4] = hi, lo, hi
+    k[4, -1] = hi  # the last key, alone in its group or beside padding, takes everything
+    q[5], k[5], v[5] = lo, hi, -1
+    k[5, 0] = lo  # the first key takes everything
+    v[5, 0] = hi
+    return [q, np.concatenate([k, v], axis=-1)]
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("scores", [0, 1])
+def test_extreme_codes(bits, scores):
+    attrs = attributes(10, 10, 2, 8, 4, 4, bits=bits, scores=scores, logit_bits=bits)
+    # A steep table: far from the maximum E is 0, so that a dominating key has all of Z.
+    table = exp_table(16 / 2**bits)
+    feed = structured_frames(attrs)
+    op, _ = build_node("PrunedAttention", attrs)
+    golden = op.compute(*feed, table)
+    if scores:
+        assert golden[1][4, -1, 0] == 2 << 16 and golden[1][4, :-1].max() == 0
+        assert len(np.unique(golden[1][0])) == 1
+    assert golden[0].min() == -(2 ** (bits - 1)) and golden[0].max() == 2 ** (bits - 1) - 1
+    check_op("PrunedAttention", attrs, feed, [table], frames_overlap=6, interval=False)
+
+
+def test_many_tokens_in_small_tables_never_overflow():
+    """A flat exp table makes every E 255: Z and the accumulators reach their largest values."""
+    attrs = attributes(64, 2, 2, 8, 4, 4)
+    feed = structured_frames(attrs)
+    check_op("PrunedAttention", attrs, feed, [np.full(256, EXP_MAX)], frames_overlap=6, interval=False)
+
+
+@pytest.mark.parametrize("port", ["out0_V", "out1_V"])
+@pytest.mark.parametrize("queries", [12, 1])
+def test_deep_stalls_on_one_output_only(port, queries):
+    attrs = attributes(12, queries, 3, 8, 4, 4)
+    built = build_op("PrunedAttention", attrs, [table_of(8)])
+    feed = random_feed(attrs, frames=5)
+    for stimulus in (Stimulus(seed=3, stall={port: 0.97}), Stimulus(seed=4, stall={port: 0.5}, burst=700)):
+        assert_ok(built.run(feed, stimulus), built, feed, stimulus)
+
+
+def test_a_frame_of_outputs_leaves_while_no_score_is_taken():
+    """A token drop takes the scores late: all of a frame's O must come without them."""
+    attrs = attributes(12, 12, 2, 8, 4, 4)
+    built = build_op("PrunedAttention", attrs, [table_of(8)])
+    feed = random_feed(attrs, frames=1)
+    result = built.run(feed, Stimulus(seed=1, stall={"out1_V": 0.8}, burst=100))
+    assert_ok(result, built, feed, Stimulus())
+    assert result.out_cycles["out0_V"][-1] < result.out_cycles["out1_V"][-1]
+    free = built.run(feed)
+    assert result.out_cycles["out0_V"][-1] == free.out_cycles["out0_V"][-1]
+
+
+def test_a_frame_does_not_wait_for_the_keys_of_the_next():
+    """Two frames of K and V, one of them slow to come: the first frame's outputs are out long before."""
+    attrs = attributes(12, 12, 2, 8, 4, 4)
+    built = build_op("PrunedAttention", attrs, [table_of(8)])
+    feed = random_feed(attrs, frames=2)
+    single = built.run([s[:1] for s in feed])
+    result = built.run(feed, Stimulus(seed=7, pause={"in1_V": 0.9}))
+    assert_ok(result, built, feed, Stimulus())
+    beats = built.op.out_streams()[0].beats
+    own = result.in_cycles["in1_V"][built.op.in_streams()[1].beats - 1]
+    lag = single.out_cycles["out0_V"][beats - 1] - single.in_cycles["in1_V"][-1]
+    assert result.out_cycles["out0_V"][beats - 1] - own <= lag + 2
+    assert result.out_cycles["out0_V"][beats - 1] < result.in_cycles["in1_V"][-1]
+
+
+def test_interval_at_a_real_shape():
+    """50 tokens, 3 heads of 64 channels: no bubble between items or frames."""
+    attrs = attributes(50, 50, 3, 64, 16, 4)
+    checked = check_op("PrunedAttention", attrs, random_feed(attrs, frames=2), [table_of(8)], patterns=())
+    assert checked.built.op.get_exp_cycles() == 50 * 3 * 13 * 4
+    assert abs(checked.interval - 50 * 3 * 13 * 4) <= 2
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"SIMD": 3}, "SIMD 3 does not divide head_dim 8: use one of [1, 2, 4, 8]"),
+        ({"PE": 18}, "PE 18 exceeds the 17 tokens"),
+        ({"heads": 0}, "heads is 0"),
+        ({"inputDataType": "INT16"}, "inputDataType INT16 is not supported"),
+        ({"logit_mult": 1 << 17}, "logit_mult 131072 is outside"),
+        ({"recip_num": 255 << 25}, "does not fit 25 bits"),
+        ({"scoreDataType": "UINT17"}, "use UINT18 or wider"),
+    ],
+)
+def test_bad_attributes_are_named(change, words):
+    op, _ = build_node("PrunedAttention", attributes(17, 17, 3, 8, 4, 4) | change)
+    with pytest.raises((UserError, ValueError)) as error:
+        op.verify_node()
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("table", [np.full(256, 256), np.arange(256), np.full(128, 255)])
+def test_bad_tables_are_refused(table):
+    attrs = attributes(5, 5, 1, 8, 4, 1)
+    op, model = build_node("PrunedAttention", attrs, [table])
+    with pytest.raises(UserError, match="exp table must have 256 entries"):
+        op.memories(model)
