@@ -27,7 +27,7 @@ demo: setup
 	$(BIN)/finn-vitprune build --fpga-part xcu250-figd2104-2L-e -o build/demo
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 clean:
 	rm -rf build $(VENV)

@@ -1,0 +1,192 @@
+"""The build as a whole, on a small random network: what it verifies, writes, resumes and refuses."""
+
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune import golden, numerics
+from finn_vitprune.builds.accelerator import Accelerator
+from finn_vitprune.builds.build import BuildOptions, build
+from finn_vitprune.builds.images import to_patches
+from finn_vitprune.builds.simulate import simulate
+from finn_vitprune.builds.stitch import StitchedDesign
+from finn_vitprune.errors import UserError
+from finn_vitprune.sim import Stimulus
+from finn_vitprune.summary import Summary
+
+pytestmark = pytest.mark.xdist_group("small_build")
+
+
+def model_of(built, step):
+    return ModelWrapper(str(built.folder / "intermediate_models" / f"{step}.onnx"))
+
+
+def accelerator_of(built):
+    model = model_of(built, "step_stitch")
+    design = StitchedDesign.load(built.folder / "stitched_ip")
+    cycles = max(getCustomOp(n).get_exp_cycles() for n in model.graph.node)
+    return model, Accelerator(design, cycles), cycles
+
+
+def patches_of(built, pixels):
+    return to_patches(model_of(built, "dataflow_parent"), pixels)
+
+
+def test_rtl_equals_the_hardware_graph_on_all_images_and_streams(small_build):
+    report = json.loads((small_build.folder / "report" / "rtl_verification.json").read_text())
+    assert report["images"] == 64 and report["stalled_images"] == 72 and report["traced_images"] == 4
+    assert report["traced_streams"] > 25
+    assert report["rtl_mismatches"] == 0 and report["class_changes"] == 0 and report["saturations"] == 0
+
+
+def test_slowest_node_predicts_the_measured_interval_within_two_percent(small_build):
+    summary = Summary.load(small_build.folder)
+    estimates = json.loads((small_build.folder / "report" / "estimate_layer_cycles.json").read_text())
+    assert summary.rtlsim.frames >= 6
+    assert summary.rtlsim.interval_cycles == pytest.approx(max(estimates.values()), rel=0.02)
+    assert summary.rtlsim.fps == pytest.approx(1e9 / (summary.rtlsim.clk_ns * summary.rtlsim.interval_cycles))
+
+
+def kept_sets(model, tensors):
+    """NumPy's kept tokens, ``[F, N]``, from the golden scores at the token drop."""
+    node = model.get_nodes_by_op_type("VitTokenDrop_rtl")[0]
+    scores = tensors[node.input[1]][..., 0]
+    return numerics.rank_tokens(scores, getCustomOp(node).get_nodeattr("k")), node
+
+
+def test_token_drop_is_dynamic_and_the_rtl_keeps_what_numpy_keeps(small_build):
+    model, accelerator, _ = accelerator_of(small_build)
+    patches = patches_of(small_build, small_build.images[:16])
+    tensors = golden.run(model, {model.graph.input[0].name: patches})
+    keep, node = kept_sets(model, tensors)
+    assert len({k.tobytes() for k in keep}) > 4, "the images must differ in what they keep"
+    run = accelerator.run(patches, trace=True)
+    rows_in = run.traces[node.input[0]]
+    after = next(e.tensor for e in accelerator.design.edges if e.producer == node.name)
+    rows_out = run.traces[after]
+    for frame in range(len(patches)):
+        position, kept = 0, []
+        for row in rows_out[frame][:-1]:
+            position += int(np.argmax((rows_in[frame][position:] == row).all(axis=1)))
+            kept.append(position)
+            position += 1
+        assert kept == np.flatnonzero(keep[frame]).tolist()
+
+
+def test_interval_does_not_depend_on_which_tokens_are_kept(small_build):
+    model, accelerator, _ = accelerator_of(small_build)
+    rng = np.random.default_rng(1)
+    pool = rng.integers(0, 256, (600, 8, 8, 1), dtype=np.uint8)
+    patches = patches_of(small_build, pool)
+    keep, _ = kept_sets(model, golden.run(model, {model.graph.input[0].name: patches}))
+    order = keep[:, 1:].astype(float)
+    n = order.shape[1]
+    alternating = np.abs(order[:, 1:] - order[:, :-1]).sum(-1)
+    picks = {
+        "first": int(np.argmin(order @ np.arange(n))),
+        "last": int(np.argmax(order @ np.arange(n))),
+        "alternating": int(np.argmax(alternating)),
+    }
+    intervals = {
+        name: accelerator.run(np.repeat(patches[i : i + 1], 10, axis=0)).interval_cycles for name, i in picks.items()
+    }
+    intervals["random"] = accelerator.run(patches[:24]).interval_cycles
+    assert max(intervals.values()) <= 1.01 * min(intervals.values()), intervals
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_pauses_stalls_and_reset_change_no_bit(small_build, seed):
+    model, accelerator, _ = accelerator_of(small_build)
+    patches = patches_of(small_build, small_build.images[:6])
+    want = golden.run(model, {model.graph.input[0].name: patches})[model.graph.output[0].name].reshape(6, -1)
+    for stimulus in (Stimulus(seed, pause=0.6, stall=0.2), Stimulus(seed, pause=0.1, stall=0.7, burst=40),
+                     Stimulus(seed, pause=0.2, stall=0.2, reset_at=3000)):
+        assert np.array_equal(accelerator.run(patches, stimulus).logits, want)
+
+
+def test_simulate_gives_the_same_logits_as_the_build(small_build):
+    logits = simulate(small_build.folder, small_build.images[:5])
+    assert np.array_equal(logits, np.load(small_build.folder / "verification_output" / "rtl_logits.npy")[:5])
+    with pytest.raises(UserError, match="pixels are uint8"):
+        simulate(small_build.folder, small_build.images[:2].astype(np.float32))
+    with pytest.raises(UserError, match=r"takes \[frames, 8, 8, 1\]"):
+        simulate(small_build.folder, np.zeros((2, 9, 9, 1), np.uint8))
+
+
+def test_finn_executes_the_stitched_rtl_itself(small_build):
+    from finn.core.onnx_exec import execute_onnx
+
+    model = model_of(small_build, "step_stitch")
+    model.set_metadata_prop("exec_mode", "rtlsim")
+    patches = patches_of(small_build, small_build.images[:1]).astype(np.float32)
+    out = execute_onnx(model, {model.graph.input[0].name: patches})[model.graph.output[0].name]
+    want = np.load(small_build.folder / "verification_output" / "rtl_logits.npy")[0]
+    assert np.array_equal(out.reshape(-1), want)
+
+
+def test_build_leaves_what_finn_users_expect(small_build):
+    folder = small_build.folder
+    for name in ("auto_folding_config.json", "final_hw_config.json", "report/estimate_layer_resources.json",
+                 "report/op_and_param_counts.json", "report/rtlsim_performance.json", "report/time_per_step.json",
+                 "intermediate_models/step_lower.onnx", "build_dataflow.log", "stitched_ip/finn_design.v"):
+        assert (folder / name).is_file(), name
+    assert "vivado" not in json.dumps(json.loads((folder / "report" / "rtlsim_performance.json").read_text())).lower()
+
+
+def test_start_step_resumes_and_folding_file_is_taken(small_build, tmp_path):
+    options = BuildOptions(
+        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", synth="none",
+        folding=small_build.folder / "auto_folding_config.json", stop_step="step_generate_estimate_reports",
+    )
+    build(options)
+    cycles = "report/estimate_layer_cycles.json"
+    assert json.loads((tmp_path / "b" / cycles).read_text()) == json.loads((small_build.folder / cycles).read_text())
+    build(replace(options, start_step="step_hw_codegen", stop_step="step_stitch"))
+    assert (tmp_path / "b" / "stitched_ip" / "finn_design.v").is_file()
+    with pytest.raises(UserError, match="start step step_x is not in the config"):
+        build(replace(options, start_step="step_x"))
+
+
+def test_residual_fifo_too_small_is_a_named_deadlock(small_build, tmp_path):
+    folding = json.loads((small_build.folder / "final_hw_config.json").read_text())
+    keys = ("SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width")
+    hand = {n: {k: v for k, v in a.items() if k in keys} for n, a in folding.items()
+            if not n.startswith(("VitFIFO", "VitWidthConverter"))}
+    hand["VitAdd_rtl_0"]["inFIFODepths"] = [8, 8]
+    (tmp_path / "folding.json").write_text(json.dumps(hand))
+    options = BuildOptions(
+        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", synth="none",
+        folding=tmp_path / "folding.json", stop_step="step_stitch",
+    )
+    build(options)
+    design = StitchedDesign.load(tmp_path / "b" / "stitched_ip")
+    accelerator = Accelerator(design, 2000)
+    patches = patches_of(small_build, small_build.images[:4])
+    started = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        accelerator.run(patches)
+    assert time.monotonic() - started < 10
+    text = str(caught.value)
+    assert "deadlock" in text and "VitAdd_rtl_0" in text and "VitFork_rtl_0" in text and "depth 8" in text
+    assert "PrunedAttention_rtl_0" in text
+
+
+def test_wrong_input_is_one_clear_line(tmp_path):
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"this is no model")
+    options = BuildOptions(model=bad, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e")
+    with pytest.raises(UserError, match="is no ONNX file"):
+        build(options)
+    with pytest.raises(UserError, match="does not exist"):
+        build(replace(options, model=tmp_path / "nothing.onnx"))
+    assert not (tmp_path / "b").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="holds no build of this program"):
+        build(replace(options, model=None, output_dir=tmp_path / "mine"))
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"

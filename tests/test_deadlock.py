@@ -1,0 +1,36 @@
+"""The explanation of a deadlock names the full FIFO and the two branches, on a hand-made graph."""
+
+from qonnx.core.datatype import DataType
+
+from finn_vitprune.builds.deadlock import explain
+from finn_vitprune.builds.stitch import StitchedEdge
+from finn_vitprune.custom_ops.base import Stream
+
+STREAM = Stream(4, 8, 2, DataType["INT16"])
+
+
+def edge(producer, consumer, position=0, fifo="", depth=2):
+    return StitchedEdge(producer, consumer, position, f"{producer}{consumer}", f"{producer}{consumer}", STREAM, fifo, depth)
+
+
+EDGES = [
+    edge("fork", "norm"),
+    edge("norm", "matrix"),
+    edge("matrix", "add", 1),
+    edge("fork", "add", 0, "fifo3", 6),
+]
+
+
+def test_full_fifo_of_a_join_is_named_with_both_branches():
+    valid = [(True, True), (False, False), (False, False), (True, True)]
+    ready = [(False, False), (True, True), (True, True), (False, False)]
+    text = explain(EDGES, valid, ready)
+    assert "FIFO fifo3 on fork -> add, depth 6 beats, is full" in text
+    assert "fork -> add" in text and "fork -> norm -> matrix -> add" in text
+    assert "deepen inFIFODepths[0] of add" in text
+
+
+def test_standstill_without_a_starving_join_lists_what_is_blocked():
+    valid = [(True, True), (True, True), (True, True), (True, True)]
+    ready = [(False, False)] * 4
+    assert "fork -> norm" in explain(EDGES, valid, ready)

@@ -1,0 +1,48 @@
+"""Small random networks for the tests: pruned by magnitude, calibrated, frozen, exported to QONNX."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from qonnx.core.modelwrapper import ModelWrapper
+from timm.models.vision_transformer import VisionTransformer
+
+from finn_vitprune.export import to_qonnx
+from finn_vitprune.models.freeze import freeze
+from finn_vitprune.models.timm_weights import config_of_timm, load_timm
+from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.pruning.config import PruneConfig
+from finn_vitprune.pruning.cut import cut
+from finn_vitprune.pruning.scores import PruneScores
+
+
+@lru_cache(maxsize=None)
+def _bytes(image: int, patch: int, dim: int, heads: int, depth: int, drop_at: tuple[int, ...], token_keep: str,
+           block: int, keep: str, seed: int) -> tuple[bytes, np.ndarray]:
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    timm_model = VisionTransformer(
+        img_size=image, patch_size=patch, in_chans=1, num_classes=10, embed_dim=dim, depth=depth, num_heads=heads
+    ).eval()
+    config = config_of_timm(timm_model).with_token_drop(token_keep, drop_at)
+    model = PrunedViT(config)
+    load_timm(model, timm_model.state_dict(), (0.5,), (0.5,))
+    scores = PruneScores(config, PruneConfig(block_size=block, block_keep=keep, neuron_keep=keep))
+    scores.set_to_magnitude(model)
+    masks = scores.masks()
+    images = torch.randint(0, 256, (16, image, image, 1)).float()
+    model.calibrate(images, masks)
+    model.eval()
+    exported = to_qonnx(freeze(cut(model, masks)))
+    exported.set_metadata_prop("block_size", str(block))
+    return exported.model.SerializeToString(), images.numpy().astype(np.uint8)
+
+
+def random_vit(image: int = 4, patch: int = 2, dim: int = 16, heads: int = 2, depth: int = 2,
+               drop_at: tuple[int, ...] = (1,), token_keep: str = "0.5", block: int = 8, keep: str = "0.5",
+               seed: int = 0) -> tuple[ModelWrapper, np.ndarray]:
+    """A QONNX model and uint8 images ``[16, image, image, 1]``; by default 5 tokens, 2 encoders, one drop."""
+    data, images = _bytes(image, patch, dim, heads, depth, drop_at, token_keep, block, keep, seed)
+    return ModelWrapper(data), images
