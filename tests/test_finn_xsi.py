@@ -1,0 +1,98 @@
+"""FINN's own execution runs our RTL: execute_onnx with exec_mode rtlsim, on nodes and through FINN's interface."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from finn.core.onnx_exec import execute_onnx
+from finn.transformation.fpgadataflow.prepare_ip import PrepareIP
+from finn.util.basic import getHWCustomOp
+from finn.util.exception import FINNUserError
+from onnx import TensorProto, helper
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+
+import finn_vitprune.custom_ops  # noqa: F401
+import finn.xsi as xsi
+from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.errors import UserError
+
+PART = "xczu7ev-ffvc1156-2-e"
+
+
+def lookup_and_fork() -> tuple[ModelWrapper, np.ndarray]:
+    """x INT8 [1, 4, 6] through a table, then to two outputs; and the table."""
+    table = (np.arange(256) * 37) % 251
+    shape = {"tokens": 4, "channels": 6, "SIMD": 3}
+    nodes = [
+        make_node("VitLookup_rtl", ["x", "table"], ["y"], name="VitLookup_0", **shape, inputDataType="INT8",
+                  outputDataType="UINT8"),
+        make_node("VitFork_rtl", ["y"], ["z0", "z1"], name="VitFork_0", **shape, inputDataType="UINT8"),
+    ]
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 4, 6)) for n in ("x", "y", "z0", "z1")]
+    graph = helper.make_graph(nodes, "small", infos[:1], infos[2:], value_info=infos[1:2])
+    model = ModelWrapper(helper.make_model(graph))
+    model.set_initializer("table", table.astype(np.float32))
+    model.set_tensor_datatype("x", DataType["INT8"])
+    for name in ("y", "z0", "z1"):
+        model.set_tensor_datatype(name, DataType["UINT8"])
+    return model, table
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    model, table = lookup_and_fork()
+    model = model.transform(PrepareIP(PART, 5.0))
+    for node in model.graph.node:
+        op = getHWCustomOp(node)
+        op.prepare_rtlsim(behav=False)
+        op.set_nodeattr("exec_mode", "rtlsim")
+    return model, table
+
+
+def test_execute_onnx_runs_the_rtl_of_every_node(prepared):
+    model, table = prepared
+    x = np.random.default_rng(1).integers(-128, 127, (1, 4, 6), endpoint=True).astype(np.float32)
+    got = execute_onnx(model, {"x": x})
+    want = table[x.astype(int) + 128]
+    assert np.array_equal(got["z0"], want) and np.array_equal(got["z1"], want)
+    for node in model.graph.node:
+        op = getHWCustomOp(node)
+        assert "xsim.dir" in op.get_nodeattr("rtlsim_so")
+        assert op.get_exp_cycles() <= op.get_nodeattr("cycles_rtlsim") <= op.get_exp_cycles() + 6
+
+
+def test_it_is_the_rtl_that_ran_and_not_the_golden_model(prepared):
+    model, table = prepared
+    op = getHWCustomOp(model.graph.node[0])
+    folder = op.get_nodeattr("rtlsim_so").split("xsim.dir")[0]
+    from pathlib import Path
+
+    rom = Path(folder) / op.memory_file("table")
+    honest = rom.read_text()
+    x = np.zeros((1, 4, 6), np.float32)
+    try:
+        rom.write_text(honest.replace(f"{table[128]:02x}\n", "ee\n"))
+        assert np.all(execute_onnx(model, {"x": x})["z0"] == 0xEE)
+    finally:
+        rom.write_text(honest)
+    assert np.all(execute_onnx(model, {"x": x})["z0"] == table[128])
+
+
+def test_a_standstill_is_finns_error_and_names_the_stream(prepared):
+    model, _ = prepared
+    op = getHWCustomOp(model.graph.node[0])
+    sim = op.get_rtlsim()
+    io = {"inputs": {"in0": [1, 2, 3]}, "outputs": {"out0": []}}
+    with pytest.raises(FINNUserError, match="out0_V: 3 of 8 beats"):
+        xsi.rtlsim_multi_io(sim, io, 8, sname="_V", liveness_threshold=100)
+    assert xsi.rtlsim_multi_io(sim, io, 3, sname="_V", liveness_threshold=100) < 10
+    assert len(io["outputs"]["out0"]) == 3
+    assert sim.is_open()
+    xsi.close_rtlsim(sim)
+    assert not sim.is_open()
+
+
+def test_vhdl_is_refused_by_name(tmp_path):
+    with pytest.raises(UserError, match="thing.vhd"):
+        xsi.compile_sim_obj("top", [str(tmp_path / "thing.vhd")], tmp_path)
