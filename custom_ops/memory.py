@@ -1,29 +1,33 @@
-"""What memories and multipliers cost: block RAM, LUTRAM, LUT ROMs and DSPs as Yosys maps them on UltraScale+."""
+"""What memories and multipliers cost on UltraScale+, as Yosys maps them: block RAM, LUTRAM, LUTs, URAM, DSP.
+
+Block RAM follows the choice of Yosys' ``memory_libmap``. A memory deeper than a RAM of one shape is cut into
+rows; the rows' bits may share a RAM (in bytes of nine bits where they are written, since those have an
+enable each); the cheapest shape wins, with half a unit per bit of the multiplexer between rows.
+"""
 
 from __future__ import annotations
 
-BRAM_WIDTHS = (1, 2, 4, 9, 18, 36)
-"""Widths of an 18 Kbit block RAM (36 only with one read and one write port), depth 16384 / width (9 counts as 8)."""
+RAMB18_COST, RAMB36_COST = 129, 257
+MUX_COST = 0.5
+BYTE = 9
+RAMB18_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
+RAMB36_SHAPES = {1: 32768, 2: 16384, 4: 8192, 9: 4096, 18: 2048, 36: 1024, 72: 512}
+"""Depth by width of a block RAM of 18 and of 36 Kbit, one port writing, the other reading."""
 
 
 def ram_bram18(words: int, width: int) -> int:
-    """Block RAMs, in units of 18 Kbit, of a RAM or ROM of ``words`` times ``width`` bits."""
-    return min(_grid(words, width, w, factor) for w in BRAM_WIDTHS for factor in (1, 2))
-
-
-def _grid(words: int, width: int, unit: int, factor: int) -> int:
-    depth = 16384 * 8 // (unit * 8 // 9 * 9 if unit < 9 else unit // 9 * 8) // 8
-    return factor * -(-words // (depth * factor)) * -(-width // unit)
+    """Block RAMs, in units of 18 Kbit, of a ``vp_ram`` in block RAM."""
+    return _bram18(words, width, written=True)
 
 
 def rom_bram18(words: int, width: int, style: str) -> int:
     """Block RAMs, in units of 18 Kbit, of a ``vp_rom``."""
-    return ram_bram18(words, width) if style == "block" else 0
+    return _bram18(words, width, written=False) if _in_block(words, width, style) else 0
 
 
 def rom_luts(words: int, width: int, style: str) -> int:
-    """LUTs of a ``vp_rom`` with arbitrary contents: one LUT6 per 64 words and bit, joined by MUXF7 and MUXF8."""
-    return 0 if style == "block" else -(-words // 64) * width
+    """LUTs of a ``vp_rom`` with arbitrary contents: a LUT6 per 64 words and bit, joined by MUXF7 and MUXF8."""
+    return 0 if _in_block(words, width, style) else -(-words // 64) * width
 
 
 def ram_luts(words: int, width: int) -> int:
@@ -42,3 +46,24 @@ def multiplier_dsps(a: int, b: int) -> int:
     """DSP slices of a signed product of ``a`` by ``b`` bits (27 x 18 each)."""
     wide, narrow = max(a, b), min(a, b)
     return -(-(wide - 1) // 26) * -(-(narrow - 1) // 17)
+
+
+def _bram18(words: int, width: int, written: bool) -> int:
+    best = None
+    for unit, cost, shapes in ((1, RAMB18_COST, RAMB18_SHAPES), (2, RAMB36_COST, RAMB36_SHAPES)):
+        for bits, depth in shapes.items():
+            rows = -(-words // depth)
+            if not written:
+                count = -(-rows * width // bits)
+            elif bits < BYTE:
+                count = rows * -(-width // bits)
+            else:
+                count = -(-rows * -(-width // BYTE) * BYTE // bits)
+            score = count * cost + MUX_COST * width * (rows - 1)
+            if best is None or score < best[0]:
+                best = score, count * unit
+    return best[1]
+
+
+def _in_block(words: int, width: int, style: str) -> bool:
+    return style == "block"
