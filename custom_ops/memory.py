@@ -9,6 +9,7 @@ from __future__ import annotations
 
 RAMB18_COST, RAMB36_COST = 129, 257
 MUX_COST = 0.5
+LOGIC_COST = 1 / 16  # of a bit of a ROM in LUTs
 BYTE = 9
 RAMB18_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 RAMB36_SHAPES = {1: 32768, 2: 16384, 4: 8192, 9: 4096, 18: 2048, 36: 1024, 72: 512}
@@ -17,12 +18,12 @@ RAMB36_SHAPES = {1: 32768, 2: 16384, 4: 8192, 9: 4096, 18: 2048, 36: 1024, 72: 5
 
 def ram_bram18(words: int, width: int) -> int:
     """Block RAMs, in units of 18 Kbit, of a ``vp_ram`` in block RAM."""
-    return _bram18(words, width, written=True)
+    return _cheapest(words, width, written=True)[1]
 
 
 def rom_bram18(words: int, width: int, style: str) -> int:
     """Block RAMs, in units of 18 Kbit, of a ``vp_rom``."""
-    return _bram18(words, width, written=False) if _in_block(words, width, style) else 0
+    return _cheapest(words, width, written=False)[1] if _in_block(words, width, style) else 0
 
 
 def rom_luts(words: int, width: int, style: str) -> int:
@@ -48,8 +49,9 @@ def multiplier_dsps(a: int, b: int) -> int:
     return -(-(wide - 1) // 26) * -(-(narrow - 1) // 17)
 
 
-def _bram18(words: int, width: int, written: bool) -> int:
-    best = None
+def _cheapest(words: int, width: int, written: bool) -> tuple[float, int]:
+    """Cost and block RAMs, in units of 18 Kbit, of the cheapest shape."""
+    choices = []
     for unit, cost, shapes in ((1, RAMB18_COST, RAMB18_SHAPES), (2, RAMB36_COST, RAMB36_SHAPES)):
         for bits, depth in shapes.items():
             rows = -(-words // depth)
@@ -59,11 +61,12 @@ def _bram18(words: int, width: int, written: bool) -> int:
                 count = rows * -(-width // bits)
             else:
                 count = -(-rows * -(-width // BYTE) * BYTE // bits)
-            score = count * cost + MUX_COST * width * (rows - 1)
-            if best is None or score < best[0]:
-                best = score, count * unit
-    return best[1]
+            choices.append((count * cost + MUX_COST * width * (rows - 1), count * unit))
+    return min(choices)
 
 
 def _in_block(words: int, width: int, style: str) -> bool:
+    """Whether a ROM goes into block RAM; "auto" weighs it against LUTs."""
+    if style == "auto":
+        return _cheapest(words, width, written=False)[0] <= words * width * LOGIC_COST
     return style == "block"
