@@ -1,0 +1,47 @@
+"""Progress of a training run on the terminal and in its log."""
+
+from __future__ import annotations
+
+import logging
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+log = logging.getLogger("finn_vitprune.training")
+
+
+class Display:
+    """A bar over all epochs of the run with the time to go and the last measurements."""
+
+    def __init__(self, console: Console | None, epochs: int, done: int, steps: int) -> None:
+        """``console`` None draws nothing; ``steps`` per epoch let the bar move within one."""
+        self._steps = steps
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"),
+            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[state]}"),
+            console=console or Console(quiet=True), transient=False,
+        )
+        self._task = self._bar.add_task("train", total=epochs, completed=done, state="")
+        self._loss = 0.0
+
+    def __enter__(self) -> "Display":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def phase(self, name: str) -> None:
+        """Name what is trained now."""
+        self._bar.update(self._task, description=name)
+
+    def step(self, loss: float) -> None:
+        """One optimiser step was done."""
+        self._loss = loss
+        self._bar.advance(self._task, 1 / self._steps)
+
+    def epoch(self, state: str) -> None:
+        """An epoch ended with these measurements."""
+        task = self._bar.tasks[self._task]
+        self._bar.update(self._task, completed=round(task.completed), state=f"loss {self._loss:.3f} {state}")
+        log.info("%s epoch %d of %d: loss %.4f %s", task.description, round(task.completed), task.total, self._loss, state)
