@@ -36,7 +36,8 @@ class PrunedLinear(QuantLinear):
     def forward(self, x: Tensor, mask: Tensor | None = None, bias_mask: Tensor | None = None) -> Tensor:
         weight = self.weight if mask is None else self.weight * mask
         bias = self.bias if bias_mask is None else self.bias * bias_mask
-        return F.linear(x, self.weight_quant(weight).value, bias)
+        quantised = self.weight_quant(weight)  # a plain tensor while quantisation is switched off
+        return F.linear(x, quantised if isinstance(quantised, Tensor) else quantised.value, bias)
 
 
 class IntLayerNorm(nn.Module):

@@ -50,20 +50,26 @@ class Run:
         steps = -(-len(self.images) // config.batch_size)
         t, s = config.teacher, config.student
         self.steps_per_epoch = steps
-        self.teacher_optimizer = torch.optim.AdamW(self.teacher.parameters(), lr=t.lr, weight_decay=t.weight_decay)
+        self.teacher_optimizer = torch.optim.AdamW(
+            [{"params": list(self.teacher.parameters()), "rate": t.lr}], weight_decay=t.weight_decay
+        )
         self.student_optimizer = torch.optim.AdamW(self._student_groups())
         self.schedule = CubicSchedule(s.epochs * steps, s.warmup_epochs * steps, s.hold_epochs * steps)
         self.progress = Progress()
 
     def _student_groups(self) -> list[dict]:
-        """Matrices with weight decay; biases, tokens and scales without; scores at their own rate."""
-        s = self.config.student
-        decayed = [p for p in self.student.parameters() if p.ndim == 2]
+        """Matrices with weight decay; biases, tokens and scales without; scores at their own rate.
+
+        The patch embedding works on raw pixels, so its weights are smaller by 255 std, and so is its rate.
+        """
+        s, pixel = self.config.student, self.student.patch_embed.weight
+        decayed = [p for p in self.student.parameters() if p.ndim == 2 and p is not pixel]
         plain = [p for p in self.student.parameters() if p.ndim != 2]
         return [
-            {"params": decayed, "lr": s.lr, "weight_decay": s.weight_decay},
-            {"params": plain, "lr": s.lr, "weight_decay": 0.0},
-            {"params": list(self.scores.parameters()), "lr": s.score_lr, "weight_decay": 0.0},
+            {"params": decayed, "rate": s.lr, "weight_decay": s.weight_decay},
+            {"params": plain, "rate": s.lr, "weight_decay": 0.0},
+            {"params": [pixel], "rate": s.lr / (255.0 * max(self.data.std)), "weight_decay": 0.0},
+            {"params": list(self.scores.parameters()), "rate": s.score_lr, "weight_decay": 0.0},
         ]
 
     # --- epochs ---
@@ -77,7 +83,7 @@ class Run:
         t, done = self.config.teacher, self.progress.teacher_epochs
         self.teacher.train()
         for i, index in enumerate(self.batches()):
-            self._cosine(self.teacher_optimizer, [t.lr], (done + i / self.steps_per_epoch) / t.epochs)
+            self._cosine(self.teacher_optimizer, (done + i / self.steps_per_epoch) / t.epochs)
             images = augment(self.images[index], self.generator, self.config.shift)
             logits = teacher_logits(self.teacher, images, self.data)
             loss = F.cross_entropy(logits, self.labels[index], label_smoothing=t.label_smoothing)
@@ -104,7 +110,7 @@ class Run:
         losses = []
         for i, index in enumerate(self.batches()):
             step = done * self.steps_per_epoch + i
-            self._cosine(self.student_optimizer, [s.lr, s.lr, s.score_lr], step / self.schedule.steps)
+            self._cosine(self.student_optimizer, step / self.schedule.steps)
             block_keep = self.schedule.rate(step, p.block_keep)
             neuron_keep = self.schedule.rate(step, p.neuron_keep)
             masks = self.scores.masks(block_keep, neuron_keep)
@@ -138,12 +144,12 @@ class Run:
         kl = F.kl_div(F.log_softmax(logits / t, dim=-1), soft, log_target=True, reduction="batchmean")
         return s.distill_weight * t * t * kl + (1 - s.distill_weight) * F.cross_entropy(logits, labels)
 
-    def _cosine(self, optimizer: torch.optim.Optimizer, rates: list[float], position: float) -> None:
+    def _cosine(self, optimizer: torch.optim.Optimizer, position: float) -> None:
         """Learning rates at ``position`` (0 to 1): linear from 0 over the first LR_WARMUP, then a cosine to 1 %."""
         factor = 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, position))))
         factor *= min(1.0, position / LR_WARMUP + 0.01)
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * factor
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * factor
 
     def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor, model: nn.Module) -> None:
         if not bool(torch.isfinite(loss)):
