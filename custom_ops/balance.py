@@ -1,0 +1,183 @@
+"""Load balance of the sparse-block matrix unit: which lane works on which kept block, and when.
+
+The atom is the kept block. Block columns are laid end to end and cut into ``lanes`` pieces of at most
+``ceil(kept / lanes)`` blocks (McNaughton's wrap-around rule), so no lane ever holds more than that,
+however uneven the columns are. A cut inside a column makes two parts of it; their partial sums meet
+when the outputs are collected. Spare room in the last pieces moves cuts back to column borders, since
+every cut inside a column costs a step of the collect stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive kept blocks of one block column that one lane works on.
+
+    Attributes:
+        column: block column.
+        lane: lane that computes it.
+        slot: position among the parts of this lane; its sums lie at this place of the result bank.
+        first: how many kept blocks of the column precede it (in other lanes).
+        count: kept blocks in it, at least 1.
+    """
+
+    column: int
+    lane: int
+    slot: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Distribution of kept blocks over lanes. ``parts`` are in the order of the columns laid end to end."""
+
+    lanes: int
+    column_blocks: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def kept(self) -> int:
+        """Kept blocks of the matrix."""
+        return sum(self.column_blocks)
+
+    @property
+    def loads(self) -> tuple[int, ...]:
+        """Kept blocks of each lane."""
+        loads = [0] * self.lanes
+        for part in self.parts:
+            loads[part.lane] += part.count
+        return tuple(loads)
+
+    @property
+    def lane_blocks(self) -> int:
+        """Kept blocks of the fullest lane, ``ceil(kept / lanes)``; 1 for an empty matrix."""
+        return max(1, max(self.loads))
+
+    @property
+    def lane_slots(self) -> int:
+        """Most column parts in one lane, at least 1."""
+        return max([1, *(part.slot + 1 for part in self.parts)])
+
+    @property
+    def contributions(self) -> int:
+        """Parts to collect per row of blocks; an empty column counts as one (it yields its bias)."""
+        return len(self.parts) + sum(count == 0 for count in self.column_blocks)
+
+    def column_parts(self, column: int) -> list[Part]:
+        """The parts of one column, in block order."""
+        return [part for part in self.parts if part.column == column]
+
+
+def most_contributions(columns: int, lanes: int) -> int:
+    """Upper bound of :attr:`Schedule.contributions` over all masks: each of ``lanes - 1`` cuts adds one."""
+    return columns + lanes - 1
+
+
+def schedule(column_blocks: Sequence[int], lanes: int) -> Schedule:
+    """Cut the columns laid end to end into ``lanes`` pieces of at most ``ceil(kept / lanes)`` blocks.
+
+    A piece ends at the last column border within reach if the lanes after it can still take the rest;
+    otherwise it is filled up and cuts its last column.
+
+    Args:
+        column_blocks: kept blocks of each block column.
+        lanes: number of lanes, at least 1.
+    """
+    counts = [int(count) for count in column_blocks]
+    borders = np.concatenate([[0], np.cumsum(counts)]).astype(int)
+    total = int(borders[-1])
+    cap = -(-total // lanes)
+    parts: list[Part] = []
+    column = start = 0
+    for lane in range(lanes):
+        end = _piece_end(start, cap, total, lanes - 1 - lane, borders)
+        slot = 0
+        while start < end:
+            while borders[column + 1] <= start:
+                column += 1
+            stop = min(end, int(borders[column + 1]))
+            parts.append(Part(column, lane, slot, start - int(borders[column]), stop - start))
+            start, slot = stop, slot + 1
+    return Schedule(lanes, tuple(counts), tuple(parts))
+
+
+def _piece_end(start: int, cap: int, total: int, lanes_after: int, borders: np.ndarray) -> int:
+    """Where the piece that begins at block ``start`` ends (see :func:`schedule`)."""
+    full = min(start + cap, total)
+    border = int(borders[np.searchsorted(borders, full, side="right") - 1])
+    return border if border > start and total - border <= cap * lanes_after else full
+
+
+def kept_blocks(weights: np.ndarray, block: int) -> np.ndarray:
+    """Which blocks of ``[MW, MH]`` weights have a non-zero entry, bool ``[block rows, block columns]``.
+
+    Sides that ``block`` does not divide are zero-padded.
+    """
+    padded = pad_to_block(weights, block)
+    rows, columns = (side // block for side in padded.shape)
+    return (padded.reshape(rows, block, columns, block) != 0).any(axis=(1, 3))
+
+
+def pad_to_block(weights: np.ndarray, block: int) -> np.ndarray:
+    """``[MW, MH]`` weights zero-padded so that ``block`` divides both sides."""
+    weights = np.asarray(weights)
+    return np.pad(weights, [(0, -side % block) for side in weights.shape])
+
+
+@dataclass(frozen=True)
+class GroupTiming:
+    """Cycles of the four stages for one full token group of the matrix unit, and their hand-over times.
+
+    Attributes:
+        load_row: input beats of one row.
+        compute: steps of the fullest lane (a group costs this even when it is not full).
+        collect_row: collect steps of one row.
+        drain: cycles from the last step of a group to its first collect step.
+    """
+
+    load_row: int
+    compute: int
+    collect_row: int
+    drain: int
+
+    LOAD_RELEASE = 1
+    """Cycles from the end of a group's last step to the first beat loaded into its buffer."""
+
+    COLLECT_RELEASE = 1
+    """Cycles from the end of a group's last collect step to the first step that reuses its bank."""
+
+
+def steady_interval(rows: Sequence[int], timing: GroupTiming, frames: int = 6) -> float:
+    """Mean cycles per frame of overlapping frames without pauses and stalls.
+
+    Double buffers on both sides: a group is loaded once the group two before it has been computed, is
+    computed once it is loaded and the group two before it has been collected. When compute is the
+    longest stage by more than the hand-over times this is ``len(rows) * compute``.
+
+    Args:
+        rows: tokens of each group of a frame, such as ``[4, 4, 1]``.
+        timing: cycles of the stages.
+        frames: frames to follow; the mean is taken over the second half.
+    """
+    loaded = 0
+    load_free, bank_free = [0, 0], [0, 0]
+    computed = collected = 0
+    ends = []
+    for _ in range(frames):
+        for count in rows:
+            loaded = max(loaded, load_free[0]) + count * timing.load_row
+            start = max(loaded, computed, bank_free[0])
+            computed = start + timing.compute
+            collected = max(computed + timing.drain, collected) + count * timing.collect_row
+            load_free = [load_free[1], computed + timing.LOAD_RELEASE]
+            bank_free = [bank_free[1], collected + timing.COLLECT_RELEASE]
+        ends.append(collected)
+    half = frames // 2
+    return (ends[-1] - ends[half - 1]) / (frames - half)

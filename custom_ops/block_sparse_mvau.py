@@ -1,0 +1,413 @@
+"""Sparse-block matrix unit: Y = X W, W of MW x MH stored as its kept b x b blocks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from qonnx.core.datatype import DataType
+
+from finn_vitprune import numerics
+from finn_vitprune.custom_ops import mvau_estimate
+from finn_vitprune.custom_ops.balance import (
+    GroupTiming,
+    Schedule,
+    kept_blocks,
+    most_contributions,
+    pad_to_block,
+    schedule,
+    steady_interval,
+)
+from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, pack_words
+from finn_vitprune.custom_ops.mvau_choose import choose
+from finn_vitprune.custom_ops.mvau_fold import Fold, clog2, product_sum_bits
+from finn_vitprune.errors import UserError
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How well the lanes of one node are used (units: cycles of one frame)."""
+
+    node: str
+    kept_blocks: int
+    lanes: int
+    ideal_cycles: float
+    cycles: int
+    utilisation: float
+
+
+class BlockSparseMVAU(VitOp):
+    """Y = clip(round_half_even((X W + bias) mult[c] 2^-shift)), or Y = X W + bias with ``requant`` = 0.
+
+    X: ``[tokens, MW]`` integers of 2 to 16 bits. W: ``[MW, MH]`` integers of 2 to 9 bits, signed; a
+    ``block`` x ``block`` block (rows = input channels, columns = outputs) is kept iff it has a non-zero
+    entry, and only kept blocks are stored and multiplied. Sides that ``block`` does not divide are
+    zero-padded inside; padding is neither read nor emitted. bias: ``[MH]`` at accumulator scale.
+    mult: ``[MH]``, 0 <= mult < 2^mult_bits. Accumulators have the width that no input exceeds
+    (:attr:`Fold.acc_bits`); bias plus sum has one bit more than the wider of the two.
+
+    Folding: ``SIMD`` x ``PE`` weights a cycle and lane, shared by ``TOKENS`` rows, in ``LANES`` lanes that
+    share the kept blocks (:mod:`.balance`). Cycles of a frame, ports and collect stage permitting:
+
+        ceil(tokens / TOKENS) * ceil(kept / LANES) * (block / SIMD) * (block / PE)
+
+    ``column_blocks`` are the kept blocks of each block column (all, while it is empty); :meth:`plan` sets
+    it from the weights, so that cycles and sizes are exact for every fold. ``lane_blocks`` and
+    ``lane_slots`` are the elaborated maxima of blocks and column parts of a lane; 0 means those of the
+    present weights, larger ones let one compiled unit serve other masks too. ``bias_bits`` is the width
+    of the biases; 0 means the accumulators' width, and HDL generation widens it where they need more.
+    """
+
+    def get_nodeattr_types(self):
+        types = super().get_nodeattr_types()
+        types.update(
+            {
+                "tokens": ("i", True, 0),
+                "MW": ("i", True, 0),
+                "MH": ("i", True, 0),
+                "block": ("i", True, 0),
+                "SIMD": ("i", False, 1),
+                "PE": ("i", False, 1),
+                "TOKENS": ("i", False, 1),
+                "LANES": ("i", False, 1),
+                "in_width": ("i", False, 1),
+                "out_width": ("i", False, 1),
+                "requant": ("i", False, 1, {0, 1}),
+                "shift": ("i", False, 0),
+                "mult_bits": ("i", False, numerics.MULT_BITS),
+                "bias_bits": ("i", False, 0),
+                "lane_blocks": ("i", False, 0),
+                "lane_slots": ("i", False, 0),
+                "column_blocks": ("ints", False, []),
+                "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+                "inputDataType": ("s", True, ""),
+                "weightDataType": ("s", True, ""),
+                "outputDataType": ("s", True, ""),
+            }
+        )
+        return types
+
+    # --- structure ---
+
+    def fold(self) -> Fold:
+        """Shapes, types and folding of this node, checked.
+
+        Raises:
+            UserError: something does not fit; the text names it and what would.
+        """
+        get = self.get_nodeattr
+        lanes, block = get("LANES"), get("block")
+        x, w = DataType[get("inputDataType")], DataType[get("weightDataType")]
+        if lanes < 1 or block < 1:
+            blocks, slots = 1, 1  # check() below names the value
+        else:
+            plan = self.schedule()
+            blocks, slots = get("lane_blocks") or plan.lane_blocks, get("lane_slots") or plan.lane_slots
+        return Fold(
+            node=self.onnx_node.name,
+            rows=get("tokens"),
+            mw=get("MW"),
+            mh=get("MH"),
+            block=block,
+            simd=get("SIMD"),
+            pe=get("PE"),
+            tokens=get("TOKENS"),
+            lanes=lanes,
+            in_width=get("in_width"),
+            out_width=get("out_width"),
+            x=x,
+            w=w,
+            y=DataType[get("outputDataType")],
+            requant=bool(get("requant")),
+            mult_bits=get("mult_bits"),
+            shift=get("shift"),
+            bias_bits=get("bias_bits") or product_sum_bits(get("MW"), x, w),
+            lane_blocks=blocks,
+            lane_slots=slots,
+        ).check()
+
+    def schedule(self) -> Schedule:
+        """Distribution of the kept blocks over the lanes."""
+        get = self.get_nodeattr
+        rows, columns = (-(-get(side) // get("block")) for side in ("MW", "MH"))
+        return schedule(list(get("column_blocks")) or [rows] * columns, get("LANES"))
+
+    def plan(self, weights: np.ndarray) -> Schedule:
+        """Take the kept blocks of ``weights`` (``[MW, MH]``) into ``column_blocks``; returns the schedule."""
+        kept = kept_blocks(weights, self.get_nodeattr("block"))
+        self.set_nodeattr("column_blocks", [int(n) for n in kept.sum(axis=0)])
+        return self.schedule()
+
+    def in_streams(self) -> list[Stream]:
+        f = self.fold()
+        return [Stream(f.rows, f.mw, f.in_width, f.x)]
+
+    def out_streams(self) -> list[Stream]:
+        f = self.fold()
+        return [Stream(f.rows, f.mh, f.out_width, f.y)]
+
+    # --- specification ---
+
+    def compute(self, x: np.ndarray, weights: np.ndarray, bias: np.ndarray, mult=None) -> list[np.ndarray]:
+        acc = numerics.matmul(x, weights) + np.asarray(bias, dtype=np.int64)
+        if not self.get_nodeattr("requant"):
+            return [acc]
+        y = DataType[self.get_nodeattr("outputDataType")]
+        return [
+            numerics.requantise(
+                acc, np.asarray(mult, dtype=np.int64), self.get_nodeattr("shift"), y.bitwidth(), y.signed()
+            )
+        ]
+
+    # --- cycles, work and balance ---
+
+    def get_exp_cycles(self) -> int:
+        """Steady interval of overlapping frames: compute as in the class docstring, or what caps it.
+
+        Per group of n tokens: n MW / in_width input beats, steps of the fullest lane, and n collect steps
+        for each part of each column, block / CW of them (CW = out_width, at most block).
+        """
+        f = self.fold()
+        timing = self.timing()
+        return math.ceil(steady_interval(f.token_groups, timing))
+
+    def timing(self) -> GroupTiming:
+        """Cycles of the stages for one token group."""
+        f, plan = self.fold(), self.schedule()
+        padding = f.block_columns * f.block - f.mh
+        return GroupTiming(
+            load_row=f.mw // f.in_width,
+            compute=plan.lane_blocks * f.steps * f.groups,
+            collect_row=self._collect_steps(plan, f, padding),
+            drain=f.mac_latency + 2,
+        )
+
+    @staticmethod
+    def _collect_steps(plan: Schedule, f: Fold, padding: int) -> int:
+        steps = f.block // f.collect_width
+        last = len(plan.column_parts(f.block_columns - 1)) or 1
+        return plan.contributions * steps - last * (padding // f.collect_width)
+
+    def macs(self) -> int:
+        return self.schedule().kept * self.get_nodeattr("block") ** 2 * self.get_nodeattr("tokens")
+
+    def param_counts(self) -> dict[str, int]:
+        """Weights of the kept blocks, biases, and per kept block its block row and an end-of-column bit."""
+        f, kept = self.fold(), self.schedule().kept
+        return {
+            "weights": kept * f.block**2,
+            "biases": f.mh,
+            "index_bits": kept * (clog2(f.block_rows) + 1),
+        }
+
+    def balance(self) -> Balance:
+        """Row of the balance report: products per frame over products per cycle, against the real cycles."""
+        f, cycles = self.fold(), self.get_exp_cycles()
+        ideal = self.macs() / (f.simd * f.pe * f.tokens * f.lanes)
+        return Balance(f.node, self.schedule().kept, f.lanes, ideal, cycles, ideal / cycles)
+
+    def products_per_cycle(self) -> int:
+        """Products of one cycle of the fold."""
+        get = self.get_nodeattr
+        return get("SIMD") * get("PE") * get("TOKENS") * get("LANES")
+
+    def fold_for(self, interval: int) -> dict[str, int]:
+        """Cheapest lanes, widths and ports within ``interval`` cycles (:mod:`.mvau_choose`)."""
+        return choose(self, interval)
+
+    def held_tokens(self) -> int:
+        """Double buffers of one token group before and behind the lanes, and one group in them."""
+        return 4 * self.get_nodeattr("TOKENS")
+
+    # --- resources ---
+
+    def dsp_estimation(self, fpgapart) -> int:
+        return mvau_estimate.dsp(self.fold())
+
+    def bram_estimation(self, fpgapart) -> int:
+        return mvau_estimate.bram18(self.fold(), self.get_nodeattr("ram_style"))
+
+    def uram_estimation(self, fpgapart) -> int:
+        return 0
+
+    def lut_estimation(self, fpgapart) -> int:
+        return mvau_estimate.lut(self.fold(), self.get_nodeattr("ram_style"))
+
+
+class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
+    """RTL of :class:`BlockSparseMVAU`: ``vp_mvau`` and the contents of its four ROMs."""
+
+    RTL_TOP = "vp_mvau"
+    RTL_FILES = (
+        "vp_skid.sv",
+        "vp_width.sv",
+        "vp_ram.sv",
+        "vp_rom.sv",
+        "vp_requant.sv",
+        "vp_mvau_tree.sv",
+        "vp_mac.sv",
+        "vp_mvau_lane.sv",
+        "vp_mvau_load.sv",
+        "vp_mvau_sequence.sv",
+        "vp_mvau_collect.sv",
+        "vp_mvau.sv",
+    )
+
+    def get_nodeattr_types(self):
+        return {**BlockSparseMVAU.get_nodeattr_types(self), **VitRTLBackend.get_nodeattr_types(self)}
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        f = self.fold()
+        styles = mvau_estimate.styles(f, self.get_nodeattr("ram_style"))
+        return {
+            "ROWS": f.rows,
+            "MW": f.mw,
+            "MH": f.mh,
+            "BLOCK": f.block,
+            "SIMD": f.simd,
+            "PE": f.pe,
+            "TOKENS": f.tokens,
+            "LANES": f.lanes,
+            "IN_WIDTH": f.in_width,
+            "OUT_WIDTH": f.out_width,
+            "X_BITS": f.x.bitwidth(),
+            "X_SIGNED": int(f.x.signed()),
+            "W_BITS": f.w.bitwidth(),
+            "ACC_BITS": f.acc_bits,
+            "BIAS_BITS": f.bias_bits,
+            "OUT_BITS": f.y.bitwidth(),
+            "OUT_SIGNED": int(f.y.signed()),
+            "REQUANT": int(f.requant),
+            "MULT_BITS": f.mult_bits,
+            "SHIFT": f.shift,
+            "LANE_BLOCKS": f.lane_blocks,
+            "LANE_SLOTS": f.lane_slots,
+            **{f"{key}_FILE": self.memory_file(suffix) for key, suffix in _ROMS.items()},
+            **{f"{key}_STYLE": style for key, style in styles.items()},
+        }
+
+    def generate_hdl(self, model, fpgapart: str, clk: float) -> None:
+        self.plan(model.get_initializer(self.onnx_node.input[1]))
+        bias = np.rint(model.get_initializer(self.onnx_node.input[2])).astype(np.int64)
+        need = max(int(bias.max()).bit_length(), int(~bias.min()).bit_length()) + 1
+        if not self.get_nodeattr("bias_bits") and need > self.fold().acc_bits:
+            self.set_nodeattr("bias_bits", need)
+        super().generate_hdl(model, fpgapart, clk)
+
+    def memories(self, model) -> dict[str, Memory]:
+        """Weights, the two programs, and biases with multipliers, each padded to its elaborated depth.
+
+        Raises:
+            UserError: values do not fit their types, or the mask does not fit the elaborated maxima.
+        """
+        f = self.fold()
+        values = [np.rint(model.get_initializer(name)).astype(np.int64) for name in self.onnx_node.input[1:]]
+        weights, bias, mult = values if f.requant else (*values, None)
+        self._check_values(f, weights, bias, mult)
+        plan = self.plan(weights)
+        if plan.lane_blocks > f.lane_blocks or plan.lane_slots > f.lane_slots:
+            raise UserError(
+                f"the mask needs {plan.lane_blocks} blocks and {plan.lane_slots} column parts a lane, the unit holds "
+                f"{f.lane_blocks} and {f.lane_slots} (node {f.node}): raise lane_blocks and lane_slots"
+            )
+        lane_program, lane_weights = lane_contents(f, plan, weights)
+        return {
+            "weights": lane_weights,
+            "program": lane_program,
+            "collect": collect_contents(f, plan),
+            "constants": constant_contents(f, bias, mult),
+        }
+
+    @staticmethod
+    def _check_values(f: Fold, weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> None:
+        if weights.shape != (f.mw, f.mh) or bias.size != f.mh or (mult is not None and mult.size != f.mh):
+            raise UserError(f"weights, bias or mult do not have the shape of MW {f.mw}, MH {f.mh} (node {f.node})")
+        limit = 1 << (f.bias_bits - 1)
+        for what, value, low, high in (
+            ("weight", weights, f.w.min(), f.w.max()),
+            ("bias", bias, -limit, limit - 1),
+            ("mult", mult, 0, (1 << f.mult_bits) - 1),
+        ):
+            if value is not None and (value.min() < low or value.max() > high):
+                raise UserError(
+                    f"{what} {value.min()} to {value.max()} is outside {int(low)} to {int(high)} (node {f.node})"
+                )
+
+
+_ROMS = {"W": "weights", "P": "program", "C": "collect", "K": "constants"}
+
+
+def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory, Memory]:
+    """Program and weights of the lanes.
+
+    Order in a lane: its column parts; in a part the groups of PE outputs; in a group the kept blocks of
+    the part (one program entry each); in an entry the ``block / SIMD`` weight words.
+    """
+    kept = kept_blocks(weights, f.block)
+    rows, columns, groups = (np.zeros((f.lanes, f.program_entries), dtype=np.int64) for _ in range(3))
+    used, last = (np.zeros((f.lanes, f.program_entries), dtype=bool) for _ in range(2))
+    position = [0] * f.lanes
+    for part in plan.parts:
+        part_rows = np.flatnonzero(kept[:, part.column])[part.first : part.first + part.count]
+        start, size = position[part.lane], part.count * f.groups
+        span = slice(start, start + size)
+        rows[part.lane, span] = np.tile(part_rows, f.groups)
+        columns[part.lane, span] = part.column
+        groups[part.lane, span] = np.repeat(np.arange(f.groups), part.count)
+        used[part.lane, span] = True
+        last[part.lane, start + part.count - 1 : start + size : part.count] = True
+        position[part.lane] = start + size
+
+    bits = f.x_index_bits
+    fields = (last.astype(np.int64) << bits) | rows * f.steps
+    program = pack_words(fields.T, 1 + bits)
+    program[plan.lane_blocks * f.groups - 1] |= 1 << (f.lanes * (1 + bits))
+
+    tiles = pad_to_block(weights, f.block).reshape(
+        f.block_rows, f.steps, f.simd, f.block_columns, f.groups, f.pe
+    ).transpose(0, 3, 4, 1, 5, 2)  # [block row, block column, output group, step, PE, SIMD]
+    words = tiles[rows, columns, groups] * used[..., None, None, None]
+    words = words.transpose(1, 2, 0, 3, 4).reshape(f.weight_words, -1)
+    width = f.w.bitwidth()
+    return (
+        Memory(program, 1 + f.lanes * (1 + bits)),
+        Memory(pack_words(words, width), words.shape[1] * width),
+    )
+
+
+def collect_contents(f: Fold, plan: Schedule) -> Memory:
+    """Program of the collect stage: for each ``CW`` outputs in channel order, the parts to add."""
+    sub_bits = max(1, clog2(f.r_elems // f.collect_width))
+    lane_bits = max(1, clog2(f.lanes))
+    words = []
+    for column in range(f.block_columns):
+        parts = plan.column_parts(column)
+        for offset in range(0, min(f.block, f.mh - column * f.block), f.collect_width):
+            place, inside = divmod(offset, f.r_elems)
+            sub = inside // f.collect_width
+            fields = [(0, p.lane, p.slot * (f.block // f.r_elems) + place) for p in parts] or [(1, 0, 0)]
+            for i, (none, lane, word) in enumerate(fields):
+                head = ((i == len(fields) - 1) << 1) | none
+                words.append((((head << sub_bits | sub) << lane_bits | lane) << f.r_word_bits) | word)
+    width = 3 + sub_bits + lane_bits + f.r_word_bits
+    words[-1] |= 1 << (width - 1)
+    assert len(words) <= f.collect_entries <= most_contributions(f.block_columns, f.lanes) * f.block
+    return Memory(_pad_words(words, f.collect_entries), width)
+
+
+def constant_contents(f: Fold, bias: np.ndarray, mult: np.ndarray | None) -> Memory:
+    """Biases (low) and multipliers (high) of ``CW`` outputs a word."""
+    size = f.collect_width
+    words = pack_words(bias.reshape(-1, size), f.bias_bits)
+    width = size * f.bias_bits
+    if mult is not None:
+        words |= pack_words(mult.reshape(-1, size), f.mult_bits) << width
+        width += size * f.mult_bits
+    return Memory(words, width)
+
+
+def _pad_words(words: list[int], depth: int) -> np.ndarray:
+    padded = np.zeros(depth, dtype=object)
+    padded[: len(words)] = words
+    return padded

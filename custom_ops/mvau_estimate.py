@@ -1,0 +1,139 @@
+"""Resources of the sparse-block matrix unit by structure, and the choice of memory styles."""
+
+from __future__ import annotations
+
+from finn_vitprune.custom_ops.memory import multiplier_dsps, ram_bram18, ram_luts, rom_bram18
+from finn_vitprune.custom_ops.mvau_fold import PACK_BITS, Fold, clog2
+
+
+DSP_MIN_PRODUCT = 9
+SMALL_PRODUCT_LUTS = 10
+DEEP_ROM_LUTS = 3.7
+"""LUTs of an unpacked 4 x 4 bit product, and of a bit of 64 ROM words, as measured in flat Yosys netlists."""
+
+
+def memory_style(depth: int, width: int, style: str = "auto") -> str:
+    """``auto`` resolved: distributed up to 64 words or below 4 kbit, otherwise block."""
+    if style != "auto":
+        return style
+    return "distributed" if depth <= 64 or depth * width < 4096 else "block"
+
+
+def rom_shapes(f: Fold) -> dict[str, tuple[int, int]]:
+    """Depth and width of the ROMs: W weights, P lanes' program, C collect program, K constants."""
+    sub_bits = max(1, clog2(f.r_elems // f.collect_width))
+    constant_bits = f.bias_bits + (f.mult_bits if f.requant else 0)
+    return {
+        "W": (f.weight_words, f.lanes * f.simd * f.pe * f.w.bitwidth()),
+        "P": (f.program_entries, 1 + f.lanes * (1 + f.x_index_bits)),
+        "C": (f.collect_entries, 3 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits),
+        "K": (f.constants, f.collect_width * constant_bits),
+    }
+
+
+def ram_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
+    """Depth, width and number of the RAMs: X row memories, R result banks (two buffers each)."""
+    return {
+        "X": (2 << max(1, clog2(f.x_words)), f.x_elems * f.x.bitwidth(), f.lanes * f.tokens),
+        "R": (2 << f.r_word_bits, f.tokens * f.pe * f.acc_bits, f.lanes * (f.r_elems // f.pe)),
+    }
+
+
+def styles(f: Fold, ram_style: str) -> dict[str, str]:
+    """Style of each memory; ``ram_style`` governs the weights."""
+    result = {key: memory_style(*shape) for key, shape in rom_shapes(f).items()}
+    result["W"] = memory_style(*rom_shapes(f)["W"], ram_style)
+    result.update({key: memory_style(depth, width) for key, (depth, width, _) in ram_shapes(f).items()})
+    return result
+
+
+def small_products(f: Fold) -> bool:
+    """Whether single products are so narrow that Yosys builds them from LUTs (below 9 bits)."""
+    return not f.packed and f.x.bitwidth() + (not f.x.signed()) + f.w.bitwidth() < DSP_MIN_PRODUCT
+
+
+def dsp(f: Fold) -> int:
+    """Multipliers: SIMD x PE a lane and token (two tokens each where they pack), one a requantised output."""
+    per_token = 0
+    if not small_products(f):
+        per_token = f.lanes * f.simd * f.pe * multiplier_dsps(f.operand_bits, f.w.bitwidth())
+    requant = f.collect_width * multiplier_dsps(f.sum_bits, f.mult_bits + 1) if f.requant else 0
+    return per_token * (f.tokens // 2 if f.packed else f.tokens) + requant
+
+
+def bram18(f: Fold, ram_style: str) -> int:
+    """RAMB18 (a RAMB36 counts two) of the memories that are in block RAM."""
+    style = styles(f, ram_style)
+    roms = sum(rom_bram18(*shape, style[key]) for key, shape in rom_shapes(f).items())
+    rams = ram_shapes(f).items()
+    return roms + sum(n * ram_bram18(depth, width) for key, (depth, width, n) in rams if style[key] == "block")
+
+
+def lut(f: Fold, ram_style: str) -> int:
+    """LUTs part by part: arrays, memories, choosers, collect stage, and a little control."""
+    return _arrays(f) + _memories(f, ram_style) + _choosers(f) + _collect(f) + _control(f)
+
+
+def _tree(count: int, width: int) -> int:
+    """Adders of a tree: an adder of two operands takes a LUT per operand bit."""
+    total = 0
+    while count > 1:
+        total += (count // 2) * width
+        count, width = -(-count // 2), width + 1
+    return total
+
+
+def _mux(inputs: int) -> int:
+    """LUT6 of one bit of a multiplexer (MUXF7 and MUXF8 join them)."""
+    return 0 if inputs == 1 else -(-inputs // 4)
+
+
+def _arrays(f: Fold) -> int:
+    """vp_mac of all lanes: operand packing, adder trees, accumulators (the upper one with its carry)."""
+    product = f.operand_bits + f.w.bitwidth()
+    sums = f.simd // f.tree_group
+    upper = product + clog2(f.tree_group) - (PACK_BITS if f.packed else 0)
+    per_pe = sums * _tree(f.tree_group, product) + _tree(sums, upper) + f.acc_bits
+    packing = 0
+    if small_products(f):
+        per_pe += f.simd * SMALL_PRODUCT_LUTS
+    if f.packed:
+        per_pe += _tree(sums, PACK_BITS) + f.acc_bits + upper
+        packing = f.simd * (f.x.bitwidth() + 1)
+    return f.lanes * (f.tokens // 2 if f.packed else f.tokens) * (packing + f.pe * per_pe)
+
+
+def _memories(f: Fold, ram_style: str) -> int:
+    style = styles(f, ram_style)
+    total = sum(_logic_rom(*shape) for key, shape in rom_shapes(f).items() if style[key] == "distributed")
+    rams = ram_shapes(f).items()
+    return total + sum(n * ram_luts(depth, width) for key, (depth, width, n) in rams if style[key] == "distributed")
+
+
+def _logic_rom(depth: int, width: int) -> int:
+    """A ROM in LUTs: one a bit up to 32 words (few words have few different bits); abc9 cuts deeper ones badly."""
+    if depth <= 32:
+        return min(width, 1 << depth)
+    return round(DEEP_ROM_LUTS * -(-depth // 64) * width)
+
+
+def _choosers(f: Fold) -> int:
+    """SIMD elements of a row word, and one token's outputs of a result word, in every lane."""
+    operands = f.tokens * f.simd * f.x.bitwidth() * _mux(f.x_elems // f.simd)
+    results = f.collect_width * f.acc_bits * _mux(f.tokens * f.r_elems // f.collect_width)
+    return f.lanes * (operands + results)
+
+
+def _collect(f: Fold) -> int:
+    """Choice of the lane, sum of bias and parts, rounding and saturation."""
+    per_output = f.acc_bits * max(1, _mux(f.lanes)) + f.sum_bits
+    if f.requant:
+        per_output += 2 * f.y.bitwidth() + (f.sum_bits + f.mult_bits) // 5
+    return f.collect_width * per_output
+
+
+def _control(f: Fold) -> int:
+    """Port registers, gathering of beats into row words, counters and hand-over."""
+    gather = f.x_elems // f.in_width
+    ports = f.in_width * f.x.bitwidth() + f.out_width * f.y.bitwidth()
+    return ports + (gather - 1) * f.in_width * f.x.bitwidth() + 80 + f.lanes * (4 + 2 * f.x_index_bits)

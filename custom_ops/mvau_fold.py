@@ -1,0 +1,254 @@
+"""Structure of a sparse-block matrix unit: its fold, checked, and every size that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qonnx.core.datatype import BaseDataType
+
+from finn_vitprune.errors import UserError
+
+TOKENS_CHOICES = (1, 2, 4, 8, 16)
+
+PACK_BITS = 18
+"""Field of the lower of two products in one multiplier (``LOW`` of vp_mac)."""
+
+
+def clog2(value: int) -> int:
+    """Bits to count ``value`` states: ceil(log2(value)), 0 for 1."""
+    return max(0, int(value) - 1).bit_length()
+
+
+def divisors(value: int) -> list[int]:
+    """Divisors of ``value`` in ascending order."""
+    return [d for d in range(1, value + 1) if value % d == 0]
+
+
+def product_sum_bits(mw: int, x: BaseDataType, w: BaseDataType) -> int:
+    """Signed bits of any sum of ``mw`` products of the two types."""
+    x_max = max(abs(int(x.min())), abs(int(x.max())))
+    return (mw * x_max * abs(int(w.min()))).bit_length() + 1
+
+
+def _choices(values) -> str:
+    values = [str(v) for v in values]
+    return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Shapes, types and folding of one matrix unit; nothing in it depends on the mask but the two maxima.
+
+    Attributes:
+        node: node name, for error messages.
+        rows: tokens of a frame. mw, mh: sides of the matrix. block: side of a block.
+        simd, pe: rows and columns of a block taken in one cycle. tokens: rows of X that share a weight word.
+        lanes: lists of blocks that run at once.
+        in_width, out_width: elements of an input and an output beat.
+        x, w, y: integer types of input, weights and output. requant: whether the output is requantised.
+        mult_bits, shift: width of the multipliers and right shift of the requantisation.
+        bias_bits: signed width of the biases.
+        lane_blocks, lane_slots: most blocks and most column parts of a lane that the memories hold.
+    """
+
+    node: str
+    rows: int
+    mw: int
+    mh: int
+    block: int
+    simd: int
+    pe: int
+    tokens: int
+    lanes: int
+    in_width: int
+    out_width: int
+    x: BaseDataType
+    w: BaseDataType
+    y: BaseDataType
+    requant: bool
+    mult_bits: int
+    shift: int
+    bias_bits: int
+    lane_blocks: int
+    lane_slots: int
+
+    def check(self) -> Fold:
+        """The fold itself.
+
+        Raises:
+            UserError: a size, width or type does not fit; the text names it and what would.
+        """
+        self._check_sizes()
+        self._check_ports()
+        self._check_types()
+        return self
+
+    def _fail(self, text: str) -> None:
+        raise UserError(text.replace("{node}", f"(node {self.node})"))
+
+    def _check_sizes(self) -> None:
+        for what, value in (
+            ("tokens", self.rows), ("MW", self.mw), ("MH", self.mh), ("block size", self.block),
+            ("LANES", self.lanes), ("SIMD", self.simd), ("PE", self.pe),
+        ):
+            if value < 1:
+                self._fail(f"{what} {value} {{node}} must be at least 1")
+        for what, value in (("SIMD", self.simd), ("PE", self.pe)):
+            if self.block % value:
+                use = _choices(divisors(self.block))
+                self._fail(f"{what} {value} does not divide block size {self.block} {{node}}: use {use}")
+        if self.tokens not in TOKENS_CHOICES:
+            self._fail(f"TOKENS {self.tokens} {{node}} is not possible: use {_choices(TOKENS_CHOICES)}")
+
+    def _check_ports(self) -> None:
+        if self.in_width not in (use := self.in_widths(self.mw, self.simd)):
+            self._fail(
+                f"in_width {self.in_width} {{node}} must divide MW {self.mw}, and divide SIMD {self.simd} or be "
+                f"1, 2, 4, ... times it: use {_choices(use)}"
+            )
+        if self.out_width not in (use := self.out_widths(self.mh, self.pe, self.block)):
+            self._fail(
+                f"out_width {self.out_width} {{node}} must divide MH {self.mh}, and divide PE {self.pe}, be a multiple "
+                f"of it that divides block size {self.block}, or be a multiple of {self.block}: use {_choices(use)}"
+            )
+
+    def _check_types(self) -> None:
+        if not self.x.is_integer() or not 2 <= self.x.bitwidth() <= 16:
+            self._fail(f"input type {self.x.name} {{node}} is not possible: use INT2 to INT16 or UINT2 to UINT16")
+        if not self.w.is_integer() or not self.w.signed() or not 2 <= self.w.bitwidth() <= 9:
+            self._fail(f"weight type {self.w.name} {{node}} is not possible: use INT2 to INT9")
+        if not self.requant and (not self.y.signed() or self.y.bitwidth() < self.sum_bits):
+            self._fail(
+                f"output type {self.y.name} {{node}} does not hold the accumulators of {self.sum_bits} bits: "
+                f"use INT{self.sum_bits} or wider"
+            )
+        if self.requant and (not self.y.is_integer() or not 2 <= self.y.bitwidth() <= 32):
+            self._fail(f"output type {self.y.name} {{node}} is not possible: use INT2 to INT32 or UINT2 to UINT32")
+        if self.requant and not 1 <= self.mult_bits <= 25:
+            self._fail(f"mult_bits {self.mult_bits} {{node}} is not possible: use 1 to 25")
+        if self.requant and not 0 <= self.shift <= 62:
+            self._fail(f"shift {self.shift} {{node}} is not possible: use 0 to 62")
+
+    @staticmethod
+    def in_widths(mw: int, simd: int) -> list[int]:
+        """Possible elements of an input beat."""
+        return [d for d in divisors(mw) if simd % d == 0 or (d % simd == 0 and (d // simd).bit_count() == 1)]
+
+    @staticmethod
+    def out_widths(mh: int, pe: int, block: int) -> list[int]:
+        """Possible elements of an output beat."""
+        return [
+            d for d in divisors(mh)
+            if d % block == 0 or (block % d == 0 and (pe % d == 0 or d % pe == 0))
+        ]
+
+    # --- sizes (same names as in vp_mvau.sv) ---
+
+    @property
+    def block_rows(self) -> int:
+        return -(-self.mw // self.block)
+
+    @property
+    def block_columns(self) -> int:
+        return -(-self.mh // self.block)
+
+    @property
+    def steps(self) -> int:
+        """Cycles of one block and one group of PE outputs."""
+        return self.block // self.simd
+
+    @property
+    def groups(self) -> int:
+        """Groups of PE outputs of a block."""
+        return self.block // self.pe
+
+    @property
+    def token_groups(self) -> list[int]:
+        """Tokens of each group of a frame."""
+        full, rest = divmod(self.rows, self.tokens)
+        return [self.tokens] * full + [rest] * bool(rest)
+
+    @property
+    def collect_width(self) -> int:
+        """Outputs the collect stage handles a step (CW)."""
+        return min(self.out_width, self.block)
+
+    @property
+    def x_elems(self) -> int:
+        """Elements of a word of the row memories."""
+        return max(self.in_width, self.simd)
+
+    @property
+    def x_words(self) -> int:
+        return -(-self.block_rows * self.block // self.x_elems)
+
+    @property
+    def x_index_bits(self) -> int:
+        """Bits of a row's index in units of SIMD elements, as the lanes' program holds it."""
+        return max(1, clog2(self.x_words)) + clog2(self.x_elems // self.simd)
+
+    @property
+    def r_elems(self) -> int:
+        """Outputs of a word of the result banks."""
+        return max(self.collect_width, self.pe)
+
+    @property
+    def r_words(self) -> int:
+        return self.lane_slots * self.block // self.r_elems
+
+    @property
+    def r_word_bits(self) -> int:
+        return max(1, clog2(self.r_words))
+
+    @property
+    def program_entries(self) -> int:
+        return self.lane_blocks * self.groups
+
+    @property
+    def weight_words(self) -> int:
+        return self.program_entries * self.steps
+
+    @property
+    def collect_entries(self) -> int:
+        """Entries of the collect program that no mask exceeds."""
+        return (self.block_columns + self.lanes - 1) * (self.block // self.collect_width)
+
+    @property
+    def constants(self) -> int:
+        return self.mh // self.collect_width
+
+    # --- widths ---
+
+    @property
+    def acc_bits(self) -> int:
+        """Signed bits of any sum of products: |sum| <= MW max|x| max|w| over the full ranges of the types."""
+        return product_sum_bits(self.mw, self.x, self.w)
+
+    @property
+    def sum_bits(self) -> int:
+        """Signed bits of bias plus sum of products."""
+        return max(self.acc_bits, self.bias_bits) + 1
+
+    @property
+    def packed(self) -> bool:
+        """Whether two tokens share a multiplier (``PACK`` of vp_mac)."""
+        return self.tokens % 2 == 0 and self.x.bitwidth() <= 8 and self.w.bitwidth() <= 9
+
+    @property
+    def operand_bits(self) -> int:
+        """Signed bits of the multiplier operand that holds one element, or two (``A_BITS`` of vp_mac)."""
+        return self.x.bitwidth() + 1 + (PACK_BITS if self.packed else 0)
+
+    @property
+    def tree_group(self) -> int:
+        """Products added before they are taken apart (``GROUP`` of vp_mac)."""
+        if not self.packed:
+            return self.simd
+        magnitude = self.x.bitwidth() - bool(self.x.signed()) + self.w.bitwidth() - 1
+        limit = ((1 << (PACK_BITS - 1)) - 1) >> magnitude
+        return max(d for d in divisors(self.simd) if d <= max(1, limit))
+
+    @property
+    def mac_latency(self) -> int:
+        """``LATENCY`` of vp_mac."""
+        return 3 + clog2(self.tree_group) + clog2(self.simd // self.tree_group)

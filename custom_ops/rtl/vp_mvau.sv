@@ -1,0 +1,166 @@
+// Sparse-block matrix unit: Y = X W + bias, requantised or raw. X has ROWS rows of MW elements a frame,
+// W is MW x MH in BLOCK x BLOCK blocks of which only the kept ones are stored. TOKENS rows share each
+// weight word, LANES lists of kept blocks run at once, SIMD x PE products of a block a cycle:
+//   ceil(ROWS / TOKENS) x (blocks of the fullest lane) x (BLOCK / SIMD) x (BLOCK / PE) cycles a frame.
+// Which blocks exist is ROM contents (programs of the lanes and of the collect stage, weights) up to
+// LANE_BLOCKS blocks and LANE_SLOTS column parts a lane; nothing here depends on the mask.
+`default_nettype none
+
+module vp_mvau #(
+    int unsigned ROWS        = 5,
+    int unsigned MW          = 16,
+    int unsigned MH          = 16,
+    int unsigned BLOCK       = 8,
+    int unsigned SIMD        = 4,
+    int unsigned PE          = 4,
+    int unsigned TOKENS      = 2,
+    int unsigned LANES       = 2,
+    int unsigned IN_WIDTH    = 4,
+    int unsigned OUT_WIDTH   = 4,
+    int unsigned X_BITS      = 8,
+    bit          X_SIGNED    = 1'b1,
+    int unsigned W_BITS      = 8,
+    int unsigned ACC_BITS    = 24,
+    int unsigned BIAS_BITS   = 24,
+    int unsigned OUT_BITS    = 8,
+    bit          OUT_SIGNED  = 1'b1,
+    bit          REQUANT     = 1'b1,
+    int unsigned MULT_BITS   = 17,
+    int unsigned SHIFT       = 16,
+    int unsigned LANE_BLOCKS = 4,
+    int unsigned LANE_SLOTS  = 2,
+    parameter    W_FILE = "", parameter W_STYLE = "auto",  // weights
+    parameter    P_FILE = "", parameter P_STYLE = "auto",  // program of the lanes
+    parameter    C_FILE = "", parameter C_STYLE = "auto",  // program of the collect stage
+    parameter    K_FILE = "", parameter K_STYLE = "auto",  // biases and multipliers
+    parameter    X_STYLE = "auto",                         // row memories
+    parameter    R_STYLE = "auto",                         // result banks
+    localparam int unsigned IN_BYTES = (IN_WIDTH * X_BITS + 7) / 8,
+    localparam int unsigned OUT_BYTES = (OUT_WIDTH * OUT_BITS + 7) / 8
+) (
+    input  wire logic                   clk,
+    input  wire logic                   rst_n,
+    input  wire logic [8*IN_BYTES-1:0]  in0_tdata,
+    input  wire logic                   in0_tvalid,
+    output      logic                   in0_tready,
+    output      logic [8*OUT_BYTES-1:0] out0_tdata,
+    output      logic                   out0_tvalid,
+    input  wire logic                   out0_tready
+);
+    localparam int unsigned STEPS = BLOCK / SIMD;                       // steps of a block and output group
+    localparam int unsigned GROUPS = BLOCK / PE;                        // output groups of a block
+    localparam int unsigned BLOCK_ROWS = (MW + BLOCK - 1) / BLOCK;
+    localparam int unsigned BLOCK_COLUMNS = (MH + BLOCK - 1) / BLOCK;
+    localparam int unsigned CW = OUT_WIDTH < BLOCK ? OUT_WIDTH : BLOCK; // outputs collected a step
+    localparam int unsigned X_ELEMS = IN_WIDTH > SIMD ? IN_WIDTH : SIMD;
+    localparam int unsigned X_WORDS = (BLOCK_ROWS * BLOCK + X_ELEMS - 1) / X_ELEMS;
+    localparam int unsigned R_ELEMS = CW > PE ? CW : PE;
+    localparam int unsigned R_WORDS = LANE_SLOTS * (BLOCK / R_ELEMS);
+    localparam int unsigned XA = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1);
+    localparam int unsigned XI = XA + $clog2(X_ELEMS / SIMD);
+    localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1);
+    localparam int unsigned TB = TOKENS > 1 ? $clog2(TOKENS) : 1;
+    localparam int unsigned SB = R_ELEMS > CW ? $clog2(R_ELEMS / CW) : 1;
+    localparam int unsigned ENTRIES = LANE_BLOCKS * GROUPS;
+    localparam int unsigned W_WORDS = ENTRIES * STEPS;
+    localparam int unsigned WA = W_WORDS > 1 ? $clog2(W_WORDS) : 1;
+    localparam int unsigned LANE_W = PE * SIMD * W_BITS;
+
+    if (BLOCK % SIMD != 0 || BLOCK % PE != 0) begin : g_check_block
+        $error("vp_mvau: SIMD %0d and PE %0d must divide BLOCK %0d", SIMD, PE, BLOCK);
+    end
+    if (X_ELEMS % IN_WIDTH != 0 || X_ELEMS % SIMD != 0 || R_ELEMS % PE != 0 || R_ELEMS % CW != 0
+        || OUT_WIDTH % CW != 0 || BLOCK % R_ELEMS != 0 || MH % OUT_WIDTH != 0) begin : g_check_width
+        $error("vp_mvau: IN_WIDTH %0d or OUT_WIDTH %0d does not fit SIMD %0d, PE %0d, BLOCK %0d, MH %0d",
+               IN_WIDTH, OUT_WIDTH, SIMD, PE, BLOCK, MH);
+    end
+
+    // --- input ---
+    logic [IN_WIDTH*X_BITS-1:0] in_data;
+    logic in_valid, in_ready;
+    vp_skid #(.WIDTH(IN_WIDTH * X_BITS)) in_skid (
+        .clk, .rst_n, .in_data(in0_tdata[IN_WIDTH*X_BITS-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
+        .out_data(in_data), .out_valid(in_valid), .out_ready(in_ready)
+    );
+    logic [TOKENS-1:0] x_we;
+    logic [XA-1:0] x_waddr;
+    logic [X_ELEMS*X_BITS-1:0] x_wdata;
+    logic [1:0] full, free, busy, claim;
+    vp_mvau_load #(
+        .ROWS(ROWS), .ROW_ELEMS(MW), .TOKENS(TOKENS), .IN_WIDTH(IN_WIDTH),
+        .X_BITS(X_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS)
+    ) load (
+        .clk, .rst_n, .in_data, .in_valid, .in_ready,
+        .we(x_we), .waddr(x_waddr), .wdata(x_wdata), .full, .free
+    );
+
+    // --- lanes in lock-step ---
+    logic [WA-1:0] w_addr;
+    logic step_start, step_end, step_bank;
+    logic [LANES-1:0] step_first, step_last;
+    logic [LANES*(XI-1)-1:0] step_word;
+    vp_mvau_sequence #(
+        .LANES(LANES), .ENTRIES(ENTRIES), .STEPS(STEPS), .BITS(XI - 1), .FILE(P_FILE), .STYLE(P_STYLE)
+    ) sequence_i (
+        .clk, .rst_n, .full, .busy, .claim, .free, .w_addr,
+        .step_start, .step_end, .step_bank, .step_first, .step_last, .step_word
+    );
+
+    logic [LANES*LANE_W-1:0] weights;
+    vp_rom #(.DEPTH(W_WORDS), .WIDTH(LANES * LANE_W), .FILE(W_FILE), .STYLE(W_STYLE)) weight_rom (
+        .clk, .en(1'b1), .addr(w_addr), .data(weights)
+    );
+
+    logic [LANES-1:0] done, done_bank;
+    logic [RA-1:0] r_addr;
+    logic [TB-1:0] r_token;
+    logic [SB-1:0] r_sub;
+    logic [LANES*CW*ACC_BITS-1:0] r_value;
+    logic [CW*OUT_BITS-1:0] y_data;
+    logic y_valid, y_ready;
+    for (genvar l = 0; l < LANES; l++) begin : g_lane
+        vp_mvau_lane #(
+            .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
+            .ACC_BITS(ACC_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .R_ELEMS(R_ELEMS), .R_WORDS(R_WORDS),
+            .CW(CW), .X_STYLE(X_STYLE), .R_STYLE(R_STYLE)
+        ) lane (
+            .clk, .rst_n, .x_we, .x_waddr, .x_wdata,
+            .step_index({step_bank, step_word[l*(XI-1)+:XI-1]}),
+            .step_first(step_first[l]), .step_last(step_last[l]), .step_start, .step_end, .step_bank,
+            .weights(weights[l*LANE_W+:LANE_W]), .done(done[l]), .done_bank(done_bank[l]),
+            .c_en(y_ready), .c_addr(r_addr), .c_token(r_token), .c_sub(r_sub),
+            .c_value(r_value[l*CW*ACC_BITS+:CW*ACC_BITS])
+        );
+    end
+
+    // --- output ---
+    vp_mvau_collect #(
+        .ROWS(ROWS), .TOKENS(TOKENS), .LANES(LANES), .ENTRIES((BLOCK_COLUMNS + LANES - 1) * (BLOCK / CW)),
+        .CONSTANTS(MH / CW), .CW(CW), .C_SUBS(R_ELEMS / CW), .R_WORDS(R_WORDS), .ACC_BITS(ACC_BITS),
+        .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED), .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT),
+        .PROGRAM_FILE(C_FILE), .PROGRAM_STYLE(C_STYLE), .CONSTANT_FILE(K_FILE), .CONSTANT_STYLE(K_STYLE)
+    ) collect (
+        .clk, .rst_n, .claim, .done(done[0]), .done_bank(done_bank[0]), .busy,
+        .r_addr, .r_token, .r_sub, .r_value, .out_data(y_data), .out_valid(y_valid), .out_ready(y_ready)
+    );
+
+    logic [OUT_WIDTH*OUT_BITS-1:0] wide_data, out_data;
+    logic wide_valid, wide_ready;
+    if (OUT_WIDTH > CW) begin : g_widen
+        vp_width #(.IN_ELEMS(CW), .OUT_ELEMS(OUT_WIDTH), .ELEM_WIDTH(OUT_BITS)) width (
+            .clk, .rst_n, .in_data(y_data), .in_valid(y_valid), .in_ready(y_ready),
+            .out_data(wide_data), .out_valid(wide_valid), .out_ready(wide_ready)
+        );
+    end else begin : g_direct
+        assign wide_data  = y_data;
+        assign wide_valid = y_valid;
+        assign y_ready    = wide_ready;
+    end
+    vp_skid #(.WIDTH(OUT_WIDTH * OUT_BITS)) out_skid (
+        .clk, .rst_n, .in_data(wide_data), .in_valid(wide_valid), .in_ready(wide_ready),
+        .out_data, .out_valid(out0_tvalid), .out_ready(out0_tready)
+    );
+    assign out0_tdata = (8 * OUT_BYTES)'(out_data);
+endmodule
+
+`default_nettype wire

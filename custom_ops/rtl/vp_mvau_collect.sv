@@ -1,0 +1,201 @@
+// Output stage of the sparse-block matrix unit: reads the lanes' result banks token by token, CW outputs
+// a step in channel order, adds the parts of columns that were cut, adds the bias, requantises (or
+// passes the sums on), and emits ROWS rows a frame. Its program, the same for every token, has an entry
+// per part: {end of row, last part of these outputs, no part (empty column), choice among the word's
+// outputs, lane, word}. Outputs that are padding have no entry. All stages advance with out_ready.
+`default_nettype none
+
+module vp_mvau_collect #(
+    int unsigned ROWS       = 5,
+    int unsigned TOKENS     = 2,
+    int unsigned LANES      = 2,
+    int unsigned ENTRIES    = 8,   // most program entries
+    int unsigned CONSTANTS  = 4,   // steps' outputs a row: MH / CW
+    int unsigned CW         = 4,
+    int unsigned C_SUBS     = 1,   // outputs of a result word / CW
+    int unsigned R_WORDS    = 4,
+    int unsigned ACC_BITS   = 24,
+    int unsigned BIAS_BITS  = 24,
+    int unsigned OUT_BITS   = 8,
+    bit          OUT_SIGNED = 1'b1,
+    bit          REQUANT    = 1'b1,
+    int unsigned MULT_BITS  = 17,
+    int unsigned SHIFT      = 16,
+    parameter    PROGRAM_FILE   = "",
+    parameter    PROGRAM_STYLE  = "auto",
+    parameter    CONSTANT_FILE  = "",
+    parameter    CONSTANT_STYLE = "auto",
+    localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1),
+    localparam int unsigned TB = TOKENS > 1 ? $clog2(TOKENS) : 1,
+    localparam int unsigned SB = C_SUBS > 1 ? $clog2(C_SUBS) : 1
+) (
+    input  wire logic                         clk,
+    input  wire logic                         rst_n,
+    input  wire logic [1:0]                   claim,     // a group starts to fill this bank
+    input  wire logic                         done,      // the group in bank done_bank is complete
+    input  wire logic                         done_bank,
+    output      logic [1:0]                   busy,
+    output      logic [RA-1:0]                r_addr,
+    output      logic [TB-1:0]                r_token,   // these two one step after r_addr
+    output      logic [SB-1:0]                r_sub,
+    input  wire logic [LANES*CW*ACC_BITS-1:0] r_value,   // two steps after r_addr
+    output      logic [CW*OUT_BITS-1:0]       out_data,
+    output      logic                         out_valid,
+    input  wire logic                         out_ready
+);
+    localparam int unsigned PA = ENTRIES > 1 ? $clog2(ENTRIES) : 1;
+    localparam int unsigned KA = CONSTANTS > 1 ? $clog2(CONSTANTS) : 1;
+    localparam int unsigned LB = LANES > 1 ? $clog2(LANES) : 1;
+    localparam int unsigned RB = ROWS > 1 ? $clog2(ROWS) : 1;
+    localparam int unsigned WIDTH = 3 + SB + LB + RA - 1;
+    localparam int unsigned SUM_BITS = (BIAS_BITS > ACC_BITS ? BIAS_BITS : ACC_BITS) + 1;
+    localparam int unsigned K_BITS = REQUANT ? BIAS_BITS + MULT_BITS : BIAS_BITS;
+
+    wire logic en = out_ready;
+
+    // --- banks ---
+    logic [1:0] busy_q, full_q;
+    logic release_1_q, bank_1_q, valid_1_q;
+    wire logic [1:0] release_now = {bank_1_q, !bank_1_q} & {2{valid_1_q && release_1_q && en}};
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            busy_q <= '0;
+            full_q <= '0;
+        end else begin
+            busy_q <= (busy_q | claim) & ~release_now;
+            full_q <= (full_q | ({done_bank, !done_bank} & {2{done}})) & ~release_now;
+        end
+    end
+    assign busy = busy_q;
+
+    // --- program ---
+    logic [WIDTH-1:0] entry;
+    logic entry_valid_q, bank_q;
+    logic [PA-1:0] entry_addr_q;
+    logic [RB-1:0] row_q;
+    logic [TB-1:0] token_q;
+    wire logic row_end = entry[WIDTH-1];
+    wire logic step = en && entry_valid_q && full_q[bank_q];
+    wire logic fetch = !entry_valid_q || step;
+    wire logic [PA-1:0] fetch_addr = !entry_valid_q || row_end ? '0 : entry_addr_q + 1'b1;
+    wire logic frame_end = row_q == RB'(ROWS - 1);
+    wire logic group_end = row_end && (frame_end || token_q == TB'(TOKENS - 1));
+
+    vp_rom #(.DEPTH(ENTRIES), .WIDTH(WIDTH), .FILE(PROGRAM_FILE), .STYLE(PROGRAM_STYLE)) program_rom (
+        .clk, .en(fetch), .addr(fetch_addr), .data(entry)
+    );
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            entry_valid_q <= 1'b0;
+            entry_addr_q  <= '0;
+            bank_q        <= 1'b0;
+            row_q         <= '0;
+            token_q       <= '0;
+        end else begin
+            if (fetch) begin
+                entry_valid_q <= 1'b1;
+                entry_addr_q  <= fetch_addr;
+            end
+            if (step && row_end) begin
+                row_q   <= frame_end ? '0 : row_q + 1'b1;
+                token_q <= group_end ? '0 : token_q + 1'b1;
+                bank_q  <= bank_q ^ group_end;
+            end
+        end
+    end
+
+    // --- stage 1: address; 2: bank read; 3: one token's outputs of each lane; 4: one lane ---
+    logic valid_2_q, valid_3_q, valid_4_q, valid_5_q;
+    logic [TB-1:0] token_1_q;
+    logic [SB-1:0] sub_1_q;
+    logic [LB-1:0] lane_1_q, lane_2_q, lane_3_q;
+    logic none_1_q, none_2_q, none_3_q;
+    logic last_1_q, last_2_q, last_3_q, last_4_q;
+    logic row_end_1_q, row_end_2_q, row_end_3_q;
+    logic first_4_q;
+    logic [CW*ACC_BITS-1:0] value_4_q;
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            {valid_1_q, valid_2_q, valid_3_q, valid_4_q, valid_5_q} <= '0;
+        end else if (en) begin
+            valid_1_q <= step;
+            valid_2_q <= valid_1_q;
+            valid_3_q <= valid_2_q;
+            valid_4_q <= valid_3_q;
+            valid_5_q <= valid_4_q && last_4_q;
+        end
+    end
+    always_ff @(posedge clk) begin
+        if (en) begin
+            {row_end_1_q, last_1_q, none_1_q, sub_1_q, lane_1_q} <= entry[WIDTH-1:RA-1];
+            r_addr      <= {bank_q, entry[RA-2:0]};
+            bank_1_q    <= bank_q;
+            token_1_q   <= token_q;
+            release_1_q <= group_end;
+
+            {row_end_2_q, last_2_q, none_2_q, lane_2_q} <= {row_end_1_q, last_1_q, none_1_q, lane_1_q};
+            {r_sub, r_token} <= {sub_1_q, token_1_q};
+
+            {row_end_3_q, last_3_q, none_3_q, lane_3_q} <= {row_end_2_q, last_2_q, none_2_q, lane_2_q};
+
+            last_4_q  <= last_3_q;
+            value_4_q <= none_3_q ? '0 : r_value[32'(LANES > 1 ? lane_3_q : '0)*CW*ACC_BITS+:CW*ACC_BITS];
+        end
+    end
+
+    // --- constants: read beside stage 4 ---
+    logic [KA-1:0] constant_q;
+    logic [CW*K_BITS-1:0] constants;
+    vp_rom #(
+        .DEPTH(CONSTANTS), .WIDTH(CW * K_BITS), .FILE(CONSTANT_FILE), .STYLE(CONSTANT_STYLE)
+    ) constant_rom (
+        .clk, .en, .addr(constant_q), .data(constants)
+    );
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            constant_q <= '0;
+            first_4_q  <= 1'b1;
+        end else if (en) begin
+            if (valid_3_q && last_3_q) constant_q <= row_end_3_q ? '0 : constant_q + 1'b1;
+            if (valid_4_q) first_4_q <= last_4_q;
+        end
+    end
+
+    // --- stage 5: sum of bias and parts ---
+    logic [CW*SUM_BITS-1:0] sum_5_q;
+    for (genvar i = 0; i < CW; i++) begin : g_sum
+        wire logic signed [ACC_BITS-1:0] value = value_4_q[i*ACC_BITS+:ACC_BITS];
+        wire logic signed [BIAS_BITS-1:0] bias = constants[i*BIAS_BITS+:BIAS_BITS];
+        wire logic signed [SUM_BITS-1:0] previous = first_4_q ? SUM_BITS'(bias) : sum_5_q[i*SUM_BITS+:SUM_BITS];
+        always_ff @(posedge clk) begin
+            if (en && valid_4_q) sum_5_q[i*SUM_BITS+:SUM_BITS] <= previous + SUM_BITS'(value);
+        end
+    end
+
+    if (REQUANT) begin : g_requant
+        logic [CW*MULT_BITS-1:0] mult_5_q;
+        logic [2:0] valid_q;
+        always_ff @(posedge clk) begin
+            if (en) mult_5_q <= constants[CW*BIAS_BITS+:CW*MULT_BITS];
+        end
+        always_ff @(posedge clk) begin
+            if (!rst_n) valid_q <= '0;
+            else if (en) valid_q <= {valid_q[1:0], valid_5_q};
+        end
+        vp_requant #(
+            .LANES(CW), .ACC_WIDTH(SUM_BITS), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
+            .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED)
+        ) requant (
+            .clk, .en, .acc(sum_5_q), .mult(mult_5_q), .out(out_data)
+        );
+        assign out_valid = valid_q[2];
+    end else begin : g_raw
+        for (genvar i = 0; i < CW; i++) begin : g_extend
+            wire logic signed [SUM_BITS-1:0] sum = sum_5_q[i*SUM_BITS+:SUM_BITS];
+            assign out_data[i*OUT_BITS+:OUT_BITS] = OUT_BITS'(sum);
+        end
+        assign out_valid = valid_5_q;
+    end
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,130 @@
+// One lane of the sparse-block matrix unit: its copy of the row group, its multiply-accumulate array
+// and its bank of results. Rows are written on the left, read at one address for all TOKENS rows; the
+// sums of a finished column part go to the next places of the result bank, and the collect stage reads
+// CW elements of one token from it. Both memories are double-buffered by the top address bit. The lane
+// only follows its sequencer: it never waits, and it does not know which block it works on.
+`default_nettype none
+
+module vp_mvau_lane #(
+    int unsigned TOKENS    = 2,
+    int unsigned SIMD      = 4,
+    int unsigned PE        = 4,
+    int unsigned X_BITS    = 8,
+    bit          X_SIGNED  = 1'b1,
+    int unsigned W_BITS    = 8,
+    int unsigned ACC_BITS  = 24,
+    int unsigned X_ELEMS   = 4,   // elements of a row memory word: SIMD times a power of two
+    int unsigned X_WORDS   = 8,   // words of a row
+    int unsigned R_ELEMS   = 4,   // outputs of a result word: the larger of PE and CW
+    int unsigned R_WORDS   = 8,   // words of a token group in the result bank
+    int unsigned CW        = 4,   // outputs that the collect stage reads
+    parameter    X_STYLE   = "auto",
+    parameter    R_STYLE   = "auto",
+    localparam int unsigned XA = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1),
+    localparam int unsigned XI = XA + $clog2(X_ELEMS / SIMD),
+    localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1),
+    localparam int unsigned TB = TOKENS > 1 ? $clog2(TOKENS) : 1,
+    localparam int unsigned SB = R_ELEMS > CW ? $clog2(R_ELEMS / CW) : 1
+) (
+    input  wire logic                      clk,
+    input  wire logic                      rst_n,
+    // row memory, write side
+    input  wire logic [TOKENS-1:0]         x_we,
+    input  wire logic [XA-1:0]             x_waddr,
+    input  wire logic [X_ELEMS*X_BITS-1:0] x_wdata,
+    // one step: which SIMD elements of the rows; the weights come one cycle later
+    input  wire logic [XI-1:0]             step_index,
+    input  wire logic                      step_first,  // first step of a column part
+    input  wire logic                      step_last,   // last step of a column part
+    input  wire logic                      step_start,  // first step of a token group
+    input  wire logic                      step_end,    // last step of a token group
+    input  wire logic                      step_bank,   // result bank of the group
+    input  wire logic [PE*SIMD*W_BITS-1:0] weights,
+    output      logic                      done,        // the group's last sum is being written
+    output      logic                      done_bank,
+    // result bank, read side: value comes after two cycles of c_en
+    input  wire logic                      c_en,
+    input  wire logic [RA-1:0]             c_addr,
+    input  wire logic [TB-1:0]             c_token,     // one c_en after c_addr, with c_sub
+    input  wire logic [SB-1:0]             c_sub,
+    output      logic [CW*ACC_BITS-1:0]    c_value
+);
+    localparam int unsigned X_SUBS = X_ELEMS / SIMD;
+    localparam int unsigned R_SUBS = R_ELEMS / PE;
+    localparam int unsigned C_SUBS = R_ELEMS / CW;
+    localparam int unsigned PART = TOKENS * PE * ACC_BITS;  // bits of one result write
+
+    // --- row memories and the choice of SIMD elements ---
+    logic [TOKENS*SIMD*X_BITS-1:0] x;
+    for (genvar t = 0; t < TOKENS; t++) begin : g_row
+        logic [X_ELEMS*X_BITS-1:0] word;
+        vp_ram #(.DEPTH(1 << XA), .WIDTH(X_ELEMS * X_BITS), .STYLE(X_STYLE)) ram (
+            .clk, .we(x_we[t]), .waddr(x_waddr), .wdata(x_wdata),
+            .re(1'b1), .raddr(step_index[XI-1-:XA]), .rdata(word)
+        );
+        if (X_SUBS > 1) begin : g_choose
+            logic [XI-XA-1:0] sub_q;
+            always_ff @(posedge clk) sub_q <= step_index[XI-XA-1:0];
+            assign x[t*SIMD*X_BITS+:SIMD*X_BITS] = word[32'(sub_q)*SIMD*X_BITS+:SIMD*X_BITS];
+        end else begin : g_whole
+            assign x[t*SIMD*X_BITS+:SIMD*X_BITS] = word;
+        end
+    end
+
+    // --- multiply and accumulate ---
+    logic [4:0] step_q;
+    always_ff @(posedge clk) begin
+        if (!rst_n) step_q <= '0;
+        else step_q <= {step_first, step_last, step_start, step_end, step_bank};
+    end
+
+    logic [TOKENS*PE*ACC_BITS-1:0] acc;
+    logic last, start, group_end, bank;
+    vp_mac #(
+        .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED),
+        .W_BITS(W_BITS), .ACC_BITS(ACC_BITS), .TAG_BITS(4)
+    ) mac (
+        .clk, .rst_n, .x, .w(weights), .first(step_q[4]), .tag(step_q[3:0]), .acc,
+        .tag_out({last, start, group_end, bank})
+    );
+
+    // --- result bank ---
+    logic [RA-2:0] word_q;
+    wire logic [RA-2:0] word = start ? '0 : word_q;
+    wire logic write = last;
+    logic [R_SUBS-1:0] write_sub;
+    logic word_done;
+    if (R_SUBS > 1) begin : g_write_sub
+        logic [R_SUBS-1:0] sub_q;  // one hot
+        wire logic [R_SUBS-1:0] sub = start ? R_SUBS'(1) : sub_q;
+        always_ff @(posedge clk) sub_q <= write ? {sub[R_SUBS-2:0], sub[R_SUBS-1]} : sub;
+        assign write_sub = sub;
+        assign word_done = sub[R_SUBS-1];
+    end else begin : g_write_whole
+        assign write_sub = 1'b1;
+        assign word_done = 1'b1;
+    end
+    always_ff @(posedge clk) word_q <= word + (RA - 1)'(write && word_done);
+
+    assign done = group_end;
+    assign done_bank = bank;
+
+    logic [TOKENS*R_ELEMS*ACC_BITS-1:0] result;  // result[t][element]
+    for (genvar r = 0; r < R_SUBS; r++) begin : g_result
+        logic [PART-1:0] rdata;
+        vp_ram #(.DEPTH(1 << RA), .WIDTH(PART), .STYLE(R_STYLE)) ram (
+            .clk, .we(write && write_sub[r]), .waddr({bank, word}), .wdata(acc),
+            .re(c_en), .raddr(c_addr), .rdata
+        );
+        for (genvar t = 0; t < TOKENS; t++) begin : g_token
+            assign result[(t*R_ELEMS+r*PE)*ACC_BITS+:PE*ACC_BITS] = rdata[t*PE*ACC_BITS+:PE*ACC_BITS];
+        end
+    end
+
+    wire logic [31:0] choice = 32'(TOKENS > 1 ? c_token : '0) * C_SUBS + 32'(C_SUBS > 1 ? c_sub : '0);
+    always_ff @(posedge clk) begin
+        if (c_en) c_value <= result[choice*CW*ACC_BITS+:CW*ACC_BITS];
+    end
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,100 @@
+// Input stage of the sparse-block matrix unit: takes ROWS rows of ROW_ELEMS elements a frame, IN_WIDTH
+// elements a beat, and writes groups of TOKENS rows into double-buffered row memories of X_ELEMS
+// elements a word. A group never spans frames: the last one of a frame is closed when the frame ends,
+// its missing rows keep old contents. full[b] says that buffer b holds a group; free empties it.
+// The memories themselves are elsewhere (one copy a lane).
+`default_nettype none
+
+module vp_mvau_load #(
+    int unsigned ROWS      = 5,
+    int unsigned ROW_ELEMS = 16,
+    int unsigned TOKENS    = 2,
+    int unsigned IN_WIDTH  = 4,
+    int unsigned X_BITS    = 8,
+    int unsigned X_ELEMS   = 4,
+    int unsigned X_WORDS   = 4,
+    localparam int unsigned XA = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1)
+) (
+    input  wire logic                       clk,
+    input  wire logic                       rst_n,
+    input  wire logic [IN_WIDTH*X_BITS-1:0] in_data,
+    input  wire logic                       in_valid,
+    output      logic                       in_ready,
+    output      logic [TOKENS-1:0]          we,
+    output      logic [XA-1:0]              waddr,
+    output      logic [X_ELEMS*X_BITS-1:0]  wdata,
+    output      logic [1:0]                 full,
+    input  wire logic [1:0]                 free
+);
+    localparam int unsigned BEATS = ROW_ELEMS / IN_WIDTH;    // beats of a row
+    localparam int unsigned GATHER = X_ELEMS / IN_WIDTH;     // beats of a memory word
+    localparam int unsigned BB = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned RB = ROWS > 1 ? $clog2(ROWS) : 1;
+    localparam int unsigned GB = GATHER > 1 ? $clog2(GATHER) : 1;
+
+    if (ROW_ELEMS % IN_WIDTH != 0 || X_ELEMS % IN_WIDTH != 0) begin : g_check
+        $error("vp_mvau_load: IN_WIDTH %0d must divide ROW_ELEMS %0d and X_ELEMS %0d", IN_WIDTH, ROW_ELEMS, X_ELEMS);
+    end
+
+    logic [BB-1:0] beat_q;
+    logic [RB-1:0] row_q;
+    logic [TOKENS-1:0] token_q;  // one hot
+    logic [GB-1:0] gather_q;
+    logic [XA-2:0] word_q;
+    logic bank_q;
+    logic [1:0] full_q;
+
+    assign in_ready = !full_q[bank_q];
+    wire logic take = in_valid && in_ready;
+    wire logic row_end = beat_q == BB'(BEATS - 1);
+    wire logic frame_end = row_end && row_q == RB'(ROWS - 1);
+    wire logic group_end = frame_end || (row_end && token_q[TOKENS-1]);
+    wire logic word_end = row_end || gather_q == GB'(GATHER - 1);
+
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            beat_q   <= '0;
+            row_q    <= '0;
+            token_q  <= TOKENS'(1);
+            gather_q <= '0;
+            word_q   <= '0;
+            bank_q   <= 1'b0;
+            full_q   <= '0;
+        end else begin
+            full_q <= full_q & ~free;
+            if (take) begin
+                beat_q   <= row_end ? '0 : beat_q + 1'b1;
+                gather_q <= word_end ? '0 : gather_q + 1'b1;
+                if (word_end) word_q <= row_end ? '0 : word_q + 1'b1;
+                if (row_end) begin
+                    row_q   <= frame_end ? '0 : row_q + 1'b1;
+                    token_q <= group_end ? TOKENS'(1) : token_q << 1;
+                end
+                if (group_end) begin
+                    full_q[bank_q] <= 1'b1;
+                    bank_q         <= !bank_q;
+                end
+            end
+        end
+    end
+
+    assign we    = token_q & {TOKENS{take && word_end}};
+    assign waddr = {bank_q, word_q};
+    assign full  = full_q;
+
+    // A word that a row's end cuts short keeps old elements behind it; only zero weights meet them.
+    if (GATHER > 1) begin : g_gather
+        logic [GATHER-2:0][IN_WIDTH*X_BITS-1:0] part_q;
+        always_ff @(posedge clk) if (take) part_q[gather_q] <= in_data;
+        always_comb begin
+            wdata = {in_data, part_q};
+            for (int unsigned i = 0; i < GATHER - 1; i++) begin
+                if (gather_q == GB'(i)) wdata[i*IN_WIDTH*X_BITS+:IN_WIDTH*X_BITS] = in_data;
+            end
+        end
+    end else begin : g_whole
+        assign wdata = in_data;
+    end
+endmodule
+
+`default_nettype wire
