@@ -36,3 +36,5 @@ def _register_all() -> None:
 
 
 _register_all()
+
+from finn_vitprune.custom_ops.qonnx_token_drop import TokenDrop  # noqa: E402, F401  (qonnx finds it by this module)
