@@ -28,7 +28,8 @@ class Sheet:
 
 def sheets(summary: Summary, nodes: bool = False) -> list[Sheet]:
     """The tables of one build; ``nodes`` adds resources by node. Empty sections leave out their table."""
-    parts = [_model(summary), _encoders(summary), _verify(summary), _speed(summary), _resources(summary)]
+    encoders = encoder_sheet([(t.in_, t.mlp) for t in summary.model.tokens], summary.model.heads)
+    parts = [_model(summary), encoders, _verify(summary), _speed(summary), _resources(summary)]
     parts += [_balance(summary), _nodes(summary) if nodes else None, _times(summary)]
     return [sheet for sheet in parts if sheet is not None]
 
@@ -76,6 +77,12 @@ def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[Sheet]:
     return result
 
 
+def encoder_sheet(tokens: Sequence[tuple[int, int]], heads: Sequence[int]) -> Sheet | None:
+    """Tokens (at the input, in the MLP) and live heads of each encoder, from 1; ``None`` without encoders."""
+    rows = tuple((str(i), str(n), str(m), str(h)) for i, ((n, m), h) in enumerate(zip(tokens, heads), start=1))
+    return Sheet("Tokens and heads", ("encoder", "tokens in", "tokens in MLP", "live heads"), rows) if rows else None
+
+
 def show(tables: Sequence[Sheet], console: Console) -> None:
     """Print tables."""
     for sheet in tables:
@@ -118,19 +125,6 @@ def _model(s: Summary) -> Sheet:
         f"Token keep rates: {drops}."
     )
     return Sheet(f"Model {m.name}", ("", "before pruning", "after", "ratio"), rows, note)
-
-
-def _encoders(s: Summary) -> Sheet | None:
-    if not s.model.tokens:
-        return None
-    count = len(s.model.tokens)
-    columns = ("encoder", *(str(i + 1) for i in range(count)))
-    rows = (
-        ("tokens in", *(str(t.in_) for t in s.model.tokens)),
-        ("tokens in MLP", *(str(t.mlp) for t in s.model.tokens)),
-        ("live heads", *(str(h) for h in s.model.heads)),
-    )
-    return Sheet("Tokens and heads", columns, rows)
 
 
 def _verify(s: Summary) -> Sheet:

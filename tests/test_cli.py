@@ -16,7 +16,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.summary import FILE
 from tests.summaries import summary
 
-COMMANDS = ["train", "export", "build", "simulate", "report", "doctor"]
+COMMANDS = ["train", "export", "build", "simulate", "report", "complexity", "doctor"]
 
 
 @pytest.fixture(autouse=True)
@@ -308,3 +308,32 @@ def test_doctor_reports_a_wrong_version(monkeypatch, capsys):
     assert run(["doctor"]) == 1
     out = capsys.readouterr().out
     assert "1.4.0" in out and "==1.6.1 is needed" in out and "lacks: finn-plus" in out
+
+
+# --- complexity ----------------------------------------------------------------------------------
+
+
+def test_complexity_of_deit_small_is_the_published_one(capsys):
+    """4.6 GMAC and 22 M parameters; at b = 16 and all rates .5 about a quarter of the products is left."""
+    line = "complexity deit_small_patch16_224 --block-size 16 --token-keep 0.5 --drop-at 3,7,10 --json"
+    assert run(line.split()) == 0
+    c = json.loads(capsys.readouterr().out)["formula"]
+    assert c["macs_dense"] == pytest.approx(4.60e9, rel=0.005) and c["params_dense"] == pytest.approx(22e6, rel=0.005)
+    assert 3.9 < c["macs_ratio"] < 4.2
+    assert [t["mlp"] for t in c["tokens"]] == [197, 197, 100, 100, 100, 100, 52, 52, 52, 28, 28, 28]
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        ("deit_smal_patch16_224", "did you mean deit_small_patch16_224"),
+        ("missing.onnx", "missing.onnx: no such file"),
+        ("deit_small_patch16_224 --block-size 24", "block size 24 does not divide"),
+        ("deit_small_patch16_224 --drop-at 13", "encoders 1 to 12"),
+        ("deit_small_patch16_224 --drop-at x", "expected numbers with commas"),
+        ("deit_small_patch16_224 --block-keep 1.5", "--block-keep 1.5 is no share"),
+        ("resnet18", "no plain ViT or DeiT"),
+    ],
+)
+def test_complexity_refuses_in_one_line(arguments, message, capsys):
+    assert message in one_line(capsys, ["complexity", *arguments.split()])

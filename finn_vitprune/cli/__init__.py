@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -30,6 +31,8 @@ def run(arguments: Sequence[str]) -> int:
     from finn_vitprune.cli.app import app
     from finn_vitprune.errors import UserError
 
+    # torch says through logging that there is no GPU; nothing here needs one.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     command = typer.main.get_command(app)
     try:
         code = command.main(list(arguments) or ["--help"], prog_name="finn-vitprune", standalone_mode=False)

@@ -21,5 +21,5 @@ def command(
     need_file(checkpoint)
     from finn_vitprune.training.train import export_checkpoint
 
-    report = export_checkpoint(checkpoint, output)
-    typer.echo(f"written: {output} ({report.summary})")
+    result = export_checkpoint(checkpoint, output)
+    typer.echo(f"written: {output} ({result.summary})")

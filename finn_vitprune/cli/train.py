@@ -26,9 +26,15 @@ def command(
     from finn_vitprune.training.config import load_config, parse_config
 
     top = {k: v for k, v in (("seed", seed), ("dataset", dataset)) if v is not None}
-    base = {"name": output.name or "deit"} if config is None else load_config(config).model_dump(mode="json")
+    base = {"name": output.resolve().name or "deit"} if config is None else load_config(config).model_dump(mode="json")
     settings = parse_config(apply(base | top, changes or []), "training config" if config is None else str(config))
 
     from finn_vitprune.training.train import train
 
-    train(settings, output, resume=resume)
+    metrics = train(settings, output, resume=resume)
+    c = metrics["complexity"]
+    typer.echo(
+        f"accuracy {metrics['accuracy']:.4f} ({metrics['accuracy_exported']:.4f} exported, dense float teacher "
+        f"{metrics['accuracy_teacher']:.4f}); MACs {c['macs_dense']:,} -> {c['macs']:,}, "
+        f"parameters {c['params_dense']:,} -> {c['params']:,}; everything is in {output}"
+    )
