@@ -54,7 +54,7 @@ class NarrowClassToken(Transformation):
             model.graph.node.remove(producer)
             _replace(model, readers, _select(model, source, 0))
             return True
-        elif producer.op_type == "PrunedAttention" and tensor == producer.output[0] and len(producer.output) == 1:
+        elif producer.op_type == "PrunedAttention" and not any(model.find_consumers(o) for o in producer.output[1:]):
             producer.input[0] = _select(model, producer.input[0], index)
             getCustomOp(producer).set_nodeattr("queries", 1)
         elif producer.op_type == "VitSplit" and tensor == producer.output[0]:
