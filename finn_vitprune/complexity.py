@@ -178,7 +178,13 @@ def counted(dense: ViTConfig, small: ViTConfig, maps: dict[str, np.ndarray], blo
         maps: kept blocks of the ``small`` matrices, keys ``blocks.<i>.<q|k|v|proj>``, boolean
             ``[block rows, block columns]`` of W (inputs by outputs).
     """
-    loads, index = [], 0
+    index = sum(_index_bits(int(m.sum()), len(m)) for m in maps.values())
+    return _complexity(dense, small, counted_loads(small, maps, block), index)
+
+
+def counted_loads(small: ViTConfig, maps: dict[str, np.ndarray], block: int) -> list[EncoderLoad]:
+    """Encoders of a network cut small, from its kept-block maps, as this hardware runs them."""
+    loads = []
     for i, (shape, (tokens, mlp_tokens)) in enumerate(zip(small.encoders, small.token_counts(), strict=True)):
         kept = {m: int(maps[f"blocks.{i}.{m}"].sum()) * block**2 for m in ("q", "k", "v", "proj")}
         last = i == len(small.encoders) - 1
@@ -186,8 +192,7 @@ def counted(dense: ViTConfig, small: ViTConfig, maps: dict[str, np.ndarray], blo
             tokens, 1 if last else tokens, 1 if last else mlp_tokens, small.dim, shape.heads, small.head_dim,
             shape.neurons, kept["q"], kept["k"] + kept["v"], kept["proj"],
         ))
-        index += sum(_index_bits(int(maps[f"blocks.{i}.{m}"].sum()), len(maps[f"blocks.{i}.{m}"])) for m in kept)
-    return _complexity(dense, small, loads, index)
+    return loads
 
 
 def _index_bits(blocks: int, rows: int) -> int:

@@ -61,6 +61,11 @@ def name_after_modules(model: ModelWrapper) -> None:
         node.output[:] = [renamed[o] for o in node.output]
     for thing in (*graph.initializer, *graph.value_info):
         thing.name = renamed.get(thing.name, thing.name)
+    annotations = [a for a in graph.quantization_annotation if a.tensor_name in renamed]
+    for annotation in annotations:
+        annotation.tensor_name = renamed[annotation.tensor_name]
+    del graph.quantization_annotation[:]
+    graph.quantization_annotation.extend(annotations)
 
 
 def _is_parameter(name: str) -> bool:

@@ -61,7 +61,8 @@ class ActScale(nn.Module):
 class WeightScale(nn.Module):
     """Max-abs of each row (or of the whole matrix) over the largest code, or fixed for export.
 
-    A row of zeros takes the scale of the whole matrix, so that its ratio of scales stays in range.
+    A row of zeros takes the scale of the whole matrix (a matrix of zeros that of 1), so that its ratio of
+    scales stays in range.
     """
 
     def __init__(self, per_channel: bool) -> None:
@@ -73,7 +74,8 @@ class WeightScale(nn.Module):
         if self.fixed is not None:
             return self.fixed
         magnitude = weight.abs()
-        whole = magnitude.amax().clamp_min(1e-8)
+        largest = magnitude.amax()
+        whole = torch.where(largest > 0, largest, torch.ones_like(largest))
         if not self.per_channel:
             return whole / threshold
         rows = magnitude.amax(dim=1, keepdim=True)
