@@ -337,3 +337,26 @@ def test_complexity_of_deit_small_is_the_published_one(capsys):
 )
 def test_complexity_refuses_in_one_line(arguments, message, capsys):
     assert message in one_line(capsys, ["complexity", *arguments.split()])
+
+
+@pytest.mark.slow
+def test_train_then_complexity_of_checkpoint_and_model(tmp_path, capsys):
+    """Two encoders of width 32, one epoch each: formula on both files agrees, the graph adds the padding alone."""
+    out = tmp_path / "run"
+    changes = ["teacher.epochs=1", "student.epochs=1", "student.warmup_epochs=0", "student.hold_epochs=1"]
+    changes += ["model.depth=2", "model.dim=32", "model.heads=2", "prune.token_drop_layers=[1]"]
+    assert run(["train", "-o", str(out), "--seed", "3", *(a for c in changes for a in ("--set", c))]) == 0
+    assert f"everything is in {out}" in capsys.readouterr().out
+    assert {"checkpoint.pt", "metrics.json", "model.onnx"} <= {p.name for p in out.iterdir()}
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["seed"], metrics["config"]["model"]["dim"], metrics["name"]) == (3, 32, "run")
+
+    found = {}
+    for name in ("checkpoint.pt", "model.onnx"):
+        assert run(["complexity", str(out / name), "--json"]) == 0
+        found[name] = json.loads(capsys.readouterr().out)
+    formula, count = found["model.onnx"]["formula"], found["model.onnx"]["count"]
+    assert found["checkpoint.pt"]["formula"] == formula
+    embedding, classifier = (8 - 4) * 32, (16 - 10) * 32  # rows and columns that fill up blocks of 8
+    assert count["macs"] - formula["macs"] == 16 * embedding + classifier
+    assert count["params"] - formula["params"] == embedding + classifier

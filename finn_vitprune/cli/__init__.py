@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 EXIT_DONE, EXIT_NO, EXIT_USER, EXIT_BUG, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: the command line without the program's name; by default ``sys.argv[1:]``.
     """
+    if not os.environ.get(DEBUG):
+        warnings.simplefilter("ignore")  # of torch, brevitas and FINN; what a user must know is said otherwise
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

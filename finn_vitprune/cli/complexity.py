@@ -101,14 +101,16 @@ def _of_checkpoint(path: Path) -> dict[str, Complexity]:
 
 def _of_onnx(path: Path) -> dict[str, Complexity]:
     """By formula from the metadata of the file, by count over the nodes of its hardware graph."""
+    from dataclasses import replace
+
     from finn_vitprune.builds.build import check_model_file
     from finn_vitprune.complexity import Complexity
 
     check_model_file(path)
     import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
     from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.custom_op.registry import getCustomOp
 
-    from finn_vitprune.builds.summarise import model_summary
     from finn_vitprune.metadata import ModelMetadata
     from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
     from finn_vitprune.transforms.lower import lower
@@ -121,12 +123,21 @@ def _of_onnx(path: Path) -> dict[str, Complexity]:
     hardware = lower(model).model
     for transformation in (DropUnusedScores(), NarrowClassToken(), DropUnusedScores()):
         hardware = hardware.transform(transformation)
-    c = model_summary(hardware, {p.key: p.value for p in model.model.metadata_props}, {})
-    counted = Complexity(
-        c.macs_dense, c.macs, c.params_dense, c.params, c.index_bits,
-        tuple((t.in_, t.mlp) for t in c.tokens), tuple(c.heads),
-    )
-    return {"formula": formula, "count": counted}
+    ops = [getCustomOp(n) for n in hardware.graph.node if n.domain.startswith("finn.")]
+    for op in ops:
+        if hasattr(op, "plan"):
+            op.plan(hardware.get_initializer(op.onnx_node.input[1]))
+    ops = [op for op in ops if op.macs()]  # those with matrix products: positions are no matrix
+    params = [op.param_counts() for op in ops]
+    return {
+        "formula": formula,
+        "count": replace(
+            formula,
+            macs=sum(op.macs() for op in ops),
+            params=sum(p.get("weights", 0) + p.get("biases", 0) for p in params),
+            index_bits=sum(p.get("index_bits", 0) for p in params),
+        ),
+    }
 
 
 def _sheets(model: str, found: dict[str, Complexity]) -> list:
@@ -138,6 +149,8 @@ def _sheets(model: str, found: dict[str, Complexity]) -> list:
         rows.append((f"parameters, by {how}", f"{c.params_dense:,}", f"{c.params:,}", f"{c.params_ratio:.2f} x less"))
     c = next(iter(found.values()))
     note = f"{c.index_bits:,} bits of block index are apart. One MAC is one product of a matrix product."
+    if len(found) > 1:
+        note += " The count includes the zeros that pad patch embedding and classifier to whole blocks."
     totals = Sheet(f"Complexity of {model}", ("", "before pruning", "after", "ratio"), tuple(rows), note)
     return [totals, encoder_sheet(c.tokens, c.heads)]
 
