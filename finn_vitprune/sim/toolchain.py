@@ -21,7 +21,7 @@ from finn_vitprune.finn_env import cache_dir
 SIM_DIR = Path(__file__).parent
 DEFINES = ("-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0")
 CXX_FLAGS = ("-std=gnu++17", "-pthread", "-w", "-faligned-new", "-fcf-protection=none", *DEFINES)
-FAST = "-O2"
+FAST = "-O1"
 SLOW = "-O0"
 
 
