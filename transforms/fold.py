@@ -12,6 +12,10 @@ MAX_UTILISATION = {"LUT": 0.7, "DSP": 0.8, "BRAM_18K": 0.8, "URAM": 0.8}
 """Shares of a part that folding may plan with; routing needs the rest."""
 
 
+STREAM_SLACK = 0.8
+"""Ops without products get this share of the interval: they are cheap, and must not be what limits it."""
+
+
 class FoldForInterval(Transformation):
     """Give every hardware op the cheapest folding whose cycles per frame are at most ``interval``."""
 
@@ -22,7 +26,8 @@ class FoldForInterval(Transformation):
     def apply(self, model: ModelWrapper):
         for node in model.graph.node:
             op = getCustomOp(node)
-            for name, value in op.fold_for(self.interval).items():
+            goal = self.interval if op.macs() else max(1, int(self.interval * STREAM_SLACK))
+            for name, value in op.fold_for(goal).items():
                 op.set_nodeattr(name, value)
         return model, False
 
