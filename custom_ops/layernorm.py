@@ -1,0 +1,149 @@
+"""Integer LayerNorm without gamma and beta (these are folded into the matrix that follows)."""
+
+from __future__ import annotations
+
+import numpy as np
+from qonnx.core.datatype import BaseDataType, DataType
+
+from finn_vitprune import numerics
+from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
+from finn_vitprune.custom_ops.memory import ram_bram18, lutram_luts
+from finn_vitprune.errors import UserError
+
+RSQRT_CYCLES = 36
+"""Cycles of the reciprocal square root of one token; D / SIMD beats below this gain nothing."""
+
+MAX_CHANNELS = 1024
+MAX_SHIFT = 29  # 8 + e + shift stays below 63, the golden model's int64
+
+
+class VitLayerNorm(VitOp):
+    """y_i = clip(round_half_even((D X_i - S1) rc 2**-(8 + e + shift))), per token of D codes X_i.
+
+    S1 = sum X_i, S2 = sum X_i**2, v = D S2 - S1**2 + eps, (r, e) = reciprocal square root of v,
+    rc = (r mult) >> 16, with 1 / s_out = mult 2**-shift. X: ``[tokens, channels]`` INT16, y: signed 4 or
+    8 bits. Widths: v 51, rc 26, D X_i - S1 27 bits. ``numerics.layernorm`` is the specification.
+
+    Three tokens are in work at a time (summed, in the square root, leaving), so a token takes
+    max(D / SIMD, 36) cycles.
+
+    Source: L. Ba et al., "Layer Normalization", arXiv 1607.06450; Newton iteration for 1 / sqrt(v).
+    """
+
+    def get_nodeattr_types(self):
+        return super().get_nodeattr_types() | {
+            "tokens": ("i", True, 0),
+            "channels": ("i", True, 0),
+            "SIMD": ("i", False, 1),
+            "eps": ("i", True, 1),
+            "mult": ("i", True, 0),
+            "shift": ("i", True, 0),
+            "inputDataType": ("s", False, "INT16"),
+            "outputDataType": ("s", False, "INT8"),
+        }
+
+    def in_streams(self) -> list[Stream]:
+        return [self._stream(DataType[self.get_nodeattr("inputDataType")])]
+
+    def out_streams(self) -> list[Stream]:
+        return [self._stream(DataType[self.get_nodeattr("outputDataType")])]
+
+    def _stream(self, dtype: BaseDataType) -> Stream:
+        simd = self.get_nodeattr("SIMD")
+        return Stream(self.get_nodeattr("tokens"), self.get_nodeattr("channels"), simd, dtype)
+
+    def verify_node(self) -> list[str]:
+        """Raise UserError for what the widths of the unit do not hold; an empty list when all is well."""
+        d, eps = self.get_nodeattr("channels"), self.get_nodeattr("eps")
+        mult, shift = self.get_nodeattr("mult"), self.get_nodeattr("shift")
+        name = self.onnx_node.name or "VitLayerNorm"
+        if not 2 <= d <= MAX_CHANNELS:
+            raise UserError(f"{name}: LayerNorm over {d} channels: use 2 to {MAX_CHANNELS}")
+        if not 1 <= eps < 1 << 51:
+            raise UserError(f"{name}: eps {eps} must be 1 to 2**51 - 1: the scale of its input is out of range")
+        if not 0 < mult < 1 << numerics.MULT_BITS or not 0 <= shift <= MAX_SHIFT:
+            raise UserError(f"{name}: mult {mult} must be 1 to 2**17 - 1 and shift {shift} 0 to {MAX_SHIFT}")
+        if self.get_nodeattr("inputDataType") != "INT16":
+            raise UserError(f"{name}: input codes are {self.get_nodeattr('inputDataType')}, only INT16 is supported")
+        if self.get_nodeattr("outputDataType") not in ("INT4", "INT8"):
+            raise UserError(f"{name}: output codes are {self.get_nodeattr('outputDataType')}, use INT4 or INT8")
+        return []
+
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """X ``[..., tokens, channels]`` to y of the same shape."""
+        eps, mult, shift = (self.get_nodeattr(a) for a in ("eps", "mult", "shift"))
+        bits = DataType[self.get_nodeattr("outputDataType")].bitwidth()
+        return [numerics.layernorm(inputs[0], eps, mult, shift, bits)]
+
+    @property
+    def beats(self) -> int:
+        """Beats of a token, D / SIMD."""
+        return self.get_nodeattr("channels") // self.get_nodeattr("SIMD")
+
+    def get_exp_cycles(self) -> int:
+        """tokens * max(D / SIMD, 36)."""
+        return self.get_nodeattr("tokens") * max(self.beats, RSQRT_CYCLES)
+
+    def fifo_depth(self) -> int:
+        """Beats that wait for their token's scale: a token, the square root, the adder tree."""
+        return self.beats + min(self.beats, RSQRT_CYCLES) + self.get_nodeattr("SIMD").bit_length() + 10
+
+    def _fifo_in_bram(self) -> bool:
+        depth = self.fifo_depth()
+        return depth > 64 and depth * 16 * self.get_nodeattr("SIMD") > 1024
+
+    def dsp_estimation(self, fpgapart: str) -> int:
+        """A lane squares x (1) and multiplies it by D rc (2); the square root shares one multiplier (2)."""
+        return 3 * self.get_nodeattr("SIMD") + 2
+
+    def bram_estimation(self, fpgapart: str) -> int:
+        """Block RAMs of 18 Kbit of the FIFO of waiting codes."""
+        width = 16 * self.get_nodeattr("SIMD")
+        return ram_bram18(self.fifo_depth() - 2, width) if self._fifo_in_bram() else 0
+
+    def lut_estimation(self, fpgapart: str) -> int:
+        """Square root and control 885; a lane 207 (sums 70, offset and product sum 80, shifter and range
+        check 57) and 6.75 a bit of the result; LUTRAM of the FIFO."""
+        simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
+        memory = 0 if self._fifo_in_bram() else lutram_luts(self.fifo_depth() - 1, 16 * simd)
+        return round(885 + simd * (207 + 6.75 * bits) + memory)
+
+    def held_tokens(self) -> int:
+        """Tokens in the FIFO, and a part of one in the input and output registers."""
+        return -(-(self.fifo_depth() + 10) // self.beats)
+
+
+class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):
+    """RTL of :class:`VitLayerNorm`."""
+
+    RTL_TOP = "vp_layernorm"
+    RTL_FILES = (
+        "vp_skid.sv",
+        "vp_ram.sv",
+        "vp_rom.sv",
+        "vp_fifo.sv",
+        "vp_layernorm_tree.sv",
+        "vp_layernorm_stats.sv",
+        "vp_layernorm_rsqrt.sv",
+        "vp_layernorm_lane.sv",
+        "vp_layernorm.sv",
+    )
+
+    def get_nodeattr_types(self):
+        return VitLayerNorm.get_nodeattr_types(self) | VitRTLBackend.get_nodeattr_types(self)
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        self.verify_node()
+        return {
+            "D": self.get_nodeattr("channels"),
+            "SIMD": self.get_nodeattr("SIMD"),
+            "OUT_WIDTH": DataType[self.get_nodeattr("outputDataType")].bitwidth(),
+            "EPS": self.get_nodeattr("eps"),
+            "MULT": self.get_nodeattr("mult"),
+            "SHIFT": self.get_nodeattr("shift"),
+            "SEED_FILE": self.memory_file("seed"),
+        }
+
+    def memories(self, model) -> dict[str, Memory]:
+        """The seed table of the reciprocal square root."""
+        return {"seed": Memory(numerics.layernorm_seed_table(), 13)}
