@@ -7,7 +7,7 @@ from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
-from finn_vitprune.custom_ops.memory import ram_bram18, lutram_luts
+from finn_vitprune.custom_ops.memory import lutram_luts, ram_bram18
 from finn_vitprune.errors import UserError
 
 RSQRT_CYCLES = 36

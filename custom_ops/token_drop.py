@@ -7,7 +7,7 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend
-from finn_vitprune.custom_ops.memory import multiplier_dsps, ram_bram18, lutram_luts
+from finn_vitprune.custom_ops.memory import lutram_luts, multiplier_dsps, ram_bram18
 from finn_vitprune.errors import UserError
 
 SEARCH_LANES = (4, 8, 16, 32, 64)
