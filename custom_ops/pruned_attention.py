@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from qonnx.core.datatype import DataType
 
+from finn_vitprune.custom_ops import attention_estimate
+from finn_vitprune.custom_ops.attention_estimate import division_cycles, ram_style
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, divisors
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
@@ -62,30 +64,15 @@ class PrunedAttention(VitOp):
         return self.get_nodeattr("heads") * self.get_nodeattr("head_dim")
 
     @property
-    def key_groups(self) -> int:
-        """ceil(N / PE)."""
-        return -(-self.get_nodeattr("tokens") // self.get_nodeattr("PE"))
-
-    @property
-    def channel_groups(self) -> int:
-        """D' / SIMD."""
-        return self.get_nodeattr("head_dim") // self.get_nodeattr("SIMD")
-
-    @property
-    def item_cycles(self) -> int:
-        """Cycles of one phase of one (query, head) item."""
-        return self.key_groups * self.channel_groups
-
-    @property
-    def z_bits(self) -> int:
-        """Width of Z."""
-        return (EXP_MAX * self.get_nodeattr("tokens")).bit_length()
-
-    @property
-    def recip_bits(self) -> int:
-        """Quotient bits a cycle of the divider of recip_num / Z (``recip_bits_per_cycle``, or chosen)."""
-        given = self.get_nodeattr("recip_bits_per_cycle")
-        return given or bits_per_cycle(RECIP_BITS, self.item_cycles)
+    def geometry(self) -> attention_estimate.Geometry:
+        """Sizes of the unit."""
+        a = self.get_nodeattr
+        names = ("tokens", "queries", "heads", "head_dim", "SIMD", "PE")
+        codes = (DataType[a(t)].bitwidth() for t in ("inputDataType", "outputDataType"))
+        return attention_estimate.Geometry(
+            *(a(n) for n in names), *codes, a("logit_bits"), a("recip_bits_per_cycle"), bool(a("scores")),
+            self.score_type.bitwidth(), a("ram_style"),
+        )  # fmt: skip
 
     @property
     def score_type(self):
@@ -170,70 +157,57 @@ class PrunedAttention(VitOp):
         return 2 * self.get_nodeattr("SIMD") * self.get_nodeattr("PE")
 
     def fold_for(self, interval: int) -> dict[str, int]:
-        """Fewest products a cycle within ``interval``; of equals the one with more channels a beat."""
-        names = ("SIMD", "PE")
-        before = {n: self.get_nodeattr(n) for n in names}
+        """Fewest multipliers within ``interval``, else the fastest fold; of equals the one with more channels a beat."""
+        before = {n: self.get_nodeattr(n) for n in ("SIMD", "PE")}
+        tokens = self.get_nodeattr("tokens")
         choices = []
         for simd in divisors(self.get_nodeattr("head_dim")):
-            for pe in divisors(1 << max(0, self.get_nodeattr("tokens").bit_length() - 1)):
-                for name, value in zip(names, (simd, pe)):
-                    self.set_nodeattr(name, value)
-                cycles = self.get_exp_cycles()
-                choices.append((cycles > interval, cycles if cycles > interval else 0, simd * pe, pe, simd))
+            for pe in {-(-tokens // groups) for groups in range(1, tokens + 1)}:
+                self.set_nodeattr("SIMD", simd)
+                self.set_nodeattr("PE", pe)
+                late = max(0, self.get_exp_cycles() - interval)
+                choices.append((late, attention_estimate.dsp(self.geometry), simd * pe, pe, simd))
         for name, value in before.items():
             self.set_nodeattr(name, value)
         *_, pe, simd = min(choices)
         return {"SIMD": simd, "PE": pe}
 
     def held_tokens(self) -> int:
-        """One query in each phase; the frame of keys and values is accounted where FIFO depths are set."""
-        return 3
+        """Queries inside when the first output token leaves: that one, and the slices taken ahead for later items.
+
+        Ahead are the ring of four, and the items that start while one passes both phases and the divider.
+        """
+        g = self.geometry
+        passing = 1 + -(-(g.handover + division_cycles(RECIP_BITS, g.recip_bits) + 20) // g.item_cycles)
+        return 1 + -(-(4 + passing) // g.heads)
 
     def get_exp_cycles(self) -> int:
         """Steady interval of overlapping frames (see the class docstring for the main terms)."""
-        a = self.get_nodeattr
-        heads, groups = a("heads"), self.channel_groups
-        items = a("queries") * heads
-        compute = items * max(self.item_cycles, division_cycles(RECIP_BITS, self.recip_bits))
-        kv = self.in_streams()[1].beats
-        # A V buffer is in use from its first write, heads * groups beats after K's, to its last read in
-        # the second phase of the last item; two buffers take turns. The same for K and the first phase.
-        v_hold = kv - heads * groups + (items + 1) * self.item_cycles + self.handover_cycles
-        k_hold = kv + items * self.item_cycles + 3
+        g = self.geometry
+        items = g.queries * g.heads
+        compute = items * max(g.item_cycles, division_cycles(RECIP_BITS, g.recip_bits))
+        kv = 2 * g.tokens * g.heads * g.cg
+        # A V buffer is in use from its first write, heads * cg beats after K's, to its last read in the
+        # second phase of the last item; two buffers take turns. The same for K and the first phase.
+        v_hold = kv - g.heads * g.cg + (items + 1) * g.item_cycles + g.handover
+        k_hold = kv + items * g.item_cycles + 3
         bounds = [compute, kv, -(-max(v_hold, k_hold) // 2)]
-        if a("scores"):
-            division = division_cycles(self.z_bits + 17, self.score_bits_per_cycle)
-            bounds += [heads * max(a("tokens") + 5, division), a("tokens") + 2]
+        if g.scores:
+            division = division_cycles(g.score_quotient, g.score_recip_bits)
+            bounds += [g.heads * max(g.tokens + 5, division), g.tokens + 2]
         return max(bounds)
 
-    @property
-    def handover_cycles(self) -> int:
-        """Cycles from the end of an item's first phase to the start of its second."""
-        lanes = -(-self.get_nodeattr("PE") // self.channel_groups)
-        serial = -(-self.get_nodeattr("PE") // lanes)
-        dot_groups = -(-self.get_nodeattr("SIMD") // 4)
-        return 14 + tree_levels(dot_groups) + tree_levels(lanes) + serial
+    def dsp_estimation(self, fpgapart: str) -> int:
+        return attention_estimate.dsp(self.geometry)
 
-    @property
-    def score_bits_per_cycle(self) -> int:
-        """Quotient bits a cycle of the divider of the scores; it has the time of the K and V beats of a head."""
-        budget = max(1, 2 * self.get_nodeattr("tokens") * self.channel_groups - 3)
-        return -(-(self.z_bits + 17) // budget)
+    def bram_estimation(self, fpgapart: str) -> int:
+        return attention_estimate.bram18(self.geometry)
 
+    def uram_estimation(self, fpgapart: str) -> int:
+        return attention_estimate.uram(self.geometry)
 
-def tree_levels(terms: int) -> int:
-    """Register levels of ``vp_attention_tree``: ceil(log4(terms))."""
-    return ((terms - 1).bit_length() + 1) // 2
-
-
-def division_cycles(quotient: int, bits: int) -> int:
-    """Cycles of one division in ``vp_divide``."""
-    return -(-quotient // bits) + 1
-
-
-def bits_per_cycle(quotient: int, budget: int) -> int:
-    """Fewest quotient bits a cycle with which a division takes at most ``budget`` cycles (at least 2)."""
-    return next((b for b in range(1, quotient) if division_cycles(quotient, b) <= budget), quotient)
+    def lut_estimation(self, fpgapart: str) -> int:
+        return attention_estimate.lut(self.geometry)
 
 
 class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
@@ -277,11 +251,12 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
             "LOGIT_SHIFT": a("logit_shift"),
             "RECIP_NUM": a("recip_num"),
             "RECIP_SHIFT": a("recip_shift"),
-            "RECIP_BITS": self.recip_bits,
+            "RECIP_BITS": self.geometry.recip_bits,
             "SCORES": a("scores"),
             "SCORE_WIDTH": self.score_type.bitwidth(),
             "EXP_FILE": self.memory_file("exp"),
-            "RAM_STYLE": a("ram_style"),
+            "RAM_STYLE": ram_style(self.geometry.kv_ram[0], a("ram_style")),
+            "RING_STYLE": ram_style(self.geometry.ring_ram[0]),
         }
 
     def wrapper_text(self) -> str:

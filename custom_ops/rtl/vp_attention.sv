@@ -23,7 +23,8 @@ module vp_attention #(
     int unsigned SCORES      = 1,
     int unsigned SCORE_WIDTH = 17,
     parameter    EXP_FILE    = "",
-    parameter    RAM_STYLE   = "auto",
+    parameter    RAM_STYLE   = "auto",  // of K and V
+    parameter    RING_STYLE  = "auto",  // of the E rows that wait for their scores
     localparam int unsigned XW = (SIMD * IN_WIDTH + 7) / 8 * 8,
     localparam int unsigned YW = (SIMD * OUT_WIDTH + 7) / 8 * 8,
     localparam int unsigned SW = (SCORE_WIDTH + 7) / 8 * 8
@@ -135,7 +136,8 @@ module vp_attention #(
         logic [SCORE_WIDTH-1:0] s_word, s_data;
         logic s_valid, s_ready;
         vp_attention_scores #(
-            .TOKENS(TOKENS), .HEADS(HEADS), .PE(PE), .Z_WIDTH(Z_WIDTH), .SCORE_WIDTH(SCORE_WIDTH), .DIVIDE_BITS(BITS)
+            .TOKENS(TOKENS), .HEADS(HEADS), .PE(PE), .Z_WIDTH(Z_WIDTH), .SCORE_WIDTH(SCORE_WIDTH), .DIVIDE_BITS(BITS),
+            .RING_STYLE(RING_STYLE)
         ) scores (
             .clk, .rst_n, .room(score_room), .take(score_take), .e_valid, .e, .z_valid(z_valid && z_score), .z,
             .out_data(s_word), .out_valid(s_valid), .out_ready(s_ready)

@@ -12,7 +12,8 @@ module vp_attention_scores #(
     int unsigned PE          = 1,
     int unsigned Z_WIDTH     = 16,
     int unsigned SCORE_WIDTH = 17,
-    int unsigned DIVIDE_BITS = 1
+    int unsigned DIVIDE_BITS = 1,
+    parameter    RING_STYLE  = "auto"
 ) (
     input  wire logic                   clk,
     input  wire logic                   rst_n,
@@ -100,7 +101,7 @@ module vp_attention_scores #(
         end
         if (start) recip_q <= recip;
     end
-    vp_ram #(.DEPTH(ROWS * KG), .WIDTH(PE * 8), .STYLE("auto")) ring (
+    vp_ram #(.DEPTH(ROWS * KG), .WIDTH(PE * 8), .STYLE(RING_STYLE)) ring (
         .clk, .we(e_valid), .waddr(e_waddr_q), .wdata(e),
         .re(run_q && lane_q == '0), .raddr(e_raddr_q), .rdata(row_word)
     );

@@ -1,0 +1,270 @@
+"""Resources of the attention unit by structure: DSP and block RAM exactly, LUTs part by part (see rtl/vp_attention*.sv)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finn_vitprune.custom_ops.memory import (
+    RAMB18_SHAPES,
+    RAMB36_SHAPES,
+    multiplier_dsps,
+    ram_bram18,
+    lutram_luts,
+    ram_urams,
+    rom_luts,
+)
+from finn_vitprune.numerics import MULT_BITS, RECIP_BITS
+
+DSP_MIN_PRODUCT = 9
+"""Narrower products are built from LUTs."""
+
+
+def clog2(n: int) -> int:
+    """Bits that count ``n`` values."""
+    return (n - 1).bit_length()
+
+
+def tree_levels(terms: int) -> int:
+    """Register levels of ``vp_attention_tree``: ceil(log4(terms))."""
+    return (clog2(terms) + 1) // 2
+
+
+def division_cycles(quotient: int, bits: int) -> int:
+    """Cycles of one division in ``vp_divide``."""
+    return -(-quotient // bits) + 1
+
+
+def bits_per_cycle(quotient: int, budget: int) -> int:
+    """Fewest quotient bits a cycle with which a division takes at most ``budget`` cycles (at least 2)."""
+    return next((b for b in range(1, quotient) if division_cycles(quotient, b) <= budget), quotient)
+
+
+def ram_style(words: int, style: str = "auto") -> str:
+    """``auto`` resolved: LUTRAM up to 128 words, block RAM beyond."""
+    return style if style != "auto" else "distributed" if words <= 128 else "block"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of the unit that follow from the node's attributes; names as in the RTL."""
+
+    tokens: int
+    queries: int
+    heads: int
+    head_dim: int
+    simd: int
+    pe: int
+    in_bits: int
+    out_bits: int
+    logit_bits: int
+    recip_bits_per_cycle: int
+    scores: bool
+    score_bits: int
+    style: str
+
+    @property
+    def cg(self) -> int:
+        """Channel groups of a head."""
+        return self.head_dim // self.simd
+
+    @property
+    def kg(self) -> int:
+        """Key groups of a frame."""
+        return -(-self.tokens // self.pe)
+
+    @property
+    def item_cycles(self) -> int:
+        """Cycles of one phase of one (query, head) item."""
+        return self.kg * self.cg
+
+    @property
+    def z_bits(self) -> int:
+        """Width of a row sum Z."""
+        return (255 * self.tokens).bit_length()
+
+    @property
+    def recip_bits(self) -> int:
+        """Quotient bits a cycle of the reciprocal for O."""
+        return self.recip_bits_per_cycle or bits_per_cycle(RECIP_BITS, self.item_cycles)
+
+    @property
+    def score_quotient(self) -> int:
+        """Width of the scaled reciprocal of the scores."""
+        return self.z_bits + 17
+
+    @property
+    def score_recip_bits(self) -> int:
+        """Quotient bits a cycle of it; it has the time of the K and V beats of a head."""
+        return -(-self.score_quotient // max(1, 2 * self.tokens * self.cg - 3))
+
+    @property
+    def logit_lanes(self) -> int:
+        """Multipliers that requantise logits."""
+        return -(-self.pe // self.cg)
+
+    @property
+    def out_lanes(self) -> int:
+        """Multipliers that requantise O."""
+        return -(-self.simd // self.kg)
+
+    @property
+    def logit_acc_bits(self) -> int:
+        """Width of a logit accumulator."""
+        return 2 * self.in_bits + clog2(self.head_dim)
+
+    @property
+    def acc_bits(self) -> int:
+        """Width of an accumulator of E V."""
+        return self.in_bits + 8 + clog2(self.tokens)
+
+    @property
+    def handover(self) -> int:
+        """Cycles from the end of an item's first phase to the start of its second."""
+        serial = -(-self.pe // self.logit_lanes)
+        return 14 + tree_levels(-(-self.simd // 4)) + tree_levels(self.logit_lanes) + serial
+
+    @property
+    def slots(self) -> int:
+        """Items whose logits are held."""
+        return 2 + -(-(self.handover + 2) // self.item_cycles)
+
+    @property
+    def groups_held(self) -> int:
+        """Channel groups of accumulators that can wait for their reciprocal."""
+        serial = -(-self.simd // self.out_lanes)
+        flight = 19 + tree_levels(-(-self.pe // 4)) + division_cycles(RECIP_BITS, self.recip_bits) - 1 + serial
+        return self.cg + 1 + -(-flight // self.kg)
+
+    @property
+    def kv_ram(self) -> tuple[int, int, int]:
+        """Words, bits and number of the K and V memories."""
+        return 2 * self.heads * self.item_cycles, self.simd * self.in_bits, 2 * self.pe
+
+    @property
+    def ring_ram(self) -> tuple[int, int]:
+        """Words and bits of the E rows that wait for their scores."""
+        return (self.heads + 1) * self.kg, self.pe * 8
+
+
+def dsp(g: Geometry) -> int:
+    """Two products a DSP (a last odd one alone), the requantisers, the scores."""
+    lone = 1 if g.in_bits + g.in_bits + 1 >= DSP_MIN_PRODUCT else 0
+    logits = g.simd * (g.pe // 2 + g.pe % 2 * lone)
+    values = g.pe * -(-g.simd // 2)
+    requant = g.logit_lanes * multiplier_dsps(g.logit_acc_bits, MULT_BITS + 1)
+    out = g.out_lanes * multiplier_dsps(g.acc_bits, RECIP_BITS + 1)
+    return logits + values + requant + out + (multiplier_dsps(g.score_quotient + 1, 9) if g.scores else 0)
+
+
+def bram18(g: Geometry) -> int:
+    """K and V, and the ring of E rows."""
+    words, width, count = g.kv_ram
+    total = count * ram_bram18(words, width) if ram_style(words, g.style) == "block" else 0
+    if g.scores and ram_style(g.ring_ram[0]) == "block":
+        total += ram_bram18(*g.ring_ram)
+    return total
+
+
+def uram(g: Geometry) -> int:
+    """K and V if they are put there."""
+    words, width, count = g.kv_ram
+    return count * ram_urams(words, width) if g.style == "ultra" else 0
+
+
+def lut(g: Geometry) -> int:
+    """Sum over the modules."""
+    return _ports(g) + _kv(g) + _logits(g) + _values(g) + _norm(g) + (_scores(g) if g.scores else 0)
+
+
+def _ports(g: Geometry) -> int:
+    return g.simd * (2 * g.in_bits + g.out_bits) + 9 + (g.score_bits + 3 if g.scores else 0)
+
+
+def _row_mux(words: int, width: int) -> int:
+    """Multiplexers behind a block RAM that is deeper than its shape."""
+    blocks = ram_bram18(words, width)
+    rows = []
+    for unit, shapes in ((1, RAMB18_SHAPES), (2, RAMB36_SHAPES)):
+        for bits, depth in shapes.items():
+            r = -(-words // depth)
+            lanes = r * -(-width // bits) if bits < 9 else -(-(r * -(-width // 9) * 9) // bits)
+            if lanes * unit == blocks:
+                rows.append(r)
+    return round(0.55 * (min(rows) - 1) * width) if rows else 0
+
+
+def _ram(words: int, width: int, style: str) -> int:
+    if style == "distributed":
+        return lutram_luts(words, width)
+    return _row_mux(words, width) if style == "block" else 0
+
+
+def _fifo(depth: int, width: int) -> int:
+    return lutram_luts(depth - 1, width) + 12
+
+
+def _kv(g: Geometry) -> int:
+    words, width, count = g.kv_ram
+    return count * _ram(words, width, ram_style(words, g.style)) + 30 + 3 * clog2(words) + count
+
+
+def _tree(terms: int, width: int, growth: int = 2) -> int:
+    """Adders of ``vp_attention_tree`` (growth 0: compare and select)."""
+    total, factor = 0, 1 if growth else 1.6
+    while terms > 1:
+        nodes = -(-terms // 4)
+        width += growth
+        total += round((terms - nodes) * width * factor)
+        terms = nodes
+    return total
+
+
+def _dot(outputs: int, terms: int, a: int, b: int, lone_in_luts: bool = False) -> int:
+    """``vp_attention_dot``: packing, sums of four in both fields at once, trees."""
+    field = a + b + 2
+    groups = -(-terms // 4)
+    adders = (terms - groups) * field
+    pairs = outputs // 2
+    total = outputs * (adders + _tree(groups, field)) + pairs * (3 * terms + groups)
+    return total + (outputs % 2 * terms * a * b if lone_in_luts else 0)
+
+
+def _logits(g: Geometry) -> int:
+    serial = -(-g.pe // g.logit_lanes)
+    shift = (g.pe - g.logit_lanes) * g.logit_acc_bits if serial > 1 else 0
+    requant = g.logit_lanes * (14 + g.logit_bits)
+    maximum = _tree(g.logit_lanes, g.logit_bits, 0) + round(2 * g.logit_bits)
+    memories = lutram_luts(4 * g.cg, g.simd * g.in_bits) + lutram_luts(g.slots * g.kg, g.pe * g.logit_bits)
+    control = 50 + clog2(g.kv_ram[0]) + clog2(g.slots * g.kg) + clog2(g.queries) + clog2(4 * g.cg)
+    dot = _dot(g.pe, g.simd, g.in_bits, g.in_bits, 2 * g.in_bits + 1 < DSP_MIN_PRODUCT)
+    return dot + g.pe * g.logit_acc_bits + shift + requant + maximum + memories + control + _fifo(g.slots, g.logit_bits)
+
+
+def _values(g: Geometry) -> int:
+    padding = g.kg * g.pe - g.tokens
+    exp = g.pe * (g.logit_bits + rom_luts(1 << g.logit_bits, 8, "distributed")) + 8 * padding
+    z = _tree(g.pe, 9) + g.z_bits
+    control = 50 + clog2(g.kv_ram[0]) + 2 * clog2(g.slots * g.kg) + clog2(g.queries)
+    return exp + z + control + _dot(g.simd, g.pe, g.in_bits, 8) + g.simd * g.acc_bits
+
+
+def _divide(den: int, quotient: int, bits: int) -> int:
+    return bits * (2 * den + 2) + 12 + quotient
+
+
+def _norm(g: Geometry) -> int:
+    serial = -(-g.simd // g.out_lanes)
+    shift = (g.simd - g.out_lanes) * g.acc_bits if serial > 1 else 0
+    items = -(-g.groups_held // g.cg) + 2
+    split = multiplier_dsps(g.acc_bits, RECIP_BITS + 1) > 1
+    requant = g.out_lanes * (16 + g.out_bits + (31 if split else 0))
+    fifos = _fifo(g.groups_held + 2, g.simd * g.acc_bits) + _fifo(items, g.z_bits) + _fifo(items, RECIP_BITS)
+    return shift + requant + fifos + _divide(g.z_bits, RECIP_BITS, g.recip_bits) + 25
+
+
+def _scores(g: Geometry) -> int:
+    words, width = g.ring_ram
+    memories = _ram(words, width, ram_style(words)) + 2 * lutram_luts(g.tokens, g.score_bits)
+    divide = _divide(g.z_bits, g.score_quotient, g.score_recip_bits)
+    control = 60 + clog2(words) * 2 + clog2(g.tokens) * 4
+    return memories + divide + _fifo(g.heads + 3, g.z_bits) + (width if g.pe > 1 else 0) + 2 * g.score_bits + control
