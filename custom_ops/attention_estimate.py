@@ -1,4 +1,4 @@
-"""Resources of the attention unit by structure: DSP and block RAM exactly, LUTs part by part (see rtl/vp_attention*.sv)."""
+"""Sizes and resources of the attention unit by structure (rtl/vp_attention*.sv): DSP and RAM exactly, LUTs by part."""
 
 from __future__ import annotations
 
@@ -132,7 +132,8 @@ class Geometry:
     def groups_held(self) -> int:
         """Channel groups of accumulators that can wait for their reciprocal."""
         serial = -(-self.simd // self.out_lanes)
-        flight = 19 + tree_levels(-(-self.pe // 4)) + division_cycles(RECIP_BITS, self.recip_bits) - 1 + serial
+        steps = division_cycles(RECIP_BITS, self.recip_bits) - 1
+        flight = 19 + tree_levels(-(-self.pe // 4)) + steps + serial
         return self.cg + 1 + -(-flight // self.kg)
 
     @property
@@ -236,8 +237,8 @@ def _logits(g: Geometry) -> int:
     maximum = _tree(g.logit_lanes, g.logit_bits, 0) + round(2 * g.logit_bits)
     memories = lutram_luts(4 * g.cg, g.simd * g.in_bits) + lutram_luts(g.slots * g.kg, g.pe * g.logit_bits)
     control = 50 + clog2(g.kv_ram[0]) + clog2(g.slots * g.kg) + clog2(g.queries) + clog2(4 * g.cg)
-    dot = _dot(g.pe, g.simd, g.in_bits, g.in_bits, 2 * g.in_bits + 1 < DSP_MIN_PRODUCT)
-    return dot + g.pe * g.logit_acc_bits + shift + requant + maximum + memories + control + _fifo(g.slots, g.logit_bits)
+    dot = _dot(g.pe, g.simd, g.in_bits, g.in_bits, 2 * g.in_bits + 1 < DSP_MIN_PRODUCT) + g.pe * g.logit_acc_bits
+    return dot + shift + requant + maximum + memories + control + _fifo(g.slots, g.logit_bits)
 
 
 def _values(g: Geometry) -> int:
@@ -267,4 +268,5 @@ def _scores(g: Geometry) -> int:
     memories = _ram(words, width, ram_style(words)) + 2 * lutram_luts(g.tokens, g.score_bits)
     divide = _divide(g.z_bits, g.score_quotient, g.score_recip_bits)
     control = 60 + clog2(words) * 2 + clog2(g.tokens) * 4
-    return memories + divide + _fifo(g.heads + 3, g.z_bits) + (width if g.pe > 1 else 0) + 2 * g.score_bits + control
+    lanes = width if g.pe > 1 else 0
+    return memories + divide + _fifo(g.heads + 3, g.z_bits) + lanes + 2 * g.score_bits + control

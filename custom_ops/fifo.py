@@ -6,7 +6,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend
-from finn_vitprune.custom_ops.memory import ram_bram18, ram_luts, ram_urams
+from finn_vitprune.custom_ops.memory import bram_luts, lutram_luts, ram_bram18, ram_urams, uram_luts
 
 
 class VitFIFO(VitOp):
@@ -58,13 +58,15 @@ class VitFIFO(VitOp):
         return (depth - 1 if self._style() == "distributed" else depth - 2), self._stream().width
 
     def lut_estimation(self, fpgapart: str) -> int:
-        """LUTRAM and the two pointers and the fill count."""
-        if self._style() == "register":
+        """LUTRAM or the multiplexer behind deep RAMs, the two pointers and the fill count."""
+        style = self._style()
+        if style == "register":
             return self._stream().width + 5
         words, width = self._ram()
         pointer = max(1, (words - 1).bit_length())
-        memory = ram_luts(words, width) if self._style() == "distributed" else 0
-        return memory + 5 * pointer + 8
+        control = 3 * pointer // 2 + 6 if words == 1 << pointer else 3 * pointer + 7
+        memory = {"distributed": lutram_luts, "block": bram_luts, "ultra": uram_luts}[style]
+        return control + memory(words, width)
 
     def bram_estimation(self, fpgapart: str) -> int:
         """Block RAMs of 18 Kbit."""

@@ -7,7 +7,7 @@ from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
-from finn_vitprune.custom_ops.memory import ram_luts, ram_bram18
+from finn_vitprune.custom_ops.memory import lutram_luts, ram_bram18
 from finn_vitprune.errors import UserError
 
 RSQRT_CYCLES = 36
@@ -105,7 +105,7 @@ class VitLayerNorm(VitOp):
         """Square root and control 885; a lane 207 (sums 70, offset and product sum 80, shifter and range
         check 57) and 6.75 a bit of the result; LUTRAM of the FIFO."""
         simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
-        memory = 0 if self._fifo_in_bram() else ram_luts(self.fifo_depth() - 1, 16 * simd)
+        memory = 0 if self._fifo_in_bram() else lutram_luts(self.fifo_depth() - 1, 16 * simd)
         return round(885 + simd * (207 + 6.75 * bits) + memory)
 
     def held_tokens(self) -> int:

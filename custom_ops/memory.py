@@ -9,7 +9,7 @@ from __future__ import annotations
 
 RAMB18_COST, RAMB36_COST = 129, 257
 MUX_COST = 0.5
-LOGIC_COST = 1 / 16  # of a bit of a ROM in LUTs
+LOGIC_COST = 1 / 64  # of a bit of a ROM in LUTs
 BYTE = 9
 RAMB18_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 RAMB36_SHAPES = {1: 32768, 2: 16384, 4: 8192, 9: 4096, 18: 2048, 36: 1024, 72: 512}
@@ -21,21 +21,48 @@ def ram_bram18(words: int, width: int) -> int:
     return _cheapest(words, width, written=True)[1]
 
 
+def rom_style(words: int, style: str) -> str:
+    """Where a small table goes: LUTs up to 64 words (one LUT6 a bit), else block RAM, if ``style`` is "auto"."""
+    return style if style != "auto" else "distributed" if words <= 64 else "block"
+
+
 def rom_bram18(words: int, width: int, style: str) -> int:
     """Block RAMs, in units of 18 Kbit, of a ``vp_rom``."""
     return _cheapest(words, width, written=False)[1] if _in_block(words, width, style) else 0
 
 
-def rom_luts(words: int, width: int, style: str) -> int:
-    """LUTs of a ``vp_rom`` with arbitrary contents: a LUT6 per 64 words and bit, joined by MUXF7 and MUXF8."""
-    return 0 if _in_block(words, width, style) else -(-words // 64) * width
+def rom_luts(words: int, width: int, style: str, beside_carry: bool = False) -> int:
+    """LUTs of a ``vp_rom`` with arbitrary contents, or of the multiplexer behind its block RAMs.
+
+    A LUT6 holds 64 words of a bit; MUXF7 and MUXF8 join them. ``beside_carry``: the module has carry
+    chains, beside which Yosys' abc9 maps such tables three times as large.
+    """
+    if words == 1:
+        return 0
+    if _in_block(words, width, style):
+        rows = _cheapest(words, width, written=False)[2]
+        return -(-rows // 5) * width if rows > 1 else 0
+    return words * width // (18 if words <= 64 else 15) if beside_carry else -(-words // 64) * width
 
 
-def ram_luts(words: int, width: int) -> int:
+def lutram_luts(words: int, width: int) -> int:
     """LUTs of a dual-port LUTRAM: 8 LUTs hold 32 words of 14 bits or 64 words of 7 bits."""
     if words <= 32:
         return 8 * -(-width // 14)
-    return 8 * -(-width // 7) * -(-words // 64)
+    rows = -(-words // 64)
+    return rows * 8 * -(-width // 7) + (rows > 1) * -(-rows // 4) * width
+
+
+def bram_luts(words: int, width: int) -> int:
+    """LUTs of the multiplexer behind the block RAMs of a deep ``vp_ram``."""
+    rows = _cheapest(words, width, written=True)[2]
+    return rows * width * 4 // 7 if rows > 1 else 0
+
+
+def uram_luts(words: int, width: int) -> int:
+    """LUTs of the multiplexer behind the UltraRAMs of a deep ``vp_ram``."""
+    rows = -(-words // 4096)
+    return -(-rows // 4) * width if rows > 1 else 0
 
 
 def ram_urams(words: int, width: int) -> int:
@@ -49,8 +76,8 @@ def multiplier_dsps(a: int, b: int) -> int:
     return -(-(wide - 1) // 26) * -(-(narrow - 1) // 17)
 
 
-def _cheapest(words: int, width: int, written: bool) -> tuple[float, int]:
-    """Cost and block RAMs, in units of 18 Kbit, of the cheapest shape."""
+def _cheapest(words: int, width: int, written: bool) -> tuple[float, int, int]:
+    """Cost, block RAMs in units of 18 Kbit, and rows of the cheapest shape."""
     choices = []
     for unit, cost, shapes in ((1, RAMB18_COST, RAMB18_SHAPES), (2, RAMB36_COST, RAMB36_SHAPES)):
         for bits, depth in shapes.items():
@@ -61,12 +88,14 @@ def _cheapest(words: int, width: int, written: bool) -> tuple[float, int]:
                 count = rows * -(-width // bits)
             else:
                 count = -(-rows * -(-width // BYTE) * BYTE // bits)
-            choices.append((count * cost + MUX_COST * width * (rows - 1), count * unit))
+            choices.append((count * cost + MUX_COST * width * (rows - 1), count * unit, rows))
     return min(choices)
 
 
 def _in_block(words: int, width: int, style: str) -> bool:
-    """Whether a ROM goes into block RAM; "auto" weighs it against LUTs."""
+    """Whether a ROM goes into block RAM; "auto" weighs it against LUTs, one word is a constant."""
+    if words == 1:
+        return False
     if style == "auto":
         return _cheapest(words, width, written=False)[0] <= words * width * LOGIC_COST
     return style == "block"

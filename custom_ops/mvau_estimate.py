@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finn_vitprune.custom_ops.memory import multiplier_dsps, ram_bram18, ram_luts, rom_bram18
+from finn_vitprune.custom_ops.memory import multiplier_dsps, ram_bram18, lutram_luts, rom_bram18
 from finn_vitprune.custom_ops.mvau_fold import PACK_BITS, Fold, clog2
 
 
@@ -107,7 +107,7 @@ def _memories(f: Fold, ram_style: str) -> int:
     style = styles(f, ram_style)
     total = sum(_logic_rom(*shape) for key, shape in rom_shapes(f).items() if style[key] == "distributed")
     rams = ram_shapes(f).items()
-    return total + sum(n * ram_luts(depth, width) for key, (depth, width, n) in rams if style[key] == "distributed")
+    return total + sum(n * lutram_luts(depth, width) for key, (depth, width, n) in rams if style[key] == "distributed")
 
 
 def _logic_rom(depth: int, width: int) -> int:

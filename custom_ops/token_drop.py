@@ -7,7 +7,7 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend
-from finn_vitprune.custom_ops.memory import ram_luts, multiplier_dsps, ram_bram18
+from finn_vitprune.custom_ops.memory import lutram_luts, multiplier_dsps, ram_bram18
 from finn_vitprune.errors import UserError
 
 SEARCH_LANES = (4, 8, 16, 32, 64)
@@ -197,7 +197,7 @@ class VitTokenDrop(VitOp):
     def _search_luts(self, lanes: int) -> int:
         """A lane compares a key (2/3 a bit); control 92; LUTRAM of the scores."""
         words = -(-(self.get_nodeattr("tokens") - 1) // lanes)
-        return round(92 + lanes * self.key_bits * 0.66) + ram_luts(words, lanes * self.score_bits)
+        return round(92 + lanes * self.key_bits * 0.66) + lutram_luts(words, lanes * self.score_bits)
 
     def dsp_estimation(self, fpgapart: str) -> int:
         """A lane: one for score times x, and the requantisation unless its constant is a power of two."""
@@ -220,7 +220,7 @@ class VitTokenDrop(VitOp):
         lane = 56 + (self.acc_bits if self.drops > 1 else 0) + (58 if self.constant()[0] > 1 else 0)
         lanes = self.search_lanes()
         ranking = self._search_luts(lanes) if lanes else self._insert_luts()
-        memory = sum(ram_luts(words, bits) for words, bits, block in self._memories() if not block)
+        memory = sum(lutram_luts(words, bits) for words, bits, block in self._memories() if not block)
         return 57 + 23 * (self.get_nodeattr("tokens") - 1).bit_length() + simd * lane + ranking + memory
 
 
