@@ -1,0 +1,136 @@
+"""Resource estimates of ops against Yosys, on shapes drawn at test time: DSP, BRAM, URAM exact, LUT within 20 %.
+
+LayerNorm, token drop and attention have this check in tests of their own.
+
+The seed is in the test's name and can be changed with ``VITPRUNE_ESTIMATE_SEED``.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from finn_vitprune.synth.yosys import synth_node
+from tests.rtl.helper import PART, build_node
+
+SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
+SHARE, SMALL = 0.2, 10
+"""LUT may be off by this share, or by this many LUTs where the op is tiny."""
+
+Draw = Callable[[np.random.Generator], tuple[dict, list[np.ndarray]]]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A channel count and a fold of it, drawn."""
+
+    tokens: int
+    channels: int
+    simd: int
+
+    @property
+    def attrs(self) -> dict[str, int]:
+        return {"tokens": self.tokens, "channels": self.channels, "SIMD": self.simd}
+
+
+def shape(rng: np.random.Generator, most: int = 16) -> Shape:
+    simd = int(rng.choice([s for s in (1, 2, 4, 8, 16) if s <= most]))
+    return Shape(int(rng.integers(3, 60)), simd * int(rng.choice([3, 4, 8, 12])), simd)
+
+
+def narrow(rng: np.random.Generator) -> str:
+    return str(rng.choice(["INT4", "INT8", "UINT4", "UINT8"]))
+
+
+def fork(rng):
+    return shape(rng).attrs | {"inputDataType": str(rng.choice(["INT8", "INT16"]))}, []
+
+
+def add(rng):
+    return shape(rng).attrs, []
+
+
+def split(rng):
+    s = shape(rng)
+    return s.attrs | {"first": s.simd * int(rng.integers(1, s.channels // s.simd)), "inputDataType": narrow(rng)}, []
+
+
+def select(rng):
+    s = shape(rng)
+    return s.attrs | {"index": int(rng.integers(0, s.tokens)), "inputDataType": "INT16"}, []
+
+
+def embed(rng):
+    s = shape(rng, most=8)
+    attrs = {"tokens_in": s.tokens, "prefix": int(rng.integers(1, 3)), "channels": s.channels, "SIMD": s.simd}
+    return attrs, [np.zeros((attrs["prefix"], s.channels)), np.zeros((attrs["prefix"] + s.tokens, s.channels))]
+
+
+def lookup(rng):
+    source = narrow(rng)
+    attrs = {"inputDataType": source, "outputDataType": "INT8", "ram_style": str(rng.choice(["distributed", "block"]))}
+    return shape(rng, most=8).attrs | attrs, [np.zeros(16 if source.endswith("4") else 256)]
+
+
+def requant(rng):
+    s = shape(rng, most=8)
+    per_channel = int(rng.integers(0, 2))
+    attrs = {"inputDataType": str(rng.choice(["INT16", "INT24", "INT8"])), "outputDataType": narrow(rng)}
+    attrs |= {"shift": int(rng.integers(8, 24)), "per_channel": per_channel}
+    return s.attrs | attrs, [np.ones(s.channels if per_channel else 1)]
+
+
+def fifo(rng):
+    attrs = {"depth": int(rng.choice([2, 3, 20, 33, 64, 100, 300, 700, 2000])), "inputDataType": narrow(rng)}
+    return shape(rng).attrs | attrs, []
+
+
+def width(rng):
+    a, b = (int(v) for v in rng.choice([1, 2, 3, 4, 6, 8, 12], 2, replace=False))
+    return {"tokens": 5, "channels": 24, "in_simd": a, "out_simd": b, "inputDataType": narrow(rng)}, []
+
+
+def matrix(rng):
+    """A unit whose port widths follow its fold; about half of the blocks are zero."""
+    block = int(rng.choice([4, 8]))
+    simd, pe = (int(rng.choice([d for d in (1, 2, 4, 8) if block % d == 0])) for _ in range(2))
+    mw, mh = (block * int(rng.integers(2, 6)) for _ in range(2))
+    bits = str(rng.choice(["INT8", "INT8", "INT4"]))
+    attrs = {"tokens": int(rng.integers(4, 30)), "MW": mw, "MH": mh, "block": block, "SIMD": simd, "PE": pe}
+    attrs |= {"TOKENS": int(rng.choice([1, 2, 4])), "LANES": int(rng.choice([1, 2])), "in_width": simd}
+    attrs |= {"out_width": pe, "requant": 1, "shift": 20, "inputDataType": bits, "weightDataType": bits}
+    attrs |= {"outputDataType": bits, "ram_style": str(rng.choice(["auto", "block", "distributed"]))}
+    kept = rng.random((mw // block, mh // block)) < 0.5
+    kept[0, :] = True
+    weights = rng.integers(1, 7, (mw, mh)) * np.kron(kept, np.ones((block, block), int))
+    return attrs, [weights, rng.integers(-99, 99, mh), rng.integers(1, 1 << 16, mh)]
+
+
+DRAWS: dict[str, tuple[Draw, int]] = {
+    "VitFork": (fork, 3),
+    "VitAdd": (add, 3),
+    "VitSplit": (split, 3),
+    "VitSelectToken": (select, 3),
+    "VitTokenEmbed": (embed, 3),
+    "VitLookup": (lookup, 3),
+    "VitRequant": (requant, 4),
+    "VitFIFO": (fifo, 6),
+    "VitWidthConverter": (width, 4),
+    "BlockSparseMVAU": (matrix, 4),
+}
+CASES = [(op, SEED * 1000 + i) for op, (_, count) in DRAWS.items() for i in range(count)]
+
+
+@pytest.mark.parametrize("op_type,seed", CASES)
+def test_estimate_agrees_with_yosys(op_type, seed, tmp_path):
+    attrs, initialisers = DRAWS[op_type][0](np.random.default_rng(seed))
+    op, model = build_node(op_type, attrs, initialisers, "dut")
+    op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
+    op.code_generation_ipgen(model, PART, 5.0)
+    found = synth_node(op.get_rtl_file_list(abspath=True), "dut")
+    estimate = op.node_res_estimation(PART)
+    text = f"{op_type} {attrs}: estimate {dict(estimate)}, Yosys {found}"
+    assert (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"]) == (found.DSP, found.BRAM36, found.URAM), text
+    assert abs(estimate["LUT"] - found.LUT) <= max(SMALL, SHARE * found.LUT), text
