@@ -101,14 +101,15 @@ class PrunedAttention(VitOp):
         return AttentionConstants(*(self.get_nodeattr(n) for n in names), out_bits)
 
     def compute(self, q: np.ndarray, kv: np.ndarray, table: np.ndarray) -> list[np.ndarray]:
-        """``[..., queries, H D']`` and ``[..., N, 2 H D']`` codes to O and, with ``scores``, S ``[..., N, 1]``."""
+        """``[..., queries, H D']``, ``[..., N, 2 H D']`` codes to O and, with ``scores``, S ``[..., N, 1]``."""
         heads, dim = self.get_nodeattr("heads"), self.get_nodeattr("head_dim")
 
         def by_head(x: np.ndarray) -> np.ndarray:
             return np.swapaxes(x.reshape(*x.shape[:-1], heads, dim), -2, -3)
 
         k, v = np.split(np.asarray(kv, dtype=np.int64), 2, axis=-1)
-        out, scores = attention(by_head(np.asarray(q)), by_head(k), by_head(v), table.reshape(-1), self.constants())
+        heads_first = (by_head(x) for x in (np.asarray(q), k, v))
+        out, scores = attention(*heads_first, table.reshape(-1), self.constants())
         out = np.swapaxes(out, -2, -3)
         result = [out.reshape(*out.shape[:-2], heads * dim)]
         return [*result, scores[..., None]] if self.get_nodeattr("scores") else result
@@ -139,11 +140,13 @@ class PrunedAttention(VitOp):
             raise UserError(f"{name}: logit_mult {a('logit_mult')} is outside 1 to {(1 << MULT_BITS) - 1}")
         if a("recip_num") // EXP_MAX >= 1 << RECIP_BITS:
             raise UserError(f"{name}: recip_num {a('recip_num')} // {EXP_MAX} does not fit {RECIP_BITS} bits")
-        if not 0 <= a("recip_bits_per_cycle") <= RECIP_BITS:
-            raise UserError(f"{name}: recip_bits_per_cycle {a('recip_bits_per_cycle')} is outside 0 to {RECIP_BITS}")
+        bits = a("recip_bits_per_cycle")
+        if not 0 <= bits <= RECIP_BITS:
+            raise UserError(f"{name}: recip_bits_per_cycle {bits} is outside 0 to {RECIP_BITS}")
         need = (a("heads") << SCORE_BITS).bit_length()
-        if a("scores") and (self.score_type.signed() or self.score_type.bitwidth() < need):
-            raise UserError(f"{name}: scoreDataType {self.score_type.name} is too narrow: use UINT{need} or wider")
+        score = self.score_type
+        if a("scores") and (score.signed() or score.bitwidth() < need):
+            raise UserError(f"{name}: scoreDataType {score.name} is too narrow: use UINT{need} or wider")
         return []
 
     # --- cost ---
@@ -157,7 +160,7 @@ class PrunedAttention(VitOp):
         return 2 * self.get_nodeattr("SIMD") * self.get_nodeattr("PE")
 
     def fold_for(self, interval: int) -> dict[str, int]:
-        """Fewest multipliers within ``interval``, else the fastest fold; of equals the one with more channels a beat."""
+        """Fewest multipliers within ``interval``, else the fastest fold; of equals the one with the widest beats."""
         before = {n: self.get_nodeattr(n) for n in ("SIMD", "PE")}
         tokens = self.get_nodeattr("tokens")
         choices = []
@@ -173,9 +176,9 @@ class PrunedAttention(VitOp):
         return {"SIMD": simd, "PE": pe}
 
     def held_tokens(self) -> int:
-        """Queries inside when the first output token leaves: that one, and the slices taken ahead for later items.
+        """Queries inside when the first output token leaves: that one and the slices taken ahead of it.
 
-        Ahead are the ring of four, and the items that start while one passes both phases and the divider.
+        These are the ring of four, and the items that start while one passes both phases and the divider.
         """
         g = self.geometry
         passing = 1 + -(-(g.handover + division_cycles(RECIP_BITS, g.recip_bits) + 20) // g.item_cycles)
@@ -224,6 +227,7 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
         "vp_attention_tree.sv",
         "vp_attention_dot.sv",
         "vp_attention_kv.sv",
+        "vp_attention_rowmax.sv",
         "vp_attention_logits.sv",
         "vp_attention_values.sv",
         "vp_attention_norm.sv",
@@ -272,5 +276,7 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
         table = np.rint(model.get_initializer(self.onnx_node.input[2])).astype(np.int64).reshape(-1)
         name = self.onnx_node.name
         if len(table) != 256 or table.min() < 0 or table.max() > EXP_MAX or table[0] != EXP_MAX:
-            raise UserError(f"{name}: the exp table must have 256 entries of 0 to {EXP_MAX}, the first {EXP_MAX}")
+            raise UserError(
+                f"{name}: the exp table must have 256 entries of 0 to {EXP_MAX}, the first of them {EXP_MAX}"
+            )
         return {"exp": Memory(table[: 1 << self.get_nodeattr("logit_bits")].astype(object), 8)}

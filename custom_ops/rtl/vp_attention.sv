@@ -45,15 +45,17 @@ module vp_attention #(
     input  wire logic          out1_tready
 );
     if (TOKENS < 1 || QUERIES < 1 || HEADS < 1 || SIMD < 1 || PE < 1 || PE > TOKENS) begin : g_check
-        $error("vp_attention: TOKENS %0d, QUERIES %0d, HEADS %0d, SIMD %0d, PE %0d must be at least 1, PE at most TOKENS",
+        $error("vp_attention: TOKENS %0d, QUERIES %0d, HEADS %0d, SIMD %0d, PE %0d: at least 1, PE at most TOKENS",
                TOKENS, QUERIES, HEADS, SIMD, PE);
     end
     if (HEAD_DIM % SIMD != 0) begin : g_check_simd
         $error("vp_attention: SIMD %0d does not divide HEAD_DIM %0d", SIMD, HEAD_DIM);
     end
-    if (IN_WIDTH < 2 || IN_WIDTH > 8 || LOGIT_WIDTH < 2 || LOGIT_WIDTH > 8 || LOGIT_MULT >= 131072) begin : g_check_width
-        $error("vp_attention: IN_WIDTH %0d and LOGIT_WIDTH %0d must be 2 to 8, LOGIT_MULT %0d below 2^17",
-               IN_WIDTH, LOGIT_WIDTH, LOGIT_MULT);
+    if (IN_WIDTH < 2 || IN_WIDTH > 8 || LOGIT_WIDTH < 2 || LOGIT_WIDTH > 8) begin : g_check_width
+        $error("vp_attention: IN_WIDTH %0d and LOGIT_WIDTH %0d must be 2 to 8", IN_WIDTH, LOGIT_WIDTH);
+    end
+    if (LOGIT_MULT >= 131072) begin : g_check_mult
+        $error("vp_attention: LOGIT_MULT %0d must be below 2^17", LOGIT_MULT);
     end
 
     localparam int unsigned CG = HEAD_DIM / SIMD;
@@ -117,7 +119,8 @@ module vp_attention #(
         .acc_valid, .acc, .z_valid, .z_score, .z, .e_valid, .e
     );
     vp_attention_norm #(
-        .CG(CG), .KG(KG), .SIMD(SIMD), .PE(PE), .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH), .OUT_WIDTH(OUT_WIDTH),
+        .CG(CG), .KG(KG), .SIMD(SIMD), .PE(PE), .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH),
+        .OUT_WIDTH(OUT_WIDTH),
         .RECIP_NUM(RECIP_NUM), .RECIP_SHIFT(RECIP_SHIFT), .RECIP_BITS(RECIP_BITS)
     ) norm (
         .clk, .rst_n, .room, .take, .acc_valid, .acc, .z_valid, .z,
@@ -136,10 +139,11 @@ module vp_attention #(
         logic [SCORE_WIDTH-1:0] s_word, s_data;
         logic s_valid, s_ready;
         vp_attention_scores #(
-            .TOKENS(TOKENS), .HEADS(HEADS), .PE(PE), .Z_WIDTH(Z_WIDTH), .SCORE_WIDTH(SCORE_WIDTH), .DIVIDE_BITS(BITS),
-            .RING_STYLE(RING_STYLE)
+            .TOKENS(TOKENS), .HEADS(HEADS), .PE(PE), .Z_WIDTH(Z_WIDTH), .SCORE_WIDTH(SCORE_WIDTH),
+            .DIVIDE_BITS(BITS), .RING_STYLE(RING_STYLE)
         ) scores (
-            .clk, .rst_n, .room(score_room), .take(score_take), .e_valid, .e, .z_valid(z_valid && z_score), .z,
+            .clk, .rst_n, .room(score_room), .take(score_take), .e_valid, .e,
+            .z_valid(z_valid && z_score), .z,
             .out_data(s_word), .out_valid(s_valid), .out_ready(s_ready)
         );
         vp_skid #(.WIDTH(SCORE_WIDTH)) s_skid (

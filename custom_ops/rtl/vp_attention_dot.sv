@@ -53,7 +53,8 @@ module vp_attention_dot #(
                 wire logic signed [A_WIDTH-1:0] lo = a[(2*p*IN+4*g+i)*A_WIDTH+:A_WIDTH];
                 if (FIELDS == 2) begin : g_two
                     wire logic signed [A_WIDTH-1:0] hi = a[((2*p+1)*IN+4*g+i)*A_WIDTH+:A_WIDTH];
-                    wire logic signed [A_WIDTH:0] top = (A_WIDTH + 1)'(hi) - (A_WIDTH + 1)'({1'b0, lo[A_WIDTH-1]});
+                    wire logic signed [A_WIDTH:0] borrow = (A_WIDTH + 1)'({1'b0, lo[A_WIDTH-1]});
+                    wire logic signed [A_WIDTH:0] top = (A_WIDTH + 1)'(hi) - borrow;
                     always_ff @(posedge clk) a_q[i] <= {top, F'(lo)};
                 end else begin : g_one
                     always_ff @(posedge clk) a_q[i] <= lo;

@@ -75,8 +75,9 @@ module vp_attention_kv #(
             kg_next   = '0;
             base_next = '0;
         end
-        if (last_part && !part_q) addr_d = (slot_q ? AW'(DEPTH / 2) : '0) + AW'(kg_q);  // V of this token
-        else if (last_beat) addr_d = (slot_q ^ last_frame ? AW'(DEPTH / 2) : '0) + base_next;  // K of the next
+        // After a token's K comes its V, then the next token's K.
+        if (last_part && !part_q) addr_d = (slot_q ? AW'(DEPTH / 2) : '0) + AW'(kg_q);
+        else if (last_beat) addr_d = (slot_q ^ last_frame ? AW'(DEPTH / 2) : '0) + base_next;
         else if (part_q) addr_d = addr_q + AW'(KG);
         else addr_d = addr_q + (last_cg ? AW'((KG - 1) * CG + 1) : AW'(1));
     end

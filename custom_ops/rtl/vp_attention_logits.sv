@@ -1,9 +1,8 @@
 // First phase of attention: logit codes of one (query, head) item after the other, heads ascending.
 // PE keys x SIMD channels a cycle, channel groups innermost, ceil(TOKENS / PE) * CG cycles per item and
 // none between items. An item starts when its query slice, the frame's keys and a logit slot are there and
-// then runs to its end, so nothing in the pipeline ever stalls. Accumulators are requantised by just
-// enough multipliers to keep up (ceil(PE / CG)). Finished items are announced with their row maximum;
-// their logits are read at l_addr (slots in a ring, key groups in order) until item_free.
+// then runs to its end, so nothing in the pipeline ever stalls. Finished items are announced with their
+// row maximum; their logits are read at l_addr (slots in a ring, key groups in order) until item_free.
 `default_nettype none
 
 module vp_attention_logits #(
@@ -20,10 +19,7 @@ module vp_attention_logits #(
     int unsigned SLOTS       = 3,
     localparam int unsigned KG = (TOKENS + PE - 1) / PE,
     localparam int unsigned KAW = $clog2(2 * HEADS * CG * KG),
-    localparam int unsigned LANES = (PE + CG - 1) / CG,
-    localparam int unsigned SERIAL = (PE + LANES - 1) / LANES,
     localparam int unsigned DOT_LATENCY = 4 + ($clog2((SIMD + 3) / 4) + 1) / 2,
-    localparam int unsigned MAX_LATENCY = ($clog2(LANES) + 1) / 2,
     localparam int unsigned LAW = $clog2(SLOTS * KG)
 ) (
     input  wire logic                        clk,
@@ -153,101 +149,12 @@ module vp_attention_logits #(
         if (tag.valid) acc_q <= acc_d;
     end
 
-    // --- requantisation, LANES keys a cycle ---
-    localparam int unsigned SW = SERIAL > 1 ? $clog2(SERIAL) : 1;
-    logic [SERIAL*LANES*ACCW-1:0] shift_q;
-    logic [SW-1:0] left_q;
-    logic [3:0] busy_q;  // shift register and three requantisation stages
-    logic [16:0] mult_q;
-    wire logic load = tag.valid && tag.last;
-    always_ff @(posedge clk) begin
-        if (!rst_n) begin
-            busy_q <= '0;
-            mult_q <= '0;  // a register, so that no multiplier's size depends on the constant
-        end else begin
-            busy_q <= {busy_q[2:0], load || (busy_q[0] && left_q != '0)};
-            mult_q <= LOGIT_MULT[16:0];
-        end
-        if (load) left_q <= SW'(SERIAL - 1);
-        else if (left_q != '0) left_q <= left_q - 1'b1;
-        shift_q <= load ? (SERIAL * LANES * ACCW)'(acc_d) : shift_q >> (LANES * ACCW);
-    end
-
-    logic [LANES*LOGIT_WIDTH-1:0] codes;
-    vp_requant #(
-        .LANES(LANES), .ACC_WIDTH(ACCW), .MULT_WIDTH(17), .SHIFT(LOGIT_SHIFT), .OUT_WIDTH(LOGIT_WIDTH), .OUT_SIGNED(1'b1)
-    ) requant (
-        .clk, .en(1'b1), .acc(shift_q[LANES*ACCW-1:0]), .mult({LANES{mult_q}}), .out(codes)
-    );
-
-    // --- logit ring and row maximum; padding keys do not count ---
-    localparam int unsigned WORD = SERIAL * LANES * LOGIT_WIDTH;
-    localparam logic [LOGIT_WIDTH-1:0] LOWEST = {1'b1, {(LOGIT_WIDTH - 1) {1'b0}}};
-    logic [SW-1:0] step_q;
-    logic [GW-1:0] tail_kg_q;
-    logic [LAW-1:0] l_waddr_q;
-    logic [WORD-1:0] word_q;
-    logic [LANES*LOGIT_WIDTH-1:0] counted;
-    wire logic tail = busy_q[3];
-    wire logic word_done = tail && step_q == SW'(SERIAL - 1);
-    wire logic tail_last = tail_kg_q == GW'(KG - 1);
-    wire logic [WORD-1:0] word_d = WORD'({codes, word_q} >> (LANES * LOGIT_WIDTH));
-
-    always_comb begin
-        for (int unsigned i = 0; i < LANES; i++) begin
-            automatic logic pad = tail_last && 32'(step_q) * LANES + i >= TOKENS - (KG - 1) * PE;
-            counted[i*LOGIT_WIDTH+:LOGIT_WIDTH] = pad ? LOWEST : codes[i*LOGIT_WIDTH+:LOGIT_WIDTH];
-        end
-    end
-    always_ff @(posedge clk) begin
-        if (!rst_n) begin
-            step_q    <= '0;
-            tail_kg_q <= '0;
-            l_waddr_q <= '0;
-        end else begin
-            if (tail) step_q <= word_done ? '0 : step_q + 1'b1;
-            if (word_done) begin
-                tail_kg_q <= tail_last ? '0 : tail_kg_q + 1'b1;
-                l_waddr_q <= l_waddr_q == LAW'(SLOTS * KG - 1) ? '0 : l_waddr_q + 1'b1;
-            end
-        end
-        if (tail) word_q <= word_d;
-    end
-    vp_ram #(.DEPTH(SLOTS * KG), .WIDTH(PE * LOGIT_WIDTH), .STYLE("distributed")) logits (
-        .clk, .we(word_done), .waddr(l_waddr_q), .wdata(word_d[PE*LOGIT_WIDTH-1:0]),
-        .re(l_re), .raddr(l_addr), .rdata(l_data)
-    );
-
-    logic signed [LOGIT_WIDTH-1:0] highest, running_q;
-    logic [LOGIT_WIDTH-1:0] item_max_q;
-    logic fresh_q, item_push_q, max_ready;
-    tag_t [MAX_LATENCY:0] max_tags;  // valid, unused, last of the item
-    vp_attention_tree #(.NUM(LANES), .IN_WIDTH(LOGIT_WIDTH), .OUT_WIDTH(LOGIT_WIDTH), .MAXIMUM(1'b1)) maximum (
-        .clk, .terms(counted), .result(highest)
-    );
-    assign max_tags[0] = tag_t'{tail, 1'b0, word_done && tail_last};
-    if (MAX_LATENCY > 0) begin : g_max_tags
-        always_ff @(posedge clk) begin
-            if (!rst_n) max_tags[MAX_LATENCY:1] <= '0;
-            else max_tags[MAX_LATENCY:1] <= max_tags[MAX_LATENCY-1:0];
-        end
-    end
-    wire tag_t max_tag = max_tags[MAX_LATENCY];
-    wire logic signed [LOGIT_WIDTH-1:0] max_d = fresh_q || highest > running_q ? highest : running_q;
-    always_ff @(posedge clk) begin
-        if (!rst_n) begin
-            fresh_q     <= 1'b1;
-            item_push_q <= 1'b0;
-        end else begin
-            if (max_tag.valid) fresh_q <= max_tag.last;
-            item_push_q <= max_tag.valid && max_tag.last;
-        end
-        if (max_tag.valid) running_q <= max_d;
-        item_max_q <= max_d;
-    end
-    vp_fifo #(.WIDTH(LOGIT_WIDTH), .DEPTH(SLOTS), .STYLE("distributed")) items (
-        .clk, .rst_n, .in_data(item_max_q), .in_valid(item_push_q), .in_ready(max_ready),
-        .out_data(item_max), .out_valid(item_valid), .out_ready(item_ready)
+    vp_attention_rowmax #(
+        .TOKENS(TOKENS), .CG(CG), .PE(PE), .ACC_WIDTH(ACCW), .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT),
+        .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS)
+    ) rowmax (
+        .clk, .rst_n, .load(tag.valid && tag.last), .acc(acc_d),
+        .item_max, .item_valid, .item_ready, .l_re, .l_addr, .l_data
     );
 endmodule
 

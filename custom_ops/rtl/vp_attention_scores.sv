@@ -116,7 +116,8 @@ module vp_attention_scores #(
     logic [TW-1:0] raddr_q, waddr_q;
     logic [SCORE_WIDTH-1:0] bank_data[2];
     wire logic [PE*8-1:0] word = fresh_q ? row_word : shift_q;
-    wire logic [SCORE_WIDTH-1:0] sum = SCORE_WIDTH'(quotient_q) + (head_q == '0 ? '0 : bank_data[acc_bank_q]);
+    wire logic [SCORE_WIDTH-1:0] carried = head_q == '0 ? '0 : bank_data[acc_bank_q];
+    wire logic [SCORE_WIDTH-1:0] sum = SCORE_WIDTH'(quotient_q) + carried;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             valid_q <= '0;

@@ -165,7 +165,9 @@ module vp_attention_values #(
     always_comb begin
         for (int unsigned i = 0; i < PE; i++) e_signed[i*9+:9] = {1'b0, e_now[i*8+:8]};
     end
-    vp_attention_tree #(.NUM(PE), .IN_WIDTH(9), .OUT_WIDTH(Z_WIDTH + 1)) z_tree (.clk, .terms(e_signed), .result(z_part));
+    vp_attention_tree #(.NUM(PE), .IN_WIDTH(9), .OUT_WIDTH(Z_WIDTH + 1)) z_tree (
+        .clk, .terms(e_signed), .result(z_part)
+    );
     assign z_sum = z_part[Z_WIDTH-1:0] + (z_tag.first ? '0 : z_q);
     assign z     = z_q;
     always_ff @(posedge clk) begin
@@ -191,8 +193,8 @@ module vp_attention_values #(
     );
     always_comb begin
         for (int unsigned c = 0; c < SIMD; c++)
-            acc_d[c*ACC_WIDTH+:ACC_WIDTH] =
-                ACC_WIDTH'($signed(sums[c*SUMW+:SUMW])) + (acc_tag.first ? '0 : acc_q[c*ACC_WIDTH+:ACC_WIDTH]);
+            acc_d[c*ACC_WIDTH+:ACC_WIDTH] = ACC_WIDTH'($signed(sums[c*SUMW+:SUMW]))
+                                            + (acc_tag.first ? '0 : acc_q[c*ACC_WIDTH+:ACC_WIDTH]);
     end
     assign acc = acc_q;
     always_ff @(posedge clk) begin

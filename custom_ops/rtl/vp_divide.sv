@@ -20,10 +20,12 @@ module vp_divide #(
     input  wire logic                  out_ready
 );
     if (BITS < 1 || QUOT_WIDTH < 1 || DEN_WIDTH < 1) begin : g_check
-        $error("vp_divide: BITS %0d, QUOT_WIDTH %0d and DEN_WIDTH %0d must be at least 1", BITS, QUOT_WIDTH, DEN_WIDTH);
+        $error("vp_divide: BITS %0d, QUOT_WIDTH %0d and DEN_WIDTH %0d must be at least 1",
+               BITS, QUOT_WIDTH, DEN_WIDTH);
     end
     if (NUM_WIDTH > DEN_WIDTH + QUOT_WIDTH) begin : g_check_fit
-        $error("vp_divide: NUM_WIDTH %0d exceeds DEN_WIDTH + QUOT_WIDTH = %0d", NUM_WIDTH, DEN_WIDTH + QUOT_WIDTH);
+        $error("vp_divide: NUM_WIDTH %0d exceeds DEN_WIDTH + QUOT_WIDTH = %0d",
+               NUM_WIDTH, DEN_WIDTH + QUOT_WIDTH);
     end
 
     localparam int unsigned STEPS = (QUOT_WIDTH + BITS - 1) / BITS;

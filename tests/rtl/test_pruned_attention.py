@@ -1,4 +1,4 @@
-"""PrunedAttention: the RTL equals numerics.attention in every bit, keeps its interval and never blocks itself."""
+"""PrunedAttention: the RTL equals numerics.attention in every bit, keeps its interval, never blocks itself."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,9 @@ from finn_vitprune.numerics import EXP_MAX, exp_table, reciprocal_constant, snap
 from finn_vitprune.sim import Stimulus
 
 
-def attributes(tokens, queries, heads, head_dim, simd, pe, scores=1, bits=8, out_bits=None, logit_bits=8, **more):
+def attributes(
+    tokens, queries, heads, head_dim, simd, pe, scores=1, bits=8, out_bits=None, logit_bits=8, **more
+):
     """Attributes with scales that use the ranges: logits of random codes fill theirs, some O saturate."""
     spread = np.sqrt(head_dim) * (2**bits / np.sqrt(12)) ** 2
     mult, shift = snap_ratio(2 ** (logit_bits - 1) / (2.5 * spread))
@@ -175,3 +177,12 @@ def test_bad_tables_are_refused(table):
     op, model = build_node("PrunedAttention", attrs, [table])
     with pytest.raises(UserError, match="exp table must have 256 entries"):
         op.memories(model)
+
+
+@pytest.mark.parametrize("tokens, pe, simd", [(17, 9, 2), (11, 5, 4)])
+def test_missing_keys_never_win_the_maximum_of_negative_logits(tokens, pe, simd):
+    attrs = attributes(tokens, tokens, 2, 16, simd, pe, scores=0)
+    q, kv = random_feed(attrs, frames=2)
+    q = np.abs(q) // 2 + 40
+    kv[..., : kv.shape[-1] // 2] = -np.abs(kv[..., : kv.shape[-1] // 2]) // 2 - 20
+    check_op("PrunedAttention", attrs, [q, kv], [table_of(8)])

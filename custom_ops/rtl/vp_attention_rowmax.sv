@@ -1,0 +1,138 @@
+// Turns the accumulators of PE keys, loaded at most every CG cycles, into logit codes with just enough
+// multipliers to keep up (ceil(PE / CG)), writes them into a ring of SLOTS items and finds each item's
+// maximum. Padding keys (beyond PE, or beyond TOKENS in the last group) do not count. A finished item is
+// announced with its maximum; its logits are then read at l_addr (slots in a ring, key groups in order).
+// Nothing stalls here: who loads must own a free slot.
+`default_nettype none
+
+module vp_attention_rowmax #(
+    int unsigned TOKENS      = 17,
+    int unsigned CG          = 1,
+    int unsigned PE          = 1,
+    int unsigned ACC_WIDTH   = 20,
+    int unsigned LOGIT_WIDTH = 8,
+    int unsigned LOGIT_MULT  = 65536,
+    int unsigned LOGIT_SHIFT = 16,
+    int unsigned SLOTS       = 3,
+    localparam int unsigned KG = (TOKENS + PE - 1) / PE,
+    localparam int unsigned LAW = $clog2(SLOTS * KG)
+) (
+    input  wire logic                      clk,
+    input  wire logic                      rst_n,
+    input  wire logic                      load,
+    input  wire logic [PE*ACC_WIDTH-1:0]   acc,
+    output      logic [LOGIT_WIDTH-1:0]    item_max,
+    output      logic                      item_valid,
+    input  wire logic                      item_ready,
+    input  wire logic                      l_re,
+    input  wire logic [LAW-1:0]            l_addr,
+    output      logic [PE*LOGIT_WIDTH-1:0] l_data
+);
+    localparam int unsigned LANES = (PE + CG - 1) / CG;
+    localparam int unsigned SERIAL = (PE + LANES - 1) / LANES;
+    localparam int unsigned MAX_LATENCY = ($clog2(LANES) + 1) / 2;
+    localparam int unsigned GW = KG > 1 ? $clog2(KG) : 1;
+
+    // --- requantisation, LANES keys a cycle ---
+    localparam int unsigned SW = SERIAL > 1 ? $clog2(SERIAL) : 1;
+    logic [SERIAL*LANES*ACC_WIDTH-1:0] shift_q;
+    logic [SW-1:0] left_q;
+    logic [3:0] busy_q;  // shift register and three requantisation stages
+    logic [16:0] mult_q;
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            busy_q <= '0;
+            mult_q <= '0;  // a register, so that no multiplier's size depends on the constant
+        end else begin
+            busy_q <= {busy_q[2:0], load || (busy_q[0] && left_q != '0)};
+            mult_q <= LOGIT_MULT[16:0];
+        end
+        if (load) left_q <= SW'(SERIAL - 1);
+        else if (left_q != '0) left_q <= left_q - 1'b1;
+        shift_q <= load ? (SERIAL * LANES * ACC_WIDTH)'(acc) : shift_q >> (LANES * ACC_WIDTH);
+    end
+
+    logic [LANES*LOGIT_WIDTH-1:0] codes;
+    vp_requant #(
+        .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(17), .SHIFT(LOGIT_SHIFT), .OUT_WIDTH(LOGIT_WIDTH),
+        .OUT_SIGNED(1'b1)
+    ) requant (
+        .clk, .en(1'b1), .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .out(codes)
+    );
+
+    // --- logit ring and row maximum; padding keys do not count ---
+    localparam int unsigned WORD = SERIAL * LANES * LOGIT_WIDTH;
+    localparam logic [LOGIT_WIDTH-1:0] LOWEST = {1'b1, {(LOGIT_WIDTH - 1) {1'b0}}};
+    logic [SW-1:0] step_q;
+    logic [GW-1:0] tail_kg_q;
+    logic [LAW-1:0] l_waddr_q;
+    logic [WORD-1:0] word_q;
+    logic [LANES*LOGIT_WIDTH-1:0] counted;
+    wire logic tail = busy_q[3];
+    wire logic word_done = tail && step_q == SW'(SERIAL - 1);
+    wire logic tail_last = tail_kg_q == GW'(KG - 1);
+    wire logic [WORD-1:0] word_d = WORD'({codes, word_q} >> (LANES * LOGIT_WIDTH));
+
+    always_comb begin
+        for (int unsigned i = 0; i < LANES; i++) begin
+            automatic int unsigned key = 32'(step_q) * LANES + i;
+            automatic logic pad = key >= (tail_last ? TOKENS - (KG - 1) * PE : PE);
+            counted[i*LOGIT_WIDTH+:LOGIT_WIDTH] = pad ? LOWEST : codes[i*LOGIT_WIDTH+:LOGIT_WIDTH];
+        end
+    end
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            step_q    <= '0;
+            tail_kg_q <= '0;
+            l_waddr_q <= '0;
+        end else begin
+            if (tail) step_q <= word_done ? '0 : step_q + 1'b1;
+            if (word_done) begin
+                tail_kg_q <= tail_last ? '0 : tail_kg_q + 1'b1;
+                l_waddr_q <= l_waddr_q == LAW'(SLOTS * KG - 1) ? '0 : l_waddr_q + 1'b1;
+            end
+        end
+        if (tail) word_q <= word_d;
+    end
+    vp_ram #(.DEPTH(SLOTS * KG), .WIDTH(PE * LOGIT_WIDTH), .STYLE("distributed")) logits (
+        .clk, .we(word_done), .waddr(l_waddr_q), .wdata(word_d[PE*LOGIT_WIDTH-1:0]),
+        .re(l_re), .raddr(l_addr), .rdata(l_data)
+    );
+
+    logic signed [LOGIT_WIDTH-1:0] highest, running_q;
+    logic [LOGIT_WIDTH-1:0] item_max_q;
+    logic fresh_q, item_push_q, unused_ready;
+    typedef struct packed {logic valid, last;} tag_t;
+    tag_t [MAX_LATENCY:0] max_tags;
+    vp_attention_tree #(
+        .NUM(LANES), .IN_WIDTH(LOGIT_WIDTH), .OUT_WIDTH(LOGIT_WIDTH), .MAXIMUM(1'b1)
+    ) maximum (
+        .clk, .terms(counted), .result(highest)
+    );
+    assign max_tags[0] = tag_t'{tail, word_done && tail_last};
+    if (MAX_LATENCY > 0) begin : g_max_tags
+        always_ff @(posedge clk) begin
+            if (!rst_n) max_tags[MAX_LATENCY:1] <= '0;
+            else max_tags[MAX_LATENCY:1] <= max_tags[MAX_LATENCY-1:0];
+        end
+    end
+    wire tag_t max_tag = max_tags[MAX_LATENCY];
+    wire logic signed [LOGIT_WIDTH-1:0] max_d = fresh_q || highest > running_q ? highest : running_q;
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            fresh_q     <= 1'b1;
+            item_push_q <= 1'b0;
+        end else begin
+            if (max_tag.valid) fresh_q <= max_tag.last;
+            item_push_q <= max_tag.valid && max_tag.last;
+        end
+        if (max_tag.valid) running_q <= max_d;
+        item_max_q <= max_d;
+    end
+    vp_fifo #(.WIDTH(LOGIT_WIDTH), .DEPTH(SLOTS), .STYLE("distributed")) items (
+        .clk, .rst_n, .in_data(item_max_q), .in_valid(item_push_q), .in_ready(unused_ready),
+        .out_data(item_max), .out_valid(item_valid), .out_ready(item_ready)
+    );
+endmodule
+
+`default_nettype wire
