@@ -61,13 +61,16 @@ def build(options: BuildOptions, sink: Callable[[str, bool], None] | None = None
     check_model_file(model)
     folder = options.output_dir.resolve()
     _check_output(folder, options)
-    finn_env.prepare(folder / "hdl")
     import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
+    from qonnx.core.modelwrapper import ModelWrapper
+
     from finn_vitprune.synth.parts import get_part
+    from finn_vitprune.transforms.lower import check_op_types
 
     config = _config(options)
     get_part(config["fpga_part"], options.part_resources)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_op_types(ModelWrapper(str(model)))
+    finn_env.prepare(folder / "hdl")
     _settings(options, model).save(folder)
     _run(model, config, folder, sink)
     return folder

@@ -190,3 +190,13 @@ def test_wrong_input_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="holds no build of this program"):
         build(replace(options, model=None, output_dir=tmp_path / "mine"))
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_unknown_op_is_refused_before_anything_is_written(small_build, tmp_path):
+    model = ModelWrapper(str(small_build.model))
+    node = next(n for n in model.graph.node if n.op_type == "Gelu")
+    node.op_type, node.domain = "Swish", "some.where"
+    model.save(str(tmp_path / "swish.onnx"))
+    with pytest.raises(UserError, match=rf"node {node.name} \(Swish\) does not map to hardware: no rule"):
+        build(BuildOptions(model=tmp_path / "swish.onnx", output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e"))
+    assert not (tmp_path / "b").exists()

@@ -272,6 +272,27 @@ def datatype(bits: int, signed: bool) -> str:
     return f"{'INT' if signed else 'UINT'}{bits}"
 
 
+def check_op_types(source: ModelWrapper) -> None:
+    """Refuse op types without any rule before long work starts; what constant folding removes may stay.
+
+    Raises:
+        Unmapped: the first node with such an op type.
+    """
+    load_rules()
+    constant = {i.name for i in source.graph.initializer}
+    for node in source.graph.node:
+        if node.op_type == "Constant" or (node.op_type != "Quant" and all(i in constant or not i for i in node.input)):
+            constant.update(node.output)
+        elif node.op_type not in RULES:
+            raise Unmapped(node, "no rule for this op type")
+
+
+def load_rules() -> None:
+    """Import the rule modules, which register themselves."""
+    for name in RULE_MODULES:
+        importlib.import_module(f"finn_vitprune.transforms.{name}")
+
+
 def lower(source: ModelWrapper) -> Lowered:
     """Lower a QONNX model to the integer hardware graph (dense order, one node a layer, unfolded).
 
@@ -279,6 +300,5 @@ def lower(source: ModelWrapper) -> Lowered:
         Unmapped: a node has no hardware form; names node, op type and reason.
         UserError: the model as a whole does not fit (inputs, shapes).
     """
-    for name in RULE_MODULES:
-        importlib.import_module(f"finn_vitprune.transforms.{name}")
+    load_rules()
     return Lowering(source).run()
