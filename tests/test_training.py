@@ -110,12 +110,16 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_its_files_and_metrics(finished):
     folder, metrics = finished
-    assert sorted(p.name for p in folder.iterdir()) == ["checkpoint.pt", "metrics.json", "model.onnx", "train.log"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "checkpoint.pt", "metrics.json", "model.npz", "model.onnx", "train.log"]
     assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert len(metrics["student_history"]) == 3 and len(metrics["teacher_history"]) == 2
     assert metrics["accuracy"] == metrics["student_history"][-1]["accuracy"]
     assert metrics["gate"]["reason"] == "" and metrics["saturations"] == 0
     assert abs(metrics["accuracy"] - metrics["accuracy_exported"]) <= 0.02
+    held_out = np.load(folder / "model.npz")
+    assert held_out["images"].shape == (360, 8, 8, 1) and held_out["images"].dtype == np.uint8
+    assert np.mean(held_out["logits"].argmax(1) == held_out["labels"]) == metrics["accuracy_exported"]
     keeps = [h["block_keep"] for h in metrics["student_history"]]
     assert keeps[0] == 1.0 and keeps[-1] == 0.5
     assert metrics["teacher_history"][-1]["accuracy"] > 0.3, "better than chance after two epochs"

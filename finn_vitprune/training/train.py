@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ class ExportResult:
 def train(
     config: TrainConfig, out_dir: Path | str, resume: bool = False, console: Console | None = None
 ) -> dict[str, Any]:
-    """Train teacher and student, export; writes ``checkpoint.pt``, ``metrics.json``, ``model.onnx``, ``train.log``.
+    """Train teacher and student, export; writes ``checkpoint.pt``, ``metrics.json``, ``model.onnx`` and ``train.log``.
+
+    ``model.npz`` holds the held-out images for builds.
 
     Args:
         config: what to train; with ``resume`` the checkpoint's own configuration must equal it.
@@ -122,7 +125,10 @@ def small_network(run: Run) -> PrunedViT:
 
 
 def export_run(run: Run, path: Path) -> ExportResult:
-    """Export the trained student of a run to ``path``."""
+    """Export the trained student of a run to ``path``, and beside it the held-out images that builds verify with.
+
+    The second file has the suffix ``.npz``: ``images`` uint8, ``labels``, and PyTorch's ``logits``.
+    """
     frozen, prune = small_network(run), run.config.prune
     metadata = describe(
         run.config.name, run.vit, frozen, prune.block_size, prune.block_keep, prune.neuron_keep, prune.token_keep
@@ -131,6 +137,7 @@ def export_run(run: Run, path: Path) -> ExportResult:
     with frozen.counting_saturations() as counts:
         logits = logits_of(frozen, run.data.test_images)
     accuracy = float((logits.argmax(1) == run.data.test_labels).mean())
+    save_images(path.with_suffix(".npz"), run, logits)
     return ExportResult(metadata, gate, logits, accuracy, sum(counts.values()))
 
 
@@ -171,8 +178,9 @@ def metrics_of(run: Run, result: ExportResult) -> dict[str, Any]:
     }
 
 
-def save_example(run: Run, result: ExportResult, path: Path) -> None:
-    """Held-out images (uint8), labels and PyTorch's logits as one npz file."""
-    np.savez_compressed(
-        path, images=run.data.test_images, labels=run.data.test_labels, logits=result.logits.astype(np.float32)
-    )
+def save_images(path: Path, run: Run, logits: np.ndarray) -> None:
+    """Write the held-out images with labels and logits atomically."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, images=run.data.test_images, labels=run.data.test_labels, logits=logits)
+    os.replace(partial, path)
