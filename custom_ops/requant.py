@@ -6,14 +6,14 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, pack_words
-from finn_vitprune.custom_ops.memory import multiplier_dsps, rom_bram18, rom_luts
+from finn_vitprune.custom_ops.memory import multiplier_dsps, rom_bram18, rom_luts, rom_style
 from finn_vitprune.numerics import MULT_BITS, requantise
 
 
 class VitRequant(VitOp):
     """y = clip(round_half_even(x mult 2**-shift)) of x ``[tokens, channels]``.
 
-    ``mult`` is ``[channels]``, or ``[1]`` when ``per_channel`` is 0, and below ``2**mult_bits``. Codes are
+    ``ram_style`` auto puts tables of more than 64 words into block RAM. ``mult`` is ``[channels]``, or ``[1]`` when ``per_channel`` is 0, and below ``2**mult_bits``. Codes are
     signed or unsigned on either side.
     """
 
@@ -55,16 +55,18 @@ class VitRequant(VitOp):
         """Words, bits and style of the table of multipliers."""
         get = self.get_nodeattr
         words = get("channels") // get("SIMD") if get("per_channel") else 1
-        return words, get("SIMD") * get("mult_bits"), get("ram_style")
+        return words, get("SIMD") * get("mult_bits"), rom_style(words, get("ram_style"))
 
     def lut_estimation(self, fpgapart: str) -> int:
-        """Input register, rounding and saturation of each lane, the table and the handshake."""
+        """Input register, each lane's rounding, saturation and sum of partial products, table, handshake."""
         source, target = self.in_streams()[0], self.out_streams()[0].dtype
         product = self._acc_bits() + self.get_nodeattr("mult_bits")
-        lane = 2 * target.bitwidth() + product // 5 + 4
+        lane = 2 * target.bitwidth() + (product - target.bitwidth()) // 5 + 2
+        slices = multiplier_dsps(self._acc_bits(), self.get_nodeattr("mult_bits") + 1)
+        lane += (product - 18) * (slices.bit_length() - 1)
         words, bits, style = self._rom()
-        counter = 3 * (words - 1).bit_length()
-        return source.width + source.simd * lane + rom_luts(words, bits, style) + counter + 10
+        table = rom_luts(words, bits, style, beside_carry=True)
+        return source.width + source.simd * lane + table + (words - 1).bit_length() + 5
 
     def dsp_estimation(self, fpgapart: str) -> int:
         """DSP slices of the multipliers."""
@@ -93,7 +95,7 @@ class VitRequant_rtl(VitRTLBackend, VitRequant):
             "MULT_WORDS": self._rom()[0],
             "SHIFT": self.get_nodeattr("shift"),
             "MULT_FILE": self.memory_file("mult"),
-            "STYLE": self.get_nodeattr("ram_style"),
+            "STYLE": self._rom()[2],
         }
 
     def memories(self, model) -> dict[str, Memory]:

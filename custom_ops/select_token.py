@@ -40,7 +40,7 @@ class VitSelectToken(VitOp):
     def lut_estimation(self, fpgapart: str) -> int:
         """One LUT per bit of the input register, the beat counter and the handshake."""
         stream = self.in_streams()[0]
-        return stream.width + 3 * (stream.beats - 1).bit_length() + 9
+        return stream.width + (stream.beats - 1).bit_length() + 9
 
 
 class VitSelectToken_rtl(VitRTLBackend, VitSelectToken):

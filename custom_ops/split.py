@@ -41,7 +41,7 @@ class VitSplit(VitOp):
     def lut_estimation(self, fpgapart: str) -> int:
         """One LUT per bit of the input register, the beat counter and the handshake."""
         stream = self.in_streams()[0]
-        return stream.width + 3 * (stream.channels // stream.simd - 1).bit_length() + 9
+        return stream.width + (stream.channels // stream.simd - 1).bit_length() + 9
 
 
 class VitSplit_rtl(VitRTLBackend, VitSplit):

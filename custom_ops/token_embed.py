@@ -6,7 +6,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, pack_words
-from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts
+from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts, rom_style
 from finn_vitprune.numerics import int_range
 
 
@@ -14,7 +14,8 @@ class VitTokenEmbed(VitOp):
     """y = clip(concat(prefix, x) + positions).
 
     x ``[tokens_in, channels]``, prefix rows ``[prefix, channels]``, positions ``[prefix + tokens_in,
-    channels]`` and y ``[prefix + tokens_in, channels]``, all of one signed type (INT16).
+    channels]`` and y ``[prefix + tokens_in, channels]``, all of one signed type (INT16). ``ram_style`` auto
+    puts tables of more than 64 beats into block RAM.
     """
 
     def get_nodeattr_types(self) -> dict:
@@ -55,13 +56,13 @@ class VitTokenEmbed(VitOp):
     def _rom(self) -> tuple[int, int, str]:
         """Words, bits and style of the table of rows."""
         stream = self.out_streams()[0]
-        return stream.beats, stream.width, self.get_nodeattr("ram_style")
+        return stream.beats, stream.width, rom_style(stream.beats, self.get_nodeattr("ram_style"))
 
     def lut_estimation(self, fpgapart: str) -> int:
         """Per bit: input register, sum, saturation; the table, the beat counter and the handshake."""
         stream = self.out_streams()[0]
-        counter = 3 * (stream.beats - 1).bit_length()
-        return 3 * stream.width + stream.simd + rom_luts(*self._rom()) + counter + 10
+        counter = (stream.beats - 1).bit_length()
+        return 3 * stream.width + stream.simd + rom_luts(*self._rom(), beside_carry=True) + counter + 3
 
     def bram_estimation(self, fpgapart: str) -> int:
         """Block RAMs of 18 Kbit."""
@@ -83,7 +84,7 @@ class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
             "PREFIX": self.get_nodeattr("prefix"),
             "TOKEN_BEATS": stream.channels // stream.simd,
             "ROWS_FILE": self.memory_file("rows"),
-            "STYLE": self.get_nodeattr("ram_style"),
+            "STYLE": self._rom()[2],
         }
 
     def memories(self, model) -> dict[str, Memory]:

@@ -57,7 +57,7 @@ class VitWidthConverter(VitOp):
             loaded = common - self.get_nodeattr("out_simd")
         if narrow == wide:
             loaded = wide
-        return self.in_streams()[0].width + loaded * bits + 14
+        return self.in_streams()[0].width + loaded * bits + 8
 
 
 class VitWidthConverter_rtl(VitRTLBackend, VitWidthConverter):

@@ -32,19 +32,23 @@ module vp_rom #(
     (* rom_style = PLACE, ram_style = PLACE *) logic [WIDTH-1:0] mem[DEPTH];
 
 `ifdef VP_SYNTH
+    // In parts, so that no initial block runs into the loop limits of synthesis tools.
     localparam int unsigned CHUNKS = (WIDTH + 31) / 32;
-    initial begin
-        logic [31:0] x;
-        logic [CHUNKS*32-1:0] word;
-        x = 32'h2545f491;
-        for (int unsigned i = 0; i < DEPTH; i++) begin
-            for (int unsigned j = 0; j < CHUNKS; j++) begin
-                x = x ^ (x << 13);
-                x = x ^ (x >> 17);
-                x = x ^ (x << 5);
-                word[32*j+:32] = x;
+    localparam int unsigned PART = CHUNKS < 2000 ? 2000 / CHUNKS : 1;
+    for (genvar p = 0; p < DEPTH; p += PART) begin : g_fill
+        initial begin
+            logic [31:0] x;
+            logic [CHUNKS*32-1:0] word;
+            x = 32'h2545f491 ^ (32'h9e3779b1 * p);
+            for (int unsigned i = p; i < p + PART && i < DEPTH; i++) begin
+                for (int unsigned j = 0; j < CHUNKS; j++) begin
+                    x = x ^ (x << 13);
+                    x = x ^ (x >> 17);
+                    x = x ^ (x << 5);
+                    word[32*j+:32] = x;
+                end
+                mem[i] = word[WIDTH-1:0];
             end
-            mem[i] = word[WIDTH-1:0];
         end
     end
 `else
