@@ -53,9 +53,6 @@ def lutram_luts(words: int, width: int) -> int:
     return rows * 8 * -(-width // 7) + (rows > 1) * -(-rows // 4) * width
 
 
-ram_luts = lutram_luts
-
-
 def bram_luts(words: int, width: int) -> int:
     """LUTs of the multiplexer behind the block RAMs of a deep ``vp_ram``."""
     rows = _cheapest(words, width, written=True)[2]
