@@ -1,4 +1,4 @@
-"""Sizes and resources of the attention unit by structure (rtl/vp_attention*.sv): DSP and RAM exactly, LUTs by part."""
+"""Sizes and resources of the attention unit by structure: DSP and RAM exactly, LUTs module by module."""
 
 from __future__ import annotations
 
@@ -237,7 +237,8 @@ def _logits(g: Geometry) -> int:
     maximum = _tree(g.logit_lanes, g.logit_bits, 0) + round(2 * g.logit_bits)
     memories = lutram_luts(4 * g.cg, g.simd * g.in_bits) + lutram_luts(g.slots * g.kg, g.pe * g.logit_bits)
     control = 50 + clog2(g.kv_ram[0]) + clog2(g.slots * g.kg) + clog2(g.queries) + clog2(4 * g.cg)
-    dot = _dot(g.pe, g.simd, g.in_bits, g.in_bits, 2 * g.in_bits + 1 < DSP_MIN_PRODUCT) + g.pe * g.logit_acc_bits
+    dot = _dot(g.pe, g.simd, g.in_bits, g.in_bits, 2 * g.in_bits + 1 < DSP_MIN_PRODUCT)
+    shift += g.pe * g.logit_acc_bits
     return dot + shift + requant + maximum + memories + control + _fifo(g.slots, g.logit_bits)
 
 

@@ -101,7 +101,7 @@ class PrunedAttention(VitOp):
         return AttentionConstants(*(self.get_nodeattr(n) for n in names), out_bits)
 
     def compute(self, q: np.ndarray, kv: np.ndarray, table: np.ndarray) -> list[np.ndarray]:
-        """``[..., queries, H D']``, ``[..., N, 2 H D']`` codes to O and, with ``scores``, S ``[..., N, 1]``."""
+        """``[..., queries, H D']``, ``[..., N, 2 H D']`` to O and, with ``scores``, S ``[..., N, 1]``."""
         heads, dim = self.get_nodeattr("heads"), self.get_nodeattr("head_dim")
 
         def by_head(x: np.ndarray) -> np.ndarray:
@@ -160,7 +160,7 @@ class PrunedAttention(VitOp):
         return 2 * self.get_nodeattr("SIMD") * self.get_nodeattr("PE")
 
     def fold_for(self, interval: int) -> dict[str, int]:
-        """Fewest multipliers within ``interval``, else the fastest fold; of equals the one with the widest beats."""
+        """Fewest multipliers within ``interval``, else the fastest fold; of equals the widest beats."""
         before = {n: self.get_nodeattr(n) for n in ("SIMD", "PE")}
         tokens = self.get_nodeattr("tokens")
         choices = []
@@ -268,8 +268,8 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
         text = super().wrapper_text()
         if self.get_nodeattr("scores"):
             return text
-        tied = ".rst_n(ap_rst_n),\n        .out1_tdata(),\n        .out1_tvalid(),\n        .out1_tready(1'b1)"
-        return text.replace(".rst_n(ap_rst_n)", tied)
+        tied = (".rst_n(ap_rst_n)", ".out1_tdata()", ".out1_tvalid()", ".out1_tready(1'b1)")
+        return text.replace(tied[0], ",\n        ".join(tied))
 
     def memories(self, model) -> dict[str, Memory]:
         """The exp table, cut to the 2**logit_bits differences that occur."""

@@ -30,10 +30,9 @@ def attention_by_definition(q, k, v, table, c):
     for h in range(heads):
         rows = []
         for i, row in enumerate(q[h]):
-            logits = [
-                _clip(_rint(Fraction(sum(a * b for a, b in zip(row, key)) * c.logit_mult, 2**c.logit_shift)), c.logit_bits)
-                for key in k[h]
-            ]
+            products = [sum(a * b for a, b in zip(row, key)) for key in k[h]]
+            exact = [Fraction(p * c.logit_mult, 2**c.logit_shift) for p in products]
+            logits = [_clip(_rint(x), c.logit_bits) for x in exact]
             e = [table[max(logits) - x] for x in logits]
             z = sum(e)
             recip = math.floor(Fraction(c.recip_num, z))
@@ -47,11 +46,14 @@ def attention_by_definition(q, k, v, table, c):
 
 def _constants(bits, logit_bits, head_dim, ratio=1.5):
     mult, shift = numerics.snap_ratio(2 ** (logit_bits - 1) / (3 * np.sqrt(head_dim) * (2**bits / 3.46) ** 2))
-    return numerics.AttentionConstants(int(mult), shift, logit_bits, *numerics.reciprocal_constant(ratio), bits)
+    reciprocal = numerics.reciprocal_constant(ratio)
+    return numerics.AttentionConstants(int(mult), shift, logit_bits, *reciprocal, bits)
 
 
 @pytest.mark.parametrize("bits, logit_bits", [(8, 8), (4, 6), (4, 4), (6, 8)])
-@pytest.mark.parametrize("heads, queries, tokens, dim", [(1, 7, 7, 4), (3, 1, 9, 5), (2, 6, 6, 8), (2, 1, 1, 4)])
+@pytest.mark.parametrize(
+    "heads, queries, tokens, dim", [(1, 7, 7, 4), (3, 1, 9, 5), (2, 6, 6, 8), (2, 1, 1, 4)]
+)
 def test_attention_equals_exact_fractions(bits, logit_bits, heads, queries, tokens, dim):
     rng = np.random.default_rng(bits * 100 + tokens)
     lo, hi = -(2 ** (bits - 1)), 2 ** (bits - 1)
@@ -132,7 +134,8 @@ def test_exp_table_ends():
 
 def _op(**attributes):
     outputs = ["o", "s"] if attributes.get("scores") else ["o"]
-    return getHWCustomOp(make_node("PrunedAttention", ["q", "kv", "table"], outputs, name="attention", **attributes))
+    node = make_node("PrunedAttention", ["q", "kv", "table"], outputs, name="attention", **attributes)
+    return getHWCustomOp(node)
 
 
 @pytest.mark.parametrize("scores", [0, 1])
@@ -161,8 +164,10 @@ def test_op_takes_heads_in_order_and_values_after_all_keys(scores):
 
 
 def test_op_streams_and_products():
-    op = _op(tokens=197, queries=1, heads=6, head_dim=64, SIMD=16, PE=4, scores=1, logit_mult=1, logit_shift=0,
-             recip_num=1, recip_shift=0)  # fmt: skip
+    op = _op(
+        tokens=197, queries=1, heads=6, head_dim=64, SIMD=16, PE=4, scores=1, logit_mult=1, logit_shift=0,
+        recip_num=1, recip_shift=0,
+    )  # fmt: skip
     q, kv = op.in_streams()
     o, s = op.out_streams()
     assert (q.beats, kv.beats, o.beats, s.beats) == (24, 197 * 48, 24, 197)
@@ -173,7 +178,7 @@ def test_op_streams_and_products():
 
 @pytest.mark.parametrize("z_bits", [8, 9, 13, 16, 18])
 def test_scaled_reciprocal_of_the_scores_is_exact(z_bits):
-    """The proof behind vp_attention_scores: (E ceil(2^P / Z)) >> (P - 16) = floor(2^16 E / Z), P = 24 + z_bits."""
+    """In vp_attention_scores: (E ceil(2^P / Z)) >> (P - 16) = floor(2^16 E / Z), P = 24 + z_bits."""
     rng = np.random.default_rng(z_bits)
     p = 24 + z_bits
     values = range(255, 1 << z_bits) if z_bits <= 9 else rng.integers(255, 1 << z_bits, 400).tolist()

@@ -45,7 +45,7 @@ module vp_attention #(
     input  wire logic          out1_tready
 );
     if (TOKENS < 1 || QUERIES < 1 || HEADS < 1 || SIMD < 1 || PE < 1 || PE > TOKENS) begin : g_check
-        $error("vp_attention: TOKENS %0d, QUERIES %0d, HEADS %0d, SIMD %0d, PE %0d: at least 1, PE at most TOKENS",
+        $error("vp_attention: TOKENS %0d, QUERIES %0d, HEADS %0d, SIMD %0d, PE %0d: 1 or more, PE <= TOKENS",
                TOKENS, QUERIES, HEADS, SIMD, PE);
     end
     if (HEAD_DIM % SIMD != 0) begin : g_check_simd

@@ -150,8 +150,8 @@ module vp_attention_logits #(
     end
 
     vp_attention_rowmax #(
-        .TOKENS(TOKENS), .CG(CG), .PE(PE), .ACC_WIDTH(ACCW), .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT),
-        .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS)
+        .TOKENS(TOKENS), .CG(CG), .PE(PE), .ACC_WIDTH(ACCW), .LOGIT_WIDTH(LOGIT_WIDTH),
+        .LOGIT_MULT(LOGIT_MULT), .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS)
     ) rowmax (
         .clk, .rst_n, .load(tag.valid && tag.last), .acc(acc_d),
         .item_max, .item_valid, .item_ready, .l_re, .l_addr, .l_data

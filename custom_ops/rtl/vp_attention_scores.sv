@@ -146,7 +146,8 @@ module vp_attention_scores #(
         wire logic out_side = full_q != '0 && emit_bank_q == i[0];
         vp_ram #(.DEPTH(TOKENS), .WIDTH(SCORE_WIDTH), .STYLE("distributed")) bank (
             .clk, .we(valid_q[3] && acc_bank_q == i[0]), .waddr(waddr_q), .wdata(sum),
-            .re(out_side ? emit && move : valid_q[2]), .raddr(out_side ? emit_q : raddr_q), .rdata(bank_data[i])
+            .re(out_side ? emit && move : valid_q[2]), .raddr(out_side ? emit_q : raddr_q),
+            .rdata(bank_data[i])
         );
     end
     always_ff @(posedge clk) begin

@@ -1,12 +1,17 @@
-"""PrunedAttention: the RTL equals numerics.attention in every bit, keeps its interval, never blocks itself."""
+"""PrunedAttention: the RTL equals numerics.attention in every bit, keeps its interval, never blocks."""
+
+import os
 
 import numpy as np
 import pytest
-from helper import assert_ok, build_node, build_op, check_op, random_stream
+from helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import EXP_MAX, exp_table, reciprocal_constant, snap_ratio
 from finn_vitprune.sim import Stimulus
+
+SEED = int(os.environ.get("VITPRUNE_FOLD_SEED", "1"))
+"""Draws the shapes of :func:`test_drawn_folds`."""
 
 
 def attributes(
@@ -85,9 +90,9 @@ def structured_frames(attrs):
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("scores", [0, 1])
-def test_extreme_codes(bits, scores):
-    attrs = attributes(10, 10, 2, 8, 4, 4, bits=bits, scores=scores, logit_bits=bits)
+@pytest.mark.parametrize("scores, simd, pe", [(0, 4, 4), (1, 4, 4), (1, 4, 3), (0, 2, 5), (1, 8, 7)])
+def test_extreme_codes(bits, scores, simd, pe):
+    attrs = attributes(10, 10, 2, 8, simd, pe, bits=bits, scores=scores, logit_bits=bits)
     # A steep table: far from the maximum E is 0, so that a dominating key has all of Z.
     table = exp_table(16 / 2**bits)
     feed = structured_frames(attrs)
@@ -98,6 +103,25 @@ def test_extreme_codes(bits, scores):
         assert len(np.unique(golden[1][0])) == 1
     assert golden[0].min() == -(2 ** (bits - 1)) and golden[0].max() == 2 ** (bits - 1) - 1
     check_op("PrunedAttention", attrs, feed, [table], frames_overlap=6, interval=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(24))
+def test_drawn_folds(seed):
+    """Any fold, width and shape, on random and on structured frames, at the promised interval."""
+    rng = np.random.default_rng(SEED * 1000 + seed)
+    simd = int(rng.integers(1, 7))
+    tokens = int(rng.integers(1, 30))
+    pe = int(rng.integers(1, min(tokens, 9) + 1))
+    bits, logit_bits = int(rng.integers(2, 9)), int(rng.integers(2, 9))
+    attrs = attributes(
+        tokens, int(rng.choice([1, 2, tokens])), int(rng.integers(1, 5)), simd * int(rng.integers(1, 5)), simd,
+        pe, scores=int(rng.integers(0, 2)), bits=bits, logit_bits=logit_bits, out_bits=int(rng.integers(2, 9)),
+        recip_bits_per_cycle=int(rng.choice([0, 0, 1, 3])), ram_style=str(rng.choice(["auto", "block"])),
+    )  # fmt: skip
+    print(attrs)
+    feed = [np.concatenate(pair) for pair in zip(random_feed(attrs, 3, seed), structured_frames(attrs))]
+    check_op("PrunedAttention", attrs, feed, [table_of(logit_bits)], patterns=PATTERNS[:3])
 
 
 def test_many_tokens_in_small_tables_never_overflow():

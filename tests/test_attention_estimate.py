@@ -1,0 +1,68 @@
+"""PrunedAttention's estimates against Yosys (DSP, BRAM, URAM exact, LUT within 20 %), and its folding.
+
+The shapes are drawn; ``VITPRUNE_ESTIMATE_SEED`` draws others.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+from finn_vitprune.numerics import exp_table
+from finn_vitprune.synth.yosys import synth_node
+from tests.rtl.helper import PART, build_node
+
+SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
+
+
+def drawn(seed):
+    """Attributes of a small unit, of any fold, width and memory style."""
+    rng = np.random.default_rng(seed)
+    simd = int(rng.choice([1, 2, 3, 4, 8]))
+    pe = int(rng.integers(1, 5 if simd == 8 else 7))
+    tokens = int(rng.integers(max(pe, 9), 120))
+    bits = int(rng.choice([4, 6, 8, 8]))
+    return {
+        "tokens": tokens, "queries": int(rng.choice([1, tokens])), "heads": int(rng.integers(1, 5)),
+        "head_dim": simd * int(rng.choice([1, 2, 4, 8])), "SIMD": simd, "PE": pe,
+        "scores": int(rng.integers(0, 2)), "logit_mult": 100001, "logit_shift": 27,
+        "logit_bits": int(rng.choice([bits, 8])), "recip_num": 255 << 24, "recip_shift": 30,
+        "inputDataType": f"INT{bits}", "outputDataType": "INT8",
+        "ram_style": str(rng.choice(["auto", "auto", "block", "distributed"])),
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [SEED * 1000 + i for i in range(4)])
+def test_estimate_agrees_with_yosys(seed, tmp_path):
+    attrs = drawn(seed)
+    op, model = build_node("PrunedAttention", attrs, [exp_table(0.05)], "dut")
+    op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
+    op.code_generation_ipgen(model, PART, 5.0)
+    found = synth_node(op.get_rtl_file_list(abspath=True), "dut")
+    estimate = op.node_res_estimation(PART)
+    text = f"{attrs}: estimate {dict(estimate)}, Yosys {found}"
+    promised = (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"])
+    assert promised == (found.DSP, found.BRAM36, found.URAM), text
+    assert abs(estimate["LUT"] - found.LUT) <= 0.2 * found.LUT, text
+
+
+@pytest.mark.parametrize("interval", [200_000, 59_000, 20_000, 1_000])
+def test_fold_is_the_cheapest_within_the_interval(interval):
+    """Against all folds of a 50-token, 3-head unit; an interval out of reach gets the fastest."""
+    attrs = drawn(1) | {"tokens": 50, "queries": 50, "heads": 3, "head_dim": 16, "SIMD": 1, "PE": 1}
+    op, _ = build_node("PrunedAttention", attrs)
+    chosen = op.fold_for(interval)
+    assert (op.get_nodeattr("SIMD"), op.get_nodeattr("PE")) == (1, 1), "the node itself is left as it was"
+    costs = {}
+    for simd in (1, 2, 4, 8, 16):
+        for pe in range(1, 51):
+            op.set_nodeattr("SIMD", simd)
+            op.set_nodeattr("PE", pe)
+            costs[simd, pe] = op.get_exp_cycles(), op.dsp_estimation(PART)
+    cycles, dsp = costs[chosen["SIMD"], chosen["PE"]]
+    reachable = [d for c, d in costs.values() if c <= interval]
+    if reachable:
+        assert cycles <= interval and dsp == min(reachable)
+    else:
+        assert cycles == min(c for c, _ in costs.values())
