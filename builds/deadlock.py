@@ -20,14 +20,22 @@ def explain(edges: Sequence[StitchedEdge], valid: Sequence[tuple[bool, bool]], r
         for starving in dry:
             if starving.consumer == blocked.consumer and starving is not blocked:
                 fork = _meeting_point(edges, blocked.producer, starving.producer)
+                source = _source(edges, blocked)
                 return (
-                    f"deadlock: FIFO {blocked.fifo or '(none built)'} on {blocked.producer} -> {blocked.consumer}, depth "
-                    f"{blocked.depth} beats, is full while {blocked.consumer} waits for {starving.producer}: the branches "
+                    f"deadlock: FIFO {source.fifo or '(none built)'} on {source.producer} -> {blocked.consumer}, depth "
+                    f"{source.depth} beats, is full while {blocked.consumer} waits for {starving.producer}: the branches "
                     f"{_path(edges, fork, blocked)} and {_path(edges, fork, starving)} start at {fork or 'the input'}; "
                     f"deepen inFIFODepths[{blocked.consumer_input}] of {blocked.consumer}"
                 )
     names = ", ".join(e.name for e in full[:4]) or "no stream is blocked"
     return f"standstill without a starving join; blocked streams: {names}"
+
+
+def _source(edges: Sequence[StitchedEdge], edge: StitchedEdge) -> StitchedEdge:
+    """``edge``, or the stream before the width converter that feeds it (the FIFO stands there)."""
+    while edge.producer.startswith("VitWidthConverter") and not edge.fifo:
+        edge = next(e for e in edges if e.consumer == edge.producer)
+    return edge
 
 
 def _ancestors(edges: Sequence[StitchedEdge], node: str) -> list[str]:

@@ -123,12 +123,12 @@ def step_fold(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
 
 @build_step
 def step_insert_streams(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
-    """Width converters, FIFO depths by formula (those set in a folding file stay), FIFOs."""
+    """FIFO depths by formula (those set in a folding file stay), FIFOs, width converters."""
     for node in model.graph.node:
         getCustomOp(node).verify_node()
-    model = model.transform(InsertWidthConverters())
     model = model.transform(SetFifoDepths())
     model = model.transform(InsertFifos())
+    model = model.transform(InsertWidthConverters())
     model = model.transform(SortGraph())
     model = model.transform(GiveUniqueNodeNames())
     extract_model_config_to_json(model, str(Path(cfg.output_dir) / "final_hw_config.json"), HARDWARE_ATTRIBUTES)

@@ -105,6 +105,10 @@ class VitOp(HWCustomOp):
         """
         return 1
 
+    def burst_tokens(self) -> int:
+        """Tokens to buffer behind each output, where the op sends them in bursts that others wait for."""
+        return 0
+
     def fold_for(self, interval: int) -> dict[str, int]:
         """Cheapest folding attributes with ``get_exp_cycles() <= interval``, else the fastest ones.
 

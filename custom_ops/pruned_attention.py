@@ -160,7 +160,10 @@ class PrunedAttention(VitOp):
         return 2 * self.get_nodeattr("SIMD") * self.get_nodeattr("PE")
 
     def fold_for(self, interval: int) -> dict[str, int]:
-        """Fewest multipliers within ``interval``, else the fastest fold; of equals the widest beats."""
+        """Fewest multipliers within ``interval``, else the fastest fold; of equals the widest beats.
+
+        K and V get a fifth of the interval as slack, since they come in bursts.
+        """
         before = {n: self.get_nodeattr(n) for n in ("SIMD", "PE")}
         tokens = self.get_nodeattr("tokens")
         choices = []
@@ -168,7 +171,7 @@ class PrunedAttention(VitOp):
             for pe in {-(-tokens // groups) for groups in range(1, tokens + 1)}:
                 self.set_nodeattr("SIMD", simd)
                 self.set_nodeattr("PE", pe)
-                late = max(0, self.get_exp_cycles() - interval)
+                late = max(0, self.get_exp_cycles() - interval, self.in_streams()[1].beats - int(0.8 * interval))
                 choices.append((late, attention_estimate.dsp(self.geometry), simd * pe, pe, simd))
         for name, value in before.items():
             self.set_nodeattr(name, value)

@@ -38,6 +38,10 @@ class VitSplit(VitOp):
     def get_exp_cycles(self) -> int:
         return self.in_streams()[0].beats
 
+    def burst_tokens(self) -> int:
+        """One: while one part of a token passes, the reader of the other lives on what it has."""
+        return 1
+
     def lut_estimation(self, fpgapart: str) -> int:
         """One LUT per bit of the input register, the beat counter and the handshake."""
         stream = self.in_streams()[0]

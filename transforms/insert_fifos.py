@@ -4,7 +4,9 @@ Every op states how many tokens it holds when its first output leaves (``held_to
 path and divided by the tokens of each stream this is the path's lag in frames. Where paths meet, the
 shorter one gets a FIFO for the difference, plus two tokens. Attention consumes queries only after all
 keys and values of the frame came, so its query input lags a whole frame. Behind a token drop stands a
-FIFO of all its output tokens: which tokens are kept then cannot change the interval.
+FIFO of all its output tokens: which tokens are kept then cannot change the interval. Ops that send bursts
+(a split) get a buffer of their own. Where the two ends of a stream move different numbers of elements a
+beat, the FIFO stands at the wider end, so that the width converter beside it works without a break.
 """
 
 from __future__ import annotations
@@ -51,15 +53,13 @@ class SetFifoDepths(Transformation):
         return model, False
 
     def _depth(self, model: ModelWrapper, tensor: str, stream, difference: float) -> int:
-        per_token = stream.channels // stream.simd
         producer = model.find_producer(tensor)
-        while producer is not None and producer.op_type.startswith("VitWidthConverter"):
-            producer = model.find_producer(producer.input[0])
+        tokens = 0 if producer is None else getCustomOp(producer).burst_tokens()
         if producer is not None and producer.op_type.startswith("VitTokenDrop"):
-            return getCustomOp(producer).output_fifo_tokens() * per_token
-        if difference <= 1e-9:
-            return MIN_DEPTH
-        return (math.ceil(difference * stream.tokens) + MARGIN_TOKENS) * per_token
+            tokens = getCustomOp(producer).output_fifo_tokens()
+        elif difference > 1e-9:
+            tokens = max(tokens, math.ceil(difference * stream.tokens) + MARGIN_TOKENS)
+        return max(MIN_DEPTH, tokens * stream.channels // stream.simd)
 
 
 def _set_by_user(node: NodeProto) -> bool:
@@ -68,7 +68,11 @@ def _set_by_user(node: NodeProto) -> bool:
 
 
 class InsertFifos(Transformation):
-    """Insert a VitFIFO_rtl in front of every stream input whose depth is above :data:`MIN_DEPTH`."""
+    """Insert a VitFIFO_rtl in front of every stream input whose depth is above :data:`MIN_DEPTH`.
+
+    Runs before the width converters are inserted. A depth counts beats of the consumer; a FIFO at a wider
+    producer holds as many elements.
+    """
 
     def apply(self, model: ModelWrapper):
         for edge in stream_edges(model):
@@ -77,8 +81,9 @@ class InsertFifos(Transformation):
             depth = int(depths[min(edge.input, len(depths) - 1)])
             if depth > MIN_DEPTH:
                 stream = op.in_streams()[edge.input]
+                simd = max(stream.simd, getCustomOp(edge.producer).out_streams()[edge.output].simd)
                 insert_between(
-                    model, edge, "VitFIFO_rtl", tokens=stream.tokens, channels=stream.channels, SIMD=stream.simd,
-                    depth=depth, inputDataType=stream.dtype.name,
+                    model, edge, "VitFIFO_rtl", tokens=stream.tokens, channels=stream.channels, SIMD=simd,
+                    depth=-(-depth * stream.simd // simd), inputDataType=stream.dtype.name,
                 )
         return model, False
