@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from finn.core.onnx_exec import execute_onnx
@@ -66,8 +68,6 @@ def test_it_is_the_rtl_that_ran_and_not_the_golden_model(prepared):
     model, table = prepared
     op = getHWCustomOp(model.graph.node[0])
     folder = op.get_nodeattr("rtlsim_so").split("xsim.dir")[0]
-    from pathlib import Path
-
     rom = Path(folder) / op.memory_file("table")
     honest = rom.read_text()
     x = np.zeros((1, 4, 6), np.float32)

@@ -128,6 +128,17 @@ def test_reset_starts_again_from_the_first_beat(tmp_path, data):
     assert not broken.run({"in0_V": data}, {"out0_V": data}, stimulus=Stimulus(reset_at=60)).ok
 
 
+def test_long_runs_report_progress_and_stop_at_the_cycle_limit(tmp_path):
+    data = np.zeros((300_000, 2), np.uint8)
+    seen = []
+    sim = chain(tmp_path)
+    assert sim.run({"in0_V": data}, {"out0_V": data}, progress=lambda cycles, beats: seen.append((cycles, beats))).ok
+    assert [cycles for cycles, _ in seen] == [65536 * i for i in range(1, 5)]
+    assert all(cycles - 40 <= beats <= cycles for cycles, beats in seen)
+    cut = sim.run({"in0_V": data}, {"out0_V": data}, max_cycles=1000)
+    assert cut.cycles == 1000 and cut.deadlock is not None
+
+
 def test_missing_rom_file_and_model_error_are_reported(tmp_path, data):
     source = tmp_path / "rom.sv"
     source.write_text(

@@ -1,0 +1,52 @@
+"""Block RAM estimates equal what Yosys maps, on memories drawn at test time and on measured ones."""
+
+import os
+
+import numpy as np
+import pytest
+
+from finn_vitprune.custom_ops.base import RTL_DIR
+from finn_vitprune.custom_ops.memory import ram_bram18, rom_bram18
+from finn_vitprune.synth.yosys import synth_node
+
+SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
+
+# (module, words, bits): RAMB18 units that Yosys 0.70 gave; shapes where the cheapest cut is not obvious.
+MEASURED = {
+    ("ram", 600, 40): 3,
+    ("ram", 1500, 40): 4,
+    ("ram", 3000, 40): 8,
+    ("ram", 4096, 40): 10,
+    ("ram", 1500, 100): 9,
+    ("rom", 4096, 40): 9,
+    ("rom", 6000, 40): 14,
+    ("rom", 10000, 20): 12,
+    ("rom", 3000, 40): 7,
+}
+
+
+@pytest.mark.parametrize("kind, words, bits", MEASURED)
+def test_measured_memories(kind, words, bits):
+    got = ram_bram18(words, bits) if kind == "ram" else rom_bram18(words, bits, "block")
+    assert got == MEASURED[kind, words, bits]
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_drawn_memories_against_yosys(tmp_path, index):
+    rng = np.random.default_rng([SEED, index])
+    words = int(2 ** rng.uniform(6, 12.5))
+    bits = int(rng.integers(3, 1 + min(140, 150_000 // words)))
+    kind = "rom" if index % 2 else "ram"
+    ports = {
+        "rom": ".clk, .en(we), .addr(raddr), .data(q)",
+        "ram": ".clk, .we, .waddr, .wdata, .re, .raddr, .rdata(q)",
+    }[kind]
+    top = tmp_path / "memory.sv"
+    top.write_text(
+        f"module memory(input logic clk, we, re, input logic [{(words - 1).bit_length() - 1}:0] waddr, raddr,"
+        f" input logic [{bits - 1}:0] wdata, output logic [{bits - 1}:0] q);"
+        f' vp_{kind} #(.DEPTH({words}), .WIDTH({bits}), .STYLE("block")) m ({ports}); endmodule\n'
+    )
+    resources = synth_node([RTL_DIR / f"vp_{kind}.sv", top], "memory")
+    estimate = rom_bram18(words, bits, "block") if kind == "rom" else ram_bram18(words, bits)
+    assert 2 * resources.BRAM36 == estimate, f"{kind} of {words} x {bits}, seed {SEED}"
