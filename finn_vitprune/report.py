@@ -14,6 +14,10 @@ from finn_vitprune.summary import BalanceRow, Summary
 from finn_vitprune.synth.parts import KINDS
 
 NOT_RUN = "not run"
+FINN_TOTAL = "total_build_time"
+"""FINN's own entry among the times of the steps."""
+UNBROKEN = 30
+"""First columns up to this many characters (node names) are not broken over lines."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,10 @@ def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[Sheet]:
     """Two builds side by side, with the ratio second / first, and the load of the slowest nodes."""
     rows: list[tuple[str, ...]] = []
 
-    def add(label: str, x: float | None, y: float | None, form=None) -> None:
+    def add(label: str, x: float | None, y: float | None, form=None, absent: str = NOT_RUN) -> None:
         form = form or (lambda v: f"{v:,.0f}")
         ratio = f"{y / x:.3f}" if x and y is not None else "-"
-        rows.append((label, *(NOT_RUN if v is None else form(v) for v in (x, y)), ratio))
+        rows.append((label, *(absent if v is None else form(v) for v in (x, y)), ratio))
 
     def both(label: str, section: str, name: str, form=None) -> None:
         values = [getattr(getattr(s, section), name, None) for s in (a, b)]
@@ -62,7 +66,7 @@ def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[Sheet]:
     both("images/s", "rtlsim", "fps")
     for kind in KINDS:
         both(kind, "resources", kind, _amount)
-    both("accuracy", "verify", "accuracy", _percent)
+    add("accuracy", *(s.verify and s.verify.accuracy for s in (a, b)), _percent, "no labels, or not run")
     both("RTL mismatches", "verify", "rtl_mismatches")
     result = [Sheet("Two builds", ("", *names, "ratio"), tuple(rows), _verdict(a, b))]
     if a.balance and b.balance:
@@ -87,8 +91,10 @@ def show(tables: Sequence[Sheet], console: Console) -> None:
     """Print tables."""
     for sheet in tables:
         table = Table(title=sheet.title, title_justify="left", title_style="bold", header_style="bold")
+        unbroken = all(len(row[0]) <= UNBROKEN for row in sheet.rows)
         for i, column in enumerate(sheet.columns):
-            table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+            left = i == 0
+            table.add_column(column, justify="left" if left else "right", overflow="fold", no_wrap=left and unbroken)
         for row in sheet.rows:
             table.add_row(*row)
         console.print(table)
@@ -204,8 +210,10 @@ def _nodes(s: Summary) -> Sheet | None:
 def _times(s: Summary) -> Sheet | None:
     if not s.time_s:
         return None
-    rows = tuple((step, f"{seconds:,.1f}") for step, seconds in s.time_s.items())
-    return Sheet("Time", ("step", "seconds"), (*rows, ("all", f"{sum(s.time_s.values()):,.1f}")))
+    steps = {name: seconds for name, seconds in s.time_s.items() if name != FINN_TOTAL}
+    total = s.time_s.get(FINN_TOTAL, sum(steps.values()))
+    rows = tuple((step, f"{seconds:,.1f}") for step, seconds in steps.items())
+    return Sheet("Time", ("step", "seconds"), (*rows, ("all", f"{total:,.1f}")))
 
 
 # --- two builds ----------------------------------------------------------------------------------

@@ -43,6 +43,13 @@ def test_one_build_prints_every_promised_figure():
     assert "4.0" in row(text, "all")
 
 
+def test_the_builders_own_total_is_not_added_to_the_steps():
+    s = summary(pruned=True)
+    s = s.model_copy(update={"time_s": {"step_lower": 1.5, "step_hdl": 2.5, "total_build_time": 4.6}})
+    text = printed(sheets(s))
+    assert "4.6" in row(text, "all") and "total_build_time" not in text
+
+
 def test_steps_that_did_not_run_are_said_so():
     s = summary(pruned=True).model_copy(update={"rtlsim": None, "verify": None, "resources": None})
     tables = {t.title: t for t in sheets(s)}
