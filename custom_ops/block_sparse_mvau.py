@@ -10,16 +10,9 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops import mvau_estimate
-from finn_vitprune.custom_ops.balance import (
-    GroupTiming,
-    Schedule,
-    kept_blocks,
-    most_contributions,
-    pad_to_block,
-    schedule,
-    steady_interval,
-)
-from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, pack_words
+from finn_vitprune.custom_ops.balance import GroupTiming, Schedule, kept_blocks, schedule, steady_interval
+from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
+from finn_vitprune.custom_ops.mvau_contents import collect_contents, constant_contents, lane_contents
 from finn_vitprune.custom_ops.mvau_choose import choose
 from finn_vitprune.custom_ops.mvau_fold import Fold, clog2, product_sum_bits
 from finn_vitprune.errors import UserError
@@ -27,7 +20,7 @@ from finn_vitprune.errors import UserError
 
 @dataclass(frozen=True)
 class Balance:
-    """How well the lanes of one node are used (units: cycles of one frame)."""
+    """How well the lanes of one node are used; cycles are those of one frame."""
 
     node: str
     kept_blocks: int
@@ -168,26 +161,20 @@ class BlockSparseMVAU(VitOp):
         Per group of n tokens: n MW / in_width input beats, steps of the fullest lane, and n collect steps
         for each part of each column, block / CW of them (CW = out_width, at most block).
         """
-        f = self.fold()
-        timing = self.timing()
-        return math.ceil(steady_interval(f.token_groups, timing))
+        return math.ceil(steady_interval(self.fold().token_groups, self.timing()))
 
     def timing(self) -> GroupTiming:
         """Cycles of the stages for one token group."""
         f, plan = self.fold(), self.schedule()
-        padding = f.block_columns * f.block - f.mh
+        padding = f.block_columns * f.block - f.mh  # outputs of the last column that have no collect step
+        last_parts = len(plan.column_parts(f.block_columns - 1)) or 1
+        steps = plan.contributions * (f.block // f.collect_width) - last_parts * (padding // f.collect_width)
         return GroupTiming(
             load_row=f.mw // f.in_width,
             compute=plan.lane_blocks * f.steps * f.groups,
-            collect_row=self._collect_steps(plan, f, padding),
+            collect_row=steps,
             drain=f.mac_latency + 2,
         )
-
-    @staticmethod
-    def _collect_steps(plan: Schedule, f: Fold, padding: int) -> int:
-        steps = f.block // f.collect_width
-        last = len(plan.column_parts(f.block_columns - 1)) or 1
-        return plan.contributions * steps - last * (padding // f.collect_width)
 
     def macs(self) -> int:
         return self.schedule().kept * self.get_nodeattr("block") ** 2 * self.get_nodeattr("tokens")
@@ -291,7 +278,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         self.plan(model.get_initializer(self.onnx_node.input[1]))
         bias = np.rint(model.get_initializer(self.onnx_node.input[2])).astype(np.int64)
         need = max(int(bias.max()).bit_length(), int(~bias.min()).bit_length()) + 1
-        if not self.get_nodeattr("bias_bits") and need > self.fold().acc_bits:
+        if need > self.fold().bias_bits:
             self.set_nodeattr("bias_bits", need)
         super().generate_hdl(model, fpgapart, clk)
 
@@ -301,15 +288,16 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         Raises:
             UserError: values do not fit their types, or the mask does not fit the elaborated maxima.
         """
-        f = self.fold()
-        values = [np.rint(model.get_initializer(name)).astype(np.int64) for name in self.onnx_node.input[1:]]
-        weights, bias, mult = values if f.requant else (*values, None)
+        tensors = [model.get_initializer(name) for name in self.onnx_node.input[1:]]
+        values = [np.rint(tensor).astype(np.int64) for tensor in tensors]
+        plan, f = self.plan(values[0]), self.fold()
+        weights, bias, mult = values if f.requant else (*values[:2], None)
         self._check_values(f, weights, bias, mult)
-        plan = self.plan(weights)
         if plan.lane_blocks > f.lane_blocks or plan.lane_slots > f.lane_slots:
             raise UserError(
-                f"the mask needs {plan.lane_blocks} blocks and {plan.lane_slots} column parts a lane, the unit holds "
-                f"{f.lane_blocks} and {f.lane_slots} (node {f.node}): raise lane_blocks and lane_slots"
+                f"the mask needs {plan.lane_blocks} blocks and {plan.lane_slots} column parts a lane,"
+                f" the unit holds {f.lane_blocks} and {f.lane_slots} (node {f.node}):"
+                " raise lane_blocks and lane_slots"
             )
         lane_program, lane_weights = lane_contents(f, plan, weights)
         return {
@@ -322,7 +310,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
     @staticmethod
     def _check_values(f: Fold, weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> None:
         if weights.shape != (f.mw, f.mh) or bias.size != f.mh or (mult is not None and mult.size != f.mh):
-            raise UserError(f"weights, bias or mult do not have the shape of MW {f.mw}, MH {f.mh} (node {f.node})")
+            raise UserError(f"weights, bias or mult do not have the shape of {f.mw} x {f.mh} (node {f.node})")
         limit = 1 << (f.bias_bits - 1)
         for what, value, low, high in (
             ("weight", weights, f.w.min(), f.w.max()),
@@ -330,84 +318,8 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
             ("mult", mult, 0, (1 << f.mult_bits) - 1),
         ):
             if value is not None and (value.min() < low or value.max() > high):
-                raise UserError(
-                    f"{what} {value.min()} to {value.max()} is outside {int(low)} to {int(high)} (node {f.node})"
-                )
+                found, limits = f"{value.min()} to {value.max()}", f"{int(low)} to {int(high)}"
+                raise UserError(f"{what} {found} is outside {limits} (node {f.node})")
 
 
 _ROMS = {"W": "weights", "P": "program", "C": "collect", "K": "constants"}
-
-
-def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory, Memory]:
-    """Program and weights of the lanes.
-
-    Order in a lane: its column parts; in a part the groups of PE outputs; in a group the kept blocks of
-    the part (one program entry each); in an entry the ``block / SIMD`` weight words.
-    """
-    kept = kept_blocks(weights, f.block)
-    rows, columns, groups = (np.zeros((f.lanes, f.program_entries), dtype=np.int64) for _ in range(3))
-    used, last = (np.zeros((f.lanes, f.program_entries), dtype=bool) for _ in range(2))
-    position = [0] * f.lanes
-    for part in plan.parts:
-        part_rows = np.flatnonzero(kept[:, part.column])[part.first : part.first + part.count]
-        start, size = position[part.lane], part.count * f.groups
-        span = slice(start, start + size)
-        rows[part.lane, span] = np.tile(part_rows, f.groups)
-        columns[part.lane, span] = part.column
-        groups[part.lane, span] = np.repeat(np.arange(f.groups), part.count)
-        used[part.lane, span] = True
-        last[part.lane, start + part.count - 1 : start + size : part.count] = True
-        position[part.lane] = start + size
-
-    bits = f.x_index_bits
-    fields = (last.astype(np.int64) << bits) | rows * f.steps
-    program = pack_words(fields.T, 1 + bits)
-    program[plan.lane_blocks * f.groups - 1] |= 1 << (f.lanes * (1 + bits))
-
-    tiles = pad_to_block(weights, f.block).reshape(
-        f.block_rows, f.steps, f.simd, f.block_columns, f.groups, f.pe
-    ).transpose(0, 3, 4, 1, 5, 2)  # [block row, block column, output group, step, PE, SIMD]
-    words = tiles[rows, columns, groups] * used[..., None, None, None]
-    words = words.transpose(1, 2, 0, 3, 4).reshape(f.weight_words, -1)
-    width = f.w.bitwidth()
-    return (
-        Memory(program, 1 + f.lanes * (1 + bits)),
-        Memory(pack_words(words, width), words.shape[1] * width),
-    )
-
-
-def collect_contents(f: Fold, plan: Schedule) -> Memory:
-    """Program of the collect stage: for each ``CW`` outputs in channel order, the parts to add."""
-    sub_bits = max(1, clog2(f.r_elems // f.collect_width))
-    lane_bits = max(1, clog2(f.lanes))
-    words = []
-    for column in range(f.block_columns):
-        parts = plan.column_parts(column)
-        for offset in range(0, min(f.block, f.mh - column * f.block), f.collect_width):
-            place, inside = divmod(offset, f.r_elems)
-            sub = inside // f.collect_width
-            fields = [(0, p.lane, p.slot * (f.block // f.r_elems) + place) for p in parts] or [(1, 0, 0)]
-            for i, (none, lane, word) in enumerate(fields):
-                head = ((i == len(fields) - 1) << 1) | none
-                words.append((((head << sub_bits | sub) << lane_bits | lane) << f.r_word_bits) | word)
-    width = 3 + sub_bits + lane_bits + f.r_word_bits
-    words[-1] |= 1 << (width - 1)
-    assert len(words) <= f.collect_entries <= most_contributions(f.block_columns, f.lanes) * f.block
-    return Memory(_pad_words(words, f.collect_entries), width)
-
-
-def constant_contents(f: Fold, bias: np.ndarray, mult: np.ndarray | None) -> Memory:
-    """Biases (low) and multipliers (high) of ``CW`` outputs a word."""
-    size = f.collect_width
-    words = pack_words(bias.reshape(-1, size), f.bias_bits)
-    width = size * f.bias_bits
-    if mult is not None:
-        words |= pack_words(mult.reshape(-1, size), f.mult_bits) << width
-        width += size * f.mult_bits
-    return Memory(words, width)
-
-
-def _pad_words(words: list[int], depth: int) -> np.ndarray:
-    padded = np.zeros(depth, dtype=object)
-    padded[: len(words)] = words
-    return padded

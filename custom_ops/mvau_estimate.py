@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from finn_vitprune.custom_ops.memory import multiplier_dsps, ram_bram18, lutram_luts, rom_bram18
+from finn_vitprune.custom_ops.memory import lutram_luts, multiplier_dsps, ram_bram18, rom_bram18, rom_luts
 from finn_vitprune.custom_ops.mvau_fold import PACK_BITS, Fold, clog2
 
 
 DSP_MIN_PRODUCT = 9
+"""Narrower products are built from LUTs by Yosys."""
+
 SMALL_PRODUCT_LUTS = 10
-DEEP_ROM_LUTS = 3.7
-"""LUTs of an unpacked 4 x 4 bit product, and of a bit of 64 ROM words, as measured in flat Yosys netlists."""
+"""LUTs of an unpacked 4 x 4 bit product, as measured."""
 
 
 def memory_style(depth: int, width: int, style: str = "auto") -> str:
@@ -65,8 +66,8 @@ def bram18(f: Fold, ram_style: str) -> int:
     """RAMB18 (a RAMB36 counts two) of the memories that are in block RAM."""
     style = styles(f, ram_style)
     roms = sum(rom_bram18(*shape, style[key]) for key, shape in rom_shapes(f).items())
-    rams = ram_shapes(f).items()
-    return roms + sum(n * ram_bram18(depth, width) for key, (depth, width, n) in rams if style[key] == "block")
+    rams = [shape for key, shape in ram_shapes(f).items() if style[key] == "block"]
+    return roms + sum(count * ram_bram18(depth, width) for depth, width, count in rams)
 
 
 def lut(f: Fold, ram_style: str) -> int:
@@ -106,15 +107,15 @@ def _arrays(f: Fold) -> int:
 def _memories(f: Fold, ram_style: str) -> int:
     style = styles(f, ram_style)
     total = sum(_logic_rom(*shape) for key, shape in rom_shapes(f).items() if style[key] == "distributed")
-    rams = ram_shapes(f).items()
-    return total + sum(n * lutram_luts(depth, width) for key, (depth, width, n) in rams if style[key] == "distributed")
+    rams = [shape for key, shape in ram_shapes(f).items() if style[key] == "distributed"]
+    return total + sum(count * lutram_luts(depth, width) for depth, width, count in rams)
 
 
 def _logic_rom(depth: int, width: int) -> int:
-    """A ROM in LUTs: one a bit up to 32 words (few words have few different bits); abc9 cuts deeper ones badly."""
+    """A ROM in LUTs: one a bit up to 32 words (few words have few different bits), more beyond."""
     if depth <= 32:
         return min(width, 1 << depth)
-    return round(DEEP_ROM_LUTS * -(-depth // 64) * width)
+    return rom_luts(depth, width, "distributed", beside_carry=True)
 
 
 def _choosers(f: Fold) -> int:

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 
 from qonnx.core.datatype import BaseDataType
 
+from finn_vitprune.custom_ops.balance import most_contributions
 from finn_vitprune.errors import UserError
 
 TOKENS_CHOICES = (1, 2, 4, 8, 16)
+
+MIN_PROGRAM, MIN_DATA = 32, 8
+"""Fewest words of a program and of a weight or constant ROM."""
 
 PACK_BITS = 18
 """Field of the lower of two products in one multiplier (``LOW`` of vp_mac)."""
@@ -103,18 +107,19 @@ class Fold:
     def _check_ports(self) -> None:
         if self.in_width not in (use := self.in_widths(self.mw, self.simd)):
             self._fail(
-                f"in_width {self.in_width} {{node}} must divide MW {self.mw}, and divide SIMD {self.simd} or be "
-                f"1, 2, 4, ... times it: use {_choices(use)}"
+                f"in_width {self.in_width} {{node}} must divide MW {self.mw}, and divide SIMD {self.simd} or"
+                f" be 1, 2, 4, ... times it: use {_choices(use)}"
             )
         if self.out_width not in (use := self.out_widths(self.mh, self.pe, self.block)):
             self._fail(
-                f"out_width {self.out_width} {{node}} must divide MH {self.mh}, and divide PE {self.pe}, be a multiple "
-                f"of it that divides block size {self.block}, or be a multiple of {self.block}: use {_choices(use)}"
+                f"out_width {self.out_width} {{node}} must divide MH {self.mh}, and divide PE {self.pe}, be a"
+                f" multiple of it that divides block size {self.block}, or be a multiple of {self.block}:"
+                f" use {_choices(use)}"
             )
 
     def _check_types(self) -> None:
         if not self.x.is_integer() or not 2 <= self.x.bitwidth() <= 16:
-            self._fail(f"input type {self.x.name} {{node}} is not possible: use INT2 to INT16 or UINT2 to UINT16")
+            self._fail(f"input type {self.x.name} {{node}} is not possible: use INT or UINT of 2 to 16 bits")
         if not self.w.is_integer() or not self.w.signed() or not 2 <= self.w.bitwidth() <= 9:
             self._fail(f"weight type {self.w.name} {{node}} is not possible: use INT2 to INT9")
         if not self.requant and (not self.y.signed() or self.y.bitwidth() < self.sum_bits):
@@ -123,7 +128,7 @@ class Fold:
                 f"use INT{self.sum_bits} or wider"
             )
         if self.requant and (not self.y.is_integer() or not 2 <= self.y.bitwidth() <= 32):
-            self._fail(f"output type {self.y.name} {{node}} is not possible: use INT2 to INT32 or UINT2 to UINT32")
+            self._fail(f"output type {self.y.name} {{node}} is not possible: use INT or UINT of 2 to 32 bits")
         if self.requant and not 1 <= self.mult_bits <= 25:
             self._fail(f"mult_bits {self.mult_bits} {{node}} is not possible: use 1 to 25")
         if self.requant and not 0 <= self.shift <= 62:
@@ -202,20 +207,22 @@ class Fold:
 
     @property
     def program_entries(self) -> int:
-        return self.lane_blocks * self.groups
+        """Depth of the lanes' program; like the other depths, at least what vp_mvau makes of a short ROM."""
+        return max(MIN_PROGRAM, self.lane_blocks * self.groups)
 
     @property
     def weight_words(self) -> int:
-        return self.program_entries * self.steps
+        return max(MIN_DATA, self.lane_blocks * self.groups * self.steps)
 
     @property
     def collect_entries(self) -> int:
         """Entries of the collect program that no mask exceeds."""
-        return (self.block_columns + self.lanes - 1) * (self.block // self.collect_width)
+        most = most_contributions(self.block_columns, self.lanes)
+        return max(MIN_PROGRAM, most * (self.block // self.collect_width))
 
     @property
     def constants(self) -> int:
-        return self.mh // self.collect_width
+        return max(MIN_DATA, self.mh // self.collect_width)
 
     # --- widths ---
 

@@ -46,7 +46,8 @@ module vp_mac #(
     localparam int unsigned H_BITS = PACK ? G_BITS - LOW : G_BITS;           // upper, or only, group sum
     localparam int unsigned LATENCY = 3 + $clog2(GROUP) + $clog2(GROUPS);
 
-    if (TOKENS < 1 || SIMD < 1 || PE < 1 || X_BITS < 2 || W_BITS < 2 || W_BITS > 18 || X_BITS > 26) begin : g_check
+    if (TOKENS < 1 || SIMD < 1 || PE < 1 || X_BITS < 2 || W_BITS < 2 || W_BITS > 18 || X_BITS > 26)
+    begin : g_check
         $error("vp_mac: TOKENS %0d, SIMD %0d, PE %0d, X_BITS %0d or W_BITS %0d is out of range",
                TOKENS, SIMD, PE, X_BITS, W_BITS);
     end

@@ -61,8 +61,16 @@ module vp_mvau #(
     localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1);
     localparam int unsigned TB = TOKENS > 1 ? $clog2(TOKENS) : 1;
     localparam int unsigned SB = R_ELEMS > CW ? $clog2(R_ELEMS / CW) : 1;
-    localparam int unsigned ENTRIES = LANE_BLOCKS * GROUPS;
-    localparam int unsigned W_WORDS = ENTRIES * STEPS;
+    // ROMs are never so short that a synthesis tool could prove things from a handful of words; their
+    // ends are flags in the words, so that every address counts as reachable.
+    localparam int unsigned MIN_PROGRAM = 32;
+    localparam int unsigned MIN_DATA = 8;
+    localparam int unsigned L_ENTRIES = LANE_BLOCKS * GROUPS;
+    localparam int unsigned C_ENTRIES = (BLOCK_COLUMNS + LANES - 1) * (BLOCK / CW);
+    localparam int unsigned L_DEPTH = L_ENTRIES > MIN_PROGRAM ? L_ENTRIES : MIN_PROGRAM;
+    localparam int unsigned C_DEPTH = C_ENTRIES > MIN_PROGRAM ? C_ENTRIES : MIN_PROGRAM;
+    localparam int unsigned K_DEPTH = MH / CW > MIN_DATA ? MH / CW : MIN_DATA;
+    localparam int unsigned W_WORDS = L_ENTRIES * STEPS > MIN_DATA ? L_ENTRIES * STEPS : MIN_DATA;
     localparam int unsigned WA = W_WORDS > 1 ? $clog2(W_WORDS) : 1;
     localparam int unsigned LANE_W = PE * SIMD * W_BITS;
 
@@ -100,7 +108,8 @@ module vp_mvau #(
     logic [LANES-1:0] step_first, step_last;
     logic [LANES*(XI-1)-1:0] step_word;
     vp_mvau_sequence #(
-        .LANES(LANES), .ENTRIES(ENTRIES), .STEPS(STEPS), .BITS(XI - 1), .FILE(P_FILE), .STYLE(P_STYLE)
+        .LANES(LANES), .ENTRIES(L_DEPTH), .STEPS(STEPS), .W_WORDS(W_WORDS), .BITS(XI - 1),
+        .FILE(P_FILE), .STYLE(P_STYLE)
     ) sequence_i (
         .clk, .rst_n, .full, .busy, .claim, .free, .w_addr,
         .step_start, .step_end, .step_bank, .step_first, .step_last, .step_word
@@ -135,9 +144,10 @@ module vp_mvau #(
 
     // --- output ---
     vp_mvau_collect #(
-        .ROWS(ROWS), .TOKENS(TOKENS), .LANES(LANES), .ENTRIES((BLOCK_COLUMNS + LANES - 1) * (BLOCK / CW)),
-        .CONSTANTS(MH / CW), .CW(CW), .C_SUBS(R_ELEMS / CW), .R_WORDS(R_WORDS), .ACC_BITS(ACC_BITS),
-        .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED), .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT),
+        .ROWS(ROWS), .TOKENS(TOKENS), .LANES(LANES), .ENTRIES(C_DEPTH),
+        .CONSTANTS(K_DEPTH), .CW(CW), .C_SUBS(R_ELEMS / CW), .R_WORDS(R_WORDS), .ACC_BITS(ACC_BITS),
+        .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED),
+        .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT),
         .PROGRAM_FILE(C_FILE), .PROGRAM_STYLE(C_STYLE), .CONSTANT_FILE(K_FILE), .CONSTANT_STYLE(K_STYLE)
     ) collect (
         .clk, .rst_n, .claim, .done(done[0]), .done_bank(done_bank[0]), .busy,

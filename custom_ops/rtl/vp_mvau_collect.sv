@@ -10,7 +10,7 @@ module vp_mvau_collect #(
     int unsigned TOKENS     = 2,
     int unsigned LANES      = 2,
     int unsigned ENTRIES    = 8,   // most program entries
-    int unsigned CONSTANTS  = 4,   // steps' outputs a row: MH / CW
+    int unsigned CONSTANTS  = 4,   // most constant words, one for CW outputs
     int unsigned CW         = 4,
     int unsigned C_SUBS     = 1,   // outputs of a result word / CW
     int unsigned R_WORDS    = 4,
@@ -166,9 +166,11 @@ module vp_mvau_collect #(
     for (genvar i = 0; i < CW; i++) begin : g_sum
         wire logic signed [ACC_BITS-1:0] value = value_4_q[i*ACC_BITS+:ACC_BITS];
         wire logic signed [BIAS_BITS-1:0] bias = constants[i*BIAS_BITS+:BIAS_BITS];
-        wire logic signed [SUM_BITS-1:0] previous = first_4_q ? SUM_BITS'(bias) : sum_5_q[i*SUM_BITS+:SUM_BITS];
+        wire logic [SUM_BITS-1:0] sum = sum_5_q[i*SUM_BITS+:SUM_BITS];
         always_ff @(posedge clk) begin
-            if (en && valid_4_q) sum_5_q[i*SUM_BITS+:SUM_BITS] <= previous + SUM_BITS'(value);
+            if (en && valid_4_q) begin
+                sum_5_q[i*SUM_BITS+:SUM_BITS] <= (first_4_q ? SUM_BITS'(bias) : sum) + SUM_BITS'(value);
+            end
         end
     end
 

@@ -33,7 +33,8 @@ module vp_mvau_load #(
     localparam int unsigned GB = GATHER > 1 ? $clog2(GATHER) : 1;
 
     if (ROW_ELEMS % IN_WIDTH != 0 || X_ELEMS % IN_WIDTH != 0) begin : g_check
-        $error("vp_mvau_load: IN_WIDTH %0d must divide ROW_ELEMS %0d and X_ELEMS %0d", IN_WIDTH, ROW_ELEMS, X_ELEMS);
+        $error("vp_mvau_load: IN_WIDTH %0d must divide ROW_ELEMS %0d and X_ELEMS %0d",
+               IN_WIDTH, ROW_ELEMS, X_ELEMS);
     end
 
     logic [BB-1:0] beat_q;

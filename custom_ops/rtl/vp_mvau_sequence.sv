@@ -9,10 +9,11 @@ module vp_mvau_sequence #(
     int unsigned LANES   = 2,
     int unsigned ENTRIES = 16,  // most program entries
     int unsigned STEPS   = 4,   // steps an entry
+    int unsigned W_WORDS = 64,  // most weight words, one a step
     int unsigned BITS    = 4,   // bits of a lane's first word
     parameter    FILE    = "",
     parameter    STYLE   = "auto",
-    localparam int unsigned WA = ENTRIES * STEPS > 1 ? $clog2(ENTRIES * STEPS) : 1
+    localparam int unsigned WA = W_WORDS > 1 ? $clog2(W_WORDS) : 1
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,

@@ -1,0 +1,85 @@
+"""ROM contents of the sparse-block matrix unit: weights, the two programs, biases and multipliers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from finn_vitprune.custom_ops.balance import Schedule, kept_blocks, pad_to_block
+from finn_vitprune.custom_ops.base import Memory, pack_words
+from finn_vitprune.custom_ops.mvau_fold import Fold, clog2
+
+
+def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory, Memory]:
+    """Program and weights of the lanes.
+
+    Order in a lane: its column parts; in a part the groups of PE outputs; in a group the kept blocks of
+    the part (one program entry each); in an entry the ``block / SIMD`` weight words.
+    """
+    kept = kept_blocks(weights, f.block)
+    rows, columns, groups = (np.zeros((f.lanes, f.program_entries), dtype=np.int64) for _ in range(3))
+    used, last = (np.zeros((f.lanes, f.program_entries), dtype=bool) for _ in range(2))
+    position = [0] * f.lanes
+    for part in plan.parts:
+        part_rows = np.flatnonzero(kept[:, part.column])[part.first : part.first + part.count]
+        start, size = position[part.lane], part.count * f.groups
+        span = slice(start, start + size)
+        rows[part.lane, span] = np.tile(part_rows, f.groups)
+        columns[part.lane, span] = part.column
+        groups[part.lane, span] = np.repeat(np.arange(f.groups), part.count)
+        used[part.lane, span] = True
+        last[part.lane, start + part.count - 1 : start + size : part.count] = True
+        position[part.lane] = start + size
+
+    bits = f.x_index_bits
+    fields = (last.astype(np.int64) << bits) | rows * f.steps
+    program = pack_words(fields.T, 1 + bits)
+    program[plan.lane_blocks * f.groups - 1] |= 1 << (f.lanes * (1 + bits))
+
+    tiles = pad_to_block(weights, f.block).reshape(
+        f.block_rows, f.steps, f.simd, f.block_columns, f.groups, f.pe
+    ).transpose(0, 3, 4, 1, 5, 2)  # [block row, block column, output group, step, PE, SIMD]
+    words = tiles[rows, columns, groups] * used[..., None, None, None]
+    words = words.transpose(1, 2, 0, 3, 4).reshape(f.program_entries * f.steps, -1)
+    words = np.pad(words, [(0, f.weight_words), (0, 0)])[: f.weight_words]
+    width = f.w.bitwidth()
+    return (
+        Memory(program, 1 + f.lanes * (1 + bits)),
+        Memory(pack_words(words, width), words.shape[1] * width),
+    )
+
+
+def collect_contents(f: Fold, plan: Schedule) -> Memory:
+    """Program of the collect stage: for each ``CW`` outputs in channel order, the parts to add."""
+    sub_bits = max(1, clog2(f.r_elems // f.collect_width))
+    lane_bits = max(1, clog2(f.lanes))
+    words = []
+    for column in range(f.block_columns):
+        parts = plan.column_parts(column)
+        for offset in range(0, min(f.block, f.mh - column * f.block), f.collect_width):
+            place, inside = divmod(offset, f.r_elems)
+            sub = inside // f.collect_width
+            fields = [(0, p.lane, p.slot * (f.block // f.r_elems) + place) for p in parts] or [(1, 0, 0)]
+            for i, (none, lane, word) in enumerate(fields):
+                head = ((i == len(fields) - 1) << 1) | none
+                words.append((((head << sub_bits | sub) << lane_bits | lane) << f.r_word_bits) | word)
+    width = 3 + sub_bits + lane_bits + f.r_word_bits
+    words[-1] |= 1 << (width - 1)
+    return Memory(pad_words(words, f.collect_entries), width)
+
+
+def constant_contents(f: Fold, bias: np.ndarray, mult: np.ndarray | None) -> Memory:
+    """Biases (low) and multipliers (high) of ``CW`` outputs a word."""
+    size = f.collect_width
+    words = pack_words(bias.reshape(-1, size), f.bias_bits)
+    width = size * f.bias_bits
+    if mult is not None:
+        words |= pack_words(mult.reshape(-1, size), f.mult_bits) << width
+        width += size * f.mult_bits
+    return Memory(pad_words(words, f.constants), width)
+
+
+def pad_words(words, depth: int) -> np.ndarray:
+    """``words`` followed by zeros up to ``depth``."""
+    padded = np.zeros(depth, dtype=object)
+    padded[: len(words)] = words
+    return padded

@@ -1,0 +1,243 @@
+"""The sparse-block matrix unit: RTL equals golden model, cycles equal the formula, for every kind of mask."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from qonnx.core.datatype import DataType
+
+from finn_vitprune.custom_ops import base
+from finn_vitprune.errors import UserError
+from tests.rtl.helper import build_node, build_op, check_op, random_stream
+
+OP = "BlockSparseMVAU"
+FRAMES = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A structure and a mask: kept share, or the mask itself as rows of 0 and 1."""
+
+    tokens: int = 5
+    mw: int = 32
+    mh: int = 32
+    block: int = 8
+    simd: int = 4
+    pe: int = 4
+    group: int = 2
+    lanes: int = 2
+    in_width: int = 8
+    out_width: int = 8
+    x: str = "INT8"
+    w: str = "INT8"
+    y: str = "INT8"
+    requant: int = 1
+    shift: int = 24
+    keep: float = 0.5
+    mask: np.ndarray | None = None
+    seed: int = 0
+    more: dict = field(default_factory=dict)
+
+    def attributes(self) -> dict:
+        return dict(
+            tokens=self.tokens, MW=self.mw, MH=self.mh, block=self.block, SIMD=self.simd, PE=self.pe,
+            TOKENS=self.group, LANES=self.lanes, in_width=self.in_width, out_width=self.out_width,
+            inputDataType=self.x, weightDataType=self.w, outputDataType=self.y,
+            requant=self.requant, shift=self.shift, **self.more,
+        )
+
+    def initialisers(self) -> list[np.ndarray]:
+        rng = np.random.default_rng(self.seed)
+        rows, columns = -(-self.mw // self.block), -(-self.mh // self.block)
+        mask = rng.random((rows, columns)) < self.keep if self.mask is None else np.asarray(self.mask, bool)
+        kind = DataType[self.w]
+        lo, hi = int(kind.min()), int(kind.max())
+        weights = rng.integers(lo, hi, (self.mw, self.mh), endpoint=True)
+        weights = np.where(rng.random(weights.shape) < 0.1, lo, weights)  # the most negative code too
+        weights *= np.kron(mask, np.ones((self.block, self.block), int))[: self.mw, : self.mh]
+        bias = rng.integers(-4000, 4000, self.mh)
+        return [weights, bias] + ([rng.integers(1 << 14, 1 << 17, self.mh)] if self.requant else [])
+
+    def stream(self) -> np.ndarray:
+        probe, _ = build_node(OP, self.attributes(), self.initialisers())
+        return random_stream(probe.in_streams()[0], FRAMES, self.seed + 100)
+
+
+CASES = {
+    "one of everything": Case(
+        tokens=3, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=16, mh=16
+    ),
+    "narrow ports": Case(in_width=2, out_width=2),
+    "wide ports": Case(in_width=32, out_width=32, mh=64),
+    "input wider than SIMD, output narrower than PE": Case(simd=2, pe=8, in_width=16, out_width=2, lanes=3),
+    "input narrower than SIMD, output wider than PE": Case(simd=8, pe=2, in_width=2, out_width=8),
+    "whole blocks a cycle": Case(simd=8, pe=8, group=4, tokens=6, lanes=1, in_width=16, out_width=8),
+    "block 16": Case(
+        block=16, mw=48, mh=64, simd=8, pe=4, group=4, tokens=7, lanes=3, in_width=16, out_width=16
+    ),
+    "block 24": Case(block=24, mw=48, mh=48, simd=6, pe=3, lanes=2, in_width=12, out_width=12),
+    "many tokens a group": Case(group=8, tokens=11, simd=2, pe=2, lanes=1, in_width=8, out_width=8),
+    "sixteen tokens a group, fewer in the frame": Case(group=16, tokens=5, simd=1, pe=2, lanes=1),
+    "4-bit weights": Case(w="INT4", lanes=4, shift=20),
+    "4-bit activations": Case(x="INT4", shift=20),
+    "4 by 4 bits, one token": Case(x="INT4", w="INT4", group=1, shift=16),
+    "unsigned input": Case(x="UINT8", simd=8),
+    "9-bit input does not pack": Case(x="INT9", shift=25),
+    "INT16 input": Case(x="INT16", y="INT16", shift=26),
+    "INT16 output": Case(y="INT16", shift=18),
+    "unsigned output": Case(y="UINT8", shift=23),
+    "25-bit multipliers": Case(y="INT16", shift=20, more={"mult_bits": 25}),
+    "raw accumulators": Case(requant=0, y="INT32", lanes=3),
+    "padded sides": Case(block=16, mw=12, mh=10, simd=4, pe=2, in_width=4, out_width=2, keep=1.0),
+    "padded classifier of one token": Case(
+        block=16, mw=48, mh=10, simd=4, pe=2, in_width=4, out_width=2, requant=0, y="INT32",
+        tokens=1, group=1, keep=1.0,
+    ),
+    "dense": Case(keep=1.0, lanes=4, group=4),
+    "nothing kept": Case(keep=0.0),
+    "empty columns": Case(mask=[[0, 1, 0, 0]] * 4, lanes=3),
+    "one full column over more lanes than columns": Case(mh=8, mask=[[1]] * 4, lanes=4, out_width=4),
+    "very uneven": Case(mw=64, mask=[[1, 0, 0, r == 3] for r in range(8)], lanes=4),
+    "more lanes than blocks": Case(mask=np.eye(4)[:, ::-1] * [[1], [0], [1], [0]], lanes=4),
+    "biases wider than accumulators": Case(x="INT2", w="INT2", mw=8, shift=12, in_width=4),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rtl_equals_golden_model(name):
+    case = CASES[name]
+    check_op(OP, case.attributes(), [case.stream()], case.initialisers())
+
+
+@pytest.mark.parametrize("case", [Case(), Case(requant=0, y="INT32"), Case(x="UINT8", y="UINT8", shift=23)])
+def test_golden_model_equals_exact_rationals(case):
+    """Products in Python integers, rounding by Fraction (whose round() takes ties to even)."""
+    weights, bias, *mult = case.initialisers()
+    op, _ = build_node(OP, case.attributes(), case.initialisers())
+    x = case.stream()
+    [golden] = op.compute(x, weights, bias, *mult)
+    kind = DataType[case.y]
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        f, t, c = (int(rng.integers(n)) for n in golden.shape)
+        acc = sum(int(a) * int(b) for a, b in zip(x[f, t], weights[:, c])) + int(bias[c])
+        if case.requant:
+            acc = round(Fraction(acc * int(mult[0][c]), 1 << case.shift))
+            acc = min(max(acc, int(kind.min())), int(kind.max()))
+        assert golden[f, t, c] == acc
+
+
+def test_rounding_takes_ties_to_even():
+    """W = 1 on one channel, mult 1, shift 1: x / 2, so that every odd x is a tie."""
+    weights = np.zeros((8, 8), int)
+    weights[0] = 1
+    case = Case(mw=8, mh=8, tokens=16, shift=1, in_width=4)
+    x = np.zeros((1, 16, 8), int)
+    x[0, :, 0] = np.arange(-8, 8)
+    inits = [weights, np.zeros(8, int), np.ones(8, int)]
+    checked = check_op(OP, case.attributes(), [x], inits)
+    [golden] = checked.built.op.compute(x, *inits)
+    assert golden[0, :, 0].tolist() == [-4, -4, -3, -2, -2, -2, -1, 0, 0, 0, 1, 2, 2, 2, 3, 4]
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_no_bubble_between_groups(lanes, group):
+    """With ample ports the interval is ceil(N / TOKENS) blocks (b / SIMD) (b / PE), to the cycle."""
+    case = Case(
+        tokens=9, mw=64, mh=32, simd=2, pe=2, group=group, lanes=lanes, in_width=16, out_width=8,
+        keep=0.7, seed=5,
+    )
+    checked = check_op(OP, case.attributes(), [case.stream()], case.initialisers())
+    blocks = int((case.initialisers()[0].reshape(8, 8, 4, 8) != 0).any(axis=(1, 3)).sum())
+    expected = math.ceil(9 / group) * math.ceil(blocks / lanes) * 4 * 4
+    assert checked.interval == expected == checked.built.op.get_exp_cycles()
+    row = checked.built.op.balance()
+    assert row.kept_blocks == blocks and row.lanes == lanes and row.cycles == expected
+    assert row.ideal_cycles == pytest.approx(blocks * 64 * 9 / (2 * 2 * group * lanes))
+    assert row.utilisation == pytest.approx(row.ideal_cycles / expected)
+    assert checked.built.op.macs() == blocks * 64 * 9
+
+
+def test_one_compiled_simulation_serves_every_mask():
+    """Equal sources and parameters, other ROM files: masks from empty to dense."""
+    most = {"lane_blocks": 8, "lane_slots": 4}
+    sources, simulators = set(), set()
+    for seed, keep in enumerate((0.0, 0.2, 0.5, 0.9, 1.0)):
+        case = Case(keep=keep, seed=seed, more=most)
+        built = build_op(OP, case.attributes(), case.initialisers())
+        sources.add((built.folder / "dut.v").read_text())
+        simulators.add(built.simulator.executable)
+        result = built.run([case.stream()])
+        assert result.ok and result.deadlock is None
+    assert len(sources) == 1 and len(simulators) == 1
+
+
+def test_masks_beyond_the_elaborated_maxima_are_refused():
+    case = Case(keep=1.0, more={"lane_blocks": 4, "lane_slots": 2})
+    with pytest.raises(UserError, match=r"needs 8 blocks and 2 column parts a lane.*holds 4 and 2"):
+        build_op(OP, case.attributes(), case.initialisers())
+
+
+MUTATIONS = [
+    ("vp_mac.sv", "assign borrow[g] = sum[LOW-1];", "assign borrow[g] = 1'b0;"),
+    ("vp_mvau_collect.sv", "first_4_q <= last_4_q;", "first_4_q <= 1'b1;"),
+    ("vp_mvau_sequence.sv", "&& !busy[bank_q]", ""),
+    ("vp_mvau_load.sv", "assign in_ready = !full_q[bank_q];", "assign in_ready = 1'b1;"),
+    ("vp_mvau_load.sv", "wire logic group_end = frame_end ||", "wire logic group_end ="),
+]
+
+
+@pytest.mark.parametrize("file, good, bad", MUTATIONS, ids=[f"{m[0]}-{i}" for i, m in enumerate(MUTATIONS)])
+def test_a_broken_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
+    for source in base.RTL_DIR.glob("*.sv"):
+        shutil.copy(source, tmp_path)
+    text = (tmp_path / file).read_text()
+    assert text.count(good) == 1
+    (tmp_path / file).write_text(text.replace(good, bad))
+    monkeypatch.setattr(base, "RTL_DIR", tmp_path)
+    case = Case(lanes=3, mh=40, keep=0.8, out_width=4, seed=3)
+    with pytest.raises(AssertionError, match="differ|no beat moved|too many"):
+        check_op(OP, case.attributes(), [case.stream()], case.initialisers())
+
+
+@pytest.mark.parametrize(
+    "case, text",
+    [
+        (
+            Case(block=16, simd=12),
+            r"SIMD 12 does not divide block size 16 \(node dut\): use 1, 2, 4, 8 or 16",
+        ),
+        (Case(pe=3), r"PE 3 does not divide block size 8 \(node dut\): use 1, 2, 4 or 8"),
+        (Case(group=3), r"TOKENS 3 \(node dut\) is not possible: use 1, 2, 4, 8 or 16"),
+        (Case(lanes=0), r"LANES 0 \(node dut\) must be at least 1"),
+        (Case(in_width=3), r"in_width 3 \(node dut\) must divide MW 32.*use 1, 2, 4, 8, 16 or 32"),
+        (Case(mh=10, out_width=5), r"out_width 5 \(node dut\) must divide MH 10.*use 1 or 2"),
+        (Case(x="INT17"), r"input type INT17 \(node dut\)"),
+        (Case(w="UINT8"), r"weight type UINT8 \(node dut\) is not possible: use INT2 to INT9"),
+        # 32 products of up to 2^14 need 21 signed bits, a bias of 21 bits added makes 22
+        (
+            Case(requant=0, y="INT16"),
+            r"INT16 \(node dut\) does not hold the accumulators of 22 bits: use INT22",
+        ),
+    ],
+)
+def test_a_fold_that_does_not_fit_is_named(case, text):
+    with pytest.raises(UserError, match=text):
+        build_node(OP, case.attributes(), [])
+
+
+def test_values_outside_their_types_are_named():
+    case = Case(w="INT4")
+    weights, bias, mult = case.initialisers()
+    weights[0, 0] = 9
+    with pytest.raises(UserError, match=r"weight -8 to 9 is outside -8 to 7 \(node dut\)"):
+        build_op(OP, case.attributes(), [weights, bias, mult])
+    weights[0, 0], mult[3] = 1, 1 << 17
+    with pytest.raises(UserError, match=r"mult .* to 131072 is outside 0 to 131071 \(node dut\)"):
+        build_op(OP, case.attributes(), [weights, bias, mult])
