@@ -26,7 +26,7 @@ from finn_vitprune.builds.lowering_check import check_lowering
 from finn_vitprune.builds.progress import tell
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
-from finn_vitprune.builds.summarise import SOURCE_METADATA, summarise
+from finn_vitprune.builds.summarise import summarise
 from finn_vitprune.builds.verify import verify
 from finn_vitprune.errors import UserError
 from finn_vitprune.qonnx_run import QonnxRunner
@@ -91,10 +91,9 @@ def step_lower(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
     _write_json(cfg, "qonnx_reference.json", {"images": images.source, "top1": top1.tolist()})
     for node in hardware.get_nodes_by_op_type("BlockSparseMVAU"):
         getCustomOp(node).plan(hardware.get_initializer(node.input[1]))
-    source = {p.key: p.value for p in model.model.metadata_props}
-    hardware.set_metadata_prop(SOURCE_METADATA, json.dumps(source | {"logit_scale": lowered.logit_scale}))
     _write_json(cfg, "lowering.json", check.as_dict() | {
         "logit_scale": lowered.logit_scale, "largest_scale_change": lowered.snap_error,
+        "source": {p.key: p.value for p in model.model.metadata_props},
     })
     return hardware
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from finn.builder.build_dataflow_config import DataflowBuildConfig
+from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.images import Images, load_images
 from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
 from finn_vitprune.summary import (
     BalanceRow,
     ModelSummary,
@@ -26,19 +28,16 @@ from finn_vitprune.summary import (
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.synth.resources import Resources
 
-SOURCE_METADATA = "vitprune_source"
-"""Metadata key under which a hardware model remembers the metadata of the QONNX model it came from."""
-
 
 def summarise(model: ModelWrapper, cfg: DataflowBuildConfig, settings: BuildSettings) -> Summary:
     """Build and save the summary; sections whose step did not run stay empty."""
     reports = cfg.get_report_directory()
-    source = json.loads(model.get_metadata_prop(SOURCE_METADATA) or "{}")
+    lowering = _read(reports / "lowering.json") or {}
     part = get_part(cfg._resolve_fpga_part(), settings.part_resources)
     resources = _resources(model, _read(reports / "yosys_resources.json"), cfg)
     total = Resources(**{k: getattr(resources, k) for k in ("LUT", "FF", "DSP", "BRAM36", "URAM")})
     summary = Summary(
-        model=model_summary(model, source, _read(reports / "lowering.json") or {}),
+        model=model_summary(model, lowering.get("source", {}), lowering.get("logit_scale")),
         verify=_verify(cfg, settings, reports),
         rtlsim=_rtlsim(cfg, _read(reports / "rtl_verification.json")),
         balance=balance(model),
@@ -53,7 +52,7 @@ def summarise(model: ModelWrapper, cfg: DataflowBuildConfig, settings: BuildSett
     return summary
 
 
-def model_summary(model: ModelWrapper, source: dict[str, str], lowering: dict) -> ModelSummary:
+def model_summary(model: ModelWrapper, source: dict[str, str], logit_scale: float | None) -> ModelSummary:
     """Counts from the hardware graph; the unpruned model's from the metadata of the model file."""
     macs = weights = biases = index_bits = 0
     tokens: list[TokenCounts] = []
@@ -78,14 +77,12 @@ def model_summary(model: ModelWrapper, source: dict[str, str], lowering: dict) -
         params_dense=int(source.get("params_dense", weights + biases)), params=weights + biases,
         index_bits=index_bits, tokens=tokens, heads=heads, block_size=int(source.get("block_size", blocks)),
         block_keep=float(source.get("block_keep", 1.0)), token_keep=_token_keep(source),
-        logit_scale=lowering.get("logit_scale"),
+        logit_scale=logit_scale,
     )
 
 
 def _token_keep(source: dict[str, str]) -> dict[int, float]:
-    value = json.loads(source.get("token_keep", "{}"))
-    points = json.loads(source.get("drop_at", "[]"))
-    return {int(k): float(v) for k, v in value.items()} if isinstance(value, dict) else {int(p): float(value) for p in points}
+    return {int(k): float(v) for k, v in json.loads(source.get("token_keep", "{}")).items()}
 
 
 def _verify(cfg, settings: BuildSettings, reports: Path) -> VerifySummary | None:
@@ -103,7 +100,8 @@ def _verify(cfg, settings: BuildSettings, reports: Path) -> VerifySummary | None
         if images.logits is not None:
             accuracy_pytorch = float(np.mean(np.argmax(images.logits, -1) == images.labels))
     return VerifySummary(
-        images=rtl["images"], rtl_mismatches=rtl["rtl_mismatches"],
+        images=rtl["images"], rtl_mismatches=rtl["rtl_mismatches"], class_changes=rtl["class_changes"],
+        stalled_images=rtl["stalled_images"], traced_streams=rtl["traced_streams"], image_source=images.source,
         top1_agree_qonnx=float(np.mean(predicted == np.array(qonnx["top1"]))),
         max_code_diff_vs_qonnx=(_read(reports / "lowering.json") or {}).get("max_code_difference", 0),
         saturations=rtl["saturations"], accuracy=accuracy, accuracy_pytorch=accuracy_pytorch,
@@ -127,14 +125,17 @@ def balance(model: ModelWrapper) -> list[BalanceRow]:
         if not op.macs():
             continue
         cycles, ideal = op.get_exp_cycles(), op.macs() / op.products_per_cycle()
-        kept = op.kept_blocks() if hasattr(op, "kept_blocks") else None
-        counts = op.param_counts()
-        rows.append(BalanceRow(
-            node=node.name, op_type=node.op_type, kept_blocks=kept,
-            lanes=op.get_nodeattr("LANES") if kept is not None else 1, ideal_cycles=ideal, cycles=cycles,
+        row = BalanceRow(
+            node=node.name, op_type=node.op_type, kept_blocks=None, lanes=1, ideal_cycles=ideal, cycles=cycles,
             utilisation=min(1.0, ideal / cycles),
-            weight_bits=counts.get("weight_bits", 0) + counts.get("index_bits", 0),
-        ))
+        )
+        if isinstance(op, BlockSparseMVAU):
+            counts = op.param_counts()
+            bits = counts["weights"] * DataType[op.get_nodeattr("weightDataType")].bitwidth() + counts["index_bits"]
+            row = row.model_copy(update={
+                "kept_blocks": op.schedule().kept, "lanes": op.get_nodeattr("LANES"), "weight_bits": bits,
+            })
+        rows.append(row)
     return rows
 
 
