@@ -94,8 +94,17 @@ def attention_macs_dense(tokens: int, width: int, heads: int, head_dim: int, bat
 
 
 def encoder_macs_pruned(
-    tokens: int, kept_tokens: int, width: int, heads: int, kept_heads: int, head_dim: int, mlp_width: int,
-    alpha: float, alpha_proj: float, alpha_mlp: float, batch: int = 1,
+    tokens: int,
+    kept_tokens: int,
+    width: int,
+    heads: int,
+    kept_heads: int,
+    head_dim: int,
+    mlp_width: int,
+    alpha: float,
+    alpha_proj: float,
+    alpha_mlp: float,
+    batch: int = 1,
 ) -> float:
     """A pruned encoder, the paper's formula (``kept_tokens`` reach the MLP, ``kept_heads`` live).
 
@@ -104,7 +113,8 @@ def encoder_macs_pruned(
     """
     b, n, d, h = batch, tokens, width, kept_heads
     return (
-        2 * b * n * d + 2 * b * kept_tokens * d
+        2 * b * n * d
+        + 2 * b * kept_tokens * d
         + b * h * n * head_dim * d * (3 * alpha + alpha_proj)
         + 2 * b * h * n * n * head_dim
         + b * n * (heads + n + d)
@@ -127,10 +137,20 @@ def planned_loads(config: ViTConfig, prune: PruneConfig) -> list[EncoderLoad]:
         kept = kept_blocks(prune.block_keep, blocks) * prune.block_size**2
         neurons = kept_neurons(prune.neuron_keep, shape.neurons, prune.block_size)
         last = len(loads) == len(config.encoders) - 1
-        loads.append(EncoderLoad(
-            tokens, 1 if last else tokens, 1 if last else mlp_tokens, config.dim, shape.heads,
-            config.head_dim, neurons, kept, 2 * kept, kept,
-        ))
+        loads.append(
+            EncoderLoad(
+                tokens,
+                1 if last else tokens,
+                1 if last else mlp_tokens,
+                config.dim,
+                shape.heads,
+                config.head_dim,
+                neurons,
+                kept,
+                2 * kept,
+                kept,
+            )
+        )
     return loads
 
 
@@ -139,7 +159,16 @@ def _load(
 ) -> EncoderLoad:
     full = round(config.dim * shape.heads * config.head_dim * share)
     return EncoderLoad(
-        tokens, queries, mlp_tokens, config.dim, shape.heads, config.head_dim, shape.neurons, full, 2 * full, full
+        tokens,
+        queries,
+        mlp_tokens,
+        config.dim,
+        shape.heads,
+        config.head_dim,
+        shape.neurons,
+        full,
+        2 * full,
+        full,
     )
 
 
@@ -166,7 +195,10 @@ def params_of(config: ViTConfig, loads: Sequence[EncoderLoad]) -> int:
 def planned(config: ViTConfig, prune: PruneConfig) -> Complexity:
     """What pruning ``config`` (dense shapes, its token drops set) at ``prune`` will give, heads all alive."""
     loads = planned_loads(config, prune)
-    index = sum(_index_bits((e.q + e.kv + e.proj) // prune.block_size**2, config.dim // prune.block_size) for e in loads)
+    index = sum(
+        _index_bits((e.q + e.kv + e.proj) // prune.block_size**2, config.dim // prune.block_size)
+        for e in loads
+    )
     return _complexity(config, config, loads, index)
 
 
@@ -188,10 +220,20 @@ def counted_loads(small: ViTConfig, maps: dict[str, np.ndarray], block: int) -> 
     for i, (shape, (tokens, mlp_tokens)) in enumerate(zip(small.encoders, small.token_counts(), strict=True)):
         kept = {m: int(maps[f"blocks.{i}.{m}"].sum()) * block**2 for m in ("q", "k", "v", "proj")}
         last = i == len(small.encoders) - 1
-        loads.append(EncoderLoad(
-            tokens, 1 if last else tokens, 1 if last else mlp_tokens, small.dim, shape.heads, small.head_dim,
-            shape.neurons, kept["q"], kept["k"] + kept["v"], kept["proj"],
-        ))
+        loads.append(
+            EncoderLoad(
+                tokens,
+                1 if last else tokens,
+                1 if last else mlp_tokens,
+                small.dim,
+                shape.heads,
+                small.head_dim,
+                shape.neurons,
+                kept["q"],
+                kept["k"] + kept["v"],
+                kept["proj"],
+            )
+        )
     return loads
 
 
@@ -202,7 +244,11 @@ def _index_bits(blocks: int, rows: int) -> int:
 def _complexity(dense: ViTConfig, small: ViTConfig, loads: list[EncoderLoad], index_bits: int) -> Complexity:
     before = dense_loads(dense)
     return Complexity(
-        macs_dense=macs_of(dense, before), macs=macs_of(small, loads),
-        params_dense=params_of(dense, before), params=params_of(small, loads), index_bits=index_bits,
-        tokens=tuple(small.token_counts()), heads=tuple(e.heads for e in loads),
+        macs_dense=macs_of(dense, before),
+        macs=macs_of(small, loads),
+        params_dense=params_of(dense, before),
+        params=params_of(small, loads),
+        index_bits=index_bits,
+        tokens=tuple(small.token_counts()),
+        heads=tuple(e.heads for e in loads),
     )

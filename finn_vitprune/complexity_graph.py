@@ -25,7 +25,7 @@ class GraphCount:
 
 
 def count_graph(model: ModelWrapper, block: int) -> GraphCount:
-    """Walk the ``MatMul`` nodes: by a constant matrix, rows of the other operand times kept weights; else M K N.
+    """Walk the ``MatMul`` nodes: rows times kept weights where one operand is constant, else M K N.
 
     Args:
         model: QONNX with shapes annotated; block: b of the b x b blocks whose zeros are skipped.
@@ -74,7 +74,9 @@ def _bias(model: ModelWrapper, name: str) -> int:
     consumers = model.find_consumers(name) or []
     sizes = [
         model.get_initializer(i).size
-        for node in consumers if node.op_type == "Add"
-        for i in node.input if model.get_initializer(i) is not None
+        for node in consumers
+        if node.op_type == "Add"
+        for i in node.input
+        if model.get_initializer(i) is not None
     ]
     return sum(sizes)

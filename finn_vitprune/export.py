@@ -25,9 +25,7 @@ OPSET = 20
 INPUT, OUTPUT = "images", "logits"
 
 
-def export(
-    frozen: PrunedViT, path: Path | str, metadata: ModelMetadata, images: np.ndarray
-) -> GateReport:
+def export(frozen: PrunedViT, path: Path | str, metadata: ModelMetadata, images: np.ndarray) -> GateReport:
     """Write ``frozen`` (from :func:`finn_vitprune.models.freeze.freeze`) as QONNX.
 
     Input ``images`` ``[1, H, W, C]`` (uint8 values as floats), output ``logits`` ``[1, classes]``.
@@ -58,8 +56,14 @@ def to_qonnx(frozen: PrunedViT) -> ModelWrapper:
     config = frozen.config
     images = torch.zeros(1, config.image_size, config.image_size, config.channels)
     proto: ModelProto = export_qonnx(
-        frozen, args=images, opset_version=OPSET, dynamo=False, input_names=[INPUT], output_names=[OUTPUT],
-        custom_opsets={DOMAIN: 1}, keep_initializers_as_inputs=False,
+        frozen,
+        args=images,
+        opset_version=OPSET,
+        dynamo=False,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        custom_opsets={DOMAIN: 1},
+        keep_initializers_as_inputs=False,
     )
     model = ModelWrapper(proto)
     inline_identities(model)

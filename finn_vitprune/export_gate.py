@@ -43,7 +43,9 @@ class GateReport:
         return not self.reason
 
 
-def check_export(frozen: PrunedViT, model: ModelWrapper, images: np.ndarray, end_to_end: int = 1) -> GateReport:
+def check_export(
+    frozen: PrunedViT, model: ModelWrapper, images: np.ndarray, end_to_end: int = 1
+) -> GateReport:
     """Compare ``model`` with ``frozen`` on uint8 ``images`` ``[F, H, W, C]``.
 
     The graph is opened at every activation ``Quant`` and ``TokenDrop``: what PyTorch computed there goes in,
@@ -82,7 +84,7 @@ def _compare_all(opened: "_OpenedGraph", frozen: PrunedViT, images: np.ndarray) 
 
 @torch.no_grad()
 def record(frozen: PrunedViT, images: torch.Tensor) -> dict[str, np.ndarray]:
-    """What PyTorch computes: quantiser outputs by module name; ``.x``, ``.s`` and output of every TokenDrop."""
+    """What PyTorch computes: quantiser outputs by module name; ``.x``, ``.s`` and output of a TokenDrop."""
     found: dict[str, np.ndarray] = {}
     handles = []
     for name, module in frozen.named_modules():
@@ -95,7 +97,11 @@ def record(frozen: PrunedViT, images: torch.Tensor) -> dict[str, np.ndarray]:
         elif isinstance(module, TokenDrop):
 
             def hook(module, args, output, key=name):
-                found[key], found[f"{key}.x"], found[f"{key}.s"] = output.numpy(), args[0].numpy(), args[1].numpy()
+                found[key], found[f"{key}.x"], found[f"{key}.s"] = (
+                    output.numpy(),
+                    args[0].numpy(),
+                    args[1].numpy(),
+                )
 
         else:
             continue
@@ -137,19 +143,24 @@ class _OpenedGraph:
         self._inputs = sorted(used & (set(self._feeds) | {v.name for v in graph.input}))
         double = TensorProto.DOUBLE
         opened = helper.make_graph(
-            [wide for node in inner for wide in _in_double(node)], "opened",
+            [wide for node in inner for wide in _in_double(node)],
+            "opened",
             [helper.make_tensor_value_info(i, double, model.get_tensor_shape(i)) for i in self._inputs],
             [helper.make_tensor_value_info(o, double, None) for o in self._sources],
             [numpy_helper.from_array(_widened(v), k) for k, v in constants.items() if k in used],
         )
-        proto = helper.make_model(opened, opset_imports=[o for o in model.model.opset_import if o.domain == ""])
+        proto = helper.make_model(
+            opened, opset_imports=[o for o in model.model.opset_import if o.domain == ""]
+        )
         proto.ir_version = 10
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
         self._session = ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
 
-    def run(self, images: np.ndarray, wanted: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def run(
+        self, images: np.ndarray, wanted: dict[str, np.ndarray]
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Per activation quantiser: its input and its output, all upstream values being PyTorch's."""
         feeds = {i: wanted[self._feeds[i]] if i in self._feeds else images for i in self._inputs}
         values = dict(zip(self._sources, self._session.run(self._sources, feeds), strict=True))
@@ -165,14 +176,15 @@ def _widened(value: np.ndarray) -> np.ndarray:
 
 
 def _in_double(node: NodeProto) -> list[NodeProto]:
-    """The node in float64; GELU, which onnxruntime has in float32 only, between casts (8-bit codes follow it)."""
+    """The node in float64; GELU, which onnxruntime has in float32 only, between casts."""
     if node.op_type == "Gelu":
         narrow, result = f"{node.output[0]}/narrow", f"{node.output[0]}/float"
         inner = NodeProto()
         inner.CopyFrom(node)
         inner.input[0], inner.output[0] = narrow, result
         return [
-            helper.make_node("Cast", [node.input[0]], [narrow], to=TensorProto.FLOAT), inner,
+            helper.make_node("Cast", [node.input[0]], [narrow], to=TensorProto.FLOAT),
+            inner,
             helper.make_node("Cast", [result], [node.output[0]], to=TensorProto.DOUBLE),
         ]
     if node.op_type == "Cast" and _attribute(node, "to", 0) == TensorProto.FLOAT:
@@ -227,5 +239,8 @@ def _end_to_end(frozen: PrunedViT, model: ModelWrapper, images: np.ndarray) -> t
         batch = image[None].astype(np.float32)
         ours = execute_onnx(model, {model.graph.input[0].name: batch})[model.graph.output[0].name]
         theirs = frozen(torch.from_numpy(batch)).numpy()
-        largest, scale = max(largest, float(np.abs(ours - theirs).max())), max(scale, float(np.abs(theirs).max()))
+        largest, scale = (
+            max(largest, float(np.abs(ours - theirs).max())),
+            max(scale, float(np.abs(theirs).max())),
+        )
     return largest, scale

@@ -66,14 +66,21 @@ class ModelMetadata:
         for field in cls.__dataclass_fields__:
             text = model.get_metadata_prop(field)
             if text is None:
-                raise UserError(f"the model file has no {field} in its metadata: it was not exported by finn-vitprune")
+                raise UserError(
+                    f"the model file has no {field} in its metadata: it was not exported by finn-vitprune"
+                )
             found[field] = text if field == "name" else json.loads(text)
         found["image_shape"] = tuple(found["image_shape"])
         return cls(**found)
 
 
 def describe(
-    name: str, dense: ViTConfig, frozen: PrunedViT, block: int, block_keep: float, neuron_keep: float,
+    name: str,
+    dense: ViTConfig,
+    frozen: PrunedViT,
+    block: int,
+    block_keep: float,
+    neuron_keep: float,
     token_keep: float,
 ) -> ModelMetadata:
     """Metadata of a frozen small network that was pruned from the shapes ``dense``."""
@@ -82,14 +89,26 @@ def describe(
     cost: Complexity = complexity.counted(dense, small, maps, block)
     drops = {str(i): s.keep for i, s in enumerate(small.encoders, start=1) if s.keep is not None}
     return ModelMetadata(
-        name=name, classes=small.classes, image_shape=(small.image_size, small.image_size, small.channels),
-        block_size=block, block_keep=block_keep, neuron_keep=neuron_keep,
-        token_keep=dict.fromkeys(drops, token_keep), drop_points=drops,
+        name=name,
+        classes=small.classes,
+        image_shape=(small.image_size, small.image_size, small.channels),
+        block_size=block,
+        block_keep=block_keep,
+        neuron_keep=neuron_keep,
+        token_keep=dict.fromkeys(drops, token_keep),
+        drop_points=drops,
         tokens=[{"in": n, "mlp": m} for n, m in small.token_counts()],
-        heads=[s.heads for s in small.encoders], neurons=[s.neurons for s in small.encoders],
-        residual_scale=frozen.residual_scale.number, weight_bits=small.weight_bits, act_bits=small.act_bits,
-        macs_dense=cost.macs_dense, macs=cost.macs, params_dense=cost.params_dense, params=cost.params,
-        index_bits=cost.index_bits, kept_blocks={k: pack_map(m) for k, m in maps.items()},
+        heads=[s.heads for s in small.encoders],
+        neurons=[s.neurons for s in small.encoders],
+        residual_scale=frozen.residual_scale.number,
+        weight_bits=small.weight_bits,
+        act_bits=small.act_bits,
+        macs_dense=cost.macs_dense,
+        macs=cost.macs,
+        params_dense=cost.params_dense,
+        params=cost.params,
+        index_bits=cost.index_bits,
+        kept_blocks={k: pack_map(m) for k, m in maps.items()},
     )
 
 
@@ -98,7 +117,9 @@ def kept_block_maps(frozen: PrunedViT, block: int) -> dict[str, np.ndarray]:
     maps = {}
     for i, encoder in enumerate(frozen.blocks):
         parts = np.split(weight_codes(encoder.attn.qkv), 3, axis=0)
-        for key, codes in zip(("q", "k", "v", "proj"), [*parts, weight_codes(encoder.attn.proj)], strict=True):
+        for key, codes in zip(
+            ("q", "k", "v", "proj"), [*parts, weight_codes(encoder.attn.proj)], strict=True
+        ):
             w = codes.T
             blocks = w.reshape(w.shape[0] // block, block, w.shape[1] // block, block)
             maps[f"blocks.{i}.{key}"] = (blocks != 0).any((1, 3))
@@ -107,7 +128,11 @@ def kept_block_maps(frozen: PrunedViT, block: int) -> dict[str, np.ndarray]:
 
 def pack_map(kept: np.ndarray) -> dict[str, object]:
     """A boolean block map as rows, columns, and hex."""
-    return {"rows": kept.shape[0], "columns": kept.shape[1], "map": np.packbits(kept.reshape(-1)).tobytes().hex()}
+    return {
+        "rows": kept.shape[0],
+        "columns": kept.shape[1],
+        "map": np.packbits(kept.reshape(-1)).tobytes().hex(),
+    }
 
 
 def unpack_map(packed: dict[str, object]) -> np.ndarray:

@@ -24,14 +24,21 @@ DEIT_SMALL = ViTConfig.dense(224, 3, 16, 384, 6, 12, 1000)
 
 def test_deit_small_has_the_published_size():
     """4.6 GMAC; 21.975 M parameters in the paper's table are these and 25 LayerNorms of 768, folded here."""
-    assert complexity.macs_of(DEIT_SMALL, complexity.dense_loads(DEIT_SMALL)) / 1e9 == pytest.approx(4.60, abs=0.005)
+    assert complexity.macs_of(DEIT_SMALL, complexity.dense_loads(DEIT_SMALL)) / 1e9 == pytest.approx(
+        4.60, abs=0.005
+    )
     params = complexity.params_of(DEIT_SMALL, complexity.dense_loads(DEIT_SMALL))
     assert (params + 25 * 2 * 384) / 1e6 == pytest.approx(21.975, abs=5e-4)
 
 
-@pytest.mark.parametrize("rate, counts", [
-    ("0.5", [101, 52, 28]), ("0.7", [140, 100, 72]), ("0.9", [180, 164, 149]),
-])
+@pytest.mark.parametrize(
+    "rate, counts",
+    [
+        ("0.5", [101, 52, 28]),
+        ("0.7", [140, 100, 72]),
+        ("0.9", [180, 164, 149]),
+    ],
+)
 def test_token_counts_are_the_papers(rate, counts):
     config = replace(DEIT_SMALL, prefix=2).with_token_drop(rate, (3, 7, 10))
     assert [config.token_counts()[i - 1][1] for i in (3, 7, 10)] == counts
@@ -59,12 +66,16 @@ def test_dense_encoder_equals_the_papers_formula():
     assert load.macs == products + 2 * n * d * load.neurons
 
 
-@pytest.mark.parametrize("heads, alpha, alpha_proj, neurons, kept", [(4, 0.5, 0.25, 768, 101), (6, 1.0, 1.0, 1536, 198)])
+@pytest.mark.parametrize(
+    "heads, alpha, alpha_proj, neurons, kept", [(4, 0.5, 0.25, 768, 101), (6, 1.0, 1.0, 1536, 198)]
+)
 def test_pruned_encoder_equals_the_papers_formula(heads, alpha, alpha_proj, neurons, kept):
     """The paper's alpha counts blocks within live heads; its formula adds LayerNorm, residual and drop."""
     n, d, dh = 198, 384, 64
     full = d * heads * dh
-    load = EncoderLoad(n, n, kept, d, heads, dh, neurons, int(alpha * full), int(2 * alpha * full), int(alpha_proj * full))
+    load = EncoderLoad(
+        n, n, kept, d, heads, dh, neurons, int(alpha * full), int(2 * alpha * full), int(alpha_proj * full)
+    )
     paper = complexity.encoder_macs_pruned(n, kept, d, 6, heads, dh, 1536, alpha, alpha_proj, neurons / 1536)
     assert load.macs == paper - (2 * n * d + 2 * kept * d + n * (6 + n + d))
 
@@ -88,7 +99,9 @@ def test_count_over_the_exported_graph_equals_the_formula(small):
     dense, frozen = small
     maps = kept_block_maps(frozen, 8)
     loads = complexity.counted_loads(frozen.config, maps, 8)
-    every_token = [replace(e, queries=e.tokens, mlp_tokens=m) for e, (_, m) in zip(loads, frozen.config.token_counts())]
+    every_token = [
+        replace(e, queries=e.tokens, mlp_tokens=m) for e, (_, m) in zip(loads, frozen.config.token_counts())
+    ]
     graph = count_graph(to_qonnx(frozen), 8)
     assert graph.macs == complexity.macs_of(frozen.config, every_token)
     assert graph.weights + graph.biases == complexity.params_of(frozen.config, loads)

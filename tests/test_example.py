@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
+import finn_vitprune.builds
+import finn_vitprune.custom_ops  # noqa: F401  registers TokenDrop
 import numpy as np
 import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 
-import finn_vitprune.builds
-import finn_vitprune.custom_ops  # noqa: F401  registers TokenDrop
 from finn_vitprune.complexity_graph import count_graph
 from finn_vitprune.metadata import ModelMetadata
 from finn_vitprune.qonnx_run import QonnxRunner
@@ -18,9 +18,13 @@ BUILDS = Path(finn_vitprune.builds.__path__[0])
 EXAMPLE, TRAIN = BUILDS / "example", BUILDS / "train"
 
 
-@pytest.mark.parametrize("model, images", [
-    ("deit_digits.onnx", "images.npz"), ("deit_digits_dense.onnx", "deit_digits_dense.npz"),
-])
+@pytest.mark.parametrize(
+    "model, images",
+    [
+        ("deit_digits.onnx", "images.npz"),
+        ("deit_digits_dense.onnx", "deit_digits_dense.npz"),
+    ],
+)
 def test_the_model_gives_the_recorded_logits_on_all_held_out_images(model, images):
     graph, recorded = ModelWrapper(str(EXAMPLE / model)), np.load(EXAMPLE / images)
     data = digits()

@@ -84,7 +84,9 @@ def test_metadata_comes_back_and_agrees_with_the_weights(small, tmp_path):
     read = ModelMetadata.read(model)
     assert read == metadata
     assert read.tokens == [{"in": 17, "mlp": 14}, {"in": 14, "mlp": 14}] and read.drop_points == {"1": 12}
-    weight = numpy_helper.to_array(next(i for i in model.graph.initializer if i.name == "blocks.1.attn.proj.weight"))
+    weight = numpy_helper.to_array(
+        next(i for i in model.graph.initializer if i.name == "blocks.1.attn.proj.weight")
+    )
     kept = unpack_map(read.kept_blocks["blocks.1.proj"])
     assert np.array_equal(kept, (weight.T.reshape(4, 8, -1, 8) != 0).any((1, 3)))
     assert 0 < kept.sum() <= 8
@@ -99,10 +101,15 @@ def test_two_exports_are_the_same_file(small):
     assert to_qonnx(small[0]).model.SerializeToString() == to_qonnx(small[0]).model.SerializeToString()
 
 
-@pytest.mark.parametrize("node, position", [
-    ("blocks.0.attn.q_quant.Quant", 1), ("blocks.1.mlp.fc2_quant.Quant", 1), ("blocks.0.norm1.quant.Quant", 1),
-    ("blocks.0.attn.qkv.weight_quant.Quant", 0),
-])
+@pytest.mark.parametrize(
+    "node, position",
+    [
+        ("blocks.0.attn.q_quant.Quant", 1),
+        ("blocks.1.mlp.fc2_quant.Quant", 1),
+        ("blocks.0.norm1.quant.Quant", 1),
+        ("blocks.0.attn.qkv.weight_quant.Quant", 0),
+    ],
+)
 def test_gate_refuses_a_graph_that_computes_something_else(small, node, position, tmp_path, monkeypatch):
     """A scale or weight changed by a fifth in the graph is found, and no file appears."""
     frozen, metadata, images = small
@@ -169,4 +176,6 @@ def test_deit_small_is_pruned_calibrated_and_exported(tmp_path):
     model = onnx.load(tmp_path / "deit_small.onnx")
     assert sum(n.op_type == "TokenDrop" for n in model.graph.node) == 3
     maps = kept_block_maps(frozen, 16)
-    assert all(m.sum() == 288 for k, m in maps.items() if frozen.config.encoders[int(k.split(".")[1])].heads == 6)
+    assert all(
+        m.sum() == 288 for k, m in maps.items() if frozen.config.encoders[int(k.split(".")[1])].heads == 6
+    )

@@ -8,7 +8,8 @@ import torch
 from rich.console import Console
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.training import checkpoint, train as training
+from finn_vitprune.training import checkpoint
+from finn_vitprune.training import train as training
 from finn_vitprune.training.config import load_config, parse_config
 from finn_vitprune.training.data import augment, digits, load_dataset
 from finn_vitprune.training.run import Run
@@ -17,10 +18,19 @@ torch.set_num_threads(1)
 QUIET = Console(quiet=True)
 
 TINY = {
-    "name": "tiny", "batch_size": 128, "seed": 3,
+    "name": "tiny",
+    "batch_size": 128,
+    "seed": 3,
     "model": {"patch_size": 4, "dim": 16, "depth": 2, "heads": 2, "mlp_ratio": 2},
-    "prune": {"block_size": 8, "block_keep": 0.5, "neuron_keep": 0.5, "token_keep": 0.5, "token_drop_layers": [1]},
-    "teacher": {"epochs": 2, "lr": 3e-3}, "student": {"epochs": 3, "warmup_epochs": 1, "hold_epochs": 1},
+    "prune": {
+        "block_size": 8,
+        "block_keep": 0.5,
+        "neuron_keep": 0.5,
+        "token_keep": 0.5,
+        "token_drop_layers": [1],
+    },
+    "teacher": {"epochs": 2, "lr": 3e-3},
+    "student": {"epochs": 3, "warmup_epochs": 1, "hold_epochs": 1},
 }
 
 
@@ -49,27 +59,36 @@ def test_augment_shifts_with_zeros_coming_in():
     assert augment(images, torch.Generator(), 0) is images
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"prune": {"block_keeep": 0.5}}, r"unknown key prune.block_keeep \(did you mean block_keep\?\)"),
-    ({"epochs": 3}, r"unknown key epochs \(known: name, dataset"),
-    ({"prune": {"block_keep": 1.5}}, r"prune.block_keep = 1.5: Input should be less than or equal to 1"),
-    ({"quant": {"weight_bits": 5}}, r"quant.weight_bits = 5: Input should be 4 or 8"),
-    ({"student": {"lr": -1}}, r"student.lr = -1"),
-    ({"name": None}, r"name = None"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"prune": {"block_keeep": 0.5}}, r"unknown key prune.block_keeep \(did you mean block_keep\?\)"),
+        ({"epochs": 3}, r"unknown key epochs \(known: name, dataset"),
+        ({"prune": {"block_keep": 1.5}}, r"prune.block_keep = 1.5: Input should be less than or equal to 1"),
+        ({"quant": {"weight_bits": 5}}, r"quant.weight_bits = 5: Input should be 4 or 8"),
+        ({"student": {"lr": -1}}, r"student.lr = -1"),
+        ({"name": None}, r"name = None"),
+    ],
+)
 def test_configuration_errors_are_one_clear_line(change, message):
     with pytest.raises(UserError, match=message) as error:
         parse_config({"name": "x"} | change)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"prune": {"block_size": 24}}, r"block size 24 does not divide 64 \(encoder 1, W_q\): use 2, 4, 8 or 16"),
-    ({"model": {"patch_size": 3}}, "model.patch_size 3 does not divide images of 8 x 8"),
-    ({"model": {"heads": 5}}, "model.heads 5 does not divide model.dim 64"),
-    ({"prune": {"token_drop_layers": [4]}}, "encoder 4 of 4 cannot drop tokens"),
-    ({"dataset": "imagenet"}, "unknown data set 'imagenet': use digits"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            {"prune": {"block_size": 24}},
+            r"block size 24 does not divide 64 \(encoder 1, W_q\): use 2, 4, 8 or 16",
+        ),
+        ({"model": {"patch_size": 3}}, "model.patch_size 3 does not divide images of 8 x 8"),
+        ({"model": {"heads": 5}}, "model.heads 5 does not divide model.dim 64"),
+        ({"prune": {"token_drop_layers": [4]}}, "encoder 4 of 4 cannot drop tokens"),
+        ({"dataset": "imagenet"}, "unknown data set 'imagenet': use digits"),
+    ],
+)
 def test_sizes_that_do_not_fit_are_named(change, message, tmp_path):
     with pytest.raises(UserError, match=message):
         training.train(parse_config({"name": "x"} | change), tmp_path, console=QUIET)
@@ -111,7 +130,12 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_its_files_and_metrics(finished):
     folder, metrics = finished
     assert sorted(p.name for p in folder.iterdir()) == [
-        "checkpoint.pt", "metrics.json", "model.npz", "model.onnx", "train.log"]
+        "checkpoint.pt",
+        "metrics.json",
+        "model.npz",
+        "model.onnx",
+        "train.log",
+    ]
     assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert len(metrics["student_history"]) == 3 and len(metrics["teacher_history"]) == 2
     assert metrics["accuracy"] == metrics["student_history"][-1]["accuracy"]

@@ -43,14 +43,20 @@ class ViTConfig:
 
     @classmethod
     def dense(
-        cls, image_size: int, channels: int, patch_size: int, dim: int, heads: int, depth: int,
-        classes: int, mlp_ratio: float = 4.0, **options: int | float,
+        cls,
+        image_size: int,
+        channels: int,
+        patch_size: int,
+        dim: int,
+        heads: int,
+        depth: int,
+        classes: int,
+        mlp_ratio: float = 4.0,
+        **options: int | float,
     ) -> "ViTConfig":
         """All heads and neurons, no token drop. ``options`` are further fields of this class."""
         shape = EncoderShape(heads, int(dim * mlp_ratio))
-        return cls(
-            image_size, channels, patch_size, dim, dim // heads, classes, (shape,) * depth, **options
-        )
+        return cls(image_size, channels, patch_size, dim, dim // heads, classes, (shape,) * depth, **options)
 
     def with_encoders(self, encoders: tuple[EncoderShape, ...]) -> "ViTConfig":
         """The same network with other encoder shapes."""

@@ -18,7 +18,7 @@ from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.vit import Attention, PrunedViT
 
 TIE_DISTANCE = 1e-3
-"""No entry of an exp table lies nearer than this to a rounding tie, so that float exp gives the same table."""
+"""No entry of an exp table lies nearer than this to a rounding tie: float exp gives the same table."""
 
 
 @torch.no_grad()
@@ -43,7 +43,9 @@ def freeze(model: PrunedViT) -> PrunedViT:
         out = np.full(model.config.dim, residual)
         _freeze_linear(attn.qkv, block.norm1.quant.scale.number, np.concatenate(qkv))
         _freeze_linear(attn.proj, attn.out_quant.scale.number, out)
-        _freeze_linear(mlp.fc1, block.norm2.quant.scale.number, np.full(mlp.fc1.out_features, _number(mlp.pre_quant)))
+        _freeze_linear(
+            mlp.fc1, block.norm2.quant.scale.number, np.full(mlp.fc1.out_features, _number(mlp.pre_quant))
+        )
         _freeze_linear(mlp.fc2, _number(mlp.act_quant), out)
     _freeze_linear(frozen.head, _number(frozen.norm.quant), None)
     for parameter in (frozen.prefix_tokens, frozen.pos_embed):

@@ -133,7 +133,7 @@ class ActQuant(nn.Module):
         self.observing, self._samples, self._max = True, [], 0.0
 
     def finish_observing(self) -> None:
-        """Stop recording; set the scale to the best of a grid of clipping points (if it is this one's own)."""
+        """Stop recording; set the scale, if it is this one's own, to the best of several clipping points."""
         self.observing = False
         if not self.owns_scale or not self._samples:
             return

@@ -27,10 +27,16 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
     block, proj = model.blocks[0], model.patch_embed.proj
     height, width = model.patch_embed.img_size
     return ViTConfig(
-        image_size=height, channels=proj.in_channels, patch_size=proj.kernel_size[0],
-        dim=model.embed_dim, head_dim=block.attn.head_dim, classes=model.head.out_features,
+        image_size=height,
+        channels=proj.in_channels,
+        patch_size=proj.kernel_size[0],
+        dim=model.embed_dim,
+        head_dim=block.attn.head_dim,
+        classes=model.head.out_features,
         encoders=tuple(EncoderShape(b.attn.num_heads, b.mlp.fc1.out_features) for b in model.blocks),
-        prefix=model.num_prefix_tokens, eps=float(block.norm1.eps), **bits,
+        prefix=model.num_prefix_tokens,
+        eps=float(block.norm1.eps),
+        **bits,
     )
 
 
@@ -40,8 +46,14 @@ def _unsupported(model: nn.Module) -> str | None:
     height, width = model.patch_embed.img_size
     checks = [
         (height != width, f"images of {height} x {width} are not square"),
-        (getattr(model, "global_pool", "token") != "token", f"global_pool is {model.global_pool!r}, not 'token'"),
-        (model.num_prefix_tokens < 1 or getattr(model, "no_embed_class", False), "no class token with a position"),
+        (
+            getattr(model, "global_pool", "token") != "token",
+            f"global_pool is {model.global_pool!r}, not 'token'",
+        ),
+        (
+            model.num_prefix_tokens < 1 or getattr(model, "no_embed_class", False),
+            "no class token with a position",
+        ),
         (not isinstance(model.norm_pre, nn.Identity), "it has a norm before the encoders"),
         (not isinstance(block.attn.q_norm, nn.Identity), "it normalises queries and keys"),
         (not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity), "it has layer scale"),

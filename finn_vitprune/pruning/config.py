@@ -53,7 +53,9 @@ def check_block_size(config: ViTConfig, block: int) -> None:
     advice = f"use {', '.join(map(str, choices[:-1]))} or {choices[-1]}" if len(choices) > 1 else f"use {fit}"
     for i, shape in enumerate(config.encoders, start=1):
         for size, what in (
-            (config.dim, "W_q"), (config.head_dim, "head width of W_q"), (shape.neurons, "MLP neurons"),
+            (config.dim, "W_q"),
+            (config.head_dim, "head width of W_q"),
+            (shape.neurons, "MLP neurons"),
         ):
             if size % block:
                 raise UserError(f"block size {block} does not divide {size} (encoder {i}, {what}): {advice}")

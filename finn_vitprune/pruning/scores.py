@@ -76,8 +76,12 @@ class EncoderScores(nn.Module):
         qkv, proj = torch.cat(parts[:3]), parts[3]
         neurons = top_k_mask(self.neurons, kept_neurons(neuron_keep, self.neurons.numel(), self.block))
         return EncoderMask(
-            qkv=qkv, qkv_bias=_rows_kept(qkv), proj=proj, proj_bias=_rows_kept(proj),
-            heads=head_liveness(qkv, proj, self.heads), neurons=neurons,
+            qkv=qkv,
+            qkv_bias=_rows_kept(qkv),
+            proj=proj,
+            proj_bias=_rows_kept(proj),
+            heads=head_liveness(qkv, proj, self.heads),
+            neurons=neurons,
         )
 
 
@@ -103,7 +107,7 @@ class PruneScores(nn.Module):
 
     @torch.no_grad()
     def set_to_magnitude(self, model: PrunedViT) -> None:
-        """Scores from the weights: L2 norm of each block; of a neuron, its row of fc1 times its column of fc2."""
+        """Scores from the weights: L2 norm of each block; of a neuron, fc1's row times fc2's column."""
         for scores, block in zip(self.encoders, model.blocks, strict=True):
             for target, weight in zip((scores.q, scores.k, scores.v), block.attn.qkv.weight.chunk(3)):
                 target.copy_(block_norms(weight, scores.block))

@@ -105,12 +105,20 @@ class TrainConfig(_Section):
         wrong = [i for i in self.prune.token_drop_layers if i >= m.depth]
         if wrong:
             raise UserError(
-                f"prune.token_drop_layers: encoder {wrong[0]} of {m.depth} cannot drop tokens (after the last "
-                f"one only the class token counts): use 1 to {m.depth - 1}"
+                f"prune.token_drop_layers: encoder {wrong[0]} of {m.depth} cannot drop tokens (only the "
+                f"class token counts after the last encoder): use encoders below {m.depth}"
             )
         config = ViTConfig.dense(
-            height, channels, m.patch_size, m.dim, m.heads, m.depth, data.classes, m.mlp_ratio,
-            weight_bits=self.quant.weight_bits, act_bits=self.quant.act_bits,
+            height,
+            channels,
+            m.patch_size,
+            m.dim,
+            m.heads,
+            m.depth,
+            data.classes,
+            m.mlp_ratio,
+            weight_bits=self.quant.weight_bits,
+            act_bits=self.quant.act_bits,
         )
         check_block_size(config, self.prune.block_size)
         return config.with_token_drop(str(self.prune.token_keep), self.prune.token_drop_layers)
@@ -130,7 +138,9 @@ def load_config(path: Path | str, **overrides: object) -> TrainConfig:
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is not a training config: expected keys {', '.join(TrainConfig.model_fields)}")
+        raise UserError(
+            f"{path} is not a training config: expected keys {', '.join(TrainConfig.model_fields)}"
+        )
     return parse_config({**content, **overrides}, str(path))
 
 

@@ -15,7 +15,7 @@ from finn_vitprune.errors import UserError
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and held-out images (uint8 ``[F, H, W, C]``) with int64 labels; mean and std of pixels / 255."""
+    """Training and held-out images (uint8 ``[F, H, W, C]``), int64 labels, mean and std of pixels / 255."""
 
     name: str
     train_images: np.ndarray

@@ -5,7 +5,14 @@ from __future__ import annotations
 import logging
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 log = logging.getLogger("finn_vitprune.training")
 
@@ -17,9 +24,15 @@ class Display:
         """``console`` None draws nothing; ``steps`` per epoch let the bar move within one."""
         self._steps = steps
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"),
-            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[state]}"),
-            console=console or Console(quiet=True), transient=False,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=console or Console(quiet=True),
+            transient=False,
         )
         self._task = self._bar.add_task("train", total=epochs, completed=done, state="")
         self._loss = 0.0
@@ -44,4 +57,11 @@ class Display:
         """An epoch ended with these measurements."""
         task = self._bar.tasks[self._task]
         self._bar.update(self._task, completed=round(task.completed), state=f"loss {self._loss:.3f} {state}")
-        log.info("%s epoch %d of %d: loss %.4f %s", task.description, round(task.completed), task.total, self._loss, state)
+        log.info(
+            "%s epoch %d of %d: loss %.4f %s",
+            task.description,
+            round(task.completed),
+            task.total,
+            self._loss,
+            state,
+        )

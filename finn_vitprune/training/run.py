@@ -123,8 +123,14 @@ class Run:
         masks = self._masks(done + 1)
         accuracy = accuracy_of(lambda x: self.student(x, masks), self.data)
         heads = [int(m.heads.sum()) for m in masks]
-        record = {"epoch": done + 1, "loss": float(np.mean(losses)), "accuracy": accuracy,
-                  "block_keep": float(block_keep), "neuron_keep": float(neuron_keep), "heads": sum(heads)}
+        record = {
+            "epoch": done + 1,
+            "loss": float(np.mean(losses)),
+            "accuracy": accuracy,
+            "block_keep": float(block_keep),
+            "neuron_keep": float(neuron_keep),
+            "heads": sum(heads),
+        }
         self.progress.student_history.append(record)
         display.epoch(f"accuracy {accuracy:.4f} keep {float(block_keep):.3f} heads {sum(heads)}")
 
@@ -145,7 +151,7 @@ class Run:
         return s.distill_weight * t * t * kl + (1 - s.distill_weight) * F.cross_entropy(logits, labels)
 
     def _cosine(self, optimizer: torch.optim.Optimizer, position: float) -> None:
-        """Learning rates at ``position`` (0 to 1): linear from 0 over the first LR_WARMUP, then a cosine to 1 %."""
+        """Learning rates at ``position`` (0 to 1): a rise over the first LR_WARMUP, a cosine down to 1 %."""
         factor = 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, position))))
         factor *= min(1.0, position / LR_WARMUP + 0.01)
         for group in optimizer.param_groups:
@@ -175,13 +181,20 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        checkpoint.save(self.out_dir / checkpoint.FILE, {
-            "config": self.config.model_dump(mode="json"), "progress": dataclasses.asdict(self.progress),
-            "teacher": self.teacher.state_dict(), "student": self.student.state_dict(),
-            "scores": self.scores.state_dict(), "teacher_optimizer": self.teacher_optimizer.state_dict(),
-            "student_optimizer": self.student_optimizer.state_dict(), "generator": self.generator.get_state(),
-            "torch_rng": torch.get_rng_state(),
-        })
+        checkpoint.save(
+            self.out_dir / checkpoint.FILE,
+            {
+                "config": self.config.model_dump(mode="json"),
+                "progress": dataclasses.asdict(self.progress),
+                "teacher": self.teacher.state_dict(),
+                "student": self.student.state_dict(),
+                "scores": self.scores.state_dict(),
+                "teacher_optimizer": self.teacher_optimizer.state_dict(),
+                "student_optimizer": self.student_optimizer.state_dict(),
+                "generator": self.generator.get_state(),
+                "torch_rng": torch.get_rng_state(),
+            },
+        )
 
     def restore(self, content: dict) -> None:
         """Continue from a checkpoint's content."""
@@ -208,8 +221,14 @@ def make_teacher(config: TrainConfig, data: Dataset) -> VisionTransformer:
     """
     m, (height, _, channels) = config.model, data.train_images.shape[1:]
     teacher = VisionTransformer(
-        img_size=height, patch_size=m.patch_size, in_chans=channels, num_classes=data.classes,
-        embed_dim=m.dim, depth=m.depth, num_heads=m.heads, mlp_ratio=m.mlp_ratio,
+        img_size=height,
+        patch_size=m.patch_size,
+        in_chans=channels,
+        num_classes=data.classes,
+        embed_dim=m.dim,
+        depth=m.depth,
+        num_heads=m.heads,
+        mlp_ratio=m.mlp_ratio,
     )
     for module in teacher.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
@@ -227,7 +246,10 @@ def teacher_logits(teacher: nn.Module, images: Tensor, data: Dataset) -> Tensor:
 @torch.no_grad()
 def logits_of(forward, images: np.ndarray) -> np.ndarray:
     """Logits of ``forward`` on uint8 images, batch by batch."""
-    parts = [forward(torch.from_numpy(images[i : i + EVAL_BATCH]).float()) for i in range(0, len(images), EVAL_BATCH)]
+    parts = [
+        forward(torch.from_numpy(images[i : i + EVAL_BATCH]).float())
+        for i in range(0, len(images), EVAL_BATCH)
+    ]
     return torch.cat(parts).numpy()
 
 

@@ -32,7 +32,7 @@ METRICS, MODEL, LOG = "metrics.json", "model.onnx", "train.log"
 
 @dataclass(frozen=True)
 class ExportResult:
-    """An exported model: its metadata, the gate's report, held-out logits of PyTorch, saturations of the residual."""
+    """An exported model: metadata, the gate's report, held-out logits of PyTorch, residual saturations."""
 
     metadata: ModelMetadata
     gate: GateReport
@@ -53,9 +53,10 @@ class ExportResult:
 def train(
     config: TrainConfig, out_dir: Path | str, resume: bool = False, console: Console | None = None
 ) -> dict[str, Any]:
-    """Train teacher and student, export; writes ``checkpoint.pt``, ``metrics.json``, ``model.onnx`` and ``train.log``.
+    """Train teacher and student, then export.
 
-    ``model.npz`` holds the held-out images for builds.
+    Writes ``checkpoint.pt``, ``metrics.json``, ``model.onnx``, ``train.log``, and in ``model.npz`` the
+    held-out images for builds.
 
     Args:
         config: what to train; with ``resume`` the checkpoint's own configuration must equal it.
@@ -125,13 +126,19 @@ def small_network(run: Run) -> PrunedViT:
 
 
 def export_run(run: Run, path: Path) -> ExportResult:
-    """Export the trained student of a run to ``path``, and beside it the held-out images that builds verify with.
+    """Export the trained student of a run, and beside it the held-out images that builds verify with.
 
     The second file has the suffix ``.npz``: ``images`` uint8, ``labels``, and PyTorch's ``logits``.
     """
     frozen, prune = small_network(run), run.config.prune
     metadata = describe(
-        run.config.name, run.vit, frozen, prune.block_size, prune.block_keep, prune.neuron_keep, prune.token_keep
+        run.config.name,
+        run.vit,
+        frozen,
+        prune.block_size,
+        prune.block_keep,
+        prune.neuron_keep,
+        prune.token_keep,
     )
     gate = export(frozen, path, metadata, run.data.test_images)
     with frozen.counting_saturations() as counts:
@@ -150,7 +157,9 @@ def export_checkpoint(path: Path | str, output: Path | str) -> ExportResult:
     run = Run.from_checkpoint(Path(path))
     missing = run.config.student.epochs - run.progress.student_epochs
     if missing:
-        raise UserError(f"{path}: training is not finished ({missing} student epochs to go): use train --resume")
+        raise UserError(
+            f"{path}: training is not finished ({missing} student epochs to go): use train --resume"
+        )
     return export_run(run, Path(output))
 
 
@@ -168,8 +177,14 @@ def metrics_of(run: Run, result: ExportResult) -> dict[str, Any]:
         "saturations": result.saturations,
         "seconds": round(run.progress.seconds, 1),
         "complexity": {
-            "macs_dense": m.macs_dense, "macs": m.macs, "params_dense": m.params_dense, "params": m.params,
-            "index_bits": m.index_bits, "tokens": m.tokens, "heads": m.heads, "neurons": m.neurons,
+            "macs_dense": m.macs_dense,
+            "macs": m.macs,
+            "params_dense": m.params_dense,
+            "params": m.params,
+            "index_bits": m.index_bits,
+            "tokens": m.tokens,
+            "heads": m.heads,
+            "neurons": m.neurons,
         },
         "gate": dataclasses.asdict(result.gate),
         "config": run.config.model_dump(mode="json"),
