@@ -114,9 +114,10 @@ def test_drawn_folds(seed):
     tokens = int(rng.integers(1, 30))
     pe = int(rng.integers(1, min(tokens, 9) + 1))
     bits, logit_bits = int(rng.integers(2, 9)), int(rng.integers(2, 9))
+    queries, heads, groups = int(rng.choice([1, 2, tokens])), int(rng.integers(1, 5)), int(rng.integers(1, 5))
     attrs = attributes(
-        tokens, int(rng.choice([1, 2, tokens])), int(rng.integers(1, 5)), simd * int(rng.integers(1, 5)), simd,
-        pe, scores=int(rng.integers(0, 2)), bits=bits, logit_bits=logit_bits, out_bits=int(rng.integers(2, 9)),
+        tokens, queries, heads, simd * groups, simd, pe, scores=int(rng.integers(0, 2)), bits=bits,
+        out_bits=int(rng.integers(2, 9)), logit_bits=logit_bits,
         recip_bits_per_cycle=int(rng.choice([0, 0, 1, 3])), ram_style=str(rng.choice(["auto", "block"])),
     )  # fmt: skip
     print(attrs)
