@@ -10,7 +10,7 @@ from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts
 
 
 class VitLookup(VitOp):
-    """y = table[x - min] for x ``[tokens, channels]`` of at most 8 bits; ``table`` ``[2**bits]``, min first."""
+    """y = table[x - min] for x ``[tokens, channels]`` of 2 to 8 bits; ``table`` ``[2**bits]``, min first."""
 
     def get_nodeattr_types(self) -> dict:
         return super().get_nodeattr_types() | {
@@ -73,5 +73,7 @@ class VitLookup_rtl(VitRTLBackend, VitLookup):
         table = np.rint(model.get_initializer(self.onnx_node.input[1])).reshape(-1, 1)
         target, (depth, bits, _) = self.out_streams()[0].dtype, self._rom()
         if len(table) != depth or table.min() < target.min() or table.max() > target.max():
-            raise ValueError(f"{self.onnx_node.name}: the table needs {depth} entries of {target}, has {len(table)}")
+            raise ValueError(
+                f"{self.onnx_node.name}: the table needs {depth} entries of {target}, has {len(table)}"
+            )
         return {"table": Memory(pack_words(table, bits), bits)}

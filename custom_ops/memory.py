@@ -22,7 +22,7 @@ def ram_bram18(words: int, width: int) -> int:
 
 
 def rom_style(words: int, style: str) -> str:
-    """Where a small table goes: LUTs up to 64 words (one LUT6 a bit), else block RAM, if ``style`` is "auto"."""
+    """Where "auto" puts a table: LUTs up to 64 words (one LUT6 a bit), else block RAM."""
     return style if style != "auto" else "distributed" if words <= 64 else "block"
 
 

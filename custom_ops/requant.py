@@ -13,8 +13,8 @@ from finn_vitprune.numerics import MULT_BITS, requantise
 class VitRequant(VitOp):
     """y = clip(round_half_even(x mult 2**-shift)) of x ``[tokens, channels]``.
 
-    ``ram_style`` auto puts tables of more than 64 words into block RAM. ``mult`` is ``[channels]``, or ``[1]`` when ``per_channel`` is 0, and below ``2**mult_bits``. Codes are
-    signed or unsigned on either side.
+    ``mult`` is ``[channels]``, or ``[1]`` when ``per_channel`` is 0, and below ``2**mult_bits``. Codes are
+    signed or unsigned on either side. ``ram_style`` auto puts tables of more than 64 words into block RAM.
     """
 
     def get_nodeattr_types(self) -> dict:
@@ -42,7 +42,9 @@ class VitRequant(VitOp):
 
     def compute(self, x: np.ndarray, mult: np.ndarray) -> list[np.ndarray]:
         target = self.out_streams()[0].dtype
-        return [requantise(x, mult.reshape(-1), self.get_nodeattr("shift"), target.bitwidth(), target.signed())]
+        return [
+            requantise(x, mult.reshape(-1), self.get_nodeattr("shift"), target.bitwidth(), target.signed())
+        ]
 
     def get_exp_cycles(self) -> int:
         return self.in_streams()[0].beats
@@ -70,7 +72,9 @@ class VitRequant(VitOp):
 
     def dsp_estimation(self, fpgapart: str) -> int:
         """DSP slices of the multipliers."""
-        return self.get_nodeattr("SIMD") * multiplier_dsps(self._acc_bits(), self.get_nodeattr("mult_bits") + 1)
+        return self.get_nodeattr("SIMD") * multiplier_dsps(
+            self._acc_bits(), self.get_nodeattr("mult_bits") + 1
+        )
 
     def bram_estimation(self, fpgapart: str) -> int:
         """Block RAMs of 18 Kbit."""
@@ -108,4 +112,8 @@ class VitRequant_rtl(VitRTLBackend, VitRequant):
                 f"{self.onnx_node.name}: needs {wanted} multipliers of {mult_bits} bits, has {len(mult)}"
                 f" from {mult.min()} to {mult.max()}"
             )
-        return {"mult": Memory(pack_words(np.broadcast_to(mult, words * simd).reshape(words, simd), mult_bits), bits)}
+        return {
+            "mult": Memory(
+                pack_words(np.broadcast_to(mult, words * simd).reshape(words, simd), mult_bits), bits
+            )
+        }

@@ -50,7 +50,10 @@ class VitWidthConverter(VitOp):
 
     def lut_estimation(self, fpgapart: str) -> int:
         """Per bit: input register, and the shift register where it loads a wide word; counters."""
-        narrow, wide, common = *sorted((self.get_nodeattr("in_simd"), self.get_nodeattr("out_simd"))), self._common()
+        narrow, wide, common = (
+            *sorted((self.get_nodeattr("in_simd"), self.get_nodeattr("out_simd"))),
+            self._common(),
+        )
         bits = self.in_streams()[0].dtype.bitwidth()
         loaded = 0
         if common != wide or self.get_nodeattr("in_simd") == common:

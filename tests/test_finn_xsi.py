@@ -1,4 +1,4 @@
-"""FINN's own execution runs our RTL: execute_onnx with exec_mode rtlsim, on nodes and through FINN's interface."""
+"""FINN's own execution runs our RTL: execute_onnx with exec_mode rtlsim, and FINN's interface below it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,15 @@ def lookup_and_fork() -> tuple[ModelWrapper, np.ndarray]:
     table = (np.arange(256) * 37) % 251
     shape = {"tokens": 4, "channels": 6, "SIMD": 3}
     nodes = [
-        make_node("VitLookup_rtl", ["x", "table"], ["y"], name="VitLookup_0", **shape, inputDataType="INT8",
-                  outputDataType="UINT8"),
+        make_node(
+            "VitLookup_rtl",
+            ["x", "table"],
+            ["y"],
+            name="VitLookup_0",
+            **shape,
+            inputDataType="INT8",
+            outputDataType="UINT8",
+        ),
         make_node("VitFork_rtl", ["y"], ["z0", "z1"], name="VitFork_0", **shape, inputDataType="UINT8"),
     ]
     infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 4, 6)) for n in ("x", "y", "z0", "z1")]

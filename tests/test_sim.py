@@ -19,7 +19,8 @@ STREAMS = """input wire ap_clk, input wire ap_rst_n,
 
 # Two FIFOs in a row, the second one watched as edge 1; sabotage goes between them.
 CHAIN = f"""
-module chain({STREAMS}, output wire [3:0] mon_valid, output wire [3:0] mon_ready, output wire [31:0] tap_data);
+module chain({STREAMS},
+    output wire [3:0] mon_valid, output wire [3:0] mon_ready, output wire [31:0] tap_data);
     wire [15:0] a, b;
     wire av, ar, bv, br;
     vp_fifo #(.WIDTH(16), .DEPTH(8)) first (.clk(ap_clk), .rst_n(ap_rst_n), .in_data(in0_V_tdata),
@@ -64,7 +65,10 @@ def test_edges_count_beats_and_fill_and_capture_data(tmp_path, data):
 
 def test_same_seed_same_run_other_seed_other_run(tmp_path, data):
     sim = chain(tmp_path)
-    runs = [sim.run({"in0_V": data}, {"out0_V": data}, stimulus=Stimulus(seed=s, pause=0.4, stall=0.4)) for s in (3, 3, 4)]
+    runs = [
+        sim.run({"in0_V": data}, {"out0_V": data}, stimulus=Stimulus(seed=s, pause=0.4, stall=0.4))
+        for s in (3, 3, 4)
+    ]
     assert np.array_equal(runs[0].out_cycles["out0_V"], runs[1].out_cycles["out0_V"])
     assert not np.array_equal(runs[0].out_cycles["out0_V"], runs[2].out_cycles["out0_V"])
     busy = 200 / runs[0].cycles
@@ -91,7 +95,8 @@ def test_standstill_names_the_stream_that_waits(tmp_path, data):
     ],
 )
 def test_broken_designs_are_caught(tmp_path, data, sabotage, finding):
-    held = "reg held; always_ff @(posedge ap_clk) if (!ap_rst_n) held <= 0; else if (n == 40 && av && br) held <= 1;"
+    held = "reg held; always_ff @(posedge ap_clk) if (!ap_rst_n) held <= 0;"
+    held += " else if (n == 40 && av && br) held <= 1;"
     result = chain(tmp_path, COUNTER + held + sabotage).run({"in0_V": data}, {"out0_V": data}, idle_limit=100)
     assert not result.ok
     if finding == "mismatch":
@@ -132,7 +137,9 @@ def test_long_runs_report_progress_and_stop_at_the_cycle_limit(tmp_path):
     data = np.zeros((300_000, 2), np.uint8)
     seen = []
     sim = chain(tmp_path)
-    assert sim.run({"in0_V": data}, {"out0_V": data}, progress=lambda cycles, beats: seen.append((cycles, beats))).ok
+    assert sim.run(
+        {"in0_V": data}, {"out0_V": data}, progress=lambda cycles, beats: seen.append((cycles, beats))
+    ).ok
     assert [cycles for cycles, _ in seen] == [65536 * i for i in range(1, 5)]
     assert all(cycles - 40 <= beats <= cycles for cycles, beats in seen)
     cut = sim.run({"in0_V": data}, {"out0_V": data}, max_cycles=1000)
@@ -142,7 +149,8 @@ def test_long_runs_report_progress_and_stop_at_the_cycle_limit(tmp_path):
 def test_missing_rom_file_and_model_error_are_reported(tmp_path, data):
     source = tmp_path / "rom.sv"
     source.write_text(
-        f'module rom({STREAMS}); vp_rom #(.DEPTH(16), .WIDTH(16), .FILE("gone.hex")) r (.clk(ap_clk), .en(1\'b1),'
+        f'module rom({STREAMS}); vp_rom #(.DEPTH(16), .WIDTH(16), .FILE("gone.hex")) r (.clk(ap_clk),'
+        " .en(1'b1),"
         " .addr(in0_V_tdata[3:0]), .data(out0_V_tdata)); assign out0_V_tvalid = in0_V_tvalid;"
         " assign in0_V_tready = out0_V_tready; endmodule"
     )

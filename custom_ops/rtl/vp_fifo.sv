@@ -22,7 +22,8 @@ module vp_fifo #(
     if (WIDTH < 1 || DEPTH < 1) begin : g_check
         $error("vp_fifo: WIDTH %0d and DEPTH %0d must be at least 1", WIDTH, DEPTH);
     end
-    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed" && STYLE != "ultra") begin : g_check_style
+    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed"
+        && STYLE != "ultra") begin : g_check_style
         $error("vp_fifo: STYLE is %s, use auto, block, distributed or ultra", STYLE);
     end
 
@@ -46,15 +47,18 @@ module vp_fifo #(
 
         if (LUTRAM) begin : g_lutram
             vp_ram #(.DEPTH(WORDS), .WIDTH(WIDTH), .STYLE("distributed")) ram (
-                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .raddr(raddr_q), .rdata(head_data)
+                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .raddr(raddr_q),
+                .rdata(head_data)
             );
         end else if (ULTRA) begin : g_ultra
             vp_ram #(.DEPTH(WORDS), .WIDTH(WIDTH), .STYLE("ultra")) ram (
-                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .raddr(raddr_q), .rdata(head_data)
+                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .raddr(raddr_q),
+                .rdata(head_data)
             );
         end else begin : g_block
             vp_ram #(.DEPTH(WORDS), .WIDTH(WIDTH), .STYLE("block")) ram (
-                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .raddr(raddr_q), .rdata(head_data)
+                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .raddr(raddr_q),
+                .rdata(head_data)
             );
         end
 

@@ -21,7 +21,8 @@ module vp_ram #(
     if (DEPTH < 1 || WIDTH < 1) begin : g_check
         $error("vp_ram: DEPTH %0d and WIDTH %0d must be at least 1", DEPTH, WIDTH);
     end
-    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed" && STYLE != "ultra") begin : g_check_style
+    if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed"
+        && STYLE != "ultra") begin : g_check_style
         $error("vp_ram: STYLE is %s, use auto, block, distributed or ultra", STYLE);
     end
 

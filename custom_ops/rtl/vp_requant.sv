@@ -29,7 +29,8 @@ module vp_requant #(
     localparam int unsigned FW = W - SHIFT;               // floor of the quotient
     localparam logic [OUT_WIDTH-1:0] HI = OUT_SIGNED ? {1'b0, {(OUT_WIDTH - 1) {1'b1}}} : '1;
     localparam logic [OUT_WIDTH-1:0] LO = OUT_SIGNED ? {1'b1, {(OUT_WIDTH - 1) {1'b0}}} : '0;
-    localparam int unsigned TOP = OUT_SIGNED ? OUT_WIDTH - 1 : OUT_WIDTH;  // lowest bit that must equal the sign
+    // Lowest bit that must equal the sign.
+    localparam int unsigned TOP = OUT_SIGNED ? OUT_WIDTH - 1 : OUT_WIDTH;
 
     for (genvar i = 0; i < LANES; i++) begin : g_lane
         logic signed [PW-1:0] product_q;

@@ -20,7 +20,8 @@ module vp_stream_width #(
     input  wire logic          out0_tready
 );
     if (COMMON % IN_SIMD != 0 || COMMON % OUT_SIMD != 0) begin : g_check
-        $error("vp_stream_width: COMMON %0d is no multiple of IN_SIMD %0d and OUT_SIMD %0d", COMMON, IN_SIMD, OUT_SIMD);
+        $error("vp_stream_width: COMMON %0d is no multiple of IN_SIMD %0d and OUT_SIMD %0d",
+               COMMON, IN_SIMD, OUT_SIMD);
     end
 
     logic [IN_SIMD*BITS-1:0] x;

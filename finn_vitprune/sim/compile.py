@@ -23,7 +23,7 @@ MAX_GROUP_BYTES = 400_000
 
 @dataclass(frozen=True)
 class Port:
-    """An AXI4-Stream of the top: ports ``<name>_tdata``, ``_tvalid``, ``_tready``; ``width`` bits of tdata."""
+    """A stream of the top: ports ``<name>_tdata``, ``_tvalid``, ``_tready``; ``width`` bits of tdata."""
 
     name: str
     width: int
@@ -92,7 +92,9 @@ def compile_top(
         binding = generated / "bind.cpp"
         binding.write_text(_binding(inputs, outputs, edges, clock, reset))
         jobs = _groups(generated)
-        toolchain.compile_objects([*jobs, (binding, generated / "bind.o", toolchain.FAST)], (generated,), runtime)
+        toolchain.compile_objects(
+            [*jobs, (binding, generated / "bind.o", toolchain.FAST)], (generated,), runtime
+        )
         objects = [target for _, target, _ in jobs] + [generated / "bind.o", *sorted(runtime.glob("*.o"))]
         toolchain.link(objects, folder / "sim")
         for path in generated.glob("*.o"):
@@ -102,7 +104,9 @@ def compile_top(
     return Simulator(folder / "sim", tuple(inputs), tuple(outputs), tuple(edges))
 
 
-def stream_ports(top: str, sources: Sequence[Path | str], lint: bool = False) -> tuple[list[Port], list[Port]]:
+def stream_ports(
+    top: str, sources: Sequence[Path | str], lint: bool = False
+) -> tuple[list[Port], list[Port]]:
     """The AXI4-Stream ports ``(inputs, outputs)`` of ``top``, in no particular order.
 
     Raises:
@@ -110,7 +114,9 @@ def stream_ports(top: str, sources: Sequence[Path | str], lint: bool = False) ->
     """
     files = _distinct(sources)
     key = toolchain.digest(top, *(n for n, _ in files), *(c for _, c in files), *toolchain.versions())
-    folder = toolchain.cached(f"ports-{key}", lambda work: _keep_header(work, _verilate(work, top, files, (), lint)))
+    folder = toolchain.cached(
+        f"ports-{key}", lambda work: _keep_header(work, _verilate(work, top, files, (), lint))
+    )
     header = (folder / "Vdut.h").read_text()
     found = re.findall(r"VL_(IN|OUT)\w*\(&(\w+?)_tdata,(\d+),0", header)
     inputs = [Port(name, int(msb) + 1) for kind, name, msb in found if kind == "IN"]
@@ -148,9 +154,22 @@ def _verilate(
     source_dir.mkdir()
     for name, content in files:
         (source_dir / name).write_bytes(content)
-    strictness = ["-Wall", *(f"-Wno-{w}" for w in SILENT)] if lint else ["-Wno-lint", "-Wno-style", "-Wno-fatal"]
+    strictness = (
+        ["-Wall", *(f"-Wno-{w}" for w in SILENT)] if lint else ["-Wno-lint", "-Wno-style", "-Wno-fatal"]
+    )
     compiled = [f"rtl/{name}" for name, _ in files if name.endswith((".v", ".sv"))]
-    options = ["--cc", "-O3", "--no-timing", "--x-initial", "unique", "--prefix", "Vdut", "--Mdir", "cpp", "-Irtl"]
+    options = [
+        "--cc",
+        "-O3",
+        "--no-timing",
+        "--x-initial",
+        "unique",
+        "--prefix",
+        "Vdut",
+        "--Mdir",
+        "cpp",
+        "-Irtl",
+    ]
     options += ["--top-module", top, "--no-assert-case", *strictness, *(f"-D{d}" for d in defines)]
     toolchain.run_verilator([*options, *compiled], folder)
     return generated

@@ -91,7 +91,8 @@ uint64_t mix(uint64_t x) {  // splitmix64, to seed the generators apart
 
 void write_file(const std::string& path, const void* data, size_t bytes) {
     FILE* file = std::fopen(path.c_str(), "wb");
-    if (!file || (bytes && std::fwrite(data, 1, bytes, file) != bytes) || std::fclose(file)) fail("cannot write " + path);
+    if (!file || (bytes && std::fwrite(data, 1, bytes, file) != bytes) || std::fclose(file))
+        fail("cannot write " + path);
 }
 
 void read_beats(const std::string& path, std::vector<uint8_t>& beats, size_t bytes) {
@@ -140,7 +141,8 @@ private:
                 Source s;
                 s.port = dut_.inputs.at(sources);
                 read_throttle(in, s.throttle, 2 * sources, s.total);
-                read_beats(folder_ + "/in" + std::to_string(sources++) + ".data", s.beats, s.total * s.port.bytes);
+                std::string stem = folder_ + "/in" + std::to_string(sources++);
+                read_beats(stem + ".data", s.beats, s.total * s.port.bytes);
                 s.cycles.assign(s.total, 0);
                 sources_.push_back(std::move(s));
             } else if (word == "out") {
@@ -280,7 +282,8 @@ private:
         if (out) {
             ++e.out;
             e.last_out = cycle_;
-            if (e.tapped) e.tap.insert(e.tap.end(), dut_.tap_data + e.offset, dut_.tap_data + e.offset + e.bytes);
+            const uint8_t* data = dut_.tap_data + e.offset;
+            if (e.tapped) e.tap.insert(e.tap.end(), data, data + e.bytes);
         }
         if (e.in - e.out > e.max_fill) e.max_fill = e.in - e.out;
     }
@@ -319,7 +322,8 @@ private:
         status << "end " << reason_ << ' ' << cycle_ << ' ' << last_move_ << '\n';
         for (size_t i = 0; i < sources_.size(); ++i) {
             auto& s = sources_[i];
-            write_file(folder_ + "/in" + std::to_string(i) + ".cycles", s.cycles.data(), s.next * sizeof(int64_t));
+            std::string stem = folder_ + "/in" + std::to_string(i);
+            write_file(stem + ".cycles", s.cycles.data(), s.next * sizeof(int64_t));
             status << "in " << s.next << ' ' << s.valid << ' ' << (*s.port.ready & 1) << '\n';
         }
         for (size_t i = 0; i < sinks_.size(); ++i) {
@@ -327,17 +331,19 @@ private:
             std::string stem = folder_ + "/out" + std::to_string(i);
             write_file(stem + ".data", s.beats.data(), s.next * s.port.bytes);
             write_file(stem + ".cycles", s.cycles.data(), s.next * sizeof(int64_t));
-            status << "out " << s.next << ' ' << (*s.port.valid & 1) << ' ' << s.ready << ' ' << s.extra << ' '
-                   << s.violation << '\n';
+            status << "out " << s.next << ' ' << (*s.port.valid & 1) << ' ' << s.ready << ' '
+                   << s.extra << ' ' << s.violation << '\n';
         }
         for (size_t i = 0; i < edges_.size(); ++i) {
             auto& e = edges_[i];
-            status << "edge " << e.in << ' ' << e.out << ' ' << e.max_fill << ' ' << e.last_in << ' ' << e.last_out;
+            status << "edge " << e.in << ' ' << e.out << ' ' << e.max_fill << ' ' << e.last_in << ' '
+                   << e.last_out;
             for (size_t side = 2 * i; side < 2 * i + 2; ++side)
                 status << ' ' << (dut_.mon_valid[side / 8] >> side % 8 & 1) << ' '
                        << (dut_.mon_ready[side / 8] >> side % 8 & 1);
             status << '\n';
-            if (e.tapped) write_file(folder_ + "/tap" + std::to_string(i) + ".data", e.tap.data(), e.tap.size());
+            std::string path = folder_ + "/tap" + std::to_string(i) + ".data";
+            if (e.tapped) write_file(path, e.tap.data(), e.tap.size());
         }
         if (!status.flush()) fail("cannot write the status");
     }

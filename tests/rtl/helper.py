@@ -47,7 +47,7 @@ class BuiltOp:
         return self.op.compute(*(np.asarray(s, np.int64) for s in streams), *self.initialisers)
 
     def run(self, streams: Sequence[np.ndarray], stimulus: Stimulus = Stimulus()) -> SimResult:
-        """Feed ``[frames, tokens, channels]`` arrays and compare with :meth:`expected` (see ``result.ok``)."""
+        """Feed ``[frames, tokens, channels]`` arrays, compare with :meth:`expected` (see ``result.ok``)."""
         feed = {f"in{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(streams, self.op.in_streams()))}
         golden = self.expected(streams)
         assert len(golden) == len(self.op.out_streams())
@@ -58,14 +58,16 @@ class BuiltOp:
 
 @dataclass(frozen=True)
 class Checked:
-    """What :func:`check_op` measured: cycles between frames and from first input to last output of a frame."""
+    """What :func:`check_op` measured, in cycles: between frames, and from first input to last output."""
 
     built: BuiltOp
     interval: float
     latency: int
 
 
-def build_op(op_type: str, attrs: dict, initialisers: Sequence[np.ndarray] = (), name: str = "dut") -> BuiltOp:
+def build_op(
+    op_type: str, attrs: dict, initialisers: Sequence[np.ndarray] = (), name: str = "dut"
+) -> BuiltOp:
     """The RTL node of ``op_type`` in a model of its own, with HDL and simulator."""
     op, model = build_node(op_type, attrs, initialisers, name)
     keep = tempfile.TemporaryDirectory(prefix="vitprune-op-")
@@ -134,20 +136,23 @@ def check_op(
     first = built.run(feed)
     assert_ok(first, built, feed, Stimulus())
     middle = max(3, first.cycles // 2)
-    resets = (Stimulus(seed=21, reset_at=middle), Stimulus(seed=22, pause=0.2, stall=0.3, reset_at=2 * middle // 3))
+    resets = (
+        Stimulus(seed=21, reset_at=middle),
+        Stimulus(seed=22, pause=0.2, stall=0.3, reset_at=2 * middle // 3),
+    )
     for stimulus in (*patterns, *resets):
         assert_ok(built.run(feed, stimulus), built, feed, stimulus)
     steady, latency = measure(built, streams)
     if interval:
         expected = built.op.get_exp_cycles()
-        assert abs(steady - expected) <= max(2, 0.02 * expected), (
-            f"{op_type}: measured interval {steady}, get_exp_cycles says {expected}"
-        )
+        assert abs(steady - expected) <= max(
+            2, 0.02 * expected
+        ), f"{op_type}: measured interval {steady}, get_exp_cycles says {expected}"
     return Checked(built, steady, latency)
 
 
 def measure(built: BuiltOp, streams: Sequence[np.ndarray]) -> tuple[float, int]:
-    """``(interval, latency)`` in cycles: mean distance of frame ends from the third frame on, and one frame alone."""
+    """``(interval, latency)`` in cycles: mean distance of frame ends from the third on, one frame alone."""
     many = [_repeat(s, INTERVAL_FRAMES) for s in streams]
     result = built.run(many)
     assert_ok(result, built, many, Stimulus())
@@ -168,11 +173,13 @@ def assert_ok(result: SimResult, built: BuiltOp, streams: Sequence[np.ndarray], 
             got = beats.unpack(result.outputs[port], stream)
             frame, token, channel = np.argwhere(got != golden[i])[0]
             raise AssertionError(
-                f"{stimulus}: {len(wrong)} of {len(result.outputs[port])} beats of {port} differ, first at frame"
-                f" {frame}, token {token}, channel {channel}: got {got[frame, token, channel]},"
+                f"{stimulus}: {len(wrong)} of {len(result.outputs[port])} beats of {port} differ, first at"
+                f" frame {frame}, token {token}, channel {channel}: got {got[frame, token, channel]},"
                 f" expected {golden[i][frame, token, channel]}"
             )
-        assert result.extra_beats[port] == 0, f"{stimulus}: {result.extra_beats[port]} beats too many at {port}"
+        assert (
+            result.extra_beats[port] == 0
+        ), f"{stimulus}: {result.extra_beats[port]} beats too many at {port}"
     assert not result.violations, f"{stimulus}: handshake broken at {result.violations}"
 
 

@@ -7,7 +7,8 @@ from finn_vitprune.sim import Stimulus
 
 
 @pytest.mark.parametrize(
-    "tokens, channels, simd, dtype", [(5, 12, 4, "INT8"), (2, 6, 1, "INT4"), (1, 4, 4, "INT16"), (3, 6, 3, "INT4")]
+    "tokens, channels, simd, dtype",
+    [(5, 12, 4, "INT8"), (2, 6, 1, "INT4"), (1, 4, 4, "INT16"), (3, 6, 3, "INT4")],
 )
 def test_fork_equals_golden_model(tokens, channels, simd, dtype):
     attrs = {"tokens": tokens, "channels": channels, "SIMD": simd, "inputDataType": dtype}

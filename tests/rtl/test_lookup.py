@@ -4,14 +4,24 @@ import numpy as np
 import pytest
 from helper import build_node, build_op, check_op
 
-CASES = [("INT8", "INT8", 4, "distributed"), ("UINT8", "INT4", 1, "block"), ("INT4", "UINT8", 3, "auto"),
-         ("UINT4", "INT16", 12, "distributed")]
+CASES = [
+    ("INT8", "INT8", 4, "distributed"),
+    ("UINT8", "INT4", 1, "block"),
+    ("INT4", "UINT8", 3, "auto"),
+    ("UINT4", "INT16", 12, "distributed"),
+]
 
 
 @pytest.mark.parametrize("source, target, simd, style", CASES)
 def test_lookup_equals_golden_model_for_every_code(source, target, simd, style):
-    attrs = {"tokens": 6, "channels": 12, "SIMD": simd, "inputDataType": source, "outputDataType": target,
-             "ram_style": style}
+    attrs = {
+        "tokens": 6,
+        "channels": 12,
+        "SIMD": simd,
+        "inputDataType": source,
+        "outputDataType": target,
+        "ram_style": style,
+    }
     probe, _ = build_node("VitLookup", attrs)
     lo, hi = int(probe.in_streams()[0].dtype.min()), int(probe.in_streams()[0].dtype.max())
     out = probe.out_streams()[0].dtype

@@ -17,8 +17,16 @@ CASES = [
 
 @pytest.mark.parametrize("source, target, simd, shift, per_channel, mult_bits", CASES)
 def test_requant_equals_golden_model(source, target, simd, shift, per_channel, mult_bits):
-    attrs = {"tokens": 5, "channels": 12, "SIMD": simd, "shift": shift, "per_channel": per_channel,
-             "mult_bits": mult_bits, "inputDataType": source, "outputDataType": target}
+    attrs = {
+        "tokens": 5,
+        "channels": 12,
+        "SIMD": simd,
+        "shift": shift,
+        "per_channel": per_channel,
+        "mult_bits": mult_bits,
+        "inputDataType": source,
+        "outputDataType": target,
+    }
     mult = np.random.default_rng(2).integers(0, 1 << mult_bits, 12 if per_channel else 1)
     mult[0] = (1 << mult_bits) - 1
     op, _ = build_node("VitRequant", attrs, [mult])

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from helper import build_node, check_op, random_stream
 
-SHAPES = [(5, 12, 4, 2, "INT4"), (3, 12, 4, 4, "INT8"), (2, 2, 1, 1, "INT8"), (1, 12, 8, 4, "INT16"), (4, 9, 3, 3, "UINT4")]
+SHAPES = [
+    (5, 12, 4, 2, "INT4"),
+    (3, 12, 4, 4, "INT8"),
+    (2, 2, 1, 1, "INT8"),
+    (1, 12, 8, 4, "INT16"),
+    (4, 9, 3, 3, "UINT4"),
+]
 
 
 @pytest.mark.parametrize("tokens, channels, first, simd, dtype", SHAPES)

@@ -13,12 +13,15 @@ from finn_vitprune.sim import Port, SimulationError, Simulator, Stimulus, compil
 from finn_vitprune.sim.beats import pack_elements, unpack_elements
 
 
-def build(folder, body: str, leaves: list[str], in_bits: int, out_bits: list[int], name: str = "block") -> Simulator:
+def build(
+    folder, body: str, leaves: list[str], in_bits: int, out_bits: list[int], name: str = "block"
+) -> Simulator:
     """A top with one input and one stream per entry of ``out_bits`` around ``body``."""
     ports = [f"input wire [{in_bits - 1}:0] in0_V_tdata, input wire in0_V_tvalid, output wire in0_V_tready"]
     for i, bits in enumerate(out_bits):
         ports.append(
-            f"output wire [{bits - 1}:0] out{i}_V_tdata, output wire out{i}_V_tvalid, input wire out{i}_V_tready"
+            f"output wire [{bits - 1}:0] out{i}_V_tdata, output wire out{i}_V_tvalid,"
+            f" input wire out{i}_V_tready"
         )
     text = f"module {name}(input wire ap_clk, input wire ap_rst_n, {', '.join(ports)});\n{body}\nendmodule\n"
     (folder / f"{name}.sv").write_text(text)
@@ -32,8 +35,8 @@ def simple(folder, module: str, parameters: str, leaves: list[str], in_bits: int
     """A top around one block with a single input and output."""
     body = (
         f"{module} #({parameters}) dut (.clk(ap_clk), .rst_n(ap_rst_n), .in_data(in0_V_tdata),"
-        " .in_valid(in0_V_tvalid), .in_ready(in0_V_tready), .out_data(out0_V_tdata), .out_valid(out0_V_tvalid),"
-        " .out_ready(out0_V_tready));"
+        " .in_valid(in0_V_tvalid), .in_ready(in0_V_tready), .out_data(out0_V_tdata),"
+        " .out_valid(out0_V_tvalid), .out_ready(out0_V_tready));"
     )
     return build(folder, body, leaves, in_bits, [out_bits])
 
@@ -47,8 +50,21 @@ FIFO_LEAVES = ["vp_skid", "vp_ram", "vp_fifo"]
 
 @pytest.mark.parametrize(
     "depth, style",
-    [(1, "auto"), (2, "auto"), (3, "auto"), (4, "auto"), (17, "auto"), (64, "auto"), (3, "block"), (4, "block"),
-     (65, "block"), (200, "auto"), (1025, "auto"), (100, "distributed"), (40, "ultra")],
+    [
+        (1, "auto"),
+        (2, "auto"),
+        (3, "auto"),
+        (4, "auto"),
+        (17, "auto"),
+        (64, "auto"),
+        (3, "block"),
+        (4, "block"),
+        (65, "block"),
+        (200, "auto"),
+        (1025, "auto"),
+        (100, "distributed"),
+        (40, "ultra"),
+    ],
 )
 def test_fifo_keeps_order_holds_its_depth_and_never_bubbles(tmp_path, depth, style):
     sim = simple(tmp_path, "vp_fifo", f'.WIDTH(24), .DEPTH({depth}), .STYLE("{style}")', FIFO_LEAVES, 24, 24)
@@ -129,19 +145,23 @@ REQUANT = [
 
 
 @pytest.mark.parametrize("acc_bits, mult_bits, shift, out_bits, signed", REQUANT)
-def test_requantiser_rounds_half_to_even_and_saturates(tmp_path, acc_bits, mult_bits, shift, out_bits, signed):
+def test_requantiser_rounds_half_to_even_and_saturates(
+    tmp_path, acc_bits, mult_bits, shift, out_bits, signed
+):
     lanes = 2
     body = f"""
     logic [2:0] valid;
     wire en = !valid[2] || out0_V_tready;
     assign in0_V_tready = en;
     assign out0_V_tvalid = valid[2];
-    always_ff @(posedge ap_clk) if (!ap_rst_n) valid <= '0; else if (en) valid <= {{valid[1:0], in0_V_tvalid}};
+    always_ff @(posedge ap_clk) if (!ap_rst_n) valid <= '0;
+        else if (en) valid <= {{valid[1:0], in0_V_tvalid}};
     wire [{lanes * out_bits - 1}:0] y;
     assign out0_V_tdata = {-(-lanes * out_bits // 8) * 8}'(y);
     vp_requant #(.LANES({lanes}), .ACC_WIDTH({acc_bits}), .MULT_WIDTH({mult_bits}), .SHIFT({shift}),
         .OUT_WIDTH({out_bits}), .OUT_SIGNED({int(signed)})) dut (.clk(ap_clk), .en,
-        .acc(in0_V_tdata[{lanes * acc_bits - 1}:0]), .mult(in0_V_tdata[{lanes * (64 + mult_bits) - 1}:{lanes * 64}]),
+        .acc(in0_V_tdata[{lanes * acc_bits - 1}:0]),
+        .mult(in0_V_tdata[{lanes * (64 + mult_bits) - 1}:{lanes * 64}]),
         .out(y));"""
     sim = build(tmp_path, body, ["vp_requant"], lanes * 128, [-(-lanes * out_bits // 8) * 8])
     rng = np.random.default_rng(5)
@@ -166,13 +186,18 @@ def test_requantiser_rounds_half_to_even_and_saturates(tmp_path, acc_bits, mult_
     result = sim.run({"in0_V": data}, {"out0_V": n}, stimulus=Stimulus(seed=3, pause=0.2, stall=0.2))
     got = unpack_elements(result.outputs["out0_V"], lanes, out_bits, signed)
     wrong = np.argwhere(got != expected)
-    assert len(wrong) == 0, [(acc[tuple(w)], mult[tuple(w)], got[tuple(w)], expected[tuple(w)]) for w in wrong[:3]]
+    assert len(wrong) == 0, [
+        (acc[tuple(w)], mult[tuple(w)], got[tuple(w)], expected[tuple(w)]) for w in wrong[:3]
+    ]
 
 
 @pytest.mark.parametrize(
     "module, parameters, message",
-    [("vp_fifo", ".WIDTH(8), .DEPTH(0)", "DEPTH 0"), ("vp_width", ".IN_ELEMS(2), .OUT_ELEMS(3), .ELEM_WIDTH(4)", "divide"),
-     ("vp_fifo", '.WIDTH(8), .DEPTH(100), .STYLE("blok")', "blok")],
+    [
+        ("vp_fifo", ".WIDTH(8), .DEPTH(0)", "DEPTH 0"),
+        ("vp_width", ".IN_ELEMS(2), .OUT_ELEMS(3), .ELEM_WIDTH(4)", "divide"),
+        ("vp_fifo", '.WIDTH(8), .DEPTH(100), .STYLE("blok")', "blok"),
+    ],
 )
 def test_bad_parameters_stop_the_elaboration_with_their_value(tmp_path, module, parameters, message):
     with pytest.raises(SimulationError, match=message):

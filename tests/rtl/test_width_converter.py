@@ -3,12 +3,26 @@
 import pytest
 from helper import build_node, check_op, random_stream
 
-CASES = [(4, 4, 12, "INT8"), (1, 12, 12, "INT8"), (12, 1, 12, "INT4"), (4, 6, 12, "INT16"), (6, 4, 12, "INT4"),
-         (3, 4, 12, "INT3"), (8, 12, 24, "INT8"), (2, 6, 6, "INT5")]
+CASES = [
+    (4, 4, 12, "INT8"),
+    (1, 12, 12, "INT8"),
+    (12, 1, 12, "INT4"),
+    (4, 6, 12, "INT16"),
+    (6, 4, 12, "INT4"),
+    (3, 4, 12, "INT3"),
+    (8, 12, 24, "INT8"),
+    (2, 6, 6, "INT5"),
+]
 
 
 @pytest.mark.parametrize("in_simd, out_simd, channels, dtype", CASES)
 def test_width_converter_equals_golden_model(in_simd, out_simd, channels, dtype):
-    attrs = {"tokens": 5, "channels": channels, "in_simd": in_simd, "out_simd": out_simd, "inputDataType": dtype}
+    attrs = {
+        "tokens": 5,
+        "channels": channels,
+        "in_simd": in_simd,
+        "out_simd": out_simd,
+        "inputDataType": dtype,
+    }
     op, _ = build_node("VitWidthConverter", attrs)
     check_op("VitWidthConverter", attrs, [random_stream(op.in_streams()[0], 3, 1)])
