@@ -60,13 +60,14 @@ class VitLayerNorm(VitOp):
         if not 2 <= d <= MAX_CHANNELS:
             raise UserError(f"{name}: LayerNorm over {d} channels: use 2 to {MAX_CHANNELS}")
         if not 1 <= eps < 1 << 51:
-            raise UserError(f"{name}: eps {eps} must be 1 to 2**51 - 1: the scale of its input is out of range")
+            raise UserError(f"{name}: eps {eps} must be 1 to 2**51 - 1, check the scale of its input")
         if not 0 < mult < 1 << numerics.MULT_BITS or not 0 <= shift <= MAX_SHIFT:
             raise UserError(f"{name}: mult {mult} must be 1 to 2**17 - 1 and shift {shift} 0 to {MAX_SHIFT}")
-        if self.get_nodeattr("inputDataType") != "INT16":
-            raise UserError(f"{name}: input codes are {self.get_nodeattr('inputDataType')}, only INT16 is supported")
-        if self.get_nodeattr("outputDataType") not in ("INT4", "INT8"):
-            raise UserError(f"{name}: output codes are {self.get_nodeattr('outputDataType')}, use INT4 or INT8")
+        source, target = self.get_nodeattr("inputDataType"), self.get_nodeattr("outputDataType")
+        if source != "INT16":
+            raise UserError(f"{name}: input codes are {source}, only INT16 is supported")
+        if target not in ("INT4", "INT8"):
+            raise UserError(f"{name}: output codes are {target}, use INT4 or INT8")
         return []
 
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:

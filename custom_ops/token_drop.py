@@ -85,8 +85,17 @@ class VitTokenDrop(VitOp):
         return self.score_bits + max(1, (self.get_nodeattr("tokens") - 2).bit_length())
 
     def output_fifo_tokens(self) -> int:
-        """Depth in tokens of the FIFO that must follow, so that the interval never depends on the image."""
-        return self.tokens_out
+        """Depth in tokens of the FIFO that must follow, so that the interval never depends on the image.
+
+        The consumer takes N_out tokens in the time of N rows. It has most to catch up when one frame keeps
+        its last k rows and the next its first k: these, with a fused and a class token between them, are
+        2 k + 2 tokens in as many rows' time, in which (2 k + 2) N_out / N leave. For keep rates of 1/2 and
+        more what is left is at most N_out.
+        """
+        if self.drops == 0:
+            return self.tokens_out
+        n, k = self.get_nodeattr("tokens"), self.get_nodeattr("k")
+        return max(self.tokens_out, -(-(2 * k + 2) * (n - self.tokens_out) // n))
 
     def search_lanes(self) -> int:
         """Comparators of the bisecting ranker; 0 when ranking is by insertion."""
@@ -124,7 +133,8 @@ class VitTokenDrop(VitOp):
             raise UserError(f"{name}: scores are {score.name}, use an unsigned type of at most 26 bits")
         for attribute in ("inputDataType", "outputDataType"):
             if self.get_nodeattr(attribute) != "INT16":
-                raise UserError(f"{name}: {attribute} is {self.get_nodeattr(attribute)}, only INT16 is supported")
+                value = self.get_nodeattr(attribute)
+                raise UserError(f"{name}: {attribute} is {value}, only INT16 is supported")
         return []
 
     # --- streams and golden model ---
@@ -147,7 +157,7 @@ class VitTokenDrop(VitOp):
         x, scores = inputs[0], inputs[1][..., 0]
         limit = self.heads << numerics.SCORE_BITS
         if self.drops and np.any(scores[..., 1:].sum(-1) > limit):
-            raise ValueError(f"scores of a frame sum to more than {limit}, 2**16 for each of {self.heads} heads")
+            raise ValueError(f"scores of a frame sum to more than {limit}, 2**16 a head of {self.heads}")
         k, mult, shift = (self.get_nodeattr(a) for a in ("k", "mult", "shift"))
         return [numerics.token_drop(x, scores, k, mult, shift)]
 
@@ -183,7 +193,8 @@ class VitTokenDrop(VitOp):
         width = 16 * self.get_nodeattr("SIMD")
         rams = []
         scores = 2 * (self.get_nodeattr("tokens") - 1)
-        for depth, bits in ((scores, self.score_bits), (self.fifo_depth(), width), (self.fifo_depth(), width)):
+        tokens = (self.fifo_depth(), width)
+        for depth, bits in ((scores, self.score_bits), tokens, tokens):
             block = depth > 64 and depth * bits > 1024
             rams.append((depth - 2 if block else depth - 1, bits, block))
         if self.drops > 1 and self.beats > 1:
@@ -212,8 +223,8 @@ class VitTokenDrop(VitOp):
         return sum(ram_bram18(words, bits) for words, bits, block in self._memories() if block)
 
     def lut_estimation(self, fpgapart: str) -> int:
-        """Counters 57 + 23 a bit of the token index; a lane 56 (registers, output mux, saturation), its sum, and
-        58 for the halves of the requantisation's product; ranking; LUTRAM."""
+        """LUTs: control 57 + 23 a bit of the token index; a lane 56 (registers, output mux, saturation), its
+        sum, and 58 for the halves of the requantisation's product; ranking; LUTRAM."""
         simd = self.get_nodeattr("SIMD")
         if self.drops == 0:
             return 16 * simd + 3

@@ -26,7 +26,8 @@ def test_shift_rounds_half_to_even(shift):
     rng = np.random.default_rng(shift)
     half = (1 << shift) // 2
     around = rng.integers(-40, 40, 80) << shift
-    values = np.concatenate([np.arange(-200, 200), around, around + half, around + half + 1, around - half + 1])
+    near = [around, around + half, around + half + 1, around - half + 1]
+    values = np.concatenate([np.arange(-200, 200), *near])
     expected = [_rint(Fraction(int(v), 1 << shift)) for v in values]
     assert numerics.shift_round_half_even(values, shift).tolist() == expected
 
@@ -44,9 +45,8 @@ def test_requantise_equals_exact_fractions(bits, signed):
     shift = 36 - bits
     lo, hi = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     got = numerics.requantise(acc, mult, shift, bits, signed)
-    expected = [
-        [min(hi, max(lo, _rint(Fraction(int(a) * int(m), 1 << shift)))) for a, m in zip(row, mult)] for row in acc
-    ]
+    exact = [[Fraction(int(a) * int(m), 1 << shift) for a, m in zip(row, mult)] for row in acc]
+    expected = [[min(hi, max(lo, _rint(v))) for v in row] for row in exact]
     assert got.tolist() == expected
     assert got.min() == lo and got.max() == hi, "the draw must reach both ends of the range"
 
@@ -213,7 +213,8 @@ def _keep_by_brute_force(scores: list[int], k: int) -> list[bool]:
     n = len(scores)
     keep = [True]
     for i in range(1, n):
-        beaten_by = sum(scores[j] > scores[i] or (scores[j] == scores[i] and j < i) for j in range(1, n) if j != i)
+        others = [j for j in range(1, n) if j != i]
+        beaten_by = sum(scores[j] > scores[i] or (scores[j] == scores[i] and j < i) for j in others)
         keep.append(beaten_by < k)
     return keep
 

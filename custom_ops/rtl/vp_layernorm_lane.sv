@@ -24,7 +24,8 @@ module vp_layernorm_lane #(
     localparam int unsigned PW = QW + DROP;
     localparam int unsigned RW = OUT_WIDTH + 8;  // after the coarse shift by multiples of 8
     if (PW < 53 || QW < OUT_WIDTH + 2 || LATENCY != 6) begin : g_check
-        $error("vp_layernorm_lane: QW %0d is too small for SHIFT %0d and OUT_WIDTH %0d", QW, SHIFT, OUT_WIDTH);
+        $error("vp_layernorm_lane: QW %0d is too small for SHIFT %0d and OUT_WIDTH %0d",
+               QW, SHIFT, OUT_WIDTH);
     end
     localparam logic [OUT_WIDTH-1:0] HI = {1'b0, {(OUT_WIDTH - 1) {1'b1}}};
     localparam logic [OUT_WIDTH-1:0] LO = {1'b1, {(OUT_WIDTH - 1) {1'b0}}};

@@ -1,4 +1,5 @@
-// From a token's S1 and S2 to what its elements are scaled with: y = clip(rhe((gain X - offset) 2^-(8+e+SHIFT)))
+// From a token's S1 and S2 to what its elements are scaled with:
+// y = clip(round_half_even((gain X - offset) 2^-(8 + e + SHIFT)))
 // with v = D S2 - S1^2 + EPS, (r, e) = reciprocal square root of v (table seed, two Newton steps),
 // rc = (r MULT) >> 16, gain = D rc, offset = S1 rc. One multiplier, three cycles long, does all products in
 // turn: 36 cycles a token, whatever the data. in_ready comes two cycles after in_valid is first seen.

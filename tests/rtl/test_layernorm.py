@@ -13,8 +13,8 @@ from finn_vitprune.synth.yosys import synth_node
 def attrs(tokens, channels, simd, out="INT8", eps=1000, inverse=None):
     """Node attributes for an output scale of 1 / ``inverse``."""
     mult, shift = numerics.snap_ratio(inverse or (24.0 if out == "INT8" else 2.5))
-    return {"tokens": tokens, "channels": channels, "SIMD": simd, "eps": eps, "mult": int(mult), "shift": shift,
-            "outputDataType": out}
+    return {"tokens": tokens, "channels": channels, "SIMD": simd, "eps": eps, "mult": int(mult),
+            "shift": shift, "outputDataType": out}
 
 
 def tokens_of_all_spreads(frames, tokens, channels, seed=1):
@@ -72,7 +72,7 @@ def test_extreme_tokens():
 
 @pytest.mark.parametrize("odd", [0, 1], ids=["even below", "odd below"])
 def test_rounds_half_to_even(odd):
-    """Codes (1, -1): D X - S1 = +-2, v = 4 + eps. eps and mult are searched so that y is +-(k + 1/2) exactly."""
+    """Codes (1, -1): D X - S1 = +-2, v = 4 + eps, with eps and mult searched for y = +-(k + 1/2) exactly."""
     shift = 9
     mult = np.arange(1 << 16, 1 << 17)
     for eps in range(1, 200):
@@ -126,7 +126,8 @@ def test_what_the_unit_cannot_do_is_named(change, message):
 def test_estimates_agree_with_yosys(seed, tmp_path):
     rng = np.random.default_rng(seed)
     simd = (1, 2, 4)[seed]
-    shape = attrs(int(rng.integers(2, 99)), simd * int(rng.choice([12, 16, 48, 96])), simd, ("INT8", "INT4")[seed % 2])
+    channels, out = simd * int(rng.choice([12, 16, 48, 96])), ("INT8", "INT4")[seed % 2]
+    shape = attrs(int(rng.integers(2, 99)), channels, simd, out)
     check_estimates("VitLayerNorm", shape, tmp_path)
 
 
@@ -137,5 +138,6 @@ def check_estimates(op_type, shape, folder):
     op.code_generation_ipgen(model, PART, 5.0)
     found, estimate = synth_node(op.get_rtl_file_list(abspath=True), "dut"), op.node_res_estimation(PART)
     text = f"{op_type} {shape}: estimate {dict(estimate)}, Yosys {found}"
-    assert (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"]) == (found.DSP, found.BRAM36, found.URAM), text
+    exact = (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"])
+    assert exact == (found.DSP, found.BRAM36, found.URAM), text
     assert abs(estimate["LUT"] - found.LUT) <= 0.2 * found.LUT, text
