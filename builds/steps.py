@@ -93,7 +93,7 @@ def step_lower(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
         getCustomOp(node).plan(hardware.get_initializer(node.input[1]))
     _write_json(cfg, "lowering.json", check.as_dict() | {
         "logit_scale": lowered.logit_scale, "largest_scale_change": lowered.snap_error,
-        "source": {p.key: p.value for p in model.model.metadata_props},
+        "source": {p.key: p.value for p in model.graph.metadata_props},
     })
     return hardware
 

@@ -177,13 +177,21 @@ class BlockSparseMVAU(VitOp):
         )
 
     def macs(self) -> int:
-        return self.schedule().kept * self.get_nodeattr("block") ** 2 * self.get_nodeattr("tokens")
+        return self._kept_weights() * self.get_nodeattr("tokens")
+
+    def _kept_weights(self) -> int:
+        """Weights of the kept blocks. Padding of a side that the block does not divide is left out, in
+        proportion (exactly, where all blocks are kept)."""
+        get = self.get_nodeattr
+        sides = [(get(side), -(-get(side) // get("block")) * get("block")) for side in ("MW", "MH")]
+        share = math.prod(real for real, _ in sides) / math.prod(padded for _, padded in sides)
+        return round(self.schedule().kept * get("block") ** 2 * share)
 
     def param_counts(self) -> dict[str, int]:
         """Weights of the kept blocks, biases, and per kept block its block row and an end-of-column bit."""
         f, kept = self.fold(), self.schedule().kept
         return {
-            "weights": kept * f.block**2,
+            "weights": self._kept_weights(),
             "biases": f.mh,
             "index_bits": kept * (clog2(f.block_rows) + 1),
         }

@@ -49,10 +49,6 @@ class VitTokenEmbed(VitOp):
     def get_exp_cycles(self) -> int:
         return self.out_streams()[0].beats
 
-    def param_counts(self) -> dict[str, int]:
-        get = self.get_nodeattr
-        return {"weights": (2 * get("prefix") + get("tokens_in")) * get("channels")}
-
     def _rom(self) -> tuple[int, int, str]:
         """Words, bits and style of the table of rows."""
         stream = self.out_streams()[0]
