@@ -1,5 +1,7 @@
 """Promises of the export: the file computes what PyTorch computes, or is not written."""
 
+import time
+
 import numpy as np
 import onnx
 import pytest
@@ -21,6 +23,7 @@ from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.transforms.lower import lower
 
 torch.set_num_threads(1)
 
@@ -179,3 +182,8 @@ def test_deit_small_is_pruned_calibrated_and_exported(tmp_path):
     assert all(
         m.sum() == 288 for k, m in maps.items() if frozen.config.encoders[int(k.split(".")[1])].heads == 6
     )
+    source = ModelWrapper(str(tmp_path / "deit_small.onnx"))
+    started = time.perf_counter()
+    lowered = lower(source)
+    assert time.perf_counter() - started < 10
+    assert len(lowered.model.get_nodes_by_op_type("PrunedAttention")) == 12

@@ -84,7 +84,7 @@ def rescale(lowering, node, values):
     mult, shift = lowering.requant_constants(np.array([x.scale / scale]))
     stream = lowering.new_stream(
         "VitRequant", [x.tensor, lowering.graph.constant("mult", mult, "UINT17")], "requant", scale, bits, signed,
-        tokens=x.tokens, channels=x.channels, shift=shift,
+        tokens=x.tokens, channels=x.channels, shift=shift, per_channel=0,
         inputDataType=datatype(x.bits, x.signed), outputDataType=datatype(bits, signed),
     )
     return _finish(lowering, node, stream, x.index)

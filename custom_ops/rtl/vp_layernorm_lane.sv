@@ -35,8 +35,8 @@ module vp_layernorm_lane #(
     logic signed [52:0] diff_q, p_q;
     always_ff @(posedge clk) begin
         if (en) begin
-            low_q   <= 43'(x * $signed({1'b0, gain[25:0]}));
-            high_q  <= 28'(x * $signed({1'b0, gain[36:26]}));
+            low_q   <= x * $signed({1'b0, gain[25:0]});
+            high_q  <= x * $signed({1'b0, gain[36:26]});
             diff_q  <= 53'(low_q) - offset;
             high2_q <= high_q;
             p_q     <= {diff_q[52:26] + high2_q[26:0], diff_q[25:0]};

@@ -88,7 +88,7 @@ module vp_mac #(
                 for (genvar i = 0; i < GROUP; i++) begin : g_product
                     wire logic signed [A_BITS-1:0] a = a_q[(g*GROUP+i)*A_BITS+:A_BITS];
                     wire logic signed [W_BITS-1:0] b = w_q[(p*SIMD+g*GROUP+i)*W_BITS+:W_BITS];
-                    always_ff @(posedge clk) product_q[i*P_BITS+:P_BITS] <= P_BITS'(a * b);
+                    always_ff @(posedge clk) product_q[i*P_BITS+:P_BITS] <= a * b;
                 end
                 logic [G_BITS-1:0] sum;
                 /* verilator lint_off PINCONNECTEMPTY */

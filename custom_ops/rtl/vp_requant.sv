@@ -51,7 +51,7 @@ module vp_requant #(
 
         always_ff @(posedge clk) begin
             if (en) begin
-                product_q <= PW'(a * m);
+                product_q <= a * m;
                 low_q     <= floor[OUT_WIDTH-1:0];
                 up_q      <= half && (rest || floor[0]);
                 over_q    <= !sign && outside;
