@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
+from vit_models import random_vit
 
 from finn_vitprune import golden, numerics
 from finn_vitprune.builds.accelerator import Accelerator
@@ -200,3 +201,19 @@ def test_unknown_op_is_refused_before_anything_is_written(small_build, tmp_path)
     with pytest.raises(UserError, match=rf"node {node.name} \(Swish\) does not map to hardware: no rule"):
         build(BuildOptions(model=tmp_path / "swish.onnx", output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e"))
     assert not (tmp_path / "b").exists()
+
+
+def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
+    model, images = random_vit(image=4, depth=2, drop_at=(1,), bits=4)
+    model.save(str(tmp_path / "four.onnx"))
+    np.savez(tmp_path / "four.npz", images=images)
+    folder = build(BuildOptions(
+        model=tmp_path / "four.onnx", output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", target_fps=400_000,
+        synth="none",
+    ))
+    summary = Summary.load(folder)
+    assert summary.verify.images == 16 and summary.verify.rtl_mismatches == 0
+    hardware = ModelWrapper(str(folder / "intermediate_models" / "step_stitch.onnx"))
+    units = [getCustomOp(n) for n in hardware.get_nodes_by_op_type("BlockSparseMVAU_rtl")]
+    assert {u.get_nodeattr("weightDataType") for u in units} == {"INT4"}
+    assert "INT4" in {u.get_nodeattr("inputDataType") for u in units}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -20,13 +21,14 @@ from finn_vitprune.pruning.scores import PruneScores
 
 @lru_cache(maxsize=None)
 def _bytes(image: int, patch: int, dim: int, heads: int, depth: int, drop_at: tuple[int, ...], token_keep: str,
-           block: int, keep: str, seed: int) -> tuple[bytes, np.ndarray]:
+           block: int, keep: str, seed: int, bits: int) -> tuple[bytes, np.ndarray]:
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     timm_model = VisionTransformer(
         img_size=image, patch_size=patch, in_chans=1, num_classes=10, embed_dim=dim, depth=depth, num_heads=heads
     ).eval()
-    config = config_of_timm(timm_model).with_token_drop(token_keep, drop_at)
+    config = replace(config_of_timm(timm_model), weight_bits=bits, act_bits=bits)
+    config = config.with_token_drop(token_keep, drop_at)
     model = PrunedViT(config)
     load_timm(model, timm_model.state_dict(), (0.5,), (0.5,))
     scores = PruneScores(config, PruneConfig(block_size=block, block_keep=keep, neuron_keep=keep))
@@ -42,7 +44,10 @@ def _bytes(image: int, patch: int, dim: int, heads: int, depth: int, drop_at: tu
 
 def random_vit(image: int = 4, patch: int = 2, dim: int = 16, heads: int = 2, depth: int = 2,
                drop_at: tuple[int, ...] = (1,), token_keep: str = "0.5", block: int = 8, keep: str = "0.5",
-               seed: int = 0) -> tuple[ModelWrapper, np.ndarray]:
-    """A QONNX model and uint8 images ``[16, image, image, 1]``; by default 5 tokens, 2 encoders, one drop."""
-    data, images = _bytes(image, patch, dim, heads, depth, drop_at, token_keep, block, keep, seed)
+               seed: int = 0, bits: int = 8) -> tuple[ModelWrapper, np.ndarray]:
+    """A QONNX model and uint8 images ``[16, image, image, 1]``; by default 5 tokens, 2 encoders, one drop.
+
+    ``bits`` are those of weights and activations (the residual stream stays INT16).
+    """
+    data, images = _bytes(image, patch, dim, heads, depth, drop_at, token_keep, block, keep, seed, bits)
     return ModelWrapper(data), images
