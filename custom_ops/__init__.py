@@ -1,7 +1,6 @@
 """Hardware ops: one op a file, its RTL in ``rtl/``. Importing this registers all of them with FINN."""
 
 import importlib
-import importlib.util
 
 from finn_vitprune import finn_env
 
@@ -29,8 +28,6 @@ def _register_all() -> None:
     from finn_vitprune.custom_ops.registry import register
 
     for op_type, module_name in OPS.items():
-        if importlib.util.find_spec(f"{__name__}.{module_name}") is None:
-            continue
         module = importlib.import_module(f"{__name__}.{module_name}")
         register(getattr(module, op_type), getattr(module, f"{op_type}_rtl"))
 
