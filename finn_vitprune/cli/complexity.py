@@ -149,8 +149,6 @@ def _sheets(model: str, found: dict[str, Complexity]) -> list:
         rows.append((f"parameters, by {how}", f"{c.params_dense:,}", f"{c.params:,}", f"{c.params_ratio:.2f} x less"))
     c = next(iter(found.values()))
     note = f"{c.index_bits:,} bits of block index are apart. One MAC is one product of a matrix product."
-    if len(found) > 1:
-        note += " The count includes the zeros that pad patch embedding and classifier to whole blocks."
     totals = Sheet(f"Complexity of {model}", ("", "before pruning", "after", "ratio"), tuple(rows), note)
     return [totals, encoder_sheet(c.tokens, c.heads)]
 
