@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 from finn_vitprune.custom_ops.memory import lutram_luts, multiplier_dsps, ram_bram18, rom_bram18, rom_luts
-from finn_vitprune.custom_ops.mvau_fold import PACK_BITS, Fold, clog2
+from finn_vitprune.custom_ops.mvau_fold import MIN_DATA, PACK_BITS, Fold, clog2
 
 
 DSP_MIN_PRODUCT = 9
 """Narrower products are built from LUTs by Yosys."""
 
-SMALL_PRODUCT_LUTS = 10
-"""LUTs of an unpacked 4 x 4 bit product, as measured."""
+DIFFERENT_BITS = 0.78
+"""LUTs per different column of bits in a ROM of eight words, as measured: some are inputs or inverses."""
+
+SMALL_PRODUCT_LUTS = 1.7
+"""LUTs of such a product per bit of one operand and bit of the other, as measured (27 for 4 x 4)."""
 
 
 def memory_style(depth: int, width: int, style: str = "auto") -> str:
@@ -97,7 +102,7 @@ def _arrays(f: Fold) -> int:
     per_pe = sums * _tree(f.tree_group, product) + _tree(sums, upper) + f.acc_bits
     packing = 0
     if small_products(f):
-        per_pe += f.simd * SMALL_PRODUCT_LUTS
+        per_pe += round(f.simd * SMALL_PRODUCT_LUTS * f.x.bitwidth() * f.w.bitwidth())
     if f.packed:
         per_pe += _tree(sums, PACK_BITS) + f.acc_bits + upper
         packing = f.simd * (f.x.bitwidth() + 1)
@@ -112,10 +117,11 @@ def _memories(f: Fold, ram_style: str) -> int:
 
 
 def _logic_rom(depth: int, width: int) -> int:
-    """A ROM in LUTs: one a bit up to 32 words (few words have few different bits), more beyond."""
-    if depth <= 32:
-        return min(width, 1 << depth)
-    return rom_luts(depth, width, "distributed", beside_carry=True)
+    """A ROM in LUTs: one a bit up to 32 words, more beyond. Of the bits of eight words many are equal."""
+    if depth <= MIN_DATA:
+        different = 1 << depth
+        return round(DIFFERENT_BITS * different * (1 - math.exp(-width / different)))
+    return width if depth <= 32 else rom_luts(depth, width, "distributed", beside_carry=True)
 
 
 def _choosers(f: Fold) -> int:
@@ -126,11 +132,18 @@ def _choosers(f: Fold) -> int:
 
 
 def _collect(f: Fold) -> int:
-    """Choice of the lane, sum of bias and parts, rounding and saturation."""
-    per_output = f.acc_bits * max(1, _mux(f.lanes)) + f.sum_bits
-    if f.requant:
-        per_output += 2 * f.y.bitwidth() + (f.sum_bits + f.mult_bits) // 5
-    return f.collect_width * per_output
+    """Choice of the lane, sum of bias and parts, requantisation."""
+    return f.collect_width * (f.acc_bits * _mux(f.lanes) + f.sum_bits + _requant(f))
+
+
+def _requant(f: Fold) -> int:
+    """vp_requant, one output: the tie rule, and saturation unless the product cannot leave the range."""
+    if not f.requant:
+        return 0
+    product = f.sum_bits + f.mult_bits
+    if product - f.shift <= f.y.bitwidth():
+        return f.shift // 5 + 3
+    return 2 * f.y.bitwidth() + product // 5
 
 
 def _control(f: Fold) -> int:

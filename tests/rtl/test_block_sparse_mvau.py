@@ -13,7 +13,8 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops import base
 from finn_vitprune.errors import UserError
-from tests.rtl.helper import build_node, build_op, check_op, random_stream
+from finn_vitprune.synth.yosys import synth_node
+from tests.rtl.helper import PART, build_node, build_op, check_op, random_stream
 
 OP = "BlockSparseMVAU"
 FRAMES = 3
@@ -241,3 +242,15 @@ def test_values_outside_their_types_are_named():
     weights[0, 0], mult[3] = 1, 1 << 17
     with pytest.raises(UserError, match=r"mult .* to 131072 is outside 0 to 131071 \(node dut\)"):
         build_op(OP, case.attributes(), [weights, bias, mult])
+
+
+def test_the_array_survives_synthesis_when_programs_are_short(tmp_path):
+    """Five collect entries of a fixed pattern once let Yosys prove that no lane is ever read."""
+    case = Case(
+        tokens=17, mw=64, mh=80, block=16, simd=2, pe=2, group=4, lanes=1, out_width=16, x="UINT8", keep=1.0
+    )
+    op, model = build_node(OP, case.attributes(), case.initialisers())
+    op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
+    op.code_generation_ipgen(model, PART, 5.0)
+    found = synth_node(op.get_rtl_file_list(abspath=True), "dut")
+    assert found.DSP == 2 * 2 * 4 // 2 + 16  # two tokens share a multiplier; one a requantised output
