@@ -199,7 +199,7 @@ class BlockSparseMVAU(VitOp):
     def balance(self) -> Balance:
         """Row of the balance report: products per frame over products per cycle, against the real cycles."""
         f, cycles = self.fold(), self.get_exp_cycles()
-        ideal = self.macs() / (f.simd * f.pe * f.tokens * f.lanes)
+        ideal = self.macs() / self.products_per_cycle()
         return Balance(f.node, self.schedule().kept, f.lanes, ideal, cycles, ideal / cycles)
 
     def products_per_cycle(self) -> int:

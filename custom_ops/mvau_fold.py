@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from qonnx.core.datatype import BaseDataType
 
 from finn_vitprune.custom_ops.balance import most_contributions
+from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.errors import UserError
 
 TOKENS_CHOICES = (1, 2, 4, 8, 16)
@@ -21,11 +22,6 @@ PACK_BITS = 18
 def clog2(value: int) -> int:
     """Bits to count ``value`` states: ceil(log2(value)), 0 for 1."""
     return max(0, int(value) - 1).bit_length()
-
-
-def divisors(value: int) -> list[int]:
-    """Divisors of ``value`` in ascending order."""
-    return [d for d in range(1, value + 1) if value % d == 0]
 
 
 def product_sum_bits(mw: int, x: BaseDataType, w: BaseDataType) -> int:

@@ -126,8 +126,7 @@ class PrunedAttention(VitOp):
             if a(attribute) < 1:
                 raise UserError(f"{name}: {attribute} is {a(attribute)}, it must be at least 1")
         if dim % a("SIMD"):
-            divisors = [d for d in range(1, dim + 1) if dim % d == 0]
-            raise UserError(f"{name}: SIMD {a('SIMD')} does not divide head_dim {dim}: use one of {divisors}")
+            raise UserError(f"{name}: SIMD {a('SIMD')} does not divide head_dim {dim}: use one of {divisors(dim)}")
         if a("PE") > n:
             raise UserError(f"{name}: PE {a('PE')} exceeds the {n} tokens: use 1 to {n}")
         for attribute in ("inputDataType", "outputDataType"):

@@ -112,7 +112,6 @@ class Lowering:
         self.matches: list[Match] = []
         self.snap_error = 0.0
         self._built: dict[object, Stream] = {}
-        self.node: NodeProto | None = None
 
     # --- helpers for rules ---
 
@@ -219,7 +218,6 @@ class Lowering:
         return self._finish(graph.output[0].name, name)
 
     def _lower_node(self, node: NodeProto) -> None:
-        self.node = node
         values = []
         for tensor in node.input:
             if tensor == "":

@@ -170,7 +170,6 @@ class Numerator(Indexed):
 
     logits: Logits
     unit: float
-    shift: int = 0
 
 
 @dataclass(frozen=True)
