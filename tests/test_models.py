@@ -257,3 +257,60 @@ def test_act_quant_picks_a_clipping_point_below_an_outlier():
     assert torch.equal(quantizer.codes(quantizer(values)).unique(), torch.arange(-8, 8)) or (
         quantizer.codes(quantizer(values)).abs().max() <= 8
     )
+
+
+@pytest.mark.parametrize("bits, signed, narrow", [(8, True, False), (8, False, False), (4, True, True)])
+def test_one_function_quantises_and_differentiates_as_brevitas_does(bits, signed, narrow):
+    from brevitas.core.function_wrapper import Identity
+    from brevitas.core.quant import IntQuant
+
+    from finn_vitprune.models.quantizers import RoundClamp
+
+    x = torch.randn(500, generator=torch.Generator().manual_seed(bits)) * 40
+    results = []
+    for module in (RoundClamp(signed, narrow), IntQuant(narrow, signed, Identity())):
+        values, scale = x.clone().requires_grad_(), torch.tensor(0.37, requires_grad=True)
+        y = module(scale, torch.tensor(0.0), torch.tensor(float(bits)), values)
+        (y * torch.arange(500.0)).sum().backward()
+        results.append((y.detach(), values.grad, scale.grad))
+    (y, grad, to_scale), (y_brevitas, grad_brevitas, to_scale_brevitas) = results
+    assert torch.equal(y, y_brevitas) and y.unique().numel() > 8
+    assert torch.allclose(grad, grad_brevitas, rtol=1e-5, atol=0) and 0 < int((grad == 0).sum()) < 499
+    assert to_scale == pytest.approx(float(to_scale_brevitas), rel=1e-4)
+
+
+def test_a_float_student_is_the_float_network_with_the_same_drops():
+    """Switched off, quantisation changes nothing but rounding; switched on again, codes are back."""
+    model, images = dropping_model()
+    quantised = model(images)
+    model.quantise(False)
+    floats = model(images)
+    assert not torch.equal(quantised, floats)
+    assert (quantised - floats).abs().max() < 0.2 * floats.abs().max()
+    model.quantise(True)
+    assert torch.equal(model(images), quantised)
+
+
+def test_token_keep_can_be_changed_for_training():
+    model, images = dropping_model()
+    sizes = []
+    handle = model.blocks[-1].register_forward_hook(lambda m, args, out: sizes.append(args[0].shape[1]))
+    for rate in ("1", "0.75", "0.5"):
+        model.set_token_keep(rate)
+        model(images)
+    handle.remove()
+    assert sizes == [17, 14, 10]
+
+
+def dropping_model():
+    torch.manual_seed(2)
+    config = ViTConfig.dense(8, 1, 2, 32, 2, 2, 10).with_token_drop("0.5", (1,))
+    model = PrunedViT(config).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim >= 2:
+                p.normal_(0, 0.15)
+        model.patch_embed.weight.div_(64)
+    images = torch.randint(0, 256, (8, 8, 8, 1), generator=torch.Generator().manual_seed(1)).float()
+    model.calibrate(images)
+    return model, images

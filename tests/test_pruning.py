@@ -13,8 +13,8 @@ from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig, check_block_size, kept_blocks, kept_neurons
 from finn_vitprune.pruning.cut import cut
-from finn_vitprune.pruning.schedule import CubicSchedule
-from finn_vitprune.pruning.scores import PruneScores, expand_blocks, head_liveness, top_k_mask
+from finn_vitprune.pruning.schedule import CubicSchedule, TokenSchedule
+from finn_vitprune.pruning.scores import PruneScores, expand_blocks, head_liveness, top_k_mask, whole_blocks
 
 torch.set_num_threads(1)
 
@@ -183,3 +183,74 @@ def test_magnitude_scores_rank_blocks_by_their_norm():
         ]
     )
     assert torch.allclose(scores.encoders[1].proj, by_hand)
+
+
+@pytest.mark.parametrize("k, kept", [(8, [4, 4]), (9, [5, 4]), (1, [1, 0])])
+def test_each_lane_keeps_equally_many_blocks(k, kept):
+    scores = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    mask = top_k_mask(scores, k, groups=2)
+    assert mask.view(2, 8).sum(1).tolist() == kept
+    for part, s, count in zip(mask.view(2, 8), scores.view(2, 8), kept):
+        assert set(part.nonzero().flatten().tolist()) == set(s.topk(count).indices.tolist())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_balanced_masks_hit_the_rate_exactly_in_every_matrix_and_lane(seed):
+    config = ViTConfig.dense(8, 1, 4, 64, 4, 2, 10)
+    prune = PruneConfig(8, "0.55", "0.5", lanes=4)
+    scores = randomised(PruneScores(config, prune), seed)
+    for mask in scores.masks():
+        for matrix in (*mask.qkv.chunk(3), mask.proj):
+            per_lane = matrix.reshape(4, -1).sum(1) / 64
+            assert per_lane.sum() == int(64 * 0.55) and per_lane.max() - per_lane.min() <= 1
+
+
+def randomised(scores, seed):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in scores.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) * (1 + seed))
+    return scores
+
+
+@pytest.mark.parametrize("rate", ["0.5", "0.29", "0.05", "1"])
+@pytest.mark.parametrize("seed", range(3))
+def test_global_scope_keeps_the_best_of_all_encoders(rate, seed):
+    """Of all blocks together exactly int(r n) stay, of neurons the rounded-up share in whole blocks each."""
+    config = ViTConfig.dense(8, 1, 4, 32, 2, 3, 10)
+    scores = randomised(PruneScores(config, PruneConfig(8, rate, rate, scope="global")), seed)
+    with torch.no_grad():
+        scores.encoders[1].neurons.add_(2.0)  # all of the best are here
+    masks = scores.masks()
+    kept = [[int(m.sum()) // 64 for m in (*e.qkv.chunk(3), e.proj)] for e in masks]
+    assert sum(map(sum, kept)) == max(12, kept_blocks(rate, 12 * 16)) and min(map(min, kept)) >= 1
+    neurons = [int(e.neurons.sum()) for e in masks]
+    assert sum(neurons) == max(24, kept_neurons(rate, 3 * 128, 8)) and all(n % 8 == 0 and n for n in neurons)
+    assert neurons[1] == max(neurons)
+    if rate == "0.5":
+        flat = torch.cat([s.flatten() for e in scores.encoders for s in e.matrices])
+        chosen = torch.cat([m[::8, ::8].flatten() for e in masks for m in (*e.qkv.chunk(3), e.proj)])
+        assert flat[chosen > 0].min() > flat[chosen == 0].max()
+
+
+def test_whole_blocks_sum_to_the_total():
+    assert whole_blocks([13, 3, 0], 8, 24, [16, 16, 16]) == [8, 8, 8]
+    assert whole_blocks([30, 9, 9], 8, 48, [32, 32, 32]) == [32, 8, 8]
+    assert whole_blocks([16, 16], 8, 32, [16, 16]) == [16, 16]
+
+
+def test_lanes_and_scope_that_do_not_fit_are_named():
+    config = ViTConfig.dense(8, 1, 4, 32, 2, 3, 10)
+    with pytest.raises(UserError, match=r"lanes 3 do not divide 4 block columns \(encoder 1, W_q\): use one of 1, 2, 4"):
+        PruneScores(config, PruneConfig(8, "0.5", "0.5", lanes=3))
+    with pytest.raises(UserError, match="scope 'all' is unknown: use local or global"):
+        PruneConfig(8, "0.5", "0.5", scope="all")
+    with pytest.raises(UserError, match="lanes 2 balance every matrix by itself"):
+        PruneConfig(8, "0.5", "0.5", scope="global", lanes=2)
+
+
+def test_token_schedule_ramps_from_all_tokens_to_the_final_rate():
+    schedule = TokenSchedule(start=10, ramp=4, final="0.55")
+    assert [schedule.rate(s) for s in (0, 10, 12, 14, 99)] == ["1.0000", "1.0000", "0.7750", "0.55", "0.55"]
+    assert TokenSchedule(0, 0, "0.7").rate(0) == "0.7"
+    assert [TokenSchedule(5, 0, "0.7").rate(s) for s in (4, 5)] == ["1.0000", "0.7"]

@@ -8,7 +8,8 @@ from brevitas.nn import QuantLinear
 from torch import Tensor, nn
 
 from finn_vitprune import numerics
-from finn_vitprune.models.quantizers import ActQuant, ActScale, WeightScale, weight_quantizer
+from finn_vitprune.models import integer
+from finn_vitprune.models.quantizers import ActQuant, ActScale, WeightScale, quantise, weight_quantizer
 
 DOMAIN = "finn_vitprune.custom_ops"
 
@@ -22,8 +23,11 @@ class PrunedLinear(QuantLinear):
     """Quantised linear layer whose weights can be masked before they are quantised.
 
     Weights ``[out, in]``: symmetric narrow-range codes, one scale per row, or one for all
-    (``per_channel=False``). The bias is a float here; export puts it on the accumulator grid.
+    (``per_channel=False``). The bias is a float here; export puts it on the accumulator grid. With
+    :attr:`quantised` False the weights stay floats.
     """
+
+    quantised = True
 
     def __init__(self, inputs: int, outputs: int, bits: int, per_channel: bool = True) -> None:
         super().__init__(inputs, outputs, bias=True, **weight_quantizer(bits, per_channel))
@@ -36,8 +40,10 @@ class PrunedLinear(QuantLinear):
     def forward(self, x: Tensor, mask: Tensor | None = None, bias_mask: Tensor | None = None) -> Tensor:
         weight = self.weight if mask is None else self.weight * mask
         bias = self.bias if bias_mask is None else self.bias * bias_mask
-        quantised = self.weight_quant(weight)  # a plain tensor while quantisation is switched off
-        return F.linear(x, quantised if isinstance(quantised, Tensor) else quantised.value, bias)
+        if self.quantised:
+            quantised = self.weight_quant(weight)  # a plain tensor while Brevitas has it switched off
+            weight = quantised if isinstance(quantised, Tensor) else quantised.value
+        return F.linear(x, weight, bias)
 
 
 class IntLayerNorm(nn.Module):
@@ -64,13 +70,11 @@ class IntLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.layer_norm(x, (self.dim,), eps=self.effective_eps())
-        if self.quant.observing or torch.onnx.is_in_onnx_export():
+        if self.quant.observing or not self.quant.quantised or torch.onnx.is_in_onnx_export():
             return self.quant(y)
-        rounded = self.quant(y)
-        codes = torch.round(x.detach() / self._residual[0].value).long().numpy()
-        eps, mult, shift = self.constants()
-        exact = torch.from_numpy(numerics.layernorm(codes, eps, mult, shift, self.bits)).to(x.dtype)
-        return exact_forward(exact * self.quant.scale.value.detach(), rounded)
+        codes = torch.round(x.detach() / self._residual[0].value).long()
+        exact = integer.layernorm(codes, *self.constants(), self.bits).to(x.dtype)
+        return quantise(y, self.quant.scale.value, self.bits, True, exact)
 
 
 class _TokenScoresFn(torch.autograd.Function):
@@ -120,9 +124,9 @@ class _TokenDropFn(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, s: Tensor, k: int, scale: float, mult: int, shift: int) -> Tensor:
-        codes = torch.round(x.double() / scale).long().numpy()
-        out = numerics.token_drop(codes, torch.round(s).long().numpy(), k, mult, shift)
-        return (torch.from_numpy(out).double() * scale).to(x.dtype)
+        codes = torch.round(x.double() / scale).long()
+        out = integer.token_drop(codes, torch.round(s).long(), k, mult, shift)
+        return (out.double() * scale).to(x.dtype)
 
     @staticmethod
     def symbolic(g, x, s, k, scale, mult, shift):
@@ -133,7 +137,13 @@ class _TokenDropFn(torch.autograd.Function):
 
 
 class TokenDrop(nn.Module):
-    """Keeps the class token and the k best-scored tokens, fuses the others (:func:`numerics.token_drop`)."""
+    """Keeps the class token and the k best-scored tokens, fuses the others (:func:`numerics.token_drop`).
+
+    :attr:`k` may be changed while training ramps the keep rate; with :attr:`quantised` False the fused
+    token is not rounded.
+    """
+
+    quantised = True
 
     def __init__(self, k: int, residual_scale: ActScale) -> None:
         super().__init__()
@@ -142,13 +152,17 @@ class TokenDrop(nn.Module):
 
     def forward(self, x: Tensor, s: Tensor, live_heads: int) -> Tensor:
         """x ``[B, N, D]`` on the residual grid, s ``[B, N]`` integer scores -> ``[B, N_out, D]``."""
+        if self.k == x.shape[1] - 1:
+            return x
         mult, shift = numerics.head_mean_constant(live_heads)
-        exact = _TokenDropFn.apply(x, s, self.k, self._residual[0].number, mult, shift)
-        batch, tokens, dim = x.shape
-        if not x.requires_grad or self.k == tokens - 1:
-            return exact if self.k != tokens - 1 else x
-        keep = torch.from_numpy(numerics.rank_tokens(torch.round(s.detach()).long().numpy(), self.k))
-        kept = x[keep].view(batch, self.k + 1, dim)
+        exact = None
+        if self.quantised:
+            exact = _TokenDropFn.apply(x, s, self.k, self._residual[0].number, mult, shift)
+            if not x.requires_grad:
+                return exact
+        keep = integer.rank_tokens(torch.round(s.detach()).long(), self.k)
+        kept = x[keep].view(len(x), self.k + 1, -1)
         weight = s.masked_fill(keep, 0.0) * (2.0**-numerics.SCORE_BITS / live_heads)
         fused = (weight.unsqueeze(-1) * x).sum(1, keepdim=True)
-        return exact_forward(exact, torch.cat([kept, fused], dim=1))
+        both = torch.cat([kept, fused], dim=1)
+        return both if exact is None else exact_forward(exact, both)

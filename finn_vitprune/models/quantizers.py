@@ -14,6 +14,55 @@ SAMPLES = 8192
 """Values that one calibration batch contributes to the search for a clipping point."""
 
 
+class _RoundClamp(torch.autograd.Function):
+    """``clamp(round(x / scale), lo, hi) scale``; gradient straight through the rounding, zero where clamped.
+
+    ``codes``, when given, take the place of the rounded values (an integer algorithm computed them). The
+    gradients are those of Brevitas' ``IntQuant``; one function keeps a third of its intermediates.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, scale: Tensor, lo: float, hi: float, codes: Tensor | None) -> Tensor:
+        ratio = x / scale
+        if codes is None:
+            codes = ratio.round().clamp_(lo, hi)
+        ctx.save_for_backward(ratio, codes, scale)
+        ctx.range = (lo, hi)
+        return codes * scale
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        ratio, codes, scale = ctx.saved_tensors
+        lo, hi = ctx.range
+        to_input = torch.ops.aten.hardtanh_backward(grad, ratio, lo - 0.5, hi + 0.5)
+        if not ctx.needs_input_grad[1]:
+            return to_input, None, None, None, None
+        if scale.numel() == 1:
+            to_scale = torch.dot(grad.flatten(), codes.flatten()) - torch.dot(to_input.flatten(), ratio.flatten())
+        else:
+            to_scale = (grad * codes - to_input * ratio).sum_to_size(scale.shape)
+        return to_input, to_scale.view_as(scale), None, None, None
+
+
+def quantise(x: Tensor, scale: Tensor, bits: int, signed: bool, codes: Tensor | None = None) -> Tensor:
+    """``x`` on the grid of ``scale``, ties to even, clamped to ``bits`` wide codes; see :class:`_RoundClamp`."""
+    lo, hi = int_range(bits, signed)
+    return _RoundClamp.apply(x, scale, float(lo), float(hi), codes)
+
+
+class RoundClamp(nn.Module):
+    """Brevitas' ``int_quant`` (zero point 0) as one autograd function."""
+
+    def __init__(self, signed: bool, narrow_range: bool) -> None:
+        super().__init__()
+        self.signed, self.narrow_range = signed, narrow_range
+        self.input_view_impl = nn.Identity()
+
+    def forward(self, scale: Tensor, zero_point: Tensor, bit_width: Tensor, x: Tensor) -> Tensor:
+        lo, hi = int_range(int(bit_width), self.signed)
+        return _RoundClamp.apply(x, scale, float(lo + self.narrow_range), float(hi), None)
+
+
 class ActScale(nn.Module):
     """A per-tensor scale: learned (as its logarithm), or fixed once :meth:`fix` was called."""
 
@@ -86,8 +135,10 @@ class ActQuant(nn.Module):
     """Per-tensor activation quantiser around Brevitas' ``QuantIdentity``, ties to even.
 
     While :attr:`observing`, values pass unchanged and are sampled; :meth:`finish_observing` picks the
-    clipping point with the least squared error.
+    clipping point with the least squared error. With :attr:`quantised` False values pass unchanged.
     """
+
+    quantised = True
 
     def __init__(self, bits: int, signed: bool = True, scale: ActScale | None = None) -> None:
         super().__init__()
@@ -96,7 +147,7 @@ class ActQuant(nn.Module):
         self.scale = ActScale() if scale is None else scale
         base = Int8ActPerTensorFloat if signed else Uint8ActPerTensorFloat
         self.quant = QuantIdentity(
-            act_quant=base.let(scaling_impl=self.scale), bit_width=bits, return_quant_tensor=False
+            act_quant=base.let(scaling_impl=self.scale, int_quant=RoundClamp), bit_width=bits, return_quant_tensor=False
         )
         self.observing = False
         self._samples: list[Tensor] = []
@@ -106,7 +157,7 @@ class ActQuant(nn.Module):
         if self.observing:
             self._observe(x.detach())
             return x
-        return self.quant(x)
+        return self.quant(x) if self.quantised else x
 
     def codes(self, x: Tensor) -> Tensor:
         """The integer codes of a quantised tensor ``x``, as int64."""
@@ -158,5 +209,5 @@ class ResidualQuant(ActQuant):
 
 def weight_quantizer(bits: int, per_channel: bool) -> dict:
     """Keyword arguments for a Brevitas layer: symmetric, narrow range, max-abs scaling, zero point 0."""
-    injector = Int8WeightPerChannelFloat.let(scaling_impl=WeightScale(per_channel))
+    injector = Int8WeightPerChannelFloat.let(scaling_impl=WeightScale(per_channel), int_quant=RoundClamp)
     return {"weight_quant": injector, "weight_bit_width": bits}

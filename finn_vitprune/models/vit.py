@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, ViTConfig
 from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear, TokenDrop, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
-from finn_vitprune.numerics import EXP_MAX
+from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,22 @@ class PrunedViT(nn.Module):
         for block, mask in zip(self.blocks, masks, strict=True):
             x = block(x, mask)
         return self.head(self.norm(x[:, :1])).flatten(1)
+
+    # --- switches of training ---
+
+    def quantise(self, on: bool) -> None:
+        """Switch quantisation of weights and activations on or off (a float network with the same drops)."""
+        for module in self.modules():
+            if hasattr(module, "quantised"):
+                module.quantised = on
+
+    def set_token_keep(self, rate: float | str) -> None:
+        """Let every token drop keep the share ``rate`` of its tokens, counted down the encoders."""
+        tokens = self.config.tokens
+        for block in self.blocks:
+            if block.drop is not None:
+                block.drop.k = kept_tokens(rate, tokens)
+                tokens = tokens_after_drop(tokens, block.drop.k)
 
     # --- scales ---
 

@@ -12,16 +12,46 @@ from finn_vitprune.models.config import ViTConfig
 
 @dataclass(frozen=True)
 class PruneConfig:
-    """Block size b, kept share of blocks and of neurons (exact decimals, as written)."""
+    """Block size b, kept share of blocks and of neurons (exact decimals, as written), and how they are chosen.
+
+    scope: "local" keeps the share in every matrix, "global" over all encoders together. lanes: each of
+    this many equal groups of neighbouring block columns of a matrix keeps equally many blocks (one more or
+    less where they do not divide), so that lanes of the matrix unit are balanced; 1 is off.
+    """
 
     block_size: int = 8
     block_keep: str = "0.5"
     neuron_keep: str = "0.5"
+    scope: str = "local"
+    lanes: int = 1
 
     def __post_init__(self) -> None:
         for name, value in (("block_keep", self.block_keep), ("neuron_keep", self.neuron_keep)):
             if not 0 < Fraction(value) <= 1:
                 raise UserError(f"{name} {value} is not a share: use more than 0 and at most 1")
+        if self.scope not in ("local", "global"):
+            raise UserError(f"pruning scope {self.scope!r} is unknown: use local or global")
+        if self.scope == "global" and self.lanes > 1:
+            raise UserError(f"lanes {self.lanes} balance every matrix by itself: use scope local, or lanes 1")
+
+    def check(self, config: ViTConfig) -> None:
+        """Block size and lanes must divide every matrix that is pruned.
+
+        Raises:
+            UserError: naming the encoder, the matrix, and what would work.
+        """
+        check_block_size(config, self.block_size)
+        for i, shape in enumerate(config.encoders, start=1):
+            for columns, what in (
+                (shape.heads * config.head_dim // self.block_size, "W_q"),
+                (config.dim // self.block_size, "W_proj"),
+            ):
+                if self.lanes < 1 or columns % self.lanes:
+                    divisors = [d for d in range(1, columns + 1) if columns % d == 0]
+                    raise UserError(
+                        f"lanes {self.lanes} do not divide {columns} block columns (encoder {i}, {what}): "
+                        f"use one of {', '.join(map(str, divisors))}"
+                    )
 
 
 def kept_blocks(rate: Fraction | float | str, blocks: int) -> int:

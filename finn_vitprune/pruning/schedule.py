@@ -28,3 +28,19 @@ class CubicSchedule:
             return final
         target = float(final)
         return target + (1.0 - target) * (1.0 - p) ** 3
+
+
+@dataclass(frozen=True)
+class TokenSchedule:
+    """Keep rate of the tokens: 1 before ``start``, then linear down to ``final`` over ``ramp`` steps."""
+
+    start: int
+    ramp: int
+    final: str
+
+    def rate(self, step: int) -> str:
+        """The rate at ``step`` as a decimal of four digits; exactly ``final`` once the ramp is over."""
+        if step >= self.start + self.ramp:
+            return self.final
+        progress = max(0, step - self.start) / max(1, self.ramp)
+        return f"{1.0 - (1.0 - float(self.final)) * progress:.4f}"

@@ -2,36 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from finn_vitprune.models.config import EncoderShape, ViTConfig
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
-from finn_vitprune.pruning.config import PruneConfig, check_block_size, kept_blocks, kept_neurons
+from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
 
 Rate = float | str | Fraction
 
 
 class _TopK(torch.autograd.Function):
-    """1 for the ``k`` largest scores (lower index wins ties), 0 for the others; gradient straight through."""
+    """1 for the ``counts[g]`` largest scores of each row g (lower index wins ties); gradient straight through."""
 
     @staticmethod
-    def forward(ctx, scores: Tensor, k: int) -> Tensor:
-        order = torch.argsort(scores.flatten(), descending=True, stable=True)
-        mask = torch.zeros_like(scores).flatten()
-        mask[order[:k]] = 1.0
-        return mask.view_as(scores)
+    def forward(ctx, scores: Tensor, counts: Tensor) -> Tensor:
+        order = torch.argsort(scores, dim=1, descending=True, stable=True)
+        place = torch.arange(scores.shape[1], device=scores.device).expand_as(order)
+        rank = torch.empty_like(order).scatter_(1, order, place)
+        return (rank < counts.unsqueeze(1)).to(scores.dtype)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
 
 
-def top_k_mask(scores: Tensor, k: int) -> Tensor:
-    """Mask of the shape of ``scores``, see :class:`_TopK`."""
-    return _TopK.apply(scores, k)
+def top_k_mask(scores: Tensor, k: int, groups: int = 1) -> Tensor:
+    """Mask of the shape of ``scores``: 1 for the ``k`` largest, 0 for the others.
+
+    With ``groups``, scores fall into that many equal parts in memory order, and each part keeps k / groups
+    (the first k mod groups one more). The lower index wins ties; the gradient goes straight through.
+    """
+    counts = torch.full((groups,), k // groups, device=scores.device)
+    counts[: k % groups] += 1
+    return _TopK.apply(scores.reshape(groups, -1), counts).view_as(scores)
+
+
+def top_k_masks(scores: Sequence[Tensor], k: int) -> list[Tensor]:
+    """Masks of the ``k`` largest of all scores together; every tensor keeps its own largest at least."""
+    flat = torch.cat([s.flatten() for s in scores])
+    first = torch.zeros_like(flat)
+    starts = np.cumsum([0, *(s.numel() for s in scores[:-1])])
+    for start, s in zip(starts.tolist(), scores):
+        first[start + int(s.argmax())] = torch.inf
+    mask = top_k_mask(flat + first, k)
+    return [m.view_as(s) for m, s in zip(mask.split([s.numel() for s in scores]), scores)]
+
+
+def whole_blocks(counts: Sequence[int], block: int, total: int, limits: Sequence[int]) -> list[int]:
+    """``counts`` moved to multiples of ``block``, at least one and at most ``limits``, summing to ``total``.
+
+    ``total`` and ``limits`` are multiples of ``block``. The largest remainders round up.
+    """
+    units = [min(limit // block, max(1, c // block)) for c, limit in zip(counts, limits)]
+    while sum(units) != total // block:
+        grow = sum(units) < total // block
+        error = [c / block - u if grow else u - c / block for c, u in zip(counts, units)]
+        free = [u < limit // block if grow else u > 1 for u, limit in zip(units, limits)]
+        chosen = max((i for i in range(len(units)) if free[i]), key=lambda i: (error[i], -i))
+        units[chosen] += 1 if grow else -1
+    return [u * block for u in units]
 
 
 def expand_blocks(mask: Tensor, block: int) -> Tensor:
@@ -67,14 +101,15 @@ class EncoderScores(nn.Module):
         self.proj = nn.Parameter(torch.zeros(narrow, wide))
         self.neurons = nn.Parameter(torch.zeros(shape.neurons))
 
-    def mask(self, block_keep: Rate, neuron_keep: Rate) -> EncoderMask:
-        """Masks at these keep rates, a local top-k per matrix."""
-        parts = [
-            expand_blocks(top_k_mask(s, kept_blocks(block_keep, s.numel())), self.block)
-            for s in (self.q, self.k, self.v, self.proj)
-        ]
+    @property
+    def matrices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Block scores of W_q, W_k, W_v, W_proj."""
+        return self.q, self.k, self.v, self.proj
+
+    def mask(self, blocks: Sequence[Tensor], neurons: Tensor) -> EncoderMask:
+        """Element masks from the block masks of :attr:`matrices` and the mask of the neurons."""
+        parts = [expand_blocks(m, self.block) for m in blocks]
         qkv, proj = torch.cat(parts[:3]), parts[3]
-        neurons = top_k_mask(self.neurons, kept_neurons(neuron_keep, self.neurons.numel(), self.block))
         return EncoderMask(
             qkv=qkv,
             qkv_bias=_rows_kept(qkv),
@@ -95,15 +130,45 @@ class PruneScores(nn.Module):
 
     def __init__(self, config: ViTConfig, prune: PruneConfig) -> None:
         super().__init__()
-        check_block_size(config, prune.block_size)
+        prune.check(config)
         self.prune = prune
         self.encoders = nn.ModuleList(EncoderScores(config, s, prune.block_size) for s in config.encoders)
 
     def masks(self, block_keep: Rate | None = None, neuron_keep: Rate | None = None) -> list[EncoderMask]:
-        """Masks of all encoders; without rates, at the final ones."""
+        """Masks of all encoders; without rates, at the final ones.
+
+        Exactly kept_blocks(rate, n) of the n blocks stay: per matrix, or of all matrices (scope global).
+        """
         b = self.prune.block_keep if block_keep is None else block_keep
         n = self.prune.neuron_keep if neuron_keep is None else neuron_keep
-        return [e.mask(b, n) for e in self.encoders]
+        choose = self._local if self.prune.scope == "local" else self._global
+        return [e.mask(*chosen) for e, chosen in zip(self.encoders, choose(b, n), strict=True)]
+
+    def _local(self, block_keep: Rate, neuron_keep: Rate) -> list[tuple[list[Tensor], Tensor]]:
+        """Per encoder the block masks and the neuron mask, each matrix at its keep rate."""
+        lanes, block = self.prune.lanes, self.prune.block_size
+        return [
+            (
+                [top_k_mask(s, kept_blocks(block_keep, s.numel()), lanes) for s in e.matrices],
+                top_k_mask(e.neurons, kept_neurons(neuron_keep, e.neurons.numel(), block)),
+            )
+            for e in self.encoders
+        ]
+
+    def _global(self, block_keep: Rate, neuron_keep: Rate) -> list[tuple[list[Tensor], Tensor]]:
+        """The same with the keep rates over all encoders together; neurons in whole blocks per encoder."""
+        matrices = [s for e in self.encoders for s in e.matrices]
+        blocks = max(kept_blocks(block_keep, sum(s.numel() for s in matrices)), len(matrices))
+        masks = iter(top_k_masks(matrices, blocks))
+        neurons = [e.neurons for e in self.encoders]
+        limits, block = [s.numel() for s in neurons], self.prune.block_size
+        total = max(kept_neurons(neuron_keep, sum(limits), block), block * len(neurons))
+        counts = [int(m.sum()) for m in top_k_masks(neurons, total)]
+        counts = whole_blocks(counts, block, total, limits)
+        return [
+            ([next(masks) for _ in e.matrices], top_k_mask(e.neurons, count))
+            for e, count in zip(self.encoders, counts)
+        ]
 
     @torch.no_grad()
     def set_to_magnitude(self, model: PrunedViT) -> None:
