@@ -1,0 +1,119 @@
+"""What training, export and evaluation ask of a data set."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from finn_vitprune.errors import UserError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of training images, in this order.
+
+    ``crop``: timm's default training transform (a random resized crop and colour jitter), image folders
+    only. ``shift``: up to so many pixels in each direction, zeros coming in. ``flip``: left to right, with
+    probability 1/2.
+    """
+
+    shift: int = 0
+    flip: bool = False
+    crop: bool = False
+
+
+class Dataset(ABC):
+    """Training and held-out images of one size.
+
+    Images are ``[F, H, W, C]`` with values 0 to 255 (float32 of whole numbers where a method gives
+    tensors), labels int64. ``mean`` and ``std`` are of pixels / 255, one value a channel.
+    """
+
+    name: str
+    image_size: tuple[int, int]
+    """Height and width."""
+    channels: int
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train_labels: np.ndarray
+    test_labels: np.ndarray
+
+    @abstractmethod
+    def epoch(
+        self,
+        batches: list[Tensor],
+        generator: torch.Generator,
+        augmentation: Augmentation,
+        part: tuple[int, int] = (0, 1),
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented training images and their labels, batch by batch.
+
+        Args:
+            batches: indices into the training set, int64 ``[B]`` each.
+            generator: source of all randomness; it advances by as much for every ``part``.
+            augmentation: what changes at random.
+            part: (rank, world): only the rows ``rank::world`` of each batch, equal to these rows of the
+                whole batch (of a batch smaller than ``world`` some parts are empty).
+        Raises:
+            UserError: an image cannot be read, or the augmentation is not for this kind of data set.
+        """
+
+    @abstractmethod
+    def calibration(self, count: int) -> Tensor:
+        """``count`` training images, not augmented, always the same, spread over the classes."""
+
+    @abstractmethod
+    def test_batches(self, batch: int, limit: int | None = None) -> Iterator[Tensor]:
+        """The held-out images (the first ``limit``) in the order of ``test_labels``, ``batch`` at a time."""
+
+    @abstractmethod
+    def test_sample(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Held-out images (uint8) and their labels: all, or ``count`` of them, always the same."""
+
+
+def reason(error: Exception) -> str:
+    """What a library's error says, in one line."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+def spread(total: int, count: int) -> np.ndarray:
+    """``count`` of the numbers 0 to ``total`` - 1 at equal distances."""
+    return np.arange(count) * total // max(1, count)
+
+
+def balanced(labels: np.ndarray, count: int) -> np.ndarray:
+    """Ascending indices of ``count`` labels (at most all), as equally many of each class as there are.
+
+    Always the same choice: at equal distances within a class; classes that give one more than others are
+    at equal distances too.
+    """
+    sizes = np.bincount(labels)
+    share = np.zeros_like(sizes)
+    while missing := min(count, len(labels)) - int(share.sum()):
+        left = np.flatnonzero(share < sizes)
+        if missing < len(left):
+            share[left[spread(len(left), missing)]] += 1
+        else:
+            share[left] += np.minimum(sizes[left] - share[left], missing // len(left))
+    members = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
+    return np.sort(np.concatenate([m[spread(len(m), s)] for m, s in zip(members, share, strict=True)]))
+
+
+def training_subset(name: str, labels: np.ndarray, classes: int, limit: int) -> np.ndarray:
+    """Indices of the ``limit`` training images that are used.
+
+    Raises:
+        UserError: more than there are, or fewer than the classes.
+    """
+    if not classes <= limit <= len(labels):
+        raise UserError(
+            f"train_images = {limit} does not fit {name} ({len(labels)} training images of {classes} "
+            f"classes): use {classes} to {len(labels)}"
+        )
+    return balanced(labels, limit)

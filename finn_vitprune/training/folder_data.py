@@ -1,0 +1,228 @@
+"""Data sets as folders of image files, read as they are needed."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.training.array_data import augment
+from finn_vitprune.training.dataset import Augmentation, Dataset, balanced, reason, training_subset
+
+TEST_FOLDERS = ("val", "validation", "test")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+GREY_MODES = ("1", "L", "LA", "La")
+DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+READ_BATCH = 64
+MAX_WORKERS = 16
+
+
+class FolderDataset(Dataset):
+    """ImageNet's layout: ``PATH/train/<class>/...`` and ``PATH/val/<class>/...`` (or validation, or test).
+
+    Classes are the sorted folder names. Held-out images are resized and cropped at the centre as timm does
+    (bicubic); training images too, unless ``crop`` augments them. One channel if the first training image
+    of every class is grey, else three. Mean and deviation are ImageNet's (grey: averaged over colours).
+    Worker processes decode the images, one a core.
+
+    Args:
+        path: the folder that holds train and val.
+        image_size: height and width.
+        limit: train on a fixed class-balanced subset of this size.
+    Raises:
+        UserError: folders missing, empty or with different classes, an image that cannot be read, or a
+            ``limit`` that does not fit.
+    """
+
+    def __init__(self, path: Path, image_size: tuple[int, int], limit: int | None = None) -> None:
+        self.name, self.image_size = f"imagefolder:{path}", image_size
+        train, test = path / "train", _test_folder(path)
+        names = _same_classes(train, test)
+        self.classes = len(names)
+        self.train_files, self.train_labels = _scan(train, names)
+        self.test_files, self.test_labels = _scan(test, names)
+        self.channels = _channels(self.train_files[np.unique(self.train_labels, return_index=True)[1]])
+        self.mean, self.std = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+        if self.channels == 1:
+            self.mean, self.std = ((round(float(np.mean(v)), 4),) for v in (self.mean, self.std))
+        if limit is not None:
+            chosen = training_subset(self.name, self.train_labels, self.classes, limit)
+            self.train_files, self.train_labels = self.train_files[chosen], self.train_labels[chosen]
+
+    def epoch(
+        self,
+        batches: list[Tensor],
+        generator: torch.Generator,
+        augmentation: Augmentation,
+        part: tuple[int, int] = (0, 1),
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """See :meth:`Dataset.epoch`. Every image has a seed of its own."""
+        rank, world = part
+        drawn = [torch.randint(0, 2**62, (len(b),), generator=generator) for b in batches]
+        seeds = [d[rank::world].tolist() for d in drawn]
+        rows = [b[rank::world].numpy() for b in batches]
+        images = self._read([self.train_files[r] for r in rows], seeds, augmentation, world)
+        for row, batch in zip(rows, images, strict=True):
+            yield batch.float(), torch.from_numpy(self.train_labels[row])
+
+    def calibration(self, count: int) -> Tensor:
+        """See :meth:`Dataset.calibration`."""
+        return self._images(self.train_files[balanced(self.train_labels, count)]).float()
+
+    def test_batches(self, batch: int, limit: int | None = None) -> Iterator[Tensor]:
+        """See :meth:`Dataset.test_batches`."""
+        for images in self._read(_chunks(self.test_files[:limit], batch)):
+            yield images.float()
+
+    def test_sample(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """All held-out images and labels, or ``count`` spread over the classes; class by class."""
+        chosen = balanced(self.test_labels, len(self.test_labels) if count is None else count)
+        return self._images(self.test_files[chosen]).numpy(), self.test_labels[chosen]
+
+    def _images(self, files: np.ndarray) -> Tensor:
+        return torch.cat(list(self._read(_chunks(files, READ_BATCH))))
+
+    def _read(
+        self,
+        batches: list[np.ndarray],
+        seeds: list[list[int]] | None = None,
+        augmentation: Augmentation = Augmentation(),
+        world: int = 1,
+    ) -> Iterator[Tensor]:
+        """uint8 images ``[B, H, W, C]`` of each batch of files, decoded ahead by worker processes."""
+        reader = _Reader(batches, seeds, augmentation, self.image_size, self.channels)
+        workers = min(MAX_WORKERS, max(1, len(os.sched_getaffinity(0)) // world), len(batches))
+        own = torch.Generator()  # the loader draws a seed: not from the global generator
+        for images in DataLoader(reader, batch_size=None, num_workers=workers, generator=own):
+            if isinstance(images, UserError):
+                raise images
+            yield images
+
+
+class _Reader:
+    """Batches of decoded images by number, as PyTorch's loader wants them.
+
+    A worker cannot raise a one-line error, so an unreadable image gives the error in place of its batch.
+    """
+
+    def __init__(
+        self,
+        batches: list[np.ndarray],
+        seeds: list[list[int]] | None,
+        augmentation: Augmentation,
+        size: tuple[int, int],
+        channels: int,
+    ) -> None:
+        self.batches, self.seeds, self.augmentation = batches, seeds, augmentation
+        self.shape, self.mode = (*size, channels), "L" if channels == 1 else "RGB"
+        self.transform = create_transform(
+            (channels, *size), augmentation.crop, hflip=0.0, interpolation="bicubic", use_prefetcher=True
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> Tensor | UserError:
+        files = self.batches[number]
+        seeds = [0] * len(files) if self.seeds is None else self.seeds[number]
+        images = torch.empty((len(files), *self.shape), dtype=torch.uint8)
+        try:
+            for row, (file, seed) in enumerate(zip(files, seeds, strict=True)):
+                images[row] = self._image(file, seed)
+        except UserError as error:
+            return error
+        return images
+
+    def _image(self, file: bytes, seed: int) -> Tensor:
+        """One image ``[H, W, C]``, its randomness from ``seed`` alone."""
+        image = _open(file, self.mode)
+        random.seed(seed)  # timm's transforms draw from the global generators
+        torch.default_generator.manual_seed(seed)
+        pixels = self.transform(image).permute(1, 2, 0)
+        a, generator = self.augmentation, torch.default_generator
+        return augment(pixels[None], generator, a.shift, a.flip)[0]
+
+
+def _open(file: bytes, mode: str | None = None) -> Image.Image:
+    """An image file, decoded to ``mode`` (None: only its header is read)."""
+    name = os.fsdecode(file)
+    try:
+        with Image.open(name) as image:
+            deep = image.mode in DEEP_MODES
+            opened = image if mode is None or deep else image.convert(mode)
+    except Exception as error:  # a broken file makes Pillow raise nearly anything
+        raise UserError(f"cannot read image {name}: {reason(error)}: remove or replace it") from error
+    if deep:
+        raise UserError(f"image {name} has more than 8 bits a channel (mode {opened.mode}): convert it to 8")
+    return opened
+
+
+def _channels(files: np.ndarray) -> int:
+    """1 if all these images are grey, else 3."""
+    return 1 if all(_open(f).mode in GREY_MODES for f in files) else 3
+
+
+def _test_folder(path: Path) -> Path:
+    """The folder of the held-out images."""
+    if not path.is_dir():
+        raise UserError(f"imagefolder:{path}: there is no such folder")
+    found = next((path / f for f in TEST_FOLDERS if (path / f).is_dir()), None)
+    if found is None or not (path / "train").is_dir():
+        lacks = "train" if found is not None else f"{', '.join(TEST_FOLDERS[:-1])} or {TEST_FOLDERS[-1]}"
+        raise UserError(
+            f"imagefolder:{path} has no folder {lacks}: use PATH/train/<class>/*.jpg and "
+            "PATH/val/<class>/*.jpg"
+        )
+    return found
+
+
+def _same_classes(train: Path, test: Path) -> list[str]:
+    """Sorted class folders, the same in both."""
+    names, others = (
+        sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        for folder in (train, test)
+    )
+    for here, there, folder in ((names, others, test), (others, names, train)):
+        lacking = sorted(set(here) - set(there))
+        if lacking:
+            more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+            raise UserError(
+                f"{folder} lacks the class folder(s) {', '.join(lacking[:3])}{more}: use the same classes in "
+                f"{train.name} and {test.name}"
+            )
+    if len(names) < 2:
+        raise UserError(f"{train} has {len(names)} class folder(s): use 2 or more")
+    return names
+
+
+def _scan(folder: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Image files (class by class, sorted) and labels.
+
+    Names are one array of bytes: worker processes would copy a long list of Python strings.
+    """
+    files, labels = [], []
+    for label, name in enumerate(names):
+        found = sorted(
+            os.path.join(parent, file)
+            for parent, _, inside in os.walk(folder / name, followlinks=True)
+            for file in inside
+            if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
+        )
+        if not found:
+            raise UserError(f"no image files in {folder / name}: use {', '.join(EXTENSIONS)}")
+        files += [os.fsencode(f) for f in found]
+        labels += [label] * len(found)
+    return np.array(files), np.array(labels, np.int64)
+
+
+def _chunks(files: np.ndarray, size: int) -> list[np.ndarray]:
+    return [files[i : i + size] for i in range(0, len(files), size)]
