@@ -11,7 +11,7 @@ import typer
 
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
-from finn_vitprune.cli.overrides import apply
+from finn_vitprune.overrides import apply
 from finn_vitprune.errors import UserError
 from finn_vitprune.summary import FILE
 from tests.summaries import summary

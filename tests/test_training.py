@@ -1,18 +1,28 @@
 """Promises of training: clear configuration errors, determinism, resume, and that it learns."""
 
+import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import finn_vitprune.builds
 from finn_vitprune.errors import UserError
-from finn_vitprune.training import checkpoint
+from finn_vitprune.pruning.config import kept_blocks
+from finn_vitprune.pruning.cut import cut
+from finn_vitprune.training import checkpoint, teacher
 from finn_vitprune.training import train as training
 from finn_vitprune.training.config import load_config, parse_config
-from finn_vitprune.training.data import augment, digits, load_dataset
+from finn_vitprune.training.display import Display
 from finn_vitprune.training.run import Run
+from finn_vitprune.training.sweep import jobs_of, load_sweep
 
 torch.set_num_threads(1)
 QUIET = Console(quiet=True)
@@ -32,31 +42,6 @@ TINY = {
     "teacher": {"epochs": 2, "lr": 3e-3},
     "student": {"epochs": 3, "warmup_epochs": 1, "hold_epochs": 1},
 }
-
-
-def test_digits_split_is_stratified_and_fixed():
-    data = digits()
-    assert data.train_images.shape == (1437, 8, 8, 1) and data.test_images.shape == (360, 8, 8, 1)
-    assert data.train_images.dtype == np.uint8 and data.train_images.max() == 255
-    assert np.abs(np.bincount(data.test_labels) - 36).max() <= 1
-    assert np.array_equal(data.test_labels, digits().test_labels)
-    train = {i.tobytes() for i in data.train_images}
-    assert sum(i.tobytes() in train for i in data.test_images) == 0
-
-
-def test_digits_pixels_are_sixteenths_of_255():
-    from sklearn.datasets import load_digits
-
-    source = {tuple(np.rint(i.reshape(-1) * 255 / 16).astype(int)) for i in load_digits().images}
-    assert tuple(digits().test_images[0].reshape(-1).astype(int)) in source
-
-
-def test_augment_shifts_with_zeros_coming_in():
-    images = torch.arange(1, 5).float().view(1, 2, 2, 1).expand(64, -1, -1, -1)
-    shifted = augment(images, torch.Generator().manual_seed(0), 1)
-    kinds = {tuple(s.flatten().int().tolist()) for s in shifted}
-    assert (1, 2, 3, 4) in kinds and (0, 0, 0, 1) in kinds and (4, 0, 0, 0) in kinds and len(kinds) == 9
-    assert augment(images, torch.Generator(), 0) is images
 
 
 @pytest.mark.parametrize(
@@ -107,15 +92,21 @@ def test_config_files(tmp_path):
     assert load_config(tmp_path / "ok.yaml", seed=9).seed == 9
 
 
+TRAIN = Path(finn_vitprune.builds.__path__[0]) / "train"
+
+
+@pytest.mark.parametrize("path", sorted(TRAIN.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configurations_and_sweeps_are_valid(path, tmp_path):
+    if path.stem.endswith("_sweep"):
+        jobs = jobs_of(load_sweep(path), path, tmp_path)
+        assert len({j.folder for j in jobs}) == len(jobs) > 1
+    else:
+        assert load_config(path).name == path.stem
+
+
 @pytest.mark.parametrize("name", ["deit_digits", "deit_digits_4bit", "deit_digits_dense"])
-def test_shipped_configurations_are_valid(name):
-    from pathlib import Path
-
-    import finn_vitprune.builds
-
-    config = load_config(Path(finn_vitprune.builds.__path__[0]) / "train" / f"{name}.yaml")
-    assert config.name == name
-    vit = config.vit_config(load_dataset(config.dataset))
+def test_digits_configurations_fit_their_data(name, tmp_path):
+    vit = Run(load_config(TRAIN / f"{name}.yaml"), tmp_path).vit
     assert vit.tokens == 17 and len(vit.encoders) == 4
     drops = [s.keep for s in vit.encoders]
     assert drops == ([None] * 4 if name.endswith("dense") else [None, 12, 10, None])
@@ -134,6 +125,8 @@ def test_a_run_leaves_its_files_and_metrics(finished):
         "metrics.json",
         "model.npz",
         "model.onnx",
+        "teacher.pt",
+        "tensorboard",
         "train.log",
     ]
     assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
@@ -198,22 +191,166 @@ def test_a_checkpoint_exports_to_the_same_model(finished, tmp_path):
 
 
 def test_distillation_loss_is_the_weighted_sum(finished):
-    """0.9 T^2 KL + 0.1 CE by hand, in NumPy."""
+    """0.9 T^2 KL + 0.1 CE by hand, in NumPy, an image at a time."""
     run = Run.from_checkpoint(finished[0] / "checkpoint.pt")
     run.teacher.eval()
-    images, labels = run.images[:5], run.labels[:5]
+    images, labels = run.data.calibration(5), run.labels[:5]
     logits = torch.randn(5, 10, generator=torch.Generator().manual_seed(1))
-    from finn_vitprune.training.run import teacher_logits
 
     with torch.no_grad():
-        found = float(run._distillation(logits, images, labels))
-        teacher = teacher_logits(run.teacher, images, run.data).numpy().astype(np.float64)
+        found = run._distillation(logits, images, labels).numpy()
+        soft = teacher.logits(run.teacher, images, run.data).numpy().astype(np.float64)
 
     def softmax(x):
         e = np.exp(x - x.max(1, keepdims=True))
         return e / e.sum(1, keepdims=True)
 
-    p, q = softmax(teacher / 2), softmax(logits.numpy().astype(np.float64) / 2)
-    kl = np.mean(np.sum(p * np.log(p / q), axis=1))
-    ce = -np.mean(np.log(softmax(logits.numpy().astype(np.float64))[np.arange(5), labels.numpy()]))
+    p, q = softmax(soft / 2), softmax(logits.numpy().astype(np.float64) / 2)
+    kl = np.sum(p * np.log(p / q), axis=1)
+    ce = -np.log(softmax(logits.numpy().astype(np.float64))[np.arange(5), labels.numpy()])
     assert found == pytest.approx(0.9 * 4 * kl + 0.1 * ce, rel=1e-4)
+
+
+def test_a_taken_teacher_gives_the_same_network_as_a_trained_one(finished, tmp_path):
+    folder, metrics = finished
+    taken = training.train(parse_config(TINY), tmp_path, console=QUIET, teacher_from=folder / "teacher.pt")
+    assert (tmp_path / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+    assert taken["teacher_history"] == metrics["teacher_history"] and taken["seconds"] > 0
+
+
+def test_only_the_same_teacher_can_be_taken(finished, tmp_path):
+    folder, _ = finished
+    with pytest.raises(UserError, match="cannot take the teacher of .*teacher.pt: seed, shift differ"):
+        other = parse_config(TINY | {"seed": 4, "shift": 0})
+        training.train(other, tmp_path, console=QUIET, teacher_from=folder / "teacher.pt")
+
+
+def test_a_run_is_never_overwritten(finished):
+    folder, _ = finished
+    before = (folder / "checkpoint.pt").read_bytes()
+    with pytest.raises(UserError, match="checkpoint.pt is there already: use --resume"):
+        training.train(parse_config(TINY), folder, console=QUIET)
+    assert (folder / "checkpoint.pt").read_bytes() == before
+
+
+def test_teacher_alone_and_student_from_its_weights(tmp_path):
+    alone = parse_config(TINY | {"student": {"epochs": 0}})
+    metrics = training.train(alone, tmp_path / "teacher", console=QUIET)
+    assert "accuracy" not in metrics and not (tmp_path / "teacher" / "model.onnx").exists()
+    start = {"epochs": 0, "weights": str(tmp_path / "teacher" / "teacher.pt")}
+    metrics2 = training.train(parse_config(TINY | {"teacher": start}), tmp_path / "student", console=QUIET)
+    assert metrics2["accuracy_teacher"] == metrics["accuracy_teacher"]
+    assert metrics2["accuracy"] > 0.2 and (tmp_path / "student" / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "cannot read .*absent.pt: No such file"),
+        (b"nonsense", "is no state dict"),
+        ({"head.weight": torch.zeros(3, 3)}, "does not fit the model: size mismatch for head.weight"),
+    ],
+)
+def test_teacher_weights_that_do_not_fit_are_named(content, message, tmp_path):
+    path = tmp_path / "absent.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    config = parse_config(TINY | {"teacher": {"epochs": 0, "weights": str(path)}})
+    with pytest.raises(UserError, match=message) as error:
+        training.train(config, tmp_path / "out", console=QUIET)
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("start_epoch", [1, 3])
+def test_quantisation_starts_at_its_epoch(start_epoch, tmp_path):
+    """At the last number the network is quantised after training."""
+    config = parse_config(TINY | {"quant": {"start_epoch": start_epoch}})
+    run = Run(config, tmp_path)
+    run.start_student()
+    flags, norm = [set(), set(), set()], run.student.blocks[0].norm1
+    run.student.blocks[0].register_forward_hook(
+        lambda m, args, out: m.training and flags[run.progress.student_epochs].add(norm.quant.quantised) or None
+    )
+    with Display(None, 3, 0, 1) as display:
+        for _ in range(3):
+            run.student_epoch(display)
+    assert flags == [{i >= start_epoch} for i in range(3)]
+    assert run.student.blocks[0].norm1.quant.quantised
+    scales = [q.scale.number for q in run.student.quantizers().values() if q.owns_scale]
+    assert 1.0 not in scales, "every scale was calibrated"
+
+
+def test_a_float_start_resumes_to_the_same_network(tmp_path, monkeypatch):
+    config = parse_config(
+        TINY
+        | {"quant": {"start_epoch": 2}}
+        | {"prune": TINY["prune"] | {"token_start_epoch": 1, "token_ramp_epochs": 1}}
+    )
+    whole = training.train(config, tmp_path / "whole", console=QUIET)
+    assert [h["token_keep"] for h in whole["student_history"]] == [1.0, 0.5, 0.5]
+    original, saves = Run.save, []
+
+    def interrupted(run):
+        original(run)
+        saves.append(1)
+        if len(saves) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, tmp_path / "parts", console=QUIET)
+    monkeypatch.setattr(Run, "save", original)
+    training.train(config, tmp_path / "parts", resume=True, console=QUIET)
+    assert (tmp_path / "parts/model.onnx").read_bytes() == (tmp_path / "whole/model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("keep, lanes, scope", [(0.55, 2, "local"), (0.3, 1, "global")])
+def test_the_small_model_equals_the_masked_one_in_every_bit(keep, lanes, scope, tmp_path):
+    """After training steps, with learned scores, exactly the asked-for number of blocks is left."""
+    prune = TINY["prune"] | {"block_keep": keep, "neuron_keep": keep, "lanes": lanes, "scope": scope}
+    run = Run(parse_config(TINY | {"prune": prune, "student": {"epochs": 1, "warmup_epochs": 0}}), tmp_path)
+    run.start_student()
+    with Display(None, 1, 0, 1) as display:
+        run.student_epoch(display)
+    masks = run.final_masks()
+    run.student.eval()
+    images = next(iter(run.data.test_batches(64)))
+    with torch.no_grad():
+        small = cut(run.student, masks)
+        assert torch.equal(small.double()(images.double()), run.student.double()(images.double(), [
+            dataclasses.replace(m, **{f.name: getattr(m, f.name).double() for f in dataclasses.fields(m)})
+            for m in masks
+        ]))
+    kept = [int(m[::8, ::8].sum()) for e in masks for m in (*e.qkv.chunk(3), e.proj)]
+    blocks = [kept_blocks(str(keep), 4)] * 8
+    assert kept == blocks if scope == "local" else sum(kept) == kept_blocks(str(keep), 4 * 8)
+
+
+def test_two_processes_train_as_one(finished, tmp_path):
+    """``accelerate launch`` with two CPU processes: the same losses up to the order of float sums."""
+    _, metrics = finished
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+        *("-m", "finn_vitprune", "train", "--config", str(tmp_path / "tiny.yaml"), "-o", str(tmp_path / "two")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    two = json.loads((tmp_path / "two/metrics.json").read_text())
+    assert two["processes"] == 2 and metrics["processes"] == 1
+    for phase in ("teacher_history", "student_history"):
+        for one_epoch, two_epoch in zip(metrics[phase], two[phase], strict=True):
+            assert two_epoch["loss"] == pytest.approx(one_epoch["loss"], rel=0.02)
+            assert abs(two_epoch["accuracy"] - one_epoch["accuracy"]) < 0.06
+    assert two["teacher_history"][0]["loss"] == pytest.approx(metrics["teacher_history"][0]["loss"], rel=1e-5)
+
+
+def test_metrics_are_in_tensorboard_too(finished):
+    folder, metrics = finished
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    found = [e.value for e in events.Scalars("student/accuracy")]
+    assert found == pytest.approx([h["accuracy"] for h in metrics["student_history"]])
+    assert {"teacher/accuracy", "student/block_keep", "student/token_keep"} <= set(events.Tags()["scalars"])

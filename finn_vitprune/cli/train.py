@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -20,9 +21,15 @@ def command(
         Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the config; may repeat.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")] = False,
+    teacher_from: Annotated[
+        Optional[Path], typer.Option(metavar="TEACHER.pt", help="Take the same teacher from another run, trained.")
+    ] = None,
 ) -> None:
-    """Train teacher and pruned student, measure, and export QONNX."""
-    from finn_vitprune.cli.overrides import apply
+    """Train teacher and pruned student, measure, and export QONNX.
+
+    More than one GPU or machine: accelerate launch -m finn_vitprune train ...
+    """
+    from finn_vitprune.overrides import apply
     from finn_vitprune.training.config import load_config, parse_config
 
     top = {k: v for k, v in (("seed", seed), ("dataset", dataset)) if v is not None}
@@ -31,10 +38,14 @@ def command(
 
     from finn_vitprune.training.train import train
 
-    metrics = train(settings, output, resume=resume)
-    c = metrics["complexity"]
-    typer.echo(
-        f"accuracy {metrics['accuracy']:.4f} ({metrics['accuracy_exported']:.4f} exported, dense float teacher "
-        f"{metrics['accuracy_teacher']:.4f}); MACs {c['macs_dense']:,} -> {c['macs']:,}, "
-        f"parameters {c['params_dense']:,} -> {c['params']:,}; everything is in {output}"
-    )
+    metrics = train(settings, output, resume=resume, teacher_from=teacher_from)
+    if os.environ.get("RANK", "0") != "0":  # of several processes one speaks
+        return
+    text = f"dense float accuracy {metrics['accuracy_teacher']:.4f}"
+    if "accuracy" in metrics:
+        c = metrics["complexity"]
+        text += (
+            f", pruned and quantised {metrics['accuracy']:.4f} ({metrics['accuracy_exported']:.4f} exported); "
+            f"MACs {c['macs_dense']:,} -> {c['macs']:,}, parameters {c['params_dense']:,} -> {c['params']:,}"
+        )
+    typer.echo(f"{text}; everything is in {output}")

@@ -56,7 +56,7 @@ def rank_tokens(scores: Tensor, k: int) -> Tensor:
     order = torch.sort(scores[:, 1:], dim=1, descending=True, stable=True).indices[:, :k] + 1
     keep = torch.zeros_like(scores, dtype=torch.bool)
     keep[:, 0] = True
-    return keep.scatter_(1, order, True)
+    return keep.scatter(1, order, torch.ones_like(order, dtype=torch.bool))
 
 
 def token_drop(x: Tensor, scores: Tensor, k: int, mult: int, shift: int, bits: int = 16) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from finn_vitprune.errors import UserError
 
 FILE = "checkpoint.pt"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Progress:
     teacher_epochs: int = 0
     student_epochs: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     teacher_history: list[dict[str, float]] = field(default_factory=list)
     student_history: list[dict[str, float]] = field(default_factory=list)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import ViTConfig
-from finn_vitprune.pruning.config import PruneConfig, check_block_size
-from finn_vitprune.training.data import Dataset
+from finn_vitprune.pruning.config import PruneConfig
+from finn_vitprune.training.data import Dataset, load_dataset
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -24,8 +26,15 @@ class _Section(BaseModel):
 
 
 class ModelSection(_Section):
-    """The network; image size, channels and classes come from the data set."""
+    """The network; image size, channels and classes come from the data set.
 
+    With ``timm`` the name of a timm ViT or DeiT (plain or distilled), the sizes are that model's and the
+    others are not used; ``pretrained`` loads its weights.
+    """
+
+    timm: str | None = None
+    pretrained: bool = False
+    image_size: Count | None = None
     patch_size: Count = 2
     dim: Count = 64
     depth: Count = 4
@@ -34,37 +43,61 @@ class ModelSection(_Section):
 
 
 class QuantSection(_Section):
-    """Bits of the weights and of the activations between layers."""
+    """Bits of the weights and of the activations between layers.
+
+    Before ``start_epoch`` of the student its weights and activations are floats; at the number of its
+    epochs it is quantised after training only.
+    """
 
     weight_bits: Literal[4, 8] = 8
     act_bits: Literal[4, 8] = 8
+    start_epoch: Epochs = 0
 
 
 class PruneSection(_Section):
-    """Keep rates (exact decimals as written) and the encoders, from 1, that drop tokens."""
+    """Keep rates (exact decimals as written) and the encoders, from 1, that drop tokens.
+
+    ``scope``: blocks and neurons compete within each matrix ("local") or over all encoders ("global").
+    ``lanes``: see :class:`PruneConfig`. Tokens are dropped from ``token_start_epoch`` of the student on, at a
+    rate that falls over ``token_ramp_epochs`` (0: at once).
+    """
 
     block_size: Count = 8
     block_keep: Rate = 0.5
     neuron_keep: Rate = 0.5
+    scope: Literal["local", "global"] = "local"
+    lanes: Count = 1
     token_keep: Rate = 0.7
     token_drop_layers: tuple[Count, ...] = ()
+    token_start_epoch: Epochs = 0
+    token_ramp_epochs: Epochs = 0
 
 
 class TeacherSection(_Section):
-    """Training of the dense float teacher."""
+    """Training of the dense float teacher, which is also where the student starts.
 
-    epochs: Count = 60
+    ``weights`` starts it from a file (a ``teacher.pt`` of a run, or a timm state dict). ``distill_from`` is
+    another timm model, with pretrained weights, that the student learns from instead.
+    """
+
+    epochs: Epochs = 60
+    weights: str | None = None
+    distill_from: str | None = None
     lr: Positive = 2e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.0
 
 
 class StudentSection(_Section):
-    """Training of the pruned quantised student. ``score_lr`` is the rate of the pruning scores."""
+    """Training of the pruned quantised student (0 epochs: the teacher only).
 
-    epochs: Count = 70
-    warmup_epochs: Annotated[int, Field(ge=0)] = 4
-    hold_epochs: Annotated[int, Field(ge=0)] = 25
+    ``score_lr`` is the learning rate of the pruning scores. The keep rate of blocks and neurons is 1 for
+    ``warmup_epochs`` and final for the last ``hold_epochs``.
+    """
+
+    epochs: Epochs = 70
+    warmup_epochs: Epochs = 4
+    hold_epochs: Epochs = 25
     lr: Positive = 1e-3
     score_lr: Positive = 1e-2
     weight_decay: float = 0.02
@@ -73,13 +106,21 @@ class StudentSection(_Section):
 
 
 class TrainConfig(_Section):
-    """Everything a training run depends on."""
+    """Everything a training run depends on.
+
+    ``dataset``: see :func:`finn_vitprune.training.data.load_dataset`. ``train_images``: train on a fixed,
+    class-balanced subset of this size. ``batch_size`` is over all processes. ``shift`` (pixels), ``flip`` (left to
+    right) and ``crop`` (random resized, image folders) augment.
+    """
 
     name: str
     dataset: str = "digits"
+    train_images: Count | None = None
     seed: int = 0
     batch_size: Count = 64
     shift: Annotated[int, Field(ge=0)] = 1
+    flip: bool = False
+    crop: bool = False
     model: ModelSection = ModelSection()
     quant: QuantSection = QuantSection()
     prune: PruneSection = PruneSection()
@@ -87,40 +128,30 @@ class TrainConfig(_Section):
     student: StudentSection = StudentSection()
 
     def prune_config(self) -> PruneConfig:
-        """Block size and keep rates as the pruning package takes them."""
+        """Block size, keep rates and their scope as the pruning package takes them."""
         p = self.prune
-        return PruneConfig(p.block_size, str(p.block_keep), str(p.neuron_keep))
+        return PruneConfig(p.block_size, str(p.block_keep), str(p.neuron_keep), p.scope, p.lanes)
 
-    def vit_config(self, data: Dataset) -> ViTConfig:
-        """The network before static pruning, with its token drops.
+    def load_data(self) -> Dataset:
+        """The data set, and checks of what depends on it."""
+        return load_dataset(self.dataset, self.train_images, self.model.image_size)
+
+    def vit_config(self, dense: ViTConfig) -> ViTConfig:
+        """The student before static pruning: ``dense`` with its bits and token drops.
 
         Raises:
             UserError: sizes that do not fit together, naming the values.
         """
-        m, (height, width, channels) = self.model, data.train_images.shape[1:]
-        if height != width or height % m.patch_size:
-            raise UserError(f"model.patch_size {m.patch_size} does not divide images of {height} x {width}")
-        if m.dim % m.heads:
-            raise UserError(f"model.heads {m.heads} does not divide model.dim {m.dim}")
-        wrong = [i for i in self.prune.token_drop_layers if i >= m.depth]
+        depth = len(dense.encoders)
+        wrong = [i for i in self.prune.token_drop_layers if i >= depth]
         if wrong:
             raise UserError(
-                f"prune.token_drop_layers: encoder {wrong[0]} of {m.depth} cannot drop tokens (only the "
-                f"class token counts after the last encoder): use encoders below {m.depth}"
+                f"prune.token_drop_layers: encoder {wrong[0]} of {depth} cannot drop tokens (only the "
+                f"class token counts after the last encoder): use encoders below {depth}"
             )
-        config = ViTConfig.dense(
-            height,
-            channels,
-            m.patch_size,
-            m.dim,
-            m.heads,
-            m.depth,
-            data.classes,
-            m.mlp_ratio,
-            weight_bits=self.quant.weight_bits,
-            act_bits=self.quant.act_bits,
-        )
-        check_block_size(config, self.prune.block_size)
+        self.prune_config().check(dense)
+        bits = {"weight_bits": self.quant.weight_bits, "act_bits": self.quant.act_bits}
+        config = dataclasses.replace(dense, **bits)
         return config.with_token_drop(str(self.prune.token_keep), self.prune.token_drop_layers)
 
 

@@ -35,7 +35,6 @@ class Display:
             transient=False,
         )
         self._task = self._bar.add_task("train", total=epochs, completed=done, state="")
-        self._loss = 0.0
 
     def __enter__(self) -> "Display":
         self._bar.start()
@@ -50,18 +49,10 @@ class Display:
 
     def step(self, loss: float) -> None:
         """One optimiser step was done."""
-        self._loss = loss
-        self._bar.advance(self._task, 1 / self._steps)
+        self._bar.update(self._task, advance=1 / self._steps, state=f"loss {loss:.3f}")
 
     def epoch(self, state: str) -> None:
         """An epoch ended with these measurements."""
         task = self._bar.tasks[self._task]
-        self._bar.update(self._task, completed=round(task.completed), state=f"loss {self._loss:.3f} {state}")
-        log.info(
-            "%s epoch %d of %d: loss %.4f %s",
-            task.description,
-            round(task.completed),
-            task.total,
-            self._loss,
-            state,
-        )
+        self._bar.update(self._task, completed=round(task.completed), state=state)
+        log.info("%s epoch %d of %d: %s", task.description, round(task.completed), task.total, state)

@@ -1,31 +1,29 @@
-"""One training run: dense float teacher, pruned quantised student, export."""
+"""State and epochs of one training run: dense float teacher, then pruned quantised student."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import ViTConfig
-from finn_vitprune.models.timm_weights import load_timm
+from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
-from finn_vitprune.pruning.schedule import CubicSchedule
+from finn_vitprune.pruning.schedule import CubicSchedule, TokenSchedule
 from finn_vitprune.pruning.scores import PruneScores
-from finn_vitprune.training import checkpoint
+from finn_vitprune.training import checkpoint, teacher
 from finn_vitprune.training.checkpoint import Progress
 from finn_vitprune.training.config import TrainConfig, parse_config
-from finn_vitprune.training.data import Dataset, augment, load_dataset
+from finn_vitprune.training.data import Augmentation, Dataset
 from finn_vitprune.training.display import Display
-
-log = logging.getLogger(__name__)
+from finn_vitprune.training.parallel import Processes
 
 CALIBRATION_IMAGES = 512
 EVAL_BATCH = 180
@@ -38,24 +36,37 @@ class Run:
 
     def __init__(self, config: TrainConfig, out_dir: Path) -> None:
         self.config, self.out_dir = config, out_dir
-        self.data: Dataset = load_dataset(config.dataset)
-        self.vit: ViTConfig = config.vit_config(self.data)
+        self.processes = Processes()
+        device = self.processes.device
+        self.data: Dataset = config.load_data()
+        self.labels = torch.from_numpy(self.data.train_labels)
         torch.manual_seed(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.images = torch.from_numpy(self.data.train_images).float()
-        self.labels = torch.from_numpy(self.data.train_labels)
-        self.teacher = make_teacher(config, self.data)
-        self.student = PrunedViT(self.vit)
-        self.scores = PruneScores(self.vit, config.prune_config())
-        steps = -(-len(self.images) // config.batch_size)
-        t, s = config.teacher, config.student
+        self.teacher = teacher.make_teacher(config, self.data).to(device)
+        self.dense: ViTConfig = config_of_timm(self.teacher)
+        self.vit: ViTConfig = config.vit_config(self.dense)
+        self.student = PrunedViT(self.vit).to(device)
+        self.scores = PruneScores(self.vit, config.prune_config()).to(device)
+        self.distiller = self._distiller()
+        self.augmentation = Augmentation(config.shift, config.flip, config.crop)
+        steps = -(-len(self.labels) // config.batch_size)
+        t, s, p = config.teacher, config.student, config.prune
         self.steps_per_epoch = steps
         self.teacher_optimizer = torch.optim.AdamW(
             [{"params": list(self.teacher.parameters()), "rate": t.lr}], weight_decay=t.weight_decay
         )
         self.student_optimizer = torch.optim.AdamW(self._student_groups())
         self.schedule = CubicSchedule(s.epochs * steps, s.warmup_epochs * steps, s.hold_epochs * steps)
+        self.tokens = TokenSchedule(p.token_start_epoch * steps, p.token_ramp_epochs * steps, str(p.token_keep))
         self.progress = Progress()
+        self._prepare_student()
+
+    def _distiller(self) -> nn.Module:
+        """The network that the student learns from."""
+        name = self.config.teacher.distill_from
+        if name is None:
+            return self.teacher
+        return teacher.timm_model(name, self.data, pretrained=True).to(self.processes.device).eval()
 
     def _student_groups(self) -> list[dict]:
         """Matrices with weight decay; biases, tokens and scales without; scores at their own rate.
@@ -72,67 +83,153 @@ class Run:
             {"params": list(self.scores.parameters()), "rate": s.score_lr, "weight_decay": 0.0},
         ]
 
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        p, c = self.progress, self.config
+        return p.teacher_epochs >= c.teacher.epochs and p.student_epochs >= c.student.epochs
+
     # --- epochs ---
 
-    def batches(self) -> list[Tensor]:
+    def _batches(self) -> list[Tensor]:
         """Indices of the batches of one epoch, shuffled."""
-        return list(torch.randperm(len(self.images), generator=self.generator).split(self.config.batch_size))
+        order = torch.randperm(len(self.labels), generator=self.generator)
+        return list(order.split(self.config.batch_size))
+
+    def _epoch(
+        self,
+        position: Callable[[int], float],
+        loss_of: Callable[[int, Tensor, Tensor], Tensor],
+        optimizer: torch.optim.Optimizer,
+        parameters: list[Tensor],
+        display: Display,
+    ) -> float:
+        """One pass over the training images; returns the mean loss.
+
+        Args:
+            position: share of the phase that is over at a batch of this epoch.
+            loss_of: batch number, images and labels to one loss an image.
+            parameters: those whose gradient is clipped.
+        """
+        everything = [p for group in optimizer.param_groups for p in group["params"]]
+        batches, device, sums = self._batches(), self.processes.device, []
+        part = (self.processes.rank, self.processes.count)
+        for i, (images, labels) in enumerate(
+            self.data.epoch(batches, self.generator, self.augmentation, part)
+        ):
+            _cosine(optimizer, position(i))
+            losses = loss_of(i, images.to(device), labels.to(device))
+            loss = losses.sum() / len(batches[i])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.processes.sum_gradients(everything)
+            total = float(self.processes.total(loss.detach()))
+            if not np.isfinite(total):
+                raise UserError("training diverged (loss is not finite): use a smaller learning rate")
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            sums.append(total)
+            display.step(total)
+        return float(np.mean(sums))
 
     def teacher_epoch(self, display: Display) -> None:
         """One epoch of the float teacher, cosine learning rate."""
         t, done = self.config.teacher, self.progress.teacher_epochs
+
+        def loss_of(_: int, images: Tensor, labels: Tensor) -> Tensor:
+            logits = teacher.logits(self.teacher, images, self.data)
+            return F.cross_entropy(logits, labels, label_smoothing=t.label_smoothing, reduction="none")
+
         self.teacher.train()
-        for i, index in enumerate(self.batches()):
-            self._cosine(self.teacher_optimizer, (done + i / self.steps_per_epoch) / t.epochs)
-            images = augment(self.images[index], self.generator, self.config.shift)
-            logits = teacher_logits(self.teacher, images, self.data)
-            loss = F.cross_entropy(logits, self.labels[index], label_smoothing=t.label_smoothing)
-            self._step(self.teacher_optimizer, loss, self.teacher)
-            display.step(float(loss))
+        loss = self._epoch(
+            lambda i: (done + i / self.steps_per_epoch) / t.epochs,
+            loss_of,
+            self.teacher_optimizer,
+            list(self.teacher.parameters()),
+            display,
+        )
         accuracy = self.teacher_accuracy()
         self.progress.teacher_epochs += 1
-        self.progress.teacher_history.append({"epoch": done + 1, "accuracy": accuracy})
-        display.epoch(f"accuracy {accuracy:.4f}")
+        self.progress.teacher_history.append({"epoch": done + 1, "loss": loss, "accuracy": accuracy})
+        display.epoch(f"loss {loss:.3f} accuracy {accuracy:.4f}")
 
     def start_student(self) -> None:
-        """The student starts from the teacher's weights, scales from calibration."""
+        """The student starts from the teacher's weights."""
         load_timm(self.student, self.teacher.state_dict(), self.data.mean, self.data.std)
-        self.student.calibrate(self.images[:CALIBRATION_IMAGES], self.scores.masks("1", "1"))
+
+    def _prepare_student(self) -> None:
+        """Quantisation on or off, and token drops, as they are after the finished epochs."""
+        done, start = self.progress.student_epochs, self.config.quant.start_epoch
+        self.student.quantise(done > start or done == self.config.student.epochs)
+        self.student.set_token_keep(self.tokens.rate(done * self.steps_per_epoch))
+
+    def _start_quantisation(self) -> None:
+        """Quantise the student from here on; scales from training images at the present masks."""
+        done = self.progress.student_epochs
+        self.student.quantise(True)
+        self.student.set_token_keep(self.tokens.rate(done * self.steps_per_epoch))
+        with torch.no_grad():
+            self.student.calibrate(self._calibration(), self._masks(done))
+
+    def _calibration(self) -> Tensor:
+        return self.data.calibration(min(CALIBRATION_IMAGES, len(self.labels))).to(self.processes.device)
 
     def student_epoch(self, display: Display) -> None:
-        """One epoch of the student: masks at the scheduled keep rate, distillation, residual scale."""
+        """One epoch of the student: masks at the scheduled keep rates, distillation, residual scale."""
         s, p, done = self.config.student, self.config.prune_config(), self.progress.student_epochs
-        if done < s.epochs - s.hold_epochs and done > 0:
+        start = self.config.quant.start_epoch
+        first = done * self.steps_per_epoch
+        if done == start:
+            self._start_quantisation()
+        elif start < done < s.epochs - s.hold_epochs:
             with torch.no_grad():
-                self.student.calibrate_residual(self.images[:CALIBRATION_IMAGES], self._masks(done))
+                self.student.calibrate_residual(self._calibration(), self._masks(done))
+
+        def loss_of(i: int, images: Tensor, labels: Tensor) -> Tensor:
+            step = first + i
+            masks = self.scores.masks(
+                self.schedule.rate(step, p.block_keep), self.schedule.rate(step, p.neuron_keep)
+            )
+            self.student.set_token_keep(self.tokens.rate(step))
+            return self._distillation(self.student(images, masks), images, labels)
+
         self.student.train()
-        self.teacher.eval()
-        losses = []
-        for i, index in enumerate(self.batches()):
-            step = done * self.steps_per_epoch + i
-            self._cosine(self.student_optimizer, step / self.schedule.steps)
-            block_keep = self.schedule.rate(step, p.block_keep)
-            neuron_keep = self.schedule.rate(step, p.neuron_keep)
-            masks = self.scores.masks(block_keep, neuron_keep)
-            images = augment(self.images[index], self.generator, self.config.shift)
-            loss = self._distillation(self.student(images, masks), images, self.labels[index])
-            self._step(self.student_optimizer, loss, self.student)
-            losses.append(float(loss))
-            display.step(losses[-1])
+        self.distiller.eval()
+        loss = self._epoch(
+            lambda i: (first + i) / self.schedule.steps,
+            loss_of,
+            self.student_optimizer,
+            list(self.student.parameters()),
+            display,
+        )
         self.progress.student_epochs += 1
-        masks = self._masks(done + 1)
-        accuracy = accuracy_of(lambda x: self.student(x, masks), self.data)
-        heads = [int(m.heads.sum()) for m in masks]
+        if done + 1 == s.epochs == start:
+            self._start_quantisation()
+        self._record(loss, display)
+
+    def _record(self, loss: float, display: Display) -> None:
+        """Measure the student after an epoch."""
+        p, done = self.config.prune_config(), self.progress.student_epochs
+        step = done * self.steps_per_epoch
+        masks, token_keep = self._masks(done), self.tokens.rate(step)
+        self.student.eval()
+        self.student.set_token_keep(token_keep)
+        accuracy = self.accuracy_of(lambda x: self.student(x, masks))
+        heads = sum(int(m.heads.sum()) for m in masks)
         record = {
-            "epoch": done + 1,
-            "loss": float(np.mean(losses)),
+            "epoch": done,
+            "loss": loss,
             "accuracy": accuracy,
-            "block_keep": float(block_keep),
-            "neuron_keep": float(neuron_keep),
-            "heads": sum(heads),
+            "block_keep": float(self.schedule.rate(step, p.block_keep)),
+            "neuron_keep": float(self.schedule.rate(step, p.neuron_keep)),
+            "token_keep": float(token_keep),
+            "heads": heads,
         }
         self.progress.student_history.append(record)
-        display.epoch(f"accuracy {accuracy:.4f} keep {float(block_keep):.3f} heads {sum(heads)}")
+        display.epoch(
+            f"loss {loss:.3f} accuracy {accuracy:.4f} blocks {record['block_keep']:.3f} "
+            f"tokens {record['token_keep']:.3f} heads {heads}"
+        )
 
     def _masks(self, epochs: int) -> list[EncoderMask]:
         """Masks (no gradient) after ``epochs`` finished student epochs."""
@@ -142,67 +239,80 @@ class Run:
                 self.schedule.rate(step, p.block_keep), self.schedule.rate(step, p.neuron_keep)
             )
 
-    def _distillation(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """w T^2 KL(student || teacher's soft labels) + (1 - w) CE."""
-        s, t = self.config.student, self.config.student.temperature
+    def final_masks(self) -> list[EncoderMask]:
+        """Masks (no gradient) at the final keep rates."""
         with torch.no_grad():
-            soft = F.log_softmax(teacher_logits(self.teacher, images, self.data) / t, dim=-1)
-        kl = F.kl_div(F.log_softmax(logits / t, dim=-1), soft, log_target=True, reduction="batchmean")
-        return s.distill_weight * t * t * kl + (1 - s.distill_weight) * F.cross_entropy(logits, labels)
+            return self.scores.masks()
 
-    def _cosine(self, optimizer: torch.optim.Optimizer, position: float) -> None:
-        """Learning rates at ``position`` (0 to 1): a rise over the first LR_WARMUP, a cosine down to 1 %."""
-        factor = 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, position))))
-        factor *= min(1.0, position / LR_WARMUP + 0.01)
-        for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * factor
-
-    def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor, model: nn.Module) -> None:
-        if not bool(torch.isfinite(loss)):
-            raise UserError("training diverged (loss is not finite): use a smaller learning rate")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+    def _distillation(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """w T^2 KL(student || teacher's soft labels) + (1 - w) CE, one value an image."""
+        s, t = self.config.student, self.config.student.temperature
+        loss = (1 - s.distill_weight) * F.cross_entropy(logits, labels, reduction="none")
+        if s.distill_weight == 0:
+            return loss
+        with torch.no_grad():
+            soft = F.log_softmax(teacher.logits(self.distiller, images, self.data) / t, dim=-1)
+        kl = F.kl_div(F.log_softmax(logits / t, dim=-1), soft, log_target=True, reduction="none").sum(1)
+        return loss + s.distill_weight * t * t * kl
 
     # --- measuring and saving ---
 
     def teacher_accuracy(self) -> float:
         """Held-out accuracy of the float teacher."""
         self.teacher.eval()
-        return accuracy_of(lambda x: teacher_logits(self.teacher, x, self.data), self.data)
+        return self.accuracy_of(lambda x: teacher.logits(self.teacher, x, self.data))
 
-    def student_accuracy(self) -> float:
-        """Held-out accuracy of the masked student at the final keep rates."""
-        self.student.eval()
-        with torch.no_grad():
-            masks = self.scores.masks()
-        return accuracy_of(lambda x: self.student(x, masks), self.data)
+    @torch.no_grad()
+    def accuracy_of(self, forward: Callable[[Tensor], Tensor]) -> float:
+        """Share of the held-out images that ``forward`` gets right, split over the processes."""
+        right, seen = torch.zeros((), device=self.processes.device), 0
+        for i, images in enumerate(self.data.test_batches(EVAL_BATCH)):
+            labels = torch.from_numpy(self.data.test_labels[seen : seen + len(images)])
+            seen += len(images)
+            if i % self.processes.count == self.processes.rank:
+                right += (forward(images.to(self.processes.device)).argmax(1).cpu() == labels).sum()
+        return float(self.processes.total(right)) / seen
 
     def save(self) -> None:
-        """Write the checkpoint."""
-        checkpoint.save(
-            self.out_dir / checkpoint.FILE,
-            {
-                "config": self.config.model_dump(mode="json"),
-                "progress": dataclasses.asdict(self.progress),
-                "teacher": self.teacher.state_dict(),
-                "student": self.student.state_dict(),
-                "scores": self.scores.state_dict(),
-                "teacher_optimizer": self.teacher_optimizer.state_dict(),
-                "student_optimizer": self.student_optimizer.state_dict(),
-                "generator": self.generator.get_state(),
-                "torch_rng": torch.get_rng_state(),
-            },
-        )
+        """Write the checkpoint (main process)."""
+        if not self.processes.main:
+            return
+        checkpoint.save(self.out_dir / checkpoint.FILE, self._content())
+
+    def _content(self) -> dict:
+        parts = ("teacher", "student", "scores", "teacher_optimizer", "student_optimizer")
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "progress": dataclasses.asdict(self.progress),
+            **{name: getattr(self, name).state_dict() for name in parts},
+            "generator": self.generator.get_state(),
+            "torch_rng": torch.get_rng_state(),
+        }
 
     def restore(self, content: dict) -> None:
         """Continue from a checkpoint's content."""
         self.progress = Progress(**content["progress"])
-        for name in ("teacher", "student", "scores", "teacher_optimizer", "student_optimizer"):
+        for name in ("student", "scores", "student_optimizer"):
+            getattr(self, name).load_state_dict(content[name])
+        self._restore_teacher(content)
+        self._prepare_student()
+
+    def _restore_teacher(self, content: dict) -> None:
+        for name in ("teacher", "teacher_optimizer"):
             getattr(self, name).load_state_dict(content[name])
         self.generator.set_state(content["generator"])
         torch.set_rng_state(content["torch_rng"])
+
+    def take_teacher(self, path: Path) -> None:
+        """Start behind the teacher's phase, from the ``teacher.pt`` of a run that trained the same teacher.
+
+        The result is the one that training the teacher here would give.
+        """
+        content = checkpoint.load(path)
+        teacher.check_same_teacher(self.config, content, path)
+        self.progress = Progress(**content["progress"])
+        self._restore_teacher(content)
+        self.start_student()
 
     @classmethod
     def from_checkpoint(cls, path: Path) -> "Run":
@@ -213,51 +323,21 @@ class Run:
         return run
 
 
-def make_teacher(config: TrainConfig, data: Dataset) -> VisionTransformer:
-    """A timm vision transformer of the student's shape, float, nothing pruned.
-
-    timm starts all matrices at a deviation of 0.02, made for widths of 384 and more; narrow networks
-    learn slowly from there, so matrices start as PyTorch's own and positions at a deviation of 0.2.
-    """
-    m, (height, _, channels) = config.model, data.train_images.shape[1:]
-    teacher = VisionTransformer(
-        img_size=height,
-        patch_size=m.patch_size,
-        in_chans=channels,
-        num_classes=data.classes,
-        embed_dim=m.dim,
-        depth=m.depth,
-        num_heads=m.heads,
-        mlp_ratio=m.mlp_ratio,
-    )
-    for module in teacher.modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
-            module.reset_parameters()
-    nn.init.normal_(teacher.pos_embed, std=0.2)
-    return teacher
-
-
-def teacher_logits(teacher: nn.Module, images: Tensor, data: Dataset) -> Tensor:
-    """Logits of a timm model on ``[B, H, W, C]`` images of uint8 values."""
-    mean, std = (torch.tensor(v).view(1, 1, 1, -1) for v in (data.mean, data.std))
-    return teacher(((images / 255.0 - mean) / std).permute(0, 3, 1, 2))
+def _cosine(optimizer: torch.optim.Optimizer, position: float) -> None:
+    """Learning rates at ``position`` (0 to 1): a rise over the first LR_WARMUP, a cosine down to 1 %."""
+    factor = 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, position))))
+    factor *= min(1.0, position / LR_WARMUP + 0.01)
+    for group in optimizer.param_groups:
+        group["lr"] = group["rate"] * factor
 
 
 @torch.no_grad()
-def logits_of(forward, images: np.ndarray) -> np.ndarray:
-    """Logits of ``forward`` on uint8 images, batch by batch."""
-    parts = [
-        forward(torch.from_numpy(images[i : i + EVAL_BATCH]).float())
-        for i in range(0, len(images), EVAL_BATCH)
-    ]
-    return torch.cat(parts).numpy()
+def logits_of(forward: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
+    """Logits of ``forward`` on uint8 images ``[F, H, W, C]``, batch by batch."""
+    batches = range(0, len(images), EVAL_BATCH)
+    return torch.cat([forward(torch.from_numpy(images[i : i + EVAL_BATCH]).float()) for i in batches]).numpy()
 
 
-def accuracy_of(forward, data: Dataset) -> float:
-    """Share of the held-out images that ``forward`` gets right."""
-    return float((logits_of(forward, data.test_images).argmax(1) == data.test_labels).mean())
-
-
-def now() -> float:
-    """Seconds of a monotonic clock."""
-    return time.monotonic()
+def now() -> tuple[float, float]:
+    """Seconds of a monotonic clock, and seconds of processor time of this process."""
+    return time.monotonic(), time.process_time()

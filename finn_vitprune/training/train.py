@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from torch.utils.tensorboard import SummaryWriter
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.export import export
@@ -21,22 +25,26 @@ from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.training import checkpoint
+from finn_vitprune.training.checkpoint import Progress
 from finn_vitprune.training.config import TrainConfig
+from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import Display
-from finn_vitprune.training.run import Run, logits_of, now
+from finn_vitprune.training.run import EVAL_BATCH, Run, logits_of, now
 
 log = logging.getLogger("finn_vitprune.training")
 
 METRICS, MODEL, LOG = "metrics.json", "model.onnx", "train.log"
+TEACHER, TENSORBOARD = "teacher.pt", "tensorboard"
+EXPORT_IMAGES = 1000
+GATE_IMAGES = 360
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """An exported model: metadata, the gate's report, held-out logits of PyTorch, residual saturations."""
+    """An exported model: metadata, the gate's report, held-out accuracy, residual saturations."""
 
     metadata: ModelMetadata
     gate: GateReport
-    logits: np.ndarray
     accuracy: float
     saturations: int
 
@@ -51,50 +59,70 @@ class ExportResult:
 
 
 def train(
-    config: TrainConfig, out_dir: Path | str, resume: bool = False, console: Console | None = None
+    config: TrainConfig,
+    out_dir: Path | str,
+    resume: bool = False,
+    console: Console | None = None,
+    teacher_from: Path | None = None,
 ) -> dict[str, Any]:
     """Train teacher and student, then export.
 
-    Writes ``checkpoint.pt``, ``metrics.json``, ``model.onnx``, ``train.log``, and in ``model.npz`` the
-    held-out images for builds.
+    Writes ``checkpoint.pt``, ``teacher.pt``, ``metrics.json``, ``model.onnx``, ``train.log``, ``tensorboard/``, and in
+    ``model.npz`` held-out images for builds. Without student epochs there is no model to export.
 
     Args:
         config: what to train; with ``resume`` the checkpoint's own configuration must equal it.
         resume: go on from ``out_dir/checkpoint.pt``; the result is that of an uninterrupted run.
         console: where progress is drawn; None: standard output.
+        teacher_from: ``teacher.pt`` of a run that trained the same teacher, which then is not trained again.
     Returns:
         The content of ``metrics.json``.
     Raises:
-        UserError: the configuration does not fit, or there is nothing to resume from.
+        UserError: the configuration does not fit, there is nothing to resume from, or a finished or
+            started run is already in ``out_dir``.
     """
     out_dir = Path(out_dir)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    run = _start(config, out_dir, resume, teacher_from)
     out_dir.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    run = _start(config, out_dir, resume)
-    handler = logging.FileHandler(out_dir / LOG, mode="a" if resume else "w")
+    main = run.processes.main
+    with log_file(out_dir / LOG) if main else nullcontext():
+        _epochs(run, (console or Console()) if main else Console(quiet=True))
+        metrics = _finish(run) if main else None
+    metrics = run.processes.from_main(metrics)
+    run.processes.close()
+    return metrics
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """What training logs goes to the end of ``path`` as well."""
+    handler = logging.FileHandler(path, mode="a")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        _epochs(run, console or Console())
-        result = export_run(run, out_dir / MODEL)
-        metrics = metrics_of(run, result)
-        checkpoint.write_json(out_dir / METRICS, metrics)
-        log.info("done: %s", result.summary)
+        yield
     finally:
         log.removeHandler(handler)
         handler.close()
-    return metrics
 
 
-def _start(config: TrainConfig, out_dir: Path, resume: bool) -> Run:
+def _start(config: TrainConfig, out_dir: Path, resume: bool, teacher_from: Path | None) -> Run:
     path = out_dir / checkpoint.FILE
-    if not resume:
-        return Run(config, out_dir)
-    run = Run.from_checkpoint(path)
-    if run.config != config:
-        changed = [f for f in TrainConfig.model_fields if getattr(config, f) != getattr(run.config, f)]
-        raise UserError(f"cannot resume {path}: {', '.join(changed)} differ from the run that wrote it")
+    if resume:
+        run = Run.from_checkpoint(path)
+        if run.config != config:
+            changed = [f for f in TrainConfig.model_fields if getattr(config, f) != getattr(run.config, f)]
+            raise UserError(f"cannot resume {path}: {', '.join(changed)} differ from the run that wrote it")
+        return run
+    if path.exists():
+        raise UserError(f"{path} is there already: use --resume to go on, or another output folder")
+    run = Run(config, out_dir)
+    if teacher_from is not None:
+        run.take_teacher(teacher_from)
+    elif config.teacher.epochs == 0:
+        run.start_student()
     return run
 
 
@@ -102,50 +130,82 @@ def _epochs(run: Run, console: Console) -> None:
     """The epochs that are still to do, each ending in a checkpoint."""
     t, s, p = run.config.teacher, run.config.student, run.progress
     done = p.teacher_epochs + p.student_epochs
-    with Display(console, t.epochs + s.epochs, done, run.steps_per_epoch) as display:
-        while p.teacher_epochs < t.epochs or p.student_epochs < s.epochs:
-            start = now()
-            if p.teacher_epochs < t.epochs:
-                display.phase("teacher")
-                run.teacher_epoch(display)
-                if p.teacher_epochs == t.epochs:
-                    run.start_student()
-            else:
-                display.phase("student")
-                run.student_epoch(display)
-            p.seconds += now() - start
+    with (
+        Display(console, t.epochs + s.epochs, done, run.steps_per_epoch) as display,
+        SummaryWriter(run.out_dir / TENSORBOARD) if run.processes.main else nullcontext() as board,
+    ):
+        while not run.finished:
+            start, cpu = now()
+            teaching = p.teacher_epochs < t.epochs
+            display.phase("teacher" if teaching else "student")
+            (run.teacher_epoch if teaching else run.student_epoch)(display)
+            if teaching and p.teacher_epochs == t.epochs:
+                run.start_student()
+            end, cpu_end = now()
+            p.seconds += end - start
+            p.cpu_seconds += cpu_end - cpu
             run.save()
+            if teaching and p.teacher_epochs == t.epochs and run.processes.main:
+                shutil.copyfile(run.out_dir / checkpoint.FILE, run.out_dir / TEACHER)
+            if board is not None:
+                _write_scalars(board, "teacher" if teaching else "student", p)
+
+
+def _write_scalars(board: SummaryWriter, phase: str, progress: Progress) -> None:
+    record = (progress.teacher_history if phase == "teacher" else progress.student_history)[-1]
+    for name, value in record.items():
+        if name != "epoch":
+            board.add_scalar(f"{phase}/{name}", value, record["epoch"])
+    board.flush()
+
+
+def _finish(run: Run) -> dict[str, Any]:
+    """Export and write the metrics."""
+    metrics = metrics_of_teacher(run)
+    if run.config.student.epochs:
+        result = export_run(run, run.out_dir / MODEL)
+        metrics |= metrics_of_student(run, result)
+        log.info("done: %s", result.summary)
+    checkpoint.write_json(run.out_dir / METRICS, metrics)
+    return metrics
 
 
 def small_network(run: Run) -> PrunedViT:
     """The trained student cut small, scales fixed."""
-    run.student.eval()
-    with torch.no_grad():
-        masks = run.scores.masks()
-    return freeze(cut(run.student, masks))
+    run.student.eval().cpu()
+    run.scores.cpu()
+    return freeze(cut(run.student, run.final_masks()))
 
 
 def export_run(run: Run, path: Path) -> ExportResult:
-    """Export the trained student of a run, and beside it the held-out images that builds verify with.
+    """Export the trained student of a run, and beside it held-out images that builds verify with.
 
-    The second file has the suffix ``.npz``: ``images`` uint8, ``labels``, and PyTorch's ``logits``.
+    The second file has the suffix ``.npz``: ``images`` uint8 (EXPORT_IMAGES at most), ``labels``, and PyTorch's
+    ``logits``. Accuracy and saturations are those of all held-out images.
     """
     frozen, prune = small_network(run), run.config.prune
     metadata = describe(
         run.config.name,
-        run.vit,
+        run.dense,
         frozen,
         prune.block_size,
         prune.block_keep,
         prune.neuron_keep,
         prune.token_keep,
     )
-    gate = export(frozen, path, metadata, run.data.test_images)
+    images, labels = run.data.test_sample(EXPORT_IMAGES)
+    gate = export(frozen, path, metadata, images[:GATE_IMAGES])
+    save_images(path.with_suffix(".npz"), images, labels, logits_of(frozen, images))
     with frozen.counting_saturations() as counts:
-        logits = logits_of(frozen, run.data.test_images)
-    accuracy = float((logits.argmax(1) == run.data.test_labels).mean())
-    save_images(path.with_suffix(".npz"), run, logits)
-    return ExportResult(metadata, gate, logits, accuracy, sum(counts.values()))
+        accuracy = accuracy_on_cpu(frozen, run.data)
+    return ExportResult(metadata, gate, accuracy, sum(counts.values()))
+
+
+@torch.no_grad()
+def accuracy_on_cpu(frozen: PrunedViT, data: Dataset) -> float:
+    """Share of the held-out images that the frozen network gets right."""
+    found = torch.cat([frozen(images).argmax(1) for images in data.test_batches(EVAL_BATCH)])
+    return float((found.numpy() == data.test_labels).mean())
 
 
 def export_checkpoint(path: Path | str, output: Path | str) -> ExportResult:
@@ -163,19 +223,31 @@ def export_checkpoint(path: Path | str, output: Path | str) -> ExportResult:
     return export_run(run, Path(output))
 
 
-def metrics_of(run: Run, result: ExportResult) -> dict[str, Any]:
-    """What ``metrics.json`` holds: accuracies (shares), complexity, the gate's report, every epoch."""
-    m = result.metadata
-    student = run.progress.student_history
+def metrics_of_teacher(run: Run) -> dict[str, Any]:
+    """What ``metrics.json`` holds of every run: seed, time, the teacher's accuracy after each epoch."""
+    history = run.progress.teacher_history
     return {
         "name": run.config.name,
         "seed": run.config.seed,
+        "train_images": len(run.data.train_labels),
         "test_images": len(run.data.test_labels),
-        "accuracy": student[-1]["accuracy"],
-        "accuracy_exported": result.accuracy,
-        "accuracy_teacher": run.progress.teacher_history[-1]["accuracy"],
-        "saturations": result.saturations,
+        "accuracy_teacher": history[-1]["accuracy"] if history else run.teacher_accuracy(),
         "seconds": round(run.progress.seconds, 1),
+        "cpu_seconds": round(run.progress.cpu_seconds, 1),
+        "processes": run.processes.count,
+        "device": str(run.processes.device.type),
+        "config": run.config.model_dump(mode="json"),
+        "teacher_history": history,
+    }
+
+
+def metrics_of_student(run: Run, result: ExportResult) -> dict[str, Any]:
+    """And of a student: accuracies (shares), complexity, the gate's report, every epoch."""
+    m, history = result.metadata, run.progress.student_history
+    return {
+        "accuracy": history[-1]["accuracy"],
+        "accuracy_exported": result.accuracy,
+        "saturations": result.saturations,
         "complexity": {
             "macs_dense": m.macs_dense,
             "macs": m.macs,
@@ -187,15 +259,13 @@ def metrics_of(run: Run, result: ExportResult) -> dict[str, Any]:
             "neurons": m.neurons,
         },
         "gate": dataclasses.asdict(result.gate),
-        "config": run.config.model_dump(mode="json"),
-        "teacher_history": run.progress.teacher_history,
-        "student_history": student,
+        "student_history": history,
     }
 
 
-def save_images(path: Path, run: Run, logits: np.ndarray) -> None:
-    """Write the held-out images with labels and logits atomically."""
+def save_images(path: Path, images: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
+    """Write held-out images with labels and logits atomically."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
-        np.savez_compressed(file, images=run.data.test_images, labels=run.data.test_labels, logits=logits)
+        np.savez_compressed(file, images=images, labels=labels, logits=logits)
     os.replace(partial, path)

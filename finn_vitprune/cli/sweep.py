@@ -1,0 +1,54 @@
+"""``finn-vitprune sweep``: one configuration with several changes and seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+NAME = "sweep"
+EXAMPLE = "finn-vitprune sweep builds/train/deit_fmnist_sweep.yaml -o runs/fmnist --jobs 2"
+
+
+def command(
+    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="Configuration, rows of changes, seeds.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the runs, one folder each.")],
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time, one core each.")] = 1,
+    row: Annotated[Optional[list[str]], typer.Option(help="Only this row; may repeat.")] = None,
+    seed: Annotated[Optional[list[int]], typer.Option(help="Only this seed; may repeat.")] = None,
+    results: Annotated[
+        Optional[Path], typer.Option(help="Results file; without it results.json beside the sweep file.")
+    ] = None,
+) -> None:
+    """Train every row and seed of a sweep that has no result yet, and write the results.
+
+    Results go to results.json, tables made of them to RESULTS.md beside it, after each finished run. Stopped
+    runs go on where they were.
+    """
+    from finn_vitprune.cli.terminal import progress_lines
+    from finn_vitprune.errors import UserError
+    from finn_vitprune.training import sweep as sweeps
+    from finn_vitprune.training.checkpoint import write_atomic
+    from finn_vitprune.training.tables import markdown
+
+    content = sweeps.load_sweep(sweep)
+    names = [r.name for r in content.rows]
+    unknown = [r for r in row or [] if r not in names]
+    if unknown:
+        raise UserError(f"--row {unknown[0]}: {sweep} has rows {', '.join(names)}")
+    chosen = [
+        j
+        for j in sweeps.jobs_of(content, sweep, output)
+        if (not row or j.row in row) and (not seed or j.seed in seed)
+    ]
+    file = sweeps.Results(results or sweep.parent / "results.json")
+    file.describe(content)
+
+    def tables() -> None:
+        write_atomic(file.path.with_name("RESULTS.md"), markdown(file.content).encode())
+
+    with progress_lines() as sink:
+        sweeps.run(chosen, file, jobs, lambda text: sink(text, False), tables)
+    tables()
+    typer.echo(f"{len(chosen)} results are in {file.path}")

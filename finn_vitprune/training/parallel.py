@@ -1,0 +1,55 @@
+"""One training run over one or several processes, as Hugging Face accelerate launches them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+
+class Processes:
+    """The processes of a run. Each works on every ``count``-th image of a batch; sums are over all of them.
+
+    Gradients are summed, not averaged: a loss is divided by the images of the whole batch, so that any
+    number of processes takes the step that one would take.
+    """
+
+    def __init__(self) -> None:
+        self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.rank = self._accelerator.process_index
+        self.count = self._accelerator.num_processes
+        self.device = self._accelerator.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files and draws."""
+        return self.rank == 0
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of ``value`` over all processes."""
+        return value if self.count == 1 else self._accelerator.reduce(value, "sum")
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace every gradient by its sum over all processes, in one exchange."""
+        if self.count == 1:
+            return
+        parameters = list(parameters)
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+        flat = self._accelerator.reduce(flat, "sum")
+        for p, part in zip(parameters, flat.split([p.numel() for p in parameters])):
+            p.grad = part.view_as(p)
+
+    def from_main(self, value: object) -> object:
+        """What the main process holds (also a barrier)."""
+        if self.count == 1:
+            return value
+        return broadcast_object_list([value])[0]
+
+    def close(self) -> None:
+        """End the exchange once every process is here; without it processes may abort each other."""
+        if self.count > 1:
+            self._accelerator.wait_for_everyone()
+            self._accelerator.end_training()

@@ -1,0 +1,229 @@
+"""A sweep: one configuration trained with several changes and seeds, results in one file.
+
+Finished runs are skipped and stopped ones resumed, so a sweep can be started again at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.overrides import apply
+from finn_vitprune.training import checkpoint
+from finn_vitprune.training.config import TrainConfig, load_config, parse_config
+from finn_vitprune.training.teacher import TEACHER_KEYS
+from finn_vitprune.training.train import METRICS, TEACHER
+
+KEPT = (
+    "accuracy", "accuracy_exported", "accuracy_teacher", "saturations", "seconds", "cpu_seconds",
+    "train_images", "test_images", "device",
+)  # fmt: skip
+"""What a result takes over from the metrics of its run."""
+
+
+class Row(BaseModel):
+    """One row of the table: the changes to the configuration, as ``--set`` of ``train`` takes them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    set: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
+
+
+class Sweep(BaseModel):
+    """A sweep file. ``config`` lies beside it; ``baseline`` names the row that others are compared with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    title: str
+    about: str = ""
+    config: str
+    baseline: str | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    rows: tuple[Row, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of a sweep."""
+
+    sweep: str
+    row: str
+    seed: int
+    config: TrainConfig
+    folder: Path
+    command: tuple[str, ...]
+
+    @property
+    def teacher(self) -> str:
+        """Equal for jobs that train the same teacher."""
+        settings = self.config.model_dump(mode="json")
+        return json.dumps([settings[k] for k in TEACHER_KEYS])
+
+
+def load_sweep(path: Path) -> Sweep:
+    """Read and check a sweep file.
+
+    Raises:
+        UserError: no such file, no YAML, a key or value that does not fit, two rows of one name.
+    """
+    try:
+        sweep = Sweep.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise UserError(f"cannot read sweep {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(p) for p in problem["loc"])
+        raise UserError(f"{path}: {where or 'content'}: {problem['msg']}") from error
+    names = [r.name for r in sweep.rows]
+    twice = [n for n in names if names.count(n) > 1]
+    if twice:
+        raise UserError(f"{path}: two rows are called {twice[0]}")
+    if sweep.baseline is not None and sweep.baseline not in names:
+        raise UserError(f"{path}: baseline {sweep.baseline} is no row: use one of {', '.join(names)}")
+    return sweep
+
+
+def jobs_of(sweep: Sweep, path: Path, runs: Path) -> list[Job]:
+    """Every training of a sweep, all rows of one seed before the next seed."""
+    source = path.parent / sweep.config
+    base = load_config(source).model_dump(mode="json")
+    jobs = []
+    for seed in dict.fromkeys(s for r in sweep.rows for s in r.seeds or sweep.seeds):
+        for row in sweep.rows:
+            if seed not in (row.seeds or sweep.seeds):
+                continue
+            config = parse_config(apply(base | {"seed": seed}, row.set), f"{path}, row {row.name}")
+            folder = runs / f"{row.name}-{seed}"
+            command = ["train", "--config", str(source), "--seed", str(seed)]
+            command += [part for change in row.set for part in ("--set", change)]
+            jobs.append(Job(sweep.name, row.name, seed, config, folder, (*command, "-o", str(folder))))
+    return jobs
+
+
+class Results:
+    """The results file: ``{sweep: {"title", "about", "config", "baseline", "rows", "runs": [...]}}``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.content: dict[str, Any] = {}
+        if path.exists():
+            try:
+                self.content = json.loads(path.read_text())
+            except ValueError as error:
+                raise UserError(f"{path} is not JSON: {error}") from error
+
+    def describe(self, sweep: Sweep) -> None:
+        """Write what the sweep file says of itself."""
+        kept = self.content.get(sweep.name, {}).get("runs", [])
+        about = {k: getattr(sweep, k) for k in ("title", "about", "config", "baseline")}
+        rows = {r.name: list(r.set) for r in sweep.rows}
+        self.content[sweep.name] = {**about, "rows": rows, "runs": [r for r in kept if r["row"] in rows]}
+        self.write()
+
+    def done(self, job: Job) -> bool:
+        """Whether the job's result, of the same configuration, is there."""
+        return any(
+            (r["row"], r["seed"]) == (job.row, job.seed) and r["config"] == _settings(job)
+            for r in self.content[job.sweep]["runs"]
+        )
+
+    def add(self, job: Job) -> dict[str, Any]:
+        """Take over the result of a finished job, in place of an older one of the same row and seed."""
+        metrics = json.loads((job.folder / METRICS).read_text())
+        complexity = {
+            k: metrics["complexity"][k] for k in ("macs_dense", "macs", "params_dense", "params")
+        } if "complexity" in metrics else {}
+        record = {"row": job.row, "seed": job.seed}
+        record |= {k: metrics[k] for k in KEPT if k in metrics} | complexity | {"config": _settings(job)}
+        runs = self.content[job.sweep]["runs"]
+        runs[:] = [r for r in runs if (r["row"], r["seed"]) != (job.row, job.seed)] + [record]
+        order = list(self.content[job.sweep]["rows"])
+        runs.sort(key=lambda r: (order.index(r["row"]), r["seed"]))
+        self.write()
+        return record
+
+    def write(self) -> None:
+        """Write the file, whole or not at all."""
+        checkpoint.write_json(self.path, self.content)
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    return job.config.model_dump(mode="json")
+
+
+def run(
+    jobs: list[Job], results: Results, parallel: int, say: Callable[[str], None], finished: Callable[[], None]
+) -> None:
+    """Train what is not done yet, ``parallel`` processes of one thread each.
+
+    A teacher that several jobs need is trained by the first of them; the others wait for it.
+
+    Args:
+        say: told when a job starts and ends; finished: called after each new result.
+    Raises:
+        UserError: a training failed; the others that are under way are finished first.
+    """
+    waiting = [j for j in jobs if not results.done(j)]
+    say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done")
+    running: dict[subprocess.Popen, Job] = {}
+    failed: list[Job] = []
+    try:
+        while running or (waiting and not failed):
+            for process in [p for p in running if p.poll() is not None]:
+                job = running.pop(process)
+                if process.returncode:
+                    failed.append(job)
+                    say(f"{job.folder.name} failed")
+                    continue
+                say(f"{job.folder.name}: {_headline(results.add(job))}")
+                finished()
+            while not failed and len(running) < parallel and (job := _next(waiting, running.values())):
+                waiting.remove(job)
+                say(f"{job.folder.name} starts")
+                running[_start(job, jobs)] = job
+            time.sleep(0.2)
+    finally:
+        for process in running:
+            process.terminate()
+    if failed:
+        raise UserError(f"{failed[0].folder.name} failed: see {failed[0].folder}.log, then start the sweep again")
+
+
+def _headline(record: dict[str, Any]) -> str:
+    accuracy = record.get("accuracy", record["accuracy_teacher"])
+    return f"accuracy {accuracy:.4f} in {record['cpu_seconds'] / 60:.1f} min"
+
+
+def _next(waiting: list[Job], running: Iterator[Job]) -> Job | None:
+    """The first job whose teacher no running job is training."""
+    busy = {j.teacher for j in running if not (j.folder / TEACHER).exists()}
+    return next((j for j in waiting if j.teacher not in busy), None)
+
+
+def _start(job: Job, jobs: list[Job]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "finn_vitprune", *job.command]
+    if (job.folder / checkpoint.FILE).exists():
+        command.append("--resume")
+    else:
+        teachers = (j.folder / TEACHER for j in jobs if j.teacher == job.teacher)
+        trained = next((t for t in teachers if t.exists()), None)
+        command += [] if trained is None else ["--teacher-from", str(trained)]
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    with job.folder.with_name(job.folder.name + ".log").open("a") as log:
+        return subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
