@@ -343,7 +343,7 @@ def test_two_processes_train_as_one(finished, tmp_path):
     assert two["processes"] == 2 and metrics["processes"] == 1
     for phase in ("teacher_history", "student_history"):
         for one_epoch, two_epoch in zip(metrics[phase], two[phase], strict=True):
-            assert two_epoch["loss"] == pytest.approx(one_epoch["loss"], rel=0.02)
+            assert two_epoch["loss"] == pytest.approx(one_epoch["loss"], rel=0.06)
             assert abs(two_epoch["accuracy"] - one_epoch["accuracy"]) < 0.06
     assert two["teacher_history"][0]["loss"] == pytest.approx(metrics["teacher_history"][0]["loss"], rel=1e-5)
 

@@ -1,0 +1,159 @@
+"""Sweeps: what is trained, in which order, what is skipped and resumed, and the tables."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.training import sweep as sweeps
+from finn_vitprune.training.checkpoint import write_json
+from finn_vitprune.training.tables import markdown
+
+TINY = {
+    "name": "tiny",
+    "batch_size": 128,
+    "model": {"patch_size": 4, "dim": 16, "depth": 2, "heads": 2, "mlp_ratio": 2},
+    "prune": {"block_size": 8, "token_keep": 0.5, "token_drop_layers": [1]},
+    "teacher": {"epochs": 2, "lr": 3e-3},
+    "student": {"epochs": 2, "warmup_epochs": 0, "hold_epochs": 1},
+}
+SWEEP = {
+    "name": "tiny",
+    "title": "Tiny",
+    "about": "A test.",
+    "config": "tiny.yaml",
+    "baseline": "float",
+    "seeds": [0, 1],
+    "rows": [
+        {"name": "float", "set": ["student.epochs=0"]},
+        {"name": "half"},
+        {"name": "dense", "set": ["prune.block_keep=1.0", "prune.neuron_keep=1.0"], "seeds": [0]},
+    ],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
+    return tmp_path
+
+
+def jobs_in(folder):
+    path = folder / "sweep.yaml"
+    return sweeps.jobs_of(sweeps.load_sweep(path), path, folder / "runs")
+
+
+def test_all_rows_of_a_seed_come_before_the_next_seed(folder):
+    jobs = jobs_in(folder)
+    assert [(j.row, j.seed) for j in jobs] == [
+        ("float", 0), ("half", 0), ("dense", 0), ("float", 1), ("half", 1),
+    ]  # fmt: skip
+    assert jobs[2].config.prune.block_keep == 1 and jobs[3].config.seed == 1
+    assert jobs[2].command[:5] == ("train", "--config", str(folder / "tiny.yaml"), "--seed", "0")
+    assert jobs[0].teacher == jobs[1].teacher == jobs[2].teacher != jobs[3].teacher
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"rows": []}, "rows: "),
+        ({"baseline": "best"}, "baseline best is no row: use one of float, half, dense"),
+        ({"rows": [{"name": "a"}, {"name": "a"}], "baseline": None}, "two rows are called a"),
+        ({"colour": 1}, "colour: Extra inputs"),
+        ({"rows": [{"name": "a", "set": ["prune.block_kep=1"]}], "baseline": None}, "row a: unknown key"),
+        ({"config": "none.yaml"}, "cannot read training config"),
+    ],
+)
+def test_sweep_errors_are_one_clear_line(folder, change, message):
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP | change))
+    with pytest.raises(UserError, match=message) as error:
+        jobs_in(folder)
+    assert "\n" not in str(error.value)
+
+
+def start(folder, *options):
+    command = [sys.executable, "-m", "finn_vitprune", "sweep", "sweep.yaml", "-o", "runs", *options]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def test_a_killed_sweep_goes_on_and_ends_as_an_unbroken_one(folder, tmp_path_factory):
+    process = start(folder, "--seed", "0", "--row", "half", "--row", "float")
+    waited = time.monotonic() + 120
+    while not (folder / "runs/float-0/checkpoint.pt").exists():
+        assert time.monotonic() < waited and process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    finish(process)
+    subprocess.run(["pkill", "-f", str(folder / "tiny.yaml")], check=False)
+    code, output = finish(start(folder, "--seed", "0", "--row", "half", "--row", "float"))
+    assert code == 0, output
+    results = json.loads((folder / "results.json").read_text())["tiny"]["runs"]
+    assert [(r["row"], r["seed"]) for r in results] == [("float", 0), ("half", 0)]
+    assert "accuracy" not in results[0] and results[1]["macs"] < results[1]["macs_dense"]
+    assert results[1]["accuracy_teacher"] == results[0]["accuracy_teacher"], "one teacher, trained once"
+
+    code, output = finish(start(folder, "--seed", "0", "--row", "half", "--row", "float"))
+    assert code == 0 and "2 of 2 runs are done" in output and "starts" not in output
+    text = (folder / "RESULTS.md").read_text()
+    assert "| half | 0 |" in text and "--set student.epochs=0" in text
+
+    whole = tmp_path_factory.mktemp("whole")
+    command = [sys.executable, "-m", "finn_vitprune", "train", "--config", str(folder / "tiny.yaml"), "-o", str(whole)]
+    subprocess.run([*command, "--seed", "0"], check=True, capture_output=True)
+    assert (whole / "model.onnx").read_bytes() == (folder / "runs/half-0/model.onnx").read_bytes()
+
+
+def test_a_failing_run_is_named_and_nothing_is_written(folder):
+    broken = SWEEP | {"rows": [{"name": "wide", "set": ["prune.block_size=64"]}], "baseline": None, "seeds": [0]}
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(broken))
+    code, output = finish(start(folder))
+    assert code == 2 and "wide-0 failed: see runs/wide-0.log" in output
+    assert "block size 64 does not divide" in (folder / "runs/wide-0.log").read_text()
+    assert json.loads((folder / "results.json").read_text())["tiny"]["runs"] == []
+
+
+def test_unknown_rows_are_named(folder):
+    code, output = finish(start(folder, "--row", "best"))
+    assert code == 2 and "--row best: sweep.yaml has rows float, half, dense" in output
+
+
+def test_a_result_of_another_configuration_is_not_taken_for_done(folder):
+    jobs = jobs_in(folder)
+    results = sweeps.Results(folder / "results.json")
+    results.describe(sweeps.load_sweep(folder / "sweep.yaml"))
+    jobs[1].folder.mkdir(parents=True)
+    metrics = {"accuracy_teacher": 0.5, "accuracy": 0.25, "cpu_seconds": 60.0}
+    write_json(jobs[1].folder / "metrics.json", metrics)
+    results.add(jobs[1])
+    assert sweeps.Results(folder / "results.json").done(jobs[1])
+    changed = SWEEP | {"rows": [{"name": "half", "set": ["student.lr=0.5"]}], "baseline": None}
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(changed))
+    assert not sweeps.Results(folder / "results.json").done(jobs_in(folder)[0])
+
+
+def test_tables_give_mean_spread_and_the_difference_to_the_baseline():
+    def run(row, seed, teacher, **more):
+        return {"row": row, "seed": seed, "accuracy_teacher": teacher, "cpu_seconds": 90.0, **more}
+
+    pruned = {"macs_dense": 400, "macs": 100, "params_dense": 30, "params": 20, "accuracy_exported": 0.75}
+    text = markdown({"s": {
+        "title": "A title", "about": "Words.", "config": "c.yaml", "baseline": "float",
+        "rows": {"float": ["student.epochs=0"], "half": ["a=1"], "later": []},
+        "runs": [run("float", 0, 0.90), run("float", 1, 0.92),
+                 run("half", 0, 0.9, accuracy=0.89, **pruned), run("half", 1, 0.9, accuracy=0.90, **pruned)],
+    }})  # fmt: skip
+    assert "| float | 0, 1 | 0.9100 (0.9000 to 0.9200) |  | +0.00 | 1 | 1 | 1.5 |" in text
+    half = "| half | 0, 1 | 0.8950 (0.8900 to 0.9000) | 0.7500 | -1.50 | 4.00x fewer | 1.50x fewer | 1.5 |"
+    assert half in text
+    assert "| later" not in text, "rows without results have no line"
+    assert "finn-vitprune train --config builds/train/c.yaml --seed S --set a=1 -o runs/half-S" in text
