@@ -48,13 +48,17 @@ class Pruning:
 
 @dataclass(frozen=True)
 class Result:
-    """Complexity of one model by the way it was found ("formula", "count"), and how it was pruned."""
+    """Complexity of one model by the way it was found ("formula", "count"), and how it was pruned.
+
+    note: what a reader of the totals should know besides.
+    """
 
     name: str
     block_size: int
     block_keep: float
     token_keep: dict[int, float]
     found: dict[str, Complexity]
+    note: str = ""
 
 
 def command(
@@ -236,6 +240,8 @@ def _of_checkpoint(path: Path) -> Result:
 
     run = Run.from_checkpoint(path)
     missing = run.config.student.epochs - run.progress.student_epochs
+    if not run.config.student.epochs:
+        raise UserError(f"{path} holds a teacher alone: give the checkpoint of a pruned student")
     if missing:
         raise UserError(
             f"{path}: training is not finished ({missing} student epochs to go): use train --resume"
@@ -287,6 +293,7 @@ def _of_onnx(path: Path) -> Result:
         block_keep=float(m.block_keep),
         token_keep={int(i): float(rate) for i, rate in m.token_keep.items()},
         found={"formula": formula, "count": count},
+        note="Index bits by count are those of all matrix units, with an end-of-column bit a block.",
     )
 
 
@@ -325,7 +332,8 @@ def _sheets(result: Result, way: Way) -> list[Sheet]:
     title = f"Complexity of {result.name}" + (", as the reference counts" if way is Way.REFERENCE else "")
     formula, count = (result.found[how] for how in ("formula", "count"))
     lost = sum(formula.heads) - sum(count.heads)
-    note = f"{lost} heads kept no blocks and are gone in the count; the formula has them." if lost else ""
+    dead = f"{lost} heads kept no blocks and are gone in the count; the formula has them."
+    note = dead if lost else result.note
     totals = Sheet(title, ("", "before pruning", "after", "ratio"), tuple(rows), note)
     return [encoder_sheet(count.tokens, count.heads), totals]
 
