@@ -147,8 +147,9 @@ def test_tables_give_mean_spread_and_the_difference_to_the_baseline():
 
     pruned = {"macs_dense": 400, "macs": 100, "params_dense": 30, "params": 20, "accuracy_exported": 0.75}
     text = markdown({"s": {
-        "title": "A title", "about": "Words.", "config": "c.yaml", "baseline": "float",
-        "rows": {"float": ["student.epochs=0"], "half": ["a=1"], "later": []},
+        "title": "A title", "about": "Words.", "baseline": "float",
+        "rows": {"float": {"config": "c.yaml", "set": ["student.epochs=0"]},
+                 "half": {"config": "d.yaml", "set": ["a=1"]}, "later": {"config": "c.yaml", "set": []}},
         "runs": [run("float", 0, 0.90), run("float", 1, 0.92),
                  run("half", 0, 0.9, accuracy=0.89, **pruned), run("half", 1, 0.9, accuracy=0.90, **pruned)],
     }})  # fmt: skip
@@ -156,4 +157,4 @@ def test_tables_give_mean_spread_and_the_difference_to_the_baseline():
     half = "| half | 0, 1 | 0.8950 (0.8900 to 0.9000) | 0.7500 | -1.50 | 4.00x fewer | 1.50x fewer | 1.5 |"
     assert half in text
     assert "| later" not in text, "rows without results have no line"
-    assert "finn-vitprune train --config builds/train/c.yaml --seed S --set a=1 -o runs/half-S" in text
+    assert "finn-vitprune train --config builds/train/d.yaml --seed S --set a=1 -o runs/half-S" in text

@@ -58,8 +58,9 @@ class PruneSection(_Section):
     """Keep rates (exact decimals as written) and the encoders, from 1, that drop tokens.
 
     ``scope``: blocks and neurons compete within each matrix ("local") or over all encoders ("global").
-    ``lanes``: see :class:`PruneConfig`. Tokens are dropped from ``token_start_epoch`` of the student on, at a
-    rate that falls over ``token_ramp_epochs`` (0: at once).
+    ``lanes``: see :class:`PruneConfig`. ``score_start``: scores start equal, or at the teacher's relative weight
+    magnitudes. Tokens are dropped from ``token_start_epoch`` of the student on, at a rate that falls over
+    ``token_ramp_epochs`` (0: at once).
     """
 
     block_size: Count = 8
@@ -67,6 +68,7 @@ class PruneSection(_Section):
     neuron_keep: Rate = 0.5
     scope: Literal["local", "global"] = "local"
     lanes: Count = 1
+    score_start: Literal["zero", "magnitude"] = "zero"
     token_keep: Rate = 0.7
     token_drop_layers: tuple[Count, ...] = ()
     token_start_epoch: Epochs = 0

@@ -156,6 +156,8 @@ class Run:
     def start_student(self) -> None:
         """The student starts from the teacher's weights."""
         load_timm(self.student, self.teacher.state_dict(), self.data.mean, self.data.std)
+        if self.config.prune.score_start == "magnitude":
+            self.scores.set_to_magnitude(self.student)
 
     def _prepare_student(self) -> None:
         """Quantisation on or off, and token drops, as they are after the finished epochs."""

@@ -33,10 +33,12 @@ KEPT = (
 
 
 class Row(BaseModel):
-    """One row of the table: the changes to the configuration, as ``--set`` of ``train`` takes them."""
+    """One row of the table: a configuration (of its own, or the sweep's) and changes to it, as ``--set`` of
+    ``train`` takes them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
+    config: str | None = None
     set: tuple[str, ...] = ()
     seeds: tuple[int, ...] | None = None
 
@@ -99,14 +101,14 @@ def load_sweep(path: Path) -> Sweep:
 
 def jobs_of(sweep: Sweep, path: Path, runs: Path) -> list[Job]:
     """Every training of a sweep, all rows of one seed before the next seed."""
-    source = path.parent / sweep.config
-    base = load_config(source).model_dump(mode="json")
     jobs = []
     for seed in dict.fromkeys(s for r in sweep.rows for s in r.seeds or sweep.seeds):
         for row in sweep.rows:
             if seed not in (row.seeds or sweep.seeds):
                 continue
-            config = parse_config(apply(base | {"seed": seed}, row.set), f"{path}, row {row.name}")
+            source = path.parent / (row.config or sweep.config)
+            base = load_config(source, seed=seed).model_dump(mode="json")
+            config = parse_config(apply(base, row.set), f"{path}, row {row.name}")
             folder = runs / f"{row.name}-{seed}"
             command = ["train", "--config", str(source), "--seed", str(seed)]
             command += [part for change in row.set for part in ("--set", change)]
@@ -115,7 +117,7 @@ def jobs_of(sweep: Sweep, path: Path, runs: Path) -> list[Job]:
 
 
 class Results:
-    """The results file: ``{sweep: {"title", "about", "config", "baseline", "rows", "runs": [...]}}``."""
+    """The results file: ``{sweep: {"title", "about", "baseline", "rows": {...}, "runs": [...]}}``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -129,8 +131,8 @@ class Results:
     def describe(self, sweep: Sweep) -> None:
         """Write what the sweep file says of itself."""
         kept = self.content.get(sweep.name, {}).get("runs", [])
-        about = {k: getattr(sweep, k) for k in ("title", "about", "config", "baseline")}
-        rows = {r.name: list(r.set) for r in sweep.rows}
+        about = {k: getattr(sweep, k) for k in ("title", "about", "baseline")}
+        rows = {r.name: {"config": r.config or sweep.config, "set": list(r.set)} for r in sweep.rows}
         self.content[sweep.name] = {**about, "rows": rows, "runs": [r for r in kept if r["row"] in rows]}
         self.write()
 

@@ -22,9 +22,9 @@ def _sweep(sweep: dict[str, Any]) -> list[str]:
     lines.append("|" + "--|" * len(HEADER))
     lines += ["| " + " | ".join(_cells(n, runs, base)) + " |" for n, runs in by_row.items() if runs]
     lines += ["", "Commands, for each seed S:", "", "```"]
-    for name, changes in sweep["rows"].items():
-        parts = [f"finn-vitprune train --config builds/train/{sweep['config']} --seed S"]
-        lines.append(" ".join([*parts, *(f"--set {c}" for c in changes), f"-o runs/{name}-S"]))
+    for name, row in sweep["rows"].items():
+        parts = [f"finn-vitprune train --config builds/train/{row['config']} --seed S"]
+        lines.append(" ".join([*parts, *(f"--set {c}" for c in row["set"]), f"-o runs/{name}-S"]))
     return [*lines, "```", ""]
 
 
