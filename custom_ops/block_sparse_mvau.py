@@ -14,7 +14,8 @@ from finn_vitprune.custom_ops.balance import GroupTiming, Schedule, kept_blocks,
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
 from finn_vitprune.custom_ops.mvau_contents import collect_contents, constant_contents, lane_contents
 from finn_vitprune.custom_ops.mvau_choose import choose
-from finn_vitprune.custom_ops.mvau_fold import Fold, clog2, product_sum_bits
+from finn_vitprune.custom_ops.mvau_fold import Fold, product_sum_bits
+from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, clog2
 from finn_vitprune.errors import UserError
 
 
@@ -50,6 +51,8 @@ class BlockSparseMVAU(VitOp):
     ``lane_slots`` are the elaborated maxima of blocks and column parts of a lane; 0 means those of the
     present weights, larger ones let one compiled unit serve other masks too. ``bias_bits`` is the width
     of the biases; 0 means the accumulators' width, and HDL generation widens it where they need more.
+    ``mac_body`` is how products are made: "portable" (inferred), "dsp48e2" (cascades of that primitive) or
+    "lut" (no multipliers, for narrow weights); see :mod:`.mvau_mac`.
     """
 
     def get_nodeattr_types(self):
@@ -74,6 +77,7 @@ class BlockSparseMVAU(VitOp):
                 "lane_slots": ("i", False, 0),
                 "column_blocks": ("ints", False, []),
                 "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+                "mac_body": ("s", False, "portable", set(MAC_BODIES)),
                 "inputDataType": ("s", True, ""),
                 "weightDataType": ("s", True, ""),
                 "outputDataType": ("s", True, ""),
@@ -118,6 +122,7 @@ class BlockSparseMVAU(VitOp):
             bias_bits=get("bias_bits") or product_sum_bits(get("MW"), x, w),
             lane_blocks=blocks,
             lane_slots=slots,
+            mac_body=get("mac_body"),
         ).check()
 
     def schedule(self) -> Schedule:
@@ -173,7 +178,7 @@ class BlockSparseMVAU(VitOp):
             load_row=f.mw // f.in_width,
             compute=plan.lane_blocks * f.steps * f.groups,
             collect_row=steps,
-            drain=f.mac_latency + 2,
+            drain=f.mac.latency + 2,
         )
 
     def macs(self) -> int:
@@ -241,6 +246,12 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         "vp_rom.sv",
         "vp_requant.sv",
         "vp_mvau_tree.sv",
+        "vp_mac_portable.sv",
+        "vp_dsp48e2_model.sv",
+        "vp_mac_chain.sv",
+        "vp_mac_sum.sv",
+        "vp_mac_dsp48e2.sv",
+        "vp_mac_lut.sv",
         "vp_mac.sv",
         "vp_mvau_lane.sv",
         "vp_mvau_load.sv",
@@ -276,11 +287,20 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
             "REQUANT": int(f.requant),
             "MULT_BITS": f.mult_bits,
             "SHIFT": f.shift,
+            "MAC_BODY": f.mac_body,
+            "MAC_CHAIN": f.mac.chain,
+            "MAC_TOKENS": f.mac.tokens_per,
+            "MAC_OUTPUTS": f.mac.outputs_per,
             "LANE_BLOCKS": f.lane_blocks,
             "LANE_SLOTS": f.lane_slots,
             **{f"{key}_FILE": self.memory_file(suffix) for key, suffix in _ROMS.items()},
             **{f"{key}_STYLE": style for key, style in styles.items()},
         }
+
+    def memory_file(self, suffix: str) -> str:
+        """Bare file name of a ROM; a bank of the weights has its number in front, where vp_mvau can put it."""
+        name, _, bank = suffix.partition(_BANK)
+        return f"{bank}_{super().memory_file(name)}" if bank else super().memory_file(name)
 
     def generate_hdl(self, model, fpgapart: str, clk: float) -> None:
         self.plan(model.get_initializer(self.onnx_node.input[1]))
@@ -307,9 +327,9 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
                 f" the unit holds {f.lane_blocks} and {f.lane_slots} (node {f.node}):"
                 " raise lane_blocks and lane_slots"
             )
-        lane_program, lane_weights = lane_contents(f, plan, weights)
+        lane_program, banks = lane_contents(f, plan, weights)
         return {
-            "weights": lane_weights,
+            **{f"weights{_BANK}{i:02d}" if len(banks) > 1 else "weights": bank for i, bank in enumerate(banks)},
             "program": lane_program,
             "collect": collect_contents(f, plan),
             "constants": constant_contents(f, bias, mult),
@@ -330,4 +350,5 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
                 raise UserError(f"{what} {found} is outside {limits} (node {f.node})")
 
 
+_BANK = "@"
 _ROMS = {"W": "weights", "P": "program", "C": "collect", "K": "constants"}

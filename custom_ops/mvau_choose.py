@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import divisors
-from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold, clog2
+from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
+from finn_vitprune.custom_ops.mvau_mac import clog2
 
 MAX_LANES = 32
 LUT_PER_PRODUCT = 20

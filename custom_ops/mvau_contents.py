@@ -6,14 +6,15 @@ import numpy as np
 
 from finn_vitprune.custom_ops.balance import Schedule, kept_blocks, pad_to_block
 from finn_vitprune.custom_ops.base import Memory, pack_words
-from finn_vitprune.custom_ops.mvau_fold import Fold, clog2
+from finn_vitprune.custom_ops.mvau_fold import Fold
+from finn_vitprune.custom_ops.mvau_mac import clog2
 
 
-def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory, Memory]:
-    """Program and weights of the lanes.
+def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory, list[Memory]]:
+    """Program of the lanes and the banks of their weights.
 
     Order in a lane: its column parts; in a part the groups of PE outputs; in a group the kept blocks of
-    the part (one program entry each); in an entry the ``block / SIMD`` weight words.
+    the part (one program entry each); in an entry the ``block / SIMD`` weight words. Each position of the arrays' cascades has its bank.
     """
     kept = kept_blocks(weights, f.block)
     rows, columns, groups = (np.zeros((f.lanes, f.program_entries), dtype=np.int64) for _ in range(3))
@@ -39,12 +40,14 @@ def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory,
         f.block_rows, f.steps, f.simd, f.block_columns, f.groups, f.pe
     ).transpose(0, 3, 4, 1, 5, 2)  # [block row, block column, output group, step, PE, SIMD]
     words = tiles[rows, columns, groups] * used[..., None, None, None]
-    words = words.transpose(1, 2, 0, 3, 4).reshape(f.program_entries * f.steps, -1)
-    words = np.pad(words, [(0, f.weight_words), (0, 0)])[: f.weight_words]
+    chain = f.mac.chain
+    words = words.transpose(1, 2, 0, 3, 4).reshape(-1, f.lanes * f.pe, chain, f.simd // chain)
+    words = np.pad(words, [(0, f.weight_words), (0, 0), (0, 0), (0, 0)])[: f.weight_words]
+    banks = [words[:, :, i].reshape(f.weight_words, -1) for i in range(chain)]
     width = f.w.bitwidth()
     return (
         Memory(program, 1 + f.lanes * (1 + bits)),
-        Memory(pack_words(words, width), words.shape[1] * width),
+        [Memory(pack_words(bank, width), bank.shape[1] * width) for bank in banks],
     )
 
 

@@ -5,17 +5,11 @@ from __future__ import annotations
 import math
 
 from finn_vitprune.custom_ops.memory import lutram_luts, multiplier_dsps, ram_bram18, rom_bram18, rom_luts
-from finn_vitprune.custom_ops.mvau_fold import MIN_DATA, PACK_BITS, Fold, clog2
-
-
-DSP_MIN_PRODUCT = 9
-"""Narrower products are built from LUTs by Yosys."""
+from finn_vitprune.custom_ops.mvau_fold import MIN_DATA, Fold
+from finn_vitprune.custom_ops.mvau_mac import clog2
 
 DIFFERENT_BITS = 0.78
 """LUTs per different column of bits in a ROM of eight words, as measured: some are inputs or inverses."""
-
-SMALL_PRODUCT_LUTS = 1.7
-"""LUTs of such a product per bit of one operand and bit of the other, as measured (27 for 4 x 4)."""
 
 
 def memory_style(depth: int, width: int, style: str = "auto") -> str:
@@ -53,18 +47,10 @@ def styles(f: Fold, ram_style: str) -> dict[str, str]:
     return result
 
 
-def small_products(f: Fold) -> bool:
-    """Whether single products are so narrow that Yosys builds them from LUTs (below 9 bits)."""
-    return not f.packed and f.x.bitwidth() + (not f.x.signed()) + f.w.bitwidth() < DSP_MIN_PRODUCT
-
-
 def dsp(f: Fold) -> int:
-    """Multipliers: SIMD x PE a lane and token (two tokens each where they pack), one a requantised output."""
-    per_token = 0
-    if not small_products(f):
-        per_token = f.lanes * f.simd * f.pe * multiplier_dsps(f.operand_bits, f.w.bitwidth())
+    """Multipliers of the arrays, and one a requantised output."""
     requant = f.collect_width * multiplier_dsps(f.sum_bits, f.mult_bits + 1) if f.requant else 0
-    return per_token * (f.tokens // 2 if f.packed else f.tokens) + requant
+    return f.lanes * f.mac.dsp + requant
 
 
 def bram18(f: Fold, ram_style: str) -> int:
@@ -77,36 +63,12 @@ def bram18(f: Fold, ram_style: str) -> int:
 
 def lut(f: Fold, ram_style: str) -> int:
     """LUTs part by part: arrays, memories, choosers, collect stage, and a little control."""
-    return _arrays(f) + _memories(f, ram_style) + _choosers(f) + _collect(f) + _control(f)
-
-
-def _tree(count: int, width: int) -> int:
-    """Adders of a tree: an adder of two operands takes a LUT per operand bit."""
-    total = 0
-    while count > 1:
-        total += (count // 2) * width
-        count, width = -(-count // 2), width + 1
-    return total
+    return f.lanes * f.mac.lut + _memories(f, ram_style) + _choosers(f) + _collect(f) + _control(f)
 
 
 def _mux(inputs: int) -> int:
     """LUT6 of one bit of a multiplexer (MUXF7 and MUXF8 join them)."""
     return 0 if inputs == 1 else -(-inputs // 4)
-
-
-def _arrays(f: Fold) -> int:
-    """vp_mac of all lanes: operand packing, adder trees, accumulators (the upper one with its carry)."""
-    product = f.operand_bits + f.w.bitwidth()
-    sums = f.simd // f.tree_group
-    upper = product + clog2(f.tree_group) - (PACK_BITS if f.packed else 0)
-    per_pe = sums * _tree(f.tree_group, product) + _tree(sums, upper) + f.acc_bits
-    packing = 0
-    if small_products(f):
-        per_pe += round(f.simd * SMALL_PRODUCT_LUTS * f.x.bitwidth() * f.w.bitwidth())
-    if f.packed:
-        per_pe += _tree(sums, PACK_BITS) + f.acc_bits + upper
-        packing = f.simd * (f.x.bitwidth() + 1)
-    return f.lanes * (f.tokens // 2 if f.packed else f.tokens) * (packing + f.pe * per_pe)
 
 
 def _memories(f: Fold, ram_style: str) -> int:

@@ -8,20 +8,13 @@ from qonnx.core.datatype import BaseDataType
 
 from finn_vitprune.custom_ops.balance import most_contributions
 from finn_vitprune.custom_ops.base import divisors
+from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, Mac, clog2
 from finn_vitprune.errors import UserError
 
 TOKENS_CHOICES = (1, 2, 4, 8, 16)
 
 MIN_PROGRAM, MIN_DATA = 32, 8
 """Fewest words of a program and of a weight or constant ROM."""
-
-PACK_BITS = 18
-"""Field of the lower of two products in one multiplier (``LOW`` of vp_mac)."""
-
-
-def clog2(value: int) -> int:
-    """Bits to count ``value`` states: ceil(log2(value)), 0 for 1."""
-    return max(0, int(value) - 1).bit_length()
 
 
 def product_sum_bits(mw: int, x: BaseDataType, w: BaseDataType) -> int:
@@ -49,6 +42,7 @@ class Fold:
         mult_bits, shift: width of the multipliers and right shift of the requantisation.
         bias_bits: signed width of the biases.
         lane_blocks, lane_slots: most blocks and most column parts of a lane that the memories hold.
+        mac_body: body of the multiply-accumulate arrays, a name of :data:`.mvau_mac.MAC_BODIES`.
     """
 
     node: str
@@ -71,6 +65,7 @@ class Fold:
     bias_bits: int
     lane_blocks: int
     lane_slots: int
+    mac_body: str
 
     def check(self) -> Fold:
         """The fold itself.
@@ -233,25 +228,7 @@ class Fold:
         return max(self.acc_bits, self.bias_bits) + 1
 
     @property
-    def packed(self) -> bool:
-        """Whether two tokens share a multiplier (``PACK`` of vp_mac)."""
-        return self.tokens % 2 == 0 and self.x.bitwidth() <= 8 and self.w.bitwidth() <= 9
-
-    @property
-    def operand_bits(self) -> int:
-        """Signed bits of the multiplier operand that holds one element, or two (``A_BITS`` of vp_mac)."""
-        return self.x.bitwidth() + 1 + (PACK_BITS if self.packed else 0)
-
-    @property
-    def tree_group(self) -> int:
-        """Products added before they are taken apart (``GROUP`` of vp_mac)."""
-        if not self.packed:
-            return self.simd
-        magnitude = self.x.bitwidth() - bool(self.x.signed()) + self.w.bitwidth() - 1
-        limit = ((1 << (PACK_BITS - 1)) - 1) >> magnitude
-        return max(d for d in divisors(self.simd) if d <= max(1, limit))
-
-    @property
-    def mac_latency(self) -> int:
-        """``LATENCY`` of vp_mac."""
-        return 3 + clog2(self.tree_group) + clog2(self.simd // self.tree_group)
+    def mac(self) -> Mac:
+        """The multiply-accumulate array of a lane."""
+        body = MAC_BODIES[self.mac_body]
+        return body(self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)

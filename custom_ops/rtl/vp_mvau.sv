@@ -29,6 +29,10 @@ module vp_mvau #(
     int unsigned SHIFT       = 16,
     int unsigned LANE_BLOCKS = 4,
     int unsigned LANE_SLOTS  = 2,
+    parameter    MAC_BODY    = "portable",                 // how products are made (see vp_mac)
+    int unsigned MAC_CHAIN   = 1,                          // parts of a weight word, a bank and a file each
+    int unsigned MAC_TOKENS  = 1,
+    int unsigned MAC_OUTPUTS = 1,
     parameter    W_FILE = "", parameter W_STYLE = "auto",  // weights
     parameter    P_FILE = "", parameter P_STYLE = "auto",  // program of the lanes
     parameter    C_FILE = "", parameter C_STYLE = "auto",  // program of the collect stage
@@ -115,10 +119,33 @@ module vp_mvau #(
         .step_start, .step_end, .step_bank, .step_first, .step_last, .step_word
     );
 
+    // Weight banks, each read a cycle after the one before: file <two digits>_W_FILE where there are several.
     logic [LANES*LANE_W-1:0] weights;
-    vp_rom #(.DEPTH(W_WORDS), .WIDTH(LANES * LANE_W), .FILE(W_FILE), .STYLE(W_STYLE)) weight_rom (
-        .clk, .en(1'b1), .addr(w_addr), .data(weights)
-    );
+    for (genvar i = 0; i < MAC_CHAIN; i++) begin : g_bank
+        localparam int unsigned PART = SIMD / MAC_CHAIN;  // elements of an output's weight row
+        logic [WA-1:0] addr;
+        if (i == 0) begin : g_first
+            assign addr = w_addr;
+        end else begin : g_later
+            always_ff @(posedge clk) addr <= g_bank[i-1].addr;
+        end
+        logic [LANES*PE*PART*W_BITS-1:0] word;
+        if (MAC_CHAIN == 1) begin : g_single
+            vp_rom #(.DEPTH(W_WORDS), .WIDTH(LANES * LANE_W), .FILE(W_FILE), .STYLE(W_STYLE)) weight_rom (
+                .clk, .en(1'b1), .addr, .data(word)
+            );
+        end else begin : g_part
+            localparam BANK_FILE = {8'(48 + i / 10), 8'(48 + i % 10), "_", W_FILE};
+            vp_rom #(
+                .DEPTH(W_WORDS), .WIDTH(LANES * PE * PART * W_BITS), .FILE(BANK_FILE), .STYLE(W_STYLE)
+            ) weight_rom (
+                .clk, .en(1'b1), .addr, .data(word)
+            );
+        end
+        for (genvar p = 0; p < LANES * PE; p++) begin : g_row
+            assign weights[(p*SIMD+i*PART)*W_BITS+:PART*W_BITS] = word[p*PART*W_BITS+:PART*W_BITS];
+        end
+    end
 
     logic [LANES-1:0] done, done_bank;
     logic [RA-1:0] r_addr;
@@ -131,7 +158,8 @@ module vp_mvau #(
         vp_mvau_lane #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .R_ELEMS(R_ELEMS), .R_WORDS(R_WORDS),
-            .CW(CW), .X_STYLE(X_STYLE), .R_STYLE(R_STYLE)
+            .CW(CW), .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_BODY(MAC_BODY), .MAC_CHAIN(MAC_CHAIN),
+            .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
         ) lane (
             .clk, .rst_n, .x_we, .x_waddr, .x_wdata,
             .step_index({step_bank, step_word[l*(XI-1)+:XI-1]}),

@@ -20,6 +20,8 @@ module vp_mvau_lane #(
     int unsigned CW        = 4,   // outputs that the collect stage reads
     parameter    X_STYLE   = "auto",
     parameter    R_STYLE   = "auto",
+    parameter    MAC_BODY  = "portable",
+    int unsigned MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
     localparam int unsigned XA = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1),
     localparam int unsigned XI = XA + $clog2(X_ELEMS / SIMD),
     localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1),
@@ -32,7 +34,8 @@ module vp_mvau_lane #(
     input  wire logic [TOKENS-1:0]         x_we,
     input  wire logic [XA-1:0]             x_waddr,
     input  wire logic [X_ELEMS*X_BITS-1:0] x_wdata,
-    // one step: which SIMD elements of the rows; the weights come one cycle later
+    // one step: which SIMD elements of the rows; the weights come one cycle later,
+    // part i of MAC_CHAIN another i cycles (see vp_mac)
     input  wire logic [XI-1:0]             step_index,
     input  wire logic                      step_first,  // first step of a column part
     input  wire logic                      step_last,   // last step of a column part
@@ -82,7 +85,8 @@ module vp_mvau_lane #(
     logic last, start, group_end, bank;
     vp_mac #(
         .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED),
-        .W_BITS(W_BITS), .ACC_BITS(ACC_BITS), .TAG_BITS(4)
+        .W_BITS(W_BITS), .ACC_BITS(ACC_BITS), .TAG_BITS(4),
+        .BODY(MAC_BODY), .CHAIN(MAC_CHAIN), .TOKENS_PER(MAC_TOKENS), .OUTPUTS_PER(MAC_OUTPUTS)
     ) mac (
         .clk, .rst_n, .x, .w(weights), .first(step_q[4]), .tag(step_q[3:0]), .acc,
         .tag_out({last, start, group_end, bank})
