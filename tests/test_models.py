@@ -314,3 +314,21 @@ def dropping_model():
     images = torch.randint(0, 256, (8, 8, 8, 1), generator=torch.Generator().manual_seed(1)).float()
     model.calibrate(images)
     return model, images
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("vit_small_patch16_18x2_224", "its encoders are ParallelThingsBlock"),
+        ("vit_small_patch8_224", "it has no classifier"),
+        ("vit_base_patch16_siglip_224", "it has no classifier"),
+        ("resnet18", "it is no VisionTransformer of timm"),
+    ],
+)
+def test_timm_models_of_another_kind_are_refused_by_name(name, reason):
+    import timm
+
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    with pytest.raises(UserError, match=reason):
+        config_of_timm(model)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
+from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -354,3 +356,64 @@ def test_metrics_are_in_tensorboard_too(finished):
     found = [e.value for e in events.Scalars("student/accuracy")]
     assert found == pytest.approx([h["accuracy"] for h in metrics["student_history"]])
     assert {"teacher/accuracy", "student/block_keep", "student/token_keep"} <= set(events.Tags()["scalars"])
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """Two classes of 32x32 colour images, bright and dark."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), ("val", 3)):
+        for level, name in ((60, "dark"), (190, "light")):
+            folder = tmp_path / "images" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = np.clip(rng.normal(level, 30, (40, 36, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return tmp_path / "images"
+
+
+def test_a_distilled_timm_deit_trains_on_an_image_folder_and_exports(image_folder, tmp_path):
+    """DeiT-Tiny with a distillation token, b = 16, taught by another timm model."""
+    other = timm.create_model("resnet10t", num_classes=2)
+    torch.save(other.state_dict(), tmp_path / "resnet.pth")
+    config = parse_config({
+        "name": "deit",
+        "dataset": f"imagefolder:{image_folder}",
+        "batch_size": 4,
+        "shift": 0,
+        "flip": True,
+        "crop": True,
+        "model": {"timm": "deit_tiny_distilled_patch16_224", "image_size": 32},
+        "prune": {"block_size": 16, "token_keep": 0.5, "token_drop_layers": [3, 7, 10]},
+        "teacher": {
+            "epochs": 1,
+            "lr": 1e-4,
+            "distill_from": "resnet10t",
+            "distill_weights": str(tmp_path / "resnet.pth"),
+        },
+        "student": {"epochs": 1, "warmup_epochs": 0, "hold_epochs": 0},
+    })  # fmt: skip
+    run = Run(config, tmp_path / "unused")
+    assert run.vit.prefix == 2 and len(run.vit.encoders) == 12
+    assert torch.equal(run.distiller.state_dict()["fc.weight"], other.state_dict()["fc.weight"])
+    metrics = training.train(config, tmp_path / "run", console=QUIET)
+    assert metrics["complexity"]["tokens"][0] == {"in": 6, "mlp": 6}
+    assert metrics["complexity"]["tokens"][-1]["mlp"] < 6
+    assert (tmp_path / "run/model.onnx").exists() and metrics["gate"]["reason"] == ""
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"model": {"timm": "deit_tinny_patch16_224"}}, "no timm model deit_tinny_patch16_224, did you mean deit_tiny"),
+        ({"model": {"timm": "deit_tiny_patch16_224"}}, "timm cannot make deit_tiny_patch16_224"),
+        ({"model": {"timm": "resnet10t"}}, "timm model ResNet is not supported: it is no VisionTransformer"),
+        ({"crop": True}, "crop"),
+        ({"train_images": 5}, "train_images = 5 does not fit digits"),
+        ({"prune": {"lanes": 3}}, "lanes 3 do not divide 8 block columns"),
+    ],
+)
+def test_models_and_options_that_do_not_fit_are_named(change, message, tmp_path):
+    with pytest.raises(UserError, match=message) as error:
+        training.train(parse_config(TINY | {"model": {"dim": 64}} | change), tmp_path / "run", console=QUIET)
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()

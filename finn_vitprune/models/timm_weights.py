@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from timm.layers import Mlp
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
@@ -42,9 +44,16 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
 
 def _unsupported(model: nn.Module) -> str | None:
     """Why a timm model cannot be built, or None."""
+    if not isinstance(model, VisionTransformer):
+        return "it is no VisionTransformer of timm"
     block = model.blocks[0]
+    if not isinstance(block, Block):
+        return f"its encoders are {type(block).__name__}"
+    if not isinstance(block.mlp, Mlp):
+        return f"its MLP is {type(block.mlp).__name__}"
     height, width = model.patch_embed.img_size
     checks = [
+        (not isinstance(model.head, nn.Linear), "it has no classifier"),
         (height != width, f"images of {height} x {width} are not square"),
         (
             getattr(model, "global_pool", "token") != "token",

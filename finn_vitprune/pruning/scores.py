@@ -172,18 +172,13 @@ class PruneScores(nn.Module):
 
     @torch.no_grad()
     def set_to_magnitude(self, model: PrunedViT) -> None:
-        """Scores from the weights: L2 norm of each block; of a neuron, fc1's row times fc2's column.
-
-        Each matrix's scores, and the neurons', have a mean of 1.
-        """
+        """Scores from the weights: L2 norm of each block; of a neuron, fc1's row times fc2's column."""
         for scores, block in zip(self.encoders, model.blocks, strict=True):
             for target, weight in zip((scores.q, scores.k, scores.v), block.attn.qkv.weight.chunk(3)):
                 target.copy_(block_norms(weight, scores.block))
             scores.proj.copy_(block_norms(block.attn.proj.weight, scores.block))
             rows, columns = block.mlp.fc1.weight.norm(dim=1), block.mlp.fc2.weight.norm(dim=0)
             scores.neurons.copy_(rows * columns)
-            for target in (*scores.matrices, scores.neurons):
-                target.div_(target.mean().clamp(min=torch.finfo(target.dtype).tiny))
 
 
 def block_norms(weight: Tensor, block: int) -> Tensor:

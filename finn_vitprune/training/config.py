@@ -58,9 +58,8 @@ class PruneSection(_Section):
     """Keep rates (exact decimals as written) and the encoders, from 1, that drop tokens.
 
     ``scope``: blocks and neurons compete within each matrix ("local") or over all encoders ("global").
-    ``lanes``: see :class:`PruneConfig`. ``score_start``: scores start equal, or at the teacher's relative weight
-    magnitudes. Tokens are dropped from ``token_start_epoch`` of the student on, at a rate that falls over
-    ``token_ramp_epochs`` (0: at once).
+    ``lanes``: see :class:`PruneConfig`. Tokens are dropped from ``token_start_epoch`` of the student on, at a
+    rate that falls over ``token_ramp_epochs`` (0: at once).
     """
 
     block_size: Count = 8
@@ -68,7 +67,6 @@ class PruneSection(_Section):
     neuron_keep: Rate = 0.5
     scope: Literal["local", "global"] = "local"
     lanes: Count = 1
-    score_start: Literal["zero", "magnitude"] = "zero"
     token_keep: Rate = 0.7
     token_drop_layers: tuple[Count, ...] = ()
     token_start_epoch: Epochs = 0
@@ -79,12 +77,14 @@ class TeacherSection(_Section):
     """Training of the dense float teacher, which is also where the student starts.
 
     ``weights`` starts it from a file (a ``teacher.pt`` of a run, or a timm state dict). ``distill_from`` is
-    another timm model, with pretrained weights, that the student learns from instead.
+    another timm model that the student learns from instead, with its pretrained weights, or those of
+    the file ``distill_weights``.
     """
 
     epochs: Epochs = 60
     weights: str | None = None
     distill_from: str | None = None
+    distill_weights: str | None = None
     lr: Positive = 2e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.0

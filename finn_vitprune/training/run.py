@@ -63,10 +63,13 @@ class Run:
 
     def _distiller(self) -> nn.Module:
         """The network that the student learns from."""
-        name = self.config.teacher.distill_from
+        name, weights = self.config.teacher.distill_from, self.config.teacher.distill_weights
         if name is None:
             return self.teacher
-        return teacher.timm_model(name, self.data, pretrained=True).to(self.processes.device).eval()
+        model = teacher.timm_model(name, self.data, pretrained=weights is None)
+        if weights is not None:
+            teacher.load_weights(model, Path(weights))
+        return model.to(self.processes.device).eval()
 
     def _student_groups(self) -> list[dict]:
         """Matrices with weight decay; biases, tokens and scales without; scores at their own rate.
@@ -156,8 +159,6 @@ class Run:
     def start_student(self) -> None:
         """The student starts from the teacher's weights."""
         load_timm(self.student, self.teacher.state_dict(), self.data.mean, self.data.std)
-        if self.config.prune.score_start == "magnitude":
-            self.scores.set_to_magnitude(self.student)
 
     def _prepare_student(self) -> None:
         """Quantisation on or off, and token drops, as they are after the finished epochs."""
