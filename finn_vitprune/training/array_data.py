@@ -51,6 +51,11 @@ class ArrayDataset(Dataset):
             chosen = training_subset(name, self.train_labels, self.classes, limit)
             self.train_images, self.train_labels = self.train_images[chosen], self.train_labels[chosen]
 
+    def check(self, augmentation: Augmentation) -> None:
+        """See :meth:`Dataset.check`."""
+        if augmentation.crop:
+            raise UserError(f"crop is for image folders, not {self.name}: use shift and flip")
+
     def epoch(
         self,
         batches: list[Tensor],
@@ -59,8 +64,7 @@ class ArrayDataset(Dataset):
         part: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See :meth:`Dataset.epoch`."""
-        if augmentation.crop:
-            raise UserError(f"crop is for image folders, not {self.name}: use shift and flip")
+        self.check(augmentation)
         rows = slice(part[0], None, part[1])
         for index in batches:
             offsets, flips = _draw(len(index), generator, augmentation.shift, augmentation.flip)

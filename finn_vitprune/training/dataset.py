@@ -44,6 +44,9 @@ class Dataset(ABC):
     train_labels: np.ndarray
     test_labels: np.ndarray
 
+    def check(self, augmentation: Augmentation) -> None:
+        """Raise a UserError for an augmentation that is not for this kind of data set."""
+
     @abstractmethod
     def epoch(
         self,

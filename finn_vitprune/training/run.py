@@ -38,7 +38,9 @@ class Run:
         self.config, self.out_dir = config, out_dir
         self.processes = Processes()
         device = self.processes.device
+        self.augmentation = Augmentation(config.shift, config.flip, config.crop)
         self.data: Dataset = config.load_data()
+        self.data.check(self.augmentation)
         self.labels = torch.from_numpy(self.data.train_labels)
         torch.manual_seed(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -48,7 +50,6 @@ class Run:
         self.student = PrunedViT(self.vit).to(device)
         self.scores = PruneScores(self.vit, config.prune_config()).to(device)
         self.distiller = self._distiller()
-        self.augmentation = Augmentation(config.shift, config.flip, config.crop)
         steps = -(-len(self.labels) // config.batch_size)
         t, s, p = config.teacher, config.student, config.prune
         self.steps_per_epoch = steps

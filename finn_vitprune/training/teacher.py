@@ -71,9 +71,14 @@ def timm_model(name: str, data: Dataset, pretrained: bool) -> nn.Module:
     if name.startswith(("vit_", "deit_")):
         options["img_size"] = data.image_size
     try:
-        return timm.create_model(name, pretrained=pretrained, **options)
+        model = timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:
         raise UserError(f"timm cannot make {name}: {str(error).splitlines()[0]}") from error
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1, 1))
+    if any(side % p for side, p in zip(data.image_size, patch)):
+        height, width = data.image_size
+        raise UserError(f"patches of {patch[0]} pixels ({name}) do not divide images of {height} x {width}")
+    return model
 
 
 def load_weights(teacher: nn.Module, path: Path) -> None:
