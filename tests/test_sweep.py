@@ -136,9 +136,22 @@ def test_a_result_of_another_configuration_is_not_taken_for_done(folder):
     write_json(jobs[1].folder / "metrics.json", metrics)
     results.add(jobs[1])
     assert sweeps.Results(folder / "results.json").done(jobs[1])
+    again = taken_over(folder)
+    assert [(r["row"], r["accuracy"]) for r in again] == [("same", 0.25)]
     changed = SWEEP | {"rows": [{"name": "half", "set": ["student.lr=0.5"]}], "baseline": None}
     (folder / "sweep.yaml").write_text(yaml.safe_dump(changed))
     assert not sweeps.Results(folder / "results.json").done(jobs_in(folder)[0])
+
+
+def taken_over(folder):
+    """Runs of another sweep, one of whose rows has the configuration of a finished run."""
+    other = SWEEP | {"name": "other", "rows": [{"name": "same"}], "baseline": None, "seeds": [0]}
+    path = folder / "other.yaml"
+    path.write_text(yaml.safe_dump(other))
+    results = sweeps.Results(folder / "results.json")
+    results.describe(sweeps.load_sweep(path))
+    assert all(results.done(j) for j in sweeps.jobs_of(sweeps.load_sweep(path), path, folder / "runs"))
+    return json.loads((folder / "results.json").read_text())["other"]["runs"]
 
 
 def test_tables_give_mean_spread_and_the_difference_to_the_baseline():

@@ -111,13 +111,15 @@ class TrainConfig(_Section):
     """Everything a training run depends on.
 
     ``dataset``: see :func:`finn_vitprune.training.data.load_dataset`. ``train_images``: train on a fixed,
-    class-balanced subset of this size. ``batch_size`` is over all processes. ``shift`` (pixels), ``flip`` (left to
+    class-balanced subset of this size. ``eval_images``: held-out images that are looked at after each epoch but the
+    last of a phase, which always sees all. ``batch_size`` is over all processes. ``shift`` (pixels), ``flip`` (left to
     right) and ``crop`` (random resized, image folders) augment.
     """
 
     name: str
     dataset: str = "digits"
     train_images: Count | None = None
+    eval_images: Count | None = None
     seed: int = 0
     batch_size: Count = 64
     shift: Annotated[int, Field(ge=0)] = 1

@@ -152,7 +152,7 @@ class Run:
             list(self.teacher.parameters()),
             display,
         )
-        accuracy = self.teacher_accuracy()
+        accuracy = self.teacher_accuracy(None if done + 1 == t.epochs else self.config.eval_images)
         self.progress.teacher_epochs += 1
         self.progress.teacher_history.append({"epoch": done + 1, "loss": loss, "accuracy": accuracy})
         display.epoch(f"loss {loss:.3f} accuracy {accuracy:.4f}")
@@ -218,7 +218,8 @@ class Run:
         masks, token_keep = self._masks(done), self.tokens.rate(step)
         self.student.eval()
         self.student.set_token_keep(token_keep)
-        accuracy = self.accuracy_of(lambda x: self.student(x, masks))
+        limit = None if done == self.config.student.epochs else self.config.eval_images
+        accuracy = self.accuracy_of(lambda x: self.student(x, masks), limit)
         heads = sum(int(m.heads.sum()) for m in masks)
         record = {
             "epoch": done,
@@ -261,16 +262,19 @@ class Run:
 
     # --- measuring and saving ---
 
-    def teacher_accuracy(self) -> float:
+    def teacher_accuracy(self, limit: int | None = None) -> float:
         """Held-out accuracy of the float teacher."""
         self.teacher.eval()
-        return self.accuracy_of(lambda x: teacher.logits(self.teacher, x, self.data))
+        return self.accuracy_of(lambda x: teacher.logits(self.teacher, x, self.data), limit)
 
     @torch.no_grad()
-    def accuracy_of(self, forward: Callable[[Tensor], Tensor]) -> float:
-        """Share of the held-out images that ``forward`` gets right, split over the processes."""
+    def accuracy_of(self, forward: Callable[[Tensor], Tensor], limit: int | None = None) -> float:
+        """Share of the held-out images (the first ``limit``) that ``forward`` gets right.
+
+        The work is split over the processes.
+        """
         right, seen = torch.zeros((), device=self.processes.device), 0
-        for i, images in enumerate(self.data.test_batches(EVAL_BATCH)):
+        for i, images in enumerate(self.data.test_batches(EVAL_BATCH, limit)):
             labels = torch.from_numpy(self.data.test_labels[seen : seen + len(images)])
             seen += len(images)
             if i % self.processes.count == self.processes.rank:

@@ -137,11 +137,14 @@ class Results:
         self.write()
 
     def done(self, job: Job) -> bool:
-        """Whether the job's result, of the same configuration, is there."""
-        return any(
-            (r["row"], r["seed"]) == (job.row, job.seed) and r["config"] == _settings(job)
-            for r in self.content[job.sweep]["runs"]
-        )
+        """Whether a result of the same configuration is there; one of another row or sweep is taken over."""
+        settings = _settings(job)
+        same = [r for s in self.content.values() for r in s["runs"] if r["config"] == settings]
+        if not same:
+            return False
+        if not any(r["row"] == job.row for r in self.content[job.sweep]["runs"] if r in same):
+            self._insert(job, same[0] | {"row": job.row})
+        return True
 
     def add(self, job: Job) -> dict[str, Any]:
         """Take over the result of a finished job, in place of an older one of the same row and seed."""
@@ -151,12 +154,15 @@ class Results:
         } if "complexity" in metrics else {}
         record = {"row": job.row, "seed": job.seed}
         record |= {k: metrics[k] for k in KEPT if k in metrics} | complexity | {"config": _settings(job)}
+        self._insert(job, record)
+        return record
+
+    def _insert(self, job: Job, record: dict[str, Any]) -> None:
         runs = self.content[job.sweep]["runs"]
         runs[:] = [r for r in runs if (r["row"], r["seed"]) != (job.row, job.seed)] + [record]
         order = list(self.content[job.sweep]["rows"])
         runs.sort(key=lambda r: (order.index(r["row"]), r["seed"]))
         self.write()
-        return record
 
     def write(self) -> None:
         """Write the file, whole or not at all."""

@@ -36,7 +36,7 @@ log = logging.getLogger("finn_vitprune.training")
 METRICS, MODEL, LOG = "metrics.json", "model.onnx", "train.log"
 TEACHER, TENSORBOARD = "teacher.pt", "tensorboard"
 EXPORT_IMAGES = 1000
-GATE_IMAGES = 360
+GATE_IMAGES = 100
 
 
 @dataclass(frozen=True)
