@@ -138,8 +138,7 @@ class Results:
 
     def done(self, job: Job) -> bool:
         """Whether a result of the same configuration is there; one of another row or sweep is taken over."""
-        settings = _settings(job)
-        same = [r for s in self.content.values() for r in s["runs"] if r["config"] == settings]
+        same = [r for s in self.content.values() for r in s["runs"] if _config_of(r) == job.config]
         if not same:
             return False
         if not any(r["row"] == job.row for r in self.content[job.sweep]["runs"] if r in same):
@@ -167,6 +166,14 @@ class Results:
     def write(self) -> None:
         """Write the file, whole or not at all."""
         checkpoint.write_json(self.path, self.content)
+
+
+def _config_of(record: dict[str, Any]) -> TrainConfig | None:
+    """The configuration of a result; None for one that this version does not know."""
+    try:
+        return parse_config(record["config"])
+    except UserError:
+        return None
 
 
 def _settings(job: Job) -> dict[str, Any]:
