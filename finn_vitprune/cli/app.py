@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from finn_vitprune import __version__
-from finn_vitprune.cli import build, complexity, doctor, export, report, simulate, sweep, train
+from finn_vitprune.cli import build, complexity, doctor, export, picture, report, simulate, sweep, train
 
 app = typer.Typer(
     name="finn-vitprune",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _module in (train, sweep, export, build, simulate, report, complexity, doctor):
+for _module in (train, picture, sweep, export, build, simulate, report, complexity, doctor):
     app.command(name=_module.NAME, epilog=f"Example: {_module.EXAMPLE}")(_module.command)
 
 

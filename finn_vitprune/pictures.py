@@ -1,0 +1,366 @@
+"""Pictures of what training learned: kept tokens, kept blocks, block scores, and the course of training.
+
+Figures are matplotlib objects of their own; nothing here touches pyplot or its global state.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from finn_vitprune import numerics
+from finn_vitprune.errors import UserError
+from finn_vitprune.models.vit import EncoderMask, PrunedViT
+from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.training.checkpoint import write_atomic
+from finn_vitprune.training.run import logits_of
+
+SUFFIXES = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}
+"""Picture types by file suffix, with the metadata that would make two runs differ."""
+
+MATRICES = ("$W_q$", "$W_k$", "$W_v$", r"$W_\mathrm{proj}$")
+PRUNED, KEPT, DEAD = range(3)
+"""States of a block: pruned by its score, kept, and kept by its score but gone with its dead head."""
+
+STATES = ("pruned", "kept", "gone with a dead head")
+COLOURS = ("#dde2e8", "#2f5d8c", "#d98f3d")
+DOT_COLOURS = ("#a9b4c0", "#2f5d8c", "#d98f3d")
+INK, QUIET, RULE = "#333a42", "#7b8794", "#c6ced6"
+TITLE, LABEL, NOTE = ({"fontsize": size, "color": c} for size, c in ((11, INK), (9, INK), (8, QUIET)))
+FEW_CELLS = 16
+"""Maps of at most so many columns have lines between their cells."""
+VEIL, VEIL_SHARE = np.array(to_rgb("#b3cbe6")), 0.85
+"""Dropped patches are covered by so much of this colour."""
+
+
+# --- which patches are kept ----------------------------------------------------------------------
+
+
+def kept_patches(model: PrunedViT, images: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Which patches are still there, as tokens of their own, after each token drop.
+
+    A patch whose token was dropped lives on in the fused token only, which is no patch, as the class and
+    distillation tokens are none. The scores are those of the model's own forward pass.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        images: uint8 ``[F, H, W, C]``.
+    Returns:
+        For each encoder that has a token drop its number, from 1, and bool ``[F, patches]`` (row-major).
+    """
+    config = model.config
+    tokens = np.r_[np.full(config.prefix, config.patches), np.arange(config.patches)]
+    patch_of = np.tile(tokens, (len(images), 1))  # the patch that each token is; behind the last: none
+    result = []
+    for encoder, k, scores in _drop_scores(model, images):
+        if k < patch_of.shape[1] - 1:
+            keep = numerics.rank_tokens(scores, k)
+            kept = patch_of[keep].reshape(len(images), k + 1)
+            patch_of = np.pad(kept, ((0, 0), (0, 1)), constant_values=config.patches)  # the fused token
+        left = np.zeros((len(images), config.patches + 1), bool)
+        np.put_along_axis(left, patch_of, True, axis=1)
+        result.append((encoder, left[:, :-1]))
+    return result
+
+
+def _drop_scores(model: PrunedViT, images: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
+    """Encoder number, k and the scores ``[F, N]`` of each token drop, from one pass over the images."""
+    drops = {i: block.drop for i, block in enumerate(model.blocks, start=1) if block.drop is not None}
+    found: dict[int, list[np.ndarray]] = {i: [] for i in drops}
+
+    def hook(i: int):
+        return lambda _, args: found[i].append(torch.round(args[1]).long().numpy())
+
+    handles = [drop.register_forward_pre_hook(hook(i)) for i, drop in drops.items()]
+    try:
+        logits_of(model, images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [(i, drop.k, np.concatenate(found[i])) for i, drop in drops.items()]
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def token_figure(
+    images: np.ndarray, kept: Sequence[tuple[int, np.ndarray]], captions: Sequence[str] | None = None
+) -> Figure:
+    """One row an image: the image, then per token drop the patches that are left, the dropped ones dimmed.
+
+    Args:
+        images: uint8 ``[F, H, W, C]``; other than 1 or 3 channels are shown as their mean.
+        kept: of :func:`kept_patches`.
+        captions: text before each row.
+    """
+    figure = Figure(figsize=(0.7 + 1.3 * (1 + len(kept)), 0.55 + 1.42 * len(images)), layout="constrained")
+    rows = figure.subplots(len(images), 1 + len(kept), squeeze=False)
+    rgb = _rgb(images)
+    for f, axes in enumerate(rows):
+        axes[0].imshow(rgb[f], interpolation="none")
+        if captions is not None:
+            axes[0].set_ylabel(captions[f], rotation=0, ha="right", va="center", **LABEL)
+        for axis, (_, mask) in zip(axes[1:], kept):
+            axis.imshow(_dimmed(rgb[f], mask[f]), interpolation="none")
+            _patch_lines(axis, round(mask[f].size ** 0.5), len(rgb[f]))
+            axis.set_xlabel(f"{mask[f].sum()} of {mask[f].size}", **NOTE, labelpad=2)
+        for axis in axes:
+            _bare(axis)
+    for axis, title in zip(rows[0], ["image", *(f"encoder {encoder}" for encoder, _ in kept)]):
+        axis.set_title(title, **LABEL)
+    figure.suptitle("Patches left after each token drop", **TITLE)
+    return figure
+
+
+def _rgb(images: np.ndarray) -> np.ndarray:
+    """``[F, H, W, 3]`` in 0 to 1."""
+    x = images / 255.0
+    return x if x.shape[3] == 3 else np.repeat(x.mean(3, keepdims=True), 3, axis=3)
+
+
+def _dimmed(image: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """``image`` ``[H, W, 3]`` with a veil over the patches that are not ``kept`` ``[patches]``."""
+    side = round(len(kept) ** 0.5)
+    patch = image.shape[0] // side
+    shown = np.kron(kept.reshape(side, side), np.ones((patch, patch), bool))[..., None]
+    return np.where(shown, image, (1 - VEIL_SHARE) * image + VEIL_SHARE * VEIL)
+
+
+def _patch_lines(axis: Axes, side: int, pixels: int) -> None:
+    """Thin lines between the patches of a shown image."""
+    for i in range(1, side):
+        for line in (axis.axvline, axis.axhline):
+            line(i * pixels / side - 0.5, color="white", linewidth=0.6)
+
+
+def mask_figure(masks: Sequence[EncoderMask], block: int) -> Figure:
+    """One row an encoder: the block maps of W_q, W_k, W_v, W_proj, and the kept MLP neurons.
+
+    Matrices stand as in Y = X W: inputs down, outputs across. Heads are numbered along the side that they
+    divide, dead ones in the colour of their blocks.
+    """
+    figure = Figure(figsize=(8.6, 0.75 + 1.75 * len(masks)), layout="constrained")
+    for number, (mask, axes) in enumerate(zip(masks, figure.subplots(len(masks), 5, squeeze=False)), start=1):
+        live = _array(mask.heads) > 0
+        for axis, states in zip(axes, block_states(mask, block)):
+            _state_map(axis, states.T)
+            axis.set_xlabel(f"{(states == KEPT).sum()} of {states.size} blocks", **NOTE)
+            _head_ticks(axis, axis is axes[3], live)
+        neurons = _array(mask.neurons) > 0
+        _state_map(axes[4], _square(neurons))
+        axes[4].set_xlabel(f"{neurons.sum()} of {neurons.size} neurons", **NOTE)
+        axes[0].set_ylabel(f"encoder {number}", **LABEL)
+        if number == 1:
+            for axis, title in zip(axes, (*MATRICES, "MLP neurons")):
+                axis.set_title(title, **LABEL)
+    figure.suptitle(f"Kept blocks of {block} x {block} weights; numbers are heads", **TITLE)
+    _state_legend(figure, COLOURS, any((m.heads == 0).any() for m in masks))
+    return figure
+
+
+def block_states(mask: EncoderMask, block: int) -> list[np.ndarray]:
+    """PRUNED, KEPT or DEAD of each block of W_q, W_k, W_v and W_proj.
+
+    Torch layout (outputs down): W_q, W_k and W_v ``[H D' / b, D / b]``, W_proj ``[D / b, H D' / b]``.
+    """
+    maps = [_array(m)[::block, ::block] > 0 for m in (*mask.qkv.chunk(3), mask.proj)]
+    dead = _array(mask.heads) == 0
+    dead = np.repeat(dead, maps[0].shape[0] // len(dead))
+    return [m * np.where(d, DEAD, KEPT) for m, d in zip(maps, (dead[:, None],) * 3 + (dead[None],))]
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()
+
+
+def _square(values: np.ndarray) -> np.ndarray:
+    """``[M]`` row by row in a grid that is nearly square; NaN where it is longer."""
+    side = int(np.ceil(len(values) ** 0.5))
+    grid = np.full(side * -(-len(values) // side), np.nan)
+    grid[: len(values)] = values
+    return grid.reshape(-1, side)
+
+
+def _state_map(axis: Axes, states: np.ndarray) -> None:
+    """Draw ``[rows, columns]`` of states, one cell each."""
+    rows, columns = states.shape
+    edges = "white" if columns <= FEW_CELLS else "none"
+    colours = ListedColormap(COLOURS)
+    axis.pcolormesh(states, cmap=colours, vmin=PRUNED, vmax=DEAD, edgecolors=edges, linewidth=0.4)
+    axis.set_aspect("equal")
+    axis.set(xlim=(0, columns), ylim=(rows, 0))
+    _bare(axis)
+
+
+def _head_ticks(axis: Axes, down: bool, live: np.ndarray) -> None:
+    """Number the heads along one side of a block map (down or across), with a line between heads."""
+    side, line = (axis.yaxis, axis.axhline) if down else (axis.xaxis, axis.axvline)
+    ends = np.linspace(0, max(side.get_view_interval()), len(live) + 1)
+    side.set_ticks((ends[1:] + ends[:-1]) / 2, [str(h) for h in range(1, len(live) + 1)], fontsize=7)
+    for label, alive in zip(side.get_ticklabels(), live):
+        label.set(color=QUIET if alive else COLOURS[DEAD], weight="normal" if alive else "bold")
+    for end in ends[1:-1]:
+        line(end, color="white", linewidth=2.4)
+
+
+def _state_legend(figure: Figure, colours: Sequence[str], dead: bool) -> None:
+    states = (KEPT, PRUNED, DEAD) if dead else (KEPT, PRUNED)
+    handles = [Patch(color=colours[s], label=STATES[s]) for s in states]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
+
+
+PANELS = 4
+"""Panels in a row of the score figure, at most."""
+BINS = 60
+"""Scores in the same of so many bins stand side by side."""
+
+
+def score_figure(scores: PruneScores, masks: Sequence[EncoderMask]) -> Figure:
+    """The learned score of every block, one dot each, one panel an encoder, one column a matrix.
+
+    Dots of nearly equal scores stand side by side, so that a column's width is its distribution.
+    """
+    count = len(masks)
+    rows = -(-count // PANELS)
+    columns = -(-count // rows)
+    figure = Figure(figsize=(0.8 + 2.1 * columns, 0.9 + 2.5 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    values = [[_array(m).ravel() for m in e.matrices] for e in scores.encoders]
+    every = np.concatenate([v for encoder in values for v in encoder])
+    edges = np.linspace(every.min(), every.max() + 1e-9, BINS + 1)
+    for number, (axis, mask) in enumerate(zip(grid.flat, masks), start=1):
+        states = [s.ravel() for s in block_states(mask, scores.prune.block_size)]
+        _swarms(axis, values[number - 1], states, edges)
+        axis.set_title(f"encoder {number}", **LABEL)
+        axis.set_xticks(range(4), MATRICES)
+        _quiet(axis)
+    for axis in list(grid.flat)[count:]:
+        axis.set_visible(False)
+    for axis in grid[:, 0]:
+        axis.set_ylabel("block score", **LABEL)
+    size = scores.prune.block_size
+    figure.suptitle(f"Learned scores, one dot a block of {size} x {size} weights", **TITLE)
+    _state_legend(figure, DOT_COLOURS, any((m.heads == 0).any() for m in masks))
+    return figure
+
+
+def _swarms(
+    axis: Axes, values: Sequence[np.ndarray], states: Sequence[np.ndarray], edges: np.ndarray
+) -> None:
+    """Dots of each matrix around its place on the x axis."""
+    bins = [np.digitize(v, edges) for v in values]
+    fullest = max(int(np.bincount(b).max()) for b in bins)
+    step = min(0.06, 0.84 / fullest)
+    for place, (value, state, in_bin) in enumerate(zip(values, states, bins)):
+        offset = np.empty(len(value))
+        for b in np.unique(in_bin):
+            members = np.flatnonzero(in_bin == b)
+            offset[members] = (np.arange(len(members)) - (len(members) - 1) / 2) * step
+        for s in (PRUNED, KEPT, DEAD):
+            of = state == s
+            axis.plot(place + offset[of], value[of], ".", color=DOT_COLOURS[s], markersize=3, label=STATES[s])
+
+
+def history_figure(metrics: dict[str, Any]) -> Figure:
+    """Held-out accuracy and keep rates after each epoch, the teacher's epochs first.
+
+    Args:
+        metrics: ``config``, ``teacher_history`` and (of a run with a student) ``student_history``, as in
+            metrics.json.
+    """
+    teacher, student = metrics["teacher_history"], metrics.get("student_history", [])
+    figure = Figure(figsize=(7.2, 5.0 if student else 2.9), layout="constrained")
+    axes = figure.subplots(2 if student else 1, 1, sharex=True, squeeze=False)[:, 0]
+    start = len(teacher)
+    for history, first, colour, label in (
+        (teacher, 0, QUIET, "teacher (dense, float)"),
+        (student, start, COLOURS[KEPT], "student (pruned, quantised)"),
+    ):
+        if history:
+            epochs, share = zip(*((first + r["epoch"], 100 * r["accuracy"]) for r in history))
+            axes[0].plot(epochs, share, color=colour, label=label, marker=".")
+    if teacher and student:
+        level, label = 100 * teacher[-1]["accuracy"], "teacher after its last epoch"
+        axes[0].axhline(level, color=QUIET, linewidth=0.9, linestyle=":", label=label)
+    axes[0].set_ylabel("held-out accuracy (%)", **LABEL)
+    if student:
+        _keep_rates(axes[1], metrics["config"], student, start)
+    for axis in axes:
+        _quiet(axis)
+        axis.grid(axis="y", color="#eceff2")
+        axis.legend(frameon=False, fontsize=8, loc="best")
+        if teacher and student:
+            axis.axvline(start + 0.5, color=RULE, linewidth=0.8)
+    phases = "epoch (the teacher's, then the student's)" if teacher and student else "epoch"
+    axes[-1].set_xlabel(phases, **LABEL)
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle("Course of training", **TITLE)
+    return figure
+
+
+def _keep_rates(axis: Axes, config: dict[str, Any], student: Sequence[dict[str, float]], start: int) -> None:
+    """Keep rates of the student; what is equal in every epoch shares a line."""
+    names = {"block_keep": "blocks", "neuron_keep": "neurons"}
+    if config["prune"]["token_drop_layers"]:
+        names["token_keep"] = "tokens at a drop"
+    lines: dict[tuple[float, ...], list[str]] = {}
+    for key, name in names.items():
+        lines.setdefault(tuple(100 * r[key] for r in student), []).append(name)
+    for (rates, of), colour in zip(lines.items(), (COLOURS[KEPT], COLOURS[DEAD], QUIET)):
+        epochs = [start + r["epoch"] for r in student]
+        axis.plot(epochs, rates, color=colour, label=" and ".join(of), marker=".")
+    axis.set_ylabel("kept (%)", **LABEL)
+    axis.set_ylim(0, 105)
+
+
+def _bare(axis: Axes) -> None:
+    """No ticks, no frame."""
+    axis.set(xticks=[], yticks=[])
+    axis.tick_params(length=0, pad=2)
+    axis.spines[:].set_visible(False)
+
+
+def _quiet(axis: Axes) -> None:
+    """Frame on the left and below only, small grey tick labels."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(RULE)
+    axis.tick_params(labelsize=8, colors=QUIET, length=3)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def check_name(path: Path) -> None:
+    """Check that a picture can have this name.
+
+    Raises:
+        UserError: it is a folder, or its suffix is none of SUFFIXES.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path}: unknown picture type {path.suffix!r}: use {', '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, a file is needed")
+
+
+def save(figure: Figure, path: Path, dpi: int = 100) -> None:
+    """Write a figure whole or not at all; the same figure gives the same file.
+
+    Raises:
+        UserError: see :func:`check_name`.
+    """
+    check_name(path)
+    suffix, buffer = path.suffix.lower(), io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "finn-vitprune"}):
+        figure.savefig(buffer, format=suffix[1:], dpi=dpi, metadata={SUFFIXES[suffix]: None})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, buffer.getvalue())
