@@ -55,6 +55,9 @@ TINY = {
         ({"quant": {"weight_bits": 5}}, r"quant.weight_bits = 5: Input should be 4 or 8"),
         ({"student": {"lr": -1}}, r"student.lr = -1"),
         ({"name": None}, r"name = None"),
+        ({"quant": {"start_epoch": 71}}, "quant.start_epoch = 71 is beyond student.epochs = 70: use 70 or less"),
+        ({"student": {"epochs": 3}}, r"student.warmup_epochs \+ student.hold_epochs = 29 is beyond"),
+        ({"prune": {"token_start_epoch": 50, "token_ramp_epochs": 30}}, "token_ramp_epochs = 80 is beyond"),
     ],
 )
 def test_configuration_errors_are_one_clear_line(change, message):

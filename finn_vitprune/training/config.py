@@ -182,9 +182,24 @@ def load_config(path: Path | str, **overrides: object) -> TrainConfig:
 def parse_config(content: dict, source: str = "training config") -> TrainConfig:
     """Check a configuration given as nested dictionaries (``source`` names it in errors)."""
     try:
-        return TrainConfig.model_validate(content)
+        config = TrainConfig.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{source}: {_one_line(error)}") from error
+    _check_epochs(config, source)
+    return config
+
+
+def _check_epochs(config: TrainConfig, source: str) -> None:
+    """What happens at an epoch of the student must happen before its last one ends."""
+    s, p, q = config.student, config.prune, config.quant
+    ends = {
+        "student.warmup_epochs + student.hold_epochs": s.warmup_epochs + s.hold_epochs,
+        "prune.token_start_epoch + prune.token_ramp_epochs": p.token_start_epoch + p.token_ramp_epochs,
+        "quant.start_epoch": q.start_epoch,
+    }
+    for name, end in ends.items():
+        if 0 < s.epochs < end:
+            raise UserError(f"{source}: {name} = {end} is beyond student.epochs = {s.epochs}: use {s.epochs} or less")
 
 
 def _one_line(error: ValidationError) -> str:
