@@ -1,21 +1,29 @@
 // Token drop without a frame buffer: of TOKENS tokens the first (class token) and the KEEP of highest
 // score pass in order, then follows one token fused of the others. TOKENS tokens a frame go in, KEEP + 2
-// come out, and a frame takes TOKENS * D / SIMD cycles whichever tokens are kept: while the fused token
-// leaves, the next frame's first token waits in a FIFO that the next dropped token empties. With
-// KEEP = TOKENS - 1 nothing is dropped: tokens pass unchanged and scores are taken and ignored.
+// come out. Kept and dropped tokens take a cycle a beat; while the fused token leaves, FUSE_LANES
+// elements a cycle, no token is taken. So a frame takes as long whichever tokens are kept:
+// TOKENS * D / SIMD + D / FUSE_LANES cycles and a few. With KEEP = TOKENS - 1 nothing is dropped: tokens
+// pass unchanged and scores are taken and ignored.
 `default_nettype none
 
 module vp_token_drop #(
-    int unsigned TOKENS       = 17,
-    int unsigned D            = 48,
-    int unsigned SIMD         = 4,
-    int unsigned KEEP         = 8,
-    int unsigned SCORE_WIDTH  = 18,
-    int unsigned ACC_WIDTH    = 33,
-    int unsigned MULT         = 1,
-    int unsigned MULT_WIDTH   = 1,
-    int unsigned SHIFT        = 17,
-    int unsigned SEARCH_LANES = 0,
+    int unsigned TOKENS      = 17,
+    int unsigned D           = 48,
+    int unsigned SIMD        = 4,
+    int unsigned KEEP        = 8,
+    int unsigned SCORE_WIDTH = 18,   // of the stream
+    int unsigned RANK_WIDTH  = 15,   // of scores that may be the KEEP-th largest
+    int unsigned DROP_WIDTH  = 14,   // of scores that may be dropped
+    int unsigned ACC_WIDTH   = 32,
+    int unsigned MULT        = 1,
+    int unsigned MULT_WIDTH  = 1,
+    int unsigned SHIFT       = 17,
+    bit          TIES        = 1'b1,
+    int unsigned FUSE_LANES  = 2,
+    int unsigned LEVELS      = 0,
+    int unsigned DIGITS      = 0,
+    parameter    SUMS_STYLE  = "distributed",
+    parameter    SCORE_STYLE = "distributed",
     localparam int unsigned SCORE_BITS = (SCORE_WIDTH + 7) / 8 * 8
 ) (
     input  wire logic                  clk,
@@ -30,9 +38,8 @@ module vp_token_drop #(
     output      logic                  out0_tvalid,
     input  wire logic                  out0_tready
 );
-    if (SIMD < 1 || D % SIMD != 0 || KEEP < 1 || KEEP >= TOKENS || SCORE_WIDTH > 26) begin : g_check
-        $error("vp_token_drop: TOKENS %0d, KEEP %0d, D %0d, SIMD %0d or SCORE_WIDTH %0d out of range",
-               TOKENS, KEEP, D, SIMD, SCORE_WIDTH);
+    if (SIMD < 1 || D % SIMD != 0 || KEEP < 1 || KEEP >= TOKENS) begin : g_check
+        $error("vp_token_drop: TOKENS %0d, KEEP %0d, D %0d or SIMD %0d out of range", TOKENS, KEEP, D, SIMD);
     end
 
     if (KEEP == TOKENS - 1) begin : g_all
@@ -44,77 +51,118 @@ module vp_token_drop #(
     end else begin : g_drop
         localparam int unsigned BEATS = D / SIMD;
         localparam int unsigned BW = BEATS > 1 ? $clog2(BEATS) : 1;
-        localparam int unsigned DROPS = TOKENS - 1 - KEEP;
-        localparam int unsigned DW = DROPS > 1 ? $clog2(DROPS) : 1;
-        localparam int unsigned DEPTH = (BEATS > 12 ? BEATS : 12) + 4;
-        localparam int unsigned OUT_BEATS = (KEEP + 2) * BEATS;
-        localparam int unsigned OW = $clog2(OUT_BEATS);
+        localparam int unsigned GROUPS = SIMD / FUSE_LANES;
+        localparam int unsigned GW = GROUPS > 1 ? $clog2(GROUPS) : 1;
+        localparam int unsigned LOW = DROP_WIDTH < 12 ? DROP_WIDTH : 12;
+        localparam int unsigned HIGH = ACC_WIDTH - LOW;
 
-        logic [SIMD*16-1:0] x, kept, fused;
-        logic [SCORE_WIDTH-1:0] s, score;
-        logic x_valid, x_ready, s_valid, s_ready, keep, known, decision_ready;
-        vp_skid #(.WIDTH(SIMD * 16)) skid_x (
-            .clk, .rst_n, .in_data(in0_tdata), .in_valid(in0_tvalid), .in_ready(in0_tready),
-            .out_data(x), .out_valid(x_valid), .out_ready(x_ready)
-        );
-        vp_skid #(.WIDTH(SCORE_WIDTH)) skid_s (
-            .clk, .rst_n, .in_data(in1_tdata[SCORE_WIDTH-1:0]), .in_valid(in1_tvalid), .in_ready(in1_tready),
-            .out_data(s), .out_valid(s_valid), .out_ready(s_ready)
-        );
+        logic [DROP_WIDTH-1:0] score;
+        logic known, keep, last_token, decision_ready, emit_q;
         vp_token_drop_rank #(
-            .COUNT(TOKENS - 1), .KEEP(KEEP), .WIDTH(SCORE_WIDTH), .SEARCH_LANES(SEARCH_LANES)
+            .COUNT(TOKENS - 1), .KEEP(KEEP), .SCORE_WIDTH(SCORE_WIDTH), .RANK_WIDTH(RANK_WIDTH),
+            .DROP_WIDTH(DROP_WIDTH), .LEVELS(LEVELS), .DIGITS(DIGITS), .STYLE(SCORE_STYLE)
         ) rank (
-            .clk, .rst_n, .in_score(s), .in_valid(s_valid), .in_ready(s_ready),
-            .out_score(score), .out_keep(keep), .out_valid(known), .out_ready(decision_ready)
+            .clk, .rst_n, .in_score(in1_tdata[SCORE_WIDTH-1:0]), .in_valid(in1_tvalid), .in_ready(in1_tready),
+            .out_score(score), .out_keep(keep), .out_last(last_token), .out_valid(known),
+            .out_ready(decision_ready), .hold(emit_q)
         );
 
-        // Each beat goes to the kept FIFO or to the fused token.
+        // One register for every beat: what is kept or fused leaves from it, what is dropped goes to the
+        // sums. In front of it a spare register, so that in0_tready comes from a register.
+        logic [SIMD*16-1:0] x_q, spare_q, fused;
+        logic spare_full_q, in_ready_q, out_valid_q, drop_q, wait_q, fused_valid, fused_last;
+        wire logic free = !out_valid_q || out0_tready;
+        wire logic available = spare_full_q || (in0_tvalid && in_ready_q);
+        wire logic take = available && free && known && !wait_q;
+        wire logic push = fused_valid && free;
+        always_ff @(posedge clk) begin
+            if (!rst_n) begin
+                spare_full_q <= 1'b0;
+                in_ready_q   <= 1'b0;
+                out_valid_q  <= 1'b0;
+                drop_q       <= 1'b0;
+            end else begin
+                spare_full_q <= available && !take;
+                in_ready_q   <= !(available && !take);
+                if (free) out_valid_q <= (take && keep) || fused_valid;
+                drop_q       <= take && !keep;
+            end
+        end
+        always_ff @(posedge clk) begin
+            if (free) x_q <= emit_q ? fused : spare_full_q ? spare_q : in0_tdata;
+            if (in_ready_q) spare_q <= in0_tdata;
+        end
+        assign in0_tready  = in_ready_q;
+        assign out0_tvalid = out_valid_q;
+        assign out0_tdata  = x_q;
+
+        // Beats of a token that passes, and words of sums that are asked for.
         logic [BW-1:0] beat_q;
-        logic [DW-1:0] drop_q;
-        logic kept_ready, fuse_ready, kept_valid, fused_valid, skid_ready, fusing_q;
-        wire logic last_beat = beat_q == BW'(BEATS - 1);
-        wire logic last_drop = drop_q == DW'(DROPS - 1);
-        assign x_ready = known && (keep ? kept_ready : (!last_drop || fuse_ready));
-        wire logic take = x_valid && x_ready;
-        assign decision_ready = take && last_beat;
+        logic [GW-1:0] group_q;
+        logic last_beat, ask_q, fresh_q, advance;
+        wire logic ask = ask_q && !wait_q;
+        wire logic last_group = group_q == GW'(GROUPS - 1);
+        wire logic last_ask = last_beat && last_group;
+        wire logic end_token = take && last_beat;
+        wire logic step = take || (ask && advance && last_group);
+        assign decision_ready = end_token;
+        if (BEATS == 1) begin : g_one_beat
+            assign last_beat = 1'b1;
+        end else begin : g_beats
+            logic last_beat_q;
+            always_ff @(posedge clk) begin
+                if (!rst_n) last_beat_q <= 1'b0;
+                else if (step) last_beat_q <= beat_q == BW'(BEATS - 2) && !last_beat_q;
+            end
+            assign last_beat = last_beat_q;
+        end
         always_ff @(posedge clk) begin
             if (!rst_n) begin
-                beat_q <= '0;
-                drop_q <= '0;
-            end else if (take) begin
-                beat_q <= last_beat ? '0 : beat_q + 1'b1;
-                if (last_beat && !keep) drop_q <= last_drop ? '0 : drop_q + 1'b1;
+                beat_q  <= '0;
+                group_q <= '0;
+                emit_q  <= 1'b0;
+                ask_q   <= 1'b0;
+                fresh_q <= 1'b1;
+            end else begin
+                if (step) beat_q <= last_beat ? '0 : beat_q + 1'b1;
+                if (ask && advance) group_q <= last_group ? '0 : group_q + 1'b1;
+                if (end_token && last_token) emit_q <= 1'b1;
+                else if (push && fused_last) emit_q <= 1'b0;
+                if (end_token && last_token) ask_q <= 1'b1;
+                else if (ask && advance && last_ask) ask_q <= 1'b0;
+                if (end_token && !keep) fresh_q <= 1'b0;
+                else if (push && fused_last) fresh_q <= 1'b1;
             end
         end
-        vp_fifo #(.WIDTH(SIMD * 16), .DEPTH(DEPTH)) fifo_kept (
-            .clk, .rst_n, .in_data(x), .in_valid(x_valid && known && keep), .in_ready(kept_ready),
-            .out_data(kept), .out_valid(kept_valid), .out_ready(skid_ready && !fusing_q)
-        );
-        vp_token_drop_fuse #(
-            .BEATS(BEATS), .SIMD(SIMD), .SCORE_WIDTH(SCORE_WIDTH), .ACC_WIDTH(ACC_WIDTH), .MULT(MULT),
-            .MULT_WIDTH(MULT_WIDTH), .SHIFT(SHIFT), .DEPTH(DEPTH)
-        ) fuse (
-            .clk, .rst_n, .in_x(x), .in_score(score), .in_beat(beat_q), .in_first(drop_q == '0),
-            .in_last(last_drop), .in_valid(take && !keep), .in_ready(fuse_ready),
-            .out_data(fused), .out_valid(fused_valid), .out_ready(skid_ready && fusing_q)
-        );
+        // A sum may be read again four cycles after it was read to be changed, and a decision comes every
+        // other cycle: tokens of fewer beats wait.
+        if (BEATS < 4) begin : g_wait
+            logic [1:0] left_q;
+            always_ff @(posedge clk) begin
+                if (!rst_n) left_q <= '0;
+                else if (end_token) left_q <= keep ? 2'(BEATS == 1) : 2'(4 - BEATS);
+                else if (wait_q) left_q <= left_q - 1'b1;
+            end
+            assign wait_q = left_q != '0;
+        end else begin : g_no_wait
+            assign wait_q = 1'b0;
+        end
 
-        // Output: the kept tokens, then the fused one.
-        logic [OW-1:0] out_q;
-        wire logic out_valid = fusing_q ? fused_valid : kept_valid;
-        always_ff @(posedge clk) begin
-            if (!rst_n) begin
-                out_q    <= '0;
-                fusing_q <= 1'b0;
-            end else if (out_valid && skid_ready) begin
-                out_q <= out_q == OW'(OUT_BEATS - 1) ? '0 : out_q + 1'b1;
-                if (out_q == OW'(OUT_BEATS - 1)) fusing_q <= 1'b0;
-                else if (out_q == OW'(OUT_BEATS - BEATS - 1)) fusing_q <= 1'b1;
-            end
-        end
-        vp_skid #(.WIDTH(SIMD * 16)) skid_out (
-            .clk, .rst_n, .in_data(fusing_q ? fused : kept), .in_valid(out_valid), .in_ready(skid_ready),
-            .out_data(out0_tdata), .out_valid(out0_tvalid), .out_ready(out0_tready)
+        logic [SIMD*LOW-1:0] low;
+        logic [SIMD*HIGH-1:0] high;
+        vp_token_drop_fuse #(
+            .BEATS(BEATS), .SIMD(SIMD), .SCORE_WIDTH(DROP_WIDTH), .ACC_WIDTH(ACC_WIDTH), .LOW(LOW),
+            .STYLE(SUMS_STYLE)
+        ) fuse (
+            .clk, .rst_n, .advance, .beat(beat_q), .score, .fresh(fresh_q), .x(x_q), .drop(drop_q),
+            .low, .high
+        );
+        vp_token_drop_requant #(
+            .SIMD(SIMD), .LANES(FUSE_LANES), .ACC_WIDTH(ACC_WIDTH), .LOW(LOW), .MULT(MULT),
+            .MULT_WIDTH(MULT_WIDTH), .SHIFT(SHIFT), .TIES(TIES)
+        ) requant (
+            .clk, .rst_n, .valid(ask), .last(last_ask), .group(group_q), .low, .high, .advance,
+            .out_data(fused), .out_valid(fused_valid), .out_last(fused_last), .out_ready(free)
         );
     end
 endmodule

@@ -1,105 +1,75 @@
-// Fused token: sum over the dropped tokens of score * x, requantised. Takes the beats of dropped tokens
-// (beat index, first and last token of the frame marked) and gives the BEATS beats of the fused token
-// as the last dropped token passes. The sums live in a BEATS deep RAM that the next frame may use at
-// once. in_ready must be asked only for beats of the last token (the only ones that produce output).
+// Sums of the fused token: sum_d = sum over the dropped tokens of score * x_d, SIMD lanes, in a RAM of
+// BEATS words. A beat is announced in cycle -1 (beat, score, fresh: no token of this frame was dropped
+// yet, so its sum starts at 0) and follows in cycle 0 (x, drop: it belongs to a dropped token). The word
+// announced is read whatever follows: its lower LOW bits a lane are on low in cycle 0, the others on
+// high in cycle 4, as advance counts cycles, which must be high while a dropped beat is under way. A beat
+// may be announced again four cycles after it was.
 `default_nettype none
 
 module vp_token_drop_fuse #(
     int unsigned BEATS       = 12,
     int unsigned SIMD        = 4,
-    int unsigned SCORE_WIDTH = 17,
-    int unsigned ACC_WIDTH   = 32,
-    int unsigned MULT        = 1,
-    int unsigned MULT_WIDTH  = 1,
-    int unsigned SHIFT       = 16,
-    int unsigned DEPTH       = 16,
-    localparam int unsigned BW = BEATS > 1 ? $clog2(BEATS) : 1
+    int unsigned SCORE_WIDTH = 12,
+    int unsigned ACC_WIDTH   = 34,
+    int unsigned LOW         = 12,
+    parameter    STYLE       = "block",
+    localparam int unsigned HIGH = ACC_WIDTH - LOW,
+    localparam int unsigned BW   = BEATS > 1 ? $clog2(BEATS) : 1
 ) (
     input  wire logic                   clk,
     input  wire logic                   rst_n,
-    input  wire logic [SIMD*16-1:0]     in_x,
-    input  wire logic [SCORE_WIDTH-1:0] in_score,
-    input  wire logic [BW-1:0]          in_beat,
-    input  wire logic                   in_first,
-    input  wire logic                   in_last,
-    input  wire logic                   in_valid,   // the beat is taken in this cycle
-    output      logic                   in_ready,   // room for a beat of the last token
-    output      logic [SIMD*16-1:0]     out_data,
-    output      logic                   out_valid,
-    input  wire logic                   out_ready
+    input  wire logic                   advance,
+    input  wire logic [BW-1:0]          beat,
+    input  wire logic [SCORE_WIDTH-1:0] score,
+    input  wire logic                   fresh,
+    input  wire logic [SIMD*16-1:0]     x,
+    input  wire logic                   drop,
+    output      logic [SIMD*LOW-1:0]    low,
+    output      logic [SIMD*HIGH-1:0]   high
 );
-    localparam int unsigned CW = $clog2(DEPTH + 1);
+    localparam int unsigned RW = SCORE_WIDTH + 2;
 
-    // Stage 1: operands. Stage 2: product, old sum. Stage 3: new sum, to the RAM and, if last, onwards.
-    logic [SIMD*16-1:0] x1_q;
-    logic signed [SCORE_WIDTH:0] score1_q;
-    logic [BW-1:0] beat1_q, beat2_q;
-    logic first1_q, first2_q, last1_q, last2_q, valid1_q, valid2_q;
-    logic [3:0] valid_q;  // stage 3 and the three stages of the requantiser
-    logic [SIMD*ACC_WIDTH-1:0] old, sum, sum_q;
+    // Index i of these holds what cycle i - 1 saw.
+    logic [BW-1:0] beat_q[1:5];
+    logic [4:1] fresh_q, drop_q;
+    logic [4*SCORE_WIDTH-1:0] once_q;
+    logic [4*RW-1:0] thrice_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            valid1_q <= 1'b0;
-            valid2_q <= 1'b0;
-            valid_q  <= '0;
+            for (int unsigned i = 1; i <= 5; i++) beat_q[i] <= '0;
+            fresh_q <= '0;
+            drop_q  <= '0;
         end else begin
-            valid1_q <= in_valid;
-            valid2_q <= valid1_q;
-            valid_q  <= {valid_q[2:0], valid2_q && last2_q};
+            if (advance) begin
+                beat_q[1] <= beat;
+                for (int unsigned i = 2; i <= 5; i++) beat_q[i] <= beat_q[i-1];
+                fresh_q <= {fresh_q[3:1], fresh};
+            end
+            drop_q <= {drop_q[3:1], drop};
         end
     end
     always_ff @(posedge clk) begin
-        x1_q     <= in_x;
-        score1_q <= {1'b0, in_score};
-        beat1_q  <= in_beat;
-        beat2_q  <= beat1_q;
-        first1_q <= in_first;
-        first2_q <= first1_q;
-        last1_q  <= in_last;
-        last2_q  <= last1_q;
-        if (valid2_q) sum_q <= sum;
+        once_q   <= {once_q[3*SCORE_WIDTH-1:0], score};
+        thrice_q <= {thrice_q[3*RW-1:0], RW'(score) + RW'({score, 1'b0})};
     end
+
+    logic [SIMD*LOW-1:0] sum_low;
+    logic [SIMD*HIGH-1:0] sum_high;
+    vp_token_drop_sums #(.DEPTH(BEATS), .WIDTH(SIMD * LOW), .STYLE(STYLE)) sums_low (
+        .clk, .we(drop_q[2]), .waddr(beat_q[3]), .wdata(sum_low),
+        .re(advance), .zero(fresh), .raddr(beat), .rdata(low)
+    );
+    vp_token_drop_sums #(.DEPTH(BEATS), .WIDTH(SIMD * HIGH), .STYLE(STYLE)) sums_high (
+        .clk, .we(drop_q[4]), .waddr(beat_q[5]), .wdata(sum_high),
+        .re(advance), .zero(fresh_q[4]), .raddr(beat_q[4]), .rdata(high)
+    );
     for (genvar i = 0; i < SIMD; i++) begin : g_lane
-        wire logic signed [15:0] x = x1_q[i*16+:16];
-        wire logic signed [ACC_WIDTH-1:0] prior = old[i*ACC_WIDTH+:ACC_WIDTH];
-        logic signed [SCORE_WIDTH+16:0] product_q;
-        always_ff @(posedge clk) product_q <= x * score1_q;
-        assign sum[i*ACC_WIDTH+:ACC_WIDTH] = (first2_q ? '0 : prior) + ACC_WIDTH'(product_q);
-    end
-    if (BEATS == 1) begin : g_register
-        assign old = sum_q;
-    end else if (BEATS <= 64) begin : g_lutram
-        vp_ram #(.DEPTH(BEATS), .WIDTH(SIMD * ACC_WIDTH), .STYLE("distributed")) sums (
-            .clk, .we(valid2_q), .waddr(beat2_q), .wdata(sum), .re(1'b1), .raddr(beat1_q), .rdata(old)
-        );
-    end else begin : g_block
-        vp_ram #(.DEPTH(BEATS), .WIDTH(SIMD * ACC_WIDTH), .STYLE("block")) sums (
-            .clk, .we(valid2_q), .waddr(beat2_q), .wdata(sum), .re(1'b1), .raddr(beat1_q), .rdata(old)
+        vp_token_drop_lane #(.SCORE_WIDTH(SCORE_WIDTH), .ACC_WIDTH(ACC_WIDTH), .LOW(LOW)) lane (
+            .clk, .rst_n, .x(x[i*16+:16]), .once(once_q), .thrice(thrice_q),
+            .old_low(low[i*LOW+:LOW]), .sum_low(sum_low[i*LOW+:LOW]),
+            .old_high(high[i*HIGH+:HIGH]), .sum_high(sum_high[i*HIGH+:HIGH])
         );
     end
-
-    logic [SIMD*16-1:0] fused;
-    vp_requant #(
-        .LANES(SIMD), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(MULT_WIDTH), .SHIFT(SHIFT), .OUT_WIDTH(16)
-    ) requant (
-        .clk, .en(1'b1), .acc(sum_q), .mult({SIMD{MULT_WIDTH'(MULT)}}), .out(fused)
-    );
-
-    // Room is counted when a beat starts, so the stages above never have to stop.
-    logic [CW-1:0] room_q;
-    logic fifo_ready;
-    wire logic start = in_valid && in_last;
-    wire logic leave = out_valid && out_ready;
-    assign in_ready = room_q != '0;
-    always_ff @(posedge clk) begin
-        if (!rst_n) room_q <= CW'(DEPTH);
-        else if (start && !leave) room_q <= room_q - 1'b1;
-        else if (leave && !start) room_q <= room_q + 1'b1;
-    end
-    vp_fifo #(.WIDTH(SIMD * 16), .DEPTH(DEPTH)) fifo (
-        .clk, .rst_n, .in_data(fused), .in_valid(valid_q[3]), .in_ready(fifo_ready),
-        .out_data, .out_valid, .out_ready
-    );
 endmodule
 
 `default_nettype wire

@@ -1,86 +1,177 @@
-// Decides token by token what stays. Takes the COUNT + 1 scores of a frame (the first is ignored),
-// ranks the others, and gives one decision a token in order: keep or drop, with the token's score. The
-// first token is always kept and its decision waits for no score. The KEEP largest scores are kept, the
-// lower index wins ties. Scores of two frames are held, so the next frame is ranked meanwhile.
-// SEARCH_LANES 0 ranks by insertion (fast), otherwise by bisection with so many comparators (small).
+// Decides token by token what stays. Takes the COUNT + 1 scores of a frame (the first is ignored), ranks
+// the others, and gives one decision a token in order: keep or drop, with the token's score. The first
+// token is always kept and its decision waits for no score. The KEEP largest scores are kept, the lower
+// index wins ties. Scores beyond RANK_WIDTH bits saturate, as none of them can be dropped; dropped scores
+// fit DROP_WIDTH bits. The scores of two frames are held, so that the next frame is ranked meanwhile.
+// LEVELS 0 ranks by insertion (fast), otherwise by histograms of so many levels (small).
 `default_nettype none
 
 module vp_token_drop_rank #(
-    int unsigned COUNT        = 16,
-    int unsigned KEEP         = 4,
-    int unsigned WIDTH        = 17,
-    int unsigned SEARCH_LANES = 0
+    int unsigned COUNT       = 16,
+    int unsigned KEEP        = 4,
+    int unsigned SCORE_WIDTH = 17,
+    int unsigned RANK_WIDTH  = 15,
+    int unsigned DROP_WIDTH  = 14,
+    int unsigned LEVELS      = 0,
+    int unsigned DIGITS      = 0,
+    parameter    STYLE       = "distributed"
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
-    input  wire logic [WIDTH-1:0] in_score,
-    input  wire logic             in_valid,
-    output      logic             in_ready,
-    output      logic [WIDTH-1:0] out_score,
-    output      logic             out_keep,
-    output      logic             out_valid,
-    input  wire logic             out_ready
+    input  wire logic                   clk,
+    input  wire logic                   rst_n,
+    input  wire logic [SCORE_WIDTH-1:0] in_score,
+    input  wire logic                   in_valid,
+    output      logic                   in_ready,
+    output      logic [DROP_WIDTH-1:0]  out_score,
+    output      logic                   out_keep,
+    output      logic                   out_last,   // of the frame's tokens
+    output      logic                   out_valid,
+    input  wire logic                   out_ready,
+    input  wire logic                   hold        // gives no decision of the next frame yet
 );
     localparam int unsigned IW = COUNT > 1 ? $clog2(COUNT) : 1;
-    localparam int unsigned KW = WIDTH + IW;
     localparam int unsigned TW = $clog2(COUNT + 1);
-    localparam bit DROPPED = SEARCH_LANES == 0 && COUNT - KEEP < KEEP;  // the threshold is a dropped key
+    if (DROP_WIDTH > RANK_WIDTH || RANK_WIDTH > SCORE_WIDTH || KEEP > COUNT) begin : g_check
+        $error("vp_token_drop_rank: DROP_WIDTH %0d, RANK_WIDTH %0d, SCORE_WIDTH %0d must not fall",
+               DROP_WIDTH, RANK_WIDTH, SCORE_WIDTH);
+    end
 
-    // Scores in: to the ranker and to the FIFO, both or neither; score 0 to nobody.
+    // Scores in. A frame is let in when the ranker and a half of the RAM are free, and then whole.
+    logic open_q, busy_q, write_bank_q, valid_q, last_q, idle, over;
+    logic [1:0] full_q;
     logic [TW-1:0] in_q;
-    logic rank_ready, fifo_ready;
-    wire logic skip = in_q == '0;
-    wire logic take = in_valid && in_ready;
-    assign in_ready = skip || (rank_ready && fifo_ready);
+    logic [IW-1:0] index_q;
+    logic [RANK_WIDTH-1:0] score_q;
+    logic frame_done;
+    wire logic take = in_valid && open_q;
+    wire logic in_last = in_q == TW'(COUNT);
+    assign in_ready = open_q;
+    if (SCORE_WIDTH > RANK_WIDTH) begin : g_saturate
+        assign over = |in_score[SCORE_WIDTH-1:RANK_WIDTH];
+    end else begin : g_as_is
+        assign over = 1'b0;
+    end
+    logic read_bank_q;
     always_ff @(posedge clk) begin
-        if (!rst_n) in_q <= '0;
-        else if (take) in_q <= in_q == TW'(COUNT) ? '0 : in_q + 1'b1;
+        if (!rst_n) begin
+            open_q       <= 1'b0;
+            busy_q       <= LEVELS != 0;  // bins are swept first
+            write_bank_q <= 1'b0;
+            full_q       <= '0;
+            in_q         <= '0;
+            valid_q      <= 1'b0;
+        end else begin
+            if (take) in_q <= in_last ? '0 : in_q + 1'b1;
+            if (open_q) open_q <= !(take && in_last);
+            else open_q <= !busy_q && !full_q[write_bank_q];
+            if (take && in_last) begin
+                busy_q       <= 1'b1;
+                write_bank_q <= !write_bank_q;
+            end else if (idle) busy_q <= 1'b0;
+            for (int unsigned b = 0; b < 2; b++) begin
+                if (take && in_last && write_bank_q == b[0]) full_q[b] <= 1'b1;
+                else if (frame_done && read_bank_q == b[0]) full_q[b] <= 1'b0;
+            end
+            valid_q <= take && in_q != '0;
+        end
+        last_q  <= in_last;
+        index_q <= IW'(in_q);
+        score_q <= over ? '1 : in_score[RANK_WIDTH-1:0];
     end
 
-    logic [WIDTH-1:0] score;
-    logic [KW-1:0] threshold;
-    logic score_valid, threshold_valid, next, done;
-    vp_fifo #(.WIDTH(WIDTH), .DEPTH(2 * COUNT)) scores (
-        .clk, .rst_n, .in_data(in_score), .in_valid(in_valid && !skip && rank_ready), .in_ready(fifo_ready),
-        .out_data(score), .out_valid(score_valid), .out_ready(next)
+    // Decisions out: the read register of the RAM holds the score of the token in hand, behind it wait the
+    // next decision and the one that is given. Only the latter sees out_ready.
+    logic [RANK_WIDTH-1:0] score;
+    logic [TW-1:0] token_q;  // next to be read
+    logic write_bank1_q, hand_q, class_q, final_q, known_q, keep, result_valid, result_ready;
+    logic next_valid_q, next_keep_q, next_last_q, out_valid_q, out_keep_q, out_last_q;
+    logic [DROP_WIDTH-1:0] next_score_q, out_score_q;
+    wire logic decide = hand_q && !next_valid_q && (class_q || known_q);
+    wire logic read = (!hand_q || decide) && (full_q[read_bank_q] || token_q == '0);
+    wire logic read_last = token_q == TW'(COUNT);
+    wire logic move = next_valid_q && !hold && (!out_valid_q || (out_ready && !out_last_q));
+    vp_ram #(.DEPTH(2 << IW), .WIDTH(RANK_WIDTH), .STYLE(STYLE)) scores (
+        .clk, .we(valid_q), .waddr({write_bank1_q, index_q}), .wdata(score_q),
+        .re(read), .raddr({read_bank_q, IW'(token_q)}), .rdata(score)
     );
-    wire logic rank_valid = in_valid && !skip && fifo_ready;
-    if (SEARCH_LANES == 0) begin : g_insert
-        wire logic [TW-1:0] place = in_q - 1'b1;
-        vp_token_drop_insert #(
-            .COUNT(COUNT), .CELLS(DROPPED ? COUNT - KEEP : KEEP), .WIDTH(KW), .INVERT(DROPPED)
-        ) rank (
-            .clk, .rst_n, .in_key({in_score, ~place[IW-1:0]}), .in_valid(rank_valid), .in_ready(rank_ready),
-            .threshold, .out_valid(threshold_valid), .out_ready(done)
-        );
-    end else begin : g_search
-        vp_token_drop_search #(
-            .COUNT(COUNT), .KEEP(KEEP), .SCORE_WIDTH(WIDTH), .INDEX_WIDTH(IW), .LANES(SEARCH_LANES)
-        ) rank (
-            .clk, .rst_n, .in_score, .in_valid(rank_valid), .in_ready(rank_ready),
-            .threshold, .out_valid(threshold_valid), .out_ready(done)
-        );
+    assign frame_done = decide && final_q;
+    assign result_ready = !known_q;
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            token_q      <= '0;
+            hand_q       <= 1'b0;
+            read_bank_q  <= 1'b0;
+            known_q      <= 1'b0;
+            next_valid_q <= 1'b0;
+            out_valid_q  <= 1'b0;
+        end else begin
+            if (read) token_q <= read_last ? '0 : token_q + 1'b1;
+            if (read) hand_q <= 1'b1;
+            else if (decide) hand_q <= 1'b0;
+            if (frame_done) read_bank_q <= !read_bank_q;
+            if (frame_done) known_q <= 1'b0;
+            else if (result_valid) known_q <= 1'b1;
+            if (decide) next_valid_q <= 1'b1;
+            else if (move) next_valid_q <= 1'b0;
+            if (move) out_valid_q <= 1'b1;
+            else if (out_ready) out_valid_q <= 1'b0;
+        end
+        write_bank1_q <= write_bank_q;
+        if (read) begin
+            class_q <= token_q == '0;
+            final_q <= read_last;
+        end
+        if (!next_valid_q) begin
+            next_keep_q  <= keep;
+            next_last_q  <= final_q;
+            next_score_q <= score[DROP_WIDTH-1:0];
+        end
+        if (move) begin
+            out_keep_q  <= next_keep_q;
+            out_last_q  <= next_last_q;
+            out_score_q <= next_score_q;
+        end
     end
 
-    // Decisions out.
-    logic [TW-1:0] token_q;
-    logic decided_ready, keep;
-    wire logic class_token = token_q == '0;
-    wire logic last = token_q == TW'(COUNT);
-    wire logic decided = class_token || (score_valid && threshold_valid);
-    wire logic [TW-1:0] place = token_q - 1'b1;
-    wire logic [KW-1:0] key = {score, ~place[IW-1:0]};
-    assign keep = class_token || (DROPPED ? key > threshold : key >= threshold);
-    assign next = decided_ready && threshold_valid && !class_token;
-    assign done = next && score_valid && last;
-    always_ff @(posedge clk) begin
-        if (!rst_n) token_q <= '0;
-        else if (decided && decided_ready) token_q <= last ? '0 : token_q + 1'b1;
+    if (LEVELS == 0) begin : g_insert
+        // The fewer cells: of the kept scores or of the dropped ones.
+        localparam bit DROPPED = COUNT - KEEP < KEEP;
+        localparam int unsigned KW = RANK_WIDTH + IW;
+        logic [IW-1:0] place_q;
+        logic [KW-1:0] found, threshold_q;
+        wire logic [IW-1:0] number = index_q - 1'b1;
+        vp_token_drop_insert #(.CELLS(DROPPED ? COUNT - KEEP : KEEP), .WIDTH(KW), .INVERT(DROPPED)) rank (
+            .clk, .rst_n, .in_key({score_q, ~number}), .in_valid(valid_q), .in_last(last_q), .idle,
+            .threshold(found), .out_valid(result_valid), .out_ready(result_ready)
+        );
+        always_ff @(posedge clk) begin
+            if (result_ready) threshold_q <= found;
+            if (read) place_q <= IW'(token_q) - 1'b1;
+        end
+        wire logic [KW-1:0] key = {score, ~place_q};
+        assign keep = class_q || (DROPPED ? key > threshold_q : key >= threshold_q);
+    end else begin : g_histogram
+        localparam int unsigned CW = $clog2(COUNT + 1);
+        logic [RANK_WIDTH-1:0] found, threshold_q;
+        logic [CW-1:0] ties;
+        logic [CW:0] ties_q;  // ties still to keep, less one
+        vp_token_drop_histogram #(
+            .COUNT(COUNT), .KEEP(KEEP), .WIDTH(RANK_WIDTH), .LEVELS(LEVELS), .DIGITS(DIGITS)
+        ) rank (
+            .clk, .rst_n, .in_key(score_q), .in_valid(valid_q), .in_last(last_q), .idle,
+            .threshold(found), .ties, .out_valid(result_valid), .out_ready(result_ready)
+        );
+        wire logic tie = score == threshold_q;
+        assign keep = class_q || score > threshold_q || (tie && !ties_q[CW]);
+        always_ff @(posedge clk) begin
+            if (result_ready) threshold_q <= found;
+            if (result_ready) ties_q <= {1'b0, ties};
+            else if (decide && !class_q && tie && !ties_q[CW]) ties_q <= ties_q - 1'b1;
+        end
     end
-    vp_skid #(.WIDTH(WIDTH + 1)) decisions (
-        .clk, .rst_n, .in_data({keep, score}), .in_valid(decided), .in_ready(decided_ready),
-        .out_data({out_keep, out_score}), .out_valid, .out_ready
-    );
+    assign out_score = out_score_q;
+    assign out_keep  = out_keep_q;
+    assign out_last  = out_last_q;
+    assign out_valid = out_valid_q;
 endmodule
 
 `default_nettype wire

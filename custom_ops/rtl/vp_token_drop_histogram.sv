@@ -1,0 +1,154 @@
+// Ranks COUNT keys a frame by counting: finds the KEEP-th largest key (threshold) and how many keys equal
+// to it are among the KEEP largest, less one (ties). Every key is counted, as it comes, under its upper
+// bits in LEVELS histograms, each finer than the one above; then the histograms are searched from the top
+// bin down, level by level, each within the bin found above. DIGITS holds one hexadecimal digit a level,
+// the top level first: the bits that the level adds; together they are the WIDTH bits of a key. The result
+// is there LEVELS + 3 cycles and the sum of 2^digit after the last key, whatever the keys; then the bins are
+// swept clean in 2^WIDTH cycles, in which, and after reset, no key is taken. idle pulses when keys may come.
+`default_nettype none
+
+module vp_token_drop_histogram #(
+    int unsigned COUNT  = 196,
+    int unsigned KEEP   = 99,
+    int unsigned WIDTH  = 12,
+    int unsigned LEVELS = 3,
+    int unsigned DIGITS = 'h345,
+    localparam int unsigned CW = $clog2(COUNT + 1)
+) (
+    input  wire logic             clk,
+    input  wire logic             rst_n,
+    input  wire logic [WIDTH-1:0] in_key,
+    input  wire logic             in_valid,
+    input  wire logic             in_last,
+    output      logic             idle,
+    output      logic [WIDTH-1:0] threshold,
+    output      logic [CW-1:0]    ties,
+    output      logic             out_valid,
+    input  wire logic             out_ready
+);
+    function automatic int unsigned digit(input int unsigned level);
+        return (DIGITS >> (4 * (LEVELS - 1 - level))) & 15;
+    endfunction
+    function automatic int unsigned cut(input int unsigned level);  // bits of the key down to this level
+        cut = 0;
+        for (int unsigned i = 0; i <= level; i++) cut = cut + digit(i);
+    endfunction
+    function automatic int unsigned steps();  // of the longest search
+        steps = 0;
+        for (int unsigned i = 0; i < LEVELS; i++) steps = steps + (1 << digit(i));
+    endfunction
+    if (LEVELS < 1 || LEVELS > 4 || cut(LEVELS - 1) != WIDTH || KEEP < 1 || KEEP > COUNT) begin : g_check
+        $error("vp_token_drop_histogram: DIGITS %h of %0d LEVELS must add up to WIDTH %0d; KEEP %0d of %0d",
+               DIGITS, LEVELS, WIDTH, KEEP, COUNT);
+    end
+    localparam int unsigned SPAN = steps() + LEVELS + 1;
+    localparam int unsigned SW = $clog2(SPAN + 1);
+    localparam int unsigned LW = LEVELS > 1 ? $clog2(LEVELS) : 1;
+
+    // COUNTING takes keys, DRAINING lets the last be counted, SEARCHING walks down, HOLDING offers the
+    // result, SWEEPING clears. key_q addresses the bins in all of them, key1_q a cycle later.
+    typedef enum logic [2:0] {SWEEPING, COUNTING, DRAINING, SEARCHING, HOLDING} state_t;
+    state_t state_q;
+    logic [WIDTH-1:0] key_q, key1_q, step, lower;
+    logic [LW-1:0] level_q;
+    logic add_q, add1_q, look1_q, sweep1_q, idle_q;
+    logic [CW:0] rest_q, rest;  // keys still to pass, less one
+    logic [SW:0] timer_q;       // an early find waits, so that time tells nothing of the keys
+    logic [LEVELS-1:0][CW-1:0] counts;
+    wire logic sweep = state_q == SWEEPING;
+    wire logic search = state_q == SEARCHING;
+    wire logic found = look1_q && rest[CW];
+    wire logic last_level = level_q == LW'(LEVELS - 1);
+    wire logic leave = out_valid && out_ready;
+
+    // Per level: the place of its digit in the key, and the ones below it.
+    always_comb begin
+        step  = sweep ? WIDTH'(1) : '0;
+        lower = '0;
+        for (int unsigned l = 0; l < LEVELS; l++) begin
+            if (search && level_q == LW'(l)) begin
+                step  = WIDTH'(1) << (WIDTH - cut(l));
+                lower = (WIDTH'(1) << (WIDTH - cut(l))) - 1'b1;
+            end
+        end
+    end
+    always_ff @(posedge clk) begin
+        if (!rst_n) key_q <= '1;
+        else if (in_valid) key_q <= in_key;
+        else if (found) key_q <= key1_q | lower;
+        else if (state_q == DRAINING || leave) key_q <= '1;
+        else if (sweep || search) key_q <= key_q - step;
+        key1_q <= key_q;
+    end
+
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            state_q  <= SWEEPING;
+            level_q  <= '0;
+            add_q    <= 1'b0;
+            add1_q   <= 1'b0;
+            look1_q  <= 1'b0;
+            sweep1_q <= 1'b0;
+            idle_q   <= 1'b0;
+        end else begin
+            add_q    <= in_valid;
+            add1_q   <= add_q;
+            sweep1_q <= sweep;
+            idle_q   <= sweep && key_q == '0;
+            look1_q  <= search && !found;
+            case (state_q)
+                SWEEPING:  if (key_q == '0) state_q <= COUNTING;
+                COUNTING:  if (in_valid && in_last) state_q <= DRAINING;
+                DRAINING:  if (!add_q) state_q <= SEARCHING;
+                SEARCHING: if (found && last_level) state_q <= HOLDING;
+                default:   if (leave) state_q <= SWEEPING;
+            endcase
+            if (!search) level_q <= '0;
+            else if (found && !last_level) level_q <= level_q + 1'b1;
+        end
+    end
+
+    always_ff @(posedge clk) begin
+        if (state_q == COUNTING) timer_q <= (SW + 1)'(SPAN);
+        else if (!timer_q[SW]) timer_q <= timer_q - 1'b1;
+    end
+
+    // The bins: read in the cycle of key_q, written a cycle later, or cleared.
+    for (genvar l = 0; l < LEVELS; l++) begin : g_level
+        localparam int unsigned B = cut(l);
+        wire logic [B-1:0] bin = key_q[WIDTH-1-:B];
+        wire logic [B-1:0] bin1 = key1_q[WIDTH-1-:B];
+        logic same_q;
+        logic [CW-1:0] written_q;
+        wire logic [CW-1:0] old = (same_q ? written_q : counts[l]) & {CW{!sweep1_q}};
+        wire logic [CW-1:0] next = old + CW'(!sweep1_q);
+        always_ff @(posedge clk) begin
+            same_q    <= add1_q && bin == bin1;
+            written_q <= next;
+        end
+        if (B <= 7) begin : g_lutram
+            vp_ram #(.DEPTH(1 << B), .WIDTH(CW), .STYLE("distributed")) ram (
+                .clk, .we(add1_q || sweep1_q), .waddr(bin1), .wdata(next),
+                .re(1'b1), .raddr(bin), .rdata(counts[l])
+            );
+        end else begin : g_block
+            vp_ram #(.DEPTH(1 << B), .WIDTH(CW), .STYLE("block")) ram (
+                .clk, .we(add1_q || sweep1_q), .waddr(bin1), .wdata(next),
+                .re(1'b1), .raddr(bin), .rdata(counts[l])
+            );
+        end
+    end
+
+    assign rest = rest_q - (CW + 1)'(counts[level_q]);
+    always_ff @(posedge clk) begin
+        if (!search) begin
+            if (state_q == COUNTING) rest_q <= (CW + 1)'(KEEP - 1);
+        end else if (look1_q && !found) rest_q <= rest;
+    end
+    assign idle      = idle_q;
+    assign threshold = key_q;
+    assign ties      = rest_q[CW-1:0];
+    assign out_valid = state_q == HOLDING && timer_q[SW];
+endmodule
+
+`default_nettype wire

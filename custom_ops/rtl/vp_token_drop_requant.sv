@@ -1,0 +1,180 @@
+// Fused token from its sums: round_half_even(sum * MULT * 2^-SHIFT), LANES elements a cycle, collected to
+// beats of SIMD. A group of LANES elements is asked for in cycle -1 (group, last: of the token); the word
+// of SIMD sums that holds it comes in two parts, low in cycle 0 and high in cycle 4. The constant is
+// multiplied by five bits of the sum a row, one LUT a bit. Everything moves with advance, which is low
+// while a beat waits for out_ready. MULT is odd, and the result must fit 16 bits.
+`default_nettype none
+
+module vp_token_drop_requant #(
+    int unsigned SIMD       = 8,
+    int unsigned LANES      = 1,
+    int unsigned ACC_WIDTH  = 34,
+    int unsigned LOW        = 12,
+    int unsigned MULT       = 1,
+    int unsigned MULT_WIDTH = 1,
+    int unsigned SHIFT      = 16,
+    bit          TIES       = 1'b1,  // a sum may lie exactly between two results
+    localparam int unsigned HIGH   = ACC_WIDTH - LOW,
+    localparam int unsigned GROUPS = SIMD / LANES,
+    localparam int unsigned GW     = GROUPS > 1 ? $clog2(GROUPS) : 1
+) (
+    input  wire logic                 clk,
+    input  wire logic                 rst_n,
+    input  wire logic                 valid,
+    input  wire logic                 last,
+    input  wire logic [GW-1:0]        group,
+    input  wire logic [SIMD*LOW-1:0]  low,
+    input  wire logic [SIMD*HIGH-1:0] high,
+    output      logic                 advance,
+    output      logic [SIMD*16-1:0]   out_data,
+    output      logic                 out_valid,
+    output      logic                 out_last,
+    input  wire logic                 out_ready
+);
+    localparam int unsigned ROWS = (ACC_WIDTH + 4) / 5;
+    localparam int unsigned STAGES = (ROWS + 1) / 2;                     // two rows a cycle
+    localparam int unsigned DONE = 5 * (ROWS - 1);                       // product bits below the last row
+    localparam int unsigned NEED = SHIFT + 16 > DONE ? SHIFT + 16 - DONE : 1;
+    localparam int unsigned PW = MULT_WIDTH + 5 > NEED ? MULT_WIDTH + 5 : NEED;  // a row
+    localparam int unsigned HALF_ROW = (SHIFT - 1) / 5 < ROWS ? (SHIFT - 1) / 5 : ROWS - 1;
+    localparam int unsigned TIE_BITS = TIES ? SHIFT : 2;
+    localparam int unsigned LATENCY = 5 + STAGES;                        // of the element, after cycle 0
+    if (SIMD % LANES != 0 || MULT % 2 == 0 || SHIFT < 1 || SHIFT + 16 > DONE + PW) begin : g_check
+        $error("vp_token_drop_requant: LANES %0d must divide SIMD %0d, MULT %0d be odd", LANES, SIMD, MULT);
+    end
+
+    // Digit d of a row times MULT, with the rounding half where the row covers it; the top digit is signed.
+    function automatic logic [PW-1:0] term(input logic [4:0] d, input int unsigned row);
+        term = '0;
+        for (int i = 0; i < 32; i++) begin
+            if (int'(d) == i) begin
+                term = PW'((row == ROWS - 1 && i > 15 ? i - 32 : i) * int'(MULT));
+                if (row == HALF_ROW) term = term + (PW'(1) << (SHIFT - 1 - 5 * row));
+            end
+        end
+    endfunction
+
+    // valid_q[i], last_q[i]: cycle i.
+    logic [LATENCY:0] valid_q, last_q;
+    logic [GW-1:0] group_q[5];
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            valid_q <= '0;
+            last_q  <= '0;
+            for (int unsigned i = 0; i < 5; i++) group_q[i] <= '0;
+        end else if (advance) begin
+            valid_q <= {valid_q[LATENCY-1:0], valid};
+            last_q  <= {last_q[LATENCY-1:0], last};
+            group_q[0] <= group;
+            for (int unsigned i = 1; i < 5; i++) group_q[i] <= group_q[i-1];
+        end
+    end
+
+    logic [LANES*16-1:0] fused;
+    for (genvar l = 0; l < LANES; l++) begin : g_lane
+        // The lane's element of the word: lower part in cycle 1 and held to cycle 5, upper part in cycle 5.
+        logic [GROUPS*LOW-1:0] lows;
+        logic [GROUPS*HIGH-1:0] highs;
+        for (genvar g = 0; g < GROUPS; g++) begin : g_group
+            assign lows[g*LOW+:LOW]     = low[(g*LANES+l)*LOW+:LOW];
+            assign highs[g*HIGH+:HIGH] = high[(g*LANES+l)*HIGH+:HIGH];
+        end
+        logic [LOW-1:0] low_q[1:5];
+        logic [HIGH-1:0] high_q;
+        always_ff @(posedge clk) begin
+            if (!rst_n) begin
+                for (int unsigned i = 2; i <= 5; i++) low_q[i] <= '0;  // no shift registers in LUTs
+            end else if (advance) begin
+                for (int unsigned i = 2; i <= 5; i++) low_q[i] <= low_q[i-1];
+            end
+            if (advance) begin
+                low_q[1] <= lows[int'(group_q[0])*LOW+:LOW];
+                high_q   <= highs[int'(group_q[4])*HIGH+:HIGH];
+            end
+        end
+
+        // Rows 2s and 2s + 1 in cycle 5 + s. What stands below a row is done and travels on.
+        wire logic [ROWS*5-1:0] sum = (ROWS * 5)'($signed({high_q, low_q[5]}));
+        logic [STAGES-1:0][ROWS*5-1:0] digits, done;
+        logic [STAGES-1:0] tie;
+        logic [ROWS-1:0][PW-1:0] left;
+        assign digits[0] = sum;
+        assign tie[0] = TIES && sum[TIE_BITS-1:0] == {1'b1, {(TIE_BITS - 1) {1'b0}}};
+        for (genvar s = 1; s < STAGES; s++) begin : g_stage
+            logic [ROWS*5-1:0] digits_q, done_q;
+            logic tie_q;
+            always_ff @(posedge clk) begin
+                if (!rst_n) digits_q <= '0;
+                else if (advance) digits_q <= digits[s-1];
+                if (advance) begin
+                    done_q <= done[s-1];
+                    tie_q  <= tie[s-1];
+                end
+            end
+            assign digits[s] = digits_q;
+            assign tie[s] = tie_q;
+        end
+        for (genvar r = 0; r < ROWS; r++) begin : g_row
+            logic [PW-1:0] above;
+            if (r == 0) begin : g_first
+                assign above = '0;
+            end else if (r % 2 == 1) begin : g_same_cycle
+                assign above = PW'(left[r-1][PW-1:5]);
+            end else begin : g_next_cycle
+                logic [PW-1:5] left_q;
+                always_ff @(posedge clk) begin
+                    if (advance) left_q <= left[r-1][PW-1:5];
+                end
+                assign above = PW'(left_q);
+            end
+            assign left[r] = above + term(digits[r/2][5*r+:5], r);
+            for (genvar s = 0; s < STAGES; s++) begin : g_done
+                if (s < r / 2) begin : g_before
+                    assign done[s][5*r+:5] = '0;
+                end else if (s == r / 2) begin : g_here
+                    assign done[s][5*r+:5] = left[r][4:0];
+                end else begin : g_after
+                    assign done[s][5*r+:5] = g_stage[s].done_q[5*r+:5];
+                end
+            end
+        end
+        wire logic [DONE+PW-1:0] product = {left[ROWS-1], done[STAGES-1][DONE-1:0]};
+        wire logic [15:0] rounded = product[SHIFT+:16];
+        logic [15:0] fused_q;
+        always_ff @(posedge clk) begin
+            if (advance) fused_q <= {rounded[15:1], rounded[0] && !tie[STAGES-1]};
+        end
+        assign fused[l*16+:16] = fused_q;
+    end
+
+    // Groups to beats: the element groups of a beat are shifted in, the first ends up lowest.
+    logic [SIMD*16-1:0] out_data_q;
+    logic out_valid_q, out_last_q;
+    logic beat_done;
+    if (GROUPS == 1) begin : g_whole
+        assign beat_done = valid_q[LATENCY];
+        always_ff @(posedge clk) begin
+            if (advance) out_data_q <= fused;
+        end
+    end else begin : g_collect
+        logic [GW-1:0] have_q;
+        wire logic full = have_q == GW'(GROUPS - 1);
+        assign beat_done = valid_q[LATENCY] && full;
+        always_ff @(posedge clk) begin
+            if (!rst_n) have_q <= '0;
+            else if (advance && valid_q[LATENCY]) have_q <= full ? '0 : have_q + 1'b1;
+            if (advance && valid_q[LATENCY]) out_data_q <= {fused, out_data_q[SIMD*16-1:LANES*16]};
+        end
+    end
+    assign advance = !out_valid_q || out_ready;
+    always_ff @(posedge clk) begin
+        if (!rst_n) out_valid_q <= 1'b0;
+        else if (advance) out_valid_q <= beat_done;
+        if (advance) out_last_q <= last_q[LATENCY];
+    end
+    assign out_data  = out_data_q;
+    assign out_valid = out_valid_q;
+    assign out_last  = out_last_q;
+endmodule
+
+`default_nettype wire
