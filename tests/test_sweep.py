@@ -170,4 +170,4 @@ def test_tables_give_mean_spread_and_the_difference_to_the_baseline():
     half = "| half | 0, 1 | 0.8950 (0.8900 to 0.9000) | 0.7500 | -1.50 | 4.00x fewer | 1.50x fewer | 1.5 |"
     assert half in text
     assert "| later" not in text, "rows without results have no line"
-    assert "finn-vitprune train --config builds/train/d.yaml --seed S --set a=1 -o runs/half-S" in text
+    assert "finn-vitprune train --config builds/train/d.yaml --seed S --set a=1 -o runs/s/half-S" in text

@@ -12,10 +12,10 @@ HEADER = ("row", "seeds", "accuracy", "exported", "to baseline", "operations", "
 
 def markdown(content: dict[str, Any]) -> str:
     """All sweeps of a results file, a table each."""
-    return "\n".join(["# Training results", ""] + [line for s in content.values() for line in _sweep(s)])
+    return "\n".join(["# Training results", ""] + [line for name, sweep in content.items() for line in _sweep(name, sweep)])
 
 
-def _sweep(sweep: dict[str, Any]) -> list[str]:
+def _sweep(folder: str, sweep: dict[str, Any]) -> list[str]:
     by_row = {name: [r for r in sweep["runs"] if r["row"] == name] for name in sweep["rows"]}
     base = by_row.get(sweep["baseline"]) or []
     lines = [f"## {sweep['title']}", "", sweep["about"].strip(), "", "| " + " | ".join(HEADER) + " |"]
@@ -24,7 +24,7 @@ def _sweep(sweep: dict[str, Any]) -> list[str]:
     lines += ["", "Commands, for each seed S:", "", "```"]
     for name, row in sweep["rows"].items():
         parts = [f"finn-vitprune train --config builds/train/{row['config']} --seed S"]
-        lines.append(" ".join([*parts, *(f"--set {c}" for c in row["set"]), f"-o runs/{name}-S"]))
+        lines.append(" ".join([*parts, *(f"--set {c}" for c in row["set"]), f"-o runs/{folder}/{name}-S"]))
     return [*lines, "```", ""]
 
 
