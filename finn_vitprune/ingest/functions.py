@@ -1,0 +1,83 @@
+"""Element-wise functions by their values on a grid, so that any spelling of GELU is the same function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+GRID = np.arange(-8.0, 8.25, 0.25)
+ZERO, ONE = int(np.flatnonzero(GRID == 0.0)[0]), int(np.flatnonzero(GRID == 1.0)[0])
+TOLERANCE = 1e-4
+"""Largest difference on the grid: half-precision constants pass, exact and tanh GELU (4.7e-4) stay apart."""
+
+
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """The error function."""
+    return np.asarray(_erf(x), dtype=np.float64)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """x Phi(x)."""
+    return 0.5 * x * (1.0 + erf(x / np.sqrt(2.0)))
+
+
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    """The tanh form of GELU."""
+    return 0.5 * x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x))."""
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+KNOWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "GELU": gelu,
+    "GELU in its tanh form": gelu_tanh,
+    "ReLU": lambda x: np.maximum(x, 0.0),
+    "ReLU6": lambda x: np.clip(x, 0.0, 6.0),
+    "squared ReLU": lambda x: np.maximum(x, 0.0) ** 2,
+    "SiLU": lambda x: x * sigmoid(x),
+    "QuickGELU, x sigmoid(1.702 x),": lambda x: x * sigmoid(1.702 * x),
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "Mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
+    "hard swish": lambda x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
+    "ELU": lambda x: np.where(x > 0, x, np.expm1(x)),
+}
+
+
+def identity() -> np.ndarray:
+    """The grid itself: the function that changes nothing."""
+    return GRID
+
+
+def affine(fn: np.ndarray | None) -> tuple[float, float] | None:
+    """``(m, a)`` where the function is ``m x + a``, else None."""
+    if fn is None:
+        return 1.0, 0.0
+    offset = float(fn[ZERO])
+    slope = float(fn[ONE]) - offset
+    line = slope * GRID + offset
+    close = np.allclose(fn, line, rtol=1e-9, atol=1e-12 * max(1.0, abs(slope), abs(offset)))
+    return (slope, offset) if close else None
+
+
+def name_of(fn: np.ndarray) -> str:
+    """The known function nearest to these values, or "an unknown function"."""
+    with np.errstate(all="ignore"):
+        errors = {name: np.abs(f(GRID) - fn).max() for name, f in KNOWN.items()}
+    name = min(errors, key=lambda n: errors[n] if np.isfinite(errors[n]) else np.inf)
+    return name if errors[name] < TOLERANCE else "an unknown function"
+
+
+def equals(fn: np.ndarray | None, expected: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Whether the values are those of ``expected`` for all grid points that are not negative."""
+    part = GRID >= 0
+    with np.errstate(all="ignore"):
+        return fn is not None and bool(np.allclose(fn[part], expected(GRID[part]), rtol=1e-6, atol=1e-12))

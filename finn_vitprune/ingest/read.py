@@ -1,0 +1,88 @@
+"""From a file to what was recognised in it: load, normalise, recognise."""
+
+from __future__ import annotations
+
+from math import isqrt
+from pathlib import Path
+
+from finn_vitprune.ingest.load import load
+from finn_vitprune.ingest.model_file import ModelFile, Tensor
+from finn_vitprune.ingest.normalise import Normaliser
+from finn_vitprune.ingest.recognise import Recognition, recognise
+from finn_vitprune.ingest.recognised import NotRecognised
+from finn_vitprune.ingest.refusal import Refusal
+
+ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are taken in"
+
+
+def read(path: Path) -> Recognition:
+    """What an ONNX file holds: a vision transformer with its weights, or the reasons why it is none.
+
+    Raises:
+        UserError: the file cannot be read, or is no sound graph.
+    """
+    return understand(load(path))
+
+
+def understand(model: ModelFile) -> Recognition:
+    """:func:`read` of a file that is loaded."""
+    try:
+        image = image_shape(model)
+    except NotRecognised as e:
+        return recognise(Normaliser(model, e.refusal).run())
+    return recognise(Normaliser(model, image).run())
+
+
+def image_shape(model: ModelFile) -> tuple[int, ...]:
+    """Shape of the input with batch size 1; open dimensions follow from the patch embedding and positions.
+
+    Raises:
+        NotRecognised: the inputs are not one image, or its size stays open.
+    """
+    if len(model.inputs) != 1:
+        names = ", ".join(i.name for i in model.inputs) or "none"
+        raise NotRecognised(Refusal(names, "input", f"the model has {len(model.inputs)} inputs ({names})", ONE_IMAGE))
+    image = model.inputs[0]
+    shape = image.shape
+    if shape is None or len(shape) != 4:
+        text = "no shape" if shape is None else f"{len(shape)} dimensions"
+        raise NotRecognised(Refusal(image.name, "input", f"the input has {text}", ONE_IMAGE))
+    if shape[0] not in (None, 1):
+        raise NotRecognised(
+            Refusal(image.name, "input", f"batch size {shape[0]} is fixed", "export with batch size 1, or an open one")
+        )
+    if None not in shape[1:]:
+        return (1, *shape[1:])
+    return _completed(model, image)
+
+
+def _completed(model: ModelFile, image: Tensor) -> tuple[int, ...]:
+    """Channels from the kernel of the patch embedding, height and width from the number of positions."""
+    kernels = [
+        model.constants[n.inputs[1]].shape
+        for n in model.nodes
+        if n.op_type == "Conv" and len(n.inputs) > 1 and n.inputs[1] in model.constants
+    ]
+    kernel = next((k for k in kernels if len(k) == 4), None)
+    side = None if kernel is None else _patches_a_side(model, kernel[0])
+    if side is None:
+        open_ = [f"dimension {i}" for i, d in enumerate(image.shape) if i and d is None]
+        raise NotRecognised(
+            Refusal(
+                image.name, "input",
+                f"{', '.join(open_)} of the input stays open, and no position embedding tells the image size",
+                "export with a fixed image size",
+            )
+        )  # fmt: skip
+    known = (kernel[1], side * kernel[2], side * kernel[3])
+    return (1, *(k if d is None else d for d, k in zip(image.shape[1:], known)))
+
+
+def _patches_a_side(model: ModelFile, width: int) -> int | None:
+    """Root of the patches that a constant ``[1, N, width]`` gives positions to, prefix tokens left out."""
+    counts = [a.shape[1] for a in model.constants.values() if a.ndim == 3 and a.shape[0] == 1 and a.shape[2] == width]
+    for count in sorted(counts, reverse=True):
+        for prefix in range(min(count, 3)):
+            if isqrt(count - prefix) ** 2 == count - prefix and count - prefix > 1:
+                return isqrt(count - prefix)
+    return None

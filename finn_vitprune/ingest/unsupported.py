@@ -1,0 +1,55 @@
+"""Sentences for operators that have no place in a vision transformer encoder of this hardware."""
+
+from __future__ import annotations
+
+from finn_vitprune.ingest.model_file import Node
+
+_CONVOLUTIONAL = (
+    "the network is not a plain vision transformer",
+    "only a convolution whose kernel equals its stride (patch embedding) is taken in: use a plain ViT or DeiT",
+)
+_CONTROL = ("the graph has control flow that depends on data", "export with fixed shapes, or trace the model")
+_INTEGER = (
+    "it works on integers of a quantised-operator file",
+    "quantise in QDQ form (QuantizeLinear and DequantizeLinear around float operators), or give the float model",
+)
+_FUSED = (
+    "it is an operator that ONNX Runtime's optimiser made",
+    "give the file from before that optimisation",
+)
+_RECURRENT = ("recurrent layers have no hardware here", "use a plain ViT or DeiT")
+_NORM = ("it normalises over the batch or over groups", "encoders need LayerNorm")
+
+REASONS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(
+        ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "ConvTranspose", "DepthToSpace", "Upsample", "Resize",
+         "Pad", "RoiAlign", "DeformConv"),
+        _CONVOLUTIONAL,
+    ),
+    **dict.fromkeys(("Loop", "Scan", "NonZero", "SequenceAt", "SequenceConstruct", "NonMaxSuppression"), _CONTROL),
+    **dict.fromkeys(
+        ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear", "QLinearAdd",
+         "QGemm", "QAttention", "QLinearSoftmax", "DynamicQuantizeMatMul", "MatMulNBits"),
+        _INTEGER,
+    ),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _RECURRENT),
+    **dict.fromkeys(("BatchNormalization", "InstanceNormalization", "GroupNormalization"), _NORM),
+    "RotaryEmbedding": (
+        "rotary position embedding",
+        "the hardware adds learned positions once, before the first encoder",
+    ),
+    "RMSNormalization": ("RMSNorm in place of LayerNorm", "the hardware has LayerNorm"),
+    "Gather": ("it looks rows up by computed numbers, as a text model does with words", "one image in is supported"),
+}  # fmt: skip
+
+
+def why_not(node: Node) -> tuple[str, str]:
+    """Reason and help for a node that no rule takes."""
+    if node.domain == "com.microsoft":
+        return REASONS.get(node.op_type, _FUSED)
+    if node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
+        return (
+            f"operator {node.op_type} of domain {node.domain} is not known here",
+            "export the model with standard ONNX operators",
+        )
+    return REASONS.get(node.op_type, (f"{node.op_type} of a computed tensor has no place in a ViT encoder", ""))
