@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from finn_vitprune import __version__
-from finn_vitprune.cli import build, complexity, doctor, export, picture, report, simulate, sweep, train
+from finn_vitprune.cli import bench_units, build, check, complexity, doctor, export, picture
+from finn_vitprune.cli import report, simulate, sweep, train
 
 app = typer.Typer(
     name="finn-vitprune",
@@ -17,7 +18,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _module in (train, picture, sweep, export, build, simulate, report, complexity, doctor):
+_COMMANDS = (
+    train, picture, sweep, export, check, build, simulate, report, complexity, bench_units, doctor,
+)  # fmt: skip
+for _module in _COMMANDS:
     app.command(name=_module.NAME, epilog=f"Example: {_module.EXAMPLE}")(_module.command)
 
 

@@ -1,0 +1,379 @@
+"""Runs the benchmark: what is asked, what is already there, and the rest in order."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+
+from finn_vitprune.bench import finn_mvu, masks, token_drop
+from finn_vitprune.bench.cycles import CycleBench
+from finn_vitprune.bench.resources import (
+    ARRAY,
+    Cost,
+    Estimate,
+    Job,
+    Netlist,
+    array_source,
+    sources,
+    synthesise,
+    unit_op,
+    weight_memory,
+)
+from finn_vitprune.bench.results import DropRow, FinnRow, Results, Row
+from finn_vitprune.bench.token_drop import DropUnit
+from finn_vitprune.bench.units import Unit, find_fold, node, products_of, with_mask
+from finn_vitprune.custom_ops import balance, mvau_contents
+from finn_vitprune.custom_ops.base import RTL_DIR, VitRTLBackend
+from finn_vitprune.errors import UserError
+from finn_vitprune.synth.yosys import NodeJob, yosys_version
+
+SHAPES = ((384, 384), (384, 1152), (384, 768), (768, 384), (384, 1536), (1536, 384), (384, 1000))
+"""Matrices of DeiT-Small: projection, QKV, MLP with half its neurons, MLP, classifier."""
+
+BLOCKS, KEEPS, PRODUCTS, MASKS = (16, 32), (1.0, 0.7, 0.5), (384, 1536, 4096), 20
+
+Say = Callable[[str, bool], None]
+"""Told what goes on: a text, and whether it is only of the moment."""
+
+
+class Part(str, Enum):
+    """What is measured."""
+
+    CYCLES = "cycles"
+    RESOURCES = "resources"
+    TOKEN_DROP = "token-drop"
+    FINN = "finn"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked.
+
+    Attributes:
+        number: masks of each kind. masks_from: model whose masks are "trained". workers: Yosys processes at a time.
+    """
+
+    masks_from: Path
+    shapes: tuple[tuple[int, int], ...] = SHAPES
+    blocks: tuple[int, ...] = BLOCKS
+    keeps: tuple[float, ...] = KEEPS
+    products: tuple[int, ...] = PRODUCTS
+    bits: tuple[tuple[int, int], ...] = ((8, 8),)
+    body: str = "dsp48e2"
+    number: int = MASKS
+    parts: tuple[Part, ...] = tuple(Part)
+    workers: int = 1
+    token_keeps: tuple[float, ...] = token_drop.KEEPS
+
+    def units(self) -> list[Unit]:
+        """Every matrix unit."""
+        return [
+            Unit(mw, mh, block, products, *bits, self.body)
+            for bits in self.bits
+            for mw, mh in self.shapes
+            for block in self.blocks
+            for products in self.products
+        ]
+
+    def drops(self) -> list[DropUnit]:
+        """Every token-drop unit."""
+        return [DropUnit(keep, products) for products in self.products for keep in self.token_keeps]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rows of a plan."""
+
+    rows: list[Row]
+    drops: list[DropRow]
+    finn: list[FinnRow]
+
+
+def quick(plan: Plan) -> Plan:
+    """Two shapes, one fold, four masks."""
+    return replace(
+        plan,
+        shapes=((384, 384), (768, 384)),
+        blocks=(16,),
+        products=(384,),
+        number=4,
+        token_keeps=(0.5,),
+    )
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One unit with its fold and the masks of every keep rate and kind, and their rows so far."""
+
+    unit: Unit
+    fold: dict[str, int]
+    masks: dict[tuple[float, str], list[np.ndarray]]
+    rows: dict[tuple[float, str], Row]
+
+    def all_masks(self) -> list[np.ndarray]:
+        return [mask for group in self.masks.values() for mask in group]
+
+    def most_slots(self, keep: float) -> int:
+        """Column parts of the fullest lane over all masks of a keep rate."""
+        op, _ = node("BlockSparseMVAU", self.unit.attributes(self.fold))
+        masks = [mask for (k, _), group in self.masks.items() if k == keep for mask in group]
+        return max(with_mask(op, mask).schedule().lane_slots for mask in masks)
+
+
+def run(plan: Plan, results: Results, say: Say) -> Found:
+    """Measure what is not in ``results`` yet; every new row goes there at once.
+
+    Raises:
+        UserError: a unit has no fold, or Yosys fails.
+        SimulationError: Verilator fails.
+    """
+    results.about = {"tool": yosys_version(), "finn": finn_mvu.tool(), "masks_from": plan.masks_from.name}
+    cases = _cases(plan, results, say) if {Part.CYCLES, Part.RESOURCES} & set(plan.parts) else []
+    if Part.CYCLES in plan.parts:
+        _run_cycles(cases, results, say)
+    drops = [_drop_row(unit, results) for unit in plan.drops()] if Part.TOKEN_DROP in plan.parts else []
+    _run_drop_cycles(drops, results, say)
+    with tempfile.TemporaryDirectory(prefix="vitprune-bench-") as name:
+        finn = _run_finn(plan, _Synthesis(Path(name) / "finn", results, say)) if Part.FINN in plan.parts else []
+        synthesis = _Synthesis(Path(name), results, say)
+        for unit, row in drops:
+            synthesis.add_drop(unit, row)
+        if Part.RESOURCES in plan.parts:
+            for case in cases:
+                for keep in plan.keeps:
+                    synthesis.add_unit(case, keep)
+        synthesis.run(plan.workers)
+    rows = [row for case in cases for row in case.rows.values()]
+    return Found(rows, [results.find(row) for _, row in drops], finn)
+
+
+# --- what there is to do -------------------------------------------------------------------------
+
+
+def _cases(plan: Plan, results: Results, say: Say) -> list[_Case]:
+    trained = masks.load(plan.masks_from)
+    cases = []
+    for i, unit in enumerate(units := plan.units()):
+        say(f"fold {i + 1} of {len(units)}: {unit.name}", True)
+        cases.append(_case(unit, plan, trained, results))
+    return cases
+
+
+def _case(unit: Unit, plan: Plan, trained: Sequence[np.ndarray], results: Results) -> _Case:
+    kinds = [(keep, kind) for keep in plan.keeps for kind in (masks.KINDS if keep < 1 else (masks.DENSE,))]
+    probes = [(keep, kind) for keep, kind in kinds if kind != "balanced"]  # those need the lanes first
+    fold = find_fold(unit, [masks.draw(k, unit.grid, keep, 1, 1, trained)[0] for keep, k in probes])
+    drawn = {
+        (keep, kind): masks.draw(kind, unit.grid, keep, plan.number, fold["LANES"], trained) for keep, kind in kinds
+    }
+    return _Case(unit, fold, drawn, {key: results.find(_row(unit, fold, *key, group)) for key, group in drawn.items()})
+
+
+def _row(unit: Unit, fold: dict[str, int], keep: float, kind: str, group: Sequence[np.ndarray]) -> Row:
+    op, _ = node("BlockSparseMVAU", unit.attributes(fold))
+    code = [balance.__file__, mvau_contents.__file__]
+    return Row(
+        matrix=unit.matrix,
+        b=unit.block,
+        keep=keep,
+        mask=kind,
+        bits=unit.bits,
+        body=unit.body,
+        target=unit.products,
+        fold=fold,
+        products=products_of(fold),
+        masks=len(group),
+        code=_digest(op, code, [str(fold), *(m.tobytes() for m in group)]),
+    )
+
+
+def _digest(op: VitRTLBackend, modules: Iterable[str], values: Iterable[str | bytes]) -> str:
+    """Hash of an op's RTL, of Python modules that decide what it does, and of further values."""
+    digest = hashlib.sha256()
+    for path in [*(RTL_DIR / name for name in op.RTL_FILES), *map(Path, modules)]:
+        digest.update(path.read_bytes())
+    for value in values:
+        digest.update(value if isinstance(value, bytes) else value.encode())
+    return digest.hexdigest()[:16]
+
+
+def _drop_row(unit: DropUnit, results: Results) -> tuple[DropUnit, DropRow]:
+    op, _ = unit.op()
+    row = DropRow(
+        tokens=unit.tokens,
+        channels=unit.channels,
+        keep=unit.keep,
+        target=unit.products,
+        fold=token_drop.fold_of(op),
+        code=_digest(op, (), [str(op.rtl_parameters())]),
+    )
+    return unit, results.find(row)
+
+
+# --- cycles --------------------------------------------------------------------------------------
+
+
+def _run_cycles(cases: Sequence[_Case], results: Results, say: Say) -> None:
+    for i, case in enumerate(cases):
+        waiting = [key for key, row in case.rows.items() if row.cycles is None]
+        if not waiting:
+            continue
+        say(f"unit {i + 1} of {len(cases)}: compiling {case.unit.name}, fold {_text(case.fold)}", True)
+        bench = CycleBench(case.unit, case.fold, case.all_masks())
+        for keep, kind in waiting:
+            say(f"unit {i + 1} of {len(cases)}: {case.unit.name}, r_b {keep:g}, {kind} masks", True)
+            row = replace(case.rows[keep, kind], **asdict(bench.measure(case.masks[keep, kind])))
+            case.rows[keep, kind] = row
+            results.put(row)
+        used = [row.utilisation for row in case.rows.values()]
+        say(f"{case.unit.name}: fold {_text(case.fold)}, utilisation {min(used):.3f} to {max(used):.3f}", False)
+
+
+def _run_drop_cycles(drops: list[tuple[DropUnit, DropRow]], results: Results, say: Say) -> None:
+    for i, (unit, row) in enumerate(drops):
+        if row.interval is None:
+            say(f"simulating the {unit.name}", True)
+            row = replace(row, **asdict(token_drop.measure(unit)))
+            results.put(row)
+            say(f"{unit.name}: interval {max(row.interval.values()):,.1f} cycles", False)
+        drops[i] = unit, row
+
+
+def _text(fold: dict[str, int]) -> str:
+    return " ".join(f"{name} {value}" for name, value in fold.items())
+
+
+# --- synthesis -----------------------------------------------------------------------------------
+
+
+class _Synthesis:
+    """Collects the modules to synthesise, runs them, and fills the rows that wait for them."""
+
+    def __init__(self, folder: Path, results: Results, say: Say) -> None:
+        self.folder, self.results, self.say = folder, results, say
+        self.jobs: list[Job] = []
+        self.names: list[str] = []
+        self.found: dict[int, Netlist] = {}
+        self.waiting: list[tuple[list[int], Callable[[list[Netlist]], None]]] = []
+
+    def run(self, workers: int) -> None:
+        """Synthesise all that was added."""
+        numbers = {id(job): i for i, job in enumerate(self.jobs)}
+        self.say(f"synthesis: {len(self.jobs)} modules", True)
+        synthesise(self.jobs, workers, lambda job, netlist: self._done(numbers[id(job)], netlist))
+
+    def _done(self, number: int, netlist: Netlist) -> None:
+        self.found[number] = netlist
+        r = netlist.resources
+        self.say(f"{self.names[number]}: {r.LUT:,} LUT, {r.FF:,} FF, {r.DSP:,} DSP, {r.BRAM36:g} BRAM36,"
+                 f" depth {netlist.depth_lut}", False)
+        self.say(f"synthesis: {len(self.found)} of {len(self.jobs)} modules", True)
+        for numbers, fill in self.waiting:
+            if number in numbers and all(n in self.found for n in numbers):
+                fill([self.found[n] for n in numbers])
+
+    def _add(self, jobs: dict[str, Job], fill: Callable[[list[Netlist]], None]) -> None:
+        """Jobs by name, and what to do with their netlists once all are there."""
+        first = len(self.jobs)
+        self.names += jobs
+        self.jobs += jobs.values()
+        self.waiting.append((list(range(first, len(self.jobs))), fill))
+
+    def add_unit(self, case: _Case, keep: float) -> None:
+        """The unit of a keep rate, with room for all of its masks, and its array."""
+        kept = next(group[0] for (k, _), group in case.masks.items() if k == keep).sum(axis=0)
+        op, model = unit_op(case.unit, case.fold, [int(n) for n in kept], case.most_slots(keep))
+        estimate = asdict(Estimate.of(op))
+
+        def put(**measured: object) -> None:
+            case.rows.update({key: replace(row, **measured) for key, row in case.rows.items() if row.keep == keep})
+            self.results.put(*(row for row in case.rows.values() if row.keep == keep))
+
+        if all(row.lut is not None for row in case.rows.values() if row.keep == keep):
+            put(estimate=estimate)  # the estimate may have changed since
+            return
+        folder = self.folder / str(len(self.jobs))
+        files = sources(op, model, folder)
+        memory = asdict(weight_memory(op, model))
+        name = f"{case.unit.name}, r_b {keep:g}"
+
+        def fill(netlists: list[Netlist]) -> None:
+            whole, array = (asdict(Cost.of(n)) for n in netlists)
+            put(**whole, array=array, estimate=estimate, memory=memory)
+
+        array = Job(NodeJob(ARRAY, (*files[:-1], array_source(op, folder))))
+        self._add({name: Job(NodeJob(op.onnx_node.name, files)), f"{name}, array": array}, fill)
+
+    def add_drop(self, unit: DropUnit, row: DropRow) -> None:
+        if row.cost is not None:
+            return
+        op, model = unit.op()
+        job = Job(NodeJob(op.onnx_node.name, sources(op, model, self.folder / str(len(self.jobs)))))
+        estimate = asdict(Estimate.of(op))
+
+        def fill(netlists: list[Netlist]) -> None:
+            self.results.put(replace(row, cost=asdict(Cost.of(netlists[0])), estimate=estimate))
+
+        self._add({unit.name: job}, fill)
+
+    def add_finn(self, row: FinnRow, job: Job) -> None:
+        """FINN+'s unit, alone or with its weight memory."""
+
+        def fill(netlists: list[Netlist]) -> None:
+            self.results.put(replace(row, cost=asdict(Cost.of(netlists[0]))))
+
+        self._add({f"{row.unit}, {row.matrix}, {row.products:,} products a cycle": job}, fill)
+
+
+def _run_finn(plan: Plan, synthesis: _Synthesis) -> list[FinnRow]:
+    """FINN+'s unit for the first matrix at every number of products; quoted where Yosys cannot read it."""
+    rows = []
+    try:
+        for bits in plan.bits:
+            for products in plan.products:
+                fold = finn_mvu.fold(*plan.shapes[0], products)
+                folder = synthesis.folder / f"{bits[0]}x{bits[1]}-{products}"
+                for name, job in finn_mvu.jobs(fold, bits, folder).items():
+                    rows.append(synthesis.results.find(_finn_row(name, fold, bits, products, job)))
+                    if not rows[-1].cost:
+                        synthesis.add_finn(rows[-1], job)
+        synthesis.run(plan.workers)
+    except UserError as error:
+        synthesis.say(f"{error}; its figures are quoted", False)
+        rows.append(_quoted())
+        synthesis.results.put(rows[-1])
+    return [row for row in map(synthesis.results.find, rows) if row.cost]
+
+
+def _finn_row(name: str, fold: finn_mvu.FinnFold, bits: tuple[int, int], target: int, job: Job) -> FinnRow:
+    return FinnRow(
+        matrix=fold.matrix,
+        bits=f"{bits[0]}x{bits[1]}",
+        unit=name,
+        target=target,
+        fold={"SIMD": fold.simd, "PE": fold.pe},
+        products=fold.products,
+        source=f"{yosys_version()} on {finn_mvu.tool()}",
+        code=job.key,
+    )
+
+
+def _quoted() -> FinnRow:
+    q = finn_mvu.QUOTED
+    return FinnRow(
+        matrix=q.fold.matrix,
+        bits="8x8",
+        unit=finn_mvu.CORE,
+        target=q.fold.products,
+        fold={"SIMD": q.fold.simd, "PE": q.fold.pe},
+        products=q.fold.products,
+        source=q.source,
+        code="quoted",
+        cost={"dsp": q.dsp, "lut_sites": q.lut, "ff": q.ff},
+    )

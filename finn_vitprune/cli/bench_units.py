@@ -1,0 +1,148 @@
+"""``finn-vitprune bench-units``: the hardware units alone, at given shapes, masks and folds."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from finn_vitprune.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from finn_vitprune.bench.results import Results
+    from finn_vitprune.bench.run import Found, Part, Plan
+
+NAME = "bench-units"
+EXAMPLE = "finn-vitprune bench-units --quick --json units.json"
+WIDTH = 130
+"""Columns of the tables where the output is no terminal."""
+
+
+def command(
+    quick: Annotated[bool, typer.Option("--quick", help="Two shapes, one fold, four masks of each kind.")] = False,
+    json_file: Annotated[
+        Optional[Path], typer.Option("--json", metavar="FILE", help="Results; what is in it already is not run again.")
+    ] = None,
+    shape: Annotated[
+        Optional[list[str]], typer.Option(metavar="MWxMH", help="Only this matrix, as 384x1152; may repeat.")
+    ] = None,
+    block: Annotated[Optional[list[int]], typer.Option(help="Only this block size; may repeat.")] = None,
+    fold: Annotated[Optional[list[int]], typer.Option(help="Only so many products a cycle; may repeat.")] = None,
+    keep: Annotated[Optional[list[str]], typer.Option(help="Only this kept share of blocks; may repeat.")] = None,
+    bits: Annotated[
+        Optional[list[str]], typer.Option(metavar="AxW", help="Widths of activations and weights; without it 8x8.")
+    ] = None,
+    mac_body: Annotated[Optional[str], typer.Option(help="Body of the arrays; without it dsp48e2.")] = None,
+    masks: Annotated[Optional[int], typer.Option(min=1, help="Masks of each kind; without it 20.")] = None,
+    masks_from: Annotated[
+        Optional[Path], typer.Option(metavar="MODEL", help="Pruned model (.onnx, .pt); without it the bundled example.")
+    ] = None,
+    part: Annotated[
+        Optional[list[str]], typer.Option(help="Only cycles, resources, token-drop or finn; may repeat.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Yosys processes at a time.")] = 1,
+) -> None:
+    """Measure matrix and token-drop units: cycles and utilisation in Verilator, resources and depth in Yosys.
+
+    One table a question, each figure against its limit. Exit code 1 when a limit is missed.
+    """
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from finn_vitprune.cli.terminal import progress_lines
+
+    given = {
+        "shapes": tuple(_pair("--shape", s, "384x1152") for s in shape or ()),
+        "blocks": _positive("--block", block),
+        "products": _positive("--fold", fold),
+        "keeps": tuple(sorted({_share(k) for k in keep or ()}, reverse=True)),
+        "bits": tuple(_pair("--bits", b, "8x4") for b in bits or ()),
+        "number": masks,
+        "workers": jobs,
+    }
+    import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
+    from finn_vitprune.bench.results import Results
+    from finn_vitprune.bench.run import run
+
+    given |= {"body": _body(mac_body), "parts": _parts(part)}
+    plan = replace(_plan(quick, masks_from), **{name: value for name, value in given.items() if value})
+    results = Results(json_file)
+    with progress_lines() as say:
+        found = run(plan, results, say)
+    console = Console()
+    raise typer.Exit(_show(found, results, console if console.is_terminal else Console(width=WIDTH)))
+
+
+def _plan(quick: bool, masks_from: Path | None) -> Plan:
+    from finn_vitprune.bench import run
+    from finn_vitprune.builds.build import EXAMPLE as BUNDLED
+
+    plan = run.Plan(masks_from or BUNDLED / "deit_digits.onnx")
+    return run.quick(plan) if quick else plan
+
+
+def _show(found: Found, results: Results, console: Console) -> int:
+    """Print the tables and what misses its limit; the exit code."""
+    from finn_vitprune.bench.table import Checks, tables
+    from finn_vitprune.cli import EXIT_DONE, EXIT_NO
+    from finn_vitprune.report import show
+
+    checks = Checks()
+    show(tables(found.rows, found.drops, found.finn, checks), console)
+    results.about |= {"limits_held": checks.held, "limits_missed": checks.missed}
+    results.write()
+    for missed in checks.missed:
+        console.print(f"missed: {missed}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{checks.held} figures within their limits, {len(checks.missed)} not", highlight=False)
+    return EXIT_NO if checks.missed else EXIT_DONE
+
+
+# --- flags ---------------------------------------------------------------------------------------
+
+
+def _pair(option: str, text: str, example: str) -> tuple[int, int]:
+    """Two positive numbers with an x between them."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text.strip())
+    if match is None or not all(map(int, match.groups())):
+        raise UserError(f"{option} {text}: expected two positive numbers, for example {example}")
+    return int(match[1]), int(match[2])
+
+
+def _positive(option: str, values: list[int] | None) -> tuple[int, ...]:
+    wrong = [v for v in values or () if v < 1]
+    if wrong:
+        raise UserError(f"{option} {wrong[0]}: use 1 or more")
+    return tuple(values or ())
+
+
+def _share(text: str) -> float:
+    try:
+        if 0 < Fraction(text) <= 1:
+            return float(text)
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise UserError(f"--keep {text} is no share: use more than 0 and at most 1, for example 0.5")
+
+
+def _body(name: str | None) -> str | None:
+    from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES
+
+    if name is not None and name not in MAC_BODIES:
+        raise UserError(f"--mac-body {name} is unknown: use {', '.join(MAC_BODIES)}")
+    return name
+
+
+def _parts(names: list[str] | None) -> tuple[Part, ...]:
+    from finn_vitprune.bench.run import Part
+
+    known = [p.value for p in Part]
+    unknown = [n for n in names or () if n not in known]
+    if unknown:
+        raise UserError(f"--part {unknown[0]} is unknown: use {', '.join(known)}")
+    return tuple(Part(n) for n in names or ())
