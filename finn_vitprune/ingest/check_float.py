@@ -1,0 +1,125 @@
+"""The check of a float or QDQ file: rows from the recogniser."""
+
+from __future__ import annotations
+
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+
+from finn_vitprune import complexity
+from finn_vitprune.complexity import Complexity
+from finn_vitprune.ingest import hardware
+from finn_vitprune.ingest.checked import Checked, Row, Structure
+from finn_vitprune.ingest.model_file import ModelFile, Node
+from finn_vitprune.ingest.normalise import RULES, Fate, Outcome
+from finn_vitprune.ingest.read import understand
+from finn_vitprune.ingest.recognise import Network, Recognition
+from finn_vitprune.ingest.recognised import RecognisedViT
+from finn_vitprune.ingest.refusal import Refusal
+from finn_vitprune.ingest.roles import FUNCTION, UNITS, Role, roles_of
+from finn_vitprune.ingest.unsupported import REASONS, why_not
+
+CONSTANT = "constants, folded"
+LAYOUT = "no hardware, only the order of data"
+SELECT = "VitSelectToken, the class token"
+UNUSED = "nothing (no output depends on it)"
+
+
+def check_float(model: ModelFile, path: Path) -> Checked:
+    """Rows, structure and size of a file that ``import`` would take."""
+    found = understand(model)
+    refusals = list(found.refusals)
+    structure = size = None
+    lines: list[str] = []
+    if found.vit is not None:
+        refusals += hardware.gaps(found.network, found.vit)
+        lines = hardware.notes(found.vit)
+        structure, size = structure_of(found.vit), size_of(found.vit)
+    rows = _rows(found, refusals)
+    return Checked(path.name, model.kind.value, model.opset, rows, tuple(refusals), structure, size, tuple(lines))
+
+
+def structure_of(vit: RecognisedViT) -> Structure:
+    """The shapes of a recognised network."""
+    return Structure(
+        image=(vit.image_size, vit.image_size, vit.channels),
+        patch_size=vit.patch_size,
+        dim=vit.dim,
+        head_dim=vit.head_dim,
+        heads=vit.heads,
+        mlp_widths=vit.mlp_widths,
+        tokens=(vit.tokens,) * vit.depth,
+        prefix=vit.prefix,
+        pooling=vit.pooling,
+        classes=vit.classes,
+    )
+
+
+def size_of(vit: RecognisedViT) -> Complexity:
+    """Operations and parameters: dense, and with its zero blocks left out, the last encoder for one token."""
+    config = vit.config()
+    fit = gcd(config.dim, config.head_dim)
+    block = next(b for b in (8, 4, 2, 1) if fit % b == 0)
+    maps = {}
+    for i in range(vit.depth):
+        parts = np.split(vit.weights[f"blocks.{i}.attn.qkv.weight"], 3)
+        named = zip(("q", "k", "v", "proj"), [*parts, vit.weights[f"blocks.{i}.attn.proj.weight"]], strict=True)
+        for key, weight in named:
+            w = weight.T
+            blocks = w.reshape(w.shape[0] // block, block, w.shape[1] // block, block)
+            maps[f"blocks.{i}.{key}"] = (blocks != 0).any((1, 3))
+    return complexity.counted(config, config, maps, block)
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def _rows(found: Recognition, refusals: list[Refusal]) -> tuple[Row, ...]:
+    roles = {} if found.network is None else roles_of(found.network)
+    at = {r.node: r for r in reversed(refusals)}
+    selected = _selected(found.network)
+    return tuple(_row(o, roles, at, selected, found.network is not None) for o in found.normalised.outcomes)
+
+
+def _row(outcome: Outcome, roles: dict[int, Role], at: dict[str, Refusal], selected: int, known: bool) -> Row:
+    node, term = outcome.node, outcome.term
+    role = roles.get(id(term))
+    place = role.place if role is not None else ""
+    refusal = at.get(node.name)
+    if refusal is not None and refusal.op_type == node.op_type:
+        return Row(node.name, node.op_type, place, "", refusal.reason, refusal.help)
+    if outcome.fate is Fate.WAITS:
+        return Row(node.name, node.op_type, place, "", *_waiting(node, outcome.refusal))
+    return Row(node.name, node.op_type, place, _becomes(outcome, role, selected, known))
+
+
+def _becomes(outcome: Outcome, role: Role | None, selected: int, known: bool) -> str:
+    if outcome.fate is Fate.CONSTANT:
+        return CONSTANT
+    if known and role is None:
+        return UNUSED
+    if outcome.fate is Fate.LAYOUT:
+        picks = outcome.node.op_type in ("Gather", "Slice") and id(outcome.term) == selected
+        return SELECT if picks else LAYOUT
+    if outcome.fate is Fate.FUNCTION:
+        return FUNCTION if role is None else role.then or role.becomes
+    return UNITS[type(outcome.term)] if role is None else role.becomes
+
+
+def _waiting(node: Node, cause: Refusal) -> tuple[str, str]:
+    """Why a node that depends on a refused one does not map: its own reason where its op has one."""
+    foreign = node.domain not in ("", "ai.onnx", "ai.onnx.ml")
+    if foreign or node.op_type in REASONS and node.op_type not in RULES:
+        return why_not(node)
+    where = "the input" if cause.op_type == "input" else f"node {cause.node} ({cause.op_type})"
+    return f"depends on {where}, which is not taken in", ""
+
+
+def _selected(network: Network | None) -> int:
+    """The term that the class token is taken from, by ``id``; 0 for none."""
+    if network is None or network.classifier.mean is not None:
+        return 0
+    c = network.classifier
+    source = c.norm.x.term if c.norm.x.rows is not None else c.norm
+    return id(source)

@@ -1,0 +1,50 @@
+"""What of a recognised vision transformer this project cannot build yet, and what changes on the way."""
+
+from __future__ import annotations
+
+from math import gcd
+
+from finn_vitprune.ingest.recognise import Network
+from finn_vitprune.ingest.recognised import RecognisedViT
+from finn_vitprune.ingest.refusal import Refusal
+
+MAX_DIM = 1024
+"""Widest token of the LayerNorm unit (``finn_vitprune.custom_ops.layernorm.MAX_CHANNELS``)."""
+CLASS_TOKEN = "use a model that pools by the class token (timm: global_pool 'token')"
+
+
+def gaps(network: Network, vit: RecognisedViT) -> list[Refusal]:
+    """Parts without hardware, each at the node it comes from."""
+    found = []
+    classifier, embedded = network.classifier, network.embedding.embedded
+    if classifier.mean is not None:
+        what = "mean pooling of the patch tokens" if vit.pooling == "mean" else "mean pooling of all tokens"
+        found.append(
+            Refusal.at(classifier.mean.node, f"{what}: this hardware reads the class token alone", CLASS_TOKEN)
+        )
+    elif vit.prefix == 0:
+        found.append(Refusal.at(embedded.node, "there is no class token", CLASS_TOKEN))
+    if not 2 <= vit.dim <= MAX_DIM:
+        norm = network.encoders[0][0].norm
+        found.append(
+            Refusal.at(norm.node, f"tokens of width {vit.dim}: LayerNorm takes 2 to {MAX_DIM}", "use a smaller model")
+        )
+    if gcd(vit.dim, vit.head_dim, *vit.mlp_widths) < 2:
+        attended = network.encoders[0][0].attended
+        text = f"no block size divides width {vit.dim}, head width {vit.head_dim} and MLP widths {vit.mlp_widths[0]}"
+        found.append(Refusal.at(attended.node, text, "use a model whose widths share a factor of 2 or more"))
+    return found
+
+
+def notes(vit: RecognisedViT) -> list[str]:
+    """What import does besides quantising and pruning."""
+    lines = []
+    if vit.layer_scale:
+        lines.append("LayerScale is folded into the projection and the second MLP layer")
+    if vit.gelu == "tanh":
+        lines.append("GELU in its tanh form becomes exact GELU (they differ by at most 0.0005)")
+    if vit.distilled_head:
+        lines.append("the distillation classifier is left out: logits come from the class token's classifier alone")
+    if vit.scaling is not None:
+        lines.append("the normalisation of pixels inside the graph is folded into the patch embedding")
+    return lines
