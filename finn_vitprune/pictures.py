@@ -219,6 +219,13 @@ def _state_legend(figure: Figure, colours: Sequence[str], dead: bool) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
 
 
+RATES = {
+    "blocks": ("block_keep", "#2f5d8c"),
+    "neurons": ("neuron_keep", "#d98f3d"),
+    "tokens at a drop": ("token_keep", "#5b9a8b"),
+}
+"""Keep rates in the history: key in the metrics, and colour."""
+
 PANELS = 4
 """Panels in a row of the score figure, at most."""
 BINS = 60
@@ -310,15 +317,13 @@ def history_figure(metrics: dict[str, Any]) -> Figure:
 
 def _keep_rates(axis: Axes, config: dict[str, Any], student: Sequence[dict[str, float]], start: int) -> None:
     """Keep rates of the student; what is equal in every epoch shares a line."""
-    names = {"block_keep": "blocks", "neuron_keep": "neurons"}
-    if config["prune"]["token_drop_layers"]:
-        names["token_keep"] = "tokens at a drop"
     lines: dict[tuple[float, ...], list[str]] = {}
-    for key, name in names.items():
-        lines.setdefault(tuple(100 * r[key] for r in student), []).append(name)
-    for (rates, of), colour in zip(lines.items(), (COLOURS[KEPT], COLOURS[DEAD], QUIET)):
-        epochs = [start + r["epoch"] for r in student]
-        axis.plot(epochs, rates, color=colour, label=" and ".join(of), marker=".")
+    for name, (key, _) in RATES.items():
+        if key != "token_keep" or config["prune"]["token_drop_layers"]:
+            lines.setdefault(tuple(100 * r[key] for r in student), []).append(name)
+    epochs = [start + r["epoch"] for r in student]
+    for rates, names in lines.items():
+        axis.plot(epochs, rates, color=RATES[names[0]][1], label=" and ".join(names), marker=".")
     axis.set_ylabel("kept (%)", **LABEL)
     axis.set_ylim(0, 105)
 

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom."""
+"""The notebooks run from top to bottom, print what they promise and show their pictures."""
 
 from pathlib import Path
 
@@ -7,12 +7,20 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+PROMISES = {
+    "1_from_training_to_rtl": ("RTL mismatches: 0", 2),
+    "3_what_training_learned": ("heads are live", 5),
+}
+"""Text that a notebook prints, and the number of its pictures."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[p.stem for p in NOTEBOOKS])
 def test_notebook_runs(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=1500, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
-    printed = "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
-    assert "RTL mismatches: 0" in printed
+    resources = {"metadata": {"path": tmp_path}}
+    NotebookClient(notebook, timeout=1500, kernel_name="python3", resources=resources).execute()
+    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
+    text, pictures = PROMISES[path.stem]
+    assert text in "".join(o.get("text", "") for o in outputs)
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == pictures
