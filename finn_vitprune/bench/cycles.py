@@ -1,16 +1,18 @@
-"""Cycles of a matrix unit in Verilator: back-to-back token groups, one compiled simulation for all masks."""
+"""Cycles of a matrix unit in Verilator: back-to-back token groups, one compiled simulation for many masks."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from finn_vitprune.bench.units import GROUPS, ColumnsInOrder, Unit, node, with_mask
+from finn_vitprune.custom_ops.balance import Schedule
 from finn_vitprune.custom_ops.base import VitOp, VitRTLBackend
+from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.sim import Port, SimResult, Simulator, Stimulus, beats, compile_top
 
 WARM_UP = 2
@@ -49,36 +51,70 @@ class _Run:
     exact: bool
 
 
-class CycleBench:
-    """The compiled unit at a fold, with memories that hold any of the masks it was made for.
+@dataclass(frozen=True)
+class Room:
+    """Elaborated maxima of a unit's memories: blocks and column parts of a lane."""
 
-    Args:
-        masks: all masks that :meth:`measure` will be given.
+    lane_blocks: int
+    lane_slots: int
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """Room for the masks of each keep rate with balanced lanes, and for all of them with columns in order.
+
+    They are all the same wherever one unit with the largest memories has the cycles of each fitting one, so that
+    one compiled simulation serves every mask. Where lanes hold so few blocks that these are split, it has not.
     """
 
-    def __init__(self, unit: Unit, fold: dict[str, int], masks: Sequence[np.ndarray]) -> None:
-        self.unit = unit
-        self.rng = np.random.default_rng(0)
-        bias, mult = unit.constants(self.rng)
-        attributes = unit.attributes(fold, **_room(unit, fold, masks))
-        initialisers = [unit.weights(masks[0], self.rng), bias, mult]
-        self.op, self.model = node("BlockSparseMVAU", attributes, initialisers)
-        self.constants = bias, mult
-        self._keep = tempfile.TemporaryDirectory(prefix="vitprune-bench-")
-        self.folder = Path(self._keep.name)
-        self.simulator = compile_op(self.op, self.model, self.folder)
-        limit = 1 << (unit.x_bits - 1)
-        stream = self.op.in_streams()[0]
-        self.x = self.rng.integers(-limit, limit, (1, stream.tokens, stream.channels))
+    balanced: dict[float, Room]
+    in_order: Room
 
-    def measure(self, masks: Sequence[np.ndarray]) -> Cycles:
-        """Run every mask balanced and with columns in order."""
-        balanced, dealt = [], []
-        in_order = ColumnsInOrder(self.op.onnx_node)
-        for mask in masks:
-            weights = self.unit.weights(mask, self.rng)
-            balanced.append(self._run(self.op, weights))
-            dealt.append(self._run(in_order, weights) if self.op.get_nodeattr("LANES") > 1 else balanced[-1])
+    @classmethod
+    def of(cls, unit: Unit, fold: dict[str, int], masks: dict[float, list[np.ndarray]]) -> Rooms:
+        """Room for ``masks``, by keep rate."""
+        op, _ = node("BlockSparseMVAU", unit.attributes(fold))
+        dealt = ColumnsInOrder(op.onnx_node)
+        balanced = {keep: _room([with_mask(op, m).schedule() for m in group]) for keep, group in masks.items()}
+        in_order = _room([with_mask(dealt, m).schedule() for group in masks.values() for m in group])
+        largest = _largest([*balanced.values(), in_order])
+        fitting = [with_mask(op, m).get_exp_cycles() for group in masks.values() for m in group]
+        op.set_nodeattr("lane_blocks", largest.lane_blocks)
+        roomy = [with_mask(op, m).get_exp_cycles() for group in masks.values() for m in group]
+        return cls(dict.fromkeys(masks, largest), largest) if roomy == fitting else cls(balanced, in_order)
+
+
+def _room(plans: Iterable[Schedule]) -> Room:
+    return _largest([Room(plan.lane_blocks, plan.lane_slots) for plan in plans])
+
+
+def _largest(rooms: Sequence[Room]) -> Room:
+    return Room(max(r.lane_blocks for r in rooms), max(r.lane_slots for r in rooms))
+
+
+class CycleBench:
+    """A unit at a fold; each room is compiled when it is first needed.
+
+    Args:
+        masks: all masks that :meth:`measure` will be given, by keep rate.
+    """
+
+    def __init__(self, unit: Unit, fold: dict[str, int], masks: dict[float, list[np.ndarray]]) -> None:
+        self.unit, self.fold = unit, fold
+        self.rooms = Rooms.of(unit, fold, masks)
+        self.rng = np.random.default_rng(0)
+        self.constants = unit.constants(self.rng)
+        limit = 1 << (unit.x_bits - 1)
+        self.x = self.rng.integers(-limit, limit, (1, GROUPS * fold["TOKENS"], unit.mw))
+        self._compiled: dict[Room, _Compiled] = {}
+
+    def measure(self, keep: float, masks: Sequence[np.ndarray]) -> Cycles:
+        """Run every mask with balanced lanes and with columns in order."""
+        weights = [self.unit.weights(mask, self.rng) for mask in masks]
+        balanced = [self._run(self.rooms.balanced[keep], BlockSparseMVAU_rtl, w) for w in weights]
+        dealt = balanced
+        if self.fold["LANES"] > 1:
+            dealt = [self._run(self.rooms.in_order, ColumnsInOrder, w) for w in weights]
         shares = [r.ideal / r.cycles for r in balanced]
         return Cycles(
             cycles=float(np.mean([r.cycles for r in balanced])),
@@ -88,30 +124,43 @@ class CycleBench:
             cycles_unbalanced=float(np.mean([r.cycles for r in dealt])),
             cycles_estimate=float(np.mean([r.estimate for r in balanced])),
             cycles_error=float(np.max([abs(r.estimate / r.cycles - 1) for r in balanced])),
-            exact=all(r.exact for r in balanced + dealt),
+            exact=all(r.exact for r in [*balanced, *dealt]),
         )
 
-    def _run(self, op: VitOp, weights: np.ndarray) -> _Run:
+    def _run(self, room: Room, kind: type[BlockSparseMVAU_rtl], weights: np.ndarray) -> _Run:
+        if room not in self._compiled:
+            attributes = self.unit.attributes(self.fold, **asdict(room))
+            self._compiled[room] = _Compiled(kind, attributes, (weights, *self.constants))
+        return self._compiled[room].run(kind, weights, self.x)
+
+
+class _Compiled:
+    """One compiled simulation and its folder of ROM files."""
+
+    def __init__(
+        self, kind: type[BlockSparseMVAU_rtl], attributes: dict[str, object], initialisers: tuple[np.ndarray, ...]
+    ) -> None:
+        op, self.model = node("BlockSparseMVAU", attributes, initialisers)
+        self.constants = initialisers[1:]
+        self._keep = tempfile.TemporaryDirectory(prefix="vitprune-bench-")
+        self.folder = Path(self._keep.name)
+        self.simulator = compile_op(kind(op.onnx_node), self.model, self.folder)
+
+    def run(self, kind: type[BlockSparseMVAU_rtl], weights: np.ndarray, x: np.ndarray) -> _Run:
+        """Cycles of ``weights`` on rows ``x`` (``[1, tokens, mw]``), scheduled as ``kind`` does."""
+        op = kind(self.model.graph.node[0])
         self.model.set_initializer("param0", weights.astype(np.float32))
-        write_memories(op, self.model, self.folder)
-        [golden] = op.compute(self.x, weights, *self.constants)
-        result = run_op(op, self.simulator, self.folder, [self.x], [golden])
-        stream = op.out_streams()[0]
-        group = result.intervals("out0_V", stream.beats // GROUPS)[WARM_UP:]
+        for suffix, memory in op.memories(self.model).items():
+            (self.folder / op.memory_file(suffix)).write_text(memory.hex_text())
+        [golden] = op.compute(x, weights, *self.constants)
+        result = run_op(op, self.simulator, self.folder, [x], [golden])
+        group = result.intervals("out0_V", op.out_streams()[0].beats // GROUPS)[WARM_UP:]
         return _Run(
             cycles=float(group.mean()) if len(group) else float("inf"),
             estimate=op.get_exp_cycles() / GROUPS,
             ideal=op.balance().ideal_cycles / GROUPS,
             exact=result.ok,
         )
-
-
-def _room(unit: Unit, fold: dict[str, int], masks: Sequence[np.ndarray]) -> dict[str, int]:
-    """Elaborated maxima that hold every mask, balanced and with columns in order."""
-    op, _ = node("BlockSparseMVAU", unit.attributes(fold))
-    in_order = ColumnsInOrder(op.onnx_node)
-    plans = [each.schedule() for mask in masks for each in (with_mask(op, mask), in_order)]
-    return {"lane_blocks": max(p.lane_blocks for p in plans), "lane_slots": max(p.lane_slots for p in plans)}
 
 
 def compile_op(op: VitRTLBackend, model, folder: Path) -> Simulator:
@@ -123,12 +172,6 @@ def compile_op(op: VitRTLBackend, model, folder: Path) -> Simulator:
         for kind, streams in (("in", op.in_streams()), ("out", op.out_streams()))
     ]
     return compile_top(op.onnx_node.name, op.get_rtl_file_list(abspath=True), *ports)
-
-
-def write_memories(op: VitRTLBackend, model, folder: Path) -> None:
-    """ROM files of the op's present weights."""
-    for suffix, memory in op.memories(model).items():
-        (folder / op.memory_file(suffix)).write_text(memory.hex_text())
 
 
 def run_op(

@@ -116,14 +116,17 @@ class _Case:
     masks: dict[tuple[float, str], list[np.ndarray]]
     rows: dict[tuple[float, str], Row]
 
-    def all_masks(self) -> list[np.ndarray]:
-        return [mask for group in self.masks.values() for mask in group]
+    def masks_by_keep(self) -> dict[float, list[np.ndarray]]:
+        """Masks of all kinds of each keep rate."""
+        groups: dict[float, list[np.ndarray]] = {}
+        for (keep, _), group in self.masks.items():
+            groups.setdefault(keep, []).extend(group)
+        return groups
 
     def most_slots(self, keep: float) -> int:
         """Column parts of the fullest lane over all masks of a keep rate."""
         op, _ = node("BlockSparseMVAU", self.unit.attributes(self.fold))
-        masks = [mask for (k, _), group in self.masks.items() if k == keep for mask in group]
-        return max(with_mask(op, mask).schedule().lane_slots for mask in masks)
+        return max(with_mask(op, mask).schedule().lane_slots for mask in self.masks_by_keep()[keep])
 
 
 def run(plan: Plan, results: Results, say: Say) -> Found:
@@ -224,11 +227,10 @@ def _run_cycles(cases: Sequence[_Case], results: Results, say: Say) -> None:
         waiting = [key for key, row in case.rows.items() if row.cycles is None]
         if not waiting:
             continue
-        say(f"unit {i + 1} of {len(cases)}: compiling {case.unit.name}, fold {_text(case.fold)}", True)
-        bench = CycleBench(case.unit, case.fold, case.all_masks())
+        bench = CycleBench(case.unit, case.fold, case.masks_by_keep())
         for keep, kind in waiting:
             say(f"unit {i + 1} of {len(cases)}: {case.unit.name}, r_b {keep:g}, {kind} masks", True)
-            row = replace(case.rows[keep, kind], **asdict(bench.measure(case.masks[keep, kind])))
+            row = replace(case.rows[keep, kind], **asdict(bench.measure(keep, case.masks[keep, kind])))
             case.rows[keep, kind] = row
             results.put(row)
         used = [row.utilisation for row in case.rows.values()]
@@ -287,7 +289,7 @@ class _Synthesis:
 
     def add_unit(self, case: _Case, keep: float) -> None:
         """The unit of a keep rate, with room for all of its masks, and its array."""
-        kept = next(group[0] for (k, _), group in case.masks.items() if k == keep).sum(axis=0)
+        kept = case.masks_by_keep()[keep][0].sum(axis=0)
         op, model = unit_op(case.unit, case.fold, [int(n) for n in kept], case.most_slots(keep))
         estimate = asdict(Estimate.of(op))
 

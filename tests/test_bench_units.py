@@ -1,0 +1,420 @@
+"""bench-units: exact and seeded masks, folds from the op's search, columns in order, resuming, limits, one unit whole."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
+from finn_vitprune.bench import finn_mvu, masks, run, token_drop
+from finn_vitprune.bench.cycles import CycleBench, Rooms
+from finn_vitprune.bench.resources import depth
+from finn_vitprune.bench.results import DropRow, FinnRow, Results, Row
+from finn_vitprune.bench.run import Part, Plan
+from finn_vitprune.bench.table import Checks, tables
+from finn_vitprune.bench.units import ColumnsInOrder, Unit, find_fold, node, products_of, with_mask
+from finn_vitprune.builds.build import EXAMPLE
+from finn_vitprune.cli import run as command
+from finn_vitprune.errors import UserError
+
+EXAMPLE_MODEL = EXAMPLE / "deit_digits.onnx"
+TINY = Unit(32, 48, 8, 48)
+TRAINED = [np.eye(6, dtype=bool), np.tri(6, dtype=bool)]
+
+
+def draw(kind, grid=(24, 24), keep=0.7, number=3, lanes=4):
+    return masks.draw(kind, grid, keep, number, lanes, TRAINED)
+
+
+def half(unit=TINY):
+    """A mask with one kept block in the first column, two in the second, ... of a 4 x 6 grid."""
+    rows, columns = unit.grid
+    return np.arange(rows)[:, None] < np.array([1, 2, 3, 4, 2, 0])[None, :columns]
+
+
+# --- masks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", masks.KINDS)
+@pytest.mark.parametrize("grid, keep", [((24, 24), 0.7), ((24, 63), 0.5), ((3, 5), 0.29), ((4, 4), 0.01)])
+def test_every_mask_keeps_exactly_its_share(kind, grid, keep):
+    count = max(1, int(round(keep * 1000) * grid[0] * grid[1] // 1000))
+    drawn = draw(kind, grid, keep)
+    assert [(m.shape, m.dtype, int(m.sum())) for m in drawn] == [(grid, np.dtype(bool), count)] * 3
+
+
+@pytest.mark.parametrize("kind", masks.KINDS)
+def test_masks_are_reproducible_and_differ(kind):
+    a, b = draw(kind), draw(kind)
+    assert all(np.array_equal(x, y) for x, y in zip(a, b))
+    assert not np.array_equal(a[0], a[1])
+
+
+def test_dense_is_one_mask_with_all_blocks():
+    [mask] = draw(masks.DENSE, keep=1.0)
+    assert mask.all()
+
+
+def test_uniform_columns_vary_as_drawing_without_replacement_does():
+    """Variance of a column's kept blocks: hypergeometric, n p (1 - p) (N - n) / (N - 1)."""
+    columns = np.concatenate([m.sum(axis=0) for m in draw("uniform", number=60)])
+    p, n, total = 403 / 576, 24, 576
+    assert columns.var() == pytest.approx(n * p * (1 - p) * (total - n) / (total - 1), rel=0.15)
+
+
+def test_uneven_columns_vary_as_the_beta_distribution_does():
+    """Densities of beta(1.5, 1.5) have mean 1/2 and variance 1/16; half of all blocks kept leaves them as they are."""
+    columns = np.concatenate([m.sum(axis=0) / 24 for m in draw("uneven", keep=0.5, number=60)])
+    assert columns.mean() == pytest.approx(0.5)
+    assert columns.var() == pytest.approx(1 / 16, rel=0.15)
+    assert columns.var() > 4 * np.concatenate([m.sum(axis=0) / 24 for m in draw("uniform", keep=0.5)]).var()
+
+
+def test_uneven_counts_follow_the_densities_up_to_full_columns():
+    assert masks.column_counts(np.array([1.0, 1.0, 2.0]), 8, 8).tolist() == [2, 2, 4]
+    assert masks.column_counts(np.array([0.1, 0.1, 9.0]), 8, 12).tolist() == [2, 2, 8]
+    assert masks.column_counts(np.array([1.0, 1.0, 1.0]), 8, 4).tolist() in ([2, 1, 1], [1, 2, 1], [1, 1, 2])
+    assert masks.column_counts(np.array([0.5, 0.5]), 8, 16).tolist() == [8, 8]
+
+
+@pytest.mark.parametrize("lanes, groups", [(4, 4), (3, 3), (16, 8), (7, 1)])
+def test_balanced_masks_give_every_group_of_columns_equally_many_blocks(lanes, groups):
+    for mask in draw("balanced", lanes=lanes):
+        loads = mask.reshape(24, groups, 24 // groups).sum(axis=(0, 2))
+        assert loads.max() - loads.min() <= 1
+
+
+def test_trained_masks_are_the_model_s_repeated():
+    """Where the model keeps the share asked for, nothing is trimmed."""
+    model = np.eye(6, dtype=bool) | np.eye(6, k=1, dtype=bool) | np.eye(6, k=-4, dtype=bool) | np.eye(6, k=5, dtype=bool)
+    model[3, 0] = model[0, 4] = model[1, 4] = model[2, 5] = True
+    assert model.sum() == 18
+    [mask] = masks.draw("trained", (12, 18), 0.5, 1, 1, [model])
+    assert np.array_equal(mask[:6], mask[6:]) and np.array_equal(mask[:, :6], mask[:, 12:])
+    assert any(np.array_equal(mask[:6, :6], np.roll(model, s, (0, 1))) for s in np.ndindex(6, 6))
+
+
+def test_masks_of_the_bundled_example_are_read():
+    loaded = masks.load(EXAMPLE_MODEL)
+    assert loaded and all(m.dtype == bool and 0 < m.sum() < m.size for m in loaded)
+
+
+@pytest.mark.parametrize("name, text", [
+    ("no.onnx", "model file .*no.onnx does not exist"),
+    ("no.pt", "no checkpoint at .*no.pt"),
+])
+def test_models_that_are_not_there_are_named(tmp_path, name, text):
+    with pytest.raises(UserError, match=text):
+        masks.load(tmp_path / name)
+
+
+# --- units ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("products", [16, 48, 64])
+def test_the_fold_is_the_op_s_own_that_serves_all_masks_best(products):
+    """Against the search asked for the exact interval of each mask."""
+    unit = replace(TINY, products=products)
+    drawn = [np.ones(unit.grid, bool), half()]
+    fold = find_fold(unit, drawn)
+    op, _ = node("BlockSparseMVAU", unit.attributes(fold))
+    assert op.products_per_cycle() == products_of(fold) <= products
+    assert op.get_nodeattr("tokens") == 8 * fold["TOKENS"]
+
+    def worst(other):
+        ops = [with_mask(node("BlockSparseMVAU", unit.attributes(other, tokens=128))[0], m) for m in drawn]
+        return min(each.balance().utilisation for each in ops)
+
+    for mask in drawn:
+        probe = with_mask(node("BlockSparseMVAU", unit.attributes(fold, tokens=128))[0], mask)
+        other = probe.fold_for(int(128 * mask.sum() * 64 / products))
+        if products_of(other) <= products:
+            assert (products_of(fold), worst(fold)) >= (products_of(other), worst(other))
+
+
+def test_a_fold_with_too_few_products_is_refused(monkeypatch):
+    monkeypatch.setattr("finn_vitprune.custom_ops.block_sparse_mvau.BlockSparseMVAU.fold_for",
+                        lambda *_: {"SIMD": 2, "PE": 2, "TOKENS": 2, "LANES": 2})
+    with pytest.raises(UserError, match="--fold 15: the search finds no fold of 32x48 in blocks of 8"):
+        find_fold(replace(TINY, products=15), [half()])
+
+
+def test_columns_in_order_are_dealt_whole():
+    op, _ = node("BlockSparseMVAU", TINY.attributes(
+        {"SIMD": 2, "PE": 8, "TOKENS": 1, "LANES": 4, "in_width": 2, "out_width": 8}))
+    plan = ColumnsInOrder(with_mask(op, half()).onnx_node).schedule()
+    scale = sum(plan.column_blocks) // half().sum()  # a block may be counted in several parts
+    assert [(p.column, p.lane, p.slot, p.first, p.count // scale) for p in plan.parts] == [
+        (0, 0, 0, 0, 1), (1, 1, 0, 0, 2), (2, 2, 0, 0, 3), (3, 3, 0, 0, 4), (4, 0, 1, 0, 2),
+    ]  # fmt: skip
+
+
+def test_weights_are_zero_exactly_outside_the_kept_blocks():
+    weights = TINY.weights(half(), np.random.default_rng(0))
+    inside = np.kron(half(), np.ones((8, 8), int)) > 0
+    assert (weights[~inside] == 0).all() and (weights[inside] != 0).all() and np.abs(weights).max() <= 127
+
+
+@pytest.mark.parametrize("lanes, together", [(1, True), (4, False)])
+def test_one_simulation_serves_all_masks_only_where_it_has_their_cycles(lanes, together):
+    fold = {"SIMD": 2, "PE": 8, "TOKENS": 1, "LANES": lanes, "in_width": 16, "out_width": 8}
+    rooms = Rooms.of(TINY, fold, {1.0: [np.ones((4, 6), bool)], 0.5: [half()]})
+    shared = len({*rooms.balanced.values(), rooms.in_order}) == 1
+    if together:
+        assert shared
+    op, _ = node("BlockSparseMVAU", TINY.attributes(fold))
+    fitting = with_mask(op, half()).get_exp_cycles()
+    op.set_nodeattr("lane_blocks", rooms.balanced[0.5].lane_blocks)
+    assert with_mask(op, half()).get_exp_cycles() == fitting
+
+
+# --- the whole benchmark, tiny -------------------------------------------------------------------
+
+
+def tiny_plan(**changes):
+    plan = Plan(
+        EXAMPLE_MODEL, shapes=((16, 16),), blocks=(4,), keeps=(1.0, 0.5), products=(12,), bits=((4, 4),),
+        body="portable", number=2, parts=(Part.CYCLES, Part.RESOURCES),
+    )  # fmt: skip
+    return replace(plan, **changes)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Results file, rows and what was said of one run."""
+    path = tmp_path_factory.mktemp("bench") / "units.json"
+    said = []
+    found = run.run(tiny_plan(), Results(path), lambda text, transient: said.append(text))
+    return path, found, said
+
+
+def test_a_unit_is_measured_whole(tiny):
+    path, found, _ = tiny
+    assert [(r.keep, r.mask) for r in found.rows] == [(1.0, "dense"), *((0.5, kind) for kind in masks.KINDS)]
+    for row in found.rows:
+        blocks = 16 if row.keep == 1 else 8
+        groups = row.fold["TOKENS"] * blocks * 16 / row.products
+        assert row.exact and row.ideal_cycles == pytest.approx(groups)
+        assert row.utilisation == pytest.approx(row.ideal_cycles / row.cycles) and row.utilisation <= 1
+        assert row.cycles_unbalanced >= row.cycles and row.cycles_error < 0.02
+        assert row.lut_sites == row.lut + row.lutram_sites + row.srl > row.array["lut_sites"] > 0
+        assert row.ff > row.array["ff"] and 0 < row.array["depth_lut"] <= row.depth_lut
+        assert row.memory["weight_bits"] == blocks * 16 * 4 <= row.memory["memory_bits"]
+    assert {r["mask"] for r in json.loads(path.read_text())["rows"]} == {"dense", *masks.KINDS}
+
+
+def test_a_second_run_takes_everything_from_the_file(tiny, monkeypatch):
+    path, found, _ = tiny
+    monkeypatch.setattr(CycleBench, "measure", lambda *_: pytest.fail("simulated again"))
+    monkeypatch.setattr(run, "synthesise", lambda jobs, *_: jobs and pytest.fail("synthesised again"))
+    assert run.run(tiny_plan(), Results(path), lambda *_: None).rows == found.rows
+
+
+def test_only_what_is_missing_or_of_other_sources_runs_again(tiny, tmp_path, monkeypatch):
+    path, found, _ = tiny
+    content = json.loads(path.read_text())
+    content["rows"][0]["code"] = "older"
+    del content["rows"][2]
+    (tmp_path / "units.json").write_text(json.dumps(content))
+    measured = []
+    whole = CycleBench.measure
+    monkeypatch.setattr(CycleBench, "measure", lambda b, keep, m: measured.append((keep, len(m))) or whole(b, keep, m))
+    again = run.run(tiny_plan(parts=(Part.CYCLES,)), Results(tmp_path / "units.json"), lambda *_: None)
+    assert measured == [(1.0, 1), (0.5, 2)]
+    assert [r.cycles for r in again.rows] == [r.cycles for r in found.rows]
+
+
+def test_the_tables_hold_every_figure_against_its_limit(tiny):
+    _, found, _ = tiny
+    checks = Checks()
+    made = tables(found.rows, [], [], checks)
+    assert [sheet.title[0] for sheet in made] == ["1", "2", "3", "4", "5"]
+    assert all(len(row) == len(sheet.columns) for sheet in made for row in sheet.rows)
+    worse = [replace(r, utilisation=0.5, depth_lut=6, cycles_error=0.03, lut_sites=10**6) for r in found.rows]
+    missed = Checks()
+    tables(worse, [], [], missed)
+    text = "\n".join(missed.missed)
+    for what in ("utilisation of 16x16 b4 r_b 0.5 4x4", "depth of 16x16", "cycles, estimate", "LUT, estimate"):
+        assert what in text and what not in "\n".join(checks.missed)
+
+
+def row(**changes):
+    cost = {"dsp": 768 + 16, "lut": 5000, "lutram_sites": 4000, "srl": 1000, "lut_sites": 10_000, "ff": 9000,
+            "bram36": 8.0, "uram": 0, "depth_lut": 5, "depth_carry": 7}
+    array = cost | {"dsp": 256, "lut_sites": 2560, "depth_lut": 3}
+    base = Row(
+        matrix="384x384", b=16, keep=1.0, mask="dense", bits="8x8", body="dsp48e2", target=4096,
+        fold={"SIMD": 16, "PE": 16, "TOKENS": 2, "LANES": 3, "in_width": 8, "out_width": 8}, products=1536, masks=1,
+        code="x", **cost, array=array, estimate={"dsp": 784, "lut_sites": 9000, "bram36": 8.0, "uram": 0},
+        memory={"weight_bits": 1000, "index_bits": 20, "memory_bits": 2000, "memory_bram36": 8.0},
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+@pytest.mark.parametrize("changes, missed", [
+    ({}, []),
+    ({"array": row().array | {"dsp": 257}}, ["DSP per product of 384x384"]),
+    ({"array": row().array | {"lut_sites": 2561}}, ["LUT per product of the array"]),
+    ({"array": row().array | {"depth_lut": 4}}, ["depth of the data path"]),
+    ({"lut_sites": 12_289}, ["LUT sites per product", "LUT, estimate"]),
+    ({"depth_lut": 6}, ["depth of 384x384"]),
+    ({"dsp": 783}, ["dsp, estimate"]),
+    ({"bram36": 8.5}, ["bram36, estimate"]),
+    ({"lut_sites": 7400}, ["LUT, estimate"]),
+    ({"products": 4096, "memory": row().memory | {"memory_bits": 2001}}, ["weight memory of 384x384"]),
+])  # fmt: skip
+def test_each_limit_is_where_the_text_says(changes, missed):
+    checks = Checks()
+    tables([row(**changes)], [], [], checks)
+    assert len(checks.missed) == len(missed)
+    assert all(text.startswith(start) for text, start in zip(checks.missed, missed))
+
+
+@pytest.mark.parametrize("bits, cycles, missed", [(530, 53.0, 0), (540, 53.0, 1), (530, 54.0, 1)])
+def test_half_of_the_blocks_is_held_against_dense(bits, cycles, missed):
+    dense = row(cycles=100.0, cycles_unbalanced=100.0, utilisation=1.0, cycles_error=0.0, exact=True)
+    sparse = replace(dense, keep=0.5, mask="uniform", cycles=cycles,
+                     memory=dense.memory | {"weight_bits": bits - 20, "memory_bits": bits})
+    checks = Checks()
+    tables([dense, sparse], [], [], checks)
+    assert sum("of dense" in m for m in checks.missed) == missed
+
+
+def test_outputs_that_differ_from_the_golden_model_fail(tiny):
+    checks = Checks()
+    tables([replace(r, exact=False) for r in tiny[1].rows], [], [], checks)
+    assert sum("outputs differ" in m for m in checks.missed) == 5
+
+
+def test_the_depth_is_that_of_the_last_mapping():
+    log = (
+        "ABC: x : i/o = 6/ 15  and = 1249  lev =   12 (0.46)  mem = 0.05 MB  box = 22  bb = 0\n"
+        "ABC: Mapping (K=6)  :  lut =    10  edge =     804  lev =    9 (0.23)  levB =   11  mem = 0.02 MB\n"
+        "ABC: Mapping (K=6)  :  lut =    20  edge =     804  lev =    4 (0.23)  levB =    7  mem = 0.02 MB\n"
+    )
+    assert depth(log) == (4, 7)
+    assert depth(log.replace("levB =    7  ", "")) == (4, 4)
+    assert depth("nothing to map") == (0, 0)
+
+
+# --- token drop and FINN+ ------------------------------------------------------------------------
+
+
+def test_token_drop_is_measured_for_every_kind_of_image():
+    unit = token_drop.DropUnit(0.5, 48, tokens=9, channels=8, heads=2)
+    op, _ = unit.op()
+    found = token_drop.measure(unit)
+    assert set(found.interval) == {"first", "last", "alternating", "random"} and found.exact
+    assert all(v == pytest.approx(op.get_exp_cycles(), rel=0.02) for v in found.interval.values())
+    assert 0 < found.rank_cycles < 40
+
+
+def test_images_keep_the_tokens_that_they_are_named_for():
+    from finn_vitprune.numerics import rank_tokens
+
+    kept = {name: rank_tokens(s[0, :, 0], 4) for name, s in token_drop.images(9, 2).items()}
+    assert np.flatnonzero(kept["first"]).tolist() == [0, 1, 2, 3, 4]
+    assert np.flatnonzero(kept["last"]).tolist() == [0, 5, 6, 7, 8]
+    assert np.flatnonzero(kept["alternating"]).tolist() == [0, 2, 4, 6, 8]
+
+
+def test_token_drop_that_is_slower_for_some_images_fails():
+    interval = {"first": 100.0, "last": 101.5, "alternating": 100.0, "random": 100.0}
+    drop = DropRow(198, 384, 0.5, 384, {"SIMD": 1}, "x", interval, 100, 9, 8, True)
+    checks = Checks()
+    tables([], [drop], [], checks)
+    assert checks.missed == ["token drop, 198 tokens, r_t 0.5, SIMD 1, intervals: 1.50 %"]
+
+
+def test_finn_is_folded_as_balanced_as_its_matrix_allows():
+    assert finn_mvu.fold(384, 384, 384) == finn_mvu.FinnFold(384, 384, 24, 16)
+    assert finn_mvu.fold(384, 384, 4096) == finn_mvu.FinnFold(384, 384, 64, 64)
+    assert finn_mvu.fold(6, 6, 5).products == 4
+
+
+def test_the_edit_of_finn_moves_one_function_and_leaves_the_rest(tmp_path):
+    jobs = finn_mvu.jobs(finn_mvu.fold(8, 8, 4), (8, 8), tmp_path)
+    assert list(jobs) == [finn_mvu.CORE, finn_mvu.WITH_MEMORY]
+    import finn
+
+    root = next(iter(finn.__path__))
+    original = open(f"{root}/finn-rtllib/mvu/add_multi.sv").read()
+    edited = (tmp_path / "add_multi.sv").read_text()
+    assert edited != original and sorted(edited.splitlines()) == sorted(original.splitlines())
+    assert edited.index("init_leaf_loads()") < edited.index("begin : genTrivial")
+    assert len((tmp_path / "finn_mvu_weights.hex").read_text().split()) == 16
+
+
+def test_finn_is_quoted_where_its_sources_cannot_be_read(monkeypatch):
+    def refuse(*_):
+        raise UserError("FINN+ has other sources")
+
+    monkeypatch.setattr(finn_mvu, "jobs", refuse)
+    said = []
+    plan = tiny_plan(parts=(Part.FINN,), shapes=((384, 384),), products=(384,))
+    found = run.run(plan, Results(), lambda text, _: said.append(text))
+    assert [(r.cost["dsp"], r.fold) for r in found.finn] == [(192, {"SIMD": 24, "PE": 16})]
+    assert "Yosys" in found.finn[0].source and any("quoted" in text for text in said)
+    [sheet] = tables([], [], found.finn, Checks())
+    assert "27.60" in sheet.rows[0]
+
+
+# --- results file and command line ---------------------------------------------------------------
+
+
+def test_rows_of_other_masks_or_folds_do_not_meet(tmp_path):
+    results = Results(tmp_path / "r.json")
+    rows = [row(), row(masks=2), row(target=384), row(b=32), row(keep=0.5), row(bits="4x4"), row(body="lut")]
+    results.put(*rows)
+    assert len({r.key for r in rows}) == 7
+    assert [Results(tmp_path / "r.json").find(r) for r in rows] == rows
+    other = row(code="y", lut=None)
+    assert results.find(other) is other
+
+
+def test_finn_and_token_drop_rows_survive_the_file(tmp_path):
+    kept = [
+        DropRow(9, 8, 0.5, 48, {"SIMD": 2}, "x", {"first": 1.5}),
+        FinnRow("8x8", "8x8", "u", 4, {"SIMD": 2, "PE": 2}, 4, "s", "x", {"dsp": 2}),
+    ]
+    Results(tmp_path / "r.json").put(*kept)
+    assert [Results(tmp_path / "r.json").find(replace(r)) for r in kept] == kept
+
+
+@pytest.mark.parametrize("text", ["{}", "no JSON", '{"rows": [{"matrix": 1}], "token_drop": [], "finn": []}', "[]"])
+def test_a_file_of_something_else_is_refused(tmp_path, text):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(UserError, match=r"--json .*r.json holds no results of bench-units"):
+        Results(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("arguments, text", [
+    (["--shape", "384"], "--shape 384: expected two positive numbers, for example 384x1152"),
+    (["--shape", "0x4"], "--shape 0x4: expected two positive numbers"),
+    (["--bits", "8"], "--bits 8: expected two positive numbers, for example 8x4"),
+    (["--keep", "1.5"], "--keep 1.5 is no share: use more than 0 and at most 1"),
+    (["--keep", "half"], "--keep half is no share"),
+    (["--fold", "0"], "--fold 0: use 1 or more"),
+    (["--block", "-3"], "--block -3: use 1 or more"),
+    (["--part", "speed"], "--part speed is unknown: use cycles, resources, token-drop, finn"),
+    (["--mac-body", "fpga"], "--mac-body fpga is unknown: use portable, dsp48e2, lut"),
+    (["--part", "cycles", "--masks-from", "none.onnx"], "model file none.onnx does not exist"),
+])  # fmt: skip
+def test_wrong_flags_are_named(arguments, text, capsys):
+    assert command(["bench-units", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert text in error and error.count("\n") == 1
+
+
+def test_the_command_writes_limits_and_fails_when_one_is_missed(tiny, tmp_path, capsys):
+    path, found, _ = tiny
+    flags = ["--shape", "16x16", "--block", "4", "--fold", "12", "--bits", "4x4", "--mac-body", "portable", "--masks", "2"]
+    flags += ["--keep", "1", "--keep", "0.5", "--part", "cycles", "--part", "resources", "--json", str(path)]
+    missed = Checks()
+    tables(found.rows, [], [], missed)
+    assert command(["bench-units", *flags]) == (1 if missed.missed else 0)
+    out = capsys.readouterr().out
+    assert "1. Utilisation in Verilator" in out and f"{missed.held} figures within their limits" in out
+    about = json.loads(path.read_text())["about"]
+    assert about["limits_held"] == missed.held and about["limits_missed"] == missed.missed
