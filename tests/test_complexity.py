@@ -427,7 +427,7 @@ def test_model_file_is_counted_over_its_hardware_graph(capsys):
     [
         ("deit_smal_patch16_224", "did you mean deit_small_patch16_224"),
         ("deit_small_patch16_224.nonsense", "Invalid pretrained tag"),
-        ("vit_small_patch16_18x2_224", "of another form"),
+        ("vit_small_patch16_18x2_224", "ParallelThingsBlock"),
         ("resnet18", "no plain ViT or DeiT"),
         (f"{SMALL} --block-size 24", "block size 24 does not divide 64 (encoder 1, head width of W_q): use"),
         (f"{SMALL} --block-size 0", "--block-size"),
