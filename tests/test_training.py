@@ -315,7 +315,7 @@ def test_a_float_start_resumes_to_the_same_network(tmp_path, monkeypatch):
 def test_the_small_model_equals_the_masked_one_in_every_bit(keep, lanes, scope, tmp_path):
     """After training steps, with learned scores, exactly the asked-for number of blocks is left."""
     prune = TINY["prune"] | {"block_keep": keep, "neuron_keep": keep, "lanes": lanes, "scope": scope}
-    run = Run(parse_config(TINY | {"prune": prune, "student": {"epochs": 1, "warmup_epochs": 0}}), tmp_path)
+    run = Run(parse_config(TINY | {"prune": prune, "student": {"epochs": 1, "warmup_epochs": 0, "hold_epochs": 0}}), tmp_path)
     run.start_student()
     with Display(None, 1, 0, 1) as display:
         run.student_epoch(display)
