@@ -116,7 +116,7 @@ def _utilisation_cell(row: Row, checks: Checks) -> str:
 def _resources(rows: Sequence[Row], finn: Sequence[FinnRow], checks: Checks) -> Sheet:
     lines = []
     for row in _one(rows, lambda r: r.lut):
-        n, limited = row.products, row.bits == "8x8" and row.products >= MANY_PRODUCTS
+        n, limited = row.products, row.bits == "8x8" and row.target >= MANY_PRODUCTS
 
         def cell(what: str, value: float, limit: float, row: Row = row, limited: bool = limited) -> str:
             text = f"{value:.2f}"
@@ -164,7 +164,7 @@ def _memory(rows: Sequence[Row], checks: Checks) -> Sheet:
         what = _what(row)
         need = m["memory_bits"] / m["weight_bits"]
         need_text = f"{need:.2f}"
-        if row.products >= MOST_PRODUCTS:
+        if row.target >= MOST_PRODUCTS:
             need_text = checks.mark(f"weight memory of {what}", need_text, need <= MEMORY_OF_NEED)
         ratios = ["-", "-", "-"]
         if full is not None and full.memory is not None and row.keep < 1:

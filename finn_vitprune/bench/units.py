@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,14 +14,15 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.balance import Part, Schedule
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
-from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES
+from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
 from finn_vitprune.custom_ops.mvau_mac import clog2
 from finn_vitprune.custom_ops.registry import make_node
-from finn_vitprune.errors import UserError
 
 PART = "xczu7ev-ffvc1156-2-e"
 GROUPS = 8
 """Token groups of a frame, all of them full."""
+
+LANE_FOLD = ("SIMD", "PE", "TOKENS", "LANES")
 
 SLACK = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Shares by which the interval asked of the search grows until its fold stays within the products a cycle."""
@@ -133,44 +135,62 @@ def with_mask(op: VitOp, mask: np.ndarray) -> VitOp:
 
 
 def find_fold(unit: Unit, masks: Iterable[np.ndarray]) -> dict[str, int]:
-    """The fold of one unit that serves all ``masks``, from the op's own search.
+    """The fold of one unit that serves all ``masks``, from the op's own search (:meth:`BlockSparseMVAU.fold_for`).
 
-    For each mask the search (:meth:`BlockSparseMVAU.fold_for`) is asked for the interval that the unit's products
-    a cycle would give, and for longer ones until its fold has no more products than that. Of these folds, those
-    with most products are taken, and of them the one whose worst utilisation over the masks is best.
-
-    Raises:
-        UserError: the search finds no fold with so few products.
+    For each mask the search is asked for the interval that the unit's products a cycle would give, and for longer
+    ones until its fold has no more products than that. Of these folds, those nearest to the products asked for are
+    taken, with ports just so wide that they slow down no mask, and of them the one whose worst utilisation over the
+    masks is best.
     """
     one = dict.fromkeys(("SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width"), 1)
     frame = GROUPS * max(TOKENS_CHOICES)
     ops = [with_mask(node("BlockSparseMVAU", unit.attributes(one, tokens=frame))[0], mask) for mask in masks]
-    folds = [fold for op in ops if (fold := _search(op, unit)) is not None]
-    if not folds:
-        raise UserError(
-            f"--fold {unit.products}: the search finds no fold of {unit.matrix} in blocks of {unit.block}"
-            " with so few products a cycle, use more"
-        )
-    most = max(map(products_of, folds))
-    return max((f for f in folds if products_of(f) == most), key=lambda f: min(_utilisation(op, f) for op in ops))
+    folds = {tuple(fold[k] for k in LANE_FOLD): fold for op in ops for fold in _search(op, unit)}
+    distance = {key: abs(math.log(products_of(fold) / unit.products)) for key, fold in folds.items()}
+    nearest = [_with_ports(folds[key], unit, ops) for key, d in distance.items() if d == min(distance.values())]
+    return max(nearest, key=lambda fold: min(_utilisation(op, fold) for op in ops))
 
 
 def products_of(fold: Mapping[str, int]) -> int:
     """Products of one cycle of a fold."""
-    return fold["SIMD"] * fold["PE"] * fold["TOKENS"] * fold["LANES"]
+    return math.prod(fold[name] for name in LANE_FOLD)
 
 
-def _search(op: VitOp, unit: Unit) -> dict[str, int] | None:
-    """The op's fold for the shortest interval at which it has at most the unit's products a cycle."""
+def _search(op: VitOp, unit: Unit) -> Iterator[dict[str, int]]:
+    """The op's folds for growing intervals, until it has at most the unit's products a cycle."""
     blocks = op.schedule().kept * op.get_nodeattr("tokens")
     for slack in SLACK:
-        fold = op.fold_for(int(blocks * unit.block**2 / unit.products * (1 + slack)))
+        fold = op.fold_for(max(1, int(blocks * unit.block**2 / unit.products * (1 + slack))))
+        yield fold
         if products_of(fold) <= unit.products:
-            return fold
-    return None
+            return
+
+
+def _with_ports(fold: Mapping[str, int], unit: Unit, ops: Sequence[VitOp]) -> dict[str, int]:
+    """The fold with the narrowest ports that make no op slower than the widest ones."""
+    ins = Fold.in_widths(unit.mw, fold["SIMD"])
+    outs = Fold.out_widths(unit.mh, fold["PE"], unit.block)
+
+    def cycles(in_width: int, out_width: int) -> list[int]:
+        ports = {"in_width": in_width, "out_width": out_width}
+        return [_set(op, {**fold, **ports}).get_exp_cycles() for op in ops]
+
+    least = cycles(ins[-1], outs[-1])
+
+    def slower(in_width: int, out_width: int) -> bool:
+        return any(a > b for a, b in zip(cycles(in_width, out_width), least))
+
+    in_width = next(w for w in ins if not slower(w, outs[-1]))
+    out_width = next(w for w in outs if not slower(in_width, w))
+    return {**fold, "in_width": in_width, "out_width": out_width}
 
 
 def _utilisation(op: VitOp, fold: Mapping[str, int]) -> float:
-    for name, value in fold.items():
+    return _set(op, fold).balance().utilisation
+
+
+def _set(op: VitOp, attributes: Mapping[str, int]) -> VitOp:
+    """The op with these attributes."""
+    for name, value in attributes.items():
         op.set_nodeattr(name, value)
-    return op.balance().utilisation
+    return op

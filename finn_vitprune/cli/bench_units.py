@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "bench-units"
 EXAMPLE = "finn-vitprune bench-units --quick --json units.json"
-WIDTH = 130
+WIDTH = 150
 """Columns of the tables where the output is no terminal."""
 
 
