@@ -136,3 +136,24 @@ class HuggingFaceViT(nn.Module):
 def hugging_face() -> nn.Module:
     """The module above with random parameters."""
     return randomised(HuggingFaceViT(), seed=1)
+
+
+class Multihead(nn.Module):
+    """torch's own encoder layers, as torchvision and many papers use them."""
+
+    def __init__(self, norm_first: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 24, 16, 16)
+        self.cls = nn.Parameter(torch.zeros(1, 1, 24))
+        self.pos = nn.Parameter(torch.zeros(1, 17, 24))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(24, 3, 96, activation="gelu", norm_first=norm_first, batch_first=True)
+            for _ in range(2)
+        )
+        self.norm, self.head = nn.LayerNorm(24), nn.Linear(24, 5)
+
+    def forward(self, x, mask=None):
+        x = torch.cat([self.cls, self.conv(x).flatten(2).transpose(1, 2)], 1) + self.pos
+        for layer in self.layers:
+            x = layer(x, mask)
+        return self.head(self.norm(x)[:, 0])

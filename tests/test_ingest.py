@@ -6,6 +6,7 @@ import pytest
 import timm.layers
 import torch
 from ingest_models import (
+    Multihead,
     assert_same_logits,
     export,
     hugging_face,
@@ -182,26 +183,6 @@ def test_einsum_reshaped_patches_and_a_scale_of_its_own(tmp_path):
     vit = recognised(path)
     assert (vit.heads, vit.patch_size, vit.prefix) == ((3,), 16, 1)
     assert_same_logits(path, vit)
-
-
-class Multihead(nn.Module):
-    """torch's own encoder layers, as torchvision and many papers use them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 24, 16, 16)
-        self.cls = nn.Parameter(torch.zeros(1, 1, 24))
-        self.pos = nn.Parameter(torch.zeros(1, 17, 24))
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(24, 3, 96, activation="gelu", norm_first=True, batch_first=True) for _ in range(2)
-        )
-        self.norm, self.head = nn.LayerNorm(24), nn.Linear(24, 5)
-
-    def forward(self, x):
-        x = torch.cat([self.cls, self.conv(x).flatten(2).transpose(1, 2)], 1) + self.pos
-        for layer in self.layers:
-            x = layer(x)
-        return self.head(self.norm(x)[:, 0])
 
 
 def test_multihead_attention_of_torch(tmp_path):

@@ -29,6 +29,10 @@ DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, M
 """What NumPy raises where shapes or attributes of a damaged file do not fit."""
 
 
+PLAIN = "plain ViT and DeiT encoders are taken in, as timm and Hugging Face have them"
+DAMAGED = "the file is damaged or was edited: export it again"
+
+
 class Fate(Enum):
     """What became of a node."""
 
@@ -121,7 +125,7 @@ class Normaliser:
 
     def refuse(self, reason: str, help: str = "") -> None:
         """Note a reason at the node at hand, and go on as if it were not there."""
-        self.refusals.append(Refusal.at(self.node, reason, help))
+        self.refusals.append(Refusal.at(self.node, reason, help or PLAIN))
 
     def once(self, key: object, make: Callable[[], Term]) -> Term:
         """The term of ``key``, made at first use, so that equal steps are one term."""
@@ -162,7 +166,7 @@ class Normaliser:
             return self._lost(node, str(e))
         except DAMAGE as e:
             shapes = ", ".join(_shape_text(v) for v in values if v is not None)
-            return self._lost(node, f"inputs of shape {shapes or 'nothing'} do not fit: {_text(e)}")
+            return self._lost(node, f"inputs of shape {shapes or 'nothing'} do not fit: {_text(e)}", DAMAGED)
         self._keep(node, results)
         if len(self.refusals) > before:
             return Outcome(node, Fate.REFUSED, _term(results), self.refusals[before])
@@ -187,7 +191,7 @@ class Normaliser:
 
     def _lost(self, node: Node, reason: str, help: str = "") -> Outcome:
         """The node is refused and its outputs are unknown."""
-        refusal = Refusal.at(node, reason, help)
+        refusal = Refusal.at(node, reason, help or PLAIN)
         self.refusals.append(refusal)
         self._keep(node, [Unknown(refusal)] * len(node.outputs))
         return Outcome(node, Fate.REFUSED, None, refusal)

@@ -39,13 +39,13 @@ def _samples(view: View) -> np.ndarray:
     return functions.identity() if view.fn is None else view.fn
 
 
-def _with_function(view: View, fn: np.ndarray) -> View:
-    return replace(view, fn=None if np.array_equal(fn, functions.identity()) else fn)
+def _with_function(state: Normaliser, view: View, fn: np.ndarray) -> View:
+    return replace(view, fn=None if np.array_equal(fn, functions.identity()) else fn, by=state.node)
 
 
 @rule(UNARY, View)
 def unary(state: Normaliser, node: Node, values: list):
-    return _with_function(values[0], constants.unary(node)(_samples(values[0])))
+    return _with_function(state, values[0], constants.unary(node)(_samples(values[0])))
 
 
 @rule("Clip", View)
@@ -56,7 +56,7 @@ def clip(state: Normaliser, node: Node, values: list):
     if any(b.dtype.kind in "iu" for b in bounds):  # of integer codes between QuantizeLinear and DequantizeLinear
         return values[0]
     low, high = (None if b is None else float(np.asarray(b).reshape(-1)[0]) for b in (low, high))
-    return _with_function(values[0], np.clip(_samples(values[0]), low, high))
+    return _with_function(state, values[0], np.clip(_samples(values[0]), low, high))
 
 
 # --- with a constant -----------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def _combine(state: Normaliser, node: Node, view: View, array: np.ndarray, const
     if array.size == 1 or (_takes_scalars(view) and np.all(array == array.reshape(-1)[0])):
         operands = [_samples(view), np.float64(array.reshape(-1)[0])]
         return _with_function(
-            view, constants.BINARY[node.op_type](*(operands[::-1] if constant_first else operands))
+            state, view, constants.BINARY[node.op_type](*(operands[::-1] if constant_first else operands))
         )
     array = array.astype(np.float32)
     if node.op_type == "Add" or (node.op_type == "Sub" and not constant_first):
@@ -143,7 +143,7 @@ def _on_pixels(state: Normaliser, view: View, array: np.ndarray, add: bool) -> P
 def add(state: Normaliser, node: Node, values: list):
     a, b = values
     if a.same_as(b):
-        return _with_function(a, _samples(a) + _samples(b))
+        return _with_function(state, a, _samples(a) + _samples(b))
     if isinstance(a.term, Scores) or isinstance(b.term, Scores):
         raise Reason(
             "relative position bias that is computed from the image is added to the attention scores",
@@ -164,7 +164,7 @@ def subtract(state: Normaliser, node: Node, values: list):
     if isinstance(b.term, Statistic):
         return centred(state, a, b)
     if a.same_as(b):
-        return _with_function(a, _samples(a) - _samples(b))
+        return _with_function(state, a, _samples(a) - _samples(b))
     raise Reason("the difference of two computed tensors has no place in a ViT encoder")
 
 
@@ -175,7 +175,7 @@ def product(state: Normaliser, node: Node, values: list):
         if isinstance(second.term, Statistic) and second.term.kind in ("variance", "mean square"):
             return normalised(state, first, second, node.op_type)
     if a.same_as(b):
-        return _with_function(a, constants.BINARY[node.op_type](_samples(a), _samples(b)))
+        return _with_function(state, a, constants.BINARY[node.op_type](_samples(a), _samples(b)))
     if node.op_type == "Mul" and isinstance(a.term, Linear) and isinstance(b.term, Linear) and a.shape == b.shape:
         gated = next((v for v in values if v.fn is not None and functions.affine(v.fn) is None), None)
         gate = f"gate {functions.name_of(gated.fn)}" if gated is not None else "no activation in the gate"

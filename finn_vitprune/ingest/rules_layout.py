@@ -9,6 +9,7 @@ from finn_vitprune.ingest.model_file import Node
 from finn_vitprune.ingest.normalise import Normaliser, rule
 from finn_vitprune.ingest.refusal import Reason
 from finn_vitprune.ingest.terms import Const, Value, View
+from finn_vitprune.ingest.unsupported import why_not
 
 ANY = (Const, View)
 
@@ -146,6 +147,14 @@ def expand(state: Normaliser, node: Node, values: list):
     shape = np.broadcast_shapes(values[0].shape, target)
     constants.limit(shape)
     return values[0].moved(lambda a: np.broadcast_to(a, shape))
+
+
+@rule("Pad", View)
+def pad(state: Normaliser, node: Node, values: list):
+    pads = numbers(node, values, 1, "pads")
+    if any(pads):
+        raise Reason(*why_not(node))
+    return values[0]
 
 
 @rule("Tile", View)

@@ -9,7 +9,7 @@ from finn_vitprune.ingest.model_file import Node
 from finn_vitprune.ingest.normalise import Normaliser, ordered, rule
 from finn_vitprune.ingest.refusal import Reason
 from finn_vitprune.ingest.rules_layout import constant
-from finn_vitprune.ingest.terms import Const, Linear, Lines, Patches, Pixels, View
+from finn_vitprune.ingest.terms import Const, Linear, Lines, Patches, Pixels, Scores, Softmax, View
 from finn_vitprune.ingest.views import as_lines, constant_query, plain, split_lines
 
 CONVOLUTION_HELP = "only a patch embedding is taken in: a convolution whose kernel equals its stride, without padding"
@@ -110,13 +110,23 @@ def _gathered(node: Node, view: View) -> Lines:
 def _tokens(view: View, weight: np.ndarray) -> tuple[Lines, np.ndarray]:
     found = split_lines(view)
     if found is None:
-        raise Reason(f"a linear layer on a tensor of shape {list(view.shape)} that is no rows of one layer's output")
+        raise Reason(_no_rows(view))
     rows, columns = found
     if not np.array_equal(columns, np.arange(view.term.columns)):
         spread = np.zeros((view.term.columns, weight.shape[1]), np.float32)
         np.add.at(spread, columns, weight)
         weight = spread
     return as_lines(view.term, rows), weight
+
+
+def _no_rows(view: View) -> str:
+    """Why a tensor that a matrix is applied to is no rows of tokens."""
+    shape = list(view.shape)
+    if isinstance(view.term, (Scores, Softmax)):
+        return f"talking heads: a linear layer mixes the attention weights of the heads (shape {shape})"
+    if view.index.ndim > 1 and split_lines(view.moved(lambda a: np.swapaxes(a, -1, -2))) is not None:
+        return f"a linear layer over the tokens instead of the channels (MLP-Mixer), of shape {shape}"
+    return f"a linear layer on a tensor of shape {shape} that is no rows of one layer's output"
 
 
 def _matrix(array: np.ndarray) -> np.ndarray | None:

@@ -41,8 +41,9 @@ def _joined(state: Normaliser, node: Node, values: list[Value], axis: int) -> Vi
     """Constant rows and rows of patches (or of embedded tokens), one after the other."""
     rank = next(v.index.ndim for v in values if isinstance(v, View))
     if axis % rank != rank - 2:
-        names = ", ".join(v.term.node.name for v in values if isinstance(v, View))
-        raise Reason(f"results of different nodes ({names}) are joined along axis {axis}")
+        names = " and ".join(v.term.node.name for v in values if isinstance(v, View))
+        parallel = "parallel blocks: " if axis % rank == 0 else ""
+        raise Reason(f"{parallel}the results of nodes {names} are joined along axis {axis}")
     pieces = [_piece(state, v) for v in values]
     base = next(p for p in pieces if isinstance(p, Embedded))
     parts = []

@@ -36,7 +36,7 @@ class Unknown:
     refusal: Refusal
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Term:
     """One step of the network; equal only to itself.
 
@@ -48,14 +48,24 @@ class Term:
     node: Node
     absorbed: tuple["Term", ...] = field(default=(), kw_only=True)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.rows} x {self.columns} of node {self.node.name}>"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class View:
-    """A tensor as a view of ``term``; ``fn`` are the values of an element-wise function on the grid, or None."""
+    """A tensor as a view of ``term``.
+
+    fn: values of an element-wise function on the grid, or None; by: the node that made it so.
+    """
 
     term: Term
     index: np.ndarray
     fn: np.ndarray | None = None
+    by: Node | None = None
+
+    def __repr__(self) -> str:
+        return f"<View {list(self.shape)} of {self.term!r}>"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,7 +83,7 @@ class View:
 Value = Const | View | Unknown
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Lines:
     """Whole rows of a term: all, or those numbered ``rows``."""
 
@@ -85,7 +95,7 @@ class Lines:
         return self.term.rows if self.rows is None else len(self.rows)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HeadView:
     """``[H, N, D']`` view of a term: columns ``[H, D']``, every head over the same rows."""
 
@@ -96,7 +106,7 @@ class HeadView:
 # --- the terms -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pixels(Term):
     """The input image, one row of all its values; element by element ``x scale + offset``."""
 
@@ -105,7 +115,7 @@ class Pixels(Term):
     offset: np.ndarray | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Patches(Term):
     """Pixels gathered into rows, one a patch: ``index`` ``[patches, pixels]``."""
 
@@ -113,7 +123,7 @@ class Patches(Term):
     index: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Linear(Term):
     """``x W + b``, W ``[in, out]``; ``scaled``: a vector was multiplied into W and b (LayerScale)."""
 
@@ -123,7 +133,7 @@ class Linear(Term):
     scaled: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Norm(Term):
     """LayerNorm over the columns."""
 
@@ -133,7 +143,7 @@ class Norm(Term):
     eps: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Activation(Term):
     """An element-wise function by name (:data:`finn_vitprune.ingest.functions.KNOWN`)."""
 
@@ -141,7 +151,7 @@ class Activation(Term):
     name: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sum(Term):
     """Sum of two tensors, a residual addition as a rule."""
 
@@ -149,7 +159,7 @@ class Sum(Term):
     b: Lines
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Embedded(Term):
     """Row i is ``token[i] + position[i]``, plus row ``source[i]`` of ``x`` where that is not -1."""
 
@@ -159,7 +169,7 @@ class Embedded(Term):
     position: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scores(Term):
     """``q k^T factor``, rows are heads times queries."""
 
@@ -168,7 +178,7 @@ class Scores(Term):
     factor: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Softmax(Term):
     """Softmax of ``scores factor`` over the keys."""
 
@@ -176,7 +186,7 @@ class Softmax(Term):
     factor: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Attended(Term):
     """Softmax times V; columns are head by head."""
 
@@ -184,21 +194,21 @@ class Attended(Term):
     v: HeadView
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Mean(Term):
     """Mean over rows of ``x``; one row."""
 
     x: Lines
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Probabilities(Term):
     """Softmax behind the classifier."""
 
     x: Lines
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Statistic(Term):
     """A step on the way to LayerNorm, over the last axis of ``x``: mean, centred, variance, mean square."""
 

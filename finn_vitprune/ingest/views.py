@@ -65,7 +65,8 @@ def heads(view: View, what: str) -> HeadView:
     rows = rows[:, :, 0]
     if not np.array_equal(rows, np.broadcast_to(rows[0], rows.shape)):
         raise Reason(
-            f"window attention: {len(rows)} groups of {rows.shape[1]} of the {view.term.rows} tokens attend apart",
+            f"window attention: {len(np.unique(rows, axis=0))} groups of {rows.shape[1]} of the {view.term.rows} tokens "
+            "attend apart",
             "every token must see every other: use a plain ViT or DeiT, not Swin or another windowed one",
         )
     if not np.array_equal(rows[0], np.arange(view.term.rows)):
@@ -112,7 +113,7 @@ def plain(state: Normaliser, view: View) -> View:
         made = state.once(
             key,
             lambda: Activation(
-                term.rows, term.columns, state.node, x=term, name=functions.name_of(view.fn), absorbed=(term,)
+                term.rows, term.columns, view.by or state.node, x=term, name=functions.name_of(view.fn), absorbed=(term,)
             ),
         )
     elif isinstance(term, (Linear, Norm, Pixels)):

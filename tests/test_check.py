@@ -1,0 +1,227 @@
+"""``finn-vitprune check``: a row a node, the structure, and an exit code that is a promise."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from ingest_models import export, small_distilled, small_timm
+from onnx import helper, numpy_helper
+from torch import nn
+from vit_models import random_vit
+
+from finn_vitprune.cli import run
+from finn_vitprune.errors import UserError
+from finn_vitprune.ingest import hardware
+from finn_vitprune.ingest.check import check
+from finn_vitprune.ingest.check_float import size_of
+from finn_vitprune.ingest.read import read
+
+PART = "xcu250-figd2104-2L-e"
+
+
+@pytest.fixture(scope="module")
+def float_file(tmp_path_factory):
+    return export(small_timm(), tmp_path_factory.mktemp("float") / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def qonnx_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("qonnx") / "model.onnx"
+    random_vit()[0].save(str(path))
+    return path
+
+
+def edited(path, target, edit):
+    model = onnx.load(str(path))
+    edit(model.graph)
+    onnx.save(model, str(target))
+    return target
+
+
+def test_a_float_vit_maps_whole_with_place_and_unit_of_every_node(float_file):
+    checked = check(float_file)
+    assert checked.passed
+    assert checked.kind == "float"
+    assert checked.mapped == len(checked.rows) == len(onnx.load(str(float_file)).graph.node)
+    assert "import" in checked.verdict()
+    units = {(r.place, r.becomes.split(",")[0].split(" (")[0]) for r in checked.rows}
+    for encoder in ("encoder 1", "encoder 2"):
+        for unit in ("VitLayerNorm", "BlockSparseMVAU", "PrunedAttention", "VitAdd", "VitLookup"):
+            assert (encoder, unit) in units
+    assert ("classifier", "VitSelectToken") in units
+    assert ("embedding", "VitTokenEmbed") in units
+    softmax = [r for r in checked.rows if r.op_type == "Softmax"]
+    assert [r.place for r in softmax] == ["encoder 1", "encoder 2"]
+    assert all(r.becomes.startswith("PrunedAttention") for r in softmax)
+
+
+def test_structure_and_size_are_those_of_the_model(float_file):
+    checked = check(float_file)
+    s = checked.structure
+    assert (s.image, s.patch_size, s.dim, s.depth, s.heads, s.mlp_widths) == ((64, 64, 3), 16, 24, 2, (3, 3), (96, 96))
+    assert (s.tokens, s.prefix, s.pooling, s.classes) == ((17, 17), 1, "class", 5)
+    matrices = 768 * 24 + 24 + 24 * 5 + 5 + 2 * (24 * 72 + 72 + 24 * 24 + 24 + 24 * 96 + 96 + 96 * 24 + 24)
+    assert checked.complexity.params_dense == checked.complexity.params == matrices
+    per_encoder = 17 * (24 * 72 + 24 * 24 + 2 * 24 * 96) + 2 * 17 * 17 * 24
+    assert checked.complexity.macs_dense == 16 * 768 * 24 + 24 * 5 + 2 * per_encoder
+
+
+def test_zero_blocks_of_a_float_file_are_not_counted_now(tmp_path):
+    model = small_timm()
+    model.blocks[0].attn.qkv.weight.data[:8, :8] = 0
+    model.blocks[1].attn.proj.weight.data[8:16, :16] = 0
+    vit = read(export(model, tmp_path / "model.onnx")).vit
+    size = size_of(vit)
+    assert size.params_dense - size.params == 3 * 64
+
+
+def test_text_output_groups_equal_encoders_and_ends_with_the_verdict(float_file, capsys):
+    assert run(["check", str(float_file)]) == 0
+    out = capsys.readouterr().out
+    assert "encoder 1 to 2" in out
+    assert "nodes map." in out
+    assert "patch size 16" in out
+    assert out.strip().splitlines()[-1].startswith("yes: `finn-vitprune import")
+
+
+def test_all_lists_every_node(float_file, capsys):
+    assert run(["check", str(float_file), "--all", "--json"]) == 0
+    names = [r["node"] for r in json.loads(capsys.readouterr().out)["rows"]]
+    assert names == [n.name for n in onnx.load(str(float_file)).graph.node]
+    assert run(["check", str(float_file), "--all"]) == 0
+    assert capsys.readouterr().out.count("Softmax") >= 2
+
+
+def test_a_refused_node_is_named_with_reason_and_help_and_exit_code_1(tmp_path, capsys):
+    path = export(small_timm(act_layer=nn.ReLU), tmp_path / "model.onnx")
+    assert run(["check", str(path), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["passed"]
+    row = next(r for r in found["rows"] if not r["maps"])
+    assert row["op_type"] == "Relu"
+    assert "ReLU" in row["reason"]
+    assert "GELU" in row["help"]
+    assert run(["check", str(path)]) == 1
+    assert "no: `import` does not take this float file" in capsys.readouterr().out
+
+
+def test_mean_pooling_is_recognised_and_refused_where_it_stands(tmp_path):
+    checked = check(export(small_timm(global_pool="avg"), tmp_path / "model.onnx"))
+    assert not checked.passed
+    assert checked.structure.pooling == "mean"
+    assert [r.op_type for r in checked.rows if not r.maps] == ["ReduceMean"]
+    assert "class token" in checked.refusals[0].help
+
+
+def test_what_changes_on_the_way_is_noted(tmp_path):
+    checked = check(export(small_distilled(), tmp_path / "model.onnx"))
+    assert checked.passed
+    assert "distillation classifier" in checked.notes[0]
+    checked = check(export(small_timm(init_values=0.1), tmp_path / "scaled.onnx"))
+    assert "LayerScale" in checked.notes[0]
+
+
+def test_the_width_limit_is_that_of_the_layernorm_unit():
+    from finn_vitprune.custom_ops.layernorm import MAX_CHANNELS
+
+    assert hardware.MAX_DIM == MAX_CHANNELS
+
+
+def test_custom_operators_are_refused_by_their_domain(float_file, tmp_path):
+    def edit(graph):
+        node = next(n for n in graph.node if n.op_type == "Erf")
+        node.op_type, node.domain = "FancyErf", "com.acme"
+
+    checked = check(edited(float_file, tmp_path / "custom.onnx", edit))
+    assert "operator FancyErf of domain com.acme" in checked.refusals[0].reason
+    assert 0 < checked.mapped < len(checked.rows)
+    assert any(r.reason.startswith("depends on node") for r in checked.rows)
+
+
+# --- QONNX ---------------------------------------------------------------------------------------
+
+
+def test_a_qonnx_file_of_this_project_maps_whole(qonnx_file, capsys):
+    assert run(["check", str(qonnx_file), "--fpga-part", PART, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["kind"] == "QONNX"
+    assert found["mapped"] == found["nodes"]
+    assert "build" in found["verdict"]
+    assert found["structure"]["tokens"] == [5, 4]
+    places = {r["place"] for r in found["rows"]}
+    assert {"embedding", "encoder 1", "encoder 2", "classifier"} <= places
+    becomes = " ".join(r["becomes"] for r in found["rows"])
+    for unit in ("BlockSparseMVAU", "PrunedAttention", "VitTokenDrop", "VitLookup", "VitLayerNorm", "VitSelectToken"):
+        assert unit in becomes
+
+
+def test_the_bundled_example_is_checked_with_its_size(capsys):
+    from finn_vitprune.builds.build import EXAMPLE
+    from finn_vitprune.metadata import ModelMetadata
+    from qonnx.core.modelwrapper import ModelWrapper
+
+    path = EXAMPLE / "deit_digits.onnx"
+    m = ModelMetadata.read(ModelWrapper(str(path)))
+    checked = check(path)
+    assert checked.passed
+    assert (checked.complexity.macs, checked.complexity.params) == (m.macs, m.params)
+    assert checked.structure.depth == len(m.heads)
+
+
+def test_a_qonnx_node_that_does_not_map_is_named_and_the_rows_go_on(qonnx_file, tmp_path):
+    def edit(graph):
+        node = next(n for n in graph.node if n.op_type == "Gelu")
+        name = node.input[0]
+        graph.initializer.append(numpy_helper.from_array(np.float32([1, 2] * 16), "vector"))
+        at = list(graph.node).index(node)
+        graph.node.insert(at, helper.make_node("Mul", [name, "vector"], ["scaled"], name="bad"))
+        node.input[0] = "scaled"
+
+    checked = check(edited(qonnx_file, tmp_path / "model.onnx", edit))
+    assert not checked.passed
+    first = checked.refusals[0]
+    assert (first.node, first.op_type) == ("bad", "Mul")
+    assert "scalar" in first.reason
+    later = checked.rows[-1]
+    assert later.reason.startswith("depends on node bad")
+    assert sum(r.maps for r in checked.rows) > len(checked.rows) // 2
+
+
+def test_a_foreign_qonnx_file_says_that_import_could_take_it(float_file, tmp_path):
+    def edit(graph):
+        node = next(n for n in graph.node if n.op_type == "MatMul")
+        for name, value in (("one", 1e-3), ("zero", 0.0), ("bits", 8.0)):
+            graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        quant = helper.make_node(
+            "Quant", [node.input[0], "one", "zero", "bits"], ["quantised"], name="quant", domain="qonnx.custom_op.general",
+            signed=1, narrow=0, rounding_mode="ROUND",
+        )  # fmt: skip
+        at = list(graph.node).index(node)
+        node.input[0] = "quantised"
+        graph.node.insert(at, quant)
+
+    checked = check(edited(float_file, tmp_path / "model.onnx", edit))
+    assert checked.kind == "QONNX"
+    assert not checked.passed
+    assert any("import" in n for n in checked.notes)
+
+
+def test_a_part_that_is_too_small_is_a_reason(qonnx_file, monkeypatch):
+    from finn_vitprune.synth import parts
+
+    tiny = parts.Part("xcsmall", "xcsmall", "UltraScale+", LUT=100, FF=200, DSP=1, BRAM36=1, URAM=0)
+    monkeypatch.setattr(parts, "get_part", lambda name: tiny)
+    checked = check(qonnx_file, "xcsmall")
+    assert not checked.passed
+    assert "LUT" in checked.refusals[0].reason
+
+
+def test_an_unknown_part_is_an_error_of_the_user(qonnx_file):
+    with pytest.raises(UserError, match="unknown part"):
+        check(qonnx_file, "xcnothing")
+
+
+def test_what_check_promises_for_qonnx_build_keeps(small_build):
+    assert check(small_build.model, PART).passed
+    assert (small_build.folder / "stitched_ip").is_dir()

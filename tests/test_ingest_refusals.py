@@ -1,0 +1,179 @@
+"""What cannot be taken in is refused by its name, at the node where it stands."""
+
+import pytest
+import timm.layers
+import torch
+from ingest_models import SMALL, Multihead, export, randomised, small_timm
+from timm.models.beit import Beit
+from timm.models.cait import Cait
+from timm.models.eva import Eva
+from timm.models.mlp_mixer import MlpMixer
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import ParallelScalingBlock, ParallelThingsBlock, ResPostBlock
+from torch import nn
+
+from finn_vitprune.ingest.read import read
+
+
+class Causal(nn.Module):
+    """A ViT in which no token sees a later one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vit = Multihead()
+
+    def forward(self, x):
+        mask = torch.full((17, 17), float("-inf")).triu(1)
+        return self.vit(x, mask)
+
+
+class Text(nn.Module):
+    """Looks words up, as a text encoder does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.norm, self.head = nn.Embedding(10, 24), nn.LayerNorm(24), nn.Linear(24, 5)
+
+    def forward(self, x):
+        return self.head(self.norm(self.words(x))[:, 0])
+
+
+class Gated(nn.Module):
+    """A GLU in place of the MLP, written out."""
+
+    def __init__(self, in_features, hidden_features, out_features=None, **unused) -> None:
+        super().__init__()
+        self.w12, self.w3 = nn.Linear(in_features, 2 * hidden_features), nn.Linear(hidden_features, in_features)
+
+    def forward(self, x):
+        a, b = self.w12(x).chunk(2, -1)
+        return self.w3(nn.functional.silu(a) * b)
+
+
+class RootMeanSquare(nn.Module):
+    """RMSNorm, written out."""
+
+    def __init__(self, width, **unused) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.weight
+
+
+SWIN = dict(img_size=64, patch_size=4, embed_dim=12, depths=(2,), num_heads=(3,), window_size=4, num_classes=5)
+CASES = {
+    "causal mask": (Causal, "Add", "causal mask: no token of 17 sees a later one"),
+    "relative position bias": (
+        lambda: Beit(**SMALL, use_abs_pos_emb=True, use_rel_pos_bias=True),
+        "Add",
+        "relative position bias: a table of 17 keys",
+    ),
+    "rotary embedding": (lambda: Eva(**SMALL, use_rot_pos_emb=True), None, "rotary position embedding"),
+    "window attention": (lambda: SwinTransformer(**SWIN), "MatMul", "window attention: 16 groups of 16 of the 256 tokens"),
+    "attention pooling": (lambda: small_timm(global_pool="map"), "MatMul", "attention pooling: a constant query"),
+    "class attention": (lambda: Cait(**SMALL), None, "talking heads"),
+    "parallel MLP": (lambda: small_timm(block_fn=ParallelScalingBlock), None, "parallel blocks"),
+    "parallel branches": (lambda: small_timm(block_fn=ParallelThingsBlock), None, "parallel blocks"),
+    "norm after the branch": (lambda: small_timm(block_fn=ResPostBlock), None, "post-norm"),
+    "norm after the sum": (lambda: Multihead(norm_first=False), None, "post-norm"),
+    "QK-norm": (lambda: small_timm(qk_norm=True), "LayerNormalization", "QK-norm: a LayerNorm over 8 channels of one head"),
+    "register tokens": (lambda: small_timm(reg_tokens=4), "Add", "register tokens: 5 tokens stand before the patches"),
+    "SwiGLU": (lambda: small_timm(mlp_layer=Gated), "Mul", "gated MLP (GLU, SwiGLU; gate SiLU)"),
+    "ReLU": (lambda: small_timm(act_layer=nn.ReLU), "Relu", "activation ReLU in the MLP"),
+    "SiLU": (lambda: small_timm(act_layer=nn.SiLU), None, "activation SiLU in the MLP"),
+    "QuickGELU": (lambda: small_timm(act_layer=timm.layers.QuickGELU), None, "activation QuickGELU"),
+    "RMSNorm": (lambda: small_timm(norm_layer=RootMeanSquare), None, "RMSNorm in place of LayerNorm"),
+    "norm before the encoders": (lambda: small_timm(pre_norm=True), "LayerNormalization", "before the first encoder"),
+    "no positions": (
+        lambda: small_timm(pos_embed="none", class_token=False, global_pool="avg"), None, "without positions",
+    ),
+    "no classifier": (lambda: small_timm(num_classes=0), None, "not a linear classifier"),
+    "tokens as output": (lambda: small_timm(num_classes=0, global_pool=""), None, "no single output of shape [1, classes]"),
+    "mixer": (lambda: MlpMixer(img_size=64, patch_size=16, embed_dim=24, num_blocks=1, num_classes=5), "MatMul", "over the tokens"),
+    "convolutions": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8192, 5)),
+        "Conv",
+        "kernel [3, 3], stride [2, 2], group 1, padded",
+    ),
+    "odd patches": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 10, 10), nn.Flatten(), nn.Linear(288, 5)),
+        "Conv",
+        "patches of 10 x 10 do not divide an image of 64 x 64",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def plain_attention():
+    """Attention as matrix products, which every exporter can write."""
+    torch.backends.mha.set_fastpath_enabled(False)
+    timm.layers.set_fused_attn(False)
+    yield
+    timm.layers.set_fused_attn(True)
+    torch.backends.mha.set_fastpath_enabled(True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_refused_by_name_with_what_would_help(tmp_path, case):
+    make, op_type, text = CASES[case]
+    path = export(randomised(make()), tmp_path / "model.onnx")
+    found = read(path)
+    assert found.refusals
+    first = found.refusals[0]
+    assert text in first.reason, [str(r) for r in found.refusals]
+    assert first.help
+    if op_type is not None:
+        assert first.op_type == op_type
+
+
+def test_a_causal_flag_of_the_attention_operator_is_a_causal_mask(tmp_path):
+    import onnx
+
+    path = export(small_timm(), tmp_path / "model.onnx")
+    model = onnx.load(str(path))
+    model.opset_import[0].version = 23
+    for node in [n for n in model.graph.node if n.op_type == "Softmax"]:
+        scores = next(n for n in model.graph.node if node.input[0] in n.output)
+        product = next(n for n in model.graph.node if node.output[0] in n.input)
+        transposed = next(n for n in model.graph.node if scores.input[1] in n.output)
+        keys = next(n for n in model.graph.node if transposed.input[0] in n.output)
+        fused = onnx.helper.make_node(
+            "Attention", [scores.input[0], keys.input[0] if keys.op_type == "Transpose" else transposed.input[0], product.input[1]],
+            [product.output[0]], is_causal=1,
+        )  # fmt: skip
+        at = list(model.graph.node).index(product)
+        for gone in (scores, node, product):
+            model.graph.node.remove(gone)
+        model.graph.node.insert(at - 2, fused)
+    onnx.save(model, str(path))
+    found = read(path)
+    assert "causal mask" in found.refusals[0].reason
+    assert found.refusals[0].op_type == "Attention"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [((torch.zeros(1, 7, dtype=torch.long),), "the input has 2 dimensions")],
+)
+def test_a_text_model_is_refused_at_its_input(tmp_path, inputs, text):
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(randomised(Text()), inputs, str(path), opset_version=17, dynamo=False)
+    found = read(path)
+    assert text in found.refusals[0].reason
+    assert found.refusals[0].op_type == "input"
+
+
+def test_a_fixed_batch_and_an_open_image_size_are_refused(tmp_path):
+    path = export(small_timm(), tmp_path / "model.onnx", shape=(2, 3, 64, 64))
+    assert "batch size 2 is fixed" in read(path).refusals[0].reason
+    net = nn.Sequential(nn.Conv2d(3, 8, 16, 16), nn.Flatten())
+    path = export(net, tmp_path / "open.onnx", dynamic_axes={"x": {2: "h", 3: "w"}})
+    assert "stays open" in read(path).refusals[0].reason
+
+
+def test_several_reasons_are_all_named(tmp_path):
+    path = export(small_timm(qk_norm=True, mlp_layer=Gated), tmp_path / "model.onnx")
+    text = " ".join(r.reason for r in read(path).refusals)
+    assert text.count("QK-norm") == 4
+    assert text.count("gated MLP") == 2
