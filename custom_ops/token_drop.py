@@ -17,7 +17,7 @@ from finn_vitprune.errors import UserError
 MAX_TOKENS = 8192
 """More tokens could take the fused one to the end of INT16, where the unit does not saturate."""
 RANK_SHARE = 0.01
-"""Ranking may take this share of the interval."""
+"""Ranking may take this share of the interval, and prolong it by as much where it is what takes longest."""
 MAX_LEVELS, MAX_KEY_BITS = 4, 16
 """Levels of histograms, and bits of a score that they rank."""
 BINS_LUTRAM_BITS = 7
@@ -186,7 +186,8 @@ class VitTokenDrop(VitOp):
             return insertion
         rankings = [self._histogram(digits) for digits in _digit_choices(self.rank_bits)]
         interval = max(self._frame_cycles, self.get_nodeattr("interval"))
-        fast = [r for r in rankings if r.cycles <= RANK_SHARE * interval and n + r.frame <= interval]
+        fast = [r for r in rankings
+                if r.cycles <= RANK_SHARE * interval and n + r.frame <= (1 + RANK_SHARE) * interval]
         if wanted == "histogram" and not fast:
             return min(rankings, key=lambda r: (r.cycles, r.cost))
         return min(fast if wanted == "histogram" else [insertion, *fast], key=lambda r: (r.cost, r.cycles))

@@ -30,20 +30,19 @@ module vp_token_drop_rank #(
 );
     localparam int unsigned IW = COUNT > 1 ? $clog2(COUNT) : 1;
     localparam int unsigned TW = $clog2(COUNT + 1);
-    if (DROP_WIDTH > RANK_WIDTH || RANK_WIDTH > SCORE_WIDTH || KEEP > COUNT) begin : g_check
-        $error("vp_token_drop_rank: DROP_WIDTH %0d, RANK_WIDTH %0d, SCORE_WIDTH %0d must not fall",
-               DROP_WIDTH, RANK_WIDTH, SCORE_WIDTH);
+    if (DROP_WIDTH > RANK_WIDTH || RANK_WIDTH > SCORE_WIDTH || COUNT < 2) begin : g_check
+        $error("vp_token_drop_rank: widths %0d, %0d, %0d must not fall and COUNT %0d be at least 2",
+               DROP_WIDTH, RANK_WIDTH, SCORE_WIDTH, COUNT);
     end
 
     // Scores in. A frame is let in when the ranker and a half of the RAM are free, and then whole.
-    logic open_q, busy_q, write_bank_q, valid_q, last_q, idle, over;
+    logic open_q, busy_q, write_bank_q, in_last_q, valid_q, last_q, idle, over;
     logic [1:0] full_q;
     logic [TW-1:0] in_q;
     logic [IW-1:0] index_q;
     logic [RANK_WIDTH-1:0] score_q;
     logic frame_done;
     wire logic take = in_valid && open_q;
-    wire logic in_last = in_q == TW'(COUNT);
     assign in_ready = open_q;
     if (SCORE_WIDTH > RANK_WIDTH) begin : g_saturate
         assign over = |in_score[SCORE_WIDTH-1:RANK_WIDTH];
@@ -58,22 +57,24 @@ module vp_token_drop_rank #(
             write_bank_q <= 1'b0;
             full_q       <= '0;
             in_q         <= '0;
+            in_last_q    <= 1'b0;
             valid_q      <= 1'b0;
         end else begin
-            if (take) in_q <= in_last ? '0 : in_q + 1'b1;
-            if (open_q) open_q <= !(take && in_last);
+            if (take) in_q <= in_last_q ? '0 : in_q + 1'b1;
+            if (take) in_last_q <= in_q == TW'(COUNT - 1);
+            if (open_q) open_q <= !(take && in_last_q);
             else open_q <= !busy_q && !full_q[write_bank_q];
-            if (take && in_last) begin
+            if (take && in_last_q) begin
                 busy_q       <= 1'b1;
                 write_bank_q <= !write_bank_q;
             end else if (idle) busy_q <= 1'b0;
             for (int unsigned b = 0; b < 2; b++) begin
-                if (take && in_last && write_bank_q == b[0]) full_q[b] <= 1'b1;
+                if (take && in_last_q && write_bank_q == b[0]) full_q[b] <= 1'b1;
                 else if (frame_done && read_bank_q == b[0]) full_q[b] <= 1'b0;
             end
             valid_q <= take && in_q != '0;
         end
-        last_q  <= in_last;
+        last_q  <= in_last_q;
         index_q <= IW'(in_q);
         score_q <= over ? '1 : in_score[RANK_WIDTH-1:0];
     end
@@ -81,13 +82,13 @@ module vp_token_drop_rank #(
     // Decisions out: the read register of the RAM holds the score of the token in hand, behind it wait the
     // next decision and the one that is given. Only the latter sees out_ready.
     logic [RANK_WIDTH-1:0] score;
-    logic [TW-1:0] token_q;  // next to be read
-    logic write_bank1_q, hand_q, class_q, final_q, known_q, keep, result_valid, result_ready;
+    logic [TW-1:0] token_q;  // next to be read, the first or last of the frame
+    logic write_bank1_q, read_first_q, read_last_q, hand_q, class_q, final_q;
+    logic known_q, keep, result_valid, result_ready;
     logic next_valid_q, next_keep_q, next_last_q, out_valid_q, out_keep_q, out_last_q;
     logic [DROP_WIDTH-1:0] next_score_q, out_score_q;
     wire logic decide = hand_q && !next_valid_q && (class_q || known_q);
-    wire logic read = (!hand_q || decide) && (full_q[read_bank_q] || token_q == '0);
-    wire logic read_last = token_q == TW'(COUNT);
+    wire logic read = (!hand_q || decide) && (full_q[read_bank_q] || read_first_q);
     wire logic move = next_valid_q && !hold && (!out_valid_q || (out_ready && !out_last_q));
     vp_ram #(.DEPTH(2 << IW), .WIDTH(RANK_WIDTH), .STYLE(STYLE)) scores (
         .clk, .we(valid_q), .waddr({write_bank1_q, index_q}), .wdata(score_q),
@@ -98,13 +99,19 @@ module vp_token_drop_rank #(
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             token_q      <= '0;
+            read_first_q <= 1'b1;
+            read_last_q  <= 1'b0;
             hand_q       <= 1'b0;
             read_bank_q  <= 1'b0;
             known_q      <= 1'b0;
             next_valid_q <= 1'b0;
             out_valid_q  <= 1'b0;
         end else begin
-            if (read) token_q <= read_last ? '0 : token_q + 1'b1;
+            if (read) begin
+                token_q      <= read_last_q ? '0 : token_q + 1'b1;
+                read_first_q <= read_last_q;
+                read_last_q  <= token_q == TW'(COUNT - 1);
+            end
             if (read) hand_q <= 1'b1;
             else if (decide) hand_q <= 1'b0;
             if (frame_done) read_bank_q <= !read_bank_q;
@@ -117,8 +124,8 @@ module vp_token_drop_rank #(
         end
         write_bank1_q <= write_bank_q;
         if (read) begin
-            class_q <= token_q == '0;
-            final_q <= read_last;
+            class_q <= read_first_q;
+            final_q <= read_last_q;
         end
         if (!next_valid_q) begin
             next_keep_q  <= keep;
