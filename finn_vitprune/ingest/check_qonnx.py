@@ -22,6 +22,7 @@ from finn_vitprune.ingest.normalise import DAMAGE
 from finn_vitprune.ingest.read import understand
 from finn_vitprune.ingest.refusal import Refusal
 from finn_vitprune.metadata import ModelMetadata
+from finn_vitprune.models.layers import DOMAIN as TOKEN_DROP_DOMAIN
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.fold import FoldForInterval, estimated_resources
@@ -45,6 +46,7 @@ BECOMES = {
     "Scores": "PrunedAttention, token scores",
     "Shares": "PrunedAttention, token scores",
 }
+DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", TOKEN_DROP_DOMAIN)
 ATTENTION = "PrunedAttention"
 SLOWEST = 1 << 40
 
@@ -105,6 +107,7 @@ class NodeByNode(Lowering):
             return
         made = len(self.graph.nodes)
         try:
+            self._check_signature(node)
             super()._lower_node(node)
         except (Unmapped, UserError, *DAMAGE) as e:
             reason = e.reason if isinstance(e, Unmapped) else str(e)
@@ -117,6 +120,16 @@ class NodeByNode(Lowering):
         becomes = ", ".join(built) if built else BECOMES.get(kind, ATTENTION)
         self.rows.append(Row(name, node.op_type, "", becomes))
         self.kinds.append(kind)
+
+    def _check_signature(self, node: NodeProto) -> None:
+        """What the lowering rules take for granted: whose operator it is, and sizes of a LayerNorm."""
+        if node.domain not in DOMAINS:
+            raise UserError(f"operator {node.op_type} of domain {node.domain} is not known here")
+        if node.op_type == "LayerNormalization":
+            width = self.values[node.input[0]].index.shape[-1]
+            sizes = [self.values[i].value.size for i in node.input[1:] if i]
+            if any(size != width for size in sizes):
+                raise UserError(f"gamma and beta of {sizes} entries for {width} channels: the file is damaged")
 
     def _refused(self, node: NodeProto, name: str, reason: str, cause: Refusal) -> None:
         self._cause |= {t: cause for t in node.output}

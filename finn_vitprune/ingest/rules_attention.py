@@ -9,7 +9,7 @@ from finn_vitprune.ingest.masks import HELP, hide_scores, mask_scores
 from finn_vitprune.ingest.model_file import Node
 from finn_vitprune.ingest.normalise import Normaliser, ordered, rule
 from finn_vitprune.ingest.refusal import Reason
-from finn_vitprune.ingest.rules_layout import constant
+from finn_vitprune.ingest.rules_layout import axis_of, constant
 from finn_vitprune.ingest.terms import Attended, Const, Linear, Probabilities, Scores, Softmax, View
 from finn_vitprune.ingest.views import constant_query, heads, is_whole, need_lines, plain
 
@@ -42,7 +42,7 @@ def scores(state: Normaliser, node: Node, q: View, k: View) -> View:
 def softmax(state: Normaliser, node: Node, values: list):
     view = values[0]
     axis = node.attributes.get("axis", -1 if state.source.opset >= 13 else 1)
-    if axis % view.index.ndim != view.index.ndim - 1:
+    if axis_of(axis, view.index.ndim) != view.index.ndim - 1:
         raise Reason(f"softmax over axis {axis} of a tensor of shape {list(view.shape)}: the last one is supported")
     if not isinstance(view.term, Scores):
         return _probabilities(state, node, view)

@@ -38,6 +38,13 @@ def numbers(node: Node, values: list[Value | None], position: int, attribute: st
     return None if given is None else [int(n) for n in np.asarray(given).reshape(-1)]
 
 
+def axis_of(axis: int, rank: int) -> int:
+    """An axis counted from the front; one that the tensor has not is refused."""
+    if not -rank <= axis < rank:
+        raise Reason(f"axis {axis} of a tensor of {rank} dimensions")
+    return axis % rank
+
+
 @rule("Identity Dropout", ANY)
 def identity(state: Normaliser, node: Node, values: list):
     return values[0]

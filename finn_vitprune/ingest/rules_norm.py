@@ -8,17 +8,17 @@ import numpy as np
 
 from finn_vitprune.ingest import functions
 from finn_vitprune.ingest.model_file import Node
-from finn_vitprune.ingest.normalise import Normaliser, ordered, rule
+from finn_vitprune.ingest.normalise import DAMAGED, Normaliser, ordered, rule
 from finn_vitprune.ingest.refusal import Reason
-from finn_vitprune.ingest.rules_layout import constant, numbers
+from finn_vitprune.ingest.rules_layout import axis_of, constant, numbers
 from finn_vitprune.ingest.terms import Linear, Mean, Norm, Statistic, Term, View
 from finn_vitprune.ingest.views import as_lines, is_whole, lines, plain
 
 
 @rule("LayerNormalization", View)
 def layer_normalization(state: Normaliser, node: Node, values: list):
-    axis = node.attributes.get("axis", -1)
-    if axis % values[0].index.ndim != values[0].index.ndim - 1:
+    axis, rank = node.attributes.get("axis", -1), values[0].index.ndim
+    if axis_of(axis, rank) != rank - 1:
         raise Reason(f"axis {axis}: LayerNorm is over the last axis here, the channels")
     gamma, beta = (constant(node, values, i) for i in (1, 2))
     return _norm(state, plain(state, values[0]), float(node.attributes.get("epsilon", 1e-5)), gamma, beta)
@@ -37,6 +37,9 @@ def _norm(state: Normaliser, x: View, eps: float, gamma, beta, absorbed: tuple[T
         _refuse_part(state, x)
         return x
     gamma, beta = (None if a is None else np.asarray(a, np.float32).reshape(-1) for a in (gamma, beta))
+    for array in (gamma, beta):
+        if array is not None and len(array) != x.term.columns:
+            raise Reason(f"gamma or beta of {len(array)} entries for {x.term.columns} channels", DAMAGED)
     eps = float(f"{eps:.6g}")  # of a float32: 1e-06, not 9.99999997e-07
     made = Norm(
         found.count, x.term.columns, state.node, x=found, gamma=gamma, beta=beta, eps=eps, absorbed=absorbed
@@ -77,7 +80,7 @@ def reduce_mean(state: Normaliser, node: Node, values: list):
 def _mean(state: Normaliser, view: View, axes: list[int], keep: bool) -> View:
     """A mean over channels starts a LayerNorm; one over tokens pools."""
     rank = view.index.ndim
-    axes = sorted(a % rank for a in axes)
+    axes = sorted(axis_of(a, rank) for a in axes)
     if not axes:
         return view
     kept = [i for i in range(rank) if i not in axes]

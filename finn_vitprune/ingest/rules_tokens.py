@@ -10,6 +10,7 @@ from finn_vitprune.ingest import functions
 from finn_vitprune.ingest.model_file import Node
 from finn_vitprune.ingest.normalise import Normaliser, ordered, rule
 from finn_vitprune.ingest.refusal import Reason
+from finn_vitprune.ingest.rules_layout import axis_of
 from finn_vitprune.ingest.terms import Const, Embedded, Linear, Patches, Scores, Value, View
 from finn_vitprune.ingest.masks import hide_scores
 from finn_vitprune.ingest.views import need_lines, plain
@@ -40,9 +41,10 @@ def _samples_equal(a: View, b: View) -> bool:
 def _joined(state: Normaliser, node: Node, values: list[Value], axis: int) -> View:
     """Constant rows and rows of patches (or of embedded tokens), one after the other."""
     rank = next(v.index.ndim for v in values if isinstance(v, View))
-    if axis % rank != rank - 2:
+    axis = axis_of(axis, rank)
+    if axis != rank - 2:
         names = " and ".join(v.term.node.name for v in values if isinstance(v, View))
-        parallel = "parallel blocks: " if axis % rank == 0 else ""
+        parallel = "parallel blocks: " if axis == 0 else ""
         raise Reason(f"{parallel}the results of nodes {names} are joined along axis {axis}")
     pieces = [_piece(state, v) for v in values]
     base = next(p for p in pieces if isinstance(p, Embedded))
