@@ -10,11 +10,17 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops import mvau_estimate
-from finn_vitprune.custom_ops.balance import GroupTiming, Schedule, kept_blocks, schedule, steady_interval
+from finn_vitprune.custom_ops.balance import GroupTiming, kept_blocks, steady_interval
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
 from finn_vitprune.custom_ops.mvau_contents import collect_contents, constant_contents, lane_contents
 from finn_vitprune.custom_ops.mvau_choose import choose
-from finn_vitprune.custom_ops.mvau_fold import Fold, product_sum_bits
+from finn_vitprune.custom_ops.mvau_fold import (
+    AtomSchedule,
+    Fold,
+    atom_schedule,
+    block_atoms,
+    product_sum_bits,
+)
 from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, clog2
 from finn_vitprune.errors import UserError
 
@@ -44,8 +50,9 @@ class BlockSparseMVAU(VitOp):
     Folding: ``SIMD`` x ``PE`` weights a cycle and lane, shared by ``TOKENS`` rows, in ``LANES`` lanes that
     share the kept blocks (:mod:`.balance`). Cycles of a frame, ports and collect stage permitting:
 
-        ceil(tokens / TOKENS) * ceil(kept / LANES) * (block / SIMD) * (block / PE)
+        ceil(tokens / TOKENS) * ceil(kept * atoms / LANES) * (block / SIMD) * (block / PE) / atoms
 
+    An atom is what stays in one lane: a block, or, where lanes hold few of them, some of its rows.
     ``column_blocks`` are the kept blocks of each block column (all, while it is empty); :meth:`plan` sets
     it from the weights, so that cycles and sizes are exact for every fold. ``lane_blocks`` and
     ``lane_slots`` are the elaborated maxima of blocks and column parts of a lane; 0 means those of the
@@ -96,7 +103,7 @@ class BlockSparseMVAU(VitOp):
         get = self.get_nodeattr
         lanes, block = get("LANES"), get("block")
         x, w = DataType[get("inputDataType")], DataType[get("weightDataType")]
-        if lanes < 1 or block < 1:
+        if lanes < 1 or block < 1 or get("SIMD") < 1:
             blocks, slots = 1, 1  # check() below names the value
         else:
             plan = self.schedule()
@@ -125,13 +132,15 @@ class BlockSparseMVAU(VitOp):
             mac_body=get("mac_body"),
         ).check()
 
-    def schedule(self) -> Schedule:
+    def schedule(self) -> AtomSchedule:
         """Distribution of the kept blocks over the lanes."""
         get = self.get_nodeattr
         rows, columns = (-(-get(side) // get("block")) for side in ("MW", "MH"))
-        return schedule(list(get("column_blocks")) or [rows] * columns, get("LANES"))
+        lanes, counts = get("LANES"), list(get("column_blocks")) or [rows] * columns
+        lane_blocks = get("lane_blocks") or max(1, -(-sum(counts) // lanes))
+        return atom_schedule(counts, lanes, block_atoms(get("block") // get("SIMD"), lanes, lane_blocks))
 
-    def plan(self, weights: np.ndarray) -> Schedule:
+    def plan(self, weights: np.ndarray) -> AtomSchedule:
         """Take the kept blocks of ``weights`` (``[MW, MH]``) into ``column_blocks``; returns the schedule."""
         kept = kept_blocks(weights, self.get_nodeattr("block"))
         self.set_nodeattr("column_blocks", [int(n) for n in kept.sum(axis=0)])
@@ -176,7 +185,7 @@ class BlockSparseMVAU(VitOp):
         steps = plan.contributions * (f.block // f.collect_width) - last_parts * (padding // f.collect_width)
         return GroupTiming(
             load_row=f.mw // f.in_width,
-            compute=plan.lane_blocks * f.steps * f.groups,
+            compute=plan.lane_atoms * f.entry_steps * f.groups,
             collect_row=steps,
             drain=f.mac.latency + 2,
         )
@@ -291,6 +300,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
             "MAC_CHAIN": f.mac.chain,
             "MAC_TOKENS": f.mac.tokens_per,
             "MAC_OUTPUTS": f.mac.outputs_per,
+            "ENTRY_STEPS": f.entry_steps,
             "LANE_BLOCKS": f.lane_blocks,
             "LANE_SLOTS": f.lane_slots,
             **{f"{key}_FILE": self.memory_file(suffix) for key, suffix in _ROMS.items()},
@@ -298,7 +308,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         }
 
     def memory_file(self, suffix: str) -> str:
-        """Bare file name of a ROM; a bank of the weights has its number in front, where vp_mvau can put it."""
+        """Bare file name of a ROM; a bank of weights has its number in front, where vp_mvau can put it."""
         name, _, bank = suffix.partition(_BANK)
         return f"{bank}_{super().memory_file(name)}" if bank else super().memory_file(name)
 
@@ -328,8 +338,9 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
                 " raise lane_blocks and lane_slots"
             )
         lane_program, banks = lane_contents(f, plan, weights)
+        names = [f"weights{_BANK}{i:02d}" for i in range(len(banks))] if len(banks) > 1 else ["weights"]
         return {
-            **{f"weights{_BANK}{i:02d}" if len(banks) > 1 else "weights": bank for i, bank in enumerate(banks)},
+            **dict(zip(names, banks)),
             "program": lane_program,
             "collect": collect_contents(f, plan),
             "constants": constant_contents(f, bias, mult),

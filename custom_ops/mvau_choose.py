@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import divisors
-from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
+from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold, block_atoms
 from finn_vitprune.custom_ops.mvau_mac import clog2
 
 MAX_LANES = 32
-LUT_PER_PRODUCT = 20
+LUT_PER_PRODUCT = {"portable": 20, "dsp48e2": 4, "lut": 25}
 LUT_PER_BRAM36 = 300
 """Weights of the search: a RAMB36 costs as much as so many LUTs (their ratio on common UltraScale+ parts)."""
 
@@ -33,7 +33,7 @@ class Choice:
 
 
 def choose(op, interval: int) -> dict[str, int]:
-    """Cheapest ``SIMD``, ``PE``, ``TOKENS``, ``LANES``, ``in_width``, ``out_width`` within ``interval`` cycles.
+    """Cheapest ``SIMD``, ``PE``, ``TOKENS``, ``LANES`` and port widths within ``interval`` cycles.
 
     Compute cycles come from the kept blocks; ports are then made just wide enough. Where no folding
     reaches the interval, the fastest one is returned.
@@ -49,7 +49,10 @@ def choose(op, interval: int) -> dict[str, int]:
         for pe in divisors(block)
     ]
     reached = [c for c in choices if c.cycles <= interval]
-    best = min(reached, key=lambda c: (c.cost, c.cycles)) if reached else min(choices, key=lambda c: (c.cycles, c.cost))
+    if reached:
+        best = min(reached, key=lambda c: (c.cost, c.cycles))
+    else:
+        best = min(choices, key=lambda c: (c.cycles, c.cost))
     fold = {"SIMD": best.simd, "PE": best.pe, "TOKENS": best.tokens, "LANES": best.lanes}
     return fold | _ports(op, fold, max(interval, best.cycles))
 
@@ -59,15 +62,18 @@ def _choice(op, kept: int, simd: int, pe: int, tokens: int, interval: int) -> Ch
     block, groups = get("block"), -(-get("tokens") // tokens)
     per_block = groups * (block // simd) * (block // pe)
     lanes = min(max(1, -(-kept // max(1, interval // per_block))), kept, MAX_LANES)
-    cycles = per_block * -(-kept // lanes)
+    atoms = block_atoms(block // simd, lanes, -(-kept // lanes))
+    cycles = per_block // atoms * -(-kept * atoms // lanes)
     x_bits, w_bits = (DataType[get(k)].bitwidth() for k in ("inputDataType", "weightDataType"))
     acc_bits = x_bits + w_bits + clog2(get("MW"))
     word = simd * pe * lanes * w_bits
     depth = -(-kept // lanes) * (block // simd) * (block // pe)
-    memory = word * depth / 64 if depth <= 64 else LUT_PER_BRAM36 * -(-word // BRAM_WIDTH) * max(1, depth / 512)
+    memory = LUT_PER_BRAM36 * -(-word // BRAM_WIDTH) * max(1, depth / 512)
+    if depth <= 64:
+        memory = word * depth / 64
     buffers = (2 * lanes * tokens * get("MW") * x_bits + 2 * tokens * get("MH") * acc_bits) / LUTRAM_BITS
-    return Choice(simd, pe, tokens, lanes, cycles,
-                  LUT_PER_PRODUCT * simd * pe * tokens * lanes + memory + buffers)
+    products = LUT_PER_PRODUCT[get("mac_body")] * simd * pe * tokens * lanes
+    return Choice(simd, pe, tokens, lanes, cycles, products + memory + buffers)
 
 
 def _ports(op, fold: dict[str, int], interval: int) -> dict[str, int]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from finn_vitprune.custom_ops.balance import Schedule, kept_blocks, pad_to_block
+from finn_vitprune.custom_ops.balance import kept_blocks, pad_to_block
 from finn_vitprune.custom_ops.base import Memory, pack_words
-from finn_vitprune.custom_ops.mvau_fold import Fold
+from finn_vitprune.custom_ops.mvau_fold import AtomSchedule, Fold
 from finn_vitprune.custom_ops.mvau_mac import clog2
 
 
-def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory, list[Memory]]:
+def lane_contents(f: Fold, plan: AtomSchedule, weights: np.ndarray) -> tuple[Memory, list[Memory]]:
     """Program of the lanes and the banks of their weights.
 
-    Order in a lane: its column parts; in a part the groups of PE outputs; in a group the kept blocks of
-    the part (one program entry each); in an entry the ``block / SIMD`` weight words. Each position of the arrays' cascades has its bank.
+    Order in a lane: its column parts; in a part the groups of PE outputs; in a group the kept atoms of
+    the part (one program entry each); in an entry the weight words of its steps. Each position of the arrays'
+    cascades has its bank.
     """
-    kept = kept_blocks(weights, f.block)
+    kept = np.repeat(kept_blocks(weights, f.block), f.atoms, axis=0)
     rows, columns, groups = (np.zeros((f.lanes, f.program_entries), dtype=np.int64) for _ in range(3))
     used, last = (np.zeros((f.lanes, f.program_entries), dtype=bool) for _ in range(2))
     position = [0] * f.lanes
@@ -32,13 +33,13 @@ def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory,
         position[part.lane] = start + size
 
     bits = f.x_index_bits
-    fields = (last.astype(np.int64) << bits) | rows * f.steps
+    fields = (last.astype(np.int64) << bits) | rows * f.entry_steps
     program = pack_words(fields.T, 1 + bits)
-    program[plan.lane_blocks * f.groups - 1] |= 1 << (f.lanes * (1 + bits))
+    program[plan.lane_atoms * f.groups - 1] |= 1 << (f.lanes * (1 + bits))
 
     tiles = pad_to_block(weights, f.block).reshape(
-        f.block_rows, f.steps, f.simd, f.block_columns, f.groups, f.pe
-    ).transpose(0, 3, 4, 1, 5, 2)  # [block row, block column, output group, step, PE, SIMD]
+        f.block_rows * f.atoms, f.entry_steps, f.simd, f.block_columns, f.groups, f.pe
+    ).transpose(0, 3, 4, 1, 5, 2)  # [atom, block column, output group, step, PE, SIMD]
     words = tiles[rows, columns, groups] * used[..., None, None, None]
     chain = f.mac.chain
     words = words.transpose(1, 2, 0, 3, 4).reshape(-1, f.lanes * f.pe, chain, f.simd // chain)
@@ -51,7 +52,7 @@ def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory,
     )
 
 
-def collect_contents(f: Fold, plan: Schedule) -> Memory:
+def collect_contents(f: Fold, plan: AtomSchedule) -> Memory:
     """Program of the collect stage: for each ``CW`` outputs in channel order, the parts to add."""
     sub_bits = max(1, clog2(f.r_elems // f.collect_width))
     lane_bits = max(1, clog2(f.lanes))

@@ -11,6 +11,9 @@ from finn_vitprune.custom_ops.mvau_mac import clog2
 DIFFERENT_BITS = 0.78
 """LUTs per different column of bits in a ROM of eight words, as measured: some are inputs or inverses."""
 
+BANK_ROM_BITS = 32
+"""Bits of the banks of one ROM that a LUT holds, as measured: narrow ROMs map better than a wide one."""
+
 
 def memory_style(depth: int, width: int, style: str = "auto") -> str:
     """``auto`` resolved: distributed up to 64 words or below 4 kbit, otherwise block."""
@@ -19,15 +22,16 @@ def memory_style(depth: int, width: int, style: str = "auto") -> str:
     return "distributed" if depth <= 64 or depth * width < 4096 else "block"
 
 
-def rom_shapes(f: Fold) -> dict[str, tuple[int, int]]:
-    """Depth and width of the ROMs: W weights, P lanes' program, C collect program, K constants."""
+def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
+    """Depth, width and number of the ROMs: W weights, P lanes' program, C collect program, K constants."""
     sub_bits = max(1, clog2(f.r_elems // f.collect_width))
     constant_bits = f.bias_bits + (f.mult_bits if f.requant else 0)
+    banks = f.mac.chain
     return {
-        "W": (f.weight_words, f.lanes * f.simd * f.pe * f.w.bitwidth()),
-        "P": (f.program_entries, 1 + f.lanes * (1 + f.x_index_bits)),
-        "C": (f.collect_entries, 3 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits),
-        "K": (f.constants, f.collect_width * constant_bits),
+        "W": (f.weight_words, f.lanes * f.simd // banks * f.pe * f.w.bitwidth(), banks),
+        "P": (f.program_entries, 1 + f.lanes * (1 + f.x_index_bits), 1),
+        "C": (f.collect_entries, 3 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits, 1),
+        "K": (f.constants, f.collect_width * constant_bits, 1),
     }
 
 
@@ -41,10 +45,9 @@ def ram_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
 
 def styles(f: Fold, ram_style: str) -> dict[str, str]:
     """Style of each memory; ``ram_style`` governs the weights."""
-    result = {key: memory_style(*shape) for key, shape in rom_shapes(f).items()}
-    result["W"] = memory_style(*rom_shapes(f)["W"], ram_style)
-    result.update({key: memory_style(depth, width) for key, (depth, width, _) in ram_shapes(f).items()})
-    return result
+    wanted = {"W": ram_style}
+    shapes = rom_shapes(f) | ram_shapes(f)
+    return {key: memory_style(*shape, wanted.get(key, "auto")) for key, (*shape, _) in shapes.items()}
 
 
 def dsp(f: Fold) -> int:
@@ -56,7 +59,7 @@ def dsp(f: Fold) -> int:
 def bram18(f: Fold, ram_style: str) -> int:
     """RAMB18 (a RAMB36 counts two) of the memories that are in block RAM."""
     style = styles(f, ram_style)
-    roms = sum(rom_bram18(*shape, style[key]) for key, shape in rom_shapes(f).items())
+    roms = sum(count * rom_bram18(*shape, style[key]) for key, (*shape, count) in rom_shapes(f).items())
     rams = [shape for key, shape in ram_shapes(f).items() if style[key] == "block"]
     return roms + sum(count * ram_bram18(depth, width) for depth, width, count in rams)
 
@@ -73,17 +76,22 @@ def _mux(inputs: int) -> int:
 
 def _memories(f: Fold, ram_style: str) -> int:
     style = styles(f, ram_style)
-    total = sum(_logic_rom(*shape) for key, shape in rom_shapes(f).items() if style[key] == "distributed")
+    roms = [shape for key, shape in rom_shapes(f).items() if style[key] == "distributed"]
     rams = [shape for key, shape in ram_shapes(f).items() if style[key] == "distributed"]
-    return total + sum(count * lutram_luts(depth, width) for depth, width, count in rams)
+    lutrams = sum(count * lutram_luts(depth, width) for depth, width, count in rams)
+    return sum(_logic_roms(*shape) for shape in roms) + lutrams
 
 
-def _logic_rom(depth: int, width: int) -> int:
-    """A ROM in LUTs: one a bit up to 32 words, more beyond. Of the bits of eight words many are equal."""
+def _logic_roms(depth: int, width: int, count: int) -> int:
+    """ROMs in LUTs: one a bit up to 32 words, more beyond. Of the bits of eight words many are equal."""
     if depth <= MIN_DATA:
         different = 1 << depth
-        return round(DIFFERENT_BITS * different * (1 - math.exp(-width / different)))
-    return width if depth <= 32 else rom_luts(depth, width, "distributed", beside_carry=True)
+        return count * round(DIFFERENT_BITS * different * (1 - math.exp(-width / different)))
+    if depth <= 32:
+        return count * width
+    if count > 1:
+        return count * depth * width // BANK_ROM_BITS
+    return rom_luts(depth, width, "distributed", beside_carry=True)
 
 
 def _choosers(f: Fold) -> int:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qonnx.core.datatype import BaseDataType
 
-from finn_vitprune.custom_ops.balance import most_contributions
+from finn_vitprune.custom_ops.balance import Schedule, most_contributions, schedule
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, Mac, clog2
 from finn_vitprune.errors import UserError
 
 TOKENS_CHOICES = (1, 2, 4, 8, 16)
+
+BALANCED = 34
+"""Atoms of a lane from which on rounding up to whole atoms costs less than 3 %."""
 
 MIN_PROGRAM, MIN_DATA = 32, 8
 """Fewest words of a program and of a weight or constant ROM."""
@@ -21,6 +25,45 @@ def product_sum_bits(mw: int, x: BaseDataType, w: BaseDataType) -> int:
     """Signed bits of any sum of ``mw`` products of the two types."""
     x_max = max(abs(int(x.min())), abs(int(x.max())))
     return (mw * x_max * abs(int(w.min()))).bit_length() + 1
+
+
+def block_atoms(steps: int, lanes: int, lane_blocks: int) -> int:
+    """Atoms of a block, each some of its rows, that may be in different lanes.
+
+    One, where there is one lane or a lane holds many blocks; else as few as balance the lanes, if the
+    ``steps`` of a block are enough.
+    """
+    if lanes == 1:
+        return 1
+    return next((d for d in divisors(steps) if d * lane_blocks >= BALANCED), max(1, steps))
+
+
+@dataclass(frozen=True)
+class AtomSchedule(Schedule):
+    """A schedule of atoms, of which a block has ``atoms``: its counts, loads and parts are in atoms."""
+
+    atoms: int
+
+    @property
+    def kept(self) -> int:
+        """Kept blocks of the matrix."""
+        return sum(self.column_blocks) // self.atoms
+
+    @property
+    def lane_atoms(self) -> int:
+        """Kept atoms of the fullest lane, ``ceil(kept * atoms / lanes)``; 1 for an empty matrix."""
+        return max(1, *self.loads)
+
+    @property
+    def lane_blocks(self) -> int:
+        """Blocks that a lane must hold, the last one perhaps in part."""
+        return -(-self.lane_atoms // self.atoms)
+
+
+def atom_schedule(column_blocks: Sequence[int], lanes: int, atoms: int) -> AtomSchedule:
+    """Distribution of blocks of ``atoms`` atoms over ``lanes`` (:func:`.balance.schedule`)."""
+    plan = schedule([count * atoms for count in column_blocks], lanes)
+    return AtomSchedule(plan.lanes, plan.column_blocks, plan.parts, atoms)
 
 
 def _choices(values) -> str:
@@ -154,6 +197,16 @@ class Fold:
         return self.block // self.simd
 
     @property
+    def atoms(self) -> int:
+        """Atoms of a block (see :func:`block_atoms`)."""
+        return block_atoms(self.steps, self.lanes, self.lane_blocks)
+
+    @property
+    def entry_steps(self) -> int:
+        """Cycles of one program entry: an atom and a group of PE outputs."""
+        return self.steps // self.atoms
+
+    @property
     def groups(self) -> int:
         """Groups of PE outputs of a block."""
         return self.block // self.pe
@@ -199,7 +252,7 @@ class Fold:
     @property
     def program_entries(self) -> int:
         """Depth of the lanes' program; like the other depths, at least what vp_mvau makes of a short ROM."""
-        return max(MIN_PROGRAM, self.lane_blocks * self.groups)
+        return max(MIN_PROGRAM, self.lane_blocks * self.atoms * self.groups)
 
     @property
     def weight_words(self) -> int:

@@ -196,7 +196,7 @@ class Dsp48e2Mac(Mac):
         return max(f for f in fitting if f[1] >= min(self.simd, self.LEAST_CHAIN[f[0]]))[2]
 
     def _field(self, tokens_per: int, outputs_per: int) -> int:
-        """Bits of a field (``FIELD``): two elements share 27 bits and, for four products, two share 18 bits."""
+        """Bits of a field (``FIELD``): two elements share 27 bits, for four products two share 18 bits too."""
         if outputs_per == 2:
             wide = 26 - self.w_bits
             return min(wide // 2, 17 - self.x_bits) if tokens_per == 2 else wide
@@ -242,7 +242,7 @@ class Dsp48e2Mac(Mac):
 
 
 class LutMac(Mac):
-    """No multipliers: pairs of weight bits choose among activations and their sum, one cascade a weight bit."""
+    """No multipliers: pairs of weight bits choose among activations and their sum, a cascade a weight bit."""
 
     @property
     def _pair(self) -> int:

@@ -108,6 +108,16 @@ def matrix(rng):
     return attrs, [weights, rng.integers(-99, 99, mh), rng.integers(1, 1 << 16, mh)]
 
 
+def body(name: str) -> Draw:
+    """Matrix units with one body of the multiply-accumulate array."""
+
+    def draw(rng):
+        attrs, initialisers = matrix(rng)
+        return attrs | {"mac_body": name}, initialisers
+
+    return draw
+
+
 DRAWS: dict[str, tuple[Draw, int]] = {
     "VitFork": (fork, 3),
     "VitAdd": (add, 3),
@@ -119,13 +129,17 @@ DRAWS: dict[str, tuple[Draw, int]] = {
     "VitFIFO": (fifo, 6),
     "VitWidthConverter": (width, 4),
     "BlockSparseMVAU": (matrix, 4),
+    "BlockSparseMVAU dsp48e2": (body("dsp48e2"), 4),
+    "BlockSparseMVAU lut": (body("lut"), 3),
 }
+"""Op type (and a body) to a draw and the number of its shapes."""
 CASES = [(op, SEED * 1000 + i) for op, (_, count) in DRAWS.items() for i in range(count)]
 
 
-@pytest.mark.parametrize("op_type,seed", CASES)
-def test_estimate_agrees_with_yosys(op_type, seed, tmp_path):
-    attrs, initialisers = DRAWS[op_type][0](np.random.default_rng(seed))
+@pytest.mark.parametrize("name,seed", CASES)
+def test_estimate_agrees_with_yosys(name, seed, tmp_path):
+    op_type = name.split()[0]
+    attrs, initialisers = DRAWS[name][0](np.random.default_rng(seed))
     op, model = build_node(op_type, attrs, initialisers, "dut")
     op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
     op.code_generation_ipgen(model, PART, 5.0)

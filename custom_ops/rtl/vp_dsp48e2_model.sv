@@ -35,7 +35,8 @@ module DSP48E2 #(
     parameter logic [47:0] RND           = 48'd0
 ) (
     input  wire logic CLK,
-    input  wire logic CEA1, CEA2, CEAD, CEALUMODE, CEB1, CEB2, CEC, CECARRYIN, CECTRL, CED, CEINMODE, CEM, CEP,
+    input  wire logic CEA1, CEA2, CEAD, CEALUMODE, CEB1, CEB2, CEC, CECARRYIN, CECTRL, CED, CEINMODE,
+    input  wire logic CEM, CEP,
     input  wire logic RSTA, RSTALLCARRYIN, RSTALUMODE, RSTB, RSTC, RSTCTRL, RSTD, RSTINMODE, RSTM, RSTP,
     input  wire logic [29:0] A, ACIN,
     input  wire logic [17:0] B, BCIN,
@@ -56,8 +57,7 @@ module DSP48E2 #(
 `ifdef VERILATOR
     if (AMULTSEL != "AD" || USE_MULT != "MULTIPLY" || ADREG != 1 || AREG != 1 || BREG != 2 || DREG != 1
         || MREG != 1 || OPMODEREG != 1 || PREG != 1) begin : g_check
-        $error("DSP48E2: AMULTSEL %s, ADREG %0d, AREG %0d, BREG %0d, DREG %0d, MREG %0d, OPMODEREG %0d or PREG %0d",
-               AMULTSEL, ADREG, AREG, BREG, DREG, MREG, OPMODEREG, PREG, " is not modelled");
+        $error("DSP48E2: AMULTSEL %s, BREG %0d or another attribute is not modelled", AMULTSEL, BREG);
     end
     wire logic enabled = &{CEA1, CEA2, CEAD, CEB1, CEB2, CECTRL, CED, CEM, CEP};
     wire logic reset = |{RSTA, RSTALLCARRYIN, RSTALUMODE, RSTB, RSTC, RSTCTRL, RSTD, RSTINMODE, RSTM, RSTP};
@@ -80,7 +80,7 @@ module DSP48E2 #(
         m_q      <= ad_q * b2_q;
         opmode_q <= OPMODE;
         p_q      <= z + w + 48'(m_q);
-        if (!known) $fatal(1, "DSP48E2: OPMODE %b, INMODE %b or another control input is not modelled", OPMODE, INMODE);
+        if (!known) $fatal(1, "DSP48E2: OPMODE %b, INMODE %b or another control is not modelled", OPMODE, INMODE);
     end
     assign P     = p_q;
     assign PCOUT = p_q;

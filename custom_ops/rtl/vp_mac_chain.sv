@@ -43,8 +43,8 @@ module vp_mac_chain #(
             .MREG(1), .OPMODEREG(1), .PREG(1), .RND(ACCUMULATE || i > 0 ? 48'd0 : RND)
         ) dsp (
             .CLK(clk), .A(30'(a_i)), .B(b[i*18+:18]), .C(48'd0), .D(d[i*27+:27]),
-            .PCIN(cascade[i]), .ACIN(30'd0), .BCIN(18'd0), .CARRYIN(1'b0), .CARRYCASCIN(1'b0), .MULTSIGNIN(1'b0),
-            .OPMODE({w, z, XY_M}), .INMODE(5'b00100), .ALUMODE(4'b0000), .CARRYINSEL(3'b000),
+            .PCIN(cascade[i]), .ACIN(30'd0), .BCIN(18'd0), .CARRYIN(1'b0), .CARRYCASCIN(1'b0),
+            .MULTSIGNIN(1'b0), .OPMODE({w, z, XY_M}), .INMODE(5'b00100), .ALUMODE(4'b0000), .CARRYINSEL(3'b000),
             .CEA1(1'b1), .CEA2(1'b1), .CEAD(1'b1), .CEALUMODE(1'b1), .CEB1(1'b1), .CEB2(1'b1), .CEC(1'b1),
             .CECARRYIN(1'b1), .CECTRL(1'b1), .CED(1'b1), .CEINMODE(1'b1), .CEM(1'b1), .CEP(1'b1),
             .RSTA(1'b0), .RSTALLCARRYIN(1'b0), .RSTALUMODE(1'b0), .RSTB(1'b0), .RSTC(1'b0), .RSTCTRL(1'b0),

@@ -49,7 +49,7 @@ module vp_mac_dsp48e2 #(
     if (SIMD % CHAIN != 0 || TOKENS % TOKENS_PER != 0 || PE % OUTPUTS_PER != 0 || TOKENS_PER > 2
         || OUTPUTS_PER > 2 || HALF + 1 > FIELD || (FIELDS - 1) * FIELD + HALF + 1 > 48 || ACC_BITS > 48)
     begin : g_check
-        $error("vp_mac_dsp48e2: %0d x %0d products of %0d x %0d bits a multiplier in cascades of %0d do not fit",
+        $error("vp_mac_dsp48e2: %0d x %0d products of %0d x %0d bits in cascades of %0d do not fit",
                TOKENS_PER, OUTPUTS_PER, X_BITS, W_BITS, CHAIN);
     end
 
@@ -144,7 +144,9 @@ module vp_mac_dsp48e2 #(
                 if (ACCUMULATE) begin : g_dsp
                     assign acc[(T*PE+P)*ACC_BITS+:ACC_BITS] = sum[ACC_BITS-1:0];
                 end else begin : g_lut
-                    vp_mac_sum #(.NUM(CHAINS), .WIDTH(HALF + 1), .PLUS_ONE(PLUS_ONE), .ACC_BITS(ACC_BITS)) sums (
+                    vp_mac_sum #(
+                        .NUM(CHAINS), .WIDTH(HALF + 1), .PLUS_ONE(PLUS_ONE), .ACC_BITS(ACC_BITS)
+                    ) sums (
                         .clk, .terms(field[f*CHAINS*(HALF+1)+:CHAINS*(HALF+1)]), .first(acc_first),
                         .acc(acc[(T*PE+P)*ACC_BITS+:ACC_BITS])
                     );

@@ -41,7 +41,8 @@ module vp_mac_lut #(
     endfunction
 
     if (SIMD % CHAIN != 0 || PAIR > 2 || W_BITS < 2) begin : g_check
-        $error("vp_mac_lut: CHAIN %0d must be SIMD %0d or half of it, W_BITS %0d at least 2", CHAIN, SIMD, W_BITS);
+        $error("vp_mac_lut: CHAIN %0d must be SIMD %0d or half of it, W_BITS %0d at least 2",
+               CHAIN, SIMD, W_BITS);
     end
 
     // first acts one cycle before acc is out.
@@ -139,7 +140,8 @@ module vp_mac_lut #(
             end
 
             vp_mac_sum #(.NUM(1), .WIDTH(node_bits(LEVELS)), .ACC_BITS(ACC_BITS)) sum (
-                .clk, .terms(~g_level[LEVELS].value), .first(acc_first), .acc(acc[(t*PE+p)*ACC_BITS+:ACC_BITS])
+                .clk, .terms(~g_level[LEVELS].value), .first(acc_first),
+                .acc(acc[(t*PE+p)*ACC_BITS+:ACC_BITS])
             );
         end
     end

@@ -1,7 +1,8 @@
 // Sparse-block matrix unit: Y = X W + bias, requantised or raw. X has ROWS rows of MW elements a frame,
 // W is MW x MH in BLOCK x BLOCK blocks of which only the kept ones are stored. TOKENS rows share each
 // weight word, LANES lists of kept blocks run at once, SIMD x PE products of a block a cycle:
-//   ceil(ROWS / TOKENS) x (blocks of the fullest lane) x (BLOCK / SIMD) x (BLOCK / PE) cycles a frame.
+//   ceil(ROWS / TOKENS) x (entries of the fullest lane) x ENTRY_STEPS cycles a frame.
+// A program entry is a block, or some of its rows, and PE of its outputs.
 // Which blocks exist is ROM contents (programs of the lanes and of the collect stage, weights) up to
 // LANE_BLOCKS blocks and LANE_SLOTS column parts a lane; nothing here depends on the mask.
 `default_nettype none
@@ -27,6 +28,7 @@ module vp_mvau #(
     bit          REQUANT     = 1'b1,
     int unsigned MULT_BITS   = 17,
     int unsigned SHIFT       = 16,
+    int unsigned ENTRY_STEPS = 2,                          // steps of a program entry; BLOCK / SIMD or less
     int unsigned LANE_BLOCKS = 4,
     int unsigned LANE_SLOTS  = 2,
     parameter    MAC_BODY    = "portable",                 // how products are made (see vp_mac)
@@ -69,17 +71,19 @@ module vp_mvau #(
     // ends are flags in the words, so that every address counts as reachable.
     localparam int unsigned MIN_PROGRAM = 32;
     localparam int unsigned MIN_DATA = 8;
-    localparam int unsigned L_ENTRIES = LANE_BLOCKS * GROUPS;
+    localparam int unsigned L_ENTRIES = LANE_BLOCKS * GROUPS * (STEPS / ENTRY_STEPS);
     localparam int unsigned C_ENTRIES = (BLOCK_COLUMNS + LANES - 1) * (BLOCK / CW);
     localparam int unsigned L_DEPTH = L_ENTRIES > MIN_PROGRAM ? L_ENTRIES : MIN_PROGRAM;
     localparam int unsigned C_DEPTH = C_ENTRIES > MIN_PROGRAM ? C_ENTRIES : MIN_PROGRAM;
     localparam int unsigned K_DEPTH = MH / CW > MIN_DATA ? MH / CW : MIN_DATA;
-    localparam int unsigned W_WORDS = L_ENTRIES * STEPS > MIN_DATA ? L_ENTRIES * STEPS : MIN_DATA;
+    localparam int unsigned L_STEPS = L_ENTRIES * ENTRY_STEPS;
+    localparam int unsigned W_WORDS = L_STEPS > MIN_DATA ? L_STEPS : MIN_DATA;
     localparam int unsigned WA = W_WORDS > 1 ? $clog2(W_WORDS) : 1;
     localparam int unsigned LANE_W = PE * SIMD * W_BITS;
 
-    if (BLOCK % SIMD != 0 || BLOCK % PE != 0) begin : g_check_block
-        $error("vp_mvau: SIMD %0d and PE %0d must divide BLOCK %0d", SIMD, PE, BLOCK);
+    if (BLOCK % SIMD != 0 || BLOCK % PE != 0 || STEPS % ENTRY_STEPS != 0) begin : g_check_block
+        $error("vp_mvau: SIMD %0d and PE %0d must divide BLOCK %0d, ENTRY_STEPS %0d BLOCK / SIMD",
+               SIMD, PE, BLOCK, ENTRY_STEPS);
     end
     if (X_ELEMS % IN_WIDTH != 0 || X_ELEMS % SIMD != 0 || R_ELEMS % PE != 0 || R_ELEMS % CW != 0
         || OUT_WIDTH % CW != 0 || BLOCK % R_ELEMS != 0 || MH % OUT_WIDTH != 0) begin : g_check_width
@@ -112,7 +116,7 @@ module vp_mvau #(
     logic [LANES-1:0] step_first, step_last;
     logic [LANES*(XI-1)-1:0] step_word;
     vp_mvau_sequence #(
-        .LANES(LANES), .ENTRIES(L_DEPTH), .STEPS(STEPS), .W_WORDS(W_WORDS), .BITS(XI - 1),
+        .LANES(LANES), .ENTRIES(L_DEPTH), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS), .BITS(XI - 1),
         .FILE(P_FILE), .STYLE(P_STYLE)
     ) sequence_i (
         .clk, .rst_n, .full, .busy, .claim, .free, .w_addr,

@@ -78,7 +78,8 @@ module vp_mvau_collect #(
     wire logic step = en && entry_valid_q && full_q[bank_q];
     wire logic fetch = !entry_valid_q || step;
     wire logic [PA-1:0] fetch_addr = !entry_valid_q || row_end ? '0 : entry_addr_q + 1'b1;
-    wire logic frame_end = row_q == RB'(ROWS - 1);
+    logic last_row_q;
+    wire logic frame_end = ROWS == 1 || last_row_q;
     wire logic group_end = row_end && (frame_end || token_q == TB'(TOKENS - 1));
 
     vp_rom #(.DEPTH(ENTRIES), .WIDTH(WIDTH), .FILE(PROGRAM_FILE), .STYLE(PROGRAM_STYLE)) program_rom (
@@ -90,6 +91,7 @@ module vp_mvau_collect #(
             entry_addr_q  <= '0;
             bank_q        <= 1'b0;
             row_q         <= '0;
+            last_row_q    <= 1'b0;
             token_q       <= '0;
         end else begin
             if (fetch) begin
@@ -97,9 +99,10 @@ module vp_mvau_collect #(
                 entry_addr_q  <= fetch_addr;
             end
             if (step && row_end) begin
-                row_q   <= frame_end ? '0 : row_q + 1'b1;
-                token_q <= group_end ? '0 : token_q + 1'b1;
-                bank_q  <= bank_q ^ group_end;
+                row_q      <= frame_end ? '0 : row_q + 1'b1;
+                last_row_q <= !frame_end && row_q == RB'(ROWS - 2);
+                token_q    <= group_end ? '0 : token_q + 1'b1;
+                bank_q     <= bank_q ^ group_end;
             end
         end
     end

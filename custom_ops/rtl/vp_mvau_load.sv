@@ -44,32 +44,37 @@ module vp_mvau_load #(
     logic [XA-2:0] word_q;
     logic bank_q;
     logic [1:0] full_q;
+    logic last_beat_q, last_row_q;
 
     assign in_ready = !full_q[bank_q];
     wire logic take = in_valid && in_ready;
-    wire logic row_end = beat_q == BB'(BEATS - 1);
-    wire logic frame_end = row_end && row_q == RB'(ROWS - 1);
+    wire logic row_end = BEATS == 1 || last_beat_q;
+    wire logic frame_end = row_end && (ROWS == 1 || last_row_q);
     wire logic group_end = frame_end || (row_end && token_q[TOKENS-1]);
     wire logic word_end = row_end || gather_q == GB'(GATHER - 1);
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            beat_q   <= '0;
-            row_q    <= '0;
-            token_q  <= TOKENS'(1);
-            gather_q <= '0;
-            word_q   <= '0;
-            bank_q   <= 1'b0;
-            full_q   <= '0;
+            beat_q      <= '0;
+            last_beat_q <= 1'b0;
+            row_q       <= '0;
+            last_row_q  <= 1'b0;
+            token_q     <= TOKENS'(1);
+            gather_q    <= '0;
+            word_q      <= '0;
+            bank_q      <= 1'b0;
+            full_q      <= '0;
         end else begin
             full_q <= full_q & ~free;
             if (take) begin
-                beat_q   <= row_end ? '0 : beat_q + 1'b1;
-                gather_q <= word_end ? '0 : gather_q + 1'b1;
+                beat_q      <= row_end ? '0 : beat_q + 1'b1;
+                last_beat_q <= !row_end && beat_q == BB'(BEATS - 2);
+                gather_q    <= word_end ? '0 : gather_q + 1'b1;
                 if (word_end) word_q <= row_end ? '0 : word_q + 1'b1;
                 if (row_end) begin
-                    row_q   <= frame_end ? '0 : row_q + 1'b1;
-                    token_q <= group_end ? TOKENS'(1) : token_q << 1;
+                    row_q      <= frame_end ? '0 : row_q + 1'b1;
+                    last_row_q <= !frame_end && row_q == RB'(ROWS - 2);
+                    token_q    <= group_end ? TOKENS'(1) : token_q << 1;
                 end
                 if (group_end) begin
                     full_q[bank_q] <= 1'b1;

@@ -1,6 +1,6 @@
 // Sequencer of the sparse-block matrix unit: runs the program of all lanes, in lock-step, once for each
-// token group, without a gap between groups. A program entry stands for one block and one group of PE
-// outputs (STEPS steps over its rows): {end of program, per lane {end of column part, first word}}. The
+// token group, without a gap between groups. A program entry stands for rows of a block and a group of PE
+// outputs (STEPS steps over the rows): {end of program, per lane {end of column part, first word}}. The
 // length of the program is its end flag, so that it is data. A group starts when its rows are there
 // and its result bank is free. Outputs are registered.
 `default_nettype none

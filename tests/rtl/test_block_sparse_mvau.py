@@ -116,11 +116,14 @@ BODY_CASES = {
     "9-bit input": Case(x="INT9", shift=25, group=1, pe=2),
     "INT16 input": Case(x="INT16", y="INT16", shift=26),
     "INT16 input, 3-bit weights": Case(x="INT16", w="INT3", simd=8, requant=0, y="INT32"),
-    "one weight a cycle": Case(tokens=3, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=16, mh=16),
+    "one weight a cycle": Case(
+        tokens=3, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=16, mh=16
+    ),
     "input narrower than SIMD": Case(simd=8, pe=2, in_width=2, out_width=8, group=4),
     "input wider than SIMD": Case(simd=2, pe=8, in_width=16, out_width=2, lanes=3),
     "empty columns": Case(mask=[[0, 1, 0, 0]] * 4, lanes=3),
     "weights in block RAM": Case(mw=64, mh=64, keep=0.9, more={"ram_style": "block"}),
+    "blocks cut between lanes": Case(block=16, simd=4, mw=48, keep=0.7, lanes=5, seed=7),
 }
 
 
@@ -172,20 +175,41 @@ def test_rounding_takes_ties_to_even():
 @pytest.mark.parametrize("lanes", [1, 2, 3])
 @pytest.mark.parametrize("group", [1, 2, 4])
 def test_no_bubble_between_groups(lanes, group):
-    """With ample ports the interval is ceil(N / TOKENS) blocks (b / SIMD) (b / PE), to the cycle."""
+    """With ample ports the interval is ceil(N / TOKENS) rows of blocks (b / SIMD) (b / PE), to the cycle.
+
+    So few blocks are cut between lanes at any SIMD of their rows.
+    """
     case = Case(
         tokens=9, mw=64, mh=32, simd=2, pe=2, group=group, lanes=lanes, in_width=16, out_width=8,
         keep=0.7, seed=5,
     )
     checked = check_op(OP, case.attributes(), [case.stream()], case.initialisers())
     blocks = int((case.initialisers()[0].reshape(8, 8, 4, 8) != 0).any(axis=(1, 3)).sum())
-    expected = math.ceil(9 / group) * math.ceil(blocks / lanes) * 4 * 4
+    expected = math.ceil(9 / group) * math.ceil(blocks * 4 / lanes) * 4
     assert checked.interval == expected == checked.built.op.get_exp_cycles()
     row = checked.built.op.balance()
     assert row.kept_blocks == blocks and row.lanes == lanes and row.cycles == expected
     assert row.ideal_cycles == pytest.approx(blocks * 64 * 9 / (2 * 2 * group * lanes))
     assert row.utilisation == pytest.approx(row.ideal_cycles / expected)
     assert checked.built.op.macs() == blocks * 64 * 9
+
+
+@pytest.mark.parametrize("lanes", [8, 12, 16, 24, 32])
+def test_lanes_are_used_to_97_percent(lanes):
+    """384 x 384 in 16 x 16 blocks, whole heads gone or columns of very different counts."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        shares = rng.choice([0.0, 0.3, 0.6, 0.9, 1.0], size=6).repeat(4)
+        counts = rng.binomial(24, shares)
+        counts[0] = 24
+        case = Case(
+            tokens=200, mw=384, mh=384, block=16, simd=2, pe=4, group=1, lanes=lanes, in_width=16,
+            out_width=16, more={"column_blocks": counts.tolist()},
+        )
+        op, _ = build_node(OP, case.attributes(), [])
+        row = op.balance()
+        assert row.kept_blocks == counts.sum()
+        assert row.utilisation >= 0.97, (seed, row)
 
 
 def test_one_compiled_simulation_serves_every_mask():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import subprocess
 import sys
@@ -13,10 +14,9 @@ import pytest
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import RTL_DIR
-from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, Dsp48e2Mac, Mac, PortableMac, clog2
+from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, Dsp48e2Mac, Mac, clog2
 from finn_vitprune.sim import Port, Simulator, compile_top
 from finn_vitprune.sim.beats import pack_elements, unpack_elements
-from finn_vitprune.sim.compile import SILENT
 from finn_vitprune.sim.toolchain import SimulationError
 
 MAC_FILES = [
@@ -26,8 +26,6 @@ MAC_FILES = [
         "vp_mac_lut", "vp_mac",
     )
 ]
-BODY_NAMES = {kind: name for name, kind in MAC_BODIES.items()}
-
 HARNESS = """
 module mac_harness (input wire ap_clk, ap_rst_n,
     input wire [{x_top}:0] in0_V_tdata, input wire in0_V_tvalid, output wire in0_V_tready,
@@ -45,7 +43,8 @@ module mac_harness (input wire ap_clk, ap_rst_n,
     end
     wire [{a_bits}-1:0] acc;
     {module} mac (.clk(ap_clk), .rst_n(ap_rst_n), .x(in0_V_tdata[{x_bits}-1:0]), .w,
-        .first(in2_V_tdata[0]), .tag(in0_V_tvalid && in1_V_tvalid && in2_V_tvalid), .acc, .tag_out(out0_V_tvalid));
+        .first(in2_V_tdata[0]), .tag(in0_V_tvalid && in1_V_tvalid && in2_V_tvalid), .acc,
+        .tag_out(out0_V_tvalid));
     assign out0_V_tdata = {a_pad}'(acc);
 endmodule
 """
@@ -73,9 +72,11 @@ class Array:
         """``vp_mac`` with its parameters."""
         m = self.mac
         values = {
-            "BODY": f'"{self.body}"', "CHAIN": m.chain, "TOKENS_PER": m.tokens_per, "OUTPUTS_PER": m.outputs_per,
-            "TOKENS": m.tokens, "SIMD": m.simd, "PE": m.pe, "X_BITS": m.x_bits, "X_SIGNED": f"1'b{m.x.signed():d}",
-            "W_BITS": m.w_bits, "ACC_BITS": m.acc_bits, "TAG_BITS": 1,
+            "BODY": f'"{self.body}"', "CHAIN": m.chain,
+            "TOKENS_PER": m.tokens_per, "OUTPUTS_PER": m.outputs_per,
+            "TOKENS": m.tokens, "SIMD": m.simd, "PE": m.pe,
+            "X_BITS": m.x_bits, "X_SIGNED": f"1'b{m.x.signed():d}", "W_BITS": m.w_bits,
+            "ACC_BITS": m.acc_bits, "TAG_BITS": 1,
         }
         return "vp_mac #(" + ", ".join(f".{k}({v})" for k, v in values.items()) + ")"
 
@@ -87,14 +88,16 @@ class Array:
         return x, w, m.tokens * m.pe * m.acc_bits
 
 
-def simulator(array: Array, folder: Path, module: str = "", sources=MAC_FILES, lint: bool = True) -> Simulator:
+def simulator(
+    array: Array, folder: Path, module: str = "", sources=MAC_FILES, lint: bool = True
+) -> Simulator:
     """The array (or ``module`` in its place) behind streams: a step a beat, weights in one piece."""
     m, (x, w, a) = array.mac, array.bits
     x_pad, w_pad, a_pad = (-(-n // 8) * 8 for n in (x, w, a))
     source = folder / "mac_harness.sv"
     source.write_text(HARNESS.format(
-        a_pad=a_pad, x_top=x_pad - 1, w_top=w_pad - 1, a_top=a_pad - 1, x_bits=x, w_bits=w, a_bits=a, chain=m.chain, pe=m.pe,
-        simd=m.simd, part=m.simd // m.chain, w=m.w_bits, module=module or array.module,
+        a_pad=a_pad, x_top=x_pad - 1, w_top=w_pad - 1, a_top=a_pad - 1, x_bits=x, w_bits=w, a_bits=a,
+        chain=m.chain, pe=m.pe, simd=m.simd, part=m.simd // m.chain, w=m.w_bits, module=module or array.module,
     ))
     ports = [Port("in0_V", x_pad), Port("in1_V", w_pad), Port("in2_V", 8)]
     return compile_top("mac_harness", [*sources, source], ports, [Port("out0_V", a_pad)], lint=lint)
@@ -218,7 +221,7 @@ def test_a_cascade_that_is_too_long_is_refused(tmp_path):
 
 
 MUTATIONS = [
-    ("vp_mac_dsp48e2", "localparam bit PLUS_ONE = X_SIGNED && LARGEST == 1 << HALF;", "localparam bit PLUS_ONE = 1'b0;"),
+    ("vp_mac_dsp48e2", "PLUS_ONE = X_SIGNED && LARGEST == 1 << HALF;", "PLUS_ONE = 1'b0;"),
     ("vp_mac_dsp48e2", "wire logic borrow = W_ON_A &&", "wire logic borrow = 1'b0 &&"),
     ("vp_mac_sum", "ACC_BITS'(sum) - ~kept", "ACC_BITS'(sum) + kept"),
     ("vp_mac_chain", ".BREG(2)", ".BREG(1)"),
@@ -245,19 +248,18 @@ def test_the_synthesised_netlist_equals_the_source(array, tmp_path):
     x_bits, w_bits, a_bits = array.bits
     top = tmp_path / "mac_netlist_top.sv"
     top.write_text(
-        f"module mac_netlist (input wire clk, rst_n, input wire [{x_bits - 1}:0] x, input wire [{w_bits - 1}:0] w,\n"
-        f"    input wire first, tag, output wire [{a_bits - 1}:0] acc, output wire tag_out);\n"
+        f"module mac_netlist (input wire clk, rst_n, first, tag, input wire [{x_bits - 1}:0] x,\n"
+        f"    input wire [{w_bits - 1}:0] w, output wire [{a_bits - 1}:0] acc, output wire tag_out);\n"
         f"    {array.module} mac (.*);\nendmodule\n"
     )
-    netlist, cells = tmp_path / "mac_netlist.v", tmp_path / "cells_sim.v"
+    netlist = tmp_path / "mac_netlist.v"
+    cells = Path(importlib.util.find_spec("pyosys").origin).parent / "share/xilinx/cells_sim.v"
     script = "\n".join([
         "from pyosys import libyosys as ys", "d = ys.Design()",
         f"ys.run_pass('read_slang -D VP_SYNTH --top mac_netlist {' '.join(map(str, [*MAC_FILES, top]))}', d)",
         "ys.run_pass('synth_xilinx -family xcup -noiopad -flatten -top mac_netlist', d)",
         "ys.run_pass('select -assert-count 64 t:DSP48E2', d)",
         f"ys.run_pass('write_verilog -noattr {netlist}', d)",
-        "from pathlib import Path; import pyosys",
-        f"Path('{cells}').write_text((Path(pyosys.__file__).parent / 'share/xilinx/cells_sim.v').read_text())",
     ])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
