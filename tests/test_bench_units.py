@@ -1,4 +1,4 @@
-"""bench-units: exact and seeded masks, folds from the op's search, columns in order, resuming, limits, one unit whole."""
+"""bench-units: exact, seeded masks; folds from the op's search; resuming; limits; one unit whole."""
 
 import json
 from dataclasses import replace
@@ -64,7 +64,7 @@ def test_uniform_columns_vary_as_drawing_without_replacement_does():
 
 
 def test_uneven_columns_vary_as_the_beta_distribution_does():
-    """Densities of beta(1.5, 1.5) have mean 1/2 and variance 1/16; half of all blocks kept leaves them as they are."""
+    """Densities of beta(1.5, 1.5) have mean 1/2 and variance 1/16; keeping half leaves them as they are."""
     columns = np.concatenate([m.sum(axis=0) / 24 for m in draw("uneven", keep=0.5, number=60)])
     assert columns.mean() == pytest.approx(0.5)
     assert columns.var() == pytest.approx(1 / 16, rel=0.15)
@@ -87,7 +87,7 @@ def test_balanced_masks_give_every_group_of_columns_equally_many_blocks(lanes, g
 
 def test_trained_masks_are_the_model_s_repeated():
     """Where the model keeps the share asked for, nothing is trimmed."""
-    model = np.eye(6, dtype=bool) | np.eye(6, k=1, dtype=bool) | np.eye(6, k=-4, dtype=bool) | np.eye(6, k=5, dtype=bool)
+    model = sum(np.eye(6, k=k, dtype=bool) for k in (0, 1, -4, 5)) > 0
     model[3, 0] = model[0, 4] = model[1, 4] = model[2, 5] = True
     assert model.sum() == 18
     [mask] = masks.draw("trained", (12, 18), 0.5, 1, 1, [model])
@@ -114,7 +114,7 @@ def test_models_that_are_not_there_are_named(tmp_path, name, text):
 
 @pytest.mark.parametrize("products", [16, 48, 64])
 def test_the_fold_is_the_op_s_own_that_serves_all_masks_best(products):
-    """Against the search asked for the exact interval of each mask: no nearer to the products, or no better used."""
+    """Against the search asked for the exact interval of each mask."""
     unit = replace(TINY, products=products)
     drawn = [np.ones(unit.grid, bool), half()]
     fold = find_fold(unit, drawn)
@@ -174,6 +174,18 @@ def test_one_simulation_serves_all_masks_only_where_it_has_their_cycles(lanes, t
     assert with_mask(op, half()).get_exp_cycles() == fitting
 
 
+def test_part_of_a_run_has_the_folds_of_the_whole(monkeypatch):
+    """The fold is searched for masks of all standard keep rates, whichever are run."""
+    seen = []
+    monkeypatch.setattr(run, "find_fold", lambda unit, drawn: seen.append(drawn) or find_fold(unit, drawn))
+    folds = [
+        run._case(TINY, Plan(EXAMPLE_MODEL, keeps=keeps, number=1), TRAINED, Results()).fold
+        for keeps in ((1.0, 0.7, 0.5), (0.5,))
+    ]
+    assert folds[0] == folds[1]
+    assert [int(m.sum()) for m in seen[1]] == [24, 16, 16, 16, 12, 12, 12]
+
+
 # --- the whole benchmark, tiny -------------------------------------------------------------------
 
 
@@ -224,7 +236,12 @@ def test_only_what_is_missing_or_of_other_sources_runs_again(tiny, tmp_path, mon
     (tmp_path / "units.json").write_text(json.dumps(content))
     measured = []
     whole = CycleBench.measure
-    monkeypatch.setattr(CycleBench, "measure", lambda b, keep, m: measured.append((keep, len(m))) or whole(b, keep, m))
+
+    def measure(bench, keep, group):
+        measured.append((keep, len(group)))
+        return whole(bench, keep, group)
+
+    monkeypatch.setattr(CycleBench, "measure", measure)
     again = run.run(tiny_plan(parts=(Part.CYCLES,)), Results(tmp_path / "units.json"), lambda *_: None)
     assert measured == [(1.0, 1), (0.5, 2)]
     assert [r.cycles for r in again.rows] == [r.cycles for r in found.rows]
@@ -251,8 +268,9 @@ def row(**changes):
     array = cost | {"dsp": 256, "lut_sites": 2560, "depth_lut": 3}
     base = Row(
         matrix="384x384", b=16, keep=1.0, mask="dense", bits="8x8", body="dsp48e2", target=4096,
-        fold={"SIMD": 16, "PE": 16, "TOKENS": 2, "LANES": 3, "in_width": 8, "out_width": 8}, products=1536, masks=1,
-        code="x", **cost, array=array, estimate={"dsp": 784, "lut_sites": 9000, "bram36": 8.0, "uram": 0},
+        fold={"SIMD": 16, "PE": 16, "TOKENS": 2, "LANES": 3, "in_width": 8, "out_width": 8},
+        products=1536, masks=1, code="x", **cost, array=array,
+        estimate={"dsp": 784, "lut_sites": 9000, "bram36": 8.0, "uram": 0},
         memory={"weight_bits": 1000, "index_bits": 20, "memory_bits": 2000, "memory_bram36": 8.0},
     )  # fmt: skip
     return replace(base, **changes)
@@ -388,7 +406,9 @@ def test_finn_and_token_drop_rows_survive_the_file(tmp_path):
     assert [Results(tmp_path / "r.json").find(replace(r)) for r in kept] == kept
 
 
-@pytest.mark.parametrize("text", ["{}", "no JSON", '{"rows": [{"matrix": 1}], "token_drop": [], "finn": []}', "[]"])
+@pytest.mark.parametrize(
+    "text", ["{}", "no JSON", '{"rows": [{"matrix": 1}], "token_drop": [], "finn": []}', "[]"]
+)
 def test_a_file_of_something_else_is_refused(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(UserError, match=r"--json .*r.json holds no results of bench-units"):
@@ -415,8 +435,8 @@ def test_wrong_flags_are_named(arguments, text, capsys):
 
 def test_the_command_writes_limits_and_fails_when_one_is_missed(tiny, tmp_path, capsys):
     path, found, _ = tiny
-    flags = ["--shape", "16x16", "--block", "4", "--fold", "12", "--bits", "4x4", "--mac-body", "portable", "--masks", "2"]
-    flags += ["--keep", "1", "--keep", "0.5", "--part", "cycles", "--part", "resources", "--json", str(path)]
+    flags = "--shape 16x16 --block 4 --fold 12 --bits 4x4 --mac-body portable --masks 2 --keep 1 --keep 0.5"
+    flags = [*flags.split(), "--part", "cycles", "--part", "resources", "--json", str(path)]
     missed = Checks()
     tables(found.rows, [], [], missed)
     assert command(["bench-units", *flags]) == (1 if missed.missed else 0)

@@ -1,1 +1,1 @@
-"""The hardware units alone, at given shapes, masks and folds: cycles in Verilator, resources and depth in Yosys."""
+"""The hardware units alone, at given shapes, masks and folds: cycles in Verilator, resources in Yosys."""

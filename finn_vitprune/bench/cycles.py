@@ -25,7 +25,7 @@ class Cycles:
 
     Attributes:
         cycles: measured, with balanced lanes; cycles_unbalanced: with columns dealt to the lanes in order.
-        cycles_estimate: what ``get_exp_cycles`` says; cycles_error: largest relative error of that in any mask.
+        cycles_estimate: of ``get_exp_cycles``; cycles_error: largest relative error of that in any mask.
         ideal_cycles: products of kept blocks / products a cycle.
         utilisation: ideal_cycles / cycles; utilisation_min: of the worst mask.
         exact: whether every output equalled the golden model.
@@ -63,8 +63,9 @@ class Room:
 class Rooms:
     """Room for the masks of each keep rate with balanced lanes, and for all of them with columns in order.
 
-    They are all the same wherever one unit with the largest memories has the cycles of each fitting one, so that
-    one compiled simulation serves every mask. Where lanes hold so few blocks that these are split, it has not.
+    They are all the same wherever one unit with the largest memories has the cycles of each fitting one, so
+    that one compiled simulation serves every mask. Where lanes hold so few blocks that these are split, it
+    has not.
     """
 
     balanced: dict[float, Room]
@@ -75,7 +76,9 @@ class Rooms:
         """Room for ``masks``, by keep rate."""
         op, _ = node("BlockSparseMVAU", unit.attributes(fold))
         dealt = ColumnsInOrder(op.onnx_node)
-        balanced = {keep: _room([with_mask(op, m).schedule() for m in group]) for keep, group in masks.items()}
+        balanced = {
+            keep: _room([with_mask(op, m).schedule() for m in group]) for keep, group in masks.items()
+        }
         in_order = _room([with_mask(dealt, m).schedule() for group in masks.values() for m in group])
         largest = _largest([*balanced.values(), in_order])
         fitting = [with_mask(op, m).get_exp_cycles() for group in masks.values() for m in group]
@@ -138,7 +141,10 @@ class _Compiled:
     """One compiled simulation and its folder of ROM files."""
 
     def __init__(
-        self, kind: type[BlockSparseMVAU_rtl], attributes: dict[str, object], initialisers: tuple[np.ndarray, ...]
+        self,
+        kind: type[BlockSparseMVAU_rtl],
+        attributes: dict[str, object],
+        initialisers: tuple[np.ndarray, ...],
     ) -> None:
         op, self.model = node("BlockSparseMVAU", attributes, initialisers)
         self.constants = initialisers[1:]

@@ -1,8 +1,8 @@
-"""FINN+'s own matrix unit (``mvu_vvu_axi`` for DSP48E2) in Yosys, alone and with its weight streamer: the comparison.
+"""FINN+'s own matrix unit (``mvu_vvu_axi`` for DSP48E2) in Yosys, alone and with its weight streamer.
 
-slang reads FINN+'s sources but for two things, which are edited in a copy of the installed files: a constant function
-inside a generate block moves out of it, and a watchdog that only simulation knows is left out. Neither is part of
-the netlist.
+slang reads FINN+'s sources but for two things, which are edited in a copy of the installed files: a constant
+function inside a generate block moves out of it, and a watchdog that only simulation knows is left out.
+Neither is part of the netlist.
 """
 
 from __future__ import annotations
@@ -158,11 +158,13 @@ def _ports(f: FinnFold, bits: tuple[int, int]) -> str:
 
 def _instance(f: FinnFold, bits: tuple[int, int]) -> str:
     return (
-        f"    mvu_vvu_axi #(.IS_MVU(1), .VERSION(2), .MW({f.mw}), .MH({f.mh}), .PE({f.pe}), .SIMD({f.simd}),\n"
-        f"        .ACTIVATION_WIDTH({bits[0]}), .WEIGHT_WIDTH({bits[1]}), .ACCU_WIDTH({_accumulator(f, bits)}),\n"
+        f"    mvu_vvu_axi #(.IS_MVU(1), .VERSION(2), .MW({f.mw}), .MH({f.mh}), .PE({f.pe}),\n"
+        f"        .SIMD({f.simd}), .ACTIVATION_WIDTH({bits[0]}), .WEIGHT_WIDTH({bits[1]}),\n"
+        f"        .ACCU_WIDTH({_accumulator(f, bits)}),\n"
         "        .NARROW_WEIGHTS(1), .SIGNED_ACTIVATIONS(1)) mvu (\n"
         "        .ap_clk, .ap_clk2x(1'b0), .ap_rst_n,\n"
-        "        .s_axis_weights_tdata(w), .s_axis_weights_tvalid(w_valid), .s_axis_weights_tready(w_ready),\n"
+        "        .s_axis_weights_tdata(w), .s_axis_weights_tvalid(w_valid),\n"
+        "        .s_axis_weights_tready(w_ready),\n"
         "        .s_axis_input_tdata(x), .s_axis_input_tvalid(x_valid), .s_axis_input_tready(x_ready),\n"
         "        .m_axis_output_tdata(y), .m_axis_output_tvalid(y_valid), .m_axis_output_tready(y_ready));\n"
     )

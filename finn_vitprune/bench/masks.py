@@ -1,4 +1,4 @@
-"""Block masks of the benchmark: seeded, with exactly the kept share of blocks. A mask is bool [rows, columns]."""
+"""Block masks of the benchmark, bool [rows, columns]: seeded, with exactly the kept share of blocks."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def uneven(grid: tuple[int, int], count: int, rng: np.random.Generator) -> np.nd
 
 
 def column_counts(densities: np.ndarray, rows: int, count: int) -> np.ndarray:
-    """Kept blocks of each column, int ``[columns]``: at most ``rows``, ``count`` in all, in proportion otherwise.
+    """Kept blocks of each column, int ``[columns]``: ``count`` in all, in proportion to ``densities``.
 
     Columns that would exceed ``rows`` are full, and the others share what is left; fractions round to the
     largest remainders.
@@ -144,5 +144,7 @@ def _of_checkpoint(path: Path) -> list[np.ndarray]:
     run = Run.from_checkpoint(path)
     missing = run.config.student.epochs - run.progress.student_epochs
     if missing or not run.config.student.epochs:
-        raise UserError(f"--masks-from {path}: the training of a pruned student is not finished: use train --resume")
+        raise UserError(
+            f"--masks-from {path}: the training of a pruned student is not finished: use train --resume"
+        )
     return list(kept_block_maps(small_network(run), run.config.prune.block_size).values())

@@ -1,7 +1,8 @@
 """Resources and logic depth of units in Yosys: whole units, their arrays alone, and their weight memory.
 
-Depth is what abc9 says in the log of ``synth_xilinx``: LUT levels of the worst path (the last ``lev``) and the
-same with carry blocks counted as levels (``levB``). It stands in for timing, which only place and route knows.
+Depth is what abc9 says in the log of ``synth_xilinx``: LUT levels of the worst path (the last ``lev``) and
+the same with carry blocks counted as levels (``levB``). It stands in for timing, which only place and route
+knows.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class WeightMemory:
 
     Attributes:
         weight_bits: kept weights times their width. index_bits: programs of lanes and of the collect stage.
-        memory_bits: capacity of the block RAMs (or LUTs) that hold the weights; memory_bram36: those block RAMs.
+        memory_bits: capacity of the block RAMs (or LUTs) that hold the weights. memory_bram36: these RAMs.
     """
 
     weight_bits: int
@@ -129,7 +130,7 @@ class Job:
 
 
 def unit_op(unit: Unit, fold: dict[str, int], kept: list[int], lane_slots: int):
-    """The op of a unit, ``(op, model)``, with ``kept`` blocks by column and room for ``lane_slots`` parts a lane."""
+    """``(op, model)`` of a unit with ``kept`` blocks by column and room for ``lane_slots`` parts a lane."""
     mask = np.arange(unit.grid[0])[:, None] < np.asarray(kept)
     rng = np.random.default_rng(0)
     attributes = unit.attributes(fold, column_blocks=kept, lane_slots=lane_slots)
@@ -237,7 +238,7 @@ def netlist(job: Job, stop: Event) -> Netlist:
 
 
 def depth(log: str) -> tuple[int, int]:
-    """LUT levels of the worst path, and the same with carry blocks, from Yosys' log; 0 where there are no LUTs."""
+    """LUT levels of the worst path, and the same with carry blocks, from Yosys' log; 0 without LUTs."""
     levels = _DEPTH.findall(log)
     if not levels:
         return 0, 0

@@ -15,12 +15,14 @@ class Row:
     """One unit and one kind of masks; the fields that no part has measured yet are None.
 
     Attributes:
-        matrix: "rows x columns". b: block size. keep: kept share of blocks. mask: kind of masks. bits: widths of
-            activations and weights. body: of the multiply-accumulate arrays. target: products a cycle to fold to.
-        fold: the fold found; products: its products a cycle. masks: how many. code: hash of what was measured.
+        matrix: "rows x columns". b: block size. keep: kept share of blocks. mask: kind of masks.
+        bits: widths of activations and weights. body: of the multiply-accumulate arrays.
+        target: products a cycle to fold to. fold: the fold found. products: its products a cycle.
+        masks: how many. code: hash of what was measured.
         cycles ... exact: of one token group, see :class:`.cycles.Cycles`.
-        dsp ... depth_carry: of the whole unit, see :class:`.resources.Cost`; equal for all masks of a keep rate.
-        array: the same of one lane's array alone. estimate: the op's. memory: :class:`.resources.WeightMemory`.
+        dsp ... depth_carry: of the whole unit, see :class:`.resources.Cost`; equal for all masks of a keep.
+        array: the same of one lane's array alone. estimate: the op's.
+        memory: see :class:`.resources.WeightMemory`.
     """
 
     matrix: str
@@ -140,7 +142,9 @@ class Results:
                     self._rows[kind][row.key] = row
         except (ValueError, KeyError, TypeError) as error:
             problem = " ".join(str(error).split())
-            raise UserError(f"--json {path} holds no results of bench-units ({problem}): give a new file") from error
+            raise UserError(
+                f"--json {path} holds no results of bench-units ({problem}): give a new file"
+            ) from error
         except OSError as error:
             raise UserError(f"--json {path}: {error.strerror}") from error
 

@@ -56,7 +56,8 @@ class Plan:
     """What is asked.
 
     Attributes:
-        number: masks of each kind. masks_from: model whose masks are "trained". workers: Yosys processes at a time.
+        number: masks of each kind. masks_from: model whose masks are "trained".
+        workers: Yosys processes at a time.
     """
 
     masks_from: Path
@@ -143,7 +144,9 @@ def run(plan: Plan, results: Results, say: Say) -> Found:
     drops = [_drop_row(unit, results) for unit in plan.drops()] if Part.TOKEN_DROP in plan.parts else []
     _run_drop_cycles(drops, results, say)
     with tempfile.TemporaryDirectory(prefix="vitprune-bench-") as name:
-        finn = _run_finn(plan, _Synthesis(Path(name) / "finn", results, say)) if Part.FINN in plan.parts else []
+        finn: list[FinnRow] = []
+        if Part.FINN in plan.parts:
+            finn = _run_finn(plan, _Synthesis(Path(name) / "finn", results, say))
         synthesis = _Synthesis(Path(name), results, say)
         for unit, row in drops:
             synthesis.add_drop(unit, row)
@@ -169,13 +172,31 @@ def _cases(plan: Plan, results: Results, say: Say) -> list[_Case]:
 
 
 def _case(unit: Unit, plan: Plan, trained: Sequence[np.ndarray], results: Results) -> _Case:
-    kinds = [(keep, kind) for keep in plan.keeps for kind in (masks.KINDS if keep < 1 else (masks.DENSE,))]
-    probes = [(keep, kind) for keep, kind in kinds if kind != "balanced"]  # those need the lanes first
-    fold = find_fold(unit, [masks.draw(k, unit.grid, keep, 1, 1, trained)[0] for keep, k in probes])
+    fold = find_fold(unit, _probes(unit, plan, trained))
     drawn = {
-        (keep, kind): masks.draw(kind, unit.grid, keep, plan.number, fold["LANES"], trained) for keep, kind in kinds
+        (keep, kind): masks.draw(kind, unit.grid, keep, plan.number, fold["LANES"], trained)
+        for keep in plan.keeps
+        for kind in _kinds(keep)
     }
-    return _Case(unit, fold, drawn, {key: results.find(_row(unit, fold, *key, group)) for key, group in drawn.items()})
+    rows = {key: results.find(_row(unit, fold, *key, group)) for key, group in drawn.items()}
+    return _Case(unit, fold, drawn, rows)
+
+
+def _kinds(keep: float) -> tuple[str, ...]:
+    return masks.KINDS if keep < 1 else (masks.DENSE,)
+
+
+def _probes(unit: Unit, plan: Plan, trained: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The masks that a fold is searched for: one a kind, balanced ones left out, which need the lanes first.
+
+    They are of the standard keep rates and those of the plan: part of a run has the folds of the whole.
+    """
+    return [
+        masks.draw(kind, unit.grid, keep, 1, 1, trained)[0]
+        for keep in dict.fromkeys((*KEEPS, *plan.keeps))
+        for kind in _kinds(keep)
+        if kind != "balanced"
+    ]
 
 
 def _row(unit: Unit, fold: dict[str, int], keep: float, kind: str, group: Sequence[np.ndarray]) -> Row:
@@ -234,7 +255,8 @@ def _run_cycles(cases: Sequence[_Case], results: Results, say: Say) -> None:
             case.rows[keep, kind] = row
             results.put(row)
         used = [row.utilisation for row in case.rows.values()]
-        say(f"{case.unit.name}: fold {_text(case.fold)}, utilisation {min(used):.3f} to {max(used):.3f}", False)
+        text = f"{case.unit.name}: fold {_text(case.fold)}, utilisation {min(used):.3f} to {max(used):.3f}"
+        say(text, False)
 
 
 def _run_drop_cycles(drops: list[tuple[DropUnit, DropRow]], results: Results, say: Say) -> None:
@@ -294,8 +316,9 @@ class _Synthesis:
         estimate = asdict(Estimate.of(op))
 
         def put(**measured: object) -> None:
-            case.rows.update({key: replace(row, **measured) for key, row in case.rows.items() if row.keep == keep})
-            self.results.put(*(row for row in case.rows.values() if row.keep == keep))
+            new = {key: replace(row, **measured) for key, row in case.rows.items() if row.keep == keep}
+            case.rows.update(new)
+            self.results.put(*new.values())
 
         if all(row.lut is not None for row in case.rows.values() if row.keep == keep):
             put(estimate=estimate)  # the estimate may have changed since

@@ -94,15 +94,17 @@ def _utilisation(rows: Sequence[Row], checks: Checks) -> Sheet:
         cells = [_utilisation_cell(group[kind], checks) if kind in group else "-" for kind in (DENSE, *KINDS)]
         lines.append((
             _name(any_row), f"{any_row.products:,}", _fold(any_row), *cells,
-            f"{worst.cycles:,.1f}", f"{worst.cycles_unbalanced:,.1f}", f"{worst.cycles_unbalanced / worst.cycles:.2f}",
+            f"{worst.cycles:,.1f}", f"{worst.cycles_unbalanced:,.1f}",
+            f"{worst.cycles_unbalanced / worst.cycles:.2f}",
         ))  # fmt: skip
     limits = ", ".join(f"{kind} {limit:.2f}" for kind, limit in UTILISATION.items())
     return Sheet(
         "1. Utilisation in Verilator, back-to-back token groups",
         ("matrix", "products", "fold", DENSE, *KINDS, "cycles", "in order", "gain"),
         tuple(lines),
-        f"Means over masks. At least: {limits}. products: of a cycle; fold: SIMD x PE x TOKENS x LANES. cycles: of a"
-        " token group, uneven masks (or dense), lanes balanced; in order: with columns dealt to the lanes in turn.",
+        f"Means over masks. At least: {limits}. products: of a cycle; fold: SIMD x PE x TOKENS x LANES."
+        " cycles: of a token group, uneven masks (or dense), lanes balanced; in order: with columns dealt to"
+        " the lanes in turn.",
     )  # fmt: skip
 
 
@@ -124,7 +126,8 @@ def _resources(rows: Sequence[Row], finn: Sequence[FinnRow], checks: Checks) -> 
 
         per_array = row.array["lut_sites"] * row.lanes / n
         lines.append((
-            _name(row), f"{n:,}", _fold(row), cell("DSP per product", row.array["dsp"] * row.lanes / n, DSP_PER_PRODUCT),
+            _name(row), f"{n:,}", _fold(row),
+            cell("DSP per product", row.array["dsp"] * row.lanes / n, DSP_PER_PRODUCT),
             cell("LUT per product of the array", per_array, ARRAY_LUT),
             cell("LUT sites per product", row.lut_sites / n, UNIT_LUT),
             *(f"{v:,}" for v in (row.dsp, row.lut, row.lutram_sites, row.srl, row.ff)), f"{row.bram36:g}",
@@ -135,9 +138,10 @@ def _resources(rows: Sequence[Row], finn: Sequence[FinnRow], checks: Checks) -> 
         ("matrix", "products", "fold", "array DSP", "array LUT", "unit LUT",
          "DSP", "LUT", "LUTRAM", "SRL", "FF", "BRAM36"),
         tuple(lines),
-        f"array and unit: per product of a cycle. 8x8 bits at {MANY_PRODUCTS:,} products a cycle and more: at most {DSP_PER_PRODUCT:g} DSP and {ARRAY_LUT:g}"
-        f" LUT per product for the arrays, {UNIT_LUT:g} LUT sites (LUT, SRL, LUTRAM) for the whole unit. A requantised"
-        " output has a DSP of its own. " + " ".join(sorted({f"{r.unit}: {r.source}." for r in finn})),
+        f"array and unit: per product of a cycle. 8x8 bits at {MANY_PRODUCTS:,} products a cycle and more:"
+        f" at most {DSP_PER_PRODUCT:g} DSP and {ARRAY_LUT:g} LUT per product for the arrays, {UNIT_LUT:g} LUT"
+        " sites (LUT, SRL, LUTRAM) for the whole unit. A requantised output has a DSP of its own. "
+        + " ".join(sorted({f"{r.unit}: {r.source}." for r in finn})),
     )  # fmt: skip
 
 
@@ -178,8 +182,9 @@ def _memory(rows: Sequence[Row], checks: Checks) -> Sheet:
         ("matrix", "products", "weight bits", "index bits", "BRAM36", "memory / need",
          "bits / dense", "BRAM36 / dense", "cycles / dense"),
         tuple(lines),
-        f"At {MOST_PRODUCTS:,} products a cycle at most {MEMORY_OF_NEED:g} times the weights' bits; at r_b 0.5 at most"
-        f" {SPARSE_OF_DENSE:g} of dense in weight and index bits (dense without index) and in cycles.",
+        f"At {MOST_PRODUCTS:,} products a cycle at most {MEMORY_OF_NEED:g} times the weights' bits; at r_b"
+        f" 0.5 at most {SPARSE_OF_DENSE:g} of dense in weight and index bits (dense without index) and in"
+        " cycles.",
     )  # fmt: skip
 
 
@@ -264,7 +269,8 @@ def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> Sheet:
         values = row.interval.values()
         spread, error = max(values) / min(values) - 1, max(abs(row.cycles_estimate / v - 1) for v in values)
         name = f"token drop, {_drop_name(row)}"
-        equal = checks.mark(f"{name}, intervals", f"{100 * spread:.2f} %", spread <= DROP_SPREAD and bool(row.exact))
+        same = spread <= DROP_SPREAD and bool(row.exact)
+        equal = checks.mark(f"{name}, intervals", f"{100 * spread:.2f} %", same)
         close = checks.mark(f"{name}, estimate", f"{row.cycles_estimate:,}", error <= ESTIMATE_CYCLES)
         lines.append((
             _drop_name(row), *(f"{v:,.1f}" for v in values), equal, close, f"{row.rank_cycles:,}",
@@ -274,8 +280,8 @@ def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> Sheet:
         "6. Token drop: interval by the tokens kept, in cycles",
         ("unit", *kinds, "spread", "estimate", "ranking", "of the interval"),
         tuple(lines),
-        f"Spread at most {DROP_SPREAD:.0%}, estimate within {ESTIMATE_CYCLES:.0%}. Ranking: from the last score, given"
-        " last of all, to the first kept row at the output.",
+        f"Spread at most {DROP_SPREAD:.0%}, estimate within {ESTIMATE_CYCLES:.0%}. Ranking: from the last"
+        " score, given last of all, to the first kept row at the output.",
     )
 
 

@@ -29,7 +29,7 @@ LATE_SCORES = Stimulus(seed=6, pause={"in1_V": 0.9}, burst=20)
 
 @dataclass(frozen=True)
 class DropUnit:
-    """One unit: the share of tokens kept, and the products a cycle of the matrix units that it keeps pace with."""
+    """One unit: the share of tokens kept, and the products a cycle of the matrix units it keeps pace with."""
 
     keep: float
     products: int
@@ -48,7 +48,7 @@ class DropUnit:
         return numerics.kept_tokens(self.keep, self.tokens)
 
     def op(self):
-        """``(op, model)`` at the fold that is as fast as a projection of channels x channels at those products."""
+        """``(op, model)`` at the fold as fast as a projection of channels x channels at those products."""
         mult, shift = numerics.head_mean_constant(self.heads)
         score = f"UINT{(self.heads << numerics.SCORE_BITS).bit_length()}"
         attributes = {
@@ -68,9 +68,10 @@ class DropCycles:
     """Measured cycles.
 
     Attributes:
-        interval: mean distance of frame ends, by kind of image. cycles_estimate: what ``get_exp_cycles`` says.
+        interval: mean distance of frame ends, by kind of image. cycles_estimate: of ``get_exp_cycles``.
         rank_cycles: from the last score, given last of all, to the first kept row at the output.
-        rank_estimate: of the op, to the first decision. exact: whether every output equalled the golden model.
+        rank_estimate: of the op, to the first decision.
+        exact: whether every output equalled the golden model.
     """
 
     interval: dict[str, float]

@@ -1,4 +1,4 @@
-"""The matrix units of the benchmark: their nodes, the search of their folds, and columns dealt out unbalanced."""
+"""The matrix units of the benchmark: their nodes, the search of their folds, columns dealt out unbalanced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MULT_BITS = 17
 
 @dataclass(frozen=True)
 class Unit:
-    """One matrix unit: an ``mw`` x ``mh`` matrix in blocks, element widths, and the products a cycle to fold to."""
+    """One matrix unit: an ``mw`` x ``mh`` matrix in blocks, element widths, products a cycle to fold to."""
 
     mw: int
     mh: int
@@ -80,9 +80,10 @@ class Unit:
         }
 
     def weights(self, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Random weights ``[mw, mh]`` of narrow range that are zero exactly in the blocks that are not kept."""
+        """Random weights ``[mw, mh]`` of narrow range, zero exactly in the blocks that are not kept."""
         most = (1 << (self.w_bits - 1)) - 1
-        values = rng.integers(1, most, (self.mw, self.mh), endpoint=True) * rng.choice([-1, 1], (self.mw, self.mh))
+        shape = self.mw, self.mh
+        values = rng.integers(1, most, shape, endpoint=True) * rng.choice([-1, 1], shape)
         return values * np.kron(mask, np.ones((self.block, self.block), int))[: self.mw, : self.mh]
 
     def constants(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +94,7 @@ class Unit:
 
 
 class ColumnsInOrder(BlockSparseMVAU_rtl):
-    """The same unit with whole block columns dealt to the lanes in turn: what balancing is measured against."""
+    """The unit with whole block columns dealt to the lanes in turn: what balancing is measured against."""
 
     def schedule(self) -> Schedule:
         plan = super().schedule()
@@ -108,7 +109,10 @@ class ColumnsInOrder(BlockSparseMVAU_rtl):
 
 
 def node(
-    op_type: str, attributes: Mapping[str, object], initialisers: Sequence[np.ndarray] = (), name: str = "unit"
+    op_type: str,
+    attributes: Mapping[str, object],
+    initialisers: Sequence[np.ndarray] = (),
+    name: str = "unit",
 ) -> tuple[VitOp, ModelWrapper]:
     """A model that holds one ``<op_type>_rtl`` node, as ``(op, model)``."""
     probe = getCustomOp(make_node(f"{op_type}_rtl", [], [], name=name, **attributes))
@@ -116,7 +120,10 @@ def node(
     names = [[f"{kind}{i}" for i in range(len(s))] for kind, s in zip(("in", "out"), streams)]
     parameters = [f"param{i}" for i in range(len(initialisers))]
     infos = [
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, s.tokens, s.channels)) for n, s in zip(*both)]
+        [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, s.tokens, s.channels))
+            for n, s in zip(*both)
+        ]
         for both in zip(names, streams)
     ]
     proto = make_node(f"{op_type}_rtl", names[0] + parameters, names[1], name=name, **attributes)
@@ -135,19 +142,20 @@ def with_mask(op: VitOp, mask: np.ndarray) -> VitOp:
 
 
 def find_fold(unit: Unit, masks: Iterable[np.ndarray]) -> dict[str, int]:
-    """The fold of one unit that serves all ``masks``, from the op's own search (:meth:`BlockSparseMVAU.fold_for`).
+    """The fold of one unit that serves all ``masks``, from the op's own search, ``fold_for``.
 
-    For each mask the search is asked for the interval that the unit's products a cycle would give, and for longer
-    ones until its fold has no more products than that. Of these folds, those nearest to the products asked for are
-    taken, with ports just so wide that they slow down no mask, and of them the one whose worst utilisation over the
-    masks is best.
+    For each mask the search is asked for the interval that the unit's products a cycle would give, and for
+    longer ones until its fold has no more products than that. Of these folds, those nearest to the products
+    asked for are taken, with ports just so wide that they slow down no mask, and of them the one whose worst
+    utilisation over the masks is best.
     """
     one = dict.fromkeys(("SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width"), 1)
     frame = GROUPS * max(TOKENS_CHOICES)
     ops = [with_mask(node("BlockSparseMVAU", unit.attributes(one, tokens=frame))[0], mask) for mask in masks]
     folds = {tuple(fold[k] for k in LANE_FOLD): fold for op in ops for fold in _search(op, unit)}
     distance = {key: abs(math.log(products_of(fold) / unit.products)) for key, fold in folds.items()}
-    nearest = [_with_ports(folds[key], unit, ops) for key, d in distance.items() if d == min(distance.values())]
+    least = min(distance.values())
+    nearest = [_with_ports(folds[key], unit, ops) for key, d in distance.items() if d == least]
     return max(nearest, key=lambda fold: min(_utilisation(op, fold) for op in ops))
 
 

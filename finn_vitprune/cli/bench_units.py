@@ -24,23 +24,32 @@ WIDTH = 150
 
 
 def command(
-    quick: Annotated[bool, typer.Option("--quick", help="Two shapes, one fold, four masks of each kind.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Two shapes, one fold, four masks of each kind.")
+    ] = False,
     json_file: Annotated[
-        Optional[Path], typer.Option("--json", metavar="FILE", help="Results; what is in it already is not run again.")
+        Optional[Path],
+        typer.Option("--json", metavar="FILE", help="Results; what is in it already is not run again."),
     ] = None,
     shape: Annotated[
         Optional[list[str]], typer.Option(metavar="MWxMH", help="Only this matrix, as 384x1152; may repeat.")
     ] = None,
     block: Annotated[Optional[list[int]], typer.Option(help="Only this block size; may repeat.")] = None,
-    fold: Annotated[Optional[list[int]], typer.Option(help="Only so many products a cycle; may repeat.")] = None,
-    keep: Annotated[Optional[list[str]], typer.Option(help="Only this kept share of blocks; may repeat.")] = None,
+    fold: Annotated[
+        Optional[list[int]], typer.Option(help="Only so many products a cycle; may repeat.")
+    ] = None,
+    keep: Annotated[
+        Optional[list[str]], typer.Option(help="Only this kept share of blocks; may repeat.")
+    ] = None,
     bits: Annotated[
-        Optional[list[str]], typer.Option(metavar="AxW", help="Widths of activations and weights; without it 8x8.")
+        Optional[list[str]],
+        typer.Option(metavar="AxW", help="Widths of activations and weights; without it 8x8."),
     ] = None,
     mac_body: Annotated[Optional[str], typer.Option(help="Body of the arrays; without it dsp48e2.")] = None,
     masks: Annotated[Optional[int], typer.Option(min=1, help="Masks of each kind; without it 20.")] = None,
     masks_from: Annotated[
-        Optional[Path], typer.Option(metavar="MODEL", help="Pruned model (.onnx, .pt); without it the bundled example.")
+        Optional[Path],
+        typer.Option(metavar="MODEL", help="Pruned model (.onnx, .pt); without it the bundled example."),
     ] = None,
     part: Annotated[
         Optional[list[str]], typer.Option(help="Only cycles, resources, token-drop or finn; may repeat.")
