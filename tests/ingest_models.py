@@ -54,7 +54,7 @@ def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 def timm_of(vit) -> nn.Module:
-    """timm's model of the recognised shapes, with the recovered weights (every tensor must find its place)."""
+    """timm's model of the recognised shapes with the recovered weights; every tensor must find its place."""
     common = dict(
         img_size=vit.image_size,
         patch_size=vit.patch_size,
@@ -89,7 +89,8 @@ def assert_same_logits(path: Path, vit, scale: float = 1.0) -> None:
     given = images.transpose(0, 2, 3, 1) if vit.channels_last else images
     expected = run_onnx(path, given * np.float32(scale))
     if vit.scaling is not None:
-        factor, offset = (np.array(v, np.float32).reshape(1, -1, 1, 1) for v in (vit.scaling.scale, vit.scaling.offset))
+        pair = (vit.scaling.scale, vit.scaling.offset)
+        factor, offset = (np.array(v, np.float32).reshape(1, -1, 1, 1) for v in pair)
         images = images * np.float32(scale) * factor + offset
     with torch.no_grad():
         got = timm_of(vit)(torch.from_numpy(images)).numpy()
@@ -107,7 +108,8 @@ class HuggingFaceViT(nn.Module):
         self.positions = nn.Parameter(torch.zeros(1, (size // patch) ** 2 + 1, dim))
         names = ("before", "query", "key", "value", "dense", "after", "intermediate", "output")
         for i in range(depth):
-            shapes = [None, (dim, dim), (dim, dim), (dim, dim), (dim, dim), None, (dim, 4 * dim), (4 * dim, dim)]
+            square = (dim, dim)
+            shapes = [None, square, square, square, square, None, (dim, 4 * dim), (4 * dim, dim)]
             for name, shape in zip(names, shapes, strict=True):
                 layer = nn.LayerNorm(dim, eps=1e-12) if shape is None else nn.Linear(*shape)
                 self.add_module(f"{name}{i}", layer)

@@ -36,8 +36,9 @@ class Mutated:
 
 def bases(folder: Path) -> dict[str, ModelProto]:
     """Sound files: TorchScript exports with and without LayerNormalization nodes, and QONNX."""
-    files = {f"float{opset}": export(small_timm(), folder / f"float{opset}.onnx", opset) for opset in (14, 17)}
-    found = {name: onnx.load(str(path)) for name, path in files.items()}
+    found = {}
+    for opset in (14, 17):
+        found[f"float{opset}"] = onnx.load(str(export(small_timm(), folder / f"float{opset}.onnx", opset)))
     found["qonnx"] = random_vit()[0].model
     return found
 
@@ -47,7 +48,8 @@ def mutations(folder: Path, seed: int = 0) -> list[Mutated]:
     found = []
     for base, model in bases(folder).items():
         draw = random.Random(f"{seed} {base}")
-        found += [Mutated(f"{base}: {name}", data) for name, data in _of_file(model.SerializeToString(), draw)]
+        whole = model.SerializeToString()
+        found += [Mutated(f"{base}: {name}", data) for name, data in _of_file(whole, draw)]
         for name, damage in _of_model(model, draw):
             copy = ModelProto()
             copy.CopyFrom(model)
@@ -80,8 +82,9 @@ def _of_file(data: bytes, draw: random.Random) -> Iterator[tuple[str, bytes]]:
 
 def _of_model(model: ModelProto, draw: random.Random) -> Iterator[tuple[str, Callable[[ModelProto], None]]]:
     read = {i for n in model.graph.node for i in n.input}
-    weights = [t.name for t in model.graph.initializer if t.name in read and len(t.dims) >= 2]
-    vectors = [t.name for t in model.graph.initializer if t.name in read and len(t.dims) == 1 and t.dims[0] > 1]
+    tensors = [t for t in model.graph.initializer if t.name in read]
+    weights = [t.name for t in tensors if len(t.dims) >= 2]
+    vectors = [t.name for t in tensors if len(t.dims) == 1 and t.dims[0] > 1]
     for group in (weights, vectors):
         for name in draw.sample(group, min(3, len(group))):
             yield from _of_initialiser(name)
@@ -146,7 +149,8 @@ def _of_initialiser(name: str) -> Iterator[tuple[str, Callable[[ModelProto], Non
 
 
 def _of_graph(model: ModelProto, draw: random.Random) -> Iterator[tuple[str, Callable[[ModelProto], None]]]:
-    live = [i for i, n in enumerate(model.graph.node) if n.op_type in ("MatMul", "Add", "Transpose", "Reshape")]
+    common = ("MatMul", "Add", "Transpose", "Reshape")
+    live = [i for i, n in enumerate(model.graph.node) if n.op_type in common]
 
     def removed(at):
         return lambda m: m.graph.node.remove(m.graph.node[at])
@@ -269,7 +273,8 @@ def _of_sizes(model: ModelProto) -> Iterator[tuple[str, Callable[[ModelProto], N
 
         return insert
 
-    for dims in ((1, 3, 10**6, 10**6), (1, 3, ENDLESS, ENDLESS), (1, 3, 65, 63), (1, 3), (4, 3, 64, 64), (1, 10**9, 64, 64)):
+    endless = ((1, 3, 10**6, 10**6), (1, 3, ENDLESS, ENDLESS), (1, 10**9, 64, 64))
+    for dims in (*endless, (1, 3, 65, 63), (1, 3), (4, 3, 64, 64)):
         yield f"image {dims}", image(*dims)
     for op_type, shape in (
         ("Expand", [10**6, 10**6, 1, 1]),

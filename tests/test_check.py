@@ -16,6 +16,7 @@ from finn_vitprune.ingest import hardware
 from finn_vitprune.ingest.check import check
 from finn_vitprune.ingest.check_float import size_of
 from finn_vitprune.ingest.read import read
+from finn_vitprune.synth import parts
 
 PART = "xcu250-figd2104-2L-e"
 
@@ -59,7 +60,8 @@ def test_a_float_vit_maps_whole_with_place_and_unit_of_every_node(float_file):
 def test_structure_and_size_are_those_of_the_model(float_file):
     checked = check(float_file)
     s = checked.structure
-    assert (s.image, s.patch_size, s.dim, s.depth, s.heads, s.mlp_widths) == ((64, 64, 3), 16, 24, 2, (3, 3), (96, 96))
+    assert (s.image, s.patch_size, s.dim, s.depth) == ((64, 64, 3), 16, 24, 2)
+    assert (s.heads, s.mlp_widths) == ((3, 3), (96, 96))
     assert (s.tokens, s.prefix, s.pooling, s.classes) == ((17, 17), 1, "class", 5)
     matrices = 768 * 24 + 24 + 24 * 5 + 5 + 2 * (24 * 72 + 72 + 24 * 24 + 24 + 24 * 96 + 96 + 96 * 24 + 24)
     assert checked.complexity.params_dense == checked.complexity.params == matrices
@@ -152,7 +154,8 @@ def test_a_qonnx_file_of_this_project_maps_whole(qonnx_file, capsys):
     places = {r["place"] for r in found["rows"]}
     assert {"embedding", "encoder 1", "encoder 2", "classifier"} <= places
     becomes = " ".join(r["becomes"] for r in found["rows"])
-    for unit in ("BlockSparseMVAU", "PrunedAttention", "VitTokenDrop", "VitLookup", "VitLayerNorm", "VitSelectToken"):
+    names = ("BlockSparseMVAU", "PrunedAttention", "VitTokenDrop", "VitLookup", "VitLayerNorm")
+    for unit in (*names, "VitSelectToken"):
         assert unit in becomes
 
 
@@ -194,8 +197,8 @@ def test_a_foreign_qonnx_file_says_that_import_could_take_it(float_file, tmp_pat
         for name, value in (("one", 1e-3), ("zero", 0.0), ("bits", 8.0)):
             graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
         quant = helper.make_node(
-            "Quant", [node.input[0], "one", "zero", "bits"], ["quantised"], name="quant", domain="qonnx.custom_op.general",
-            signed=1, narrow=0, rounding_mode="ROUND",
+            "Quant", [node.input[0], "one", "zero", "bits"], ["quantised"], name="quant",
+            domain="qonnx.custom_op.general", signed=1, narrow=0, rounding_mode="ROUND",
         )  # fmt: skip
         at = list(graph.node).index(node)
         node.input[0] = "quantised"
@@ -208,13 +211,19 @@ def test_a_foreign_qonnx_file_says_that_import_could_take_it(float_file, tmp_pat
 
 
 def test_a_part_that_is_too_small_is_a_reason(qonnx_file, monkeypatch):
-    from finn_vitprune.synth import parts
-
     tiny = parts.Part("xcsmall", "xcsmall", "UltraScale+", LUT=100, FF=200, DSP=1, BRAM36=1, URAM=0)
     monkeypatch.setattr(parts, "get_part", lambda name: tiny)
     checked = check(qonnx_file, "xcsmall")
     assert not checked.passed
     assert "LUT" in checked.refusals[0].reason
+
+
+def test_the_weights_of_a_float_file_are_compared_with_a_part(float_file):
+    note = check(float_file, PART).notes[0]
+    assert "weights of 8 bits take 0.3 Mb" in note
+    assert "prune" not in note
+    tiny = parts.Part("xcsmall", "xcsmall", "UltraScale+", LUT=100, FF=200, DSP=1, BRAM36=1, URAM=0)
+    assert "prune" in hardware.notes(read(float_file).vit, tiny)[0]
 
 
 def test_an_unknown_part_is_an_error_of_the_user(qonnx_file):

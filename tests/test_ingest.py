@@ -5,6 +5,7 @@ import onnx
 import pytest
 import timm.layers
 import torch
+import torchvision
 from ingest_models import (
     Multihead,
     assert_same_logits,
@@ -15,6 +16,7 @@ from ingest_models import (
     small_timm,
 )
 from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
 from finn_vitprune.ingest.read import read
@@ -118,7 +120,8 @@ def test_positions_of_the_patches_alone_are_recognised(tmp_path):
 
 @pytest.mark.parametrize("opset", [14, 17])
 def test_separate_query_key_value_with_open_dimensions_as_optimum_exports_them(tmp_path, opset):
-    axes = {"pixel_values": {0: "batch_size", 1: "num_channels", 2: "height", 3: "width"}, "logits": {0: "batch_size"}}
+    axes = {"pixel_values": dict(enumerate(("batch_size", "num_channels", "height", "width")))}
+    axes |= {"logits": {0: "batch_size"}}
     path = export(
         hugging_face(), tmp_path / "model.onnx", opset, dynamic_axes=axes, input_names=["pixel_values"],
         output_names=["logits"],
@@ -155,7 +158,7 @@ def test_pixels_normalised_inside_and_channels_last_and_probabilities(tmp_path):
 
 
 class Einsums(nn.Module):
-    """Patches by reshape, attention by einsum with the scale on the keys, q, k and v from one matrix by columns."""
+    """Patches by reshape, attention by einsum, the scale on the keys, q, k and v as thirds of the columns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,6 +200,65 @@ def test_multihead_attention_of_torch(tmp_path):
     assert_same_logits(path, vit)
 
 
+@pytest.mark.parametrize("open_batch", [False, True])
+def test_torchvisions_vit(tmp_path, open_batch):
+    model = randomised(torchvision.models.VisionTransformer(64, 16, 2, 3, 24, 96, num_classes=5))
+    torch.backends.mha.set_fastpath_enabled(False)
+    axes = {"x": {0: "batch"}} if open_batch else None
+    try:
+        path = export(model, tmp_path / "model.onnx", 17, dynamic_axes=axes)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    vit = recognised(path)
+    assert_shapes(vit)
+    assert_same_logits(path, vit)
+
+
+def test_half_precision_weights_are_taken_as_they_are(tmp_path):
+    model = small_timm().half()
+    path = tmp_path / "model.onnx"
+    zeros = torch.zeros(1, 3, 64, 64, dtype=torch.half)
+    torch.onnx.export(model, (zeros,), str(path), opset_version=17, dynamo=False)
+    vit = recognised(path)
+    assert vit.gelu == "exact"
+    assert_weights_equal(vit, {k: v.float() for k, v in model.state_dict().items()})
+
+
+class Calibration(CalibrationDataReader):
+    """Two random images for onnxruntime's quantiser."""
+
+    def __init__(self) -> None:
+        draw = np.random.default_rng(0)
+        self.images = iter([{"x": draw.normal(size=(1, 3, 64, 64)).astype(np.float32)} for _ in range(2)])
+
+    def get_next(self):
+        return next(self.images, None)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_files_of_onnxruntimes_quantiser_come_within_half_a_step(tmp_path, per_channel):
+    model = small_timm()
+    path = export(model, tmp_path / "float.onnx")
+    quantize_static(
+        str(path), str(tmp_path / "qdq.onnx"), Calibration(), quant_format=QuantFormat.QDQ,
+        per_channel=per_channel, weight_type=QuantType.QInt8,
+    )  # fmt: skip
+    vit = recognised(tmp_path / "qdq.onnx")
+    assert_shapes(vit)
+    for name, tensor in model.state_dict().items():
+        step = tensor.abs().max().item() / 127
+        assert np.abs(vit.weights[name] - tensor.numpy()).max() <= 0.51 * step + 1e-6, name
+
+
+def test_a_file_of_quantised_operators_is_refused_with_the_form_that_works(tmp_path):
+    path = export(small_timm(), tmp_path / "float.onnx")
+    target = str(tmp_path / "operators.onnx")
+    quantize_static(str(path), target, Calibration(), quant_format=QuantFormat.QOperator)
+    refusal = read(tmp_path / "operators.onnx").refusals[0]
+    assert refusal.op_type.startswith("QLinear")
+    assert "QDQ form" in refusal.help
+
+
 def quantised_weights(path, target):
     """The file with every matrix as int8 codes, per output channel, and a quantiser before every MatMul."""
     model = onnx.load(str(path))
@@ -225,9 +287,8 @@ def quantised_weights(path, target):
             nodes.append(helper.make_node("DequantizeLinear", [f"{name}_x", *quantiser], [f"{name}_xq"]))
             node.input[0] = f"{name}_xq"
         nodes.append(node)
-    kept = [n for n in nodes]
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(nodes)
     onnx.save(model, str(target))
     return expected
 
@@ -238,9 +299,9 @@ def test_qdq_files_are_taken_in_by_their_dequantised_weights(tmp_path):
     found = read(tmp_path / "qdq.onnx")
     assert found.normalised.source.kind.value == "QDQ"
     vit = recognised(tmp_path / "qdq.onnx")
-    got = {w.shape: w for w in (vit.weights["blocks.1.attn.qkv.weight"], vit.weights["blocks.1.mlp.fc1.weight"])}
-    for shape, array in got.items():
-        assert any(np.array_equal(array.T, e) for e in expected.values()), shape
+    for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"):
+        array = vit.weights[f"blocks.1.{name}.weight"]
+        assert any(np.array_equal(array.T, e) for e in expected.values()), name
 
 
 def test_node_names_play_no_part(tmp_path):
@@ -258,7 +319,9 @@ def test_the_shapes_fit_the_models_of_this_project(tmp_path):
 
     vit = recognised(export(small_timm(init_values=0.1), tmp_path / "model.onnx"))
     network = PrunedViT(vit.config())
-    load_timm(network, {k: torch.from_numpy(np.array(v)) for k, v in vit.weights.items()}, (0, 0, 0), (1, 1, 1))
+    load_timm(
+        network, {k: torch.from_numpy(np.array(v)) for k, v in vit.weights.items()}, (0, 0, 0), (1, 1, 1)
+    )
     network.quantise(False)
     images = torch.randint(0, 256, (2, 64, 64, 3)).float()
     expected = small_timm(init_values=0.1)(images.permute(0, 3, 1, 2) / 255)

@@ -22,10 +22,10 @@ SHOWN = 20
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file: float, QDQ or QONNX.")],
     fpga_part: Annotated[
-        Optional[str], typer.Option(help="Part or board that the least folding of a QONNX file must fit.")
+        Optional[str], typer.Option(help="Part or board: a QONNX file must fit it at its least folding.")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON, with a row per node.")] = False,
-    every_node: Annotated[bool, typer.Option("--all", help="A row per node, not per part of the network.")] = False,
+    every_node: Annotated[bool, typer.Option("--all", help="A row per node, not per part.")] = False,
 ) -> None:
     """Say for every node what it becomes in hardware, or why not and what would help.
 
@@ -70,13 +70,17 @@ def as_dict(checked: Checked) -> dict:
 
 def show(checked: Checked, every_node: bool, console: Console) -> None:
     """Print the table and the summary."""
-    from finn_vitprune.report import Sheet
-    from finn_vitprune.report import show as show_sheets
+    from rich.markup import escape
+    from rich.table import Table
 
-    rows = [_node_row(r) for r in checked.rows] if every_node else _part_rows(checked.rows)
     title = f"{checked.model} ({checked.kind}, opset {checked.opset})"
-    columns = ("where", "node", "becomes, or why not")
-    show_sheets([Sheet(title, columns, tuple(rows))], console)
+    table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("where", no_wrap=True)
+    table.add_column("node", overflow="fold")
+    table.add_column("becomes, or why not", overflow="fold")
+    for row in [_node_row(r) for r in checked.rows] if every_node else _part_rows(checked.rows):
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table, highlight=False)
     for line in summary(checked):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -137,7 +141,8 @@ def _merged(places: dict[str, dict[str, int]]) -> list[tuple[str, dict[str, int]
     merged: list[tuple[str, dict[str, int]]] = []
     first = ""
     for place, part in places.items():
-        if place.startswith("encoder") and merged and merged[-1][0].startswith("encoder") and merged[-1][1] == part:
+        alike = bool(merged) and merged[-1][0].startswith("encoder") and merged[-1][1] == part
+        if alike and place.startswith("encoder"):
             merged[-1] = (f"{first} to {place.split()[1]}", part)
         else:
             merged.append((place, part))

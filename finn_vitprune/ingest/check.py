@@ -14,7 +14,8 @@ def check(path: Path, fpga_part: str | None = None) -> Checked:
     """Look at every node of an ONNX file.
 
     Args:
-        path: float, QDQ or QONNX; fpga_part: where given, the least folding of a QONNX file must fit it.
+        path: float, QDQ or QONNX.
+        fpga_part: the least folding of a QONNX file must fit it; of another file the weights are compared.
     Raises:
         UserError: the file cannot be read or is no sound graph, or the part is unknown.
     """
@@ -26,7 +27,7 @@ def check(path: Path, fpga_part: str | None = None) -> Checked:
     proto = read_proto(path)
     model = from_proto(proto, path)
     if model.kind is not Kind.QONNX:
-        return check_float(model, path)
+        return check_float(model, path, part)
     from finn_vitprune.ingest.check_qonnx import check_qonnx
 
     return check_qonnx(proto, model, path, part)

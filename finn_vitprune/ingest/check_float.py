@@ -19,6 +19,7 @@ from finn_vitprune.ingest.recognised import RecognisedViT
 from finn_vitprune.ingest.refusal import Refusal
 from finn_vitprune.ingest.roles import FUNCTION, UNITS, Role, roles_of
 from finn_vitprune.ingest.unsupported import REASONS, why_not
+from finn_vitprune.synth.parts import Part
 
 CONSTANT = "constants, folded"
 LAYOUT = "no hardware, only the order of data"
@@ -26,7 +27,7 @@ SELECT = "VitSelectToken, the class token"
 UNUSED = "nothing (no output depends on it)"
 
 
-def check_float(model: ModelFile, path: Path) -> Checked:
+def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Checked:
     """Rows, structure and size of a file that ``import`` would take."""
     found = understand(model)
     refusals = list(found.refusals)
@@ -34,10 +35,12 @@ def check_float(model: ModelFile, path: Path) -> Checked:
     lines: list[str] = []
     if found.vit is not None:
         refusals += hardware.gaps(found.network, found.vit)
-        lines = hardware.notes(found.vit)
+        lines = hardware.notes(found.vit, part)
         structure, size = structure_of(found.vit), size_of(found.vit)
     rows = _rows(found, refusals)
-    return Checked(path.name, model.kind.value, model.opset, rows, tuple(refusals), structure, size, tuple(lines))
+    return Checked(
+        path.name, model.kind.value, model.opset, rows, tuple(refusals), structure, size, tuple(lines)
+    )
 
 
 def structure_of(vit: RecognisedViT) -> Structure:
@@ -64,7 +67,9 @@ def size_of(vit: RecognisedViT) -> Complexity:
     maps = {}
     for i in range(vit.depth):
         parts = np.split(vit.weights[f"blocks.{i}.attn.qkv.weight"], 3)
-        named = zip(("q", "k", "v", "proj"), [*parts, vit.weights[f"blocks.{i}.attn.proj.weight"]], strict=True)
+        named = zip(
+            ("q", "k", "v", "proj"), [*parts, vit.weights[f"blocks.{i}.attn.proj.weight"]], strict=True
+        )
         for key, weight in named:
             w = weight.T
             blocks = w.reshape(w.shape[0] // block, block, w.shape[1] // block, block)

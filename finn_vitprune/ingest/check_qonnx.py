@@ -1,4 +1,4 @@
-"""The check of a QONNX file: rows from the lowering that ``build`` uses, node by node, past the first refusal."""
+"""The check of a QONNX file: rows from the lowering that ``build`` uses, past the first refusal."""
 
 from __future__ import annotations
 
@@ -48,6 +48,15 @@ BECOMES = {
 }
 DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", TOKEN_DROP_DOMAIN)
 ATTENTION = "PrunedAttention"
+AS_BUILD = (
+    DropUnusedScores,
+    NarrowClassToken,
+    DropUnusedScores,
+    InsertForks,
+    SortGraph,
+    GiveUniqueNodeNames,
+)
+"""What ``build`` does with the lowered graph (``builds.steps.step_lower``)."""
 SLOWEST = 1 << 40
 
 
@@ -103,7 +112,9 @@ class NodeByNode(Lowering):
         missing = next((t for t in node.input if t and t not in self.values), None)
         if missing is not None:
             cause = self._cause[missing]
-            self._refused(node, name, f"depends on node {cause.node} ({cause.op_type}), which does not map", cause)
+            self._refused(
+                node, name, f"depends on node {cause.node} ({cause.op_type}), which does not map", cause
+            )
             return
         made = len(self.graph.nodes)
         try:
@@ -129,11 +140,14 @@ class NodeByNode(Lowering):
             width = self.values[node.input[0]].index.shape[-1]
             sizes = [self.values[i].value.size for i in node.input[1:] if i]
             if any(size != width for size in sizes):
-                raise UserError(f"gamma and beta of {sizes} entries for {width} channels: the file is damaged")
+                text = f"gamma and beta of {sizes} entries for {width} channels"
+                raise UserError(f"{text}: the file is damaged")
 
     def _refused(self, node: NodeProto, name: str, reason: str, cause: Refusal) -> None:
         self._cause |= {t: cause for t in node.output}
-        self.rows.append(Row(name, node.op_type, "", "", reason, "" if reason.startswith("depends") else HELP))
+        self.rows.append(
+            Row(name, node.op_type, "", "", reason, "" if reason.startswith("depends") else HELP)
+        )
         self.kinds.append("")
 
     def placed_rows(self) -> tuple[Row, ...]:
@@ -149,8 +163,8 @@ class NodeByNode(Lowering):
         places = []
         for i in range(len(self.rows)):
             encoder = sum(i >= b for b in bounds)
-            place = EMBEDDING if encoder == 0 else CLASSIFIER if encoder == len(bounds) else f"encoder {encoder}"
-            places.append(place)
+            last = encoder == len(bounds)
+            places.append(EMBEDDING if encoder == 0 else CLASSIFIER if last else f"encoder {encoder}")
         return tuple(
             row if row.becomes == BECOMES["Const"] else replace(row, place=p)
             for row, p in zip(self.rows, places, strict=True)
@@ -161,9 +175,8 @@ def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:
     """The hardware graph at its least folding, FIFO depths set and every op checked, as ``build`` has it."""
     model = lowered.model
     try:
-        for transformation in (DropUnusedScores(), NarrowClassToken(), DropUnusedScores(), InsertForks(), SortGraph(),
-                               GiveUniqueNodeNames()):  # fmt: skip
-            model = model.transform(transformation)
+        for transformation in AS_BUILD:
+            model = model.transform(transformation())
         for node in model.get_nodes_by_op_type("BlockSparseMVAU"):
             getCustomOp(node).plan(model.get_initializer(node.input[1]))
         for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
@@ -218,7 +231,7 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
 
 
 def _size(source: ModelWrapper, model: ModelWrapper, found: Structure) -> Complexity:
-    """The present size counted over the hardware graph; dense from the file's metadata, else of its own shapes."""
+    """The present size, counted over the hardware graph; dense from metadata, else of the file's shapes."""
     graph, index_bits = count_hardware(model)
     try:
         m = ModelMetadata.read(source)

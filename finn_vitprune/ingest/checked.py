@@ -71,7 +71,8 @@ class Structure:
         tokens = ("no class token", "class token", "class and distillation token")[self.prefix]
         return (
             f"images {height} x {width} x {channels}, patch size {self.patch_size}, width {self.dim}, "
-            f"depth {self.depth}, heads {_range(self.heads)} of {self.head_dim}, MLP width {_range(self.mlp_widths)}, "
+            f"depth {self.depth}, heads {_range(self.heads)} of {self.head_dim}, MLP width "
+            f"{_range(self.mlp_widths)}, "
             f"tokens {_range(self.tokens)} ({tokens}), pooling {self.pooling}, {self.classes} classes"
         )
 
@@ -113,6 +114,7 @@ class Checked:
         if self.passed and self.kind == "QONNX":
             return f"yes: `finn-vitprune build {self.model}` takes this file to HDL"
         if self.passed:
-            return f"yes: `finn-vitprune import {self.model}` takes this {self.kind} file in, `build` its result"
+            command = f"`finn-vitprune import {self.model}`"
+            return f"yes: {command} takes this {self.kind} file in, `build` its result"
         verb = "build" if self.kind == "QONNX" else "import"
         return f"no: `{verb}` does not take this {self.kind} file: {self.refusals[0]}"

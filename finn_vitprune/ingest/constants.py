@@ -85,11 +85,12 @@ BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "Or": np.logical_or,
 }
 REFERENCE = frozenset({
-    "LayerNormalization", "Softmax", "LogSoftmax", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd",
+    "LayerNormalization", "Softmax", "LogSoftmax", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin",
+    "ReduceProd",
     "Trilu", "CumSum", "ScatterND", "ScatterElements", "GatherND", "GatherElements", "ArgMax", "ArgMin",
     "NonZero", "IsNaN", "IsInf", "Xor", "Size", "TopK", "Clip",
 })  # fmt: skip
-"""Ops that onnx's own reference implementation computes; their results are no larger than their inputs allow."""
+"""Ops that onnx's own reference implementation computes; their results are no larger than their inputs."""
 
 
 def evaluate(node: Node, opset: int, inputs: list[Array | None]) -> list[Array]:
@@ -113,7 +114,9 @@ def evaluate(node: Node, opset: int, inputs: list[Array | None]) -> list[Array]:
         return result if isinstance(result, list) else [result]
     if op in REFERENCE:
         return _by_reference(node, opset, inputs)
-    raise Reason(f"{op} of constants is not computed here", "fold constants before, with onnxsim or onnxruntime")
+    raise Reason(
+        f"{op} of constants is not computed here", "fold constants before, with onnxsim or onnxruntime"
+    )
 
 
 def _like(result: Array, source: Array) -> Array:
@@ -197,7 +200,9 @@ def _by_reference(node: Node, opset: int, inputs: list[Array | None]) -> list[Ar
     graph = helper.make_graph(
         [proto],
         "constant",
-        [helper.make_value_info(n, helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(a.dtype), a.shape))
+        [helper.make_value_info(
+            n, helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+        )
          for n, a in zip(names, inputs) if n],
         [helper.make_value_info(o, helper.make_tensor_type_proto(1, None)) for o in outputs],
     )  # fmt: skip

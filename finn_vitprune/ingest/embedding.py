@@ -47,7 +47,11 @@ def match_embedding(embedded: Embedded, pixels: Pixels) -> Embedding:
             break
     else:
         raise NotRecognised(
-            Refusal.at(layer.node, f"the patches of an input of shape {list(pixels.shape)} are in another order", PATCHES)
+            Refusal.at(
+                layer.node,
+                f"the patches of an input of shape {list(pixels.shape)} are in another order",
+                PATCHES,
+            )
         )
     channels, size, _ = shape[1:]
     patch = size // isqrt(patches.rows)
@@ -64,7 +68,11 @@ def _prefix(embedded: Embedded, patches: int) -> int:
     prefix = int((source == -1).sum())
     if not np.array_equal(source, np.r_[np.full(prefix, -1), np.arange(patches)]):
         raise NotRecognised(
-            Refusal.at(embedded.node, "prefix tokens and patches are in another order", "class token first, then patches")
+            Refusal.at(
+                embedded.node,
+                "prefix tokens and patches are in another order",
+                "class token first, then patches",
+            )
         )
     if prefix > MAX_PREFIX:
         raise NotRecognised(
@@ -87,7 +95,9 @@ def _order(patches: Patches, shape: tuple[int, ...], channels_last: bool) -> np.
     if patches.columns != channels * p * p:
         return None
     number = np.arange(channels * height * width, dtype=np.int64)
-    grid = number.reshape(height, width, channels).transpose(2, 0, 1) if channels_last else number.reshape(shape)
+    grid = number.reshape(shape)
+    if channels_last:
+        grid = number.reshape(height, width, channels).transpose(2, 0, 1)
     expected = grid.reshape(channels, side, p, side, p).transpose(1, 3, 0, 2, 4).reshape(patches.rows, -1)
     place = np.empty(patches.columns, np.int64)
     place[np.argsort(expected[0])] = np.argsort(patches.index[0])
@@ -103,7 +113,11 @@ def _scaling(pixels: Pixels, layer: Linear, channels: int, channels_last: bool) 
         by_channel = full.reshape(-1, channels).T if channels_last else full.reshape(channels, -1)
         if not np.all(by_channel == by_channel[:, :1]):
             raise NotRecognised(
-                Refusal.at(layer.node, "pixels are scaled by other numbers from place to place", "one number a channel")
+                Refusal.at(
+                    layer.node,
+                    "pixels are scaled by other numbers from place to place",
+                    "one number a channel",
+                )
             )
         parts.append(tuple(float(v) for v in by_channel[:, 0]))
     return InputScaling(*parts)

@@ -217,7 +217,9 @@ def tensor_array(tensor: TensorProto, folder: Path) -> np.ndarray:
     if tensor.data_location == TensorProto.EXTERNAL:
         _check_external(tensor, needed, folder, what)
     elif tensor.HasField("raw_data") and len(tensor.raw_data) != needed:
-        raise UserError(f"{what} of shape {dims} needs {needed:,} bytes, the file holds {len(tensor.raw_data):,}")
+        raise UserError(
+            f"{what} of shape {dims} needs {needed:,} bytes, the file holds {len(tensor.raw_data):,}"
+        )
     try:
         array = numpy_helper.to_array(tensor, base_dir=str(folder))
     except (ValueError, TypeError, OSError, onnx.checker.ValidationError) as e:

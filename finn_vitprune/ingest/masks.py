@@ -22,7 +22,8 @@ def mask_scores(state: Normaliser, view: View, added: np.ndarray) -> View:
         state.refuse(_mask_name(hidden), HELP)
     else:
         state.refuse(
-            f"relative position bias: a table of {full.shape[-1]} keys, values {full.min():.3g} to {full.max():.3g}, "
+            f"relative position bias: a table of {full.shape[-1]} keys, values {full.min():.3g} to "
+            f"{full.max():.3g}, "
             "is added to the attention scores",
             "the hardware adds learned positions once, before the first encoder: use a plain ViT or DeiT",
         )

@@ -23,9 +23,24 @@ from finn_vitprune.ingest.refusal import Reason, Refusal
 from finn_vitprune.ingest.terms import Const, Pixels, Term, Unknown, Value, View
 from finn_vitprune.ingest.unsupported import why_not
 
-RULE_MODULES = ("rules_layout", "rules_tokens", "rules_elementwise", "rules_linear", "rules_norm", "rules_attention",
-                "rules_quant")  # fmt: skip
-DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, MemoryError, NotImplementedError)
+RULE_MODULES = (
+    "rules_layout",
+    "rules_tokens",
+    "rules_elementwise",
+    "rules_linear",
+    "rules_norm",
+    "rules_attention",
+    "rules_quant",
+)
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    MemoryError,
+    NotImplementedError,
+)
 """What NumPy raises where shapes or attributes of a damaged file do not fit."""
 
 
@@ -216,7 +231,8 @@ def _read_in_branches(nodes: Iterable[Node]) -> set[str]:
 
 def _known_elsewhere(node: Node) -> bool:
     """Operators of other domains that mean what their names say."""
-    return node.op_type in ("Gelu", "FastGelu", "QuickGelu") or node.domain.startswith(("qonnx.", "onnx.brevitas"))
+    quantiser = node.domain.startswith(("qonnx.", "onnx.brevitas"))
+    return quantiser or node.op_type in ("Gelu", "FastGelu", "QuickGelu")
 
 
 def _fate(node: Node, values: list[Value | None], results: list[Value]) -> Fate:

@@ -41,7 +41,9 @@ def image_shape(model: ModelFile) -> tuple[int, ...]:
     """
     if len(model.inputs) != 1:
         names = ", ".join(i.name for i in model.inputs) or "none"
-        raise NotRecognised(Refusal(names, "input", f"the model has {len(model.inputs)} inputs ({names})", ONE_IMAGE))
+        raise NotRecognised(
+            Refusal(names, "input", f"the model has {len(model.inputs)} inputs ({names})", ONE_IMAGE)
+        )
     image = model.inputs[0]
     shape = image.shape
     if shape is None or len(shape) != 4:
@@ -49,7 +51,12 @@ def image_shape(model: ModelFile) -> tuple[int, ...]:
         raise NotRecognised(Refusal(image.name, "input", f"the input has {text}", ONE_IMAGE))
     if shape[0] not in (None, 1):
         raise NotRecognised(
-            Refusal(image.name, "input", f"batch size {shape[0]} is fixed", "export with batch size 1, or an open one")
+            Refusal(
+                image.name,
+                "input",
+                f"batch size {shape[0]} is fixed",
+                "export with batch size 1, or an open one",
+            )
         )
     if None not in shape[1:]:
         return (1, *shape[1:])
@@ -80,7 +87,8 @@ def _completed(model: ModelFile, image: Tensor) -> tuple[int, ...]:
 
 def _patches_a_side(model: ModelFile, width: int) -> int | None:
     """Root of the patches that a constant ``[1, N, width]`` gives positions to, prefix tokens left out."""
-    counts = [a.shape[1] for a in model.constants.values() if a.ndim == 3 and a.shape[0] == 1 and a.shape[2] == width]
+    shapes = [a.shape for a in model.constants.values()]
+    counts = [s[1] for s in shapes if len(s) == 3 and (s[0], s[2]) == (1, width)]
     for count in sorted(counts, reverse=True):
         for prefix in range(min(count, 3)):
             if isqrt(count - prefix) ** 2 == count - prefix and count - prefix > 1:

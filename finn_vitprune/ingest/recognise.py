@@ -73,7 +73,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What was found in a file: the network with its parts, or the reasons why not (first the one that decides)."""
+    """What was found in a file: the network with its parts, or the reasons why not, the first one decides."""
 
     normalised: Normalised
     network: Network | None = None
@@ -149,7 +149,9 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
         return Classifier(x.term, heads, pooling, mean, norm_after, probabilities), mean.x.term
     norm = x.term
     if not isinstance(norm, Norm):
-        raise _no(head, f"the classifier reads {_what(norm)}, not a LayerNorm", "export with the last LayerNorm")
+        raise _no(
+            head, f"the classifier reads {_what(norm)}, not a LayerNorm", "export with the last LayerNorm"
+        )
     if pooling is None:
         rows = norm.x.rows if norm.x.rows is not None else x.rows
         if rows != (0,):
@@ -198,7 +200,9 @@ def _blocks(x: Term) -> tuple[list[Attention | Mlp], Embedded]:
     if isinstance(x, Embedded):
         return found, x
     if isinstance(x, Linear) and isinstance(x.x.term, Patches):
-        raise _no(x, "patches enter the first encoder without positions", "use a model with a position embedding")
+        raise _no(
+            x, "patches enter the first encoder without positions", "use a model with a position embedding"
+        )
     if isinstance(x, Norm):
         if isinstance(x.x.term, (Embedded, Linear)):
             raise _no(x, "a LayerNorm stands before the first encoder (CLIP's norm_pre)", PLAIN)
@@ -218,7 +222,9 @@ def _branch(add: Sum) -> tuple[Attention | Mlp, Term]:
     if any(isinstance(t, Norm) for t in terms):
         raise _no(add, "post-norm: a LayerNorm stands at the end of a branch", PLAIN)
     if all(isinstance(t, (Sum, Embedded)) for t in terms):
-        raise _no(add, "parallel blocks: several branches are summed before they join the residual stream", PLAIN)
+        raise _no(
+            add, "parallel blocks: several branches are summed before they join the residual stream", PLAIN
+        )
     raise _no(add, f"{_what(terms[0])} and {_what(terms[1])} are added", PLAIN)
 
 
@@ -232,10 +238,14 @@ def _match_branch(last: Linear, rest: Term, add: Sum) -> Attention | Mlp:
         if not isinstance(fc1, Linear):
             raise _no(inner, f"{inner.name} of {_what(fc1)}", PLAIN)
         if inner.name not in GELUS:
-            raise _no(inner, f"activation {inner.name} in the MLP", "the hardware is built for models with GELU")
+            raise _no(
+                inner, f"activation {inner.name} in the MLP", "the hardware is built for models with GELU"
+            )
         return Mlp(_norm_of(fc1, rest), fc1, inner, last, add)
     if isinstance(inner, (Norm, Linear)):
-        raise _no(last, f"a branch that is one linear layer on {_what(inner)}, without GELU or attention", PLAIN)
+        raise _no(
+            last, f"a branch that is one linear layer on {_what(inner)}, without GELU or attention", PLAIN
+        )
     raise _no(last, f"a branch ends in a linear layer on {_what(inner)}", PLAIN)
 
 
@@ -249,7 +259,9 @@ def _attention_norm(attended: Attended, rest: Term) -> Norm:
             raise _no(layer, f"the {name} is {_what(layer)}, not a linear layer", PLAIN)
     norms = [_norm_of(layer, rest) for layer in layers]
     if any(n is not norms[0] for n in norms):
-        raise _no(attended, "queries, keys and values come from different LayerNorms (cross attention)", PLAIN)
+        raise _no(
+            attended, "queries, keys and values come from different LayerNorms (cross attention)", PLAIN
+        )
     return norms[0]
 
 
@@ -258,11 +270,15 @@ def _norm_of(layer: Linear, rest: Term) -> Norm:
     norm = layer.x.term
     if not isinstance(norm, Norm) or layer.x.rows is not None:
         post = "post-norm: " if isinstance(norm, (Sum, Embedded)) else ""
-        raise _no(layer, f"{post}a branch starts with a linear layer on {_what(norm)}, not on a LayerNorm", PLAIN)
+        raise _no(
+            layer, f"{post}a branch starts with a linear layer on {_what(norm)}, not on a LayerNorm", PLAIN
+        )
     if norm is rest:
         raise _no(norm, "post-norm: a LayerNorm stands on the residual stream", PLAIN)
     if norm.x.term is not rest or norm.x.rows is not None:
-        raise _no(norm, "parallel blocks: attention and MLP read the same tokens and are added together", PLAIN)
+        raise _no(
+            norm, "parallel blocks: attention and MLP read the same tokens and are added together", PLAIN
+        )
     return norm
 
 

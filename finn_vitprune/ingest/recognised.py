@@ -39,9 +39,9 @@ class RecognisedViT:
     channels_last: the input is ``[1, H, W, C]``. layer_scale: one was folded into proj and fc2.
     distilled_head: logits are the mean of two classifiers.
 
-    weights: timm's names and layouts (``patch_embed.proj.weight`` ``[D, C, p, p]``, ``blocks.<i>.attn.qkv.weight``
-    ``[3 H D', D]``, ...); ``timm.models.VisionTransformer`` computes with them what the file computes,
-    on normalised pixels where ``scaling`` is given.
+    weights: timm's names and layouts (``patch_embed.proj.weight`` ``[D, C, p, p]``,
+    ``blocks.<i>.attn.qkv.weight`` ``[3 H D', D]``, ...). timm computes with them what the file computes, on
+    normalised pixels where ``scaling`` is given.
     """
 
     image_size: int

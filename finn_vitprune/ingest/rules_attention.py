@@ -32,9 +32,8 @@ def scores(state: Normaliser, node: Node, q: View, k: View) -> View:
     q_heads, k_heads = heads(q, "the query"), heads(k, "the key")
     shape = (*q.shape[:-1], k.shape[-2])
     factor = factors[0][0] * factors[1][0]
-    made = Scores(
-        int(np.prod(shape[:-1])), shape[-1], node, q=q_heads, k=k_heads, factor=factor, absorbed=(q.term, k.term)
-    )
+    rows = int(np.prod(shape[:-1]))
+    made = Scores(rows, shape[-1], node, q=q_heads, k=k_heads, factor=factor, absorbed=(q.term, k.term))
     return View(made, ordered(shape))
 
 
@@ -43,7 +42,9 @@ def softmax(state: Normaliser, node: Node, values: list):
     view = values[0]
     axis = node.attributes.get("axis", -1 if state.source.opset >= 13 else 1)
     if axis_of(axis, view.index.ndim) != view.index.ndim - 1:
-        raise Reason(f"softmax over axis {axis} of a tensor of shape {list(view.shape)}: the last one is supported")
+        raise Reason(
+            f"softmax over axis {axis} of a tensor of shape {list(view.shape)}: the last one is supported"
+        )
     if not isinstance(view.term, Scores):
         return _probabilities(state, node, view)
     line = functions.affine(view.fn)
@@ -83,7 +84,9 @@ def attention(state: Normaliser, node: Node, values: list):
     """The operator of opset 23: ``[B, H, N, D']``, or ``[B, N, H D']`` with the heads as attributes."""
     attributes = node.attributes
     if any(v is not None for v in values[4:6]):
-        raise Reason("keys and values of earlier tokens (a cache)", "export the encoder of images, not a decoder")
+        raise Reason(
+            "keys and values of earlier tokens (a cache)", "export the encoder of images, not a decoder"
+        )
     if attributes.get("softcap", 0.0):
         raise Reason(f"softcap {attributes['softcap']}: scores are capped before softmax")
     packed = values[0].index.ndim == 3
@@ -141,7 +144,8 @@ def einsum(state: Normaliser, node: Node, values: list):
     sizes = {**_sizes(left, values[0]), **_sizes(right, values[1])}
     found = _matmul(state, node, a, b)
     order = [*batch, *rows, *columns]
-    return found.moved(lambda i: i.reshape([sizes[c] for c in order]).transpose([order.index(c) for c in out]))
+    shape, back = [sizes[c] for c in order], [order.index(c) for c in out]
+    return found.moved(lambda i: i.reshape(shape).transpose(back))
 
 
 def _matmul(state: Normaliser, node: Node, a: View, b: View | Const) -> View:

@@ -29,7 +29,8 @@ from finn_vitprune.ingest.terms import (
 from finn_vitprune.ingest.views import need_lines, per_column, plain, scaled
 
 UNARY = (
-    "Neg Abs Exp Log Sqrt Reciprocal Erf Tanh Sigmoid Relu LeakyRelu Elu HardSigmoid HardSwish Softplus Mish Swish "
+    "Neg Abs Exp Log Sqrt Reciprocal Erf Tanh Sigmoid Relu LeakyRelu Elu HardSigmoid HardSwish Softplus "
+    "Mish Swish "
     "Gelu FastGelu QuickGelu"
 )
 ROTARY = "the hardware adds learned positions once, before the first encoder"
@@ -53,7 +54,7 @@ def clip(state: Normaliser, node: Node, values: list):
     low = node.attributes.get("min", constant(node, values, 1))
     high = node.attributes.get("max", constant(node, values, 2))
     bounds = [np.asarray(b) for b in (low, high) if b is not None]
-    if any(b.dtype.kind in "iu" for b in bounds):  # of integer codes between QuantizeLinear and DequantizeLinear
+    if any(b.dtype.kind in "iu" for b in bounds):  # of codes, before DequantizeLinear
         return values[0]
     low, high = (None if b is None else float(np.asarray(b).reshape(-1)[0]) for b in (low, high))
     return _with_function(state, values[0], np.clip(_samples(values[0]), low, high))
@@ -86,7 +87,9 @@ def _combine(state: Normaliser, node: Node, view: View, array: np.ndarray, const
         return _offset(state, view, array if node.op_type == "Add" else -array)
     if node.op_type == "Mul" or (node.op_type == "Div" and not constant_first):
         return _scale(state, view, array if node.op_type == "Mul" else 1.0 / array)
-    raise Reason(f"{node.op_type} with a constant of shape {list(array.shape)}, only scalars are taken in there")
+    raise Reason(
+        f"{node.op_type} with a constant of shape {list(array.shape)}, only scalars are taken in there"
+    )
 
 
 def _takes_scalars(view: View) -> bool:
@@ -102,7 +105,8 @@ def _offset(state: Normaliser, view: View, array: np.ndarray) -> View:
     column = per_column(view, array, 0.0)
     if column is not None and isinstance(view.term, (Linear, Norm)):
         return View(scaled(view.term, 1.0, column), view.index)
-    if isinstance(view.term, Embedded) or (isinstance(view.term, Linear) and isinstance(view.term.x.term, Patches)):
+    patches = isinstance(view.term, Linear) and isinstance(view.term.x.term, Patches)
+    if patches or isinstance(view.term, Embedded):
         return add_position(state, view, array)
     raise Reason(
         f"a constant of shape {list(array.shape)} is added to the result of node {view.term.node.name} "
@@ -118,9 +122,12 @@ def _scale(state: Normaliser, view: View, array: np.ndarray) -> View:
     column = per_column(view, array, 1.0)
     if column is not None and isinstance(view.term, (Linear, Norm)):
         return View(scaled(view.term, column, 0.0), view.index)
+    if isinstance(view.term, Sum) and all(isinstance(s.term, Linear) for s in (view.term.a, view.term.b)):
+        raise Reason("parallel blocks: the sum of two branches is scaled before it joins the residual stream")
     if column is None and isinstance(view.term, (Linear, Norm)) and view.index.ndim >= 3:
         raise Reason(
-            "rotary position embedding: queries or keys are multiplied by a table that differs from token to token",
+            "rotary position embedding: queries or keys are multiplied by a table that differs from token "
+            "to token",
             ROTARY,
         )
     raise Reason(
@@ -176,7 +183,8 @@ def product(state: Normaliser, node: Node, values: list):
             return normalised(state, first, second, node.op_type)
     if a.same_as(b):
         return _with_function(state, a, constants.BINARY[node.op_type](_samples(a), _samples(b)))
-    if node.op_type == "Mul" and isinstance(a.term, Linear) and isinstance(b.term, Linear) and a.shape == b.shape:
+    layers = all(isinstance(v.term, Linear) for v in values)
+    if node.op_type == "Mul" and layers and a.shape == b.shape:
         gated = next((v for v in values if v.fn is not None and functions.affine(v.fn) is None), None)
         gate = f"gate {functions.name_of(gated.fn)}" if gated is not None else "no activation in the gate"
         state.refuse(

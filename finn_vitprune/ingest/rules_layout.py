@@ -67,6 +67,12 @@ def constant_shape(state: Normaliser, node: Node, values: list):
     return Const(np.array(dims[node.attributes.get("start", 0) : node.attributes.get("end")], np.int64))
 
 
+@rule("IsNaN IsInf", View)
+def is_no_number(state: Normaliser, node: Node, values: list):
+    """Guards around softmax: computed values are numbers here."""
+    return Const(np.zeros(values[0].shape, bool))
+
+
 @rule("Size", View)
 def size(state: Normaliser, node: Node, values: list):
     return Const(np.array(values[0].index.size, np.int64))

@@ -12,7 +12,7 @@ from finn_vitprune.ingest.rules_layout import constant
 from finn_vitprune.ingest.terms import Const, Linear, Lines, Patches, Pixels, Scores, Softmax, View
 from finn_vitprune.ingest.views import as_lines, constant_query, plain, split_lines
 
-CONVOLUTION_HELP = "only a patch embedding is taken in: a convolution whose kernel equals its stride, without padding"
+CONVOLUTION_HELP = "only a patch embedding is taken in: kernel equal to stride, without padding"
 
 
 @rule("MatMul", View, Const)
@@ -58,10 +58,14 @@ def convolution(state: Normaliser, node: Node, values: list):
         raise Reason(f"a convolution with a kernel of shape {list(weight.shape)}", CONVOLUTION_HELP)
     kernel, stride = list(weight.shape[2:]), list(node.attributes.get("strides", [1, 1]))
     padded = any(node.attributes.get("pads", [])) or "SAME" in str(node.attributes.get("auto_pad", "NOTSET"))
-    special = node.attributes.get("group", 1) != 1 or any(d != 1 for d in node.attributes.get("dilations", []))
+    dilated = any(d != 1 for d in node.attributes.get("dilations", []))
+    special = dilated or node.attributes.get("group", 1) != 1
     if kernel != stride or padded or special:
         text = f"kernel {kernel}, stride {stride}, group {node.attributes.get('group', 1)}"
-        raise Reason(f"a convolution that is no patch embedding ({text}{', padded' if padded else ''})", CONVOLUTION_HELP)
+        raise Reason(
+            f"a convolution that is no patch embedding ({text}{', padded' if padded else ''})",
+            CONVOLUTION_HELP,
+        )
     patches, height, width = _patches(view, weight.shape)
     out = linear(state, node, patches, weight.reshape(weight.shape[0], -1).T, bias)
     return out.moved(lambda a: a.reshape(1, height, width, -1).transpose(0, 3, 1, 2))
@@ -86,7 +90,9 @@ def _patches(view: View, weight_shape: tuple[int, ...]) -> tuple[View, int, int]
     return view.moved(gather), h, w
 
 
-def linear(state: Normaliser, node: Node, view: View, weight: np.ndarray, bias: np.ndarray | None = None) -> View:
+def linear(
+    state: Normaliser, node: Node, view: View, weight: np.ndarray, bias: np.ndarray | None = None
+) -> View:
     """``view W + bias`` over the last axis of ``view``; columns that it leaves out get zero weights."""
     if weight.ndim != 2 or weight.shape[0] != view.shape[-1]:
         raise Reason(f"weights of shape {list(weight.shape)} do not fit inputs of shape {list(view.shape)}")

@@ -84,14 +84,16 @@ def _mean(state: Normaliser, view: View, axes: list[int], keep: bool) -> View:
     if not axes:
         return view
     kept = [i for i in range(rank) if i not in axes]
-    shape = [1 if i in axes else d for i, d in enumerate(view.shape)] if keep else [view.shape[i] for i in kept]
+    shape = [1 if i in axes else d for i, d in enumerate(view.shape) if keep or i in kept]
     last = view.moved(lambda a: np.transpose(a, (*kept, *axes)).reshape(*(a.shape[i] for i in kept), -1))
     rows = last.index // view.term.columns
     if np.all(rows == rows[..., :1]):
         return _over_channels(state, last).moved(lambda a: a.reshape(shape))
     pooled = lines(plain(state, last.moved(lambda a: np.moveaxis(a, -1, 0))))
     if pooled is None:
-        raise Reason(f"a mean over axes {axes} of a tensor of shape {list(view.shape)} is over no whole tokens")
+        raise Reason(
+            f"a mean over axes {axes} of a tensor of shape {list(view.shape)} is over no whole tokens"
+        )
     term = plain(state, last).term
     made = Mean(1, term.columns, state.node, x=as_lines(term, _row_numbers(pooled)))
     return View(made, ordered(shape))

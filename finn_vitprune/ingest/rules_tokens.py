@@ -60,9 +60,8 @@ def _joined(state: Normaliser, node: Node, values: list[Value], axis: int) -> Vi
             raise Reason(f"patches of nodes {base.x.node.name} and {piece.x.node.name} are joined")
     source, token, position = (np.concatenate(p) for p in zip(*parts))
     absorbed = tuple(p for p in pieces if isinstance(p, Embedded))
-    made = Embedded(
-        len(source), base.columns, node, x=base.x, source=source, token=token, position=position, absorbed=absorbed
-    )
+    rows = dict(source=source, token=token, position=position)
+    made = Embedded(len(source), base.columns, node, x=base.x, absorbed=absorbed, **rows)
     leading = [v.value.shape if isinstance(v, Const) else v.shape for v in values][0][: rank - 2]
     return View(made, ordered((*leading, len(source), base.columns)))
 
@@ -100,7 +99,9 @@ def add_position(state: Normaliser, view: View, array: np.ndarray) -> View:
     """A constant row for every token."""
     tokens = as_embedded(state, view)
     added = np.broadcast_to(array, view.shape).reshape(tokens.rows, tokens.columns)
-    made = replace(tokens, node=state.node, position=tokens.position + added, absorbed=(tokens, *tokens.absorbed))
+    made = replace(
+        tokens, node=state.node, position=tokens.position + added, absorbed=(tokens, *tokens.absorbed)
+    )
     return View(made, ordered(view.shape))
 
 

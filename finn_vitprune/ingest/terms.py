@@ -77,7 +77,9 @@ class View:
 
     def same_as(self, other: "View") -> bool:
         """Whether both show the same elements of one term (functions may differ)."""
-        return self.term is other.term and (self.index is other.index or np.array_equal(self.index, other.index))
+        if self.term is not other.term:
+            return False
+        return self.index is other.index or np.array_equal(self.index, other.index)
 
 
 Value = Const | View | Unknown

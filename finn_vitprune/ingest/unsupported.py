@@ -6,12 +6,14 @@ from finn_vitprune.ingest.model_file import Node
 
 _CONVOLUTIONAL = (
     "the network is not a plain vision transformer",
-    "only a convolution whose kernel equals its stride (patch embedding) is taken in: use a plain ViT or DeiT",
+    "only a convolution whose kernel equals its stride (patch embedding) is taken in: use a plain ViT or "
+    "DeiT",
 )
 _CONTROL = ("the graph has control flow that depends on data", "export with fixed shapes, or trace the model")
 _INTEGER = (
     "it works on integers of a quantised-operator file",
-    "quantise in QDQ form (QuantizeLinear and DequantizeLinear around float operators), or give the float model",
+    "quantise in QDQ form (QuantizeLinear and DequantizeLinear around float operators), or give the float "
+    "model",
 )
 _FUSED = (
     "it is an operator that ONNX Runtime's optimiser made",
@@ -22,14 +24,16 @@ _NORM = ("it normalises over the batch or over groups", "encoders need LayerNorm
 
 REASONS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
-        ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "ConvTranspose", "DepthToSpace", "Upsample", "Resize",
-         "Pad", "RoiAlign", "DeformConv"),
+        ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "ConvTranspose", "DepthToSpace", "Upsample",
+         "Resize", "Pad", "RoiAlign", "DeformConv"),
         _CONVOLUTIONAL,
     ),
-    **dict.fromkeys(("Loop", "Scan", "NonZero", "SequenceAt", "SequenceConstruct", "NonMaxSuppression"), _CONTROL),
     **dict.fromkeys(
-        ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear", "QLinearAdd",
-         "QGemm", "QAttention", "QLinearSoftmax", "DynamicQuantizeMatMul", "MatMulNBits"),
+        ("Loop", "Scan", "NonZero", "SequenceAt", "SequenceConstruct", "NonMaxSuppression"), _CONTROL
+    ),
+    **dict.fromkeys(
+        ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear",
+         "QLinearAdd", "QGemm", "QAttention", "QLinearSoftmax", "DynamicQuantizeMatMul", "MatMulNBits"),
         _INTEGER,
     ),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _RECURRENT),
@@ -39,7 +43,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "the hardware adds learned positions once, before the first encoder",
     ),
     "RMSNormalization": ("RMSNorm in place of LayerNorm", "the hardware has LayerNorm"),
-    "Gather": ("it looks rows up by computed numbers, as a text model does with words", "one image in is supported"),
+    "Gather": (
+        "it looks rows up by computed numbers, as a text model does with words",
+        "one image in is supported",
+    ),
 }  # fmt: skip
 
 
@@ -47,9 +54,13 @@ def why_not(node: Node) -> tuple[str, str]:
     """Reason and help for a node that no rule takes."""
     if node.domain == "com.microsoft":
         return REASONS.get(node.op_type, _FUSED)
+    if node.domain.startswith("finn."):
+        return "it is a hardware op of FINN: the file is lowered already", "give the QONNX file that `build` takes"
     if node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
         return (
             f"operator {node.op_type} of domain {node.domain} is not known here",
             "export the model with standard ONNX operators",
         )
-    return REASONS.get(node.op_type, (f"{node.op_type} of a computed tensor has no place in a ViT encoder", ""))
+    return REASONS.get(
+        node.op_type, (f"{node.op_type} of a computed tensor has no place in a ViT encoder", "")
+    )

@@ -19,7 +19,7 @@ def is_whole(view: View) -> bool:
 
 
 def split_lines(view: View) -> tuple[np.ndarray, np.ndarray] | None:
-    """``(rows [R], columns [K])`` where line i of the view (its last axis) is row ``rows[i]`` at ``columns``."""
+    """``(rows [R], columns [K])``: line i of the view (its last axis) is row ``rows[i]`` at ``columns``."""
     if view.index.ndim < 1 or view.index.size == 0:
         return None
     flat = view.index.reshape(-1, view.index.shape[-1])
@@ -65,13 +65,15 @@ def heads(view: View, what: str) -> HeadView:
     rows = rows[:, :, 0]
     if not np.array_equal(rows, np.broadcast_to(rows[0], rows.shape)):
         raise Reason(
-            f"window attention: {len(np.unique(rows, axis=0))} groups of {rows.shape[1]} of the {view.term.rows} tokens "
+            f"window attention: {len(np.unique(rows, axis=0))} groups of {rows.shape[1]} of the "
+            f"{view.term.rows} tokens "
             "attend apart",
             "every token must see every other: use a plain ViT or DeiT, not Swin or another windowed one",
         )
     if not np.array_equal(rows[0], np.arange(view.term.rows)):
         raise Reason(
-            f"{what} takes {rows.shape[1]} of the {view.term.rows} tokens (class attention or attention pooling)",
+            f"{what} takes {rows.shape[1]} of the {view.term.rows} tokens (class attention or attention "
+            "pooling)",
             "the hardware attends from all tokens to all: use a plain ViT or DeiT",
         )
     return HeadView(view.term, columns[:, 0, :])
@@ -86,7 +88,10 @@ def constant_query(shape: tuple[int, ...]) -> tuple[str, str]:
 
 
 def per_column(view: View, values: np.ndarray, default: float) -> np.ndarray | None:
-    """``values`` (broadcast over the view) as one number a column of the term, ``default`` elsewhere, or None."""
+    """``values`` (broadcast over the view) as one number a column of the term, or None.
+
+    Columns that the view leaves out get ``default``.
+    """
     if np.broadcast_shapes(values.shape, view.shape) != view.shape:
         return None
     columns = view.index % view.term.columns
@@ -110,11 +115,9 @@ def plain(state: Normaliser, view: View) -> View:
     term = view.term
     if line is None:
         key = ("activation", id(term), view.fn.tobytes())
+        name, node = functions.name_of(view.fn), view.by or state.node
         made = state.once(
-            key,
-            lambda: Activation(
-                term.rows, term.columns, view.by or state.node, x=term, name=functions.name_of(view.fn), absorbed=(term,)
-            ),
+            key, lambda: Activation(term.rows, term.columns, node, x=term, name=name, absorbed=(term,))
         )
     elif isinstance(term, (Linear, Norm, Pixels)):
         made = state.once(("affine", id(term), *line), lambda: scaled(term, *line))

@@ -64,14 +64,18 @@ def _pooling(network: Network) -> str:
     for first, name in ((prefix, "mean"), (0, "mean of all tokens")):
         if rows == tuple(range(first, tokens)):
             return name
-    raise _no(mean, f"a mean over {len(rows)} of {tokens} tokens", "pool over all patches, or by the class token")
+    raise _no(
+        mean, f"a mean over {len(rows)} of {tokens} tokens", "pool over all patches, or by the class token"
+    )
 
 
 def _same(values: list, network: Network, what: str):
     for i, value in enumerate(values):
         if value != values[0]:
             term = network.encoders[i][0].attended
-            raise _no(term, f"{what} {value} in encoder {i + 1}, {values[0]} in the first", "all must be the same")
+            raise _no(
+                term, f"{what} {value} in encoder {i + 1}, {values[0]} in the first", "all must be the same"
+            )
     return values[0]
 
 
@@ -79,7 +83,9 @@ def _same_eps(network: Network) -> float:
     norms = [n for a, m in network.encoders for n in (a.norm, m.norm)] + [network.classifier.norm]
     for norm in norms:
         if norm.eps != norms[0].eps:
-            raise _no(norm, f"eps {norm.eps:g} of a LayerNorm, {norms[0].eps:g} of the first one", "one eps for all")
+            raise _no(
+                norm, f"eps {norm.eps:g} of a LayerNorm, {norms[0].eps:g} of the first one", "one eps for all"
+            )
     return norms[0].eps
 
 
@@ -116,7 +122,11 @@ def _attention(weights: dict[str, np.ndarray], name: str, attention: Attention) 
     heads, width = views[0].columns.shape
     if any(v.columns.shape != (heads, width) for v in views):
         shapes = ", ".join(f"{v.columns.shape[0]} x {v.columns.shape[1]}" for v in views)
-        raise _no(attention.attended, f"queries, keys and values have {shapes} heads x width", "they must be the same")
+        raise _no(
+            attention.attended,
+            f"queries, keys and values have {shapes} heads x width",
+            "they must be the same",
+        )
     scale = soft.scores.factor * soft.factor * width**0.5
     parts = [_columns(v) for v in views]
     if abs(scale - 1.0) > EXACT:
@@ -144,5 +154,10 @@ def _check_finite(weights: dict[str, np.ndarray]) -> None:
     for name, array in weights.items():
         if not np.isfinite(array).all():
             raise NotRecognised(
-                Refusal(name, "weights", f"{name} holds an infinite value", "the file is damaged, or the model diverged")
+                Refusal(
+                    name,
+                    "weights",
+                    f"{name} holds an infinite value",
+                    "the file is damaged, or the model diverged",
+                )
             )
