@@ -210,12 +210,14 @@ def test_a_foreign_qonnx_file_says_that_import_could_take_it(float_file, tmp_pat
     assert any("import" in n for n in checked.notes)
 
 
-def test_a_part_that_is_too_small_is_a_reason(qonnx_file, monkeypatch):
+def test_a_part_that_is_too_small_is_noted_and_a_large_one_too(qonnx_file, monkeypatch):
+    note = check(qonnx_file, PART).notes[0]
+    assert f"of {parts.get_part(PART).LUT:,} LUT" in note
+    assert "does not fit" not in note
     tiny = parts.Part("xcsmall", "xcsmall", "UltraScale+", LUT=100, FF=200, DSP=1, BRAM36=1, URAM=0)
     monkeypatch.setattr(parts, "get_part", lambda name: tiny)
-    checked = check(qonnx_file, "xcsmall")
-    assert not checked.passed
-    assert "LUT" in checked.refusals[0].reason
+    assert "of 100 LUT" in check(qonnx_file, "xcsmall").notes[0]
+    assert "does not fit" in check(qonnx_file, "xcsmall").notes[0]
 
 
 def test_the_weights_of_a_float_file_are_compared_with_a_part(float_file):

@@ -22,7 +22,7 @@ SHOWN = 20
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file: float, QDQ or QONNX.")],
     fpga_part: Annotated[
-        Optional[str], typer.Option(help="Part or board: a QONNX file must fit it at its least folding.")
+        Optional[str], typer.Option(help="Part or board to compare the file with.")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON, with a row per node.")] = False,
     every_node: Annotated[bool, typer.Option("--all", help="A row per node, not per part.")] = False,

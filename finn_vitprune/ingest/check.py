@@ -15,7 +15,7 @@ def check(path: Path, fpga_part: str | None = None) -> Checked:
 
     Args:
         path: float, QDQ or QONNX.
-        fpga_part: the least folding of a QONNX file must fit it; of another file the weights are compared.
+        fpga_part: compared with the slowest folding of a QONNX file, or the weights of another one (a note).
     Raises:
         UserError: the file cannot be read or is no sound graph, or the part is unknown.
     """

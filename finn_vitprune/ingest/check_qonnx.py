@@ -61,16 +61,16 @@ SLOWEST = 1 << 40
 
 
 def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None) -> Checked:
-    """Rows, structure and size of a file that ``build`` would take; with ``part``, whether it can fit."""
+    """Rows, structure and size of a file that ``build`` would take; with ``part``, how much of it."""
     walk = NodeByNode(_with_weights(proto, path))
     refusals, hardware = list(walk.refusals), None
     if not refusals:
         hardware, reason = _hardware(walk.lowered)
         refusals += [] if reason is None else [reason]
-    if hardware is not None and part is not None:
-        refusals += _fit(hardware, part)
     structure = None if hardware is None else _structure(hardware, walk.source)
     notes = () if not refusals else _float_form(model)
+    if hardware is not None and part is not None:
+        notes = _fit(hardware, part)
     size = None if hardware is None else _size(walk.source, hardware, structure)
     return Checked(
         path.name, model.kind.value, model.opset, walk.placed_rows(), tuple(refusals), structure, size, notes
@@ -82,7 +82,7 @@ def _with_weights(proto: ModelProto, path: Path) -> ModelWrapper:
         onnx.load_external_data_for_model(proto, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as e:
         raise UserError(f"{path}: external data cannot be read: {e}") from e
-    return ModelWrapper(proto)
+    return ModelWrapper(proto, fix_missing_initializer_valueinfo=False)  # the lowering asks for none
 
 
 class NodeByNode(Lowering):
@@ -172,7 +172,7 @@ class NodeByNode(Lowering):
 
 
 def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:
-    """The hardware graph at its least folding, FIFO depths set and every op checked, as ``build`` has it."""
+    """The hardware graph with FIFO depths set and every op checked, as ``build`` has it before folding."""
     model = lowered.model
     try:
         for transformation in AS_BUILD:
@@ -181,7 +181,6 @@ def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:
             getCustomOp(node).plan(model.get_initializer(node.input[1]))
         for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
             model.graph.node.remove(node)  # the host's part, which the build partitions off
-        model = model.transform(FoldForInterval(SLOWEST))
         for node in model.graph.node:
             getCustomOp(node).verify_node()
         model = model.transform(SetFifoDepths())
@@ -190,19 +189,15 @@ def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:
     return model, None
 
 
-def _fit(model: ModelWrapper, part: Part) -> list[Refusal]:
-    """Reasons why even the least folding does not fit a part."""
-    used = estimated_resources(model, part.name)
+def _fit(model: ModelWrapper, part: Part) -> tuple[str, ...]:
+    """What the slowest folding takes of a part, by the ops' estimates."""
+    slow = model.transform(FoldForInterval(SLOWEST), make_deepcopy=True)
+    used = estimated_resources(slow, part.name)
     offered = {"LUT": part.LUT, "DSP": part.DSP, "BRAM_18K": 2 * part.BRAM36, "URAM": part.URAM}
-    return [
-        Refusal(
-            "hardware graph", "model",
-            f"the least folding needs {used[kind]:,.0f} {kind}, {part.name} has {offer:,}",
-            "prune more, use fewer bits for weights, or a larger part",
-        )
-        for kind, offer in offered.items()
-        if used[kind] > offer
-    ]  # fmt: skip
+    shares = ", ".join(f"{used[kind]:,.0f} of {offer:,} {kind}" for kind, offer in offered.items())
+    over = any(used[kind] > offer for kind, offer in offered.items())
+    advice = ": it does not fit; prune more, use weights of fewer bits, or a larger part" if over else ""
+    return (f"the slowest folding takes {shares} of {part.name}{advice}",)
 
 
 def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:

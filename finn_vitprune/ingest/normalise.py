@@ -34,6 +34,7 @@ RULE_MODULES = (
 )
 DAMAGE = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
     LookupError,
     TypeError,
@@ -41,7 +42,7 @@ DAMAGE = (
     MemoryError,
     NotImplementedError,
 )
-"""What NumPy raises where shapes or attributes of a damaged file do not fit."""
+"""What NumPy and qonnx raise where shapes or attributes of a damaged file do not fit."""
 
 
 PLAIN = "plain ViT and DeiT encoders are taken in, as timm and Hugging Face have them"

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from finn_vitprune.ingest.model_file import Node
 
 
+NO_NODES = ("input", "output", "weights", "model")
+"""What stands for an op type where the reason is not at a node."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """One reason at one node: a sentence with attribute and value, and what would help (may be empty)."""
@@ -24,7 +28,8 @@ class Refusal:
         return cls(node.name, node.op_type, reason, help)
 
     def __str__(self) -> str:
-        text = f"node {self.node} ({self.op_type}): {self.reason}"
+        where = self.node if self.op_type in NO_NODES else f"node {self.node}"
+        text = f"{where} ({self.op_type}): {self.reason}"
         return f"{text}; {self.help}" if self.help else text
 
 

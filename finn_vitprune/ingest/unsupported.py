@@ -55,7 +55,7 @@ def why_not(node: Node) -> tuple[str, str]:
     if node.domain == "com.microsoft":
         return REASONS.get(node.op_type, _FUSED)
     if node.domain.startswith("finn."):
-        return "it is a hardware op of FINN: the file is lowered already", "give the QONNX file that `build` takes"
+        return "it is a hardware op of FINN, the file is lowered", "give the QONNX file that `build` takes"
     if node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
         return (
             f"operator {node.op_type} of domain {node.domain} is not known here",
