@@ -48,6 +48,15 @@ def jobs_in(folder):
     return sweeps.jobs_of(sweeps.load_sweep(path), path, folder / "runs")
 
 
+def test_jobs_wait_for_their_teacher_and_no_longer(folder):
+    first, second, third, *_ = jobs = jobs_in(folder)
+    assert sweeps._next([second, third], [first], jobs) is None
+    first.folder.mkdir(parents=True)
+    (first.folder / "teacher.pt").touch()
+    assert sweeps._next([second, third], [first], jobs) is second
+    assert sweeps._next([third], [second], jobs) is third, "second took the teacher of first"
+
+
 def test_all_rows_of_a_seed_come_before_the_next_seed(folder):
     jobs = jobs_in(folder)
     assert [(j.row, j.seed) for j in jobs] == [

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,7 @@ def run(
                     continue
                 say(f"{job.folder.name}: {_headline(results.add(job))}")
                 finished()
-            while not failed and len(running) < parallel and (job := _next(waiting, running.values())):
+            while not failed and len(running) < parallel and (job := _next(waiting, running.values(), jobs)):
                 waiting.remove(job)
                 say(f"{job.folder.name} starts")
                 running[_start(job, jobs)] = job
@@ -223,9 +223,10 @@ def _headline(record: dict[str, Any]) -> str:
     return f"accuracy {accuracy:.4f} in {record['cpu_seconds'] / 60:.1f} min"
 
 
-def _next(waiting: list[Job], running: Iterator[Job]) -> Job | None:
-    """The first job whose teacher no running job is training."""
-    busy = {j.teacher for j in running if not (j.folder / TEACHER).exists()}
+def _next(waiting: list[Job], running: Iterable[Job], jobs: list[Job]) -> Job | None:
+    """The first job whose teacher is trained, or is being trained by none of the running jobs."""
+    trained = {j.teacher for j in jobs if (j.folder / TEACHER).exists()}
+    busy = {j.teacher for j in running} - trained
     return next((j for j in waiting if j.teacher not in busy), None)
 
 
