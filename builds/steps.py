@@ -30,13 +30,11 @@ from finn_vitprune.builds.summarise import summarise
 from finn_vitprune.builds.verify import verify
 from finn_vitprune.errors import UserError
 from finn_vitprune.qonnx_run import QonnxRunner
-from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.fold import FoldForInterval, fold_to_fill, slowest_cycles
 from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths
-from finn_vitprune.transforms.insert_forks import InsertForks
 from finn_vitprune.transforms.insert_width_converters import InsertWidthConverters
 from finn_vitprune.transforms.lower import lower
-from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
+from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 FOLDING_ATTRIBUTES = ["SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "ram_style", "recip_bits_per_cycle"]
 HARDWARE_ATTRIBUTES = [*FOLDING_ATTRIBUTES, "inFIFODepths", "depth"]
@@ -79,10 +77,7 @@ def step_lower(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
     )
     name, output = lowered.model.graph.input[0].name, lowered.model.graph.output[0].name
     before = golden.run(lowered.model, {name: pixels})[output]
-    hardware = lowered.model
-    for transformation in (DropUnusedScores(), NarrowClassToken(), DropUnusedScores(), InsertForks(), SortGraph(),
-                           GiveUniqueNodeNames()):
-        hardware = hardware.transform(transformation)
+    hardware = lowered.model.transform(TidyLowered())
     after = golden.run(hardware, {name: pixels})[hardware.graph.output[0].name]
     if not np.array_equal(before.reshape(len(pixels), -1), after.reshape(len(pixels), -1)):
         raise UserError("narrowing the last encoder to the class token changed the logits: please report this model")

@@ -28,6 +28,9 @@ from finn_vitprune.transforms.values import (
     single_token,
 )
 
+DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", "finn_vitprune.custom_ops")
+"""Whose operators the rules are written for."""
+
 RULE_MODULES = ("rules_layout", "rules_linear", "rules_quant", "rules_elementwise", "rules_attention", "rules_tokens")
 
 KIND_NAMES = {
@@ -234,6 +237,8 @@ class Lowering:
             self.values[tensor] = value
 
     def _apply(self, node: NodeProto, values: list[Value]) -> Value | list[Value]:
+        if node.domain not in DOMAINS:
+            raise Reason(f"operator {node.op_type} of domain {node.domain} is not known here")
         rules = RULES.get(node.op_type)
         if rules is None:
             raise Reason("no rule for this op type")

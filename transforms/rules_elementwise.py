@@ -116,7 +116,9 @@ def layer_normalization(lowering, node, values):
     if attribute(node, "axis", -1) not in (-1, x.index.ndim - 1):
         raise Reason("LayerNorm must be over the channels (last axis)")
     scale = lowering.constant_input(node, 1)
-    bias = lowering.constant_input(node, 2) if len(node.input) > 2 and node.input[2] else np.zeros(1)
+    bias = lowering.constant_input(node, 2) if len(node.input) > 2 and node.input[2] else np.zeros_like(scale)
+    if not scale.size == bias.size == x.index.shape[-1]:
+        raise Reason(f"gamma and beta of {scale.size} and {bias.size} entries for {x.index.shape[-1]} channels")
     if np.any(scale != 1.0) or np.any(bias != 0.0):
         raise Reason("gamma and beta must be folded into the layer that follows (gamma 1, beta 0)")
     if x.bits != 16 or not x.signed:

@@ -10,7 +10,6 @@ import onnx
 from onnx import ModelProto, NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
-from qonnx.transformation.general import GiveUniqueNodeNames, SortGraph
 
 import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
 from finn_vitprune.complexity import Complexity, dense_loads, macs_of, params_of
@@ -22,14 +21,11 @@ from finn_vitprune.ingest.normalise import DAMAGE
 from finn_vitprune.ingest.read import understand
 from finn_vitprune.ingest.refusal import Refusal
 from finn_vitprune.metadata import ModelMetadata
-from finn_vitprune.models.layers import DOMAIN as TOKEN_DROP_DOMAIN
 from finn_vitprune.synth.parts import Part
-from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.fold import FoldForInterval, estimated_resources
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
-from finn_vitprune.transforms.insert_forks import InsertForks
 from finn_vitprune.transforms.lower import Lowered, Lowering, Unmapped, load_rules
-from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
+from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 HELP = "train and export with finn-vitprune, or give the float model to `finn-vitprune import`"
 BECOMES = {
@@ -46,18 +42,9 @@ BECOMES = {
     "Scores": "PrunedAttention, token scores",
     "Shares": "PrunedAttention, token scores",
 }
-DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", TOKEN_DROP_DOMAIN)
 ATTENTION = "PrunedAttention"
-AS_BUILD = (
-    DropUnusedScores,
-    NarrowClassToken,
-    DropUnusedScores,
-    InsertForks,
-    SortGraph,
-    GiveUniqueNodeNames,
-)
-"""What ``build`` does with the lowered graph (``builds.steps.step_lower``)."""
-SLOWEST = 1 << 40
+SLOWEST, FAST = 1 << 40, 1 << 10
+"""Cycles a frame of two foldings that every op must hold: the smallest one, and one of a large build."""
 
 
 def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None) -> Checked:
@@ -118,7 +105,6 @@ class NodeByNode(Lowering):
             return
         made = len(self.graph.nodes)
         try:
-            self._check_signature(node)
             super()._lower_node(node)
         except (Unmapped, UserError, *DAMAGE) as e:
             reason = e.reason if isinstance(e, Unmapped) else str(e)
@@ -131,17 +117,6 @@ class NodeByNode(Lowering):
         becomes = ", ".join(built) if built else BECOMES.get(kind, ATTENTION)
         self.rows.append(Row(name, node.op_type, "", becomes))
         self.kinds.append(kind)
-
-    def _check_signature(self, node: NodeProto) -> None:
-        """What the lowering rules take for granted: whose operator it is, and sizes of a LayerNorm."""
-        if node.domain not in DOMAINS:
-            raise UserError(f"operator {node.op_type} of domain {node.domain} is not known here")
-        if node.op_type == "LayerNormalization":
-            width = self.values[node.input[0]].index.shape[-1]
-            sizes = [self.values[i].value.size for i in node.input[1:] if i]
-            if any(size != width for size in sizes):
-                text = f"gamma and beta of {sizes} entries for {width} channels"
-                raise UserError(f"{text}: the file is damaged")
 
     def _refused(self, node: NodeProto, name: str, reason: str, cause: Refusal) -> None:
         self._cause |= {t: cause for t in node.output}
@@ -172,18 +147,18 @@ class NodeByNode(Lowering):
 
 
 def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:
-    """The hardware graph with FIFO depths set and every op checked, as ``build`` has it before folding."""
-    model = lowered.model
+    """The hardware graph as ``build`` has it before folding; its ops are checked in two foldings."""
     try:
-        for transformation in AS_BUILD:
-            model = model.transform(transformation())
+        model = lowered.model.transform(TidyLowered())
         for node in model.get_nodes_by_op_type("BlockSparseMVAU"):
             getCustomOp(node).plan(model.get_initializer(node.input[1]))
         for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
             model.graph.node.remove(node)  # the host's part, which the build partitions off
-        for node in model.graph.node:
-            getCustomOp(node).verify_node()
-        model = model.transform(SetFifoDepths())
+        for interval in (SLOWEST, FAST):
+            folded = model.transform(FoldForInterval(interval), make_deepcopy=True)
+            for node in folded.graph.node:
+                getCustomOp(node).verify_node()
+            folded.transform(SetFifoDepths())
     except UserError as e:
         return None, Refusal("hardware graph", "model", str(e))
     return model, None

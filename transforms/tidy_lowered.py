@@ -1,0 +1,21 @@
+"""What the lowered graph goes through before it is partitioned and folded."""
+
+from __future__ import annotations
+
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.transformation.base import Transformation
+from qonnx.transformation.general import GiveUniqueNodeNames, SortGraph
+
+from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
+from finn_vitprune.transforms.insert_forks import InsertForks
+from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
+
+
+class TidyLowered(Transformation):
+    """Remove what nothing reads, narrow the last encoder to the class token, fork shared streams, sort, name."""
+
+    def apply(self, model: ModelWrapper):
+        for transformation in (DropUnusedScores(), NarrowClassToken(), DropUnusedScores(), InsertForks(), SortGraph(),
+                               GiveUniqueNodeNames()):
+            model = model.transform(transformation)
+        return model, False
