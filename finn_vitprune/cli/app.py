@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from finn_vitprune import __version__
-from finn_vitprune.cli import bench_units, build, check, complexity, doctor, export, picture
+from finn_vitprune.cli import bench_units, build, check, complexity, doctor, export, import_model, picture
 from finn_vitprune.cli import report, simulate, sweep, train
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 _COMMANDS = (
-    train, picture, sweep, export, check, build, simulate, report, complexity, bench_units, doctor,
+    train, picture, sweep, export, import_model, check, build, simulate, report, complexity, bench_units, doctor,
 )  # fmt: skip
 for _module in _COMMANDS:
     app.command(name=_module.NAME, epilog=f"Example: {_module.EXAMPLE}")(_module.command)

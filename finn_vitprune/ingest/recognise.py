@@ -64,11 +64,12 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Network:
-    """The matched parts, in the order of the data."""
+    """The matched parts, in the order of the data; ``output`` names the graph output that was followed."""
 
     embedding: Embedding
     encoders: tuple[tuple[Attention, Mlp], ...]
     classifier: Classifier
+    output: str
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,19 @@ def _no(term: Term, reason: str, help: str = "") -> NotRecognised:
 
 
 def _network(normalised: Normalised) -> Network:
-    classifier, x = _classifier(_logits(normalised))
+    output, view = _logits(normalised)
+    classifier, x = _classifier(view)
     blocks, embedded = _blocks(x)
     if not blocks:
         raise _no(embedded, "no encoder stands between the patches and the classifier", PLAIN)
     encoders = _pairs(blocks)
-    return Network(match_embedding(embedded, normalised.pixels), encoders, classifier)
+    return Network(match_embedding(embedded, normalised.pixels), encoders, classifier, output)
 
 
 # --- the classifier ------------------------------------------------------------------------------
 
 
-def _logits(normalised: Normalised) -> View:
+def _logits(normalised: Normalised) -> tuple[str, View]:
     """The output that holds logits: the only one, or that named so, or the only one of two dimensions."""
     outputs = {n: v for n, v in normalised.outputs.items() if not isinstance(v, Unknown)}
     if not outputs:
@@ -130,7 +132,7 @@ def _logits(normalised: Normalised) -> View:
     value = outputs[name]
     if not isinstance(value, View):
         raise NotRecognised(Refusal(name, "output", "it is a constant: it does not depend on the image"))
-    return value
+    return name, value
 
 
 def _classifier(view: View) -> tuple[Classifier, Term]:

@@ -37,7 +37,8 @@ class RecognisedViT:
     "mean" (of the patches) or "mean of all tokens". norm_after_pooling: the last LayerNorm comes after
     pooling by mean (timm's ``fc_norm``). gelu: "exact" or "tanh". scaling: normalisation inside the graph.
     channels_last: the input is ``[1, H, W, C]``. layer_scale: one was folded into proj and fc2.
-    distilled_head: logits are the mean of two classifiers.
+    distilled_head: logits are the mean of two classifiers. output: the graph output that was followed;
+    probabilities: it is the softmax of the logits.
 
     weights: timm's names and layouts (``patch_embed.proj.weight`` ``[D, C, p, p]``,
     ``blocks.<i>.attn.qkv.weight`` ``[3 H D', D]``, ...). timm computes with them what the file computes, on
@@ -61,6 +62,8 @@ class RecognisedViT:
     channels_last: bool
     layer_scale: bool
     distilled_head: bool
+    output: str
+    probabilities: bool
     weights: Mapping[str, np.ndarray]
 
     @property
@@ -72,6 +75,11 @@ class RecognisedViT:
     def tokens(self) -> int:
         """Tokens of an encoder."""
         return (self.image_size // self.patch_size) ** 2 + self.prefix
+
+    @property
+    def changes(self) -> bool:
+        """Whether import replaces a part: GELU in its tanh form, a second classifier, pooling by mean."""
+        return self.gelu != "exact" or self.distilled_head or self.pooling != "class"
 
     def config(self, **bits: int) -> ViTConfig:
         """The shapes as the models of this project take them; ``bits``: weight_bits, act_bits."""

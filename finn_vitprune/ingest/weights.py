@@ -48,6 +48,8 @@ def gather(network: Network) -> RecognisedViT:
         channels_last=e.channels_last,
         layer_scale=any(layer.scaled for a, m in pairs for layer in (a.proj, m.fc2)),
         distilled_head=len(c.heads) == 2,
+        output=network.output,
+        probabilities=c.probabilities is not None,
         weights=weights,
     )
 

@@ -1,0 +1,217 @@
+"""``finn-vitprune import``: a float ONNX file of a vision transformer becomes a pruned quantised QONNX file."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from finn_vitprune.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from finn_vitprune.ingest.import_model import Imported
+    from finn_vitprune.ingest.import_options import ImportOptions
+
+NAME = "import"
+EXAMPLE = (
+    "finn-vitprune import deit_small.onnx --data imagefolder:imagenet -o pruned.onnx --block-keep 0.5 "
+    "--token-keep 0.7 --drop-at 3,7,10 --score first-order --recover-epochs 3"
+)
+
+
+class Score(str, Enum):
+    """What decides which blocks and neurons stay."""
+
+    MAGNITUDE = "magnitude"
+    FIRST_ORDER = "first-order"
+
+
+class Bits(str, Enum):
+    """Bits of a code."""
+
+    FOUR = "4"
+    EIGHT = "8"
+
+
+def command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="ONNX file, float or QDQ; `check` tells whether it fits.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA",
+            help="digits, fashion-mnist[:FOLDER], npz:FILE or imagefolder:PATH; images without labels will do.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="PRUNED.onnx", help="QONNX file to write.")],
+    score: Annotated[Score, typer.Option(help="Weight magnitude, or |w dL/dw| on the data.")] = Score.MAGNITUDE,
+    block_size: Annotated[Optional[int], typer.Option(min=2, help="Block size; without it the largest of 16, 8, 4, 2 that fits.")] = None,
+    block_keep: Annotated[str, typer.Option(help="Kept share of the blocks of W_q, W_k, W_v, W_proj.")] = "1",
+    mlp_keep: Annotated[Optional[str], typer.Option(help="Kept share of MLP neurons; without it as --block-keep.")] = None,
+    token_keep: Annotated[str, typer.Option(help="Kept share of tokens in the encoders of --drop-at.")] = "1",
+    drop_at: Annotated[str, typer.Option(help="Encoders that drop tokens, from 1, with commas.")] = "",
+    weight_bits: Annotated[Bits, typer.Option(help="Bits of the weights.")] = Bits.EIGHT,
+    activation_bits: Annotated[Bits, typer.Option(help="Bits of the activations between layers.")] = Bits.EIGHT,
+    recover_epochs: Annotated[int, typer.Option(min=0, help="Epochs of distillation from the float model.")] = 0,
+    learning_rate: Annotated[float, typer.Option(help="Its learning rate at the height.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+    shift: Annotated[int, typer.Option(min=0, help="Shift images by up to so many pixels in recovery.")] = 0,
+    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images in recovery.")] = False,
+    mean: Annotated[Optional[str], typer.Option(help="Mean of pixels / 255 that the model was trained with.")] = None,
+    std: Annotated[Optional[str], typer.Option(help="Their deviation; both from the data where not given.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Largest difference from onnxruntime, of the largest output.")] = 1e-4,
+    eval_images: Annotated[int, typer.Option(min=1, help="Held-out images that every stage is measured on.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON; progress goes to standard error.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace PRUNED.onnx.")] = False,
+) -> None:
+    """Take a vision transformer in: recognise, compare, prune by score, calibrate, recover, export as QONNX.
+
+    With the default shares it quantises only. What cannot be taken in is refused by its name before any work.
+    """
+    from finn_vitprune.cli.files import need_file
+
+    need_file(model)
+    _need_positive("--tolerance", tolerance)
+    _need_positive("--learning-rate", learning_rate)
+    drops = tuple(_numbers("--drop-at", drop_at, int, "3,7,10") or ())
+    means, deviations = (_numbers(o, t, float, "0.485,0.456,0.406") for o, t in (("--mean", mean), ("--std", std)))
+    from finn_vitprune.ingest import import_options as io
+    from finn_vitprune.ingest import scoring
+
+    options = io.ImportOptions(
+        model=model,
+        data=data,
+        output=output,
+        score=scoring.Score(score.value),
+        block_size=block_size,
+        block_keep=block_keep,
+        mlp_keep=mlp_keep,
+        token_keep=token_keep,
+        drop_at=drops,
+        weight_bits=int(weight_bits.value),
+        act_bits=int(activation_bits.value),
+        recover=io.Recover(recover_epochs, learning_rate, batch_size, shift, flip),
+        tolerance=tolerance,
+        mean=means,
+        std=deviations,
+        eval_images=eval_images,
+        seed=seed,
+        force=force,
+    )
+    imported = _run(options, json_output)
+    if json_output:
+        import json
+
+        typer.echo(json.dumps(as_dict(imported, options), indent=2))
+    else:
+        from rich.console import Console
+
+        show(imported, options, Console())
+
+
+def _run(options: ImportOptions, quiet_output: bool) -> Imported:
+    """The import with its progress; on standard error where standard output is for JSON."""
+    import sys
+    from contextlib import redirect_stdout
+
+    from rich.console import Console
+
+    from finn_vitprune.cli.terminal import progress_lines
+    from finn_vitprune.ingest.import_model import import_model
+
+    with redirect_stdout(sys.stderr if quiet_output else sys.stdout):
+        console = Console(file=sys.stdout)
+        with progress_lines() as sink:
+            return import_model(options, sink, console)
+
+
+def as_dict(imported: Imported, options: ImportOptions) -> dict:
+    """The JSON form; shares 0 to 1."""
+    from dataclasses import asdict
+
+    m, c = imported.metadata, imported.comparison
+    return {
+        "model": str(options.model),
+        "output": str(options.output),
+        "data": options.data,
+        "structure": asdict(imported.structure),
+        "normalisation": imported.normalisation,
+        "onnxruntime": asdict(c) | {"relative": c.relative, "tolerance": options.tolerance},
+        "pruning": {
+            "score": options.score.value,
+            "block_size": m.block_size,
+            "block_keep": m.block_keep,
+            "mlp_keep": m.neuron_keep,
+            "token_keep": m.token_keep,
+            "weight_bits": m.weight_bits,
+            "activation_bits": m.act_bits,
+            "recover_epochs": options.recover.epochs,
+        },
+        "eval_images": imported.eval_images,
+        "stages": [asdict(s) for s in imported.stages],
+        "complexity": {
+            "macs_dense": m.macs_dense,
+            "macs": m.macs,
+            "params_dense": m.params_dense,
+            "params": m.params,
+            "index_bits": m.index_bits,
+            "tokens": m.tokens,
+            "heads": m.heads,
+            "neurons": m.neurons,
+        },
+        "gate": asdict(imported.gate),
+        "saturations": imported.saturations,
+        "notes": list(imported.notes),
+        "seconds": round(imported.seconds, 1),
+    }
+
+
+def show(imported: Imported, options: ImportOptions, console: Console) -> None:
+    """Print what each stage cost, and what pruning saved."""
+    from rich.table import Table
+
+    table = Table(
+        title=f"What each stage cost, on {imported.eval_images} held-out images",
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+    )
+    for name in ("stage", "cosine with float", "top-1 as float", "accuracy"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for s in imported.stages:
+        accuracy = "-" if s.accuracy is None else f"{s.accuracy:.4f}"
+        table.add_row(s.name, f"{s.cosine:.4f}", f"{s.agreement:.4f}", accuracy)
+    console.print(table, highlight=False)
+    m, c = imported.metadata, imported.comparison
+    lines = [
+        f"onnxruntime: largest difference {c.largest:.3g} ({c.relative:.2g} of the largest output)",
+        f"pixels: {imported.normalisation}",
+        f"MACs {m.macs_dense:,} -> {m.macs:,} ({m.macs_dense / m.macs:.2f}x fewer), parameters "
+        f"{m.params_dense:,} -> {m.params:,} ({m.params_dense / m.params:.2f}x fewer)",
+        *(f"note: {note}" for note in imported.notes),
+        f"written: {options.output} and {options.images}; `finn-vitprune build {options.output}` comes next",
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+# --- flags ---------------------------------------------------------------------------------------
+
+
+def _need_positive(option: str, value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise UserError(f"{option} {value:g}: use a number above 0")
+
+
+def _numbers(option: str, text: str | None, kind: type, example: str) -> tuple | None:
+    """Numbers with commas; None where the option is not given or empty."""
+    if text is None or not text.strip():
+        return None
+    try:
+        return tuple(kind(t) for t in text.split(","))
+    except ValueError:
+        raise UserError(f"{option} {text}: expected numbers with commas, for example {example}") from None
