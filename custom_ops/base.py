@@ -109,6 +109,10 @@ class VitOp(HWCustomOp):
         """Tokens to buffer behind each output, where the op sends them in bursts that others wait for."""
         return 0
 
+    def pause_beats(self) -> int:
+        """Beats to buffer before the first input, which come while the op takes none."""
+        return 0
+
     def fold_for(self, interval: int) -> dict[str, int]:
         """Cheapest folding attributes with ``get_exp_cycles() <= interval``, else the fastest ones.
 

@@ -153,10 +153,28 @@ class VitTokenDrop(VitOp):
         return mult, shift
 
     @property
+    def _fused_cycles(self) -> int:
+        """Cycles of the fused token behind its requantisation, in which no token is taken."""
+        return self.get_nodeattr("channels") // self.fuse_lanes + -(-self._requant_rows // 2) + 8
+
+    @property
     def _frame_cycles(self) -> int:
-        """Cycles of a frame's tokens, and of the fused one behind its requantisation."""
-        fused = self.get_nodeattr("channels") // self.fuse_lanes + -(-self._requant_rows // 2) + 8
-        return (self.get_nodeattr("k") + 1) * max(self.beats, 2) + self.drops * max(self.beats, 4) + fused
+        """Cycles of a frame's tokens, and of the fused one."""
+        kept = (self.get_nodeattr("k") + 1) * max(self.beats, 2)
+        return kept + self.drops * max(self.beats, 4) + self._fused_cycles
+
+    def pause_beats(self) -> int:
+        """Beats that come while the fused token leaves.
+
+        A source that sends a token at once may finish it without loss when the next is due: whole tokens
+        are buffered, and of the one under way what does not fit into the rest of its share of the interval.
+        """
+        if self.drops == 0:
+            return 0
+        interval = max(self.get_nodeattr("interval"), self._frame_cycles)
+        share, pause = interval // self.get_nodeattr("tokens"), self._fused_cycles
+        whole = pause // share
+        return max(whole * self.beats, pause - (whole + 1) * (share - self.beats))
 
     @property
     def _requant_rows(self) -> int:

@@ -55,7 +55,7 @@ def test_rtl_accuracy_is_that_of_its_own_logits(pruned):
 def test_estimate_of_the_slowest_node_is_the_measured_interval(pruned, dense):
     for folder in (pruned, dense):
         slowest = max(getCustomOp(n).get_exp_cycles() for n in graph(folder).graph.node)
-        assert Summary.load(folder).rtlsim.interval_cycles == pytest.approx(slowest, rel=0.02)
+        assert Summary.load(folder).rtlsim.interval_cycles == pytest.approx(slowest, rel=0.01)
 
 
 def test_pruning_pays_in_cycles_and_weight_memory(pruned, dense):

@@ -5,8 +5,9 @@ path and divided by the tokens of each stream this is the path's lag in frames. 
 shorter one gets a FIFO for the difference, plus two tokens. Attention consumes queries only after all
 keys and values of the frame came, so its query input lags a whole frame. Behind a token drop stands a
 FIFO of all its output tokens: which tokens are kept then cannot change the interval. Ops that send bursts
-(a split) get a buffer of their own. Where the two ends of a stream move different numbers of elements a
-beat, the FIFO stands at the wider end, so that the width converter beside it works without a break.
+(a split) get a buffer of their own, and so do ops that take no input for a while (a token drop while its
+fused token leaves). Where the two ends of a stream move different numbers of elements a beat, the FIFO
+stands at the wider end, so that the width converter beside it works without a break.
 """
 
 from __future__ import annotations
@@ -44,10 +45,11 @@ class SetFifoDepths(Transformation):
             lags = [lag.get(node.input[i], 0.0) for i in range(len(streams))]
             needed = _arrival(node.op_type, lags)
             if not _set_by_user(node):
-                op.set_nodeattr("inFIFODepths", [
+                depths = [
                     self._depth(model, node.input[i], stream, need - have)
                     for i, (stream, need, have) in enumerate(zip(streams, needed, lags))
-                ])
+                ]
+                op.set_nodeattr("inFIFODepths", [max(depths[0], op.pause_beats()), *depths[1:]])
             ready = max(needed) + op.held_tokens() / streams[0].tokens
             lag.update(dict.fromkeys(node.output, ready))
         return model, False

@@ -1,0 +1,44 @@
+"""FIFO depths that come from how an op takes its input."""
+
+import pytest
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths
+from tests.rtl.helper import build_node
+from tests.rtl.test_token_drop import attrs
+
+
+def is_late(depth: int, beats: int, slot: int, pause: int) -> bool:
+    """Whether a source of one token of ``beats`` every ``slot`` cycles falls behind at a FIFO of ``depth``.
+
+    The consumer takes a beat a cycle, but none in the first ``pause`` cycles.
+    """
+    waiting = sent = 0
+    for cycle in range(8 * slot):
+        taken = cycle >= pause and waiting > 0
+        due = beats * (cycle // slot) + min(beats, cycle % slot + 1)
+        if sent < due and waiting - taken < depth:
+            sent, waiting = sent + 1, waiting + 1
+        waiting -= taken
+        if (cycle + 1) % slot == 0 and sent < beats * (cycle + 1) // slot:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("channels, simd, interval", [(64, 2, 1097), (64, 2, 1300), (96, 4, 800), (64, 1, 1200)])
+def test_no_source_falls_behind_while_the_fused_token_leaves(channels, simd, interval):
+    shape = attrs(17, channels, simd, 8) | {"interval": interval}
+    op, model = build_node("VitTokenDrop", shape)
+    slot = max(interval, op.get_exp_cycles()) // 17
+    depths = op.pause_beats(), op.pause_beats() - 1
+    pause = op.get_exp_cycles() - 17 * op.beats
+    assert depths[1] > 0 and [is_late(d, op.beats, slot, pause) for d in depths] == [False, True]
+    assert getCustomOp(model.transform(SetFifoDepths()).graph.node[0]).get_nodeattr("inFIFODepths")[0] == depths[0]
+
+
+def test_no_fifo_before_a_token_drop_that_is_never_in_the_way():
+    for k, interval in ((8, 10_000), (16, 0)):
+        op, model = build_node("VitTokenDrop", attrs(17, 64, 2, k) | {"interval": interval})
+        assert op.pause_beats() == 0
+        built = model.transform(SetFifoDepths()).transform(InsertFifos())
+        assert [n.op_type for n in built.graph.node] == ["VitTokenDrop_rtl"]
