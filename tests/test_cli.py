@@ -16,7 +16,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.summary import FILE
 from tests.summaries import summary
 
-COMMANDS = ["train", "export", "build", "simulate", "report", "complexity", "doctor"]
+COMMANDS = list(typer.main.get_command(app).commands)
 
 
 @pytest.fixture(autouse=True)
