@@ -14,7 +14,7 @@ from finn_vitprune.ingest.recognised import RecognisedViT
 from finn_vitprune.training.array_data import ArrayDataset
 from finn_vitprune.training.array_files import BROKEN_FILE
 from finn_vitprune.training.data import SPECS, load_dataset
-from finn_vitprune.training.dataset import Dataset, balanced, reason
+from finn_vitprune.training.dataset import Dataset, balanced, reason, spread
 from finn_vitprune.training.folder_data import EXTENSIONS, TEST_FOLDERS, FolderDataset
 
 HELD_OUT = 5
@@ -41,12 +41,14 @@ class ImportData:
         return images, labels[balanced(labels, count)] if self.labelled else None
 
 
-def load_data(spec: str, vit: RecognisedViT) -> ImportData:
+def load_data(spec: str, vit: RecognisedViT, limit: int | None = None) -> ImportData:
     """The data set that ``spec`` names, checked against the model.
 
     Besides what training takes: ``npz:FILE`` with an array ``images`` alone, and ``imagefolder:PATH`` with image
     files but no train and val folders. These have no labels.
 
+    Args:
+        limit: use a fixed subset of this size of the training images, class-balanced where there are labels.
     Raises:
         UserError: no such data set, broken files, or images of another shape than the model takes.
     """
@@ -55,14 +57,14 @@ def load_data(spec: str, vit: RecognisedViT) -> ImportData:
     data: Dataset | None = None
     note = "the data has no labels: accuracy is left out"
     if kind == "npz" and place:
-        data = _images_alone(path)
+        data = _images_alone(path, limit)
     elif kind == "imagefolder" and place:
-        data = _flat_folder(path, vit)
+        data = _flat_folder(path, vit, limit)
     if data is not None:
         return _checked(ImportData(data, False, note), vit)
     size = (vit.image_size, vit.image_size) if kind == "imagefolder" else None
     try:
-        data = load_dataset(spec, image_size=size)
+        data = load_dataset(spec, limit, size)
     except UserError as error:
         unknown = str(error).startswith("unknown data set")
         raise UserError(f"--data {spec}: unknown data set, use {SPECS}" if unknown else str(error)) from error
@@ -116,8 +118,8 @@ def _by(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _split(name: str, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Items to calibrate with, and the held-out ones.
+def _split(name: str, items: np.ndarray, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Items to calibrate with (``limit`` at most, at equal distances), and the held-out ones.
 
     Raises:
         UserError: too few.
@@ -125,7 +127,8 @@ def _split(name: str, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(items) < MIN_IMAGES:
         raise UserError(f"{name} has {len(items)} images: give at least {MIN_IMAGES}")
     held = np.arange(len(items)) % HELD_OUT == HELD_OUT - 1
-    return items[~held], items[held]
+    train = items[~held]
+    return train if limit is None else train[spread(len(train), min(limit, len(train)))], items[held]
 
 
 def _stand_in(items: np.ndarray) -> np.ndarray:
@@ -133,7 +136,7 @@ def _stand_in(items: np.ndarray) -> np.ndarray:
     return np.arange(len(items), dtype=np.int64) % 2
 
 
-def _images_alone(path: Path) -> ArrayDataset | None:
+def _images_alone(path: Path, limit: int | None) -> ArrayDataset | None:
     """The array ``images`` of an npz file that has no ``train_images``; None for every other file.
 
     Raises:
@@ -148,15 +151,15 @@ def _images_alone(path: Path) -> ArrayDataset | None:
         return None
     except BROKEN_FILE as error:
         raise UserError(f"cannot read npz:{path}: {reason(error)}: use np.savez and plain arrays") from error
-    train, test = _split(f"npz:{path}", images)
+    train, test = _split(f"npz:{path}", images, limit)
     return ArrayDataset(f"npz:{path}", (train, _stand_in(train)), (test, _stand_in(test)))
 
 
-def _flat_folder(path: Path, vit: RecognisedViT) -> "ImageFiles | None":
+def _flat_folder(path: Path, vit: RecognisedViT, limit: int | None) -> "ImageFiles | None":
     """The image files below a folder that is not split into train and val; None for one that is."""
     if (path / "train").is_dir() or any((path / f).is_dir() for f in TEST_FOLDERS) or not path.is_dir():
         return None
-    return ImageFiles(path, (vit.image_size, vit.image_size), vit.channels)
+    return ImageFiles(path, (vit.image_size, vit.image_size), vit.channels, limit)
 
 
 class ImageFiles(FolderDataset):
@@ -166,7 +169,9 @@ class ImageFiles(FolderDataset):
         UserError: too few image files.
     """
 
-    def __init__(self, path: Path, image_size: tuple[int, int], channels: int) -> None:
+    def __init__(
+        self, path: Path, image_size: tuple[int, int], channels: int, limit: int | None = None
+    ) -> None:
         found = sorted(
             os.path.join(parent, file)
             for parent, _, inside in os.walk(path, followlinks=True)
@@ -175,6 +180,6 @@ class ImageFiles(FolderDataset):
         )
         self.name, self.image_size, self.classes = f"imagefolder:{path}", image_size, 2
         files = np.array([os.fsencode(f) for f in found])
-        self.train_files, self.test_files = _split(self.name, files)
+        self.train_files, self.test_files = _split(self.name, files, limit)
         self.train_labels, self.test_labels = _stand_in(self.train_files), _stand_in(self.test_files)
         _set_channels(self, channels)

@@ -138,7 +138,7 @@ def make_plan(options: ImportOptions, sink: Sink) -> Plan:
     config = options.config_of(vit)
     prune = options.prune_of(config)
     sink(f"reading {options.data}", True)
-    data = load_data(options.data, vit)
+    data = load_data(options.data, vit, options.recover.train_images)
     mean, std, source = options.normalisation(vit, tuple(data.data.mean), tuple(data.data.std))
     numbers = ", ".join(f"{m:.4g} / {s:.4g}" for m, s in zip(mean, std))
     notes = (*hardware.notes(vit), *([data.note] if data.note else []))
@@ -285,13 +285,13 @@ class _Work:
         self._stage(name, self._logits(lambda x: self.student(x, masks)))
 
     @torch.no_grad()
-    def _logits(self, forward: Callable[[Tensor], Tensor]) -> np.ndarray:
-        return logits_of(lambda x: forward(x.to(self.device)).cpu(), self.images)
+    def _logits(self, forward: Callable[[Tensor], Tensor], limit: int | None = None) -> np.ndarray:
+        return logits_of(lambda x: forward(x.to(self.device)).cpu(), self.images[:limit])
 
-    def _quality(self, forward: Callable[[Tensor], Tensor]) -> float:
+    def _quality(self, forward: Callable[[Tensor], Tensor], limit: int | None) -> float:
         """Accuracy, or agreement with the float network where there are no labels."""
         wanted = self.reference.argmax(1) if self.labels is None else self.labels
-        return float((self._logits(forward).argmax(1) == wanted).mean())
+        return float((self._logits(forward, limit).argmax(1) == wanted[:limit]).mean())
 
     def _stage(self, name: str, logits: np.ndarray) -> None:
         found = logits.argmax(1)

@@ -17,15 +17,21 @@ from finn_vitprune.training.config import PruneSection, QuantSection, StudentSec
 
 BLOCK_SIZES = (16, 8, 4, 2)
 """Tried in this order where no block size is given."""
+EPOCH_IMAGES = 500
+"""Held-out images that an epoch of recovery, but the last, is measured on."""
 
 
 @dataclass(frozen=True)
 class Recover:
-    """Recovery: epochs of distillation (0: none), the learning rate at its height, images a step, augmentation."""
+    """Recovery: epochs of distillation (0: none), the learning rate at its height, images a step, augmentation.
+
+    train_images: calibrate and recover on a fixed, class-balanced subset of this size.
+    """
 
     epochs: int = 0
     learning_rate: float = 1e-3
     batch_size: int = 64
+    train_images: int | None = None
     shift: int = 0
     flip: bool = False
 
@@ -117,6 +123,7 @@ class ImportOptions:
         return TrainConfig(
             name=self.output.stem,
             dataset=self.data,
+            eval_images=EPOCH_IMAGES,
             seed=self.seed,
             batch_size=r.batch_size,
             shift=r.shift,

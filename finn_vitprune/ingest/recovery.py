@@ -33,13 +33,14 @@ class Recovery(Run):
         teacher: PrunedViT,
         student: PrunedViT,
         scores: PruneScores,
-        quality: Callable[[Callable[[Tensor], Tensor]], float],
+        quality: Callable[[Callable[[Tensor], Tensor], int | None], float],
     ) -> None:
         """
         Args:
             config: its data set and teacher are not used.
             teacher: the float network; student, scores: trained in place.
-            quality: what an epoch reports as accuracy of ``forward`` (uint8 images as floats to logits).
+            quality: what an epoch reports as accuracy of ``forward`` (uint8 images as floats to logits) on the
+                first so many held-out images, None for all.
         """
         s = config.student
         self.config, self.out_dir, self.data = config, Path(), data
@@ -66,7 +67,7 @@ class Recovery(Run):
 
     def accuracy_of(self, forward: Callable[[Tensor], Tensor], limit: int | None = None) -> float:
         """See :meth:`Run.accuracy_of`; what was given as ``quality``."""
-        return self.quality(forward)
+        return self.quality(forward, limit)
 
     def _distillation(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """T^2 KL(student || float network), one value an image."""

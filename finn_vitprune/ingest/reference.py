@@ -103,13 +103,19 @@ def run_file(path: Path, kind: Kind, vit: RecognisedViT, inputs: np.ndarray) -> 
 
 
 def without_activation_quantisers(path: Path) -> bytes:
-    """The file with every pair of QuantizeLinear and DequantizeLinear on an activation left out."""
+    """The file with every pair of QuantizeLinear and DequantizeLinear on an activation left out.
+
+    What depends on constants and shapes alone stays quantised, as the recogniser takes it.
+    """
     model: ModelProto = onnx.load(str(path))
-    constant = {i.name for i in model.graph.initializer}
-    constant |= {o for n in model.graph.node if n.op_type == "Constant" for o in n.output}
-    quantised = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    constant = {i.name for i in model.graph.initializer} | {""}
+    quantised = {}
     for node in model.graph.node:
-        source = quantised.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
-        if source is not None and source not in constant:
+        if node.op_type in ("Shape", "Size") or constant.issuperset(node.input):
+            constant.update(node.output)
+        elif node.op_type == "QuantizeLinear":
+            quantised[node.output[0]] = node.input[0]
+        elif node.op_type == "DequantizeLinear" and node.input[0] in quantised:
+            source = quantised[node.input[0]]
             node.CopyFrom(helper.make_node("Identity", [source], list(node.output), name=node.name))
     return model.SerializeToString()

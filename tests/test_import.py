@@ -1,0 +1,386 @@
+"""``import``: what goes in computes what the file computes, and what comes out is pruned, quantised and measured."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from ingest_models import export, small_distilled, small_timm
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+from PIL import Image
+from qonnx.core.modelwrapper import ModelWrapper
+from test_ingest import Calibration, Wrapped
+
+from finn_vitprune.cli import run
+from finn_vitprune.errors import UserError
+from finn_vitprune.ingest import zoo
+from finn_vitprune.ingest.float_model import as_in_file, float_network
+from finn_vitprune.ingest.import_data import load_data
+from finn_vitprune.ingest.import_model import cosine
+from finn_vitprune.ingest.load import load
+from finn_vitprune.ingest.model_file import Kind
+from finn_vitprune.ingest.read import read, understand
+from finn_vitprune.ingest.reference import compare, without_activation_quantisers
+from finn_vitprune.ingest.scoring import block_sums, set_to_first_order
+from finn_vitprune.metadata import ModelMetadata, unpack_map
+from finn_vitprune.pruning.config import PruneConfig
+from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.qonnx_run import QonnxRunner
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def pixels(count=4, size=64, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def normalised(images):
+    x = (images / 255.0 - np.array(MEAN)) / np.array(STD)
+    return torch.from_numpy(x.transpose(0, 3, 1, 2)).float()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return export(small_timm(), tmp_path_factory.mktemp("model") / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """50 images without labels."""
+    path = tmp_path_factory.mktemp("data") / "images.npz"
+    np.savez(path, images=pixels(50))
+    return f"npz:{path}"
+
+
+# --- the float network is the file -------------------------------------------------------------------
+
+NAMES = ("deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_tiny_patch16_224", "deit3_small_patch16_224")
+EXPORTS = [("torchscript", o) for o in (14, 17, 20)] + [
+    pytest.param("dynamo", o, marks=pytest.mark.slow) for o in (17, 20)
+]
+
+
+@pytest.mark.parametrize("exporter,opset", EXPORTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_timms_models_come_in_as_timm_and_onnxruntime_compute_them(tmp_path, name, exporter, opset):
+    case = zoo.Case(name, exporter, opset, depth=2, image_size=64)
+    source, shape = zoo.make(case)
+    assert (len(source.blocks), shape) == (2, (3, 64, 64))
+    path = tmp_path / "model.onnx"
+    zoo.export(source, shape, path, case)
+    file = load(path)
+    found = understand(file)
+    assert found.refusals == ()
+    network = float_network(found.vit, MEAN, STD)
+    images = pixels()
+    with torch.no_grad():
+        expected = source(normalised(images))
+    got = as_in_file(network, found.vit, torch.from_numpy(images).float())
+    limit = 1e-4 * expected.abs().max()
+    assert (got - expected).abs().max() < limit
+    comparison = compare(path, file.kind, found.vit, network, images, MEAN, STD)
+    assert comparison.relative < 1e-4
+    assert comparison.scale == pytest.approx(float(expected.abs().max()), rel=1e-3)
+    if not found.vit.changes:  # the project's own forward pass, as training has it
+        assert (network(torch.from_numpy(images).float()) - expected).abs().max() < limit
+
+
+def test_a_distilled_model_goes_on_with_the_class_tokens_classifier(tmp_path):
+    source = small_distilled()
+    vit = read(export(source, tmp_path / "model.onnx")).vit
+    assert vit.changes
+    images = pixels()
+    with torch.no_grad():
+        tokens = source.forward_features(normalised(images))
+        expected = source.head(tokens[:, 0])
+        got = float_network(vit, MEAN, STD)(torch.from_numpy(images).float())
+    assert (got - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"global_pool": "avg"},
+        {"global_pool": "avg", "fc_norm": False},
+        {"global_pool": "avg", "class_token": False},
+        {"act_layer": "gelu_tanh"},
+    ],
+    ids=str,
+)
+def test_what_import_replaces_or_refuses_is_still_understood_to_the_last_digit(tmp_path, options):
+    source = small_timm(**options)
+    path = export(source, tmp_path / "model.onnx", 17)
+    vit, images = read(path).vit, pixels()
+    assert vit.changes
+    network = float_network(vit, MEAN, STD)
+    with torch.no_grad():
+        expected = source(normalised(images))
+    got = as_in_file(network, vit, torch.from_numpy(images).float())
+    assert (got - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert compare(path, Kind.FLOAT, vit, network, images, MEAN, STD).relative < 1e-4
+
+
+def test_pixels_that_the_file_normalises_and_probabilities(tmp_path):
+    path = export(Wrapped().eval(), tmp_path / "model.onnx", shape=(1, 64, 64, 3))
+    vit = read(path).vit
+    mean, std = vit.scaling.mean_and_std()
+    comparison = compare(path, Kind.FLOAT, vit, float_network(vit, mean, std), pixels(), mean, std)
+    assert vit.probabilities
+    assert comparison.scale <= 1
+    assert comparison.relative < 1e-4
+    wrong = compare(path, Kind.FLOAT, vit, float_network(vit, (0.5,) * 3, std), pixels(), mean, std)
+    assert wrong.relative > 1e-3
+
+
+def test_a_qdq_file_is_compared_without_its_activation_quantisers(tmp_path):
+    path, target = export(small_timm(), tmp_path / "float.onnx"), tmp_path / "qdq.onnx"
+    quantize_static(
+        str(path), str(target), Calibration(), quant_format=QuantFormat.QDQ, weight_type=QuantType.QInt8
+    )
+    vit = read(target).vit
+    network = float_network(vit, MEAN, STD)
+    assert compare(target, Kind.QDQ, vit, network, pixels(), MEAN, STD).relative < 1e-4
+    assert compare(target, Kind.FLOAT, vit, network, pixels(), MEAN, STD).relative > 1e-3
+    assert len(without_activation_quantisers(target)) > 0
+
+
+# --- scores --------------------------------------------------------------------------------------------
+
+
+def loss_of(network, images, labels):
+    with torch.no_grad():
+        return float(torch.nn.functional.cross_entropy(network(images), labels))
+
+
+def test_first_order_scores_are_sums_of_weight_times_slope(model):
+    network = float_network(read(model).vit, MEAN, STD).double()
+    images, labels = torch.from_numpy(pixels(3)).double(), torch.tensor([0, 3, 1])
+    scores = PruneScores(network.config, PruneConfig(block_size=2, block_keep="0.5")).double()
+    set_to_first_order(scores, network, images, labels)
+
+    def products(weight, places):
+        total, step = 0.0, 1e-6
+        for place in places:
+            value = float(weight.data[place])
+            losses = []
+            for moved in (value + step, value - step):
+                weight.data[place] = moved
+                losses.append(loss_of(network, images, labels))
+            weight.data[place] = value
+            total += abs(value * (losses[0] - losses[1]) / (2 * step))
+        return total
+
+    block = network.blocks[1]
+    square = [(r, c) for r in (2, 3) for c in (4, 5)]
+    assert float(scores.encoders[1].proj[1, 2]) == pytest.approx(products(block.attn.proj.weight, square), rel=1e-4)
+    keys = [(24 + r, c) for r, c in square]
+    assert float(scores.encoders[1].k[1, 2]) == pytest.approx(products(block.attn.qkv.weight, keys), rel=1e-4)
+    row = products(block.mlp.fc1.weight, [(7, c) for c in range(24)])
+    column = products(block.mlp.fc2.weight, [(r, 7) for r in range(24)])
+    assert float(scores.encoders[1].neurons[7]) == pytest.approx(row + column, rel=1e-4)
+
+
+def test_without_labels_they_are_drawn_from_the_networks_answers(model):
+    network = float_network(read(model).vit, MEAN, STD)
+    images = torch.from_numpy(pixels(8)).float()
+    found = []
+    for seed in (0, 0, 1):
+        scores = PruneScores(network.config, PruneConfig(block_size=8, block_keep="0.5"))
+        set_to_first_order(scores, network, images, None, seed)
+        found.append(scores.encoders[0].v.detach().clone())
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+    assert (found[0] > 0).all()
+
+
+def test_block_sums_are_those_of_each_block():
+    values = torch.arange(24.0).reshape(4, 6)
+    assert block_sums(values, 2)[1, 2] == values[2:, 4:].sum()
+
+
+def test_cosine_of_rows():
+    a = np.array([[1.0, 0.0], [1.0, 1.0]])
+    assert cosine(a, 3 * a) == pytest.approx(1.0)
+    assert cosine(a, np.array([[0.0, 1.0], [1.0, 1.0]])) == pytest.approx(0.5)
+
+
+# --- the command ---------------------------------------------------------------------------------------
+
+
+def imported(capsys, *arguments):
+    assert run(["import", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, data, tmp_path, capsys):
+    target = tmp_path / "pruned.onnx"
+    found = imported(
+        capsys, model, "--data", data, "-o", target, "--block-size", 8, "--block-keep", "0.7", "--mlp-keep", "0.5",
+        "--token-keep", "0.5", "--drop-at", 1, "--score", "first-order",
+    )  # fmt: skip
+    assert [s["name"] for s in found["stages"]] == ["float", "pruned", "quantised", "integer"]
+    assert found["onnxruntime"]["relative"] < 1e-4
+    assert found["eval_images"] == 10
+    first, *_, last = found["stages"]
+    assert (first["agreement"], first["accuracy"]) == (1.0, None)
+    assert first["cosine"] == pytest.approx(1.0)
+    assert 0 <= last["agreement"] <= 1
+    assert found["gate"]["reason"] == ""
+    exported = ModelWrapper(str(target))
+    m = ModelMetadata.read(exported)
+    assert (m.block_size, m.block_keep, m.neuron_keep, m.token_keep) == (8, 0.7, 0.5, {"1": 0.5})
+    assert (m.tokens, m.neurons) == ([{"in": 17, "mlp": 10}, {"in": 10, "mlp": 10}], [48, 48])
+    if m.heads == [3, 3]:
+        kept = [int(unpack_map(b).sum()) for b in m.kept_blocks.values()]
+        assert max(kept) <= 6  # int(0.7 * 9)
+    with np.load(target.with_suffix(".npz")) as sample:
+        assert len(sample["images"]) == len(sample["labels"]) == 10
+        runner = QonnxRunner(exported)
+        logits = runner.run(sample["images"])[runner.output]
+        assert np.abs(logits.reshape(10, -1) - sample["logits"]).max() < 1e-3 * np.abs(logits).max()
+    assert found["complexity"]["macs"] < found["complexity"]["macs_dense"]
+    assert "integer" in target.with_suffix(".log").read_text()
+
+
+def test_with_full_shares_it_quantises_only(model, data, tmp_path, capsys):
+    found = imported(capsys, model, "--data", data, "-o", tmp_path / "q.onnx", "--mean", "0.5", "--std", "0.5,0.5,0.5")
+    m = ModelMetadata.read(ModelWrapper(str(tmp_path / "q.onnx")))
+    assert all(unpack_map(b).all() for b in m.kept_blocks.values())
+    assert (m.heads, m.neurons, m.drop_points) == ([3, 3], [96, 96], {})
+    assert found["pruning"]["block_size"] == 8  # 16 does not divide 24
+    assert found["complexity"]["params"] == found["complexity"]["params_dense"]
+    assert found["stages"][1]["cosine"] == pytest.approx(1.0, abs=1e-6)
+    assert found["stages"][-1]["cosine"] > 0.98
+    assert found["normalisation"] == "0.5 / 0.5, 0.5 / 0.5, 0.5 / 0.5 (mean / std, as given)"
+
+
+def test_recovery_needs_no_labels_and_brings_the_answers_back(model, data, tmp_path, capsys):
+    found = imported(
+        capsys, model, "--data", data, "-o", tmp_path / "r.onnx", "--block-size", 8, "--block-keep", "0.5",
+        "--recover-epochs", 6, "--batch-size", 8, "--seed", 1, "--weight-bits", 4, "--activation-bits", 8,
+    )  # fmt: skip
+    stages = {s["name"]: s["cosine"] for s in found["stages"]}
+    assert list(stages) == ["float", "pruned", "quantised", "recovered", "integer"]
+    assert stages["recovered"] > stages["quantised"]
+    assert stages["integer"] == pytest.approx(stages["recovered"], abs=0.02)
+    assert ModelMetadata.read(ModelWrapper(str(tmp_path / "r.onnx"))).weight_bits == 4
+
+
+def one_line(capsys, *arguments):
+    assert run(["import", *map(str, arguments)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "Traceback" not in err
+    return err
+
+
+def test_what_is_not_taken_in_is_named_before_the_data_is_read(tmp_path, capsys):
+    path = export(small_timm(global_pool="avg"), tmp_path / "gap.onnx")
+    err = one_line(capsys, path, "--data", "npz:nowhere.npz", "-o", tmp_path / "x.onnx")
+    assert "mean pooling of the patch tokens" in err and "node" in err and "global_pool 'token'" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["gap.onnx"]
+
+
+def test_a_network_beyond_the_tolerance_is_refused(model, data, tmp_path, capsys):
+    err = one_line(capsys, model, "--data", data, "-o", tmp_path / "x.onnx", "--tolerance", "1e-12")
+    assert "largest difference" in err and "--tolerance" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_precision_needs_a_wider_tolerance(data, tmp_path, capsys):
+    path = tmp_path / "half.onnx"
+    zeros = torch.zeros(1, 3, 64, 64, dtype=torch.half)
+    torch.onnx.export(small_timm().half(), (zeros,), str(path), opset_version=17, dynamo=False)
+    assert "is not taken in" in one_line(capsys, path, "--data", data, "-o", tmp_path / "x.onnx")
+    found = imported(capsys, path, "--data", data, "-o", tmp_path / "x.onnx", "--tolerance", "0.05")
+    assert 1e-4 < found["onnxruntime"]["relative"] < 0.05
+
+
+def test_a_qonnx_file_is_sent_to_build(model, data, tmp_path, capsys):
+    imported(capsys, model, "--data", data, "-o", tmp_path / "q.onnx")
+    assert "build" in one_line(capsys, tmp_path / "q.onnx", "--data", data, "-o", tmp_path / "x.onnx")
+
+
+def test_an_output_is_replaced_only_when_asked(model, data, tmp_path, capsys):
+    target = tmp_path / "x.onnx"
+    target.write_text("mine")
+    assert "--force" in one_line(capsys, model, "--data", data, "-o", target)
+    assert target.read_text() == "mine"
+    imported(capsys, model, "--data", data, "-o", target, "--force")
+    assert ModelMetadata.read(ModelWrapper(str(target))).name == "x"
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        (["--block-size", "16"], "block size 16 does not divide 24"),
+        (["--block-keep", "1.5"], "--block-keep 1.5 is no share"),
+        (["--mlp-keep", "half"], "--mlp-keep half is no share"),
+        (["--token-keep", "0.5"], "--token-keep 0.5 needs --drop-at, for instance --drop-at 1"),
+        (["--token-keep", "0.5", "--drop-at", "2"], "--drop-at 2: tokens can be dropped in the encoders 1 to 1"),
+        (["--drop-at", "1;2"], "--drop-at 1;2: expected numbers with commas"),
+        (["--mean", "0.5,0.5"], "--mean has 2 numbers, the model 3 channels"),
+        (["--std", "0"], "--std 0.0 is not positive"),
+        (["--tolerance", "0"], "--tolerance 0: use a number above 0"),
+        (["--learning-rate", "nan"], "--learning-rate nan"),
+        (["--weight-bits", "3"], "'3'"),
+        (["--score", "random"], "magnitude"),
+    ],
+)
+def test_wrong_options_are_one_line(model, data, options, message, tmp_path, capsys):
+    assert message in one_line(capsys, model, "--data", data, "-o", tmp_path / "x.onnx", *options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "spec,message",
+    [
+        ("digits", "digits has images of 8 x 8 x 1, the model takes 64 x 64 x 3"),
+        ("cifar", "--data cifar: unknown data set"),
+        ("npz:nowhere.npz", "nowhere.npz"),
+        ("imagefolder:nowhere", "there is no such folder"),
+    ],
+)
+def test_data_that_does_not_fit_is_one_line(model, spec, message, tmp_path, capsys):
+    assert message in one_line(capsys, model, "--data", spec, "-o", tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_names_of_files_are_one_line(model, data, tmp_path, capsys):
+    assert "suffix .onnx" in one_line(capsys, model, "--data", data, "-o", tmp_path / "x.qonnx")
+    assert "no such file" in one_line(capsys, tmp_path / "no.onnx", "--data", data, "-o", tmp_path / "x.onnx")
+    assert "is the model itself" in one_line(capsys, model, "--data", data, "-o", model, "--force")
+
+
+# --- the data ------------------------------------------------------------------------------------------
+
+
+def test_image_files_without_labels_are_resized_and_every_fifth_is_held_out(model, tmp_path):
+    for i in range(12):
+        Image.fromarray(pixels(1, 80, i)[0]).save(tmp_path / f"{i:02}.png")
+    found = load_data(f"imagefolder:{tmp_path}", read(model).vit, 6)
+    images, labels = found.calibration(100)
+    assert (images.shape, labels, found.labelled) == ((6, 64, 64, 3), None, False)
+    held, _ = found.data.test_sample(2)
+    assert held.shape == (2, 64, 64, 3)
+    assert found.data.mean == MEAN
+
+
+def test_ten_images_are_needed(model, tmp_path):
+    np.savez(tmp_path / "few.npz", images=pixels(9))
+    with pytest.raises(UserError, match="has 9 images: give at least 10"):
+        load_data(f"npz:{tmp_path}/few.npz", read(model).vit)
+
+
+@pytest.mark.parametrize("classes,labelled", [(5, True), (4, False)])
+def test_labels_count_where_they_are_those_of_the_model(model, tmp_path, classes, labelled):
+    labels = np.arange(20) % classes
+    arrays = {f"{p}_{k}": v for p in ("train", "test") for k, v in (("images", pixels(20)), ("labels", labels))}
+    np.savez(tmp_path / "set.npz", **arrays)
+    found = load_data(f"npz:{tmp_path}/set.npz", read(model).vit)
+    assert found.labelled is labelled
+    images, given = found.calibration(10)
+    assert ("4 classes, the model 5" in found.note) is not labelled
+    assert given is None or sorted(set(given)) == list(range(classes))
+    assert given is None or [int(x) for x in given] == [
+        int(labels[np.flatnonzero((pixels(20) == image).all((1, 2, 3)))[0]]) for image in images
+    ]
