@@ -69,17 +69,30 @@ def build_op(
     op_type: str, attrs: dict, initialisers: Sequence[np.ndarray] = (), name: str = "dut"
 ) -> BuiltOp:
     """The RTL node of ``op_type`` in a model of its own, with HDL and simulator."""
+    op, model, keep = generate_op(op_type, attrs, initialisers, name)
+    arrays = tuple(np.asarray(a, np.int64) for a in initialisers)
+    return BuiltOp(op, model, arrays, compile_op(op), Path(keep.name), keep)
+
+
+def generate_op(
+    op_type: str, attrs: dict, initialisers: Sequence[np.ndarray] = (), name: str = "dut"
+) -> tuple[VitOp, ModelWrapper, tempfile.TemporaryDirectory]:
+    """An op with HDL, its model, and the folder of the HDL."""
     op, model = build_node(op_type, attrs, initialisers, name)
     keep = tempfile.TemporaryDirectory(prefix="vitprune-op-")
     op.set_nodeattr("code_gen_dir_ipgen", keep.name)
     op.code_generation_ipgen(model, PART, 5.0)
+    return op, model, keep
+
+
+def compile_op(op: VitOp, sources: Sequence[Path | str] | None = None, lint: bool = True) -> Simulator:
+    """The simulator of an op with generated HDL, or of other ``sources`` in place of its own."""
     ins, outs = (
         [Port(f"{kind}{i}_V", -(-s.width // 8) * 8) for i, s in enumerate(streams)]
         for kind, streams in (("in", op.in_streams()), ("out", op.out_streams()))
     )
-    simulator = compile_top(name, op.get_rtl_file_list(abspath=True), ins, outs)
-    arrays = tuple(np.asarray(a, np.int64) for a in initialisers)
-    return BuiltOp(op, model, arrays, simulator, Path(keep.name), keep)
+    files = op.get_rtl_file_list(abspath=True) if sources is None else sources
+    return compile_top(op.onnx_node.name, files, ins, outs, lint=lint)
 
 
 def build_node(
@@ -131,7 +144,17 @@ def check_op(
         initialisers: integer arrays for the node's further inputs.
         interval: whether the steady interval must be ``get_exp_cycles`` within 2 % (or 2 cycles).
     """
-    built = build_op(op_type, attrs, initialisers)
+    return check_built(build_op(op_type, attrs, initialisers), streams, frames_overlap, patterns, interval)
+
+
+def check_built(
+    built: BuiltOp,
+    streams: Sequence[np.ndarray],
+    frames_overlap: int = 3,
+    patterns: Sequence[Stimulus] = PATTERNS,
+    interval: bool = True,
+) -> Checked:
+    """:func:`check_op` of an op that is built already."""
     feed = [_repeat(s, frames_overlap) for s in streams]
     first = built.run(feed)
     assert_ok(first, built, feed, Stimulus())
@@ -147,7 +170,7 @@ def check_op(
         expected = built.op.get_exp_cycles()
         assert abs(steady - expected) <= max(
             2, 0.02 * expected
-        ), f"{op_type}: measured interval {steady}, get_exp_cycles says {expected}"
+        ), f"{built.op.onnx_node.op_type}: measured interval {steady}, get_exp_cycles says {expected}"
     return Checked(built, steady, latency)
 
 

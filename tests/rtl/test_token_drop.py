@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from helper import PART, PATTERNS, assert_ok, build_node, build_op, check_op
+from tests.rtl.helper import PART, PATTERNS, assert_ok, build_node, build_op, check_op
 
 from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
@@ -71,7 +71,7 @@ def test_equals_golden_model_at_its_interval(tokens, channels, simd, k, heads, r
     check_op("VitTokenDrop", shape, streams, frames_overlap=5, patterns=PATTERNS + LATE_SCORES)
 
 
-def _tied_scores(n, heads, k):
+def tied_scores(n, heads, k):
     """Scores ``[frames, n, 1]``: zero, equal, all on one token, few levels, S_0 large, at the limits."""
     limit, rng = heads << 16, np.random.default_rng(k)
     s = rng.integers(0, 3, (12, n, 1)) * 7
@@ -93,34 +93,39 @@ def _tied_scores(n, heads, k):
 ])
 def test_ties_of_every_kind(n, k, heads, ranking):
     shape = attrs(n, 32, 8, k, heads, ranking)
-    streams = [codes(12, n, 32), _tied_scores(n, heads, k)]
+    streams = [codes(12, n, 32), tied_scores(n, heads, k)]
     check_op("VitTokenDrop", shape, streams, patterns=LATE_SCORES[:2], interval=False)
+
+
+def extreme_frames(heads):
+    """``[x, s]``: dropped tokens at one end of the range, with as much of the scores as they can have, or all."""
+    n, total = 6, heads << 16
+    x = np.full((3, n, 8), -32768)
+    x[1] = 32767
+    x[2, :, ::2] = 32767
+    spread, two = np.full((3, n, 1), total // (n - 1)), np.zeros((3, n, 1), int)
+    two[:, 1:3] = total // 2
+    return [np.concatenate([x, x]), np.concatenate([spread, two])]
 
 
 @pytest.mark.parametrize("heads", [1, 3])
 def test_fused_token_reaches_its_ends(heads):
-    """Dropped tokens hold one end of the range and as much of the scores as they can, or one score of all."""
-    n, k, total = 6, 1, heads << 16
-    x = np.full((3, n, 8), -32768)
-    x[1] = 32767
-    x[2, :, ::2] = 32767
-    s = np.full((3, n, 1), total // (n - 1))
-    built = build_op("VitTokenDrop", attrs(n, 8, 2, k, heads))
-    assert_ok(built.run([x, s]), built, [x, s], Stimulus())
-    s[:] = 0
-    s[:, 1], s[:, 2] = total // 2, total // 2
-    assert_ok(built.run([x, s]), built, [x, s], Stimulus())
+    built, feed = build_op("VitTokenDrop", attrs(6, 8, 2, 1, heads)), extreme_frames(heads)
+    assert_ok(built.run(feed), built, feed, Stimulus())
+
+
+def half_frames(heads):
+    """``[x, s]``: sums that lie exactly between two codes (where the heads are a power of two, 1 / H is exact)."""
+    half = heads << 15
+    x = np.arange(-8, 8).reshape(1, 1, 16).repeat(4, 1) * np.array([0, 0, 1, 1])[None, :, None]
+    return [x, np.array([0, half, half // 2, half // 2])[None, :, None]]
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_fused_token_rounds_half_to_even(heads):
-    """Sums that lie exactly between two codes: where the heads are a power of two, 1 / H is exact."""
-    n, half = 4, heads << 15
-    x = np.arange(-8, 8).reshape(1, 1, 16).repeat(n, 1) * np.array([0, 0, 1, 1])[None, :, None]
-    s = np.array([0, half, half // 2, half // 2])[None, :, None]
-    built = build_op("VitTokenDrop", attrs(n, 16, 4, 1, heads))
-    assert_ok(built.run([x, s]), built, [x, s], Stimulus())
-    fused = built.expected([x, s])[0][0, -1]
+    built, feed = build_op("VitTokenDrop", attrs(4, 16, 4, 1, heads)), half_frames(heads)
+    assert_ok(built.run(feed), built, feed, Stimulus())
+    fused = built.expected(feed)[0][0, -1]
     assert np.array_equal(fused, np.rint(np.arange(-8, 8) / 2).astype(int)), "half of x, ties to even"
 
 
@@ -137,16 +142,11 @@ def _images(n, k, frames):
     return {name: s[..., None] for name, s in (named | {"random": random, "mixed": mixed}).items()}
 
 
-FOLDS = [(4, 8), (4, 15), (12, 15), (24, 12), (48, 15), (48, 8), (1, 3), (2, 5), (2, 1)]
-
-
-@pytest.mark.parametrize("simd,k", FOLDS)
-def test_interval_does_not_depend_on_the_kept_tokens(simd, k):
-    """Nor does the FIFO that output_fifo_tokens() asks for ever overflow before a slower consumer."""
-    n, d, frames = 17, 48, 24
-    built = build_op("VitTokenDrop", attrs(n, d, simd, k))
-    op, x = built.op, codes(24, n, d)
-    beats, out_beats = n * d // simd, op.tokens_out * d // simd
+def check_pace(built):
+    """Frames go in and out at one pace, whatever is kept, and the FIFO of output_fifo_tokens() never overflows."""
+    op, frames = built.op, 24
+    n, d, simd, k = (op.get_nodeattr(name) for name in ("tokens", "channels", "SIMD", "k"))
+    x, beats, out_beats = codes(frames, n, d), n * d // simd, op.tokens_out * d // simd
     for name, s in _images(n, k, frames).items():
         result = built.run([x, s])
         assert_ok(result, built, [x, s], Stimulus())
@@ -156,6 +156,15 @@ def test_interval_does_not_depend_on_the_kept_tokens(simd, k):
         assert set(interval) == {op.get_exp_cycles()}, f"{name}: {interval} cycles a frame leaves in"
         fill = _fill(result.out_cycles["out0_V"], op.get_exp_cycles() / out_beats)
         assert fill <= op.output_fifo_tokens() * d // simd, f"{name}: {fill} beats wait"
+
+
+FOLDS = [(4, 8), (4, 15), (12, 15), (24, 12), (48, 15), (48, 8), (1, 3), (2, 5), (2, 1)]
+
+
+@pytest.mark.parametrize("simd,k", FOLDS)
+def test_interval_does_not_depend_on_the_kept_tokens(simd, k):
+    """Nor does the FIFO that output_fifo_tokens() asks for ever overflow before a slower consumer."""
+    check_pace(build_op("VitTokenDrop", attrs(17, 48, simd, k)))
 
 
 def _fill(arrivals, service):
@@ -177,18 +186,22 @@ def test_row_zero_passes_before_any_score():
     assert result.out_cycles["out0_V"][d - 1] < result.in_cycles["in1_V"][n - 1]
 
 
-@pytest.mark.parametrize("where", ["top", "middle", "bottom"])
+def check_rank(built):
+    """From the last score, given last of all, to the row that waits for it: rank_cycles(), whatever the scores are."""
+    op = built.op
+    n, d, k = (op.get_nodeattr(name) for name in ("tokens", "channels", "k"))
+    for top in (65536 // k, 65536 // (3 * k), 0):  # the k-th largest is in the top bins, the middle, the bottom
+        x, s = codes(1, n, d), np.zeros((1, n, 1), np.int64)
+        s[0, 1 : k + 1] = top
+        result = built.run([x, s], Stimulus(seed=6, pause={"in1_V": 0.99}, burst=40))
+        assert_ok(result, built, [x, s], Stimulus())
+        row_one = result.in_cycles["in0_V"][d + 1]  # the spare register took one beat, this one had to wait
+        assert row_one - result.in_cycles["in1_V"][-1] == op.rank_cycles() + 1, top
+
+
 @pytest.mark.parametrize("ranking", ["insert", "histogram"])
-def test_ranking_takes_rank_cycles(ranking, where):
-    """From the last score, given last of all, to the row that waits for it, whatever the scores are."""
-    n, d, k = 60, 48, 30
-    built = build_op("VitTokenDrop", attrs(n, d, 1, k, 1, ranking=ranking))
-    x, s = codes(1, n, d), np.zeros((1, n, 1), np.int64)
-    s[0, 1 : k + 1] = {"top": 65536 // k, "middle": 65536 // (3 * k), "bottom": 0}[where]
-    result = built.run([x, s], Stimulus(seed=6, pause={"in1_V": 0.99}, burst=40))
-    assert_ok(result, built, [x, s], Stimulus())
-    row_one = result.in_cycles["in0_V"][d + 1]  # the spare register took one beat, this one had to wait
-    assert row_one - result.in_cycles["in1_V"][-1] == built.op.rank_cycles() + 1
+def test_ranking_takes_rank_cycles(ranking):
+    check_rank(build_op("VitTokenDrop", attrs(60, 48, 1, 30, 1, ranking=ranking)))
 
 
 def _chosen(tokens, channels, simd, k, heads=6, **more):
