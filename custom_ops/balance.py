@@ -138,14 +138,18 @@ class GroupTiming:
     Attributes:
         load_row: input beats of one row.
         compute: steps of the fullest lane (a group costs this even when it is not full).
-        collect_row: collect steps of one row.
+        collect_row: collect steps of one row, or of ``at_once`` rows.
         drain: cycles from the last step of a group to its first collect step.
+        at_once: rows that are collected together.
+        emit_row: output beats of one of these; they leave one after another, from a double buffer.
     """
 
     load_row: int
     compute: int
     collect_row: int
     drain: int
+    at_once: int = 1
+    emit_row: int = 0
 
     LOAD_RELEASE = 1
     """Cycles from the end of a group's last step to the first beat loaded into its buffer."""
@@ -158,8 +162,9 @@ def steady_interval(rows: Sequence[int], timing: GroupTiming, frames: int = 6) -
     """Mean cycles per frame of overlapping frames without pauses and stalls.
 
     Double buffers on both sides: a group is loaded once the group two before it has been computed, is
-    computed once it is loaded and the group two before it has been collected. When compute is the
-    longest stage by more than the hand-over times this is ``len(rows) * compute``.
+    computed once it is loaded and the group two before it has been collected; rows are collected together
+    once those collected two times before them have left. When compute is the longest stage by more than
+    the hand-over times this is ``len(rows) * compute``.
 
     Args:
         rows: tokens of each group of a frame, such as ``[4, 4, 1]``.
@@ -167,17 +172,21 @@ def steady_interval(rows: Sequence[int], timing: GroupTiming, frames: int = 6) -
         frames: frames to follow; the mean is taken over the second half.
     """
     loaded = 0
-    load_free, bank_free = [0, 0], [0, 0]
-    computed = collected = 0
+    load_free, bank_free, order_free = [0, 0], [0, 0], [0, 0]
+    computed = collected = emitted = 0
     ends = []
     for _ in range(frames):
         for count in rows:
             loaded = max(loaded, load_free[0]) + count * timing.load_row
             start = max(loaded, computed, bank_free[0])
             computed = start + timing.compute
-            collected = max(computed + timing.drain, collected) + count * timing.collect_row
+            collected = max(computed + timing.drain, collected)
+            for i in range(0, count, timing.at_once):
+                collected = max(collected, order_free[0]) + timing.collect_row
+                emitted = max(emitted, collected) + min(timing.at_once, count - i) * timing.emit_row
+                order_free = [order_free[1], emitted]
             load_free = [load_free[1], computed + timing.LOAD_RELEASE]
             bank_free = [bank_free[1], collected + timing.COLLECT_RELEASE]
-        ends.append(collected)
+        ends.append(emitted)
     half = frames // 2
     return (ends[-1] - ends[half - 1]) / (frames - half)

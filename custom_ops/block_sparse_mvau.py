@@ -137,8 +137,7 @@ class BlockSparseMVAU(VitOp):
         get = self.get_nodeattr
         rows, columns = (-(-get(side) // get("block")) for side in ("MW", "MH"))
         lanes, counts = get("LANES"), list(get("column_blocks")) or [rows] * columns
-        lane_blocks = get("lane_blocks") or max(1, -(-sum(counts) // lanes))
-        return atom_schedule(counts, lanes, block_atoms(get("block") // get("SIMD"), lanes, lane_blocks))
+        return atom_schedule(counts, lanes, block_atoms(get("block") // get("SIMD"), lanes, rows * columns))
 
     def plan(self, weights: np.ndarray) -> AtomSchedule:
         """Take the kept blocks of ``weights`` (``[MW, MH]``) into ``column_blocks``; returns the schedule."""
@@ -173,7 +172,8 @@ class BlockSparseMVAU(VitOp):
         """Steady interval of overlapping frames: compute as in the class docstring, or what caps it.
 
         Per group of n tokens: n MW / in_width input beats, steps of the fullest lane, and n collect steps
-        for each part of each column, block / CW of them (CW = out_width, at most block).
+        for each part of each column, block / CW of them (CW: outputs of a step, at most block). Where
+        the output port is wider than that, the steps of several rows are one.
         """
         return math.ceil(steady_interval(self.fold().token_groups, self.timing()))
 
@@ -188,6 +188,8 @@ class BlockSparseMVAU(VitOp):
             compute=plan.lane_atoms * f.entry_steps * f.groups,
             collect_row=steps,
             drain=f.mac.latency + 2,
+            at_once=f.collect_rows,
+            emit_row=f.mh // f.out_width if f.collect_rows > 1 else 0,
         )
 
     def macs(self) -> int:
@@ -226,8 +228,9 @@ class BlockSparseMVAU(VitOp):
         return choose(self, interval)
 
     def held_tokens(self) -> int:
-        """Double buffers of one token group before and behind the lanes, and one group in them."""
-        return 4 * self.get_nodeattr("TOKENS")
+        """Double buffers of a token group before and behind the lanes, one in them, rows put in order."""
+        f = self.fold()
+        return 4 * f.tokens + (2 * f.collect_rows if f.collect_rows > 1 else 0)
 
     # --- resources ---
 
@@ -266,6 +269,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         "vp_mvau_load.sv",
         "vp_mvau_sequence.sv",
         "vp_mvau_collect.sv",
+        "vp_mvau_order.sv",
         "vp_mvau.sv",
     )
 
@@ -286,6 +290,8 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
             "LANES": f.lanes,
             "IN_WIDTH": f.in_width,
             "OUT_WIDTH": f.out_width,
+            "CW": f.collect_width,
+            "AT_ONCE": f.collect_rows,
             "X_BITS": f.x.bitwidth(),
             "X_SIGNED": int(f.x.signed()),
             "W_BITS": f.w.bitwidth(),

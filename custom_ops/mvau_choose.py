@@ -2,82 +2,140 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from qonnx.core.datatype import DataType
-
+from finn_vitprune.custom_ops import mvau_estimate
+from finn_vitprune.custom_ops.balance import most_contributions
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold, block_atoms
 from finn_vitprune.custom_ops.mvau_mac import clog2
 
 MAX_LANES = 32
-LUT_PER_PRODUCT = {"portable": 20, "dsp48e2": 4, "lut": 25}
-LUT_PER_BRAM36 = 300
-"""Weights of the search: a RAMB36 costs as much as so many LUTs (their ratio on common UltraScale+ parts)."""
+MAX_TRIES = 30
+"""Folds whose exact cycles are looked at: where a group takes few, its hand-over makes some too slow."""
 
-BRAM_WIDTH = 72
-LUTRAM_BITS = 32
-"""Bits of a dual-port LUTRAM per LUT."""
+LUT_PER_BRAM36 = 200
+LUT_PER_DSP = 100
+"""What a RAMB36 and a DSP slice cost in the search. Parts have 300 to 700 LUTs for a RAMB36, but the rest of an
+accelerator needs more of the LUTs."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A folding and what it costs in LUT equivalents; ``cycles`` is its compute interval."""
+class Lanes:
+    """A fold without ports."""
 
     simd: int
     pe: int
     tokens: int
     lanes: int
-    cycles: int
-    cost: float
 
 
 def choose(op, interval: int) -> dict[str, int]:
     """Cheapest ``SIMD``, ``PE``, ``TOKENS``, ``LANES`` and port widths within ``interval`` cycles.
 
-    Compute cycles come from the kept blocks; ports are then made just wide enough. Where no folding
-    reaches the interval, the fastest one is returned.
+    Cycles come from the kept blocks, cost from the op's estimates; ports, and with them the collect stage, are
+    just as wide as the interval needs. Where no folding reaches it, the fastest one is returned.
     """
-    get = op.get_nodeattr
-    rows, block = get("tokens"), get("block")
-    kept = max(1, op.schedule().kept)
-    choices = [
-        _choice(op, kept, simd, pe, tokens, interval)
-        for tokens in TOKENS_CHOICES
-        if tokens <= 1 << clog2(rows)
-        for simd in divisors(block)
-        for pe in divisors(block)
+    base, kept = op.fold(), max(1, op.schedule().kept)
+    groups = {n: -(-base.rows // n) for n in TOKENS_CHOICES if n <= 1 << clog2(base.rows)}
+    found = [
+        _fewest(base, kept, simd, pe, tokens, interval // count)
+        for tokens, count in groups.items()
+        for simd in divisors(base.block)
+        for pe in divisors(base.block)
     ]
-    reached = [c for c in choices if c.cycles <= interval]
-    if reached:
-        best = min(reached, key=lambda c: (c.cost, c.cycles))
-    else:
-        best = min(choices, key=lambda c: (c.cycles, c.cost))
-    fold = {"SIMD": best.simd, "PE": best.pe, "TOKENS": best.tokens, "LANES": best.lanes}
-    return fold | _ports(op, fold, max(interval, best.cycles))
+    cycles = [groups[lanes.tokens] * compute_cycles(base, kept, lanes) for lanes in found]
+    goal = max(interval, min(cycles))
+    folds = [
+        with_ports(base, kept, lanes, goal // groups[lanes.tokens])
+        for lanes, count in zip(found, cycles)
+        if count <= goal
+    ]
+    tried: dict[int, dict[str, int]] = {}
+    for _ in range(min(len(folds), MAX_TRIES)):
+        best = _cheapest(folds, goal, op.get_nodeattr("ram_style"))
+        cycles, fold = _exact(op, best, goal)
+        if cycles <= goal:
+            return fold
+        tried.setdefault(cycles, fold)
+        folds.remove(best)
+    return tried[min(tried)]
 
 
-def _choice(op, kept: int, simd: int, pe: int, tokens: int, interval: int) -> Choice:
-    get = op.get_nodeattr
-    block, groups = get("block"), -(-get("tokens") // tokens)
-    per_block = groups * (block // simd) * (block // pe)
-    lanes = min(max(1, -(-kept // max(1, interval // per_block))), kept, MAX_LANES)
-    atoms = block_atoms(block // simd, lanes, -(-kept // lanes))
-    cycles = per_block // atoms * -(-kept * atoms // lanes)
-    x_bits, w_bits = (DataType[get(k)].bitwidth() for k in ("inputDataType", "weightDataType"))
-    acc_bits = x_bits + w_bits + clog2(get("MW"))
-    word = simd * pe * lanes * w_bits
-    depth = -(-kept // lanes) * (block // simd) * (block // pe)
-    memory = LUT_PER_BRAM36 * -(-word // BRAM_WIDTH) * max(1, depth / 512)
-    if depth <= 64:
-        memory = word * depth / 64
-    buffers = (2 * lanes * tokens * get("MW") * x_bits + 2 * tokens * get("MH") * acc_bits) / LUTRAM_BITS
-    products = LUT_PER_PRODUCT[get("mac_body")] * simd * pe * tokens * lanes
-    return Choice(simd, pe, tokens, lanes, cycles, products + memory + buffers)
+def compute_cycles(base: Fold, kept: int, lanes: Lanes) -> int:
+    """Cycles of a token group in the lanes."""
+    steps = base.block // lanes.simd
+    atoms = block_atoms(steps, lanes.lanes, base.block_rows * base.block_columns)
+    return -(-kept * atoms // lanes.lanes) * (steps // atoms) * (base.block // lanes.pe)
 
 
-def _ports(op, fold: dict[str, int], interval: int) -> dict[str, int]:
-    """Narrowest ports that do not slow the unit beyond ``interval``; the widest where none suffices."""
+def _fewest(base: Fold, kept: int, simd: int, pe: int, tokens: int, group: int) -> Lanes:
+    """So many lanes that a group takes ``group`` cycles, or the most where it cannot."""
+    steps = base.block // simd
+    most = min(MAX_LANES, kept * steps)
+    count = min(most, -(-kept * steps * (base.block // pe) // max(1, group)))
+    while count < most and compute_cycles(base, kept, Lanes(simd, pe, tokens, count)) > group:
+        count += 1
+    return Lanes(simd, pe, tokens, count)
+
+
+def with_ports(base: Fold, kept: int, lanes: Lanes, group: int) -> Fold:
+    """The fold with the narrowest ports through which a group passes in ``group`` cycles, else the widest."""
+    ins = Fold.in_widths(base.mw, lanes.simd)
+    fold = replace(
+        base, simd=lanes.simd, pe=lanes.pe, tokens=lanes.tokens, lanes=lanes.lanes,
+        in_width=next((w for w in ins if lanes.tokens * base.mw <= w * group), ins[-1]),
+        lane_blocks=-(-kept // lanes.lanes), lane_slots=-(-base.block_columns // lanes.lanes) + 1,
+    )
+    for width in Fold.out_widths(base.mh, lanes.pe, base.block):
+        fold = replace(fold, out_width=width)
+        if _collect(fold) <= group:
+            break
+    return fold
+
+
+def _collect(f: Fold) -> int:
+    """Collect steps of a token group, for any mask."""
+    steps = most_contributions(f.block_columns, f.lanes) * f.block // f.collect_width
+    return f.tokens // f.collect_rows * steps
+
+
+def _cheapest(folds: list[Fold], goal: int, style: str) -> Fold:
+    """Of the folds whose ports delay the goal least, the cheapest."""
+
+    def late(f: Fold) -> int:
+        group = max(f.tokens * f.mw // f.in_width, _collect(f))
+        return max(0, group * -(-f.rows // f.tokens) - goal)
+
+    least = min(map(late, folds))
+    in_time = [f for f in folds if late(f) == least]
+    best, lowest = None, float("inf")
+    for f in sorted(in_time, key=_arrays):
+        if _arrays(f) >= lowest:
+            break
+        if (found := cost(f, style)) < lowest:
+            best, lowest = f, found
+    return best
+
+
+def _arrays(f: Fold) -> int:
+    """Cost of the arrays, less than that of the unit."""
+    return f.lanes * (f.mac.lut + LUT_PER_DSP * f.mac.dsp)
+
+
+def cost(f: Fold, style: str) -> float:
+    """LUTs of the unit, with what stands for its block RAMs and DSP slices."""
+    rams = mvau_estimate.bram18(f, style) / 2
+    return mvau_estimate.lut(f, style) + LUT_PER_BRAM36 * rams + LUT_PER_DSP * mvau_estimate.dsp(f)
+
+
+def _exact(op, f: Fold, goal: int) -> tuple[int, dict[str, int]]:
+    """Cycles of a fold with the narrowest ports that keep the goal, and its attributes.
+
+    Where no ports keep it, those that are as fast as the widest. The search begins at the fold's own.
+    """
+    fold = {"SIMD": f.simd, "PE": f.pe, "TOKENS": f.tokens, "LANES": f.lanes}
     get = op.get_nodeattr
     ins = Fold.in_widths(get("MW"), fold["SIMD"])
     outs = Fold.out_widths(get("MH"), fold["PE"], get("block"))
@@ -89,10 +147,20 @@ def _ports(op, fold: dict[str, int], interval: int) -> dict[str, int]:
         return op.get_exp_cycles()
 
     try:
-        floor = max(interval, cycles(ins[-1], outs[-1]))
-        in_width = next(w for w in ins if cycles(w, outs[-1]) <= floor)
-        out_width = next(w for w in outs if cycles(in_width, w) <= floor)
+        floor = max(goal, cycles(ins[-1], outs[-1]))
+        in_width = _narrowest(ins, f.in_width, lambda w: cycles(w, outs[-1]) <= floor)
+        out_width = _narrowest(outs, f.out_width, lambda w: cycles(in_width, w) <= floor)
     finally:
         for name, value in before.items():
             op.set_nodeattr(name, value)
-    return {"in_width": in_width, "out_width": out_width}
+    return floor, fold | {"in_width": in_width, "out_width": out_width}
+
+
+def _narrowest(widths: list[int], start: int, enough: Callable[[int], bool]) -> int:
+    """The narrowest width that is enough; all that are wider are, too."""
+    i = widths.index(start)
+    while i < len(widths) - 1 and not enough(widths[i]):
+        i += 1
+    while i and enough(widths[i - 1]):
+        i -= 1
+    return widths[i]

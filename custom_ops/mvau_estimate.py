@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import math
 
-from finn_vitprune.custom_ops.memory import lutram_luts, multiplier_dsps, ram_bram18, rom_bram18, rom_luts
+from finn_vitprune.custom_ops.memory import (
+    bram_luts,
+    lutram_luts,
+    multiplier_dsps,
+    ram_bram18,
+    rom_bram18,
+    rom_luts,
+)
 from finn_vitprune.custom_ops.mvau_fold import MIN_DATA, Fold
 from finn_vitprune.custom_ops.mvau_mac import clog2
 
@@ -15,11 +22,18 @@ BANK_ROM_BITS = 32
 """Bits of the banks of one ROM that a LUT holds, as measured: narrow ROMs map better than a wide one."""
 
 
-def memory_style(depth: int, width: int, style: str = "auto") -> str:
-    """``auto`` resolved: distributed up to 64 words or below 4 kbit, otherwise block."""
-    if style != "auto":
-        return style
-    return "distributed" if depth <= 64 or depth * width < 4096 else "block"
+SHALLOW = {"W": 16, "P": 32, "C": 32, "K": 32, "X": 64, "R": 64, "O": 64}
+"""Words of each memory (names as in :func:`rom_shapes`) up to which it is in LUTs, whatever its width."""
+
+BRAM18_BITS = 18 * 1024
+
+SMALL_BITS = 4096
+"""Memories of fewer bits are in LUTs, whatever their depth."""
+
+
+def memory_style(key: str, depth: int, width: int) -> str:
+    """Style of a memory that nobody chose one for."""
+    return "distributed" if depth <= SHALLOW[key] or depth * width < SMALL_BITS else "block"
 
 
 def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
@@ -36,24 +50,25 @@ def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
 
 
 def ram_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
-    """Depth, width and number of the RAMs: X row memories, R result banks (two buffers each)."""
+    """Depth, width and number of the RAMs, two buffers each: X row memories, R result banks, O rows in order."""
     return {
         "X": (2 << max(1, clog2(f.x_words)), f.x_elems * f.x.bitwidth(), f.lanes * f.tokens),
         "R": (2 << f.r_word_bits, f.tokens * f.pe * f.acc_bits, f.lanes * (f.r_elems // f.pe)),
+        "O": f.order_shape,
     }
 
 
 def styles(f: Fold, ram_style: str) -> dict[str, str]:
     """Style of each memory; ``ram_style`` governs the weights."""
-    wanted = {"W": ram_style}
     shapes = rom_shapes(f) | ram_shapes(f)
-    return {key: memory_style(*shape, wanted.get(key, "auto")) for key, (*shape, _) in shapes.items()}
+    chosen = {} if ram_style == "auto" else {"W": ram_style}
+    return {key: memory_style(key, *shape) for key, (*shape, _) in shapes.items()} | chosen
 
 
 def dsp(f: Fold) -> int:
     """Multipliers of the arrays, and one a requantised output."""
-    requant = f.collect_width * multiplier_dsps(f.sum_bits, f.mult_bits + 1) if f.requant else 0
-    return f.lanes * f.mac.dsp + requant
+    requant = multiplier_dsps(f.sum_bits, f.mult_bits + 1) if f.requant else 0
+    return f.lanes * f.mac.dsp + f.collect_rows * f.collect_width * requant
 
 
 def bram18(f: Fold, ram_style: str) -> int:
@@ -62,6 +77,13 @@ def bram18(f: Fold, ram_style: str) -> int:
     roms = sum(count * rom_bram18(*shape, style[key]) for key, (*shape, count) in rom_shapes(f).items())
     rams = [shape for key, shape in ram_shapes(f).items() if style[key] == "block"]
     return roms + sum(count * ram_bram18(depth, width) for depth, width, count in rams)
+
+
+def weight_memory_bits(f: Fold, ram_style: str) -> int:
+    """Capacity of the memories that hold the weights."""
+    depth, width, count = rom_shapes(f)["W"]
+    style = styles(f, ram_style)["W"]
+    return count * (rom_bram18(depth, width, style) * BRAM18_BITS or depth * width)
 
 
 def lut(f: Fold, ram_style: str) -> int:
@@ -75,11 +97,18 @@ def _mux(inputs: int) -> int:
 
 
 def _memories(f: Fold, ram_style: str) -> int:
+    """LUTs that are memories, and the multiplexers behind block RAMs that are not deep enough."""
     style = styles(f, ram_style)
-    roms = [shape for key, shape in rom_shapes(f).items() if style[key] == "distributed"]
-    rams = [shape for key, shape in ram_shapes(f).items() if style[key] == "distributed"]
-    lutrams = sum(count * lutram_luts(depth, width) for depth, width, count in rams)
-    return sum(_logic_roms(*shape) for shape in roms) + lutrams
+    total = 0
+    for key, (depth, width, count) in rom_shapes(f).items():
+        if style[key] == "distributed":
+            total += _logic_roms(depth, width, count)
+        else:
+            total += count * rom_luts(depth, width, "block")
+    for key, (depth, width, count) in ram_shapes(f).items():
+        luts = lutram_luts if style[key] == "distributed" else bram_luts
+        total += count * luts(depth, width)
+    return total
 
 
 def _logic_roms(depth: int, width: int, count: int) -> int:
@@ -95,15 +124,18 @@ def _logic_roms(depth: int, width: int, count: int) -> int:
 
 
 def _choosers(f: Fold) -> int:
-    """SIMD elements of a row word, and one token's outputs of a result word, in every lane."""
+    """SIMD elements of a row word, and the tokens and outputs of a step of a result word, in every lane."""
     operands = f.tokens * f.simd * f.x.bitwidth() * _mux(f.x_elems // f.simd)
-    results = f.collect_width * f.acc_bits * _mux(f.tokens * f.r_elems // f.collect_width)
+    step = f.collect_rows * f.collect_width
+    results = step * f.acc_bits * _mux(f.tokens * f.r_elems // step)
     return f.lanes * (operands + results)
 
 
 def _collect(f: Fold) -> int:
-    """Choice of the lane, sum of bias and parts, requantisation."""
-    return f.collect_width * (f.acc_bits * _mux(f.lanes) + f.sum_bits + _requant(f))
+    """Choice of the lane, sum of bias and parts, requantisation, choice of the row."""
+    order = f.out_width * f.y.bitwidth() * _mux(f.collect_rows)
+    step = f.collect_rows * f.collect_width
+    return step * (f.acc_bits * _mux(f.lanes) + f.sum_bits + _requant(f)) + order
 
 
 def _requant(f: Fold) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from qonnx.core.datatype import BaseDataType
 
@@ -14,8 +16,11 @@ from finn_vitprune.errors import UserError
 
 TOKENS_CHOICES = (1, 2, 4, 8, 16)
 
-BALANCED = 34
-"""Atoms of a lane from which on rounding up to whole atoms costs less than 3 %."""
+BALANCED = 150
+"""Atoms of a lane from which on rounding up to whole atoms costs less than 0.7 %."""
+
+SPARSE = 0.5
+"""Kept share of blocks down to which lanes have so many."""
 
 MIN_PROGRAM, MIN_DATA = 32, 8
 """Fewest words of a program and of a weight or constant ROM."""
@@ -27,15 +32,15 @@ def product_sum_bits(mw: int, x: BaseDataType, w: BaseDataType) -> int:
     return (mw * x_max * abs(int(w.min()))).bit_length() + 1
 
 
-def block_atoms(steps: int, lanes: int, lane_blocks: int) -> int:
+def block_atoms(steps: int, lanes: int, blocks: int) -> int:
     """Atoms of a block, each some of its rows, that may be in different lanes.
 
-    One, where there is one lane or a lane holds many blocks; else as few as balance the lanes, if the
-    ``steps`` of a block are enough.
+    One, where there is one lane or a lane holds many blocks; else as few as balance the lanes when half of
+    the ``blocks`` of the matrix are kept, if the ``steps`` of a block are enough. All masks have the same.
     """
     if lanes == 1:
         return 1
-    return next((d for d in divisors(steps) if d * lane_blocks >= BALANCED), max(1, steps))
+    return next((d for d in divisors(steps) if d * blocks * SPARSE >= BALANCED * lanes), max(1, steps))
 
 
 @dataclass(frozen=True)
@@ -146,9 +151,8 @@ class Fold:
             )
         if self.out_width not in (use := self.out_widths(self.mh, self.pe, self.block)):
             self._fail(
-                f"out_width {self.out_width} {{node}} must divide MH {self.mh}, and divide PE {self.pe}, be a"
-                f" multiple of it that divides block size {self.block}, or be a multiple of {self.block}:"
-                f" use {_choices(use)}"
+                f"out_width {self.out_width} {{node}} must divide MH {self.mh} and go with PE {self.pe} and"
+                f" block size {self.block}: use {_choices(use)}"
             )
 
     def _check_types(self) -> None:
@@ -175,11 +179,14 @@ class Fold:
 
     @staticmethod
     def out_widths(mh: int, pe: int, block: int) -> list[int]:
-        """Possible elements of an output beat."""
-        return [
-            d for d in divisors(mh)
-            if d % block == 0 or (block % d == 0 and (pe % d == 0 or d % pe == 0))
-        ]
+        """Possible elements of an output beat: the outputs of a collect step, or a multiple of the most.
+
+        A step takes outputs of one block column, as many in each: a divisor of ``block`` and ``mh``. They are
+        some of a group of ``pe`` outputs, or some of these groups.
+        """
+        most = math.gcd(mh, block)
+        steps = [d for d in divisors(most) if pe % d == 0 or d % pe == 0]
+        return sorted({*steps, *(d for d in divisors(mh) if d % most == 0 and most in steps)})
 
     # --- sizes (same names as in vp_mvau.sv) ---
 
@@ -199,7 +206,7 @@ class Fold:
     @property
     def atoms(self) -> int:
         """Atoms of a block (see :func:`block_atoms`)."""
-        return block_atoms(self.steps, self.lanes, self.lane_blocks)
+        return block_atoms(self.steps, self.lanes, self.block_rows * self.block_columns)
 
     @property
     def entry_steps(self) -> int:
@@ -219,8 +226,21 @@ class Fold:
 
     @property
     def collect_width(self) -> int:
-        """Outputs the collect stage handles a step (CW)."""
-        return min(self.out_width, self.block)
+        """Outputs of a token that the collect stage handles a step (CW)."""
+        return math.gcd(self.out_width, self.mh, self.block)
+
+    @property
+    def collect_rows(self) -> int:
+        """Tokens that the collect stage handles at once (AT_ONCE): as many as the output port has room for."""
+        return min(self.tokens, 1 << ((self.out_width // self.collect_width).bit_length() - 1))
+
+    @property
+    def order_shape(self) -> tuple[int, int, int]:
+        """Depth, width and number of the memories that put rows collected at once in order."""
+        ratio = self.out_width // self.collect_width
+        words = self.mh // self.out_width
+        count = self.collect_rows * ratio if self.collect_rows > 1 else 0
+        return 2 << max(1, clog2(words)), self.collect_width * self.y.bitwidth(), count
 
     @property
     def x_elems(self) -> int:
@@ -280,7 +300,7 @@ class Fold:
         """Signed bits of bias plus sum of products."""
         return max(self.acc_bits, self.bias_bits) + 1
 
-    @property
+    @cached_property
     def mac(self) -> Mac:
         """The multiply-accumulate array of a lane."""
         body = MAC_BODIES[self.mac_body]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 from qonnx.core.datatype import BaseDataType
 
@@ -185,7 +186,7 @@ class Dsp48e2Mac(Mac):
     def chain(self) -> int:
         return self._longest(*self._share)
 
-    @property
+    @cached_property
     def _share(self) -> tuple[int, int]:
         """The one with most products a slice, of these the one with the longest cascade."""
         fitting = [

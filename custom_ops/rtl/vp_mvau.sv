@@ -18,6 +18,8 @@ module vp_mvau #(
     int unsigned LANES       = 2,
     int unsigned IN_WIDTH    = 4,
     int unsigned OUT_WIDTH   = 4,
+    int unsigned CW          = 4,                          // outputs of a token that are collected a step
+    int unsigned AT_ONCE     = 1,                          // tokens that are collected at once
     int unsigned X_BITS      = 8,
     bit          X_SIGNED    = 1'b1,
     int unsigned W_BITS      = 8,
@@ -41,6 +43,7 @@ module vp_mvau #(
     parameter    K_FILE = "", parameter K_STYLE = "auto",  // biases and multipliers
     parameter    X_STYLE = "auto",                         // row memories
     parameter    R_STYLE = "auto",                         // result banks
+    parameter    O_STYLE = "auto",                         // rows put in order behind the collect stage
     localparam int unsigned IN_BYTES = (IN_WIDTH * X_BITS + 7) / 8,
     localparam int unsigned OUT_BYTES = (OUT_WIDTH * OUT_BITS + 7) / 8
 ) (
@@ -57,7 +60,7 @@ module vp_mvau #(
     localparam int unsigned GROUPS = BLOCK / PE;                        // output groups of a block
     localparam int unsigned BLOCK_ROWS = (MW + BLOCK - 1) / BLOCK;
     localparam int unsigned BLOCK_COLUMNS = (MH + BLOCK - 1) / BLOCK;
-    localparam int unsigned CW = OUT_WIDTH < BLOCK ? OUT_WIDTH : BLOCK; // outputs collected a step
+    localparam int unsigned SETS = (ROWS + AT_ONCE - 1) / AT_ONCE;      // sets of AT_ONCE rows of a frame
     localparam int unsigned X_ELEMS = IN_WIDTH > SIMD ? IN_WIDTH : SIMD;
     localparam int unsigned X_WORDS = (BLOCK_ROWS * BLOCK + X_ELEMS - 1) / X_ELEMS;
     localparam int unsigned R_ELEMS = CW > PE ? CW : PE;
@@ -65,7 +68,7 @@ module vp_mvau #(
     localparam int unsigned XA = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1);
     localparam int unsigned XI = XA + $clog2(X_ELEMS / SIMD);
     localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1);
-    localparam int unsigned TB = TOKENS > 1 ? $clog2(TOKENS) : 1;
+    localparam int unsigned TB = TOKENS > AT_ONCE ? $clog2(TOKENS / AT_ONCE) : 1;
     localparam int unsigned SB = R_ELEMS > CW ? $clog2(R_ELEMS / CW) : 1;
     // ROMs are never so short that a synthesis tool could prove things from a handful of words; their
     // ends are flags in the words, so that every address counts as reachable.
@@ -86,9 +89,10 @@ module vp_mvau #(
                SIMD, PE, BLOCK, ENTRY_STEPS);
     end
     if (X_ELEMS % IN_WIDTH != 0 || X_ELEMS % SIMD != 0 || R_ELEMS % PE != 0 || R_ELEMS % CW != 0
-        || OUT_WIDTH % CW != 0 || BLOCK % R_ELEMS != 0 || MH % OUT_WIDTH != 0) begin : g_check_width
-        $error("vp_mvau: IN_WIDTH %0d or OUT_WIDTH %0d does not fit SIMD %0d, PE %0d, BLOCK %0d, MH %0d",
-               IN_WIDTH, OUT_WIDTH, SIMD, PE, BLOCK, MH);
+        || OUT_WIDTH % CW != 0 || MH % CW != 0 || BLOCK % R_ELEMS != 0 || MH % OUT_WIDTH != 0)
+    begin : g_check_width
+        $error("vp_mvau: IN_WIDTH %0d, OUT_WIDTH %0d or CW %0d does not fit SIMD %0d, PE %0d, BLOCK %0d, MH %0d",
+               IN_WIDTH, OUT_WIDTH, CW, SIMD, PE, BLOCK, MH);
     end
 
     // --- input ---
@@ -153,42 +157,50 @@ module vp_mvau #(
 
     logic [LANES-1:0] done, done_bank;
     logic [RA-1:0] r_addr;
-    logic [TB-1:0] r_token;
+    logic [TB-1:0] r_set;
     logic [SB-1:0] r_sub;
-    logic [LANES*CW*ACC_BITS-1:0] r_value;
-    logic [CW*OUT_BITS-1:0] y_data;
+    logic [LANES*AT_ONCE*CW*ACC_BITS-1:0] r_value;
+    logic [AT_ONCE*CW*OUT_BITS-1:0] y_data;
     logic y_valid, y_ready;
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         vp_mvau_lane #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .R_ELEMS(R_ELEMS), .R_WORDS(R_WORDS),
-            .CW(CW), .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_BODY(MAC_BODY), .MAC_CHAIN(MAC_CHAIN),
-            .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
+            .CW(CW), .AT_ONCE(AT_ONCE), .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_BODY(MAC_BODY),
+            .MAC_CHAIN(MAC_CHAIN), .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
         ) lane (
             .clk, .rst_n, .x_we, .x_waddr, .x_wdata,
             .step_index({step_bank, step_word[l*(XI-1)+:XI-1]}),
             .step_first(step_first[l]), .step_last(step_last[l]), .step_start, .step_end, .step_bank,
             .weights(weights[l*LANE_W+:LANE_W]), .done(done[l]), .done_bank(done_bank[l]),
-            .c_en(y_ready), .c_addr(r_addr), .c_token(r_token), .c_sub(r_sub),
-            .c_value(r_value[l*CW*ACC_BITS+:CW*ACC_BITS])
+            .c_en(y_ready), .c_addr(r_addr), .c_set(r_set), .c_sub(r_sub),
+            .c_value(r_value[l*AT_ONCE*CW*ACC_BITS+:AT_ONCE*CW*ACC_BITS])
         );
     end
 
     // --- output ---
     vp_mvau_collect #(
-        .ROWS(ROWS), .TOKENS(TOKENS), .LANES(LANES), .ENTRIES(C_DEPTH),
+        .ROWS(ROWS), .TOKENS(TOKENS), .AT_ONCE(AT_ONCE), .LANES(LANES), .ENTRIES(C_DEPTH),
         .CONSTANTS(K_DEPTH), .CW(CW), .C_SUBS(R_ELEMS / CW), .R_WORDS(R_WORDS), .ACC_BITS(ACC_BITS),
         .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED),
         .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT),
         .PROGRAM_FILE(C_FILE), .PROGRAM_STYLE(C_STYLE), .CONSTANT_FILE(K_FILE), .CONSTANT_STYLE(K_STYLE)
     ) collect (
         .clk, .rst_n, .claim, .done(done[0]), .done_bank(done_bank[0]), .busy,
-        .r_addr, .r_token, .r_sub, .r_value, .out_data(y_data), .out_valid(y_valid), .out_ready(y_ready)
+        .r_addr, .r_set, .r_sub, .r_value, .out_data(y_data), .out_valid(y_valid), .out_ready(y_ready)
     );
 
     logic [OUT_WIDTH*OUT_BITS-1:0] wide_data, out_data;
     logic wide_valid, wide_ready;
-    if (OUT_WIDTH > CW) begin : g_widen
+    if (AT_ONCE > 1) begin : g_order
+        vp_mvau_order #(
+            .SETS(SETS), .LAST_ROWS(ROWS - (SETS - 1) * AT_ONCE), .ROWS_AT_ONCE(AT_ONCE), .WORDS(MH / CW),
+            .RATIO(OUT_WIDTH / CW), .WIDTH(CW * OUT_BITS), .STYLE(O_STYLE)
+        ) order (
+            .clk, .rst_n, .in_data(y_data), .in_valid(y_valid), .in_ready(y_ready),
+            .out_data(wide_data), .out_valid(wide_valid), .out_ready(wide_ready)
+        );
+    end else if (OUT_WIDTH > CW) begin : g_widen
         vp_width #(.IN_ELEMS(CW), .OUT_ELEMS(OUT_WIDTH), .ELEM_WIDTH(OUT_BITS)) width (
             .clk, .rst_n, .in_data(y_data), .in_valid(y_valid), .in_ready(y_ready),
             .out_data(wide_data), .out_valid(wide_valid), .out_ready(wide_ready)

@@ -1,13 +1,15 @@
-// Output stage of the sparse-block matrix unit: reads the lanes' result banks token by token, CW outputs
-// a step in channel order, adds the parts of columns that were cut, adds the bias, requantises (or
-// passes the sums on), and emits ROWS rows a frame. Its program, the same for every token, has an entry
-// per part: {end of row, last part of these outputs, no part (empty column), choice among the word's
-// outputs, lane, word}. Outputs that are padding have no entry. All stages advance with out_ready.
+// Output stage of the sparse-block matrix unit: reads the lanes' result banks AT_ONCE tokens at a time, CW
+// outputs of each a step in channel order, adds the parts of columns that were cut, adds the bias,
+// requantises (or passes the sums on), and emits a frame of ROWS rows (rounded up to AT_ONCE). Its program,
+// the same for all tokens, has an entry per part: {end of row, last part of these outputs, no part (empty
+// column), choice among the word's outputs, lane, word}. Outputs that are padding have no entry. All stages
+// advance with out_ready.
 `default_nettype none
 
 module vp_mvau_collect #(
     int unsigned ROWS       = 5,
     int unsigned TOKENS     = 2,
+    int unsigned AT_ONCE    = 1,   // tokens of a step
     int unsigned LANES      = 2,
     int unsigned ENTRIES    = 8,   // most program entries
     int unsigned CONSTANTS  = 4,   // most constant words, one for CW outputs
@@ -26,7 +28,8 @@ module vp_mvau_collect #(
     parameter    CONSTANT_FILE  = "",
     parameter    CONSTANT_STYLE = "auto",
     localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1),
-    localparam int unsigned TB = TOKENS > 1 ? $clog2(TOKENS) : 1,
+    localparam int unsigned SETS = TOKENS / AT_ONCE,
+    localparam int unsigned TB = SETS > 1 ? $clog2(SETS) : 1,
     localparam int unsigned SB = C_SUBS > 1 ? $clog2(C_SUBS) : 1
 ) (
     input  wire logic                         clk,
@@ -36,20 +39,26 @@ module vp_mvau_collect #(
     input  wire logic                         done_bank,
     output      logic [1:0]                   busy,
     output      logic [RA-1:0]                r_addr,
-    output      logic [TB-1:0]                r_token,   // these two one step after r_addr
-    output      logic [SB-1:0]                r_sub,
-    input  wire logic [LANES*CW*ACC_BITS-1:0] r_value,   // two steps after r_addr
-    output      logic [CW*OUT_BITS-1:0]       out_data,
+    output      logic [TB-1:0]                r_set,     // which AT_ONCE tokens; one step after r_addr
+    output      logic [SB-1:0]                r_sub,     // beside r_set
+    input  wire logic [LANES*AT_ONCE*CW*ACC_BITS-1:0] r_value,  // two steps after r_addr
+    output      logic [AT_ONCE*CW*OUT_BITS-1:0] out_data, // token after token
     output      logic                         out_valid,
     input  wire logic                         out_ready
 );
     localparam int unsigned PA = ENTRIES > 1 ? $clog2(ENTRIES) : 1;
     localparam int unsigned KA = CONSTANTS > 1 ? $clog2(CONSTANTS) : 1;
     localparam int unsigned LB = LANES > 1 ? $clog2(LANES) : 1;
-    localparam int unsigned RB = ROWS > 1 ? $clog2(ROWS) : 1;
+    localparam int unsigned FRAME_SETS = (ROWS + AT_ONCE - 1) / AT_ONCE;
+    localparam int unsigned RB = FRAME_SETS > 1 ? $clog2(FRAME_SETS) : 1;
+    localparam int unsigned N = AT_ONCE * CW;  // outputs of a step
     localparam int unsigned WIDTH = 3 + SB + LB + RA - 1;
     localparam int unsigned SUM_BITS = (BIAS_BITS > ACC_BITS ? BIAS_BITS : ACC_BITS) + 1;
     localparam int unsigned K_BITS = REQUANT ? BIAS_BITS + MULT_BITS : BIAS_BITS;
+
+    if (TOKENS % AT_ONCE != 0) begin : g_check
+        $error("vp_mvau_collect: AT_ONCE %0d must divide TOKENS %0d", AT_ONCE, TOKENS);
+    end
 
     wire logic en = out_ready;
 
@@ -72,15 +81,15 @@ module vp_mvau_collect #(
     logic [WIDTH-1:0] entry;
     logic entry_valid_q, bank_q;
     logic [PA-1:0] entry_addr_q;
-    logic [RB-1:0] row_q;
+    logic [RB-1:0] row_q;    // in units of AT_ONCE, as token_q
     logic [TB-1:0] token_q;
     wire logic row_end = entry[WIDTH-1];
     wire logic step = en && entry_valid_q && full_q[bank_q];
     wire logic fetch = !entry_valid_q || step;
     wire logic [PA-1:0] fetch_addr = !entry_valid_q || row_end ? '0 : entry_addr_q + 1'b1;
     logic last_row_q;
-    wire logic frame_end = ROWS == 1 || last_row_q;
-    wire logic group_end = row_end && (frame_end || token_q == TB'(TOKENS - 1));
+    wire logic frame_end = FRAME_SETS == 1 || last_row_q;
+    wire logic group_end = row_end && (frame_end || token_q == TB'(SETS - 1));
 
     vp_rom #(.DEPTH(ENTRIES), .WIDTH(WIDTH), .FILE(PROGRAM_FILE), .STYLE(PROGRAM_STYLE)) program_rom (
         .clk, .en(fetch), .addr(fetch_addr), .data(entry)
@@ -100,7 +109,7 @@ module vp_mvau_collect #(
             end
             if (step && row_end) begin
                 row_q      <= frame_end ? '0 : row_q + 1'b1;
-                last_row_q <= !frame_end && row_q == RB'(ROWS - 2);
+                last_row_q <= !frame_end && row_q == RB'(FRAME_SETS - 2);
                 token_q    <= group_end ? '0 : token_q + 1'b1;
                 bank_q     <= bank_q ^ group_end;
             end
@@ -116,7 +125,7 @@ module vp_mvau_collect #(
     logic last_1_q, last_2_q, last_3_q, last_4_q;
     logic row_end_1_q, row_end_2_q, row_end_3_q;
     logic first_4_q;
-    logic [CW*ACC_BITS-1:0] value_4_q;
+    logic [N*ACC_BITS-1:0] value_4_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             {valid_1_q, valid_2_q, valid_3_q, valid_4_q, valid_5_q} <= '0;
@@ -137,12 +146,12 @@ module vp_mvau_collect #(
             release_1_q <= group_end;
 
             {row_end_2_q, last_2_q, none_2_q, lane_2_q} <= {row_end_1_q, last_1_q, none_1_q, lane_1_q};
-            {r_sub, r_token} <= {sub_1_q, token_1_q};
+            {r_sub, r_set} <= {sub_1_q, token_1_q};
 
             {row_end_3_q, last_3_q, none_3_q, lane_3_q} <= {row_end_2_q, last_2_q, none_2_q, lane_2_q};
 
             last_4_q  <= last_3_q;
-            value_4_q <= none_3_q ? '0 : r_value[32'(LANES > 1 ? lane_3_q : '0)*CW*ACC_BITS+:CW*ACC_BITS];
+            value_4_q <= none_3_q ? '0 : r_value[32'(LANES > 1 ? lane_3_q : '0)*N*ACC_BITS+:N*ACC_BITS];
         end
     end
 
@@ -165,10 +174,10 @@ module vp_mvau_collect #(
     end
 
     // --- stage 5: sum of bias and parts ---
-    logic [CW*SUM_BITS-1:0] sum_5_q;
-    for (genvar i = 0; i < CW; i++) begin : g_sum
+    logic [N*SUM_BITS-1:0] sum_5_q;
+    for (genvar i = 0; i < N; i++) begin : g_sum
         wire logic signed [ACC_BITS-1:0] value = value_4_q[i*ACC_BITS+:ACC_BITS];
-        wire logic signed [BIAS_BITS-1:0] bias = constants[i*BIAS_BITS+:BIAS_BITS];
+        wire logic signed [BIAS_BITS-1:0] bias = constants[(i%CW)*BIAS_BITS+:BIAS_BITS];
         wire logic [SUM_BITS-1:0] sum = sum_5_q[i*SUM_BITS+:SUM_BITS];
         always_ff @(posedge clk) begin
             if (en && valid_4_q) begin
@@ -188,14 +197,14 @@ module vp_mvau_collect #(
             else if (en) valid_q <= {valid_q[1:0], valid_5_q};
         end
         vp_requant #(
-            .LANES(CW), .ACC_WIDTH(SUM_BITS), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
+            .LANES(N), .ACC_WIDTH(SUM_BITS), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
             .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED)
         ) requant (
-            .clk, .en, .acc(sum_5_q), .mult(mult_5_q), .out(out_data)
+            .clk, .en, .acc(sum_5_q), .mult({AT_ONCE{mult_5_q}}), .out(out_data)
         );
         assign out_valid = valid_q[2];
     end else begin : g_raw
-        for (genvar i = 0; i < CW; i++) begin : g_extend
+        for (genvar i = 0; i < N; i++) begin : g_extend
             wire logic signed [SUM_BITS-1:0] sum = sum_5_q[i*SUM_BITS+:SUM_BITS];
             assign out_data[i*OUT_BITS+:OUT_BITS] = OUT_BITS'(sum);
         end

@@ -1,7 +1,7 @@
 // One lane of the sparse-block matrix unit: its copy of the row group, its multiply-accumulate array
 // and its bank of results. Rows are written on the left, read at one address for all TOKENS rows; the
 // sums of a finished column part go to the next places of the result bank, and the collect stage reads
-// CW elements of one token from it. Both memories are double-buffered by the top address bit. The lane
+// CW elements of AT_ONCE tokens from it. Both memories are double-buffered by the top address bit. The lane
 // only follows its sequencer: it never waits, and it does not know which block it works on.
 `default_nettype none
 
@@ -18,6 +18,7 @@ module vp_mvau_lane #(
     int unsigned R_ELEMS   = 4,   // outputs of a result word: the larger of PE and CW
     int unsigned R_WORDS   = 8,   // words of a token group in the result bank
     int unsigned CW        = 4,   // outputs that the collect stage reads
+    int unsigned AT_ONCE   = 1,   // of so many tokens
     parameter    X_STYLE   = "auto",
     parameter    R_STYLE   = "auto",
     parameter    MAC_BODY  = "portable",
@@ -25,7 +26,8 @@ module vp_mvau_lane #(
     localparam int unsigned XA = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1),
     localparam int unsigned XI = XA + $clog2(X_ELEMS / SIMD),
     localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1),
-    localparam int unsigned TB = TOKENS > 1 ? $clog2(TOKENS) : 1,
+    localparam int unsigned SETS = TOKENS / AT_ONCE,
+    localparam int unsigned TB = SETS > 1 ? $clog2(SETS) : 1,
     localparam int unsigned SB = R_ELEMS > CW ? $clog2(R_ELEMS / CW) : 1
 ) (
     input  wire logic                      clk,
@@ -48,9 +50,9 @@ module vp_mvau_lane #(
     // result bank, read side: value comes after two cycles of c_en
     input  wire logic                      c_en,
     input  wire logic [RA-1:0]             c_addr,
-    input  wire logic [TB-1:0]             c_token,     // one c_en after c_addr, with c_sub
+    input  wire logic [TB-1:0]             c_set,       // one c_en after c_addr, with c_sub
     input  wire logic [SB-1:0]             c_sub,
-    output      logic [CW*ACC_BITS-1:0]    c_value
+    output      logic [AT_ONCE*CW*ACC_BITS-1:0] c_value
 );
     localparam int unsigned X_SUBS = X_ELEMS / SIMD;
     localparam int unsigned R_SUBS = R_ELEMS / PE;
@@ -125,9 +127,17 @@ module vp_mvau_lane #(
         end
     end
 
-    wire logic [31:0] choice = 32'(TOKENS > 1 ? c_token : '0) * C_SUBS + 32'(C_SUBS > 1 ? c_sub : '0);
-    always_ff @(posedge clk) begin
-        if (c_en) c_value <= result[choice*CW*ACC_BITS+:CW*ACC_BITS];
+    // Token a of the set has the places a, a + AT_ONCE, ... of the group.
+    wire logic [31:0] choice = 32'(SETS > 1 ? c_set : '0) * C_SUBS + 32'(C_SUBS > 1 ? c_sub : '0);
+    for (genvar a = 0; a < AT_ONCE; a++) begin : g_collect
+        logic [SETS*R_ELEMS*ACC_BITS-1:0] own;
+        for (genvar i = 0; i < SETS; i++) begin : g_set
+            assign own[i*R_ELEMS*ACC_BITS+:R_ELEMS*ACC_BITS] =
+                result[(i*AT_ONCE+a)*R_ELEMS*ACC_BITS+:R_ELEMS*ACC_BITS];
+        end
+        always_ff @(posedge clk) begin
+            if (c_en) c_value[a*CW*ACC_BITS+:CW*ACC_BITS] <= own[choice*CW*ACC_BITS+:CW*ACC_BITS];
+        end
     end
 endmodule
 

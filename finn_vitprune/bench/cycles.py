@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from finn_vitprune.bench.units import GROUPS, ColumnsInOrder, Unit, node, with_mask
-from finn_vitprune.custom_ops.balance import Schedule
 from finn_vitprune.custom_ops.base import VitOp, VitRTLBackend
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.sim import Port, SimResult, Simulator, Stimulus, beats, compile_top
@@ -51,73 +50,40 @@ class _Run:
     exact: bool
 
 
-@dataclass(frozen=True)
-class Room:
-    """Elaborated maxima of a unit's memories: blocks and column parts of a lane."""
-
-    lane_blocks: int
-    lane_slots: int
-
-
-@dataclass(frozen=True)
-class Rooms:
-    """Room for the masks of each keep rate with balanced lanes, and for all of them with columns in order.
-
-    They are all the same wherever one unit with the largest memories has the cycles of each fitting one, so
-    that one compiled simulation serves every mask. Where lanes hold so few blocks that these are split, it
-    has not.
-    """
-
-    balanced: dict[float, Room]
-    in_order: Room
-
-    @classmethod
-    def of(cls, unit: Unit, fold: dict[str, int], masks: dict[float, list[np.ndarray]]) -> Rooms:
-        """Room for ``masks``, by keep rate."""
-        op, _ = node("BlockSparseMVAU", unit.attributes(fold))
-        dealt = ColumnsInOrder(op.onnx_node)
-        balanced = {
-            keep: _room([with_mask(op, m).schedule() for m in group]) for keep, group in masks.items()
-        }
-        in_order = _room([with_mask(dealt, m).schedule() for group in masks.values() for m in group])
-        largest = _largest([*balanced.values(), in_order])
-        fitting = [with_mask(op, m).get_exp_cycles() for group in masks.values() for m in group]
-        op.set_nodeattr("lane_blocks", largest.lane_blocks)
-        roomy = [with_mask(op, m).get_exp_cycles() for group in masks.values() for m in group]
-        return cls(dict.fromkeys(masks, largest), largest) if roomy == fitting else cls(balanced, in_order)
-
-
-def _room(plans: Iterable[Schedule]) -> Room:
-    return _largest([Room(plan.lane_blocks, plan.lane_slots) for plan in plans])
-
-
-def _largest(rooms: Sequence[Room]) -> Room:
-    return Room(max(r.lane_blocks for r in rooms), max(r.lane_slots for r in rooms))
+def room(op: VitOp, masks: Iterable[np.ndarray]) -> dict[str, int]:
+    """Elaborated maxima of the unit's memories that hold ``masks``, balanced and with columns in order."""
+    dealt = ColumnsInOrder(op.onnx_node)
+    plans = [with_mask(kind, mask).schedule() for mask in masks for kind in (op, dealt)]
+    return {
+        "lane_blocks": max(plan.lane_blocks for plan in plans),
+        "lane_slots": max(plan.lane_slots for plan in plans),
+    }
 
 
 class CycleBench:
-    """A unit at a fold; each room is compiled when it is first needed.
+    """A unit at a fold, compiled once for all of its masks.
 
     Args:
-        masks: all masks that :meth:`measure` will be given, by keep rate.
+        masks: all masks that :meth:`measure` will be given.
     """
 
-    def __init__(self, unit: Unit, fold: dict[str, int], masks: dict[float, list[np.ndarray]]) -> None:
+    def __init__(self, unit: Unit, fold: dict[str, int], masks: Sequence[np.ndarray]) -> None:
         self.unit, self.fold = unit, fold
-        self.rooms = Rooms.of(unit, fold, masks)
         self.rng = np.random.default_rng(0)
         self.constants = unit.constants(self.rng)
         limit = 1 << (unit.x_bits - 1)
         self.x = self.rng.integers(-limit, limit, (1, GROUPS * fold["TOKENS"], unit.mw))
-        self._compiled: dict[Room, _Compiled] = {}
+        op, _ = node("BlockSparseMVAU", unit.attributes(fold))
+        attributes = unit.attributes(fold, **room(op, masks))
+        self.compiled = _Compiled(attributes, (unit.weights(masks[0], self.rng), *self.constants))
 
-    def measure(self, keep: float, masks: Sequence[np.ndarray]) -> Cycles:
+    def measure(self, masks: Sequence[np.ndarray]) -> Cycles:
         """Run every mask with balanced lanes and with columns in order."""
         weights = [self.unit.weights(mask, self.rng) for mask in masks]
-        balanced = [self._run(self.rooms.balanced[keep], BlockSparseMVAU_rtl, w) for w in weights]
+        balanced = [self.compiled.run(BlockSparseMVAU_rtl, w, self.x) for w in weights]
         dealt = balanced
         if self.fold["LANES"] > 1:
-            dealt = [self._run(self.rooms.in_order, ColumnsInOrder, w) for w in weights]
+            dealt = [self.compiled.run(ColumnsInOrder, w, self.x) for w in weights]
         shares = [r.ideal / r.cycles for r in balanced]
         return Cycles(
             cycles=float(np.mean([r.cycles for r in balanced])),
@@ -130,27 +96,16 @@ class CycleBench:
             exact=all(r.exact for r in [*balanced, *dealt]),
         )
 
-    def _run(self, room: Room, kind: type[BlockSparseMVAU_rtl], weights: np.ndarray) -> _Run:
-        if room not in self._compiled:
-            attributes = self.unit.attributes(self.fold, **asdict(room))
-            self._compiled[room] = _Compiled(kind, attributes, (weights, *self.constants))
-        return self._compiled[room].run(kind, weights, self.x)
-
 
 class _Compiled:
     """One compiled simulation and its folder of ROM files."""
 
-    def __init__(
-        self,
-        kind: type[BlockSparseMVAU_rtl],
-        attributes: dict[str, object],
-        initialisers: tuple[np.ndarray, ...],
-    ) -> None:
+    def __init__(self, attributes: dict[str, object], initialisers: tuple[np.ndarray, ...]) -> None:
         op, self.model = node("BlockSparseMVAU", attributes, initialisers)
         self.constants = initialisers[1:]
         self._keep = tempfile.TemporaryDirectory(prefix="vitprune-bench-")
         self.folder = Path(self._keep.name)
-        self.simulator = compile_op(kind(op.onnx_node), self.model, self.folder)
+        self.simulator = compile_op(op, self.model, self.folder)
 
     def run(self, kind: type[BlockSparseMVAU_rtl], weights: np.ndarray, x: np.ndarray) -> _Run:
         """Cycles of ``weights`` on rows ``x`` (``[1, tokens, mw]``), scheduled as ``kind`` does."""

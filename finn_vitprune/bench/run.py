@@ -28,7 +28,7 @@ from finn_vitprune.bench.resources import (
 from finn_vitprune.bench.results import DropRow, FinnRow, Results, Row
 from finn_vitprune.bench.token_drop import DropUnit
 from finn_vitprune.bench.units import Unit, find_fold, node, products_of, with_mask
-from finn_vitprune.custom_ops import balance, mvau_contents
+from finn_vitprune.custom_ops import balance, mvau_contents, mvau_fold
 from finn_vitprune.custom_ops.base import RTL_DIR, VitRTLBackend
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.yosys import NodeJob, yosys_version
@@ -201,7 +201,7 @@ def _probes(unit: Unit, plan: Plan, trained: Sequence[np.ndarray]) -> list[np.nd
 
 def _row(unit: Unit, fold: dict[str, int], keep: float, kind: str, group: Sequence[np.ndarray]) -> Row:
     op, _ = node("BlockSparseMVAU", unit.attributes(fold))
-    code = [balance.__file__, mvau_contents.__file__]
+    code = [balance.__file__, mvau_contents.__file__, mvau_fold.__file__]
     return Row(
         matrix=unit.matrix,
         b=unit.block,
@@ -248,10 +248,10 @@ def _run_cycles(cases: Sequence[_Case], results: Results, say: Say) -> None:
         waiting = [key for key, row in case.rows.items() if row.cycles is None]
         if not waiting:
             continue
-        bench = CycleBench(case.unit, case.fold, case.masks_by_keep())
+        bench = CycleBench(case.unit, case.fold, [m for group in case.masks.values() for m in group])
         for keep, kind in waiting:
             say(f"unit {i + 1} of {len(cases)}: {case.unit.name}, r_b {keep:g}, {kind} masks", True)
-            row = replace(case.rows[keep, kind], **asdict(bench.measure(keep, case.masks[keep, kind])))
+            row = replace(case.rows[keep, kind], **asdict(bench.measure(case.masks[keep, kind])))
             case.rows[keep, kind] = row
             results.put(row)
         used = [row.utilisation for row in case.rows.values()]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from onnx import TensorProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.bench.table import MANY_PRODUCTS, MEMORY_OF_NEED, MOST_PRODUCTS, UNIT_LUT
 from finn_vitprune.custom_ops.balance import Part, Schedule
-from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
+from finn_vitprune.custom_ops.mvau_choose import MAX_LANES, Lanes, compute_cycles, cost, with_ports
+from finn_vitprune.custom_ops.mvau_estimate import lut, weight_memory_bits
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
 from finn_vitprune.custom_ops.mvau_mac import clog2
 from finn_vitprune.custom_ops.registry import make_node
@@ -24,8 +28,14 @@ GROUPS = 8
 
 LANE_FOLD = ("SIMD", "PE", "TOKENS", "LANES")
 
-SLACK = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Shares by which the interval asked of the search grows until its fold stays within the products a cycle."""
+WELL_USED = 0.994
+"""Utilisation by the worst mask from which on a fold is taken for its cost."""
+
+PORT_SLACK = 0.006
+"""Share of the cycles that ports may add: one, where a group passes in just the time it is computed."""
+
+LUT_RESERVE = 0.95
+"""Share of the limit of LUTs that estimates may reach: they may be a little low."""
 
 MULT_BITS = 17
 
@@ -55,6 +65,12 @@ class Unit:
     def grid(self) -> tuple[int, int]:
         """Block rows and block columns."""
         return -(-self.mw // self.block), -(-self.mh // self.block)
+
+    @property
+    def filled(self) -> float:
+        """Share of the padded matrix that is not padding."""
+        rows, columns = self.grid
+        return self.mw * self.mh / (rows * columns * self.block**2)
 
     @property
     def name(self) -> str:
@@ -142,21 +158,35 @@ def with_mask(op: VitOp, mask: np.ndarray) -> VitOp:
 
 
 def find_fold(unit: Unit, masks: Iterable[np.ndarray]) -> dict[str, int]:
-    """The fold of one unit that serves all ``masks``, from the op's own search, ``fold_for``.
+    """The fold of one unit that serves all ``masks``.
 
-    For each mask the search is asked for the interval that the unit's products a cycle would give, and for
-    longer ones until its fold has no more products than that. Of these folds, those nearest to the products
-    asked for are taken, with ports just so wide that they slow down no mask, and of them the one whose worst
-    utilisation over the masks is best.
+    Of the folds nearest to the products asked for it is the one that the op's estimates say misses the fewest
+    limits of resources and costs least, over all masks, and that is used well by all of them; ports are just
+    so wide that they do not slow down a mask. Where every fold is used badly by some mask, the best used one.
     """
-    one = dict.fromkeys(("SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width"), 1)
+    one = dict.fromkeys((*LANE_FOLD, "in_width", "out_width"), 1)
     frame = GROUPS * max(TOKENS_CHOICES)
     ops = [with_mask(node("BlockSparseMVAU", unit.attributes(one, tokens=frame))[0], mask) for mask in masks]
-    folds = {tuple(fold[k] for k in LANE_FOLD): fold for op in ops for fold in _search(op, unit)}
-    distance = {key: abs(math.log(products_of(fold) / unit.products)) for key, fold in folds.items()}
-    least = min(distance.values())
-    nearest = [_with_ports(folds[key], unit, ops) for key, d in distance.items() if d == least]
-    return max(nearest, key=lambda fold: min(_utilisation(op, fold) for op in ops))
+    used: dict[float, dict[str, int]] = {}
+    for fold in sorted(nearest_folds(unit), key=lambda fold: _worth(unit, fold, ops)):
+        fold = _with_ports(fold, unit, ops)
+        share = min(_utilisation(op, fold) for op in ops)
+        if share >= WELL_USED * unit.filled:
+            return fold
+        used.setdefault(share, fold)
+    return used[max(used)]
+
+
+def nearest_folds(unit: Unit) -> list[dict[str, int]]:
+    """The lanes and their widths whose products a cycle are nearest to those asked for, the lowest ports."""
+    sides = divisors(unit.block)
+    folds = [
+        dict(zip(LANE_FOLD, values))
+        for values in product(sides, sides, TOKENS_CHOICES, range(1, MAX_LANES + 1))
+        if values[-1] <= math.prod(unit.grid)
+    ]
+    distance = [abs(math.log(products_of(fold) / unit.products)) for fold in folds]
+    return [fold for fold, d in zip(folds, distance) if d == min(distance)]
 
 
 def products_of(fold: Mapping[str, int]) -> int:
@@ -164,18 +194,26 @@ def products_of(fold: Mapping[str, int]) -> int:
     return math.prod(fold[name] for name in LANE_FOLD)
 
 
-def _search(op: VitOp, unit: Unit) -> Iterator[dict[str, int]]:
-    """The op's folds for growing intervals, until it has at most the unit's products a cycle."""
-    blocks = op.schedule().kept * op.get_nodeattr("tokens")
-    for slack in SLACK:
-        fold = op.fold_for(max(1, int(blocks * unit.block**2 / unit.products * (1 + slack))))
-        yield fold
-        if products_of(fold) <= unit.products:
-            return
+def _worth(unit: Unit, fold: Mapping[str, int], ops: Sequence[VitOp]) -> tuple[int, float]:
+    """Limits that the estimates miss, and cost, each summed over the masks; lower is better."""
+    missed, total = 0, 0.0
+    lanes, kept = Lanes(*fold.values()), [op.schedule().kept for op in ops]
+    base = ops[0].fold()
+    folds = [with_ports(base, n, lanes, compute_cycles(base, n, lanes)) for n in kept]
+    ports = {name: max(getattr(f, name) for f in folds) for name in ("in_width", "out_width")}
+    for n, f in zip(kept, folds):
+        f = replace(f, **ports)
+        need = n * unit.block**2 * unit.w_bits
+        if unit.products >= MANY_PRODUCTS:
+            missed += lut(f, "auto") > LUT_RESERVE * UNIT_LUT * products_of(fold)
+        if unit.products >= MOST_PRODUCTS:
+            missed += weight_memory_bits(f, "auto") > MEMORY_OF_NEED * need
+        total += cost(f, "auto")
+    return missed, total
 
 
 def _with_ports(fold: Mapping[str, int], unit: Unit, ops: Sequence[VitOp]) -> dict[str, int]:
-    """The fold with the narrowest ports that make no op slower than the widest ones."""
+    """The fold with the narrowest ports that slow down no op by more than :data:`PORT_SLACK`."""
     ins = Fold.in_widths(unit.mw, fold["SIMD"])
     outs = Fold.out_widths(unit.mh, fold["PE"], unit.block)
 
@@ -186,7 +224,7 @@ def _with_ports(fold: Mapping[str, int], unit: Unit, ops: Sequence[VitOp]) -> di
     least = cycles(ins[-1], outs[-1])
 
     def slower(in_width: int, out_width: int) -> bool:
-        return any(a > b for a, b in zip(cycles(in_width, out_width), least))
+        return any(a > (1 + PORT_SLACK) * b for a, b in zip(cycles(in_width, out_width), least))
 
     in_width = next(w for w in ins if not slower(w, outs[-1]))
     out_width = next(w for w in outs if not slower(in_width, w))

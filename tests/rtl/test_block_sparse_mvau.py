@@ -105,6 +105,20 @@ CASES = {
     "one full column over more lanes than columns": Case(mh=8, mask=[[1]] * 4, lanes=4, out_width=4),
     "very uneven": Case(mw=64, mask=[[1, 0, 0, r == 3] for r in range(8)], lanes=4),
     "more lanes than blocks": Case(mask=np.eye(4)[:, ::-1] * [[1], [0], [1], [0]], lanes=4),
+    "two tokens at once, odd rows": Case(
+        block=16, mw=48, mh=64, simd=8, pe=8, group=4, tokens=7, out_width=32
+    ),
+    "four tokens at once, 96 elements a beat": Case(
+        block=16, mw=32, mh=96, simd=8, pe=16, group=8, tokens=19, lanes=3, out_width=96, keep=0.6,
+    ),
+    "four tokens at once, sides that the block does not divide": Case(
+        block=16, mw=40, mh=40, simd=8, pe=16, group=4, tokens=9, lanes=2, out_width=40, keep=0.8,
+    ),
+    "two tokens at once, raw accumulators, empty columns": Case(
+        mask=[[0, 1, 0, 1]] * 4, group=2, out_width=32, requant=0, y="INT32", tokens=4,
+    ),
+    "two tokens at once, frames of one token": Case(tokens=1, out_width=16, lanes=1),
+    "two tokens at once, frames of two tokens": Case(tokens=2, out_width=16),
     "biases wider than accumulators": Case(x="INT2", w="INT2", mw=8, shift=12, in_width=4),
 }
 
@@ -265,7 +279,7 @@ def test_a_broken_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
         (Case(group=3), r"TOKENS 3 \(node dut\) is not possible: use 1, 2, 4, 8 or 16"),
         (Case(lanes=0), r"LANES 0 \(node dut\) must be at least 1"),
         (Case(in_width=3), r"in_width 3 \(node dut\) must divide MW 32.*use 1, 2, 4, 8, 16 or 32"),
-        (Case(mh=10, out_width=5), r"out_width 5 \(node dut\) must divide MH 10.*use 1 or 2"),
+        (Case(mh=10, out_width=5), r"out_width 5 \(node dut\) must divide MH 10.*use 1, 2 or 10"),
         (Case(x="INT17"), r"input type INT17 \(node dut\)"),
         (Case(w="UINT8"), r"weight type UINT8 \(node dut\) is not possible: use INT2 to INT9"),
         # 32 products of up to 2^14 need 21 signed bits, a bias of 21 bits added makes 22
