@@ -9,6 +9,7 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 PROMISES = {
     "1_from_training_to_rtl": ("RTL mismatches: 0", 2),
+    "2_bring_your_own_vit": ("RTL mismatches: 0", 1),
     "3_what_training_learned": ("heads are live", 5),
 }
 """Text that a notebook prints, and the number of its pictures."""
