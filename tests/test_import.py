@@ -1,10 +1,12 @@
-"""``import``: what goes in computes what the file computes, and what comes out is pruned, quantised and measured."""
+"""``import``: what goes in computes what the file computes; what comes out is pruned, quantised, measured."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
 import torch
+import typer
 from ingest_models import export, small_distilled, small_timm
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from PIL import Image
@@ -12,6 +14,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from test_ingest import Calibration, Wrapped
 
 from finn_vitprune.cli import run
+from finn_vitprune.cli.app import app
 from finn_vitprune.errors import UserError
 from finn_vitprune.ingest import zoo
 from finn_vitprune.ingest.float_model import as_in_file, float_network
@@ -54,7 +57,10 @@ def data(tmp_path_factory):
 
 # --- the float network is the file -------------------------------------------------------------------
 
-NAMES = ("deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_tiny_patch16_224", "deit3_small_patch16_224")
+NAMES = (
+    "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_tiny_patch16_224",
+    "deit3_small_patch16_224",
+)  # fmt: skip
 EXPORTS = [("torchscript", o) for o in (14, 17, 20)] + [
     pytest.param("dynamo", o, marks=pytest.mark.slow) for o in (17, 20)
 ]
@@ -172,9 +178,11 @@ def test_first_order_scores_are_sums_of_weight_times_slope(model):
 
     block = network.blocks[1]
     square = [(r, c) for r in (2, 3) for c in (4, 5)]
-    assert float(scores.encoders[1].proj[1, 2]) == pytest.approx(products(block.attn.proj.weight, square), rel=1e-4)
+    expected = products(block.attn.proj.weight, square)
+    assert float(scores.encoders[1].proj[1, 2]) == pytest.approx(expected, rel=1e-4)
     keys = [(24 + r, c) for r, c in square]
-    assert float(scores.encoders[1].k[1, 2]) == pytest.approx(products(block.attn.qkv.weight, keys), rel=1e-4)
+    expected = products(block.attn.qkv.weight, keys)
+    assert float(scores.encoders[1].k[1, 2]) == pytest.approx(expected, rel=1e-4)
     row = products(block.mlp.fc1.weight, [(7, c) for c in range(24)])
     column = products(block.mlp.fc2.weight, [(r, 7) for r in range(24)])
     assert float(scores.encoders[1].neurons[7]) == pytest.approx(row + column, rel=1e-4)
@@ -215,8 +223,8 @@ def imported(capsys, *arguments):
 def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, data, tmp_path, capsys):
     target = tmp_path / "pruned.onnx"
     found = imported(
-        capsys, model, "--data", data, "-o", target, "--block-size", 8, "--block-keep", "0.7", "--mlp-keep", "0.5",
-        "--token-keep", "0.5", "--drop-at", 1, "--score", "first-order",
+        capsys, model, "--data", data, "-o", target, "--block-size", 8, "--block-keep", "0.7",
+        "--mlp-keep", "0.5", "--token-keep", "0.5", "--drop-at", 1, "--score", "first-order",
     )  # fmt: skip
     assert [s["name"] for s in found["stages"]] == ["float", "pruned", "quantised", "integer"]
     assert found["onnxruntime"]["relative"] < 1e-4
@@ -243,7 +251,8 @@ def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, d
 
 
 def test_with_full_shares_it_quantises_only(model, data, tmp_path, capsys):
-    found = imported(capsys, model, "--data", data, "-o", tmp_path / "q.onnx", "--mean", "0.5", "--std", "0.5,0.5,0.5")
+    pixels = ("--mean", "0.5", "--std", "0.5,0.5,0.5")
+    found = imported(capsys, model, "--data", data, "-o", tmp_path / "q.onnx", *pixels)
     m = ModelMetadata.read(ModelWrapper(str(tmp_path / "q.onnx")))
     assert all(unpack_map(b).all() for b in m.kept_blocks.values())
     assert (m.heads, m.neurons, m.drop_points) == ([3, 3], [96, 96], {})
@@ -264,6 +273,14 @@ def test_recovery_needs_no_labels_and_brings_the_answers_back(model, data, tmp_p
     assert stages["recovered"] > stages["quantised"]
     assert stages["integer"] == pytest.approx(stages["recovered"], abs=0.02)
     assert ModelMetadata.read(ModelWrapper(str(tmp_path / "r.onnx"))).weight_bits == 4
+
+
+def test_help_has_an_example_that_parses(capsys):
+    assert run(["import", "--help"]) == 0
+    example = " ".join(capsys.readouterr().out.split("Example: ")[1].split())
+    command = typer.main.get_command(app).commands["import"]
+    context = command.make_context("import", shlex.split(example)[2:])
+    assert context.params["drop_at"] == "3,7,10"
 
 
 def one_line(capsys, *arguments):
@@ -316,7 +333,7 @@ def test_an_output_is_replaced_only_when_asked(model, data, tmp_path, capsys):
         (["--block-keep", "1.5"], "--block-keep 1.5 is no share"),
         (["--mlp-keep", "half"], "--mlp-keep half is no share"),
         (["--token-keep", "0.5"], "--token-keep 0.5 needs --drop-at, for instance --drop-at 1"),
-        (["--token-keep", "0.5", "--drop-at", "2"], "--drop-at 2: tokens can be dropped in the encoders 1 to 1"),
+        (["--token-keep", "0.5", "--drop-at", "2"], "--drop-at 2: tokens can be dropped in the encoders 1"),
         (["--drop-at", "1;2"], "--drop-at 1;2: expected numbers with commas"),
         (["--mean", "0.5,0.5"], "--mean has 2 numbers, the model 3 channels"),
         (["--std", "0"], "--std 0.0 is not positive"),
@@ -374,7 +391,8 @@ def test_ten_images_are_needed(model, tmp_path):
 @pytest.mark.parametrize("classes,labelled", [(5, True), (4, False)])
 def test_labels_count_where_they_are_those_of_the_model(model, tmp_path, classes, labelled):
     labels = np.arange(20) % classes
-    arrays = {f"{p}_{k}": v for p in ("train", "test") for k, v in (("images", pixels(20)), ("labels", labels))}
+    parts = {"images": pixels(20), "labels": labels}
+    arrays = {f"{p}_{k}": v for p in ("train", "test") for k, v in parts.items()}
     np.savez(tmp_path / "set.npz", **arrays)
     found = load_data(f"npz:{tmp_path}/set.npz", read(model).vit)
     assert found.labelled is labelled

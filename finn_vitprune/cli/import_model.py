@@ -1,4 +1,4 @@
-"""``finn-vitprune import``: a float ONNX file of a vision transformer becomes a pruned quantised QONNX file."""
+"""``finn-vitprune import``: a float ONNX file of a vision transformer becomes a pruned QONNX file."""
 
 from __future__ import annotations
 
@@ -38,35 +38,63 @@ class Bits(str, Enum):
 
 
 def command(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="ONNX file, float or QDQ; `check` tells whether it fits.")],
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL.onnx", help="ONNX file, float or QDQ; `check` tells whether it fits."),
+    ],
     data: Annotated[
         str,
         typer.Option(
             metavar="DATA",
-            help="digits, fashion-mnist[:FOLDER], npz:FILE or imagefolder:PATH; images without labels will do.",
+            help="digits, fashion-mnist[:FOLDER], npz:FILE, imagefolder:PATH; without labels, too.",
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="PRUNED.onnx", help="QONNX file to write.")],
-    score: Annotated[Score, typer.Option(help="Weight magnitude, or |w dL/dw| on the data.")] = Score.MAGNITUDE,
-    block_size: Annotated[Optional[int], typer.Option(min=2, help="Block size; without it the largest of 16, 8, 4, 2 that fits.")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="PRUNED.onnx", help="QONNX file to write.")
+    ],
+    score: Annotated[
+        Score, typer.Option(help="Weight magnitude, or |w dL/dw| on the data.")
+    ] = Score.MAGNITUDE,
+    block_size: Annotated[
+        Optional[int],
+        typer.Option(min=2, help="Block size; without it the largest of 16, 8, 4, 2 that fits."),
+    ] = None,
     block_keep: Annotated[str, typer.Option(help="Kept share of the blocks of W_q, W_k, W_v, W_proj.")] = "1",
-    mlp_keep: Annotated[Optional[str], typer.Option(help="Kept share of MLP neurons; without it as --block-keep.")] = None,
+    mlp_keep: Annotated[
+        Optional[str], typer.Option(help="Kept share of MLP neurons; without it as --block-keep.")
+    ] = None,
     token_keep: Annotated[str, typer.Option(help="Kept share of tokens in the encoders of --drop-at.")] = "1",
     drop_at: Annotated[str, typer.Option(help="Encoders that drop tokens, from 1, with commas.")] = "",
     weight_bits: Annotated[Bits, typer.Option(help="Bits of the weights.")] = Bits.EIGHT,
-    activation_bits: Annotated[Bits, typer.Option(help="Bits of the activations between layers.")] = Bits.EIGHT,
-    recover_epochs: Annotated[int, typer.Option(min=0, help="Epochs of distillation from the float model.")] = 0,
+    activation_bits: Annotated[
+        Bits, typer.Option(help="Bits of the activations between layers.")
+    ] = Bits.EIGHT,
+    recover_epochs: Annotated[
+        int, typer.Option(min=0, help="Epochs of distillation from the float model.")
+    ] = 0,
     learning_rate: Annotated[float, typer.Option(help="Its learning rate at the height.")] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
-    train_images: Annotated[Optional[int], typer.Option(min=10, help="Calibrate and recover on so many images.")] = None,
+    train_images: Annotated[
+        Optional[int], typer.Option(min=10, help="Calibrate and recover on so many images.")
+    ] = None,
     shift: Annotated[int, typer.Option(min=0, help="Shift images by up to so many pixels in recovery.")] = 0,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images in recovery.")] = False,
-    mean: Annotated[Optional[str], typer.Option(help="Mean of pixels / 255 that the model was trained with.")] = None,
-    std: Annotated[Optional[str], typer.Option(help="Their deviation; both from the data where not given.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Largest difference from onnxruntime, of the largest output.")] = 1e-4,
-    eval_images: Annotated[int, typer.Option(min=1, help="Held-out images that every stage is measured on.")] = 1000,
+    mean: Annotated[
+        Optional[str], typer.Option(help="Mean of pixels / 255 that the model was trained with.")
+    ] = None,
+    std: Annotated[
+        Optional[str], typer.Option(help="Their deviation; both from the data where not given.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest difference from onnxruntime, of the largest output.")
+    ] = 1e-4,
+    eval_images: Annotated[
+        int, typer.Option(min=1, help="Held-out images that every stage is measured on.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print JSON; progress goes to standard error.")] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print JSON; progress goes to standard error.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace PRUNED.onnx.")] = False,
 ) -> None:
     """Take a vision transformer in: recognise, compare, prune by score, calibrate, recover, export as QONNX.
@@ -79,7 +107,8 @@ def command(
     _need_positive("--tolerance", tolerance)
     _need_positive("--learning-rate", learning_rate)
     drops = tuple(_numbers("--drop-at", drop_at, int, "3,7,10") or ())
-    means, deviations = (_numbers(o, t, float, "0.485,0.456,0.406") for o, t in (("--mean", mean), ("--std", std)))
+    means = _numbers("--mean", mean, float, "0.485,0.456,0.406")
+    deviations = _numbers("--std", std, float, "0.229,0.224,0.225")
     from finn_vitprune.ingest import import_options as io
     from finn_vitprune.ingest import scoring
 

@@ -44,8 +44,8 @@ class ImportData:
 def load_data(spec: str, vit: RecognisedViT, limit: int | None = None) -> ImportData:
     """The data set that ``spec`` names, checked against the model.
 
-    Besides what training takes: ``npz:FILE`` with an array ``images`` alone, and ``imagefolder:PATH`` with image
-    files but no train and val folders. These have no labels.
+    Besides what training takes: ``npz:FILE`` with an array ``images`` alone, and ``imagefolder:PATH`` with
+    image files but no train and val folders. These have no labels.
 
     Args:
         limit: use a fixed subset of this size of the training images, class-balanced where there are labels.
@@ -71,8 +71,8 @@ def load_data(spec: str, vit: RecognisedViT, limit: int | None = None) -> Import
     if data.classes == vit.classes:
         return _checked(ImportData(data, True), vit)
     note = (
-        f"{data.name} has {data.classes} classes, the model {vit.classes}: its labels are not used and accuracy "
-        "is left out"
+        f"{data.name} has {data.classes} classes, the model {vit.classes}: its labels are not used and "
+        "accuracy is left out"
     )
     return _checked(ImportData(data, False, note), vit)
 
@@ -102,7 +102,9 @@ def _set_channels(data: FolderDataset, channels: int) -> None:
         UserError: the model takes neither.
     """
     if channels not in (1, 3):
-        raise UserError(f"{data.name}: the model takes {channels} channels, image files have 1 or 3: use npz:FILE")
+        raise UserError(
+            f"{data.name}: the model takes {channels} channels, image files have 1 or 3: use npz:FILE"
+        )
     data.channels = channels
     data.mean, data.std = _imagenet(channels)
 

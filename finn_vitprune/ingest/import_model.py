@@ -98,8 +98,8 @@ def import_model(options: ImportOptions, sink: Sink, console: Console | None = N
     Args:
         sink: gets lines ``(text, transient)``; console: where the epochs of recovery are drawn.
     Raises:
-        UserError: the file is not taken in (with node and cause), options or data do not fit, the float network
-            differs from the file, or the export gate fails. Nothing is written then.
+        UserError: the file is not taken in (with node and cause), options or data do not fit, the float
+            network differs from the file, or the export gate fails. Nothing is written then.
     """
     started = time.monotonic()
     plan = make_plan(options, sink)
@@ -161,7 +161,7 @@ def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
     if found.vit is not None:
         refusals += hardware.gaps(found.network, found.vit)
     if refusals:
-        more = f" (and {len(refusals) - 1} more: `finn-vitprune check` lists them)" if len(refusals) > 1 else ""
+        more = f" ({len(refusals) - 1} more: `finn-vitprune check` lists them)" if len(refusals) > 1 else ""
         raise UserError(f"{options.model} cannot be imported: {refusals[0]}{more}")
     return file, found.vit
 
@@ -196,7 +196,9 @@ class _Work:
         o, plan = self.options, self.plan
         self.sink("comparing with onnxruntime", True)
         images = self.images[:COMPARED_IMAGES]
-        c = self.comparison = compare(o.model, plan.file.kind, plan.vit, self.float, images, plan.mean, plan.std)
+        c = self.comparison = compare(
+            o.model, plan.file.kind, plan.vit, self.float, images, plan.mean, plan.std
+        )
         text = (
             f"float network against onnxruntime on {c.images} images: largest difference {c.largest:.3g} at "
             f"outputs up to {c.scale:.3g} ({c.relative:.2g}, tolerance {o.tolerance:g})"

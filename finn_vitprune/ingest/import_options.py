@@ -23,9 +23,10 @@ EPOCH_IMAGES = 500
 
 @dataclass(frozen=True)
 class Recover:
-    """Recovery: epochs of distillation (0: none), the learning rate at its height, images a step, augmentation.
+    """Recovery: epochs of distillation (0: none), the learning rate at its height, images a step.
 
-    train_images: calibrate and recover on a fixed, class-balanced subset of this size.
+    shift, flip: augmentation. train_images: calibrate and recover on a fixed, class-balanced subset of this
+    size.
     """
 
     epochs: int = 0
@@ -40,8 +41,8 @@ class Recover:
 class ImportOptions:
     """All of one import. Shares are exact decimals as written; encoders in ``drop_at`` count from 1.
 
-    block_size None: the largest of BLOCK_SIZES that fits. mlp_keep None: as block_keep. mean, std: of pixels /
-    255, one number or one a channel; None: what the file does itself, else those of the data.
+    block_size None: the largest of BLOCK_SIZES that fits. mlp_keep None: as block_keep. mean, std: of pixels
+    / 255, one number or one a channel; None: what the file does itself, else those of the data.
     """
 
     model: Path
@@ -96,12 +97,14 @@ class ImportOptions:
         if drops and not self.drop_at:
             third = [max(1, vit.depth * i // 4) for i in (1, 2, 3)]
             example = ",".join(map(str, sorted({min(t, vit.depth - 1) for t in third})))
-            raise UserError(f"--token-keep {self.token_keep} needs --drop-at, for instance --drop-at {example}")
+            raise UserError(
+                f"--token-keep {self.token_keep} needs --drop-at, for instance --drop-at {example}"
+            )
         wrong = [d for d in self.drop_at if not 1 <= d < vit.depth]
         if wrong:
             raise UserError(
-                f"--drop-at {wrong[0]}: tokens can be dropped in the encoders 1 to {vit.depth - 1} (only the class "
-                "token counts after the last one)"
+                f"--drop-at {wrong[0]}: tokens can be dropped in the encoders 1 to {vit.depth - 1} (only the "
+                "class token counts after the last one)"
             )
         return config.with_token_drop(self.token_keep, self.drop_at) if drops else config
 
@@ -118,7 +121,7 @@ class ImportOptions:
         return prune
 
     def training(self, prune: PruneConfig) -> TrainConfig:
-        """Recovery as training has it: rates fall over the first half of the epochs, scores go on learning."""
+        """Recovery as training has it: rates fall in the first half of the epochs, scores go on learning."""
         r = self.recover
         return TrainConfig(
             name=self.output.stem,

@@ -39,8 +39,8 @@ class Recovery(Run):
         Args:
             config: its data set and teacher are not used.
             teacher: the float network; student, scores: trained in place.
-            quality: what an epoch reports as accuracy of ``forward`` (uint8 images as floats to logits) on the
-                first so many held-out images, None for all.
+            quality: what an epoch reports as accuracy of ``forward`` (uint8 images as floats to logits) on
+                the first so many held-out images, None for all.
         """
         s = config.student
         self.config, self.out_dir, self.data = config, Path(), data

@@ -1,8 +1,8 @@
 """timm's vision transformers through the recogniser: ``python -m finn_vitprune.ingest.zoo -o builds/import``.
 
-Every model gets random weights and is exported; ``check`` is asked about the file, and where a network is recognised,
-the imported float network is compared with onnxruntime. Results go to ``results.json`` as they come, a table of
-them to ``RESULTS.md``; what is there already is not run again.
+Every model gets random weights and is exported; ``check`` is asked about the file, and where a network is
+recognised, the imported float network is compared with onnxruntime. Results go to ``results.json`` as they
+come, a table of them to ``RESULTS.md``; what is there already is not run again.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ LISTED = (
 """Plain and distilled models, one with LayerScale, one with global average pooling: by every exporter."""
 WHOLE = ("torchscript", 17)
 """The export at full depth; the others have SHALLOW encoders."""
-EXPORTS = (
-    WHOLE, ("torchscript", 14), ("torchscript", 20), ("dynamo", 14), ("dynamo", 17), ("dynamo", 20),
-)  # fmt: skip
+EXPORTS = (WHOLE, ("torchscript", 14), ("torchscript", 20), ("dynamo", 17), ("dynamo", 20))
+"""The dynamo exporter writes no opset below 17."""
 SHALLOW = 2
 IMAGES = 2
+CLASSES = 1000
+"""Several of timm's models have no classifier of their own."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -60,9 +61,9 @@ class Case:
 class Row:
     """What came of a case.
 
-    depth: of the exported model; opset: of the file; parameters: of timm's model. relative: largest difference from
-    onnxruntime in units of the largest output, None where nothing was recognised. refusal: why not, empty where it
-    imports. error: why there is no file, or no answer.
+    depth: of the exported model; opset: of the file. relative: largest difference from onnxruntime in units
+    of the largest output, None where nothing was recognised. refusal: why not, empty where it imports. error:
+    why there is no file, or no answer.
     """
 
     model: str
@@ -81,16 +82,12 @@ class Row:
 
 
 def cases(listed: bool, others: bool) -> list[Case]:
-    """The listed models by every exporter, every other ``vit_*`` of timm once."""
-    found = []
-    if listed:
-        found += [
-            Case(m, e, o, None if (e, o) == WHOLE else SHALLOW, None) for m in LISTED for e, o in EXPORTS
-        ]
-    if others:
-        rest = [m for m in timm.list_models("vit_*") if m not in LISTED]
-        found += [Case(m, *WHOLE, SHALLOW, 128 if "patch32" in m else 112) for m in rest]
-    return found
+    """The listed models by every exporter, every other ``vit_*`` of timm once; the slow exporter last."""
+    first = [Case(m, *e, None if e == WHOLE else SHALLOW, None) for e in EXPORTS for m in LISTED]
+    rest = [m for m in timm.list_models("vit_*") if m not in LISTED]
+    once = [Case(m, *WHOLE, SHALLOW, 128 if "patch32" in m else 112) for m in rest]
+    found = (first if listed else []) + (once if others else [])
+    return sorted(found, key=lambda c: c.exporter == "dynamo")
 
 
 # --- one case --------------------------------------------------------------------------------------
@@ -102,8 +99,8 @@ def make(case: Case) -> tuple[nn.Module, tuple[int, int, int]]:
     Depth and image size are changed where the model lets them be.
     """
     wanted = {"depth": case.depth, "img_size": case.image_size}
-    wanted = {k: v for k, v in wanted.items() if v is not None}
-    attempts = [wanted, {k: v for k, v in wanted.items() if k == "depth"}, {}]
+    wanted = {k: v for k, v in wanted.items() if v is not None} | {"num_classes": CLASSES}
+    attempts = [wanted, {k: v for k, v in wanted.items() if k != "img_size"}, {"num_classes": CLASSES}]
     for i, options in enumerate(attempts):
         try:
             model = timm.create_model(case.model, **options)
@@ -119,7 +116,7 @@ def make(case: Case) -> tuple[nn.Module, tuple[int, int, int]]:
 
 @torch.no_grad()
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """All parameters random: matrices keep the size of what passes, vectors move by 0.1, so that none is trivial."""
+    """All parameters random, none trivial: matrices keep the size of what passes, vectors move by 0.1."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         noise = torch.randn(parameter.shape, generator=generator)
@@ -152,9 +149,10 @@ def run(case: Case, folder: Path) -> Row:
         del model
         found = examine(path)
     except Exception as error:  # noqa: BLE001  a row says what happened, and the next model is tried
-        return Row(case.model, case.exporter, case.opset, error=f"{type(error).__name__}: {first_line(error)}"[:300])
-    seconds = round(time.monotonic() - started, 1)
-    return Row(case.model, case.exporter, case.opset, depth=depth, image_size=shape[1], seconds=seconds, **found)
+        text = f"{type(error).__name__}: {first_line(error)}"[:300]
+        return Row(case.model, case.exporter, case.opset, error=text)
+    found |= {"depth": depth, "image_size": shape[1], "seconds": round(time.monotonic() - started, 1)}
+    return Row(case.model, case.exporter, case.opset, **found)
 
 
 def examine(path: Path) -> dict:
@@ -163,10 +161,11 @@ def examine(path: Path) -> dict:
     checked = check_float(file, path)
     vit, relative = understand(file).vit, None
     if vit is not None:
-        images = np.random.default_rng(0).integers(0, 256, (IMAGES, vit.image_size, vit.image_size, vit.channels))
+        shape = (IMAGES, vit.image_size, vit.image_size, vit.channels)
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         mean, std = (MEAN, STD) if vit.channels == 3 else ((0.5,) * vit.channels, (0.25,) * vit.channels)
         network = float_network(vit, mean, std)
-        relative = compare(path, file.kind, vit, network, images.astype(np.uint8), mean, std).relative
+        relative = compare(path, file.kind, vit, network, images, mean, std).relative
     return {
         "opset": file.opset,
         "nodes": len(checked.rows),
@@ -181,9 +180,10 @@ def examine(path: Path) -> dict:
 
 TITLE = """# timm's vision transformers through `check` and `import`
 
-Random weights, timm {version}. "Difference": the imported float network against the file in onnxruntime, largest
-difference of a logit in units of the largest logit, on {images} random images; a network that is recognised but has
-no hardware (mean pooling) is compared, too, in the file's own form. "Mapped": nodes that `check` maps.
+Random weights, timm {version}. "Difference": the imported float network against the file in onnxruntime,
+largest difference of a logit in units of the largest logit, on {images} random images; a network that is
+recognised but has no hardware (mean pooling) is compared, too, in the file's own form. "Mapped": nodes that
+`check` maps.
 
 ```
 {command}
@@ -194,15 +194,17 @@ COMMAND = "python -m finn_vitprune.ingest.zoo -o builds/import"
 
 def markdown(rows: list[dict]) -> str:
     """The results as Markdown."""
-    listed = [r for r in rows if r["model"] in LISTED]
-    others = [r for r in rows if r["model"] not in LISTED]
+    by_case = {(r["model"], r["exporter"], r["asked_opset"]): r for r in rows}
+    listed = [by_case[m, *e] for m in LISTED for e in EXPORTS if (m, *e) in by_case]
+    others = sorted((r for r in rows if r["model"] not in LISTED), key=lambda r: r["model"])
     text = [TITLE.format(version=timm.__version__, images=IMAGES, command=COMMAND)]
     text += ["## The listed models, by every exporter", "", summary(listed), ""]
-    text += ["| model | exporter, opset | encoders | nodes mapped | difference | answer |", "|--|--|--|--|--|--|"]
+    heads = "encoders | nodes mapped | difference | answer |"
+    text += [f"| model | exporter, opset | {heads}", "|--|--|--|--|--|--|"]
     text += [_line(r, whole=True) for r in listed]
     text += ["", "## Every other `vit_*` of timm", ""]
     text += [f"TorchScript, opset 17; {SHALLOW} encoders and small images where the model lets them be.", ""]
-    text += [summary(others), "", "| model | encoders | nodes mapped | difference | answer |", "|--|--|--|--|--|"]
+    text += [summary(others), "", f"| model | {heads}", "|--|--|--|--|--|"]
     text += [_line(r, whole=False) for r in others]
     return "\n".join(text) + "\n"
 
@@ -214,7 +216,8 @@ def summary(rows: list[dict]) -> str:
     failed = [r for r in rows if r["error"]]
     known = [r["relative"] for r in rows if r["relative"] is not None]
     largest = f", largest difference {max(known):.1e} (limit {TOLERANCE:g})" if known else ""
-    return f"{len(rows)} files: {len(taken)} import, {len(refused)} are refused, {len(failed)} could not be made{largest}."
+    counts = f"{len(taken)} import, {len(refused)} are refused, {len(failed)} could not be made"
+    return f"{len(rows)} files: {counts}{largest}."
 
 
 def _line(row: dict, whole: bool) -> str:
@@ -223,15 +226,16 @@ def _line(row: dict, whole: bool) -> str:
     cells = [row["model"]] + ([f"{row['exporter']}, {opset}{asked}"] if whole else [])
     mapped = "" if row["nodes"] is None else f"{row['mapped']} of {row['nodes']}"
     relative = "" if row["relative"] is None else f"{row['relative']:.1e}"
-    answer = row["error"] and f"no file: {row['error']}" or (f"refused: {row['refusal']}" if row["refusal"] else "imports")
+    why = {"no file": row["error"], "refused": row["refusal"]}
+    answer = next((f"{k}: {text}" for k, text in why.items() if text), "imports")
     cells += [str(row["depth"] or ""), mapped, relative, answer.replace("|", "/")]
     return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
     """Run what is missing, and write the results after every model."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of results.json and RESULTS.md")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="of results.json and RESULTS.md")
     parser.add_argument("--only", choices=("listed", "others"), help="a part of the list")
     parser.add_argument("--models", nargs="*", help="these models of the list alone")
     a = parser.parse_args()

@@ -1,0 +1,75 @@
+"""A trained float model comes back through import: pruned, recovered, and bit for bit in RTL."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
+from finn_vitprune.cli import run
+from finn_vitprune.summary import Summary
+from finn_vitprune.training.config import load_config
+from finn_vitprune.training.data import digits
+from finn_vitprune.training.teacher import load_weights, make_teacher
+
+PART = "xcu250-figd2104-2L-e"
+CONFIG = "builds/train/deit_digits.yaml"
+EPOCHS = 5
+RTL_IMAGES = 24
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, request):
+    """The float model of the example as ONNX, imported at the rates it was trained with."""
+    folder = tmp_path_factory.mktemp("import")
+    data = digits()
+    source = make_teacher(load_config(request.config.rootpath / CONFIG), data)
+    load_weights(source, EXAMPLE / "deit_digits_float.pt")
+    image = torch.zeros(1, data.channels, *data.image_size)
+    torch.onnx.export(source.eval(), (image,), str(folder / "float.onnx"), opset_version=17, dynamo=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stages(folder):
+    """Accuracy of each stage by name."""
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    with redirect_stdout(StringIO()) as text:
+        code = run([
+            "import", str(folder / "float.onnx"), "--data", "digits", "-o", str(folder / "pruned.onnx"),
+            "--block-size", "8", "--block-keep", "0.5", "--token-keep", "0.7", "--drop-at", "2,3",
+            "--recover-epochs", str(EPOCHS), "--batch-size", "32", "--json",
+        ])  # fmt: skip
+    assert code == 0
+    found = json.loads(text.getvalue())
+    assert found["eval_images"] == 360
+    assert found["complexity"]["macs_dense"] / found["complexity"]["macs"] > 2.5
+    return {s["name"]: s["accuracy"] for s in found["stages"]}
+
+
+def test_recovery_comes_within_two_points_of_the_float_model(stages):
+    assert stages["float"] == pytest.approx(0.9861, abs=1e-3)  # builds/example/metrics.json
+    assert stages["pruned"] < stages["float"] - 0.1  # recovery, not luck, brings it back
+    assert stages["integer"] >= stages["float"] - 0.02
+
+
+def test_the_imported_model_is_bit_exact_in_rtl(folder, stages):
+    output = folder / "build"
+    build(BuildOptions(
+        model=folder / "pruned.onnx", output_dir=output, fpga_part=PART, images=folder / "pruned.npz",
+        max_images=RTL_IMAGES, target_fps=100_000, synth="none",
+    ))  # fmt: skip
+    verify = Summary.load(output).verify
+    assert verify.images == RTL_IMAGES
+    assert (verify.rtl_mismatches, verify.class_changes, verify.saturations) == (0, 0, 0)
+    logits = np.load(output / "verification_output" / "rtl_logits.npy")
+    with np.load(folder / "pruned.npz") as sample:
+        right = (np.argmax(logits[:RTL_IMAGES], -1) == sample["labels"][:RTL_IMAGES]).mean()
+        same = (np.argmax(logits[:RTL_IMAGES], -1) == sample["logits"][:RTL_IMAGES].argmax(-1)).mean()
+    assert verify.accuracy == pytest.approx(right)
+    assert same >= 0.95
