@@ -18,6 +18,7 @@ OPS: dict[str, str] = {
     "VitWidthConverter": "width_converter",
     "VitLayerNorm": "layernorm",
     "VitTokenDrop": "token_drop",
+    "VitTokenMean": "token_mean",
     "PrunedAttention": "pruned_attention",
     "BlockSparseMVAU": "block_sparse_mvau",
 }

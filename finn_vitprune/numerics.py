@@ -268,3 +268,14 @@ def head_mean_constant(heads: int) -> tuple[int, int]:
     """``(mult, shift)`` of 1 / H_live for :func:`token_drop`."""
     mult, shift = snap_ratio(1.0 / heads)
     return int(mult), shift
+
+
+def token_mean(x: np.ndarray, first: int, mult: int, shift: int, bits: int) -> np.ndarray:
+    """Mean over the tokens from ``first`` on: clip(rhe(sum_i X_i mult 2**-shift)).
+
+    Args:
+        x: codes ``[..., N, D]``; mult 2**-shift: s_x / ((N - first) s_y), mult < 2**17.
+    Returns:
+        Signed codes ``[..., 1, D]`` of ``bits`` bits at scale s_y.
+    """
+    return requantise(np.asarray(x, np.int64)[..., first:, :].sum(-2, keepdims=True), mult, shift, bits)

@@ -1,0 +1,157 @@
+"""Mean over tokens: pooling of networks that classify by the mean of their tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+from qonnx.core.datatype import DataType
+
+from finn_vitprune import numerics
+from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend
+from finn_vitprune.custom_ops.memory import lutram_luts, multiplier_dsps, ram_bram18
+from finn_vitprune.errors import UserError
+
+LUTRAM_WORDS = 64
+"""Words of sums that are held in LUTRAM; more go to block RAM."""
+MAX_SHIFT, MAX_ACC_BITS = 46, 44
+
+
+class VitTokenMean(VitOp):
+    """y_d = clip(round_half_even(sum over i >= first of X_id  mult 2**-shift)), X ``[tokens, channels]``.
+
+    X and y ``[1, channels]`` are signed codes, with mult 2**-shift = s_x / ((tokens - first) s_y), mult below
+    2**17. Tokens before ``first`` (class and distillation token) are taken and left out.
+    ``numerics.token_mean`` is the specification.
+
+    D partial sums are held, of in_bits + log2(tokens - first) bits; a frame takes N D / SIMD cycles. ``mult``
+    a power of two needs no multiplier.
+    """
+
+    def get_nodeattr_types(self) -> dict:
+        return super().get_nodeattr_types() | {
+            "tokens": ("i", True, 0),
+            "channels": ("i", True, 0),
+            "first": ("i", False, 0),
+            "SIMD": ("i", False, 1),
+            "mult": ("i", True, 0),
+            "shift": ("i", True, 0),
+            "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+            "inputDataType": ("s", True, ""),
+            "outputDataType": ("s", True, ""),
+        }
+
+    def _stream(self, tokens: int, attribute: str) -> Stream:
+        get = self.get_nodeattr
+        return Stream(tokens, get("channels"), get("SIMD"), DataType[get(attribute)])
+
+    def in_streams(self) -> list[Stream]:
+        return [self._stream(self.get_nodeattr("tokens"), "inputDataType")]
+
+    def out_streams(self) -> list[Stream]:
+        return [self._stream(1, "outputDataType")]
+
+    def verify_node(self) -> list[str]:
+        """Raise UserError for what the unit does not hold; an empty list when all is well."""
+        tokens, first = self.get_nodeattr("tokens"), self.get_nodeattr("first")
+        mult, shift = self.get_nodeattr("mult"), self.get_nodeattr("shift")
+        name = self.onnx_node.name or "VitTokenMean"
+        if not 0 <= first < tokens:
+            raise UserError(f"{name}: mean from token {first} of {tokens} on: use 0 to {tokens - 1}")
+        if not 0 < mult < 1 << numerics.MULT_BITS or not 0 <= shift <= MAX_SHIFT:
+            raise UserError(f"{name}: mult {mult} must be 1 to 2**17 - 1 and shift {shift} 0 to {MAX_SHIFT}")
+        for attribute in ("inputDataType", "outputDataType"):
+            dtype = DataType[self.get_nodeattr(attribute)]
+            if not dtype.is_integer() or not dtype.signed() or dtype.bitwidth() < 2:
+                raise UserError(f"{name}: {attribute} is {dtype.name}, use a signed integer of 2 bits or more")
+        if self.acc_bits > MAX_ACC_BITS:
+            raise UserError(f"{name}: sums of {self.acc_bits} bits: use {MAX_ACC_BITS} at most")
+        return []
+
+    def compute(self, x: np.ndarray) -> list[np.ndarray]:
+        """X ``[..., tokens, channels]`` to ``[..., 1, channels]``."""
+        first, mult, shift = (self.get_nodeattr(a) for a in ("first", "mult", "shift"))
+        bits = self.out_streams()[0].dtype.bitwidth()
+        return [numerics.token_mean(x, first, mult, shift, bits)]
+
+    @property
+    def beats(self) -> int:
+        """Beats of a token, D / SIMD."""
+        return self.get_nodeattr("channels") // self.get_nodeattr("SIMD")
+
+    @property
+    def acc_bits(self) -> int:
+        """Width of a sum."""
+        count = self.get_nodeattr("tokens") - self.get_nodeattr("first")
+        return self.in_streams()[0].dtype.bitwidth() + (count - 1).bit_length()
+
+    def constant(self) -> tuple[int, int]:
+        """mult and shift with the factors of two that they share taken out."""
+        mult, shift = self.get_nodeattr("mult"), self.get_nodeattr("shift")
+        while mult % 2 == 0 and shift:
+            mult, shift = mult // 2, shift - 1
+        return mult, shift
+
+    def get_exp_cycles(self) -> int:
+        """N D / SIMD."""
+        return self.in_streams()[0].beats
+
+    def held_tokens(self) -> int:
+        """All of a frame: the mean leaves with its last token."""
+        return self.get_nodeattr("tokens")
+
+    def burst_tokens(self) -> int:
+        """The mean leaves in the time of one token, and a stalled output stops the input."""
+        return 1
+
+    def sums_style(self) -> str:
+        """Where the sums are held."""
+        style = self.get_nodeattr("ram_style")
+        return style if style != "auto" else "distributed" if self.beats <= LUTRAM_WORDS else "block"
+
+    def dsp_estimation(self, fpgapart: str) -> int:
+        """A multiplier a lane; none for a power of two."""
+        mult = self.constant()[0]
+        slices = multiplier_dsps(self.acc_bits, mult.bit_length() + 1)
+        return self.get_nodeattr("SIMD") * slices if mult & (mult - 1) else 0
+
+    def bram_estimation(self, fpgapart: str) -> int:
+        """Block RAMs of 18 Kbit of the sums."""
+        block = self.beats > 1 and self.sums_style() == "block"
+        return ram_bram18(self.beats, self.get_nodeattr("SIMD") * self.acc_bits) if block else 0
+
+    def lut_estimation(self, fpgapart: str) -> int:
+        """Input register, each lane's sum, rounding and saturation, LUTRAM of the sums, counters, handshake."""
+        source, target = self.in_streams()[0], self.out_streams()[0].dtype
+        product = self.acc_bits + self.constant()[0].bit_length()
+        lane = self.acc_bits + 2 * target.bitwidth() + max(0, product - target.bitwidth()) // 5 + 2
+        lutram = self.beats > 1 and self.sums_style() == "distributed"
+        memory = lutram_luts(self.beats, source.simd * self.acc_bits) if lutram else 0
+        counters = (self.beats - 1).bit_length() + 2 * (source.tokens - 1).bit_length()
+        return source.width + source.simd * lane + memory + counters + 12
+
+
+class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):
+    """RTL of :class:`VitTokenMean`."""
+
+    RTL_TOP = "vp_token_mean"
+    RTL_FILES = ("vp_skid.sv", "vp_token_drop_sums.sv", "vp_requant.sv", "vp_token_mean.sv")
+
+    def get_nodeattr_types(self):
+        return VitTokenMean.get_nodeattr_types(self) | VitRTLBackend.get_nodeattr_types(self)
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        self.verify_node()
+        source, target = self.in_streams()[0], self.out_streams()[0]
+        mult, shift = self.constant()
+        return {
+            "SIMD": source.simd,
+            "IN_WIDTH": source.dtype.bitwidth(),
+            "OUT_WIDTH": target.dtype.bitwidth(),
+            "TOKENS": source.tokens,
+            "FIRST": self.get_nodeattr("first"),
+            "TOKEN_BEATS": self.beats,
+            "ACC_WIDTH": self.acc_bits,
+            "MULT": mult,
+            "MULT_WIDTH": mult.bit_length(),
+            "SHIFT": shift,
+            "STYLE": self.sums_style(),
+        }
