@@ -253,8 +253,10 @@ class _Work:
         """Cut small, scales fixed, integers from pixels to logits; written when the gate passes."""
         o, prune = self.options, self.plan.prune
         self.sink("fixing scales", True)
-        frozen = freeze(cut(self.student.eval(), self._masks()).cpu())
         self.device = torch.device("cpu")
+        self.student.eval().cpu()
+        self.scores.cpu()
+        frozen = freeze(cut(self.student, self._masks()))
         with frozen.counting_saturations() as counts:
             logits = self._logits(frozen)
         self._stage("integer", logits)
