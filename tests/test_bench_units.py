@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
@@ -9,7 +10,17 @@ import pytest
 import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
 from finn_vitprune.bench import finn_mvu, masks, run, token_drop
 from finn_vitprune.bench.cycles import CycleBench, room
-from finn_vitprune.bench.resources import depth, unit_op, weight_memory
+from finn_vitprune.bench.resources import (
+    ARRAY,
+    Job,
+    array_source,
+    boxed,
+    depth,
+    netlist,
+    sources,
+    unit_op,
+    weight_memory,
+)
 from finn_vitprune.bench.results import DropRow, FinnRow, Results, Row
 from finn_vitprune.bench.run import Part, Plan
 from finn_vitprune.bench.table import Checks, tables
@@ -27,6 +38,7 @@ from finn_vitprune.builds.build import EXAMPLE
 from finn_vitprune.cli import run as command
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.errors import UserError
+from finn_vitprune.synth.yosys import NodeJob
 
 EXAMPLE_MODEL = EXAMPLE / "deit_digits.onnx"
 TINY = Unit(32, 48, 8, 48)
@@ -243,6 +255,23 @@ def test_a_unit_is_measured_whole(tiny):
         assert row.ff > row.array["ff"] and 0 < row.array["depth_lut"] <= row.depth_lut
         assert row.memory["weight_bits"] == blocks * 16 * 4 <= row.memory["memory_bits"]
     assert {r["mask"] for r in json.loads(path.read_text())["rows"]} == {"dense", *masks.KINDS}
+
+
+@pytest.mark.parametrize("body", ["dsp48e2", "portable"])
+def test_a_unit_is_its_arrays_and_what_is_around_them(body, tmp_path):
+    """Against the whole unit in one synthesis."""
+    unit = Unit(16, 16, 8, 64, body=body)
+    fold = {"SIMD": 4, "PE": 4, "TOKENS": 2, "LANES": 2, "in_width": 4, "out_width": 8}
+    op, model = unit_op(unit, fold, [2, 1], 2)
+    files = sources(op, model, tmp_path)
+    array = Job(NodeJob(ARRAY, (*files[:-1], array_source(op, tmp_path))))
+    parts = [netlist(job, Event()) for job in (Job(NodeJob("unit", boxed(op, files, tmp_path))), array)]
+    whole, both = netlist(Job(NodeJob("unit", files)), Event()), parts[0].around(parts[1], lanes=2)
+    for name in ("DSP", "BRAM36", "URAM", "LUTRAM"):
+        assert getattr(both.resources, name) == getattr(whole.resources, name), name
+    assert both.resources.DSP >= 2 * parts[1].resources.DSP > 0
+    assert both.resources.LUT == pytest.approx(whole.resources.LUT, rel=0.05)
+    assert abs(both.depth_lut - whole.depth_lut) <= 1
 
 
 def test_a_second_run_takes_everything_from_the_file(tiny, monkeypatch):

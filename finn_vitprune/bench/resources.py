@@ -1,4 +1,8 @@
-"""Resources and logic depth of units in Yosys: whole units, their arrays alone, and their weight memory.
+"""Resources and logic depth of units in Yosys: arrays, what is around them, and weight memory.
+
+A unit is synthesised as one array and the unit with its arrays as black boxes, and is the sum of the two, the
+array as often as there are lanes. Arrays begin and end in registers, so that no logic is shared across; they
+are the same for every keep rate, and the largest part of a unit by far.
 
 Depth is what abc9 says in the log of ``synth_xilinx``: LUT levels of the worst path (the last ``lev``) and
 the same with carry blocks counted as levels (``levB``). It stands in for timing, which only place and route
@@ -27,7 +31,7 @@ from finn_vitprune import finn_env
 from finn_vitprune.bench.units import PART, Unit, node
 from finn_vitprune.custom_ops.base import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts
-from finn_vitprune.synth.resources import Resources
+from finn_vitprune.synth.resources import Resources, total
 from finn_vitprune.synth.yosys import NodeJob, SynthesisError, cache_key
 
 TIMEOUT_S = 4 * 3600.0
@@ -35,7 +39,11 @@ BRAM36_BITS = 36 * 1024
 LUT_BITS = 64
 """Bits of a ROM that a LUT holds."""
 
-ARRAY = "vp_bench_array"
+MAC, ARRAY, BOX = "vp_mac", "vp_bench_array", "vp_bench_box"
+"""Module of the arrays in a unit; top that holds an array alone; what stands for an array."""
+
+TAG_BITS = 4
+"""Bits that travel beside the operands of an array, as vp_mvau_lane has it."""
 
 _SYNTH = "synth_xilinx -family xcup -noiopad -flatten"
 _DEPTH = re.compile(r"Mapping \(K=\d+\).*\blev =\s*(\d+)(?:.*\blevB =\s*(\d+))?")
@@ -48,6 +56,14 @@ class Netlist:
     resources: Resources
     depth_lut: int
     depth_carry: int
+
+    def around(self, array: Netlist, lanes: int) -> Netlist:
+        """This with ``lanes`` times ``array`` in place of its black boxes."""
+        return Netlist(
+            total([self.resources, *[array.resources] * lanes]),
+            max(self.depth_lut, array.depth_lut),
+            max(self.depth_carry, array.depth_carry),
+        )
 
 
 @dataclass(frozen=True)
@@ -148,24 +164,44 @@ def sources(op: VitRTLBackend, model, folder: Path) -> tuple[Path, ...]:
 def array_source(op: VitRTLBackend, folder: Path) -> Path:
     """A top :data:`ARRAY` that holds one lane's multiply-accumulate array and nothing else."""
     p = op.rtl_parameters()
-    tokens, simd, pe, acc = p["TOKENS"], p["SIMD"], p["PE"], p["ACC_BITS"]
     path = folder / f"{ARRAY}.sv"
-    path.write_text(f"""module {ARRAY} (
-    input wire clk, rst_n, first,
-    input wire [{tokens * simd * p["X_BITS"] - 1}:0] x,
-    input wire [{pe * simd * p["W_BITS"] - 1}:0] w,
-    input wire [3:0] tag,
-    output wire [{tokens * pe * acc - 1}:0] acc,
-    output wire [3:0] tag_out
-);
+    path.write_text(f"""module {ARRAY} ({_array_ports(p, TAG_BITS)});
     vp_mac #(
         .BODY("{p["MAC_BODY"]}"), .CHAIN({p["MAC_CHAIN"]}), .TOKENS_PER({p["MAC_TOKENS"]}),
-        .OUTPUTS_PER({p["MAC_OUTPUTS"]}), .TOKENS({tokens}), .SIMD({simd}), .PE({pe}), .X_BITS({p["X_BITS"]}),
-        .X_SIGNED(1'b{p["X_SIGNED"]}), .W_BITS({p["W_BITS"]}), .ACC_BITS({acc}), .TAG_BITS(4)
+        .OUTPUTS_PER({p["MAC_OUTPUTS"]}), .TOKENS({p["TOKENS"]}), .SIMD({p["SIMD"]}), .PE({p["PE"]}),
+        .X_BITS({p["X_BITS"]}), .X_SIGNED(1'b{p["X_SIGNED"]}), .W_BITS({p["W_BITS"]}),
+        .ACC_BITS({p["ACC_BITS"]}), .TAG_BITS({TAG_BITS})
     ) mac (.*);
 endmodule
 """)
     return path
+
+
+def boxed(op: VitRTLBackend, files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+    """The sources of a unit with its arrays as black boxes :data:`BOX`."""
+    [mac] = [path for path in files if path.stem == MAC]
+    text = mac.read_text()
+    header = text[text.index(f"module {MAC}") : text.index(");\n", text.index(") (")) + 3]
+    box = folder / f"{BOX}.sv"
+    box.write_text(
+        f"(* blackbox *)\nmodule {BOX} ({_array_ports(op.rtl_parameters(), TAG_BITS)});\nendmodule\n"
+        f"{header}    {BOX} box (.*);\nendmodule\n"
+    )
+    kept = [path for path in files if not path.stem.startswith((MAC, "vp_dsp48e2"))]
+    return (box, *kept)
+
+
+def _array_ports(p: dict[str, int | str], tag_bits: int) -> str:
+    """Ports of an array of a unit with parameters ``p``."""
+    tokens, simd, pe, acc = (p[name] for name in ("TOKENS", "SIMD", "PE", "ACC_BITS"))
+    return f"""
+    input wire clk, rst_n, first,
+    input wire [{tokens * simd * p["X_BITS"] - 1}:0] x,
+    input wire [{pe * simd * p["W_BITS"] - 1}:0] w,
+    input wire [{tag_bits - 1}:0] tag,
+    output wire [{tokens * pe * acc - 1}:0] acc,
+    output wire [{tag_bits - 1}:0] tag_out
+"""
 
 
 def weight_memory(op: VitRTLBackend, model) -> WeightMemory:
@@ -229,7 +265,8 @@ def netlist(job: Job, stop: Event) -> Netlist:
         content = json.loads(cached.read_text())
         return Netlist(Resources.from_dict(content.pop("resources")), **content)
     cells, log = _run(job, stop)
-    found = Netlist(Resources.from_cells(cells), *depth(log))
+    known = {name: count for name, count in cells.items() if name != BOX}
+    found = Netlist(Resources.from_cells(known), *depth(log))
     cached.parent.mkdir(parents=True, exist_ok=True)
     partial = cached.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps(asdict(found)))

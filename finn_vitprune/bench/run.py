@@ -20,6 +20,7 @@ from finn_vitprune.bench.resources import (
     Job,
     Netlist,
     array_source,
+    boxed,
     sources,
     synthesise,
     unit_op,
@@ -329,11 +330,13 @@ class _Synthesis:
         name = f"{case.unit.name}, r_b {keep:g}"
 
         def fill(netlists: list[Netlist]) -> None:
-            whole, array = (asdict(Cost.of(n)) for n in netlists)
-            put(**whole, array=array, estimate=estimate, memory=memory)
+            around, array = netlists
+            whole = asdict(Cost.of(around.around(array, case.fold["LANES"])))
+            put(**whole, array=asdict(Cost.of(array)), estimate=estimate, memory=memory)
 
         array = Job(NodeJob(ARRAY, (*files[:-1], array_source(op, folder))))
-        self._add({name: Job(NodeJob(op.onnx_node.name, files)), f"{name}, array": array}, fill)
+        around = Job(NodeJob(op.onnx_node.name, boxed(op, files, folder)))
+        self._add({f"{name}, around the arrays": around, f"{name}, array": array}, fill)
 
     def add_drop(self, unit: DropUnit, row: DropRow) -> None:
         if row.cost is not None:

@@ -34,7 +34,7 @@ WELL_USED = 0.994
 PORT_SLACK = 0.006
 """Share of the cycles that ports may add: one, where a group passes in just the time it is computed."""
 
-LUT_RESERVE = 0.95
+LUT_RESERVE = 0.97
 """Share of the limit of LUTs that estimates may reach: they may be a little low."""
 
 MULT_BITS = 17
