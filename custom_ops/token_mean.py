@@ -90,6 +90,12 @@ class VitTokenMean(VitOp):
             mult, shift = mult // 2, shift - 1
         return mult, shift
 
+    @property
+    def shifts(self) -> bool:
+        """Whether the constant is a power of two."""
+        mult = self.get_nodeattr("mult")
+        return mult & (mult - 1) == 0
+
     def get_exp_cycles(self) -> int:
         """N D / SIMD."""
         return self.in_streams()[0].beats
@@ -109,9 +115,8 @@ class VitTokenMean(VitOp):
 
     def dsp_estimation(self, fpgapart: str) -> int:
         """A multiplier a lane; none for a power of two."""
-        mult = self.constant()[0]
-        slices = multiplier_dsps(self.acc_bits, mult.bit_length() + 1)
-        return self.get_nodeattr("SIMD") * slices if mult & (mult - 1) else 0
+        slices = multiplier_dsps(self.acc_bits, self.constant()[0].bit_length() + 1)
+        return 0 if self.shifts else self.get_nodeattr("SIMD") * slices
 
     def bram_estimation(self, fpgapart: str) -> int:
         """Block RAMs of 18 Kbit of the sums."""
@@ -119,14 +124,12 @@ class VitTokenMean(VitOp):
         return ram_bram18(self.beats, self.get_nodeattr("SIMD") * self.acc_bits) if block else 0
 
     def lut_estimation(self, fpgapart: str) -> int:
-        """Input register, each lane's sum, rounding and saturation, LUTRAM of the sums, counters, handshake."""
-        source, target = self.in_streams()[0], self.out_streams()[0].dtype
-        product = self.acc_bits + self.constant()[0].bit_length()
-        lane = self.acc_bits + 2 * target.bitwidth() + max(0, product - target.bitwidth()) // 5 + 2
+        """Input register, each lane's sum, rounding and saturation, LUTRAM of the sums, control 20."""
+        source, bits = self.in_streams()[0], self.out_streams()[0].dtype.bitwidth()
+        lane = self.acc_bits + (bits + 5 if self.shifts else 13 * bits // 8 + 5)
         lutram = self.beats > 1 and self.sums_style() == "distributed"
         memory = lutram_luts(self.beats, source.simd * self.acc_bits) if lutram else 0
-        counters = (self.beats - 1).bit_length() + 2 * (source.tokens - 1).bit_length()
-        return source.width + source.simd * lane + memory + counters + 12
+        return source.width + source.simd * lane + memory + 20
 
 
 class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):

@@ -14,7 +14,7 @@ from math import ceil, log2
 
 import numpy as np
 
-from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.models.config import Pooling, ViTConfig
 from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
 
 FORMULAS = {
@@ -28,7 +28,7 @@ FORMULAS = {
     ),
 }
 SYMBOLS = (
-    "N tokens at the input, T = N and T' = tokens in the MLP (1 in the last encoder: class token), "
+    "N tokens at the input, T = N and T' = tokens in the MLP (1 in a last encoder before a class token), "
     "H live heads, D' their width, D token width, M kept neurons, |W| kept blocks times b^2. In the paper: "
     "N' tokens after the drop, H_all and M_all before pruning, alpha, alpha', alpha_mlp the kept shares of "
     "QKV and projection blocks in live heads and of neurons; LayerNorm, residual and drop are included."
@@ -50,7 +50,8 @@ class EncoderLoad:
     """What one encoder works on.
 
     tokens: N at its input; queries: tokens whose attention and projection result is needed (N, or 1 in
-    the last encoder on this hardware); mlp_tokens: tokens in its MLP. heads: live; head_dim: D';
+    the last encoder on this hardware before a class token); mlp_tokens: tokens in its MLP. heads: live;
+    head_dim: D';
     width: D; neurons: kept. q, kv, proj: kept weights of W_q, of W_k and W_v, of W_proj.
     """
 
@@ -88,7 +89,7 @@ class Complexity:
     """Operations and parameters of one network; ``*_dense`` are the unpruned network's on the same input.
 
     macs: as the hardware performs them (kept blocks, live heads, kept neurons and tokens, the last
-    encoder for the class token). macs_dense: every token in every encoder. params: weights and biases
+    encoder for the class token where that is read). macs_dense: every token in every encoder. params: weights and biases
     of all matrices. index_bits: one block row number per kept block of a pruned matrix. tokens: per
     encoder, at its input and in its MLP. heads: live, per encoder.
     """
@@ -199,8 +200,10 @@ def dense_loads(config: ViTConfig) -> list[EncoderLoad]:
     return encoder_loads(unpruned(config), all_blocks(config), 1)
 
 
-def for_class_token(loads: Sequence[EncoderLoad]) -> list[EncoderLoad]:
-    """The same with the last encoder as this hardware runs it: one query, one token in the MLP."""
+def as_performed(config: ViTConfig, loads: Sequence[EncoderLoad]) -> list[EncoderLoad]:
+    """The same as this hardware runs it: before a class token, one query and one MLP token come last."""
+    if config.pooling is not Pooling.CLASS:
+        return list(loads)
     return [*loads[:-1], replace(loads[-1], queries=1, mlp_tokens=1)]
 
 
@@ -231,7 +234,7 @@ def by_formula(dense: ViTConfig, small: ViTConfig, kept: Sequence[KeptBlocks], b
         dense: the shapes before pruning; small: after (live heads, kept neurons, token drops).
         kept: kept blocks per encoder, ``block`` wide and high.
     """
-    before, after = dense_loads(dense), for_class_token(encoder_loads(small, kept, block))
+    before, after = dense_loads(dense), as_performed(small, encoder_loads(small, kept, block))
     rows = small.dim // block
     index = sum(
         (e.q + e.k + e.v) * index_width(rows) + e.proj * index_width(s.heads * small.head_dim // block)

@@ -10,7 +10,7 @@ import numpy as np
 
 from finn_vitprune.complexity import Complexity, index_width, unpruned, without_heads
 from finn_vitprune.errors import UserError
-from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.models.config import Pooling, ViTConfig
 from finn_vitprune.pruning.config import PruneConfig
 
 if TYPE_CHECKING:
@@ -118,12 +118,14 @@ def _matrices(name: str, layer) -> Iterator[tuple[str, np.ndarray, int]]:
         yield part, matrix, layer.bias.numel() // len(parts)
 
 
-def for_class_token(found: Sequence[Product], depth: int) -> list[Product]:
-    """The products that this hardware performs: the last of ``depth`` encoders for the class token alone.
+def as_performed(config: ViTConfig, found: Sequence[Product]) -> list[Product]:
+    """The products that this hardware performs: before a class token, the last encoder for that one alone.
 
     Only K and V are needed of every token there.
     """
-    last = f"blocks.{depth - 1}."
+    if config.pooling is not Pooling.CLASS:
+        return list(found)
+    last = f"blocks.{len(config.encoders) - 1}."
     return [
         replace(p, rows=1) if p.module.startswith(last) and p.part not in ("k", "v") else p for p in found
     ]
@@ -131,7 +133,7 @@ def for_class_token(found: Sequence[Product], depth: int) -> list[Product]:
 
 def count_model(dense: PrunedViT, small: PrunedViT, block: int) -> Complexity:
     """Count over the modules of a network cut small, and of the unpruned one (without token drops)."""
-    before, after = products(dense, block), for_class_token(products(small, block), len(small.blocks))
+    before, after = products(dense, block), as_performed(small.config, products(small, block))
     return Complexity(
         macs_dense=sum(p.macs for p in before),
         macs=sum(p.macs for p in after),

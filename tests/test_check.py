@@ -108,12 +108,14 @@ def test_a_refused_node_is_named_with_reason_and_help_and_exit_code_1(tmp_path, 
     assert "no: `import` does not take this float file" in capsys.readouterr().out
 
 
-def test_mean_pooling_is_recognised_and_refused_where_it_stands(tmp_path):
-    checked = check(export(small_timm(global_pool="avg"), tmp_path / "model.onnx"))
-    assert not checked.passed
+@pytest.mark.parametrize("options", [{}, {"fc_norm": False}, {"class_token": False}], ids=str)
+def test_mean_pooling_maps_whole_with_the_last_encoder_for_all_tokens(tmp_path, options):
+    checked = check(export(small_timm(global_pool="avg", **options), tmp_path / "model.onnx"))
+    assert checked.passed and checked.mapped == len(checked.rows)
     assert checked.structure.pooling == "mean"
-    assert [r.op_type for r in checked.rows if not r.maps] == ["ReduceMean"]
-    assert "class token" in checked.refusals[0].help
+    assert [r.becomes for r in checked.rows if r.op_type == "ReduceMean"] == ["VitTokenMean"]
+    assert not any("VitSelectToken" in r.becomes for r in checked.rows)
+    assert checked.complexity.macs == checked.complexity.macs_dense
 
 
 def test_what_changes_on_the_way_is_noted(tmp_path):

@@ -24,7 +24,7 @@ from finn_vitprune.complexity_graph import (
 )
 from finn_vitprune.export import to_qonnx
 from finn_vitprune.metadata import kept_block_maps
-from finn_vitprune.models.config import EncoderShape, ViTConfig
+from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
@@ -157,7 +157,7 @@ def test_command_counts_the_references_way(capsys):
 
 
 def draw(seed: int) -> tuple[ViTConfig, PruneConfig, np.random.Generator]:
-    """A network and keep rates; D and H D' may differ, any encoder may drop tokens."""
+    """A network and keep rates; D and H D' may differ, any encoder may drop tokens where a class token is read."""
     rng = np.random.default_rng(seed)
 
     def pick(*choices):
@@ -178,7 +178,11 @@ def draw(seed: int) -> tuple[ViTConfig, PruneConfig, np.random.Generator]:
     )
     drops = tuple(i for i in range(1, depth + 1) if rng.random() < 0.4)
     keep, neuron_keep = pick("0.1", "0.3", "0.5", "0.55", "0.7", "1"), pick("0.2", "0.5", "0.7", "1")
-    config = config.with_token_drop(pick("0.3", "0.5", "0.55", "0.7", "0.9", "1"), drops)
+    rate, pooling = pick("0.3", "0.5", "0.55", "0.7", "0.9", "1"), pick(*Pooling, Pooling.CLASS)
+    if pooling is Pooling.CLASS:
+        config = config.with_token_drop(rate, drops)
+    else:
+        config = replace(config, pooling=pooling, norm_after_pooling=pick(True, False), prefix=pick(0, 1, 2))
     return config, PruneConfig(block, keep, neuron_keep), rng
 
 
@@ -237,6 +241,8 @@ def test_drawn_configurations_cover_what_matters():
         seen |= {
             ("depth 1", len(config.encoders) == 1),
             ("distilled", config.prefix == 2),
+            ("pooling by mean", config.pooling is not Pooling.CLASS),
+            ("no prefix tokens", config.prefix == 0),
             ("dead heads", any(m.heads.sum() < len(m.heads) for m in masks)),
             ("tokens dropped", counts[-1][1] < config.tokens),
             ("drop that keeps all", any(s.keep == n - 1 for s, (n, _) in zip(config.encoders, counts))),
@@ -310,19 +316,24 @@ def test_pruning_by_score_leaves_the_random_state_alone():
 
 # --- count against graphs ------------------------------------------------------------------------
 
-GRAPHS = [  # depth, prefix, drops, heads removed, D, heads, block
+GRAPHS = [  # depth, prefix, drops, heads removed, D, heads, block; pooling, norm after it
     (1, 1, (), (0,), 16, 2, 8),
     (1, 2, (), (1,), 32, 2, 8),
     (2, 2, (1,), (1, 0), 32, 4, 4),
     (3, 1, (1, 2), (0, 2, 1), 48, 4, 4),
+    (2, 1, (), (1, 0), 32, 4, 4, Pooling.PATCHES, True),
+    (2, 0, (), (0, 1), 32, 2, 8, Pooling.PATCHES, False),
+    (1, 2, (), (1,), 32, 2, 8, Pooling.ALL, True),
 ]
 
 
 @pytest.fixture(scope="module", params=GRAPHS, ids=str)
 def exported(request):
     """Unpruned, small and frozen network, its QONNX graph, block size."""
-    depth, prefix, drops, removed, dim, heads, block = request.param
-    config = ViTConfig.dense(8, 1, 2, dim, heads, depth, 10, prefix=prefix).with_token_drop("0.5", drops)
+    depth, prefix, drops, removed, dim, heads, block, *pooling = request.param
+    options = {"prefix": prefix} | dict(zip(("pooling", "norm_after_pooling"), pooling))
+    config = ViTConfig.dense(8, 1, 2, dim, heads, depth, 10, **options)
+    config = config.with_token_drop("0.5", drops) if drops else config
     dense, small = pruned_by_score(config, PruneConfig(block, "0.5", "0.5"), removed)
     small.calibrate(torch.randint(0, 256, (8, 8, 8, 1), generator=torch.manual_seed(2)).float())
     frozen = freeze(small)
@@ -340,7 +351,7 @@ def test_count_over_the_exported_graph_is_that_over_the_modules(exported):
 
 
 def test_count_over_the_hardware_graph_is_the_formula(exported):
-    """As the hardware runs it: the last encoder for the class token alone."""
+    """As the hardware runs it: the last encoder for the class token alone, for all tokens before a mean."""
     dense, frozen, graph, block = exported
     hardware = lower(graph).model
     for transformation in (DropUnusedScores(), NarrowClassToken(), DropUnusedScores()):
@@ -349,13 +360,16 @@ def test_count_over_the_hardware_graph_is_the_formula(exported):
     formula = complexity.counted(dense.config, frozen.config, kept_block_maps(frozen, block), block)
     assert (over_ops.macs, over_ops.weights + over_ops.biases) == (formula.macs, formula.params)
     assert formula == count_model(dense, frozen, block)
-    assert formula.macs < count_graph(graph, block).macs < formula.macs_dense
+    as_exported = count_graph(graph, block).macs
+    narrowed = frozen.config.pooling is Pooling.CLASS
+    assert (formula.macs < as_exported) if narrowed else (formula.macs == as_exported)
+    assert as_exported < formula.macs_dense
 
 
 def test_last_encoder_works_for_the_class_token_alone():
     config = DEIT_SMALL.with_token_drop("0.5", DROPS)
     kept = [KeptBlocks(100, 200, 300, 400)] * 12
-    *others, last = complexity.for_class_token(complexity.encoder_loads(config, kept, 16))
+    *others, last = complexity.as_performed(config, complexity.encoder_loads(config, kept, 16))
     n, b2 = 28, 256
     assert last.macs == 100 * b2 + n * 500 * b2 + 2 * n * 384 + 400 * b2 + 2 * 384 * 1536
     assert others[-1].macs == n * 1000 * b2 + 2 * n * n * 384 + n * 2 * 384 * 1536

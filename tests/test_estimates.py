@@ -62,6 +62,16 @@ def select(rng):
     return s.attrs | {"index": int(rng.integers(0, s.tokens)), "inputDataType": "INT16"}, []
 
 
+def mean(rng):
+    """Shifts and multipliers near one over the number of tokens; sums in LUTRAM and in block RAM."""
+    s = shape(rng, most=8)
+    source, first = str(rng.choice(["INT8", "INT16"])), int(rng.integers(0, 3))
+    mult = int(rng.choice([1 << 16, int(rng.integers(1 << 16, 1 << 17))]))
+    attrs = {"first": first, "mult": mult, "shift": 16 + (s.tokens - first - 1).bit_length()}
+    attrs |= {"inputDataType": source, "outputDataType": source}
+    return s.attrs | attrs | {"ram_style": str(rng.choice(["auto", "block"]))}, []
+
+
 def embed(rng):
     s = shape(rng, most=8)
     attrs = {"tokens_in": s.tokens, "prefix": int(rng.integers(1, 3)), "channels": s.channels, "SIMD": s.simd}
@@ -124,6 +134,7 @@ DRAWS: dict[str, tuple[Draw, int]] = {
     "VitSplit": (split, 3),
     "VitSelectToken": (select, 3),
     "VitTokenEmbed": (embed, 3),
+    "VitTokenMean": (mean, 6),
     "VitLookup": (lookup, 3),
     "VitRequant": (requant, 4),
     "VitFIFO": (fifo, 6),

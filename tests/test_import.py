@@ -59,7 +59,7 @@ def data(tmp_path_factory):
 
 NAMES = (
     "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_tiny_patch16_224",
-    "deit3_small_patch16_224",
+    "deit3_small_patch16_224", "vit_base_patch16_gap_224",
 )  # fmt: skip
 EXPORTS = [("torchscript", o) for o in (14, 17, 20)] + [
     pytest.param("dynamo", o, marks=pytest.mark.slow) for o in (17, 20)
@@ -113,11 +113,11 @@ def test_a_distilled_model_goes_on_with_the_class_tokens_classifier(tmp_path):
     ],
     ids=str,
 )
-def test_what_import_replaces_or_refuses_is_still_understood_to_the_last_digit(tmp_path, options):
+def test_pooling_by_mean_and_what_import_replaces_is_understood_to_the_last_digit(tmp_path, options):
     source = small_timm(**options)
     path = export(source, tmp_path / "model.onnx", 17)
     vit, images = read(path).vit, pixels()
-    assert vit.changes
+    assert vit.changes == ("act_layer" in options)
     network = float_network(vit, MEAN, STD)
     with torch.no_grad():
         expected = source(normalised(images))
@@ -291,10 +291,16 @@ def one_line(capsys, *arguments):
 
 
 def test_what_is_not_taken_in_is_named_before_the_data_is_read(tmp_path, capsys):
-    path = export(small_timm(global_pool="avg"), tmp_path / "gap.onnx")
+    path = export(small_timm(act_layer=torch.nn.ReLU), tmp_path / "relu.onnx")
     err = one_line(capsys, path, "--data", "npz:nowhere.npz", "-o", tmp_path / "x.onnx")
-    assert "mean pooling of the patch tokens" in err and "node" in err and "global_pool 'token'" in err
-    assert [p.name for p in tmp_path.iterdir()] == ["gap.onnx"]
+    assert "activation ReLU in the MLP" in err and "node" in err and "GELU" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["relu.onnx"]
+
+
+def test_token_drop_needs_a_class_token(tmp_path, capsys):
+    path = export(small_timm(global_pool="avg"), tmp_path / "gap.onnx")
+    err = one_line(capsys, path, "--data", "npz:nowhere.npz", "-o", tmp_path / "x.onnx", "--token-keep", "0.5")
+    assert "token keep rate 0.5: tokens are ranked by the class token's attention" in err and "use 1" in err
 
 
 def test_a_network_beyond_the_tolerance_is_refused(model, data, tmp_path, capsys):

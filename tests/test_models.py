@@ -114,8 +114,8 @@ def test_state_dict_errors_name_the_tensor():
 def test_unsupported_timm_models_are_refused_by_reason():
     with pytest.raises(UserError, match="layer scale"):
         config_of_timm(tiny_timm(init_values=0.1))
-    with pytest.raises(UserError, match="global_pool"):
-        config_of_timm(tiny_timm(global_pool="avg"))
+    with pytest.raises(UserError, match="global_pool is 'max', not 'token' or 'avg'"):
+        config_of_timm(tiny_timm(global_pool="max"))
 
 
 def test_patch_order_is_row_major_then_y_x_c():

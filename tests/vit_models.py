@@ -21,11 +21,13 @@ from finn_vitprune.pruning.scores import PruneScores
 
 @lru_cache(maxsize=None)
 def _bytes(image: int, patch: int, dim: int, heads: int, depth: int, drop_at: tuple[int, ...], token_keep: str,
-           block: int, keep: str, seed: int, bits: int) -> tuple[bytes, np.ndarray]:
+           block: int, keep: str, seed: int, bits: int, options: tuple[tuple[str, object], ...]
+           ) -> tuple[bytes, np.ndarray]:
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     timm_model = VisionTransformer(
-        img_size=image, patch_size=patch, in_chans=1, num_classes=10, embed_dim=dim, depth=depth, num_heads=heads
+        img_size=image, patch_size=patch, in_chans=1, num_classes=10, embed_dim=dim, depth=depth, num_heads=heads,
+        **dict(options),
     ).eval()
     config = replace(config_of_timm(timm_model), weight_bits=bits, act_bits=bits)
     config = config.with_token_drop(token_keep, drop_at)
@@ -44,10 +46,12 @@ def _bytes(image: int, patch: int, dim: int, heads: int, depth: int, drop_at: tu
 
 def random_vit(image: int = 4, patch: int = 2, dim: int = 16, heads: int = 2, depth: int = 2,
                drop_at: tuple[int, ...] = (1,), token_keep: str = "0.5", block: int = 8, keep: str = "0.5",
-               seed: int = 0, bits: int = 8) -> tuple[ModelWrapper, np.ndarray]:
+               seed: int = 0, bits: int = 8, **options) -> tuple[ModelWrapper, np.ndarray]:
     """A QONNX model and uint8 images ``[16, image, image, 1]``; by default 5 tokens, 2 encoders, one drop.
 
-    ``bits`` are those of weights and activations (the residual stream stays INT16).
+    ``bits`` are those of weights and activations (the residual stream stays INT16); ``options`` are timm's.
     """
-    data, images = _bytes(image, patch, dim, heads, depth, drop_at, token_keep, block, keep, seed, bits)
+    data, images = _bytes(
+        image, patch, dim, heads, depth, drop_at, token_keep, block, keep, seed, bits, tuple(options.items())
+    )
     return ModelWrapper(data), images

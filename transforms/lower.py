@@ -44,6 +44,7 @@ KIND_NAMES = {
     "Table": "an element-wise function that is not quantised",
     "Sum": "a residual sum that is not quantised",
     "Rows": "token rows that are not quantised",
+    "Mean": "a mean over tokens that is not quantised",
 }
 
 

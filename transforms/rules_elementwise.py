@@ -92,6 +92,17 @@ def residual_sum(lowering, node, values):
     return Sum(a.index, a, b)
 
 
+@rule("Add", (Stream, QAcc), QConst)
+def positions_alone(lowering, node, values):
+    """Positions without prefix tokens."""
+    x = lowering.stream(values[0])
+    if values[1].codes.shape != (1, x.tokens, x.channels):
+        raise Reason(f"a constant of shape {list(values[1].codes.shape)} is added to {x.tokens} tokens: positions are one row each")
+    index = np.arange(x.tokens * x.channels).reshape(1, x.tokens, x.channels)
+    positions = values[1].value.reshape(x.tokens, x.channels)
+    return Rows(index, np.zeros((0, x.channels)), x, positions)
+
+
 @rule("Add", Rows, (Const, QConst))
 def positions(lowering, node, values):
     rows = values[0]

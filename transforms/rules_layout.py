@@ -19,7 +19,8 @@ def attribute(node, name, default=None):
     return default
 
 
-def _axes(lowering, node, values) -> list[int] | None:
+def axes_of(lowering, node, values) -> list[int] | None:
+    """``axes`` of a node, an attribute or a constant input; None where there are none."""
     axes = attribute(node, "axes")
     if axes is None and len(node.input) > 1 and node.input[1]:
         axes = lowering.constant_input(node, 1)
@@ -72,13 +73,13 @@ def transpose(lowering, node, values):
 
 @rule("Squeeze", MOVABLE)
 def squeeze(lowering, node, values):
-    axes = _axes(lowering, node, values)
+    axes = axes_of(lowering, node, values)
     return _move(lowering, node, values[0], lambda a: np.squeeze(a, None if axes is None else tuple(axes)))
 
 
 @rule("Unsqueeze", MOVABLE)
 def unsqueeze(lowering, node, values):
-    axes = _axes(lowering, node, values)
+    axes = axes_of(lowering, node, values)
 
     def apply(array):
         rank = array.ndim + len(axes)

@@ -16,6 +16,7 @@ from finn_vitprune.transforms.values import (
     ExpDiff,
     Image,
     Logits,
+    Mean,
     Normed,
     Numerator,
     Product,
@@ -150,6 +151,21 @@ def token_embedding(lowering, node, values):
         channels=x.channels, inputDataType=datatype(x.bits, x.signed), outputDataType="INT16",
     )
     return _finish(lowering, node, stream, rows.index)
+
+
+@rule("Quant", Mean)
+def token_mean(lowering, node, values):
+    """s_x / (N s_y) = mult 2**-shift over the sum of N tokens."""
+    x, first = values[0].x, values[0].first
+    scale, bits, signed, _ = _activation(lowering, node)
+    if not signed or not x.signed:
+        raise Reason("a mean over tokens is signed, and so are its tokens")
+    mult, shift = lowering.requant_constants(np.array(x.scale / ((x.tokens - first) * scale)))
+    stream = lowering.new_stream(
+        "VitTokenMean", [x.tensor], "mean", scale, bits, True, tokens=x.tokens, channels=x.channels, first=first,
+        mult=int(mult), shift=shift, inputDataType=datatype(x.bits, True), outputDataType=datatype(bits, True),
+    )
+    return _finish(lowering, node, stream, values[0].index)
 
 
 @rule("Quant", Product)

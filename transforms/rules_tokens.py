@@ -1,4 +1,4 @@
-"""Token scores and TokenDrop."""
+"""Token scores and TokenDrop; the mean over tokens."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from finn_vitprune import numerics
 from finn_vitprune.transforms.lower import Reason, rule
 from finn_vitprune.transforms.rules_attention import scores_tensor
-from finn_vitprune.transforms.rules_layout import attribute
-from finn_vitprune.transforms.values import Const, Numerator, QAcc, RowSum, Scores, Shares, Stream
+from finn_vitprune.transforms.rules_layout import attribute, axes_of
+from finn_vitprune.transforms.values import Const, Mean, Numerator, QAcc, RowSum, Scores, Shares, Stream
 
 
 def _scaled(value, factor: float):
@@ -55,13 +55,28 @@ def floor(lowering, node, values):
     return values[0]
 
 
+@rule("ReduceMean", Stream)
+def mean_over_tokens(lowering, node, values):
+    """A mean over all tokens of a stream, or over all but the first ones."""
+    x = values[0]
+    axes = axes_of(lowering, node, values)
+    if axes is None or x.index.ndim != 3 or [a % 3 for a in axes] != [1]:
+        raise Reason(f"a mean is taken over the tokens (axis 1 of 3), not over axes {axes} of {x.index.ndim}")
+    first = int(x.index.min()) // x.channels
+    if not np.array_equal(x.index.reshape(-1), np.arange(first * x.channels, x.tokens * x.channels)):
+        raise Reason("a mean over tokens takes all tokens of a stream, or all but the first ones")
+    index = np.arange(x.channels).reshape((1, 1, -1) if attribute(node, "keepdims", 1) else (1, -1))
+    whole = np.arange(x.tokens * x.channels).reshape(1, x.tokens, x.channels)
+    return Mean(index, replace(x, index=whole), first)
+
+
 @rule("ReduceSum", Shares)
 def sum_over_heads(lowering, node, values):
-    axes = attribute(node, "axes")
+    axes = axes_of(lowering, node, values)
     if axes is None:
-        axes = lowering.constant_input(node, 1)
+        raise Reason("token scores are summed over the heads, not over everything")
     shape = values[0].index.shape
-    reduced = np.add.reduce(np.ones(shape, np.int64), axis=tuple(int(a) for a in np.asarray(axes).reshape(-1)))
+    reduced = np.add.reduce(np.ones(shape, np.int64), axis=tuple(axes))
     keys = shape[-1]
     if reduced.size != keys:
         raise Reason("token scores are summed over the heads")

@@ -116,6 +116,14 @@ class Sum(Indexed):
 
 
 @dataclass(frozen=True)
+class Mean(Indexed):
+    """Mean over the tokens of a stream from ``first`` on, real valued; base ``[1, D]``."""
+
+    x: Stream
+    first: int
+
+
+@dataclass(frozen=True)
 class Rows(Indexed):
     """Constant prefix rows before the rows of a stream, plus optional positions; base ``[n + P, D]``."""
 

@@ -21,6 +21,7 @@ from finn_vitprune.ingest.normalise import DAMAGE
 from finn_vitprune.ingest.read import understand
 from finn_vitprune.ingest.refusal import Refusal
 from finn_vitprune.metadata import ModelMetadata
+from finn_vitprune.models.config import Pooling
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.transforms.fold import FoldForInterval, estimated_resources
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
@@ -39,6 +40,7 @@ BECOMES = {
     "Table": "VitLookup",
     "Sum": "VitAdd",
     "Rows": "VitTokenEmbed",
+    "Mean": "VitTokenMean",
     "Scores": "PrunedAttention, token scores",
     "Shares": "PrunedAttention, token scores",
 }
@@ -134,7 +136,8 @@ class NodeByNode(Lowering):
                 starts += [max((n for n in norms if n < i), default=i)]
         if not starts or self.lowered is None:
             return tuple(self.rows)
-        bounds = [*starts, norms[-1]]
+        means = [i for i, kind in enumerate(self.kinds) if kind == "Mean"]
+        bounds = [*starts, min([norms[-1], *means])]
         places = []
         for i in range(len(self.rows)):
             encoder = sum(i >= b for b in bounds)
@@ -185,7 +188,10 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
     patches = first.get_nodeattr("tokens")
     size = shape[1] if len(shape) == 4 else isqrt(patches)
     channels = first.get_nodeattr("MW") * patches // (size * size)
-    embeds = ops("VitTokenEmbed")
+    prefix = next((e.get_nodeattr("prefix") for e in ops("VitTokenEmbed")), 0)
+    pooling = Pooling.CLASS
+    for mean in ops("VitTokenMean"):
+        pooling = Pooling.PATCHES if mean.get_nodeattr("first") == prefix else Pooling.ALL
     return Structure(
         image=(size, size, channels),
         patch_size=size // isqrt(patches),
@@ -194,8 +200,8 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
         heads=tuple(a.get_nodeattr("heads") for a in attention),
         mlp_widths=tuple(t.get_nodeattr("channels") for t in ops("VitLookup")),
         tokens=tuple(a.get_nodeattr("tokens") for a in attention),
-        prefix=embeds[0].get_nodeattr("prefix") if embeds else 0,
-        pooling="class",
+        prefix=prefix,
+        pooling=pooling.value,
         classes=last.get_nodeattr("MH"),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from finn_vitprune.complexity import Complexity
 from finn_vitprune.ingest.refusal import Refusal
-from finn_vitprune.models.config import EncoderShape, ViTConfig
+from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
 EMBEDDING, CLASSIFIER = "embedding", "classifier"
 
@@ -63,6 +63,7 @@ class Structure:
             classes=self.classes,
             encoders=tuple(EncoderShape(h, m) for h, m in zip(self.heads, self.mlp_widths, strict=True)),
             prefix=self.prefix,
+            pooling=Pooling(self.pooling),
         )
 
     def sentence(self) -> str:

@@ -27,12 +27,8 @@ def float_network(vit: RecognisedViT, mean: Sequence[float], std: Sequence[float
 
 
 def _state(vit: RecognisedViT) -> dict[str, Tensor]:
-    """timm's state dict with the last LayerNorm as ``norm``, wherever it stands."""
-    state = {
-        name.replace("fc_norm.", "norm."): torch.from_numpy(np.array(array, np.float32))
-        for name, array in vit.weights.items()
-    }
-    return {"cls_token": torch.zeros(1, 0, vit.dim)} | state
+    """timm's state dict."""
+    return {name: torch.from_numpy(np.array(array, np.float32)) for name, array in vit.weights.items()}
 
 
 @torch.no_grad()
@@ -53,12 +49,7 @@ def as_in_file(network: PrunedViT, vit: RecognisedViT, images: Tensor) -> Tensor
 
 def _classify(network: PrunedViT, vit: RecognisedViT, x: Tensor) -> Tensor:
     """Pooling and classifiers of the file on the last residual sum ``[B, N, D]``."""
-    if vit.pooling != "class":
-        rows = x[:, vit.prefix :] if vit.pooling == "mean" else x
-        if vit.norm_after_pooling:
-            return network.head(network.norm(rows.mean(1)))
-        return network.head(network.norm(rows).mean(1))
-    logits = network.head(network.norm(x[:, 0]))
+    logits = network.head(network.pooled(x)).flatten(1)
     if not vit.distilled_head:
         return logits
     w = {k: torch.from_numpy(np.array(v, np.float32)).to(x.device) for k, v in vit.weights.items()

@@ -7,27 +7,21 @@ from math import gcd
 from finn_vitprune.ingest.recognise import Network
 from finn_vitprune.ingest.recognised import RecognisedViT
 from finn_vitprune.ingest.refusal import Refusal
+from finn_vitprune.models.config import Pooling
 from finn_vitprune.synth.parts import Part
 
 MAX_DIM = 1024
 """Widest token of the LayerNorm unit (``finn_vitprune.custom_ops.layernorm.MAX_CHANNELS``)."""
 BRAM36_BITS = 36 * 1024
-CLASS_TOKEN = "use a model that pools by the class token (timm: global_pool 'token')"
 
 
 def gaps(network: Network, vit: RecognisedViT) -> list[Refusal]:
     """Parts without hardware, each at the node it comes from."""
     found = []
-    classifier, embedded = network.classifier, network.embedding.embedded
-    if classifier.mean is not None:
-        what = "mean pooling of the patch tokens" if vit.pooling == "mean" else "mean pooling of all tokens"
-        found.append(
-            Refusal.at(
-                classifier.mean.node, f"{what}: this hardware reads the class token alone", CLASS_TOKEN
-            )
-        )
-    elif vit.prefix == 0:
-        found.append(Refusal.at(embedded.node, "there is no class token", CLASS_TOKEN))
+    if vit.pooling == Pooling.CLASS and vit.prefix == 0:
+        text = "the classifier reads one token, and no class token stands before the patches"
+        advice = "use a model with a class token, or one that pools by the mean of its tokens"
+        found.append(Refusal.at(network.embedding.embedded.node, text, advice))
     if not 2 <= vit.dim <= MAX_DIM:
         norm = network.encoders[0][0].norm
         found.append(

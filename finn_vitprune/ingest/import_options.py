@@ -93,6 +93,7 @@ class ImportOptions:
             UserError: drops that do not fit, naming option and value.
         """
         config = vit.config(weight_bits=self.weight_bits, act_bits=self.act_bits)
+        config.check_token_keep(self.token_keep)
         drops = Fraction(self.token_keep) < 1
         if drops and not self.drop_at:
             third = [max(1, vit.depth * i // 4) for i in (1, 2, 3)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finn_vitprune.ingest.refusal import Refusal
-from finn_vitprune.models.config import EncoderShape, ViTConfig
+from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class InputScaling:
 class RecognisedViT:
     """A pre-norm vision transformer that was recognised in a graph.
 
-    heads, mlp_widths: per encoder. prefix: class and distillation token, 0 without. pooling: "class",
-    "mean" (of the patches) or "mean of all tokens". norm_after_pooling: the last LayerNorm comes after
+    heads, mlp_widths: per encoder. prefix: class and distillation token, 0 without. pooling: a value of
+    :class:`Pooling`. norm_after_pooling: the last LayerNorm comes after
     pooling by mean (timm's ``fc_norm``). gelu: "exact" or "tanh". scaling: normalisation inside the graph.
     channels_last: the input is ``[1, H, W, C]``. layer_scale: one was folded into proj and fc2.
     distilled_head: logits are the mean of two classifiers. output: the graph output that was followed;
@@ -78,8 +78,8 @@ class RecognisedViT:
 
     @property
     def changes(self) -> bool:
-        """Whether import replaces a part: GELU in its tanh form, a second classifier, pooling by mean."""
-        return self.gelu != "exact" or self.distilled_head or self.pooling != "class"
+        """Whether import replaces a part: GELU in its tanh form, a second classifier."""
+        return self.gelu != "exact" or self.distilled_head
 
     def config(self, **bits: int) -> ViTConfig:
         """The shapes as the models of this project take them; ``bits``: weight_bits, act_bits."""
@@ -93,6 +93,8 @@ class RecognisedViT:
             encoders=tuple(EncoderShape(h, m) for h, m in zip(self.heads, self.mlp_widths, strict=True)),
             prefix=self.prefix,
             eps=self.eps,
+            pooling=Pooling(self.pooling),
+            norm_after_pooling=self.norm_after_pooling,
             **bits,
         )
 

@@ -34,7 +34,7 @@ UNITS: dict[type, str] = {
     Scores: "PrunedAttention",
     Softmax: "PrunedAttention",
     Attended: "PrunedAttention",
-    Mean: "mean over tokens",
+    Mean: "VitTokenMean",
     Patches: "BlockSparseMVAU",
     Pixels: "the host (order and scale of pixels)",
     Probabilities: "nothing (softmax of the logits is left to the host)",
@@ -74,14 +74,15 @@ def _parts(network: Network) -> Iterator[tuple[Term, Role]]:
     yield e.layer.x.term, Role(EMBEDDING, f"BlockSparseMVAU, patch embedding{_size(e.layer)}")
     yield e.layer.x.term.pixels, Role(EMBEDDING, "constants of the patch embedding (scale of the pixels)")
     yield e.layer, Role(EMBEDDING, f"BlockSparseMVAU, patch embedding{_size(e.layer)}")
-    yield e.embedded, Role(EMBEDDING, f"VitTokenEmbed, class token and positions ({e.embedded.rows} tokens)")
+    added = "class token and positions" if e.prefix else "positions"
+    yield e.embedded, Role(EMBEDDING, f"VitTokenEmbed, {added} ({e.embedded.rows} tokens)")
     for i, (attention, mlp) in enumerate(network.encoders, start=1):
         yield from _attention_parts(f"encoder {i}", attention)
         yield from _mlp_parts(f"encoder {i}", mlp)
     c = network.classifier
     yield c.norm, Role(CLASSIFIER, "VitLayerNorm")
     if c.mean is not None:
-        yield c.mean, Role(CLASSIFIER, "mean over tokens")
+        yield c.mean, Role(CLASSIFIER, "VitTokenMean")
     yield c.heads[0], Role(CLASSIFIER, f"BlockSparseMVAU, classifier{_size(c.heads[0])}")
     for head in c.heads[1:]:
         yield head, Role(CLASSIFIER, "nothing (the distillation classifier is left out)")

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
+from fractions import Fraction
 
+from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import kept_tokens, tokens_after_drop
 
 PIXEL_BITS = 8
 RESIDUAL_BITS = 16
 LOGIT_BITS = 8
+
+
+class Pooling(str, Enum):
+    """What the classifier reads: the class token, or the mean of the patch tokens or of all tokens."""
+
+    CLASS = "class"
+    PATCHES = "mean"
+    ALL = "mean of all tokens"
 
 
 @dataclass(frozen=True)
@@ -25,8 +36,9 @@ class ViTConfig:
     """A plain or distilled ViT/DeiT.
 
     ``prefix`` is the number of prefix tokens: 1 (class token) or 2 (class and distillation token; the
-    latter is an ordinary token here, and logits come from ``head`` on the class token alone).
-    ``head_dim`` is D' of one head; ``encoders`` holds one :class:`EncoderShape` per encoder.
+    latter is an ordinary token here), or 0 where pooling is by mean. ``head_dim`` is D' of one head;
+    ``encoders`` holds one :class:`EncoderShape` per encoder. ``norm_after_pooling``: the last LayerNorm
+    reads the mean, not the tokens (timm's ``fc_norm``).
     """
 
     image_size: int
@@ -40,6 +52,8 @@ class ViTConfig:
     eps: float = 1e-6
     weight_bits: int = 8
     act_bits: int = 8
+    pooling: Pooling = Pooling.CLASS
+    norm_after_pooling: bool = False
 
     @classmethod
     def dense(
@@ -63,13 +77,35 @@ class ViTConfig:
         return replace(self, encoders=tuple(encoders))
 
     def with_token_drop(self, rate: float | str, layers: tuple[int, ...]) -> "ViTConfig":
-        """Token drop at keep rate ``rate`` in the encoders ``layers`` (counted from 1)."""
+        """Token drop at keep rate ``rate`` in the encoders ``layers`` (counted from 1).
+
+        Raises:
+            UserError: see :meth:`check_token_keep`.
+        """
+        self.check_token_keep(rate)
         tokens, encoders = self.tokens, []
         for index, shape in enumerate(self.encoders, start=1):
             keep = kept_tokens(rate, tokens) if index in layers else None
             encoders.append(replace(shape, keep=keep))
             tokens = tokens if keep is None else tokens_after_drop(tokens, keep)
         return self.with_encoders(tuple(encoders))
+
+    def check_token_keep(self, rate: float | str) -> None:
+        """Tokens can be dropped where the classifier reads the class token, whose attention ranks them.
+
+        Raises:
+            UserError: a rate below 1 for a network that pools by mean.
+        """
+        if self.pooling is not Pooling.CLASS and Fraction(str(rate)) < 1:
+            raise UserError(
+                f"token keep rate {rate}: tokens are ranked by the class token's attention, and this network "
+                "pools by the mean of its tokens: use 1 (blocks, neurons and heads can be pruned)"
+            )
+
+    @property
+    def first_pooled(self) -> int:
+        """First token of the mean."""
+        return self.prefix if self.pooling is Pooling.PATCHES else 0
 
     @property
     def patches(self) -> int:

@@ -32,6 +32,8 @@ def freeze(model: PrunedViT) -> PrunedViT:
         if isinstance(module, IntLayerNorm):
             _, mult, shift = module.constants()
             module.quant.scale.fix(2.0**shift / mult)
+    if frozen.head_quant is not frozen.norm.quant:
+        frozen.pool.snap(_number(frozen.norm.quant))
     for quantizer in frozen.quantizers().values():
         quantizer.scale.fix(quantizer.scale.number)
     _freeze_linear(frozen.patch_embed, 1.0, np.full(model.config.dim, residual))
@@ -47,7 +49,7 @@ def freeze(model: PrunedViT) -> PrunedViT:
             mlp.fc1, block.norm2.quant.scale.number, np.full(mlp.fc1.out_features, _number(mlp.pre_quant))
         )
         _freeze_linear(mlp.fc2, _number(mlp.act_quant), out)
-    _freeze_linear(frozen.head, _number(frozen.norm.quant), None)
+    _freeze_linear(frozen.head, _number(frozen.head_quant), None)
     for parameter in (frozen.prefix_tokens, frozen.pos_embed):
         parameter.copy_(to_grid(parameter, residual, RESIDUAL_BITS))
     return frozen

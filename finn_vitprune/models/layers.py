@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from finn_vitprune import numerics
 from finn_vitprune.models import integer
-from finn_vitprune.models.quantizers import ActQuant, ActScale, WeightScale, quantise, weight_quantizer
+from finn_vitprune.models.config import RESIDUAL_BITS
+from finn_vitprune.models.quantizers import (
+    ActQuant,
+    ActScale,
+    RelativeScale,
+    WeightScale,
+    quantise,
+    weight_quantizer,
+)
 
 DOMAIN = "finn_vitprune.custom_ops"
 
@@ -49,32 +57,60 @@ class PrunedLinear(QuantLinear):
 class IntLayerNorm(nn.Module):
     """LayerNorm without gamma and beta: :func:`numerics.layernorm` forward, float LayerNorm backward.
 
-    The input must lie on the residual grid. The result lies on the grid of :attr:`quant`.
+    The input must lie on the grid of ``scale``, the residual stream's or that of its mean over tokens. The
+    result lies on the grid of :attr:`quant`.
     """
 
-    def __init__(self, dim: int, eps: float, bits: int, residual_scale: ActScale) -> None:
+    def __init__(self, dim: int, eps: float, bits: int, scale: ActScale) -> None:
         super().__init__()
         self.dim, self.eps, self.bits = dim, eps, bits
         self.quant = ActQuant(bits)
-        self._residual = [residual_scale]
+        self._input = [scale]
 
     def constants(self) -> tuple[int, int, int]:
         """``(eps, mult, shift)`` of :func:`numerics.layernorm` at the present scales."""
-        s_in, s_out = self._residual[0].number, self.quant.scale.number
+        s_in, s_out = self._input[0].number, self.quant.scale.number
         return numerics.layernorm_constants(self.dim, self.eps, s_in, s_out)
 
     def effective_eps(self) -> float:
         """The epsilon that the integer algorithm really adds, in units of the real variance."""
-        s_in = self._residual[0].number
+        s_in = self._input[0].number
         return max(1, round(self.dim**2 * self.eps / s_in**2)) * s_in**2 / self.dim**2
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.layer_norm(x, (self.dim,), eps=self.effective_eps())
         if self.quant.observing or not self.quant.quantised or torch.onnx.is_in_onnx_export():
             return self.quant(y)
-        codes = torch.round(x.detach() / self._residual[0].value).long()
+        codes = torch.round(x.detach() / self._input[0].value).long()
         exact = integer.layernorm(codes, *self.constants(), self.bits).to(x.dtype)
         return quantise(y, self.quant.scale.value, self.bits, True, exact)
+
+
+class TokenMean(nn.Module):
+    """Mean over the tokens from ``first`` on, quantised (:func:`numerics.token_mean`).
+
+    Of the INT16 residual stream (``residual_scale`` given) the mean's scale is s 2^S / N with 2^S the power of
+    two at or above N tokens, so that hardware shifts the sum; it cannot saturate. Of a LayerNorm's codes the
+    scale is learned, and export snaps it (:meth:`snap`).
+    """
+
+    def __init__(self, tokens: int, first: int, bits: int, residual_scale: ActScale | None) -> None:
+        super().__init__()
+        self.first, self.count = first, tokens - first
+        if residual_scale is None:
+            self.quant = ActQuant(bits)
+        else:
+            factor = 2.0 ** (self.count - 1).bit_length() / self.count
+            self.quant = ActQuant(RESIDUAL_BITS, scale=RelativeScale(residual_scale, factor))
+
+    def snap(self, s_in: float) -> None:
+        """Fix the scale so that s_in / (N s) = M 2^-S."""
+        mult, shift = numerics.snap_ratio(s_in / (self.count * self.quant.scale.number))
+        self.quant.scale.fix(s_in * 2.0**shift / (self.count * int(mult)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x ``[B, N, D]`` -> ``[B, 1, D]``."""
+        return self.quant(x[:, self.first :].mean(1, keepdim=True))
 
 
 class _TokenScoresFn(torch.autograd.Function):

@@ -107,6 +107,25 @@ class ActScale(nn.Module):
         return self.value
 
 
+class RelativeScale(ActScale):
+    """``factor`` times another scale, until :meth:`fix` makes it a constant."""
+
+    def __init__(self, base: ActScale, factor: float) -> None:
+        super().__init__(learned=False)
+        self._base: list[ActScale] = [base]
+        self.factor = factor
+
+    @property
+    def value(self) -> Tensor:
+        """The scale, a scalar tensor."""
+        return self._base[0].value * self.factor if self._base else self.fixed
+
+    def fix(self, value: float) -> None:
+        """Turn the scale into the constant ``value`` (float32)."""
+        self._base.clear()
+        super().fix(value)
+
+
 class WeightScale(nn.Module):
     """Max-abs of each row (or of the whole matrix) over the largest code, or fixed for export.
 

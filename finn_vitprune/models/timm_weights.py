@@ -10,11 +10,13 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.models.config import EncoderShape, ViTConfig
+from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 from finn_vitprune.models.vit import PrunedViT
 
 IGNORED = ("head_dist.",)
 """Parts of a timm state dict that are not used: a distilled model answers with ``head`` alone."""
+POOLINGS = {"token": Pooling.CLASS, "avg": Pooling.PATCHES}
+"""timm's ``global_pool``."""
 
 
 def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
@@ -38,6 +40,8 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         encoders=tuple(EncoderShape(b.attn.num_heads, b.mlp.fc1.out_features) for b in model.blocks),
         prefix=model.num_prefix_tokens,
         eps=float(block.norm1.eps),
+        pooling=POOLINGS[getattr(model, "global_pool", "token")],
+        norm_after_pooling=not isinstance(model.fc_norm, nn.Identity),
         **bits,
     )
 
@@ -52,22 +56,17 @@ def _unsupported(model: nn.Module) -> str | None:
     if not isinstance(block.mlp, Mlp):
         return f"its MLP is {type(block.mlp).__name__}"
     height, width = model.patch_embed.img_size
+    pool = getattr(model, "global_pool", "token")
     checks = [
         (not isinstance(model.head, nn.Linear), "it has no classifier"),
         (height != width, f"images of {height} x {width} are not square"),
-        (
-            getattr(model, "global_pool", "token") != "token",
-            f"global_pool is {model.global_pool!r}, not 'token'",
-        ),
-        (
-            model.num_prefix_tokens < 1 or getattr(model, "no_embed_class", False),
-            "no class token with a position",
-        ),
+        (pool not in POOLINGS, f"global_pool is {pool!r}, not {' or '.join(map(repr, POOLINGS))}"),
+        (getattr(model, "no_embed_class", False), "its class token has no position"),
         (not isinstance(model.norm_pre, nn.Identity), "it has a norm before the encoders"),
         (not isinstance(block.attn.q_norm, nn.Identity), "it normalises queries and keys"),
         (not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity), "it has layer scale"),
         (not isinstance(block.mlp.act, nn.GELU), f"activation {type(block.mlp.act).__name__} is not GELU"),
-        (not isinstance(model.fc_norm, nn.Identity), "it has a norm after pooling"),
+        (pool == "token" and not isinstance(model.fc_norm, nn.Identity), "it has a norm behind the class token"),
     ]
     return next((text for bad, text in checks if bad), None)
 
@@ -113,11 +112,11 @@ def load_timm(
 
     c = model.config
     _load_patch_embedding(model, take("patch_embed.proj.weight"), take("patch_embed.proj.bias"), mean, std)
-    tokens = [take("cls_token")] + ([take("dist_token")] if "dist_token" in state else [])
-    prefix = torch.cat(tokens, dim=1)
-    if prefix.shape[1] != c.prefix:
-        raise UserError(f"timm state dict has {prefix.shape[1]} prefix tokens, the model {c.prefix}")
-    model.prefix_tokens.copy_(prefix)
+    tokens = [take(name) for name in ("cls_token", "dist_token") if name in state]
+    if len(tokens) != c.prefix:
+        raise UserError(f"timm state dict has {len(tokens)} prefix tokens, the model {c.prefix}")
+    for i, token in enumerate(tokens):
+        model.prefix_tokens[:, i].copy_(token[:, 0])
     model.pos_embed.copy_(take("pos_embed", model.pos_embed.shape))
     for i, block in enumerate(model.blocks):
         linear(block.attn.qkv, f"blocks.{i}.attn.qkv", f"blocks.{i}.norm1")
@@ -127,7 +126,7 @@ def load_timm(
         linear(block.attn.proj, f"blocks.{i}.attn.proj")
         linear(block.mlp.fc1, f"blocks.{i}.mlp.fc1", f"blocks.{i}.norm2")
         linear(block.mlp.fc2, f"blocks.{i}.mlp.fc2")
-    linear(model.head, "head", "norm")
+    linear(model.head, "head", "fc_norm" if c.norm_after_pooling else "norm")
     left = sorted(set(state) - used)
     if left:
         raise UserError(f"timm state dict has tensors with no place in the model: {', '.join(left[:4])}")

@@ -10,8 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finn_vitprune.models.config import LOGIT_BITS, PIXEL_BITS, RESIDUAL_BITS, EncoderShape, ViTConfig
-from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear, TokenDrop, token_scores
+from finn_vitprune.models.config import (
+    LOGIT_BITS,
+    PIXEL_BITS,
+    RESIDUAL_BITS,
+    EncoderShape,
+    Pooling,
+    ViTConfig,
+)
+from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear, TokenDrop, TokenMean, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
 
@@ -129,7 +136,12 @@ class PrunedViT(nn.Module):
         self.pos_quant = ResidualQuant(self.residual_scale)
         self.embed_quant = ResidualQuant(self.residual_scale)
         self.blocks = nn.ModuleList(Encoder(config, s, self.residual_scale) for s in config.encoders)
-        self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, self.residual_scale)
+        before_norm = self.residual_scale
+        if config.pooling is not Pooling.CLASS:
+            of_residual = self.residual_scale if config.norm_after_pooling else None
+            self.pool = TokenMean(config.tokens, config.first_pooled, config.act_bits, of_residual)
+            before_norm = self.pool.quant.scale if config.norm_after_pooling else before_norm
+        self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm)
         self.head = PrunedLinear(config.dim, config.classes, config.weight_bits, per_channel=False)
 
     def patchify(self, images: Tensor) -> Tensor:
@@ -142,17 +154,31 @@ class PrunedViT(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """Images to the residual stream that enters the first encoder."""
         x = self.patch_quant(self.patch_embed(self.patchify(self.pixel_quant(images))))
-        prefix = self.prefix_quant(self.prefix_tokens)
-        if images.shape[0] != 1:
-            prefix = prefix.expand(images.shape[0], -1, -1)
-        return self.embed_quant(torch.cat([prefix, x], dim=1) + self.pos_quant(self.pos_embed))
+        if self.config.prefix:
+            prefix = self.prefix_quant(self.prefix_tokens)
+            if images.shape[0] != 1:
+                prefix = prefix.expand(images.shape[0], -1, -1)
+            x = torch.cat([prefix, x], dim=1)
+        return self.embed_quant(x + self.pos_quant(self.pos_embed))
 
     def forward(self, images: Tensor, masks: Iterable[EncoderMask] | None = None) -> Tensor:
         x = self.embed(images)
         masks = [None] * len(self.blocks) if masks is None else masks
         for block, mask in zip(self.blocks, masks, strict=True):
             x = block(x, mask)
-        return self.head(self.norm(x[:, :1])).flatten(1)
+        return self.head(self.pooled(x)).flatten(1)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """The last residual sum ``[B, N, D]`` to what the classifier reads ``[B, 1, D]``."""
+        if self.config.pooling is Pooling.CLASS:
+            return self.norm(x[:, :1])
+        return self.norm(self.pool(x)) if self.config.norm_after_pooling else self.pool(self.norm(x))
+
+    @property
+    def head_quant(self) -> ActQuant:
+        """The quantiser of what the classifier reads."""
+        c = self.config
+        return self.norm.quant if c.pooling is Pooling.CLASS or c.norm_after_pooling else self.pool.quant
 
     # --- switches of training ---
 
