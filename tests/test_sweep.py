@@ -171,12 +171,15 @@ def test_tables_give_mean_spread_and_the_difference_to_the_baseline():
     text = markdown({"s": {
         "title": "A title", "about": "Words.", "baseline": "float",
         "rows": {"float": {"config": "c.yaml", "set": ["student.epochs=0"]},
-                 "half": {"config": "d.yaml", "set": ["a=1"]}, "later": {"config": "c.yaml", "set": []}},
+                 "half": {"config": "d.yaml", "set": ["a=1"]}, "later": {"config": "c.yaml", "set": []},
+                 "once": {"config": "c.yaml", "set": []}},
         "runs": [run("float", 0, 0.90), run("float", 1, 0.92),
-                 run("half", 0, 0.9, accuracy=0.89, **pruned), run("half", 1, 0.9, accuracy=0.90, **pruned)],
+                 run("half", 0, 0.9, accuracy=0.89, **pruned), run("half", 1, 0.9, accuracy=0.90, **pruned),
+                 run("once", 1, 0.9, accuracy=0.91, **pruned)],
     }})  # fmt: skip
     assert "| float | 0, 1 | 0.9100 (0.9000 to 0.9200) |  | +0.00 | 1 | 1 | 1.5 |" in text
     half = "| half | 0, 1 | 0.8950 (0.8900 to 0.9000) | 0.7500 | -1.50 | 4.00x fewer | 1.50x fewer | 1.5 |"
     assert half in text
+    assert "| 0.9100 (0.9100 to 0.9100) | 0.7500 | -1.00 |" in text, "compared on the seed that both have"
     assert "| later" not in text, "rows without results have no line"
     assert "finn-vitprune train --config builds/train/d.yaml --seed S --set a=1 -o runs/s/half-S" in text

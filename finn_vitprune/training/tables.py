@@ -35,18 +35,26 @@ def accuracies(runs: Sequence[dict[str, Any]]) -> np.ndarray:
 
 def _cells(name: str, runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> list[str]:
     found = accuracies(runs)
-    difference = (found.mean() - accuracies(base).mean()) * 100 if base else None
     exported = [r["accuracy_exported"] for r in runs if "accuracy_exported" in r]
     return [
         name,
         ", ".join(str(r["seed"]) for r in runs),
         f"{found.mean():.4f} ({found.min():.4f} to {found.max():.4f})",
         f"{np.mean(exported):.4f}" if exported else "",
-        "" if difference is None else f"{difference:+.2f}",
+        _difference(runs, base),
         _ratio(runs, "macs"),
         _ratio(runs, "params"),
         f"{np.mean([r['cpu_seconds'] for r in runs]) / 60:.1f}",
     ]
+
+
+def _difference(runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> str:
+    """Mean over the seeds that both have, in points."""
+    seeds = {r["seed"] for r in runs} & {r["seed"] for r in base}
+    if not seeds:
+        return ""
+    ours, theirs = (accuracies([r for r in rows if r["seed"] in seeds]).mean() for rows in (runs, base))
+    return f"{100 * (ours - theirs):+.2f}"
 
 
 def _ratio(runs: list[dict[str, Any]], key: str) -> str:
