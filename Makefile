@@ -1,8 +1,11 @@
-# setup: .venv with everything installed; demo: the bundled example, end to end; test: the test suite.
-# setup does nothing when nothing changed; demo and test call it.
+# setup: .venv with everything installed; demo: the bundled example, end to end; test: the test suite;
+# prove: all formal proofs; mutants: SEED's sample of COUNT faulty units against their checks (docs/proof.md).
+# setup does nothing when nothing changed; the others call it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 JOBS ?= 2
+SEED ?= 1
+COUNT ?= 120
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -10,7 +13,7 @@ STAMP := $(VENV)/.installed
 # Small vision transformers run slower with several threads; the tests bring their own processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test clean
+.PHONY: setup demo test prove mutants clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -28,6 +31,12 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+prove: setup
+	$(BIN)/python -m tests.formal
+
+mutants: setup
+	$(BIN)/python -m tests.mutation --seed $(SEED) --count $(COUNT) --jobs $(JOBS)
 
 clean:
 	rm -rf build $(VENV)

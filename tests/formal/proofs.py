@@ -1,0 +1,209 @@
+"""What is proved of the stream blocks, and the faults that every proof must find."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.formal.prover import Fault, Proof
+
+SKID = Proof(
+    "vp_skid", "proof_skid", ("vp_skid", "vp_stage"),
+    faults=(
+        Fault("vp_skid", "assign in_ready  = in_ready_q;", "assign in_ready  = 1'b1;", "p_lose"),
+        Fault("vp_skid", "out_data_q <= spare_full_q ? spare_data_q : in_data", "out_data_q <= in_data", "p_data"),
+        Fault("vp_skid", "spare_full_q || take;", "spare_full_q || take || out_valid_q;", "p_invent"),
+        Fault("vp_skid", "move = !out_valid_q || out_ready;", "move = !out_valid_q || out_ready || spare_full_q;",
+              "p_hold"),
+        Fault("vp_skid", "in_ready_q   <= !spare_full_d;", "in_ready_q   <= in_ready_q && !spare_full_d;", "in.p_progress"),
+        Fault("vp_skid", "            spare_full_q <= 1'b0;\n", "", "p_invent"),
+    ),
+)
+STAGE = Proof(
+    "vp_stage", "proof_skid", ("vp_skid", "vp_stage"), {"STAGE": 1},
+    faults=(
+        Fault("vp_stage", "assign in_ready  = !valid_q || out_ready;", "assign in_ready  = 1'b1;", "p_lose"),
+        Fault("vp_stage", "if (in_ready) data_q <= in_data;", "data_q <= in_data;", "p_hold"),
+        Fault("vp_stage", "valid_q <= in_valid;", "valid_q <= in_valid || valid_q;", "p_invent"),
+        Fault("vp_stage", "!valid_q || out_ready;", "!valid_q;", "in.p_progress"),
+        Fault("vp_stage", "if (!rst_n) valid_q <= 1'b0;\n        else if", "if", "p_invent"),
+    ),
+)
+FIFO_FILES = ("vp_skid", "vp_ram", "vp_fifo", "vp_stream_fifo")
+FIFO = Proof(
+    "vp_stream_fifo, LUTRAM", "proof_fifo", FIFO_FILES, {"DEPTH": 5},
+    faults=(
+        Fault("vp_fifo", "waddr_q <= waddr_q == AW'(WORDS - 1)", "waddr_q <= waddr_q == AW'(WORDS - 2)", "p_data"),
+        Fault("vp_fifo", "in_ready_q <= count_q != CW'(WORDS - 1);", "in_ready_q <= count_q != CW'(WORDS);",
+              "p_lose"),
+        Fault("vp_fifo", "DEPTH - 1 : DEPTH - 2;", "DEPTH - 2 : DEPTH - 2;", "room.p_progress"),
+        Fault("vp_fifo", "has_q      <= count_q != CW'(1);", "has_q      <= 1'b1;", "p_invent"),
+        Fault("vp_fifo", "if (read) head_valid_q <= 1'b1;\n                else if (head_ready)",
+              "if (read) head_valid_q <= 1'b1;\n                else if (!head_ready)", "p_hold"),
+        Fault("vp_stream_fifo", "PADDED'(y);", "{(PADDED / WIDTH) {y}};", "p_padding"),
+    ),
+)
+FIFO_BLOCK = Proof(
+    "vp_stream_fifo, block RAM", "proof_fifo", FIFO_FILES, {"DEPTH": 5, "STYLE": '"block"', "SHOWS": 2},
+    faults=(
+        Fault("vp_fifo", "if (head_ready) out_data_q <= head_data;", "out_data_q <= head_data;", "p_hold"),
+        Fault("vp_fifo", "DEPTH - 1 : DEPTH - 2;", "DEPTH - 1 : DEPTH - 1;", "p_lose"),
+    ),
+)
+FORK = Proof(
+    "vp_fork", "proof_fork", ("vp_fork",),
+    faults=(
+        Fault("vp_fork", "in_ready ? '0 : taken;", "'0;", "p_invent"),
+        Fault("vp_fork", "assign in_ready  = &taken;", "assign in_ready  = |taken;", "p_lose"),
+        Fault("vp_fork", "{NUM{in_valid}} & ~done_q;", "{NUM{in_valid && in_ready}} & ~done_q;", "out.p_progress"),
+    ),
+)
+STREAM_FORK = Proof(
+    "vp_stream_fork", "proof_stream_fork", ("vp_skid", "vp_fork", "vp_stage", "vp_stream_fork"),
+    faults=(
+        Fault("vp_stream_fork", ".in_valid(copy_valid[1])", ".in_valid(copy_valid[0])", "p_invent"),
+        Fault("vp_stream_fork", ".out_data(copy), .out_valid(copy_valid), .out_ready(copy_ready)",
+              ".out_data(copy), .out_valid(copy_valid), .out_ready(copy_valid)", "p_lose"),
+    ),
+)
+WIDTH_FILES = ("vp_skid", "vp_width")
+WIDTH_UP = Proof(
+    "vp_width, 1 to 3", "proof_width", WIDTH_FILES, {"IN": 1, "OUT": 3},
+    faults=(
+        Fault("vp_width", "{in_data, data_q[OW-1:IW]}", "{data_q[OW-IW-1:0], in_data}", "p_data"),
+        Fault("vp_width", "count_q == CW'(RATIO - 1)", "count_q == CW'(RATIO - 2)", "p_invent"),
+        Fault("vp_width", "if (in_ready) valid_q <= take && last;", "valid_q <= take && last;", "p_hold"),
+        Fault("vp_width", "                count_q <= '0;\n", "", "p_data"),
+    ),
+)
+WIDTH_DOWN = Proof(
+    "vp_width, 3 to 1", "proof_width", WIDTH_FILES, {"IN": 3, "OUT": 1},
+    faults=(
+        Fault("vp_width", "data_q >> OW", "data_q >> (2 * OW)", "p_data"),
+        Fault("vp_width", "CW'(RATIO - 1) : '0", "CW'(RATIO - 2) : '0", "out.p_progress"),
+        Fault("vp_width", "!valid_q || (last && out_ready)", "!valid_q", "in.p_progress"),
+    ),
+)
+STREAM_WIDTH = Proof(
+    "vp_stream_width, 3 to 2", "proof_stream_width", ("vp_skid", "vp_width", "vp_stream_width"), {"TAKES": 3},
+    faults=(
+        Fault("vp_stream_width", ".out_data(word), .out_valid(word_valid), .out_ready(word_ready)",
+              ".out_data(word), .out_valid(word_valid), .out_ready(1'b1)", "p_data"),
+        Fault("vp_stream_width", ".in_data(word), .in_valid(word_valid)", ".in_data(word), .in_valid(1'b1)", "p_invent"),
+    ),
+)
+SPLIT = Proof(
+    "vp_stream_split", "proof_stream_split", ("vp_skid", "vp_stage", "vp_stream_split"),
+    faults=(
+        Fault("vp_stream_split", "beat_q == CW'(FIRST_BEATS - 1)", "beat_q == CW'(FIRST_BEATS)", "p_lose"),
+        Fault("vp_stream_split", "second_q ? ready1 : ready0", "ready1 || ready0", "p_data"),
+        Fault("vp_stream_split", "x_valid && second_q", "x_valid", "p_invent"),
+        Fault("vp_stream_split", "            second_q <= 1'b0;\n        end else if", "        end else if", "p_progress"),
+    ),
+)
+SELECT = Proof(
+    "vp_select_token", "proof_select_token", ("vp_skid", "vp_stage", "vp_select_token"),
+    faults=(
+        Fault("vp_select_token", "CW'(FIRST + TOKEN_BEATS - 1)", "CW'(FIRST + TOKEN_BEATS)", "p_invent"),
+        Fault("vp_select_token", "x_ready = !chosen_q || y_ready;", "x_ready = y_ready;", "pass.p_progress"),
+        Fault("vp_select_token", "CW'(FRAME - 1) ? '0", "CW'(FRAME - 2) ? '0", "p_data"),
+    ),
+)
+ADD = Proof(
+    "vp_stream_add", "proof_stream_add", ("vp_skid", "vp_stage", "vp_saturating_add", "vp_stream_add"),
+    faults=(
+        Fault("vp_saturating_add", "over = s[BITS] != s[BITS-1];", "over = 1'b0;", "p_data"),
+        Fault("vp_stream_add", "take = both && sum_ready;", "take = sum_ready;", "p_lose"),
+        Fault("vp_stream_add", ".in_data(sum), .in_valid(both)", ".in_data(sum), .in_valid(a_valid || b_valid)",
+              "p_invent"),
+    ),
+)
+
+DROP_FILES = (
+    "vp_token_drop_lane", "vp_token_drop_sums", "vp_token_drop_fuse", "vp_token_drop_requant", "vp_token_drop",
+)
+RANK_FILES = ("vp_ram", "vp_token_drop_insert", "vp_token_drop_histogram", "vp_token_drop_rank")
+DROP_PATH = Proof(
+    "vp_token_drop, any decisions", "proof_drop_path", DROP_FILES, without="p_progress", free=("dut.g_drop.fused",),
+    faults=(
+        Fault("vp_token_drop", "(take && keep) || fused_valid;", "take || fused_valid;", "p_kept"),
+        Fault("vp_token_drop", "spare_full_q <= available && !take;", "spare_full_q <= available;", "p_kept"),
+        Fault("vp_token_drop", "x_q <= emit_q ? fused : spare_full_q ? spare_q : in0_tdata;",
+              "x_q <= emit_q ? fused : in0_tdata;", "p_kept"),
+        Fault("vp_token_drop", "if (end_token && last_token) emit_q <= 1'b1;", "if (end_token) emit_q <= 1'b1;", "p_kept"),
+        Fault("vp_token_drop", "push && fused_last) emit_q <= 1'b0;", "push) emit_q <= 1'b0;", "p_kept"),
+        Fault("vp_token_drop", "wire logic push = fused_valid && free;", "wire logic push = fused_valid;", "p_lose"),
+    ),
+)
+DROP_RANK = Proof(
+    "vp_token_drop_rank, insertion", "proof_drop_rank", RANK_FILES, cycles=24, without="p_progress", reach=26,
+    faults=(
+        Fault("vp_token_drop_rank", "key >= threshold_q", "key > threshold_q", "p_keep"),
+        Fault("vp_token_drop_rank", "if (frame_done) read_bank_q <= !read_bank_q;", "", "p_score"),
+        Fault("vp_token_drop_rank", "assign result_ready = !known_q;", "assign result_ready = 1'b1;", "p_keep"),
+        Fault("vp_token_drop_rank", "next_valid_q && !hold && (", "next_valid_q && (", "p_barred"),
+        Fault("vp_token_drop_insert", "above = key_q > own", "above = key_q < own", "p_keep"),
+    ),
+)
+DROP = Proof(
+    "vp_token_drop, never paused", "proof_token_drop", ("vp_skid", *RANK_FILES, *DROP_FILES),
+    {"TOKENS": 3, "STEADY": 1, "X_BITS": 2, "SCORE_WIDTH": 3, "RANK_WIDTH": 3, "LIMIT": 4, "SHIFT": 2}, cycles=60, reach=40,
+    never=("hold.g_output.c_waits",),
+    faults=(
+        Fault("vp_token_drop_requant", "rounded[0] && !tie[STAGES-1]", "rounded[0]", "p_fused"),
+        Fault("vp_token_drop", "else if (push && fused_last) fresh_q <= 1'b1;", "", "p_fused"),
+        Fault("vp_token_drop_lane", "d[3] ? (d[2] ? ~s1 : ~s2)", "d[3] ? (d[2] ? ~s2 : ~s1)", "p_fused"),
+    ),
+)
+
+BLOCKS = (
+    SKID, STAGE, FIFO, FIFO_BLOCK, FORK, STREAM_FORK, WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SELECT, ADD,
+)
+"""The stream blocks: proofs for all time, of seconds each."""
+
+DROPS = (DROP_PATH, DROP_RANK, DROP)
+"""The token drop."""
+
+QUICK = (*BLOCKS, replace(DROP_PATH, cycles=16, reach=26), replace(DROP_RANK, cycles=12), replace(DROP, cycles=32))
+"""What the test suite proves."""
+
+
+def _resized(proof: Proof, name: str, **parameters: int | str) -> Proof:
+    """Another size, for which the faults are not tried again."""
+    return replace(proof, name=f"{proof.name}{name}", parameters=proof.parameters | parameters, faults=())
+
+
+LARGE = (
+    _resized(SKID, ", 8 bits", WIDTH=8),
+    _resized(FIFO, ", depth 3", DEPTH=3),
+    _resized(FIFO, ", depth 4", DEPTH=4),
+    _resized(FIFO, ", depth 7", DEPTH=7),
+    _resized(FIFO_BLOCK, ", depth 4", DEPTH=4),
+    _resized(FIFO_BLOCK, ", depth 7", DEPTH=7),
+    _resized(FIFO, ", depth 1", DEPTH=1, SHOWS=0),
+    _resized(FORK, ", 5 outputs", NUM=5),
+    _resized(WIDTH_UP, "; 2 to 8", IN=2, OUT=8),
+    _resized(WIDTH_DOWN, "; 8 to 2", IN=8, OUT=2),
+    _resized(STREAM_WIDTH, "; 2 to 3", IN=2, OUT=3),
+    _resized(STREAM_WIDTH, "; 4 to 2", IN=4, OUT=2, COMMON=4),
+    _resized(SPLIT, ", 1 of 2", TOKEN=2, FIRST=1),
+    _resized(SPLIT, ", 6 of 7", TOKEN=7, FIRST=6),
+    _resized(SELECT, ", the first of 4", TOKENS=4, INDEX=0, BEATS=1),
+    _resized(SELECT, ", the last of 3", INDEX=2, BEATS=3),
+    _resized(SELECT, ", the only one", TOKENS=1, INDEX=0),
+    _resized(ADD, ", 4 bits", WIDTH=4),
+    _resized(DROP_PATH, ", a beat a token", BEATS=1),
+    _resized(DROP_PATH, ", two of four kept", TOKENS=4, KEEP=2, BEATS=1),
+    replace(DROP_PATH, name="vp_token_drop, every frame ends", only="p_progress", without="", cycles=36, faults=()),
+    replace(
+        _resized(DROP_RANK, " of two, decides in time", COUNT=2), only="p_progress", without="", cycles=None,
+        reach=26,
+    ),
+    replace(_resized(DROP_RANK, ", the dropped ones", KEEP=2, COUNT=3), cycles=20),
+    replace(
+        _resized(DROP_RANK, ", histograms", LEVELS=2, DIGITS=17, KEEP=1), name="vp_token_drop_rank, histograms",
+        reach=40,
+    ),
+    _resized(DROP, ", two of four kept", TOKENS=4, KEEP=2),
+    replace(_resized(DROP, ", with pauses", STEADY=0), name="vp_token_drop, with pauses", cycles=18, reach=30, never=()),
+)
+"""More sizes and properties of the same."""

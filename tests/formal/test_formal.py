@@ -1,0 +1,43 @@
+"""The stream blocks keep their contract, none of it for want of a case, and every proof of it can fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.formal.proofs import BLOCKS, QUICK
+from tests.formal.prover import Fault, Proof, ProverError, check, covers
+
+
+@pytest.mark.parametrize("proof", QUICK, ids=lambda p: p.name)
+def test_contract_holds(proof, tmp_path):
+    outcome = check(proof, tmp_path)
+    assert outcome.violated is None, f"{outcome.violated} fails in cycle {outcome.cycle}: {outcome.trace}"
+
+
+@pytest.mark.parametrize("proof", QUICK, ids=lambda p: p.name)
+def test_every_case_is_reached(proof, tmp_path):
+    reached = covers(proof, tmp_path)
+    assert len(reached) > 0 and None not in reached.values(), reached
+
+
+@pytest.mark.parametrize("proof", BLOCKS, ids=lambda p: p.name)
+def test_broken_block_is_refuted(proof, tmp_path):
+    """The first fault of each; all of them: ``make prove``."""
+    fault = proof.faults[0]
+    outcome = check(proof, tmp_path, fault)
+    assert outcome.violated is not None, f"{fault} went unnoticed"
+    assert outcome.violated.endswith(fault.breaks)
+    assert outcome.trace.stat().st_size > 0
+
+
+def test_case_that_is_not_reached_is_named(tmp_path):
+    assert covers(Proof("short", "proof_skid", ("vp_skid", "vp_stage"), reach=2), tmp_path)["order.c_full"] is None
+
+
+def test_undecided_proof_is_an_error(tmp_path):
+    """Neither a proof nor a trace: sources that do not elaborate, a fault that is nowhere, no time."""
+    wrong = Proof("wrong", "proof_skid", ("vp_skid", "vp_stage"), {"WIDTH": 0})
+    with pytest.raises(ProverError, match="WIDTH is 0"):
+        check(wrong, tmp_path)
+    with pytest.raises(ProverError, match="is there 0 times"):
+        check(BLOCKS[0], tmp_path, Fault("vp_skid", "no such text", "", ""))
