@@ -97,3 +97,14 @@ def test_interval_of_a_short_last_group_that_double_buffers_cannot_hide():
     """Loading 4 rows takes 100 cycles and starts only once the buffer is free: 60 + 1 + 100 a frame."""
     timing = GroupTiming(load_row=25, compute=60, collect_row=1, drain=0)
     assert steady_interval([4, 1], timing, frames=20) == pytest.approx(161, abs=1)
+
+
+@pytest.mark.parametrize("rows, collect, emit, interval", [
+    ([4, 4], 20, 15, 8 * 15),  # rows leave more slowly than they are collected, two at once
+    ([4, 4], 40, 15, 4 * 40),
+    ([3, 3], 20, 15, 2 * (30 + 20)),  # while one row leaves in 15, two cannot be collected
+    ([3, 3], 40, 15, 4 * 40),
+])  # fmt: skip
+def test_interval_of_rows_that_are_collected_together_and_leave_one_by_one(rows, collect, emit, interval):
+    timing = GroupTiming(load_row=1, compute=10, collect_row=collect, drain=0, at_once=2, emit_row=emit)
+    assert steady_interval(rows, timing, frames=20) == pytest.approx(interval, abs=1)
