@@ -161,6 +161,19 @@ def test_a_qonnx_file_of_this_project_maps_whole(qonnx_file, capsys):
         assert unit in becomes
 
 
+@pytest.mark.parametrize("options", [{}, {"class_token": False, "fc_norm": False}], ids=str)
+def test_a_qonnx_file_that_pools_by_mean_maps_whole(tmp_path, options):
+    path = tmp_path / "model.onnx"
+    random_vit(drop_at=(), token_keep="1", global_pool="avg", **options)[0].save(str(path))
+    checked = check(path)
+    assert checked.passed and checked.mapped == len(checked.rows)
+    prefix = int(options.get("class_token", True))
+    assert (checked.structure.pooling, checked.structure.prefix) == ("mean", prefix)
+    assert checked.structure.tokens == (4 + prefix,) * 2
+    rows = [(r.place, r.becomes) for r in checked.rows if r.op_type == "ReduceMean"]
+    assert rows == [("classifier", "VitTokenMean")]
+
+
 def test_the_bundled_example_is_checked_with_its_size(capsys):
     from finn_vitprune.builds.build import EXAMPLE
     from finn_vitprune.metadata import ModelMetadata

@@ -26,7 +26,7 @@ from finn_vitprune.ingest.terms import (
 
 GELUS = {"GELU": "exact", "GELU in its tanh form": "tanh"}
 PLAIN = "pre-norm encoders are taken in: x + attention(norm(x)), then x + MLP(norm(x))"
-CLASS_TOKEN = "use a model that pools by the class token (timm: global_pool 'token')"
+CLASS_TOKEN = "use a model that pools by class token or mean (timm: global_pool 'token' or 'avg')"
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def constant_query(shape: tuple[int, ...]) -> tuple[str, str]:
     """Reason and help where a constant attends to tokens."""
     return (
         f"attention pooling: a constant query of shape {list(shape)} attends to the tokens",
-        "the hardware pools by the class token: use a model with global_pool 'token'",
+        "the hardware pools by class token or mean: use a model with global_pool 'token' or 'avg'",
     )
 
 

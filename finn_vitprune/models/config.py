@@ -82,7 +82,8 @@ class ViTConfig:
         Raises:
             UserError: see :meth:`check_token_keep`.
         """
-        self.check_token_keep(rate)
+        if layers:
+            self.check_token_keep(rate)
         tokens, encoders = self.tokens, []
         for index, shape in enumerate(self.encoders, start=1):
             keep = kept_tokens(rate, tokens) if index in layers else None
