@@ -85,14 +85,18 @@ def generate_op(
     return op, model, keep
 
 
-def compile_op(op: VitOp, sources: Sequence[Path | str] | None = None, lint: bool = True) -> Simulator:
-    """The simulator of an op with generated HDL, or of other ``sources`` in place of its own."""
+def compile_op(op: VitOp) -> Simulator:
+    """The simulator of an op with generated HDL."""
+    return compile_top(op.onnx_node.name, op.get_rtl_file_list(abspath=True), *op_ports(op))
+
+
+def op_ports(op: VitOp) -> tuple[list[Port], list[Port]]:
+    """Ports of the input and output streams."""
     ins, outs = (
         [Port(f"{kind}{i}_V", -(-s.width // 8) * 8) for i, s in enumerate(streams)]
         for kind, streams in (("in", op.in_streams()), ("out", op.out_streams()))
     )
-    files = op.get_rtl_file_list(abspath=True) if sources is None else sources
-    return compile_top(op.onnx_node.name, files, ins, outs, lint=lint)
+    return ins, outs
 
 
 def build_node(

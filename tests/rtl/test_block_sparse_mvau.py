@@ -88,6 +88,9 @@ CASES = {
     "4-bit activations": Case(x="INT4", shift=20),
     "4 by 4 bits, one token": Case(x="INT4", w="INT4", group=1, shift=16),
     "unsigned input": Case(x="UINT8", simd=8),
+    "wide products, added from an odd number of sums": Case(
+        x="UINT8", w="INT9", block=24, mw=48, mh=24, simd=6, pe=2, in_width=6, out_width=4, shift=26,
+    ),
     "9-bit input does not pack": Case(x="INT9", shift=25),
     "INT16 input": Case(x="INT16", y="INT16", shift=26),
     "INT16 output": Case(y="INT16", shift=18),
