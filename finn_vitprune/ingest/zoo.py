@@ -12,10 +12,11 @@ import json
 import tempfile
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import timm
 import torch
 from torch import nn
@@ -41,6 +42,9 @@ EXPORTS = (WHOLE, ("torchscript", 14), ("torchscript", 20), ("dynamo", 17), ("dy
 """The dynamo exporter writes no opset below 17."""
 SHALLOW = 2
 IMAGES = 2
+KEY_HEADS = 8
+"""For models with another number of key heads in every encoder, which cannot be made shallow otherwise."""
+MAX_PARAMETERS = 400_000_000
 CLASSES = 1000
 """Several of timm's models have no classifier of their own."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -98,20 +102,36 @@ def make(case: Case) -> tuple[nn.Module, tuple[int, int, int]]:
 
     Depth and image size are changed where the model lets them be.
     """
-    wanted = {"depth": case.depth, "img_size": case.image_size}
-    wanted = {k: v for k, v in wanted.items() if v is not None} | {"num_classes": CLASSES}
-    attempts = [wanted, {k: v for k, v in wanted.items() if k != "img_size"}, {"num_classes": CLASSES}]
-    for i, options in enumerate(attempts):
-        try:
-            model = timm.create_model(case.model, **options)
-            break
-        except Exception:  # noqa: BLE001  timm's models refuse options in many ways
-            if i == len(attempts) - 1:
-                raise
+    options = options_of(case)
+    model = timm.create_model(case.model, **options)
     channels, height, width = model.pretrained_cfg["input_size"]
     embed = getattr(model, "patch_embed", None)
     height, width = getattr(embed, "img_size", None) or (height, width)
     return randomise(model).eval(), (channels, height, width)
+
+
+def options_of(case: Case) -> dict[str, int]:
+    """What timm makes the model with, tried without memory first.
+
+    Raises:
+        ValueError: timm refuses all of it, or the model is too large for one file.
+    """
+    wanted = {"depth": case.depth, "img_size": case.image_size}
+    wanted = {k: v for k, v in wanted.items() if v is not None} | {"num_classes": CLASSES}
+    whole = {k: v for k, v in wanted.items() if k != "img_size"}
+    why = ""
+    for options in (wanted, whole, wanted | {"num_kv_heads": KEY_HEADS}, {"num_classes": CLASSES}):
+        try:
+            with torch.device("meta"):
+                model = timm.create_model(case.model, **options)
+        except Exception as error:  # noqa: BLE001  timm's models refuse options in many ways
+            why = first_line(error)
+            continue
+        size = sum(p.numel() for p in model.parameters())
+        if size <= MAX_PARAMETERS:
+            return options
+        why = f"{size:,} parameters are more than fit into one file"
+    raise ValueError(why)
 
 
 @torch.no_grad()
@@ -130,12 +150,22 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def export(model: nn.Module, shape: tuple[int, int, int], path: Path, case: Case) -> None:
-    """Write the ONNX file."""
+    """Write the ONNX file; attention that the exporter cannot trace in its fused form is written out."""
     options = {"verbose": False} if case.exporter == "dynamo" else {}
-    torch.onnx.export(
-        model, (torch.zeros(1, *shape),), str(path), opset_version=case.opset,
-        dynamo=case.exporter == "dynamo", input_names=["x"], **options,
-    )  # fmt: skip
+
+    def write() -> None:
+        torch.onnx.export(
+            model, (torch.zeros(1, *shape),), str(path), opset_version=case.opset,
+            dynamo=case.exporter == "dynamo", input_names=["x"], **options,
+        )  # fmt: skip
+
+    try:
+        write()
+    except TypeError:
+        for module in model.modules():
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = False
+        write()
 
 
 def run(case: Case, folder: Path) -> Row:
@@ -144,15 +174,33 @@ def run(case: Case, folder: Path) -> Row:
     try:
         model, shape = make(case)
         path = folder / "model.onnx"
-        export(model, shape, path, case)
+        note = sound_export(model, shape, path, case)
         depth = len(model.blocks) if hasattr(model, "blocks") else None
         del model
         found = examine(path)
+        found["notes"] += (note,) if note else ()
     except Exception as error:  # noqa: BLE001  a row says what happened, and the next model is tried
         text = f"{type(error).__name__}: {first_line(error)}"[:300]
         return Row(case.model, case.exporter, case.opset, error=text)
     found |= {"depth": depth, "image_size": shape[1], "seconds": round(time.monotonic() - started, 1)}
     return Row(case.model, case.exporter, case.opset, **found)
+
+
+def sound_export(model: nn.Module, shape: tuple[int, int, int], path: Path, case: Case) -> str:
+    """:func:`export`, by the other exporter where the first fails or writes what onnxruntime cannot load.
+
+    Returns:
+        What the first exporter did wrong, or "".
+    """
+    try:
+        export(model, shape, path, case)
+        ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return ""
+    except Exception as error:  # noqa: BLE001  exporters and onnxruntime raise many types
+        if case.exporter == "dynamo":
+            raise
+        export(model, shape, path, replace(case, exporter="dynamo", opset=max(o for _, o in EXPORTS)))
+        return f"exported by dynamo, since TorchScript's file is none: {first_line(error)[:150]}"
 
 
 def examine(path: Path) -> dict:
