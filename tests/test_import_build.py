@@ -1,10 +1,11 @@
-"""A trained float model comes back through import: pruned, recovered, and bit for bit in RTL."""
+"""Float models come back through import: pruned, a trained one recovered, and bit for bit in RTL."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
+from timm.models.vision_transformer import VisionTransformer
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
 from finn_vitprune.cli import run
@@ -73,3 +74,29 @@ def test_the_imported_model_is_bit_exact_in_rtl(folder, stages):
         same = (np.argmax(logits[:RTL_IMAGES], -1) == sample["logits"][:RTL_IMAGES].argmax(-1)).mean()
     assert verify.accuracy == pytest.approx(right)
     assert same >= 0.95
+
+
+@pytest.mark.parametrize("options", [{}, {"class_token": False, "fc_norm": False}], ids=("fc_norm", "no class token"))
+def test_a_network_that_pools_by_mean_is_bit_exact_in_rtl(tmp_path, options, capsys):
+    torch.manual_seed(5)
+    network = VisionTransformer(
+        img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2,
+        global_pool="avg", **options,
+    ).eval()  # fmt: skip
+    torch.onnx.export(network, torch.zeros(1, 1, 8, 8), str(tmp_path / "float.onnx"), opset_version=17, dynamo=False)
+    code = run([
+        "import", str(tmp_path / "float.onnx"), "--data", "digits", "-o", str(tmp_path / "pruned.onnx"),
+        "--block-size", "8", "--block-keep", "0.5", "--json",
+    ])  # fmt: skip
+    assert code == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["onnxruntime"]["relative"] < 1e-4 and found["gate"]["reason"] == ""
+    output = tmp_path / "build"
+    build(BuildOptions(
+        model=tmp_path / "pruned.onnx", output_dir=output, fpga_part=PART, images=tmp_path / "pruned.npz",
+        max_images=8, target_fps=50_000, synth="none",
+    ))  # fmt: skip
+    verify = Summary.load(output).verify
+    assert (verify.images, verify.rtl_mismatches, verify.class_changes, verify.saturations) == (8, 0, 0, 0)
+    assert found["complexity"]["macs"] == Summary.load(output).model.macs
+    assert list((output / "stitched_ip").rglob("vp_token_mean.sv"))
