@@ -242,7 +242,7 @@ def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, d
         kept = [int(unpack_map(b).sum()) for b in m.kept_blocks.values()]
         assert max(kept) <= 6  # int(0.7 * 9)
     with np.load(target.with_suffix(".npz")) as sample:
-        assert len(sample["images"]) == len(sample["labels"]) == 10
+        assert sorted(sample) == ["images", "logits"] and len(sample["images"]) == 10, "there are no labels"
         runner = QonnxRunner(exported)
         logits = runner.run(sample["images"])[runner.output]
         assert np.abs(logits.reshape(10, -1) - sample["logits"]).max() < 1e-3 * np.abs(logits).max()

@@ -275,9 +275,8 @@ class _Work:
     # --- helpers ---
 
     def _sample(self, logits: np.ndarray) -> dict[str, np.ndarray]:
-        """What goes beside the model; without labels, the classes of the float network stand in for them."""
-        labels = self.reference.argmax(1) if self.labels is None else self.labels
-        arrays = {"images": self.images, "labels": labels, "logits": logits}
+        """What goes beside the model: held-out images, logits of the integer network, labels if there are any."""
+        arrays = {"images": self.images, "logits": logits} | ({} if self.labels is None else {"labels": self.labels})
         return {k: v[:EXPORT_IMAGES] for k, v in arrays.items()}
 
     def _masks(self) -> list[EncoderMask]:

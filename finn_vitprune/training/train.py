@@ -195,7 +195,7 @@ def export_run(run: Run, path: Path) -> ExportResult:
     )
     images, labels = run.data.test_sample(EXPORT_IMAGES)
     gate = export(frozen, path, metadata, images[:GATE_IMAGES])
-    save_images(path.with_suffix(".npz"), images, labels, logits_of(frozen, images))
+    save_images(path.with_suffix(".npz"), images=images, labels=labels, logits=logits_of(frozen, images))
     with frozen.counting_saturations() as counts:
         accuracy = accuracy_on_cpu(frozen, run.data)
     return ExportResult(metadata, gate, accuracy, sum(counts.values()))
@@ -263,9 +263,9 @@ def metrics_of_student(run: Run, result: ExportResult) -> dict[str, Any]:
     }
 
 
-def save_images(path: Path, images: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
-    """Write held-out images with labels and logits atomically."""
+def save_images(path: Path, **arrays: np.ndarray) -> None:
+    """Write held-out ``images``, their ``logits`` and, where there are any, ``labels``, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
-        np.savez_compressed(file, images=images, labels=labels, logits=logits)
+        np.savez_compressed(file, **arrays)
     os.replace(partial, path)
