@@ -230,8 +230,7 @@ TITLE = """# timm's vision transformers through `check` and `import`
 
 Random weights, timm {version}. "Difference": the imported float network against the file in onnxruntime,
 largest difference of a logit in units of the largest logit, on {images} random images; a network that is
-recognised but has no hardware (mean pooling) is compared, too, in the file's own form. "Mapped": nodes that
-`check` maps.
+recognised but has no hardware (tokens too wide) is compared, too. "Mapped": nodes that `check` maps.
 
 ```
 {command}
