@@ -36,7 +36,7 @@ from finn_vitprune.transforms.insert_width_converters import InsertWidthConverte
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
-FOLDING_ATTRIBUTES = ["SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "ram_style", "recip_bits_per_cycle"]
+FOLDING_ATTRIBUTES = ["SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "interval", "ram_style", "recip_bits_per_cycle"]
 HARDWARE_ATTRIBUTES = [*FOLDING_ATTRIBUTES, "inFIFODepths", "depth"]
 Step = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
 

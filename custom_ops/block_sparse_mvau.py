@@ -232,6 +232,23 @@ class BlockSparseMVAU(VitOp):
         f = self.fold()
         return 4 * f.tokens + (2 * f.collect_rows if f.collect_rows > 1 else 0)
 
+    def _uneven_tokens(self) -> int:
+        """Tokens of a group where a frame's last group is smaller but takes as long, else 0.
+
+        The unit then runs ahead of its neighbours' steady pace within a frame, by up to a group.
+        """
+        f = self.fold()
+        return f.tokens if f.rows % f.tokens else 0
+
+    def burst_tokens(self) -> int:
+        """A group, where frames are no whole number of groups."""
+        return self._uneven_tokens()
+
+    def pause_beats(self) -> int:
+        """A group, where frames are no whole number of groups."""
+        f = self.fold()
+        return self._uneven_tokens() * (f.mw // f.in_width)
+
     # --- resources ---
 
     def dsp_estimation(self, fpgapart) -> int:

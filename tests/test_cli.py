@@ -294,7 +294,7 @@ def test_doctor_takes_a_program_that_fails_for_missing(monkeypatch, capsys, tmp_
     fake.write_text("#!/bin/sh\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("CXX", str(fake))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "400")
     assert run(["doctor"]) == 1
     assert "does not run" in capsys.readouterr().out
 

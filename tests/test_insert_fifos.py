@@ -36,6 +36,17 @@ def test_no_source_falls_behind_while_the_fused_token_leaves(channels, simd, int
     assert getCustomOp(model.transform(SetFifoDepths()).graph.node[0]).get_nodeattr("inFIFODepths")[0] == depths[0]
 
 
+@pytest.mark.parametrize("rows, tokens, group", [(17, 4, 4), (17, 2, 2), (16, 4, 0), (17, 1, 0)])
+def test_a_matrix_unit_has_a_group_on_both_sides_where_the_last_group_of_a_frame_is_smaller(rows, tokens, group):
+    op, model = build_node("BlockSparseMVAU", {
+        "tokens": rows, "MW": 16, "MH": 32, "block": 8, "shift": 20, "column_blocks": [2] * 4, "TOKENS": tokens,
+        "in_width": 2, "inputDataType": "INT8", "weightDataType": "INT8", "outputDataType": "INT8",
+    })  # fmt: skip
+    assert (op.burst_tokens(), op.pause_beats()) == (group, group * 16 // 2)
+    node = model.transform(SetFifoDepths()).graph.node[0]
+    assert getCustomOp(node).get_nodeattr("inFIFODepths") == [max(2, group * 8)]
+
+
 def test_no_fifo_before_a_token_drop_that_is_never_in_the_way():
     for k, interval in ((8, 10_000), (16, 0)):
         op, model = build_node("VitTokenDrop", attrs(17, 64, 2, k) | {"interval": interval})
