@@ -299,7 +299,8 @@ def test_what_is_not_taken_in_is_named_before_the_data_is_read(tmp_path, capsys)
 
 def test_token_drop_needs_a_class_token(tmp_path, capsys):
     path = export(small_timm(global_pool="avg"), tmp_path / "gap.onnx")
-    err = one_line(capsys, path, "--data", "npz:nowhere.npz", "-o", tmp_path / "x.onnx", "--token-keep", "0.5")
+    given = ("--data", "npz:nowhere.npz", "-o", tmp_path / "x.onnx", "--token-keep", "0.5")
+    err = one_line(capsys, path, *given)
     assert "token keep rate 0.5: tokens are ranked by the class token's attention" in err and "use 1" in err
 
 

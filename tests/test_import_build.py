@@ -76,14 +76,17 @@ def test_the_imported_model_is_bit_exact_in_rtl(folder, stages):
     assert same >= 0.95
 
 
-@pytest.mark.parametrize("options", [{}, {"class_token": False, "fc_norm": False}], ids=("fc_norm", "no class token"))
+@pytest.mark.parametrize(
+    "options", [{}, {"class_token": False, "fc_norm": False}], ids=("fc_norm", "no class token")
+)
 def test_a_network_that_pools_by_mean_is_bit_exact_in_rtl(tmp_path, options, capsys):
     torch.manual_seed(5)
     network = VisionTransformer(
         img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=32, depth=2, num_heads=2,
         global_pool="avg", **options,
     ).eval()  # fmt: skip
-    torch.onnx.export(network, torch.zeros(1, 1, 8, 8), str(tmp_path / "float.onnx"), opset_version=17, dynamo=False)
+    zeros, path = torch.zeros(1, 1, 8, 8), str(tmp_path / "float.onnx")
+    torch.onnx.export(network, zeros, path, opset_version=17, dynamo=False)
     code = run([
         "import", str(tmp_path / "float.onnx"), "--data", "digits", "-o", str(tmp_path / "pruned.onnx"),
         "--block-size", "8", "--block-keep", "0.5", "--json",

@@ -9,7 +9,7 @@ from timm.models.cait import Cait
 from timm.models.eva import Eva
 from timm.models.mlp_mixer import MlpMixer
 from timm.models.swin_transformer import SwinTransformer
-from timm.models.vision_transformer import ParallelScalingBlock, ParallelThingsBlock, ResPostBlock
+from timm.models.vision_transformer import Attention, ParallelScalingBlock, ParallelThingsBlock, ResPostBlock
 from torch import nn
 
 from finn_vitprune.ingest.read import read
@@ -62,6 +62,28 @@ class RootMeanSquare(nn.Module):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.weight
 
 
+class Differential(Attention):
+    """Two attentions, one taken from the other."""
+
+    def forward(self, x, attn_mask=None, is_causal=False):
+        batch, tokens, width = x.shape
+        q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        first = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+        second = (k @ q.transpose(-2, -1)).softmax(-1) @ v
+        return self.proj((first - 0.5 * second).transpose(1, 2).reshape(batch, tokens, width))
+
+
+class BiasWithoutClassToken(Attention):
+    """Relative positions of the patches alone: the table is padded for the class token."""
+
+    def forward(self, x, attn_mask=None, is_causal=False):
+        batch, tokens, width = x.shape
+        q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        table = nn.functional.pad(self.qkv.weight[: tokens - 1, : tokens - 1], (1, 0, 1, 0))
+        attention = (q @ k.transpose(-2, -1) + table).softmax(-1)
+        return self.proj((attention @ v).transpose(1, 2).reshape(batch, tokens, width))
+
+
 SWIN = dict(
     img_size=64, patch_size=4, embed_dim=12, depths=(2,), num_heads=(3,), window_size=4, num_classes=5
 )
@@ -71,6 +93,17 @@ CASES = {
         lambda: Beit(**SMALL, use_abs_pos_emb=True, use_rel_pos_bias=True),
         "Add",
         "relative position bias: a table of 17 keys",
+    ),
+    "padded table": (
+        lambda: small_timm(attn_layer=BiasWithoutClassToken),
+        "Add",
+        "relative position bias: a table of 17 keys",
+    ),
+    "differential attention": (lambda: small_timm(attn_layer=Differential), "Sub", "differential attention"),
+    "stem": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.Conv2d(8, 8, 2, 2), nn.Flatten(), nn.Linear(128, 5)),
+        "Conv",
+        "convolutional stem: a convolution of kernel [2, 2]",
     ),
     "rotary embedding": (lambda: Eva(**SMALL, use_rot_pos_emb=True), None, "rotary position embedding"),
     "window attention": (

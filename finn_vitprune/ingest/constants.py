@@ -156,6 +156,24 @@ def _tile(node: Node, inputs: list) -> Array:
     return np.tile(inputs[0], repeats)
 
 
+def _pad(node: Node, inputs: list) -> Array:
+    """``Pad`` with a constant; pads are all starts, then all ends, of the axes given or of all."""
+    mode = node.attributes.get("mode", "constant")
+    if mode != "constant":
+        raise Reason(f"Pad in mode {mode} is not computed here", "fold constants before")
+    x, pads = inputs[0], [int(p) for p in inputs[1].reshape(-1)]
+    value = inputs[2].reshape(-1)[0] if len(inputs) > 2 and inputs[2] is not None else 0
+    given = inputs[3].reshape(-1) if len(inputs) > 3 and inputs[3] is not None else range(x.ndim)
+    axes = [int(a) % x.ndim for a in given]
+    if len(pads) != 2 * len(axes) or min(pads, default=0) < 0:
+        raise Reason(f"pads {pads} of {len(axes)} axes are not computed here", "fold constants before")
+    widths = [(0, 0)] * x.ndim
+    for axis, pair in zip(axes, zip(pads, pads[len(axes) :])):
+        widths[axis] = pair
+    limit([d + sum(w) for d, w in zip(x.shape, widths)])
+    return np.pad(x, widths, constant_values=value)
+
+
 def _matmul(node: Node, inputs: list) -> Array:
     a, b = inputs
     if a.ndim > 1 and b.ndim > 1:
@@ -182,6 +200,7 @@ OTHERS: dict[str, Callable[[Node, list], Array | list[Array]]] = {
     "Range": _range,
     "Expand": _expand,
     "Tile": _tile,
+    "Pad": _pad,
     "MatMul": _matmul,
     "Where": _where,
     "Cast": lambda node, inputs: cast(inputs[0], node.attributes["to"]),

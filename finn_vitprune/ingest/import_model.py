@@ -275,9 +275,9 @@ class _Work:
     # --- helpers ---
 
     def _sample(self, logits: np.ndarray) -> dict[str, np.ndarray]:
-        """What goes beside the model: held-out images, logits of the integer network, labels if there are any."""
-        arrays = {"images": self.images, "logits": logits} | ({} if self.labels is None else {"labels": self.labels})
-        return {k: v[:EXPORT_IMAGES] for k, v in arrays.items()}
+        """What goes beside the model: held-out images, logits of the integer network, labels where known."""
+        arrays = {"images": self.images, "logits": logits, "labels": self.labels}
+        return {k: v[:EXPORT_IMAGES] for k, v in arrays.items() if v is not None}
 
     def _masks(self) -> list[EncoderMask]:
         with torch.no_grad():

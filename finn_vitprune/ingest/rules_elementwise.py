@@ -15,6 +15,7 @@ from finn_vitprune.ingest.rules_layout import constant
 from finn_vitprune.ingest.rules_norm import centred, normalised
 from finn_vitprune.ingest.rules_tokens import add_position
 from finn_vitprune.ingest.terms import (
+    Attended,
     Const,
     Embedded,
     Linear,
@@ -22,6 +23,7 @@ from finn_vitprune.ingest.terms import (
     Patches,
     Pixels,
     Scores,
+    Softmax,
     Statistic,
     Sum,
     View,
@@ -172,6 +174,10 @@ def subtract(state: Normaliser, node: Node, values: list):
         return centred(state, a, b)
     if a.same_as(b):
         return _with_function(state, a, _samples(a) - _samples(b))
+    if isinstance(a.term, (Attended, Softmax)) and isinstance(b.term, (Attended, Softmax)):
+        raise Reason(
+            "differential attention: one attention is taken from another", "use a plain ViT or DeiT"
+        )
     raise Reason("the difference of two computed tensors has no place in a ViT encoder")
 
 

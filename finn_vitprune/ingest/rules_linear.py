@@ -66,6 +66,13 @@ def convolution(state: Normaliser, node: Node, values: list):
             f"a convolution that is no patch embedding ({text}{', padded' if padded else ''})",
             CONVOLUTION_HELP,
         )
+    if kernel != [1, 1] and not isinstance(view.term, Pixels):
+        source = view.term.node
+        raise Reason(
+            f"convolutional stem: a convolution of kernel {kernel} on the result of node {source.name} "
+            f"({source.op_type})",
+            "only a patch embedding on the image itself is taken in",
+        )
     patches, height, width = _patches(view, weight.shape)
     out = linear(state, node, patches, weight.reshape(weight.shape[0], -1).T, bias)
     return out.moved(lambda a: a.reshape(1, height, width, -1).transpose(0, 3, 1, 2))

@@ -250,7 +250,11 @@ def markdown(rows: list[dict]) -> str:
     text += [f"| model | exporter, opset | {heads}", "|--|--|--|--|--|--|"]
     text += [_line(r, whole=True) for r in listed]
     text += ["", "## Every other `vit_*` of timm", ""]
-    text += [f"TorchScript, opset 17; {SHALLOW} encoders and small images where the model lets them be.", ""]
+    text += [
+        f"TorchScript, opset 17 (dynamo, opset 20, where that writes no sound file); {SHALLOW} encoders and "
+        "small images where the model lets them be.",
+        "",
+    ]
     text += [summary(others), "", f"| model | {heads}", "|--|--|--|--|--|"]
     text += [_line(r, whole=False) for r in others]
     return "\n".join(text) + "\n"
