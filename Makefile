@@ -5,7 +5,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 JOBS ?= 2
 SEED ?= 1
-COUNT ?= 120
+COUNT ?= 240
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -37,7 +37,9 @@ def _report(proof: Proof, folder: Path) -> bool:
         f" {len(proof.faults) - len(missed)} of {len(proof.faults)} faults",
         flush=True,
     )
-    for line in (*([f"{outcome.violated} fails in cycle {outcome.cycle}"] if outcome.violated else []), *missing, *missed):
+    if outcome.violated:
+        print(f"        {outcome.violated} fails in cycle {outcome.cycle}")
+    for line in (*missing, *missed):
         print(f"        {line}")
     return good
 

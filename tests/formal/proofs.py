@@ -10,11 +10,14 @@ SKID = Proof(
     "vp_skid", "proof_skid", ("vp_skid", "vp_stage"),
     faults=(
         Fault("vp_skid", "assign in_ready  = in_ready_q;", "assign in_ready  = 1'b1;", "p_lose"),
-        Fault("vp_skid", "out_data_q <= spare_full_q ? spare_data_q : in_data", "out_data_q <= in_data", "p_data"),
+        Fault("vp_skid", "out_data_q <= spare_full_q ? spare_data_q : in_data",
+              "out_data_q <= in_data", "p_data"),
         Fault("vp_skid", "spare_full_q || take;", "spare_full_q || take || out_valid_q;", "p_invent"),
-        Fault("vp_skid", "move = !out_valid_q || out_ready;", "move = !out_valid_q || out_ready || spare_full_q;",
+        Fault("vp_skid", "move = !out_valid_q || out_ready;",
+              "move = !out_valid_q || out_ready || spare_full_q;",
               "p_hold"),
-        Fault("vp_skid", "in_ready_q   <= !spare_full_d;", "in_ready_q   <= in_ready_q && !spare_full_d;", "in.p_progress"),
+        Fault("vp_skid", "in_ready_q   <= !spare_full_d;",
+              "in_ready_q   <= in_ready_q && !spare_full_d;", "in.p_progress"),
         Fault("vp_skid", "            spare_full_q <= 1'b0;\n", "", "p_invent"),
     ),
 )
@@ -32,7 +35,8 @@ FIFO_FILES = ("vp_skid", "vp_ram", "vp_fifo", "vp_stream_fifo")
 FIFO = Proof(
     "vp_stream_fifo, LUTRAM", "proof_fifo", FIFO_FILES, {"DEPTH": 5},
     faults=(
-        Fault("vp_fifo", "waddr_q <= waddr_q == AW'(WORDS - 1)", "waddr_q <= waddr_q == AW'(WORDS - 2)", "p_data"),
+        Fault("vp_fifo", "waddr_q <= waddr_q == AW'(WORDS - 1)",
+              "waddr_q <= waddr_q == AW'(WORDS - 2)", "p_data"),
         Fault("vp_fifo", "in_ready_q <= count_q != CW'(WORDS - 1);", "in_ready_q <= count_q != CW'(WORDS);",
               "p_lose"),
         Fault("vp_fifo", "DEPTH - 1 : DEPTH - 2;", "DEPTH - 2 : DEPTH - 2;", "room.p_progress"),
@@ -54,7 +58,8 @@ FORK = Proof(
     faults=(
         Fault("vp_fork", "in_ready ? '0 : taken;", "'0;", "p_invent"),
         Fault("vp_fork", "assign in_ready  = &taken;", "assign in_ready  = |taken;", "p_lose"),
-        Fault("vp_fork", "{NUM{in_valid}} & ~done_q;", "{NUM{in_valid && in_ready}} & ~done_q;", "out.p_progress"),
+        Fault("vp_fork", "{NUM{in_valid}} & ~done_q;", "{NUM{in_valid && in_ready}} & ~done_q;",
+              "out.p_progress"),
     ),
 )
 STREAM_FORK = Proof(
@@ -88,7 +93,8 @@ STREAM_WIDTH = Proof(
     faults=(
         Fault("vp_stream_width", ".out_data(word), .out_valid(word_valid), .out_ready(word_ready)",
               ".out_data(word), .out_valid(word_valid), .out_ready(1'b1)", "p_data"),
-        Fault("vp_stream_width", ".in_data(word), .in_valid(word_valid)", ".in_data(word), .in_valid(1'b1)", "p_invent"),
+        Fault("vp_stream_width", ".in_data(word), .in_valid(word_valid)",
+              ".in_data(word), .in_valid(1'b1)", "p_invent"),
     ),
 )
 SPLIT = Proof(
@@ -97,7 +103,8 @@ SPLIT = Proof(
         Fault("vp_stream_split", "beat_q == CW'(FIRST_BEATS - 1)", "beat_q == CW'(FIRST_BEATS)", "p_lose"),
         Fault("vp_stream_split", "second_q ? ready1 : ready0", "ready1 || ready0", "p_data"),
         Fault("vp_stream_split", "x_valid && second_q", "x_valid", "p_invent"),
-        Fault("vp_stream_split", "            second_q <= 1'b0;\n        end else if", "        end else if", "p_progress"),
+        Fault("vp_stream_split", "            second_q <= 1'b0;\n        end else if",
+              "        end else if", "p_progress"),
     ),
 )
 SELECT = Proof(
@@ -113,41 +120,49 @@ ADD = Proof(
     faults=(
         Fault("vp_saturating_add", "over = s[BITS] != s[BITS-1];", "over = 1'b0;", "p_data"),
         Fault("vp_stream_add", "take = both && sum_ready;", "take = sum_ready;", "p_lose"),
-        Fault("vp_stream_add", ".in_data(sum), .in_valid(both)", ".in_data(sum), .in_valid(a_valid || b_valid)",
+        Fault("vp_stream_add", ".in_data(sum), .in_valid(both)",
+              ".in_data(sum), .in_valid(a_valid || b_valid)",
               "p_invent"),
     ),
 )
 
 DROP_FILES = (
-    "vp_token_drop_lane", "vp_token_drop_sums", "vp_token_drop_fuse", "vp_token_drop_requant", "vp_token_drop",
+    "vp_token_drop_lane", "vp_token_drop_sums", "vp_token_drop_fuse", "vp_token_drop_requant",
+    "vp_token_drop",
 )
 RANK_FILES = ("vp_ram", "vp_token_drop_insert", "vp_token_drop_histogram", "vp_token_drop_rank")
 DROP_PATH = Proof(
-    "vp_token_drop, any decisions", "proof_drop_path", DROP_FILES, without="p_progress", free=("dut.g_drop.fused",),
+    "vp_token_drop, any decisions", "proof_drop_path", DROP_FILES, without="p_progress",
+    free=("dut.g_drop.fused",), reach=26,
     faults=(
         Fault("vp_token_drop", "(take && keep) || fused_valid;", "take || fused_valid;", "p_kept"),
         Fault("vp_token_drop", "spare_full_q <= available && !take;", "spare_full_q <= available;", "p_kept"),
         Fault("vp_token_drop", "x_q <= emit_q ? fused : spare_full_q ? spare_q : in0_tdata;",
               "x_q <= emit_q ? fused : in0_tdata;", "p_kept"),
-        Fault("vp_token_drop", "if (end_token && last_token) emit_q <= 1'b1;", "if (end_token) emit_q <= 1'b1;", "p_kept"),
+        Fault("vp_token_drop", "if (end_token && last_token) emit_q <= 1'b1;",
+              "if (end_token) emit_q <= 1'b1;", "p_kept"),
         Fault("vp_token_drop", "push && fused_last) emit_q <= 1'b0;", "push) emit_q <= 1'b0;", "p_kept"),
-        Fault("vp_token_drop", "wire logic push = fused_valid && free;", "wire logic push = fused_valid;", "p_lose"),
+        Fault("vp_token_drop", "wire logic push = fused_valid && free;",
+              "wire logic push = fused_valid;", "p_lose"),
     ),
 )
 DROP_RANK = Proof(
-    "vp_token_drop_rank, insertion", "proof_drop_rank", RANK_FILES, cycles=24, without="p_progress", reach=26,
+    "vp_token_drop_rank, one of two", "proof_drop_rank", RANK_FILES, {"COUNT": 2}, without="p_progress",
+    seconds=2000, reach=26,
     faults=(
         Fault("vp_token_drop_rank", "key >= threshold_q", "key > threshold_q", "p_keep"),
-        Fault("vp_token_drop_rank", "if (frame_done) read_bank_q <= !read_bank_q;", "", "p_score"),
-        Fault("vp_token_drop_rank", "assign result_ready = !known_q;", "assign result_ready = 1'b1;", "p_keep"),
+        Fault("vp_token_drop_rank", "if (frame_done) read_bank_q <= !read_bank_q;", "",
+              "decides.p_progress"),
+        Fault("vp_token_drop_rank", "assign result_ready = !known_q;", "assign result_ready = 1'b1;",
+              "p_keep"),
         Fault("vp_token_drop_rank", "next_valid_q && !hold && (", "next_valid_q && (", "p_barred"),
         Fault("vp_token_drop_insert", "above = key_q > own", "above = key_q < own", "p_keep"),
     ),
 )
 DROP = Proof(
     "vp_token_drop, never paused", "proof_token_drop", ("vp_skid", *RANK_FILES, *DROP_FILES),
-    {"TOKENS": 3, "STEADY": 1, "X_BITS": 2, "SCORE_WIDTH": 3, "RANK_WIDTH": 3, "LIMIT": 4, "SHIFT": 2}, cycles=60, reach=40,
-    never=("hold.g_output.c_waits",),
+    {"TOKENS": 3, "STEADY": 1, "X_BITS": 2, "SCORE_WIDTH": 3, "RANK_WIDTH": 3, "LIMIT": 4, "SHIFT": 2},
+    cycles=150, reach=40, never=("hold.g_output.c_waits",),
     faults=(
         Fault("vp_token_drop_requant", "rounded[0] && !tie[STAGES-1]", "rounded[0]", "p_fused"),
         Fault("vp_token_drop", "else if (push && fused_last) fresh_q <= 1'b1;", "", "p_fused"),
@@ -163,7 +178,7 @@ BLOCKS = (
 DROPS = (DROP_PATH, DROP_RANK, DROP)
 """The token drop."""
 
-QUICK = (*BLOCKS, replace(DROP_PATH, cycles=16, reach=26), replace(DROP_RANK, cycles=12), replace(DROP, cycles=32))
+QUICK = (*BLOCKS, replace(DROP_PATH, cycles=16), replace(DROP_RANK, cycles=12), replace(DROP, cycles=32))
 """What the test suite proves."""
 
 
@@ -183,27 +198,34 @@ LARGE = (
     _resized(FORK, ", 5 outputs", NUM=5),
     _resized(WIDTH_UP, "; 2 to 8", IN=2, OUT=8),
     _resized(WIDTH_DOWN, "; 8 to 2", IN=8, OUT=2),
-    _resized(STREAM_WIDTH, "; 2 to 3", IN=2, OUT=3),
-    _resized(STREAM_WIDTH, "; 4 to 2", IN=4, OUT=2, COMMON=4),
-    _resized(SPLIT, ", 1 of 2", TOKEN=2, FIRST=1),
-    _resized(SPLIT, ", 6 of 7", TOKEN=7, FIRST=6),
-    _resized(SELECT, ", the first of 4", TOKENS=4, INDEX=0, BEATS=1),
+    _resized(STREAM_WIDTH, "; 2 to 3", IN=2, OUT=3, TAKES=2),
+    replace(
+        _resized(STREAM_WIDTH, "; 4 to 2", IN=4, OUT=2, COMMON=4, TAKES=2, SHOWS=1), never=("order.c_full",),
+    ),
+    replace(
+        _resized(SPLIT, ", 1 of 2", TOKEN=2, FIRST=1),
+        never=("g_out[0].order.c_full", "g_out[1].order.c_full"),  # of two neighbours one is the other's
+    ),
+    replace(_resized(SPLIT, ", 6 of 7", TOKEN=7, FIRST=6), never=("g_out[1].order.c_full",)),
+    replace(
+        _resized(SELECT, ", the first of 4", TOKENS=4, INDEX=0, BEATS=1),
+        never=("order.c_full", "pass.c_progress"),
+    ),
     _resized(SELECT, ", the last of 3", INDEX=2, BEATS=3),
-    _resized(SELECT, ", the only one", TOKENS=1, INDEX=0),
+    replace(_resized(SELECT, ", the only one", TOKENS=1, INDEX=0), never=("pass.c_progress",)),
     _resized(ADD, ", 4 bits", WIDTH=4),
     _resized(DROP_PATH, ", a beat a token", BEATS=1),
     _resized(DROP_PATH, ", two of four kept", TOKENS=4, KEEP=2, BEATS=1),
-    replace(DROP_PATH, name="vp_token_drop, every frame ends", only="p_progress", without="", cycles=36, faults=()),
+    replace(DROP_PATH, name="vp_token_drop, every frame ends", only="p_progress", without="", faults=()),
+    replace(_resized(DROP_RANK, ", decides in time"), only="p_progress", without=""),
+    replace(_resized(DROP_RANK, "", COUNT=3), name="vp_token_drop_rank, one of three"),
+    replace(_resized(DROP_RANK, "", COUNT=3, KEEP=2), name="vp_token_drop_rank, two of three"),
     replace(
-        _resized(DROP_RANK, " of two, decides in time", COUNT=2), only="p_progress", without="", cycles=None,
-        reach=26,
+        _resized(DROP_RANK, "", LEVELS=2, DIGITS=0x11), name="vp_token_drop_rank, histograms",
+        cycles=50, reach=50,
     ),
-    replace(_resized(DROP_RANK, ", the dropped ones", KEEP=2, COUNT=3), cycles=20),
-    replace(
-        _resized(DROP_RANK, ", histograms", LEVELS=2, DIGITS=17, KEEP=1), name="vp_token_drop_rank, histograms",
-        reach=40,
-    ),
-    _resized(DROP, ", two of four kept", TOKENS=4, KEEP=2),
-    replace(_resized(DROP, ", with pauses", STEADY=0), name="vp_token_drop, with pauses", cycles=18, reach=30, never=()),
+    _resized(DROP, ", two of four kept", TOKENS=4, KEEP=2, LIMIT=6),
+    _resized(DROP, ", two beats a token", BEATS=2),
+    replace(_resized(DROP, "", STEADY=0), name="vp_token_drop, with pauses", cycles=34, reach=30, never=()),
 )
 """More sizes and properties of the same."""

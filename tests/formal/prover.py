@@ -1,9 +1,9 @@
 """Proves the assertions of a harness around RTL, or finds a trace that breaks one.
 
-Yosys (pyosys, slang front end) turns harness and RTL into an AIGER circuit, ABC (in the same package) decides it:
+Yosys (pyosys, slang front end) turns harness and RTL into an AIGER circuit, ABC (same package) decides:
 property-directed reachability for all time, or bounded model checking. A counterexample of ABC is replayed by
-Yosys' simulator, which names the assertion and writes a waveform. Cover points of the harness become assertions
-that must fail.
+Yosys' simulator, which names the assertion and writes a waveform. Cover points become assertions that
+must fail.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ TO_CIRCUIT = (
 """Registers without a reset start anywhere, undefined bits are anything."""
 
 TO_AIGER = (
-    "techmap", "opt -nodffe -nosdff", "dffunmap", "setundef -anyseq", "aigmap", "opt_clean", "write_rtlil mapped.il",
-    "write_aiger -B -zinit -I -map design.aim design.aig",
+    "techmap", "opt -nodffe -nosdff", "dffunmap", "setundef -anyseq", "aigmap", "opt_clean",
+    "write_rtlil mapped.il", "write_aiger -B -zinit -I -map design.aim design.aig",
 )
 
 
@@ -127,7 +127,7 @@ def check(proof: Proof, folder: Path, fault: Fault | None = None) -> Outcome:
 
 
 def covers(proof: Proof, folder: Path) -> dict[str, int | None]:
-    """For every cover point of the harness the cycle in which it can be reached first, or None (``proof.reach``).
+    """For every cover point of the harness its first cycle, None if ``proof.reach`` cycles are too few.
 
     Raises:
         ProverError: the sources do not elaborate, or ``proof.seconds`` were not enough.
@@ -137,7 +137,8 @@ def covers(proof: Proof, folder: Path) -> dict[str, int | None]:
     found = re.findall(r"^ *cell \$assert \\\\?(\S+)", (folder / "mapped.il").read_text(), re.MULTILINE)
     names = [name for name in found if name not in proof.never]
     _yosys(["read_rtlil mapped.il", *(c for name in names for c in _alone(name))], folder)
-    searches = "; ".join(f"read_aiger {name}.aig; fold; strash; bmc3 -F {proof.reach} -T {proof.seconds}" for name in names)
+    search = f"fold; strash; bmc3 -F {proof.reach} -T {proof.seconds}"
+    searches = "; ".join(f"read_aiger {name}.aig; {search}" for name in names)
     text = _run([str(ABC), "-c", searches], folder, len(names) * proof.seconds)
     results = re.findall(r"was asserted in frame +(\d+)|No output asserted in (\d+) frames", text)
     if len(results) != len(names) or "timeout" in text:
@@ -146,7 +147,7 @@ def covers(proof: Proof, folder: Path) -> dict[str, int | None]:
 
 
 def _alone(name: str) -> list[str]:
-    """Yosys commands that write the circuit of one assertion to ``<name>.aig`` and leave the design as it was."""
+    """Yosys commands that write the circuit of one assertion to ``<name>.aig``, design unchanged."""
     pattern = re.sub(r"[^\w.]", "?", name)
     return [
         "design -push-copy", f"delete t:$assert c:{pattern} %d", "opt_clean -purge",
@@ -162,7 +163,7 @@ def broken(text: str, fault: Fault) -> str:
 
 
 def _elaborate(proof: Proof, folder: Path, fault: Fault | None, properties: Sequence[str]) -> None:
-    """``design.il``, ``design.aig`` and ``design.aim`` in ``folder``; ``properties`` choose what to decide."""
+    """Write ``design.il``, ``design.aig`` and ``design.aim``; ``properties`` choose what to decide."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{name}.sv" for name in proof.sources]
     if fault and fault.file not in proof.sources:
@@ -176,11 +177,12 @@ def _elaborate(proof: Proof, folder: Path, fault: Fault | None, properties: Sequ
     files = " ".join([*names, *COMMON, f"{proof.harness}.sv"])
     read = f"read_slang -D VP_SYNTH {values} --top {proof.harness} {files}"
     free = [f"cutpoint w:{wire}" for wire in proof.free]
-    _yosys([read, f"prep -top {proof.harness}", *TO_LOWER, *free, *properties, *TO_CIRCUIT, *TO_AIGER], folder)
+    lowered = [read, f"prep -top {proof.harness}", *TO_LOWER, *free, *properties]
+    _yosys([*lowered, *TO_CIRCUIT, *TO_AIGER], folder)
 
 
 def _abc(search: str, folder: Path, seconds: int) -> str:
-    """What ABC prints. ``scorr`` merges registers that are always equal; where none is left, ``search`` goes without."""
+    """What ABC prints. ``scorr`` merges equal registers; where none is left, ``search`` goes without it."""
     for merge in ("scorr; ", ""):
         command = f"read_aiger design.aig; fold; strash; {merge}{search}; write_cex -a cex"
         text = _run([str(ABC), "-c", command], folder, seconds + 120)
@@ -194,7 +196,8 @@ def _replay(folder: Path) -> str:
     latches = int((folder / "design.aig").read_bytes().split(b"\n", 1)[0].split()[3])
     frames = [line for line in (folder / "cex").read_text().split("\n") if re.fullmatch("[01]+", line)][1:]
     (folder / "cex.aiw").write_text("\n".join(["1", "b0", "0" * latches, *frames, ".", ""]))
-    text = _yosys(["read_rtlil design.il", "sim -r cex.aiw -map design.aim -clock clk -vcd trace.vcd"], folder)
+    replay = "sim -r cex.aiw -map design.aim -clock clk -vcd trace.vcd"
+    text = _yosys(["read_rtlil design.il", replay], folder)
     names = re.findall(r"^Failed assertion (\S+)", text, re.MULTILINE)
     if not names:
         raise ProverError(f"the counterexample in {folder} breaks no assertion when it is replayed")
@@ -202,7 +205,8 @@ def _replay(folder: Path) -> str:
 
 
 def _yosys(commands: Sequence[str], folder: Path) -> str:
-    script = "from pyosys import libyosys as ys\nd = ys.Design()\nfor c in " + repr(list(commands)) + ": ys.run_pass(c, d)"
+    passes = f"for c in {list(commands)!r}: ys.run_pass(c, d)"
+    script = f"from pyosys import libyosys as ys\nd = ys.Design()\n{passes}"
     return _run([sys.executable, "-c", script], folder, 600)
 
 

@@ -7,6 +7,8 @@ import pytest
 from tests.formal.proofs import BLOCKS, QUICK
 from tests.formal.prover import Fault, Proof, ProverError, check, covers
 
+FAULTS = [(p, f) for p in BLOCKS for f in p.faults]
+
 
 @pytest.mark.parametrize("proof", QUICK, ids=lambda p: p.name)
 def test_contract_holds(proof, tmp_path):
@@ -20,10 +22,8 @@ def test_every_case_is_reached(proof, tmp_path):
     assert len(reached) > 0 and None not in reached.values(), reached
 
 
-@pytest.mark.parametrize("proof", BLOCKS, ids=lambda p: p.name)
-def test_broken_block_is_refuted(proof, tmp_path):
-    """The first fault of each; all of them: ``make prove``."""
-    fault = proof.faults[0]
+@pytest.mark.parametrize("proof,fault", FAULTS, ids=[f"{p.name}-{f.breaks}" for p, f in FAULTS])
+def test_broken_block_is_refuted(proof, fault, tmp_path):
     outcome = check(proof, tmp_path, fault)
     assert outcome.violated is not None, f"{fault} went unnoticed"
     assert outcome.violated.endswith(fault.breaks)
@@ -31,7 +31,8 @@ def test_broken_block_is_refuted(proof, tmp_path):
 
 
 def test_case_that_is_not_reached_is_named(tmp_path):
-    assert covers(Proof("short", "proof_skid", ("vp_skid", "vp_stage"), reach=2), tmp_path)["order.c_full"] is None
+    short = Proof("short", "proof_skid", ("vp_skid", "vp_stage"), reach=2)
+    assert covers(short, tmp_path)["order.c_full"] is None
 
 
 def test_undecided_proof_is_an_error(tmp_path):

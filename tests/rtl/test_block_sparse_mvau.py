@@ -87,9 +87,10 @@ CASES = {
     "4-bit weights": Case(w="INT4", lanes=4, shift=20),
     "4-bit activations": Case(x="INT4", shift=20),
     "4 by 4 bits, one token": Case(x="INT4", w="INT4", group=1, shift=16),
+    "one token a group, output wider than a block": Case(group=1, mh=64, out_width=32),
     "unsigned input": Case(x="UINT8", simd=8),
     "wide products, added from an odd number of sums": Case(
-        x="UINT8", w="INT9", block=24, mw=48, mh=24, simd=6, pe=2, in_width=6, out_width=4, shift=26,
+        x="UINT8", w="INT9", block=24, mw=48, mh=24, simd=6, pe=2, in_width=6, out_width=4, requant=0, y="INT32",
     ),
     "9-bit input does not pack": Case(x="INT9", shift=25),
     "INT16 input": Case(x="INT16", y="INT16", shift=26),
@@ -120,6 +121,7 @@ CASES = {
     "two tokens at once, raw accumulators, empty columns": Case(
         mask=[[0, 1, 0, 1]] * 4, group=2, out_width=32, requant=0, y="INT32", tokens=4,
     ),
+    "two tokens at once, three beats a row": Case(mh=48, out_width=16),
     "two tokens at once, frames of one token": Case(tokens=1, out_width=16, lanes=1),
     "two tokens at once, frames of two tokens": Case(tokens=2, out_width=16),
     "biases wider than accumulators": Case(x="INT2", w="INT2", mw=8, shift=12, in_width=4),

@@ -135,7 +135,7 @@ module proof_drop_path #(
             p_invent : assert (!out0_tvalid || there);
             p_lose : assert (x_frames_q <= 1 && d_frames_q <= 2);
             c_kept : cover (watched && !is_fused && pop && token_q == TW'(KEEP));
-            c_fused : cover (pop_last && x_beat_q != '0);
+            c_fused : cover (pop_last && {x_token_q, x_beat_q} != '0);
         end
     end
     proof_progress #(.LIMIT(WAIT), .TIGHT(1'b0)) ends (

@@ -1,0 +1,46 @@
+"""Compiles a simulator for a few short runs: :func:`finn_vitprune.sim.compile_top` without cache, lint and
+optimisation, in one translation unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finn_vitprune.sim import Port, Simulator, toolchain
+from finn_vitprune.sim import compile as sim_compile
+
+
+@dataclass(frozen=True)
+class Code:
+    """C++ that Verilator made, in ``folder``; equal ``digest``, equal behaviour."""
+
+    folder: Path
+    digest: str
+
+    def compile(self, inputs: Sequence[Port], outputs: Sequence[Port]) -> Simulator:
+        """The simulator of a top with these streams; it lives as long as the folder.
+
+        Raises:
+            SimulationError: the C++ compiler refuses the code.
+        """
+        unit, runtime = self.folder / "all.cpp", toolchain.runtime()
+        names = sorted(p.name for p in self.folder.glob("Vdut*.cpp"))
+        binding = sim_compile._binding(inputs, outputs, (), "ap_clk", "ap_rst_n")
+        unit.write_text(binding + "".join(f'#include "{n}"\n' for n in names))
+        target = unit.with_suffix(".o")
+        toolchain.compile_objects([(unit, target, toolchain.SLOW)], (self.folder,), runtime)
+        toolchain.link([target, *sorted(runtime.glob("*.o"))], self.folder / "sim")
+        return Simulator(self.folder / "sim", tuple(inputs), tuple(outputs))
+
+
+def translate(sources: Sequence[Path | str], folder: Path) -> Code:
+    """Verilate ``sources``, the top last, into the empty ``folder``.
+
+    Raises:
+        SimulationError: Verilator refuses them.
+    """
+    files = sim_compile._distinct(sources)
+    generated = sim_compile._verilate(folder, Path(sources[-1]).stem, files, (), lint=False)
+    made = sorted(p for p in generated.iterdir() if p.suffix in (".cpp", ".h"))
+    return Code(generated, toolchain.digest(*(part for p in made for part in (p.name, p.read_bytes()))))
