@@ -7,10 +7,17 @@ enable each); the cheapest shape wins, with half a unit per bit of the multiplex
 
 from __future__ import annotations
 
+import math
+
 RAMB18_COST, RAMB36_COST = 129, 257
 MUX_COST = 0.5
 LOGIC_COST = 1 / 64  # of a bit of a ROM in LUTs
 BYTE = 9
+FEW_WORDS = 8
+DIFFERENT_BITS = 0.78
+"""LUTs per different column of bits in a ROM of few words, as measured: some are inputs or inverses."""
+JOINED_TABLES = 1.44
+"""LUTs per 64 words of a bit where LUTs join them, as measured from 300 to 1,500 words."""
 RAMB18_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 RAMB36_SHAPES = {1: 32768, 2: 16384, 4: 8192, 9: 4096, 18: 2048, 36: 1024, 72: 512}
 """Depth by width of a block RAM of 18 and of 36 Kbit, one port writing, the other reading."""
@@ -31,18 +38,22 @@ def rom_bram18(words: int, width: int, style: str) -> int:
     return _cheapest(words, width, written=False)[1] if _in_block(words, width, style) else 0
 
 
-def rom_luts(words: int, width: int, style: str, beside_carry: bool = False) -> int:
+def rom_luts(words: int, width: int, style: str) -> int:
     """LUTs of a ``vp_rom`` with arbitrary contents, or of the multiplexer behind its block RAMs.
 
-    A LUT6 holds 64 words of a bit; MUXF7 and MUXF8 join them. ``beside_carry``: the module has carry
-    chains, beside which Yosys' abc9 maps such tables three times as large.
+    A LUT6 holds 64 words of a bit, MUXF7 and MUXF8 join four of them; more are joined by LUTs. Of the bits of
+    few words many are equal or need no LUT.
     """
     if words == 1:
         return 0
     if _in_block(words, width, style):
         rows = _cheapest(words, width, written=False)[2]
         return -(-rows // 5) * width if rows > 1 else 0
-    return words * width // (18 if words <= 64 else 15) if beside_carry else -(-words // 64) * width
+    if words <= FEW_WORDS:
+        different = 1 << words
+        return round(min(width, DIFFERENT_BITS * different * (1 - math.exp(-width / different))))
+    tables = -(-words // 64)
+    return round(tables * (1 if tables <= 4 else JOINED_TABLES) * width)
 
 
 def lutram_luts(words: int, width: int) -> int:

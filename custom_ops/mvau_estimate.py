@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from finn_vitprune.custom_ops.memory import (
     bram_luts,
     lutram_luts,
@@ -12,28 +10,22 @@ from finn_vitprune.custom_ops.memory import (
     rom_bram18,
     rom_luts,
 )
-from finn_vitprune.custom_ops.mvau_fold import MIN_DATA, Fold
+from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.mvau_mac import clog2
 
-DIFFERENT_BITS = 0.78
-"""LUTs per different column of bits in a ROM of eight words, as measured: some are inputs or inverses."""
-
-BANK_ROM_BITS = 32
-"""Bits of the banks of one ROM that a LUT holds, as measured: narrow ROMs map better than a wide one."""
-
-
-SHALLOW = {"W": 16, "P": 32, "C": 32, "K": 32, "X": 64, "R": 64, "O": 64}
-"""Words of each memory (names as in :func:`rom_shapes`) up to which it is in LUTs, whatever its width."""
+LUT_WORDS = 64
+"""Words of any memory of the unit up to which it is in LUTs, whatever its width: one LUT6 a bit of a ROM."""
 
 BRAM18_BITS = 18 * 1024
 
-SMALL_BITS = 4096
-"""Memories of fewer bits are in LUTs, whatever their depth."""
+SMALL_BITS, SMALL_WORDS = 4096, 256
+"""Memories of fewer bits are in LUTs, too, up to so many words: more would be slow."""
 
 
-def memory_style(key: str, depth: int, width: int) -> str:
+def memory_style(depth: int, width: int) -> str:
     """Style of a memory that nobody chose one for."""
-    return "distributed" if depth <= SHALLOW[key] or depth * width < SMALL_BITS else "block"
+    small = depth <= SMALL_WORDS and depth * width < SMALL_BITS
+    return "distributed" if depth <= LUT_WORDS or small else "block"
 
 
 def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
@@ -62,7 +54,7 @@ def styles(f: Fold, ram_style: str) -> dict[str, str]:
     """Style of each memory; ``ram_style`` governs the weights."""
     shapes = rom_shapes(f) | ram_shapes(f)
     chosen = {} if ram_style == "auto" else {"W": ram_style}
-    return {key: memory_style(key, *shape) for key, (*shape, _) in shapes.items()} | chosen
+    return {key: memory_style(*shape) for key, (*shape, _) in shapes.items()} | chosen
 
 
 def dsp(f: Fold) -> int:
@@ -101,26 +93,11 @@ def _memories(f: Fold, ram_style: str) -> int:
     style = styles(f, ram_style)
     total = 0
     for key, (depth, width, count) in rom_shapes(f).items():
-        if style[key] == "distributed":
-            total += _logic_roms(depth, width, count)
-        else:
-            total += count * rom_luts(depth, width, "block")
+        total += count * rom_luts(depth, width, style[key])
     for key, (depth, width, count) in ram_shapes(f).items():
         luts = lutram_luts if style[key] == "distributed" else bram_luts
         total += count * luts(depth, width)
     return total
-
-
-def _logic_roms(depth: int, width: int, count: int) -> int:
-    """ROMs in LUTs: one a bit up to 32 words, more beyond. Of the bits of eight words many are equal."""
-    if depth <= MIN_DATA:
-        different = 1 << depth
-        return count * round(DIFFERENT_BITS * different * (1 - math.exp(-width / different)))
-    if depth <= 32:
-        return count * width
-    if count > 1:
-        return count * depth * width // BANK_ROM_BITS
-    return rom_luts(depth, width, "distributed", beside_carry=True)
 
 
 def _choosers(f: Fold) -> int:

@@ -67,7 +67,7 @@ class VitRequant(VitOp):
         slices = multiplier_dsps(self._acc_bits(), self.get_nodeattr("mult_bits") + 1)
         lane += (product - 18) * (slices.bit_length() - 1)
         words, bits, style = self._rom()
-        table = rom_luts(words, bits, style, beside_carry=True)
+        table = rom_luts(words, bits, style)
         return source.width + source.simd * lane + table + (words - 1).bit_length() + 5
 
     def dsp_estimation(self, fpgapart: str) -> int:

@@ -58,7 +58,7 @@ class VitTokenEmbed(VitOp):
         """Per bit: input register, sum, saturation; the table, the beat counter and the handshake."""
         stream = self.out_streams()[0]
         counter = (stream.beats - 1).bit_length()
-        return 3 * stream.width + stream.simd + rom_luts(*self._rom(), beside_carry=True) + counter + 3
+        return 3 * stream.width + stream.simd + rom_luts(*self._rom()) + counter + 3
 
     def bram_estimation(self, fpgapart: str) -> int:
         """Block RAMs of 18 Kbit."""

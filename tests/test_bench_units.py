@@ -12,11 +12,10 @@ from finn_vitprune.bench import finn_mvu, masks, run, token_drop
 from finn_vitprune.bench.cycles import CycleBench, room
 from finn_vitprune.bench.resources import (
     ARRAY,
-    Job,
+    BOX,
     array_source,
     boxed,
-    depth,
-    netlist,
+    joined,
     sources,
     unit_op,
     weight_memory,
@@ -38,7 +37,7 @@ from finn_vitprune.builds.build import EXAMPLE
 from finn_vitprune.cli import run as command
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.yosys import NodeJob
+from finn_vitprune.synth.yosys import NodeJob, map_node
 
 EXAMPLE_MODEL = EXAMPLE / "deit_digits.onnx"
 TINY = Unit(32, 48, 8, 48)
@@ -252,7 +251,7 @@ def test_a_unit_is_measured_whole(tiny):
         assert row.utilisation == pytest.approx(row.ideal_cycles / row.cycles) and row.utilisation <= 1
         assert row.cycles_unbalanced >= row.cycles and row.cycles_error < 0.02
         assert row.lut_sites == row.lut + row.lutram_sites + row.srl > row.array["lut_sites"] > 0
-        assert row.ff > row.array["ff"] and 0 < row.array["depth_lut"] <= row.depth_lut
+        assert row.ff > row.array["ff"] and 0 < row.array["depth_data"] <= row.depth_data <= row.depth_lut
         assert row.memory["weight_bits"] == blocks * 16 * 4 <= row.memory["memory_bits"]
     assert {r["mask"] for r in json.loads(path.read_text())["rows"]} == {"dense", *masks.KINDS}
 
@@ -264,20 +263,21 @@ def test_a_unit_is_its_arrays_and_what_is_around_them(body, tmp_path):
     fold = {"SIMD": 4, "PE": 4, "TOKENS": 2, "LANES": 2, "in_width": 4, "out_width": 8}
     op, model = unit_op(unit, fold, [2, 1], 2)
     files = sources(op, model, tmp_path)
-    array = Job(NodeJob(ARRAY, (*files[:-1], array_source(op, tmp_path))))
-    parts = [netlist(job, Event()) for job in (Job(NodeJob("unit", boxed(op, files, tmp_path))), array)]
-    whole, both = netlist(Job(NodeJob("unit", files)), Event()), parts[0].around(parts[1], lanes=2)
+    around = NodeJob("unit", boxed(op, files, tmp_path), boxes=(BOX,))
+    array = NodeJob(ARRAY, (*files[:-1], array_source(op, tmp_path)))
+    parts = [map_node(job, 600, Event()) for job in (around, array)]
+    whole, both = map_node(NodeJob("unit", files), 600, Event()), joined(*parts, lanes=2)
     for name in ("DSP", "BRAM36", "URAM", "LUTRAM"):
         assert getattr(both.resources, name) == getattr(whole.resources, name), name
     assert both.resources.DSP >= 2 * parts[1].resources.DSP > 0
     assert both.resources.LUT == pytest.approx(whole.resources.LUT, rel=0.05)
-    assert abs(both.depth_lut - whole.depth_lut) <= 1
+    assert abs(both.depth.any - whole.depth.any) <= 1
 
 
 def test_a_second_run_takes_everything_from_the_file(tiny, monkeypatch):
     path, found, _ = tiny
     monkeypatch.setattr(CycleBench, "measure", lambda *_: pytest.fail("simulated again"))
-    monkeypatch.setattr(run, "synthesise", lambda jobs, *_: jobs and pytest.fail("synthesised again"))
+    monkeypatch.setattr(run, "map_many", lambda jobs, *_: jobs and pytest.fail("synthesised again"))
     assert run.run(tiny_plan(), Results(path), lambda *_: None).rows == found.rows
 
 
@@ -317,8 +317,8 @@ def test_the_tables_hold_every_figure_against_its_limit(tiny):
 
 def row(**changes):
     cost = {"dsp": 768 + 16, "lut": 5000, "lutram_sites": 4000, "srl": 1000, "lut_sites": 10_000, "ff": 9000,
-            "bram36": 8.0, "uram": 0, "depth_lut": 5, "depth_carry": 7}
-    array = cost | {"dsp": 256, "lut_sites": 2560, "depth_lut": 3}
+            "bram36": 8.0, "uram": 0, "depth_data": 3, "depth_lut": 5, "depth_data_carry": 6, "depth_carry": 7}
+    array = cost | {"dsp": 256, "lut_sites": 2560}
     base = Row(
         matrix="384x384", b=16, keep=1.0, mask="dense", bits="8x8", body="dsp48e2", target=4096,
         fold={"SIMD": 16, "PE": 16, "TOKENS": 2, "LANES": 3, "in_width": 8, "out_width": 8},
@@ -333,7 +333,7 @@ def row(**changes):
     ({}, []),
     ({"array": row().array | {"dsp": 257}}, ["DSP per product of 384x384"]),
     ({"array": row().array | {"lut_sites": 2561}}, ["LUT per product of the array"]),
-    ({"array": row().array | {"depth_lut": 4}}, ["depth of the data path"]),
+    ({"depth_data": 4}, ["depth of the data path"]),
     ({"lut_sites": 12_289}, ["LUT sites per product", "LUT, estimate"]),
     ({"depth_lut": 6}, ["depth of 384x384"]),
     ({"dsp": 783}, ["dsp, estimate"]),
@@ -362,17 +362,6 @@ def test_outputs_that_differ_from_the_golden_model_fail(tiny):
     checks = Checks()
     tables([replace(r, exact=False) for r in tiny[1].rows], [], [], checks)
     assert sum("outputs differ" in m for m in checks.missed) == 5
-
-
-def test_the_depth_is_that_of_the_last_mapping():
-    log = (
-        "ABC: x : i/o = 6/ 15  and = 1249  lev =   12 (0.46)  mem = 0.05 MB  box = 22  bb = 0\n"
-        "ABC: Mapping (K=6)  :  lut =    10  edge =     804  lev =    9 (0.23)  levB =   11  mem = 0.02 MB\n"
-        "ABC: Mapping (K=6)  :  lut =    20  edge =     804  lev =    4 (0.23)  levB =    7  mem = 0.02 MB\n"
-    )
-    assert depth(log) == (4, 7)
-    assert depth(log.replace("levB =    7  ", "")) == (4, 4)
-    assert depth("nothing to map") == (0, 0)
 
 
 # --- token drop and FINN+ ------------------------------------------------------------------------

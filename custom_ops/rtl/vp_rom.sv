@@ -4,6 +4,10 @@
 // STYLE: "auto", "block" or "distributed".
 `default_nettype none
 
+`ifdef VP_SYNTH
+// Mapped apart: next to carry chains Yosys' abc9 makes deep, large logic of tables in LUTs.
+(* keep_hierarchy *)
+`endif
 module vp_rom #(
     int unsigned DEPTH = 64,
     int unsigned WIDTH = 8,

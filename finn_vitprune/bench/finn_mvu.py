@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from finn_vitprune.bench.resources import Job
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.yosys import NodeJob
@@ -90,7 +89,7 @@ def fold(mw: int, mh: int, products: int) -> FinnFold:
     return FinnFold(mw, mh, simd, pe)
 
 
-def jobs(f: FinnFold, bits: tuple[int, int], folder: Path) -> dict[str, Job]:
+def jobs(f: FinnFold, bits: tuple[int, int], folder: Path) -> dict[str, NodeJob]:
     """The unit alone and with its weight memory.
 
     Args:
@@ -108,7 +107,7 @@ def jobs(f: FinnFold, bits: tuple[int, int], folder: Path) -> dict[str, Job]:
     ):
         path = folder / f"{top}.sv"
         path.write_text(text)
-        result[name] = Job(NodeJob(top, (*files, path)), OPTIONS)
+        result[name] = NodeJob(top, (*files, path), OPTIONS)
     return result
 
 

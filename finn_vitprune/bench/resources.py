@@ -4,35 +4,24 @@ A unit is synthesised as one array and the unit with its arrays as black boxes, 
 array as often as there are lanes. Arrays begin and end in registers, so that no logic is shared across; they
 are the same for every keep rate, and the largest part of a unit by far.
 
-Depth is what abc9 says in the log of ``synth_xilinx``: LUT levels of the worst path (the last ``lev``) and
-the same with carry blocks counted as levels (``levB``). It stands in for timing, which only place and route
-knows.
+Depth (:mod:`finn_vitprune.synth.depth`) stands in for timing, which only place and route knows.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 from qonnx.core.datatype import DataType
 
-from finn_vitprune import finn_env
 from finn_vitprune.bench.units import PART, Unit, node
 from finn_vitprune.custom_ops.base import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts
-from finn_vitprune.synth.resources import Resources, total
-from finn_vitprune.synth.yosys import NodeJob, SynthesisError, cache_key
+from finn_vitprune.synth.depth import Depth
+from finn_vitprune.synth.resources import total
+from finn_vitprune.synth.yosys import Netlist
 
 TIMEOUT_S = 4 * 3600.0
 BRAM36_BITS = 36 * 1024
@@ -45,30 +34,22 @@ MAC, ARRAY, BOX = "vp_mac", "vp_bench_array", "vp_bench_box"
 TAG_BITS = 4
 """Bits that travel beside the operands of an array, as vp_mvau_lane has it."""
 
-_SYNTH = "synth_xilinx -family xcup -noiopad -flatten"
-_DEPTH = re.compile(r"Mapping \(K=\d+\).*\blev =\s*(\d+)(?:.*\blevB =\s*(\d+))?")
 
-
-@dataclass(frozen=True)
-class Netlist:
-    """A synthesised module: what it occupies, LUT levels of its worst path, the same with carry blocks."""
-
-    resources: Resources
-    depth_lut: int
-    depth_carry: int
-
-    def around(self, array: Netlist, lanes: int) -> Netlist:
-        """This with ``lanes`` times ``array`` in place of its black boxes."""
-        return Netlist(
-            total([self.resources, *[array.resources] * lanes]),
-            max(self.depth_lut, array.depth_lut),
-            max(self.depth_carry, array.depth_carry),
-        )
+def joined(around: Netlist, array: Netlist, lanes: int) -> Netlist:
+    """A unit: what is around its arrays, with ``lanes`` times ``array`` in place of the black boxes."""
+    a, b = around.depth, array.depth
+    return Netlist(
+        total([around.resources, *[array.resources] * lanes]),
+        Depth(*(max(getattr(a, f.name), getattr(b, f.name)) for f in fields(Depth))),
+    )
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A netlist with the names of the benchmark's rows; ``lut`` are LUTs used as logic, ``lut_sites`` all."""
+    """A netlist with the names of the benchmark's rows; ``lut`` are LUTs used as logic, ``lut_sites`` all.
+
+    ``depth_data`` and ``depth_lut``: LUT levels of the data path and of any path; ``..._carry``: with carries.
+    """
 
     dsp: int
     lut: int
@@ -78,12 +59,14 @@ class Cost:
     ff: int
     bram36: float
     uram: int
+    depth_data: int
     depth_lut: int
+    depth_data_carry: int
     depth_carry: int
 
     @classmethod
     def of(cls, netlist: Netlist) -> Cost:
-        r = netlist.resources
+        r, d = netlist.resources, netlist.depth
         return cls(
             dsp=r.DSP,
             lut=r.LUT - r.LUTRAM - r.SRL,
@@ -93,8 +76,10 @@ class Cost:
             ff=r.FF,
             bram36=r.BRAM36,
             uram=r.URAM,
-            depth_lut=netlist.depth_lut,
-            depth_carry=netlist.depth_carry,
+            depth_data=d.data,
+            depth_lut=d.any,
+            depth_data_carry=d.data_carry,
+            depth_carry=d.any_carry,
         )
 
 
@@ -130,19 +115,6 @@ class WeightMemory:
     index_bits: int
     memory_bits: int
     memory_bram36: float
-
-
-@dataclass(frozen=True)
-class Job:
-    """A module to synthesise and more options for the front end."""
-
-    node: NodeJob
-    options: str = ""
-
-    @property
-    def key(self) -> str:
-        """Hash of all that the netlist depends on."""
-        return cache_key(self.node) + ("-" + re.sub(r"\W+", "", self.options) if self.options else "")
 
 
 def unit_op(unit: Unit, fold: dict[str, int], kept: list[int], lane_slots: int):
@@ -226,94 +198,3 @@ def _shape(memory: Memory) -> tuple[int, int]:
 
 def _bits(memory: Memory) -> int:
     return len(memory.words) * memory.width
-
-
-def synthesise(jobs: Sequence[Job], workers: int, done: Callable[[Job, Netlist], None]) -> None:
-    """Synthesise in ``workers`` processes; equal jobs run once, results are kept in the cache.
-
-    Args:
-        done: called in this thread for each job as its netlist is there.
-
-    Raises:
-        SynthesisError: the first failure; the other processes are stopped.
-    """
-    groups: dict[str, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(job.key, []).append(job)
-    stop = Event()
-    pool = ThreadPoolExecutor(max(1, workers))
-    try:
-        futures = {pool.submit(netlist, group[0], stop): group for group in groups.values()}
-        for future in as_completed(futures):
-            for job in futures[future]:
-                done(job, future.result())
-    except BaseException:
-        stop.set()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def netlist(job: Job, stop: Event) -> Netlist:
-    """One module, from the cache if an equal one was synthesised before.
-
-    Raises:
-        SynthesisError: Yosys fails or takes too long.
-    """
-    cached = finn_env.cache_dir() / "bench" / f"{job.key}.json"
-    if cached.is_file():
-        content = json.loads(cached.read_text())
-        return Netlist(Resources.from_dict(content.pop("resources")), **content)
-    cells, log = _run(job, stop)
-    known = {name: count for name, count in cells.items() if name != BOX}
-    found = Netlist(Resources.from_cells(known), *depth(log))
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    partial = cached.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(asdict(found)))
-    partial.replace(cached)
-    return found
-
-
-def depth(log: str) -> tuple[int, int]:
-    """LUT levels of the worst path, and the same with carry blocks, from Yosys' log; 0 without LUTs."""
-    levels = _DEPTH.findall(log)
-    if not levels:
-        return 0, 0
-    lut, carry = levels[-1]
-    return int(lut), int(carry or lut)
-
-
-def _run(job: Job, stop: Event) -> tuple[dict[str, int], str]:
-    """Cell type to count, and Yosys' log."""
-    top, files = job.node.top, " ".join(str(path.resolve()) for path in job.node.sources)
-    commands = [f"read_slang -D VP_SYNTH {job.options} --top {top} {files}", f"{_SYNTH} -top {top}"]
-    with tempfile.TemporaryDirectory(prefix="vitprune-bench-yosys-") as name:
-        folder = Path(name)
-        (folder / "job.json").write_text(json.dumps({"commands": commands}))
-        log, stat = folder / "log", folder / "stat.json"
-        command = [sys.executable, "-m", "finn_vitprune.synth.worker", "job.json", "stat.json"]
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-            )
-            _wait(process, job, stop)
-        text = log.read_text(errors="replace")
-        if process.returncode or not stat.is_file():
-            lines = [line for line in text.splitlines() if "ERROR" in line]
-            reason = lines[0].strip() if lines else f"Yosys ended with exit code {process.returncode}"
-            raise SynthesisError(f"synthesis of {top}: {reason}")
-        return json.loads(stat.read_text())["design"]["num_cells_by_type"], text
-
-
-def _wait(process: subprocess.Popen, job: Job, stop: Event) -> None:
-    """Wait for the process; stop it with its children on time-out, on ``stop`` or on an exception."""
-    waited = 0.0
-    try:
-        while process.poll() is None and not stop.wait(0.2):
-            waited += 0.2
-            if waited > TIMEOUT_S:
-                raise SynthesisError(f"synthesis of {job.node.top}: Yosys took longer than {TIMEOUT_S:g} s")
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()

@@ -52,7 +52,9 @@ class Row:
     ff: int | None = None
     bram36: float | None = None
     uram: int | None = None
+    depth_data: int | None = None
     depth_lut: int | None = None
+    depth_data_carry: int | None = None
     depth_carry: int | None = None
     array: dict[str, Any] | None = None
     estimate: dict[str, Any] | None = None

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from finn_vitprune.bench import finn_mvu, masks, token_drop
-from finn_vitprune.bench.cycles import CycleBench
+from finn_vitprune.bench.cycles import CycleBench, Cycles
 from finn_vitprune.bench.resources import (
     ARRAY,
+    BOX,
+    TIMEOUT_S,
     Cost,
     Estimate,
-    Job,
-    Netlist,
     array_source,
     boxed,
+    joined,
     sources,
-    synthesise,
     unit_op,
     weight_memory,
 )
@@ -32,7 +34,7 @@ from finn_vitprune.bench.units import Unit, find_fold, node, products_of, with_m
 from finn_vitprune.custom_ops import balance, mvau_contents, mvau_fold
 from finn_vitprune.custom_ops.base import RTL_DIR, VitRTLBackend
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.yosys import NodeJob, yosys_version
+from finn_vitprune.synth.yosys import Netlist, NodeJob, cache_key, map_many, yosys_version
 
 SHAPES = ((384, 384), (384, 1152), (384, 768), (768, 384), (384, 1536), (1536, 384), (384, 1000))
 """Matrices of DeiT-Small: projection, QKV, MLP with half its neurons, MLP, classifier."""
@@ -58,7 +60,7 @@ class Plan:
 
     Attributes:
         number: masks of each kind. masks_from: model whose masks are "trained".
-        workers: Yosys processes at a time.
+        workers: processes at a time, of Verilator and of Yosys.
     """
 
     masks_from: Path
@@ -141,7 +143,7 @@ def run(plan: Plan, results: Results, say: Say) -> Found:
     results.about = {"tool": yosys_version(), "finn": finn_mvu.tool(), "masks_from": plan.masks_from.name}
     cases = _cases(plan, results, say) if {Part.CYCLES, Part.RESOURCES} & set(plan.parts) else []
     if Part.CYCLES in plan.parts:
-        _run_cycles(cases, results, say)
+        _run_cycles(cases, plan.workers, results, say)
     drops = [_drop_row(unit, results) for unit in plan.drops()] if Part.TOKEN_DROP in plan.parts else []
     _run_drop_cycles(drops, results, say)
     with tempfile.TemporaryDirectory(prefix="vitprune-bench-") as name:
@@ -244,20 +246,49 @@ def _drop_row(unit: DropUnit, results: Results) -> tuple[DropUnit, DropRow]:
 # --- cycles --------------------------------------------------------------------------------------
 
 
-def _run_cycles(cases: Sequence[_Case], results: Results, say: Say) -> None:
-    for i, case in enumerate(cases):
-        waiting = [key for key, row in case.rows.items() if row.cycles is None]
-        if not waiting:
-            continue
-        bench = CycleBench(case.unit, case.fold, [m for group in case.masks.values() for m in group])
-        for keep, kind in waiting:
-            say(f"unit {i + 1} of {len(cases)}: {case.unit.name}, r_b {keep:g}, {kind} masks", True)
-            row = replace(case.rows[keep, kind], **asdict(bench.measure(case.masks[keep, kind])))
-            case.rows[keep, kind] = row
-            results.put(row)
+@dataclass(frozen=True)
+class _CycleTask:
+    """The rows of one unit that wait for cycles, by number of the unit."""
+
+    number: int
+    unit: Unit
+    fold: dict[str, int]
+    masks: dict[tuple[float, str], list[np.ndarray]]
+    waiting: tuple[tuple[float, str], ...]
+
+    def run(self) -> tuple[int, dict[tuple[float, str], Cycles]]:
+        """Compile the unit once and measure every row; the number comes back beside them."""
+        bench = CycleBench(self.unit, self.fold, [m for group in self.masks.values() for m in group])
+        return self.number, {key: bench.measure(self.masks[key]) for key in self.waiting}
+
+
+def _run_cycles(cases: Sequence[_Case], workers: int, results: Results, say: Say) -> None:
+    tasks = [
+        _CycleTask(i, case.unit, case.fold, case.masks, waiting)
+        for i, case in enumerate(cases)
+        if (waiting := tuple(key for key, row in case.rows.items() if row.cycles is None))
+    ]
+    for done, (number, measured) in enumerate(_in_processes(tasks, workers)):
+        case = cases[number]
+        case.rows.update({key: replace(case.rows[key], **asdict(cycles)) for key, cycles in measured.items()})
+        results.put(*(case.rows[key] for key in measured))
         used = [row.utilisation for row in case.rows.values()]
         text = f"{case.unit.name}: fold {_text(case.fold)}, utilisation {min(used):.3f} to {max(used):.3f}"
         say(text, False)
+        say(f"cycles: {done + 1} of {len(tasks)} units", True)
+
+
+def _in_processes(tasks: Sequence[_CycleTask], workers: int) -> Iterator[tuple[int, dict]]:
+    """What the tasks give, as they are done; in this process where one worker does."""
+    if workers == 1 or len(tasks) < 2:
+        yield from (task.run() for task in tasks)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        try:
+            for future in as_completed([pool.submit(task.run) for task in tasks]):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _run_drop_cycles(drops: list[tuple[DropUnit, DropRow]], results: Results, say: Say) -> None:
@@ -282,7 +313,7 @@ class _Synthesis:
 
     def __init__(self, folder: Path, results: Results, say: Say) -> None:
         self.folder, self.results, self.say = folder, results, say
-        self.jobs: list[Job] = []
+        self.jobs: list[NodeJob] = []
         self.names: list[str] = []
         self.found: dict[int, Netlist] = {}
         self.waiting: list[tuple[list[int], Callable[[list[Netlist]], None]]] = []
@@ -291,19 +322,19 @@ class _Synthesis:
         """Synthesise all that was added."""
         numbers = {id(job): i for i, job in enumerate(self.jobs)}
         self.say(f"synthesis: {len(self.jobs)} modules", True)
-        synthesise(self.jobs, workers, lambda job, netlist: self._done(numbers[id(job)], netlist))
+        map_many(self.jobs, workers, lambda job, netlist: self._done(numbers[id(job)], netlist), TIMEOUT_S)
 
     def _done(self, number: int, netlist: Netlist) -> None:
         self.found[number] = netlist
         r = netlist.resources
         self.say(f"{self.names[number]}: {r.LUT:,} LUT, {r.FF:,} FF, {r.DSP:,} DSP, {r.BRAM36:g} BRAM36,"
-                 f" depth {netlist.depth_lut}", False)
+                 f" depth {netlist.depth.any}", False)
         self.say(f"synthesis: {len(self.found)} of {len(self.jobs)} modules", True)
         for numbers, fill in self.waiting:
             if number in numbers and all(n in self.found for n in numbers):
                 fill([self.found[n] for n in numbers])
 
-    def _add(self, jobs: dict[str, Job], fill: Callable[[list[Netlist]], None]) -> None:
+    def _add(self, jobs: dict[str, NodeJob], fill: Callable[[list[Netlist]], None]) -> None:
         """Jobs by name, and what to do with their netlists once all are there."""
         first = len(self.jobs)
         self.names += jobs
@@ -331,18 +362,18 @@ class _Synthesis:
 
         def fill(netlists: list[Netlist]) -> None:
             around, array = netlists
-            whole = asdict(Cost.of(around.around(array, case.fold["LANES"])))
+            whole = asdict(Cost.of(joined(around, array, case.fold["LANES"])))
             put(**whole, array=asdict(Cost.of(array)), estimate=estimate, memory=memory)
 
-        array = Job(NodeJob(ARRAY, (*files[:-1], array_source(op, folder))))
-        around = Job(NodeJob(op.onnx_node.name, boxed(op, files, folder)))
+        array = NodeJob(ARRAY, (*files[:-1], array_source(op, folder)))
+        around = NodeJob(op.onnx_node.name, boxed(op, files, folder), boxes=(BOX,))
         self._add({f"{name}, around the arrays": around, f"{name}, array": array}, fill)
 
     def add_drop(self, unit: DropUnit, row: DropRow) -> None:
         if row.cost is not None:
             return
         op, model = unit.op()
-        job = Job(NodeJob(op.onnx_node.name, sources(op, model, self.folder / str(len(self.jobs)))))
+        job = NodeJob(op.onnx_node.name, sources(op, model, self.folder / str(len(self.jobs))))
         estimate = asdict(Estimate.of(op))
 
         def fill(netlists: list[Netlist]) -> None:
@@ -350,7 +381,7 @@ class _Synthesis:
 
         self._add({unit.name: job}, fill)
 
-    def add_finn(self, row: FinnRow, job: Job) -> None:
+    def add_finn(self, row: FinnRow, job: NodeJob) -> None:
         """FINN+'s unit, alone or with its weight memory."""
 
         def fill(netlists: list[Netlist]) -> None:
@@ -379,7 +410,7 @@ def _run_finn(plan: Plan, synthesis: _Synthesis) -> list[FinnRow]:
     return [row for row in map(synthesis.results.find, rows) if row.cost]
 
 
-def _finn_row(name: str, fold: finn_mvu.FinnFold, bits: tuple[int, int], target: int, job: Job) -> FinnRow:
+def _finn_row(name: str, fold: finn_mvu.FinnFold, bits: tuple[int, int], target: int, job: NodeJob) -> FinnRow:
     return FinnRow(
         matrix=fold.matrix,
         bits=f"{bits[0]}x{bits[1]}",
@@ -388,7 +419,7 @@ def _finn_row(name: str, fold: finn_mvu.FinnFold, bits: tuple[int, int], target:
         fold={"SIMD": fold.simd, "PE": fold.pe},
         products=fold.products,
         source=f"{yosys_version()} on {finn_mvu.tool()}",
-        code=job.key,
+        code=cache_key(job),
     )
 
 

@@ -206,19 +206,19 @@ def _against_dense(row: Row, full: Row, checks: Checks) -> list[str]:
 def _depth(rows: Sequence[Row], checks: Checks) -> Sheet:
     lines = []
     for row in _one(rows, lambda r: r.depth_lut):
-        what, data = _what(row), row.array["depth_lut"]
+        what, data = _what(row), row.depth_data
         lines.append((
             _name(row), f"{row.products:,}",
             checks.mark(f"depth of the data path of {what}", str(data), data <= DATA_DEPTH),
             checks.mark(f"depth of {what}", str(row.depth_lut), row.depth_lut <= ANY_DEPTH),
-            str(row.array["depth_carry"]), str(row.depth_carry),
+            str(row.depth_data_carry), str(row.depth_carry),
         ))  # fmt: skip
     return Sheet(
         "4. Depth, a stand-in for timing",
         ("matrix", "products", "data path", "any path", "data path, carries", "any path, carries"),
         tuple(lines),
-        f"LUT levels of the worst path as Yosys' abc9 says: at most {DATA_DEPTH} in the array (operands to"
-        f" accumulators), {ANY_DEPTH} anywhere. With carries: each carry block counts as a level.",
+        f"LUT levels of the worst path in Yosys' netlist: at most {DATA_DEPTH} to registers and memories that hold"
+        f" elements, sums or outputs, {ANY_DEPTH} to any. With carries: each carry block counts as a level.",
     )
 
 

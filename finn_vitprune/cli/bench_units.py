@@ -54,7 +54,7 @@ def command(
     part: Annotated[
         Optional[list[str]], typer.Option(help="Only cycles, resources, token-drop or finn; may repeat.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Yosys processes at a time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="processes at a time.")] = 1,
 ) -> None:
     """Measure matrix and token-drop units: cycles and utilisation in Verilator, resources and depth in Yosys.
 

@@ -19,19 +19,25 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from finn_vitprune import finn_env
 from finn_vitprune.errors import UserError
+from finn_vitprune.synth.depth import Depth
 from finn_vitprune.synth.resources import Resources, total
 
-__all__ = ["NodeJob", "Resources", "SynthesisError", "synth_many", "synth_node", "total", "yosys_version"]
+__all__ = [
+    "Depth", "Netlist", "NodeJob", "Resources", "SynthesisError", "map_many", "map_node", "synth_many", "synth_node",
+    "total", "yosys_version",
+]
 
 TIMEOUT_S = 3600.0
 """Seconds one node may take."""
 
+_READ = "read_slang --keep-hierarchy -D VP_SYNTH"
+"""Keeps what says so in a module of its own (``vp_rom``)."""
 _SYNTH = "synth_xilinx -family xcup -noiopad -flatten"
 _HEX = re.compile(r'"[^"\n]*\.hex"')
 
@@ -42,10 +48,23 @@ class SynthesisError(UserError):
 
 @dataclass(frozen=True)
 class NodeJob:
-    """One node to synthesise: its name (the top module) and its sources in compile order."""
+    """One node to synthesise: its name (the top module) and its sources in compile order.
+
+    ``options`` are further options of the front end; ``boxes`` names black boxes that count nothing.
+    """
 
     top: str
     sources: tuple[Path, ...]
+    options: str = ""
+    boxes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Netlist:
+    """A synthesised node: what it occupies and how deep its logic is."""
+
+    resources: Resources
+    depth: Depth
 
 
 def yosys_version() -> str:
@@ -63,7 +82,7 @@ def synth_node(sources: Sequence[str | Path], top: str, timeout_s: float = TIMEO
     Raises:
         SynthesisError: a source is missing, Yosys fails, or it takes longer than ``timeout_s``.
     """
-    return _synth(NodeJob(top, tuple(Path(s) for s in sources)), timeout_s, threading.Event())
+    return map_node(NodeJob(top, tuple(Path(s) for s in sources)), timeout_s, threading.Event()).resources
 
 
 def synth_many(
@@ -84,27 +103,47 @@ def synth_many(
     Raises:
         SynthesisError: the first failure; the other processes are stopped.
     """
+    results: dict[str, Resources] = {}
+    started = time.monotonic()
+
+    def done(job: NodeJob, netlist: Netlist) -> None:
+        results[job.top] = netlist.resources
+        if progress is not None:
+            progress(job.top, netlist.resources, time.monotonic() - started)
+
+    map_many(jobs, workers, done, timeout_s)
+    return {job.top: results[job.top] for job in jobs}
+
+
+def map_many(
+    jobs: Sequence[NodeJob],
+    workers: int,
+    done: Callable[[NodeJob, Netlist], None],
+    timeout_s: float = TIMEOUT_S,
+) -> None:
+    """Synthesise in ``workers`` processes; equal jobs run once.
+
+    Args:
+        done: called in this thread for each job as its netlist is there.
+        timeout_s: seconds one job may take.
+    Raises:
+        SynthesisError: the first failure; the other processes are stopped.
+    """
     groups: dict[str, list[NodeJob]] = {}
     for job in jobs:
         groups.setdefault(cache_key(job), []).append(job)
     stop = threading.Event()
-    results: dict[str, Resources] = {}
-    started = time.monotonic()
     pool = ThreadPoolExecutor(max(1, workers))
     try:
-        futures = {pool.submit(_synth, group[0], timeout_s, stop): group for group in groups.values()}
+        futures = {pool.submit(map_node, group[0], timeout_s, stop): group for group in groups.values()}
         for future in as_completed(futures):
-            resources = future.result()
             for job in futures[future]:
-                results[job.top] = resources
-                if progress is not None:
-                    progress(job.top, resources, time.monotonic() - started)
+                done(job, future.result())
     except BaseException:
         stop.set()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return {job.top: results[job.top] for job in jobs}
 
 
 def cache_key(job: NodeJob) -> str:
@@ -113,7 +152,7 @@ def cache_key(job: NodeJob) -> str:
     The name of the node and the names of its ROM files are replaced by fixed words first.
     """
     name = re.compile(rf"\b{re.escape(job.top)}\b")
-    digest = hashlib.sha256(f"{yosys_version()}\n{_SYNTH}\n".encode())
+    digest = hashlib.sha256(f"{yosys_version()}\n{_READ} {job.options}\n{_SYNTH}\n".encode())
     for text in _read_sources(job):
         digest.update(name.sub("node", _HEX.sub('"rom.hex"', text)).encode() + b"\0")
     return digest.hexdigest()[:32]
@@ -126,29 +165,40 @@ def _read_sources(job: NodeJob) -> list[str]:
         raise SynthesisError(f"synthesis of {job.top}: cannot read {e.filename}: {e.strerror}") from e
 
 
-def _synth(job: NodeJob, timeout_s: float, stop: threading.Event) -> Resources:
+def map_node(job: NodeJob, timeout_s: float, stop: threading.Event) -> Netlist:
+    """The netlist of one job, from the cache if an equal one was synthesised before.
+
+    Args:
+        timeout_s: seconds after which Yosys is stopped. stop: ends it at once when set.
+    Raises:
+        SynthesisError: a source is missing, Yosys fails, or it takes too long.
+    """
     cached = finn_env.cache_dir() / "yosys" / f"{cache_key(job)}.json"
     if cached.is_file():
         try:
-            return Resources.from_dict(json.loads(cached.read_text())["resources"])
+            content = json.loads(cached.read_text())
+            return Netlist(Resources.from_dict(content["resources"]), Depth(**content["depth"]))
         except (ValueError, KeyError, TypeError):
             pass  # not written by this version: synthesise again
-    cells = _run_yosys(job, timeout_s, stop)
+    found = _run_yosys(job, timeout_s, stop)
+    cells = {name: count for name, count in found["cells"].items() if name not in job.boxes}
     try:
-        resources = Resources.from_cells(cells)
+        netlist = Netlist(Resources.from_cells(cells), Depth(**found["depth"]))
     except ValueError as e:
         raise SynthesisError(f"synthesis of {job.top}: {e}") from e
-    _write_atomic(cached, {"tool": yosys_version(), "top": job.top, "cells": cells, "resources": resources.as_dict()})
-    return resources
+    _write_atomic(cached, {"tool": yosys_version(), "top": job.top, "cells": cells, **asdict(netlist)})
+    return netlist
 
 
-def _run_yosys(job: NodeJob, timeout_s: float, stop: threading.Event) -> dict[str, int]:
-    """Cell type to count of the mapped, flattened node."""
+def _run_yosys(job: NodeJob, timeout_s: float, stop: threading.Event) -> dict[str, dict[str, int]]:
+    """Cell type to count of the mapped, flattened node, and its depth."""
     ultra = any('"ultra"' in line for line in _read_sources(job)[-1].splitlines())
     files = " ".join(_quote(path.resolve()) for path in job.sources)
     commands = [
-        f"read_slang -D VP_SYNTH --top {job.top} {files}",
+        f"{_READ} {job.options} --top {job.top} {files}",
         f"{_SYNTH}{' -uram' if ultra else ''} -top {job.top}",
+        "setattr -mod -unset keep_hierarchy",
+        "flatten",
     ]
     with tempfile.TemporaryDirectory(prefix="vitprune_yosys_") as tmp:
         folder = Path(tmp)
@@ -156,16 +206,16 @@ def _run_yosys(job: NodeJob, timeout_s: float, stop: threading.Event) -> dict[st
         log = folder / "yosys.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "finn_vitprune.synth.worker", "job.json", "stat.json"],
+                [sys.executable, "-m", "finn_vitprune.synth.worker", "job.json", "result.json"],
                 cwd=folder,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
             reason = _wait(process, timeout_s, stop)
-        stat = folder / "stat.json"
-        if reason is None and process.returncode == 0 and stat.is_file():
-            return json.loads(stat.read_text())["design"]["num_cells_by_type"]
+        result = folder / "result.json"
+        if reason is None and process.returncode == 0 and result.is_file():
+            return json.loads(result.read_text())
         kept = _keep_log(job, log)
     if reason is None:
         reason = _first_error(kept) or f"Yosys ended with exit code {process.returncode}"
