@@ -9,8 +9,10 @@ from finn_vitprune.custom_ops.memory import (
     lutram_luts,
     multiplier_dsps,
     ram_bram18,
+    ram_urams,
     rom_bram18,
     rom_luts,
+    uram_luts,
 )
 from finn_vitprune.custom_ops.mvau_fold import MIN_DATA, Fold
 from finn_vitprune.custom_ops.mvau_mac import clog2
@@ -26,6 +28,7 @@ SHALLOW = {"W": 16, "P": 32, "C": 32, "K": 32, "X": 64, "R": 64, "O": 64}
 """Words of each memory (names as in :func:`rom_shapes`) up to which it is in LUTs, whatever its width."""
 
 BRAM18_BITS = 18 * 1024
+URAM_BITS = 288 * 1024
 
 SMALL_BITS = 4096
 """Memories of fewer bits are in LUTs, whatever their depth."""
@@ -79,10 +82,18 @@ def bram18(f: Fold, ram_style: str) -> int:
     return roms + sum(count * ram_bram18(depth, width) for depth, width, count in rams)
 
 
+def uram(f: Fold, ram_style: str) -> int:
+    """UltraRAMs of the weights."""
+    depth, width, count = rom_shapes(f)["W"]
+    return count * ram_urams(depth, width) if ram_style == "ultra" else 0
+
+
 def weight_memory_bits(f: Fold, ram_style: str) -> int:
     """Capacity of the memories that hold the weights."""
     depth, width, count = rom_shapes(f)["W"]
     style = styles(f, ram_style)["W"]
+    if style == "ultra":
+        return uram(f, ram_style) * URAM_BITS
     return count * (rom_bram18(depth, width, style) * BRAM18_BITS or depth * width)
 
 
@@ -103,12 +114,20 @@ def _memories(f: Fold, ram_style: str) -> int:
     for key, (depth, width, count) in rom_shapes(f).items():
         if style[key] == "distributed":
             total += _logic_roms(depth, width, count)
+        elif style[key] == "ultra":
+            total += count * uram_luts(depth, width) + _load(depth, width, count)
         else:
             total += count * rom_luts(depth, width, "block")
     for key, (depth, width, count) in ram_shapes(f).items():
         luts = lutram_luts if style[key] == "distributed" else bram_luts
         total += count * luts(depth, width)
     return total
+
+
+def _load(depth: int, width: int, count: int) -> int:
+    """vp_weight_load: handshake, the next place and its comparison, choice of the bank."""
+    places = clog2(depth) + clog2(-(-width // 32)) + clog2(count)
+    return 12 + 2 * places + count
 
 
 def _logic_roms(depth: int, width: int, count: int) -> int:

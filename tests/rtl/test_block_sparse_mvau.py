@@ -320,3 +320,33 @@ def test_the_array_survives_synthesis_when_programs_are_short(tmp_path):
     op.code_generation_ipgen(model, PART, 5.0)
     found = synth_node(op.get_rtl_file_list(abspath=True), "dut")
     assert found.DSP == 2 * 2 * 4 // 2 + 16  # two tokens share a multiplier; one a requantised output
+
+
+ULTRA_CASES = {
+    "two lanes, words of 256 bits": Case(),
+    "one weight a cycle: a word of less than 32 bits": Case(
+        tokens=3, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=16, mh=16
+    ),
+    "words of 60 bits": Case(w="INT5", simd=2, pe=2, lanes=3, shift=20),
+    "words of 36 bits": Case(w="INT9", simd=2, pe=2, lanes=1, shift=25),
+    "words of 96 bits: three parts in four places": Case(block=24, mw=48, mh=48, simd=6, pe=2, lanes=1, in_width=12),
+    "dense": Case(keep=1.0, lanes=4, group=4),
+    "nothing kept": Case(keep=0.0),
+    "two banks": Case(
+        block=16, mw=48, mh=64, simd=16, pe=4, tokens=7, lanes=3, in_width=16, more={"mac_body": "dsp48e2"}
+    ),
+    "eight banks of 60 bits, 4-bit": Case(
+        x="INT4", w="INT5", simd=8, pe=4, lanes=3, shift=16, in_width=16, more={"mac_body": "dsp48e2"}
+    ),
+    "four banks of 16 bits": Case(w="INT4", simd=8, pe=2, lanes=1, shift=20, more={"mac_body": "lut"}),
+}
+
+
+def ultra(case: Case) -> Case:
+    return replace(case, more=case.more | {"ram_style": "ultra"})
+
+
+@pytest.mark.parametrize("name", ULTRA_CASES)
+def test_weights_in_uram_equal_golden_model(name):
+    case = ultra(ULTRA_CASES[name])
+    check_op(OP, case.attributes(), [case.stream()], case.initialisers())
