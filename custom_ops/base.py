@@ -15,6 +15,7 @@ from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune.custom_ops import axilite
 from finn_vitprune.sim import loads
+from finn_vitprune.synth.parts import Part
 
 RTL_DIR = Path(__file__).parent / "rtl"
 
@@ -115,6 +116,9 @@ class VitOp(HWCustomOp):
     def pause_beats(self) -> int:
         """Beats to buffer before the first input, which come while the op takes none."""
         return 0
+
+    def check_part(self, part: Part) -> None:
+        """Raise a UserError where the node needs what ``part`` has none of."""
 
     def fold_for(self, interval: int) -> dict[str, int]:
         """Cheapest folding attributes with ``get_exp_cycles() <= interval``, else the fastest ones.

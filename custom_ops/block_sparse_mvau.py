@@ -28,7 +28,7 @@ from finn_vitprune.custom_ops.mvau_fold import (
 )
 from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, clog2
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.parts import get_part
+from finn_vitprune.synth.parts import Part, known_part
 
 
 @dataclass(frozen=True)
@@ -257,6 +257,14 @@ class BlockSparseMVAU(VitOp):
 
     # --- resources ---
 
+    def check_part(self, part: Part) -> None:
+        """Weights in UltraRAM need a part that has some."""
+        if self.get_nodeattr("ram_style") == "ultra" and not part.URAM:
+            raise UserError(
+                f"part {part.name} has no UltraRAM for the weights of node {self.onnx_node.name} (ram_style ultra):"
+                " use ram_style auto, block or distributed, or a part with UltraRAM, such as xczu7ev"
+            )
+
     def dsp_estimation(self, fpgapart) -> int:
         return mvau_estimate.dsp(self.fold())
 
@@ -361,8 +369,8 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         Raises:
             UserError: the weights do not fit their types or the unit, or the part lacks their memory.
         """
-        if self.get_nodeattr("ram_style") == "ultra":
-            self._check_ultraram(fpgapart)
+        if (part := known_part(fpgapart)) is not None:
+            self.check_part(part)
         self.plan(model.get_initializer(self.onnx_node.input[1]))
         bias = np.rint(model.get_initializer(self.onnx_node.input[2])).astype(np.int64)
         need = max(int(bias.max()).bit_length(), int(~bias.min()).bit_length()) + 1
@@ -408,18 +416,6 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
             "collect": collect_contents(f, plan),
             "constants": constant_contents(f, bias, mult),
         }, banks
-
-    def _check_ultraram(self, fpgapart: str) -> None:
-        """Refuse a part that is known to have no UltraRAM."""
-        try:
-            part = get_part(fpgapart)
-        except UserError:
-            return  # a part of the user's own: the summary of the build judges it
-        if not part.URAM:
-            raise UserError(
-                f"part {fpgapart} has no UltraRAM for the weights of node {self.onnx_node.name} (ram_style ultra):"
-                " use ram_style auto, block or distributed, or a part with UltraRAM, such as xczu7ev"
-            )
 
     @staticmethod
     def _check_values(f: Fold, weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> None:

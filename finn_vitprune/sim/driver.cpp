@@ -66,17 +66,17 @@ struct Sink {
     bool ready = false, holding = false;
 };
 
-// A master that reads the status, writes words 0, 1, 2, ... to addresses 0, 4, 8, ... and reads it again.
+// A master that reads the status, writes words one by one, each to its address, and reads the status again.
 // Address and data of a word are offered each at its own time.
 struct Loader {
     LoadPort port;
     Throttle throttle;
-    std::vector<uint32_t> words;
+    std::vector<uint32_t> words;  // byte address and data of each write
     size_t next = 0, reads = 0;
     bool address = false, data = false, response = false;  // still to come for this word or read
     uint32_t status[2] = {0, 0};
 
-    bool reading() const { return reads == 0 || (reads == 1 && next == words.size()); }
+    bool reading() const { return reads == 0 || (reads == 1 && 2 * next == words.size()); }
     bool done() const { return reads == 2; }
     void restart() {
         next = reads = 0;
@@ -91,14 +91,13 @@ struct Loader {
             *port.rready = !throttle.idle();
             return;
         }
-        uint32_t place = 4 * static_cast<uint32_t>(next);
         if (address && !*port.awvalid && !throttle.idle()) {
             *port.awvalid = 1;
-            std::memcpy(port.awaddr, &place, port.address_bytes);
+            std::memcpy(port.awaddr, &words[2 * next], port.address_bytes);
         }
         if (data && !*port.wvalid && !throttle.idle()) {
             *port.wvalid = 1;
-            std::memcpy(port.wdata, &words[next], 4);
+            std::memcpy(port.wdata, &words[2 * next + 1], 4);
         }
         *port.bready = !throttle.idle();
     }
@@ -206,8 +205,8 @@ private:
                 int64_t total = 0;
                 read_throttle(in, l.throttle, (1ULL << 32) + loaders_.size(), total);
                 std::vector<uint8_t> bytes;
-                read_beats(folder_ + "/load" + std::to_string(loaders_.size()) + ".data", bytes, 4 * total);
-                l.words.resize(total);
+                read_beats(folder_ + "/load" + std::to_string(loaders_.size()) + ".data", bytes, 8 * total);
+                l.words.resize(2 * total);
                 if (total) std::memcpy(l.words.data(), bytes.data(), bytes.size());
                 std::memset(l.port.wstrb, 0xF, 1);
                 loaders_.push_back(std::move(l));
@@ -438,7 +437,7 @@ private:
                    << s.extra << ' ' << s.violation << '\n';
         }
         for (auto& l : loaders_)
-            status << "load " << l.next << ' ' << l.words.size() << ' ' << l.status[0] << ' ' << l.status[1] << ' '
+            status << "load " << l.next << ' ' << l.words.size() / 2 << ' ' << l.status[0] << ' ' << l.status[1] << ' '
                    << load_cycles_ << '\n';
         for (size_t i = 0; i < edges_.size(); ++i) {
             auto& e = edges_[i];

@@ -201,7 +201,8 @@ class Simulator:
             max_cycles: upper bound of cycles, 0 for none; reaching it is reported as a deadlock.
             taps: names of edges whose data is captured.
             progress: called now and then with cycles so far and output beats so far.
-            loads: uint32 ``[words]`` for every AXI4-Lite port, word i for byte address 4 i.
+            loads: uint32 ``[words]`` for every AXI4-Lite port, word i for byte address 4 i; or ``[writes, 2]``,
+                the byte address and the word of each write.
 
         Raises:
             SimulationError: the model stopped itself (``$error``), lacks a ROM file, or crashed.
@@ -222,7 +223,7 @@ class Simulator:
                 config.append(f"out {counts[port.name]} {_share(stimulus.stall, port.name)} {stimulus.burst}")
             config.append(f"streams_at_once {int(not stimulus.load_first)}")
             for i, port in enumerate(self.loads):
-                np.ascontiguousarray(loads[port.name], dtype=np.uint32).tofile(folder / f"load{i}.data")
+                _writes(loads[port.name]).tofile(folder / f"load{i}.data")
                 share = _share(stimulus.pause, port.name)
                 config.append(f"load {len(loads[port.name])} {share} {stimulus.burst}")
             names = [e.name for e in self.edges]
@@ -242,8 +243,8 @@ class Simulator:
         if {p.name for p in self.loads} != set(loads):
             raise ValueError(f"AXI4-Lite ports are {[p.name for p in self.loads]}, not {list(loads)}")
         for p in self.loads:
-            if len(loads[p.name]) > p.words:
-                raise ValueError(f"{p.name} has addresses for {p.words} words, not {len(loads[p.name])}")
+            if (last := _writes(loads[p.name])[:, 0].max(initial=0)) >= 4 * p.words:
+                raise ValueError(f"{p.name} has addresses up to {4 * p.words - 1}, not {last}")
         unknown = set(taps) - {e.name for e in self.edges}
         if unknown:
             raise ValueError(f"no internal stream is called {sorted(unknown)}")
@@ -324,6 +325,12 @@ class Simulator:
             edges=edges,
             loads={p.name: LoadState(*r) for p, r in zip(self.loads, status["load"])},
         )
+
+
+def _writes(words: np.ndarray) -> np.ndarray:
+    """Byte address and word of each write, uint32 ``[writes, 2]``."""
+    words = np.ascontiguousarray(words, dtype=np.uint32)
+    return words if words.ndim == 2 else np.stack([4 * np.arange(len(words), dtype=np.uint32), words], axis=1)
 
 
 def _share(value: float | Mapping[str, float], port: str) -> float:
