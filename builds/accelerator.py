@@ -10,7 +10,7 @@ import numpy as np
 from finn_vitprune.builds import deadlock
 from finn_vitprune.builds.stitch import MONITORED_TOP, StitchedDesign, padded
 from finn_vitprune.errors import UserError
-from finn_vitprune.sim import Edge, Port, Simulator, Stimulus, compile_top
+from finn_vitprune.sim import Edge, LoadPort, Port, Simulator, Stimulus, compile_top
 from finn_vitprune.sim.beats import pack, unpack
 
 INPUT, OUTPUT = "s_axis_0", "m_axis_0"
@@ -51,12 +51,14 @@ class Accelerator:
             slowest_cycles: largest node interval; twice that without any beat counts as a deadlock.
         """
         self.design = design
+        self.loads = design.load_images()
         self.idle_limit = max(2 * slowest_cycles, 1000)
         self.simulator: Simulator = compile_top(
             MONITORED_TOP,
             [design.folder / s for s in [*design.sources, f"{MONITORED_TOP}.v"]],
             inputs=[Port(INPUT, padded(design.input))],
             outputs=[Port(OUTPUT, padded(design.output))],
+            loads=[LoadPort(load.port, load.address_bits) for load in design.loads],
             edges=[Edge(_edge_name(i), padded(e.stream)) for i, e in enumerate(design.edges)],
         )
 
@@ -85,6 +87,7 @@ class Accelerator:
             data_dir=design.folder,
             stimulus=stimulus,
             idle_limit=self.idle_limit,
+            loads=self.loads,
             taps=names if trace else (),
             progress=None if progress is None else lambda cycles, done: progress(cycles, done // beats),
         )

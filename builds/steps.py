@@ -30,6 +30,7 @@ from finn_vitprune.builds.summarise import summarise
 from finn_vitprune.builds.verify import verify
 from finn_vitprune.errors import UserError
 from finn_vitprune.qonnx_run import QonnxRunner
+from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.fold import FoldForInterval, fold_to_fill, slowest_cycles
 from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths
 from finn_vitprune.transforms.insert_width_converters import InsertWidthConverters
@@ -105,8 +106,6 @@ def step_fold(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
         if slowest_cycles(model) > interval:
             tell(f"target of {interval} cycles a frame is out of reach: the slowest node needs {slowest_cycles(model)}")
     else:
-        from finn_vitprune.synth.parts import get_part
-
         part = get_part(cfg._resolve_fpga_part(), BuildSettings.load(cfg.output_dir).part_resources)
         available = {"LUT": part.LUT, "DSP": part.DSP, "BRAM_18K": 2 * part.BRAM36, "URAM": part.URAM}
         model = fold_to_fill(model, part.name, available, tell)
@@ -118,8 +117,11 @@ def step_fold(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
 @build_step
 def step_insert_streams(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
     """FIFO depths by formula (those set in a folding file stay), FIFOs, width converters."""
+    part = get_part(cfg._resolve_fpga_part(), BuildSettings.load(cfg.output_dir).part_resources)
     for node in model.graph.node:
-        getCustomOp(node).verify_node()
+        op = getCustomOp(node)
+        op.verify_node()
+        op.check_part(part)
     model = model.transform(SetFifoDepths())
     model = model.transform(InsertFifos())
     model = model.transform(InsertWidthConverters())
@@ -131,8 +133,9 @@ def step_insert_streams(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelW
 
 @build_step
 def step_stitch(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
-    """One SystemVerilog top of all nodes in ``<output_dir>/stitched_ip``."""
+    """One SystemVerilog top of all nodes in ``<output_dir>/stitched_ip``; load images in ``runtime_weights``."""
     design = stitch(model, (Path(cfg.output_dir) / "stitched_ip").resolve())
+    design.copy_loads(Path(cfg.output_dir) / "runtime_weights")
     annotate(model, design, cfg.synth_clk_period_ns)
     return model
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.custom_ops import axilite
 from finn_vitprune.custom_ops.base import Stream
+from finn_vitprune.sim import loads
 from finn_vitprune.transforms.edges import stream_edges
 
 TOP = "finn_design"
@@ -43,14 +46,26 @@ class StitchedEdge:
 
 
 @dataclass(frozen=True)
+class StitchedLoad:
+    """An AXI4-Lite port of the top: the node it loads, its image in the folder, how many 32-bit words that has."""
+
+    port: str
+    node: str
+    file: str
+    words: int
+    address_bits: int
+
+
+@dataclass(frozen=True)
 class StitchedDesign:
-    """The stitched sources in ``folder``: Verilog files in compile order, ports, internal edges."""
+    """The stitched sources in ``folder``: Verilog files in compile order, ports, internal edges, load images."""
 
     folder: Path
     sources: list[str]
     input: Stream
     output: Stream
     edges: list[StitchedEdge]
+    loads: list[StitchedLoad] = field(default_factory=list)
 
     def save(self) -> None:
         """Write ``design.json`` into the folder, so that later commands need no model."""
@@ -63,7 +78,22 @@ class StitchedDesign:
         """Read what :meth:`save` wrote; the folder may have been moved."""
         data = json.loads((folder / "design.json").read_text())
         edges = [StitchedEdge(**{**e, "stream": _stream(e["stream"])}) for e in data["edges"]]
-        return cls(folder, data["sources"], _stream(data["input"]), _stream(data["output"]), edges)
+        ports = [StitchedLoad(**entry) for entry in data.get("loads", [])]
+        return cls(folder, data["sources"], _stream(data["input"]), _stream(data["output"]), edges, ports)
+
+    def load_images(self) -> dict[str, np.ndarray]:
+        """The uint32 words for each AXI4-Lite port."""
+        return {load.port: loads.read_image(self.folder / load.file) for load in self.loads}
+
+    def copy_loads(self, folder: Path) -> None:
+        """Copy the load images to ``folder``, for the host, with ``index.json``; no folder where there are none."""
+        shutil.rmtree(folder, ignore_errors=True)
+        if not self.loads:
+            return
+        folder.mkdir(parents=True)
+        for load in self.loads:
+            shutil.copyfile(self.folder / load.file, folder / load.file)
+        (folder / "index.json").write_text(json.dumps([asdict(load) for load in self.loads], indent=1) + "\n")
 
 
 def _stream(data: dict) -> Stream:
@@ -113,22 +143,41 @@ def stitch(model: ModelWrapper, folder: Path) -> StitchedDesign:
                 shutil.copyfile(generated / name, folder / name)
         for rom in generated.glob("*.hex"):
             shutil.copyfile(rom, folder / rom.name)
+    ports = stitched_loads(model)
+    for load in ports:
+        generated = Path(getCustomOp(model.get_node_from_name(load.node)).get_nodeattr("code_gen_dir_ipgen"))
+        shutil.copyfile(generated / load.file, folder / load.file)
+    if ports:
+        loads.write_index(folder, {load.port: load.file for load in ports})
     edges = stitched_edges(model)
     for top, monitored in ((TOP, []), (MONITORED_TOP, edges)):
-        (folder / f"{top}.v").write_text(_top_text(model, top, monitored))
+        (folder / f"{top}.v").write_text(_top_text(model, top, monitored, ports))
     everything = [str(folder / n) for n in [*names, f"{TOP}.v"]]
     (folder / "all_verilog_srcs.txt").write_text("\n".join(everything) + "\n")
     first = getCustomOp(model.find_consumer(model.graph.input[0].name)).in_streams()[0]
     last_node = model.find_producer(model.graph.output[0].name)
-    design = StitchedDesign(folder, names, first, getCustomOp(last_node).out_streams()[0], edges)
+    design = StitchedDesign(folder, names, first, getCustomOp(last_node).out_streams()[0], edges, ports)
     design.save()
     return design
+
+
+def stitched_loads(model: ModelWrapper) -> list[StitchedLoad]:
+    """The AXI4-Lite ports of the top, counted up in graph order (FINN's rule)."""
+    found = []
+    for node in model.graph.node:
+        op = getCustomOp(node)
+        if bits := op.axilite_bits():
+            image = loads.read_image(Path(op.get_nodeattr("code_gen_dir_ipgen")) / op.load_file())
+            name = f"{axilite.AXILITE}_{len(found)}"
+            found.append(StitchedLoad(name, node.name, op.load_file(), len(image), bits))
+    return found
 
 
 def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None:
     """Set the metadata by which FINN finds a stitched design (``exec_mode`` ``rtlsim``)."""
     names = {
-        "clk": ["ap_clk"], "rst": ["ap_rst_n"], "aximm": [], "axilite": [],
+        "clk": ["ap_clk"], "rst": ["ap_rst_n"], "aximm": [],
+        "axilite": [load.port for load in design.loads],
         "s_axis": [("s_axis_0", padded(design.input))], "m_axis": [("m_axis_0", padded(design.output))],
     }
     model.set_metadata_prop("vivado_stitch_proj", str(design.folder))
@@ -137,7 +186,9 @@ def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None
     model.set_metadata_prop("clk_ns", str(clk_ns))
 
 
-def _top_text(model: ModelWrapper, top: str, monitored: list[StitchedEdge]) -> str:
+def _top_text(
+    model: ModelWrapper, top: str, monitored: list[StitchedEdge], load_ports: list[StitchedLoad]
+) -> str:
     nets: dict[str, tuple[str, Stream]] = {}
     for node in model.graph.node:
         op = getCustomOp(node)
@@ -172,12 +223,16 @@ def _top_text(model: ModelWrapper, top: str, monitored: list[StitchedEdge]) -> s
             body.append(f"    assign {port} = {{{', '.join(f'{n}_{signal}' for n in reversed(sides))}}};")
         taps = ", ".join(f"{nets[e.tensor][0]}_tdata" for e in reversed(monitored))
         body.append(f"    assign tap_data = {{{taps}}};")
+    by_node = {load.node: load for load in load_ports}
+    ports += [text for load in load_ports for text in axilite.ports(load.port, load.address_bits)]
     for node in model.graph.node:
         op = getCustomOp(node)
         pins = [".ap_clk(ap_clk)", ".ap_rst_n(ap_rst_n)"]
         for kind, tensors, streams in (("in", node.input, op.in_streams()), ("out", node.output, op.out_streams())):
             for i, (tensor, _) in enumerate(zip(tensors, streams)):
                 pins += [f".{kind}{i}_V_{s}({nets[tensor][0]}_{s})" for s in ("tdata", "tvalid", "tready")]
+        if node.name in by_node:
+            pins += axilite.binds(axilite.AXILITE, by_node[node.name].port)
         body.append(f"    {node.name} inst_{node.name} (\n        " + ",\n        ".join(pins) + "\n    );")
     return (
         "// Stitched accelerator, generated by finn-vitprune\n"

@@ -13,6 +13,10 @@ from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
 from onnx import helper
 from qonnx.core.datatype import BaseDataType, DataType
 
+from finn_vitprune.custom_ops import axilite
+from finn_vitprune.sim import loads
+from finn_vitprune.synth.parts import Part
+
 RTL_DIR = Path(__file__).parent / "rtl"
 
 
@@ -112,6 +116,9 @@ class VitOp(HWCustomOp):
     def pause_beats(self) -> int:
         """Beats to buffer before the first input, which come while the op takes none."""
         return 0
+
+    def check_part(self, part: Part) -> None:
+        """Raise a UserError where the node needs what ``part`` has none of."""
 
     def fold_for(self, interval: int) -> dict[str, int]:
         """Cheapest folding attributes with ``get_exp_cycles() <= interval``, else the fastest ones.
@@ -213,10 +220,12 @@ class VitRTLBackend(RTLBackend):
     A ``*_rtl`` class derives from the op and from this, and states :attr:`RTL_TOP`, :attr:`RTL_FILES`
     and :meth:`rtl_parameters`. The top has ports ``clk, rst_n`` and per stream ``in<i>_tdata``,
     ``in<i>_tvalid``, ``in<i>_tready`` / ``out<i>_...``; the generated wrapper gives them FINN's names.
+    With :attr:`RTL_AXILITE` the top has an AXI4-Lite port too, which only units with a load image show.
     """
 
     RTL_TOP: str = ""
     RTL_FILES: tuple[str, ...] = ()
+    RTL_AXILITE: bool = False
 
     @abstractmethod
     def rtl_parameters(self) -> dict[str, int | str]:
@@ -230,6 +239,22 @@ class VitRTLBackend(RTLBackend):
         """Bare file name of a ROM of this node."""
         return f"{self.onnx_node.name}_{suffix}.hex"
 
+    def axilite_bits(self) -> int:
+        """Address bits of the AXI4-Lite port ``s_axilite``; 0 for a unit without one."""
+        return 0
+
+    def load_image(self, model) -> np.ndarray | None:
+        """Words (uint32) to write through ``s_axilite`` from address 0 on before the first frame."""
+        return None
+
+    def load_file(self) -> str:
+        """Bare file name of the load image, one 32-bit hexadecimal word a line (FINN's format)."""
+        return f"{self.onnx_node.name}_weights.dat"
+
+    def get_verilog_top_module_intf_names(self) -> dict[str, list]:
+        names = super().get_verilog_top_module_intf_names()
+        return names | {"axilite": [axilite.AXILITE]} if self.axilite_bits() else names
+
     def generate_hdl(self, model, fpgapart: str, clk: float) -> None:
         """Write wrapper, SystemVerilog sources and ROM files into ``code_gen_dir_ipgen``."""
         folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
@@ -238,6 +263,10 @@ class VitRTLBackend(RTLBackend):
             (folder / name).write_text((RTL_DIR / name).read_text())
         for suffix, memory in self.memories(model).items():
             (folder / self.memory_file(suffix)).write_text(memory.hex_text())
+        image = self.load_image(model)
+        if image is not None:
+            loads.write_image(folder / self.load_file(), image)
+            loads.write_index(folder, {axilite.AXILITE: self.load_file()})
         (folder / f"{self.onnx_node.name}.v").write_text(self.wrapper_text())
         self.set_nodeattr("gen_top_module", self.onnx_node.name)
         self.set_nodeattr("ipgen_path", str(folder))
@@ -258,6 +287,12 @@ class VitRTLBackend(RTLBackend):
                 ports.append(f"    {towards} wire {port}_tvalid")
                 ports.append(f"    {away} wire {port}_tready")
                 binds += [f"        .{kind}{i}_{sig}({port}_{sig})" for sig in ("tdata", "tvalid", "tready")]
+        if bits := self.axilite_bits():
+            buses.append(axilite.AXILITE)
+            ports += [f"    {text}" for text in axilite.ports(axilite.AXILITE, bits)]
+            binds += [f"        {text}" for text in axilite.binds(axilite.AXILITE, axilite.AXILITE)]
+        elif self.RTL_AXILITE:
+            binds += [f"        {text}" for text in axilite.tied(axilite.AXILITE)]
         associated = ":".join(buses)
         ports[0] = (
             f'    (* X_INTERFACE_PARAMETER = "ASSOCIATED_BUSIF {associated}, ASSOCIATED_RESET ap_rst_n" *)\n'

@@ -12,7 +12,12 @@ from finn_vitprune import numerics
 from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import GroupTiming, kept_blocks, steady_interval
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
-from finn_vitprune.custom_ops.mvau_contents import collect_contents, constant_contents, lane_contents
+from finn_vitprune.custom_ops.mvau_contents import (
+    LoadShape,
+    collect_contents,
+    constant_contents,
+    lane_contents,
+)
 from finn_vitprune.custom_ops.mvau_choose import choose
 from finn_vitprune.custom_ops.mvau_fold import (
     AtomSchedule,
@@ -23,6 +28,7 @@ from finn_vitprune.custom_ops.mvau_fold import (
 )
 from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, clog2
 from finn_vitprune.errors import UserError
+from finn_vitprune.synth.parts import Part, known_part
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class BlockSparseMVAU(VitOp):
                 "lane_blocks": ("i", False, 0),
                 "lane_slots": ("i", False, 0),
                 "column_blocks": ("ints", False, []),
-                "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+                "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
                 "mac_body": ("s", False, "portable", set(MAC_BODIES)),
                 "inputDataType": ("s", True, ""),
                 "weightDataType": ("s", True, ""),
@@ -251,6 +257,14 @@ class BlockSparseMVAU(VitOp):
 
     # --- resources ---
 
+    def check_part(self, part: Part) -> None:
+        """Weights in UltraRAM need a part that has some."""
+        if self.get_nodeattr("ram_style") == "ultra" and not part.URAM:
+            raise UserError(
+                f"part {part.name} has no UltraRAM for the weights of node {self.onnx_node.name} (ram_style ultra):"
+                " use ram_style auto, block or distributed, or a part with UltraRAM, such as xczu7ev"
+            )
+
     def dsp_estimation(self, fpgapart) -> int:
         return mvau_estimate.dsp(self.fold())
 
@@ -258,16 +272,20 @@ class BlockSparseMVAU(VitOp):
         return mvau_estimate.bram18(self.fold(), self.get_nodeattr("ram_style"))
 
     def uram_estimation(self, fpgapart) -> int:
-        return 0
+        return mvau_estimate.uram(self.fold(), self.get_nodeattr("ram_style"))
 
     def lut_estimation(self, fpgapart) -> int:
         return mvau_estimate.lut(self.fold(), self.get_nodeattr("ram_style"))
 
 
 class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
-    """RTL of :class:`BlockSparseMVAU`: ``vp_mvau`` and the contents of its four ROMs."""
+    """RTL of :class:`BlockSparseMVAU`: ``vp_mvau`` and the contents of its four ROMs.
+
+    With ``ram_style`` "ultra" the weights are no ROM but an image that is loaded at start-up.
+    """
 
     RTL_TOP = "vp_mvau"
+    RTL_AXILITE = True
     RTL_FILES = (
         "vp_skid.sv",
         "vp_width.sv",
@@ -287,6 +305,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         "vp_mvau_sequence.sv",
         "vp_mvau_collect.sv",
         "vp_mvau_order.sv",
+        "vp_weight_load.sv",
         "vp_mvau.sv",
     )
 
@@ -326,9 +345,18 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
             "ENTRY_STEPS": f.entry_steps,
             "LANE_BLOCKS": f.lane_blocks,
             "LANE_SLOTS": f.lane_slots,
-            **{f"{key}_FILE": self.memory_file(suffix) for key, suffix in _ROMS.items()},
+            **{f"{k}_FILE": self.memory_file(suffix) for k, suffix in _ROMS.items() if styles[k] != "ultra"},
             **{f"{key}_STYLE": style for key, style in styles.items()},
+            **({"LOAD_BITS": bits} if (bits := self.axilite_bits()) else {}),
         }
+
+    def axilite_bits(self) -> int:
+        return self.load_shape().address_bits if self.get_nodeattr("ram_style") == "ultra" else 0
+
+    def load_shape(self) -> LoadShape:
+        """Shape of the load image, whether the unit has one or not."""
+        depth, width, banks = mvau_estimate.rom_shapes(self.fold())["W"]
+        return LoadShape(banks, depth, width)
 
     def memory_file(self, suffix: str) -> str:
         """Bare file name of a ROM; a bank of weights has its number in front, where vp_mvau can put it."""
@@ -336,6 +364,13 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         return f"{bank}_{super().memory_file(name)}" if bank else super().memory_file(name)
 
     def generate_hdl(self, model, fpgapart: str, clk: float) -> None:
+        """Write the HDL (:meth:`VitRTLBackend.generate_hdl`).
+
+        Raises:
+            UserError: the weights do not fit their types or the unit, or the part lacks their memory.
+        """
+        if (part := known_part(fpgapart)) is not None:
+            self.check_part(part)
         self.plan(model.get_initializer(self.onnx_node.input[1]))
         bias = np.rint(model.get_initializer(self.onnx_node.input[2])).astype(np.int64)
         need = max(int(bias.max()).bit_length(), int(~bias.min()).bit_length()) + 1
@@ -346,9 +381,24 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
     def memories(self, model) -> dict[str, Memory]:
         """Weights, the two programs, and biases with multipliers, each padded to its elaborated depth.
 
+        Weights in UltraRAM are in :meth:`load_image` instead.
+
         Raises:
             UserError: values do not fit their types, or the mask does not fit the elaborated maxima.
         """
+        contents, banks = self._contents(model)
+        if self.get_nodeattr("ram_style") == "ultra":
+            return contents
+        names = [f"weights{_BANK}{i:02d}" for i in range(len(banks))] if len(banks) > 1 else ["weights"]
+        return dict(zip(names, banks)) | contents
+
+    def load_image(self, model) -> np.ndarray | None:
+        if self.get_nodeattr("ram_style") != "ultra":
+            return None
+        return self.load_shape().image([bank.words for bank in self._contents(model)[1]])
+
+    def _contents(self, model) -> tuple[dict[str, Memory], list[Memory]]:
+        """Programs and constants by file suffix, and the banks of the weights."""
         tensors = [model.get_initializer(name) for name in self.onnx_node.input[1:]]
         values = [np.rint(tensor).astype(np.int64) for tensor in tensors]
         plan, f = self.plan(values[0]), self.fold()
@@ -361,13 +411,11 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
                 " raise lane_blocks and lane_slots"
             )
         lane_program, banks = lane_contents(f, plan, weights)
-        names = [f"weights{_BANK}{i:02d}" for i in range(len(banks))] if len(banks) > 1 else ["weights"]
         return {
-            **dict(zip(names, banks)),
             "program": lane_program,
             "collect": collect_contents(f, plan),
             "constants": constant_contents(f, bias, mult),
-        }
+        }, banks
 
     @staticmethod
     def _check_values(f: Fold, weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> None:

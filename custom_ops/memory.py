@@ -77,8 +77,9 @@ def uram_luts(words: int, width: int) -> int:
 
 
 def ram_urams(words: int, width: int) -> int:
-    """UltraRAMs (4,096 words of 72 bits)."""
-    return -(-words // 4096) * -(-width // 72)
+    """UltraRAMs: 4,096 words of 72 bits. Rows of 4,096 words may share one, in its bytes of nine or of eight bits."""
+    rows = -(-words // 4096)
+    return min(-(-rows * -(-width // byte) * byte // 72) for byte in (8, 9))
 
 
 def multiplier_dsps(a: int, b: int) -> int:

@@ -7,8 +7,10 @@ from finn_vitprune.custom_ops.memory import (
     lutram_luts,
     multiplier_dsps,
     ram_bram18,
+    ram_urams,
     rom_bram18,
     rom_luts,
+    uram_luts,
 )
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.mvau_mac import clog2
@@ -17,6 +19,7 @@ LUT_WORDS = 64
 """Words of any memory of the unit up to which it is in LUTs, whatever its width: one LUT6 a bit of a ROM."""
 
 BRAM18_BITS = 18 * 1024
+URAM_BITS = 288 * 1024
 
 SMALL_BITS, SMALL_WORDS = 4096, 256
 """Memories of fewer bits are in LUTs, too, up to so many words: more would be slow."""
@@ -71,10 +74,18 @@ def bram18(f: Fold, ram_style: str) -> int:
     return roms + sum(count * ram_bram18(depth, width) for depth, width, count in rams)
 
 
+def uram(f: Fold, ram_style: str) -> int:
+    """UltraRAMs of the weights."""
+    depth, width, count = rom_shapes(f)["W"]
+    return count * ram_urams(depth, width) if ram_style == "ultra" else 0
+
+
 def weight_memory_bits(f: Fold, ram_style: str) -> int:
     """Capacity of the memories that hold the weights."""
     depth, width, count = rom_shapes(f)["W"]
     style = styles(f, ram_style)["W"]
+    if style == "ultra":
+        return uram(f, ram_style) * URAM_BITS
     return count * (rom_bram18(depth, width, style) * BRAM18_BITS or depth * width)
 
 
@@ -93,11 +104,20 @@ def _memories(f: Fold, ram_style: str) -> int:
     style = styles(f, ram_style)
     total = 0
     for key, (depth, width, count) in rom_shapes(f).items():
-        total += count * rom_luts(depth, width, style[key])
+        if style[key] == "ultra":
+            total += count * uram_luts(depth, width) + _load(depth, width, count)
+        else:
+            total += count * rom_luts(depth, width, style[key])
     for key, (depth, width, count) in ram_shapes(f).items():
         luts = lutram_luts if style[key] == "distributed" else bram_luts
         total += count * luts(depth, width)
     return total
+
+
+def _load(depth: int, width: int, count: int) -> int:
+    """vp_weight_load: handshake, the next place and its comparison, choice of the bank."""
+    places = clog2(depth) + clog2(-(-width // 32)) + clog2(count)
+    return 12 + 2 * places + count
 
 
 def _choosers(f: Fold) -> int:

@@ -217,3 +217,43 @@ def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
     units = [getCustomOp(n) for n in hardware.get_nodes_by_op_type("BlockSparseMVAU_rtl")]
     assert {u.get_nodeattr("weightDataType") for u in units} == {"INT4"}
     assert "INT4" in {u.get_nodeattr("inputDataType") for u in units}
+
+
+def with_ultraram(folding, path, count):
+    """A copy of a folding file in which the first ``count`` matrix units have their weights in UltraRAM."""
+    config = json.loads(folding.read_text())
+    names = [name for name in config if name.startswith("BlockSparseMVAU")][:count]
+    for name in names:
+        config[name]["ram_style"] = "ultra"
+    path.write_text(json.dumps(config))
+    return names
+
+
+def test_weights_in_ultraram_build_bit_exact_and_leave_their_images(small_build, tmp_path):
+    names = with_ultraram(small_build.folder / "auto_folding_config.json", tmp_path / "folding.json", 2)
+    folder = build(BuildOptions(
+        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", synth="none",
+        folding=tmp_path / "folding.json", max_images=12,
+    ))
+    report = json.loads((folder / "report" / "rtl_verification.json").read_text())
+    assert report["images"] == 12 and report["rtl_mismatches"] == 0
+    plain = np.load(small_build.folder / "verification_output" / "rtl_logits.npy")
+    assert np.array_equal(np.load(folder / "verification_output" / "rtl_logits.npy"), plain[:12])
+    summary, before = Summary.load(folder), Summary.load(small_build.folder)
+    assert summary.rtlsim.latency_cycles == before.rtlsim.latency_cycles, "cycles count from the end of loading"
+    assert sum(n.URAM for n in summary.resources.per_node) >= 2
+    index = json.loads((folder / "runtime_weights" / "index.json").read_text())
+    assert [(e["port"], e["node"]) for e in index] == [(f"s_axilite_{i}", n) for i, n in enumerate(names)]
+    for entry in index:
+        assert len((folder / "runtime_weights" / entry["file"]).read_text().split()) == entry["words"]
+    assert np.array_equal(simulate(folder, small_build.images[:2]), plain[:2])
+    assert json.loads((folder / "final_hw_config.json").read_text())[names[0]]["ram_style"] == "ultra"
+
+
+def test_ultraram_on_a_part_without_is_one_line(small_build, tmp_path):
+    with_ultraram(small_build.folder / "auto_folding_config.json", tmp_path / "folding.json", 1)
+    with pytest.raises(UserError, match="^part xczu3eg-sbva484-1-e has no UltraRAM for the weights of node BlockSpa"):
+        build(BuildOptions(
+            model=small_build.model, output_dir=tmp_path / "b", fpga_part="xczu3eg-sbva484-1-e", synth="none",
+            folding=tmp_path / "folding.json", max_images=4,
+        ))

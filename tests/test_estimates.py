@@ -118,6 +118,18 @@ def matrix(rng):
     return attrs, [weights, rng.integers(-99, 99, mh), rng.integers(1, 1 << 16, mh)]
 
 
+def ultra(rng):
+    """Matrix units with weights in UltraRAM, some deeper than one of these."""
+    attrs, initialisers = body(str(rng.choice(["portable", "dsp48e2", "lut"])))(rng)
+    if rng.random() < 0.5:
+        side = 16 * int(rng.integers(18, 24))
+        attrs |= {"MW": side, "MH": side, "block": 16, "SIMD": 4, "PE": int(rng.choice([2, 4])), "LANES": 1}
+        attrs |= {"in_width": 4, "out_width": attrs["PE"]}
+        weights = rng.integers(1, 7, (side, side))
+        initialisers = [weights, rng.integers(-99, 99, side), rng.integers(1, 1 << 16, side)]
+    return attrs | {"ram_style": "ultra"}, initialisers
+
+
 def body(name: str) -> Draw:
     """Matrix units with one body of the multiply-accumulate array."""
 
@@ -142,6 +154,7 @@ DRAWS: dict[str, tuple[Draw, int]] = {
     "BlockSparseMVAU": (matrix, 4),
     "BlockSparseMVAU dsp48e2": (body("dsp48e2"), 4),
     "BlockSparseMVAU lut": (body("lut"), 3),
+    "BlockSparseMVAU ultra": (ultra, 4),
 }
 """Op type (and a body) to a draw and the number of its shapes."""
 CASES = [(op, SEED * 1000 + i) for op, (_, count) in DRAWS.items() for i in range(count)]

@@ -79,6 +79,24 @@ def weight_rom_bits(unit) -> int:
     return sum(4 * len(line.strip()) for line in path.read_text().splitlines())
 
 
+def test_weights_in_ultraram_change_no_bit(pruned, tmp_path):
+    """The same folding with two matrix units in UltraRAM: logits, latency and interval stay as they are."""
+    folding = json.loads((pruned / "auto_folding_config.json").read_text())
+    for name in [n for n in folding if n.startswith("BlockSparseMVAU")][1:3]:
+        folding[name]["ram_style"] = "ultra"
+    (tmp_path / "folding.json").write_text(json.dumps(folding))
+    folder = build(BuildOptions(
+        model=None, output_dir=tmp_path / "b", fpga_part=PART, synth="none", max_images=24,
+        folding=tmp_path / "folding.json",
+    ))
+    summary, before = Summary.load(folder), Summary.load(pruned)
+    assert summary.verify.rtl_mismatches == 0 and len(list((folder / "runtime_weights").glob("*.dat"))) == 2
+    logits = [np.load(f / "verification_output" / "rtl_logits.npy")[:24] for f in (folder, pruned)]
+    assert np.array_equal(*logits)
+    assert summary.rtlsim.latency_cycles == before.rtlsim.latency_cycles
+    assert summary.resources.URAM >= 2 and summary.resources.BRAM36 < before.resources.BRAM36
+
+
 def test_summary_is_complete(pruned):
     data = json.loads((pruned / "report" / "vitprune_summary.json").read_text())
     model = data["model"]

@@ -16,6 +16,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 import finn_vitprune.custom_ops  # noqa: F401
 import finn.xsi as xsi
+from finn_vitprune.builds.stitch import annotate, stitch
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.errors import UserError
 
@@ -103,3 +104,55 @@ def test_a_standstill_is_finns_error_and_names_the_stream(prepared):
 def test_vhdl_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match="thing.vhd"):
         xsi.compile_sim_obj("top", [str(tmp_path / "thing.vhd")], tmp_path)
+
+
+def matrix_in_ultraram() -> tuple[ModelWrapper, np.ndarray]:
+    """x INT4 [1, 4, 16] times W [16, 16], then that times V [16, 16]; and W V."""
+    rng = np.random.default_rng(2)
+    weights = rng.integers(-8, 8, (2, 16, 16))
+    shape = {"tokens": 4, "MW": 16, "MH": 16, "block": 8, "SIMD": 4, "PE": 2, "in_width": 2, "out_width": 2}
+    types = [("INT4", "INT16"), ("INT16", "INT32")]
+    nodes = [
+        make_node(
+            "BlockSparseMVAU_rtl", [x, f"w{i}", "bias"], [y], name=f"BlockSparseMVAU_{i}", **shape, requant=0,
+            ram_style="ultra", inputDataType=types[i][0], weightDataType="INT4", outputDataType=types[i][1],
+        )
+        for i, (x, y) in enumerate([("x", "y"), ("y", "z")])
+    ]
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 4, 16)) for n in ("x", "y", "z")]
+    model = ModelWrapper(helper.make_model(helper.make_graph(nodes, "two", infos[:1], infos[2:], value_info=infos[1:2])))
+    for i in range(2):
+        model.set_initializer(f"w{i}", weights[i].astype(np.float32))
+    model.set_initializer("bias", np.zeros(16, np.float32))
+    for name, kind in (("x", "INT4"), ("y", "INT16"), ("z", "INT32")):
+        model.set_tensor_datatype(name, DataType[kind])
+    return model, weights[0] @ weights[1]
+
+
+def test_weights_in_ultraram_are_loaded_in_node_and_stitched_simulation(tmp_path):
+    """FINN's own execution of each node and of the stitched design gives x W V, computed by hand."""
+    model, product = matrix_in_ultraram()
+    model = model.transform(PrepareIP(PART, 5.0))
+    x = np.random.default_rng(3).integers(-8, 8, (1, 4, 16)).astype(np.float32)
+    for node in model.graph.node:
+        op = getHWCustomOp(node)
+        op.prepare_rtlsim(behav=False)
+        op.set_nodeattr("exec_mode", "rtlsim")
+    assert np.array_equal(execute_onnx(model, {"x": x})["z"], x @ product)
+
+    design = stitch(model, tmp_path / "stitched")
+    assert [(load.port, load.node) for load in design.loads] == [
+        ("s_axilite_0", "BlockSparseMVAU_0"), ("s_axilite_1", "BlockSparseMVAU_1"),
+    ]
+    annotate(model, design, 5.0)
+    assert "'axilite': ['s_axilite_0', 's_axilite_1']" in model.get_metadata_prop("vivado_stitch_ifnames")
+    model.set_metadata_prop("exec_mode", "rtlsim")
+    assert np.array_equal(execute_onnx(model, {"x": x})["z"], x @ product)
+    image = tmp_path / "stitched" / design.loads[1].file
+    image.write_text("".join(f"{int(w, 16) ^ 1:08x}\n" for w in image.read_text().split()))
+    model.set_metadata_prop("rtlsim_so", "")  # compiled again, with the other image
+    assert not np.array_equal(execute_onnx(model, {"x": x})["z"], x @ product)
+    (tmp_path / "stitched" / "axilite.json").unlink()
+    (tmp_path / "sim").mkdir()
+    with pytest.raises(UserError, match="no load image for s_axilite_0, s_axilite_1"):
+        xsi.compile_sim_obj("finn_design", sorted(Path(design.folder).glob("*v")), tmp_path / "sim")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.custom_ops.base import RTL_DIR
-from finn_vitprune.custom_ops.memory import ram_bram18, rom_bram18
+from finn_vitprune.custom_ops.memory import ram_bram18, ram_urams, rom_bram18
 from finn_vitprune.synth.yosys import synth_node
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
@@ -29,6 +29,18 @@ MEASURED = {
 def test_measured_memories(kind, words, bits):
     got = ram_bram18(words, bits) if kind == "ram" else rom_bram18(words, bits, "block")
     assert got == MEASURED[kind, words, bits]
+
+
+# (words, bits): URAM288 that Yosys 0.70 gave; rows of 4,096 words share one in bytes of eight or nine bits.
+MEASURED_ULTRA = {
+    (8192, 12): 1, (10000, 20): 1, (20000, 73): 6, (5000, 36): 1, (12288, 30): 2, (4096, 73): 2, (16384, 18): 1,
+    (8192, 65): 2, (40000, 10): 3, (65536, 36): 8,
+}
+
+
+@pytest.mark.parametrize("words, bits", MEASURED_ULTRA)
+def test_measured_ultraram(words, bits):
+    assert ram_urams(words, bits) == MEASURED_ULTRA[words, bits]
 
 
 @pytest.mark.parametrize("index", range(6))

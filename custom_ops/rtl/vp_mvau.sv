@@ -5,6 +5,8 @@
 // A program entry is a block, or some of its rows, and PE of its outputs.
 // Which blocks exist is ROM contents (programs of the lanes and of the collect stage, weights) up to
 // LANE_BLOCKS blocks and LANE_SLOTS column parts a lane; nothing here depends on the mask.
+// With W_STYLE "ultra" the weights are no ROM: they come through s_axilite after each reset (vp_weight_load),
+// and the unit takes no input before. With other styles that port does nothing.
 `default_nettype none
 
 module vp_mvau #(
@@ -44,6 +46,7 @@ module vp_mvau #(
     parameter    X_STYLE = "auto",                         // row memories
     parameter    R_STYLE = "auto",                         // result banks
     parameter    O_STYLE = "auto",                         // rows put in order behind the collect stage
+    int unsigned LOAD_BITS = 1,                            // address bits of s_axilite
     localparam int unsigned IN_BYTES = (IN_WIDTH * X_BITS + 7) / 8,
     localparam int unsigned OUT_BYTES = (OUT_WIDTH * OUT_BITS + 7) / 8
 ) (
@@ -54,7 +57,24 @@ module vp_mvau #(
     output      logic                   in0_tready,
     output      logic [8*OUT_BYTES-1:0] out0_tdata,
     output      logic                   out0_tvalid,
-    input  wire logic                   out0_tready
+    input  wire logic                   out0_tready,
+    input  wire logic                   s_axilite_AWVALID,
+    output      logic                   s_axilite_AWREADY,
+    input  wire logic [LOAD_BITS-1:0]   s_axilite_AWADDR,
+    input  wire logic                   s_axilite_WVALID,
+    output      logic                   s_axilite_WREADY,
+    input  wire logic [31:0]            s_axilite_WDATA,
+    input  wire logic [3:0]             s_axilite_WSTRB,
+    output      logic                   s_axilite_BVALID,
+    input  wire logic                   s_axilite_BREADY,
+    output      logic [1:0]             s_axilite_BRESP,
+    input  wire logic                   s_axilite_ARVALID,
+    output      logic                   s_axilite_ARREADY,
+    input  wire logic [LOAD_BITS-1:0]   s_axilite_ARADDR,
+    output      logic                   s_axilite_RVALID,
+    input  wire logic                   s_axilite_RREADY,
+    output      logic [31:0]            s_axilite_RDATA,
+    output      logic [1:0]             s_axilite_RRESP
 );
     localparam int unsigned STEPS = BLOCK / SIMD;                       // steps of a block and output group
     localparam int unsigned GROUPS = BLOCK / PE;                        // output groups of a block
@@ -97,9 +117,11 @@ module vp_mvau #(
 
     // --- input ---
     logic [IN_WIDTH*X_BITS-1:0] in_data;
-    logic in_valid, in_ready;
+    logic in_valid, in_ready, skid_ready, loaded;
+    assign in0_tready = skid_ready && loaded;
     vp_skid #(.WIDTH(IN_WIDTH * X_BITS)) in_skid (
-        .clk, .rst_n, .in_data(in0_tdata[IN_WIDTH*X_BITS-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
+        .clk, .rst_n, .in_data(in0_tdata[IN_WIDTH*X_BITS-1:0]),
+        .in_valid(in0_tvalid && loaded), .in_ready(skid_ready),
         .out_data(in_data), .out_valid(in_valid), .out_ready(in_ready)
     );
     logic [TOKENS-1:0] x_we;
@@ -128,7 +150,11 @@ module vp_mvau #(
     );
 
     // Weight banks, each read a cycle after the one before: file <two digits>_W_FILE where there are several.
+    localparam int unsigned BANK_W = LANES * LANE_W / MAC_CHAIN;
     logic [LANES*LANE_W-1:0] weights;
+    logic [MAC_CHAIN-1:0] load_we;
+    logic [WA-1:0] load_addr;
+    logic [BANK_W-1:0] load_data;
     for (genvar i = 0; i < MAC_CHAIN; i++) begin : g_bank
         localparam int unsigned PART = SIMD / MAC_CHAIN;  // elements of an output's weight row
         logic [WA-1:0] addr;
@@ -138,7 +164,11 @@ module vp_mvau #(
             always_ff @(posedge clk) addr <= g_bank[i-1].addr;
         end
         logic [LANES*PE*PART*W_BITS-1:0] word;
-        if (MAC_CHAIN == 1) begin : g_single
+        if (W_STYLE == "ultra") begin : g_ultra
+            vp_ram #(.DEPTH(W_WORDS), .WIDTH(BANK_W), .STYLE(W_STYLE)) weight_ram (
+                .clk, .we(load_we[i]), .waddr(load_addr), .wdata(load_data), .re(1'b1), .raddr(addr), .rdata(word)
+            );
+        end else if (MAC_CHAIN == 1) begin : g_single
             vp_rom #(.DEPTH(W_WORDS), .WIDTH(LANES * LANE_W), .FILE(W_FILE), .STYLE(W_STYLE)) weight_rom (
                 .clk, .en(1'b1), .addr, .data(word)
             );
@@ -154,6 +184,30 @@ module vp_mvau #(
             assign weights[(p*SIMD+i*PART)*W_BITS+:PART*W_BITS] = word[p*PART*W_BITS+:PART*W_BITS];
         end
     end
+
+    if (W_STYLE == "ultra") begin : g_load
+        vp_weight_load #(.BANKS(MAC_CHAIN), .DEPTH(W_WORDS), .WIDTH(BANK_W), .ADDR_BITS(LOAD_BITS)) weight_load (
+            .clk, .rst_n, .awvalid(s_axilite_AWVALID), .awready(s_axilite_AWREADY), .awaddr(s_axilite_AWADDR),
+            .wvalid(s_axilite_WVALID), .wready(s_axilite_WREADY), .wdata(s_axilite_WDATA),
+            .bvalid(s_axilite_BVALID), .bready(s_axilite_BREADY),
+            .arvalid(s_axilite_ARVALID), .arready(s_axilite_ARREADY),
+            .rvalid(s_axilite_RVALID), .rready(s_axilite_RREADY), .rdata(s_axilite_RDATA),
+            .we(load_we), .waddr(load_addr), .data(load_data), .loaded
+        );
+    end else begin : g_no_load
+        assign s_axilite_AWREADY = 1'b0;
+        assign s_axilite_WREADY  = 1'b0;
+        assign s_axilite_BVALID  = 1'b0;
+        assign s_axilite_ARREADY = 1'b0;
+        assign s_axilite_RVALID  = 1'b0;
+        assign s_axilite_RDATA   = '0;
+        assign load_we   = '0;
+        assign load_addr = '0;
+        assign load_data = '0;
+        assign loaded    = 1'b1;
+    end
+    assign s_axilite_BRESP = 2'b00;
+    assign s_axilite_RRESP = 2'b00;
 
     logic [LANES-1:0] done, done_bank;
     logic [RA-1:0] r_addr;

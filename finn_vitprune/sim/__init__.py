@@ -1,18 +1,21 @@
 """Verilator back end: compile once per structure, run packed NumPy arrays at C++ speed."""
 
-from finn_vitprune.sim.compile import Edge, Port, compile_top, stream_ports
-from finn_vitprune.sim.run import Deadlock, EdgeState, SimResult, Simulator, Stimulus
+from finn_vitprune.sim.compile import Edge, LoadPort, Port, compile_top, load_ports, stream_ports
+from finn_vitprune.sim.run import Deadlock, EdgeState, LoadState, SimResult, Simulator, Stimulus
 from finn_vitprune.sim.toolchain import SimulationError
 
 __all__ = [
     "Deadlock",
     "Edge",
     "EdgeState",
+    "LoadPort",
+    "LoadState",
     "Port",
     "SimResult",
     "SimulationError",
     "Simulator",
     "Stimulus",
     "compile_top",
+    "load_ports",
     "stream_ports",
 ]

@@ -17,6 +17,11 @@ SILENT = (
     " EOFNEWLINE UNDRIVEN SYNCASYNCNET TIMESCALEMOD IMPORTSTAR ASCRANGE"
 ).split()
 
+LOAD_SIGNALS = (
+    "AWVALID AWREADY AWADDR WVALID WREADY WDATA WSTRB BVALID BREADY ARVALID ARREADY RVALID RREADY RDATA"
+).split()
+"""Signals of an AXI4-Lite port in the order of the driver's ``LoadPort``."""
+
 MAX_GROUP_BYTES = 400_000
 """Generated C++ files are compiled together up to this size."""
 
@@ -32,6 +37,24 @@ class Port:
     def bytes(self) -> int:
         """Bytes of one beat."""
         return -(-self.width // 8)
+
+
+@dataclass(frozen=True)
+class LoadPort:
+    """An AXI4-Lite port of the top (32 bits of data): ``<name>_AWADDR`` and so on; bits of its addresses."""
+
+    name: str
+    address_bits: int
+
+    @property
+    def words(self) -> int:
+        """32-bit words that have an address."""
+        return 1 << (self.address_bits - 2)
+
+    @property
+    def address_bytes(self) -> int:
+        """Bytes in which Verilator keeps an address."""
+        return 1 if self.address_bits <= 8 else 2 if self.address_bits <= 16 else 4
 
 
 @dataclass(frozen=True)
@@ -53,6 +76,7 @@ def compile_top(
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     edges: Sequence[Edge] = (),
+    loads: Sequence[LoadPort] = (),
     clock: str = "ap_clk",
     reset: str = "ap_rst_n",
     defines: Sequence[str] = (),
@@ -67,6 +91,7 @@ def compile_top(
         top: name of the top module; its ports are clock, reset, the streams and, with ``edges``, the
             monitor ports ``mon_valid``, ``mon_ready`` and ``tap_data``.
         sources: Verilog and SystemVerilog files in compile order; other files are ignored.
+        loads: the AXI4-Lite ports.
         edges: the internal streams that the monitor ports show, edge 0 lowest.
         defines: macros to define, ``NAME`` or ``NAME=VALUE``.
         lint: treat warnings in the sources as errors (not for the sources of others).
@@ -82,6 +107,7 @@ def compile_top(
         "inputs": [asdict(p) for p in inputs],
         "outputs": [asdict(p) for p in outputs],
         "edges": [e.bytes for e in edges],
+        "loads": [asdict(p) for p in loads],
         "options": [clock, reset, *defines, lint, *SILENT],
     }
     runtime = toolchain.runtime()
@@ -90,7 +116,7 @@ def compile_top(
     def build(folder: Path) -> None:
         generated = _verilate(folder, top, files, defines, lint)
         binding = generated / "bind.cpp"
-        binding.write_text(_binding(inputs, outputs, edges, clock, reset))
+        binding.write_text(_binding(inputs, outputs, edges, loads, clock, reset))
         jobs = _groups(generated)
         toolchain.compile_objects(
             [*jobs, (binding, generated / "bind.o", toolchain.FAST)], (generated,), runtime
@@ -101,7 +127,7 @@ def compile_top(
             path.unlink()
 
     folder = toolchain.cached(f"{top}-{key}", build)
-    return Simulator(folder / "sim", tuple(inputs), tuple(outputs), tuple(edges))
+    return Simulator(folder / "sim", tuple(inputs), tuple(outputs), tuple(edges), tuple(loads))
 
 
 def stream_ports(
@@ -112,16 +138,31 @@ def stream_ports(
     Raises:
         SimulationError: the sources do not elaborate.
     """
+    header = _header(top, sources, lint)
+    found = re.findall(r"VL_(IN|OUT)\w*\(&(\w+?)_tdata,(\d+),0", header)
+    inputs = [Port(name, int(msb) + 1) for kind, name, msb in found if kind == "IN"]
+    outputs = [Port(name, int(msb) + 1) for kind, name, msb in found if kind == "OUT"]
+    return inputs, outputs
+
+
+def load_ports(top: str, sources: Sequence[Path | str], lint: bool = False) -> list[LoadPort]:
+    """The AXI4-Lite ports of ``top``, in no particular order.
+
+    Raises:
+        SimulationError: the sources do not elaborate.
+    """
+    found = re.findall(r"VL_IN\w*\(&(\w+?)_AWADDR,(\d+),0", _header(top, sources, lint))
+    return [LoadPort(name, int(msb) + 1) for name, msb in found]
+
+
+def _header(top: str, sources: Sequence[Path | str], lint: bool) -> str:
+    """The C++ header of the verilated ``top``, which names its ports."""
     files = _distinct(sources)
     key = toolchain.digest(top, *(n for n, _ in files), *(c for _, c in files), *toolchain.versions())
     folder = toolchain.cached(
         f"ports-{key}", lambda work: _keep_header(work, _verilate(work, top, files, (), lint))
     )
-    header = (folder / "Vdut.h").read_text()
-    found = re.findall(r"VL_(IN|OUT)\w*\(&(\w+?)_tdata,(\d+),0", header)
-    inputs = [Port(name, int(msb) + 1) for kind, name, msb in found if kind == "IN"]
-    outputs = [Port(name, int(msb) + 1) for kind, name, msb in found if kind == "OUT"]
-    return inputs, outputs
+    return (folder / "Vdut.h").read_text()
 
 
 def _keep_header(folder: Path, generated: Path) -> None:
@@ -195,7 +236,12 @@ def _groups(generated: Path) -> list[tuple[Path, Path, str]]:
 
 
 def _binding(
-    inputs: Sequence[Port], outputs: Sequence[Port], edges: Sequence[Edge], clock: str, reset: str
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    edges: Sequence[Edge],
+    loads: Sequence[LoadPort],
+    clock: str,
+    reset: str,
 ) -> str:
     def pointer(port: str) -> str:
         return f"reinterpret_cast<uint8_t*>(&top->{port})"
@@ -203,6 +249,9 @@ def _binding(
     def stream(port: Port) -> str:
         signals = [pointer(f"{port.name}_{s}") for s in ("tdata", "tvalid", "tready")]
         return f"{{{signals[0]}, {port.bytes}, {signals[1]}, {signals[2]}}}"
+
+    def load(port: LoadPort) -> str:
+        return f"{{{', '.join(pointer(f'{port.name}_{s}') for s in LOAD_SIGNALS)}, {port.address_bytes}}}"
 
     lines = [
         '#include "driver.h"',
@@ -216,6 +265,7 @@ def _binding(
         f"    dut.rst_n = {pointer(reset)};",
         *(f"    dut.inputs.push_back({stream(p)});" for p in inputs),
         *(f"    dut.outputs.push_back({stream(p)});" for p in outputs),
+        *(f"    dut.loads.push_back({load(p)});" for p in loads),
     ]
     if edges:
         lines += [f"    dut.{m} = {pointer(m)};" for m in ("mon_valid", "mon_ready", "tap_data")]

@@ -2,11 +2,13 @@
 //
 // CONFIG is a list of words, FOLDER takes the results (see run.py, the only writer and reader of both).
 // Sources pause and sinks stall with seeded generators of their own. All buffers exist before the first
-// cycle; only captured tap data may grow later. The run ends when every input beat went in, every
+// cycle; only captured tap data may grow later. Words for AXI4-Lite ports go in after each reset, before
+// the streams start (cycle 0) or, with STREAMS_AT_ONCE, beside them. The run ends when every input beat went in, every
 // expected output beat came out and DRAIN more cycles passed, or when nothing moved for IDLE_LIMIT
 // cycles, or at MAX_CYCLES.
 #include "driver.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -64,6 +66,65 @@ struct Sink {
     bool ready = false, holding = false;
 };
 
+// A master that reads the status, writes words one by one, each to its address, and reads the status again.
+// Address and data of a word are offered each at its own time.
+struct Loader {
+    LoadPort port;
+    Throttle throttle;
+    std::vector<uint32_t> words;  // byte address and data of each write
+    size_t next = 0, reads = 0;
+    bool address = false, data = false, response = false;  // still to come for this word or read
+    uint32_t status[2] = {0, 0};
+
+    bool reading() const { return reads == 0 || (reads == 1 && 2 * next == words.size()); }
+    bool done() const { return reads == 2; }
+    void restart() {
+        next = reads = 0;
+        address = data = response = false;
+        for (uint8_t* pin : {port.awvalid, port.wvalid, port.bready, port.arvalid, port.rready}) *pin = 0;
+    }
+    void drive() {
+        if (done()) return;
+        if (!response) address = data = response = true;
+        if (reading()) {
+            if (address && !*port.arvalid) *port.arvalid = !throttle.idle();
+            *port.rready = !throttle.idle();
+            return;
+        }
+        if (address && !*port.awvalid && !throttle.idle()) {
+            *port.awvalid = 1;
+            std::memcpy(port.awaddr, &words[2 * next], port.address_bytes);
+        }
+        if (data && !*port.wvalid && !throttle.idle()) {
+            *port.wvalid = 1;
+            std::memcpy(port.wdata, &words[2 * next + 1], 4);
+        }
+        *port.bready = !throttle.idle();
+    }
+    // Handshakes of this cycle, before the clock edge; true when anything moved.
+    bool sample() {
+        aw_ = *port.awvalid && *port.awready;
+        w_ = *port.wvalid && *port.wready;
+        b_ = *port.bvalid && *port.bready;
+        ar_ = *port.arvalid && *port.arready;
+        r_ = *port.rvalid && *port.rready;
+        if (r_) std::memcpy(&status[reads], port.rdata, 4);
+        return aw_ || w_ || b_ || ar_ || r_;
+    }
+    // After the clock edge, so that the model saw the handshakes at the edge itself.
+    void advance() {
+        if (aw_) *port.awvalid = address = false;
+        if (w_) *port.wvalid = data = false;
+        if (ar_) *port.arvalid = address = false;
+        if (b_) ++next;
+        if (r_) ++reads;
+        if (b_ || r_) response = *port.bready = *port.rready = false;
+    }
+
+private:
+    bool aw_ = false, w_ = false, b_ = false, ar_ = false, r_ = false;
+};
+
 struct Edge {
     int64_t in = 0, out = 0, max_fill = 0, last_in = -1, last_out = -1;
     size_t offset = 0, bytes = 0;
@@ -74,7 +135,7 @@ struct Edge {
 struct Config {
     uint64_t seed = 1;
     int64_t idle_limit = 0, max_cycles = 0, drain = 0, reset_at = -1;
-    bool progress = false;
+    bool progress = false, streams_at_once = false;
 };
 
 [[noreturn]] void fail(const std::string& text) {
@@ -137,6 +198,19 @@ private:
             else if (word == "drain") in >> config_.drain;
             else if (word == "reset_at") in >> config_.reset_at;
             else if (word == "progress") in >> config_.progress;
+            else if (word == "streams_at_once") in >> config_.streams_at_once;
+            else if (word == "load") {
+                Loader l;
+                l.port = dut_.loads.at(loaders_.size());
+                int64_t total = 0;
+                read_throttle(in, l.throttle, (1ULL << 32) + loaders_.size(), total);
+                std::vector<uint8_t> bytes;
+                read_beats(folder_ + "/load" + std::to_string(loaders_.size()) + ".data", bytes, 8 * total);
+                l.words.resize(2 * total);
+                if (total) std::memcpy(l.words.data(), bytes.data(), bytes.size());
+                std::memset(l.port.wstrb, 0xF, 1);
+                loaders_.push_back(std::move(l));
+            }
             else if (word == "in") {
                 Source s;
                 s.port = dut_.inputs.at(sources);
@@ -159,7 +233,8 @@ private:
                 edges_.at(edge).tapped = true;
             } else fail("unknown word in the configuration: " + word);
         }
-        if (sources_.size() != dut_.inputs.size() || sinks_.size() != dut_.outputs.size())
+        if (sources_.size() != dut_.inputs.size() || sinks_.size() != dut_.outputs.size() ||
+            loaders_.size() != dut_.loads.size())
             fail("the configuration does not name every port");
     }
 
@@ -192,6 +267,7 @@ private:
             e.last_in = e.last_out = -1;
             e.tap.clear();
         }
+        for (auto& l : loaders_) l.restart();
         *dut_.rst_n = 0;
         for (int i = 0; i < RESET_CYCLES; ++i) {
             *dut_.clk = 0;
@@ -201,14 +277,37 @@ private:
         *dut_.rst_n = 1;
         cycle_ = last_move_ = 0;
         done_at_ = -1;
+        load_cycles_ = 0;
+        loading_ = !loaded() && !config_.streams_at_once;
+    }
+
+    bool loaded() const {
+        return std::all_of(loaders_.begin(), loaders_.end(), [](const Loader& l) { return l.done(); });
+    }
+
+    // A clock cycle before the streams start. False when the ports stand still.
+    bool load() {
+        for (auto& l : loaders_) l.drive();
+        dut_.eval();
+        bool moved = false;
+        for (auto& l : loaders_) moved |= l.sample();
+        clock();
+        for (auto& l : loaders_) l.advance();
+        ++load_cycles_;
+        last_move_ = moved ? load_cycles_ : last_move_;
+        bool stuck = load_cycles_ - last_move_ >= config_.idle_limit;
+        loading_ = !loaded();
+        if (!loading_ || stuck) last_move_ = 0;
+        return !stuck;
     }
 
     // One clock cycle. False when the run is over.
     bool step() {
-        if (config_.reset_at >= 0 && cycle_ == config_.reset_at) {
+        if (!loading_ && config_.reset_at >= 0 && cycle_ == config_.reset_at) {
             config_.reset_at = -1;
             reset();
         }
+        if (loading_) return load();
         for (auto& s : sources_) {
             if (s.valid || s.next == s.total) continue;
             if (s.throttle.idle()) continue;
@@ -220,8 +319,10 @@ private:
             s.ready = !s.throttle.idle();
             *s.port.ready = s.ready;
         }
+        for (auto& l : loaders_) l.drive();
         dut_.eval();
         bool moved = false;
+        for (auto& l : loaders_) moved |= l.sample();
         for (auto& s : sources_) {
             if (!s.valid || !(*s.port.ready & 1)) continue;
             s.cycles[s.next++] = cycle_;
@@ -237,6 +338,7 @@ private:
             *s.port.valid = 0;
             if (s.throttle.threshold) std::memset(s.port.data, s.throttle.draw() & 0xFF, s.port.bytes);
         }
+        for (auto& l : loaders_) l.advance();
         return proceed(moved);
     }
 
@@ -292,7 +394,7 @@ private:
         ++cycle_;
         if (moved) last_move_ = cycle_;
         if (done_at_ < 0 && moved) {
-            bool done = true;
+            bool done = loaded();
             for (auto& s : sources_) done &= s.next == s.total;
             for (auto& s : sinks_) done &= s.next == s.total;
             // A reset that was asked for happens even when the beats run out before its time.
@@ -334,6 +436,9 @@ private:
             status << "out " << s.next << ' ' << (*s.port.valid & 1) << ' ' << s.ready << ' '
                    << s.extra << ' ' << s.violation << '\n';
         }
+        for (auto& l : loaders_)
+            status << "load " << l.next << ' ' << l.words.size() / 2 << ' ' << l.status[0] << ' ' << l.status[1] << ' '
+                   << load_cycles_ << '\n';
         for (size_t i = 0; i < edges_.size(); ++i) {
             auto& e = edges_[i];
             status << "edge " << e.in << ' ' << e.out << ' ' << e.max_fill << ' ' << e.last_in << ' '
@@ -353,10 +458,12 @@ private:
     Config config_;
     std::vector<Source> sources_;
     std::vector<Sink> sinks_;
+    std::vector<Loader> loaders_;
     std::vector<Edge> edges_;
     std::vector<uint64_t> fire_, ready_;
     size_t mon_words_ = 0;
-    int64_t cycle_ = 0, last_move_ = 0, done_at_ = -1;
+    int64_t cycle_ = 0, last_move_ = 0, done_at_ = -1, load_cycles_ = 0;
+    bool loading_ = false;
 };
 
 }  // namespace

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.sim.compile import Port, compile_top, stream_ports
+from finn_vitprune.sim.compile import LoadPort, Port, compile_top, load_ports, stream_ports
+from finn_vitprune.sim.loads import read_image, read_index
 from finn_vitprune.sim.run import SimResult, Simulator
 
 
@@ -26,13 +27,15 @@ class SimEngine:
     Attributes:
         simulator: the compiled design.
         folder: its working folder, which holds the ROM files.
+        loads: words for its AXI4-Lite ports, written after each reset.
         ticks: cycles simulated so far.
         result: of the last data pass, None before.
     """
 
-    def __init__(self, simulator: Simulator, folder: Path) -> None:
+    def __init__(self, simulator: Simulator, folder: Path, loads: Mapping[str, np.ndarray]) -> None:
         self.simulator = simulator
         self.folder = folder
+        self.loads = loads
         self.ticks = 0
         self.result: SimResult | None = None
         self._open = True
@@ -66,7 +69,7 @@ def compile_sim_obj(
 ) -> tuple[Path, Path]:
     """Compile ``top_module_name`` and describe it in ``<sim_out_dir>/xsim.dir/<top>/xsimk.so``.
 
-    The ROM files beside the sources are copied to ``sim_out_dir``, where the simulation runs.
+    The ROM files and load images beside the sources are copied to ``sim_out_dir``, where the simulation runs.
 
     Args:
         source_list: Verilog and SystemVerilog sources; VHDL is refused.
@@ -87,19 +90,26 @@ def compile_sim_obj(
             raise UserError(f"simulation without Vivado takes no VHDL: {source}")
     sim_out_dir = Path(sim_out_dir)
     top = "finn_design_wrapper" if fifosim else top_module_name
+    images: dict[str, str] = {}
     for folder in {p.parent for p in sources}:
         for rom in folder.glob("*.hex"):
-            if rom.resolve() != (sim_out_dir / rom.name).resolve():
-                shutil.copy(rom, sim_out_dir / rom.name)
+            _copy(rom, sim_out_dir)
+        for port, name in read_index(folder).items():
+            _copy(folder / name, sim_out_dir)
+            images[port] = name
     inputs, outputs = stream_ports(top, sources)
+    loads = load_ports(top, sources)
+    if missing := sorted({p.name for p in loads} - set(images)):
+        raise UserError(f"no load image for {', '.join(missing)} of {top} beside its sources: generate the HDL again")
     defines = ("FINN_SIMULATION",) if behav else ()
-    simulator = compile_top(top, sources, inputs, outputs, defines=defines, lint=False)
+    simulator = compile_top(top, sources, inputs, outputs, loads=loads, defines=defines, lint=False)
     description = Path("xsim.dir") / top_module_name / "xsimk.so"
     (sim_out_dir / description).parent.mkdir(parents=True, exist_ok=True)
     content = {
         "executable": str(simulator.executable),
         "inputs": [asdict(p) for p in inputs],
         "outputs": [asdict(p) for p in outputs],
+        "loads": [asdict(p) | {"image": images[p.name]} for p in loads],
     }
     (sim_out_dir / description).write_text(json.dumps(content, indent=2) + "\n")
     return sim_out_dir, description
@@ -122,7 +132,9 @@ def load_sim_obj(
     if not executable.is_file():
         raise FileNotFoundError(f"the compiled simulation {executable} is gone: generate it again")
     ports = [tuple(Port(**p) for p in content[kind]) for kind in ("inputs", "outputs")]
-    return SimEngine(Simulator(executable, *ports), sim_out_dir)
+    loads = content.get("loads", [])
+    simulator = Simulator(executable, *ports, loads=tuple(LoadPort(p["name"], p["address_bits"]) for p in loads))
+    return SimEngine(simulator, sim_out_dir, {p["name"]: read_image(sim_out_dir / p["image"]) for p in loads})
 
 
 def reset_rtlsim(
@@ -170,7 +182,9 @@ def rtlsim_multi_io(
     widths = {p.name: p.bytes for p in sim.simulator.inputs}
     feed = {name + sname: _to_bytes(beats, widths[name + sname]) for name, beats in io_dict["inputs"].items()}
     wanted = {name + sname: int(num_out_values[name]) for name in outputs}
-    result = sim.simulator.run(feed, wanted, data_dir=sim.folder, idle_limit=int(liveness_threshold))
+    result = sim.simulator.run(
+        feed, wanted, data_dir=sim.folder, idle_limit=int(liveness_threshold), loads=sim.loads
+    )
     sim.result = result
     if result.deadlock is not None:
         from finn.util.basic import get_rtlsim_timeout_error_message
@@ -183,6 +197,11 @@ def rtlsim_multi_io(
     cycles = max(int(c[-1]) + 1 for c in result.out_cycles.values() if len(c))
     sim.ticks += cycles
     return cycles
+
+
+def _copy(path: Path, folder: Path) -> None:
+    if path.resolve() != (folder / path.name).resolve():
+        shutil.copy(path, folder / path.name)
 
 
 def _to_bytes(beats: Iterable[int], width: int) -> np.ndarray:

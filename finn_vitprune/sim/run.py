@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from finn_vitprune.sim.toolchain import SimulationError
 
 if TYPE_CHECKING:
-    from finn_vitprune.sim.compile import Edge, Port
+    from finn_vitprune.sim.compile import Edge, LoadPort, Port
 
 DRAIN_CYCLES = 32
 """Cycles that a run goes on after the last expected beat, to see beats that should not be there."""
@@ -32,6 +33,7 @@ class Stimulus:
         burst: a pause or stall lasts 1 to ``burst`` cycles.
         reset_at: cycle at which reset comes for five cycles; everything starts again from the first
             beat, results and cycle count included. If the beats run out before, it comes then.
+        load_first: streams start (cycle 0) when all AXI4-Lite loads are done, else beside them.
     """
 
     seed: int = 1
@@ -39,6 +41,7 @@ class Stimulus:
     stall: float | Mapping[str, float] = 0.0
     burst: int = 1
     reset_at: int | None = None
+    load_first: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,20 @@ class StreamState:
     total: int
     valid: bool
     ready: bool
+
+
+@dataclass(frozen=True)
+class LoadState:
+    """An AXI4-Lite port at the end: words written, words asked for, the status word read before and after.
+
+    ``cycles`` are those of all loads before the streams started.
+    """
+
+    written: int
+    total: int
+    before: int
+    after: int
+    cycles: int
 
 
 @dataclass(frozen=True)
@@ -111,6 +128,7 @@ class SimResult:
         taps: data of the chosen edges, uint8 ``[beats, bytes]``.
         edge_beats, edge_max_fill: by edge: beats taken by its consumer, largest fill of its FIFO.
         edges: the full state of every edge at the end.
+        loads: by AXI4-Lite port: what was written and its status.
     """
 
     outputs: dict[str, np.ndarray]
@@ -123,6 +141,7 @@ class SimResult:
     violations: dict[str, int]
     taps: dict[str, np.ndarray] = field(default_factory=dict)
     edges: dict[str, EdgeState] = field(default_factory=dict)
+    loads: dict[str, LoadState] = field(default_factory=dict)
 
     @property
     def edge_beats(self) -> dict[str, int]:
@@ -158,6 +177,7 @@ class Simulator:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     edges: tuple[Edge, ...] = ()
+    loads: tuple[LoadPort, ...] = ()
 
     def run(
         self,
@@ -169,6 +189,7 @@ class Simulator:
         max_cycles: int = 0,
         taps: Sequence[str] = (),
         progress: Callable[[int, int], None] | None = None,
+        loads: Mapping[str, np.ndarray] = MappingProxyType({}),
     ) -> SimResult:
         """Feed all input beats and wait for all expected output beats.
 
@@ -180,12 +201,14 @@ class Simulator:
             max_cycles: upper bound of cycles, 0 for none; reaching it is reported as a deadlock.
             taps: names of edges whose data is captured.
             progress: called now and then with cycles so far and output beats so far.
+            loads: uint32 ``[words]`` for every AXI4-Lite port, word i for byte address 4 i; or ``[writes, 2]``,
+                the byte address and the word of each write.
 
         Raises:
             SimulationError: the model stopped itself (``$error``), lacks a ROM file, or crashed.
             ValueError: a port or edge is unknown or beats have another shape than the port.
         """
-        self._check(inputs, expected, taps)
+        self._check(inputs, expected, taps, loads)
         counts = {k: int(v) if np.ndim(v) == 0 else len(v) for k, v in expected.items()}
         with tempfile.TemporaryDirectory(prefix="vitprune-sim-") as name:
             folder = Path(name)
@@ -198,13 +221,18 @@ class Simulator:
                 config.append(f"in {len(inputs[port.name])} {share} {stimulus.burst}")
             for port in self.outputs:
                 config.append(f"out {counts[port.name]} {_share(stimulus.stall, port.name)} {stimulus.burst}")
+            config.append(f"streams_at_once {int(not stimulus.load_first)}")
+            for i, port in enumerate(self.loads):
+                _writes(loads[port.name]).tofile(folder / f"load{i}.data")
+                share = _share(stimulus.pause, port.name)
+                config.append(f"load {len(loads[port.name])} {share} {stimulus.burst}")
             names = [e.name for e in self.edges]
             config += [f"tap {names.index(t)}" for t in taps]
             (folder / "config").write_text("\n".join(config) + "\n")
             self._execute(folder, data_dir, stimulus.seed, progress)
             return self._read(folder, inputs, expected, counts, taps)
 
-    def _check(self, inputs: Mapping, expected: Mapping, taps: Sequence[str]) -> None:
+    def _check(self, inputs: Mapping, expected: Mapping, taps: Sequence[str], loads: Mapping) -> None:
         for ports, given, kind in ((self.inputs, inputs, "input"), (self.outputs, expected, "output")):
             if {p.name for p in ports} != set(given):
                 raise ValueError(f"{kind}s are {[p.name for p in ports]}, not {list(given)}")
@@ -212,6 +240,11 @@ class Simulator:
                 shape = np.shape(given[p.name])
                 if shape and (len(shape) != 2 or shape[1] != p.bytes):
                     raise ValueError(f"{kind} {p.name} takes [beats, {p.bytes}] bytes, not {list(shape)}")
+        if {p.name for p in self.loads} != set(loads):
+            raise ValueError(f"AXI4-Lite ports are {[p.name for p in self.loads]}, not {list(loads)}")
+        for p in self.loads:
+            if (last := _writes(loads[p.name])[:, 0].max(initial=0)) >= 4 * p.words:
+                raise ValueError(f"{p.name} has addresses up to {4 * p.words - 1}, not {last}")
         unknown = set(taps) - {e.name for e in self.edges}
         if unknown:
             raise ValueError(f"no internal stream is called {sorted(unknown)}")
@@ -255,7 +288,8 @@ class Simulator:
         records = [line.split() for line in (folder / "status").read_text().splitlines()]
         end = records[0][1:]
         status = {
-            kind: [[int(w) for w in r[1:]] for r in records if r[0] == kind] for kind in ("in", "out", "edge")
+            kind: [[int(w) for w in r[1:]] for r in records if r[0] == kind]
+            for kind in ("in", "out", "edge", "load")
         }
         ins = {
             p.name: StreamState(beats, len(inputs[p.name]), bool(valid), bool(ready))
@@ -289,7 +323,14 @@ class Simulator:
             violations={p.name: r[4] for p, r in zip(self.outputs, status["out"]) if r[4] >= 0},
             taps=tapped,
             edges=edges,
+            loads={p.name: LoadState(*r) for p, r in zip(self.loads, status["load"])},
         )
+
+
+def _writes(words: np.ndarray) -> np.ndarray:
+    """Byte address and word of each write, uint32 ``[writes, 2]``."""
+    words = np.ascontiguousarray(words, dtype=np.uint32)
+    return words if words.ndim == 2 else np.stack([4 * np.arange(len(words), dtype=np.uint32), words], axis=1)
 
 
 def _share(value: float | Mapping[str, float], port: str) -> float:

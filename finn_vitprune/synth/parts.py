@@ -88,6 +88,14 @@ def get_part(name: str, resources_file: str | Path | None = None) -> Part:
     raise UserError(_unknown(name, full, own))
 
 
+def known_part(name: str) -> Part | None:
+    """The part of a name, None for one that is not in the table."""
+    try:
+        return get_part(name)
+    except UserError:
+        return None
+
+
 def board_parts() -> dict[str, str]:
     """Board name to part name, as FINN has them."""
     from finn.util.basic import part_map

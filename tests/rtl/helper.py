@@ -14,7 +14,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.registry import make_node
-from finn_vitprune.sim import Port, SimResult, Simulator, Stimulus, beats, compile_top
+from finn_vitprune.sim import LoadPort, Port, SimResult, Simulator, Stimulus, beats, compile_top
+from finn_vitprune.sim.loads import read_loads
 
 PART = "xczu7ev-ffvc1156-2-e"
 INTERVAL_FRAMES = 6
@@ -46,14 +47,22 @@ class BuiltOp:
         """The golden model's outputs, ``[frames, tokens, channels]``."""
         return self.op.compute(*(np.asarray(s, np.int64) for s in streams), *self.initialisers)
 
-    def run(self, streams: Sequence[np.ndarray], stimulus: Stimulus = Stimulus()) -> SimResult:
-        """Feed ``[frames, tokens, channels]`` arrays, compare with :meth:`expected` (see ``result.ok``)."""
+    def run(
+        self, streams: Sequence[np.ndarray], stimulus: Stimulus = Stimulus(), loads: dict | None = None
+    ) -> SimResult:
+        """Feed ``[frames, tokens, channels]`` arrays, compare with :meth:`expected` (see ``result.ok``).
+
+        ``loads`` are words by AXI4-Lite port in place of the op's load image.
+        """
         feed = {f"in{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(streams, self.op.in_streams()))}
         golden = self.expected(streams)
         assert len(golden) == len(self.op.out_streams())
         want = {f"out{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(golden, self.op.out_streams()))}
         limit = 4 * int(self.op.get_exp_cycles()) + 4000
-        return self.simulator.run(feed, want, data_dir=self.folder, stimulus=stimulus, idle_limit=limit)
+        words = read_loads(self.folder) if loads is None else loads
+        return self.simulator.run(
+            feed, want, data_dir=self.folder, stimulus=stimulus, idle_limit=limit, loads=words
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,8 @@ def generate_op(
 
 def compile_op(op: VitOp) -> Simulator:
     """The simulator of an op with generated HDL."""
-    return compile_top(op.onnx_node.name, op.get_rtl_file_list(abspath=True), *op_ports(op))
+    loads = [LoadPort("s_axilite", bits)] if (bits := op.axilite_bits()) else []
+    return compile_top(op.onnx_node.name, op.get_rtl_file_list(abspath=True), *op_ports(op), loads=loads)
 
 
 def op_ports(op: VitOp) -> tuple[list[Port], list[Port]]:

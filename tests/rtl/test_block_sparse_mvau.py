@@ -13,6 +13,8 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops import base
 from finn_vitprune.errors import UserError
+from finn_vitprune.sim import Stimulus
+from finn_vitprune.sim.loads import read_loads
 from finn_vitprune.synth.yosys import synth_node
 from tests.rtl.helper import PART, build_node, build_op, check_op, random_stream
 
@@ -320,3 +322,151 @@ def test_the_array_survives_synthesis_when_programs_are_short(tmp_path):
     op.code_generation_ipgen(model, PART, 5.0)
     found = synth_node(op.get_rtl_file_list(abspath=True), "dut")
     assert found.DSP == 2 * 2 * 4 // 2 + 16  # two tokens share a multiplier; one a requantised output
+
+
+ULTRA_CASES = {
+    "two lanes, words of 256 bits": Case(),
+    "one weight a cycle: a word of less than 32 bits": Case(
+        tokens=3, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=16, mh=16
+    ),
+    "words of 60 bits": Case(w="INT5", simd=2, pe=2, lanes=3, shift=20),
+    "words of 36 bits": Case(w="INT9", simd=2, pe=2, lanes=1, shift=25),
+    "words of 96 bits: three parts in four places": Case(block=24, mw=48, mh=48, simd=6, pe=2, lanes=1, in_width=12),
+    "dense": Case(keep=1.0, lanes=4, group=4),
+    "nothing kept": Case(keep=0.0),
+    "two banks": Case(
+        block=16, mw=48, mh=64, simd=16, pe=4, tokens=7, lanes=3, in_width=16, more={"mac_body": "dsp48e2"}
+    ),
+    "eight banks of 60 bits, 4-bit": Case(
+        x="INT4", w="INT5", simd=8, pe=4, lanes=3, shift=16, in_width=16, more={"mac_body": "dsp48e2"}
+    ),
+    "four banks of 16 bits": Case(w="INT4", simd=8, pe=2, lanes=1, shift=20, more={"mac_body": "lut"}),
+}
+
+
+def ultra(case: Case) -> Case:
+    return replace(case, more=case.more | {"ram_style": "ultra"})
+
+
+@pytest.mark.parametrize("name", ULTRA_CASES)
+def test_weights_in_uram_equal_golden_model(name):
+    case = ultra(ULTRA_CASES[name])
+    check_op(OP, case.attributes(), [case.stream()], case.initialisers())
+
+
+@pytest.mark.parametrize("name", ["two banks", "words of 60 bits"])
+def test_a_unit_in_uram_takes_no_input_before_its_last_word(name):
+    """Streams offered at once wait; with any one word missing they wait for ever."""
+    case = ultra(ULTRA_CASES[name])
+    built = build_op(OP, case.attributes(), case.initialisers())
+    [words] = read_loads(built.folder).values()
+    at_once = Stimulus(load_first=False)
+    result = built.run([case.stream()], at_once)
+    assert result.ok
+    assert result.in_cycles["in0_V"][0] >= 2 * len(words)
+    state = result.loads["s_axilite"]
+    assert (state.written, state.before, state.after) == (len(words), 0, 1)
+    for stimulus in (Stimulus(seed=5, pause=0.4, stall=0.3, load_first=False), replace(at_once, reset_at=len(words))):
+        assert built.run([case.stream()], stimulus).ok
+    for first in (Stimulus(), at_once):
+        result = built.run([case.stream()], first, {"s_axilite": words[:-1]})
+        assert result.deadlock is not None and len(result.in_cycles["in0_V"]) == 0
+        assert result.loads["s_axilite"].after == 0
+
+
+def writes(words: np.ndarray, order) -> dict[str, np.ndarray]:
+    """Load of ``words[i]`` at byte address 4 i, for each i of ``order``."""
+    order = np.asarray(list(order), dtype=np.uint32)
+    return {"s_axilite": np.stack([4 * order, words[order]], axis=1)}
+
+
+def test_writes_count_in_ascending_order_only():
+    """What is out of order is answered and ignored, so that a copy that writes some words twice is harmless."""
+    case, other = (ultra(Case(keep=1.0, seed=seed)) for seed in (1, 2))
+    built, second = (build_op(OP, c.attributes(), c.initialisers()) for c in (case, other))
+    words, image = (read_loads(b.folder)["s_axilite"] for b in (built, second))
+    n = len(words)
+    for order in ([*range(n - 5), *range(n - 16, n)], [*range(50), *range(n)], [*range(9), 0, *range(1, n), 3, n - 1]):
+        result = built.run([case.stream()], loads=writes(words, order))
+        assert result.ok and result.loads["s_axilite"].written == len(order), order
+    for order in ([*range(7), *range(8, n)], reversed(range(n)), range(1, n), [*range(n), 0, *range(2, n)]):
+        result = built.run([case.stream()], loads=writes(words, order))
+        assert result.deadlock is not None and len(result.in_cycles["in0_V"]) == 0
+        assert result.loads["s_axilite"].written == result.loads["s_axilite"].total
+
+
+def test_a_second_load_replaces_the_first():
+    """Weights of one seed, then those of another: the results are those of the last image."""
+    case, other = (ultra(Case(keep=1.0, seed=seed)) for seed in (1, 2))
+    built, second = (build_op(OP, c.attributes(), c.initialisers()) for c in (case, other))
+    first, last = (writes(read_loads(b.folder)["s_axilite"], range(256)) for b in (second, built))
+    both = np.concatenate([first["s_axilite"], last["s_axilite"]])
+    assert built.run([case.stream()], loads={"s_axilite": both}).ok
+    wrong = built.run([case.stream()], loads=first)
+    assert wrong.deadlock is None and len(wrong.mismatches["out0_V"])
+
+
+def test_load_image_by_hand(tmp_path):
+    """Dense 8 x 8 in one block, SIMD 4, PE 2, INT8: word w, output group g, step s: weights [4 s + i, 2 g + p]."""
+    case = ultra(Case(mw=8, mh=8, simd=4, pe=2, lanes=1, in_width=4, out_width=2, keep=1.0))
+    weights, *rest = case.initialisers()
+    op, model = build_node(OP, case.attributes(), [weights, *rest])
+    op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
+    op.code_generation_ipgen(model, PART, 5.0)
+    want = []
+    for group in range(4):
+        for step in range(2):
+            for p in range(2):
+                column = weights[4 * step : 4 * step + 4, 2 * group + p] & 0xFF
+                want.append(int(column[0]) | int(column[1]) << 8 | int(column[2]) << 16 | int(column[3]) << 24)
+    assert [int(line, 16) for line in (tmp_path / "dut_weights.dat").read_text().split()] == want
+    assert not (tmp_path / "dut_weights.hex").exists()
+    assert op.get_verilog_top_module_intf_names()["axilite"] == ["s_axilite"]
+    assert op.axilite_bits() == 2 + 1 + 3  # bytes, two parts, eight words
+
+
+def test_other_styles_have_no_axilite_port():
+    case = Case()
+    op, _ = build_node(OP, case.attributes(), case.initialisers())
+    declared, instance = op.wrapper_text().split(");\n", 1)
+    assert "s_axilite" not in declared and ".s_axilite_AWVALID(1'd0)" in instance
+    assert op.get_verilog_top_module_intf_names()["axilite"] == []
+
+
+def test_a_part_without_ultraram_is_named(tmp_path):
+    case = ultra(Case())
+    op, model = build_node(OP, case.attributes(), case.initialisers())
+    op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
+    with pytest.raises(UserError, match=r"part xczu3eg-sbva484-1-e has no UltraRAM .* node dut .*use ram_style auto"):
+        op.generate_hdl(model, "xczu3eg-sbva484-1-e", 5.0)
+
+
+ULTRA_MUTATIONS = [
+    ("vp_mvau.sv", "assign in0_tready = skid_ready && loaded;", "assign in0_tready = skid_ready;"),
+    ("vp_mvau.sv", ".in_valid(in0_tvalid && loaded)", ".in_valid(in0_tvalid)"),
+    ("vp_weight_load.sv", "take && (index_q == '0 || (index_q == next_q && !loaded_q))", "take"),
+    ("vp_weight_load.sv", "            next_q   <= '0;\n            loaded_q <= 1'b0;", "            next_q   <= '0;"),
+    ("vp_weight_load.sv", "gathered[32*PARTS-1:32]", "gathered[32*PARTS-33:0]"),
+    ("vp_weight_load.sv", "aw_full_q <= aw_full_q ? !take : awvalid;", "aw_full_q <= awvalid && !take;"),
+    ("vp_weight_load.sv", "take || (b_q && !bready)", "take"),
+]
+
+
+@pytest.mark.parametrize("file, good, bad", ULTRA_MUTATIONS, ids=range(len(ULTRA_MUTATIONS)))
+def test_a_broken_load_path_is_caught(file, good, bad, tmp_path, monkeypatch):
+    """Loading beside the streams with pauses, with a reset in between, and with a word left out."""
+    for source in base.RTL_DIR.glob("*.sv"):
+        shutil.copy(source, tmp_path)
+    text = (tmp_path / file).read_text()
+    assert text.count(good) == 1
+    (tmp_path / file).write_text(text.replace(good, bad))
+    monkeypatch.setattr(base, "RTL_DIR", tmp_path)
+    case = ultra(Case(keep=0.8))
+    built = build_op(OP, case.attributes(), case.initialisers())
+    words = read_loads(built.folder)["s_axilite"]
+    paused = Stimulus(seed=6, pause=0.4, stall=0.3, load_first=False)
+    good = [built.run([case.stream()], s).ok for s in (paused, replace(paused, reset_at=4 * len(words)))]
+    orders = np.delete(np.arange(len(words)), 7), range(len(words) - 1)
+    starved = [built.run([case.stream()], paused, writes(words, order)) for order in orders]
+    waits = [r.deadlock is not None and not len(r.in_cycles["in0_V"]) for r in starved]
+    assert not all(good + waits)
