@@ -27,6 +27,9 @@ BANK_ROM_BITS = 32
 SHALLOW = {"W": 16, "P": 32, "C": 32, "K": 32, "X": 64, "R": 64, "O": 64}
 """Words of each memory (names as in :func:`rom_shapes`) up to which it is in LUTs, whatever its width."""
 
+RAM_STYLES = ("auto", "block", "distributed", "ultra")
+"""Where the weights may be."""
+
 BRAM18_BITS = 18 * 1024
 URAM_BITS = 288 * 1024
 

@@ -31,6 +31,7 @@ from finn_vitprune import finn_env
 from finn_vitprune.bench.units import PART, Unit, node
 from finn_vitprune.custom_ops.base import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts
+from finn_vitprune.custom_ops.mvau_estimate import URAM_BITS
 from finn_vitprune.synth.resources import Resources, total
 from finn_vitprune.synth.yosys import NodeJob, SynthesisError, cache_key
 
@@ -123,7 +124,8 @@ class WeightMemory:
 
     Attributes:
         weight_bits: kept weights times their width. index_bits: programs of lanes and of the collect stage.
-        memory_bits: capacity of the block RAMs (or LUTs) that hold the weights. memory_bram36: these RAMs.
+        memory_bits: capacity of the block RAMs (UltraRAMs, LUTs) that hold the weights. memory_bram36: these
+            block RAMs.
     """
 
     weight_bits: int
@@ -205,7 +207,7 @@ def _array_ports(p: dict[str, int | str], tag_bits: int) -> str:
 
 
 def weight_memory(op: VitRTLBackend, model) -> WeightMemory:
-    """The unit's weight ROMs: bits needed, and the block RAMs or LUTs that hold them."""
+    """The unit's weight memories: bits needed, and the block RAMs, UltraRAMs or LUTs that hold them."""
     memories = op.memories(model)
     weights = [m for name, m in memories.items() if name.startswith("weights")]
     bits = DataType[op.get_nodeattr("weightDataType")].bitwidth()
@@ -215,7 +217,7 @@ def weight_memory(op: VitRTLBackend, model) -> WeightMemory:
     return WeightMemory(
         weight_bits=op.param_counts()["weights"] * bits,
         index_bits=sum(_bits(memories[name]) for name in ("program", "collect")),
-        memory_bits=int(bram36 * BRAM36_BITS) + luts * LUT_BITS,
+        memory_bits=int(bram36 * BRAM36_BITS) + luts * LUT_BITS + int(op.uram_estimation(PART)) * URAM_BITS,
         memory_bram36=bram36,
     )
 
@@ -286,7 +288,8 @@ def depth(log: str) -> tuple[int, int]:
 def _run(job: Job, stop: Event) -> tuple[dict[str, int], str]:
     """Cell type to count, and Yosys' log."""
     top, files = job.node.top, " ".join(str(path.resolve()) for path in job.node.sources)
-    commands = [f"read_slang -D VP_SYNTH {job.options} --top {top} {files}", f"{_SYNTH} -top {top}"]
+    synth = f"{_SYNTH} -uram" if '"ultra"' in job.node.sources[-1].read_text() else _SYNTH
+    commands = [f"read_slang -D VP_SYNTH {job.options} --top {top} {files}", f"{synth} -top {top}"]
     with tempfile.TemporaryDirectory(prefix="vitprune-bench-yosys-") as name:
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps({"commands": commands}))
