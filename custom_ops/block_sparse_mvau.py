@@ -89,7 +89,7 @@ class BlockSparseMVAU(VitOp):
                 "lane_blocks": ("i", False, 0),
                 "lane_slots": ("i", False, 0),
                 "column_blocks": ("ints", False, []),
-                "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
+                "ram_style": ("s", False, "auto", set(mvau_estimate.RAM_STYLES)),
                 "mac_body": ("s", False, "portable", set(MAC_BODIES)),
                 "inputDataType": ("s", True, ""),
                 "weightDataType": ("s", True, ""),

@@ -17,7 +17,8 @@ MAX_TRIES = 30
 
 LUT_PER_BRAM36 = 200
 LUT_PER_DSP = 100
-"""What a RAMB36 and a DSP slice cost in the search. Parts have 300 to 700 LUTs for a RAMB36, but the rest of an
+LUT_PER_URAM = 800
+"""What a RAMB36, a DSP slice and an UltraRAM cost in the search. Parts have 300 to 700 LUTs for a RAMB36, but the rest of an
 accelerator needs more of the LUTs."""
 
 
@@ -127,7 +128,8 @@ def _arrays(f: Fold) -> int:
 def cost(f: Fold, style: str) -> float:
     """LUTs of the unit, with what stands for its block RAMs and DSP slices."""
     rams = mvau_estimate.bram18(f, style) / 2
-    return mvau_estimate.lut(f, style) + LUT_PER_BRAM36 * rams + LUT_PER_DSP * mvau_estimate.dsp(f)
+    memories = LUT_PER_BRAM36 * rams + LUT_PER_URAM * mvau_estimate.uram(f, style)
+    return mvau_estimate.lut(f, style) + memories + LUT_PER_DSP * mvau_estimate.dsp(f)
 
 
 def _exact(op, f: Fold, goal: int) -> tuple[int, dict[str, int]]:

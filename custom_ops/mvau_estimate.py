@@ -18,6 +18,9 @@ from finn_vitprune.custom_ops.mvau_mac import clog2
 LUT_WORDS = 64
 """Words of any memory of the unit up to which it is in LUTs, whatever its width: one LUT6 a bit of a ROM."""
 
+RAM_STYLES = ("auto", "block", "distributed", "ultra")
+"""Where the weights may be."""
+
 BRAM18_BITS = 18 * 1024
 URAM_BITS = 288 * 1024
 

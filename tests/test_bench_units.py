@@ -457,6 +457,18 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
         Results(tmp_path / "r.json")
 
 
+def test_weights_in_ultraram_are_measured_beside_the_others(tiny):
+    """The same unit with another memory of its weights: rows of their own, the same cycles, RAM in UltraRAM."""
+    path, found, _ = tiny
+    ultra = run.run(tiny_plan(ram_style="ultra"), Results(path), lambda text, transient: None).rows
+    assert [(r.mask, r.fold, r.cycles) for r in ultra] == [(r.mask, r.fold, r.cycles) for r in found.rows]
+    for row in ultra:
+        assert row.exact and row.uram == row.estimate["uram"] == 1
+        assert row.memory["memory_bits"] == 4096 * 72 and row.memory["memory_bram36"] == 0
+    styles = [r["ram_style"] for r in json.loads(path.read_text())["rows"]]
+    assert styles.count("auto") == styles.count("ultra") == len(found.rows)
+
+
 @pytest.mark.parametrize("arguments, text", [
     (["--shape", "384"], "--shape 384: expected two positive numbers, for example 384x1152"),
     (["--shape", "0x4"], "--shape 0x4: expected two positive numbers"),
@@ -467,6 +479,7 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
     (["--block", "-3"], "--block -3: use 1 or more"),
     (["--part", "speed"], "--part speed is unknown: use cycles, resources, token-drop, finn"),
     (["--mac-body", "fpga"], "--mac-body fpga is unknown: use portable, dsp48e2, lut"),
+    (["--ram-style", "uram"], "--ram-style uram is unknown: use auto, block, distributed, ultra"),
     (["--part", "cycles", "--masks-from", "none.onnx"], "model file none.onnx does not exist"),
 ])  # fmt: skip
 def test_wrong_flags_are_named(arguments, text, capsys):

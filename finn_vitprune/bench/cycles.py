@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune.bench.units import GROUPS, ColumnsInOrder, Unit, node, with_mask
+from finn_vitprune.custom_ops.axilite import AXILITE
 from finn_vitprune.custom_ops.base import VitOp, VitRTLBackend
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
-from finn_vitprune.sim import Port, SimResult, Simulator, Stimulus, beats, compile_top
+from finn_vitprune.sim import LoadPort, Port, SimResult, Simulator, Stimulus, beats, compile_top, loads
 
 WARM_UP = 2
 """Distances between token groups that are left out at the start of a run."""
@@ -113,6 +114,8 @@ class _Compiled:
         self.model.set_initializer("param0", weights.astype(np.float32))
         for suffix, memory in op.memories(self.model).items():
             (self.folder / op.memory_file(suffix)).write_text(memory.hex_text())
+        if (image := op.load_image(self.model)) is not None:
+            loads.write_image(self.folder / op.load_file(), image)
         [golden] = op.compute(x, weights, *self.constants)
         result = run_op(op, self.simulator, self.folder, [x], [golden])
         group = result.intervals("out0_V", op.out_streams()[0].beats // GROUPS)[WARM_UP:]
@@ -132,7 +135,10 @@ def compile_op(op: VitRTLBackend, model, folder: Path) -> Simulator:
         [Port(f"{kind}{i}_V", 8 * beats.beat_bytes(s.width)) for i, s in enumerate(streams)]
         for kind, streams in (("in", op.in_streams()), ("out", op.out_streams()))
     ]
-    return compile_top(op.onnx_node.name, op.get_rtl_file_list(abspath=True), *ports)
+    files, bits = op.get_rtl_file_list(abspath=True), op.axilite_bits()
+    return compile_top(
+        op.onnx_node.name, files, *ports, loads=[LoadPort(AXILITE, bits)] if bits else []
+    )
 
 
 def run_op(
@@ -147,4 +153,5 @@ def run_op(
     feed = {f"in{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(inputs, op.in_streams()))}
     want = {f"out{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(golden, op.out_streams()))}
     limit = 4 * int(op.get_exp_cycles()) + 4000
-    return simulator.run(feed, want, data_dir=folder, stimulus=stimulus, idle_limit=limit)
+    words = loads.read_loads(folder)
+    return simulator.run(feed, want, data_dir=folder, stimulus=stimulus, idle_limit=limit, loads=words)

@@ -19,6 +19,7 @@ from qonnx.core.datatype import DataType
 from finn_vitprune.bench.units import PART, Unit, node
 from finn_vitprune.custom_ops.base import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts
+from finn_vitprune.custom_ops.mvau_estimate import URAM_BITS
 from finn_vitprune.synth.depth import Depth
 from finn_vitprune.synth.resources import total
 from finn_vitprune.synth.yosys import Netlist
@@ -108,7 +109,8 @@ class WeightMemory:
 
     Attributes:
         weight_bits: kept weights times their width. index_bits: programs of lanes and of the collect stage.
-        memory_bits: capacity of the block RAMs (or LUTs) that hold the weights. memory_bram36: these RAMs.
+        memory_bits: capacity of the block RAMs (UltraRAMs, LUTs) that hold the weights. memory_bram36: these
+            block RAMs.
     """
 
     weight_bits: int
@@ -177,7 +179,7 @@ def _array_ports(p: dict[str, int | str], tag_bits: int) -> str:
 
 
 def weight_memory(op: VitRTLBackend, model) -> WeightMemory:
-    """The unit's weight ROMs: bits needed, and the block RAMs or LUTs that hold them."""
+    """The unit's weight memories: bits needed, and the block RAMs, UltraRAMs or LUTs that hold them."""
     memories = op.memories(model)
     weights = [m for name, m in memories.items() if name.startswith("weights")]
     bits = DataType[op.get_nodeattr("weightDataType")].bitwidth()
@@ -187,7 +189,7 @@ def weight_memory(op: VitRTLBackend, model) -> WeightMemory:
     return WeightMemory(
         weight_bits=op.param_counts()["weights"] * bits,
         index_bits=sum(_bits(memories[name]) for name in ("program", "collect")),
-        memory_bits=int(bram36 * BRAM36_BITS) + luts * LUT_BITS,
+        memory_bits=int(bram36 * BRAM36_BITS) + luts * LUT_BITS + int(op.uram_estimation(PART)) * URAM_BITS,
         memory_bram36=bram36,
     )
 

@@ -22,7 +22,7 @@ class Row:
         cycles ... exact: of one token group, see :class:`.cycles.Cycles`.
         dsp ... depth_carry: of the whole unit, see :class:`.resources.Cost`; equal for all masks of a keep.
         array: the same of one lane's array alone. estimate: the op's.
-        memory: see :class:`.resources.WeightMemory`.
+        memory: see :class:`.resources.WeightMemory`. ram_style: where the weights are.
     """
 
     matrix: str
@@ -59,16 +59,20 @@ class Row:
     array: dict[str, Any] | None = None
     estimate: dict[str, Any] | None = None
     memory: dict[str, Any] | None = None
+    ram_style: str = "auto"
 
     @property
     def key(self) -> tuple:
         """What the row is about."""
-        return self.matrix, self.b, self.keep, self.mask, self.bits, self.body, self.target, self.masks
+        return (
+            self.matrix, self.b, self.keep, self.mask, self.bits, self.body, self.target, self.masks,
+            self.ram_style,
+        )  # fmt: skip
 
     @property
     def unit(self) -> tuple:
         """The unit, whatever the masks."""
-        return self.matrix, self.b, self.bits, self.body, self.target
+        return self.matrix, self.b, self.bits, self.body, self.target, self.ram_style
 
     @property
     def lanes(self) -> int:

@@ -70,6 +70,7 @@ class Plan:
     products: tuple[int, ...] = PRODUCTS
     bits: tuple[tuple[int, int], ...] = ((8, 8),)
     body: str = "dsp48e2"
+    ram_style: str = "auto"
     number: int = MASKS
     parts: tuple[Part, ...] = tuple(Part)
     workers: int = 1
@@ -78,7 +79,7 @@ class Plan:
     def units(self) -> list[Unit]:
         """Every matrix unit."""
         return [
-            Unit(mw, mh, block, products, *bits, self.body)
+            Unit(mw, mh, block, products, *bits, self.body, self.ram_style)
             for bits in self.bits
             for mw, mh in self.shapes
             for block in self.blocks
@@ -216,6 +217,7 @@ def _row(unit: Unit, fold: dict[str, int], keep: float, kind: str, group: Sequen
         fold=fold,
         products=products_of(fold),
         masks=len(group),
+        ram_style=unit.ram_style,
         code=_digest(op, code, [str(fold), *(m.tobytes() for m in group)]),
     )
 

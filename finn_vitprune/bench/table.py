@@ -57,7 +57,9 @@ def tables(
 
 
 def _name(row: Row) -> str:
-    return f"{row.matrix} b{row.b} r_b {row.keep:g}" + ("" if row.bits == "8x8" else f" {row.bits}")
+    bits = "" if row.bits == "8x8" else f" {row.bits}"
+    style = "" if row.ram_style == "auto" else f" {row.ram_style}"
+    return f"{row.matrix} b{row.b} r_b {row.keep:g}{bits}{style}"
 
 
 def _fold(row: Row) -> str:

@@ -42,7 +42,10 @@ MULT_BITS = 17
 
 @dataclass(frozen=True)
 class Unit:
-    """One matrix unit: an ``mw`` x ``mh`` matrix in blocks, element widths, products a cycle to fold to."""
+    """One matrix unit: an ``mw`` x ``mh`` matrix in blocks, element widths, products a cycle to fold to.
+
+    ``ram_style`` is where its weights are; the fold is that of "auto" in any case.
+    """
 
     mw: int
     mh: int
@@ -51,6 +54,7 @@ class Unit:
     x_bits: int = 8
     w_bits: int = 8
     body: str = "dsp48e2"
+    ram_style: str = "auto"
 
     @property
     def matrix(self) -> str:
@@ -91,6 +95,7 @@ class Unit:
             "shift": shift,
             "mult_bits": MULT_BITS,
             "mac_body": self.body,
+            "ram_style": self.ram_style,
             **fold,
             **more,
         }

@@ -46,6 +46,9 @@ def command(
         typer.Option(metavar="AxW", help="Widths of activations and weights; without it 8x8."),
     ] = None,
     mac_body: Annotated[Optional[str], typer.Option(help="Body of the arrays; without it dsp48e2.")] = None,
+    ram_style: Annotated[
+        Optional[str], typer.Option(help="Memory of the weights: auto, block, distributed or ultra; without it auto.")
+    ] = None,
     masks: Annotated[Optional[int], typer.Option(min=1, help="Masks of each kind; without it 20.")] = None,
     masks_from: Annotated[
         Optional[Path],
@@ -79,7 +82,7 @@ def command(
     from finn_vitprune.bench.results import Results
     from finn_vitprune.bench.run import run
 
-    given |= {"body": _body(mac_body), "parts": _parts(part)}
+    given |= {"body": _body(mac_body), "ram_style": _style(ram_style), "parts": _parts(part)}
     plan = replace(_plan(quick, masks_from), **{name: value for name, value in given.items() if value})
     results = Results(json_file)
     with progress_lines() as say:
@@ -144,6 +147,14 @@ def _body(name: str | None) -> str | None:
 
     if name is not None and name not in MAC_BODIES:
         raise UserError(f"--mac-body {name} is unknown: use {', '.join(MAC_BODIES)}")
+    return name
+
+
+def _style(name: str | None) -> str | None:
+    from finn_vitprune.custom_ops.mvau_estimate import RAM_STYLES
+
+    if name is not None and name not in RAM_STYLES:
+        raise UserError(f"--ram-style {name} is unknown: use {', '.join(RAM_STYLES)}")
     return name
 
 
