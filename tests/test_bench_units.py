@@ -300,6 +300,13 @@ def test_only_what_is_missing_or_of_other_sources_runs_again(tiny, tmp_path, mon
     assert [r.cycles for r in again.rows] == [r.cycles for r in found.rows]
 
 
+def test_several_processes_find_the_same_cycles(tiny):
+    plan = tiny_plan(parts=(Part.CYCLES,), blocks=(4, 8), workers=2)
+    rows = run.run(plan, Results(), lambda *_: None).rows
+    assert {row.b for row in rows} == {4, 8} and all(row.exact for row in rows)
+    assert [row.cycles for row in rows if row.b == 4] == [row.cycles for row in tiny[1].rows]
+
+
 def test_the_tables_hold_every_figure_against_its_limit(tiny):
     _, found, _ = tiny
     checks = Checks()
@@ -387,10 +394,36 @@ def test_images_keep_the_tokens_that_they_are_named_for():
 
 def test_token_drop_that_is_slower_for_some_images_fails():
     interval = {"first": 100.0, "last": 101.5, "alternating": 100.0, "random": 100.0}
-    drop = DropRow(198, 384, 0.5, 384, {"SIMD": 1}, "x", interval, 100, 9, 8, True)
+    drop = DropRow(198, 384, 0.5, 384, 1000, {"SIMD": 1}, "x", interval, 100, 9, 8, True)
     checks = Checks()
     tables([], [drop], [], checks)
     assert checks.missed == ["token drop, 198 tokens, r_t 0.5, SIMD 1, intervals: 1.50 %"]
+
+
+@pytest.mark.parametrize("changes, missed", [
+    ({}, ""),
+    ({"rank_cycles": 11}, "ranking: 1.10%"),
+    ({"ranker": {"lut_sites": 2001}}, "ranker: 2,001"),
+    ({"cost": {"depth_data": 4}}, "depth of the data path: 4"),
+    ({"cost": {"depth_lut": 6}}, "depth: 6"),
+])  # fmt: skip
+def test_each_limit_of_the_token_drop_is_where_the_text_says(changes, missed):
+    cost = row().array | {"lut_sites": 10_000, **changes.get("cost", {})}
+    found = DropRow(
+        198, 384, 0.5, 1536, 1000, {"SIMD": 1}, "x", {"first": 100.0}, 100, changes.get("rank_cycles", 10), 8, True,
+        cost, changes.get("ranker", {"lut_sites": 2000}), row().estimate | {"dsp": 256, "lut_sites": 10_000},
+    )  # fmt: skip
+    checks = Checks()
+    tables([], [found], [], checks)
+    assert [text.split(", ")[-1] for text in checks.missed] == [missed] * bool(missed)
+
+
+def test_the_ranker_is_measured_alone():
+    results = Results()
+    plan = tiny_plan(parts=(Part.TOKEN_DROP,), products=(384,), token_keeps=(0.9,))
+    [drop] = run.run(plan, results, lambda *_: None).drops
+    assert 0 < drop.ranker["lut_sites"] < drop.cost["lut_sites"] and drop.ranker["ff"] < drop.cost["ff"]
+    assert drop.pace == 198 * 384 and drop.rank_cycles < 0.01 * drop.pace
 
 
 def test_finn_is_folded_as_balanced_as_its_matrix_allows():
@@ -441,7 +474,7 @@ def test_rows_of_other_masks_or_folds_do_not_meet(tmp_path):
 
 def test_finn_and_token_drop_rows_survive_the_file(tmp_path):
     kept = [
-        DropRow(9, 8, 0.5, 48, {"SIMD": 2}, "x", {"first": 1.5}),
+        DropRow(9, 8, 0.5, 48, 12, {"SIMD": 2}, "x", {"first": 1.5}),
         FinnRow("8x8", "8x8", "u", 4, {"SIMD": 2, "PE": 2}, 4, "s", "x", {"dsp": 2}),
     ]
     Results(tmp_path / "r.json").put(*kept)

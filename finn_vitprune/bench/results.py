@@ -81,12 +81,16 @@ class Row:
 
 @dataclass(frozen=True)
 class DropRow:
-    """One token-drop unit; see :class:`.token_drop.DropCycles` and :class:`.resources.Cost`."""
+    """One token-drop unit; see :class:`.token_drop.DropCycles` and :class:`.resources.Cost`.
+
+    ``pace`` is the interval, in cycles, of the units beside it; ``ranker`` the cost of its ranker alone.
+    """
 
     tokens: int
     channels: int
     keep: float
     target: int
+    pace: int
     fold: dict[str, int]
     code: str
     interval: dict[str, float] | None = None
@@ -95,6 +99,7 @@ class DropRow:
     rank_estimate: int | None = None
     exact: bool | None = None
     cost: dict[str, Any] | None = None
+    ranker: dict[str, Any] | None = None
     estimate: dict[str, Any] | None = None
 
     @property

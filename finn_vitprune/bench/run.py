@@ -239,6 +239,7 @@ def _drop_row(unit: DropUnit, results: Results) -> tuple[DropUnit, DropRow]:
         channels=unit.channels,
         keep=unit.keep,
         target=unit.products,
+        pace=unit.pace,
         fold=token_drop.fold_of(op),
         code=_digest(op, (), [str(op.rtl_parameters())]),
     )
@@ -375,13 +376,17 @@ class _Synthesis:
         if row.cost is not None:
             return
         op, model = unit.op()
-        job = NodeJob(op.onnx_node.name, sources(op, model, self.folder / str(len(self.jobs))))
+        folder = self.folder / str(len(self.jobs))
+        files = sources(op, model, folder)
+        whole = NodeJob(op.onnx_node.name, files)
+        ranker = NodeJob(token_drop.RANKER, (*files[:-1], token_drop.ranker_source(op, folder)))
         estimate = asdict(Estimate.of(op))
 
         def fill(netlists: list[Netlist]) -> None:
-            self.results.put(replace(row, cost=asdict(Cost.of(netlists[0])), estimate=estimate))
+            cost, alone = (asdict(Cost.of(found)) for found in netlists)
+            self.results.put(replace(row, cost=cost, ranker=alone, estimate=estimate))
 
-        self._add({unit.name: job}, fill)
+        self._add({unit.name: whole, f"{unit.name}, ranker": ranker}, fill)
 
     def add_finn(self, row: FinnRow, job: NodeJob) -> None:
         """FINN+'s unit, alone or with its weight memory."""

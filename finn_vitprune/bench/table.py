@@ -19,8 +19,9 @@ MANY_PRODUCTS, MOST_PRODUCTS = 1536, 4096
 DSP_PER_PRODUCT, ARRAY_LUT, UNIT_LUT = 0.5, 5.0, 8.0
 MEMORY_OF_NEED, SPARSE_OF_DENSE = 2.0, 0.53
 DATA_DEPTH, ANY_DEPTH = 3, 5
-ESTIMATE_LUT, ESTIMATE_CYCLES, DROP_SPREAD = 0.20, 0.02, 0.01
-"""Largest relative differences."""
+ESTIMATE_LUT, ESTIMATE_CYCLES, DROP_SPREAD, RANK_SHARE = 0.20, 0.02, 0.01, 0.01
+"""Largest relative differences, and the share of the interval that ranking may take."""
+RANKER_LUT = 2000
 
 YES, NO = "✓", "✗"
 
@@ -270,20 +271,21 @@ def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> Sheet:
     for row in measured:
         values = row.interval.values()
         spread, error = max(values) / min(values) - 1, max(abs(row.cycles_estimate / v - 1) for v in values)
-        name = f"token drop, {_drop_name(row)}"
+        name, share = f"token drop, {_drop_name(row)}", row.rank_cycles / row.pace
         same = spread <= DROP_SPREAD and bool(row.exact)
         equal = checks.mark(f"{name}, intervals", f"{100 * spread:.2f} %", same)
         close = checks.mark(f"{name}, estimate", f"{row.cycles_estimate:,}", error <= ESTIMATE_CYCLES)
         lines.append((
             _drop_name(row), *(f"{v:,.1f}" for v in values), equal, close, f"{row.rank_cycles:,}",
-            f"{row.rank_cycles / row.cycles_estimate:.2%}",
+            checks.mark(f"{name}, ranking", f"{share:.2%}", share <= RANK_SHARE),
         ))  # fmt: skip
     return Sheet(
         "6. Token drop: interval by the tokens kept, in cycles",
-        ("unit", *kinds, "spread", "estimate", "ranking", "of the interval"),
+        ("unit", *kinds, "spread", "estimate", "ranking", "of the pace"),
         tuple(lines),
         f"Spread at most {DROP_SPREAD:.0%}, estimate within {ESTIMATE_CYCLES:.0%}. Ranking: from the last"
-        " score, given last of all, to the first kept row at the output.",
+        f" score, given last of all, to the first kept row at the output; at most {RANK_SHARE:.0%} of the pace, the"
+        " interval of the matrix units beside it.",
     )
 
 
@@ -293,13 +295,18 @@ def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> Sheet:
         if row.cost is None:
             continue
         c = row.cost
-        estimates = _estimate_cells(row.estimate, c, f"estimate of token drop, {_drop_name(row)}", checks)
+        name, ranker = f"token drop, {_drop_name(row)}", row.ranker["lut_sites"]
+        estimates = _estimate_cells(row.estimate, c, f"estimate of {name}", checks)
         lines.append((
             _drop_name(row), f"{c['lut']:,}", f"{c['lutram_sites']:,}", f"{c['srl']:,}", f"{c['ff']:,}",
-            str(c["depth_lut"]), *estimates,
+            checks.mark(f"{name}, ranker", f"{ranker:,}", ranker <= RANKER_LUT),
+            checks.mark(f"{name}, depth of the data path", str(c["depth_data"]), c["depth_data"] <= DATA_DEPTH),
+            checks.mark(f"{name}, depth", str(c["depth_lut"]), c["depth_lut"] <= ANY_DEPTH), *estimates,
         ))  # fmt: skip
     return Sheet(
         "6. Token drop: resources, and estimated / found",
-        ("unit", "LUT", "LUTRAM", "SRL", "FF", "depth", "DSP", "BRAM36", "URAM", "LUT sites"),
+        ("unit", "LUT", "LUTRAM", "SRL", "FF", "ranker", "data path", "any path", "DSP", "BRAM36", "URAM",
+         "LUT sites"),
         tuple(lines),
+        f"ranker: LUT sites of the ranker alone, at most {RANKER_LUT:,}. Depth as in 4.",
     )

@@ -15,7 +15,7 @@ from finn_vitprune.bench.units import node
 from finn_vitprune.custom_ops.base import VitRTLBackend
 from finn_vitprune.sim import Stimulus
 
-OP = "VitTokenDrop"
+OP, RANKER = "VitTokenDrop", "vp_bench_ranker"
 TOKENS, CHANNELS, HEADS = 198, 384, 6
 """DeiT-Small with its distillation token."""
 
@@ -47,8 +47,13 @@ class DropUnit:
         """Tokens kept besides the class token."""
         return numerics.kept_tokens(self.keep, self.tokens)
 
+    @property
+    def pace(self) -> int:
+        """Cycles of a frame in a projection of channels x channels at those products."""
+        return self.tokens * self.channels**2 // self.products
+
     def op(self):
-        """``(op, model)`` at the fold as fast as a projection of channels x channels at those products."""
+        """``(op, model)`` at the fold that keeps the pace."""
         mult, shift = numerics.head_mean_constant(self.heads)
         score = f"UINT{(self.heads << numerics.SCORE_BITS).bit_length()}"
         attributes = {
@@ -60,7 +65,7 @@ class DropUnit:
             "scoreDataType": score,
         }
         probe, _ = node(OP, attributes)
-        return node(OP, attributes | probe.fold_for(self.tokens * self.channels**2 // self.products))
+        return node(OP, attributes | probe.fold_for(self.pace))
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,26 @@ def measure(unit: DropUnit) -> DropCycles:
         rank_estimate=int(op.rank_cycles()),
         exact=all(exact) and late.ok,
     )
+
+
+def ranker_source(op: VitRTLBackend, folder: Path) -> Path:
+    """A top :data:`RANKER` that holds the unit's ranker and nothing else."""
+    p = op.rtl_parameters()
+    path = folder / f"{RANKER}.sv"
+    path.write_text(f"""module {RANKER} (
+    input wire clk, rst_n, in_valid, out_ready, hold,
+    input wire [{p["SCORE_WIDTH"] - 1}:0] in_score,
+    output wire [{p["DROP_WIDTH"] - 1}:0] out_score,
+    output wire in_ready, out_keep, out_last, out_valid
+);
+    vp_token_drop_rank #(
+        .COUNT({p["TOKENS"] - 1}), .KEEP({p["KEEP"]}), .SCORE_WIDTH({p["SCORE_WIDTH"]}),
+        .RANK_WIDTH({p["RANK_WIDTH"]}), .DROP_WIDTH({p["DROP_WIDTH"]}), .LEVELS({p["LEVELS"]}),
+        .DIGITS({p["DIGITS"]}), .STYLE("{p["SCORE_STYLE"]}")
+    ) rank (.*);
+endmodule
+""")
+    return path
 
 
 def fold_of(op: VitRTLBackend) -> dict[str, int]:

@@ -4,7 +4,7 @@ Paths begin at registers, memories, DSP slices and ports, and end at their input
 carries a carry block is one, too (abc9 counts its ``lev`` and ``levB`` in the same way). MUXF7 to MUXF9 belong
 to the LUTs that they join. Of the data path are the paths that end where elements are held: data inputs of
 memories and DSP slices, ports named tdata, and registers whose name is none of :data:`CONTROL`; not those
-that end at addresses, enables and resets, or at registers of handshakes, counters and programs.
+that end at addresses, enables and resets, or at registers of handshakes, counters, programs and rankers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 
 CONTROL = re.compile(
     r"(^|_)t?(valid|ready|full|busy|free|claim|done|first|last|start|end|step|row|token|set|sub|lane|none|entry|bank|half"
-    r"|beat|word|gather|release|constant|tag|index|[wr]?addr)(_\d+)?(_q)?$"
+    r"|beat|word|gather|release|constant|tag|index|[wr]?addr|group|have|hold|hand|known|found|keep|drop|emit|ask|fresh"
+    r"|wait|ties|same|rest|state|level|idle|look)\d?(_\d+)?(_q)?$"
 )
 """Names of registers that steer the data."""
 
