@@ -1,0 +1,40 @@
+"""A few structures of the random sweep, and the sweep's own reach (all of it: ``make sweep``)."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from finn_vitprune.custom_ops.base import RTL_DIR
+from tests.sweep import structures
+from tests.sweep.__main__ import check
+
+
+@pytest.mark.parametrize("unit", [structures.MATRIX, structures.TOKEN_DROP])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_random_structures_equal_their_golden_model(unit, seed):
+    outcome = check(unit, seed, 6)
+    assert not outcome.wrong, (outcome.text, outcome.wrong)
+
+
+def test_the_sweep_reaches_every_choice():
+    drawn = [structures.draw_matrix_attributes(np.random.default_rng([1000 + i, 1])) for i in range(30)]
+    count = {name: Counter(a.get(name) for a in drawn) for name in drawn[0]}
+    assert set(count["block"]) >= {8, 16, 32} and set(count["TOKENS"]) == {1, 2, 4, 8, 16}
+    assert set(count["mac_body"]) == {"portable", "dsp48e2", "lut"}
+    assert set(count["ram_style"]) == {"auto", "block", "distributed", "ultra"}
+    assert {"INT16", "UINT8", "INT8"} <= set(count["inputDataType"]) and len(count["weightDataType"]) >= 5
+    assert max(count["LANES"]) >= 7 and set(count["requant"]) == {0, 1}
+    assert any(a["MW"] % a["block"] for a in drawn) and any(a["MH"] % a["block"] for a in drawn)
+
+
+def test_a_broken_unit_fails_the_sweep(monkeypatch, tmp_path):
+    """A copy of the RTL whose collect stage forgets the empty columns' bias."""
+    for path in RTL_DIR.iterdir():
+        (tmp_path / path.name).write_text(path.read_text())
+    file = tmp_path / "vp_mvau_collect.sv"
+    broken = file.read_text().replace("(first_4_q ? SUM_BITS'(bias) : sum)", "(first_4_q ? '0 : sum)")
+    assert broken != file.read_text()
+    file.write_text(broken)
+    monkeypatch.setattr("finn_vitprune.custom_ops.base.RTL_DIR", tmp_path)
+    assert len(check(structures.MATRIX, 1, 3).wrong) == 3
