@@ -116,7 +116,7 @@ def compile_top(
     def build(folder: Path) -> None:
         generated = _verilate(folder, top, files, defines, lint)
         binding = generated / "bind.cpp"
-        binding.write_text(_binding(inputs, outputs, edges, loads, clock, reset))
+        binding.write_text(_binding(inputs, outputs, edges, clock, reset, loads))
         jobs = _groups(generated)
         toolchain.compile_objects(
             [*jobs, (binding, generated / "bind.o", toolchain.FAST)], (generated,), runtime
@@ -239,9 +239,9 @@ def _binding(
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     edges: Sequence[Edge],
-    loads: Sequence[LoadPort],
     clock: str,
     reset: str,
+    loads: Sequence[LoadPort] = (),
 ) -> str:
     def pointer(port: str) -> str:
         return f"reinterpret_cast<uint8_t*>(&top->{port})"
@@ -251,7 +251,7 @@ def _binding(
         return f"{{{signals[0]}, {port.bytes}, {signals[1]}, {signals[2]}}}"
 
     def load(port: LoadPort) -> str:
-        return f"{{{', '.join(pointer(f'{port.name}_{s}') for s in LOAD_SIGNALS)}, {port.address_bytes}}}"
+        return f"{{{', '.join(pointer(f'{port.name}_{s}') for s in LOAD_SIGNALS)}, {port.address_bits}, {port.address_bytes}}}"
 
     lines = [
         '#include "driver.h"',

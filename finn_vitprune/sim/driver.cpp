@@ -73,6 +73,7 @@ struct Loader {
     Throttle throttle;
     std::vector<uint32_t> words;  // byte address and data of each write
     size_t next = 0, reads = 0;
+    uint32_t address_mask = 0;
     bool address = false, data = false, response = false;  // still to come for this word or read
     uint32_t status[2] = {0, 0};
 
@@ -113,8 +114,14 @@ struct Loader {
     }
     // After the clock edge, so that the model saw the handshakes at the edge itself.
     void advance() {
-        if (aw_) *port.awvalid = address = false;
-        if (w_) *port.wvalid = data = false;
+        if (aw_) {
+            *port.awvalid = address = false;
+            std::memset(port.awaddr, throttle.draw() & address_mask, 1);
+        }
+        if (w_) {
+            *port.wvalid = data = false;
+            std::memset(port.wdata, throttle.draw() & 0xFF, 4);
+        }
         if (ar_) *port.arvalid = address = false;
         if (b_) ++next;
         if (r_) ++reads;
@@ -207,6 +214,7 @@ private:
                 std::vector<uint8_t> bytes;
                 read_beats(folder_ + "/load" + std::to_string(loaders_.size()) + ".data", bytes, 8 * total);
                 l.words.resize(2 * total);
+                l.address_mask = l.port.address_bits < 8 ? (1u << l.port.address_bits) - 1 : 0xFF;
                 if (total) std::memcpy(l.words.data(), bytes.data(), bytes.size());
                 std::memset(l.port.wstrb, 0xF, 1);
                 loaders_.push_back(std::move(l));

@@ -17,7 +17,7 @@ struct StreamPort {
 struct LoadPort {
     uint8_t *awvalid, *awready, *awaddr, *wvalid, *wready, *wdata, *wstrb, *bvalid, *bready;
     uint8_t *arvalid, *arready, *rvalid, *rready, *rdata;
-    size_t address_bytes;  // storage of the address
+    size_t address_bits, address_bytes;  // of the address, and of its storage
 };
 
 struct Dut {

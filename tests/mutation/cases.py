@@ -138,6 +138,12 @@ TOKEN_DROP = Unit("token drop", VitTokenDrop_rtl.RTL_FILES, (
 ))
 
 
+def _ultra(name: str) -> SelfCheck:
+    """A matrix unit with its weights in UltraRAM, which must be loaded."""
+    case = matrix.ultra(matrix.ULTRA_CASES[name])
+    return replace(_matrix(f"{name}, UltraRAM", case), more=lambda built: matrix.check_load(built, case.stream()))
+
+
 def _matrix(name: str, case: matrix.Case) -> SelfCheck:
     """A matrix unit of a test case, with a random stream."""
 
@@ -179,6 +185,9 @@ MATRIX = Unit("matrix", tuple(f for f in BlockSparseMVAU_rtl.RTL_FILES if f not 
         "9-bit input does not pack", "many tokens a group", "empty columns", "very uneven",
     )),
     SelfCheck("halves", _halves),
+    _ultra("words of 96 bits: three parts in four places"),
+    _ultra("two banks"),
+    _ultra("one weight a cycle: a word of less than 32 bits"),
     _body("INT16 input", "dsp48e2"),
     _body("unsigned input", "lut"),
     _body("unsigned input", "dsp48e2"),

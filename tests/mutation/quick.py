@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finn_vitprune.sim import Port, Simulator, toolchain
+from finn_vitprune.sim import LoadPort, Port, Simulator, toolchain
 from finn_vitprune.sim import compile as sim_compile
 
 
@@ -18,20 +18,22 @@ class Code:
     folder: Path
     digest: str
 
-    def compile(self, inputs: Sequence[Port], outputs: Sequence[Port]) -> Simulator:
-        """The simulator of a top with these streams; it lives as long as the folder.
+    def compile(
+        self, inputs: Sequence[Port], outputs: Sequence[Port], loads: Sequence[LoadPort] = ()
+    ) -> Simulator:
+        """The simulator of a top with these ports; it lives as long as the folder.
 
         Raises:
             SimulationError: the C++ compiler refuses the code.
         """
         unit, runtime = self.folder / "all.cpp", toolchain.runtime()
         names = sorted(p.name for p in self.folder.glob("Vdut*.cpp"))
-        binding = sim_compile._binding(inputs, outputs, (), "ap_clk", "ap_rst_n")
+        binding = sim_compile._binding(inputs, outputs, (), "ap_clk", "ap_rst_n", loads)
         unit.write_text(binding + "".join(f'#include "{n}"\n' for n in names))
         target = unit.with_suffix(".o")
         toolchain.compile_objects([(unit, target, toolchain.SLOW)], (self.folder,), runtime)
         toolchain.link([target, *sorted(runtime.glob("*.o"))], self.folder / "sim")
-        return Simulator(self.folder / "sim", tuple(inputs), tuple(outputs))
+        return Simulator(self.folder / "sim", tuple(inputs), tuple(outputs), loads=tuple(loads))
 
 
 def translate(sources: Sequence[Path | str], folder: Path) -> Code:

@@ -96,17 +96,17 @@ def generate_op(
 
 def compile_op(op: VitOp) -> Simulator:
     """The simulator of an op with generated HDL."""
-    loads = [LoadPort("s_axilite", bits)] if (bits := op.axilite_bits()) else []
-    return compile_top(op.onnx_node.name, op.get_rtl_file_list(abspath=True), *op_ports(op), loads=loads)
+    ins, outs, loads = op_ports(op)
+    return compile_top(op.onnx_node.name, op.get_rtl_file_list(abspath=True), ins, outs, loads=loads)
 
 
-def op_ports(op: VitOp) -> tuple[list[Port], list[Port]]:
-    """Ports of the input and output streams."""
+def op_ports(op: VitOp) -> tuple[list[Port], list[Port], list[LoadPort]]:
+    """Ports of the input and output streams, and the AXI4-Lite port if there is one."""
     ins, outs = (
         [Port(f"{kind}{i}_V", -(-s.width // 8) * 8) for i, s in enumerate(streams)]
         for kind, streams in (("in", op.in_streams()), ("out", op.out_streams()))
     )
-    return ins, outs
+    return ins, outs, [LoadPort("s_axilite", bits)] if (bits := op.axilite_bits()) else []
 
 
 def build_node(
