@@ -66,11 +66,12 @@ def divisors(n: int) -> list[int]:
 
 
 def pack_words(elements: np.ndarray, bits: int) -> np.ndarray:
-    """Pack ``[words, n]`` integers of ``bits`` bits (two's complement) into object-array words, index 0 lowest."""
-    elements = np.asarray(elements, dtype=np.int64) & ((1 << bits) - 1)
-    words = np.zeros(elements.shape[0], dtype=object)
-    for i in range(elements.shape[1]):
-        words |= elements[:, i].astype(object) << (bits * i)
+    """Pack ``[words, n]`` integers of 1 to 64 bits (two's complement) into object-array words, index 0 lowest."""
+    elements = np.asarray(elements, dtype=np.int64)
+    single = (elements[..., None] >> np.arange(bits) & 1).astype(np.uint8)
+    rows = np.packbits(single.reshape(len(elements), -1), axis=1, bitorder="little")
+    words = np.empty(len(elements), dtype=object)
+    words[:] = [int.from_bytes(row.tobytes(), "little") for row in rows]
     return words
 
 

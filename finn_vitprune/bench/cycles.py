@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from finn_vitprune.bench.masks import IN_ORDER
 from finn_vitprune.bench.units import GROUPS, ColumnsInOrder, Unit, node, with_mask
 from finn_vitprune.custom_ops.axilite import AXILITE
 from finn_vitprune.custom_ops.base import VitOp, VitRTLBackend
@@ -24,7 +25,8 @@ class Cycles:
     """Cycles of one token group (:attr:`TOKENS` rows), means over the masks.
 
     Attributes:
-        cycles: measured, with balanced lanes; cycles_unbalanced: with columns dealt to the lanes in order.
+        cycles: measured, with balanced lanes; cycles_unbalanced: with columns dealt to the lanes in order, of
+            the first :data:`.masks.IN_ORDER` masks.
         cycles_estimate: of ``get_exp_cycles``; cycles_error: largest relative error of that in any mask.
         ideal_cycles: products of kept blocks / products a cycle.
         utilisation: ideal_cycles / cycles; utilisation_min: of the worst mask.
@@ -76,15 +78,15 @@ class CycleBench:
         self.x = self.rng.integers(-limit, limit, (1, GROUPS * fold["TOKENS"], unit.mw))
         op, _ = node("BlockSparseMVAU", unit.attributes(fold))
         attributes = unit.attributes(fold, **room(op, masks))
-        self.compiled = _Compiled(attributes, (unit.weights(masks[0], self.rng), *self.constants))
+        self.compiled = _Compiled(attributes, (unit.weights(masks[0], self.rng), *self.constants), self.x)
 
     def measure(self, masks: Sequence[np.ndarray]) -> Cycles:
-        """Run every mask with balanced lanes and with columns in order."""
+        """Run every mask with balanced lanes, and the first with columns in order."""
         weights = [self.unit.weights(mask, self.rng) for mask in masks]
-        balanced = [self.compiled.run(BlockSparseMVAU_rtl, w, self.x) for w in weights]
+        balanced = [self.compiled.run(BlockSparseMVAU_rtl, w) for w in weights]
         dealt = balanced
         if self.fold["LANES"] > 1:
-            dealt = [self.compiled.run(ColumnsInOrder, w, self.x) for w in weights]
+            dealt = [self.compiled.run(ColumnsInOrder, w) for w in weights[:IN_ORDER]]
         shares = [r.ideal / r.cycles for r in balanced]
         return Cycles(
             cycles=float(np.mean([r.cycles for r in balanced])),
@@ -99,30 +101,36 @@ class CycleBench:
 
 
 class _Compiled:
-    """One compiled simulation and its folder of ROM files."""
+    """One compiled simulation, its folder of ROM files and its input rows ``x`` (``[1, tokens, mw]``)."""
 
-    def __init__(self, attributes: dict[str, object], initialisers: tuple[np.ndarray, ...]) -> None:
+    def __init__(
+        self, attributes: dict[str, object], initialisers: tuple[np.ndarray, ...], x: np.ndarray
+    ) -> None:
         op, self.model = node("BlockSparseMVAU", attributes, initialisers)
-        self.constants = initialisers[1:]
+        self.constants, self.x = initialisers[1:], x
         self._keep = tempfile.TemporaryDirectory(prefix="vitprune-bench-")
         self.folder = Path(self._keep.name)
         self.simulator = compile_op(op, self.model, self.folder)
+        self.feed = {"in0_V": beats.pack(x, op.in_streams()[0])}
+        [self.out] = op.out_streams()
 
-    def run(self, kind: type[BlockSparseMVAU_rtl], weights: np.ndarray, x: np.ndarray) -> _Run:
-        """Cycles of ``weights`` on rows ``x`` (``[1, tokens, mw]``), scheduled as ``kind`` does."""
+    def run(self, kind: type[BlockSparseMVAU_rtl], weights: np.ndarray) -> _Run:
+        """Cycles of ``weights``, scheduled as ``kind`` does."""
         op = kind(self.model.graph.node[0])
         self.model.set_initializer("param0", weights.astype(np.float32))
         for suffix, memory in op.memories(self.model).items():
             (self.folder / op.memory_file(suffix)).write_text(memory.hex_text())
         if (image := op.load_image(self.model)) is not None:
             loads.write_image(self.folder / op.load_file(), image)
-        [golden] = op.compute(x, weights, *self.constants)
-        result = run_op(op, self.simulator, self.folder, [x], [golden])
-        group = result.intervals("out0_V", op.out_streams()[0].beats // GROUPS)[WARM_UP:]
+        [golden] = op.compute(self.x, weights, *self.constants)
+        balance = op.balance()
+        want = {"out0_V": beats.pack(golden, self.out)}
+        result = _simulate(self.simulator, self.folder, self.feed, want, balance.cycles)
+        group = result.intervals("out0_V", self.out.beats // GROUPS)[WARM_UP:]
         return _Run(
             cycles=float(group.mean()) if len(group) else float("inf"),
-            estimate=op.get_exp_cycles() / GROUPS,
-            ideal=op.balance().ideal_cycles / GROUPS,
+            estimate=balance.cycles / GROUPS,
+            ideal=balance.ideal_cycles / GROUPS,
             exact=result.ok,
         )
 
@@ -152,6 +160,18 @@ def run_op(
     """Feed ``[frames, tokens, channels]`` arrays to all inputs and compare with the golden outputs."""
     feed = {f"in{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(inputs, op.in_streams()))}
     want = {f"out{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(golden, op.out_streams()))}
-    limit = 4 * int(op.get_exp_cycles()) + 4000
+    return _simulate(simulator, folder, feed, want, op.get_exp_cycles(), stimulus)
+
+
+def _simulate(
+    simulator: Simulator,
+    folder: Path,
+    feed: dict[str, np.ndarray],
+    want: dict[str, np.ndarray],
+    cycles: int,
+    stimulus: Stimulus = Stimulus(),
+) -> SimResult:
+    """Feed beats to a unit whose frame takes ``cycles``."""
     words = loads.read_loads(folder)
+    limit = 4 * int(cycles) + 4000
     return simulator.run(feed, want, data_dir=folder, stimulus=stimulus, idle_limit=limit, loads=words)

@@ -14,6 +14,9 @@ from finn_vitprune.pruning.config import kept_blocks
 
 DENSE = "dense"
 KINDS = ("uniform", "balanced", "uneven", "trained")
+
+IN_ORDER = 5
+"""Masks of a kind that are run with columns in order, too: what that costs differs little from mask to mask."""
 """Uniform random; equally many blocks for each lane; uneven columns; those of a trained model."""
 
 BETA = 1.5

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from finn_vitprune.bench.masks import DENSE, KINDS
+from finn_vitprune.bench.masks import DENSE, IN_ORDER, KINDS
 from finn_vitprune.bench.results import DropRow, FinnRow, Row
 from finn_vitprune.report import Sheet
 
@@ -107,7 +107,7 @@ def _utilisation(rows: Sequence[Row], checks: Checks) -> Sheet:
         tuple(lines),
         f"Means over masks. At least: {limits}. products: of a cycle; fold: SIMD x PE x TOKENS x LANES."
         " cycles: of a token group, uneven masks (or dense), lanes balanced; in order: with columns dealt to"
-        " the lanes in turn.",
+        f" the lanes in turn (of the first {IN_ORDER} masks).",
     )  # fmt: skip
 
 
