@@ -14,10 +14,10 @@ from finn_vitprune.pruning.config import kept_blocks
 
 DENSE = "dense"
 KINDS = ("uniform", "balanced", "uneven", "trained")
+"""Uniform random; equally many blocks for each lane; uneven columns; those of a trained model."""
 
 IN_ORDER = 5
 """Masks of a kind that are run with columns in order, too: what that costs differs little from mask to mask."""
-"""Uniform random; equally many blocks for each lane; uneven columns; those of a trained model."""
 
 BETA = 1.5
 """Both shapes of the beta distribution of column densities (uneven)."""
