@@ -126,6 +126,45 @@ ADD = Proof(
     ),
 )
 
+WEIGHT_LOAD = Proof(
+    "vp_weight_load, 2 of 3 words of 40 bits", "proof_weight_load", ("vp_weight_load",), without="p_word", reach=44,
+    faults=(
+        Fault("vp_weight_load", "(!b_q || bready)", "1'b1", "p_write"),
+        Fault("vp_weight_load", "take || (b_q && !bready)", "take", "b.g_output.p_hold"),
+        Fault("vp_weight_load", "take || (b_q && !bready)", "take || b_q", "p_answer"),
+        Fault("vp_weight_load", "assign awready = !aw_full_q;", "assign awready = 1'b1;", "p_lose_address"),
+        Fault("vp_weight_load", "assign wready  = !w_full_q;", "assign wready  = 1'b1;", "p_lose_data"),
+        Fault("vp_weight_load", "aw_full_q ? !take : awvalid;", "aw_full_q || awvalid;", "p_answer"),
+        Fault("vp_weight_load", "wire logic take = aw_full_q && w_full_q", "wire logic take = aw_full_q && !w_full_q",
+              "answer.p_progress"),
+        Fault("vp_weight_load", "w_full_q ? !take : wvalid;", "w_full_q || wvalid;", "take_data.p_progress"),
+        Fault("vp_weight_load", "aw_full_q ? !take : awvalid;", "aw_full_q ? 1'b1 : awvalid;",
+              "take_address.p_progress"),
+        Fault("vp_weight_load", "take && (index_q == '0 || (index_q == next_q && !loaded_q))", "take", "p_write"),
+        Fault("vp_weight_load", "index_q == '0 || (", "(", "p_loaded"),
+        Fault("vp_weight_load", " && !loaded_q))", "))", "p_loaded"),
+        Fault("vp_weight_load", "INDEX_BITS'(END)", "INDEX_BITS'(END - 1)", "p_loaded"),
+        Fault("vp_weight_load", "            next_q   <= '0;\n", "", "p_write"),
+        Fault("vp_weight_load", "            loaded_q <= 1'b0;\n", "", "p_loaded"),
+        Fault("vp_weight_load", "{w_q, held_q}", "{held_q, w_q}", "p_word"),
+        Fault("vp_weight_load", "if (hit) held_q", "if (take) held_q", "p_word"),
+        Fault("vp_weight_load", "PART_BITS'(PARTS - 1)", "PART_BITS'(0)", "p_write"),
+        Fault("vp_weight_load", "index_q[PART_BITS+:WA]", "index_q[0+:WA]", "p_place"),
+        Fault("vp_weight_load", "<< index_q[INDEX_BITS-1:PART_BITS+WA]", "<< index_q[0]", "p_write"),
+        Fault("vp_weight_load", "if (arvalid && arready) r_loaded_q", "r_loaded_q", "r.g_output.p_hold"),
+        Fault("vp_weight_load", "if (arvalid && arready) r_loaded_q", "r_loaded_q", "p_status"),
+        Fault("vp_weight_load", "r_q ? !rready : arvalid", "arvalid", "r.g_output.p_hold"),
+        Fault("vp_weight_load", "assign arready = !r_q;", "assign arready = 1'b1;", "p_lose_read"),
+        Fault("vp_weight_load", "r_q ? !rready : arvalid", "r_q || arvalid", "p_read"),
+        Fault("vp_weight_load", "assign arready = !r_q;", "assign arready = !r_q && arvalid && rvalid;",
+              "take_read.p_progress"),
+        Fault("vp_weight_load", "32'(r_loaded_q)", "{32{r_loaded_q}}", "p_status"),
+    ),
+)
+WEIGHT_WORD = replace(
+    WEIGHT_LOAD, name=f"{WEIGHT_LOAD.name}: what a memory holds", only="p_word", without="", faults=(),
+)
+
 DROP_FILES = (
     "vp_token_drop_lane", "vp_token_drop_sums", "vp_token_drop_fuse", "vp_token_drop_requant",
     "vp_token_drop",
@@ -172,19 +211,30 @@ DROP = Proof(
 
 BLOCKS = (
     SKID, STAGE, FIFO, FIFO_BLOCK, FORK, STREAM_FORK, WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SELECT, ADD,
+    WEIGHT_LOAD,
 )
 """The stream blocks: proofs for all time, of seconds each."""
 
 DROPS = (DROP_PATH, DROP_RANK, DROP)
 """The token drop."""
 
-QUICK = (*BLOCKS, replace(DROP_PATH, cycles=16), replace(DROP_RANK, cycles=12), replace(DROP, cycles=32))
+QUICK = (
+    *BLOCKS, replace(WEIGHT_WORD, cycles=44), replace(DROP_PATH, cycles=16), replace(DROP_RANK, cycles=12),
+    replace(DROP, cycles=32),
+)
 """What the test suite proves."""
 
 
 def _resized(proof: Proof, name: str, **parameters: int | str) -> Proof:
     """Another size, for which the faults are not tried again."""
     return replace(proof, name=f"{proof.name}{name}", parameters=proof.parameters | parameters, faults=())
+
+
+def _load(banks: int, depth: int, width: int, **changes: object) -> Proof:
+    """``vp_weight_load`` for other memories."""
+    name = f"vp_weight_load, {banks} of {depth} words of {width} bits"
+    parameters = {"BANKS": banks, "DEPTH": depth, "WIDTH": width}
+    return replace(WEIGHT_LOAD, name=name, parameters=parameters, faults=(), **changes)
 
 
 LARGE = (
@@ -214,6 +264,13 @@ LARGE = (
     _resized(SELECT, ", the last of 3", INDEX=2, BEATS=3),
     replace(_resized(SELECT, ", the only one", TOKENS=1, INDEX=0), never=("pass.c_progress",)),
     _resized(ADD, ", 4 bits", WIDTH=4),
+    WEIGHT_WORD,
+    _load(1, 1, 8, without="", never=("c_again",)),  # the first word is the last
+    _load(1, 2, 8, without=""),
+    _load(3, 2, 8, without=""),
+    _load(1, 3, 40, without=""),
+    _load(1, 2, 80, without=""),
+    _load(2, 2, 80),
     _resized(DROP_PATH, ", a beat a token", BEATS=1),
     _resized(DROP_PATH, ", two of four kept", TOKENS=4, KEEP=2, BEATS=1),
     replace(DROP_PATH, name="vp_token_drop, every frame ends", only="p_progress", without="", faults=()),
