@@ -66,69 +66,108 @@ struct Sink {
     bool ready = false, holding = false;
 };
 
-// A master that reads the status, writes words one by one, each to its address, and reads the status again.
-// Address and data of a word are offered each at its own time.
+// A master that writes words one by one, each to its address, and reads the status: before the first word, again
+// and again while it writes, after the last answer. Address and data of a word are offered each at its own time; the
+// read that is under way with the last word waits for that word's answer before it takes its own. A breach is an
+// answer that nothing asked for or that does not stay until it is taken, and, of words in ascending order from
+// address 0, a status other than 0 that was asked for before the last one was taken.
 struct Loader {
     LoadPort port;
-    Throttle throttle;
+    Throttle throttle, read_throttle;
     std::vector<uint32_t> words;  // byte address and data of each write
-    size_t next = 0, reads = 0;
+    size_t next = 0, total = 0;
     uint32_t address_mask = 0;
-    bool address = false, data = false, response = false;  // still to come for this word or read
     uint32_t status[2] = {0, 0};
+    int64_t violation = -1;
 
-    bool reading() const { return reads == 0 || (reads == 1 && 2 * next == words.size()); }
-    bool done() const { return reads == 2; }
+    void prepare() {
+        total = words.size() / 2;
+        address_mask = port.address_bits < 8 ? (1u << port.address_bits) - 1 : 0xFF;
+        for (size_t i = 0; i < total; ++i) ascending_ &= words[2 * i] == 4 * i;
+        std::memset(port.wstrb, 0xF, 1);
+    }
+    bool done() const { return read_ == DONE; }
     void restart() {
-        next = reads = 0;
-        address = data = response = false;
+        next = 0;
+        read_ = FIRST;
+        address_ = data_ = response_ = asked_ = reading_ = holds_b_ = holds_r_ = false;
         for (uint8_t* pin : {port.awvalid, port.wvalid, port.bready, port.arvalid, port.rready}) *pin = 0;
     }
     void drive() {
         if (done()) return;
-        if (!response) address = data = response = true;
-        if (reading()) {
-            if (address && !*port.arvalid) *port.arvalid = !throttle.idle();
-            *port.rready = !throttle.idle();
-            return;
-        }
-        if (address && !*port.awvalid && !throttle.idle()) {
-            *port.awvalid = 1;
-            std::memcpy(port.awaddr, &words[2 * next], port.address_bytes);
-        }
-        if (data && !*port.wvalid && !throttle.idle()) {
-            *port.wvalid = 1;
-            std::memcpy(port.wdata, &words[2 * next + 1], 4);
-        }
-        *port.bready = !throttle.idle();
+        drive_read();
+        if (read_ != FIRST && next < total) drive_write();
     }
-    // Handshakes of this cycle, before the clock edge; true when anything moved.
-    bool sample() {
+    // Handshakes of this cycle, before the clock edge; true when anything moved. Reads beside the words do not count:
+    // they go on when the words stand still.
+    bool sample(int64_t cycle) {
         aw_ = *port.awvalid && *port.awready;
         w_ = *port.wvalid && *port.wready;
         b_ = *port.bvalid && *port.bready;
         ar_ = *port.arvalid && *port.arready;
         r_ = *port.rvalid && *port.rready;
-        if (r_) std::memcpy(&status[reads], port.rdata, 4);
-        return aw_ || w_ || b_ || ar_ || r_;
+        uint32_t word = 0;
+        std::memcpy(&word, port.rdata, 4);
+        if (ar_) early_ = next < total && (next + 1 < total || !response_ || address_ || data_);
+        bool wrong = *port.bvalid ? !response_ || address_ || data_ : holds_b_;
+        wrong |= *port.rvalid ? !reading_ || asked_ || (holds_r_ && word != held_) : holds_r_;
+        wrong |= r_ && early_ && ascending_ && word;
+        if (wrong && violation < 0) violation = cycle;
+        holds_b_ = *port.bvalid && !b_;
+        holds_r_ = *port.rvalid && !r_;
+        held_ = word;
+        return aw_ || w_ || b_ || (read_ != BETWEEN && (ar_ || r_));
     }
     // After the clock edge, so that the model saw the handshakes at the edge itself.
     void advance() {
         if (aw_) {
-            *port.awvalid = address = false;
+            *port.awvalid = address_ = false;
             std::memset(port.awaddr, throttle.draw() & address_mask, 1);
         }
         if (w_) {
-            *port.wvalid = data = false;
+            *port.wvalid = data_ = false;
             std::memset(port.wdata, throttle.draw() & 0xFF, 4);
         }
-        if (ar_) *port.arvalid = address = false;
-        if (b_) ++next;
-        if (r_) ++reads;
-        if (b_ || r_) response = *port.bready = *port.rready = false;
+        if (ar_) *port.arvalid = asked_ = false;
+        if (b_) {
+            response_ = *port.bready = false;
+            ++next;
+        }
+        if (!r_) return;
+        reading_ = *port.rready = false;
+        if (read_ == FIRST) status[0] = held_;
+        if (read_ == LAST) status[1] = held_;
+        read_ = read_ == LAST ? DONE : BETWEEN;
     }
 
 private:
+    void drive_read() {
+        if (!reading_) {
+            reading_ = asked_ = true;
+            if (read_ != FIRST && next == total) read_ = LAST;
+        }
+        if (asked_ && !*port.arvalid) *port.arvalid = !read_throttle.idle();
+        bool waits = read_ == BETWEEN && next + 1 == total;
+        *port.rready = !read_throttle.idle() && !waits;
+    }
+    void drive_write() {
+        if (!response_) address_ = data_ = response_ = true;
+        if (address_ && !*port.awvalid && !throttle.idle()) {
+            *port.awvalid = 1;
+            std::memcpy(port.awaddr, &words[2 * next], port.address_bytes);
+        }
+        if (data_ && !*port.wvalid && !throttle.idle()) {
+            *port.wvalid = 1;
+            std::memcpy(port.wdata, &words[2 * next + 1], 4);
+        }
+        *port.bready = !throttle.idle();
+    }
+
+    enum Read { FIRST, BETWEEN, LAST, DONE } read_ = FIRST;
+    bool address_ = false, data_ = false, response_ = false;  // of this word, still to go out or to come
+    bool asked_ = false, reading_ = false;                    // of this read
+    bool early_ = false, ascending_ = true, holds_b_ = false, holds_r_ = false;
+    uint32_t held_ = 0;
     bool aw_ = false, w_ = false, b_ = false, ar_ = false, r_ = false;
 };
 
@@ -213,10 +252,11 @@ private:
                 read_throttle(in, l.throttle, (1ULL << 32) + loaders_.size(), total);
                 std::vector<uint8_t> bytes;
                 read_beats(folder_ + "/load" + std::to_string(loaders_.size()) + ".data", bytes, 8 * total);
+                l.read_throttle = l.throttle;
+                l.read_throttle.state = mix(l.throttle.state);
                 l.words.resize(2 * total);
-                l.address_mask = l.port.address_bits < 8 ? (1u << l.port.address_bits) - 1 : 0xFF;
                 if (total) std::memcpy(l.words.data(), bytes.data(), bytes.size());
-                std::memset(l.port.wstrb, 0xF, 1);
+                l.prepare();
                 loaders_.push_back(std::move(l));
             }
             else if (word == "in") {
@@ -298,7 +338,7 @@ private:
         for (auto& l : loaders_) l.drive();
         dut_.eval();
         bool moved = false;
-        for (auto& l : loaders_) moved |= l.sample();
+        for (auto& l : loaders_) moved |= l.sample(load_cycles_);
         clock();
         for (auto& l : loaders_) l.advance();
         ++load_cycles_;
@@ -330,7 +370,7 @@ private:
         for (auto& l : loaders_) l.drive();
         dut_.eval();
         bool moved = false;
-        for (auto& l : loaders_) moved |= l.sample();
+        for (auto& l : loaders_) moved |= l.sample(cycle_);
         for (auto& s : sources_) {
             if (!s.valid || !(*s.port.ready & 1)) continue;
             s.cycles[s.next++] = cycle_;
@@ -445,8 +485,8 @@ private:
                    << s.extra << ' ' << s.violation << '\n';
         }
         for (auto& l : loaders_)
-            status << "load " << l.next << ' ' << l.words.size() / 2 << ' ' << l.status[0] << ' ' << l.status[1] << ' '
-                   << load_cycles_ << '\n';
+            status << "load " << l.next << ' ' << l.total << ' ' << l.status[0] << ' ' << l.status[1] << ' '
+                   << load_cycles_ << ' ' << l.violation << '\n';
         for (size_t i = 0; i < edges_.size(); ++i) {
             auto& e = edges_[i];
             status << "edge " << e.in << ' ' << e.out << ' ' << e.max_fill << ' ' << e.last_in << ' '

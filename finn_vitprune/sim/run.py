@@ -58,7 +58,9 @@ class StreamState:
 class LoadState:
     """An AXI4-Lite port at the end: words written, words asked for, the status word read before and after.
 
-    ``cycles`` are those of all loads before the streams started.
+    ``cycles`` are those of all loads before the streams started. ``violation`` is the first cycle (of the load, or
+    of the run once streams flow) of a breach, -1 without: an answer that nobody asked for or that did not stay until
+    it was taken, a status other than 0 before the last word of an image was taken.
     """
 
     written: int
@@ -66,6 +68,7 @@ class LoadState:
     before: int
     after: int
     cycles: int
+    violation: int
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,8 @@ class SimResult:
         deadlock: None, or what stood still.
         mismatches: by output that was given expected beats: indices of the beats that differ or lack.
         extra_beats: by output: beats that came after all expected ones.
-        violations: by output: first cycle in which valid fell or data changed before ready; only ports
-            that did so.
+        violations: by output: first cycle in which valid fell or data changed before ready; by AXI4-Lite port:
+            that of :class:`LoadState`; only ports that did so.
         taps: data of the chosen edges, uint8 ``[beats, bytes]``.
         edge_beats, edge_max_fill: by edge: beats taken by its consumer, largest fill of its FIFO.
         edges: the full state of every edge at the end.
@@ -308,6 +311,9 @@ class Simulator:
         for i, e in enumerate(self.edges):
             if e.name in taps:
                 tapped[e.name] = np.fromfile(folder / f"tap{i}.data", np.uint8).reshape(-1, e.bytes)
+        loads = {p.name: LoadState(*r) for p, r in zip(self.loads, status["load"])}
+        broken = {p.name: r[4] for p, r in zip(self.outputs, status["out"])}
+        broken |= {name: state.violation for name, state in loads.items()}
         return SimResult(
             outputs=outputs,
             in_cycles={
@@ -320,10 +326,10 @@ class Simulator:
             deadlock=None if end[0] == "done" else Deadlock(int(end[2]) - 1, ins, outs, edges),
             mismatches={k: _differing(outputs[k], v) for k, v in expected.items() if np.ndim(v)},
             extra_beats={p.name: r[3] for p, r in zip(self.outputs, status["out"])},
-            violations={p.name: r[4] for p, r in zip(self.outputs, status["out"]) if r[4] >= 0},
+            violations={name: cycle for name, cycle in broken.items() if cycle >= 0},
             taps=tapped,
             edges=edges,
-            loads={p.name: LoadState(*r) for p, r in zip(self.loads, status["load"])},
+            loads=loads,
         )
 
 

@@ -364,7 +364,7 @@ def check_load(built, stream: np.ndarray) -> None:
     resets = (replace(at_once, reset_at=n), replace(at_once, reset_at=end), replace(paused, reset_at=end))
     for stimulus in (at_once, paused, *resets):
         result = built.run([stream], stimulus)
-        assert result.ok, result.deadlock
+        assert result.ok, (stimulus, result.deadlock, result.violations)
         assert result.in_cycles["in0_V"][0] >= 2 * n
         state = result.loads["s_axilite"]
         assert (state.written, state.before, state.after) == (n, 0, 1)
@@ -375,7 +375,7 @@ def check_load(built, stream: np.ndarray) -> None:
         result = built.run([stream], first, writes(words, order))
         assert result.deadlock is not None and len(result.in_cycles["in0_V"]) == 0
         state = result.loads["s_axilite"]
-        assert state.written == n - 1 and state.after == 0
+        assert state.written == n - 1 and state.after == 0 and state.violation < 0
 
 
 @pytest.mark.parametrize("name", ["two banks", "words of 60 bits"])
@@ -459,6 +459,10 @@ ULTRA_MUTATIONS = [
     ("vp_weight_load.sv", "gathered[32*PARTS-1:32]", "gathered[32*PARTS-33:0]"),
     ("vp_weight_load.sv", "aw_full_q <= aw_full_q ? !take : awvalid;", "aw_full_q <= awvalid && !take;"),
     ("vp_weight_load.sv", "take || (b_q && !bready)", "take"),
+    ("vp_weight_load.sv", "if (arvalid && arready) r_loaded_q", "r_loaded_q"),
+    ("vp_weight_load.sv", "r_loaded_q <= loaded_q;", "r_loaded_q <= loaded_q || next_q != '0;"),
+    ("vp_weight_load.sv", "r_q ? !rready : arvalid", "arvalid"),
+    ("vp_weight_load.sv", "b_q       <= take || (b_q", "b_q       <= take || aw_full_q || (b_q"),
 ]
 
 
