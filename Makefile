@@ -1,5 +1,6 @@
 # setup: .venv with everything installed; demo: the bundled example, end to end; test: the test suite;
-# prove: all formal proofs; mutants: SEED's sample of COUNT faulty units against their checks (docs/proof.md).
+# prove: all formal proofs; mutants: SEED's sample of COUNT faulty units against their checks; sweep: units drawn
+# at random from SEED against their golden models (docs/proof.md).
 # setup does nothing when nothing changed; the others call it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.installed
 # Small vision transformers run slower with several threads; the tests bring their own processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test prove mutants clean
+.PHONY: setup demo test prove mutants sweep clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -37,6 +38,9 @@ prove: setup
 
 mutants: setup
 	$(BIN)/python -m tests.mutation --seed $(SEED) --count $(COUNT) --jobs $(JOBS)
+
+sweep: setup
+	$(BIN)/python -m tests.sweep --seed $(SEED) --jobs $(JOBS)
 
 clean:
 	rm -rf build $(VENV)
