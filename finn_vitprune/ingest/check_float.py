@@ -40,6 +40,9 @@ def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Check
         refusals += hardware.gaps(found.network, found.vit)
         lines = hardware.notes(found.vit, part)
         structure, size = structure_of(found.vit), size_of(found.vit)
+    if found.surveyed is not None and found.surveyed.assumed:
+        shapes = ", ".join(f"{name} {list(shape)}" for name, shape in found.surveyed.assumed.items())
+        lines.append(f"sizes that the file leaves open were assumed: {shapes}")
     rows = _rows(found, refusals)
     return Checked(
         path.name, model.kind.value, model.opset, rows, tuple(refusals), structure, size, tuple(lines)

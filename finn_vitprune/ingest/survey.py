@@ -94,8 +94,8 @@ class _Survey(Normaliser):
     def _input(self, tensor: Tensor, no_image: Refusal) -> None:
         node = Node(tensor.name, "input", "", (), (tensor.name,), {})
         self.causes[tensor.name] = replace(no_image, node=tensor.name)
-        if tensor.name in self.assumed:
-            self.values[tensor.name] = _opaque(node, self.assumed[tensor.name], image=False)
+        shape = self.assumed.get(tensor.name)
+        self._made(tensor.name, node, shape, False, self.causes[tensor.name])
 
     def found(self) -> Surveyed:
         """The result of the pass, with the reasons that only the whole shows."""
@@ -158,12 +158,18 @@ class _Survey(Normaliser):
         for view in (v for v in values if isinstance(v, View)):
             self._name_function(view)
         for tensor, shape in zip(node.outputs, _shapes(node, self.source.opset, values), strict=False):
-            if tensor and shape is not None:
-                try:
-                    self.values[tensor] = _opaque(node, shape, node.op_type in IMAGES)
-                except Reason:  # too large
-                    self.values[tensor] = Unknown(outcome.refusal)
+            if tensor:
+                self._made(tensor, node, shape, node.op_type in IMAGES, outcome.refusal)
         return outcome
+
+    def _made(
+        self, tensor: str, node: Node, shape: tuple[int, ...] | None, image: bool, refusal: Refusal
+    ) -> None:
+        """A tensor of known shape, or an unknown one where the shape is not known or too large."""
+        try:
+            self.values[tensor] = Unknown(refusal) if shape is None else _opaque(node, shape, image)
+        except Reason:
+            self.values[tensor] = Unknown(refusal)
 
     # --- what the whole shows ---
 
