@@ -11,6 +11,7 @@ from finn_vitprune import complexity
 from finn_vitprune.complexity import Complexity
 from finn_vitprune.ingest import hardware
 from finn_vitprune.ingest.checked import Checked, Row, Structure
+from finn_vitprune.ingest.file_run import probe
 from finn_vitprune.ingest.model_file import ModelFile, Node
 from finn_vitprune.ingest.normalise import RULES, Fate, Outcome
 from finn_vitprune.ingest.read import understand
@@ -40,6 +41,7 @@ def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Check
         refusals += hardware.gaps(found.network, found.vit)
         lines = hardware.notes(found.vit, part)
         structure, size = structure_of(found.vit), size_of(found.vit)
+        refusals += [] if refusals else filter(None, [probe(path, model.kind, found.vit)])
     if found.surveyed is not None and found.surveyed.assumed:
         shapes = ", ".join(f"{name} {list(shape)}" for name, shape in found.surveyed.assumed.items())
         lines.append(f"sizes that the file leaves open were assumed: {shapes}")
@@ -139,6 +141,10 @@ def _row(outcome: Outcome, roles: dict[int, Role], at: dict[str, Refusal], selec
     role = roles.get(id(term))
     place = role.place if role is not None else ""
     refusal = at.get(node.name)
+    if outcome.fate is Fate.REFUSED:  # of a node inside of it, where it has branches
+        cause = outcome.refusal
+        inside = "" if cause.op_type == node.op_type else f"node {cause.node} ({cause.op_type}): "
+        return Row(node.name, node.op_type, place, "", inside + cause.reason, cause.help)
     if refusal is not None and refusal.op_type == node.op_type:
         return Row(node.name, node.op_type, place, "", refusal.reason, refusal.help)
     if outcome.fate is Fate.WAITS:

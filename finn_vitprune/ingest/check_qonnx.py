@@ -46,7 +46,7 @@ BECOMES = {
 }
 ATTENTION = "PrunedAttention"
 SLOWEST, FAST = 1 << 40, 1 << 10
-"""Cycles a frame of two foldings that every op must hold: the smallest one, and one of a large build."""
+"""Cycles a frame of the smallest folding, and of one of a large build."""
 
 
 def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None) -> Checked:
@@ -150,18 +150,17 @@ class NodeByNode(Lowering):
 
 
 def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:
-    """The hardware graph as ``build`` has it before folding; its ops are checked in two foldings."""
+    """The hardware graph as ``build`` has it before folding; its ops are checked as they are and in a large folding."""
     try:
         model = lowered.model.transform(TidyLowered())
         for node in model.get_nodes_by_op_type("BlockSparseMVAU"):
             getCustomOp(node).plan(model.get_initializer(node.input[1]))
         for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
             model.graph.node.remove(node)  # the host's part, which the build partitions off
-        for interval in (SLOWEST, FAST):
-            folded = model.transform(FoldForInterval(interval), make_deepcopy=True)
-            for node in folded.graph.node:
+        for candidate in (model, model.transform(FoldForInterval(FAST), make_deepcopy=True)):
+            for node in candidate.graph.node:
                 getCustomOp(node).verify_node()
-            folded.transform(SetFifoDepths())
+            candidate.transform(SetFifoDepths(), make_deepcopy=candidate is model)
     except UserError as e:
         return None, Refusal("hardware graph", "model", str(e))
     return model, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ OPSETS = (11, 23)
 MAX_PROTOBUF = (1 << 31) - 1
 QONNX_OPS = frozenset({"Quant", "IntQuant", "FloatQuant", "BipolarQuant", "Trunc", "TokenDrop"})
 QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+MAX_NODES = 200_000
+"""Nodes of a graph; the largest exports of vision transformers have some thousands."""
 PACKED_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 
 
@@ -81,10 +83,44 @@ def _inlined(model: ModelProto, path: Path) -> ModelProto:
     """The same model with its local functions in place of the calls (torch's older dynamo exports)."""
     import onnx.inliner
 
+    _check_calls(model, path)
     try:
         return onnx.inliner.inline_local_functions(model)
     except (RuntimeError, ValueError, DecodeError) as e:
         raise UserError(f"{path}: its local functions cannot be put in place: {first_line(e)}") from e
+
+
+def _with_bodies(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Nodes, and those in the bodies of control flow."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                yield from _with_bodies(body.node)
+
+
+def _check_calls(model: ModelProto, path: Path) -> None:
+    """Local functions must not call themselves, and stay below :data:`MAX_NODES` when they are unfolded."""
+    functions = {(f.domain, f.name): f for f in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def unfolded(nodes: Iterable[NodeProto], callers: tuple[tuple[str, str], ...]) -> int:
+        total = 0
+        for node in _with_bodies(nodes):
+            key = (node.domain, node.op_type)
+            if key in callers:
+                raise UserError(f"{path}: its local function {node.op_type} calls itself: export without it")
+            if key in functions and key not in sizes:
+                sizes[key] = unfolded(functions[key].node, (*callers, key))
+            total += sizes.get(key, 1)
+        return total
+
+    try:
+        nodes = unfolded(model.graph.node, ())
+    except RecursionError:
+        raise UserError(f"{path}: its local functions call each other too deeply") from None
+    if nodes > MAX_NODES:
+        raise UserError(f"{path}: its local functions unfold to {nodes:,} nodes, {MAX_NODES:,} are read")
 
 
 def _opset(model: ModelProto, path: Path) -> int:
@@ -141,6 +177,8 @@ def _attribute(proto: AttributeProto, folder: Path) -> object:
     if proto.type == AttributeProto.TENSOR:
         return tensor_array(proto.t, folder)
     value = helper.get_attribute_value(proto)
+    if value is None:
+        raise ValueError(f"{proto.name} has no value")
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 

@@ -226,8 +226,13 @@ def ordered(shape: Iterable[int]) -> np.ndarray:
 
 def _read_in_branches(nodes: Iterable[Node]) -> set[str]:
     """Tensors that the bodies of control-flow nodes read from outside."""
-    bodies = [a for node in nodes for a in node.attributes.values() if isinstance(a, GraphProto)]
-    return {i for body in bodies for node in body.node for i in node.input}
+    waiting = [a for node in nodes for a in node.attributes.values() if isinstance(a, GraphProto)]
+    found = set()
+    while waiting:
+        body = waiting.pop()
+        found |= {i for node in body.node for i in node.input} | {o.name for o in body.output}
+        waiting += [a.g for node in body.node for a in node.attribute if a.HasField("g")]
+    return found
 
 
 def _known_elsewhere(node: Node) -> bool:
