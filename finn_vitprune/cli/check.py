@@ -104,7 +104,7 @@ def _nodes(checked: Checked) -> str:
     """How many nodes map; where not all do, how many of these are constants, and why the others do not."""
     text = f"{checked.mapped} of {len(checked.rows)} nodes map."
     if checked.mapped == len(checked.rows):
-        return text
+        return text if checked.passed else f"{text[:-1]} by themselves, but not together."
     own = [r.op_type for r in checked.rows if not r.maps and not r.depends]
     waiting = sum(r.depends for r in checked.rows)
     ops = ", ".join(f"{n} {op}" for op, n in Counter(own).most_common())

@@ -32,6 +32,8 @@ ASSUMED_IMAGES, ASSUMED_LENGTH = ((224, 224), (48, 192), (32, 128)), 16
 SMALL = 64
 """Constants of so many numbers are given to shape inference."""
 WITH_CONSTANT = frozenset("Add Sub Mul Div Pow Min Max Clip".split())
+POSITIVE = frozenset("strides kernel_shape dilations group blocksize block_size num_outputs".split())
+"""Attributes that ONNX's shape inference divides by, and ends the process where one is zero."""
 UNARY = frozenset("Relu Sigmoid Tanh HardSigmoid".split())
 IMAGES = frozenset(
     "Conv ConvTranspose BatchNormalization InstanceNormalization GroupNormalization MaxPool AveragePool "
@@ -166,10 +168,14 @@ class _Survey(Normaliser):
         self, tensor: str, node: Node, shape: tuple[int, ...] | None, image: bool, refusal: Refusal
     ) -> None:
         """A tensor of known shape, or an unknown one where the shape is not known or too large."""
-        try:
-            self.values[tensor] = Unknown(refusal) if shape is None else _opaque(node, shape, image)
-        except Reason:
-            self.values[tensor] = Unknown(refusal)
+        found = Unknown(refusal)
+        if shape is not None:
+            try:
+                view = _opaque(node, shape, image)
+                found = view if self._fits(node, [view]) else found
+            except Reason:
+                pass
+        self._hold(tensor, found)
 
     # --- what the whole shows ---
 
@@ -271,6 +277,9 @@ def _shapes(node: Node, opset: int, values: list[Value | None]) -> list[tuple[in
     """Shapes of a node's outputs by ONNX's own inference; None where it does not tell."""
     unknown = [None] * len(node.outputs)
     if node.domain not in ("", "ai.onnx") or any(isinstance(v, Unknown) for v in values):
+        return unknown
+    divisors = [np.asarray(node.attributes[a]) for a in POSITIVE & set(node.attributes)]
+    if any(d.dtype.kind != "i" or np.any(d < 1) for d in divisors):
         return unknown
     try:
         schema = defs.get_schema(node.op_type, opset, "")
