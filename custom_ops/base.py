@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
 from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
-from onnx import helper
+from onnx import AttributeProto, helper
 from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune.custom_ops import axilite
@@ -75,6 +76,13 @@ def pack_words(elements: np.ndarray, bits: int) -> np.ndarray:
     return words
 
 
+@cache
+def _whole_numbers(op: type[HWCustomOp]) -> frozenset[str]:
+    """Attributes of an op that are whole numbers without a set of allowed values."""
+    types = op(helper.make_node(op.__name__, [], [])).get_nodeattr_types()
+    return frozenset(name for name, given in types.items() if given[0] == "i" and len(given) == 3)
+
+
 class VitOp(HWCustomOp):
     """Base of the integer hardware ops.
 
@@ -82,6 +90,15 @@ class VitOp(HWCustomOp):
     (:meth:`compute`); shapes, widths and FINN's queries follow from these. Graph inputs beyond the
     streams are initialisers (weights, tables) and reach :meth:`compute` as arrays.
     """
+
+    def get_nodeattr(self, name: str):
+        """As qonnx has it; whole numbers by a look-up of their own, since folding asks for some 100,000 of them."""
+        for attribute in self.onnx_node.attribute:
+            if attribute.name == name and attribute.type == AttributeProto.INT:
+                if name in _whole_numbers(type(self)):
+                    return attribute.i
+                break
+        return super().get_nodeattr(name)
 
     @abstractmethod
     def in_streams(self) -> list[Stream]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
@@ -12,8 +13,9 @@ from finn_vitprune import complexity
 from finn_vitprune.complexity import Complexity
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import ViTConfig
-from finn_vitprune.models.freeze import weight_codes
-from finn_vitprune.models.vit import PrunedViT
+
+if TYPE_CHECKING:
+    from finn_vitprune.models.vit import PrunedViT
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def describe(
 
 def kept_block_maps(frozen: PrunedViT, block: int) -> dict[str, np.ndarray]:
     """Non-zero ``block`` x ``block`` blocks of W_q, W_k, W_v, W_proj of every encoder, inputs by outputs."""
+    from finn_vitprune.models.freeze import weight_codes  # Brevitas, which reading does without
+
     maps = {}
     for i, encoder in enumerate(frozen.blocks):
         parts = np.split(weight_codes(encoder.attn.qkv), 3, axis=0)

@@ -103,6 +103,11 @@ def show(tables: Sequence[Sheet], console: Console) -> None:
         console.print()
 
 
+def to_markdown(title: str, text: str, tables: Sequence[Sheet]) -> str:
+    """One Markdown page: the title, a paragraph, the tables."""
+    return "\n".join([f"# {title}", "", text, "", *(_markdown_table(sheet) for sheet in tables)])
+
+
 def to_html(title: str, tables: Sequence[Sheet]) -> str:
     """One self-contained page: no script, no file or address outside it."""
     body = "\n".join(_html_table(sheet) for sheet in tables)
@@ -264,6 +269,15 @@ def _number(value: float) -> str:
 
 def _times_less(before: float, after: float) -> str:
     return f"{before / after:.2f} x less" if after else "-"
+
+
+def _markdown_table(sheet: Sheet) -> str:
+    def row(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    alignment = "|--|" + "--:|" * (len(sheet.columns) - 1)
+    lines = [f"## {sheet.title}", "", row(sheet.columns), alignment, *map(row, sheet.rows), ""]
+    return "\n".join([*lines, sheet.note, ""] if sheet.note else lines)
 
 
 def _html_table(sheet: Sheet) -> str:

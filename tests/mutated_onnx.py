@@ -1,15 +1,18 @@
-"""Damaged ONNX files, more than 200 of them, and a run of ``check`` over them with time and memory.
+"""Damaged ONNX files, more than 200 of them, and a run of ``check`` and ``import`` over them with time and memory.
 
-``python tests/mutated_onnx.py FOLDER [COUNT]`` writes them and prints a line of JSON for each: name, exit
+``python tests/mutated_onnx.py FOLDER [COUNT]`` writes them and prints two lines of JSON for each: name, exit
 code, seconds, largest resident memory so far in MiB, and what was said. Every one must be refused.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import json
 import random
+import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +22,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 from ingest_models import export, small_timm
+from mutated_contents import of_contents
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from vit_models import random_vit
 
 ENDLESS = 1 << 40
+SECONDS, ADDRESSES = 60, 12 << 30
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,9 @@ def _no_models(draw: random.Random) -> Iterator[tuple[str, bytes]]:
     yield "empty file", b""
     yield "text", b"this is no model\n" * 20
     yield "zeros", bytes(4096)
+    yield "a page", b"<!DOCTYPE html><html>404</html>"
+    yield "a pointer of Git LFS", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    yield "packed", gzip.compress(draw.randbytes(2000))
     yield "a pickle of torch", b"PK\x03\x04" + draw.randbytes(2000)
     for i in range(6):
         yield f"random bytes {i}", draw.randbytes(10 ** (1 + i % 4))
@@ -90,6 +98,7 @@ def _of_model(model: ModelProto, draw: random.Random) -> Iterator[tuple[str, Cal
     yield from _of_graph(model, draw)
     yield from _of_attributes(model)
     yield from _of_sizes(model)
+    yield from of_contents(model)
 
 
 def _initialiser(model: ModelProto, name: str) -> TensorProto:
@@ -295,30 +304,34 @@ def peak_mib() -> int:
 
 
 def main(folder: Path, count: int | None = None) -> None:
-    """Write ``count`` files (all without it) into ``folder``, check each, print a line of JSON for each."""
-    from finn_vitprune.cli import run
+    """Write ``count`` files (all without it) into ``folder``, give each to check and to import.
 
+    A line of JSON for each. One that takes longer than :data:`SECONDS` ends the run, as does more than
+    :data:`ADDRESSES` bytes of memory.
+    """
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+    np.savez(folder / "images.npz", images=np.zeros((20, 64, 64, 3), np.uint8))
+    target = ["--data", f"npz:{folder / 'images.npz'}", "-o", str(folder / "out.onnx"), "--force"]
     for i, mutated in enumerate(mutations(folder)[:count]):
         path = folder / f"mutated_{i:03d}.onnx"
         path.write_bytes(mutated.data)
-        out, err = io.StringIO(), io.StringIO()
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at what is held now
-        started = time.monotonic()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = run(["check", str(path)])
-        said = err.getvalue() if code == 2 else out.getvalue().strip().splitlines()[-1:]
-        print(
-            json.dumps(
-                {
-                    "name": mutated.name,
-                    "code": code,
-                    "seconds": time.monotonic() - started,
-                    "mib": peak_mib(),
-                    "said": said,
-                }
-            ),
-            flush=True,
-        )
+        for command in (["check", str(path)], ["import", str(path), *target]):
+            print(json.dumps({"name": f"{command[0]} {mutated.name}"} | _run(command)), flush=True)
+
+
+def _run(command: list[str]) -> dict[str, object]:
+    """Exit code, seconds, memory, and what was said last."""
+    from finn_vitprune.cli import run
+
+    out, err = io.StringIO(), io.StringIO()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at what is held now
+    started = time.monotonic()
+    signal.alarm(SECONDS)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(command)
+    signal.alarm(0)
+    said = err.getvalue() if code == 2 else out.getvalue().strip().splitlines()[-1:]
+    return {"code": code, "seconds": time.monotonic() - started, "mib": peak_mib(), "said": said}
 
 
 if __name__ == "__main__":

@@ -525,6 +525,7 @@ def test_the_command_writes_limits_and_fails_when_one_is_missed(tiny, tmp_path, 
     path, found, _ = tiny
     flags = "--shape 16x16 --block 4 --fold 12 --bits 4x4 --mac-body portable --masks 2 --keep 1 --keep 0.5"
     flags = [*flags.split(), "--part", "cycles", "--part", "resources", "--json", str(path)]
+    flags += ["--markdown", str(tmp_path / "units.md")]
     missed = Checks()
     tables(found.rows, [], [], missed)
     assert command(["bench-units", *flags]) == (1 if missed.missed else 0)
@@ -532,3 +533,6 @@ def test_the_command_writes_limits_and_fails_when_one_is_missed(tiny, tmp_path, 
     assert "1. Utilisation in Verilator" in out and f"{missed.held} figures within their limits" in out
     about = json.loads(path.read_text())["about"]
     assert about["limits_held"] == missed.held and about["limits_missed"] == missed.missed
+    page = (tmp_path / "units.md").read_text()
+    assert page.startswith("# Matrix and token-drop units") and f"{missed.held} figures within" in page
+    assert page.count("| 16x16 b4 r_b 0.5 4x4 | 12 |") == len(tables(found.rows, [], [], Checks()))

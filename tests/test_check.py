@@ -251,3 +251,65 @@ def test_an_unknown_part_is_an_error_of_the_user(qonnx_file):
 def test_what_check_promises_for_qonnx_build_keeps(small_build):
     assert check(small_build.model, PART).passed
     assert (small_build.folder / "stitched_ip").is_dir()
+
+
+# --- exit code 0 is a promise ------------------------------------------------------------------------
+
+ODD = {
+    "5 blocks of 4 channels": dict(dim=20, heads=1, block=5),
+    "2 heads of 11": dict(dim=22, heads=2, block=11),
+    "heads of 1, single weights": dict(dim=8, heads=8, block=1),
+    "49 tokens, mean": dict(image=14, drop_at=(), class_token=False, global_pool="avg"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ODD)
+@pytest.mark.parametrize("fps", ["2000", "400000"])
+def test_a_file_of_odd_sizes_that_passes_is_built_to_hdl(tmp_path, case, fps):
+    path = tmp_path / "model.onnx"
+    random_vit(**ODD[case])[0].save(str(path))
+    assert run(["check", str(path)]) == 0
+    target = ["-o", str(tmp_path / "build"), "--fpga-part", PART, "--target-fps", fps, "--synth", "none"]
+    assert run(["build", str(path), *target, "--stop-step", "step_hw_codegen"]) == 0
+    tops = {p.stem.split("_rtl")[0] for p in (tmp_path / "build" / "hdl").rglob("*_rtl_*.v")}
+    assert {"BlockSparseMVAU", "PrunedAttention", "VitLayerNorm", "VitLookup", "VitAdd"} <= tops
+
+
+def test_what_maps_node_by_node_and_not_together_says_so(tmp_path, capsys):
+    path = tmp_path / "model.onnx"
+    random_vit(bits=3)[0].save(str(path))
+    assert run(["check", str(path)]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "nodes map by themselves, but not together." in out
+    assert "output codes are INT3, use INT4 or INT8" in out
+
+
+def test_a_qonnx_file_that_does_not_run_does_not_pass(qonnx_file, tmp_path):
+    def whole_numbers(graph):
+        weight = next(t for t in graph.initializer if len(t.dims) == 2)
+        array = np.rint(numpy_helper.to_array(weight)).astype(np.int64)
+        weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+
+    checked = check(edited(qonnx_file, tmp_path / "model.onnx", whole_numbers))
+    assert not checked.passed
+    assert checked.refusals[0].reason.startswith("it does not run: ")
+
+
+def test_nodes_of_one_name_are_no_fault_of_a_qonnx_file(qonnx_file, tmp_path):
+    def one_name(graph):
+        for node in graph.node:
+            node.name = "same"
+
+    assert check(edited(qonnx_file, tmp_path / "model.onnx", one_name)).passed
+
+
+def test_a_float_file_whose_answer_is_always_the_same_does_not_pass(float_file, tmp_path):
+    def empty(graph):
+        for tensor in graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                zeros = np.zeros(list(tensor.dims), np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(zeros, tensor.name))
+
+    checked = check(edited(float_file, tmp_path / "model.onnx", empty))
+    assert "the same for two images" in checked.refusals[0].reason

@@ -151,10 +151,10 @@ DRAWS: dict[str, tuple[Draw, int]] = {
     "VitRequant": (requant, 4),
     "VitFIFO": (fifo, 6),
     "VitWidthConverter": (width, 4),
-    "BlockSparseMVAU": (matrix, 4),
-    "BlockSparseMVAU dsp48e2": (body("dsp48e2"), 4),
-    "BlockSparseMVAU lut": (body("lut"), 3),
-    "BlockSparseMVAU ultra": (ultra, 4),
+    "BlockSparseMVAU": (matrix, 5),
+    "BlockSparseMVAU dsp48e2": (body("dsp48e2"), 6),
+    "BlockSparseMVAU lut": (body("lut"), 4),
+    "BlockSparseMVAU ultra": (ultra, 5),
 }
 """Op type (and a body) to a draw and the number of its shapes."""
 CASES = [(op, SEED * 1000 + i) for op, (_, count) in DRAWS.items() for i in range(count)]

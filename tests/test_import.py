@@ -17,13 +17,14 @@ from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.errors import UserError
 from finn_vitprune.ingest import zoo
+from finn_vitprune.ingest.file_run import without_activation_quantisers
 from finn_vitprune.ingest.float_model import as_in_file, float_network
 from finn_vitprune.ingest.import_data import load_data
 from finn_vitprune.ingest.import_model import cosine
 from finn_vitprune.ingest.load import load
 from finn_vitprune.ingest.model_file import Kind
 from finn_vitprune.ingest.read import read, understand
-from finn_vitprune.ingest.reference import compare, without_activation_quantisers
+from finn_vitprune.ingest.reference import compare
 from finn_vitprune.ingest.scoring import block_sums, set_to_first_order
 from finn_vitprune.metadata import ModelMetadata, unpack_map
 from finn_vitprune.pruning.config import PruneConfig

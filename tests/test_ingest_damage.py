@@ -41,14 +41,14 @@ def assert_refused(results):
 
 def test_thirty_damaged_files_are_refused_with_a_cause(tmp_path):
     results = check_all(tmp_path, "30")
-    assert len(results) == 30
+    assert len(results) == 60
     assert_refused(results)
 
 
 @pytest.mark.slow
 def test_all_damaged_files_are_refused_with_a_cause(tmp_path):
     results = check_all(tmp_path)
-    assert len(results) >= 200
+    assert sum(r["name"].startswith("check ") for r in results) >= 300
     assert len({r["name"] for r in results}) == len(results)
     assert_refused(results)
 
@@ -154,3 +154,50 @@ def test_a_tensor_that_would_be_huge_is_not_made(sound, tmp_path):
     first = check(damaged(sound, tmp_path / "model.onnx", expand)).refusals[0]
     assert first.node == "blow"
     assert "more than 33,554,432 elements" in first.reason
+
+
+def calling(*called):
+    """F calls these local functions; the first node of the graph calls F."""
+
+    def edit(model):
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
+        for name in ("F", "G"):
+            nodes = [helper.make_node(c, ["x"], ["y"], domain="local") for c in called]
+            model.functions.append(helper.make_function("local", name, ["x"], ["y"], nodes, opsets))
+        model.opset_import.append(opsets[1])
+        node = next(n for n in model.graph.node if n.op_type == "Add")
+        node.op_type, node.domain = "F", "local"
+
+    return edit
+
+
+@pytest.mark.parametrize("called", ["F", "G"])
+def test_functions_that_call_themselves_are_not_unfolded(sound, tmp_path, called):
+    path = damaged(sound, tmp_path / "model.onnx", calling(called))
+    with pytest.raises(UserError, match="calls itself"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "start,what",
+    [
+        (b"PK\x03\x04", "a zip archive"),
+        (b"\x1f\x8b", "packed with gzip"),
+        (b"<html>", "a page of HTML"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    ],
+)
+def test_files_of_another_kind_are_named(tmp_path, start, what):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(start + b"\xff" * 40)
+    with pytest.raises(UserError, match=what):
+        load(path)
+
+
+def test_a_stride_of_zero_is_no_end_of_the_process(sound, tmp_path):
+    def edit(model):
+        node = next(n for n in model.graph.node if n.op_type == "Conv")
+        next(a for a in node.attribute if a.name == "strides").ints[:] = [0, 0]
+
+    first = check(damaged(sound, tmp_path / "model.onnx", edit)).refusals[0]
+    assert first.op_type == "Conv" and "stride [0, 0]" in first.reason

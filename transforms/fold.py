@@ -64,6 +64,9 @@ def fold_to_fill(model: ModelWrapper, fpga_part: str, available: dict[str, int],
     slow = model.transform(FoldForInterval(1 << 40), make_deepcopy=True)
     low, high = 1, slowest_cycles(slow)
     best = slow
+    if not fits(slow):
+        report(f"interval {high} cycles, the slowest folding: does not fit")
+        return slow
     while low < high:
         middle = int((low * high) ** 0.5) if high > 2 * low else (low + high) // 2
         candidate = model.transform(FoldForInterval(middle), make_deepcopy=True)

@@ -134,4 +134,7 @@ def layer_normalization(lowering, node, values):
         raise Reason("gamma and beta must be folded into the layer that follows (gamma 1, beta 0)")
     if x.bits != 16 or not x.signed:
         raise Reason(f"LayerNorm reads the INT16 residual stream, got {x.bits} bits")
-    return Normed(x.index, x, float(attribute(node, "epsilon", 1e-5)))
+    epsilon = float(attribute(node, "epsilon", 1e-5))
+    if not 0.0 <= epsilon < 1.0:
+        raise Reason(f"epsilon {epsilon:g}: use one of 0 to 1, 1e-6 as a rule")
+    return Normed(x.index, x, epsilon)

@@ -29,6 +29,8 @@ from finn_vitprune.transforms.values import (
 )
 
 ROUNDING = ("ROUND", "HALF_EVEN")
+MAX_BITS = 32
+"""Widest codes that are read; the residual stream has 16."""
 
 
 def parameters(lowering, node) -> tuple[np.ndarray, int, bool, bool]:
@@ -41,6 +43,8 @@ def parameters(lowering, node) -> tuple[np.ndarray, int, bool, bool]:
         raise Reason(f"zero point {zero.reshape(-1)[0]}: quantisation must be symmetric (zero point 0)")
     if bits.size != 1 or float(bits) != int(bits):
         raise Reason("the bit width must be one integer")
+    if not 1 <= bits <= MAX_BITS:
+        raise Reason(f"a bit width of {float(bits):g}: codes have 1 to {MAX_BITS} bits")
     return scale.astype(np.float64), int(bits), bool(attribute(node, "signed", 1)), bool(attribute(node, "narrow", 0))
 
 

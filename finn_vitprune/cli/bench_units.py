@@ -31,6 +31,9 @@ def command(
         Optional[Path],
         typer.Option("--json", metavar="FILE", help="Results; what is in it already is not run again."),
     ] = None,
+    markdown: Annotated[
+        Optional[Path], typer.Option("--markdown", metavar="FILE", help="The tables as a Markdown file.")
+    ] = None,
     shape: Annotated[
         Optional[list[str]], typer.Option(metavar="MWxMH", help="Only this matrix, as 384x1152; may repeat.")
     ] = None,
@@ -57,7 +60,7 @@ def command(
     part: Annotated[
         Optional[list[str]], typer.Option(help="Only cycles, resources, token-drop or finn; may repeat.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="processes at a time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
 ) -> None:
     """Measure matrix and token-drop units: cycles and utilisation in Verilator, resources and depth in Yosys.
 
@@ -88,7 +91,7 @@ def command(
     with progress_lines() as say:
         found = run(plan, results, say)
     console = Console()
-    raise typer.Exit(_show(found, results, console if console.is_terminal else Console(width=WIDTH)))
+    raise typer.Exit(_show(found, results, markdown, console if console.is_terminal else Console(width=WIDTH)))
 
 
 def _plan(quick: bool, masks_from: Path | None) -> Plan:
@@ -99,19 +102,26 @@ def _plan(quick: bool, masks_from: Path | None) -> Plan:
     return run.quick(plan) if quick else plan
 
 
-def _show(found: Found, results: Results, console: Console) -> int:
-    """Print the tables and what misses its limit; the exit code."""
+def _show(found: Found, results: Results, markdown: Path | None, console: Console) -> int:
+    """Print the tables and what misses its limit, write them to ``markdown`` too; the exit code."""
     from finn_vitprune.bench.table import Checks, tables
     from finn_vitprune.cli import EXIT_DONE, EXIT_NO
-    from finn_vitprune.report import show
+    from finn_vitprune.report import show, to_markdown
+    from finn_vitprune.training.checkpoint import write_atomic
 
     checks = Checks()
-    show(tables(found.rows, found.drops, found.finn, checks), console)
+    sheets = tables(found.rows, found.drops, found.finn, checks)
+    show(sheets, console)
     results.about |= {"limits_held": checks.held, "limits_missed": checks.missed}
     results.write()
-    for missed in checks.missed:
-        console.print(f"missed: {missed}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{checks.held} figures within their limits, {len(checks.missed)} not", highlight=False)
+    verdict = f"{checks.held} figures within their limits, {len(checks.missed)} not"
+    missed = [f"missed: {text}" for text in checks.missed]
+    for line in missed:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(verdict, highlight=False)
+    if markdown is not None:
+        text = "\n".join([f"{results.about['tool']}. {verdict}.", "", *(f"- {line}" for line in missed)])
+        write_atomic(markdown, to_markdown("Matrix and token-drop units", text, sheets).encode())
     return EXIT_NO if checks.missed else EXIT_DONE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -60,6 +61,7 @@ def as_dict(checked: Checked) -> dict:
         "verdict": checked.verdict(),
         "nodes": len(checked.rows),
         "mapped": checked.mapped,
+        "constants": checked.constants,
         "structure": None if checked.structure is None else asdict(checked.structure),
         "complexity": None if checked.complexity is None else asdict(checked.complexity),
         "notes": list(checked.notes),
@@ -87,7 +89,7 @@ def show(checked: Checked, every_node: bool, console: Console) -> None:
 
 def summary(checked: Checked) -> list[str]:
     """The lines under the table, the verdict last."""
-    lines = [f"{checked.mapped} of {len(checked.rows)} nodes map."]
+    lines = [_nodes(checked)]
     if checked.structure is not None:
         lines.append(f"Found: {checked.structure.sentence()}.")
     if checked.complexity is not None:
@@ -98,13 +100,28 @@ def summary(checked: Checked) -> list[str]:
     return [*lines, checked.verdict()]
 
 
+def _nodes(checked: Checked) -> str:
+    """How many nodes map; where not all do, how many of these are constants, and why the others do not."""
+    text = f"{checked.mapped} of {len(checked.rows)} nodes map."
+    if checked.mapped == len(checked.rows):
+        return text if checked.passed else f"{text[:-1]} by themselves, but not together."
+    own = [r.op_type for r in checked.rows if not r.maps and not r.depends]
+    waiting = sum(r.depends for r in checked.rows)
+    ops = ", ".join(f"{n} {op}" for op, n in Counter(own).most_common())
+    constants = f"{checked.constants} of them are constants. " if checked.constants else ""
+    refused = f"Refused for what they are: {ops}. " if own else ""
+    behind = f"Refused for what they depend on: {waiting}." if waiting else ""
+    return f"{text} {constants}{refused}{behind}".strip()
+
+
 # --- rows ----------------------------------------------------------------------------------------
 
 
 def _text(row: Row) -> str:
     if row.maps:
         return row.becomes
-    return f"NO: {row.reason}" + (f"; {row.help}" if row.help else "")
+    alone = f"; by itself: {row.alone}" if row.alone else ""
+    return f"NO: {row.reason}{alone}" + (f"; {row.help}" if row.help else "")
 
 
 def _node_row(row: Row) -> tuple[str, str, str]:
@@ -113,23 +130,40 @@ def _node_row(row: Row) -> tuple[str, str, str]:
 
 def _part_rows(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     """Refused nodes first, then parts of the network; encoders that are alike share their rows."""
-    refused = [r for r in rows if not r.maps and not r.reason.startswith("depends on")]
-    shown = [_node_row(r) for r in refused[:SHOWN]]
-    if len(refused) > SHOWN:
-        shown.append(("", f"{len(refused) - SHOWN} more nodes", "NO: --all lists them"))
+    refused: dict[str, list[Row]] = {}
     waiting: dict[str, int] = {}
-    for row in rows:
-        if row.reason.startswith("depends on"):
-            waiting[row.reason] = waiting.get(row.reason, 0) + 1
-    shown += [("", _count(n), f"NO: {reason}") for reason, n in waiting.items()]
     places: dict[str, dict[str, int]] = {}
     for row in rows:
         if row.maps:
             part = places.setdefault(row.place, {})
             part[row.becomes] = part.get(row.becomes, 0) + 1
+        elif row.depends:
+            waiting[_waits(row)] = waiting.get(_waits(row), 0) + 1
+        else:
+            refused.setdefault(row.reason, []).append(row)
+    shown = [_refused_row(alike) for alike in list(refused.values())[:SHOWN]]
+    left = sum(len(alike) for alike in list(refused.values())[SHOWN:])
+    if left:
+        shown.append(("", f"{left} more {'node' if left == 1 else 'nodes'}", "NO: --all lists them"))
+    shown += [("", _count(n), f"NO: {text}") for text, n in waiting.items()]
     return shown + [
         (place, _count(n), becomes) for place, part in _merged(places) for becomes, n in part.items()
     ]
+
+
+def _refused_row(alike: list[Row]) -> tuple[str, str, str]:
+    """Nodes that are refused for one reason, under the name of the first."""
+    place, name, text = _node_row(alike[0])
+    more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+    return place, name + more, text
+
+
+def _waits(row: Row) -> str:
+    if not row.alone:
+        return row.reason
+    size = row.alone.startswith("BlockSparseMVAU")
+    alone = row.alone.split(" (")[0] if size else row.alone
+    return f"by themselves they would be {alone}, but they depend on what is not taken in"
 
 
 def _count(nodes: int) -> str:

@@ -11,19 +11,23 @@ from finn_vitprune import complexity
 from finn_vitprune.complexity import Complexity
 from finn_vitprune.ingest import hardware
 from finn_vitprune.ingest.checked import Checked, Row, Structure
+from finn_vitprune.ingest.file_run import probe
 from finn_vitprune.ingest.model_file import ModelFile, Node
 from finn_vitprune.ingest.normalise import RULES, Fate, Outcome
 from finn_vitprune.ingest.read import understand
-from finn_vitprune.ingest.recognise import Network, Recognition
+from finn_vitprune.ingest.recognise import ACTIVATION_HELP, GELUS, Network, Recognition
 from finn_vitprune.ingest.recognised import RecognisedViT
 from finn_vitprune.ingest.refusal import Refusal
 from finn_vitprune.ingest.roles import FUNCTION, UNITS, Role, roles_of
+from finn_vitprune.ingest.survey import WITH_CONSTANT, Found, Surveyed
+from finn_vitprune.ingest.terms import Linear, Opaque
 from finn_vitprune.ingest.unsupported import REASONS, why_not
 from finn_vitprune.synth.parts import Part
 
 CONSTANT = "constants, folded"
 LAYOUT = "no hardware, only the order of data"
 SELECT = "VitSelectToken, the class token"
+SCALE = "scale or bias of the node before"
 UNUSED = "nothing (no output depends on it)"
 
 
@@ -37,6 +41,10 @@ def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Check
         refusals += hardware.gaps(found.network, found.vit)
         lines = hardware.notes(found.vit, part)
         structure, size = structure_of(found.vit), size_of(found.vit)
+        refusals += [] if refusals else filter(None, [probe(path, model.kind, found.vit)])
+    if found.surveyed is not None and found.surveyed.assumed:
+        shapes = ", ".join(f"{name} {list(shape)}" for name, shape in found.surveyed.assumed.items())
+        lines.append(f"sizes that the file leaves open were assumed: {shapes}")
     rows = _rows(found, refusals)
     return Checked(
         path.name, model.kind.value, model.opset, rows, tuple(refusals), structure, size, tuple(lines)
@@ -83,8 +91,49 @@ def size_of(vit: RecognisedViT) -> Complexity:
 def _rows(found: Recognition, refusals: list[Refusal]) -> tuple[Row, ...]:
     roles = {} if found.network is None else roles_of(found.network)
     at = {r.node: r for r in reversed(refusals)}
-    selected = _selected(found.network)
-    return tuple(_row(o, roles, at, selected, found.network is not None) for o in found.normalised.outcomes)
+    selected, outcomes = _selected(found.network), found.normalised.outcomes
+    alone = (None,) * len(outcomes) if found.surveyed is None else found.surveyed.nodes
+    rows = []
+    for outcome, by_itself in zip(outcomes, alone, strict=True):
+        if outcome.fate is Fate.WAITS and by_itself is not None:
+            rows.append(_surveyed_row(by_itself, outcome.refusal, at, found.surveyed))
+        else:
+            rows.append(_row(outcome, roles, at, selected, found.network is not None))
+    return tuple(rows)
+
+
+def _surveyed_row(found: Found, refusal: Refusal, at: dict[str, Refusal], surveyed: Surveyed) -> Row:
+    """A node behind a refused one: its own reason, or what it would be by itself."""
+    outcome, node = found.outcome, found.outcome.node
+    own = outcome.refusal if outcome.fate is Fate.REFUSED else at.get(node.name)
+    if own is not None and own.op_type == node.op_type:
+        return Row(node.name, node.op_type, "", "", own.reason, own.help)
+    if outcome.fate is Fate.WAITS:
+        return Row(node.name, node.op_type, "", "", *_waiting(node, refusal))
+    cause = found.cause or refusal
+    if outcome.fate is Fate.FUNCTION:
+        name = surveyed.functions.get(id(outcome.term), "")
+        if name and name not in GELUS:
+            return Row(node.name, node.op_type, "", "", f"activation {name}", ACTIVATION_HELP)
+    return Row(node.name, node.op_type, "", "", _depends(cause), "", _alone(outcome, surveyed))
+
+
+def _alone(outcome: Outcome, surveyed: Surveyed) -> str:
+    """What a node would become if what it depends on were taken in."""
+    term = outcome.term
+    if outcome.fate is Fate.CONSTANT:
+        return "a constant of the size of the input" if surveyed.assumed else CONSTANT
+    if isinstance(term, Opaque) and outcome.node.op_type in WITH_CONSTANT:
+        return SCALE
+    if outcome.fate is Fate.LAYOUT:
+        return LAYOUT
+    if outcome.fate is Fate.FUNCTION:
+        name = surveyed.functions.get(id(term), "")
+        scale = SCALE if isinstance(term, Opaque) else UNITS[type(term)]
+        return f"{FUNCTION}, {name}" if name else scale
+    if isinstance(term, Linear):
+        return f"BlockSparseMVAU ({term.weight.shape[0]} x {term.weight.shape[1]})"
+    return UNITS[type(term)]
 
 
 def _row(outcome: Outcome, roles: dict[int, Role], at: dict[str, Refusal], selected: int, known: bool) -> Row:
@@ -92,6 +141,10 @@ def _row(outcome: Outcome, roles: dict[int, Role], at: dict[str, Refusal], selec
     role = roles.get(id(term))
     place = role.place if role is not None else ""
     refusal = at.get(node.name)
+    if outcome.fate is Fate.REFUSED:  # of a node inside of it, where it has branches
+        cause = outcome.refusal
+        inside = "" if cause.op_type == node.op_type else f"node {cause.node} ({cause.op_type}): "
+        return Row(node.name, node.op_type, place, "", inside + cause.reason, cause.help)
     if refusal is not None and refusal.op_type == node.op_type:
         return Row(node.name, node.op_type, place, "", refusal.reason, refusal.help)
     if outcome.fate is Fate.WAITS:
@@ -117,8 +170,12 @@ def _waiting(node: Node, cause: Refusal) -> tuple[str, str]:
     foreign = node.domain not in ("", "ai.onnx", "ai.onnx.ml")
     if foreign or node.op_type in REASONS and node.op_type not in RULES:
         return why_not(node)
-    where = "the input" if cause.op_type == "input" else f"node {cause.node} ({cause.op_type})"
-    return f"depends on {where}, which is not taken in", ""
+    return _depends(cause), ""
+
+
+def _depends(cause: Refusal) -> str:
+    where = f"the input {cause.node}" if cause.op_type == "input" else f"node {cause.node} ({cause.op_type})"
+    return f"depends on {where}, which is not taken in"
 
 
 def _selected(network: Network | None) -> int:

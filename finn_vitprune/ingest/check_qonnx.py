@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
@@ -16,12 +17,14 @@ from finn_vitprune.complexity import Complexity, dense_loads, macs_of, params_of
 from finn_vitprune.complexity_graph import count_hardware
 from finn_vitprune.errors import UserError
 from finn_vitprune.ingest.checked import CLASSIFIER, EMBEDDING, Checked, Row, Structure
+from finn_vitprune.ingest.load import first_line
 from finn_vitprune.ingest.model_file import ModelFile
 from finn_vitprune.ingest.normalise import DAMAGE
 from finn_vitprune.ingest.read import understand
 from finn_vitprune.ingest.refusal import Refusal
 from finn_vitprune.metadata import ModelMetadata
 from finn_vitprune.models.config import Pooling
+from finn_vitprune.qonnx_run import QonnxRunner
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.transforms.fold import FoldForInterval, estimated_resources
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
@@ -46,7 +49,7 @@ BECOMES = {
 }
 ATTENTION = "PrunedAttention"
 SLOWEST, FAST = 1 << 40, 1 << 10
-"""Cycles a frame of two foldings that every op must hold: the smallest one, and one of a large build."""
+"""Cycles a frame of the smallest folding, and of one of a large build."""
 
 
 def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None) -> Checked:
@@ -55,6 +58,7 @@ def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | No
     refusals, hardware = list(walk.refusals), None
     if not refusals:
         hardware, reason = _hardware(walk.lowered)
+        reason = reason or _failure(walk.source)
         refusals += [] if reason is None else [reason]
     structure = None if hardware is None else _structure(hardware, walk.source)
     notes = () if not refusals else _float_form(model)
@@ -100,7 +104,12 @@ class NodeByNode(Lowering):
         name = node.name or f"of {node.output[0]}"
         missing = next((t for t in node.input if t and t not in self.values), None)
         if missing is not None:
-            cause = self._cause[missing]
+            unordered = Refusal(name, node.op_type, f"its input {missing} is made behind it: nodes must be in order")
+            cause = self._cause.get(missing)
+            if cause is None:
+                self.refusals.append(unordered)
+                self._refused(node, name, unordered.reason, unordered)
+                return
             self._refused(
                 node, name, f"depends on node {cause.node} ({cause.op_type}), which does not map", cause
             )
@@ -150,21 +159,36 @@ class NodeByNode(Lowering):
 
 
 def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:
-    """The hardware graph as ``build`` has it before folding; its ops are checked in two foldings."""
+    """The hardware graph as ``build`` has it before folding; its ops are checked as they are and in a large folding."""
     try:
         model = lowered.model.transform(TidyLowered())
         for node in model.get_nodes_by_op_type("BlockSparseMVAU"):
             getCustomOp(node).plan(model.get_initializer(node.input[1]))
         for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
             model.graph.node.remove(node)  # the host's part, which the build partitions off
-        for interval in (SLOWEST, FAST):
-            folded = model.transform(FoldForInterval(interval), make_deepcopy=True)
-            for node in folded.graph.node:
+        for candidate in (model, model.transform(FoldForInterval(FAST), make_deepcopy=True)):
+            for node in candidate.graph.node:
                 getCustomOp(node).verify_node()
-            folded.transform(SetFifoDepths())
+            candidate.transform(SetFifoDepths(), make_deepcopy=candidate is model)
     except UserError as e:
         return None, Refusal("hardware graph", "model", str(e))
     return model, None
+
+
+def _failure(source: ModelWrapper) -> Refusal | None:
+    """Why the file does not compute, as ``build`` lets it compute on its images, or None where it does."""
+    shape = source.get_tensor_shape(source.graph.input[0].name)
+    image = np.random.default_rng(0).integers(0, 256, (1, *shape[1:]))
+    try:
+        for i, node in enumerate(source.graph.node):  # build names them anew
+            node.name = f"node_{i}"
+        runner = QonnxRunner(source)
+        logits = runner.run(image)[runner.output]
+    except Exception as error:  # of onnx, onnxruntime and qonnx, each with types of its own
+        return Refusal("the file", "model", f"it does not run: {first_line(error)}", HELP)
+    if not np.isfinite(logits).all():
+        return Refusal("the file", "model", "its logits are not finite for an image of noise", HELP)
+    return None
 
 
 def _fit(model: ModelWrapper, part: Part) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ class Row:
     """One node of the file: what it becomes in hardware, or the reason why it does not.
 
     place: "embedding", "encoder 3", "classifier", or empty where the structure does not tell.
+    alone: what it would be by itself, where only a node that it depends on is at fault.
     """
 
     node: str
@@ -25,11 +26,17 @@ class Row:
     becomes: str
     reason: str = ""
     help: str = ""
+    alone: str = ""
 
     @property
     def maps(self) -> bool:
         """Whether the node has a place in hardware (or none is needed)."""
         return not self.reason
+
+    @property
+    def depends(self) -> bool:
+        """Whether it does not map only because of what it depends on."""
+        return self.reason.startswith("depends on ")
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,11 @@ class Checked:
     def mapped(self) -> int:
         """Number of nodes that map."""
         return sum(row.maps for row in self.rows)
+
+    @property
+    def constants(self) -> int:
+        """Number of nodes that map and are constants: nothing is left of them to build."""
+        return sum(row.becomes.startswith("constants") for row in self.rows)
 
     def verdict(self) -> str:
         """The answer in a sentence, with the command that comes next."""

@@ -14,6 +14,9 @@ from finn_vitprune.ingest.refusal import Reason
 MAX_ELEMENTS = 1 << 25
 """Largest tensor that is made while reading a model; 4,096 tokens of width 1,024 are 2**22."""
 
+MAX_HELD = 1 << 29
+"""Bytes of results that are held at a time, what the file itself holds left out."""
+
 Array = np.ndarray
 
 

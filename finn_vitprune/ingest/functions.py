@@ -48,6 +48,8 @@ KNOWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": np.tanh,
     "Mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
     "hard swish": lambda x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
+    "hard sigmoid": lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0),
+    "hard sigmoid of slope 0.2": lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0),
     "ELU": lambda x: np.where(x > 0, x, np.expm1(x)),
 }
 
@@ -74,6 +76,20 @@ def name_of(fn: np.ndarray) -> str:
         errors = {name: np.abs(f(GRID) - fn).max() for name, f in KNOWN.items()}
     name = min(errors, key=lambda n: errors[n] if np.isfinite(errors[n]) else np.inf)
     return name if errors[name] < TOLERANCE else "an unknown function"
+
+
+def name_up_to_scale(fn: np.ndarray) -> str:
+    """The known function of which these values are a multiple plus a constant, or "an unknown function"."""
+    name = name_of(fn)
+    if name in KNOWN or not np.isfinite(fn).all():
+        return name
+    for known, function in KNOWN.items():
+        with np.errstate(all="ignore"):
+            columns = np.stack([function(GRID), np.ones_like(GRID)], axis=1)
+        (factor, offset), *_ = np.linalg.lstsq(columns, fn, rcond=None)
+        if abs(factor) > TOLERANCE and np.abs(columns @ (factor, offset) - fn).max() < TOLERANCE * abs(factor):
+            return known
+    return name
 
 
 def equals(fn: np.ndarray | None, expected: Callable[[np.ndarray], np.ndarray]) -> bool:

@@ -20,6 +20,7 @@ from finn_vitprune.ingest.checked import Structure
 from finn_vitprune.ingest.float_model import float_network
 from finn_vitprune.ingest.import_data import ImportData, load_data
 from finn_vitprune.ingest.import_options import ImportOptions, with_pure_shares
+from finn_vitprune.ingest.file_run import probe
 from finn_vitprune.ingest.load import load
 from finn_vitprune.ingest.model_file import Kind, ModelFile
 from finn_vitprune.ingest.read import understand
@@ -160,6 +161,7 @@ def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
     refusals = list(found.refusals)
     if found.vit is not None:
         refusals += hardware.gaps(found.network, found.vit)
+        refusals += [] if refusals else filter(None, [probe(options.model, file.kind, found.vit)])
     if refusals:
         more = f" ({len(refusals) - 1} more: `finn-vitprune check` lists them)" if len(refusals) > 1 else ""
         raise UserError(f"{options.model} cannot be imported: {refusals[0]}{more}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,16 @@ OPSETS = (11, 23)
 MAX_PROTOBUF = (1 << 31) - 1
 QONNX_OPS = frozenset({"Quant", "IntQuant", "FloatQuant", "BipolarQuant", "Trunc", "TokenDrop"})
 QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+MAX_NODES = 200_000
+"""Nodes of a graph; the largest exports of vision transformers have some thousands."""
+MAX_DEPTH = 6
+"""Bodies of control flow in each other; readers of ONNX take exponential time with many."""
+OTHER_FILES = {
+    b"PK": "a zip archive, or a checkpoint of PyTorch: unpack it, or export it to ONNX",
+    b"\x1f\x8b": "packed with gzip: unpack it first",
+    b"<": "a page of HTML or XML: the download was none of the file",
+    b"version https://git-lfs": "a pointer of Git LFS: run `git lfs pull`",
+}
 PACKED_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 
 
@@ -43,10 +54,17 @@ def read_proto(path: Path) -> ModelProto:
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror or e}") from e
     except (DecodeError, ValueError) as e:
-        raise UserError(f"{path} is no ONNX file, or is cut off: {first_line(e)}") from e
+        raise UserError(f"{path} is no ONNX file, or is cut off: {first_line(e)}{_what_it_is(path)}") from e
     if not model.graph.node:
-        raise UserError(f"{path} is no ONNX model: its graph has no nodes")
+        raise UserError(f"{path} is no ONNX model: its graph has no nodes{_what_it_is(path)}")
     return model
+
+
+def _what_it_is(path: Path) -> str:
+    """What a file that is no model begins like, and what to do with that."""
+    with path.open("rb") as file:
+        start = file.read(max(map(len, OTHER_FILES)))
+    return next((f" (it is {what})" for key, what in OTHER_FILES.items() if start.startswith(key)), "")
 
 
 def from_proto(model: ModelProto, path: Path) -> ModelFile:
@@ -55,6 +73,8 @@ def from_proto(model: ModelProto, path: Path) -> ModelFile:
     Raises:
         UserError: as :func:`load`.
     """
+    if len(model.graph.node) > MAX_NODES:
+        raise UserError(f"{path} has {len(model.graph.node):,} nodes, {MAX_NODES:,} are read")
     if model.functions:
         model = _inlined(model, path)
     opset = _opset(model, path)
@@ -81,10 +101,44 @@ def _inlined(model: ModelProto, path: Path) -> ModelProto:
     """The same model with its local functions in place of the calls (torch's older dynamo exports)."""
     import onnx.inliner
 
+    _check_calls(model, path)
     try:
         return onnx.inliner.inline_local_functions(model)
     except (RuntimeError, ValueError, DecodeError) as e:
         raise UserError(f"{path}: its local functions cannot be put in place: {first_line(e)}") from e
+
+
+def _with_bodies(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Nodes, and those in the bodies of control flow."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                yield from _with_bodies(body.node)
+
+
+def _check_calls(model: ModelProto, path: Path) -> None:
+    """Local functions must not call themselves, and stay below :data:`MAX_NODES` when they are unfolded."""
+    functions = {(f.domain, f.name): f for f in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def unfolded(nodes: Iterable[NodeProto], callers: tuple[tuple[str, str], ...]) -> int:
+        total = 0
+        for node in _with_bodies(nodes):
+            key = (node.domain, node.op_type)
+            if key in callers:
+                raise UserError(f"{path}: its local function {node.op_type} calls itself: export without it")
+            if key in functions and key not in sizes:
+                sizes[key] = unfolded(functions[key].node, (*callers, key))
+            total += sizes.get(key, 1)
+        return total
+
+    try:
+        nodes = unfolded(model.graph.node, ())
+    except RecursionError:
+        raise UserError(f"{path}: its local functions call each other too deeply") from None
+    if nodes > MAX_NODES:
+        raise UserError(f"{path}: its local functions unfold to {nodes:,} nodes, {MAX_NODES:,} are read")
 
 
 def _opset(model: ModelProto, path: Path) -> int:
@@ -132,21 +186,35 @@ def _node(proto: NodeProto, folder: Path) -> Node:
         attributes = {a.name: _attribute(a, folder) for a in proto.attribute}
     except (ValueError, TypeError) as e:
         raise UserError(f"node {name} ({proto.op_type}): attribute cannot be read: {first_line(e)}") from e
+    if any(_depth(a) > MAX_DEPTH for a in proto.attribute):
+        raise UserError(f"node {name} ({proto.op_type}): bodies of control flow in each other, over {MAX_DEPTH}")
     if not any(proto.output):
         raise UserError(f"node {name} ({proto.op_type}) has no output")
     return Node(name, proto.op_type, proto.domain, tuple(proto.input), tuple(proto.output), attributes)
+
+
+def _depth(attribute: AttributeProto) -> int:
+    """How many graphs lie in each other in an attribute."""
+    bodies = [b for b in (attribute.g, *attribute.graphs) if b.node]
+    return max((1 + max((_depth(a) for n in b.node for a in n.attribute), default=0) for b in bodies), default=0)
 
 
 def _attribute(proto: AttributeProto, folder: Path) -> object:
     if proto.type == AttributeProto.TENSOR:
         return tensor_array(proto.t, folder)
     value = helper.get_attribute_value(proto)
+    if value is None:
+        raise ValueError(f"{proto.name} has no value")
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _check_producers(graph: GraphProto, nodes: list[Node]) -> None:
     """Every tensor is made once, and every one that is read is made."""
-    made = {t.name: "an initialiser" for t in graph.initializer}
+    names = Counter(t.name for t in graph.initializer)
+    for name, times in names.items():
+        if times > 1:
+            raise UserError(f"initialiser {name} is there {times} times: which one is meant cannot be told")
+    made = dict.fromkeys(names, "an initialiser")
     made |= {i.name: "a graph input" for i in graph.input if i.name not in made}
     if graph.sparse_initializer:
         name = graph.sparse_initializer[0].values.name

@@ -45,6 +45,8 @@ DAMAGE = (
 """What NumPy and qonnx raise where shapes or attributes of a damaged file do not fit."""
 
 
+COUNTED = 1 << 16
+"""Bytes of a result from which on the memory that is held is looked at."""
 PLAIN = "plain ViT and DeiT encoders are taken in, as timm and Hugging Face have them"
 DAMAGED = "the file is damaged or was edited: export it again"
 
@@ -119,6 +121,7 @@ class Normaliser:
         self.refusals: list[Refusal] = []
         self.node = source.nodes[0]
         self._memo: dict[object, object] = {}
+        self._held: dict[str, tuple[int, int]] = {}
         self.pixels: Pixels | None = None
         if isinstance(image, tuple):
             image = self._image(source.inputs[0].name, image)
@@ -161,7 +164,7 @@ class Normaliser:
                 outcomes.append(self.apply(node))
                 for tensor in {*node.inputs, *node.outputs} - wanted:
                     if last_use.get(tensor, -1) <= i:
-                        self.values.pop(tensor, None)
+                        self._drop(tensor)
         outputs = {o.name: self.values[o.name] for o in self.source.outputs}
         return Normalised(self.source, self.pixels, outputs, outcomes, self.refusals)
 
@@ -183,6 +186,9 @@ class Normaliser:
         except DAMAGE as e:
             shapes = ", ".join(_shape_text(v) for v in values if v is not None)
             return self._lost(node, f"inputs of shape {shapes or 'nothing'} do not fit: {_text(e)}", DAMAGED)
+        if not self._fits(node, results):
+            held = constants.MAX_HELD >> 20
+            return self._lost(node, f"with its result more than {held} MiB are held while the file is read")
         self._keep(node, results)
         if len(self.refusals) > before:
             return Outcome(node, Fate.REFUSED, _term(results), self.refusals[before])
@@ -203,7 +209,20 @@ class Normaliser:
     def _keep(self, node: Node, results: Iterable[Value]) -> None:
         for tensor, value in zip(node.outputs, results, strict=False):
             if tensor:
-                self.values[tensor] = value
+                self._hold(tensor, value)
+
+    def _hold(self, tensor: str, value: Value) -> None:
+        self.values[tensor] = value
+        self._held[tensor] = _memory(value)
+
+    def _drop(self, tensor: str) -> None:
+        self.values.pop(tensor, None)
+        self._held.pop(tensor, None)
+
+    def _fits(self, node: Node, results: Iterable[Value]) -> bool:
+        """Whether the arrays that are held stay below :data:`constants.MAX_HELD` with these."""
+        new = {key: size for key, size in map(_memory, results) if size >= COUNTED}
+        return not new or sum((dict(self._held.values()) | new).values()) <= constants.MAX_HELD
 
     def _lost(self, node: Node, reason: str, help: str = "") -> Outcome:
         """The node is refused and its outputs are unknown."""
@@ -211,6 +230,14 @@ class Normaliser:
         self.refusals.append(refusal)
         self._keep(node, [Unknown(refusal)] * len(node.outputs))
         return Outcome(node, Fate.REFUSED, None, refusal)
+
+
+def _memory(value: Value) -> tuple[int, int]:
+    """Identity and bytes of the array that a value keeps alive; views of one array share it."""
+    array = value.value if isinstance(value, Const) else value.index if isinstance(value, View) else None
+    while isinstance(array, np.ndarray) and isinstance(array.base, np.ndarray):
+        array = array.base
+    return id(array), getattr(array, "nbytes", 0)
 
 
 def ordered(shape: Iterable[int]) -> np.ndarray:
@@ -226,8 +253,13 @@ def ordered(shape: Iterable[int]) -> np.ndarray:
 
 def _read_in_branches(nodes: Iterable[Node]) -> set[str]:
     """Tensors that the bodies of control-flow nodes read from outside."""
-    bodies = [a for node in nodes for a in node.attributes.values() if isinstance(a, GraphProto)]
-    return {i for body in bodies for node in body.node for i in node.input}
+    waiting = [a for node in nodes for a in node.attributes.values() if isinstance(a, GraphProto)]
+    found = set()
+    while waiting:
+        body = waiting.pop()
+        found |= {i for node in body.node for i in node.input} | {o.name for o in body.output}
+        waiting += [a.g for node in body.node for a in node.attribute if a.HasField("g")]
+    return found
 
 
 def _known_elsewhere(node: Node) -> bool:

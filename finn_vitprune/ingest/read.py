@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 
 from finn_vitprune.ingest.load import load
 from finn_vitprune.ingest.model_file import ModelFile, Tensor
-from finn_vitprune.ingest.normalise import Normaliser
+from finn_vitprune.ingest.normalise import Fate, Normaliser
 from finn_vitprune.ingest.recognise import Recognition, recognise
 from finn_vitprune.ingest.recognised import NotRecognised
 from finn_vitprune.ingest.refusal import Refusal
+from finn_vitprune.ingest.survey import FIXED_SIZE, survey
 
 ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are taken in"
 
@@ -25,12 +27,27 @@ def read(path: Path) -> Recognition:
 
 
 def understand(model: ModelFile) -> Recognition:
-    """:func:`read` of a file that is loaded."""
+    """:func:`read` of a file that is loaded; where a node is refused, every other one is looked at by itself."""
+    image, refusal = None, None
     try:
         image = image_shape(model)
     except NotRecognised as e:
-        return recognise(Normaliser(model, e.refusal).run())
-    return recognise(Normaliser(model, image).run())
+        refusal = e.refusal
+    found = recognise(Normaliser(model, image or refusal).run())
+    if all(o.fate is not Fate.WAITS for o in found.normalised.outcomes):
+        return found
+    surveyed = survey(model, image)
+    return replace(found, surveyed=surveyed, refusals=_ranked(found.refusals, surveyed.refusals, refusal))
+
+
+def _ranked(found: tuple[Refusal, ...], behind: tuple[Refusal, ...], size: Refusal | None) -> tuple[Refusal, ...]:
+    """All reasons, the deciding one first: an open size of the image only where nothing else is refused."""
+    first = [r for r in found if size is None or r != size or not _is_open(size)]
+    return tuple(dict.fromkeys([*first, *behind, *found]))
+
+
+def _is_open(refusal: Refusal) -> bool:
+    return refusal.help == FIXED_SIZE
 
 
 def image_shape(model: ModelFile) -> tuple[int, ...]:
@@ -78,7 +95,7 @@ def _completed(model: ModelFile, image: Tensor) -> tuple[int, ...]:
             Refusal(
                 image.name, "input",
                 f"{', '.join(open_)} of the input stays open, and no position embedding tells the image size",
-                "export with a fixed image size",
+                FIXED_SIZE,
             )
         )  # fmt: skip
     known = (kernel[1], side * kernel[2], side * kernel[3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from finn_vitprune.ingest import functions
 from finn_vitprune.ingest.embedding import Embedding, match_embedding
@@ -24,6 +25,10 @@ from finn_vitprune.ingest.terms import (
     View,
 )
 
+if TYPE_CHECKING:
+    from finn_vitprune.ingest.survey import Surveyed
+
+ACTIVATION_HELP = "the hardware is built for models with GELU"
 GELUS = {"GELU": "exact", "GELU in its tanh form": "tanh"}
 PLAIN = "pre-norm encoders are taken in: x + attention(norm(x)), then x + MLP(norm(x))"
 CLASS_TOKEN = "use a model that pools by class token or mean (timm: global_pool 'token' or 'avg')"
@@ -74,12 +79,16 @@ class Network:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What was found in a file: the network with its parts, or the reasons why not, the first one decides."""
+    """What was found in a file: the network with its parts, or the reasons why not, the first one decides.
+
+    surveyed: every node by itself, where the file is not taken in.
+    """
 
     normalised: Normalised
     network: Network | None = None
     vit: RecognisedViT | None = None
     refusals: tuple[Refusal, ...] = field(default=())
+    surveyed: Surveyed | None = None
 
 
 def recognise(normalised: Normalised) -> Recognition:
@@ -240,9 +249,7 @@ def _match_branch(last: Linear, rest: Term, add: Sum) -> Attention | Mlp:
         if not isinstance(fc1, Linear):
             raise _no(inner, f"{inner.name} of {_what(fc1)}", PLAIN)
         if inner.name not in GELUS:
-            raise _no(
-                inner, f"activation {inner.name} in the MLP", "the hardware is built for models with GELU"
-            )
+            raise _no(inner, f"activation {inner.name} in the MLP", ACTIVATION_HELP)
         return Mlp(_norm_of(fc1, rest), fc1, inner, last, add)
     if isinstance(inner, (Norm, Linear)):
         raise _no(

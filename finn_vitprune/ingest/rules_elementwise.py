@@ -28,7 +28,8 @@ from finn_vitprune.ingest.terms import (
     Sum,
     View,
 )
-from finn_vitprune.ingest.views import need_lines, per_column, plain, scaled
+from finn_vitprune.ingest.unsupported import CONVOLUTIONAL
+from finn_vitprune.ingest.views import lines, need_lines, per_column, plain, scaled
 
 UNARY = (
     "Neg Abs Exp Log Sqrt Reciprocal Erf Tanh Sigmoid Relu LeakyRelu Elu HardSigmoid HardSwish Softplus "
@@ -112,7 +113,7 @@ def _offset(state: Normaliser, view: View, array: np.ndarray) -> View:
         return add_position(state, view, array)
     raise Reason(
         f"a constant of shape {list(array.shape)} is added to the result of node {view.term.node.name} "
-        f"({view.term.node.op_type})",
+        f"({view.term.node.op_type}), which is no patch embedding",
         "positions are added once, before the first encoder",
     )
 
@@ -154,13 +155,18 @@ def add(state: Normaliser, node: Node, values: list):
     if a.same_as(b):
         return _with_function(state, a, _samples(a) + _samples(b))
     if isinstance(a.term, Scores) or isinstance(b.term, Scores):
-        raise Reason(
-            "relative position bias that is computed from the image is added to the attention scores",
-            "use a plain ViT or DeiT",
+        state.refuse(
+            "a mask or position bias that is computed from an input is added to the attention scores",
+            "the hardware attends from every token to every other: use a plain ViT or DeiT",
         )
+        return a if isinstance(a.term, Scores) else b
     if a.shape != b.shape:
-        raise Reason(f"tensors of shape {list(a.shape)} and {list(b.shape)} are added")
+        raise Reason(f"tensors of different shape, {list(a.shape)} and {list(b.shape)}, are added")
     pair = [plain(state, v) for v in values]
+    if a.index.ndim == 4 and all(lines(v) is None for v in pair):  # images [1, C, H, W]: channels last
+        turned = [v.moved(lambda i: np.moveaxis(i, 1, -1)) for v in pair]
+        if all(lines(v) is not None for v in turned):
+            return add(state, node, turned).moved(lambda i: np.moveaxis(i, -1, 1))
     left, right = (need_lines(v, "a summand") for v in pair)
     if left.term.columns != right.term.columns:
         raise Reason(f"branches of width {left.term.columns} and {right.term.columns} are added")
@@ -178,7 +184,8 @@ def subtract(state: Normaliser, node: Node, values: list):
         raise Reason(
             "differential attention: one attention is taken from another", "use a plain ViT or DeiT"
         )
-    raise Reason("the difference of two computed tensors has no place in a ViT encoder")
+    raise Reason(f"the difference of two computed tensors of shape {list(a.shape)} and {list(b.shape)} has no "
+                 "place in a ViT encoder")
 
 
 @rule("Mul Div", View, View)
@@ -198,4 +205,13 @@ def product(state: Normaliser, node: Node, values: list):
             "the hardware has MLPs of two linear layers with GELU between",
         )
         return a if gated is None else gated
-    raise Reason("the product of two computed tensors has no place in a ViT encoder")
+    sizes = [v.index.size for v in values]
+    gate = next((v for v in values if v.index.ndim == 4 and v.shape[2:] == (1, 1)), None)
+    if node.op_type == "Mul" and gate is not None and min(sizes) < max(sizes):
+        raise Reason(
+            f"squeeze-and-excitation: {gate.shape[1]} channels are multiplied by a gate that is computed from "
+            "the image",
+            CONVOLUTIONAL,
+        )
+    raise Reason(f"{node.op_type} of two computed tensors of shape {list(a.shape)} and {list(b.shape)} has no "
+                 "place in a ViT encoder")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.ingest import functions
+from finn_vitprune.ingest.constants import limit
 from finn_vitprune.ingest.model_file import Node
 from finn_vitprune.ingest.normalise import Normaliser, ordered, rule
 from finn_vitprune.ingest.refusal import Reason
@@ -20,6 +21,7 @@ from finn_vitprune.ingest.views import need_lines, plain
 def concat(state: Normaliser, node: Node, values: list[Value]):
     axis = node.attributes["axis"]
     views = [v for v in values if isinstance(v, View)]
+    limit([sum(v.index.size if isinstance(v, View) else v.value.size for v in values)])
     if not views:
         return Const(np.concatenate([v.value for v in values], axis=axis))
     first = views[0]

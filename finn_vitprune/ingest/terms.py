@@ -118,6 +118,11 @@ class Pixels(Term):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Opaque(Term):
+    """A tensor of which only the shape is known: the result of a refused node, or an input that is no image."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Patches(Term):
     """Pixels gathered into rows, one a patch: ``index`` ``[patches, pixels]``."""
 

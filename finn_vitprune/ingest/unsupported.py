@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from finn_vitprune.ingest.model_file import Node
 
-_CONVOLUTIONAL = (
-    "the network is not a plain vision transformer",
-    "only a convolution whose kernel equals its stride (patch embedding) is taken in: use a plain ViT or "
-    "DeiT",
-)
+CONVOLUTIONAL = "use a plain ViT or DeiT: of convolutions, only the patch embedding has a place in the hardware"
 _CONTROL = ("the graph has control flow that depends on data", "export with fixed shapes, or trace the model")
 _INTEGER = (
     "it works on integers of a quantised-operator file",
@@ -20,13 +16,12 @@ _FUSED = (
     "give the file from before that optimisation",
 )
 _RECURRENT = ("recurrent layers have no hardware here", "use a plain ViT or DeiT")
-_NORM = ("it normalises over the batch or over groups", "encoders need LayerNorm")
+_NORM = ("it normalises over one channel or a group of them: LayerNorm is the only one here", "use a plain ViT or DeiT")
 
 REASONS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(
-        ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "ConvTranspose", "DepthToSpace", "Upsample",
-         "Resize", "Pad", "RoiAlign", "DeformConv"),
-        _CONVOLUTIONAL,
+    "BatchNormalization": (
+        "it normalises each channel by statistics of the training data: LayerNorm is the only one here",
+        "use a plain ViT or DeiT; behind a linear layer, fold it into that layer first (onnxsim)",
     ),
     **dict.fromkeys(
         ("Loop", "Scan", "NonZero", "SequenceAt", "SequenceConstruct", "NonMaxSuppression"), _CONTROL
@@ -37,7 +32,7 @@ REASONS: dict[str, tuple[str, str]] = {
         _INTEGER,
     ),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _RECURRENT),
-    **dict.fromkeys(("BatchNormalization", "InstanceNormalization", "GroupNormalization"), _NORM),
+    **dict.fromkeys(("InstanceNormalization", "GroupNormalization"), _NORM),
     "RotaryEmbedding": (
         "rotary position embedding",
         "the hardware adds learned positions once, before the first encoder",
@@ -48,6 +43,13 @@ REASONS: dict[str, tuple[str, str]] = {
         "one image in is supported",
     ),
 }  # fmt: skip
+
+
+IMAGE_OPS = frozenset(
+    "MaxPool AveragePool LpPool GlobalMaxPool ConvTranspose DepthToSpace SpaceToDepth Upsample Resize Pad "
+    "RoiAlign DeformConv".split()
+)
+"""Ops of convolutional networks."""
 
 
 def why_not(node: Node) -> tuple[str, str]:
@@ -61,6 +63,15 @@ def why_not(node: Node) -> tuple[str, str]:
             f"operator {node.op_type} of domain {node.domain} is not known here",
             "export the model with standard ONNX operators",
         )
+    if node.op_type in IMAGE_OPS:
+        return f"{node.op_type}{_sizes(node)} is a part of convolutional networks", CONVOLUTIONAL
     return REASONS.get(
         node.op_type, (f"{node.op_type} of a computed tensor has no place in a ViT encoder", "")
     )
+
+
+def _sizes(node: Node) -> str:
+    """Kernel and stride, where the node has them."""
+    named = (("kernel", "kernel_shape"), ("stride", "strides"), ("mode", "mode"))
+    parts = [f"{name} {node.attributes[key]}" for name, key in named if key in node.attributes]
+    return f" ({', '.join(parts)})" if parts else ""

@@ -9,7 +9,7 @@ import numpy as np
 from finn_vitprune.ingest import functions
 from finn_vitprune.ingest.normalise import Normaliser
 from finn_vitprune.ingest.refusal import Reason
-from finn_vitprune.ingest.terms import Activation, HeadView, Linear, Lines, Norm, Pixels, Term, View
+from finn_vitprune.ingest.terms import Activation, HeadView, Linear, Lines, Norm, Opaque, Pixels, Term, View
 
 
 def is_whole(view: View) -> bool:
@@ -121,6 +121,8 @@ def plain(state: Normaliser, view: View) -> View:
         )
     elif isinstance(term, (Linear, Norm, Pixels)):
         made = state.once(("affine", id(term), *line), lambda: scaled(term, *line))
+    elif isinstance(term, Opaque):
+        made = state.once(("affine", id(term), *line), lambda: replace(term, absorbed=(term,)))
     else:
         raise Reason(
             f"the result of node {term.node.name} ({term.node.op_type}) is scaled by {line[0]:.6g} "

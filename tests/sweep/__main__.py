@@ -13,7 +13,7 @@ MAKE = {MATRIX: matrix, TOKEN_DROP: token_drop}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one structure showed; ``wrong`` names its runs that failed."""
+    """What one structure showed; ``wrong`` says which runs failed, and how."""
 
     unit: str
     seed: int
@@ -23,13 +23,19 @@ class Outcome:
 
 
 def check(unit: str, seed: int, runs: int) -> Outcome:
-    """Every run of the structure of this seed: every beat, the handshake, no beat too many, no standstill."""
+    """Every run of the structure of this seed: every beat, the handshake, no beat too many, no standstill.
+
+    Then the interval of frames back to back, which must be the op's estimate within 2 % (or 2 cycles).
+    """
     structure = MAKE[unit](seed, runs)
     wrong = []
     for i in range(runs):
         result, stimulus = structure.run(i)
         if not result.ok:
             wrong.append(f"run {i}, {stimulus}: {result.deadlock or result.mismatches or result.violations}")
+    measured, estimate = structure.cycles()
+    if abs(measured - estimate) > max(2, 0.02 * estimate):
+        wrong.append(f"interval {measured} cycles, estimated {estimate}")
     return Outcome(unit, seed, runs, structure.text, tuple(wrong))
 
 
@@ -42,11 +48,11 @@ def main() -> int:
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         for number, outcome in enumerate(pool.imap_unordered(_check, tasks)):
             total, failed = total + outcome.runs, failed + len(outcome.wrong)
-            passed = outcome.runs - len(outcome.wrong)
-            print(f"{number + 1:4} of {len(tasks)}  {outcome.unit}, seed {outcome.seed}: {passed} of {outcome.runs}"
-                  f" runs equal  {outcome.text}", flush=True)
+            verdict = f"{len(outcome.wrong)} wrong" if outcome.wrong else "equal"
+            print(f"{number + 1:4} of {len(tasks)}  {outcome.unit}, seed {outcome.seed}: {outcome.runs} runs {verdict}"
+                  f"  {outcome.text}", flush=True)
             print("".join(f"     {line}\n" for line in outcome.wrong), end="", flush=True)
-    print(f"{len(tasks)} structures, {total} runs, {failed} with a mismatch (seed {options.seed})")
+    print(f"{len(tasks)} structures, {total} runs, {failed} mismatches (seed {options.seed})")
     return 1 if failed else 0
 
 

@@ -12,7 +12,7 @@ from finn_vitprune.bench.cycles import room
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
 from finn_vitprune.sim import SimResult, Stimulus
 from finn_vitprune.sim.loads import write_image
-from tests.rtl.helper import BuiltOp, build_node, build_op, random_stream
+from tests.rtl.helper import BuiltOp, build_node, build_op, measure, random_stream
 from tests.rtl.test_token_drop import attention_scores, attrs, codes
 
 MOST_PRODUCTS = 512
@@ -28,11 +28,13 @@ class Structure:
     Attributes:
         unit: which one. text: its attributes, for reports.
         run: beats of run number i with its own mask or scores, pauses and stalls.
+        cycles: measured interval of overlapping frames, and what the op estimates.
     """
 
     unit: str
     text: str
     run: Callable[[int], tuple[SimResult, Stimulus]]
+    cycles: Callable[[], tuple[float, int]]
 
 
 def stimulus(rng: np.random.Generator, frame: int) -> Stimulus:
@@ -98,7 +100,11 @@ def matrix(seed: int, masks: int, frames: int = 3) -> Structure:
     def run(i: int) -> tuple[SimResult, Stimulus]:
         return _with_weights(built, weights[i]).run([x], stimuli[i]), stimuli[i]
 
-    return Structure(MATRIX, " ".join(f"{k}={v}" for k, v in elaborated.items()), run)
+    def cycles() -> tuple[float, int]:
+        one = _with_weights(built, weights[0])
+        return measure(one, [x])[0], one.op.get_exp_cycles()
+
+    return Structure(MATRIX, " ".join(f"{k}={v}" for k, v in elaborated.items()), run, cycles)
 
 
 def _weights(rng: np.random.Generator, mask: np.ndarray, attributes: dict) -> np.ndarray:
@@ -140,7 +146,11 @@ def token_drop(seed: int, runs: int, frames: int = 4) -> Structure:
         scores = _scores(kinds[i], frames, tokens, heads, seed * 1000 + i)
         return built.run([codes(frames, tokens, channels, seed + i), scores], stimuli[i]), stimuli[i]
 
-    return Structure(TOKEN_DROP, " ".join(f"{name}={v}" for name, v in attributes.items()), run)
+    def cycles() -> tuple[float, int]:
+        scores = attention_scores(frames, tokens, heads, seed)
+        return measure(built, [codes(frames, tokens, channels, seed), scores])[0], frame
+
+    return Structure(TOKEN_DROP, " ".join(f"{name}={v}" for name, v in attributes.items()), run, cycles)
 
 
 def _scores(kind: str, frames: int, tokens: int, heads: int, seed: int) -> np.ndarray:
