@@ -21,7 +21,8 @@ RESULT = Path(__file__).parent / "result.json"
 
 def main() -> int:
     options = _options()
-    strata = {k: v for k, v in all_mutants().items() if options.unit in (None, k[1])}
+    strata = {k: [m for m in v if options.file in (None, m.file)] for k, v in all_mutants().items()}
+    strata = {k: v for k, v in strata.items() if v and options.unit in (None, k[1])}
     sites = {f"{unit}, {operator}": len(mutants) for (operator, unit), mutants in strata.items()}
     digests = {unit.name: rtl_digest(unit) for unit in UNITS}
     known = _known(options.output, digests)
@@ -63,6 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=240, help="mutants that compile")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--unit", choices=["matrix", "token drop"], help="of this unit only")
+    parser.add_argument("--file", help="of this RTL file only; choose another --output with it")
     parser.add_argument("--output", type=Path, default=RESULT, help="what is in it already is not done again")
     return parser.parse_args()
 

@@ -1,13 +1,16 @@
 """A few structures of the random sweep, and the sweep's own reach (all of it: ``make sweep``)."""
 
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from finn_vitprune.custom_ops.base import RTL_DIR
 from tests.sweep import structures
-from tests.sweep.__main__ import check
+from tests.sweep.check import check
 
 
 @pytest.mark.parametrize("unit", [structures.MATRIX, structures.TOKEN_DROP])
@@ -26,6 +29,13 @@ def test_the_sweep_reaches_every_choice():
     assert {"INT16", "UINT8", "INT8"} <= set(count["inputDataType"]) and len(count["weightDataType"]) >= 5
     assert max(count["LANES"]) >= 7 and set(count["requant"]) == {0, 1}
     assert any(a["MW"] % a["block"] for a in drawn) and any(a["MH"] % a["block"] for a in drawn)
+
+
+def test_the_command_reports_every_structure():
+    command = [sys.executable, "-m", "tests.sweep", "--structures", "2", "--runs", "1", "--unit", "token drop"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "2 structures, 2 runs, 0 mismatches (seed 1)"
 
 
 def test_a_broken_unit_fails_the_sweep(monkeypatch, tmp_path):
