@@ -48,7 +48,7 @@ def rom_luts(words: int, width: int, style: str) -> int:
         return 0
     if _in_block(words, width, style):
         rows = _cheapest(words, width, written=False)[2]
-        return -(-rows // 5) * width if rows > 1 else 0
+        return rows // 2 * width
     if words <= FEW_WORDS:
         different = 1 << words
         return round(min(width, DIFFERENT_BITS * different * (1 - math.exp(-width / different))))

@@ -121,3 +121,11 @@ endmodule
     found = map_node(NodeJob("beside", (RTL_DIR / "vp_rom.sv", source)), 300, Event())
     assert found.depth.data == 1 and found.resources.BRAM36 == 0
     assert 200 <= found.resources.LUT - 64 <= 210
+
+
+@pytest.mark.parametrize("place, data", [("unit.program_rom.$abc$1", 0), ("unit.sums.$abc$1", 4)])
+def test_what_chooses_a_row_of_a_rom_is_not_of_the_data_path(place, data):
+    found = netlist([*CHAIN, register(13, 3)], {})
+    cells = found["modules"]["top"]["cells"]
+    cells[place] = cells.pop("6")
+    assert logic_depth(found).data == data

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.custom_ops.base import RTL_DIR
-from finn_vitprune.custom_ops.memory import ram_bram18, ram_urams, rom_bram18
+from finn_vitprune.custom_ops.memory import ram_bram18, ram_urams, rom_bram18, rom_luts
 from finn_vitprune.synth.yosys import synth_node
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
@@ -41,6 +41,22 @@ MEASURED_ULTRA = {
 @pytest.mark.parametrize("words, bits", MEASURED_ULTRA)
 def test_measured_ultraram(words, bits):
     assert ram_urams(words, bits) == MEASURED_ULTRA[words, bits]
+
+
+@pytest.mark.parametrize("words, bits, luts", [
+    (600, 192, 0), (1152, 192, 192), (1400, 100, 100), (2304, 64, 128), (3072, 192, 192), (5000, 64, 128), (4608, 64, 320),
+])  # fmt: skip
+def test_multiplexers_between_the_block_rams_of_a_deep_rom(words, bits, luts):
+    """Measured in Yosys 0.70."""
+    assert rom_luts(words, bits, "block") == pytest.approx(luts, rel=0.2)
+
+
+@pytest.mark.parametrize("words, bits, luts", [
+    (8, 100, 64), (8, 656, 177), (24, 656, 657), (64, 100, 100), (128, 40, 80), (256, 40, 160), (576, 7, 91), (1024, 10, 228),
+])  # fmt: skip
+def test_tables_in_luts(words, bits, luts):
+    """Measured in Yosys 0.70, mapped apart."""
+    assert rom_luts(words, bits, "distributed") == pytest.approx(luts, rel=0.06)
 
 
 @pytest.mark.parametrize("index", range(6))

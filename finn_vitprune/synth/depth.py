@@ -26,6 +26,8 @@ CONTROL = re.compile(
 _LUT, _CARRY, _MUX = re.compile(r"LUT\d$"), re.compile(r"CARRY\d$"), re.compile(r"(MUXF\d|INV)$")
 _STEERING_PIN = re.compile(r"(ADDR\w*|A\d?|DPRA\d?|CE\w*|R|S|CLR|PRE|RST\w*|WE\w*|EN\w*|REGCE\w*|\w*CLK\w*|C|rst_n|first|tag)$")
 _DATA_CELL = re.compile(r"DSP48")
+_ROW_CHOICE = re.compile(r"_rom\.\$")
+"""In the name of a register without a public one, in a ROM: it chooses among the block RAMs that share its words."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,12 @@ def _names(module: Mapping) -> dict[int, str]:
 
 def _ends(module: Mapping, names: Mapping[int, str]) -> Iterator[tuple[int, bool]]:
     """Nets at which paths end, each with whether it is of the data path."""
-    for cell in module["cells"].values():
+    for cell_name, cell in module["cells"].items():
         if _cost(cell["type"]):
             continue
         register = cell["type"].startswith("FD")
-        steering = register and CONTROL.search(names.get(cell["connections"]["Q"][0], ""))
+        name = names.get(cell["connections"]["Q"][0], "") if register else ""
+        steering = CONTROL.search(name) or (register and not name and _ROW_CHOICE.search(cell_name))
         for pin, bit in _pins(cell, "input"):
             dsp_operand = _DATA_CELL.match(cell["type"]) and pin in ("A", "B", "C", "D")
             yield bit, bool(dsp_operand) or not (steering or _STEERING_PIN.match(pin))

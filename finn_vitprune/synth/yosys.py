@@ -25,6 +25,7 @@ from pathlib import Path
 
 from finn_vitprune import finn_env
 from finn_vitprune.errors import UserError
+from finn_vitprune.synth import depth
 from finn_vitprune.synth.depth import Depth
 from finn_vitprune.synth.resources import Resources, total
 
@@ -147,12 +148,13 @@ def map_many(
 
 
 def cache_key(job: NodeJob) -> str:
-    """Hash of everything the netlist depends on: sources, parameters, Yosys version, commands.
+    """Hash of everything that is found depends on: sources, parameters, Yosys version, commands, the rules of depth.
 
     The name of the node and the names of its ROM files are replaced by fixed words first.
     """
     name = re.compile(rf"\b{re.escape(job.top)}\b")
     digest = hashlib.sha256(f"{yosys_version()}\n{_READ} {job.options}\n{_SYNTH}\n".encode())
+    digest.update(Path(depth.__file__).read_bytes())
     for text in _read_sources(job):
         digest.update(name.sub("node", _HEX.sub('"rom.hex"', text)).encode() + b"\0")
     return digest.hexdigest()[:32]
