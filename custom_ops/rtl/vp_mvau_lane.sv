@@ -127,16 +127,18 @@ module vp_mvau_lane #(
         end
     end
 
-    // Token a of the set has the places a, a + AT_ONCE, ... of the group.
-    wire logic [31:0] choice = 32'(SETS > 1 ? c_set : '0) * C_SUBS + 32'(C_SUBS > 1 ? c_sub : '0);
+    // Token a of the set has the places a, a + AT_ONCE, ... of the group. The values to choose from are elements
+    // of an array: a bit offset, choice * CW * ACC_BITS, may become a multiplier in synthesis.
+    localparam int unsigned CHOICES = SETS * C_SUBS;
+    localparam int unsigned CHOICE_BITS = CHOICES > 1 ? $clog2(CHOICES) : 1;
+    wire logic [CHOICE_BITS-1:0] choice = CHOICE_BITS'((SETS > 1 ? c_set : '0) * C_SUBS + (C_SUBS > 1 ? c_sub : '0));
     for (genvar a = 0; a < AT_ONCE; a++) begin : g_collect
-        logic [SETS*R_ELEMS*ACC_BITS-1:0] own;
+        logic [CHOICES-1:0][CW*ACC_BITS-1:0] own;
         for (genvar i = 0; i < SETS; i++) begin : g_set
-            assign own[i*R_ELEMS*ACC_BITS+:R_ELEMS*ACC_BITS] =
-                result[(i*AT_ONCE+a)*R_ELEMS*ACC_BITS+:R_ELEMS*ACC_BITS];
+            assign own[i*C_SUBS+:C_SUBS] = result[(i*AT_ONCE+a)*R_ELEMS*ACC_BITS+:R_ELEMS*ACC_BITS];
         end
         always_ff @(posedge clk) begin
-            if (c_en) c_value[a*CW*ACC_BITS+:CW*ACC_BITS] <= own[choice*CW*ACC_BITS+:CW*ACC_BITS];
+            if (c_en) c_value[a*CW*ACC_BITS+:CW*ACC_BITS] <= own[choice];
         end
     end
 endmodule
