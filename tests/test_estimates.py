@@ -103,19 +103,25 @@ def width(rng):
 
 
 def matrix(rng):
-    """A unit whose port widths follow its fold; about half of the blocks are zero."""
+    """A unit with ports as wide as its fold, half or twice that; about half of the blocks are zero."""
     block = int(rng.choice([4, 8]))
     simd, pe = (int(rng.choice([d for d in (1, 2, 4, 8) if block % d == 0])) for _ in range(2))
     mw, mh = (block * int(rng.integers(2, 6)) for _ in range(2))
     bits = str(rng.choice(["INT8", "INT8", "INT4"]))
     attrs = {"tokens": int(rng.integers(4, 30)), "MW": mw, "MH": mh, "block": block, "SIMD": simd, "PE": pe}
-    attrs |= {"TOKENS": int(rng.choice([1, 2, 4])), "LANES": int(rng.choice([1, 2])), "in_width": simd}
-    attrs |= {"out_width": pe, "requant": 1, "shift": 20, "inputDataType": bits, "weightDataType": bits}
+    attrs |= {"TOKENS": int(rng.choice([1, 2, 4, 8])), "LANES": int(rng.choice([1, 2]))}
+    attrs |= {"in_width": port(rng, simd, block), "out_width": port(rng, pe, block)}
+    attrs |= {"requant": 1, "shift": 20, "inputDataType": bits, "weightDataType": bits}
     attrs |= {"outputDataType": bits, "ram_style": str(rng.choice(["auto", "block", "distributed"]))}
     kept = rng.random((mw // block, mh // block)) < 0.5
     kept[0, :] = True
     weights = rng.integers(1, 7, (mw, mh)) * np.kron(kept, np.ones((block, block), int))
     return attrs, [weights, rng.integers(-99, 99, mh), rng.integers(1, 1 << 16, mh)]
+
+
+def port(rng: np.random.Generator, width: int, block: int) -> int:
+    """Elements a beat at a port, about ``width``, which divide a block."""
+    return int(rng.choice([w for w in (width // 2, width, 2 * width) if w and block % w == 0]))
 
 
 def ultra(rng):
