@@ -43,6 +43,7 @@ class BuildOptions:
     start_step: str | None = None
     stop_step: str | None = None
     synth: str = "nodes"
+    mac_body: str | None = None
     part_resources: Path | None = None
     images: Path | None = None
     max_images: int | None = None
@@ -143,6 +144,7 @@ def _settings(options: BuildOptions, model: Path) -> BuildSettings:
     return BuildSettings(
         images=None if images is None else str(images.resolve()), max_images=options.max_images, synth=options.synth,
         part_resources=options.part_resources and str(options.part_resources.resolve()), workers=options.workers,
+        mac_body=options.mac_body,
     )
 
 

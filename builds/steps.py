@@ -37,7 +37,10 @@ from finn_vitprune.transforms.insert_width_converters import InsertWidthConverte
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
-FOLDING_ATTRIBUTES = ["SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "interval", "ram_style", "recip_bits_per_cycle"]
+FOLDING_ATTRIBUTES = [
+    "SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "mac_body", "interval", "ranking", "ram_style",
+    "recip_bits_per_cycle",
+]
 HARDWARE_ATTRIBUTES = [*FOLDING_ATTRIBUTES, "inFIFODepths", "depth"]
 Step = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
 
@@ -96,8 +99,15 @@ def step_lower(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
 
 @build_step
 def step_fold(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
-    """Folding for ``target_fps``, or to fill the part; left alone where a folding file is given."""
+    """Folding for ``target_fps``, or to fill the part; left alone where a folding file is given.
+
+    ``mac_body`` of the settings is set in either case: the entries of a folding file come later.
+    """
     model = model.transform(GiveUniqueNodeNames())
+    settings = BuildSettings.load(cfg.output_dir)
+    if settings.mac_body is not None:
+        for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"):
+            getCustomOp(node).set_nodeattr("mac_body", settings.mac_body)
     if cfg.folding_config_file is not None:
         return model
     interval = cfg._resolve_cycles_per_frame()
@@ -106,7 +116,7 @@ def step_fold(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
         if slowest_cycles(model) > interval:
             tell(f"target of {interval} cycles a frame is out of reach: the slowest node needs {slowest_cycles(model)}")
     else:
-        part = get_part(cfg._resolve_fpga_part(), BuildSettings.load(cfg.output_dir).part_resources)
+        part = get_part(cfg._resolve_fpga_part(), settings.part_resources)
         available = {"LUT": part.LUT, "DSP": part.DSP, "BRAM_18K": 2 * part.BRAM36, "URAM": part.URAM}
         model = fold_to_fill(model, part.name, available, tell)
     extract_model_config_to_json(model, str(Path(cfg.output_dir) / "auto_folding_config.json"), FOLDING_ATTRIBUTES)

@@ -219,6 +219,37 @@ def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
     assert "INT4" in {u.get_nodeattr("inputDataType") for u in units}
 
 
+def matrix_units(folder, step):
+    model = ModelWrapper(str(folder / "intermediate_models" / f"{step}.onnx"))
+    return [getCustomOp(node) for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl")]
+
+
+def test_products_in_dsp48e2_cascades_build_bit_exact(small_build, tmp_path):
+    options = BuildOptions(
+        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", synth="none",
+        target_fps=400_000, mac_body="dsp48e2", max_images=12,
+    )
+    folder = build(options)
+    summary = Summary.load(folder)
+    assert summary.verify.images == 12 and summary.verify.rtl_mismatches == 0
+    units = matrix_units(folder, "step_stitch")
+    assert {u.get_nodeattr("mac_body") for u in units} == {"dsp48e2"}
+    assert max(u.fold().mac.chain for u in units) > 1
+    folding = json.loads((folder / "final_hw_config.json").read_text())
+    assert folding[units[0].onnx_node.name]["mac_body"] == "dsp48e2"
+
+
+def test_folding_file_overrides_the_body_of_the_products(small_build, tmp_path):
+    file = tmp_path / "folding.json"
+    file.write_text((small_build.folder / "auto_folding_config.json").read_text().replace("portable", "lut", 1))
+    folder = build(BuildOptions(
+        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", synth="none",
+        folding=file, mac_body="dsp48e2", estimate_only=True,
+    ))
+    bodies = [u.get_nodeattr("mac_body") for u in matrix_units(folder, "step_apply_folding_config")]
+    assert bodies[0] == "lut" and set(bodies[1:]) == {"portable"}
+
+
 def with_ultraram(folding, path, count):
     """A copy of a folding file in which the first ``count`` matrix units have their weights in UltraRAM."""
     config = json.loads(folding.read_text())

@@ -181,6 +181,7 @@ def test_build_passes_every_option_on(tmp_path, monkeypatch, capsys):
     parts.write_text(json.dumps({"xcmine": {"LUT": 1, "FF": 2, "DSP": 3, "BRAM36": 4, "URAM": 5}}))
     line = f"build m.onnx -o out --fpga-part xcmine --part-resources {parts} --config c.yaml --clk-ns 4 --workers 1 "
     line += "--target-fps 1000 --folding f.json --images i.npz --max-images 9 --synth none --start-step a --stop-step b"
+    line += " --mac-body dsp48e2"
     monkeypatch.chdir(tmp_path)
     assert run([*line.split(), "--estimate-only"]) == 0
     (o,) = calls
@@ -188,6 +189,7 @@ def test_build_passes_every_option_on(tmp_path, monkeypatch, capsys):
     assert (o.part_resources, str(o.config), str(o.folding), str(o.images)) == (parts, "c.yaml", "f.json", "i.npz")
     assert (o.clk_ns, o.target_fps, o.max_images, o.workers) == (4.0, 1000, 9, 1)
     assert (o.synth, o.start_step, o.stop_step, o.estimate_only) == ("none", "a", "b", True)
+    assert o.mac_body == "dsp48e2"
 
 
 def test_build_leaves_to_the_config_what_was_not_given_and_takes_board_names(tmp_path, monkeypatch):

@@ -250,7 +250,7 @@ class Run:
             return self.scores.masks()
 
     def _distillation(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """w T^2 KL(student || teacher's soft labels) + (1 - w) CE, one value an image."""
+        """w T^2 KL(teacher's soft labels || student) + (1 - w) CE, one value an image."""
         s, t = self.config.student, self.config.student.temperature
         loss = (1 - s.distill_weight) * F.cross_entropy(logits, labels, reduction="none")
         if s.distill_weight == 0:

@@ -27,6 +27,7 @@ def main() -> int:
     digests = {unit.name: rtl_digest(unit) for unit in UNITS}
     known = _known(options.output, digests)
     done: dict[str, dict] = {}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
 
     def store(complete: bool) -> None:
         record = {
@@ -37,7 +38,8 @@ def main() -> int:
             "complete": complete,
             "outcomes": dict(Counter(r["outcome"] for r in done.values())),
         }
-        entries = ",\n  ".join(json.dumps(entry) for entry in done.values())
+        kept = done if complete else known | done  # an interrupted run loses nothing
+        entries = ",\n  ".join(json.dumps(entry) for entry in kept.values())
         head = json.dumps(record, indent=1).removesuffix("\n}")
         options.output.write_text(f'{head},\n "mutants": [\n  {entries}\n ]\n}}\n')
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from finn_vitprune.custom_ops import base
 from tests.mutation import mutants
+from tests.mutation.cases import UNITS
 from tests.mutation.operators import OPERATORS, faults
 
 SOURCE = """
@@ -75,6 +77,8 @@ def test_stored_sample_holds():
     assert record["complete"] and counts["caught"] + counts.get("equivalent", 0) >= 100
     assert "survived" not in counts
     assert {m["unit"] for m in record["mutants"]} == {"matrix", "token drop"}
+    if record["rtl"] != {unit.name: mutants.rtl_digest(unit) for unit in UNITS}:
+        warnings.warn("tests/mutation/result.json is of other RTL than this: run make mutants")
 
 
 def test_unit_that_is_broken_already_judges_nothing(tmp_path, monkeypatch):
