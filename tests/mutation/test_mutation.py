@@ -78,7 +78,7 @@ def test_stored_sample_holds():
     assert "survived" not in counts
     assert {m["unit"] for m in record["mutants"]} == {"matrix", "token drop"}
     if record["rtl"] != {unit.name: mutants.rtl_digest(unit) for unit in UNITS}:
-        warnings.warn("tests/mutation/result.json is of other RTL than this: run make mutants")
+        warnings.warn("tests/mutation/result.json is of other RTL than this: run make mutants", RuntimeWarning)
 
 
 def test_unit_that_is_broken_already_judges_nothing(tmp_path, monkeypatch):
