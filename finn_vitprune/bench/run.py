@@ -34,7 +34,7 @@ from finn_vitprune.bench.units import Unit, find_fold, node, products_of, with_m
 from finn_vitprune.custom_ops import balance, mvau_contents, mvau_fold
 from finn_vitprune.custom_ops.base import RTL_DIR, VitRTLBackend
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.yosys import Netlist, NodeJob, cache_key, map_many, yosys_version
+from finn_vitprune.synth.yosys import Netlist, NodeJob, map_many, netlist_key, yosys_version
 
 SHAPES = ((384, 384), (384, 1152), (384, 768), (768, 384), (384, 1536), (1536, 384), (384, 1000))
 """Matrices of DeiT-Small: projection, QKV, MLP with half its neurons, MLP, classifier."""
@@ -426,7 +426,7 @@ def _finn_row(name: str, fold: finn_mvu.FinnFold, bits: tuple[int, int], target:
         fold={"SIMD": fold.simd, "PE": fold.pe},
         products=fold.products,
         source=f"{yosys_version()} on {finn_mvu.tool()}",
-        code=cache_key(job),
+        code=netlist_key(job),
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 CONTROL = re.compile(
     r"(^|_)t?(valid|ready|full|busy|free|claim|done|first|last|start|end|step|row|token|set|sub|lane|none|entry|bank|half"
     r"|beat|word|gather|release|constant|tag|index|[wr]?addr|group|have|hold|hand|known|found|keep|drop|emit|ask|fresh"
-    r"|wait|ties|same|rest|state|level|idle|look)\d?(_\d+)?(_q)?$"
+    r"|wait|ties|same|rest|state|search|level|idle|look)\d?(_\d+)?(_q)?$"
 )
 """Names of registers that steer the data."""
 

@@ -148,13 +148,17 @@ def map_many(
 
 
 def cache_key(job: NodeJob) -> str:
-    """Hash of everything that is found depends on: sources, parameters, Yosys version, commands, the rules of depth.
+    """Hash of everything that is found depends on: the netlist, and the rules by which its depth is read."""
+    return hashlib.sha256(netlist_key(job).encode() + Path(depth.__file__).read_bytes()).hexdigest()[:32]
+
+
+def netlist_key(job: NodeJob) -> str:
+    """Hash of everything the netlist depends on: sources, parameters, Yosys version, commands.
 
     The name of the node and the names of its ROM files are replaced by fixed words first.
     """
     name = re.compile(rf"\b{re.escape(job.top)}\b")
     digest = hashlib.sha256(f"{yosys_version()}\n{_READ} {job.options}\n{_SYNTH}\n".encode())
-    digest.update(Path(depth.__file__).read_bytes())
     for text in _read_sources(job):
         digest.update(name.sub("node", _HEX.sub('"rom.hex"', text)).encode() + b"\0")
     return digest.hexdigest()[:32]
