@@ -49,6 +49,10 @@ class VitTokenEmbed(VitOp):
     def get_exp_cycles(self) -> int:
         return self.out_streams()[0].beats
 
+    def pause_beats(self) -> int:
+        """Beats of the prefix: patches come while it leaves, and their source may have no time to make up for it."""
+        return self.get_nodeattr("prefix") * self.get_nodeattr("channels") // self.get_nodeattr("SIMD")
+
     def _rom(self) -> tuple[int, int, str]:
         """Words, bits and style of the table of rows."""
         stream = self.out_streams()[0]

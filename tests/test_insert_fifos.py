@@ -1,5 +1,6 @@
 """FIFO depths that come from how an op takes its input."""
 
+import numpy as np
 import pytest
 from qonnx.custom_op.registry import getCustomOp
 
@@ -45,6 +46,17 @@ def test_a_matrix_unit_has_a_group_on_both_sides_where_the_last_group_of_a_frame
     assert (op.burst_tokens(), op.pause_beats()) == (group, group * 16 // 2)
     node = model.transform(SetFifoDepths()).graph.node[0]
     assert getCustomOp(node).get_nodeattr("inFIFODepths") == [max(2, group * 8)]
+
+
+@pytest.mark.parametrize("prefix, channels, simd", [(1, 64, 2), (2, 64, 2), (1, 96, 4)])
+def test_no_source_without_a_pause_falls_behind_while_prefix_tokens_leave(prefix, channels, simd):
+    shape = {"tokens_in": 16, "prefix": prefix, "channels": channels, "SIMD": simd}
+    op, model = build_node("VitTokenEmbed", shape, [np.zeros((prefix, channels)), np.zeros((prefix + 16, channels))])
+    beats = channels // simd
+    depths = op.pause_beats(), op.pause_beats() - 1
+    assert [is_late(d, beats, beats, prefix * beats) for d in depths] == [False, True]
+    node = model.transform(SetFifoDepths()).graph.node[0]
+    assert getCustomOp(node).get_nodeattr("inFIFODepths")[0] == op.pause_beats()
 
 
 def test_no_fifo_before_a_token_drop_that_is_never_in_the_way():
