@@ -71,8 +71,9 @@ def build(options: BuildOptions, sink: Callable[[str, bool], None] | None = None
     config = _config(options)
     get_part(config["fpga_part"], options.part_resources)
     check_op_types(ModelWrapper(str(model)))
+    settings = _settings(options, model)
     finn_env.prepare(folder / "hdl")
-    _settings(options, model).save(folder)
+    settings.save(folder)
     _run(model, config, folder, sink)
     return folder
 
@@ -135,6 +136,8 @@ def _config(options: BuildOptions) -> dict:
 
 
 def _settings(options: BuildOptions, model: Path) -> BuildSettings:
+    from finn_vitprune.custom_ops.mvau_mac import known_body
+
     images = options.images
     if images is None:
         images = next((p for p in (model.with_suffix(".npz"), EXAMPLE / "images.npz" if options.model is None else None)
@@ -144,7 +147,7 @@ def _settings(options: BuildOptions, model: Path) -> BuildSettings:
     return BuildSettings(
         images=None if images is None else str(images.resolve()), max_images=options.max_images, synth=options.synth,
         part_resources=options.part_resources and str(options.part_resources.resolve()), workers=options.workers,
-        mac_body=options.mac_body,
+        mac_body=known_body(options.mac_body),
     )
 
 

@@ -25,7 +25,7 @@ class BuildSettings(BaseModel):
     traced_images: int = Field(4, ge=1, description="images for which every internal stream is compared")
     stalled_images: int = Field(24, ge=1, description="images run again with random pauses and stalls")
     synth: Literal["nodes", "none"] = "nodes"
-    mac_body: Literal["portable", "dsp48e2", "lut"] | None = Field(
+    mac_body: str | None = Field(
         None, description="body of all matrix units, where the folding file names none; None: as in the model"
     )
     part_resources: str | None = None

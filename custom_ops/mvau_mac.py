@@ -13,6 +13,7 @@ from qonnx.core.datatype import BaseDataType
 
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.memory import multiplier_dsps
+from finn_vitprune.errors import UserError
 
 MAX_CHAIN = 64
 """Longest cascade: the banks of weight memory and the delays of operands grow with it."""
@@ -278,3 +279,10 @@ class LutMac(Mac):
 
 MAC_BODIES: dict[str, type[Mac]] = {"portable": PortableMac, "dsp48e2": Dsp48e2Mac, "lut": LutMac}
 """Bodies by the name that the node attribute and ``vp_mac`` give them."""
+
+
+def known_body(name: str | None) -> str | None:
+    """``name`` itself; a UserError unless it is a body, or None."""
+    if name is not None and name not in MAC_BODIES:
+        raise UserError(f"--mac-body {name} is unknown: use {', '.join(MAC_BODIES)}")
+    return name

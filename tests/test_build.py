@@ -185,6 +185,8 @@ def test_wrong_input_is_one_clear_line(tmp_path):
         build(options)
     with pytest.raises(UserError, match="does not exist"):
         build(replace(options, model=tmp_path / "nothing.onnx"))
+    with pytest.raises(UserError, match="^--mac-body fpga is unknown: use portable, dsp48e2, lut$"):
+        build(replace(options, model=None, mac_body="fpga"))
     assert not (tmp_path / "b").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -203,6 +205,11 @@ def test_unknown_op_is_refused_before_anything_is_written(small_build, tmp_path)
     assert not (tmp_path / "b").exists()
 
 
+def matrix_units(folder, step):
+    model = ModelWrapper(str(folder / "intermediate_models" / f"{step}.onnx"))
+    return [getCustomOp(node) for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl")]
+
+
 def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
     model, images = random_vit(image=4, depth=2, drop_at=(1,), bits=4)
     model.save(str(tmp_path / "four.onnx"))
@@ -213,15 +220,9 @@ def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
     ))
     summary = Summary.load(folder)
     assert summary.verify.images == 16 and summary.verify.rtl_mismatches == 0
-    hardware = ModelWrapper(str(folder / "intermediate_models" / "step_stitch.onnx"))
-    units = [getCustomOp(n) for n in hardware.get_nodes_by_op_type("BlockSparseMVAU_rtl")]
+    units = matrix_units(folder, "step_stitch")
     assert {u.get_nodeattr("weightDataType") for u in units} == {"INT4"}
     assert "INT4" in {u.get_nodeattr("inputDataType") for u in units}
-
-
-def matrix_units(folder, step):
-    model = ModelWrapper(str(folder / "intermediate_models" / f"{step}.onnx"))
-    return [getCustomOp(node) for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl")]
 
 
 def test_products_in_dsp48e2_cascades_build_bit_exact(small_build, tmp_path):

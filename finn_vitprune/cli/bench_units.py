@@ -84,8 +84,9 @@ def command(
     import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
     from finn_vitprune.bench.results import Results
     from finn_vitprune.bench.run import run
+    from finn_vitprune.custom_ops.mvau_mac import known_body
 
-    given |= {"body": _body(mac_body), "ram_style": _style(ram_style), "parts": _parts(part)}
+    given |= {"body": known_body(mac_body), "ram_style": _style(ram_style), "parts": _parts(part)}
     plan = replace(_plan(quick, masks_from), **{name: value for name, value in given.items() if value})
     results = Results(json_file)
     with progress_lines() as say:
@@ -150,14 +151,6 @@ def _share(text: str) -> float:
     except (ValueError, ZeroDivisionError):
         pass
     raise UserError(f"--keep {text} is no share: use more than 0 and at most 1, for example 0.5")
-
-
-def _body(name: str | None) -> str | None:
-    from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES
-
-    if name is not None and name not in MAC_BODIES:
-        raise UserError(f"--mac-body {name} is unknown: use {', '.join(MAC_BODIES)}")
-    return name
 
 
 def _style(name: str | None) -> str | None:

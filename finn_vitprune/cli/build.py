@@ -19,14 +19,6 @@ class Synth(str, Enum):
     NONE = "none"
 
 
-class MacBody(str, Enum):
-    """How the matrix units make products."""
-
-    PORTABLE = "portable"
-    DSP48E2 = "dsp48e2"
-    LUT = "lut"
-
-
 def command(
     model: Annotated[
         Optional[Path], typer.Argument(metavar="MODEL.onnx", help="QONNX model; without it the bundled example.")
@@ -38,8 +30,8 @@ def command(
     target_fps: Annotated[Optional[int], typer.Option(min=1, help="Images/s to fold for; without it fill the part.")] = None,
     folding: Annotated[Optional[Path], typer.Option(help="Folding config (JSON, FINN's format).")] = None,
     mac_body: Annotated[
-        Optional[MacBody],
-        typer.Option(help="Products of the matrix units: inferred, cascades of DSP48E2, or LUTs; without it portable."),
+        Optional[str],
+        typer.Option(help="Products of the matrix units: portable (inferred), dsp48e2 (cascades) or lut; without it portable."),
     ] = None,
     images: Annotated[Optional[Path], typer.Option(help="Images to verify with (.npz: images, labels).")] = None,
     max_images: Annotated[Optional[int], typer.Option(min=1, help="Verify with the first images only.")] = None,
@@ -76,7 +68,7 @@ def command(
         start_step=start_step,
         stop_step=stop_step,
         synth=synth.value,
-        mac_body=mac_body and mac_body.value,
+        mac_body=mac_body,
         part_resources=part_resources,
         images=images,
         max_images=max_images,
