@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from finn_vitprune import finn_env
+from finn_vitprune import plugin
 from finn_vitprune.builds import progress
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
@@ -72,7 +72,7 @@ def build(options: BuildOptions, sink: Callable[[str, bool], None] | None = None
     get_part(config["fpga_part"], options.part_resources)
     check_op_types(ModelWrapper(str(model)))
     settings = _settings(options, model)
-    finn_env.prepare(folder / "hdl")
+    plugin.prepare(folder / "hdl")
     settings.save(folder)
     _run(model, config, folder, sink)
     return folder
@@ -123,7 +123,7 @@ def _config(options: BuildOptions) -> dict:
         raise UserError(f"folding file {options.folding} does not exist")
     if options.estimate_only:
         config["stop_step"] = ESTIMATE_STEP
-    elif finn_env.vivado_on_path() and "step_create_stitched_ip" not in config["steps"]:
+    elif plugin.vivado_on_path() and "step_create_stitched_ip" not in config["steps"]:
         config["steps"] = [*config["steps"], *VIVADO_STEPS]
     names = [str(s).rsplit(".", 1)[-1] for s in config["steps"]]
     for key in ("start_step", "stop_step"):
@@ -161,7 +161,7 @@ def _run(model: Path, config: dict, folder: Path, sink) -> None:
         raise UserError(f"FINN refuses the build config: {str(error).splitlines()[0]}") from None
     failure = folder / "failure.txt"
     failure.unlink(missing_ok=True)
-    if not finn_env.vivado_on_path():
+    if not plugin.vivado_on_path():
         builder.get_vivado_root = lambda: "none (no Vivado on this machine)"
     progress.set_sink(sink)
     try:
@@ -185,7 +185,7 @@ def _complete_summary(folder: Path) -> None:
     """FINN writes its step times when all steps are done: take them into the summary."""
     import json
 
-    from finn_vitprune.summary import FILE, Summary
+    from finn_vitprune.report.summary import FILE, Summary
 
     times = folder / "report" / "time_per_step.json"
     if (folder / FILE).is_file() and times.is_file():

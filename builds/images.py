@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune import golden
+from finn_vitprune.execute import golden
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 

@@ -8,8 +8,8 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune import golden
-from finn_vitprune.qonnx_run import QonnxRunner
+from finn_vitprune.execute import golden
+from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.transforms.lower import Lowered, Match
 
 

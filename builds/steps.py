@@ -19,7 +19,7 @@ from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames, SortGraph
 from qonnx.util.config import extract_model_config_to_json
 
-from finn_vitprune import golden
+from finn_vitprune.execute import golden
 from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.builds.images import load_images, to_patches
 from finn_vitprune.builds.lowering_check import check_lowering
@@ -29,7 +29,7 @@ from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
 from finn_vitprune.builds.summarise import summarise
 from finn_vitprune.builds.verify import verify
 from finn_vitprune.errors import UserError
-from finn_vitprune.qonnx_run import QonnxRunner
+from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.fold import FoldForInterval, fold_to_fill, slowest_cycles
 from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths

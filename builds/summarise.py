@@ -14,7 +14,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.builds.images import Images, load_images
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
-from finn_vitprune.summary import (
+from finn_vitprune.report.summary import (
     BalanceRow,
     ModelSummary,
     NodeResources,

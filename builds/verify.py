@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune import golden
+from finn_vitprune.execute import golden
 from finn_vitprune.builds.accelerator import Accelerator, Run
 from finn_vitprune.sim import Stimulus
 

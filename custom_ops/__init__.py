@@ -2,9 +2,9 @@
 
 import importlib
 
-from finn_vitprune import finn_env
+from finn_vitprune import plugin
 
-finn_env.prepare()
+plugin.prepare()
 
 OPS: dict[str, str] = {
     "VitFork": "fork",

@@ -21,6 +21,11 @@ from finn_vitprune.synth.parts import Part
 RTL_DIR = Path(__file__).parent / "rtl"
 
 
+def rtl_source(name: str) -> Path:
+    """The SystemVerilog file of this project with this bare name, from whichever folder of ``rtl/`` holds it."""
+    return next(RTL_DIR.rglob(name))
+
+
 @dataclass(frozen=True)
 class Stream:
     """A token-serial AXI4-Stream: ``tokens`` rows of ``channels`` elements, ``simd`` elements a beat.
@@ -278,7 +283,7 @@ class VitRTLBackend(RTLBackend):
         folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
         folder.mkdir(parents=True, exist_ok=True)
         for name in self.RTL_FILES:
-            (folder / name).write_text((RTL_DIR / name).read_text())
+            (folder / name).write_text(rtl_source(name).read_text())
         for suffix, memory in self.memories(model).items():
             (folder / self.memory_file(suffix)).write_text(memory.hex_text())
         image = self.load_image(model)

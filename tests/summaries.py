@@ -1,6 +1,6 @@
 """Summaries for tests of the report and the command line: a dense and a pruned build of one network."""
 
-from finn_vitprune.summary import Summary
+from finn_vitprune.report.summary import Summary
 
 
 def summary(pruned: bool) -> Summary:

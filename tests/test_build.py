@@ -10,7 +10,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from vit_models import random_vit
 
-from finn_vitprune import golden, numerics
+from finn_vitprune import numerics
+from finn_vitprune.execute import golden
 from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.images import to_patches
@@ -18,7 +19,7 @@ from finn_vitprune.builds.simulate import simulate
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus
-from finn_vitprune.summary import Summary
+from finn_vitprune.report.summary import Summary
 
 pytestmark = pytest.mark.xdist_group("small_build")
 

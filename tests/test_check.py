@@ -12,10 +12,10 @@ from vit_models import random_vit
 
 from finn_vitprune.cli import run
 from finn_vitprune.errors import UserError
-from finn_vitprune.ingest import hardware
-from finn_vitprune.ingest.check import check
-from finn_vitprune.ingest.check_float import size_of
-from finn_vitprune.ingest.read import read
+from finn_vitprune.ingest.check import hardware
+from finn_vitprune.ingest.check.check import check
+from finn_vitprune.ingest.check.check_float import size_of
+from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.synth import parts
 
 PART = "xcu250-figd2104-2L-e"
@@ -176,7 +176,7 @@ def test_a_qonnx_file_that_pools_by_mean_maps_whole(tmp_path, options):
 
 def test_the_bundled_example_is_checked_with_its_size(capsys):
     from finn_vitprune.builds.build import EXAMPLE
-    from finn_vitprune.metadata import ModelMetadata
+    from finn_vitprune.export.metadata import ModelMetadata
     from qonnx.core.modelwrapper import ModelWrapper
 
     path = EXAMPLE / "deit_digits.onnx"

@@ -13,7 +13,7 @@ from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.overrides import apply
 from finn_vitprune.errors import UserError
-from finn_vitprune.summary import FILE
+from finn_vitprune.report.summary import FILE
 from tests.summaries import summary
 
 COMMANDS = list(typer.main.get_command(app).commands)

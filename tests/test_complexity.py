@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from finn_vitprune import complexity
-from finn_vitprune import complexity_reference as reference
+from finn_vitprune.complexity import formulas as complexity
+from finn_vitprune.complexity import reference
 from finn_vitprune.cli import run
-from finn_vitprune.complexity import KeptBlocks
-from finn_vitprune.complexity_graph import (
+from finn_vitprune.complexity.formulas import KeptBlocks
+from finn_vitprune.complexity.graph import (
     count_graph,
     count_hardware,
     count_model,
@@ -22,15 +22,15 @@ from finn_vitprune.complexity_graph import (
     products,
     pruned_by_score,
 )
-from finn_vitprune.export import to_qonnx
-from finn_vitprune.metadata import kept_block_maps
+from finn_vitprune.export.export import to_qonnx
+from finn_vitprune.export.metadata import kept_block_maps
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
-from finn_vitprune.summary import ModelSummary
+from finn_vitprune.report.summary import ModelSummary
 from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.narrow_class_token import NarrowClassToken

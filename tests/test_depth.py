@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from finn_vitprune.custom_ops.base import RTL_DIR
+from finn_vitprune.custom_ops.base import RTL_DIR, rtl_source
 from finn_vitprune.synth.depth import CONTROL, Depth, logic_depth
 from finn_vitprune.synth.yosys import NodeJob, map_node
 
@@ -81,7 +81,7 @@ def test_constants_and_registers_alone_have_no_depth():
 
 
 def test_names_of_registers_that_hold_elements_are_never_control():
-    text = "".join(path.read_text() for path in RTL_DIR.glob("vp_mvau*.sv"))
+    text = "".join(path.read_text() for path in RTL_DIR.rglob("vp_mvau*.sv"))
     elements = set(re.findall(r"(?:sum|value|mult|product|part|data|acc|out)_\w*q\b", text)) - {"out_valid_q", "part_first_q"}
     assert elements and not [name for name in elements if CONTROL.search(name)]
 
@@ -118,7 +118,7 @@ module beside (input wire clk, input wire [4:0] a, input wire [63:0] b, output l
     vp_rom #(.DEPTH(24), .WIDTH(200), .STYLE("distributed")) rom (.clk, .en(1'b1), .addr(addr_q), .data);
 endmodule
 """)
-    found = map_node(NodeJob("beside", (RTL_DIR / "vp_rom.sv", source)), 300, Event())
+    found = map_node(NodeJob("beside", (rtl_source("vp_rom.sv"), source)), 300, Event())
     assert found.depth.data == 1 and found.resources.BRAM36 == 0
     assert 200 <= found.resources.LUT - 64 <= 210
 

@@ -9,7 +9,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
-from finn_vitprune.summary import Summary
+from finn_vitprune.report.summary import Summary
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example")]
 PART = "xcu250-figd2104-2L-e"

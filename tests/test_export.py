@@ -14,9 +14,9 @@ from timm.models.vision_transformer import VisionTransformer
 
 from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
-from finn_vitprune.export import export, to_qonnx
-from finn_vitprune.export_gate import check_export
-from finn_vitprune.metadata import ModelMetadata, describe, kept_block_maps, pack_map, unpack_map
+from finn_vitprune.export.export import export, to_qonnx
+from finn_vitprune.export.gate import check_export
+from finn_vitprune.export.metadata import ModelMetadata, describe, kept_block_maps, pack_map, unpack_map
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
@@ -121,7 +121,7 @@ def test_gate_refuses_a_graph_that_computes_something_else(small, node, position
     model.set_initializer(name, model.get_initializer(name) * np.float32(1.2))
     report = check_export(frozen, model, images)
     assert not report.passed and "image" in report.reason
-    monkeypatch.setattr("finn_vitprune.export.to_qonnx", lambda _: model)
+    monkeypatch.setattr("finn_vitprune.export.export.to_qonnx", lambda _: model)
     with pytest.raises(UserError, match="export gate failed"):
         export(frozen, tmp_path / "model.onnx", metadata, images)
     assert list(tmp_path.iterdir()) == []

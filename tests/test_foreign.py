@@ -9,8 +9,8 @@ import pytest
 from foreign_models import download, recogniser, text_encoder
 
 from finn_vitprune.cli import run
-from finn_vitprune.ingest import functions
-from finn_vitprune.ingest.check import check
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.check.check import check
 
 
 def by_op(checked, op_type):

@@ -16,20 +16,20 @@ from test_ingest import Calibration, Wrapped
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.errors import UserError
-from finn_vitprune.ingest import zoo
-from finn_vitprune.ingest.file_run import without_activation_quantisers
-from finn_vitprune.ingest.float_model import as_in_file, float_network
-from finn_vitprune.ingest.import_data import load_data
-from finn_vitprune.ingest.import_model import cosine
-from finn_vitprune.ingest.load import load
-from finn_vitprune.ingest.model_file import Kind
-from finn_vitprune.ingest.read import read, understand
-from finn_vitprune.ingest.reference import compare
-from finn_vitprune.ingest.scoring import block_sums, set_to_first_order
-from finn_vitprune.metadata import ModelMetadata, unpack_map
+from finn_vitprune.builds.experiments import zoo
+from finn_vitprune.ingest.check.file_run import without_activation_quantisers
+from finn_vitprune.importing.float_model import as_in_file, float_network
+from finn_vitprune.importing.data import load_data
+from finn_vitprune.importing.workflow import cosine
+from finn_vitprune.ingest.onnx_file.load import load
+from finn_vitprune.ingest.onnx_file.model_file import Kind
+from finn_vitprune.ingest.recognise.read import read, understand
+from finn_vitprune.importing.reference import compare
+from finn_vitprune.pruning.importance import block_sums, set_to_first_order
+from finn_vitprune.export.metadata import ModelMetadata, unpack_map
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.scores import PruneScores
-from finn_vitprune.qonnx_run import QonnxRunner
+from finn_vitprune.execute.qonnx_runner import QonnxRunner
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

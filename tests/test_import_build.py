@@ -9,7 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
 from finn_vitprune.cli import run
-from finn_vitprune.summary import Summary
+from finn_vitprune.report.summary import Summary
 from finn_vitprune.training.config import load_config
 from finn_vitprune.training.data import digits
 from finn_vitprune.training.teacher import load_weights, make_teacher

@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
-from finn_vitprune.ingest.read import read
+from finn_vitprune.ingest.recognise.read import read
 
 
 def recognised(path):

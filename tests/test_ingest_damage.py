@@ -13,8 +13,8 @@ from ingest_models import export, small_timm
 from onnx import TensorProto, helper, numpy_helper
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.ingest.check import check
-from finn_vitprune.ingest.load import load
+from finn_vitprune.ingest.check.check import check
+from finn_vitprune.ingest.onnx_file.load import load
 
 SCRIPT = Path(__file__).parent / "mutated_onnx.py"
 SECONDS, MIB = 60, 2048

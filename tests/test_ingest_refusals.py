@@ -12,7 +12,7 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import Attention, ParallelScalingBlock, ParallelThingsBlock, ResPostBlock
 from torch import nn
 
-from finn_vitprune.ingest.read import read
+from finn_vitprune.ingest.recognise.read import read
 
 
 class Causal(nn.Module):

@@ -10,9 +10,9 @@ from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import SortGraph
 from vit_models import random_vit
 
-from finn_vitprune import golden
+from finn_vitprune.execute import golden
 from finn_vitprune.builds.lowering_check import check_lowering
-from finn_vitprune.qonnx_run import QonnxRunner
+from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.insert_forks import InsertForks
 from finn_vitprune.transforms.lower import Unmapped, lower

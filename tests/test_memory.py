@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.base import RTL_DIR
+from finn_vitprune.custom_ops.base import rtl_source
 from finn_vitprune.custom_ops.memory import ram_bram18, ram_urams, rom_bram18, rom_luts
 from finn_vitprune.synth.yosys import synth_node
 
@@ -75,6 +75,6 @@ def test_drawn_memories_against_yosys(tmp_path, index):
         f" input logic [{bits - 1}:0] wdata, output logic [{bits - 1}:0] q);"
         f' vp_{kind} #(.DEPTH({words}), .WIDTH({bits}), .STYLE("block")) m ({ports}); endmodule\n'
     )
-    resources = synth_node([RTL_DIR / f"vp_{kind}.sv", top], "memory")
+    resources = synth_node([rtl_source(f"vp_{kind}.sv"), top], "memory")
     estimate = rom_bram18(words, bits, "block") if kind == "rom" else ram_bram18(words, bits)
     assert 2 * resources.BRAM36 == estimate, f"{kind} of {words} x {bits}, seed {SEED}"

@@ -8,7 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
-from finn_vitprune.export_gate import record
+from finn_vitprune.export.gate import record
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.freeze import exp_tie_distance, freeze, weight_codes
 from finn_vitprune.models.layers import TokenDrop, token_scores

@@ -9,7 +9,7 @@ from matplotlib import pyplot
 from matplotlib.image import imread
 from rich.console import Console
 
-from finn_vitprune import pictures
+from finn_vitprune.report import pictures
 from finn_vitprune.cli import run
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.vit import PrunedViT

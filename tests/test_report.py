@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from finn_vitprune.report import NOT_RUN, comparison, sheets, show, to_html
-from finn_vitprune.summary import RtlsimSummary
+from finn_vitprune.report.tables import NOT_RUN, comparison, sheets, show, to_html
+from finn_vitprune.report.summary import RtlsimSummary
 from tests.summaries import summary
 
 

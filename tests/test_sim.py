@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from finn_vitprune import finn_env
-from finn_vitprune.custom_ops.base import RTL_DIR
+from finn_vitprune import files
+from finn_vitprune.custom_ops.base import rtl_source
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Edge, Port, SimulationError, Stimulus, compile_top, toolchain
 
@@ -35,7 +35,7 @@ endmodule
 """
 HONEST = "assign b = a; assign bv = av; assign ar = br;"
 COUNTER = "reg [7:0] n; always_ff @(posedge ap_clk) if (!ap_rst_n) n <= 0; else if (av && ar) n <= n + 1;"
-LEAVES = [RTL_DIR / f"{leaf}.sv" for leaf in ("vp_skid", "vp_ram", "vp_fifo")]
+LEAVES = [rtl_source(f"{leaf}.sv") for leaf in ("vp_skid", "vp_ram", "vp_fifo")]
 PORTS = {"inputs": [Port("in0_V", 16)], "outputs": [Port("out0_V", 16)]}
 
 
@@ -154,7 +154,7 @@ def test_missing_rom_file_and_model_error_are_reported(tmp_path, data):
         " .addr(in0_V_tdata[3:0]), .data(out0_V_tdata)); assign out0_V_tvalid = in0_V_tvalid;"
         " assign in0_V_tready = out0_V_tready; endmodule"
     )
-    sim = compile_top("rom", [RTL_DIR / "vp_rom.sv", source], **PORTS)
+    sim = compile_top("rom", [rtl_source("vp_rom.sv"), source], **PORTS)
     with pytest.raises(SimulationError, match="gone.hex"):
         sim.run({"in0_V": data}, {"out0_V": 200})
     (tmp_path / "gone.hex").write_text("\n".join(f"{v:x}" for v in range(16)))
@@ -188,7 +188,7 @@ def _build(folder):
 def test_builds_of_one_design_at_once_share_one_result(tmp_path, monkeypatch, data):
     toolchain.runtime()
     cache = tmp_path / "cache"
-    runtime = finn_env.cache_dir() / "verilator" / toolchain.runtime().name
+    runtime = files.cache_dir() / "verilator" / toolchain.runtime().name
     shutil.copytree(runtime, cache / "verilator" / runtime.name)
     monkeypatch.setenv("FINN_VITPRUNE_CACHE", str(cache))
     folders = [tmp_path / str(i) for i in range(3)]

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.summary import FILE, RtlsimSummary, Summary
+from finn_vitprune.report.summary import FILE, RtlsimSummary, Summary
 from tests.summaries import summary
 
 

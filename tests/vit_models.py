@@ -10,7 +10,7 @@ import torch
 from qonnx.core.modelwrapper import ModelWrapper
 from timm.models.vision_transformer import VisionTransformer
 
-from finn_vitprune.export import to_qonnx
+from finn_vitprune.export.export import to_qonnx
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT

@@ -134,13 +134,13 @@ def _of_onnx(path: Path) -> list[np.ndarray]:
     check_model_file(path)
     from qonnx.core.modelwrapper import ModelWrapper
 
-    from finn_vitprune.metadata import ModelMetadata, unpack_map
+    from finn_vitprune.export.metadata import ModelMetadata, unpack_map
 
     return [unpack_map(m) for m in ModelMetadata.read(ModelWrapper(str(path))).kept_blocks.values()]
 
 
 def _of_checkpoint(path: Path) -> list[np.ndarray]:
-    from finn_vitprune.metadata import kept_block_maps
+    from finn_vitprune.export.metadata import kept_block_maps
     from finn_vitprune.training.run import Run
     from finn_vitprune.training.train import small_network
 

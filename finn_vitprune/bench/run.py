@@ -32,7 +32,7 @@ from finn_vitprune.bench.results import DropRow, FinnRow, Results, Row
 from finn_vitprune.bench.token_drop import DropUnit
 from finn_vitprune.bench.units import Unit, find_fold, node, products_of, with_mask
 from finn_vitprune.custom_ops import balance, mvau_contents, mvau_fold
-from finn_vitprune.custom_ops.base import RTL_DIR, VitRTLBackend
+from finn_vitprune.custom_ops.base import VitRTLBackend, rtl_source
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.yosys import Netlist, NodeJob, map_many, netlist_key, yosys_version
 
@@ -225,7 +225,7 @@ def _row(unit: Unit, fold: dict[str, int], keep: float, kind: str, group: Sequen
 def _digest(op: VitRTLBackend, modules: Iterable[str], values: Iterable[str | bytes]) -> str:
     """Hash of an op's RTL, of Python modules that decide what it does, and of further values."""
     digest = hashlib.sha256()
-    for path in [*(RTL_DIR / name for name in op.RTL_FILES), *map(Path, modules)]:
+    for path in [*map(rtl_source, op.RTL_FILES), *map(Path, modules)]:
         digest.update(path.read_bytes())
     for value in values:
         digest.update(value if isinstance(value, bytes) else value.encode())

@@ -8,7 +8,7 @@ from typing import Any
 
 from finn_vitprune.bench.masks import DENSE, IN_ORDER, KINDS
 from finn_vitprune.bench.results import DropRow, FinnRow, Row
-from finn_vitprune.report import Sheet
+from finn_vitprune.report.tables import Sheet
 
 UTILISATION = {DENSE: 0.97, "uniform": 0.97, "balanced": 0.97, "uneven": 0.95, "trained": 0.95}
 """Least utilisation by kind of masks."""

@@ -80,9 +80,9 @@ def _user_message(e: Exception) -> str | None:
 
 
 def _crash_log() -> str:
-    from finn_vitprune import finn_env
+    from finn_vitprune import files
 
-    path = finn_env.cache_dir() / "crash.log"
+    path = files.cache_dir() / "crash.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(traceback.format_exc())

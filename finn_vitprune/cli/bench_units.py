@@ -107,7 +107,7 @@ def _show(found: Found, results: Results, markdown: Path | None, console: Consol
     """Print the tables and what misses its limit, write them to ``markdown`` too; the exit code."""
     from finn_vitprune.bench.table import Checks, tables
     from finn_vitprune.cli import EXIT_DONE, EXIT_NO
-    from finn_vitprune.report import show, to_markdown
+    from finn_vitprune.report.tables import show, to_markdown
     from finn_vitprune.training.checkpoint import write_atomic
 
     checks = Checks()

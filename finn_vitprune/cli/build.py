@@ -82,7 +82,7 @@ def command(
 
 def _stamp(output: Path) -> int | None:
     """When the summary of a build folder was written; ``None`` without one."""
-    from finn_vitprune.summary import FILE
+    from finn_vitprune.report.summary import FILE
 
     path = output / FILE
     return path.stat().st_mtime_ns if path.is_file() else None
@@ -92,8 +92,8 @@ def _finish(output: Path, new: bool) -> None:
     """Print the summary if this build wrote one; exit 1 if it found mismatches."""
     from rich.console import Console
 
-    from finn_vitprune.report import sheets, show
-    from finn_vitprune.summary import Summary
+    from finn_vitprune.report.tables import sheets, show
+    from finn_vitprune.report.summary import Summary
 
     if not new:
         typer.echo(f"Stopped before the summary. What there is so far is in {output}, estimates in {output}/report.")

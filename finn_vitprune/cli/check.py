@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from finn_vitprune.ingest.checked import Checked, Row
+    from finn_vitprune.ingest.check.checked import Checked, Row
 
 NAME = "check"
 EXAMPLE = "finn-vitprune check deit_small.onnx --json"
@@ -35,7 +35,7 @@ def command(
     from finn_vitprune.cli.files import need_file
 
     need_file(model)
-    from finn_vitprune.ingest.check import check
+    from finn_vitprune.ingest.check.check import check
 
     checked = check(model, fpga_part)
     if json_output:

@@ -15,10 +15,10 @@ from finn_vitprune.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from finn_vitprune.complexity import Complexity
+    from finn_vitprune.complexity.formulas import Complexity
     from finn_vitprune.models.config import ViTConfig
     from finn_vitprune.pruning.config import PruneConfig
-    from finn_vitprune.report import Sheet
+    from finn_vitprune.report.tables import Sheet
 
 NAME = "complexity"
 EXAMPLE = (
@@ -108,7 +108,7 @@ def command(
         return
     from rich.console import Console
 
-    from finn_vitprune.report import show
+    from finn_vitprune.report.tables import show
 
     console = Console()
     _show_formulas(count, console)
@@ -151,8 +151,8 @@ def _of_timm(name: str, pruning: Pruning, way: Way) -> Result:
 
 
 def _by_project(config: ViTConfig, prune: PruneConfig, pruning: Pruning) -> dict[str, Complexity]:
-    from finn_vitprune.complexity import planned
-    from finn_vitprune.complexity_graph import count_model, pruned_by_score
+    from finn_vitprune.complexity.formulas import planned
+    from finn_vitprune.complexity.graph import count_model, pruned_by_score
 
     config = config.with_token_drop(pruning.token_keep, pruning.drop_at)
     dense, small = pruned_by_score(config, prune, pruning.heads_removed)
@@ -163,8 +163,8 @@ def _by_project(config: ViTConfig, prune: PruneConfig, pruning: Pruning) -> dict
 
 
 def _by_reference(config: ViTConfig, prune: PruneConfig, pruning: Pruning) -> dict[str, Complexity]:
-    from finn_vitprune import complexity_reference as reference
-    from finn_vitprune.complexity_graph import pruned_by_score
+    from finn_vitprune.complexity import reference
+    from finn_vitprune.complexity.graph import pruned_by_score
 
     config = reference.distilled(config).with_token_drop(pruning.token_keep, pruning.drop_at)
     neurons = [reference.kept_neurons(prune.neuron_keep, s.neurons) for s in config.encoders]
@@ -231,9 +231,9 @@ def _check_encoders(name: str, config: ViTConfig, pruning: Pruning) -> None:
 
 def _of_checkpoint(path: Path) -> Result:
     """By formula at its kept blocks, by count over its modules."""
-    from finn_vitprune.complexity import counted, unpruned
-    from finn_vitprune.complexity_graph import count_model
-    from finn_vitprune.metadata import kept_block_maps
+    from finn_vitprune.complexity.formulas import counted, unpruned
+    from finn_vitprune.complexity.graph import count_model
+    from finn_vitprune.export.metadata import kept_block_maps
     from finn_vitprune.models.vit import PrunedViT
     from finn_vitprune.training.run import Run
     from finn_vitprune.training.train import small_network
@@ -266,14 +266,14 @@ def _of_onnx(path: Path) -> Result:
     from dataclasses import replace
 
     from finn_vitprune.builds.build import check_model_file
-    from finn_vitprune.complexity import Complexity
+    from finn_vitprune.complexity.formulas import Complexity
 
     check_model_file(path)
     import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
     from qonnx.core.modelwrapper import ModelWrapper
 
-    from finn_vitprune.complexity_graph import count_hardware
-    from finn_vitprune.metadata import ModelMetadata
+    from finn_vitprune.complexity.graph import count_hardware
+    from finn_vitprune.export.metadata import ModelMetadata
     from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
     from finn_vitprune.transforms.lower import lower
     from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
@@ -302,7 +302,8 @@ def _of_onnx(path: Path) -> Result:
 
 def _formulas(way: Way) -> tuple[dict[str, str], str]:
     """The closed formulas by what they give, and what their letters stand for."""
-    from finn_vitprune import complexity, complexity_reference
+    from finn_vitprune.complexity import formulas as complexity
+    from finn_vitprune.complexity import reference as complexity_reference
 
     module = complexity if way is Way.PROJECT else complexity_reference
     return module.FORMULAS, module.SYMBOLS
@@ -319,7 +320,7 @@ def _show_formulas(way: Way, console: Console) -> None:
 
 def _sheets(result: Result, way: Way) -> list[Sheet]:
     """Tokens and heads as counted, and the totals."""
-    from finn_vitprune.report import Sheet, encoder_sheet
+    from finn_vitprune.report.tables import Sheet, encoder_sheet
 
     rows = []
     for how, c in result.found.items():
@@ -348,7 +349,7 @@ def _as_dict(result: Result, way: Way) -> dict:
 
 def _model_part(result: Result, c: Complexity) -> dict:
     """The "model" part of a build's summary, with the ratios."""
-    from finn_vitprune.summary import ModelSummary, TokenCounts
+    from finn_vitprune.report.summary import ModelSummary, TokenCounts
 
     part = ModelSummary(
         name=result.name,

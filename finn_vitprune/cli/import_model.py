@@ -13,8 +13,8 @@ from finn_vitprune.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from finn_vitprune.ingest.import_model import Imported
-    from finn_vitprune.ingest.import_options import ImportOptions
+    from finn_vitprune.importing.workflow import Imported
+    from finn_vitprune.importing.options import ImportOptions
 
 NAME = "import"
 EXAMPLE = (
@@ -109,8 +109,8 @@ def command(
     drops = tuple(_numbers("--drop-at", drop_at, int, "3,7,10") or ())
     means = _numbers("--mean", mean, float, "0.485,0.456,0.406")
     deviations = _numbers("--std", std, float, "0.229,0.224,0.225")
-    from finn_vitprune.ingest import import_options as io
-    from finn_vitprune.ingest import scoring
+    from finn_vitprune.importing import options as io
+    from finn_vitprune.pruning import importance as scoring
 
     options = io.ImportOptions(
         model=model,
@@ -151,7 +151,7 @@ def _run(options: ImportOptions, quiet_output: bool) -> Imported:
     from rich.console import Console
 
     from finn_vitprune.cli.terminal import progress_lines
-    from finn_vitprune.ingest.import_model import import_model
+    from finn_vitprune.importing.workflow import import_model
 
     with redirect_stdout(sys.stderr if quiet_output else sys.stdout):
         console = Console(file=sys.stdout)

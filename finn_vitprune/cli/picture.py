@@ -45,7 +45,7 @@ def command(
     matrix, live heads and neurons. scores: the learned score of every block. history: accuracy and keep
     rates over the epochs.
     """
-    from finn_vitprune import pictures
+    from finn_vitprune.report import pictures
 
     pictures.check_name(output)
     path = source / "checkpoint.pt" if source.is_dir() else source
@@ -60,7 +60,7 @@ def _figure(path: Path, what: What, images: int, seed: int) -> Figure:
     Raises:
         UserError: no checkpoint of a finished run, or one that has nothing of this kind to show.
     """
-    from finn_vitprune import pictures
+    from finn_vitprune.report import pictures
     from finn_vitprune.training import checkpoint
     from finn_vitprune.training.config import parse_config
     from finn_vitprune.training.run import Run
@@ -109,7 +109,7 @@ def _tokens(run: Run, count: int, seed: int) -> Figure:
     """Kept patches of ``count`` held-out images drawn with ``seed``."""
     import numpy as np
 
-    from finn_vitprune import pictures
+    from finn_vitprune.report import pictures
     from finn_vitprune.training.train import small_network
 
     total = len(run.data.test_labels)

@@ -20,8 +20,8 @@ def command(
     from rich.console import Console
 
     from finn_vitprune.errors import UserError
-    from finn_vitprune.report import comparison, sheets, show, write_html
-    from finn_vitprune.summary import Summary
+    from finn_vitprune.report.tables import comparison, sheets, show, write_html
+    from finn_vitprune.report.summary import Summary
 
     if len(build_dirs) > 2:
         raise UserError(f"report takes one or two folders, not {len(build_dirs)}")

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.finn_env import cache_dir
+from finn_vitprune.files import cache_dir
 
 SIM_DIR = Path(__file__).parent
 DEFINES = (

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from finn_vitprune import finn_env
+from finn_vitprune import files
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth import depth
 from finn_vitprune.synth.depth import Depth
@@ -179,7 +179,7 @@ def map_node(job: NodeJob, timeout_s: float, stop: threading.Event) -> Netlist:
     Raises:
         SynthesisError: a source is missing, Yosys fails, or it takes too long.
     """
-    cached = finn_env.cache_dir() / "yosys" / f"{cache_key(job)}.json"
+    cached = files.cache_dir() / "yosys" / f"{cache_key(job)}.json"
     if cached.is_file():
         try:
             content = json.loads(cached.read_text())
@@ -261,7 +261,7 @@ def _first_error(log: Path) -> str | None:
 
 
 def _keep_log(job: NodeJob, log: Path) -> Path:
-    folder = finn_env.cache_dir() / "yosys" / "failed"
+    folder = files.cache_dir() / "yosys" / "failed"
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', job.top)}.log"
     kept.write_bytes(log.read_bytes())

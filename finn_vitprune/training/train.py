@@ -18,9 +18,9 @@ from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.export import export
-from finn_vitprune.export_gate import GateReport
-from finn_vitprune.metadata import ModelMetadata, describe
+from finn_vitprune.export.export import export
+from finn_vitprune.export.gate import GateReport
+from finn_vitprune.export.metadata import ModelMetadata, describe
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.cut import cut

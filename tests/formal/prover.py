@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyosys
 
-from finn_vitprune.custom_ops.base import RTL_DIR
+from finn_vitprune.custom_ops.base import rtl_source
 
 HARNESS_DIR = Path(__file__).parent / "harness"
 ABC = Path(pyosys.__file__).parent / "yosys-abc"
@@ -169,7 +169,7 @@ def _elaborate(proof: Proof, folder: Path, fault: Fault | None, properties: Sequ
     if fault and fault.file not in proof.sources:
         raise ProverError(f"{proof.name} has no {fault.file}")
     for name in names:
-        text = (RTL_DIR / name).read_text()
+        text = rtl_source(name).read_text()
         (folder / name).write_text(broken(text, fault) if fault and name == f"{fault.file}.sv" else text)
     for name in (*COMMON, f"{proof.harness}.sv"):
         (folder / name).write_text((HARNESS_DIR / name).read_text())

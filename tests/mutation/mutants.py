@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from finn_vitprune.custom_ops.base import RTL_DIR
+from finn_vitprune.custom_ops.base import rtl_source
 from finn_vitprune.sim import toolchain
 from tests.mutation.cases import UNITS, SelfCheck, Unit
 from tests.mutation.operators import Fault, faults
@@ -40,11 +40,11 @@ class Mutant:
     @property
     def source(self) -> str:
         """The sound line (the first, of several)."""
-        return (RTL_DIR / self.file).read_text().splitlines()[self.fault.line - 1].strip()
+        return rtl_source(self.file).read_text().splitlines()[self.fault.line - 1].strip()
 
     def faulty_text(self) -> str:
         """The file with the fault."""
-        return self.fault.apply((RTL_DIR / self.file).read_text())
+        return self.fault.apply(rtl_source(self.file).read_text())
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def all_mutants() -> dict[tuple[str, str], list[Mutant]]:
     found = defaultdict(list)
     for unit in UNITS:
         for name in unit.files:
-            for fault in faults((RTL_DIR / name).read_text()):
+            for fault in faults(rtl_source(name).read_text()):
                 found[fault.operator, unit.name].append(Mutant(unit.name, name, fault))
     return dict(sorted(found.items()))
 
@@ -88,7 +88,7 @@ def sample(strata: Mapping[tuple[str, str], Sequence[Mutant]], seed: int) -> Ite
 
 def rtl_digest(unit: Unit) -> str:
     """Of the sound files of a unit."""
-    return toolchain.digest(*(part for n in unit.files for part in (n, (RTL_DIR / n).read_bytes())))
+    return toolchain.digest(*(part for n in unit.files for part in (n, rtl_source(n).read_bytes())))
 
 
 def judge(mutant: Mutant) -> Verdict:

@@ -83,7 +83,7 @@ def test_stored_sample_holds():
 
 def test_unit_that_is_broken_already_judges_nothing(tmp_path, monkeypatch):
     """A check that the RTL as it is does not pass says nothing of a mutant."""
-    for source in base.RTL_DIR.glob("*.sv"):
+    for source in base.RTL_DIR.rglob("*.sv"):
         shutil.copy(source, tmp_path)
     path = tmp_path / "vp_token_drop.sv"
     path.write_text(path.read_text().replace("<= take && !keep;", "<= take && keep;"))

@@ -265,7 +265,7 @@ MUTATIONS = [
 
 @pytest.mark.parametrize("file, good, bad", MUTATIONS, ids=[f"{m[0]}-{i}" for i, m in enumerate(MUTATIONS)])
 def test_a_broken_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
-    for source in base.RTL_DIR.glob("*.sv"):
+    for source in base.RTL_DIR.rglob("*.sv"):
         shutil.copy(source, tmp_path)
     text = (tmp_path / file).read_text()
     assert text.count(good) == 1
@@ -468,7 +468,7 @@ ULTRA_MUTATIONS = [
 
 @pytest.mark.parametrize("file, good, bad", ULTRA_MUTATIONS, ids=range(len(ULTRA_MUTATIONS)))
 def test_a_broken_load_path_is_caught(file, good, bad, tmp_path, monkeypatch):
-    for source in base.RTL_DIR.glob("*.sv"):
+    for source in base.RTL_DIR.rglob("*.sv"):
         shutil.copy(source, tmp_path)
     text = (tmp_path / file).read_text()
     assert text.count(good) == 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.base import RTL_DIR
+from finn_vitprune.custom_ops.base import rtl_source
 from finn_vitprune.sim import Port, Stimulus, compile_top
 
 NUM, DEN, QUOT = 26, 12, 14
@@ -42,7 +42,7 @@ def as_bytes(values, size):
 @pytest.mark.parametrize("bits", [1, 2, 3, 14])
 def test_quotients_and_cycles(bits, tmp_path):
     (tmp_path / "divide_top.sv").write_text(TOP.format(num=NUM, den=DEN, quot=QUOT, bits=bits))
-    sources = [RTL_DIR / "vp_divide.sv", tmp_path / "divide_top.sv"]
+    sources = [rtl_source("vp_divide.sv"), tmp_path / "divide_top.sv"]
     sim = compile_top("divide_top", sources, [Port("in0_V", 40)], [Port("out0_V", 16)])
     num, den = operands(400, seed=bits)
     feed = {"in0_V": as_bytes([int(n) | int(d) << NUM for n, d in zip(num, den)], 5)}

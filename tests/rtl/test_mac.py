@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.base import RTL_DIR
+from finn_vitprune.custom_ops.base import rtl_source
 from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, Dsp48e2Mac, Mac, clog2
 from finn_vitprune.sim import Port, Simulator, compile_top
 from finn_vitprune.sim.beats import pack_elements, unpack_elements
 from finn_vitprune.sim.toolchain import SimulationError
 
 MAC_FILES = [
-    RTL_DIR / f"{name}.sv"
+    rtl_source(f"{name}.sv")
     for name in (
         "vp_mvau_tree", "vp_mac_portable", "vp_dsp48e2_model", "vp_mac_chain", "vp_mac_sum", "vp_mac_dsp48e2",
         "vp_mac_lut", "vp_mac",
@@ -230,7 +230,7 @@ MUTATIONS = [
 
 @pytest.mark.parametrize("name, good, bad", MUTATIONS)
 def test_a_broken_body_is_caught(name, good, bad, tmp_path):
-    text = (RTL_DIR / f"{name}.sv").read_text()
+    text = (rtl_source(f"{name}.sv")).read_text()
     assert text.count(good) == 1
     (tmp_path / f"{name}.sv").write_text(text.replace(good, bad))
     sources = [tmp_path / f.name if f.stem == name else f for f in MAC_FILES]
@@ -263,7 +263,7 @@ def test_the_synthesised_netlist_equals_the_source(array, tmp_path):
     ])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    sources = [RTL_DIR / "vp_dsp48e2_model.sv", cells, netlist]
+    sources = [rtl_source("vp_dsp48e2_model.sv"), cells, netlist]
     sim = simulator(array, tmp_path, module="mac_netlist", sources=sources, lint=False)
     rng = np.random.default_rng(3)
     x, w = corner_steps(array, rng)

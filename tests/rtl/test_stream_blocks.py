@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helper import PATTERNS
 
-from finn_vitprune.custom_ops.base import RTL_DIR
+from finn_vitprune.custom_ops.base import rtl_source
 from finn_vitprune.sim import Port, SimulationError, Simulator, Stimulus, compile_top
 from finn_vitprune.sim.beats import pack_elements, unpack_elements
 
@@ -25,7 +25,7 @@ def build(
         )
     text = f"module {name}(input wire ap_clk, input wire ap_rst_n, {', '.join(ports)});\n{body}\nendmodule\n"
     (folder / f"{name}.sv").write_text(text)
-    sources = [RTL_DIR / f"{leaf}.sv" for leaf in leaves] + [folder / f"{name}.sv"]
+    sources = [rtl_source(f"{leaf}.sv") for leaf in leaves] + [folder / f"{name}.sv"]
     return compile_top(
         name, sources, [Port("in0_V", in_bits)], [Port(f"out{i}_V", b) for i, b in enumerate(out_bits)]
     )

@@ -40,7 +40,7 @@ def test_the_command_reports_every_structure():
 
 def test_a_broken_unit_fails_the_sweep(monkeypatch, tmp_path):
     """A copy of the RTL whose collect stage forgets the empty columns' bias."""
-    for path in RTL_DIR.iterdir():
+    for path in RTL_DIR.rglob("*.sv"):
         (tmp_path / path.name).write_text(path.read_text())
     file = tmp_path / "vp_mvau_collect.sv"
     broken = file.read_text().replace("(first_4_q ? SUM_BITS'(bias) : sum)", "(first_4_q ? '0 : sum)")

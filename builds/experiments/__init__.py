@@ -1,0 +1,1 @@
+"""Long experiments with committed results: model zoos and the Fashion-MNIST import."""

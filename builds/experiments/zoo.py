@@ -1,0 +1,310 @@
+"""timm's vision transformers through the recogniser: ``python -m finn_vitprune.builds.experiments.zoo -o builds/results/import``.
+
+Every model gets random weights and is exported; ``check`` is asked about the file, and where a network is
+recognised, the imported float network is compared with onnxruntime. Results go to ``results.json`` as they
+come, a table of them to ``RESULTS.md``; what is there already is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import timm
+import torch
+from torch import nn
+
+from finn_vitprune.ingest.check.check_float import check_float
+from finn_vitprune.importing.float_model import float_network
+from finn_vitprune.ingest.onnx_file.load import first_line, load
+from finn_vitprune.ingest.recognise.read import understand
+from finn_vitprune.importing.reference import TOLERANCE, compare
+from finn_vitprune.training.checkpoint import write_atomic, write_json
+
+LISTED = (
+    "deit_tiny_patch16_224", "deit_small_patch16_224", "deit_base_patch16_224",
+    "deit_tiny_distilled_patch16_224", "deit_small_distilled_patch16_224", "deit_base_distilled_patch16_224",
+    "vit_tiny_patch16_224", "vit_small_patch8_224", "vit_small_patch16_224", "vit_small_patch32_224",
+    "vit_base_patch8_224", "vit_base_patch16_224", "vit_base_patch32_224",
+    "deit3_small_patch16_224", "vit_base_patch16_gap_224",
+)  # fmt: skip
+"""Plain and distilled models, one with LayerScale, one with global average pooling: by every exporter."""
+WHOLE = ("torchscript", 17)
+"""The export at full depth; the others have SHALLOW encoders."""
+EXPORTS = (WHOLE, ("torchscript", 14), ("torchscript", 20), ("dynamo", 17), ("dynamo", 20))
+"""The dynamo exporter writes no opset below 17."""
+SHALLOW = 2
+IMAGES = 2
+KEY_HEADS = 8
+"""For models with another number of key heads in every encoder, which cannot be made shallow otherwise."""
+MAX_PARAMETERS = 400_000_000
+CLASSES = 1000
+"""Several of timm's models have no classifier of their own."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One export of one model; ``depth`` and ``image_size`` None: those of the model."""
+
+    model: str
+    exporter: str
+    opset: int
+    depth: int | None
+    image_size: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a case.
+
+    depth: of the exported model; opset: of the file. relative: largest difference from onnxruntime in units
+    of the largest output, None where nothing was recognised. refusal: why not, empty where it imports. error:
+    why there is no file, or no answer.
+    """
+
+    model: str
+    exporter: str
+    asked_opset: int
+    opset: int | None = None
+    depth: int | None = None
+    image_size: int | None = None
+    nodes: int | None = None
+    mapped: int | None = None
+    relative: float | None = None
+    refusal: str = ""
+    notes: tuple[str, ...] = ()
+    error: str = ""
+    seconds: float = 0.0
+
+
+def cases(listed: bool, others: bool) -> list[Case]:
+    """The listed models by every exporter, every other ``vit_*`` of timm once; the slow exporter last."""
+    first = [Case(m, *e, None if e == WHOLE else SHALLOW, None) for e in EXPORTS for m in LISTED]
+    rest = [m for m in timm.list_models("vit_*") if m not in LISTED]
+    once = [Case(m, *WHOLE, SHALLOW, 128 if "patch32" in m else 112) for m in rest]
+    found = (first if listed else []) + (once if others else [])
+    return sorted(found, key=lambda c: c.exporter == "dynamo")
+
+
+# --- one case --------------------------------------------------------------------------------------
+
+
+def make(case: Case) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The model with random weights, and the shape of its images (C, H, W).
+
+    Depth and image size are changed where the model lets them be.
+    """
+    options = options_of(case)
+    model = timm.create_model(case.model, **options)
+    channels, height, width = model.pretrained_cfg["input_size"]
+    embed = getattr(model, "patch_embed", None)
+    height, width = getattr(embed, "img_size", None) or (height, width)
+    return randomise(model).eval(), (channels, height, width)
+
+
+def options_of(case: Case) -> dict[str, int]:
+    """What timm makes the model with, tried without memory first.
+
+    Raises:
+        ValueError: timm refuses all of it, or the model is too large for one file.
+    """
+    wanted = {"depth": case.depth, "img_size": case.image_size}
+    wanted = {k: v for k, v in wanted.items() if v is not None} | {"num_classes": CLASSES}
+    whole = {k: v for k, v in wanted.items() if k != "img_size"}
+    why = ""
+    for options in (wanted, whole, wanted | {"num_kv_heads": KEY_HEADS}, {"num_classes": CLASSES}):
+        try:
+            with torch.device("meta"):
+                model = timm.create_model(case.model, **options)
+        except Exception as error:  # noqa: BLE001  timm's models refuse options in many ways
+            why = first_line(error)
+            continue
+        size = sum(p.numel() for p in model.parameters())
+        if size <= MAX_PARAMETERS:
+            return options
+        why = f"{size:,} parameters are more than fit into one file"
+    raise ValueError(why)
+
+
+@torch.no_grad()
+def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
+    """All parameters random, none trivial: matrices keep the size of what passes, vectors move by 0.1."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.ndim < 2:
+            parameter.add_(0.1 * noise)
+        elif parameter.shape[0] == 1:  # tokens and positions
+            parameter.copy_(0.2 * noise)
+        else:
+            parameter.copy_(noise / parameter[0].numel() ** 0.5)
+    return model
+
+
+def export(model: nn.Module, shape: tuple[int, int, int], path: Path, case: Case) -> None:
+    """Write the ONNX file; attention that the exporter cannot trace in its fused form is written out."""
+    options = {"verbose": False} if case.exporter == "dynamo" else {}
+
+    def write() -> None:
+        torch.onnx.export(
+            model, (torch.zeros(1, *shape),), str(path), opset_version=case.opset,
+            dynamo=case.exporter == "dynamo", input_names=["x"], **options,
+        )  # fmt: skip
+
+    try:
+        write()
+    except TypeError:
+        for module in model.modules():
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = False
+        write()
+
+
+def run(case: Case, folder: Path) -> Row:
+    """Export, check, compare."""
+    started = time.monotonic()
+    try:
+        model, shape = make(case)
+        path = folder / "model.onnx"
+        note = sound_export(model, shape, path, case)
+        depth = len(model.blocks) if hasattr(model, "blocks") else None
+        del model
+        found = examine(path)
+        found["notes"] += (note,) if note else ()
+    except Exception as error:  # noqa: BLE001  a row says what happened, and the next model is tried
+        text = f"{type(error).__name__}: {first_line(error)}"[:300]
+        return Row(case.model, case.exporter, case.opset, error=text)
+    found |= {"depth": depth, "image_size": shape[1], "seconds": round(time.monotonic() - started, 1)}
+    return Row(case.model, case.exporter, case.opset, **found)
+
+
+def sound_export(model: nn.Module, shape: tuple[int, int, int], path: Path, case: Case) -> str:
+    """:func:`export`, by the other exporter where the first fails or writes what onnxruntime cannot load.
+
+    Returns:
+        What the first exporter did wrong, or "".
+    """
+    try:
+        export(model, shape, path, case)
+        ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return ""
+    except Exception as error:  # noqa: BLE001  exporters and onnxruntime raise many types
+        if case.exporter == "dynamo":
+            raise
+        export(model, shape, path, replace(case, exporter="dynamo", opset=max(o for _, o in EXPORTS)))
+        return f"exported by dynamo, since TorchScript's file is none: {first_line(error)[:150]}"
+
+
+def examine(path: Path) -> dict:
+    """What ``check`` says of a file, and the difference from onnxruntime."""
+    file = load(path)
+    checked = check_float(file, path)
+    vit, relative = understand(file).vit, None
+    if vit is not None:
+        shape = (IMAGES, vit.image_size, vit.image_size, vit.channels)
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        mean, std = (MEAN, STD) if vit.channels == 3 else ((0.5,) * vit.channels, (0.25,) * vit.channels)
+        network = float_network(vit, mean, std)
+        relative = compare(path, file.kind, vit, network, images, mean, std).relative
+    return {
+        "opset": file.opset,
+        "nodes": len(checked.rows),
+        "mapped": checked.mapped,
+        "relative": relative,
+        "refusal": str(checked.refusals[0]) if checked.refusals else "",
+        "notes": checked.notes,
+    }
+
+
+# --- the table -------------------------------------------------------------------------------------
+
+TITLE = """# timm's vision transformers through `check` and `import`
+
+Random weights, timm {version}. "Difference": the imported float network against the file in onnxruntime,
+largest difference of a logit in units of the largest logit, on {images} random images; a network that is
+recognised but has no hardware (tokens too wide) is compared, too. "Mapped": nodes that `check` maps.
+
+```
+{command}
+```
+"""
+COMMAND = "python -m finn_vitprune.builds.experiments.zoo -o builds/results/import"
+
+
+def markdown(rows: list[dict]) -> str:
+    """The results as Markdown."""
+    by_case = {(r["model"], r["exporter"], r["asked_opset"]): r for r in rows}
+    listed = [by_case[m, *e] for m in LISTED for e in EXPORTS if (m, *e) in by_case]
+    others = sorted((r for r in rows if r["model"] not in LISTED), key=lambda r: r["model"])
+    text = [TITLE.format(version=timm.__version__, images=IMAGES, command=COMMAND)]
+    text += ["## The listed models, by every exporter", "", summary(listed), ""]
+    heads = "encoders | nodes mapped | difference | answer |"
+    text += [f"| model | exporter, opset | {heads}", "|--|--|--|--|--|--|"]
+    text += [_line(r, whole=True) for r in listed]
+    text += ["", "## Every other `vit_*` of timm", ""]
+    text += [
+        f"TorchScript, opset 17 (dynamo, opset 20, where that writes no sound file); {SHALLOW} encoders and "
+        "small images where the model lets them be.",
+        "",
+    ]
+    text += [summary(others), "", f"| model | {heads}", "|--|--|--|--|--|"]
+    text += [_line(r, whole=False) for r in others]
+    return "\n".join(text) + "\n"
+
+
+def summary(rows: list[dict]) -> str:
+    """How many import, how many are refused, and the largest difference."""
+    taken = [r for r in rows if not r["error"] and not r["refusal"]]
+    refused = [r for r in rows if r["refusal"]]
+    failed = [r for r in rows if r["error"]]
+    known = [r["relative"] for r in rows if r["relative"] is not None]
+    largest = f", largest difference {max(known):.1e} (limit {TOLERANCE:g})" if known else ""
+    counts = f"{len(taken)} import, {len(refused)} are refused, {len(failed)} could not be made"
+    return f"{len(rows)} files: {counts}{largest}."
+
+
+def _line(row: dict, whole: bool) -> str:
+    opset = row["opset"] if row["opset"] is not None else row["asked_opset"]
+    asked = "" if opset == row["asked_opset"] else f" (asked {row['asked_opset']})"
+    cells = [row["model"]] + ([f"{row['exporter']}, {opset}{asked}"] if whole else [])
+    mapped = "" if row["nodes"] is None else f"{row['mapped']} of {row['nodes']}"
+    relative = "" if row["relative"] is None else f"{row['relative']:.1e}"
+    why = {"no file": row["error"], "refused": row["refusal"]}
+    answer = next((f"{k}: {text}" for k, text in why.items() if text), "imports")
+    cells += [str(row["depth"] or ""), mapped, relative, answer.replace("|", "/")]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Run what is missing, and write the results after every model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="of results.json and RESULTS.md")
+    parser.add_argument("--only", choices=("listed", "others"), help="a part of the list")
+    parser.add_argument("--models", nargs="*", help="these models of the list alone")
+    a = parser.parse_args()
+    warnings.simplefilter("ignore")
+    a.output.mkdir(parents=True, exist_ok=True)
+    file = a.output / "results.json"
+    rows = json.loads(file.read_text()) if file.is_file() else []
+    done = {(r["model"], r["exporter"], r["asked_opset"]) for r in rows}
+    todo = [c for c in cases(a.only != "others", a.only != "listed") if not a.models or c.model in a.models]
+    todo = [c for c in todo if (c.model, c.exporter, c.opset) not in done]
+    for number, case in enumerate(todo, start=1):
+        with tempfile.TemporaryDirectory() as folder:
+            row = run(case, Path(folder))
+        rows.append(json.loads(json.dumps(asdict(row))))
+        print(f"[{number} of {len(todo)}] {_line(rows[-1], whole=True)} {row.seconds} s", flush=True)
+        write_json(file, rows)
+        write_atomic(a.output / "RESULTS.md", markdown(rows).encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Operations and parameters of pruned networks, by formula and counted on graphs."""

@@ -1,0 +1,299 @@
+"""Operations and parameters of a vision transformer before and after pruning, by closed formula.
+
+Formulas after "Accelerating ViT Inference on FPGA through Static and Dynamic Pruning" (Parikh et al.,
+FCCM 2024), per encoder with N tokens of width D, H heads of width D', MLP width M. One MAC is one
+product of a matrix product; per frame (B = 1). :mod:`finn_vitprune.complexity.graph` counts the same
+things over a network, :mod:`finn_vitprune.complexity.reference` as the paper's own results count them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, log2
+
+import numpy as np
+
+from finn_vitprune.models.config import Pooling, ViTConfig
+from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
+
+FORMULAS = {
+    "MACs of an encoder": "T |Wq| + N (|Wk| + |Wv|) + 2 H T N D' + T |Wproj| + 2 T' D M",
+    "parameters of an encoder": "|Wq| + |Wk| + |Wv| + |Wproj| + 2 D M + 3 H D' + 2 D + M",
+    "MACs besides": "patches patch_dim D + D classes",
+    "parameters besides": "(patch_dim + 1) D + (D + 1) classes",
+    "an encoder in the paper": (
+        "2 N D + 2 N' D + H N D' D (3 alpha + alpha') + 2 H N^2 D' + N (H_all + N + D) "
+        "+ 2 N' D M_all alpha_mlp"
+    ),
+}
+SYMBOLS = (
+    "N tokens at the input, T = N and T' = tokens in the MLP (1 in a last encoder before a class token), "
+    "H live heads, D' their width, D token width, M kept neurons, |W| kept blocks times b^2. In the paper: "
+    "N' tokens after the drop, H_all and M_all before pruning, alpha, alpha', alpha_mlp the kept shares of "
+    "QKV and projection blocks in live heads and of neurons; LayerNorm, residual and drop are included."
+)
+
+
+@dataclass(frozen=True)
+class KeptBlocks:
+    """Kept b x b blocks of W_q, W_k, W_v and W_proj of one encoder, in its live heads."""
+
+    q: int
+    k: int
+    v: int
+    proj: int
+
+
+@dataclass(frozen=True)
+class EncoderLoad:
+    """What one encoder works on.
+
+    tokens: N at its input; queries: tokens whose attention and projection result is needed (N, or 1 in
+    the last encoder on this hardware before a class token); mlp_tokens: tokens in its MLP. heads: live;
+    head_dim: D';
+    width: D; neurons: kept. q, kv, proj: kept weights of W_q, of W_k and W_v, of W_proj.
+    """
+
+    tokens: int
+    queries: int
+    mlp_tokens: int
+    width: int
+    heads: int
+    head_dim: int
+    neurons: int
+    q: int
+    kv: int
+    proj: int
+
+    @property
+    def linear_macs(self) -> int:
+        """Products with weights: Q, K, V, projection, two MLP layers."""
+        mlp = 2 * self.mlp_tokens * self.width * self.neurons
+        return self.queries * (self.q + self.proj) + self.tokens * self.kv + mlp
+
+    @property
+    def macs(self) -> int:
+        """All products; those of QK^T and AV are H N D' a query each."""
+        return self.linear_macs + 2 * self.heads * self.queries * self.tokens * self.head_dim
+
+    @property
+    def params(self) -> int:
+        """Stored weights and biases."""
+        weights = self.q + self.kv + self.proj + 2 * self.width * self.neurons
+        return weights + 3 * self.heads * self.head_dim + 2 * self.width + self.neurons
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Operations and parameters of one network; ``*_dense`` are the unpruned network's on the same input.
+
+    macs: as the hardware performs them (kept blocks, live heads, kept neurons and tokens, the last
+    encoder for the class token where that is read). macs_dense: every token in every encoder. params: weights and biases
+    of all matrices. index_bits: one block row number per kept block of a pruned matrix. tokens: per
+    encoder, at its input and in its MLP. heads: live, per encoder.
+    """
+
+    macs_dense: int
+    macs: int
+    params_dense: int
+    params: int
+    index_bits: int
+    tokens: tuple[tuple[int, int], ...]
+    heads: tuple[int, ...]
+
+    @property
+    def macs_ratio(self) -> float:
+        """How many times fewer products."""
+        return self.macs_dense / self.macs
+
+    @property
+    def params_ratio(self) -> float:
+        """How many times fewer parameters."""
+        return self.params_dense / self.params
+
+
+# --- the paper's formulas ------------------------------------------------------------------------
+
+
+def attention_macs_dense(tokens: int, width: int, heads: int, head_dim: int, batch: int = 1) -> int:
+    """Attention part of an unpruned encoder, the paper's formula.
+
+    ``4 B N D + 4 B H N D D' + 2 B H N^2 D'``. The last two terms are the matrix products (four matrices,
+    QK^T and AV). Beyond them ``4 B N D`` counts the two LayerNorms and the two residual additions of an
+    encoder, at one operation an element.
+    """
+    b, n, d, h = batch, tokens, width, heads
+    return 4 * b * n * d + 4 * b * h * n * d * head_dim + 2 * b * h * n * n * head_dim
+
+
+def encoder_macs_pruned(
+    tokens: int,
+    kept_tokens: int,
+    width: int,
+    heads: int,
+    kept_heads: int,
+    head_dim: int,
+    mlp_width: int,
+    alpha: float,
+    alpha_proj: float,
+    alpha_mlp: float,
+    batch: int = 1,
+) -> float:
+    """A pruned encoder, the paper's formula (``kept_tokens`` reach the MLP, ``kept_heads`` live).
+
+    ``2BND + 2B N' D + B H' N D' D (3 alpha + alpha') + 2B H' N^2 D' + BN(H + N + D) + 2B N' D M alpha_mlp``.
+    alpha and alpha' are shares of the blocks within live heads. The third, fourth and last term are the
+    matrix products. Beyond them the formula counts LayerNorm and residual addition before the drop
+    (``2BND``) and after it (``2B N' D``), and the drop itself (``BN(H + N + D)``: mean of the scores over
+    H heads, ranking, fused token). Exact when the shares are fractions.
+    """
+    b, n, d, h = batch, tokens, width, kept_heads
+    return (
+        2 * b * n * d
+        + 2 * b * kept_tokens * d
+        + b * h * n * head_dim * d * (3 * alpha + alpha_proj)
+        + 2 * b * h * n * n * head_dim
+        + b * n * (heads + n + d)
+        + 2 * b * kept_tokens * d * mlp_width * alpha_mlp
+    )
+
+
+# --- formulas of this hardware -------------------------------------------------------------------
+
+
+def encoder_loads(config: ViTConfig, kept: Sequence[KeptBlocks], block: int) -> list[EncoderLoad]:
+    """Encoders of shapes ``config`` with ``kept`` blocks of ``block`` x ``block``, every token in each."""
+    area = block * block
+    return [
+        EncoderLoad(
+            tokens=tokens,
+            queries=tokens,
+            mlp_tokens=mlp_tokens,
+            width=config.dim,
+            heads=shape.heads,
+            head_dim=config.head_dim,
+            neurons=shape.neurons,
+            q=blocks.q * area,
+            kv=(blocks.k + blocks.v) * area,
+            proj=blocks.proj * area,
+        )
+        for shape, (tokens, mlp_tokens), blocks in zip(
+            config.encoders, config.token_counts(), kept, strict=True
+        )
+    ]
+
+
+def all_blocks(config: ViTConfig, block: int = 1) -> list[KeptBlocks]:
+    """Every block of every encoder kept."""
+    counts = [config.dim * s.heads * config.head_dim // block**2 for s in config.encoders]
+    return [KeptBlocks(n, n, n, n) for n in counts]
+
+
+def unpruned(config: ViTConfig) -> ViTConfig:
+    """``config`` without token drops."""
+    return config.with_encoders(tuple(replace(s, keep=None) for s in config.encoders))
+
+
+def dense_loads(config: ViTConfig) -> list[EncoderLoad]:
+    """Encoders of the network without any drop, all tokens in every one."""
+    return encoder_loads(unpruned(config), all_blocks(config), 1)
+
+
+def as_performed(config: ViTConfig, loads: Sequence[EncoderLoad]) -> list[EncoderLoad]:
+    """The same as this hardware runs it: before a class token, one query and one MLP token come last."""
+    if config.pooling is not Pooling.CLASS:
+        return list(loads)
+    return [*loads[:-1], replace(loads[-1], queries=1, mlp_tokens=1)]
+
+
+def outer_macs(config: ViTConfig) -> int:
+    """Patch embedding and classifier."""
+    return config.patches * config.patch_dim * config.dim + config.dim * config.classes
+
+
+def outer_params(config: ViTConfig) -> int:
+    """Weights and biases of patch embedding and classifier."""
+    return (config.patch_dim + 1) * config.dim + (config.dim + 1) * config.classes
+
+
+def macs_of(config: ViTConfig, loads: Sequence[EncoderLoad]) -> int:
+    """Products of one frame."""
+    return outer_macs(config) + sum(e.macs for e in loads)
+
+
+def params_of(config: ViTConfig, loads: Sequence[EncoderLoad]) -> int:
+    """Weights and biases of all matrices."""
+    return outer_params(config) + sum(e.params for e in loads)
+
+
+def by_formula(dense: ViTConfig, small: ViTConfig, kept: Sequence[KeptBlocks], block: int) -> Complexity:
+    """The closed formulas.
+
+    Args:
+        dense: the shapes before pruning; small: after (live heads, kept neurons, token drops).
+        kept: kept blocks per encoder, ``block`` wide and high.
+    """
+    before, after = dense_loads(dense), as_performed(small, encoder_loads(small, kept, block))
+    rows = small.dim // block
+    index = sum(
+        (e.q + e.k + e.v) * index_width(rows) + e.proj * index_width(s.heads * small.head_dim // block)
+        for e, s in zip(kept, small.encoders, strict=True)
+    )
+    return Complexity(
+        macs_dense=macs_of(dense, before),
+        macs=macs_of(small, after),
+        params_dense=params_of(dense, before),
+        params=params_of(small, after),
+        index_bits=index,
+        tokens=tuple(small.token_counts()),
+        heads=tuple(s.heads for s in small.encoders),
+    )
+
+
+def index_width(rows: int) -> int:
+    """Bits of a block row number."""
+    return ceil(log2(rows)) if rows > 1 else 0
+
+
+def planned(config: ViTConfig, prune: PruneConfig, heads_removed: Sequence[int] = ()) -> Complexity:
+    """What pruning ``config`` (dense shapes, its token drops set) at ``prune`` will give.
+
+    ``heads_removed`` are dead heads per encoder (none when empty). A matrix keeps ``int(r n)`` of all its
+    n blocks, and these lie in live heads as far as they fit there.
+    """
+    small = without_heads(config, heads_removed)
+    small = small.with_encoders(
+        tuple(
+            replace(s, neurons=kept_neurons(prune.neuron_keep, s.neurons, prune.block_size))
+            for s in small.encoders
+        )
+    )
+    counts = [
+        min(kept_blocks(prune.block_keep, whole.q), live.q)
+        for whole, live in zip(all_blocks(config, prune.block_size), all_blocks(small, prune.block_size))
+    ]
+    return by_formula(config, small, [KeptBlocks(n, n, n, n) for n in counts], prune.block_size)
+
+
+def without_heads(config: ViTConfig, removed: Sequence[int]) -> ViTConfig:
+    """``config`` with so many heads fewer in each encoder; unchanged when ``removed`` is empty."""
+    if not removed:
+        return config
+    pairs = zip(config.encoders, removed, strict=True)
+    return config.with_encoders(tuple(replace(s, heads=s.heads - n) for s, n in pairs))
+
+
+def counted(dense: ViTConfig, small: ViTConfig, maps: dict[str, np.ndarray], block: int) -> Complexity:
+    """The closed formulas at the kept blocks of a network cut small.
+
+    Args:
+        dense: the shapes before pruning; small: after (heads, neurons, token drops).
+        maps: kept blocks of the ``small`` matrices, keys ``blocks.<i>.<q|k|v|proj>``, boolean
+            ``[block rows, block columns]`` of W (inputs by outputs).
+    """
+    kept = [
+        KeptBlocks(*(int(maps[f"blocks.{i}.{m}"].sum()) for m in ("q", "k", "v", "proj")))
+        for i in range(len(small.encoders))
+    ]
+    return by_formula(dense, small, kept, block)

@@ -1,0 +1,73 @@
+"""QONNX export of a frozen network, with metadata; a file that fails the export gate is never written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from brevitas.export import export_qonnx
+from onnx import ModelProto
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.transformation.infer_shapes import InferShapes
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.export.gate import GateReport, check_export
+from finn_vitprune.export.names import inline_identities, name_after_modules
+from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.models.layers import DOMAIN
+from finn_vitprune.models.vit import PrunedViT
+
+OPSET = 20
+INPUT, OUTPUT = "images", "logits"
+
+
+def export(frozen: PrunedViT, path: Path | str, metadata: ModelMetadata, images: np.ndarray) -> GateReport:
+    """Write ``frozen`` (from :func:`finn_vitprune.models.freeze.freeze`) as QONNX.
+
+    Input ``images`` ``[1, H, W, C]`` (uint8 values as floats), output ``logits`` ``[1, classes]``.
+
+    Args:
+        frozen: scales fixed; path: file to write, replaced only when the gate passes.
+        metadata: goes into the model's metadata; images: uint8 ``[F, H, W, C]`` for the gate.
+    Raises:
+        UserError: the exported graph does not compute what PyTorch computes.
+    """
+    model = to_qonnx(frozen)
+    metadata.write(model)
+    report = check_export(frozen, model, images)
+    if not report.passed:
+        raise UserError(f"export gate failed, {path} not written: {report.reason}")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    onnx.save(model.model, partial)
+    os.replace(partial, path)
+    return report
+
+
+def to_qonnx(frozen: PrunedViT) -> ModelWrapper:
+    """The QONNX graph of ``frozen``, shapes annotated, nodes named after modules, pixels UINT8."""
+    import finn_vitprune.custom_ops  # noqa: F401  registers TokenDrop with qonnx
+
+    config = frozen.config
+    images = torch.zeros(1, config.image_size, config.image_size, config.channels)
+    proto: ModelProto = export_qonnx(
+        frozen,
+        args=images,
+        opset_version=OPSET,
+        dynamo=False,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        custom_opsets={DOMAIN: 1},
+        keep_initializers_as_inputs=False,
+    )
+    model = ModelWrapper(proto)
+    inline_identities(model)
+    model = model.transform(InferShapes())
+    name_after_modules(model)
+    model.set_tensor_datatype(INPUT, DataType["UINT8"])
+    return model

@@ -1,0 +1,47 @@
+"""Files that appear whole or not at all, and the folder of cached results."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """Folder of compiled simulations and synthesis results: ``$FINN_VITPRUNE_CACHE`` or ``~/.cache/finn-vitprune``."""
+    return Path(os.environ.get("FINN_VITPRUNE_CACHE", Path.home() / ".cache" / "finn-vitprune"))
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path``, with its suffix, that replaces ``path`` when the block ends without an error.
+
+    Folders on the way are made. After an error ``path`` is as it was and nothing else is left behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(descriptor)
+    partial = Path(name)
+    try:
+        yield partial
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text)
+
+
+def write_json(path: str | Path, data: object, indent: int | None = 2) -> None:
+    """Write ``data`` as JSON, whole or not at all."""
+    write_text(path, json.dumps(data, indent=indent) + "\n")

@@ -1,0 +1,1 @@
+"""The import workflow: a float ONNX network to a pruned, quantised model file."""

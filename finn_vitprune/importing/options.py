@@ -1,0 +1,200 @@
+"""What the user asked of an import, checked against the network before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import gcd
+from pathlib import Path
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.ingest.recognise.recognised import RecognisedViT
+from finn_vitprune.importing.reference import TOLERANCE
+from finn_vitprune.pruning.importance import Score
+from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.pruning.config import PruneConfig, check_block_size
+from finn_vitprune.training.config import PruneSection, QuantSection, StudentSection, TrainConfig
+
+BLOCK_SIZES = (16, 8, 4, 2)
+"""Tried in this order where no block size is given."""
+EPOCH_IMAGES = 500
+"""Held-out images that an epoch of recovery, but the last, is measured on."""
+
+
+@dataclass(frozen=True)
+class Recover:
+    """Recovery: epochs of distillation (0: none), the learning rate at its height, images a step.
+
+    shift, flip: augmentation. train_images: calibrate and recover on a fixed, class-balanced subset of this
+    size.
+    """
+
+    epochs: int = 0
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+    train_images: int | None = None
+    shift: int = 0
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """All of one import. Shares are exact decimals as written; encoders in ``drop_at`` count from 1.
+
+    block_size None: the largest of BLOCK_SIZES that fits. mlp_keep None: as block_keep. mean, std: of pixels
+    / 255, one number or one a channel; None: what the file does itself, else those of the data.
+    """
+
+    model: Path
+    data: str
+    output: Path
+    score: Score = Score.MAGNITUDE
+    block_size: int | None = None
+    block_keep: str = "1"
+    mlp_keep: str | None = None
+    token_keep: str = "1"
+    drop_at: tuple[int, ...] = ()
+    weight_bits: int = 8
+    act_bits: int = 8
+    recover: Recover = Recover()
+    tolerance: float = TOLERANCE
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    eval_images: int = 1000
+    seed: int = 0
+    force: bool = False
+
+    @property
+    def images(self) -> Path:
+        """The held-out images beside the output."""
+        return self.output.with_suffix(".npz")
+
+    @property
+    def log(self) -> Path:
+        """The log beside the output."""
+        return self.output.with_suffix(".log")
+
+    def check_output(self) -> None:
+        """Raise a UserError where the output cannot be written."""
+        if self.output.suffix != ".onnx":
+            raise UserError(f"-o {self.output}: the output is an ONNX file, give it the suffix .onnx")
+        if self.output.resolve() == self.model.resolve():
+            raise UserError(f"-o {self.output} is the model itself: give another name")
+        if self.output.parent.exists() and not self.output.parent.is_dir():
+            raise UserError(f"-o {self.output}: {self.output.parent} is no folder")
+        for path in (self.output, self.images):
+            if path.exists() and not self.force:
+                raise UserError(f"{path} is there already: use --force to replace it, or another name")
+
+    def config_of(self, vit: RecognisedViT) -> ViTConfig:
+        """The network before static pruning, with its bits and token drops.
+
+        Raises:
+            UserError: drops that do not fit, naming option and value.
+        """
+        config = vit.config(weight_bits=self.weight_bits, act_bits=self.act_bits)
+        config.check_token_keep(self.token_keep)
+        drops = Fraction(self.token_keep) < 1
+        if drops and not self.drop_at:
+            third = [max(1, vit.depth * i // 4) for i in (1, 2, 3)]
+            example = ",".join(map(str, sorted({min(t, vit.depth - 1) for t in third})))
+            raise UserError(
+                f"--token-keep {self.token_keep} needs --drop-at, for instance --drop-at {example}"
+            )
+        wrong = [d for d in self.drop_at if not 1 <= d < vit.depth]
+        if wrong:
+            raise UserError(
+                f"--drop-at {wrong[0]}: tokens can be dropped in the encoders 1 to {vit.depth - 1} (only the "
+                "class token counts after the last one)"
+            )
+        return config.with_token_drop(self.token_keep, self.drop_at) if drops else config
+
+    def prune_of(self, config: ViTConfig) -> PruneConfig:
+        """Block size and kept shares.
+
+        Raises:
+            UserError: a block size that does not divide the network.
+        """
+        block = self.block_size or _largest_block(config)
+        check_block_size(config, block)
+        prune = PruneConfig(block, self.block_keep, self.mlp_keep or self.block_keep)
+        prune.check(config)
+        return prune
+
+    def training(self, prune: PruneConfig) -> TrainConfig:
+        """Recovery as training has it: rates fall in the first half of the epochs, scores go on learning."""
+        r = self.recover
+        return TrainConfig(
+            name=self.output.stem,
+            dataset=self.data,
+            eval_images=EPOCH_IMAGES,
+            seed=self.seed,
+            batch_size=r.batch_size,
+            shift=r.shift,
+            flip=r.flip,
+            quant=QuantSection(weight_bits=self.weight_bits, act_bits=self.act_bits),
+            prune=PruneSection(
+                block_size=prune.block_size,
+                block_keep=float(prune.block_keep),
+                neuron_keep=float(prune.neuron_keep),
+                token_keep=float(self.token_keep),
+                token_drop_layers=self.drop_at,
+            ),
+            student=StudentSection(
+                epochs=r.epochs,
+                warmup_epochs=0,
+                hold_epochs=(r.epochs + 1) // 2,
+                lr=r.learning_rate,
+                distill_weight=1.0,
+            ),
+        )
+
+    def normalisation(
+        self, vit: RecognisedViT, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+        """Mean, deviation, and where they are from: the file, the options, or the data (given here).
+
+        Raises:
+            UserError: options beside a file that normalises itself, or of another number of channels.
+        """
+        given = {"--mean": self.mean, "--std": self.std}
+        if vit.scaling is not None:
+            used = next((k for k, v in given.items() if v is not None), None)
+            if used:
+                raise UserError(f"{used}: {self.model} normalises its pixels itself, leave it out")
+            return *vit.scaling.mean_and_std(), "in the file"
+        for option, values in given.items():
+            if values is not None and len(values) not in (1, vit.channels):
+                raise UserError(f"{option} has {len(values)} numbers, the model {vit.channels} channels")
+        if self.std is not None and min(self.std) <= 0:
+            raise UserError(f"--std {min(self.std)} is not positive")
+        source = "of the data" if self.mean is None and self.std is None else "as given"
+        chosen = (mean if self.mean is None else self.mean, std if self.std is None else self.std)
+        return *(v * vit.channels if len(v) == 1 else v for v in chosen), source
+
+
+def _largest_block(config: ViTConfig) -> int:
+    fit = gcd(config.dim, config.head_dim, *(s.neurons for s in config.encoders))
+    return next((b for b in BLOCK_SIZES if fit % b == 0), BLOCK_SIZES[-1])
+
+
+def with_pure_shares(options: ImportOptions) -> ImportOptions:
+    """The same with every share and drop checked to be exact decimals above 0 and at most 1.
+
+    Raises:
+        UserError: naming the option and its value.
+    """
+    for option, text in (
+        ("--block-keep", options.block_keep),
+        ("--mlp-keep", options.mlp_keep),
+        ("--token-keep", options.token_keep),
+    ):
+        if text is None:
+            continue
+        try:
+            good = 0 < Fraction(text) <= 1
+        except (ValueError, ZeroDivisionError):
+            good = False
+        if not good:
+            raise UserError(f"{option} {text} is no share: use more than 0 and at most 1, for example 0.5")
+    return replace(options, drop_at=tuple(sorted(set(options.drop_at))))

@@ -1,0 +1,334 @@
+"""``import``: from a float or QDQ file of a vision transformer to a pruned quantised QONNX file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.export.export import export
+from finn_vitprune.export.gate import GateReport
+from finn_vitprune.ingest.check import hardware
+from finn_vitprune.ingest.check.check_float import structure_of
+from finn_vitprune.ingest.check.checked import Structure
+from finn_vitprune.importing.float_model import float_network
+from finn_vitprune.importing.data import ImportData, load_data
+from finn_vitprune.importing.options import ImportOptions, with_pure_shares
+from finn_vitprune.ingest.check.file_run import probe
+from finn_vitprune.ingest.onnx_file.load import load
+from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile
+from finn_vitprune.ingest.recognise.read import understand
+from finn_vitprune.ingest.recognise.recognised import RecognisedViT
+from finn_vitprune.importing.fine_tuning import Recovery
+from finn_vitprune.importing.reference import Comparison, compare
+from finn_vitprune.pruning.importance import Score, set_to_first_order
+from finn_vitprune.export.metadata import ModelMetadata, describe
+from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.models.freeze import freeze
+from finn_vitprune.models.vit import EncoderMask, PrunedViT
+from finn_vitprune.pruning.config import PruneConfig
+from finn_vitprune.pruning.cut import cut
+from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.training.display import Display
+from finn_vitprune.training.run import CALIBRATION_IMAGES, logits_of
+from finn_vitprune.training.train import EXPORT_IMAGES, GATE_IMAGES, log, log_file, save_images
+
+COMPARED_IMAGES = 8
+CHANCE = 2.0
+"""A float accuracy below so many times that of guessing gets a note."""
+
+Sink = Callable[[str, bool], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage left of the float network's answers on the held-out images.
+
+    cosine: mean cosine of its logits and the float network's. agreement: share of images with the same class.
+    accuracy: share of right classes, None without labels.
+    """
+
+    name: str
+    cosine: float
+    agreement: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The result of an import; the file is written."""
+
+    structure: Structure
+    comparison: Comparison
+    stages: tuple[Stage, ...]
+    metadata: ModelMetadata
+    gate: GateReport
+    saturations: int
+    eval_images: int
+    normalisation: str
+    notes: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is checked before the work starts."""
+
+    file: ModelFile
+    vit: RecognisedViT
+    config: ViTConfig
+    prune: PruneConfig
+    data: ImportData
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    normalisation: str
+    notes: tuple[str, ...]
+
+
+def import_model(options: ImportOptions, sink: Sink, console: Console | None = None) -> Imported:
+    """Recognise, compare with onnxruntime, prune, calibrate, recover, export.
+
+    Writes ``options.output`` and beside it ``.npz`` (held-out images as builds verify with) and ``.log``.
+
+    Args:
+        sink: gets lines ``(text, transient)``; console: where the epochs of recovery are drawn.
+    Raises:
+        UserError: the file is not taken in (with node and cause), options or data do not fit, the float
+            network differs from the file, or the export gate fails. Nothing is written then.
+    """
+    started = time.monotonic()
+    plan = make_plan(options, sink)
+    work = _Work(options, plan, sink)
+    work.compare()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with log_file(options.log):
+        work.prune()
+        work.quantise()
+        work.recover(console)
+        metadata, gate, saturations = work.export()
+    return Imported(
+        structure_of(plan.vit),
+        work.comparison,
+        tuple(work.stages),
+        metadata,
+        gate,
+        saturations,
+        len(work.images),
+        plan.normalisation,
+        plan.notes + tuple(work.notes),
+        time.monotonic() - started,
+    )
+
+
+def make_plan(options: ImportOptions, sink: Sink) -> Plan:
+    """Read file and data, and check that everything fits together.
+
+    Raises:
+        UserError: see :func:`import_model`.
+    """
+    options = with_pure_shares(options)
+    options.check_output()
+    file, vit = recognised(options)
+    sink(f"found: {structure_of(vit).sentence()}", False)
+    config = options.config_of(vit)
+    prune = options.prune_of(config)
+    sink(f"reading {options.data}", True)
+    data = load_data(options.data, vit, options.recover.train_images)
+    mean, std, source = options.normalisation(vit, tuple(data.data.mean), tuple(data.data.std))
+    numbers = ", ".join(f"{m:.4g} / {s:.4g}" for m, s in zip(mean, std))
+    notes = (*hardware.notes(vit), *([data.note] if data.note else []))
+    for note in notes:
+        sink(f"note: {note}", False)
+    return Plan(file, vit, config, prune, data, mean, std, f"{numbers} (mean / std, {source})", notes)
+
+
+def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
+    """The file and the network in it.
+
+    Raises:
+        UserError: it cannot be read, is QONNX already, or is not taken in (node, cause, what would help).
+    """
+    file = load(options.model)
+    if file.kind is Kind.QONNX:
+        raise UserError(f"{options.model} is QONNX: `finn-vitprune build` takes it as it is")
+    found = understand(file)
+    refusals = list(found.refusals)
+    if found.vit is not None:
+        refusals += hardware.gaps(found.network, found.vit)
+        refusals += [] if refusals else filter(None, [probe(options.model, file.kind, found.vit)])
+    if refusals:
+        more = f" ({len(refusals) - 1} more: `finn-vitprune check` lists them)" if len(refusals) > 1 else ""
+        raise UserError(f"{options.model} cannot be imported: {refusals[0]}{more}")
+    return file, found.vit
+
+
+class _Work:
+    """The stages of an import, one after the other."""
+
+    def __init__(self, options: ImportOptions, plan: Plan, sink: Sink) -> None:
+        self.options, self.plan, self.sink = options, plan, sink
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(options.seed)
+        self.float = float_network(plan.vit, plan.mean, plan.std).to(self.device)
+        data = plan.data.data
+        self.images, labels = data.test_sample(min(options.eval_images, len(data.test_labels)))
+        self.labels = labels if plan.data.labelled else None
+        self.stages: list[Stage] = []
+        self.notes: list[str] = []
+
+    def say(self, text: str) -> None:
+        """A lasting line, in the log as well."""
+        self.sink(text, False)
+        log.info("%s", text)
+
+    # --- stages ---
+
+    def compare(self) -> None:
+        """The float network against the file in onnxruntime, then its own answers.
+
+        Raises:
+            UserError: they differ by more than the tolerance.
+        """
+        o, plan = self.options, self.plan
+        self.sink("comparing with onnxruntime", True)
+        images = self.images[:COMPARED_IMAGES]
+        c = self.comparison = compare(
+            o.model, plan.file.kind, plan.vit, self.float, images, plan.mean, plan.std
+        )
+        text = (
+            f"float network against onnxruntime on {c.images} images: largest difference {c.largest:.3g} at "
+            f"outputs up to {c.scale:.3g} ({c.relative:.2g}, tolerance {o.tolerance:g})"
+        )
+        if not c.relative <= o.tolerance:
+            raise UserError(f"{o.model} is not taken in: {text}; --tolerance sets what is allowed")
+        self.sink(text, False)
+        self.reference = self._logits(self.float)
+        self._stage("float", self.reference)
+        self._check_chance()
+
+    def prune(self) -> None:
+        """Student and scores; masks by score, token drops, still in float."""
+        plan, o = self.plan, self.options
+        self.scores = PruneScores(plan.config, plan.prune).to(self.device)
+        pixels, labels = plan.data.calibration(CALIBRATION_IMAGES)
+        self.pixels = torch.from_numpy(pixels).float()
+        self.sink(f"scores: {o.score.value}", True)
+        if o.score is Score.MAGNITUDE:
+            self.scores.set_to_magnitude(self.float)
+        else:
+            given = None if labels is None else torch.from_numpy(labels)
+            set_to_first_order(self.scores, self.float, self.pixels, given, o.seed)
+        normalise(self.scores)
+        self.student = PrunedViT(plan.config).to(self.device)
+        self.student.load_state_dict(self.float.state_dict())
+        self.student.quantise(False)
+        self.student.eval()
+        self._measure("pruned")
+
+    def quantise(self) -> None:
+        """Activation ranges from the calibration images at the final masks; quantised from here on."""
+        self.sink("calibrating activation ranges", True)
+        self.student.calibrate(self.pixels.to(self.device), self._masks())
+        self.student.quantise(True)
+        self._measure("quantised")
+
+    def recover(self, console: Console | None) -> None:
+        """Epochs of distillation from the float network, where asked for."""
+        o, data = self.options, self.plan.data.data
+        epochs = o.recover.epochs
+        if not epochs:
+            return
+        config = o.training(self.plan.prune)
+        run = Recovery(config, data, self.float, self.student, self.scores, self._quality)
+        with Display(console, epochs, 0, run.steps_per_epoch) as display:
+            display.phase("recover")
+            run.run(display)
+        self._measure("recovered")
+
+    def export(self) -> tuple[ModelMetadata, GateReport, int]:
+        """Cut small, scales fixed, integers from pixels to logits; written when the gate passes."""
+        o, prune = self.options, self.plan.prune
+        self.sink("fixing scales", True)
+        self.device = torch.device("cpu")
+        self.student.eval().cpu()
+        self.scores.cpu()
+        frozen = freeze(cut(self.student, self._masks()))
+        with frozen.counting_saturations() as counts:
+            logits = self._logits(frozen)
+        self._stage("integer", logits)
+        saturations = sum(counts.values())
+        if saturations:
+            self.notes.append(f"{saturations} values of the residual stream saturate on the held-out images")
+        rates = (prune.block_keep, prune.neuron_keep, o.token_keep)
+        metadata = describe(
+            o.output.stem, self.plan.vit.config(), frozen, prune.block_size, *(float(r) for r in rates)
+        )
+        self.sink("exporting, and comparing every quantiser with PyTorch", True)
+        gate = export(frozen, o.output, metadata, self.images[:GATE_IMAGES])
+        save_images(o.images, **self._sample(logits))
+        return metadata, gate, saturations
+
+    # --- helpers ---
+
+    def _sample(self, logits: np.ndarray) -> dict[str, np.ndarray]:
+        """What goes beside the model: held-out images, logits of the integer network, labels where known."""
+        arrays = {"images": self.images, "logits": logits, "labels": self.labels}
+        return {k: v[:EXPORT_IMAGES] for k, v in arrays.items() if v is not None}
+
+    def _masks(self) -> list[EncoderMask]:
+        with torch.no_grad():
+            return self.scores.masks()
+
+    def _measure(self, name: str) -> None:
+        masks = self._masks()
+        self._stage(name, self._logits(lambda x: self.student(x, masks)))
+
+    @torch.no_grad()
+    def _logits(self, forward: Callable[[Tensor], Tensor], limit: int | None = None) -> np.ndarray:
+        return logits_of(lambda x: forward(x.to(self.device)).cpu(), self.images[:limit])
+
+    def _quality(self, forward: Callable[[Tensor], Tensor], limit: int | None) -> float:
+        """Accuracy, or agreement with the float network where there are no labels."""
+        wanted = self.reference.argmax(1) if self.labels is None else self.labels
+        return float((self._logits(forward, limit).argmax(1) == wanted[:limit]).mean())
+
+    def _stage(self, name: str, logits: np.ndarray) -> None:
+        found = logits.argmax(1)
+        accuracy = None if self.labels is None else float((found == self.labels).mean())
+        agreement = float((found == self.reference.argmax(1)).mean())
+        stage = Stage(name, cosine(logits, self.reference), agreement, accuracy)
+        self.stages.append(stage)
+        shown = "" if accuracy is None else f", accuracy {accuracy:.4f}"
+        self.say(f"{name}: cosine {stage.cosine:.4f}, top-1 agreement {agreement:.4f}{shown}")
+
+    def _check_chance(self) -> None:
+        """A float network that guesses was given other pixels than it was trained on, as a rule."""
+        accuracy, guess = self.stages[0].accuracy, 1 / self.plan.vit.classes
+        if accuracy is not None and accuracy < CHANCE * guess:
+            text = (
+                f"the float network is right on {accuracy:.4f} of the images, guessing on {guess:.4f}: check "
+                "--mean and --std, and the order of the classes"
+            )
+            self.notes.append(text)
+            self.sink(f"note: {text}", False)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean over rows of the cosine of two arrays ``[F, classes]``; rows of zeros count as 0."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(((a * b).sum(1) / np.where(norms > 0, norms, 1.0)).mean())
+
+
+@torch.no_grad()
+def normalise(scores: PruneScores) -> None:
+    """Every score tensor to mean 0 and deviation 1, so that recovery's one learning rate fits them all."""
+    for parameter in scores.parameters():
+        deviation = parameter.std(unbiased=False)
+        parameter.sub_(parameter.mean()).div_(deviation if deviation > 0 else torch.ones_like(deviation))

@@ -1,0 +1,253 @@
+"""The check of a QONNX file: rows from the lowering that ``build`` uses, past the first refusal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isqrt
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
+from finn_vitprune.complexity.formulas import Complexity, dense_loads, macs_of, params_of
+from finn_vitprune.complexity.graph import count_hardware
+from finn_vitprune.errors import UserError
+from finn_vitprune.ingest.check.checked import CLASSIFIER, EMBEDDING, Checked, Row, Structure
+from finn_vitprune.ingest.onnx_file.load import first_line
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile
+from finn_vitprune.ingest.normal_form.normalise import DAMAGE
+from finn_vitprune.ingest.recognise.read import understand
+from finn_vitprune.ingest.onnx_file.refusal import Refusal
+from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.models.config import Pooling
+from finn_vitprune.execute.qonnx_runner import QonnxRunner
+from finn_vitprune.synth.parts import Part
+from finn_vitprune.transforms.fold import FoldForInterval, estimated_resources
+from finn_vitprune.transforms.insert_fifos import SetFifoDepths
+from finn_vitprune.transforms.lower import Lowered, Lowering, Unmapped, load_rules
+from finn_vitprune.transforms.tidy_lowered import TidyLowered
+
+HELP = "train and export with finn-vitprune, or give the float model to `finn-vitprune import`"
+BECOMES = {
+    "Const": "constants, folded",
+    "QConst": "constants (codes and scale)",
+    "Image": "the host (order of the pixels)",
+    "Stream": "no hardware, only the order of data",
+    "Acc": "BlockSparseMVAU",
+    "QAcc": "BlockSparseMVAU",
+    "Normed": "VitLayerNorm",
+    "Table": "VitLookup",
+    "Sum": "VitAdd",
+    "Rows": "VitTokenEmbed",
+    "Mean": "VitTokenMean",
+    "Scores": "PrunedAttention, token scores",
+    "Shares": "PrunedAttention, token scores",
+}
+ATTENTION = "PrunedAttention"
+SLOWEST, FAST = 1 << 40, 1 << 10
+"""Cycles a frame of the smallest folding, and of one of a large build."""
+
+
+def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None) -> Checked:
+    """Rows, structure and size of a file that ``build`` would take; with ``part``, how much of it."""
+    walk = NodeByNode(_with_weights(proto, path))
+    refusals, hardware = list(walk.refusals), None
+    if not refusals:
+        hardware, reason = _hardware(walk.lowered)
+        reason = reason or _failure(walk.source)
+        refusals += [] if reason is None else [reason]
+    structure = None if hardware is None else _structure(hardware, walk.source)
+    notes = () if not refusals else _float_form(model)
+    if hardware is not None and part is not None:
+        notes = _fit(hardware, part)
+    size = None if hardware is None else _size(walk.source, hardware, structure)
+    return Checked(
+        path.name, model.kind.value, model.opset, walk.placed_rows(), tuple(refusals), structure, size, notes
+    )
+
+
+def _with_weights(proto: ModelProto, path: Path) -> ModelWrapper:
+    try:
+        onnx.load_external_data_for_model(proto, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as e:
+        raise UserError(f"{path}: external data cannot be read: {e}") from e
+    return ModelWrapper(proto, fix_missing_initializer_valueinfo=False)  # the lowering asks for none
+
+
+class NodeByNode(Lowering):
+    """The lowering, with a row for every node, that goes on behind a node that does not map."""
+
+    def __init__(self, source: ModelWrapper) -> None:
+        super().__init__(source)
+        self.rows: list[Row] = []
+        self.kinds: list[str] = []
+        self.refusals: list[Refusal] = []
+        self.lowered: Lowered | None = None
+        self._cause: dict[str, Refusal] = {}
+        load_rules()
+        try:
+            self.lowered = self.run()
+        except Unmapped as e:
+            if not self.refusals:
+                self.refusals.append(Refusal(e.node_name, e.op_type, e.reason, HELP))
+        except UserError as e:
+            self.refusals.append(Refusal(source.graph.name or "graph", "model", str(e)))
+        except DAMAGE as e:
+            if not self.refusals:
+                self.refusals.append(Refusal(source.graph.name or "graph", "model", str(e)))
+
+    def _lower_node(self, node: NodeProto) -> None:
+        name = node.name or f"of {node.output[0]}"
+        missing = next((t for t in node.input if t and t not in self.values), None)
+        if missing is not None:
+            unordered = Refusal(name, node.op_type, f"its input {missing} is made behind it: nodes must be in order")
+            cause = self._cause.get(missing)
+            if cause is None:
+                self.refusals.append(unordered)
+                self._refused(node, name, unordered.reason, unordered)
+                return
+            self._refused(
+                node, name, f"depends on node {cause.node} ({cause.op_type}), which does not map", cause
+            )
+            return
+        made = len(self.graph.nodes)
+        try:
+            super()._lower_node(node)
+        except (Unmapped, UserError, *DAMAGE) as e:
+            reason = e.reason if isinstance(e, Unmapped) else str(e)
+            refusal = Refusal(name, node.op_type, reason, HELP)
+            self.refusals.append(refusal)
+            self._refused(node, name, reason, refusal)
+            return
+        kind = type(self.values[node.output[0]]).__name__
+        built = [n.op_type for n in self.graph.nodes[made:] if n.domain.startswith("finn")]
+        becomes = ", ".join(built) if built else BECOMES.get(kind, ATTENTION)
+        self.rows.append(Row(name, node.op_type, "", becomes))
+        self.kinds.append(kind)
+
+    def _refused(self, node: NodeProto, name: str, reason: str, cause: Refusal) -> None:
+        self._cause |= {t: cause for t in node.output}
+        self.rows.append(
+            Row(name, node.op_type, "", "", reason, "" if reason.startswith("depends") else HELP)
+        )
+        self.kinds.append("")
+
+    def placed_rows(self) -> tuple[Row, ...]:
+        """The rows with their place: an encoder starts at the LayerNorm before q k^T."""
+        norms = [i for i, kind in enumerate(self.kinds) if kind == "Normed"]
+        starts = []
+        for i, kind in enumerate(self.kinds):
+            if kind == "Product" and (i == 0 or self.rows[i].op_type == "MatMul"):
+                starts += [max((n for n in norms if n < i), default=i)]
+        if not starts or self.lowered is None:
+            return tuple(self.rows)
+        means = [i for i, kind in enumerate(self.kinds) if kind == "Mean"]
+        bounds = [*starts, min([norms[-1], *means])]
+        places = []
+        for i in range(len(self.rows)):
+            encoder = sum(i >= b for b in bounds)
+            last = encoder == len(bounds)
+            places.append(EMBEDDING if encoder == 0 else CLASSIFIER if last else f"encoder {encoder}")
+        return tuple(
+            row if row.becomes == BECOMES["Const"] else replace(row, place=p)
+            for row, p in zip(self.rows, places, strict=True)
+        )
+
+
+def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:
+    """The hardware graph as ``build`` has it before folding; its ops are checked as they are and in a large folding."""
+    try:
+        model = lowered.model.transform(TidyLowered())
+        for node in model.get_nodes_by_op_type("BlockSparseMVAU"):
+            getCustomOp(node).plan(model.get_initializer(node.input[1]))
+        for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
+            model.graph.node.remove(node)  # the host's part, which the build partitions off
+        for candidate in (model, model.transform(FoldForInterval(FAST), make_deepcopy=True)):
+            for node in candidate.graph.node:
+                getCustomOp(node).verify_node()
+            candidate.transform(SetFifoDepths(), make_deepcopy=candidate is model)
+    except UserError as e:
+        return None, Refusal("hardware graph", "model", str(e))
+    return model, None
+
+
+def _failure(source: ModelWrapper) -> Refusal | None:
+    """Why the file does not compute, as ``build`` lets it compute on its images, or None where it does."""
+    shape = source.get_tensor_shape(source.graph.input[0].name)
+    image = np.random.default_rng(0).integers(0, 256, (1, *shape[1:]))
+    try:
+        for i, node in enumerate(source.graph.node):  # build names them anew
+            node.name = f"node_{i}"
+        runner = QonnxRunner(source)
+        logits = runner.run(image)[runner.output]
+    except Exception as error:  # of onnx, onnxruntime and qonnx, each with types of its own
+        return Refusal("the file", "model", f"it does not run: {first_line(error)}", HELP)
+    if not np.isfinite(logits).all():
+        return Refusal("the file", "model", "its logits are not finite for an image of noise", HELP)
+    return None
+
+
+def _fit(model: ModelWrapper, part: Part) -> tuple[str, ...]:
+    """What the slowest folding takes of a part, by the ops' estimates."""
+    slow = model.transform(FoldForInterval(SLOWEST), make_deepcopy=True)
+    used = estimated_resources(slow, part.name)
+    offered = {"LUT": part.LUT, "DSP": part.DSP, "BRAM_18K": 2 * part.BRAM36, "URAM": part.URAM}
+    shares = ", ".join(f"{used[kind]:,.0f} of {offer:,} {kind}" for kind, offer in offered.items())
+    over = any(used[kind] > offer for kind, offer in offered.items())
+    advice = ": it does not fit; prune more, use weights of fewer bits, or a larger part" if over else ""
+    return (f"the slowest folding takes {shares} of {part.name}{advice}",)
+
+
+def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
+    def ops(op_type: str) -> list:
+        return [getCustomOp(n) for n in model.get_nodes_by_op_type(op_type)]
+
+    units, attention = ops("BlockSparseMVAU"), ops("PrunedAttention")
+    first, last = units[0], units[-1]
+    shape = source.get_tensor_shape(source.graph.input[0].name)
+    patches = first.get_nodeattr("tokens")
+    size = shape[1] if len(shape) == 4 else isqrt(patches)
+    channels = first.get_nodeattr("MW") * patches // (size * size)
+    prefix = next((e.get_nodeattr("prefix") for e in ops("VitTokenEmbed")), 0)
+    pooling = Pooling.CLASS
+    for mean in ops("VitTokenMean"):
+        pooling = Pooling.PATCHES if mean.get_nodeattr("first") == prefix else Pooling.ALL
+    return Structure(
+        image=(size, size, channels),
+        patch_size=size // isqrt(patches),
+        dim=first.get_nodeattr("MH"),
+        head_dim=attention[0].get_nodeattr("head_dim"),
+        heads=tuple(a.get_nodeattr("heads") for a in attention),
+        mlp_widths=tuple(t.get_nodeattr("channels") for t in ops("VitLookup")),
+        tokens=tuple(a.get_nodeattr("tokens") for a in attention),
+        prefix=prefix,
+        pooling=pooling.value,
+        classes=last.get_nodeattr("MH"),
+    )
+
+
+def _size(source: ModelWrapper, model: ModelWrapper, found: Structure) -> Complexity:
+    """The present size, counted over the hardware graph; dense from metadata, else of the file's shapes."""
+    graph, index_bits = count_hardware(model)
+    try:
+        m = ModelMetadata.read(source)
+        tokens = tuple((t["in"], t["mlp"]) for t in m.tokens)
+        dense = (m.macs_dense, m.params_dense)
+    except (UserError, ValueError, LookupError, TypeError):
+        tokens = tuple((n, n) for n in found.tokens)
+        loads = dense_loads(found.config())
+        dense = (macs_of(found.config(), loads), params_of(found.config(), loads))
+    params = graph.weights + graph.biases
+    return Complexity(dense[0], graph.macs, dense[1], params, index_bits, tokens, found.heads)
+
+
+def _float_form(model: ModelFile) -> tuple[str, ...]:
+    """What the file would be without its quantisers."""
+    found = understand(model)
+    if found.vit is None:
+        return ()
+    return ("without its quantisers the file is a vision transformer that `finn-vitprune import` takes in",)

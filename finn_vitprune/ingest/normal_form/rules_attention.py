@@ -1,0 +1,169 @@
+"""Attention: q k^T, softmax, and the product with V; from matrix products or as one node."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.normal_form.masks import HELP, hide_scores, mask_scores
+from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.ingest.normal_form.normalise import Normaliser, ordered, rule
+from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.ingest.normal_form.rules_layout import axis_of, constant
+from finn_vitprune.ingest.normal_form.terms import Attended, Const, Linear, Probabilities, Scores, Softmax, View
+from finn_vitprune.ingest.normal_form.views import constant_query, heads, is_whole, need_lines, plain
+
+
+@rule("MatMul", View, View)
+def product(state: Normaliser, node: Node, values: list):
+    a, b = values
+    if isinstance(a.term, Softmax):
+        return attend(state, node, a, b)
+    return scores(state, node, a, b.moved(lambda i: np.swapaxes(i, -1, -2)))
+
+
+def scores(state: Normaliser, node: Node, q: View, k: View) -> View:
+    """``q k^T`` of views ``[..., N, D']``."""
+    factors = [functions.affine(v.fn) for v in (q, k)]
+    if any(f is None or f[1] != 0.0 for f in factors):
+        raise Reason("queries or keys pass a function before they are multiplied")
+    if q.shape[:-2] != k.shape[:-2] or q.shape[-1] != k.shape[-1]:
+        raise Reason(f"queries of shape {list(q.shape)} and keys of shape {list(k.shape)} are multiplied")
+    q_heads, k_heads = heads(q, "the query"), heads(k, "the key")
+    shape = (*q.shape[:-1], k.shape[-2])
+    factor = factors[0][0] * factors[1][0]
+    rows = int(np.prod(shape[:-1]))
+    made = Scores(rows, shape[-1], node, q=q_heads, k=k_heads, factor=factor, absorbed=(q.term, k.term))
+    return View(made, ordered(shape))
+
+
+@rule("Softmax", View)
+def softmax(state: Normaliser, node: Node, values: list):
+    view = values[0]
+    axis = node.attributes.get("axis", -1 if state.source.opset >= 13 else 1)
+    if axis_of(axis, view.index.ndim) != view.index.ndim - 1:
+        raise Reason(
+            f"softmax over axis {axis} of a tensor of shape {list(view.shape)}: the last one is supported"
+        )
+    if not isinstance(view.term, Scores):
+        return _probabilities(state, node, view)
+    line = functions.affine(view.fn)
+    if line is None or not is_whole(view):
+        raise Reason("attention scores pass a function before softmax (soft capping, for example)")
+    term = view.term
+    made = Softmax(term.rows, term.columns, node, scores=term, factor=line[0], absorbed=(term,))
+    return View(made, view.index)
+
+
+def _probabilities(state: Normaliser, node: Node, view: View) -> View:
+    view = plain(state, view)
+    if not isinstance(view.term, Linear):
+        raise Reason("softmax of what is no attention score and no classifier output")
+    found = need_lines(view, "the input of softmax")
+    return View(Probabilities(found.count, found.term.columns, node, x=found), ordered(view.shape))
+
+
+def attend(state: Normaliser, node: Node, probabilities: View, v: View) -> View:
+    """Softmax times V; the result is ``[..., N, D']``."""
+    v = plain(state, v)
+    if probabilities.fn is not None or not is_whole(probabilities):
+        raise Reason("attention weights are changed after softmax (talking heads, for example)", HELP)
+    v_heads = heads(v, "the value")
+    groups, width = v_heads.columns.shape
+    term = probabilities.term
+    queries = term.rows // max(groups, 1)
+    if probabilities.shape[:-2] != v.shape[:-2] or probabilities.shape[-1] != v.shape[-2]:
+        raise Reason(f"attention weights of shape {list(probabilities.shape)} and values of {list(v.shape)}")
+    made = Attended(queries, groups * width, node, probabilities=term, v=v_heads, absorbed=(term, v.term))
+    index = ordered((queries, groups, width)).transpose(1, 0, 2)
+    return View(made, index.reshape(*v.shape[:-2], queries, width))
+
+
+@rule("Attention", View, View, View)
+def attention(state: Normaliser, node: Node, values: list):
+    """The operator of opset 23: ``[B, H, N, D']``, or ``[B, N, H D']`` with the heads as attributes."""
+    attributes = node.attributes
+    if any(v is not None for v in values[4:6]):
+        raise Reason(
+            "keys and values of earlier tokens (a cache)", "export the encoder of images, not a decoder"
+        )
+    if attributes.get("softcap", 0.0):
+        raise Reason(f"softcap {attributes['softcap']}: scores are capped before softmax")
+    packed = values[0].index.ndim == 3
+    q, k, v = (_unpacked(view, attributes, name) for view, name in zip(values[:3], ("q", "kv", "kv")))
+    k, v = (_repeated(view, q.shape[1]) for view in (k, v))
+    found = scores(state, node, q, k)
+    factor = float(attributes.get("scale") or q.shape[-1] ** -0.5)
+    found = View(found.term, found.index, functions.identity() * factor)
+    if attributes.get("is_causal", 0):
+        found = hide_scores(state, found, np.tril(np.ones(found.shape[-2:], bool)))
+    mask = constant(node, values, 3)
+    if mask is not None:
+        found = hide_scores(state, found, mask) if mask.dtype == bool else mask_scores(state, found, mask)
+    term = found.term
+    soft = Softmax(term.rows, term.columns, node, scores=term, factor=factor, absorbed=(term,))
+    result = attend(state, node, View(soft, found.index), v)
+    if packed:
+        result = result.moved(lambda a: a.transpose(0, 2, 1, 3).reshape(a.shape[0], a.shape[2], -1))
+    return result
+
+
+@rule("Attention", Const)
+def pooling(state: Normaliser, node: Node, values: list):
+    raise Reason(*constant_query(values[0].value.shape))
+
+
+def _unpacked(view: View, attributes, name: str) -> View:
+    if view.index.ndim == 4:
+        return view
+    count = int(attributes[f"{name}_num_heads"])
+    return view.moved(lambda a: a.reshape(a.shape[0], a.shape[1], count, -1).transpose(0, 2, 1, 3))
+
+
+def _repeated(view: View, count: int) -> View:
+    """Heads shared by several queries, one for each of them."""
+    return view.moved(lambda a: np.repeat(a, count // a.shape[1], axis=1))
+
+
+@rule("Einsum", View, (View, Const))
+def einsum(state: Normaliser, node: Node, values: list):
+    """A product of two tensors in Einstein's notation, as MatMul on rearranged axes."""
+    equation = str(node.attributes["equation"]).replace(" ", "")
+    inputs, _, out = equation.partition("->")
+    left, _, right = inputs.partition(",")
+    if not out or "." in equation or any(len(set(s)) != len(s) for s in (left, right, out)):
+        raise Reason(f"einsum {equation}: written as two operands and a result, no axis twice")
+    batch = [c for c in left if c in right and c in out]
+    inner = [c for c in left if c in right and c not in out]
+    rows = [c for c in left if c not in right]
+    columns = [c for c in right if c not in left]
+    if len(inner) != 1 or set(rows + columns + batch) != set(out):
+        raise Reason(f"einsum {equation}: one summed axis is supported")
+    a = _axes(values[0], left, [*batch, *rows, *inner], len(batch), rows)
+    b = _axes(values[1], right, [*batch, *inner, *columns], len(batch) + 1, columns)
+    sizes = {**_sizes(left, values[0]), **_sizes(right, values[1])}
+    found = _matmul(state, node, a, b)
+    order = [*batch, *rows, *columns]
+    shape, back = [sizes[c] for c in order], [order.index(c) for c in out]
+    return found.moved(lambda i: i.reshape(shape).transpose(back))
+
+
+def _matmul(state: Normaliser, node: Node, a: View, b: View | Const) -> View:
+    from finn_vitprune.ingest.normal_form.rules_linear import matmul
+
+    return product(state, node, [a, b]) if isinstance(b, View) else matmul(state, node, [a, b])
+
+
+def _sizes(letters: str, value: View | Const) -> dict[str, int]:
+    shape = value.value.shape if isinstance(value, Const) else value.shape
+    return dict(zip(letters, shape, strict=True))
+
+
+def _axes(value: View | Const, letters: str, order: list[str], start: int, merged: list[str]) -> View | Const:
+    """Axes in ``order``, with the ``merged`` ones (from axis ``start`` on) made one."""
+
+    def move(a):
+        a = a.transpose([letters.index(c) for c in order])
+        return a.reshape(*a.shape[:start], -1, *a.shape[start + len(merged) :])
+
+    return value.moved(move)

@@ -1,0 +1,218 @@
+"""Element-wise operators: functions on the grid, biases and scales into what they follow, residual sums."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from finn_vitprune.ingest.normal_form import constants
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.normal_form.masks import mask_scores
+from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.ingest.normal_form.normalise import Normaliser, ordered, rule
+from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.ingest.normal_form.rules_layout import constant
+from finn_vitprune.ingest.normal_form.rules_norm import centred, normalised
+from finn_vitprune.ingest.normal_form.rules_tokens import add_position
+from finn_vitprune.ingest.normal_form.terms import (
+    Attended,
+    Const,
+    Embedded,
+    Linear,
+    Norm,
+    Patches,
+    Pixels,
+    Scores,
+    Softmax,
+    Statistic,
+    Sum,
+    View,
+)
+from finn_vitprune.ingest.onnx_file.unsupported import CONVOLUTIONAL
+from finn_vitprune.ingest.normal_form.views import lines, need_lines, per_column, plain, scaled
+
+UNARY = (
+    "Neg Abs Exp Log Sqrt Reciprocal Erf Tanh Sigmoid Relu LeakyRelu Elu HardSigmoid HardSwish Softplus "
+    "Mish Swish "
+    "Gelu FastGelu QuickGelu"
+)
+ROTARY = "the hardware adds learned positions once, before the first encoder"
+
+
+def _samples(view: View) -> np.ndarray:
+    return functions.identity() if view.fn is None else view.fn
+
+
+def _with_function(state: Normaliser, view: View, fn: np.ndarray) -> View:
+    return replace(view, fn=None if np.array_equal(fn, functions.identity()) else fn, by=state.node)
+
+
+@rule(UNARY, View)
+def unary(state: Normaliser, node: Node, values: list):
+    return _with_function(state, values[0], constants.unary(node)(_samples(values[0])))
+
+
+@rule("Clip", View)
+def clip(state: Normaliser, node: Node, values: list):
+    low = node.attributes.get("min", constant(node, values, 1))
+    high = node.attributes.get("max", constant(node, values, 2))
+    bounds = [np.asarray(b) for b in (low, high) if b is not None]
+    if any(b.dtype.kind in "iu" for b in bounds):  # of codes, before DequantizeLinear
+        return values[0]
+    low, high = (None if b is None else float(np.asarray(b).reshape(-1)[0]) for b in (low, high))
+    return _with_function(state, values[0], np.clip(_samples(values[0]), low, high))
+
+
+# --- with a constant -----------------------------------------------------------------------------
+
+
+@rule("Add Sub Mul Div Pow Min Max", View, Const)
+def with_constant(state: Normaliser, node: Node, values: list):
+    return _combine(state, node, values[0], np.asarray(values[1].value), constant_first=False)
+
+
+@rule("Add Sub Mul Div Pow Min Max", Const, View)
+def constant_with(state: Normaliser, node: Node, values: list):
+    return _combine(state, node, values[1], np.asarray(values[0].value), constant_first=True)
+
+
+def _combine(state: Normaliser, node: Node, view: View, array: np.ndarray, constant_first: bool):
+    shape = np.broadcast_shapes(view.shape, array.shape)
+    constants.limit(shape)
+    view = view.moved(lambda a: np.broadcast_to(a, shape))
+    if array.size == 1 or (_takes_scalars(view) and np.all(array == array.reshape(-1)[0])):
+        operands = [_samples(view), np.float64(array.reshape(-1)[0])]
+        return _with_function(
+            state, view, constants.BINARY[node.op_type](*(operands[::-1] if constant_first else operands))
+        )
+    array = array.astype(np.float32)
+    if node.op_type == "Add" or (node.op_type == "Sub" and not constant_first):
+        return _offset(state, view, array if node.op_type == "Add" else -array)
+    if node.op_type == "Mul" or (node.op_type == "Div" and not constant_first):
+        return _scale(state, view, array if node.op_type == "Mul" else 1.0 / array)
+    raise Reason(
+        f"{node.op_type} with a constant of shape {list(array.shape)}, only scalars are taken in there"
+    )
+
+
+def _takes_scalars(view: View) -> bool:
+    return not isinstance(view.term, (Linear, Norm, Pixels, Embedded))
+
+
+def _offset(state: Normaliser, view: View, array: np.ndarray) -> View:
+    if isinstance(view.term, Scores):
+        return mask_scores(state, view, array)
+    view = plain(state, view)
+    if isinstance(view.term, Pixels):
+        return View(_on_pixels(state, view, array, add=True), view.index)
+    column = per_column(view, array, 0.0)
+    if column is not None and isinstance(view.term, (Linear, Norm)):
+        return View(scaled(view.term, 1.0, column), view.index)
+    patches = isinstance(view.term, Linear) and isinstance(view.term.x.term, Patches)
+    if patches or isinstance(view.term, Embedded):
+        return add_position(state, view, array)
+    raise Reason(
+        f"a constant of shape {list(array.shape)} is added to the result of node {view.term.node.name} "
+        f"({view.term.node.op_type}), which is no patch embedding",
+        "positions are added once, before the first encoder",
+    )
+
+
+def _scale(state: Normaliser, view: View, array: np.ndarray) -> View:
+    view = plain(state, view)
+    if isinstance(view.term, Pixels):
+        return View(_on_pixels(state, view, array, add=False), view.index)
+    column = per_column(view, array, 1.0)
+    if column is not None and isinstance(view.term, (Linear, Norm)):
+        return View(scaled(view.term, column, 0.0), view.index)
+    if isinstance(view.term, Sum) and all(isinstance(s.term, Linear) for s in (view.term.a, view.term.b)):
+        raise Reason("parallel blocks: the sum of two branches is scaled before it joins the residual stream")
+    if column is None and isinstance(view.term, (Linear, Norm)) and view.index.ndim >= 3:
+        raise Reason(
+            "rotary position embedding: queries or keys are multiplied by a table that differs from token "
+            "to token",
+            ROTARY,
+        )
+    raise Reason(
+        f"a constant of shape {list(array.shape)} scales the result of node {view.term.node.name} "
+        f"({view.term.node.op_type}), which nothing can take up"
+    )
+
+
+def _on_pixels(state: Normaliser, view: View, array: np.ndarray, add: bool) -> Pixels:
+    """The image with a scale or an offset for every value of it."""
+    full = np.full(view.term.columns, 0.0 if add else 1.0, np.float32)
+    full[view.index.reshape(-1)] = np.broadcast_to(array, view.shape).reshape(-1)
+    return scaled(view.term, 1.0, full) if add else scaled(view.term, full, 0.0)
+
+
+# --- two computed tensors ------------------------------------------------------------------------
+
+
+@rule("Add", View, View)
+def add(state: Normaliser, node: Node, values: list):
+    a, b = values
+    if a.same_as(b):
+        return _with_function(state, a, _samples(a) + _samples(b))
+    if isinstance(a.term, Scores) or isinstance(b.term, Scores):
+        state.refuse(
+            "a mask or position bias that is computed from an input is added to the attention scores",
+            "the hardware attends from every token to every other: use a plain ViT or DeiT",
+        )
+        return a if isinstance(a.term, Scores) else b
+    if a.shape != b.shape:
+        raise Reason(f"tensors of different shape, {list(a.shape)} and {list(b.shape)}, are added")
+    pair = [plain(state, v) for v in values]
+    if a.index.ndim == 4 and all(lines(v) is None for v in pair):  # images [1, C, H, W]: channels last
+        turned = [v.moved(lambda i: np.moveaxis(i, 1, -1)) for v in pair]
+        if all(lines(v) is not None for v in turned):
+            return add(state, node, turned).moved(lambda i: np.moveaxis(i, -1, 1))
+    left, right = (need_lines(v, "a summand") for v in pair)
+    if left.term.columns != right.term.columns:
+        raise Reason(f"branches of width {left.term.columns} and {right.term.columns} are added")
+    return View(Sum(left.count, left.term.columns, node, a=left, b=right), ordered(a.shape))
+
+
+@rule("Sub", View, View)
+def subtract(state: Normaliser, node: Node, values: list):
+    a, b = values
+    if isinstance(b.term, Statistic):
+        return centred(state, a, b)
+    if a.same_as(b):
+        return _with_function(state, a, _samples(a) - _samples(b))
+    if isinstance(a.term, (Attended, Softmax)) and isinstance(b.term, (Attended, Softmax)):
+        raise Reason(
+            "differential attention: one attention is taken from another", "use a plain ViT or DeiT"
+        )
+    raise Reason(f"the difference of two computed tensors of shape {list(a.shape)} and {list(b.shape)} has no "
+                 "place in a ViT encoder")
+
+
+@rule("Mul Div", View, View)
+def product(state: Normaliser, node: Node, values: list):
+    a, b = values
+    for first, second in ((a, b), (b, a)) if node.op_type == "Mul" else ((a, b),):
+        if isinstance(second.term, Statistic) and second.term.kind in ("variance", "mean square"):
+            return normalised(state, first, second, node.op_type)
+    if a.same_as(b):
+        return _with_function(state, a, constants.BINARY[node.op_type](_samples(a), _samples(b)))
+    layers = all(isinstance(v.term, Linear) for v in values)
+    if node.op_type == "Mul" and layers and a.shape == b.shape:
+        gated = next((v for v in values if v.fn is not None and functions.affine(v.fn) is None), None)
+        gate = f"gate {functions.name_of(gated.fn)}" if gated is not None else "no activation in the gate"
+        state.refuse(
+            f"gated MLP (GLU, SwiGLU; {gate}): two linear layers are multiplied element by element",
+            "the hardware has MLPs of two linear layers with GELU between",
+        )
+        return a if gated is None else gated
+    sizes = [v.index.size for v in values]
+    gate = next((v for v in values if v.index.ndim == 4 and v.shape[2:] == (1, 1)), None)
+    if node.op_type == "Mul" and gate is not None and min(sizes) < max(sizes):
+        raise Reason(
+            f"squeeze-and-excitation: {gate.shape[1]} channels are multiplied by a gate that is computed from "
+            "the image",
+            CONVOLUTIONAL,
+        )
+    raise Reason(f"{node.op_type} of two computed tensors of shape {list(a.shape)} and {list(b.shape)} has no "
+                 "place in a ViT encoder")

@@ -1,0 +1,169 @@
+"""LayerNorm, as a node or spelt out, and means over tokens."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import numpy as np
+
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.ingest.normal_form.normalise import DAMAGED, Normaliser, ordered, rule
+from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.ingest.normal_form.rules_layout import axis_of, constant, numbers
+from finn_vitprune.ingest.normal_form.terms import Linear, Mean, Norm, Statistic, Term, View
+from finn_vitprune.ingest.normal_form.views import as_lines, is_whole, lines, plain
+
+
+@rule("LayerNormalization", View)
+def layer_normalization(state: Normaliser, node: Node, values: list):
+    axis, rank = node.attributes.get("axis", -1), values[0].index.ndim
+    if axis_of(axis, rank) != rank - 1:
+        raise Reason(f"axis {axis}: LayerNorm is over the last axis here, the channels")
+    gamma, beta = (constant(node, values, i) for i in (1, 2))
+    return _norm(state, plain(state, values[0]), float(node.attributes.get("epsilon", 1e-5)), gamma, beta)
+
+
+@rule("RMSNormalization SimplifiedLayerNormalization", View)
+def rms_normalization(state: Normaliser, node: Node, values: list):
+    _refuse_rms(state)
+    eps = float(node.attributes.get("epsilon", 1e-5))
+    return _norm(state, plain(state, values[0]), eps, constant(node, values, 1), None)
+
+
+def _norm(state: Normaliser, x: View, eps: float, gamma, beta, absorbed: tuple[Term, ...] = ()) -> View:
+    found = lines(x)
+    if found is None:
+        _refuse_part(state, x)
+        return x
+    gamma, beta = (None if a is None else np.asarray(a, np.float32).reshape(-1) for a in (gamma, beta))
+    for array in (gamma, beta):
+        if array is not None and len(array) != x.term.columns:
+            raise Reason(f"gamma or beta of {len(array)} entries for {x.term.columns} channels", DAMAGED)
+    eps = float(f"{eps:.6g}")  # of a float32: 1e-06, not 9.99999997e-07
+    made = Norm(
+        found.count, x.term.columns, state.node, x=found, gamma=gamma, beta=beta, eps=eps, absorbed=absorbed
+    )
+    return View(made, ordered(x.shape))
+
+
+def _refuse_part(state: Normaliser, x: View) -> None:
+    if isinstance(x.term, Linear):
+        state.refuse(
+            f"QK-norm: a LayerNorm over {x.shape[-1]} channels of one head, of {x.term.columns} of the layer",
+            "the hardware multiplies queries and keys as they are: use a model without QK-norm",
+        )
+    else:
+        state.refuse(f"LayerNorm over {x.shape[-1]} of the {x.term.columns} channels of a token")
+
+
+def _refuse_rms(state: Normaliser) -> None:
+    state.refuse("RMSNorm in place of LayerNorm", "the hardware has LayerNorm (mean and variance)")
+
+
+# --- means ---------------------------------------------------------------------------------------
+
+
+@rule("GlobalAveragePool", View)
+def global_average_pool(state: Normaliser, node: Node, values: list):
+    return _mean(state, values[0], list(range(2, values[0].index.ndim)), keep=True)
+
+
+@rule("ReduceMean", View)
+def reduce_mean(state: Normaliser, node: Node, values: list):
+    axes = numbers(node, values, 1, "axes")
+    if axes is None:
+        axes = [] if node.attributes.get("noop_with_empty_axes", 0) else list(range(values[0].index.ndim))
+    return _mean(state, values[0], axes, keep=bool(node.attributes.get("keepdims", 1)))
+
+
+def _mean(state: Normaliser, view: View, axes: list[int], keep: bool) -> View:
+    """A mean over channels starts a LayerNorm; one over tokens pools."""
+    rank = view.index.ndim
+    axes = sorted(axis_of(a, rank) for a in axes)
+    if not axes:
+        return view
+    kept = [i for i in range(rank) if i not in axes]
+    shape = [1 if i in axes else d for i, d in enumerate(view.shape) if keep or i in kept]
+    last = view.moved(lambda a: np.transpose(a, (*kept, *axes)).reshape(*(a.shape[i] for i in kept), -1))
+    rows = last.index // view.term.columns
+    if np.all(rows == rows[..., :1]):
+        return _over_channels(state, last).moved(lambda a: a.reshape(shape))
+    pooled = lines(plain(state, last.moved(lambda a: np.moveaxis(a, -1, 0))))
+    if pooled is None:
+        raise Reason(
+            f"a mean over axes {axes} of a tensor of shape {list(view.shape)} is over no whole tokens"
+        )
+    term = plain(state, last).term
+    made = Mean(1, term.columns, state.node, x=as_lines(term, _row_numbers(pooled)))
+    return View(made, ordered(shape))
+
+
+def _row_numbers(found) -> np.ndarray:
+    return np.arange(found.term.rows) if found.rows is None else np.array(found.rows)
+
+
+def _over_channels(state: Normaliser, x: View) -> View:
+    """Mean of every line of ``x``: of itself, of its squares, or of the squares of what is centred."""
+    kind = "mean"
+    if functions.equals(x.fn, np.square):
+        of_centred = isinstance(x.term, Statistic) and x.term.kind == "centred"
+        kind = "variance" if of_centred and is_whole(x) else "mean square"
+    elif x.fn is not None:
+        x = plain(state, x)
+    source = x.term.x if kind == "variance" else View(x.term, x.index)
+    groups = x.index.size // x.index.shape[-1]
+    absorbed = (x.term,) if isinstance(x.term, Statistic) else ()
+    key = ("statistic", kind, id(source.term), blake2b(source.index.tobytes(), digest_size=16).digest())
+    made = state.once(key, lambda: Statistic(groups, 1, state.node, kind=kind, x=source, absorbed=absorbed))
+    return View(made, ordered(x.shape[:-1]))
+
+
+def centred(state: Normaliser, x: View, mean: View) -> View:
+    """``x`` minus its mean over the channels."""
+    x = plain(state, x)
+    if mean.term.kind != "mean" or mean.fn is not None or not _belongs(x, mean):
+        raise Reason("the mean of another tensor is subtracted")
+    key = ("centred", id(mean.term))
+    width = x.index.shape[-1]
+    made = state.once(
+        key,
+        lambda: Statistic(
+            mean.term.rows, width, state.node, kind="centred", x=mean.term.x, absorbed=(mean.term,)
+        ),
+    )
+    return View(made, ordered(x.shape))
+
+
+def _belongs(x: View, statistic: View) -> bool:
+    source = statistic.term.x
+    return (
+        source.term is x.term
+        and is_whole(statistic)
+        and statistic.shape == (*x.shape[:-1], 1)
+        and np.array_equal(source.index.reshape(-1), x.index.reshape(-1))
+    )
+
+
+def normalised(state: Normaliser, x: View, spread: View, op_type: str) -> View:
+    """``x`` over the root of its variance plus eps (LayerNorm), or of its mean square (RMSNorm)."""
+    at_zero = float(spread.fn[functions.ZERO]) if spread.fn is not None else 0.0
+    if op_type == "Div":
+        eps = at_zero**2
+        fits = functions.equals(spread.fn, lambda g: np.sqrt(g + eps))
+    else:
+        eps = 0.0 if np.isinf(at_zero) or at_zero == 0.0 else at_zero**-2
+        fits = functions.equals(spread.fn, lambda g: 1.0 / np.sqrt(g + eps))
+    if not fits:
+        raise Reason("a tensor is divided by its variance in an unknown form")
+    if spread.term.kind == "mean square":
+        _refuse_rms(state)
+        return _norm(state, plain(state, x), eps, None, None)
+    if not isinstance(x.term, Statistic) or x.term.kind != "centred" or x.fn is not None or not is_whole(x):
+        raise Reason("a LayerNorm divides something else than its centred input")
+    if x.term.x.term is not spread.term.x.term or not np.array_equal(
+        x.term.x.index.reshape(-1), spread.term.x.index.reshape(-1)
+    ):
+        raise Reason("a LayerNorm divides by the variance of another tensor")
+    source = x.term.x.moved(lambda a: a.reshape(x.shape))
+    return _norm(state, source, eps, None, None, absorbed=(x.term, spread.term))

@@ -1,0 +1,126 @@
+"""Class tokens, positions, pooling: what joins or picks rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.normal_form.constants import limit
+from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.ingest.normal_form.normalise import Normaliser, ordered, rule
+from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.ingest.normal_form.rules_layout import axis_of
+from finn_vitprune.ingest.normal_form.terms import Const, Embedded, Linear, Patches, Scores, Value, View
+from finn_vitprune.ingest.normal_form.masks import hide_scores
+from finn_vitprune.ingest.normal_form.views import need_lines, plain
+
+
+@rule("Concat")
+def concat(state: Normaliser, node: Node, values: list[Value]):
+    axis = node.attributes["axis"]
+    views = [v for v in values if isinstance(v, View)]
+    limit([sum(v.index.size if isinstance(v, View) else v.value.size for v in values)])
+    if not views:
+        return Const(np.concatenate([v.value for v in values], axis=axis))
+    first = views[0]
+    if len(views) == len(values) and all(v.term is first.term for v in views):
+        if all(v.fn is first.fn or _samples_equal(v, first) for v in views):
+            return replace(first, index=np.concatenate([v.index for v in views], axis=axis))
+        if any(functions.affine(v.fn) == (-1.0, 0.0) for v in views):
+            raise Reason(
+                "rotary position embedding: halves of queries or keys are swapped and negated",
+                "the hardware adds learned positions once, before the first encoder",
+            )
+    return _joined(state, node, values, axis)
+
+
+def _samples_equal(a: View, b: View) -> bool:
+    return a.fn is not None and b.fn is not None and np.array_equal(a.fn, b.fn)
+
+
+def _joined(state: Normaliser, node: Node, values: list[Value], axis: int) -> View:
+    """Constant rows and rows of patches (or of embedded tokens), one after the other."""
+    rank = next(v.index.ndim for v in values if isinstance(v, View))
+    axis = axis_of(axis, rank)
+    if axis != rank - 2:
+        names = " and ".join(v.term.node.name for v in values if isinstance(v, View))
+        parallel = "parallel blocks: " if axis == 0 else ""
+        raise Reason(f"{parallel}the results of nodes {names} are joined along axis {axis}")
+    pieces = [_piece(state, v) for v in values]
+    base = next(p for p in pieces if isinstance(p, Embedded))
+    parts = []
+    for piece in pieces:
+        if isinstance(piece, np.ndarray):
+            rows = piece.reshape(-1, base.columns)
+            none = np.full(len(rows), -1)
+            parts.append((none, rows, np.zeros_like(rows)))
+        elif piece.x is base.x:
+            parts.append((piece.source, piece.token, piece.position))
+        else:
+            raise Reason(f"patches of nodes {base.x.node.name} and {piece.x.node.name} are joined")
+    source, token, position = (np.concatenate(p) for p in zip(*parts))
+    absorbed = tuple(p for p in pieces if isinstance(p, Embedded))
+    rows = dict(source=source, token=token, position=position)
+    made = Embedded(len(source), base.columns, node, x=base.x, absorbed=absorbed, **rows)
+    leading = [v.value.shape if isinstance(v, Const) else v.shape for v in values][0][: rank - 2]
+    return View(made, ordered((*leading, len(source), base.columns)))
+
+
+def _piece(state: Normaliser, value: Value) -> np.ndarray | Embedded:
+    if isinstance(value, Const):
+        return np.asarray(value.value, np.float32)
+    return as_embedded(state, plain(state, value))
+
+
+def as_embedded(state: Normaliser, view: View) -> Embedded:
+    """Patches, or tokens already embedded, as rows that constants can be added to."""
+    found = need_lines(view, "what is joined or added to")
+    term = found.term
+    rows = np.arange(term.rows) if found.rows is None else np.array(found.rows)
+    if isinstance(term, Embedded):
+        return replace(
+            term,
+            rows=len(rows),
+            source=term.source[rows],
+            token=term.token[rows],
+            position=term.position[rows],
+            absorbed=(term,),
+        )
+    if isinstance(term, Linear) and isinstance(term.x.term, Patches):
+        none = np.zeros((len(rows), term.columns), np.float32)
+        return Embedded(len(rows), term.columns, state.node, x=term, source=rows, token=none, position=none)
+    raise Reason(
+        f"tokens are joined or positions added behind node {term.node.name} ({term.node.op_type})",
+        "class token and positions come once, before the first encoder",
+    )
+
+
+def add_position(state: Normaliser, view: View, array: np.ndarray) -> View:
+    """A constant row for every token."""
+    tokens = as_embedded(state, view)
+    added = np.broadcast_to(array, view.shape).reshape(tokens.rows, tokens.columns)
+    made = replace(
+        tokens, node=state.node, position=tokens.position + added, absorbed=(tokens, *tokens.absorbed)
+    )
+    return View(made, ordered(view.shape))
+
+
+@rule("Where", Const, View, Const)
+def where_else_constant(state: Normaliser, node: Node, values: list):
+    return _where(state, values[0].value, values[1], values[2].value)
+
+
+@rule("Where", Const, Const, View)
+def where_constant(state: Normaliser, node: Node, values: list):
+    return _where(state, np.logical_not(values[0].value), values[2], values[1].value)
+
+
+def _where(state: Normaliser, keep: np.ndarray, view: View, other: np.ndarray) -> View:
+    """``view`` where ``keep``, else a constant."""
+    if np.all(keep) and np.broadcast_shapes(keep.shape, view.shape) == view.shape:
+        return view
+    if isinstance(view.term, Scores) and np.all(other < -1e3):
+        return hide_scores(state, view, keep)
+    raise Reason("a part of a computed tensor is replaced by constants", "export without masks")

@@ -1,0 +1,223 @@
+"""The normal form: what a tensor of an ONNX graph is, seen through every reshape and constant.
+
+A tensor is a constant, or a :class:`View` of a term. A term is one step of a network (a linear layer, a
+LayerNorm, an attention product) with a base array ``[rows, columns]``: tokens by channels. A view has an
+integer ``index`` of the tensor's own shape, whose entries are flat positions in that base array. Reshape,
+Transpose, Slice, Split, Gather and Concat only act on the index, so a match sees through any chain of
+them. A scalar function of each element (a scale, the parts of GELU) is kept as its values on a grid
+(:mod:`finn_vitprune.ingest.normal_form.functions`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.ingest.onnx_file.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Const:
+    """A constant."""
+
+    value: np.ndarray
+
+    def moved(self, function) -> "Const":
+        """The same with ``function`` applied to its layout."""
+        return Const(function(self.value))
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Depends on a node that was refused."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Term:
+    """One step of the network; equal only to itself.
+
+    node: the ONNX node that made it; absorbed: terms that it replaces (a bias added, a scale folded).
+    """
+
+    rows: int
+    columns: int
+    node: Node
+    absorbed: tuple["Term", ...] = field(default=(), kw_only=True)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.rows} x {self.columns} of node {self.node.name}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class View:
+    """A tensor as a view of ``term``.
+
+    fn: values of an element-wise function on the grid, or None; by: the node that made it so.
+    """
+
+    term: Term
+    index: np.ndarray
+    fn: np.ndarray | None = None
+    by: Node | None = None
+
+    def __repr__(self) -> str:
+        return f"<View {list(self.shape)} of {self.term!r}>"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.index.shape
+
+    def moved(self, function) -> "View":
+        """The same with ``function`` applied to its layout."""
+        return replace(self, index=function(self.index))
+
+    def same_as(self, other: "View") -> bool:
+        """Whether both show the same elements of one term (functions may differ)."""
+        if self.term is not other.term:
+            return False
+        return self.index is other.index or np.array_equal(self.index, other.index)
+
+
+Value = Const | View | Unknown
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Lines:
+    """Whole rows of a term: all, or those numbered ``rows``."""
+
+    term: Term
+    rows: tuple[int, ...] | None = None
+
+    @property
+    def count(self) -> int:
+        return self.term.rows if self.rows is None else len(self.rows)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadView:
+    """``[H, N, D']`` view of a term: columns ``[H, D']``, every head over the same rows."""
+
+    term: Term
+    columns: np.ndarray
+
+
+# --- the terms -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Pixels(Term):
+    """The input image, one row of all its values; element by element ``x scale + offset``."""
+
+    shape: tuple[int, ...]
+    scale: np.ndarray | None = None
+    offset: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Opaque(Term):
+    """A tensor of which only the shape is known: the result of a refused node, or an input that is no image."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Patches(Term):
+    """Pixels gathered into rows, one a patch: ``index`` ``[patches, pixels]``."""
+
+    pixels: Pixels
+    index: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Linear(Term):
+    """``x W + b``, W ``[in, out]``; ``scaled``: a vector was multiplied into W and b (LayerScale)."""
+
+    x: Lines
+    weight: np.ndarray
+    bias: np.ndarray | None = None
+    scaled: bool = False
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Norm(Term):
+    """LayerNorm over the columns."""
+
+    x: Lines
+    gamma: np.ndarray | None
+    beta: np.ndarray | None
+    eps: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Activation(Term):
+    """An element-wise function by name (:data:`finn_vitprune.ingest.normal_form.functions.KNOWN`)."""
+
+    x: Term
+    name: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sum(Term):
+    """Sum of two tensors, a residual addition as a rule."""
+
+    a: Lines
+    b: Lines
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Embedded(Term):
+    """Row i is ``token[i] + position[i]``, plus row ``source[i]`` of ``x`` where that is not -1."""
+
+    x: Term
+    source: np.ndarray
+    token: np.ndarray
+    position: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Term):
+    """``q k^T factor``, rows are heads times queries."""
+
+    q: HeadView
+    k: HeadView
+    factor: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Softmax(Term):
+    """Softmax of ``scores factor`` over the keys."""
+
+    scores: Scores
+    factor: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Attended(Term):
+    """Softmax times V; columns are head by head."""
+
+    probabilities: Softmax
+    v: HeadView
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Mean(Term):
+    """Mean over rows of ``x``; one row."""
+
+    x: Lines
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Probabilities(Term):
+    """Softmax behind the classifier."""
+
+    x: Lines
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Statistic(Term):
+    """A step on the way to LayerNorm, over the last axis of ``x``: mean, centred, variance, mean square."""
+
+    kind: str
+    x: View

@@ -1,0 +1,163 @@
+"""What a view shows of its term: whole rows, heads, one value a column; and views made plain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.normal_form.normalise import Normaliser
+from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.ingest.normal_form.terms import Activation, HeadView, Linear, Lines, Norm, Opaque, Pixels, Term, View
+
+
+def is_whole(view: View) -> bool:
+    """Whether the view is its term's base array in order, in any shape."""
+    flat = view.index.reshape(-1)
+    return flat.size == view.term.rows * view.term.columns and bool((flat[1:] > flat[:-1]).all())
+
+
+def split_lines(view: View) -> tuple[np.ndarray, np.ndarray] | None:
+    """``(rows [R], columns [K])``: line i of the view (its last axis) is row ``rows[i]`` at ``columns``."""
+    if view.index.ndim < 1 or view.index.size == 0:
+        return None
+    flat = view.index.reshape(-1, view.index.shape[-1])
+    rows, columns = flat[:, 0] // view.term.columns, flat[0] % view.term.columns
+    same = np.array_equal(flat, rows[:, None] * view.term.columns + columns[None, :])
+    return (rows, columns) if same else None
+
+
+def lines(view: View) -> Lines | None:
+    """The whole rows that a view shows, or None where it shows something else."""
+    found = split_lines(view)
+    if found is None or not np.array_equal(found[1], np.arange(view.term.columns)):
+        return None
+    return as_lines(view.term, found[0])
+
+
+def as_lines(term: Term, rows: np.ndarray) -> Lines:
+    """Rows of a term by their numbers."""
+    if np.array_equal(rows, np.arange(term.rows)):
+        return Lines(term)
+    return Lines(term, tuple(rows.tolist()))
+
+
+def need_lines(view: View, what: str) -> Lines:
+    """:func:`lines`, or a reason that says what the view is not."""
+    found = lines(view)
+    if found is None:
+        raise Reason(f"{what} of shape {list(view.shape)} is not whole tokens, one after the other")
+    return found
+
+
+def heads(view: View, what: str) -> HeadView:
+    """A ``[..., N, D']`` view as heads over the same tokens.
+
+    Raises:
+        Reason: the tokens differ from head to head (windows), or a head is no set of columns.
+    """
+    width = view.term.columns
+    index = view.index.reshape(-1, *view.index.shape[-2:])
+    rows, columns = index[:, :, :1] // width, index[:, :1, :] % width
+    if not np.array_equal(index, rows * width + columns):
+        raise Reason(f"{what} of shape {list(view.shape)} is not split into heads by columns")
+    rows = rows[:, :, 0]
+    if not np.array_equal(rows, np.broadcast_to(rows[0], rows.shape)):
+        raise Reason(
+            f"window attention: {len(np.unique(rows, axis=0))} groups of {rows.shape[1]} of the "
+            f"{view.term.rows} tokens "
+            "attend apart",
+            "every token must see every other: use a plain ViT or DeiT, not Swin or another windowed one",
+        )
+    if not np.array_equal(rows[0], np.arange(view.term.rows)):
+        raise Reason(
+            f"{what} takes {rows.shape[1]} of the {view.term.rows} tokens (class attention or attention "
+            "pooling)",
+            "the hardware attends from all tokens to all: use a plain ViT or DeiT",
+        )
+    return HeadView(view.term, columns[:, 0, :])
+
+
+def constant_query(shape: tuple[int, ...]) -> tuple[str, str]:
+    """Reason and help where a constant attends to tokens."""
+    return (
+        f"attention pooling: a constant query of shape {list(shape)} attends to the tokens",
+        "the hardware pools by class token or mean: use a model with global_pool 'token' or 'avg'",
+    )
+
+
+def per_column(view: View, values: np.ndarray, default: float) -> np.ndarray | None:
+    """``values`` (broadcast over the view) as one number a column of the term, or None.
+
+    Columns that the view leaves out get ``default``.
+    """
+    if np.broadcast_shapes(values.shape, view.shape) != view.shape:
+        return None
+    columns = view.index % view.term.columns
+    full = np.broadcast_to(values, view.shape)
+    found = np.full(view.term.columns, default, dtype=full.dtype if full.dtype.kind == "f" else np.float32)
+    found[columns.reshape(-1)] = full.reshape(-1)
+    return found if np.array_equal(found[columns], full) else None
+
+
+def plain(state: Normaliser, view: View) -> View:
+    """The same values without a pending function: folded into its term, or as an activation.
+
+    Raises:
+        Reason: a scale or an offset stands where it cannot be folded.
+    """
+    if view.fn is None:
+        return view
+    line = functions.affine(view.fn)
+    if line == (1.0, 0.0):
+        return replace(view, fn=None)
+    term = view.term
+    if line is None:
+        key = ("activation", id(term), view.fn.tobytes())
+        name, node = functions.name_of(view.fn), view.by or state.node
+        made = state.once(
+            key, lambda: Activation(term.rows, term.columns, node, x=term, name=name, absorbed=(term,))
+        )
+    elif isinstance(term, (Linear, Norm, Pixels)):
+        made = state.once(("affine", id(term), *line), lambda: scaled(term, *line))
+    elif isinstance(term, Opaque):
+        made = state.once(("affine", id(term), *line), lambda: replace(term, absorbed=(term,)))
+    else:
+        raise Reason(
+            f"the result of node {term.node.name} ({term.node.op_type}) is scaled by {line[0]:.6g} "
+            f"and shifted by {line[1]:.6g}, which nothing can take up"
+        )
+    return View(made, view.index)
+
+
+def scaled(term: Term, factor: float | np.ndarray, offset: float | np.ndarray) -> Term:
+    """A linear layer, LayerNorm or image times ``factor`` plus ``offset`` (numbers, or one a column)."""
+    vector = np.ndim(factor) > 0
+    if isinstance(term, Linear):
+        changed = isinstance(factor, np.ndarray) or factor != 1.0
+        weight = _float(term.weight * factor) if changed else term.weight
+        bias = _line(term.bias, factor, offset, 0.0, term.columns)
+        layer_scale = term.scaled or (vector and not np.all(factor == 1.0))
+        return replace(term, weight=weight, bias=bias, scaled=layer_scale, absorbed=(term,))
+    if isinstance(term, Norm):
+        gamma = _line(term.gamma, factor, 0.0, 1.0, term.columns)
+        beta = _line(term.beta, factor, offset, 0.0, term.columns)
+        return replace(term, gamma=gamma, beta=beta, absorbed=(term,))
+    if isinstance(term, Pixels):
+        return replace(
+            term,
+            scale=_line(term.scale, factor, 0.0, 1.0, term.columns),
+            offset=_line(term.offset, factor, offset, 0.0, term.columns),
+            absorbed=(term,),
+        )
+    raise Reason(f"a {type(term).__name__} cannot be scaled")
+
+
+def _line(old: np.ndarray | None, factor, offset, default: float, size: int) -> np.ndarray:
+    """``old factor + offset``, one number a column; ``old`` None stands for ``default`` everywhere."""
+    return _float(np.broadcast_to((default if old is None else old) * factor + offset, (size,)))
+
+
+def _float(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, dtype=np.float32)

@@ -1,0 +1,41 @@
+"""Why a node cannot be taken in, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from finn_vitprune.ingest.onnx_file.model_file import Node
+
+
+NO_NODES = ("input", "output", "weights", "model")
+"""What stands for an op type where the reason is not at a node."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One reason at one node: a sentence with attribute and value, and what would help (may be empty)."""
+
+    node: str
+    op_type: str
+    reason: str
+    help: str = ""
+
+    @classmethod
+    def at(cls, node: Node, reason: str, help: str = "") -> "Refusal":
+        """A refusal of ``node``."""
+        return cls(node.name, node.op_type, reason, help)
+
+    def __str__(self) -> str:
+        where = self.node if self.op_type in NO_NODES else f"node {self.node}"
+        text = f"{where} ({self.op_type}): {self.reason}"
+        return f"{text}; {self.help}" if self.help else text
+
+
+class Reason(Exception):
+    """Raised by a rule that knows its node but cannot take it in; the node is added by the pass."""
+
+    def __init__(self, reason: str, help: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.help = reason, help

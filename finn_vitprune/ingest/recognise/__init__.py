@@ -1,0 +1,1 @@
+"""Finding the vision transformer in a graph in normal form, and its weights."""

@@ -1,0 +1,113 @@
+"""From a file to what was recognised in it: load, normalise, recognise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isqrt
+from pathlib import Path
+
+from finn_vitprune.ingest.onnx_file.load import load
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
+from finn_vitprune.ingest.normal_form.normalise import Fate, Normaliser
+from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
+from finn_vitprune.ingest.recognise.recognised import NotRecognised
+from finn_vitprune.ingest.onnx_file.refusal import Refusal
+from finn_vitprune.ingest.recognise.survey import FIXED_SIZE, survey
+
+ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are taken in"
+
+
+def read(path: Path) -> Recognition:
+    """What an ONNX file holds: a vision transformer with its weights, or the reasons why it is none.
+
+    Raises:
+        UserError: the file cannot be read, or is no sound graph.
+    """
+    return understand(load(path))
+
+
+def understand(model: ModelFile) -> Recognition:
+    """:func:`read` of a file that is loaded; where a node is refused, every other one is looked at by itself."""
+    image, refusal = None, None
+    try:
+        image = image_shape(model)
+    except NotRecognised as e:
+        refusal = e.refusal
+    found = recognise(Normaliser(model, image or refusal).run())
+    if all(o.fate is not Fate.WAITS for o in found.normalised.outcomes):
+        return found
+    surveyed = survey(model, image)
+    return replace(found, surveyed=surveyed, refusals=_ranked(found.refusals, surveyed.refusals, refusal))
+
+
+def _ranked(found: tuple[Refusal, ...], behind: tuple[Refusal, ...], size: Refusal | None) -> tuple[Refusal, ...]:
+    """All reasons, the deciding one first: an open size of the image only where nothing else is refused."""
+    first = [r for r in found if size is None or r != size or not _is_open(size)]
+    return tuple(dict.fromkeys([*first, *behind, *found]))
+
+
+def _is_open(refusal: Refusal) -> bool:
+    return refusal.help == FIXED_SIZE
+
+
+def image_shape(model: ModelFile) -> tuple[int, ...]:
+    """Shape of the input with batch size 1; open dimensions follow from the patch embedding and positions.
+
+    Raises:
+        NotRecognised: the inputs are not one image, or its size stays open.
+    """
+    if len(model.inputs) != 1:
+        names = ", ".join(i.name for i in model.inputs) or "none"
+        raise NotRecognised(
+            Refusal(names, "input", f"the model has {len(model.inputs)} inputs ({names})", ONE_IMAGE)
+        )
+    image = model.inputs[0]
+    shape = image.shape
+    if shape is None or len(shape) != 4:
+        text = "no shape" if shape is None else f"{len(shape)} dimensions"
+        raise NotRecognised(Refusal(image.name, "input", f"the input has {text}", ONE_IMAGE))
+    if shape[0] not in (None, 1):
+        raise NotRecognised(
+            Refusal(
+                image.name,
+                "input",
+                f"batch size {shape[0]} is fixed",
+                "export with batch size 1, or an open one",
+            )
+        )
+    if None not in shape[1:]:
+        return (1, *shape[1:])
+    return _completed(model, image)
+
+
+def _completed(model: ModelFile, image: Tensor) -> tuple[int, ...]:
+    """Channels from the kernel of the patch embedding, height and width from the number of positions."""
+    kernels = [
+        model.constants[n.inputs[1]].shape
+        for n in model.nodes
+        if n.op_type == "Conv" and len(n.inputs) > 1 and n.inputs[1] in model.constants
+    ]
+    kernel = next((k for k in kernels if len(k) == 4), None)
+    side = None if kernel is None else _patches_a_side(model, kernel[0])
+    if side is None:
+        open_ = [f"dimension {i}" for i, d in enumerate(image.shape) if i and d is None]
+        raise NotRecognised(
+            Refusal(
+                image.name, "input",
+                f"{', '.join(open_)} of the input stays open, and no position embedding tells the image size",
+                FIXED_SIZE,
+            )
+        )  # fmt: skip
+    known = (kernel[1], side * kernel[2], side * kernel[3])
+    return (1, *(k if d is None else d for d, k in zip(image.shape[1:], known)))
+
+
+def _patches_a_side(model: ModelFile, width: int) -> int | None:
+    """Root of the patches that a constant ``[1, N, width]`` gives positions to, prefix tokens left out."""
+    shapes = [a.shape for a in model.constants.values()]
+    counts = [s[1] for s in shapes if len(s) == 3 and (s[0], s[2]) == (1, width)]
+    for count in sorted(counts, reverse=True):
+        for prefix in range(min(count, 3)):
+            if isqrt(count - prefix) ** 2 == count - prefix and count - prefix > 1:
+                return isqrt(count - prefix)
+    return None

@@ -1,0 +1,304 @@
+"""Matches a pre-norm vision transformer on the normal form, from the logits back to the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.recognise.embedding import Embedding, match_embedding
+from finn_vitprune.ingest.normal_form.normalise import Normalised
+from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
+from finn_vitprune.ingest.onnx_file.refusal import Refusal
+from finn_vitprune.ingest.normal_form.terms import (
+    Activation,
+    Attended,
+    Embedded,
+    Linear,
+    Mean,
+    Norm,
+    Patches,
+    Probabilities,
+    Sum,
+    Term,
+    Unknown,
+    View,
+)
+
+if TYPE_CHECKING:
+    from finn_vitprune.ingest.recognise.survey import Surveyed
+
+ACTIVATION_HELP = "the hardware is built for models with GELU"
+GELUS = {"GELU": "exact", "GELU in its tanh form": "tanh"}
+PLAIN = "pre-norm encoders are taken in: x + attention(norm(x)), then x + MLP(norm(x))"
+CLASS_TOKEN = "use a model that pools by class token or mean (timm: global_pool 'token' or 'avg')"
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Attention branch of an encoder: its LayerNorm, softmax and V product, projection."""
+
+    norm: Norm
+    attended: Attended
+    proj: Linear
+    add: Sum
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """MLP branch of an encoder."""
+
+    norm: Norm
+    fc1: Linear
+    activation: Activation
+    fc2: Linear
+    add: Sum
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """From the last residual sum to the logits; ``pooling`` is "class" or "mean"."""
+
+    norm: Norm
+    heads: tuple[Linear, ...]
+    pooling: str
+    mean: Mean | None
+    norm_after_pooling: bool
+    probabilities: Probabilities | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """The matched parts, in the order of the data; ``output`` names the graph output that was followed."""
+
+    embedding: Embedding
+    encoders: tuple[tuple[Attention, Mlp], ...]
+    classifier: Classifier
+    output: str
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was found in a file: the network with its parts, or the reasons why not, the first one decides.
+
+    surveyed: every node by itself, where the file is not taken in.
+    """
+
+    normalised: Normalised
+    network: Network | None = None
+    vit: RecognisedViT | None = None
+    refusals: tuple[Refusal, ...] = field(default=())
+    surveyed: Surveyed | None = None
+
+
+def recognise(normalised: Normalised) -> Recognition:
+    """The vision transformer of a normalised graph, or why there is none."""
+    from finn_vitprune.ingest.recognise.weights import gather
+
+    found = list(normalised.refusals)
+    try:
+        network = _network(normalised)
+        vit = None if found else gather(network)
+    except NotRecognised as e:
+        refusals = found if e.refusal in found else [*found, e.refusal]
+        return Recognition(normalised, refusals=tuple(refusals))
+    return Recognition(normalised, network, vit, tuple(found))
+
+
+def _no(term: Term, reason: str, help: str = "") -> NotRecognised:
+    return NotRecognised(Refusal.at(term.node, reason, help))
+
+
+def _network(normalised: Normalised) -> Network:
+    output, view = _logits(normalised)
+    classifier, x = _classifier(view)
+    blocks, embedded = _blocks(x)
+    if not blocks:
+        raise _no(embedded, "no encoder stands between the patches and the classifier", PLAIN)
+    encoders = _pairs(blocks)
+    return Network(match_embedding(embedded, normalised.pixels), encoders, classifier, output)
+
+
+# --- the classifier ------------------------------------------------------------------------------
+
+
+def _logits(normalised: Normalised) -> tuple[str, View]:
+    """The output that holds logits: the only one, or that named so, or the only one of two dimensions."""
+    outputs = {n: v for n, v in normalised.outputs.items() if not isinstance(v, Unknown)}
+    if not outputs:
+        raise NotRecognised(next(v.refusal for v in normalised.outputs.values() if isinstance(v, Unknown)))
+    flat = {n: v for n, v in outputs.items() if isinstance(v, View) and v.index.ndim == 2}
+    name = "logits" if "logits" in outputs else next(iter(flat), None)
+    if name is None or (len(flat) > 1 and name != "logits"):
+        shapes = ", ".join(f"{n} {list(v.shape)}" for n, v in outputs.items() if isinstance(v, View))
+        raise NotRecognised(
+            Refusal(
+                next(iter(outputs)), "output",
+                f"no single output of shape [1, classes]: there are {shapes or 'constants'}",
+                "export the model with its classifier, and with that output alone",
+            )
+        )  # fmt: skip
+    value = outputs[name]
+    if not isinstance(value, View):
+        raise NotRecognised(Refusal(name, "output", "it is a constant: it does not depend on the image"))
+    return name, value
+
+
+def _classifier(view: View) -> tuple[Classifier, Term]:
+    """The classifier and the residual stream that it reads."""
+    term, probabilities = view.term, None
+    if isinstance(term, Probabilities):
+        term, probabilities = term.x.term, term
+    heads = _heads(term, view)
+    head = heads[0]
+    x, pooling, mean = head.x, None, None
+    norm_after = False
+    if isinstance(x.term, Mean):
+        pooling, mean, x = "mean", x.term, x.term.x
+    elif isinstance(x.term, Norm) and isinstance(x.term.x.term, Mean):
+        pooling, mean, norm_after = "mean", x.term.x.term, True
+        return Classifier(x.term, heads, pooling, mean, norm_after, probabilities), mean.x.term
+    norm = x.term
+    if not isinstance(norm, Norm):
+        raise _no(
+            head, f"the classifier reads {_what(norm)}, not a LayerNorm", "export with the last LayerNorm"
+        )
+    if pooling is None:
+        rows = norm.x.rows if norm.x.rows is not None else x.rows
+        if rows != (0,):
+            raise _no(head, f"the classifier reads token {rows}, not the first one alone", CLASS_TOKEN)
+        pooling = "class"
+    return Classifier(norm, heads, pooling, mean, norm_after, probabilities), norm.x.term
+
+
+def _heads(term: Term, view: View) -> tuple[Linear, ...]:
+    """One linear layer, or the two of a distilled model, averaged."""
+    if isinstance(term, Linear):
+        if view.fn is not None and term is view.term:
+            raise _no(term, "the logits pass a function behind the classifier", "export without it")
+        return (term,)
+    if isinstance(term, Sum):
+        pair = (term.a.term, term.b.term)
+        half = functions.affine(view.fn)
+        if all(isinstance(t, Linear) for t in pair) and half == (0.5, 0.0):
+            first = {_token_of(t): t for t in pair}
+            if set(first) == {0, 1}:
+                return first[0], first[1]
+    raise _no(term, f"the output is {_what(term)}, not a linear classifier", "export with the classifier")
+
+
+def _token_of(head: Linear) -> int | None:
+    rows = head.x.rows
+    if rows is None and isinstance(head.x.term, Norm):
+        rows = head.x.term.x.rows
+    return rows[0] if rows is not None and len(rows) == 1 else None
+
+
+def _what(term: Term) -> str:
+    return f"the result of node {term.node.name} ({term.node.op_type}, {type(term).__name__.lower()})"
+
+
+# --- the encoders --------------------------------------------------------------------------------
+
+
+def _blocks(x: Term) -> tuple[list[Attention | Mlp], Embedded]:
+    """Residual branches from the last to the first, and the embedded tokens before them."""
+    found: list[Attention | Mlp] = []
+    while isinstance(x, Sum):
+        branch, rest = _branch(x)
+        found.append(branch)
+        x = rest
+    if isinstance(x, Embedded):
+        return found, x
+    if isinstance(x, Linear) and isinstance(x.x.term, Patches):
+        raise _no(
+            x, "patches enter the first encoder without positions", "use a model with a position embedding"
+        )
+    if isinstance(x, Norm):
+        if isinstance(x.x.term, (Embedded, Linear)):
+            raise _no(x, "a LayerNorm stands before the first encoder (CLIP's norm_pre)", PLAIN)
+        raise _no(x, "post-norm: a LayerNorm stands on the residual stream", PLAIN)
+    raise _no(x, f"the residual stream comes from {_what(x)}", PLAIN)
+
+
+def _branch(add: Sum) -> tuple[Attention | Mlp, Term]:
+    sides = (add.a, add.b)
+    for side in sides:
+        if side.rows is not None:
+            raise _no(add, f"an encoder goes on with {side.count} of {side.term.rows} tokens", PLAIN)
+    for branch, rest in (sides, sides[::-1]):
+        if isinstance(branch.term, Linear) and not isinstance(branch.term.x.term, Patches):
+            return _match_branch(branch.term, rest.term, add), rest.term
+    terms = [s.term for s in sides]
+    if any(isinstance(t, Norm) for t in terms):
+        raise _no(add, "post-norm: a LayerNorm stands at the end of a branch", PLAIN)
+    if all(isinstance(t, (Sum, Embedded)) for t in terms):
+        raise _no(
+            add, "parallel blocks: several branches are summed before they join the residual stream", PLAIN
+        )
+    raise _no(add, f"{_what(terms[0])} and {_what(terms[1])} are added", PLAIN)
+
+
+def _match_branch(last: Linear, rest: Term, add: Sum) -> Attention | Mlp:
+    inner = last.x.term
+    if isinstance(inner, Attended):
+        norm = _attention_norm(inner, rest)
+        return Attention(norm, inner, last, add)
+    if isinstance(inner, Activation):
+        fc1 = inner.x
+        if not isinstance(fc1, Linear):
+            raise _no(inner, f"{inner.name} of {_what(fc1)}", PLAIN)
+        if inner.name not in GELUS:
+            raise _no(inner, f"activation {inner.name} in the MLP", ACTIVATION_HELP)
+        return Mlp(_norm_of(fc1, rest), fc1, inner, last, add)
+    if isinstance(inner, (Norm, Linear)):
+        raise _no(
+            last, f"a branch that is one linear layer on {_what(inner)}, without GELU or attention", PLAIN
+        )
+    raise _no(last, f"a branch ends in a linear layer on {_what(inner)}", PLAIN)
+
+
+def _attention_norm(attended: Attended, rest: Term) -> Norm:
+    scores = attended.probabilities.scores
+    layers = [v.term for v in (scores.q, scores.k, attended.v)]
+    for name, layer in zip(("query", "key", "value"), layers):
+        if isinstance(layer, Norm):
+            raise _no(layer, f"QK-norm: the {name} is normalised", "use a model without QK-norm")
+        if not isinstance(layer, Linear):
+            raise _no(layer, f"the {name} is {_what(layer)}, not a linear layer", PLAIN)
+    norms = [_norm_of(layer, rest) for layer in layers]
+    if any(n is not norms[0] for n in norms):
+        raise _no(
+            attended, "queries, keys and values come from different LayerNorms (cross attention)", PLAIN
+        )
+    return norms[0]
+
+
+def _norm_of(layer: Linear, rest: Term) -> Norm:
+    """The LayerNorm before a branch; it must read the residual stream that the branch is added to."""
+    norm = layer.x.term
+    if not isinstance(norm, Norm) or layer.x.rows is not None:
+        post = "post-norm: " if isinstance(norm, (Sum, Embedded)) else ""
+        raise _no(
+            layer, f"{post}a branch starts with a linear layer on {_what(norm)}, not on a LayerNorm", PLAIN
+        )
+    if norm is rest:
+        raise _no(norm, "post-norm: a LayerNorm stands on the residual stream", PLAIN)
+    if norm.x.term is not rest or norm.x.rows is not None:
+        raise _no(
+            norm, "parallel blocks: attention and MLP read the same tokens and are added together", PLAIN
+        )
+    return norm
+
+
+def _pairs(blocks: list[Attention | Mlp]) -> tuple[tuple[Attention, Mlp], ...]:
+    """Attention and MLP in turn, first encoder first."""
+    blocks = blocks[::-1]
+    for i, block in enumerate(blocks):
+        wanted = Mlp if i % 2 else Attention
+        if not isinstance(block, wanted):
+            other = "attention" if wanted is Mlp else "MLP"
+            raise _no(block.add, f"two {other} branches follow each other (encoder {i // 2 + 1})", PLAIN)
+    if len(blocks) % 2:
+        raise _no(blocks[-1].add, f"encoder {len(blocks) // 2 + 1} has no MLP", PLAIN)
+    return tuple(zip(blocks[::2], blocks[1::2]))

@@ -1,0 +1,320 @@
+"""Every node of a file that is not taken in, looked at by itself: the pass that goes on behind a refused node.
+
+:class:`finn_vitprune.ingest.normal_form.normalise.Normaliser` stops where a node is refused: what depends on it is
+unknown. Here its result is a tensor of known shape (:class:`Opaque`), so that the linear layers, LayerNorms
+and attention behind it are still found, and each node has an answer of its own. Dimensions of the input that
+stay open are assumed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import onnx
+from onnx import TensorProto, defs, helper, numpy_helper, shape_inference
+
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Node, Tensor
+from finn_vitprune.ingest.normal_form.normalise import DAMAGED, PLAIN, Fate, Normaliser, Outcome, ordered
+from finn_vitprune.ingest.recognise.recognise import ACTIVATION_HELP, GELUS
+from finn_vitprune.ingest.recognise.recognise import PLAIN as PRE_NORM
+from finn_vitprune.ingest.onnx_file.refusal import Reason, Refusal
+from finn_vitprune.ingest.normal_form.terms import Const, Linear, Norm, Opaque, Sum, Term, Unknown, Value, View
+from finn_vitprune.ingest.normal_form.views import plain
+
+FIXED_SIZE = "export with a fixed image size"
+ASSUMED_IMAGES, ASSUMED_LENGTH = ((224, 224), (48, 192), (32, 128)), 16
+"""Sizes of open dimensions: height and width of an image (those that fit best are taken), length of anything else."""
+SMALL = 64
+"""Constants of so many numbers are given to shape inference."""
+WITH_CONSTANT = frozenset("Add Sub Mul Div Pow Min Max Clip".split())
+POSITIVE = frozenset("strides kernel_shape dilations group blocksize block_size num_outputs".split())
+"""Attributes that ONNX's shape inference divides by, and ends the process where one is zero."""
+UNARY = frozenset("Relu Sigmoid Tanh HardSigmoid".split())
+IMAGES = frozenset(
+    "Conv ConvTranspose BatchNormalization InstanceNormalization GroupNormalization MaxPool AveragePool "
+    "LpPool GlobalMaxPool GlobalAveragePool Resize Upsample Pad DepthToSpace SpaceToDepth Concat Add Sub Mul Div".split()
+)
+"""Ops whose results of four dimensions are ``[1, C, H, W]`` as a rule: their tokens lie along H and W."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One node by itself: its outcome, and the refusal upstream that keeps it from mapping (None for none)."""
+
+    outcome: Outcome
+    cause: Refusal | None
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """Result: one entry per node, the names of the functions that stand on a term, every reason found.
+
+    assumed: the shapes of inputs that had to be assumed, by name.
+    """
+
+    nodes: tuple[Found, ...]
+    functions: dict[int, str]
+    refusals: tuple[Refusal, ...]
+    assumed: dict[str, tuple[int, ...]]
+
+
+def survey(source: ModelFile, image: tuple[int, ...] | None) -> Surveyed:
+    """Look at every node; ``image`` is the shape of the one input, or None where the inputs are no image."""
+    if image is not None:
+        return _Survey(source, image, {}).found()
+    assumed = {tuple(_assumed(source, *size).items()): None for size in ASSUMED_IMAGES}
+    return min((_Survey(source, None, dict(a)).found() for a in assumed), key=_unanswered)
+
+
+def _unanswered(surveyed: Surveyed) -> tuple[int, int]:
+    """Nodes without an answer of their own, and refusals: sizes that do not fit the network have many."""
+    return sum(f.outcome.fate is Fate.WAITS for f in surveyed.nodes), len(surveyed.refusals)
+
+
+class _Survey(Normaliser):
+    def __init__(
+        self, source: ModelFile, image: tuple[int, ...] | None, assumed: dict[str, tuple[int, ...]]
+    ) -> None:
+        self.assumed = assumed
+        self.reads = Counter(i for node in source.nodes for i in set(node.inputs))
+        if image is None and len(source.inputs) == 1:
+            shape = self.assumed.get(source.inputs[0].name, ())
+            image = shape if len(shape) == 4 else None
+        no_image = Refusal(", ".join(i.name for i in source.inputs) or "none", "input", "it is no image")
+        super().__init__(source, image or no_image)
+        self.refusals.clear()  # the inputs are judged elsewhere
+        self.causes: dict[str, Refusal] = {}
+        self.named: dict[int, str] = {}
+        for tensor in source.inputs if self.pixels is None else ():
+            self._input(tensor, no_image)
+
+    def _input(self, tensor: Tensor, no_image: Refusal) -> None:
+        node = Node(tensor.name, "input", "", (), (tensor.name,), {})
+        self.causes[tensor.name] = replace(no_image, node=tensor.name)
+        shape = self.assumed.get(tensor.name)
+        self._made(tensor.name, node, shape, False, self.causes[tensor.name])
+
+    def found(self) -> Surveyed:
+        """The result of the pass, with the reasons that only the whole shows."""
+        normalised = self.run()
+        outcomes = normalised.outcomes
+        self._name_activations(normalised.outputs.values())
+        causes = [self._cause(o.node) for o in outcomes]
+        own = self._post_norm(outcomes)
+        nodes = []
+        for outcome, cause in zip(outcomes, causes, strict=True):
+            refusal = own.get(id(outcome.term)) if outcome.fate is Fate.TERM else None
+            if refusal is not None and refusal.op_type == outcome.node.op_type:
+                outcome = replace(outcome, fate=Fate.REFUSED, refusal=refusal)
+            nodes.append(Found(outcome, cause))
+        return Surveyed(tuple(nodes), self.named, tuple(self.refusals), self.assumed)
+
+    # --- the pass ---
+
+    def apply(self, node: Node) -> Outcome:
+        if node.op_type in UNARY:
+            self._settle(node.inputs[0], shifted=True)
+        outcome = super().apply(node)
+        cause = outcome.refusal if outcome.fate is Fate.REFUSED else self._cause(node)
+        if cause is not None:
+            self.causes |= {t: cause for t in node.outputs if t}
+        for tensor in node.outputs:
+            if self.reads[tensor] > 1:
+                self._settle(tensor)
+        return outcome
+
+    def _settle(self, tensor: str, shifted: bool = False) -> None:
+        """Scale and offset in front of an activation (they are read several times) belong to what stands before.
+
+        ``shifted``: only where there is an offset; the scale in front of a sigmoid may be that of QuickGELU.
+        """
+        view = self.values.get(tensor)
+        line = functions.affine(view.fn) if isinstance(view, View) and view.fn is not None else None
+        if line is not None and not (shifted and line[1] == 0.0):
+            try:
+                self.values[tensor] = plain(self, view)
+            except Reason:
+                pass  # the node that needs it plain says so
+
+    def _cause(self, node: Node) -> Refusal | None:
+        return next((self.causes[i] for i in node.inputs if i in self.causes), None)
+
+    def _results(self, node: Node, values: list[Value | None]) -> list[Value]:
+        views = [v for v in values if isinstance(v, View)]
+        if node.op_type in WITH_CONSTANT and len(views) == 1 and isinstance(views[0].term, Opaque):
+            result = super()._results(node, values) if _scalars(values) else None
+            return result or [_with_constant(views[0], values)]  # a bias or scale of what is refused
+        return super()._results(node, values)
+
+    def _lost(self, node: Node, reason: str, help: str = "") -> Outcome:
+        if help == DAMAGED and self.assumed:
+            sizes = ", ".join(f"{name} {list(shape)}" for name, shape in self.assumed.items())
+            reason, help = f"shapes do not fit for an input of the assumed size {sizes}: {reason}", FIXED_SIZE
+        outcome = super()._lost(node, reason, help)
+        values = [self.values.get(i) if i else None for i in node.inputs]
+        for view in (v for v in values if isinstance(v, View)):
+            self._name_function(view)
+        for tensor, shape in zip(node.outputs, _shapes(node, self.source.opset, values), strict=False):
+            if tensor:
+                self._made(tensor, node, shape, node.op_type in IMAGES, outcome.refusal)
+        return outcome
+
+    def _made(
+        self, tensor: str, node: Node, shape: tuple[int, ...] | None, image: bool, refusal: Refusal
+    ) -> None:
+        """A tensor of known shape, or an unknown one where the shape is not known or too large."""
+        found = Unknown(refusal)
+        if shape is not None:
+            try:
+                view = _opaque(node, shape, image)
+                found = view if self._fits(node, [view]) else found
+            except Reason:
+                pass
+        self._hold(tensor, found)
+
+    # --- what the whole shows ---
+
+    def _name_function(self, view: View) -> None:
+        if view.fn is not None and functions.affine(view.fn) is None:
+            self.named[id(view.term)] = functions.name_up_to_scale(view.fn)
+
+    def _name_activations(self, outputs: Iterable[Value]) -> None:
+        for view in outputs:
+            if isinstance(view, View):
+                self._name_function(view)
+        for key, term in list(self._memo.items()):
+            if key[0] == "activation":
+                name = functions.name_up_to_scale(np.frombuffer(key[2]))
+                self.named[id(term.x)] = name
+                if name not in GELUS:
+                    self._refuse_once(term.node, f"activation {name}", ACTIVATION_HELP)
+
+    def _refuse_once(self, node: Node, reason: str, help: str) -> Refusal:
+        refusal = Refusal.at(node, reason, help)
+        if refusal not in self.refusals:
+            self.refusals.append(refusal)
+        return refusal
+
+    def _post_norm(self, outcomes: Iterable[Outcome]) -> dict[int, Refusal]:
+        """LayerNorms whose result is added to that of a branch, by term."""
+        found = {}
+        for outcome in outcomes:
+            if isinstance(outcome.term, Sum) and outcome.fate is Fate.TERM:
+                a, b = outcome.term.a.term, outcome.term.b.term
+                for side, branch in ((a, b), (b, a)):
+                    if isinstance(side, Norm) and isinstance(branch, Linear):
+                        text = "post-norm: a LayerNorm stands on the residual stream"
+                        refusal = self._refuse_once(side.node, text, PRE_NORM)
+                        found |= {id(t): refusal for t in _with_absorbed(side)}
+        return found
+
+
+def _with_absorbed(term: Term) -> list[Term]:
+    found, waiting = [], [term]
+    while waiting:
+        term = waiting.pop()
+        if isinstance(term, Norm):
+            found.append(term)
+            waiting += term.absorbed
+    return found
+
+
+# --- inputs --------------------------------------------------------------------------------------
+
+
+def _assumed(source: ModelFile, height: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the inputs with open dimensions filled in; inputs without a shape are left out."""
+    found = {}
+    kernels = [
+        source.constants[n.inputs[1]].shape
+        for n in source.nodes
+        if n.op_type == "Conv" and len(n.inputs) > 1 and n.inputs[1] in source.constants
+    ]
+    channels = next((k[1] for k in kernels if len(k) == 4), 3)
+    for tensor in source.inputs:
+        if tensor.shape is None:
+            continue
+        image = len(tensor.shape) == 4
+        standard = (1, channels, height, width) if image else (1,)
+        filled = [*standard, *[ASSUMED_LENGTH] * len(tensor.shape)]
+        found[tensor.name] = tuple(
+            1 if image and i == 0 else d or f for i, (d, f) in enumerate(zip(tensor.shape, filled))
+        )
+    return found
+
+
+# --- results of refused nodes --------------------------------------------------------------------
+
+
+def _opaque(node: Node, shape: tuple[int, ...], image: bool) -> View:
+    """A tensor of this shape; one of ``[1, C, H, W]`` has its tokens along H and W."""
+    if image and len(shape) == 4:
+        index = ordered((shape[0], *shape[2:], shape[1])).transpose(0, 3, 1, 2)
+        columns = shape[1]
+    else:
+        index = ordered(shape)
+        columns = shape[-1] if shape else 1
+    return View(Opaque(index.size // max(columns, 1), columns, node), index)
+
+
+def _scalars(values: list[Value | None]) -> bool:
+    return all(v.value.size == 1 for v in values if isinstance(v, Const))
+
+
+def _with_constant(view: View, values: list[Value | None]) -> View:
+    shape = np.broadcast_shapes(*(v.value.shape for v in values if isinstance(v, Const)), view.shape)
+    if shape != view.shape:
+        raise Reason(f"a tensor of shape {list(view.shape)} and a constant become {list(shape)}", PLAIN)
+    return view
+
+
+def _shapes(node: Node, opset: int, values: list[Value | None]) -> list[tuple[int, ...] | None]:
+    """Shapes of a node's outputs by ONNX's own inference; None where it does not tell."""
+    unknown = [None] * len(node.outputs)
+    if node.domain not in ("", "ai.onnx") or any(isinstance(v, Unknown) for v in values):
+        return unknown
+    divisors = [np.asarray(node.attributes[a]) for a in POSITIVE & set(node.attributes)]
+    if any(d.dtype.kind != "i" or np.any(d < 1) for d in divisors):
+        return unknown
+    try:
+        schema = defs.get_schema(node.op_type, opset, "")
+        proto = helper.make_node(node.op_type, node.inputs, node.outputs, **node.attributes)
+    except (defs.SchemaError, ValueError, TypeError):
+        return unknown
+    views = [v for v in values if isinstance(v, View)]
+    for kinds in product((TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL), repeat=min(len(views), 4)):
+        of_views = iter((*kinds, *[TensorProto.FLOAT] * len(views)))
+        types, data = {}, {}
+        for name, value in zip(node.inputs, values):
+            if isinstance(value, Const):
+                array = np.asarray(value.value)
+                types[name] = _type(helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+                if array.dtype.kind in "iuf" and array.size <= SMALL:
+                    data[name] = numpy_helper.from_array(array)
+            elif isinstance(value, View):
+                types[name] = _type(next(of_views), value.shape)
+        opsets = [helper.make_opsetid("", opset)]
+        try:
+            made = shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=opsets)
+        except (onnx.checker.ValidationError, shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
+            continue
+        shapes = [_shape_of(made.get(t)) for t in node.outputs]
+        if shapes and shapes[0] is not None:
+            return shapes
+    return unknown
+
+
+def _type(kind: int, shape: Iterable[int]) -> onnx.TypeProto:
+    return helper.make_tensor_type_proto(kind, [int(d) for d in shape])
+
+
+def _shape_of(made: onnx.TypeProto | None) -> tuple[int, ...] | None:
+    if made is None or not made.tensor_type.HasField("shape"):
+        return None
+    dims = [d.dim_value if d.HasField("dim_value") else None for d in made.tensor_type.shape.dim]
+    return None if None in dims else tuple(dims)

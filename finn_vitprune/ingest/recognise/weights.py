@@ -1,0 +1,165 @@
+"""Shapes and weights of a matched network, under timm's names and with timm's arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from finn_vitprune.ingest.recognise.recognise import GELUS, Attention, Mlp, Network
+from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
+from finn_vitprune.ingest.onnx_file.refusal import Refusal
+from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm, Term
+
+EXACT = 1e-5
+"""Relative difference of a scale that counts as none: constants are float32 or half precision."""
+
+
+def gather(network: Network) -> RecognisedViT:
+    """The network as shapes and weights.
+
+    Raises:
+        NotRecognised: encoders differ in what must be the same, or a weight is infinite.
+    """
+    e, c = network.embedding, network.classifier
+    weights = _embedding_weights(network)
+    shapes = []
+    for i, (attention, mlp) in enumerate(network.encoders):
+        shapes.append(_attention(weights, f"blocks.{i}", attention))
+        _mlp(weights, f"blocks.{i}", mlp)
+    _norm(weights, "fc_norm" if c.norm_after_pooling else "norm", c.norm)
+    for name, head in zip(("head", "head_dist"), c.heads):
+        _linear(weights, name, head)
+    _check_finite(weights)
+    pairs = network.encoders
+    return RecognisedViT(
+        image_size=e.image_size,
+        channels=e.channels,
+        patch_size=e.patch_size,
+        dim=e.layer.columns,
+        head_dim=_same([d for _, d in shapes], network, "head width"),
+        heads=tuple(h for h, _ in shapes),
+        mlp_widths=tuple(m.fc1.columns for _, m in pairs),
+        classes=c.heads[0].columns,
+        prefix=e.prefix,
+        pooling=_pooling(network),
+        norm_after_pooling=c.norm_after_pooling,
+        eps=_same_eps(network),
+        gelu=_same([GELUS[m.activation.name] for _, m in pairs], network, "form of GELU"),
+        scaling=e.scaling,
+        channels_last=e.channels_last,
+        layer_scale=any(layer.scaled for a, m in pairs for layer in (a.proj, m.fc2)),
+        distilled_head=len(c.heads) == 2,
+        output=network.output,
+        probabilities=c.probabilities is not None,
+        weights=weights,
+    )
+
+
+def _no(term: Term, reason: str, help: str = "") -> NotRecognised:
+    return NotRecognised(Refusal.at(term.node, reason, help))
+
+
+def _pooling(network: Network) -> str:
+    mean, prefix, tokens = network.classifier.mean, network.embedding.prefix, network.embedding.embedded.rows
+    if mean is None:
+        return "class"
+    rows = tuple(range(tokens)) if mean.x.rows is None else mean.x.rows
+    for first, name in ((prefix, "mean"), (0, "mean of all tokens")):
+        if rows == tuple(range(first, tokens)):
+            return name
+    raise _no(
+        mean, f"a mean over {len(rows)} of {tokens} tokens", "pool over all patches, or by the class token"
+    )
+
+
+def _same(values: list, network: Network, what: str):
+    for i, value in enumerate(values):
+        if value != values[0]:
+            term = network.encoders[i][0].attended
+            raise _no(
+                term, f"{what} {value} in encoder {i + 1}, {values[0]} in the first", "all must be the same"
+            )
+    return values[0]
+
+
+def _same_eps(network: Network) -> float:
+    norms = [n for a, m in network.encoders for n in (a.norm, m.norm)] + [network.classifier.norm]
+    for norm in norms:
+        if norm.eps != norms[0].eps:
+            raise _no(
+                norm, f"eps {norm.eps:g} of a LayerNorm, {norms[0].eps:g} of the first one", "one eps for all"
+            )
+    return norms[0].eps
+
+
+# --- the tensors ---------------------------------------------------------------------------------
+
+
+def _embedding_weights(network: Network) -> dict[str, np.ndarray]:
+    e = network.embedding
+    weights = {"patch_embed.proj.weight": e.weight, "patch_embed.proj.bias": e.bias}
+    for i, name in enumerate(("cls_token", "dist_token")[: e.prefix]):
+        weights[name] = e.embedded.token[i][None, None]
+    weights["pos_embed"] = e.embedded.position[None]
+    return weights
+
+
+def _norm(weights: dict[str, np.ndarray], name: str, norm: Norm) -> None:
+    weights[f"{name}.weight"] = np.ones(norm.columns, np.float32) if norm.gamma is None else norm.gamma
+    weights[f"{name}.bias"] = np.zeros(norm.columns, np.float32) if norm.beta is None else norm.beta
+
+
+def _linear(weights: dict[str, np.ndarray], name: str, layer: Linear) -> None:
+    weights[f"{name}.weight"] = np.ascontiguousarray(layer.weight.T)
+    weights[f"{name}.bias"] = _bias(layer)
+
+
+def _bias(layer: Linear) -> np.ndarray:
+    return np.zeros(layer.columns, np.float32) if layer.bias is None else layer.bias
+
+
+def _attention(weights: dict[str, np.ndarray], name: str, attention: Attention) -> tuple[int, int]:
+    """Weights of one attention branch; returns heads and head width."""
+    soft = attention.attended.probabilities
+    views = (soft.scores.q, soft.scores.k, attention.attended.v)
+    heads, width = views[0].columns.shape
+    if any(v.columns.shape != (heads, width) for v in views):
+        shapes = ", ".join(f"{v.columns.shape[0]} x {v.columns.shape[1]}" for v in views)
+        raise _no(
+            attention.attended,
+            f"queries, keys and values have {shapes} heads x width",
+            "they must be the same",
+        )
+    scale = soft.scores.factor * soft.factor * width**0.5
+    parts = [_columns(v) for v in views]
+    if abs(scale - 1.0) > EXACT:
+        parts[0] = tuple(np.asarray(p * np.float32(scale), np.float32) for p in parts[0])
+    _norm(weights, f"{name}.norm1", attention.norm)
+    weights[f"{name}.attn.qkv.weight"] = np.concatenate([w for w, _ in parts])
+    weights[f"{name}.attn.qkv.bias"] = np.concatenate([b for _, b in parts])
+    _linear(weights, f"{name}.attn.proj", attention.proj)
+    return heads, width
+
+
+def _columns(view: HeadView) -> tuple[np.ndarray, np.ndarray]:
+    """``(W [H D', D], b [H D'])`` of a view of a linear layer."""
+    columns = view.columns.reshape(-1)
+    return view.term.weight[:, columns].T, _bias(view.term)[columns]
+
+
+def _mlp(weights: dict[str, np.ndarray], name: str, mlp: Mlp) -> None:
+    _norm(weights, f"{name}.norm2", mlp.norm)
+    _linear(weights, f"{name}.mlp.fc1", mlp.fc1)
+    _linear(weights, f"{name}.mlp.fc2", mlp.fc2)
+
+
+def _check_finite(weights: dict[str, np.ndarray]) -> None:
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise NotRecognised(
+                Refusal(
+                    name,
+                    "weights",
+                    f"{name} holds an infinite value",
+                    "the file is damaged, or the model diverged",
+                )
+            )

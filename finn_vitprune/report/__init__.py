@@ -1,0 +1,1 @@
+"""What a build has shown: the typed summary, its tables, pictures and page."""
