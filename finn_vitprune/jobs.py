@@ -1,0 +1,230 @@
+"""The one executor for independent jobs: a function of one argument, called for many jobs in worker processes.
+
+Functions, jobs and results are plain data: they can be pickled, and the function belongs to a module that workers
+can import. A job depends on its argument and on files alone, so the same function and jobs can also be handed to
+workers on other machines.
+
+A worker is a new interpreter that runs one job after another. It leads its own process group: the terminal's Ctrl-C
+does not reach it, and it ends together with the programs that its job started. It ends when this process ends,
+whatever ends this process. Workers make their temporary files in a folder that is removed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from select import poll
+from typing import Generic, TypeVar
+
+from finn_vitprune.errors import UserError
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+ATTEMPTS = 2
+"""A job fails when so many workers died on it."""
+
+END_S = 5.0
+"""Seconds that an idle worker may take to end."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[J, R]):
+    """What became of a job: its result, or the exception that it raised."""
+
+    job: J
+    result: R | None = None
+    error: BaseException | None = None
+
+
+def run(
+    function: Callable[[J], R], jobs: Iterable[J], workers: int, name: Callable[[J], str] = str
+) -> Iterator[tuple[J, R]]:
+    """Call ``function`` for every job and yield each job with its result as soon as the result is there.
+
+    Args:
+        function: belongs to a module, or is a ``functools.partial`` of such a function.
+        jobs: taken one by one, as workers become free.
+        workers: processes at a time; 0 runs the jobs in this process.
+        name: the name of a job, for messages.
+    Raises:
+        Exception: the first exception that a job raises. Its notes hold the job's name and the worker's traceback.
+        UserError: the worker of a job died twice, for want of memory for example.
+
+    However the iteration ends (an error, Ctrl-C, a caller that takes no more results), no worker is left.
+    """
+    with closing(outcomes(function, jobs, workers, name)) as found:
+        for outcome in found:
+            if outcome.error is not None:
+                raise outcome.error
+            yield outcome.job, outcome.result
+
+
+def run_in_order(
+    function: Callable[[J], R], jobs: Iterable[J], workers: int, name: Callable[[J], str] = str
+) -> Iterator[tuple[J, R]]:
+    """As :func:`run`, in the order of the jobs."""
+    early: dict[int, tuple[J, R]] = {}
+    following = 0
+    numbered = run(partial(_second, function), enumerate(jobs), workers, lambda job: name(job[1]))
+    with closing(numbered):
+        for (number, job), result in numbered:
+            early[number] = job, result
+            while following in early:
+                yield early.pop(following)
+                following += 1
+
+
+def outcomes(
+    function: Callable[[J], R], jobs: Iterable[J], workers: int, name: Callable[[J], str] = str
+) -> Iterator[Outcome[J, R]]:
+    """As :func:`run`, but a job that fails does not end the others: its exception is part of its outcome."""
+    todo = iter(jobs)
+    if workers == 0:
+        yield from (_called(function, job, name) for job in todo)
+        return
+    with tempfile.TemporaryDirectory(prefix="vitprune-jobs-", ignore_cleanup_errors=True) as folder:
+        crew: list[_Worker[J, R]] = []
+        try:
+            first = list(islice(todo, workers))
+            crew += [_Worker(function, name, folder) for _ in first]
+            for worker, job in zip(list(crew), first):
+                worker.give(job)
+            while crew:
+                for worker in wait(crew):
+                    outcome = worker.outcome()
+                    if outcome is None:
+                        continue
+                    if following := list(islice(todo, 1)):
+                        worker.give(*following)
+                    else:
+                        crew.remove(worker)
+                        worker.end()
+                    yield outcome
+        finally:
+            for worker in crew:
+                worker.kill()
+
+
+def _second(function: Callable[[J], R], numbered: tuple[int, J]) -> R:
+    return function(numbered[1])
+
+
+def _called(function: Callable[[J], R], job: J, name: Callable[[J], str]) -> Outcome[J, R]:
+    """The outcome of a job in this process."""
+    try:
+        return Outcome(job, function(job))
+    except Exception as error:
+        error.add_note(f"in job {name(job)}")
+        return Outcome(job, error=error)
+
+
+class _Worker(Generic[J, R]):
+    """A worker process, replaced when it dies, and the job that it has."""
+
+    def __init__(self, function: Callable[[J], R], name: Callable[[J], str], folder: str) -> None:
+        self._function, self._name, self._folder = function, name, folder
+        self._start()
+
+    def _start(self) -> None:
+        self._connection, theirs = Pipe()
+        code = f"import sys; sys.path[:] = {sys.path!r}; from finn_vitprune.jobs import serve; serve({theirs.fileno()})"
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"TMPDIR": self._folder},
+                pass_fds=[theirs.fileno()],
+                process_group=0,
+            )
+
+    def fileno(self) -> int:
+        """Lets :func:`multiprocessing.connection.wait` wait for the worker's answer or death."""
+        return self._connection.fileno()
+
+    def give(self, job: J, deaths: int = 0) -> None:
+        """Hand the worker a job, on which ``deaths`` workers died before."""
+        self._job, self._deaths = job, deaths
+        with suppress(OSError):  # the worker died: outcome() sees to it
+            self._connection.send_bytes(pickle.dumps((self._function, job)))
+
+    def outcome(self) -> Outcome[J, R] | None:
+        """The outcome of the job; None where the worker died and a new one has the job."""
+        job = self._job
+        try:
+            result, error = pickle.loads(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            code = self.kill()
+            self._start()
+            if self._deaths + 1 < ATTEMPTS:
+                self.give(job, self._deaths + 1)
+                return None
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            text = f"{self._name(job)}: the process died {ATTEMPTS} times ({how})"
+            return Outcome(job, error=UserError(f"{text}; if memory is short, run fewer jobs at a time"))
+        if error is not None:
+            error.add_note(f"in job {self._name(job)}")
+        return Outcome(job, result, error)
+
+    def end(self) -> None:
+        """Let the idle worker end in good order."""
+        with suppress(OSError, subprocess.TimeoutExpired):
+            self._connection.send_bytes(b"")
+            self._process.wait(END_S)
+        self.kill()
+
+    def kill(self) -> int:
+        """Kill the worker and all that it started; its exit code."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._connection.close()
+        return self._process.wait()
+
+
+# --- in the worker -------------------------------------------------------------------------------
+
+
+def serve(descriptor: int) -> None:
+    """Answer the jobs that arrive at an end of a pipe, up to an empty message."""
+    os.set_inheritable(descriptor, False)  # the other end must see this process die, whatever it started
+    threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
+    with suppress(EOFError, OSError), Connection(descriptor) as connection:
+        while message := connection.recv_bytes():
+            connection.send_bytes(_answer(message))
+
+
+def _end_with_parent(descriptor: int) -> None:
+    """Kill this process group when nobody holds the other end of the pipe any more."""
+    hang_up = poll()
+    hang_up.register(descriptor, 0)
+    hang_up.poll()
+    os.killpg(0, signal.SIGKILL)
+
+
+def _answer(message: bytes) -> bytes:
+    """The result or the exception of a job, pickled."""
+    try:
+        function, job = pickle.loads(message)
+        return pickle.dumps((function(job), None))
+    except (Exception, SystemExit) as error:
+        error.add_note(traceback.format_exc())
+        try:
+            answer = pickle.dumps((None, error))
+            pickle.loads(answer)
+            return answer
+        except Exception:
+            plain = RuntimeError("".join(traceback.format_exception_only(error)))
+            return pickle.dumps((None, plain))
