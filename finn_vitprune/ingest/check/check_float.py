@@ -15,7 +15,8 @@ from finn_vitprune.ingest.check.file_run import probe
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Node
 from finn_vitprune.ingest.normal_form.normalise import RULES, Fate, Outcome
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.ingest.recognise.recognise import ACTIVATION_HELP, GELUS, Network, Recognition
+from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network
+from finn_vitprune.ingest.recognise.recognise import Recognition
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
 from finn_vitprune.ingest.onnx_file.refusal import Refusal
 from finn_vitprune.ingest.check.roles import FUNCTION, UNITS, Role, roles_of

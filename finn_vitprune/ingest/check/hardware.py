@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import gcd
 
-from finn_vitprune.ingest.recognise.recognise import Network
+from finn_vitprune.ingest.recognise.network import Network
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
 from finn_vitprune.ingest.onnx_file.refusal import Refusal
 from finn_vitprune.models.config import Pooling

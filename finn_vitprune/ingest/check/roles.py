@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from finn_vitprune.ingest.check.checked import CLASSIFIER, EMBEDDING
-from finn_vitprune.ingest.recognise.recognise import Attention, Mlp, Network
+from finn_vitprune.ingest.recognise.network import AttentionBranch, MlpBranch, Network
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,
@@ -90,7 +90,7 @@ def _parts(network: Network) -> Iterator[tuple[Term, Role]]:
         yield c.probabilities, Role(CLASSIFIER, UNITS[Probabilities])
 
 
-def _attention_parts(place: str, a: Attention) -> Iterator[tuple[Term, Role]]:
+def _attention_parts(place: str, a: AttentionBranch) -> Iterator[tuple[Term, Role]]:
     scores = a.attended.probabilities.scores
     heads, width = scores.q.columns.shape
     qkv = f"BlockSparseMVAU, queries, keys and values ({a.norm.columns} x {3 * heads * width})"
@@ -104,7 +104,7 @@ def _attention_parts(place: str, a: Attention) -> Iterator[tuple[Term, Role]]:
     yield a.add, Role(place, "VitAdd")
 
 
-def _mlp_parts(place: str, m: Mlp) -> Iterator[tuple[Term, Role]]:
+def _mlp_parts(place: str, m: MlpBranch) -> Iterator[tuple[Term, Role]]:
     yield m.norm, Role(place, "VitLayerNorm")
     yield m.fc1, Role(place, f"BlockSparseMVAU, MLP{_size(m.fc1)}", then="VitLookup, GELU")
     yield m.activation, Role(place, "VitLookup, GELU")

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.recognise.embedding import Embedding, match_embedding
+from finn_vitprune.ingest.recognise.embedding import match_embedding
+from finn_vitprune.ingest.recognise.network import (
+    ACTIVATION_HELP,
+    GELUS,
+    PLAIN,
+    AttentionBranch,
+    Classifier,
+    MlpBranch,
+    Network,
+)
 from finn_vitprune.ingest.normal_form.normalise import Normalised
 from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
+from finn_vitprune.ingest.recognise.survey import Surveyed
+from finn_vitprune.ingest.recognise.weights import gather
 from finn_vitprune.ingest.onnx_file.refusal import Refusal
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
@@ -25,56 +35,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     View,
 )
 
-if TYPE_CHECKING:
-    from finn_vitprune.ingest.recognise.survey import Surveyed
-
-ACTIVATION_HELP = "the hardware is built for models with GELU"
-GELUS = {"GELU": "exact", "GELU in its tanh form": "tanh"}
-PLAIN = "pre-norm encoders are taken in: x + attention(norm(x)), then x + MLP(norm(x))"
 CLASS_TOKEN = "use a model that pools by class token or mean (timm: global_pool 'token' or 'avg')"
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Attention branch of an encoder: its LayerNorm, softmax and V product, projection."""
-
-    norm: Norm
-    attended: Attended
-    proj: Linear
-    add: Sum
-
-
-@dataclass(frozen=True)
-class Mlp:
-    """MLP branch of an encoder."""
-
-    norm: Norm
-    fc1: Linear
-    activation: Activation
-    fc2: Linear
-    add: Sum
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """From the last residual sum to the logits; ``pooling`` is "class" or "mean"."""
-
-    norm: Norm
-    heads: tuple[Linear, ...]
-    pooling: str
-    mean: Mean | None
-    norm_after_pooling: bool
-    probabilities: Probabilities | None = None
-
-
-@dataclass(frozen=True)
-class Network:
-    """The matched parts, in the order of the data; ``output`` names the graph output that was followed."""
-
-    embedding: Embedding
-    encoders: tuple[tuple[Attention, Mlp], ...]
-    classifier: Classifier
-    output: str
 
 
 @dataclass(frozen=True)
@@ -93,8 +54,6 @@ class Recognition:
 
 def recognise(normalised: Normalised) -> Recognition:
     """The vision transformer of a normalised graph, or why there is none."""
-    from finn_vitprune.ingest.recognise.weights import gather
-
     found = list(normalised.refusals)
     try:
         network = _network(normalised)
@@ -201,9 +160,9 @@ def _what(term: Term) -> str:
 # --- the encoders --------------------------------------------------------------------------------
 
 
-def _blocks(x: Term) -> tuple[list[Attention | Mlp], Embedded]:
+def _blocks(x: Term) -> tuple[list[AttentionBranch | MlpBranch], Embedded]:
     """Residual branches from the last to the first, and the embedded tokens before them."""
-    found: list[Attention | Mlp] = []
+    found: list[AttentionBranch | MlpBranch] = []
     while isinstance(x, Sum):
         branch, rest = _branch(x)
         found.append(branch)
@@ -221,7 +180,7 @@ def _blocks(x: Term) -> tuple[list[Attention | Mlp], Embedded]:
     raise _no(x, f"the residual stream comes from {_what(x)}", PLAIN)
 
 
-def _branch(add: Sum) -> tuple[Attention | Mlp, Term]:
+def _branch(add: Sum) -> tuple[AttentionBranch | MlpBranch, Term]:
     sides = (add.a, add.b)
     for side in sides:
         if side.rows is not None:
@@ -239,18 +198,18 @@ def _branch(add: Sum) -> tuple[Attention | Mlp, Term]:
     raise _no(add, f"{_what(terms[0])} and {_what(terms[1])} are added", PLAIN)
 
 
-def _match_branch(last: Linear, rest: Term, add: Sum) -> Attention | Mlp:
+def _match_branch(last: Linear, rest: Term, add: Sum) -> AttentionBranch | MlpBranch:
     inner = last.x.term
     if isinstance(inner, Attended):
         norm = _attention_norm(inner, rest)
-        return Attention(norm, inner, last, add)
+        return AttentionBranch(norm, inner, last, add)
     if isinstance(inner, Activation):
         fc1 = inner.x
         if not isinstance(fc1, Linear):
             raise _no(inner, f"{inner.name} of {_what(fc1)}", PLAIN)
         if inner.name not in GELUS:
             raise _no(inner, f"activation {inner.name} in the MLP", ACTIVATION_HELP)
-        return Mlp(_norm_of(fc1, rest), fc1, inner, last, add)
+        return MlpBranch(_norm_of(fc1, rest), fc1, inner, last, add)
     if isinstance(inner, (Norm, Linear)):
         raise _no(
             last, f"a branch that is one linear layer on {_what(inner)}, without GELU or attention", PLAIN
@@ -291,13 +250,13 @@ def _norm_of(layer: Linear, rest: Term) -> Norm:
     return norm
 
 
-def _pairs(blocks: list[Attention | Mlp]) -> tuple[tuple[Attention, Mlp], ...]:
+def _pairs(blocks: list[AttentionBranch | MlpBranch]) -> tuple[tuple[AttentionBranch, MlpBranch], ...]:
     """Attention and MLP in turn, first encoder first."""
     blocks = blocks[::-1]
     for i, block in enumerate(blocks):
-        wanted = Mlp if i % 2 else Attention
+        wanted = MlpBranch if i % 2 else AttentionBranch
         if not isinstance(block, wanted):
-            other = "attention" if wanted is Mlp else "MLP"
+            other = "attention" if wanted is MlpBranch else "MLP"
             raise _no(block.add, f"two {other} branches follow each other (encoder {i // 2 + 1})", PLAIN)
     if len(blocks) % 2:
         raise _no(blocks[-1].add, f"encoder {len(blocks) // 2 + 1} has no MLP", PLAIN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from finn_vitprune.ingest.recognise.recognise import GELUS, Attention, Mlp, Network
+from finn_vitprune.ingest.recognise.network import GELUS, AttentionBranch, MlpBranch, Network
 from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
 from finn_vitprune.ingest.onnx_file.refusal import Refusal
 from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm, Term
@@ -117,7 +117,7 @@ def _bias(layer: Linear) -> np.ndarray:
     return np.zeros(layer.columns, np.float32) if layer.bias is None else layer.bias
 
 
-def _attention(weights: dict[str, np.ndarray], name: str, attention: Attention) -> tuple[int, int]:
+def _attention(weights: dict[str, np.ndarray], name: str, attention: AttentionBranch) -> tuple[int, int]:
     """Weights of one attention branch; returns heads and head width."""
     soft = attention.attended.probabilities
     views = (soft.scores.q, soft.scores.k, attention.attended.v)
@@ -146,7 +146,7 @@ def _columns(view: HeadView) -> tuple[np.ndarray, np.ndarray]:
     return view.term.weight[:, columns].T, _bias(view.term)[columns]
 
 
-def _mlp(weights: dict[str, np.ndarray], name: str, mlp: Mlp) -> None:
+def _mlp(weights: dict[str, np.ndarray], name: str, mlp: MlpBranch) -> None:
     _norm(weights, f"{name}.norm2", mlp.norm)
     _linear(weights, f"{name}.mlp.fc1", mlp.fc1)
     _linear(weights, f"{name}.mlp.fc2", mlp.fc2)
