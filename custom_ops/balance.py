@@ -115,22 +115,6 @@ def _piece_end(start: int, cap: int, total: int, lanes_after: int, borders: np.n
     return border if border > start and total - border <= cap * lanes_after else full
 
 
-def kept_blocks(weights: np.ndarray, block: int) -> np.ndarray:
-    """Which blocks of ``[MW, MH]`` weights have a non-zero entry, bool ``[block rows, block columns]``.
-
-    Sides that ``block`` does not divide are zero-padded.
-    """
-    padded = pad_to_block(weights, block)
-    rows, columns = (side // block for side in padded.shape)
-    return (padded.reshape(rows, block, columns, block) != 0).any(axis=(1, 3))
-
-
-def pad_to_block(weights: np.ndarray, block: int) -> np.ndarray:
-    """``[MW, MH]`` weights zero-padded so that ``block`` divides both sides."""
-    weights = np.asarray(weights)
-    return np.pad(weights, [(0, -side % block) for side in weights.shape])
-
-
 @dataclass(frozen=True)
 class GroupTiming:
     """Cycles of the four stages for one full token group of the matrix unit, and their hand-over times.

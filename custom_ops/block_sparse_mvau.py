@@ -9,8 +9,9 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
+from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops import mvau_estimate
-from finn_vitprune.custom_ops.balance import GroupTiming, kept_blocks, steady_interval
+from finn_vitprune.custom_ops.balance import GroupTiming, steady_interval
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
 from finn_vitprune.custom_ops.mvau_contents import (
     LoadShape,
@@ -147,8 +148,7 @@ class BlockSparseMVAU(VitOp):
 
     def plan(self, weights: np.ndarray) -> AtomSchedule:
         """Take the kept blocks of ``weights`` (``[MW, MH]``) into ``column_blocks``; returns the schedule."""
-        kept = kept_blocks(weights, self.get_nodeattr("block"))
-        self.set_nodeattr("column_blocks", [int(n) for n in kept.sum(axis=0)])
+        self.set_nodeattr("column_blocks", BlockMask.of(weights, self.get_nodeattr("block")).column_counts)
         return self.schedule()
 
     def in_streams(self) -> list[Stream]:

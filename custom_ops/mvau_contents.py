@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finn_vitprune.custom_ops.balance import kept_blocks, pad_to_block
+from finn_vitprune.block_mask import BlockMask, pad_to_block
 from finn_vitprune.custom_ops.base import Memory, pack_words
 from finn_vitprune.custom_ops.mvau_fold import AtomSchedule, Fold
 from finn_vitprune.custom_ops.mvau_mac import clog2
@@ -19,7 +19,7 @@ def lane_contents(f: Fold, plan: AtomSchedule, weights: np.ndarray) -> tuple[Mem
     the part (one program entry each); in an entry the weight words of its steps. Each position of the arrays'
     cascades has its bank.
     """
-    kept = np.repeat(kept_blocks(weights, f.block), f.atoms, axis=0)
+    kept = np.repeat(BlockMask.of(weights, f.block).grid, f.atoms, axis=0)
     rows, columns, groups = (np.zeros((f.lanes, f.program_entries), dtype=np.int64) for _ in range(3))
     used, last = (np.zeros((f.lanes, f.program_entries), dtype=bool) for _ in range(2))
     position = [0] * f.lanes

@@ -7,7 +7,6 @@ import pytest
 
 from finn_vitprune.custom_ops.balance import (
     GroupTiming,
-    kept_blocks,
     most_contributions,
     schedule,
     steady_interval,
@@ -76,14 +75,6 @@ def test_split_columns_keep_uneven_heads_above_98_percent(lanes):
     dense = schedule([24] * 72, lanes)
     assert dense.kept / (lanes * dense.lane_blocks) == 1.0
     assert worst >= 0.98
-
-
-def test_kept_blocks_are_those_with_a_non_zero_entry():
-    weights = np.zeros((12, 10), dtype=int)
-    weights[11, 9] = -1  # in the block that padding fills up
-    weights[0, 3] = 5
-    assert kept_blocks(weights, 8).tolist() == [[True, False], [False, True]]
-    assert kept_blocks(np.zeros((16, 8)), 8).tolist() == [[False], [False]]
 
 
 def test_interval_is_the_longest_stage_when_it_is_longest_by_far():

@@ -123,7 +123,7 @@ def test_masks_of_the_bundled_example_are_read():
 
 @pytest.mark.parametrize("name, text", [
     ("no.onnx", "model file .*no.onnx does not exist"),
-    ("no.pt", "no checkpoint at .*no.pt"),
+    ("no.pt", "no.pt: use the .onnx file that finn-vitprune export makes"),
 ])
 def test_models_that_are_not_there_are_named(tmp_path, name, text):
     with pytest.raises(UserError, match=text):

@@ -18,12 +18,11 @@ from finn_vitprune.complexity.graph import (
     count_graph,
     count_hardware,
     count_model,
-    kept_weights,
     products,
     pruned_by_score,
 )
 from finn_vitprune.export.export import to_qonnx
-from finn_vitprune.export.metadata import kept_block_maps
+from finn_vitprune.export.metadata import kept_block_masks
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
@@ -292,20 +291,6 @@ def test_the_papers_formulas_equal_the_count_without_their_other_terms(seed):
         assert sum(cut_small[p].macs for p in parts + mlp) == paper - others
 
 
-@pytest.mark.parametrize("rows, columns, block", [(8, 8, 4), (7, 10, 4), (3, 3, 8), (16, 4, 2)])
-def test_kept_weights_are_the_elements_of_blocks_that_are_not_zero(rows, columns, block):
-    rng = np.random.default_rng(rows)
-    matrix = (rng.random((rows, columns)) < 0.15) * rng.integers(-9, 9, (rows, columns))
-    matrix[-1, -1] = 1
-    by_hand = sum(
-        part.size
-        for r in range(0, rows, block)
-        for c in range(0, columns, block)
-        if (part := matrix[r : r + block, c : c + block]).any()
-    )
-    assert kept_weights(matrix, block) == by_hand
-
-
 def test_pruning_by_score_leaves_the_random_state_alone():
     config, prune, _ = draw(0)
     torch.manual_seed(1)
@@ -357,7 +342,7 @@ def test_count_over_the_hardware_graph_is_the_formula(exported):
     for transformation in (DropUnusedScores(), NarrowClassToken(), DropUnusedScores()):
         hardware = hardware.transform(transformation)
     over_ops, _ = count_hardware(hardware)
-    formula = complexity.counted(dense.config, frozen.config, kept_block_maps(frozen, block), block)
+    formula = complexity.counted(dense.config, frozen.config, kept_block_masks(frozen, block))
     assert (over_ops.macs, over_ops.weights + over_ops.biases) == (formula.macs, formula.params)
     assert formula == count_model(dense, frozen, block)
     as_exported = count_graph(graph, block).macs
@@ -378,7 +363,7 @@ def test_last_encoder_works_for_the_class_token_alone():
 def test_kept_block_map_is_the_transposed_pattern_of_the_weights(exported):
     _, frozen, _, block = exported
     weight = frozen.blocks[0].attn.proj.weight.detach().numpy()
-    kept = kept_block_maps(frozen, block)["blocks.0.proj"]
+    kept = kept_block_masks(frozen, block)["blocks.0.proj"].grid
     for row in range(kept.shape[0]):
         for column in range(kept.shape[1]):
             part = weight[block * column : block * (column + 1), block * row : block * (row + 1)]

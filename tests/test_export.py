@@ -16,7 +16,7 @@ from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import export, to_qonnx
 from finn_vitprune.export.gate import check_export
-from finn_vitprune.export.metadata import ModelMetadata, describe, kept_block_maps, pack_map, unpack_map
+from finn_vitprune.export.metadata import ModelMetadata, describe, kept_block_masks
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
@@ -90,7 +90,7 @@ def test_metadata_comes_back_and_agrees_with_the_weights(small, tmp_path):
     weight = numpy_helper.to_array(
         next(i for i in model.graph.initializer if i.name == "blocks.1.attn.proj.weight")
     )
-    kept = unpack_map(read.kept_blocks["blocks.1.proj"])
+    kept = read.kept_blocks["blocks.1.proj"].grid
     assert np.array_equal(kept, (weight.T.reshape(4, 8, -1, 8) != 0).any((1, 3)))
     assert 0 < kept.sum() <= 8
 
@@ -159,11 +159,6 @@ def test_every_requantisation_ratio_is_a_17_bit_multiplier(small):
             assert np.allclose(bias, np.rint(bias), atol=1e-6 * max(1.0, np.abs(bias).max()))
 
 
-def test_block_map_packs_and_unpacks():
-    kept = np.random.default_rng(3).random((5, 7)) < 0.5
-    assert np.array_equal(unpack_map(pack_map(kept)), kept)
-
-
 @pytest.mark.slow
 def test_deit_small_is_pruned_calibrated_and_exported(tmp_path):
     """The real size with random weights: 12 encoders, 197 tokens, three drops, through the gate."""
@@ -178,9 +173,9 @@ def test_deit_small_is_pruned_calibrated_and_exported(tmp_path):
     assert metadata.macs_dense / metadata.macs > 2.5
     model = onnx.load(tmp_path / "deit_small.onnx")
     assert sum(n.op_type == "TokenDrop" for n in model.graph.node) == 3
-    maps = kept_block_maps(frozen, 16)
+    masks = kept_block_masks(frozen, 16)
     assert all(
-        m.sum() == 288 for k, m in maps.items() if frozen.config.encoders[int(k.split(".")[1])].heads == 6
+        m.kept == 288 for k, m in masks.items() if frozen.config.encoders[int(k.split(".")[1])].heads == 6
     )
     source = ModelWrapper(str(tmp_path / "deit_small.onnx"))
     started = time.perf_counter()

@@ -26,7 +26,7 @@ from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.read import read, understand
 from finn_vitprune.importing.reference import compare
 from finn_vitprune.pruning.importance import block_sums, set_to_first_order
-from finn_vitprune.export.metadata import ModelMetadata, unpack_map
+from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
@@ -240,7 +240,7 @@ def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, d
     assert (m.block_size, m.block_keep, m.neuron_keep, m.token_keep) == (8, 0.7, 0.5, {"1": 0.5})
     assert (m.tokens, m.neurons) == ([{"in": 17, "mlp": 10}, {"in": 10, "mlp": 10}], [48, 48])
     if m.heads == [3, 3]:
-        kept = [int(unpack_map(b).sum()) for b in m.kept_blocks.values()]
+        kept = [b.kept for b in m.kept_blocks.values()]
         assert max(kept) <= 6  # int(0.7 * 9)
     with np.load(target.with_suffix(".npz")) as sample:
         assert sorted(sample) == ["images", "logits"] and len(sample["images"]) == 10, "there are no labels"
@@ -255,7 +255,7 @@ def test_with_full_shares_it_quantises_only(model, data, tmp_path, capsys):
     pixels = ("--mean", "0.5", "--std", "0.5,0.5,0.5")
     found = imported(capsys, model, "--data", data, "-o", tmp_path / "q.onnx", *pixels)
     m = ModelMetadata.read(ModelWrapper(str(tmp_path / "q.onnx")))
-    assert all(unpack_map(b).all() for b in m.kept_blocks.values())
+    assert all(b.grid.all() for b in m.kept_blocks.values())
     assert (m.heads, m.neurons, m.drop_points) == ([3, 3], [96, 96], {})
     assert found["pruning"]["block_size"] == 8  # 16 does not divide 24
     assert found["complexity"]["params"] == found["complexity"]["params_dense"]

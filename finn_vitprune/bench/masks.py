@@ -8,8 +8,11 @@ from math import gcd
 from pathlib import Path
 
 import numpy as np
+from qonnx.core.modelwrapper import ModelWrapper
 
+from finn_vitprune.builds.build import check_model_file
 from finn_vitprune.errors import UserError
+from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.pruning.config import kept_blocks
 
 DENSE = "dense"
@@ -113,41 +116,16 @@ def trim(mask: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def load(path: Path) -> list[np.ndarray]:
-    """Masks of the pruned matrices of a model: its kept blocks by matrix, inputs by outputs.
-
-    Args:
-        path: an exported model (.onnx) or the checkpoint of a finished training (.pt).
+    """Masks of the pruned matrices of an exported model (.onnx): its kept blocks by matrix, inputs by outputs.
 
     Raises:
         UserError: no such file, no model of this program, or one that keeps all of its blocks.
     """
-    maps = _of_checkpoint(path) if path.suffix == ".pt" else _of_onnx(path)
-    pruned = [m for m in maps if not m.all()]
+    if path.suffix == ".pt":
+        raise UserError(f"--masks-from {path}: use the .onnx file that finn-vitprune export makes of a checkpoint")
+    check_model_file(path)
+    kept = ModelMetadata.read(ModelWrapper(str(path))).kept_blocks.values()
+    pruned = [m.grid for m in kept if not m.grid.all()]
     if not pruned:
         raise UserError(f"--masks-from {path}: the model keeps all of its blocks, a pruned one is needed")
     return pruned
-
-
-def _of_onnx(path: Path) -> list[np.ndarray]:
-    from finn_vitprune.builds.build import check_model_file
-
-    check_model_file(path)
-    from qonnx.core.modelwrapper import ModelWrapper
-
-    from finn_vitprune.export.metadata import ModelMetadata, unpack_map
-
-    return [unpack_map(m) for m in ModelMetadata.read(ModelWrapper(str(path))).kept_blocks.values()]
-
-
-def _of_checkpoint(path: Path) -> list[np.ndarray]:
-    from finn_vitprune.export.metadata import kept_block_maps
-    from finn_vitprune.training.run import Run
-    from finn_vitprune.training.train import small_network
-
-    run = Run.from_checkpoint(path)
-    missing = run.config.student.epochs - run.progress.student_epochs
-    if missing or not run.config.student.epochs:
-        raise UserError(
-            f"--masks-from {path}: the training of a pruned student is not finished: use train --resume"
-        )
-    return list(kept_block_maps(small_network(run), run.config.prune.block_size).values())

@@ -55,7 +55,7 @@ def command(
     masks: Annotated[Optional[int], typer.Option(min=1, help="Masks of each kind; without it 20.")] = None,
     masks_from: Annotated[
         Optional[Path],
-        typer.Option(metavar="MODEL", help="Pruned model (.onnx, .pt); without it the bundled example."),
+        typer.Option(metavar="MODEL", help="Pruned model (.onnx); without it the bundled example."),
     ] = None,
     part: Annotated[
         Optional[list[str]], typer.Option(help="Only cycles, resources, token-drop or finn; may repeat.")

@@ -233,7 +233,7 @@ def _of_checkpoint(path: Path) -> Result:
     """By formula at its kept blocks, by count over its modules."""
     from finn_vitprune.complexity.formulas import counted, unpruned
     from finn_vitprune.complexity.graph import count_model
-    from finn_vitprune.export.metadata import kept_block_maps
+    from finn_vitprune.export.metadata import kept_block_masks
     from finn_vitprune.models.vit import PrunedViT
     from finn_vitprune.training.run import Run
     from finn_vitprune.training.train import small_network
@@ -247,7 +247,7 @@ def _of_checkpoint(path: Path) -> Result:
             f"{path}: training is not finished ({missing} student epochs to go): use train --resume"
         )
     small, prune = small_network(run), run.config.prune
-    maps = kept_block_maps(small, prune.block_size)
+    masks = kept_block_masks(small, prune.block_size)
     drops = [i for i, shape in enumerate(small.config.encoders, start=1) if shape.keep is not None]
     return Result(
         name=run.config.name,
@@ -255,7 +255,7 @@ def _of_checkpoint(path: Path) -> Result:
         block_keep=float(prune.block_keep),
         token_keep=dict.fromkeys(drops, float(prune.token_keep)),
         found={
-            "formula": counted(run.vit, small.config, maps, prune.block_size),
+            "formula": counted(run.vit, small.config, masks),
             "count": count_model(PrunedViT(unpruned(run.vit)), small, prune.block_size),
         },
     )

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, log2
 
-import numpy as np
-
+from finn_vitprune.block_mask import ATTENTION, BlockMask
 from finn_vitprune.models.config import Pooling, ViTConfig
 from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
 
@@ -284,16 +283,15 @@ def without_heads(config: ViTConfig, removed: Sequence[int]) -> ViTConfig:
     return config.with_encoders(tuple(replace(s, heads=s.heads - n) for s, n in pairs))
 
 
-def counted(dense: ViTConfig, small: ViTConfig, maps: dict[str, np.ndarray], block: int) -> Complexity:
+def counted(dense: ViTConfig, small: ViTConfig, masks: dict[str, BlockMask]) -> Complexity:
     """The closed formulas at the kept blocks of a network cut small.
 
     Args:
         dense: the shapes before pruning; small: after (heads, neurons, token drops).
-        maps: kept blocks of the ``small`` matrices, keys ``blocks.<i>.<q|k|v|proj>``, boolean
-            ``[block rows, block columns]`` of W (inputs by outputs).
+        masks: kept blocks of the ``small`` matrices, keys ``blocks.<i>.<q|k|v|proj>``, of one block size.
     """
     kept = [
-        KeptBlocks(*(int(maps[f"blocks.{i}.{m}"].sum()) for m in ("q", "k", "v", "proj")))
+        KeptBlocks(*(masks[f"blocks.{i}.{m}"].kept for m in ATTENTION))
         for i in range(len(small.encoders))
     ]
-    return by_formula(dense, small, kept, block)
+    return by_formula(dense, small, kept, next(iter(masks.values())).block)

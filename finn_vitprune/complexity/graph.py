@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.complexity.formulas import Complexity, index_width, unpruned, without_heads
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import Pooling, ViTConfig
@@ -31,16 +32,6 @@ class GraphCount:
     macs: int
     weights: int
     biases: int
-
-
-def kept_weights(matrix: np.ndarray, block: int) -> int:
-    """Elements of the non-zero ``block`` x ``block`` blocks of a matrix; edge blocks may be smaller."""
-    rows, columns = matrix.shape
-    padded = np.pad(matrix != 0, ((0, -rows % block), (0, -columns % block)))
-    kept = padded.reshape(padded.shape[0] // block, block, -1, block).any((1, 3))
-    heights = np.minimum(block, rows - block * np.arange(kept.shape[0]))
-    widths = np.minimum(block, columns - block * np.arange(kept.shape[1]))
-    return int(heights @ kept @ widths)
 
 
 # --- a PyTorch network ---------------------------------------------------------------------------
@@ -99,7 +90,7 @@ def products(model: PrunedViT, block: int) -> list[Product]:
     found = []
     for name, layer in model.linears().items():
         for part, matrix, bias in _matrices(name, layer):
-            kept = kept_weights(matrix, block)
+            kept = BlockMask.of(matrix, block).elements(matrix.shape)
             pruned = name.endswith(("attn.qkv", "attn.proj"))
             bits = kept // block**2 * index_width(matrix.shape[0] // block) if pruned else 0
             found.append(Product(name, part, seen[name], kept, bias, bits))
@@ -223,7 +214,7 @@ def count_graph(model: ModelWrapper, block: int) -> GraphCount:
             if matrix is None:
                 macs += int(np.prod(left)) * right[-1]
                 continue
-            kept = kept_weights(matrix, block)
+            kept = BlockMask.of(matrix, block).elements(matrix.shape)
             macs += int(np.prod(left[:-1])) * kept
             weights += kept
             biases += _bias(model, node.output[0])

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
+from finn_vitprune.block_mask import BlockMask, attention_masks
 from finn_vitprune.complexity import formulas as complexity
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.errors import UserError
@@ -26,8 +26,8 @@ class ModelMetadata:
     token_keep: rate by encoder (from 1); drop_points: k by encoder; tokens: per encoder {"in", "mlp"};
     heads, neurons: live per encoder; residual_scale; weight_bits, act_bits;
     macs_dense, macs, params_dense, params, index_bits: as :class:`Complexity` has them;
-    kept_blocks: per matrix ``blocks.<i>.<q|k|v|proj>`` its block rows and columns (inputs by outputs) and a
-    bitmap in hex, row-major, first block in the highest bit.
+    kept_blocks: mask of each matrix ``blocks.<i>.<q|k|v|proj>`` (inputs by outputs), stored as
+    :meth:`BlockMask.pack` writes it.
     """
 
     name: str
@@ -49,12 +49,12 @@ class ModelMetadata:
     params_dense: int
     params: int
     index_bits: int
-    kept_blocks: dict[str, dict[str, object]]
+    kept_blocks: dict[str, BlockMask]
 
     def write(self, model: ModelWrapper) -> None:
         """Store every field in the model's metadata."""
         for field, value in vars(self).items():
-            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=BlockMask.pack)
             model.set_metadata_prop(field, text)
 
     @classmethod
@@ -73,6 +73,9 @@ class ModelMetadata:
                 )
             found[field] = text if field == "name" else json.loads(text)
         found["image_shape"] = tuple(found["image_shape"])
+        found["kept_blocks"] = {
+            name: BlockMask.unpack(mask, found["block_size"]) for name, mask in found["kept_blocks"].items()
+        }
         return cls(**found)
 
 
@@ -87,8 +90,8 @@ def describe(
 ) -> ModelMetadata:
     """Metadata of a frozen small network that was pruned from the shapes ``dense``."""
     small = frozen.config
-    maps = kept_block_maps(frozen, block)
-    cost: Complexity = complexity.counted(dense, small, maps, block)
+    masks = kept_block_masks(frozen, block)
+    cost: Complexity = complexity.counted(dense, small, masks)
     drops = {str(i): s.keep for i, s in enumerate(small.encoders, start=1) if s.keep is not None}
     return ModelMetadata(
         name=name,
@@ -110,37 +113,15 @@ def describe(
         params_dense=cost.params_dense,
         params=cost.params,
         index_bits=cost.index_bits,
-        kept_blocks={k: pack_map(m) for k, m in maps.items()},
+        kept_blocks=masks,
     )
 
 
-def kept_block_maps(frozen: PrunedViT, block: int) -> dict[str, np.ndarray]:
+def kept_block_masks(frozen: PrunedViT, block: int) -> dict[str, BlockMask]:
     """Non-zero ``block`` x ``block`` blocks of W_q, W_k, W_v, W_proj of every encoder, inputs by outputs."""
     from finn_vitprune.models.freeze import weight_codes  # Brevitas, which reading does without
 
-    maps = {}
+    masks = {}
     for i, encoder in enumerate(frozen.blocks):
-        parts = np.split(weight_codes(encoder.attn.qkv), 3, axis=0)
-        for key, codes in zip(
-            ("q", "k", "v", "proj"), [*parts, weight_codes(encoder.attn.proj)], strict=True
-        ):
-            w = codes.T
-            blocks = w.reshape(w.shape[0] // block, block, w.shape[1] // block, block)
-            maps[f"blocks.{i}.{key}"] = (blocks != 0).any((1, 3))
-    return maps
-
-
-def pack_map(kept: np.ndarray) -> dict[str, object]:
-    """A boolean block map as rows, columns, and hex."""
-    return {
-        "rows": kept.shape[0],
-        "columns": kept.shape[1],
-        "map": np.packbits(kept.reshape(-1)).tobytes().hex(),
-    }
-
-
-def unpack_map(packed: dict[str, object]) -> np.ndarray:
-    """The boolean block map of :func:`pack_map`."""
-    rows, columns = int(packed["rows"]), int(packed["columns"])
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(str(packed["map"])), np.uint8))
-    return bits[: rows * columns].reshape(rows, columns).astype(bool)
+        masks |= attention_masks(i, weight_codes(encoder.attn.qkv), weight_codes(encoder.attn.proj), block)
+    return masks

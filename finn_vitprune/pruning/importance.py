@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.pruning.scores import PruneScores, block_sums
 
 BATCH = 32
 
@@ -19,12 +19,6 @@ class Score(str, Enum):
 
     MAGNITUDE = "magnitude"
     FIRST_ORDER = "first-order"
-
-
-def block_sums(values: Tensor, block: int) -> Tensor:
-    """Sum of each ``block`` x ``block`` block of a matrix."""
-    rows, columns = values.shape
-    return values.reshape(rows // block, block, columns // block, block).sum((1, 3))
 
 
 def set_to_first_order(

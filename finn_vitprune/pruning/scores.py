@@ -183,5 +183,10 @@ class PruneScores(nn.Module):
 
 def block_norms(weight: Tensor, block: int) -> Tensor:
     """L2 norm of each ``block`` x ``block`` block of a matrix."""
-    r, c = weight.shape
-    return weight.reshape(r // block, block, c // block, block).square().sum((1, 3)).sqrt()
+    return block_sums(weight.square(), block).sqrt()
+
+
+def block_sums(values: Tensor, block: int) -> Tensor:
+    """Sum of each ``block`` x ``block`` block of a matrix."""
+    rows, columns = values.shape
+    return values.reshape(rows // block, block, columns // block, block).sum((1, 3))

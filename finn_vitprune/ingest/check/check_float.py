@@ -5,8 +5,7 @@ from __future__ import annotations
 from math import gcd
 from pathlib import Path
 
-import numpy as np
-
+from finn_vitprune.block_mask import attention_masks
 from finn_vitprune.complexity import formulas as complexity
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.ingest.check import hardware
@@ -73,17 +72,11 @@ def size_of(vit: RecognisedViT) -> Complexity:
     config = vit.config()
     fit = gcd(config.dim, config.head_dim)
     block = next(b for b in (8, 4, 2, 1) if fit % b == 0)
-    maps = {}
+    masks = {}
     for i in range(vit.depth):
-        parts = np.split(vit.weights[f"blocks.{i}.attn.qkv.weight"], 3)
-        named = zip(
-            ("q", "k", "v", "proj"), [*parts, vit.weights[f"blocks.{i}.attn.proj.weight"]], strict=True
-        )
-        for key, weight in named:
-            w = weight.T
-            blocks = w.reshape(w.shape[0] // block, block, w.shape[1] // block, block)
-            maps[f"blocks.{i}.{key}"] = (blocks != 0).any((1, 3))
-    return complexity.counted(config, config, maps, block)
+        qkv, proj = (vit.weights[f"blocks.{i}.attn.{name}.weight"] for name in ("qkv", "proj"))
+        masks |= attention_masks(i, qkv, proj, block)
+    return complexity.counted(config, config, masks)
 
 
 # --- rows ----------------------------------------------------------------------------------------
