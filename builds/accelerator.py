@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from finn_vitprune import progress
 from finn_vitprune.builds import deadlock
 from finn_vitprune.builds.stitch import MONITORED_TOP, StitchedDesign, padded
 from finn_vitprune.errors import UserError
@@ -67,14 +67,14 @@ class Accelerator:
         patches: np.ndarray,
         stimulus: Stimulus = Stimulus(),
         trace: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        label: str = "images",
     ) -> Run:
         """Run frames back to back.
 
         Args:
             patches: ``[F, patches, pixels per patch]`` uint8 values in the accelerator's input order.
             trace: also capture every internal stream (``traces`` by consumer-side tensor name).
-            progress: called with cycles so far and frames done.
+            label: what the progress calls this run.
         Raises:
             UserError: the design deadlocks; the text names the FIFO and the two branches.
         """
@@ -89,7 +89,7 @@ class Accelerator:
             idle_limit=self.idle_limit,
             loads=self.loads,
             taps=names if trace else (),
-            progress=None if progress is None else lambda cycles, done: progress(cycles, done // beats),
+            progress=lambda _, done: progress.status(f"simulating {label}: {done // beats} of {frames} frames"),
         )
         if result.deadlock is not None:
             states = [result.deadlock.edges[n] for n in names]

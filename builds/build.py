@@ -5,15 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from finn_vitprune import plugin
-from finn_vitprune.builds import progress
+from finn_vitprune import plugin, progress
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 
@@ -50,11 +48,9 @@ class BuildOptions:
     workers: int = 2
 
 
-def build(options: BuildOptions, sink: Callable[[str, bool], None] | None = None) -> Path:
+def build(options: BuildOptions) -> Path:
     """Run the build; returns the output folder.
 
-    Args:
-        sink: gets progress lines ``(text, transient)``.
     Raises:
         UserError: the input or set-up is wrong, or a step failed; details are in ``build_dataflow.log``.
     """
@@ -74,7 +70,7 @@ def build(options: BuildOptions, sink: Callable[[str, bool], None] | None = None
     settings = _settings(options, model)
     plugin.prepare(folder / "hdl")
     settings.save(folder)
-    _run(model, config, folder, sink)
+    _run(model, config, folder)
     return folder
 
 
@@ -151,7 +147,7 @@ def _settings(options: BuildOptions, model: Path) -> BuildSettings:
     )
 
 
-def _run(model: Path, config: dict, folder: Path, sink) -> None:
+def _run(model: Path, config: dict, folder: Path) -> None:
     import finn.builder.build_dataflow as builder
     from finn.builder.build_dataflow_config import DataflowBuildConfig
 
@@ -163,9 +159,8 @@ def _run(model: Path, config: dict, folder: Path, sink) -> None:
     failure.unlink(missing_ok=True)
     if not plugin.vivado_on_path():
         builder.get_vivado_root = lambda: "none (no Vivado on this machine)"
-    progress.set_sink(sink)
     try:
-        with _captured_output(sink):
+        with _captured_output():
             code = builder.build_dataflow_cfg(str(model), cfg)
     except UserError:
         raise
@@ -173,8 +168,6 @@ def _run(model: Path, config: dict, folder: Path, sink) -> None:
         if failure.is_file():
             raise UserError(failure.read_text().strip()) from error
         raise
-    finally:
-        progress.set_sink(None)
     if code:
         reason = failure.read_text().strip() if failure.is_file() else _last_error(folder)
         raise UserError(reason)
@@ -201,11 +194,11 @@ def _last_error(folder: Path) -> str:
 
 
 @contextmanager
-def _captured_output(sink):
-    """FINN prints its steps; show them through ``sink`` and give stdout, stderr and logging back afterwards."""
+def _captured_output():
+    """FINN prints its steps; show them as progress and give stdout, stderr and logging back afterwards."""
     stdout, stderr, handlers = sys.stdout, sys.stderr, logging.root.handlers[:]
     level = logging.root.level
-    sys.stdout = sys.stderr = _StepLines(sink)
+    sys.stdout = sys.stderr = _StepLines()
     try:
         yield
     finally:
@@ -222,16 +215,12 @@ def _captured_output(sink):
 
 
 class _StepLines(io.TextIOBase):
-    """A stream that passes on FINN's ``Running step`` lines and drops the rest (it is in the log)."""
-
-    def __init__(self, sink) -> None:
-        super().__init__()
-        self.sink = sink
+    """A stream that shows FINN's ``Running step`` lines and drops the rest: all of it is in the log."""
 
     def write(self, text: str) -> int:
         for line in text.splitlines():
-            if "Running step:" in line and self.sink is not None:
-                self.sink(line.split("Running step:", 1)[1].strip(), False)
+            if "Running step:" in line:
+                progress.place().line(line.split("Running step:", 1)[1].strip())
         return len(text)
 
     def fileno(self) -> int:

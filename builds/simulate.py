@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,11 @@ import numpy as np
 from finn_vitprune.errors import UserError
 
 
-def simulate(build_dir: Path, pixels: np.ndarray, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+def simulate(build_dir: Path, pixels: np.ndarray) -> np.ndarray:
     """Logits of ``pixels`` from the accelerator in ``build_dir``.
 
     Args:
         pixels: uint8 ``[F, H, W, C]`` (``[F, H, W]`` for grey images).
-        progress: called with frames done and frames in all.
     Returns:
         int32 ``[F, classes]``; their scale is ``model.logit_scale`` of the summary.
     Raises:
@@ -41,5 +39,4 @@ def simulate(build_dir: Path, pixels: np.ndarray, progress: Callable[[int, int],
     design = StitchedDesign.load(design_dir.resolve())
     slowest = max(json.loads(cycles_file.read_text()).values())
     accelerator = Accelerator(design, slowest)
-    report = None if progress is None else lambda cycles, frames: progress(frames, len(pixels))
-    return accelerator.run(to_patches(parent, pixels), progress=report).logits.astype(np.int32)
+    return accelerator.run(to_patches(parent, pixels)).logits.astype(np.int32)

@@ -19,11 +19,11 @@ from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames, SortGraph
 from qonnx.util.config import extract_model_config_to_json
 
+from finn_vitprune import progress
 from finn_vitprune.execute import golden
 from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.builds.images import load_images, to_patches
 from finn_vitprune.builds.lowering_check import check_lowering
-from finn_vitprune.builds.progress import tell
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
 from finn_vitprune.builds.summarise import summarise
@@ -75,7 +75,7 @@ def step_lower(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
     images = load_images(settings, model.get_tensor_shape(model.graph.input[0].name))
     pixels = images.pixels[: settings.lowering_images]
     check = check_lowering(model, lowered, pixels)
-    tell(
+    progress.line(
         f"lowered {len(model.graph.node)} QONNX nodes to {len(lowered.model.graph.node)}; on {check.images} images "
         f"{check.differing_share:.2e} of the codes differ, by {check.max_code_difference} at most"
     )
@@ -114,13 +114,15 @@ def step_fold(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
     if interval is not None:
         model = model.transform(FoldForInterval(int(interval)))
         if slowest_cycles(model) > interval:
-            tell(f"target of {interval} cycles a frame is out of reach: the slowest node needs {slowest_cycles(model)}")
+            progress.line(
+                f"target of {interval} cycles a frame is out of reach: the slowest node needs {slowest_cycles(model)}"
+            )
     else:
         part = get_part(cfg._resolve_fpga_part(), settings.part_resources)
         available = {"LUT": part.LUT, "DSP": part.DSP, "BRAM_18K": 2 * part.BRAM36, "URAM": part.URAM}
-        model = fold_to_fill(model, part.name, available, tell)
+        model = fold_to_fill(model, part.name, available, progress.line)
     extract_model_config_to_json(model, str(Path(cfg.output_dir) / "auto_folding_config.json"), FOLDING_ATTRIBUTES)
-    tell(f"folded: slowest node {slowest_cycles(model)} cycles a frame")
+    progress.line(f"folded: slowest node {slowest_cycles(model)} cycles a frame")
     return model
 
 
@@ -158,11 +160,10 @@ def step_simulate(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper
     images = load_images(settings, parent.get_tensor_shape(parent.graph.input[0].name))
     patches = to_patches(parent, images.pixels)
     design = StitchedDesign.load((Path(cfg.output_dir) / "stitched_ip").resolve())
-    tell("compiling the stitched design with Verilator")
+    progress.line("compiling the stitched design with Verilator")
     accelerator = Accelerator(design, slowest_cycles(model))
     result, logits = verify(
         model, accelerator, patches, settings.stalled_images, settings.traced_images, settings.seed,
-        progress=lambda phase, done, total: tell(f"simulating {phase}: {done} of {total} frames", transient=True),
     )
     np.save(cfg.get_verification_output_directory() / "rtl_logits.npy", logits.astype(np.int32))
     _write_json(cfg, "rtl_verification.json", result.as_dict())
@@ -172,7 +173,9 @@ def step_simulate(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper
         "interval_cycles": result.interval_cycles, "interval_cycles_max": result.interval_cycles_max,
         "fclk[mhz]": 1e3 / cfg.synth_clk_period_ns, "throughput_fps": fps,
     })
-    tell(f"{result.rtl_mismatches} mismatches on {result.images} images, interval {result.interval_cycles:.1f} cycles")
+    progress.line(
+        f"{result.rtl_mismatches} mismatches on {result.images} images, interval {result.interval_cycles:.1f} cycles"
+    )
     return model
 
 
@@ -190,11 +193,11 @@ def step_synthesise(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapp
         jobs.append(NodeJob(node.name, sources))
     done = []
 
-    def progress(name, resources, seconds):
+    def synthesised(name, resources, seconds):
         done.append(name)
-        tell(f"synthesised {len(done)} of {len(jobs)} nodes", transient=True)
+        progress.status(f"synthesised {len(done)} of {len(jobs)} nodes")
 
-    resources = synth_many(jobs, settings.workers, progress)
+    resources = synth_many(jobs, settings.workers, synthesised)
     _write_json(cfg, "yosys_resources.json", {
         "tool": yosys_version(), "per_node": {name: r.as_dict() for name, r in resources.items()},
     })

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -49,24 +48,19 @@ def verify(
     stalled_images: int,
     traced_images: int,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Verification, np.ndarray]:
     """Run all images back to back, some with pauses and stalls, and a few with every stream traced.
 
     Args:
         model: the dataflow model (hardware nodes only).
         patches: ``[F, patches, pixels per patch]`` in input order.
-        progress: called with phase name, frames done, frames in all.
     Returns:
         The verification and the RTL's logits ``[F, classes]``.
     """
     tensors = golden.run(model, {model.graph.input[0].name: patches})
     expected = tensors[model.graph.output[0].name].reshape(len(patches), -1)
 
-    def tell(phase: str, total: int):
-        return None if progress is None else lambda cycles, frames: progress(phase, frames, total)
-
-    full = accelerator.run(patches, progress=tell("all images back to back", len(patches)))
+    full = accelerator.run(patches, label="all images back to back")
     mismatches = _differing(full.logits, expected)
     alone = accelerator.run(patches[:1])
     mismatches += _differing(alone.logits, expected[:1])
@@ -75,7 +69,7 @@ def verify(
     for number, (pause, stall) in enumerate(STALL_PATTERNS):
         run = accelerator.run(
             patches[:stalled], Stimulus(seed=seed + 1 + number, pause=pause, stall=stall),
-            progress=tell(f"pauses {pause:g}, stalls {stall:g}", stalled),
+            label=f"pauses {pause:g}, stalls {stall:g}",
         )
         mismatches += _differing(run.logits, expected[:stalled])
 

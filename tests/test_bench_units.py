@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
+from finn_vitprune import progress
 from finn_vitprune.bench import finn_mvu, masks, run, token_drop
 from finn_vitprune.bench.cycles import CycleBench, room
 from finn_vitprune.bench.resources import (
@@ -38,6 +39,7 @@ from finn_vitprune.cli import run as command
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.yosys import NodeJob, map_node
+from tests.said import Said
 
 EXAMPLE_MODEL = EXAMPLE / "deit_digits.onnx"
 TINY = Unit(32, 48, 8, 48)
@@ -236,8 +238,9 @@ def tiny_plan(**changes):
 def tiny(tmp_path_factory):
     """Results file, rows and what was said of one run."""
     path = tmp_path_factory.mktemp("bench") / "units.json"
-    said = []
-    found = run.run(tiny_plan(), Results(path), lambda text, transient: said.append(text))
+    said = Said()
+    with progress.shown_by(said):
+        found = run.run(tiny_plan(), Results(path))
     return path, found, said
 
 
@@ -278,7 +281,7 @@ def test_a_second_run_takes_everything_from_the_file(tiny, monkeypatch):
     path, found, _ = tiny
     monkeypatch.setattr(CycleBench, "measure", lambda *_: pytest.fail("simulated again"))
     monkeypatch.setattr(run, "map_many", lambda jobs, *_: jobs and pytest.fail("synthesised again"))
-    assert run.run(tiny_plan(), Results(path), lambda *_: None).rows == found.rows
+    assert run.run(tiny_plan(), Results(path)).rows == found.rows
 
 
 def test_only_what_is_missing_or_of_other_sources_runs_again(tiny, tmp_path, monkeypatch):
@@ -295,14 +298,14 @@ def test_only_what_is_missing_or_of_other_sources_runs_again(tiny, tmp_path, mon
         return whole(bench, group)
 
     monkeypatch.setattr(CycleBench, "measure", measure)
-    again = run.run(tiny_plan(parts=(Part.CYCLES,)), Results(tmp_path / "units.json"), lambda *_: None)
+    again = run.run(tiny_plan(parts=(Part.CYCLES,)), Results(tmp_path / "units.json"))
     assert measured == [1, 2]
     assert [r.cycles for r in again.rows] == [r.cycles for r in found.rows]
 
 
 def test_several_processes_find_the_same_cycles(tiny):
     plan = tiny_plan(parts=(Part.CYCLES,), blocks=(4, 8), workers=2)
-    rows = run.run(plan, Results(), lambda *_: None).rows
+    rows = run.run(plan, Results()).rows
     assert {row.b for row in rows} == {4, 8} and all(row.exact for row in rows)
     assert [row.cycles for row in rows if row.b == 4] == [row.cycles for row in tiny[1].rows]
 
@@ -421,7 +424,7 @@ def test_each_limit_of_the_token_drop_is_where_the_text_says(changes, missed):
 def test_the_ranker_is_measured_alone():
     results = Results()
     plan = tiny_plan(parts=(Part.TOKEN_DROP,), products=(384,), token_keeps=(0.9,))
-    [drop] = run.run(plan, results, lambda *_: None).drops
+    [drop] = run.run(plan, results).drops
     assert 0 < drop.ranker["lut_sites"] < drop.cost["lut_sites"] and drop.ranker["ff"] < drop.cost["ff"]
     assert drop.pace == 198 * 384 and drop.rank_cycles < 0.01 * drop.pace
 
@@ -450,9 +453,10 @@ def test_finn_is_quoted_where_its_sources_cannot_be_read(monkeypatch):
         raise UserError("FINN+ has other sources")
 
     monkeypatch.setattr(finn_mvu, "jobs", refuse)
-    said = []
+    said = Said()
     plan = tiny_plan(parts=(Part.FINN,), shapes=((384, 384),), products=(384,))
-    found = run.run(plan, Results(), lambda text, _: said.append(text))
+    with progress.shown_by(said):
+        found = run.run(plan, Results())
     assert [(r.cost["dsp"], r.fold) for r in found.finn] == [(192, {"SIMD": 24, "PE": 16})]
     assert "Yosys" in found.finn[0].source and any("quoted" in text for text in said)
     [sheet] = tables([], [], found.finn, Checks())
@@ -493,7 +497,7 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
 def test_weights_in_ultraram_are_measured_beside_the_others(tiny):
     """The same unit with another memory of its weights: rows of their own, the same cycles, RAM in UltraRAM."""
     path, found, _ = tiny
-    ultra = run.run(tiny_plan(ram_style="ultra"), Results(path), lambda text, transient: None).rows
+    ultra = run.run(tiny_plan(ram_style="ultra"), Results(path)).rows
     assert [(r.mask, r.fold, r.cycles) for r in ultra] == [(r.mask, r.fold, r.cycles) for r in found.rows]
     for row in ultra:
         assert row.exact and row.uram == row.estimate["uram"] == 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import typer
 
+from finn_vitprune import progress
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.overrides import apply
@@ -162,9 +163,9 @@ def fake_build(monkeypatch, write=None):
     """Replace the flow; returns the list of options it was called with."""
     calls = []
 
-    def build(options, sink=None):
+    def build(options):
         calls.append(options)
-        sink("folding", False)
+        progress.line("folding")
         if write is not None:
             built(options.output_dir, **write)
         return options.output_dir
@@ -228,7 +229,7 @@ def test_simulate_writes_the_logits_of_the_array(tmp_path, monkeypatch, capsys):
     images = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8, 1)
     seen = []
 
-    def simulate(build_dir, pixels, progress=None):
+    def simulate(build_dir, pixels):
         seen.append((build_dir, pixels))
         return np.array([[1, -5], [7, 2**30]], dtype=np.int32)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from finn_vitprune import progress
 from finn_vitprune.bench import finn_mvu, masks, token_drop
 from finn_vitprune.bench.cycles import CycleBench, Cycles
 from finn_vitprune.bench.resources import (
@@ -40,9 +41,6 @@ SHAPES = ((384, 384), (384, 1152), (384, 768), (768, 384), (384, 1536), (1536, 3
 """Matrices of DeiT-Small: projection, QKV, MLP with half its neurons, MLP, classifier."""
 
 BLOCKS, KEEPS, PRODUCTS, MASKS = (16, 32), (1.0, 0.7, 0.5), (384, 1536, 4096), 20
-
-Say = Callable[[str, bool], None]
-"""Told what goes on: a text, and whether it is only of the moment."""
 
 
 class Part(str, Enum):
@@ -134,7 +132,7 @@ class _Case:
         return max(with_mask(op, mask).schedule().lane_slots for mask in self.masks_by_keep()[keep])
 
 
-def run(plan: Plan, results: Results, say: Say) -> Found:
+def run(plan: Plan, results: Results) -> Found:
     """Measure what is not in ``results`` yet; every new row goes there at once.
 
     Raises:
@@ -142,16 +140,16 @@ def run(plan: Plan, results: Results, say: Say) -> Found:
         SimulationError: Verilator fails.
     """
     results.about = {"tool": yosys_version(), "finn": finn_mvu.tool(), "masks_from": plan.masks_from.name}
-    cases = _cases(plan, results, say) if {Part.CYCLES, Part.RESOURCES} & set(plan.parts) else []
+    cases = _cases(plan, results) if {Part.CYCLES, Part.RESOURCES} & set(plan.parts) else []
     if Part.CYCLES in plan.parts:
-        _run_cycles(cases, plan.workers, results, say)
+        _run_cycles(cases, plan.workers, results)
     drops = [_drop_row(unit, results) for unit in plan.drops()] if Part.TOKEN_DROP in plan.parts else []
-    _run_drop_cycles(drops, results, say)
+    _run_drop_cycles(drops, results)
     with tempfile.TemporaryDirectory(prefix="vitprune-bench-") as name:
         finn: list[FinnRow] = []
         if Part.FINN in plan.parts:
-            finn = _run_finn(plan, _Synthesis(Path(name) / "finn", results, say))
-        synthesis = _Synthesis(Path(name), results, say)
+            finn = _run_finn(plan, _Synthesis(Path(name) / "finn", results))
+        synthesis = _Synthesis(Path(name), results)
         for unit, row in drops:
             synthesis.add_drop(unit, row)
         if Part.RESOURCES in plan.parts:
@@ -166,11 +164,11 @@ def run(plan: Plan, results: Results, say: Say) -> Found:
 # --- what there is to do -------------------------------------------------------------------------
 
 
-def _cases(plan: Plan, results: Results, say: Say) -> list[_Case]:
+def _cases(plan: Plan, results: Results) -> list[_Case]:
     trained = masks.load(plan.masks_from)
     cases = []
     for i, unit in enumerate(units := plan.units()):
-        say(f"fold {i + 1} of {len(units)}: {unit.name}", True)
+        progress.status(f"fold {i + 1} of {len(units)}: {unit.name}")
         cases.append(_case(unit, plan, trained, results))
     return cases
 
@@ -265,7 +263,7 @@ class _CycleTask:
         return self.number, {key: bench.measure(self.masks[key]) for key in self.waiting}
 
 
-def _run_cycles(cases: Sequence[_Case], workers: int, results: Results, say: Say) -> None:
+def _run_cycles(cases: Sequence[_Case], workers: int, results: Results) -> None:
     tasks = [
         _CycleTask(i, case.unit, case.fold, case.masks, waiting)
         for i, case in enumerate(cases)
@@ -277,8 +275,8 @@ def _run_cycles(cases: Sequence[_Case], workers: int, results: Results, say: Say
         results.put(*(case.rows[key] for key in measured))
         used = [row.utilisation for row in case.rows.values()]
         text = f"{case.unit.name}: fold {_text(case.fold)}, utilisation {min(used):.3f} to {max(used):.3f}"
-        say(text, False)
-        say(f"cycles: {done + 1} of {len(tasks)} units", True)
+        progress.line(text)
+        progress.status(f"cycles: {done + 1} of {len(tasks)} units")
 
 
 def _in_processes(tasks: Sequence[_CycleTask], workers: int) -> Iterator[tuple[int, dict]]:
@@ -294,13 +292,13 @@ def _in_processes(tasks: Sequence[_CycleTask], workers: int) -> Iterator[tuple[i
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run_drop_cycles(drops: list[tuple[DropUnit, DropRow]], results: Results, say: Say) -> None:
+def _run_drop_cycles(drops: list[tuple[DropUnit, DropRow]], results: Results) -> None:
     for i, (unit, row) in enumerate(drops):
         if row.interval is None:
-            say(f"simulating the {unit.name}", True)
+            progress.status(f"simulating the {unit.name}")
             row = replace(row, **asdict(token_drop.measure(unit)))
             results.put(row)
-            say(f"{unit.name}: interval {max(row.interval.values()):,.1f} cycles", False)
+            progress.line(f"{unit.name}: interval {max(row.interval.values()):,.1f} cycles")
         drops[i] = unit, row
 
 
@@ -314,8 +312,8 @@ def _text(fold: dict[str, int]) -> str:
 class _Synthesis:
     """Collects the modules to synthesise, runs them, and fills the rows that wait for them."""
 
-    def __init__(self, folder: Path, results: Results, say: Say) -> None:
-        self.folder, self.results, self.say = folder, results, say
+    def __init__(self, folder: Path, results: Results) -> None:
+        self.folder, self.results = folder, results
         self.jobs: list[NodeJob] = []
         self.names: list[str] = []
         self.found: dict[int, Netlist] = {}
@@ -324,15 +322,16 @@ class _Synthesis:
     def run(self, workers: int) -> None:
         """Synthesise all that was added."""
         numbers = {id(job): i for i, job in enumerate(self.jobs)}
-        self.say(f"synthesis: {len(self.jobs)} modules", True)
+        progress.status(f"synthesis: {len(self.jobs)} modules")
         map_many(self.jobs, workers, lambda job, netlist: self._done(numbers[id(job)], netlist), TIMEOUT_S)
 
     def _done(self, number: int, netlist: Netlist) -> None:
         self.found[number] = netlist
         r = netlist.resources
-        self.say(f"{self.names[number]}: {r.LUT:,} LUT, {r.FF:,} FF, {r.DSP:,} DSP, {r.BRAM36:g} BRAM36,"
-                 f" depth {netlist.depth.any}", False)
-        self.say(f"synthesis: {len(self.found)} of {len(self.jobs)} modules", True)
+        progress.line(
+            f"{self.names[number]}: {r.LUT:,} LUT, {r.FF:,} FF, {r.DSP:,} DSP, {r.BRAM36:g} BRAM36, depth {netlist.depth.any}"
+        )
+        progress.status(f"synthesis: {len(self.found)} of {len(self.jobs)} modules")
         for numbers, fill in self.waiting:
             if number in numbers and all(n in self.found for n in numbers):
                 fill([self.found[n] for n in numbers])
@@ -411,7 +410,7 @@ def _run_finn(plan: Plan, synthesis: _Synthesis) -> list[FinnRow]:
                         synthesis.add_finn(rows[-1], job)
         synthesis.run(plan.workers)
     except UserError as error:
-        synthesis.say(f"{error}; its figures are quoted", False)
+        progress.line(f"{error}; its figures are quoted")
         rows.append(_quoted())
         synthesis.results.put(rows[-1])
     return [row for row in map(synthesis.results.find, rows) if row.cost]

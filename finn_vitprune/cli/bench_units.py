@@ -89,8 +89,8 @@ def command(
     given |= {"body": known_body(mac_body), "ram_style": _style(ram_style), "parts": _parts(part)}
     plan = replace(_plan(quick, masks_from), **{name: value for name, value in given.items() if value})
     results = Results(json_file)
-    with progress_lines() as say:
-        found = run(plan, results, say)
+    with progress_lines():
+        found = run(plan, results)
     console = Console()
     raise typer.Exit(_show(found, results, markdown, console if console.is_terminal else Console(width=WIDTH)))
 

@@ -75,8 +75,8 @@ def command(
         workers=workers,
     )
     before = _stamp(output)
-    with progress_lines() as sink:
-        build(options, sink)
+    with progress_lines():
+        build(options)
     _finish(output, new=_stamp(output) != before)
 
 

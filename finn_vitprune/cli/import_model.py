@@ -155,8 +155,8 @@ def _run(options: ImportOptions, quiet_output: bool) -> Imported:
 
     with redirect_stdout(sys.stderr if quiet_output else sys.stdout):
         console = Console(file=sys.stdout)
-        with progress_lines() as sink:
-            return import_model(options, sink, console)
+        with progress_lines():
+            return import_model(options, console)
 
 
 def as_dict(imported: Imported, options: ImportOptions) -> dict:

@@ -23,7 +23,7 @@ def command(
     images = load_array(input_file)
     from finn_vitprune.builds.simulate import simulate
 
-    with progress_lines() as sink:
-        logits = simulate(build_dir, images, lambda done, total: sink(f"simulating: {done} of {total} images", True))
+    with progress_lines():
+        logits = simulate(build_dir, images)
     save_array(output, logits)
     typer.echo(f"{len(logits)} images -> {output}, int32 {list(logits.shape)}")

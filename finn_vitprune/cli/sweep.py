@@ -48,7 +48,7 @@ def command(
     def tables() -> None:
         write_atomic(file.path.with_name("RESULTS.md"), markdown(file.content).encode())
 
-    with progress_lines() as sink:
-        sweeps.run(chosen, file, jobs, lambda text: sink(text, False), tables)
+    with progress_lines():
+        sweeps.run(chosen, file, jobs, tables)
     tables()
     typer.echo(f"{len(chosen)} results are in {file.path}")

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from finn_vitprune import progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+
+class TerminalProgress:
+    """Lines with the time so far, above a status line. Where the output is not a terminal, the status is left out."""
+
+    def __init__(self, console: Console, status: Status) -> None:
+        self._console, self._status, self._started = console, status, time.monotonic()
+
+    def line(self, text: str) -> None:
+        """Print ``text`` and clear the status."""
+        self._status.update("")
+        self._console.print(f"[{time.monotonic() - self._started:7.1f} s] {text}", markup=False, highlight=False)
+
+    def status(self, text: str) -> None:
+        """Replace the status."""
+        self._status.update(text)
 
 
 @contextmanager
-def progress_lines() -> Iterator[Callable[[str, bool], None]]:
-    """A sink ``(text, transient)``: lasting lines with the time so far, transient ones in a status line.
-
-    Where the output is no terminal, transient lines are left out. The console keeps today's standard output,
-    since FINN's builder replaces ``sys.stdout`` while it runs.
-    """
+def progress_lines() -> Iterator[None]:
+    """Show the progress of the work in this block on today's standard output, whatever replaces it meanwhile."""
     from rich.console import Console
 
     console = Console(file=sys.stdout)
-    started = time.monotonic()
-    with console.status("") as status:
-
-        def sink(text: str, transient: bool) -> None:
-            if transient:
-                status.update(text)
-            else:
-                status.update("")
-                console.print(f"[{time.monotonic() - started:7.1f} s] {text}", markup=False, highlight=False)
-
-        yield sink
+    with console.status("") as status, progress.shown_by(TerminalProgress(console, status)):
+        yield

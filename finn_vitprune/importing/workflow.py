@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from finn_vitprune import progress
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import export
 from finn_vitprune.export.gate import GateReport
@@ -42,8 +43,6 @@ from finn_vitprune.training.train import EXPORT_IMAGES, GATE_IMAGES, log, log_fi
 COMPARED_IMAGES = 8
 CHANCE = 2.0
 """A float accuracy below so many times that of guessing gets a note."""
-
-Sink = Callable[[str, bool], None]
 
 
 @dataclass(frozen=True)
@@ -91,20 +90,20 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def import_model(options: ImportOptions, sink: Sink, console: Console | None = None) -> Imported:
+def import_model(options: ImportOptions, console: Console | None = None) -> Imported:
     """Recognise, compare with onnxruntime, prune, calibrate, recover, export.
 
     Writes ``options.output`` and beside it ``.npz`` (held-out images as builds verify with) and ``.log``.
 
     Args:
-        sink: gets lines ``(text, transient)``; console: where the epochs of recovery are drawn.
+        console: where the epochs of recovery are drawn.
     Raises:
         UserError: the file is not taken in (with node and cause), options or data do not fit, the float
             network differs from the file, or the export gate fails. Nothing is written then.
     """
     started = time.monotonic()
-    plan = make_plan(options, sink)
-    work = _Work(options, plan, sink)
+    plan = make_plan(options)
+    work = _Work(options, plan)
     work.compare()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with log_file(options.log):
@@ -126,7 +125,7 @@ def import_model(options: ImportOptions, sink: Sink, console: Console | None = N
     )
 
 
-def make_plan(options: ImportOptions, sink: Sink) -> Plan:
+def make_plan(options: ImportOptions) -> Plan:
     """Read file and data, and check that everything fits together.
 
     Raises:
@@ -135,16 +134,16 @@ def make_plan(options: ImportOptions, sink: Sink) -> Plan:
     options = with_pure_shares(options)
     options.check_output()
     file, vit = recognised(options)
-    sink(f"found: {structure_of(vit).sentence()}", False)
+    progress.line(f"found: {structure_of(vit).sentence()}")
     config = options.config_of(vit)
     prune = options.prune_of(config)
-    sink(f"reading {options.data}", True)
+    progress.status(f"reading {options.data}")
     data = load_data(options.data, vit, options.recover.train_images)
     mean, std, source = options.normalisation(vit, tuple(data.data.mean), tuple(data.data.std))
     numbers = ", ".join(f"{m:.4g} / {s:.4g}" for m, s in zip(mean, std))
     notes = (*hardware.notes(vit), *([data.note] if data.note else []))
     for note in notes:
-        sink(f"note: {note}", False)
+        progress.line(f"note: {note}")
     return Plan(file, vit, config, prune, data, mean, std, f"{numbers} (mean / std, {source})", notes)
 
 
@@ -171,8 +170,8 @@ def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
 class _Work:
     """The stages of an import, one after the other."""
 
-    def __init__(self, options: ImportOptions, plan: Plan, sink: Sink) -> None:
-        self.options, self.plan, self.sink = options, plan, sink
+    def __init__(self, options: ImportOptions, plan: Plan) -> None:
+        self.options, self.plan = options, plan
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(options.seed)
         self.float = float_network(plan.vit, plan.mean, plan.std).to(self.device)
@@ -184,7 +183,7 @@ class _Work:
 
     def say(self, text: str) -> None:
         """A lasting line, in the log as well."""
-        self.sink(text, False)
+        progress.line(text)
         log.info("%s", text)
 
     # --- stages ---
@@ -196,7 +195,7 @@ class _Work:
             UserError: they differ by more than the tolerance.
         """
         o, plan = self.options, self.plan
-        self.sink("comparing with onnxruntime", True)
+        progress.status("comparing with onnxruntime")
         images = self.images[:COMPARED_IMAGES]
         c = self.comparison = compare(
             o.model, plan.file.kind, plan.vit, self.float, images, plan.mean, plan.std
@@ -207,7 +206,7 @@ class _Work:
         )
         if not c.relative <= o.tolerance:
             raise UserError(f"{o.model} is not taken in: {text}; --tolerance sets what is allowed")
-        self.sink(text, False)
+        progress.line(text)
         self.reference = self._logits(self.float)
         self._stage("float", self.reference)
         self._check_chance()
@@ -218,7 +217,7 @@ class _Work:
         self.scores = PruneScores(plan.config, plan.prune).to(self.device)
         pixels, labels = plan.data.calibration(CALIBRATION_IMAGES)
         self.pixels = torch.from_numpy(pixels).float()
-        self.sink(f"scores: {o.score.value}", True)
+        progress.status(f"scores: {o.score.value}")
         if o.score is Score.MAGNITUDE:
             self.scores.set_to_magnitude(self.float)
         else:
@@ -233,7 +232,7 @@ class _Work:
 
     def quantise(self) -> None:
         """Activation ranges from the calibration images at the final masks; quantised from here on."""
-        self.sink("calibrating activation ranges", True)
+        progress.status("calibrating activation ranges")
         self.student.calibrate(self.pixels.to(self.device), self._masks())
         self.student.quantise(True)
         self._measure("quantised")
@@ -254,7 +253,7 @@ class _Work:
     def export(self) -> tuple[ModelMetadata, GateReport, int]:
         """Cut small, scales fixed, integers from pixels to logits; written when the gate passes."""
         o, prune = self.options, self.plan.prune
-        self.sink("fixing scales", True)
+        progress.status("fixing scales")
         self.device = torch.device("cpu")
         self.student.eval().cpu()
         self.scores.cpu()
@@ -269,7 +268,7 @@ class _Work:
         metadata = describe(
             o.output.stem, self.plan.vit.config(), frozen, prune.block_size, *(float(r) for r in rates)
         )
-        self.sink("exporting, and comparing every quantiser with PyTorch", True)
+        progress.status("exporting, and comparing every quantiser with PyTorch")
         gate = export(frozen, o.output, metadata, self.images[:GATE_IMAGES])
         save_images(o.images, **self._sample(logits))
         return metadata, gate, saturations
@@ -316,7 +315,7 @@ class _Work:
                 "--mean and --std, and the order of the classes"
             )
             self.notes.append(text)
-            self.sink(f"note: {text}", False)
+            progress.line(f"note: {text}")
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from finn_vitprune import progress
 from finn_vitprune.errors import UserError
 from finn_vitprune.overrides import apply
 from finn_vitprune.training import checkpoint
@@ -180,20 +181,18 @@ def _settings(job: Job) -> dict[str, Any]:
     return job.config.model_dump(mode="json")
 
 
-def run(
-    jobs: list[Job], results: Results, parallel: int, say: Callable[[str], None], finished: Callable[[], None]
-) -> None:
+def run(jobs: list[Job], results: Results, parallel: int, finished: Callable[[], None]) -> None:
     """Train what is not done yet, ``parallel`` processes of one thread each.
 
     A teacher that several jobs need is trained by the first of them; the others wait for it.
 
     Args:
-        say: told when a job starts and ends; finished: called after each new result.
+        finished: called after each new result.
     Raises:
         UserError: a training failed; the others that are under way are finished first.
     """
     waiting = [j for j in jobs if not results.done(j)]
-    say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done")
+    progress.line(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done")
     running: dict[subprocess.Popen, Job] = {}
     failed: list[Job] = []
     try:
@@ -202,13 +201,13 @@ def run(
                 job = running.pop(process)
                 if process.returncode:
                     failed.append(job)
-                    say(f"{job.folder.name} failed")
+                    progress.line(f"{job.folder.name} failed")
                     continue
-                say(f"{job.folder.name}: {_headline(results.add(job))}")
+                progress.line(f"{job.folder.name}: {_headline(results.add(job))}")
                 finished()
             while not failed and len(running) < parallel and (job := _next(waiting, running.values(), jobs)):
                 waiting.remove(job)
-                say(f"{job.folder.name} starts")
+                progress.line(f"{job.folder.name} starts")
                 running[_start(job, jobs)] = job
             time.sleep(0.2)
     finally:

@@ -1,0 +1,64 @@
+"""What long work tells while it runs: lasting lines, and a status that the next one replaces.
+
+Work calls :func:`line` and :func:`status`; whoever starts it chooses with :func:`shown_by` where they are shown.
+Lines go to the logger ``finn_vitprune`` as well.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+log = logging.getLogger("finn_vitprune")
+
+
+class Progress(Protocol):
+    """A place that shows progress."""
+
+    def line(self, text: str) -> None:
+        """Show a line that stays."""
+
+    def status(self, text: str) -> None:
+        """Show what is being done now and how far it is; the next status or line replaces it."""
+
+
+class Unseen:
+    """Progress that is not shown, which is what work starts with."""
+
+    def line(self, text: str) -> None:
+        """Do nothing."""
+
+    def status(self, text: str) -> None:
+        """Do nothing."""
+
+
+_place: ContextVar[Progress] = ContextVar("place", default=Unseen())
+
+
+@contextmanager
+def shown_by(place: Progress) -> Iterator[None]:
+    """Show the progress of the work in this block in ``place``. Threads started in the block are not part of it."""
+    token = _place.set(place)
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+def place() -> Progress:
+    """Where progress is shown now, for text that a log has already."""
+    return _place.get()
+
+
+def line(text: str) -> None:
+    """Log and show a line that stays."""
+    log.info("%s", text)
+    place().line(text)
+
+
+def status(text: str) -> None:
+    """Show what is being done now and how far it is."""
+    place().status(text)

@@ -1,0 +1,13 @@
+"""A place for progress that a test can look at."""
+
+
+class Said(list):
+    """Lines and statuses in their order."""
+
+    def line(self, text):
+        """Keep a line."""
+        self.append(text)
+
+    def status(self, text):
+        """Keep a status."""
+        self.append(text)
