@@ -23,7 +23,8 @@ from torch import nn
 
 from finn_vitprune.ingest.check.check_float import check_float
 from finn_vitprune.importing.float_model import float_network
-from finn_vitprune.ingest.onnx_file.load import first_line, load
+from finn_vitprune.graph.reason import first_line
+from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.importing.reference import TOLERANCE, compare
 from finn_vitprune.training.checkpoint import write_atomic, write_json

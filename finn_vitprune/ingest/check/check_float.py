@@ -11,13 +11,14 @@ from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.checked import Checked, Row, Structure
 from finn_vitprune.ingest.check.file_run import probe
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Node
+from finn_vitprune.graph.node import Node
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.normal_form.normalise import RULES, Fate, Outcome
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network
 from finn_vitprune.ingest.recognise.recognise import Recognition
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
-from finn_vitprune.ingest.onnx_file.refusal import Refusal
+from finn_vitprune.graph.reason import Refusal
 from finn_vitprune.ingest.check.roles import FUNCTION, UNITS, Role, roles_of
 from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Found, Surveyed
 from finn_vitprune.ingest.normal_form.terms import Linear, Opaque

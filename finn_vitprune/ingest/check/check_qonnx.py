@@ -17,11 +17,11 @@ from finn_vitprune.complexity.formulas import Complexity, dense_loads, macs_of, 
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.errors import UserError
 from finn_vitprune.ingest.check.checked import CLASSIFIER, EMBEDDING, Checked, Row, Structure
-from finn_vitprune.ingest.onnx_file.load import first_line
+from finn_vitprune.graph.reason import first_line
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.normal_form.normalise import DAMAGE
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.ingest.onnx_file.refusal import Refusal
+from finn_vitprune.graph.reason import Refusal
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.config import Pooling
 from finn_vitprune.execute.qonnx_runner import QonnxRunner

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finn_vitprune.complexity.formulas import Complexity
-from finn_vitprune.ingest.onnx_file.refusal import Refusal
+from finn_vitprune.graph.reason import Refusal
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
 EMBEDDING, CLASSIFIER = "embedding", "classifier"

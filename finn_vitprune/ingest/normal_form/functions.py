@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
+
+from finn_vitprune.graph.functions import gelu, gelu_tanh, sigmoid
 
 GRID = np.arange(-8.0, 8.25, 0.25)
 ZERO, ONE = int(np.flatnonzero(GRID == 0.0)[0]), int(np.flatnonzero(GRID == 1.0)[0])
 TOLERANCE = 1e-4
 """Largest difference on the grid: half-precision constants pass, exact and tanh GELU (4.7e-4) stay apart."""
-
-
-_erf = np.frompyfunc(math.erf, 1, 1)
-
-
-def erf(x: np.ndarray) -> np.ndarray:
-    """The error function."""
-    return np.asarray(_erf(x), dtype=np.float64)
-
-
-def gelu(x: np.ndarray) -> np.ndarray:
-    """x Phi(x)."""
-    return 0.5 * x * (1.0 + erf(x / np.sqrt(2.0)))
-
-
-def gelu_tanh(x: np.ndarray) -> np.ndarray:
-    """The tanh form of GELU."""
-    return 0.5 * x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3)))
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x))."""
-    return 1.0 / (1.0 + np.exp(-x))
-
 
 KNOWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "GELU": gelu,

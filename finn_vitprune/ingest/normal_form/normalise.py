@@ -17,9 +17,10 @@ import numpy as np
 from onnx import GraphProto
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.ingest.normal_form import constants
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Node
-from finn_vitprune.ingest.onnx_file.refusal import Reason, Refusal
+from finn_vitprune.graph import constants
+from finn_vitprune.graph.node import Node
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile
+from finn_vitprune.graph.reason import Reason, Refusal
 from finn_vitprune.ingest.normal_form.terms import Const, Pixels, Term, Unknown, Value, View
 from finn_vitprune.ingest.onnx_file.unsupported import why_not
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.masks import HELP, hide_scores, mask_scores
-from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.graph.node import Node
 from finn_vitprune.ingest.normal_form.normalise import Normaliser, ordered, rule
-from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.graph.reason import Reason
 from finn_vitprune.ingest.normal_form.rules_layout import axis_of, constant
 from finn_vitprune.ingest.normal_form.terms import Attended, Const, Linear, Probabilities, Scores, Softmax, View
 from finn_vitprune.ingest.normal_form.views import constant_query, heads, is_whole, need_lines, plain

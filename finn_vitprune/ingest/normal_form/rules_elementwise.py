@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from finn_vitprune.ingest.normal_form import constants
+from finn_vitprune.graph import constants
+from finn_vitprune.graph.functions import BINARY
+from finn_vitprune.graph.functions import unary as unary_function
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.masks import mask_scores
-from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.graph.node import Node
 from finn_vitprune.ingest.normal_form.normalise import Normaliser, ordered, rule
-from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.graph.reason import Reason
 from finn_vitprune.ingest.normal_form.rules_layout import constant
 from finn_vitprune.ingest.normal_form.rules_norm import centred, normalised
 from finn_vitprune.ingest.normal_form.rules_tokens import add_position
@@ -50,7 +52,7 @@ def _with_function(state: Normaliser, view: View, fn: np.ndarray) -> View:
 
 @rule(UNARY, View)
 def unary(state: Normaliser, node: Node, values: list):
-    return _with_function(state, values[0], constants.unary(node)(_samples(values[0])))
+    return _with_function(state, values[0], unary_function(node)(_samples(values[0])))
 
 
 @rule("Clip", View)
@@ -84,7 +86,7 @@ def _combine(state: Normaliser, node: Node, view: View, array: np.ndarray, const
     if array.size == 1 or (_takes_scalars(view) and np.all(array == array.reshape(-1)[0])):
         operands = [_samples(view), np.float64(array.reshape(-1)[0])]
         return _with_function(
-            state, view, constants.BINARY[node.op_type](*(operands[::-1] if constant_first else operands))
+            state, view, BINARY[node.op_type](*(operands[::-1] if constant_first else operands))
         )
     array = array.astype(np.float32)
     if node.op_type == "Add" or (node.op_type == "Sub" and not constant_first):
@@ -196,7 +198,7 @@ def product(state: Normaliser, node: Node, values: list):
         if isinstance(second.term, Statistic) and second.term.kind in ("variance", "mean square"):
             return normalised(state, first, second, node.op_type)
     if a.same_as(b):
-        return _with_function(state, a, constants.BINARY[node.op_type](_samples(a), _samples(b)))
+        return _with_function(state, a, BINARY[node.op_type](_samples(a), _samples(b)))
     layers = all(isinstance(v.term, Linear) for v in values)
     if node.op_type == "Mul" and layers and a.shape == b.shape:
         gated = next((v for v in values if v.fn is not None and functions.affine(v.fn) is None), None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from finn_vitprune.ingest.normal_form import constants
-from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.graph import constants
+from finn_vitprune.graph.node import Node
+from finn_vitprune.graph.reading import read_nodes, tensor_array
 from finn_vitprune.ingest.normal_form.normalise import Normaliser, rule
-from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.graph.reason import Reason
 from finn_vitprune.ingest.normal_form.terms import Const, Value, View
 from finn_vitprune.ingest.onnx_file.unsupported import why_not
 
@@ -180,8 +181,6 @@ def tile(state: Normaliser, node: Node, values: list):
 @rule("If", Const)
 def branch(state: Normaliser, node: Node, values: list):
     """A condition on constants: the nodes of the branch taken, in place."""
-    from finn_vitprune.ingest.onnx_file.load import read_nodes, tensor_array
-
     graph = node.attributes["then_branch" if values[0].value.reshape(-1)[0] else "else_branch"]
     folder = state.source.path.parent
     for tensor in graph.initializer:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from finn_vitprune.ingest.normal_form.constants import limit
-from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.graph.constants import limit
+from finn_vitprune.graph.node import Node
 from finn_vitprune.ingest.normal_form.normalise import Normaliser, ordered, rule
-from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.graph.reason import Reason
 from finn_vitprune.ingest.normal_form.rules_layout import constant
 from finn_vitprune.ingest.normal_form.terms import Const, Linear, Lines, Patches, Pixels, Scores, Softmax, View
 from finn_vitprune.ingest.normal_form.views import as_lines, constant_query, plain, split_lines

@@ -7,9 +7,9 @@ from hashlib import blake2b
 import numpy as np
 
 from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.graph.node import Node
 from finn_vitprune.ingest.normal_form.normalise import DAMAGED, Normaliser, ordered, rule
-from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.graph.reason import Reason
 from finn_vitprune.ingest.normal_form.rules_layout import axis_of, constant, numbers
 from finn_vitprune.ingest.normal_form.terms import Linear, Mean, Norm, Statistic, Term, View
 from finn_vitprune.ingest.normal_form.views import as_lines, is_whole, lines, plain

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.graph.node import Node
 from finn_vitprune.ingest.normal_form.normalise import Normaliser, rule
-from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.graph.reason import Reason
 from finn_vitprune.ingest.normal_form.rules_layout import constant
 from finn_vitprune.ingest.normal_form.terms import Const, View
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.normal_form.constants import limit
-from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.graph.constants import limit
+from finn_vitprune.graph.node import Node
 from finn_vitprune.ingest.normal_form.normalise import Normaliser, ordered, rule
-from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.graph.reason import Reason
 from finn_vitprune.ingest.normal_form.rules_layout import axis_of
 from finn_vitprune.ingest.normal_form.terms import Const, Embedded, Linear, Patches, Scores, Value, View
 from finn_vitprune.ingest.normal_form.masks import hide_scores

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from finn_vitprune.ingest.onnx_file.model_file import Node
-from finn_vitprune.ingest.onnx_file.refusal import Refusal
+from finn_vitprune.graph.node import Node
+from finn_vitprune.graph.reason import Refusal
 
 
 @dataclass(frozen=True)

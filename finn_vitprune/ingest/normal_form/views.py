@@ -8,7 +8,7 @@ import numpy as np
 
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normalise import Normaliser
-from finn_vitprune.ingest.onnx_file.refusal import Reason
+from finn_vitprune.graph.reason import Reason
 from finn_vitprune.ingest.normal_form.terms import Activation, HeadView, Linear, Lines, Norm, Opaque, Pixels, Term, View
 
 

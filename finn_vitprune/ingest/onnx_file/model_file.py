@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from finn_vitprune.graph.node import Node
+
 
 class Kind(Enum):
     """How a file holds its numbers."""
@@ -16,18 +18,6 @@ class Kind(Enum):
     FLOAT = "float"
     QDQ = "QDQ"
     QONNX = "QONNX"
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node of the graph. ``attributes`` hold Python values, NumPy arrays, or a ``GraphProto``."""
-
-    name: str
-    op_type: str
-    domain: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, object]
 
 
 @dataclass(frozen=True)

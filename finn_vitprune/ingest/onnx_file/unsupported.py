@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finn_vitprune.ingest.onnx_file.model_file import Node
+from finn_vitprune.graph.node import Node
 
 CONVOLUTIONAL = "use a plain ViT or DeiT: of convolutions, only the patch embedding has a place in the hardware"
 _CONTROL = ("the graph has control flow that depends on data", "export with fixed shapes, or trace the model")

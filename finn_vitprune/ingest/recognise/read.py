@@ -11,7 +11,7 @@ from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
 from finn_vitprune.ingest.normal_form.normalise import Fate, Normaliser
 from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
 from finn_vitprune.ingest.recognise.recognised import NotRecognised
-from finn_vitprune.ingest.onnx_file.refusal import Refusal
+from finn_vitprune.graph.reason import Refusal
 from finn_vitprune.ingest.recognise.survey import FIXED_SIZE, survey
 
 ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are taken in"

@@ -19,7 +19,7 @@ from finn_vitprune.ingest.normal_form.normalise import Normalised
 from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
 from finn_vitprune.ingest.recognise.survey import Surveyed
 from finn_vitprune.ingest.recognise.weights import gather
-from finn_vitprune.ingest.onnx_file.refusal import Refusal
+from finn_vitprune.graph.reason import Refusal
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,

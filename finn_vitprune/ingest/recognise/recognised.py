@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finn_vitprune.ingest.onnx_file.refusal import Refusal
+from finn_vitprune.graph.reason import Refusal
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
 

@@ -18,11 +18,12 @@ import onnx
 from onnx import TensorProto, defs, helper, numpy_helper, shape_inference
 
 from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Node, Tensor
+from finn_vitprune.graph.node import Node
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
 from finn_vitprune.ingest.normal_form.normalise import DAMAGED, PLAIN, Fate, Normaliser, Outcome, ordered
 from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS
 from finn_vitprune.ingest.recognise.network import PLAIN as PRE_NORM
-from finn_vitprune.ingest.onnx_file.refusal import Reason, Refusal
+from finn_vitprune.graph.reason import Reason, Refusal
 from finn_vitprune.ingest.normal_form.terms import Const, Linear, Norm, Opaque, Sum, Term, Unknown, Value, View
 from finn_vitprune.ingest.normal_form.views import plain
 

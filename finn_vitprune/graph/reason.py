@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from finn_vitprune.ingest.onnx_file.model_file import Node
-
+from finn_vitprune.graph.node import Node
 
 NO_NODES = ("input", "output", "weights", "model")
 """What stands for an op type where the reason is not at a node."""
@@ -39,3 +36,9 @@ class Reason(Exception):
     def __init__(self, reason: str, help: str = "") -> None:
         super().__init__(reason)
         self.reason, self.help = reason, help
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
