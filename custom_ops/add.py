@@ -49,7 +49,6 @@ class VitAdd_rtl(VitRTLBackend, VitAdd):
     """RTL of :class:`VitAdd`."""
 
     RTL_TOP = "vp_stream_add"
-    RTL_FILES = ("vp_skid.sv", "vp_stage.sv", "vp_saturating_add.sv", "vp_stream_add.sv")
 
     def rtl_parameters(self) -> dict[str, int | str]:
         return {"SIMD": self._stream().simd, "BITS": self._stream().dtype.bitwidth()}

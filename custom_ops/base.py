@@ -15,15 +15,9 @@ from onnx import AttributeProto, helper
 from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune.custom_ops import axilite
+from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.sim import loads
 from finn_vitprune.synth.parts import Part
-
-RTL_DIR = Path(__file__).parent / "rtl"
-
-
-def rtl_source(name: str) -> Path:
-    """The SystemVerilog file of this project with this bare name, from whichever folder of ``rtl/`` holds it."""
-    return next(RTL_DIR.rglob(name))
 
 
 @dataclass(frozen=True)
@@ -240,14 +234,13 @@ class VitOp(HWCustomOp):
 class VitRTLBackend(RTLBackend):
     """RTL half of an op: parameters of its SystemVerilog top and contents of its ROMs.
 
-    A ``*_rtl`` class derives from the op and from this, and states :attr:`RTL_TOP`, :attr:`RTL_FILES`
-    and :meth:`rtl_parameters`. The top has ports ``clk, rst_n`` and per stream ``in<i>_tdata``,
+    A ``*_rtl`` class derives from the op and from this, and states :attr:`RTL_TOP` and
+    :meth:`rtl_parameters`. The top has ports ``clk, rst_n`` and per stream ``in<i>_tdata``,
     ``in<i>_tvalid``, ``in<i>_tready`` / ``out<i>_...``; the generated wrapper gives them FINN's names.
     With :attr:`RTL_AXILITE` the top has an AXI4-Lite port too, which only units with a load image show.
     """
 
     RTL_TOP: str = ""
-    RTL_FILES: tuple[str, ...] = ()
     RTL_AXILITE: bool = False
 
     @abstractmethod
@@ -282,8 +275,8 @@ class VitRTLBackend(RTLBackend):
         """Write wrapper, SystemVerilog sources and ROM files into ``code_gen_dir_ipgen``."""
         folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
         folder.mkdir(parents=True, exist_ok=True)
-        for name in self.RTL_FILES:
-            (folder / name).write_text(rtl_source(name).read_text())
+        for path in rtl_sources(self.RTL_TOP):
+            (folder / path.name).write_text(path.read_text())
         for suffix, memory in self.memories(model).items():
             (folder / self.memory_file(suffix)).write_text(memory.hex_text())
         image = self.load_image(model)
@@ -335,7 +328,7 @@ class VitRTLBackend(RTLBackend):
     def get_rtl_file_list(self, abspath: bool = False) -> list[str]:
         """Sources in compile order: packages and leaves first, the wrapper last."""
         folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
-        names = [*self.RTL_FILES, f"{self.get_nodeattr('gen_top_module')}.v"]
+        names = [*(path.name for path in rtl_sources(self.RTL_TOP)), f"{self.get_nodeattr('gen_top_module')}.v"]
         return [str(folder / n) for n in names] if abspath else names
 
     def code_generation_ipi(self) -> list[str]:

@@ -286,28 +286,6 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
 
     RTL_TOP = "vp_mvau"
     RTL_AXILITE = True
-    RTL_FILES = (
-        "vp_skid.sv",
-        "vp_width.sv",
-        "vp_ram.sv",
-        "vp_rom.sv",
-        "vp_requant.sv",
-        "vp_mvau_tree.sv",
-        "vp_mac_portable.sv",
-        "vp_dsp48e2_model.sv",
-        "vp_mac_chain.sv",
-        "vp_mac_sum.sv",
-        "vp_mac_dsp48e2.sv",
-        "vp_mac_lut.sv",
-        "vp_mac.sv",
-        "vp_mvau_lane.sv",
-        "vp_mvau_load.sv",
-        "vp_mvau_sequence.sv",
-        "vp_mvau_collect.sv",
-        "vp_mvau_order.sv",
-        "vp_weight_load.sv",
-        "vp_mvau.sv",
-    )
 
     def get_nodeattr_types(self):
         return {**BlockSparseMVAU.get_nodeattr_types(self), **VitRTLBackend.get_nodeattr_types(self)}

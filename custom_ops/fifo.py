@@ -81,7 +81,6 @@ class VitFIFO_rtl(VitRTLBackend, VitFIFO):
     """RTL of :class:`VitFIFO`."""
 
     RTL_TOP = "vp_stream_fifo"
-    RTL_FILES = ("vp_skid.sv", "vp_ram.sv", "vp_fifo.sv", "vp_stream_fifo.sv")
 
     def rtl_parameters(self) -> dict[str, int | str]:
         return {

@@ -44,7 +44,6 @@ class VitFork_rtl(VitRTLBackend, VitFork):
     """RTL of :class:`VitFork`."""
 
     RTL_TOP = "vp_stream_fork"
-    RTL_FILES = ("vp_skid.sv", "vp_stage.sv", "vp_fork.sv", "vp_stream_fork.sv")
 
     def rtl_parameters(self) -> dict[str, int | str]:
         return {"WIDTH": self._stream().width}

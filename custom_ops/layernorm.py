@@ -118,17 +118,6 @@ class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):
     """RTL of :class:`VitLayerNorm`."""
 
     RTL_TOP = "vp_layernorm"
-    RTL_FILES = (
-        "vp_skid.sv",
-        "vp_ram.sv",
-        "vp_rom.sv",
-        "vp_fifo.sv",
-        "vp_layernorm_tree.sv",
-        "vp_layernorm_stats.sv",
-        "vp_layernorm_rsqrt.sv",
-        "vp_layernorm_lane.sv",
-        "vp_layernorm.sv",
-    )
 
     def get_nodeattr_types(self):
         return VitLayerNorm.get_nodeattr_types(self) | VitRTLBackend.get_nodeattr_types(self)

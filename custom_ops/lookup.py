@@ -56,7 +56,6 @@ class VitLookup_rtl(VitRTLBackend, VitLookup):
     """RTL of :class:`VitLookup`."""
 
     RTL_TOP = "vp_lookup"
-    RTL_FILES = ("vp_skid.sv", "vp_rom.sv", "vp_lookup.sv")
 
     def rtl_parameters(self) -> dict[str, int | str]:
         source, target = self.in_streams()[0], self.out_streams()[0]

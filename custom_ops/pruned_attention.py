@@ -219,23 +219,6 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
     """RTL of :class:`PrunedAttention`: ``vp_attention``."""
 
     RTL_TOP = "vp_attention"
-    RTL_FILES = (
-        "vp_skid.sv",
-        "vp_ram.sv",
-        "vp_rom.sv",
-        "vp_fifo.sv",
-        "vp_requant.sv",
-        "vp_divide.sv",
-        "vp_attention_tree.sv",
-        "vp_attention_dot.sv",
-        "vp_attention_kv.sv",
-        "vp_attention_rowmax.sv",
-        "vp_attention_logits.sv",
-        "vp_attention_values.sv",
-        "vp_attention_norm.sv",
-        "vp_attention_scores.sv",
-        "vp_attention.sv",
-    )
 
     def get_nodeattr_types(self):
         return {**PrunedAttention.get_nodeattr_types(self), **VitRTLBackend.get_nodeattr_types(self)}

@@ -85,7 +85,6 @@ class VitRequant_rtl(VitRTLBackend, VitRequant):
     """RTL of :class:`VitRequant`."""
 
     RTL_TOP = "vp_stream_requant"
-    RTL_FILES = ("vp_skid.sv", "vp_rom.sv", "vp_requant.sv", "vp_stream_requant.sv")
 
     def rtl_parameters(self) -> dict[str, int | str]:
         source, target = self.in_streams()[0], self.out_streams()[0]

@@ -47,7 +47,6 @@ class VitSelectToken_rtl(VitRTLBackend, VitSelectToken):
     """RTL of :class:`VitSelectToken`."""
 
     RTL_TOP = "vp_select_token"
-    RTL_FILES = ("vp_skid.sv", "vp_stage.sv", "vp_select_token.sv")
 
     def rtl_parameters(self) -> dict[str, int | str]:
         stream = self.in_streams()[0]

@@ -52,7 +52,6 @@ class VitSplit_rtl(VitRTLBackend, VitSplit):
     """RTL of :class:`VitSplit`."""
 
     RTL_TOP = "vp_stream_split"
-    RTL_FILES = ("vp_skid.sv", "vp_stage.sv", "vp_stream_split.sv")
 
     def rtl_parameters(self) -> dict[str, int | str]:
         stream, first = self.in_streams()[0], self.out_streams()[0]

@@ -366,18 +366,6 @@ class VitTokenDrop_rtl(VitRTLBackend, VitTokenDrop):
     """RTL of :class:`VitTokenDrop`."""
 
     RTL_TOP = "vp_token_drop"
-    RTL_FILES = (
-        "vp_skid.sv",
-        "vp_ram.sv",
-        "vp_token_drop_insert.sv",
-        "vp_token_drop_histogram.sv",
-        "vp_token_drop_rank.sv",
-        "vp_token_drop_lane.sv",
-        "vp_token_drop_sums.sv",
-        "vp_token_drop_fuse.sv",
-        "vp_token_drop_requant.sv",
-        "vp_token_drop.sv",
-    )
 
     def get_nodeattr_types(self):
         return VitTokenDrop.get_nodeattr_types(self) | VitRTLBackend.get_nodeattr_types(self)

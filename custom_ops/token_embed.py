@@ -73,7 +73,6 @@ class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
     """RTL of :class:`VitTokenEmbed`: the table holds prefix + position for the rows that are constant."""
 
     RTL_TOP = "vp_token_embed"
-    RTL_FILES = ("vp_skid.sv", "vp_stage.sv", "vp_rom.sv", "vp_saturating_add.sv", "vp_token_embed.sv")
 
     def rtl_parameters(self) -> dict[str, int | str]:
         stream = self.in_streams()[0]

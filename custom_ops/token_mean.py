@@ -136,7 +136,6 @@ class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):
     """RTL of :class:`VitTokenMean`."""
 
     RTL_TOP = "vp_token_mean"
-    RTL_FILES = ("vp_skid.sv", "vp_token_drop_sums.sv", "vp_requant.sv", "vp_token_mean.sv")
 
     def get_nodeattr_types(self):
         return VitTokenMean.get_nodeattr_types(self) | VitRTLBackend.get_nodeattr_types(self)

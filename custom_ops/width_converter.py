@@ -67,7 +67,6 @@ class VitWidthConverter_rtl(VitRTLBackend, VitWidthConverter):
     """RTL of :class:`VitWidthConverter`."""
 
     RTL_TOP = "vp_stream_width"
-    RTL_FILES = ("vp_skid.sv", "vp_width.sv", "vp_stream_width.sv")
 
     def rtl_parameters(self) -> dict[str, int | str]:
         return {

@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from finn_vitprune.custom_ops.base import RTL_DIR, rtl_source
+from finn_vitprune.custom_ops.rtl_sources import RTL_DIR, rtl_source
 from finn_vitprune.synth.depth import CONTROL, Depth, logic_depth
 from finn_vitprune.synth.yosys import NodeJob, map_node
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.base import rtl_source
+from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.custom_ops.memory import ram_bram18, ram_urams, rom_bram18, rom_luts
 from finn_vitprune.synth.yosys import synth_node
 

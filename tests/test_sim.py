@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune import files
-from finn_vitprune.custom_ops.base import rtl_source
+from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Edge, Port, SimulationError, Stimulus, compile_top, toolchain
 

@@ -33,7 +33,8 @@ from finn_vitprune.bench.results import DropRow, FinnRow, Results, Row
 from finn_vitprune.bench.token_drop import DropUnit
 from finn_vitprune.bench.units import Unit, find_fold, node, products_of, with_mask
 from finn_vitprune.custom_ops import balance, mvau_contents, mvau_fold
-from finn_vitprune.custom_ops.base import VitRTLBackend, rtl_source
+from finn_vitprune.custom_ops.base import VitRTLBackend
+from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.yosys import Netlist, NodeJob, map_many, netlist_key, yosys_version
 
@@ -223,7 +224,7 @@ def _row(unit: Unit, fold: dict[str, int], keep: float, kind: str, group: Sequen
 def _digest(op: VitRTLBackend, modules: Iterable[str], values: Iterable[str | bytes]) -> str:
     """Hash of an op's RTL, of Python modules that decide what it does, and of further values."""
     digest = hashlib.sha256()
-    for path in [*map(rtl_source, op.RTL_FILES), *map(Path, modules)]:
+    for path in [*rtl_sources(op.RTL_TOP), *map(Path, modules)]:
         digest.update(path.read_bytes())
     for value in values:
         digest.update(value if isinstance(value, bytes) else value.encode())

@@ -12,6 +12,7 @@ import numpy as np
 
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
+from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.custom_ops.token_drop import VitTokenDrop_rtl
 from finn_vitprune.sim import Simulator
 from tests.mutation.quick import translate
@@ -19,8 +20,10 @@ from tests.rtl import test_block_sparse_mvau as matrix
 from tests.rtl import test_token_drop as token_drop
 from tests.rtl.helper import PATTERNS, BuiltOp, check_built, generate_op, op_ports
 
-MODELS = ("vp_dsp48e2_model.sv",)
-"""Files of primitives, which are in no netlist."""
+
+def _files(top: str) -> tuple[str, ...]:
+    """Names of the files of a unit, without that of the primitive, which is not in a netlist."""
+    return tuple(path.name for path in rtl_sources(top) if path.name != "vp_dsp48e2_model.sv")
 
 
 @dataclass
@@ -112,7 +115,7 @@ def _drop(name: str, shape: tuple, *, ties: bool = False, data=None, more=None, 
     return SelfCheck(name, inputs, patterns | {"interval": not (ties or data)} | options, more)
 
 
-TOKEN_DROP = Unit("token drop", VitTokenDrop_rtl.RTL_FILES, (
+TOKEN_DROP = Unit("token drop", _files(VitTokenDrop_rtl.RTL_TOP), (
     _drop("half kept", (17, 48, 4, 8, 2, "insert")),
     _drop("ties, dropped ones ranked", (11, 32, 8, 7, 3, "insert"), ties=True),
     _drop("histograms", (17, 48, 1, 12, 1, "histogram")),
@@ -167,7 +170,7 @@ def _halves() -> tuple:
     return matrix.OP, case.attributes(), [x], [weights, np.zeros(8, int), np.ones(8, int)]
 
 
-MATRIX = Unit("matrix", tuple(f for f in BlockSparseMVAU_rtl.RTL_FILES if f not in MODELS), (
+MATRIX = Unit("matrix", _files(BlockSparseMVAU_rtl.RTL_TOP), (
     _matrix("three lanes", matrix.Case(
         lanes=3, mw=16, mh=40, simd=2, pe=2, keep=0.8, in_width=4, out_width=4, seed=3,
     )),

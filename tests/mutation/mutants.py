@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from finn_vitprune.custom_ops.base import rtl_source
+from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.sim import toolchain
 from tests.mutation.cases import UNITS, SelfCheck, Unit
 from tests.mutation.operators import Fault, faults

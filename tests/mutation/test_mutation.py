@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from finn_vitprune.custom_ops import base
+from finn_vitprune.custom_ops import rtl_sources
 from tests.mutation import mutants
 from tests.mutation.cases import UNITS
 from tests.mutation.operators import OPERATORS, faults
@@ -83,11 +83,11 @@ def test_stored_sample_holds():
 
 def test_unit_that_is_broken_already_judges_nothing(tmp_path, monkeypatch):
     """A check that the RTL as it is does not pass says nothing of a mutant."""
-    for source in base.RTL_DIR.rglob("*.sv"):
+    for source in rtl_sources.RTL_DIR.rglob("*.sv"):
         shutil.copy(source, tmp_path)
     path = tmp_path / "vp_token_drop.sv"
     path.write_text(path.read_text().replace("<= take && !keep;", "<= take && keep;"))
-    monkeypatch.setattr(base, "RTL_DIR", tmp_path)
+    monkeypatch.setattr(rtl_sources, "RTL_DIR", tmp_path)
     from tests.mutation import cases
 
     with pytest.raises(AssertionError, match="differ"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops import base
+from finn_vitprune.custom_ops import rtl_sources
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus
 from finn_vitprune.sim.loads import read_loads
@@ -265,12 +265,12 @@ MUTATIONS = [
 
 @pytest.mark.parametrize("file, good, bad", MUTATIONS, ids=[f"{m[0]}-{i}" for i, m in enumerate(MUTATIONS)])
 def test_a_broken_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
-    for source in base.RTL_DIR.rglob("*.sv"):
+    for source in rtl_sources.RTL_DIR.rglob("*.sv"):
         shutil.copy(source, tmp_path)
     text = (tmp_path / file).read_text()
     assert text.count(good) == 1
     (tmp_path / file).write_text(text.replace(good, bad))
-    monkeypatch.setattr(base, "RTL_DIR", tmp_path)
+    monkeypatch.setattr(rtl_sources, "RTL_DIR", tmp_path)
     case = Case(lanes=3, mh=40, keep=0.8, out_width=4, seed=3)
     with pytest.raises(AssertionError, match="differ|no beat moved|too many"):
         check_op(OP, case.attributes(), [case.stream()], case.initialisers())
@@ -468,12 +468,12 @@ ULTRA_MUTATIONS = [
 
 @pytest.mark.parametrize("file, good, bad", ULTRA_MUTATIONS, ids=range(len(ULTRA_MUTATIONS)))
 def test_a_broken_load_path_is_caught(file, good, bad, tmp_path, monkeypatch):
-    for source in base.RTL_DIR.rglob("*.sv"):
+    for source in rtl_sources.RTL_DIR.rglob("*.sv"):
         shutil.copy(source, tmp_path)
     text = (tmp_path / file).read_text()
     assert text.count(good) == 1
     (tmp_path / file).write_text(text.replace(good, bad))
-    monkeypatch.setattr(base, "RTL_DIR", tmp_path)
+    monkeypatch.setattr(rtl_sources, "RTL_DIR", tmp_path)
     case = ultra(Case(keep=0.8))
     built = build_op(OP, case.attributes(), case.initialisers())
     with pytest.raises(AssertionError):

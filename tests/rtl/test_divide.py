@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.base import rtl_source
+from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.sim import Port, Stimulus, compile_top
 
 NUM, DEN, QUOT = 26, 12, 14

@@ -13,19 +13,13 @@ import numpy as np
 import pytest
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.base import rtl_source
+from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
 from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, Dsp48e2Mac, Mac, clog2
 from finn_vitprune.sim import Port, Simulator, compile_top
 from finn_vitprune.sim.beats import pack_elements, unpack_elements
 from finn_vitprune.sim.toolchain import SimulationError
 
-MAC_FILES = [
-    rtl_source(f"{name}.sv")
-    for name in (
-        "vp_mvau_tree", "vp_mac_portable", "vp_dsp48e2_model", "vp_mac_chain", "vp_mac_sum", "vp_mac_dsp48e2",
-        "vp_mac_lut", "vp_mac",
-    )
-]
+MAC_FILES = rtl_sources("vp_mac")
 HARNESS = """
 module mac_harness (input wire ap_clk, ap_rst_n,
     input wire [{x_top}:0] in0_V_tdata, input wire in0_V_tvalid, output wire in0_V_tready,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helper import PATTERNS
 
-from finn_vitprune.custom_ops.base import rtl_source
+from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.sim import Port, SimulationError, Simulator, Stimulus, compile_top
 from finn_vitprune.sim.beats import pack_elements, unpack_elements
 

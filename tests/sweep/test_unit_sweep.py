@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.base import RTL_DIR
+from finn_vitprune.custom_ops.rtl_sources import RTL_DIR
 from tests.sweep import structures
 from tests.sweep.check import check
 
@@ -46,5 +46,5 @@ def test_a_broken_unit_fails_the_sweep(monkeypatch, tmp_path):
     broken = file.read_text().replace("(first_4_q ? SUM_BITS'(bias) : sum)", "(first_4_q ? '0 : sum)")
     assert broken != file.read_text()
     file.write_text(broken)
-    monkeypatch.setattr("finn_vitprune.custom_ops.base.RTL_DIR", tmp_path)
+    monkeypatch.setattr("finn_vitprune.custom_ops.rtl_sources.RTL_DIR", tmp_path)
     assert len(check(structures.MATRIX, 1, 3).wrong) == 3
