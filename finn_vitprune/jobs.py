@@ -42,7 +42,7 @@ END_S = 5.0
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[J, R]):
+class Finished(Generic[J, R]):
     """What became of a job: its result, or the exception that it raised."""
 
     job: J
@@ -56,7 +56,7 @@ def run(
     """Call ``function`` for every job and yield each job with its result as soon as the result is there.
 
     Args:
-        function: belongs to a module, or is a ``functools.partial`` of such a function.
+        function: belongs to a module, or is such a function with bound arguments (functools).
         jobs: taken one by one, as workers become free.
         workers: processes at a time; 0 runs the jobs in this process.
         name: the name of a job, for messages.
@@ -90,7 +90,7 @@ def run_in_order(
 
 def outcomes(
     function: Callable[[J], R], jobs: Iterable[J], workers: int, name: Callable[[J], str] = str
-) -> Iterator[Outcome[J, R]]:
+) -> Iterator[Finished[J, R]]:
     """As :func:`run`, but a job that fails does not end the others: its exception is part of its outcome."""
     todo = iter(jobs)
     if workers == 0:
@@ -123,13 +123,13 @@ def _second(function: Callable[[J], R], numbered: tuple[int, J]) -> R:
     return function(numbered[1])
 
 
-def _called(function: Callable[[J], R], job: J, name: Callable[[J], str]) -> Outcome[J, R]:
+def _called(function: Callable[[J], R], job: J, name: Callable[[J], str]) -> Finished[J, R]:
     """The outcome of a job in this process."""
     try:
-        return Outcome(job, function(job))
+        return Finished(job, function(job))
     except Exception as error:
         error.add_note(f"in job {name(job)}")
-        return Outcome(job, error=error)
+        return Finished(job, error=error)
 
 
 class _Worker(Generic[J, R]):
@@ -161,7 +161,7 @@ class _Worker(Generic[J, R]):
         with suppress(OSError):  # the worker died: outcome() sees to it
             self._connection.send_bytes(pickle.dumps((self._function, job)))
 
-    def outcome(self) -> Outcome[J, R] | None:
+    def outcome(self) -> Finished[J, R] | None:
         """The outcome of the job; None where the worker died and a new one has the job."""
         job = self._job
         try:
@@ -174,10 +174,10 @@ class _Worker(Generic[J, R]):
                 return None
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             text = f"{self._name(job)}: the process died {ATTEMPTS} times ({how})"
-            return Outcome(job, error=UserError(f"{text}; if memory is short, run fewer jobs at a time"))
+            return Finished(job, error=UserError(f"{text}; if memory is short, run fewer jobs at a time"))
         if error is not None:
             error.add_note(f"in job {self._name(job)}")
-        return Outcome(job, result, error)
+        return Finished(job, result, error)
 
     def end(self) -> None:
         """Let the idle worker end in good order."""

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from threading import Event
 
 import numpy as np
 import pytest
@@ -268,8 +267,8 @@ def test_a_unit_is_its_arrays_and_what_is_around_them(body, tmp_path):
     files = sources(op, model, tmp_path)
     around = NodeJob("unit", boxed(op, files, tmp_path), boxes=(BOX,))
     array = NodeJob(ARRAY, (*files[:-1], array_source(op, tmp_path)))
-    parts = [map_node(job, 600, Event()) for job in (around, array)]
-    whole, both = map_node(NodeJob("unit", files), 600, Event()), joined(*parts, lanes=2)
+    parts = [map_node(job, 600) for job in (around, array)]
+    whole, both = map_node(NodeJob("unit", files), 600), joined(*parts, lanes=2)
     for name in ("DSP", "BRAM36", "URAM", "LUTRAM"):
         assert getattr(both.resources, name) == getattr(whole.resources, name), name
     assert both.resources.DSP >= 2 * parts[1].resources.DSP > 0

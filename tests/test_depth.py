@@ -1,7 +1,6 @@
 """Logic depth: levels counted by hand in small netlists, and against what Yosys maps."""
 
 import re
-from threading import Event
 
 import pytest
 
@@ -101,7 +100,7 @@ endmodule
 def test_a_tree_of_an_exclusive_or_is_at_least_as_deep_as_luts_of_six_inputs_allow(tmp_path, inputs, least):
     source = tmp_path / "xors.sv"
     source.write_text(XOR.format(width=inputs - 1))
-    depth = map_node(NodeJob("xors", (source,)), 300, Event()).depth
+    depth = map_node(NodeJob("xors", (source,)), 300).depth
     assert least <= depth.data == depth.any == depth.any_carry <= 2 * least - 1
 
 
@@ -118,7 +117,7 @@ module beside (input wire clk, input wire [4:0] a, input wire [63:0] b, output l
     vp_rom #(.DEPTH(24), .WIDTH(200), .STYLE("distributed")) rom (.clk, .en(1'b1), .addr(addr_q), .data);
 endmodule
 """)
-    found = map_node(NodeJob("beside", (rtl_source("vp_rom.sv"), source)), 300, Event())
+    found = map_node(NodeJob("beside", (rtl_source("vp_rom.sv"), source)), 300)
     assert found.depth.data == 1 and found.resources.BRAM36 == 0
     assert 200 <= found.resources.LUT - 64 <= 210
 

@@ -1,6 +1,7 @@
 """Yosys back end: exact counts of known modules, cache, independence from weights, clear failures."""
 
 import json
+import subprocess
 import time
 
 import pytest
@@ -156,6 +157,13 @@ def test_equal_nodes_of_a_network_run_once(tmp_path):
     assert sorted(seen) == sorted(result)
     assert [result[f"node_{i}"].BRAM36 for i in range(3)] == [0.5] * 3
     assert len(list((tmp_path / "cache" / "yosys").glob("*.json"))) == 2
+
+
+def test_a_run_of_what_the_cache_holds_starts_no_process(tmp_path, monkeypatch):
+    nodes = [rom_node(tmp_path, f"node_{i}") for i in range(2)]
+    first = synth_node(nodes[0].sources, nodes[0].top)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    assert synth_many(nodes) == {"node_0": first, "node_1": first}
 
 
 def test_a_failure_names_the_node_and_the_reason(tmp_path):

@@ -324,7 +324,8 @@ class _Synthesis:
         """Synthesise all that was added."""
         numbers = {id(job): i for i, job in enumerate(self.jobs)}
         progress.status(f"synthesis: {len(self.jobs)} modules")
-        map_many(self.jobs, workers, lambda job, netlist: self._done(numbers[id(job)], netlist), TIMEOUT_S)
+        for job, netlist in map_many(self.jobs, workers, TIMEOUT_S):
+            self._done(numbers[id(job)], netlist)
 
     def _done(self, number: int, netlist: Netlist) -> None:
         self.found[number] = netlist

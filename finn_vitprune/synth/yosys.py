@@ -9,30 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from finn_vitprune import files
+import psutil
+
+from finn_vitprune import files, jobs
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth import depth
 from finn_vitprune.synth.depth import Depth
-from finn_vitprune.synth.resources import Resources, total
-
-__all__ = [
-    "Depth", "Netlist", "NodeJob", "Resources", "SynthesisError", "map_many", "map_node", "synth_many", "synth_node",
-    "total", "yosys_version",
-]
+from finn_vitprune.synth.resources import Resources
 
 TIMEOUT_S = 3600.0
 """Seconds one node may take."""
@@ -83,68 +78,54 @@ def synth_node(sources: Sequence[str | Path], top: str, timeout_s: float = TIMEO
     Raises:
         SynthesisError: a source is missing, Yosys fails, or it takes longer than ``timeout_s``.
     """
-    return map_node(NodeJob(top, tuple(Path(s) for s in sources)), timeout_s, threading.Event()).resources
+    return map_node(NodeJob(top, tuple(Path(s) for s in sources)), timeout_s).resources
 
 
 def synth_many(
-    jobs: Sequence[NodeJob],
+    nodes: Sequence[NodeJob],
     workers: int = 2,
     progress: Callable[[str, Resources, float], None] | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> dict[str, Resources]:
-    """Synthesise several nodes in ``workers`` processes; equal nodes run once.
+    """Resources of several nodes, as :func:`map_many` finds them.
 
     Args:
-        jobs: the nodes, with distinct names.
-        workers: processes at a time, at least 1.
+        nodes: have distinct names.
         progress: called in this thread with node name, resources and seconds as each node is done.
-        timeout_s: seconds one node may take.
     Returns:
-        Node name to resources, in the order of ``jobs``.
-    Raises:
-        SynthesisError: the first failure; the other processes are stopped.
+        Node name to resources, in the order of ``nodes``.
     """
     results: dict[str, Resources] = {}
     started = time.monotonic()
-
-    def done(job: NodeJob, netlist: Netlist) -> None:
-        results[job.top] = netlist.resources
+    for node, netlist in map_many(nodes, workers, timeout_s):
+        results[node.top] = netlist.resources
         if progress is not None:
-            progress(job.top, netlist.resources, time.monotonic() - started)
-
-    map_many(jobs, workers, done, timeout_s)
-    return {job.top: results[job.top] for job in jobs}
+            progress(node.top, netlist.resources, time.monotonic() - started)
+    return {node.top: results[node.top] for node in nodes}
 
 
 def map_many(
-    jobs: Sequence[NodeJob],
-    workers: int,
-    done: Callable[[NodeJob, Netlist], None],
-    timeout_s: float = TIMEOUT_S,
-) -> None:
-    """Synthesise in ``workers`` processes; equal jobs run once.
+    nodes: Sequence[NodeJob], workers: int, timeout_s: float = TIMEOUT_S
+) -> Iterator[tuple[NodeJob, Netlist]]:
+    """Synthesise several nodes and yield each with its netlist as soon as that is there; equal nodes run once.
 
     Args:
-        done: called in this thread for each job as its netlist is there.
-        timeout_s: seconds one job may take.
+        workers: processes at a time, at least 1; none for what the cache holds.
+        timeout_s: seconds one node may take.
     Raises:
         SynthesisError: the first failure; the other processes are stopped.
     """
     groups: dict[str, list[NodeJob]] = {}
-    for job in jobs:
-        groups.setdefault(cache_key(job), []).append(job)
-    stop = threading.Event()
-    pool = ThreadPoolExecutor(max(1, workers))
-    try:
-        futures = {pool.submit(map_node, group[0], timeout_s, stop): group for group in groups.values()}
-        for future in as_completed(futures):
-            for job in futures[future]:
-                done(job, future.result())
-    except BaseException:
-        stop.set()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    for node in nodes:
+        groups.setdefault(cache_key(node), []).append(node)
+    stored = {key: _stored(key) for key in groups}
+    for key, netlist in stored.items():
+        if netlist is not None:
+            yield from ((node, netlist) for node in groups[key])
+    missing = {group[0]: group for key, group in groups.items() if stored[key] is None}
+    map_one = partial(map_node, timeout_s=timeout_s)
+    for first, netlist in jobs.run(map_one, missing, max(1, workers), lambda node: f"synthesis of {node.top}"):
+        yield from ((node, netlist) for node in missing[first])
 
 
 def cache_key(job: NodeJob) -> str:
@@ -171,37 +152,47 @@ def _read_sources(job: NodeJob) -> list[str]:
         raise SynthesisError(f"synthesis of {job.top}: cannot read {e.filename}: {e.strerror}") from e
 
 
-def map_node(job: NodeJob, timeout_s: float, stop: threading.Event) -> Netlist:
+def map_node(job: NodeJob, timeout_s: float = TIMEOUT_S) -> Netlist:
     """The netlist of one job, from the cache if an equal one was synthesised before.
 
     Args:
-        timeout_s: seconds after which Yosys is stopped. stop: ends it at once when set.
+        timeout_s: seconds after which Yosys is stopped.
     Raises:
         SynthesisError: a source is missing, Yosys fails, or it takes too long.
     """
-    cached = files.cache_dir() / "yosys" / f"{cache_key(job)}.json"
-    if cached.is_file():
-        try:
-            content = json.loads(cached.read_text())
-            return Netlist(Resources.from_dict(content["resources"]), Depth(**content["depth"]))
-        except (ValueError, KeyError, TypeError):
-            pass  # not written by this version: synthesise again
-    found = _run_yosys(job, timeout_s, stop)
+    key = cache_key(job)
+    if (stored := _stored(key)) is not None:
+        return stored
+    found = _run_yosys(job, timeout_s)
     cells = {name: count for name, count in found["cells"].items() if name not in job.boxes}
     try:
         netlist = Netlist(Resources.from_cells(cells), Depth(**found["depth"]))
     except ValueError as e:
         raise SynthesisError(f"synthesis of {job.top}: {e}") from e
-    _write_atomic(cached, {"tool": yosys_version(), "top": job.top, "cells": cells, **asdict(netlist)})
+    entry = {"tool": yosys_version(), "top": job.top, "cells": cells, **asdict(netlist)}
+    files.write_json(_cached(key), entry, indent=1)
     return netlist
 
 
-def _run_yosys(job: NodeJob, timeout_s: float, stop: threading.Event) -> dict[str, dict[str, int]]:
+def _cached(key: str) -> Path:
+    return files.cache_dir() / "yosys" / f"{key}.json"
+
+
+def _stored(key: str) -> Netlist | None:
+    """The netlist that the cache holds; None where there is none that this version wrote."""
+    try:
+        content = json.loads(_cached(key).read_text())
+        return Netlist(Resources.from_dict(content["resources"]), Depth(**content["depth"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _run_yosys(job: NodeJob, timeout_s: float) -> dict[str, dict[str, int]]:
     """Cell type to count of the mapped, flattened node, and its depth."""
     ultra = any('"ultra"' in line for line in _read_sources(job)[-1].splitlines())
-    files = " ".join(_quote(path.resolve()) for path in job.sources)
+    paths = " ".join(_quote(path.resolve()) for path in job.sources)
     commands = [
-        f"{_READ} {job.options} --top {job.top} {files}",
+        f"{_READ} {job.options} --top {job.top} {paths}",
         f"{_SYNTH}{' -uram' if ultra else ''} -top {job.top}",
         "setattr -mod -unset keep_hierarchy",
         "flatten",
@@ -209,46 +200,33 @@ def _run_yosys(job: NodeJob, timeout_s: float, stop: threading.Event) -> dict[st
     with tempfile.TemporaryDirectory(prefix="vitprune_yosys_") as tmp:
         folder = Path(tmp)
         (folder / "job.json").write_text(json.dumps({"commands": commands}))
-        log = folder / "yosys.log"
+        log, result = folder / "yosys.log", folder / "result.json"
+        command = [sys.executable, "-m", "finn_vitprune.synth.worker", "job.json", "result.json"]
+        reason = None
         with log.open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "finn_vitprune.synth.worker", "job.json", "result.json"],
-                cwd=folder,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            reason = _wait(process, timeout_s, stop)
-        result = folder / "result.json"
-        if reason is None and process.returncode == 0 and result.is_file():
+            process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+            try:
+                process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                reason = f"Yosys took longer than {timeout_s:g} s"
+            finally:
+                _kill(process)
+        if process.returncode == 0 and result.is_file():
             return json.loads(result.read_text())
-        kept = _keep_log(job, log)
-    if reason is None:
-        reason = _first_error(kept) or f"Yosys ended with exit code {process.returncode}"
+        kept = files.cache_dir() / "yosys" / "failed" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', job.top)}.log"
+        files.write_text(kept, log.read_text(errors="replace"))
+    reason = reason or _first_error(kept) or f"Yosys ended with exit code {process.returncode}"
     raise SynthesisError(f"synthesis of {job.top}: {reason} (log: {kept})")
 
 
-def _wait(process: subprocess.Popen, timeout_s: float, stop: threading.Event) -> str | None:
-    """Wait for the process; stop it with its children on time-out, on ``stop`` or on an exception."""
-    deadline = time.monotonic() + timeout_s
-    reason = None
-    try:
-        while process.poll() is None:
-            if stop.is_set():
-                reason = "stopped"
-            elif time.monotonic() > deadline:
-                reason = f"Yosys took longer than {timeout_s:g} s"
-            if reason is not None:
-                break
-            try:
-                process.wait(0.2)
-            except subprocess.TimeoutExpired:
-                continue
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    return reason
+def _kill(process: subprocess.Popen) -> None:
+    """End a process that still runs, and its children (Yosys starts ABC)."""
+    if process.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+        process.kill()
+        process.wait()
 
 
 def _first_error(log: Path) -> str | None:
@@ -260,26 +238,6 @@ def _first_error(log: Path) -> str | None:
     return next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")), None)
 
 
-def _keep_log(job: NodeJob, log: Path) -> Path:
-    folder = files.cache_dir() / "yosys" / "failed"
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', job.top)}.log"
-    kept.write_bytes(log.read_bytes())
-    return kept
-
-
 def _quote(path: Path) -> str:
     text = str(path)
     return f'"{text}"' if re.search(r"[\s;#]", text) else text
-
-
-def _write_atomic(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    try:
-        with os.fdopen(fd, "w") as file:
-            json.dump(content, file, indent=1)
-        os.replace(tmp, path)
-    except BaseException:
-        Path(tmp).unlink(missing_ok=True)
-        raise
