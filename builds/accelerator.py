@@ -10,7 +10,7 @@ from finn_vitprune import progress
 from finn_vitprune.builds import deadlock
 from finn_vitprune.builds.stitch import MONITORED_TOP, StitchedDesign, padded
 from finn_vitprune.errors import UserError
-from finn_vitprune.sim import Edge, LoadPort, Port, Simulator, Stimulus, compile_top
+from finn_vitprune.sim import LoadPort, Port, Probe, Simulator, Stimulus, compile_top
 from finn_vitprune.sim.beats import pack, unpack
 
 INPUT, OUTPUT = "s_axis_0", "m_axis_0"
@@ -59,7 +59,7 @@ class Accelerator:
             inputs=[Port(INPUT, padded(design.input))],
             outputs=[Port(OUTPUT, padded(design.output))],
             loads=[LoadPort(load.port, load.address_bits) for load in design.loads],
-            edges=[Edge(_edge_name(i), padded(e.stream)) for i, e in enumerate(design.edges)],
+            edges=[Probe(_edge_name(i), padded(e.stream)) for i, e in enumerate(design.edges)],
         )
 
     def run(

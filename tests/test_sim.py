@@ -11,7 +11,7 @@ import pytest
 from finn_vitprune import files
 from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.errors import UserError
-from finn_vitprune.sim import Edge, Port, SimulationError, Stimulus, compile_top, toolchain
+from finn_vitprune.sim import Port, Probe, SimulationError, Stimulus, compile_top, toolchain
 
 STREAMS = """input wire ap_clk, input wire ap_rst_n,
     input wire [15:0] in0_V_tdata, input wire in0_V_tvalid, output wire in0_V_tready,
@@ -42,7 +42,7 @@ PORTS = {"inputs": [Port("in0_V", 16)], "outputs": [Port("out0_V", 16)]}
 def chain(folder, sabotage=HONEST):
     source = folder / "chain.sv"
     source.write_text(CHAIN.replace("SABOTAGE", sabotage))
-    return compile_top("chain", [*LEAVES, source], **PORTS, edges=[Edge("first", 16), Edge("second", 16)])
+    return compile_top("chain", [*LEAVES, source], **PORTS, edges=[Probe("first", 16), Probe("second", 16)])
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,17 @@
 """Verilator back end: compile once per structure, run packed NumPy arrays at C++ speed."""
 
-from finn_vitprune.sim.compile import Edge, LoadPort, Port, compile_top, load_ports, stream_ports
+from finn_vitprune.sim.compile import compile_top, load_ports, stream_ports
+from finn_vitprune.sim.ports import LoadPort, Port, Probe
 from finn_vitprune.sim.run import Deadlock, EdgeState, LoadState, SimResult, Simulator, Stimulus
 from finn_vitprune.sim.toolchain import SimulationError
 
 __all__ = [
     "Deadlock",
-    "Edge",
     "EdgeState",
     "LoadPort",
     "LoadState",
     "Port",
+    "Probe",
     "SimResult",
     "SimulationError",
     "Simulator",

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from finn_vitprune.custom_ops.base import Stream
+    from qonnx.core.datatype import BaseDataType
 
 CHUNK_ELEMENTS = 1 << 20
 """Elements whose single bits are in memory at once."""
+
+
+class BeatLayout(Protocol):
+    """A frame in beats: ``tokens`` rows of ``channels`` elements of ``dtype``, ``simd`` of them a beat."""
+
+    tokens: int
+    channels: int
+    simd: int
+    dtype: BaseDataType
 
 
 def beat_bytes(width: int) -> int:
@@ -18,7 +27,7 @@ def beat_bytes(width: int) -> int:
     return -(-width // 8)
 
 
-def pack(values: np.ndarray, stream: Stream) -> np.ndarray:
+def pack(values: np.ndarray, stream: BeatLayout) -> np.ndarray:
     """Integers ``[..., tokens, channels]`` to beats, uint8 ``[beats, bytes]``, element 0 lowest.
 
     Raises:
@@ -30,7 +39,7 @@ def pack(values: np.ndarray, stream: Stream) -> np.ndarray:
     return pack_elements(values.reshape(-1, stream.simd), stream.dtype.bitwidth())
 
 
-def unpack(beats: np.ndarray, stream: Stream) -> np.ndarray:
+def unpack(beats: np.ndarray, stream: BeatLayout) -> np.ndarray:
     """Beats, uint8 ``[beats, bytes]``, to int64 ``[frames, tokens, channels]``."""
     elements = unpack_elements(beats, stream.simd, stream.dtype.bitwidth(), stream.dtype.signed())
     return elements.reshape(-1, stream.tokens, stream.channels)

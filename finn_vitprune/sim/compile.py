@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from finn_vitprune.sim import toolchain
+from finn_vitprune.sim.ports import LoadPort, Port, Probe
 from finn_vitprune.sim.run import Simulator
 
 # -Wall's warnings are errors. These are about taste, or fire on every parameterised block.
@@ -26,56 +27,12 @@ MAX_GROUP_BYTES = 400_000
 """Generated C++ files are compiled together up to this size."""
 
 
-@dataclass(frozen=True)
-class Port:
-    """A stream of the top: ports ``<name>_tdata``, ``_tvalid``, ``_tready``; ``width`` bits of tdata."""
-
-    name: str
-    width: int
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of one beat."""
-        return -(-self.width // 8)
-
-
-@dataclass(frozen=True)
-class LoadPort:
-    """An AXI4-Lite port of the top (32 bits of data): ``<name>_AWADDR`` and so on; bits of its addresses."""
-
-    name: str
-    address_bits: int
-
-    @property
-    def words(self) -> int:
-        """32-bit words that have an address."""
-        return 1 << (self.address_bits - 2)
-
-    @property
-    def address_bytes(self) -> int:
-        """Bytes in which Verilator keeps an address."""
-        return 1 if self.address_bits <= 8 else 2 if self.address_bits <= 16 else 4
-
-
-@dataclass(frozen=True)
-class Edge:
-    """An internal stream of a stitched top: a name for reports and the bits of its data."""
-
-    name: str
-    width: int
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of one beat in ``tap_data``."""
-        return -(-self.width // 8)
-
-
 def compile_top(
     top: str,
     sources: Sequence[Path | str],
     inputs: Sequence[Port],
     outputs: Sequence[Port],
-    edges: Sequence[Edge] = (),
+    edges: Sequence[Probe] = (),
     loads: Sequence[LoadPort] = (),
     clock: str = "ap_clk",
     reset: str = "ap_rst_n",
@@ -238,7 +195,7 @@ def _groups(generated: Path) -> list[tuple[Path, Path, str]]:
 def _binding(
     inputs: Sequence[Port],
     outputs: Sequence[Port],
-    edges: Sequence[Edge],
+    edges: Sequence[Probe],
     clock: str,
     reset: str,
     loads: Sequence[LoadPort] = (),

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.sim.compile import LoadPort, Port, compile_top, load_ports, stream_ports
+from finn_vitprune.files import write_json
+from finn_vitprune.sim.compile import compile_top, load_ports, stream_ports
 from finn_vitprune.sim.loads import read_image, read_index
+from finn_vitprune.sim.ports import LoadPort, Port
 from finn_vitprune.sim.run import SimResult, Simulator
 
 
@@ -104,14 +106,13 @@ def compile_sim_obj(
     defines = ("FINN_SIMULATION",) if behav else ()
     simulator = compile_top(top, sources, inputs, outputs, loads=loads, defines=defines, lint=False)
     description = Path("xsim.dir") / top_module_name / "xsimk.so"
-    (sim_out_dir / description).parent.mkdir(parents=True, exist_ok=True)
     content = {
         "executable": str(simulator.executable),
         "inputs": [asdict(p) for p in inputs],
         "outputs": [asdict(p) for p in outputs],
         "loads": [asdict(p) | {"image": images[p.name]} for p in loads],
     }
-    (sim_out_dir / description).write_text(json.dumps(content, indent=2) + "\n")
+    write_json(sim_out_dir / description, content)
     return sim_out_dir, description
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from finn_vitprune.files import write_json, write_text
+
 INDEX = "axilite.json"
 
 
 def write_image(path: Path, words: np.ndarray) -> None:
     """Write uint32 ``words`` to a ``.dat`` file."""
-    path.write_text("".join(f"{int(w):08x}\n" for w in words))
+    write_text(path, "".join(f"{int(w):08x}\n" for w in words))
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -27,7 +29,7 @@ def read_image(path: Path) -> np.ndarray:
 
 def write_index(folder: Path, files: Mapping[str, str]) -> None:
     """Write which file of ``folder`` belongs to which port."""
-    (folder / INDEX).write_text(json.dumps(dict(files), indent=1) + "\n")
+    write_json(folder / INDEX, dict(files), indent=1)
 
 
 def read_index(folder: Path) -> dict[str, str]:

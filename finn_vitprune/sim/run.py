@@ -8,14 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finn_vitprune.sim.ports import LoadPort, Port, Probe
 from finn_vitprune.sim.toolchain import SimulationError
-
-if TYPE_CHECKING:
-    from finn_vitprune.sim.compile import Edge, LoadPort, Port
 
 DRAIN_CYCLES = 32
 """Cycles that a run goes on after the last expected beat, to see beats that should not be there."""
@@ -179,7 +176,7 @@ class Simulator:
     executable: Path
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    edges: tuple[Edge, ...] = ()
+    edges: tuple[Probe, ...] = ()
     loads: tuple[LoadPort, ...] = ()
 
     def run(
