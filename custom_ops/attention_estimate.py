@@ -5,23 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finn_vitprune.custom_ops.memory import (
-    RAMB18_SHAPES,
-    RAMB36_SHAPES,
+    ATTENTION_MEMORY,
+    DSP_MIN_PRODUCT,
+    lutram_luts,
     multiplier_dsps,
     ram_bram18,
-    lutram_luts,
+    ram_cut,
     ram_urams,
     rom_luts,
 )
-from finn_vitprune.numerics import MULT_BITS, RECIP_BITS
-
-DSP_MIN_PRODUCT = 9
-"""Narrower products are built from LUTs."""
-
-
-def clog2(n: int) -> int:
-    """Bits that count ``n`` values."""
-    return (n - 1).bit_length()
+from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
 
 
 def tree_levels(terms: int) -> int:
@@ -37,11 +30,6 @@ def division_cycles(quotient: int, bits: int) -> int:
 def bits_per_cycle(quotient: int, budget: int) -> int:
     """Fewest quotient bits a cycle with which a division takes at most ``budget`` cycles (at least 2)."""
     return next((b for b in range(1, quotient) if division_cycles(quotient, b) <= budget), quotient)
-
-
-def ram_style(words: int, style: str = "auto") -> str:
-    """``auto`` resolved: LUTRAM up to 128 words, block RAM beyond."""
-    return style if style != "auto" else "distributed" if words <= 128 else "block"
 
 
 @dataclass(frozen=True)
@@ -160,8 +148,8 @@ def dsp(g: Geometry) -> int:
 def bram18(g: Geometry) -> int:
     """K and V, and the ring of E rows."""
     words, width, count = g.kv_ram
-    total = count * ram_bram18(words, width) if ram_style(words, g.style) == "block" else 0
-    if g.scores and ram_style(g.ring_ram[0]) == "block":
+    total = count * ram_bram18(words, width) if ATTENTION_MEMORY.style(words, width, g.style) == "block" else 0
+    if g.scores and ATTENTION_MEMORY.style(*g.ring_ram) == "block":
         total += ram_bram18(*g.ring_ram)
     return total
 
@@ -183,15 +171,7 @@ def _ports(g: Geometry) -> int:
 
 def _row_mux(words: int, width: int) -> int:
     """Multiplexers behind a block RAM that is deeper than its shape."""
-    blocks = ram_bram18(words, width)
-    rows = []
-    for unit, shapes in ((1, RAMB18_SHAPES), (2, RAMB36_SHAPES)):
-        for bits, depth in shapes.items():
-            r = -(-words // depth)
-            lanes = r * -(-width // bits) if bits < 9 else -(-(r * -(-width // 9) * 9) // bits)
-            if lanes * unit == blocks:
-                rows.append(r)
-    return round(0.55 * (min(rows) - 1) * width) if rows else 0
+    return round(0.55 * (ram_cut(words, width).rows - 1) * width)
 
 
 def _ram(words: int, width: int, style: str) -> int:
@@ -206,7 +186,7 @@ def _fifo(depth: int, width: int) -> int:
 
 def _kv(g: Geometry) -> int:
     words, width, count = g.kv_ram
-    return count * _ram(words, width, ram_style(words, g.style)) + 30 + 3 * clog2(words) + count
+    return count * _ram(words, width, ATTENTION_MEMORY.style(words, width, g.style)) + 30 + 3 * clog2(words) + count
 
 
 def _tree(terms: int, width: int, growth: int = 2) -> int:
@@ -266,7 +246,7 @@ def _norm(g: Geometry) -> int:
 
 def _scores(g: Geometry) -> int:
     words, width = g.ring_ram
-    memories = _ram(words, width, ram_style(words)) + 2 * lutram_luts(g.tokens, g.score_bits)
+    memories = _ram(words, width, ATTENTION_MEMORY.style(words, width)) + 2 * lutram_luts(g.tokens, g.score_bits)
     divide = _divide(g.z_bits, g.score_quotient, g.score_recip_bits)
     control = 60 + clog2(words) * 2 + clog2(g.tokens) * 4
     lanes = width if g.pe > 1 else 0

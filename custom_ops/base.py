@@ -134,6 +134,14 @@ class VitOp(HWCustomOp):
         """Beats to buffer before the first input, which come while the op takes none."""
         return 0
 
+    def input_times(self, arrivals: list[float]) -> list[float]:
+        """When (in frames) the op needs each input, given when each arrives: as a rule, when all are there."""
+        return [max(arrivals)] * len(arrivals)
+
+    def output_fifo_tokens(self) -> int:
+        """Tokens that the FIFO behind the op must hold whatever path it is on; 0 leaves its depth to the paths."""
+        return 0
+
     def check_part(self, part: Part) -> None:
         """Raise a UserError where the node needs what ``part`` has none of."""
 
@@ -237,10 +245,12 @@ class VitRTLBackend(RTLBackend):
     A ``*_rtl`` class derives from the op and from this, and states :attr:`RTL_TOP` and
     :meth:`rtl_parameters`. The top has ports ``clk, rst_n`` and per stream ``in<i>_tdata``,
     ``in<i>_tvalid``, ``in<i>_tready`` / ``out<i>_...``; the generated wrapper gives them FINN's names.
-    With :attr:`RTL_AXILITE` the top has an AXI4-Lite port too, which only units with a load image show.
+    The top may have more outputs than some node, :attr:`RTL_OUTPUTS` of them, and with :attr:`RTL_AXILITE` an
+    AXI4-Lite port, which only units with a load image show; what a node lacks is tied off.
     """
 
     RTL_TOP: str = ""
+    RTL_OUTPUTS: int = 1
     RTL_AXILITE: bool = False
 
     @abstractmethod
@@ -292,6 +302,8 @@ class VitRTLBackend(RTLBackend):
         """The Verilog wrapper with FINN's port names (a Vivado block design takes no SystemVerilog top)."""
         ports = ["    input  wire ap_clk", "    input  wire ap_rst_n"]
         binds = ["        .clk(ap_clk)", "        .rst_n(ap_rst_n)"]
+        for i in range(len(self.out_streams()), self.RTL_OUTPUTS):
+            binds += [f"        .out{i}_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
         buses = []
         for kind, streams, towards in (("in", self.in_streams(), "input "), ("out", self.out_streams(), "output")):
             away = "output" if towards == "input " else "input "

@@ -27,7 +27,7 @@ from finn_vitprune.custom_ops.mvau_fold import (
     block_atoms,
     product_sum_bits,
 )
-from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, clog2
+from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.parts import Part, known_part
 
@@ -215,7 +215,7 @@ class BlockSparseMVAU(VitOp):
         return {
             "weights": self._kept_weights(),
             "biases": f.mh,
-            "index_bits": kept * (clog2(f.block_rows) + 1),
+            "index_bits": kept * (numerics.clog2(f.block_rows) + 1),
         }
 
     def balance(self) -> Balance:
@@ -286,9 +286,6 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
 
     RTL_TOP = "vp_mvau"
     RTL_AXILITE = True
-
-    def get_nodeattr_types(self):
-        return {**BlockSparseMVAU.get_nodeattr_types(self), **VitRTLBackend.get_nodeattr_types(self)}
 
     def rtl_parameters(self) -> dict[str, int | str]:
         f = self.fold()

@@ -6,7 +6,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend
-from finn_vitprune.custom_ops.memory import bram_luts, lutram_luts, ram_bram18, ram_urams, uram_luts
+from finn_vitprune.custom_ops.memory import FIFO_MEMORY, bram_luts, lutram_luts, ram_bram18, ram_urams, uram_luts
 
 
 class VitFIFO(VitOp):
@@ -48,9 +48,7 @@ class VitFIFO(VitOp):
             return "register"
         if depth == 3:
             return "distributed"
-        if style != "auto":
-            return style
-        return "distributed" if depth <= 64 or depth * self._stream().width <= 1024 else "block"
+        return FIFO_MEMORY.style(depth, self._stream().width, style)
 
     def _ram(self) -> tuple[int, int]:
         """Words and bits of the RAM; the last beats sit in output registers."""

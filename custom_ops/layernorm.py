@@ -7,7 +7,7 @@ from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
-from finn_vitprune.custom_ops.memory import lutram_luts, ram_bram18
+from finn_vitprune.custom_ops.memory import FIFO_MEMORY, lutram_luts, ram_bram18
 from finn_vitprune.errors import UserError
 
 RSQRT_CYCLES = 36
@@ -90,8 +90,7 @@ class VitLayerNorm(VitOp):
         return self.beats + min(self.beats, RSQRT_CYCLES) + self.get_nodeattr("SIMD").bit_length() + 10
 
     def _fifo_in_bram(self) -> bool:
-        depth = self.fifo_depth()
-        return depth > 64 and depth * 16 * self.get_nodeattr("SIMD") > 1024
+        return FIFO_MEMORY.style(self.fifo_depth(), 16 * self.get_nodeattr("SIMD")) == "block"
 
     def dsp_estimation(self, fpgapart: str) -> int:
         """A lane squares x (1) and multiplies it by D rc (2); the square root shares one multiplier (2)."""
@@ -118,9 +117,6 @@ class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):
     """RTL of :class:`VitLayerNorm`."""
 
     RTL_TOP = "vp_layernorm"
-
-    def get_nodeattr_types(self):
-        return VitLayerNorm.get_nodeattr_types(self) | VitRTLBackend.get_nodeattr_types(self)
 
     def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()

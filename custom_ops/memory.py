@@ -8,6 +8,8 @@ enable each); the cheapest shape wins, with half a unit per bit of the multiplex
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import NamedTuple
 
 RAMB18_COST, RAMB36_COST = 129, 257
 MUX_COST = 0.5
@@ -22,20 +24,52 @@ RAMB18_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 RAMB36_SHAPES = {1: 32768, 2: 16384, 4: 8192, 9: 4096, 18: 2048, 36: 1024, 72: 512}
 """Depth by width of a block RAM of 18 and of 36 Kbit, one port writing, the other reading."""
 
+DSP_MIN_PRODUCT = 9
+"""Bits of the operands together from which on Yosys gives a product a DSP; narrower ones are built from LUTs."""
+
+
+@dataclass(frozen=True)
+class MemoryPolicy:
+    """Where "auto" puts a memory: in LUTs up to ``words`` words, or up to ``bits`` bits in at most ``bits_words`` words.
+
+    Everything larger goes to block RAM.
+    """
+
+    words: int = 64
+    bits: int = 0
+    bits_words: int = 1024
+
+    def style(self, words: int, width: int, wanted: str = "auto") -> str:
+        """``wanted``, with "auto" resolved to "distributed" or "block"."""
+        if wanted != "auto":
+            return wanted
+        small = words <= self.bits_words and words * width <= self.bits
+        return "distributed" if words <= self.words or small else "block"
+
+
+TABLE_MEMORY = MemoryPolicy()
+"""Tables and sums: one LUT6 a bit."""
+FIFO_MEMORY = MemoryPolicy(bits=1024)
+"""As ``vp_fifo`` has it."""
+MATRIX_MEMORY = MemoryPolicy(bits=4095, bits_words=256)
+"""Memories of the matrix unit; more words in LUTs would be slow."""
+ATTENTION_MEMORY = MemoryPolicy(words=128)
+"""Keys, values and the rows that wait for their scores."""
+
 
 def ram_bram18(words: int, width: int) -> int:
     """Block RAMs, in units of 18 Kbit, of a ``vp_ram`` in block RAM."""
-    return _cheapest(words, width, written=True)[1]
+    return ram_cut(words, width).bram18
 
 
-def rom_style(words: int, style: str) -> str:
-    """Where "auto" puts a table: LUTs up to 64 words (one LUT6 a bit), else block RAM."""
-    return style if style != "auto" else "distributed" if words <= 64 else "block"
+def ram_cut(words: int, width: int) -> BlockRamCut:
+    """How a ``vp_ram`` in block RAM is cut."""
+    return _cheapest(words, width, written=True)
 
 
 def rom_bram18(words: int, width: int, style: str) -> int:
     """Block RAMs, in units of 18 Kbit, of a ``vp_rom``."""
-    return _cheapest(words, width, written=False)[1] if _in_block(words, width, style) else 0
+    return _cheapest(words, width, written=False).bram18 if _in_block(words, width, style) else 0
 
 
 def rom_luts(words: int, width: int, style: str) -> int:
@@ -47,8 +81,7 @@ def rom_luts(words: int, width: int, style: str) -> int:
     if words == 1:
         return 0
     if _in_block(words, width, style):
-        rows = _cheapest(words, width, written=False)[2]
-        return rows // 2 * width
+        return _cheapest(words, width, written=False).rows // 2 * width
     if words <= FEW_WORDS:
         different = 1 << words
         return round(min(width, DIFFERENT_BITS * different * (1 - math.exp(-width / different))))
@@ -66,7 +99,7 @@ def lutram_luts(words: int, width: int) -> int:
 
 def bram_luts(words: int, width: int) -> int:
     """LUTs of the multiplexer behind the block RAMs of a deep ``vp_ram``."""
-    rows = _cheapest(words, width, written=True)[2]
+    rows = ram_cut(words, width).rows
     return rows * width * 4 // 7 if rows > 1 else 0
 
 
@@ -88,8 +121,16 @@ def multiplier_dsps(a: int, b: int) -> int:
     return -(-(wide - 1) // 26) * -(-(narrow - 1) // 17)
 
 
-def _cheapest(words: int, width: int, written: bool) -> tuple[float, int, int]:
-    """Cost, block RAMs in units of 18 Kbit, and rows of the cheapest shape."""
+class BlockRamCut(NamedTuple):
+    """How a memory is cut into block RAMs: Yosys' cost, units of 18 Kbit, rows of RAMs behind one another."""
+
+    cost: float
+    bram18: int
+    rows: int
+
+
+def _cheapest(words: int, width: int, written: bool) -> BlockRamCut:
+    """The cut into RAMs of the cheapest shape."""
     choices = []
     for unit, cost, shapes in ((1, RAMB18_COST, RAMB18_SHAPES), (2, RAMB36_COST, RAMB36_SHAPES)):
         for bits, depth in shapes.items():
@@ -100,7 +141,7 @@ def _cheapest(words: int, width: int, written: bool) -> tuple[float, int, int]:
                 count = rows * -(-width // bits)
             else:
                 count = -(-rows * -(-width // BYTE) * BYTE // bits)
-            choices.append((count * cost + MUX_COST * width * (rows - 1), count * unit, rows))
+            choices.append(BlockRamCut(count * cost + MUX_COST * width * (rows - 1), count * unit, rows))
     return min(choices)
 
 
@@ -109,5 +150,5 @@ def _in_block(words: int, width: int, style: str) -> bool:
     if words == 1:
         return False
     if style == "auto":
-        return _cheapest(words, width, written=False)[0] <= words * width * LOGIC_COST
+        return _cheapest(words, width, written=False).cost <= words * width * LOGIC_COST
     return style == "block"

@@ -9,7 +9,7 @@ from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import most_contributions
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold, block_atoms
-from finn_vitprune.custom_ops.mvau_mac import clog2
+from finn_vitprune.numerics import clog2
 
 MAX_LANES = 32
 MAX_TRIES = 30

@@ -9,7 +9,7 @@ import numpy as np
 from finn_vitprune.block_mask import BlockMask, pad_to_block
 from finn_vitprune.custom_ops.base import Memory, pack_words
 from finn_vitprune.custom_ops.mvau_fold import AtomSchedule, Fold
-from finn_vitprune.custom_ops.mvau_mac import clog2
+from finn_vitprune.numerics import clog2
 
 
 def lane_contents(f: Fold, plan: AtomSchedule, weights: np.ndarray) -> tuple[Memory, list[Memory]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from finn_vitprune.custom_ops.memory import (
+    MATRIX_MEMORY,
     bram_luts,
     lutram_luts,
     multiplier_dsps,
@@ -13,25 +14,13 @@ from finn_vitprune.custom_ops.memory import (
     uram_luts,
 )
 from finn_vitprune.custom_ops.mvau_fold import Fold
-from finn_vitprune.custom_ops.mvau_mac import clog2
-
-LUT_WORDS = 64
-"""Words of any memory of the unit up to which it is in LUTs, whatever its width: one LUT6 a bit of a ROM."""
+from finn_vitprune.numerics import clog2
 
 RAM_STYLES = ("auto", "block", "distributed", "ultra")
 """Where the weights may be."""
 
 BRAM18_BITS = 18 * 1024
 URAM_BITS = 288 * 1024
-
-SMALL_BITS, SMALL_WORDS = 4096, 256
-"""Memories of fewer bits are in LUTs, too, up to so many words: more would be slow."""
-
-
-def memory_style(depth: int, width: int) -> str:
-    """Style of a memory that nobody chose one for."""
-    small = depth <= SMALL_WORDS and depth * width < SMALL_BITS
-    return "distributed" if depth <= LUT_WORDS or small else "block"
 
 
 def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
@@ -60,7 +49,7 @@ def styles(f: Fold, ram_style: str) -> dict[str, str]:
     """Style of each memory; ``ram_style`` governs the weights."""
     shapes = rom_shapes(f) | ram_shapes(f)
     chosen = {} if ram_style == "auto" else {"W": ram_style}
-    return {key: memory_style(*shape) for key, (*shape, _) in shapes.items()} | chosen
+    return {key: MATRIX_MEMORY.style(*shape) for key, (*shape, _) in shapes.items()} | chosen
 
 
 def dsp(f: Fold) -> int:

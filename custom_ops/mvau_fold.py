@@ -11,8 +11,9 @@ from qonnx.core.datatype import BaseDataType
 
 from finn_vitprune.custom_ops.balance import Schedule, most_contributions, schedule
 from finn_vitprune.custom_ops.base import divisors
-from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, Mac, clog2
+from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, Mac
 from finn_vitprune.errors import UserError
+from finn_vitprune.numerics import clog2
 
 TOKENS_CHOICES = (1, 2, 4, 8, 16)
 

@@ -12,25 +12,18 @@ from functools import cached_property
 from qonnx.core.datatype import BaseDataType
 
 from finn_vitprune.custom_ops.base import divisors
-from finn_vitprune.custom_ops.memory import multiplier_dsps
+from finn_vitprune.custom_ops.memory import DSP_MIN_PRODUCT, multiplier_dsps
 from finn_vitprune.errors import UserError
+from finn_vitprune.numerics import clog2
 
 MAX_CHAIN = 64
 """Longest cascade: the banks of weight memory and the delays of operands grow with it."""
-
-DSP_MIN_PRODUCT = 9
-"""Narrower products are built from LUTs by Yosys."""
 
 SMALL_PRODUCT_LUTS = 1.7
 """LUTs of such a product per bit of one operand and bit of the other, as measured (27 for 4 x 4)."""
 
 SRL_MIN_DELAY = 3
 """Delays from which on Yosys makes shift registers in LUTs (one a bit) instead of flip-flops."""
-
-
-def clog2(value: int) -> int:
-    """Bits to count ``value`` states: ceil(log2(value)), 0 for 1."""
-    return max(0, int(value) - 1).bit_length()
 
 
 def adder_tree(count: int, width: int) -> int:

@@ -6,8 +6,9 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops import attention_estimate
-from finn_vitprune.custom_ops.attention_estimate import division_cycles, ram_style
+from finn_vitprune.custom_ops.attention_estimate import division_cycles
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, divisors
+from finn_vitprune.custom_ops.memory import ATTENTION_MEMORY
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
 
@@ -177,6 +178,11 @@ class PrunedAttention(VitOp):
         *_, pe, simd = min(choices)
         return {"SIMD": simd, "PE": pe}
 
+    def input_times(self, arrivals: list[float]) -> list[float]:
+        """Queries are taken when all keys and values of the frame are there."""
+        queries, keys = arrivals
+        return [max(queries, keys + 1.0), keys]
+
     def held_tokens(self) -> int:
         """Queries inside when the first output token leaves: that one and the slices taken ahead of it.
 
@@ -219,9 +225,7 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
     """RTL of :class:`PrunedAttention`: ``vp_attention``."""
 
     RTL_TOP = "vp_attention"
-
-    def get_nodeattr_types(self):
-        return {**PrunedAttention.get_nodeattr_types(self), **VitRTLBackend.get_nodeattr_types(self)}
+    RTL_OUTPUTS = 2
 
     def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()
@@ -244,17 +248,9 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
             "SCORES": a("scores"),
             "SCORE_WIDTH": self.score_type.bitwidth(),
             "EXP_FILE": self.memory_file("exp"),
-            "RAM_STYLE": ram_style(self.geometry.kv_ram[0], a("ram_style")),
-            "RING_STYLE": ram_style(self.geometry.ring_ram[0]),
+            "RAM_STYLE": ATTENTION_MEMORY.style(*self.geometry.kv_ram[:2], a("ram_style")),
+            "RING_STYLE": ATTENTION_MEMORY.style(*self.geometry.ring_ram),
         }
-
-    def wrapper_text(self) -> str:
-        """The wrapper; without ``scores`` the score port of the top is tied off."""
-        text = super().wrapper_text()
-        if self.get_nodeattr("scores"):
-            return text
-        tied = (".rst_n(ap_rst_n)", ".out1_tdata()", ".out1_tvalid()", ".out1_tready(1'b1)")
-        return text.replace(tied[0], ",\n        ".join(tied))
 
     def memories(self, model) -> dict[str, Memory]:
         """The exp table, cut to the 2**logit_bits differences that occur."""

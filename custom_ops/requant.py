@@ -6,7 +6,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, pack_words
-from finn_vitprune.custom_ops.memory import multiplier_dsps, rom_bram18, rom_luts, rom_style
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, multiplier_dsps, rom_bram18, rom_luts
 from finn_vitprune.numerics import MULT_BITS, requantise
 
 
@@ -57,7 +57,8 @@ class VitRequant(VitOp):
         """Words, bits and style of the table of multipliers."""
         get = self.get_nodeattr
         words = get("channels") // get("SIMD") if get("per_channel") else 1
-        return words, get("SIMD") * get("mult_bits"), rom_style(words, get("ram_style"))
+        bits = get("SIMD") * get("mult_bits")
+        return words, bits, TABLE_MEMORY.style(words, bits, get("ram_style"))
 
     def lut_estimation(self, fpgapart: str) -> int:
         """Input register, each lane's rounding, saturation and sum of partial products, table, handshake."""

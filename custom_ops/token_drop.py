@@ -11,7 +11,7 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend, divisors
-from finn_vitprune.custom_ops.memory import lutram_luts, ram_bram18
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, lutram_luts, ram_bram18
 from finn_vitprune.errors import UserError
 
 MAX_TOKENS = 8192
@@ -22,8 +22,6 @@ MAX_LEVELS, MAX_KEY_BITS = 4, 16
 """Levels of histograms, and bits of a score that they rank."""
 BINS_LUTRAM_BITS = 7
 """Bins numbered by so many bits are held in LUTRAM, more in block RAM."""
-LUTRAM_WORDS = 64
-"""Words of scores or sums that are held in LUTRAM; more go to block RAM."""
 BRAM18_LUTS = 320
 """LUTs that a block RAM of 18 Kbit is weighed with when rankers are compared: parts have so many."""
 
@@ -308,8 +306,11 @@ class VitTokenDrop(VitOp):
 
     def sums_style(self) -> str:
         """Where the sums of the fused token are held."""
-        style = self.get_nodeattr("ram_style")
-        return style if style != "auto" else "distributed" if self.beats <= LUTRAM_WORDS else "block"
+        return TABLE_MEMORY.style(self.beats, self.get_nodeattr("SIMD") * self.acc_bits, self.get_nodeattr("ram_style"))
+
+    def _scores_style(self) -> str:
+        """Where the scores of two frames are held."""
+        return TABLE_MEMORY.style(self._score_words(), self.rank_bits)
 
     def _score_words(self) -> int:
         """Words of the RAM that holds the scores of two frames."""
@@ -321,7 +322,7 @@ class VitTokenDrop(VitOp):
             return []
         simd, low = self.get_nodeattr("SIMD"), self._low_bits()
         block = self.sums_style() == "block"
-        return [(self._score_words(), self.rank_bits, self._score_words() > LUTRAM_WORDS),
+        return [(self._score_words(), self.rank_bits, self._scores_style() == "block"),
                 (self.beats, simd * low, block), (self.beats, simd * (self.acc_bits - low), block)]
 
     def dsp_estimation(self, fpgapart: str) -> int:
@@ -367,9 +368,6 @@ class VitTokenDrop_rtl(VitRTLBackend, VitTokenDrop):
 
     RTL_TOP = "vp_token_drop"
 
-    def get_nodeattr_types(self):
-        return VitTokenDrop.get_nodeattr_types(self) | VitRTLBackend.get_nodeattr_types(self)
-
     def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()
         mult, shift = self.constant()
@@ -391,5 +389,5 @@ class VitTokenDrop_rtl(VitRTLBackend, VitTokenDrop):
             "LEVELS": len(digits),
             "DIGITS": int("".join(f"{d:x}" for d in digits) or "0", 16),
             "SUMS_STYLE": self.sums_style(),
-            "SCORE_STYLE": "block" if self._score_words() > LUTRAM_WORDS else "distributed",
+            "SCORE_STYLE": self._scores_style(),
         }

@@ -6,7 +6,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, pack_words
-from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts, rom_style
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, rom_bram18, rom_luts
 from finn_vitprune.numerics import int_range
 
 
@@ -56,7 +56,7 @@ class VitTokenEmbed(VitOp):
     def _rom(self) -> tuple[int, int, str]:
         """Words, bits and style of the table of rows."""
         stream = self.out_streams()[0]
-        return stream.beats, stream.width, rom_style(stream.beats, self.get_nodeattr("ram_style"))
+        return stream.beats, stream.width, TABLE_MEMORY.style(stream.beats, stream.width, self.get_nodeattr("ram_style"))
 
     def lut_estimation(self, fpgapart: str) -> int:
         """Per bit: input register, sum, saturation; the table, the beat counter and the handshake."""

@@ -7,11 +7,9 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend
-from finn_vitprune.custom_ops.memory import lutram_luts, multiplier_dsps, ram_bram18
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, lutram_luts, multiplier_dsps, ram_bram18
 from finn_vitprune.errors import UserError
 
-LUTRAM_WORDS = 64
-"""Words of sums that are held in LUTRAM; more go to block RAM."""
 MAX_SHIFT, MAX_ACC_BITS = 46, 44
 
 
@@ -110,8 +108,7 @@ class VitTokenMean(VitOp):
 
     def sums_style(self) -> str:
         """Where the sums are held."""
-        style = self.get_nodeattr("ram_style")
-        return style if style != "auto" else "distributed" if self.beats <= LUTRAM_WORDS else "block"
+        return TABLE_MEMORY.style(self.beats, self.get_nodeattr("SIMD") * self.acc_bits, self.get_nodeattr("ram_style"))
 
     def dsp_estimation(self, fpgapart: str) -> int:
         """A multiplier a lane; none for a power of two."""
@@ -136,9 +133,6 @@ class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):
     """RTL of :class:`VitTokenMean`."""
 
     RTL_TOP = "vp_token_mean"
-
-    def get_nodeattr_types(self):
-        return VitTokenMean.get_nodeattr_types(self) | VitRTLBackend.get_nodeattr_types(self)
 
     def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()

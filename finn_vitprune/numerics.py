@@ -36,6 +36,11 @@ def shift_round_half_even(value: np.ndarray, shift: np.ndarray | int) -> np.ndar
     return floor + up
 
 
+def clog2(count: int) -> int:
+    """Bits that number ``count`` things: ceil(log2(count)), 0 for one."""
+    return max(0, int(count) - 1).bit_length()
+
+
 def int_range(bits: int, signed: bool) -> tuple[int, int]:
     """Smallest and largest code of a ``bits`` wide integer."""
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)

@@ -26,14 +26,6 @@ MIN_DEPTH = 2
 """A FIFO of at most this depth is not built: the ops' own registers hold two beats."""
 
 
-def _arrival(op_type: str, lags: list[float]) -> list[float]:
-    """When (in frames) the op needs each input, given when each arrives."""
-    if op_type.startswith("PrunedAttention"):
-        ready = max(lags[0], lags[1] + 1.0)
-        return [ready, lags[1]]
-    return [max(lags)] * len(lags)
-
-
 class SetFifoDepths(Transformation):
     """Write ``inFIFODepths`` (beats, one per stream) of every op whose user has not set them."""
 
@@ -43,7 +35,7 @@ class SetFifoDepths(Transformation):
             op = getCustomOp(node)
             streams = op.in_streams()
             lags = [lag.get(node.input[i], 0.0) for i in range(len(streams))]
-            needed = _arrival(node.op_type, lags)
+            needed = op.input_times(lags)
             if not _set_by_user(node):
                 depths = [
                     self._depth(model, node.input[i], stream, need - have)
@@ -56,11 +48,12 @@ class SetFifoDepths(Transformation):
 
     def _depth(self, model: ModelWrapper, tensor: str, stream, difference: float) -> int:
         producer = model.find_producer(tensor)
-        tokens = 0 if producer is None else getCustomOp(producer).burst_tokens()
-        if producer is not None and producer.op_type.startswith("VitTokenDrop"):
-            tokens = getCustomOp(producer).output_fifo_tokens()
-        elif difference > 1e-9:
-            tokens = max(tokens, math.ceil(difference * stream.tokens) + MARGIN_TOKENS)
+        source = None if producer is None else getCustomOp(producer)
+        tokens = source.output_fifo_tokens() if source else 0
+        if not tokens:
+            tokens = source.burst_tokens() if source else 0
+            if difference > 1e-9:
+                tokens = max(tokens, math.ceil(difference * stream.tokens) + MARGIN_TOKENS)
         return max(MIN_DEPTH, tokens * stream.channels // stream.simd)
 
 

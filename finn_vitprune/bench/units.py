@@ -19,7 +19,7 @@ from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.custom_ops.mvau_choose import MAX_LANES, Lanes, compute_cycles, cost, with_ports
 from finn_vitprune.custom_ops.mvau_estimate import lut, weight_memory_bits
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
-from finn_vitprune.custom_ops.mvau_mac import clog2
+from finn_vitprune.numerics import clog2
 from finn_vitprune.custom_ops.registry import make_node
 
 PART = "xczu7ev-ffvc1156-2-e"
