@@ -15,6 +15,8 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.check import check
 from finn_vitprune.ingest.check.check_float import size_of
+from finn_vitprune.ingest.check.texts import row_texts, verdict
+from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.synth import parts
 
@@ -43,16 +45,17 @@ def edited(path, target, edit):
 def test_a_float_vit_maps_whole_with_place_and_unit_of_every_node(float_file):
     checked = check(float_file)
     assert checked.passed
-    assert checked.kind == "float"
+    assert checked.kind is Kind.FLOAT
     assert checked.mapped == len(checked.rows) == len(onnx.load(str(float_file)).graph.node)
-    assert "import" in checked.verdict()
-    units = {(r.place, r.becomes.split(",")[0].split(" (")[0]) for r in checked.rows}
+    assert "import" in verdict(checked)
+    rows = row_texts(checked)
+    units = {(r.place, r.becomes.split(",")[0].split(" (")[0]) for r in rows}
     for encoder in ("encoder 1", "encoder 2"):
         for unit in ("VitLayerNorm", "BlockSparseMVAU", "PrunedAttention", "VitAdd", "VitLookup"):
             assert (encoder, unit) in units
     assert ("classifier", "VitSelectToken") in units
     assert ("embedding", "VitTokenEmbed") in units
-    softmax = [r for r in checked.rows if r.op_type == "Softmax"]
+    softmax = [r for r in rows if r.op_type == "Softmax"]
     assert [r.place for r in softmax] == ["encoder 1", "encoder 2"]
     assert all(r.becomes.startswith("PrunedAttention") for r in softmax)
 
@@ -113,8 +116,9 @@ def test_mean_pooling_maps_whole_with_the_last_encoder_for_all_tokens(tmp_path, 
     checked = check(export(small_timm(global_pool="avg", **options), tmp_path / "model.onnx"))
     assert checked.passed and checked.mapped == len(checked.rows)
     assert checked.structure.pooling == "mean"
-    assert [r.becomes for r in checked.rows if r.op_type == "ReduceMean"] == ["VitTokenMean"]
-    assert not any("VitSelectToken" in r.becomes for r in checked.rows)
+    rows = row_texts(checked)
+    assert [r.becomes for r in rows if r.op_type == "ReduceMean"] == ["VitTokenMean"]
+    assert not any("VitSelectToken" in r.becomes for r in rows)
     assert checked.complexity.macs == checked.complexity.macs_dense
 
 
@@ -140,7 +144,7 @@ def test_custom_operators_are_refused_by_their_domain(float_file, tmp_path):
     checked = check(edited(float_file, tmp_path / "custom.onnx", edit))
     assert "operator FancyErf of domain com.acme" in checked.refusals[0].reason
     assert 0 < checked.mapped < len(checked.rows)
-    assert any(r.reason.startswith("depends on node") for r in checked.rows)
+    assert any(r.reason.startswith("depends on node") for r in row_texts(checked))
 
 
 # --- QONNX ---------------------------------------------------------------------------------------
@@ -170,7 +174,7 @@ def test_a_qonnx_file_that_pools_by_mean_maps_whole(tmp_path, options):
     prefix = int(options.get("class_token", True))
     assert (checked.structure.pooling, checked.structure.prefix) == ("mean", prefix)
     assert checked.structure.tokens == (4 + prefix,) * 2
-    rows = [(r.place, r.becomes) for r in checked.rows if r.op_type == "ReduceMean"]
+    rows = [(r.place, r.becomes) for r in row_texts(checked) if r.op_type == "ReduceMean"]
     assert rows == [("classifier", "VitTokenMean")]
 
 
@@ -201,7 +205,7 @@ def test_a_qonnx_node_that_does_not_map_is_named_and_the_rows_go_on(qonnx_file, 
     first = checked.refusals[0]
     assert (first.node, first.op_type) == ("bad", "Mul")
     assert "scalar" in first.reason
-    later = checked.rows[-1]
+    later = row_texts(checked)[-1]
     assert later.reason.startswith("depends on node bad")
     assert sum(r.maps for r in checked.rows) > len(checked.rows) // 2
 
@@ -220,7 +224,7 @@ def test_a_foreign_qonnx_file_says_that_import_could_take_it(float_file, tmp_pat
         graph.node.insert(at, quant)
 
     checked = check(edited(float_file, tmp_path / "model.onnx", edit))
-    assert checked.kind == "QONNX"
+    assert checked.kind is Kind.QONNX
     assert not checked.passed
     assert any("import" in n for n in checked.notes)
 

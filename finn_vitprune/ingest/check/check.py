@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from finn_vitprune.ingest.check.check_float import check_float
+from finn_vitprune.ingest.check.check_qonnx import check_qonnx
 from finn_vitprune.ingest.check.checked import Checked
 from finn_vitprune.ingest.onnx_file.load import from_proto, read_proto
 from finn_vitprune.ingest.onnx_file.model_file import Kind
+from finn_vitprune.synth import parts
 
 
 def check(path: Path, fpga_part: str | None = None) -> Checked:
@@ -19,15 +21,9 @@ def check(path: Path, fpga_part: str | None = None) -> Checked:
     Raises:
         UserError: the file cannot be read or is no sound graph, or the part is unknown.
     """
-    part = None
-    if fpga_part is not None:
-        from finn_vitprune.synth.parts import get_part
-
-        part = get_part(fpga_part)
+    part = None if fpga_part is None else parts.get_part(fpga_part)
     proto = read_proto(path)
     model = from_proto(proto, path)
     if model.kind is not Kind.QONNX:
         return check_float(model, path, part)
-    from finn_vitprune.ingest.check.check_qonnx import check_qonnx
-
     return check_qonnx(proto, model, path, part)

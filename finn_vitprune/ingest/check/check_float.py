@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import gcd
 from pathlib import Path
 
@@ -9,9 +10,8 @@ from finn_vitprune.block_mask import attention_masks
 from finn_vitprune.complexity import formulas as complexity
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.ingest.check import hardware
-from finn_vitprune.ingest.check.checked import Checked, Row, Structure
+from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.check.file_run import probe
-from finn_vitprune.graph.node import Node
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.normal_form.normalise import RULES, Fate, Outcome
 from finn_vitprune.ingest.recognise.read import understand
@@ -19,17 +19,18 @@ from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Netwo
 from finn_vitprune.ingest.recognise.recognise import Recognition
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
 from finn_vitprune.graph.reason import Refusal
-from finn_vitprune.ingest.check.roles import FUNCTION, UNITS, Role, roles_of
+from finn_vitprune.ingest.check.roles import UNITS, Role, matrix, roles_of
 from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Found, Surveyed
-from finn_vitprune.ingest.normal_form.terms import Linear, Opaque
+from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Opaque, Term
 from finn_vitprune.ingest.onnx_file.unsupported import REASONS, why_not
 from finn_vitprune.synth.parts import Part
 
-CONSTANT = "constants, folded"
-LAYOUT = "no hardware, only the order of data"
-SELECT = "VitSelectToken, the class token"
-SCALE = "scale or bias of the node before"
-UNUSED = "nothing (no output depends on it)"
+FOLDED = Constant("constants, folded")
+SIZED = Constant("a constant of the size of the input")
+LAYOUT = Mapped("no hardware", "only the order of data")
+SELECT = Mapped("VitSelectToken", "the class token")
+SCALE = Mapped("scale or bias of the node before")
+UNUSED = Mapped("nothing", size="no output depends on it")
 
 
 def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Checked:
@@ -48,7 +49,7 @@ def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Check
         lines.append(f"sizes that the file leaves open were assumed: {shapes}")
     rows = _rows(found, refusals)
     return Checked(
-        path.name, model.kind.value, model.opset, rows, tuple(refusals), structure, size, tuple(lines)
+        path.name, model.kind, model.opset, rows, tuple(refusals), structure, size, tuple(lines)
     )
 
 
@@ -83,100 +84,77 @@ def size_of(vit: RecognisedViT) -> Complexity:
 # --- rows ----------------------------------------------------------------------------------------
 
 
-def _rows(found: Recognition, refusals: list[Refusal]) -> tuple[Row, ...]:
+def _rows(found: Recognition, refusals: list[Refusal]) -> tuple[CheckRow, ...]:
     roles = {} if found.network is None else roles_of(found.network)
     at = {r.node: r for r in reversed(refusals)}
-    selected, outcomes = _selected(found.network), found.normalised.outcomes
+    outcomes = found.normalised.outcomes
     alone = (None,) * len(outcomes) if found.surveyed is None else found.surveyed.nodes
     rows = []
     for outcome, by_itself in zip(outcomes, alone, strict=True):
+        node, role = outcome.node, roles.get(id(outcome.term))
         if outcome.fate is Fate.WAITS and by_itself is not None:
-            rows.append(_surveyed_row(by_itself, outcome.refusal, at, found.surveyed))
+            answer = _behind(by_itself, outcome.refusal, at, found.surveyed)
         else:
-            rows.append(_row(outcome, roles, at, selected, found.network is not None))
+            answer = _rejected(outcome, outcome.refusal, at) or _becomes(outcome, role, found.network)
+        rows.append(CheckRow(node.name, node.op_type, answer, role and role.place))
     return tuple(rows)
 
 
-def _surveyed_row(found: Found, refusal: Refusal, at: dict[str, Refusal], surveyed: Surveyed) -> Row:
-    """A node behind a refused one: its own reason, or what it would be by itself."""
-    outcome, node = found.outcome, found.outcome.node
-    own = outcome.refusal if outcome.fate is Fate.REFUSED else at.get(node.name)
+def _rejected(outcome: Outcome, cause: Refusal | None, at: dict[str, Refusal]) -> Rejected | Behind | None:
+    """Why a node does not map, or None: its own reason, or that of its op, or ``cause``, which it depends on."""
+    node, own = outcome.node, at.get(outcome.node.name)
+    if outcome.fate is Fate.REFUSED:
+        return Rejected(outcome.refusal)
     if own is not None and own.op_type == node.op_type:
-        return Row(node.name, node.op_type, "", "", own.reason, own.help)
-    if outcome.fate is Fate.WAITS:
-        return Row(node.name, node.op_type, "", "", *_waiting(node, refusal))
-    cause = found.cause or refusal
-    if outcome.fate is Fate.FUNCTION:
-        name = surveyed.functions.get(id(outcome.term), "")
-        if name and name not in GELUS:
-            return Row(node.name, node.op_type, "", "", f"activation {name}", ACTIVATION_HELP)
-    return Row(node.name, node.op_type, "", "", _depends(cause), "", _alone(outcome, surveyed))
+        return Rejected(own)
+    if outcome.fate is not Fate.WAITS:
+        return None
+    foreign = node.domain not in ("", "ai.onnx", "ai.onnx.ml")
+    if foreign or node.op_type in REASONS and node.op_type not in RULES:
+        return Rejected(Refusal.at(node, *why_not(node)))
+    return Behind(cause)
 
 
-def _alone(outcome: Outcome, surveyed: Surveyed) -> str:
-    """What a node would become if what it depends on were taken in."""
+def _behind(found: Found, cause: Refusal, at: dict[str, Refusal], surveyed: Surveyed) -> Rejected | Behind:
+    """A node behind a refused one: its own reason, or what it would be if what it depends on were taken in."""
+    outcome = found.outcome
+    if (rejected := _rejected(outcome, cause, at)) is not None:
+        return rejected
     term = outcome.term
+    name = surveyed.functions.get(id(term), "") if outcome.fate is Fate.FUNCTION else ""
+    if name and name not in GELUS:
+        return Rejected(Refusal.at(outcome.node, f"activation {name}", ACTIVATION_HELP))
     if outcome.fate is Fate.CONSTANT:
-        return "a constant of the size of the input" if surveyed.assumed else CONSTANT
-    if isinstance(term, Opaque) and outcome.node.op_type in WITH_CONSTANT:
-        return SCALE
-    if outcome.fate is Fate.LAYOUT:
-        return LAYOUT
-    if outcome.fate is Fate.FUNCTION:
-        name = surveyed.functions.get(id(term), "")
-        scale = SCALE if isinstance(term, Opaque) else UNITS[type(term)]
-        return f"{FUNCTION}, {name}" if name else scale
-    if isinstance(term, Linear):
-        return f"BlockSparseMVAU ({term.weight.shape[0]} x {term.weight.shape[1]})"
-    return UNITS[type(term)]
+        alone = SIZED if surveyed.assumed else FOLDED
+    elif isinstance(term, Opaque) and outcome.node.op_type in WITH_CONSTANT:
+        alone = SCALE
+    elif outcome.fate is Fate.LAYOUT:
+        alone = LAYOUT
+    elif name:
+        alone = replace(UNITS[Activation], purpose=name)
+    elif isinstance(term, Opaque):
+        alone = SCALE
+    else:
+        alone = matrix(term) if isinstance(term, Linear) and outcome.fate is Fate.TERM else UNITS[type(term)]
+    return Behind(found.cause or cause, alone)
 
 
-def _row(outcome: Outcome, roles: dict[int, Role], at: dict[str, Refusal], selected: int, known: bool) -> Row:
-    node, term = outcome.node, outcome.term
-    role = roles.get(id(term))
-    place = role.place if role is not None else ""
-    refusal = at.get(node.name)
-    if outcome.fate is Fate.REFUSED:  # of a node inside of it, where it has branches
-        cause = outcome.refusal
-        inside = "" if cause.op_type == node.op_type else f"node {cause.node} ({cause.op_type}): "
-        return Row(node.name, node.op_type, place, "", inside + cause.reason, cause.help)
-    if refusal is not None and refusal.op_type == node.op_type:
-        return Row(node.name, node.op_type, place, "", refusal.reason, refusal.help)
-    if outcome.fate is Fate.WAITS:
-        return Row(node.name, node.op_type, place, "", *_waiting(node, outcome.refusal))
-    return Row(node.name, node.op_type, place, _becomes(outcome, role, selected, known))
-
-
-def _becomes(outcome: Outcome, role: Role | None, selected: int, known: bool) -> str:
+def _becomes(outcome: Outcome, role: Role | None, network: Network | None) -> Mapped | Constant:
     if outcome.fate is Fate.CONSTANT:
-        return CONSTANT
-    if known and role is None:
+        return FOLDED
+    if network is not None and role is None:
         return UNUSED
     if outcome.fate is Fate.LAYOUT:
-        picks = outcome.node.op_type in ("Gather", "Slice") and id(outcome.term) == selected
+        picks = outcome.node.op_type in ("Gather", "Slice") and _is_selected(network, outcome.term)
         return SELECT if picks else LAYOUT
     if outcome.fate is Fate.FUNCTION:
-        return FUNCTION if role is None else role.then or role.becomes
+        return UNITS[Activation] if role is None else role.then or role.becomes
     return UNITS[type(outcome.term)] if role is None else role.becomes
 
 
-def _waiting(node: Node, cause: Refusal) -> tuple[str, str]:
-    """Why a node that depends on a refused one does not map: its own reason where its op has one."""
-    foreign = node.domain not in ("", "ai.onnx", "ai.onnx.ml")
-    if foreign or node.op_type in REASONS and node.op_type not in RULES:
-        return why_not(node)
-    return _depends(cause), ""
-
-
-def _depends(cause: Refusal) -> str:
-    where = f"the input {cause.node}" if cause.op_type == "input" else f"node {cause.node} ({cause.op_type})"
-    return f"depends on {where}, which is not taken in"
-
-
-def _selected(network: Network | None) -> int:
-    """The term that the class token is taken from, by ``id``; 0 for none."""
+def _is_selected(network: Network | None, term: Term) -> bool:
+    """Whether the classifier reads the class token of this term."""
     if network is None or network.classifier.mean is not None:
-        return 0
-    c = network.classifier
-    source = c.norm.x.term if c.norm.x.rows is not None else c.norm
-    return id(source)
+        return False
+    norm = network.classifier.norm
+    return term is (norm.x.term if norm.x.rows is not None else norm)

@@ -16,7 +16,20 @@ import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
 from finn_vitprune.complexity.formulas import Complexity, dense_loads, macs_of, params_of
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.errors import UserError
-from finn_vitprune.ingest.check.checked import CLASSIFIER, EMBEDDING, Checked, Row, Structure
+from finn_vitprune.ingest.check.checked import (
+    CLASSIFIER,
+    EMBEDDING,
+    Answer,
+    Behind,
+    Checked,
+    CheckRow,
+    Constant,
+    Mapped,
+    Rejected,
+    Structure,
+)
+from finn_vitprune.ingest.check.check_float import FOLDED, LAYOUT
+from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM
 from finn_vitprune.graph.reason import first_line
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.normal_form.normalise import DAMAGE
@@ -26,28 +39,30 @@ from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.config import Pooling
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.synth.parts import Part
+from finn_vitprune.transforms import values
 from finn_vitprune.transforms.fold import FoldForInterval, estimated_resources
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
 from finn_vitprune.transforms.lower import Lowered, Lowering, Unmapped, load_rules
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 HELP = "train and export with finn-vitprune, or give the float model to `finn-vitprune import`"
-BECOMES = {
-    "Const": "constants, folded",
-    "QConst": "constants (codes and scale)",
-    "Image": "the host (order of the pixels)",
-    "Stream": "no hardware, only the order of data",
-    "Acc": "BlockSparseMVAU",
-    "QAcc": "BlockSparseMVAU",
-    "Normed": "VitLayerNorm",
-    "Table": "VitLookup",
-    "Sum": "VitAdd",
-    "Rows": "VitTokenEmbed",
-    "Mean": "VitTokenMean",
-    "Scores": "PrunedAttention, token scores",
-    "Shares": "PrunedAttention, token scores",
+TOKEN_SCORES = Mapped(ATTENTION, "token scores")
+UNITS: dict[type[values.Value], Mapped | Constant] = {
+    values.Const: FOLDED,
+    values.QConst: Constant("constants (codes and scale)"),
+    values.Image: Mapped("the host", size="order of the pixels"),
+    values.Stream: LAYOUT,
+    values.Acc: Mapped(MATRIX),
+    values.QAcc: Mapped(MATRIX),
+    values.Normed: Mapped(NORM),
+    values.Table: Mapped("VitLookup"),
+    values.Sum: Mapped("VitAdd"),
+    values.Rows: Mapped("VitTokenEmbed"),
+    values.Mean: Mapped("VitTokenMean"),
+    values.Scores: TOKEN_SCORES,
+    values.Shares: TOKEN_SCORES,
 }
-ATTENTION = "PrunedAttention"
+"""What a tensor becomes that is no stream of a hardware node yet; every other kind is a part of the attention."""
 SLOWEST, FAST = 1 << 40, 1 << 10
 """Cycles a frame of the smallest folding, and of one of a large build."""
 
@@ -66,7 +81,7 @@ def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | No
         notes = _fit(hardware, part)
     size = None if hardware is None else _size(walk.source, hardware, structure)
     return Checked(
-        path.name, model.kind.value, model.opset, walk.placed_rows(), tuple(refusals), structure, size, notes
+        path.name, model.kind, model.opset, walk.placed_rows(), tuple(refusals), structure, size, notes
     )
 
 
@@ -83,8 +98,8 @@ class NodeByNode(Lowering):
 
     def __init__(self, source: ModelWrapper) -> None:
         super().__init__(source)
-        self.rows: list[Row] = []
-        self.kinds: list[str] = []
+        self.rows: list[CheckRow] = []
+        self.kinds: list[type[values.Value] | None] = []
         self.refusals: list[Refusal] = []
         self.lowered: Lowered | None = None
         self._cause: dict[str, Refusal] = {}
@@ -101,61 +116,60 @@ class NodeByNode(Lowering):
                 self.refusals.append(Refusal(source.graph.name or "graph", "model", str(e)))
 
     def _lower_node(self, node: NodeProto) -> None:
-        name = node.name or f"of {node.output[0]}"
+        name = _name(node)
         missing = next((t for t in node.input if t and t not in self.values), None)
+        cause = self._cause.get(missing)
+        if cause is not None:
+            return self._answer(node, Behind(cause), cause=cause)
         if missing is not None:
-            unordered = Refusal(name, node.op_type, f"its input {missing} is made behind it: nodes must be in order")
-            cause = self._cause.get(missing)
-            if cause is None:
-                self.refusals.append(unordered)
-                self._refused(node, name, unordered.reason, unordered)
-                return
-            self._refused(
-                node, name, f"depends on node {cause.node} ({cause.op_type}), which does not map", cause
-            )
-            return
+            reason = f"its input {missing} is made behind it: nodes must be in order"
+            return self._rejected(node, Refusal(name, node.op_type, reason))
         made = len(self.graph.nodes)
         try:
             super()._lower_node(node)
         except (Unmapped, UserError, *DAMAGE) as e:
             reason = e.reason if isinstance(e, Unmapped) else str(e)
-            refusal = Refusal(name, node.op_type, reason, HELP)
-            self.refusals.append(refusal)
-            self._refused(node, name, reason, refusal)
-            return
-        kind = type(self.values[node.output[0]]).__name__
+            return self._rejected(node, Refusal(name, node.op_type, reason, HELP))
+        kind = type(self.values[node.output[0]])
         built = [n.op_type for n in self.graph.nodes[made:] if n.domain.startswith("finn")]
-        becomes = ", ".join(built) if built else BECOMES.get(kind, ATTENTION)
-        self.rows.append(Row(name, node.op_type, "", becomes))
+        self._answer(node, Mapped(", ".join(built)) if built else UNITS.get(kind, Mapped(ATTENTION)), kind)
+
+    def _rejected(self, node: NodeProto, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
+        self._answer(node, Rejected(replace(refusal, help=HELP)), cause=refusal)
+
+    def _answer(
+        self, node: NodeProto, answer: Answer, kind: type[values.Value] | None = None, cause: Refusal | None = None
+    ) -> None:
+        self.rows.append(CheckRow(_name(node), node.op_type, answer))
         self.kinds.append(kind)
+        if cause is not None:
+            self._cause |= {t: cause for t in node.output}
 
-    def _refused(self, node: NodeProto, name: str, reason: str, cause: Refusal) -> None:
-        self._cause |= {t: cause for t in node.output}
-        self.rows.append(
-            Row(name, node.op_type, "", "", reason, "" if reason.startswith("depends") else HELP)
-        )
-        self.kinds.append("")
-
-    def placed_rows(self) -> tuple[Row, ...]:
+    def placed_rows(self) -> tuple[CheckRow, ...]:
         """The rows with their place: an encoder starts at the LayerNorm before q k^T."""
-        norms = [i for i, kind in enumerate(self.kinds) if kind == "Normed"]
+        norms = [i for i, kind in enumerate(self.kinds) if kind is values.Normed]
         starts = []
         for i, kind in enumerate(self.kinds):
-            if kind == "Product" and (i == 0 or self.rows[i].op_type == "MatMul"):
+            if kind is values.Product and (i == 0 or self.rows[i].op_type == "MatMul"):
                 starts += [max((n for n in norms if n < i), default=i)]
         if not starts or self.lowered is None:
             return tuple(self.rows)
-        means = [i for i, kind in enumerate(self.kinds) if kind == "Mean"]
+        means = [i for i, kind in enumerate(self.kinds) if kind is values.Mean]
         bounds = [*starts, min([norms[-1], *means])]
         places = []
         for i in range(len(self.rows)):
             encoder = sum(i >= b for b in bounds)
             last = encoder == len(bounds)
-            places.append(EMBEDDING if encoder == 0 else CLASSIFIER if last else f"encoder {encoder}")
+            places.append(EMBEDDING if encoder == 0 else CLASSIFIER if last else encoder)
         return tuple(
-            row if row.becomes == BECOMES["Const"] else replace(row, place=p)
+            row if row.answer == FOLDED else replace(row, place=p)
             for row, p in zip(self.rows, places, strict=True)
         )
+
+
+def _name(node: NodeProto) -> str:
+    return node.name or f"of {node.output[0]}"
 
 
 def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:

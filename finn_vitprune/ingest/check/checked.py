@@ -1,11 +1,11 @@
-"""The result of a check, as data: a row for every node, the structure, the size, the verdict."""
+"""The result of a check, as data: an answer for every node, the structure, the size (in words: ``texts``)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finn_vitprune.complexity.formulas import Complexity
+from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.graph.reason import Refusal
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
@@ -13,30 +13,60 @@ EMBEDDING, CLASSIFIER = "embedding", "classifier"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One node of the file: what it becomes in hardware, or the reason why it does not.
+class Mapped:
+    """The node has a place in hardware, or needs none.
 
-    place: "embedding", "encoder 3", "classifier", or empty where the structure does not tell.
-    alone: what it would be by itself, where only a node that it depends on is at fault.
+    unit: the hardware op, or what there is instead of one. purpose: what the unit is for; size: its shape.
+    Both may be empty.
+    """
+
+    unit: str
+    purpose: str = ""
+    size: str = ""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The node is a constant: nothing is left of it to build. ``use``: where the constant goes."""
+
+    use: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The node does not map for what it is, or for what a node in its body is."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The node depends on a rejected node. ``alone``: what it would be by itself, None where that is not known."""
+
+    cause: Refusal
+    alone: Mapped | Constant | None = None
+
+
+Answer = Mapped | Constant | Rejected | Behind
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One node of the file, and what it becomes in hardware or why it does not map.
+
+    place: :data:`EMBEDDING`, the number of an encoder (from 1), :data:`CLASSIFIER`, or None where the
+    structure does not tell.
     """
 
     node: str
     op_type: str
-    place: str
-    becomes: str
-    reason: str = ""
-    help: str = ""
-    alone: str = ""
+    answer: Answer
+    place: str | int | None = None
 
     @property
     def maps(self) -> bool:
         """Whether the node has a place in hardware (or none is needed)."""
-        return not self.reason
-
-    @property
-    def depends(self) -> bool:
-        """Whether it does not map only because of what it depends on."""
-        return self.reason.startswith("depends on ")
+        return isinstance(self.answer, Mapped | Constant)
 
 
 @dataclass(frozen=True)
@@ -73,35 +103,18 @@ class Structure:
             pooling=Pooling(self.pooling),
         )
 
-    def sentence(self) -> str:
-        """The structure in words."""
-        height, width, channels = self.image
-        tokens = ("no class token", "class token", "class and distillation token")[self.prefix]
-        return (
-            f"images {height} x {width} x {channels}, patch size {self.patch_size}, width {self.dim}, "
-            f"depth {self.depth}, heads {_range(self.heads)} of {self.head_dim}, MLP width "
-            f"{_range(self.mlp_widths)}, "
-            f"tokens {_range(self.tokens)} ({tokens}), pooling {self.pooling}, {self.classes} classes"
-        )
-
-
-def _range(values: Sequence[int]) -> str:
-    low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"
-
 
 @dataclass(frozen=True)
 class Checked:
     """What ``check`` found in a file.
 
-    kind: "float", "QDQ" or "QONNX". refusals: every reason, the deciding one first. notes: what changes on
-    the way, though it maps.
+    refusals: every reason, the deciding one first. notes: what changes on the way, though it maps.
     """
 
     model: str
-    kind: str
+    kind: Kind
     opset: int
-    rows: tuple[Row, ...]
+    rows: tuple[CheckRow, ...]
     refusals: tuple[Refusal, ...]
     structure: Structure | None
     complexity: Complexity | None
@@ -117,17 +130,6 @@ class Checked:
         """Number of nodes that map."""
         return sum(row.maps for row in self.rows)
 
-    @property
-    def constants(self) -> int:
-        """Number of nodes that map and are constants: nothing is left of them to build."""
-        return sum(row.becomes.startswith("constants") for row in self.rows)
-
-    def verdict(self) -> str:
-        """The answer in a sentence, with the command that comes next."""
-        if self.passed and self.kind == "QONNX":
-            return f"yes: `finn-vitprune build {self.model}` takes this file to HDL"
-        if self.passed:
-            command = f"`finn-vitprune import {self.model}`"
-            return f"yes: {command} takes this {self.kind} file in, `build` its result"
-        verb = "build" if self.kind == "QONNX" else "import"
-        return f"no: `{verb}` does not take this {self.kind} file: {self.refusals[0]}"
+    def count(self, answer: type[Answer]) -> int:
+        """Number of nodes with an answer of this kind."""
+        return sum(isinstance(row.answer, answer) for row in self.rows)

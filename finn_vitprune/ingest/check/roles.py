@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from finn_vitprune.ingest.check.checked import CLASSIFIER, EMBEDDING
+from finn_vitprune.ingest.check.checked import CLASSIFIER, EMBEDDING, Constant, Mapped
 from finn_vitprune.ingest.recognise.network import AttentionBranch, MlpBranch, Network
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
@@ -24,31 +24,31 @@ from finn_vitprune.ingest.normal_form.terms import (
     Term,
 )
 
-UNITS: dict[type, str] = {
-    Linear: "BlockSparseMVAU",
-    Norm: "VitLayerNorm",
-    Statistic: "VitLayerNorm",
-    Activation: "VitLookup",
-    Sum: "VitAdd",
-    Embedded: "VitTokenEmbed",
-    Scores: "PrunedAttention",
-    Softmax: "PrunedAttention",
-    Attended: "PrunedAttention",
-    Mean: "VitTokenMean",
-    Patches: "BlockSparseMVAU",
-    Pixels: "the host (order and scale of pixels)",
-    Probabilities: "nothing (softmax of the logits is left to the host)",
+MATRIX, NORM, ATTENTION = "BlockSparseMVAU", "VitLayerNorm", "PrunedAttention"
+UNITS: dict[type[Term], Mapped] = {
+    Linear: Mapped(MATRIX),
+    Norm: Mapped(NORM),
+    Statistic: Mapped(NORM),
+    Activation: Mapped("VitLookup"),
+    Sum: Mapped("VitAdd"),
+    Embedded: Mapped("VitTokenEmbed"),
+    Scores: Mapped(ATTENTION),
+    Softmax: Mapped(ATTENTION),
+    Attended: Mapped(ATTENTION),
+    Mean: Mapped("VitTokenMean"),
+    Patches: Mapped(MATRIX),
+    Pixels: Mapped("the host", size="order and scale of pixels"),
+    Probabilities: Mapped("nothing", size="softmax of the logits is left to the host"),
 }
-FUNCTION = "VitLookup"
 
 
 @dataclass(frozen=True)
 class Role:
-    """Place and hardware unit of a term; ``then`` is that of a function that follows it."""
+    """Place of a term and what it becomes; ``then`` is what a function that follows it becomes."""
 
-    place: str
-    becomes: str
-    then: str = ""
+    place: str | int
+    becomes: Mapped | Constant
+    then: Mapped | None = None
 
 
 def roles_of(network: Network) -> dict[int, Role]:
@@ -71,46 +71,49 @@ def _assign(found: dict[int, Role], term: Term, role: Role) -> None:
 def _parts(network: Network) -> Iterator[tuple[Term, Role]]:
     """Terms before those that absorb them."""
     e = network.embedding
-    yield e.layer.x.term, Role(EMBEDDING, f"BlockSparseMVAU, patch embedding{_size(e.layer)}")
-    yield e.layer.x.term.pixels, Role(EMBEDDING, "constants of the patch embedding (scale of the pixels)")
-    yield e.layer, Role(EMBEDDING, f"BlockSparseMVAU, patch embedding{_size(e.layer)}")
+    patches = Role(EMBEDDING, matrix(e.layer, "patch embedding"))
+    yield e.layer.x.term, patches
+    yield e.layer.x.term.pixels, Role(EMBEDDING, Constant("constants of the patch embedding (scale of the pixels)"))
+    yield e.layer, patches
     added = "class token and positions" if e.prefix else "positions"
-    yield e.embedded, Role(EMBEDDING, f"VitTokenEmbed, {added} ({e.embedded.rows} tokens)")
+    yield e.embedded, Role(EMBEDDING, Mapped("VitTokenEmbed", added, f"{e.embedded.rows} tokens"))
     for i, (attention, mlp) in enumerate(network.encoders, start=1):
-        yield from _attention_parts(f"encoder {i}", attention)
-        yield from _mlp_parts(f"encoder {i}", mlp)
+        yield from _attention_parts(i, attention)
+        yield from _mlp_parts(i, mlp)
     c = network.classifier
-    yield c.norm, Role(CLASSIFIER, "VitLayerNorm")
+    yield c.norm, Role(CLASSIFIER, UNITS[Norm])
     if c.mean is not None:
-        yield c.mean, Role(CLASSIFIER, "VitTokenMean")
-    yield c.heads[0], Role(CLASSIFIER, f"BlockSparseMVAU, classifier{_size(c.heads[0])}")
+        yield c.mean, Role(CLASSIFIER, UNITS[Mean])
+    yield c.heads[0], Role(CLASSIFIER, matrix(c.heads[0], "classifier"))
     for head in c.heads[1:]:
-        yield head, Role(CLASSIFIER, "nothing (the distillation classifier is left out)")
+        yield head, Role(CLASSIFIER, Mapped("nothing", size="the distillation classifier is left out"))
     if c.probabilities is not None:
         yield c.probabilities, Role(CLASSIFIER, UNITS[Probabilities])
 
 
-def _attention_parts(place: str, a: AttentionBranch) -> Iterator[tuple[Term, Role]]:
+def _attention_parts(encoder: int, a: AttentionBranch) -> Iterator[tuple[Term, Role]]:
     scores = a.attended.probabilities.scores
     heads, width = scores.q.columns.shape
-    qkv = f"BlockSparseMVAU, queries, keys and values ({a.norm.columns} x {3 * heads * width})"
-    attention = f"PrunedAttention ({heads} heads of {width})"
-    yield a.norm, Role(place, "VitLayerNorm")
+    qkv = Mapped(MATRIX, "queries, keys and values", f"{a.norm.columns} x {3 * heads * width}")
+    attention = Mapped(ATTENTION, size=f"{heads} heads of {width}")
+    yield a.norm, Role(encoder, UNITS[Norm])
     for view in (scores.q, scores.k, a.attended.v):
-        yield view.term, Role(place, qkv, then=attention)
-    yield scores, Role(place, attention, then=attention)
-    yield a.attended, Role(place, attention, then=attention)
-    yield a.proj, Role(place, f"BlockSparseMVAU, projection{_size(a.proj)}")
-    yield a.add, Role(place, "VitAdd")
+        yield view.term, Role(encoder, qkv, then=attention)
+    yield scores, Role(encoder, attention)
+    yield a.attended, Role(encoder, attention)
+    yield a.proj, Role(encoder, matrix(a.proj, "projection"))
+    yield a.add, Role(encoder, UNITS[Sum])
 
 
-def _mlp_parts(place: str, m: MlpBranch) -> Iterator[tuple[Term, Role]]:
-    yield m.norm, Role(place, "VitLayerNorm")
-    yield m.fc1, Role(place, f"BlockSparseMVAU, MLP{_size(m.fc1)}", then="VitLookup, GELU")
-    yield m.activation, Role(place, "VitLookup, GELU")
-    yield m.fc2, Role(place, f"BlockSparseMVAU, MLP{_size(m.fc2)}")
-    yield m.add, Role(place, "VitAdd")
+def _mlp_parts(encoder: int, m: MlpBranch) -> Iterator[tuple[Term, Role]]:
+    gelu = Mapped("VitLookup", "GELU")
+    yield m.norm, Role(encoder, UNITS[Norm])
+    yield m.fc1, Role(encoder, matrix(m.fc1, "MLP"), then=gelu)
+    yield m.activation, Role(encoder, gelu)
+    yield m.fc2, Role(encoder, matrix(m.fc2, "MLP"))
+    yield m.add, Role(encoder, UNITS[Sum])
 
 
-def _size(layer: Linear) -> str:
-    return f" ({layer.weight.shape[0]} x {layer.weight.shape[1]})"
+def matrix(layer: Linear, purpose: str = "") -> Mapped:
+    """The matrix unit of a linear layer."""
+    return Mapped(MATRIX, purpose, f"{layer.weight.shape[0]} x {layer.weight.shape[1]}")

@@ -1,0 +1,119 @@
+"""The result of a check in words: the only place that writes them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
+from finn_vitprune.ingest.onnx_file.model_file import Kind
+
+
+@dataclass(frozen=True)
+class RowText:
+    """A row in words; ``becomes``, or ``reason``, ``help`` and ``alone``, are empty where they do not apply."""
+
+    node: str
+    op_type: str
+    place: str
+    becomes: str = ""
+    reason: str = ""
+    help: str = ""
+    alone: str = ""
+
+    def sentence(self) -> str:
+        """What the node becomes, or why it does not map and what would help."""
+        alone = f"by itself: {self.alone}" if self.alone else ""
+        return self.becomes or "NO: " + "; ".join(filter(None, (self.reason, alone, self.help)))
+
+
+def row_texts(checked: Checked) -> list[RowText]:
+    """Every row of a check in words."""
+    return [_row_text(row, checked.kind) for row in checked.rows]
+
+
+def _row_text(row: CheckRow, kind: Kind) -> RowText:
+    where = row.node, row.op_type, place_text(row.place)
+    match row.answer:
+        case Rejected(refusal):
+            inside = "" if refusal.op_type == row.op_type else f"node {refusal.node} ({refusal.op_type}): "
+            return RowText(*where, reason=inside + refusal.reason, help=refusal.help)
+        case Behind(cause, alone):
+            name = "the input" if cause.op_type == "input" else "node"
+            op = "" if cause.op_type == "input" else f" ({cause.op_type})"
+            fault = "does not map" if kind is Kind.QONNX else "is not taken in"
+            reason = f"depends on {name} {cause.node}{op}, which {fault}"
+            return RowText(*where, reason=reason, alone="" if alone is None else unit_text(alone))
+        case unit:
+            return RowText(*where, becomes=unit_text(unit))
+
+
+def place_text(place: str | int | None) -> str:
+    """The part of the network that a node belongs to."""
+    return f"encoder {place}" if isinstance(place, int) else place or ""
+
+
+def unit_text(unit: Mapped | Constant, size: bool = True) -> str:
+    """What a node becomes; without the size of a matrix where ``size`` is False."""
+    if isinstance(unit, Constant):
+        return unit.use
+    text = ", ".join(filter(None, (unit.unit, unit.purpose)))
+    return f"{text} ({unit.size})" if unit.size and size else text
+
+
+def structure_text(found: Structure) -> str:
+    """The vision transformer that was found."""
+    height, width, channels = found.image
+    tokens = ("no class token", "class token", "class and distillation token")[found.prefix]
+    return (
+        f"images {height} x {width} x {channels}, patch size {found.patch_size}, width {found.dim}, "
+        f"depth {found.depth}, heads {_range(found.heads)} of {found.head_dim}, MLP width "
+        f"{_range(found.mlp_widths)}, "
+        f"tokens {_range(found.tokens)} ({tokens}), pooling {found.pooling}, {found.classes} classes"
+    )
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def verdict(checked: Checked) -> str:
+    """The answer in a sentence, with the command that comes next."""
+    kind, qonnx = checked.kind.value, checked.kind is Kind.QONNX
+    if not checked.passed:
+        command = "build" if qonnx else "import"
+        return f"no: `{command}` does not take this {kind} file: {checked.refusals[0]}"
+    if qonnx:
+        return f"yes: `finn-vitprune build {checked.model}` takes this file to HDL"
+    return f"yes: `finn-vitprune import {checked.model}` takes this {kind} file in, `build` its result"
+
+
+def summary(checked: Checked) -> list[str]:
+    """What there is to say besides the rows, the verdict last."""
+    lines = [_counts(checked)]
+    if checked.structure is not None:
+        lines.append(f"Found: {structure_text(checked.structure)}.")
+    if checked.complexity is not None:
+        c = checked.complexity
+        lines.append(f"Operations (MACs per image): {c.macs_dense:,} dense, {c.macs:,} now.")
+        lines.append(f"Parameters: {c.params_dense:,} dense, {c.params:,} now.")
+    lines += [f"Note: {note}." for note in checked.notes]
+    return [*lines, verdict(checked)]
+
+
+def _counts(checked: Checked) -> str:
+    """How many nodes map; where not all do, how many of these are constants, and why the others do not."""
+    text = f"{checked.mapped} of {len(checked.rows)} nodes map"
+    if checked.mapped == len(checked.rows):
+        return f"{text}." if checked.passed else f"{text} by themselves, but not together."
+    own = Counter(r.op_type for r in checked.rows if isinstance(r.answer, Rejected))
+    constants, behind = checked.count(Constant), checked.count(Behind)
+    parts = [
+        text,
+        f"{constants} of them are constants" if constants else "",
+        "Refused for what they are: " + ", ".join(f"{n} {op}" for op, n in own.most_common()) if own else "",
+        f"Refused for what they depend on: {behind}" if behind else "",
+    ]
+    return " ".join(f"{part}." for part in parts if part)
