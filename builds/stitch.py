@@ -13,8 +13,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops import axilite
-from finn_vitprune.custom_ops.base import Stream
 from finn_vitprune.sim import loads
+from finn_vitprune.sim.beats import Stream
 from finn_vitprune.transforms.edges import stream_edges
 
 TOP = "finn_design"

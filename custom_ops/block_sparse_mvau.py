@@ -12,7 +12,7 @@ from finn_vitprune import numerics
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import GroupTiming, steady_interval
-from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
+from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.mvau_contents import (
     LoadShape,
     collect_contents,
@@ -28,7 +28,9 @@ from finn_vitprune.custom_ops.mvau_fold import (
     product_sum_bits,
 )
 from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES
+from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
+from finn_vitprune.sim.beats import Stream
 from finn_vitprune.synth.parts import Part, known_part
 
 

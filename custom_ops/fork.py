@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend
+from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
+from finn_vitprune.sim.beats import Stream
 
 
 class VitFork(VitOp):

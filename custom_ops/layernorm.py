@@ -6,9 +6,11 @@ import numpy as np
 from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend
+from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.memory import FIFO_MEMORY, lutram_luts, ram_bram18
+from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
+from finn_vitprune.sim.beats import Stream
 
 RSQRT_CYCLES = 36
 """Cycles of the reciprocal square root of one token; D / SIMD beats below this gain nothing."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, pack_words
+from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts
+from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend, pack_words
+from finn_vitprune.sim.beats import Stream
 
 
 class VitLookup(VitOp):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from finn_vitprune.block_mask import BlockMask, pad_to_block
-from finn_vitprune.custom_ops.base import Memory, pack_words
 from finn_vitprune.custom_ops.mvau_fold import AtomSchedule, Fold
+from finn_vitprune.custom_ops.rtl_backend import Memory, pack_words
 from finn_vitprune.numerics import clog2
 
 
@@ -50,7 +50,7 @@ def lane_contents(f: Fold, plan: AtomSchedule, weights: np.ndarray) -> tuple[Mem
     width = f.w.bitwidth()
     return (
         Memory(program, 1 + f.lanes * (1 + bits)),
-        [Memory(pack_words(bank, width), bank.shape[1] * width) for bank in banks],
+        [Memory.packed(bank, width) for bank in banks],
     )
 
 

@@ -7,10 +7,12 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops import attention_estimate
 from finn_vitprune.custom_ops.attention_estimate import division_cycles
-from finn_vitprune.custom_ops.base import Memory, Stream, VitOp, VitRTLBackend, divisors
+from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.memory import ATTENTION_MEMORY
+from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
+from finn_vitprune.sim.beats import Stream
 
 
 class PrunedAttention(VitOp):

@@ -10,9 +10,11 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend, divisors
+from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, lutram_luts, ram_bram18
+from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import UserError
+from finn_vitprune.sim.beats import Stream
 
 MAX_TOKENS = 8192
 """More tokens could take the fused one to the end of INT16, where the unit does not saturate."""

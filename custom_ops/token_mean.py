@@ -6,9 +6,11 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.base import Stream, VitOp, VitRTLBackend
+from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, lutram_luts, multiplier_dsps, ram_bram18
+from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import UserError
+from finn_vitprune.sim.beats import Stream
 
 MAX_SHIFT, MAX_ACC_BITS = 46, 44
 

@@ -4,7 +4,7 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune.builds.deadlock import explain
 from finn_vitprune.builds.stitch import StitchedEdge
-from finn_vitprune.custom_ops.base import Stream
+from finn_vitprune.sim.beats import Stream
 
 STREAM = Stream(4, 8, 2, DataType["INT16"])
 

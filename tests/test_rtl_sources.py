@@ -4,7 +4,7 @@ import re
 
 import pytest
 from finn_vitprune.custom_ops import rtl_sources as module
-from finn_vitprune.custom_ops.base import VitRTLBackend
+from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
 
 OPS = sorted(VitRTLBackend.__subclasses__(), key=lambda op: op.__name__)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.base import Stream
 from finn_vitprune.sim import beats
+from finn_vitprune.sim.beats import Stream
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 24, 25, 31, 32, 33, 44, 63])
@@ -30,6 +30,15 @@ def test_chunks_join_without_seam(monkeypatch):
     monkeypatch.setattr(beats, "CHUNK_ELEMENTS", 21)
     assert np.array_equal(beats.pack_elements(values, 5), whole)
     assert np.array_equal(beats.unpack_elements(whole, 3, 5, True), values)
+
+
+@pytest.mark.parametrize("bits, n", [(3, 1), (16, 4), (24, 9)])
+def test_words_are_the_beats_as_python_integers(bits, n):
+    values = np.random.default_rng(bits).integers(0, 1 << bits, (7, n))
+    words = [sum(int(v) << (bits * i) for i, v in enumerate(row)) for row in values]
+    packed = beats.pack_elements(values, bits)
+    assert beats.to_words(packed) == words
+    assert np.array_equal(beats.from_words(words, beats.beat_bytes(n * bits)), packed)
 
 
 def test_stream_shapes_and_range():

@@ -12,8 +12,9 @@ import numpy as np
 from finn_vitprune.bench.masks import IN_ORDER
 from finn_vitprune.bench.units import GROUPS, ColumnsInOrder, Unit, node, with_mask
 from finn_vitprune.custom_ops.axilite import AXILITE
-from finn_vitprune.custom_ops.base import VitOp, VitRTLBackend
+from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
+from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.sim import LoadPort, Port, SimResult, Simulator, Stimulus, beats, compile_top, loads
 
 WARM_UP = 2

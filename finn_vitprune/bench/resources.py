@@ -17,9 +17,9 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.bench.units import PART, Unit, node
-from finn_vitprune.custom_ops.base import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts
 from finn_vitprune.custom_ops.mvau_estimate import URAM_BITS
+from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.synth.depth import Depth
 from finn_vitprune.synth.resources import total
 from finn_vitprune.synth.yosys import Netlist

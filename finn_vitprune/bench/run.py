@@ -33,7 +33,7 @@ from finn_vitprune.bench.results import DropRow, FinnRow, Results, Row
 from finn_vitprune.bench.token_drop import DropUnit
 from finn_vitprune.bench.units import Unit, find_fold, node, products_of, with_mask
 from finn_vitprune.custom_ops import balance, mvau_contents, mvau_fold
-from finn_vitprune.custom_ops.base import VitRTLBackend
+from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.yosys import Netlist, NodeJob, map_many, netlist_key, yosys_version

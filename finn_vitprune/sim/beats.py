@@ -1,8 +1,10 @@
-"""Packs integers into the bytes of stream beats and back, vectorised, for any element and beat width."""
+"""Streams, and the one packer of integers into the bytes of their beats and back, for any element and beat width."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,13 +15,41 @@ CHUNK_ELEMENTS = 1 << 20
 """Elements whose single bits are in memory at once."""
 
 
-class BeatLayout(Protocol):
-    """A frame in beats: ``tokens`` rows of ``channels`` elements of ``dtype``, ``simd`` of them a beat."""
+@dataclass(frozen=True)
+class Stream:
+    """A token-serial AXI4-Stream: ``tokens`` rows of ``channels`` elements, ``simd`` elements a beat.
+
+    Element 0 of a beat sits in the least significant bits (FINN's packing); tdata is padded to bytes.
+    """
 
     tokens: int
     channels: int
     simd: int
     dtype: BaseDataType
+
+    def __post_init__(self) -> None:
+        if self.simd < 1 or self.channels % self.simd:
+            raise ValueError(f"{self.simd} elements a beat do not divide {self.channels} channels")
+
+    @property
+    def width(self) -> int:
+        """Payload bits of a beat."""
+        return self.simd * self.dtype.bitwidth()
+
+    @property
+    def tdata_bits(self) -> int:
+        """Bits of tdata: the payload padded to bytes."""
+        return 8 * beat_bytes(self.width)
+
+    @property
+    def token_beats(self) -> int:
+        """Beats of one token."""
+        return self.channels // self.simd
+
+    @property
+    def beats(self) -> int:
+        """Beats of one frame."""
+        return self.tokens * self.token_beats
 
 
 def beat_bytes(width: int) -> int:
@@ -27,7 +57,7 @@ def beat_bytes(width: int) -> int:
     return -(-width // 8)
 
 
-def pack(values: np.ndarray, stream: BeatLayout) -> np.ndarray:
+def pack(values: np.ndarray, stream: Stream) -> np.ndarray:
     """Integers ``[..., tokens, channels]`` to beats, uint8 ``[beats, bytes]``, element 0 lowest.
 
     Raises:
@@ -39,7 +69,7 @@ def pack(values: np.ndarray, stream: BeatLayout) -> np.ndarray:
     return pack_elements(values.reshape(-1, stream.simd), stream.dtype.bitwidth())
 
 
-def unpack(beats: np.ndarray, stream: BeatLayout) -> np.ndarray:
+def unpack(beats: np.ndarray, stream: Stream) -> np.ndarray:
     """Beats, uint8 ``[beats, bytes]``, to int64 ``[frames, tokens, channels]``."""
     elements = unpack_elements(beats, stream.simd, stream.dtype.bitwidth(), stream.dtype.signed())
     return elements.reshape(-1, stream.tokens, stream.channels)
@@ -86,6 +116,17 @@ def unpack_elements(beats: np.ndarray, n: int, bits: int, signed: bool) -> np.nd
         kind = "i" if signed else "u"
         out[start : start + step] = packed.view(f"<{kind}{container}").reshape(len(part), n)
     return out
+
+
+def to_words(beats: np.ndarray) -> list[int]:
+    """Beats, uint8 ``[beats, bytes]``, as Python integers."""
+    return [int.from_bytes(beat.tobytes(), "little") for beat in beats]
+
+
+def from_words(words: Iterable[int], size: int) -> np.ndarray:
+    """Python integers to beats of ``size`` bytes, uint8 ``[beats, size]``."""
+    data = b"".join(int(word).to_bytes(size, "little") for word in words)
+    return np.frombuffer(data, np.uint8).reshape(-1, size)
 
 
 def _container(bits: int) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
+from finn_vitprune.sim.beats import from_words, to_words
 from finn_vitprune.sim.compile import compile_top, load_ports, stream_ports
 from finn_vitprune.sim.loads import read_image, read_index
 from finn_vitprune.sim.ports import LoadPort, Port
@@ -181,7 +182,7 @@ def rtlsim_multi_io(
     if not isinstance(num_out_values, Mapping):
         num_out_values = {next(iter(outputs)): int(num_out_values)}
     widths = {p.name: p.bytes for p in sim.simulator.inputs}
-    feed = {name + sname: _to_bytes(beats, widths[name + sname]) for name, beats in io_dict["inputs"].items()}
+    feed = {name + sname: from_words(beats, widths[name + sname]) for name, beats in io_dict["inputs"].items()}
     wanted = {name + sname: int(num_out_values[name]) for name in outputs}
     result = sim.simulator.run(
         feed, wanted, data_dir=sim.folder, idle_limit=int(liveness_threshold), loads=sim.loads
@@ -194,7 +195,7 @@ def rtlsim_multi_io(
         message = get_rtlsim_timeout_error_message(liveness_threshold, liveness_estimate)
         raise FINNUserError(f"{message}\n{result.deadlock}")
     for name in outputs:
-        outputs[name] = [int.from_bytes(beat.tobytes(), "little") for beat in result.outputs[name + sname]]
+        outputs[name] = to_words(result.outputs[name + sname])
     cycles = max(int(c[-1]) + 1 for c in result.out_cycles.values() if len(c))
     sim.ticks += cycles
     return cycles
@@ -203,8 +204,3 @@ def rtlsim_multi_io(
 def _copy(path: Path, folder: Path) -> None:
     if path.resolve() != (folder / path.name).resolve():
         shutil.copy(path, folder / path.name)
-
-
-def _to_bytes(beats: Iterable[int], width: int) -> np.ndarray:
-    data = b"".join(int(b).to_bytes(width, "little") for b in beats)
-    return np.frombuffer(data, np.uint8).reshape(-1, width)

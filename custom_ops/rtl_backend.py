@@ -1,0 +1,177 @@
+"""The RTL half of an op: ROM contents, the Verilog wrapper with FINN's port names, simulation in FINN."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
+
+from finn_vitprune.custom_ops import axilite
+from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.rtl_sources import rtl_sources
+from finn_vitprune.files import write_text
+from finn_vitprune.sim import beats, loads
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Contents of one ROM: ``words`` (non-negative Python ints or object array), ``width`` bits each."""
+
+    words: np.ndarray
+    width: int
+
+    @classmethod
+    def packed(cls, elements: np.ndarray, bits: int) -> Memory:
+        """``[words, n]`` integers of 1 to 64 bits (two's complement) a word, index 0 lowest."""
+        return cls(pack_words(elements, bits), elements.shape[1] * bits)
+
+    def hex_text(self) -> str:
+        """The text of a ``$readmemh`` file, one word a line."""
+        digits = -(-self.width // 4)
+        return "\n".join(f"{int(w):0{digits}x}" for w in self.words) + "\n"
+
+
+def pack_words(elements: np.ndarray, bits: int) -> np.ndarray:
+    """Pack ``[words, n]`` integers of 1 to 64 bits (two's complement) into object-array words, index 0 lowest."""
+    return np.array(beats.to_words(beats.pack_elements(elements, bits)), dtype=object)
+
+
+class VitRTLBackend(RTLBackend):
+    """RTL half of an op: parameters of its SystemVerilog top and contents of its ROMs.
+
+    A ``*_rtl`` class derives from the op and from this, and states :attr:`RTL_TOP` and
+    :meth:`rtl_parameters`. The top has ports ``clk, rst_n`` and per stream ``in<i>_tdata``,
+    ``in<i>_tvalid``, ``in<i>_tready`` / ``out<i>_...``; the generated wrapper gives them FINN's names.
+    The top may have more outputs than some node, :attr:`RTL_OUTPUTS` of them, and with :attr:`RTL_AXILITE` an
+    AXI4-Lite port, which only units with a load image show; what a node lacks is tied off.
+    """
+
+    RTL_TOP: str = ""
+    RTL_OUTPUTS: int = 1
+    RTL_AXILITE: bool = False
+
+    @abstractmethod
+    def rtl_parameters(self) -> dict[str, int | str]:
+        """Parameters of the top. A string is the bare name of a file from :meth:`memories`, or a style word."""
+
+    def memories(self, model) -> dict[str, Memory]:
+        """ROM contents by file suffix; the file is called ``<node name>_<suffix>.hex``."""
+        return {}
+
+    def memory_file(self, suffix: str) -> str:
+        """Bare file name of a ROM of this node."""
+        return f"{self.onnx_node.name}_{suffix}.hex"
+
+    def axilite_bits(self) -> int:
+        """Address bits of the AXI4-Lite port ``s_axilite``; 0 for a unit without one."""
+        return 0
+
+    def load_image(self, model) -> np.ndarray | None:
+        """Words (uint32) to write through ``s_axilite`` from address 0 on before the first frame."""
+        return None
+
+    def load_file(self) -> str:
+        """Bare file name of the load image, one 32-bit hexadecimal word a line (FINN's format)."""
+        return f"{self.onnx_node.name}_weights.dat"
+
+    def get_verilog_top_module_intf_names(self) -> dict[str, list]:
+        names = super().get_verilog_top_module_intf_names()
+        return names | {"axilite": [axilite.AXILITE]} if self.axilite_bits() else names
+
+    def generate_hdl(self, model, fpgapart: str, clk: float) -> None:
+        """Write wrapper, SystemVerilog sources and ROM files into ``code_gen_dir_ipgen``."""
+        folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
+        for path in rtl_sources(self.RTL_TOP):
+            write_text(folder / path.name, path.read_text())
+        for suffix, memory in self.memories(model).items():
+            write_text(folder / self.memory_file(suffix), memory.hex_text())
+        image = self.load_image(model)
+        if image is not None:
+            loads.write_image(folder / self.load_file(), image)
+            loads.write_index(folder, {axilite.AXILITE: self.load_file()})
+        write_text(folder / f"{self.onnx_node.name}.v", self.wrapper_text())
+        self.set_nodeattr("gen_top_module", self.onnx_node.name)
+        self.set_nodeattr("ipgen_path", str(folder))
+        self.set_nodeattr("ip_path", str(folder))
+
+    def wrapper_text(self) -> str:
+        """The Verilog wrapper with FINN's port names (a Vivado block design takes no SystemVerilog top)."""
+        pins = [".clk(ap_clk)", ".rst_n(ap_rst_n)"]
+        for i in range(len(self.out_streams()), self.RTL_OUTPUTS):
+            pins += [f".out{i}_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
+        ports, buses = [], []
+        for kind, streams, forth, back in (
+            ("in", self.in_streams(), "input ", "output"), ("out", self.out_streams(), "output", "input "),
+        ):
+            for i, stream in enumerate(streams):
+                name = f"{kind}{i}_V"
+                buses.append(name)
+                ports += [f"{forth} wire [{stream.tdata_bits - 1}:0] {name}_tdata", f"{forth} wire {name}_tvalid",
+                          f"{back} wire {name}_tready"]
+                pins += [f".{kind}{i}_{signal}({name}_{signal})" for signal in ("tdata", "tvalid", "tready")]
+        if bits := self.axilite_bits():
+            buses.append(axilite.AXILITE)
+            ports += axilite.ports(axilite.AXILITE, bits)
+            pins += axilite.binds(axilite.AXILITE, axilite.AXILITE)
+        elif self.RTL_AXILITE:
+            pins += axilite.tied(axilite.AXILITE)
+        clocks = (
+            f'(* X_INTERFACE_PARAMETER = "ASSOCIATED_BUSIF {":".join(buses)}, ASSOCIATED_RESET ap_rst_n" *)\n'
+            '    (* X_INTERFACE_INFO = "xilinx.com:signal:clock:1.0 ap_clk CLK" *)\n    input  wire ap_clk',
+            '(* X_INTERFACE_PARAMETER = "POLARITY ACTIVE_LOW" *)\n    input  wire ap_rst_n',
+        )
+        parameters = [f".{name}({_literal(value)})" for name, value in self.rtl_parameters().items()]
+        return (
+            f"// {self.onnx_node.op_type} wrapper, generated by finn-vitprune\n"
+            f"module {self.onnx_node.name} (\n{_listed(4, [*clocks, *ports])}\n);\n"
+            f"    {self.RTL_TOP} #(\n{_listed(8, parameters)}\n    ) inst (\n{_listed(8, pins)}\n    );\nendmodule\n"
+        )
+
+    def get_rtl_file_list(self, abspath: bool = False) -> list[str]:
+        """Sources in compile order: packages and leaves first, the wrapper last."""
+        folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
+        names = [*(path.name for path in rtl_sources(self.RTL_TOP)), f"{self.get_nodeattr('gen_top_module')}.v"]
+        return [str(folder / n) for n in names] if abspath else names
+
+    def code_generation_ipi(self) -> list[str]:
+        """Tcl that adds the node to FINN's stitched block design."""
+        folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
+        files = self.get_rtl_file_list(abspath=True) + [str(p) for p in sorted(folder.glob("*.hex"))]
+        top = self.get_nodeattr("gen_top_module")
+        return [f"add_files -norecurse {f}" for f in files] + [
+            f"create_bd_cell -type module -reference {top} {self.onnx_node.name}"
+        ]
+
+    def execute_node(self, context, graph) -> None:
+        """Golden model, or the RTL through FINN's simulation when ``exec_mode`` is ``rtlsim``."""
+        VitOp.execute_node(self, context, graph)
+
+    def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        if self.get_nodeattr("exec_mode") != "rtlsim":
+            return super().run(*inputs)
+        streams = self.out_streams()
+        io = {
+            "inputs": {f"in{i}": beats.to_words(beats.pack(inputs[i], s)) for i, s in enumerate(self.in_streams())},
+            "outputs": {f"out{i}": [] for i in range(len(streams))},
+        }
+        sim = self.get_rtlsim()
+        self.reset_rtlsim(sim)
+        self.rtlsim_multi_io(sim, io)
+        self.close_rtlsim(sim)
+        words = io["outputs"].values()
+        return [beats.unpack(beats.from_words(w, beats.beat_bytes(s.width)), s) for w, s in zip(words, streams)]
+
+
+def _listed(indent: int, items: list[str]) -> str:
+    """Items of a list in Verilog, one a line."""
+    return ",\n".join(" " * indent + item for item in items)
+
+
+def _literal(value: int | str) -> str:
+    """A Verilog literal wide enough for any parameter of this project."""
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(int(value)) if -(1 << 31) <= value < 1 << 31 else f"64'd{int(value)}"
