@@ -58,35 +58,16 @@ def unary(node: Node) -> Callable[[Array], Array] | None:
         "QuickGelu": lambda x: x * sigmoid(node.attributes.get("alpha", 1.702) * x),
         "Gelu": gelu_tanh if approximate == "tanh" else gelu,
         "FastGelu": gelu_tanh,
-        "Sin": np.sin,
-        "Cos": np.cos,
-        "Floor": np.floor,
-        "Ceil": np.ceil,
-        "Round": np.round,
-        "Sign": np.sign,
-        "Not": np.logical_not,
     }
     return table.get(node.op_type)
-
-
-def _divide(a: Array, b: Array) -> Array:
-    return a // b if a.dtype.kind in "iu" and np.asarray(b).dtype.kind in "iu" else a / b
 
 
 BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "Add": np.add,
     "Sub": np.subtract,
     "Mul": np.multiply,
-    "Div": _divide,
-    "Pow": lambda a, b: np.power(a, np.asarray(b).astype(a.dtype)),
+    "Div": np.divide,
+    "Pow": np.power,
     "Min": np.minimum,
     "Max": np.maximum,
-    "Mod": np.mod,
-    "Equal": np.equal,
-    "Less": np.less,
-    "LessOrEqual": np.less_equal,
-    "Greater": np.greater,
-    "GreaterOrEqual": np.greater_equal,
-    "And": np.logical_and,
-    "Or": np.logical_or,
 }

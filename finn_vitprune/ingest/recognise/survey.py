@@ -11,11 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
-import onnx
-from onnx import TensorProto, defs, helper, numpy_helper, shape_inference
 
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.graph.node import Node
@@ -24,17 +21,14 @@ from finn_vitprune.ingest.normal_form.normalise import DAMAGED, PLAIN, Fate, Nor
 from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS
 from finn_vitprune.ingest.recognise.network import PLAIN as PRE_NORM
 from finn_vitprune.graph.reason import Reason, Refusal
+from finn_vitprune.graph.shapes import output_shapes
 from finn_vitprune.ingest.normal_form.terms import Const, Linear, Norm, Opaque, Sum, Term, Unknown, Value, View
 from finn_vitprune.ingest.normal_form.views import plain
 
 FIXED_SIZE = "export with a fixed image size"
 ASSUMED_IMAGES, ASSUMED_LENGTH = ((224, 224), (48, 192), (32, 128)), 16
 """Sizes of open dimensions: height and width of an image (those that fit best are taken), length of anything else."""
-SMALL = 64
-"""Constants of so many numbers are given to shape inference."""
 WITH_CONSTANT = frozenset("Add Sub Mul Div Pow Min Max Clip".split())
-POSITIVE = frozenset("strides kernel_shape dilations group blocksize block_size num_outputs".split())
-"""Attributes that ONNX's shape inference divides by, and ends the process where one is zero."""
 UNARY = frozenset("Relu Sigmoid Tanh HardSigmoid".split())
 IMAGES = frozenset(
     "Conv ConvTranspose BatchNormalization InstanceNormalization GroupNormalization MaxPool AveragePool "
@@ -160,10 +154,16 @@ class _Survey(Normaliser):
         values = [self.values.get(i) if i else None for i in node.inputs]
         for view in (v for v in values if isinstance(v, View)):
             self._name_function(view)
-        for tensor, shape in zip(node.outputs, _shapes(node, self.source.opset, values), strict=False):
+        for tensor, shape in zip(node.outputs, self._shapes(node, values), strict=False):
             if tensor:
                 self._made(tensor, node, shape, node.op_type in IMAGES, outcome.refusal)
         return outcome
+
+    def _shapes(self, node: Node, values: list[Value | None]) -> list[tuple[int, ...] | None]:
+        if any(isinstance(v, Unknown) for v in values):
+            return [None] * len(node.outputs)
+        given = [v.shape if isinstance(v, View) else v and np.asarray(v.value) for v in values]
+        return output_shapes(node, self.source.opset, given)
 
     def _made(
         self, tensor: str, node: Node, shape: tuple[int, ...] | None, image: bool, refusal: Refusal
@@ -272,50 +272,3 @@ def _with_constant(view: View, values: list[Value | None]) -> View:
     if shape != view.shape:
         raise Reason(f"a tensor of shape {list(view.shape)} and a constant become {list(shape)}", PLAIN)
     return view
-
-
-def _shapes(node: Node, opset: int, values: list[Value | None]) -> list[tuple[int, ...] | None]:
-    """Shapes of a node's outputs by ONNX's own inference; None where it does not tell."""
-    unknown = [None] * len(node.outputs)
-    if node.domain not in ("", "ai.onnx") or any(isinstance(v, Unknown) for v in values):
-        return unknown
-    divisors = [np.asarray(node.attributes[a]) for a in POSITIVE & set(node.attributes)]
-    if any(d.dtype.kind != "i" or np.any(d < 1) for d in divisors):
-        return unknown
-    try:
-        schema = defs.get_schema(node.op_type, opset, "")
-        proto = helper.make_node(node.op_type, node.inputs, node.outputs, **node.attributes)
-    except (defs.SchemaError, ValueError, TypeError):
-        return unknown
-    views = [v for v in values if isinstance(v, View)]
-    for kinds in product((TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL), repeat=min(len(views), 4)):
-        of_views = iter((*kinds, *[TensorProto.FLOAT] * len(views)))
-        types, data = {}, {}
-        for name, value in zip(node.inputs, values):
-            if isinstance(value, Const):
-                array = np.asarray(value.value)
-                types[name] = _type(helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-                if array.dtype.kind in "iuf" and array.size <= SMALL:
-                    data[name] = numpy_helper.from_array(array)
-            elif isinstance(value, View):
-                types[name] = _type(next(of_views), value.shape)
-        opsets = [helper.make_opsetid("", opset)]
-        try:
-            made = shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=opsets)
-        except (onnx.checker.ValidationError, shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
-            continue
-        shapes = [_shape_of(made.get(t)) for t in node.outputs]
-        if shapes and shapes[0] is not None:
-            return shapes
-    return unknown
-
-
-def _type(kind: int, shape: Iterable[int]) -> onnx.TypeProto:
-    return helper.make_tensor_type_proto(kind, [int(d) for d in shape])
-
-
-def _shape_of(made: onnx.TypeProto | None) -> tuple[int, ...] | None:
-    if made is None or not made.tensor_type.HasField("shape"):
-        return None
-    dims = [d.dim_value if d.HasField("dim_value") else None for d in made.tensor_type.shape.dim]
-    return None if None in dims else tuple(dims)
