@@ -14,15 +14,10 @@ from finn_vitprune.complexity import formulas as complexity
 from finn_vitprune.complexity import reference
 from finn_vitprune.cli import run
 from finn_vitprune.complexity.formulas import KeptBlocks
-from finn_vitprune.complexity.graph import (
-    count_graph,
-    count_hardware,
-    count_model,
-    products,
-    pruned_by_score,
-)
+from finn_vitprune.complexity.graph import count_graph, count_hardware
+from finn_vitprune.complexity.modules import count_model, products, pruned_by_score
 from finn_vitprune.export.export import to_qonnx
-from finn_vitprune.export.metadata import kept_block_masks
+from finn_vitprune.models.freeze import kept_block_masks
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
@@ -427,15 +422,15 @@ def test_model_file_is_counted_over_its_hardware_graph(capsys):
         ("deit_smal_patch16_224", "did you mean deit_small_patch16_224"),
         ("deit_small_patch16_224.nonsense", "Invalid pretrained tag"),
         ("vit_small_patch16_18x2_224", "ParallelThingsBlock"),
-        ("resnet18", "no plain ViT or DeiT"),
+        ("resnet18", "not a plain ViT or DeiT"),
         (f"{SMALL} --block-size 24", "block size 24 does not divide 64 (encoder 1, head width of W_q): use"),
         (f"{SMALL} --block-size 0", "--block-size"),
-        (f"{SMALL} --block-keep 1.5", "--block-keep 1.5 is no share"),
-        (f"{SMALL} --block-keep nan", "--block-keep nan is no share"),
-        (f"{SMALL} --neuron-keep 0", "--neuron-keep 0 is no share"),
-        (f"{SMALL} --token-keep 1/0", "--token-keep 1/0 is no share"),
-        (f"{SMALL} --drop-at 3,x", "--drop-at 3,x: expected numbers with commas, for example 3,7,10"),
-        (f"{SMALL} --drop-at 3,,7", "--drop-at 3,,7: expected numbers"),
+        (f"{SMALL} --block-keep 1.5", "'--block-keep': 1.5 is not a share"),
+        (f"{SMALL} --block-keep nan", "'--block-keep': nan is not a share"),
+        (f"{SMALL} --neuron-keep 0", "'--neuron-keep': 0 is not a share"),
+        (f"{SMALL} --token-keep 1/0", "'--token-keep': 1/0 is not a share"),
+        (f"{SMALL} --drop-at 3,x", "'--drop-at': 3,x: expected numbers with commas, for example 3,7,10"),
+        (f"{SMALL} --drop-at 3,,7", "'--drop-at': 3,,7: expected numbers"),
         (f"{SMALL} --drop-at 0", "--drop-at 0: deit_small_patch16_224 has encoders 1 to 12"),
         (f"{SMALL} --heads-removed 1,1", "--heads-removed has 2 numbers"),
         (f"{SMALL} --heads-removed 1,1,6{',0' * 9}", "--heads-removed 6 (encoder 3): it has 6 heads"),

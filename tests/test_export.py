@@ -16,7 +16,8 @@ from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import export, to_qonnx
 from finn_vitprune.export.gate import check_export
-from finn_vitprune.export.metadata import ModelMetadata, describe, kept_block_masks
+from finn_vitprune.export.describe import describe
+from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT

@@ -25,7 +25,7 @@ from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.read import read, understand
 from finn_vitprune.importing.reference import compare
-from finn_vitprune.pruning.importance import block_sums, set_to_first_order
+from finn_vitprune.pruning.importance import set_to_first_order
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.scores import PruneScores
@@ -225,7 +225,7 @@ def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, d
     target = tmp_path / "pruned.onnx"
     found = imported(
         capsys, model, "--data", data, "-o", target, "--block-size", 8, "--block-keep", "0.7",
-        "--mlp-keep", "0.5", "--token-keep", "0.5", "--drop-at", 1, "--score", "first-order",
+        "--neuron-keep", "0.5", "--token-keep", "0.5", "--drop-at", 1, "--score", "first-order",
     )  # fmt: skip
     assert [s["name"] for s in found["stages"]] == ["float", "pruned", "quantised", "integer"]
     assert found["onnxruntime"]["relative"] < 1e-4
@@ -267,7 +267,7 @@ def test_with_full_shares_it_quantises_only(model, data, tmp_path, capsys):
 def test_recovery_needs_no_labels_and_brings_the_answers_back(model, data, tmp_path, capsys):
     found = imported(
         capsys, model, "--data", data, "-o", tmp_path / "r.onnx", "--block-size", 8, "--block-keep", "0.5",
-        "--recover-epochs", 6, "--batch-size", 8, "--seed", 1, "--weight-bits", 4, "--activation-bits", 8,
+        "--fine-tune-epochs", 6, "--batch-size", 8, "--seed", 1, "--weight-bits", 4, "--activation-bits", 8,
     )  # fmt: skip
     stages = {s["name"]: s["cosine"] for s in found["stages"]}
     assert list(stages) == ["float", "pruned", "quantised", "recovered", "integer"]
@@ -338,15 +338,15 @@ def test_an_output_is_replaced_only_when_asked(model, data, tmp_path, capsys):
     "options,message",
     [
         (["--block-size", "16"], "block size 16 does not divide 24"),
-        (["--block-keep", "1.5"], "--block-keep 1.5 is no share"),
-        (["--mlp-keep", "half"], "--mlp-keep half is no share"),
+        (["--block-keep", "1.5"], "'--block-keep': 1.5 is not a share"),
+        (["--neuron-keep", "half"], "'--neuron-keep': half is not a share"),
         (["--token-keep", "0.5"], "--token-keep 0.5 needs --drop-at, for instance --drop-at 1"),
         (["--token-keep", "0.5", "--drop-at", "2"], "--drop-at 2: tokens can be dropped in the encoders 1"),
-        (["--drop-at", "1;2"], "--drop-at 1;2: expected numbers with commas"),
+        (["--drop-at", "1;2"], "'--drop-at': 1;2: expected numbers with commas"),
         (["--mean", "0.5,0.5"], "--mean has 2 numbers, the model 3 channels"),
         (["--std", "0"], "--std 0.0 is not positive"),
-        (["--tolerance", "0"], "--tolerance 0: use a number above 0"),
-        (["--learning-rate", "nan"], "--learning-rate nan"),
+        (["--tolerance", "0"], "'--tolerance': 0: use a number above 0"),
+        (["--learning-rate", "nan"], "'--learning-rate': nan"),
         (["--weight-bits", "3"], "'3'"),
         (["--score", "random"], "magnitude"),
     ],

@@ -44,7 +44,7 @@ def stages(folder):
         code = run([
             "import", str(folder / "float.onnx"), "--data", "digits", "-o", str(folder / "pruned.onnx"),
             "--block-size", "8", "--block-keep", "0.5", "--token-keep", "0.7", "--drop-at", "2,3",
-            "--recover-epochs", str(EPOCHS), "--batch-size", "32", "--json",
+            "--fine-tune-epochs", str(EPOCHS), "--batch-size", "32", "--json",
         ])  # fmt: skip
     assert code == 0
     found = json.loads(text.getvalue())

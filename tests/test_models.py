@@ -11,7 +11,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.export.gate import record
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.freeze import exp_tie_distance, freeze, weight_codes
-from finn_vitprune.models.layers import TokenDrop, token_scores
+from finn_vitprune.models.layers import DropTokens, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
@@ -241,7 +241,7 @@ def test_token_score_and_drop_gradients_reach_attention_and_tokens():
     s = token_scores(e, None)
     assert torch.equal(s, s.round())
     x = (torch.randint(-100, 100, (2, 6, 8)) / 64.0).requires_grad_()
-    TokenDrop(2, ActScale(1 / 64, learned=False))(x, s, 3)[:, -1].sum().backward()
+    DropTokens(2, ActScale(1 / 64, learned=False))(x, s, 3)[:, -1].sum().backward()
     keep = torch.from_numpy(numerics.rank_tokens(s.detach().long().numpy(), 2))
     assert bool((x.grad[keep] == 0).all()) and bool((x.grad[~keep] != 0).all())
     assert float(e.grad.abs().sum()) > 0

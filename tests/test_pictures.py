@@ -318,7 +318,7 @@ def changed(finished, path, change) -> None:
 
 
 def one_line(capsys, arguments) -> str:
-    """Run a command that must fail with code 2 and exactly one line on standard error."""
+    """TrainingRun a command that must fail with code 2 and exactly one line on standard error."""
     assert run([str(a) for a in arguments]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "Traceback" not in err

@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from finn_vitprune.report.tables import NOT_RUN, comparison, sheets, show, to_html
+from finn_vitprune.report.builds import NOT_RUN, build_tables, comparison
+from finn_vitprune.report.html import to_html
 from finn_vitprune.report.summary import RtlsimSummary
+from finn_vitprune.report.tables import Table, show, to_markdown
 from tests.summaries import summary
 
 
@@ -25,7 +27,7 @@ def row(text: str, label: str) -> str:
 
 
 def test_one_build_prints_every_promised_figure():
-    text = printed(sheets(summary(pruned=True)))
+    text = printed(build_tables(summary(pruned=True)))
     assert "4,000,000" in (macs := row(text, "operations (MACs per image)")) and "1,000,000" in macs
     assert "4.00 x less" in macs
     assert "2.00 x less" in row(text, "parameters")
@@ -46,13 +48,13 @@ def test_one_build_prints_every_promised_figure():
 def test_the_builders_own_total_is_not_added_to_the_steps():
     s = summary(pruned=True)
     s = s.model_copy(update={"time_s": {"step_lower": 1.5, "step_hdl": 2.5, "total_build_time": 4.6}})
-    text = printed(sheets(s))
+    text = printed(build_tables(s))
     assert "4.6" in row(text, "all") and "total_build_time" not in text
 
 
 def test_steps_that_did_not_run_are_said_so():
     s = summary(pruned=True).model_copy(update={"rtlsim": None, "verify": None, "resources": None})
-    tables = {t.title: t for t in sheets(s)}
+    tables = {t.title: t for t in build_tables(s)}
     assert all(tables[name].rows[0][-1] == NOT_RUN for name in ("Checks", "Speed", "Resources"))
     text = printed(tables.values())
     assert "images/s" not in text and "Yosys" not in text and "Fits" not in text
@@ -61,7 +63,7 @@ def test_steps_that_did_not_run_are_said_so():
 def test_without_labels_no_accuracy_is_claimed():
     s = summary(pruned=True)
     verify = s.verify.model_copy(update={"accuracy": None, "accuracy_pytorch": None, "image_source": "random"})
-    text = printed(sheets(s.model_copy(update={"verify": verify})))
+    text = printed(build_tables(s.model_copy(update={"verify": verify})))
     assert "no labels" in row(text, "accuracy of the accelerator") and "Images: random." in text
     assert "96.25" not in text
 
@@ -69,13 +71,13 @@ def test_without_labels_no_accuracy_is_claimed():
 def test_a_design_that_does_not_fit_says_so():
     s = summary(pruned=True)
     part = s.part.model_copy(update={"fits": False, "note": "mapped for UltraScale+ primitives, the part is Versal"})
-    text = printed(sheets(s.model_copy(update={"part": part})))
+    text = printed(build_tables(s.model_copy(update={"part": part})))
     assert "Does NOT fit the part. Numbers mapped for UltraScale+ primitives" in text
 
 
 def test_resources_by_node_on_request():
-    assert not any("by node" in t.title for t in sheets(summary(pruned=True)))
-    (table,) = [t for t in sheets(summary(pruned=True), nodes=True) if "by node" in t.title]
+    assert not any("by node" in t.title for t in build_tables(summary(pruned=True)))
+    (table,) = [t for t in build_tables(summary(pruned=True), nodes=True) if "by node" in t.title]
     assert table.rows == (("mvau_3", "BlockSparseMVAU_rtl", "43,200", "0", "3,072", "0", "0"),)
 
 
@@ -118,7 +120,7 @@ class Links(HTMLParser):
 
 
 def test_html_is_one_self_contained_page():
-    tables = sheets(summary(pruned=True), nodes=True)
+    tables = build_tables(summary(pruned=True), nodes=True)
     page = to_html("build/demo & <co>", tables)
     parser = Links()
     parser.feed(page)
@@ -132,5 +134,14 @@ def test_html_is_one_self_contained_page():
 @pytest.mark.parametrize("width", [60, 200])
 def test_prints_at_any_width(width):
     out = io.StringIO()
-    show(sheets(summary(pruned=True), nodes=True), Console(file=out, width=width))
+    show(build_tables(summary(pruned=True), nodes=True), Console(file=out, width=width))
     assert "Balance" in out.getvalue()
+
+
+def test_a_bar_in_a_cell_does_not_end_it_in_markdown():
+    table = Table("Norms", ("what", "value"), (("|w|", "1"), ("b", "2")), "A note.")
+    page = to_markdown("Title", "Words.", [table])
+    assert page.splitlines() == [
+        "# Title", "", "Words.", "", "## Norms", "", "| what | value |", "|--|--:|", r"| \|w\| | 1 |", "| b | 2 |", "",
+        "A note.", "",
+    ]  # fmt: skip

@@ -10,7 +10,7 @@ import yaml
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.training import sweep as sweeps
-from finn_vitprune.training.checkpoint import write_json
+from finn_vitprune.files import write_json
 from finn_vitprune.training.tables import markdown
 
 TINY = {
@@ -138,18 +138,18 @@ def test_unknown_rows_are_named(folder):
 
 def test_a_result_of_another_configuration_is_not_taken_for_done(folder):
     jobs = jobs_in(folder)
-    results = sweeps.Results(folder / "results.json")
+    results = sweeps.SweepResults(folder / "results.json")
     results.describe(sweeps.load_sweep(folder / "sweep.yaml"))
     jobs[1].folder.mkdir(parents=True)
     metrics = {"accuracy_teacher": 0.5, "accuracy": 0.25, "cpu_seconds": 60.0}
     write_json(jobs[1].folder / "metrics.json", metrics)
     results.add(jobs[1])
-    assert sweeps.Results(folder / "results.json").done(jobs[1])
+    assert sweeps.SweepResults(folder / "results.json").done(jobs[1])
     again = taken_over(folder)
     assert [(r["row"], r["accuracy"]) for r in again] == [("same", 0.25)]
     changed = SWEEP | {"rows": [{"name": "half", "set": ["student.lr=0.5"]}], "baseline": None}
     (folder / "sweep.yaml").write_text(yaml.safe_dump(changed))
-    assert not sweeps.Results(folder / "results.json").done(jobs_in(folder)[0])
+    assert not sweeps.SweepResults(folder / "results.json").done(jobs_in(folder)[0])
 
 
 def taken_over(folder):
@@ -157,7 +157,7 @@ def taken_over(folder):
     other = SWEEP | {"name": "other", "rows": [{"name": "same"}], "baseline": None, "seeds": [0]}
     path = folder / "other.yaml"
     path.write_text(yaml.safe_dump(other))
-    results = sweeps.Results(folder / "results.json")
+    results = sweeps.SweepResults(folder / "results.json")
     results.describe(sweeps.load_sweep(path))
     assert all(results.done(j) for j in sweeps.jobs_of(sweeps.load_sweep(path), path, folder / "runs"))
     return json.loads((folder / "results.json").read_text())["other"]["runs"]

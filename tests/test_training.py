@@ -23,7 +23,7 @@ from finn_vitprune.training import checkpoint, teacher
 from finn_vitprune.training import train as training
 from finn_vitprune.training.config import load_config, parse_config
 from finn_vitprune.training.display import Display
-from finn_vitprune.training.run import Run
+from finn_vitprune.training.run import TrainingRun
 from finn_vitprune.training.sweep import jobs_of, load_sweep
 
 torch.set_num_threads(1)
@@ -111,7 +111,7 @@ def test_shipped_configurations_and_sweeps_are_valid(path, tmp_path):
 
 @pytest.mark.parametrize("name", ["deit_digits", "deit_digits_4bit", "deit_digits_dense"])
 def test_digits_configurations_fit_their_data(name, tmp_path):
-    vit = Run(load_config(TRAIN / f"{name}.yaml"), tmp_path).vit
+    vit = TrainingRun(load_config(TRAIN / f"{name}.yaml"), tmp_path).vit
     assert vit.tokens == 17 and len(vit.encoders) == 4
     drops = [s.keep for s in vit.encoders]
     assert drops == ([None] * 4 if name.endswith("dense") else [None, 12, 10, None])
@@ -158,7 +158,7 @@ def test_a_stopped_run_resumes_to_the_same_network(finished, tmp_path, monkeypat
     """Stopped in the teacher's phase, between the phases, and in the student's."""
     folder, _ = finished
     saves = []
-    original = Run.save
+    original = TrainingRun.save
 
     def interrupted(run):
         original(run)
@@ -166,11 +166,11 @@ def test_a_stopped_run_resumes_to_the_same_network(finished, tmp_path, monkeypat
         if len(saves) == stop_after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "save", interrupted)
+    monkeypatch.setattr(TrainingRun, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         training.train(parse_config(TINY), tmp_path, console=QUIET)
     assert not (tmp_path / "model.onnx").exists() and not (tmp_path / "metrics.json").exists()
-    monkeypatch.setattr(Run, "save", original)
+    monkeypatch.setattr(TrainingRun, "save", original)
     with pytest.raises(UserError, match="not finished"):
         training.export_checkpoint(tmp_path / "checkpoint.pt", tmp_path / "early.onnx")
     training.train(parse_config(TINY), tmp_path, resume=True, console=QUIET)
@@ -197,7 +197,7 @@ def test_a_checkpoint_exports_to_the_same_model(finished, tmp_path):
 
 def test_distillation_loss_is_the_weighted_sum(finished):
     """0.9 T^2 KL + 0.1 CE by hand, in NumPy, an image at a time."""
-    run = Run.from_checkpoint(finished[0] / "checkpoint.pt")
+    run = TrainingRun.from_checkpoint(finished[0] / "checkpoint.pt")
     run.teacher.eval()
     images, labels = run.data.calibration(5), run.labels[:5]
     logits = torch.randn(5, 10, generator=torch.Generator().manual_seed(1))
@@ -272,7 +272,7 @@ def test_teacher_weights_that_do_not_fit_are_named(content, message, tmp_path):
 def test_quantisation_starts_at_its_epoch(start_epoch, tmp_path):
     """At the last number the network is quantised after training."""
     config = parse_config(TINY | {"quant": {"start_epoch": start_epoch}})
-    run = Run(config, tmp_path)
+    run = TrainingRun(config, tmp_path)
     run.start_student()
     flags, norm = [set(), set(), set()], run.student.blocks[0].norm1
     run.student.blocks[0].register_forward_hook(
@@ -295,7 +295,7 @@ def test_a_float_start_resumes_to_the_same_network(tmp_path, monkeypatch):
     )
     whole = training.train(config, tmp_path / "whole", console=QUIET)
     assert [h["token_keep"] for h in whole["student_history"]] == [1.0, 0.5, 0.5]
-    original, saves = Run.save, []
+    original, saves = TrainingRun.save, []
 
     def interrupted(run):
         original(run)
@@ -303,10 +303,10 @@ def test_a_float_start_resumes_to_the_same_network(tmp_path, monkeypatch):
         if len(saves) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "save", interrupted)
+    monkeypatch.setattr(TrainingRun, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         training.train(config, tmp_path / "parts", console=QUIET)
-    monkeypatch.setattr(Run, "save", original)
+    monkeypatch.setattr(TrainingRun, "save", original)
     training.train(config, tmp_path / "parts", resume=True, console=QUIET)
     assert (tmp_path / "parts/model.onnx").read_bytes() == (tmp_path / "whole/model.onnx").read_bytes()
 
@@ -315,7 +315,7 @@ def test_a_float_start_resumes_to_the_same_network(tmp_path, monkeypatch):
 def test_the_small_model_equals_the_masked_one_in_every_bit(keep, lanes, scope, tmp_path):
     """After training steps, with learned scores, exactly the asked-for number of blocks is left."""
     prune = TINY["prune"] | {"block_keep": keep, "neuron_keep": keep, "lanes": lanes, "scope": scope}
-    run = Run(parse_config(TINY | {"prune": prune, "student": {"epochs": 1, "warmup_epochs": 0, "hold_epochs": 0}}), tmp_path)
+    run = TrainingRun(parse_config(TINY | {"prune": prune, "student": {"epochs": 1, "warmup_epochs": 0, "hold_epochs": 0}}), tmp_path)
     run.start_student()
     with Display(None, 1, 0, 1) as display:
         run.student_epoch(display)
@@ -396,7 +396,7 @@ def test_a_distilled_timm_deit_trains_on_an_image_folder_and_exports(image_folde
         },
         "student": {"epochs": 1, "warmup_epochs": 0, "hold_epochs": 0},
     })  # fmt: skip
-    run = Run(config, tmp_path / "unused")
+    run = TrainingRun(config, tmp_path / "unused")
     assert run.vit.prefix == 2 and len(run.vit.encoders) == 12
     assert torch.equal(run.distiller.state_dict()["fc.weight"], other.state_dict()["fc.weight"])
     metrics = training.train(config, tmp_path / "run", console=QUIET)

@@ -27,7 +27,7 @@ from finn_vitprune.graph.reason import first_line
 from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.importing.reference import TOLERANCE, compare
-from finn_vitprune.training.checkpoint import write_atomic, write_json
+from finn_vitprune.files import write_json, write_text
 
 LISTED = (
     "deit_tiny_patch16_224", "deit_small_patch16_224", "deit_base_patch16_224",
@@ -304,7 +304,7 @@ def main() -> None:
         rows.append(json.loads(json.dumps(asdict(row))))
         print(f"[{number} of {len(todo)}] {_line(rows[-1], whole=True)} {row.seconds} s", flush=True)
         write_json(file, rows)
-        write_atomic(a.output / "RESULTS.md", markdown(rows).encode())
+        write_text(a.output / "RESULTS.md", markdown(rows))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 from finn_vitprune.bench.masks import DENSE, IN_ORDER, KINDS
 from finn_vitprune.bench.results import DropRow, FinnRow, Row
-from finn_vitprune.report.tables import Sheet
+from finn_vitprune.report.tables import Table
 
 UTILISATION = {DENSE: 0.97, "uniform": 0.97, "balanced": 0.97, "uneven": 0.95, "trained": 0.95}
 """Least utilisation by kind of masks."""
@@ -44,7 +44,7 @@ class Checks:
 
 def tables(
     rows: Sequence[Row], drops: Sequence[DropRow], finn: Sequence[FinnRow], checks: Checks
-) -> list[Sheet]:
+) -> list[Table]:
     """The tables of all that was measured."""
     made = [
         _utilisation(rows, checks),
@@ -54,7 +54,7 @@ def tables(
         _estimates(rows, checks),
         *_drops(drops, checks),
     ]
-    return [sheet for sheet in made if sheet.rows]
+    return [table for table in made if table.rows]
 
 
 def _name(row: Row) -> str:
@@ -89,7 +89,7 @@ def _one(rows: Iterable[Row], measured: Callable[[Row], Any]) -> list[Row]:
 # --- the questions -------------------------------------------------------------------------------
 
 
-def _utilisation(rows: Sequence[Row], checks: Checks) -> Sheet:
+def _utilisation(rows: Sequence[Row], checks: Checks) -> Table:
     lines = []
     for group in _by_keep(rows, lambda r: r.utilisation):
         any_row = next(iter(group.values()))
@@ -101,7 +101,7 @@ def _utilisation(rows: Sequence[Row], checks: Checks) -> Sheet:
             f"{worst.cycles_unbalanced / worst.cycles:.2f}",
         ))  # fmt: skip
     limits = ", ".join(f"{kind} {limit:.2f}" for kind, limit in UTILISATION.items())
-    return Sheet(
+    return Table(
         "1. Utilisation in Verilator, back-to-back token groups",
         ("matrix", "products", "fold", DENSE, *KINDS, "cycles", "in order", "gain"),
         tuple(lines),
@@ -118,7 +118,7 @@ def _utilisation_cell(row: Row, checks: Checks) -> str:
     return checks.mark(what, f"{row.utilisation:.3f}", row.utilisation >= UTILISATION[row.mask])
 
 
-def _resources(rows: Sequence[Row], finn: Sequence[FinnRow], checks: Checks) -> Sheet:
+def _resources(rows: Sequence[Row], finn: Sequence[FinnRow], checks: Checks) -> Table:
     lines = []
     for row in _one(rows, lambda r: r.lut):
         n, limited = row.products, row.bits == "8x8" and row.target >= MANY_PRODUCTS
@@ -136,7 +136,7 @@ def _resources(rows: Sequence[Row], finn: Sequence[FinnRow], checks: Checks) -> 
             *(f"{v:,}" for v in (row.dsp, row.lut, row.lutram_sites, row.srl, row.ff)), f"{row.bram36:g}",
         ))  # fmt: skip
     lines += [_finn_line(row) for row in finn]
-    return Sheet(
+    return Table(
         "2. Resources in Yosys",
         ("matrix", "products", "fold", "array DSP", "array LUT", "unit LUT",
          "DSP", "LUT", "LUTRAM", "SRL", "FF", "BRAM36"),
@@ -163,7 +163,7 @@ def _finn_line(row: FinnRow) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _memory(rows: Sequence[Row], checks: Checks) -> Sheet:
+def _memory(rows: Sequence[Row], checks: Checks) -> Table:
     dense = {row.unit: row for row in rows if row.mask == DENSE}
     lines = []
     for row in _one(rows, lambda r: r.memory):
@@ -180,7 +180,7 @@ def _memory(rows: Sequence[Row], checks: Checks) -> Sheet:
             _name(row), f"{row.products:,}", f"{m['weight_bits']:,}", f"{m['index_bits']:,}",
             f"{m['memory_bram36']:g}", need_text, *ratios,
         ))  # fmt: skip
-    return Sheet(
+    return Table(
         "3. Weight memory, and pruned against dense at the same fold",
         ("matrix", "products", "weight bits", "index bits", "BRAM36", "memory / need",
          "bits / dense", "BRAM36 / dense", "cycles / dense"),
@@ -206,7 +206,7 @@ def _against_dense(row: Row, full: Row, checks: Checks) -> list[str]:
     return [texts[0], blocks, texts[1]]
 
 
-def _depth(rows: Sequence[Row], checks: Checks) -> Sheet:
+def _depth(rows: Sequence[Row], checks: Checks) -> Table:
     lines = []
     for row in _one(rows, lambda r: r.depth_lut):
         what, data = _what(row), row.depth_data
@@ -216,7 +216,7 @@ def _depth(rows: Sequence[Row], checks: Checks) -> Sheet:
             checks.mark(f"depth of {what}", str(row.depth_lut), row.depth_lut <= ANY_DEPTH),
             str(row.depth_data_carry), str(row.depth_carry),
         ))  # fmt: skip
-    return Sheet(
+    return Table(
         "4. Depth, a stand-in for timing",
         ("matrix", "products", "data path", "any path", "data path, carries", "any path, carries"),
         tuple(lines),
@@ -225,7 +225,7 @@ def _depth(rows: Sequence[Row], checks: Checks) -> Sheet:
     )
 
 
-def _estimates(rows: Sequence[Row], checks: Checks) -> Sheet:
+def _estimates(rows: Sequence[Row], checks: Checks) -> Table:
     lines = []
     for group in _by_keep(rows, lambda r: r.estimate if r.cycles is None else r.cycles):
         row = next(iter(group.values()))
@@ -238,7 +238,7 @@ def _estimates(rows: Sequence[Row], checks: Checks) -> Sheet:
             f"cycles, {what}", f"{100 * worst:.2f} %", worst <= ESTIMATE_CYCLES
         )
         lines.append((_name(row), f"{row.products:,}", *cells, cycles))
-    return Sheet(
+    return Table(
         "5. Estimates of the op: estimated / found",
         ("matrix", "products", "DSP", "BRAM36", "URAM", "LUT sites", "cycles, worst mask"),
         tuple(lines),
@@ -256,7 +256,7 @@ def _estimate_cells(estimate: dict[str, Any], found: dict[str, Any], what: str, 
     return [*cells, checks.mark(f"LUT, {what}", f"{e:,} / {f:,} ({100 * (e / f - 1):+.0f} %)", close)]
 
 
-def _drops(drops: Sequence[DropRow], checks: Checks) -> list[Sheet]:
+def _drops(drops: Sequence[DropRow], checks: Checks) -> list[Table]:
     return [_drop_cycles(drops, checks), _drop_resources(drops, checks)]
 
 
@@ -264,7 +264,7 @@ def _drop_name(row: DropRow) -> str:
     return f"{row.tokens} tokens, r_t {row.keep:g}, SIMD {row.fold['SIMD']}"
 
 
-def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> Sheet:
+def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> Table:
     measured = [row for row in drops if row.interval is not None]
     kinds = list(measured[0].interval) if measured else []
     lines = []
@@ -279,7 +279,7 @@ def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> Sheet:
             _drop_name(row), *(f"{v:,.1f}" for v in values), equal, close, f"{row.rank_cycles:,}",
             checks.mark(f"{name}, ranking", f"{share:.2%}", share <= RANK_SHARE),
         ))  # fmt: skip
-    return Sheet(
+    return Table(
         "6. Token drop: interval by the tokens kept, in cycles",
         ("unit", *kinds, "spread", "estimate", "ranking", "of the pace"),
         tuple(lines),
@@ -289,7 +289,7 @@ def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> Sheet:
     )
 
 
-def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> Sheet:
+def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> Table:
     lines = []
     for row in drops:
         if row.cost is None:
@@ -303,7 +303,7 @@ def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> Sheet:
             checks.mark(f"{name}, depth of the data path", str(c["depth_data"]), c["depth_data"] <= DATA_DEPTH),
             checks.mark(f"{name}, depth", str(c["depth_lut"]), c["depth_lut"] <= ANY_DEPTH), *estimates,
         ))  # fmt: skip
-    return Sheet(
+    return Table(
         "6. Token drop: resources, and estimated / found",
         ("unit", "LUT", "LUTRAM", "SRL", "FF", "ranker", "data path", "any path", "DSP", "BRAM36", "URAM",
          "LUT sites"),

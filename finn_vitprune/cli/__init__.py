@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 EXIT_DONE, EXIT_NO, EXIT_USER, EXIT_BUG, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 DEBUG = "FINN_VITPRUNE_DEBUG"
+RENAMED = {"--recover-epochs": "--fine-tune-epochs", "--mlp-keep": "--neuron-keep", "--dataset": "--data"}
+"""Names that options had before; they are still taken, with a note."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     command = typer.main.get_command(app)
     try:
-        code = command.main(list(arguments) or ["--help"], prog_name="finn-vitprune", standalone_mode=False)
+        code = command.main(_renamed(arguments) or ["--help"], prog_name="finn-vitprune", standalone_mode=False)
         code = code if isinstance(code, int) else EXIT_DONE
     except typer.Exit as e:
         code = e.exit_code
@@ -54,6 +56,17 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _fail(f"defect in finn-vitprune: {type(e).__name__}: {e} (details: {_crash_log()})", EXIT_BUG)
     return _fail("interrupted", code) if code == EXIT_INTERRUPTED else code  # typer's own interrupt handling
+
+
+def _renamed(arguments: Sequence[str]) -> list[str]:
+    """The arguments with old option names replaced by the present ones, and a note for each."""
+    result = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option in RENAMED:
+            print(f"finn-vitprune: {option} is now called {RENAMED[option]}", file=sys.stderr)
+        result.append(RENAMED.get(option, option) + equals + value)
+    return result
 
 
 def _fail(message: str, code: int) -> int:

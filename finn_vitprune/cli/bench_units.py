@@ -108,11 +108,11 @@ def _show(found: Found, results: Results, markdown: Path | None, console: Consol
     from finn_vitprune.bench.table import Checks, tables
     from finn_vitprune.cli import EXIT_DONE, EXIT_NO
     from finn_vitprune.report.tables import show, to_markdown
-    from finn_vitprune.training.checkpoint import write_atomic
+    from finn_vitprune.files import write_text
 
     checks = Checks()
-    sheets = tables(found.rows, found.drops, found.finn, checks)
-    show(sheets, console)
+    made = tables(found.rows, found.drops, found.finn, checks)
+    show(made, console)
     results.about |= {"limits_held": checks.held, "limits_missed": checks.missed}
     results.write()
     verdict = f"{checks.held} figures within their limits, {len(checks.missed)} not"
@@ -122,7 +122,7 @@ def _show(found: Found, results: Results, markdown: Path | None, console: Consol
     console.print(verdict, highlight=False)
     if markdown is not None:
         text = "\n".join([f"{results.about['tool']}. {verdict}.", "", *(f"- {line}" for line in missed)])
-        write_atomic(markdown, to_markdown("Matrix and token-drop units", text, sheets).encode())
+        write_text(markdown, to_markdown("Matrix and token-drop units", text, made))
     return EXIT_NO if checks.missed else EXIT_DONE
 
 

@@ -92,14 +92,15 @@ def _finish(output: Path, new: bool) -> None:
     """Print the summary if this build wrote one; exit 1 if it found mismatches."""
     from rich.console import Console
 
-    from finn_vitprune.report.tables import sheets, show
+    from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.summary import Summary
+    from finn_vitprune.report.tables import show
 
     if not new:
         typer.echo(f"Stopped before the summary. What there is so far is in {output}, estimates in {output}/report.")
         return
     summary = Summary.load(output)
-    show(sheets(summary), Console())
+    show(build_tables(summary), Console())
     typer.echo(f"Everything is in {output}; `finn-vitprune report {output}` shows this again.")
     if summary.verify is not None and (summary.verify.rtl_mismatches or summary.verify.class_changes):
         typer.echo("The RTL differs from the hardware graph.", err=True)

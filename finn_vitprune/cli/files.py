@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,14 +35,8 @@ def save_array(path: Path, array: np.ndarray) -> None:
     """Write a ``.npy`` file whole or not at all."""
     import numpy as np
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, array)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, array)
 
 
 def need_file(path: Path | None) -> None:

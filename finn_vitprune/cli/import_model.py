@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from finn_vitprune.errors import UserError
+from finn_vitprune.cli.params import Floats, Ints, positive, share
+from finn_vitprune.pruning.choices import Score, Share
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,15 +20,8 @@ if TYPE_CHECKING:
 NAME = "import"
 EXAMPLE = (
     "finn-vitprune import deit_small.onnx --data imagefolder:imagenet -o pruned.onnx --block-keep 0.5 "
-    "--token-keep 0.7 --drop-at 3,7,10 --score first-order --recover-epochs 3"
+    "--token-keep 0.7 --drop-at 3,7,10 --score first-order --fine-tune-epochs 3"
 )
-
-
-class Score(str, Enum):
-    """What decides which blocks and neurons stay."""
-
-    MAGNITUDE = "magnitude"
-    FIRST_ORDER = "first-order"
 
 
 class Bits(str, Enum):
@@ -59,34 +53,53 @@ def command(
         Optional[int],
         typer.Option(min=2, help="Block size; without it the largest of 16, 8, 4, 2 that fits."),
     ] = None,
-    block_keep: Annotated[str, typer.Option(help="Kept share of the blocks of W_q, W_k, W_v, W_proj.")] = "1",
-    mlp_keep: Annotated[
-        Optional[str], typer.Option(help="Kept share of MLP neurons; without it as --block-keep.")
+    block_keep: Annotated[
+        Share, typer.Option(parser=share, metavar="SHARE", help="Kept share of the blocks of W_q, W_k, W_v, W_proj.")
+    ] = "1",
+    neuron_keep: Annotated[
+        Optional[Share],
+        typer.Option(parser=share, metavar="SHARE", help="Kept share of MLP neurons; without it as --block-keep."),
     ] = None,
-    token_keep: Annotated[str, typer.Option(help="Kept share of tokens in the encoders of --drop-at.")] = "1",
-    drop_at: Annotated[str, typer.Option(help="Encoders that drop tokens, from 1, with commas.")] = "",
+    token_keep: Annotated[
+        Share, typer.Option(parser=share, metavar="SHARE", help="Kept share of tokens in the encoders of --drop-at.")
+    ] = "1",
+    drop_at: Annotated[
+        Optional[Ints],
+        typer.Option(parser=Ints.parse, metavar="NUMBERS", help="Encoders that drop tokens, from 1, with commas."),
+    ] = None,
     weight_bits: Annotated[Bits, typer.Option(help="Bits of the weights.")] = Bits.EIGHT,
     activation_bits: Annotated[
         Bits, typer.Option(help="Bits of the activations between layers.")
     ] = Bits.EIGHT,
-    recover_epochs: Annotated[
-        int, typer.Option(min=0, help="Epochs of distillation from the float model.")
+    fine_tune_epochs: Annotated[
+        int, typer.Option(min=0, help="Epochs of fine-tuning: distillation from the float model.")
     ] = 0,
-    learning_rate: Annotated[float, typer.Option(help="Its learning rate at the height.")] = 1e-3,
+    learning_rate: Annotated[
+        float, typer.Option(parser=positive, metavar="RATE", help="Its learning rate at the height.")
+    ] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
     train_images: Annotated[
-        Optional[int], typer.Option(min=10, help="Calibrate and recover on so many images.")
+        Optional[int], typer.Option(min=10, help="Calibrate and fine-tune on so many images.")
     ] = None,
-    shift: Annotated[int, typer.Option(min=0, help="Shift images by up to so many pixels in recovery.")] = 0,
-    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images in recovery.")] = False,
+    shift: Annotated[int, typer.Option(min=0, help="Shift images by up to so many pixels in fine-tuning.")] = 0,
+    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images in fine-tuning.")] = False,
     mean: Annotated[
-        Optional[str], typer.Option(help="Mean of pixels / 255 that the model was trained with.")
+        Optional[Floats],
+        typer.Option(
+            parser=Floats.parse, metavar="NUMBERS", help="Mean of pixels / 255 that the model was trained with."
+        ),
     ] = None,
     std: Annotated[
-        Optional[str], typer.Option(help="Their deviation; both from the data where not given.")
+        Optional[Floats],
+        typer.Option(
+            parser=Floats.parse, metavar="NUMBERS", help="Their deviation; both from the data where not given."
+        ),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="Largest difference from onnxruntime, of the largest output.")
+        float,
+        typer.Option(
+            parser=positive, metavar="SHARE", help="Largest difference from onnxruntime, of the largest output."
+        ),
     ] = 1e-4,
     eval_images: Annotated[
         int, typer.Option(min=1, help="Held-out images that every stage is measured on.")
@@ -97,37 +110,31 @@ def command(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace PRUNED.onnx.")] = False,
 ) -> None:
-    """Take a vision transformer in: recognise, compare, prune by score, calibrate, recover, export as QONNX.
+    """Take a vision transformer in: recognise, compare, prune by score, calibrate, fine-tune, export as QONNX.
 
     With the default shares it quantises only. What cannot be taken in is refused by its name before any work.
     """
     from finn_vitprune.cli.files import need_file
 
     need_file(model)
-    _need_positive("--tolerance", tolerance)
-    _need_positive("--learning-rate", learning_rate)
-    drops = tuple(_numbers("--drop-at", drop_at, int, "3,7,10") or ())
-    means = _numbers("--mean", mean, float, "0.485,0.456,0.406")
-    deviations = _numbers("--std", std, float, "0.229,0.224,0.225")
-    from finn_vitprune.importing import options as io
-    from finn_vitprune.pruning import importance as scoring
+    from finn_vitprune.importing.options import FineTune, ImportOptions
 
-    options = io.ImportOptions(
+    options = ImportOptions(
         model=model,
         data=data,
         output=output,
-        score=scoring.Score(score.value),
+        score=score,
         block_size=block_size,
         block_keep=block_keep,
-        mlp_keep=mlp_keep,
+        neuron_keep=neuron_keep,
         token_keep=token_keep,
-        drop_at=drops,
+        drop_at=drop_at or (),
         weight_bits=int(weight_bits.value),
         act_bits=int(activation_bits.value),
-        recover=io.Recover(recover_epochs, learning_rate, batch_size, train_images, shift, flip),
+        fine_tune=FineTune(fine_tune_epochs, learning_rate, batch_size, train_images, shift, flip),
         tolerance=tolerance,
-        mean=means,
-        std=deviations,
+        mean=mean or None,
+        std=std or None,
         eval_images=eval_images,
         seed=seed,
         force=force,
@@ -179,20 +186,11 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
             "token_keep": m.token_keep,
             "weight_bits": m.weight_bits,
             "activation_bits": m.act_bits,
-            "recover_epochs": options.recover.epochs,
+            "recover_epochs": options.fine_tune.epochs,
         },
         "eval_images": imported.eval_images,
         "stages": [asdict(s) for s in imported.stages],
-        "complexity": {
-            "macs_dense": m.macs_dense,
-            "macs": m.macs,
-            "params_dense": m.params_dense,
-            "params": m.params,
-            "index_bits": m.index_bits,
-            "tokens": m.tokens,
-            "heads": m.heads,
-            "neurons": m.neurons,
-        },
+        "complexity": m.sizes(),
         "gate": asdict(imported.gate),
         "saturations": imported.saturations,
         "notes": list(imported.notes),
@@ -202,20 +200,14 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
 
 def show(imported: Imported, options: ImportOptions, console: Console) -> None:
     """Print what each stage cost, and what pruning saved."""
-    from rich.table import Table
+    from finn_vitprune.report.tables import Table
 
-    table = Table(
-        title=f"What each stage cost, on {imported.eval_images} held-out images",
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
+    rows = tuple(
+        (s.name, f"{s.cosine:.4f}", f"{s.agreement:.4f}", "-" if s.accuracy is None else f"{s.accuracy:.4f}")
+        for s in imported.stages
     )
-    for name in ("stage", "cosine with float", "top-1 as float", "accuracy"):
-        table.add_column(name, justify="left" if name == "stage" else "right")
-    for s in imported.stages:
-        accuracy = "-" if s.accuracy is None else f"{s.accuracy:.4f}"
-        table.add_row(s.name, f"{s.cosine:.4f}", f"{s.agreement:.4f}", accuracy)
-    console.print(table, highlight=False)
+    title = f"What each stage cost, on {imported.eval_images} held-out images"
+    console.print(Table(title, ("stage", "cosine with float", "top-1 as float", "accuracy"), rows).rich())
     m, c = imported.metadata, imported.comparison
     lines = [
         f"onnxruntime: largest difference {c.largest:.3g} ({c.relative:.2g} of the largest output)",
@@ -227,21 +219,3 @@ def show(imported: Imported, options: ImportOptions, console: Console) -> None:
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-# --- flags ---------------------------------------------------------------------------------------
-
-
-def _need_positive(option: str, value: float) -> None:
-    if not 0 < value < float("inf"):
-        raise UserError(f"{option} {value:g}: use a number above 0")
-
-
-def _numbers(option: str, text: str | None, kind: type, example: str) -> tuple | None:
-    """Numbers with commas; None where the option is not given or empty."""
-    if text is None or not text.strip():
-        return None
-    try:
-        return tuple(kind(t) for t in text.split(","))
-    except ValueError:
-        raise UserError(f"{option} {text}: expected numbers with commas, for example {example}") from None

@@ -20,21 +20,24 @@ def command(
     from rich.console import Console
 
     from finn_vitprune.errors import UserError
-    from finn_vitprune.report.tables import comparison, sheets, show, write_html
+    from finn_vitprune.files import write_text
+    from finn_vitprune.report.builds import build_tables, comparison
+    from finn_vitprune.report.html import to_html
     from finn_vitprune.report.summary import Summary
+    from finn_vitprune.report.tables import show
 
     if len(build_dirs) > 2:
         raise UserError(f"report takes one or two folders, not {len(build_dirs)}")
     summaries = [Summary.load(d) for d in build_dirs]
     if len(summaries) == 1:
-        tables = sheets(summaries[0], nodes=nodes)
-        full = sheets(summaries[0], nodes=True)
+        tables = build_tables(summaries[0], nodes=nodes)
+        full = build_tables(summaries[0], nodes=True)
     else:
         names = _names(build_dirs[0], build_dirs[1])
         tables = full = comparison(names, *summaries)
     show(tables, Console())
     if html is not None:
-        write_html(html, "finn-vitprune: " + " and ".join(str(d) for d in build_dirs), full)
+        write_text(html, to_html("finn-vitprune: " + " and ".join(map(str, build_dirs)), full))
         typer.echo(f"written: {html}")
 
 

@@ -28,8 +28,8 @@ def command(
     """
     from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.errors import UserError
+    from finn_vitprune.files import write_text
     from finn_vitprune.training import sweep as sweeps
-    from finn_vitprune.training.checkpoint import write_atomic
     from finn_vitprune.training.tables import markdown
 
     content = sweeps.load_sweep(sweep)
@@ -42,11 +42,11 @@ def command(
         for j in sweeps.jobs_of(content, sweep, output)
         if (not row or j.row in row) and (not seed or j.seed in seed)
     ]
-    file = sweeps.Results(results or sweep.parent / "results.json")
+    file = sweeps.SweepResults(results or sweep.parent / "results.json")
     file.describe(content)
 
     def tables() -> None:
-        write_atomic(file.path.with_name("RESULTS.md"), markdown(file.content).encode())
+        write_text(file.path.with_name("RESULTS.md"), markdown(file.content))
 
     with progress_lines():
         sweeps.run(chosen, file, jobs, tables)

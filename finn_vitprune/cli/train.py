@@ -16,7 +16,7 @@ def command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of checkpoint.pt, metrics.json, model.onnx.")],
     config: Annotated[Optional[Path], typer.Option(help="Training config (YAML); without it the defaults.")] = None,
     seed: Annotated[Optional[int], typer.Option(help="Seed, instead of the config's.")] = None,
-    dataset: Annotated[Optional[str], typer.Option(help="Data set, instead of the config's.")] = None,
+    data: Annotated[Optional[str], typer.Option(help="Data set, instead of the config's.")] = None,
     changes: Annotated[
         Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the config; may repeat.")
     ] = None,
@@ -29,12 +29,11 @@ def command(
 
     More than one GPU or machine: accelerate launch -m finn_vitprune train ...
     """
-    from finn_vitprune.overrides import apply
-    from finn_vitprune.training.config import load_config, parse_config
+    from finn_vitprune.training.config import load_config, parse_config, with_changes
 
-    top = {k: v for k, v in (("seed", seed), ("dataset", dataset)) if v is not None}
+    top = {k: v for k, v in (("seed", seed), ("dataset", data)) if v is not None}
     base = {"name": output.resolve().name or "deit"} if config is None else load_config(config).model_dump(mode="json")
-    settings = parse_config(apply(base | top, changes or []), "training config" if config is None else str(config))
+    settings = parse_config(with_changes(base | top, changes or []), "training config" if config is None else str(config))
 
     from finn_vitprune.training.train import train
 

@@ -2,8 +2,9 @@
 
 Formulas after "Accelerating ViT Inference on FPGA through Static and Dynamic Pruning" (Parikh et al.,
 FCCM 2024), per encoder with N tokens of width D, H heads of width D', MLP width M. One MAC is one
-product of a matrix product; per frame (B = 1). :mod:`finn_vitprune.complexity.graph` counts the same
-things over a network, :mod:`finn_vitprune.complexity.reference` as the paper's own results count them.
+product of a matrix product; per frame (B = 1). :mod:`finn_vitprune.complexity.modules` and
+:mod:`finn_vitprune.complexity.graph` count the same things over a network,
+:mod:`finn_vitprune.complexity.reference` as the paper's own results count them.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from finn_vitprune.complexity.formulas import (
     Complexity,
@@ -33,10 +32,10 @@ from finn_vitprune.complexity.formulas import (
     unpruned,
     without_heads,
 )
+from finn_vitprune.complexity.modules import tokens_seen
 from finn_vitprune.models.config import ViTConfig
-
-if TYPE_CHECKING:
-    from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear
+from finn_vitprune.models.vit import PrunedViT
 
 FORMULAS = {
     "MACs of an encoder": "4 N H D' D + 2 N' D M + 4 (N + N') D",
@@ -106,9 +105,6 @@ def _operations(load: EncoderLoad) -> int:
 
 def _walk(model: PrunedViT) -> tuple[int, int]:
     """Operations and parameters, module by module."""
-    from finn_vitprune.complexity.graph import tokens_seen
-    from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear
-
     seen = tokens_seen(model)
     seen["norm"] = seen[f"blocks.{len(model.blocks) - 1}.mlp.fc2"]  # every token, not the class token alone
     macs = params = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,20 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.infer_shapes import InferShapes
 
+import finn_vitprune.custom_ops  # noqa: F401  registers TokenDrop with qonnx
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.gate import GateReport, check_export
 from finn_vitprune.export.names import inline_identities, name_after_modules
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.files import whole_file
 from finn_vitprune.models.layers import DOMAIN
 from finn_vitprune.models.vit import PrunedViT
 
 OPSET = 20
+GATE_IMAGES = 100
+"""Images of the export gate."""
+SAMPLE_IMAGES = 1000
+"""Held-out images beside a model, at most."""
 INPUT, OUTPUT = "images", "logits"
 
 
@@ -41,18 +46,24 @@ def export(frozen: PrunedViT, path: Path | str, metadata: ModelMetadata, images:
     report = check_export(frozen, model, images)
     if not report.passed:
         raise UserError(f"export gate failed, {path} not written: {report.reason}")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    onnx.save(model.model, partial)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        onnx.save(model.model, partial)
     return report
+
+
+def write_sample(path: Path, **arrays: np.ndarray) -> None:
+    """Write ``<model>.npz`` beside the model ``path``: held-out images that builds verify with.
+
+    Args:
+        arrays: ``images`` uint8 ``[F, H, W, C]``, PyTorch's ``logits`` ``[F, classes]``, and where there are any
+            ``labels`` ``[F]``; the first SAMPLE_IMAGES of each are written.
+    """
+    with whole_file(path.with_suffix(".npz")) as partial:
+        np.savez_compressed(partial, **{name: values[:SAMPLE_IMAGES] for name, values in arrays.items()})
 
 
 def to_qonnx(frozen: PrunedViT) -> ModelWrapper:
     """The QONNX graph of ``frozen``, shapes annotated, nodes named after modules, pixels UINT8."""
-    import finn_vitprune.custom_ops  # noqa: F401  registers TokenDrop with qonnx
-
     config = frozen.config
     images = torch.zeros(1, config.image_size, config.image_size, config.channels)
     proto: ModelProto = export_qonnx(

@@ -13,7 +13,7 @@ from qonnx.core.onnx_exec import execute_onnx
 from qonnx.custom_op.general.quant import quant
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.models.layers import IntLayerNorm, TokenDrop
+from finn_vitprune.models.layers import DropTokens, IntLayerNorm
 from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.vit import PrunedViT
 
@@ -94,7 +94,7 @@ def record(frozen: PrunedViT, images: torch.Tensor) -> dict[str, np.ndarray]:
             def hook(module, args, output, key=key):
                 found[key] = output.numpy()
 
-        elif isinstance(module, TokenDrop):
+        elif isinstance(module, DropTokens):
 
             def hook(module, args, output, key=name):
                 found[key], found[f"{key}.x"], found[f"{key}.s"] = (

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.block_mask import BlockMask, attention_masks
-from finn_vitprune.complexity import formulas as complexity
+from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.errors import UserError
-from finn_vitprune.models.config import ViTConfig
 
-if TYPE_CHECKING:
-    from finn_vitprune.models.vit import PrunedViT
+SIZES = ("macs_dense", "macs", "params_dense", "params", "index_bits", "tokens", "heads", "neurons")
 
 
 @dataclass(frozen=True)
@@ -78,50 +74,13 @@ class ModelMetadata:
         }
         return cls(**found)
 
+    def sizes(self) -> dict[str, object]:
+        """Operations, parameters and shapes: the part "complexity" of metrics and reports."""
+        return {name: getattr(self, name) for name in SIZES}
 
-def describe(
-    name: str,
-    dense: ViTConfig,
-    frozen: PrunedViT,
-    block: int,
-    block_keep: float,
-    neuron_keep: float,
-    token_keep: float,
-) -> ModelMetadata:
-    """Metadata of a frozen small network that was pruned from the shapes ``dense``."""
-    small = frozen.config
-    masks = kept_block_masks(frozen, block)
-    cost: Complexity = complexity.counted(dense, small, masks)
-    drops = {str(i): s.keep for i, s in enumerate(small.encoders, start=1) if s.keep is not None}
-    return ModelMetadata(
-        name=name,
-        classes=small.classes,
-        image_shape=(small.image_size, small.image_size, small.channels),
-        block_size=block,
-        block_keep=block_keep,
-        neuron_keep=neuron_keep,
-        token_keep=dict.fromkeys(drops, token_keep),
-        drop_points=drops,
-        tokens=[{"in": n, "mlp": m} for n, m in small.token_counts()],
-        heads=[s.heads for s in small.encoders],
-        neurons=[s.neurons for s in small.encoders],
-        residual_scale=frozen.residual_scale.number,
-        weight_bits=small.weight_bits,
-        act_bits=small.act_bits,
-        macs_dense=cost.macs_dense,
-        macs=cost.macs,
-        params_dense=cost.params_dense,
-        params=cost.params,
-        index_bits=cost.index_bits,
-        kept_blocks=masks,
-    )
-
-
-def kept_block_masks(frozen: PrunedViT, block: int) -> dict[str, BlockMask]:
-    """Non-zero ``block`` x ``block`` blocks of W_q, W_k, W_v, W_proj of every encoder, inputs by outputs."""
-    from finn_vitprune.models.freeze import weight_codes  # Brevitas, which reading does without
-
-    masks = {}
-    for i, encoder in enumerate(frozen.blocks):
-        masks |= attention_masks(i, weight_codes(encoder.attn.qkv), weight_codes(encoder.attn.proj), block)
-    return masks
+    def complexity(self) -> Complexity:
+        """The same as figures of a :class:`Complexity`."""
+        tokens = tuple((t["in"], t["mlp"]) for t in self.tokens)
+        return Complexity(
+            self.macs_dense, self.macs, self.params_dense, self.params, self.index_bits, tokens, tuple(self.heads)
+        )

@@ -12,15 +12,15 @@ from torch import Tensor
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.schedule import CubicSchedule, TokenSchedule
 from finn_vitprune.pruning.scores import PruneScores
-from finn_vitprune.training.checkpoint import Progress
+from finn_vitprune.training.checkpoint import TrainingProgress
 from finn_vitprune.training.config import TrainConfig
 from finn_vitprune.training.data import Augmentation, Dataset
 from finn_vitprune.training.display import Display
 from finn_vitprune.training.parallel import Processes
-from finn_vitprune.training.run import Run
+from finn_vitprune.training.run import TrainingRun
 
 
-class Recovery(Run):
+class FineTuning(TrainingRun):
     """The student's epochs of a training run, starting from a network and scores that are there already.
 
     The loss is T^2 KL(student || float network): no labels are needed. Nothing is saved on the way.
@@ -57,7 +57,7 @@ class Recovery(Run):
         self.student_optimizer = torch.optim.AdamW(self._student_groups())
         self.schedule = CubicSchedule(s.epochs * steps, s.warmup_epochs * steps, s.hold_epochs * steps)
         self.tokens = TokenSchedule(0, 0, str(config.prune.token_keep))
-        self.progress = Progress()
+        self.progress = TrainingProgress()
 
     def run(self, display: Display) -> None:
         """All epochs; the student is left in evaluation mode, quantised, at the final keep rates."""
@@ -66,7 +66,7 @@ class Recovery(Run):
         self.student.eval()
 
     def accuracy_of(self, forward: Callable[[Tensor], Tensor], limit: int | None = None) -> float:
-        """See :meth:`Run.accuracy_of`; what was given as ``quality``."""
+        """See :meth:`TrainingRun.accuracy_of`; what was given as ``quality``."""
         return self.quality(forward, limit)
 
     def _distillation(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from finn_vitprune.errors import UserError
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
 from finn_vitprune.importing.reference import TOLERANCE
-from finn_vitprune.pruning.importance import Score
+from finn_vitprune.pruning.choices import Score, check_shares
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.pruning.config import PruneConfig, check_block_size
 from finn_vitprune.training.config import PruneSection, QuantSection, StudentSection, TrainConfig
@@ -18,14 +18,14 @@ from finn_vitprune.training.config import PruneSection, QuantSection, StudentSec
 BLOCK_SIZES = (16, 8, 4, 2)
 """Tried in this order where no block size is given."""
 EPOCH_IMAGES = 500
-"""Held-out images that an epoch of recovery, but the last, is measured on."""
+"""Held-out images that an epoch of fine-tuning, but the last, is measured on."""
 
 
 @dataclass(frozen=True)
-class Recover:
-    """Recovery: epochs of distillation (0: none), the learning rate at its height, images a step.
+class FineTune:
+    """Fine-tuning: epochs of distillation (0: none), the learning rate at its height, images a step.
 
-    shift, flip: augmentation. train_images: calibrate and recover on a fixed, class-balanced subset of this
+    shift, flip: augmentation. train_images: calibrate and fine-tune on a fixed, class-balanced subset of this
     size.
     """
 
@@ -41,7 +41,7 @@ class Recover:
 class ImportOptions:
     """All of one import. Shares are exact decimals as written; encoders in ``drop_at`` count from 1.
 
-    block_size None: the largest of BLOCK_SIZES that fits. mlp_keep None: as block_keep. mean, std: of pixels
+    block_size None: the largest of BLOCK_SIZES that fits. neuron_keep None: as block_keep. mean, std: of pixels
     / 255, one number or one a channel; None: what the file does itself, else those of the data.
     """
 
@@ -51,18 +51,21 @@ class ImportOptions:
     score: Score = Score.MAGNITUDE
     block_size: int | None = None
     block_keep: str = "1"
-    mlp_keep: str | None = None
+    neuron_keep: str | None = None
     token_keep: str = "1"
     drop_at: tuple[int, ...] = ()
     weight_bits: int = 8
     act_bits: int = 8
-    recover: Recover = Recover()
+    fine_tune: FineTune = FineTune()
     tolerance: float = TOLERANCE
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     eval_images: int = 1000
     seed: int = 0
     force: bool = False
+
+    def __post_init__(self) -> None:
+        check_shares(block_keep=self.block_keep, neuron_keep=self.neuron_keep, token_keep=self.token_keep)
 
     @property
     def images(self) -> Path:
@@ -117,13 +120,13 @@ class ImportOptions:
         """
         block = self.block_size or _largest_block(config)
         check_block_size(config, block)
-        prune = PruneConfig(block, self.block_keep, self.mlp_keep or self.block_keep)
+        prune = PruneConfig(block, self.block_keep, self.neuron_keep or self.block_keep)
         prune.check(config)
         return prune
 
     def training(self, prune: PruneConfig) -> TrainConfig:
-        """Recovery as training has it: rates fall in the first half of the epochs, scores go on learning."""
-        r = self.recover
+        """Fine-tuning as training has it: rates fall in the first half of the epochs, scores go on learning."""
+        r = self.fine_tune
         return TrainConfig(
             name=self.output.stem,
             dataset=self.data,
@@ -176,25 +179,3 @@ class ImportOptions:
 def _largest_block(config: ViTConfig) -> int:
     fit = gcd(config.dim, config.head_dim, *(s.neurons for s in config.encoders))
     return next((b for b in BLOCK_SIZES if fit % b == 0), BLOCK_SIZES[-1])
-
-
-def with_pure_shares(options: ImportOptions) -> ImportOptions:
-    """The same with every share and drop checked to be exact decimals above 0 and at most 1.
-
-    Raises:
-        UserError: naming the option and its value.
-    """
-    for option, text in (
-        ("--block-keep", options.block_keep),
-        ("--mlp-keep", options.mlp_keep),
-        ("--token-keep", options.token_keep),
-    ):
-        if text is None:
-            continue
-        try:
-            good = 0 < Fraction(text) <= 1
-        except (ValueError, ZeroDivisionError):
-            good = False
-        if not good:
-            raise UserError(f"{option} {text} is no share: use more than 0 and at most 1, for example 0.5")
-    return replace(options, drop_at=tuple(sorted(set(options.drop_at))))

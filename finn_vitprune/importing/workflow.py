@@ -13,33 +13,36 @@ from torch import Tensor
 
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
-from finn_vitprune.export.export import export
+from finn_vitprune.export.describe import describe
+from finn_vitprune.export.export import GATE_IMAGES, export, write_sample
 from finn_vitprune.export.gate import GateReport
 from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.check_float import structure_of
 from finn_vitprune.ingest.check.checked import Structure
 from finn_vitprune.importing.float_model import float_network
 from finn_vitprune.importing.data import ImportData, load_data
-from finn_vitprune.importing.options import ImportOptions, with_pure_shares
+from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.ingest.check.file_run import probe
 from finn_vitprune.ingest.check.texts import structure_text
 from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
-from finn_vitprune.importing.fine_tuning import Recovery
+from finn_vitprune.importing.fine_tuning import FineTuning
 from finn_vitprune.importing.reference import Comparison, compare
-from finn_vitprune.pruning.importance import Score, set_to_first_order
-from finn_vitprune.export.metadata import ModelMetadata, describe
+from finn_vitprune.pruning.importance import set_to_first_order
+from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
+from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
-from finn_vitprune.training.display import Display
-from finn_vitprune.training.run import CALIBRATION_IMAGES, logits_of
-from finn_vitprune.training.train import EXPORT_IMAGES, GATE_IMAGES, log, log_file, save_images
+from finn_vitprune.training.display import Display, log, log_file
+from finn_vitprune.training.run import CALIBRATION_IMAGES
+
 
 COMPARED_IMAGES = 8
 CHANCE = 2.0
@@ -77,7 +80,7 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ImportPlan:
     """Everything that is checked before the work starts."""
 
     file: ModelFile
@@ -92,12 +95,12 @@ class Plan:
 
 
 def import_model(options: ImportOptions, console: Console | None = None) -> Imported:
-    """Recognise, compare with onnxruntime, prune, calibrate, recover, export.
+    """Recognise, compare with onnxruntime, prune, calibrate, fine-tune, export.
 
     Writes ``options.output`` and beside it ``.npz`` (held-out images as builds verify with) and ``.log``.
 
     Args:
-        console: where the epochs of recovery are drawn.
+        console: where the epochs of fine-tuning are drawn.
     Raises:
         UserError: the file is not taken in (with node and cause), options or data do not fit, the float
             network differs from the file, or the export gate fails. Nothing is written then.
@@ -110,7 +113,7 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
     with log_file(options.log):
         work.prune()
         work.quantise()
-        work.recover(console)
+        work.fine_tune(console)
         metadata, gate, saturations = work.export()
     return Imported(
         structure_of(plan.vit),
@@ -126,26 +129,25 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
     )
 
 
-def make_plan(options: ImportOptions) -> Plan:
+def make_plan(options: ImportOptions) -> ImportPlan:
     """Read file and data, and check that everything fits together.
 
     Raises:
         UserError: see :func:`import_model`.
     """
-    options = with_pure_shares(options)
     options.check_output()
     file, vit = recognised(options)
     progress.line(f"found: {structure_text(structure_of(vit))}")
     config = options.config_of(vit)
     prune = options.prune_of(config)
     progress.status(f"reading {options.data}")
-    data = load_data(options.data, vit, options.recover.train_images)
+    data = load_data(options.data, vit, options.fine_tune.train_images)
     mean, std, source = options.normalisation(vit, tuple(data.data.mean), tuple(data.data.std))
     numbers = ", ".join(f"{m:.4g} / {s:.4g}" for m, s in zip(mean, std))
     notes = (*hardware.notes(vit), *([data.note] if data.note else []))
     for note in notes:
         progress.line(f"note: {note}")
-    return Plan(file, vit, config, prune, data, mean, std, f"{numbers} (mean / std, {source})", notes)
+    return ImportPlan(file, vit, config, prune, data, mean, std, f"{numbers} (mean / std, {source})", notes)
 
 
 def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
@@ -171,7 +173,7 @@ def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
 class _Work:
     """The stages of an import, one after the other."""
 
-    def __init__(self, options: ImportOptions, plan: Plan) -> None:
+    def __init__(self, options: ImportOptions, plan: ImportPlan) -> None:
         self.options, self.plan = options, plan
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(options.seed)
@@ -238,16 +240,16 @@ class _Work:
         self.student.quantise(True)
         self._measure("quantised")
 
-    def recover(self, console: Console | None) -> None:
+    def fine_tune(self, console: Console | None) -> None:
         """Epochs of distillation from the float network, where asked for."""
         o, data = self.options, self.plan.data.data
-        epochs = o.recover.epochs
+        epochs = o.fine_tune.epochs
         if not epochs:
             return
         config = o.training(self.plan.prune)
-        run = Recovery(config, data, self.float, self.student, self.scores, self._quality)
+        run = FineTuning(config, data, self.float, self.student, self.scores, self._quality)
         with Display(console, epochs, 0, run.steps_per_epoch) as display:
-            display.phase("recover")
+            display.phase("fine-tune")
             run.run(display)
         self._measure("recovered")
 
@@ -271,15 +273,11 @@ class _Work:
         )
         progress.status("exporting, and comparing every quantiser with PyTorch")
         gate = export(frozen, o.output, metadata, self.images[:GATE_IMAGES])
-        save_images(o.images, **self._sample(logits))
+        sample = {"images": self.images, "logits": logits, "labels": self.labels}
+        write_sample(o.output, **{name: values for name, values in sample.items() if values is not None})
         return metadata, gate, saturations
 
     # --- helpers ---
-
-    def _sample(self, logits: np.ndarray) -> dict[str, np.ndarray]:
-        """What goes beside the model: held-out images, logits of the integer network, labels where known."""
-        arrays = {"images": self.images, "logits": logits, "labels": self.labels}
-        return {k: v[:EXPORT_IMAGES] for k, v in arrays.items() if v is not None}
 
     def _masks(self) -> list[EncoderMask]:
         with torch.no_grad():
@@ -328,7 +326,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 @torch.no_grad()
 def normalise(scores: PruneScores) -> None:
-    """Every score tensor to mean 0 and deviation 1, so that recovery's one learning rate fits them all."""
+    """Every score tensor to mean 0 and deviation 1, so that the one learning rate of fine-tuning fits them all."""
     for parameter in scores.parameters():
         deviation = parameter.std(unbiased=False)
         parameter.sub_(parameter.mean()).div_(deviation if deviation > 0 else torch.ones_like(deviation))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from finn_vitprune import numerics
+from finn_vitprune.block_mask import BlockMask, attention_masks
 from finn_vitprune.models.config import RESIDUAL_BITS
 from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear
 from finn_vitprune.models.quantizers import ActQuant
@@ -111,3 +112,11 @@ def weight_codes(layer: PrunedLinear) -> np.ndarray:
     with torch.no_grad():
         quantised = layer.weight_quant(layer.weight)
         return (quantised.value.double() / quantised.scale.double()).round().long().numpy()
+
+
+def kept_block_masks(frozen: PrunedViT, block: int) -> dict[str, BlockMask]:
+    """Non-zero ``block`` x ``block`` blocks of W_q, W_k, W_v, W_proj of every encoder, inputs by outputs."""
+    masks = {}
+    for i, encoder in enumerate(frozen.blocks):
+        masks |= attention_masks(i, weight_codes(encoder.attn.qkv), weight_codes(encoder.attn.proj), block)
+    return masks

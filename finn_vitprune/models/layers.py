@@ -156,7 +156,7 @@ def token_scores(e: Tensor, heads: Tensor | None) -> Tensor:
 
 
 class _TokenDropFn(torch.autograd.Function):
-    """Exact forward of :class:`TokenDrop`; exports as one node of this project's domain."""
+    """Exact forward of :class:`DropTokens`; exports as one node of this project's domain."""
 
     @staticmethod
     def forward(ctx, x: Tensor, s: Tensor, k: int, scale: float, mult: int, shift: int) -> Tensor:
@@ -172,7 +172,7 @@ class _TokenDropFn(torch.autograd.Function):
         return result
 
 
-class TokenDrop(nn.Module):
+class DropTokens(nn.Module):
     """Keeps the class token and the k best-scored tokens, fuses the others (:func:`numerics.token_drop`).
 
     :attr:`k` may be changed while training ramps the keep rate; with :attr:`quantised` False the fused

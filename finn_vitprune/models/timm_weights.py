@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 
+import timm
 import torch
 from timm.layers import Mlp
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -44,6 +46,29 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
         norm_after_pooling=not isinstance(model.fc_norm, nn.Identity),
         **bits,
     )
+
+
+def config_of_name(name: str) -> ViTConfig:
+    """The :class:`ViTConfig` of the timm model ``name``, without making its weights.
+
+    Raises:
+        UserError: no such model, or one that this project has no hardware for.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models("*deit*") + timm.list_models("vit_*"), n=3)
+        hint = f", did you mean {', '.join(near)}?" if near else ""
+        raise UserError(f"{name} is neither a file nor a timm model{hint}")
+    try:
+        with torch.device("meta"):
+            network = timm.create_model(name)
+    except RuntimeError as e:  # an unknown tag after the dot
+        raise UserError(f"timm model {name}: {e}") from e
+    if not isinstance(network, VisionTransformer):
+        raise UserError(f"timm model {name} is not a plain ViT or DeiT ({type(network).__name__})")
+    try:
+        return config_of_timm(network)
+    except AttributeError as e:
+        raise UserError(f"timm model {name} has encoders or a classifier of another form ({e})") from e
 
 
 def _unsupported(model: nn.Module) -> str | None:

@@ -18,7 +18,7 @@ from finn_vitprune.models.config import (
     Pooling,
     ViTConfig,
 )
-from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear, TokenDrop, TokenMean, token_scores
+from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear, DropTokens, TokenMean, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
 
@@ -102,7 +102,7 @@ class Encoder(nn.Module):
         self.norm1 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual)
         self.attn = Attention(config, shape, residual)
         self.add1_quant = ResidualQuant(residual)
-        self.drop = None if shape.keep is None else TokenDrop(shape.keep, residual)
+        self.drop = None if shape.keep is None else DropTokens(shape.keep, residual)
         self.norm2 = IntLayerNorm(config.dim, config.eps, config.act_bits, residual)
         self.mlp = Mlp(config, shape, residual)
         self.add2_quant = ResidualQuant(residual)

@@ -8,6 +8,7 @@ from math import gcd
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.pruning.choices import check_shares
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,7 @@ class PruneConfig:
     lanes: int = 1
 
     def __post_init__(self) -> None:
-        for name, value in (("block_keep", self.block_keep), ("neuron_keep", self.neuron_keep)):
-            if not 0 < Fraction(value) <= 1:
-                raise UserError(f"{name} {value} is not a share: use more than 0 and at most 1")
+        check_shares(block_keep=self.block_keep, neuron_keep=self.neuron_keep)
         if self.scope not in ("local", "global"):
             raise UserError(f"pruning scope {self.scope!r} is unknown: use local or global")
         if self.scope == "global" and self.lanes > 1:

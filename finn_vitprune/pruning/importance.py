@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,13 +10,6 @@ from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.scores import PruneScores, block_sums
 
 BATCH = 32
-
-
-class Score(str, Enum):
-    """What decides which blocks and neurons stay."""
-
-    MAGNITUDE = "magnitude"
-    FIRST_ORDER = "first-order"
 
 
 def set_to_first_order(

@@ -5,7 +5,6 @@ Figures are matplotlib objects of their own; nothing here touches pyplot or its 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from matplotlib.patches import Patch
 
 from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import whole_file
+from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.scores import PruneScores
-from finn_vitprune.training.checkpoint import write_atomic
-from finn_vitprune.training.run import logits_of
 
 SUFFIXES = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}
 """Picture types by file suffix, with the metadata that would make two runs differ."""
@@ -364,8 +363,6 @@ def save(figure: Figure, path: Path, dpi: int = 100) -> None:
         UserError: see :func:`check_name`.
     """
     check_name(path)
-    suffix, buffer = path.suffix.lower(), io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "finn-vitprune"}):
-        figure.savefig(buffer, format=suffix[1:], dpi=dpi, metadata={SUFFIXES[suffix]: None})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, buffer.getvalue())
+    suffix = path.suffix.lower()
+    with matplotlib.rc_context({"svg.hashsalt": "finn-vitprune"}), whole_file(path) as partial:
+        figure.savefig(partial, format=suffix[1:], dpi=dpi, metadata={SUFFIXES[suffix]: None})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,14 @@ from typing import Any
 import torch
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import whole_file
 
 FILE = "checkpoint.pt"
 FORMAT = 2
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where a run stands: finished epochs of each phase, and what each epoch measured."""
 
     teacher_epochs: int = 0
@@ -28,23 +27,10 @@ class Progress:
     student_history: list[dict[str, float]] = field(default_factory=list)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that appears under its name only when complete."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically."""
-    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint atomically."""
-    partial = path.with_name(path.name + ".partial")
-    torch.save({"format": FORMAT, **content}, partial)
-    os.replace(partial, path)
+    """Write a checkpoint, whole or not at all."""
+    with whole_file(path) as partial:
+        torch.save({"format": FORMAT, **content}, partial)
 
 
 def load(path: Path) -> dict[str, Any]:

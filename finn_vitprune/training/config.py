@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,11 +23,13 @@ Epochs = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class _Section(BaseModel):
+class ConfigSection(BaseModel):
+    """A part of the configuration; unknown keys are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelSection(_Section):
+class ModelSection(ConfigSection):
     """The network; image size, channels and classes come from the data set.
 
     With ``timm`` the name of a timm ViT or DeiT (plain or distilled), the sizes are that model's and the
@@ -42,7 +46,7 @@ class ModelSection(_Section):
     mlp_ratio: Positive = 4.0
 
 
-class QuantSection(_Section):
+class QuantSection(ConfigSection):
     """Bits of the weights and of the activations between layers.
 
     Before ``start_epoch`` of the student its weights and activations are floats; at the number of its
@@ -54,7 +58,7 @@ class QuantSection(_Section):
     start_epoch: Epochs = 0
 
 
-class PruneSection(_Section):
+class PruneSection(ConfigSection):
     """Keep rates (exact decimals as written) and the encoders, from 1, that drop tokens.
 
     ``scope``: blocks and neurons compete within each matrix ("local") or over all encoders ("global").
@@ -73,7 +77,7 @@ class PruneSection(_Section):
     token_ramp_epochs: Epochs = 0
 
 
-class TeacherSection(_Section):
+class TeacherSection(ConfigSection):
     """Training of the dense float teacher, which is also where the student starts.
 
     ``weights`` starts it from a file (a ``teacher.pt`` of a run, or a timm state dict). ``distill_from`` is
@@ -90,7 +94,7 @@ class TeacherSection(_Section):
     label_smoothing: float = 0.0
 
 
-class StudentSection(_Section):
+class StudentSection(ConfigSection):
     """Training of the pruned quantised student (0 epochs: the teacher only).
 
     ``score_lr`` is the learning rate of the pruning scores. The keep rate of blocks and neurons is 1 for
@@ -107,7 +111,7 @@ class StudentSection(_Section):
     distill_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
 
 
-class TrainConfig(_Section):
+class TrainConfig(ConfigSection):
     """Everything a training run depends on.
 
     ``dataset``: see :func:`finn_vitprune.training.data.load_dataset`. ``train_images``: train on a fixed,
@@ -187,6 +191,27 @@ def parse_config(content: dict, source: str = "training config") -> TrainConfig:
         raise UserError(f"{source}: {_one_line(error)}") from error
     _check_epochs(config, source)
     return config
+
+
+def with_changes(content: dict, changes: Sequence[str]) -> dict:
+    """A copy of nested ``content`` with the ``a.b=value`` changes of ``--set``; values are read as YAML.
+
+    Raises:
+        UserError: a change that is not KEY=VALUE, or whose key runs through a value.
+    """
+    result = copy.deepcopy(content)
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not all(key.split(".")):
+            raise UserError(f"--set {change}: expected KEY=VALUE, for example --set prune.block_keep=0.4")
+        *parents, last = key.split(".")
+        section = result
+        for name in parents:
+            section = section.setdefault(name, {})
+            if not isinstance(section, dict):
+                raise UserError(f"--set {change}: {name} is a value, not a section")
+        section[last] = yaml.safe_load(text)
+    return result
 
 
 def _check_epochs(config: TrainConfig, source: str) -> None:

@@ -14,24 +14,24 @@ from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.models.evaluate import EVAL_BATCH
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.schedule import CubicSchedule, TokenSchedule
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.training import checkpoint, teacher
-from finn_vitprune.training.checkpoint import Progress
+from finn_vitprune.training.checkpoint import TrainingProgress
 from finn_vitprune.training.config import TrainConfig, parse_config
 from finn_vitprune.training.data import Augmentation, Dataset
 from finn_vitprune.training.display import Display
 from finn_vitprune.training.parallel import Processes
 
 CALIBRATION_IMAGES = 512
-EVAL_BATCH = 180
 LR_WARMUP = 0.04
 """Share of a phase in which the learning rate rises."""
 
 
-class Run:
+class TrainingRun:
     """State and steps of a training run; everything that an epoch changes is in its checkpoint."""
 
     def __init__(self, config: TrainConfig, out_dir: Path) -> None:
@@ -59,7 +59,7 @@ class Run:
         self.student_optimizer = torch.optim.AdamW(self._student_groups())
         self.schedule = CubicSchedule(s.epochs * steps, s.warmup_epochs * steps, s.hold_epochs * steps)
         self.tokens = TokenSchedule(p.token_start_epoch * steps, p.token_ramp_epochs * steps, str(p.token_keep))
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self._prepare_student()
 
     def _distiller(self) -> nn.Module:
@@ -299,7 +299,7 @@ class Run:
 
     def restore(self, content: dict) -> None:
         """Continue from a checkpoint's content."""
-        self.progress = Progress(**content["progress"])
+        self.progress = TrainingProgress(**content["progress"])
         for name in ("student", "scores", "student_optimizer"):
             getattr(self, name).load_state_dict(content[name])
         self._restore_teacher(content)
@@ -318,12 +318,12 @@ class Run:
         """
         content = checkpoint.load(path)
         teacher.check_same_teacher(self.config, content, path)
-        self.progress = Progress(**content["progress"])
+        self.progress = TrainingProgress(**content["progress"])
         self._restore_teacher(content)
         self.start_student()
 
     @classmethod
-    def from_checkpoint(cls, path: Path) -> "Run":
+    def from_checkpoint(cls, path: Path) -> "TrainingRun":
         """The run that a checkpoint file belongs to (its results go beside the file)."""
         content = checkpoint.load(path)
         run = cls(parse_config(content["config"], str(path)), path.parent)
@@ -337,13 +337,6 @@ def _cosine(optimizer: torch.optim.Optimizer, position: float) -> None:
     factor *= min(1.0, position / LR_WARMUP + 0.01)
     for group in optimizer.param_groups:
         group["lr"] = group["rate"] * factor
-
-
-@torch.no_grad()
-def logits_of(forward: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
-    """Logits of ``forward`` on uint8 images ``[F, H, W, C]``, batch by batch."""
-    batches = range(0, len(images), EVAL_BATCH)
-    return torch.cat([forward(torch.from_numpy(images[i : i + EVAL_BATCH]).float()) for i in batches]).numpy()
 
 
 def now() -> tuple[float, float]:

@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
-from finn_vitprune.overrides import apply
-from finn_vitprune.training import checkpoint
-from finn_vitprune.training.config import TrainConfig, load_config, parse_config
+from finn_vitprune.files import write_json
+from finn_vitprune.training.checkpoint import FILE as CHECKPOINT
+from finn_vitprune.training.config import TrainConfig, load_config, parse_config, with_changes
 from finn_vitprune.training.teacher import TEACHER_KEYS
 from finn_vitprune.training.train import METRICS, TEACHER
 
@@ -33,7 +33,7 @@ KEPT = (
 """What a result takes over from the metrics of its run."""
 
 
-class Row(BaseModel):
+class SweepRow(BaseModel):
     """One row of the table: a configuration (of its own, or the sweep's) and changes to it, as ``--set`` of
     ``train`` takes them."""
 
@@ -54,11 +54,11 @@ class Sweep(BaseModel):
     config: str
     baseline: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
-    rows: tuple[Row, ...] = Field(min_length=1)
+    rows: tuple[SweepRow, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepJob:
     """One training of a sweep."""
 
     sweep: str
@@ -100,7 +100,7 @@ def load_sweep(path: Path) -> Sweep:
     return sweep
 
 
-def jobs_of(sweep: Sweep, path: Path, runs: Path) -> list[Job]:
+def jobs_of(sweep: Sweep, path: Path, runs: Path) -> list[SweepJob]:
     """Every training of a sweep, all rows of one seed before the next seed."""
     jobs = []
     for seed in dict.fromkeys(s for r in sweep.rows for s in r.seeds or sweep.seeds):
@@ -109,15 +109,15 @@ def jobs_of(sweep: Sweep, path: Path, runs: Path) -> list[Job]:
                 continue
             source = path.parent / (row.config or sweep.config)
             base = load_config(source, seed=seed).model_dump(mode="json")
-            config = parse_config(apply(base, row.set), f"{path}, row {row.name}")
+            config = parse_config(with_changes(base, row.set), f"{path}, row {row.name}")
             folder = runs / f"{row.name}-{seed}"
             command = ["train", "--config", str(source), "--seed", str(seed)]
             command += [part for change in row.set for part in ("--set", change)]
-            jobs.append(Job(sweep.name, row.name, seed, config, folder, (*command, "-o", str(folder))))
+            jobs.append(SweepJob(sweep.name, row.name, seed, config, folder, (*command, "-o", str(folder))))
     return jobs
 
 
-class Results:
+class SweepResults:
     """The results file: ``{sweep: {"title", "about", "baseline", "rows": {...}, "runs": [...]}}``."""
 
     def __init__(self, path: Path) -> None:
@@ -137,7 +137,7 @@ class Results:
         self.content[sweep.name] = {**about, "rows": rows, "runs": [r for r in kept if r["row"] in rows]}
         self.write()
 
-    def done(self, job: Job) -> bool:
+    def done(self, job: SweepJob) -> bool:
         """Whether a result of the same configuration is there; one of another row or sweep is taken over."""
         same = [r for s in self.content.values() for r in s["runs"] if _config_of(r) == job.config]
         if not same:
@@ -146,7 +146,7 @@ class Results:
             self._insert(job, same[0] | {"row": job.row})
         return True
 
-    def add(self, job: Job) -> dict[str, Any]:
+    def add(self, job: SweepJob) -> dict[str, Any]:
         """Take over the result of a finished job, in place of an older one of the same row and seed."""
         metrics = json.loads((job.folder / METRICS).read_text())
         complexity = {
@@ -157,7 +157,7 @@ class Results:
         self._insert(job, record)
         return record
 
-    def _insert(self, job: Job, record: dict[str, Any]) -> None:
+    def _insert(self, job: SweepJob, record: dict[str, Any]) -> None:
         runs = self.content[job.sweep]["runs"]
         runs[:] = [r for r in runs if (r["row"], r["seed"]) != (job.row, job.seed)] + [record]
         order = list(self.content[job.sweep]["rows"])
@@ -166,7 +166,7 @@ class Results:
 
     def write(self) -> None:
         """Write the file, whole or not at all."""
-        checkpoint.write_json(self.path, self.content)
+        write_json(self.path, self.content)
 
 
 def _config_of(record: dict[str, Any]) -> TrainConfig | None:
@@ -177,11 +177,11 @@ def _config_of(record: dict[str, Any]) -> TrainConfig | None:
         return None
 
 
-def _settings(job: Job) -> dict[str, Any]:
+def _settings(job: SweepJob) -> dict[str, Any]:
     return job.config.model_dump(mode="json")
 
 
-def run(jobs: list[Job], results: Results, parallel: int, finished: Callable[[], None]) -> None:
+def run(jobs: list[SweepJob], results: SweepResults, parallel: int, finished: Callable[[], None]) -> None:
     """Train what is not done yet, ``parallel`` processes of one thread each.
 
     A teacher that several jobs need is trained by the first of them; the others wait for it.
@@ -193,8 +193,8 @@ def run(jobs: list[Job], results: Results, parallel: int, finished: Callable[[],
     """
     waiting = [j for j in jobs if not results.done(j)]
     progress.line(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done")
-    running: dict[subprocess.Popen, Job] = {}
-    failed: list[Job] = []
+    running: dict[subprocess.Popen, SweepJob] = {}
+    failed: list[SweepJob] = []
     try:
         while running or (waiting and not failed):
             for process in [p for p in running if p.poll() is not None]:
@@ -222,16 +222,16 @@ def _headline(record: dict[str, Any]) -> str:
     return f"accuracy {accuracy:.4f} in {record['cpu_seconds'] / 60:.1f} min"
 
 
-def _next(waiting: list[Job], running: Iterable[Job], jobs: list[Job]) -> Job | None:
+def _next(waiting: list[SweepJob], running: Iterable[SweepJob], jobs: list[SweepJob]) -> SweepJob | None:
     """The first job whose teacher is trained, or is being trained by none of the running jobs."""
     trained = {j.teacher for j in jobs if (j.folder / TEACHER).exists()}
     busy = {j.teacher for j in running} - trained
     return next((j for j in waiting if j.teacher not in busy), None)
 
 
-def _start(job: Job, jobs: list[Job]) -> subprocess.Popen:
+def _start(job: SweepJob, jobs: list[SweepJob]) -> subprocess.Popen:
     command = [sys.executable, "-m", "finn_vitprune", *job.command]
-    if (job.folder / checkpoint.FILE).exists():
+    if (job.folder / CHECKPOINT).exists():
         command.append("--resume")
     else:
         teachers = (j.folder / TEACHER for j in jobs if j.teacher == job.teacher)

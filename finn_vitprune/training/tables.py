@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from finn_vitprune.report.tables import Table
+
 HEADER = ("row", "seeds", "accuracy", "exported", "to baseline", "operations", "parameters", "minutes")
 
 
@@ -18,9 +20,8 @@ def markdown(content: dict[str, Any]) -> str:
 def _sweep(folder: str, sweep: dict[str, Any]) -> list[str]:
     by_row = {name: [r for r in sweep["runs"] if r["row"] == name] for name in sweep["rows"]}
     base = by_row.get(sweep["baseline"]) or []
-    lines = [f"## {sweep['title']}", "", sweep["about"].strip(), "", "| " + " | ".join(HEADER) + " |"]
-    lines.append("|" + "--|" * len(HEADER))
-    lines += ["| " + " | ".join(_cells(n, runs, base)) + " |" for n, runs in by_row.items() if runs]
+    table = Table(sweep["title"], HEADER, tuple(_cells(n, runs, base) for n, runs in by_row.items() if runs))
+    lines = [f"## {table.title}", "", sweep["about"].strip(), "", table.markdown()]
     lines += ["", "Commands, for each seed S:", "", "```"]
     for name, row in sweep["rows"].items():
         parts = [f"finn-vitprune train --config builds/train/{row['config']} --seed S"]
@@ -33,10 +34,10 @@ def accuracies(runs: Sequence[dict[str, Any]]) -> np.ndarray:
     return np.array([r.get("accuracy", r["accuracy_teacher"]) for r in runs])
 
 
-def _cells(name: str, runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> list[str]:
+def _cells(name: str, runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> tuple[str, ...]:
     found = accuracies(runs)
     exported = [r["accuracy_exported"] for r in runs if "accuracy_exported" in r]
-    return [
+    return (
         name,
         ", ".join(str(r["seed"]) for r in runs),
         f"{found.mean():.4f} ({found.min():.4f} to {found.max():.4f})",
@@ -45,7 +46,7 @@ def _cells(name: str, runs: list[dict[str, Any]], base: list[dict[str, Any]]) ->
         _ratio(runs, "macs"),
         _ratio(runs, "params"),
         f"{np.mean([r['cpu_seconds'] for r in runs]) / 60:.1f}",
-    ]
+    )
 
 
 def _difference(runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> str:

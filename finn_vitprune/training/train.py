@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
+from finn_vitprune.complexity.counted import CountedModel
+from finn_vitprune.complexity.formulas import counted, unpruned
+from finn_vitprune.complexity.modules import count_model
 from finn_vitprune.errors import UserError
-from finn_vitprune.export.export import export
+from finn_vitprune.export.describe import describe
+from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, export, write_sample
 from finn_vitprune.export.gate import GateReport
-from finn_vitprune.export.metadata import ModelMetadata, describe
-from finn_vitprune.models.freeze import freeze
+from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.files import write_json
+from finn_vitprune.models.evaluate import EVAL_BATCH, logits_of
+from finn_vitprune.models.freeze import freeze, kept_block_masks
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.training import checkpoint
-from finn_vitprune.training.checkpoint import Progress
+from finn_vitprune.training.checkpoint import TrainingProgress
 from finn_vitprune.training.config import TrainConfig
 from finn_vitprune.training.data import Dataset
-from finn_vitprune.training.display import Display
-from finn_vitprune.training.run import EVAL_BATCH, Run, logits_of, now
-
-log = logging.getLogger("finn_vitprune.training")
+from finn_vitprune.training.display import Display, log, log_file
+from finn_vitprune.training.run import TrainingRun, now
 
 METRICS, MODEL, LOG = "metrics.json", "model.onnx", "train.log"
 TEACHER, TENSORBOARD = "teacher.pt", "tensorboard"
-EXPORT_IMAGES = 1000
-GATE_IMAGES = 100
 
 
 @dataclass(frozen=True)
@@ -94,31 +93,17 @@ def train(
     return metrics
 
 
-@contextmanager
-def log_file(path: Path) -> Iterator[None]:
-    """What training logs goes to the end of ``path`` as well."""
-    handler = logging.FileHandler(path, mode="a")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        handler.close()
-
-
-def _start(config: TrainConfig, out_dir: Path, resume: bool, teacher_from: Path | None) -> Run:
+def _start(config: TrainConfig, out_dir: Path, resume: bool, teacher_from: Path | None) -> TrainingRun:
     path = out_dir / checkpoint.FILE
     if resume:
-        run = Run.from_checkpoint(path)
+        run = TrainingRun.from_checkpoint(path)
         if run.config != config:
             changed = [f for f in TrainConfig.model_fields if getattr(config, f) != getattr(run.config, f)]
             raise UserError(f"cannot resume {path}: {', '.join(changed)} differ from the run that wrote it")
         return run
     if path.exists():
         raise UserError(f"{path} is there already: use --resume to go on, or another output folder")
-    run = Run(config, out_dir)
+    run = TrainingRun(config, out_dir)
     if teacher_from is not None:
         run.take_teacher(teacher_from)
     elif config.teacher.epochs == 0:
@@ -126,7 +111,7 @@ def _start(config: TrainConfig, out_dir: Path, resume: bool, teacher_from: Path 
     return run
 
 
-def _epochs(run: Run, console: Console) -> None:
+def _epochs(run: TrainingRun, console: Console) -> None:
     """The epochs that are still to do, each ending in a checkpoint."""
     t, s, p = run.config.teacher, run.config.student, run.progress
     done = p.teacher_epochs + p.student_epochs
@@ -151,7 +136,7 @@ def _epochs(run: Run, console: Console) -> None:
                 _write_scalars(board, "teacher" if teaching else "student", p)
 
 
-def _write_scalars(board: SummaryWriter, phase: str, progress: Progress) -> None:
+def _write_scalars(board: SummaryWriter, phase: str, progress: TrainingProgress) -> None:
     record = (progress.teacher_history if phase == "teacher" else progress.student_history)[-1]
     for name, value in record.items():
         if name != "epoch":
@@ -159,29 +144,28 @@ def _write_scalars(board: SummaryWriter, phase: str, progress: Progress) -> None
     board.flush()
 
 
-def _finish(run: Run) -> dict[str, Any]:
+def _finish(run: TrainingRun) -> dict[str, Any]:
     """Export and write the metrics."""
     metrics = metrics_of_teacher(run)
     if run.config.student.epochs:
         result = export_run(run, run.out_dir / MODEL)
         metrics |= metrics_of_student(run, result)
         log.info("done: %s", result.summary)
-    checkpoint.write_json(run.out_dir / METRICS, metrics)
+    write_json(run.out_dir / METRICS, metrics)
     return metrics
 
 
-def small_network(run: Run) -> PrunedViT:
+def small_network(run: TrainingRun) -> PrunedViT:
     """The trained student cut small, scales fixed."""
     run.student.eval().cpu()
     run.scores.cpu()
     return freeze(cut(run.student, run.final_masks()))
 
 
-def export_run(run: Run, path: Path) -> ExportResult:
+def export_run(run: TrainingRun, path: Path) -> ExportResult:
     """Export the trained student of a run, and beside it held-out images that builds verify with.
 
-    The second file has the suffix ``.npz``: ``images`` uint8 (EXPORT_IMAGES at most), ``labels``, and PyTorch's
-    ``logits``. Accuracy and saturations are those of all held-out images.
+    Accuracy and saturations are those of all held-out images.
     """
     frozen, prune = small_network(run), run.config.prune
     metadata = describe(
@@ -193,9 +177,9 @@ def export_run(run: Run, path: Path) -> ExportResult:
         prune.neuron_keep,
         prune.token_keep,
     )
-    images, labels = run.data.test_sample(EXPORT_IMAGES)
+    images, labels = run.data.test_sample(SAMPLE_IMAGES)
     gate = export(frozen, path, metadata, images[:GATE_IMAGES])
-    save_images(path.with_suffix(".npz"), images=images, labels=labels, logits=logits_of(frozen, images))
+    write_sample(path, images=images, labels=labels, logits=logits_of(frozen, images))
     with frozen.counting_saturations() as counts:
         accuracy = accuracy_on_cpu(frozen, run.data)
     return ExportResult(metadata, gate, accuracy, sum(counts.values()))
@@ -208,22 +192,52 @@ def accuracy_on_cpu(frozen: PrunedViT, data: Dataset) -> float:
     return float((found.numpy() == data.test_labels).mean())
 
 
-def export_checkpoint(path: Path | str, output: Path | str) -> ExportResult:
-    """Export the student of a checkpoint whose training is finished.
+def finished_run(path: Path) -> TrainingRun:
+    """The run of a checkpoint whose student is trained.
 
     Raises:
-        UserError: no checkpoint, training not finished, or the export gate fails.
+        UserError: no checkpoint, one of a teacher alone, or training is not finished.
     """
-    run = Run.from_checkpoint(Path(path))
+    run = TrainingRun.from_checkpoint(path)
     missing = run.config.student.epochs - run.progress.student_epochs
+    if not run.config.student.epochs:
+        raise UserError(f"{path} holds a teacher alone: give the checkpoint of a pruned student")
     if missing:
         raise UserError(
             f"{path}: training is not finished ({missing} student epochs to go): use train --resume"
         )
-    return export_run(run, Path(output))
+    return run
 
 
-def metrics_of_teacher(run: Run) -> dict[str, Any]:
+def export_checkpoint(path: Path | str, output: Path | str) -> ExportResult:
+    """Export the student of a checkpoint whose training is finished.
+
+    Raises:
+        UserError: see :func:`finished_run`, or the export gate fails.
+    """
+    return export_run(finished_run(Path(path)), Path(output))
+
+
+def count_checkpoint(path: Path) -> CountedModel:
+    """Complexity of a trained student: by formula at its kept blocks, by count over its modules.
+
+    Raises:
+        UserError: see :func:`finished_run`.
+    """
+    run = finished_run(path)
+    small, prune = small_network(run), run.config.prune
+    drops = [i for i, shape in enumerate(small.config.encoders, start=1) if shape.keep is not None]
+    return CountedModel(
+        name=run.config.name,
+        block_size=prune.block_size,
+        block_keep=float(prune.block_keep),
+        token_keep=dict.fromkeys(drops, float(prune.token_keep)),
+        formula=counted(run.vit, small.config, kept_block_masks(small, prune.block_size)),
+        count=count_model(PrunedViT(unpruned(run.vit)), small, prune.block_size),
+    )
+
+
+def metrics_of_teacher(run: TrainingRun) -> dict[str, Any]:
     """What ``metrics.json`` holds of every run: seed, time, the teacher's accuracy after each epoch."""
     history = run.progress.teacher_history
     return {
@@ -241,31 +255,14 @@ def metrics_of_teacher(run: Run) -> dict[str, Any]:
     }
 
 
-def metrics_of_student(run: Run, result: ExportResult) -> dict[str, Any]:
+def metrics_of_student(run: TrainingRun, result: ExportResult) -> dict[str, Any]:
     """And of a student: accuracies (shares), complexity, the gate's report, every epoch."""
     m, history = result.metadata, run.progress.student_history
     return {
         "accuracy": history[-1]["accuracy"],
         "accuracy_exported": result.accuracy,
         "saturations": result.saturations,
-        "complexity": {
-            "macs_dense": m.macs_dense,
-            "macs": m.macs,
-            "params_dense": m.params_dense,
-            "params": m.params,
-            "index_bits": m.index_bits,
-            "tokens": m.tokens,
-            "heads": m.heads,
-            "neurons": m.neurons,
-        },
+        "complexity": m.sizes(),
         "gate": dataclasses.asdict(result.gate),
         "student_history": history,
     }
-
-
-def save_images(path: Path, **arrays: np.ndarray) -> None:
-    """Write held-out ``images``, their ``logits`` and, where there are any, ``labels``, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(partial, path)

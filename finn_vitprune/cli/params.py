@@ -1,0 +1,49 @@
+"""Values of options that several commands take."""
+
+from __future__ import annotations
+
+import math
+
+import typer
+
+from finn_vitprune.pruning.choices import Share
+
+
+def share(text: str) -> Share:
+    """A kept share, the exact decimal as written."""
+    try:
+        return Share(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        if 0 < (value := float(text)) < math.inf:
+            return value
+    except ValueError:
+        pass
+    raise typer.BadParameter(f"{text}: use a number above 0")
+
+
+class Ints(tuple[int, ...]):
+    """Whole numbers with commas between them; empty text gives none."""
+
+    item: type = int
+    example = "3,7,10"
+
+    @classmethod
+    def parse(cls, text: str) -> Ints:
+        """The numbers in ``text``."""
+        try:
+            return cls(map(cls.item, text.split(","))) if text.strip() else cls()
+        except ValueError:
+            raise typer.BadParameter(f"{text}: expected numbers with commas, for example {cls.example}") from None
+
+
+class Floats(Ints):
+    """Numbers with commas between them."""
+
+    item = float
+    example = "0.485,0.456,0.406"

@@ -1,0 +1,45 @@
+"""What a user writes to say how much is pruned and by what. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from enum import Enum
+from fractions import Fraction
+
+from finn_vitprune.errors import UserError
+
+
+class Score(str, Enum):
+    """What decides which blocks and neurons stay."""
+
+    MAGNITUDE = "magnitude"
+    FIRST_ORDER = "first-order"
+
+
+class Share(str):
+    """A kept share, more than 0 and at most 1: the exact decimal that was written.
+
+    Raises:
+        ValueError: the text is not such a number.
+    """
+
+    def __new__(cls, text: str | float) -> Share:
+        try:
+            good = 0 < Fraction(str(text)) <= 1
+        except (ValueError, ZeroDivisionError):
+            good = False
+        if not good:
+            raise ValueError(f"{text} is not a share: use more than 0 and at most 1, for example 0.5")
+        return super().__new__(cls, text)
+
+
+def check_shares(**values: str | None) -> None:
+    """Check every share that was given.
+
+    Raises:
+        UserError: naming the one that is not a share.
+    """
+    for name, value in values.items():
+        try:
+            value is None or Share(value)
+        except ValueError as error:
+            raise UserError(f"{name} {error}") from None

@@ -1,0 +1,220 @@
+"""The tables of one build, and of two builds side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from finn_vitprune.report.summary import BalanceRow, Summary
+from finn_vitprune.report.tables import Table
+from finn_vitprune.synth.parts import KINDS
+
+NOT_RUN = "not run"
+FINN_TOTAL = "total_build_time"
+"""FINN's own entry among the times of the steps."""
+
+
+def build_tables(summary: Summary, nodes: bool = False) -> list[Table]:
+    """The tables of one build; ``nodes`` adds resources by node. Empty sections leave out their table."""
+    encoders = encoder_table([(t.in_, t.mlp) for t in summary.model.tokens], summary.model.heads)
+    parts = [_model(summary), encoders, _verify(summary), _speed(summary), _resources(summary)]
+    parts += [_balance(summary), _nodes(summary) if nodes else None, _times(summary)]
+    return [table for table in parts if table is not None]
+
+
+def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[Table]:
+    """Two builds side by side, with the ratio second / first, and the load of the slowest nodes."""
+    rows: list[tuple[str, ...]] = []
+
+    def add(label: str, x: float | None, y: float | None, form=None, absent: str = NOT_RUN) -> None:
+        form = form or (lambda v: f"{v:,.0f}")
+        ratio = f"{y / x:.3f}" if x and y is not None else "-"
+        rows.append((label, *(absent if v is None else form(v) for v in (x, y)), ratio))
+
+    def both(label: str, section: str, name: str, form=None) -> None:
+        values = [getattr(getattr(s, section), name, None) for s in (a, b)]
+        add(label, *values, form)
+
+    both("operations (MACs per image)", "model", "macs")
+    both("operations, unpruned", "model", "macs_dense")
+    both("parameters", "model", "params")
+    both("block index bits", "model", "index_bits")
+    add("weight memory (bits)", *(_weight_bits(s) for s in (a, b)))
+    add("tokens, sum over encoders (MLP)", *(sum(t.mlp for t in s.model.tokens) for s in (a, b)))
+    add("live heads", *(sum(s.model.heads) for s in (a, b)))
+    add("largest work of a node (cycles at full use)", *(_largest(s).ideal_cycles if s.balance else None for s in (a, b)))
+    add("cycles of the slowest node (estimate)", *(_slowest(s).cycles if s.balance else None for s in (a, b)))
+    both("interval (cycles)", "rtlsim", "interval_cycles", lambda v: f"{v:,.1f}")
+    both("latency (cycles)", "rtlsim", "latency_cycles")
+    both("latency (ms)", "rtlsim", "latency_ms", lambda v: f"{v:,.4f}")
+    both("images/s", "rtlsim", "fps")
+    for kind in KINDS:
+        both(kind, "resources", kind, _amount)
+    add("accuracy", *(s.verify and s.verify.accuracy for s in (a, b)), _percent, "no labels, or not run")
+    both("RTL mismatches", "verify", "rtl_mismatches")
+    result = [Table("Two builds", ("", *names, "ratio"), tuple(rows), _verdict(a, b))]
+    if a.balance and b.balance:
+        slow = [_slowest(s) for s in (a, b)]
+        result.append(
+            Table(
+                "Slowest node",
+                ("build", "node", "op", "cycles", "utilisation"),
+                tuple((n, r.node, r.op_type, f"{r.cycles:,}", f"{r.utilisation:.3f}") for n, r in zip(names, slow)),
+            )
+        )
+    return result
+
+
+def encoder_table(tokens: Sequence[tuple[int, int]], heads: Sequence[int]) -> Table | None:
+    """Tokens (at the input, in the MLP) and live heads of each encoder, from 1; ``None`` without encoders."""
+    rows = tuple((str(i), str(n), str(m), str(h)) for i, ((n, m), h) in enumerate(zip(tokens, heads), start=1))
+    return Table("Tokens and heads", ("encoder", "tokens in", "tokens in MLP", "live heads"), rows) if rows else None
+
+
+# --- one build -----------------------------------------------------------------------------------
+
+
+def _model(s: Summary) -> Table:
+    m = s.model
+    rows = (
+        ("operations (MACs per image)", f"{m.macs_dense:,}", f"{m.macs:,}", _times_less(m.macs_dense, m.macs)),
+        ("parameters", f"{m.params_dense:,}", f"{m.params:,}", _times_less(m.params_dense, m.params)),
+    )
+    drops = ", ".join(f"{_number(rate)} in encoder {i}" for i, rate in sorted(m.token_keep.items())) or "none"
+    note = (
+        f"Blocks of {m.block_size}x{m.block_size}, {_percent(m.block_keep)} kept, {m.index_bits:,} index bits. "
+        f"Token keep rates: {drops}."
+    )
+    return Table(f"Model {m.name}", ("", "before pruning", "after", "ratio"), rows, note)
+
+
+def _verify(s: Summary) -> Table:
+    v = s.verify
+    if v is None:
+        return Table("Checks", ("", ""), (("simulation of the accelerator", NOT_RUN),))
+    rows = (
+        ("images through the RTL", f"{v.images:,}"),
+        ("RTL mismatches (values that differ from the hardware graph)", f"{v.rtl_mismatches:,}"),
+        ("images run again with random pauses and stalls", f"{v.stalled_images:,}"),
+        ("images whose class differs between RTL and hardware graph", f"{v.class_changes:,}"),
+        ("accuracy of the accelerator", _labelled(v.accuracy)),
+        ("accuracy in PyTorch", _labelled(v.accuracy_pytorch)),
+        ("same class as QONNX", _percent(v.top1_agree_qonnx)),
+        ("largest code difference to QONNX, node by node", f"{v.max_code_diff_vs_qonnx:,}"),
+        ("saturations of the residual stream", f"{v.saturations:,}"),
+    )
+    note = f"Images: {v.image_source}." if v.image_source else ""
+    return Table("Checks", ("", ""), rows, note)
+
+
+def _speed(s: Summary) -> Table:
+    r = s.rtlsim
+    if r is None:
+        return Table("Speed", ("", ""), (("simulation of the accelerator", NOT_RUN),))
+    rows = (
+        ("latency", f"{r.latency_cycles:,}", f"{r.latency_ms:,.4f} ms"),
+        ("interval, mean", f"{r.interval_cycles:,.1f}", f"{r.fps:,.0f} images/s"),
+        ("interval, largest", f"{r.interval_cycles_max:,}", f"{r.interval_cycles_max * r.clk_ns * 1e-6:,.4f} ms"),
+    )
+    note = f"{r.frames} overlapping frames in simulation; times at {1e3 / r.clk_ns:,.1f} MHz ({_number(r.clk_ns)} ns)."
+    return Table("Speed", ("", "cycles", f"at {_number(r.clk_ns)} ns"), rows, note)
+
+
+def _resources(s: Summary) -> Table:
+    r, p = s.resources, s.part
+    if r is None:
+        return Table("Resources", ("", ""), (("synthesis", NOT_RUN),))
+    if p is None:
+        return Table(f"Resources ({r.tool})", ("", "used"), tuple((k, _amount(getattr(r, k))) for k in KINDS))
+    rows = []
+    for kind in KINDS:
+        used, offer = getattr(r, kind), getattr(p, kind)
+        share = _percent(used / offer) if offer else ("-" if not used else "does not fit")
+        rows.append((kind, _amount(used), f"{offer:,}", share))
+    fits = "" if p.fits is None else ("Fits the part." if p.fits else "Does NOT fit the part.")
+    note = " ".join(t for t in (fits, f"Numbers {p.note}." if p.note else "") if t)
+    return Table(f"Resources ({r.tool})", ("", "used", p.name, "share"), tuple(rows), note)
+
+
+def _balance(s: Summary) -> Table | None:
+    if not s.balance:
+        return None
+    rows = tuple(
+        (
+            r.node,
+            "-" if r.kept_blocks is None else f"{r.kept_blocks:,}",
+            str(r.lanes),
+            f"{r.ideal_cycles:,.0f}",
+            f"{r.cycles:,}",
+            f"{r.utilisation:.3f}",
+        )
+        for r in s.balance
+    )
+    columns = ("node", "kept blocks", "lanes", "ideal cycles", "cycles", "utilisation")
+    slow = _slowest(s)
+    return Table("Balance", columns, rows, f"Slowest: {slow.node}, {slow.cycles:,} cycles per image.")
+
+
+def _nodes(s: Summary) -> Table | None:
+    if s.resources is None or not s.resources.per_node:
+        return None
+    rows = tuple((n.node, n.op_type, *(_amount(getattr(n, k)) for k in KINDS)) for n in s.resources.per_node)
+    return Table(f"Resources by node ({s.resources.tool})", ("node", "op", *KINDS), rows)
+
+
+def _times(s: Summary) -> Table | None:
+    if not s.time_s:
+        return None
+    steps = {name: seconds for name, seconds in s.time_s.items() if name != FINN_TOTAL}
+    total = s.time_s.get(FINN_TOTAL, sum(steps.values()))
+    rows = tuple((step, f"{seconds:,.1f}") for step, seconds in steps.items())
+    return Table("Time", ("step", "seconds"), (*rows, ("all", f"{total:,.1f}")))
+
+
+# --- two builds ----------------------------------------------------------------------------------
+
+
+def _slowest(s: Summary) -> BalanceRow:
+    return max(s.balance, key=lambda r: r.cycles)
+
+
+def _largest(s: Summary) -> BalanceRow:
+    return max(s.balance, key=lambda r: r.ideal_cycles)
+
+
+def _weight_bits(s: Summary) -> int | None:
+    return sum(r.weight_bits for r in s.balance) or None
+
+
+def _verdict(a: Summary, b: Summary) -> str:
+    """Whether the interval follows the work, in words."""
+    if not (a.balance and b.balance and a.rtlsim and b.rtlsim):
+        return ""
+    interval = b.rtlsim.interval_cycles / a.rtlsim.interval_cycles
+    work = _largest(b).ideal_cycles / _largest(a).ideal_cycles
+    text = f"Interval ratio {interval:.3f}, ratio of the largest work per node {work:.3f}: {interval / work:.3f} x it."
+    if (bits_a := _weight_bits(a)) and (bits_b := _weight_bits(b)):
+        text += f" Weight memory ratio {bits_b / bits_a:.3f}, parameter ratio {b.model.params / a.model.params:.3f}."
+    return text
+
+
+# --- text ----------------------------------------------------------------------------------------
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _labelled(share: float | None) -> str:
+    return "no labels" if share is None else _percent(share)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.1f}" if value != int(value) else f"{int(value):,}"
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+def _times_less(before: float, after: float) -> str:
+    return f"{before / after:.2f} x less" if after else "-"

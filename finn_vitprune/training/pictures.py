@@ -1,0 +1,75 @@
+"""Pictures of a finished training run, from its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.report import pictures
+from finn_vitprune.training import checkpoint
+from finn_vitprune.training.config import TrainConfig, parse_config
+from finn_vitprune.training.run import TrainingRun
+from finn_vitprune.training.train import small_network
+
+POOL = 256
+"""Images are drawn from at least so many held-out ones, however few are shown."""
+
+
+def picture(path: Path, what: str, images: int, seed: int) -> Figure:
+    """What the run of the checkpoint ``path`` learned.
+
+    Args:
+        what: ``tokens``, ``masks``, ``scores`` or ``history``.
+        images: held-out images of ``tokens``, drawn with ``seed``.
+    Raises:
+        UserError: no checkpoint of a finished run, or one that has nothing of this kind to show.
+    """
+    content = checkpoint.load(path)
+    config = parse_config(content["config"], str(path))
+    _check(path, what, config, checkpoint.TrainingProgress(**content["progress"]))
+    if what == "history":
+        return pictures.history_figure(content["progress"] | {"config": content["config"]})
+    run = TrainingRun(config, path.parent)
+    run.restore(content)
+    if what == "tokens":
+        return _tokens(run, images, seed)
+    masks = run.final_masks()
+    if what == "masks":
+        return pictures.mask_figure(masks, config.prune.block_size)
+    return pictures.score_figure(run.scores, masks)
+
+
+def _check(path: Path, what: str, config: TrainConfig, progress: checkpoint.TrainingProgress) -> None:
+    """Check that training is over and left something to show.
+
+    Raises:
+        UserError: it is not, or did not.
+    """
+    missing = {
+        "teacher": config.teacher.epochs - progress.teacher_epochs,
+        "student": config.student.epochs - progress.student_epochs,
+    }
+    if any(missing.values()):
+        left = " and ".join(f"{epochs} {phase}" for phase, epochs in missing.items() if epochs)
+        raise UserError(f"{path}: training is not finished ({left} epochs to go): use train --resume")
+    if what != "history" and not config.student.epochs:
+        raise UserError(f"--what {what}: {path} has no student (student.epochs = 0): use --what history")
+    if what == "tokens" and not config.prune.token_drop_layers:
+        raise UserError(
+            f"--what tokens: the model of {path} has no token drop (prune.token_drop_layers is empty): "
+            "use --what masks, scores or history"
+        )
+
+
+def _tokens(run: TrainingRun, count: int, seed: int) -> Figure:
+    """Kept patches of ``count`` held-out images drawn with ``seed``."""
+    total = len(run.data.test_labels)
+    if not 1 <= count <= total:
+        raise UserError(f"--images {count}: {run.data.name} has {total} held-out images, use 1 to {total}")
+    images, labels = run.data.test_sample(min(total, max(POOL, count)))
+    chosen = np.sort(np.random.default_rng(seed).choice(len(images), count, replace=False))
+    kept = pictures.kept_patches(small_network(run), images[chosen])
+    return pictures.token_figure(images[chosen], kept, [f"class {label}" for label in labels[chosen]])
