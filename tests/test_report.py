@@ -141,7 +141,7 @@ def test_prints_at_any_width(width):
 def test_a_bar_in_a_cell_does_not_end_it_in_markdown():
     table = Table("Norms", ("what", "value"), (("|w|", "1"), ("b", "2")), "A note.")
     page = to_markdown("Title", "Words.", [table])
-    assert page.splitlines() == [
+    assert page.split("\n") == [
         "# Title", "", "Words.", "", "## Norms", "", "| what | value |", "|--|--:|", r"| \|w\| | 1 |", "| b | 2 |", "",
         "A note.", "",
     ]  # fmt: skip
