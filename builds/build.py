@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from finn_vitprune import plugin, progress
+from finn_vitprune import finn_setup, progress
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 
@@ -68,7 +68,7 @@ def build(options: BuildOptions) -> Path:
     get_part(config["fpga_part"], options.part_resources)
     check_op_types(ModelWrapper(str(model)))
     settings = _settings(options, model)
-    plugin.prepare(folder / "hdl")
+    finn_setup.prepare(folder / "hdl")
     settings.save(folder)
     _run(model, config, folder)
     return folder
@@ -119,7 +119,7 @@ def _config(options: BuildOptions) -> dict:
         raise UserError(f"folding file {options.folding} does not exist")
     if options.estimate_only:
         config["stop_step"] = ESTIMATE_STEP
-    elif plugin.vivado_on_path() and "step_create_stitched_ip" not in config["steps"]:
+    elif finn_setup.vivado_on_path() and "step_create_stitched_ip" not in config["steps"]:
         config["steps"] = [*config["steps"], *VIVADO_STEPS]
     names = [str(s).rsplit(".", 1)[-1] for s in config["steps"]]
     for key in ("start_step", "stop_step"):
@@ -157,7 +157,7 @@ def _run(model: Path, config: dict, folder: Path) -> None:
         raise UserError(f"FINN refuses the build config: {str(error).splitlines()[0]}") from None
     failure = folder / "failure.txt"
     failure.unlink(missing_ok=True)
-    if not plugin.vivado_on_path():
+    if not finn_setup.vivado_on_path():
         builder.get_vivado_root = lambda: "none (no Vivado on this machine)"
     try:
         with _captured_output():

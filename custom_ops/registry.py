@@ -1,12 +1,39 @@
-"""Registers an op and its RTL class with FINN and qonnx, and builds the node of an op."""
+"""The list of ops: registers them with FINN and builds their nodes."""
 
 from __future__ import annotations
+
+import importlib
 
 import finn.custom_op.fpgadataflow as fpgadataflow
 import finn.custom_op.fpgadataflow.rtl as fpgadataflow_rtl
 from onnx import NodeProto, helper
 
 DOMAIN = "finn.custom_op.fpgadataflow"
+
+OPS: dict[str, str] = {
+    "VitFork": "fork",
+    "VitAdd": "add",
+    "VitSplit": "split",
+    "VitSelectToken": "select_token",
+    "VitTokenEmbed": "token_embed",
+    "VitLookup": "lookup",
+    "VitRequant": "requant",
+    "VitFIFO": "fifo",
+    "VitWidthConverter": "width_converter",
+    "VitLayerNorm": "layernorm",
+    "VitTokenDrop": "token_drop",
+    "VitTokenMean": "token_mean",
+    "PrunedAttention": "pruned_attention",
+    "BlockSparseMVAU": "block_sparse_mvau",
+}
+"""Op type to module: the registry line of each op."""
+
+
+def register_ops() -> None:
+    """Register all :data:`OPS`, each with its RTL class. Idempotent."""
+    for op_type, name in OPS.items():
+        module = importlib.import_module(f"finn_vitprune.custom_ops.{name}")
+        register(getattr(module, op_type), getattr(module, f"{op_type}_rtl"))
 
 
 def register(op: type, rtl: type) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
 from finn_vitprune import progress
 from finn_vitprune.bench import finn_mvu, masks, run, token_drop
 from finn_vitprune.bench.cycles import CycleBench, room

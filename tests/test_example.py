@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import finn_vitprune.builds
-import finn_vitprune.custom_ops  # noqa: F401  registers TokenDrop
 import numpy as np
 import pytest
 from qonnx.core.modelwrapper import ModelWrapper

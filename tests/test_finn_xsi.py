@@ -14,7 +14,6 @@ from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
-import finn_vitprune.custom_ops  # noqa: F401
 import finn.xsi as xsi
 from finn_vitprune.builds.stitch import annotate, stitch
 from finn_vitprune.custom_ops.registry import make_node

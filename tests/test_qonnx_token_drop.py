@@ -10,7 +10,6 @@ from qonnx.custom_op.registry import getCustomOp, is_custom_op
 from qonnx.transformation.infer_datatypes import InferDataTypes
 from qonnx.transformation.infer_shapes import InferShapes
 
-import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
 from finn_vitprune import numerics
 
 DOMAIN = "finn_vitprune.custom_ops"

@@ -81,11 +81,12 @@ def command(
         "number": masks,
         "workers": jobs,
     }
-    import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
+    from finn_vitprune import plugin
     from finn_vitprune.bench.results import Results
     from finn_vitprune.bench.run import run
     from finn_vitprune.custom_ops.mvau_mac import known_body
 
+    plugin.register()
     given |= {"body": known_body(mac_body), "ram_style": _style(ram_style), "parts": _parts(part)}
     plan = replace(_plan(quick, masks_from), **{name: value for name, value in given.items() if value})
     results = Results(json_file)

@@ -13,7 +13,6 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.infer_shapes import InferShapes
 
-import finn_vitprune.custom_ops  # noqa: F401  registers TokenDrop with qonnx
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.gate import GateReport, check_export
 from finn_vitprune.export.names import inline_identities, name_after_modules

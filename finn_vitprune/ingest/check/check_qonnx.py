@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
+from finn_vitprune import plugin
 from finn_vitprune.complexity.formulas import Complexity, dense_loads, macs_of, params_of
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.errors import UserError
@@ -69,6 +69,7 @@ SLOWEST, FAST = 1 << 40, 1 << 10
 
 def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None) -> Checked:
     """Rows, structure and size of a file that ``build`` would take; with ``part``, how much of it."""
+    plugin.register()
     walk = NodeByNode(_with_weights(proto, path))
     refusals, hardware = list(walk.refusals), None
     if not refusals:
