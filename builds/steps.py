@@ -31,7 +31,7 @@ from finn_vitprune.builds.verify import verify
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.synth.parts import get_part
-from finn_vitprune.transforms.fold import FoldForInterval, fold_to_fill, slowest_cycles
+from finn_vitprune.transforms.fold import GraphFolding, slowest_cycles
 from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths
 from finn_vitprune.transforms.insert_width_converters import InsertWidthConverters
 from finn_vitprune.transforms.lower import lower
@@ -110,19 +110,16 @@ def step_fold(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
             getCustomOp(node).set_nodeattr("mac_body", settings.mac_body)
     if cfg.folding_config_file is not None:
         return model
-    interval = cfg._resolve_cycles_per_frame()
+    interval, folding = cfg._resolve_cycles_per_frame(), GraphFolding.of(model)
     if interval is not None:
-        model = model.transform(FoldForInterval(int(interval)))
-        if slowest_cycles(model) > interval:
-            progress.line(
-                f"target of {interval} cycles a frame is out of reach: the slowest node needs {slowest_cycles(model)}"
-            )
+        folding = folding.for_interval(int(interval))
+        if folding.cycles > interval:
+            progress.line(f"target of {interval} cycles a frame is out of reach: the slowest node needs {folding.cycles}")
     else:
-        part = get_part(cfg._resolve_fpga_part(), settings.part_resources)
-        available = {"LUT": part.LUT, "DSP": part.DSP, "BRAM_18K": 2 * part.BRAM36, "URAM": part.URAM}
-        model = fold_to_fill(model, part.name, available, progress.line)
+        folding = folding.to_fill(get_part(cfg._resolve_fpga_part(), settings.part_resources), progress.line)
+    folding.write(model)
     extract_model_config_to_json(model, str(Path(cfg.output_dir) / "auto_folding_config.json"), FOLDING_ATTRIBUTES)
-    progress.line(f"folded: slowest node {slowest_cycles(model)} cycles a frame")
+    progress.line(f"folded: slowest node {folding.cycles} cycles a frame")
     return model
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
+from finn_vitprune.custom_ops.base import divisors
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Estimate, Folding
 from finn_vitprune.custom_ops.memory import (
     ATTENTION_MEMORY,
     DSP_MIN_PRODUCT,
@@ -33,8 +36,8 @@ def bits_per_cycle(quotient: int, budget: int) -> int:
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """Sizes of the unit that follow from the node's attributes; names as in the RTL."""
+class Geometry(Folding):
+    """The unit at a fold, and the sizes that follow from it; names as in the RTL."""
 
     tokens: int
     queries: int
@@ -124,6 +127,54 @@ class Geometry:
         flight = 19 + tree_levels(-(-self.pe // 4)) + steps + serial
         return self.cg + 1 + -(-flight // self.kg)
 
+    # --- folding ---
+
+    @property
+    def macs(self) -> int:
+        """Products of Q K^T and of E V."""
+        return 2 * self.queries * self.heads * self.head_dim * self.tokens
+
+    @property
+    def kv_beats(self) -> int:
+        """Beats of K and V of a frame."""
+        return 2 * self.tokens * self.heads * self.cg
+
+    @property
+    def cycles(self) -> int:
+        """Steady interval of overlapping frames (see :class:`.PrunedAttention` for the main terms)."""
+        items = self.queries * self.heads
+        compute = items * max(self.item_cycles, division_cycles(RECIP_BITS, self.recip_bits))
+        # A V buffer is in use from its first write, heads * cg beats after K's, to its last read in the
+        # second phase of the last item; two buffers take turns. The same for K and the first phase.
+        v_hold = self.kv_beats - self.heads * self.cg + (items + 1) * self.item_cycles + self.handover
+        k_hold = self.kv_beats + items * self.item_cycles + 3
+        bounds = [compute, self.kv_beats, -(-max(v_hold, k_hold) // 2)]
+        if self.scores:
+            division = division_cycles(self.score_quotient, self.score_recip_bits)
+            bounds += [self.heads * max(self.tokens + 5, division), self.tokens + 2]
+        return max(bounds)
+
+    @cached_property
+    def resources(self) -> Estimate:
+        return Estimate(lut(self), dsp(self), bram18(self), uram(self))
+
+    def attributes(self) -> dict[str, int]:
+        return {"SIMD": self.simd, "PE": self.pe}
+
+    def for_interval(self, interval: int) -> Geometry:
+        """Fewest multipliers within ``interval``, else the fastest fold; of equals the widest beats.
+
+        K and V get a fifth of the interval as slack, since they come in bursts.
+        """
+
+        def worth(g: Geometry) -> tuple[int, int, int, int]:
+            late = max(0, g.cycles - interval, g.kv_beats - int(0.8 * interval))
+            return late, dsp(g), g.simd * g.pe, g.pe
+
+        return min(_folds(self), key=worth)
+
+    # --- memories ---
+
     @property
     def kv_ram(self) -> tuple[int, int, int]:
         """Words, bits and number of the K and V memories."""
@@ -133,6 +184,13 @@ class Geometry:
     def ring_ram(self) -> tuple[int, int]:
         """Words and bits of the E rows that wait for their scores."""
         return (self.heads + 1) * self.kg, self.pe * 8
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def _folds(g: Geometry) -> list[Geometry]:
+    """All folds of a unit."""
+    keys = {-(-g.tokens // groups) for groups in range(1, g.tokens + 1)}
+    return [replace(g, simd=simd, pe=pe) for simd in divisors(g.head_dim) for pe in keys]
 
 
 def dsp(g: Geometry) -> int:

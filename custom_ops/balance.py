@@ -16,7 +16,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Part:
+class ColumnPart:
     """Consecutive kept blocks of one block column that one lane works on.
 
     Attributes:
@@ -40,7 +40,7 @@ class Schedule:
 
     lanes: int
     column_blocks: tuple[int, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[ColumnPart, ...]
 
     @property
     def kept(self) -> int:
@@ -70,7 +70,7 @@ class Schedule:
         """Parts to collect per row of blocks; an empty column counts as one (it yields its bias)."""
         return len(self.parts) + sum(count == 0 for count in self.column_blocks)
 
-    def column_parts(self, column: int) -> list[Part]:
+    def column_parts(self, column: int) -> list[ColumnPart]:
         """The parts of one column, in block order."""
         return [part for part in self.parts if part.column == column]
 
@@ -94,7 +94,7 @@ def schedule(column_blocks: Sequence[int], lanes: int) -> Schedule:
     borders = np.concatenate([[0], np.cumsum(counts)]).astype(int)
     total = int(borders[-1])
     cap = -(-total // lanes)
-    parts: list[Part] = []
+    parts: list[ColumnPart] = []
     column = start = 0
     for lane in range(lanes):
         end = _piece_end(start, cap, total, lanes - 1 - lane, borders)
@@ -103,7 +103,7 @@ def schedule(column_blocks: Sequence[int], lanes: int) -> Schedule:
             while borders[column + 1] <= start:
                 column += 1
             stop = min(end, int(borders[column + 1]))
-            parts.append(Part(column, lane, slot, start - int(borders[column]), stop - start))
+            parts.append(ColumnPart(column, lane, slot, start - int(borders[column]), stop - start))
             start, slot = stop, slot + 1
     return Schedule(lanes, tuple(counts), tuple(parts))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from functools import cache
 
 import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
-from onnx import AttributeProto, helper
+from onnx import helper
 from qonnx.core.datatype import BaseDataType, DataType
 
+from finn_vitprune.custom_ops.folding import Folding, StreamFolding
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.synth.parts import Part
 
@@ -20,13 +20,6 @@ def divisors(n: int) -> list[int]:
     return [d for d in range(1, n + 1) if n % d == 0]
 
 
-@cache
-def _whole_numbers(op: type[HWCustomOp]) -> frozenset[str]:
-    """Attributes of an op that are whole numbers without a set of allowed values."""
-    types = op(helper.make_node(op.__name__, [], [])).get_nodeattr_types()
-    return frozenset(name for name, given in types.items() if given[0] == "i" and len(given) == 3)
-
-
 class VitOp(HWCustomOp):
     """Base of the integer hardware ops.
 
@@ -34,15 +27,6 @@ class VitOp(HWCustomOp):
     (:meth:`compute`); shapes, widths and FINN's queries follow from these. Graph inputs beyond the
     streams are initialisers (weights, tables) and reach :meth:`compute` as arrays.
     """
-
-    def get_nodeattr(self, name: str):
-        """As qonnx has it; whole numbers by a look-up of their own, since folding asks for some 100,000 of them."""
-        for attribute in self.onnx_node.attribute:
-            if attribute.name == name and attribute.type == AttributeProto.INT:
-                if name in _whole_numbers(type(self)):
-                    return attribute.i
-                break
-        return super().get_nodeattr(name)
 
     @abstractmethod
     def in_streams(self) -> list[Stream]:
@@ -90,20 +74,18 @@ class VitOp(HWCustomOp):
     def check_part(self, part: Part) -> None:
         """Raise a UserError where the node needs what ``part`` has none of."""
 
-    def fold_for(self, interval: int) -> dict[str, int]:
-        """Cheapest folding attributes with ``get_exp_cycles() <= interval``, else the fastest ones.
+    def folding(self) -> Folding:
+        """The unit at its present fold, as frozen data.
 
-        The default tries ``SIMD``, the elements a beat, over the divisors common to all streams.
+        The default is for ops whose one choice is ``SIMD``, the elements a beat: a divisor of the channels of
+        every stream. Ops without that attribute have nothing to choose.
         """
+        given = frozenset(a.SerializeToString() for a in self.onnx_node.attribute if a.name != "SIMD")
+        if "SIMD" not in self.get_nodeattr_types():
+            return StreamFolding(type(self), given, ())
         channels = [s.channels for s in self.in_streams() + self.out_streams() if s.channels > 1]
-        before = self.get_nodeattr("SIMD")
-        choice = 1
-        for choice in divisors(math.gcd(*channels)):
-            self.set_nodeattr("SIMD", choice)
-            if self.get_exp_cycles() <= interval:
-                break
-        self.set_nodeattr("SIMD", before)
-        return {"SIMD": choice}
+        choices = tuple(divisors(math.gcd(*channels))) or (1,)
+        return StreamFolding(type(self), given, choices, self.get_nodeattr("SIMD"))
 
     def param_counts(self) -> dict[str, int]:
         """Stored weights and biases: ``{"weights": n, "biases": n, "index_bits": n}``, absent keys are 0."""
@@ -185,3 +167,29 @@ class VitOp(HWCustomOp):
         if self.macs():
             counts["op_mac"] = self.macs()
         return counts
+
+
+class FoldedOp(VitOp):
+    """An op whose cycles, products and estimates are those of a :class:`Folding` of its own."""
+
+    @abstractmethod
+    def folding(self) -> Folding:
+        """The unit at its present fold, as frozen data."""
+
+    def get_exp_cycles(self) -> int:
+        return self.folding().cycles
+
+    def macs(self) -> int:
+        return self.folding().macs
+
+    def lut_estimation(self, fpgapart: str) -> int:
+        return self.folding().resources.LUT
+
+    def dsp_estimation(self, fpgapart: str) -> int:
+        return self.folding().resources.DSP
+
+    def bram_estimation(self, fpgapart: str) -> int:
+        return self.folding().resources.BRAM_18K
+
+    def uram_estimation(self, fpgapart: str) -> int:
+        return self.folding().resources.URAM

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,22 +10,15 @@ from qonnx.core.datatype import DataType
 from finn_vitprune import numerics
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops import mvau_estimate
-from finn_vitprune.custom_ops.balance import GroupTiming, steady_interval
-from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.base import FoldedOp
 from finn_vitprune.custom_ops.mvau_contents import (
     LoadShape,
     collect_contents,
     constant_contents,
     lane_contents,
 )
-from finn_vitprune.custom_ops.mvau_choose import choose
-from finn_vitprune.custom_ops.mvau_fold import (
-    AtomSchedule,
-    Fold,
-    atom_schedule,
-    block_atoms,
-    product_sum_bits,
-)
+from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
+from finn_vitprune.custom_ops.mvau_fold import AtomSchedule, Fold, product_sum_bits
 from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
@@ -35,7 +27,7 @@ from finn_vitprune.synth.parts import Part, known_part
 
 
 @dataclass(frozen=True)
-class Balance:
+class LaneBalance:
     """How well the lanes of one node are used; cycles are those of one frame."""
 
     node: str
@@ -46,7 +38,7 @@ class Balance:
     utilisation: float
 
 
-class BlockSparseMVAU(VitOp):
+class BlockSparseMVAU(FoldedOp):
     """Y = clip(round_half_even((X W + bias) mult[c] 2^-shift)), or Y = X W + bias with ``requant`` = 0.
 
     X: ``[tokens, MW]`` integers of 2 to 16 bits. W: ``[MW, MH]`` integers of 2 to 9 bits, signed; a
@@ -103,30 +95,28 @@ class BlockSparseMVAU(VitOp):
 
     # --- structure ---
 
+    FOLD = Fold
+
     def fold(self) -> Fold:
         """Shapes, types and folding of this node, checked.
 
         Raises:
             UserError: something does not fit; the text names it and what would.
         """
+        return self._fold().check(self.onnx_node.name)
+
+    def _fold(self) -> Fold:
         get = self.get_nodeattr
-        lanes, block = get("LANES"), get("block")
         x, w = DataType[get("inputDataType")], DataType[get("weightDataType")]
-        if lanes < 1 or block < 1 or get("SIMD") < 1:
-            blocks, slots = 1, 1  # check() below names the value
-        else:
-            plan = self.schedule()
-            blocks, slots = get("lane_blocks") or plan.lane_blocks, get("lane_slots") or plan.lane_slots
-        return Fold(
-            node=self.onnx_node.name,
+        return self.FOLD(
             rows=get("tokens"),
             mw=get("MW"),
             mh=get("MH"),
-            block=block,
+            block=get("block"),
             simd=get("SIMD"),
             pe=get("PE"),
             tokens=get("TOKENS"),
-            lanes=lanes,
+            lanes=get("LANES"),
             in_width=get("in_width"),
             out_width=get("out_width"),
             x=x,
@@ -136,17 +126,19 @@ class BlockSparseMVAU(VitOp):
             mult_bits=get("mult_bits"),
             shift=get("shift"),
             bias_bits=get("bias_bits") or product_sum_bits(get("MW"), x, w),
-            lane_blocks=blocks,
-            lane_slots=slots,
             mac_body=get("mac_body"),
-        ).check()
+            ram_style=get("ram_style"),
+            column_blocks=tuple(get("column_blocks")),
+            room_blocks=get("lane_blocks"),
+            room_slots=get("lane_slots"),
+        )
+
+    def folding(self) -> MatrixFolding:
+        return MatrixFolding(self.fold())
 
     def schedule(self) -> AtomSchedule:
         """Distribution of the kept blocks over the lanes."""
-        get = self.get_nodeattr
-        rows, columns = (-(-get(side) // get("block")) for side in ("MW", "MH"))
-        lanes, counts = get("LANES"), list(get("column_blocks")) or [rows] * columns
-        return atom_schedule(counts, lanes, block_atoms(get("block") // get("SIMD"), lanes, rows * columns))
+        return self._fold().schedule
 
     def plan(self, weights: np.ndarray) -> AtomSchedule:
         """Take the kept blocks of ``weights`` (``[MW, MH]``) into ``column_blocks``; returns the schedule."""
@@ -176,64 +168,27 @@ class BlockSparseMVAU(VitOp):
 
     # --- cycles, work and balance ---
 
-    def get_exp_cycles(self) -> int:
-        """Steady interval of overlapping frames: compute as in the class docstring, or what caps it.
-
-        Per group of n tokens: n MW / in_width input beats, steps of the fullest lane, and n collect steps
-        for each part of each column, block / CW of them (CW: outputs of a step, at most block). Where
-        the output port is wider than that, the steps of several rows are one.
-        """
-        return math.ceil(steady_interval(self.fold().token_groups, self.timing()))
-
-    def timing(self) -> GroupTiming:
-        """Cycles of the stages for one token group."""
-        f, plan = self.fold(), self.schedule()
-        padding = f.block_columns * f.block - f.mh  # outputs of the last column that have no collect step
-        last_parts = len(plan.column_parts(f.block_columns - 1)) or 1
-        steps = plan.contributions * (f.block // f.collect_width) - last_parts * (padding // f.collect_width)
-        return GroupTiming(
-            load_row=f.mw // f.in_width,
-            compute=plan.lane_atoms * f.entry_steps * f.groups,
-            collect_row=steps,
-            drain=f.mac.latency + 2,
-            at_once=f.collect_rows,
-            emit_row=f.mh // f.out_width if f.collect_rows > 1 else 0,
-        )
-
     def macs(self) -> int:
-        return self._kept_weights() * self.get_nodeattr("tokens")
-
-    def _kept_weights(self) -> int:
-        """Weights of the kept blocks. Padding of a side that the block does not divide is left out, in
-        proportion (exactly, where all blocks are kept)."""
-        get = self.get_nodeattr
-        sides = [(get(side), -(-get(side) // get("block")) * get("block")) for side in ("MW", "MH")]
-        share = math.prod(real for real, _ in sides) / math.prod(padded for _, padded in sides)
-        return round(self.schedule().kept * get("block") ** 2 * share)
+        return MatrixFolding(self._fold()).macs
 
     def param_counts(self) -> dict[str, int]:
         """Weights of the kept blocks, biases, and per kept block its block row and an end-of-column bit."""
-        f, kept = self.fold(), self.schedule().kept
+        f = self.fold()
         return {
-            "weights": self._kept_weights(),
+            "weights": f.kept_weights,
             "biases": f.mh,
-            "index_bits": kept * (numerics.clog2(f.block_rows) + 1),
+            "index_bits": f.schedule.kept * (numerics.clog2(f.block_rows) + 1),
         }
 
-    def balance(self) -> Balance:
+    def balance(self) -> LaneBalance:
         """Row of the balance report: products per frame over products per cycle, against the real cycles."""
-        f, cycles = self.fold(), self.get_exp_cycles()
-        ideal = self.macs() / self.products_per_cycle()
-        return Balance(f.node, self.schedule().kept, f.lanes, ideal, cycles, ideal / cycles)
+        f = self.fold()
+        ideal = self.macs() / f.products_per_cycle
+        return LaneBalance(self.onnx_node.name, f.schedule.kept, f.lanes, ideal, f.cycles, ideal / f.cycles)
 
     def products_per_cycle(self) -> int:
         """Products of one cycle of the fold."""
-        get = self.get_nodeattr
-        return get("SIMD") * get("PE") * get("TOKENS") * get("LANES")
-
-    def fold_for(self, interval: int) -> dict[str, int]:
-        """Cheapest lanes, widths and ports within ``interval`` cycles (:mod:`.mvau_choose`)."""
-        return choose(self, interval)
+        return self._fold().products_per_cycle
 
     def held_tokens(self) -> int:
         """Double buffers of a token group before and behind the lanes, one in them, rows put in order."""
@@ -267,18 +222,6 @@ class BlockSparseMVAU(VitOp):
                 " use ram_style auto, block or distributed, or a part with UltraRAM, such as xczu7ev"
             )
 
-    def dsp_estimation(self, fpgapart) -> int:
-        return mvau_estimate.dsp(self.fold())
-
-    def bram_estimation(self, fpgapart) -> int:
-        return mvau_estimate.bram18(self.fold(), self.get_nodeattr("ram_style"))
-
-    def uram_estimation(self, fpgapart) -> int:
-        return mvau_estimate.uram(self.fold(), self.get_nodeattr("ram_style"))
-
-    def lut_estimation(self, fpgapart) -> int:
-        return mvau_estimate.lut(self.fold(), self.get_nodeattr("ram_style"))
-
 
 class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
     """RTL of :class:`BlockSparseMVAU`: ``vp_mvau`` and the contents of its four ROMs.
@@ -291,7 +234,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
 
     def rtl_parameters(self) -> dict[str, int | str]:
         f = self.fold()
-        styles = mvau_estimate.styles(f, self.get_nodeattr("ram_style"))
+        styles = mvau_estimate.styles(f)
         return {
             "ROWS": f.rows,
             "MW": f.mw,
@@ -384,7 +327,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         if plan.lane_blocks > f.lane_blocks or plan.lane_slots > f.lane_slots:
             raise UserError(
                 f"the mask needs {plan.lane_blocks} blocks and {plan.lane_slots} column parts a lane,"
-                f" the unit holds {f.lane_blocks} and {f.lane_slots} (node {f.node}):"
+                f" the unit holds {f.lane_blocks} and {f.lane_slots} (node {self.onnx_node.name}):"
                 " raise lane_blocks and lane_slots"
             )
         lane_program, banks = lane_contents(f, plan, weights)
@@ -394,10 +337,10 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
             "constants": constant_contents(f, bias, mult),
         }, banks
 
-    @staticmethod
-    def _check_values(f: Fold, weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> None:
+    def _check_values(self, f: Fold, weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> None:
         if weights.shape != (f.mw, f.mh) or bias.size != f.mh or (mult is not None and mult.size != f.mh):
-            raise UserError(f"weights, bias or mult do not have the shape of {f.mw} x {f.mh} (node {f.node})")
+            shape = f"{f.mw} x {f.mh} (node {self.onnx_node.name})"
+            raise UserError(f"weights, bias or mult do not have the shape of {shape}")
         limit = 1 << (f.bias_bits - 1)
         for what, value, low, high in (
             ("weight", weights, f.w.min(), f.w.max()),
@@ -406,7 +349,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         ):
             if value is not None and (value.min() < low or value.max() > high):
                 found, limits = f"{value.min()} to {value.max()}", f"{int(low)} to {int(high)}"
-                raise UserError(f"{what} {found} is outside {limits} (node {f.node})")
+                raise UserError(f"{what} {found} is outside {limits} (node {self.onnx_node.name})")
 
 
 _BANK = "@"

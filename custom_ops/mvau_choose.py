@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import most_contributions
 from finn_vitprune.custom_ops.base import divisors
+from finn_vitprune.custom_ops.folding import Estimate, Folding
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold, block_atoms
 from finn_vitprune.numerics import clog2
 
@@ -32,13 +33,45 @@ class Lanes:
     lanes: int
 
 
-def choose(op, interval: int) -> dict[str, int]:
-    """Cheapest ``SIMD``, ``PE``, ``TOKENS``, ``LANES`` and port widths within ``interval`` cycles.
+@dataclass(frozen=True)
+class MatrixFolding(Folding):
+    """A matrix unit at a fold."""
 
-    Cycles come from the kept blocks, cost from the op's estimates; ports, and with them the collect stage, are
+    fold: Fold
+
+    @property
+    def cycles(self) -> int:
+        return self.fold.cycles
+
+    @property
+    def resources(self) -> Estimate:
+        return mvau_estimate.resources(self.fold)
+
+    @property
+    def macs(self) -> int:
+        return self.fold.kept_weights * self.fold.rows
+
+    def attributes(self) -> dict[str, int]:
+        f = self.fold
+        return {
+            "SIMD": f.simd, "PE": f.pe, "TOKENS": f.tokens, "LANES": f.lanes,
+            "in_width": f.in_width, "out_width": f.out_width,
+        }  # fmt: skip
+
+    def for_interval(self, interval: int) -> MatrixFolding:
+        return MatrixFolding(choose(replace(self.fold, **UNFOLDED), interval))
+
+
+UNFOLDED = dict.fromkeys(("simd", "pe", "tokens", "lanes", "in_width", "out_width"), 1)
+
+
+def choose(base: Fold, interval: int) -> Fold:
+    """Cheapest ``simd``, ``pe``, ``tokens``, ``lanes`` and port widths within ``interval`` cycles.
+
+    Cycles come from the kept blocks, cost from the estimates; ports, and with them the collect stage, are
     just as wide as the interval needs. Where no folding reaches it, the fastest one is returned.
     """
-    base, kept = op.fold(), max(1, op.schedule().kept)
+    kept = max(1, base.schedule.kept)
     groups = {n: -(-base.rows // n) for n in TOKENS_CHOICES if n <= 1 << clog2(base.rows)}
     found = [
         _fewest(base, kept, simd, pe, tokens, interval // count)
@@ -53,10 +86,10 @@ def choose(op, interval: int) -> dict[str, int]:
         for lanes, count in zip(found, cycles)
         if count <= goal
     ]
-    tried: dict[int, dict[str, int]] = {}
+    tried: dict[int, Fold] = {}
     for _ in range(min(len(folds), MAX_TRIES)):
-        best = _cheapest(folds, goal, op.get_nodeattr("ram_style"))
-        cycles, fold = _exact(op, best, goal)
+        best = _cheapest(folds, goal)
+        cycles, fold = _exact(replace(best, room_blocks=base.room_blocks, room_slots=base.room_slots), goal)
         if cycles <= goal:
             return fold
         tried.setdefault(cycles, fold)
@@ -87,7 +120,7 @@ def with_ports(base: Fold, kept: int, lanes: Lanes, group: int) -> Fold:
     fold = replace(
         base, simd=lanes.simd, pe=lanes.pe, tokens=lanes.tokens, lanes=lanes.lanes,
         in_width=next((w for w in ins if lanes.tokens * base.mw <= w * group), ins[-1]),
-        lane_blocks=-(-kept // lanes.lanes), lane_slots=-(-base.block_columns // lanes.lanes) + 1,
+        room_blocks=-(-kept // lanes.lanes), room_slots=-(-base.block_columns // lanes.lanes) + 1,
     )
     for width in Fold.out_widths(base.mh, lanes.pe, base.block):
         fold = replace(fold, out_width=width)
@@ -102,7 +135,7 @@ def _collect(f: Fold) -> int:
     return f.tokens // f.collect_rows * steps
 
 
-def _cheapest(folds: list[Fold], goal: int, style: str) -> Fold:
+def _cheapest(folds: list[Fold], goal: int) -> Fold:
     """Of the folds whose ports delay the goal least, the cheapest."""
 
     def late(f: Fold) -> int:
@@ -115,7 +148,7 @@ def _cheapest(folds: list[Fold], goal: int, style: str) -> Fold:
     for f in sorted(in_time, key=_arrays):
         if _arrays(f) >= lowest:
             break
-        if (found := cost(f, style)) < lowest:
+        if (found := cost(f)) < lowest:
             best, lowest = f, found
     return best
 
@@ -125,37 +158,26 @@ def _arrays(f: Fold) -> int:
     return f.lanes * (f.mac.lut + LUT_PER_DSP * f.mac.dsp)
 
 
-def cost(f: Fold, style: str) -> float:
+def cost(f: Fold) -> float:
     """LUTs of the unit, with what stands for its block RAMs and DSP slices."""
-    rams = mvau_estimate.bram18(f, style) / 2
-    memories = LUT_PER_BRAM36 * rams + LUT_PER_URAM * mvau_estimate.uram(f, style)
-    return mvau_estimate.lut(f, style) + memories + LUT_PER_DSP * mvau_estimate.dsp(f)
+    used = mvau_estimate.resources(f)
+    return used.LUT + LUT_PER_BRAM36 * used.BRAM_18K / 2 + LUT_PER_URAM * used.URAM + LUT_PER_DSP * used.DSP
 
 
-def _exact(op, f: Fold, goal: int) -> tuple[int, dict[str, int]]:
-    """Cycles of a fold with the narrowest ports that keep the goal, and its attributes.
+def _exact(f: Fold, goal: int) -> tuple[int, Fold]:
+    """Cycles, and the fold with the narrowest ports that keep the goal.
 
     Where no ports keep it, those that are as fast as the widest. The search begins at the fold's own.
     """
-    fold = {"SIMD": f.simd, "PE": f.pe, "TOKENS": f.tokens, "LANES": f.lanes}
-    get = op.get_nodeattr
-    ins = Fold.in_widths(get("MW"), fold["SIMD"])
-    outs = Fold.out_widths(get("MH"), fold["PE"], get("block"))
-    before = {k: get(k) for k in (*fold, "in_width", "out_width")}
+    ins, outs = Fold.in_widths(f.mw, f.simd), Fold.out_widths(f.mh, f.pe, f.block)
 
-    def cycles(in_width: int, out_width: int) -> int:
-        for name, value in (fold | {"in_width": in_width, "out_width": out_width}).items():
-            op.set_nodeattr(name, value)
-        return op.get_exp_cycles()
+    def with_widths(in_width: int, out_width: int) -> Fold:
+        return replace(f, in_width=in_width, out_width=out_width)
 
-    try:
-        floor = max(goal, cycles(ins[-1], outs[-1]))
-        in_width = _narrowest(ins, f.in_width, lambda w: cycles(w, outs[-1]) <= floor)
-        out_width = _narrowest(outs, f.out_width, lambda w: cycles(in_width, w) <= floor)
-    finally:
-        for name, value in before.items():
-            op.set_nodeattr(name, value)
-    return floor, fold | {"in_width": in_width, "out_width": out_width}
+    floor = max(goal, with_widths(ins[-1], outs[-1]).cycles)
+    in_width = _narrowest(ins, f.in_width, lambda w: with_widths(w, outs[-1]).cycles <= floor)
+    out_width = _narrowest(outs, f.out_width, lambda w: with_widths(in_width, w).cycles <= floor)
+    return floor, with_widths(in_width, out_width)
 
 
 def _narrowest(widths: list[int], start: int, enough: Callable[[int], bool]) -> int:

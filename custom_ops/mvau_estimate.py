@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from finn_vitprune.custom_ops.folding import Estimate
 from finn_vitprune.custom_ops.memory import (
     MATRIX_MEMORY,
     bram_luts,
@@ -45,11 +46,16 @@ def ram_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
     }
 
 
-def styles(f: Fold, ram_style: str) -> dict[str, str]:
-    """Style of each memory; ``ram_style`` governs the weights."""
+def styles(f: Fold) -> dict[str, str]:
+    """Style of each memory; ``f.ram_style`` governs the weights."""
     shapes = rom_shapes(f) | ram_shapes(f)
-    chosen = {} if ram_style == "auto" else {"W": ram_style}
+    chosen = {} if f.ram_style == "auto" else {"W": f.ram_style}
     return {key: MATRIX_MEMORY.style(*shape) for key, (*shape, _) in shapes.items()} | chosen
+
+
+def resources(f: Fold) -> Estimate:
+    """What the unit takes."""
+    return Estimate(lut(f), dsp(f), bram18(f), uram(f))
 
 
 def dsp(f: Fold) -> int:
@@ -58,32 +64,32 @@ def dsp(f: Fold) -> int:
     return f.lanes * f.mac.dsp + f.collect_rows * f.collect_width * requant
 
 
-def bram18(f: Fold, ram_style: str) -> int:
+def bram18(f: Fold) -> int:
     """RAMB18 (a RAMB36 counts two) of the memories that are in block RAM."""
-    style = styles(f, ram_style)
+    style = styles(f)
     roms = sum(count * rom_bram18(*shape, style[key]) for key, (*shape, count) in rom_shapes(f).items())
     rams = [shape for key, shape in ram_shapes(f).items() if style[key] == "block"]
     return roms + sum(count * ram_bram18(depth, width) for depth, width, count in rams)
 
 
-def uram(f: Fold, ram_style: str) -> int:
+def uram(f: Fold) -> int:
     """UltraRAMs of the weights."""
     depth, width, count = rom_shapes(f)["W"]
-    return count * ram_urams(depth, width) if ram_style == "ultra" else 0
+    return count * ram_urams(depth, width) if f.ram_style == "ultra" else 0
 
 
-def weight_memory_bits(f: Fold, ram_style: str) -> int:
+def weight_memory_bits(f: Fold) -> int:
     """Capacity of the memories that hold the weights."""
     depth, width, count = rom_shapes(f)["W"]
-    style = styles(f, ram_style)["W"]
+    style = styles(f)["W"]
     if style == "ultra":
-        return uram(f, ram_style) * URAM_BITS
+        return uram(f) * URAM_BITS
     return count * (rom_bram18(depth, width, style) * BRAM18_BITS or depth * width)
 
 
-def lut(f: Fold, ram_style: str) -> int:
+def lut(f: Fold) -> int:
     """LUTs part by part: arrays, memories, choosers, collect stage, and a little control."""
-    return f.lanes * f.mac.lut + _memories(f, ram_style) + _choosers(f) + _collect(f) + _control(f)
+    return f.lanes * f.mac.lut + _memories(f) + _choosers(f) + _collect(f) + _control(f)
 
 
 def _mux(inputs: int) -> int:
@@ -91,9 +97,9 @@ def _mux(inputs: int) -> int:
     return 0 if inputs == 1 else -(-inputs // 4)
 
 
-def _memories(f: Fold, ram_style: str) -> int:
+def _memories(f: Fold) -> int:
     """LUTs that are memories, and the multiplexers behind block RAMs that are not deep enough."""
-    style = styles(f, ram_style)
+    style = styles(f)
     total = 0
     for key, (depth, width, count) in rom_shapes(f).items():
         if style[key] == "ultra":

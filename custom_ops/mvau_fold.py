@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import chain
 
 from qonnx.core.datatype import BaseDataType
 
-from finn_vitprune.custom_ops.balance import Schedule, most_contributions, schedule
+from finn_vitprune.custom_ops.balance import GroupTiming, Schedule, most_contributions, schedule, steady_interval
 from finn_vitprune.custom_ops.base import divisors
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT
 from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, Mac
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
@@ -25,6 +27,9 @@ SPARSE = 0.5
 
 MIN_PROGRAM, MIN_DATA = 32, 8
 """Fewest words of a program and of a weight or constant ROM."""
+
+
+_steady_interval = lru_cache(maxsize=FOLDINGS_KEPT)(steady_interval)
 
 
 def product_sum_bits(mw: int, x: BaseDataType, w: BaseDataType) -> int:
@@ -66,7 +71,8 @@ class AtomSchedule(Schedule):
         return -(-self.lane_atoms // self.atoms)
 
 
-def atom_schedule(column_blocks: Sequence[int], lanes: int, atoms: int) -> AtomSchedule:
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def atom_schedule(column_blocks: tuple[int, ...], lanes: int, atoms: int) -> AtomSchedule:
     """Distribution of blocks of ``atoms`` atoms over ``lanes`` (:func:`.balance.schedule`)."""
     plan = schedule([count * atoms for count in column_blocks], lanes)
     return AtomSchedule(plan.lanes, plan.column_blocks, plan.parts, atoms)
@@ -79,10 +85,9 @@ def _choices(values) -> str:
 
 @dataclass(frozen=True)
 class Fold:
-    """Shapes, types and folding of one matrix unit; nothing in it depends on the mask but the two maxima.
+    """Shapes, types, kept blocks and folding of one matrix unit.
 
     Attributes:
-        node: node name, for error messages.
         rows: tokens of a frame. mw, mh: sides of the matrix. block: side of a block.
         simd, pe: rows and columns of a block taken in one cycle. tokens: rows of X that share a weight word.
         lanes: lists of blocks that run at once.
@@ -90,11 +95,12 @@ class Fold:
         x, w, y: integer types of input, weights and output. requant: whether the output is requantised.
         mult_bits, shift: width of the multipliers and right shift of the requantisation.
         bias_bits: signed width of the biases.
-        lane_blocks, lane_slots: most blocks and most column parts of a lane that the memories hold.
         mac_body: body of the multiply-accumulate arrays, a name of :data:`.mvau_mac.MAC_BODIES`.
+        ram_style: where the weights are, one of :data:`.mvau_estimate.RAM_STYLES`.
+        column_blocks: kept blocks of each block column; all of them, where it is empty.
+        room_blocks, room_slots: blocks and column parts of a lane that the memories hold; 0: those of the mask.
     """
 
-    node: str
     rows: int
     mw: int
     mh: int
@@ -112,66 +118,64 @@ class Fold:
     mult_bits: int
     shift: int
     bias_bits: int
-    lane_blocks: int
-    lane_slots: int
     mac_body: str
+    ram_style: str = "auto"
+    column_blocks: tuple[int, ...] = ()
+    room_blocks: int = 0
+    room_slots: int = 0
 
-    def check(self) -> Fold:
+    def check(self, node: str) -> Fold:
         """The fold itself.
 
         Raises:
-            UserError: a size, width or type does not fit; the text names it and what would.
+            UserError: a size, width or type does not fit; the text names it, the ``node`` and what would.
         """
-        self._check_sizes()
-        self._check_ports()
-        self._check_types()
+        for fault in chain(self._size_faults(), self._port_faults(), self._type_faults()):
+            raise UserError(fault.replace("{node}", f"(node {node})"))
         return self
 
-    def _fail(self, text: str) -> None:
-        raise UserError(text.replace("{node}", f"(node {self.node})"))
-
-    def _check_sizes(self) -> None:
+    def _size_faults(self) -> Iterator[str]:
         for what, value in (
             ("tokens", self.rows), ("MW", self.mw), ("MH", self.mh), ("block size", self.block),
             ("LANES", self.lanes), ("SIMD", self.simd), ("PE", self.pe),
         ):
             if value < 1:
-                self._fail(f"{what} {value} {{node}} must be at least 1")
+                yield f"{what} {value} {{node}} must be at least 1"
         for what, value in (("SIMD", self.simd), ("PE", self.pe)):
             if self.block % value:
                 use = _choices(divisors(self.block))
-                self._fail(f"{what} {value} does not divide block size {self.block} {{node}}: use {use}")
+                yield f"{what} {value} does not divide block size {self.block} {{node}}: use {use}"
         if self.tokens not in TOKENS_CHOICES:
-            self._fail(f"TOKENS {self.tokens} {{node}} is not possible: use {_choices(TOKENS_CHOICES)}")
+            yield f"TOKENS {self.tokens} {{node}} is not possible: use {_choices(TOKENS_CHOICES)}"
 
-    def _check_ports(self) -> None:
+    def _port_faults(self) -> Iterator[str]:
         if self.in_width not in (use := self.in_widths(self.mw, self.simd)):
-            self._fail(
+            yield (
                 f"in_width {self.in_width} {{node}} must divide MW {self.mw}, and divide SIMD {self.simd} or"
                 f" be 1, 2, 4, ... times it: use {_choices(use)}"
             )
         if self.out_width not in (use := self.out_widths(self.mh, self.pe, self.block)):
-            self._fail(
+            yield (
                 f"out_width {self.out_width} {{node}} must divide MH {self.mh} and go with PE {self.pe} and"
                 f" block size {self.block}: use {_choices(use)}"
             )
 
-    def _check_types(self) -> None:
+    def _type_faults(self) -> Iterator[str]:
         if not self.x.is_integer() or not 2 <= self.x.bitwidth() <= 16:
-            self._fail(f"input type {self.x.name} {{node}} is not possible: use INT or UINT of 2 to 16 bits")
+            yield f"input type {self.x.name} {{node}} is not possible: use INT or UINT of 2 to 16 bits"
         if not self.w.is_integer() or not self.w.signed() or not 2 <= self.w.bitwidth() <= 9:
-            self._fail(f"weight type {self.w.name} {{node}} is not possible: use INT2 to INT9")
+            yield f"weight type {self.w.name} {{node}} is not possible: use INT2 to INT9"
         if not self.requant and (not self.y.signed() or self.y.bitwidth() < self.sum_bits):
-            self._fail(
+            yield (
                 f"output type {self.y.name} {{node}} does not hold the accumulators of {self.sum_bits} bits: "
                 f"use INT{self.sum_bits} or wider"
             )
         if self.requant and (not self.y.is_integer() or not 2 <= self.y.bitwidth() <= 32):
-            self._fail(f"output type {self.y.name} {{node}} is not possible: use INT or UINT of 2 to 32 bits")
+            yield f"output type {self.y.name} {{node}} is not possible: use INT or UINT of 2 to 32 bits"
         if self.requant and not 1 <= self.mult_bits <= 25:
-            self._fail(f"mult_bits {self.mult_bits} {{node}} is not possible: use 1 to 25")
+            yield f"mult_bits {self.mult_bits} {{node}} is not possible: use 1 to 25"
         if self.requant and not 0 <= self.shift <= 62:
-            self._fail(f"shift {self.shift} {{node}} is not possible: use 0 to 62")
+            yield f"shift {self.shift} {{node}} is not possible: use 0 to 62"
 
     @staticmethod
     def in_widths(mw: int, simd: int) -> list[int]:
@@ -220,10 +224,10 @@ class Fold:
         return self.block // self.pe
 
     @property
-    def token_groups(self) -> list[int]:
+    def token_groups(self) -> tuple[int, ...]:
         """Tokens of each group of a frame."""
         full, rest = divmod(self.rows, self.tokens)
-        return [self.tokens] * full + [rest] * bool(rest)
+        return (self.tokens,) * full + (rest,) * bool(rest)
 
     @property
     def collect_width(self) -> int:
@@ -288,6 +292,62 @@ class Fold:
     @property
     def constants(self) -> int:
         return max(MIN_DATA, self.mh // self.collect_width)
+
+    # --- what the mask decides ---
+
+    @property
+    def schedule(self) -> AtomSchedule:
+        """Distribution of the kept blocks over the lanes."""
+        counts = self.column_blocks or (self.block_rows,) * self.block_columns
+        return atom_schedule(counts, self.lanes, self.atoms)
+
+    @property
+    def lane_blocks(self) -> int:
+        """Most blocks of a lane that the memories hold."""
+        return self.room_blocks or self.schedule.lane_blocks
+
+    @property
+    def lane_slots(self) -> int:
+        """Most column parts of a lane that the memories hold."""
+        return self.room_slots or self.schedule.lane_slots
+
+    @property
+    def kept_weights(self) -> int:
+        """Weights of the kept blocks. Padding of a side that the block does not divide is left out, in
+        proportion (exactly, where all blocks are kept)."""
+        share = self.mw * self.mh / (self.block_rows * self.block_columns * self.block**2)
+        return round(self.schedule.kept * self.block**2 * share)
+
+    @property
+    def products_per_cycle(self) -> int:
+        """Products of one cycle."""
+        return self.simd * self.pe * self.tokens * self.lanes
+
+    @property
+    def timing(self) -> GroupTiming:
+        """Cycles of the stages for one token group."""
+        plan = self.schedule
+        padding = self.block_columns * self.block - self.mh  # outputs of the last column that have no collect step
+        last_parts = len(plan.column_parts(self.block_columns - 1)) or 1
+        steps = plan.contributions * (self.block // self.collect_width) - last_parts * (padding // self.collect_width)
+        return GroupTiming(
+            load_row=self.mw // self.in_width,
+            compute=plan.lane_atoms * self.entry_steps * self.groups,
+            collect_row=steps,
+            drain=self.mac.latency + 2,
+            at_once=self.collect_rows,
+            emit_row=self.mh // self.out_width if self.collect_rows > 1 else 0,
+        )
+
+    @property
+    def cycles(self) -> int:
+        """Steady interval of overlapping frames: the lanes' cycles, or what caps them.
+
+        Per group of n tokens: n MW / in_width input beats, steps of the fullest lane, and n collect steps
+        for each part of each column, block / CW of them (CW: outputs of a step, at most block). Where
+        the output port is wider than that, the steps of several rows are one.
+        """
+        return math.ceil(_steady_interval(self.token_groups, self.timing))
 
     # --- widths ---
 

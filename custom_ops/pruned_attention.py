@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops import attention_estimate
-from finn_vitprune.custom_ops.attention_estimate import division_cycles
-from finn_vitprune.custom_ops.base import VitOp, divisors
+from finn_vitprune.custom_ops.attention_estimate import Geometry, division_cycles
+from finn_vitprune.custom_ops.base import FoldedOp, divisors
 from finn_vitprune.custom_ops.memory import ATTENTION_MEMORY
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
@@ -15,7 +14,7 @@ from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, A
 from finn_vitprune.sim.beats import Stream
 
 
-class PrunedAttention(VitOp):
+class PrunedAttention(FoldedOp):
     """O = attention(Q, K, V) and the token scores of query 0, exactly :func:`numerics.attention`.
 
     Streams: q ``[queries, H D']``; kv ``[tokens, 2 H D']`` (K channels of all heads, then V channels); o
@@ -66,13 +65,11 @@ class PrunedAttention(VitOp):
         """H D'."""
         return self.get_nodeattr("heads") * self.get_nodeattr("head_dim")
 
-    @property
-    def geometry(self) -> attention_estimate.Geometry:
-        """Sizes of the unit."""
+    def folding(self) -> Geometry:
         a = self.get_nodeattr
         names = ("tokens", "queries", "heads", "head_dim", "SIMD", "PE")
         codes = (DataType[a(t)].bitwidth() for t in ("inputDataType", "outputDataType"))
-        return attention_estimate.Geometry(
+        return Geometry(
             *(a(n) for n in names), *codes, a("logit_bits"), a("recip_bits_per_cycle"), bool(a("scores")),
             self.score_type.bitwidth(), a("ram_style"),
         )  # fmt: skip
@@ -153,32 +150,9 @@ class PrunedAttention(VitOp):
 
     # --- cost ---
 
-    def macs(self) -> int:
-        """Products of Q K^T and of E V."""
-        return 2 * self.get_nodeattr("queries") * self.channels * self.get_nodeattr("tokens")
-
     def products_per_cycle(self) -> int:
         """Products of one cycle: both phases work at once."""
         return 2 * self.get_nodeattr("SIMD") * self.get_nodeattr("PE")
-
-    def fold_for(self, interval: int) -> dict[str, int]:
-        """Fewest multipliers within ``interval``, else the fastest fold; of equals the widest beats.
-
-        K and V get a fifth of the interval as slack, since they come in bursts.
-        """
-        before = {n: self.get_nodeattr(n) for n in ("SIMD", "PE")}
-        tokens = self.get_nodeattr("tokens")
-        choices = []
-        for simd in divisors(self.get_nodeattr("head_dim")):
-            for pe in {-(-tokens // groups) for groups in range(1, tokens + 1)}:
-                self.set_nodeattr("SIMD", simd)
-                self.set_nodeattr("PE", pe)
-                late = max(0, self.get_exp_cycles() - interval, self.in_streams()[1].beats - int(0.8 * interval))
-                choices.append((late, attention_estimate.dsp(self.geometry), simd * pe, pe, simd))
-        for name, value in before.items():
-            self.set_nodeattr(name, value)
-        *_, pe, simd = min(choices)
-        return {"SIMD": simd, "PE": pe}
 
     def input_times(self, arrivals: list[float]) -> list[float]:
         """Queries are taken when all keys and values of the frame are there."""
@@ -190,37 +164,9 @@ class PrunedAttention(VitOp):
 
         These are the ring of four, and the items that start while one passes both phases and the divider.
         """
-        g = self.geometry
+        g = self.folding()
         passing = 1 + -(-(g.handover + division_cycles(RECIP_BITS, g.recip_bits) + 20) // g.item_cycles)
         return 1 + -(-(4 + passing) // g.heads)
-
-    def get_exp_cycles(self) -> int:
-        """Steady interval of overlapping frames (see the class docstring for the main terms)."""
-        g = self.geometry
-        items = g.queries * g.heads
-        compute = items * max(g.item_cycles, division_cycles(RECIP_BITS, g.recip_bits))
-        kv = 2 * g.tokens * g.heads * g.cg
-        # A V buffer is in use from its first write, heads * cg beats after K's, to its last read in the
-        # second phase of the last item; two buffers take turns. The same for K and the first phase.
-        v_hold = kv - g.heads * g.cg + (items + 1) * g.item_cycles + g.handover
-        k_hold = kv + items * g.item_cycles + 3
-        bounds = [compute, kv, -(-max(v_hold, k_hold) // 2)]
-        if g.scores:
-            division = division_cycles(g.score_quotient, g.score_recip_bits)
-            bounds += [g.heads * max(g.tokens + 5, division), g.tokens + 2]
-        return max(bounds)
-
-    def dsp_estimation(self, fpgapart: str) -> int:
-        return attention_estimate.dsp(self.geometry)
-
-    def bram_estimation(self, fpgapart: str) -> int:
-        return attention_estimate.bram18(self.geometry)
-
-    def uram_estimation(self, fpgapart: str) -> int:
-        return attention_estimate.uram(self.geometry)
-
-    def lut_estimation(self, fpgapart: str) -> int:
-        return attention_estimate.lut(self.geometry)
 
 
 class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
@@ -231,7 +177,7 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
 
     def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()
-        a = self.get_nodeattr
+        a, g = self.get_nodeattr, self.folding()
         return {
             "TOKENS": a("tokens"),
             "QUERIES": a("queries"),
@@ -246,12 +192,12 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
             "LOGIT_SHIFT": a("logit_shift"),
             "RECIP_NUM": a("recip_num"),
             "RECIP_SHIFT": a("recip_shift"),
-            "RECIP_BITS": self.geometry.recip_bits,
+            "RECIP_BITS": g.recip_bits,
             "SCORES": a("scores"),
             "SCORE_WIDTH": self.score_type.bitwidth(),
             "EXP_FILE": self.memory_file("exp"),
-            "RAM_STYLE": ATTENTION_MEMORY.style(*self.geometry.kv_ram[:2], a("ram_style")),
-            "RING_STYLE": ATTENTION_MEMORY.style(*self.geometry.ring_ram),
+            "RAM_STYLE": ATTENTION_MEMORY.style(*g.kv_ram[:2], a("ram_style")),
+            "RING_STYLE": ATTENTION_MEMORY.style(*g.ring_ram),
         }
 
     def memories(self, model) -> dict[str, Memory]:

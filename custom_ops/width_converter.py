@@ -40,10 +40,6 @@ class VitWidthConverter(VitOp):
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         return [x.copy()]
 
-    def fold_for(self, interval: int) -> dict[str, int]:
-        """The widths follow the neighbours: nothing to choose."""
-        return {}
-
     def get_exp_cycles(self) -> int:
         return max(self.in_streams()[0].beats, self.out_streams()[0].beats)
 

@@ -52,7 +52,7 @@ def test_fold_is_the_cheapest_within_the_interval(interval):
     """Against all folds of a 50-token, 3-head unit; an interval out of reach gets the fastest."""
     attrs = drawn(1) | {"tokens": 50, "queries": 50, "heads": 3, "head_dim": 16, "SIMD": 1, "PE": 1}
     op, _ = build_node("PrunedAttention", attrs)
-    chosen = op.fold_for(interval)
+    chosen = op.folding().for_interval(interval).attributes()
     assert (op.get_nodeattr("SIMD"), op.get_nodeattr("PE")) == (1, 1), "the node itself is left as it was"
     costs = {}
     for simd in (1, 2, 4, 8, 16):

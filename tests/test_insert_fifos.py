@@ -32,8 +32,8 @@ def test_no_source_falls_behind_while_the_fused_token_leaves(channels, simd, int
     op, model = build_node("VitTokenDrop", shape)
     slot = max(interval, op.get_exp_cycles()) // 17
     depths = op.pause_beats(), op.pause_beats() - 1
-    pause = op.get_exp_cycles() - 17 * op.beats
-    assert depths[1] > 0 and [is_late(d, op.beats, slot, pause) for d in depths] == [False, True]
+    pause = op.get_exp_cycles() - 17 * op.folding().beats
+    assert depths[1] > 0 and [is_late(d, op.folding().beats, slot, pause) for d in depths] == [False, True]
     assert getCustomOp(model.transform(SetFifoDepths()).graph.node[0]).get_nodeattr("inFIFODepths")[0] == depths[0]
 
 

@@ -57,7 +57,7 @@ def every_fold(seed, lanes=6):
 def test_the_interval_is_kept_wherever_a_fold_keeps_it(seed, interval):
     fastest = min(cycles for cycles, _ in every_fold(seed))
     op = unit(seed, tokens=16)
-    fold = op.fold_for(interval)
+    fold = op.folding().for_interval(interval).attributes()
     assert [op.get_nodeattr(name) for name in FOLD] == [1] * 6, "the search leaves the op as it was"
     assert with_fold(op, fold.values()).get_exp_cycles() <= max(interval, fastest)
 
@@ -69,7 +69,7 @@ def test_no_fold_of_the_same_interval_is_much_cheaper(seed):
     interval = 400
     within = [values for cycles, values in every_fold(seed) if cycles <= interval]
     least = min(_cost(narrow(op, values, interval)) for values in within)
-    assert _cost(with_fold(op, op.fold_for(interval).values())) <= 1.15 * least
+    assert _cost(with_fold(op, op.folding().for_interval(interval).attributes().values())) <= 1.15 * least
 
 
 def narrow(op, values, interval):
@@ -83,14 +83,14 @@ def narrow(op, values, interval):
 
 
 def _cost(op):
-    return mvau_choose.cost(op.fold(), "auto")
+    return mvau_choose.cost(op.fold())
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_ports_are_the_narrowest_that_keep_the_interval(seed):
     op = unit(seed)
     interval = 500
-    values = list(op.fold_for(interval).values())
+    values = list(op.folding().for_interval(interval).attributes().values())
     goal = max(interval, with_fold(op, values).get_exp_cycles())
     get = op.get_nodeattr
     ports = {
@@ -112,7 +112,7 @@ def test_the_collect_stage_is_made_as_wide_as_the_interval_needs():
         "inputDataType": "INT8", "weightDataType": "INT8", "outputDataType": "INT8", "mac_body": "dsp48e2",
     }, [])
     interval = 128 * 384 * 768 // 2 // 4096
-    fold = op.fold_for(interval)
+    fold = op.folding().for_interval(interval).attributes()
     assert fold["out_width"] == 32 and with_fold(op, fold.values()).get_exp_cycles() == interval
     assert op.fold().collect_rows == 2
     op.set_nodeattr("out_width", 16)

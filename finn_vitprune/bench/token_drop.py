@@ -65,7 +65,7 @@ class DropUnit:
             "scoreDataType": score,
         }
         probe, _ = node(OP, attributes)
-        return node(OP, attributes | probe.fold_for(self.pace))
+        return node(OP, attributes | probe.folding().for_interval(self.pace).attributes())
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def measure(unit: DropUnit) -> DropCycles:
         interval=intervals,
         cycles_estimate=int(op.get_exp_cycles()),
         rank_cycles=int(late.out_cycles["out0_V"][row] - late.in_cycles["in1_V"][-1]),
-        rank_estimate=int(op.rank_cycles()),
+        rank_estimate=op.folding().ranking.cycles,
         exact=all(exact) and late.ok,
     )
 

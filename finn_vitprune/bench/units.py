@@ -13,12 +13,12 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.bench.table import MANY_PRODUCTS, MEMORY_OF_NEED, MOST_PRODUCTS, UNIT_LUT
-from finn_vitprune.custom_ops.balance import Part, Schedule
+from finn_vitprune.custom_ops.balance import ColumnPart
 from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.custom_ops.mvau_choose import MAX_LANES, Lanes, compute_cycles, cost, with_ports
 from finn_vitprune.custom_ops.mvau_estimate import lut, weight_memory_bits
-from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
+from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, AtomSchedule, Fold
 from finn_vitprune.numerics import clog2
 from finn_vitprune.custom_ops.registry import make_node
 
@@ -114,19 +114,27 @@ class Unit:
         return rng.integers(-limit, limit, self.mh), mult
 
 
-class ColumnsInOrder(BlockSparseMVAU_rtl):
-    """The unit with whole block columns dealt to the lanes in turn: what balancing is measured against."""
+@dataclass(frozen=True)
+class FoldInOrder(Fold):
+    """A fold whose whole block columns are dealt to the lanes in turn."""
 
-    def schedule(self) -> Schedule:
-        plan = super().schedule()
+    @property
+    def schedule(self) -> AtomSchedule:
+        plan = super().schedule
         slots = [0] * plan.lanes
         parts = []
         for column, count in enumerate(plan.column_blocks):
             if count:
                 lane = column % plan.lanes
-                parts.append(Part(column, lane, slots[lane], 0, count))
+                parts.append(ColumnPart(column, lane, slots[lane], 0, count))
                 slots[lane] += 1
         return replace(plan, parts=tuple(parts))
+
+
+class ColumnsInOrder(BlockSparseMVAU_rtl):
+    """The unit with whole block columns dealt to the lanes in turn: what balancing is measured against."""
+
+    FOLD = FoldInOrder
 
 
 def node(
@@ -203,17 +211,17 @@ def _worth(unit: Unit, fold: Mapping[str, int], ops: Sequence[VitOp]) -> tuple[i
     """Limits that the estimates miss, and cost, each summed over the masks; lower is better."""
     missed, total = 0, 0.0
     lanes, kept = Lanes(*fold.values()), [op.schedule().kept for op in ops]
-    base = ops[0].fold()
+    base = replace(ops[0].fold(), ram_style="auto")
     folds = [with_ports(base, n, lanes, compute_cycles(base, n, lanes)) for n in kept]
     ports = {name: max(getattr(f, name) for f in folds) for name in ("in_width", "out_width")}
     for n, f in zip(kept, folds):
         f = replace(f, **ports)
         need = n * unit.block**2 * unit.w_bits
         if unit.products >= MANY_PRODUCTS:
-            missed += lut(f, "auto") > LUT_RESERVE * UNIT_LUT * products_of(fold)
+            missed += lut(f) > LUT_RESERVE * UNIT_LUT * products_of(fold)
         if unit.products >= MOST_PRODUCTS:
-            missed += weight_memory_bits(f, "auto") > MEMORY_OF_NEED * need
-        total += cost(f, "auto")
+            missed += weight_memory_bits(f) > MEMORY_OF_NEED * need
+        total += cost(f)
     return missed, total
 
 

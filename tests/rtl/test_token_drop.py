@@ -148,7 +148,7 @@ def check_pace(built):
     """Frames go in and out at one pace, whatever is kept, and the FIFO of output_fifo_tokens() never overflows."""
     op, frames = built.op, 24
     n, d, simd, k = (op.get_nodeattr(name) for name in ("tokens", "channels", "SIMD", "k"))
-    x, beats, out_beats = codes(frames, n, d), n * d // simd, op.tokens_out * d // simd
+    x, beats, out_beats = codes(frames, n, d), n * d // simd, op.folding().tokens_out * d // simd
     for name, s in _images(n, k, frames).items():
         result = built.run([x, s])
         assert_ok(result, built, [x, s], Stimulus())
@@ -198,7 +198,7 @@ def check_rank(built):
         result = built.run([x, s], Stimulus(seed=6, pause={"in1_V": 0.99}, burst=40))
         assert_ok(result, built, [x, s], Stimulus())
         row_one = result.in_cycles["in0_V"][d + 1]  # the spare register took one beat, this one had to wait
-        assert row_one - result.in_cycles["in1_V"][-1] == op.rank_cycles() + 1, top
+        assert row_one - result.in_cycles["in1_V"][-1] == op.folding().ranking.cycles + 1, top
 
 
 @pytest.mark.parametrize("ranking", ["insert", "histogram"])
@@ -214,25 +214,25 @@ def test_ranking_is_the_cheapest_that_one_percent_hides():
     """DeiT-Small: the slower the fold the fewer levels; insertion where no search ends in time."""
     slow, middle, fast, small = (_chosen(*shape) for shape in
                                  ((197, 384, 1, 99), (197, 384, 8, 99), (197, 384, 48, 99), (17, 48, 4, 8)))
-    assert len(slow.ranking().digits) < len(middle.ranking().digits)
-    assert fast.ranking().digits == small.ranking().digits == ()
+    assert len(slow.folding().ranking.digits) < len(middle.folding().ranking.digits)
+    assert fast.folding().ranking.digits == small.folding().ranking.digits == ()
     for op in (slow, middle):
-        assert 6 < op.rank_cycles() <= 0.01 * op.get_exp_cycles()
-        assert op.get_exp_cycles() == 197 * op.beats + 384 + 12, "sweeping the bins takes less than a frame"
-        assert op.ranking().cost < op._insertion().cost
+        assert 6 < op.folding().ranking.cycles <= 0.01 * op.get_exp_cycles()
+        assert op.get_exp_cycles() == 197 * op.folding().beats + 384 + 12, "sweeping the bins takes less than a frame"
+        assert op.folding().ranking.cost < op.folding().insertion.cost
     known = _chosen(197, 384, 8, 99, interval=18912)
-    assert middle.rank_cycles() < known.rank_cycles() <= 189, "the graph's interval allows more"
+    assert middle.folding().ranking.cycles < known.folding().ranking.cycles <= 189, "the graph's interval allows more"
     assert known.lut_estimation(PART) < middle.lut_estimation(PART)
 
 
 def test_folding_hands_on_the_interval():
     op = _chosen(197, 384, 1, 99)
-    choice = op.fold_for(15000)
+    choice = op.folding().for_interval(15000).attributes()
     assert choice["interval"] == 15000 and op.get_nodeattr("interval") == 0
     for name, value in choice.items():
         op.set_nodeattr(name, value)
     assert op.get_exp_cycles() <= 15000 < 1.5 * op.get_exp_cycles()
-    assert op.rank_cycles() <= 150
+    assert op.folding().ranking.cycles <= 150
 
 
 @pytest.mark.parametrize(
@@ -266,12 +266,12 @@ def test_widths_hold_all_that_scores_of_an_attention_can_give(n, k, heads):
     """Against the extreme cases, built by hand: k or k + 1 equal scores, or all of them equal."""
     op, _ = build_node("VitTokenDrop", attrs(n, 8, 1, k, heads))
     limit = heads << 16
-    assert op.heads == heads and op.in_streams()[1].dtype.max() >= limit
+    assert op.folding().heads == heads and op.in_streams()[1].dtype.max() >= limit
     threshold, dropped = limit // k, limit // (k + 1)
-    assert op.rank_bits == op.score_bits or threshold < (1 << op.rank_bits) - 1
-    assert dropped < 1 << op.drop_bits
+    assert op.folding().rank_bits == op.folding().score_bits or threshold < (1 << op.folding().rank_bits) - 1
+    assert dropped < 1 << op.folding().drop_bits
     total = (n - 1 - k) * (limit // (n - 1))
-    assert total * 32768 <= 1 << (op.acc_bits - 1) and op.acc_bits <= 32 + (heads - 1).bit_length()
+    assert total * 32768 <= 1 << (op.folding().acc_bits - 1) and op.folding().acc_bits <= 32 + (heads - 1).bit_length()
 
 
 def _synthesised(shape, folder):
@@ -287,7 +287,7 @@ def test_deit_small_takes_2000_luts_and_no_dsp(k, tmp_path):
     """197 tokens of 384 channels, 6 heads, keep rates .5 and .7, eight elements a cycle."""
     op, found = _synthesised(attrs(197, 384, 8, k, 6), tmp_path)
     assert found.LUT <= 2000 and found.DSP == 0 and found.BRAM36 <= 1.5, found
-    assert op.get_exp_cycles() <= 1.05 * 197 * 384 / 8 and op.rank_cycles() <= 0.01 * op.get_exp_cycles()
+    assert op.get_exp_cycles() <= 1.05 * 197 * 384 / 8 and op.folding().ranking.cycles <= 0.01 * op.get_exp_cycles()
 
 
 def _drawn(seed):

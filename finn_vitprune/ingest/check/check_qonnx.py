@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import isqrt
 from pathlib import Path
 
@@ -40,7 +40,7 @@ from finn_vitprune.models.config import Pooling
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.transforms import values
-from finn_vitprune.transforms.fold import FoldForInterval, estimated_resources
+from finn_vitprune.transforms.fold import SLOWEST, FoldForInterval, GraphFolding, offered
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
 from finn_vitprune.transforms.lower import Lowered, Lowering, Unmapped, load_rules
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
@@ -63,8 +63,8 @@ UNITS: dict[type[values.Value], Mapped | Constant] = {
     values.Shares: TOKEN_SCORES,
 }
 """What a tensor becomes that is no stream of a hardware node yet; every other kind is a part of the attention."""
-SLOWEST, FAST = 1 << 40, 1 << 10
-"""Cycles a frame of the smallest folding, and of one of a large build."""
+FAST = 1 << 10
+"""Cycles a frame of the folding of a large build."""
 
 
 def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None) -> Checked:
@@ -208,11 +208,10 @@ def _failure(source: ModelWrapper) -> Refusal | None:
 
 def _fit(model: ModelWrapper, part: Part) -> tuple[str, ...]:
     """What the slowest folding takes of a part, by the ops' estimates."""
-    slow = model.transform(FoldForInterval(SLOWEST), make_deepcopy=True)
-    used = estimated_resources(slow, part.name)
-    offered = {"LUT": part.LUT, "DSP": part.DSP, "BRAM_18K": 2 * part.BRAM36, "URAM": part.URAM}
-    shares = ", ".join(f"{used[kind]:,.0f} of {offer:,} {kind}" for kind, offer in offered.items())
-    over = any(used[kind] > offer for kind, offer in offered.items())
+    used = asdict(GraphFolding.of(model).for_interval(SLOWEST).resources)
+    offer = asdict(offered(part))
+    shares = ", ".join(f"{used[kind]:,} of {has:,} {kind}" for kind, has in offer.items())
+    over = any(used[kind] > has for kind, has in offer.items())
     advice = ": it does not fit; prune more, use weights of fewer bits, or a larger part" if over else ""
     return (f"the slowest folding takes {shares} of {part.name}{advice}",)
 

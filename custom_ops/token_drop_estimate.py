@@ -1,0 +1,253 @@
+"""Sizes, ranker, cycles and resources of the token-drop unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import combinations
+
+from finn_vitprune import numerics
+from finn_vitprune.custom_ops.base import divisors
+from finn_vitprune.custom_ops.folding import Estimate, Folding
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, lutram_luts, ram_bram18
+
+RANK_SHARE = 0.01
+"""Ranking may take this share of the interval, and prolong it by as much where it is what takes longest."""
+MAX_LEVELS, MAX_KEY_BITS = 4, 16
+"""Levels of histograms, and bits of a score that they rank."""
+BINS_LUTRAM_BITS = 7
+"""Bins numbered by so many bits are held in LUTRAM, more in block RAM."""
+BRAM18_LUTS = 320
+"""LUTs that a block RAM of 18 Kbit is weighed with when rankers are compared: parts have so many."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A ranker: ``digits`` of its histograms' levels, the top one first; none for insertion.
+
+    ``cycles`` lie between the last score and the first decision that depends on it, ``frame`` until the
+    next frame's scores may come; ``luts`` and ``bram18`` (block RAMs of 18 Kbit) are what it costs.
+    """
+
+    digits: tuple[int, ...]
+    cycles: int
+    frame: int
+    luts: int
+    bram18: int
+
+    @property
+    def cost(self) -> int:
+        """LUTs, a block RAM weighed in."""
+        return self.luts + BRAM18_LUTS * self.bram18
+
+
+@dataclass(frozen=True)
+class DropFolding(Folding):
+    """The unit at a fold, and the sizes that follow from it.
+
+    Attributes:
+        tokens, channels: N and D. simd: elements a beat. k: tokens kept besides the class token.
+        mult, shift: mult 2**-shift stands for one over the number of heads. score_bits: width of a score.
+        wanted: the ranker, or "auto". interval: cycles that a frame may take in the graph, or 0.
+        ram_style: where the sums of the fused token are held, or "auto".
+    """
+
+    tokens: int
+    channels: int
+    simd: int
+    k: int
+    mult: int
+    shift: int
+    score_bits: int
+    wanted: str
+    interval: int
+    ram_style: str
+
+    @property
+    def beats(self) -> int:
+        """Beats of a token, D / SIMD."""
+        return self.channels // self.simd
+
+    @property
+    def drops(self) -> int:
+        """Tokens dropped a frame, N - 1 - k."""
+        return self.tokens - 1 - self.k
+
+    @property
+    def tokens_out(self) -> int:
+        """N_out: tokens that leave a frame."""
+        return numerics.tokens_after_drop(self.tokens, self.k)
+
+    @property
+    def heads(self) -> int:
+        """H_live, from the constant mult 2**-shift that stands for its reciprocal."""
+        return max(1, round(2**self.shift / self.mult))
+
+    @property
+    def score_limit(self) -> int:
+        """Most that the scores of a frame sum to."""
+        return self.heads << numerics.SCORE_BITS
+
+    @property
+    def rank_bits(self) -> int:
+        """Width of a score that is ranked: its largest code lies above any k-th largest score."""
+        return min(self.score_bits, (self.score_limit // self.k + 1).bit_length())
+
+    @property
+    def drop_bits(self) -> int:
+        """Width of a score that may be dropped."""
+        return min(self.score_bits, (self.score_limit // (self.k + 1)).bit_length())
+
+    @property
+    def dropped_sum(self) -> int:
+        """Most that the dropped scores sum to: their share if all are equal."""
+        return self.score_limit * self.drops // (self.tokens - 1)
+
+    @property
+    def acc_bits(self) -> int:
+        """Width of the signed sums of score times x."""
+        return 16 + (self.dropped_sum - 1).bit_length()
+
+    @property
+    def fuse_lanes(self) -> int:
+        """Elements of the fused token a cycle: it leaves in two tokens' time or a twentieth of a frame."""
+        return next(q for q in divisors(self.simd) if self.simd // q <= max(2, self.tokens / 20))
+
+    def constant(self) -> tuple[int, int]:
+        """The constant mult 2**-shift of the sums, with mult odd."""
+        twos = (self.mult & -self.mult).bit_length() - 1
+        return self.mult >> twos, self.shift + numerics.SCORE_BITS - twos
+
+    @property
+    def requant_rows(self) -> int:
+        """Rows of the product of a sum and the constant: five bits of the sum each."""
+        return -(-self.acc_bits // 5)
+
+    @property
+    def fused_cycles(self) -> int:
+        """Cycles of the fused token behind its requantisation, in which no token is taken."""
+        return self.channels // self.fuse_lanes + -(-self.requant_rows // 2) + 8
+
+    @property
+    def frame_cycles(self) -> int:
+        """Cycles of a frame's tokens, and of the fused one."""
+        kept = (self.k + 1) * max(self.beats, 2)
+        return kept + self.drops * max(self.beats, 4) + self.fused_cycles
+
+    # --- ranking ---
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The ranker that ``wanted`` names, or the cheapest one that is fast enough."""
+        insertion = self.insertion
+        if self.wanted == "insert":
+            return insertion
+        rankings = _histograms(self.rank_bits, self.tokens)
+        interval = max(self.frame_cycles, self.interval)
+        fast = [r for r in rankings
+                if r.cycles <= RANK_SHARE * interval and self.tokens + r.frame <= (1 + RANK_SHARE) * interval]
+        if self.wanted == "histogram" and not fast:
+            return min(rankings, key=lambda r: (r.cycles, r.cost))
+        return min(fast if self.wanted == "histogram" else [insertion, *fast], key=lambda r: (r.cost, r.cycles))
+
+    @property
+    def insertion(self) -> Ranking:
+        """A cell moves a key (1 LUT a bit) and compares it (2/3 a bit)."""
+        bits = self.rank_bits + _index_bits(self.tokens - 1)
+        return Ranking((), 6, 0, round((min(self.drops, self.k) + 0.6) * bits * 1.67), 0)
+
+    # --- folding ---
+
+    @property
+    def cycles(self) -> int:
+        """N D / SIMD and the fused token; more only where the ranker is busy for longer."""
+        if self.drops == 0:
+            return max(self.tokens * self.beats, self.tokens)
+        return max(self.frame_cycles, self.tokens + self.ranking.frame)
+
+    def attributes(self) -> dict[str, int]:
+        return {"SIMD": self.simd, "interval": self.interval}
+
+    def for_interval(self, interval: int) -> DropFolding:
+        """The smallest SIMD that keeps to ``interval``, which then bounds the time of ranking too."""
+        folds = [replace(self, simd=simd, interval=interval) for simd in divisors(self.channels)]
+        return next((fold for fold in folds if fold.cycles <= interval), folds[-1])
+
+    # --- resources ---
+
+    @property
+    def low_bits(self) -> int:
+        """Bits of a sum that the RAM of the lower halves holds."""
+        return min(self.drop_bits, 12)
+
+    @property
+    def sums_style(self) -> str:
+        """Where the sums of the fused token are held."""
+        return TABLE_MEMORY.style(self.beats, self.simd * self.acc_bits, self.ram_style)
+
+    @property
+    def score_words(self) -> int:
+        """Words of the RAM that holds the scores of two frames."""
+        return 2 << _index_bits(self.tokens - 1)
+
+    @property
+    def score_style(self) -> str:
+        """Where the scores are held."""
+        return TABLE_MEMORY.style(self.score_words, self.rank_bits)
+
+    @property
+    def memories(self) -> list[tuple[int, int, str]]:
+        """(words, bits, style) of the RAMs of scores and sums."""
+        return [(self.score_words, self.rank_bits, self.score_style),
+                (self.beats, self.simd * self.low_bits, self.sums_style),
+                (self.beats, self.simd * (self.acc_bits - self.low_bits), self.sums_style)]
+
+    @property
+    def resources(self) -> Estimate:
+        """LUTs: a lane's multiplexer, rows and sum; the fused token's lanes; ranking; LUTRAM; control."""
+        if self.drops == 0:
+            return Estimate(LUT=16 * self.simd + 3)
+        lane = 16 + 8 * (self.drop_bits + 2) + self.acc_bits - self.low_bits
+        groups = self.simd // self.fuse_lanes
+        row = self.constant()[0].bit_length() + 3
+        fused = self.requant_rows * row + -(-(groups - 1) // 3) * self.acc_bits
+        control = 40 + self.drop_bits + self.rank_bits + 3 * (self.tokens - 1).bit_length()
+        luts = sum(lutram_luts(words, bits) for words, bits, style in self.memories if style == "distributed")
+        bram18 = sum(ram_bram18(words, bits) for words, bits, style in self.memories if style == "block")
+        return Estimate(
+            LUT=self.simd * lane + self.fuse_lanes * fused + self.ranking.luts + luts + control,
+            BRAM_18K=bram18 + self.ranking.bram18,
+        )
+
+
+def _index_bits(count: int) -> int:
+    """Bits that number ``count`` scores."""
+    return max(1, (count - 1).bit_length())
+
+
+@cache
+def _digit_choices(bits: int) -> list[tuple[int, ...]]:
+    """All ways to split a key into the digits of 1 to MAX_LEVELS levels."""
+    if bits > MAX_KEY_BITS:
+        return []
+    return [tuple(b - a for a, b in zip((0, *cuts), (*cuts, bits)))
+            for levels in range(1, MAX_LEVELS + 1) for cuts in combinations(range(1, bits), levels - 1)]
+
+
+@cache
+def _histograms(rank_bits: int, tokens: int) -> list[Ranking]:
+    """Rankers by histograms, of all splits of a key."""
+    return [_histogram(digits, rank_bits, tokens) for digits in _digit_choices(rank_bits)]
+
+
+def _histogram(digits: tuple[int, ...], rank_bits: int, tokens: int) -> Ranking:
+    """Two LUTs a bit of the key, one a bit of the count on every level, and the bins."""
+    count = (tokens - 1).bit_length()
+    luts, bram18, cut = 30 + 2 * rank_bits + 2 * count, 0, 0
+    for digit in digits:
+        cut += digit
+        small = cut <= BINS_LUTRAM_BITS
+        luts += count + (lutram_luts(1 << cut, count) if small else 0)
+        bram18 += 0 if small else ram_bram18(1 << cut, count)
+    cycles = sum(1 << d for d in digits) + len(digits) + 7
+    return Ranking(digits, cycles, cycles + (1 << cut), luts, bram18)
