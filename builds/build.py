@@ -14,6 +14,7 @@ import yaml
 from finn_vitprune import finn_setup, progress
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
+from finn_vitprune.graph.reading import read_model
 
 HERE = Path(__file__).parent
 DEFAULT_CONFIG = HERE / "dataflow.yaml"
@@ -55,7 +56,7 @@ def build(options: BuildOptions) -> Path:
         UserError: the input or set-up is wrong, or a step failed; details are in ``build_dataflow.log``.
     """
     model = options.model or EXAMPLE / "deit_digits.onnx"
-    check_model_file(model)
+    source = read_model(model)
     folder = options.output_dir.resolve()
     _check_output(folder, options)
     import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
@@ -66,26 +67,12 @@ def build(options: BuildOptions) -> Path:
 
     config = _config(options)
     get_part(config["fpga_part"], options.part_resources)
-    check_op_types(ModelWrapper(str(model)))
+    check_op_types(ModelWrapper(source))
     settings = _settings(options, model)
     finn_setup.prepare(folder / "hdl")
     settings.save(folder)
     _run(model, config, folder)
     return folder
-
-
-def check_model_file(path: Path) -> None:
-    """Raise a UserError unless ``path`` is an ONNX file that loads."""
-    import onnx
-
-    if not path.is_file():
-        raise UserError(f"model file {path} does not exist")
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:
-        raise UserError(f"{path} is no ONNX file: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
-    if not model.graph.node:
-        raise UserError(f"{path} is no ONNX model: its graph has no nodes")
 
 
 def _check_output(folder: Path, options: BuildOptions) -> None:

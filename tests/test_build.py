@@ -182,7 +182,7 @@ def test_wrong_input_is_one_clear_line(tmp_path):
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"this is no model")
     options = BuildOptions(model=bad, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e")
-    with pytest.raises(UserError, match="is no ONNX file"):
+    with pytest.raises(UserError, match="is not an ONNX file"):
         build(options)
     with pytest.raises(UserError, match="does not exist"):
         build(replace(options, model=tmp_path / "nothing.onnx"))

@@ -140,7 +140,7 @@ def test_a_file_that_is_no_onnx(tmp_path, capsys):
     model = tmp_path / "model.onnx"
     model.write_text("not a model")
     err = one_line(capsys, ["build", str(model), "-o", str(tmp_path / "out"), "--fpga-part", "xcu250"])
-    assert f"{model} is no ONNX" in err
+    assert f"{model} is not an ONNX" in err
 
 
 @pytest.mark.parametrize("content", [b"not an array", b""])

@@ -128,10 +128,10 @@ def test_external_data_that_is_too_short_is_named(sound, tmp_path):
 def test_a_file_of_another_kind_and_a_file_cut_off_say_so(sound, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_text("hello, this is a text file and no model")
-    with pytest.raises(UserError, match="is no ONNX file, or is cut off"):
+    with pytest.raises(UserError, match="is not an ONNX file, or is truncated"):
         load(path)
     path.write_bytes(sound.read_bytes()[:5000])
-    with pytest.raises(UserError, match="is no ONNX file, or is cut off"):
+    with pytest.raises(UserError, match="is not an ONNX file, or is truncated"):
         load(path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.builds.build import check_model_file
+from finn_vitprune.graph.reading import read_model
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.pruning.config import kept_blocks
@@ -123,8 +123,7 @@ def load(path: Path) -> list[np.ndarray]:
     """
     if path.suffix == ".pt":
         raise UserError(f"--masks-from {path}: use the .onnx file that finn-vitprune export makes of a checkpoint")
-    check_model_file(path)
-    kept = ModelMetadata.read(ModelWrapper(str(path))).kept_blocks.values()
+    kept = ModelMetadata.read(ModelWrapper(read_model(path))).kept_blocks.values()
     pruned = [m.grid for m in kept if not m.grid.all()]
     if not pruned:
         raise UserError(f"--masks-from {path}: the model keeps all of its blocks, a pruned one is needed")

@@ -120,9 +120,6 @@ def _of_file(path: Path, given: list[str], counting: Counting) -> CountedModel:
         from finn_vitprune.training.train import count_checkpoint
 
         return count_checkpoint(path)
-    from finn_vitprune.builds.build import check_model_file
-
-    check_model_file(path)
     from finn_vitprune.export.count import count_file
 
     return count_file(path)

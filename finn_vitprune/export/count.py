@@ -11,6 +11,7 @@ from finn_vitprune import plugin
 from finn_vitprune.complexity.counted import CountedModel
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.graph.reading import read_model
 from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
@@ -19,7 +20,7 @@ from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
 def count_file(path: Path) -> CountedModel:
     """By formula from the metadata of a QONNX file, by count over the nodes of its hardware graph."""
     plugin.register()
-    model = ModelWrapper(str(path))
+    model = ModelWrapper(read_model(path))
     m = ModelMetadata.read(model)
     hardware = lower(model).model
     for transformation in (DropUnusedScores(), NarrowClassToken(), DropUnusedScores()):

@@ -1,4 +1,4 @@
-"""Reads nodes and tensors of an ONNX file safely: what is wrong is said before any array is made."""
+"""Reads an ONNX file, its nodes and its tensors safely: what is wrong is said before any array is made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph.node import Node
@@ -15,6 +16,65 @@ from finn_vitprune.graph.reason import first_line
 MAX_DEPTH = 6
 """Bodies of control flow in each other; readers of ONNX take exponential time with many."""
 PACKED_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
+MAX_PROTOBUF = (1 << 31) - 1
+OTHER_FILES = {
+    b"PK": "a zip archive, or a checkpoint of PyTorch: unpack it, or export it to ONNX",
+    b"\x1f\x8b": "packed with gzip: unpack it first",
+    b"<": "a page of HTML or XML: the download did not get the file",
+    b"version https://git-lfs": "a pointer of Git LFS: run `git lfs pull`",
+}
+
+
+def read_model(path: Path) -> ModelProto:
+    """The parsed file with its external data.
+
+    Raises:
+        UserError: there is no such file, it is not an ONNX model, or its external data cannot be read.
+    """
+    model = read_proto(path)
+    load_weights(model, path)
+    return model
+
+
+def read_proto(path: Path) -> ModelProto:
+    """The parsed file, without its external data.
+
+    Raises:
+        UserError: there is no such file, or it is not an ONNX model.
+    """
+    if not path.is_file():
+        raise UserError(f"model file {path} does not exist")
+    try:
+        size = path.stat().st_size
+        if size > MAX_PROTOBUF:
+            raise UserError(f"{path} has {size:,} bytes, ONNX holds 2 GiB: save its weights as external data")
+        model = ModelProto.FromString(path.read_bytes())
+    except OSError as e:
+        raise UserError(f"cannot read {path}: {e.strerror or e}") from e
+    except (DecodeError, ValueError) as e:
+        raise UserError(f"{path} is not an ONNX file, or is truncated: {first_line(e)}{_what_it_is(path)}") from e
+    if not model.graph.node:
+        raise UserError(f"{path} is not an ONNX model: its graph has no nodes{_what_it_is(path)}")
+    return model
+
+
+def _what_it_is(path: Path) -> str:
+    """What a file is that is not a model, by its first bytes, and what to do with it."""
+    with path.open("rb") as file:
+        start = file.read(max(map(len, OTHER_FILES)))
+    return next((f" (it is {what})" for key, what in OTHER_FILES.items() if start.startswith(key)), "")
+
+
+def load_weights(model: ModelProto, path: Path) -> None:
+    """Put the external data of the file ``path`` into its parsed model.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as e:
+        raise UserError(f"{path}: external data cannot be read: {first_line(e)}") from e
 
 
 def read_nodes(graph: GraphProto, folder: Path) -> list[Node]:

@@ -7,7 +7,6 @@ from math import isqrt
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import ModelProto, NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -30,6 +29,7 @@ from finn_vitprune.ingest.check.checked import (
 )
 from finn_vitprune.ingest.check.check_float import FOLDED, LAYOUT
 from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM
+from finn_vitprune.graph.reading import load_weights
 from finn_vitprune.graph.reason import first_line
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.normal_form.normalise import DAMAGE
@@ -70,7 +70,8 @@ FAST = 1 << 10
 def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None) -> Checked:
     """Rows, structure and size of a file that ``build`` would take; with ``part``, how much of it."""
     plugin.register()
-    walk = NodeByNode(_with_weights(proto, path))
+    load_weights(proto, path)
+    walk = NodeByNode(ModelWrapper(proto, fix_missing_initializer_valueinfo=False))  # the lowering asks for none
     refusals, hardware = list(walk.refusals), None
     if not refusals:
         hardware, reason = _hardware(walk.lowered)
@@ -84,14 +85,6 @@ def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | No
     return Checked(
         path.name, model.kind, model.opset, walk.placed_rows(), tuple(refusals), structure, size, notes
     )
-
-
-def _with_weights(proto: ModelProto, path: Path) -> ModelWrapper:
-    try:
-        onnx.load_external_data_for_model(proto, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as e:
-        raise UserError(f"{path}: external data cannot be read: {e}") from e
-    return ModelWrapper(proto, fix_missing_initializer_valueinfo=False)  # the lowering asks for none
 
 
 class NodeByNode(Lowering):

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph.node import Node
 from finn_vitprune.graph.reason import first_line
-from finn_vitprune.graph.reading import read_nodes, tensor_array
+from finn_vitprune.graph.reading import read_nodes, read_proto, tensor_array
 from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, Tensor
 
 OPSETS = (11, 23)
-MAX_PROTOBUF = (1 << 31) - 1
 QONNX_OPS = frozenset({"Quant", "IntQuant", "FloatQuant", "BipolarQuant", "Trunc", "TokenDrop"})
 QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 MAX_NODES = 200_000
 """Nodes of a graph; the largest exports of vision transformers have some thousands."""
-OTHER_FILES = {
-    b"PK": "a zip archive, or a checkpoint of PyTorch: unpack it, or export it to ONNX",
-    b"\x1f\x8b": "packed with gzip: unpack it first",
-    b"<": "a page of HTML or XML: the download was none of the file",
-    b"version https://git-lfs": "a pointer of Git LFS: run `git lfs pull`",
-}
 
 
 def load(path: Path) -> ModelFile:
@@ -36,33 +31,6 @@ def load(path: Path) -> ModelFile:
         UserError: the file cannot be read, or is no sound graph; names node or tensor and the cause.
     """
     return from_proto(read_proto(path), path)
-
-
-def read_proto(path: Path) -> ModelProto:
-    """The parsed file, without its external data.
-
-    Raises:
-        UserError: no such file, or no ONNX model.
-    """
-    try:
-        size = path.stat().st_size
-        if size > MAX_PROTOBUF:
-            raise UserError(f"{path} has {size:,} bytes, ONNX holds 2 GiB: save its weights as external data")
-        model = ModelProto.FromString(path.read_bytes())
-    except OSError as e:
-        raise UserError(f"cannot read {path}: {e.strerror or e}") from e
-    except (DecodeError, ValueError) as e:
-        raise UserError(f"{path} is no ONNX file, or is cut off: {first_line(e)}{_what_it_is(path)}") from e
-    if not model.graph.node:
-        raise UserError(f"{path} is no ONNX model: its graph has no nodes{_what_it_is(path)}")
-    return model
-
-
-def _what_it_is(path: Path) -> str:
-    """What a file that is no model begins like, and what to do with that."""
-    with path.open("rb") as file:
-        start = file.read(max(map(len, OTHER_FILES)))
-    return next((f" (it is {what})" for key, what in OTHER_FILES.items() if start.startswith(key)), "")
 
 
 def from_proto(model: ModelProto, path: Path) -> ModelFile:
@@ -80,7 +48,7 @@ def from_proto(model: ModelProto, path: Path) -> ModelFile:
     folder = path.parent
     nodes = read_nodes(graph, folder)
     _check_producers(graph, nodes)
-    nodes = _in_order(graph, nodes)
+    nodes = _in_order(nodes)
     constants = {t.name: tensor_array(t, folder) for t in graph.initializer}
     outputs = tuple(_tensor(o) for o in graph.output)
     if not outputs:
@@ -91,8 +59,6 @@ def from_proto(model: ModelProto, path: Path) -> ModelFile:
 
 def _inlined(model: ModelProto, path: Path) -> ModelProto:
     """The same model with its local functions in place of the calls (torch's older dynamo exports)."""
-    import onnx.inliner
-
     _check_calls(model, path)
     try:
         return onnx.inliner.inline_local_functions(model)
@@ -110,27 +76,24 @@ def _with_bodies(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
 
 
 def _check_calls(model: ModelProto, path: Path) -> None:
-    """Local functions must not call themselves, and stay below :data:`MAX_NODES` when they are unfolded."""
-    functions = {(f.domain, f.name): f for f in model.functions}
+    """Local functions must not call themselves, and stay below :data:`MAX_NODES` when they are unfolded.
+
+    onnx's inliner does not end on a function that calls itself, and unfolds a million nodes for minutes.
+    """
+    calls = {
+        (f.domain, f.name): Counter((n.domain, n.op_type) for n in _with_bodies(f.node)) for f in model.functions
+    }
+    graph = ("the graph", "")
+    calls[graph] = Counter((n.domain, n.op_type) for n in _with_bodies(model.graph.node))
     sizes: dict[tuple[str, str], int] = {}
-
-    def unfolded(nodes: Iterable[NodeProto], callers: tuple[tuple[str, str], ...]) -> int:
-        total = 0
-        for node in _with_bodies(nodes):
-            key = (node.domain, node.op_type)
-            if key in callers:
-                raise UserError(f"{path}: its local function {node.op_type} calls itself: export without it")
-            if key in functions and key not in sizes:
-                sizes[key] = unfolded(functions[key].node, (*callers, key))
-            total += sizes.get(key, 1)
-        return total
-
     try:
-        nodes = unfolded(model.graph.node, ())
-    except RecursionError:
-        raise UserError(f"{path}: its local functions call each other too deeply") from None
-    if nodes > MAX_NODES:
-        raise UserError(f"{path}: its local functions unfold to {nodes:,} nodes, {MAX_NODES:,} are read")
+        for key in TopologicalSorter(calls).static_order():
+            sizes[key] = sum(n * sizes[called] for called, n in calls[key].items()) if key in calls else 1
+    except CycleError as e:
+        name = e.args[1][0][1]
+        raise UserError(f"{path}: its local function {name} calls itself: export without it") from None
+    if sizes[graph] > MAX_NODES:
+        raise UserError(f"{path}: its local functions unfold to {sizes[graph]:,} nodes, {MAX_NODES:,} are read")
 
 
 def _opset(model: ModelProto, path: Path) -> int:
@@ -188,33 +151,14 @@ def _check_producers(graph: GraphProto, nodes: list[Node]) -> None:
             raise UserError(f"output {output.name} is made by no node: the file is incomplete")
 
 
-def _in_order(graph: GraphProto, nodes: list[Node]) -> tuple[Node, ...]:
-    """Producers before readers (Kahn's algorithm, first come first); a cycle is an error."""
+def _in_order(nodes: list[Node]) -> tuple[Node, ...]:
+    """Producers before readers; a cycle is an error."""
     producer = {t: i for i, node in enumerate(nodes) for t in node.outputs if t}
-    waits = [{producer[i] for i in node.inputs if i in producer} for node in nodes]
-    if all(max(w, default=-1) < i for i, w in enumerate(waits)):
+    waits = {i: [producer[t] for t in node.inputs if t in producer] for i, node in enumerate(nodes)}
+    if all(max(before, default=-1) < i for i, before in waits.items()):
         return tuple(nodes)
-    readers: list[list[int]] = [[] for _ in nodes]
-    for i, needed in enumerate(waits):
-        for j in needed:
-            readers[j].append(i)
-    ready, done = [i for i, w in enumerate(waits) if not w], []
-    for i in ready:
-        done.append(nodes[i])
-        for reader in readers[i]:
-            waits[reader].discard(i)
-            if not waits[reader]:
-                ready.append(reader)
-    if len(done) < len(nodes):
-        first, second = _two_of_a_cycle(nodes, waits)
-        raise UserError(f"the graph has a cycle: node {first} and node {second} need each other's output")
-    return tuple(done)
-
-
-def _two_of_a_cycle(nodes: list[Node], waits: list[set[int]]) -> tuple[str, str]:
-    """Names of two neighbours on a cycle: walk back from a stuck node until one comes again."""
-    at, seen = next(i for i, w in enumerate(waits) if w), set()
-    while at not in seen:
-        seen.add(at)
-        at = min(waits[at])
-    return nodes[at].name, nodes[min(waits[at])].name
+    try:
+        return tuple(nodes[i] for i in TopologicalSorter(waits).static_order())
+    except CycleError as e:
+        first, second = (nodes[i].name for i in e.args[1][:2])
+        raise UserError(f"the graph has a cycle: node {first} and node {second} need each other's output") from None
