@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 
 from finn_vitprune import progress
-from finn_vitprune.bench import finn_mvu, masks, run, token_drop
-from finn_vitprune.bench.cycles import CycleBench, room
+from finn_vitprune.bench import finn_mvu, masks, plan, run, synthesis, token_drop
+from finn_vitprune.bench.cycles import CycleBench, Cycles, room
+from finn_vitprune.bench.limits import Checks
+from finn_vitprune.bench.plan import BenchPlan, Measurement
 from finn_vitprune.bench.resources import (
     ARRAY,
     BOX,
+    Cost,
+    Estimate,
+    WeightMemory,
     array_source,
     boxed,
     joined,
@@ -19,9 +24,8 @@ from finn_vitprune.bench.resources import (
     unit_op,
     weight_memory,
 )
-from finn_vitprune.bench.results import DropRow, FinnRow, Results, Row
-from finn_vitprune.bench.run import Part, Plan
-from finn_vitprune.bench.table import Checks, tables
+from finn_vitprune.bench.results import BenchResults, DropRow, FinnRow, MatrixRow
+from finn_vitprune.bench.table import tables
 from finn_vitprune.bench.units import (
     PORT_SLACK,
     ColumnsInOrder,
@@ -212,9 +216,9 @@ def test_one_unit_serves_all_masks_in_the_cycles_of_one_made_for_each(lanes):
 def test_part_of_a_run_has_the_folds_of_the_whole(monkeypatch):
     """The fold is searched for masks of all standard keep rates, whichever are run."""
     seen = []
-    monkeypatch.setattr(run, "find_fold", lambda unit, drawn: seen.append(drawn) or find_fold(unit, drawn))
+    monkeypatch.setattr(plan, "find_fold", lambda unit, drawn: seen.append(drawn) or find_fold(unit, drawn))
     folds = [
-        run._case(TINY, Plan(EXAMPLE_MODEL, keeps=keeps, number=1), TRAINED, Results()).fold
+        plan.bench_case(TINY, BenchPlan(EXAMPLE_MODEL, keeps=keeps, number=1), TRAINED).fold
         for keeps in ((1.0, 0.7, 0.5), (0.5,))
     ]
     assert folds[0] == folds[1]
@@ -225,11 +229,11 @@ def test_part_of_a_run_has_the_folds_of_the_whole(monkeypatch):
 
 
 def tiny_plan(**changes):
-    plan = Plan(
+    asked = BenchPlan(
         EXAMPLE_MODEL, shapes=((16, 16),), blocks=(4,), keeps=(1.0, 0.5), products=(12,), bits=((4, 4),),
-        body="portable", number=2, parts=(Part.CYCLES, Part.RESOURCES),
+        body="portable", number=2, parts=(Measurement.CYCLES, Measurement.RESOURCES),
     )  # fmt: skip
-    return replace(plan, **changes)
+    return replace(asked, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +242,7 @@ def tiny(tmp_path_factory):
     path = tmp_path_factory.mktemp("bench") / "units.json"
     said = Said()
     with progress.shown_by(said):
-        found = run.run(tiny_plan(), Results(path))
+        found = run.run(tiny_plan(), BenchResults(path))
     return path, found, said
 
 
@@ -248,12 +252,13 @@ def test_a_unit_is_measured_whole(tiny):
     for row in found.rows:
         blocks = 16 if row.keep == 1 else 8
         groups = row.fold["TOKENS"] * blocks * 16 / row.products
-        assert row.exact and row.ideal_cycles == pytest.approx(groups)
-        assert row.utilisation == pytest.approx(row.ideal_cycles / row.cycles) and row.utilisation <= 1
-        assert row.cycles_unbalanced >= row.cycles and row.cycles_error < 0.02
-        assert row.lut_sites == row.lut + row.lutram_sites + row.srl > row.array["lut_sites"] > 0
-        assert row.ff > row.array["ff"] and 0 < row.array["depth_data"] <= row.depth_data <= row.depth_lut
-        assert row.memory["weight_bits"] == blocks * 16 * 4 <= row.memory["memory_bits"]
+        found, cost = row.cycles, row.cost
+        assert found.exact and found.ideal_cycles == pytest.approx(groups)
+        assert found.utilisation == pytest.approx(found.ideal_cycles / found.cycles) and found.utilisation <= 1
+        assert found.cycles_unbalanced >= found.cycles and found.cycles_error < 0.02
+        assert cost.lut_sites == cost.lut + cost.lutram_sites + cost.srl > row.array.lut_sites > 0
+        assert cost.ff > row.array.ff and 0 < row.array.depth_data <= cost.depth_data <= cost.depth_lut
+        assert row.memory.weight_bits == blocks * 16 * 4 <= row.memory.memory_bits
     assert {r["mask"] for r in json.loads(path.read_text())["rows"]} == {"dense", *masks.KINDS}
 
 
@@ -278,8 +283,8 @@ def test_a_unit_is_its_arrays_and_what_is_around_them(body, tmp_path):
 def test_a_second_run_takes_everything_from_the_file(tiny, monkeypatch):
     path, found, _ = tiny
     monkeypatch.setattr(CycleBench, "measure", lambda *_: pytest.fail("simulated again"))
-    monkeypatch.setattr(run, "map_many", lambda jobs, *_: jobs and pytest.fail("synthesised again"))
-    assert run.run(tiny_plan(), Results(path)).rows == found.rows
+    monkeypatch.setattr(synthesis, "map_many", lambda jobs, *_: jobs and pytest.fail("synthesised again"))
+    assert run.run(tiny_plan(), BenchResults(path)).rows == found.rows
 
 
 def test_only_what_is_missing_or_of_other_sources_runs_again(tiny, tmp_path, monkeypatch):
@@ -296,15 +301,15 @@ def test_only_what_is_missing_or_of_other_sources_runs_again(tiny, tmp_path, mon
         return whole(bench, group)
 
     monkeypatch.setattr(CycleBench, "measure", measure)
-    again = run.run(tiny_plan(parts=(Part.CYCLES,)), Results(tmp_path / "units.json"))
+    again = run.run(tiny_plan(parts=(Measurement.CYCLES,)), BenchResults(tmp_path / "units.json"))
     assert measured == [1, 2]
     assert [r.cycles for r in again.rows] == [r.cycles for r in found.rows]
 
 
 def test_several_processes_find_the_same_cycles(tiny):
-    plan = tiny_plan(parts=(Part.CYCLES,), blocks=(4, 8), workers=2)
-    rows = run.run(plan, Results()).rows
-    assert {row.b for row in rows} == {4, 8} and all(row.exact for row in rows)
+    asked = tiny_plan(parts=(Measurement.CYCLES,), blocks=(4, 8), workers=2)
+    rows = run.run(asked, BenchResults()).rows
+    assert {row.b for row in rows} == {4, 8} and all(row.cycles.exact for row in rows)
     assert [row.cycles for row in rows if row.b == 4] == [row.cycles for row in tiny[1].rows]
 
 
@@ -314,7 +319,11 @@ def test_the_tables_hold_every_figure_against_its_limit(tiny):
     made = tables(found.rows, [], [], checks)
     assert [sheet.title[0] for sheet in made] == ["1", "2", "3", "4", "5"]
     assert all(len(row) == len(sheet.columns) for sheet in made for row in sheet.rows)
-    worse = [replace(r, utilisation=0.5, depth_lut=6, cycles_error=0.03, lut_sites=10**6) for r in found.rows]
+    worse = [
+        replace(r, cycles=replace(r.cycles, utilisation=0.5, cycles_error=0.03),
+                cost=replace(r.cost, depth_lut=6, lut_sites=10**6))
+        for r in found.rows
+    ]  # fmt: skip
     missed = Checks()
     tables(worse, [], [], missed)
     text = "\n".join(missed.missed)
@@ -324,30 +333,31 @@ def test_the_tables_hold_every_figure_against_its_limit(tiny):
 
 
 def row(**changes):
-    cost = {"dsp": 768 + 16, "lut": 5000, "lutram_sites": 4000, "srl": 1000, "lut_sites": 10_000, "ff": 9000,
-            "bram36": 8.0, "uram": 0, "depth_data": 3, "depth_lut": 5, "depth_data_carry": 6, "depth_carry": 7}
-    array = cost | {"dsp": 256, "lut_sites": 2560}
-    base = Row(
+    """A row that misses no limit; names of costs among the changes are of its cost."""
+    cost = Cost(dsp=768 + 16, lut=5000, lutram_sites=4000, srl=1000, lut_sites=10_000, ff=9000, bram36=8.0, uram=0,
+                depth_data=3, depth_lut=5, depth_data_carry=6, depth_carry=7)  # fmt: skip
+    array = replace(cost, dsp=256, lut_sites=2560)
+    cost = replace(cost, **{name: changes.pop(name) for name in set(changes) & set(vars(cost))})
+    base = MatrixRow(
         matrix="384x384", b=16, keep=1.0, mask="dense", bits="8x8", body="dsp48e2", target=4096,
         fold={"SIMD": 16, "PE": 16, "TOKENS": 2, "LANES": 3, "in_width": 8, "out_width": 8},
-        products=1536, masks=1, code="x", **cost, array=array,
-        estimate={"dsp": 784, "lut_sites": 9000, "bram36": 8.0, "uram": 0},
-        memory={"weight_bits": 1000, "index_bits": 20, "memory_bits": 2000, "memory_bram36": 8.0},
+        products=1536, masks=1, code="x", cost=cost, array=array, estimate=Estimate(784, 9000, 8.0, 0),
+        memory=WeightMemory(weight_bits=1000, index_bits=20, memory_bits=2000, memory_bram36=8.0),
     )  # fmt: skip
     return replace(base, **changes)
 
 
 @pytest.mark.parametrize("changes, missed", [
     ({}, []),
-    ({"array": row().array | {"dsp": 257}}, ["DSP per product of 384x384"]),
-    ({"array": row().array | {"lut_sites": 2561}}, ["LUT per product of the array"]),
+    ({"array": replace(row().array, dsp=257)}, ["DSP per product of 384x384"]),
+    ({"array": replace(row().array, lut_sites=2561)}, ["LUT per product of the array"]),
     ({"depth_data": 4}, ["depth of the data path"]),
     ({"lut_sites": 12_289}, ["LUT sites per product", "LUT, estimate"]),
     ({"depth_lut": 6}, ["depth of 384x384"]),
     ({"dsp": 783}, ["dsp, estimate"]),
     ({"bram36": 8.5}, ["bram36, estimate"]),
     ({"lut_sites": 7400}, ["LUT, estimate"]),
-    ({"products": 4096, "memory": row().memory | {"memory_bits": 2001}}, ["weight memory of 384x384"]),
+    ({"products": 4096, "memory": replace(row().memory, memory_bits=2001)}, ["weight memory of 384x384"]),
 ])  # fmt: skip
 def test_each_limit_is_where_the_text_says(changes, missed):
     checks = Checks()
@@ -358,9 +368,9 @@ def test_each_limit_is_where_the_text_says(changes, missed):
 
 @pytest.mark.parametrize("bits, cycles, missed", [(530, 53.0, 0), (540, 53.0, 1), (530, 54.0, 1)])
 def test_half_of_the_blocks_is_held_against_dense(bits, cycles, missed):
-    dense = row(cycles=100.0, cycles_unbalanced=100.0, utilisation=1.0, cycles_error=0.0, exact=True)
-    sparse = replace(dense, keep=0.5, mask="uniform", cycles=cycles,
-                     memory=dense.memory | {"weight_bits": bits - 20, "memory_bits": bits})
+    dense = row(cycles=Cycles(100.0, 100.0, 1.0, 1.0, 100.0, 100.0, 0.0, exact=True))
+    sparse = replace(dense, keep=0.5, mask="uniform", cycles=replace(dense.cycles, cycles=cycles),
+                     memory=replace(dense.memory, weight_bits=bits - 20, memory_bits=bits))
     checks = Checks()
     tables([dense, sparse], [], [], checks)
     assert sum("of dense" in m for m in checks.missed) == missed
@@ -368,7 +378,7 @@ def test_half_of_the_blocks_is_held_against_dense(bits, cycles, missed):
 
 def test_outputs_that_differ_from_the_golden_model_fail(tiny):
     checks = Checks()
-    tables([replace(r, exact=False) for r in tiny[1].rows], [], [], checks)
+    tables([replace(r, cycles=replace(r.cycles, exact=False)) for r in tiny[1].rows], [], [], checks)
     assert sum("outputs differ" in m for m in checks.missed) == 5
 
 
@@ -395,7 +405,7 @@ def test_images_keep_the_tokens_that_they_are_named_for():
 
 def test_token_drop_that_is_slower_for_some_images_fails():
     interval = {"first": 100.0, "last": 101.5, "alternating": 100.0, "random": 100.0}
-    drop = DropRow(198, 384, 0.5, 384, 1000, {"SIMD": 1}, "x", interval, 100, 9, 8, True)
+    drop = DropRow(198, 384, 0.5, 384, 1000, {"SIMD": 1}, "x", token_drop.DropCycles(interval, 100, 9, 8, True))
     checks = Checks()
     tables([], [drop], [], checks)
     assert checks.missed == ["token drop, 198 tokens, r_t 0.5, SIMD 1, intervals: 1.50 %"]
@@ -404,27 +414,28 @@ def test_token_drop_that_is_slower_for_some_images_fails():
 @pytest.mark.parametrize("changes, missed", [
     ({}, ""),
     ({"rank_cycles": 11}, "ranking: 1.10%"),
-    ({"ranker": {"lut_sites": 2001}}, "ranker: 2,001"),
-    ({"cost": {"depth_data": 4}}, "depth of the data path: 4"),
-    ({"cost": {"depth_lut": 6}}, "depth: 6"),
+    ({"ranker": 2001}, "ranker: 2,001"),
+    ({"depth_data": 4}, "depth of the data path: 4"),
+    ({"depth_lut": 6}, "depth: 6"),
 ])  # fmt: skip
 def test_each_limit_of_the_token_drop_is_where_the_text_says(changes, missed):
-    cost = row().array | {"lut_sites": 10_000, **changes.get("cost", {})}
-    found = DropRow(
-        198, 384, 0.5, 1536, 1000, {"SIMD": 1}, "x", {"first": 100.0}, 100, changes.get("rank_cycles", 10), 8, True,
-        cost, changes.get("ranker", {"lut_sites": 2000}), row().estimate | {"dsp": 256, "lut_sites": 10_000},
-    )  # fmt: skip
+    cycles = token_drop.DropCycles({"first": 100.0}, 100, changes.get("rank_cycles", 10), 8, True)
+    depths = {name: depth for name, depth in changes.items() if name.startswith("depth")}
+    cost = replace(row().array, lut_sites=10_000, **depths)
+    ranker = replace(cost, lut_sites=changes.get("ranker", 2000))
+    estimate = replace(row().estimate, dsp=256, lut_sites=10_000)
+    found = DropRow(198, 384, 0.5, 1536, 1000, {"SIMD": 1}, "x", cycles, cost, ranker, estimate)
     checks = Checks()
     tables([], [found], [], checks)
     assert [text.split(", ")[-1] for text in checks.missed] == [missed] * bool(missed)
 
 
 def test_the_ranker_is_measured_alone():
-    results = Results()
-    plan = tiny_plan(parts=(Part.TOKEN_DROP,), products=(384,), token_keeps=(0.9,))
-    [drop] = run.run(plan, results).drops
-    assert 0 < drop.ranker["lut_sites"] < drop.cost["lut_sites"] and drop.ranker["ff"] < drop.cost["ff"]
-    assert drop.pace == 198 * 384 and drop.rank_cycles < 0.01 * drop.pace
+    results = BenchResults()
+    asked = tiny_plan(parts=(Measurement.TOKEN_DROP,), products=(384,), token_keeps=(0.9,))
+    [drop] = run.run(asked, results).drops
+    assert 0 < drop.ranker.lut_sites < drop.cost.lut_sites and drop.ranker.ff < drop.cost.ff
+    assert drop.pace == 198 * 384 and drop.cycles.rank_cycles < 0.01 * drop.pace
 
 
 def test_finn_is_folded_as_balanced_as_its_matrix_allows():
@@ -452,9 +463,9 @@ def test_finn_is_quoted_where_its_sources_cannot_be_read(monkeypatch):
 
     monkeypatch.setattr(finn_mvu, "jobs", refuse)
     said = Said()
-    plan = tiny_plan(parts=(Part.FINN,), shapes=((384, 384),), products=(384,))
+    asked = tiny_plan(parts=(Measurement.FINN,), shapes=((384, 384),), products=(384,))
     with progress.shown_by(said):
-        found = run.run(plan, Results())
+        found = run.run(asked, BenchResults())
     assert [(r.cost["dsp"], r.fold) for r in found.finn] == [(192, {"SIMD": 24, "PE": 16})]
     assert "Yosys" in found.finn[0].source and any("quoted" in text for text in said)
     [sheet] = tables([], [], found.finn, Checks())
@@ -465,22 +476,31 @@ def test_finn_is_quoted_where_its_sources_cannot_be_read(monkeypatch):
 
 
 def test_rows_of_other_masks_or_folds_do_not_meet(tmp_path):
-    results = Results(tmp_path / "r.json")
+    results = BenchResults(tmp_path / "r.json")
     rows = [row(), row(masks=2), row(target=384), row(b=32), row(keep=0.5), row(bits="4x4"), row(body="lut")]
-    results.put(*rows)
+    results.change(rows)
     assert len({r.key for r in rows}) == 7
-    assert [Results(tmp_path / "r.json").find(r) for r in rows] == rows
-    other = row(code="y", lut=None)
+    assert [BenchResults(tmp_path / "r.json").find(r) for r in rows] == rows
+    other = replace(row(code="y"), cost=None)
     assert results.find(other) is other
 
 
-def test_finn_and_token_drop_rows_survive_the_file(tmp_path):
+def _drop():
+    return DropRow(9, 8, 0.9, 48, 12, {"SIMD": 2}, "x", token_drop.DropCycles({"first": 1.5}, 100, 9, 8, True))
+
+
+def test_rows_of_every_kind_survive_the_file(tmp_path):
     kept = [
-        DropRow(9, 8, 0.5, 48, 12, {"SIMD": 2}, "x", {"first": 1.5}),
+        DropRow(9, 8, 0.5, 48, 12, {"SIMD": 2}, "x"),
+        replace(_drop(), cost=row().cost, ranker=row().array, estimate=row().estimate),
+        row(keep=0.7),
+        replace(row(), cost=None, array=None, cycles=Cycles(9.0, 8.0, 0.9, 0.8, 9.5, 9.0, 0.01, True)),
         FinnRow("8x8", "8x8", "u", 4, {"SIMD": 2, "PE": 2}, 4, "s", "x", {"dsp": 2}),
     ]
-    Results(tmp_path / "r.json").put(*kept)
-    assert [Results(tmp_path / "r.json").find(replace(r)) for r in kept] == kept
+    for kind in kept:
+        results = BenchResults(tmp_path / "r.json")
+        results.change([kind])
+    assert [BenchResults(tmp_path / "r.json").find(replace(r)) for r in kept] == kept
 
 
 @pytest.mark.parametrize(
@@ -489,17 +509,17 @@ def test_finn_and_token_drop_rows_survive_the_file(tmp_path):
 def test_a_file_of_something_else_is_refused(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(UserError, match=r"--json .*r.json holds no results of bench-units"):
-        Results(tmp_path / "r.json")
+        BenchResults(tmp_path / "r.json")
 
 
 def test_weights_in_ultraram_are_measured_beside_the_others(tiny):
     """The same unit with another memory of its weights: rows of their own, the same cycles, RAM in UltraRAM."""
     path, found, _ = tiny
-    ultra = run.run(tiny_plan(ram_style="ultra"), Results(path)).rows
+    ultra = run.run(tiny_plan(ram_style="ultra"), BenchResults(path)).rows
     assert [(r.mask, r.fold, r.cycles) for r in ultra] == [(r.mask, r.fold, r.cycles) for r in found.rows]
     for row in ultra:
-        assert row.exact and row.uram == row.estimate["uram"] == 1
-        assert row.memory["memory_bits"] == 4096 * 72 and row.memory["memory_bram36"] == 0
+        assert row.cycles.exact and row.cost.uram == row.estimate.uram == 1
+        assert row.memory.memory_bits == 4096 * 72 and row.memory.memory_bram36 == 0
     styles = [r["ram_style"] for r in json.loads(path.read_text())["rows"]]
     assert styles.count("auto") == styles.count("ultra") == len(found.rows)
 
@@ -508,10 +528,10 @@ def test_weights_in_ultraram_are_measured_beside_the_others(tiny):
     (["--shape", "384"], "--shape 384: expected two positive numbers, for example 384x1152"),
     (["--shape", "0x4"], "--shape 0x4: expected two positive numbers"),
     (["--bits", "8"], "--bits 8: expected two positive numbers, for example 8x4"),
-    (["--keep", "1.5"], "--keep 1.5 is no share: use more than 0 and at most 1"),
-    (["--keep", "half"], "--keep half is no share"),
-    (["--fold", "0"], "--fold 0: use 1 or more"),
-    (["--block", "-3"], "--block -3: use 1 or more"),
+    (["--keep", "1.5"], "--keep 1.5 is not a fraction: use more than 0 and at most 1"),
+    (["--keep", "half"], "--keep half is not a fraction"),
+    (["--fold", "0"], "'--fold': 0 is not in the range x>=1"),
+    (["--block", "-3"], "'--block': -3 is not in the range x>=1"),
     (["--part", "speed"], "--part speed is unknown: use cycles, resources, token-drop, finn"),
     (["--mac-body", "fpga"], "--mac-body fpga is unknown: use portable, dsp48e2, lut"),
     (["--ram-style", "uram"], "--ram-style uram is unknown: use auto, block, distributed, ultra"),

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from finn_vitprune.bench.masks import IN_ORDER
 from finn_vitprune.bench.units import GROUPS, ColumnsInOrder, Unit, node, with_mask
 from finn_vitprune.custom_ops.axilite import AXILITE
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.sim import LoadPort, Port, SimResult, Simulator, Stimulus, beats, compile_top, loads
+
+IN_ORDER = 5
+"""Masks of a kind that are run with columns in order, too: what that costs differs little from mask to mask."""
 
 WARM_UP = 2
 """Distances between token groups that are left out at the start of a run."""
@@ -27,7 +29,7 @@ class Cycles:
 
     Attributes:
         cycles: measured, with balanced lanes; cycles_unbalanced: with columns dealt to the lanes in order, of
-            the first :data:`.masks.IN_ORDER` masks.
+            the first :data:`IN_ORDER` masks.
         cycles_estimate: of ``get_exp_cycles``; cycles_error: largest relative error of that in any mask.
         ideal_cycles: products of kept blocks / products a cycle.
         utilisation: ideal_cycles / cycles; utilisation_min: of the worst mask.
@@ -77,17 +79,20 @@ class CycleBench:
         self.constants = unit.constants(self.rng)
         limit = 1 << (unit.x_bits - 1)
         self.x = self.rng.integers(-limit, limit, (1, GROUPS * fold["TOKENS"], unit.mw))
-        op, _ = node("BlockSparseMVAU", unit.attributes(fold))
-        attributes = unit.attributes(fold, **room(op, masks))
-        self.compiled = _Compiled(attributes, (unit.weights(masks[0], self.rng), *self.constants), self.x)
+        probe, _ = node("BlockSparseMVAU", unit.attributes(fold))
+        attributes = unit.attributes(fold, **room(probe, masks))
+        op, self.model = node("BlockSparseMVAU", attributes, (unit.weights(masks[0], self.rng), *self.constants))
+        self._keep = tempfile.TemporaryDirectory(prefix="vitprune-bench-")
+        self.folder = Path(self._keep.name)
+        self.simulator = compile_op(op, self.model, self.folder)
 
     def measure(self, masks: Sequence[np.ndarray]) -> Cycles:
         """Run every mask with balanced lanes, and the first with columns in order."""
         weights = [self.unit.weights(mask, self.rng) for mask in masks]
-        balanced = [self.compiled.run(BlockSparseMVAU_rtl, w) for w in weights]
+        balanced = [self._run(BlockSparseMVAU_rtl, w) for w in weights]
         dealt = balanced
         if self.fold["LANES"] > 1:
-            dealt = [self.compiled.run(ColumnsInOrder, w) for w in weights[:IN_ORDER]]
+            dealt = [self._run(ColumnsInOrder, w) for w in weights[:IN_ORDER]]
         shares = [r.ideal / r.cycles for r in balanced]
         return Cycles(
             cycles=float(np.mean([r.cycles for r in balanced])),
@@ -100,22 +105,7 @@ class CycleBench:
             exact=all(r.exact for r in [*balanced, *dealt]),
         )
 
-
-class _Compiled:
-    """One compiled simulation, its folder of ROM files and its input rows ``x`` (``[1, tokens, mw]``)."""
-
-    def __init__(
-        self, attributes: dict[str, object], initialisers: tuple[np.ndarray, ...], x: np.ndarray
-    ) -> None:
-        op, self.model = node("BlockSparseMVAU", attributes, initialisers)
-        self.constants, self.x = initialisers[1:], x
-        self._keep = tempfile.TemporaryDirectory(prefix="vitprune-bench-")
-        self.folder = Path(self._keep.name)
-        self.simulator = compile_op(op, self.model, self.folder)
-        self.feed = {"in0_V": beats.pack(x, op.in_streams()[0])}
-        [self.out] = op.out_streams()
-
-    def run(self, kind: type[BlockSparseMVAU_rtl], weights: np.ndarray) -> _Run:
+    def _run(self, kind: type[BlockSparseMVAU_rtl], weights: np.ndarray) -> _Run:
         """Cycles of ``weights``, scheduled as ``kind`` does."""
         op = kind(self.model.graph.node[0])
         self.model.set_initializer("param0", weights.astype(np.float32))
@@ -123,11 +113,10 @@ class _Compiled:
             (self.folder / op.memory_file(suffix)).write_text(memory.hex_text())
         if (image := op.load_image(self.model)) is not None:
             loads.write_image(self.folder / op.load_file(), image)
-        [golden] = op.compute(self.x, weights, *self.constants)
         balance = op.balance()
-        want = {"out0_V": beats.pack(golden, self.out)}
-        result = _simulate(self.simulator, self.folder, self.feed, want, balance.cycles)
-        group = result.intervals("out0_V", self.out.beats // GROUPS)[WARM_UP:]
+        golden = op.compute(self.x, weights, *self.constants)
+        result = run_op(op, self.simulator, self.folder, [self.x], golden, cycles=balance.cycles)
+        group = result.intervals("out0_V", op.out_streams()[0].beats // GROUPS)[WARM_UP:]
         return _Run(
             cycles=float(group.mean()) if len(group) else float("inf"),
             estimate=balance.cycles / GROUPS,
@@ -157,22 +146,15 @@ def run_op(
     inputs: Sequence[np.ndarray],
     golden: Sequence[np.ndarray],
     stimulus: Stimulus = Stimulus(),
+    cycles: int | None = None,
 ) -> SimResult:
-    """Feed ``[frames, tokens, channels]`` arrays to all inputs and compare with the golden outputs."""
+    """Feed ``[frames, tokens, channels]`` arrays to all inputs and compare with the golden outputs.
+
+    Args:
+        cycles: of a frame; without it ``get_exp_cycles``.
+    """
     feed = {f"in{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(inputs, op.in_streams()))}
     want = {f"out{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(golden, op.out_streams()))}
-    return _simulate(simulator, folder, feed, want, op.get_exp_cycles(), stimulus)
-
-
-def _simulate(
-    simulator: Simulator,
-    folder: Path,
-    feed: dict[str, np.ndarray],
-    want: dict[str, np.ndarray],
-    cycles: int,
-    stimulus: Stimulus = Stimulus(),
-) -> SimResult:
-    """Feed beats to a unit whose frame takes ``cycles``."""
+    limit = 4 * int(cycles or op.get_exp_cycles()) + 4000
     words = loads.read_loads(folder)
-    limit = 4 * int(cycles) + 4000
     return simulator.run(feed, want, data_dir=folder, stimulus=stimulus, idle_limit=limit, loads=words)

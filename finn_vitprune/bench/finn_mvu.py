@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import random
 import re
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from finn_vitprune.bench.results import FinnRow
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.yosys import NodeJob
+from finn_vitprune.synth.yosys import NodeJob, netlist_key, yosys_version
 
 CORE, WITH_MEMORY = "FINN+ MVU", "FINN+ MVU, memstream"
 OPTIONS = "--ignore-assertions"
@@ -61,20 +63,18 @@ class FinnFold:
         return self.mw * self.mh // self.products
 
 
-@dataclass(frozen=True)
-class Quoted:
-    """Figures of an earlier run, for where Yosys cannot read FINN+'s sources."""
-
-    fold: FinnFold
-    dsp: int
-    lut: int
-    ff: int
-    source: str
-
-
-QUOTED = Quoted(
-    FinnFold(384, 384, 24, 16), 192, 10_600, 17_200, "Yosys 0.70 on finn-plus 1.6.1, INT8, core alone"
+QUOTED = FinnRow(
+    matrix="384x384",
+    bits="8x8",
+    unit=CORE,
+    target=384,
+    fold={"SIMD": 24, "PE": 16},
+    products=384,
+    source="Yosys 0.70 on finn-plus 1.6.1, INT8, core alone",
+    code="quoted",
+    cost={"dsp": 192, "lut_sites": 10_600, "ff": 17_200},
 )
+"""Figures of an earlier run, for where Yosys cannot read FINN+'s sources."""
 
 
 def tool() -> str:
@@ -87,6 +87,20 @@ def fold(mw: int, mh: int, products: int) -> FinnFold:
     pairs = [(s, p) for s in divisors(mw) for p in divisors(mh) if s * p <= products]
     simd, pe = max(pairs, key=lambda f: (f[0] * f[1], -abs(math.log(f[0] / f[1])), f[0]))
     return FinnFold(mw, mh, simd, pe)
+
+
+def row(unit: str, f: FinnFold, bits: tuple[int, int], target: int, job: NodeJob) -> FinnRow:
+    """The row of a unit, without figures."""
+    return FinnRow(
+        matrix=f.matrix,
+        bits=f"{bits[0]}x{bits[1]}",
+        unit=unit,
+        target=target,
+        fold={"SIMD": f.simd, "PE": f.pe},
+        products=f.products,
+        source=f"{yosys_version()} on {tool()}",
+        code=netlist_key(job),
+    )
 
 
 def jobs(f: FinnFold, bits: tuple[int, int], folder: Path) -> dict[str, NodeJob]:
@@ -196,8 +210,6 @@ def _with_memory(f: FinnFold, bits: tuple[int, int], folder: Path) -> str:
 
 def _pattern(depth: int, width: int) -> list[int]:
     """Fixed pseudo-random weights, so that equal folds make equal netlists."""
-    import random
-
     rng = random.Random(0)
     return [rng.getrandbits(width) for _ in range(depth)]
 

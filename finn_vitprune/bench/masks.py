@@ -8,19 +8,18 @@ from math import gcd
 from pathlib import Path
 
 import numpy as np
+import torch
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.graph.reading import read_model
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.pruning.config import kept_blocks
+from finn_vitprune.pruning.scores import top_k_mask
 
 DENSE = "dense"
 KINDS = ("uniform", "balanced", "uneven", "trained")
 """Uniform random; equally many blocks for each lane; uneven columns; those of a trained model."""
-
-IN_ORDER = 5
-"""Masks of a kind that are run with columns in order, too: what that costs differs little from mask to mask."""
 
 BETA = 1.5
 """Both shapes of the beta distribution of column densities (uneven)."""
@@ -60,10 +59,6 @@ def balanced(grid: tuple[int, int], count: int, lanes: int, rng: np.random.Gener
 
     The groups are as many as divide both lanes and columns.
     """
-    import torch
-
-    from finn_vitprune.pruning.scores import top_k_mask
-
     scores = torch.from_numpy(rng.random(grid[::-1]))
     return top_k_mask(scores, count, gcd(lanes, grid[1])).numpy().T > 0
 

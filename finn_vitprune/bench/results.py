@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from finn_vitprune import files
+from finn_vitprune.bench.cycles import Cycles
+from finn_vitprune.bench.resources import Cost, Estimate, WeightMemory
+from finn_vitprune.bench.token_drop import DropCycles
 from finn_vitprune.errors import UserError
 
 
 @dataclass(frozen=True)
-class Row:
-    """One unit and one kind of masks; the fields that no part has measured yet are None.
+class MatrixRow:
+    """One matrix unit and one kind of masks; what is not measured yet is None.
 
     Attributes:
         matrix: "rows x columns". b: block size. keep: kept share of blocks. mask: kind of masks.
         bits: widths of activations and weights. body: of the multiply-accumulate arrays.
         target: products a cycle to fold to. fold: the fold found. products: its products a cycle.
         masks: how many. code: hash of what was measured.
-        cycles ... exact: of one token group, see :class:`.cycles.Cycles`.
-        dsp ... depth_carry: of the whole unit, see :class:`.resources.Cost`; equal for all masks of a keep.
-        array: the same of one lane's array alone. estimate: the op's.
-        memory: see :class:`.resources.WeightMemory`. ram_style: where the weights are.
+        cycles: of one token group. cost: of the whole unit, equal for all masks of a keep rate.
+        array: cost of one lane's array alone. estimate: the op's. ram_style: where the weights are.
     """
+
+    INLINE: ClassVar = {"cycles": Cycles, "cost": Cost}
+    NESTED: ClassVar = {"array": Cost, "estimate": Estimate, "memory": WeightMemory}
 
     matrix: str
     b: int
@@ -36,38 +42,17 @@ class Row:
     products: int
     masks: int
     code: str
-    cycles: float | None = None
-    ideal_cycles: float | None = None
-    utilisation: float | None = None
-    utilisation_min: float | None = None
-    cycles_unbalanced: float | None = None
-    cycles_estimate: float | None = None
-    cycles_error: float | None = None
-    exact: bool | None = None
-    dsp: int | None = None
-    lut: int | None = None
-    lutram_sites: int | None = None
-    srl: int | None = None
-    lut_sites: int | None = None
-    ff: int | None = None
-    bram36: float | None = None
-    uram: int | None = None
-    depth_data: int | None = None
-    depth_lut: int | None = None
-    depth_data_carry: int | None = None
-    depth_carry: int | None = None
-    array: dict[str, Any] | None = None
-    estimate: dict[str, Any] | None = None
-    memory: dict[str, Any] | None = None
+    cycles: Cycles | None = None
+    cost: Cost | None = None
+    array: Cost | None = None
+    estimate: Estimate | None = None
+    memory: WeightMemory | None = None
     ram_style: str = "auto"
 
     @property
     def key(self) -> tuple:
         """What the row is about."""
-        return (
-            self.matrix, self.b, self.keep, self.mask, self.bits, self.body, self.target, self.masks,
-            self.ram_style,
-        )  # fmt: skip
+        return (*self.unit, self.keep, self.mask, self.masks)
 
     @property
     def unit(self) -> tuple:
@@ -81,10 +66,13 @@ class Row:
 
 @dataclass(frozen=True)
 class DropRow:
-    """One token-drop unit; see :class:`.token_drop.DropCycles` and :class:`.resources.Cost`.
+    """One token-drop unit.
 
     ``pace`` is the interval, in cycles, of the units beside it; ``ranker`` the cost of its ranker alone.
     """
+
+    INLINE: ClassVar = {"cycles": DropCycles}
+    NESTED: ClassVar = {"cost": Cost, "ranker": Cost, "estimate": Estimate}
 
     tokens: int
     channels: int
@@ -93,14 +81,10 @@ class DropRow:
     pace: int
     fold: dict[str, int]
     code: str
-    interval: dict[str, float] | None = None
-    cycles_estimate: int | None = None
-    rank_cycles: int | None = None
-    rank_estimate: int | None = None
-    exact: bool | None = None
-    cost: dict[str, Any] | None = None
-    ranker: dict[str, Any] | None = None
-    estimate: dict[str, Any] | None = None
+    cycles: DropCycles | None = None
+    cost: Cost | None = None
+    ranker: Cost | None = None
+    estimate: Estimate | None = None
 
     @property
     def key(self) -> tuple:
@@ -110,6 +94,9 @@ class DropRow:
 @dataclass(frozen=True)
 class FinnRow:
     """FINN+'s unit at a fold: synthesised (``cost``), or figures quoted from ``source``."""
+
+    INLINE: ClassVar = {}
+    NESTED: ClassVar = {}
 
     matrix: str
     bits: str
@@ -126,11 +113,34 @@ class FinnRow:
         return self.matrix, self.bits, self.unit, self.target
 
 
-AnyRow = TypeVar("AnyRow", Row, DropRow, FinnRow)
-KINDS: dict[str, type] = {"rows": Row, "token_drop": DropRow, "finn": FinnRow}
+AnyRow = TypeVar("AnyRow", MatrixRow, DropRow, FinnRow)
+ROWS: dict[str, type] = {"rows": MatrixRow, "token_drop": DropRow, "finn": FinnRow}
 
 
-class Results:
+def _names(kind: type) -> list[str]:
+    return [f.name for f in fields(kind)]
+
+
+def _to_entry(row: AnyRow) -> dict[str, Any]:
+    """A row as the file has it: the fields of its inline parts stand beside its own."""
+    entry: dict[str, Any] = {}
+    for name, value in asdict(row).items():
+        inline = row.INLINE.get(name)
+        entry |= {name: value} if inline is None else value or dict.fromkeys(_names(inline))
+    return entry
+
+
+def _from_entry(kind: type[AnyRow], entry: dict[str, Any]) -> AnyRow:
+    """The inverse of :func:`_to_entry`."""
+    inline = {}
+    for name, part in kind.INLINE.items():
+        values = {n: entry.pop(n) for n in _names(part)}
+        inline[name] = None if None in values.values() else part(**values)
+    nested = {name: part(**entry[name]) for name, part in kind.NESTED.items() if entry[name] is not None}
+    return kind(**entry | inline | nested)
+
+
+class BenchResults:
     """Rows by kind and key, written to a file (where there is one) after every change.
 
     Raises:
@@ -140,22 +150,19 @@ class Results:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.about: dict[str, Any] = {}
-        self._rows: dict[type, dict[tuple, Any]] = {kind: {} for kind in KINDS.values()}
+        self._rows: dict[type, dict[tuple, Any]] = {kind: {} for kind in ROWS.values()}
         if path is not None and path.exists():
             self._read(path)
 
     def _read(self, path: Path) -> None:
         try:
             content = json.loads(path.read_text())
-            for name, kind in KINDS.items():
-                for entry in content[name]:
-                    row = kind(**entry)
-                    self._rows[kind][row.key] = row
+            for name, kind in ROWS.items():
+                rows = [_from_entry(kind, entry) for entry in content[name]]
+                self._rows[kind] = {row.key: row for row in rows}
         except (ValueError, KeyError, TypeError) as error:
             problem = " ".join(str(error).split())
-            raise UserError(
-                f"--json {path} holds no results of bench-units ({problem}): give a new file"
-            ) from error
+            raise UserError(f"--json {path} holds no results of bench-units ({problem}): give a new file") from error
         except OSError as error:
             raise UserError(f"--json {path}: {error.strerror}") from error
 
@@ -164,19 +171,14 @@ class Results:
         stored = self._rows[type(row)].get(row.key)
         return stored if stored is not None and stored.code == row.code else row
 
-    def put(self, *rows: AnyRow) -> None:
-        """Store rows in place of those of the same keys."""
+    def change(self, rows: Iterable[AnyRow], **measured: object) -> None:
+        """Store new values of these rows."""
         for row in rows:
-            self._rows[type(row)][row.key] = row
+            self._rows[type(row)][row.key] = replace(self.find(row), **measured)
         self.write()
 
     def write(self) -> None:
         """Write the file, whole or not at all."""
-        if self.path is None:
-            return
-        content = {"about": self.about}
-        content |= {name: [asdict(row) for row in self._rows[kind].values()] for name, kind in KINDS.items()}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-        partial.replace(self.path)
+        if self.path is not None:
+            rows = {name: [_to_entry(row) for row in self._rows[kind].values()] for name, kind in ROWS.items()}
+            files.write_json(self.path, {"about": self.about} | rows, indent=1)

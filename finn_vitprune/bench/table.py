@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from finn_vitprune.bench.masks import DENSE, IN_ORDER, KINDS
-from finn_vitprune.bench.results import DropRow, FinnRow, Row
+from finn_vitprune.bench.cycles import IN_ORDER
+from finn_vitprune.bench.limits import (
+    ANY_DEPTH,
+    ARRAY_LUT,
+    DATA_DEPTH,
+    DROP_SPREAD,
+    DSP_PER_PRODUCT,
+    ESTIMATE_CYCLES,
+    ESTIMATE_LUT,
+    MANY_PRODUCTS,
+    MEMORY_OF_NEED,
+    MOST_PRODUCTS,
+    RANK_SHARE,
+    RANKER_LUT,
+    SPARSE_OF_DENSE,
+    UNIT_LUT,
+    UTILISATION,
+    Checks,
+)
+from finn_vitprune.bench.masks import DENSE, KINDS
+from finn_vitprune.bench.resources import Cost, Estimate
+from finn_vitprune.bench.results import DropRow, FinnRow, MatrixRow
 from finn_vitprune.report.tables import Table
-
-UTILISATION = {DENSE: 0.97, "uniform": 0.97, "balanced": 0.97, "uneven": 0.95, "trained": 0.95}
-"""Least utilisation by kind of masks."""
-
-MANY_PRODUCTS, MOST_PRODUCTS = 1536, 4096
-"""Products a cycle from which on resources, and weight memory, have limits."""
-
-DSP_PER_PRODUCT, ARRAY_LUT, UNIT_LUT = 0.5, 5.0, 8.0
-MEMORY_OF_NEED, SPARSE_OF_DENSE = 2.0, 0.53
-DATA_DEPTH, ANY_DEPTH = 3, 5
-ESTIMATE_LUT, ESTIMATE_CYCLES, DROP_SPREAD, RANK_SHARE = 0.20, 0.02, 0.01, 0.01
-"""Largest relative differences, and the share of the interval that ranking may take."""
-RANKER_LUT = 2000
-
-YES, NO = "✓", "✗"
-
-
-@dataclass
-class Checks:
-    """Counts figures against limits while the tables are made."""
-
-    held: int = 0
-    missed: list[str] = field(default_factory=list)
-
-    def mark(self, what: str, text: str, ok: bool) -> str:
-        """``text`` with its mark; ``what`` names a figure that misses its limit."""
-        if ok:
-            self.held += 1
-        else:
-            self.missed.append(f"{what}: {text}")
-        return f"{text} {YES if ok else NO}"
 
 
 def tables(
-    rows: Sequence[Row], drops: Sequence[DropRow], finn: Sequence[FinnRow], checks: Checks
+    rows: Sequence[MatrixRow], drops: Sequence[DropRow], finn: Sequence[FinnRow], checks: Checks
 ) -> list[Table]:
     """The tables of all that was measured."""
     made = [
@@ -57,31 +45,31 @@ def tables(
     return [table for table in made if table.rows]
 
 
-def _name(row: Row) -> str:
+def _name(row: MatrixRow) -> str:
     bits = "" if row.bits == "8x8" else f" {row.bits}"
     style = "" if row.ram_style == "auto" else f" {row.ram_style}"
     return f"{row.matrix} b{row.b} r_b {row.keep:g}{bits}{style}"
 
 
-def _fold(row: Row) -> str:
+def _fold(row: MatrixRow) -> str:
     f = row.fold
     return f"{f['SIMD']}x{f['PE']}x{f['TOKENS']}x{f['LANES']}"
 
 
-def _what(row: Row) -> str:
+def _what(row: MatrixRow) -> str:
     return f"{_name(row)}, {row.products:,} products a cycle"
 
 
-def _by_keep(rows: Iterable[Row], measured: Callable[[Row], Any]) -> list[dict[str, Row]]:
+def _by_keep(rows: Iterable[MatrixRow], measured: Callable[[MatrixRow], Any]) -> list[dict[str, MatrixRow]]:
     """Measured rows of one unit and keep rate together, by kind of masks."""
-    groups: dict[tuple, dict[str, Row]] = {}
+    groups: dict[tuple, dict[str, MatrixRow]] = {}
     for row in rows:
         if measured(row) is not None:
             groups.setdefault((*row.unit, row.keep), {})[row.mask] = row
     return list(groups.values())
 
 
-def _one(rows: Iterable[Row], measured: Callable[[Row], Any]) -> list[Row]:
+def _one(rows: Iterable[MatrixRow], measured: Callable[[MatrixRow], Any]) -> list[MatrixRow]:
     """One row of each unit and keep rate, for what does not depend on the masks."""
     return [next(iter(group.values())) for group in _by_keep(rows, measured)]
 
@@ -89,11 +77,11 @@ def _one(rows: Iterable[Row], measured: Callable[[Row], Any]) -> list[Row]:
 # --- the questions -------------------------------------------------------------------------------
 
 
-def _utilisation(rows: Sequence[Row], checks: Checks) -> Table:
+def _utilisation(rows: Sequence[MatrixRow], checks: Checks) -> Table:
     lines = []
-    for group in _by_keep(rows, lambda r: r.utilisation):
+    for group in _by_keep(rows, lambda r: r.cycles):
         any_row = next(iter(group.values()))
-        worst = group.get("uneven", any_row)
+        worst = group.get("uneven", any_row).cycles
         cells = [_utilisation_cell(group[kind], checks) if kind in group else "-" for kind in (DENSE, *KINDS)]
         lines.append((
             _name(any_row), f"{any_row.products:,}", _fold(any_row), *cells,
@@ -111,29 +99,30 @@ def _utilisation(rows: Sequence[Row], checks: Checks) -> Table:
     )  # fmt: skip
 
 
-def _utilisation_cell(row: Row, checks: Checks) -> str:
+def _utilisation_cell(row: MatrixRow, checks: Checks) -> str:
     what = f"utilisation of {_what(row)}, {row.mask}"
-    if not row.exact:
+    if not row.cycles.exact:
         return checks.mark(what, "outputs differ", False)
-    return checks.mark(what, f"{row.utilisation:.3f}", row.utilisation >= UTILISATION[row.mask])
+    share = row.cycles.utilisation
+    return checks.mark(what, f"{share:.3f}", share >= UTILISATION[row.mask])
 
 
-def _resources(rows: Sequence[Row], finn: Sequence[FinnRow], checks: Checks) -> Table:
+def _resources(rows: Sequence[MatrixRow], finn: Sequence[FinnRow], checks: Checks) -> Table:
     lines = []
-    for row in _one(rows, lambda r: r.lut):
-        n, limited = row.products, row.bits == "8x8" and row.target >= MANY_PRODUCTS
+    for row in _one(rows, lambda r: r.cost):
+        n, cost, limited = row.products, row.cost, row.bits == "8x8" and row.target >= MANY_PRODUCTS
 
-        def cell(what: str, value: float, limit: float, row: Row = row, limited: bool = limited) -> str:
+        def cell(what: str, value: float, limit: float, row: MatrixRow = row, limited: bool = limited) -> str:
             text = f"{value:.2f}"
             return checks.mark(f"{what} of {_what(row)}", text, value <= limit) if limited else text
 
-        per_array = row.array["lut_sites"] * row.lanes / n
+        per_array = row.array.lut_sites * row.lanes / n
         lines.append((
             _name(row), f"{n:,}", _fold(row),
-            cell("DSP per product", row.array["dsp"] * row.lanes / n, DSP_PER_PRODUCT),
+            cell("DSP per product", row.array.dsp * row.lanes / n, DSP_PER_PRODUCT),
             cell("LUT per product of the array", per_array, ARRAY_LUT),
-            cell("LUT sites per product", row.lut_sites / n, UNIT_LUT),
-            *(f"{v:,}" for v in (row.dsp, row.lut, row.lutram_sites, row.srl, row.ff)), f"{row.bram36:g}",
+            cell("LUT sites per product", cost.lut_sites / n, UNIT_LUT),
+            *(f"{v:,}" for v in (cost.dsp, cost.lut, cost.lutram_sites, cost.srl, cost.ff)), f"{cost.bram36:g}",
         ))  # fmt: skip
     lines += [_finn_line(row) for row in finn]
     return Table(
@@ -163,13 +152,13 @@ def _finn_line(row: FinnRow) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _memory(rows: Sequence[Row], checks: Checks) -> Table:
+def _memory(rows: Sequence[MatrixRow], checks: Checks) -> Table:
     dense = {row.unit: row for row in rows if row.mask == DENSE}
     lines = []
     for row in _one(rows, lambda r: r.memory):
         m, full = row.memory, dense.get(row.unit)
         what = _what(row)
-        need = m["memory_bits"] / m["weight_bits"]
+        need = m.memory_bits / m.weight_bits
         need_text = f"{need:.2f}"
         if row.target >= MOST_PRODUCTS:
             need_text = checks.mark(f"weight memory of {what}", need_text, need <= MEMORY_OF_NEED)
@@ -177,8 +166,8 @@ def _memory(rows: Sequence[Row], checks: Checks) -> Table:
         if full is not None and full.memory is not None and row.keep < 1:
             ratios = _against_dense(row, full, checks)
         lines.append((
-            _name(row), f"{row.products:,}", f"{m['weight_bits']:,}", f"{m['index_bits']:,}",
-            f"{m['memory_bram36']:g}", need_text, *ratios,
+            _name(row), f"{row.products:,}", f"{m.weight_bits:,}", f"{m.index_bits:,}",
+            f"{m.memory_bram36:g}", need_text, *ratios,
         ))  # fmt: skip
     return Table(
         "3. Weight memory, and pruned against dense at the same fold",
@@ -191,30 +180,30 @@ def _memory(rows: Sequence[Row], checks: Checks) -> Table:
     )  # fmt: skip
 
 
-def _against_dense(row: Row, full: Row, checks: Checks) -> list[str]:
+def _against_dense(row: MatrixRow, full: MatrixRow, checks: Checks) -> list[str]:
     """Weight and index bits, block RAMs of weights, and cycles, each over those of the dense unit."""
     a, b = row.memory, full.memory
-    bits = (a["weight_bits"] + a["index_bits"]) / b["weight_bits"]
-    cycles = row.cycles / full.cycles if row.cycles and full.cycles else None
+    bits = (a.weight_bits + a.index_bits) / b.weight_bits
+    cycles = row.cycles.cycles / full.cycles.cycles if row.cycles and full.cycles else None
     texts = [f"{bits:.3f}", "-" if cycles is None else f"{cycles:.3f}"]
     if row.keep == 0.5:
         what = f"of dense, {_what(row)}"
         texts[0] = checks.mark(f"memory {what}", texts[0], bits <= SPARSE_OF_DENSE)
         if cycles is not None:
             texts[1] = checks.mark(f"cycles {what}", texts[1], cycles <= SPARSE_OF_DENSE)
-    blocks = f"{a['memory_bram36'] / b['memory_bram36']:.3f}" if b["memory_bram36"] else "-"
+    blocks = f"{a.memory_bram36 / b.memory_bram36:.3f}" if b.memory_bram36 else "-"
     return [texts[0], blocks, texts[1]]
 
 
-def _depth(rows: Sequence[Row], checks: Checks) -> Table:
+def _depth(rows: Sequence[MatrixRow], checks: Checks) -> Table:
     lines = []
-    for row in _one(rows, lambda r: r.depth_lut):
-        what, data = _what(row), row.depth_data
+    for row in _one(rows, lambda r: r.cost):
+        what, cost = _what(row), row.cost
         lines.append((
             _name(row), f"{row.products:,}",
-            checks.mark(f"depth of the data path of {what}", str(data), data <= DATA_DEPTH),
-            checks.mark(f"depth of {what}", str(row.depth_lut), row.depth_lut <= ANY_DEPTH),
-            str(row.depth_data_carry), str(row.depth_carry),
+            checks.mark(f"depth of the data path of {what}", str(cost.depth_data), cost.depth_data <= DATA_DEPTH),
+            checks.mark(f"depth of {what}", str(cost.depth_lut), cost.depth_lut <= ANY_DEPTH),
+            str(cost.depth_data_carry), str(cost.depth_carry),
         ))  # fmt: skip
     return Table(
         "4. Depth, a stand-in for timing",
@@ -225,14 +214,14 @@ def _depth(rows: Sequence[Row], checks: Checks) -> Table:
     )
 
 
-def _estimates(rows: Sequence[Row], checks: Checks) -> Table:
+def _estimates(rows: Sequence[MatrixRow], checks: Checks) -> Table:
     lines = []
-    for group in _by_keep(rows, lambda r: r.estimate if r.cycles is None else r.cycles):
+    for group in _by_keep(rows, lambda r: r.estimate or r.cycles):
         row = next(iter(group.values()))
-        errors = [r.cycles_error for r in group.values() if r.cycles_error is not None]
+        errors = [r.cycles.cycles_error for r in group.values() if r.cycles]
         what, cells = f"estimate of {_what(row)}", ["-"] * 4
-        if row.estimate is not None and row.lut is not None:
-            cells = _estimate_cells(row.estimate, {k: getattr(row, k) for k in row.estimate}, what, checks)
+        if row.estimate and row.cost:
+            cells = _estimate_cells(row.estimate, row.cost, what, checks)
         worst = max(errors, default=None)
         cycles = "-" if worst is None else checks.mark(
             f"cycles, {what}", f"{100 * worst:.2f} %", worst <= ESTIMATE_CYCLES
@@ -246,12 +235,12 @@ def _estimates(rows: Sequence[Row], checks: Checks) -> Table:
     )
 
 
-def _estimate_cells(estimate: dict[str, Any], found: dict[str, Any], what: str, checks: Checks) -> list[str]:
+def _estimate_cells(estimate: Estimate, found: Cost, what: str, checks: Checks) -> list[str]:
     cells = []
     for key in ("dsp", "bram36", "uram"):
-        text = f"{estimate[key]:g} / {found[key]:g}"
-        cells.append(checks.mark(f"{key}, {what}", text, estimate[key] == found[key]))
-    e, f = estimate["lut_sites"], found["lut_sites"]
+        expected, used = getattr(estimate, key), getattr(found, key)
+        cells.append(checks.mark(f"{key}, {what}", f"{expected:g} / {used:g}", expected == used))
+    e, f = estimate.lut_sites, found.lut_sites
     close = abs(e - f) <= ESTIMATE_LUT * f
     return [*cells, checks.mark(f"LUT, {what}", f"{e:,} / {f:,} ({100 * (e / f - 1):+.0f} %)", close)]
 
@@ -265,18 +254,17 @@ def _drop_name(row: DropRow) -> str:
 
 
 def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> Table:
-    measured = [row for row in drops if row.interval is not None]
-    kinds = list(measured[0].interval) if measured else []
+    measured = [row for row in drops if row.cycles is not None]
+    kinds = list(measured[0].cycles.interval) if measured else []
     lines = []
     for row in measured:
-        values = row.interval.values()
-        spread, error = max(values) / min(values) - 1, max(abs(row.cycles_estimate / v - 1) for v in values)
-        name, share = f"token drop, {_drop_name(row)}", row.rank_cycles / row.pace
-        same = spread <= DROP_SPREAD and bool(row.exact)
-        equal = checks.mark(f"{name}, intervals", f"{100 * spread:.2f} %", same)
-        close = checks.mark(f"{name}, estimate", f"{row.cycles_estimate:,}", error <= ESTIMATE_CYCLES)
+        found = row.cycles
+        name, share = f"token drop, {_drop_name(row)}", found.rank_cycles / row.pace
+        same = found.spread <= DROP_SPREAD and found.exact
+        equal = checks.mark(f"{name}, intervals", f"{100 * found.spread:.2f} %", same)
+        close = checks.mark(f"{name}, estimate", f"{found.cycles_estimate:,}", found.error <= ESTIMATE_CYCLES)
         lines.append((
-            _drop_name(row), *(f"{v:,.1f}" for v in values), equal, close, f"{row.rank_cycles:,}",
+            _drop_name(row), *(f"{v:,.1f}" for v in found.interval.values()), equal, close, f"{found.rank_cycles:,}",
             checks.mark(f"{name}, ranking", f"{share:.2%}", share <= RANK_SHARE),
         ))  # fmt: skip
     return Table(
@@ -295,13 +283,13 @@ def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> Table:
         if row.cost is None:
             continue
         c = row.cost
-        name, ranker = f"token drop, {_drop_name(row)}", row.ranker["lut_sites"]
+        name, ranker = f"token drop, {_drop_name(row)}", row.ranker.lut_sites
         estimates = _estimate_cells(row.estimate, c, f"estimate of {name}", checks)
         lines.append((
-            _drop_name(row), f"{c['lut']:,}", f"{c['lutram_sites']:,}", f"{c['srl']:,}", f"{c['ff']:,}",
+            _drop_name(row), f"{c.lut:,}", f"{c.lutram_sites:,}", f"{c.srl:,}", f"{c.ff:,}",
             checks.mark(f"{name}, ranker", f"{ranker:,}", ranker <= RANKER_LUT),
-            checks.mark(f"{name}, depth of the data path", str(c["depth_data"]), c["depth_data"] <= DATA_DEPTH),
-            checks.mark(f"{name}, depth", str(c["depth_lut"]), c["depth_lut"] <= ANY_DEPTH), *estimates,
+            checks.mark(f"{name}, depth of the data path", str(c.depth_data), c.depth_data <= DATA_DEPTH),
+            checks.mark(f"{name}, depth", str(c.depth_lut), c.depth_lut <= ANY_DEPTH), *estimates,
         ))  # fmt: skip
     return Table(
         "6. Token drop: resources, and estimated / found",

@@ -90,6 +90,11 @@ class DropCycles:
         """Relative difference between the slowest and the fastest kind of image."""
         return max(self.interval.values()) / min(self.interval.values()) - 1
 
+    @property
+    def error(self) -> float:
+        """Largest relative error of the estimate."""
+        return max(abs(self.cycles_estimate / interval - 1) for interval in self.interval.values())
+
 
 def images(tokens: int, frames: int) -> dict[str, np.ndarray]:
     """Scores ``[frames, tokens, 1]`` that keep the first, the last, every other, and random tokens."""
@@ -151,8 +156,3 @@ def ranker_source(op: VitRTLBackend, folder: Path) -> Path:
 endmodule
 """)
     return path
-
-
-def fold_of(op: VitRTLBackend) -> dict[str, int]:
-    """The fold of a unit."""
-    return {"SIMD": op.get_nodeattr("SIMD")}

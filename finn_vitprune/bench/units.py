@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.bench.table import MANY_PRODUCTS, MEMORY_OF_NEED, MOST_PRODUCTS, UNIT_LUT
+from finn_vitprune.bench.limits import MANY_PRODUCTS, MEMORY_OF_NEED, MOST_PRODUCTS, UNIT_LUT
 from finn_vitprune.custom_ops.balance import ColumnPart
 from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl

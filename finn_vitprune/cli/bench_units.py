@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -14,8 +16,8 @@ from finn_vitprune.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from finn_vitprune.bench.results import Results
-    from finn_vitprune.bench.run import Found, Part, Plan
+    from finn_vitprune.bench.results import BenchResults
+    from finn_vitprune.bench.run import Measured
 
 NAME = "bench-units"
 EXAMPLE = "finn-vitprune bench-units --quick --json units.json"
@@ -37,9 +39,9 @@ def command(
     shape: Annotated[
         Optional[list[str]], typer.Option(metavar="MWxMH", help="Only this matrix, as 384x1152; may repeat.")
     ] = None,
-    block: Annotated[Optional[list[int]], typer.Option(help="Only this block size; may repeat.")] = None,
+    block: Annotated[Optional[list[int]], typer.Option(min=1, help="Only this block size; may repeat.")] = None,
     fold: Annotated[
-        Optional[list[int]], typer.Option(help="Only so many products a cycle; may repeat.")
+        Optional[list[int]], typer.Option(min=1, help="Only so many products a cycle; may repeat.")
     ] = None,
     keep: Annotated[
         Optional[list[str]], typer.Option(help="Only this kept share of blocks; may repeat.")
@@ -66,50 +68,46 @@ def command(
 
     One table a question, each figure against its limit. Exit code 1 when a limit is missed.
     """
-    from dataclasses import replace
-
     from rich.console import Console
 
+    from finn_vitprune import plugin
+    from finn_vitprune.bench.plan import BenchPlan, Measurement, quick as quick_plan
+    from finn_vitprune.bench.results import BenchResults
+    from finn_vitprune.bench.run import run
+    from finn_vitprune.builds.build import EXAMPLE as BUNDLED
     from finn_vitprune.cli.terminal import progress_lines
+    from finn_vitprune.custom_ops.mvau_estimate import RAM_STYLES
+    from finn_vitprune.custom_ops.mvau_mac import known_body
 
     given = {
         "shapes": tuple(_pair("--shape", s, "384x1152") for s in shape or ()),
-        "blocks": _positive("--block", block),
-        "products": _positive("--fold", fold),
+        "blocks": tuple(block or ()),
+        "products": tuple(fold or ()),
         "keeps": tuple(sorted({_share(k) for k in keep or ()}, reverse=True)),
         "bits": tuple(_pair("--bits", b, "8x4") for b in bits or ()),
+        "body": known_body(mac_body),
+        "ram_style": _known("--ram-style", ram_style, RAM_STYLES),
         "number": masks,
+        "parts": tuple(Measurement(_known("--part", p, [m.value for m in Measurement])) for p in part or ()),
         "workers": jobs,
     }
-    from finn_vitprune import plugin
-    from finn_vitprune.bench.results import Results
-    from finn_vitprune.bench.run import run
-    from finn_vitprune.custom_ops.mvau_mac import known_body
-
+    plan = BenchPlan(masks_from or BUNDLED / "deit_digits.onnx")
+    plan = replace(quick_plan(plan) if quick else plan, **{name: value for name, value in given.items() if value})
     plugin.register()
-    given |= {"body": known_body(mac_body), "ram_style": _style(ram_style), "parts": _parts(part)}
-    plan = replace(_plan(quick, masks_from), **{name: value for name, value in given.items() if value})
-    results = Results(json_file)
+    results = BenchResults(json_file)
     with progress_lines():
         found = run(plan, results)
     console = Console()
     raise typer.Exit(_show(found, results, markdown, console if console.is_terminal else Console(width=WIDTH)))
 
 
-def _plan(quick: bool, masks_from: Path | None) -> Plan:
-    from finn_vitprune.bench import run
-    from finn_vitprune.builds.build import EXAMPLE as BUNDLED
-
-    plan = run.Plan(masks_from or BUNDLED / "deit_digits.onnx")
-    return run.quick(plan) if quick else plan
-
-
-def _show(found: Found, results: Results, markdown: Path | None, console: Console) -> int:
+def _show(found: Measured, results: BenchResults, markdown: Path | None, console: Console) -> int:
     """Print the tables and what misses its limit, write them to ``markdown`` too; the exit code."""
-    from finn_vitprune.bench.table import Checks, tables
+    from finn_vitprune.bench.limits import Checks
+    from finn_vitprune.bench.table import tables
     from finn_vitprune.cli import EXIT_DONE, EXIT_NO
-    from finn_vitprune.report.tables import show, to_markdown
     from finn_vitprune.files import write_text
+    from finn_vitprune.report.tables import show, to_markdown
 
     checks = Checks()
     made = tables(found.rows, found.drops, found.finn, checks)
@@ -138,35 +136,17 @@ def _pair(option: str, text: str, example: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _positive(option: str, values: list[int] | None) -> tuple[int, ...]:
-    wrong = [v for v in values or () if v < 1]
-    if wrong:
-        raise UserError(f"{option} {wrong[0]}: use 1 or more")
-    return tuple(values or ())
-
-
 def _share(text: str) -> float:
     try:
         if 0 < Fraction(text) <= 1:
             return float(text)
     except (ValueError, ZeroDivisionError):
         pass
-    raise UserError(f"--keep {text} is no share: use more than 0 and at most 1, for example 0.5")
+    raise UserError(f"--keep {text} is not a fraction: use more than 0 and at most 1, for example 0.5")
 
 
-def _style(name: str | None) -> str | None:
-    from finn_vitprune.custom_ops.mvau_estimate import RAM_STYLES
-
-    if name is not None and name not in RAM_STYLES:
-        raise UserError(f"--ram-style {name} is unknown: use {', '.join(RAM_STYLES)}")
+def _known(option: str, name: str | None, names: Sequence[str]) -> str | None:
+    """``name``, which must be one of ``names`` where it is given."""
+    if name is not None and name not in names:
+        raise UserError(f"{option} {name} is unknown: use {', '.join(names)}")
     return name
-
-
-def _parts(names: list[str] | None) -> tuple[Part, ...]:
-    from finn_vitprune.bench.run import Part
-
-    known = [p.value for p in Part]
-    unknown = [n for n in names or () if n not in known]
-    if unknown:
-        raise UserError(f"--part {unknown[0]} is unknown: use {', '.join(known)}")
-    return tuple(Part(n) for n in names or ())

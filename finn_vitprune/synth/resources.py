@@ -23,7 +23,7 @@ How a cell counts (sites of UG574, "UltraScale Architecture Configurable Logic B
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, astuple, dataclass
 
 _LUTS = {f"LUT{i}": 1 for i in range(1, 7)} | {"LUT6_2": 1}
 _SRLS = {"SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1}
@@ -70,16 +70,11 @@ class Resources:
     carry: int = 0
 
     def __add__(self, other: Resources) -> Resources:
-        return Resources(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Resources(*map(sum, zip(astuple(self), astuple(other))))
 
     def as_dict(self) -> dict[str, int | float]:
         """Field name to value."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, int | float]) -> Resources:
-        """The inverse of :meth:`as_dict`; keys that are no field are an error (TypeError)."""
-        return cls(**values)
+        return asdict(self)
 
     @classmethod
     def from_cells(cls, cells: Mapping[str, int]) -> Resources:
@@ -113,7 +108,4 @@ class Resources:
 
 def total(parts: Iterable[Resources]) -> Resources:
     """The sum of several nodes."""
-    result = Resources()
-    for part in parts:
-        result = result + part
-    return result
+    return sum(parts, Resources())

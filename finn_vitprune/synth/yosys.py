@@ -182,7 +182,7 @@ def _stored(key: str) -> Netlist | None:
     """The netlist that the cache holds; None where there is none that this version wrote."""
     try:
         content = json.loads(_cached(key).read_text())
-        return Netlist(Resources.from_dict(content["resources"]), Depth(**content["depth"]))
+        return Netlist(Resources(**content["resources"]), Depth(**content["depth"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

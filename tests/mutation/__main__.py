@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 
+from finn_vitprune import jobs
 from tests.mutation.cases import UNITS
-from tests.mutation.mutants import Mutant, Verdict, all_mutants, judge, reason, rtl_digest, sample
+from tests.mutation.mutants import Mutant, Verdict, all_mutants, judge_open, reason, rtl_digest, sample
 from tests.mutation.operators import OPERATORS
 
 RESULT = Path(__file__).parent / "result.json"
@@ -45,13 +44,13 @@ def main() -> int:
 
     counted = 0
     for mutant, entry in _judged(sample(strata, options.seed), known, options.jobs):
-        if counted == options.count:
-            break
         entry = _explained(mutant, entry)
         done[mutant.id] = entry
         counted += entry["outcome"] != "invalid"
         print(f"{counted:4} {entry['outcome']:10} {entry['seconds']:6.1f} s  {mutant.id}  {entry['by']}")
-        store(counted == options.count)
+        store(counted >= options.count)
+        if counted >= options.count:
+            break
     survivors = [r for r in done.values() if r["outcome"] == "survived"]
     outcomes = dict(Counter(r["outcome"] for r in done.values()))
     print(f"{counted} mutants of {sum(sites.values())}: {outcomes}")
@@ -84,18 +83,11 @@ def _settled(mutant: Mutant, known: dict[str, dict]) -> dict | None:
     return entry if entry and (entry["outcome"] != "survived" or reason(mutant)) else None
 
 
-def _judged(mutants: Iterator[Mutant], known: dict[str, dict], jobs: int) -> Iterator[tuple[Mutant, dict]]:
-    """Mutants with their entries, in order, ``jobs`` at a time."""
-    if jobs == 1:
-        for mutant in mutants:
-            yield mutant, _settled(mutant, known) or _entry(mutant, judge(mutant))
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        while batch := list(islice(mutants, 4 * jobs)):
-            new = [m for m in batch if not _settled(m, known)]
-            fresh = dict(zip((m.id for m in new), pool.map(judge, new, chunksize=1)))
-            for m in batch:
-                yield m, _settled(m, known) or _entry(m, fresh[m.id])
+def _judged(mutants: Iterator[Mutant], known: dict[str, dict], workers: int) -> Iterator[tuple[Mutant, dict]]:
+    """Mutants with their entries, in order, ``workers`` at a time."""
+    tasks = ((mutant, _settled(mutant, known)) for mutant in mutants)
+    for (mutant, settled), verdict in jobs.run_in_order(judge_open, tasks, workers, lambda task: task[0].id):
+        yield mutant, settled or _entry(mutant, verdict)
 
 
 def _entry(mutant: Mutant, verdict: Verdict) -> dict:

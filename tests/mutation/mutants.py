@@ -116,6 +116,12 @@ def judge(mutant: Mutant) -> Verdict:
     return Verdict("survived", seconds=time.monotonic() - started, ran=ran)
 
 
+def judge_open(task: tuple[Mutant, dict | None]) -> Verdict | None:
+    """:func:`judge` as a job; None for a mutant that has an entry already."""
+    mutant, settled = task
+    return None if settled else judge(mutant)
+
+
 class _DoesNotCompile(Exception):
     """Verilator or the C++ compiler refuses a mutant."""
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 
-from tests.sweep.check import MAKE, check
+from finn_vitprune import jobs
+from tests.sweep.check import MAKE, Draw, check_draw
 
 
 def main() -> int:
     options = _options()
-    units = [unit for _ in range(options.structures) for unit in options.unit or MAKE]
-    seeds = [options.seed * 1000 + i for i in range(options.structures) for _ in options.unit or MAKE]
+    draws = [
+        Draw(unit, options.seed * 1000 + i, options.runs)
+        for i in range(options.structures) for unit in options.unit or MAKE
+    ]
     total, failed = 0, 0
-    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for number, outcome in enumerate(pool.map(check, units, seeds, [options.runs] * len(units))):
-            total, failed = total + outcome.runs, failed + len(outcome.wrong)
-            verdict = f"{len(outcome.wrong)} wrong" if outcome.wrong else "equal"
-            print(f"{number + 1:4} of {len(units)}  {outcome.unit}, seed {outcome.seed}: {outcome.runs} runs {verdict}"
-                  f"  {outcome.text}", flush=True)
-            print("".join(f"     {line}\n" for line in outcome.wrong), end="", flush=True)
-    print(f"{len(units)} structures, {total} runs, {failed} mismatches (seed {options.seed})")
+    for number, (_, outcome) in enumerate(jobs.run_in_order(check_draw, draws, options.jobs)):
+        total, failed = total + outcome.runs, failed + len(outcome.wrong)
+        verdict = f"{len(outcome.wrong)} wrong" if outcome.wrong else "equal"
+        print(f"{number + 1:4} of {len(draws)}  {outcome.unit}, seed {outcome.seed}: {outcome.runs} runs {verdict}"
+              f"  {outcome.text}", flush=True)
+        print("".join(f"     {line}\n" for line in outcome.wrong), end="", flush=True)
+    print(f"{len(draws)} structures, {total} runs, {failed} mismatches (seed {options.seed})")
     return 1 if failed else 0
 
 

@@ -20,6 +20,20 @@ class Outcome:
     wrong: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Draw:
+    """One structure to check: its unit, the seed that it is drawn from, and how many runs."""
+
+    unit: str
+    seed: int
+    runs: int
+
+
+def check_draw(draw: Draw) -> Outcome:
+    """:func:`check` as a job."""
+    return check(draw.unit, draw.seed, draw.runs)
+
+
 def check(unit: str, seed: int, runs: int) -> Outcome:
     """Every run of the structure of this seed: every beat, the handshake, no beat too many, no standstill.
 
