@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from finn_vitprune.cli.params import share
 from finn_vitprune.errors import UserError
+from finn_vitprune.pruning.choices import Share
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,8 @@ def command(
         Optional[list[int]], typer.Option(min=1, help="Only so many products a cycle; may repeat.")
     ] = None,
     keep: Annotated[
-        Optional[list[str]], typer.Option(help="Only this kept share of blocks; may repeat.")
+        Optional[list[Share]],
+        typer.Option(parser=share, metavar="SHARE", help="Only this kept share of blocks; may repeat."),
     ] = None,
     bits: Annotated[
         Optional[list[str]],
@@ -83,7 +85,7 @@ def command(
         "shapes": tuple(_pair("--shape", s, "384x1152") for s in shape or ()),
         "blocks": tuple(block or ()),
         "products": tuple(fold or ()),
-        "keeps": tuple(sorted({_share(k) for k in keep or ()}, reverse=True)),
+        "keeps": tuple(sorted({float(k) for k in keep or ()}, reverse=True)),
         "bits": tuple(_pair("--bits", b, "8x4") for b in bits or ()),
         "body": known_body(mac_body),
         "ram_style": _known("--ram-style", ram_style, RAM_STYLES),
@@ -134,15 +136,6 @@ def _pair(option: str, text: str, example: str) -> tuple[int, int]:
     if match is None or not all(map(int, match.groups())):
         raise UserError(f"{option} {text}: expected two positive numbers, for example {example}")
     return int(match[1]), int(match[2])
-
-
-def _share(text: str) -> float:
-    try:
-        if 0 < Fraction(text) <= 1:
-            return float(text)
-    except (ValueError, ZeroDivisionError):
-        pass
-    raise UserError(f"--keep {text} is not a fraction: use more than 0 and at most 1, for example 0.5")
 
 
 def _known(option: str, name: str | None, names: Sequence[str]) -> str | None:

@@ -26,7 +26,7 @@ import psutil
 from finn_vitprune import files, jobs
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth import depth
-from finn_vitprune.synth.depth import Depth
+from finn_vitprune.synth.depth import Depth, logic_depth
 from finn_vitprune.synth.resources import Resources
 
 TIMEOUT_S = 3600.0
@@ -34,6 +34,8 @@ TIMEOUT_S = 3600.0
 
 _READ = "read_slang --keep-hierarchy -D VP_SYNTH"
 """Keeps what says so in a module of its own (``vp_rom``)."""
+_YOSYS = [sys.executable, "-c", "from pyosys import libyosys as y; y.run_pass('script commands.ys', y.Design())"]
+"""Runs a script in a process of its own: Yosys ends the process that it lives in when it meets an error."""
 _SYNTH = "synth_xilinx -family xcup -noiopad -flatten"
 _HEX = re.compile(r'"[^"\n]*\.hex"')
 
@@ -163,10 +165,10 @@ def map_node(job: NodeJob, timeout_s: float = TIMEOUT_S) -> Netlist:
     key = cache_key(job)
     if (stored := _stored(key)) is not None:
         return stored
-    found = _run_yosys(job, timeout_s)
-    cells = {name: count for name, count in found["cells"].items() if name not in job.boxes}
+    found, levels = _run_yosys(job, timeout_s)
+    cells = {name: count for name, count in found.items() if name not in job.boxes}
     try:
-        netlist = Netlist(Resources.from_cells(cells), Depth(**found["depth"]))
+        netlist = Netlist(Resources.from_cells(cells), levels)
     except ValueError as e:
         raise SynthesisError(f"synthesis of {job.top}: {e}") from e
     entry = {"tool": yosys_version(), "top": job.top, "cells": cells, **asdict(netlist)}
@@ -187,7 +189,7 @@ def _stored(key: str) -> Netlist | None:
         return None
 
 
-def _run_yosys(job: NodeJob, timeout_s: float) -> dict[str, dict[str, int]]:
+def _run_yosys(job: NodeJob, timeout_s: float) -> tuple[dict[str, int], Depth]:
     """Cell type to count of the mapped, flattened node, and its depth."""
     ultra = any('"ultra"' in line for line in _read_sources(job)[-1].splitlines())
     paths = " ".join(_quote(path.resolve()) for path in job.sources)
@@ -196,23 +198,25 @@ def _run_yosys(job: NodeJob, timeout_s: float) -> dict[str, dict[str, int]]:
         f"{_SYNTH}{' -uram' if ultra else ''} -top {job.top}",
         "setattr -mod -unset keep_hierarchy",
         "flatten",
+        "tee -q -o stat.json stat -json",
+        "write_json netlist.json",
     ]
+    reason = None
     with tempfile.TemporaryDirectory(prefix="vitprune_yosys_") as tmp:
         folder = Path(tmp)
-        (folder / "job.json").write_text(json.dumps({"commands": commands}))
-        log, result = folder / "yosys.log", folder / "result.json"
-        command = [sys.executable, "-m", "finn_vitprune.synth.worker", "job.json", "result.json"]
-        reason = None
+        (folder / "commands.ys").write_text("\n".join(commands))
+        log = folder / "yosys.log"
         with log.open("wb") as out:
-            process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(_YOSYS, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
             try:
                 process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 reason = f"Yosys took longer than {timeout_s:g} s"
             finally:
                 _kill(process)
-        if process.returncode == 0 and result.is_file():
-            return json.loads(result.read_text())
+        if process.returncode == 0:
+            cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
+            return cells, logic_depth(json.loads((folder / "netlist.json").read_text()))
         kept = files.cache_dir() / "yosys" / "failed" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', job.top)}.log"
         files.write_text(kept, log.read_text(errors="replace"))
     reason = reason or _first_error(kept) or f"Yosys ended with exit code {process.returncode}"
