@@ -15,7 +15,7 @@ from finn_vitprune.bench.resources import (
     ARRAY,
     BOX,
     Cost,
-    Estimate,
+    UnitEstimate,
     WeightMemory,
     array_source,
     boxed,
@@ -341,7 +341,7 @@ def row(**changes):
     base = MatrixRow(
         matrix="384x384", b=16, keep=1.0, mask="dense", bits="8x8", body="dsp48e2", target=4096,
         fold={"SIMD": 16, "PE": 16, "TOKENS": 2, "LANES": 3, "in_width": 8, "out_width": 8},
-        products=1536, masks=1, code="x", cost=cost, array=array, estimate=Estimate(784, 9000, 8.0, 0),
+        products=1536, masks=1, code="x", cost=cost, array=array, estimate=UnitEstimate(784, 9000, 8.0, 0),
         memory=WeightMemory(weight_bits=1000, index_bits=20, memory_bits=2000, memory_bram36=8.0),
     )  # fmt: skip
     return replace(base, **changes)

@@ -85,7 +85,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class UnitEstimate:
     """What the op says it occupies."""
 
     dsp: int
@@ -94,7 +94,7 @@ class Estimate:
     uram: int
 
     @classmethod
-    def of(cls, op: VitRTLBackend) -> Estimate:
+    def of(cls, op: VitRTLBackend) -> UnitEstimate:
         return cls(
             dsp=int(op.dsp_estimation(PART)),
             lut_sites=int(op.lut_estimation(PART)),

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 from finn_vitprune import files
 from finn_vitprune.bench.cycles import Cycles
-from finn_vitprune.bench.resources import Cost, Estimate, WeightMemory
+from finn_vitprune.bench.resources import Cost, UnitEstimate, WeightMemory
 from finn_vitprune.bench.token_drop import DropCycles
 from finn_vitprune.errors import UserError
 
@@ -29,7 +29,7 @@ class MatrixRow:
     """
 
     INLINE: ClassVar = {"cycles": Cycles, "cost": Cost}
-    NESTED: ClassVar = {"array": Cost, "estimate": Estimate, "memory": WeightMemory}
+    NESTED: ClassVar = {"array": Cost, "estimate": UnitEstimate, "memory": WeightMemory}
 
     matrix: str
     b: int
@@ -45,7 +45,7 @@ class MatrixRow:
     cycles: Cycles | None = None
     cost: Cost | None = None
     array: Cost | None = None
-    estimate: Estimate | None = None
+    estimate: UnitEstimate | None = None
     memory: WeightMemory | None = None
     ram_style: str = "auto"
 
@@ -72,7 +72,7 @@ class DropRow:
     """
 
     INLINE: ClassVar = {"cycles": DropCycles}
-    NESTED: ClassVar = {"cost": Cost, "ranker": Cost, "estimate": Estimate}
+    NESTED: ClassVar = {"cost": Cost, "ranker": Cost, "estimate": UnitEstimate}
 
     tokens: int
     channels: int
@@ -84,7 +84,7 @@ class DropRow:
     cycles: DropCycles | None = None
     cost: Cost | None = None
     ranker: Cost | None = None
-    estimate: Estimate | None = None
+    estimate: UnitEstimate | None = None
 
     @property
     def key(self) -> tuple:

@@ -14,7 +14,7 @@ from finn_vitprune.bench.resources import (
     BOX,
     TIMEOUT_S,
     Cost,
-    Estimate,
+    UnitEstimate,
     array_source,
     boxed,
     joined,
@@ -63,7 +63,7 @@ def unit_task(case: BenchCase, keep: float, folder: Path, results: BenchResults)
     probe, _ = node("BlockSparseMVAU", case.unit.attributes(case.fold))
     slots = max(with_mask(probe, mask).schedule().lane_slots for mask in group)
     op, model = unit_op(case.unit, case.fold, [int(n) for n in group[0].sum(axis=0)], slots)
-    estimate = Estimate.of(op)
+    estimate = UnitEstimate.of(op)
     if all(results.find(row).cost for row in rows):
         results.change(rows, estimate=estimate)  # which may have changed since
         return None
@@ -86,7 +86,7 @@ def drop_task(unit: DropUnit, row: DropRow, folder: Path, results: BenchResults)
     if results.find(row).cost is not None:
         return None
     op, model = unit.op()
-    files, estimate = sources(op, model, folder), Estimate.of(op)
+    files, estimate = sources(op, model, folder), UnitEstimate.of(op)
 
     def fill(whole: Netlist, ranker: Netlist) -> None:
         results.change([row], cost=Cost.of(whole), ranker=Cost.of(ranker), estimate=estimate)

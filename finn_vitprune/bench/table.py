@@ -25,7 +25,7 @@ from finn_vitprune.bench.limits import (
     Checks,
 )
 from finn_vitprune.bench.masks import DENSE, KINDS
-from finn_vitprune.bench.resources import Cost, Estimate
+from finn_vitprune.bench.resources import Cost, UnitEstimate
 from finn_vitprune.bench.results import DropRow, FinnRow, MatrixRow
 from finn_vitprune.report.tables import Table
 
@@ -235,7 +235,7 @@ def _estimates(rows: Sequence[MatrixRow], checks: Checks) -> Table:
     )
 
 
-def _estimate_cells(estimate: Estimate, found: Cost, what: str, checks: Checks) -> list[str]:
+def _estimate_cells(estimate: UnitEstimate, found: Cost, what: str, checks: Checks) -> list[str]:
     cells = []
     for key in ("dsp", "bram36", "uram"):
         expected, used = getattr(estimate, key), getattr(found, key)

@@ -178,12 +178,12 @@ def find_fold(unit: Unit, masks: Iterable[np.ndarray]) -> dict[str, int]:
     so wide that they do not slow down a mask. Where every fold is used badly by some mask, the best used one.
     """
     one = dict.fromkeys((*LANE_FOLD, "in_width", "out_width"), 1)
-    frame = GROUPS * max(TOKENS_CHOICES)
-    ops = [with_mask(node("BlockSparseMVAU", unit.attributes(one, tokens=frame))[0], mask) for mask in masks]
+    op, _ = node("BlockSparseMVAU", unit.attributes(one, tokens=GROUPS * max(TOKENS_CHOICES)))
+    unfolded = [replace(op.fold(), column_blocks=tuple(mask.sum(axis=0).tolist())) for mask in masks]
     used: dict[float, dict[str, int]] = {}
-    for fold in sorted(nearest_folds(unit), key=lambda fold: _worth(unit, fold, ops)):
-        fold = _with_ports(fold, unit, ops)
-        share = min(_utilisation(op, fold) for op in ops)
+    for fold in sorted(nearest_folds(unit), key=lambda fold: _worth(unit, fold, unfolded)):
+        fold = _with_ports(fold, unfolded)
+        share = min(f.kept_weights * f.rows / f.products_per_cycle / f.cycles for f in _at(unfolded, fold))
         if share >= WELL_USED * unit.filled:
             return fold
         used.setdefault(share, fold)
@@ -207,15 +207,20 @@ def products_of(fold: Mapping[str, int]) -> int:
     return math.prod(fold[name] for name in LANE_FOLD)
 
 
-def _worth(unit: Unit, fold: Mapping[str, int], ops: Sequence[VitOp]) -> tuple[int, float]:
+def _at(folds: Sequence[Fold], attributes: Mapping[str, int]) -> list[Fold]:
+    """The folds with these attributes of a node."""
+    values = {name.lower(): value for name, value in attributes.items()}
+    return [replace(f, **values) for f in folds]
+
+
+def _worth(unit: Unit, fold: Mapping[str, int], unfolded: Sequence[Fold]) -> tuple[int, float]:
     """Limits that the estimates miss, and cost, each summed over the masks; lower is better."""
     missed, total = 0, 0.0
-    lanes, kept = Lanes(*fold.values()), [op.schedule().kept for op in ops]
-    base = replace(ops[0].fold(), ram_style="auto")
+    lanes, kept = Lanes(*fold.values()), [sum(f.column_blocks) for f in unfolded]
+    base = replace(unfolded[0], ram_style="auto")
     folds = [with_ports(base, n, lanes, compute_cycles(base, n, lanes)) for n in kept]
     ports = {name: max(getattr(f, name) for f in folds) for name in ("in_width", "out_width")}
-    for n, f in zip(kept, folds):
-        f = replace(f, **ports)
+    for n, f in zip(kept, _at(folds, ports)):
         need = n * unit.block**2 * unit.w_bits
         if unit.products >= MANY_PRODUCTS:
             missed += lut(f) > LUT_RESERVE * UNIT_LUT * products_of(fold)
@@ -225,31 +230,16 @@ def _worth(unit: Unit, fold: Mapping[str, int], ops: Sequence[VitOp]) -> tuple[i
     return missed, total
 
 
-def _with_ports(fold: Mapping[str, int], unit: Unit, ops: Sequence[VitOp]) -> dict[str, int]:
-    """The fold with the narrowest ports that slow down no op by more than :data:`PORT_SLACK`."""
-    ins = Fold.in_widths(unit.mw, fold["SIMD"])
-    outs = Fold.out_widths(unit.mh, fold["PE"], unit.block)
-
-    def cycles(in_width: int, out_width: int) -> list[int]:
-        ports = {"in_width": in_width, "out_width": out_width}
-        return [_set(op, {**fold, **ports}).get_exp_cycles() for op in ops]
-
-    least = cycles(ins[-1], outs[-1])
+def _with_ports(fold: Mapping[str, int], unfolded: Sequence[Fold]) -> dict[str, int]:
+    """The fold with the narrowest ports that slow down no mask by more than :data:`PORT_SLACK`."""
+    [base, *_] = folds = _at(unfolded, fold)
+    ins, outs = Fold.in_widths(base.mw, base.simd), Fold.out_widths(base.mh, base.pe, base.block)
+    least = [f.cycles for f in _at(folds, {"in_width": ins[-1], "out_width": outs[-1]})]
 
     def slower(in_width: int, out_width: int) -> bool:
-        return any(a > (1 + PORT_SLACK) * b for a, b in zip(cycles(in_width, out_width), least))
+        ported = _at(folds, {"in_width": in_width, "out_width": out_width})
+        return any(f.cycles > (1 + PORT_SLACK) * best for f, best in zip(ported, least))
 
     in_width = next(w for w in ins if not slower(w, outs[-1]))
     out_width = next(w for w in outs if not slower(in_width, w))
     return {**fold, "in_width": in_width, "out_width": out_width}
-
-
-def _utilisation(op: VitOp, fold: Mapping[str, int]) -> float:
-    return _set(op, fold).balance().utilisation
-
-
-def _set(op: VitOp, attributes: Mapping[str, int]) -> VitOp:
-    """The op with these attributes."""
-    for name, value in attributes.items():
-        op.set_nodeattr(name, value)
-    return op

@@ -72,7 +72,6 @@ def command(
     """
     from rich.console import Console
 
-    from finn_vitprune import plugin
     from finn_vitprune.bench.plan import BenchPlan, Measurement, quick as quick_plan
     from finn_vitprune.bench.results import BenchResults
     from finn_vitprune.bench.run import run
@@ -95,7 +94,6 @@ def command(
     }
     plan = BenchPlan(masks_from or BUNDLED / "deit_digits.onnx")
     plan = replace(quick_plan(plan) if quick else plan, **{name: value for name, value in given.items() if value})
-    plugin.register()
     results = BenchResults(json_file)
     with progress_lines():
         found = run(plan, results)
