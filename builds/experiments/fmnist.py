@@ -1,15 +1,15 @@
 """The float Fashion-MNIST model of the example as ONNX, and its accuracy beside that of what import makes of it.
 
-``python builds/experiments/fmnist.py export float.onnx``; ``python builds/experiments/fmnist.py accuracy float.onnx pruned.onnx``
+``python -m finn_vitprune.builds.experiments.fmnist export float.onnx``, then ``... accuracy float.onnx pruned.onnx``
 """
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import torch
+import typer
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.build import EXAMPLE
@@ -21,6 +21,10 @@ from finn_vitprune.training.teacher import load_weights, make_teacher
 CONFIG = Path(__file__).parents[1] / "train" / "deit_fmnist_60k.yaml"
 
 
+app = typer.Typer(help=__doc__, add_completion=False)
+
+
+@app.command()
 def export(path: str) -> None:
     """The trained float network, by the TorchScript exporter."""
     data = load_dataset("fashion-mnist")
@@ -30,6 +34,7 @@ def export(path: str) -> None:
     torch.onnx.export(network.eval(), (image,), path, opset_version=17, dynamo=False)
 
 
+@app.command()
 def accuracy(float_file: str, imported_file: str) -> None:
     """Prints the share of all test images that each of the two files gets right."""
     data = load_dataset("fashion-mnist")
@@ -46,4 +51,4 @@ def accuracy(float_file: str, imported_file: str) -> None:
 
 
 if __name__ == "__main__":
-    {"export": export, "accuracy": accuracy}[sys.argv[1]](*sys.argv[2:])
+    app()

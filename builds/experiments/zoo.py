@@ -28,6 +28,7 @@ from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.importing.reference import TOLERANCE, compare
 from finn_vitprune.files import write_json, write_text
+from finn_vitprune.report.tables import Table, to_markdown
 
 LISTED = (
     "deit_tiny_patch16_224", "deit_small_patch16_224", "deit_base_patch16_224",
@@ -63,7 +64,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Row:
+class ZooResult:
     """What came of a case.
 
     depth: of the exported model; opset: of the file. relative: largest difference from onnxruntime in units
@@ -169,7 +170,7 @@ def export(model: nn.Module, shape: tuple[int, int, int], path: Path, case: Case
         write()
 
 
-def run(case: Case, folder: Path) -> Row:
+def run(case: Case, folder: Path) -> ZooResult:
     """Export, check, compare."""
     started = time.monotonic()
     try:
@@ -182,9 +183,9 @@ def run(case: Case, folder: Path) -> Row:
         found["notes"] += (note,) if note else ()
     except Exception as error:  # noqa: BLE001  a row says what happened, and the next model is tried
         text = f"{type(error).__name__}: {first_line(error)}"[:300]
-        return Row(case.model, case.exporter, case.opset, error=text)
+        return ZooResult(case.model, case.exporter, case.opset, error=text)
     found |= {"depth": depth, "image_size": shape[1], "seconds": round(time.monotonic() - started, 1)}
-    return Row(case.model, case.exporter, case.opset, **found)
+    return ZooResult(case.model, case.exporter, case.opset, **found)
 
 
 def sound_export(model: nn.Module, shape: tuple[int, int, int], path: Path, case: Case) -> str:
@@ -227,61 +228,52 @@ def examine(path: Path) -> dict:
 
 # --- the table -------------------------------------------------------------------------------------
 
-TITLE = """# timm's vision transformers through `check` and `import`
-
-Random weights, timm {version}. "Difference": the imported float network against the file in onnxruntime,
-largest difference of a logit in units of the largest logit, on {images} random images; a network that is
-recognised but has no hardware (tokens too wide) is compared, too. "Mapped": nodes that `check` maps.
-
-```
-{command}
-```
-"""
 COMMAND = "python -m finn_vitprune.builds.experiments.zoo -o builds/results/import"
+TITLE = "timm's vision transformers through `check` and `import`"
+TEXT = f"""Random weights, timm {timm.__version__}. "Difference": the imported float network against the file in onnxruntime,
+largest difference of a logit in units of the largest logit, on {IMAGES} random images; a network that is
+recognised but has no hardware (tokens too wide) is compared, too. "Mapped": nodes that `check` maps. The other
+models: TorchScript, opset 17 (dynamo, opset 20, where that writes no sound file); {SHALLOW} encoders and small images
+where the model lets them be.
+
+```
+{COMMAND}
+```"""
+COLUMNS = ("model", "exporter, opset", "encoders", "nodes mapped", "difference", "answer")
 
 
-def markdown(rows: list[dict]) -> str:
+def markdown(results: list[ZooResult]) -> str:
     """The results as Markdown."""
-    by_case = {(r["model"], r["exporter"], r["asked_opset"]): r for r in rows}
+    by_case = {(r.model, r.exporter, r.asked_opset): r for r in results}
     listed = [by_case[m, *e] for m in LISTED for e in EXPORTS if (m, *e) in by_case]
-    others = sorted((r for r in rows if r["model"] not in LISTED), key=lambda r: r["model"])
-    text = [TITLE.format(version=timm.__version__, images=IMAGES, command=COMMAND)]
-    text += ["## The listed models, by every exporter", "", summary(listed), ""]
-    heads = "encoders | nodes mapped | difference | answer |"
-    text += [f"| model | exporter, opset | {heads}", "|--|--|--|--|--|--|"]
-    text += [_line(r, whole=True) for r in listed]
-    text += ["", "## Every other `vit_*` of timm", ""]
-    text += [
-        f"TorchScript, opset 17 (dynamo, opset 20, where that writes no sound file); {SHALLOW} encoders and "
-        "small images where the model lets them be.",
-        "",
-    ]
-    text += [summary(others), "", f"| model | {heads}", "|--|--|--|--|--|"]
-    text += [_line(r, whole=False) for r in others]
-    return "\n".join(text) + "\n"
+    others = sorted((r for r in results if r.model not in LISTED), key=lambda r: r.model)
+    return to_markdown(
+        TITLE,
+        TEXT,
+        [
+            Table("The listed models, by every exporter", COLUMNS, tuple(map(cells, listed)), summary(listed)),
+            Table("Every other `vit_*` of timm", COLUMNS, tuple(map(cells, others)), summary(others)),
+        ],
+    )
 
 
-def summary(rows: list[dict]) -> str:
+def summary(results: list[ZooResult]) -> str:
     """How many import, how many are refused, and the largest difference."""
-    taken = [r for r in rows if not r["error"] and not r["refusal"]]
-    refused = [r for r in rows if r["refusal"]]
-    failed = [r for r in rows if r["error"]]
-    known = [r["relative"] for r in rows if r["relative"] is not None]
+    refused, failed = sum(bool(r.refusal) for r in results), sum(bool(r.error) for r in results)
+    known = [r.relative for r in results if r.relative is not None]
     largest = f", largest difference {max(known):.1e} (limit {TOLERANCE:g})" if known else ""
-    counts = f"{len(taken)} import, {len(refused)} are refused, {len(failed)} could not be made"
-    return f"{len(rows)} files: {counts}{largest}."
+    counts = f"{len(results) - refused - failed} import, {refused} are refused, {failed} could not be made"
+    return f"{len(results)} files: {counts}{largest}."
 
 
-def _line(row: dict, whole: bool) -> str:
-    opset = row["opset"] if row["opset"] is not None else row["asked_opset"]
-    asked = "" if opset == row["asked_opset"] else f" (asked {row['asked_opset']})"
-    cells = [row["model"]] + ([f"{row['exporter']}, {opset}{asked}"] if whole else [])
-    mapped = "" if row["nodes"] is None else f"{row['mapped']} of {row['nodes']}"
-    relative = "" if row["relative"] is None else f"{row['relative']:.1e}"
-    why = {"no file": row["error"], "refused": row["refusal"]}
-    answer = next((f"{k}: {text}" for k, text in why.items() if text), "imports")
-    cells += [str(row["depth"] or ""), mapped, relative, answer.replace("|", "/")]
-    return "| " + " | ".join(cells) + " |"
+def cells(result: ZooResult) -> tuple[str, ...]:
+    """The row of a result."""
+    opset = result.asked_opset if result.opset is None else result.opset
+    asked = "" if opset == result.asked_opset else f" (asked {result.asked_opset})"
+    mapped = "" if result.nodes is None else f"{result.mapped} of {result.nodes}"
+    relative = "" if result.relative is None else f"{result.relative:.1e}"
+    answer = f"no file: {result.error}" if result.error else f"refused: {result.refusal}" if result.refusal else "imports"
+    return (result.model, f"{result.exporter}, {opset}{asked}", str(result.depth or ""), mapped, relative, answer)
 
 
 def main() -> None:
@@ -292,19 +284,17 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", help="these models of the list alone")
     a = parser.parse_args()
     warnings.simplefilter("ignore")
-    a.output.mkdir(parents=True, exist_ok=True)
     file = a.output / "results.json"
-    rows = json.loads(file.read_text()) if file.is_file() else []
-    done = {(r["model"], r["exporter"], r["asked_opset"]) for r in rows}
+    results = [ZooResult(**r) for r in json.loads(file.read_text())] if file.is_file() else []
+    done = {(r.model, r.exporter, r.asked_opset) for r in results}
     todo = [c for c in cases(a.only != "others", a.only != "listed") if not a.models or c.model in a.models]
     todo = [c for c in todo if (c.model, c.exporter, c.opset) not in done]
     for number, case in enumerate(todo, start=1):
         with tempfile.TemporaryDirectory() as folder:
-            row = run(case, Path(folder))
-        rows.append(json.loads(json.dumps(asdict(row))))
-        print(f"[{number} of {len(todo)}] {_line(rows[-1], whole=True)} {row.seconds} s", flush=True)
-        write_json(file, rows)
-        write_text(a.output / "RESULTS.md", markdown(rows))
+            results.append(run(case, Path(folder)))
+        print(f"[{number} of {len(todo)}]", *cells(results[-1]), f"{results[-1].seconds} s", flush=True)
+        write_json(file, [asdict(r) for r in results])
+        write_text(a.output / "RESULTS.md", markdown(results))
 
 
 if __name__ == "__main__":

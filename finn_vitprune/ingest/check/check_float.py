@@ -30,7 +30,7 @@ SIZED = Constant("a constant of the size of the input")
 LAYOUT = Mapped("no hardware", "only the order of data")
 SELECT = Mapped("VitSelectToken", "the class token")
 SCALE = Mapped("scale or bias of the node before")
-UNUSED = Mapped("nothing", size="no output depends on it")
+UNUSED = Mapped("nothing (no output depends on it)")
 
 
 def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Checked:

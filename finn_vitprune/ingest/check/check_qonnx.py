@@ -50,7 +50,7 @@ TOKEN_SCORES = Mapped(ATTENTION, "token scores")
 UNITS: dict[type[values.Value], Mapped | Constant] = {
     values.Const: FOLDED,
     values.QConst: Constant("constants (codes and scale)"),
-    values.Image: Mapped("the host", size="order of the pixels"),
+    values.Image: Mapped("the host (order of the pixels)"),
     values.Stream: LAYOUT,
     values.Acc: Mapped(MATRIX),
     values.QAcc: Mapped(MATRIX),

@@ -37,8 +37,8 @@ UNITS: dict[type[Term], Mapped] = {
     Attended: Mapped(ATTENTION),
     Mean: Mapped("VitTokenMean"),
     Patches: Mapped(MATRIX),
-    Pixels: Mapped("the host", size="order and scale of pixels"),
-    Probabilities: Mapped("nothing", size="softmax of the logits is left to the host"),
+    Pixels: Mapped("the host (order and scale of pixels)"),
+    Probabilities: Mapped("nothing (softmax of the logits is left to the host)"),
 }
 
 
@@ -86,7 +86,7 @@ def _parts(network: Network) -> Iterator[tuple[Term, Role]]:
         yield c.mean, Role(CLASSIFIER, UNITS[Mean])
     yield c.heads[0], Role(CLASSIFIER, matrix(c.heads[0], "classifier"))
     for head in c.heads[1:]:
-        yield head, Role(CLASSIFIER, Mapped("nothing", size="the distillation classifier is left out"))
+        yield head, Role(CLASSIFIER, Mapped("nothing (the distillation classifier is left out)"))
     if c.probabilities is not None:
         yield c.probabilities, Role(CLASSIFIER, UNITS[Probabilities])
 
