@@ -124,7 +124,7 @@ def balance(model: ModelWrapper) -> list[BalanceRow]:
         op = getCustomOp(node)
         if not op.macs():
             continue
-        cycles, ideal = op.get_exp_cycles(), op.macs() / op.products_per_cycle()
+        cycles, ideal = op.get_exp_cycles(), op.folding().ideal_cycles
         row = BalanceRow(
             node=node.name, op_type=node.op_type, kept_blocks=None, lanes=1, ideal_cycles=ideal, cycles=cycles,
             utilisation=min(1.0, ideal / cycles),

@@ -135,6 +135,11 @@ class Geometry(Folding):
         return 2 * self.queries * self.heads * self.head_dim * self.tokens
 
     @property
+    def products_per_cycle(self) -> int:
+        """Both phases work at once."""
+        return 2 * self.simd * self.pe
+
+    @property
     def kv_beats(self) -> int:
         """Beats of K and V of a frame."""
         return 2 * self.tokens * self.heads * self.cg

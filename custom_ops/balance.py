@@ -36,16 +36,20 @@ class ColumnPart:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Distribution of kept blocks over lanes. ``parts`` are in the order of the columns laid end to end."""
+    """Distribution of kept blocks over lanes. ``parts`` are in the order of the columns laid end to end.
+
+    A block may be dealt in ``atoms``, some of its rows each: counts, loads and parts are in atoms then.
+    """
 
     lanes: int
     column_blocks: tuple[int, ...]
     parts: tuple[ColumnPart, ...]
+    atoms: int = 1
 
     @property
     def kept(self) -> int:
         """Kept blocks of the matrix."""
-        return sum(self.column_blocks)
+        return sum(self.column_blocks) // self.atoms
 
     @property
     def loads(self) -> tuple[int, ...]:
@@ -56,9 +60,14 @@ class Schedule:
         return tuple(loads)
 
     @property
+    def lane_atoms(self) -> int:
+        """Kept atoms of the fullest lane, ``ceil(kept * atoms / lanes)``; 1 for an empty matrix."""
+        return max(1, *self.loads)
+
+    @property
     def lane_blocks(self) -> int:
-        """Kept blocks of the fullest lane, ``ceil(kept / lanes)``; 1 for an empty matrix."""
-        return max(1, max(self.loads))
+        """Blocks that a lane must hold, the last one perhaps in part."""
+        return -(-self.lane_atoms // self.atoms)
 
     @property
     def lane_slots(self) -> int:
@@ -80,7 +89,7 @@ def most_contributions(columns: int, lanes: int) -> int:
     return columns + lanes - 1
 
 
-def schedule(column_blocks: Sequence[int], lanes: int) -> Schedule:
+def schedule(column_blocks: Sequence[int], lanes: int, atoms: int = 1) -> Schedule:
     """Cut the columns laid end to end into ``lanes`` pieces of at most ``ceil(kept / lanes)`` blocks.
 
     A piece ends at the last column border within reach if the lanes after it can still take the rest;
@@ -89,8 +98,9 @@ def schedule(column_blocks: Sequence[int], lanes: int) -> Schedule:
     Args:
         column_blocks: kept blocks of each block column.
         lanes: number of lanes, at least 1.
+        atoms: pieces of a block that may be in different lanes.
     """
-    counts = [int(count) for count in column_blocks]
+    counts = [int(count) * atoms for count in column_blocks]
     borders = np.concatenate([[0], np.cumsum(counts)]).astype(int)
     total = int(borders[-1])
     cap = -(-total // lanes)
@@ -105,7 +115,7 @@ def schedule(column_blocks: Sequence[int], lanes: int) -> Schedule:
             stop = min(end, int(borders[column + 1]))
             parts.append(ColumnPart(column, lane, slot, start - int(borders[column]), stop - start))
             start, slot = stop, slot + 1
-    return Schedule(lanes, tuple(counts), tuple(parts))
+    return Schedule(lanes, tuple(counts), tuple(parts), atoms)
 
 
 def _piece_end(start: int, cap: int, total: int, lanes_after: int, borders: np.ndarray) -> int:

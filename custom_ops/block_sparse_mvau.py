@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops import mvau_estimate
+from finn_vitprune.custom_ops.balance import Schedule
 from finn_vitprune.custom_ops.base import FoldedOp
 from finn_vitprune.custom_ops.mvau_contents import (
     LoadShape,
@@ -18,24 +17,12 @@ from finn_vitprune.custom_ops.mvau_contents import (
     lane_contents,
 )
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
-from finn_vitprune.custom_ops.mvau_fold import AtomSchedule, Fold, product_sum_bits
+from finn_vitprune.custom_ops.mvau_fold import Fold, product_sum_bits
 from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.synth.parts import Part, known_part
-
-
-@dataclass(frozen=True)
-class LaneBalance:
-    """How well the lanes of one node are used; cycles are those of one frame."""
-
-    node: str
-    kept_blocks: int
-    lanes: int
-    ideal_cycles: float
-    cycles: int
-    utilisation: float
 
 
 class BlockSparseMVAU(FoldedOp):
@@ -136,11 +123,11 @@ class BlockSparseMVAU(FoldedOp):
     def folding(self) -> MatrixFolding:
         return MatrixFolding(self.fold())
 
-    def schedule(self) -> AtomSchedule:
+    def schedule(self) -> Schedule:
         """Distribution of the kept blocks over the lanes."""
         return self._fold().schedule
 
-    def plan(self, weights: np.ndarray) -> AtomSchedule:
+    def plan(self, weights: np.ndarray) -> Schedule:
         """Take the kept blocks of ``weights`` (``[MW, MH]``) into ``column_blocks``; returns the schedule."""
         self.set_nodeattr("column_blocks", BlockMask.of(weights, self.get_nodeattr("block")).column_counts)
         return self.schedule()
@@ -179,16 +166,6 @@ class BlockSparseMVAU(FoldedOp):
             "biases": f.mh,
             "index_bits": f.schedule.kept * (numerics.clog2(f.block_rows) + 1),
         }
-
-    def balance(self) -> LaneBalance:
-        """Row of the balance report: products per frame over products per cycle, against the real cycles."""
-        f = self.fold()
-        ideal = self.macs() / f.products_per_cycle
-        return LaneBalance(self.onnx_node.name, f.schedule.kept, f.lanes, ideal, f.cycles, ideal / f.cycles)
-
-    def products_per_cycle(self) -> int:
-        """Products of one cycle of the fold."""
-        return self._fold().products_per_cycle
 
     def held_tokens(self) -> int:
         """Double buffers of a token group before and behind the lanes, one in them, rows put in order."""

@@ -50,6 +50,16 @@ class Folding(ABC):
         """Matrix products of a frame."""
         return 0
 
+    @property
+    def products_per_cycle(self) -> int:
+        """Matrix products of one cycle."""
+        return 0
+
+    @property
+    def ideal_cycles(self) -> float:
+        """Cycles of a frame of a unit with products, were all of its multipliers used all the time."""
+        return self.macs / self.products_per_cycle
+
     @abstractmethod
     def attributes(self) -> dict[str, int]:
         """The node attributes that the fold decides."""

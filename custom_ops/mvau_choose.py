@@ -51,6 +51,10 @@ class MatrixFolding(Folding):
     def macs(self) -> int:
         return self.fold.kept_weights * self.fold.rows
 
+    @property
+    def products_per_cycle(self) -> int:
+        return self.fold.simd * self.fold.pe * self.fold.tokens * self.fold.lanes
+
     def attributes(self) -> dict[str, int]:
         f = self.fold
         return {

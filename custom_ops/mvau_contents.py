@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from finn_vitprune.block_mask import BlockMask, pad_to_block
-from finn_vitprune.custom_ops.mvau_fold import AtomSchedule, Fold
+from finn_vitprune.custom_ops.balance import Schedule
+from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.rtl_backend import Memory, pack_words
 from finn_vitprune.numerics import clog2
 
 
-def lane_contents(f: Fold, plan: AtomSchedule, weights: np.ndarray) -> tuple[Memory, list[Memory]]:
+def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory, list[Memory]]:
     """Program of the lanes and the banks of their weights.
 
     Order in a lane: its column parts; in a part the groups of PE outputs; in a group the kept atoms of
@@ -54,7 +55,7 @@ def lane_contents(f: Fold, plan: AtomSchedule, weights: np.ndarray) -> tuple[Mem
     )
 
 
-def collect_contents(f: Fold, plan: AtomSchedule) -> Memory:
+def collect_contents(f: Fold, plan: Schedule) -> Memory:
     """Program of the collect stage: for each ``CW`` outputs in channel order, the parts to add."""
     sub_bits = max(1, clog2(f.r_elems // f.collect_width))
     lane_bits = max(1, clog2(f.lanes))

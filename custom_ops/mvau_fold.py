@@ -29,6 +29,7 @@ MIN_PROGRAM, MIN_DATA = 32, 8
 """Fewest words of a program and of a weight or constant ROM."""
 
 
+_schedule = lru_cache(maxsize=FOLDINGS_KEPT)(schedule)
 _steady_interval = lru_cache(maxsize=FOLDINGS_KEPT)(steady_interval)
 
 
@@ -47,35 +48,6 @@ def block_atoms(steps: int, lanes: int, blocks: int) -> int:
     if lanes == 1:
         return 1
     return next((d for d in divisors(steps) if d * blocks * SPARSE >= BALANCED * lanes), max(1, steps))
-
-
-@dataclass(frozen=True)
-class AtomSchedule(Schedule):
-    """A schedule of atoms, of which a block has ``atoms``: its counts, loads and parts are in atoms."""
-
-    atoms: int
-
-    @property
-    def kept(self) -> int:
-        """Kept blocks of the matrix."""
-        return sum(self.column_blocks) // self.atoms
-
-    @property
-    def lane_atoms(self) -> int:
-        """Kept atoms of the fullest lane, ``ceil(kept * atoms / lanes)``; 1 for an empty matrix."""
-        return max(1, *self.loads)
-
-    @property
-    def lane_blocks(self) -> int:
-        """Blocks that a lane must hold, the last one perhaps in part."""
-        return -(-self.lane_atoms // self.atoms)
-
-
-@lru_cache(maxsize=FOLDINGS_KEPT)
-def atom_schedule(column_blocks: tuple[int, ...], lanes: int, atoms: int) -> AtomSchedule:
-    """Distribution of blocks of ``atoms`` atoms over ``lanes`` (:func:`.balance.schedule`)."""
-    plan = schedule([count * atoms for count in column_blocks], lanes)
-    return AtomSchedule(plan.lanes, plan.column_blocks, plan.parts, atoms)
 
 
 def _choices(values) -> str:
@@ -296,10 +268,10 @@ class Fold:
     # --- what the mask decides ---
 
     @property
-    def schedule(self) -> AtomSchedule:
+    def schedule(self) -> Schedule:
         """Distribution of the kept blocks over the lanes."""
         counts = self.column_blocks or (self.block_rows,) * self.block_columns
-        return atom_schedule(counts, self.lanes, self.atoms)
+        return _schedule(counts, self.lanes, self.atoms)
 
     @property
     def lane_blocks(self) -> int:
@@ -317,11 +289,6 @@ class Fold:
         proportion (exactly, where all blocks are kept)."""
         share = self.mw * self.mh / (self.block_rows * self.block_columns * self.block**2)
         return round(self.schedule.kept * self.block**2 * share)
-
-    @property
-    def products_per_cycle(self) -> int:
-        """Products of one cycle."""
-        return self.simd * self.pe * self.tokens * self.lanes
 
     @property
     def timing(self) -> GroupTiming:

@@ -150,10 +150,6 @@ class PrunedAttention(FoldedOp):
 
     # --- cost ---
 
-    def products_per_cycle(self) -> int:
-        """Products of one cycle: both phases work at once."""
-        return 2 * self.get_nodeattr("SIMD") * self.get_nodeattr("PE")
-
     def input_times(self, arrivals: list[float]) -> list[float]:
         """Queries are taken when all keys and values of the frame are there."""
         queries, keys = arrivals

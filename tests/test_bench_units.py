@@ -147,7 +147,7 @@ def test_the_fold_has_the_products_asked_for_and_no_mask_uses_it_badly(products)
 
     def worst(fold):
         ops = [node("BlockSparseMVAU", unit.attributes(fold, tokens=128))[0] for _ in drawn]
-        return min(with_mask(op, m).balance().utilisation for op, m in zip(ops, drawn))
+        return min(f.ideal_cycles / f.cycles for f in (with_mask(op, m).folding() for op, m in zip(ops, drawn)))
 
     widest = {"in_width": 32, "out_width": 48}
     best = max(worst(fold | widest) for fold in nearest_folds(unit))

@@ -113,14 +113,14 @@ class CycleBench:
             (self.folder / op.memory_file(suffix)).write_text(memory.hex_text())
         if (image := op.load_image(self.model)) is not None:
             loads.write_image(self.folder / op.load_file(), image)
-        balance = op.balance()
+        folding = op.folding()
         golden = op.compute(self.x, weights, *self.constants)
-        result = run_op(op, self.simulator, self.folder, [self.x], golden, cycles=balance.cycles)
+        result = run_op(op, self.simulator, self.folder, [self.x], golden, cycles=folding.cycles)
         group = result.intervals("out0_V", op.out_streams()[0].beats // GROUPS)[WARM_UP:]
         return _Run(
             cycles=float(group.mean()) if len(group) else float("inf"),
-            estimate=balance.cycles / GROUPS,
-            ideal=balance.ideal_cycles / GROUPS,
+            estimate=folding.cycles / GROUPS,
+            ideal=folding.ideal_cycles / GROUPS,
             exact=result.ok,
         )
 

@@ -13,12 +13,12 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.bench.limits import MANY_PRODUCTS, MEMORY_OF_NEED, MOST_PRODUCTS, UNIT_LUT
-from finn_vitprune.custom_ops.balance import ColumnPart
+from finn_vitprune.custom_ops.balance import ColumnPart, Schedule
 from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
-from finn_vitprune.custom_ops.mvau_choose import MAX_LANES, Lanes, compute_cycles, cost, with_ports
+from finn_vitprune.custom_ops.mvau_choose import MAX_LANES, Lanes, MatrixFolding, compute_cycles, cost, with_ports
 from finn_vitprune.custom_ops.mvau_estimate import lut, weight_memory_bits
-from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, AtomSchedule, Fold
+from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
 from finn_vitprune.numerics import clog2
 from finn_vitprune.custom_ops.registry import make_node
 
@@ -119,7 +119,7 @@ class FoldInOrder(Fold):
     """A fold whose whole block columns are dealt to the lanes in turn."""
 
     @property
-    def schedule(self) -> AtomSchedule:
+    def schedule(self) -> Schedule:
         plan = super().schedule
         slots = [0] * plan.lanes
         parts = []
@@ -183,7 +183,7 @@ def find_fold(unit: Unit, masks: Iterable[np.ndarray]) -> dict[str, int]:
     used: dict[float, dict[str, int]] = {}
     for fold in sorted(nearest_folds(unit), key=lambda fold: _worth(unit, fold, unfolded)):
         fold = _with_ports(fold, unfolded)
-        share = min(f.kept_weights * f.rows / f.products_per_cycle / f.cycles for f in _at(unfolded, fold))
+        share = min(MatrixFolding(f).ideal_cycles / f.cycles for f in _at(unfolded, fold))
         if share >= WELL_USED * unit.filled:
             return fold
         used.setdefault(share, fold)

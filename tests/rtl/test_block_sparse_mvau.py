@@ -209,10 +209,9 @@ def test_no_bubble_between_groups(lanes, group):
     blocks = int((case.initialisers()[0].reshape(8, 8, 4, 8) != 0).any(axis=(1, 3)).sum())
     expected = math.ceil(9 / group) * math.ceil(blocks * 4 / lanes) * 4
     assert checked.interval == expected == checked.built.op.get_exp_cycles()
-    row = checked.built.op.balance()
-    assert row.kept_blocks == blocks and row.lanes == lanes and row.cycles == expected
-    assert row.ideal_cycles == pytest.approx(blocks * 64 * 9 / (2 * 2 * group * lanes))
-    assert row.utilisation == pytest.approx(row.ideal_cycles / expected)
+    folding = checked.built.op.folding()
+    assert folding.fold.schedule.kept == blocks and folding.fold.lanes == lanes and folding.cycles == expected
+    assert folding.ideal_cycles == pytest.approx(blocks * 64 * 9 / (2 * 2 * group * lanes))
     assert checked.built.op.macs() == blocks * 64 * 9
 
 
@@ -229,9 +228,9 @@ def test_lanes_are_used_to_97_percent(lanes):
             out_width=16, more={"column_blocks": counts.tolist()},
         )
         op, _ = build_node(OP, case.attributes(), [])
-        row = op.balance()
-        assert row.kept_blocks == counts.sum()
-        assert row.utilisation >= 0.97, (seed, row)
+        folding = op.folding()
+        assert folding.fold.schedule.kept == counts.sum()
+        assert folding.ideal_cycles / folding.cycles >= 0.97, (seed, folding)
 
 
 def test_one_compiled_simulation_serves_every_mask():
