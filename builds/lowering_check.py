@@ -10,7 +10,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.execute import golden
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
-from finn_vitprune.transforms.lower import Lowered, Match
+from finn_vitprune.transforms.lowering import Lowered, Match
 
 
 @dataclass(frozen=True)

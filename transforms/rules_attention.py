@@ -7,24 +7,28 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune import numerics
-from finn_vitprune.transforms.lower import Reason, datatype, rule
-from finn_vitprune.transforms.rules_layout import attribute
+from finn_vitprune.graph.node import Node
+from finn_vitprune.graph.reason import Reason
+from finn_vitprune.graph.rules import Rules, numbers
+from finn_vitprune.graph.values import Const, is_ordered, ordered
+from finn_vitprune.transforms.lowering import Lowering, datatype
 from finn_vitprune.transforms.values import (
     Acc,
-    Attended,
-    Const,
+    AttentionOutput,
+    Codes,
     Diff,
     ExpDiff,
     Logits,
     Numerator,
-    Product,
     QAcc,
+    QueryKey,
     RowMax,
     RowSum,
-    Stream,
     Weighted,
     head_columns,
 )
+
+RULES = Rules()
 
 
 def _heads(value: QAcc, what: str) -> np.ndarray:
@@ -34,99 +38,93 @@ def _heads(value: QAcc, what: str) -> np.ndarray:
     return columns
 
 
-@rule("MatMul", QAcc, QAcc)
-def query_key(lowering, node, values):
+@RULES.rule("MatMul", QAcc, QAcc)
+def query_key(lowering: Lowering, node: Node, values: list):
     q, k = values
-    k = replace(k, index=np.swapaxes(k.index, -1, -2))
+    k = k.moved(lambda a: np.swapaxes(a, -1, -2))
     q_columns, k_columns = _heads(q, "the query"), _heads(k, "the key")
     if q_columns.shape != k_columns.shape:
         raise Reason(f"query and key differ in heads or width: {q_columns.shape} and {k_columns.shape}")
     heads, queries, keys = q_columns.shape[0], q.acc.x.tokens, k.acc.x.tokens
-    return Product(np.arange(heads * queries * keys).reshape(1, heads, queries, keys), q, k)
+    return QueryKey(ordered((1, heads, queries, keys)), q, k)
 
 
-def _scaled(product: Product, factor: np.ndarray) -> Product:
+def _scaled(product: QueryKey, factor: np.ndarray) -> QueryKey:
     if factor.size != 1:
         raise Reason("attention logits can only be multiplied with one scalar")
     return replace(product, factor=product.factor * float(factor.reshape(-1)[0]))
 
 
-@rule("Mul", Product, Const)
-def scale_logits(lowering, node, values):
+@RULES.rule("Mul", QueryKey, Const)
+def scale_logits(lowering: Lowering, node: Node, values: list):
     return _scaled(values[0], values[1].value)
 
 
-@rule("Div", Product, Const)
-def divide_logits(lowering, node, values):
+@RULES.rule("Div", QueryKey, Const)
+def divide_logits(lowering: Lowering, node: Node, values: list):
     return _scaled(values[0], 1.0 / values[1].value)
 
 
-def _over_last_axis(lowering, node, rank: int) -> None:
-    axes = attribute(node, "axes")
-    if axes is None and len(node.input) > 1:
-        axes = lowering.constant_input(node, 1)
-    if axes is None or [int(a) % rank for a in np.asarray(axes).reshape(-1)] != [rank - 1]:
+def _over_last_axis(node: Node, values: list) -> None:
+    axes, rank = numbers(node, values, 1, "axes"), len(values[0].shape)
+    if axes is None or [a % rank for a in axes] != [rank - 1]:
         raise Reason("softmax rows are over the keys (last axis)")
 
 
-@rule("ReduceMax", Logits)
-def row_maximum(lowering, node, values):
-    _over_last_axis(lowering, node, values[0].index.ndim)
+@RULES.rule("ReduceMax", Logits)
+def row_maximum(lowering: Lowering, node: Node, values: list):
+    _over_last_axis(node, values)
     return RowMax(values[0].index[..., :1], values[0])
 
 
-@rule("Sub", Logits, RowMax)
-def difference(lowering, node, values):
+@RULES.rule("Sub", Logits, RowMax)
+def difference(lowering: Lowering, node: Node, values: list):
+    if not np.array_equal(values[0].index[..., :1], values[1].index):
+        raise Reason("the largest logit of a row is subtracted from another row")
     return Diff(values[0].index, values[0])
 
 
-@rule("Exp", Diff)
-def exponential(lowering, node, values):
+@RULES.rule("Exp", Diff)
+def exponential(lowering: Lowering, node: Node, values: list):
     return ExpDiff(values[0].index, values[0].logits)
 
 
-@rule("Softmax", Logits)
-@rule("Softmax", Product)
-def softmax(lowering, node, values):
+@RULES.rule("Softmax", (Logits, QueryKey))
+def softmax(lowering: Lowering, node: Node, values: list):
     raise Reason(
         "softmax is deferred in this hardware: export ReduceMax, Sub, Exp, Quant(UINT8, 1/255), MatMul, ReduceSum, "
         "Div, Quant (the models of finn_vitprune.models do)"
     )
 
 
-@rule("ReduceSum", Numerator)
-def row_sum(lowering, node, values):
-    _over_last_axis(lowering, node, values[0].index.ndim)
+@RULES.rule("ReduceSum", Numerator)
+def row_sum(lowering: Lowering, node: Node, values: list):
+    _over_last_axis(node, values)
     index = values[0].index[..., :1] // values[0].index.shape[-1]
     return RowSum(index, values[0], values[0].unit)
 
 
-@rule("MatMul", Numerator, QAcc)
-def weighted_values(lowering, node, values):
+@RULES.rule("MatMul", Numerator, QAcc)
+def weighted_values(lowering: Lowering, node: Node, values: list):
     e, v = values
-    columns = _heads(v, "the value")
-    heads, head_dim = columns.shape
-    queries = e.index.shape[-2]
-    index = (
-        np.arange(queries)[None, :, None] * heads * head_dim
-        + np.arange(heads)[:, None, None] * head_dim
-        + np.arange(head_dim)[None, None, :]
-    )
-    return Weighted(index[None], e, v)
+    heads, head_dim = _heads(v, "the value").shape
+    if not is_ordered(e.index):
+        raise Reason("the softmax numerators are cut or reordered before they meet the values")
+    return Weighted(ordered((1, e.shape[-2], heads, head_dim)).swapaxes(1, 2), e, v)
 
 
-@rule("Div", Weighted, RowSum)
-def normalise(lowering, node, values):
+@RULES.rule("Div", Weighted, RowSum)
+def normalise(lowering: Lowering, node: Node, values: list):
     weighted, total = values
     if total.e.logits.tensor != weighted.e.logits.tensor:
         raise Reason("the row sum belongs to another attention")
-    return Attended(weighted.index, weighted.e, weighted.v)
+    if not is_ordered(total.index):
+        raise Reason("the row sums are cut or reordered before the division")
+    return AttentionOutput(weighted.index, weighted.e, weighted.v)
 
 
-def build_attention(lowering, attended: Attended, scale: float, bits: int) -> Stream:
+def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float, bits: int) -> Codes:
     """Q, K, V in one matrix unit, split, and the attention engine; the output stream of the engine."""
-    from finn_vitprune.transforms.rules_linear import build_matrix_unit
-
     logits = attended.e.logits
     q, k, v = logits.product.q, logits.product.k, attended.v
     columns = [_heads(q, "the query"), _heads(k, "the key"), _heads(v, "the value")]
@@ -141,7 +139,7 @@ def build_attention(lowering, attended: Attended, scale: float, bits: int) -> St
     width = heads * head_dim
     out_scale = np.repeat([q.scale, k.scale, v.scale], width)
     x = q.acc.x
-    qkv = build_matrix_unit(lowering, x, merged, np.arange(3 * width), out_scale, q.bits, True)
+    qkv = lowering.matrix_unit(merged, np.arange(3 * width), out_scale, q.bits, True)
     tensors = [lowering.graph.fresh("query"), lowering.graph.fresh("keyvalue")]
     code = datatype(q.bits, True)
     lowering.graph.add(
@@ -164,7 +162,7 @@ def build_attention(lowering, attended: Attended, scale: float, bits: int) -> St
         recip_num=num, recip_shift=recip_shift, inputDataType=code, outputDataType=datatype(bits, True),
         scoreDataType=f"UINT{score_bits}",
     )
-    return Stream(np.arange(x.tokens * width).reshape(1, x.tokens, width), out, x.tokens, width, scale, bits, True)
+    return Codes(ordered((1, x.tokens, width)), out, x.tokens, width, scale, bits, True)
 
 
 def scores_tensor(logits: Logits) -> str:
@@ -182,12 +180,11 @@ def _merge(accs: list[Acc], columns: list[np.ndarray]) -> Acc:
     )
 
 
-def _record_heads(lowering, value: QAcc, tensor: str, channels: int, first: int, columns: np.ndarray) -> None:
+def _record_heads(lowering: Lowering, value: QAcc, tensor: str, channels: int, first: int, columns: np.ndarray) -> None:
     """Where the QONNX tensor (in any layout) lies in the hardware stream: column of acc to channel."""
     tokens = value.acc.x.tokens
     place = np.full(len(value.acc.bias), -1)
     place[columns.reshape(-1)] = first + np.arange(columns.size)
-    original = lowering.values[value.tensor].index
-    token, column = np.divmod(original, len(value.acc.bias))
+    token, column = np.divmod(value.whole, len(value.acc.bias))
     index = token * channels + place[column]
-    lowering.record(Stream(index, tensor, tokens, channels, value.scale, value.bits, True), value.tensor)
+    lowering.record(Codes(index, tensor, tokens, channels, value.scale, value.bits, True), value.tensor)

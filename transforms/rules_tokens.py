@@ -7,87 +7,74 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune import numerics
-from finn_vitprune.transforms.lower import Reason, rule
+from finn_vitprune.graph.node import Node
+from finn_vitprune.graph.reason import Reason
+from finn_vitprune.graph.rules import Rules, numbers
+from finn_vitprune.graph.values import Const, ordered
+from finn_vitprune.transforms.lowering import Lowering
 from finn_vitprune.transforms.rules_attention import scores_tensor
-from finn_vitprune.transforms.rules_layout import attribute, axes_of
-from finn_vitprune.transforms.values import Const, Mean, Numerator, QAcc, RowSum, Scores, Shares, Stream
+from finn_vitprune.transforms.values import Codes, Numerator, QAcc, RowSum, Shares, TokenMean, TokenScores
+
+RULES = Rules()
 
 
-def _scaled(value, factor: float):
-    unit = value.unit * factor
-    return replace(value, unit=unit)
-
-
-@rule("Mul", (Numerator, RowSum), Const)
-def scale_numerator(lowering, node, values):
+@RULES.rule("Mul Div", (Numerator, RowSum), Const)
+def scaled(lowering: Lowering, node: Node, values: list):
     """Powers of two and 255 only move the point of E and Z: codes times ``unit``."""
-    return _scaled(values[0], float(values[1].value.reshape(-1)[0]))
+    factor = float(values[1].value.reshape(-1)[0])
+    return replace(values[0], unit=values[0].unit * (factor if node.op_type == "Mul" else 1.0 / factor))
 
 
-@rule("Div", (Numerator, RowSum), Const)
-def unscale_numerator(lowering, node, values):
-    return _scaled(values[0], 1.0 / float(values[1].value.reshape(-1)[0]))
-
-
-@rule("Round", (Numerator, RowSum))
-def round_numerator(lowering, node, values):
+@RULES.rule("Round", (Numerator, RowSum))
+@RULES.rule("Floor", Shares)
+def rounded(lowering: Lowering, node: Node, values: list):
     return values[0]
 
 
-@rule("Div", Numerator, RowSum)
-def share(lowering, node, values):
+@RULES.rule("Div", Numerator, RowSum)
+def share(lowering: Lowering, node: Node, values: list):
     """floor(2**16 E / Z) of the class token's row: an integer division in the QONNX model."""
     e, z = values
-    keys = lowering.values[e.logits.tensor].index.shape[-1]
-    queries = lowering.values[e.logits.tensor].index.shape[-2]
-    heads = lowering.values[e.logits.tensor].index.shape[-3]
+    heads, queries, keys = e.logits.whole[-3:]
     rows = np.arange(heads)[:, None] * queries * keys + np.arange(keys)[None, :]
     if not np.array_equal(e.index.reshape(heads, -1), rows):
         raise Reason("token scores come from the class token's query (row 0) over all keys")
     if z.e.logits.tensor != e.logits.tensor or abs(e.unit / z.unit / (1 << numerics.SCORE_BITS) - 1.0) > 1e-6:
         raise Reason("token scores are floor(2**16 E / Z) of one attention")
-    index = np.arange(heads * keys).reshape(e.index.shape)
-    return Shares(index, e.logits)
+    return Shares(ordered(e.shape), e.logits)
 
 
-@rule("Floor", Shares)
-def floor(lowering, node, values):
-    return values[0]
-
-
-@rule("ReduceMean", Stream)
-def mean_over_tokens(lowering, node, values):
+@RULES.rule("ReduceMean", Codes)
+def mean_over_tokens(lowering: Lowering, node: Node, values: list):
     """A mean over all tokens of a stream, or over all but the first ones."""
     x = values[0]
-    axes = axes_of(lowering, node, values)
+    axes = numbers(node, values, 1, "axes")
     if axes is None or x.index.ndim != 3 or [a % 3 for a in axes] != [1]:
         raise Reason(f"a mean is taken over the tokens (axis 1 of 3), not over axes {axes} of {x.index.ndim}")
     first = int(x.index.min()) // x.channels
     if not np.array_equal(x.index.reshape(-1), np.arange(first * x.channels, x.tokens * x.channels)):
         raise Reason("a mean over tokens takes all tokens of a stream, or all but the first ones")
-    index = np.arange(x.channels).reshape((1, 1, -1) if attribute(node, "keepdims", 1) else (1, -1))
-    whole = np.arange(x.tokens * x.channels).reshape(1, x.tokens, x.channels)
-    return Mean(index, replace(x, index=whole), first)
+    index = ordered((1, 1, x.channels) if node.attributes.get("keepdims", 1) else (1, x.channels))
+    return TokenMean(index, replace(x, index=ordered((1, x.tokens, x.channels))), first)
 
 
-@rule("ReduceSum", Shares)
-def sum_over_heads(lowering, node, values):
-    axes = axes_of(lowering, node, values)
+@RULES.rule("ReduceSum", Shares)
+def sum_over_heads(lowering: Lowering, node: Node, values: list):
+    axes = numbers(node, values, 1, "axes")
     if axes is None:
         raise Reason("token scores are summed over the heads, not over everything")
-    shape = values[0].index.shape
+    shape = values[0].shape
     reduced = np.add.reduce(np.ones(shape, np.int64), axis=tuple(axes))
-    keys = shape[-1]
-    if reduced.size != keys:
+    if reduced.size != shape[-1]:
         raise Reason("token scores are summed over the heads")
-    return Scores(np.arange(keys).reshape(reduced.shape), values[0].logits)
+    return TokenScores(ordered(reduced.shape), values[0].logits)
 
 
-@rule("TokenDrop", (Stream, QAcc), Scores)
-def token_drop(lowering, node, values):
+@RULES.rule("TokenDrop", (Codes, QAcc), TokenScores)
+def token_drop(lowering: Lowering, node: Node, values: list):
     x, scores = lowering.stream(values[0]), values[1]
-    k, mult, shift = (int(attribute(node, name)) for name in ("k", "mult", "shift"))
-    scale = float(attribute(node, "scale"))
+    k, mult, shift = (int(node.attributes[name]) for name in ("k", "mult", "shift"))
+    scale = float(node.attributes["scale"])
     if abs(scale / x.scale - 1.0) > 1e-6 or x.bits != 16:
         raise Reason(f"it drops INT16 tokens at the residual scale {scale:g}, got INT{x.bits} at {x.scale:g}")
     if not 1 <= k <= x.tokens - 1:
@@ -100,5 +87,5 @@ def token_drop(lowering, node, values):
         channels=x.channels, k=k, mult=mult, shift=shift, inputDataType="INT16", outputDataType="INT16",
         scoreDataType=lowering.graph.datatypes[scores_stream],
     )
-    lowering.record(stream, node.output[0])
+    lowering.record(stream, node.outputs[0])
     return stream

@@ -1,51 +1,37 @@
 """What a QONNX tensor means in integer hardware: the values that the lowering rules pass along.
 
-A value that stands for hardware data carries an ``index``: an integer array of the ONNX tensor's shape
-whose entries are flat positions in the value's base array (``token * channels + channel`` for a
-stream). Reshape, Transpose, Slice, Split, Gather and friends only act on that array, so the rules see
-through any chain of them without knowing its form.
+They are positions in a base array (:mod:`finn_vitprune.graph.values`); for a stream of codes the position of an
+element is ``token * channels + channel``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Const:
-    """A constant in float (or integer) values."""
-
-    value: np.ndarray
-
-    def view(self, f) -> "Const":
-        return Const(f(self.value))
+from finn_vitprune.graph.values import Indexed, Symbolic
 
 
 @dataclass(frozen=True)
-class QConst:
+class QConst(Symbolic):
     """A quantised constant: integer ``codes`` and real ``scale``, both of the tensor's shape."""
 
     codes: np.ndarray
     scale: np.ndarray
+    kind: ClassVar[str] = "a quantised constant"
 
-    def view(self, f) -> "QConst":
-        return QConst(f(self.codes), f(self.scale))
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codes.shape
+
+    def moved(self, function) -> "QConst":
+        return QConst(function(self.codes), function(self.scale))
 
     @property
     def value(self) -> np.ndarray:
         return self.codes * self.scale
-
-
-@dataclass(frozen=True)
-class Indexed:
-    """Base of the values that stand for hardware data."""
-
-    index: np.ndarray
-
-    def view(self, f) -> "Indexed":
-        return replace(self, index=f(self.index))
 
 
 @dataclass(frozen=True)
@@ -54,10 +40,11 @@ class Image(Indexed):
 
     tensor: str
     bits: int = 8
+    kind: ClassVar[str] = "the input image"
 
 
 @dataclass(frozen=True)
-class Stream(Indexed):
+class Codes(Indexed):
     """A stream of the hardware graph: tensor ``[1, tokens, channels]`` of codes at ``scale``."""
 
     tensor: str
@@ -66,61 +53,72 @@ class Stream(Indexed):
     scale: float
     bits: int
     signed: bool
+    kind: ClassVar[str] = "a stream of codes"
 
 
 @dataclass(frozen=True)
 class Acc(Indexed):
     """Accumulators of a matrix product: base ``[tokens, MH]``, real value (x w) s_x s_w[c] + bias[c]."""
 
-    x: Stream
+    x: Codes
     weights: np.ndarray = field(compare=False)
     weight_scale: np.ndarray = field(compare=False)
     bias: np.ndarray = field(compare=False)
     node: str = ""
+    kind: ClassVar[str] = "accumulators that are not quantised"
 
 
 @dataclass(frozen=True)
 class QAcc(Indexed):
-    """Accumulators after requantisation, not yet built: some columns of ``acc`` as codes at ``scale``."""
+    """Accumulators after requantisation, not yet built: some columns of ``acc`` as codes at ``scale``.
+
+    whole: index of the QONNX tensor ``tensor``, which fixed the codes.
+    """
 
     acc: Acc
     scale: float
     bits: int
     signed: bool
-    narrow: bool = False
-    tensor: str = ""
+    narrow: bool
+    tensor: str
+    whole: np.ndarray = field(compare=False)
+    kind: ClassVar[str] = "quantised accumulators"
 
 
 @dataclass(frozen=True)
 class Normed(Indexed):
     """LayerNorm (without gamma and beta) of a stream, real valued."""
 
-    x: Stream
+    x: Codes
     eps: float
+    kind: ClassVar[str] = "a LayerNorm output that is not quantised"
 
 
 @dataclass(frozen=True)
 class Table(Indexed):
     """Any element-wise function of a stream of at most 8 bits: its value for every code, lowest code first."""
 
-    x: Stream
+    x: Codes
     values: np.ndarray = field(compare=False)
+    kind: ClassVar[str] = "an element-wise function that is not quantised"
 
 
 @dataclass(frozen=True)
-class Sum(Indexed):
+class CodeSum(Indexed):
     """Sum of two streams of one shape and scale."""
 
-    a: Stream
-    b: Stream
+    a: Codes
+    b: Codes
+    kind: ClassVar[str] = "a residual sum that is not quantised"
 
 
 @dataclass(frozen=True)
-class Mean(Indexed):
+class TokenMean(Indexed):
     """Mean over the tokens of a stream from ``first`` on, real valued; base ``[1, D]``."""
 
-    x: Stream
+    x: Codes
     first: int
+    kind: ClassVar[str] = "a mean over tokens that is not quantised"
 
 
 @dataclass(frozen=True)
@@ -128,27 +126,31 @@ class Rows(Indexed):
     """Constant prefix rows before the rows of a stream, plus optional positions; base ``[n + P, D]``."""
 
     prefix: np.ndarray = field(compare=False)
-    x: Stream
+    x: Codes
     positions: np.ndarray | None = field(default=None, compare=False)
+    kind: ClassVar[str] = "token rows that are not quantised"
 
 
 @dataclass(frozen=True)
-class Product(Indexed):
+class QueryKey(Indexed):
     """q k^T; base ``[H, NQ, N]``; ``factor`` is a constant it was multiplied with."""
 
     q: QAcc
     k: QAcc
     factor: float = 1.0
+    kind: ClassVar[str] = "the product of queries and keys, not quantised"
 
 
 @dataclass(frozen=True)
 class Logits(Indexed):
-    """Quantised q k^T."""
+    """Quantised q k^T, the QONNX tensor ``tensor`` of shape ``whole``."""
 
-    product: Product
+    product: QueryKey
     scale: float
     bits: int
-    tensor: str = ""
+    tensor: str
+    whole: tuple[int, ...]
+    kind: ClassVar[str] = "attention logits"
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class RowMax(Indexed):
     """Largest logit of each row; base ``[H, NQ]``."""
 
     logits: Logits
+    kind: ClassVar[str] = "the largest logit of each row"
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ class Diff(Indexed):
     """Logit minus the largest of its row."""
 
     logits: Logits
+    kind: ClassVar[str] = "logits minus the largest of their row"
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,7 @@ class ExpDiff(Indexed):
     """exp(logit - max), real valued."""
 
     logits: Logits
+    kind: ClassVar[str] = "exp of logits, not quantised"
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,7 @@ class Numerator(Indexed):
 
     logits: Logits
     unit: float
+    kind: ClassVar[str] = "softmax numerators"
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,7 @@ class RowSum(Indexed):
 
     e: Numerator
     unit: float
+    kind: ClassVar[str] = "row sums of softmax numerators"
 
 
 @dataclass(frozen=True)
@@ -194,14 +201,16 @@ class Weighted(Indexed):
 
     e: Numerator
     v: QAcc
+    kind: ClassVar[str] = "softmax numerators times values"
 
 
 @dataclass(frozen=True)
-class Attended(Indexed):
+class AttentionOutput(Indexed):
     """E v / Z, real valued; base ``[NQ, H D']``."""
 
     e: Numerator
     v: QAcc
+    kind: ClassVar[str] = "an attention output that is not quantised"
 
 
 @dataclass(frozen=True)
@@ -209,21 +218,15 @@ class Shares(Indexed):
     """floor(2**16 E / Z) of query row 0; base ``[H, N]``."""
 
     logits: Logits
+    kind: ClassVar[str] = "shares of the class token's attention"
 
 
 @dataclass(frozen=True)
-class Scores(Indexed):
+class TokenScores(Indexed):
     """Token scores of one attention: sum of the shares over the heads; base ``[N]``."""
 
     logits: Logits
-
-
-Value = Const | QConst | Indexed
-
-
-def is_range(index: np.ndarray) -> bool:
-    """Whether the entries are 0, 1, 2, ... in order."""
-    return bool(np.array_equal(index.reshape(-1), np.arange(index.size)))
+    kind: ClassVar[str] = "token scores"
 
 
 def column_selection(index: np.ndarray, tokens: int, channels: int) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""Why a node cannot be taken in, as data."""
+"""Why a node is not supported, as data."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ class Refusal:
 
 
 class Reason(Exception):
-    """Raised by a rule that knows its node but cannot take it in; the node is added by the pass."""
+    """Raised by a rule that knows its node but cannot take it.
 
-    def __init__(self, reason: str, help: str = "") -> None:
+    help: what would work, may be empty. tensor: the input at fault, where one is. node: set by the pass.
+    """
+
+    def __init__(self, reason: str, help: str = "", tensor: str = "") -> None:
         super().__init__(reason)
-        self.reason, self.help = reason, help
+        self.reason, self.help, self.tensor = reason, help, tensor
+        self.node: Node | None = None
 
 
 def first_line(error: Exception) -> str:

@@ -13,7 +13,8 @@ from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.check.file_run import probe
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
-from finn_vitprune.ingest.normal_form.normalise import RULES, Fate, Outcome
+from finn_vitprune.ingest.normal_form.normalise import RULES
+from finn_vitprune.ingest.normal_form.normaliser import Fate, NodeOutcome
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network
 from finn_vitprune.ingest.recognise.recognise import Recognition
@@ -100,7 +101,7 @@ def _rows(found: Recognition, refusals: list[Refusal]) -> tuple[CheckRow, ...]:
     return tuple(rows)
 
 
-def _rejected(outcome: Outcome, cause: Refusal | None, at: dict[str, Refusal]) -> Rejected | Behind | None:
+def _rejected(outcome: NodeOutcome, cause: Refusal | None, at: dict[str, Refusal]) -> Rejected | Behind | None:
     """Why a node does not map, or None: its own reason, or that of its op, or ``cause``, which it depends on."""
     node, own = outcome.node, at.get(outcome.node.name)
     if outcome.fate is Fate.REFUSED:
@@ -139,7 +140,7 @@ def _behind(found: Found, cause: Refusal, at: dict[str, Refusal], surveyed: Surv
     return Behind(found.cause or cause, alone)
 
 
-def _becomes(outcome: Outcome, role: Role | None, network: Network | None) -> Mapped | Constant:
+def _becomes(outcome: NodeOutcome, role: Role | None, network: Network | None) -> Mapped | Constant:
     if outcome.fate is Fate.CONSTANT:
         return FOLDED
     if network is not None and role is None:

@@ -7,7 +7,7 @@ from math import isqrt
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
@@ -30,11 +30,11 @@ from finn_vitprune.ingest.check.checked import (
 from finn_vitprune.ingest.check.check_float import FOLDED, LAYOUT
 from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM
 from finn_vitprune.graph.reading import load_weights
-from finn_vitprune.graph.reason import first_line
+from finn_vitprune.graph.reason import Reason, Refusal, first_line
+from finn_vitprune.graph.values import Const, Value
+from finn_vitprune.graph.walk import DAMAGE, CollectAll, Step
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
-from finn_vitprune.ingest.normal_form.normalise import DAMAGE
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.graph.reason import Refusal
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.config import Pooling
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
@@ -42,24 +42,25 @@ from finn_vitprune.synth.parts import Part
 from finn_vitprune.transforms import values
 from finn_vitprune.transforms.fold import SLOWEST, FoldForInterval, GraphFolding, offered
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
-from finn_vitprune.transforms.lower import Lowered, Lowering, Unmapped, load_rules
+from finn_vitprune.transforms.lower import RULES
+from finn_vitprune.transforms.lowering import Lowered, Lowering
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 HELP = "train and export with finn-vitprune, or give the float model to `finn-vitprune import`"
 TOKEN_SCORES = Mapped(ATTENTION, "token scores")
-UNITS: dict[type[values.Value], Mapped | Constant] = {
-    values.Const: FOLDED,
+UNITS: dict[type[Value], Mapped | Constant] = {
+    Const: FOLDED,
     values.QConst: Constant("constants (codes and scale)"),
     values.Image: Mapped("the host (order of the pixels)"),
-    values.Stream: LAYOUT,
+    values.Codes: LAYOUT,
     values.Acc: Mapped(MATRIX),
     values.QAcc: Mapped(MATRIX),
     values.Normed: Mapped(NORM),
     values.Table: Mapped("VitLookup"),
-    values.Sum: Mapped("VitAdd"),
+    values.CodeSum: Mapped("VitAdd"),
     values.Rows: Mapped("VitTokenEmbed"),
-    values.Mean: Mapped("VitTokenMean"),
-    values.Scores: TOKEN_SCORES,
+    values.TokenMean: Mapped("VitTokenMean"),
+    values.TokenScores: TOKEN_SCORES,
     values.Shares: TOKEN_SCORES,
 }
 """What a tensor becomes that is no stream of a hardware node yet; every other kind is a part of the attention."""
@@ -87,69 +88,41 @@ def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | No
     )
 
 
-class NodeByNode(Lowering):
-    """The lowering, with a row for every node, that goes on behind a node that does not map."""
+class NodeByNode:
+    """A lowering that goes on after a node that does not map, with a row for every node."""
 
     def __init__(self, source: ModelWrapper) -> None:
-        super().__init__(source)
+        self.source = source
         self.rows: list[CheckRow] = []
-        self.kinds: list[type[values.Value] | None] = []
+        self.kinds: list[type[Value]] = []
         self.refusals: list[Refusal] = []
         self.lowered: Lowered | None = None
-        self._cause: dict[str, Refusal] = {}
-        load_rules()
         try:
-            self.lowered = self.run()
-        except Unmapped as e:
+            lowering = Lowering(source, RULES, CollectAll(HELP))
+            self.refusals = lowering.refusals
+            made = 0
+            for step in lowering.steps():
+                built = [n.op_type for n in lowering.graph.nodes[made:] if n.domain.startswith("finn")]
+                made = len(lowering.graph.nodes)
+                self.rows.append(CheckRow(step.node.name, step.node.op_type, _answer(step, built)))
+                self.kinds.append(type(step.results[0]))
             if not self.refusals:
-                self.refusals.append(Refusal(e.node_name, e.op_type, e.reason, HELP))
-        except UserError as e:
+                self.lowered = lowering.finish()
+        except Reason as e:
+            self.refusals.append(Refusal.at(e.node, e.reason, e.help or HELP))
+        except (UserError, *DAMAGE) as e:
             self.refusals.append(Refusal(source.graph.name or "graph", "model", str(e)))
-        except DAMAGE as e:
-            if not self.refusals:
-                self.refusals.append(Refusal(source.graph.name or "graph", "model", str(e)))
-
-    def _lower_node(self, node: NodeProto) -> None:
-        name = _name(node)
-        missing = next((t for t in node.input if t and t not in self.values), None)
-        cause = self._cause.get(missing)
-        if cause is not None:
-            return self._answer(node, Behind(cause), cause=cause)
-        if missing is not None:
-            reason = f"its input {missing} is made behind it: nodes must be in order"
-            return self._rejected(node, Refusal(name, node.op_type, reason))
-        made = len(self.graph.nodes)
-        try:
-            super()._lower_node(node)
-        except (Unmapped, UserError, *DAMAGE) as e:
-            reason = e.reason if isinstance(e, Unmapped) else str(e)
-            return self._rejected(node, Refusal(name, node.op_type, reason, HELP))
-        kind = type(self.values[node.output[0]])
-        built = [n.op_type for n in self.graph.nodes[made:] if n.domain.startswith("finn")]
-        self._answer(node, Mapped(", ".join(built)) if built else UNITS.get(kind, Mapped(ATTENTION)), kind)
-
-    def _rejected(self, node: NodeProto, refusal: Refusal) -> None:
-        self.refusals.append(refusal)
-        self._answer(node, Rejected(replace(refusal, help=HELP)), cause=refusal)
-
-    def _answer(
-        self, node: NodeProto, answer: Answer, kind: type[values.Value] | None = None, cause: Refusal | None = None
-    ) -> None:
-        self.rows.append(CheckRow(_name(node), node.op_type, answer))
-        self.kinds.append(kind)
-        if cause is not None:
-            self._cause |= {t: cause for t in node.output}
 
     def placed_rows(self) -> tuple[CheckRow, ...]:
         """The rows with their place: an encoder starts at the LayerNorm before q k^T."""
         norms = [i for i, kind in enumerate(self.kinds) if kind is values.Normed]
         starts = []
         for i, kind in enumerate(self.kinds):
-            if kind is values.Product and (i == 0 or self.rows[i].op_type == "MatMul"):
+            if kind is values.QueryKey and (i == 0 or self.rows[i].op_type == "MatMul"):
                 starts += [max((n for n in norms if n < i), default=i)]
         if not starts or self.lowered is None:
             return tuple(self.rows)
-        means = [i for i, kind in enumerate(self.kinds) if kind is values.Mean]
+        means = [i for i, kind in enumerate(self.kinds) if kind is values.TokenMean]
         bounds = [*starts, min([norms[-1], *means])]
         places = []
         for i in range(len(self.rows)):
@@ -162,8 +135,13 @@ class NodeByNode(Lowering):
         )
 
 
-def _name(node: NodeProto) -> str:
-    return node.name or f"of {node.output[0]}"
+def _answer(step: Step, built: list[str]) -> Answer:
+    """What a node becomes: the ops that were ``built`` at it, or what its result leads to."""
+    if step.waits:
+        return Behind(step.refusal)
+    if step.refusal is not None:
+        return Rejected(step.refusal)
+    return Mapped(", ".join(built)) if built else UNITS.get(type(step.results[0]), Mapped(ATTENTION))
 
 
 def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:

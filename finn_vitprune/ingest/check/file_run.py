@@ -12,7 +12,7 @@ from onnx import ModelProto, helper
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph.reason import first_line
 from finn_vitprune.ingest.onnx_file.model_file import Kind
-from finn_vitprune.ingest.normal_form.normalise import DAMAGED
+from finn_vitprune.graph.walk import DAMAGED
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
 from finn_vitprune.graph.reason import Refusal
 

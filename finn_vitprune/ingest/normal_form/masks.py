@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from finn_vitprune.ingest.normal_form.normalise import Normaliser
+from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.terms import View
 
 HIDDEN = -1e4

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from finn_vitprune.graph.node import Node
+from finn_vitprune.graph.reason import Reason
+from finn_vitprune.graph.rules import Rules, axis_of, optional
+from finn_vitprune.graph.values import Const, ordered
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.masks import HELP, hide_scores, mask_scores
-from finn_vitprune.graph.node import Node
-from finn_vitprune.ingest.normal_form.normalise import Normaliser, ordered, rule
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.ingest.normal_form.rules_layout import axis_of, constant
-from finn_vitprune.ingest.normal_form.terms import Attended, Const, Linear, Probabilities, Scores, Softmax, View
+from finn_vitprune.ingest.normal_form.normaliser import Normaliser
+from finn_vitprune.ingest.normal_form.rules_linear import matmul
+from finn_vitprune.ingest.normal_form.terms import Attended, Linear, Probabilities, Scores, Softmax, View
 from finn_vitprune.ingest.normal_form.views import constant_query, heads, is_whole, need_lines, plain
 
+RULES = Rules()
 
-@rule("MatMul", View, View)
+
+@RULES.rule("MatMul", View, View)
 def product(state: Normaliser, node: Node, values: list):
     a, b = values
     if isinstance(a.term, Softmax):
@@ -34,10 +38,10 @@ def scores(state: Normaliser, node: Node, q: View, k: View) -> View:
     factor = factors[0][0] * factors[1][0]
     rows = int(np.prod(shape[:-1]))
     made = Scores(rows, shape[-1], node, q=q_heads, k=k_heads, factor=factor, absorbed=(q.term, k.term))
-    return View(made, ordered(shape))
+    return View(ordered(shape), made)
 
 
-@rule("Softmax", View)
+@RULES.rule("Softmax", View)
 def softmax(state: Normaliser, node: Node, values: list):
     view = values[0]
     axis = node.attributes.get("axis", -1 if state.source.opset >= 13 else 1)
@@ -52,7 +56,7 @@ def softmax(state: Normaliser, node: Node, values: list):
         raise Reason("attention scores pass a function before softmax (soft capping, for example)")
     term = view.term
     made = Softmax(term.rows, term.columns, node, scores=term, factor=line[0], absorbed=(term,))
-    return View(made, view.index)
+    return View(view.index, made)
 
 
 def _probabilities(state: Normaliser, node: Node, view: View) -> View:
@@ -60,7 +64,7 @@ def _probabilities(state: Normaliser, node: Node, view: View) -> View:
     if not isinstance(view.term, Linear):
         raise Reason("softmax of what is no attention score and no classifier output")
     found = need_lines(view, "the input of softmax")
-    return View(Probabilities(found.count, found.term.columns, node, x=found), ordered(view.shape))
+    return View(ordered(view.shape), Probabilities(found.count, found.term.columns, node, x=found))
 
 
 def attend(state: Normaliser, node: Node, probabilities: View, v: View) -> View:
@@ -76,10 +80,10 @@ def attend(state: Normaliser, node: Node, probabilities: View, v: View) -> View:
         raise Reason(f"attention weights of shape {list(probabilities.shape)} and values of {list(v.shape)}")
     made = Attended(queries, groups * width, node, probabilities=term, v=v_heads, absorbed=(term, v.term))
     index = ordered((queries, groups, width)).transpose(1, 0, 2)
-    return View(made, index.reshape(*v.shape[:-2], queries, width))
+    return View(index.reshape(*v.shape[:-2], queries, width), made)
 
 
-@rule("Attention", View, View, View)
+@RULES.rule("Attention", View, View, View)
 def attention(state: Normaliser, node: Node, values: list):
     """The operator of opset 23: ``[B, H, N, D']``, or ``[B, N, H D']`` with the heads as attributes."""
     attributes = node.attributes
@@ -94,21 +98,21 @@ def attention(state: Normaliser, node: Node, values: list):
     k, v = (_repeated(view, q.shape[1]) for view in (k, v))
     found = scores(state, node, q, k)
     factor = float(attributes.get("scale") or q.shape[-1] ** -0.5)
-    found = View(found.term, found.index, functions.identity() * factor)
+    found = View(found.index, found.term, functions.identity() * factor)
     if attributes.get("is_causal", 0):
         found = hide_scores(state, found, np.tril(np.ones(found.shape[-2:], bool)))
-    mask = constant(node, values, 3)
+    mask = optional(node, values, 3)
     if mask is not None:
         found = hide_scores(state, found, mask) if mask.dtype == bool else mask_scores(state, found, mask)
     term = found.term
     soft = Softmax(term.rows, term.columns, node, scores=term, factor=factor, absorbed=(term,))
-    result = attend(state, node, View(soft, found.index), v)
+    result = attend(state, node, View(found.index, soft), v)
     if packed:
         result = result.moved(lambda a: a.transpose(0, 2, 1, 3).reshape(a.shape[0], a.shape[2], -1))
     return result
 
 
-@rule("Attention", Const)
+@RULES.rule("Attention", Const)
 def pooling(state: Normaliser, node: Node, values: list):
     raise Reason(*constant_query(values[0].value.shape))
 
@@ -125,7 +129,7 @@ def _repeated(view: View, count: int) -> View:
     return view.moved(lambda a: np.repeat(a, count // a.shape[1], axis=1))
 
 
-@rule("Einsum", View, (View, Const))
+@RULES.rule("Einsum", View, (View, Const))
 def einsum(state: Normaliser, node: Node, values: list):
     """A product of two tensors in Einstein's notation, as MatMul on rearranged axes."""
     equation = str(node.attributes["equation"]).replace(" ", "")
@@ -142,21 +146,14 @@ def einsum(state: Normaliser, node: Node, values: list):
     a = _axes(values[0], left, [*batch, *rows, *inner], len(batch), rows)
     b = _axes(values[1], right, [*batch, *inner, *columns], len(batch) + 1, columns)
     sizes = {**_sizes(left, values[0]), **_sizes(right, values[1])}
-    found = _matmul(state, node, a, b)
+    found = (product if isinstance(b, View) else matmul)(state, node, [a, b])
     order = [*batch, *rows, *columns]
     shape, back = [sizes[c] for c in order], [order.index(c) for c in out]
     return found.moved(lambda i: i.reshape(shape).transpose(back))
 
 
-def _matmul(state: Normaliser, node: Node, a: View, b: View | Const) -> View:
-    from finn_vitprune.ingest.normal_form.rules_linear import matmul
-
-    return product(state, node, [a, b]) if isinstance(b, View) else matmul(state, node, [a, b])
-
-
 def _sizes(letters: str, value: View | Const) -> dict[str, int]:
-    shape = value.value.shape if isinstance(value, Const) else value.shape
-    return dict(zip(letters, shape, strict=True))
+    return dict(zip(letters, value.shape, strict=True))
 
 
 def _axes(value: View | Const, letters: str, order: list[str], start: int, merged: list[str]) -> View | Const:

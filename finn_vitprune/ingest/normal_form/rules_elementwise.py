@@ -9,17 +9,17 @@ import numpy as np
 from finn_vitprune.graph import constants
 from finn_vitprune.graph.functions import BINARY
 from finn_vitprune.graph.functions import unary as unary_function
+from finn_vitprune.graph.node import Node
+from finn_vitprune.graph.reason import Reason
+from finn_vitprune.graph.rules import Rules, optional
+from finn_vitprune.graph.values import Const, ordered
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.masks import mask_scores
-from finn_vitprune.graph.node import Node
-from finn_vitprune.ingest.normal_form.normalise import Normaliser, ordered, rule
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.ingest.normal_form.rules_layout import constant
+from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.rules_norm import centred, normalised
 from finn_vitprune.ingest.normal_form.rules_tokens import add_position
 from finn_vitprune.ingest.normal_form.terms import (
     Attended,
-    Const,
     Embedded,
     Linear,
     Norm,
@@ -31,9 +31,10 @@ from finn_vitprune.ingest.normal_form.terms import (
     Sum,
     View,
 )
-from finn_vitprune.ingest.onnx_file.unsupported import CONVOLUTIONAL
 from finn_vitprune.ingest.normal_form.views import lines, need_lines, per_column, plain, scaled
+from finn_vitprune.ingest.onnx_file.unsupported import CONVOLUTIONAL
 
+RULES = Rules()
 UNARY = (
     "Neg Abs Exp Log Sqrt Reciprocal Erf Tanh Sigmoid Relu LeakyRelu Elu HardSigmoid HardSwish Softplus "
     "Mish Swish "
@@ -50,15 +51,15 @@ def _with_function(state: Normaliser, view: View, fn: np.ndarray) -> View:
     return replace(view, fn=None if np.array_equal(fn, functions.identity()) else fn, by=state.node)
 
 
-@rule(UNARY, View)
+@RULES.rule(UNARY, View)
 def unary(state: Normaliser, node: Node, values: list):
     return _with_function(state, values[0], unary_function(node)(_samples(values[0])))
 
 
-@rule("Clip", View)
+@RULES.rule("Clip", View)
 def clip(state: Normaliser, node: Node, values: list):
-    low = node.attributes.get("min", constant(node, values, 1))
-    high = node.attributes.get("max", constant(node, values, 2))
+    low = node.attributes.get("min", optional(node, values, 1))
+    high = node.attributes.get("max", optional(node, values, 2))
     bounds = [np.asarray(b) for b in (low, high) if b is not None]
     if any(b.dtype.kind in "iu" for b in bounds):  # of codes, before DequantizeLinear
         return values[0]
@@ -69,12 +70,12 @@ def clip(state: Normaliser, node: Node, values: list):
 # --- with a constant -----------------------------------------------------------------------------
 
 
-@rule("Add Sub Mul Div Pow Min Max", View, Const)
+@RULES.rule("Add Sub Mul Div Pow Min Max", View, Const)
 def with_constant(state: Normaliser, node: Node, values: list):
     return _combine(state, node, values[0], np.asarray(values[1].value), constant_first=False)
 
 
-@rule("Add Sub Mul Div Pow Min Max", Const, View)
+@RULES.rule("Add Sub Mul Div Pow Min Max", Const, View)
 def constant_with(state: Normaliser, node: Node, values: list):
     return _combine(state, node, values[1], np.asarray(values[0].value), constant_first=True)
 
@@ -107,10 +108,10 @@ def _offset(state: Normaliser, view: View, array: np.ndarray) -> View:
         return mask_scores(state, view, array)
     view = plain(state, view)
     if isinstance(view.term, Pixels):
-        return View(_on_pixels(state, view, array, add=True), view.index)
+        return View(view.index, _on_pixels(state, view, array, add=True))
     column = per_column(view, array, 0.0)
     if column is not None and isinstance(view.term, (Linear, Norm)):
-        return View(scaled(view.term, 1.0, column), view.index)
+        return View(view.index, scaled(view.term, 1.0, column))
     patches = isinstance(view.term, Linear) and isinstance(view.term.x.term, Patches)
     if patches or isinstance(view.term, Embedded):
         return add_position(state, view, array)
@@ -124,10 +125,10 @@ def _offset(state: Normaliser, view: View, array: np.ndarray) -> View:
 def _scale(state: Normaliser, view: View, array: np.ndarray) -> View:
     view = plain(state, view)
     if isinstance(view.term, Pixels):
-        return View(_on_pixels(state, view, array, add=False), view.index)
+        return View(view.index, _on_pixels(state, view, array, add=False))
     column = per_column(view, array, 1.0)
     if column is not None and isinstance(view.term, (Linear, Norm)):
-        return View(scaled(view.term, column, 0.0), view.index)
+        return View(view.index, scaled(view.term, column, 0.0))
     if isinstance(view.term, Sum) and all(isinstance(s.term, Linear) for s in (view.term.a, view.term.b)):
         raise Reason("parallel blocks: the sum of two branches is scaled before it joins the residual stream")
     if column is None and isinstance(view.term, (Linear, Norm)) and view.index.ndim >= 3:
@@ -152,7 +153,7 @@ def _on_pixels(state: Normaliser, view: View, array: np.ndarray, add: bool) -> P
 # --- two computed tensors ------------------------------------------------------------------------
 
 
-@rule("Add", View, View)
+@RULES.rule("Add", View, View)
 def add(state: Normaliser, node: Node, values: list):
     a, b = values
     if a.same_as(b):
@@ -173,10 +174,10 @@ def add(state: Normaliser, node: Node, values: list):
     left, right = (need_lines(v, "a summand") for v in pair)
     if left.term.columns != right.term.columns:
         raise Reason(f"branches of width {left.term.columns} and {right.term.columns} are added")
-    return View(Sum(left.count, left.term.columns, node, a=left, b=right), ordered(a.shape))
+    return View(ordered(a.shape), Sum(left.count, left.term.columns, node, a=left, b=right))
 
 
-@rule("Sub", View, View)
+@RULES.rule("Sub", View, View)
 def subtract(state: Normaliser, node: Node, values: list):
     a, b = values
     if isinstance(b.term, Statistic):
@@ -191,7 +192,7 @@ def subtract(state: Normaliser, node: Node, values: list):
                  "place in a ViT encoder")
 
 
-@rule("Mul Div", View, View)
+@RULES.rule("Mul Div", View, View)
 def product(state: Normaliser, node: Node, values: list):
     a, b = values
     for first, second in ((a, b), (b, a)) if node.op_type == "Mul" else ((a, b),):

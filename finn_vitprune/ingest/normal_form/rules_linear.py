@@ -6,16 +6,18 @@ import numpy as np
 
 from finn_vitprune.graph.constants import limit
 from finn_vitprune.graph.node import Node
-from finn_vitprune.ingest.normal_form.normalise import Normaliser, ordered, rule
 from finn_vitprune.graph.reason import Reason
-from finn_vitprune.ingest.normal_form.rules_layout import constant
-from finn_vitprune.ingest.normal_form.terms import Const, Linear, Lines, Patches, Pixels, Scores, Softmax, View
+from finn_vitprune.graph.rules import Rules, optional
+from finn_vitprune.graph.values import Const, ordered
+from finn_vitprune.ingest.normal_form.normaliser import Normaliser
+from finn_vitprune.ingest.normal_form.terms import Linear, Lines, Patches, Pixels, Scores, Softmax, View
 from finn_vitprune.ingest.normal_form.views import as_lines, constant_query, plain, split_lines
 
+RULES = Rules()
 CONVOLUTION_HELP = "only a patch embedding is taken in: kernel equal to stride, without padding"
 
 
-@rule("MatMul", View, Const)
+@RULES.rule("MatMul", View, Const)
 def matmul(state: Normaliser, node: Node, values: list):
     weight = _matrix(values[1].value)
     if weight is None:
@@ -23,7 +25,7 @@ def matmul(state: Normaliser, node: Node, values: list):
     return linear(state, node, values[0], weight)
 
 
-@rule("MatMul", Const, View)
+@RULES.rule("MatMul", Const, View)
 def matmul_left(state: Normaliser, node: Node, values: list):
     """``W x``: a linear layer on tokens in columns, or a query that is the same for every image."""
     array, view = values[0].value, values[1]
@@ -34,14 +36,14 @@ def matmul_left(state: Normaliser, node: Node, values: list):
     return linear(state, node, swapped, weight.T).moved(lambda a: np.swapaxes(a, -1, -2))
 
 
-@rule("Gemm", View, Const)
+@RULES.rule("Gemm", View, Const)
 def gemm(state: Normaliser, node: Node, values: list):
     attributes = node.attributes
     x, weight = values[0], np.asarray(values[1].value)
     x = x.moved(np.transpose) if attributes.get("transA", 0) else x
     weight = weight.T if attributes.get("transB", 0) else weight
     alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
-    bias = constant(node, values, 2)
+    bias = optional(node, values, 2)
     if bias is not None:
         bias = np.broadcast_to(np.asarray(bias, np.float32) * np.float32(beta), (x.shape[0], weight.shape[1]))
         if not np.all(bias == bias[:1]):
@@ -50,10 +52,10 @@ def gemm(state: Normaliser, node: Node, values: list):
     return linear(state, node, x, weight if alpha == 1.0 else weight * np.float32(alpha), bias)
 
 
-@rule("Conv", View, Const)
+@RULES.rule("Conv", View, Const)
 def convolution(state: Normaliser, node: Node, values: list):
     """Patch embedding: kernel equal to stride. A 1 x 1 convolution of tokens is a linear layer."""
-    weight, bias, view = np.asarray(values[1].value), constant(node, values, 2), values[0]
+    weight, bias, view = np.asarray(values[1].value), optional(node, values, 2), values[0]
     if weight.ndim != 4 or view.index.ndim != 4:
         raise Reason(f"a convolution with a kernel of shape {list(weight.shape)}", CONVOLUTION_HELP)
     kernel, stride = list(weight.shape[2:]), list(node.attributes.get("strides", [1, 1]))
@@ -112,7 +114,7 @@ def linear(
     bias = None if bias is None else np.asarray(bias, np.float32).reshape(-1)
     limit((x.count, weight.shape[1]))
     made = Linear(x.count, weight.shape[1], node, x=x, weight=weight, bias=bias)
-    return View(made, ordered((*view.shape[:-1], weight.shape[1])))
+    return View(ordered((*view.shape[:-1], weight.shape[1])), made)
 
 
 def _gathered(node: Node, view: View) -> Lines:

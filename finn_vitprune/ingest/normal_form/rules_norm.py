@@ -6,29 +6,33 @@ from hashlib import blake2b
 
 import numpy as np
 
-from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.graph.node import Node
-from finn_vitprune.ingest.normal_form.normalise import DAMAGED, Normaliser, ordered, rule
 from finn_vitprune.graph.reason import Reason
-from finn_vitprune.ingest.normal_form.rules_layout import axis_of, constant, numbers
+from finn_vitprune.graph.rules import Rules, axis_of, numbers, optional
+from finn_vitprune.graph.values import ordered
+from finn_vitprune.graph.walk import DAMAGED
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.terms import Linear, Mean, Norm, Statistic, Term, View
 from finn_vitprune.ingest.normal_form.views import as_lines, is_whole, lines, plain
 
+RULES = Rules()
 
-@rule("LayerNormalization", View)
+
+@RULES.rule("LayerNormalization", View)
 def layer_normalization(state: Normaliser, node: Node, values: list):
     axis, rank = node.attributes.get("axis", -1), values[0].index.ndim
     if axis_of(axis, rank) != rank - 1:
         raise Reason(f"axis {axis}: LayerNorm is over the last axis here, the channels")
-    gamma, beta = (constant(node, values, i) for i in (1, 2))
+    gamma, beta = (optional(node, values, i) for i in (1, 2))
     return _norm(state, plain(state, values[0]), float(node.attributes.get("epsilon", 1e-5)), gamma, beta)
 
 
-@rule("RMSNormalization SimplifiedLayerNormalization", View)
+@RULES.rule("RMSNormalization SimplifiedLayerNormalization", View)
 def rms_normalization(state: Normaliser, node: Node, values: list):
     _refuse_rms(state)
     eps = float(node.attributes.get("epsilon", 1e-5))
-    return _norm(state, plain(state, values[0]), eps, constant(node, values, 1), None)
+    return _norm(state, plain(state, values[0]), eps, optional(node, values, 1), None)
 
 
 def _norm(state: Normaliser, x: View, eps: float, gamma, beta, absorbed: tuple[Term, ...] = ()) -> View:
@@ -44,7 +48,7 @@ def _norm(state: Normaliser, x: View, eps: float, gamma, beta, absorbed: tuple[T
     made = Norm(
         found.count, x.term.columns, state.node, x=found, gamma=gamma, beta=beta, eps=eps, absorbed=absorbed
     )
-    return View(made, ordered(x.shape))
+    return View(ordered(x.shape), made)
 
 
 def _refuse_part(state: Normaliser, x: View) -> None:
@@ -64,12 +68,12 @@ def _refuse_rms(state: Normaliser) -> None:
 # --- means ---------------------------------------------------------------------------------------
 
 
-@rule("GlobalAveragePool", View)
+@RULES.rule("GlobalAveragePool", View)
 def global_average_pool(state: Normaliser, node: Node, values: list):
     return _mean(state, values[0], list(range(2, values[0].index.ndim)), keep=True)
 
 
-@rule("ReduceMean", View)
+@RULES.rule("ReduceMean", View)
 def reduce_mean(state: Normaliser, node: Node, values: list):
     axes = numbers(node, values, 1, "axes")
     if axes is None:
@@ -96,7 +100,7 @@ def _mean(state: Normaliser, view: View, axes: list[int], keep: bool) -> View:
         )
     term = plain(state, last).term
     made = Mean(1, term.columns, state.node, x=as_lines(term, _row_numbers(pooled)))
-    return View(made, ordered(shape))
+    return View(ordered(shape), made)
 
 
 def _row_numbers(found) -> np.ndarray:
@@ -111,12 +115,12 @@ def _over_channels(state: Normaliser, x: View) -> View:
         kind = "variance" if of_centred and is_whole(x) else "mean square"
     elif x.fn is not None:
         x = plain(state, x)
-    source = x.term.x if kind == "variance" else View(x.term, x.index)
+    source = x.term.x if kind == "variance" else View(x.index, x.term)
     groups = x.index.size // x.index.shape[-1]
     absorbed = (x.term,) if isinstance(x.term, Statistic) else ()
     key = ("statistic", kind, id(source.term), blake2b(source.index.tobytes(), digest_size=16).digest())
     made = state.once(key, lambda: Statistic(groups, 1, state.node, kind=kind, x=source, absorbed=absorbed))
-    return View(made, ordered(x.shape[:-1]))
+    return View(ordered(x.shape[:-1]), made)
 
 
 def centred(state: Normaliser, x: View, mean: View) -> View:
@@ -132,7 +136,7 @@ def centred(state: Normaliser, x: View, mean: View) -> View:
             mean.term.rows, width, state.node, kind="centred", x=mean.term.x, absorbed=(mean.term,)
         ),
     )
-    return View(made, ordered(x.shape))
+    return View(ordered(x.shape), made)
 
 
 def _belongs(x: View, statistic: View) -> bool:

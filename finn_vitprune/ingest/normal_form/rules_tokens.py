@@ -6,22 +6,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.graph.constants import limit
 from finn_vitprune.graph.node import Node
-from finn_vitprune.ingest.normal_form.normalise import Normaliser, ordered, rule
 from finn_vitprune.graph.reason import Reason
-from finn_vitprune.ingest.normal_form.rules_layout import axis_of
-from finn_vitprune.ingest.normal_form.terms import Const, Embedded, Linear, Patches, Scores, Value, View
+from finn_vitprune.graph.rules import Rules, axis_of
+from finn_vitprune.graph.values import Const, Value, ordered
+from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.masks import hide_scores
+from finn_vitprune.ingest.normal_form.normaliser import Normaliser
+from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Patches, Scores, View
 from finn_vitprune.ingest.normal_form.views import need_lines, plain
 
+RULES = Rules()
 
-@rule("Concat")
+
+@RULES.rule("Concat")
 def concat(state: Normaliser, node: Node, values: list[Value]):
     axis = node.attributes["axis"]
     views = [v for v in values if isinstance(v, View)]
-    limit([sum(v.index.size if isinstance(v, View) else v.value.size for v in values)])
+    limit([sum(int(np.prod(v.shape)) for v in values)])
     if not views:
         return Const(np.concatenate([v.value for v in values], axis=axis))
     first = views[0]
@@ -64,8 +67,8 @@ def _joined(state: Normaliser, node: Node, values: list[Value], axis: int) -> Vi
     absorbed = tuple(p for p in pieces if isinstance(p, Embedded))
     rows = dict(source=source, token=token, position=position)
     made = Embedded(len(source), base.columns, node, x=base.x, absorbed=absorbed, **rows)
-    leading = [v.value.shape if isinstance(v, Const) else v.shape for v in values][0][: rank - 2]
-    return View(made, ordered((*leading, len(source), base.columns)))
+    leading = values[0].shape[: rank - 2]
+    return View(ordered((*leading, len(source), base.columns)), made)
 
 
 def _piece(state: Normaliser, value: Value) -> np.ndarray | Embedded:
@@ -104,15 +107,15 @@ def add_position(state: Normaliser, view: View, array: np.ndarray) -> View:
     made = replace(
         tokens, node=state.node, position=tokens.position + added, absorbed=(tokens, *tokens.absorbed)
     )
-    return View(made, ordered(view.shape))
+    return View(ordered(view.shape), made)
 
 
-@rule("Where", Const, View, Const)
+@RULES.rule("Where", Const, View, Const)
 def where_else_constant(state: Normaliser, node: Node, values: list):
     return _where(state, values[0].value, values[1], values[2].value)
 
 
-@rule("Where", Const, Const, View)
+@RULES.rule("Where", Const, Const, View)
 def where_constant(state: Normaliser, node: Node, values: list):
     return _where(state, np.logical_not(values[0].value), values[2], values[1].value)
 

@@ -1,39 +1,20 @@
 """The normal form: what a tensor of an ONNX graph is, seen through every reshape and constant.
 
 A tensor is a constant, or a :class:`View` of a term. A term is one step of a network (a linear layer, a
-LayerNorm, an attention product) with a base array ``[rows, columns]``: tokens by channels. A view has an
-integer ``index`` of the tensor's own shape, whose entries are flat positions in that base array. Reshape,
-Transpose, Slice, Split, Gather and Concat only act on the index, so a match sees through any chain of
-them. A scalar function of each element (a scale, the parts of GELU) is kept as its values on a grid
+LayerNorm, an attention product) with a base array ``[rows, columns]``: tokens by channels. A view's index
+(:mod:`finn_vitprune.graph.values`) holds flat positions in that base array. A scalar function of each element
+(a scale, the parts of GELU) is kept as its values on a grid
 (:mod:`finn_vitprune.ingest.normal_form.functions`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Refusal
-
-
-@dataclass(frozen=True)
-class Const:
-    """A constant."""
-
-    value: np.ndarray
-
-    def moved(self, function) -> "Const":
-        """The same with ``function`` applied to its layout."""
-        return Const(function(self.value))
-
-
-@dataclass(frozen=True)
-class Unknown:
-    """Depends on a node that was refused."""
-
-    refusal: Refusal
+from finn_vitprune.graph.values import Indexed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,36 +34,24 @@ class Term:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class View:
+class View(Indexed):
     """A tensor as a view of ``term``.
 
     fn: values of an element-wise function on the grid, or None; by: the node that made it so.
     """
 
     term: Term
-    index: np.ndarray
     fn: np.ndarray | None = None
     by: Node | None = None
 
     def __repr__(self) -> str:
         return f"<View {list(self.shape)} of {self.term!r}>"
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.index.shape
-
-    def moved(self, function) -> "View":
-        """The same with ``function`` applied to its layout."""
-        return replace(self, index=function(self.index))
-
     def same_as(self, other: "View") -> bool:
         """Whether both show the same elements of one term (functions may differ)."""
         if self.term is not other.term:
             return False
         return self.index is other.index or np.array_equal(self.index, other.index)
-
-
-Value = Const | View | Unknown
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,10 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.normal_form.normalise import Normaliser
 from finn_vitprune.graph.reason import Reason
-from finn_vitprune.ingest.normal_form.terms import Activation, HeadView, Linear, Lines, Norm, Opaque, Pixels, Term, View
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.normal_form.normaliser import Normaliser
+from finn_vitprune.ingest.normal_form.terms import (
+    Activation,
+    HeadView,
+    Linear,
+    Lines,
+    Norm,
+    Opaque,
+    Pixels,
+    Term,
+    View,
+)
 
 
 def is_whole(view: View) -> bool:
@@ -128,7 +138,7 @@ def plain(state: Normaliser, view: View) -> View:
             f"the result of node {term.node.name} ({term.node.op_type}) is scaled by {line[0]:.6g} "
             f"and shifted by {line[1]:.6g}, which nothing can take up"
         )
-    return View(made, view.index)
+    return View(view.index, made)
 
 
 def scaled(term: Term, factor: float | np.ndarray, offset: float | np.ndarray) -> Term:

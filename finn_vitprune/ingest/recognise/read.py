@@ -8,7 +8,8 @@ from pathlib import Path
 
 from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
-from finn_vitprune.ingest.normal_form.normalise import Fate, Normaliser
+from finn_vitprune.ingest.normal_form.normalise import normaliser
+from finn_vitprune.ingest.normal_form.normaliser import Fate
 from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
 from finn_vitprune.ingest.recognise.recognised import NotRecognised
 from finn_vitprune.graph.reason import Refusal
@@ -33,7 +34,7 @@ def understand(model: ModelFile) -> Recognition:
         image = image_shape(model)
     except NotRecognised as e:
         refusal = e.refusal
-    found = recognise(Normaliser(model, image or refusal).run())
+    found = recognise(normaliser(model, image or refusal).run())
     if all(o.fate is not Fate.WAITS for o in found.normalised.outcomes):
         return found
     surveyed = survey(model, image)

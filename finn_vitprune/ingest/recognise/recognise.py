@@ -15,11 +15,12 @@ from finn_vitprune.ingest.recognise.network import (
     MlpBranch,
     Network,
 )
-from finn_vitprune.ingest.normal_form.normalise import Normalised
+from finn_vitprune.ingest.normal_form.normaliser import Normalised
 from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
 from finn_vitprune.ingest.recognise.survey import Surveyed
 from finn_vitprune.ingest.recognise.weights import gather
 from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.values import Unknown
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,
@@ -31,7 +32,6 @@ from finn_vitprune.ingest.normal_form.terms import (
     Probabilities,
     Sum,
     Term,
-    Unknown,
     View,
 )
 

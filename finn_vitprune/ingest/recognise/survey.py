@@ -1,9 +1,8 @@
-"""Every node of a file that is not taken in, looked at by itself: the pass that goes on behind a refused node.
+"""Every node of a file that is not supported, looked at by itself: the pass that goes on after a rejected node.
 
-:class:`finn_vitprune.ingest.normal_form.normalise.Normaliser` stops where a node is refused: what depends on it is
-unknown. Here its result is a tensor of known shape (:class:`Opaque`), so that the linear layers, LayerNorms
-and attention behind it are still found, and each node has an answer of its own. Dimensions of the input that
-stay open are assumed.
+By its own policy the pass leaves unknown what depends on a rejected node. Here the result of such a node is a
+tensor of known shape (:class:`Opaque`), so that the linear layers, LayerNorms and attention after it are still
+found, and each node has an answer of its own. Dimensions of the input that stay open are assumed.
 """
 
 from __future__ import annotations
@@ -14,15 +13,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.graph.node import Node
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
-from finn_vitprune.ingest.normal_form.normalise import DAMAGED, PLAIN, Fate, Normaliser, Outcome, ordered
-from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS
-from finn_vitprune.ingest.recognise.network import PLAIN as PRE_NORM
 from finn_vitprune.graph.reason import Reason, Refusal
 from finn_vitprune.graph.shapes import output_shapes
-from finn_vitprune.ingest.normal_form.terms import Const, Linear, Norm, Opaque, Sum, Term, Unknown, Value, View
+from finn_vitprune.graph.values import Const, Unknown, Value, ordered
+from finn_vitprune.graph.walk import DAMAGED, CollectAll, Pass
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.normal_form.normalise import normaliser
+from finn_vitprune.ingest.normal_form.normaliser import PLAIN, Fate, NodeOutcome
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
+from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS
+from finn_vitprune.ingest.recognise.network import PLAIN as PRE_NORM
+from finn_vitprune.ingest.normal_form.terms import Linear, Norm, Opaque, Sum, Term, View
 from finn_vitprune.ingest.normal_form.views import plain
 
 FIXED_SIZE = "export with a fixed image size"
@@ -41,7 +43,7 @@ IMAGES = frozenset(
 class Found:
     """One node by itself: its outcome, and the refusal upstream that keeps it from mapping (None for none)."""
 
-    outcome: Outcome
+    outcome: NodeOutcome
     cause: Refusal | None
 
 
@@ -71,32 +73,32 @@ def _unanswered(surveyed: Surveyed) -> tuple[int, int]:
     return sum(f.outcome.fate is Fate.WAITS for f in surveyed.nodes), len(surveyed.refusals)
 
 
-class _Survey(Normaliser):
+class _Survey(CollectAll):
     def __init__(
         self, source: ModelFile, image: tuple[int, ...] | None, assumed: dict[str, tuple[int, ...]]
     ) -> None:
+        super().__init__(PLAIN)
         self.assumed = assumed
         self.reads = Counter(i for node in source.nodes for i in set(node.inputs))
         if image is None and len(source.inputs) == 1:
             shape = self.assumed.get(source.inputs[0].name, ())
             image = shape if len(shape) == 4 else None
         no_image = Refusal(", ".join(i.name for i in source.inputs) or "none", "input", "it is no image")
-        super().__init__(source, image or no_image)
-        self.refusals.clear()  # the inputs are judged elsewhere
+        self.state = normaliser(source, image or no_image, self)
+        self.state.refusals.clear()  # the inputs are judged elsewhere
         self.causes: dict[str, Refusal] = {}
         self.named: dict[int, str] = {}
-        for tensor in source.inputs if self.pixels is None else ():
+        for tensor in source.inputs if self.state.pixels is None else ():
             self._input(tensor, no_image)
 
     def _input(self, tensor: Tensor, no_image: Refusal) -> None:
         node = Node(tensor.name, "input", "", (), (tensor.name,), {})
-        self.causes[tensor.name] = replace(no_image, node=tensor.name)
-        shape = self.assumed.get(tensor.name)
-        self._made(tensor.name, node, shape, False, self.causes[tensor.name])
+        self.causes[tensor.name] = refusal = replace(no_image, node=tensor.name)
+        self.state.hold(tensor.name, _made(self.state, node, self.assumed.get(tensor.name), False, refusal))
 
     def found(self) -> Surveyed:
         """The result of the pass, with the reasons that only the whole shows."""
-        normalised = self.run()
+        normalised = self.state.run(self._seen)
         outcomes = normalised.outcomes
         self._name_activations(normalised.outputs.values())
         causes = [self._cause(o.node) for o in outcomes]
@@ -107,76 +109,58 @@ class _Survey(Normaliser):
             if refusal is not None and refusal.op_type == outcome.node.op_type:
                 outcome = replace(outcome, fate=Fate.REFUSED, refusal=refusal)
             nodes.append(Found(outcome, cause))
-        return Surveyed(tuple(nodes), self.named, tuple(self.refusals), self.assumed)
+        return Surveyed(tuple(nodes), self.named, tuple(self.state.refusals), self.assumed)
 
     # --- the pass ---
 
-    def apply(self, node: Node) -> Outcome:
+    def answer(self, state: Pass, node: Node, values: list[Value | None]) -> list[Value]:
         if node.op_type in UNARY:
             self._settle(node.inputs[0], shifted=True)
-        outcome = super().apply(node)
-        cause = outcome.refusal if outcome.fate is Fate.REFUSED else self._cause(node)
+            values[0] = state.values[node.inputs[0]]
+        views = [v for v in values if isinstance(v, View)]
+        if node.op_type in WITH_CONSTANT and len(views) == 1 and isinstance(views[0].term, Opaque):
+            result = state.results(node, values) if _scalars(values) else None
+            return result or [_with_constant(views[0], values)]  # a bias or scale of what is rejected
+        return state.results(node, values)
+
+    def rejected(self, state: Pass, node: Node, values: list[Value | None], reason: Reason) -> list[Value]:
+        if reason.help == DAMAGED and self.assumed:
+            sizes = ", ".join(f"{name} {list(shape)}" for name, shape in self.assumed.items())
+            text = f"shapes do not fit for an input of the assumed size {sizes}: {reason.reason}"
+            reason = Reason(text, FIXED_SIZE)
+        results = super().rejected(state, node, values, reason)
+        for view in (v for v in values if isinstance(v, View)):
+            self._name_function(view)
+        given = [v.shape if isinstance(v, View) else v and np.asarray(v.value) for v in values]
+        shapes = output_shapes(node, self.state.source.opset, given)
+        for i, (tensor, shape) in enumerate(zip(node.outputs, shapes, strict=False)):
+            results[i] = _made(state, node, shape, node.op_type in IMAGES, results[i].refusal)
+            state.hold(tensor, results[i])
+        return results
+
+    def _seen(self, outcome: NodeOutcome) -> None:
+        cause = outcome.refusal if outcome.fate is Fate.REFUSED else self._cause(outcome.node)
         if cause is not None:
-            self.causes |= {t: cause for t in node.outputs if t}
-        for tensor in node.outputs:
+            self.causes |= {t: cause for t in outcome.node.outputs if t}
+        for tensor in outcome.node.outputs:
             if self.reads[tensor] > 1:
                 self._settle(tensor)
-        return outcome
 
     def _settle(self, tensor: str, shifted: bool = False) -> None:
         """Scale and offset in front of an activation (they are read several times) belong to what stands before.
 
         ``shifted``: only where there is an offset; the scale in front of a sigmoid may be that of QuickGELU.
         """
-        view = self.values.get(tensor)
+        view = self.state.values.get(tensor)
         line = functions.affine(view.fn) if isinstance(view, View) and view.fn is not None else None
         if line is not None and not (shifted and line[1] == 0.0):
             try:
-                self.values[tensor] = plain(self, view)
+                self.state.values[tensor] = plain(self.state, view)
             except Reason:
                 pass  # the node that needs it plain says so
 
     def _cause(self, node: Node) -> Refusal | None:
         return next((self.causes[i] for i in node.inputs if i in self.causes), None)
-
-    def _results(self, node: Node, values: list[Value | None]) -> list[Value]:
-        views = [v for v in values if isinstance(v, View)]
-        if node.op_type in WITH_CONSTANT and len(views) == 1 and isinstance(views[0].term, Opaque):
-            result = super()._results(node, values) if _scalars(values) else None
-            return result or [_with_constant(views[0], values)]  # a bias or scale of what is refused
-        return super()._results(node, values)
-
-    def _lost(self, node: Node, reason: str, help: str = "") -> Outcome:
-        if help == DAMAGED and self.assumed:
-            sizes = ", ".join(f"{name} {list(shape)}" for name, shape in self.assumed.items())
-            reason, help = f"shapes do not fit for an input of the assumed size {sizes}: {reason}", FIXED_SIZE
-        outcome = super()._lost(node, reason, help)
-        values = [self.values.get(i) if i else None for i in node.inputs]
-        for view in (v for v in values if isinstance(v, View)):
-            self._name_function(view)
-        for tensor, shape in zip(node.outputs, self._shapes(node, values), strict=False):
-            if tensor:
-                self._made(tensor, node, shape, node.op_type in IMAGES, outcome.refusal)
-        return outcome
-
-    def _shapes(self, node: Node, values: list[Value | None]) -> list[tuple[int, ...] | None]:
-        if any(isinstance(v, Unknown) for v in values):
-            return [None] * len(node.outputs)
-        given = [v.shape if isinstance(v, View) else v and np.asarray(v.value) for v in values]
-        return output_shapes(node, self.source.opset, given)
-
-    def _made(
-        self, tensor: str, node: Node, shape: tuple[int, ...] | None, image: bool, refusal: Refusal
-    ) -> None:
-        """A tensor of known shape, or an unknown one where the shape is not known or too large."""
-        found = Unknown(refusal)
-        if shape is not None:
-            try:
-                view = _opaque(node, shape, image)
-                found = view if self._fits(node, [view]) else found
-            except Reason:
-                pass
-        self._hold(tensor, found)
 
     # --- what the whole shows ---
 
@@ -188,7 +172,7 @@ class _Survey(Normaliser):
         for view in outputs:
             if isinstance(view, View):
                 self._name_function(view)
-        for key, term in list(self._memo.items()):
+        for key, term in list(self.state.memo.items()):
             if key[0] == "activation":
                 name = functions.name_up_to_scale(np.frombuffer(key[2]))
                 self.named[id(term.x)] = name
@@ -197,11 +181,11 @@ class _Survey(Normaliser):
 
     def _refuse_once(self, node: Node, reason: str, help: str) -> Refusal:
         refusal = Refusal.at(node, reason, help)
-        if refusal not in self.refusals:
-            self.refusals.append(refusal)
+        if refusal not in self.state.refusals:
+            self.state.refusals.append(refusal)
         return refusal
 
-    def _post_norm(self, outcomes: Iterable[Outcome]) -> dict[int, Refusal]:
+    def _post_norm(self, outcomes: Iterable[NodeOutcome]) -> dict[int, Refusal]:
         """LayerNorms whose result is added to that of a branch, by term."""
         found = {}
         for outcome in outcomes:
@@ -249,7 +233,16 @@ def _assumed(source: ModelFile, height: int, width: int) -> dict[str, tuple[int,
     return found
 
 
-# --- results of refused nodes --------------------------------------------------------------------
+# --- results of rejected nodes -------------------------------------------------------------------
+
+
+def _made(state: Pass, node: Node, shape: tuple[int, ...] | None, image: bool, refusal: Refusal) -> Value:
+    """A tensor of known shape, or an unknown one where the shape is not known or too large."""
+    try:
+        view = None if shape is None else _opaque(node, shape, image)
+    except Reason:
+        view = None
+    return Unknown(refusal) if view is None or not state.fits([view]) else view
 
 
 def _opaque(node: Node, shape: tuple[int, ...], image: bool) -> View:
@@ -260,7 +253,7 @@ def _opaque(node: Node, shape: tuple[int, ...], image: bool) -> View:
     else:
         index = ordered(shape)
         columns = shape[-1] if shape else 1
-    return View(Opaque(index.size // max(columns, 1), columns, node), index)
+    return View(index, Opaque(index.size // max(columns, 1), columns, node))
 
 
 def _scalars(values: list[Value | None]) -> bool:

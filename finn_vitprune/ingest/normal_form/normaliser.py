@@ -1,0 +1,136 @@
+"""State of the pass that brings every tensor of an ONNX graph to the normal form.
+
+Each node is handed to a rule chosen by its op type and by what its inputs are
+(:mod:`finn_vitprune.ingest.normal_form.terms`). Where the network's form is clear although a node is not
+supported, a rule notes the reason with :meth:`Normaliser.refuse` and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from finn_vitprune.graph.node import Node
+from finn_vitprune.graph.reason import Reason, Refusal
+from finn_vitprune.graph.rules import Rules
+from finn_vitprune.graph.values import Const, Unknown, Value, ordered
+from finn_vitprune.graph.walk import CollectAll, Pass, Step, all_constant, evaluated
+from finn_vitprune.ingest.normal_form.terms import Pixels, Term, View
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile
+from finn_vitprune.ingest.onnx_file.unsupported import why_not
+
+PLAIN = "plain ViT and DeiT encoders are supported, as timm and Hugging Face have them"
+
+
+class Fate(Enum):
+    """What became of a node."""
+
+    CONSTANT = "constant"
+    LAYOUT = "layout"
+    TERM = "term"
+    FUNCTION = "function"
+    REFUSED = "refused"
+    WAITS = "waits"
+
+
+@dataclass(frozen=True)
+class NodeOutcome:
+    """What became of one node: its term (of a view), or the reason why not."""
+
+    node: Node
+    fate: Fate
+    term: Term | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass
+class Normalised:
+    """Result of the pass: values of the outputs, what became of every node, and all reasons found."""
+
+    source: ModelFile
+    pixels: Pixels | None
+    outputs: dict[str, Value]
+    outcomes: list[NodeOutcome]
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+class Normaliser(Pass):
+    """State of one pass."""
+
+    def __init__(
+        self, source: ModelFile, image: tuple[int, ...] | Refusal, rules: Rules, policy: CollectAll | None = None
+    ) -> None:
+        """``image`` is the shape of the one input, all dimensions known, or why it is not an image."""
+        super().__init__(rules, source.constants, source.path.parent, policy or CollectAll(PLAIN))
+        self.source = source
+        self.memo: dict[object, Term] = {}
+        self.pixels: Pixels | None = None
+        if isinstance(image, tuple):
+            image = self._image(source.inputs[0].name, image)
+        if isinstance(image, Refusal):
+            self.refusals.append(image)
+            self.values |= {i.name: Unknown(image) for i in source.inputs}
+
+    def _image(self, name: str, shape: tuple[int, ...]) -> Refusal | None:
+        """Read the input as pixels; a refusal where it is too large."""
+        node = Node(name, "input", "", (), (name,), {})
+        try:
+            index = ordered(shape)
+        except Reason as e:
+            return Refusal.at(node, e.reason, e.help)
+        self.pixels = Pixels(1, index.size, node, shape=shape)
+        self.values[name] = View(index, self.pixels)
+        return None
+
+    # --- helpers for rules ---
+
+    def refuse(self, reason: str, help: str = "") -> None:
+        """Note a reason at the node at hand, and go on as if it were not there."""
+        self.refusals.append(Refusal.at(self.node, reason, help or PLAIN))
+
+    def once(self, key: object, make: Callable[[], Term]) -> Term:
+        """The term of ``key``, made at first use, so that equal steps are one term."""
+        if key not in self.memo:
+            self.memo[key] = make()
+        return self.memo[key]
+
+    # --- the pass ---
+
+    def run(self, seen: Callable[[NodeOutcome], None] = lambda outcome: None) -> Normalised:
+        """Bring every node to the normal form; ``seen`` is told what became of each, before its inputs are dropped."""
+        outputs = [o.name for o in self.source.outputs]
+        outcomes = []
+        for step in self.walk(self.source.nodes, outputs):
+            outcomes.append(_outcome(step))
+            seen(outcomes[-1])
+        return Normalised(self.source, self.pixels, {o: self.values[o] for o in outputs}, outcomes, self.refusals)
+
+    def knows(self, node: Node) -> bool:
+        """Standard operators, and those of other domains that mean what their names say."""
+        quantiser = node.domain.startswith(("qonnx.", "onnx.brevitas"))
+        named = node.op_type in ("Gelu", "FastGelu", "QuickGelu")
+        return quantiser or named or node.domain in ("", "ai.onnx", "ai.onnx.ml")
+
+    def unmatched(self, node: Node, values: list[Value | None]) -> list[Value]:
+        if self.knows(node) and all_constant(values):
+            return evaluated(node, self.source.opset, values)
+        raise Reason(*why_not(node))
+
+
+def _outcome(step: Step) -> NodeOutcome:
+    first, fate = step.results[0], Fate.FUNCTION
+    term = first.term if isinstance(first, View) else None
+    if step.waits:
+        fate = Fate.WAITS
+    elif step.refusal is not None:
+        fate = Fate.REFUSED
+    elif isinstance(first, Const):
+        fate = Fate.CONSTANT
+    elif term is None:  # the node in a branch that it comes from waits
+        fate = Fate.WAITS
+    elif any(isinstance(v, View) and v.term is term and v.fn is first.fn for v in step.values):
+        fate = Fate.LAYOUT
+    elif first.fn is None:
+        fate = Fate.TERM
+    return NodeOutcome(step.node, fate, term, step.refusal)

@@ -1,0 +1,249 @@
+"""State of one lowering: what the QONNX tensors stand for, and the hardware graph under construction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from qonnx.core.modelwrapper import ModelWrapper
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.graph.node import Node
+from finn_vitprune.graph.reading import read_nodes, tensor_array
+from finn_vitprune.graph.reason import Reason
+from finn_vitprune.graph.rules import Rules
+from finn_vitprune.graph.values import Const, Value, is_ordered, ordered
+from finn_vitprune.graph.walk import Pass, Policy, Step, all_constant, evaluated
+from finn_vitprune.numerics import snap_ratio
+from finn_vitprune.transforms.hardware_graph import HardwareGraph
+from finn_vitprune.transforms.values import Acc, Codes, Image, QAcc, column_selection, single_token
+
+DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", "finn_vitprune.custom_ops")
+"""Whose operators the rules are written for."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A hardware tensor and the QONNX tensor it equals: ``qonnx.flat = codes.flat[index] * scale``."""
+
+    hardware: str
+    qonnx: str
+    scale: float
+    index: np.ndarray = field(compare=False)
+
+
+@dataclass
+class Lowered:
+    """Result of lowering: the hardware graph and how its tensors correspond to the QONNX ones."""
+
+    model: ModelWrapper
+    matches: list[Match]
+    logit_scale: float
+    snap_error: float
+
+
+class Lowering(Pass):
+    """One lowering: :meth:`steps`, then :meth:`finish`."""
+
+    def __init__(self, source: ModelWrapper, rules: Rules, policy: Policy | None = None) -> None:
+        """Reads the constants and the input.
+
+        Raises:
+            UserError: the model as a whole does not fit (inputs, shapes, damaged constants).
+        """
+        here = Path()
+        tensors = {t.name: tensor_array(t, here) for t in source.graph.initializer}
+        super().__init__(rules, tensors, here, policy or Policy())
+        self.source = source
+        self.opset = next((o.version for o in source.model.opset_import if o.domain in ("", "ai.onnx")), 17)
+        self.graph = HardwareGraph()
+        self.matches: list[Match] = []
+        self.snap_error = 0.0
+        self._built: dict[object, Codes] = {}
+        self.input = self._image()
+
+    def _image(self) -> str:
+        graph = self.source.graph
+        inputs = [i.name for i in graph.input if i.name not in self.values]
+        if len(inputs) != 1 or len(graph.output) != 1:
+            raise UserError(
+                f"the model has {len(inputs)} inputs and {len(graph.output)} outputs; one image in and one "
+                "logit vector out are supported"
+            )
+        name = inputs[0]
+        shape = self.source.get_tensor_shape(name)
+        if not shape or any(d <= 0 for d in shape) or shape[0] != 1:
+            raise UserError(f"input {name} has shape {shape}; export with fixed shape and batch size 1")
+        try:
+            self.values[name] = Image(ordered(shape), name)
+        except Reason as e:
+            raise UserError(f"input {name}: {e}") from e
+        self.graph.declare(name, shape, "UINT8")
+        return name
+
+    # --- the pass ---
+
+    def steps(self) -> Iterator[Step]:
+        """Lower every node."""
+        return self.walk(read_nodes(self.source.graph, self.folder), {self.source.graph.output[0].name})
+
+    def finish(self) -> Lowered:
+        """The hardware graph, after all steps.
+
+        Raises:
+            Reason: the output has no hardware form.
+        """
+        graph = self.source.graph
+        output, value = graph.output[0].name, self.values.get(graph.output[0].name)
+        try:
+            stream = self.logits(value) if isinstance(value, Acc) else self.stream(value)
+        except Reason as e:
+            last = graph.node[-1]
+            reason = Reason(f"as model output: {e}", e.help)
+            reason.node = Node(last.name, last.op_type, last.domain, (), (), {})
+            raise reason from e
+        self.record(stream, output)
+        model = self.graph.model(self.input, stream.tensor, graph.name or "vit")
+        return Lowered(model, self.matches, stream.scale, self.snap_error)
+
+    def knows(self, node: Node) -> bool:
+        return node.domain in DOMAINS
+
+    def unmatched(self, node: Node, values: list[Value | None]) -> Value | list[Value]:
+        """Constants are computed; quantised accumulators are built, where a rule takes the stream."""
+        if not self.knows(node):
+            raise Reason(f"operator {node.op_type} of domain {node.domain} is not known here")
+        if all_constant(values) and node.op_type != "Quant":
+            return evaluated(node, self.opset, values)
+        if node.op_type not in self.rules:
+            raise Reason("no rule for this op type")
+        if any(isinstance(v, QAcc) for v in values):
+            built = [self.stream(v) if isinstance(v, QAcc) else v for v in values]
+            apply = self.rules.find(node.op_type, built)
+            if apply is not None:
+                return apply(self, node, built)
+        got = ", ".join(v.kind for v in values if v is not None)
+        raise Reason(f"{node.op_type} of {got} has no hardware form")
+
+    # --- helpers for rules ---
+
+    def new_stream(self, op_type: str, inputs: list[str], stem: str, scale: float, bits: int, signed: bool,
+                   **attributes) -> Codes:
+        """Add a node with one output stream and return the value of that output."""
+        out = self.graph.fresh(stem)
+        self.graph.add(op_type, inputs, [out], **attributes)
+        shape = [d.dim_value for d in self.graph.value_infos[out].type.tensor_type.shape.dim]
+        return Codes(ordered(shape), out, shape[1], shape[2], scale, bits, signed)
+
+    def record(self, stream: Codes, qonnx: str) -> None:
+        """Note that ``stream`` (through its index) is the QONNX tensor ``qonnx``."""
+        self.matches.append(Match(stream.tensor, qonnx, stream.scale, stream.index))
+
+    def requant_constants(self, ratio: np.ndarray) -> tuple[np.ndarray, int]:
+        """Snap scale ratios to mult 2**-shift and keep the largest relative change."""
+        mult, shift = snap_ratio(ratio)
+        error = float(np.max(np.abs(np.ldexp(mult.astype(np.float64), -shift) / ratio - 1.0)))
+        self.snap_error = max(self.snap_error, error)
+        return mult, shift
+
+    def stream(self, value: Value | None) -> Codes:
+        """``value`` as a stream in token order, building a matrix unit or token selection if needed."""
+        if isinstance(value, QAcc):
+            return self._requantised(value)
+        if isinstance(value, Codes):
+            return self._whole_rows(value)
+        raise Reason(f"needs a stream of codes, got {getattr(value, 'kind', 'nothing')}")
+
+    def _whole_rows(self, value: Codes) -> Codes:
+        """A stream whose index is in order; one whole token becomes a VitSelectToken."""
+        if value.index.size == value.tokens * value.channels:
+            if is_ordered(value.index):
+                return value
+            raise Reason("the tensor is a reordered view of a stream; hardware keeps token order")
+        token = single_token(value.index, value.tokens, value.channels)
+        if token is None:
+            raise Reason("the tensor is a part of a stream that is not one whole token")
+        key = ("select", value.tensor, token)
+        if key not in self._built:
+            self._built[key] = self.new_stream(
+                "VitSelectToken", [value.tensor], "select", value.scale, value.bits, value.signed,
+                tokens=value.tokens, channels=value.channels, index=token,
+                inputDataType=datatype(value.bits, value.signed),
+            )
+        return replace(self._built[key], index=ordered(value.shape))
+
+    def _requantised(self, value: QAcc) -> Codes:
+        """Build the matrix unit of some columns of an accumulator; once per distinct selection."""
+        acc = value.acc
+        columns = column_selection(value.index, acc.x.tokens, len(acc.bias))
+        if columns is None:
+            raise Reason("a quantised matrix product is used in an order that is not token by token")
+        key = ("acc", id(acc.weights), columns.tobytes(), value.scale, value.bits, value.signed)
+        if key not in self._built:
+            if value.narrow:
+                raise Reason("activations must use the full range of codes (narrow range is for weights)")
+            self._built[key] = self.matrix_unit(
+                acc, columns, np.full(len(columns), value.scale), value.bits, value.signed
+            )
+        result = replace(self._built[key], index=ordered(value.shape))
+        if value.tensor and not any(m.qonnx == value.tensor for m in self.matches):
+            self.record(result, value.tensor)
+        return result
+
+    # --- matrix units ---
+
+    def matrix_unit(self, acc: Acc, columns: np.ndarray, out_scale: np.ndarray, bits: int, signed: bool) -> Codes:
+        """A BlockSparseMVAU that requantises ``columns`` of ``acc`` to codes at ``out_scale`` (one per column)."""
+        weights = acc.weights[:, columns]
+        scale = _live_scale(weights, acc.weight_scale[columns])
+        mult, shift = self.requant_constants(acc.x.scale * scale / out_scale)
+        return self._unit("mvau", acc, weights, acc.bias[columns], scale, mult, shift, float(out_scale[0]), bits, signed)
+
+    def logits(self, acc: Acc) -> Codes:
+        """The classifier: raw accumulators when all columns share one scale, else codes on one common grid."""
+        scale = _live_scale(acc.weights, acc.weight_scale)
+        mult, shift = None, 0
+        if not np.all(scale == scale[0]):
+            mult, shift = self.requant_constants(scale / scale.max())
+        common = acc.x.scale * scale.max()
+        return replace(
+            self._unit("logits", acc, acc.weights, acc.bias, scale, mult, shift, common, 32, True), index=acc.index
+        )
+
+    def _unit(self, stem: str, acc: Acc, weights: np.ndarray, bias: np.ndarray, weight_scale: np.ndarray,
+              mult: np.ndarray | None, shift: int, scale: float, bits: int, signed: bool) -> Codes:
+        x, kind = acc.x, f"INT{weight_bits(weights)}"
+        codes = np.rint(bias / (x.scale * weight_scale)).astype(np.int64)
+        inputs = [x.tensor, self.graph.constant("weights", weights, kind), self.graph.constant("bias", codes, "INT32")]
+        if mult is not None:
+            inputs.append(self.graph.constant("mult", mult, "UINT17"))
+        block = int(self.source.get_metadata_prop("block_size") or 8)
+        return self.new_stream(
+            "BlockSparseMVAU", inputs, stem, scale, bits, signed, tokens=x.tokens, MW=x.channels, MH=weights.shape[1],
+            block=block, requant=int(mult is not None), shift=shift, inputDataType=datatype(x.bits, x.signed),
+            weightDataType=kind, outputDataType=datatype(bits, signed),
+        )
+
+
+def datatype(bits: int, signed: bool) -> str:
+    """qonnx name of an integer type."""
+    return f"{'INT' if signed else 'UINT'}{bits}"
+
+
+def weight_bits(weights: np.ndarray) -> int:
+    """Narrowest of 2, 4, 8 bits that holds the codes; 8 bits at most."""
+    largest = int(np.abs(weights).max(initial=0))
+    for bits in (2, 4, 8):
+        if largest < 1 << (bits - 1):
+            return bits
+    raise Reason(f"weight code {largest} needs more than 8 bits")
+
+
+def _live_scale(weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Column scales with those of all-zero columns replaced, since Brevitas gives these a floor value."""
+    live = weights.any(axis=0)
+    if live.all() or not live.any():
+        return scale
+    return np.where(live, scale, np.median(scale[live]))
