@@ -13,6 +13,8 @@ from vit_models import random_vit
 from finn_vitprune.execute import golden
 from finn_vitprune.builds.lowering_check import check_lowering
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
+from finn_vitprune.graph.values import Indexed, Symbolic
+from finn_vitprune.transforms import values
 from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.insert_forks import InsertForks
 from finn_vitprune.transforms.lower import Unmapped, lower
@@ -189,3 +191,172 @@ def test_erf_form_of_gelu_maps_to_the_same_table():
     assert len(tables[0]) == 2
     for one, other in zip(*tables):
         assert np.array_equal(one, other)
+
+
+# --- small graphs by hand: layout operators in every form ---------------------------------------------
+
+
+def layer(*nodes, output, constants=(), columns=40):
+    """QONNX: 4 patches of 6 pixels ``x``, one quantised linear layer ``y`` of ``columns``, then ``nodes``."""
+    draw = np.random.default_rng(0)
+    scale, zero, bits = (np.array(v, np.float32) for v in (0.5, 0.0, 8.0))
+    wide = np.array(64.0, np.float32)
+    weights = draw.integers(-100, 101, (6, columns)).astype(np.float32) * 0.5
+    arrays = {"w": weights, "scale": scale, "wide": wide, "zero": zero, "bits": bits, **dict(constants)}
+    quant = dict(domain="qonnx.custom_op.general", narrow=0, rounding_mode="ROUND", signed=1)
+    made = [
+        helper.make_node("Quant", ["w", "scale", "zero", "bits"], ["wq"], name="weights", **quant),
+        helper.make_node("MatMul", ["x", "wq"], ["acc"], name="product"),
+        helper.make_node("Quant", ["acc", "wide", "zero", "bits"], ["y"], name="codes", **quant),
+        *nodes,
+    ]
+    graph = helper.make_graph(
+        made, "layer", [helper.make_tensor_value_info("x", 1, [1, 4, 6])],
+        [helper.make_tensor_value_info(output, 1, None)],
+        [numpy_helper.from_array(np.asarray(a), n) for n, a in arrays.items()],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("qonnx.custom_op.general", 1)]
+    model = ModelWrapper(helper.make_model(graph, opset_imports=opsets))
+    model.set_metadata_prop("block_size", "2")
+    return model
+
+
+def logits_of(model):
+    """Codes of the lowered graph in the order of the QONNX output, and what NumPy makes of the layer ``[4, 40]``."""
+    lowered = lower(model)
+    pixels = np.random.default_rng(1).integers(0, 256, (1, 4, 6)).astype(np.uint8)
+    name, output = lowered.model.graph.input[0].name, lowered.model.graph.output[0].name
+    codes = golden.run(lowered.model, {name: pixels})[output].reshape(-1)
+    weights = model.get_initializer("w")
+    expected = np.clip(np.rint(pixels[0].astype(np.float64) @ weights / 64.0), -128, 127)
+    return codes[lowered.matches[-1].index], expected
+
+
+def split(parts, inputs=(), **attributes):
+    outputs = [f"part{i}" for i in range(parts)]
+    return helper.make_node("Split", ["y", *inputs], outputs, name="split", axis=-1, **attributes)
+
+
+@pytest.mark.parametrize("part, columns", [(0, slice(0, 12)), (1, slice(12, 40))])
+def test_an_uneven_split_gives_the_columns_of_its_sizes(part, columns):
+    codes, expected = logits_of(layer(split(2, ["sizes"]), output=f"part{part}", constants={"sizes": [12, 28]}.items()))
+    assert np.array_equal(codes[0], expected[:, columns])
+
+
+@pytest.mark.parametrize("part, columns", [(0, slice(0, 14)), (2, slice(28, 40))])
+def test_a_split_by_number_leaves_the_rest_to_the_last_part(part, columns):
+    codes, expected = logits_of(layer(split(3, num_outputs=3), output=f"part{part}"))
+    assert np.array_equal(codes[0], expected[:, columns])
+
+
+def reshape(target, **attributes):
+    node = helper.make_node("Reshape", ["y", "target"], ["z"], name="reshape", **attributes)
+    return layer(node, output="z", constants={"target": np.array(target, np.int64)}.items())
+
+
+def test_zero_in_a_reshape_keeps_the_dimension_unless_allowzero_says_otherwise():
+    codes, expected = logits_of(reshape([0, 1, 4, 40]))
+    assert np.array_equal(codes.reshape(4, 40), expected)
+    codes, expected = logits_of(reshape([1, 1, 4, 40], allowzero=1))
+    assert np.array_equal(codes.reshape(4, 40), expected)
+    text = unmapped(reshape([0, 4, 40], allowzero=1))
+    assert text.startswith("node reshape (Reshape) does not map to hardware: inputs of shape [1, 4, 40], [3] do not fit")
+
+
+MALFORMED = {
+    "sizes that do not add up": (split(2, ["c"]), [12, 27], "split [12, 27] of 40 values into 2 outputs"),
+    "a size too many": (split(2, ["c"]), [12, 20, 8], "split [12, 20, 8] of 40 values into 2 outputs"),
+    "another size": (helper.make_node("Reshape", ["y", "c"], ["part0"]), [1, 3, 50], "cannot reshape array of size 160"),
+    "an axis too far": (helper.make_node("Unsqueeze", ["y", "c"], ["part0"]), [7], "axis 7 is out of bounds"),
+    "an index too far": (helper.make_node("Gather", ["y", "c"], ["part0"], axis=1), [4], "index 4 is out of bounds"),
+    "a step of zero": (helper.make_node("Slice", ["y", "c", "c", "c", "c"], ["part0"]), [0], "step cannot be zero"),
+    "no target": (helper.make_node("Reshape", ["y", ""], ["part0"]), [1], "input 1 is missing"),
+    "not a constant": (helper.make_node("Reshape", ["c", "y"], ["part0"]), [1], "input 1 (y) must be a constant"),
+    "not made": (helper.make_node("Relu", ["nowhere"], ["part0"]), [1], "input nowhere has no producer before it"),
+    "too large": (
+        helper.make_node("Expand", ["y", "c"], ["part0"]), [10**6, 10**6, 1, 1, 1], "more than 33,554,432 elements"
+    ),
+    "padded": (helper.make_node("Pad", ["y", "c"], ["part0"]), [0, 0, 0, 0, 1, 0], "Pad of quantised accumulators"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_layout_operator_is_a_reason_at_its_node(case):
+    node, constant, text = MALFORMED[case]
+    found = unmapped(layer(node, output="part0", constants={"c": np.array(constant, np.int64)}.items()))
+    assert f"({node.op_type}) does not map to hardware" in found and text in found
+
+
+def then(condition):
+    """``If`` whose branch taken is Identity of ``y``, and whose other one is an operator without a rule."""
+    branches = [
+        helper.make_graph(
+            [helper.make_node(op, ["y"], [f"{op}_out"], name=op)], op, [], [helper.make_tensor_value_info(f"{op}_out", 1, None)]
+        )
+        for op in ("Identity", "Mish")
+    ]
+    first, second = branches if condition else branches[::-1]
+    return helper.make_node("If", ["c"], ["z"], then_branch=first, else_branch=second)
+
+
+SAME = {
+    "Shape of some dimensions": (
+        [helper.make_node("Shape", ["y"], ["s"], start=1, end=3), helper.make_node("Concat", ["c", "s"], ["t"], axis=0),
+         helper.make_node("Reshape", ["y", "t"], ["z"])], [1],
+    ),
+    "Size": (
+        [helper.make_node("Size", ["y"], ["s"]), helper.make_node("Div", ["s", "c"], ["d"]),
+         helper.make_node("Concat", ["one", "four", "d"], ["t"], axis=0), helper.make_node("Reshape", ["y", "t"], ["z"])],
+        [4],
+    ),
+    "Slice backwards twice": (
+        [helper.make_node("Slice", ["y", "c", "least", "two", "c"], ["r"]),
+         helper.make_node("Slice", ["r", "c", "least", "two", "c"], ["z"])], [-1],
+    ),
+    "Expand to its own shape": ([helper.make_node("Expand", ["y", "c"], ["z"])], [1, 4, 40]),
+    "Tile once": ([helper.make_node("Tile", ["y", "c"], ["z"])], [1, 1, 1]),
+    "Pad of nothing": ([helper.make_node("Pad", ["y", "c"], ["z"])], [0] * 6),
+    "If, first branch": ([then(True)], True),
+    "If, second branch": ([then(False)], False),
+    "CastLike": ([helper.make_node("CastLike", ["y", "c"], ["z"])], 1.0),
+    "a constant of whole numbers": (
+        [helper.make_node("Constant", [], ["t"], value_ints=[1, 4, 40]), helper.make_node("Reshape", ["y", "t"], ["z"])], 0
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_operators_that_change_nothing_leave_the_hardware_graph_as_it_is(case):
+    nodes, constant = SAME[case]
+    constants = {"c": np.array(constant), "one": [1], "four": [4], "two": [2], "least": [np.iinfo(np.int64).min]}
+    plain = lower(layer(output="y", constants=constants.items()))
+    edited = lower(layer(*nodes, output="z", constants=constants.items()))
+    assert edited.model.model.SerializeToString(deterministic=True) == plain.model.model.SerializeToString(
+        deterministic=True
+    )
+    assert np.array_equal(edited.matches[-1].index, plain.matches[-1].index)
+
+
+def test_softmax_numerators_in_another_order_do_not_reach_the_values():
+    def change(model):
+        exp = next(n for n in model.graph.node if n.op_type == "Exp")
+        quant = model.find_consumers(exp.output[0])[0]
+        product = next(n for n in model.find_consumers(quant.output[0]) if n.op_type == "MatMul")
+        for name, number in {"last": -1, "least": np.iinfo(np.int64).min, "keys": 3}.items():
+            model.graph.initializer.append(numpy_helper.from_array(np.array([number]), name))
+        node = helper.make_node("Slice", [quant.output[0], "last", "least", "keys", "last"], ["turned"], name="turn")
+        model.graph.node.insert(list(model.graph.node).index(product), node)
+        product.input[0] = "turned"
+
+    model, _ = broken(change)
+    assert "softmax numerators are cut or reordered" in unmapped(model)
+
+
+def test_every_rule_names_kinds_that_say_what_they_are():
+    """Messages name a value by its ``kind``, never by its class."""
+    kinds = [
+        v.kind for v in vars(values).values()
+        if isinstance(v, type) and issubclass(v, Symbolic) and v not in (Symbolic, Indexed)
+    ]
+    assert len(kinds) == len(set(kinds)) >= 20
+    assert Symbolic.kind not in kinds

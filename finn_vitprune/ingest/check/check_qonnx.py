@@ -106,12 +106,11 @@ class NodeByNode:
                 made = len(lowering.graph.nodes)
                 self.rows.append(CheckRow(step.node.name, step.node.op_type, _answer(step, built)))
                 self.kinds.append(type(step.results[0]))
-            if not self.refusals:
-                self.lowered = lowering.finish()
-        except Reason as e:
-            self.refusals.append(Refusal.at(e.node, e.reason, e.help or HELP))
-        except (UserError, *DAMAGE) as e:
-            self.refusals.append(Refusal(source.graph.name or "graph", "model", str(e)))
+            self.lowered = lowering.finish()
+        except (Reason, UserError, *DAMAGE) as e:
+            whole = Refusal(source.graph.name or "graph", "model", str(e))
+            found = Refusal.at(e.node, e.reason, e.help or HELP) if isinstance(e, Reason) else whole
+            self.refusals += [] if self.refusals else [found]
 
     def placed_rows(self) -> tuple[CheckRow, ...]:
         """The rows with their place: an encoder starts at the LayerNorm before q k^T."""
