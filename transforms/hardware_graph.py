@@ -47,10 +47,6 @@ class HardwareGraph:
         for i, name in enumerate(outputs):
             self.declare(name, op.get_normal_output_shape(i), op.get_output_datatype(i).name)
 
-    def add_host(self, node) -> None:
-        """Add a node that stays in software (patch order of the input image)."""
-        self.nodes.append(node)
-
     def add_raw_initialiser(self, name: str, values: np.ndarray) -> None:
         """Add a constant of a host node under its own name and type."""
         if all(i.name != name for i in self.initialisers):

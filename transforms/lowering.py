@@ -14,7 +14,7 @@ from finn_vitprune.graph.node import Node
 from finn_vitprune.graph.reading import read_nodes, tensor_array
 from finn_vitprune.graph.reason import Reason
 from finn_vitprune.graph.rules import Rules
-from finn_vitprune.graph.values import Const, Value, is_ordered, ordered
+from finn_vitprune.graph.values import Value, is_ordered, ordered
 from finn_vitprune.graph.walk import Pass, Policy, Step, all_constant, evaluated
 from finn_vitprune.numerics import snap_ratio
 from finn_vitprune.transforms.hardware_graph import HardwareGraph

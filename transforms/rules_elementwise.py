@@ -84,7 +84,7 @@ def with_constant(lowering: Lowering, node: Node, values: list):
     table = as_table(lowering, values[1 if left else 0])
     scalar = float(constant.reshape(-1)[0])
     operands = (scalar, table.values) if left else (table.values, scalar)
-    return replace(table, values=_combined(node, *operands))
+    return replace(table, values=BINARY[node.op_type](*operands))
 
 
 @RULES.rule(BINARY_OPS, (Table, Codes, QAcc), (Table, Codes, QAcc))
@@ -92,11 +92,7 @@ def two_tables(lowering: Lowering, node: Node, values: list):
     a, b = (as_table(lowering, v) for v in values[:2])
     if a.x.tensor != b.x.tensor or not np.array_equal(a.index, b.index):
         raise Reason("two different streams are combined; only residual INT16 sums can be")
-    return replace(a, values=_combined(node, a.values, b.values))
-
-
-def _combined(node: Node, a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
-    return BINARY[node.op_type](np.asarray(a), np.asarray(b))
+    return replace(a, values=BINARY[node.op_type](a.values, b.values))
 
 
 @RULES.rule("LayerNormalization", (Codes, QAcc))

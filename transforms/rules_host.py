@@ -27,7 +27,7 @@ def on_host(lowering: Lowering, node: Node, values: list):
     for i, name in enumerate(node.inputs[1:], start=1):
         if name:
             lowering.graph.add_raw_initialiser(name, constant(node, values, i))
-    lowering.graph.add_host(copy)
+    lowering.graph.nodes.append(copy)
     lowering.graph.declare(node.outputs[0], moved.shape, "UINT8")
     return Image(moved.index, node.outputs[0])
 

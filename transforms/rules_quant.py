@@ -28,7 +28,7 @@ from finn_vitprune.transforms.values import (
     QueryKey,
     Rows,
     Table,
-    TokenMean,
+    MeanOfTokens,
 )
 
 RULES = Rules()
@@ -181,7 +181,7 @@ def token_embedding(lowering: Lowering, node: Node, values: list):
     )
 
 
-@RULES.rule("Quant", TokenMean)
+@RULES.rule("Quant", MeanOfTokens)
 def token_mean(lowering: Lowering, node: Node, values: list):
     """s_x / (N s_y) = mult 2**-shift over the sum of N tokens."""
     x, first, to = values[0].x, values[0].first, _activation(node, values)

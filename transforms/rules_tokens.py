@@ -13,7 +13,7 @@ from finn_vitprune.graph.rules import Rules, numbers
 from finn_vitprune.graph.values import Const, ordered
 from finn_vitprune.transforms.lowering import Lowering
 from finn_vitprune.transforms.rules_attention import scores_tensor
-from finn_vitprune.transforms.values import Codes, Numerator, QAcc, RowSum, Shares, TokenMean, TokenScores
+from finn_vitprune.transforms.values import Codes, Numerator, QAcc, RowSum, Shares, MeanOfTokens, TokenScores
 
 RULES = Rules()
 
@@ -55,7 +55,7 @@ def mean_over_tokens(lowering: Lowering, node: Node, values: list):
     if not np.array_equal(x.index.reshape(-1), np.arange(first * x.channels, x.tokens * x.channels)):
         raise Reason("a mean over tokens takes all tokens of a stream, or all but the first ones")
     index = ordered((1, 1, x.channels) if node.attributes.get("keepdims", 1) else (1, x.channels))
-    return TokenMean(index, replace(x, index=ordered((1, x.tokens, x.channels))), first)
+    return MeanOfTokens(index, replace(x, index=ordered((1, x.tokens, x.channels))), first)
 
 
 @RULES.rule("ReduceSum", Shares)

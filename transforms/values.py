@@ -7,7 +7,6 @@ element is ``token * channels + channel``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 
@@ -15,12 +14,11 @@ from finn_vitprune.graph.values import Indexed, Symbolic
 
 
 @dataclass(frozen=True)
-class QConst(Symbolic):
+class QConst(Symbolic, kind="a quantised constant"):
     """A quantised constant: integer ``codes`` and real ``scale``, both of the tensor's shape."""
 
     codes: np.ndarray
     scale: np.ndarray
-    kind: ClassVar[str] = "a quantised constant"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -35,16 +33,15 @@ class QConst(Symbolic):
 
 
 @dataclass(frozen=True)
-class Image(Indexed):
+class Image(Indexed, kind="the input image"):
     """The model's input: uint8 pixels; ``tensor`` is the host tensor of this layout."""
 
     tensor: str
     bits: int = 8
-    kind: ClassVar[str] = "the input image"
 
 
 @dataclass(frozen=True)
-class Codes(Indexed):
+class Codes(Indexed, kind="a stream of codes"):
     """A stream of the hardware graph: tensor ``[1, tokens, channels]`` of codes at ``scale``."""
 
     tensor: str
@@ -53,11 +50,10 @@ class Codes(Indexed):
     scale: float
     bits: int
     signed: bool
-    kind: ClassVar[str] = "a stream of codes"
 
 
 @dataclass(frozen=True)
-class Acc(Indexed):
+class Acc(Indexed, kind="accumulators that are not quantised"):
     """Accumulators of a matrix product: base ``[tokens, MH]``, real value (x w) s_x s_w[c] + bias[c]."""
 
     x: Codes
@@ -65,11 +61,10 @@ class Acc(Indexed):
     weight_scale: np.ndarray = field(compare=False)
     bias: np.ndarray = field(compare=False)
     node: str = ""
-    kind: ClassVar[str] = "accumulators that are not quantised"
 
 
 @dataclass(frozen=True)
-class QAcc(Indexed):
+class QAcc(Indexed, kind="quantised accumulators"):
     """Accumulators after requantisation, not yet built: some columns of ``acc`` as codes at ``scale``.
 
     whole: index of the QONNX tensor ``tensor``, which fixed the codes.
@@ -82,67 +77,60 @@ class QAcc(Indexed):
     narrow: bool
     tensor: str
     whole: np.ndarray = field(compare=False)
-    kind: ClassVar[str] = "quantised accumulators"
 
 
 @dataclass(frozen=True)
-class Normed(Indexed):
+class Normed(Indexed, kind="a LayerNorm output that is not quantised"):
     """LayerNorm (without gamma and beta) of a stream, real valued."""
 
     x: Codes
     eps: float
-    kind: ClassVar[str] = "a LayerNorm output that is not quantised"
 
 
 @dataclass(frozen=True)
-class Table(Indexed):
+class Table(Indexed, kind="an element-wise function that is not quantised"):
     """Any element-wise function of a stream of at most 8 bits: its value for every code, lowest code first."""
 
     x: Codes
     values: np.ndarray = field(compare=False)
-    kind: ClassVar[str] = "an element-wise function that is not quantised"
 
 
 @dataclass(frozen=True)
-class CodeSum(Indexed):
+class CodeSum(Indexed, kind="a residual sum that is not quantised"):
     """Sum of two streams of one shape and scale."""
 
     a: Codes
     b: Codes
-    kind: ClassVar[str] = "a residual sum that is not quantised"
 
 
 @dataclass(frozen=True)
-class TokenMean(Indexed):
+class MeanOfTokens(Indexed, kind="a mean over tokens that is not quantised"):
     """Mean over the tokens of a stream from ``first`` on, real valued; base ``[1, D]``."""
 
     x: Codes
     first: int
-    kind: ClassVar[str] = "a mean over tokens that is not quantised"
 
 
 @dataclass(frozen=True)
-class Rows(Indexed):
+class Rows(Indexed, kind="token rows that are not quantised"):
     """Constant prefix rows before the rows of a stream, plus optional positions; base ``[n + P, D]``."""
 
     prefix: np.ndarray = field(compare=False)
     x: Codes
     positions: np.ndarray | None = field(default=None, compare=False)
-    kind: ClassVar[str] = "token rows that are not quantised"
 
 
 @dataclass(frozen=True)
-class QueryKey(Indexed):
+class QueryKey(Indexed, kind="the product of queries and keys, not quantised"):
     """q k^T; base ``[H, NQ, N]``; ``factor`` is a constant it was multiplied with."""
 
     q: QAcc
     k: QAcc
     factor: float = 1.0
-    kind: ClassVar[str] = "the product of queries and keys, not quantised"
 
 
 @dataclass(frozen=True)
-class Logits(Indexed):
+class Logits(Indexed, kind="attention logits"):
     """Quantised q k^T, the QONNX tensor ``tensor`` of shape ``whole``."""
 
     product: QueryKey
@@ -150,83 +138,69 @@ class Logits(Indexed):
     bits: int
     tensor: str
     whole: tuple[int, ...]
-    kind: ClassVar[str] = "attention logits"
 
 
 @dataclass(frozen=True)
-class RowMax(Indexed):
+class OfLogits(Indexed):
+    """Base of what is computed from quantised q k^T."""
+
+    logits: Logits
+
+
+@dataclass(frozen=True)
+class RowMax(OfLogits, kind="the largest logit of each row"):
     """Largest logit of each row; base ``[H, NQ]``."""
 
-    logits: Logits
-    kind: ClassVar[str] = "the largest logit of each row"
-
 
 @dataclass(frozen=True)
-class Diff(Indexed):
+class Diff(OfLogits, kind="logits minus the largest of their row"):
     """Logit minus the largest of its row."""
 
-    logits: Logits
-    kind: ClassVar[str] = "logits minus the largest of their row"
-
 
 @dataclass(frozen=True)
-class ExpDiff(Indexed):
+class ExpDiff(OfLogits, kind="exp of logits, not quantised"):
     """exp(logit - max), real valued."""
 
-    logits: Logits
-    kind: ClassVar[str] = "exp of logits, not quantised"
-
 
 @dataclass(frozen=True)
-class Numerator(Indexed):
+class Numerator(OfLogits, kind="softmax numerators"):
     """E: the UINT8 numerators of the deferred softmax; ``unit`` is the real value of code 1."""
 
-    logits: Logits
     unit: float
-    kind: ClassVar[str] = "softmax numerators"
 
 
 @dataclass(frozen=True)
-class RowSum(Indexed):
+class RowSum(Indexed, kind="row sums of softmax numerators"):
     """Z: row sums of E; base ``[H, NQ]``."""
 
     e: Numerator
     unit: float
-    kind: ClassVar[str] = "row sums of softmax numerators"
 
 
 @dataclass(frozen=True)
-class Weighted(Indexed):
+class Weighted(Indexed, kind="softmax numerators times values"):
     """E v before the division; base ``[NQ, H D']`` in channel order h D' + d."""
 
     e: Numerator
     v: QAcc
-    kind: ClassVar[str] = "softmax numerators times values"
 
 
 @dataclass(frozen=True)
-class AttentionOutput(Indexed):
+class AttentionOutput(Indexed, kind="an attention output that is not quantised"):
     """E v / Z, real valued; base ``[NQ, H D']``."""
 
     e: Numerator
     v: QAcc
-    kind: ClassVar[str] = "an attention output that is not quantised"
 
 
 @dataclass(frozen=True)
-class Shares(Indexed):
+class Shares(OfLogits, kind="shares of the class token's attention"):
     """floor(2**16 E / Z) of query row 0; base ``[H, N]``."""
 
-    logits: Logits
-    kind: ClassVar[str] = "shares of the class token's attention"
-
 
 @dataclass(frozen=True)
-class TokenScores(Indexed):
+class TokenScores(OfLogits, kind="token scores"):
     """Token scores of one attention: sum of the shares over the heads; base ``[N]``."""
-
-    logits: Logits
-    kind: ClassVar[str] = "token scores"
 
 
 def column_selection(index: np.ndarray, tokens: int, channels: int) -> np.ndarray | None:

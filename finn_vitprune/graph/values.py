@@ -19,9 +19,12 @@ from finn_vitprune.graph.reason import Refusal
 
 
 class Symbolic(ABC):
-    """A tensor that is known by more than its numbers. ``kind`` is its name in messages."""
+    """A tensor that is known by more than its numbers. ``kind``, given with the class, is its name in messages."""
 
     kind: ClassVar[str] = "a computed tensor"
+
+    def __init_subclass__(cls, kind: str = kind) -> None:
+        cls.kind = kind
 
     @property
     @abstractmethod

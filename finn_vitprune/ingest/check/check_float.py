@@ -21,7 +21,7 @@ from finn_vitprune.ingest.recognise.recognise import Recognition
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
 from finn_vitprune.graph.reason import Refusal
 from finn_vitprune.ingest.check.roles import UNITS, Role, matrix, roles_of
-from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Found, Surveyed
+from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Surveyed, SurveyedNode
 from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Opaque, Term
 from finn_vitprune.ingest.onnx_file.unsupported import REASONS, why_not
 from finn_vitprune.synth.parts import Part
@@ -116,7 +116,7 @@ def _rejected(outcome: NodeOutcome, cause: Refusal | None, at: dict[str, Refusal
     return Behind(cause)
 
 
-def _behind(found: Found, cause: Refusal, at: dict[str, Refusal], surveyed: Surveyed) -> Rejected | Behind:
+def _behind(found: SurveyedNode, cause: Refusal, at: dict[str, Refusal], surveyed: Surveyed) -> Rejected | Behind:
     """A node behind a refused one: its own reason, or what it would be if what it depends on were taken in."""
     outcome = found.outcome
     if (rejected := _rejected(outcome, cause, at)) is not None:

@@ -59,7 +59,7 @@ UNITS: dict[type[Value], Mapped | Constant] = {
     values.Table: Mapped("VitLookup"),
     values.CodeSum: Mapped("VitAdd"),
     values.Rows: Mapped("VitTokenEmbed"),
-    values.TokenMean: Mapped("VitTokenMean"),
+    values.MeanOfTokens: Mapped("VitTokenMean"),
     values.TokenScores: TOKEN_SCORES,
     values.Shares: TOKEN_SCORES,
 }
@@ -121,7 +121,7 @@ class NodeByNode:
                 starts += [max((n for n in norms if n < i), default=i)]
         if not starts or self.lowered is None:
             return tuple(self.rows)
-        means = [i for i, kind in enumerate(self.kinds) if kind is values.TokenMean]
+        means = [i for i, kind in enumerate(self.kinds) if kind is values.MeanOfTokens]
         bounds = [*starts, min([norms[-1], *means])]
         places = []
         for i in range(len(self.rows)):

@@ -40,7 +40,7 @@ IMAGES = frozenset(
 
 
 @dataclass(frozen=True)
-class Found:
+class SurveyedNode:
     """One node by itself: its outcome, and the refusal upstream that keeps it from mapping (None for none)."""
 
     outcome: NodeOutcome
@@ -54,7 +54,7 @@ class Surveyed:
     assumed: the shapes of inputs that had to be assumed, by name.
     """
 
-    nodes: tuple[Found, ...]
+    nodes: tuple[SurveyedNode, ...]
     functions: dict[int, str]
     refusals: tuple[Refusal, ...]
     assumed: dict[str, tuple[int, ...]]
@@ -108,7 +108,7 @@ class _Survey(CollectAll):
             refusal = own.get(id(outcome.term)) if outcome.fate is Fate.TERM else None
             if refusal is not None and refusal.op_type == outcome.node.op_type:
                 outcome = replace(outcome, fate=Fate.REFUSED, refusal=refusal)
-            nodes.append(Found(outcome, cause))
+            nodes.append(SurveyedNode(outcome, cause))
         return Surveyed(tuple(nodes), self.named, tuple(self.state.refusals), self.assumed)
 
     # --- the pass ---
