@@ -31,7 +31,8 @@ FOLDED = frozenset(
     "Sin Cos Floor Ceil Round Sign Not Add Sub Mul Div Pow Min Max Mod Equal Less LessOrEqual Greater "
     "GreaterOrEqual And Or Xor Where Clip Constant ConstantOfShape Range Expand Tile Pad Concat MatMul Trilu CumSum "
     "Softmax LogSoftmax LayerNormalization ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ArgMax ArgMin TopK "
-    "ScatterND ScatterElements GatherND GatherElements NonZero IsNaN IsInf Size".split()
+    "ScatterND ScatterElements GatherND GatherElements NonZero IsNaN IsInf Size "
+    "QuantizeLinear DequantizeLinear".split()
 )
 """Ops that onnx's own reference implementation computes in reasonable time."""
 
