@@ -276,7 +276,7 @@ MALFORMED = {
     "too large": (
         helper.make_node("Expand", ["y", "c"], ["part0"]), [10**6, 10**6, 1, 1, 1], "more than 33,554,432 elements"
     ),
-    "padded": (helper.make_node("Pad", ["y", "c"], ["part0"]), [0, 0, 0, 0, 1, 0], "Pad of quantised accumulators"),
+    "padded": (helper.make_node("Pad", ["y", "c"], ["part0"]), [0, 0, 0, 0, 1, 0], "Pad of a stream of codes"),
 }
 
 
