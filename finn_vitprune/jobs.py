@@ -47,7 +47,7 @@ class Finished(Generic[J, R]):
 
     job: J
     result: R | None = None
-    error: BaseException | None = None
+    error: Exception | None = None
 
 
 def run(
@@ -100,7 +100,8 @@ def outcomes(
         crew: list[_Worker[J, R]] = []
         try:
             first = list(islice(todo, workers))
-            crew += [_Worker(function, name, folder) for _ in first]
+            for _ in first:  # all start before the first waits for its job
+                crew.append(_Worker(function, name, folder))
             for worker, job in zip(list(crew), first):
                 worker.give(job)
             while crew:
@@ -221,10 +222,9 @@ def _answer(message: bytes) -> bytes:
         return pickle.dumps((function(job), None))
     except (Exception, SystemExit) as error:
         error.add_note(traceback.format_exc())
-        try:
+        with suppress(Exception):  # of classes that cannot be pickled, or not made again
             answer = pickle.dumps((None, error))
             pickle.loads(answer)
-            return answer
-        except Exception:
-            plain = RuntimeError("".join(traceback.format_exception_only(error)))
-            return pickle.dumps((None, plain))
+            if isinstance(error, Exception):  # the others would end the program that they are raised in
+                return answer
+        return pickle.dumps((None, RuntimeError("".join(traceback.format_exception_only(error)))))

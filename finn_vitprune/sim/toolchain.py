@@ -86,7 +86,10 @@ def run_verilator(arguments: Sequence[str], folder: Path) -> None:
 def compile_objects(
     jobs: Sequence[tuple[Path, Path, str]], includes: Sequence[Path], pch: Path | None
 ) -> None:
-    """Compile ``(source, object, optimisation)`` triples, ``$FINN_VITPRUNE_JOBS`` (or cores) at once."""
+    """Compile ``(source, object, optimisation)`` triples, ``$FINN_VITPRUNE_JOBS`` (or cores) at once.
+
+    Threads are enough here, and :mod:`finn_vitprune.jobs` is not needed: each thread only waits for its compiler.
+    """
 
     def build(job: tuple[Path, Path, str]) -> None:
         source, target, level = job
