@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from dataclasses import replace
 
 import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
@@ -43,6 +44,10 @@ class VitOp(HWCustomOp):
         Stream tensors are ``[..., tokens, channels]`` with any leading batch axes; initialisers follow
         in the node's input order with the shapes they have in the graph.
         """
+
+    def get_exp_cycles(self) -> int:
+        """A beat a cycle: the beats of the longest stream."""
+        return max(stream.beats for stream in self.in_streams() + self.out_streams())
 
     def macs(self) -> int:
         """Matrix products this node performs in one frame (zero for all but matrix units and attention)."""
@@ -193,3 +198,42 @@ class FoldedOp(VitOp):
 
     def uram_estimation(self, fpgapart: str) -> int:
         return self.folding().resources.URAM
+
+
+class StreamOp(VitOp):
+    """An op on tokens of ``channels`` elements, ``SIMD`` a beat; by default one stream in and the same one out."""
+
+    def get_nodeattr_types(self) -> dict:
+        return super().get_nodeattr_types() | {
+            "tokens": ("i", True, 0),
+            "channels": ("i", True, 0),
+            "SIMD": ("i", False, 1),
+            "inputDataType": ("s", True, ""),
+        }
+
+    @property
+    def source(self) -> Stream:
+        """The stream that the attributes describe."""
+        get = self.get_nodeattr
+        return Stream(get("tokens"), get("channels"), get("SIMD"), DataType[get("inputDataType")])
+
+    def in_streams(self) -> list[Stream]:
+        return [self.source]
+
+    def out_streams(self) -> list[Stream]:
+        return [self.source]
+
+
+class UnaryStreamOp(StreamOp):
+    """One stream in, one out, of the same shape, with codes of another type, ``outputDataType``."""
+
+    def get_nodeattr_types(self) -> dict:
+        return super().get_nodeattr_types() | {"outputDataType": ("s", True, "")}
+
+    @property
+    def target(self) -> Stream:
+        """The stream that leaves."""
+        return replace(self.source, dtype=DataType[self.get_nodeattr("outputDataType")])
+
+    def out_streams(self) -> list[Stream]:
+        return [self.target]

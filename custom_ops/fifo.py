@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.base import StreamOp
 from finn_vitprune.custom_ops.memory import FIFO_MEMORY, bram_luts, lutram_luts, ram_bram18, ram_urams, uram_luts
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.sim.beats import Stream
 
 
-class VitFIFO(VitOp):
+class VitFIFO(StreamOp):
     """x ``[tokens, channels]`` unchanged, up to ``depth`` beats held back.
 
     ``ram_style`` auto: LUTRAM up to 64 beats or 1,024 bits, block RAM beyond.
@@ -19,29 +17,12 @@ class VitFIFO(VitOp):
 
     def get_nodeattr_types(self) -> dict:
         return super().get_nodeattr_types() | {
-            "tokens": ("i", True, 0),
-            "channels": ("i", True, 0),
-            "SIMD": ("i", False, 1),
             "depth": ("i", True, 0),
-            "inputDataType": ("s", True, ""),
             "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
         }
 
-    def _stream(self) -> Stream:
-        get = self.get_nodeattr
-        return Stream(get("tokens"), get("channels"), get("SIMD"), DataType[get("inputDataType")])
-
-    def in_streams(self) -> list[Stream]:
-        return [self._stream()]
-
-    def out_streams(self) -> list[Stream]:
-        return [self._stream()]
-
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         return [x.copy()]
-
-    def get_exp_cycles(self) -> int:
-        return self._stream().beats
 
     def _style(self) -> str:
         """Where the beats are: register, distributed, block or ultra."""
@@ -50,18 +31,18 @@ class VitFIFO(VitOp):
             return "register"
         if depth == 3:
             return "distributed"
-        return FIFO_MEMORY.style(depth, self._stream().width, style)
+        return FIFO_MEMORY.style(depth, self.source.width, style)
 
     def _ram(self) -> tuple[int, int]:
         """Words and bits of the RAM; the last beats sit in output registers."""
         depth = self.get_nodeattr("depth")
-        return (depth - 1 if self._style() == "distributed" else depth - 2), self._stream().width
+        return (depth - 1 if self._style() == "distributed" else depth - 2), self.source.width
 
     def lut_estimation(self, fpgapart: str) -> int:
         """LUTRAM or the multiplexer behind deep RAMs, the two pointers and the fill count."""
         style = self._style()
         if style == "register":
-            return self._stream().width + 5
+            return self.source.width + 5
         words, width = self._ram()
         pointer = max(1, (words - 1).bit_length())
         control = 3 * pointer // 2 + 6 if words == 1 << pointer else 3 * pointer + 7
@@ -84,7 +65,7 @@ class VitFIFO_rtl(VitRTLBackend, VitFIFO):
 
     def rtl_parameters(self) -> dict[str, int | str]:
         return {
-            "WIDTH": self._stream().width,
+            "WIDTH": self.source.width,
             "DEPTH": self.get_nodeattr("depth"),
             "STYLE": self.get_nodeattr("ram_style"),
         }

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.memory import FIFO_MEMORY, lutram_luts, ram_bram18
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
-from finn_vitprune.sim.beats import Stream
 
 RSQRT_CYCLES = 36
 """Cycles of the reciprocal square root of one token; D / SIMD beats below this gain nothing."""
@@ -19,7 +17,7 @@ MAX_CHANNELS = 1024
 MAX_SHIFT = 29  # 8 + e + shift stays below 63, the golden model's int64
 
 
-class VitLayerNorm(VitOp):
+class VitLayerNorm(UnaryStreamOp):
     """y_i = clip(round_half_even((D X_i - S1) rc 2**-(8 + e + shift))), per token of D codes X_i.
 
     S1 = sum X_i, S2 = sum X_i**2, v = D S2 - S1**2 + eps, (r, e) = reciprocal square root of v,
@@ -34,25 +32,12 @@ class VitLayerNorm(VitOp):
 
     def get_nodeattr_types(self):
         return super().get_nodeattr_types() | {
-            "tokens": ("i", True, 0),
-            "channels": ("i", True, 0),
-            "SIMD": ("i", False, 1),
             "eps": ("i", True, 1),
             "mult": ("i", True, 0),
             "shift": ("i", True, 0),
             "inputDataType": ("s", False, "INT16"),
             "outputDataType": ("s", False, "INT8"),
         }
-
-    def in_streams(self) -> list[Stream]:
-        return [self._stream(DataType[self.get_nodeattr("inputDataType")])]
-
-    def out_streams(self) -> list[Stream]:
-        return [self._stream(DataType[self.get_nodeattr("outputDataType")])]
-
-    def _stream(self, dtype: BaseDataType) -> Stream:
-        simd = self.get_nodeattr("SIMD")
-        return Stream(self.get_nodeattr("tokens"), self.get_nodeattr("channels"), simd, dtype)
 
     def verify_node(self) -> list[str]:
         """Raise UserError for what the widths of the unit do not hold; an empty list when all is well."""
@@ -75,7 +60,7 @@ class VitLayerNorm(VitOp):
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """X ``[..., tokens, channels]`` to y of the same shape."""
         eps, mult, shift = (self.get_nodeattr(a) for a in ("eps", "mult", "shift"))
-        bits = DataType[self.get_nodeattr("outputDataType")].bitwidth()
+        bits = self.target.dtype.bitwidth()
         return [numerics.layernorm(inputs[0], eps, mult, shift, bits)]
 
     @property
@@ -125,7 +110,7 @@ class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):
         return {
             "D": self.get_nodeattr("channels"),
             "SIMD": self.get_nodeattr("SIMD"),
-            "OUT_WIDTH": DataType[self.get_nodeattr("outputDataType")].bitwidth(),
+            "OUT_WIDTH": self.target.dtype.bitwidth(),
             "EPS": self.get_nodeattr("eps"),
             "MULT": self.get_nodeattr("mult"),
             "SHIFT": self.get_nodeattr("shift"),

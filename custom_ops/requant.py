@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, multiplier_dsps, rom_bram18, rom_luts
-from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend, pack_words
+from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.numerics import MULT_BITS, requantise
-from finn_vitprune.sim.beats import Stream
+from finn_vitprune.errors import UserError
 
 
-class VitRequant(VitOp):
+class VitRequant(UnaryStreamOp):
     """y = clip(round_half_even(x mult 2**-shift)) of x ``[tokens, channels]``.
 
     ``mult`` is ``[channels]``, or ``[1]`` when ``per_channel`` is 0, and below ``2**mult_bits``. Codes are
@@ -21,38 +20,20 @@ class VitRequant(VitOp):
 
     def get_nodeattr_types(self) -> dict:
         return super().get_nodeattr_types() | {
-            "tokens": ("i", True, 0),
-            "channels": ("i", True, 0),
-            "SIMD": ("i", False, 1),
             "shift": ("i", True, 0),
             "per_channel": ("i", False, 1, {0, 1}),
             "mult_bits": ("i", False, MULT_BITS),
-            "inputDataType": ("s", True, ""),
-            "outputDataType": ("s", True, ""),
             "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
         }
 
-    def _stream(self, attribute: str) -> Stream:
-        get = self.get_nodeattr
-        return Stream(get("tokens"), get("channels"), get("SIMD"), DataType[get(attribute)])
-
-    def in_streams(self) -> list[Stream]:
-        return [self._stream("inputDataType")]
-
-    def out_streams(self) -> list[Stream]:
-        return [self._stream("outputDataType")]
-
     def compute(self, x: np.ndarray, mult: np.ndarray) -> list[np.ndarray]:
-        target = self.out_streams()[0].dtype
+        target = self.target.dtype
         return [
             requantise(x, mult.reshape(-1), self.get_nodeattr("shift"), target.bitwidth(), target.signed())
         ]
 
-    def get_exp_cycles(self) -> int:
-        return self.in_streams()[0].beats
-
     def _acc_bits(self) -> int:
-        source = self.in_streams()[0].dtype
+        source = self.source.dtype
         return source.bitwidth() + (not source.signed())
 
     def _rom(self) -> tuple[int, int, str]:
@@ -64,7 +45,7 @@ class VitRequant(VitOp):
 
     def lut_estimation(self, fpgapart: str) -> int:
         """Input register, each lane's rounding, saturation and sum of partial products, table, handshake."""
-        source, target = self.in_streams()[0], self.out_streams()[0].dtype
+        source, target = self.source, self.target.dtype
         product = self._acc_bits() + self.get_nodeattr("mult_bits")
         lane = 2 * target.bitwidth() + (product - target.bitwidth()) // 5 + 2
         slices = multiplier_dsps(self._acc_bits(), self.get_nodeattr("mult_bits") + 1)
@@ -90,7 +71,7 @@ class VitRequant_rtl(VitRTLBackend, VitRequant):
     RTL_TOP = "vp_stream_requant"
 
     def rtl_parameters(self) -> dict[str, int | str]:
-        source, target = self.in_streams()[0], self.out_streams()[0]
+        source, target = self.source, self.target
         return {
             "SIMD": source.simd,
             "IN_BITS": source.dtype.bitwidth(),
@@ -105,17 +86,13 @@ class VitRequant_rtl(VitRTLBackend, VitRequant):
         }
 
     def memories(self, model) -> dict[str, Memory]:
-        words, bits, _ = self._rom()
+        words = self._rom()[0]
         simd, mult_bits = self.get_nodeattr("SIMD"), self.get_nodeattr("mult_bits")
         mult = np.rint(model.get_initializer(self.onnx_node.input[1])).astype(np.int64).reshape(-1)
         wanted = words * simd if self.get_nodeattr("per_channel") else 1
         if len(mult) != wanted or mult.min() < 0 or mult.max() >= 1 << mult_bits:
-            raise ValueError(
-                f"{self.onnx_node.name}: needs {wanted} multipliers of {mult_bits} bits, has {len(mult)}"
-                f" from {mult.min()} to {mult.max()}"
+            raise UserError(
+                f"{self.onnx_node.name}: there must be {wanted} multipliers of 0 to {(1 << mult_bits) - 1}, there are"
+                f" {len(mult)} from {mult.min()} to {mult.max()}"
             )
-        return {
-            "mult": Memory(
-                pack_words(np.broadcast_to(mult, words * simd).reshape(words, simd), mult_bits), bits
-            )
-        }
+        return {"mult": Memory.packed(np.broadcast_to(mult, words * simd).reshape(words, simd), mult_bits)}

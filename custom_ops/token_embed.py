@@ -7,7 +7,8 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, rom_bram18, rom_luts
-from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend, pack_words
+from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import int_range
 from finn_vitprune.sim.beats import Stream
 
@@ -48,12 +49,9 @@ class VitTokenEmbed(VitOp):
         bits = self.out_streams()[0].dtype.bitwidth()
         return [np.clip(np.concatenate([rows, x], axis=-2) + positions, *int_range(bits, signed=True))]
 
-    def get_exp_cycles(self) -> int:
-        return self.out_streams()[0].beats
-
     def pause_beats(self) -> int:
         """Beats of the prefix: patches come while it leaves, and their source may have no time to make up for it."""
-        return self.get_nodeattr("prefix") * self.get_nodeattr("channels") // self.get_nodeattr("SIMD")
+        return self.get_nodeattr("prefix") * self.in_streams()[0].token_beats
 
     def _rom(self) -> tuple[int, int, str]:
         """Words, bits and style of the table of rows."""
@@ -83,7 +81,7 @@ class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
             "BITS": stream.dtype.bitwidth(),
             "TOKENS_IN": stream.tokens,
             "PREFIX": self.get_nodeattr("prefix"),
-            "TOKEN_BEATS": stream.channels // stream.simd,
+            "TOKEN_BEATS": stream.token_beats,
             "ROWS_FILE": self.memory_file("rows"),
             "STYLE": self._rom()[2],
         }
@@ -96,6 +94,8 @@ class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
         zeros = np.zeros((self.get_nodeattr("tokens_in"), stream.channels), np.int64)
         rows = self.compute(zeros, prefix, positions)[0]
         if not np.array_equal(rows[-len(zeros) :], positions.reshape(rows.shape)[-len(zeros) :]):
-            raise ValueError(f"{self.onnx_node.name}: a position does not fit {stream.dtype}")
-        words = pack_words(rows.reshape(-1, stream.simd), stream.dtype.bitwidth())
-        return {"rows": Memory(words, stream.width)}
+            raise UserError(
+                f"{self.onnx_node.name}: positions must fit {stream.dtype.name}, they are {positions.min()} to"
+                f" {positions.max()}"
+            )
+        return {"rows": Memory.packed(rows.reshape(-1, stream.simd), stream.dtype.bitwidth())}

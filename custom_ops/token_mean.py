@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, lutram_luts, multiplier_dsps, ram_bram18
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import UserError
@@ -15,7 +17,7 @@ from finn_vitprune.sim.beats import Stream
 MAX_SHIFT, MAX_ACC_BITS = 46, 44
 
 
-class VitTokenMean(VitOp):
+class VitTokenMean(UnaryStreamOp):
     """y_d = clip(round_half_even(sum over i >= first of X_id  mult 2**-shift)), X ``[tokens, channels]``.
 
     X and y ``[1, channels]`` are signed codes, with mult 2**-shift = s_x / ((tokens - first) s_y), mult below
@@ -28,26 +30,14 @@ class VitTokenMean(VitOp):
 
     def get_nodeattr_types(self) -> dict:
         return super().get_nodeattr_types() | {
-            "tokens": ("i", True, 0),
-            "channels": ("i", True, 0),
             "first": ("i", False, 0),
-            "SIMD": ("i", False, 1),
             "mult": ("i", True, 0),
             "shift": ("i", True, 0),
             "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
-            "inputDataType": ("s", True, ""),
-            "outputDataType": ("s", True, ""),
         }
 
-    def _stream(self, tokens: int, attribute: str) -> Stream:
-        get = self.get_nodeattr
-        return Stream(tokens, get("channels"), get("SIMD"), DataType[get(attribute)])
-
-    def in_streams(self) -> list[Stream]:
-        return [self._stream(self.get_nodeattr("tokens"), "inputDataType")]
-
     def out_streams(self) -> list[Stream]:
-        return [self._stream(1, "outputDataType")]
+        return [replace(self.target, tokens=1)]
 
     def verify_node(self) -> list[str]:
         """Raise UserError for what the unit does not hold; an empty list when all is well."""
@@ -69,19 +59,14 @@ class VitTokenMean(VitOp):
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         """X ``[..., tokens, channels]`` to ``[..., 1, channels]``."""
         first, mult, shift = (self.get_nodeattr(a) for a in ("first", "mult", "shift"))
-        bits = self.out_streams()[0].dtype.bitwidth()
+        bits = self.target.dtype.bitwidth()
         return [numerics.token_mean(x, first, mult, shift, bits)]
-
-    @property
-    def beats(self) -> int:
-        """Beats of a token, D / SIMD."""
-        return self.get_nodeattr("channels") // self.get_nodeattr("SIMD")
 
     @property
     def acc_bits(self) -> int:
         """Width of a sum."""
         count = self.get_nodeattr("tokens") - self.get_nodeattr("first")
-        return self.in_streams()[0].dtype.bitwidth() + (count - 1).bit_length()
+        return self.source.dtype.bitwidth() + (count - 1).bit_length()
 
     def constant(self) -> tuple[int, int]:
         """mult and shift with the factors of two that they share taken out."""
@@ -96,10 +81,6 @@ class VitTokenMean(VitOp):
         mult = self.get_nodeattr("mult")
         return mult & (mult - 1) == 0
 
-    def get_exp_cycles(self) -> int:
-        """N D / SIMD."""
-        return self.in_streams()[0].beats
-
     def held_tokens(self) -> int:
         """All of a frame: the mean leaves with its last token."""
         return self.get_nodeattr("tokens")
@@ -110,7 +91,7 @@ class VitTokenMean(VitOp):
 
     def sums_style(self) -> str:
         """Where the sums are held."""
-        return TABLE_MEMORY.style(self.beats, self.get_nodeattr("SIMD") * self.acc_bits, self.get_nodeattr("ram_style"))
+        return TABLE_MEMORY.style(self.source.token_beats, self.get_nodeattr("SIMD") * self.acc_bits, self.get_nodeattr("ram_style"))
 
     def dsp_estimation(self, fpgapart: str) -> int:
         """A multiplier a lane; none for a power of two."""
@@ -119,15 +100,15 @@ class VitTokenMean(VitOp):
 
     def bram_estimation(self, fpgapart: str) -> int:
         """Block RAMs of 18 Kbit of the sums."""
-        block = self.beats > 1 and self.sums_style() == "block"
-        return ram_bram18(self.beats, self.get_nodeattr("SIMD") * self.acc_bits) if block else 0
+        block = self.source.token_beats > 1 and self.sums_style() == "block"
+        return ram_bram18(self.source.token_beats, self.get_nodeattr("SIMD") * self.acc_bits) if block else 0
 
     def lut_estimation(self, fpgapart: str) -> int:
         """Input register, each lane's sum, rounding and saturation, LUTRAM of the sums, control 20."""
-        source, bits = self.in_streams()[0], self.out_streams()[0].dtype.bitwidth()
+        source, bits = self.source, self.target.dtype.bitwidth()
         lane = self.acc_bits + (bits + 5 if self.shifts else 13 * bits // 8 + 5)
-        lutram = self.beats > 1 and self.sums_style() == "distributed"
-        memory = lutram_luts(self.beats, source.simd * self.acc_bits) if lutram else 0
+        lutram = self.source.token_beats > 1 and self.sums_style() == "distributed"
+        memory = lutram_luts(self.source.token_beats, source.simd * self.acc_bits) if lutram else 0
         return source.width + source.simd * lane + memory + 20
 
 
@@ -138,7 +119,7 @@ class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):
 
     def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()
-        source, target = self.in_streams()[0], self.out_streams()[0]
+        source, target = self.source, self.target
         mult, shift = self.constant()
         return {
             "SIMD": source.simd,
@@ -146,7 +127,7 @@ class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):
             "OUT_WIDTH": target.dtype.bitwidth(),
             "TOKENS": source.tokens,
             "FIRST": self.get_nodeattr("first"),
-            "TOKEN_BEATS": self.beats,
+            "TOKEN_BEATS": self.source.token_beats,
             "ACC_WIDTH": self.acc_bits,
             "MULT": mult,
             "MULT_WIDTH": mult.bit_length(),

@@ -40,25 +40,19 @@ class VitWidthConverter(VitOp):
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         return [x.copy()]
 
-    def get_exp_cycles(self) -> int:
-        return max(self.in_streams()[0].beats, self.out_streams()[0].beats)
-
     def _common(self) -> int:
         return math.lcm(self.get_nodeattr("in_simd"), self.get_nodeattr("out_simd"))
 
     def lut_estimation(self, fpgapart: str) -> int:
         """Per bit: input register, and the shift register where it loads a wide word; counters."""
-        narrow, wide, common = (
-            *sorted((self.get_nodeattr("in_simd"), self.get_nodeattr("out_simd"))),
-            self._common(),
-        )
-        bits = self.in_streams()[0].dtype.bitwidth()
-        loaded = 0
-        if common != wide or self.get_nodeattr("in_simd") == common:
-            loaded = common - self.get_nodeattr("out_simd")
-        if narrow == wide:
-            loaded = wide
-        return self.in_streams()[0].width + loaded * bits + 8
+        source, out_simd, common = self.in_streams()[0], self.get_nodeattr("out_simd"), self._common()
+        if source.simd == out_simd:
+            loaded = out_simd
+        elif common == out_simd:
+            loaded = 0
+        else:
+            loaded = common - out_simd
+        return source.width + loaded * source.dtype.bitwidth() + 8
 
 
 class VitWidthConverter_rtl(VitRTLBackend, VitWidthConverter):
