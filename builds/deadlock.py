@@ -33,7 +33,7 @@ def explain(edges: Sequence[StitchedEdge], valid: Sequence[tuple[bool, bool]], r
 
 def _source(edges: Sequence[StitchedEdge], edge: StitchedEdge) -> StitchedEdge:
     """``edge``, or the stream before the width converter that feeds it (the FIFO stands there)."""
-    while edge.producer.startswith("VitWidthConverter") and not edge.fifo:
+    while edge.converted and not edge.fifo:
         edge = next(e for e in edges if e.consumer == edge.producer)
     return edge
 

@@ -26,7 +26,8 @@ class StitchedEdge:
     """A stream between two ops, FIFOs in between counted as part of it.
 
     ``tensor`` is the tensor at the consumer, ``fifo`` the node name of the FIFO ("" for none) and
-    ``depth`` its depth in beats (2 without: the ops' own registers).
+    ``depth`` its depth in beats (2 without: the ops' own registers). ``converted``: it comes from a width converter,
+    so that the FIFO of the stream stands on the edge before.
     """
 
     producer: str
@@ -37,6 +38,7 @@ class StitchedEdge:
     stream: Stream
     fifo: str
     depth: int
+    converted: bool = False
 
     @property
     def name(self) -> str:
@@ -109,16 +111,17 @@ def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
     """The internal streams, one per producer output that another op reads."""
     edges, by_tensor = [], {e.tensor: e for e in stream_edges(model)}
     for edge in by_tensor.values():
-        if edge.producer.op_type.startswith("VitFIFO"):
+        if getCustomOp(edge.producer).is_buffer:
             continue
         fifo, depth, last = "", 2, edge
-        if edge.consumer.op_type.startswith("VitFIFO") and edge.consumer.output[0] in by_tensor:
+        if getCustomOp(edge.consumer).is_buffer and edge.consumer.output[0] in by_tensor:
             fifo, depth = edge.consumer.name, getCustomOp(edge.consumer).get_nodeattr("depth")
             last = by_tensor[edge.consumer.output[0]]
         edges.append(
             StitchedEdge(
                 edge.producer.name, last.consumer.name, last.input, last.tensor, edge.tensor,
                 getCustomOp(edge.producer).out_streams()[edge.output], fifo, depth,
+                getCustomOp(edge.producer).is_converter,
             )
         )
     return edges

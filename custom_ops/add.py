@@ -13,6 +13,8 @@ from finn_vitprune.sim.beats import Stream
 class VitAdd(StreamOp):
     """y = clip(a + b) element by element; a, b and y ``[tokens, channels]`` of one signed type (INT16)."""
 
+    token_wise = True
+
     def get_nodeattr_types(self) -> dict:
         return super().get_nodeattr_types() | {"inputDataType": ("s", False, "INT16")}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
@@ -21,13 +21,33 @@ def divisors(n: int) -> list[int]:
     return [d for d in range(1, n + 1) if n % d == 0]
 
 
+@dataclass(frozen=True)
+class OneToken:
+    """What an op needs to make one token of its only output in use.
+
+    Attributes:
+        inputs: the inputs of which that token alone is needed; of the others all tokens are.
+        attributes: what the op then has; None where the token passes it unchanged, so that it is not needed.
+    """
+
+    inputs: tuple[int, ...]
+    attributes: dict[str, int] | None = None
+
+
 class VitOp(HWCustomOp):
     """Base of the integer hardware ops.
 
     A subclass states its streams (:meth:`in_streams`, :meth:`out_streams`) and its golden model
     (:meth:`compute`); shapes, widths and FINN's queries follow from these. Graph inputs beyond the
     streams are initialisers (weights, tables) and reach :meth:`compute` as arrays.
+
+    Class attributes tell passes over the graph what kind of op it is: ``token_wise``, a token of the output needs
+    the same token of each input alone; ``is_buffer``, a FIFO; ``is_converter``, the stream in beats of another width.
     """
+
+    token_wise = False
+    is_buffer = False
+    is_converter = False
 
     @abstractmethod
     def in_streams(self) -> list[Stream]:
@@ -75,6 +95,14 @@ class VitOp(HWCustomOp):
     def output_fifo_tokens(self) -> int:
         """Tokens that the FIFO behind the op must hold whatever path it is on; 0 leaves its depth to the paths."""
         return 0
+
+    def one_token(self, index: int) -> OneToken | None:
+        """What token ``index`` of the first output needs, where nothing else of the op's outputs is used.
+
+        Returns:
+            None where it needs all tokens of all inputs.
+        """
+        return OneToken(tuple(range(len(self.in_streams()))), {"tokens": 1}) if self.token_wise else None
 
     def check_part(self, part: Part) -> None:
         """Raise a UserError where the node needs what ``part`` has none of."""

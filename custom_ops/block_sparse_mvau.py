@@ -50,6 +50,8 @@ class BlockSparseMVAU(FoldedOp):
     "lut" (no multipliers, for narrow weights); see :mod:`.mvau_mac`.
     """
 
+    token_wise = True
+
     def get_nodeattr_types(self):
         types = super().get_nodeattr_types()
         types.update(

@@ -15,6 +15,8 @@ class VitFIFO(StreamOp):
     ``ram_style`` auto: LUTRAM up to 64 beats or 1,024 bits, block RAM beyond.
     """
 
+    is_buffer = True
+
     def get_nodeattr_types(self) -> dict:
         return super().get_nodeattr_types() | {
             "depth": ("i", True, 0),

@@ -30,6 +30,8 @@ class VitLayerNorm(UnaryStreamOp):
     Source: L. Ba et al., "Layer Normalization", arXiv 1607.06450; Newton iteration for 1 / sqrt(v).
     """
 
+    token_wise = True
+
     def get_nodeattr_types(self):
         return super().get_nodeattr_types() | {
             "eps": ("i", True, 1),

@@ -13,6 +13,8 @@ from finn_vitprune.errors import UserError
 class VitLookup(UnaryStreamOp):
     """y = table[x - min] for x ``[tokens, channels]`` of 2 to 8 bits; ``table`` ``[2**bits]``, min first."""
 
+    token_wise = True
+
     def get_nodeattr_types(self) -> dict:
         styles = {"auto", "block", "distributed"}
         return super().get_nodeattr_types() | {"ram_style": ("s", False, "distributed", styles)}

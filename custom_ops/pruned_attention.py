@@ -6,7 +6,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.attention_estimate import Geometry, division_cycles
-from finn_vitprune.custom_ops.base import FoldedOp, divisors
+from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
 from finn_vitprune.custom_ops.memory import ATTENTION_MEMORY
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
@@ -154,6 +154,10 @@ class PrunedAttention(FoldedOp):
         """Queries are taken when all keys and values of the frame are there."""
         queries, keys = arrivals
         return [max(queries, keys + 1.0), keys]
+
+    def one_token(self, index: int) -> OneToken:
+        """One query; keys and values stay."""
+        return OneToken((0,), {"queries": 1})
 
     def held_tokens(self) -> int:
         """Queries inside when the first output token leaves: that one and the slices taken ahead of it.

@@ -7,6 +7,9 @@ import importlib
 import finn.custom_op.fpgadataflow as fpgadataflow
 import finn.custom_op.fpgadataflow.rtl as fpgadataflow_rtl
 from onnx import NodeProto, helper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.custom_ops.base import VitOp
 
 DOMAIN = "finn.custom_op.fpgadataflow"
 
@@ -42,6 +45,11 @@ def register(op: type, rtl: type) -> None:
         raise ValueError(f"the RTL class of {op.__name__} must be called {op.__name__}_rtl, not {rtl.__name__}")
     fpgadataflow.register_custom_op(op)
     fpgadataflow_rtl.register_custom_op(rtl)
+
+
+def hardware_op(node: NodeProto) -> VitOp | None:
+    """The op of a hardware node; None for a node of the host."""
+    return getCustomOp(node) if node.domain.startswith(DOMAIN) else None
 
 
 def make_node(op_type: str, inputs: list[str], outputs: list[str], name: str = "", **attributes) -> NodeProto:

@@ -18,6 +18,8 @@ class VitRequant(UnaryStreamOp):
     signed or unsigned on either side. ``ram_style`` auto puts tables of more than 64 words into block RAM.
     """
 
+    token_wise = True
+
     def get_nodeattr_types(self) -> dict:
         return super().get_nodeattr_types() | {
             "shift": ("i", True, 0),

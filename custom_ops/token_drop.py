@@ -6,7 +6,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.base import FoldedOp
+from finn_vitprune.custom_ops.base import FoldedOp, OneToken
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.token_drop_estimate import MAX_KEY_BITS, DropFolding
 from finn_vitprune.errors import UserError
@@ -137,6 +137,10 @@ class VitTokenDrop(FoldedOp):
         if f.drops and np.any(scores[..., 1:].sum(-1) > f.score_limit):
             raise ValueError(f"scores of a frame sum to more than {f.score_limit}, 2**16 a head of {f.heads}")
         return [numerics.token_drop(x, scores, f.k, f.mult, f.shift)]
+
+    def one_token(self, index: int) -> OneToken | None:
+        """The class token passes unchanged."""
+        return OneToken((0,)) if index == 0 else None
 
     def held_tokens(self) -> int:
         """Row 0 passes at once: the beats of two registers."""

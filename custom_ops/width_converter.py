@@ -18,6 +18,8 @@ class VitWidthConverter(VitOp):
     When neither divides the other the stream goes through beats of their least common multiple.
     """
 
+    is_converter = True
+
     def get_nodeattr_types(self) -> dict:
         return super().get_nodeattr_types() | {
             "tokens": ("i", True, 0),

@@ -9,8 +9,9 @@ from finn_vitprune.sim.beats import Stream
 STREAM = Stream(4, 8, 2, DataType["INT16"])
 
 
-def edge(producer, consumer, position=0, fifo="", depth=2):
-    return StitchedEdge(producer, consumer, position, f"{producer}{consumer}", f"{producer}{consumer}", STREAM, fifo, depth)
+def edge(producer, consumer, position=0, fifo="", depth=2, converted=False):
+    name = f"{producer}{consumer}"
+    return StitchedEdge(producer, consumer, position, name, name, STREAM, fifo, depth, converted)
 
 
 EDGES = [
@@ -34,3 +35,10 @@ def test_standstill_without_a_starving_join_lists_what_is_blocked():
     valid = [(True, True), (True, True), (True, True), (True, True)]
     ready = [(False, False)] * 4
     assert "fork -> norm" in explain(EDGES, valid, ready)
+
+
+def test_the_fifo_before_a_width_converter_is_named():
+    edges = [*EDGES[:3], edge("fork", "width", fifo="fifo3", depth=6), edge("width", "add", converted=True)]
+    valid = [(True, True), (False, False), (False, False), (True, True), (True, True)]
+    ready = [(False, False), (True, True), (True, True), (False, False), (False, False)]
+    assert "FIFO fifo3 on fork -> add, depth 6 beats, is full" in explain(edges, valid, ready)

@@ -11,7 +11,7 @@ from finn_vitprune.custom_ops.registry import make_node
 
 
 @dataclass(frozen=True)
-class Edge:
+class StreamEdge:
     """Output ``output`` of ``producer`` feeds input ``input`` of ``consumer`` through ``tensor``."""
 
     producer: NodeProto
@@ -21,21 +21,21 @@ class Edge:
     tensor: str
 
 
-def stream_edges(model: ModelWrapper) -> list[Edge]:
+def stream_edges(model: ModelWrapper) -> list[StreamEdge]:
     """All edges between hardware nodes, in graph order of their producers."""
     readers: dict[str, tuple[NodeProto, int]] = {}
     for node in model.graph.node:
         for i, name in enumerate(node.input):
             readers[name] = (node, i)
     return [
-        Edge(node, o, *readers[name], name)
+        StreamEdge(node, o, *readers[name], name)
         for node in model.graph.node
         for o, name in enumerate(node.output)
         if name in readers
     ]
 
 
-def insert_between(model: ModelWrapper, edge: Edge, op_type: str, **attributes) -> NodeProto:
+def insert_between(model: ModelWrapper, edge: StreamEdge, op_type: str, **attributes) -> NodeProto:
     """Put a one-in one-out node on ``edge``; its output tensor has the shape and type of the edge's."""
     out = model.make_new_valueinfo_name()
     model.set_tensor_shape(out, model.get_tensor_shape(edge.tensor))

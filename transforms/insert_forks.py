@@ -5,7 +5,7 @@ from __future__ import annotations
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.base import Transformation
 
-from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.custom_ops.registry import hardware_op, make_node
 
 
 class InsertForks(Transformation):
@@ -13,7 +13,7 @@ class InsertForks(Transformation):
 
     def apply(self, model: ModelWrapper):
         for node in list(model.graph.node):
-            if not node.domain.startswith("finn.custom_op.fpgadataflow"):
+            if hardware_op(node) is None:
                 continue
             for tensor in list(node.output):
                 readers = [(n, i) for n in model.graph.node for i, name in enumerate(n.input) if name == tensor]

@@ -9,9 +9,9 @@ from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 from qonnx.transformation.general import SortGraph
 
-from finn_vitprune.custom_ops.registry import make_node
-
-TOKEN_WISE = ("VitLayerNorm", "VitLookup", "VitRequant", "VitAdd", "BlockSparseMVAU")
+from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
+from finn_vitprune.custom_ops.registry import hardware_op, make_node
+from finn_vitprune.custom_ops.split import VitSplit
 
 
 class NarrowClassToken(Transformation):
@@ -44,25 +44,23 @@ class NarrowClassToken(Transformation):
         return False
 
     def _move(self, model, producer: NodeProto, tensor: str, readers: list[NodeProto], index: int) -> bool:
-        if producer.op_type in TOKEN_WISE:
-            streams = len(getCustomOp(producer).in_streams())
-            for i in range(streams):
-                producer.input[i] = _select(model, producer.input[i], index)
-            getCustomOp(producer).set_nodeattr("tokens", 1)
-        elif producer.op_type == "VitTokenDrop" and index == 0:
-            source = producer.input[0]
-            model.graph.node.remove(producer)
-            _replace(model, readers, _select(model, source, 0))
-            return True
-        elif producer.op_type == "PrunedAttention" and not any(model.find_consumers(o) for o in producer.output[1:]):
-            producer.input[0] = _select(model, producer.input[0], index)
-            getCustomOp(producer).set_nodeattr("queries", 1)
-        elif producer.op_type == "VitSplit" and tensor == producer.output[0]:
-            return _separate_query(model, producer, readers, index)
-        else:
+        op = hardware_op(producer)
+        if op is None or tensor != producer.output[0]:
             return False
-        shape = model.get_tensor_shape(tensor)
-        model.set_tensor_shape(tensor, [1, 1, shape[-1]])
+        if isinstance(op, VitSplit):
+            return _separate_query(model, producer, readers, index)
+        needs = op.one_token(index)
+        if needs is None or any(model.find_consumers(name) for name in producer.output[1:]):
+            return False
+        for i in needs.inputs:
+            producer.input[i] = _select(model, producer.input[i], index)
+        if needs.attributes is None:
+            _replace(model, readers, producer.input[0])
+            model.graph.node.remove(producer)
+            return True
+        for name, value in needs.attributes.items():
+            op.set_nodeattr(name, value)
+        model.set_tensor_shape(tensor, [1, 1, model.get_tensor_shape(tensor)[-1]])
         _replace(model, readers, tensor)
         return True
 
@@ -101,7 +99,7 @@ def _replace(model: ModelWrapper, selections: list[NodeProto], tensor: str) -> N
 def _separate_query(model: ModelWrapper, split: NodeProto, readers: list[NodeProto], index: int) -> bool:
     """Q for one token in a matrix unit of its own, K and V as before; the split disappears."""
     unit = model.find_producer(split.input[0])
-    if unit is None or unit.op_type != "BlockSparseMVAU" or len(model.find_consumers(split.input[0])) != 1:
+    if unit is None or not isinstance(hardware_op(unit), BlockSparseMVAU) or len(model.find_consumers(split.input[0])) != 1:
         return False
     first = getCustomOp(split).get_nodeattr("first")
     x, query, keyvalue = unit.input[0], split.output[0], split.output[1]

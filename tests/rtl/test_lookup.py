@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from helper import build_node, build_op, check_op
 
+from finn_vitprune.errors import UserError
+
 CASES = [
     ("INT8", "INT8", 4, "distributed"),
     ("UINT8", "INT4", 1, "block"),
@@ -35,5 +37,5 @@ def test_lookup_by_hand_and_wrong_table_size():
     table = np.arange(16) * 5
     op, _ = build_node("VitLookup", attrs, [table])
     assert op.compute(np.array([[[-8, 0, 7]]]), table)[0].tolist() == [[[0, 40, 75]]]
-    with pytest.raises(ValueError, match="16 entries"):
+    with pytest.raises(UserError, match="16 entries of INT8, it has"):
         build_op("VitLookup", attrs, [np.arange(15)])

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from helper import build_node, build_op, check_op, random_stream
 
+from finn_vitprune.errors import UserError
+
 CASES = [
     # source, target, simd, shift, per_channel, mult_bits
     ("INT16", "INT8", 3, 23, 1, 17),
@@ -35,5 +37,5 @@ def test_requant_equals_golden_model(source, target, simd, shift, per_channel, m
 
 def test_multiplier_that_does_not_fit_is_named():
     attrs = {"tokens": 1, "channels": 2, "shift": 17, "inputDataType": "INT16", "outputDataType": "INT8"}
-    with pytest.raises(ValueError, match="2 multipliers of 17 bits"):
+    with pytest.raises(UserError, match="2 multipliers of 0 to 131071, there are 2 from"):
         build_op("VitRequant", attrs, [np.array([1, 1 << 17])])

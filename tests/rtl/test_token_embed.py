@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from helper import build_node, check_op, random_stream
+from helper import build_node, build_op, check_op, random_stream
+
+from finn_vitprune.errors import UserError
 
 SHAPES = [(5, 1, 12, 3, "auto"), (4, 2, 6, 6, "block"), (3, 0, 6, 1, "distributed"), (1, 1, 4, 4, "auto")]
 
@@ -23,3 +25,9 @@ def test_token_embed_by_hand():
     op, _ = build_node("VitTokenEmbed", attrs, [rows, positions])
     assert op.compute(np.array([[[30000, 4]]]), rows, positions)[0].tolist() == [[[11, 22], [32767, 0]]]
     assert op.compute(np.zeros((3, 2, 1, 2), int), rows, positions)[0].shape == (3, 2, 2, 2)
+
+
+def test_positions_that_do_not_fit_are_named():
+    attrs = {"tokens_in": 1, "prefix": 1, "channels": 2, "SIMD": 1}
+    with pytest.raises(UserError, match="positions must fit INT16, they are -4 to 40000"):
+        build_op("VitTokenEmbed", attrs, [np.array([[10, 20]]), np.array([[1, 2], [40000, -4]])])
