@@ -232,15 +232,11 @@ def _ports(g: Geometry) -> int:
     return g.simd * (2 * g.in_bits + g.out_bits) + 9 + (g.score_bits + 3 if g.scores else 0)
 
 
-def _row_mux(words: int, width: int) -> int:
-    """Multiplexers behind a block RAM that is deeper than its shape."""
-    return round(0.55 * (ram_cut(words, width).rows - 1) * width)
-
-
 def _ram(words: int, width: int, style: str) -> int:
+    """LUTRAM, or the multiplexers behind a block RAM that is deeper than its shape."""
     if style == "distributed":
         return lutram_luts(words, width)
-    return _row_mux(words, width) if style == "block" else 0
+    return round(0.55 * (ram_cut(words, width).rows - 1) * width) if style == "block" else 0
 
 
 def _fifo(depth: int, width: int) -> int:

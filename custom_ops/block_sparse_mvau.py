@@ -92,12 +92,9 @@ class BlockSparseMVAU(FoldedOp):
         Raises:
             UserError: something does not fit; the text names it and what would.
         """
-        return self._fold().check(self.onnx_node.name)
-
-    def _fold(self) -> Fold:
         get = self.get_nodeattr
         x, w = DataType[get("inputDataType")], DataType[get("weightDataType")]
-        return self.FOLD(
+        fold = self.FOLD(
             rows=get("tokens"),
             mw=get("MW"),
             mh=get("MH"),
@@ -121,13 +118,14 @@ class BlockSparseMVAU(FoldedOp):
             room_blocks=get("lane_blocks"),
             room_slots=get("lane_slots"),
         )
+        return fold.check(self.onnx_node.name)
 
     def folding(self) -> MatrixFolding:
         return MatrixFolding(self.fold())
 
     def schedule(self) -> Schedule:
         """Distribution of the kept blocks over the lanes."""
-        return self._fold().schedule
+        return self.fold().schedule
 
     def plan(self, weights: np.ndarray) -> Schedule:
         """Take the kept blocks of ``weights`` (``[MW, MH]``) into ``column_blocks``; returns the schedule."""
@@ -155,10 +153,7 @@ class BlockSparseMVAU(FoldedOp):
             )
         ]
 
-    # --- cycles, work and balance ---
-
-    def macs(self) -> int:
-        return MatrixFolding(self._fold()).macs
+    # --- work ---
 
     def param_counts(self) -> dict[str, int]:
         """Weights of the kept blocks, biases, and per kept block its block row and an end-of-column bit."""

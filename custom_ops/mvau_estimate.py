@@ -54,42 +54,19 @@ def styles(f: Fold) -> dict[str, str]:
 
 
 def resources(f: Fold) -> Estimate:
-    """What the unit takes."""
-    return Estimate(lut(f), dsp(f), bram18(f), uram(f))
-
-
-def dsp(f: Fold) -> int:
-    """Multipliers of the arrays, and one a requantised output."""
+    """Part by part: arrays, memories, choosers, collect stage with a multiplier an output, and a little control."""
     requant = multiplier_dsps(f.sum_bits, f.mult_bits + 1) if f.requant else 0
-    return f.lanes * f.mac.dsp + f.collect_rows * f.collect_width * requant
-
-
-def bram18(f: Fold) -> int:
-    """RAMB18 (a RAMB36 counts two) of the memories that are in block RAM."""
-    style = styles(f)
-    roms = sum(count * rom_bram18(*shape, style[key]) for key, (*shape, count) in rom_shapes(f).items())
-    rams = [shape for key, shape in ram_shapes(f).items() if style[key] == "block"]
-    return roms + sum(count * ram_bram18(depth, width) for depth, width, count in rams)
-
-
-def uram(f: Fold) -> int:
-    """UltraRAMs of the weights."""
-    depth, width, count = rom_shapes(f)["W"]
-    return count * ram_urams(depth, width) if f.ram_style == "ultra" else 0
+    return _memories(f) + Estimate(
+        LUT=f.lanes * f.mac.lut + _choosers(f) + _collect(f) + _control(f),
+        DSP=f.lanes * f.mac.dsp + f.collect_rows * f.collect_width * requant,
+    )
 
 
 def weight_memory_bits(f: Fold) -> int:
     """Capacity of the memories that hold the weights."""
     depth, width, count = rom_shapes(f)["W"]
-    style = styles(f)["W"]
-    if style == "ultra":
-        return uram(f) * URAM_BITS
-    return count * (rom_bram18(depth, width, style) * BRAM18_BITS or depth * width)
-
-
-def lut(f: Fold) -> int:
-    """LUTs part by part: arrays, memories, choosers, collect stage, and a little control."""
-    return f.lanes * f.mac.lut + _memories(f) + _choosers(f) + _collect(f) + _control(f)
+    used = _rom(depth, width, count, styles(f)["W"])
+    return used.URAM * URAM_BITS + used.BRAM_18K * BRAM18_BITS or count * depth * width
 
 
 def _mux(inputs: int) -> int:
@@ -97,19 +74,24 @@ def _mux(inputs: int) -> int:
     return 0 if inputs == 1 else -(-inputs // 4)
 
 
-def _memories(f: Fold) -> int:
-    """LUTs that are memories, and the multiplexers behind block RAMs that are not deep enough."""
+def _memories(f: Fold) -> Estimate:
+    """The memories, and the multiplexers behind block RAMs and UltraRAMs that are not deep enough."""
     style = styles(f)
-    total = 0
-    for key, (depth, width, count) in rom_shapes(f).items():
-        if style[key] == "ultra":
-            total += count * uram_luts(depth, width) + _load(depth, width, count)
-        else:
-            total += count * rom_luts(depth, width, style[key])
-    for key, (depth, width, count) in ram_shapes(f).items():
-        luts = lutram_luts if style[key] == "distributed" else bram_luts
-        total += count * luts(depth, width)
-    return total
+    roms = [_rom(*shape, style[key]) for key, shape in rom_shapes(f).items()]
+    return sum([*roms, *(_ram(*shape, style[key]) for key, shape in ram_shapes(f).items())], Estimate())
+
+
+def _rom(depth: int, width: int, count: int, style: str) -> Estimate:
+    if style == "ultra":
+        luts = count * uram_luts(depth, width) + _load(depth, width, count)
+        return Estimate(LUT=luts, URAM=count * ram_urams(depth, width))
+    return Estimate(LUT=count * rom_luts(depth, width, style), BRAM_18K=count * rom_bram18(depth, width, style))
+
+
+def _ram(depth: int, width: int, count: int, style: str) -> Estimate:
+    if style == "distributed":
+        return Estimate(LUT=count * lutram_luts(depth, width))
+    return Estimate(LUT=count * bram_luts(depth, width), BRAM_18K=count * ram_bram18(depth, width))
 
 
 def _load(depth: int, width: int, count: int) -> int:

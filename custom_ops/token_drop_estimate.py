@@ -136,6 +136,11 @@ class DropFolding(Folding):
 
     # --- ranking ---
 
+    @property
+    def index_bits(self) -> int:
+        """Bits that number the scores."""
+        return max(1, numerics.clog2(self.tokens - 1))
+
     @cached_property
     def ranking(self) -> Ranking:
         """The ranker that ``wanted`` names, or the cheapest one that is fast enough."""
@@ -153,7 +158,7 @@ class DropFolding(Folding):
     @property
     def insertion(self) -> Ranking:
         """A cell moves a key (1 LUT a bit) and compares it (2/3 a bit)."""
-        bits = self.rank_bits + _index_bits(self.tokens - 1)
+        bits = self.rank_bits + self.index_bits
         return Ranking((), 6, 0, round((min(self.drops, self.k) + 0.6) * bits * 1.67), 0)
 
     # --- folding ---
@@ -188,7 +193,7 @@ class DropFolding(Folding):
     @property
     def score_words(self) -> int:
         """Words of the RAM that holds the scores of two frames."""
-        return 2 << _index_bits(self.tokens - 1)
+        return 2 << self.index_bits
 
     @property
     def score_style(self) -> str:
@@ -211,18 +216,13 @@ class DropFolding(Folding):
         groups = self.simd // self.fuse_lanes
         row = self.constant()[0].bit_length() + 3
         fused = self.requant_rows * row + -(-(groups - 1) // 3) * self.acc_bits
-        control = 40 + self.drop_bits + self.rank_bits + 3 * (self.tokens - 1).bit_length()
+        control = 40 + self.drop_bits + self.rank_bits + 3 * numerics.clog2(self.tokens)
         luts = sum(lutram_luts(words, bits) for words, bits, style in self.memories if style == "distributed")
         bram18 = sum(ram_bram18(words, bits) for words, bits, style in self.memories if style == "block")
         return Estimate(
             LUT=self.simd * lane + self.fuse_lanes * fused + self.ranking.luts + luts + control,
             BRAM_18K=bram18 + self.ranking.bram18,
         )
-
-
-def _index_bits(count: int) -> int:
-    """Bits that number ``count`` scores."""
-    return max(1, (count - 1).bit_length())
 
 
 @cache
@@ -242,7 +242,7 @@ def _histograms(rank_bits: int, tokens: int) -> list[Ranking]:
 
 def _histogram(digits: tuple[int, ...], rank_bits: int, tokens: int) -> Ranking:
     """Two LUTs a bit of the key, one a bit of the count on every level, and the bins."""
-    count = (tokens - 1).bit_length()
+    count = numerics.clog2(tokens)
     luts, bram18, cut = 30 + 2 * rank_bits + 2 * count, 0, 0
     for digit in digits:
         cut += digit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from operator import attrgetter
 
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -91,14 +92,8 @@ def _chosen(folding: Folding, interval: int) -> Folding:
     return folding.for_interval(interval)
 
 
-@lru_cache(maxsize=FOLDINGS_KEPT)
-def _cycles(folding: Folding) -> int:
-    return folding.cycles
-
-
-@lru_cache(maxsize=FOLDINGS_KEPT)
-def _resources(folding: Folding) -> Estimate:
-    return folding.resources
+_cycles = lru_cache(maxsize=FOLDINGS_KEPT)(attrgetter("cycles"))
+_resources = lru_cache(maxsize=FOLDINGS_KEPT)(attrgetter("resources"))
 
 
 class FoldForInterval(Transformation):

@@ -17,7 +17,7 @@ from finn_vitprune.custom_ops.balance import ColumnPart, Schedule
 from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.custom_ops.mvau_choose import MAX_LANES, Lanes, MatrixFolding, compute_cycles, cost, with_ports
-from finn_vitprune.custom_ops.mvau_estimate import lut, weight_memory_bits
+from finn_vitprune.custom_ops.mvau_estimate import resources, weight_memory_bits
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
 from finn_vitprune.numerics import clog2
 from finn_vitprune.custom_ops.registry import make_node
@@ -223,7 +223,7 @@ def _worth(unit: Unit, fold: Mapping[str, int], unfolded: Sequence[Fold]) -> tup
     for n, f in zip(kept, _at(folds, ports)):
         need = n * unit.block**2 * unit.w_bits
         if unit.products >= MANY_PRODUCTS:
-            missed += lut(f) > LUT_RESERVE * UNIT_LUT * products_of(fold)
+            missed += resources(f).LUT > LUT_RESERVE * UNIT_LUT * products_of(fold)
         if unit.products >= MOST_PRODUCTS:
             missed += weight_memory_bits(f) > MEMORY_OF_NEED * need
         total += cost(f)
