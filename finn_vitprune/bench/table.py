@@ -40,7 +40,8 @@ def tables(
         _memory(rows, checks),
         _depth(rows, checks),
         _estimates(rows, checks),
-        *_drops(drops, checks),
+        _drop_cycles(drops, checks),
+        _drop_resources(drops, checks),
     ]
     return [table for table in made if table.rows]
 
@@ -243,10 +244,6 @@ def _estimate_cells(estimate: UnitEstimate, found: Cost, what: str, checks: Chec
     e, f = estimate.lut_sites, found.lut_sites
     close = abs(e - f) <= ESTIMATE_LUT * f
     return [*cells, checks.mark(f"LUT, {what}", f"{e:,} / {f:,} ({100 * (e / f - 1):+.0f} %)", close)]
-
-
-def _drops(drops: Sequence[DropRow], checks: Checks) -> list[Table]:
-    return [_drop_cycles(drops, checks), _drop_resources(drops, checks)]
 
 
 def _drop_name(row: DropRow) -> str:

@@ -98,14 +98,14 @@ def command(
     with progress_lines():
         found = run(plan, results)
     console = Console()
-    raise typer.Exit(_show(found, results, markdown, console if console.is_terminal else Console(width=WIDTH)))
+    good = _show(found, results, markdown, console if console.is_terminal else Console(width=WIDTH))
+    raise typer.Exit(0 if good else 1)
 
 
-def _show(found: Measured, results: BenchResults, markdown: Path | None, console: Console) -> int:
-    """Print the tables and what misses its limit, write them to ``markdown`` too; the exit code."""
+def _show(found: Measured, results: BenchResults, markdown: Path | None, console: Console) -> bool:
+    """Print the tables and what misses its limit, write them to ``markdown`` too; whether all is within its limits."""
     from finn_vitprune.bench.limits import Checks
     from finn_vitprune.bench.table import tables
-    from finn_vitprune.cli import EXIT_DONE, EXIT_NO
     from finn_vitprune.files import write_text
     from finn_vitprune.report.tables import show, to_markdown
 
@@ -122,7 +122,7 @@ def _show(found: Measured, results: BenchResults, markdown: Path | None, console
     if markdown is not None:
         text = "\n".join([f"{results.about['tool']}. {verdict}.", "", *(f"- {line}" for line in missed)])
         write_text(markdown, to_markdown("Matrix and token-drop units", text, made))
-    return EXIT_NO if checks.missed else EXIT_DONE
+    return not checks.missed
 
 
 # --- flags ---------------------------------------------------------------------------------------
