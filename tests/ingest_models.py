@@ -56,25 +56,25 @@ def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
 def timm_of(vit) -> nn.Module:
     """timm's model of the recognised shapes with the recovered weights; every tensor must find its place."""
     common = dict(
-        img_size=vit.image_size,
-        patch_size=vit.patch_size,
-        in_chans=vit.channels,
-        num_classes=vit.classes,
-        embed_dim=vit.dim,
-        depth=vit.depth,
-        num_heads=vit.heads[0],
-        mlp_ratio=vit.mlp_widths[0] / vit.dim,
+        img_size=vit.config.image_size,
+        patch_size=vit.config.patch_size,
+        in_chans=vit.config.channels,
+        num_classes=vit.config.classes,
+        embed_dim=vit.config.dim,
+        depth=len(vit.config.encoders),
+        num_heads=vit.config.encoders[0].heads,
+        mlp_ratio=vit.config.encoders[0].neurons / vit.config.dim,
         act_layer=nn.GELU if vit.gelu == "exact" else timm.layers.GELUTanh,
-        norm_layer=partial(nn.LayerNorm, eps=vit.eps),
+        norm_layer=partial(nn.LayerNorm, eps=vit.config.eps),
     )
-    if vit.prefix == 2:
+    if vit.config.prefix == 2:
         model = VisionTransformerDistilled(**common)
     else:
         model = VisionTransformer(
             **common,
-            class_token=vit.prefix == 1,
-            global_pool="token" if vit.pooling == "class" else "avg",
-            fc_norm=vit.norm_after_pooling,
+            class_token=vit.config.prefix == 1,
+            global_pool="token" if vit.config.pooling == "class" else "avg",
+            fc_norm=vit.config.norm_after_pooling,
         )
     state = {k: torch.tensor(np.ascontiguousarray(v)) for k, v in vit.weights.items()}
     if "dist_token" in state and "head_dist.weight" not in state:
@@ -85,7 +85,7 @@ def timm_of(vit) -> nn.Module:
 
 def assert_same_logits(path: Path, vit, scale: float = 1.0) -> None:
     """timm with the recovered weights computes what the file computes, to 1e-4 of the largest logit."""
-    images = np.random.default_rng(3).normal(size=(3, 3, vit.image_size, vit.image_size)).astype(np.float32)
+    images = np.random.default_rng(3).normal(size=(3, 3, vit.config.image_size, vit.config.image_size)).astype(np.float32)
     given = images.transpose(0, 2, 3, 1) if vit.channels_last else images
     expected = run_onnx(path, given * np.float32(scale))
     if vit.scaling is not None:

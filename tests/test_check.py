@@ -63,9 +63,10 @@ def test_a_float_vit_maps_whole_with_place_and_unit_of_every_node(float_file):
 def test_structure_and_size_are_those_of_the_model(float_file):
     checked = check(float_file)
     s = checked.structure
-    assert (s.image, s.patch_size, s.dim, s.depth) == ((64, 64, 3), 16, 24, 2)
-    assert (s.heads, s.mlp_widths) == ((3, 3), (96, 96))
-    assert (s.tokens, s.prefix, s.pooling, s.classes) == ((17, 17), 1, "class", 5)
+    assert s.as_dict() == {
+        "image": (64, 64, 3), "patch_size": 16, "dim": 24, "head_dim": 8, "heads": (3, 3), "mlp_widths": (96, 96),
+        "tokens": (17, 17), "prefix": 1, "pooling": "class", "classes": 5,
+    }  # fmt: skip
     matrices = 768 * 24 + 24 + 24 * 5 + 5 + 2 * (24 * 72 + 72 + 24 * 24 + 24 + 24 * 96 + 96 + 96 * 24 + 24)
     assert checked.complexity.params_dense == checked.complexity.params == matrices
     per_encoder = 17 * (24 * 72 + 24 * 24 + 2 * 24 * 96) + 2 * 17 * 17 * 24
@@ -115,7 +116,7 @@ def test_a_refused_node_is_named_with_reason_and_help_and_exit_code_1(tmp_path, 
 def test_mean_pooling_maps_whole_with_the_last_encoder_for_all_tokens(tmp_path, options):
     checked = check(export(small_timm(global_pool="avg", **options), tmp_path / "model.onnx"))
     assert checked.passed and checked.mapped == len(checked.rows)
-    assert checked.structure.pooling == "mean"
+    assert checked.structure.config.pooling == "mean"
     rows = row_texts(checked)
     assert [r.becomes for r in rows if r.op_type == "ReduceMean"] == ["VitTokenMean"]
     assert not any("VitSelectToken" in r.becomes for r in rows)
@@ -172,7 +173,7 @@ def test_a_qonnx_file_that_pools_by_mean_maps_whole(tmp_path, options):
     checked = check(path)
     assert checked.passed and checked.mapped == len(checked.rows)
     prefix = int(options.get("class_token", True))
-    assert (checked.structure.pooling, checked.structure.prefix) == ("mean", prefix)
+    assert (checked.structure.config.pooling, checked.structure.config.prefix) == ("mean", prefix)
     assert checked.structure.tokens == (4 + prefix,) * 2
     rows = [(r.place, r.becomes) for r in row_texts(checked) if r.op_type == "ReduceMean"]
     assert rows == [("classifier", "VitTokenMean")]
@@ -188,7 +189,7 @@ def test_the_bundled_example_is_checked_with_its_size(capsys):
     checked = check(path)
     assert checked.passed
     assert (checked.complexity.macs, checked.complexity.params) == (m.macs, m.params)
-    assert checked.structure.depth == len(m.heads)
+    assert len(checked.structure.config.encoders) == len(m.heads)
 
 
 def test_a_qonnx_node_that_does_not_map_is_named_and_the_rows_go_on(qonnx_file, tmp_path):

@@ -20,6 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from torch import nn
 
 from finn_vitprune.ingest.recognise.read import read
+from finn_vitprune.models.config import EncoderShape
 
 
 def recognised(path):
@@ -30,9 +31,9 @@ def recognised(path):
 
 
 def assert_shapes(vit, prefix=1):
-    assert (vit.image_size, vit.channels, vit.patch_size, vit.dim, vit.head_dim) == (64, 3, 16, 24, 8)
-    assert (vit.heads, vit.mlp_widths, vit.classes, vit.prefix) == ((3, 3), (96, 96), 5, prefix)
-    assert vit.tokens == 16 + prefix
+    assert (vit.config.image_size, vit.config.channels, vit.config.patch_size, vit.config.dim, vit.config.head_dim) == (64, 3, 16, 24, 8)
+    assert (vit.config.encoders, vit.config.classes, vit.config.prefix) == ((EncoderShape(3, 96),) * 2, 5, prefix)
+    assert vit.config.tokens == 16 + prefix
 
 
 def assert_weights_equal(vit, state):
@@ -52,7 +53,7 @@ def test_torchscript_exports_give_back_every_weight_exactly(tmp_path, opset):
         timm.layers.set_fused_attn(True)
     vit = recognised(path)
     assert_shapes(vit)
-    assert (vit.eps, vit.gelu, vit.pooling) == (1e-6, "exact", "class")
+    assert (vit.config.eps, vit.gelu, vit.config.pooling) == (1e-6, "exact", "class")
     assert_weights_equal(vit, model.state_dict())
     assert_same_logits(path, vit)
 
@@ -83,7 +84,7 @@ def test_mean_pooling_of_the_patches_is_recognised_with_the_place_of_the_last_no
     path = export(small_timm(global_pool="avg", fc_norm=fc_norm), tmp_path / "model.onnx")
     vit = recognised(path)
     assert_shapes(vit)
-    assert (vit.pooling, vit.norm_after_pooling) == ("mean", fc_norm)
+    assert (vit.config.pooling, vit.config.norm_after_pooling) == ("mean", fc_norm)
     assert_same_logits(path, vit)
 
 
@@ -91,7 +92,7 @@ def test_a_model_without_class_token_is_recognised(tmp_path):
     path = export(small_timm(global_pool="avg", class_token=False), tmp_path / "model.onnx")
     vit = recognised(path)
     assert_shapes(vit, prefix=0)
-    assert vit.pooling == "mean"
+    assert vit.config.pooling == "mean"
     assert_same_logits(path, vit)
 
 
@@ -128,7 +129,7 @@ def test_separate_query_key_value_with_open_dimensions_as_optimum_exports_them(t
     )  # fmt: skip
     vit = recognised(path)
     assert_shapes(vit)
-    assert vit.eps == 1e-12
+    assert vit.config.eps == 1e-12
     assert_same_logits(path, vit)
 
 
@@ -184,7 +185,7 @@ class Einsums(nn.Module):
 def test_einsum_reshaped_patches_and_a_scale_of_its_own(tmp_path):
     path = export(randomised(Einsums()), tmp_path / "model.onnx")
     vit = recognised(path)
-    assert (vit.heads, vit.patch_size, vit.prefix) == ((3,), 16, 1)
+    assert ([e.heads for e in vit.config.encoders], vit.config.patch_size, vit.config.prefix) == ([3], 16, 1)
     assert_same_logits(path, vit)
 
 
@@ -318,7 +319,7 @@ def test_the_shapes_fit_the_models_of_this_project(tmp_path):
     from finn_vitprune.models.vit import PrunedViT
 
     vit = recognised(export(small_timm(init_values=0.1), tmp_path / "model.onnx"))
-    network = PrunedViT(vit.config())
+    network = PrunedViT(vit.config)
     load_timm(
         network, {k: torch.from_numpy(np.array(v)) for k, v in vit.weights.items()}, (0, 0, 0), (1, 1, 1)
     )

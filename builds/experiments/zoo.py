@@ -211,9 +211,9 @@ def examine(path: Path) -> dict:
     checked = check_float(file, path)
     vit, relative = understand(file).vit, None
     if vit is not None:
-        shape = (IMAGES, vit.image_size, vit.image_size, vit.channels)
+        shape = (IMAGES, vit.config.image_size, vit.config.image_size, vit.config.channels)
         images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        mean, std = (MEAN, STD) if vit.channels == 3 else ((0.5,) * vit.channels, (0.25,) * vit.channels)
+        mean, std = (MEAN, STD) if vit.config.channels == 3 else ((0.5,) * vit.config.channels, (0.25,) * vit.config.channels)
         network = float_network(vit, mean, std)
         relative = compare(path, file.kind, vit, network, images, mean, std).relative
     return {

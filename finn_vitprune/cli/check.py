@@ -66,7 +66,7 @@ def as_dict(checked: Checked) -> dict:
         "nodes": len(checked.rows),
         "mapped": checked.mapped,
         "constants": checked.count(Constant),
-        "structure": None if checked.structure is None else asdict(checked.structure),
+        "structure": None if checked.structure is None else checked.structure.as_dict(),
         "complexity": None if checked.complexity is None else asdict(checked.complexity),
         "notes": list(checked.notes),
         "refusals": [asdict(r) for r in checked.refusals],

@@ -175,7 +175,7 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
         "model": str(options.model),
         "output": str(options.output),
         "data": options.data,
-        "structure": asdict(imported.structure),
+        "structure": imported.structure.as_dict(),
         "normalisation": imported.normalisation,
         "onnxruntime": asdict(c) | {"relative": c.relative, "tolerance": options.tolerance},
         "pruning": {

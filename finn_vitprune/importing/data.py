@@ -62,16 +62,16 @@ def load_data(spec: str, vit: RecognisedViT, limit: int | None = None) -> Import
         data = _flat_folder(path, vit, limit)
     if data is not None:
         return _checked(ImportData(data, False, note), vit)
-    size = (vit.image_size, vit.image_size) if kind == "imagefolder" else None
+    size = (vit.config.image_size, vit.config.image_size) if kind == "imagefolder" else None
     try:
         data = load_dataset(spec, limit, size)
     except UserError as error:
         unknown = str(error).startswith("unknown data set")
         raise UserError(f"--data {spec}: unknown data set, use {SPECS}" if unknown else str(error)) from error
-    if data.classes == vit.classes:
+    if data.classes == vit.config.classes:
         return _checked(ImportData(data, True), vit)
     note = (
-        f"{data.name} has {data.classes} classes, the model {vit.classes}: its labels are not used and "
+        f"{data.name} has {data.classes} classes, the model {vit.config.classes}: its labels are not used and "
         "accuracy is left out"
     )
     return _checked(ImportData(data, False, note), vit)
@@ -84,9 +84,9 @@ def _checked(found: ImportData, vit: RecognisedViT) -> ImportData:
         UserError: they have another one.
     """
     data = found.data
-    if isinstance(data, FolderDataset) and data.channels != vit.channels:
-        _set_channels(data, vit.channels)
-    have, want = (*data.image_size, data.channels), (vit.image_size, vit.image_size, vit.channels)
+    if isinstance(data, FolderDataset) and data.channels != vit.config.channels:
+        _set_channels(data, vit.config.channels)
+    have, want = (*data.image_size, data.channels), (vit.config.image_size, vit.config.image_size, vit.config.channels)
     if have != want:
         raise UserError(
             f"{data.name} has images of {_by(have)}, the model takes {_by(want)}: give images of that size "
@@ -161,7 +161,7 @@ def _flat_folder(path: Path, vit: RecognisedViT, limit: int | None) -> "ImageFil
     """The image files below a folder that is not split into train and val; None for one that is."""
     if (path / "train").is_dir() or any((path / f).is_dir() for f in TEST_FOLDERS) or not path.is_dir():
         return None
-    return ImageFiles(path, (vit.image_size, vit.image_size), vit.channels, limit)
+    return ImageFiles(path, (vit.config.image_size, vit.config.image_size), vit.config.channels, limit)
 
 
 class ImageFiles(FolderDataset):

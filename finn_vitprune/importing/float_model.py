@@ -20,7 +20,7 @@ def float_network(vit: RecognisedViT, mean: Sequence[float], std: Sequence[float
     Args:
         mean, std: of pixels / 255, one a channel; what the file's input is normalised with.
     """
-    network = PrunedViT(vit.config())
+    network = PrunedViT(vit.config)
     load_timm(network, _state(vit), mean, std)
     network.quantise(False)
     return network.eval()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd
 from pathlib import Path
@@ -95,19 +95,19 @@ class ImportOptions:
         Raises:
             UserError: drops that do not fit, naming option and value.
         """
-        config = vit.config(weight_bits=self.weight_bits, act_bits=self.act_bits)
+        config = replace(vit.config, weight_bits=self.weight_bits, act_bits=self.act_bits)
         config.check_token_keep(self.token_keep)
         drops = Fraction(self.token_keep) < 1
         if drops and not self.drop_at:
-            third = [max(1, vit.depth * i // 4) for i in (1, 2, 3)]
-            example = ",".join(map(str, sorted({min(t, vit.depth - 1) for t in third})))
+            third = [max(1, len(vit.config.encoders) * i // 4) for i in (1, 2, 3)]
+            example = ",".join(map(str, sorted({min(t, len(vit.config.encoders) - 1) for t in third})))
             raise UserError(
                 f"--token-keep {self.token_keep} needs --drop-at, for instance --drop-at {example}"
             )
-        wrong = [d for d in self.drop_at if not 1 <= d < vit.depth]
+        wrong = [d for d in self.drop_at if not 1 <= d < len(vit.config.encoders)]
         if wrong:
             raise UserError(
-                f"--drop-at {wrong[0]}: tokens can be dropped in the encoders 1 to {vit.depth - 1} (only the "
+                f"--drop-at {wrong[0]}: tokens can be dropped in the encoders 1 to {len(vit.config.encoders) - 1} (only the "
                 "class token counts after the last one)"
             )
         return config.with_token_drop(self.token_keep, self.drop_at) if drops else config
@@ -167,13 +167,13 @@ class ImportOptions:
                 raise UserError(f"{used}: {self.model} normalises its pixels itself, leave it out")
             return *vit.scaling.mean_and_std(), "in the file"
         for option, values in given.items():
-            if values is not None and len(values) not in (1, vit.channels):
-                raise UserError(f"{option} has {len(values)} numbers, the model {vit.channels} channels")
+            if values is not None and len(values) not in (1, vit.config.channels):
+                raise UserError(f"{option} has {len(values)} numbers, the model {vit.config.channels} channels")
         if self.std is not None and min(self.std) <= 0:
             raise UserError(f"--std {min(self.std)} is not positive")
         source = "of the data" if self.mean is None and self.std is None else "as given"
         chosen = (mean if self.mean is None else self.mean, std if self.std is None else self.std)
-        return *(v * vit.channels if len(v) == 1 else v for v in chosen), source
+        return *(v * vit.config.channels if len(v) == 1 else v for v in chosen), source
 
 
 def _largest_block(config: ViTConfig) -> int:

@@ -269,7 +269,7 @@ class _Work:
             self.notes.append(f"{saturations} values of the residual stream saturate on the held-out images")
         rates = (prune.block_keep, prune.neuron_keep, o.token_keep)
         metadata = describe(
-            o.output.stem, self.plan.vit.config(), frozen, prune.block_size, *(float(r) for r in rates)
+            o.output.stem, self.plan.vit.config, frozen, prune.block_size, *(float(r) for r in rates)
         )
         progress.status("exporting, and comparing every quantiser with PyTorch")
         gate = export(frozen, o.output, metadata, self.images[:GATE_IMAGES])
@@ -307,7 +307,7 @@ class _Work:
 
     def _check_chance(self) -> None:
         """A float network that guesses was given other pixels than it was trained on, as a rule."""
-        accuracy, guess = self.stages[0].accuracy, 1 / self.plan.vit.classes
+        accuracy, guess = self.stages[0].accuracy, 1 / self.plan.vit.config.classes
         if accuracy is not None and accuracy < CHANCE * guess:
             text = (
                 f"the float network is right on {accuracy:.4f} of the images, guessing on {guess:.4f}: check "

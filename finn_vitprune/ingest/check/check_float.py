@@ -56,27 +56,16 @@ def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Check
 
 def structure_of(vit: RecognisedViT) -> Structure:
     """The shapes of a recognised network."""
-    return Structure(
-        image=(vit.image_size, vit.image_size, vit.channels),
-        patch_size=vit.patch_size,
-        dim=vit.dim,
-        head_dim=vit.head_dim,
-        heads=vit.heads,
-        mlp_widths=vit.mlp_widths,
-        tokens=(vit.tokens,) * vit.depth,
-        prefix=vit.prefix,
-        pooling=vit.pooling,
-        classes=vit.classes,
-    )
+    return Structure(vit.config, (vit.config.tokens,) * len(vit.config.encoders))
 
 
 def size_of(vit: RecognisedViT) -> Complexity:
     """Operations and parameters: dense, and with its zero blocks left out, the last encoder for one token."""
-    config = vit.config()
+    config = vit.config
     fit = gcd(config.dim, config.head_dim)
     block = next(b for b in (8, 4, 2, 1) if fit % b == 0)
     masks = {}
-    for i in range(vit.depth):
+    for i in range(len(vit.config.encoders)):
         qkv, proj = (vit.weights[f"blocks.{i}.attn.{name}.weight"] for name in ("qkv", "proj"))
         masks |= attention_masks(i, qkv, proj, block)
     return complexity.counted(config, config, masks)

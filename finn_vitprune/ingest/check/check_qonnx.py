@@ -36,7 +36,7 @@ from finn_vitprune.graph.walk import DAMAGE, CollectAll, Step
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.export.metadata import ModelMetadata
-from finn_vitprune.models.config import Pooling
+from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.transforms import values
@@ -200,18 +200,19 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
     pooling = Pooling.CLASS
     for mean in ops("VitTokenMean"):
         pooling = Pooling.PATCHES if mean.get_nodeattr("first") == prefix else Pooling.ALL
-    return Structure(
-        image=(size, size, channels),
+    widths = [t.get_nodeattr("channels") for t in ops("VitLookup")]
+    config = ViTConfig(
+        image_size=size,
+        channels=channels,
         patch_size=size // isqrt(patches),
         dim=first.get_nodeattr("MH"),
         head_dim=attention[0].get_nodeattr("head_dim"),
-        heads=tuple(a.get_nodeattr("heads") for a in attention),
-        mlp_widths=tuple(t.get_nodeattr("channels") for t in ops("VitLookup")),
-        tokens=tuple(a.get_nodeattr("tokens") for a in attention),
-        prefix=prefix,
-        pooling=pooling.value,
         classes=last.get_nodeattr("MH"),
+        encoders=tuple(EncoderShape(a.get_nodeattr("heads"), w) for a, w in zip(attention, widths)),
+        prefix=prefix,
+        pooling=pooling,
     )
+    return Structure(config, tuple(a.get_nodeattr("tokens") for a in attention))
 
 
 def _size(source: ModelWrapper, model: ModelWrapper, found: Structure) -> Complexity:
@@ -223,10 +224,10 @@ def _size(source: ModelWrapper, model: ModelWrapper, found: Structure) -> Comple
         dense = (m.macs_dense, m.params_dense)
     except (UserError, ValueError, LookupError, TypeError):
         tokens = tuple((n, n) for n in found.tokens)
-        loads = dense_loads(found.config())
-        dense = (macs_of(found.config(), loads), params_of(found.config(), loads))
+        loads = dense_loads(found.config)
+        dense = (macs_of(found.config, loads), params_of(found.config, loads))
     params = graph.weights + graph.biases
-    return Complexity(dense[0], graph.macs, dense[1], params, index_bits, tokens, found.heads)
+    return Complexity(dense[0], graph.macs, dense[1], params, index_bits, tokens, tuple(e.heads for e in found.config.encoders))
 
 
 def _float_form(model: ModelFile) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.graph.reason import Refusal
-from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
+from finn_vitprune.models.config import ViTConfig
 
 EMBEDDING, CLASSIFIER = "embedding", "classifier"
 
@@ -71,37 +71,26 @@ class CheckRow:
 
 @dataclass(frozen=True)
 class Structure:
-    """The vision transformer that was found; ``tokens`` at the input of every encoder."""
+    """The vision transformer that was found, without its token drops; ``tokens`` at the input of every encoder."""
 
-    image: tuple[int, int, int]
-    patch_size: int
-    dim: int
-    head_dim: int
-    heads: tuple[int, ...]
-    mlp_widths: tuple[int, ...]
+    config: ViTConfig
     tokens: tuple[int, ...]
-    prefix: int
-    pooling: str
-    classes: int
 
-    @property
-    def depth(self) -> int:
-        """Number of encoders."""
-        return len(self.heads)
-
-    def config(self) -> ViTConfig:
-        """The same as the models of this project have it, without token drops."""
-        return ViTConfig(
-            image_size=self.image[0],
-            channels=self.image[2],
-            patch_size=self.patch_size,
-            dim=self.dim,
-            head_dim=self.head_dim,
-            classes=self.classes,
-            encoders=tuple(EncoderShape(h, m) for h, m in zip(self.heads, self.mlp_widths, strict=True)),
-            prefix=self.prefix,
-            pooling=Pooling(self.pooling),
-        )
+    def as_dict(self) -> dict[str, object]:
+        """The JSON form."""
+        c = self.config
+        return {
+            "image": (c.image_size, c.image_size, c.channels),
+            "patch_size": c.patch_size,
+            "dim": c.dim,
+            "head_dim": c.head_dim,
+            "heads": tuple(e.heads for e in c.encoders),
+            "mlp_widths": tuple(e.neurons for e in c.encoders),
+            "tokens": self.tokens,
+            "prefix": c.prefix,
+            "pooling": c.pooling.value,
+            "classes": c.classes,
+        }
 
 
 @dataclass(frozen=True)

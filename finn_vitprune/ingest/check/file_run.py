@@ -31,8 +31,8 @@ def probe(path: Path, kind: Kind, vit: RecognisedViT) -> Refusal | None:
 
     What is recognised may still hold wrong types, names used twice, or weights that overflow.
     """
-    images = np.random.default_rng(0).integers(0, 256, (2, vit.image_size, vit.image_size, vit.channels))
-    mean, std = ([number] * vit.channels for number in MEAN_AND_STD)
+    images = np.random.default_rng(0).integers(0, 256, (2, vit.config.image_size, vit.config.image_size, vit.config.channels))
+    mean, std = ([number] * vit.config.channels for number in MEAN_AND_STD)
     try:
         outputs = run_file(path, kind, vit, file_input(vit, images, mean, std))
     except UserError as error:

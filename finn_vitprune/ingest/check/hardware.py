@@ -17,21 +17,21 @@ BRAM36_BITS = 36 * 1024
 
 def gaps(network: Network, vit: RecognisedViT) -> list[Refusal]:
     """Parts without hardware, each at the node it comes from."""
-    found = []
-    if vit.pooling == Pooling.CLASS and vit.prefix == 0:
+    found, mlp_widths = [], [e.neurons for e in vit.config.encoders]
+    if vit.config.pooling == Pooling.CLASS and vit.config.prefix == 0:
         text = "the classifier reads one token, and no class token stands before the patches"
         advice = "use a model with a class token, or one that pools by the mean of its tokens"
         found.append(Refusal.at(network.embedding.embedded.node, text, advice))
-    if not 2 <= vit.dim <= MAX_DIM:
+    if not 2 <= vit.config.dim <= MAX_DIM:
         norm = network.encoders[0][0].norm
         found.append(
             Refusal.at(
-                norm.node, f"tokens of width {vit.dim}: LayerNorm takes 2 to {MAX_DIM}", "use a smaller model"
+                norm.node, f"tokens of width {vit.config.dim}: LayerNorm takes 2 to {MAX_DIM}", "use a smaller model"
             )
         )
-    if gcd(vit.dim, vit.head_dim, *vit.mlp_widths) < 2:
+    if gcd(vit.config.dim, vit.config.head_dim, *mlp_widths) < 2:
         attended = network.encoders[0][0].attended
-        widths = f"width {vit.dim}, head width {vit.head_dim} and MLP width {vit.mlp_widths[0]}"
+        widths = f"width {vit.config.dim}, head width {vit.config.head_dim} and MLP width {mlp_widths[0]}"
         text = f"no block size divides {widths}"
         found.append(Refusal.at(attended.node, text, "use a model whose widths share a factor of 2 or more"))
     return found

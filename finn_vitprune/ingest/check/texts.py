@@ -64,13 +64,13 @@ def unit_text(unit: Mapped | Constant, size: bool = True) -> str:
 
 def structure_text(found: Structure) -> str:
     """The vision transformer that was found."""
-    height, width, channels = found.image
-    tokens = ("no class token", "class token", "class and distillation token")[found.prefix]
+    c = found.config
+    prefix = ("no class token", "class token", "class and distillation token")[c.prefix]
+    heads, widths = _range([e.heads for e in c.encoders]), _range([e.neurons for e in c.encoders])
     return (
-        f"images {height} x {width} x {channels}, patch size {found.patch_size}, width {found.dim}, "
-        f"depth {found.depth}, heads {_range(found.heads)} of {found.head_dim}, MLP width "
-        f"{_range(found.mlp_widths)}, "
-        f"tokens {_range(found.tokens)} ({tokens}), pooling {found.pooling}, {found.classes} classes"
+        f"images {c.image_size} x {c.image_size} x {c.channels}, patch size {c.patch_size}, width {c.dim}, "
+        f"depth {len(c.encoders)}, heads {heads} of {c.head_dim}, MLP width {widths}, "
+        f"tokens {_range(found.tokens)} ({prefix}), pooling {c.pooling.value}, {c.classes} classes"
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finn_vitprune.graph.reason import Refusal
-from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
+from finn_vitprune.models.config import ViTConfig
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,8 @@ class InputScaling:
 class RecognisedViT:
     """A pre-norm vision transformer that was recognised in a graph.
 
-    heads, mlp_widths: per encoder. prefix: class and distillation token, 0 without. pooling: a value of
-    :class:`Pooling`. norm_after_pooling: the last LayerNorm comes after
-    pooling by mean (timm's ``fc_norm``). gelu: "exact" or "tanh". scaling: normalisation inside the graph.
-    channels_last: the input is ``[1, H, W, C]``. layer_scale: one was folded into proj and fc2.
+    config: its shapes. gelu: "exact" or "tanh". scaling: normalisation inside the graph. channels_last: the input is
+    ``[1, H, W, C]``. layer_scale: one was folded into proj and fc2.
     distilled_head: logits are the mean of two classifiers. output: the graph output that was followed;
     probabilities: it is the softmax of the logits.
 
@@ -45,18 +43,7 @@ class RecognisedViT:
     normalised pixels where ``scaling`` is given.
     """
 
-    image_size: int
-    channels: int
-    patch_size: int
-    dim: int
-    head_dim: int
-    heads: tuple[int, ...]
-    mlp_widths: tuple[int, ...]
-    classes: int
-    prefix: int
-    pooling: str
-    norm_after_pooling: bool
-    eps: float
+    config: ViTConfig
     gelu: str
     scaling: InputScaling | None
     channels_last: bool
@@ -67,36 +54,9 @@ class RecognisedViT:
     weights: Mapping[str, np.ndarray]
 
     @property
-    def depth(self) -> int:
-        """Number of encoders."""
-        return len(self.heads)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of an encoder."""
-        return (self.image_size // self.patch_size) ** 2 + self.prefix
-
-    @property
     def changes(self) -> bool:
         """Whether import replaces a part: GELU in its tanh form, a second classifier."""
         return self.gelu != "exact" or self.distilled_head
-
-    def config(self, **bits: int) -> ViTConfig:
-        """The shapes as the models of this project take them; ``bits``: weight_bits, act_bits."""
-        return ViTConfig(
-            image_size=self.image_size,
-            channels=self.channels,
-            patch_size=self.patch_size,
-            dim=self.dim,
-            head_dim=self.head_dim,
-            classes=self.classes,
-            encoders=tuple(EncoderShape(h, m) for h, m in zip(self.heads, self.mlp_widths, strict=True)),
-            prefix=self.prefix,
-            eps=self.eps,
-            pooling=Pooling(self.pooling),
-            norm_after_pooling=self.norm_after_pooling,
-            **bits,
-        )
 
 
 class NotRecognised(Exception):

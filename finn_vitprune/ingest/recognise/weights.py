@@ -8,6 +8,7 @@ from finn_vitprune.ingest.recognise.network import GELUS, AttentionBranch, MlpBr
 from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
 from finn_vitprune.graph.reason import Refusal
 from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm, Term
+from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
 EXACT = 1e-5
 """Relative difference of a scale that counts as none: constants are float32 or half precision."""
@@ -30,19 +31,21 @@ def gather(network: Network) -> RecognisedViT:
         _linear(weights, name, head)
     _check_finite(weights)
     pairs = network.encoders
-    return RecognisedViT(
+    config = ViTConfig(
         image_size=e.image_size,
         channels=e.channels,
         patch_size=e.patch_size,
         dim=e.layer.columns,
         head_dim=_same([d for _, d in shapes], network, "head width"),
-        heads=tuple(h for h, _ in shapes),
-        mlp_widths=tuple(m.fc1.columns for _, m in pairs),
         classes=c.heads[0].columns,
+        encoders=tuple(EncoderShape(h, m.fc1.columns) for (h, _), (_, m) in zip(shapes, pairs, strict=True)),
         prefix=e.prefix,
+        eps=_same_eps(network),
         pooling=_pooling(network),
         norm_after_pooling=c.norm_after_pooling,
-        eps=_same_eps(network),
+    )
+    return RecognisedViT(
+        config,
         gelu=_same([GELUS[m.activation.name] for _, m in pairs], network, "form of GELU"),
         scaling=e.scaling,
         channels_last=e.channels_last,
@@ -58,14 +61,14 @@ def _no(term: Term, reason: str, help: str = "") -> NotRecognised:
     return NotRecognised(Refusal.at(term.node, reason, help))
 
 
-def _pooling(network: Network) -> str:
+def _pooling(network: Network) -> Pooling:
     mean, prefix, tokens = network.classifier.mean, network.embedding.prefix, network.embedding.embedded.rows
     if mean is None:
-        return "class"
+        return Pooling.CLASS
     rows = tuple(range(tokens)) if mean.x.rows is None else mean.x.rows
-    for first, name in ((prefix, "mean"), (0, "mean of all tokens")):
+    for first, pooling in ((prefix, Pooling.PATCHES), (0, Pooling.ALL)):
         if rows == tuple(range(first, tokens)):
-            return name
+            return pooling
     raise _no(
         mean, f"a mean over {len(rows)} of {tokens} tokens", "pool over all patches, or by the class token"
     )
