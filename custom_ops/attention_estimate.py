@@ -21,7 +21,7 @@ from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
 
 
 def tree_levels(terms: int) -> int:
-    """Register levels of ``vp_attention_tree``: ceil(log4(terms))."""
+    """Register levels of a ``vp_adder_tree`` of radix 4: ceil(log4(terms))."""
     return (clog2(terms) + 1) // 2
 
 
@@ -121,7 +121,10 @@ class Geometry(Folding):
 
     @property
     def groups_held(self) -> int:
-        """Channel groups of accumulators that can wait for their reciprocal."""
+        """Channel groups of accumulators that can wait for their reciprocal.
+
+        An item's, one that starts, and those in flight: pipeline, division and output of one group.
+        """
         serial = -(-self.simd // self.out_lanes)
         steps = division_cycles(RECIP_BITS, self.recip_bits) - 1
         flight = 19 + tree_levels(-(-self.pe // 4)) + steps + serial
@@ -249,7 +252,7 @@ def _kv(g: Geometry) -> int:
 
 
 def _tree(terms: int, width: int, growth: int = 2) -> int:
-    """Adders of ``vp_attention_tree`` (growth 0: compare and select)."""
+    """Adders of a ``vp_adder_tree`` of radix 4 (growth 0: compare and select)."""
     total, factor = 0, 1 if growth else 1.6
     while terms > 1:
         nodes = -(-terms // 4)

@@ -248,7 +248,7 @@ class Fold:
 
     @property
     def program_entries(self) -> int:
-        """Depth of the lanes' program; like the other depths, at least what vp_mvau makes of a short ROM."""
+        """Depth of the lanes' program; like the other depths, never so few that synthesis could prove things from them."""
         return max(MIN_PROGRAM, self.lane_blocks * self.atoms * self.groups)
 
     @property

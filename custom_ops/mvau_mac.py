@@ -142,7 +142,7 @@ class PortableMac(Mac):
 
     @property
     def lut(self) -> int:
-        """Operand packing, adder trees, accumulators (the upper one with its carry)."""
+        """Operand packing, adder trees, accumulators."""
         product = self.operand_bits + self.w_bits
         sums = self.simd // self.group
         upper = product + clog2(self.group) - (self.FIELD if self.packed else 0)
@@ -151,7 +151,7 @@ class PortableMac(Mac):
         if self.small_products:
             per_pe += round(self.simd * SMALL_PRODUCT_LUTS * self.x_bits * self.w_bits)
         if self.packed:
-            per_pe += adder_tree(sums, self.FIELD) + self.acc_bits + upper
+            per_pe += adder_tree(sums, self.FIELD) + self.acc_bits
             packing = self.simd * (self.x_bits + 1)
         return self.tokens // self.tokens_per * (packing + self.pe * per_pe)
 

@@ -67,7 +67,7 @@ def test_drawn_memories_against_yosys(tmp_path, index):
     kind = "rom" if index % 2 else "ram"
     ports = {
         "rom": ".clk, .en(we), .addr(raddr), .data(q)",
-        "ram": ".clk, .we, .waddr, .wdata, .re, .raddr, .rdata(q)",
+        "ram": ".clk, .we, .waddr, .wdata, .re, .zero(1'b0), .raddr, .rdata(q)",
     }[kind]
     top = tmp_path / "memory.sv"
     top.write_text(

@@ -165,13 +165,10 @@ WEIGHT_WORD = replace(
     WEIGHT_LOAD, name=f"{WEIGHT_LOAD.name}: what a memory holds", only="p_word", without="", faults=(),
 )
 
-DROP_FILES = (
-    "vp_token_drop_lane", "vp_token_drop_sums", "vp_token_drop_fuse", "vp_token_drop_requant",
-    "vp_token_drop",
-)
+DROP_FILES = ("vp_token_drop_lane", "vp_token_drop_fuse", "vp_token_drop_requant", "vp_token_drop")
 RANK_FILES = ("vp_ram", "vp_token_drop_insert", "vp_token_drop_histogram", "vp_token_drop_rank")
 DROP_PATH = Proof(
-    "vp_token_drop, any decisions", "proof_drop_path", DROP_FILES, without="p_progress",
+    "vp_token_drop, any decisions", "proof_drop_path", ("vp_ram", *DROP_FILES), without="p_progress",
     free=("dut.g_drop.fused",), reach=26,
     faults=(
         Fault("vp_token_drop", "(take && keep) || fused_valid;", "take || fused_valid;", "p_kept"),

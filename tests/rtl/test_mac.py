@@ -67,7 +67,7 @@ class Array:
         """``vp_mac`` with its parameters."""
         m = self.mac
         values = {
-            "BODY": f'"{self.body}"', "CHAIN": m.chain,
+            "BODY": f'"{self.body}"', "LATENCY": m.latency, "CHAIN": m.chain,
             "TOKENS_PER": m.tokens_per, "OUTPUTS_PER": m.outputs_per,
             "TOKENS": m.tokens, "SIMD": m.simd, "PE": m.pe,
             "X_BITS": m.x_bits, "X_SIGNED": f"1'b{m.x.signed():d}", "W_BITS": m.w_bits,
@@ -218,7 +218,7 @@ def test_a_cascade_that_is_too_long_is_refused(tmp_path):
 MUTATIONS = [
     ("vp_mac_dsp48e2", "PLUS_ONE = X_SIGNED && LARGEST == 1 << HALF;", "PLUS_ONE = 1'b0;"),
     ("vp_mac_dsp48e2", "wire logic borrow = W_ON_A &&", "wire logic borrow = 1'b0 &&"),
-    ("vp_mac_sum", "ACC_BITS'(sum) - ~kept", "ACC_BITS'(sum) + kept"),
+    ("vp_mac_sum", "{~kept, 1'b1}", "{~kept, 1'b0}"),
     ("vp_mac_chain", ".BREG(2)", ".BREG(1)"),
 ]
 

@@ -46,7 +46,7 @@ module vp_requant #(
         wire logic sign = floor[FW-1];
         wire logic outside = floor[FW-1:TOP] != {(FW - TOP) {sign}};
 
-        logic [OUT_WIDTH-1:0] low_q, out_q;
+        logic [OUT_WIDTH-1:0] low_q;
         logic up_q, over_q, under_q;
 
         always_ff @(posedge clk) begin
@@ -56,12 +56,11 @@ module vp_requant #(
                 up_q      <= half && (rest || floor[0]);
                 over_q    <= !sign && outside;
                 under_q   <= sign && (outside || !OUT_SIGNED);
-                if (over_q || (up_q && low_q == HI && !under_q)) out_q <= HI;
-                else if (under_q) out_q <= LO;
-                else out_q <= low_q + OUT_WIDTH'(up_q);
+                if (over_q || (up_q && low_q == HI && !under_q)) out[i*OUT_WIDTH+:OUT_WIDTH] <= HI;
+                else if (under_q) out[i*OUT_WIDTH+:OUT_WIDTH] <= LO;
+                else out[i*OUT_WIDTH+:OUT_WIDTH] <= low_q + OUT_WIDTH'(up_q);
             end
         end
-        assign out[i*OUT_WIDTH+:OUT_WIDTH] = out_q;
     end
 endmodule
 

@@ -19,7 +19,12 @@ module vp_attention #(
     int unsigned LOGIT_SHIFT = 16,
     logic [63:0] RECIP_NUM   = 64'd1,
     int unsigned RECIP_SHIFT = 0,
-    int unsigned RECIP_BITS  = 1,
+    int unsigned RECIP_BITS  = 1,       // quotient bits a cycle of the division for O
+    int unsigned DIVIDE_BITS = 1,       // ... and for the scores
+    int unsigned SLOTS       = 4,       // items whose logits are held, to hide the way between the phases
+    int unsigned GROUPS_HELD = 64,      // channel groups that can wait for their reciprocal
+    int unsigned ACC_WIDTH   = 21,
+    int unsigned Z_WIDTH     = 13,      // of a row sum
     int unsigned SCORES      = 1,
     int unsigned SCORE_WIDTH = 17,
     parameter    EXP_FILE    = "",
@@ -62,14 +67,7 @@ module vp_attention #(
     localparam int unsigned KG = (TOKENS + PE - 1) / PE;
     localparam int unsigned W = SIMD * IN_WIDTH;
     localparam int unsigned KAW = $clog2(2 * HEADS * CG * KG);
-    // Logit slots: as many as hide the way from the end of a first phase to the start of the second.
-    localparam int unsigned LANES = (PE + CG - 1) / CG;
-    localparam int unsigned HANDOVER = 16 + ($clog2((SIMD + 3) / 4) + 1) / 2 + (PE + LANES - 1) / LANES
-                                       + ($clog2(LANES) + 1) / 2;
-    localparam int unsigned SLOTS = 2 + (HANDOVER + KG * CG - 1) / (KG * CG);
     localparam int unsigned LAW = $clog2(SLOTS * KG);
-    localparam int unsigned ACC_WIDTH = IN_WIDTH + 8 + $clog2(TOKENS);
-    localparam int unsigned Z_WIDTH = $clog2(255 * TOKENS + 1);
 
     logic [W-1:0] q_data, kv_data;
     logic q_valid, q_ready, kv_valid, kv_ready;
@@ -119,7 +117,7 @@ module vp_attention #(
         .acc_valid, .acc, .z_valid, .z_score, .z, .e_valid, .e
     );
     vp_attention_norm #(
-        .CG(CG), .KG(KG), .SIMD(SIMD), .PE(PE), .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH),
+        .CG(CG), .KG(KG), .SIMD(SIMD), .DEPTH(GROUPS_HELD), .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH),
         .OUT_WIDTH(OUT_WIDTH),
         .RECIP_NUM(RECIP_NUM), .RECIP_SHIFT(RECIP_SHIFT), .RECIP_BITS(RECIP_BITS)
     ) norm (
@@ -133,14 +131,11 @@ module vp_attention #(
     assign out0_tdata = YW'(o_data);
 
     if (SCORES != 0) begin : g_scores
-        // Cycles that even the shortest frame interval, its K and V beats, leaves per head.
-        localparam int unsigned BUDGET = 2 * TOKENS * CG > 4 ? 2 * TOKENS * CG - 3 : 1;
-        localparam int unsigned BITS = (Z_WIDTH + 17 + BUDGET - 1) / BUDGET;
         logic [SCORE_WIDTH-1:0] s_word, s_data;
         logic s_valid, s_ready;
         vp_attention_scores #(
             .TOKENS(TOKENS), .HEADS(HEADS), .PE(PE), .Z_WIDTH(Z_WIDTH), .SCORE_WIDTH(SCORE_WIDTH),
-            .DIVIDE_BITS(BITS), .RING_STYLE(RING_STYLE)
+            .DIVIDE_BITS(DIVIDE_BITS), .RING_STYLE(RING_STYLE)
         ) scores (
             .clk, .rst_n, .room(score_room), .take(score_take), .e_valid, .e,
             .z_valid(z_valid && z_score), .z,

@@ -21,7 +21,6 @@ module vp_attention_dot #(
     localparam int unsigned F = A_WIDTH + B_WIDTH + 2;
     localparam int unsigned GROUPS = (IN + 3) / 4;
     localparam int unsigned PAIRS = (OUT + 1) / 2;
-    localparam int unsigned TW = F + 2 * (($clog2(GROUPS) + 1) / 2);  // tree result before it is cut
 
     if (OUT < 1 || IN < 1 || A_WIDTH < 2 || A_WIDTH > 8 || B_WIDTH < 2 || B_WIDTH > 8) begin : g_check
         $error("vp_attention_dot: OUT %0d, IN %0d at least 1, A_WIDTH %0d, B_WIDTH %0d from 2 to 8",
@@ -70,11 +69,11 @@ module vp_attention_dot #(
             end
         end
         for (genvar f = 0; f < FIELDS; f++) begin : g_field
-            logic [TW-1:0] total;
-            vp_attention_tree #(.NUM(GROUPS), .IN_WIDTH(F), .OUT_WIDTH(TW)) tree (
-                .clk, .terms(part_q[f]), .result(total)
+            logic signed [F+$clog2(GROUPS)-1:0] total;
+            vp_adder_tree #(.NUM(GROUPS), .WIDTH(F), .RADIX(2)) tree (
+                .clk, .en(1'b1), .terms(part_q[f]), .sum(total)
             );
-            assign sums[(2*p+f)*SUM_WIDTH+:SUM_WIDTH] = SUM_WIDTH'($signed(total));
+            assign sums[(2*p+f)*SUM_WIDTH+:SUM_WIDTH] = SUM_WIDTH'(total);
         end
     end
 endmodule

@@ -47,7 +47,6 @@ module vp_attention_kv #(
     logic slot_q;                      // frame slot being written
     logic [AW-1:0] addr_q, addr_d;
     logic [AW-1:0] base_q, base_next;  // first K word of the key group within a frame slot
-    logic [1:0] k_frames_q, v_frames_q;
 
     wire logic take = in_valid && in_ready;
     wire logic last_cg = cg_q == CW'(CG - 1);
@@ -55,9 +54,7 @@ module vp_attention_kv #(
     wire logic last_beat = last_part && part_q;
     wire logic last_frame = last_beat && token_q == TW'(TOKENS - 1);
     wire logic done = take && last_frame;
-    assign in_ready = part_q ? !v_frames_q[1] : !k_frames_q[1];  // 2 frames held: no room
-    assign k_frames = k_frames_q;
-    assign v_frames = v_frames_q;
+    assign in_ready = part_q ? !v_frames[1] : !k_frames[1];  // 2 frames held: no room
 
     always_comb begin
         lane_next = lane_q;
@@ -93,11 +90,11 @@ module vp_attention_kv #(
             part_q  <= 1'b0;
             slot_q  <= 1'b0;
             addr_q  <= '0;
-            k_frames_q <= '0;
-            v_frames_q <= '0;
+            k_frames <= '0;
+            v_frames <= '0;
         end else begin
-            k_frames_q <= k_frames_q + 2'(done) - 2'(k_release);
-            v_frames_q <= v_frames_q + 2'(done) - 2'(v_release);
+            k_frames <= k_frames + 2'(done) - 2'(k_release);
+            v_frames <= v_frames + 2'(done) - 2'(v_release);
             if (take) begin
                 addr_q <= addr_d;
                 lane_q <= lane_next;
@@ -125,11 +122,11 @@ module vp_attention_kv #(
     for (genvar i = 0; i < PE; i++) begin : g_bank
         vp_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE)) keys (
             .clk, .we(k_we_q[i]), .waddr(waddr_q), .wdata(wdata_q),
-            .re(k_re), .raddr(k_addr), .rdata(k_data[i*SIMD*WIDTH+:SIMD*WIDTH])
+            .re(k_re), .zero(1'b0), .raddr(k_addr), .rdata(k_data[i*SIMD*WIDTH+:SIMD*WIDTH])
         );
         vp_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE)) values (
             .clk, .we(v_we_q[i]), .waddr(waddr_q), .wdata(wdata_q),
-            .re(v_re), .raddr(v_addr), .rdata(v_data[i*SIMD*WIDTH+:SIMD*WIDTH])
+            .re(v_re), .zero(1'b0), .raddr(v_addr), .rdata(v_data[i*SIMD*WIDTH+:SIMD*WIDTH])
         );
     end
 endmodule

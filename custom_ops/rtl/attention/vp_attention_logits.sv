@@ -54,7 +54,6 @@ module vp_attention_logits #(
     logic [GW-1:0] kg_q;
     logic [HW-1:0] head_q;
     logic [NW-1:0] query_q;
-    logic [KAW-1:0] k_addr_q;
     logic [$clog2(SLOTS+1)-1:0] free_q;
 
     wire logic last_cg = cg_q == CW'(CG - 1);
@@ -68,7 +67,6 @@ module vp_attention_logits #(
     wire logic [KAW-1:0] k_base = k_slot_q ^ last_frame ? KAW'(FRAME) : '0;
 
     assign k_re      = run_q;
-    assign k_addr    = k_addr_q;
     assign k_release = last_frame;
 
     always_ff @(posedge clk) begin
@@ -79,14 +77,14 @@ module vp_attention_logits #(
             kg_q     <= '0;
             head_q   <= '0;
             query_q  <= '0;
-            k_addr_q <= '0;
+            k_addr <= '0;
             free_q   <= SLOTS[$clog2(SLOTS+1)-1:0];
         end else begin
             if (start) run_q <= 1'b1;
             else if (last_item) run_q <= 1'b0;
             free_q <= free_q - $bits(free_q)'(start) + $bits(free_q)'(item_free);
             if (run_q) begin
-                k_addr_q <= last_query ? k_base : k_addr_q + 1'b1;
+                k_addr <= last_query ? k_base : k_addr + 1'b1;
                 cg_q     <= last_cg ? '0 : cg_q + 1'b1;
                 if (last_cg) kg_q <= last_item ? '0 : kg_q + 1'b1;
                 if (last_item) head_q <= last_query ? '0 : head_q + 1'b1;
@@ -126,7 +124,7 @@ module vp_attention_logits #(
         end
     end
     vp_ram #(.DEPTH(4 * CG), .WIDTH(SIMD * IN_WIDTH), .STYLE("distributed")) queries (
-        .clk, .we(q_take), .waddr(q_waddr_q), .wdata(q_data), .re(run_q), .raddr(q_raddr_q), .rdata(q_word)
+        .clk, .we(q_take), .waddr(q_waddr_q), .wdata(q_data), .re(run_q), .zero(1'b0), .raddr(q_raddr_q), .rdata(q_word)
     );
 
     // --- dot products and accumulation over the channel groups ---

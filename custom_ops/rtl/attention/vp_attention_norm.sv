@@ -8,14 +8,13 @@ module vp_attention_norm #(
     int unsigned CG          = 1,
     int unsigned KG          = 17,
     int unsigned SIMD        = 8,
-    int unsigned PE          = 1,
+    int unsigned DEPTH       = 64,
     int unsigned ACC_WIDTH   = 24,
     int unsigned Z_WIDTH     = 16,
     int unsigned OUT_WIDTH   = 8,
     logic [63:0] RECIP_NUM   = 64'd1,
     int unsigned RECIP_SHIFT = 0,
-    int unsigned RECIP_BITS  = 1,  // quotient bits a cycle
-    localparam int unsigned STEPS = (25 + RECIP_BITS - 1) / RECIP_BITS
+    int unsigned RECIP_BITS  = 1   // quotient bits a cycle
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
@@ -31,9 +30,6 @@ module vp_attention_norm #(
 );
     localparam int unsigned LANES = (SIMD + KG - 1) / KG;
     localparam int unsigned SERIAL = (SIMD + LANES - 1) / LANES;
-    // Groups in flight behind a group that starts: pipeline, division and output of one group.
-    localparam int unsigned FLIGHT = 3 + 4 + ($clog2((PE + 3) / 4) + 1) / 2 + STEPS + SERIAL + 12;
-    localparam int unsigned DEPTH = CG + 1 + (FLIGHT + KG - 1) / KG;
     localparam int unsigned ITEMS = (DEPTH + CG - 1) / CG;
     localparam int unsigned FW = $clog2(DEPTH + 1);
     localparam int unsigned CW = CG > 1 ? $clog2(CG) : 1;

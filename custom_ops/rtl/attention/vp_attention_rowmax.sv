@@ -96,37 +96,30 @@ module vp_attention_rowmax #(
     end
     vp_ram #(.DEPTH(SLOTS * KG), .WIDTH(PE * LOGIT_WIDTH), .STYLE("distributed")) logits (
         .clk, .we(word_done), .waddr(l_waddr_q), .wdata(word_d[PE*LOGIT_WIDTH-1:0]),
-        .re(l_re), .raddr(l_addr), .rdata(l_data)
+        .re(l_re), .zero(1'b0), .raddr(l_addr), .rdata(l_data)
     );
 
     logic signed [LOGIT_WIDTH-1:0] highest, running_q;
     logic [LOGIT_WIDTH-1:0] item_max_q;
-    logic fresh_q, item_push_q, unused_ready;
-    typedef struct packed {logic valid, last;} tag_t;
-    tag_t [MAX_LATENCY:0] max_tags;
-    vp_attention_tree #(
-        .NUM(LANES), .IN_WIDTH(LOGIT_WIDTH), .OUT_WIDTH(LOGIT_WIDTH), .MAXIMUM(1'b1)
+    logic fresh_q, item_push_q, unused_ready, max_valid, max_last;
+    vp_adder_tree #(
+        .NUM(LANES), .WIDTH(LOGIT_WIDTH), .SUM_WIDTH(LOGIT_WIDTH), .RADIX(2), .MAXIMUM(1'b1)
     ) maximum (
-        .clk, .terms(counted), .result(highest)
+        .clk, .en(1'b1), .terms(counted), .sum(highest)
     );
-    assign max_tags[0] = tag_t'{tail, word_done && tail_last};
-    if (MAX_LATENCY > 0) begin : g_max_tags
-        always_ff @(posedge clk) begin
-            if (!rst_n) max_tags[MAX_LATENCY:1] <= '0;
-            else max_tags[MAX_LATENCY:1] <= max_tags[MAX_LATENCY-1:0];
-        end
-    end
-    wire tag_t max_tag = max_tags[MAX_LATENCY];
+    vp_delay #(.WIDTH(2), .LENGTH(MAX_LATENCY)) max_tags (
+        .clk, .rst_n, .in({tail, word_done && tail_last}), .out({max_valid, max_last})
+    );
     wire logic signed [LOGIT_WIDTH-1:0] max_d = fresh_q || highest > running_q ? highest : running_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             fresh_q     <= 1'b1;
             item_push_q <= 1'b0;
         end else begin
-            if (max_tag.valid) fresh_q <= max_tag.last;
-            item_push_q <= max_tag.valid && max_tag.last;
+            if (max_valid) fresh_q <= max_last;
+            item_push_q <= max_valid && max_last;
         end
-        if (max_tag.valid) running_q <= max_d;
+        if (max_valid) running_q <= max_d;
         item_max_q <= max_d;
     end
     vp_fifo #(.WIDTH(LOGIT_WIDTH), .DEPTH(SLOTS), .STYLE("distributed")) items (

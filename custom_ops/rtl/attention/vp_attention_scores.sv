@@ -103,7 +103,7 @@ module vp_attention_scores #(
     end
     vp_ram #(.DEPTH(ROWS * KG), .WIDTH(PE * 8), .STYLE(RING_STYLE)) ring (
         .clk, .we(e_valid), .waddr(e_waddr_q), .wdata(e),
-        .re(run_q && lane_q == '0), .raddr(e_raddr_q), .rdata(row_word)
+        .re(run_q && lane_q == '0), .zero(1'b0), .raddr(e_raddr_q), .rdata(row_word)
     );
 
     // --- stage 1: E of one key, 2: product, 3: quotient and read of the sum, 4: new sum ---
@@ -146,7 +146,7 @@ module vp_attention_scores #(
         wire logic out_side = full_q != '0 && emit_bank_q == i[0];
         vp_ram #(.DEPTH(TOKENS), .WIDTH(SCORE_WIDTH), .STYLE("distributed")) bank (
             .clk, .we(valid_q[3] && acc_bank_q == i[0]), .waddr(waddr_q), .wdata(sum),
-            .re(out_side ? emit && move : valid_q[2]), .raddr(out_side ? emit_q : raddr_q),
+            .re(out_side ? emit && move : valid_q[2]), .zero(1'b0), .raddr(out_side ? emit_q : raddr_q),
             .rdata(bank_data[i])
         );
     end

@@ -61,7 +61,7 @@ module vp_attention_values #(
     logic [GW-1:0] kg_q;
     logic [HW-1:0] head_q;
     logic [NW-1:0] query_q;
-    logic [LAW-1:0] l_addr_q, l_base_q;
+    logic [LAW-1:0] l_base_q;
     wire logic last_kg = kg_q == GW'(KG - 1);
     wire logic last_item = run_q && last_kg && cg_q == CW'(CG - 1);
     wire logic last_query = last_item && head_q == HW'(HEADS - 1);
@@ -76,7 +76,6 @@ module vp_attention_values #(
     assign score_take = start && score_next;
     assign item_free  = last_item;
     assign l_re       = run_q;
-    assign l_addr     = l_addr_q;
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -85,7 +84,7 @@ module vp_attention_values #(
             kg_q     <= '0;
             head_q   <= '0;
             query_q  <= '0;
-            l_addr_q <= '0;
+            l_addr <= '0;
             l_base_q <= '0;
         end else begin
             if (start) run_q <= 1'b1;
@@ -96,7 +95,7 @@ module vp_attention_values #(
                 if (last_item) head_q <= last_query ? '0 : head_q + 1'b1;
                 if (last_query) query_q <= last_frame ? '0 : query_q + 1'b1;
                 if (last_item) l_base_q <= l_base_d;
-                l_addr_q <= last_item ? l_base_d : last_kg ? l_base_q : l_addr_q + 1'b1;
+                l_addr <= last_item ? l_base_d : last_kg ? l_base_q : l_addr + 1'b1;
             end
         end
     end
@@ -132,7 +131,6 @@ module vp_attention_values #(
 
     // --- V words in order ---
     localparam int unsigned FRAME = HEADS * CG * KG;
-    logic [VAW-1:0] v_addr_q;
     logic [HW-1:0] v_head_q;
     logic [CW-1:0] v_cg_q;
     logic v_slot_q;
@@ -140,17 +138,16 @@ module vp_attention_values #(
     wire logic v_item = tags_q[2].valid && v_last_cg && tags_q[2].last;
     wire logic v_wrap = v_item && v_head_q == HW'(HEADS - 1);
     assign v_re      = tags_q[2].valid;
-    assign v_addr    = v_addr_q;
     assign v_release = tags_q[2].valid && tags_q[2].done;
     wire logic [VAW-1:0] v_base = v_slot_q ^ v_release ? VAW'(FRAME) : '0;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            v_addr_q <= '0;
+            v_addr <= '0;
             v_head_q <= '0;
             v_cg_q   <= '0;
             v_slot_q <= 1'b0;
         end else if (tags_q[2].valid) begin
-            v_addr_q <= v_wrap ? v_base : v_addr_q + 1'b1;
+            v_addr <= v_wrap ? v_base : v_addr + 1'b1;
             if (tags_q[2].last) v_cg_q <= v_last_cg ? '0 : v_cg_q + 1'b1;
             if (v_item) v_head_q <= v_wrap ? '0 : v_head_q + 1'b1;
             v_slot_q <= v_slot_q ^ v_release;
@@ -160,21 +157,20 @@ module vp_attention_values #(
     // --- row sum ---
     logic [Z_WIDTH:0] z_part;
     logic [PE*9-1:0] e_signed;
-    logic [Z_WIDTH-1:0] z_q, z_sum;
+    logic [Z_WIDTH-1:0] z_sum;
     wire tag_t z_tag = tags_q[3+Z_LATENCY];
     always_comb begin
         for (int unsigned i = 0; i < PE; i++) e_signed[i*9+:9] = {1'b0, e_now[i*8+:8]};
     end
-    vp_attention_tree #(.NUM(PE), .IN_WIDTH(9), .OUT_WIDTH(Z_WIDTH + 1)) z_tree (
-        .clk, .terms(e_signed), .result(z_part)
+    vp_adder_tree #(.NUM(PE), .WIDTH(9), .SUM_WIDTH(Z_WIDTH + 1), .RADIX(2)) z_tree (
+        .clk, .en(1'b1), .terms(e_signed), .sum(z_part)
     );
-    assign z_sum = z_part[Z_WIDTH-1:0] + (z_tag.first ? '0 : z_q);
-    assign z     = z_q;
+    assign z_sum = z_part[Z_WIDTH-1:0] + (z_tag.first ? '0 : z);
     always_ff @(posedge clk) begin
         if (!rst_n) z_valid <= 1'b0;
         else z_valid <= z_tag.valid && z_tag.z && z_tag.last;
         z_score <= z_tag.score;
-        if (z_tag.valid) z_q <= z_sum;
+        if (z_tag.valid) z <= z_sum;
     end
 
     // --- value product ---
@@ -182,7 +178,7 @@ module vp_attention_values #(
     wire tag_t acc_tag = tags_q[3+DOT_LATENCY];
     logic [SIMD*PE*IN_WIDTH-1:0] v_turned;
     logic [SIMD*SUMW-1:0] sums;
-    logic [SIMD*ACC_WIDTH-1:0] acc_q, acc_d;
+    logic [SIMD*ACC_WIDTH-1:0] acc_d;
     always_comb begin
         for (int unsigned c = 0; c < SIMD; c++)
             for (int unsigned k = 0; k < PE; k++)
@@ -194,13 +190,12 @@ module vp_attention_values #(
     always_comb begin
         for (int unsigned c = 0; c < SIMD; c++)
             acc_d[c*ACC_WIDTH+:ACC_WIDTH] = ACC_WIDTH'($signed(sums[c*SUMW+:SUMW]))
-                                            + (acc_tag.first ? '0 : acc_q[c*ACC_WIDTH+:ACC_WIDTH]);
+                                            + (acc_tag.first ? '0 : acc[c*ACC_WIDTH+:ACC_WIDTH]);
     end
-    assign acc = acc_q;
     always_ff @(posedge clk) begin
         if (!rst_n) acc_valid <= 1'b0;
         else acc_valid <= acc_tag.valid && acc_tag.last;
-        if (acc_tag.valid) acc_q <= acc_d;
+        if (acc_tag.valid) acc <= acc_d;
     end
 endmodule
 

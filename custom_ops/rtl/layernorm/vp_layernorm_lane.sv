@@ -49,7 +49,7 @@ module vp_layernorm_lane #(
     wire logic signed [QW-1:0] q = p[PW-1:DROP];
     wire logic signed [QW+RW-1:0] q_wide = (QW + RW)'(q);
     logic [RW-1:0] part_q;
-    logic [OUT_WIDTH-1:0] value_q, y_q;
+    logic [OUT_WIDTH-1:0] value_q;
     logic sticky_q, outside_q, outside2_q, negative_q, negative2_q, up_q;
     wire logic [OUT_WIDTH:0] kept = (OUT_WIDTH + 1)'(part_q >> fine);
     always_ff @(posedge clk) begin
@@ -62,12 +62,11 @@ module vp_layernorm_lane #(
             up_q        <= kept[0] && (sticky_q || kept[1]);
             outside2_q  <= outside_q;
             negative2_q <= negative_q;
-            if (outside2_q) y_q <= negative2_q ? LO : HI;
-            else if (up_q && value_q == HI) y_q <= HI;
-            else y_q <= value_q + OUT_WIDTH'(up_q);
+            if (outside2_q) y <= negative2_q ? LO : HI;
+            else if (up_q && value_q == HI) y <= HI;
+            else y <= value_q + OUT_WIDTH'(up_q);
         end
     end
-    assign y = y_q;
 endmodule
 
 `default_nettype wire

@@ -19,7 +19,7 @@ module vp_layernorm_stats #(
     output      logic                       out_valid,
     input  wire logic                       out_ready
 );
-    localparam int unsigned STAGES = 1 + (SIMD > 1 ? $clog2(SIMD) : 0);
+    localparam int unsigned STAGES = 1 + $clog2(SIMD);
     localparam int unsigned CW = BEATS > 1 ? $clog2(BEATS) : 1;
 
     logic out_valid_q, en;
@@ -37,18 +37,18 @@ module vp_layernorm_stats #(
     end
     logic signed [S1_WIDTH-1:0] beat_s1;
     logic signed [S2_WIDTH:0] beat_s2;
-    vp_layernorm_tree #(.N(SIMD), .IN_WIDTH(16), .OUT_WIDTH(S1_WIDTH)) tree1 (
-        .clk, .en, .in(x_q), .out(beat_s1)
+    vp_adder_tree #(.NUM(SIMD), .WIDTH(16), .SUM_WIDTH(S1_WIDTH)) tree1 (
+        .clk, .en, .terms(x_q), .sum(beat_s1)
     );
-    vp_layernorm_tree #(.N(SIMD), .IN_WIDTH(32), .OUT_WIDTH(S2_WIDTH + 1)) tree2 (
-        .clk, .en, .in(square_q), .out(beat_s2)
+    vp_adder_tree #(.NUM(SIMD), .WIDTH(32), .SUM_WIDTH(S2_WIDTH + 1)) tree2 (
+        .clk, .en, .terms(square_q), .sum(beat_s2)
     );
 
     // Sums over the beats of a token.
     logic [STAGES-1:0] valid_q;
     logic [CW-1:0] beat_q;
-    logic signed [S1_WIDTH-1:0] sum1_q, sum1, s1_q;
-    logic [S2_WIDTH-1:0] sum2_q, sum2, s2_q;
+    logic signed [S1_WIDTH-1:0] sum1_q, sum1;
+    logic [S2_WIDTH-1:0] sum2_q, sum2;
     wire logic beat_valid = valid_q[STAGES-1];
     wire logic last = beat_q == CW'(BEATS - 1);
     assign en = !out_valid_q || out_ready || !(beat_valid && last);
@@ -72,13 +72,11 @@ module vp_layernorm_stats #(
             sum1_q <= sum1;
             sum2_q <= sum2;
             if (last) begin
-                s1_q <= sum1;
-                s2_q <= sum2;
+                s1 <= sum1;
+                s2 <= sum2;
             end
         end
     end
-    assign s1 = s1_q;
-    assign s2 = s2_q;
     assign out_valid = out_valid_q;
 endmodule
 

@@ -1,13 +1,14 @@
 // Multiply-accumulate array of one lane: for TOKENS rows and PE outputs,
 //   acc[t][p] = (first ? 0 : acc[t][p]) + sum_s x[t][s] w[p][s]     modulo 2^ACC_BITS.
 // A step enters every cycle; tag and first travel with it, tag_out stands beside its acc. The body is
-// "portable" (all inferred), "dsp48e2" (cascades of primitives) or "lut" (no multipliers); each says its
-// LATENCY. The weights of a step come in CHAIN parts: those of elements s with s / (SIMD / CHAIN) = i are
+// "portable" (all inferred), "dsp48e2" (cascades of primitives) or "lut" (no multipliers); each checks its
+// LATENCY, the cycles from x to acc. The weights of a step come in CHAIN parts: those of elements s with s / (SIMD / CHAIN) = i are
 // due i cycles after x. Never stalls; reset clears the tags under way.
 `default_nettype none
 
 module vp_mac #(
     parameter    BODY        = "portable",
+    int unsigned LATENCY     = 6,
     int unsigned CHAIN       = 1,   // adders in cascade; 1 for the portable body
     int unsigned TOKENS_PER  = 1,   // tokens and outputs that a DSP48E2 multiplies at once
     int unsigned OUTPUTS_PER = 1,
@@ -29,16 +30,24 @@ module vp_mac #(
     output      logic [TOKENS*PE*ACC_BITS-1:0] acc,    // acc[t][p], p fastest
     output      logic [TAG_BITS-1:0]           tag_out
 );
+    // first acts one cycle before acc is out.
+    logic acc_first;
+    logic [TAG_BITS-1:0] acc_tag;
+    vp_delay #(.WIDTH(1 + TAG_BITS), .LENGTH(LATENCY - 1)) tags (
+        .clk, .rst_n, .in({first, tag}), .out({acc_first, acc_tag})
+    );
+    vp_delay #(.WIDTH(TAG_BITS), .LENGTH(1)) last_tag (.clk, .rst_n, .in(acc_tag), .out(tag_out));
+
     if (BODY == "dsp48e2") begin : g_dsp48e2
         vp_mac_dsp48e2 #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
-            .ACC_BITS(ACC_BITS), .TAG_BITS(TAG_BITS), .CHAIN(CHAIN), .TOKENS_PER(TOKENS_PER),
+            .ACC_BITS(ACC_BITS), .LATENCY(LATENCY), .CHAIN(CHAIN), .TOKENS_PER(TOKENS_PER),
             .OUTPUTS_PER(OUTPUTS_PER)
         ) body (.*);
     end else if (BODY == "lut") begin : g_lut
         vp_mac_lut #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
-            .ACC_BITS(ACC_BITS), .TAG_BITS(TAG_BITS), .CHAIN(CHAIN)
+            .ACC_BITS(ACC_BITS), .LATENCY(LATENCY), .CHAIN(CHAIN)
         ) body (.*);
     end else if (BODY == "portable") begin : g_portable
         if (CHAIN != 1) begin : g_check
@@ -46,7 +55,7 @@ module vp_mac #(
         end
         vp_mac_portable #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
-            .ACC_BITS(ACC_BITS), .TAG_BITS(TAG_BITS)
+            .ACC_BITS(ACC_BITS), .LATENCY(LATENCY)
         ) body (.*);
     end else begin : g_unknown
         $error("vp_mac: BODY is %s, use portable, dsp48e2 or lut", BODY);

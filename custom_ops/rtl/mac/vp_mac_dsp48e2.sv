@@ -6,7 +6,6 @@
 // negative, so that none borrows from the next. Where a sum can reach 2^HALF itself, the offset is
 // one less than 2^HALF, and the one comes back at the carry inputs of the adders behind.
 // One product a multiplier and one cascade: the last DSP48E2 accumulates.
-// LATENCY is CHAIN + 4 + clog2(SIMD / CHAIN), or CHAIN + 3 where the DSP48E2 accumulates.
 `default_nettype none
 
 module vp_mac_dsp48e2 #(
@@ -17,19 +16,17 @@ module vp_mac_dsp48e2 #(
     bit          X_SIGNED    = 1'b1,
     int unsigned W_BITS      = 8,
     int unsigned ACC_BITS    = 24,
-    int unsigned TAG_BITS    = 1,
     int unsigned CHAIN       = 4,
     int unsigned TOKENS_PER  = 2,
-    int unsigned OUTPUTS_PER = 1
+    int unsigned OUTPUTS_PER = 1,
+    int unsigned LATENCY     = 8
 ) (
     input  wire logic                          clk,
-    input  wire logic                          rst_n,
     input  wire logic [TOKENS*SIMD*X_BITS-1:0] x,
     input  wire logic [PE*SIMD*W_BITS-1:0]     w,
-    input  wire logic                          first,
-    input  wire logic [TAG_BITS-1:0]           tag,
-    output      logic [TOKENS*PE*ACC_BITS-1:0] acc,
-    output      logic [TAG_BITS-1:0]           tag_out
+    input  wire logic                          acc_first,  // a cycle before acc
+    input  wire logic                          first,      // with x
+    output      logic [TOKENS*PE*ACC_BITS-1:0] acc
 );
     localparam int unsigned FIELDS = TOKENS_PER * OUTPUTS_PER;
     localparam int unsigned CHAINS = SIMD / CHAIN;
@@ -44,8 +41,11 @@ module vp_mac_dsp48e2 #(
     localparam int unsigned HALF = $clog2(LARGEST);
     localparam bit PLUS_ONE = X_SIGNED && LARGEST == 1 << HALF;
     localparam bit ACCUMULATE = FIELDS == 1 && CHAINS == 1;
-    localparam int unsigned LATENCY = ACCUMULATE ? CHAIN + 3 : CHAIN + 4 + $clog2(CHAINS);
+    localparam int unsigned CYCLES = ACCUMULATE ? CHAIN + 3 : CHAIN + 4 + $clog2(CHAINS);
 
+    if (LATENCY != CYCLES) begin : g_check_latency
+        $error("vp_mac_dsp48e2: LATENCY %0d must be %0d", LATENCY, CYCLES);
+    end
     if (SIMD % CHAIN != 0 || TOKENS % TOKENS_PER != 0 || PE % OUTPUTS_PER != 0 || TOKENS_PER > 2
         || OUTPUTS_PER > 2 || HALF + 1 > FIELD || (FIELDS - 1) * FIELD + HALF + 1 > 48 || ACC_BITS > 48)
     begin : g_check
@@ -58,21 +58,11 @@ module vp_mac_dsp48e2 #(
         for (int unsigned f = 0; f < FIELDS; f++) offsets |= ((48'd1 << HALF) - 48'(PLUS_ONE)) << (f * FIELD);
     endfunction
 
-    // first acts one cycle before acc is out.
-    logic [LATENCY-1:0][TAG_BITS:0] side_q;
-    always_ff @(posedge clk) begin
-        if (!rst_n) side_q <= '0;
-        else side_q <= {side_q[LATENCY-2:0], first, tag};
-    end
-    assign tag_out = side_q[LATENCY-1][TAG_BITS-1:0];
-    wire logic acc_first = side_q[LATENCY-2][TAG_BITS];
-
     for (genvar u = 0; u < TOKENS / TOKENS_PER; u++) begin : g_tokens
         // --- operands of the positions, each one cycle later than the one before ---
         localparam int unsigned PAIR = 2 * X_BITS + 1;  // {upper less the lower one's borrow, lower}
         logic [SIMD*PAIR-1:0] operand;
         for (genvar s = 0; s < SIMD; s++) begin : g_operand
-            localparam int unsigned POSITION = s / CHAINS;
             wire logic [X_BITS-1:0] lo = x[(u*TOKENS_PER*SIMD+s)*X_BITS+:X_BITS];
             logic [X_BITS:0] hi;
             if (TOKENS_PER == 2) begin : g_two
@@ -89,17 +79,13 @@ module vp_mac_dsp48e2 #(
             end else begin : g_one
                 assign hi = '0;
             end
-            if (POSITION == 0) begin : g_now
-                assign operand[s*PAIR+:PAIR] = {hi, lo};
-            end else begin : g_later
-                logic [POSITION*PAIR-1:0] delay_q;
-                always_ff @(posedge clk) delay_q <= (POSITION * PAIR)'({delay_q, hi, lo});
-                assign operand[s*PAIR+:PAIR] = delay_q[(POSITION-1)*PAIR+:PAIR];
-            end
+            vp_delay #(.WIDTH(PAIR), .LENGTH(s / CHAINS)) delay (
+                .clk, .rst_n(1'b1), .in({hi, lo}), .out(operand[s*PAIR+:PAIR])
+            );
         end
 
         for (genvar o = 0; o < PE / OUTPUTS_PER; o++) begin : g_outputs
-            logic [FIELDS*CHAINS*(HALF+1)-1:0] field;  // signed, less PLUS_ONE
+            logic [FIELDS*CHAINS*(HALF+2)-1:0] field;  // {signed sum less PLUS_ONE, PLUS_ONE}
             logic [47:0] sum;
             for (genvar c = 0; c < CHAINS; c++) begin : g_chain
                 logic [CHAIN*27-1:0] a, d;
@@ -132,7 +118,7 @@ module vp_mac_dsp48e2 #(
                 );
                 for (genvar f = 0; f < FIELDS; f++) begin : g_field
                     wire logic [HALF:0] raised = p[f*FIELD+:HALF+1];
-                    assign field[(f*CHAINS+c)*(HALF+1)+:HALF+1] = {!raised[HALF], raised[HALF-1:0]};
+                    assign field[(f*CHAINS+c)*(HALF+2)+:HALF+2] = {!raised[HALF], raised[HALF-1:0], PLUS_ONE};
                 end
                 if (c == 0) begin : g_first
                     assign sum = p;
@@ -144,10 +130,8 @@ module vp_mac_dsp48e2 #(
                 if (ACCUMULATE) begin : g_dsp
                     assign acc[(T*PE+P)*ACC_BITS+:ACC_BITS] = sum[ACC_BITS-1:0];
                 end else begin : g_lut
-                    vp_mac_sum #(
-                        .NUM(CHAINS), .WIDTH(HALF + 1), .PLUS_ONE(PLUS_ONE), .ACC_BITS(ACC_BITS)
-                    ) sums (
-                        .clk, .terms(field[f*CHAINS*(HALF+1)+:CHAINS*(HALF+1)]), .first(acc_first),
+                    vp_mac_sum #(.NUM(CHAINS), .WIDTH(HALF + 2), .ACC_BITS(ACC_BITS)) sums (
+                        .clk, .terms(field[f*CHAINS*(HALF+2)+:CHAINS*(HALF+2)]), .first(acc_first),
                         .acc(acc[(T*PE+P)*ACC_BITS+:ACC_BITS])
                     );
                 end

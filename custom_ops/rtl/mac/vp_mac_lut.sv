@@ -3,7 +3,6 @@
 // a bit chooses and adds to the position before. Each bit of the weights has such a cascade of CHAIN
 // positions; their results are added by weight, the one of the sign bit is subtracted. All sums on the way
 // are held inverted (~a - b is ~(a + b)): in a subtraction Yosys gives the carry chain the plain operand.
-// LATENCY is CHAIN + 2 + clog2(W_BITS).
 `default_nettype none
 
 module vp_mac_lut #(
@@ -14,23 +13,19 @@ module vp_mac_lut #(
     bit          X_SIGNED = 1'b1,
     int unsigned W_BITS   = 4,
     int unsigned ACC_BITS = 24,
-    int unsigned TAG_BITS = 1,
-    int unsigned CHAIN    = 2
+    int unsigned CHAIN    = 2,
+    int unsigned LATENCY  = 6
 ) (
     input  wire logic                          clk,
-    input  wire logic                          rst_n,
     input  wire logic [TOKENS*SIMD*X_BITS-1:0] x,
     input  wire logic [PE*SIMD*W_BITS-1:0]     w,
-    input  wire logic                          first,
-    input  wire logic [TAG_BITS-1:0]           tag,
-    output      logic [TOKENS*PE*ACC_BITS-1:0] acc,
-    output      logic [TAG_BITS-1:0]           tag_out
+    input  wire logic                          acc_first,  // a cycle before acc
+    output      logic [TOKENS*PE*ACC_BITS-1:0] acc
 );
     localparam int unsigned PAIR = SIMD / CHAIN;                       // elements of a position, 1 or 2
     localparam int unsigned XS = X_SIGNED ? X_BITS : X_BITS + 1;
     localparam int unsigned SUM_BITS = XS + $clog2(SIMD);              // of the result of a cascade
     localparam int unsigned LEVELS = $clog2(W_BITS);
-    localparam int unsigned LATENCY = CHAIN + 2 + LEVELS;
 
     // Bits of a node of planes on level l; whether the top node there is the sign bit's plane alone.
     function automatic int unsigned node_bits(int unsigned l);
@@ -40,19 +35,13 @@ module vp_mac_lut #(
         sign_alone = ((W_BITS - 1) >> l) << l == W_BITS - 1;
     endfunction
 
+    if (LATENCY != CHAIN + 2 + LEVELS) begin : g_check_latency
+        $error("vp_mac_lut: LATENCY %0d must be %0d", LATENCY, CHAIN + 2 + LEVELS);
+    end
     if (SIMD % CHAIN != 0 || PAIR > 2 || W_BITS < 2) begin : g_check
         $error("vp_mac_lut: CHAIN %0d must be SIMD %0d or half of it, W_BITS %0d at least 2",
                CHAIN, SIMD, W_BITS);
     end
-
-    // first acts one cycle before acc is out.
-    logic [LATENCY-1:0][TAG_BITS:0] side_q;
-    always_ff @(posedge clk) begin
-        if (!rst_n) side_q <= '0;
-        else side_q <= {side_q[LATENCY-2:0], first, tag};
-    end
-    assign tag_out = side_q[LATENCY-1][TAG_BITS-1:0];
-    wire logic acc_first = side_q[LATENCY-2][TAG_BITS];
 
     logic [PE*SIMD*W_BITS-1:0] w_q;
     always_ff @(posedge clk) w_q <= w;
@@ -61,15 +50,10 @@ module vp_mac_lut #(
         // --- what the weight bits choose among, position i i cycles late ---
         logic signed [CHAIN-1:0][XS:0] one, other, both;
         for (genvar i = 0; i < CHAIN; i++) begin : g_operand
-            logic [PAIR*X_BITS-1:0] now, late;
-            assign now = x[(t*SIMD+i*PAIR)*X_BITS+:PAIR*X_BITS];
-            if (i == 0) begin : g_now
-                assign late = now;
-            end else begin : g_later
-                logic [i*PAIR*X_BITS-1:0] delay_q;
-                always_ff @(posedge clk) delay_q <= (i * PAIR * X_BITS)'({delay_q, now});
-                assign late = delay_q[(i-1)*PAIR*X_BITS+:PAIR*X_BITS];
-            end
+            logic [PAIR*X_BITS-1:0] late;
+            vp_delay #(.WIDTH(PAIR * X_BITS), .LENGTH(i)) delay (
+                .clk, .rst_n(1'b1), .in(x[(t*SIMD+i*PAIR)*X_BITS+:PAIR*X_BITS]), .out(late)
+            );
             wire logic [X_BITS-1:0] lo = late[X_BITS-1:0];
             wire logic [X_BITS-1:0] hi = late[(PAIR-1)*X_BITS+:X_BITS];
             wire logic signed [XS:0] lo_s = {{(XS + 1 - X_BITS) {X_SIGNED && lo[X_BITS-1]}}, lo};
@@ -139,8 +123,8 @@ module vp_mac_lut #(
                 end
             end
 
-            vp_mac_sum #(.NUM(1), .WIDTH(node_bits(LEVELS)), .ACC_BITS(ACC_BITS)) sum (
-                .clk, .terms(~g_level[LEVELS].value), .first(acc_first),
+            vp_mac_sum #(.NUM(1), .WIDTH(node_bits(LEVELS) + 1), .ACC_BITS(ACC_BITS)) sum (
+                .clk, .terms({~g_level[LEVELS].value, 1'b0}), .first(acc_first),
                 .acc(acc[(t*PE+p)*ACC_BITS+:ACC_BITS])
             );
         end

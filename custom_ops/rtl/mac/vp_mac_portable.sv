@@ -1,7 +1,7 @@
 // Body of vp_mac that every tool infers. Two tokens share a weight, so that two products share one
 // multiplier when X_BITS <= 8: (hi 2^18 + lo) w = hi w 2^18 + lo w. Up to GROUP such products are added
 // before they are taken apart, as long as the lower sum fits 18 bits; its sign bit is the carry that the
-// upper sum lacks. LATENCY is 3 + clog2(GROUP) + clog2(SIMD / GROUP).
+// upper sum lacks.
 `default_nettype none
 
 module vp_mac_portable #(
@@ -12,16 +12,13 @@ module vp_mac_portable #(
     bit          X_SIGNED = 1'b1,
     int unsigned W_BITS   = 8,
     int unsigned ACC_BITS = 24,
-    int unsigned TAG_BITS = 1
+    int unsigned LATENCY  = 6
 ) (
     input  wire logic                          clk,
-    input  wire logic                          rst_n,
     input  wire logic [TOKENS*SIMD*X_BITS-1:0] x,
     input  wire logic [PE*SIMD*W_BITS-1:0]     w,
-    input  wire logic                          first,
-    input  wire logic [TAG_BITS-1:0]           tag,
-    output      logic [TOKENS*PE*ACC_BITS-1:0] acc,
-    output      logic [TAG_BITS-1:0]           tag_out
+    input  wire logic                          acc_first,  // a cycle before acc
+    output      logic [TOKENS*PE*ACC_BITS-1:0] acc
 );
     function automatic int unsigned largest_divisor(int unsigned value, int unsigned limit);
         largest_divisor = 1;
@@ -40,22 +37,15 @@ module vp_mac_portable #(
     localparam int unsigned GROUPS = SIMD / GROUP;
     localparam int unsigned G_BITS = P_BITS + $clog2(GROUP);
     localparam int unsigned H_BITS = PACK ? G_BITS - LOW : G_BITS;           // upper, or only, group sum
-    localparam int unsigned LATENCY = 3 + $clog2(GROUP) + $clog2(GROUPS);
 
+    if (LATENCY != 3 + $clog2(GROUP) + $clog2(GROUPS)) begin : g_check_latency
+        $error("vp_mac_portable: LATENCY %0d must be %0d", LATENCY, 3 + $clog2(GROUP) + $clog2(GROUPS));
+    end
     if (TOKENS < 1 || SIMD < 1 || PE < 1 || X_BITS < 2 || W_BITS < 2 || W_BITS > 18 || X_BITS > 26)
     begin : g_check
         $error("vp_mac_portable: TOKENS %0d, SIMD %0d, PE %0d, X_BITS %0d or W_BITS %0d is out of range",
                TOKENS, SIMD, PE, X_BITS, W_BITS);
     end
-
-    // first acts one cycle before acc is out.
-    logic [LATENCY-1:0][TAG_BITS:0] side_q;
-    always_ff @(posedge clk) begin
-        if (!rst_n) side_q <= '0;
-        else side_q <= {side_q[LATENCY-2:0], first, tag};
-    end
-    assign tag_out = side_q[LATENCY-1][TAG_BITS-1:0];
-    wire logic acc_first = side_q[LATENCY-2][TAG_BITS];
 
     logic [PE*SIMD*W_BITS-1:0] w_q;
     always_ff @(posedge clk) w_q <= w;
@@ -76,9 +66,8 @@ module vp_mac_portable #(
         end
 
         for (genvar p = 0; p < PE; p++) begin : g_pe
-            logic [GROUPS*H_BITS-1:0] upper;
-            logic [GROUPS*LOW-1:0] lower;
-            logic [GROUPS-1:0] borrow;
+            logic [GROUPS*(H_BITS+1)-1:0] upper;  // {sum, carry}
+            logic [GROUPS*(LOW+1)-1:0] lower;
             for (genvar g = 0; g < GROUPS; g++) begin : g_group
                 logic [GROUP*P_BITS-1:0] product_q;
                 for (genvar i = 0; i < GROUP; i++) begin : g_product
@@ -86,52 +75,20 @@ module vp_mac_portable #(
                     wire logic signed [W_BITS-1:0] b = w_q[(p*SIMD+g*GROUP+i)*W_BITS+:W_BITS];
                     always_ff @(posedge clk) product_q[i*P_BITS+:P_BITS] <= a * b;
                 end
-                logic [G_BITS-1:0] sum;
-                /* verilator lint_off PINCONNECTEMPTY */
-                vp_mvau_tree #(.NUM(GROUP), .WIDTH(P_BITS)) tree (
-                    .clk, .terms(product_q), .carry('0), .sum, .carry_out()
-                );
-                /* verilator lint_on PINCONNECTEMPTY */
-                assign upper[g*H_BITS+:H_BITS] = sum[G_BITS-1-:H_BITS];
-                if (PACK) begin : g_split
-                    assign lower[g*LOW+:LOW] = sum[LOW-1:0];
-                    assign borrow[g] = sum[LOW-1];
-                end else begin : g_whole
-                    assign lower[g*LOW+:LOW] = '0;
-                    assign borrow[g] = 1'b0;
-                end
+                logic signed [G_BITS-1:0] sum;
+                vp_adder_tree #(.NUM(GROUP), .WIDTH(P_BITS)) tree (.clk, .en(1'b1), .terms(product_q), .sum);
+                wire logic borrow = PACK && lower[g*(LOW+1)+LOW];
+                assign lower[g*(LOW+1)+:LOW+1] = {LOW'(sum), 1'b0};
+                assign upper[g*(H_BITS+1)+:H_BITS+1] = {sum[G_BITS-1-:H_BITS], borrow};
             end
 
-            localparam int unsigned U_BITS = H_BITS + $clog2(GROUPS);
-            localparam int unsigned T = u * PER;
-            logic signed [U_BITS-1:0] upper_sum;
-            logic upper_carry;
-            logic signed [ACC_BITS-1:0] upper_q;
-            vp_mvau_tree #(.NUM(GROUPS), .WIDTH(H_BITS), .CARRY(PACK)) upper_tree (
-                .clk, .terms(upper), .carry(borrow), .sum(upper_sum), .carry_out(upper_carry)
+            vp_mac_sum #(.NUM(GROUPS), .WIDTH(H_BITS + 1), .ACC_BITS(ACC_BITS)) upper_sum (
+                .clk, .terms(upper), .first(acc_first), .acc(acc[((u*PER+PER-1)*PE+p)*ACC_BITS+:ACC_BITS])
             );
-            wire logic [ACC_BITS-1:0] upper_old = acc_first ? '0 : upper_q;
-            if (PACK) begin : g_both
-                localparam int unsigned L_BITS = LOW + $clog2(GROUPS);
-                logic signed [L_BITS-1:0] lower_sum;
-                logic signed [ACC_BITS-1:0] lower_q;
-                /* verilator lint_off PINCONNECTEMPTY */
-                vp_mvau_tree #(.NUM(GROUPS), .WIDTH(LOW)) lower_tree (
-                    .clk, .terms(lower), .carry('0), .sum(lower_sum), .carry_out()
+            if (PACK) begin : g_lower
+                vp_mac_sum #(.NUM(GROUPS), .WIDTH(LOW + 1), .ACC_BITS(ACC_BITS)) lower_sum (
+                    .clk, .terms(lower), .first(acc_first), .acc(acc[(u*PER*PE+p)*ACC_BITS+:ACC_BITS])
                 );
-                /* verilator lint_on PINCONNECTEMPTY */
-                wire logic [ACC_BITS-1:0] lower_old = acc_first ? '0 : lower_q;
-                // Bit 0 of both operands makes the carry input.
-                wire logic [ACC_BITS:0] upper_new = {upper_old, 1'b1} + {ACC_BITS'(upper_sum), upper_carry};
-                always_ff @(posedge clk) begin
-                    lower_q <= lower_old + ACC_BITS'(lower_sum);
-                    upper_q <= upper_new[ACC_BITS:1];
-                end
-                assign acc[(T*PE+p)*ACC_BITS+:ACC_BITS] = lower_q;
-                assign acc[((T+1)*PE+p)*ACC_BITS+:ACC_BITS] = upper_q;
-            end else begin : g_one
-                always_ff @(posedge clk) upper_q <= upper_old + ACC_BITS'(upper_sum);
-                assign acc[(T*PE+p)*ACC_BITS+:ACC_BITS] = upper_q;
             end
         end
     end

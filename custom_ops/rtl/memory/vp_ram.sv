@@ -1,5 +1,6 @@
 // Simple dual-port RAM: one write port, one read port with a synchronous read of one cycle.
-// rdata holds its value while re is low. Reading the address that is written in the same cycle
+// rdata holds its value while re is low; with zero it reads zero, so that sums which start at 0 need no gate
+// behind the RAM. Reading the address that is written in the same cycle
 // returns an undefined word: do not. Contents are undefined after power-up; there is no reset.
 // STYLE: "auto", "block", "distributed" or "ultra".
 `default_nettype none
@@ -15,6 +16,7 @@ module vp_ram #(
     input  wire logic [AW-1:0]    waddr,
     input  wire logic [WIDTH-1:0] wdata,
     input  wire logic             re,
+    input  wire logic             zero,   // with re: rdata becomes 0
     input  wire logic [AW-1:0]    raddr,
     output      logic [WIDTH-1:0] rdata
 );
@@ -27,13 +29,11 @@ module vp_ram #(
     end
 
     (* ram_style = STYLE *) logic [WIDTH-1:0] mem[DEPTH];
-    logic [WIDTH-1:0] rdata_q;
 
     always_ff @(posedge clk) begin
         if (we) mem[waddr] <= wdata;
-        if (re) rdata_q <= mem[raddr];
+        if (re) rdata <= zero ? '0 : mem[raddr];
     end
-    assign rdata = rdata_q;
 endmodule
 
 `default_nettype wire

@@ -59,11 +59,9 @@ module vp_rom #(
     initial $readmemh(FILE, mem);
 `endif
 
-    logic [WIDTH-1:0] data_q;
     always_ff @(posedge clk) begin
-        if (en) data_q <= mem[addr];
+        if (en) data <= mem[addr];
     end
-    assign data = data_q;
 endmodule
 
 `default_nettype wire

@@ -3,8 +3,10 @@
 // weight word, LANES lists of kept blocks run at once, SIMD x PE products of a block a cycle:
 //   ceil(ROWS / TOKENS) x (entries of the fullest lane) x ENTRY_STEPS cycles a frame.
 // A program entry is a block, or some of its rows, and PE of its outputs.
-// Which blocks exist is ROM contents (programs of the lanes and of the collect stage, weights) up to
-// LANE_BLOCKS blocks and LANE_SLOTS column parts a lane; nothing here depends on the mask.
+// Which blocks exist is ROM contents (programs of the lanes and of the collect stage, weights), as much as
+// the memories hold; nothing here depends on the mask. ROMs are never so short that a synthesis tool could
+// prove things from a handful of words; their ends are flags in the words, so that every address counts as
+// reachable.
 // With W_STYLE "ultra" the weights are no ROM: they come through s_axilite after each reset (vp_weight_load),
 // and the unit takes no input before. With other styles that port does nothing.
 `default_nettype none
@@ -33,9 +35,16 @@ module vp_mvau #(
     int unsigned MULT_BITS   = 17,
     int unsigned SHIFT       = 16,
     int unsigned ENTRY_STEPS = 2,                          // steps of a program entry; BLOCK / SIMD or less
-    int unsigned LANE_BLOCKS = 4,
-    int unsigned LANE_SLOTS  = 2,
+    int unsigned X_ELEMS     = 4,                          // elements of a word of the row memories
+    int unsigned X_WORDS     = 4,                          // words of a row
+    int unsigned R_ELEMS     = 4,                          // outputs of a word of the result banks
+    int unsigned R_WORDS     = 4,                          // words of a token group
+    int unsigned W_WORDS     = 32,                         // weight words, one a step
+    int unsigned P_WORDS     = 32,                         // program entries
+    int unsigned C_WORDS     = 32,                         // entries of the collect stage's program
+    int unsigned K_WORDS     = 8,                          // words of constants, for CW outputs each
     parameter    MAC_BODY    = "portable",                 // how products are made (see vp_mac)
+    int unsigned MAC_LATENCY = 5,                          // cycles from the operands to their sum
     int unsigned MAC_CHAIN   = 1,                          // parts of a weight word, a bank and a file each
     int unsigned MAC_TOKENS  = 1,
     int unsigned MAC_OUTPUTS = 1,
@@ -76,35 +85,16 @@ module vp_mvau #(
     output      logic [31:0]            s_axilite_RDATA,
     output      logic [1:0]             s_axilite_RRESP
 );
-    localparam int unsigned STEPS = BLOCK / SIMD;                       // steps of a block and output group
-    localparam int unsigned GROUPS = BLOCK / PE;                        // output groups of a block
-    localparam int unsigned BLOCK_ROWS = (MW + BLOCK - 1) / BLOCK;
-    localparam int unsigned BLOCK_COLUMNS = (MH + BLOCK - 1) / BLOCK;
     localparam int unsigned SETS = (ROWS + AT_ONCE - 1) / AT_ONCE;      // sets of AT_ONCE rows of a frame
-    localparam int unsigned X_ELEMS = IN_WIDTH > SIMD ? IN_WIDTH : SIMD;
-    localparam int unsigned X_WORDS = (BLOCK_ROWS * BLOCK + X_ELEMS - 1) / X_ELEMS;
-    localparam int unsigned R_ELEMS = CW > PE ? CW : PE;
-    localparam int unsigned R_WORDS = LANE_SLOTS * (BLOCK / R_ELEMS);
     localparam int unsigned XA = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1);
     localparam int unsigned XI = XA + $clog2(X_ELEMS / SIMD);
     localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1);
     localparam int unsigned TB = TOKENS > AT_ONCE ? $clog2(TOKENS / AT_ONCE) : 1;
     localparam int unsigned SB = R_ELEMS > CW ? $clog2(R_ELEMS / CW) : 1;
-    // ROMs are never so short that a synthesis tool could prove things from a handful of words; their
-    // ends are flags in the words, so that every address counts as reachable.
-    localparam int unsigned MIN_PROGRAM = 32;
-    localparam int unsigned MIN_DATA = 8;
-    localparam int unsigned L_ENTRIES = LANE_BLOCKS * GROUPS * (STEPS / ENTRY_STEPS);
-    localparam int unsigned C_ENTRIES = (BLOCK_COLUMNS + LANES - 1) * (BLOCK / CW);
-    localparam int unsigned L_DEPTH = L_ENTRIES > MIN_PROGRAM ? L_ENTRIES : MIN_PROGRAM;
-    localparam int unsigned C_DEPTH = C_ENTRIES > MIN_PROGRAM ? C_ENTRIES : MIN_PROGRAM;
-    localparam int unsigned K_DEPTH = MH / CW > MIN_DATA ? MH / CW : MIN_DATA;
-    localparam int unsigned L_STEPS = L_ENTRIES * ENTRY_STEPS;
-    localparam int unsigned W_WORDS = L_STEPS > MIN_DATA ? L_STEPS : MIN_DATA;
     localparam int unsigned WA = W_WORDS > 1 ? $clog2(W_WORDS) : 1;
     localparam int unsigned LANE_W = PE * SIMD * W_BITS;
 
-    if (BLOCK % SIMD != 0 || BLOCK % PE != 0 || STEPS % ENTRY_STEPS != 0) begin : g_check_block
+    if (BLOCK % SIMD != 0 || BLOCK % PE != 0 || BLOCK / SIMD % ENTRY_STEPS != 0) begin : g_check_block
         $error("vp_mvau: SIMD %0d and PE %0d must divide BLOCK %0d, ENTRY_STEPS %0d BLOCK / SIMD",
                SIMD, PE, BLOCK, ENTRY_STEPS);
     end
@@ -142,7 +132,7 @@ module vp_mvau #(
     logic [LANES-1:0] step_first, step_last;
     logic [LANES*(XI-1)-1:0] step_word;
     vp_mvau_sequence #(
-        .LANES(LANES), .ENTRIES(L_DEPTH), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS), .BITS(XI - 1),
+        .LANES(LANES), .ENTRIES(P_WORDS), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS), .BITS(XI - 1),
         .FILE(P_FILE), .STYLE(P_STYLE)
     ) sequence_i (
         .clk, .rst_n, .full, .busy, .claim, .free, .w_addr,
@@ -166,7 +156,7 @@ module vp_mvau #(
         logic [LANES*PE*PART*W_BITS-1:0] word;
         if (W_STYLE == "ultra") begin : g_ultra
             vp_ram #(.DEPTH(W_WORDS), .WIDTH(BANK_W), .STYLE(W_STYLE)) weight_ram (
-                .clk, .we(load_we[i]), .waddr(load_addr), .wdata(load_data), .re(1'b1), .raddr(addr), .rdata(word)
+                .clk, .we(load_we[i]), .waddr(load_addr), .wdata(load_data), .re(1'b1), .zero(1'b0), .raddr(addr), .rdata(word)
             );
         end else if (MAC_CHAIN == 1) begin : g_single
             vp_rom #(.DEPTH(W_WORDS), .WIDTH(LANES * LANE_W), .FILE(W_FILE), .STYLE(W_STYLE)) weight_rom (
@@ -221,7 +211,7 @@ module vp_mvau #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .R_ELEMS(R_ELEMS), .R_WORDS(R_WORDS),
             .CW(CW), .AT_ONCE(AT_ONCE), .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_BODY(MAC_BODY),
-            .MAC_CHAIN(MAC_CHAIN), .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
+            .MAC_LATENCY(MAC_LATENCY), .MAC_CHAIN(MAC_CHAIN), .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
         ) lane (
             .clk, .rst_n, .x_we, .x_waddr, .x_wdata,
             .step_index({step_bank, step_word[l*(XI-1)+:XI-1]}),
@@ -234,8 +224,8 @@ module vp_mvau #(
 
     // --- output ---
     vp_mvau_collect #(
-        .ROWS(ROWS), .TOKENS(TOKENS), .AT_ONCE(AT_ONCE), .LANES(LANES), .ENTRIES(C_DEPTH),
-        .CONSTANTS(K_DEPTH), .CW(CW), .C_SUBS(R_ELEMS / CW), .R_WORDS(R_WORDS), .ACC_BITS(ACC_BITS),
+        .ROWS(ROWS), .TOKENS(TOKENS), .AT_ONCE(AT_ONCE), .LANES(LANES), .ENTRIES(C_WORDS),
+        .CONSTANTS(K_WORDS), .CW(CW), .C_SUBS(R_ELEMS / CW), .R_WORDS(R_WORDS), .ACC_BITS(ACC_BITS),
         .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED),
         .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT),
         .PROGRAM_FILE(C_FILE), .PROGRAM_STYLE(C_STYLE), .CONSTANT_FILE(K_FILE), .CONSTANT_STYLE(K_STYLE)

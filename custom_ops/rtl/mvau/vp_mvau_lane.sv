@@ -22,7 +22,7 @@ module vp_mvau_lane #(
     parameter    X_STYLE   = "auto",
     parameter    R_STYLE   = "auto",
     parameter    MAC_BODY  = "portable",
-    int unsigned MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
+    int unsigned MAC_LATENCY = 5, MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
     localparam int unsigned XA = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1),
     localparam int unsigned XI = XA + $clog2(X_ELEMS / SIMD),
     localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1),
@@ -65,7 +65,7 @@ module vp_mvau_lane #(
         logic [X_ELEMS*X_BITS-1:0] word;
         vp_ram #(.DEPTH(1 << XA), .WIDTH(X_ELEMS * X_BITS), .STYLE(X_STYLE)) ram (
             .clk, .we(x_we[t]), .waddr(x_waddr), .wdata(x_wdata),
-            .re(1'b1), .raddr(step_index[XI-1-:XA]), .rdata(word)
+            .re(1'b1), .zero(1'b0), .raddr(step_index[XI-1-:XA]), .rdata(word)
         );
         if (X_SUBS > 1) begin : g_choose
             logic [XI-XA-1:0] sub_q;
@@ -88,7 +88,7 @@ module vp_mvau_lane #(
     vp_mac #(
         .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED),
         .W_BITS(W_BITS), .ACC_BITS(ACC_BITS), .TAG_BITS(4),
-        .BODY(MAC_BODY), .CHAIN(MAC_CHAIN), .TOKENS_PER(MAC_TOKENS), .OUTPUTS_PER(MAC_OUTPUTS)
+        .BODY(MAC_BODY), .LATENCY(MAC_LATENCY), .CHAIN(MAC_CHAIN), .TOKENS_PER(MAC_TOKENS), .OUTPUTS_PER(MAC_OUTPUTS)
     ) mac (
         .clk, .rst_n, .x, .w(weights), .first(step_q[4]), .tag(step_q[3:0]), .acc,
         .tag_out({last, start, group_end, bank})
@@ -120,7 +120,7 @@ module vp_mvau_lane #(
         logic [PART-1:0] rdata;
         vp_ram #(.DEPTH(1 << RA), .WIDTH(PART), .STYLE(R_STYLE)) ram (
             .clk, .we(write && write_sub[r]), .waddr({bank, word}), .wdata(acc),
-            .re(c_en), .raddr(c_addr), .rdata
+            .re(c_en), .zero(1'b0), .raddr(c_addr), .rdata
         );
         for (genvar t = 0; t < TOKENS; t++) begin : g_token
             assign result[(t*R_ELEMS+r*PE)*ACC_BITS+:PE*ACC_BITS] = rdata[t*PE*ACC_BITS+:PE*ACC_BITS];

@@ -116,7 +116,7 @@ module vp_mvau_order #(
         for (genvar b = 0; b < RATIO; b++) begin : g_bank
             vp_ram #(.DEPTH(2 << AB), .WIDTH(WIDTH), .STYLE(STYLE)) ram (
                 .clk, .we(take && w_bank_q[b]), .waddr({w_half_q, w_addr_q}), .wdata(in_data[t*WIDTH+:WIDTH]),
-                .re(read), .raddr({r_half_q, r_addr_q}), .rdata(word[(t*RATIO+b)*WIDTH+:WIDTH])
+                .re(read), .zero(1'b0), .raddr({r_half_q, r_addr_q}), .rdata(word[(t*RATIO+b)*WIDTH+:WIDTH])
             );
         end
     end

@@ -37,7 +37,6 @@ module vp_mvau_sequence #(
     logic entry_valid_q, entry_first_q, bank_q;
     logic [PA-1:0] entry_addr_q, fetch_addr;
     logic [SB-1:0] step_q;
-    logic [WA-1:0] w_addr_q;
 
     wire logic entry_end = entry[WIDTH-1];
     wire logic at_start = entry_first_q && step_q == '0;
@@ -77,9 +76,8 @@ module vp_mvau_sequence #(
 
     always_ff @(posedge clk) begin
         step_bank <= bank_q;
-        if (step) w_addr_q <= at_start ? '0 : w_addr_q + 1'b1;
+        if (step) w_addr <= at_start ? '0 : w_addr + 1'b1;
     end
-    assign w_addr = w_addr_q;
 
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         wire logic part_end = entry[l*(1+BITS)+BITS];

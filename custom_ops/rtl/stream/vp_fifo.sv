@@ -47,17 +47,17 @@ module vp_fifo #(
 
         if (LUTRAM) begin : g_lutram
             vp_ram #(.DEPTH(WORDS), .WIDTH(WIDTH), .STYLE("distributed")) ram (
-                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .raddr(raddr_q),
+                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .zero(1'b0), .raddr(raddr_q),
                 .rdata(head_data)
             );
         end else if (ULTRA) begin : g_ultra
             vp_ram #(.DEPTH(WORDS), .WIDTH(WIDTH), .STYLE("ultra")) ram (
-                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .raddr(raddr_q),
+                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .zero(1'b0), .raddr(raddr_q),
                 .rdata(head_data)
             );
         end else begin : g_block
             vp_ram #(.DEPTH(WORDS), .WIDTH(WIDTH), .STYLE("block")) ram (
-                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .raddr(raddr_q),
+                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .zero(1'b0), .raddr(raddr_q),
                 .rdata(head_data)
             );
         end

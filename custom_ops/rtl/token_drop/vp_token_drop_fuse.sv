@@ -55,11 +55,11 @@ module vp_token_drop_fuse #(
 
     logic [SIMD*LOW-1:0] sum_low;
     logic [SIMD*HIGH-1:0] sum_high;
-    vp_token_drop_sums #(.DEPTH(BEATS), .WIDTH(SIMD * LOW), .STYLE(STYLE)) sums_low (
+    vp_ram #(.DEPTH(BEATS), .WIDTH(SIMD * LOW), .STYLE(STYLE)) sums_low (
         .clk, .we(drop_q[2]), .waddr(beat_q[3]), .wdata(sum_low),
         .re(advance), .zero(fresh), .raddr(beat), .rdata(low)
     );
-    vp_token_drop_sums #(.DEPTH(BEATS), .WIDTH(SIMD * HIGH), .STYLE(STYLE)) sums_high (
+    vp_ram #(.DEPTH(BEATS), .WIDTH(SIMD * HIGH), .STYLE(STYLE)) sums_high (
         .clk, .we(drop_q[4]), .waddr(beat_q[5]), .wdata(sum_high),
         .re(advance), .zero(fresh_q[4]), .raddr(beat_q[4]), .rdata(high)
     );

@@ -129,12 +129,12 @@ module vp_token_drop_histogram #(
         if (B <= 7) begin : g_lutram
             vp_ram #(.DEPTH(1 << B), .WIDTH(CW), .STYLE("distributed")) ram (
                 .clk, .we(add1_q || sweep1_q), .waddr(bin1), .wdata(next),
-                .re(1'b1), .raddr(bin), .rdata(counts[l])
+                .re(1'b1), .zero(1'b0), .raddr(bin), .rdata(counts[l])
             );
         end else begin : g_block
             vp_ram #(.DEPTH(1 << B), .WIDTH(CW), .STYLE("block")) ram (
                 .clk, .we(add1_q || sweep1_q), .waddr(bin1), .wdata(next),
-                .re(1'b1), .raddr(bin), .rdata(counts[l])
+                .re(1'b1), .zero(1'b0), .raddr(bin), .rdata(counts[l])
             );
         end
     end

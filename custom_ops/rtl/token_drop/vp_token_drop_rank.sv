@@ -92,7 +92,7 @@ module vp_token_drop_rank #(
     wire logic move = next_valid_q && !hold && (!out_valid_q || (out_ready && !out_last_q));
     vp_ram #(.DEPTH(2 << IW), .WIDTH(RANK_WIDTH), .STYLE(STYLE)) scores (
         .clk, .we(valid_q), .waddr({write_bank1_q, index_q}), .wdata(score_q),
-        .re(read), .raddr({read_bank_q, IW'(token_q)}), .rdata(score)
+        .re(read), .zero(1'b0), .raddr({read_bank_q, IW'(token_q)}), .rdata(score)
     );
     assign frame_done = decide && final_q;
     assign result_ready = !known_q;

@@ -88,7 +88,7 @@ module vp_token_mean #(
         end
         assign old = fresh_q ? '0 : total_q;
     end else begin : g_ram
-        vp_token_drop_sums #(.DEPTH(TOKEN_BEATS), .WIDTH(AW), .STYLE(STYLE)) sums (
+        vp_ram #(.DEPTH(TOKEN_BEATS), .WIDTH(AW), .STYLE(STYLE)) sums (
             .clk, .we(en && add_q), .waddr(beat1_q), .wdata(sum),
             .re(en), .zero(fresh), .raddr(beat_q), .rdata(old)
         );
