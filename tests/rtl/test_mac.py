@@ -218,7 +218,7 @@ def test_a_cascade_that_is_too_long_is_refused(tmp_path):
 MUTATIONS = [
     ("vp_mac_dsp48e2", "PLUS_ONE = X_SIGNED && LARGEST == 1 << HALF;", "PLUS_ONE = 1'b0;"),
     ("vp_mac_dsp48e2", "wire logic borrow = W_ON_A &&", "wire logic borrow = 1'b0 &&"),
-    ("vp_mac_sum", "{~kept, 1'b1}", "{~kept, 1'b0}"),
+    ("vp_mac_sum", "- {~kept, 1'b1}", "+ {kept, 1'b0}"),
     ("vp_mac_chain", ".BREG(2)", ".BREG(1)"),
 ]
 
