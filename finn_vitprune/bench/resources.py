@@ -141,9 +141,9 @@ def array_source(op: VitRTLBackend, folder: Path) -> Path:
     path = folder / f"{ARRAY}.sv"
     path.write_text(f"""module {ARRAY} ({_array_ports(p, TAG_BITS)});
     vp_mac #(
-        .BODY("{p["MAC_BODY"]}"), .LATENCY({p["MAC_LATENCY"]}), .CHAIN({p["MAC_CHAIN"]}), .TOKENS_PER({p["MAC_TOKENS"]}),
-        .OUTPUTS_PER({p["MAC_OUTPUTS"]}), .TOKENS({p["TOKENS"]}), .SIMD({p["SIMD"]}), .PE({p["PE"]}),
-        .X_BITS({p["X_BITS"]}), .X_SIGNED(1'b{p["X_SIGNED"]}), .W_BITS({p["W_BITS"]}),
+        .BODY("{p["MAC_BODY"]}"), .LATENCY({p["MAC_LATENCY"]}), .CHAIN({p["MAC_CHAIN"]}),
+        .TOKENS_PER({p["MAC_TOKENS"]}), .OUTPUTS_PER({p["MAC_OUTPUTS"]}), .TOKENS({p["TOKENS"]}), .SIMD({p["SIMD"]}),
+        .PE({p["PE"]}), .X_BITS({p["X_BITS"]}), .X_SIGNED(1'b{p["X_SIGNED"]}), .W_BITS({p["W_BITS"]}),
         .ACC_BITS({p["ACC_BITS"]}), .TAG_BITS({TAG_BITS})
     ) mac (.*);
 endmodule
