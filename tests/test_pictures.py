@@ -289,8 +289,8 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
     path.write_bytes(b"old")
     figure = pictures.history_figure({"config": {}, "teacher_history": history(accuracy=[0.5])})
 
-    def full_disk(buffer, **_):
-        buffer.write(b"half")
+    def full_disk(partial, **_):
+        partial.write_bytes(b"half")
         raise OSError(28, "No space left on device", "a.png")
 
     monkeypatch.setattr(figure, "savefig", full_disk)

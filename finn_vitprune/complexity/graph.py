@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ def count_hardware(model: ModelWrapper) -> tuple[GraphCount, int]:
 
     Index bits are those of every matrix unit, with an end-of-column bit per block.
     """
-    macs = weights = biases = index_bits = 0
+    total: Counter[str] = Counter()
     for node in model.graph.node:
         if not node.domain.startswith("finn."):
             continue
@@ -65,12 +66,8 @@ def count_hardware(model: ModelWrapper) -> tuple[GraphCount, int]:
             op.plan(model.get_initializer(node.input[1]))
         if not op.macs():  # positions are parameters of no matrix
             continue
-        params = op.param_counts()
-        macs += op.macs()
-        weights += params.get("weights", 0)
-        biases += params.get("biases", 0)
-        index_bits += params.get("index_bits", 0)
-    return GraphCount(macs, weights, biases), index_bits
+        total.update(op.param_counts(), macs=op.macs())
+    return GraphCount(total["macs"], total["weights"], total["biases"]), total["index_bits"]
 
 
 def _constant(model: ModelWrapper, name: str) -> np.ndarray | None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.complexity.formulas import Complexity, index_width, unpruned, without_heads
 from finn_vitprune.models.config import Pooling, ViTConfig
+from finn_vitprune.models.evaluate import hooked, logits_of
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
@@ -44,22 +46,15 @@ class MatrixProduct:
 def tokens_seen(model: PrunedViT) -> dict[str, int]:
     """Tokens at the input of every module ``[1, N, ...]`` while one image passes, by module name."""
     seen: dict[str, int] = {}
-    handles = []
-    for name, module in model.named_modules():
 
-        def hook(module, args, name=name):
-            if args and args[0].dim() == 3:
-                seen[name] = args[0].shape[1]
+    def hook(name: str, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if args and args[0].dim() == 3:
+            seen[name] = args[0].shape[1]
 
-        handles.append(module.register_forward_pre_hook(hook))
     c, training = model.config, model.training
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, c.image_size, c.image_size, c.channels))
-    finally:
-        for handle in handles:
-            handle.remove()
-        model.train(training)
+    with hooked(m.register_forward_pre_hook(partial(hook, name)) for name, m in model.named_modules()):
+        logits_of(model.eval(), np.zeros((1, c.image_size, c.image_size, c.channels), np.uint8))
+    model.train(training)
     return seen
 
 

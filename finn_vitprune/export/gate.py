@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnxruntime as ort
@@ -12,7 +13,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.custom_op.general.quant import quant
 from qonnx.custom_op.registry import getCustomOp
+from torch import nn
 
+from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import DropTokens, IntLayerNorm
 from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.vit import PrunedViT
@@ -86,31 +89,16 @@ def _compare_all(opened: "_OpenedGraph", frozen: PrunedViT, images: np.ndarray) 
 def record(frozen: PrunedViT, images: torch.Tensor) -> dict[str, np.ndarray]:
     """What PyTorch computes: quantiser outputs by module name; ``.x``, ``.s`` and output of a TokenDrop."""
     found: dict[str, np.ndarray] = {}
-    handles = []
-    for name, module in frozen.named_modules():
-        if isinstance(module, (ActQuant, IntLayerNorm)):
-            key = f"{name}.quant" if isinstance(module, IntLayerNorm) else name
 
-            def hook(module, args, output, key=key):
-                found[key] = output.numpy()
+    def hook(name: str, module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        found[f"{name}.quant" if isinstance(module, IntLayerNorm) else name] = output.numpy()
+        if isinstance(module, DropTokens):
+            found[f"{name}.x"], found[f"{name}.s"] = args[0].numpy(), args[1].numpy()
 
-        elif isinstance(module, DropTokens):
-
-            def hook(module, args, output, key=name):
-                found[key], found[f"{key}.x"], found[f"{key}.s"] = (
-                    output.numpy(),
-                    args[0].numpy(),
-                    args[1].numpy(),
-                )
-
-        else:
-            continue
-        handles.append(module.register_forward_hook(hook))
-    try:
+    kinds = (ActQuant, IntLayerNorm, DropTokens)
+    modules = [(name, m) for name, m in frozen.named_modules() if isinstance(m, kinds)]
+    with hooked(m.register_forward_hook(partial(hook, name)) for name, m in modules):
         found["logits"] = frozen(images).numpy()
-    finally:
-        for handle in handles:
-            handle.remove()
     return found
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
-from finn_vitprune.training.array_data import ArrayDataset
+from finn_vitprune.training.array_data import ArrayDataset, by
 from finn_vitprune.training.array_files import BROKEN_FILE
 from finn_vitprune.training.data import SPECS, load_dataset
 from finn_vitprune.training.dataset import Dataset, balanced, reason, spread
-from finn_vitprune.training.folder_data import EXTENSIONS, TEST_FOLDERS, FolderDataset
+from finn_vitprune.training.folder_data import TEST_FOLDERS, FolderDataset, image_files, imagenet_mean_std
 
 HELD_OUT = 5
 """Of images without labels every fifth is held out."""
@@ -89,7 +87,7 @@ def _checked(found: ImportData, vit: RecognisedViT) -> ImportData:
     have, want = (*data.image_size, data.channels), (vit.config.image_size, vit.config.image_size, vit.config.channels)
     if have != want:
         raise UserError(
-            f"{data.name} has images of {_by(have)}, the model takes {_by(want)}: give images of that size "
+            f"{data.name} has images of {by(have)}, the model takes {by(want)}: give images of that size "
             "(imagefolder:PATH is resized)"
         )
     return found
@@ -106,18 +104,7 @@ def _set_channels(data: FolderDataset, channels: int) -> None:
             f"{data.name}: the model takes {channels} channels, image files have 1 or 3: use npz:FILE"
         )
     data.channels = channels
-    data.mean, data.std = _imagenet(channels)
-
-
-def _imagenet(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    if channels == 3:
-        return IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-    pair = ((round(float(np.mean(v)), 4),) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
-    return tuple(pair)
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+    data.mean, data.std = imagenet_mean_std(channels)
 
 
 def _split(name: str, items: np.ndarray, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -174,14 +161,8 @@ class ImageFiles(FolderDataset):
     def __init__(
         self, path: Path, image_size: tuple[int, int], channels: int, limit: int | None = None
     ) -> None:
-        found = sorted(
-            os.path.join(parent, file)
-            for parent, _, inside in os.walk(path, followlinks=True)
-            for file in inside
-            if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
-        )
         self.name, self.image_size, self.classes = f"imagefolder:{path}", image_size, 2
-        files = np.array([os.fsencode(f) for f in found])
+        files = np.array(image_files(path))
         self.train_files, self.test_files = _split(self.name, files, limit)
         self.train_labels, self.test_labels = _stand_in(self.train_files), _stand_in(self.test_files)
         _set_channels(self, channels)

@@ -40,8 +40,8 @@ from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
-from finn_vitprune.training.display import Display, log, log_file
-from finn_vitprune.training.run import CALIBRATION_IMAGES
+from finn_vitprune.training.display import Display, log_file
+from finn_vitprune.training.student import CALIBRATION_IMAGES
 
 
 COMPARED_IMAGES = 8
@@ -184,11 +184,6 @@ class _Work:
         self.stages: list[Stage] = []
         self.notes: list[str] = []
 
-    def say(self, text: str) -> None:
-        """A lasting line, in the log as well."""
-        progress.line(text)
-        log.info("%s", text)
-
     # --- stages ---
 
     def compare(self) -> None:
@@ -303,7 +298,7 @@ class _Work:
         stage = Stage(name, cosine(logits, self.reference), agreement, accuracy)
         self.stages.append(stage)
         shown = "" if accuracy is None else f", accuracy {accuracy:.4f}"
-        self.say(f"{name}: cosine {stage.cosine:.4f}, top-1 agreement {agreement:.4f}{shown}")
+        progress.line(f"{name}: cosine {stage.cosine:.4f}, top-1 agreement {agreement:.4f}{shown}")
 
     def _check_chance(self) -> None:
         """A float network that guesses was given other pixels than it was trained on, as a rule."""

@@ -1,12 +1,14 @@
-"""Logits of many images, batch by batch."""
+"""Runs networks: logits of many images, and hooks for one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 EVAL_BATCH = 180
 
@@ -16,3 +18,14 @@ def logits_of(forward: Callable[[Tensor], Tensor], images: np.ndarray) -> np.nda
     """Logits ``[F, classes]`` of ``forward`` on uint8 images ``[F, H, W, C]``."""
     batches = range(0, len(images), EVAL_BATCH)
     return torch.cat([forward(torch.from_numpy(images[i : i + EVAL_BATCH]).float()) for i in batches]).numpy()
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Remove hooks, which were just registered, at the end of the block."""
+    handles = list(handles)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

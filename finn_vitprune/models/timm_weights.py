@@ -55,9 +55,7 @@ def config_of_name(name: str) -> ViTConfig:
         UserError: no such model, or one that this project has no hardware for.
     """
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models("*deit*") + timm.list_models("vit_*"), n=3)
-        hint = f", did you mean {', '.join(near)}?" if near else ""
-        raise UserError(f"{name} is neither a file nor a timm model{hint}")
+        raise UserError(f"{name} is neither a file nor a timm model{near(name, ('*deit*', 'vit_*'))}")
     try:
         with torch.device("meta"):
             network = timm.create_model(name)
@@ -69,6 +67,12 @@ def config_of_name(name: str) -> ViTConfig:
         return config_of_timm(network)
     except AttributeError as e:
         raise UserError(f"timm model {name} has encoders or a classifier of another form ({e})") from e
+
+
+def near(name: str, kinds: tuple[str, ...] = ("",)) -> str:
+    """The timm models that ``name`` may be meant for, as the end of a message."""
+    found = difflib.get_close_matches(name, [model for kind in kinds for model in timm.list_models(kind)], n=3)
+    return f", did you mean {', '.join(found)}?" if found else ""
 
 
 def _unsupported(model: nn.Module) -> str | None:

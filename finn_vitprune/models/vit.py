@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,8 @@ from finn_vitprune.models.config import (
     Pooling,
     ViTConfig,
 )
-from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear, DropTokens, TokenMean, token_scores
+from finn_vitprune.models.evaluate import hooked
+from finn_vitprune.models.layers import DropTokens, IntLayerNorm, PrunedLinear, TokenMean, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
 
@@ -245,18 +247,11 @@ class PrunedViT(nn.Module):
     @contextmanager
     def counting_saturations(self) -> Iterator[dict[str, int]]:
         """Counts values that the residual quantisers clip while the context is open."""
-        counts: dict[str, int] = {}
-        handles = []
-        for name, quantizer in self.quantizers().items():
-            if isinstance(quantizer, ResidualQuant):
-                counts[name] = 0
+        chosen = {name: q for name, q in self.quantizers().items() if isinstance(q, ResidualQuant)}
+        counts = dict.fromkeys(chosen, 0)
 
-                def hook(module, args, name=name):
-                    counts[name] += module.outside(args[0])
+        def hook(name: str, module: ResidualQuant, args: tuple[Tensor, ...]) -> None:
+            counts[name] += module.outside(args[0])
 
-                handles.append(quantizer.register_forward_pre_hook(hook))
-        try:
+        with hooked(q.register_forward_pre_hook(partial(hook, name)) for name, q in chosen.items()):
             yield counts
-        finally:
-            for handle in handles:
-                handle.remove()

@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import whole_file
-from finn_vitprune.models.evaluate import logits_of
+from finn_vitprune.models.evaluate import hooked, logits_of
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.scores import PruneScores
 
@@ -80,12 +80,8 @@ def _drop_scores(model: PrunedViT, images: np.ndarray) -> list[tuple[int, int, n
     def hook(i: int):
         return lambda _, args: found[i].append(torch.round(args[1]).long().numpy())
 
-    handles = [drop.register_forward_pre_hook(hook(i)) for i, drop in drops.items()]
-    try:
+    with hooked(drop.register_forward_pre_hook(hook(i)) for i, drop in drops.items()):
         logits_of(model, images)
-    finally:
-        for handle in handles:
-            handle.remove()
     return [(i, drop.k, np.concatenate(found[i])) for i, drop in drops.items()]
 
 

@@ -41,7 +41,7 @@ class ArrayDataset(Dataset):
         shape = self.train_images.shape[1:]
         if self.test_images.shape[1:] != shape:
             raise UserError(
-                f"{name}: train_images are {_by(shape)} but test_images {_by(self.test_images.shape[1:])}: "
+                f"{name}: train_images are {by(shape)} but test_images {by(self.test_images.shape[1:])}: "
                 "use one size (height x width x channels)"
             )
         self.image_size, self.channels = shape[:2], shape[2]
@@ -179,5 +179,6 @@ def _mean_std(name: str, images: np.ndarray) -> tuple[tuple[float, ...], tuple[f
     return tuple(means), tuple(deviations)
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def by(shape: tuple[int, ...]) -> str:
+    """A shape in words, as 28 x 28 x 1."""
     return " x ".join(map(str, shape))

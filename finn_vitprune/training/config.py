@@ -169,18 +169,26 @@ def load_config(path: Path | str, **overrides: object) -> TrainConfig:
     Raises:
         UserError: no such file, no YAML, an unknown key, or a value out of range: one line each.
     """
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read training config {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(Path(path), "training config")
     if not isinstance(content, dict):
         raise UserError(
             f"{path} is not a training config: expected keys {', '.join(TrainConfig.model_fields)}"
         )
     return parse_config({**content, **overrides}, str(path))
+
+
+def read_yaml(path: Path, what: str) -> object:
+    """The content of a YAML file.
+
+    Raises:
+        UserError: no such file, named as ``what`` it is, or not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {what} {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def parse_config(content: dict, source: str = "training config") -> TrainConfig:

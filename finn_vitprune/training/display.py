@@ -17,20 +17,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from finn_vitprune import progress
+
 log = logging.getLogger("finn_vitprune.training")
 
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """Append what training logs to ``path``."""
+    """Append what this program logs to ``path``."""
     handler = logging.FileHandler(path, mode="a")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    progress.log.addHandler(handler)
+    progress.log.setLevel(logging.INFO)
     try:
         yield
     finally:
-        log.removeHandler(handler)
+        progress.log.removeHandler(handler)
         handler.close()
 
 

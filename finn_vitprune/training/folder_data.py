@@ -51,9 +51,7 @@ class FolderDataset(Dataset):
         self.train_files, self.train_labels = _scan(train, names)
         self.test_files, self.test_labels = _scan(test, names)
         self.channels = _channels(self.train_files[np.unique(self.train_labels, return_index=True)[1]])
-        self.mean, self.std = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-        if self.channels == 1:
-            self.mean, self.std = ((round(float(np.mean(v)), 4),) for v in (self.mean, self.std))
+        self.mean, self.std = imagenet_mean_std(self.channels)
         if limit is not None:
             chosen = training_subset(self.name, self.train_labels, self.classes, limit)
             self.train_files, self.train_labels = self.train_files[chosen], self.train_labels[chosen]
@@ -211,17 +209,29 @@ def _scan(folder: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """
     files, labels = [], []
     for label, name in enumerate(names):
-        found = sorted(
-            os.path.join(parent, file)
-            for parent, _, inside in os.walk(folder / name, followlinks=True)
-            for file in inside
-            if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
-        )
+        found = image_files(folder / name)
         if not found:
             raise UserError(f"no image files in {folder / name}: use {', '.join(EXTENSIONS)}")
-        files += [os.fsencode(f) for f in found]
+        files += found
         labels += [label] * len(found)
     return np.array(files), np.array(labels, np.int64)
+
+
+def image_files(folder: Path) -> list[bytes]:
+    """Names of all image files below a folder, sorted."""
+    found = sorted(
+        os.path.join(parent, file)
+        for parent, _, inside in os.walk(folder, followlinks=True)
+        for file in inside
+        if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
+    )
+    return [os.fsencode(f) for f in found]
+
+
+def imagenet_mean_std(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """ImageNet's mean and deviation of pixels / 255: of the three colours, or for 1 channel averaged over them."""
+    pair = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+    return pair if channels == 3 else tuple((round(float(np.mean(v)), 4),) for v in pair)
 
 
 def _chunks(files: np.ndarray, size: int) -> list[np.ndarray]:

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
 from finn_vitprune.training.checkpoint import FILE as CHECKPOINT
-from finn_vitprune.training.config import TrainConfig, load_config, parse_config, with_changes
+from finn_vitprune.training.config import TrainConfig, load_config, parse_config, read_yaml, with_changes
 from finn_vitprune.training.teacher import TEACHER_KEYS
 from finn_vitprune.training.train import METRICS, TEACHER
 
@@ -82,11 +81,7 @@ def load_sweep(path: Path) -> Sweep:
         UserError: no such file, no YAML, a key or value that does not fit, two rows of one name.
     """
     try:
-        sweep = Sweep.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise UserError(f"cannot read sweep {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        sweep = Sweep.model_validate(read_yaml(path, "sweep"))
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(p) for p in problem["loc"])

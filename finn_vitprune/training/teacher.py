@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.models.timm_weights import near
 from finn_vitprune.training.config import TrainConfig
 from finn_vitprune.training.data import Dataset
 
@@ -63,10 +63,8 @@ def _narrow(config: TrainConfig, data: Dataset) -> VisionTransformer:
 
 def timm_model(name: str, data: Dataset, pretrained: bool) -> nn.Module:
     """A timm model for the data set's images and classes."""
-    known = timm.list_models()
-    if name.split(".")[0] not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        raise UserError(f"no timm model {name}" + (f", did you mean {', '.join(near)}?" if near else ""))
+    if not timm.is_model(name):
+        raise UserError(f"no timm model {name}{near(name)}")
     options: dict[str, Any] = {"num_classes": data.classes, "in_chans": data.channels}
     if name.startswith(("vit_", "deit_")):
         options["img_size"] = data.image_size

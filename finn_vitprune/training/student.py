@@ -1,0 +1,245 @@
+"""Epochs of the pruned quantised student, whoever teaches it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.models.evaluate import EVAL_BATCH
+from finn_vitprune.models.vit import EncoderMask, PrunedViT
+from finn_vitprune.pruning.schedule import CubicSchedule, TokenSchedule
+from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.training.checkpoint import TrainingProgress
+from finn_vitprune.training.config import TrainConfig
+from finn_vitprune.training.data import Augmentation, Dataset
+from finn_vitprune.training.display import Display
+from finn_vitprune.training.parallel import Processes
+
+CALIBRATION_IMAGES = 512
+LR_WARMUP = 0.04
+"""Share of a phase in which the learning rate rises."""
+
+
+class StudentTraining(ABC):
+    """A student, its scores and schedules, and what an epoch does to them."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Dataset,
+        processes: Processes,
+        student: PrunedViT,
+        scores: PruneScores,
+        distiller: nn.Module,
+        tokens: TokenSchedule,
+    ) -> None:
+        """
+        Args:
+            student, scores: trained in place, on the device of ``processes``.
+            distiller: the network that the student learns from.
+            tokens: keep rate of the tokens by step.
+        """
+        self.config, self.data, self.processes = config, data, processes
+        self.augmentation = Augmentation(config.shift, config.flip, config.crop)
+        data.check(self.augmentation)
+        self.labels = torch.from_numpy(data.train_labels)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.student, self.scores, self.distiller, self.tokens = student, scores, distiller, tokens
+        s, steps = config.student, -(-len(self.labels) // config.batch_size)
+        self.steps_per_epoch = steps
+        self.student_optimizer = torch.optim.AdamW(self._student_groups())
+        self.schedule = CubicSchedule(s.epochs * steps, s.warmup_epochs * steps, s.hold_epochs * steps)
+        self.progress = TrainingProgress()
+
+    @abstractmethod
+    def teacher_logits(self, images: Tensor) -> Tensor:
+        """What the distiller answers to ``images`` ``[B, H, W, C]`` of uint8 values."""
+
+    def _student_groups(self) -> list[dict]:
+        """Matrices with weight decay; biases, tokens and scales without; scores at their own rate.
+
+        The patch embedding works on raw pixels, so its weights are smaller by 255 std, and so is its rate.
+        """
+        s, pixel = self.config.student, self.student.patch_embed.weight
+        decayed = [p for p in self.student.parameters() if p.ndim == 2 and p is not pixel]
+        plain = [p for p in self.student.parameters() if p.ndim != 2]
+        return [
+            {"params": decayed, "rate": s.lr, "weight_decay": s.weight_decay},
+            {"params": plain, "rate": s.lr, "weight_decay": 0.0},
+            {"params": [pixel], "rate": s.lr / (255.0 * max(self.data.std)), "weight_decay": 0.0},
+            {"params": list(self.scores.parameters()), "rate": s.score_lr, "weight_decay": 0.0},
+        ]
+
+    # --- epochs ---
+
+    def _batches(self) -> list[Tensor]:
+        """Indices of the batches of one epoch, shuffled."""
+        order = torch.randperm(len(self.labels), generator=self.generator)
+        return list(order.split(self.config.batch_size))
+
+    def _epoch(
+        self,
+        position: Callable[[int], float],
+        loss_of: Callable[[int, Tensor, Tensor], Tensor],
+        optimizer: torch.optim.Optimizer,
+        parameters: list[Tensor],
+        display: Display,
+    ) -> float:
+        """One pass over the training images; returns the mean loss.
+
+        Args:
+            position: share of the phase that is over at a batch of this epoch.
+            loss_of: batch number, images and labels to one loss an image.
+            parameters: those whose gradient is clipped.
+        """
+        everything = [p for group in optimizer.param_groups for p in group["params"]]
+        batches, device, sums = self._batches(), self.processes.device, []
+        part = (self.processes.rank, self.processes.count)
+        for i, (images, labels) in enumerate(
+            self.data.epoch(batches, self.generator, self.augmentation, part)
+        ):
+            _cosine(optimizer, position(i))
+            losses = loss_of(i, images.to(device), labels.to(device))
+            loss = losses.sum() / len(batches[i])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.processes.sum_gradients(everything)
+            total = float(self.processes.total(loss.detach()))
+            if not np.isfinite(total):
+                raise UserError("training diverged (loss is not finite): use a smaller learning rate")
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            sums.append(total)
+            display.step(total)
+        return float(np.mean(sums))
+
+    def _prepare_student(self) -> None:
+        """Quantisation on or off, and token drops, as they are after the finished epochs."""
+        done, start = self.progress.student_epochs, self.config.quant.start_epoch
+        self.student.quantise(done > start or done == self.config.student.epochs)
+        self.student.set_token_keep(self.tokens.rate(done * self.steps_per_epoch))
+
+    def _start_quantisation(self) -> None:
+        """Quantise the student from here on; scales from training images at the present masks."""
+        done = self.progress.student_epochs
+        self.student.quantise(True)
+        self.student.set_token_keep(self.tokens.rate(done * self.steps_per_epoch))
+        with torch.no_grad():
+            self.student.calibrate(self._calibration(), self._masks(done))
+
+    def _calibration(self) -> Tensor:
+        return self.data.calibration(min(CALIBRATION_IMAGES, len(self.labels))).to(self.processes.device)
+
+    def student_epoch(self, display: Display) -> None:
+        """One epoch of the student: masks at the scheduled keep rates, distillation, residual scale."""
+        s, p, done = self.config.student, self.config.prune_config(), self.progress.student_epochs
+        start = self.config.quant.start_epoch
+        first = done * self.steps_per_epoch
+        if done == start:
+            self._start_quantisation()
+        elif start < done < s.epochs - s.hold_epochs:
+            with torch.no_grad():
+                self.student.calibrate_residual(self._calibration(), self._masks(done))
+
+        def loss_of(i: int, images: Tensor, labels: Tensor) -> Tensor:
+            step = first + i
+            masks = self.scores.masks(
+                self.schedule.rate(step, p.block_keep), self.schedule.rate(step, p.neuron_keep)
+            )
+            self.student.set_token_keep(self.tokens.rate(step))
+            return self._distillation(self.student(images, masks), images, labels)
+
+        self.student.train()
+        self.distiller.eval()
+        loss = self._epoch(
+            lambda i: (first + i) / self.schedule.steps,
+            loss_of,
+            self.student_optimizer,
+            list(self.student.parameters()),
+            display,
+        )
+        self.progress.student_epochs += 1
+        if done + 1 == s.epochs == start:
+            self._start_quantisation()
+        self._record(loss, display)
+
+    def _record(self, loss: float, display: Display) -> None:
+        """Measure the student after an epoch."""
+        p, done = self.config.prune_config(), self.progress.student_epochs
+        step = done * self.steps_per_epoch
+        masks, token_keep = self._masks(done), self.tokens.rate(step)
+        self.student.eval()
+        self.student.set_token_keep(token_keep)
+        limit = None if done == self.config.student.epochs else self.config.eval_images
+        accuracy = self.accuracy_of(lambda x: self.student(x, masks), limit)
+        heads = sum(int(m.heads.sum()) for m in masks)
+        record = {
+            "epoch": done,
+            "loss": loss,
+            "accuracy": accuracy,
+            "block_keep": float(self.schedule.rate(step, p.block_keep)),
+            "neuron_keep": float(self.schedule.rate(step, p.neuron_keep)),
+            "token_keep": float(token_keep),
+            "heads": heads,
+        }
+        self.progress.student_history.append(record)
+        display.epoch(
+            f"loss {loss:.3f} accuracy {accuracy:.4f} blocks {record['block_keep']:.3f} "
+            f"tokens {record['token_keep']:.3f} heads {heads}"
+        )
+
+    def _masks(self, epochs: int) -> list[EncoderMask]:
+        """Masks (no gradient) after ``epochs`` finished student epochs."""
+        p, step = self.config.prune_config(), epochs * self.steps_per_epoch
+        with torch.no_grad():
+            return self.scores.masks(
+                self.schedule.rate(step, p.block_keep), self.schedule.rate(step, p.neuron_keep)
+            )
+
+    def final_masks(self) -> list[EncoderMask]:
+        """Masks (no gradient) at the final keep rates."""
+        with torch.no_grad():
+            return self.scores.masks()
+
+    def _distillation(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """w T^2 KL(teacher's soft labels || student) + (1 - w) CE, one value an image; no labels at w = 1."""
+        s, t = self.config.student, self.config.student.temperature
+        loss = 0.0
+        if s.distill_weight < 1:
+            loss = (1 - s.distill_weight) * F.cross_entropy(logits, labels, reduction="none")
+        if s.distill_weight == 0:
+            return loss
+        with torch.no_grad():
+            soft = F.log_softmax(self.teacher_logits(images) / t, dim=-1)
+        kl = F.kl_div(F.log_softmax(logits / t, dim=-1), soft, log_target=True, reduction="none").sum(1)
+        return loss + s.distill_weight * t * t * kl
+
+    # --- measuring ---
+
+    @torch.no_grad()
+    def accuracy_of(self, forward: Callable[[Tensor], Tensor], limit: int | None = None) -> float:
+        """Share of the held-out images (the first ``limit``) that ``forward`` gets right.
+
+        The work is split over the processes.
+        """
+        right, seen = torch.zeros((), device=self.processes.device), 0
+        for i, images in enumerate(self.data.test_batches(EVAL_BATCH, limit)):
+            labels = torch.from_numpy(self.data.test_labels[seen : seen + len(images)])
+            seen += len(images)
+            if i % self.processes.count == self.processes.rank:
+                right += (forward(images.to(self.processes.device)).argmax(1).cpu() == labels).sum()
+        return float(self.processes.total(right)) / seen
+
+
+def _cosine(optimizer: torch.optim.Optimizer, position: float) -> None:
+    """Learning rates at ``position`` (0 to 1): a rise over the first LR_WARMUP, a cosine down to 1 %."""
+    factor = 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, position))))
+    factor *= min(1.0, position / LR_WARMUP + 0.01)
+    for group in optimizer.param_groups:
+        group["lr"] = group["rate"] * factor
