@@ -8,10 +8,11 @@ import numpy as np
 
 from finn_vitprune import progress
 from finn_vitprune.builds import deadlock
-from finn_vitprune.builds.stitch import MONITORED_TOP, StitchedDesign, padded
+from finn_vitprune.builds.stitch import MONITORED_TOP, StitchedDesign
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import LoadPort, Port, Probe, Simulator, Stimulus, compile_top
 from finn_vitprune.sim.beats import pack, unpack
+from finn_vitprune.sim.loads import read_loads
 
 INPUT, OUTPUT = "s_axis_0", "m_axis_0"
 WARM_UP_FRAMES = 2
@@ -19,7 +20,7 @@ WARM_UP_FRAMES = 2
 
 
 @dataclass(frozen=True)
-class Run:
+class RtlRun:
     """One simulation: ``logits`` int64 ``[F, classes]``, cycles, internal streams that were traced."""
 
     logits: np.ndarray
@@ -51,15 +52,15 @@ class Accelerator:
             slowest_cycles: largest node interval; twice that without any beat counts as a deadlock.
         """
         self.design = design
-        self.loads = design.load_images()
+        self.loads = read_loads(design.folder)
         self.idle_limit = max(2 * slowest_cycles, 1000)
         self.simulator: Simulator = compile_top(
             MONITORED_TOP,
             [design.folder / s for s in [*design.sources, f"{MONITORED_TOP}.v"]],
-            inputs=[Port(INPUT, padded(design.input))],
-            outputs=[Port(OUTPUT, padded(design.output))],
+            inputs=[Port(INPUT, design.input.tdata_bits)],
+            outputs=[Port(OUTPUT, design.output.tdata_bits)],
             loads=[LoadPort(load.port, load.address_bits) for load in design.loads],
-            edges=[Probe(_edge_name(i), padded(e.stream)) for i, e in enumerate(design.edges)],
+            edges=[Probe(_edge_name(i), e.stream.tdata_bits) for i, e in enumerate(design.edges)],
         )
 
     def run(
@@ -68,7 +69,7 @@ class Accelerator:
         stimulus: Stimulus = Stimulus(),
         trace: bool = False,
         label: str = "images",
-    ) -> Run:
+    ) -> RtlRun:
         """Run frames back to back.
 
         Args:
@@ -106,7 +107,7 @@ class Accelerator:
         traces = {}
         if trace:
             traces = {e.tensor: unpack(result.taps[n], e.stream) for n, e in zip(names, design.edges)}
-        return Run(
+        return RtlRun(
             logits=unpack(result.outputs[OUTPUT], design.output).reshape(frames, -1),
             latency_cycles=result.latency(),
             intervals=result.intervals(OUTPUT, beats),

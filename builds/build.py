@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune import finn_setup, progress
+from finn_vitprune import finn_setup
+from finn_vitprune.builds.finn_builder import DataflowBuildConfig, run_builder
+from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.custom_ops.mvau_mac import known_body
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph.reading import read_model
+from finn_vitprune.report.summary import FILE, Summary
+from finn_vitprune.synth.parts import get_part
+from finn_vitprune.transforms.lower import check_op_types
 
 HERE = Path(__file__).parent
 DEFAULT_CONFIG = HERE / "dataflow.yaml"
@@ -41,12 +44,7 @@ class BuildOptions:
     estimate_only: bool = False
     start_step: str | None = None
     stop_step: str | None = None
-    synth: str = "nodes"
-    mac_body: str | None = None
-    part_resources: Path | None = None
-    images: Path | None = None
-    max_images: int | None = None
-    workers: int = 2
+    settings: BuildSettings = BuildSettings()
 
 
 def build(options: BuildOptions) -> Path:
@@ -57,45 +55,37 @@ def build(options: BuildOptions) -> Path:
     """
     model = options.model or EXAMPLE / "deit_digits.onnx"
     source = read_model(model)
-    folder = options.output_dir.resolve()
+    folder = BuildFolder(options.output_dir.resolve())
     _check_output(folder, options)
-    import finn_vitprune.custom_ops  # noqa: F401  (registers the ops)
-    from qonnx.core.modelwrapper import ModelWrapper
-
-    from finn_vitprune.synth.parts import get_part
-    from finn_vitprune.transforms.lower import check_op_types
-
     config = _config(options)
-    get_part(config["fpga_part"], options.part_resources)
+    get_part(config["fpga_part"], options.settings.part_resources)
     check_op_types(ModelWrapper(source))
     settings = _settings(options, model)
-    finn_setup.prepare(folder / "hdl")
-    settings.save(folder)
-    _run(model, config, folder)
-    return folder
-
-
-def _check_output(folder: Path, options: BuildOptions) -> None:
-    if folder.is_file():
-        raise UserError(f"output {folder} is a file; give a folder")
-    foreign = folder.is_dir() and any(folder.iterdir()) and not (folder / "vitprune.json").is_file()
-    if foreign:
-        raise UserError(f"output folder {folder} is not empty and holds no build of this program; give a new one")
-    if options.start_step and not (folder / "intermediate_models").is_dir():
-        raise UserError(f"cannot start from {options.start_step}: {folder} holds no earlier build")
-
-
-def _config(options: BuildOptions) -> dict:
-    """FINN's config as a dictionary: the YAML, then what the user gave on the command line."""
-    path = options.config or (EXAMPLE / "build.yaml" if options.model is None else DEFAULT_CONFIG)
     try:
-        config = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read build config {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"build config {path} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(config, dict) or not config.get("steps"):
-        raise UserError(f"build config {path} has no `steps`; see {DEFAULT_CONFIG.name} of finn_vitprune.builds")
+        cfg = DataflowBuildConfig.from_dict(config)
+    except Exception as error:
+        raise UserError(f"FINN refuses the build config: {str(error).splitlines()[0]}") from None
+    finn_setup.prepare(folder.hdl)
+    folder.settings.save(settings)
+    run_builder(model, cfg)
+    _complete_summary(folder)
+    return folder.path
+
+
+def _check_output(folder: BuildFolder, options: BuildOptions) -> None:
+    path = folder.path
+    if path.is_file():
+        raise UserError(f"output {path} is a file; give a folder")
+    if path.is_dir() and any(path.iterdir()) and not folder.settings.path.is_file():
+        raise UserError(f"output folder {path} is not empty and holds no build of this program; give a new one")
+    if options.start_step and not folder.intermediate_models.is_dir():
+        raise UserError(f"cannot start from {options.start_step}: {path} holds no earlier build")
+
+
+def _config(options: BuildOptions) -> dict[str, object]:
+    """FINN's config: the YAML, then what the user gave."""
+    path = options.config or (EXAMPLE / "build.yaml" if options.model is None else DEFAULT_CONFIG)
+    config = _read_config(path)
     given = {
         "fpga_part": options.fpga_part, "synth_clk_period_ns": options.clk_ns, "target_fps": options.target_fps,
         "folding_config_file": options.folding and str(options.folding.resolve()),
@@ -114,102 +104,37 @@ def _config(options: BuildOptions) -> dict:
             raise UserError(f"{key.replace('_', ' ')} {config[key]} is not in the config; steps are {', '.join(names)}")
     if not config.get("fpga_part"):
         raise UserError("no FPGA part given; use --fpga-part, for example --fpga-part xcu250-figd2104-2L-e")
-    config["output_dir"] = str(options.output_dir.resolve())
+    return config | {"output_dir": str(options.output_dir.resolve())}
+
+
+def _read_config(path: Path) -> dict[str, object]:
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read build config {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"build config {path} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(config, dict) or not config.get("steps"):
+        raise UserError(f"build config {path} has no `steps`; see {DEFAULT_CONFIG.name} of finn_vitprune.builds")
     return config
 
 
 def _settings(options: BuildOptions, model: Path) -> BuildSettings:
-    from finn_vitprune.custom_ops.mvau_mac import known_body
-
-    images = options.images
+    """The settings to keep: paths in full, and the images that lie beside the model where none are given."""
+    settings = options.settings
+    known_body(settings.mac_body)
+    images = settings.images
     if images is None:
-        images = next((p for p in (model.with_suffix(".npz"), EXAMPLE / "images.npz" if options.model is None else None)
-                       if p is not None and p.is_file()), None)
+        beside = [model.with_suffix(".npz"), *([EXAMPLE / "images.npz"] if options.model is None else [])]
+        images = next(filter(Path.is_file, beside), None)
     elif not images.is_file():
         raise UserError(f"images file {images} does not exist")
-    return BuildSettings(
-        images=None if images is None else str(images.resolve()), max_images=options.max_images, synth=options.synth,
-        part_resources=options.part_resources and str(options.part_resources.resolve()), workers=options.workers,
-        mac_body=known_body(options.mac_body),
-    )
+    paths = {"images": images, "part_resources": settings.part_resources}
+    return settings.model_copy(update={name: path and path.resolve() for name, path in paths.items()})
 
 
-def _run(model: Path, config: dict, folder: Path) -> None:
-    import finn.builder.build_dataflow as builder
-    from finn.builder.build_dataflow_config import DataflowBuildConfig
-
-    try:
-        cfg = DataflowBuildConfig.from_dict(config)
-    except Exception as error:
-        raise UserError(f"FINN refuses the build config: {str(error).splitlines()[0]}") from None
-    failure = folder / "failure.txt"
-    failure.unlink(missing_ok=True)
-    if not finn_setup.vivado_on_path():
-        builder.get_vivado_root = lambda: "none (no Vivado on this machine)"
-    try:
-        with _captured_output():
-            code = builder.build_dataflow_cfg(str(model), cfg)
-    except UserError:
-        raise
-    except Exception as error:
-        if failure.is_file():
-            raise UserError(failure.read_text().strip()) from error
-        raise
-    if code:
-        reason = failure.read_text().strip() if failure.is_file() else _last_error(folder)
-        raise UserError(reason)
-    _complete_summary(folder)
-
-
-def _complete_summary(folder: Path) -> None:
+def _complete_summary(folder: BuildFolder) -> None:
     """FINN writes its step times when all steps are done: take them into the summary."""
-    import json
-
-    from finn_vitprune.report.summary import FILE, Summary
-
-    times = folder / "report" / "time_per_step.json"
-    if (folder / FILE).is_file() and times.is_file():
-        summary = Summary.load(folder)
-        summary.model_copy(update={"time_s": json.loads(times.read_text())}).save(folder)
-
-
-def _last_error(folder: Path) -> str:
-    log = folder / "build_dataflow.log"
-    lines = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line] if log.is_file() else []
-    text = lines[-1].split("ERROR:", 1)[-1].strip() if lines else "FINN's builder stopped"
-    return f"{text} (details in {log})"
-
-
-@contextmanager
-def _captured_output():
-    """FINN prints its steps; show them as progress and give stdout, stderr and logging back afterwards."""
-    stdout, stderr, handlers = sys.stdout, sys.stderr, logging.root.handlers[:]
-    level = logging.root.level
-    sys.stdout = sys.stderr = _StepLines()
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = stdout, stderr
-        for handler in logging.root.handlers[:]:
-            if handler not in handlers:
-                logging.root.removeHandler(handler)
-                handler.close()
-        for handler in handlers:
-            if handler not in logging.root.handlers:
-                logging.root.addHandler(handler)
-        logging.root.setLevel(level)
-        logging.captureWarnings(False)
-
-
-class _StepLines(io.TextIOBase):
-    """A stream that shows FINN's ``Running step`` lines and drops the rest: all of it is in the log."""
-
-    def write(self, text: str) -> int:
-        for line in text.splitlines():
-            if "Running step:" in line:
-                progress.place().line(line.split("Running step:", 1)[1].strip())
-        return len(text)
-
-    def fileno(self) -> int:
-        raise OSError("no file descriptor")
-
+    times = folder.step_times.load()
+    if (folder.path / FILE).is_file() and times is not None:
+        Summary.load(folder.path).model_copy(update={"time_s": times}).save(folder.path)

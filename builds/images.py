@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.execute import golden
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
+from finn_vitprune.execute import golden
 
 RANDOM_IMAGES = 16
 
@@ -37,7 +36,7 @@ def load_images(settings: BuildSettings, shape: list[int]) -> Images:
         rng = np.random.default_rng(settings.seed)
         count = min(RANDOM_IMAGES, settings.max_images or RANDOM_IMAGES)
         return Images(rng.integers(0, 256, (count, *shape[1:]), dtype=np.uint8), None, None, "random")
-    path = Path(settings.images)
+    path = settings.images
     if not path.is_file():
         raise UserError(f"images file {path} does not exist")
     try:
@@ -50,6 +49,11 @@ def load_images(settings: BuildSettings, shape: list[int]) -> Images:
     pixels = check_pixels(arrays["images"], shape, str(path))[: settings.max_images]
     cut = {k: arrays[k][: len(pixels)] for k in ("labels", "logits") if k in arrays}
     return Images(pixels, cut.get("labels"), cut.get("logits"), path.name)
+
+
+def input_shape(model: ModelWrapper) -> list[int]:
+    """``[1, H, W, C]`` of the image that a QONNX model or a parent graph takes."""
+    return model.get_tensor_shape(model.graph.input[0].name)
 
 
 def check_pixels(pixels: np.ndarray, shape: list[int], source: str) -> np.ndarray:

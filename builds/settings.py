@@ -11,34 +11,24 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FILE = "vitprune.json"
+Synth = Literal["nodes", "none"]
+"""What Yosys synthesises: every node, or nothing."""
 
 
 class BuildSettings(BaseModel):
     """Settings of this project's build steps."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    images: str | None = Field(None, description="npz with `images` [F,H,W,C] uint8, optionally `labels`, `logits`")
+    images: Path | None = Field(None, description="npz with `images` [F,H,W,C] uint8, optionally `labels`, `logits`")
     max_images: int | None = Field(None, ge=1, description="verify with the first images only")
     lowering_images: int = Field(8, ge=1, description="images of the node-by-node check of the lowering")
     traced_images: int = Field(4, ge=1, description="images for which every internal stream is compared")
     stalled_images: int = Field(24, ge=1, description="images run again with random pauses and stalls")
-    synth: Literal["nodes", "none"] = "nodes"
+    synth: Synth = "nodes"
     mac_body: str | None = Field(
         None, description="body of all matrix units, where the folding file names none; None: as in the model"
     )
-    part_resources: str | None = None
-    workers: int = Field(2, ge=1)
+    part_resources: Path | None = Field(None, description="JSON or YAML with the resources of other parts")
+    workers: int = Field(2, ge=1, description="synthesis processes at a time")
     seed: int = 0
-
-    def save(self, output_dir: Path) -> None:
-        """Write the file into ``output_dir``."""
-        output_dir.mkdir(parents=True, exist_ok=True)
-        (output_dir / FILE).write_text(self.model_dump_json(indent=2) + "\n")
-
-    @classmethod
-    def load(cls, output_dir: str | Path) -> BuildSettings:
-        """Read ``<output_dir>/vitprune.json``, or the defaults where there is none."""
-        path = Path(output_dir) / FILE
-        return cls.model_validate_json(path.read_text()) if path.is_file() else cls()

@@ -7,18 +7,20 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops import axilite
+from finn_vitprune.files import write_json, write_text
 from finn_vitprune.sim import loads
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.transforms.edges import stream_edges
 
 TOP = "finn_design"
 MONITORED_TOP = "finn_design_monitored"
+DESIGN = "design.json"
+"""What a stitched folder is described in."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,15 @@ class StitchedDesign:
     def save(self) -> None:
         """Write ``design.json`` into the folder, so that later commands need no model."""
         data = asdict(self) | {"folder": ""}
-        text = json.dumps(data, indent=1, default=lambda value: value.name)
-        (self.folder / "design.json").write_text(text + "\n")
+        write_text(self.folder / DESIGN, json.dumps(data, indent=1, default=lambda value: value.name) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> StitchedDesign:
         """Read what :meth:`save` wrote; the folder may have been moved."""
-        data = json.loads((folder / "design.json").read_text())
+        data = json.loads((folder / DESIGN).read_text())
         edges = [StitchedEdge(**{**e, "stream": _stream(e["stream"])}) for e in data["edges"]]
         ports = [StitchedLoad(**entry) for entry in data.get("loads", [])]
         return cls(folder, data["sources"], _stream(data["input"]), _stream(data["output"]), edges, ports)
-
-    def load_images(self) -> dict[str, np.ndarray]:
-        """The uint32 words for each AXI4-Lite port."""
-        return {load.port: loads.read_image(self.folder / load.file) for load in self.loads}
 
     def copy_loads(self, folder: Path) -> None:
         """Copy the load images to ``folder``, for the host, with ``index.json``; no folder where there are none."""
@@ -95,16 +92,11 @@ class StitchedDesign:
         folder.mkdir(parents=True)
         for load in self.loads:
             shutil.copyfile(self.folder / load.file, folder / load.file)
-        (folder / "index.json").write_text(json.dumps([asdict(load) for load in self.loads], indent=1) + "\n")
+        write_json(folder / "index.json", [asdict(load) for load in self.loads], indent=1)
 
 
 def _stream(data: dict) -> Stream:
     return Stream(**{**data, "dtype": DataType[data["dtype"]]})
-
-
-def padded(stream: Stream) -> int:
-    """tdata bits of a stream."""
-    return -(-stream.width // 8) * 8
 
 
 def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
@@ -136,27 +128,21 @@ def stitch(model: ModelWrapper, folder: Path) -> StitchedDesign:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    names: list[str] = []
-    for node in model.graph.node:
-        op = getCustomOp(node)
+    ops = [getCustomOp(node) for node in model.graph.node]
+    names = list(dict.fromkeys(name for op in ops for name in op.get_rtl_file_list()))
+    for op in ops:
         generated = Path(op.get_nodeattr("code_gen_dir_ipgen"))
-        for name in op.get_rtl_file_list():
-            if name not in names:
-                names.append(name)
-                shutil.copyfile(generated / name, folder / name)
-        for rom in generated.glob("*.hex"):
-            shutil.copyfile(rom, folder / rom.name)
+        contents = [p.name for p in generated.glob("*.hex")] + ([op.load_file()] if op.axilite_bits() else [])
+        for name in [*op.get_rtl_file_list(), *contents]:
+            shutil.copyfile(generated / name, folder / name)
     ports = stitched_loads(model)
-    for load in ports:
-        generated = Path(getCustomOp(model.get_node_from_name(load.node)).get_nodeattr("code_gen_dir_ipgen"))
-        shutil.copyfile(generated / load.file, folder / load.file)
     if ports:
         loads.write_index(folder, {load.port: load.file for load in ports})
     edges = stitched_edges(model)
     for top, monitored in ((TOP, []), (MONITORED_TOP, edges)):
-        (folder / f"{top}.v").write_text(_top_text(model, top, monitored, ports))
+        write_text(folder / f"{top}.v", _top_text(model, top, monitored, ports))
     everything = [str(folder / n) for n in [*names, f"{TOP}.v"]]
-    (folder / "all_verilog_srcs.txt").write_text("\n".join(everything) + "\n")
+    write_text(folder / "all_verilog_srcs.txt", "\n".join(everything) + "\n")
     first = getCustomOp(model.find_consumer(model.graph.input[0].name)).in_streams()[0]
     last_node = model.find_producer(model.graph.output[0].name)
     design = StitchedDesign(folder, names, first, getCustomOp(last_node).out_streams()[0], edges, ports)
@@ -181,7 +167,7 @@ def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None
     names = {
         "clk": ["ap_clk"], "rst": ["ap_rst_n"], "aximm": [],
         "axilite": [load.port for load in design.loads],
-        "s_axis": [("s_axis_0", padded(design.input))], "m_axis": [("m_axis_0", padded(design.output))],
+        "s_axis": [("s_axis_0", design.input.tdata_bits)], "m_axis": [("m_axis_0", design.output.tdata_bits)],
     }
     model.set_metadata_prop("vivado_stitch_proj", str(design.folder))
     model.set_metadata_prop("wrapper_filename", str(design.folder / f"{TOP}.v"))
@@ -198,7 +184,7 @@ def _top_text(
         for name, stream in [*zip(node.input, op.in_streams()), *zip(node.output, op.out_streams())]:
             nets.setdefault(name, (f"net{len(nets)}", stream))
     source, sink = model.graph.input[0].name, model.graph.output[0].name
-    in_bits, out_bits = padded(nets[source][1]), padded(nets[sink][1])
+    in_bits, out_bits = nets[source][1].tdata_bits, nets[sink][1].tdata_bits
     ports = [
         "input  wire ap_clk", "input  wire ap_rst_n",
         f"input  wire [{in_bits - 1}:0] s_axis_0_tdata", "input  wire s_axis_0_tvalid",
@@ -208,7 +194,7 @@ def _top_text(
     ]
     body = []
     for net, stream in nets.values():
-        body.append(f"    wire [{padded(stream) - 1}:0] {net}_tdata; wire {net}_tvalid, {net}_tready;")
+        body.append(f"    wire [{stream.tdata_bits - 1}:0] {net}_tdata; wire {net}_tvalid, {net}_tready;")
     a, b = nets[source][0], nets[sink][0]
     body += [
         f"    assign {a}_tdata = s_axis_0_tdata; assign {a}_tvalid = s_axis_0_tvalid;",
@@ -218,7 +204,7 @@ def _top_text(
     ]
     if monitored:
         count = len(monitored)
-        bits = sum(padded(e.stream) for e in monitored)
+        bits = sum(e.stream.tdata_bits for e in monitored)
         ports += [f"output wire [{2 * count - 1}:0] mon_valid", f"output wire [{2 * count - 1}:0] mon_ready",
                   f"output wire [{bits - 1}:0] tap_data"]
         sides = [nets[t][0] for e in monitored for t in (e.source_tensor, e.tensor)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.execute import golden
-from finn_vitprune.builds.accelerator import Accelerator, Run
+from finn_vitprune.builds.accelerator import Accelerator, RtlRun
 from finn_vitprune.sim import Stimulus
 
 STALL_PATTERNS = ((0.3, 0.0), (0.0, 0.3), (0.4, 0.4))
@@ -35,10 +35,6 @@ class Verification:
     interval_cycles_max: int
     frames: int
     max_fill: dict[str, int]
-
-    def as_dict(self) -> dict:
-        """For JSON."""
-        return asdict(self)
 
 
 def verify(
@@ -89,7 +85,7 @@ def verify(
     return verification, full.logits
 
 
-def _repeated(accelerator: Accelerator, patches: np.ndarray) -> Run:
+def _repeated(accelerator: Accelerator, patches: np.ndarray) -> RtlRun:
     """At least eight frames, so that an interval can be measured."""
     return accelerator.run(np.concatenate([patches] * -(-8 // len(patches))))
 

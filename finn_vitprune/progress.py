@@ -10,13 +10,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
 
 log = logging.getLogger("finn_vitprune")
 
 
-class Progress(Protocol):
-    """A place that shows progress."""
+class Progress:
+    """A place that shows progress. This one, with which a program starts, shows nothing."""
 
     def line(self, text: str) -> None:
         """Show a line that stays."""
@@ -25,17 +24,7 @@ class Progress(Protocol):
         """Show what is being done now and how far it is; the next status or line replaces it."""
 
 
-class Unseen:
-    """Progress that is not shown, which is what work starts with."""
-
-    def line(self, text: str) -> None:
-        """Do nothing."""
-
-    def status(self, text: str) -> None:
-        """Do nothing."""
-
-
-_place: ContextVar[Progress] = ContextVar("place", default=Unseen())
+_place: ContextVar[Progress] = ContextVar("place", default=Progress())
 
 
 @contextmanager

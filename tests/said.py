@@ -1,7 +1,9 @@
 """A place for progress that a test can look at."""
 
+from finn_vitprune.progress import Progress
 
-class Said(list):
+
+class Said(list, Progress):
     """Lines and statuses in their order."""
 
     def line(self, text):

@@ -15,6 +15,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.images import to_patches
+from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.simulate import simulate
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.errors import UserError
@@ -142,8 +143,9 @@ def test_build_leaves_what_finn_users_expect(small_build):
 
 def test_start_step_resumes_and_folding_file_is_taken(small_build, tmp_path):
     options = BuildOptions(
-        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", synth="none",
+        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e",
         folding=small_build.folder / "auto_folding_config.json", stop_step="step_generate_estimate_reports",
+        settings=BuildSettings(synth="none"),
     )
     build(options)
     cycles = "report/estimate_layer_cycles.json"
@@ -162,8 +164,9 @@ def test_residual_fifo_too_small_is_a_named_deadlock(small_build, tmp_path):
     hand["VitAdd_rtl_0"]["inFIFODepths"] = [8, 8]
     (tmp_path / "folding.json").write_text(json.dumps(hand))
     options = BuildOptions(
-        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", synth="none",
+        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e",
         folding=tmp_path / "folding.json", stop_step="step_stitch",
+        settings=BuildSettings(synth="none"),
     )
     build(options)
     design = StitchedDesign.load(tmp_path / "b" / "stitched_ip")
@@ -187,7 +190,7 @@ def test_wrong_input_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         build(replace(options, model=tmp_path / "nothing.onnx"))
     with pytest.raises(UserError, match="^--mac-body fpga is unknown: use portable, dsp48e2, lut$"):
-        build(replace(options, model=None, mac_body="fpga"))
+        build(replace(options, model=None, settings=BuildSettings(mac_body="fpga")))
     assert not (tmp_path / "b").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -217,7 +220,7 @@ def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
     np.savez(tmp_path / "four.npz", images=images)
     folder = build(BuildOptions(
         model=tmp_path / "four.onnx", output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", target_fps=400_000,
-        synth="none",
+        settings=BuildSettings(synth="none"),
     ))
     summary = Summary.load(folder)
     assert summary.verify.images == 16 and summary.verify.rtl_mismatches == 0
@@ -228,8 +231,8 @@ def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
 
 def test_products_in_dsp48e2_cascades_build_bit_exact(small_build, tmp_path):
     options = BuildOptions(
-        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", synth="none",
-        target_fps=400_000, mac_body="dsp48e2", max_images=12,
+        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", target_fps=400_000,
+        settings=BuildSettings(synth="none", mac_body="dsp48e2", max_images=12),
     )
     folder = build(options)
     summary = Summary.load(folder)
@@ -245,8 +248,9 @@ def test_folding_file_overrides_the_body_of_the_products(small_build, tmp_path):
     file = tmp_path / "folding.json"
     file.write_text((small_build.folder / "auto_folding_config.json").read_text().replace("portable", "lut", 1))
     folder = build(BuildOptions(
-        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", synth="none",
-        folding=file, mac_body="dsp48e2", estimate_only=True,
+        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e",
+        folding=file, estimate_only=True,
+        settings=BuildSettings(synth="none", mac_body="dsp48e2"),
     ))
     bodies = [u.get_nodeattr("mac_body") for u in matrix_units(folder, "step_apply_folding_config")]
     assert bodies[0] == "lut" and set(bodies[1:]) == {"portable"}
@@ -265,8 +269,9 @@ def with_ultraram(folding, path, count):
 def test_weights_in_ultraram_build_bit_exact_and_leave_their_images(small_build, tmp_path):
     names = with_ultraram(small_build.folder / "auto_folding_config.json", tmp_path / "folding.json", 2)
     folder = build(BuildOptions(
-        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", synth="none",
-        folding=tmp_path / "folding.json", max_images=12,
+        model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e",
+        folding=tmp_path / "folding.json",
+        settings=BuildSettings(synth="none", max_images=12),
     ))
     report = json.loads((folder / "report" / "rtl_verification.json").read_text())
     assert report["images"] == 12 and report["rtl_mismatches"] == 0
@@ -287,6 +292,7 @@ def test_ultraram_on_a_part_without_is_one_line(small_build, tmp_path):
     with_ultraram(small_build.folder / "auto_folding_config.json", tmp_path / "folding.json", 1)
     with pytest.raises(UserError, match="^part xczu3eg-sbva484-1-e has no UltraRAM for the weights of node BlockSpa"):
         build(BuildOptions(
-            model=small_build.model, output_dir=tmp_path / "b", fpga_part="xczu3eg-sbva484-1-e", synth="none",
-            folding=tmp_path / "folding.json", max_images=4,
+            model=small_build.model, output_dir=tmp_path / "b", fpga_part="xczu3eg-sbva484-1-e",
+            folding=tmp_path / "folding.json",
+            settings=BuildSettings(synth="none", max_images=4),
         ))

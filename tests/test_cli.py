@@ -209,10 +209,10 @@ def test_build_passes_every_option_on(tmp_path, monkeypatch, capsys):
     assert run([*line.split(), "--estimate-only"]) == 0
     (o,) = calls
     assert (str(o.model), str(o.output_dir), o.fpga_part) == ("m.onnx", "out", "xcmine")
-    assert (o.part_resources, str(o.config), str(o.folding), str(o.images)) == (parts, "c.yaml", "f.json", "i.npz")
-    assert (o.clk_ns, o.target_fps, o.max_images, o.workers) == (4.0, 1000, 9, 1)
-    assert (o.synth, o.start_step, o.stop_step, o.estimate_only) == ("none", "a", "b", True)
-    assert o.mac_body == "dsp48e2"
+    assert (o.settings.part_resources, str(o.config), str(o.folding), str(o.settings.images)) == (parts, "c.yaml", "f.json", "i.npz")
+    assert (o.clk_ns, o.target_fps, o.settings.max_images, o.settings.workers) == (4.0, 1000, 9, 1)
+    assert (o.settings.synth, o.start_step, o.stop_step, o.estimate_only) == ("none", "a", "b", True)
+    assert o.settings.mac_body == "dsp48e2"
 
 
 def test_build_leaves_to_the_config_what_was_not_given_and_takes_board_names(tmp_path, monkeypatch):
@@ -221,7 +221,7 @@ def test_build_leaves_to_the_config_what_was_not_given_and_takes_board_names(tmp
     assert run(["build", "-o", str(tmp_path / "o")]) == 0
     assert calls[0].fpga_part == "xczu7ev-ffvc1156-2-e"
     o = calls[1]
-    assert (o.model, o.fpga_part, o.config, o.clk_ns, o.target_fps, o.folding, o.images) == (None,) * 7
+    assert (o.model, o.fpga_part, o.config, o.clk_ns, o.target_fps, o.folding, o.settings.images) == (None,) * 7
 
 
 def test_build_ends_with_the_summary(tmp_path, monkeypatch, capsys):
@@ -278,7 +278,7 @@ def test_report_of_one_and_of_two_builds(tmp_path, capsys):
 
 def test_report_of_a_damaged_summary(tmp_path, capsys):
     (built(tmp_path / "b") / FILE).write_text("[]")
-    assert "no summary of this version" in one_line(capsys, ["report", str(tmp_path / "b")])
+    assert "not a summary of this version" in one_line(capsys, ["report", str(tmp_path / "b")])
 
 
 def test_changes_reach_nested_values():

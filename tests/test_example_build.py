@@ -9,6 +9,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
+from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.report.summary import Summary
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example")]
@@ -19,7 +20,7 @@ PART = "xcu250-figd2104-2L-e"
 def pruned(tmp_path_factory) -> Path:
     """The bundled example as `make demo` builds it, without synthesis."""
     folder = tmp_path_factory.mktemp("pruned") / "b"
-    return build(BuildOptions(model=None, output_dir=folder, fpga_part=PART, synth="none"))
+    return build(BuildOptions(model=None, output_dir=folder, fpga_part=PART, settings=BuildSettings(synth="none")))
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,8 @@ def dense(pruned, tmp_path_factory) -> Path:
     """The same network with all blocks, heads, neurons and tokens, at the folding of the pruned one."""
     return build(BuildOptions(
         model=EXAMPLE / "deit_digits_dense.onnx", output_dir=tmp_path_factory.mktemp("dense") / "b",
-        fpga_part=PART, max_images=24, synth="none", folding=pruned / "auto_folding_config.json",
+        fpga_part=PART, folding=pruned / "auto_folding_config.json",
+        settings=BuildSettings(max_images=24, synth="none"),
     ))
 
 
@@ -86,8 +88,9 @@ def test_weights_in_ultraram_change_no_bit(pruned, tmp_path):
         folding[name]["ram_style"] = "ultra"
     (tmp_path / "folding.json").write_text(json.dumps(folding))
     folder = build(BuildOptions(
-        model=None, output_dir=tmp_path / "b", fpga_part=PART, synth="none", max_images=24,
+        model=None, output_dir=tmp_path / "b", fpga_part=PART,
         folding=tmp_path / "folding.json",
+        settings=BuildSettings(synth="none", max_images=24),
     ))
     summary, before = Summary.load(folder), Summary.load(pruned)
     assert summary.verify.rtl_mismatches == 0 and len(list((folder / "runtime_weights").glob("*.dat"))) == 2

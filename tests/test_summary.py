@@ -76,7 +76,7 @@ def test_load_errors_are_one_line_that_says_what_to_do(tmp_path):
         Summary.load(tmp_path)
     path = summary(pruned=True).save(tmp_path)
     path.write_text("{ not json")
-    with pytest.raises(UserError, match="no summary of this version") as e:
+    with pytest.raises(UserError, match="not a summary of this version") as e:
         Summary.load(tmp_path)
     assert "\n" not in str(e.value)
     path.write_text('{"model": {}}')

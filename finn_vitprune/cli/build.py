@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
 NAME = "build"
 EXAMPLE = "finn-vitprune build model.onnx --fpga-part xcu250-figd2104-2L-e --clk-ns 4 --target-fps 20000 -o build/mine"
-
-
-class Synth(str, Enum):
-    """What Yosys synthesises."""
-
-    NODES = "nodes"
-    NONE = "none"
 
 
 def command(
@@ -38,7 +30,9 @@ def command(
     estimate_only: Annotated[bool, typer.Option("--estimate-only", help="Stop after the estimates.")] = False,
     start_step: Annotated[Optional[str], typer.Option(help="Resume at this step.")] = None,
     stop_step: Annotated[Optional[str], typer.Option(help="Stop after this step.")] = None,
-    synth: Annotated[Synth, typer.Option(help="Synthesise every node with Yosys, or nothing.")] = Synth.NODES,
+    synth: Annotated[
+        Literal["nodes", "none"], typer.Option(help="Synthesise every node with Yosys, or nothing.")
+    ] = "nodes",
     part_resources: Annotated[Optional[Path], typer.Option(help="JSON or YAML with the resources of other parts.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Synthesis processes at a time.")] = 2,
 ) -> None:
@@ -55,6 +49,7 @@ def command(
     part = None if fpga_part is None else get_part(fpga_part, part_resources).name
 
     from finn_vitprune.builds.build import BuildOptions, build
+    from finn_vitprune.builds.settings import BuildSettings
 
     options = BuildOptions(
         model=model,
@@ -67,12 +62,14 @@ def command(
         estimate_only=estimate_only,
         start_step=start_step,
         stop_step=stop_step,
-        synth=synth.value,
-        mac_body=mac_body,
-        part_resources=part_resources,
-        images=images,
-        max_images=max_images,
-        workers=workers,
+        settings=BuildSettings(
+            images=images,
+            max_images=max_images,
+            synth=synth,
+            mac_body=mac_body,
+            part_resources=part_resources,
+            workers=workers,
+        ),
     )
     before = _stamp(output)
     with progress_lines():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 
-class TerminalProgress:
+class TerminalProgress(progress.Progress):
     """Lines with the time so far, above a status line. Where the output is not a terminal, the status is left out."""
 
     def __init__(self, console: Console, status: Status) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import qonnx.core.onnx_exec as qonnx_exec
+from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.registry import DOMAIN
 
 
 def run(model: ModelWrapper, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -17,27 +18,34 @@ def run(model: ModelWrapper, inputs: dict[str, np.ndarray]) -> dict[str, np.ndar
     order of the image) run, up to the dataflow partition.
     """
     values = {name: np.asarray(array) for name, array in inputs.items()}
-    constants = {i.name: model.get_initializer(i.name) for i in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "StreamingDataflowPartition":
             break
-        if node.domain.startswith("finn.custom_op.fpgadataflow"):
-            op = getCustomOp(node)
-            arrays = [
-                np.rint(constants[n]).astype(np.int64) if n in constants else values[n].astype(np.int64)
-                for n in node.input
-            ]
-            values.update(zip(node.output, op.compute(*arrays)))
-        else:
-            values.update(_run_host_node(model, node, values, constants))
+        values.update((run_node if _is_hardware(node) else _run_host_node)(model, node, values))
     return values
 
 
-def _run_host_node(model: ModelWrapper, node, values: dict, constants: dict) -> dict[str, np.ndarray]:
+def hardware_nodes(model: ModelWrapper) -> list[NodeProto]:
+    """The nodes that are ops of the accelerator, in graph order."""
+    return [node for node in model.graph.node if _is_hardware(node)]
+
+
+def run_node(model: ModelWrapper, node: NodeProto, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs of one op, int64, from ``values`` ``[frames, ...]`` of its inputs; constants come from ``model``."""
+    arrays = [values[n] if n in values else np.rint(model.get_initializer(n)) for n in node.input]
+    return dict(zip(node.output, getCustomOp(node).compute(*(a.astype(np.int64) for a in arrays))))
+
+
+def _is_hardware(node: NodeProto) -> bool:
+    return node.domain.startswith(DOMAIN)
+
+
+def _run_host_node(model: ModelWrapper, node: NodeProto, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Host nodes only move pixels: run one on positions, then take these from every frame."""
     name = next(n for n in node.input if n in values)
     shape = model.get_tensor_shape(name)
-    context = {**constants, name: np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)}
+    context = {n: model.get_initializer(n) for n in node.input}
+    context[name] = np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)
     context.update({o: np.zeros(model.get_tensor_shape(o), np.float32) for o in node.output})
     opset = next(o.version for o in model.model.opset_import if o.domain in ("", "ai.onnx"))
     qonnx_exec.execute_node(node, context, model.graph, opset)
@@ -49,12 +57,8 @@ def _run_host_node(model: ModelWrapper, node, values: dict, constants: dict) -> 
 def saturations(model: ModelWrapper, values: dict[str, np.ndarray]) -> int:
     """How many residual INT16 codes sit at a limit of their type (0 on the test set is required)."""
     total = 0
-    for node in model.graph.node:
-        if not node.domain.startswith("finn.custom_op.fpgadataflow"):
-            continue
-        op = getCustomOp(node)
-        assert isinstance(op, VitOp)
-        for name, stream in zip(node.output, op.out_streams()):
+    for node in hardware_nodes(model):
+        for name, stream in zip(node.output, getCustomOp(node).out_streams()):
             if stream.dtype.bitwidth() == 16 and stream.dtype.signed():
                 codes = values[name]
                 total += int(np.count_nonzero((codes == 32767) | (codes == -32768)))

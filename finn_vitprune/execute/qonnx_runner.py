@@ -6,6 +6,10 @@ Round, Mul (the same float32 steps), and the graph is cut only at ``TokenDrop`` 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from itertools import groupby
+
 import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -13,6 +17,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.numerics import int_range
+
+Stage = Callable[[dict[str, np.ndarray]], None]
+"""Adds what it makes to the tensors that it is given, by name."""
 
 
 class QonnxRunner:
@@ -45,43 +52,25 @@ class QonnxRunner:
         return {t: np.concatenate([f[i] for f in frames]) for i, t in enumerate(self.tensors)}
 
 
-def _stages(model: ModelWrapper, wanted: list[str]) -> list:
+def _stages(model: ModelWrapper, wanted: list[str]) -> list[Stage]:
     graph = model.graph
-    segments: list[list[NodeProto]] = [[]]
-    for node in graph.node:
-        if node.op_type == "TokenDrop":
-            segments += [[node], []]
-        else:
-            segments[-1].append(node)
+    segments = [(drops, list(nodes)) for drops, nodes in groupby(graph.node, lambda n: n.op_type == "TokenDrop")]
     available, stages = {graph.input[0].name}, []
-    for number, nodes in enumerate(segments):
+    for number, (drops, nodes) in enumerate(segments):
         made = {o for n in nodes for o in n.output}
-        if len(nodes) == 1 and nodes[0].op_type == "TokenDrop":
-            stages.append(_token_drop(nodes[0]))
-        elif nodes:
-            later = {i for s in segments[number + 1 :] for n in s for i in n.input}
+        if drops:
+            stages += [partial(getCustomOp(n).execute_node, graph=None) for n in nodes]
+        else:
+            later = {i for _, s in segments[number + 1 :] for n in s for i in n.input}
             reads = {i for n in nodes for i in n.input}
             stages.append(_session(model, nodes, sorted(available & reads), sorted(made & (later | set(wanted)))))
         available |= made
     return stages
 
 
-def _token_drop(node: NodeProto):
-    op = getCustomOp(node)
-
-    def stage(values: dict[str, np.ndarray]) -> None:
-        op.execute_node(values, None)
-
-    return stage
-
-
-def _session(model: ModelWrapper, nodes: list[NodeProto], inputs: list[str], outputs: list[str]):
-    expanded, initialisers = [], {i.name: i for i in model.graph.initializer}
-    for node in nodes:
-        if node.op_type == "Quant":
-            expanded += _expand_quant(model, node, initialisers)
-        else:
-            expanded.append(node)
+def _session(model: ModelWrapper, nodes: list[NodeProto], inputs: list[str], outputs: list[str]) -> Stage:
+    initialisers = {i.name: i for i in model.graph.initializer}
+    expanded = [e for n in nodes for e in (_expand_quant(model, n, initialisers) if n.op_type == "Quant" else [n])]
     used = {i for n in expanded for i in n.input}
     graph = helper.make_graph(
         expanded, "segment",
@@ -106,10 +95,8 @@ def _session(model: ModelWrapper, nodes: list[NodeProto], inputs: list[str], out
 
 
 def _element_type(model: ModelWrapper, name: str) -> int:
-    for info in [*model.graph.value_info, *model.graph.input, *model.graph.output]:
-        if info.name == name:
-            return info.type.tensor_type.elem_type
-    return TensorProto.FLOAT
+    infos = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    return next((i.type.tensor_type.elem_type for i in infos if i.name == name), TensorProto.FLOAT)
 
 
 def _expand_quant(model: ModelWrapper, node: NodeProto, initialisers: dict) -> list[NodeProto]:

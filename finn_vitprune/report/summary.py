@@ -6,14 +6,13 @@ is one image. A section is missing (``null``) when its step did not run; nothing
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import write_text
 
 FILE = Path("report") / "vitprune_summary.json"
 """Where a build folder holds it."""
@@ -22,18 +21,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Section(BaseModel):
+class _SummarySection(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
-class TokenCounts(_Section):
+class TokenCounts(_SummarySection):
     """Tokens of one encoder: at its input, and in its MLP (after a token drop)."""
 
     in_: Count = Field(alias="in")
     mlp: Count
 
 
-class ModelSummary(_Section):
+class ModelSummary(_SummarySection):
     """The network. ``macs`` and ``params`` are what the hardware performs and stores, ``*_dense`` the unpruned.
 
     ``token_keep`` is the rate of each encoder that drops tokens; encoders count from 1. ``logit_scale`` turns
@@ -54,7 +53,7 @@ class ModelSummary(_Section):
     logit_scale: float | list[float] | None = None
 
 
-class VerifySummary(_Section):
+class VerifySummary(_SummarySection):
     """Agreement of the stages on real images.
 
     ``rtl_mismatches`` counts logits (and codes of traced internal streams) in which the RTL differs from the
@@ -76,7 +75,7 @@ class VerifySummary(_Section):
     accuracy_pytorch: Share | None = None
 
 
-class RtlsimSummary(_Section):
+class RtlsimSummary(_SummarySection):
     """Measured in simulation of the whole accelerator; ``interval_cycles`` is the mean of overlapping frames."""
 
     frames: Count
@@ -103,7 +102,7 @@ class RtlsimSummary(_Section):
         )
 
 
-class BalanceRow(_Section):
+class BalanceRow(_SummarySection):
     """Load of one node with matrix products: ``utilisation`` = ``ideal_cycles`` / ``cycles``.
 
     ``weight_bits`` are the bits of weights and indices that the node stores. ``kept_blocks`` is ``None``
@@ -120,7 +119,7 @@ class BalanceRow(_Section):
     weight_bits: Count = 0
 
 
-class NodeResources(_Section):
+class NodeResources(_SummarySection):
     """Resources of one node."""
 
     node: str
@@ -134,7 +133,7 @@ class NodeResources(_Section):
     SRL: Count = 0
 
 
-class ResourceSummary(_Section):
+class ResourceSummary(_SummarySection):
     """Resources of the accelerator and by node; ``tool`` says what counted them (a tool that ran, or "estimate")."""
 
     tool: str
@@ -146,7 +145,7 @@ class ResourceSummary(_Section):
     per_node: list[NodeResources] = []
 
 
-class PartSummary(_Section):
+class PartSummary(_SummarySection):
     """The part and what it has; ``fits`` is ``None`` when no resources were counted."""
 
     name: str
@@ -160,7 +159,7 @@ class PartSummary(_Section):
     note: str = ""
 
 
-class Summary(_Section):
+class Summary(_SummarySection):
     """The whole file."""
 
     model: ModelSummary
@@ -174,16 +173,7 @@ class Summary(_Section):
     def save(self, build_dir: str | Path) -> Path:
         """Write ``build_dir/report/vitprune_summary.json``; the file appears whole or not at all."""
         path = Path(build_dir) / FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-        try:
-            with os.fdopen(fd, "w") as file:
-                file.write(self.model_dump_json(by_alias=True, indent=1) + "\n")
-            os.chmod(tmp, 0o644)
-            os.replace(tmp, path)
-        except BaseException:
-            Path(tmp).unlink(missing_ok=True)
-            raise
+        write_text(path, self.model_dump_json(by_alias=True, indent=1) + "\n")
         return path
 
     @classmethod
@@ -208,4 +198,4 @@ class Summary(_Section):
         except ValidationError as e:
             first = e.errors()[0]
             where = ".".join(str(p) for p in first["loc"]) or "file"
-            raise UserError(f"{path} is no summary of this version: {where}: {first['msg']}") from e
+            raise UserError(f"{path} is not a summary of this version: {where}: {first['msg']}") from e

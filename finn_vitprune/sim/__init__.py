@@ -1,6 +1,6 @@
 """Verilator back end: compile once per structure, run packed NumPy arrays at C++ speed."""
 
-from finn_vitprune.sim.compile import compile_top, load_ports, stream_ports
+from finn_vitprune.sim.compile import compile_top, find_ports
 from finn_vitprune.sim.ports import LoadPort, Port, Probe
 from finn_vitprune.sim.run import Deadlock, EdgeState, LoadState, SimResult, Simulator, Stimulus
 from finn_vitprune.sim.toolchain import SimulationError
@@ -17,6 +17,5 @@ __all__ = [
     "Simulator",
     "Stimulus",
     "compile_top",
-    "load_ports",
-    "stream_ports",
+    "find_ports",
 ]

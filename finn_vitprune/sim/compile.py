@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,9 @@ LOAD_SIGNALS = (
     "AWVALID AWREADY AWADDR WVALID WREADY WDATA WSTRB BVALID BREADY ARVALID ARREADY RVALID RREADY RDATA"
 ).split()
 """Signals of an AXI4-Lite port in the order of the driver's ``LoadPort``."""
+
+HEADER = "Vdut.h"
+"""The C++ header of a verilated top, which names its ports."""
 
 MAX_GROUP_BYTES = 400_000
 """Generated C++ files are compiled together up to this size."""
@@ -87,45 +91,27 @@ def compile_top(
     return Simulator(folder / "sim", tuple(inputs), tuple(outputs), tuple(edges), tuple(loads))
 
 
-def stream_ports(
+def find_ports(
     top: str, sources: Sequence[Path | str], lint: bool = False
-) -> tuple[list[Port], list[Port]]:
-    """The AXI4-Stream ports ``(inputs, outputs)`` of ``top``, in no particular order.
+) -> tuple[list[Port], list[Port], list[LoadPort]]:
+    """The AXI4-Stream inputs and outputs of ``top`` and its AXI4-Lite ports, each in no particular order.
 
     Raises:
         SimulationError: the sources do not elaborate.
     """
-    header = _header(top, sources, lint)
-    found = re.findall(r"VL_(IN|OUT)\w*\(&(\w+?)_tdata,(\d+),0", header)
-    inputs = [Port(name, int(msb) + 1) for kind, name, msb in found if kind == "IN"]
-    outputs = [Port(name, int(msb) + 1) for kind, name, msb in found if kind == "OUT"]
-    return inputs, outputs
-
-
-def load_ports(top: str, sources: Sequence[Path | str], lint: bool = False) -> list[LoadPort]:
-    """The AXI4-Lite ports of ``top``, in no particular order.
-
-    Raises:
-        SimulationError: the sources do not elaborate.
-    """
-    found = re.findall(r"VL_IN\w*\(&(\w+?)_AWADDR,(\d+),0", _header(top, sources, lint))
-    return [LoadPort(name, int(msb) + 1) for name, msb in found]
-
-
-def _header(top: str, sources: Sequence[Path | str], lint: bool) -> str:
-    """The C++ header of the verilated ``top``, which names its ports."""
     files = _distinct(sources)
     key = toolchain.digest(top, *(n for n, _ in files), *(c for _, c in files), *toolchain.versions())
-    folder = toolchain.cached(
-        f"ports-{key}", lambda work: _keep_header(work, _verilate(work, top, files, (), lint))
-    )
-    return (folder / "Vdut.h").read_text()
 
+    def build(folder: Path) -> None:
+        generated = _verilate(folder, top, files, (), lint)
+        (generated / HEADER).rename(folder / HEADER)
+        shutil.rmtree(generated)
 
-def _keep_header(folder: Path, generated: Path) -> None:
-    (folder / "Vdut.h").write_text((generated / "Vdut.h").read_text())
-    for path in generated.iterdir():
-        path.unlink()
+    header = (toolchain.cached(f"ports-{key}", build) / HEADER).read_text()
+    streams = re.findall(r"VL_(IN|OUT)\w*\(&(\w+?)_tdata,(\d+),0", header)
+    inputs, outputs = ([Port(name, int(msb) + 1) for kind, name, msb in streams if kind == k] for k in ("IN", "OUT"))
+    loads = re.findall(r"VL_IN\w*\(&(\w+?)_AWADDR,(\d+),0", header)
+    return inputs, outputs, [LoadPort(name, int(msb) + 1) for name, msb in loads]
 
 
 def _distinct(sources: Sequence[Path | str]) -> list[tuple[str, bytes]]:
@@ -156,18 +142,7 @@ def _verilate(
         ["-Wall", *(f"-Wno-{w}" for w in SILENT)] if lint else ["-Wno-lint", "-Wno-style", "-Wno-fatal"]
     )
     compiled = [f"rtl/{name}" for name, _ in files if name.endswith((".v", ".sv"))]
-    options = [
-        "--cc",
-        "-O3",
-        "--no-timing",
-        "--x-initial",
-        "unique",
-        "--prefix",
-        "Vdut",
-        "--Mdir",
-        "cpp",
-        "-Irtl",
-    ]
+    options = "--cc -O3 --no-timing --x-initial unique --prefix Vdut --Mdir cpp -Irtl".split()
     options += ["--top-module", top, "--no-assert-case", *strictness, *(f"-D{d}" for d in defines)]
     toolchain.run_verilator([*options, *compiled], folder)
     return generated

@@ -18,7 +18,7 @@ import numpy as np
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
 from finn_vitprune.sim.beats import from_words, to_words
-from finn_vitprune.sim.compile import compile_top, load_ports, stream_ports
+from finn_vitprune.sim.compile import compile_top, find_ports
 from finn_vitprune.sim.loads import read_image, read_index
 from finn_vitprune.sim.ports import LoadPort, Port
 from finn_vitprune.sim.run import SimResult, Simulator
@@ -100,8 +100,7 @@ def compile_sim_obj(
         for port, name in read_index(folder).items():
             _copy(folder / name, sim_out_dir)
             images[port] = name
-    inputs, outputs = stream_ports(top, sources)
-    loads = load_ports(top, sources)
+    inputs, outputs, loads = find_ports(top, sources)
     if missing := sorted({p.name for p in loads} - set(images)):
         raise UserError(f"no load image for {', '.join(missing)} of {top} beside its sources: generate the HDL again")
     defines = ("FINN_SIMULATION",) if behav else ()

@@ -258,11 +258,10 @@ class Simulator:
     ) -> None:
         command = [str(self.executable), str(folder / "config"), str(folder), str(seed & 0x7FFFFFFF or 1)]
         errors = folder / "stderr"
-        with errors.open("w") as sink:
-            process = subprocess.Popen(
-                command, cwd=data_dir or folder, stdout=subprocess.PIPE, stderr=sink, text=True
-            )
-            printed = []
+        printed = []
+        with errors.open("w") as sink, subprocess.Popen(
+            command, cwd=data_dir or folder, stdout=subprocess.PIPE, stderr=sink, text=True
+        ) as process:
             try:
                 for line in process.stdout:
                     if line.startswith("progress "):
@@ -272,9 +271,6 @@ class Simulator:
             except BaseException:
                 process.kill()
                 raise
-            finally:
-                process.stdout.close()
-                process.wait()
         text = "".join(printed) + errors.read_text()
         if process.returncode or "$readmem" in text or not (folder / "status").is_file():
             lines = text.strip().splitlines()[:20] or [f"it ended with code {process.returncode}"]

@@ -9,9 +9,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -138,7 +137,8 @@ def cached(name: str, build: Callable[[Path], None]) -> Path:
     final = base / name
     if final.is_dir():
         return final
-    with _locked(base / f"{name}.lock"):
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if final.is_dir():
             return final
         work = Path(tempfile.mkdtemp(prefix="building-", dir=base))
@@ -158,13 +158,6 @@ def digest(*parts: str | bytes) -> str:
         data = part.encode() if isinstance(part, str) else part
         h.update(len(data).to_bytes(8, "little") + data)
     return h.hexdigest()[:24]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _run(command: list[str], folder: Path | None = None) -> str:

@@ -1,0 +1,51 @@
+"""What the steps of one build share: its folder, settings, part, images and the parent model, each read once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from finn.builder.build_dataflow_config import DataflowBuildConfig
+from qonnx.core.modelwrapper import ModelWrapper
+
+from finn_vitprune.builds.folder import BuildFolder
+from finn_vitprune.builds.images import Images, input_shape, load_images
+from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.synth.parts import Part, get_part
+
+
+class BuildContext:
+    """Lives as long as FINN's config object of the build, so that no build sees another's."""
+
+    def __init__(self, cfg: DataflowBuildConfig) -> None:
+        self.cfg = cfg
+        self.folder = BuildFolder(Path(cfg.output_dir).resolve())
+        self._images: Images | None = None
+
+    @classmethod
+    def of(cls, cfg: DataflowBuildConfig) -> BuildContext:
+        """The context that goes with ``cfg``; the first step that asks makes it."""
+        if "_vitprune" not in vars(cfg):
+            cfg._vitprune = cls(cfg)
+        return cfg._vitprune
+
+    @cached_property
+    def settings(self) -> BuildSettings:
+        """The settings of the folder, or the defaults."""
+        return self.folder.settings.load() or BuildSettings()
+
+    @cached_property
+    def part(self) -> Part:
+        """The FPGA."""
+        return get_part(self.cfg._resolve_fpga_part(), self.settings.part_resources)
+
+    @cached_property
+    def parent(self) -> ModelWrapper:
+        """The graph around the accelerator; there once FINN has made the partition."""
+        return ModelWrapper(str(self.folder.parent))
+
+    def images(self, model: ModelWrapper) -> Images:
+        """The images to verify with, in the shape that ``model``, QONNX or parent, takes."""
+        if self._images is None:
+            self._images = load_images(self.settings, input_shape(model))
+        return self._images

@@ -1,0 +1,83 @@
+"""Runs FINN's builder as a function: what stops it is raised, what it prints is progress, what it changes is put back."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from unittest.mock import patch
+
+import finn.builder.build_dataflow as builder
+import finn.util.logging as finn_logging
+from finn.builder.build_dataflow_config import DataflowBuildConfig
+
+from finn_vitprune import finn_setup, progress
+from finn_vitprune.errors import UserError
+
+
+def run_builder(model: Path, cfg: DataflowBuildConfig) -> None:
+    """Run the steps of ``cfg`` on ``model``.
+
+    Raises:
+        UserError: a step refused the model or the set-up, or failed; then the text names FINN's log.
+        KeyboardInterrupt: the user stopped the build.
+    """
+    try:
+        with _finn_patched() as stopped:
+            builder.build_dataflow_cfg(str(model), cfg)
+        if stopped:
+            raise stopped[0]
+    except Exception as error:
+        for cause in (error, error.__cause__):
+            if isinstance(cause, UserError):
+                raise cause from None
+        text = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"FINN's builder stopped: {text} (details in {builder.get_logfile_path(cfg)})") from error
+
+
+@contextmanager
+def _finn_patched() -> Iterator[list[BaseException]]:
+    """The list gets what stopped the builder, which makes an exit code of every exception.
+
+    FINN replaces standard output, its own console and the handlers of the root logger, and does not put them back.
+    """
+    stopped: list[BaseException] = []
+    lines, root, finish = _StepLines(), logging.getLogger(), builder.exit_buildflow
+    level = root.level
+
+    def exit_buildflow(cfg: DataflowBuildConfig, time_per_step=None, exit_code: int = 0) -> int:
+        if exit_code:
+            stopped.append(sys.exception())
+        return finish(cfg, time_per_step, exit_code)
+
+    changes = {"exit_buildflow": exit_buildflow}
+    if not finn_setup.vivado_on_path():
+        changes["get_vivado_root"] = lambda: "none (no Vivado on this machine)"
+    with (
+        patch.multiple(builder, **changes),
+        patch.object(finn_logging, "_RICH_CONSOLE", finn_logging.get_console()),
+        patch.object(root, "handlers", []),
+        redirect_stdout(lines),
+        redirect_stderr(lines),
+    ):
+        try:
+            yield stopped
+        finally:
+            for handler in root.handlers:
+                handler.close()
+            root.setLevel(level)
+            logging.captureWarnings(False)
+
+
+class _StepLines(io.TextIOBase):
+    """A stream that shows FINN's ``Running step`` lines and drops the rest: all of it is in the log."""
+
+    def write(self, text: str) -> int:
+        """Show the steps in ``text``."""
+        for line in text.splitlines():
+            if "Running step:" in line:
+                progress.place().line(line.split("Running step:", 1)[1].strip())
+        return len(text)

@@ -1,0 +1,78 @@
+"""A build folder: where everything in it lies, and the results that one step leaves for another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import TypeAdapter
+
+from finn_vitprune.builds.lowering_check import LoweringCheck
+from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.builds.verify import Verification
+from finn_vitprune.files import write_json
+from finn_vitprune.synth.resources import Resources
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class QonnxReference:
+    """Classes that the QONNX model gives the images, and where these are from."""
+
+    images: str
+    top1: list[int]
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What ``tool`` counted, by node."""
+
+    tool: str
+    per_node: dict[str, Resources]
+
+
+class ResultFile(Generic[Result]):
+    """A JSON file that holds one result."""
+
+    def __init__(self, path: Path, kind: type[Result]) -> None:
+        self.path, self._adapter = path, TypeAdapter(kind)
+
+    def save(self, result: Result) -> None:
+        """Write the file, whole or not at all."""
+        write_json(self.path, self._adapter.dump_python(result, mode="json"))
+
+    def load(self) -> Result | None:
+        """Read the file; None where its step did not run."""
+        return self._adapter.validate_json(self.path.read_bytes()) if self.path.is_file() else None
+
+
+class BuildFolder:
+    """The paths of a build. Those that FINN's config or steps name are FINN's."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.hdl = path / "hdl"
+        self.log = path / "build_dataflow.log"
+        self.auto_folding = path / "auto_folding_config.json"
+        self.final_hw_config = path / "final_hw_config.json"
+        self.intermediate_models = path / "intermediate_models"
+        self.parent = self.intermediate_models / "dataflow_parent.onnx"
+        self.stitched = path / "stitched_ip"
+        self.runtime_weights = path / "runtime_weights"
+        self.rtl_logits = path / "verification_output" / "rtl_logits.npy"
+        self.settings = ResultFile(path / "vitprune.json", BuildSettings)
+        reports = path / "report"
+        self.rtlsim_performance = reports / "rtlsim_performance.json"
+        self.layer_cycles = ResultFile(reports / "estimate_layer_cycles.json", dict[str, int])
+        self.step_times = ResultFile(reports / "time_per_step.json", dict[str, float])
+        self.lowering = ResultFile(reports / "lowering.json", LoweringCheck)
+        self.reference = ResultFile(reports / "qonnx_reference.json", QonnxReference)
+        self.verification = ResultFile(reports / "rtl_verification.json", Verification)
+        self.synthesis = ResultFile(reports / "yosys_resources.json", Synthesis)
+
+    def forget_results(self) -> None:
+        """Delete what the steps of an earlier build measured, so that no report speaks of another model."""
+        for result in (self.lowering, self.reference, self.verification, self.synthesis):
+            result.path.unlink(missing_ok=True)

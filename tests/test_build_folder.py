@@ -1,0 +1,126 @@
+"""What steps leave for each other comes back as it was, and FINN's builder leaves no trace in the process."""
+
+import json
+import logging
+import sys
+
+import numpy as np
+import pytest
+
+from finn_vitprune import progress
+from finn_vitprune.builds.build import EXAMPLE
+from finn_vitprune.builds.context import BuildContext
+from finn_vitprune.builds.finn_builder import DataflowBuildConfig, builder, finn_logging, run_builder
+from finn_vitprune.builds.folder import BuildFolder, QonnxReference, Synthesis
+from finn_vitprune.builds.lowering_check import LoweringCheck, TensorCheck
+from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.builds.steps import build_step
+from finn_vitprune.errors import UserError
+from finn_vitprune.synth.resources import Resources
+from tests.said import Said
+
+MODEL = EXAMPLE / "deit_digits.onnx"
+
+
+def test_results_come_back_as_they_were_and_are_plain_json(tmp_path):
+    folder = BuildFolder(tmp_path)
+    check = LoweringCheck(
+        8, [TensorCheck("t", "q", "VitAdd", 64, 1, 2)], 2, 1 / 64, 1.0, 0.125, 1e-9, {"name": "x", "token_keep": "{}"}
+    )
+    for file, result in (
+        (folder.lowering, check),
+        (folder.reference, QonnxReference("random", [3, 1])),
+        (folder.synthesis, Synthesis("Yosys 0.9", {"a": Resources(LUT=5, BRAM36=0.5), "b": Resources(carry=1)})),
+        (folder.settings, BuildSettings(images=tmp_path / "i.npz", synth="none")),
+    ):
+        assert file.load() is None
+        file.save(result)
+        assert file.load() == result
+    assert json.loads(folder.synthesis.path.read_text())["per_node"]["a"]["BRAM36"] == 0.5
+    assert json.loads(folder.settings.path.read_text())["images"] == str(tmp_path / "i.npz")
+    folder.forget_results()
+    assert folder.lowering.load() is folder.reference.load() is folder.synthesis.load() is None
+    assert folder.settings.load() is not None
+
+
+def config(folder, *steps):
+    return DataflowBuildConfig(
+        output_dir=str(folder), synth_clk_period_ns=4.0, generate_outputs=[], fpga_part="xcu250-figd2104-2L-e",
+        steps=list(steps),
+    )
+
+
+def test_steps_of_one_build_share_what_they_read_and_builds_share_nothing(tmp_path):
+    seen = []
+
+    @build_step
+    def look(model, build):
+        seen.append((build, build.images(model)))
+        return model
+
+    other = build_step(lambda model, build: look(model, build.cfg))
+    run_builder(MODEL, config(tmp_path / "a", look, other))
+    BuildFolder(tmp_path / "a").settings.save(BuildSettings(max_images=3))
+    run_builder(MODEL, config(tmp_path / "a", look))
+    (first, images), (second, same), (third, fewer) = seen
+    assert first is second and images is same
+    assert third is not first and (len(images.pixels), len(fewer.pixels)) == (16, 3)
+    assert np.array_equal(images.pixels[:3], fewer.pixels)
+
+
+def test_context_belongs_to_its_config(tmp_path):
+    a, b = config(tmp_path), config(tmp_path)
+    assert BuildContext.of(a) is BuildContext.of(a) is not BuildContext.of(b)
+
+
+@pytest.fixture(params=["in FINN's tests", "in production"])
+def both_ways(request, monkeypatch):
+    """FINN raises in a test what it turns into an exit code elsewhere."""
+    if request.param == "in production":
+        monkeypatch.delenv("PYTEST_CURRENT_TEST")
+
+
+def process_state():
+    root = logging.getLogger()
+    return (sys.stdout, sys.stderr, root.handlers, root.level, finn_logging.get_console(), builder.exit_buildflow,
+            builder.get_vivado_root)
+
+
+@pytest.mark.usefixtures("both_ways")
+def test_what_stops_a_step_is_raised_and_all_is_put_back(tmp_path):
+    def refuse(error):
+        def step_refuse(model, context):
+            raise error
+
+        return step_refuse
+
+    for step, text in (
+        (build_step(refuse(UserError("the model is too wide"))), "^the model is too wide$"),
+        (refuse(UserError("no such op")), "^no such op$"),
+        (refuse(KeyError("shape\nof things")), r"FINN's builder stopped: 'shape.*details in .*build_dataflow.log"),
+    ):
+        before = process_state()
+        with pytest.raises(UserError, match=text):
+            run_builder(MODEL, config(tmp_path / "b", step))
+        assert process_state() == before
+    with pytest.raises(KeyboardInterrupt):
+        run_builder(MODEL, config(tmp_path / "b", refuse(KeyboardInterrupt())))
+    assert process_state() == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "b"] and not (tmp_path / "b" / "failure.txt").exists()
+
+
+def test_steps_are_shown_and_the_rest_of_the_output_is_logged(tmp_path, capsys):
+    said = Said()
+
+    @build_step
+    def step_talk(model, build):
+        print("chatter")
+        progress.line("folded")
+        return model
+
+    with progress.shown_by(said):
+        run_builder(MODEL, config(tmp_path / "b", step_talk))
+    assert said == ["step_talk [1/1]", "folded"]
+    log = (tmp_path / "b" / "build_dataflow.log").read_text()
+    assert "chatter" in log and log.count("step_talk") == 1 and log.count("folded") == 1
+    assert "chatter" not in capsys.readouterr().out
