@@ -13,16 +13,16 @@ from finn_vitprune.graph.reason import Reason
 from finn_vitprune.graph.rules import Rules, constant, optional
 from finn_vitprune.graph.values import Const, is_ordered, ordered
 from finn_vitprune.transforms.lowering import Lowering
-from finn_vitprune.transforms.values import CodeSum, Codes, Normed, QAcc, QConst, Rows, Table
+from finn_vitprune.transforms.values import Codes, CodeSum, CodeTable, Normed, QAcc, QConst, Rows
 
 RULES = Rules()
 TABLE_BITS = 8
 BINARY_OPS = "Add Sub Mul Div Pow"
 
 
-def as_table(lowering: Lowering, value) -> Table:
+def as_table(lowering: Lowering, value) -> CodeTable:
     """A stream of at most 8 bits as the table of its own real values."""
-    if isinstance(value, Table):
+    if isinstance(value, CodeTable):
         return value
     x = lowering.stream(value)
     if x.bits > TABLE_BITS:
@@ -30,10 +30,10 @@ def as_table(lowering: Lowering, value) -> Table:
             f"an element-wise function needs codes of at most {TABLE_BITS} bits, got {x.bits}: add a Quant before it"
         )
     lo, hi = numerics.int_range(x.bits, x.signed)
-    return Table(x.index, x, np.arange(lo, hi + 1) * x.scale)
+    return CodeTable(x.index, x, np.arange(lo, hi + 1) * x.scale)
 
 
-@RULES.rule("Gelu Erf Tanh Sigmoid Relu", (Codes, QAcc, Table))
+@RULES.rule("Gelu Erf Tanh Sigmoid Relu", (Codes, QAcc, CodeTable))
 def function(lowering: Lowering, node: Node, values: list):
     table = as_table(lowering, values[0])
     return replace(table, values=unary(node)(table.values))
@@ -74,8 +74,8 @@ def positions(lowering: Lowering, node: Node, values: list):
     return replace(rows, positions=values[1].value.reshape(-1, rows.x.channels))
 
 
-@RULES.rule(BINARY_OPS, (Table, Codes, QAcc), Const)
-@RULES.rule(BINARY_OPS, Const, (Table, Codes, QAcc))
+@RULES.rule(BINARY_OPS, (CodeTable, Codes, QAcc), Const)
+@RULES.rule(BINARY_OPS, Const, (CodeTable, Codes, QAcc))
 def with_constant(lowering: Lowering, node: Node, values: list):
     left = isinstance(values[0], Const)
     constant = values[0 if left else 1].value
@@ -87,7 +87,7 @@ def with_constant(lowering: Lowering, node: Node, values: list):
     return replace(table, values=BINARY[node.op_type](*operands))
 
 
-@RULES.rule(BINARY_OPS, (Table, Codes, QAcc), (Table, Codes, QAcc))
+@RULES.rule(BINARY_OPS, (CodeTable, Codes, QAcc), (CodeTable, Codes, QAcc))
 def two_tables(lowering: Lowering, node: Node, values: list):
     a, b = (as_table(lowering, v) for v in values[:2])
     if a.x.tensor != b.x.tensor or not np.array_equal(a.index, b.index):

@@ -18,6 +18,7 @@ from finn_vitprune.transforms.values import (
     AttentionOutput,
     Codes,
     CodeSum,
+    CodeTable,
     ExpDiff,
     Image,
     Logits,
@@ -27,7 +28,6 @@ from finn_vitprune.transforms.values import (
     QConst,
     QueryKey,
     Rows,
-    Table,
     MeanOfTokens,
 )
 
@@ -146,7 +146,7 @@ def layernorm(lowering: Lowering, node: Node, values: list):
     )
 
 
-@RULES.rule("Quant", Table)
+@RULES.rule("Quant", CodeTable)
 def table(lowering: Lowering, node: Node, values: list):
     found, to = values[0], _activation(node, values)
     x = lowering.stream(replace(found.x, index=found.index))

@@ -88,7 +88,7 @@ class Normed(Indexed, kind="a LayerNorm output that is not quantised"):
 
 
 @dataclass(frozen=True)
-class Table(Indexed, kind="an element-wise function that is not quantised"):
+class CodeTable(Indexed, kind="an element-wise function that is not quantised"):
     """Any element-wise function of a stream of at most 8 bits: its value for every code, lowest code first."""
 
     x: Codes

@@ -56,7 +56,7 @@ UNITS: dict[type[Value], Mapped | Constant] = {
     values.Acc: Mapped(MATRIX),
     values.QAcc: Mapped(MATRIX),
     values.Normed: Mapped(NORM),
-    values.Table: Mapped("VitLookup"),
+    values.CodeTable: Mapped("VitLookup"),
     values.CodeSum: Mapped("VitAdd"),
     values.Rows: Mapped("VitTokenEmbed"),
     values.MeanOfTokens: Mapped("VitTokenMean"),

@@ -62,7 +62,7 @@ def softmax(state: Normaliser, node: Node, values: list):
 def _probabilities(state: Normaliser, node: Node, view: View) -> View:
     view = plain(state, view)
     if not isinstance(view.term, Linear):
-        raise Reason("softmax of what is no attention score and no classifier output")
+        raise Reason("softmax of a tensor that is neither attention scores nor classifier output")
     found = need_lines(view, "the input of softmax")
     return View(ordered(view.shape), Probabilities(found.count, found.term.columns, node, x=found))
 

@@ -95,7 +95,7 @@ def _combine(state: Normaliser, node: Node, view: View, array: np.ndarray, const
     if node.op_type == "Mul" or (node.op_type == "Div" and not constant_first):
         return _scale(state, view, array if node.op_type == "Mul" else 1.0 / array)
     raise Reason(
-        f"{node.op_type} with a constant of shape {list(array.shape)}, only scalars are taken in there"
+        f"{node.op_type} with a constant of shape {list(array.shape)}, only scalars are supported there"
     )
 
 
@@ -117,7 +117,7 @@ def _offset(state: Normaliser, view: View, array: np.ndarray) -> View:
         return add_position(state, view, array)
     raise Reason(
         f"a constant of shape {list(array.shape)} is added to the result of node {view.term.node.name} "
-        f"({view.term.node.op_type}), which is no patch embedding",
+        f"({view.term.node.op_type}), which is not a patch embedding",
         "positions are added once, before the first encoder",
     )
 
@@ -139,7 +139,7 @@ def _scale(state: Normaliser, view: View, array: np.ndarray) -> View:
         )
     raise Reason(
         f"a constant of shape {list(array.shape)} scales the result of node {view.term.node.name} "
-        f"({view.term.node.op_type}), which nothing can take up"
+        f"({view.term.node.op_type}), which no layer can absorb"
     )
 
 

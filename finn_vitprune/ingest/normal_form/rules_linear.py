@@ -14,14 +14,14 @@ from finn_vitprune.ingest.normal_form.terms import Linear, Lines, Patches, Pixel
 from finn_vitprune.ingest.normal_form.views import as_lines, constant_query, plain, split_lines
 
 RULES = Rules()
-CONVOLUTION_HELP = "only a patch embedding is taken in: kernel equal to stride, without padding"
+CONVOLUTION_HELP = "only a patch embedding is supported: kernel equal to stride, without padding"
 
 
 @RULES.rule("MatMul", View, Const)
 def matmul(state: Normaliser, node: Node, values: list):
     weight = _matrix(values[1].value)
     if weight is None:
-        raise Reason(f"a constant of shape {list(values[1].value.shape)} is no matrix of a linear layer")
+        raise Reason(f"a constant of shape {list(values[1].value.shape)} is not a matrix of a linear layer")
     return linear(state, node, values[0], weight)
 
 
@@ -65,7 +65,7 @@ def convolution(state: Normaliser, node: Node, values: list):
     if kernel != stride or padded or special:
         text = f"kernel {kernel}, stride {stride}, group {node.attributes.get('group', 1)}"
         raise Reason(
-            f"a convolution that is no patch embedding ({text}{', padded' if padded else ''})",
+            f"a convolution that is not a patch embedding ({text}{', padded' if padded else ''})",
             CONVOLUTION_HELP,
         )
     if kernel != [1, 1] and not isinstance(view.term, Pixels):
@@ -73,7 +73,7 @@ def convolution(state: Normaliser, node: Node, values: list):
         raise Reason(
             f"convolutional stem: a convolution of kernel {kernel} on the result of node {source.name} "
             f"({source.op_type})",
-            "only a patch embedding on the image itself is taken in",
+            "only a patch embedding on the image itself is supported",
         )
     patches, height, width = _patches(view, weight.shape)
     out = linear(state, node, patches, weight.reshape(weight.shape[0], -1).T, bias)
@@ -135,13 +135,13 @@ def _tokens(view: View, weight: np.ndarray) -> tuple[Lines, np.ndarray]:
 
 
 def _no_rows(view: View) -> str:
-    """Why a tensor that a matrix is applied to is no rows of tokens."""
+    """Why a tensor that a matrix is applied to is not rows of tokens."""
     shape = list(view.shape)
     if isinstance(view.term, (Scores, Softmax)):
         return f"talking heads: a linear layer mixes the attention weights of the heads (shape {shape})"
     if view.index.ndim > 1 and split_lines(view.moved(lambda a: np.swapaxes(a, -1, -2))) is not None:
         return f"a linear layer over the tokens instead of the channels (MLP-Mixer), of shape {shape}"
-    return f"a linear layer on a tensor of shape {shape} that is no rows of one layer's output"
+    return f"a linear layer on a tensor of shape {shape} that is not rows of one layer's output"
 
 
 def _matrix(array: np.ndarray) -> np.ndarray | None:

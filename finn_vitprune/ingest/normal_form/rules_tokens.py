@@ -95,7 +95,7 @@ def as_embedded(state: Normaliser, view: View) -> Embedded:
         none = np.zeros((len(rows), term.columns), np.float32)
         return Embedded(len(rows), term.columns, state.node, x=term, source=rows, token=none, position=none)
     raise Reason(
-        f"tokens are joined or positions added behind node {term.node.name} ({term.node.op_type})",
+        f"tokens are joined or positions added after node {term.node.name} ({term.node.op_type})",
         "class token and positions come once, before the first encoder",
     )
 

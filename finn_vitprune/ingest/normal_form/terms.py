@@ -88,7 +88,7 @@ class Pixels(Term):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Opaque(Term):
-    """A tensor of which only the shape is known: the result of a refused node, or an input that is no image."""
+    """A tensor of which only the shape is known: the result of a rejected node, or an input that is not an image."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -179,7 +179,7 @@ class Mean(Term):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Probabilities(Term):
-    """Softmax behind the classifier."""
+    """Softmax after the classifier."""
 
     x: Lines
 

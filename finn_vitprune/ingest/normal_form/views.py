@@ -65,7 +65,7 @@ def heads(view: View, what: str) -> HeadView:
     """A ``[..., N, D']`` view as heads over the same tokens.
 
     Raises:
-        Reason: the tokens differ from head to head (windows), or a head is no set of columns.
+        Reason: the tokens differ from head to head (windows), or a head is not a set of columns.
     """
     width = view.term.columns
     index = view.index.reshape(-1, *view.index.shape[-2:])
@@ -136,7 +136,7 @@ def plain(state: Normaliser, view: View) -> View:
     else:
         raise Reason(
             f"the result of node {term.node.name} ({term.node.op_type}) is scaled by {line[0]:.6g} "
-            f"and shifted by {line[1]:.6g}, which nothing can take up"
+            f"and shifted by {line[1]:.6g}, which no layer can absorb"
         )
     return View(view.index, made)
 
