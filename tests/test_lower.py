@@ -287,6 +287,18 @@ def test_a_malformed_layout_operator_is_a_reason_at_its_node(case):
     assert f"({node.op_type}) does not map to hardware" in found and text in found
 
 
+def test_an_error_carries_the_node_and_the_tensor_at_fault():
+    node = helper.make_node("Reshape", ["c", "y"], ["part0"], name="by_codes")
+    with pytest.raises(Unmapped) as caught:
+        lower(layer(node, output="part0", constants={"c": [1]}.items()))
+    why = caught.value.why
+    assert (why.node.name, why.tensor, why.help) == ("by_codes", "y", "export with fixed shapes")
+    turned = helper.make_node("Transpose", ["y"], ["part0"], name="turn", perm=[0, 2, 1])
+    with pytest.raises(Unmapped, match="node turn .Transpose. does not map to hardware: as model output: ") as caught:
+        lower(layer(turned, output="part0"))
+    assert (caught.value.why.node.name, caught.value.why.tensor) == ("turn", "part0")
+
+
 def then(condition):
     """``If`` whose branch taken is Identity of ``y``, and whose other one is an operator without a rule."""
     branches = [

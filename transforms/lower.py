@@ -8,11 +8,13 @@ into being where a ``Quant`` fixes codes and scale.
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph import layout
+from finn_vitprune.graph.reading import read_node
 from finn_vitprune.graph.reason import Reason
 from finn_vitprune.graph.rules import Rules
 from finn_vitprune.transforms import (
@@ -37,12 +39,12 @@ RULES = Rules(
 
 
 class Unmapped(UserError):
-    """A node has no hardware form. Carries node name, op type and the reason."""
+    """A node has no hardware form. ``why`` carries the node, the reason and, where known, the tensor at fault."""
 
-    def __init__(self, name: str, op_type: str, reason: str, help: str = "") -> None:
-        self.node_name, self.op_type, self.reason = name or "(unnamed)", op_type, reason
-        text = f"node {self.node_name} ({op_type}) does not map to hardware: {reason}"
-        super().__init__(f"{text}; {help}" if help else text)
+    def __init__(self, why: Reason) -> None:
+        self.why = why
+        text = f"node {why.node.name} ({why.node.op_type}) does not map to hardware: {why.reason}"
+        super().__init__(f"{text}; {why.help}" if why.help else text)
 
 
 def check_op_types(source: ModelWrapper) -> None:
@@ -56,7 +58,7 @@ def check_op_types(source: ModelWrapper) -> None:
         if node.op_type == "Constant" or (node.op_type != "Quant" and all(i in constant or not i for i in node.input)):
             constant.update(node.output)
         elif node.op_type not in RULES:
-            raise Unmapped(node.name, node.op_type, "no rule for this op type")
+            raise Unmapped(Reason("no rule for this op type", node=read_node(node, Path())))
 
 
 def lower(source: ModelWrapper) -> Lowered:
@@ -71,4 +73,4 @@ def lower(source: ModelWrapper) -> Lowered:
         deque(lowering.steps(), maxlen=0)
         return lowering.finish()
     except Reason as e:
-        raise Unmapped(e.node.name, e.node.op_type, e.reason, e.help) from e
+        raise Unmapped(e) from e

@@ -100,10 +100,7 @@ class Lowering(Pass):
         try:
             stream = self.logits(value) if isinstance(value, Acc) else self.stream(value)
         except Reason as e:
-            last = graph.node[-1]
-            reason = Reason(f"as model output: {e}", e.help)
-            reason.node = Node(last.name, last.op_type, last.domain, (), (), {})
-            raise reason from e
+            raise Reason(f"as model output: {e}", e.help, output, self.node) from e
         self.record(stream, output)
         model = self.graph.model(self.input, stream.tensor, graph.name or "vit")
         return Lowered(model, self.matches, stream.scale, self.snap_error)

@@ -83,10 +83,11 @@ def read_nodes(graph: GraphProto, folder: Path) -> list[Node]:
     Raises:
         UserError: an attribute cannot be read.
     """
-    return [_node(proto, folder) for proto in graph.node]
+    return [read_node(proto, folder) for proto in graph.node]
 
 
-def _node(proto: NodeProto, folder: Path) -> Node:
+def read_node(proto: NodeProto, folder: Path) -> Node:
+    """One node, as :func:`read_nodes`."""
     name = proto.name or f"of {proto.output[0] if proto.output else 'nothing'}"
     try:
         attributes = {a.name: _attribute(a, folder) for a in proto.attribute}

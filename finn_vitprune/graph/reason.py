@@ -36,10 +36,9 @@ class Reason(Exception):
     help: what would work, may be empty. tensor: the input at fault, where one is. node: set by the pass.
     """
 
-    def __init__(self, reason: str, help: str = "", tensor: str = "") -> None:
+    def __init__(self, reason: str, help: str = "", tensor: str = "", node: Node | None = None) -> None:
         super().__init__(reason)
-        self.reason, self.help, self.tensor = reason, help, tensor
-        self.node: Node | None = None
+        self.reason, self.help, self.tensor, self.node = reason, help, tensor, node
 
 
 def first_line(error: Exception) -> str:
