@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import StreamOp
+from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.numerics import int_range
 from finn_vitprune.sim.beats import Stream
@@ -28,9 +29,9 @@ class VitAdd(StreamOp):
         """How many sums of ``a`` and ``b`` leave the range and are clipped."""
         return int(np.count_nonzero(self.compute(a, b)[0] != a + b))
 
-    def lut_estimation(self, fpgapart: str) -> int:
+    def resources(self) -> Estimate:
         """Per bit: two input registers, the sum and its saturation; and the handshake."""
-        return 4 * self.source.width + self.source.simd + 14
+        return Estimate(LUT=4 * self.source.width + self.source.simd + 14)
 
 
 class VitAdd_rtl(VitRTLBackend, VitAdd):

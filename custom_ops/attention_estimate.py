@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from finn_vitprune.custom_ops.base import divisors
-from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Estimate, Folding
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding
 from finn_vitprune.custom_ops.memory import (
     ATTENTION_MEMORY,
     DSP_MIN_PRODUCT,
+    Estimate,
     lutram_luts,
     multiplier_dsps,
     ram_bram18,

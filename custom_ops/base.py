@@ -12,6 +12,7 @@ from onnx import helper
 from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune.custom_ops.folding import Folding, StreamFolding
+from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.synth.parts import Part
 
@@ -120,6 +121,10 @@ class VitOp(HWCustomOp):
         choices = tuple(divisors(math.gcd(*channels))) or (1,)
         return StreamFolding(type(self), given, choices, self.get_nodeattr("SIMD"))
 
+    @abstractmethod
+    def resources(self) -> Estimate:
+        """What the op takes at its present fold."""
+
     def param_counts(self) -> dict[str, int]:
         """Stored weights and biases: ``{"weights": n, "biases": n, "index_bits": n}``, absent keys are 0."""
         return {}
@@ -142,6 +147,18 @@ class VitOp(HWCustomOp):
     def _in(self, ind: int) -> Stream | None:
         streams = self.in_streams()
         return streams[ind] if ind < len(streams) else None
+
+    def lut_estimation(self, fpgapart: str) -> int:
+        return self.resources().LUT
+
+    def dsp_estimation(self, fpgapart: str) -> int:
+        return self.resources().DSP
+
+    def bram_estimation(self, fpgapart: str) -> int:
+        return self.resources().BRAM_18K
+
+    def uram_estimation(self, fpgapart: str) -> int:
+        return self.resources().URAM
 
     def get_normal_input_shape(self, ind: int = 0):
         s = self._in(ind)
@@ -215,17 +232,8 @@ class FoldedOp(VitOp):
     def macs(self) -> int:
         return self.folding().macs
 
-    def lut_estimation(self, fpgapart: str) -> int:
-        return self.folding().resources.LUT
-
-    def dsp_estimation(self, fpgapart: str) -> int:
-        return self.folding().resources.DSP
-
-    def bram_estimation(self, fpgapart: str) -> int:
-        return self.folding().resources.BRAM_18K
-
-    def uram_estimation(self, fpgapart: str) -> int:
-        return self.folding().resources.URAM
+    def resources(self) -> Estimate:
+        return self.folding().resources
 
 
 class StreamOp(VitOp):

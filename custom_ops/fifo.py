@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import StreamOp
-from finn_vitprune.custom_ops.memory import FIFO_MEMORY, bram_luts, lutram_luts, ram_bram18, ram_urams, uram_luts
+from finn_vitprune.custom_ops.memory import FIFO_MEMORY, Estimate, ram_estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 
 
@@ -40,24 +40,15 @@ class VitFIFO(StreamOp):
         depth = self.get_nodeattr("depth")
         return (depth - 1 if self._style() == "distributed" else depth - 2), self.source.width
 
-    def lut_estimation(self, fpgapart: str) -> int:
-        """LUTRAM or the multiplexer behind deep RAMs, the two pointers and the fill count."""
+    def resources(self) -> Estimate:
+        """LUTRAM or deep RAMs with their multiplexer, the two pointers and the fill count."""
         style = self._style()
         if style == "register":
-            return self.source.width + 5
+            return Estimate(LUT=self.source.width + 5)
         words, width = self._ram()
         pointer = max(1, (words - 1).bit_length())
         control = 3 * pointer // 2 + 6 if words == 1 << pointer else 3 * pointer + 7
-        memory = {"distributed": lutram_luts, "block": bram_luts, "ultra": uram_luts}[style]
-        return control + memory(words, width)
-
-    def bram_estimation(self, fpgapart: str) -> int:
-        """Block RAMs of 18 Kbit."""
-        return ram_bram18(*self._ram()) if self._style() == "block" else 0
-
-    def uram_estimation(self, fpgapart: str) -> int:
-        """UltraRAMs."""
-        return ram_urams(*self._ram()) if self._style() == "ultra" else 0
+        return ram_estimate(words, width, style) + Estimate(LUT=control)
 
 
 class VitFIFO_rtl(VitRTLBackend, VitFIFO):

@@ -13,23 +13,10 @@ from functools import cached_property, lru_cache
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
 from onnx import AttributeProto, NodeProto
 
+from finn_vitprune.custom_ops.memory import Estimate
+
 FOLDINGS_KEPT = 1 << 14
 """Foldings of which cycles and resources are remembered, so that units of equal shape are evaluated once."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Resources by the names that FINN gives them; a block RAM of 36 Kbit counts as two of 18."""
-
-    LUT: int = 0
-    DSP: int = 0
-    BRAM_18K: int = 0
-    URAM: int = 0
-
-    def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(
-            self.LUT + other.LUT, self.DSP + other.DSP, self.BRAM_18K + other.BRAM_18K, self.URAM + other.URAM
-        )
 
 
 class Folding(ABC):
@@ -95,8 +82,7 @@ class StreamFolding(Folding):
 
     @cached_property
     def resources(self) -> Estimate:
-        estimates = self._op.node_res_estimation("")
-        return Estimate(**{name: estimates[name] for name in ("LUT", "DSP", "BRAM_18K", "URAM")})
+        return self._op.resources()
 
     def attributes(self) -> dict[str, int]:
         return {"SIMD": self.simd} if self.choices else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import StreamOp
+from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.sim.beats import Stream
 
@@ -18,9 +19,9 @@ class VitFork(StreamOp):
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         return [x.copy(), x.copy()]
 
-    def lut_estimation(self, fpgapart: str) -> int:
+    def resources(self) -> Estimate:
         """One LUT per bit of the input register, and the handshake."""
-        return self.source.width + 9
+        return Estimate(LUT=self.source.width + 9)
 
 
 class VitFork_rtl(VitRTLBackend, VitFork):

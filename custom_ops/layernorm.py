@@ -6,7 +6,7 @@ import numpy as np
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import FIFO_MEMORY, lutram_luts, ram_bram18
+from finn_vitprune.custom_ops.memory import FIFO_MEMORY, Estimate, lutram_luts, ram_bram18
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
 
@@ -81,22 +81,17 @@ class VitLayerNorm(UnaryStreamOp):
     def _fifo_in_bram(self) -> bool:
         return FIFO_MEMORY.style(self.fifo_depth(), 16 * self.get_nodeattr("SIMD")) == "block"
 
-    def dsp_estimation(self, fpgapart: str) -> int:
-        """A lane squares x (1) and multiplies it by D rc (2); the square root shares one multiplier (2)."""
-        return 3 * self.get_nodeattr("SIMD") + 2
-
-    def bram_estimation(self, fpgapart: str) -> int:
-        """Block RAMs of 18 Kbit of the FIFO of waiting codes."""
-        width = 16 * self.get_nodeattr("SIMD")
-        return ram_bram18(self.fifo_depth() - 2, width) if self._fifo_in_bram() else 0
-
-    def lut_estimation(self, fpgapart: str) -> int:
-        """Square root and control 885; a lane 207 (sums 70, offset and product sum 80, shifter and range
-        check 57) and 6.75 a bit of the result; LUTRAM of the FIFO."""
-        simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
-        memory = 0 if self._fifo_in_bram() else lutram_luts(self.fifo_depth() - 1, 16 * simd)
-        return round(885 + simd * (207 + 6.75 * bits) + memory)
-
+    def resources(self) -> Estimate:
+        """Square root and control: 885 LUTs and two DSP slices. A lane: 207 LUTs (sums 70, offset and product sum 80,
+        shifter and range check 57), 6.75 a bit of the result, one slice for x squared, two for x times D rc. The
+        FIFO of waiting codes."""
+        simd, bits, in_bram = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth(), self._fifo_in_bram()
+        memory = 0 if in_bram else lutram_luts(self.fifo_depth() - 1, 16 * simd)
+        return Estimate(
+            LUT=round(885 + simd * (207 + 6.75 * bits) + memory),
+            DSP=3 * simd + 2,
+            BRAM_18K=ram_bram18(self.fifo_depth() - 2, 16 * simd) if in_bram else 0,
+        )
     def held_tokens(self) -> int:
         """Tokens in the FIFO, and a part of one in the input and output registers."""
         return -(-(self.fifo_depth() + 10) // self.beats)

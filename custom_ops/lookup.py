@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts
+from finn_vitprune.custom_ops.memory import Estimate, rom_estimate
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
 
@@ -27,13 +27,9 @@ class VitLookup(UnaryStreamOp):
         depth = 1 << self.source.dtype.bitwidth()
         return depth, self.target.dtype.bitwidth(), self.get_nodeattr("ram_style")
 
-    def lut_estimation(self, fpgapart: str) -> int:
+    def resources(self) -> Estimate:
         """One LUT per bit of the input register, the tables and the handshake."""
-        return self.source.width + self.get_nodeattr("SIMD") * rom_luts(*self._rom()) + 8
-
-    def bram_estimation(self, fpgapart: str) -> int:
-        """Block RAMs of 18 Kbit."""
-        return self.get_nodeattr("SIMD") * rom_bram18(*self._rom())
+        return self.source.simd * rom_estimate(*self._rom()) + Estimate(LUT=self.source.width + 8)
 
 
 class VitLookup_rtl(VitRTLBackend, VitLookup):

@@ -29,6 +29,24 @@ DSP_MIN_PRODUCT = 9
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """Resources by the names that FINN gives them; a block RAM of 36 Kbit counts as two of 18."""
+
+    LUT: int = 0
+    DSP: int = 0
+    BRAM_18K: int = 0
+    URAM: int = 0
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(
+            self.LUT + other.LUT, self.DSP + other.DSP, self.BRAM_18K + other.BRAM_18K, self.URAM + other.URAM
+        )
+
+    def __rmul__(self, count: int) -> Estimate:
+        return Estimate(count * self.LUT, count * self.DSP, count * self.BRAM_18K, count * self.URAM)
+
+
+@dataclass(frozen=True)
 class MemoryPolicy:
     """Where "auto" puts a memory: in LUTs up to ``words`` words, or up to ``bits`` bits in at most ``bits_words`` words.
 
@@ -55,6 +73,23 @@ MATRIX_MEMORY = MemoryPolicy(bits=4095, bits_words=256)
 """Memories of the matrix unit; more words in LUTs would be slow."""
 ATTENTION_MEMORY = MemoryPolicy(words=128)
 """Keys, values and the rows that wait for their scores."""
+
+
+def ram_estimate(words: int, width: int, style: str) -> Estimate:
+    """A ``vp_ram`` that is "distributed", "block" or "ultra", and the multiplexer behind it where it is deep."""
+    luts = {"distributed": lutram_luts, "block": bram_luts, "ultra": uram_luts}[style](words, width)
+    return Estimate(
+        LUT=luts,
+        BRAM_18K=ram_bram18(words, width) if style == "block" else 0,
+        URAM=ram_urams(words, width) if style == "ultra" else 0,
+    )
+
+
+def rom_estimate(words: int, width: int, style: str) -> Estimate:
+    """A ``vp_rom``; in UltraRAM, which has no initial contents, a ``vp_ram``."""
+    if style == "ultra":
+        return ram_estimate(words, width, style)
+    return Estimate(LUT=rom_luts(words, width, style), BRAM_18K=rom_bram18(words, width, style))
 
 
 def ram_bram18(words: int, width: int) -> int:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import most_contributions
 from finn_vitprune.custom_ops.base import divisors
-from finn_vitprune.custom_ops.folding import Estimate, Folding
+from finn_vitprune.custom_ops.folding import Folding
+from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold, block_atoms
 from finn_vitprune.numerics import clog2
 

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from finn_vitprune.custom_ops.folding import Estimate
-from finn_vitprune.custom_ops.memory import (
-    MATRIX_MEMORY,
-    bram_luts,
-    lutram_luts,
-    multiplier_dsps,
-    ram_bram18,
-    ram_urams,
-    rom_bram18,
-    rom_luts,
-    uram_luts,
-)
+from finn_vitprune.custom_ops.memory import MATRIX_MEMORY, Estimate, multiplier_dsps, ram_estimate, rom_estimate
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.numerics import clog2
 
@@ -65,7 +54,7 @@ def resources(f: Fold) -> Estimate:
 def weight_memory_bits(f: Fold) -> int:
     """Capacity of the memories that hold the weights."""
     depth, width, count = rom_shapes(f)["W"]
-    used = _rom(depth, width, count, styles(f)["W"])
+    used = count * rom_estimate(depth, width, styles(f)["W"])
     return used.URAM * URAM_BITS + used.BRAM_18K * BRAM18_BITS or count * depth * width
 
 
@@ -76,22 +65,12 @@ def _mux(inputs: int) -> int:
 
 def _memories(f: Fold) -> Estimate:
     """The memories, and the multiplexers behind block RAMs and UltraRAMs that are not deep enough."""
-    style = styles(f)
-    roms = [_rom(*shape, style[key]) for key, shape in rom_shapes(f).items()]
-    return sum([*roms, *(_ram(*shape, style[key]) for key, shape in ram_shapes(f).items())], Estimate())
-
-
-def _rom(depth: int, width: int, count: int, style: str) -> Estimate:
-    if style == "ultra":
-        luts = count * uram_luts(depth, width) + _load(depth, width, count)
-        return Estimate(LUT=luts, URAM=count * ram_urams(depth, width))
-    return Estimate(LUT=count * rom_luts(depth, width, style), BRAM_18K=count * rom_bram18(depth, width, style))
-
-
-def _ram(depth: int, width: int, count: int, style: str) -> Estimate:
-    if style == "distributed":
-        return Estimate(LUT=count * lutram_luts(depth, width))
-    return Estimate(LUT=count * bram_luts(depth, width), BRAM_18K=count * ram_bram18(depth, width))
+    style, roms = styles(f), rom_shapes(f)
+    total = Estimate(LUT=_load(*roms["W"]) if style["W"] == "ultra" else 0)
+    for shapes, estimate in ((roms, rom_estimate), (ram_shapes(f), ram_estimate)):
+        for key, (depth, width, count) in shapes.items():
+            total += count * estimate(depth, width, style[key])
+    return total
 
 
 def _load(depth: int, width: int, count: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, multiplier_dsps, rom_bram18, rom_luts
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, multiplier_dsps, rom_estimate
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.numerics import MULT_BITS, requantise
 from finn_vitprune.errors import UserError
@@ -45,26 +45,16 @@ class VitRequant(UnaryStreamOp):
         bits = get("SIMD") * get("mult_bits")
         return words, bits, TABLE_MEMORY.style(words, bits, get("ram_style"))
 
-    def lut_estimation(self, fpgapart: str) -> int:
-        """Input register, each lane's rounding, saturation and sum of partial products, table, handshake."""
+    def resources(self) -> Estimate:
+        """Input register, each lane's multiplier, rounding, saturation and sum of products, table, handshake."""
         source, target = self.source, self.target.dtype
         product = self._acc_bits() + self.get_nodeattr("mult_bits")
         lane = 2 * target.bitwidth() + (product - target.bitwidth()) // 5 + 2
         slices = multiplier_dsps(self._acc_bits(), self.get_nodeattr("mult_bits") + 1)
         lane += (product - 18) * (slices.bit_length() - 1)
         words, bits, style = self._rom()
-        table = rom_luts(words, bits, style)
-        return source.width + source.simd * lane + table + (words - 1).bit_length() + 5
-
-    def dsp_estimation(self, fpgapart: str) -> int:
-        """DSP slices of the multipliers."""
-        return self.get_nodeattr("SIMD") * multiplier_dsps(
-            self._acc_bits(), self.get_nodeattr("mult_bits") + 1
-        )
-
-    def bram_estimation(self, fpgapart: str) -> int:
-        """Block RAMs of 18 Kbit."""
-        return rom_bram18(*self._rom())
+        luts = source.width + source.simd * lane + (words - 1).bit_length() + 5
+        return rom_estimate(words, bits, style) + Estimate(LUT=luts, DSP=source.simd * slices)
 
 
 class VitRequant_rtl(VitRTLBackend, VitRequant):

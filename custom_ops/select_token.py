@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.custom_ops.base import StreamOp
+from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.sim.beats import Stream
 
@@ -24,9 +25,9 @@ class VitSelectToken(StreamOp):
         index = self.get_nodeattr("index")
         return [x[..., index : index + 1, :].copy()]
 
-    def lut_estimation(self, fpgapart: str) -> int:
+    def resources(self) -> Estimate:
         """One LUT per bit of the input register, the beat counter and the handshake."""
-        return self.source.width + (self.source.beats - 1).bit_length() + 9
+        return Estimate(LUT=self.source.width + (self.source.beats - 1).bit_length() + 9)
 
 
 class VitSelectToken_rtl(VitRTLBackend, VitSelectToken):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.custom_ops.base import StreamOp
+from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.sim.beats import Stream
 
@@ -29,9 +30,9 @@ class VitSplit(StreamOp):
         """One: while one part of a token passes, the reader of the other lives on what it has."""
         return 1
 
-    def lut_estimation(self, fpgapart: str) -> int:
+    def resources(self) -> Estimate:
         """One LUT per bit of the input register, the beat counter and the handshake."""
-        return self.source.width + (self.source.token_beats - 1).bit_length() + 9
+        return Estimate(LUT=self.source.width + (self.source.token_beats - 1).bit_length() + 9)
 
 
 class VitSplit_rtl(VitRTLBackend, VitSplit):

@@ -8,8 +8,8 @@ from itertools import combinations
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import divisors
-from finn_vitprune.custom_ops.folding import Estimate, Folding
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, lutram_luts, ram_bram18
+from finn_vitprune.custom_ops.folding import Folding
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, lutram_luts, ram_bram18
 
 RANK_SHARE = 0.01
 """Ranking may take this share of the interval, and prolong it by as much where it is what takes longest."""

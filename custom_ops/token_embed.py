@@ -6,7 +6,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import VitOp
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, rom_bram18, rom_luts
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, rom_estimate
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import int_range
@@ -58,15 +58,11 @@ class VitTokenEmbed(VitOp):
         stream = self.out_streams()[0]
         return stream.beats, stream.width, TABLE_MEMORY.style(stream.beats, stream.width, self.get_nodeattr("ram_style"))
 
-    def lut_estimation(self, fpgapart: str) -> int:
+    def resources(self) -> Estimate:
         """Per bit: input register, sum, saturation; the table, the beat counter and the handshake."""
         stream = self.out_streams()[0]
-        counter = (stream.beats - 1).bit_length()
-        return 3 * stream.width + stream.simd + rom_luts(*self._rom()) + counter + 3
-
-    def bram_estimation(self, fpgapart: str) -> int:
-        """Block RAMs of 18 Kbit."""
-        return rom_bram18(*self._rom())
+        luts = 3 * stream.width + stream.simd + (stream.beats - 1).bit_length() + 3
+        return rom_estimate(*self._rom()) + Estimate(LUT=luts)
 
 
 class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):

@@ -9,7 +9,7 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, lutram_luts, multiplier_dsps, ram_bram18
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, lutram_luts, multiplier_dsps, ram_bram18
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
@@ -93,23 +93,19 @@ class VitTokenMean(UnaryStreamOp):
         """Where the sums are held."""
         return TABLE_MEMORY.style(self.source.token_beats, self.get_nodeattr("SIMD") * self.acc_bits, self.get_nodeattr("ram_style"))
 
-    def dsp_estimation(self, fpgapart: str) -> int:
-        """A multiplier a lane; none for a power of two."""
-        slices = multiplier_dsps(self.acc_bits, self.constant()[0].bit_length() + 1)
-        return 0 if self.shifts else self.get_nodeattr("SIMD") * slices
-
-    def bram_estimation(self, fpgapart: str) -> int:
-        """Block RAMs of 18 Kbit of the sums."""
-        block = self.source.token_beats > 1 and self.sums_style() == "block"
-        return ram_bram18(self.source.token_beats, self.get_nodeattr("SIMD") * self.acc_bits) if block else 0
-
-    def lut_estimation(self, fpgapart: str) -> int:
-        """Input register, each lane's sum, rounding and saturation, LUTRAM of the sums, control 20."""
+    def resources(self) -> Estimate:
+        """Input register, each lane's sum, rounding, saturation and multiplier (none for a power of two), RAM of
+        the sums, control 20."""
         source, bits = self.source, self.target.dtype.bitwidth()
         lane = self.acc_bits + (bits + 5 if self.shifts else 13 * bits // 8 + 5)
-        lutram = self.source.token_beats > 1 and self.sums_style() == "distributed"
-        memory = lutram_luts(self.source.token_beats, source.simd * self.acc_bits) if lutram else 0
-        return source.width + source.simd * lane + memory + 20
+        slices = 0 if self.shifts else multiplier_dsps(self.acc_bits, self.constant()[0].bit_length() + 1)
+        sums, style = (source.token_beats, source.simd * self.acc_bits), self.sums_style()
+        held = source.token_beats > 1
+        return Estimate(
+            LUT=source.width + source.simd * lane + (lutram_luts(*sums) if held and style == "distributed" else 0) + 20,
+            DSP=source.simd * slices,
+            BRAM_18K=ram_bram18(*sums) if held and style == "block" else 0,
+        )
 
 
 class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):

@@ -8,6 +8,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.sim.beats import Stream
 
@@ -45,7 +46,7 @@ class VitWidthConverter(VitOp):
     def _common(self) -> int:
         return math.lcm(self.get_nodeattr("in_simd"), self.get_nodeattr("out_simd"))
 
-    def lut_estimation(self, fpgapart: str) -> int:
+    def resources(self) -> Estimate:
         """Per bit: input register, and the shift register where it loads a wide word; counters."""
         source, out_simd, common = self.in_streams()[0], self.get_nodeattr("out_simd"), self._common()
         if source.simd == out_simd:
@@ -54,7 +55,7 @@ class VitWidthConverter(VitOp):
             loaded = 0
         else:
             loaded = common - out_simd
-        return source.width + loaded * source.dtype.bitwidth() + 8
+        return Estimate(LUT=source.width + loaded * source.dtype.bitwidth() + 8)
 
 
 class VitWidthConverter_rtl(VitRTLBackend, VitWidthConverter):

@@ -9,7 +9,8 @@ import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.folding import Estimate, Folding
+from finn_vitprune.custom_ops.folding import Folding
+from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.fold import MAX_UTILISATION, FoldForInterval, GraphFolding, offered, slowest_cycles
 from finn_vitprune.transforms.lower import lower

@@ -11,7 +11,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 
-from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Estimate, Folding
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding
+from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.synth.parts import Part
 
 MAX_UTILISATION = {"LUT": 0.7, "DSP": 0.8, "BRAM_18K": 0.8, "URAM": 0.8}
