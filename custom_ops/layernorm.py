@@ -92,6 +92,7 @@ class VitLayerNorm(UnaryStreamOp):
             DSP=3 * simd + 2,
             BRAM_18K=ram_bram18(self.fifo_depth() - 2, 16 * simd) if in_bram else 0,
         )
+
     def held_tokens(self) -> int:
         """Tokens in the FIFO, and a part of one in the input and output registers."""
         return -(-(self.fifo_depth() + 10) // self.beats)
