@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.onnx_file.model_file import Kind
+
+SHOWN = 20
+"""Refused nodes that are listed one by one in a table by parts."""
 
 
 @dataclass(frozen=True)
@@ -117,3 +120,80 @@ def _counts(checked: Checked) -> str:
         f"Refused for what they depend on: {behind}" if behind else "",
     ]
     return " ".join(f"{part}." for part in parts if part)
+
+
+def as_dict(checked: Checked) -> dict[str, object]:
+    """The JSON form."""
+    return {
+        "model": checked.model,
+        "kind": checked.kind.value,
+        "opset": checked.opset,
+        "passed": checked.passed,
+        "verdict": verdict(checked),
+        "nodes": len(checked.rows),
+        "mapped": checked.mapped,
+        "constants": checked.count(Constant),
+        "structure": None if checked.structure is None else checked.structure.as_dict(),
+        "complexity": None if checked.complexity is None else asdict(checked.complexity),
+        "notes": list(checked.notes),
+        "refusals": [asdict(r) for r in checked.refusals],
+        "rows": [asdict(t) | {"maps": r.maps} for r, t in zip(checked.rows, row_texts(checked), strict=True)],
+    }
+
+
+# --- rows of a table -----------------------------------------------------------------------------
+
+
+def node_rows(checked: Checked) -> list[tuple[str, str, str]]:
+    """Place, name and answer of every node."""
+    return [_node_row(text) for text in row_texts(checked)]
+
+
+def _node_row(text: RowText, more: int = 0) -> tuple[str, str, str]:
+    """A node, and how many more are like it."""
+    alike = f" and {more} more" if more else ""
+    return text.place, f"{text.node} ({text.op_type}){alike}", text.sentence()
+
+
+def part_rows(checked: Checked) -> list[tuple[str, str, str]]:
+    """Refused nodes first, then parts of the network; encoders that are alike share their rows."""
+    refused: dict[str, list[RowText]] = {}
+    waiting: Counter[str] = Counter()
+    places: dict[str | int | None, Counter[str]] = {}
+    for row, text in zip(checked.rows, row_texts(checked), strict=True):
+        match row.answer:
+            case Rejected():
+                refused.setdefault(text.reason, []).append(text)
+            case Behind(alone=None):
+                waiting[text.reason] += 1
+            case Behind(alone=alone):
+                unit = unit_text(alone, size=False)
+                waiting[f"by themselves they would be {unit}, but they depend on what is not taken in"] += 1
+            case _:
+                places.setdefault(row.place, Counter())[text.becomes] += 1
+    alike = list(refused.values())
+    shown = [_node_row(texts[0], len(texts) - 1) for texts in alike[:SHOWN]]
+    left = sum(len(texts) for texts in alike[SHOWN:])
+    if left:
+        shown.append(("", f"{left} more {'node' if left == 1 else 'nodes'}", "NO: --all lists them"))
+    shown += [("", _count(n), f"NO: {text}") for text, n in waiting.items()]
+    for first, last, part in _merged(places):
+        where = place_text(first) if first == last else f"{place_text(first)} to {last}"
+        shown += [(where, _count(n), becomes) for becomes, n in part.items()]
+    return shown
+
+
+def _count(nodes: int) -> str:
+    return "1 node" if nodes == 1 else f"{nodes} nodes"
+
+
+def _merged(places: dict[str | int | None, Counter[str]]) -> list[tuple[str | int | None, str | int | None, Counter[str]]]:
+    """First and last place of equal parts: neighbouring encoders are one; nodes of no place come last."""
+    merged = []
+    for place, part in places.items():
+        first, last, before = merged[-1] if merged else (None, None, None)
+        if isinstance(place, int) and isinstance(last, int) and before == part:
+            merged[-1] = (first, place, part)
+        else:
+            merged.append((place, place, part))
+    return sorted(merged, key=lambda run: run[0] is None)
