@@ -40,6 +40,9 @@ FOLDED = frozenset(
 def evaluate(node: Node, opset: int, inputs: list[np.ndarray | None]) -> list[np.ndarray]:
     """Outputs of a node whose inputs are all constants.
 
+    Not by onnxscript's fold_constants: it computes a result before it looks at its size (an Expand to 30,000 x 30,000
+    takes 7 GB), and rewrites the graph, while every node here has an answer of its own.
+
     Raises:
         Reason: the op is not known here, or its result is too large.
         ValueError: the inputs do not fit.
@@ -51,6 +54,8 @@ def evaluate(node: Node, opset: int, inputs: list[np.ndarray | None]) -> list[np
         return [cast(inputs[0], node.attributes["to"])]
     if op not in FOLDED:
         raise Reason(f"{op} of constants is not computed here", "fold constants before, with onnxsim or onnxruntime")
+    if op != "Constant" and not any(node.inputs):
+        raise Reason(f"{op} has no inputs", "the file is damaged or was edited: export it again")
     given = {name: np.asarray(a) for name, a in zip(node.inputs, inputs) if a is not None}
     for shape in output_shapes(node, opset, [given.get(name) for name in node.inputs]):
         limit([sum(a.size for a in given.values())] if shape is None else shape)
