@@ -10,7 +10,7 @@ from rich.console import Console
 from finn_vitprune.report.builds import NOT_RUN, build_tables, comparison
 from finn_vitprune.report.html import to_html
 from finn_vitprune.report.summary import RtlsimSummary
-from finn_vitprune.report.tables import Table, show, to_markdown
+from finn_vitprune.report.tables import TextTable, show, to_markdown
 from tests.summaries import summary
 
 
@@ -139,7 +139,7 @@ def test_prints_at_any_width(width):
 
 
 def test_a_bar_in_a_cell_does_not_end_it_in_markdown():
-    table = Table("Norms", ("what", "value"), (("|w|", "1"), ("b", "2")), "A note.")
+    table = TextTable("Norms", ("what", "value"), (("|w|", "1"), ("b", "2")), "A note.")
     page = to_markdown("Title", "Words.", [table])
     assert page.split("\n") == [
         "# Title", "", "Words.", "", "## Norms", "", "| what | value |", "|--|--:|", r"| \|w\| | 1 |", "| b | 2 |", "",

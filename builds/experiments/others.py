@@ -12,7 +12,7 @@ from finn_vitprune.ingest.check.check import check
 from finn_vitprune.ingest.check.checked import Behind, Checked, Constant, Mapped, Rejected
 from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX
 from finn_vitprune.ingest.check.texts import verdict
-from finn_vitprune.report.tables import Table, to_markdown
+from finn_vitprune.report.tables import TextTable, to_markdown
 
 TITLE = "Files from other hands through `check`"
 TEXT = """ONNX files of three PyPI wheels, none of them a plain vision transformer; the files are not kept here.
@@ -41,7 +41,7 @@ def main() -> None:
         checked = check(path)
         rows.append(counts(checked, time.monotonic() - started))
         reasons.append(why(checked))
-    table = Table("Nodes", COLUMNS, tuple(rows), NOTE)
+    table = TextTable("Nodes", COLUMNS, tuple(rows), NOTE)
     write_text(given.output, "\n".join([to_markdown(TITLE, TEXT, [table]), *reasons]))
 
 

@@ -28,7 +28,7 @@ from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.importing.reference import TOLERANCE, compare
 from finn_vitprune.files import write_json, write_text
-from finn_vitprune.report.tables import Table, to_markdown
+from finn_vitprune.report.tables import TextTable, to_markdown
 
 LISTED = (
     "deit_tiny_patch16_224", "deit_small_patch16_224", "deit_base_patch16_224",
@@ -251,8 +251,8 @@ def markdown(results: list[ZooResult]) -> str:
         TITLE,
         TEXT,
         [
-            Table("The listed models, by every exporter", COLUMNS, tuple(map(cells, listed)), summary(listed)),
-            Table("Every other `vit_*` of timm", COLUMNS, tuple(map(cells, others)), summary(others)),
+            TextTable("The listed models, by every exporter", COLUMNS, tuple(map(cells, listed)), summary(listed)),
+            TextTable("Every other `vit_*` of timm", COLUMNS, tuple(map(cells, others)), summary(others)),
         ],
     )
 

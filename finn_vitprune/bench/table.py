@@ -27,12 +27,12 @@ from finn_vitprune.bench.limits import (
 from finn_vitprune.bench.masks import DENSE, KINDS
 from finn_vitprune.bench.resources import Cost, UnitEstimate
 from finn_vitprune.bench.results import DropRow, FinnRow, MatrixRow
-from finn_vitprune.report.tables import Table
+from finn_vitprune.report.tables import TextTable
 
 
 def tables(
     rows: Sequence[MatrixRow], drops: Sequence[DropRow], finn: Sequence[FinnRow], checks: Checks
-) -> list[Table]:
+) -> list[TextTable]:
     """The tables of all that was measured."""
     made = [
         _utilisation(rows, checks),
@@ -78,7 +78,7 @@ def _one(rows: Iterable[MatrixRow], measured: Callable[[MatrixRow], Any]) -> lis
 # --- the questions -------------------------------------------------------------------------------
 
 
-def _utilisation(rows: Sequence[MatrixRow], checks: Checks) -> Table:
+def _utilisation(rows: Sequence[MatrixRow], checks: Checks) -> TextTable:
     lines = []
     for group in _by_keep(rows, lambda r: r.cycles):
         any_row = next(iter(group.values()))
@@ -90,7 +90,7 @@ def _utilisation(rows: Sequence[MatrixRow], checks: Checks) -> Table:
             f"{worst.cycles_unbalanced / worst.cycles:.2f}",
         ))  # fmt: skip
     limits = ", ".join(f"{kind} {limit:.2f}" for kind, limit in UTILISATION.items())
-    return Table(
+    return TextTable(
         "1. Utilisation in Verilator, back-to-back token groups",
         ("matrix", "products", "fold", DENSE, *KINDS, "cycles", "in order", "gain"),
         tuple(lines),
@@ -108,7 +108,7 @@ def _utilisation_cell(row: MatrixRow, checks: Checks) -> str:
     return checks.mark(what, f"{share:.3f}", share >= UTILISATION[row.mask])
 
 
-def _resources(rows: Sequence[MatrixRow], finn: Sequence[FinnRow], checks: Checks) -> Table:
+def _resources(rows: Sequence[MatrixRow], finn: Sequence[FinnRow], checks: Checks) -> TextTable:
     lines = []
     for row in _one(rows, lambda r: r.cost):
         n, cost, limited = row.products, row.cost, row.bits == "8x8" and row.target >= MANY_PRODUCTS
@@ -126,7 +126,7 @@ def _resources(rows: Sequence[MatrixRow], finn: Sequence[FinnRow], checks: Check
             *(f"{v:,}" for v in (cost.dsp, cost.lut, cost.lutram_sites, cost.srl, cost.ff)), f"{cost.bram36:g}",
         ))  # fmt: skip
     lines += [_finn_line(row) for row in finn]
-    return Table(
+    return TextTable(
         "2. Resources in Yosys",
         ("matrix", "products", "fold", "array DSP", "array LUT", "unit LUT",
          "DSP", "LUT", "LUTRAM", "SRL", "FF", "BRAM36"),
@@ -153,7 +153,7 @@ def _finn_line(row: FinnRow) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _memory(rows: Sequence[MatrixRow], checks: Checks) -> Table:
+def _memory(rows: Sequence[MatrixRow], checks: Checks) -> TextTable:
     dense = {row.unit: row for row in rows if row.mask == DENSE}
     lines = []
     for row in _one(rows, lambda r: r.memory):
@@ -170,7 +170,7 @@ def _memory(rows: Sequence[MatrixRow], checks: Checks) -> Table:
             _name(row), f"{row.products:,}", f"{m.weight_bits:,}", f"{m.index_bits:,}",
             f"{m.memory_bram36:g}", need_text, *ratios,
         ))  # fmt: skip
-    return Table(
+    return TextTable(
         "3. Weight memory, and pruned against dense at the same fold",
         ("matrix", "products", "weight bits", "index bits", "BRAM36", "memory / need",
          "bits / dense", "BRAM36 / dense", "cycles / dense"),
@@ -196,7 +196,7 @@ def _against_dense(row: MatrixRow, full: MatrixRow, checks: Checks) -> list[str]
     return [texts[0], blocks, texts[1]]
 
 
-def _depth(rows: Sequence[MatrixRow], checks: Checks) -> Table:
+def _depth(rows: Sequence[MatrixRow], checks: Checks) -> TextTable:
     lines = []
     for row in _one(rows, lambda r: r.cost):
         what, cost = _what(row), row.cost
@@ -206,7 +206,7 @@ def _depth(rows: Sequence[MatrixRow], checks: Checks) -> Table:
             checks.mark(f"depth of {what}", str(cost.depth_lut), cost.depth_lut <= ANY_DEPTH),
             str(cost.depth_data_carry), str(cost.depth_carry),
         ))  # fmt: skip
-    return Table(
+    return TextTable(
         "4. Depth, a stand-in for timing",
         ("matrix", "products", "data path", "any path", "data path, carries", "any path, carries"),
         tuple(lines),
@@ -215,7 +215,7 @@ def _depth(rows: Sequence[MatrixRow], checks: Checks) -> Table:
     )
 
 
-def _estimates(rows: Sequence[MatrixRow], checks: Checks) -> Table:
+def _estimates(rows: Sequence[MatrixRow], checks: Checks) -> TextTable:
     lines = []
     for group in _by_keep(rows, lambda r: r.estimate or r.cycles):
         row = next(iter(group.values()))
@@ -228,7 +228,7 @@ def _estimates(rows: Sequence[MatrixRow], checks: Checks) -> Table:
             f"cycles, {what}", f"{100 * worst:.2f} %", worst <= ESTIMATE_CYCLES
         )
         lines.append((_name(row), f"{row.products:,}", *cells, cycles))
-    return Table(
+    return TextTable(
         "5. Estimates of the op: estimated / found",
         ("matrix", "products", "DSP", "BRAM36", "URAM", "LUT sites", "cycles, worst mask"),
         tuple(lines),
@@ -250,7 +250,7 @@ def _drop_name(row: DropRow) -> str:
     return f"{row.tokens} tokens, r_t {row.keep:g}, SIMD {row.fold['SIMD']}"
 
 
-def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> Table:
+def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> TextTable:
     measured = [row for row in drops if row.cycles is not None]
     kinds = list(measured[0].cycles.interval) if measured else []
     lines = []
@@ -264,7 +264,7 @@ def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> Table:
             _drop_name(row), *(f"{v:,.1f}" for v in found.interval.values()), equal, close, f"{found.rank_cycles:,}",
             checks.mark(f"{name}, ranking", f"{share:.2%}", share <= RANK_SHARE),
         ))  # fmt: skip
-    return Table(
+    return TextTable(
         "6. Token drop: interval by the tokens kept, in cycles",
         ("unit", *kinds, "spread", "estimate", "ranking", "of the pace"),
         tuple(lines),
@@ -274,7 +274,7 @@ def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> Table:
     )
 
 
-def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> Table:
+def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> TextTable:
     lines = []
     for row in drops:
         if row.cost is None:
@@ -288,7 +288,7 @@ def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> Table:
             checks.mark(f"{name}, depth of the data path", str(c.depth_data), c.depth_data <= DATA_DEPTH),
             checks.mark(f"{name}, depth", str(c.depth_lut), c.depth_lut <= ANY_DEPTH), *estimates,
         ))  # fmt: skip
-    return Table(
+    return TextTable(
         "6. Token drop: resources, and estimated / found",
         ("unit", "LUT", "LUTRAM", "SRL", "FF", "ranker", "data path", "any path", "DSP", "BRAM36", "URAM",
          "LUT sites"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from finn_vitprune.complexity.counted import CountedModel
     from finn_vitprune.complexity.formulas import Complexity
-    from finn_vitprune.report.tables import Table
+    from finn_vitprune.report.tables import TextTable
 
 NAME = "complexity"
 EXAMPLE = (
@@ -145,10 +145,10 @@ def _show_formulas(counting: Counting, console: Console) -> None:
     console.print()
 
 
-def _tables(counted: CountedModel, counting: Counting) -> list[Table]:
+def _tables(counted: CountedModel, counting: Counting) -> list[TextTable]:
     """Tokens and heads as counted, and the totals."""
     from finn_vitprune.report.builds import encoder_table
-    from finn_vitprune.report.tables import Table
+    from finn_vitprune.report.tables import TextTable
 
     rows = []
     for how, c in (("formula", counted.formula), ("count", counted.count)):
@@ -161,7 +161,7 @@ def _tables(counted: CountedModel, counting: Counting) -> list[Table]:
     title = f"Complexity of {counted.name}" + (", as the reference counts" if counting is Counting.REFERENCE else "")
     lost = sum(counted.formula.heads) - sum(counted.count.heads)
     dead = f"{lost} heads kept no blocks and are gone in the count; the formula has them."
-    totals = Table(title, ("", "before pruning", "after", "ratio"), tuple(rows), dead if lost else counted.note)
+    totals = TextTable(title, ("", "before pruning", "after", "ratio"), tuple(rows), dead if lost else counted.note)
     return [encoder_table(counted.count.tokens, counted.count.heads), totals]
 
 

@@ -200,14 +200,14 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
 
 def show(imported: Imported, options: ImportOptions, console: Console) -> None:
     """Print what each stage cost, and what pruning saved."""
-    from finn_vitprune.report.tables import Table
+    from finn_vitprune.report.tables import TextTable
 
     rows = tuple(
         (s.name, f"{s.cosine:.4f}", f"{s.agreement:.4f}", "-" if s.accuracy is None else f"{s.accuracy:.4f}")
         for s in imported.stages
     )
     title = f"What each stage cost, on {imported.eval_images} held-out images"
-    console.print(Table(title, ("stage", "cosine with float", "top-1 as float", "accuracy"), rows).rich())
+    console.print(TextTable(title, ("stage", "cosine with float", "top-1 as float", "accuracy"), rows).rich())
     m, c = imported.metadata, imported.comparison
     lines = [
         f"onnxruntime: largest difference {c.largest:.3g} ({c.relative:.2g} of the largest output)",

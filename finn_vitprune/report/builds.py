@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finn_vitprune.report.summary import BalanceRow, Summary
-from finn_vitprune.report.tables import Table
+from finn_vitprune.report.tables import TextTable
 from finn_vitprune.synth.parts import KINDS
 
 NOT_RUN = "not run"
@@ -13,7 +13,7 @@ FINN_TOTAL = "total_build_time"
 """FINN's own entry among the times of the steps."""
 
 
-def build_tables(summary: Summary, nodes: bool = False) -> list[Table]:
+def build_tables(summary: Summary, nodes: bool = False) -> list[TextTable]:
     """The tables of one build; ``nodes`` adds resources by node. Empty sections leave out their table."""
     encoders = encoder_table([(t.in_, t.mlp) for t in summary.model.tokens], summary.model.heads)
     parts = [_model(summary), encoders, _verify(summary), _speed(summary), _resources(summary)]
@@ -21,7 +21,7 @@ def build_tables(summary: Summary, nodes: bool = False) -> list[Table]:
     return [table for table in parts if table is not None]
 
 
-def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[Table]:
+def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[TextTable]:
     """Two builds side by side, with the ratio second / first, and the load of the slowest nodes."""
     rows: list[tuple[str, ...]] = []
 
@@ -51,11 +51,11 @@ def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[Table]:
         both(kind, "resources", kind, _amount)
     add("accuracy", *(s.verify and s.verify.accuracy for s in (a, b)), _percent, "no labels, or not run")
     both("RTL mismatches", "verify", "rtl_mismatches")
-    result = [Table("Two builds", ("", *names, "ratio"), tuple(rows), _verdict(a, b))]
+    result = [TextTable("Two builds", ("", *names, "ratio"), tuple(rows), _verdict(a, b))]
     if a.balance and b.balance:
         slow = [_slowest(s) for s in (a, b)]
         result.append(
-            Table(
+            TextTable(
                 "Slowest node",
                 ("build", "node", "op", "cycles", "utilisation"),
                 tuple((n, r.node, r.op_type, f"{r.cycles:,}", f"{r.utilisation:.3f}") for n, r in zip(names, slow)),
@@ -64,16 +64,16 @@ def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[Table]:
     return result
 
 
-def encoder_table(tokens: Sequence[tuple[int, int]], heads: Sequence[int]) -> Table | None:
+def encoder_table(tokens: Sequence[tuple[int, int]], heads: Sequence[int]) -> TextTable | None:
     """Tokens (at the input, in the MLP) and live heads of each encoder, from 1; ``None`` without encoders."""
     rows = tuple((str(i), str(n), str(m), str(h)) for i, ((n, m), h) in enumerate(zip(tokens, heads), start=1))
-    return Table("Tokens and heads", ("encoder", "tokens in", "tokens in MLP", "live heads"), rows) if rows else None
+    return TextTable("Tokens and heads", ("encoder", "tokens in", "tokens in MLP", "live heads"), rows) if rows else None
 
 
 # --- one build -----------------------------------------------------------------------------------
 
 
-def _model(s: Summary) -> Table:
+def _model(s: Summary) -> TextTable:
     m = s.model
     rows = (
         ("operations (MACs per image)", f"{m.macs_dense:,}", f"{m.macs:,}", _times_less(m.macs_dense, m.macs)),
@@ -84,13 +84,13 @@ def _model(s: Summary) -> Table:
         f"Blocks of {m.block_size}x{m.block_size}, {_percent(m.block_keep)} kept, {m.index_bits:,} index bits. "
         f"Token keep rates: {drops}."
     )
-    return Table(f"Model {m.name}", ("", "before pruning", "after", "ratio"), rows, note)
+    return TextTable(f"Model {m.name}", ("", "before pruning", "after", "ratio"), rows, note)
 
 
-def _verify(s: Summary) -> Table:
+def _verify(s: Summary) -> TextTable:
     v = s.verify
     if v is None:
-        return Table("Checks", ("", ""), (("simulation of the accelerator", NOT_RUN),))
+        return TextTable("Checks", ("", ""), (("simulation of the accelerator", NOT_RUN),))
     rows = (
         ("images through the RTL", f"{v.images:,}"),
         ("RTL mismatches (values that differ from the hardware graph)", f"{v.rtl_mismatches:,}"),
@@ -103,28 +103,28 @@ def _verify(s: Summary) -> Table:
         ("saturations of the residual stream", f"{v.saturations:,}"),
     )
     note = f"Images: {v.image_source}." if v.image_source else ""
-    return Table("Checks", ("", ""), rows, note)
+    return TextTable("Checks", ("", ""), rows, note)
 
 
-def _speed(s: Summary) -> Table:
+def _speed(s: Summary) -> TextTable:
     r = s.rtlsim
     if r is None:
-        return Table("Speed", ("", ""), (("simulation of the accelerator", NOT_RUN),))
+        return TextTable("Speed", ("", ""), (("simulation of the accelerator", NOT_RUN),))
     rows = (
         ("latency", f"{r.latency_cycles:,}", f"{r.latency_ms:,.4f} ms"),
         ("interval, mean", f"{r.interval_cycles:,.1f}", f"{r.fps:,.0f} images/s"),
         ("interval, largest", f"{r.interval_cycles_max:,}", f"{r.interval_cycles_max * r.clk_ns * 1e-6:,.4f} ms"),
     )
     note = f"{r.frames} overlapping frames in simulation; times at {1e3 / r.clk_ns:,.1f} MHz ({_number(r.clk_ns)} ns)."
-    return Table("Speed", ("", "cycles", f"at {_number(r.clk_ns)} ns"), rows, note)
+    return TextTable("Speed", ("", "cycles", f"at {_number(r.clk_ns)} ns"), rows, note)
 
 
-def _resources(s: Summary) -> Table:
+def _resources(s: Summary) -> TextTable:
     r, p = s.resources, s.part
     if r is None:
-        return Table("Resources", ("", ""), (("synthesis", NOT_RUN),))
+        return TextTable("Resources", ("", ""), (("synthesis", NOT_RUN),))
     if p is None:
-        return Table(f"Resources ({r.tool})", ("", "used"), tuple((k, _amount(getattr(r, k))) for k in KINDS))
+        return TextTable(f"Resources ({r.tool})", ("", "used"), tuple((k, _amount(getattr(r, k))) for k in KINDS))
     rows = []
     for kind in KINDS:
         used, offer = getattr(r, kind), getattr(p, kind)
@@ -132,10 +132,10 @@ def _resources(s: Summary) -> Table:
         rows.append((kind, _amount(used), f"{offer:,}", share))
     fits = "" if p.fits is None else ("Fits the part." if p.fits else "Does NOT fit the part.")
     note = " ".join(t for t in (fits, f"Numbers {p.note}." if p.note else "") if t)
-    return Table(f"Resources ({r.tool})", ("", "used", p.name, "share"), tuple(rows), note)
+    return TextTable(f"Resources ({r.tool})", ("", "used", p.name, "share"), tuple(rows), note)
 
 
-def _balance(s: Summary) -> Table | None:
+def _balance(s: Summary) -> TextTable | None:
     if not s.balance:
         return None
     rows = tuple(
@@ -151,23 +151,23 @@ def _balance(s: Summary) -> Table | None:
     )
     columns = ("node", "kept blocks", "lanes", "ideal cycles", "cycles", "utilisation")
     slow = _slowest(s)
-    return Table("Balance", columns, rows, f"Slowest: {slow.node}, {slow.cycles:,} cycles per image.")
+    return TextTable("Balance", columns, rows, f"Slowest: {slow.node}, {slow.cycles:,} cycles per image.")
 
 
-def _nodes(s: Summary) -> Table | None:
+def _nodes(s: Summary) -> TextTable | None:
     if s.resources is None or not s.resources.per_node:
         return None
     rows = tuple((n.node, n.op_type, *(_amount(getattr(n, k)) for k in KINDS)) for n in s.resources.per_node)
-    return Table(f"Resources by node ({s.resources.tool})", ("node", "op", *KINDS), rows)
+    return TextTable(f"Resources by node ({s.resources.tool})", ("node", "op", *KINDS), rows)
 
 
-def _times(s: Summary) -> Table | None:
+def _times(s: Summary) -> TextTable | None:
     if not s.time_s:
         return None
     steps = {name: seconds for name, seconds in s.time_s.items() if name != FINN_TOTAL}
     total = s.time_s.get(FINN_TOTAL, sum(steps.values()))
     rows = tuple((step, f"{seconds:,.1f}") for step, seconds in steps.items())
-    return Table("Time", ("step", "seconds"), (*rows, ("all", f"{total:,.1f}")))
+    return TextTable("Time", ("step", "seconds"), (*rows, ("all", f"{total:,.1f}")))
 
 
 # --- two builds ----------------------------------------------------------------------------------

@@ -5,15 +5,15 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from finn_vitprune.report.tables import Table
+from finn_vitprune.report.tables import TextTable
 
 
-def to_html(title: str, tables: Sequence[Table]) -> str:
+def to_html(title: str, tables: Sequence[TextTable]) -> str:
     """The page."""
     return _PAGE.format(title=html.escape(title), body="\n".join(map(_section, tables)))
 
 
-def _section(table: Table) -> str:
+def _section(table: TextTable) -> str:
     def row(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich import table as rich_table
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 UNBROKEN = 30
 """First columns up to this many characters (node names) are not broken over lines."""
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """One table: title, column heads, rows of text (first column left, the others right), a note below."""
 
     title: str
@@ -22,9 +22,9 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
 
-    def rich(self) -> rich_table.Table:
+    def rich(self) -> Table:
         """For a terminal, without the note."""
-        table = rich_table.Table(title=escape(self.title), title_justify="left", title_style="bold", header_style="bold")
+        table = Table(title=escape(self.title), title_justify="left", title_style="bold", header_style="bold")
         unbroken = all(len(row[0]) <= UNBROKEN for row in self.rows)
         for i, column in enumerate(self.columns):
             left = i == 0
@@ -44,7 +44,7 @@ def markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def show(tables: Sequence[Table], console: Console) -> None:
+def show(tables: Sequence[TextTable], console: Console) -> None:
     """Print tables with their notes."""
     for table in tables:
         console.print(table.rich())
@@ -53,7 +53,7 @@ def show(tables: Sequence[Table], console: Console) -> None:
         console.print()
 
 
-def to_markdown(title: str, text: str, tables: Sequence[Table]) -> str:
+def to_markdown(title: str, text: str, tables: Sequence[TextTable]) -> str:
     """One Markdown page: the title, a paragraph, the tables with their notes."""
     lines = [f"# {title}", "", text, ""]
     for table in tables:

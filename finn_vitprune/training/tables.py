@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from finn_vitprune.report.tables import Table
+from finn_vitprune.report.tables import TextTable
 
 HEADER = ("row", "seeds", "accuracy", "exported", "to baseline", "operations", "parameters", "minutes")
 
@@ -20,7 +20,7 @@ def markdown(content: dict[str, Any]) -> str:
 def _sweep(folder: str, sweep: dict[str, Any]) -> list[str]:
     by_row = {name: [r for r in sweep["runs"] if r["row"] == name] for name in sweep["rows"]}
     base = by_row.get(sweep["baseline"]) or []
-    table = Table(sweep["title"], HEADER, tuple(_cells(n, runs, base) for n, runs in by_row.items() if runs))
+    table = TextTable(sweep["title"], HEADER, tuple(_cells(n, runs, base) for n, runs in by_row.items() if runs))
     lines = [f"## {table.title}", "", sweep["about"].strip(), "", table.markdown()]
     lines += ["", "Commands, for each seed S:", "", "```"]
     for name, row in sweep["rows"].items():
