@@ -32,15 +32,8 @@ class Folding(ABC):
     def resources(self) -> Estimate:
         """What the unit takes."""
 
-    @property
-    def macs(self) -> int:
-        """Matrix products of a frame."""
-        return 0
-
-    @property
-    def products_per_cycle(self) -> int:
-        """Matrix products of one cycle."""
-        return 0
+    macs = products_per_cycle = 0
+    """Matrix products of a frame, and of one cycle."""
 
     @property
     def ideal_cycles(self) -> float:

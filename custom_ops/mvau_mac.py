@@ -65,17 +65,7 @@ class Mac:
     def lut(self) -> int:
         """LUTs, shift registers included, as Yosys maps the array."""
 
-    @property
-    def chain(self) -> int:
-        return 1
-
-    @property
-    def tokens_per(self) -> int:
-        return 1
-
-    @property
-    def outputs_per(self) -> int:
-        return 1
+    chain = tokens_per = outputs_per = 1
 
     @property
     def x_bits(self) -> int:
@@ -252,9 +242,7 @@ class LutMac(Mac):
     def latency(self) -> int:
         return self.chain + 2 + clog2(self.w_bits)
 
-    @property
-    def dsp(self) -> int:
-        return 0
+    dsp = 0
 
     @property
     def lut(self) -> int:
