@@ -178,6 +178,21 @@ def test_functions_that_call_themselves_are_not_unfolded(sound, tmp_path, called
         load(path)
 
 
+def test_functions_that_unfold_to_too_many_nodes_are_not_unfolded(sound, tmp_path):
+    def edit(model):
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
+        for i in range(8):  # each calls the next ten times
+            kind = {"domain": "local"} if i < 7 else {}
+            nodes = [helper.make_node(f"F{i + 1}" if kind else "Abs", ["x"], [f"y{k}"], **kind) for k in range(10)]
+            model.functions.append(helper.make_function("local", f"F{i}", ["x"], ["y0"], nodes, opsets))
+        model.opset_import.append(opsets[1])
+        node = next(n for n in model.graph.node if n.op_type == "Erf")
+        node.op_type, node.domain = "F0", "local"
+
+    with pytest.raises(UserError, match="its local functions unfold to 100,000,[0-9]{3} nodes, 200,000 are read"):
+        load(damaged(sound, tmp_path / "model.onnx", edit))
+
+
 @pytest.mark.parametrize(
     "start,what",
     [
