@@ -13,6 +13,8 @@ from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune.custom_ops.folding import Folding, StreamFolding
 from finn_vitprune.custom_ops.memory import Estimate
+from finn_vitprune.errors import UserError
+from finn_vitprune.numerics import MULT_BITS
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.synth.parts import Part
 
@@ -161,31 +163,25 @@ class VitOp(HWCustomOp):
         return self.resources().URAM
 
     def get_normal_input_shape(self, ind: int = 0):
-        s = self._in(ind)
-        return None if s is None else (1, s.tokens, s.channels)
+        return getattr(self._in(ind), "shape", None)
 
     def get_normal_output_shape(self, ind: int = 0):
-        s = self.out_streams()[ind]
-        return (1, s.tokens, s.channels)
+        return self.out_streams()[ind].shape
 
     def get_folded_input_shape(self, ind: int = 0):
-        s = self._in(ind)
-        return None if s is None else (1, s.tokens, s.channels // s.simd, s.simd)
+        return getattr(self._in(ind), "folded_shape", None)
 
     def get_folded_output_shape(self, ind: int = 0):
-        s = self.out_streams()[ind]
-        return (1, s.tokens, s.channels // s.simd, s.simd)
+        return self.out_streams()[ind].folded_shape
 
     def get_instream_width(self, ind: int = 0) -> int:
-        s = self._in(ind)
-        return 0 if s is None else s.width
+        return getattr(self._in(ind), "width", 0)
 
     def get_outstream_width(self, ind: int = 0) -> int:
         return self.out_streams()[ind].width
 
     def get_input_datatype(self, ind: int = 0) -> BaseDataType:
-        s = self._in(ind)
-        return DataType["INT32"] if s is None else s.dtype
+        return getattr(self._in(ind), "dtype", DataType["INT32"])
 
     def get_output_datatype(self, ind: int = 0) -> BaseDataType:
         return self.out_streams()[ind].dtype
@@ -209,8 +205,22 @@ class VitOp(HWCustomOp):
         for i, name in enumerate(self.onnx_node.output):
             model.set_tensor_datatype(name, self.get_output_datatype(i))
 
-    def verify_node(self):
+    def verify_node(self) -> list[str]:
+        """Raise a UserError for attributes that the unit does not hold; an empty list when all is well."""
         return []
+
+    def check_multiplier(self, max_shift: int) -> None:
+        """Raise a UserError unless the attributes ``mult`` and ``shift`` are within what the units hold."""
+        mult, shift = self.get_nodeattr("mult"), self.get_nodeattr("shift")
+        if not 0 < mult < 1 << MULT_BITS or not 0 <= shift <= max_shift:
+            raise UserError(
+                f"{self.label}: mult {mult} must be 1 to 2**{MULT_BITS} - 1 and shift {shift} 0 to {max_shift}"
+            )
+
+    @property
+    def label(self) -> str:
+        """What messages call the node."""
+        return self.onnx_node.name or self.onnx_node.op_type.removesuffix("_rtl")
 
     def get_op_and_param_counts(self) -> dict[str, int]:
         counts = {f"param_{k}": v for k, v in self.param_counts().items() if v}

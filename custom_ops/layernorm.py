@@ -44,14 +44,12 @@ class VitLayerNorm(UnaryStreamOp):
     def verify_node(self) -> list[str]:
         """Raise UserError for what the widths of the unit do not hold; an empty list when all is well."""
         d, eps = self.get_nodeattr("channels"), self.get_nodeattr("eps")
-        mult, shift = self.get_nodeattr("mult"), self.get_nodeattr("shift")
-        name = self.onnx_node.name or "VitLayerNorm"
+        name = self.label
         if not 2 <= d <= MAX_CHANNELS:
             raise UserError(f"{name}: LayerNorm over {d} channels: use 2 to {MAX_CHANNELS}")
         if not 1 <= eps < 1 << 51:
             raise UserError(f"{name}: eps {eps} must be 1 to 2**51 - 1, check the scale of its input")
-        if not 0 < mult < 1 << numerics.MULT_BITS or not 0 <= shift <= MAX_SHIFT:
-            raise UserError(f"{name}: mult {mult} must be 1 to 2**17 - 1 and shift {shift} 0 to {MAX_SHIFT}")
+        self.check_multiplier(MAX_SHIFT)
         source, target = self.get_nodeattr("inputDataType"), self.get_nodeattr("outputDataType")
         if source != "INT16":
             raise UserError(f"{name}: input codes are {source}, only INT16 is supported")

@@ -95,13 +95,12 @@ class VitTokenDrop(FoldedOp):
         """Raise UserError for what the unit does not hold; an empty list when all is well."""
         f = self.folding()
         n, k, mult, shift = f.tokens, f.k, f.mult, f.shift
-        name = self.onnx_node.name or "VitTokenDrop"
+        name = self.label
         if n > MAX_TOKENS:
             raise UserError(f"{name}: {n} tokens: use at most {MAX_TOKENS}")
         if not 1 <= k <= n - 1:
             raise UserError(f"{name}: k {k} tokens to keep of {n}: use 1 to {n - 1}")
-        if not 0 < mult < 1 << numerics.MULT_BITS or not 0 <= shift <= 30:
-            raise UserError(f"{name}: mult {mult} must be 1 to 2**17 - 1 and shift {shift} 0 to 30")
+        self.check_multiplier(30)
         if abs(mult * f.heads - (1 << shift)) > 2.0 ** (shift - 14):
             raise UserError(f"{name}: mult {mult} * 2**-{shift} must be one over the number of heads")
         score = DataType[self.get_nodeattr("scoreDataType")]

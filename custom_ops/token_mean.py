@@ -42,12 +42,10 @@ class VitTokenMean(UnaryStreamOp):
     def verify_node(self) -> list[str]:
         """Raise UserError for what the unit does not hold; an empty list when all is well."""
         tokens, first = self.get_nodeattr("tokens"), self.get_nodeattr("first")
-        mult, shift = self.get_nodeattr("mult"), self.get_nodeattr("shift")
-        name = self.onnx_node.name or "VitTokenMean"
+        name = self.label
         if not 0 <= first < tokens:
             raise UserError(f"{name}: mean from token {first} of {tokens} on: use 0 to {tokens - 1}")
-        if not 0 < mult < 1 << numerics.MULT_BITS or not 0 <= shift <= MAX_SHIFT:
-            raise UserError(f"{name}: mult {mult} must be 1 to 2**17 - 1 and shift {shift} 0 to {MAX_SHIFT}")
+        self.check_multiplier(MAX_SHIFT)
         for attribute in ("inputDataType", "outputDataType"):
             dtype = DataType[self.get_nodeattr(attribute)]
             if not dtype.is_integer() or not dtype.signed() or dtype.bitwidth() < 2:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnx import NodeProto
+from qonnx.core.datatype import BaseDataType
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.custom_ops.registry import make_node
@@ -37,11 +39,22 @@ def stream_edges(model: ModelWrapper) -> list[StreamEdge]:
 
 def insert_between(model: ModelWrapper, edge: StreamEdge, op_type: str, **attributes) -> NodeProto:
     """Put a one-in one-out node on ``edge``; its output tensor has the shape and type of the edge's."""
-    out = model.make_new_valueinfo_name()
-    model.set_tensor_shape(out, model.get_tensor_shape(edge.tensor))
-    model.set_tensor_datatype(out, model.get_tensor_datatype(edge.tensor))
+    out = new_tensor(model, model.get_tensor_shape(edge.tensor), model.get_tensor_datatype(edge.tensor))
     node = make_node(op_type, [edge.tensor], [out], **attributes)
-    position = next(i for i, n in enumerate(model.graph.node) if n is edge.consumer or n == edge.consumer)
-    model.graph.node.insert(position, node)
+    place = position(model, edge.consumer)
+    model.graph.node.insert(place, node)
     edge.consumer.input[edge.input] = out
-    return model.graph.node[position]
+    return model.graph.node[place]
+
+
+def new_tensor(model: ModelWrapper, shape: Sequence[int], datatype: BaseDataType) -> str:
+    """A tensor name not used before, annotated."""
+    name = model.make_new_valueinfo_name()
+    model.set_tensor_shape(name, list(shape))
+    model.set_tensor_datatype(name, datatype)
+    return name
+
+
+def position(model: ModelWrapper, node: NodeProto) -> int:
+    """Place of a node in the graph."""
+    return next(i for i, n in enumerate(model.graph.node) if n is node or n == node)

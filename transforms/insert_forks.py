@@ -6,6 +6,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.base import Transformation
 
 from finn_vitprune.custom_ops.registry import hardware_op, make_node
+from finn_vitprune.transforms.edges import new_tensor, position
 
 
 class InsertForks(Transformation):
@@ -26,23 +27,14 @@ class InsertForks(Transformation):
         """Fork ``source``: one copy to the first reader, the other to all others; returns the latter."""
         tokens, channels = model.get_tensor_shape(source)[-2:]
         datatype = model.get_tensor_datatype(source)
-        outputs = []
-        for _ in range(2):
-            name = model.make_new_valueinfo_name()
-            model.set_tensor_shape(name, [1, tokens, channels])
-            model.set_tensor_datatype(name, datatype)
-            outputs.append(name)
+        outputs = [new_tensor(model, (1, tokens, channels), datatype) for _ in range(2)]
         fork = make_node(
             "VitFork", [source], outputs, tokens=tokens, channels=channels, inputDataType=datatype.name
         )
-        first = min(_position(model, n) for n, _ in readers)
+        first = min(position(model, n) for n, _ in readers)
         model.graph.node.insert(first, fork)
         node, i = readers.pop(0)
         node.input[i] = outputs[0]
         for node, i in readers:
             node.input[i] = outputs[1]
         return outputs[1]
-
-
-def _position(model: ModelWrapper, node) -> int:
-    return next(i for i, n in enumerate(model.graph.node) if n is node or n == node)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from onnx import NodeProto
-from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
@@ -12,6 +11,7 @@ from qonnx.transformation.general import SortGraph
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
 from finn_vitprune.custom_ops.registry import hardware_op, make_node
 from finn_vitprune.custom_ops.split import VitSplit
+from finn_vitprune.transforms.edges import new_tensor
 
 
 class NarrowClassToken(Transformation):
@@ -72,9 +72,7 @@ def _select(model: ModelWrapper, tensor: str, index: int) -> str:
             return reader.output[0]
     tokens, channels = model.get_tensor_shape(tensor)[-2:]
     datatype = model.get_tensor_datatype(tensor)
-    out = model.make_new_valueinfo_name()
-    model.set_tensor_shape(out, [1, 1, channels])
-    model.set_tensor_datatype(out, datatype)
+    out = new_tensor(model, (1, 1, channels), datatype)
     model.graph.node.append(
         make_node("VitSelectToken", [tensor], [out], tokens=tokens, channels=channels, index=index,
                   inputDataType=datatype.name)
@@ -109,11 +107,9 @@ def _separate_query(model: ModelWrapper, split: NodeProto, readers: list[NodePro
         node.CopyFrom(unit)
         node.output[0] = out
         for i, name in enumerate(unit.input[1:], start=1):
-            datatype = model.get_tensor_datatype(name)
             values = model.get_initializer(name)[..., part]
-            node.input[i] = model.make_new_valueinfo_name()
+            node.input[i] = new_tensor(model, values.shape, model.get_tensor_datatype(name))
             model.set_initializer(node.input[i], values)
-            model.set_tensor_datatype(node.input[i], DataType[datatype.name])
         getCustomOp(node).set_nodeattr("MH", model.get_tensor_shape(out)[-1])
     query_unit.input[0] = _select(model, x, index)
     getCustomOp(query_unit).set_nodeattr("tokens", 1)

@@ -47,6 +47,16 @@ class Stream:
         return self.channels // self.simd
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the tensor of one frame."""
+        return 1, self.tokens, self.channels
+
+    @property
+    def folded_shape(self) -> tuple[int, int, int, int]:
+        """The same, element by element of each beat."""
+        return 1, self.tokens, self.token_beats, self.simd
+
+    @property
     def beats(self) -> int:
         """Beats of one frame."""
         return self.tokens * self.token_beats
