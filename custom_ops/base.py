@@ -119,8 +119,7 @@ class VitOp(HWCustomOp):
         given = frozenset(a.SerializeToString() for a in self.onnx_node.attribute if a.name != "SIMD")
         if "SIMD" not in self.get_nodeattr_types():
             return StreamFolding(type(self), given, ())
-        channels = [s.channels for s in self.in_streams() + self.out_streams() if s.channels > 1]
-        choices = tuple(divisors(math.gcd(*channels))) or (1,)
+        choices = tuple(divisors(math.gcd(*(s.channels for s in self.in_streams() + self.out_streams()))))
         return StreamFolding(type(self), given, choices, self.get_nodeattr("SIMD"))
 
     @abstractmethod

@@ -26,3 +26,9 @@ def test_split_parts_by_hand():
     first, rest = op.compute(np.array([[[1, 2, 3], [4, 5, 6]]]))
     assert first.tolist() == [[[1], [4]]]
     assert rest.tolist() == [[[2, 3], [5, 6]]]
+
+
+@pytest.mark.parametrize("channels, first, simd", [(2, 1, 1), (12, 8, 4)])
+def test_the_fastest_fold_divides_both_parts(channels, first, simd):
+    op, _ = build_node("VitSplit", {"tokens": 2, "channels": channels, "first": first, "inputDataType": "INT8"})
+    assert op.folding().for_interval(1).attributes() == {"SIMD": simd}
