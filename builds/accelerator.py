@@ -113,7 +113,7 @@ class Accelerator:
             intervals=result.intervals(OUTPUT, beats),
             cycles=result.cycles,
             traces=traces,
-            max_fill={e.name: result.edge_max_fill[n] for n, e in zip(names, design.edges)},
+            max_fill={e.name: result.edges[n].max_fill for n, e in zip(names, design.edges)},
         )
 
 

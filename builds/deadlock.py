@@ -16,19 +16,19 @@ def explain(edges: Sequence[StitchedEdge], valid: Sequence[tuple[bool, bool]], r
     """
     full = [e for e, v, r in zip(edges, valid, ready) if v[0] and not r[0]]
     dry = [e for e, v in zip(edges, valid) if not v[1]]
-    for blocked in full:
-        for starving in dry:
-            if starving.consumer == blocked.consumer and starving is not blocked:
-                fork = _meeting_point(edges, blocked.producer, starving.producer)
-                source = _source(edges, blocked)
-                return (
-                    f"deadlock: FIFO {source.fifo or '(none built)'} on {source.producer} -> {blocked.consumer}, depth "
-                    f"{source.depth} beats, is full while {blocked.consumer} waits for {starving.producer}: the branches "
-                    f"{_path(edges, fork, blocked)} and {_path(edges, fork, starving)} start at {fork or 'the input'}; "
-                    f"deepen inFIFODepths[{blocked.consumer_input}] of {blocked.consumer}"
-                )
-    names = ", ".join(e.name for e in full[:4]) or "no stream is blocked"
-    return f"standstill without a starving join; blocked streams: {names}"
+    joins = ((b, s) for b in full for s in dry if s.consumer == b.consumer and s is not b)
+    blocked, starving = next(joins, (None, None))
+    if blocked is None:
+        names = ", ".join(e.name for e in full[:4]) or "no stream is blocked"
+        return f"standstill without a starving join; blocked streams: {names}"
+    fork = _meeting_point(edges, blocked.producer, starving.producer)
+    source = _source(edges, blocked)
+    return (
+        f"deadlock: FIFO {source.fifo or '(none built)'} on {source.producer} -> {blocked.consumer}, depth "
+        f"{source.depth} beats, is full while {blocked.consumer} waits for {starving.producer}: the branches "
+        f"{_path(edges, fork, blocked)} and {_path(edges, fork, starving)} start at {fork or 'the input'}; "
+        f"deepen inFIFODepths[{blocked.consumer_input}] of {blocked.consumer}"
+    )
 
 
 def _source(edges: Sequence[StitchedEdge], edge: StitchedEdge) -> StitchedEdge:
@@ -40,13 +40,9 @@ def _source(edges: Sequence[StitchedEdge], edge: StitchedEdge) -> StitchedEdge:
 
 def _ancestors(edges: Sequence[StitchedEdge], node: str) -> list[str]:
     """``node`` and what feeds it, nearest first."""
-    found, queue = [], [node]
-    while queue:
-        current = queue.pop(0)
-        if current in found:
-            continue
-        found.append(current)
-        queue += [e.producer for e in edges if e.consumer == current]
+    found = [node]
+    for current in found:  # which grows meanwhile
+        found += dict.fromkeys(e.producer for e in edges if e.consumer == current and e.producer not in found)
     return found
 
 

@@ -54,8 +54,8 @@ def test_edges_count_beats_and_fill_and_capture_data(tmp_path, data):
     sim = chain(tmp_path)
     result = sim.run({"in0_V": data}, {"out0_V": data}, stimulus=Stimulus(seed=2, stall=0.7), taps=["first"])
     assert result.ok
-    assert result.edge_beats == {"first": 200, "second": 200}
-    assert result.edge_max_fill == {"first": 8, "second": 20}
+    assert {name: e.beats_out for name, e in result.edges.items()} == {"first": 200, "second": 200}
+    assert {name: e.max_fill for name, e in result.edges.items()} == {"first": 8, "second": 20}
     assert np.array_equal(result.taps["first"], data)
     assert np.all(np.diff(result.out_cycles["out0_V"]) > 0)
     assert len(result.in_cycles["in0_V"]) == 200
@@ -125,7 +125,7 @@ def test_reset_starts_again_from_the_first_beat(tmp_path, data):
     sim = chain(tmp_path)
     for reset_at in (1, 20, 100, 10**6):
         result = sim.run({"in0_V": data}, {"out0_V": data}, stimulus=Stimulus(pause=0.1, reset_at=reset_at))
-        assert result.ok and result.edge_beats["second"] == 200
+        assert result.ok and result.edges["second"].beats_out == 200
     unreset = "reg [7:0] n; initial n = 0; always_ff @(posedge ap_clk) if (av && ar) n <= n + 1;"
     keeps_state = unreset + " assign b = a ^ 16'(n > 201 && n < 204); assign bv = av; assign ar = br;"
     broken = chain(tmp_path, keeps_state)

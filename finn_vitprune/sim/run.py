@@ -126,7 +126,6 @@ class SimResult:
         violations: by output: first cycle in which valid fell or data changed before ready; by AXI4-Lite port:
             that of :class:`LoadState`; only ports that did so.
         taps: data of the chosen edges, uint8 ``[beats, bytes]``.
-        edge_beats, edge_max_fill: by edge: beats taken by its consumer, largest fill of its FIFO.
         edges: the full state of every edge at the end.
         loads: by AXI4-Lite port: what was written and its status.
     """
@@ -142,16 +141,6 @@ class SimResult:
     taps: dict[str, np.ndarray] = field(default_factory=dict)
     edges: dict[str, EdgeState] = field(default_factory=dict)
     loads: dict[str, LoadState] = field(default_factory=dict)
-
-    @property
-    def edge_beats(self) -> dict[str, int]:
-        """Beats that the consumer of each edge took."""
-        return {name: e.beats_out for name, e in self.edges.items()}
-
-    @property
-    def edge_max_fill(self) -> dict[str, int]:
-        """Largest number of beats that were in each edge's FIFO."""
-        return {name: e.max_fill for name, e in self.edges.items()}
 
     @property
     def ok(self) -> bool:
@@ -300,10 +289,11 @@ class Simulator:
             p.name: np.fromfile(folder / f"out{i}.data", np.uint8).reshape(-1, p.bytes)
             for i, p in enumerate(self.outputs)
         }
-        tapped = {}
-        for i, e in enumerate(self.edges):
-            if e.name in taps:
-                tapped[e.name] = np.fromfile(folder / f"tap{i}.data", np.uint8).reshape(-1, e.bytes)
+        tapped = {
+            e.name: np.fromfile(folder / f"tap{i}.data", np.uint8).reshape(-1, e.bytes)
+            for i, e in enumerate(self.edges)
+            if e.name in taps
+        }
         loads = {p.name: LoadState(*r) for p, r in zip(self.loads, status["load"])}
         broken = {p.name: r[4] for p, r in zip(self.outputs, status["out"])}
         broken |= {name: state.violation for name, state in loads.items()}
