@@ -14,6 +14,8 @@ from finn_vitprune.builds.folder import Synthesis
 from finn_vitprune.builds.lowering_check import LoweringCheck
 from finn_vitprune.builds.verify import Verification
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
+from finn_vitprune.custom_ops.lookup import VitLookup
+from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
 from finn_vitprune.report.summary import (
     BalanceRow,
     ModelSummary,
@@ -61,13 +63,12 @@ def model_summary(model: ModelWrapper, lowering: LoweringCheck | None) -> ModelS
         counts = op.param_counts()
         weights, biases = weights + counts.get("weights", 0), biases + counts.get("biases", 0)
         index_bits += counts.get("index_bits", 0)
-        kind = node.op_type.removesuffix("_rtl")
-        if kind == "PrunedAttention":
+        if isinstance(op, PrunedAttention):
             heads.append(op.get_nodeattr("heads"))
             tokens.append(TokenCounts(in_=op.get_nodeattr("tokens"), mlp=0))
-        elif kind == "VitLookup" and tokens:
+        elif isinstance(op, VitLookup) and tokens:
             tokens[-1] = tokens[-1].model_copy(update={"mlp": op.get_nodeattr("tokens")})
-        elif kind == "BlockSparseMVAU":
+        elif isinstance(op, BlockSparseMVAU):
             blocks = op.get_nodeattr("block")
     return ModelSummary(
         name=source.get("name", model.graph.name), macs_dense=int(source.get("macs_dense", macs)), macs=macs,
