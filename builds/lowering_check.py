@@ -61,7 +61,7 @@ def check_lowering(source: ModelWrapper, lowered: Lowered, pixels: np.ndarray) -
         top1_agreement=float(np.mean(agree)),
         logit_scale=lowered.logit_scale,
         largest_scale_change=lowered.snap_error,
-        source={p.key: p.value for p in source.model.metadata_props},
+        source={p.key: p.value for p in source.graph.metadata_props},
     )
     return check, logits
 
