@@ -6,17 +6,19 @@ import sys
 
 import numpy as np
 import pytest
+from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune import progress
 from finn_vitprune.builds.build import EXAMPLE
 from finn_vitprune.builds.context import BuildContext
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, builder, finn_logging, run_builder
 from finn_vitprune.builds.folder import BuildFolder, QonnxReference, Synthesis
-from finn_vitprune.builds.lowering_check import LoweringCheck, TensorCheck
+from finn_vitprune.builds.lowering_check import LoweringCheck, TensorCheck, check_lowering
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import build_step
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.resources import Resources
+from finn_vitprune.transforms.lower import lower
 from tests.said import Said
 
 MODEL = EXAMPLE / "deit_digits.onnx"
@@ -124,3 +126,11 @@ def test_steps_are_shown_and_the_rest_of_the_output_is_logged(tmp_path, capsys):
     log = (tmp_path / "b" / "build_dataflow.log").read_text()
     assert "chatter" in log and log.count("step_talk") == 1 and log.count("folded") == 1
     assert "chatter" not in capsys.readouterr().out
+
+
+def test_the_check_of_the_lowering_keeps_the_metadata_of_the_model_file():
+    model = ModelWrapper(str(MODEL))
+    with np.load(EXAMPLE / "images.npz") as data:
+        check, logits = check_lowering(model, lower(model), data["images"][:2])
+    assert (check.source["name"], check.source["block_size"], check.images) == ("deit_digits", "8", 2)
+    assert logits.shape == (2, 10)
