@@ -10,7 +10,7 @@ from finn_vitprune import progress
 from finn_vitprune.builds import deadlock
 from finn_vitprune.builds.stitch import MONITORED_TOP, StitchedDesign
 from finn_vitprune.errors import UserError
-from finn_vitprune.sim import LoadPort, Port, Probe, Simulator, Stimulus, compile_top
+from finn_vitprune.sim import LoaderPort, Port, Probe, Simulator, Stimulus, compile_top
 from finn_vitprune.sim.beats import pack, unpack
 from finn_vitprune.sim.loads import read_loads
 
@@ -59,7 +59,7 @@ class Accelerator:
             [design.folder / s for s in [*design.sources, f"{MONITORED_TOP}.v"]],
             inputs=[Port(INPUT, design.input.tdata_bits)],
             outputs=[Port(OUTPUT, design.output.tdata_bits)],
-            loads=[LoadPort(load.port, load.address_bits) for load in design.loads],
+            loads=[LoaderPort(load.port, load.address_bits) for load in design.loads],
             edges=[Probe(_edge_name(i), e.stream.tdata_bits) for i, e in enumerate(design.edges)],
         )
 

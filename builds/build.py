@@ -12,7 +12,7 @@ from finn_vitprune import finn_setup
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, run_builder
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.settings import BuildSettings
-from finn_vitprune.custom_ops.mvau_mac import known_body
+from finn_vitprune.custom_ops.mvau_mac import known_mac_style
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph.reading import read_model
 from finn_vitprune.report.summary import FILE, Summary
@@ -64,7 +64,7 @@ def build(options: BuildOptions) -> Path:
     try:
         cfg = DataflowBuildConfig.from_dict(config)
     except Exception as error:
-        raise UserError(f"FINN refuses the build config: {str(error).splitlines()[0]}") from None
+        raise UserError(f"FINN rejects the build config: {str(error).splitlines()[0]}") from None
     finn_setup.prepare(folder.hdl)
     folder.settings.save(settings)
     run_builder(model, cfg)
@@ -94,6 +94,8 @@ def _config(options: BuildOptions) -> dict[str, object]:
     config.update({k: v for k, v in given.items() if v is not None})
     if options.folding is not None and not options.folding.is_file():
         raise UserError(f"folding file {options.folding} does not exist")
+    if options.folding is not None and '"mac_body"' in options.folding.read_text(errors="replace"):
+        raise UserError(f"folding file {options.folding}: the attribute mac_body is called mac_style now; rename it")
     if options.estimate_only:
         config["stop_step"] = ESTIMATE_STEP
     elif finn_setup.vivado_on_path() and "step_create_stitched_ip" not in config["steps"]:
@@ -122,7 +124,7 @@ def _read_config(path: Path) -> dict[str, object]:
 def _settings(options: BuildOptions, model: Path) -> BuildSettings:
     """The settings to keep: paths in full, and the images that lie beside the model where none are given."""
     settings = options.settings
-    known_body(settings.mac_body)
+    known_mac_style(settings.mac_style)
     images = settings.images
     if images is None:
         beside = [model.with_suffix(".npz"), *([EXAMPLE / "images.npz"] if options.model is None else [])]

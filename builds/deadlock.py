@@ -1,4 +1,4 @@
-"""Explains a standstill of the stitched design: which FIFO is full, which branch starves behind it."""
+"""Explains a standstill of the stitched design: which FIFO is full, which branch starves after it."""
 
 from __future__ import annotations
 

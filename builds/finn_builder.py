@@ -22,7 +22,7 @@ def run_builder(model: Path, cfg: DataflowBuildConfig) -> None:
     """Run the steps of ``cfg`` on ``model``.
 
     Raises:
-        UserError: a step refused the model or the set-up, or failed; then the text names FINN's log.
+        UserError: a step rejected the model or the set-up, or failed; then the text names FINN's log.
         KeyboardInterrupt: the user stopped the build.
     """
     try:

@@ -1,6 +1,6 @@
 """What our build steps need beyond FINN's own config: a small JSON file beside the build's outputs.
 
-FINN's ``DataflowBuildConfig`` refuses unknown keys, so these travel in ``<output_dir>/vitprune.json``.
+FINN's ``DataflowBuildConfig`` rejects unknown keys, so these travel in ``<output_dir>/vitprune.json``.
 A build started with FINN's ``build_dataflow_cfg`` alone has no such file and gets the defaults.
 """
 
@@ -26,8 +26,8 @@ class BuildSettings(BaseModel):
     traced_images: int = Field(4, ge=1, description="images for which every internal stream is compared")
     stalled_images: int = Field(24, ge=1, description="images run again with random pauses and stalls")
     synth: Synth = "nodes"
-    mac_body: str | None = Field(
-        None, description="body of all matrix units, where the folding file names none; None: as in the model"
+    mac_style: str | None = Field(
+        None, description="MAC implementation of all matrix units, where the folding file names none; None: as in the model"
     )
     part_resources: Path | None = Field(None, description="JSON or YAML with the resources of other parts")
     workers: int = Field(2, ge=1, description="synthesis processes at a time")

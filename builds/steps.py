@@ -39,7 +39,7 @@ from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 FOLDING_ATTRIBUTES = [
-    "SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "mac_body", "interval", "ranking", "ram_style",
+    "SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "mac_style", "interval", "ranking", "ram_style",
     "recip_bits_per_cycle",
 ]
 HARDWARE_ATTRIBUTES = [*FOLDING_ATTRIBUTES, "inFIFODepths", "depth"]
@@ -88,12 +88,12 @@ def step_lower(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
 def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """Folding for ``target_fps``, or to fill the part; left alone where a folding file is given.
 
-    ``mac_body`` of the settings is set in either case: the entries of a folding file come later.
+    ``mac_style`` of the settings is set in either case: the entries of a folding file come later.
     """
     model = model.transform(GiveUniqueNodeNames())
-    if build.settings.mac_body is not None:
+    if build.settings.mac_style is not None:
         for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"):
-            getCustomOp(node).set_nodeattr("mac_body", build.settings.mac_body)
+            getCustomOp(node).set_nodeattr("mac_style", build.settings.mac_style)
     if build.cfg.folding_config_file is not None:
         return model
     folding, interval = GraphFolding.of(model), build.cfg._resolve_cycles_per_frame()

@@ -176,7 +176,7 @@ def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None
 
 
 def _top_text(
-    model: ModelWrapper, top: str, monitored: list[StitchedEdge], load_ports: list[StitchedLoad]
+    model: ModelWrapper, top: str, monitored: list[StitchedEdge], loader_ports: list[StitchedLoad]
 ) -> str:
     nets: dict[str, tuple[str, Stream]] = {}
     for node in model.graph.node:
@@ -212,8 +212,8 @@ def _top_text(
             body.append(f"    assign {port} = {{{', '.join(f'{n}_{signal}' for n in reversed(sides))}}};")
         taps = ", ".join(f"{nets[e.tensor][0]}_tdata" for e in reversed(monitored))
         body.append(f"    assign tap_data = {{{taps}}};")
-    by_node = {load.node: load for load in load_ports}
-    ports += [text for load in load_ports for text in axilite.ports(load.port, load.address_bits)]
+    by_node = {load.node: load for load in loader_ports}
+    ports += [text for load in loader_ports for text in axilite.ports(load.port, load.address_bits)]
     for node in model.graph.node:
         op = getCustomOp(node)
         pins = [".ap_clk(ap_clk)", ".ap_rst_n(ap_rst_n)"]

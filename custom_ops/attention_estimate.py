@@ -237,7 +237,7 @@ def _ports(g: Geometry) -> int:
 
 
 def _ram(words: int, width: int, style: str) -> int:
-    """LUTRAM, or the multiplexers behind a block RAM that is deeper than its shape."""
+    """LUTRAM, or the multiplexers after a block RAM that is deeper than its shape."""
     if style == "distributed":
         return lutram_luts(words, width)
     return round(0.55 * (ram_cut(words, width).rows - 1) * width) if style == "block" else 0

@@ -1,10 +1,10 @@
 """Load balance of the sparse-block matrix unit: which lane works on which kept block, and when.
 
-The atom is the kept block. Block columns are laid end to end and cut into ``lanes`` pieces of at most
+The sub-block is the kept block. Block columns are laid end to end and cut into ``lanes`` pieces of at most
 ``ceil(kept / lanes)`` blocks (McNaughton's wrap-around rule), so no lane ever holds more than that,
 however uneven the columns are. A cut inside a column makes two parts of it; their partial sums meet
-when the outputs are collected. Spare room in the last pieces moves cuts back to column borders, since
-every cut inside a column costs a step of the collect stage.
+when the outputs are drained. Spare room in the last pieces moves cuts back to column borders, since
+every cut inside a column costs a step of the drain.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class ColumnPart:
 class Schedule:
     """Distribution of kept blocks over lanes. ``parts`` are in the order of the columns laid end to end.
 
-    A block may be dealt in ``atoms``, some of its rows each: counts, loads and parts are in atoms then.
+    A block may be dealt in ``sub_blocks``, some of its rows each: counts, loads and parts are in sub_blocks then.
     """
 
     lanes: int
     column_blocks: tuple[int, ...]
     parts: tuple[ColumnPart, ...]
-    atoms: int = 1
+    sub_blocks: int = 1
 
     @property
     def kept(self) -> int:
         """Kept blocks of the matrix."""
-        return sum(self.column_blocks) // self.atoms
+        return sum(self.column_blocks) // self.sub_blocks
 
     @property
     def loads(self) -> tuple[int, ...]:
@@ -60,14 +60,14 @@ class Schedule:
         return tuple(loads)
 
     @property
-    def lane_atoms(self) -> int:
-        """Kept atoms of the fullest lane, ``ceil(kept * atoms / lanes)``; 1 for an empty matrix."""
+    def lane_sub_blocks(self) -> int:
+        """Kept sub_blocks of the fullest lane, ``ceil(kept * sub_blocks / lanes)``; 1 for an empty matrix."""
         return max(1, *self.loads)
 
     @property
     def lane_blocks(self) -> int:
         """Blocks that a lane must hold, the last one perhaps in part."""
-        return -(-self.lane_atoms // self.atoms)
+        return -(-self.lane_sub_blocks // self.sub_blocks)
 
     @property
     def lane_slots(self) -> int:
@@ -76,7 +76,7 @@ class Schedule:
 
     @property
     def contributions(self) -> int:
-        """Parts to collect per row of blocks; an empty column counts as one (it yields its bias)."""
+        """Parts to drain per row of blocks; an empty column counts as one (it yields its bias)."""
         return len(self.parts) + sum(count == 0 for count in self.column_blocks)
 
     def column_parts(self, column: int) -> list[ColumnPart]:
@@ -89,7 +89,7 @@ def most_contributions(columns: int, lanes: int) -> int:
     return columns + lanes - 1
 
 
-def schedule(column_blocks: Sequence[int], lanes: int, atoms: int = 1) -> Schedule:
+def schedule(column_blocks: Sequence[int], lanes: int, sub_blocks: int = 1) -> Schedule:
     """Cut the columns laid end to end into ``lanes`` pieces of at most ``ceil(kept / lanes)`` blocks.
 
     A piece ends at the last column border within reach if the lanes after it can still take the rest;
@@ -98,9 +98,9 @@ def schedule(column_blocks: Sequence[int], lanes: int, atoms: int = 1) -> Schedu
     Args:
         column_blocks: kept blocks of each block column.
         lanes: number of lanes, at least 1.
-        atoms: pieces of a block that may be in different lanes.
+        sub_blocks: pieces of a block that may be in different lanes.
     """
-    counts = [int(count) * atoms for count in column_blocks]
+    counts = [int(count) * sub_blocks for count in column_blocks]
     borders = np.concatenate([[0], np.cumsum(counts)]).astype(int)
     total = int(borders[-1])
     cap = -(-total // lanes)
@@ -115,7 +115,7 @@ def schedule(column_blocks: Sequence[int], lanes: int, atoms: int = 1) -> Schedu
             stop = min(end, int(borders[column + 1]))
             parts.append(ColumnPart(column, lane, slot, start - int(borders[column]), stop - start))
             start, slot = stop, slot + 1
-    return Schedule(lanes, tuple(counts), tuple(parts), atoms)
+    return Schedule(lanes, tuple(counts), tuple(parts), sub_blocks)
 
 
 def _piece_end(start: int, cap: int, total: int, lanes_after: int, borders: np.ndarray) -> int:
@@ -132,32 +132,32 @@ class GroupTiming:
     Attributes:
         load_row: input beats of one row.
         compute: steps of the fullest lane (a group costs this even when it is not full).
-        collect_row: collect steps of one row, or of ``at_once`` rows.
-        drain: cycles from the last step of a group to its first collect step.
-        at_once: rows that are collected together.
+        drain_row: drain steps of one row, or of ``rows_per_step`` rows.
+        latency: cycles from the last step of a group to its first drain step.
+        rows_per_step: rows that are drained together.
         emit_row: output beats of one of these; they leave one after another, from a double buffer.
     """
 
     load_row: int
     compute: int
-    collect_row: int
-    drain: int
-    at_once: int = 1
+    drain_row: int
+    latency: int
+    rows_per_step: int = 1
     emit_row: int = 0
 
     LOAD_RELEASE = 1
     """Cycles from the end of a group's last step to the first beat loaded into its buffer."""
 
-    COLLECT_RELEASE = 1
-    """Cycles from the end of a group's last collect step to the first step that reuses its bank."""
+    DRAIN_RELEASE = 1
+    """Cycles from the end of a group's last drain step to the first step that reuses its bank."""
 
 
 def steady_interval(rows: Sequence[int], timing: GroupTiming, frames: int = 6) -> float:
     """Mean cycles per frame of overlapping frames without pauses and stalls.
 
     Double buffers on both sides: a group is loaded once the group two before it has been computed, is
-    computed once it is loaded and the group two before it has been collected; rows are collected together
-    once those collected two times before them have left. When compute is the longest stage by more than
+    computed once it is loaded and the group two before it has been drained; rows are drained together
+    once those drained two times before them have left. When compute is the longest stage by more than
     the hand-over times this is ``len(rows) * compute``.
 
     Args:
@@ -167,20 +167,20 @@ def steady_interval(rows: Sequence[int], timing: GroupTiming, frames: int = 6) -
     """
     loaded = 0
     load_free, bank_free, order_free = [0, 0], [0, 0], [0, 0]
-    computed = collected = emitted = 0
+    computed = drained = emitted = 0
     ends = []
     for _ in range(frames):
         for count in rows:
             loaded = max(loaded, load_free[0]) + count * timing.load_row
             start = max(loaded, computed, bank_free[0])
             computed = start + timing.compute
-            collected = max(computed + timing.drain, collected)
-            for i in range(0, count, timing.at_once):
-                collected = max(collected, order_free[0]) + timing.collect_row
-                emitted = max(emitted, collected) + min(timing.at_once, count - i) * timing.emit_row
+            drained = max(computed + timing.latency, drained)
+            for i in range(0, count, timing.rows_per_step):
+                drained = max(drained, order_free[0]) + timing.drain_row
+                emitted = max(emitted, drained) + min(timing.rows_per_step, count - i) * timing.emit_row
                 order_free = [order_free[1], emitted]
             load_free = [load_free[1], computed + timing.LOAD_RELEASE]
-            bank_free = [bank_free[1], collected + timing.COLLECT_RELEASE]
+            bank_free = [bank_free[1], drained + timing.DRAIN_RELEASE]
         ends.append(emitted)
     half = frames // 2
     return (ends[-1] - ends[half - 1]) / (frames - half)

@@ -84,7 +84,7 @@ class VitOp(HWCustomOp):
         return 1
 
     def burst_tokens(self) -> int:
-        """Tokens to buffer behind each output, where the op sends them in bursts that others wait for."""
+        """Tokens to buffer after each output, where the op sends them in bursts that others wait for."""
         return 0
 
     def pause_beats(self) -> int:
@@ -96,7 +96,7 @@ class VitOp(HWCustomOp):
         return [max(arrivals)] * len(arrivals)
 
     def output_fifo_tokens(self) -> int:
-        """Tokens that the FIFO behind the op must hold whatever path it is on; 0 leaves its depth to the paths."""
+        """Tokens that the FIFO after the op must hold whatever path it is on; 0 leaves its depth to the paths."""
         return 0
 
     def one_token(self, index: int) -> OneToken | None:

@@ -11,14 +11,14 @@ from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import Schedule
 from finn_vitprune.custom_ops.base import FoldedOp
 from finn_vitprune.custom_ops.mvau_contents import (
-    LoadShape,
-    collect_contents,
+    LoaderShape,
+    drain_contents,
     constant_contents,
     lane_contents,
 )
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Fold, product_sum_bits
-from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES
+from finn_vitprune.custom_ops.mvau_mac import MAC_STYLES
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
@@ -36,17 +36,17 @@ class BlockSparseMVAU(FoldedOp):
     (:attr:`Fold.acc_bits`); bias plus sum has one bit more than the wider of the two.
 
     Folding: ``SIMD`` x ``PE`` weights a cycle and lane, shared by ``TOKENS`` rows, in ``LANES`` lanes that
-    share the kept blocks (:mod:`.balance`). Cycles of a frame, ports and collect stage permitting:
+    share the kept blocks (:mod:`.balance`). Cycles of a frame, ports and drain permitting:
 
-        ceil(tokens / TOKENS) * ceil(kept * atoms / LANES) * (block / SIMD) * (block / PE) / atoms
+        ceil(tokens / TOKENS) * ceil(kept * sub_blocks / LANES) * (block / SIMD) * (block / PE) / sub_blocks
 
-    An atom is what stays in one lane: a block, or, where lanes hold few of them, some of its rows.
+    A sub-block is what stays in one lane: a block, or, where lanes hold few of them, some of its rows.
     ``column_blocks`` are the kept blocks of each block column (all, while it is empty); :meth:`plan` sets
     it from the weights, so that cycles and sizes are exact for every fold. ``lane_blocks`` and
     ``lane_slots`` are the elaborated maxima of blocks and column parts of a lane; 0 means those of the
     present weights, larger ones let one compiled unit serve other masks too. ``bias_bits`` is the width
     of the biases; 0 means the accumulators' width, and HDL generation widens it where they need more.
-    ``mac_body`` is how products are made: "portable" (inferred), "dsp48e2" (cascades of that primitive) or
+    ``mac_style`` is how products are made: "portable" (inferred), "dsp48e2" (cascades of that primitive) or
     "lut" (no multipliers, for narrow weights); see :mod:`.mvau_mac`.
     """
 
@@ -74,7 +74,7 @@ class BlockSparseMVAU(FoldedOp):
                 "lane_slots": ("i", False, 0),
                 "column_blocks": ("ints", False, []),
                 "ram_style": ("s", False, "auto", set(mvau_estimate.RAM_STYLES)),
-                "mac_body": ("s", False, "portable", set(MAC_BODIES)),
+                "mac_style": ("s", False, "portable", set(MAC_STYLES)),
                 "inputDataType": ("s", True, ""),
                 "weightDataType": ("s", True, ""),
                 "outputDataType": ("s", True, ""),
@@ -112,7 +112,7 @@ class BlockSparseMVAU(FoldedOp):
             mult_bits=get("mult_bits"),
             shift=get("shift"),
             bias_bits=get("bias_bits") or product_sum_bits(get("MW"), x, w),
-            mac_body=get("mac_body"),
+            mac_style=get("mac_style"),
             ram_style=get("ram_style"),
             column_blocks=tuple(get("column_blocks")),
             room_blocks=get("lane_blocks"),
@@ -165,9 +165,9 @@ class BlockSparseMVAU(FoldedOp):
         }
 
     def held_tokens(self) -> int:
-        """Double buffers of a token group before and behind the lanes, one in them, rows put in order."""
+        """Double buffers of a token group before and after the lanes, one in them, rows put in order."""
         f = self.fold()
-        return 4 * f.tokens + (2 * f.collect_rows if f.collect_rows > 1 else 0)
+        return 4 * f.tokens + (2 * f.rows_per_step if f.rows_per_step > 1 else 0)
 
     def _uneven_tokens(self) -> int:
         """Tokens of a group where a frame's last group is smaller but takes as long, else 0.
@@ -178,11 +178,11 @@ class BlockSparseMVAU(FoldedOp):
         return f.tokens if f.rows % f.tokens else 0
 
     def burst_tokens(self) -> int:
-        """A group, where frames are no whole number of groups."""
+        """A group, where frames are not a whole number of groups."""
         return self._uneven_tokens()
 
     def pause_beats(self) -> int:
-        """A group, where frames are no whole number of groups."""
+        """A group, where frames are not a whole number of groups."""
         f = self.fold()
         return self._uneven_tokens() * (f.mw // f.in_width)
 
@@ -200,7 +200,7 @@ class BlockSparseMVAU(FoldedOp):
 class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
     """RTL of :class:`BlockSparseMVAU`: ``vp_mvau`` and the contents of its four ROMs.
 
-    With ``ram_style`` "ultra" the weights are no ROM but an image that is loaded at start-up.
+    With ``ram_style`` "ultra" the weights are not ROM but an image that is loaded at start-up.
     """
 
     RTL_TOP = "vp_mvau"
@@ -220,8 +220,8 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
             "LANES": f.lanes,
             "IN_WIDTH": f.in_width,
             "OUT_WIDTH": f.out_width,
-            "CW": f.collect_width,
-            "AT_ONCE": f.collect_rows,
+            "DRAIN_WIDTH": f.drain_width,
+            "ROWS_PER_STEP": f.rows_per_step,
             "X_BITS": f.x.bitwidth(),
             "X_SIGNED": int(f.x.signed()),
             "W_BITS": f.w.bitwidth(),
@@ -232,7 +232,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
             "REQUANT": int(f.requant),
             "MULT_BITS": f.mult_bits,
             "SHIFT": f.shift,
-            "MAC_BODY": f.mac_body,
+            "MAC_STYLE": f.mac_style,
             "MAC_LATENCY": f.mac.latency,
             "MAC_CHAIN": f.mac.chain,
             "MAC_TOKENS": f.mac.tokens_per,
@@ -244,7 +244,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
             "R_WORDS": f.r_words,
             "W_WORDS": f.weight_words,
             "P_WORDS": f.program_entries,
-            "C_WORDS": f.collect_entries,
+            "C_WORDS": f.drain_entries,
             "K_WORDS": f.constants,
             **{f"{k}_FILE": self.memory_file(suffix) for k, suffix in _ROMS.items() if styles[k] != "ultra"},
             **{f"{key}_STYLE": style for key, style in styles.items()},
@@ -254,10 +254,10 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
     def axilite_bits(self) -> int:
         return self.load_shape().address_bits if self.get_nodeattr("ram_style") == "ultra" else 0
 
-    def load_shape(self) -> LoadShape:
+    def load_shape(self) -> LoaderShape:
         """Shape of the load image, whether the unit has one or not."""
         depth, width, banks = mvau_estimate.rom_shapes(self.fold())["W"]
-        return LoadShape(banks, depth, width)
+        return LoaderShape(banks, depth, width)
 
     def memory_file(self, suffix: str) -> str:
         """Bare file name of a ROM; a bank of weights has its number in front, where vp_mvau can put it."""
@@ -314,7 +314,7 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         lane_program, banks = lane_contents(f, plan, weights)
         return {
             "program": lane_program,
-            "collect": collect_contents(f, plan),
+            "drain": drain_contents(f, plan),
             "constants": constant_contents(f, bias, mult),
         }, banks
 
@@ -334,4 +334,4 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
 
 
 _BANK = "@"
-_ROMS = {"W": "weights", "P": "program", "C": "collect", "K": "constants"}
+_ROMS = {"W": "weights", "P": "program", "C": "drain", "K": "constants"}

@@ -76,7 +76,7 @@ ATTENTION_MEMORY = MemoryPolicy(words=128)
 
 
 def ram_estimate(words: int, width: int, style: str) -> Estimate:
-    """A ``vp_ram`` that is "distributed", "block" or "ultra", and the multiplexer behind it where it is deep."""
+    """A ``vp_ram`` that is "distributed", "block" or "ultra", and the multiplexer after it where it is deep."""
     luts = {"distributed": lutram_luts, "block": bram_luts, "ultra": uram_luts}[style](words, width)
     return Estimate(
         LUT=luts,
@@ -108,7 +108,7 @@ def rom_bram18(words: int, width: int, style: str) -> int:
 
 
 def rom_luts(words: int, width: int, style: str) -> int:
-    """LUTs of a ``vp_rom`` with arbitrary contents, or of the multiplexer behind its block RAMs.
+    """LUTs of a ``vp_rom`` with arbitrary contents, or of the multiplexer after its block RAMs.
 
     A LUT6 holds 64 words of a bit, MUXF7 and MUXF8 join four of them; more are joined by LUTs. Of the bits of
     few words many are equal or need no LUT.
@@ -133,13 +133,13 @@ def lutram_luts(words: int, width: int) -> int:
 
 
 def bram_luts(words: int, width: int) -> int:
-    """LUTs of the multiplexer behind the block RAMs of a deep ``vp_ram``."""
+    """LUTs of the multiplexer after the block RAMs of a deep ``vp_ram``."""
     rows = ram_cut(words, width).rows
     return rows * width * 4 // 7 if rows > 1 else 0
 
 
 def uram_luts(words: int, width: int) -> int:
-    """LUTs of the multiplexer behind the UltraRAMs of a deep ``vp_ram``."""
+    """LUTs of the multiplexer after the UltraRAMs of a deep ``vp_ram``."""
     rows = -(-words // 4096)
     return -(-rows // 4) * width if rows > 1 else 0
 
@@ -157,7 +157,7 @@ def multiplier_dsps(a: int, b: int) -> int:
 
 
 class BlockRamCut(NamedTuple):
-    """How a memory is cut into block RAMs: Yosys' cost, units of 18 Kbit, rows of RAMs behind one another."""
+    """How a memory is cut into block RAMs: Yosys' cost, units of 18 Kbit, rows of RAMs after one another."""
 
     cost: float
     bram18: int

@@ -10,7 +10,7 @@ from finn_vitprune.custom_ops.balance import most_contributions
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.memory import Estimate
-from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold, block_atoms
+from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold, sub_block_count
 from finn_vitprune.numerics import clog2
 
 MAX_LANES = 32
@@ -73,7 +73,7 @@ UNFOLDED = dict.fromkeys(("simd", "pe", "tokens", "lanes", "in_width", "out_widt
 def choose(base: Fold, interval: int) -> Fold:
     """Cheapest ``simd``, ``pe``, ``tokens``, ``lanes`` and port widths within ``interval`` cycles.
 
-    Cycles come from the kept blocks, cost from the estimates; ports, and with them the collect stage, are
+    Cycles come from the kept blocks, cost from the estimates; ports, and with them the drain, are
     just as wide as the interval needs. Where no folding reaches it, the fastest one is returned.
     """
     kept = max(1, base.schedule.kept)
@@ -105,8 +105,8 @@ def choose(base: Fold, interval: int) -> Fold:
 def compute_cycles(base: Fold, kept: int, lanes: Lanes) -> int:
     """Cycles of a token group in the lanes."""
     steps = base.block // lanes.simd
-    atoms = block_atoms(steps, lanes.lanes, base.block_rows * base.block_columns)
-    return -(-kept * atoms // lanes.lanes) * (steps // atoms) * (base.block // lanes.pe)
+    sub_blocks = sub_block_count(steps, lanes.lanes, base.block_rows * base.block_columns)
+    return -(-kept * sub_blocks // lanes.lanes) * (steps // sub_blocks) * (base.block // lanes.pe)
 
 
 def _fewest(base: Fold, kept: int, simd: int, pe: int, tokens: int, group: int) -> Lanes:
@@ -129,22 +129,22 @@ def with_ports(base: Fold, kept: int, lanes: Lanes, group: int) -> Fold:
     )
     for width in Fold.out_widths(base.mh, lanes.pe, base.block):
         fold = replace(fold, out_width=width)
-        if _collect(fold) <= group:
+        if _drain(fold) <= group:
             break
     return fold
 
 
-def _collect(f: Fold) -> int:
+def _drain(f: Fold) -> int:
     """Collect steps of a token group, for any mask."""
-    steps = most_contributions(f.block_columns, f.lanes) * f.block // f.collect_width
-    return f.tokens // f.collect_rows * steps
+    steps = most_contributions(f.block_columns, f.lanes) * f.block // f.drain_width
+    return f.tokens // f.rows_per_step * steps
 
 
 def _cheapest(folds: list[Fold], goal: int) -> Fold:
     """Of the folds whose ports delay the goal least, the cheapest."""
 
     def late(f: Fold) -> int:
-        group = max(f.tokens * f.mw // f.in_width, _collect(f))
+        group = max(f.tokens * f.mw // f.in_width, _drain(f))
         return max(0, group * -(-f.rows // f.tokens) - goal)
 
     least = min(map(late, folds))

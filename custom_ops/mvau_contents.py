@@ -16,11 +16,11 @@ from finn_vitprune.numerics import clog2
 def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory, list[Memory]]:
     """Program of the lanes and the banks of their weights.
 
-    Order in a lane: its column parts; in a part the groups of PE outputs; in a group the kept atoms of
+    Order in a lane: its column parts; in a part the groups of PE outputs; in a group the kept sub_blocks of
     the part (one program entry each); in an entry the weight words of its steps. Each position of the arrays'
     cascades has its bank.
     """
-    kept = np.repeat(BlockMask.of(weights, f.block).grid, f.atoms, axis=0)
+    kept = np.repeat(BlockMask.of(weights, f.block).grid, f.sub_blocks, axis=0)
     rows, columns, groups = (np.zeros((f.lanes, f.program_entries), dtype=np.int64) for _ in range(3))
     used, last = (np.zeros((f.lanes, f.program_entries), dtype=bool) for _ in range(2))
     position = [0] * f.lanes
@@ -38,11 +38,11 @@ def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory,
     bits = f.x_index_bits
     fields = (last.astype(np.int64) << bits) | rows * f.entry_steps
     program = pack_words(fields.T, 1 + bits)
-    program[plan.lane_atoms * f.groups - 1] |= 1 << (f.lanes * (1 + bits))
+    program[plan.lane_sub_blocks * f.groups - 1] |= 1 << (f.lanes * (1 + bits))
 
     tiles = pad_to_block(weights, f.block).reshape(
-        f.block_rows * f.atoms, f.entry_steps, f.simd, f.block_columns, f.groups, f.pe
-    ).transpose(0, 3, 4, 1, 5, 2)  # [atom, block column, output group, step, PE, SIMD]
+        f.block_rows * f.sub_blocks, f.entry_steps, f.simd, f.block_columns, f.groups, f.pe
+    ).transpose(0, 3, 4, 1, 5, 2)  # [sub-block, block column, output group, step, PE, SIMD]
     words = tiles[rows, columns, groups] * used[..., None, None, None]
     chain = f.mac.chain
     words = words.transpose(1, 2, 0, 3, 4).reshape(-1, f.lanes * f.pe, chain, f.simd // chain)
@@ -55,28 +55,28 @@ def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory,
     )
 
 
-def collect_contents(f: Fold, plan: Schedule) -> Memory:
-    """Program of the collect stage: for each ``CW`` outputs in channel order, the parts to add."""
-    sub_bits = max(1, clog2(f.r_elems // f.collect_width))
+def drain_contents(f: Fold, plan: Schedule) -> Memory:
+    """Program of the drain: for each ``DRAIN_WIDTH`` outputs in channel order, the parts to add."""
+    sub_bits = max(1, clog2(f.r_elems // f.drain_width))
     lane_bits = max(1, clog2(f.lanes))
     words = []
     for column in range(f.block_columns):
         parts = plan.column_parts(column)
-        for offset in range(0, min(f.block, f.mh - column * f.block), f.collect_width):
+        for offset in range(0, min(f.block, f.mh - column * f.block), f.drain_width):
             place, inside = divmod(offset, f.r_elems)
-            sub = inside // f.collect_width
+            sub = inside // f.drain_width
             fields = [(0, p.lane, p.slot * (f.block // f.r_elems) + place) for p in parts] or [(1, 0, 0)]
             for i, (none, lane, word) in enumerate(fields):
                 head = ((i == len(fields) - 1) << 1) | none
                 words.append((((head << sub_bits | sub) << lane_bits | lane) << f.r_word_bits) | word)
     width = 3 + sub_bits + lane_bits + f.r_word_bits
     words[-1] |= 1 << (width - 1)
-    return Memory(pad_words(words, f.collect_entries), width)
+    return Memory(pad_words(words, f.drain_entries), width)
 
 
 def constant_contents(f: Fold, bias: np.ndarray, mult: np.ndarray | None) -> Memory:
-    """Biases (low) and multipliers (high) of ``CW`` outputs a word."""
-    size = f.collect_width
+    """Biases (low) and multipliers (high) of ``DRAIN_WIDTH`` outputs a word."""
+    size = f.drain_width
     words = pack_words(bias.reshape(-1, size), f.bias_bits)
     width = size * f.bias_bits
     if mult is not None:
@@ -86,8 +86,8 @@ def constant_contents(f: Fold, bias: np.ndarray, mult: np.ndarray | None) -> Mem
 
 
 @dataclass(frozen=True)
-class LoadShape:
-    """How weight memories are written in 32-bit words (``vp_weight_load``).
+class LoaderShape:
+    """How weight memories are written in 32-bit words (``vp_weight_loader``).
 
     ``banks`` memories of ``depth`` words of ``width`` bits. A word has 32-bit parts, lowest first; parts,
     words and banks have addresses of their own bits, so parts and words are padded to powers of two.

@@ -14,15 +14,15 @@ URAM_BITS = 288 * 1024
 
 
 def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
-    """Depth, width and number of the ROMs: W weights, P lanes' program, C collect program, K constants."""
-    sub_bits = max(1, clog2(f.r_elems // f.collect_width))
+    """Depth, width and number of the ROMs: W weights, P lanes' program, C drain program, K constants."""
+    sub_bits = max(1, clog2(f.r_elems // f.drain_width))
     constant_bits = f.bias_bits + (f.mult_bits if f.requant else 0)
     banks = f.mac.chain
     return {
         "W": (f.weight_words, f.lanes * f.simd // banks * f.pe * f.w.bitwidth(), banks),
         "P": (f.program_entries, 1 + f.lanes * (1 + f.x_index_bits), 1),
-        "C": (f.collect_entries, 3 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits, 1),
-        "K": (f.constants, f.collect_width * constant_bits, 1),
+        "C": (f.drain_entries, 3 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits, 1),
+        "K": (f.constants, f.drain_width * constant_bits, 1),
     }
 
 
@@ -31,7 +31,7 @@ def ram_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
     return {
         "X": (2 << max(1, clog2(f.x_words)), f.x_elems * f.x.bitwidth(), f.lanes * f.tokens),
         "R": (2 << f.r_word_bits, f.tokens * f.pe * f.acc_bits, f.lanes * (f.r_elems // f.pe)),
-        "O": f.order_shape,
+        "O": f.reorder_shape,
     }
 
 
@@ -43,11 +43,11 @@ def styles(f: Fold) -> dict[str, str]:
 
 
 def resources(f: Fold) -> Estimate:
-    """Part by part: arrays, memories, choosers, collect stage with a multiplier an output, and a little control."""
+    """Part by part: arrays, memories, muxes, drain with a multiplier an output, and a little control."""
     requant = multiplier_dsps(f.sum_bits, f.mult_bits + 1) if f.requant else 0
     return _memories(f) + Estimate(
-        LUT=f.lanes * f.mac.lut + _choosers(f) + _collect(f) + _control(f),
-        DSP=f.lanes * f.mac.dsp + f.collect_rows * f.collect_width * requant,
+        LUT=f.lanes * f.mac.lut + _choosers(f) + _drain(f) + _control(f),
+        DSP=f.lanes * f.mac.dsp + f.rows_per_step * f.drain_width * requant,
     )
 
 
@@ -64,7 +64,7 @@ def _mux(inputs: int) -> int:
 
 
 def _memories(f: Fold) -> Estimate:
-    """The memories, and the multiplexers behind block RAMs and UltraRAMs that are not deep enough."""
+    """The memories, and the multiplexers after block RAMs and UltraRAMs that are not deep enough."""
     style, roms = styles(f), rom_shapes(f)
     total = Estimate(LUT=_load(*roms["W"]) if style["W"] == "ultra" else 0)
     for shapes, estimate in ((roms, rom_estimate), (ram_shapes(f), ram_estimate)):
@@ -74,7 +74,7 @@ def _memories(f: Fold) -> Estimate:
 
 
 def _load(depth: int, width: int, count: int) -> int:
-    """vp_weight_load: handshake, the next place and its comparison, choice of the bank."""
+    """vp_weight_loader: handshake, the next place and its comparison, choice of the bank."""
     places = clog2(depth) + clog2(-(-width // 32)) + clog2(count)
     return 12 + 2 * places + count
 
@@ -82,15 +82,15 @@ def _load(depth: int, width: int, count: int) -> int:
 def _choosers(f: Fold) -> int:
     """SIMD elements of a row word, and the tokens and outputs of a step of a result word, in every lane."""
     operands = f.tokens * f.simd * f.x.bitwidth() * _mux(f.x_elems // f.simd)
-    step = f.collect_rows * f.collect_width
+    step = f.rows_per_step * f.drain_width
     results = step * f.acc_bits * _mux(f.tokens * f.r_elems // step)
     return f.lanes * (operands + results)
 
 
-def _collect(f: Fold) -> int:
+def _drain(f: Fold) -> int:
     """Choice of the lane, sum of bias and parts, requantisation, choice of the row."""
-    order = f.out_width * f.y.bitwidth() * _mux(f.collect_rows)
-    step = f.collect_rows * f.collect_width
+    order = f.out_width * f.y.bitwidth() * _mux(f.rows_per_step)
+    step = f.rows_per_step * f.drain_width
     return step * (f.acc_bits * _mux(f.lanes) + f.sum_bits + _requant(f)) + order
 
 

@@ -13,14 +13,14 @@ from qonnx.core.datatype import BaseDataType
 from finn_vitprune.custom_ops.balance import GroupTiming, Schedule, most_contributions, schedule, steady_interval
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT
-from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, Mac
+from finn_vitprune.custom_ops.mvau_mac import MAC_STYLES, Mac
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 
 TOKENS_CHOICES = (1, 2, 4, 8, 16)
 
 BALANCED = 150
-"""Atoms of a lane from which on rounding up to whole atoms costs less than 0.7 %."""
+"""Sub-blocks of a lane from which on rounding up to whole sub_blocks costs less than 0.7 %."""
 
 SPARSE = 0.5
 """Kept share of blocks down to which lanes have so many."""
@@ -39,8 +39,8 @@ def product_sum_bits(mw: int, x: BaseDataType, w: BaseDataType) -> int:
     return (mw * x_max * abs(int(w.min()))).bit_length() + 1
 
 
-def block_atoms(steps: int, lanes: int, blocks: int) -> int:
-    """Atoms of a block, each some of its rows, that may be in different lanes.
+def sub_block_count(steps: int, lanes: int, blocks: int) -> int:
+    """Sub-blocks of a block, each some of its rows, that may be in different lanes.
 
     One, where there is one lane or a lane holds many blocks; else as few as balance the lanes when half of
     the ``blocks`` of the matrix are kept, if the ``steps`` of a block are enough. All masks have the same.
@@ -67,7 +67,7 @@ class Fold:
         x, w, y: integer types of input, weights and output. requant: whether the output is requantised.
         mult_bits, shift: width of the multipliers and right shift of the requantisation.
         bias_bits: signed width of the biases.
-        mac_body: body of the multiply-accumulate arrays, a name of :data:`.mvau_mac.MAC_BODIES`.
+        mac_style: MAC implementation, a name of :data:`.mvau_mac.MAC_STYLES`.
         ram_style: where the weights are, one of :data:`.mvau_estimate.RAM_STYLES`.
         column_blocks: kept blocks of each block column; all of them, where it is empty.
         room_blocks, room_slots: blocks and column parts of a lane that the memories hold; 0: those of the mask.
@@ -90,7 +90,7 @@ class Fold:
     mult_bits: int
     shift: int
     bias_bits: int
-    mac_body: str
+    mac_style: str
     ram_style: str = "auto"
     column_blocks: tuple[int, ...] = ()
     room_blocks: int = 0
@@ -156,7 +156,7 @@ class Fold:
 
     @staticmethod
     def out_widths(mh: int, pe: int, block: int) -> list[int]:
-        """Possible elements of an output beat: the outputs of a collect step, or a multiple of the most.
+        """Possible elements of an output beat: the outputs of a drain step, or a multiple of the most.
 
         A step takes outputs of one block column, as many in each: a divisor of ``block`` and ``mh``. They are
         some of a group of ``pe`` outputs, or some of these groups.
@@ -181,14 +181,14 @@ class Fold:
         return self.block // self.simd
 
     @property
-    def atoms(self) -> int:
-        """Atoms of a block (see :func:`block_atoms`)."""
-        return block_atoms(self.steps, self.lanes, self.block_rows * self.block_columns)
+    def sub_blocks(self) -> int:
+        """Sub-blocks of a block (see :func:`sub_block_count`)."""
+        return sub_block_count(self.steps, self.lanes, self.block_rows * self.block_columns)
 
     @property
     def entry_steps(self) -> int:
-        """Cycles of one program entry: an atom and a group of PE outputs."""
-        return self.steps // self.atoms
+        """Cycles of one program entry: a sub-block and a group of PE outputs."""
+        return self.steps // self.sub_blocks
 
     @property
     def groups(self) -> int:
@@ -202,22 +202,22 @@ class Fold:
         return (self.tokens,) * full + (rest,) * bool(rest)
 
     @property
-    def collect_width(self) -> int:
-        """Outputs of a token that the collect stage handles a step (CW)."""
+    def drain_width(self) -> int:
+        """Outputs of a token that the drain handles a step (DRAIN_WIDTH)."""
         return math.gcd(self.out_width, self.mh, self.block)
 
     @property
-    def collect_rows(self) -> int:
-        """Tokens that the collect stage handles at once (AT_ONCE): as many as the output port has room for."""
-        return min(self.tokens, 1 << ((self.out_width // self.collect_width).bit_length() - 1))
+    def rows_per_step(self) -> int:
+        """Tokens that the drain handles at once (ROWS_PER_STEP): as many as the output port has room for."""
+        return min(self.tokens, 1 << ((self.out_width // self.drain_width).bit_length() - 1))
 
     @property
-    def order_shape(self) -> tuple[int, int, int]:
-        """Depth, width and number of the memories that put rows collected at once in order."""
-        ratio = self.out_width // self.collect_width
+    def reorder_shape(self) -> tuple[int, int, int]:
+        """Depth, width and number of the memories that put rows drained at once in order."""
+        ratio = self.out_width // self.drain_width
         words = self.mh // self.out_width
-        count = self.collect_rows * ratio if self.collect_rows > 1 else 0
-        return 2 << max(1, clog2(words)), self.collect_width * self.y.bitwidth(), count
+        count = self.rows_per_step * ratio if self.rows_per_step > 1 else 0
+        return 2 << max(1, clog2(words)), self.drain_width * self.y.bitwidth(), count
 
     @property
     def x_elems(self) -> int:
@@ -236,7 +236,7 @@ class Fold:
     @property
     def r_elems(self) -> int:
         """Outputs of a word of the result banks."""
-        return max(self.collect_width, self.pe)
+        return max(self.drain_width, self.pe)
 
     @property
     def r_words(self) -> int:
@@ -249,21 +249,21 @@ class Fold:
     @property
     def program_entries(self) -> int:
         """Depth of the lanes' program; like the other depths, never so few that synthesis could prove things from them."""
-        return max(MIN_PROGRAM, self.lane_blocks * self.atoms * self.groups)
+        return max(MIN_PROGRAM, self.lane_blocks * self.sub_blocks * self.groups)
 
     @property
     def weight_words(self) -> int:
         return max(MIN_DATA, self.lane_blocks * self.groups * self.steps)
 
     @property
-    def collect_entries(self) -> int:
-        """Entries of the collect program that no mask exceeds."""
+    def drain_entries(self) -> int:
+        """Entries of the drain program that no mask exceeds."""
         most = most_contributions(self.block_columns, self.lanes)
-        return max(MIN_PROGRAM, most * (self.block // self.collect_width))
+        return max(MIN_PROGRAM, most * (self.block // self.drain_width))
 
     @property
     def constants(self) -> int:
-        return max(MIN_DATA, self.mh // self.collect_width)
+        return max(MIN_DATA, self.mh // self.drain_width)
 
     # --- what the mask decides ---
 
@@ -271,7 +271,7 @@ class Fold:
     def schedule(self) -> Schedule:
         """Distribution of the kept blocks over the lanes."""
         counts = self.column_blocks or (self.block_rows,) * self.block_columns
-        return _schedule(counts, self.lanes, self.atoms)
+        return _schedule(counts, self.lanes, self.sub_blocks)
 
     @property
     def lane_blocks(self) -> int:
@@ -294,24 +294,24 @@ class Fold:
     def timing(self) -> GroupTiming:
         """Cycles of the stages for one token group."""
         plan = self.schedule
-        padding = self.block_columns * self.block - self.mh  # outputs of the last column that have no collect step
+        padding = self.block_columns * self.block - self.mh  # outputs of the last column that have no drain step
         last_parts = len(plan.column_parts(self.block_columns - 1)) or 1
-        steps = plan.contributions * (self.block // self.collect_width) - last_parts * (padding // self.collect_width)
+        steps = plan.contributions * (self.block // self.drain_width) - last_parts * (padding // self.drain_width)
         return GroupTiming(
             load_row=self.mw // self.in_width,
-            compute=plan.lane_atoms * self.entry_steps * self.groups,
-            collect_row=steps,
-            drain=self.mac.latency + 2,
-            at_once=self.collect_rows,
-            emit_row=self.mh // self.out_width if self.collect_rows > 1 else 0,
+            compute=plan.lane_sub_blocks * self.entry_steps * self.groups,
+            drain_row=steps,
+            latency=self.mac.latency + 2,
+            rows_per_step=self.rows_per_step,
+            emit_row=self.mh // self.out_width if self.rows_per_step > 1 else 0,
         )
 
     @property
     def cycles(self) -> int:
         """Steady interval of overlapping frames: the lanes' cycles, or what caps them.
 
-        Per group of n tokens: n MW / in_width input beats, steps of the fullest lane, and n collect steps
-        for each part of each column, block / CW of them (CW: outputs of a step, at most block). Where
+        Per group of n tokens: n MW / in_width input beats, steps of the fullest lane, and n drain steps
+        for each part of each column, block / DRAIN_WIDTH of them (DRAIN_WIDTH: outputs of a step, at most block). Where
         the output port is wider than that, the steps of several rows are one.
         """
         return math.ceil(_steady_interval(self.token_groups, self.timing))
@@ -331,5 +331,4 @@ class Fold:
     @cached_property
     def mac(self) -> Mac:
         """The multiply-accumulate array of a lane."""
-        body = MAC_BODIES[self.mac_body]
-        return body(self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)
+        return MAC_STYLES[self.mac_style](self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)

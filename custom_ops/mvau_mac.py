@@ -1,4 +1,4 @@
-"""Bodies of the multiply-accumulate array (``vp_mac``): structure, latency and resources of each.
+"""MAC implementations (``vp_mac``): structure, latency and resources of each.
 
 An array multiplies ``tokens`` rows of ``simd`` activations with ``simd`` x ``pe`` weights a cycle.
 """
@@ -258,12 +258,12 @@ class LutMac(Mac):
         return self.tokens * (operands + self.pe * (self.w_bits * cascade + planes + self.acc_bits))
 
 
-MAC_BODIES: dict[str, type[Mac]] = {"portable": PortableMac, "dsp48e2": Dsp48e2Mac, "lut": LutMac}
-"""Bodies by the name that the node attribute and ``vp_mac`` give them."""
+MAC_STYLES: dict[str, type[Mac]] = {"portable": PortableMac, "dsp48e2": Dsp48e2Mac, "lut": LutMac}
+"""MAC implementations by the name that the node attribute and ``vp_mac`` give them."""
 
 
-def known_body(name: str | None) -> str | None:
-    """``name`` itself; a UserError unless it is a body, or None."""
-    if name is not None and name not in MAC_BODIES:
-        raise UserError(f"--mac-body {name} is unknown: use {', '.join(MAC_BODIES)}")
+def known_mac_style(name: str | None) -> str | None:
+    """``name`` itself; a UserError unless it is a MAC implementation, or None."""
+    if name is not None and name not in MAC_STYLES:
+        raise UserError(f"--mac-style {name} is unknown: use {', '.join(MAC_STYLES)}")
     return name

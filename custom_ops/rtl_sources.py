@@ -21,7 +21,7 @@ def rtl_source(name: str) -> Path:
 def rtl_sources(top: str) -> tuple[Path, ...]:
     """Files of the module ``top`` and of all modules and packages below it, in compile order: ``top`` last.
 
-    What stands in branches of a generate is taken in whether or not a node elaborates it.
+    What stands in branches of a generate is supported whether or not a node elaborates it.
 
     Raises:
         KeyError: no file of the project declares ``top``.

@@ -1,4 +1,4 @@
-"""Token selection: one token of each frame goes on (the class token, in the last encoder)."""
+"""Token selection: one token of each frame continues (the class token, in the last encoder)."""
 
 from __future__ import annotations
 

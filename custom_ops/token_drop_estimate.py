@@ -125,7 +125,7 @@ class DropFolding(Folding):
 
     @property
     def fused_cycles(self) -> int:
-        """Cycles of the fused token behind its requantisation, in which no token is taken."""
+        """Cycles of the fused token after its requantisation, in which no token is taken."""
         return self.channels // self.fuse_lanes + -(-self.requant_rows // 2) + 8
 
     @property

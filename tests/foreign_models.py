@@ -85,7 +85,7 @@ def norm(g: Graph, x: str, width: int) -> str:
 
 
 def attention(g: Graph, x: str, width: int, heads: int, mask: str | None = None) -> str:
-    """Self-attention of ``[1, N, width]``, behind its LayerNorm if there is one, up to the projection."""
+    """Self-attention of ``[1, N, width]``, after its LayerNorm if there is one, up to the projection."""
     views = []
     for axes in ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]):
         split = g("Reshape", linear(g, x, width, width), [0, 0, heads, width // heads])

@@ -13,7 +13,7 @@ HELD = 40
 
 
 def of_contents(model: ModelProto) -> Iterator[tuple[str, Damage]]:
-    """What is done to such a model, and the function that does it; every one must be refused."""
+    """What is done to such a model, and the function that does it; every one must be rejected."""
     qonnx = any(n.op_type == "Quant" for n in model.graph.node)
     for kind in (np.int64, np.complex64, bool):
         yield f"a weight of {kind.__name__}", _weight(lambda a, k=kind: np.ones(a.shape, k))

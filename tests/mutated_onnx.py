@@ -1,7 +1,7 @@
 """Damaged ONNX files, more than 200 of them, and a run of ``check`` and ``import`` over them with time and memory.
 
 ``python tests/mutated_onnx.py FOLDER [COUNT]`` writes them and prints two lines of JSON for each: name, exit
-code, seconds, largest resident memory so far in MiB, and what was said. Every one must be refused.
+code, seconds, largest resident memory so far in MiB, and what was said. Every one must be rejected.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def mutations(folder: Path, seed: int = 0) -> list[Mutated]:
 
 def _no_models(draw: random.Random) -> Iterator[tuple[str, bytes]]:
     yield "empty file", b""
-    yield "text", b"this is no model\n" * 20
+    yield "text", b"this is not a model\n" * 20
     yield "zeros", bytes(4096)
     yield "a page", b"<!DOCTYPE html><html>404</html>"
     yield "a pointer of Git LFS", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"

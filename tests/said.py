@@ -4,7 +4,7 @@ from finn_vitprune.progress import Progress
 
 
 class Said(list, Progress):
-    """Lines and statuses in their order."""
+    """TokenRows and statuses in their order."""
 
     def line(self, text):
         """Keep a line."""

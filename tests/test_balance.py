@@ -79,23 +79,23 @@ def test_split_columns_keep_uneven_heads_above_98_percent(lanes):
 
 def test_interval_is_the_longest_stage_when_it_is_longest_by_far():
     rows = [4, 4, 4, 1]
-    assert steady_interval(rows, GroupTiming(load_row=2, compute=100, collect_row=3, drain=8)) == 400
-    assert steady_interval(rows, GroupTiming(load_row=50, compute=10, collect_row=3, drain=8)) == 50 * 13
-    assert steady_interval(rows, GroupTiming(load_row=2, compute=10, collect_row=60, drain=8)) == 60 * 13
+    assert steady_interval(rows, GroupTiming(load_row=2, compute=100, drain_row=3, latency=8)) == 400
+    assert steady_interval(rows, GroupTiming(load_row=50, compute=10, drain_row=3, latency=8)) == 50 * 13
+    assert steady_interval(rows, GroupTiming(load_row=2, compute=10, drain_row=60, latency=8)) == 60 * 13
 
 
 def test_interval_of_a_short_last_group_that_double_buffers_cannot_hide():
     """Loading 4 rows takes 100 cycles and starts only once the buffer is free: 60 + 1 + 100 a frame."""
-    timing = GroupTiming(load_row=25, compute=60, collect_row=1, drain=0)
+    timing = GroupTiming(load_row=25, compute=60, drain_row=1, latency=0)
     assert steady_interval([4, 1], timing, frames=20) == pytest.approx(161, abs=1)
 
 
-@pytest.mark.parametrize("rows, collect, emit, interval", [
-    ([4, 4], 20, 15, 8 * 15),  # rows leave more slowly than they are collected, two at once
+@pytest.mark.parametrize("rows, drain, emit, interval", [
+    ([4, 4], 20, 15, 8 * 15),  # rows leave more slowly than they are drained, two at once
     ([4, 4], 40, 15, 4 * 40),
-    ([3, 3], 20, 15, 2 * (30 + 20)),  # while one row leaves in 15, two cannot be collected
+    ([3, 3], 20, 15, 2 * (30 + 20)),  # while one row leaves in 15, two cannot be drained
     ([3, 3], 40, 15, 4 * 40),
 ])  # fmt: skip
-def test_interval_of_rows_that_are_collected_together_and_leave_one_by_one(rows, collect, emit, interval):
-    timing = GroupTiming(load_row=1, compute=10, collect_row=collect, drain=0, at_once=2, emit_row=emit)
+def test_interval_of_rows_that_are_collected_together_and_leave_one_by_one(rows, drain, emit, interval):
+    timing = GroupTiming(load_row=1, compute=10, drain_row=drain, latency=0, rows_per_step=2, emit_row=emit)
     assert steady_interval(rows, timing, frames=20) == pytest.approx(interval, abs=1)

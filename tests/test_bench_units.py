@@ -231,7 +231,7 @@ def test_part_of_a_run_has_the_folds_of_the_whole(monkeypatch):
 def tiny_plan(**changes):
     asked = BenchPlan(
         EXAMPLE_MODEL, shapes=((16, 16),), blocks=(4,), keeps=(1.0, 0.5), products=(12,), bits=((4, 4),),
-        body="portable", number=2, parts=(Measurement.CYCLES, Measurement.RESOURCES),
+        mac_style="portable", number=2, parts=(Measurement.CYCLES, Measurement.RESOURCES),
     )  # fmt: skip
     return replace(asked, **changes)
 
@@ -262,10 +262,10 @@ def test_a_unit_is_measured_whole(tiny):
     assert {r["mask"] for r in json.loads(path.read_text())["rows"]} == {"dense", *masks.KINDS}
 
 
-@pytest.mark.parametrize("body", ["dsp48e2", "portable"])
-def test_a_unit_is_its_arrays_and_what_is_around_them(body, tmp_path):
+@pytest.mark.parametrize("mac_style", ["dsp48e2", "portable"])
+def test_a_unit_is_its_arrays_and_what_is_around_them(mac_style, tmp_path):
     """Against the whole unit in one synthesis."""
-    unit = Unit(16, 16, 8, 64, body=body)
+    unit = Unit(16, 16, 8, 64, mac_style=mac_style)
     fold = {"SIMD": 4, "PE": 4, "TOKENS": 2, "LANES": 2, "in_width": 4, "out_width": 8}
     op, model = unit_op(unit, fold, [2, 1], 2)
     files = sources(op, model, tmp_path)
@@ -339,7 +339,7 @@ def row(**changes):
     array = replace(cost, dsp=256, lut_sites=2560)
     cost = replace(cost, **{name: changes.pop(name) for name in set(changes) & set(vars(cost))})
     base = MatrixRow(
-        matrix="384x384", b=16, keep=1.0, mask="dense", bits="8x8", body="dsp48e2", target=4096,
+        matrix="384x384", b=16, keep=1.0, mask="dense", bits="8x8", mac_style="dsp48e2", target=4096,
         fold={"SIMD": 16, "PE": 16, "TOKENS": 2, "LANES": 3, "in_width": 8, "out_width": 8},
         products=1536, masks=1, code="x", cost=cost, array=array, estimate=UnitEstimate(784, 9000, 8.0, 0),
         memory=WeightMemory(weight_bits=1000, index_bits=20, memory_bits=2000, memory_bram36=8.0),
@@ -458,10 +458,10 @@ def test_the_edit_of_finn_moves_one_function_and_leaves_the_rest(tmp_path):
 
 
 def test_finn_is_quoted_where_its_sources_cannot_be_read(monkeypatch):
-    def refuse(*_):
+    def reject(*_):
         raise UserError("FINN+ has other sources")
 
-    monkeypatch.setattr(finn_mvu, "jobs", refuse)
+    monkeypatch.setattr(finn_mvu, "jobs", reject)
     said = Said()
     asked = tiny_plan(parts=(Measurement.FINN,), shapes=((384, 384),), products=(384,))
     with progress.shown_by(said):
@@ -477,7 +477,7 @@ def test_finn_is_quoted_where_its_sources_cannot_be_read(monkeypatch):
 
 def test_rows_of_other_masks_or_folds_do_not_meet(tmp_path):
     results = BenchResults(tmp_path / "r.json")
-    rows = [row(), row(masks=2), row(target=384), row(b=32), row(keep=0.5), row(bits="4x4"), row(body="lut")]
+    rows = [row(), row(masks=2), row(target=384), row(b=32), row(keep=0.5), row(bits="4x4"), row(mac_style="lut")]
     results.change(rows)
     assert len({r.key for r in rows}) == 7
     assert [BenchResults(tmp_path / "r.json").find(r) for r in rows] == rows
@@ -533,7 +533,7 @@ def test_weights_in_ultraram_are_measured_beside_the_others(tiny):
     (["--fold", "0"], "'--fold': Input should be greater than or equal to 1"),
     (["--block", "-3"], "'--block': Input should be greater than or equal to 1"),
     (["--part", "speed"], "--part speed is unknown: use cycles, resources, token-drop, finn"),
-    (["--mac-body", "fpga"], "--mac-body fpga is unknown: use portable, dsp48e2, lut"),
+    (["--mac-style", "fpga"], "--mac-style fpga is unknown: use portable, dsp48e2, lut"),
     (["--ram-style", "uram"], "--ram-style uram is unknown: use auto, block, distributed, ultra"),
     (["--part", "cycles", "--masks-from", "none.onnx"], "model file none.onnx does not exist"),
 ])  # fmt: skip
@@ -545,7 +545,7 @@ def test_wrong_flags_are_named(arguments, text, capsys):
 
 def test_the_command_writes_limits_and_fails_when_one_is_missed(tiny, tmp_path, capsys):
     path, found, _ = tiny
-    flags = "--shape 16x16 --block 4 --fold 12 --bits 4x4 --mac-body portable --masks 2 --keep 1 --keep 0.5"
+    flags = "--shape 16x16 --block 4 --fold 12 --bits 4x4 --mac-style portable --masks 2 --keep 1 --keep 0.5"
     flags = [*flags.split(), "--part", "cycles", "--part", "resources", "--json", str(path)]
     flags += ["--markdown", str(tmp_path / "units.md")]
     missed = Checks()

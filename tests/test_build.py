@@ -1,4 +1,4 @@
-"""The build as a whole, on a small random network: what it verifies, writes, resumes and refuses."""
+"""The build as a whole, on a small random network: what it verifies, writes, resumes and rejects."""
 
 import json
 import time
@@ -183,14 +183,14 @@ def test_residual_fifo_too_small_is_a_named_deadlock(small_build, tmp_path):
 
 def test_wrong_input_is_one_clear_line(tmp_path):
     bad = tmp_path / "bad.onnx"
-    bad.write_bytes(b"this is no model")
+    bad.write_bytes(b"this is not a model")
     options = BuildOptions(model=bad, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e")
     with pytest.raises(UserError, match="is not an ONNX file"):
         build(options)
     with pytest.raises(UserError, match="does not exist"):
         build(replace(options, model=tmp_path / "nothing.onnx"))
-    with pytest.raises(UserError, match="^--mac-body fpga is unknown: use portable, dsp48e2, lut$"):
-        build(replace(options, model=None, settings=BuildSettings(mac_body="fpga")))
+    with pytest.raises(UserError, match="^--mac-style fpga is unknown: use portable, dsp48e2, lut$"):
+        build(replace(options, model=None, settings=BuildSettings(mac_style="fpga")))
     assert not (tmp_path / "b").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -232,16 +232,16 @@ def test_four_bit_weights_and_activations_build_bit_exact(tmp_path):
 def test_products_in_dsp48e2_cascades_build_bit_exact(small_build, tmp_path):
     options = BuildOptions(
         model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e", target_fps=400_000,
-        settings=BuildSettings(synth="none", mac_body="dsp48e2", max_images=12),
+        settings=BuildSettings(synth="none", mac_style="dsp48e2", max_images=12),
     )
     folder = build(options)
     summary = Summary.load(folder)
     assert summary.verify.images == 12 and summary.verify.rtl_mismatches == 0
     units = matrix_units(folder, "step_stitch")
-    assert {u.get_nodeattr("mac_body") for u in units} == {"dsp48e2"}
+    assert {u.get_nodeattr("mac_style") for u in units} == {"dsp48e2"}
     assert max(u.fold().mac.chain for u in units) > 1
     folding = json.loads((folder / "final_hw_config.json").read_text())
-    assert folding[units[0].onnx_node.name]["mac_body"] == "dsp48e2"
+    assert folding[units[0].onnx_node.name]["mac_style"] == "dsp48e2"
 
 
 def test_folding_file_overrides_the_body_of_the_products(small_build, tmp_path):
@@ -250,10 +250,10 @@ def test_folding_file_overrides_the_body_of_the_products(small_build, tmp_path):
     folder = build(BuildOptions(
         model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e",
         folding=file, estimate_only=True,
-        settings=BuildSettings(synth="none", mac_body="dsp48e2"),
+        settings=BuildSettings(synth="none", mac_style="dsp48e2"),
     ))
-    bodies = [u.get_nodeattr("mac_body") for u in matrix_units(folder, "step_apply_folding_config")]
-    assert bodies[0] == "lut" and set(bodies[1:]) == {"portable"}
+    styles = [u.get_nodeattr("mac_style") for u in matrix_units(folder, "step_apply_folding_config")]
+    assert styles[0] == "lut" and set(styles[1:]) == {"portable"}
 
 
 def with_ultraram(folding, path, count):

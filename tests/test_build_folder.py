@@ -90,23 +90,23 @@ def process_state():
 
 @pytest.mark.usefixtures("both_ways")
 def test_what_stops_a_step_is_raised_and_all_is_put_back(tmp_path):
-    def refuse(error):
+    def reject(error):
         def step_refuse(model, context):
             raise error
 
         return step_refuse
 
     for step, text in (
-        (build_step(refuse(UserError("the model is too wide"))), "^the model is too wide$"),
-        (refuse(UserError("no such op")), "^no such op$"),
-        (refuse(KeyError("shape\nof things")), r"FINN's builder stopped: 'shape.*details in .*build_dataflow.log"),
+        (build_step(reject(UserError("the model is too wide"))), "^the model is too wide$"),
+        (reject(UserError("no such op")), "^no such op$"),
+        (reject(KeyError("shape\nof things")), r"FINN's builder stopped: 'shape.*details in .*build_dataflow.log"),
     ):
         before = process_state()
         with pytest.raises(UserError, match=text):
             run_builder(MODEL, config(tmp_path / "b", step))
         assert process_state() == before
     with pytest.raises(KeyboardInterrupt):
-        run_builder(MODEL, config(tmp_path / "b", refuse(KeyboardInterrupt())))
+        run_builder(MODEL, config(tmp_path / "b", reject(KeyboardInterrupt())))
     assert process_state() == before
     assert list(tmp_path.iterdir()) == [tmp_path / "b"] and not (tmp_path / "b" / "failure.txt").exists()
 

@@ -143,7 +143,7 @@ def test_custom_operators_are_refused_by_their_domain(float_file, tmp_path):
         node.op_type, node.domain = "FancyErf", "com.acme"
 
     checked = check(edited(float_file, tmp_path / "custom.onnx", edit))
-    assert "operator FancyErf of domain com.acme" in checked.refusals[0].reason
+    assert "operator FancyErf of domain com.acme" in checked.rejections[0].reason
     assert 0 < checked.mapped < len(checked.rows)
     assert any(r.reason.startswith("depends on node") for r in row_texts(checked))
 
@@ -203,7 +203,7 @@ def test_a_qonnx_node_that_does_not_map_is_named_and_the_rows_go_on(qonnx_file, 
 
     checked = check(edited(qonnx_file, tmp_path / "model.onnx", edit))
     assert not checked.passed
-    first = checked.refusals[0]
+    first = checked.rejections[0]
     assert (first.node, first.op_type) == ("bad", "Mul")
     assert "scalar" in first.reason
     later = row_texts(checked)[-1]
@@ -298,7 +298,7 @@ def test_a_qonnx_file_that_does_not_run_does_not_pass(qonnx_file, tmp_path):
 
     checked = check(edited(qonnx_file, tmp_path / "model.onnx", whole_numbers))
     assert not checked.passed
-    assert checked.refusals[0].reason.startswith("it does not run: ")
+    assert checked.rejections[0].reason.startswith("it does not run: ")
 
 
 def test_nodes_of_one_name_are_no_fault_of_a_qonnx_file(qonnx_file, tmp_path):
@@ -317,4 +317,4 @@ def test_a_float_file_whose_answer_is_always_the_same_does_not_pass(float_file, 
                 tensor.CopyFrom(numpy_helper.from_array(zeros, tensor.name))
 
     checked = check(edited(float_file, tmp_path / "model.onnx", empty))
-    assert "the same for two images" in checked.refusals[0].reason
+    assert "the same for two images" in checked.rejections[0].reason

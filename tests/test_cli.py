@@ -147,7 +147,7 @@ def test_a_file_that_is_no_onnx(tmp_path, capsys):
 def test_simulate_refuses_what_is_no_array(tmp_path, capsys, content):
     (tmp_path / "x.npy").write_bytes(content)
     err = one_line(capsys, ["simulate", str(tmp_path), "--input", str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")])
-    assert "x.npy is no .npy file" in err
+    assert "x.npy is not a .npy file" in err
 
 
 def test_an_interrupt_exits_with_130(tmp_path, monkeypatch, capsys):
@@ -204,7 +204,7 @@ def test_build_passes_every_option_on(tmp_path, monkeypatch, capsys):
     parts.write_text(json.dumps({"xcmine": {"LUT": 1, "FF": 2, "DSP": 3, "BRAM36": 4, "URAM": 5}}))
     line = f"build m.onnx -o out --fpga-part xcmine --part-resources {parts} --config c.yaml --clk-ns 4 --workers 1 "
     line += "--target-fps 1000 --folding f.json --images i.npz --max-images 9 --synth none --start-step a --stop-step b"
-    line += " --mac-body dsp48e2"
+    line += " --mac-style dsp48e2"
     monkeypatch.chdir(tmp_path)
     assert run([*line.split(), "--estimate-only"]) == 0
     (o,) = calls
@@ -212,7 +212,7 @@ def test_build_passes_every_option_on(tmp_path, monkeypatch, capsys):
     assert (o.settings.part_resources, str(o.config), str(o.folding), str(o.settings.images)) == (parts, "c.yaml", "f.json", "i.npz")
     assert (o.clk_ns, o.target_fps, o.settings.max_images, o.settings.workers) == (4.0, 1000, 9, 1)
     assert (o.settings.synth, o.start_step, o.stop_step, o.estimate_only) == ("none", "a", "b", True)
-    assert o.settings.mac_body == "dsp48e2"
+    assert o.settings.mac_style == "dsp48e2"
 
 
 def test_build_leaves_to_the_config_what_was_not_given_and_takes_board_names(tmp_path, monkeypatch):

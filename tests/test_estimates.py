@@ -126,7 +126,7 @@ def port(rng: np.random.Generator, width: int, block: int) -> int:
 
 def ultra(rng):
     """Matrix units with weights in UltraRAM, some deeper than one of these."""
-    attrs, initialisers = body(str(rng.choice(["portable", "dsp48e2", "lut"])))(rng)
+    attrs, initialisers = matrix_unit(str(rng.choice(["portable", "dsp48e2", "lut"])))(rng)
     if rng.random() < 0.5:
         side = 16 * int(rng.integers(18, 24))
         attrs |= {"MW": side, "MH": side, "block": 16, "SIMD": 4, "PE": int(rng.choice([2, 4])), "LANES": 1}
@@ -136,12 +136,12 @@ def ultra(rng):
     return attrs | {"ram_style": "ultra"}, initialisers
 
 
-def body(name: str) -> Draw:
-    """Matrix units with one body of the multiply-accumulate array."""
+def matrix_unit(name: str) -> Draw:
+    """Matrix units with one MAC implementation."""
 
     def draw(rng):
         attrs, initialisers = matrix(rng)
-        return attrs | {"mac_body": name}, initialisers
+        return attrs | {"mac_style": name}, initialisers
 
     return draw
 
@@ -158,11 +158,11 @@ DRAWS: dict[str, tuple[Draw, int]] = {
     "VitFIFO": (fifo, 6),
     "VitWidthConverter": (width, 4),
     "BlockSparseMVAU": (matrix, 5),
-    "BlockSparseMVAU dsp48e2": (body("dsp48e2"), 6),
-    "BlockSparseMVAU lut": (body("lut"), 4),
+    "BlockSparseMVAU dsp48e2": (matrix_unit("dsp48e2"), 6),
+    "BlockSparseMVAU lut": (matrix_unit("lut"), 4),
     "BlockSparseMVAU ultra": (ultra, 5),
 }
-"""Op type (and a body) to a draw and the number of its shapes."""
+"""Op type (and a MAC implementation) to a draw and the number of its shapes."""
 CASES = [(op, SEED * 1000 + i) for op, (_, count) in DRAWS.items() for i in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""``check`` of files from other hands: an answer for every node, also behind those that do not map."""
+"""``check`` of files from other hands: an answer for every node, also after those that do not map."""
 
 import json
 import subprocess
@@ -34,16 +34,16 @@ def bert(tmp_path_factory):
     return text_encoder(tmp_path_factory.mktemp("bert") / "encoder.onnx")
 
 
-# --- a convolutional stem with encoders behind it ----------------------------------------------------
+# --- a convolutional stem with encoders after it ----------------------------------------------------
 
 
 def test_the_first_convolution_decides_not_the_open_size_of_the_image(ocr):
     checked = check(ocr)
-    first = checked.refusals[0]
+    first = checked.rejections[0]
     assert (first.node, first.op_type) == ("Conv_0", "Conv")
     assert "kernel [3, 3], stride [2, 2], group 1, padded" in first.reason
-    assert any("stays open" in r.reason for r in checked.refusals[1:])
-    assert any("assumed: x [1, 3, 48, 192]" in n for n in checked.notes)  # 12 rows in front of the pooling
+    assert any("stays open" in r.reason for r in checked.rejections[1:])
+    assert any("assumed: x [1, 3, 48, 192]" in n for n in checked.notes)  # 12 rows before the pooling
 
 
 def test_every_convolution_is_judged_by_its_own_attributes(ocr):
@@ -74,7 +74,7 @@ def test_encoders_behind_the_stem_are_found_and_say_what_they_wait_for(ocr):
     attention, logits = by_op(checked, "Softmax")
     assert (attention.alone, logits.alone.split(" (")[0]) == ("PrunedAttention", "nothing")
     pool = by_op(checked, "AveragePool")[0].node
-    assert attention.reason == f"depends on node {pool} (AveragePool), which is not taken in"
+    assert attention.reason == f"depends on node {pool} (AveragePool), which is not supported"
     assert answers(by_op(checked, "AveragePool"))[0].startswith("AveragePool (kernel [12, 2], stride [12, 2])")
     assert "LayerNorm is the only one" in answers(by_op(checked, "BatchNormalization"))[0]
     assert [a for a in answers(by_op(checked, "Add")) if a == "VitAdd"] == ["VitAdd"] * 2
@@ -88,8 +88,8 @@ def test_no_node_of_it_maps_and_the_summary_counts_both_kinds(ocr, capsys):
     assert run(["check", str(ocr)]) == 1
     text = capsys.readouterr().out
     own = [r for r in checked.rows if not isinstance(r.answer, Behind)]
-    assert f"0 of {len(checked.rows)} nodes map. Refused for what they are: 3 Mul, 2 Conv" in " ".join(text.split())
-    assert f"Refused for what they depend on: {len(checked.rows) - len(own)}." in text
+    assert f"0 of {len(checked.rows)} nodes map. Rejected for what they are: 3 Mul, 2 Conv" in " ".join(text.split())
+    assert f"Rejected for what they depend on: {len(checked.rows) - len(own)}." in text
     assert run(["check", str(ocr), "--json"]) == 1
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert rows[0]["help"] and not rows[0]["alone"]
@@ -101,7 +101,7 @@ def test_no_node_of_it_maps_and_the_summary_counts_both_kinds(ocr, capsys):
 
 def test_a_text_encoder_is_refused_for_its_inputs_and_each_part_for_itself(bert):
     checked = check(bert)
-    assert "the model has 3 inputs (input_ids, attention_mask, token_type_ids)" in checked.refusals[0].reason
+    assert "the model has 3 inputs (input_ids, attention_mask, token_type_ids)" in checked.rejections[0].reason
     assert all("looks rows up by computed numbers" in r.reason for r in by_op(checked, "Gather"))
     norms = by_op(checked, "LayerNormalization")
     assert ["post-norm" in r.reason for r in norms] == [True, True, False]
@@ -118,7 +118,7 @@ def test_import_refuses_it_with_the_reason_that_check_gives_first(file, request,
     path = request.getfixturevalue(file)
     assert run(["import", str(path), "--data", "digits", "-o", str(tmp_path / "out.onnx")]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert check(path).refusals[0].reason in said
+    assert check(path).rejections[0].reason in said
     assert not list(tmp_path.iterdir())
 
 

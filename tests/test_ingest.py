@@ -25,7 +25,7 @@ from finn_vitprune.models.config import EncoderShape
 
 def recognised(path):
     found = read(path)
-    assert found.refusals == (), [str(r) for r in found.refusals]
+    assert found.rejections == (), [str(r) for r in found.rejections]
     assert found.vit is not None
     return found.vit
 
@@ -255,9 +255,9 @@ def test_a_file_of_quantised_operators_is_refused_with_the_form_that_works(tmp_p
     path = export(small_timm(), tmp_path / "float.onnx")
     target = str(tmp_path / "operators.onnx")
     quantize_static(str(path), target, Calibration(), quant_format=QuantFormat.QOperator)
-    refusal = read(tmp_path / "operators.onnx").refusals[0]
-    assert refusal.op_type.startswith("QLinear")
-    assert "QDQ form" in refusal.help
+    rejection = read(tmp_path / "operators.onnx").rejections[0]
+    assert rejection.op_type.startswith("QLinear")
+    assert "QDQ form" in rejection.help
 
 
 def quantised_weights(path, target):

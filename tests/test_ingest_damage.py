@@ -151,7 +151,7 @@ def test_a_tensor_that_would_be_huge_is_not_made(sound, tmp_path):
         model.graph.initializer.append(numpy_helper.from_array(np.array([10**6, 10**6, 1, 1]), "huge"))
         model.graph.node.append(helper.make_node("Expand", ["before", "huge"], [last], name="blow"))
 
-    first = check(damaged(sound, tmp_path / "model.onnx", expand)).refusals[0]
+    first = check(damaged(sound, tmp_path / "model.onnx", expand)).rejections[0]
     assert first.node == "blow"
     assert "more than 33,554,432 elements" in first.reason
 
@@ -214,5 +214,5 @@ def test_a_stride_of_zero_is_no_end_of_the_process(sound, tmp_path):
         node = next(n for n in model.graph.node if n.op_type == "Conv")
         next(a for a in node.attribute if a.name == "strides").ints[:] = [0, 0]
 
-    first = check(damaged(sound, tmp_path / "model.onnx", edit)).refusals[0]
+    first = check(damaged(sound, tmp_path / "model.onnx", edit)).rejections[0]
     assert first.op_type == "Conv" and "stride [0, 0]" in first.reason

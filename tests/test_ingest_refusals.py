@@ -1,4 +1,4 @@
-"""What cannot be taken in is refused by its name, at the node where it stands."""
+"""What is not supported is rejected by its name, at the node where it stands."""
 
 import pytest
 import timm.layers
@@ -183,9 +183,9 @@ def test_it_is_refused_by_name_with_what_would_help(tmp_path, case):
     make, op_type, text = CASES[case]
     path = export(randomised(make()), tmp_path / "model.onnx")
     found = read(path)
-    assert found.refusals
-    first = found.refusals[0]
-    assert text in first.reason, [str(r) for r in found.refusals]
+    assert found.rejections
+    first = found.rejections[0]
+    assert text in first.reason, [str(r) for r in found.rejections]
     assert first.help
     if op_type is not None:
         assert first.op_type == op_type
@@ -209,8 +209,8 @@ def test_a_causal_flag_of_the_attention_operator_is_a_causal_mask(tmp_path):
         model.graph.node.insert(at - 2, fused)
     onnx.save(model, str(path))
     found = read(path)
-    assert "causal mask" in found.refusals[0].reason
-    assert found.refusals[0].op_type == "Attention"
+    assert "causal mask" in found.rejections[0].reason
+    assert found.rejections[0].op_type == "Attention"
 
 
 @pytest.mark.parametrize(
@@ -221,20 +221,20 @@ def test_a_text_model_is_refused_at_its_input(tmp_path, inputs, text):
     path = tmp_path / "model.onnx"
     torch.onnx.export(randomised(Text()), inputs, str(path), opset_version=17, dynamo=False)
     found = read(path)
-    assert text in found.refusals[0].reason
-    assert found.refusals[0].op_type == "input"
+    assert text in found.rejections[0].reason
+    assert found.rejections[0].op_type == "input"
 
 
 def test_a_fixed_batch_and_an_open_image_size_are_refused(tmp_path):
     path = export(small_timm(), tmp_path / "model.onnx", shape=(2, 3, 64, 64))
-    assert "batch size 2 is fixed" in read(path).refusals[0].reason
+    assert "batch size 2 is fixed" in read(path).rejections[0].reason
     net = nn.Sequential(nn.Conv2d(3, 8, 16, 16), nn.Flatten())
     path = export(net, tmp_path / "open.onnx", dynamic_axes={"x": {2: "h", 3: "w"}})
-    assert "stays open" in read(path).refusals[0].reason
+    assert "stays open" in read(path).rejections[0].reason
 
 
 def test_several_reasons_are_all_named(tmp_path):
     path = export(small_timm(qk_norm=True, mlp_layer=Gated), tmp_path / "model.onnx")
-    text = " ".join(r.reason for r in read(path).refusals)
+    text = " ".join(r.reason for r in read(path).rejections)
     assert text.count("QK-norm") == 4
     assert text.count("gated MLP") == 2

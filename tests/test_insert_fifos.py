@@ -10,7 +10,7 @@ from tests.rtl.test_token_drop import attrs
 
 
 def is_late(depth: int, beats: int, slot: int, pause: int) -> bool:
-    """Whether a source of one token of ``beats`` every ``slot`` cycles falls behind at a FIFO of ``depth``.
+    """Whether a source of one token of ``beats`` every ``slot`` cycles falls after at a FIFO of ``depth``.
 
     The consumer takes a beat a cycle, but none in the first ``pause`` cycles.
     """

@@ -301,7 +301,7 @@ def test_ctrl_c_ends_the_workers_and_what_they_started(tmp_path):
 
 
 def test_no_worker_outlives_the_iteration_that_ctrl_c_left(tmp_path):
-    """The program goes on; its workers do not."""
+    """The program continues; its workers do not."""
     program, noted = _started(tmp_path, then="import time; time.sleep(600)")
     program.send_signal(signal.SIGINT)
     try:

@@ -322,7 +322,7 @@ def dropping_model():
         ("vit_small_patch16_18x2_224", "its encoders are ParallelThingsBlock"),
         ("vit_small_patch8_224", "it has no classifier"),
         ("vit_base_patch16_siglip_224", "it has no classifier"),
-        ("resnet18", "it is no VisionTransformer of timm"),
+        ("resnet18", "it is not a VisionTransformer of timm"),
     ],
 )
 def test_timm_models_of_another_kind_are_refused_by_name(name, reason):

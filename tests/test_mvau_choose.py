@@ -22,7 +22,7 @@ def unit(seed: int, **changes):
         "tokens": int(rng.integers(1, 20)), "MW": rows * block, "MH": columns * block, "block": block,
         "shift": 20,
         "column_blocks": [int(v) for v in rng.integers(0, rows, columns, endpoint=True)],
-        "inputDataType": "INT8", "weightDataType": "INT8", "outputDataType": "INT8", "mac_body": "dsp48e2",
+        "inputDataType": "INT8", "weightDataType": "INT8", "outputDataType": "INT8", "mac_style": "dsp48e2",
     }
     op, _ = build_node("BlockSparseMVAU", attributes | changes, [])
     return op
@@ -105,15 +105,15 @@ def test_ports_are_the_narrowest_that_keep_the_interval(seed):
             assert with_fold(op, narrower).get_exp_cycles() > goal
 
 
-def test_the_collect_stage_is_made_as_wide_as_the_interval_needs():
+def test_the_drain_is_made_as_wide_as_the_interval_needs():
     """384 inputs at r_b .5: 4,096 products a cycle yield 21 outputs a cycle, more than a block column has."""
     op, _ = build_node("BlockSparseMVAU", {
         "tokens": 128, "MW": 384, "MH": 768, "block": 16, "shift": 20, "column_blocks": [12] * 48,
-        "inputDataType": "INT8", "weightDataType": "INT8", "outputDataType": "INT8", "mac_body": "dsp48e2",
+        "inputDataType": "INT8", "weightDataType": "INT8", "outputDataType": "INT8", "mac_style": "dsp48e2",
     }, [])
     interval = 128 * 384 * 768 // 2 // 4096
     fold = op.folding().for_interval(interval).attributes()
     assert fold["out_width"] == 32 and with_fold(op, fold.values()).get_exp_cycles() == interval
-    assert op.fold().collect_rows == 2
+    assert op.fold().rows_per_step == 2
     op.set_nodeattr("out_width", 16)
     assert op.get_exp_cycles() > 1.3 * interval

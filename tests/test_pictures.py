@@ -1,4 +1,4 @@
-"""Pictures show what the model did, value for value; the command refuses what it cannot show."""
+"""Pictures show what the model did, value for value; the command rejects what it cannot show."""
 
 from collections import Counter
 
@@ -57,7 +57,7 @@ def random_model(
 def tracked(model: PrunedViT, images: np.ndarray) -> tuple[dict[int, np.ndarray], int]:
     """Kept patches by following each token in plain Python; and how often a tie stood across the cut.
 
-    At every drop the rows that go on are checked to be the ones followed here.
+    At every drop the rows that continue are checked to be the ones followed here.
     """
     passed = {}
     for number, block in enumerate(model.blocks, start=1):

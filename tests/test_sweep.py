@@ -71,7 +71,7 @@ def test_all_rows_of_a_seed_come_before_the_next_seed(folder):
     "change, message",
     [
         ({"rows": []}, "rows: "),
-        ({"baseline": "best"}, "baseline best is no row: use one of float, half, dense"),
+        ({"baseline": "best"}, "baseline best is not a row: use one of float, half, dense"),
         ({"rows": [{"name": "a"}, {"name": "a"}], "baseline": None}, "two rows are called a"),
         ({"colour": 1}, "colour: Extra inputs"),
         ({"rows": [{"name": "a", "set": ["prune.block_kep=1"]}], "baseline": None}, "row a: unknown key"),

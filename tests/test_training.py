@@ -254,7 +254,7 @@ def test_teacher_alone_and_student_from_its_weights(tmp_path):
     "content, message",
     [
         (None, "cannot read .*absent.pt: No such file"),
-        (b"nonsense", "is no state dict"),
+        (b"nonsense", "is not a state dict"),
         ({"head.weight": torch.zeros(3, 3)}, "does not fit the model: size mismatch for head.weight"),
     ],
 )
@@ -412,7 +412,7 @@ def test_a_distilled_timm_deit_trains_on_an_image_folder_and_exports(image_folde
     [
         ({"model": {"timm": "deit_tinny_patch16_224"}}, "no timm model deit_tinny_patch16_224, did you mean deit_tiny"),
         ({"model": {"timm": "deit_tiny_patch16_224"}}, "patches of 16 pixels \\(deit_tiny_patch16_224\\) do not divide"),
-        ({"model": {"timm": "resnet10t"}}, "timm model ResNet is not supported: it is no VisionTransformer"),
+        ({"model": {"timm": "resnet10t"}}, "timm model ResNet is not supported: it is not a VisionTransformer"),
         ({"crop": True}, "crop is for image folders, not digits: use shift and flip"),
         ({"train_images": 5}, "train_images = 5 does not fit digits"),
         ({"prune": {"lanes": 3}}, "lanes 3 do not divide 8 block columns"),

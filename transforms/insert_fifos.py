@@ -3,7 +3,7 @@
 Every op states how many tokens it holds when its first output leaves (``held_tokens``). Summed along a
 path and divided by the tokens of each stream this is the path's lag in frames. Where paths meet, the
 shorter one gets a FIFO for the difference, plus two tokens. Attention consumes queries only after all
-keys and values of the frame came, so its query input lags a whole frame. Behind a token drop stands a
+keys and values of the frame came, so its query input lags a whole frame. After a token drop stands a
 FIFO of all its output tokens: which tokens are kept then cannot change the interval. Ops that send bursts
 (a split) get a buffer of their own, and so do ops that take no input for a while (a token drop while its
 fused token leaves). Where the two ends of a stream move different numbers of elements a beat, the FIFO
@@ -63,7 +63,7 @@ def _set_by_user(node: NodeProto) -> bool:
 
 
 class InsertFifos(Transformation):
-    """Insert a VitFIFO_rtl in front of every stream input whose depth is above :data:`MIN_DEPTH`.
+    """Insert a VitFIFO_rtl before every stream input whose depth is above :data:`MIN_DEPTH`.
 
     Runs before the width converters are inserted. A depth counts beats of the consumer; a FIFO at a wider
     producer holds as many elements.

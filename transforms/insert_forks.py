@@ -10,7 +10,7 @@ from finn_vitprune.transforms.edges import new_tensor, position
 
 
 class InsertForks(Transformation):
-    """Put a VitFork behind every hardware tensor with more than one reader (a chain for more than two)."""
+    """Put a VitFork after every hardware tensor with more than one reader (a chain for more than two)."""
 
     def apply(self, model: ModelWrapper):
         for node in list(model.graph.node):

@@ -24,7 +24,7 @@ python -m finn_vitprune.builds.experiments.others $(find . -name '*.onnx' | sort
 ```"""
 COLUMNS = ("file", "nodes", "constants", "own reason", "waiting", "attention, linear", "seconds")
 NOTE = (
-    '"Own reason": nodes that do not map for what they are. "Waiting": nodes that would map, behind one that does '
+    '"Own reason": nodes that do not map for what they are. "Waiting": nodes that would map, after one that does '
     'not; "attention" and "linear" count the softmaxes and the matrices or 1 x 1 convolutions among them.'
 )
 
@@ -56,7 +56,7 @@ def counts(checked: Checked, seconds: float) -> tuple[str, ...]:
 
 def why(checked: Checked) -> str:
     """The deciding reason of a file, and its own reasons by how many nodes have them."""
-    own = [r.answer.refusal.reason for r in checked.rows if isinstance(r.answer, Rejected)]
+    own = [r.answer.rejection.reason for r in checked.rows if isinstance(r.answer, Rejected)]
     reasons = Counter(reason.split(" (kernel")[0].split(":")[0] for reason in own)
     listed = "\n".join(f"- {n}: {reason}" for reason, n in reasons.most_common())
     return f"## {checked.model}\n\n{verdict(checked)}\n\n{listed}\n"

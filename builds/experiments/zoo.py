@@ -68,7 +68,7 @@ class ZooResult:
     """What came of a case.
 
     depth: of the exported model; opset: of the file. relative: largest difference from onnxruntime in units
-    of the largest output, None where nothing was recognised. refusal: why not, empty where it imports. error:
+    of the largest output, None where nothing was recognised. rejection: why not, empty where it imports. error:
     why there is no file, or no answer.
     """
 
@@ -81,7 +81,7 @@ class ZooResult:
     nodes: int | None = None
     mapped: int | None = None
     relative: float | None = None
-    refusal: str = ""
+    rejection: str = ""
     notes: tuple[str, ...] = ()
     error: str = ""
     seconds: float = 0.0
@@ -116,7 +116,7 @@ def options_of(case: Case) -> dict[str, int]:
     """What timm makes the model with, tried without memory first.
 
     Raises:
-        ValueError: timm refuses all of it, or the model is too large for one file.
+        ValueError: timm rejects all of it, or the model is too large for one file.
     """
     wanted = {"depth": case.depth, "img_size": case.image_size}
     wanted = {k: v for k, v in wanted.items() if v is not None} | {"num_classes": CLASSES}
@@ -126,7 +126,7 @@ def options_of(case: Case) -> dict[str, int]:
         try:
             with torch.device("meta"):
                 model = timm.create_model(case.model, **options)
-        except Exception as error:  # noqa: BLE001  timm's models refuse options in many ways
+        except Exception as error:  # noqa: BLE001  timm's models reject options in many ways
             why = first_line(error)
             continue
         size = sum(p.numel() for p in model.parameters())
@@ -221,7 +221,7 @@ def examine(path: Path) -> dict:
         "nodes": len(checked.rows),
         "mapped": checked.mapped,
         "relative": relative,
-        "refusal": str(checked.refusals[0]) if checked.refusals else "",
+        "refusal": str(checked.rejections[0]) if checked.rejections else "",
         "notes": checked.notes,
     }
 
@@ -258,11 +258,11 @@ def markdown(results: list[ZooResult]) -> str:
 
 
 def summary(results: list[ZooResult]) -> str:
-    """How many import, how many are refused, and the largest difference."""
-    refused, failed = sum(bool(r.refusal) for r in results), sum(bool(r.error) for r in results)
+    """How many import, how many are rejected, and the largest difference."""
+    rejected, failed = sum(bool(r.rejection) for r in results), sum(bool(r.error) for r in results)
     known = [r.relative for r in results if r.relative is not None]
     largest = f", largest difference {max(known):.1e} (limit {TOLERANCE:g})" if known else ""
-    counts = f"{len(results) - refused - failed} import, {refused} are refused, {failed} could not be made"
+    counts = f"{len(results) - rejected - failed} import, {rejected} are rejected, {failed} could not be made"
     return f"{len(results)} files: {counts}{largest}."
 
 
@@ -272,7 +272,7 @@ def cells(result: ZooResult) -> tuple[str, ...]:
     asked = "" if opset == result.asked_opset else f" (asked {result.asked_opset})"
     mapped = "" if result.nodes is None else f"{result.mapped} of {result.nodes}"
     relative = "" if result.relative is None else f"{result.relative:.1e}"
-    answer = f"no file: {result.error}" if result.error else f"refused: {result.refusal}" if result.refusal else "imports"
+    answer = f"no file: {result.error}" if result.error else f"rejected: {result.rejection}" if result.rejection else "imports"
     return (result.model, f"{result.exporter}, {opset}{asked}", str(result.depth or ""), mapped, relative, answer)
 
 

@@ -14,7 +14,7 @@ from finn_vitprune.custom_ops.axilite import AXILITE
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.sim import LoadPort, Port, SimResult, Simulator, Stimulus, beats, compile_top, loads
+from finn_vitprune.sim import LoaderPort, Port, SimResult, Simulator, Stimulus, beats, compile_top, loads
 
 IN_ORDER = 5
 """Masks of a kind that are run with columns in order, too: what that costs differs little from mask to mask."""
@@ -135,7 +135,7 @@ def compile_op(op: VitRTLBackend, model, folder: Path) -> Simulator:
     ]
     files, bits = op.get_rtl_file_list(abspath=True), op.axilite_bits()
     return compile_top(
-        op.onnx_node.name, files, *ports, loads=[LoadPort(AXILITE, bits)] if bits else []
+        op.onnx_node.name, files, *ports, loads=[LoaderPort(AXILITE, bits)] if bits else []
     )
 
 

@@ -142,7 +142,7 @@ def _library(folder: Path) -> list[Path]:
 
 
 def _hoisted(text: str) -> str:
-    """The function ``init_leaf_loads`` in front of the generate block that holds it."""
+    """The function ``init_leaf_loads`` before the generate block that holds it."""
     function, block = _FUNCTION.search(text), text.find("\tif(L < 1) begin")
     if function is None or not 0 <= block < function.start():
         raise UserError(f"add_multi.sv of {tool()} is not the one that this comparison can read")

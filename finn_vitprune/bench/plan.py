@@ -48,7 +48,7 @@ class BenchPlan:
     keeps: tuple[float, ...] = KEEPS
     products: tuple[int, ...] = PRODUCTS
     bits: tuple[tuple[int, int], ...] = ((8, 8),)
-    body: str = "dsp48e2"
+    mac_style: str = "dsp48e2"
     ram_style: str = "auto"
     number: int = MASKS
     parts: tuple[Measurement, ...] = tuple(Measurement)
@@ -58,7 +58,7 @@ class BenchPlan:
     def units(self) -> list[Unit]:
         """Every matrix unit."""
         return [
-            Unit(mw, mh, block, products, *bits, self.body, self.ram_style)
+            Unit(mw, mh, block, products, *bits, self.mac_style, self.ram_style)
             for bits in self.bits
             for mw, mh in self.shapes
             for block in self.blocks
@@ -130,7 +130,7 @@ def _row(unit: Unit, fold: dict[str, int], keep: float, kind: str, group: Sequen
         keep=keep,
         mask=kind,
         bits=unit.bits,
-        body=unit.body,
+        mac_style=unit.mac_style,
         target=unit.products,
         fold=fold,
         products=products_of(fold),

@@ -108,7 +108,7 @@ class WeightMemory:
     """Weights of the kept blocks and where they are.
 
     Attributes:
-        weight_bits: kept weights times their width. index_bits: programs of lanes and of the collect stage.
+        weight_bits: kept weights times their width. index_bits: programs of lanes and of the drain.
         memory_bits: capacity of the block RAMs (UltraRAMs, LUTs) that hold the weights. memory_bram36: these
             block RAMs.
     """
@@ -141,7 +141,7 @@ def array_source(op: VitRTLBackend, folder: Path) -> Path:
     path = folder / f"{ARRAY}.sv"
     path.write_text(f"""module {ARRAY} ({_array_ports(p, TAG_BITS)});
     vp_mac #(
-        .BODY("{p["MAC_BODY"]}"), .LATENCY({p["MAC_LATENCY"]}), .CHAIN({p["MAC_CHAIN"]}),
+        .MAC_STYLE("{p["MAC_STYLE"]}"), .LATENCY({p["MAC_LATENCY"]}), .CHAIN({p["MAC_CHAIN"]}),
         .TOKENS_PER({p["MAC_TOKENS"]}), .OUTPUTS_PER({p["MAC_OUTPUTS"]}), .TOKENS({p["TOKENS"]}), .SIMD({p["SIMD"]}),
         .PE({p["PE"]}), .X_BITS({p["X_BITS"]}), .X_SIGNED(1'b{p["X_SIGNED"]}), .W_BITS({p["W_BITS"]}),
         .ACC_BITS({p["ACC_BITS"]}), .TAG_BITS({TAG_BITS})
@@ -188,7 +188,7 @@ def weight_memory(op: VitRTLBackend, model) -> WeightMemory:
     luts = 0 if bram36 else sum(rom_luts(*_shape(m), style) for m in weights)
     return WeightMemory(
         weight_bits=op.param_counts()["weights"] * bits,
-        index_bits=sum(_bits(memories[name]) for name in ("program", "collect")),
+        index_bits=sum(_bits(memories[name]) for name in ("program", "drain")),
         memory_bits=int(bram36 * BRAM36_BITS) + luts * LUT_BITS + int(op.uram_estimation(PART)) * URAM_BITS,
         memory_bram36=bram36,
     )

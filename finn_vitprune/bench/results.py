@@ -1,4 +1,4 @@
-"""Rows of the benchmark and the file that keeps them, so that a run can go on where it stopped."""
+"""Rows of the benchmark and the file that keeps them, so that a run can continue where it stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MatrixRow:
 
     Attributes:
         matrix: "rows x columns". b: block size. keep: kept share of blocks. mask: kind of masks.
-        bits: widths of activations and weights. body: of the multiply-accumulate arrays.
+        bits: widths of activations and weights. mac_style: MAC implementation.
         target: products a cycle to fold to. fold: the fold found. products: its products a cycle.
         masks: how many. code: hash of what was measured.
         cycles: of one token group. cost: of the whole unit, equal for all masks of a keep rate.
@@ -36,7 +36,7 @@ class MatrixRow:
     keep: float
     mask: str
     bits: str
-    body: str
+    mac_style: str
     target: int
     fold: dict[str, int]
     products: int
@@ -57,7 +57,7 @@ class MatrixRow:
     @property
     def unit(self) -> tuple:
         """The unit, whatever the masks."""
-        return self.matrix, self.b, self.bits, self.body, self.target, self.ram_style
+        return self.matrix, self.b, self.bits, self.mac_style, self.target, self.ram_style
 
     @property
     def lanes(self) -> int:

@@ -53,7 +53,7 @@ class Unit:
     products: int
     x_bits: int = 8
     w_bits: int = 8
-    body: str = "dsp48e2"
+    mac_style: str = "dsp48e2"
     ram_style: str = "auto"
 
     @property
@@ -94,7 +94,7 @@ class Unit:
             "outputDataType": f"INT{self.x_bits}",
             "shift": shift,
             "mult_bits": MULT_BITS,
-            "mac_body": self.body,
+            "mac_style": self.mac_style,
             "ram_style": self.ram_style,
             **fold,
             **more,

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 EXIT_DONE, EXIT_NO, EXIT_USER, EXIT_BUG, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 DEBUG = "FINN_VITPRUNE_DEBUG"
-RENAMED = {"--recover-epochs": "--fine-tune-epochs", "--mlp-keep": "--neuron-keep", "--dataset": "--data"}
+RENAMED = {"--recover-epochs": "--fine-tune-epochs", "--mlp-keep": "--neuron-keep", "--dataset": "--data",
+           "--mac-body": "--mac-style"}
 """Names that options had before; they are still taken, with a note."""
 
 

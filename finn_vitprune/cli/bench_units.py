@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAME = "bench-units"
 EXAMPLE = "finn-vitprune bench-units --quick --json units.json"
 WIDTH = 150
-"""Columns of the tables where the output is no terminal."""
+"""Columns of the tables where the output is not a terminal."""
 
 
 def command(
@@ -52,7 +52,7 @@ def command(
         Optional[list[str]],
         typer.Option(metavar="AxW", help="Widths of activations and weights; without it 8x8."),
     ] = None,
-    mac_body: Annotated[Optional[str], typer.Option(help="Body of the arrays; without it dsp48e2.")] = None,
+    mac_style: Annotated[Optional[str], typer.Option(help="MAC implementation; without it dsp48e2.")] = None,
     ram_style: Annotated[
         Optional[str], typer.Option(help="Memory of the weights: auto, block, distributed or ultra; without it auto.")
     ] = None,
@@ -78,7 +78,7 @@ def command(
     from finn_vitprune.builds.build import EXAMPLE as BUNDLED
     from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.custom_ops.mvau_estimate import RAM_STYLES
-    from finn_vitprune.custom_ops.mvau_mac import known_body
+    from finn_vitprune.custom_ops.mvau_mac import known_mac_style
 
     given = {
         "shapes": tuple(_pair("--shape", s, "384x1152") for s in shape or ()),
@@ -86,7 +86,7 @@ def command(
         "products": tuple(fold or ()),
         "keeps": tuple(sorted({float(k) for k in keep or ()}, reverse=True)),
         "bits": tuple(_pair("--bits", b, "8x4") for b in bits or ()),
-        "body": known_body(mac_body),
+        "mac_style": known_mac_style(mac_style),
         "ram_style": _known("--ram-style", ram_style, RAM_STYLES),
         "number": masks,
         "parts": tuple(Measurement(_known("--part", p, [m.value for m in Measurement])) for p in part or ()),

@@ -21,7 +21,7 @@ def command(
     clk_ns: Annotated[Optional[float], typer.Option(min=0.1, help="Clock period in ns.")] = None,
     target_fps: Annotated[Optional[int], typer.Option(min=1, help="Images/s to fold for; without it fill the part.")] = None,
     folding: Annotated[Optional[Path], typer.Option(help="Folding config (JSON, FINN's format).")] = None,
-    mac_body: Annotated[
+    mac_style: Annotated[
         Optional[str],
         typer.Option(help="Products of the matrix units: portable (inferred), dsp48e2 (cascades) or lut; without it portable."),
     ] = None,
@@ -66,7 +66,7 @@ def command(
             images=images,
             max_images=max_images,
             synth=synth,
-            mac_body=mac_body,
+            mac_style=mac_style,
             part_resources=part_resources,
             workers=workers,
         ),

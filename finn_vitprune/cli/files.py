@@ -16,7 +16,7 @@ def load_array(path: Path) -> np.ndarray:
     """The array of a ``.npy`` file.
 
     Raises:
-        UserError: no such file, or no ``.npy`` file (archives and pickles are refused).
+        UserError: no such file, or no ``.npy`` file (archives and pickles are rejected).
     """
     import numpy as np
 
@@ -25,7 +25,7 @@ def load_array(path: Path) -> np.ndarray:
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror or e}") from e
     except (ValueError, EOFError) as e:
-        raise UserError(f"{path} is no .npy file of numbers") from e
+        raise UserError(f"{path} is not a .npy file of numbers") from e
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path} is an archive of arrays: save one array with numpy.save")
     return array

@@ -112,7 +112,7 @@ def command(
 ) -> None:
     """Take a vision transformer in: recognise, compare, prune by score, calibrate, fine-tune, export as QONNX.
 
-    With the default shares it quantises only. What cannot be taken in is refused by its name before any work.
+    With the default shares it quantises only. What is not supported is rejected by its name before any work.
     """
     from finn_vitprune.cli.files import need_file
 

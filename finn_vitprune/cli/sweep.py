@@ -24,7 +24,7 @@ def command(
     """Train every row and seed of a sweep that has no result yet, and write the results.
 
     Results go to results.json, tables made of them to RESULTS.md beside it, after each finished run. Stopped
-    runs go on where they were.
+    runs continue where they were.
     """
     from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.errors import UserError

@@ -71,7 +71,7 @@ def count_hardware(model: ModelWrapper) -> tuple[GraphCount, int]:
 
 
 def _constant(model: ModelWrapper, name: str) -> np.ndarray | None:
-    """The constant matrix behind a tensor, through quantisers and transposes (zeros stay zeros), or None."""
+    """The constant matrix after a tensor, through quantisers and transposes (zeros stay zeros), or None."""
     transposes = 0
     while model.get_initializer(name) is None:
         node = model.find_producer(name)

@@ -147,7 +147,7 @@ def pruned_by_score(
 
 
 def _without_weakest(scores: EncoderScores, count: int) -> Tensor:
-    """Live heads ``[H]``: all but ``count`` of the lowest score, whose blocks are put behind all others."""
+    """Live heads ``[H]``: all but ``count`` of the lowest score, whose blocks are put after all others."""
     live = torch.ones(scores.heads)
     by_head = [m.view(scores.heads, -1, m.shape[1]) for m in (scores.q, scores.k, scores.v)]
     by_head.append(scores.proj.view(scores.proj.shape[0], scores.heads, -1).transpose(0, 1))

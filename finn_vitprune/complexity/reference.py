@@ -44,7 +44,7 @@ FORMULAS = {
     "parameters besides": "(patch_dim + 1) D + (D + 1) classes + 2 D",
 }
 SYMBOLS = (
-    "N tokens at the input, N' in the MLP, N_last behind the last encoder, H live heads, D' their width, "
+    "N tokens at the input, N' in the MLP, N_last after the last encoder, H live heads, D' their width, "
     "D token width, M kept neurons. QK^T, AV are left out, zero blocks count, LayerNorm is 4 D a token."
 )
 PREFIX = 2

@@ -18,7 +18,7 @@ MAX_HELD = 1 << 29
 
 
 def limit(shape) -> None:
-    """Refuse a tensor of more than :data:`MAX_ELEMENTS`."""
+    """Reject a tensor of more than :data:`MAX_ELEMENTS`."""
     elements = 1
     for d in shape:
         elements *= max(int(d), 0)

@@ -173,7 +173,7 @@ def _check_external(tensor: TensorProto, needed: int, folder: Path, what: str) -
         offset = int(entries.get("offset", 0))
         length = int(entries.get("length", needed))
     except ValueError:
-        raise UserError(f"{what}: offset and length of its external data are no numbers") from None
+        raise UserError(f"{what}: offset and length of its external data are not numbers") from None
     size = file.stat().st_size
     if length != needed or offset < 0 or offset + length > size:
         raise UserError(

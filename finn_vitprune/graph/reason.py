@@ -11,7 +11,7 @@ NO_NODES = ("input", "output", "weights", "model")
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Rejection:
     """One reason at one node: a sentence with attribute and value, and what would help (may be empty)."""
 
     node: str
@@ -21,7 +21,7 @@ class Refusal:
 
     @classmethod
     def at(cls, node: Node, reason: str, help: str = "") -> "Refusal":
-        """A refusal of ``node``."""
+        """A rejection of ``node``."""
         return cls(node.name, node.op_type, reason, help)
 
     def __str__(self) -> str:

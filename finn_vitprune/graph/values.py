@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from finn_vitprune.graph.constants import limit
-from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.reason import Rejection
 
 
 class Symbolic(ABC):
@@ -70,7 +70,7 @@ class Indexed(Symbolic):
 class Unknown:
     """Depends on a node that was rejected."""
 
-    refusal: Refusal
+    rejection: Rejection
 
 
 Value = Const | Symbolic | Unknown

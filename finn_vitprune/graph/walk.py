@@ -1,6 +1,6 @@
 """One pass over the nodes of a graph: each is handed to the rule of its op type and of what its inputs are.
 
-What the pass does with a node that no rule takes, its policy says: stop there, or note it and go on.
+What the pass does with a node that no rule takes, its policy says: stop there, or note it and continue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnx import GraphProto
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph import constants
 from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason, Refusal, first_line
+from finn_vitprune.graph.reason import Reason, Rejection, first_line
 from finn_vitprune.graph.rules import Rules
 from finn_vitprune.graph.values import Const, Indexed, Unknown, Value
 
@@ -49,16 +49,16 @@ class Policy:
 
 
 class CollectAll(Policy):
-    """Notes the reason in :attr:`Pass.refusals` and goes on: what depends on the node is :class:`Unknown`."""
+    """Notes the reason in :attr:`Pass.rejections` and continues: what depends on the node is :class:`Unknown`."""
 
     def __init__(self, help: str) -> None:
         """``help`` is said where a reason has none of its own."""
         self.help = help
 
     def rejected(self, state: "Pass", node: Node, values: list[Value | None], reason: Reason) -> list[Value]:
-        refusal = Refusal.at(node, reason.reason, reason.help or self.help)
-        state.refusals.append(refusal)
-        return [Unknown(refusal)] * len(node.outputs)
+        rejection = Rejection.at(node, reason.reason, reason.help or self.help)
+        state.rejections.append(rejection)
+        return [Unknown(rejection)] * len(node.outputs)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Step:
     node: Node
     values: list[Value | None]
     results: list[Value]
-    refusal: Refusal | None
+    rejection: Rejection | None
 
     @property
     def waits(self) -> bool:
@@ -79,14 +79,14 @@ class Step:
 class Pass(ABC):
     """State of one pass.
 
-    values: what every tensor stands for, by name. node: the one at hand. refusals: all that were noted.
+    values: what every tensor stands for, by name. node: the one at hand. rejections: all that were noted.
     folder: where external data of constants in branches lies.
     """
 
     def __init__(self, rules: Rules, tensors: Mapping[str, np.ndarray], folder: Path, policy: Policy) -> None:
         self.rules, self.folder, self.policy = rules, folder, policy
         self.values: dict[str, Value] = {name: Const(array) for name, array in tensors.items()}
-        self.refusals: list[Refusal] = []
+        self.rejections: list[Rejection] = []
         self.node = Node("none", "none", "", (), (), {})
         self._held: dict[str, tuple[int, int]] = {}
 
@@ -115,12 +115,12 @@ class Pass(ABC):
 
     def apply(self, node: Node) -> Step:
         """Find the outputs of one node and keep them."""
-        self.node, noted, values = node, len(self.refusals), []
+        self.node, noted, values = node, len(self.rejections), []
         try:
             values = [self._input(name) if name else None for name in node.inputs]
             unknown = next((v for v in values if isinstance(v, Unknown)), None)
             if unknown is not None:
-                return self._keep(Step(node, values, [unknown] * len(node.outputs), unknown.refusal))
+                return self._keep(Step(node, values, [unknown] * len(node.outputs), unknown.rejection))
             with np.errstate(all="ignore"):
                 results = self.policy.answer(self, node, values)
             if not self.fits(results):
@@ -128,8 +128,8 @@ class Pass(ABC):
                 raise Reason(f"with its result more than {held} MiB are held while the file is read")
         except (Reason, UserError, *DAMAGE) as error:
             results = self.policy.rejected(self, node, values, _reason(error, node, values))
-        refusal = self.refusals[noted] if len(self.refusals) > noted else None
-        return self._keep(Step(node, values, results, refusal))
+        rejection = self.rejections[noted] if len(self.rejections) > noted else None
+        return self._keep(Step(node, values, results, rejection))
 
     def results(self, node: Node, values: list[Value | None]) -> list[Value]:
         """The outputs of a node by the rules."""

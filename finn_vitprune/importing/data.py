@@ -136,7 +136,7 @@ def _images_alone(path: Path, limit: int | None) -> ArrayDataset | None:
             if "train_images" in file or "images" not in file:
                 return None
             images = file["images"]
-    except AttributeError:  # one npy array is no context: load_dataset says so
+    except AttributeError:  # one npy array is not a context: load_dataset says so
         return None
     except BROKEN_FILE as error:
         raise UserError(f"cannot read npz:{path}: {reason(error)}: use np.savez and plain arrays") from error

@@ -84,7 +84,7 @@ class ImportOptions:
         if self.output.resolve() == self.model.resolve():
             raise UserError(f"-o {self.output} is the model itself: give another name")
         if self.output.parent.exists() and not self.output.parent.is_dir():
-            raise UserError(f"-o {self.output}: {self.output.parent} is no folder")
+            raise UserError(f"-o {self.output}: {self.output.parent} is not a folder")
         for path in (self.output, self.images):
             if path.exists() and not self.force:
                 raise UserError(f"{path} is there already: use --force to replace it, or another name")
@@ -125,7 +125,7 @@ class ImportOptions:
         return prune
 
     def training(self, prune: PruneConfig) -> TrainConfig:
-        """Fine-tuning as training has it: rates fall in the first half of the epochs, scores go on learning."""
+        """Fine-tuning as training has it: rates fall in the first half of the epochs, scores continue learning."""
         r = self.fine_tune
         return TrainConfig(
             name=self.output.stem,

@@ -102,7 +102,7 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
     Args:
         console: where the epochs of fine-tuning are drawn.
     Raises:
-        UserError: the file is not taken in (with node and cause), options or data do not fit, the float
+        UserError: the file is not supported (with node and cause), options or data do not fit, the float
             network differs from the file, or the export gate fails. Nothing is written then.
     """
     started = time.monotonic()
@@ -154,19 +154,19 @@ def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
     """The file and the network in it.
 
     Raises:
-        UserError: it cannot be read, is QONNX already, or is not taken in (node, cause, what would help).
+        UserError: it cannot be read, is QONNX already, or is not supported (node, cause, what would help).
     """
     file = load(options.model)
     if file.kind is Kind.QONNX:
         raise UserError(f"{options.model} is QONNX: `finn-vitprune build` takes it as it is")
     found = understand(file)
-    refusals = list(found.refusals)
+    rejections = list(found.rejections)
     if found.vit is not None:
-        refusals += hardware.gaps(found.network, found.vit)
-        refusals += [] if refusals else filter(None, [probe(options.model, file.kind, found.vit)])
-    if refusals:
-        more = f" ({len(refusals) - 1} more: `finn-vitprune check` lists them)" if len(refusals) > 1 else ""
-        raise UserError(f"{options.model} cannot be imported: {refusals[0]}{more}")
+        rejections += hardware.gaps(found.network, found.vit)
+        rejections += [] if rejections else filter(None, [probe(options.model, file.kind, found.vit)])
+    if rejections:
+        more = f" ({len(rejections) - 1} more: `finn-vitprune check` lists them)" if len(rejections) > 1 else ""
+        raise UserError(f"{options.model} cannot be imported: {rejections[0]}{more}")
     return file, found.vit
 
 
@@ -203,7 +203,7 @@ class _Work:
             f"outputs up to {c.scale:.3g} ({c.relative:.2g}, tolerance {o.tolerance:g})"
         )
         if not c.relative <= o.tolerance:
-            raise UserError(f"{o.model} is not taken in: {text}; --tolerance sets what is allowed")
+            raise UserError(f"{o.model} is not supported: {text}; --tolerance sets what is allowed")
         progress.line(text)
         self.reference = self._logits(self.float)
         self._stage("float", self.reference)

@@ -78,7 +78,7 @@ def near(name: str, kinds: tuple[str, ...] = ("",)) -> str:
 def _unsupported(model: nn.Module) -> str | None:
     """Why a timm model cannot be built, or None."""
     if not isinstance(model, VisionTransformer):
-        return "it is no VisionTransformer of timm"
+        return "it is not a VisionTransformer of timm"
     block = model.blocks[0]
     if not isinstance(block, Block):
         return f"its encoders are {type(block).__name__}"
@@ -95,7 +95,7 @@ def _unsupported(model: nn.Module) -> str | None:
         (not isinstance(block.attn.q_norm, nn.Identity), "it normalises queries and keys"),
         (not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity), "it has layer scale"),
         (not isinstance(block.mlp.act, nn.GELU), f"activation {type(block.mlp.act).__name__} is not GELU"),
-        (pool == "token" and not isinstance(model.fc_norm, nn.Identity), "it has a norm behind the class token"),
+        (pool == "token" and not isinstance(model.fc_norm, nn.Identity), "it has a norm after the class token"),
     ]
     return next((text for bad, text in checks if bad), None)
 

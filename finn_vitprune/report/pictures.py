@@ -48,7 +48,7 @@ VEIL, VEIL_SHARE = np.array(to_rgb("#b3cbe6")), 0.85
 def kept_patches(model: PrunedViT, images: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """Which patches are still there, as tokens of their own, after each token drop.
 
-    A patch whose token was dropped lives on in the fused token only, which is no patch, as the class and
+    A patch whose token was dropped lives on in the fused token only, which is not a patch, as the class and
     distillation tokens are none. The scores are those of the model's own forward pass.
 
     Args:
@@ -59,7 +59,7 @@ def kept_patches(model: PrunedViT, images: np.ndarray) -> list[tuple[int, np.nda
     """
     config = model.config
     tokens = np.r_[np.full(config.prefix, config.patches), np.arange(config.patches)]
-    patch_of = np.tile(tokens, (len(images), 1))  # the patch that each token is; behind the last: none
+    patch_of = np.tile(tokens, (len(images), 1))  # the patch that each token is; after the last: none
     result = []
     for encoder, k, scores in _drop_scores(model, images):
         if k < patch_of.shape[1] - 1:

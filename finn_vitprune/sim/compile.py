@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from finn_vitprune.sim import toolchain
-from finn_vitprune.sim.ports import LoadPort, Port, Probe
+from finn_vitprune.sim.ports import LoaderPort, Port, Probe
 from finn_vitprune.sim.run import Simulator
 
 # -Wall's warnings are errors. These are about taste, or fire on every parameterised block.
@@ -22,7 +22,7 @@ SILENT = (
 LOAD_SIGNALS = (
     "AWVALID AWREADY AWADDR WVALID WREADY WDATA WSTRB BVALID BREADY ARVALID ARREADY RVALID RREADY RDATA"
 ).split()
-"""Signals of an AXI4-Lite port in the order of the driver's ``LoadPort``."""
+"""Signals of an AXI4-Lite port in the order of the driver's ``LoaderPort``."""
 
 HEADER = "Vdut.h"
 """The C++ header of a verilated top, which names its ports."""
@@ -37,7 +37,7 @@ def compile_top(
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     edges: Sequence[Probe] = (),
-    loads: Sequence[LoadPort] = (),
+    loads: Sequence[LoaderPort] = (),
     clock: str = "ap_clk",
     reset: str = "ap_rst_n",
     defines: Sequence[str] = (),
@@ -93,7 +93,7 @@ def compile_top(
 
 def find_ports(
     top: str, sources: Sequence[Path | str], lint: bool = False
-) -> tuple[list[Port], list[Port], list[LoadPort]]:
+) -> tuple[list[Port], list[Port], list[LoaderPort]]:
     """The AXI4-Stream inputs and outputs of ``top`` and its AXI4-Lite ports, each in no particular order.
 
     Raises:
@@ -111,7 +111,7 @@ def find_ports(
     streams = re.findall(r"VL_(IN|OUT)\w*\(&(\w+?)_tdata,(\d+),0", header)
     inputs, outputs = ([Port(name, int(msb) + 1) for kind, name, msb in streams if kind == k] for k in ("IN", "OUT"))
     loads = re.findall(r"VL_IN\w*\(&(\w+?)_AWADDR,(\d+),0", header)
-    return inputs, outputs, [LoadPort(name, int(msb) + 1) for name, msb in loads]
+    return inputs, outputs, [LoaderPort(name, int(msb) + 1) for name, msb in loads]
 
 
 def _distinct(sources: Sequence[Path | str]) -> list[tuple[str, bytes]]:
@@ -173,7 +173,7 @@ def _binding(
     edges: Sequence[Probe],
     clock: str,
     reset: str,
-    loads: Sequence[LoadPort] = (),
+    loads: Sequence[LoaderPort] = (),
 ) -> str:
     def pointer(port: str) -> str:
         return f"reinterpret_cast<uint8_t*>(&top->{port})"
@@ -182,7 +182,7 @@ def _binding(
         signals = [pointer(f"{port.name}_{s}") for s in ("tdata", "tvalid", "tready")]
         return f"{{{signals[0]}, {port.bytes}, {signals[1]}, {signals[2]}}}"
 
-    def load(port: LoadPort) -> str:
+    def load(port: LoaderPort) -> str:
         return f"{{{', '.join(pointer(f'{port.name}_{s}') for s in LOAD_SIGNALS)}, {port.address_bits}, {port.address_bytes}}}"
 
     lines = [

@@ -72,7 +72,7 @@ struct Sink {
 // answer that nothing asked for or that does not stay until it is taken, and, of words in ascending order from
 // address 0, a status other than 0 that was asked for before the last one was taken.
 struct Loader {
-    LoadPort port;
+    LoaderPort port;
     Throttle throttle, read_throttle;
     std::vector<uint32_t> words;  // byte address and data of each write
     size_t next = 0, total = 0;
@@ -99,7 +99,7 @@ struct Loader {
         if (read_ != FIRST && next < total) drive_write();
     }
     // Handshakes of this cycle, before the clock edge; true when anything moved. Reads beside the words do not count:
-    // they go on when the words stand still.
+    // they continue when the words stand still.
     bool sample(int64_t cycle) {
         aw_ = *port.awvalid && *port.awready;
         w_ = *port.wvalid && *port.wready;

@@ -14,7 +14,7 @@ struct StreamPort {
 };
 
 // An AXI4-Lite port; it is written, and read for its status.
-struct LoadPort {
+struct LoaderPort {
     uint8_t *awvalid, *awready, *awaddr, *wvalid, *wready, *wdata, *wstrb, *bvalid, *bready;
     uint8_t *arvalid, *arready, *rvalid, *rready, *rdata;
     size_t address_bits, address_bytes;  // of the address, and of its storage
@@ -26,7 +26,7 @@ struct Dut {
     uint8_t* clk;
     uint8_t* rst_n;
     std::vector<StreamPort> inputs, outputs;
-    std::vector<LoadPort> loads;
+    std::vector<LoaderPort> loads;
     // Monitor ports of a stitched design (null without edges): bit 2i producer side, 2i+1 consumer side.
     const uint8_t* mon_valid = nullptr;
     const uint8_t* mon_ready = nullptr;

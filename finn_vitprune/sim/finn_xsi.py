@@ -20,7 +20,7 @@ from finn_vitprune.files import write_json
 from finn_vitprune.sim.beats import from_words, to_words
 from finn_vitprune.sim.compile import compile_top, find_ports
 from finn_vitprune.sim.loads import read_image, read_index
-from finn_vitprune.sim.ports import LoadPort, Port
+from finn_vitprune.sim.ports import LoaderPort, Port
 from finn_vitprune.sim.run import SimResult, Simulator
 
 
@@ -75,7 +75,7 @@ def compile_sim_obj(
     The ROM files and load images beside the sources are copied to ``sim_out_dir``, where the simulation runs.
 
     Args:
-        source_list: Verilog and SystemVerilog sources; VHDL is refused.
+        source_list: Verilog and SystemVerilog sources; VHDL is rejected.
         debug: FINN's wish for a waveform; there is none, the argument is accepted for its sake.
         behav: define ``FINN_SIMULATION``, as FINN's own sources expect.
         fifosim: the top is FINN's ``finn_design_wrapper``.
@@ -134,7 +134,7 @@ def load_sim_obj(
         raise FileNotFoundError(f"the compiled simulation {executable} is gone: generate it again")
     ports = [tuple(Port(**p) for p in content[kind]) for kind in ("inputs", "outputs")]
     loads = content.get("loads", [])
-    simulator = Simulator(executable, *ports, loads=tuple(LoadPort(p["name"], p["address_bits"]) for p in loads))
+    simulator = Simulator(executable, *ports, loads=tuple(LoaderPort(p["name"], p["address_bits"]) for p in loads))
     return SimEngine(simulator, sim_out_dir, {p["name"]: read_image(sim_out_dir / p["image"]) for p in loads})
 
 

@@ -23,7 +23,7 @@ class Probe(Port):
 
 
 @dataclass(frozen=True)
-class LoadPort:
+class LoaderPort:
     """An AXI4-Lite port of the top (32 bits of data): ``<name>_AWADDR`` and so on; bits of its addresses."""
 
     name: str

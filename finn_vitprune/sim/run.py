@@ -11,11 +11,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from finn_vitprune.sim.ports import LoadPort, Port, Probe
+from finn_vitprune.sim.ports import LoaderPort, Port, Probe
 from finn_vitprune.sim.toolchain import SimulationError
 
 DRAIN_CYCLES = 32
-"""Cycles that a run goes on after the last expected beat, to see beats that should not be there."""
+"""Cycles that a run continues after the last expected beat, to see beats that should not be there."""
 
 
 @dataclass(frozen=True)
@@ -160,13 +160,13 @@ class SimResult:
 
 @dataclass(frozen=True)
 class Simulator:
-    """A compiled design. Runs share nothing: several may go on at once."""
+    """A compiled design. Runs share nothing: several may continue at once."""
 
     executable: Path
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     edges: tuple[Probe, ...] = ()
-    loads: tuple[LoadPort, ...] = ()
+    loads: tuple[LoaderPort, ...] = ()
 
     def run(
         self,

@@ -69,7 +69,7 @@ def _pins(cell: Mapping, direction: str) -> Iterator[tuple[str, int]]:
 
 
 def _levels(cells) -> dict[int, np.ndarray]:
-    """Levels in front of every net that logic drives."""
+    """Levels before every net that logic drives."""
     drivers = {bit: cell for cell in cells if _cost(cell["type"]) for _, bit in _pins(cell, "output")}
     sources = {bit: [b for _, b in _pins(cell, "input") if b in drivers] for bit, cell in drivers.items()}
     levels: dict[int, np.ndarray] = {}

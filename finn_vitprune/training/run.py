@@ -121,7 +121,7 @@ class TrainingRun(StudentTraining):
         torch.set_rng_state(content["torch_rng"])
 
     def take_teacher(self, path: Path) -> None:
-        """Start behind the teacher's phase, from the ``teacher.pt`` of a run that trained the same teacher.
+        """Start after the teacher's phase, from the ``teacher.pt`` of a run that trained the same teacher.
 
         The result is the one that training the teacher here would give.
         """

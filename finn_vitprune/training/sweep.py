@@ -91,7 +91,7 @@ def load_sweep(path: Path) -> Sweep:
     if twice:
         raise UserError(f"{path}: two rows are called {twice[0]}")
     if sweep.baseline is not None and sweep.baseline not in names:
-        raise UserError(f"{path}: baseline {sweep.baseline} is no row: use one of {', '.join(names)}")
+        raise UserError(f"{path}: baseline {sweep.baseline} is not a row: use one of {', '.join(names)}")
     return sweep
 
 

@@ -90,7 +90,7 @@ def load_weights(teacher: nn.Module, path: Path) -> None:
     except OSError as error:
         raise UserError(f"teacher.weights: cannot read {path}: {error.strerror}") from error
     except Exception as error:
-        raise UserError(f"teacher.weights: {path} is no state dict: {str(error).splitlines()[0]}") from error
+        raise UserError(f"teacher.weights: {path} is not a state dict: {str(error).splitlines()[0]}") from error
     for key in ("teacher", "state_dict", "model"):
         content = content[key] if isinstance(content, dict) and key in content else content
     try:

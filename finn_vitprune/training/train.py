@@ -71,7 +71,7 @@ def train(
 
     Args:
         config: what to train; with ``resume`` the checkpoint's own configuration must equal it.
-        resume: go on from ``out_dir/checkpoint.pt``; the result is that of an uninterrupted run.
+        resume: continue from ``out_dir/checkpoint.pt``; the result is that of an uninterrupted run.
         console: where progress is drawn; None: standard output.
         teacher_from: ``teacher.pt`` of a run that trained the same teacher, which then is not trained again.
     Returns:
@@ -102,7 +102,7 @@ def _start(config: TrainConfig, out_dir: Path, resume: bool, teacher_from: Path 
             raise UserError(f"cannot resume {path}: {', '.join(changed)} differ from the run that wrote it")
         return run
     if path.exists():
-        raise UserError(f"{path} is there already: use --resume to go on, or another output folder")
+        raise UserError(f"{path} is there already: use --resume to continue, or another output folder")
     run = TrainingRun(config, out_dir)
     if teacher_from is not None:
         run.take_teacher(teacher_from)

@@ -35,12 +35,12 @@ FIFO_FILES = ("vp_skid", "vp_ram", "vp_fifo", "vp_stream_fifo")
 FIFO = Proof(
     "vp_stream_fifo, LUTRAM", "proof_fifo", FIFO_FILES, {"DEPTH": 5},
     faults=(
-        Fault("vp_fifo", "waddr_q <= waddr_q == AW'(WORDS - 1)",
-              "waddr_q <= waddr_q == AW'(WORDS - 2)", "p_data"),
-        Fault("vp_fifo", "in_ready_q <= count_q != CW'(WORDS - 1);", "in_ready_q <= count_q != CW'(WORDS);",
+        Fault("vp_fifo", "waddr_q <= waddr_q == ADDR_W'(WORDS - 1)",
+              "waddr_q <= waddr_q == ADDR_W'(WORDS - 2)", "p_data"),
+        Fault("vp_fifo", "in_ready_q <= count_q != COUNT_W'(WORDS - 1);", "in_ready_q <= count_q != COUNT_W'(WORDS);",
               "p_lose"),
         Fault("vp_fifo", "DEPTH - 1 : DEPTH - 2;", "DEPTH - 2 : DEPTH - 2;", "room.p_progress"),
-        Fault("vp_fifo", "has_q      <= count_q != CW'(1);", "has_q      <= 1'b1;", "p_invent"),
+        Fault("vp_fifo", "has_q      <= count_q != COUNT_W'(1);", "has_q      <= 1'b1;", "p_invent"),
         Fault("vp_fifo", "if (read) head_valid_q <= 1'b1;\n                else if (head_ready)",
               "if (read) head_valid_q <= 1'b1;\n                else if (!head_ready)", "p_hold"),
         Fault("vp_stream_fifo", "PADDED'(y);", "{(PADDED / WIDTH) {y}};", "p_padding"),
@@ -74,8 +74,8 @@ WIDTH_FILES = ("vp_skid", "vp_width")
 WIDTH_UP = Proof(
     "vp_width, 1 to 3", "proof_width", WIDTH_FILES, {"IN": 1, "OUT": 3},
     faults=(
-        Fault("vp_width", "{in_data, data_q[OW-1:IW]}", "{data_q[OW-IW-1:0], in_data}", "p_data"),
-        Fault("vp_width", "count_q == CW'(RATIO - 1)", "count_q == CW'(RATIO - 2)", "p_invent"),
+        Fault("vp_width", "{in_data, data_q[OUT_BEAT_W-1:IN_BEAT_W]}", "{data_q[OUT_BEAT_W-IN_BEAT_W-1:0], in_data}", "p_data"),
+        Fault("vp_width", "count_q == COUNT_W'(RATIO - 1)", "count_q == COUNT_W'(RATIO - 2)", "p_invent"),
         Fault("vp_width", "if (in_ready) valid_q <= take && last;", "valid_q <= take && last;", "p_hold"),
         Fault("vp_width", "                count_q <= '0;\n", "", "p_data"),
     ),
@@ -83,8 +83,8 @@ WIDTH_UP = Proof(
 WIDTH_DOWN = Proof(
     "vp_width, 3 to 1", "proof_width", WIDTH_FILES, {"IN": 3, "OUT": 1},
     faults=(
-        Fault("vp_width", "data_q >> OW", "data_q >> (2 * OW)", "p_data"),
-        Fault("vp_width", "CW'(RATIO - 1) : '0", "CW'(RATIO - 2) : '0", "out.p_progress"),
+        Fault("vp_width", "data_q >> OUT_BEAT_W", "data_q >> (2 * OUT_BEAT_W)", "p_data"),
+        Fault("vp_width", "COUNT_W'(RATIO - 1) : '0", "COUNT_W'(RATIO - 2) : '0", "out.p_progress"),
         Fault("vp_width", "!valid_q || (last && out_ready)", "!valid_q", "in.p_progress"),
     ),
 )
@@ -100,7 +100,7 @@ STREAM_WIDTH = Proof(
 SPLIT = Proof(
     "vp_stream_split", "proof_stream_split", ("vp_skid", "vp_stage", "vp_stream_split"),
     faults=(
-        Fault("vp_stream_split", "beat_q == CW'(FIRST_BEATS - 1)", "beat_q == CW'(FIRST_BEATS)", "p_lose"),
+        Fault("vp_stream_split", "beat_q == BEAT_W'(FIRST_BEATS - 1)", "beat_q == BEAT_W'(FIRST_BEATS)", "p_lose"),
         Fault("vp_stream_split", "second_q ? ready1 : ready0", "ready1 || ready0", "p_data"),
         Fault("vp_stream_split", "x_valid && second_q", "x_valid", "p_invent"),
         Fault("vp_stream_split", "            second_q <= 1'b0;\n        end else if",
@@ -110,9 +110,9 @@ SPLIT = Proof(
 SELECT = Proof(
     "vp_select_token", "proof_select_token", ("vp_skid", "vp_stage", "vp_select_token"),
     faults=(
-        Fault("vp_select_token", "CW'(FIRST + TOKEN_BEATS - 1)", "CW'(FIRST + TOKEN_BEATS)", "p_invent"),
+        Fault("vp_select_token", "BEAT_W'(FIRST + TOKEN_BEATS - 1)", "BEAT_W'(FIRST + TOKEN_BEATS)", "p_invent"),
         Fault("vp_select_token", "x_ready = !chosen_q || y_ready;", "x_ready = y_ready;", "pass.p_progress"),
-        Fault("vp_select_token", "CW'(FRAME - 1) ? '0", "CW'(FRAME - 2) ? '0", "p_data"),
+        Fault("vp_select_token", "BEAT_W'(FRAME - 1) ? '0", "BEAT_W'(FRAME - 2) ? '0", "p_data"),
     ),
 )
 ADD = Proof(
@@ -127,38 +127,38 @@ ADD = Proof(
 )
 
 WEIGHT_LOAD = Proof(
-    "vp_weight_load, 2 of 3 words of 40 bits", "proof_weight_load", ("vp_weight_load",), without="p_word", reach=44,
+    "vp_weight_loader, 2 of 3 words of 40 bits", "proof_weight_loader", ("vp_weight_loader",), without="p_word", reach=44,
     faults=(
-        Fault("vp_weight_load", "(!b_q || bready)", "1'b1", "p_write"),
-        Fault("vp_weight_load", "take || (b_q && !bready)", "take", "b.g_output.p_hold"),
-        Fault("vp_weight_load", "take || (b_q && !bready)", "take || b_q", "p_answer"),
-        Fault("vp_weight_load", "assign awready = !aw_full_q;", "assign awready = 1'b1;", "p_lose_address"),
-        Fault("vp_weight_load", "assign wready  = !w_full_q;", "assign wready  = 1'b1;", "p_lose_data"),
-        Fault("vp_weight_load", "aw_full_q ? !take : awvalid;", "aw_full_q || awvalid;", "p_answer"),
-        Fault("vp_weight_load", "wire logic take = aw_full_q && w_full_q", "wire logic take = aw_full_q && !w_full_q",
+        Fault("vp_weight_loader", "(!b_q || bready)", "1'b1", "p_write"),
+        Fault("vp_weight_loader", "take || (b_q && !bready)", "take", "b.g_output.p_hold"),
+        Fault("vp_weight_loader", "take || (b_q && !bready)", "take || b_q", "p_answer"),
+        Fault("vp_weight_loader", "assign awready = !aw_full_q;", "assign awready = 1'b1;", "p_lose_address"),
+        Fault("vp_weight_loader", "assign wready  = !w_full_q;", "assign wready  = 1'b1;", "p_lose_data"),
+        Fault("vp_weight_loader", "aw_full_q ? !take : awvalid;", "aw_full_q || awvalid;", "p_answer"),
+        Fault("vp_weight_loader", "wire logic take = aw_full_q && w_full_q", "wire logic take = aw_full_q && !w_full_q",
               "answer.p_progress"),
-        Fault("vp_weight_load", "w_full_q ? !take : wvalid;", "w_full_q || wvalid;", "take_data.p_progress"),
-        Fault("vp_weight_load", "aw_full_q ? !take : awvalid;", "aw_full_q ? 1'b1 : awvalid;",
+        Fault("vp_weight_loader", "w_full_q ? !take : wvalid;", "w_full_q || wvalid;", "take_data.p_progress"),
+        Fault("vp_weight_loader", "aw_full_q ? !take : awvalid;", "aw_full_q ? 1'b1 : awvalid;",
               "take_address.p_progress"),
-        Fault("vp_weight_load", "take && (index_q == '0 || (index_q == next_q && !loaded_q))", "take", "p_write"),
-        Fault("vp_weight_load", "index_q == '0 || (", "(", "p_loaded"),
-        Fault("vp_weight_load", " && !loaded_q))", "))", "p_loaded"),
-        Fault("vp_weight_load", "INDEX_BITS'(END)", "INDEX_BITS'(END - 1)", "p_loaded"),
-        Fault("vp_weight_load", "            next_q   <= '0;\n", "", "p_write"),
-        Fault("vp_weight_load", "            loaded_q <= 1'b0;\n", "", "p_loaded"),
-        Fault("vp_weight_load", "{w_q, held_q}", "{held_q, w_q}", "p_word"),
-        Fault("vp_weight_load", "if (hit) held_q", "if (take) held_q", "p_word"),
-        Fault("vp_weight_load", "PART_BITS'(PARTS - 1)", "PART_BITS'(0)", "p_write"),
-        Fault("vp_weight_load", "index_q[PART_BITS+:WA]", "index_q[0+:WA]", "p_place"),
-        Fault("vp_weight_load", "<< index_q[INDEX_BITS-1:PART_BITS+WA]", "<< index_q[0]", "p_write"),
-        Fault("vp_weight_load", "if (arvalid && arready) r_loaded_q", "r_loaded_q", "r.g_output.p_hold"),
-        Fault("vp_weight_load", "if (arvalid && arready) r_loaded_q", "r_loaded_q", "p_status"),
-        Fault("vp_weight_load", "r_q ? !rready : arvalid", "arvalid", "r.g_output.p_hold"),
-        Fault("vp_weight_load", "assign arready = !r_q;", "assign arready = 1'b1;", "p_lose_read"),
-        Fault("vp_weight_load", "r_q ? !rready : arvalid", "r_q || arvalid", "p_read"),
-        Fault("vp_weight_load", "assign arready = !r_q;", "assign arready = !r_q && arvalid && rvalid;",
+        Fault("vp_weight_loader", "take && (index_q == '0 || (index_q == next_q && !loaded_q))", "take", "p_write"),
+        Fault("vp_weight_loader", "index_q == '0 || (", "(", "p_loaded"),
+        Fault("vp_weight_loader", " && !loaded_q))", "))", "p_loaded"),
+        Fault("vp_weight_loader", "INDEX_BITS'(LAST_ADDR)", "INDEX_BITS'(LAST_ADDR - 1)", "p_loaded"),
+        Fault("vp_weight_loader", "            next_q   <= '0;\n", "", "p_write"),
+        Fault("vp_weight_loader", "            loaded_q <= 1'b0;\n", "", "p_loaded"),
+        Fault("vp_weight_loader", "{w_q, held_q}", "{held_q, w_q}", "p_word"),
+        Fault("vp_weight_loader", "if (hit) held_q", "if (take) held_q", "p_word"),
+        Fault("vp_weight_loader", "PART_BITS'(PARTS - 1)", "PART_BITS'(0)", "p_write"),
+        Fault("vp_weight_loader", "index_q[PART_BITS+:WORD_ADDR_W]", "index_q[0+:WORD_ADDR_W]", "p_place"),
+        Fault("vp_weight_loader", "<< index_q[INDEX_BITS-1:PART_BITS+WORD_ADDR_W]", "<< index_q[0]", "p_write"),
+        Fault("vp_weight_loader", "if (arvalid && arready) r_loaded_q", "r_loaded_q", "r.g_output.p_hold"),
+        Fault("vp_weight_loader", "if (arvalid && arready) r_loaded_q", "r_loaded_q", "p_status"),
+        Fault("vp_weight_loader", "r_q ? !rready : arvalid", "arvalid", "r.g_output.p_hold"),
+        Fault("vp_weight_loader", "assign arready = !r_q;", "assign arready = 1'b1;", "p_lose_read"),
+        Fault("vp_weight_loader", "r_q ? !rready : arvalid", "r_q || arvalid", "p_read"),
+        Fault("vp_weight_loader", "assign arready = !r_q;", "assign arready = !r_q && arvalid && rvalid;",
               "take_read.p_progress"),
-        Fault("vp_weight_load", "32'(r_loaded_q)", "{32{r_loaded_q}}", "p_status"),
+        Fault("vp_weight_loader", "32'(r_loaded_q)", "{32{r_loaded_q}}", "p_status"),
     ),
 )
 WEIGHT_WORD = replace(
@@ -217,8 +217,8 @@ DROPS = (DROP_PATH, DROP_RANK, DROP)
 
 
 def _load(banks: int, depth: int, width: int, **changes: object) -> Proof:
-    """``vp_weight_load`` for other memories."""
-    name = f"vp_weight_load, {banks} of {depth} words of {width} bits"
+    """``vp_weight_loader`` for other memories."""
+    name = f"vp_weight_loader, {banks} of {depth} words of {width} bits"
     parameters = {"BANKS": banks, "DEPTH": depth, "WIDTH": width}
     return replace(WEIGHT_LOAD, name=name, parameters=parameters, faults=(), **changes)
 

@@ -40,5 +40,5 @@ def test_undecided_proof_is_an_error(tmp_path):
     wrong = Proof("wrong", "proof_skid", ("vp_skid", "vp_stage"), {"WIDTH": 0})
     with pytest.raises(ProverError, match="WIDTH is 0"):
         check(wrong, tmp_path)
-    with pytest.raises(ProverError, match="is there 0 times"):
+    with pytest.raises(ProverError, match="appears 0 times"):
         check(BLOCKS[0], tmp_path, Fault("vp_skid", "no such text", "", ""))

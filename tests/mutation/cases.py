@@ -156,9 +156,9 @@ def _matrix(name: str, case: matrix.Case) -> SelfCheck:
     return SelfCheck(name, inputs)
 
 
-def _body(name: str, body: str) -> SelfCheck:
+def _with_mac(name: str, mac_style: str) -> SelfCheck:
     case = matrix.BODY_CASES[name]
-    return _matrix(f"{name}, {body}", replace(case, more=case.more | {"mac_body": body}))
+    return _matrix(f"{name}, {mac_style}", replace(case, more=case.more | {"mac_style": mac_style}))
 
 
 def _halves() -> tuple:
@@ -174,13 +174,13 @@ MATRIX = Unit("matrix", _files(BlockSparseMVAU_rtl.RTL_TOP), (
     _matrix("three lanes", matrix.Case(
         lanes=3, mw=16, mh=40, simd=2, pe=2, keep=0.8, in_width=4, out_width=4, seed=3,
     )),
-    _body("4 by 4 bits, four products a slice", "dsp48e2"),
+    _with_mac("4 by 4 bits, four products a slice", "dsp48e2"),
     *(_matrix(name, matrix.CASES[name]) for name in (
         "input narrower than SIMD, output wider than PE",
         "input wider than SIMD, output narrower than PE",
     )),
-    _body("INT16 input, 3-bit weights", "lut"),
-    _body("8 by 8 bits, two cascades", "dsp48e2"),
+    _with_mac("INT16 input, 3-bit weights", "lut"),
+    _with_mac("8 by 8 bits, two cascades", "dsp48e2"),
     *(_matrix(name, matrix.CASES[name]) for name in (
         "wide ports", "two tokens at once, three beats a row", "padded sides", "unsigned output",
         "INT16 output", "raw accumulators", "one of everything",
@@ -191,10 +191,10 @@ MATRIX = Unit("matrix", _files(BlockSparseMVAU_rtl.RTL_TOP), (
     _ultra("words of 96 bits: three parts in four places"),
     _ultra("two banks"),
     _ultra("one weight a cycle: a word of less than 32 bits"),
-    _body("INT16 input", "dsp48e2"),
-    _body("unsigned input", "lut"),
-    _body("unsigned input", "dsp48e2"),
-    _body("blocks cut between lanes", "dsp48e2"),
+    _with_mac("INT16 input", "dsp48e2"),
+    _with_mac("unsigned input", "lut"),
+    _with_mac("unsigned input", "dsp48e2"),
+    _with_mac("blocks cut between lanes", "dsp48e2"),
 ))
 
 UNITS = (MATRIX, TOKEN_DROP)

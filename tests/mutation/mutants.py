@@ -123,7 +123,7 @@ def judge_open(task: tuple[Mutant, dict | None]) -> Verdict | None:
 
 
 class _DoesNotCompile(Exception):
-    """Verilator or the C++ compiler refuses a mutant."""
+    """Verilator or the C++ compiler rejects a mutant."""
 
 
 def _catches(check: SelfCheck, faulty: Path) -> str | None:
@@ -152,7 +152,7 @@ def _first_line(error: Exception) -> str:
 
 
 def reason(mutant: Mutant) -> str | None:
-    """Why a survivor is no fault, by ``equivalent.json``: file, operator, sound line, replacement."""
+    """Why a survivor is not a fault, by ``equivalent.json``: file, operator, sound line, replacement."""
     f = mutant.fault
     for entry in json.loads(REASONS.read_text()):
         if (entry["file"], entry["operator"], entry["source"]) == (mutant.file, f.operator, mutant.source):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finn_vitprune.sim import LoadPort, Port, Simulator, toolchain
+from finn_vitprune.sim import LoaderPort, Port, Simulator, toolchain
 from finn_vitprune.sim import compile as sim_compile
 
 
@@ -19,12 +19,12 @@ class Code:
     digest: str
 
     def compile(
-        self, inputs: Sequence[Port], outputs: Sequence[Port], loads: Sequence[LoadPort] = ()
+        self, inputs: Sequence[Port], outputs: Sequence[Port], loads: Sequence[LoaderPort] = ()
     ) -> Simulator:
         """The simulator of a top with these ports; it lives as long as the folder.
 
         Raises:
-            SimulationError: the C++ compiler refuses the code.
+            SimulationError: the C++ compiler rejects the code.
         """
         unit, runtime = self.folder / "all.cpp", toolchain.runtime()
         names = sorted(p.name for p in self.folder.glob("Vdut*.cpp"))
@@ -40,7 +40,7 @@ def translate(sources: Sequence[Path | str], folder: Path) -> Code:
     """Verilate ``sources``, the top last, into the empty ``folder``.
 
     Raises:
-        SimulationError: Verilator refuses them.
+        SimulationError: Verilator rejects them.
     """
     files = sim_compile._distinct(sources)
     generated = sim_compile._verilate(folder, Path(sources[-1]).stem, files, (), lint=False)

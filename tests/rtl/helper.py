@@ -14,7 +14,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.registry import make_node
-from finn_vitprune.sim import LoadPort, Port, SimResult, Simulator, Stimulus, beats, compile_top
+from finn_vitprune.sim import LoaderPort, Port, SimResult, Simulator, Stimulus, beats, compile_top
 from finn_vitprune.sim.loads import read_loads
 
 PART = "xczu7ev-ffvc1156-2-e"
@@ -100,13 +100,13 @@ def compile_op(op: VitOp) -> Simulator:
     return compile_top(op.onnx_node.name, op.get_rtl_file_list(abspath=True), ins, outs, loads=loads)
 
 
-def op_ports(op: VitOp) -> tuple[list[Port], list[Port], list[LoadPort]]:
+def op_ports(op: VitOp) -> tuple[list[Port], list[Port], list[LoaderPort]]:
     """Ports of the input and output streams, and the AXI4-Lite port if there is one."""
     ins, outs = (
         [Port(f"{kind}{i}_V", -(-s.width // 8) * 8) for i, s in enumerate(streams)]
         for kind, streams in (("in", op.in_streams()), ("out", op.out_streams()))
     )
-    return ins, outs, [LoadPort("s_axilite", bits)] if (bits := op.axilite_bits()) else []
+    return ins, outs, [LoaderPort("s_axilite", bits)] if (bits := op.axilite_bits()) else []
 
 
 def build_node(

@@ -149,11 +149,11 @@ BODY_CASES = {
 }
 
 
-@pytest.mark.parametrize("body", ["dsp48e2", "lut"])
+@pytest.mark.parametrize("mac_style", ["dsp48e2", "lut"])
 @pytest.mark.parametrize("name", BODY_CASES)
-def test_rtl_of_the_other_bodies_equals_golden_model(name, body):
+def test_rtl_with_every_mac_style_equals_golden_model(name, mac_style):
     case = BODY_CASES[name]
-    case = replace(case, more=case.more | {"mac_body": body})
+    case = replace(case, more=case.more | {"mac_style": mac_style})
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
 
 
@@ -255,7 +255,7 @@ def test_masks_beyond_the_elaborated_maxima_are_refused():
 
 MUTATIONS = [
     ("vp_mac_portable.sv", "PACK && lower[g*(LOW+1)+LOW];", "1'b0;"),
-    ("vp_mvau_collect.sv", "first_4_q <= last_4_q;", "first_4_q <= 1'b1;"),
+    ("vp_mvau_drain.sv", "first_4_q <= last_4_q;", "first_4_q <= 1'b1;"),
     ("vp_mvau_sequence.sv", "&& !busy[bank_q]", ""),
     ("vp_mvau_load.sv", "assign in_ready = !full_q[bank_q];", "assign in_ready = 1'b1;"),
     ("vp_mvau_load.sv", "wire logic group_end = frame_end ||", "wire logic group_end ="),
@@ -313,7 +313,7 @@ def test_values_outside_their_types_are_named():
 
 
 def test_the_array_survives_synthesis_when_programs_are_short(tmp_path):
-    """Five collect entries of a fixed pattern once let Yosys prove that no lane is ever read."""
+    """Five drain entries of a fixed pattern once let Yosys prove that no lane is ever read."""
     case = Case(
         tokens=17, mw=64, mh=80, block=16, simd=2, pe=2, group=4, lanes=1, out_width=16, x="UINT8", keep=1.0
     )
@@ -335,12 +335,12 @@ ULTRA_CASES = {
     "dense": Case(keep=1.0, lanes=4, group=4),
     "nothing kept": Case(keep=0.0),
     "two banks": Case(
-        block=16, mw=48, mh=64, simd=16, pe=4, tokens=7, lanes=3, in_width=16, more={"mac_body": "dsp48e2"}
+        block=16, mw=48, mh=64, simd=16, pe=4, tokens=7, lanes=3, in_width=16, more={"mac_style": "dsp48e2"}
     ),
     "eight banks of 60 bits, 4-bit": Case(
-        x="INT4", w="INT5", simd=8, pe=4, lanes=3, shift=16, in_width=16, more={"mac_body": "dsp48e2"}
+        x="INT4", w="INT5", simd=8, pe=4, lanes=3, shift=16, in_width=16, more={"mac_style": "dsp48e2"}
     ),
-    "four banks of 16 bits": Case(w="INT4", simd=8, pe=2, lanes=1, shift=20, more={"mac_body": "lut"}),
+    "four banks of 16 bits": Case(w="INT4", simd=8, pe=2, lanes=1, shift=20, more={"mac_style": "lut"}),
 }
 
 
@@ -453,15 +453,15 @@ def test_a_part_without_ultraram_is_named(tmp_path):
 ULTRA_MUTATIONS = [
     ("vp_mvau.sv", "assign in0_tready = skid_ready && loaded;", "assign in0_tready = skid_ready;"),
     ("vp_mvau.sv", ".in_valid(in0_tvalid && loaded)", ".in_valid(in0_tvalid)"),
-    ("vp_weight_load.sv", "take && (index_q == '0 || (index_q == next_q && !loaded_q))", "take"),
-    ("vp_weight_load.sv", "            next_q   <= '0;\n            loaded_q <= 1'b0;", "            next_q   <= '0;"),
-    ("vp_weight_load.sv", "gathered[32*PARTS-1:32]", "gathered[32*PARTS-33:0]"),
-    ("vp_weight_load.sv", "aw_full_q <= aw_full_q ? !take : awvalid;", "aw_full_q <= awvalid && !take;"),
-    ("vp_weight_load.sv", "take || (b_q && !bready)", "take"),
-    ("vp_weight_load.sv", "if (arvalid && arready) r_loaded_q", "r_loaded_q"),
-    ("vp_weight_load.sv", "r_loaded_q <= loaded_q;", "r_loaded_q <= loaded_q || next_q != '0;"),
-    ("vp_weight_load.sv", "r_q ? !rready : arvalid", "arvalid"),
-    ("vp_weight_load.sv", "b_q       <= take || (b_q", "b_q       <= take || aw_full_q || (b_q"),
+    ("vp_weight_loader.sv", "take && (index_q == '0 || (index_q == next_q && !loaded_q))", "take"),
+    ("vp_weight_loader.sv", "            next_q   <= '0;\n            loaded_q <= 1'b0;", "            next_q   <= '0;"),
+    ("vp_weight_loader.sv", "gathered[32*PARTS-1:32]", "gathered[32*PARTS-33:0]"),
+    ("vp_weight_loader.sv", "aw_full_q <= aw_full_q ? !take : awvalid;", "aw_full_q <= awvalid && !take;"),
+    ("vp_weight_loader.sv", "take || (b_q && !bready)", "take"),
+    ("vp_weight_loader.sv", "if (arvalid && arready) r_loaded_q", "r_loaded_q"),
+    ("vp_weight_loader.sv", "r_loaded_q <= loaded_q;", "r_loaded_q <= loaded_q || next_q != '0;"),
+    ("vp_weight_loader.sv", "r_q ? !rready : arvalid", "arvalid"),
+    ("vp_weight_loader.sv", "b_q       <= take || (b_q", "b_q       <= take || aw_full_q || (b_q"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Every body of the multiply-accumulate array equals exact sums of products, and so the portable body."""
+"""Every MAC implementation equals exact sums of products, and so the portable one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
-from finn_vitprune.custom_ops.mvau_mac import MAC_BODIES, Dsp48e2Mac, Mac
+from finn_vitprune.custom_ops.mvau_mac import MAC_STYLES, Dsp48e2Mac, Mac
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim import Port, Simulator, compile_top
 from finn_vitprune.sim.beats import pack_elements, unpack_elements
@@ -47,9 +47,9 @@ endmodule
 
 @dataclass(frozen=True)
 class Array:
-    """A body, the shape and the operand types of an array."""
+    """A MAC implementation, the shape and the operand types of an array."""
 
-    body: str
+    mac_style: str
     tokens: int
     simd: int
     pe: int
@@ -60,14 +60,14 @@ class Array:
     def mac(self) -> Mac:
         x, w = DataType[self.x], DataType[self.w]
         acc_bits = x.bitwidth() + w.bitwidth() + clog2(self.simd) + 4
-        return MAC_BODIES[self.body](self.tokens, self.simd, self.pe, x, w, acc_bits)
+        return MAC_STYLES[self.mac_style](self.tokens, self.simd, self.pe, x, w, acc_bits)
 
     @property
     def module(self) -> str:
         """``vp_mac`` with its parameters."""
         m = self.mac
         values = {
-            "BODY": f'"{self.body}"', "LATENCY": m.latency, "CHAIN": m.chain,
+            "MAC_STYLE": f'"{self.mac_style}"', "LATENCY": m.latency, "CHAIN": m.chain,
             "TOKENS_PER": m.tokens_per, "OUTPUTS_PER": m.outputs_per,
             "TOKENS": m.tokens, "SIMD": m.simd, "PE": m.pe,
             "X_BITS": m.x_bits, "X_SIGNED": f"1'b{m.x.signed():d}", "W_BITS": m.w_bits,
@@ -86,7 +86,7 @@ class Array:
 def simulator(
     array: Array, folder: Path, module: str = "", sources=MAC_FILES, lint: bool = True
 ) -> Simulator:
-    """The array (or ``module`` in its place) behind streams: a step a beat, weights in one piece."""
+    """The array (or ``module`` in its place) after streams: a step a beat, weights in one piece."""
     m, (x, w, a) = array.mac, array.bits
     x_pad, w_pad, a_pad = (-(-n // 8) * 8 for n in (x, w, a))
     source = folder / "mac_harness.sv"
@@ -178,7 +178,7 @@ ARRAYS = [
 ]
 
 
-@pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.body}-{a.tokens}x{a.simd}x{a.pe}-{a.x}-{a.w}")
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.mac_style}-{a.tokens}x{a.simd}x{a.pe}-{a.x}-{a.w}")
 def test_sums_are_exact_on_all_operand_corners_and_at_random(array, tmp_path):
     rng = np.random.default_rng(1)
     sim = simulator(array, tmp_path)
@@ -193,19 +193,19 @@ def test_sums_are_exact_on_all_operand_corners_and_at_random(array, tmp_path):
 
 def test_products_share_slices_as_their_widths_allow():
     """Cascade lengths by hand: the fields hold 18 bits at 8 bits, 11 at four products of 4 x 4 bits."""
-    def body(tokens, simd, pe, x, w):
+    def packing(tokens, simd, pe, x, w):
         m = Dsp48e2Mac(tokens, simd, pe, DataType[x], DataType[w], 24)
         return m.tokens_per, m.outputs_per, m.chain, m.dsp
 
-    assert body(2, 16, 16, "INT8", "INT8") == (2, 1, 8, 256)  # 8 x 2^14 = 2^17
-    assert body(2, 16, 16, "UINT8", "INT8") == (2, 1, 4, 256)  # 4 x 255 x 128 < 2^17
-    assert body(2, 16, 16, "INT8", "INT4") == (2, 1, 16, 256)
-    assert body(2, 16, 16, "INT4", "INT4") == (2, 2, 16, 128)  # 16 x 2^6 = 2^10
-    assert body(2, 16, 16, "UINT4", "INT4") == (2, 2, 8, 128)  # 8 x 15 x 8 < 2^10
-    assert body(1, 16, 16, "INT8", "INT8") == (1, 2, 8, 128)
-    assert body(2, 16, 16, "INT9", "INT8") == (1, 2, 4, 256)  # 4 x 2^15 = 2^17
-    assert body(2, 16, 16, "INT16", "INT8") == (1, 1, 16, 512)
-    assert body(1, 16, 1, "INT8", "INT8") == (1, 1, 16, 16)
+    assert packing(2, 16, 16, "INT8", "INT8") == (2, 1, 8, 256)  # 8 x 2^14 = 2^17
+    assert packing(2, 16, 16, "UINT8", "INT8") == (2, 1, 4, 256)  # 4 x 255 x 128 < 2^17
+    assert packing(2, 16, 16, "INT8", "INT4") == (2, 1, 16, 256)
+    assert packing(2, 16, 16, "INT4", "INT4") == (2, 2, 16, 128)  # 16 x 2^6 = 2^10
+    assert packing(2, 16, 16, "UINT4", "INT4") == (2, 2, 8, 128)  # 8 x 15 x 8 < 2^10
+    assert packing(1, 16, 16, "INT8", "INT8") == (1, 2, 8, 128)
+    assert packing(2, 16, 16, "INT9", "INT8") == (1, 2, 4, 256)  # 4 x 2^15 = 2^17
+    assert packing(2, 16, 16, "INT16", "INT8") == (1, 1, 16, 512)
+    assert packing(1, 16, 1, "INT8", "INT8") == (1, 1, 16, 16)
 
 
 def test_a_cascade_that_is_too_long_is_refused(tmp_path):

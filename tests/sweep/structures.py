@@ -51,7 +51,7 @@ def stimulus(rng: np.random.Generator, frame: int) -> Stimulus:
 
 
 def draw_matrix_attributes(rng: np.random.Generator) -> dict[str, object]:
-    """Sides with and without padding, folds up to :data:`MOST_PRODUCTS`, every type, body and place of weights."""
+    """Sides with and without padding, folds up to :data:`MOST_PRODUCTS`, every type, MAC implementation and place of weights."""
     block = int(rng.choice([4, 8, 8, 16, 16, 32]))
     mw, mh = (int(block * rng.integers(1, 6) - rng.choice([0, 0, rng.integers(0, block)])) for _ in range(2))
     divide = [d for d in range(1, block + 1) if block % d == 0]
@@ -69,7 +69,7 @@ def draw_matrix_attributes(rng: np.random.Generator) -> dict[str, object]:
         "tokens": int(rng.integers(1, 2 * tokens + 3)), "MW": mw, "MH": mh, "block": block, "SIMD": simd, "PE": pe,
         "TOKENS": tokens, "LANES": lanes, "inputDataType": x, "weightDataType": w, "outputDataType": y,
         "in_width": int(rng.choice(Fold.in_widths(mw, simd))), "out_width": int(rng.choice(Fold.out_widths(mh, pe, block))),
-        "mac_body": str(rng.choice(["portable", "dsp48e2", "lut"])), "requant": int(not raw),
+        "mac_style": str(rng.choice(["portable", "dsp48e2", "lut"])), "requant": int(not raw),
         "ram_style": str(rng.choice(["auto", "block", "distributed", "ultra"])),
     }  # fmt: skip
     return attributes | ({} if raw else {"shift": int(rng.integers(max(8, product), product + 14))})

@@ -24,7 +24,7 @@ def test_the_sweep_reaches_every_choice():
     drawn = [structures.draw_matrix_attributes(np.random.default_rng([1000 + i, 1])) for i in range(30)]
     count = {name: Counter(a.get(name) for a in drawn) for name in drawn[0]}
     assert set(count["block"]) >= {8, 16, 32} and set(count["TOKENS"]) == {1, 2, 4, 8, 16}
-    assert set(count["mac_body"]) == {"portable", "dsp48e2", "lut"}
+    assert set(count["mac_style"]) == {"portable", "dsp48e2", "lut"}
     assert set(count["ram_style"]) == {"auto", "block", "distributed", "ultra"}
     assert {"INT16", "UINT8", "INT8"} <= set(count["inputDataType"]) and len(count["weightDataType"]) >= 5
     assert max(count["LANES"]) >= 7 and set(count["requant"]) == {0, 1}
@@ -39,10 +39,10 @@ def test_the_command_reports_every_structure():
 
 
 def test_a_broken_unit_fails_the_sweep(monkeypatch, tmp_path):
-    """A copy of the RTL whose collect stage forgets the empty columns' bias."""
+    """A copy of the RTL whose drain forgets the empty columns' bias."""
     for path in RTL_DIR.rglob("*.sv"):
         (tmp_path / path.name).write_text(path.read_text())
-    file = tmp_path / "vp_mvau_collect.sv"
+    file = tmp_path / "vp_mvau_drain.sv"
     broken = file.read_text().replace("(first_4_q ? SUM_BITS'(bias) : sum)", "(first_4_q ? '0 : sum)")
     assert broken != file.read_text()
     file.write_text(broken)

@@ -1,5 +1,5 @@
 // Sum of NUM signed terms, or with MAXIMUM the largest of them, cut or sign-extended to SUM_WIDTH. Of every
-// level 2^RADIX nodes go to one of the next, behind a register: LATENCY is clog2(NUM) / RADIX, rounded up.
+// level 2^RADIX nodes go to one of the next, after a register: LATENCY is clog2(NUM) / RADIX, rounded up.
 // With CARRY a term is {value, carry of weight 1}: an adder takes one carry in at its carry input, so that
 // of NUM carries one is left over, which stands below the sum and is for the adder that follows.
 // en advances all levels together; there is no reset, carry a valid bit beside it.

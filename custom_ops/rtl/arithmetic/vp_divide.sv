@@ -30,9 +30,9 @@ module vp_divide #(
 
     localparam int unsigned STEPS = (QUOT_WIDTH + BITS - 1) / BITS;
     localparam int unsigned SPAN = STEPS * BITS;
-    localparam int unsigned CW = $clog2(STEPS + 1);
+    localparam int unsigned STEP_W = $clog2(STEPS + 1);
 
-    logic [CW-1:0] left_q;  // steps to go
+    logic [STEP_W-1:0] left_q;  // steps to go
     logic busy_q;
     logic [DEN_WIDTH-1:0] den_q, rem_q, rem_d;
     logic [SPAN-1:0] low_q, low_d;  // numerator bits to come above, quotient bits so far below
@@ -61,7 +61,7 @@ module vp_divide #(
             left_q <= '0;
         end else if (in_ready) begin
             busy_q <= in_valid;
-            left_q <= CW'(STEPS);
+            left_q <= STEP_W'(STEPS);
         end else if (left_q != '0) begin
             left_q <= left_q - 1'b1;
         end

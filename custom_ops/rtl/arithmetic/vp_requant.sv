@@ -23,28 +23,28 @@ module vp_requant #(
                LANES, ACC_WIDTH, MULT_WIDTH, OUT_WIDTH);
     end
 
-    localparam int unsigned PW = ACC_WIDTH + MULT_WIDTH;  // product
+    localparam int unsigned PRODUCT_W = ACC_WIDTH + MULT_WIDTH;  // product
     localparam int unsigned NEED = SHIFT + OUT_WIDTH + 2;
-    localparam int unsigned W = PW > NEED ? PW : NEED;    // product, sign-extended
-    localparam int unsigned FW = W - SHIFT;               // floor of the quotient
-    localparam logic [OUT_WIDTH-1:0] HI = OUT_SIGNED ? {1'b0, {(OUT_WIDTH - 1) {1'b1}}} : '1;
-    localparam logic [OUT_WIDTH-1:0] LO = OUT_SIGNED ? {1'b1, {(OUT_WIDTH - 1) {1'b0}}} : '0;
+    localparam int unsigned W = PRODUCT_W > NEED ? PRODUCT_W : NEED;    // product, sign-extended
+    localparam int unsigned FLOOR_W = W - SHIFT;               // floor of the quotient
+    localparam logic [OUT_WIDTH-1:0] MAX_OUT = OUT_SIGNED ? {1'b0, {(OUT_WIDTH - 1) {1'b1}}} : '1;
+    localparam logic [OUT_WIDTH-1:0] MIN_OUT = OUT_SIGNED ? {1'b1, {(OUT_WIDTH - 1) {1'b0}}} : '0;
     // Lowest bit that must equal the sign.
     localparam int unsigned TOP = OUT_SIGNED ? OUT_WIDTH - 1 : OUT_WIDTH;
 
     for (genvar i = 0; i < LANES; i++) begin : g_lane
-        logic signed [PW-1:0] product_q;
+        logic signed [PRODUCT_W-1:0] product_q;
         wire logic signed [ACC_WIDTH-1:0] a = acc[i*ACC_WIDTH+:ACC_WIDTH];
         wire logic signed [MULT_WIDTH:0] m = {1'b0, mult[i*MULT_WIDTH+:MULT_WIDTH]};
 
         // Two zeros below the product give rounding bits to every SHIFT, 0 included.
         wire logic signed [W-1:0] wide = W'(product_q);
         wire logic [W+1:0] p = {wide, 2'b00};
-        wire logic [FW-1:0] floor = p[W+1:SHIFT+2];
+        wire logic [FLOOR_W-1:0] floor = p[W+1:SHIFT+2];
         wire logic half = p[SHIFT+1];
         wire logic rest = |p[SHIFT:0];
-        wire logic sign = floor[FW-1];
-        wire logic outside = floor[FW-1:TOP] != {(FW - TOP) {sign}};
+        wire logic sign = floor[FLOOR_W-1];
+        wire logic outside = floor[FLOOR_W-1:TOP] != {(FLOOR_W - TOP) {sign}};
 
         logic [OUT_WIDTH-1:0] low_q;
         logic up_q, over_q, under_q;
@@ -56,8 +56,8 @@ module vp_requant #(
                 up_q      <= half && (rest || floor[0]);
                 over_q    <= !sign && outside;
                 under_q   <= sign && (outside || !OUT_SIGNED);
-                if (over_q || (up_q && low_q == HI && !under_q)) out[i*OUT_WIDTH+:OUT_WIDTH] <= HI;
-                else if (under_q) out[i*OUT_WIDTH+:OUT_WIDTH] <= LO;
+                if (over_q || (up_q && low_q == MAX_OUT && !under_q)) out[i*OUT_WIDTH+:OUT_WIDTH] <= MAX_OUT;
+                else if (under_q) out[i*OUT_WIDTH+:OUT_WIDTH] <= MIN_OUT;
                 else out[i*OUT_WIDTH+:OUT_WIDTH] <= low_q + OUT_WIDTH'(up_q);
             end
         end

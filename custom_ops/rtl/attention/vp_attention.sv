@@ -30,22 +30,22 @@ module vp_attention #(
     parameter    EXP_FILE    = "",
     parameter    RAM_STYLE   = "auto",  // of K and V
     parameter    RING_STYLE  = "auto",  // of the E rows that wait for their scores
-    localparam int unsigned XW = (SIMD * IN_WIDTH + 7) / 8 * 8,
-    localparam int unsigned YW = (SIMD * OUT_WIDTH + 7) / 8 * 8,
-    localparam int unsigned SW = (SCORE_WIDTH + 7) / 8 * 8
+    localparam int unsigned IN_TDATA_W = (SIMD * IN_WIDTH + 7) / 8 * 8,
+    localparam int unsigned OUT_TDATA_W = (SIMD * OUT_WIDTH + 7) / 8 * 8,
+    localparam int unsigned SCORE_TDATA_W = (SCORE_WIDTH + 7) / 8 * 8
 ) (
     input  wire logic          clk,
     input  wire logic          rst_n,
-    input  wire logic [XW-1:0] in0_tdata,
+    input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,
-    input  wire logic [XW-1:0] in1_tdata,
+    input  wire logic [IN_TDATA_W-1:0] in1_tdata,
     input  wire logic          in1_tvalid,
     output      logic          in1_tready,
-    output      logic [YW-1:0] out0_tdata,
+    output      logic [OUT_TDATA_W-1:0] out0_tdata,
     output      logic          out0_tvalid,
     input  wire logic          out0_tready,
-    output      logic [SW-1:0] out1_tdata,
+    output      logic [SCORE_TDATA_W-1:0] out1_tdata,
     output      logic          out1_tvalid,
     input  wire logic          out1_tready
 );
@@ -63,21 +63,21 @@ module vp_attention #(
         $error("vp_attention: LOGIT_MULT %0d must be below 2^17", LOGIT_MULT);
     end
 
-    localparam int unsigned CG = HEAD_DIM / SIMD;
-    localparam int unsigned KG = (TOKENS + PE - 1) / PE;
+    localparam int unsigned CHANNEL_GROUPS = HEAD_DIM / SIMD;
+    localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE;
     localparam int unsigned W = SIMD * IN_WIDTH;
-    localparam int unsigned KAW = $clog2(2 * HEADS * CG * KG);
-    localparam int unsigned LAW = $clog2(SLOTS * KG);
+    localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS);
+    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS);
 
     logic [W-1:0] q_data, kv_data;
     logic q_valid, q_ready, kv_valid, kv_ready;
     logic [1:0] k_frames, unused_v_frames;
     logic k_release, k_re, v_release, v_re;
-    logic [KAW-1:0] k_addr, v_addr;
+    logic [KEY_ADDR_W-1:0] k_addr, v_addr;
     logic [PE*W-1:0] k_data, v_data;
     logic [LOGIT_WIDTH-1:0] item_max;
     logic item_valid, item_ready, item_free, l_re;
-    logic [LAW-1:0] l_addr;
+    logic [LOGIT_ADDR_W-1:0] l_addr;
     logic [PE*LOGIT_WIDTH-1:0] l_data;
     logic room, take, score_room, score_take, acc_valid, z_valid, z_score, e_valid;
     logic [SIMD*ACC_WIDTH-1:0] acc;
@@ -95,21 +95,21 @@ module vp_attention #(
         .out_data(kv_data), .out_valid(kv_valid), .out_ready(kv_ready)
     );
     vp_attention_kv #(
-        .TOKENS(TOKENS), .HEADS(HEADS), .CG(CG), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE)
+        .TOKENS(TOKENS), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE)
     ) kv (
         .clk, .rst_n, .in_data(kv_data), .in_valid(kv_valid), .in_ready(kv_ready),
         .k_frames, .k_release, .k_re, .k_addr, .k_data,
         .v_frames(unused_v_frames), .v_release, .v_re, .v_addr, .v_data
     );
     vp_attention_logits #(
-        .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CG(CG), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
+        .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
         .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT), .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS)
     ) logits (
         .clk, .rst_n, .q_data, .q_valid, .q_ready, .k_frames, .k_release, .k_re, .k_addr, .k_data,
         .item_max, .item_valid, .item_ready, .item_free, .l_re, .l_addr, .l_data
     );
     vp_attention_values #(
-        .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CG(CG), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
+        .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
         .LOGIT_WIDTH(LOGIT_WIDTH), .SLOTS(SLOTS), .EXP_FILE(EXP_FILE)
     ) values (
         .clk, .rst_n, .item_max, .item_valid, .item_ready, .item_free, .l_re, .l_addr, .l_data,
@@ -117,7 +117,7 @@ module vp_attention #(
         .acc_valid, .acc, .z_valid, .z_score, .z, .e_valid, .e
     );
     vp_attention_norm #(
-        .CG(CG), .KG(KG), .SIMD(SIMD), .DEPTH(GROUPS_HELD), .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH),
+        .CHANNEL_GROUPS(CHANNEL_GROUPS), .KEY_GROUPS(KEY_GROUPS), .SIMD(SIMD), .DEPTH(GROUPS_HELD), .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH),
         .OUT_WIDTH(OUT_WIDTH),
         .RECIP_NUM(RECIP_NUM), .RECIP_SHIFT(RECIP_SHIFT), .RECIP_BITS(RECIP_BITS)
     ) norm (
@@ -128,7 +128,7 @@ module vp_attention #(
         .clk, .rst_n, .in_data(o_word), .in_valid(o_valid), .in_ready(o_ready),
         .out_data(o_data), .out_valid(out0_tvalid), .out_ready(out0_tready)
     );
-    assign out0_tdata = YW'(o_data);
+    assign out0_tdata = OUT_TDATA_W'(o_data);
 
     if (SCORES != 0) begin : g_scores
         logic [SCORE_WIDTH-1:0] s_word, s_data;
@@ -145,7 +145,7 @@ module vp_attention #(
             .clk, .rst_n, .in_data(s_word), .in_valid(s_valid), .in_ready(s_ready),
             .out_data(s_data), .out_valid(out1_tvalid), .out_ready(out1_tready)
         );
-        assign out1_tdata = SW'(s_data);
+        assign out1_tdata = SCORE_TDATA_W'(s_data);
     end else begin : g_no_scores
         assign score_room  = 1'b1;
         assign out1_tdata  = '0;

@@ -35,15 +35,15 @@ module vp_attention_dot #(
 
     for (genvar p = 0; p < PAIRS; p++) begin : g_pair
         localparam int unsigned FIELDS = 2 * p + 1 < OUT ? 2 : 1;
-        localparam int unsigned AW = FIELDS == 2 ? A_WIDTH + F + 1 : A_WIDTH;
-        localparam int unsigned PW = FIELDS * F;
+        localparam int unsigned A_FIELD_W = FIELDS == 2 ? A_WIDTH + F + 1 : A_WIDTH;
+        localparam int unsigned PRODUCT_W = FIELDS * F;
 
         logic [GROUPS*F-1:0] part_q[FIELDS];
         for (genvar g = 0; g < GROUPS; g++) begin : g_group
             localparam int unsigned N = IN - 4 * g < 4 ? IN - 4 * g : 4;
-            logic signed [AW-1:0] a_q[N];
-            logic signed [PW-1:0] product_q[N];
-            logic signed [PW-1:0] total_q, total_d;
+            logic signed [A_FIELD_W-1:0] a_q[N];
+            logic signed [PRODUCT_W-1:0] product_q[N];
+            logic signed [PRODUCT_W-1:0] total_q, total_d;
             always_comb begin
                 total_d = product_q[0];
                 for (int unsigned i = 1; i < N; i++) total_d = total_d + product_q[i];
@@ -58,7 +58,7 @@ module vp_attention_dot #(
                 end else begin : g_one
                     always_ff @(posedge clk) a_q[i] <= lo;
                 end
-                always_ff @(posedge clk) product_q[i] <= PW'(a_q[i]) * PW'(b_q[4*g+i]);
+                always_ff @(posedge clk) product_q[i] <= PRODUCT_W'(a_q[i]) * PRODUCT_W'(b_q[4*g+i]);
             end
             always_ff @(posedge clk) begin
                 total_q <= total_d;

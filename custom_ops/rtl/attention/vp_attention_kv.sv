@@ -8,14 +8,14 @@
 module vp_attention_kv #(
     int unsigned TOKENS = 17,
     int unsigned HEADS  = 1,
-    int unsigned CG     = 1,
+    int unsigned CHANNEL_GROUPS     = 1,
     int unsigned SIMD   = 8,
     int unsigned PE     = 1,
     int unsigned WIDTH  = 8,
     parameter    STYLE  = "auto",
-    localparam int unsigned KG = (TOKENS + PE - 1) / PE,
-    localparam int unsigned DEPTH = 2 * HEADS * CG * KG,
-    localparam int unsigned AW = $clog2(DEPTH)
+    localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
+    localparam int unsigned DEPTH = 2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS,
+    localparam int unsigned ADDR_W = $clog2(DEPTH)
 ) (
     input  wire logic                     clk,
     input  wire logic                     rst_n,
@@ -25,34 +25,34 @@ module vp_attention_kv #(
     output      logic [1:0]               k_frames,
     input  wire logic                     k_release,
     input  wire logic                     k_re,
-    input  wire logic [AW-1:0]            k_addr,
+    input  wire logic [ADDR_W-1:0]            k_addr,
     output      logic [PE*SIMD*WIDTH-1:0] k_data,
     output      logic [1:0]               v_frames,
     input  wire logic                     v_release,
     input  wire logic                     v_re,
-    input  wire logic [AW-1:0]            v_addr,
+    input  wire logic [ADDR_W-1:0]            v_addr,
     output      logic [PE*SIMD*WIDTH-1:0] v_data
 );
-    localparam int unsigned CW = CG > 1 ? $clog2(CG) : 1;
-    localparam int unsigned HW = HEADS > 1 ? $clog2(HEADS) : 1;
-    localparam int unsigned TW = TOKENS > 1 ? $clog2(TOKENS) : 1;
-    localparam int unsigned GW = KG > 1 ? $clog2(KG) : 1;
+    localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
+    localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
+    localparam int unsigned TOKEN_W = TOKENS > 1 ? $clog2(TOKENS) : 1;
+    localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
 
-    logic [CW-1:0] cg_q;
-    logic [HW-1:0] head_q;
-    logic [TW-1:0] token_q;
-    logic [GW-1:0] kg_q, kg_next;
+    logic [CHANNEL_GROUP_W-1:0] cg_q;
+    logic [HEAD_W-1:0] head_q;
+    logic [TOKEN_W-1:0] token_q;
+    logic [KEY_GROUP_W-1:0] kg_q, kg_next;
     logic [PE-1:0] lane_q, lane_next;  // one-hot bank of the token
     logic part_q;                      // 0: K, 1: V
     logic slot_q;                      // frame slot being written
-    logic [AW-1:0] addr_q, addr_d;
-    logic [AW-1:0] base_q, base_next;  // first K word of the key group within a frame slot
+    logic [ADDR_W-1:0] addr_q, addr_d;
+    logic [ADDR_W-1:0] base_q, base_next;  // first K word of the key group within a frame slot
 
     wire logic take = in_valid && in_ready;
-    wire logic last_cg = cg_q == CW'(CG - 1);
-    wire logic last_part = last_cg && head_q == HW'(HEADS - 1);
+    wire logic last_cg = cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
+    wire logic last_part = last_cg && head_q == HEAD_W'(HEADS - 1);
     wire logic last_beat = last_part && part_q;
-    wire logic last_frame = last_beat && token_q == TW'(TOKENS - 1);
+    wire logic last_frame = last_beat && token_q == TOKEN_W'(TOKENS - 1);
     wire logic done = take && last_frame;
     assign in_ready = part_q ? !v_frames[1] : !k_frames[1];  // 2 frames held: no room
 
@@ -64,7 +64,7 @@ module vp_attention_kv #(
             lane_next = PE'({lane_q, lane_q[PE-1]});
             if (lane_q[PE-1]) begin
                 kg_next   = kg_q + 1'b1;
-                base_next = base_q + AW'(CG);
+                base_next = base_q + ADDR_W'(CHANNEL_GROUPS);
             end
         end
         if (last_frame) begin
@@ -73,10 +73,10 @@ module vp_attention_kv #(
             base_next = '0;
         end
         // After a token's K comes its V, then the next token's K.
-        if (last_part && !part_q) addr_d = (slot_q ? AW'(DEPTH / 2) : '0) + AW'(kg_q);
-        else if (last_beat) addr_d = (slot_q ^ last_frame ? AW'(DEPTH / 2) : '0) + base_next;
-        else if (part_q) addr_d = addr_q + AW'(KG);
-        else addr_d = addr_q + (last_cg ? AW'((KG - 1) * CG + 1) : AW'(1));
+        if (last_part && !part_q) addr_d = (slot_q ? ADDR_W'(DEPTH / 2) : '0) + ADDR_W'(kg_q);
+        else if (last_beat) addr_d = (slot_q ^ last_frame ? ADDR_W'(DEPTH / 2) : '0) + base_next;
+        else if (part_q) addr_d = addr_q + ADDR_W'(KEY_GROUPS);
+        else addr_d = addr_q + (last_cg ? ADDR_W'((KEY_GROUPS - 1) * CHANNEL_GROUPS + 1) : ADDR_W'(1));
     end
 
     always_ff @(posedge clk) begin
@@ -110,7 +110,7 @@ module vp_attention_kv #(
     end
 
     logic [SIMD*WIDTH-1:0] wdata_q;
-    logic [AW-1:0] waddr_q;
+    logic [ADDR_W-1:0] waddr_q;
     logic [PE-1:0] k_we_q, v_we_q;
     always_ff @(posedge clk) begin
         wdata_q <= in_data;

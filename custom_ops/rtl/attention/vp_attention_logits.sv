@@ -1,5 +1,5 @@
 // First phase of attention: logit codes of one (query, head) item after the other, heads ascending.
-// PE keys x SIMD channels a cycle, channel groups innermost, ceil(TOKENS / PE) * CG cycles per item and
+// PE keys x SIMD channels a cycle, channel groups innermost, ceil(TOKENS / PE) * CHANNEL_GROUPS cycles per item and
 // none between items. An item starts when its query slice, the frame's keys and a logit slot are there and
 // then runs to its end, so nothing in the pipeline ever stalls. Finished items are announced with their
 // row maximum; their logits are read at l_addr (slots in a ring, key groups in order) until item_free.
@@ -9,7 +9,7 @@ module vp_attention_logits #(
     int unsigned TOKENS      = 17,
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
-    int unsigned CG          = 1,
+    int unsigned CHANNEL_GROUPS          = 1,
     int unsigned SIMD        = 8,
     int unsigned PE          = 1,
     int unsigned IN_WIDTH    = 8,
@@ -17,10 +17,10 @@ module vp_attention_logits #(
     int unsigned LOGIT_MULT  = 65536,
     int unsigned LOGIT_SHIFT = 16,
     int unsigned SLOTS       = 3,
-    localparam int unsigned KG = (TOKENS + PE - 1) / PE,
-    localparam int unsigned KAW = $clog2(2 * HEADS * CG * KG),
+    localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
+    localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS),
     localparam int unsigned DOT_LATENCY = 4 + ($clog2((SIMD + 3) / 4) + 1) / 2,
-    localparam int unsigned LAW = $clog2(SLOTS * KG)
+    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS)
 ) (
     input  wire logic                        clk,
     input  wire logic                        rst_n,
@@ -30,41 +30,41 @@ module vp_attention_logits #(
     input  wire logic [1:0]                  k_frames,
     output      logic                        k_release,
     output      logic                        k_re,
-    output      logic [KAW-1:0]              k_addr,
+    output      logic [KEY_ADDR_W-1:0]              k_addr,
     input  wire logic [PE*SIMD*IN_WIDTH-1:0] k_data,
     output      logic [LOGIT_WIDTH-1:0]      item_max,
     output      logic                        item_valid,
     input  wire logic                        item_ready,
     input  wire logic                        item_free,
     input  wire logic                        l_re,
-    input  wire logic [LAW-1:0]              l_addr,
+    input  wire logic [LOGIT_ADDR_W-1:0]              l_addr,
     output      logic [PE*LOGIT_WIDTH-1:0]   l_data
 );
-    localparam int unsigned CW = CG > 1 ? $clog2(CG) : 1;
-    localparam int unsigned GW = KG > 1 ? $clog2(KG) : 1;
-    localparam int unsigned HW = HEADS > 1 ? $clog2(HEADS) : 1;
-    localparam int unsigned NW = QUERIES > 1 ? $clog2(QUERIES) : 1;
-    localparam int unsigned FRAME = HEADS * CG * KG;
+    localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
+    localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
+    localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
+    localparam int unsigned QUERY_W = QUERIES > 1 ? $clog2(QUERIES) : 1;
+    localparam int unsigned FRAME = HEADS * CHANNEL_GROUPS * KEY_GROUPS;
     localparam int unsigned SUMW = 2 * IN_WIDTH + $clog2(SIMD);
-    localparam int unsigned ACCW = 2 * IN_WIDTH + $clog2(SIMD * CG);
+    localparam int unsigned ACCW = 2 * IN_WIDTH + $clog2(SIMD * CHANNEL_GROUPS);
 
     // --- issue: counters of the running item and what the next one waits for ---
     logic run_q, k_slot_q;
-    logic [CW-1:0] cg_q;
-    logic [GW-1:0] kg_q;
-    logic [HW-1:0] head_q;
-    logic [NW-1:0] query_q;
+    logic [CHANNEL_GROUP_W-1:0] cg_q;
+    logic [KEY_GROUP_W-1:0] kg_q;
+    logic [HEAD_W-1:0] head_q;
+    logic [QUERY_W-1:0] query_q;
     logic [$clog2(SLOTS+1)-1:0] free_q;
 
-    wire logic last_cg = cg_q == CW'(CG - 1);
-    wire logic last_item = run_q && last_cg && kg_q == GW'(KG - 1);
-    wire logic last_query = last_item && head_q == HW'(HEADS - 1);
-    wire logic last_frame = last_query && query_q == NW'(QUERIES - 1);
+    wire logic last_cg = cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
+    wire logic last_item = run_q && last_cg && kg_q == KEY_GROUP_W'(KEY_GROUPS - 1);
+    wire logic last_query = last_item && head_q == HEAD_W'(HEADS - 1);
+    wire logic last_frame = last_query && query_q == QUERY_W'(QUERIES - 1);
     wire logic first_next = last_frame || (!run_q && head_q == '0 && query_q == '0);
     wire logic k_ok = !first_next || k_frames > 2'(last_frame);
     logic q_ok;
     wire logic start = (!run_q || last_item) && q_ok && k_ok && free_q != '0;
-    wire logic [KAW-1:0] k_base = k_slot_q ^ last_frame ? KAW'(FRAME) : '0;
+    wire logic [KEY_ADDR_W-1:0] k_base = k_slot_q ^ last_frame ? KEY_ADDR_W'(FRAME) : '0;
 
     assign k_re      = run_q;
     assign k_release = last_frame;
@@ -95,14 +95,14 @@ module vp_attention_logits #(
     end
 
     // --- query slices: a ring of four, each read once per key group ---
-    localparam int unsigned QAW = $clog2(4 * CG);
-    logic [QAW-1:0] q_waddr_q, q_raddr_q, q_base_q;
-    logic [CW-1:0] q_cg_q;
+    localparam int unsigned QUERY_ADDR_W = $clog2(4 * CHANNEL_GROUPS);
+    logic [QUERY_ADDR_W-1:0] q_waddr_q, q_raddr_q, q_base_q;
+    logic [CHANNEL_GROUP_W-1:0] q_cg_q;
     logic [2:0] q_slices_q;
     logic [SIMD*IN_WIDTH-1:0] q_word;
     wire logic q_take = q_valid && q_ready;
-    wire logic q_last = q_take && q_cg_q == CW'(CG - 1);
-    wire logic [QAW-1:0] q_base_d = q_base_q == QAW'(3 * CG) ? '0 : q_base_q + QAW'(CG);
+    wire logic q_last = q_take && q_cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
+    wire logic [QUERY_ADDR_W-1:0] q_base_d = q_base_q == QUERY_ADDR_W'(3 * CHANNEL_GROUPS) ? '0 : q_base_q + QUERY_ADDR_W'(CHANNEL_GROUPS);
     assign q_ready = !q_slices_q[2];
     assign q_ok    = q_slices_q > 3'(last_item);
 
@@ -116,14 +116,14 @@ module vp_attention_logits #(
         end else begin
             q_slices_q <= q_slices_q + 3'(q_last) - 3'(last_item);
             if (q_take) begin
-                q_waddr_q <= q_waddr_q == QAW'(4 * CG - 1) ? '0 : q_waddr_q + 1'b1;
+                q_waddr_q <= q_waddr_q == QUERY_ADDR_W'(4 * CHANNEL_GROUPS - 1) ? '0 : q_waddr_q + 1'b1;
                 q_cg_q    <= q_last ? '0 : q_cg_q + 1'b1;
             end
             if (last_item) q_base_q <= q_base_d;
             if (run_q) q_raddr_q <= last_item ? q_base_d : last_cg ? q_base_q : q_raddr_q + 1'b1;
         end
     end
-    vp_ram #(.DEPTH(4 * CG), .WIDTH(SIMD * IN_WIDTH), .STYLE("distributed")) queries (
+    vp_ram #(.DEPTH(4 * CHANNEL_GROUPS), .WIDTH(SIMD * IN_WIDTH), .STYLE("distributed")) queries (
         .clk, .we(q_take), .waddr(q_waddr_q), .wdata(q_data), .re(run_q), .zero(1'b0), .raddr(q_raddr_q), .rdata(q_word)
     );
 
@@ -148,7 +148,7 @@ module vp_attention_logits #(
     end
 
     vp_attention_rowmax #(
-        .TOKENS(TOKENS), .CG(CG), .PE(PE), .ACC_WIDTH(ACCW), .LOGIT_WIDTH(LOGIT_WIDTH),
+        .TOKENS(TOKENS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .PE(PE), .ACC_WIDTH(ACCW), .LOGIT_WIDTH(LOGIT_WIDTH),
         .LOGIT_MULT(LOGIT_MULT), .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS)
     ) rowmax (
         .clk, .rst_n, .load(tag.valid && tag.last), .acc(acc_d),

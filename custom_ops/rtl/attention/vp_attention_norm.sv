@@ -1,12 +1,12 @@
 // Last step of attention: O = clip(round_half_even(acc * floor(RECIP_NUM / Z) * 2^-RECIP_SHIFT)), SIMD
 // channels per beat. Accumulators wait in a FIFO of DEPTH channel groups while their row's reciprocal is
-// divided, then pass ceil(SIMD / KG) multipliers, channels in order. room says that a whole item (CG
+// divided, then pass ceil(SIMD / KEY_GROUPS) multipliers, channels in order. room says that a whole item (CHANNEL_GROUPS
 // groups) fits; take reserves it. Z must be at least 255.
 `default_nettype none
 
 module vp_attention_norm #(
-    int unsigned CG          = 1,
-    int unsigned KG          = 17,
+    int unsigned CHANNEL_GROUPS          = 1,
+    int unsigned KEY_GROUPS          = 17,
     int unsigned SIMD        = 8,
     int unsigned DEPTH       = 64,
     int unsigned ACC_WIDTH   = 24,
@@ -28,22 +28,22 @@ module vp_attention_norm #(
     output      logic                      out_valid,
     input  wire logic                      out_ready
 );
-    localparam int unsigned LANES = (SIMD + KG - 1) / KG;
+    localparam int unsigned LANES = (SIMD + KEY_GROUPS - 1) / KEY_GROUPS;
     localparam int unsigned SERIAL = (SIMD + LANES - 1) / LANES;
-    localparam int unsigned ITEMS = (DEPTH + CG - 1) / CG;
-    localparam int unsigned FW = $clog2(DEPTH + 1);
-    localparam int unsigned CW = CG > 1 ? $clog2(CG) : 1;
-    localparam int unsigned SW = SERIAL > 1 ? $clog2(SERIAL) : 1;
+    localparam int unsigned ITEMS = (DEPTH + CHANNEL_GROUPS - 1) / CHANNEL_GROUPS;
+    localparam int unsigned FILL_W = $clog2(DEPTH + 1);
+    localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
+    localparam int unsigned SERIAL_W = SERIAL > 1 ? $clog2(SERIAL) : 1;
     localparam int unsigned NUM_WIDTH = Z_WIDTH + 25 < 40 ? Z_WIDTH + 25 : 40;
 
-    logic [FW-1:0] free_q;
+    logic [FILL_W-1:0] free_q;
     logic [SIMD*ACC_WIDTH-1:0] head;
     logic head_valid, load, unused_acc_ready, unused_z_ready;
     logic [Z_WIDTH-1:0] den;
     logic [24:0] quotient, recip;
     logic den_valid, den_ready, quotient_valid, quotient_ready, recip_valid;
-    logic [CW-1:0] group_q;
-    wire logic last_group = group_q == CW'(CG - 1);
+    logic [CHANNEL_GROUP_W-1:0] group_q;
+    wire logic last_group = group_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
 
     // Two more than the reservations: beats that are between the RAM and the register at the output.
     vp_fifo #(.WIDTH(SIMD * ACC_WIDTH), .DEPTH(DEPTH + 2), .STYLE("distributed")) groups (
@@ -68,7 +68,7 @@ module vp_attention_norm #(
     logic [SERIAL*LANES*OUT_WIDTH-1:0] word_q, word_d;
     logic [LANES*OUT_WIDTH-1:0] codes;
     logic [24:0] recip_q;
-    logic [SW-1:0] left_q;
+    logic [SERIAL_W-1:0] left_q;
     logic [3:0] busy_q;  // [0]: shift register, then the three requantisation stages
     logic [3:1] last_q;
     logic out_valid_q;
@@ -76,7 +76,7 @@ module vp_attention_norm #(
     wire logic last = busy_q[0] && left_q == '0;
     assign load   = en && (!busy_q[0] || last) && head_valid && recip_valid;
     assign word_d = (SERIAL * LANES * OUT_WIDTH)'({codes, word_q} >> (LANES * OUT_WIDTH));
-    assign room   = free_q >= FW'(CG);
+    assign room   = free_q >= FILL_W'(CHANNEL_GROUPS);
 
     vp_requant #(
         .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(25), .SHIFT(RECIP_SHIFT), .OUT_WIDTH(OUT_WIDTH),
@@ -87,12 +87,12 @@ module vp_attention_norm #(
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            free_q      <= FW'(DEPTH);
+            free_q      <= FILL_W'(DEPTH);
             group_q     <= '0;
             busy_q      <= '0;
             out_valid_q <= 1'b0;
         end else begin
-            free_q <= free_q - (take ? FW'(CG) : '0) + FW'(load);
+            free_q <= free_q - (take ? FILL_W'(CHANNEL_GROUPS) : '0) + FILL_W'(load);
             if (load) group_q <= last_group ? '0 : group_q + 1'b1;
             if (en) begin
                 busy_q      <= {busy_q[2:0], load || (busy_q[0] && !last)};
@@ -100,11 +100,11 @@ module vp_attention_norm #(
             end
         end
         if (load) begin
-            left_q  <= SW'(SERIAL - 1);
+            left_q  <= SERIAL_W'(SERIAL - 1);
             recip_q <= recip;
             shift_q <= (SERIAL * LANES * ACC_WIDTH)'(head);
         end else if (en) begin
-            left_q  <= left_q - SW'(left_q != '0);
+            left_q  <= left_q - SERIAL_W'(left_q != '0);
             shift_q <= shift_q >> (LANES * ACC_WIDTH);
         end
         if (en) begin

@@ -1,5 +1,5 @@
-// Turns the accumulators of PE keys, loaded at most every CG cycles, into logit codes with just enough
-// multipliers to keep up (ceil(PE / CG)), writes them into a ring of SLOTS items and finds each item's
+// Turns the accumulators of PE keys, loaded at most every CHANNEL_GROUPS cycles, into logit codes with just enough
+// multipliers to keep up (ceil(PE / CHANNEL_GROUPS)), writes them into a ring of SLOTS items and finds each item's
 // maximum. Padding keys (beyond PE, or beyond TOKENS in the last group) do not count. A finished item is
 // announced with its maximum; its logits are then read at l_addr (slots in a ring, key groups in order).
 // Nothing stalls here: who loads must own a free slot.
@@ -7,15 +7,15 @@
 
 module vp_attention_rowmax #(
     int unsigned TOKENS      = 17,
-    int unsigned CG          = 1,
+    int unsigned CHANNEL_GROUPS          = 1,
     int unsigned PE          = 1,
     int unsigned ACC_WIDTH   = 20,
     int unsigned LOGIT_WIDTH = 8,
     int unsigned LOGIT_MULT  = 65536,
     int unsigned LOGIT_SHIFT = 16,
     int unsigned SLOTS       = 3,
-    localparam int unsigned KG = (TOKENS + PE - 1) / PE,
-    localparam int unsigned LAW = $clog2(SLOTS * KG)
+    localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
+    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS)
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
@@ -25,18 +25,18 @@ module vp_attention_rowmax #(
     output      logic                      item_valid,
     input  wire logic                      item_ready,
     input  wire logic                      l_re,
-    input  wire logic [LAW-1:0]            l_addr,
+    input  wire logic [LOGIT_ADDR_W-1:0]            l_addr,
     output      logic [PE*LOGIT_WIDTH-1:0] l_data
 );
-    localparam int unsigned LANES = (PE + CG - 1) / CG;
+    localparam int unsigned LANES = (PE + CHANNEL_GROUPS - 1) / CHANNEL_GROUPS;
     localparam int unsigned SERIAL = (PE + LANES - 1) / LANES;
     localparam int unsigned MAX_LATENCY = ($clog2(LANES) + 1) / 2;
-    localparam int unsigned GW = KG > 1 ? $clog2(KG) : 1;
+    localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
 
     // --- requantisation, LANES keys a cycle ---
-    localparam int unsigned SW = SERIAL > 1 ? $clog2(SERIAL) : 1;
+    localparam int unsigned SERIAL_W = SERIAL > 1 ? $clog2(SERIAL) : 1;
     logic [SERIAL*LANES*ACC_WIDTH-1:0] shift_q;
-    logic [SW-1:0] left_q;
+    logic [SERIAL_W-1:0] left_q;
     logic [3:0] busy_q;  // shift register and three requantisation stages
     logic [16:0] mult_q;
     always_ff @(posedge clk) begin
@@ -47,7 +47,7 @@ module vp_attention_rowmax #(
             busy_q <= {busy_q[2:0], load || (busy_q[0] && left_q != '0)};
             mult_q <= LOGIT_MULT[16:0];
         end
-        if (load) left_q <= SW'(SERIAL - 1);
+        if (load) left_q <= SERIAL_W'(SERIAL - 1);
         else if (left_q != '0) left_q <= left_q - 1'b1;
         shift_q <= load ? (SERIAL * LANES * ACC_WIDTH)'(acc) : shift_q >> (LANES * ACC_WIDTH);
     end
@@ -63,20 +63,20 @@ module vp_attention_rowmax #(
     // --- logit ring and row maximum; padding keys do not count ---
     localparam int unsigned WORD = SERIAL * LANES * LOGIT_WIDTH;
     localparam logic [LOGIT_WIDTH-1:0] LOWEST = {1'b1, {(LOGIT_WIDTH - 1) {1'b0}}};
-    logic [SW-1:0] step_q;
-    logic [GW-1:0] tail_kg_q;
-    logic [LAW-1:0] l_waddr_q;
+    logic [SERIAL_W-1:0] step_q;
+    logic [KEY_GROUP_W-1:0] tail_kg_q;
+    logic [LOGIT_ADDR_W-1:0] l_waddr_q;
     logic [WORD-1:0] word_q;
     logic [LANES*LOGIT_WIDTH-1:0] counted;
     wire logic tail = busy_q[3];
-    wire logic word_done = tail && step_q == SW'(SERIAL - 1);
-    wire logic tail_last = tail_kg_q == GW'(KG - 1);
+    wire logic word_done = tail && step_q == SERIAL_W'(SERIAL - 1);
+    wire logic tail_last = tail_kg_q == KEY_GROUP_W'(KEY_GROUPS - 1);
     wire logic [WORD-1:0] word_d = WORD'({codes, word_q} >> (LANES * LOGIT_WIDTH));
 
     always_comb begin
         for (int unsigned i = 0; i < LANES; i++) begin
             automatic int unsigned key = 32'(step_q) * LANES + i;
-            automatic logic pad = key >= (tail_last ? TOKENS - (KG - 1) * PE : PE);
+            automatic logic pad = key >= (tail_last ? TOKENS - (KEY_GROUPS - 1) * PE : PE);
             counted[i*LOGIT_WIDTH+:LOGIT_WIDTH] = pad ? LOWEST : codes[i*LOGIT_WIDTH+:LOGIT_WIDTH];
         end
     end
@@ -89,12 +89,12 @@ module vp_attention_rowmax #(
             if (tail) step_q <= word_done ? '0 : step_q + 1'b1;
             if (word_done) begin
                 tail_kg_q <= tail_last ? '0 : tail_kg_q + 1'b1;
-                l_waddr_q <= l_waddr_q == LAW'(SLOTS * KG - 1) ? '0 : l_waddr_q + 1'b1;
+                l_waddr_q <= l_waddr_q == LOGIT_ADDR_W'(SLOTS * KEY_GROUPS - 1) ? '0 : l_waddr_q + 1'b1;
             end
         end
         if (tail) word_q <= word_d;
     end
-    vp_ram #(.DEPTH(SLOTS * KG), .WIDTH(PE * LOGIT_WIDTH), .STYLE("distributed")) logits (
+    vp_ram #(.DEPTH(SLOTS * KEY_GROUPS), .WIDTH(PE * LOGIT_WIDTH), .STYLE("distributed")) logits (
         .clk, .we(word_done), .waddr(l_waddr_q), .wdata(word_d[PE*LOGIT_WIDTH-1:0]),
         .re(l_re), .zero(1'b0), .raddr(l_addr), .rdata(l_data)
     );

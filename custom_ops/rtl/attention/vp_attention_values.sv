@@ -1,6 +1,6 @@
 // Second phase of attention, item after item: E = table[max - logit] for PE keys a cycle, Z = sum of E,
 // and sum_j E_j V_j for SIMD channels at once. Channel groups are outermost, so the logits of an item are
-// read CG times; an item takes ceil(TOKENS / PE) * CG cycles and none lie between items. An item starts
+// read CHANNEL_GROUPS times; an item takes ceil(TOKENS / PE) * CHANNEL_GROUPS cycles and none lie between items. An item starts
 // when the next stage has room for all of it (room, and score_room for items of query 0) and then runs to
 // its end. The row sum z comes with the first channel group. Padding keys have E = 0.
 `default_nettype none
@@ -9,16 +9,16 @@ module vp_attention_values #(
     int unsigned TOKENS      = 17,
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
-    int unsigned CG          = 1,
+    int unsigned CHANNEL_GROUPS          = 1,
     int unsigned SIMD        = 8,
     int unsigned PE          = 1,
     int unsigned IN_WIDTH    = 8,
     int unsigned LOGIT_WIDTH = 8,
     int unsigned SLOTS       = 3,
     parameter    EXP_FILE    = "",
-    localparam int unsigned KG = (TOKENS + PE - 1) / PE,
-    localparam int unsigned VAW = $clog2(2 * HEADS * CG * KG),
-    localparam int unsigned LAW = $clog2(SLOTS * KG),
+    localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
+    localparam int unsigned VALUE_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS),
+    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS),
     localparam int unsigned ACC_WIDTH = IN_WIDTH + 8 + $clog2(TOKENS),
     localparam int unsigned Z_WIDTH = $clog2(255 * TOKENS + 1)
 ) (
@@ -29,11 +29,11 @@ module vp_attention_values #(
     output      logic                        item_ready,
     output      logic                        item_free,
     output      logic                        l_re,
-    output      logic [LAW-1:0]              l_addr,
+    output      logic [LOGIT_ADDR_W-1:0]              l_addr,
     input  wire logic [PE*LOGIT_WIDTH-1:0]   l_data,
     output      logic                        v_release,
     output      logic                        v_re,
-    output      logic [VAW-1:0]              v_addr,
+    output      logic [VALUE_ADDR_W-1:0]              v_addr,
     input  wire logic [PE*SIMD*IN_WIDTH-1:0] v_data,
     input  wire logic                        room,
     input  wire logic                        score_room,
@@ -47,29 +47,29 @@ module vp_attention_values #(
     output      logic                        e_valid,     // once per key group of query 0
     output      logic [PE*8-1:0]             e
 );
-    localparam int unsigned CW = CG > 1 ? $clog2(CG) : 1;
-    localparam int unsigned GW = KG > 1 ? $clog2(KG) : 1;
-    localparam int unsigned HW = HEADS > 1 ? $clog2(HEADS) : 1;
-    localparam int unsigned NW = QUERIES > 1 ? $clog2(QUERIES) : 1;
-    localparam int unsigned REST = TOKENS - (KG - 1) * PE;  // keys in the last group
+    localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
+    localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
+    localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
+    localparam int unsigned QUERY_W = QUERIES > 1 ? $clog2(QUERIES) : 1;
+    localparam int unsigned REST = TOKENS - (KEY_GROUPS - 1) * PE;  // keys in the last group
     localparam int unsigned DOT_LATENCY = 4 + ($clog2((PE + 3) / 4) + 1) / 2;
     localparam int unsigned Z_LATENCY = ($clog2(PE) + 1) / 2;
 
     // --- issue ---
     logic run_q;
-    logic [CW-1:0] cg_q;
-    logic [GW-1:0] kg_q;
-    logic [HW-1:0] head_q;
-    logic [NW-1:0] query_q;
-    logic [LAW-1:0] l_base_q;
-    wire logic last_kg = kg_q == GW'(KG - 1);
-    wire logic last_item = run_q && last_kg && cg_q == CW'(CG - 1);
-    wire logic last_query = last_item && head_q == HW'(HEADS - 1);
-    wire logic last_frame = last_query && query_q == NW'(QUERIES - 1);
+    logic [CHANNEL_GROUP_W-1:0] cg_q;
+    logic [KEY_GROUP_W-1:0] kg_q;
+    logic [HEAD_W-1:0] head_q;
+    logic [QUERY_W-1:0] query_q;
+    logic [LOGIT_ADDR_W-1:0] l_base_q;
+    wire logic last_kg = kg_q == KEY_GROUP_W'(KEY_GROUPS - 1);
+    wire logic last_item = run_q && last_kg && cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
+    wire logic last_query = last_item && head_q == HEAD_W'(HEADS - 1);
+    wire logic last_frame = last_query && query_q == QUERY_W'(QUERIES - 1);
     wire logic query_zero = query_q == '0;
     wire logic score_next = last_query ? last_frame : query_zero;  // the item to start is of query 0
     wire logic start = (!run_q || last_item) && item_valid && room && (!score_next || score_room);
-    wire logic [LAW-1:0] l_base_d = l_base_q == LAW'((SLOTS - 1) * KG) ? '0 : l_base_q + LAW'(KG);
+    wire logic [LOGIT_ADDR_W-1:0] l_base_d = l_base_q == LOGIT_ADDR_W'((SLOTS - 1) * KEY_GROUPS) ? '0 : l_base_q + LOGIT_ADDR_W'(KEY_GROUPS);
 
     assign item_ready = start;
     assign take       = start;
@@ -130,16 +130,16 @@ module vp_attention_values #(
     assign e_valid = tags_q[3].valid && tags_q[3].z && tags_q[3].score;
 
     // --- V words in order ---
-    localparam int unsigned FRAME = HEADS * CG * KG;
-    logic [HW-1:0] v_head_q;
-    logic [CW-1:0] v_cg_q;
+    localparam int unsigned FRAME = HEADS * CHANNEL_GROUPS * KEY_GROUPS;
+    logic [HEAD_W-1:0] v_head_q;
+    logic [CHANNEL_GROUP_W-1:0] v_cg_q;
     logic v_slot_q;
-    wire logic v_last_cg = v_cg_q == CW'(CG - 1);
+    wire logic v_last_cg = v_cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
     wire logic v_item = tags_q[2].valid && v_last_cg && tags_q[2].last;
-    wire logic v_wrap = v_item && v_head_q == HW'(HEADS - 1);
+    wire logic v_wrap = v_item && v_head_q == HEAD_W'(HEADS - 1);
     assign v_re      = tags_q[2].valid;
     assign v_release = tags_q[2].valid && tags_q[2].done;
-    wire logic [VAW-1:0] v_base = v_slot_q ^ v_release ? VAW'(FRAME) : '0;
+    wire logic [VALUE_ADDR_W-1:0] v_base = v_slot_q ^ v_release ? VALUE_ADDR_W'(FRAME) : '0;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             v_addr <= '0;

@@ -28,13 +28,13 @@ module vp_layernorm #(
                D, SIMD, MULT, SHIFT, EPS);
     end
     localparam int unsigned BEATS = D / SIMD;
-    localparam int unsigned CW = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
     localparam int unsigned RSQRT = 36;
     localparam int unsigned S1_WIDTH = 16 + $clog2(D);
     localparam int unsigned S2_WIDTH = 31 + $clog2(D);
     localparam int unsigned HELD = BEATS + (BEATS < RSQRT ? BEATS : RSQRT) + $clog2(SIMD + 1) + 10;
     localparam int unsigned DROP = 7 + SHIFT;
-    localparam int unsigned QW = DROP + OUT_WIDTH + 2 > 53 ? OUT_WIDTH + 2 : 53 - DROP;
+    localparam int unsigned SHIFTED_W = DROP + OUT_WIDTH + 2 > 53 ? OUT_WIDTH + 2 : 53 - DROP;
 
     // Input: to the sums and to the FIFO, both or neither.
     logic [SIMD*16-1:0] x_data, held_data;
@@ -64,12 +64,12 @@ module vp_layernorm #(
     );
 
     // Output: a beat leaves the FIFO once its token's scale is known.
-    logic [CW-1:0] beat_q;
+    logic [BEAT_W-1:0] beat_q;
     logic y_ready;
     logic [5:0] valid_q;
     wire logic en = y_ready;
     wire logic take = en && held_valid && scale_valid_q;
-    wire logic last = beat_q == CW'(BEATS - 1);
+    wire logic last = beat_q == BEAT_W'(BEATS - 1);
     assign scale_ready = !scale_valid_q || (take && last);
     vp_fifo #(.WIDTH(SIMD * 16), .DEPTH(HELD)) held (
         .clk, .rst_n, .in_data(x_data), .in_valid(x_valid && stats_ready), .in_ready(fifo_ready),
@@ -88,7 +88,7 @@ module vp_layernorm #(
     end
 
     // The scale travels beside the beat it belongs to.
-    logic [QW-1:0] below_q, above_q;
+    logic [SHIFTED_W-1:0] below_q, above_q;
     always_ff @(posedge clk) begin
         if (scale_ready) begin
             gain_q   <= gain;
@@ -98,7 +98,7 @@ module vp_layernorm #(
         if (en) begin
             offset2_q <= offset_q;
             for (int i = 1; i < 5; i++) e_q[i] <= e_q[i-1];
-            for (int unsigned i = 0; i < QW; i++) begin
+            for (int unsigned i = 0; i < SHIFTED_W; i++) begin
                 below_q[i] <= i < 25 && i < 32'(e_q[2]);
                 above_q[i] <= i >= OUT_WIDTH + 25 || i >= OUT_WIDTH + 32'(e_q[2]);
             end
@@ -107,7 +107,7 @@ module vp_layernorm #(
 
     logic [OUT_BITS-1:0] y;
     for (genvar i = 0; i < SIMD; i++) begin : g_lane
-        vp_layernorm_lane #(.OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT), .QW(QW)) lane (
+        vp_layernorm_lane #(.OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT), .SHIFTED_W(SHIFTED_W)) lane (
             .clk, .en, .x(held_data[i*16+:16]), .gain(gain_q), .offset(offset2_q), .coarse(e_q[3]),
             .fine(e_q[4][2:0]), .below(below_q), .above(above_q), .y(y[i*OUT_WIDTH+:OUT_WIDTH])
         );

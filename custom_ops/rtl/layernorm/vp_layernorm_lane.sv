@@ -6,7 +6,7 @@
 module vp_layernorm_lane #(
     int unsigned OUT_WIDTH = 8,
     int unsigned SHIFT     = 12,
-    int unsigned QW        = 34,   // bits left after the constant shift by 7 + SHIFT
+    int unsigned SHIFTED_W        = 34,   // bits left after the constant shift by 7 + SHIFT
     localparam int unsigned LATENCY = 6
 ) (
     input  wire logic               clk,
@@ -16,19 +16,19 @@ module vp_layernorm_lane #(
     input  wire logic signed [52:0] offset,
     input  wire logic [4:0]         coarse,     // e in stage 4
     input  wire logic [2:0]         fine,       // e[2:0] in stage 5
-    input  wire logic [QW-1:0]      below,      // bits of q under the rounding bit, stage 4
-    input  wire logic [QW-1:0]      above,      // bits of q from the result's sign bit up, stage 4
+    input  wire logic [SHIFTED_W-1:0]      below,      // bits of q under the rounding bit, stage 4
+    input  wire logic [SHIFTED_W-1:0]      above,      // bits of q from the result's sign bit up, stage 4
     output      logic [OUT_WIDTH-1:0] y
 );
     localparam int unsigned DROP = 7 + SHIFT;
-    localparam int unsigned PW = QW + DROP;
-    localparam int unsigned RW = OUT_WIDTH + 8;  // after the coarse shift by multiples of 8
-    if (PW < 53 || QW < OUT_WIDTH + 2 || LATENCY != 6) begin : g_check
-        $error("vp_layernorm_lane: QW %0d is too small for SHIFT %0d and OUT_WIDTH %0d",
-               QW, SHIFT, OUT_WIDTH);
+    localparam int unsigned PRODUCT_W = SHIFTED_W + DROP;
+    localparam int unsigned COARSE_W = OUT_WIDTH + 8;  // after the coarse shift by multiples of 8
+    if (PRODUCT_W < 53 || SHIFTED_W < OUT_WIDTH + 2 || LATENCY != 6) begin : g_check
+        $error("vp_layernorm_lane: SHIFTED_W %0d is too small for SHIFT %0d and OUT_WIDTH %0d",
+               SHIFTED_W, SHIFT, OUT_WIDTH);
     end
-    localparam logic [OUT_WIDTH-1:0] HI = {1'b0, {(OUT_WIDTH - 1) {1'b1}}};
-    localparam logic [OUT_WIDTH-1:0] LO = {1'b1, {(OUT_WIDTH - 1) {1'b0}}};
+    localparam logic [OUT_WIDTH-1:0] MAX_OUT = {1'b0, {(OUT_WIDTH - 1) {1'b1}}};
+    localparam logic [OUT_WIDTH-1:0] MIN_OUT = {1'b1, {(OUT_WIDTH - 1) {1'b0}}};
 
     logic signed [42:0] low_q;
     logic signed [27:0] high_q, high2_q;
@@ -45,25 +45,25 @@ module vp_layernorm_lane #(
 
     // Variable shift: only the result and its rounding bit pass the shifter; what lies below goes to
     // the sticky bit, what lies above to the range check.
-    wire logic signed [PW-1:0] p = PW'(p_q);
-    wire logic signed [QW-1:0] q = p[PW-1:DROP];
-    wire logic signed [QW+RW-1:0] q_wide = (QW + RW)'(q);
-    logic [RW-1:0] part_q;
+    wire logic signed [PRODUCT_W-1:0] p = PRODUCT_W'(p_q);
+    wire logic signed [SHIFTED_W-1:0] q = p[PRODUCT_W-1:DROP];
+    wire logic signed [SHIFTED_W+COARSE_W-1:0] q_wide = (SHIFTED_W + COARSE_W)'(q);
+    logic [COARSE_W-1:0] part_q;
     logic [OUT_WIDTH-1:0] value_q;
     logic sticky_q, outside_q, outside2_q, negative_q, negative2_q, up_q;
     wire logic [OUT_WIDTH:0] kept = (OUT_WIDTH + 1)'(part_q >> fine);
     always_ff @(posedge clk) begin
         if (en) begin
-            part_q      <= RW'(q_wide >>> {coarse[4:3], 3'd0});
+            part_q      <= COARSE_W'(q_wide >>> {coarse[4:3], 3'd0});
             sticky_q    <= (|p[DROP-1:0]) || (|(q & below));
-            outside_q   <= |((q ^ {QW{q[QW-1]}}) & above);
-            negative_q  <= q[QW-1];
+            outside_q   <= |((q ^ {SHIFTED_W{q[SHIFTED_W-1]}}) & above);
+            negative_q  <= q[SHIFTED_W-1];
             value_q     <= kept[OUT_WIDTH:1];
             up_q        <= kept[0] && (sticky_q || kept[1]);
             outside2_q  <= outside_q;
             negative2_q <= negative_q;
-            if (outside2_q) y <= negative2_q ? LO : HI;
-            else if (up_q && value_q == HI) y <= HI;
+            if (outside2_q) y <= negative2_q ? MIN_OUT : MAX_OUT;
+            else if (up_q && value_q == MAX_OUT) y <= MAX_OUT;
             else y <= value_q + OUT_WIDTH'(up_q);
         end
     end

@@ -20,7 +20,7 @@ module vp_layernorm_stats #(
     input  wire logic                       out_ready
 );
     localparam int unsigned STAGES = 1 + $clog2(SIMD);
-    localparam int unsigned CW = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
 
     logic out_valid_q, en;
     assign in_ready = en;
@@ -46,11 +46,11 @@ module vp_layernorm_stats #(
 
     // Sums over the beats of a token.
     logic [STAGES-1:0] valid_q;
-    logic [CW-1:0] beat_q;
+    logic [BEAT_W-1:0] beat_q;
     logic signed [S1_WIDTH-1:0] sum1_q, sum1;
     logic [S2_WIDTH-1:0] sum2_q, sum2;
     wire logic beat_valid = valid_q[STAGES-1];
-    wire logic last = beat_q == CW'(BEATS - 1);
+    wire logic last = beat_q == BEAT_W'(BEATS - 1);
     assign en = !out_valid_q || out_ready || !(beat_valid && last);
     assign sum1 = (beat_q == '0 ? '0 : sum1_q) + beat_s1;
     assign sum2 = (beat_q == '0 ? '0 : sum2_q) + beat_s2[S2_WIDTH-1:0];

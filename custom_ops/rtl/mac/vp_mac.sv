@@ -1,15 +1,15 @@
 // Multiply-accumulate array of one lane: for TOKENS rows and PE outputs,
 //   acc[t][p] = (first ? 0 : acc[t][p]) + sum_s x[t][s] w[p][s]     modulo 2^ACC_BITS.
-// A step enters every cycle; tag and first travel with it, tag_out stands beside its acc. The body is
+// A step enters every cycle; tag and first travel with it, tag_out stands beside its acc. The implementation is
 // "portable" (all inferred), "dsp48e2" (cascades of primitives) or "lut" (no multipliers); each checks its
 // LATENCY, the cycles from x to acc. The weights of a step come in CHAIN parts: those of elements s with s / (SIMD / CHAIN) = i are
 // due i cycles after x. Never stalls; reset clears the tags under way.
 `default_nettype none
 
 module vp_mac #(
-    parameter    BODY        = "portable",
+    parameter    MAC_STYLE        = "portable",
     int unsigned LATENCY     = 6,
-    int unsigned CHAIN       = 1,   // adders in cascade; 1 for the portable body
+    int unsigned CHAIN       = 1,   // adders in cascade; 1 for the portable implementation
     int unsigned TOKENS_PER  = 1,   // tokens and outputs that a DSP48E2 multiplies at once
     int unsigned OUTPUTS_PER = 1,
     int unsigned TOKENS      = 2,
@@ -38,27 +38,27 @@ module vp_mac #(
     );
     vp_delay #(.WIDTH(TAG_BITS), .LENGTH(1)) last_tag (.clk, .rst_n, .in(acc_tag), .out(tag_out));
 
-    if (BODY == "dsp48e2") begin : g_dsp48e2
+    if (MAC_STYLE == "dsp48e2") begin : g_dsp48e2
         vp_mac_dsp48e2 #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .LATENCY(LATENCY), .CHAIN(CHAIN), .TOKENS_PER(TOKENS_PER),
             .OUTPUTS_PER(OUTPUTS_PER)
-        ) body (.*);
-    end else if (BODY == "lut") begin : g_lut
+        ) implementation (.*);
+    end else if (MAC_STYLE == "lut") begin : g_lut
         vp_mac_lut #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .LATENCY(LATENCY), .CHAIN(CHAIN)
-        ) body (.*);
-    end else if (BODY == "portable") begin : g_portable
+        ) implementation (.*);
+    end else if (MAC_STYLE == "portable") begin : g_portable
         if (CHAIN != 1) begin : g_check
-            $error("vp_mac: CHAIN %0d must be 1 with the portable body", CHAIN);
+            $error("vp_mac: CHAIN %0d must be 1 with the portable implementation", CHAIN);
         end
         vp_mac_portable #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .LATENCY(LATENCY)
-        ) body (.*);
+        ) implementation (.*);
     end else begin : g_unknown
-        $error("vp_mac: BODY is %s, use portable, dsp48e2 or lut", BODY);
+        $error("vp_mac: MAC_STYLE is %s, use portable, dsp48e2 or lut", MAC_STYLE);
     end
 endmodule
 

@@ -1,4 +1,4 @@
-// Body of vp_mac in DSP48E2 cascades. A multiplier takes TOKENS_PER tokens of OUTPUTS_PER outputs: two
+// Implementation of vp_mac in DSP48E2 cascades. A multiplier takes TOKENS_PER tokens of OUTPUTS_PER outputs: two
 // elements share its 27-bit operand, put together by the pre-adder (weights of two outputs, or else
 // activations of two tokens); for four products two activations share the 18-bit operand too.
 // A product then has fields of FIELD bits, one for each (token, output). CHAIN of them are added in a cascade

@@ -1,4 +1,4 @@
-// Body of vp_mac without multipliers, for narrow weights. Two activations of a position and their sum, made
+// Implementation of vp_mac without multipliers, for narrow weights. Two activations of a position and their sum, made
 // once for all outputs, are what a pair of weight bits can choose among (0, one, the other, both); a LUT6
 // a bit chooses and adds to the position before. Each bit of the weights has such a cascade of CHAIN
 // positions; their results are added by weight, the one of the sign bit is subtracted. All sums on the way

@@ -1,4 +1,4 @@
-// Body of vp_mac that every tool infers. Two tokens share a weight, so that two products share one
+// Implementation of vp_mac that every tool infers. Two tokens share a weight, so that two products share one
 // multiplier when X_BITS <= 8: (hi 2^18 + lo) w = hi w 2^18 + lo w. Up to GROUP such products are added
 // before they are taken apart, as long as the lower sum fits 18 bits; its sign bit is the carry that the
 // upper sum lacks.

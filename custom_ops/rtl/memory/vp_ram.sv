@@ -1,6 +1,6 @@
 // Simple dual-port RAM: one write port, one read port with a synchronous read of one cycle.
 // rdata holds its value while re is low; with zero it reads zero, so that sums which start at 0 need no gate
-// behind the RAM. Reading the address that is written in the same cycle
+// after the RAM. Reading the address that is written in the same cycle
 // returns an undefined word: do not. Contents are undefined after power-up; there is no reset.
 // STYLE: "auto", "block", "distributed" or "ultra".
 `default_nettype none
@@ -9,15 +9,15 @@ module vp_ram #(
     int unsigned DEPTH = 64,
     int unsigned WIDTH = 8,
     parameter    STYLE = "auto",
-    localparam int unsigned AW = DEPTH > 1 ? $clog2(DEPTH) : 1
+    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
 ) (
     input  wire logic             clk,
     input  wire logic             we,
-    input  wire logic [AW-1:0]    waddr,
+    input  wire logic [ADDR_W-1:0]    waddr,
     input  wire logic [WIDTH-1:0] wdata,
     input  wire logic             re,
     input  wire logic             zero,   // with re: rdata becomes 0
-    input  wire logic [AW-1:0]    raddr,
+    input  wire logic [ADDR_W-1:0]    raddr,
     output      logic [WIDTH-1:0] rdata
 );
     if (DEPTH < 1 || WIDTH < 1) begin : g_check

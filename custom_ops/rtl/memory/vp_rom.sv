@@ -13,11 +13,11 @@ module vp_rom #(
     int unsigned WIDTH = 8,
     parameter    FILE  = "",
     parameter    STYLE = "auto",
-    localparam int unsigned AW = DEPTH > 1 ? $clog2(DEPTH) : 1
+    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
 ) (
     input  wire logic             clk,
     input  wire logic             en,
-    input  wire logic [AW-1:0]    addr,
+    input  wire logic [ADDR_W-1:0]    addr,
     output      logic [WIDTH-1:0] data
 );
     if (DEPTH < 1 || WIDTH < 1) begin : g_check

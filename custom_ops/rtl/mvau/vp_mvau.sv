@@ -3,11 +3,11 @@
 // weight word, LANES lists of kept blocks run at once, SIMD x PE products of a block a cycle:
 //   ceil(ROWS / TOKENS) x (entries of the fullest lane) x ENTRY_STEPS cycles a frame.
 // A program entry is a block, or some of its rows, and PE of its outputs.
-// Which blocks exist is ROM contents (programs of the lanes and of the collect stage, weights), as much as
+// Which blocks exist is ROM contents (programs of the lanes and of the drain, weights), as much as
 // the memories hold; nothing here depends on the mask. ROMs are never so short that a synthesis tool could
 // prove things from a handful of words; their ends are flags in the words, so that every address counts as
 // reachable.
-// With W_STYLE "ultra" the weights are no ROM: they come through s_axilite after each reset (vp_weight_load),
+// With W_STYLE "ultra" the weights are not ROM: they come through s_axilite after each reset (vp_weight_loader),
 // and the unit takes no input before. With other styles that port does nothing.
 `default_nettype none
 
@@ -22,8 +22,8 @@ module vp_mvau #(
     int unsigned LANES       = 2,
     int unsigned IN_WIDTH    = 4,
     int unsigned OUT_WIDTH   = 4,
-    int unsigned CW          = 4,                          // outputs of a token that are collected a step
-    int unsigned AT_ONCE     = 1,                          // tokens that are collected at once
+    int unsigned DRAIN_WIDTH          = 4,                          // outputs of a token that the drain handles a step
+    int unsigned ROWS_PER_STEP     = 1,                          // tokens that are drained at once
     int unsigned X_BITS      = 8,
     bit          X_SIGNED    = 1'b1,
     int unsigned W_BITS      = 8,
@@ -41,20 +41,20 @@ module vp_mvau #(
     int unsigned R_WORDS     = 4,                          // words of a token group
     int unsigned W_WORDS     = 32,                         // weight words, one a step
     int unsigned P_WORDS     = 32,                         // program entries
-    int unsigned C_WORDS     = 32,                         // entries of the collect stage's program
-    int unsigned K_WORDS     = 8,                          // words of constants, for CW outputs each
-    parameter    MAC_BODY    = "portable",                 // how products are made (see vp_mac)
+    int unsigned C_WORDS     = 32,                         // entries of the drain's program
+    int unsigned K_WORDS     = 8,                          // words of constants, for DRAIN_WIDTH outputs each
+    parameter    MAC_STYLE    = "portable",                 // how products are made (see vp_mac)
     int unsigned MAC_LATENCY = 5,                          // cycles from the operands to their sum
     int unsigned MAC_CHAIN   = 1,                          // parts of a weight word, a bank and a file each
     int unsigned MAC_TOKENS  = 1,
     int unsigned MAC_OUTPUTS = 1,
     parameter    W_FILE = "", parameter W_STYLE = "auto",  // weights
     parameter    P_FILE = "", parameter P_STYLE = "auto",  // program of the lanes
-    parameter    C_FILE = "", parameter C_STYLE = "auto",  // program of the collect stage
+    parameter    C_FILE = "", parameter C_STYLE = "auto",  // program of the drain
     parameter    K_FILE = "", parameter K_STYLE = "auto",  // biases and multipliers
     parameter    X_STYLE = "auto",                         // row memories
     parameter    R_STYLE = "auto",                         // result banks
-    parameter    O_STYLE = "auto",                         // rows put in order behind the collect stage
+    parameter    O_STYLE = "auto",                         // rows put in order after the drain
     int unsigned LOAD_BITS = 1,                            // address bits of s_axilite
     localparam int unsigned IN_BYTES = (IN_WIDTH * X_BITS + 7) / 8,
     localparam int unsigned OUT_BYTES = (OUT_WIDTH * OUT_BITS + 7) / 8
@@ -85,24 +85,24 @@ module vp_mvau #(
     output      logic [31:0]            s_axilite_RDATA,
     output      logic [1:0]             s_axilite_RRESP
 );
-    localparam int unsigned SETS = (ROWS + AT_ONCE - 1) / AT_ONCE;      // sets of AT_ONCE rows of a frame
-    localparam int unsigned XA = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1);
-    localparam int unsigned XI = XA + $clog2(X_ELEMS / SIMD);
-    localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1);
-    localparam int unsigned TB = TOKENS > AT_ONCE ? $clog2(TOKENS / AT_ONCE) : 1;
-    localparam int unsigned SB = R_ELEMS > CW ? $clog2(R_ELEMS / CW) : 1;
-    localparam int unsigned WA = W_WORDS > 1 ? $clog2(W_WORDS) : 1;
+    localparam int unsigned SETS = (ROWS + ROWS_PER_STEP - 1) / ROWS_PER_STEP;      // sets of ROWS_PER_STEP rows of a frame
+    localparam int unsigned X_ADDR_W = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1);
+    localparam int unsigned X_INDEX_W = X_ADDR_W + $clog2(X_ELEMS / SIMD);
+    localparam int unsigned R_ADDR_W = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1);
+    localparam int unsigned SET_W = TOKENS > ROWS_PER_STEP ? $clog2(TOKENS / ROWS_PER_STEP) : 1;
+    localparam int unsigned SUB_W = R_ELEMS > DRAIN_WIDTH ? $clog2(R_ELEMS / DRAIN_WIDTH) : 1;
+    localparam int unsigned W_ADDR_W = W_WORDS > 1 ? $clog2(W_WORDS) : 1;
     localparam int unsigned LANE_W = PE * SIMD * W_BITS;
 
     if (BLOCK % SIMD != 0 || BLOCK % PE != 0 || BLOCK / SIMD % ENTRY_STEPS != 0) begin : g_check_block
         $error("vp_mvau: SIMD %0d and PE %0d must divide BLOCK %0d, ENTRY_STEPS %0d BLOCK / SIMD",
                SIMD, PE, BLOCK, ENTRY_STEPS);
     end
-    if (X_ELEMS % IN_WIDTH != 0 || X_ELEMS % SIMD != 0 || R_ELEMS % PE != 0 || R_ELEMS % CW != 0
-        || OUT_WIDTH % CW != 0 || MH % CW != 0 || BLOCK % R_ELEMS != 0 || MH % OUT_WIDTH != 0)
+    if (X_ELEMS % IN_WIDTH != 0 || X_ELEMS % SIMD != 0 || R_ELEMS % PE != 0 || R_ELEMS % DRAIN_WIDTH != 0
+        || OUT_WIDTH % DRAIN_WIDTH != 0 || MH % DRAIN_WIDTH != 0 || BLOCK % R_ELEMS != 0 || MH % OUT_WIDTH != 0)
     begin : g_check_width
-        $error("vp_mvau: IN_WIDTH %0d, OUT_WIDTH %0d or CW %0d does not fit SIMD %0d, PE %0d, BLOCK %0d, MH %0d",
-               IN_WIDTH, OUT_WIDTH, CW, SIMD, PE, BLOCK, MH);
+        $error("vp_mvau: IN_WIDTH %0d, OUT_WIDTH %0d or DRAIN_WIDTH %0d does not fit SIMD %0d, PE %0d, BLOCK %0d, MH %0d",
+               IN_WIDTH, OUT_WIDTH, DRAIN_WIDTH, SIMD, PE, BLOCK, MH);
     end
 
     // --- input ---
@@ -115,7 +115,7 @@ module vp_mvau #(
         .out_data(in_data), .out_valid(in_valid), .out_ready(in_ready)
     );
     logic [TOKENS-1:0] x_we;
-    logic [XA-1:0] x_waddr;
+    logic [X_ADDR_W-1:0] x_waddr;
     logic [X_ELEMS*X_BITS-1:0] x_wdata;
     logic [1:0] full, free, busy, claim;
     vp_mvau_load #(
@@ -127,12 +127,12 @@ module vp_mvau #(
     );
 
     // --- lanes in lock-step ---
-    logic [WA-1:0] w_addr;
+    logic [W_ADDR_W-1:0] w_addr;
     logic step_start, step_end, step_bank;
     logic [LANES-1:0] step_first, step_last;
-    logic [LANES*(XI-1)-1:0] step_word;
+    logic [LANES*(X_INDEX_W-1)-1:0] step_word;
     vp_mvau_sequence #(
-        .LANES(LANES), .ENTRIES(P_WORDS), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS), .BITS(XI - 1),
+        .LANES(LANES), .ENTRIES(P_WORDS), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS), .BITS(X_INDEX_W - 1),
         .FILE(P_FILE), .STYLE(P_STYLE)
     ) sequence_i (
         .clk, .rst_n, .full, .busy, .claim, .free, .w_addr,
@@ -143,11 +143,11 @@ module vp_mvau #(
     localparam int unsigned BANK_W = LANES * LANE_W / MAC_CHAIN;
     logic [LANES*LANE_W-1:0] weights;
     logic [MAC_CHAIN-1:0] load_we;
-    logic [WA-1:0] load_addr;
+    logic [W_ADDR_W-1:0] load_addr;
     logic [BANK_W-1:0] load_data;
     for (genvar i = 0; i < MAC_CHAIN; i++) begin : g_bank
         localparam int unsigned PART = SIMD / MAC_CHAIN;  // elements of an output's weight row
-        logic [WA-1:0] addr;
+        logic [W_ADDR_W-1:0] addr;
         if (i == 0) begin : g_first
             assign addr = w_addr;
         end else begin : g_later
@@ -176,7 +176,7 @@ module vp_mvau #(
     end
 
     if (W_STYLE == "ultra") begin : g_load
-        vp_weight_load #(.BANKS(MAC_CHAIN), .DEPTH(W_WORDS), .WIDTH(BANK_W), .ADDR_BITS(LOAD_BITS)) weight_load (
+        vp_weight_loader #(.BANKS(MAC_CHAIN), .DEPTH(W_WORDS), .WIDTH(BANK_W), .ADDR_BITS(LOAD_BITS)) weight_load (
             .clk, .rst_n, .awvalid(s_axilite_AWVALID), .awready(s_axilite_AWREADY), .awaddr(s_axilite_AWADDR),
             .wvalid(s_axilite_WVALID), .wready(s_axilite_WREADY), .wdata(s_axilite_WDATA),
             .bvalid(s_axilite_BVALID), .bready(s_axilite_BREADY),
@@ -200,52 +200,52 @@ module vp_mvau #(
     assign s_axilite_RRESP = 2'b00;
 
     logic [LANES-1:0] done, done_bank;
-    logic [RA-1:0] r_addr;
-    logic [TB-1:0] r_set;
-    logic [SB-1:0] r_sub;
-    logic [LANES*AT_ONCE*CW*ACC_BITS-1:0] r_value;
-    logic [AT_ONCE*CW*OUT_BITS-1:0] y_data;
+    logic [R_ADDR_W-1:0] r_addr;
+    logic [SET_W-1:0] r_set;
+    logic [SUB_W-1:0] r_sub;
+    logic [LANES*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] r_value;
+    logic [ROWS_PER_STEP*DRAIN_WIDTH*OUT_BITS-1:0] y_data;
     logic y_valid, y_ready;
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         vp_mvau_lane #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .R_ELEMS(R_ELEMS), .R_WORDS(R_WORDS),
-            .CW(CW), .AT_ONCE(AT_ONCE), .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_BODY(MAC_BODY),
+            .DRAIN_WIDTH(DRAIN_WIDTH), .ROWS_PER_STEP(ROWS_PER_STEP), .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_STYLE(MAC_STYLE),
             .MAC_LATENCY(MAC_LATENCY), .MAC_CHAIN(MAC_CHAIN), .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
         ) lane (
             .clk, .rst_n, .x_we, .x_waddr, .x_wdata,
-            .step_index({step_bank, step_word[l*(XI-1)+:XI-1]}),
+            .step_index({step_bank, step_word[l*(X_INDEX_W-1)+:X_INDEX_W-1]}),
             .step_first(step_first[l]), .step_last(step_last[l]), .step_start, .step_end, .step_bank,
             .weights(weights[l*LANE_W+:LANE_W]), .done(done[l]), .done_bank(done_bank[l]),
             .c_en(y_ready), .c_addr(r_addr), .c_set(r_set), .c_sub(r_sub),
-            .c_value(r_value[l*AT_ONCE*CW*ACC_BITS+:AT_ONCE*CW*ACC_BITS])
+            .c_value(r_value[l*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS+:ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS])
         );
     end
 
     // --- output ---
-    vp_mvau_collect #(
-        .ROWS(ROWS), .TOKENS(TOKENS), .AT_ONCE(AT_ONCE), .LANES(LANES), .ENTRIES(C_WORDS),
-        .CONSTANTS(K_WORDS), .CW(CW), .C_SUBS(R_ELEMS / CW), .R_WORDS(R_WORDS), .ACC_BITS(ACC_BITS),
+    vp_mvau_drain #(
+        .ROWS(ROWS), .TOKENS(TOKENS), .ROWS_PER_STEP(ROWS_PER_STEP), .LANES(LANES), .ENTRIES(C_WORDS),
+        .CONSTANTS(K_WORDS), .DRAIN_WIDTH(DRAIN_WIDTH), .C_SUBS(R_ELEMS / DRAIN_WIDTH), .R_WORDS(R_WORDS), .ACC_BITS(ACC_BITS),
         .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED),
         .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT),
         .PROGRAM_FILE(C_FILE), .PROGRAM_STYLE(C_STYLE), .CONSTANT_FILE(K_FILE), .CONSTANT_STYLE(K_STYLE)
-    ) collect (
+    ) drain (
         .clk, .rst_n, .claim, .done(done[0]), .done_bank(done_bank[0]), .busy,
         .r_addr, .r_set, .r_sub, .r_value, .out_data(y_data), .out_valid(y_valid), .out_ready(y_ready)
     );
 
     logic [OUT_WIDTH*OUT_BITS-1:0] wide_data, out_data;
     logic wide_valid, wide_ready;
-    if (AT_ONCE > 1) begin : g_order
-        vp_mvau_order #(
-            .SETS(SETS), .LAST_ROWS(ROWS - (SETS - 1) * AT_ONCE), .ROWS_AT_ONCE(AT_ONCE), .WORDS(MH / CW),
-            .RATIO(OUT_WIDTH / CW), .WIDTH(CW * OUT_BITS), .STYLE(O_STYLE)
-        ) order (
+    if (ROWS_PER_STEP > 1) begin : g_reorder
+        vp_mvau_reorder #(
+            .SETS(SETS), .LAST_ROWS(ROWS - (SETS - 1) * ROWS_PER_STEP), .ROWS_PER_STEP(ROWS_PER_STEP), .WORDS(MH / DRAIN_WIDTH),
+            .RATIO(OUT_WIDTH / DRAIN_WIDTH), .WIDTH(DRAIN_WIDTH * OUT_BITS), .STYLE(O_STYLE)
+        ) reorder (
             .clk, .rst_n, .in_data(y_data), .in_valid(y_valid), .in_ready(y_ready),
             .out_data(wide_data), .out_valid(wide_valid), .out_ready(wide_ready)
         );
-    end else if (OUT_WIDTH > CW) begin : g_widen
-        vp_width #(.IN_ELEMS(CW), .OUT_ELEMS(OUT_WIDTH), .ELEM_WIDTH(OUT_BITS)) width (
+    end else if (OUT_WIDTH > DRAIN_WIDTH) begin : g_widen
+        vp_width #(.IN_ELEMS(DRAIN_WIDTH), .OUT_ELEMS(OUT_WIDTH), .ELEM_WIDTH(OUT_BITS)) width (
             .clk, .rst_n, .in_data(y_data), .in_valid(y_valid), .in_ready(y_ready),
             .out_data(wide_data), .out_valid(wide_valid), .out_ready(wide_ready)
         );

@@ -1,7 +1,7 @@
 // One lane of the sparse-block matrix unit: its copy of the row group, its multiply-accumulate array
 // and its bank of results. Rows are written on the left, read at one address for all TOKENS rows; the
-// sums of a finished column part go to the next places of the result bank, and the collect stage reads
-// CW elements of AT_ONCE tokens from it. Both memories are double-buffered by the top address bit. The lane
+// sums of a finished column part go to the next places of the result bank, and the drain reads
+// DRAIN_WIDTH elements of ROWS_PER_STEP tokens from it. Both memories are double-buffered by the top address bit. The lane
 // only follows its sequencer: it never waits, and it does not know which block it works on.
 `default_nettype none
 
@@ -15,30 +15,30 @@ module vp_mvau_lane #(
     int unsigned ACC_BITS  = 24,
     int unsigned X_ELEMS   = 4,   // elements of a row memory word: SIMD times a power of two
     int unsigned X_WORDS   = 8,   // words of a row
-    int unsigned R_ELEMS   = 4,   // outputs of a result word: the larger of PE and CW
+    int unsigned R_ELEMS   = 4,   // outputs of a result word: the larger of PE and DRAIN_WIDTH
     int unsigned R_WORDS   = 8,   // words of a token group in the result bank
-    int unsigned CW        = 4,   // outputs that the collect stage reads
-    int unsigned AT_ONCE   = 1,   // of so many tokens
+    int unsigned DRAIN_WIDTH        = 4,   // outputs that the drain reads
+    int unsigned ROWS_PER_STEP   = 1,   // of so many tokens
     parameter    X_STYLE   = "auto",
     parameter    R_STYLE   = "auto",
-    parameter    MAC_BODY  = "portable",
+    parameter    MAC_STYLE  = "portable",
     int unsigned MAC_LATENCY = 5, MAC_CHAIN = 1, MAC_TOKENS = 1, MAC_OUTPUTS = 1,
-    localparam int unsigned XA = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1),
-    localparam int unsigned XI = XA + $clog2(X_ELEMS / SIMD),
-    localparam int unsigned RA = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1),
-    localparam int unsigned SETS = TOKENS / AT_ONCE,
-    localparam int unsigned TB = SETS > 1 ? $clog2(SETS) : 1,
-    localparam int unsigned SB = R_ELEMS > CW ? $clog2(R_ELEMS / CW) : 1
+    localparam int unsigned X_ADDR_W = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1),
+    localparam int unsigned X_INDEX_W = X_ADDR_W + $clog2(X_ELEMS / SIMD),
+    localparam int unsigned R_ADDR_W = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1),
+    localparam int unsigned SETS = TOKENS / ROWS_PER_STEP,
+    localparam int unsigned SET_W = SETS > 1 ? $clog2(SETS) : 1,
+    localparam int unsigned SUB_W = R_ELEMS > DRAIN_WIDTH ? $clog2(R_ELEMS / DRAIN_WIDTH) : 1
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
     // row memory, write side
     input  wire logic [TOKENS-1:0]         x_we,
-    input  wire logic [XA-1:0]             x_waddr,
+    input  wire logic [X_ADDR_W-1:0]             x_waddr,
     input  wire logic [X_ELEMS*X_BITS-1:0] x_wdata,
     // one step: which SIMD elements of the rows; the weights come one cycle later,
     // part i of MAC_CHAIN another i cycles (see vp_mac)
-    input  wire logic [XI-1:0]             step_index,
+    input  wire logic [X_INDEX_W-1:0]             step_index,
     input  wire logic                      step_first,  // first step of a column part
     input  wire logic                      step_last,   // last step of a column part
     input  wire logic                      step_start,  // first step of a token group
@@ -49,27 +49,27 @@ module vp_mvau_lane #(
     output      logic                      done_bank,
     // result bank, read side: value comes after two cycles of c_en
     input  wire logic                      c_en,
-    input  wire logic [RA-1:0]             c_addr,
-    input  wire logic [TB-1:0]             c_set,       // one c_en after c_addr, with c_sub
-    input  wire logic [SB-1:0]             c_sub,
-    output      logic [AT_ONCE*CW*ACC_BITS-1:0] c_value
+    input  wire logic [R_ADDR_W-1:0]             c_addr,
+    input  wire logic [SET_W-1:0]             c_set,       // one c_en after c_addr, with c_sub
+    input  wire logic [SUB_W-1:0]             c_sub,
+    output      logic [ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] c_value
 );
     localparam int unsigned X_SUBS = X_ELEMS / SIMD;
     localparam int unsigned R_SUBS = R_ELEMS / PE;
-    localparam int unsigned C_SUBS = R_ELEMS / CW;
+    localparam int unsigned C_SUBS = R_ELEMS / DRAIN_WIDTH;
     localparam int unsigned PART = TOKENS * PE * ACC_BITS;  // bits of one result write
 
     // --- row memories and the choice of SIMD elements ---
     logic [TOKENS*SIMD*X_BITS-1:0] x;
     for (genvar t = 0; t < TOKENS; t++) begin : g_row
         logic [X_ELEMS*X_BITS-1:0] word;
-        vp_ram #(.DEPTH(1 << XA), .WIDTH(X_ELEMS * X_BITS), .STYLE(X_STYLE)) ram (
+        vp_ram #(.DEPTH(1 << X_ADDR_W), .WIDTH(X_ELEMS * X_BITS), .STYLE(X_STYLE)) ram (
             .clk, .we(x_we[t]), .waddr(x_waddr), .wdata(x_wdata),
-            .re(1'b1), .zero(1'b0), .raddr(step_index[XI-1-:XA]), .rdata(word)
+            .re(1'b1), .zero(1'b0), .raddr(step_index[X_INDEX_W-1-:X_ADDR_W]), .rdata(word)
         );
         if (X_SUBS > 1) begin : g_choose
-            logic [XI-XA-1:0] sub_q;
-            always_ff @(posedge clk) sub_q <= step_index[XI-XA-1:0];
+            logic [X_INDEX_W-X_ADDR_W-1:0] sub_q;
+            always_ff @(posedge clk) sub_q <= step_index[X_INDEX_W-X_ADDR_W-1:0];
             assign x[t*SIMD*X_BITS+:SIMD*X_BITS] = word[32'(sub_q)*SIMD*X_BITS+:SIMD*X_BITS];
         end else begin : g_whole
             assign x[t*SIMD*X_BITS+:SIMD*X_BITS] = word;
@@ -88,15 +88,15 @@ module vp_mvau_lane #(
     vp_mac #(
         .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED),
         .W_BITS(W_BITS), .ACC_BITS(ACC_BITS), .TAG_BITS(4),
-        .BODY(MAC_BODY), .LATENCY(MAC_LATENCY), .CHAIN(MAC_CHAIN), .TOKENS_PER(MAC_TOKENS), .OUTPUTS_PER(MAC_OUTPUTS)
+        .MAC_STYLE(MAC_STYLE), .LATENCY(MAC_LATENCY), .CHAIN(MAC_CHAIN), .TOKENS_PER(MAC_TOKENS), .OUTPUTS_PER(MAC_OUTPUTS)
     ) mac (
         .clk, .rst_n, .x, .w(weights), .first(step_q[4]), .tag(step_q[3:0]), .acc,
         .tag_out({last, start, group_end, bank})
     );
 
     // --- result bank ---
-    logic [RA-2:0] word_q;
-    wire logic [RA-2:0] word = start ? '0 : word_q;
+    logic [R_ADDR_W-2:0] word_q;
+    wire logic [R_ADDR_W-2:0] word = start ? '0 : word_q;
     wire logic write = last;
     logic [R_SUBS-1:0] write_sub;
     logic word_done;
@@ -110,7 +110,7 @@ module vp_mvau_lane #(
         assign write_sub = 1'b1;
         assign word_done = 1'b1;
     end
-    always_ff @(posedge clk) word_q <= word + (RA - 1)'(write && word_done);
+    always_ff @(posedge clk) word_q <= word + (R_ADDR_W - 1)'(write && word_done);
 
     assign done = group_end;
     assign done_bank = bank;
@@ -118,7 +118,7 @@ module vp_mvau_lane #(
     logic [TOKENS*R_ELEMS*ACC_BITS-1:0] result;  // result[t][element]
     for (genvar r = 0; r < R_SUBS; r++) begin : g_result
         logic [PART-1:0] rdata;
-        vp_ram #(.DEPTH(1 << RA), .WIDTH(PART), .STYLE(R_STYLE)) ram (
+        vp_ram #(.DEPTH(1 << R_ADDR_W), .WIDTH(PART), .STYLE(R_STYLE)) ram (
             .clk, .we(write && write_sub[r]), .waddr({bank, word}), .wdata(acc),
             .re(c_en), .zero(1'b0), .raddr(c_addr), .rdata
         );
@@ -127,18 +127,18 @@ module vp_mvau_lane #(
         end
     end
 
-    // Token a of the set has the places a, a + AT_ONCE, ... of the group. The values to choose from are elements
-    // of an array: a bit offset, choice * CW * ACC_BITS, may become a multiplier in synthesis.
+    // Token a of the set has the places a, a + ROWS_PER_STEP, ... of the group. The values to choose from are elements
+    // of an array: a bit offset, choice * DRAIN_WIDTH * ACC_BITS, may become a multiplier in synthesis.
     localparam int unsigned CHOICES = SETS * C_SUBS;
     localparam int unsigned CHOICE_BITS = CHOICES > 1 ? $clog2(CHOICES) : 1;
     wire logic [CHOICE_BITS-1:0] choice = CHOICE_BITS'((SETS > 1 ? c_set : '0) * C_SUBS + (C_SUBS > 1 ? c_sub : '0));
-    for (genvar a = 0; a < AT_ONCE; a++) begin : g_collect
-        logic [CHOICES-1:0][CW*ACC_BITS-1:0] own;
+    for (genvar a = 0; a < ROWS_PER_STEP; a++) begin : g_drain
+        logic [CHOICES-1:0][DRAIN_WIDTH*ACC_BITS-1:0] own;
         for (genvar i = 0; i < SETS; i++) begin : g_set
-            assign own[i*C_SUBS+:C_SUBS] = result[(i*AT_ONCE+a)*R_ELEMS*ACC_BITS+:R_ELEMS*ACC_BITS];
+            assign own[i*C_SUBS+:C_SUBS] = result[(i*ROWS_PER_STEP+a)*R_ELEMS*ACC_BITS+:R_ELEMS*ACC_BITS];
         end
         always_ff @(posedge clk) begin
-            if (c_en) c_value[a*CW*ACC_BITS+:CW*ACC_BITS] <= own[choice];
+            if (c_en) c_value[a*DRAIN_WIDTH*ACC_BITS+:DRAIN_WIDTH*ACC_BITS] <= own[choice];
         end
     end
 endmodule

@@ -13,7 +13,7 @@ module vp_mvau_load #(
     int unsigned X_BITS    = 8,
     int unsigned X_ELEMS   = 4,
     int unsigned X_WORDS   = 4,
-    localparam int unsigned XA = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1)
+    localparam int unsigned X_ADDR_W = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1)
 ) (
     input  wire logic                       clk,
     input  wire logic                       rst_n,
@@ -21,27 +21,27 @@ module vp_mvau_load #(
     input  wire logic                       in_valid,
     output      logic                       in_ready,
     output      logic [TOKENS-1:0]          we,
-    output      logic [XA-1:0]              waddr,
+    output      logic [X_ADDR_W-1:0]              waddr,
     output      logic [X_ELEMS*X_BITS-1:0]  wdata,
     output      logic [1:0]                 full,
     input  wire logic [1:0]                 free
 );
     localparam int unsigned BEATS = ROW_ELEMS / IN_WIDTH;    // beats of a row
     localparam int unsigned GATHER = X_ELEMS / IN_WIDTH;     // beats of a memory word
-    localparam int unsigned BB = BEATS > 1 ? $clog2(BEATS) : 1;
-    localparam int unsigned RB = ROWS > 1 ? $clog2(ROWS) : 1;
-    localparam int unsigned GB = GATHER > 1 ? $clog2(GATHER) : 1;
+    localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned ROW_W = ROWS > 1 ? $clog2(ROWS) : 1;
+    localparam int unsigned GATHER_W = GATHER > 1 ? $clog2(GATHER) : 1;
 
     if (ROW_ELEMS % IN_WIDTH != 0 || X_ELEMS % IN_WIDTH != 0) begin : g_check
         $error("vp_mvau_load: IN_WIDTH %0d must divide ROW_ELEMS %0d and X_ELEMS %0d",
                IN_WIDTH, ROW_ELEMS, X_ELEMS);
     end
 
-    logic [BB-1:0] beat_q;
-    logic [RB-1:0] row_q;
+    logic [BEAT_W-1:0] beat_q;
+    logic [ROW_W-1:0] row_q;
     logic [TOKENS-1:0] token_q;  // one hot
-    logic [GB-1:0] gather_q;
-    logic [XA-2:0] word_q;
+    logic [GATHER_W-1:0] gather_q;
+    logic [X_ADDR_W-2:0] word_q;
     logic bank_q;
     logic [1:0] full_q;
     logic last_beat_q, last_row_q;
@@ -51,7 +51,7 @@ module vp_mvau_load #(
     wire logic row_end = BEATS == 1 || last_beat_q;
     wire logic frame_end = row_end && (ROWS == 1 || last_row_q);
     wire logic group_end = frame_end || (row_end && token_q[TOKENS-1]);
-    wire logic word_end = row_end || gather_q == GB'(GATHER - 1);
+    wire logic word_end = row_end || gather_q == GATHER_W'(GATHER - 1);
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -68,12 +68,12 @@ module vp_mvau_load #(
             full_q <= full_q & ~free;
             if (take) begin
                 beat_q      <= row_end ? '0 : beat_q + 1'b1;
-                last_beat_q <= !row_end && beat_q == BB'(BEATS - 2);
+                last_beat_q <= !row_end && beat_q == BEAT_W'(BEATS - 2);
                 gather_q    <= word_end ? '0 : gather_q + 1'b1;
                 if (word_end) word_q <= row_end ? '0 : word_q + 1'b1;
                 if (row_end) begin
                     row_q      <= frame_end ? '0 : row_q + 1'b1;
-                    last_row_q <= !frame_end && row_q == RB'(ROWS - 2);
+                    last_row_q <= !frame_end && row_q == ROW_W'(ROWS - 2);
                     token_q    <= group_end ? TOKENS'(1) : token_q << 1;
                 end
                 if (group_end) begin
@@ -88,14 +88,14 @@ module vp_mvau_load #(
     assign waddr = {bank_q, word_q};
     assign full  = full_q;
 
-    // A word that a row's end cuts short keeps old elements behind it; only zero weights meet them.
+    // A word that a row's end cuts short keeps old elements after it; only zero weights meet them.
     if (GATHER > 1) begin : g_gather
         logic [GATHER-2:0][IN_WIDTH*X_BITS-1:0] part_q;
         always_ff @(posedge clk) if (take) part_q[gather_q] <= in_data;
         always_comb begin
             wdata = {in_data, part_q};
             for (int unsigned i = 0; i < GATHER - 1; i++) begin
-                if (gather_q == GB'(i)) wdata[i*IN_WIDTH*X_BITS+:IN_WIDTH*X_BITS] = in_data;
+                if (gather_q == GATHER_W'(i)) wdata[i*IN_WIDTH*X_BITS+:IN_WIDTH*X_BITS] = in_data;
             end
         end
     end else begin : g_whole

@@ -13,7 +13,7 @@ module vp_mvau_sequence #(
     int unsigned BITS    = 4,   // bits of a lane's first word
     parameter    FILE    = "",
     parameter    STYLE   = "auto",
-    localparam int unsigned WA = W_WORDS > 1 ? $clog2(W_WORDS) : 1
+    localparam int unsigned W_ADDR_W = W_WORDS > 1 ? $clog2(W_WORDS) : 1
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
@@ -21,7 +21,7 @@ module vp_mvau_sequence #(
     input  wire logic [1:0]                busy,       // result banks that are in use
     output      logic [1:0]                claim,      // takes a result bank (in the cycle of the first step)
     output      logic [1:0]                free,       // gives a row buffer back
-    output      logic [WA-1:0]             w_addr,
+    output      logic [W_ADDR_W-1:0]             w_addr,
     output      logic                      step_start, // first step of a group
     output      logic                      step_end,   // last step of a group
     output      logic                      step_bank,  // row buffer and result bank of the group
@@ -29,19 +29,19 @@ module vp_mvau_sequence #(
     output      logic [LANES-1:0]          step_last,  // last step of a column part
     output      logic [LANES*BITS-1:0]     step_word
 );
-    localparam int unsigned PA = ENTRIES > 1 ? $clog2(ENTRIES) : 1;
-    localparam int unsigned SB = STEPS > 1 ? $clog2(STEPS) : 1;
+    localparam int unsigned PROGRAM_ADDR_W = ENTRIES > 1 ? $clog2(ENTRIES) : 1;
+    localparam int unsigned STEP_W = STEPS > 1 ? $clog2(STEPS) : 1;
     localparam int unsigned WIDTH = 1 + LANES * (1 + BITS);
 
     logic [WIDTH-1:0] entry;
     logic entry_valid_q, entry_first_q, bank_q;
-    logic [PA-1:0] entry_addr_q, fetch_addr;
-    logic [SB-1:0] step_q;
+    logic [PROGRAM_ADDR_W-1:0] entry_addr_q, fetch_addr;
+    logic [STEP_W-1:0] step_q;
 
     wire logic entry_end = entry[WIDTH-1];
     wire logic at_start = entry_first_q && step_q == '0;
     wire logic step = entry_valid_q && (!at_start || (full[bank_q] && !busy[bank_q]));
-    wire logic entry_done = step_q == SB'(STEPS - 1);
+    wire logic entry_done = step_q == STEP_W'(STEPS - 1);
     wire logic fetch = !entry_valid_q || (step && entry_done);
     assign fetch_addr = !entry_valid_q || entry_end ? '0 : entry_addr_q + 1'b1;
     assign claim = {bank_q, !bank_q} & {2{step && at_start}};

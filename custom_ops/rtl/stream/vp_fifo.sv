@@ -1,6 +1,6 @@
 // Stream FIFO that holds exactly DEPTH beats (a DEPTH of 1 is built with 2), full throughput.
 // Valid, data and in_ready are registered. DEPTH up to 2 is a vp_skid; deeper ones are a RAM whose
-// read register is the output (LUTRAM), with one more output register behind block RAM or URAM, whose
+// read register is the output (LUTRAM), with one more output register after block RAM or URAM, whose
 // own output is slow. STYLE: "auto" (LUTRAM up to 64 deep or 1,024 bits, else block), "distributed",
 // "block" or "ultra".
 `default_nettype none
@@ -34,11 +34,11 @@ module vp_fifo #(
         localparam bit LUTRAM = STYLE == "distributed" || (STYLE == "auto" && SMALL) || DEPTH == 3;
         localparam bit ULTRA = STYLE == "ultra";
         localparam int unsigned WORDS = LUTRAM ? DEPTH - 1 : DEPTH - 2;  // the rest sits in registers
-        localparam int unsigned AW = WORDS > 1 ? $clog2(WORDS) : 1;
-        localparam int unsigned CW = $clog2(WORDS + 1);
+        localparam int unsigned ADDR_W = WORDS > 1 ? $clog2(WORDS) : 1;
+        localparam int unsigned COUNT_W = $clog2(WORDS + 1);
 
-        logic [AW-1:0] waddr_q, raddr_q;
-        logic [CW-1:0] count_q;
+        logic [ADDR_W-1:0] waddr_q, raddr_q;
+        logic [COUNT_W-1:0] count_q;
         logic has_q, in_ready_q, head_valid_q, head_ready;
         logic [WIDTH-1:0] head_data;
 
@@ -71,18 +71,18 @@ module vp_fifo #(
                 in_ready_q   <= 1'b0;
                 head_valid_q <= 1'b0;
             end else begin
-                if (write) waddr_q <= waddr_q == AW'(WORDS - 1) ? '0 : waddr_q + 1'b1;
-                if (read) raddr_q <= raddr_q == AW'(WORDS - 1) ? '0 : raddr_q + 1'b1;
+                if (write) waddr_q <= waddr_q == ADDR_W'(WORDS - 1) ? '0 : waddr_q + 1'b1;
+                if (read) raddr_q <= raddr_q == ADDR_W'(WORDS - 1) ? '0 : raddr_q + 1'b1;
                 if (write && !read) begin
                     count_q    <= count_q + 1'b1;
                     has_q      <= 1'b1;
-                    in_ready_q <= count_q != CW'(WORDS - 1);
+                    in_ready_q <= count_q != COUNT_W'(WORDS - 1);
                 end else if (read && !write) begin
                     count_q    <= count_q - 1'b1;
-                    has_q      <= count_q != CW'(1);
+                    has_q      <= count_q != COUNT_W'(1);
                     in_ready_q <= 1'b1;
                 end else begin
-                    in_ready_q <= count_q != CW'(WORDS);
+                    in_ready_q <= count_q != COUNT_W'(WORDS);
                 end
                 if (read) head_valid_q <= 1'b1;
                 else if (head_ready) head_valid_q <= 1'b0;

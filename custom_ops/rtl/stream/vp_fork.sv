@@ -1,6 +1,6 @@
 // Forks one stream to NUM consumers. Every consumer takes every beat once, in different cycles if it
 // must (eager); the beat leaves the input when the last one has it. Data is shared: all consumers see
-// out_data. No storage of beats: ready passes through, so put a vp_skid or vp_fifo behind each output.
+// out_data. No storage of beats: ready passes through, so put a vp_skid or vp_fifo after each output.
 `default_nettype none
 
 module vp_fork #(

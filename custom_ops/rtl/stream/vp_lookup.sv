@@ -9,17 +9,17 @@ module vp_lookup #(
     int unsigned OUT_BITS  = 8,
     parameter    TABLE_FILE = "",
     parameter    STYLE     = "distributed",
-    localparam int unsigned IW = SIMD * IN_BITS,
-    localparam int unsigned OW = SIMD * OUT_BITS,
-    localparam int unsigned IP = (IW + 7) / 8 * 8,
-    localparam int unsigned OP = (OW + 7) / 8 * 8
+    localparam int unsigned IN_BEAT_W = SIMD * IN_BITS,
+    localparam int unsigned OUT_BEAT_W = SIMD * OUT_BITS,
+    localparam int unsigned IN_TDATA_W = (IN_BEAT_W + 7) / 8 * 8,
+    localparam int unsigned OUT_TDATA_W = (OUT_BEAT_W + 7) / 8 * 8
 ) (
     input  wire logic          clk,
     input  wire logic          rst_n,
-    input  wire logic [IP-1:0] in0_tdata,
+    input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,
-    output      logic [OP-1:0] out0_tdata,
+    output      logic [OUT_TDATA_W-1:0] out0_tdata,
     output      logic          out0_tvalid,
     input  wire logic          out0_tready
 );
@@ -27,13 +27,13 @@ module vp_lookup #(
         $error("vp_lookup: IN_BITS is %0d, it must be 2 to 8", IN_BITS);
     end
 
-    logic [IW-1:0] x;
-    logic [OW-1:0] y;
+    logic [IN_BEAT_W-1:0] x;
+    logic [OUT_BEAT_W-1:0] y;
     logic x_valid, y_valid_q;
     wire logic advance = !y_valid_q || out0_tready;
 
-    vp_skid #(.WIDTH(IW)) skid (
-        .clk, .rst_n, .in_data(in0_tdata[IW-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
+    vp_skid #(.WIDTH(IN_BEAT_W)) skid (
+        .clk, .rst_n, .in_data(in0_tdata[IN_BEAT_W-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
         .out_data(x), .out_valid(x_valid), .out_ready(advance)
     );
     for (genvar i = 0; i < SIMD; i++) begin : g_lane
@@ -48,7 +48,7 @@ module vp_lookup #(
         else if (advance) y_valid_q <= x_valid;
     end
     assign out0_tvalid = y_valid_q;
-    assign out0_tdata  = OP'(y);
+    assign out0_tdata  = OUT_TDATA_W'(y);
 endmodule
 
 `default_nettype wire

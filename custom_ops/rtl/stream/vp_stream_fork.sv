@@ -1,5 +1,5 @@
 // Op top of VitFork: copies one stream to two consumers, which may take a beat in different cycles but
-// at most one beat apart. Deeper decoupling is the work of the FIFOs behind it.
+// at most one beat apart. Deeper decoupling is the work of the FIFOs after it.
 `default_nettype none
 
 module vp_stream_fork #(

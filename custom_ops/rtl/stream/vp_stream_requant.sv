@@ -13,34 +13,34 @@ module vp_stream_requant #(
     int unsigned SHIFT      = 16,
     parameter    MULT_FILE  = "",
     parameter    STYLE      = "auto",
-    localparam int unsigned IW = SIMD * IN_BITS,
-    localparam int unsigned OW = SIMD * OUT_BITS,
-    localparam int unsigned IP = (IW + 7) / 8 * 8,
-    localparam int unsigned OP = (OW + 7) / 8 * 8
+    localparam int unsigned IN_BEAT_W = SIMD * IN_BITS,
+    localparam int unsigned OUT_BEAT_W = SIMD * OUT_BITS,
+    localparam int unsigned IN_TDATA_W = (IN_BEAT_W + 7) / 8 * 8,
+    localparam int unsigned OUT_TDATA_W = (OUT_BEAT_W + 7) / 8 * 8
 ) (
     input  wire logic          clk,
     input  wire logic          rst_n,
-    input  wire logic [IP-1:0] in0_tdata,
+    input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,
-    output      logic [OP-1:0] out0_tdata,
+    output      logic [OUT_TDATA_W-1:0] out0_tdata,
     output      logic          out0_tvalid,
     input  wire logic          out0_tready
 );
-    localparam int unsigned AW = MULT_WORDS > 1 ? $clog2(MULT_WORDS) : 1;
-    localparam int unsigned ACC = IN_SIGNED ? IN_BITS : IN_BITS + 1;
+    localparam int unsigned MULT_ADDR_W = MULT_WORDS > 1 ? $clog2(MULT_WORDS) : 1;
+    localparam int unsigned ACC_W = IN_SIGNED ? IN_BITS : IN_BITS + 1;
 
-    logic [IW-1:0] x, x_q;
-    logic [SIMD*ACC-1:0] acc;
+    logic [IN_BEAT_W-1:0] x, x_q;
+    logic [SIMD*ACC_W-1:0] acc;
     logic [SIMD*MULT_BITS-1:0] mult;
-    logic [OW-1:0] y;
+    logic [OUT_BEAT_W-1:0] y;
     logic x_valid;
     logic [3:0] valid_q;  // of x_q and of the three stages of the requantiser
-    logic [AW-1:0] word_q;
+    logic [MULT_ADDR_W-1:0] word_q;
     wire logic en = !valid_q[3] || out0_tready;
 
-    vp_skid #(.WIDTH(IW)) skid (
-        .clk, .rst_n, .in_data(in0_tdata[IW-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
+    vp_skid #(.WIDTH(IN_BEAT_W)) skid (
+        .clk, .rst_n, .in_data(in0_tdata[IN_BEAT_W-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
         .out_data(x), .out_valid(x_valid), .out_ready(en)
     );
     vp_rom #(.DEPTH(MULT_WORDS), .WIDTH(SIMD * MULT_BITS), .FILE(MULT_FILE), .STYLE(STYLE)) mults (
@@ -48,13 +48,13 @@ module vp_stream_requant #(
     );
     for (genvar i = 0; i < SIMD; i++) begin : g_extend
         if (IN_SIGNED) begin : g_signed
-            assign acc[i*ACC+:ACC] = x_q[i*IN_BITS+:IN_BITS];
+            assign acc[i*ACC_W+:ACC_W] = x_q[i*IN_BITS+:IN_BITS];
         end else begin : g_unsigned
-            assign acc[i*ACC+:ACC] = {1'b0, x_q[i*IN_BITS+:IN_BITS]};
+            assign acc[i*ACC_W+:ACC_W] = {1'b0, x_q[i*IN_BITS+:IN_BITS]};
         end
     end
     vp_requant #(
-        .LANES(SIMD), .ACC_WIDTH(ACC), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
+        .LANES(SIMD), .ACC_WIDTH(ACC_W), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
         .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED)
     ) requant (.clk, .en, .acc, .mult, .out(y));
 
@@ -64,14 +64,14 @@ module vp_stream_requant #(
             word_q  <= '0;
         end else if (en) begin
             valid_q <= {valid_q[2:0], x_valid};
-            if (x_valid) word_q <= word_q == AW'(MULT_WORDS - 1) ? '0 : word_q + 1'b1;
+            if (x_valid) word_q <= word_q == MULT_ADDR_W'(MULT_WORDS - 1) ? '0 : word_q + 1'b1;
         end
     end
     always_ff @(posedge clk) begin
         if (en) x_q <= x;
     end
     assign out0_tvalid = valid_q[3];
-    assign out0_tdata  = OP'(y);
+    assign out0_tdata  = OUT_TDATA_W'(y);
 endmodule
 
 `default_nettype wire

@@ -23,11 +23,11 @@ module vp_stream_split #(
     if (FIRST_BEATS < 1 || FIRST_BEATS >= TOKEN_BEATS) begin : g_check
         $error("vp_stream_split: FIRST_BEATS %0d must be 1 to %0d", FIRST_BEATS, TOKEN_BEATS - 1);
     end
-    localparam int unsigned CW = $clog2(TOKEN_BEATS);
+    localparam int unsigned BEAT_W = $clog2(TOKEN_BEATS);
 
     logic [WIDTH-1:0] x, y0, y1;
     logic x_valid, ready0, ready1, second_q;
-    logic [CW-1:0] beat_q;
+    logic [BEAT_W-1:0] beat_q;
     wire logic x_ready = second_q ? ready1 : ready0;
 
     always_ff @(posedge clk) begin
@@ -35,12 +35,12 @@ module vp_stream_split #(
             beat_q   <= '0;
             second_q <= 1'b0;
         end else if (x_valid && x_ready) begin
-            if (beat_q == CW'(TOKEN_BEATS - 1)) begin
+            if (beat_q == BEAT_W'(TOKEN_BEATS - 1)) begin
                 beat_q   <= '0;
                 second_q <= 1'b0;
             end else begin
                 beat_q <= beat_q + 1'b1;
-                if (beat_q == CW'(FIRST_BEATS - 1)) second_q <= 1'b1;
+                if (beat_q == BEAT_W'(FIRST_BEATS - 1)) second_q <= 1'b1;
             end
         end
     end

@@ -7,20 +7,20 @@ module vp_stream_width #(
     int unsigned OUT_SIMD = 1,
     int unsigned COMMON   = 1,
     int unsigned BITS     = 8,
-    localparam int unsigned IP = (IN_SIMD * BITS + 7) / 8 * 8,
-    localparam int unsigned OP = (OUT_SIMD * BITS + 7) / 8 * 8
+    localparam int unsigned IN_TDATA_W = (IN_SIMD * BITS + 7) / 8 * 8,
+    localparam int unsigned OUT_TDATA_W = (OUT_SIMD * BITS + 7) / 8 * 8
 ) (
     input  wire logic          clk,
     input  wire logic          rst_n,
-    input  wire logic [IP-1:0] in0_tdata,
+    input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,
-    output      logic [OP-1:0] out0_tdata,
+    output      logic [OUT_TDATA_W-1:0] out0_tdata,
     output      logic          out0_tvalid,
     input  wire logic          out0_tready
 );
     if (COMMON % IN_SIMD != 0 || COMMON % OUT_SIMD != 0) begin : g_check
-        $error("vp_stream_width: COMMON %0d is no multiple of IN_SIMD %0d and OUT_SIMD %0d",
+        $error("vp_stream_width: COMMON %0d is not a multiple of IN_SIMD %0d and OUT_SIMD %0d",
                COMMON, IN_SIMD, OUT_SIMD);
     end
 
@@ -49,7 +49,7 @@ module vp_stream_width #(
             .out_data(y), .out_valid(out0_tvalid), .out_ready(out0_tready)
         );
     end
-    assign out0_tdata = OP'(y);
+    assign out0_tdata = OUT_TDATA_W'(y);
 endmodule
 
 `default_nettype wire

@@ -23,47 +23,47 @@ module vp_width #(
         $error("vp_width: IN_ELEMS %0d and OUT_ELEMS %0d must divide one another", IN_ELEMS, OUT_ELEMS);
     end
 
-    localparam int unsigned IW = IN_ELEMS * ELEM_WIDTH;
-    localparam int unsigned OW = OUT_ELEMS * ELEM_WIDTH;
+    localparam int unsigned IN_BEAT_W = IN_ELEMS * ELEM_WIDTH;
+    localparam int unsigned OUT_BEAT_W = OUT_ELEMS * ELEM_WIDTH;
 
-    if (IW == OW) begin : g_same
-        vp_skid #(.WIDTH(IW)) skid (.*);
-    end else if (IW > OW) begin : g_down
-        localparam int unsigned RATIO = IW / OW;
-        localparam int unsigned CW = $clog2(RATIO);
-        logic [IW-1:0] data_q;
+    if (IN_BEAT_W == OUT_BEAT_W) begin : g_same
+        vp_skid #(.WIDTH(IN_BEAT_W)) skid (.*);
+    end else if (IN_BEAT_W > OUT_BEAT_W) begin : g_down
+        localparam int unsigned RATIO = IN_BEAT_W / OUT_BEAT_W;
+        localparam int unsigned COUNT_W = $clog2(RATIO);
+        logic [IN_BEAT_W-1:0] data_q;
         logic valid_q;
-        logic [CW-1:0] left_q;  // beats left after the one at the output
+        logic [COUNT_W-1:0] left_q;  // beats left after the one at the output
         wire logic last = left_q == '0;
         assign in_ready  = !valid_q || (last && out_ready);
         assign out_valid = valid_q;
-        assign out_data  = data_q[OW-1:0];
+        assign out_data  = data_q[OUT_BEAT_W-1:0];
         always_ff @(posedge clk) begin
             if (!rst_n) begin
                 valid_q <= 1'b0;
                 left_q  <= '0;
             end else if (in_ready) begin
                 valid_q <= in_valid;
-                left_q  <= in_valid ? CW'(RATIO - 1) : '0;
+                left_q  <= in_valid ? COUNT_W'(RATIO - 1) : '0;
             end else if (out_ready) begin
                 left_q <= left_q - 1'b1;
             end
         end
         always_ff @(posedge clk) begin
             if (in_ready) data_q <= in_data;
-            else if (out_ready) data_q <= data_q >> OW;
+            else if (out_ready) data_q <= data_q >> OUT_BEAT_W;
         end
     end else begin : g_up
-        localparam int unsigned RATIO = OW / IW;
-        localparam int unsigned CW = $clog2(RATIO);
-        logic [OW-1:0] data_q;
+        localparam int unsigned RATIO = OUT_BEAT_W / IN_BEAT_W;
+        localparam int unsigned COUNT_W = $clog2(RATIO);
+        logic [OUT_BEAT_W-1:0] data_q;
         logic valid_q;
-        logic [CW-1:0] count_q;  // beats of the next output word that are in data_q
+        logic [COUNT_W-1:0] count_q;  // beats of the next output word that are in data_q
         assign in_ready  = !valid_q || out_ready;
         assign out_valid = valid_q;
         assign out_data  = data_q;
         wire logic take = in_valid && in_ready;
-        wire logic last = count_q == CW'(RATIO - 1);
+        wire logic last = count_q == COUNT_W'(RATIO - 1);
         always_ff @(posedge clk) begin
             if (!rst_n) begin
                 valid_q <= 1'b0;
@@ -74,7 +74,7 @@ module vp_width #(
             end
         end
         always_ff @(posedge clk) begin
-            if (take) data_q <= {in_data, data_q[OW-1:IW]};
+            if (take) data_q <= {in_data, data_q[OUT_BEAT_W-1:IN_BEAT_W]};
         end
     end
 endmodule

@@ -50,9 +50,9 @@ module vp_token_drop #(
         always_ff @(posedge clk) in1_tready <= rst_n;
     end else begin : g_drop
         localparam int unsigned BEATS = D / SIMD;
-        localparam int unsigned BW = BEATS > 1 ? $clog2(BEATS) : 1;
+        localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
         localparam int unsigned GROUPS = SIMD / FUSE_LANES;
-        localparam int unsigned GW = GROUPS > 1 ? $clog2(GROUPS) : 1;
+        localparam int unsigned GROUP_W = GROUPS > 1 ? $clog2(GROUPS) : 1;
         localparam int unsigned LOW = DROP_WIDTH < 12 ? DROP_WIDTH : 12;
         localparam int unsigned HIGH = ACC_WIDTH - LOW;
 
@@ -68,7 +68,7 @@ module vp_token_drop #(
         );
 
         // One register for every beat: what is kept or fused leaves from it, what is dropped goes to the
-        // sums. In front of it a spare register, so that in0_tready comes from a register.
+        // sums. Before it a spare register, so that in0_tready comes from a register.
         logic [SIMD*16-1:0] x_q, spare_q, fused;
         logic spare_full_q, in_ready_q, out_valid_q, drop_q, wait_q, fused_valid, fused_last;
         wire logic free = !out_valid_q || out0_tready;
@@ -97,11 +97,11 @@ module vp_token_drop #(
         assign out0_tdata  = x_q;
 
         // Beats of a token that passes, and words of sums that are asked for.
-        logic [BW-1:0] beat_q;
-        logic [GW-1:0] group_q;
+        logic [BEAT_W-1:0] beat_q;
+        logic [GROUP_W-1:0] group_q;
         logic last_beat, ask_q, fresh_q, advance;
         wire logic ask = ask_q && !wait_q;
-        wire logic last_group = group_q == GW'(GROUPS - 1);
+        wire logic last_group = group_q == GROUP_W'(GROUPS - 1);
         wire logic last_ask = last_beat && last_group;
         wire logic end_token = take && last_beat;
         wire logic step = take || (ask && advance && last_group);
@@ -112,7 +112,7 @@ module vp_token_drop #(
             logic last_beat_q;
             always_ff @(posedge clk) begin
                 if (!rst_n) last_beat_q <= 1'b0;
-                else if (step) last_beat_q <= beat_q == BW'(BEATS - 2) && !last_beat_q;
+                else if (step) last_beat_q <= beat_q == BEAT_W'(BEATS - 2) && !last_beat_q;
             end
             assign last_beat = last_beat_q;
         end

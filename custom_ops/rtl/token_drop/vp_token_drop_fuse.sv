@@ -14,12 +14,12 @@ module vp_token_drop_fuse #(
     int unsigned LOW         = 12,
     parameter    STYLE       = "block",
     localparam int unsigned HIGH = ACC_WIDTH - LOW,
-    localparam int unsigned BW   = BEATS > 1 ? $clog2(BEATS) : 1
+    localparam int unsigned BEAT_W   = BEATS > 1 ? $clog2(BEATS) : 1
 ) (
     input  wire logic                   clk,
     input  wire logic                   rst_n,
     input  wire logic                   advance,
-    input  wire logic [BW-1:0]          beat,
+    input  wire logic [BEAT_W-1:0]          beat,
     input  wire logic [SCORE_WIDTH-1:0] score,
     input  wire logic                   fresh,
     input  wire logic [SIMD*16-1:0]     x,
@@ -27,13 +27,13 @@ module vp_token_drop_fuse #(
     output      logic [SIMD*LOW-1:0]    low,
     output      logic [SIMD*HIGH-1:0]   high
 );
-    localparam int unsigned RW = SCORE_WIDTH + 2;
+    localparam int unsigned ROW_W = SCORE_WIDTH + 2;
 
     // Index i of these holds what cycle i - 1 saw.
-    logic [BW-1:0] beat_q[1:5];
+    logic [BEAT_W-1:0] beat_q[1:5];
     logic [4:1] fresh_q, drop_q;
     logic [4*SCORE_WIDTH-1:0] once_q;
-    logic [4*RW-1:0] thrice_q;
+    logic [4*ROW_W-1:0] thrice_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             for (int unsigned i = 1; i <= 5; i++) beat_q[i] <= '0;
@@ -50,7 +50,7 @@ module vp_token_drop_fuse #(
     end
     always_ff @(posedge clk) begin
         once_q   <= {once_q[3*SCORE_WIDTH-1:0], score};
-        thrice_q <= {thrice_q[3*RW-1:0], RW'(score) + RW'({score, 1'b0})};
+        thrice_q <= {thrice_q[3*ROW_W-1:0], ROW_W'(score) + ROW_W'({score, 1'b0})};
     end
 
     logic [SIMD*LOW-1:0] sum_low;

@@ -13,7 +13,7 @@ module vp_token_drop_histogram #(
     int unsigned WIDTH  = 12,
     int unsigned LEVELS = 3,
     int unsigned DIGITS = 'h345,
-    localparam int unsigned CW = $clog2(COUNT + 1)
+    localparam int unsigned COUNT_W = $clog2(COUNT + 1)
 ) (
     input  wire logic             clk,
     input  wire logic             rst_n,
@@ -22,7 +22,7 @@ module vp_token_drop_histogram #(
     input  wire logic             in_last,
     output      logic             idle,
     output      logic [WIDTH-1:0] threshold,
-    output      logic [CW-1:0]    ties,
+    output      logic [COUNT_W-1:0]    ties,
     output      logic             out_valid,
     input  wire logic             out_ready
 );
@@ -42,23 +42,23 @@ module vp_token_drop_histogram #(
                DIGITS, LEVELS, WIDTH, KEEP, COUNT);
     end
     localparam int unsigned SPAN = steps() + LEVELS + 1;
-    localparam int unsigned SW = $clog2(SPAN + 1);
-    localparam int unsigned LW = LEVELS > 1 ? $clog2(LEVELS) : 1;
+    localparam int unsigned SPAN_W = $clog2(SPAN + 1);
+    localparam int unsigned LEVEL_W = LEVELS > 1 ? $clog2(LEVELS) : 1;
 
     // COUNTING takes keys, DRAINING lets the last be counted, SEARCHING walks down, HOLDING offers the
     // result, SWEEPING clears. key_q addresses the bins in all of them, key1_q a cycle later.
     typedef enum logic [2:0] {SWEEPING, COUNTING, DRAINING, SEARCHING, HOLDING} state_t;
     state_t state_q;
     logic [WIDTH-1:0] key_q, key1_q, step, lower;
-    logic [LW-1:0] level_q;
+    logic [LEVEL_W-1:0] level_q;
     logic add_q, add1_q, look1_q, sweep1_q, idle_q;
-    logic [CW:0] rest_q, rest;  // keys still to pass, less one
-    logic [SW:0] timer_q;       // an early find waits, so that time tells nothing of the keys
-    logic [LEVELS-1:0][CW-1:0] counts;
+    logic [COUNT_W:0] rest_q, rest;  // keys still to pass, less one
+    logic [SPAN_W:0] timer_q;       // an early find waits, so that time tells nothing of the keys
+    logic [LEVELS-1:0][COUNT_W-1:0] counts;
     wire logic sweep = state_q == SWEEPING;
     wire logic search = state_q == SEARCHING;
-    wire logic found = look1_q && rest[CW];
-    wire logic last_level = level_q == LW'(LEVELS - 1);
+    wire logic found = look1_q && rest[COUNT_W];
+    wire logic last_level = level_q == LEVEL_W'(LEVELS - 1);
     wire logic leave = out_valid && out_ready;
 
     // Per level: the place of its digit in the key, and the ones below it.
@@ -66,7 +66,7 @@ module vp_token_drop_histogram #(
         step  = sweep ? WIDTH'(1) : '0;
         lower = '0;
         for (int unsigned l = 0; l < LEVELS; l++) begin
-            if (search && level_q == LW'(l)) begin
+            if (search && level_q == LEVEL_W'(l)) begin
                 step  = WIDTH'(1) << (WIDTH - cut(l));
                 lower = (WIDTH'(1) << (WIDTH - cut(l))) - 1'b1;
             end
@@ -109,8 +109,8 @@ module vp_token_drop_histogram #(
     end
 
     always_ff @(posedge clk) begin
-        if (state_q == COUNTING) timer_q <= (SW + 1)'(SPAN);
-        else if (!timer_q[SW]) timer_q <= timer_q - 1'b1;
+        if (state_q == COUNTING) timer_q <= (SPAN_W + 1)'(SPAN);
+        else if (!timer_q[SPAN_W]) timer_q <= timer_q - 1'b1;
     end
 
     // The bins: read in the cycle of key_q, written a cycle later, or cleared.
@@ -119,36 +119,36 @@ module vp_token_drop_histogram #(
         wire logic [B-1:0] bin = key_q[WIDTH-1-:B];
         wire logic [B-1:0] bin1 = key1_q[WIDTH-1-:B];
         logic same_q;
-        logic [CW-1:0] written_q;
-        wire logic [CW-1:0] old = (same_q ? written_q : counts[l]) & {CW{!sweep1_q}};
-        wire logic [CW-1:0] next = old + CW'(!sweep1_q);
+        logic [COUNT_W-1:0] written_q;
+        wire logic [COUNT_W-1:0] old = (same_q ? written_q : counts[l]) & {COUNT_W{!sweep1_q}};
+        wire logic [COUNT_W-1:0] next = old + COUNT_W'(!sweep1_q);
         always_ff @(posedge clk) begin
             same_q    <= add1_q && bin == bin1;
             written_q <= next;
         end
         if (B <= 7) begin : g_lutram
-            vp_ram #(.DEPTH(1 << B), .WIDTH(CW), .STYLE("distributed")) ram (
+            vp_ram #(.DEPTH(1 << B), .WIDTH(COUNT_W), .STYLE("distributed")) ram (
                 .clk, .we(add1_q || sweep1_q), .waddr(bin1), .wdata(next),
                 .re(1'b1), .zero(1'b0), .raddr(bin), .rdata(counts[l])
             );
         end else begin : g_block
-            vp_ram #(.DEPTH(1 << B), .WIDTH(CW), .STYLE("block")) ram (
+            vp_ram #(.DEPTH(1 << B), .WIDTH(COUNT_W), .STYLE("block")) ram (
                 .clk, .we(add1_q || sweep1_q), .waddr(bin1), .wdata(next),
                 .re(1'b1), .zero(1'b0), .raddr(bin), .rdata(counts[l])
             );
         end
     end
 
-    assign rest = rest_q - (CW + 1)'(counts[level_q]);
+    assign rest = rest_q - (COUNT_W + 1)'(counts[level_q]);
     always_ff @(posedge clk) begin
         if (!search) begin
-            if (state_q == COUNTING) rest_q <= (CW + 1)'(KEEP - 1);
+            if (state_q == COUNTING) rest_q <= (COUNT_W + 1)'(KEEP - 1);
         end else if (look1_q && !found) rest_q <= rest;
     end
     assign idle      = idle_q;
     assign threshold = key_q;
-    assign ties      = rest_q[CW-1:0];
-    assign out_valid = state_q == HOLDING && timer_q[SW];
+    assign ties      = rest_q[COUNT_W-1:0];
+    assign out_valid = state_q == HOLDING && timer_q[SPAN_W];
 endmodule
 
 `default_nettype wire

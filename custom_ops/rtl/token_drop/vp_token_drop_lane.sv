@@ -11,13 +11,13 @@ module vp_token_drop_lane #(
     int unsigned ACC_WIDTH   = 34,
     int unsigned LOW         = 12,
     localparam int unsigned HIGH = ACC_WIDTH - LOW,
-    localparam int unsigned RW   = SCORE_WIDTH + 2
+    localparam int unsigned ROW_W   = SCORE_WIDTH + 2
 ) (
     input  wire logic                     clk,
     input  wire logic                     rst_n,
     input  wire logic [15:0]              x,
     input  wire logic [4*SCORE_WIDTH-1:0] once,
-    input  wire logic [4*RW-1:0]          thrice,
+    input  wire logic [4*ROW_W-1:0]          thrice,
     input  wire logic [LOW-1:0]           old_low,
     output      logic [LOW-1:0]           sum_low,
     input  wire logic [HIGH-1:0]          old_high,
@@ -40,31 +40,31 @@ module vp_token_drop_lane #(
     end
 
     // Rows 2c and 2c + 1 in cycle c. The top digit of x is signed: -2, -1, 0 or 1.
-    logic [RW-1:0] rest[4];  // after row 2c + 1
+    logic [ROW_W-1:0] rest[4];  // after row 2c + 1
     logic [3:0] done[4];     // sum bits 4c to 4c + 3
     for (genvar c = 0; c < 4; c++) begin : g_cycle
         wire logic [SCORE_WIDTH-1:0] s = once[c*SCORE_WIDTH+:SCORE_WIDTH];
-        wire logic [RW-1:0] s3 = thrice[c*RW+:RW];
+        wire logic [ROW_W-1:0] s3 = thrice[c*ROW_W+:ROW_W];
         wire logic [3:0] d = digits[4*c+:4];
-        wire logic [RW-1:0] s1 = {2'b00, s};
-        wire logic [RW-1:0] s2 = {1'b0, s, 1'b0};
-        logic [RW-1:0] above, even, odd, even_term, odd_term;
+        wire logic [ROW_W-1:0] s1 = {2'b00, s};
+        wire logic [ROW_W-1:0] s2 = {1'b0, s, 1'b0};
+        logic [ROW_W-1:0] above, even, odd, even_term, odd_term;
         assign even_term = d[1] ? (d[0] ? s3 : s2) : (d[0] ? s1 : '0);
         assign even = above + even_term;
         if (c == 0) begin : g_first
-            assign above = RW'(old_low);
+            assign above = ROW_W'(old_low);
         end else begin : g_next
-            logic [RW-1:0] rest_q;
+            logic [ROW_W-1:0] rest_q;
             always_ff @(posedge clk) rest_q <= rest[c-1];
-            assign above = RW'(rest_q[RW-1:2]);
+            assign above = ROW_W'(rest_q[ROW_W-1:2]);
         end
         if (c < 3) begin : g_unsigned
             assign odd_term = d[3] ? (d[2] ? s3 : s2) : (d[2] ? s1 : '0);
-            assign odd = RW'(even[RW-1:2]) + odd_term;
+            assign odd = ROW_W'(even[ROW_W-1:2]) + odd_term;
         end else begin : g_signed
             logic unused;
             assign odd_term = d[3] ? (d[2] ? ~s1 : ~s2) : (d[2] ? s1 : '0);
-            assign {odd, unused} = {RW'(even[RW-1:2]), 1'b1} + {odd_term, d[3]};
+            assign {odd, unused} = {ROW_W'(even[ROW_W-1:2]), 1'b1} + {odd_term, d[3]};
         end
         assign rest[c] = odd;
         assign done[c] = {odd[1:0], even[1:0]};
@@ -76,7 +76,7 @@ module vp_token_drop_lane #(
     assign sum_low = below[LOW-1:0];
 
     // The rest of the product, signed, from bit LOW upwards.
-    logic [RW+13-LOW:0] top_q;
+    logic [ROW_W+13-LOW:0] top_q;
     always_ff @(posedge clk) begin
         done0_q <= done[0];
         done1_q <= {done[1], done0_q};

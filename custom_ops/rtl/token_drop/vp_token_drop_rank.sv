@@ -28,8 +28,8 @@ module vp_token_drop_rank #(
     input  wire logic                   out_ready,
     input  wire logic                   hold        // gives no decision of the next frame yet
 );
-    localparam int unsigned IW = COUNT > 1 ? $clog2(COUNT) : 1;
-    localparam int unsigned TW = $clog2(COUNT + 1);
+    localparam int unsigned INDEX_W = COUNT > 1 ? $clog2(COUNT) : 1;
+    localparam int unsigned TOKEN_COUNT_W = $clog2(COUNT + 1);
     if (DROP_WIDTH > RANK_WIDTH || RANK_WIDTH > SCORE_WIDTH || COUNT < 2) begin : g_check
         $error("vp_token_drop_rank: widths %0d, %0d, %0d must not fall and COUNT %0d be at least 2",
                DROP_WIDTH, RANK_WIDTH, SCORE_WIDTH, COUNT);
@@ -38,8 +38,8 @@ module vp_token_drop_rank #(
     // Scores in. A frame is let in when the ranker and a half of the RAM are free, and then whole.
     logic open_q, busy_q, write_bank_q, in_last_q, valid_q, last_q, idle, over;
     logic [1:0] full_q;
-    logic [TW-1:0] in_q;
-    logic [IW-1:0] index_q;
+    logic [TOKEN_COUNT_W-1:0] in_q;
+    logic [INDEX_W-1:0] index_q;
     logic [RANK_WIDTH-1:0] score_q;
     logic frame_done;
     wire logic take = in_valid && open_q;
@@ -61,7 +61,7 @@ module vp_token_drop_rank #(
             valid_q      <= 1'b0;
         end else begin
             if (take) in_q <= in_last_q ? '0 : in_q + 1'b1;
-            if (take) in_last_q <= in_q == TW'(COUNT - 1);
+            if (take) in_last_q <= in_q == TOKEN_COUNT_W'(COUNT - 1);
             if (open_q) open_q <= !(take && in_last_q);
             else open_q <= !busy_q && !full_q[write_bank_q];
             if (take && in_last_q) begin
@@ -75,14 +75,14 @@ module vp_token_drop_rank #(
             valid_q <= take && in_q != '0;
         end
         last_q  <= in_last_q;
-        index_q <= IW'(in_q);
+        index_q <= INDEX_W'(in_q);
         score_q <= over ? '1 : in_score[RANK_WIDTH-1:0];
     end
 
-    // Decisions out: the read register of the RAM holds the score of the token in hand, behind it wait the
+    // Decisions out: the read register of the RAM holds the score of the token in hand, after it wait the
     // next decision and the one that is given. Only the latter sees out_ready.
     logic [RANK_WIDTH-1:0] score;
-    logic [TW-1:0] token_q;  // next to be read, the first or last of the frame
+    logic [TOKEN_COUNT_W-1:0] token_q;  // next to be read, the first or last of the frame
     logic write_bank1_q, read_first_q, read_last_q, hand_q, class_q, final_q;
     logic known_q, keep, result_valid, result_ready;
     logic next_valid_q, next_keep_q, next_last_q, out_valid_q, out_keep_q, out_last_q;
@@ -90,9 +90,9 @@ module vp_token_drop_rank #(
     wire logic decide = hand_q && !next_valid_q && (class_q || known_q);
     wire logic read = (!hand_q || decide) && (full_q[read_bank_q] || read_first_q);
     wire logic move = next_valid_q && !hold && (!out_valid_q || (out_ready && !out_last_q));
-    vp_ram #(.DEPTH(2 << IW), .WIDTH(RANK_WIDTH), .STYLE(STYLE)) scores (
+    vp_ram #(.DEPTH(2 << INDEX_W), .WIDTH(RANK_WIDTH), .STYLE(STYLE)) scores (
         .clk, .we(valid_q), .waddr({write_bank1_q, index_q}), .wdata(score_q),
-        .re(read), .zero(1'b0), .raddr({read_bank_q, IW'(token_q)}), .rdata(score)
+        .re(read), .zero(1'b0), .raddr({read_bank_q, INDEX_W'(token_q)}), .rdata(score)
     );
     assign frame_done = decide && final_q;
     assign result_ready = !known_q;
@@ -110,7 +110,7 @@ module vp_token_drop_rank #(
             if (read) begin
                 token_q      <= read_last_q ? '0 : token_q + 1'b1;
                 read_first_q <= read_last_q;
-                read_last_q  <= token_q == TW'(COUNT - 1);
+                read_last_q  <= token_q == TOKEN_COUNT_W'(COUNT - 1);
             end
             if (read) hand_q <= 1'b1;
             else if (decide) hand_q <= 1'b0;
@@ -142,25 +142,25 @@ module vp_token_drop_rank #(
     if (LEVELS == 0) begin : g_insert
         // The fewer cells: of the kept scores or of the dropped ones.
         localparam bit DROPPED = COUNT - KEEP < KEEP;
-        localparam int unsigned KW = RANK_WIDTH + IW;
-        logic [IW-1:0] place_q;
-        logic [KW-1:0] found, threshold_q;
-        wire logic [IW-1:0] number = index_q - 1'b1;
-        vp_token_drop_insert #(.CELLS(DROPPED ? COUNT - KEEP : KEEP), .WIDTH(KW), .INVERT(DROPPED)) rank (
+        localparam int unsigned KEY_W = RANK_WIDTH + INDEX_W;
+        logic [INDEX_W-1:0] place_q;
+        logic [KEY_W-1:0] found, threshold_q;
+        wire logic [INDEX_W-1:0] number = index_q - 1'b1;
+        vp_token_drop_insert #(.CELLS(DROPPED ? COUNT - KEEP : KEEP), .WIDTH(KEY_W), .INVERT(DROPPED)) rank (
             .clk, .rst_n, .in_key({score_q, ~number}), .in_valid(valid_q), .in_last(last_q), .idle,
             .threshold(found), .out_valid(result_valid), .out_ready(result_ready)
         );
         always_ff @(posedge clk) begin
             if (result_ready) threshold_q <= found;
-            if (read) place_q <= IW'(token_q) - 1'b1;
+            if (read) place_q <= INDEX_W'(token_q) - 1'b1;
         end
-        wire logic [KW-1:0] key = {score, ~place_q};
+        wire logic [KEY_W-1:0] key = {score, ~place_q};
         assign keep = class_q || (DROPPED ? key > threshold_q : key >= threshold_q);
     end else begin : g_histogram
-        localparam int unsigned CW = $clog2(COUNT + 1);
+        localparam int unsigned CELL_COUNT_W = $clog2(COUNT + 1);
         logic [RANK_WIDTH-1:0] found, threshold_q;
-        logic [CW-1:0] ties;
-        logic [CW:0] ties_q;  // ties still to keep, less one
+        logic [CELL_COUNT_W-1:0] ties;
+        logic [CELL_COUNT_W:0] ties_q;  // ties still to keep, less one
         vp_token_drop_histogram #(
             .COUNT(COUNT), .KEEP(KEEP), .WIDTH(RANK_WIDTH), .LEVELS(LEVELS), .DIGITS(DIGITS)
         ) rank (
@@ -168,11 +168,11 @@ module vp_token_drop_rank #(
             .threshold(found), .ties, .out_valid(result_valid), .out_ready(result_ready)
         );
         wire logic tie = score == threshold_q;
-        assign keep = class_q || score > threshold_q || (tie && !ties_q[CW]);
+        assign keep = class_q || score > threshold_q || (tie && !ties_q[CELL_COUNT_W]);
         always_ff @(posedge clk) begin
             if (result_ready) threshold_q <= found;
             if (result_ready) ties_q <= {1'b0, ties};
-            else if (decide && !class_q && tie && !ties_q[CW]) ties_q <= ties_q - 1'b1;
+            else if (decide && !class_q && tie && !ties_q[CELL_COUNT_W]) ties_q <= ties_q - 1'b1;
         end
     end
     assign out_score = out_score_q;

@@ -16,13 +16,13 @@ module vp_token_drop_requant #(
     bit          TIES       = 1'b1,  // a sum may lie exactly between two results
     localparam int unsigned HIGH   = ACC_WIDTH - LOW,
     localparam int unsigned GROUPS = SIMD / LANES,
-    localparam int unsigned GW     = GROUPS > 1 ? $clog2(GROUPS) : 1
+    localparam int unsigned GROUP_W     = GROUPS > 1 ? $clog2(GROUPS) : 1
 ) (
     input  wire logic                 clk,
     input  wire logic                 rst_n,
     input  wire logic                 valid,
     input  wire logic                 last,
-    input  wire logic [GW-1:0]        group,
+    input  wire logic [GROUP_W-1:0]        group,
     input  wire logic [SIMD*LOW-1:0]  low,
     input  wire logic [SIMD*HIGH-1:0] high,
     output      logic                 advance,
@@ -35,28 +35,28 @@ module vp_token_drop_requant #(
     localparam int unsigned STAGES = (ROWS + 1) / 2;                     // two rows a cycle
     localparam int unsigned DONE = 5 * (ROWS - 1);                       // product bits below the last row
     localparam int unsigned NEED = SHIFT + 16 > DONE ? SHIFT + 16 - DONE : 1;
-    localparam int unsigned PW = MULT_WIDTH + 5 > NEED ? MULT_WIDTH + 5 : NEED;  // a row
+    localparam int unsigned PARTIAL_W = MULT_WIDTH + 5 > NEED ? MULT_WIDTH + 5 : NEED;  // a row
     localparam int unsigned HALF_ROW = (SHIFT - 1) / 5 < ROWS ? (SHIFT - 1) / 5 : ROWS - 1;
     localparam int unsigned TIE_BITS = TIES ? SHIFT : 2;
     localparam int unsigned LATENCY = 5 + STAGES;                        // of the element, after cycle 0
-    if (SIMD % LANES != 0 || MULT % 2 == 0 || SHIFT < 1 || SHIFT + 16 > DONE + PW) begin : g_check
+    if (SIMD % LANES != 0 || MULT % 2 == 0 || SHIFT < 1 || SHIFT + 16 > DONE + PARTIAL_W) begin : g_check
         $error("vp_token_drop_requant: LANES %0d must divide SIMD %0d, MULT %0d be odd", LANES, SIMD, MULT);
     end
 
     // Digit d of a row times MULT, with the rounding half where the row covers it; the top digit is signed.
-    function automatic logic [PW-1:0] term(input logic [4:0] d, input int unsigned row);
+    function automatic logic [PARTIAL_W-1:0] term(input logic [4:0] d, input int unsigned row);
         term = '0;
         for (int i = 0; i < 32; i++) begin
             if (int'(d) == i) begin
-                term = PW'((row == ROWS - 1 && i > 15 ? i - 32 : i) * int'(MULT));
-                if (row == HALF_ROW) term = term + (PW'(1) << (SHIFT - 1 - 5 * row));
+                term = PARTIAL_W'((row == ROWS - 1 && i > 15 ? i - 32 : i) * int'(MULT));
+                if (row == HALF_ROW) term = term + (PARTIAL_W'(1) << (SHIFT - 1 - 5 * row));
             end
         end
     endfunction
 
     // valid_q[i], last_q[i]: cycle i.
     logic [LATENCY:0] valid_q, last_q;
-    logic [GW-1:0] group_q[5];
+    logic [GROUP_W-1:0] group_q[5];
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             valid_q <= '0;
@@ -97,7 +97,7 @@ module vp_token_drop_requant #(
         wire logic [ROWS*5-1:0] sum = (ROWS * 5)'($signed({high_q, low_q[5]}));
         logic [STAGES-1:0][ROWS*5-1:0] digits, done;
         logic [STAGES-1:0] tie;
-        logic [ROWS-1:0][PW-1:0] left;
+        logic [ROWS-1:0][PARTIAL_W-1:0] left;
         assign digits[0] = sum;
         assign tie[0] = TIES && sum[TIE_BITS-1:0] == {1'b1, {(TIE_BITS - 1) {1'b0}}};
         for (genvar s = 1; s < STAGES; s++) begin : g_stage
@@ -115,17 +115,17 @@ module vp_token_drop_requant #(
             assign tie[s] = tie_q;
         end
         for (genvar r = 0; r < ROWS; r++) begin : g_row
-            logic [PW-1:0] above;
+            logic [PARTIAL_W-1:0] above;
             if (r == 0) begin : g_first
                 assign above = '0;
             end else if (r % 2 == 1) begin : g_same_cycle
-                assign above = PW'(left[r-1][PW-1:5]);
+                assign above = PARTIAL_W'(left[r-1][PARTIAL_W-1:5]);
             end else begin : g_next_cycle
-                logic [PW-1:5] left_q;
+                logic [PARTIAL_W-1:5] left_q;
                 always_ff @(posedge clk) begin
-                    if (advance) left_q <= left[r-1][PW-1:5];
+                    if (advance) left_q <= left[r-1][PARTIAL_W-1:5];
                 end
-                assign above = PW'(left_q);
+                assign above = PARTIAL_W'(left_q);
             end
             assign left[r] = above + term(digits[r/2][5*r+:5], r);
             for (genvar s = 0; s < STAGES; s++) begin : g_done
@@ -138,7 +138,7 @@ module vp_token_drop_requant #(
                 end
             end
         end
-        wire logic [DONE+PW-1:0] product = {left[ROWS-1], done[STAGES-1][DONE-1:0]};
+        wire logic [DONE+PARTIAL_W-1:0] product = {left[ROWS-1], done[STAGES-1][DONE-1:0]};
         wire logic [15:0] rounded = product[SHIFT+:16];
         logic [15:0] fused_q;
         always_ff @(posedge clk) begin
@@ -157,8 +157,8 @@ module vp_token_drop_requant #(
             if (advance) out_data_q <= fused;
         end
     end else begin : g_collect
-        logic [GW-1:0] have_q;
-        wire logic full = have_q == GW'(GROUPS - 1);
+        logic [GROUP_W-1:0] have_q;
+        wire logic full = have_q == GROUP_W'(GROUPS - 1);
         assign beat_done = valid_q[LATENCY] && full;
         always_ff @(posedge clk) begin
             if (!rst_n) have_q <= '0;

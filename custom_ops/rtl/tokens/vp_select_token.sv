@@ -23,14 +23,14 @@ module vp_select_token #(
     end
     localparam int unsigned FRAME = TOKENS * TOKEN_BEATS;
     localparam int unsigned FIRST = INDEX * TOKEN_BEATS;
-    localparam int unsigned CW = FRAME > 1 ? $clog2(FRAME) : 1;
+    localparam int unsigned BEAT_W = FRAME > 1 ? $clog2(FRAME) : 1;
 
     logic [WIDTH-1:0] x, y;
     logic x_valid, y_ready;
-    logic [CW-1:0] beat_q;
+    logic [BEAT_W-1:0] beat_q;
     logic chosen_q;  // beat_q lies in the token
     wire logic x_ready = !chosen_q || y_ready;
-    wire logic [CW-1:0] next = beat_q == CW'(FRAME - 1) ? '0 : beat_q + 1'b1;
+    wire logic [BEAT_W-1:0] next = beat_q == BEAT_W'(FRAME - 1) ? '0 : beat_q + 1'b1;
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -38,8 +38,8 @@ module vp_select_token #(
             chosen_q <= FIRST == 0;
         end else if (x_valid && x_ready) begin
             beat_q <= next;
-            if (next == CW'(FIRST)) chosen_q <= 1'b1;
-            else if (beat_q == CW'(FIRST + TOKEN_BEATS - 1)) chosen_q <= 1'b0;
+            if (next == BEAT_W'(FIRST)) chosen_q <= 1'b1;
+            else if (beat_q == BEAT_W'(FIRST + TOKEN_BEATS - 1)) chosen_q <= 1'b0;
         end
     end
 

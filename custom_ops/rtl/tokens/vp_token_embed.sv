@@ -25,14 +25,14 @@ module vp_token_embed #(
 );
     localparam int unsigned FRAME = (PREFIX + TOKENS_IN) * TOKEN_BEATS;
     localparam int unsigned HEAD = PREFIX * TOKEN_BEATS;
-    localparam int unsigned AW = FRAME > 1 ? $clog2(FRAME) : 1;
+    localparam int unsigned ADDR_W = FRAME > 1 ? $clog2(FRAME) : 1;
 
     logic [WIDTH-1:0] x, x_q, row, sum, y;
     logic x_valid, row_valid_q, sum_ready, constant_q;
-    logic [AW-1:0] beat_q;
+    logic [ADDR_W-1:0] beat_q;
     wire logic advance = !row_valid_q || sum_ready;
     wire logic issue = advance && x_valid;  // constant tokens wait for their frame, too
-    wire logic [AW-1:0] next = beat_q == AW'(FRAME - 1) ? '0 : beat_q + 1'b1;
+    wire logic [ADDR_W-1:0] next = beat_q == ADDR_W'(FRAME - 1) ? '0 : beat_q + 1'b1;
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -43,7 +43,7 @@ module vp_token_embed #(
             if (issue) begin
                 beat_q <= next;
                 if (next == '0) constant_q <= HEAD != 0;
-                else if (next == AW'(HEAD)) constant_q <= 1'b0;
+                else if (next == ADDR_W'(HEAD)) constant_q <= 1'b0;
             end
             if (advance) row_valid_q <= issue;
         end

@@ -16,42 +16,42 @@ module vp_token_mean #(
     int unsigned MULT_WIDTH  = 1,
     int unsigned SHIFT       = 2,
     parameter    STYLE       = "distributed",
-    localparam int unsigned IW = SIMD * IN_WIDTH,
-    localparam int unsigned OW = SIMD * OUT_WIDTH,
-    localparam int unsigned IP = (IW + 7) / 8 * 8,
-    localparam int unsigned OP = (OW + 7) / 8 * 8
+    localparam int unsigned IN_BEAT_W = SIMD * IN_WIDTH,
+    localparam int unsigned OUT_BEAT_W = SIMD * OUT_WIDTH,
+    localparam int unsigned IN_TDATA_W = (IN_BEAT_W + 7) / 8 * 8,
+    localparam int unsigned OUT_TDATA_W = (OUT_BEAT_W + 7) / 8 * 8
 ) (
     input  wire logic          clk,
     input  wire logic          rst_n,
-    input  wire logic [IP-1:0] in0_tdata,
+    input  wire logic [IN_TDATA_W-1:0] in0_tdata,
     input  wire logic          in0_tvalid,
     output      logic          in0_tready,
-    output      logic [OP-1:0] out0_tdata,
+    output      logic [OUT_TDATA_W-1:0] out0_tdata,
     output      logic          out0_tvalid,
     input  wire logic          out0_tready
 );
     if (FIRST >= TOKENS || ACC_WIDTH < IN_WIDTH || ACC_WIDTH - IN_WIDTH < $clog2(TOKENS - FIRST)) begin : g_check
         $error("vp_token_mean: FIRST %0d of TOKENS %0d, sums of %0d bits", FIRST, TOKENS, ACC_WIDTH);
     end
-    localparam int unsigned BW = TOKEN_BEATS > 1 ? $clog2(TOKEN_BEATS) : 1;
-    localparam int unsigned TW = TOKENS > 1 ? $clog2(TOKENS) : 1;
-    localparam int unsigned AW = SIMD * ACC_WIDTH;
+    localparam int unsigned BEAT_W = TOKEN_BEATS > 1 ? $clog2(TOKEN_BEATS) : 1;
+    localparam int unsigned TOKEN_W = TOKENS > 1 ? $clog2(TOKENS) : 1;
+    localparam int unsigned SUM_W = SIMD * ACC_WIDTH;
 
     // Cycle 0: a beat leaves the skid register, its sum is read. Cycle 1: added. Cycles 2 to 4: requantised.
-    logic [IW-1:0] x, x_q;
-    logic [AW-1:0] old, sum, sum_q;
-    logic [BW-1:0] beat_q, beat1_q;
-    logic [TW-1:0] token_q;
+    logic [IN_BEAT_W-1:0] x, x_q;
+    logic [SUM_W-1:0] old, sum, sum_q;
+    logic [BEAT_W-1:0] beat_q, beat1_q;
+    logic [TOKEN_W-1:0] token_q;
     logic x_valid, add_q, last_q;
     logic [3:0] valid_q;  // of sum_q and of the stages of the requantiser
-    logic [OW-1:0] y;
+    logic [OUT_BEAT_W-1:0] y;
     wire logic en = !valid_q[3] || out0_tready;
-    wire logic fresh = token_q == TW'(FIRST);
-    wire logic last = token_q == TW'(TOKENS - 1);
-    wire logic used = token_q >= TW'(FIRST);
+    wire logic fresh = token_q == TOKEN_W'(FIRST);
+    wire logic last = token_q == TOKEN_W'(TOKENS - 1);
+    wire logic used = token_q >= TOKEN_W'(FIRST);
 
-    vp_skid #(.WIDTH(IW)) skid (
-        .clk, .rst_n, .in_data(in0_tdata[IW-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
+    vp_skid #(.WIDTH(IN_BEAT_W)) skid (
+        .clk, .rst_n, .in_data(in0_tdata[IN_BEAT_W-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
         .out_data(x), .out_valid(x_valid), .out_ready(en)
     );
     always_ff @(posedge clk) begin
@@ -66,8 +66,8 @@ module vp_token_mean #(
             last_q  <= x_valid && last;
             valid_q <= {valid_q[2:0], last_q};
             if (x_valid) begin
-                beat_q <= beat_q == BW'(TOKEN_BEATS - 1) ? '0 : beat_q + 1'b1;
-                if (beat_q == BW'(TOKEN_BEATS - 1)) token_q <= last ? '0 : token_q + 1'b1;
+                beat_q <= beat_q == BEAT_W'(TOKEN_BEATS - 1) ? '0 : beat_q + 1'b1;
+                if (beat_q == BEAT_W'(TOKEN_BEATS - 1)) token_q <= last ? '0 : token_q + 1'b1;
             end
         end
     end
@@ -80,7 +80,7 @@ module vp_token_mean #(
     end
 
     if (TOKEN_BEATS == 1) begin : g_register
-        logic [AW-1:0] total_q;
+        logic [SUM_W-1:0] total_q;
         logic fresh_q;
         always_ff @(posedge clk) begin
             if (en) fresh_q <= fresh;
@@ -88,7 +88,7 @@ module vp_token_mean #(
         end
         assign old = fresh_q ? '0 : total_q;
     end else begin : g_ram
-        vp_ram #(.DEPTH(TOKEN_BEATS), .WIDTH(AW), .STYLE(STYLE)) sums (
+        vp_ram #(.DEPTH(TOKEN_BEATS), .WIDTH(SUM_W), .STYLE(STYLE)) sums (
             .clk, .we(en && add_q), .waddr(beat1_q), .wdata(sum),
             .re(en), .zero(fresh), .raddr(beat_q), .rdata(old)
         );
@@ -101,7 +101,7 @@ module vp_token_mean #(
         .LANES(SIMD), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(MULT_WIDTH), .SHIFT(SHIFT), .OUT_WIDTH(OUT_WIDTH)
     ) requant (.clk, .en, .acc(sum_q), .mult({SIMD{MULT_WIDTH'(MULT)}}), .out(y));
     assign out0_tvalid = valid_q[3];
-    assign out0_tdata  = OP'(y);
+    assign out0_tdata  = OUT_TDATA_W'(y);
 endmodule
 
 `default_nettype wire

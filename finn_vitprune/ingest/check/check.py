@@ -6,7 +6,6 @@ from pathlib import Path
 
 from finn_vitprune.graph.reading import read_proto
 from finn_vitprune.ingest.check.check_float import check_float
-from finn_vitprune.ingest.check.check_qonnx import check_qonnx
 from finn_vitprune.ingest.check.checked import Checked
 from finn_vitprune.ingest.onnx_file.load import from_proto
 from finn_vitprune.ingest.onnx_file.model_file import Kind
@@ -20,11 +19,13 @@ def check(path: Path, fpga_part: str | None = None) -> Checked:
         path: float, QDQ or QONNX.
         fpga_part: compared with the slowest folding of a QONNX file, or the weights of another one (a note).
     Raises:
-        UserError: the file cannot be read or is no sound graph, or the part is unknown.
+        UserError: the file cannot be read or is not a sound graph, or the part is unknown.
     """
     part = None if fpga_part is None else parts.get_part(fpga_part)
     proto = read_proto(path)
     model = from_proto(proto, path)
     if model.kind is not Kind.QONNX:
         return check_float(model, path, part)
+    from finn_vitprune.ingest.check.check_qonnx import check_qonnx  # loads FINN, which takes seconds
+
     return check_qonnx(proto, model, path, part)

@@ -14,12 +14,12 @@ from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Consta
 from finn_vitprune.ingest.check.file_run import probe
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.normal_form.normalise import RULES
-from finn_vitprune.ingest.normal_form.normaliser import Fate, NodeOutcome
+from finn_vitprune.ingest.normal_form.normaliser import NodeStatus, NodeOutcome
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network
 from finn_vitprune.ingest.recognise.recognise import Recognition
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
-from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.reason import Rejection
 from finn_vitprune.ingest.check.roles import UNITS, Role, matrix, roles_of
 from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Surveyed, SurveyedNode
 from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Opaque, Term
@@ -37,20 +37,20 @@ UNUSED = Mapped("nothing (no output depends on it)")
 def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Checked:
     """Rows, structure and size of a file that ``import`` would take."""
     found = understand(model)
-    refusals = list(found.refusals)
+    rejections = list(found.rejections)
     structure = size = None
     lines: list[str] = []
     if found.vit is not None:
-        refusals += hardware.gaps(found.network, found.vit)
+        rejections += hardware.gaps(found.network, found.vit)
         lines = hardware.notes(found.vit, part)
         structure, size = structure_of(found.vit), size_of(found.vit)
-        refusals += [] if refusals else filter(None, [probe(path, model.kind, found.vit)])
+        rejections += [] if rejections else filter(None, [probe(path, model.kind, found.vit)])
     if found.surveyed is not None and found.surveyed.assumed:
         shapes = ", ".join(f"{name} {list(shape)}" for name, shape in found.surveyed.assumed.items())
         lines.append(f"sizes that the file leaves open were assumed: {shapes}")
-    rows = _rows(found, refusals)
+    rows = _rows(found, rejections)
     return Checked(
-        path.name, model.kind, model.opset, rows, tuple(refusals), structure, size, tuple(lines)
+        path.name, model.kind, model.opset, rows, tuple(rejections), structure, size, tuple(lines)
     )
 
 
@@ -74,70 +74,70 @@ def size_of(vit: RecognisedViT) -> Complexity:
 # --- rows ----------------------------------------------------------------------------------------
 
 
-def _rows(found: Recognition, refusals: list[Refusal]) -> tuple[CheckRow, ...]:
+def _rows(found: Recognition, rejections: list[Rejection]) -> tuple[CheckRow, ...]:
     roles = {} if found.network is None else roles_of(found.network)
-    at = {r.node: r for r in reversed(refusals)}
+    at = {r.node: r for r in reversed(rejections)}
     outcomes = found.normalised.outcomes
     alone = (None,) * len(outcomes) if found.surveyed is None else found.surveyed.nodes
     rows = []
     for outcome, by_itself in zip(outcomes, alone, strict=True):
         node, role = outcome.node, roles.get(id(outcome.term))
-        if outcome.fate is Fate.WAITS and by_itself is not None:
-            answer = _behind(by_itself, outcome.refusal, at, found.surveyed)
+        if outcome.status is NodeStatus.BLOCKED and by_itself is not None:
+            answer = _behind(by_itself, outcome.rejection, at, found.surveyed)
         else:
-            answer = _rejected(outcome, outcome.refusal, at) or _becomes(outcome, role, found.network)
+            answer = _rejected(outcome, outcome.rejection, at) or _becomes(outcome, role, found.network)
         rows.append(CheckRow(node.name, node.op_type, answer, role and role.place))
     return tuple(rows)
 
 
-def _rejected(outcome: NodeOutcome, cause: Refusal | None, at: dict[str, Refusal]) -> Rejected | Behind | None:
+def _rejected(outcome: NodeOutcome, cause: Rejection | None, at: dict[str, Rejection]) -> Rejected | Behind | None:
     """Why a node does not map, or None: its own reason, or that of its op, or ``cause``, which it depends on."""
     node, own = outcome.node, at.get(outcome.node.name)
-    if outcome.fate is Fate.REFUSED:
-        return Rejected(outcome.refusal)
+    if outcome.status is NodeStatus.REJECTED:
+        return Rejected(outcome.rejection)
     if own is not None and own.op_type == node.op_type:
         return Rejected(own)
-    if outcome.fate is not Fate.WAITS:
+    if outcome.status is not NodeStatus.BLOCKED:
         return None
     foreign = node.domain not in ("", "ai.onnx", "ai.onnx.ml")
     if foreign or node.op_type in REASONS and node.op_type not in RULES:
-        return Rejected(Refusal.at(node, *why_not(node)))
+        return Rejected(Rejection.at(node, *why_not(node)))
     return Behind(cause)
 
 
-def _behind(found: SurveyedNode, cause: Refusal, at: dict[str, Refusal], surveyed: Surveyed) -> Rejected | Behind:
-    """A node behind a refused one: its own reason, or what it would be if what it depends on were taken in."""
+def _behind(found: SurveyedNode, cause: Rejection, at: dict[str, Rejection], surveyed: Surveyed) -> Rejected | Behind:
+    """A node after a rejected one: its own reason, or what it would be if what it depends on were supported."""
     outcome = found.outcome
     if (rejected := _rejected(outcome, cause, at)) is not None:
         return rejected
     term = outcome.term
-    name = surveyed.functions.get(id(term), "") if outcome.fate is Fate.FUNCTION else ""
+    name = surveyed.functions.get(id(term), "") if outcome.status is NodeStatus.FUNCTION else ""
     if name and name not in GELUS:
-        return Rejected(Refusal.at(outcome.node, f"activation {name}", ACTIVATION_HELP))
-    if outcome.fate is Fate.CONSTANT:
+        return Rejected(Rejection.at(outcome.node, f"activation {name}", ACTIVATION_HELP))
+    if outcome.status is NodeStatus.CONSTANT:
         alone = SIZED if surveyed.assumed else FOLDED
     elif isinstance(term, Opaque) and outcome.node.op_type in WITH_CONSTANT:
         alone = SCALE
-    elif outcome.fate is Fate.LAYOUT:
+    elif outcome.status is NodeStatus.LAYOUT:
         alone = LAYOUT
     elif name:
         alone = replace(UNITS[Activation], purpose=name)
     elif isinstance(term, Opaque):
         alone = SCALE
     else:
-        alone = matrix(term) if isinstance(term, Linear) and outcome.fate is Fate.TERM else UNITS[type(term)]
+        alone = matrix(term) if isinstance(term, Linear) and outcome.status is NodeStatus.TERM else UNITS[type(term)]
     return Behind(found.cause or cause, alone)
 
 
 def _becomes(outcome: NodeOutcome, role: Role | None, network: Network | None) -> Mapped | Constant:
-    if outcome.fate is Fate.CONSTANT:
+    if outcome.status is NodeStatus.CONSTANT:
         return FOLDED
     if network is not None and role is None:
         return UNUSED
-    if outcome.fate is Fate.LAYOUT:
+    if outcome.status is NodeStatus.LAYOUT:
         picks = outcome.node.op_type in ("Gather", "Slice") and _is_selected(network, outcome.term)
         return SELECT if picks else LAYOUT
-    if outcome.fate is Fate.FUNCTION:
+    if outcome.status is NodeStatus.FUNCTION:
         return UNITS[Activation] if role is None else role.then or role.becomes
     return UNITS[type(outcome.term)] if role is None else role.becomes
 

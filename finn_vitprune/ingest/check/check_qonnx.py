@@ -1,4 +1,4 @@
-"""The check of a QONNX file: rows from the lowering that ``build`` uses, past the first refusal."""
+"""The check of a QONNX file: rows from the lowering that ``build`` uses, past the first rejection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from finn_vitprune.ingest.check.checked import (
 from finn_vitprune.ingest.check.check_float import FOLDED, LAYOUT
 from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM
 from finn_vitprune.graph.reading import load_weights
-from finn_vitprune.graph.reason import Reason, Refusal, first_line
+from finn_vitprune.graph.reason import Reason, Rejection, first_line
 from finn_vitprune.graph.values import Const, Value
 from finn_vitprune.graph.walk import DAMAGE, CollectAll, Step
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
@@ -63,7 +63,7 @@ UNITS: dict[type[Value], Mapped | Constant] = {
     values.TokenScores: TOKEN_SCORES,
     values.Shares: TOKEN_SCORES,
 }
-"""What a tensor becomes that is no stream of a hardware node yet; every other kind is a part of the attention."""
+"""What a tensor becomes that is not a stream of a hardware node yet; every other kind is a part of the attention."""
 FAST = 1 << 10
 """Cycles a frame of the folding of a large build."""
 
@@ -73,33 +73,33 @@ def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | No
     plugin.register()
     load_weights(proto, path)
     walk = NodeByNode(ModelWrapper(proto, fix_missing_initializer_valueinfo=False))  # the lowering asks for none
-    refusals, hardware = list(walk.refusals), None
-    if not refusals:
+    rejections, hardware = list(walk.rejections), None
+    if not rejections:
         hardware, reason = _hardware(walk.lowered)
         reason = reason or _failure(walk.source)
-        refusals += [] if reason is None else [reason]
+        rejections += [] if reason is None else [reason]
     structure = None if hardware is None else _structure(hardware, walk.source)
-    notes = () if not refusals else _float_form(model)
+    notes = () if not rejections else _float_form(model)
     if hardware is not None and part is not None:
         notes = _fit(hardware, part)
     size = None if hardware is None else _size(walk.source, hardware, structure)
     return Checked(
-        path.name, model.kind, model.opset, walk.placed_rows(), tuple(refusals), structure, size, notes
+        path.name, model.kind, model.opset, walk.placed_rows(), tuple(rejections), structure, size, notes
     )
 
 
 class NodeByNode:
-    """A lowering that goes on after a node that does not map, with a row for every node."""
+    """A lowering that continues after a node that does not map, with a row for every node."""
 
     def __init__(self, source: ModelWrapper) -> None:
         self.source = source
         self.rows: list[CheckRow] = []
         self.kinds: list[type[Value]] = []
-        self.refusals: list[Refusal] = []
+        self.rejections: list[Rejection] = []
         self.lowered: Lowered | None = None
         try:
             lowering = Lowering(source, RULES, CollectAll(HELP))
-            self.refusals = lowering.refusals
+            self.rejections = lowering.rejections
             made = 0
             for step in lowering.steps():
                 built = [n.op_type for n in lowering.graph.nodes[made:] if n.domain.startswith("finn")]
@@ -108,9 +108,9 @@ class NodeByNode:
                 self.kinds.append(type(step.results[0]))
             self.lowered = lowering.finish()
         except (Reason, UserError, *DAMAGE) as e:
-            whole = Refusal(source.graph.name or "graph", "model", str(e))
-            found = Refusal.at(e.node, e.reason, e.help or HELP) if isinstance(e, Reason) else whole
-            self.refusals += [] if self.refusals else [found]
+            whole = Rejection(source.graph.name or "graph", "model", str(e))
+            found = Rejection.at(e.node, e.reason, e.help or HELP) if isinstance(e, Reason) else whole
+            self.rejections += [] if self.rejections else [found]
 
     def placed_rows(self) -> tuple[CheckRow, ...]:
         """The rows with their place: an encoder starts at the LayerNorm before q k^T."""
@@ -137,13 +137,13 @@ class NodeByNode:
 def _answer(step: Step, built: list[str]) -> Answer:
     """What a node becomes: the ops that were ``built`` at it, or what its result leads to."""
     if step.waits:
-        return Behind(step.refusal)
-    if step.refusal is not None:
-        return Rejected(step.refusal)
+        return Behind(step.rejection)
+    if step.rejection is not None:
+        return Rejected(step.rejection)
     return Mapped(", ".join(built)) if built else UNITS.get(type(step.results[0]), Mapped(ATTENTION))
 
 
-def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:
+def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Rejection | None]:
     """The hardware graph as ``build`` has it before folding; its ops are checked as they are and in a large folding."""
     try:
         model = lowered.model.transform(TidyLowered())
@@ -156,11 +156,11 @@ def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Refusal | None]:
                 getCustomOp(node).verify_node()
             candidate.transform(SetFifoDepths(), make_deepcopy=candidate is model)
     except UserError as e:
-        return None, Refusal("hardware graph", "model", str(e))
+        return None, Rejection("hardware graph", "model", str(e))
     return model, None
 
 
-def _failure(source: ModelWrapper) -> Refusal | None:
+def _failure(source: ModelWrapper) -> Rejection | None:
     """Why the file does not compute, as ``build`` lets it compute on its images, or None where it does."""
     shape = source.get_tensor_shape(source.graph.input[0].name)
     image = np.random.default_rng(0).integers(0, 256, (1, *shape[1:]))
@@ -170,9 +170,9 @@ def _failure(source: ModelWrapper) -> Refusal | None:
         runner = QonnxRunner(source)
         logits = runner.run(image)[runner.output]
     except Exception as error:  # of onnx, onnxruntime and qonnx, each with types of its own
-        return Refusal("the file", "model", f"it does not run: {first_line(error)}", HELP)
+        return Rejection("the file", "model", f"it does not run: {first_line(error)}", HELP)
     if not np.isfinite(logits).all():
-        return Refusal("the file", "model", "its logits are not finite for an image of noise", HELP)
+        return Rejection("the file", "model", "its logits are not finite for an image of noise", HELP)
     return None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.ingest.onnx_file.model_file import Kind
-from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.reason import Rejection
 from finn_vitprune.models.config import ViTConfig
 
 EMBEDDING, CLASSIFIER = "embedding", "classifier"
@@ -36,14 +36,14 @@ class Constant:
 class Rejected:
     """The node does not map for what it is, or for what a node in its body is."""
 
-    refusal: Refusal
+    rejection: Rejection
 
 
 @dataclass(frozen=True)
 class Behind:
     """The node depends on a rejected node. ``alone``: what it would be by itself, None where that is not known."""
 
-    cause: Refusal
+    cause: Rejection
     alone: Mapped | Constant | None = None
 
 
@@ -97,14 +97,14 @@ class Structure:
 class Checked:
     """What ``check`` found in a file.
 
-    refusals: every reason, the deciding one first. notes: what changes on the way, though it maps.
+    rejections: every reason, the deciding one first. notes: what changes on the way, though it maps.
     """
 
     model: str
     kind: Kind
     opset: int
     rows: tuple[CheckRow, ...]
-    refusals: tuple[Refusal, ...]
+    rejections: tuple[Rejection, ...]
     structure: Structure | None
     complexity: Complexity | None
     notes: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class Checked:
     @property
     def passed(self) -> bool:
         """Whether the file can be built (QONNX), or imported and then built (float, QDQ)."""
-        return not self.refusals
+        return not self.rejections
 
     @property
     def mapped(self) -> int:

@@ -14,7 +14,7 @@ from finn_vitprune.graph.reason import first_line
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.graph.walk import DAMAGED
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
-from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.reason import Rejection
 
 INPUT_TYPES = {
     "tensor(float)": np.float32,
@@ -26,7 +26,7 @@ MEAN_AND_STD = 0.5, 0.25
 """Normalisation of the pixels of :func:`probe`, near every usual one."""
 
 
-def probe(path: Path, kind: Kind, vit: RecognisedViT) -> Refusal | None:
+def probe(path: Path, kind: Kind, vit: RecognisedViT) -> Rejection | None:
     """Why the file does not compute, on two images of noise, or None where it does.
 
     What is recognised may still hold wrong types, names used twice, or weights that overflow.
@@ -36,12 +36,12 @@ def probe(path: Path, kind: Kind, vit: RecognisedViT) -> Refusal | None:
     try:
         outputs = run_file(path, kind, vit, file_input(vit, images, mean, std))
     except UserError as error:
-        return Refusal(path.name, "model", str(error), DAMAGED)
+        return Rejection(path.name, "model", str(error), DAMAGED)
     if not np.isfinite(outputs).all():
-        return Refusal(vit.output, "output", "it is not finite for an image of noise", DAMAGED)
+        return Rejection(vit.output, "output", "it is not finite for an image of noise", DAMAGED)
     if np.array_equal(outputs[0], outputs[1]):
         text = "it is the same for two images of noise, to the last digit: the weights are empty"
-        return Refusal(vit.output, "output", text, DAMAGED)
+        return Rejection(vit.output, "output", text, DAMAGED)
     return None
 
 

@@ -6,7 +6,7 @@ from math import gcd
 
 from finn_vitprune.ingest.recognise.network import Network
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
-from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.reason import Rejection
 from finn_vitprune.models.config import Pooling
 from finn_vitprune.synth.parts import Part
 
@@ -15,17 +15,17 @@ MAX_DIM = 1024
 BRAM36_BITS = 36 * 1024
 
 
-def gaps(network: Network, vit: RecognisedViT) -> list[Refusal]:
+def gaps(network: Network, vit: RecognisedViT) -> list[Rejection]:
     """Parts without hardware, each at the node it comes from."""
     found, mlp_widths = [], [e.neurons for e in vit.config.encoders]
     if vit.config.pooling == Pooling.CLASS and vit.config.prefix == 0:
         text = "the classifier reads one token, and no class token stands before the patches"
         advice = "use a model with a class token, or one that pools by the mean of its tokens"
-        found.append(Refusal.at(network.embedding.embedded.node, text, advice))
+        found.append(Rejection.at(network.embedding.embedded.node, text, advice))
     if not 2 <= vit.config.dim <= MAX_DIM:
         norm = network.encoders[0][0].norm
         found.append(
-            Refusal.at(
+            Rejection.at(
                 norm.node, f"tokens of width {vit.config.dim}: LayerNorm takes 2 to {MAX_DIM}", "use a smaller model"
             )
         )
@@ -33,7 +33,7 @@ def gaps(network: Network, vit: RecognisedViT) -> list[Refusal]:
         attended = network.encoders[0][0].attended
         widths = f"width {vit.config.dim}, head width {vit.config.head_dim} and MLP width {mlp_widths[0]}"
         text = f"no block size divides {widths}"
-        found.append(Refusal.at(attended.node, text, "use a model whose widths share a factor of 2 or more"))
+        found.append(Rejection.at(attended.node, text, "use a model whose widths share a factor of 2 or more"))
     return found
 
 

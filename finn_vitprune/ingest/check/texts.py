@@ -10,7 +10,7 @@ from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Consta
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 
 SHOWN = 20
-"""Refused nodes that are listed one by one in a table by parts."""
+"""Rejected nodes that are listed one by one in a table by parts."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ def row_texts(checked: Checked) -> list[RowText]:
 def _row_text(row: CheckRow, kind: Kind) -> RowText:
     where = row.node, row.op_type, place_text(row.place)
     match row.answer:
-        case Rejected(refusal):
-            inside = "" if refusal.op_type == row.op_type else f"node {refusal.node} ({refusal.op_type}): "
-            return RowText(*where, reason=inside + refusal.reason, help=refusal.help)
+        case Rejected(rejection):
+            inside = "" if rejection.op_type == row.op_type else f"node {rejection.node} ({rejection.op_type}): "
+            return RowText(*where, reason=inside + rejection.reason, help=rejection.help)
         case Behind(cause, alone):
             name = "the input" if cause.op_type == "input" else "node"
             op = "" if cause.op_type == "input" else f" ({cause.op_type})"
-            fault = "does not map" if kind is Kind.QONNX else "is not taken in"
+            fault = "does not map" if kind is Kind.QONNX else "is not supported"
             reason = f"depends on {name} {cause.node}{op}, which {fault}"
             return RowText(*where, reason=reason, alone="" if alone is None else unit_text(alone))
         case unit:
@@ -87,7 +87,7 @@ def verdict(checked: Checked) -> str:
     kind, qonnx = checked.kind.value, checked.kind is Kind.QONNX
     if not checked.passed:
         command = "build" if qonnx else "import"
-        return f"no: `{command}` does not take this {kind} file: {checked.refusals[0]}"
+        return f"no: `{command}` does not take this {kind} file: {checked.rejections[0]}"
     if qonnx:
         return f"yes: `finn-vitprune build {checked.model}` takes this file to HDL"
     return f"yes: `finn-vitprune import {checked.model}` takes this {kind} file in, `build` its result"
@@ -116,8 +116,8 @@ def _counts(checked: Checked) -> str:
     parts = [
         text,
         f"{constants} of them are constants" if constants else "",
-        "Refused for what they are: " + ", ".join(f"{n} {op}" for op, n in own.most_common()) if own else "",
-        f"Refused for what they depend on: {behind}" if behind else "",
+        "Rejected for what they are: " + ", ".join(f"{n} {op}" for op, n in own.most_common()) if own else "",
+        f"Rejected for what they depend on: {behind}" if behind else "",
     ]
     return " ".join(f"{part}." for part in parts if part)
 
@@ -136,7 +136,7 @@ def as_dict(checked: Checked) -> dict[str, object]:
         "structure": None if checked.structure is None else checked.structure.as_dict(),
         "complexity": None if checked.complexity is None else asdict(checked.complexity),
         "notes": list(checked.notes),
-        "refusals": [asdict(r) for r in checked.refusals],
+        "refusals": [asdict(r) for r in checked.rejections],
         "rows": [asdict(t) | {"maps": r.maps} for r, t in zip(checked.rows, row_texts(checked), strict=True)],
     }
 
@@ -156,22 +156,22 @@ def _node_row(text: RowText, more: int = 0) -> tuple[str, str, str]:
 
 
 def part_rows(checked: Checked) -> list[tuple[str, str, str]]:
-    """Refused nodes first, then parts of the network; encoders that are alike share their rows."""
-    refused: dict[str, list[RowText]] = {}
+    """Rejected nodes first, then parts of the network; encoders that are alike share their rows."""
+    rejected: dict[str, list[RowText]] = {}
     waiting: Counter[str] = Counter()
     places: dict[str | int | None, Counter[str]] = {}
     for row, text in zip(checked.rows, row_texts(checked), strict=True):
         match row.answer:
             case Rejected():
-                refused.setdefault(text.reason, []).append(text)
+                rejected.setdefault(text.reason, []).append(text)
             case Behind(alone=None):
                 waiting[text.reason] += 1
             case Behind(alone=alone):
                 unit = unit_text(alone, size=False)
-                waiting[f"by themselves they would be {unit}, but they depend on what is not taken in"] += 1
+                waiting[f"by themselves they would be {unit}, but they depend on what is not supported"] += 1
             case _:
                 places.setdefault(row.place, Counter())[text.becomes] += 1
-    alike = list(refused.values())
+    alike = list(rejected.values())
     shown = [_node_row(texts[0], len(texts) - 1) for texts in alike[:SHOWN]]
     left = sum(len(texts) for texts in alike[SHOWN:])
     if left:

@@ -13,15 +13,15 @@ HELP = "the hardware attends from every token to every other: export a plain ViT
 
 
 def mask_scores(state: Normaliser, view: View, added: np.ndarray) -> View:
-    """Scores with a constant added: nothing where softmax does not see it, else a refusal by its name."""
+    """Scores with a constant added: nothing where softmax does not see it, else a rejection by its name."""
     full = np.broadcast_to(added, view.shape)
     if np.all(full == full[..., :1]):  # the same for all keys of a query
         return view
     hidden = full < HIDDEN
     if hidden.any():
-        state.refuse(_mask_name(hidden), HELP)
+        state.reject(_mask_name(hidden), HELP)
     else:
-        state.refuse(
+        state.reject(
             f"relative position bias: a table of {full.shape[-1]} keys, values {full.min():.3g} to "
             f"{full.max():.3g}, "
             "is added to the attention scores",
@@ -34,7 +34,7 @@ def hide_scores(state: Normaliser, view: View, shown: np.ndarray) -> View:
     """Scores of which only those where ``shown`` count."""
     hidden = np.broadcast_to(np.logical_not(shown), view.shape)
     if hidden.any():
-        state.refuse(_mask_name(hidden), HELP)
+        state.reject(_mask_name(hidden), HELP)
     return view
 
 

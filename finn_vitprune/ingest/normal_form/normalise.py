@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from finn_vitprune.graph import layout
-from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.reason import Rejection
 from finn_vitprune.graph.rules import Rules
 from finn_vitprune.graph.walk import CollectAll
 from finn_vitprune.ingest.normal_form import (
@@ -28,6 +28,6 @@ RULES = Rules(
 )
 
 
-def normaliser(source: ModelFile, image: tuple[int, ...] | Refusal, policy: CollectAll | None = None) -> Normaliser:
+def normaliser(source: ModelFile, image: tuple[int, ...] | Rejection, policy: CollectAll | None = None) -> Normaliser:
     """A pass over ``source`` that is still to run; ``image`` as in :class:`Normaliser`."""
     return Normaliser(source, image, RULES, policy)

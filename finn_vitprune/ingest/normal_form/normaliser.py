@@ -2,7 +2,7 @@
 
 Each node is handed to a rule chosen by its op type and by what its inputs are
 (:mod:`finn_vitprune.ingest.normal_form.terms`). Where the network's form is clear although a node is not
-supported, a rule notes the reason with :meth:`Normaliser.refuse` and goes on.
+supported, a rule notes the reason with :meth:`Normaliser.reject` and continues.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason, Refusal
+from finn_vitprune.graph.reason import Reason, Rejection
 from finn_vitprune.graph.rules import Rules
 from finn_vitprune.graph.values import Const, Unknown, Value, ordered
 from finn_vitprune.graph.walk import CollectAll, Pass, Step, all_constant, evaluated
@@ -23,15 +23,15 @@ from finn_vitprune.ingest.onnx_file.unsupported import why_not
 PLAIN = "plain ViT and DeiT encoders are supported, as timm and Hugging Face have them"
 
 
-class Fate(Enum):
+class NodeStatus(Enum):
     """What became of a node."""
 
     CONSTANT = "constant"
     LAYOUT = "layout"
     TERM = "term"
     FUNCTION = "function"
-    REFUSED = "refused"
-    WAITS = "waits"
+    REJECTED = "rejected"
+    BLOCKED = "blocked"
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class NodeOutcome:
     """What became of one node: its term (of a view), or the reason why not."""
 
     node: Node
-    fate: Fate
+    status: NodeStatus
     term: Term | None = None
-    refusal: Refusal | None = None
+    rejection: Rejection | None = None
 
 
 @dataclass
@@ -52,14 +52,14 @@ class Normalised:
     pixels: Pixels | None
     outputs: dict[str, Value]
     outcomes: list[NodeOutcome]
-    refusals: list[Refusal] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
 
 
 class Normaliser(Pass):
     """State of one pass."""
 
     def __init__(
-        self, source: ModelFile, image: tuple[int, ...] | Refusal, rules: Rules, policy: CollectAll | None = None
+        self, source: ModelFile, image: tuple[int, ...] | Rejection, rules: Rules, policy: CollectAll | None = None
     ) -> None:
         """``image`` is the shape of the one input, all dimensions known, or why it is not an image."""
         super().__init__(rules, source.constants, source.path.parent, policy or CollectAll(PLAIN))
@@ -68,26 +68,26 @@ class Normaliser(Pass):
         self.pixels: Pixels | None = None
         if isinstance(image, tuple):
             image = self._image(source.inputs[0].name, image)
-        if isinstance(image, Refusal):
-            self.refusals.append(image)
+        if isinstance(image, Rejection):
+            self.rejections.append(image)
             self.values |= {i.name: Unknown(image) for i in source.inputs}
 
-    def _image(self, name: str, shape: tuple[int, ...]) -> Refusal | None:
-        """Read the input as pixels; a refusal where it is too large."""
+    def _image(self, name: str, shape: tuple[int, ...]) -> Rejection | None:
+        """Read the input as pixels; a rejection where it is too large."""
         node = Node(name, "input", "", (), (name,), {})
         try:
             index = ordered(shape)
         except Reason as e:
-            return Refusal.at(node, e.reason, e.help)
+            return Rejection.at(node, e.reason, e.help)
         self.pixels = Pixels(1, index.size, node, shape=shape)
         self.values[name] = View(index, self.pixels)
         return None
 
     # --- helpers for rules ---
 
-    def refuse(self, reason: str, help: str = "") -> None:
-        """Note a reason at the node at hand, and go on as if it were not there."""
-        self.refusals.append(Refusal.at(self.node, reason, help or PLAIN))
+    def reject(self, reason: str, help: str = "") -> None:
+        """Note a reason at the node at hand, and continue as if it were not there."""
+        self.rejections.append(Rejection.at(self.node, reason, help or PLAIN))
 
     def once(self, key: object, make: Callable[[], Term]) -> Term:
         """The term of ``key``, made at first use, so that equal steps are one term."""
@@ -104,7 +104,7 @@ class Normaliser(Pass):
         for step in self.walk(self.source.nodes, outputs):
             outcomes.append(_outcome(step))
             seen(outcomes[-1])
-        return Normalised(self.source, self.pixels, {o: self.values[o] for o in outputs}, outcomes, self.refusals)
+        return Normalised(self.source, self.pixels, {o: self.values[o] for o in outputs}, outcomes, self.rejections)
 
     def knows(self, node: Node) -> bool:
         """Standard operators, and those of other domains that mean what their names say."""
@@ -119,18 +119,18 @@ class Normaliser(Pass):
 
 
 def _outcome(step: Step) -> NodeOutcome:
-    first, fate = step.results[0], Fate.FUNCTION
+    first, status = step.results[0], NodeStatus.FUNCTION
     term = first.term if isinstance(first, View) else None
     if step.waits:
-        fate = Fate.WAITS
-    elif step.refusal is not None:
-        fate = Fate.REFUSED
+        status = NodeStatus.BLOCKED
+    elif step.rejection is not None:
+        status = NodeStatus.REJECTED
     elif isinstance(first, Const):
-        fate = Fate.CONSTANT
+        status = NodeStatus.CONSTANT
     elif term is None:  # the node in a branch that it comes from waits
-        fate = Fate.WAITS
+        status = NodeStatus.BLOCKED
     elif any(isinstance(v, View) and v.term is term and v.fn is first.fn for v in step.values):
-        fate = Fate.LAYOUT
+        status = NodeStatus.LAYOUT
     elif first.fn is None:
-        fate = Fate.TERM
-    return NodeOutcome(step.node, fate, term, step.refusal)
+        status = NodeStatus.TERM
+    return NodeOutcome(step.node, status, term, step.rejection)

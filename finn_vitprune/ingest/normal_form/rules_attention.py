@@ -13,7 +13,7 @@ from finn_vitprune.ingest.normal_form.masks import HELP, hide_scores, mask_score
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.rules_linear import matmul
 from finn_vitprune.ingest.normal_form.terms import Attended, Linear, Probabilities, Scores, Softmax, View
-from finn_vitprune.ingest.normal_form.views import constant_query, heads, is_whole, need_lines, plain
+from finn_vitprune.ingest.normal_form.views import constant_query, heads, is_whole, need_rows, plain
 
 RULES = Rules()
 
@@ -63,7 +63,7 @@ def _probabilities(state: Normaliser, node: Node, view: View) -> View:
     view = plain(state, view)
     if not isinstance(view.term, Linear):
         raise Reason("softmax of a tensor that is neither attention scores nor classifier output")
-    found = need_lines(view, "the input of softmax")
+    found = need_rows(view, "the input of softmax")
     return View(ordered(view.shape), Probabilities(found.count, found.term.columns, node, x=found))
 
 

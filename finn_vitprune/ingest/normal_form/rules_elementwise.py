@@ -31,7 +31,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Sum,
     View,
 )
-from finn_vitprune.ingest.normal_form.views import lines, need_lines, per_column, plain, scaled
+from finn_vitprune.ingest.normal_form.views import need_rows, per_column, plain, scaled, whole_rows
 from finn_vitprune.ingest.onnx_file.unsupported import CONVOLUTIONAL
 
 RULES = Rules()
@@ -159,7 +159,7 @@ def add(state: Normaliser, node: Node, values: list):
     if a.same_as(b):
         return _with_function(state, a, _samples(a) + _samples(b))
     if isinstance(a.term, Scores) or isinstance(b.term, Scores):
-        state.refuse(
+        state.reject(
             "a mask or position bias that is computed from an input is added to the attention scores",
             "the hardware attends from every token to every other: use a plain ViT or DeiT",
         )
@@ -167,11 +167,11 @@ def add(state: Normaliser, node: Node, values: list):
     if a.shape != b.shape:
         raise Reason(f"tensors of different shape, {list(a.shape)} and {list(b.shape)}, are added")
     pair = [plain(state, v) for v in values]
-    if a.index.ndim == 4 and all(lines(v) is None for v in pair):  # images [1, C, H, W]: channels last
+    if a.index.ndim == 4 and all(whole_rows(v) is None for v in pair):  # images [1, C, H, W]: channels last
         turned = [v.moved(lambda i: np.moveaxis(i, 1, -1)) for v in pair]
-        if all(lines(v) is not None for v in turned):
+        if all(whole_rows(v) is not None for v in turned):
             return add(state, node, turned).moved(lambda i: np.moveaxis(i, -1, 1))
-    left, right = (need_lines(v, "a summand") for v in pair)
+    left, right = (need_rows(v, "a summand") for v in pair)
     if left.term.columns != right.term.columns:
         raise Reason(f"branches of width {left.term.columns} and {right.term.columns} are added")
     return View(ordered(a.shape), Sum(left.count, left.term.columns, node, a=left, b=right))
@@ -204,7 +204,7 @@ def product(state: Normaliser, node: Node, values: list):
     if node.op_type == "Mul" and layers and a.shape == b.shape:
         gated = next((v for v in values if v.fn is not None and functions.affine(v.fn) is None), None)
         gate = f"gate {functions.name_of(gated.fn)}" if gated is not None else "no activation in the gate"
-        state.refuse(
+        state.reject(
             f"gated MLP (GLU, SwiGLU; {gate}): two linear layers are multiplied element by element",
             "the hardware has MLPs of two linear layers with GELU between",
         )

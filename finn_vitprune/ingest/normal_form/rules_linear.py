@@ -10,8 +10,8 @@ from finn_vitprune.graph.reason import Reason
 from finn_vitprune.graph.rules import Rules, optional
 from finn_vitprune.graph.values import Const, ordered
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
-from finn_vitprune.ingest.normal_form.terms import Linear, Lines, Patches, Pixels, Scores, Softmax, View
-from finn_vitprune.ingest.normal_form.views import as_lines, constant_query, plain, split_lines
+from finn_vitprune.ingest.normal_form.terms import Linear, TokenRows, Patches, Pixels, Scores, Softmax, View
+from finn_vitprune.ingest.normal_form.views import as_rows, constant_query, plain, split_rows
 
 RULES = Rules()
 CONVOLUTION_HELP = "only a patch embedding is supported: kernel equal to stride, without padding"
@@ -117,13 +117,13 @@ def linear(
     return View(ordered((*view.shape[:-1], weight.shape[1])), made)
 
 
-def _gathered(node: Node, view: View) -> Lines:
+def _gathered(node: Node, view: View) -> TokenRows:
     index = view.index.reshape(-1, view.shape[-1])
-    return Lines(Patches(len(index), index.shape[1], node, pixels=view.term, index=index))
+    return TokenRows(Patches(len(index), index.shape[1], node, pixels=view.term, index=index))
 
 
-def _tokens(view: View, weight: np.ndarray) -> tuple[Lines, np.ndarray]:
-    found = split_lines(view)
+def _tokens(view: View, weight: np.ndarray) -> tuple[TokenRows, np.ndarray]:
+    found = split_rows(view)
     if found is None:
         raise Reason(_no_rows(view))
     rows, columns = found
@@ -131,7 +131,7 @@ def _tokens(view: View, weight: np.ndarray) -> tuple[Lines, np.ndarray]:
         spread = np.zeros((view.term.columns, weight.shape[1]), np.float32)
         np.add.at(spread, columns, weight)
         weight = spread
-    return as_lines(view.term, rows), weight
+    return as_rows(view.term, rows), weight
 
 
 def _no_rows(view: View) -> str:
@@ -139,7 +139,7 @@ def _no_rows(view: View) -> str:
     shape = list(view.shape)
     if isinstance(view.term, (Scores, Softmax)):
         return f"talking heads: a linear layer mixes the attention weights of the heads (shape {shape})"
-    if view.index.ndim > 1 and split_lines(view.moved(lambda a: np.swapaxes(a, -1, -2))) is not None:
+    if view.index.ndim > 1 and split_rows(view.moved(lambda a: np.swapaxes(a, -1, -2))) is not None:
         return f"a linear layer over the tokens instead of the channels (MLP-Mixer), of shape {shape}"
     return f"a linear layer on a tensor of shape {shape} that is not rows of one layer's output"
 

@@ -14,7 +14,7 @@ from finn_vitprune.graph.walk import DAMAGED
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.terms import Linear, Mean, Norm, Statistic, Term, View
-from finn_vitprune.ingest.normal_form.views import as_lines, is_whole, lines, plain
+from finn_vitprune.ingest.normal_form.views import as_rows, is_whole, plain, whole_rows
 
 RULES = Rules()
 
@@ -36,7 +36,7 @@ def rms_normalization(state: Normaliser, node: Node, values: list):
 
 
 def _norm(state: Normaliser, x: View, eps: float, gamma, beta, absorbed: tuple[Term, ...] = ()) -> View:
-    found = lines(x)
+    found = whole_rows(x)
     if found is None:
         _refuse_part(state, x)
         return x
@@ -53,16 +53,16 @@ def _norm(state: Normaliser, x: View, eps: float, gamma, beta, absorbed: tuple[T
 
 def _refuse_part(state: Normaliser, x: View) -> None:
     if isinstance(x.term, Linear):
-        state.refuse(
+        state.reject(
             f"QK-norm: a LayerNorm over {x.shape[-1]} channels of one head, of {x.term.columns} of the layer",
             "the hardware multiplies queries and keys as they are: use a model without QK-norm",
         )
     else:
-        state.refuse(f"LayerNorm over {x.shape[-1]} of the {x.term.columns} channels of a token")
+        state.reject(f"LayerNorm over {x.shape[-1]} of the {x.term.columns} channels of a token")
 
 
 def _refuse_rms(state: Normaliser) -> None:
-    state.refuse("RMSNorm in place of LayerNorm", "the hardware has LayerNorm (mean and variance)")
+    state.reject("RMSNorm in place of LayerNorm", "the hardware has LayerNorm (mean and variance)")
 
 
 # --- means ---------------------------------------------------------------------------------------
@@ -93,13 +93,13 @@ def _mean(state: Normaliser, view: View, axes: list[int], keep: bool) -> View:
     rows = last.index // view.term.columns
     if np.all(rows == rows[..., :1]):
         return _over_channels(state, last).moved(lambda a: a.reshape(shape))
-    pooled = lines(plain(state, last.moved(lambda a: np.moveaxis(a, -1, 0))))
+    pooled = whole_rows(plain(state, last.moved(lambda a: np.moveaxis(a, -1, 0))))
     if pooled is None:
         raise Reason(
             f"a mean over axes {axes} of a tensor of shape {list(view.shape)} is over no whole tokens"
         )
     term = plain(state, last).term
-    made = Mean(1, term.columns, state.node, x=as_lines(term, _row_numbers(pooled)))
+    made = Mean(1, term.columns, state.node, x=as_rows(term, _row_numbers(pooled)))
     return View(ordered(shape), made)
 
 

@@ -15,7 +15,7 @@ from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.masks import hide_scores
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Patches, Scores, View
-from finn_vitprune.ingest.normal_form.views import need_lines, plain
+from finn_vitprune.ingest.normal_form.views import need_rows, plain
 
 RULES = Rules()
 
@@ -79,7 +79,7 @@ def _piece(state: Normaliser, value: Value) -> np.ndarray | Embedded:
 
 def as_embedded(state: Normaliser, view: View) -> Embedded:
     """Patches, or tokens already embedded, as rows that constants can be added to."""
-    found = need_lines(view, "what is joined or added to")
+    found = need_rows(view, "what is joined or added to")
     term = found.term
     rows = np.arange(term.rows) if found.rows is None else np.array(found.rows)
     if isinstance(term, Embedded):

@@ -55,7 +55,7 @@ class View(Indexed):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Lines:
+class TokenRows:
     """Whole rows of a term: all, or those numbered ``rows``."""
 
     term: Term
@@ -103,7 +103,7 @@ class Patches(Term):
 class Linear(Term):
     """``x W + b``, W ``[in, out]``; ``scaled``: a vector was multiplied into W and b (LayerScale)."""
 
-    x: Lines
+    x: TokenRows
     weight: np.ndarray
     bias: np.ndarray | None = None
     scaled: bool = False
@@ -113,7 +113,7 @@ class Linear(Term):
 class Norm(Term):
     """LayerNorm over the columns."""
 
-    x: Lines
+    x: TokenRows
     gamma: np.ndarray | None
     beta: np.ndarray | None
     eps: float
@@ -131,8 +131,8 @@ class Activation(Term):
 class Sum(Term):
     """Sum of two tensors, a residual addition as a rule."""
 
-    a: Lines
-    b: Lines
+    a: TokenRows
+    b: TokenRows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -174,14 +174,14 @@ class Attended(Term):
 class Mean(Term):
     """Mean over rows of ``x``; one row."""
 
-    x: Lines
+    x: TokenRows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Probabilities(Term):
     """Softmax after the classifier."""
 
-    x: Lines
+    x: TokenRows
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -13,7 +13,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     HeadView,
     Linear,
-    Lines,
+    TokenRows,
     Norm,
     Opaque,
     Pixels,
@@ -28,7 +28,7 @@ def is_whole(view: View) -> bool:
     return flat.size == view.term.rows * view.term.columns and bool((flat[1:] > flat[:-1]).all())
 
 
-def split_lines(view: View) -> tuple[np.ndarray, np.ndarray] | None:
+def split_rows(view: View) -> tuple[np.ndarray, np.ndarray] | None:
     """``(rows [R], columns [K])``: line i of the view (its last axis) is row ``rows[i]`` at ``columns``."""
     if view.index.ndim < 1 or view.index.size == 0:
         return None
@@ -38,24 +38,24 @@ def split_lines(view: View) -> tuple[np.ndarray, np.ndarray] | None:
     return (rows, columns) if same else None
 
 
-def lines(view: View) -> Lines | None:
+def whole_rows(view: View) -> TokenRows | None:
     """The whole rows that a view shows, or None where it shows something else."""
-    found = split_lines(view)
+    found = split_rows(view)
     if found is None or not np.array_equal(found[1], np.arange(view.term.columns)):
         return None
-    return as_lines(view.term, found[0])
+    return as_rows(view.term, found[0])
 
 
-def as_lines(term: Term, rows: np.ndarray) -> Lines:
+def as_rows(term: Term, rows: np.ndarray) -> TokenRows:
     """Rows of a term by their numbers."""
     if np.array_equal(rows, np.arange(term.rows)):
-        return Lines(term)
-    return Lines(term, tuple(rows.tolist()))
+        return TokenRows(term)
+    return TokenRows(term, tuple(rows.tolist()))
 
 
-def need_lines(view: View, what: str) -> Lines:
-    """:func:`lines`, or a reason that says what the view is not."""
-    found = lines(view)
+def need_rows(view: View, what: str) -> TokenRows:
+    """:func:`whole_rows`, or a reason that says what the view is not."""
+    found = whole_rows(view)
     if found is None:
         raise Reason(f"{what} of shape {list(view.shape)} is not whole tokens, one after the other")
     return found

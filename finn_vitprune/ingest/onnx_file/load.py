@@ -28,7 +28,7 @@ def load(path: Path) -> ModelFile:
     """The graph of an ONNX file, external data included.
 
     Raises:
-        UserError: the file cannot be read, or is no sound graph; names node or tensor and the cause.
+        UserError: the file cannot be read, or is not a sound graph; names node or tensor and the cause.
     """
     return from_proto(read_proto(path), path)
 
@@ -128,7 +128,7 @@ def _check_producers(graph: GraphProto, nodes: list[Node]) -> None:
     names = Counter(t.name for t in graph.initializer)
     for name, times in names.items():
         if times > 1:
-            raise UserError(f"initialiser {name} is there {times} times: which one is meant cannot be told")
+            raise UserError(f"initialiser {name} appears {times} times: it is ambiguous")
     made = dict.fromkeys(names, "an initialiser")
     made |= {i.name: "a graph input" for i in graph.input if i.name not in made}
     if graph.sparse_initializer:
@@ -137,7 +137,7 @@ def _check_producers(graph: GraphProto, nodes: list[Node]) -> None:
     for node in nodes:
         for tensor in filter(None, node.outputs):
             if tensor in made:
-                raise UserError(f"tensor {tensor} is made twice: by {made[tensor]} and by node {node.name}")
+                raise UserError(f"tensor {tensor} has two producers: {made[tensor]} and by node {node.name}")
             made[tensor] = f"node {node.name}"
     for node in nodes:
         missing = [i for i in node.inputs if i and i not in made]

@@ -21,7 +21,7 @@ _NORM = ("it normalises over one channel or a group of them: LayerNorm is the on
 REASONS: dict[str, tuple[str, str]] = {
     "BatchNormalization": (
         "it normalises each channel by statistics of the training data: LayerNorm is the only one here",
-        "use a plain ViT or DeiT; behind a linear layer, fold it into that layer first (onnxsim)",
+        "use a plain ViT or DeiT; after a linear layer, fold it into that layer first (onnxsim)",
     ),
     **dict.fromkeys(
         ("Loop", "Scan", "NonZero", "SequenceAt", "SequenceConstruct", "NonMaxSuppression"), _CONTROL

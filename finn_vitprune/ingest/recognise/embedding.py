@@ -8,7 +8,7 @@ from math import isqrt
 import numpy as np
 
 from finn_vitprune.ingest.recognise.recognised import InputScaling, NotRecognised
-from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.reason import Rejection
 from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Patches, Pixels
 
 MAX_PREFIX = 2
@@ -47,7 +47,7 @@ def match_embedding(embedded: Embedded, pixels: Pixels) -> Embedding:
             break
     else:
         raise NotRecognised(
-            Refusal.at(
+            Rejection.at(
                 layer.node,
                 f"the patches of an input of shape {list(pixels.shape)} are in another order",
                 PATCHES,
@@ -68,7 +68,7 @@ def _prefix(embedded: Embedded, patches: int) -> int:
     prefix = int((source == -1).sum())
     if not np.array_equal(source, np.r_[np.full(prefix, -1), np.arange(patches)]):
         raise NotRecognised(
-            Refusal.at(
+            Rejection.at(
                 embedded.node,
                 "prefix tokens and patches are in another order",
                 "class token first, then patches",
@@ -76,7 +76,7 @@ def _prefix(embedded: Embedded, patches: int) -> int:
         )
     if prefix > MAX_PREFIX:
         raise NotRecognised(
-            Refusal.at(
+            Rejection.at(
                 embedded.node,
                 f"register tokens: {prefix} tokens stand before the patches",
                 "the hardware takes a class token and a distillation token: use a model without registers",
@@ -113,7 +113,7 @@ def _scaling(pixels: Pixels, layer: Linear, channels: int, channels_last: bool) 
         by_channel = full.reshape(-1, channels).T if channels_last else full.reshape(channels, -1)
         if not np.all(by_channel == by_channel[:, :1]):
             raise NotRecognised(
-                Refusal.at(
+                Rejection.at(
                     layer.node,
                     "pixels are scaled by other numbers from place to place",
                     "one number a channel",

@@ -9,7 +9,7 @@ from finn_vitprune.ingest.recognise.embedding import Embedding
 
 ACTIVATION_HELP = "the hardware is built for models with GELU"
 GELUS = {"GELU": "exact", "GELU in its tanh form": "tanh"}
-PLAIN = "pre-norm encoders are taken in: x + attention(norm(x)), then x + MLP(norm(x))"
+PLAIN = "pre-norm encoders are supported: x + attention(norm(x)), then x + MLP(norm(x))"
 
 
 @dataclass(frozen=True)

@@ -9,46 +9,46 @@ from pathlib import Path
 from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
 from finn_vitprune.ingest.normal_form.normalise import normaliser
-from finn_vitprune.ingest.normal_form.normaliser import Fate
+from finn_vitprune.ingest.normal_form.normaliser import NodeStatus
 from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
 from finn_vitprune.ingest.recognise.recognised import NotRecognised
-from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.reason import Rejection
 from finn_vitprune.ingest.recognise.survey import FIXED_SIZE, survey
 
-ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are taken in"
+ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are supported"
 
 
 def read(path: Path) -> Recognition:
     """What an ONNX file holds: a vision transformer with its weights, or the reasons why it is none.
 
     Raises:
-        UserError: the file cannot be read, or is no sound graph.
+        UserError: the file cannot be read, or is not a sound graph.
     """
     return understand(load(path))
 
 
 def understand(model: ModelFile) -> Recognition:
-    """:func:`read` of a file that is loaded; where a node is refused, every other one is looked at by itself."""
-    image, refusal = None, None
+    """:func:`read` of a file that is loaded; where a node is rejected, every other one is looked at by itself."""
+    image, rejection = None, None
     try:
         image = image_shape(model)
     except NotRecognised as e:
-        refusal = e.refusal
-    found = recognise(normaliser(model, image or refusal).run())
-    if all(o.fate is not Fate.WAITS for o in found.normalised.outcomes):
+        rejection = e.rejection
+    found = recognise(normaliser(model, image or rejection).run())
+    if all(o.status is not NodeStatus.BLOCKED for o in found.normalised.outcomes):
         return found
     surveyed = survey(model, image)
-    return replace(found, surveyed=surveyed, refusals=_ranked(found.refusals, surveyed.refusals, refusal))
+    return replace(found, surveyed=surveyed, rejections=_ranked(found.rejections, surveyed.rejections, rejection))
 
 
-def _ranked(found: tuple[Refusal, ...], behind: tuple[Refusal, ...], size: Refusal | None) -> tuple[Refusal, ...]:
-    """All reasons, the deciding one first: an open size of the image only where nothing else is refused."""
+def _ranked(found: tuple[Rejection, ...], behind: tuple[Rejection, ...], size: Rejection | None) -> tuple[Rejection, ...]:
+    """All reasons, the deciding one first: an open size of the image only where nothing else is rejected."""
     first = [r for r in found if size is None or r != size or not _is_open(size)]
     return tuple(dict.fromkeys([*first, *behind, *found]))
 
 
-def _is_open(refusal: Refusal) -> bool:
-    return refusal.help == FIXED_SIZE
+def _is_open(rejection: Rejection) -> bool:
+    return rejection.help == FIXED_SIZE
 
 
 def image_shape(model: ModelFile) -> tuple[int, ...]:
@@ -60,16 +60,16 @@ def image_shape(model: ModelFile) -> tuple[int, ...]:
     if len(model.inputs) != 1:
         names = ", ".join(i.name for i in model.inputs) or "none"
         raise NotRecognised(
-            Refusal(names, "input", f"the model has {len(model.inputs)} inputs ({names})", ONE_IMAGE)
+            Rejection(names, "input", f"the model has {len(model.inputs)} inputs ({names})", ONE_IMAGE)
         )
     image = model.inputs[0]
     shape = image.shape
     if shape is None or len(shape) != 4:
         text = "no shape" if shape is None else f"{len(shape)} dimensions"
-        raise NotRecognised(Refusal(image.name, "input", f"the input has {text}", ONE_IMAGE))
+        raise NotRecognised(Rejection(image.name, "input", f"the input has {text}", ONE_IMAGE))
     if shape[0] not in (None, 1):
         raise NotRecognised(
-            Refusal(
+            Rejection(
                 image.name,
                 "input",
                 f"batch size {shape[0]} is fixed",
@@ -93,7 +93,7 @@ def _completed(model: ModelFile, image: Tensor) -> tuple[int, ...]:
     if side is None:
         open_ = [f"dimension {i}" for i, d in enumerate(image.shape) if i and d is None]
         raise NotRecognised(
-            Refusal(
+            Rejection(
                 image.name, "input",
                 f"{', '.join(open_)} of the input stays open, and no position embedding tells the image size",
                 FIXED_SIZE,

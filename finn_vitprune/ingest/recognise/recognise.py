@@ -19,7 +19,7 @@ from finn_vitprune.ingest.normal_form.normaliser import Normalised
 from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
 from finn_vitprune.ingest.recognise.survey import Surveyed
 from finn_vitprune.ingest.recognise.weights import gather
-from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.reason import Rejection
 from finn_vitprune.graph.values import Unknown
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
@@ -42,30 +42,30 @@ CLASS_TOKEN = "use a model that pools by class token or mean (timm: global_pool 
 class Recognition:
     """What was found in a file: the network with its parts, or the reasons why not, the first one decides.
 
-    surveyed: every node by itself, where the file is not taken in.
+    surveyed: every node by itself, where the file is not supported.
     """
 
     normalised: Normalised
     network: Network | None = None
     vit: RecognisedViT | None = None
-    refusals: tuple[Refusal, ...] = field(default=())
+    rejections: tuple[Rejection, ...] = field(default=())
     surveyed: Surveyed | None = None
 
 
 def recognise(normalised: Normalised) -> Recognition:
     """The vision transformer of a normalised graph, or why there is none."""
-    found = list(normalised.refusals)
+    found = list(normalised.rejections)
     try:
         network = _network(normalised)
         vit = None if found else gather(network)
     except NotRecognised as e:
-        refusals = found if e.refusal in found else [*found, e.refusal]
-        return Recognition(normalised, refusals=tuple(refusals))
+        rejections = found if e.rejection in found else [*found, e.rejection]
+        return Recognition(normalised, rejections=tuple(rejections))
     return Recognition(normalised, network, vit, tuple(found))
 
 
 def _no(term: Term, reason: str, help: str = "") -> NotRecognised:
-    return NotRecognised(Refusal.at(term.node, reason, help))
+    return NotRecognised(Rejection.at(term.node, reason, help))
 
 
 def _network(normalised: Normalised) -> Network:
@@ -85,13 +85,13 @@ def _logits(normalised: Normalised) -> tuple[str, View]:
     """The output that holds logits: the only one, or that named so, or the only one of two dimensions."""
     outputs = {n: v for n, v in normalised.outputs.items() if not isinstance(v, Unknown)}
     if not outputs:
-        raise NotRecognised(next(v.refusal for v in normalised.outputs.values() if isinstance(v, Unknown)))
+        raise NotRecognised(next(v.rejection for v in normalised.outputs.values() if isinstance(v, Unknown)))
     flat = {n: v for n, v in outputs.items() if isinstance(v, View) and v.index.ndim == 2}
     name = "logits" if "logits" in outputs else next(iter(flat), None)
     if name is None or (len(flat) > 1 and name != "logits"):
         shapes = ", ".join(f"{n} {list(v.shape)}" for n, v in outputs.items() if isinstance(v, View))
         raise NotRecognised(
-            Refusal(
+            Rejection(
                 next(iter(outputs)), "output",
                 f"no single output of shape [1, classes]: there are {shapes or 'constants'}",
                 "export the model with its classifier, and with that output alone",
@@ -99,7 +99,7 @@ def _logits(normalised: Normalised) -> tuple[str, View]:
         )  # fmt: skip
     value = outputs[name]
     if not isinstance(value, View):
-        raise NotRecognised(Refusal(name, "output", "it is a constant: it does not depend on the image"))
+        raise NotRecognised(Rejection(name, "output", "it is a constant: it does not depend on the image"))
     return name, value
 
 
@@ -134,7 +134,7 @@ def _heads(term: Term, view: View) -> tuple[Linear, ...]:
     """One linear layer, or the two of a distilled model, averaged."""
     if isinstance(term, Linear):
         if view.fn is not None and term is view.term:
-            raise _no(term, "the logits pass a function behind the classifier", "export without it")
+            raise _no(term, "the logits pass a function after the classifier", "export without it")
         return (term,)
     if isinstance(term, Sum):
         pair = (term.a.term, term.b.term)
@@ -184,7 +184,7 @@ def _branch(add: Sum) -> tuple[AttentionBranch | MlpBranch, Term]:
     sides = (add.a, add.b)
     for side in sides:
         if side.rows is not None:
-            raise _no(add, f"an encoder goes on with {side.count} of {side.term.rows} tokens", PLAIN)
+            raise _no(add, f"an encoder continues with {side.count} of {side.term.rows} tokens", PLAIN)
     for branch, rest in (sides, sides[::-1]):
         if isinstance(branch.term, Linear) and not isinstance(branch.term.x.term, Patches):
             return _match_branch(branch.term, rest.term, add), rest.term

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.reason import Rejection
 from finn_vitprune.models.config import ViTConfig
 
 
@@ -60,8 +60,8 @@ class RecognisedViT:
 
 
 class NotRecognised(Exception):
-    """The network is no vision transformer that is taken in; ``refusal`` says why."""
+    """The network is not a vision transformer that is supported; ``rejection`` says why."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(str(refusal))
-        self.refusal = refusal
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(str(rejection))
+        self.rejection = rejection

@@ -1,4 +1,4 @@
-"""Every node of a file that is not supported, looked at by itself: the pass that goes on after a rejected node.
+"""Every node of a file that is not supported, looked at by itself: the pass that continues after a rejected node.
 
 By its own policy the pass leaves unknown what depends on a rejected node. Here the result of such a node is a
 tensor of known shape (:class:`Opaque`), so that the linear layers, LayerNorms and attention after it are still
@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason, Refusal
+from finn_vitprune.graph.reason import Reason, Rejection
 from finn_vitprune.graph.shapes import output_shapes
 from finn_vitprune.graph.values import Const, Unknown, Value, ordered
 from finn_vitprune.graph.walk import DAMAGED, CollectAll, Pass
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normalise import normaliser
-from finn_vitprune.ingest.normal_form.normaliser import PLAIN, Fate, NodeOutcome
+from finn_vitprune.ingest.normal_form.normaliser import PLAIN, NodeStatus, NodeOutcome
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
 from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS
 from finn_vitprune.ingest.recognise.network import PLAIN as PRE_NORM
@@ -41,10 +41,10 @@ IMAGES = frozenset(
 
 @dataclass(frozen=True)
 class SurveyedNode:
-    """One node by itself: its outcome, and the refusal upstream that keeps it from mapping (None for none)."""
+    """One node by itself: its outcome, and the rejection upstream that keeps it from mapping (None for none)."""
 
     outcome: NodeOutcome
-    cause: Refusal | None
+    cause: Rejection | None
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Surveyed:
 
     nodes: tuple[SurveyedNode, ...]
     functions: dict[int, str]
-    refusals: tuple[Refusal, ...]
+    rejections: tuple[Rejection, ...]
     assumed: dict[str, tuple[int, ...]]
 
 
 def survey(source: ModelFile, image: tuple[int, ...] | None) -> Surveyed:
-    """Look at every node; ``image`` is the shape of the one input, or None where the inputs are no image."""
+    """Look at every node; ``image`` is the shape of the one input, or None where the inputs are not image."""
     if image is not None:
         return _Survey(source, image, {}).found()
     assumed = {tuple(_assumed(source, *size).items()): None for size in ASSUMED_IMAGES}
@@ -69,8 +69,8 @@ def survey(source: ModelFile, image: tuple[int, ...] | None) -> Surveyed:
 
 
 def _unanswered(surveyed: Surveyed) -> tuple[int, int]:
-    """Nodes without an answer of their own, and refusals: sizes that do not fit the network have many."""
-    return sum(f.outcome.fate is Fate.WAITS for f in surveyed.nodes), len(surveyed.refusals)
+    """Nodes without an answer of their own, and rejections: sizes that do not fit the network have many."""
+    return sum(f.outcome.status is NodeStatus.BLOCKED for f in surveyed.nodes), len(surveyed.rejections)
 
 
 class _Survey(CollectAll):
@@ -83,18 +83,18 @@ class _Survey(CollectAll):
         if image is None and len(source.inputs) == 1:
             shape = self.assumed.get(source.inputs[0].name, ())
             image = shape if len(shape) == 4 else None
-        no_image = Refusal(", ".join(i.name for i in source.inputs) or "none", "input", "it is no image")
+        no_image = Rejection(", ".join(i.name for i in source.inputs) or "none", "input", "it is not an image")
         self.state = normaliser(source, image or no_image, self)
-        self.state.refusals.clear()  # the inputs are judged elsewhere
-        self.causes: dict[str, Refusal] = {}
+        self.state.rejections.clear()  # the inputs are judged elsewhere
+        self.causes: dict[str, Rejection] = {}
         self.named: dict[int, str] = {}
         for tensor in source.inputs if self.state.pixels is None else ():
             self._input(tensor, no_image)
 
-    def _input(self, tensor: Tensor, no_image: Refusal) -> None:
+    def _input(self, tensor: Tensor, no_image: Rejection) -> None:
         node = Node(tensor.name, "input", "", (), (tensor.name,), {})
-        self.causes[tensor.name] = refusal = replace(no_image, node=tensor.name)
-        self.state.hold(tensor.name, _made(self.state, node, self.assumed.get(tensor.name), False, refusal))
+        self.causes[tensor.name] = rejection = replace(no_image, node=tensor.name)
+        self.state.hold(tensor.name, _made(self.state, node, self.assumed.get(tensor.name), False, rejection))
 
     def found(self) -> Surveyed:
         """The result of the pass, with the reasons that only the whole shows."""
@@ -105,11 +105,11 @@ class _Survey(CollectAll):
         own = self._post_norm(outcomes)
         nodes = []
         for outcome, cause in zip(outcomes, causes, strict=True):
-            refusal = own.get(id(outcome.term)) if outcome.fate is Fate.TERM else None
-            if refusal is not None and refusal.op_type == outcome.node.op_type:
-                outcome = replace(outcome, fate=Fate.REFUSED, refusal=refusal)
+            rejection = own.get(id(outcome.term)) if outcome.status is NodeStatus.TERM else None
+            if rejection is not None and rejection.op_type == outcome.node.op_type:
+                outcome = replace(outcome, status=NodeStatus.REJECTED, rejection=rejection)
             nodes.append(SurveyedNode(outcome, cause))
-        return Surveyed(tuple(nodes), self.named, tuple(self.state.refusals), self.assumed)
+        return Surveyed(tuple(nodes), self.named, tuple(self.state.rejections), self.assumed)
 
     # --- the pass ---
 
@@ -134,12 +134,12 @@ class _Survey(CollectAll):
         given = [v.shape if isinstance(v, View) else v and np.asarray(v.value) for v in values]
         shapes = output_shapes(node, self.state.source.opset, given)
         for i, (tensor, shape) in enumerate(zip(node.outputs, shapes, strict=False)):
-            results[i] = _made(state, node, shape, node.op_type in IMAGES, results[i].refusal)
+            results[i] = _made(state, node, shape, node.op_type in IMAGES, results[i].rejection)
             state.hold(tensor, results[i])
         return results
 
     def _seen(self, outcome: NodeOutcome) -> None:
-        cause = outcome.refusal if outcome.fate is Fate.REFUSED else self._cause(outcome.node)
+        cause = outcome.rejection if outcome.status is NodeStatus.REJECTED else self._cause(outcome.node)
         if cause is not None:
             self.causes |= {t: cause for t in outcome.node.outputs if t}
         for tensor in outcome.node.outputs:
@@ -147,9 +147,9 @@ class _Survey(CollectAll):
                 self._settle(tensor)
 
     def _settle(self, tensor: str, shifted: bool = False) -> None:
-        """Scale and offset in front of an activation (they are read several times) belong to what stands before.
+        """Scale and offset before an activation (they are read several times) belong to what stands before.
 
-        ``shifted``: only where there is an offset; the scale in front of a sigmoid may be that of QuickGELU.
+        ``shifted``: only where there is an offset; the scale before a sigmoid may be that of QuickGELU.
         """
         view = self.state.values.get(tensor)
         line = functions.affine(view.fn) if isinstance(view, View) and view.fn is not None else None
@@ -159,7 +159,7 @@ class _Survey(CollectAll):
             except Reason:
                 pass  # the node that needs it plain says so
 
-    def _cause(self, node: Node) -> Refusal | None:
+    def _cause(self, node: Node) -> Rejection | None:
         return next((self.causes[i] for i in node.inputs if i in self.causes), None)
 
     # --- what the whole shows ---
@@ -179,23 +179,23 @@ class _Survey(CollectAll):
                 if name not in GELUS:
                     self._refuse_once(term.node, f"activation {name}", ACTIVATION_HELP)
 
-    def _refuse_once(self, node: Node, reason: str, help: str) -> Refusal:
-        refusal = Refusal.at(node, reason, help)
-        if refusal not in self.state.refusals:
-            self.state.refusals.append(refusal)
-        return refusal
+    def _refuse_once(self, node: Node, reason: str, help: str) -> Rejection:
+        rejection = Rejection.at(node, reason, help)
+        if rejection not in self.state.rejections:
+            self.state.rejections.append(rejection)
+        return rejection
 
-    def _post_norm(self, outcomes: Iterable[NodeOutcome]) -> dict[int, Refusal]:
+    def _post_norm(self, outcomes: Iterable[NodeOutcome]) -> dict[int, Rejection]:
         """LayerNorms whose result is added to that of a branch, by term."""
         found = {}
         for outcome in outcomes:
-            if isinstance(outcome.term, Sum) and outcome.fate is Fate.TERM:
+            if isinstance(outcome.term, Sum) and outcome.status is NodeStatus.TERM:
                 a, b = outcome.term.a.term, outcome.term.b.term
                 for side, branch in ((a, b), (b, a)):
                     if isinstance(side, Norm) and isinstance(branch, Linear):
                         text = "post-norm: a LayerNorm stands on the residual stream"
-                        refusal = self._refuse_once(side.node, text, PRE_NORM)
-                        found |= {id(t): refusal for t in _with_absorbed(side)}
+                        rejection = self._refuse_once(side.node, text, PRE_NORM)
+                        found |= {id(t): rejection for t in _with_absorbed(side)}
         return found
 
 
@@ -236,13 +236,13 @@ def _assumed(source: ModelFile, height: int, width: int) -> dict[str, tuple[int,
 # --- results of rejected nodes -------------------------------------------------------------------
 
 
-def _made(state: Pass, node: Node, shape: tuple[int, ...] | None, image: bool, refusal: Refusal) -> Value:
+def _made(state: Pass, node: Node, shape: tuple[int, ...] | None, image: bool, rejection: Rejection) -> Value:
     """A tensor of known shape, or an unknown one where the shape is not known or too large."""
     try:
         view = None if shape is None else _opaque(node, shape, image)
     except Reason:
         view = None
-    return Unknown(refusal) if view is None or not state.fits([view]) else view
+    return Unknown(rejection) if view is None or not state.fits([view]) else view
 
 
 def _opaque(node: Node, shape: tuple[int, ...], image: bool) -> View:

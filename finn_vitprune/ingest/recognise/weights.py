@@ -6,7 +6,7 @@ import numpy as np
 
 from finn_vitprune.ingest.recognise.network import GELUS, AttentionBranch, MlpBranch, Network
 from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
-from finn_vitprune.graph.reason import Refusal
+from finn_vitprune.graph.reason import Rejection
 from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm, Term
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
@@ -58,7 +58,7 @@ def gather(network: Network) -> RecognisedViT:
 
 
 def _no(term: Term, reason: str, help: str = "") -> NotRecognised:
-    return NotRecognised(Refusal.at(term.node, reason, help))
+    return NotRecognised(Rejection.at(term.node, reason, help))
 
 
 def _pooling(network: Network) -> Pooling:
@@ -159,7 +159,7 @@ def _check_finite(weights: dict[str, np.ndarray]) -> None:
     for name, array in weights.items():
         if not np.isfinite(array).all():
             raise NotRecognised(
-                Refusal(
+                Rejection(
                     name,
                     "weights",
                     f"{name} holds an infinite value",

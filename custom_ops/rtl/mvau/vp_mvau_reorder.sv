@@ -1,22 +1,22 @@
-// Puts the rows of the sparse-block matrix unit in order: takes CW elements of each of ROWS_AT_ONCE rows a
-// beat, WORDS beats for these rows, and gives the rows one after the other, RATIO CW elements a beat. The
+// Puts the rows of the sparse-block matrix unit in order: takes DRAIN_WIDTH elements of each of ROWS_PER_STEP rows a
+// beat, WORDS beats for these rows, and gives the rows one after the other, RATIO DRAIN_WIDTH elements a beat. The
 // last rows of a frame may be fewer (LAST_ROWS), of SETS that a frame has; what comes in for those missing is
 // dropped. Two sets are held, one written while the other is read. in_ready and the output come from
 // registers, but for the choice of the row; out_ready reaches the read enables.
 `default_nettype none
 
-module vp_mvau_order #(
+module vp_mvau_reorder #(
     int unsigned SETS         = 3,  // of a frame
     int unsigned LAST_ROWS    = 1,  // rows of its last set
-    int unsigned ROWS_AT_ONCE = 2,
+    int unsigned ROWS_PER_STEP = 2,
     int unsigned WORDS        = 4,  // beats of a row that come in
     int unsigned RATIO        = 2,  // of these in a beat that goes out
-    int unsigned WIDTH        = 32, // bits of CW elements
+    int unsigned WIDTH        = 32, // bits of DRAIN_WIDTH elements
     parameter    STYLE        = "auto"
 ) (
     input  wire logic                          clk,
     input  wire logic                          rst_n,
-    input  wire logic [ROWS_AT_ONCE*WIDTH-1:0] in_data,   // row after row
+    input  wire logic [ROWS_PER_STEP*WIDTH-1:0] in_data,   // row after row
     input  wire logic                          in_valid,
     output      logic                          in_ready,
     output      logic [RATIO*WIDTH-1:0]        out_data,
@@ -24,20 +24,20 @@ module vp_mvau_order #(
     input  wire logic                          out_ready
 );
     localparam int unsigned BEATS = WORDS / RATIO;
-    localparam int unsigned AB = BEATS > 1 ? $clog2(BEATS) : 1;
-    localparam int unsigned TB = $clog2(ROWS_AT_ONCE);
-    localparam int unsigned SB = SETS > 1 ? $clog2(SETS) : 1;
+    localparam int unsigned BEAT_ADDR_W = BEATS > 1 ? $clog2(BEATS) : 1;
+    localparam int unsigned ROW_W = $clog2(ROWS_PER_STEP);
+    localparam int unsigned SET_W = SETS > 1 ? $clog2(SETS) : 1;
 
-    if (ROWS_AT_ONCE < 2 || WORDS % RATIO != 0 || LAST_ROWS < 1 || LAST_ROWS > ROWS_AT_ONCE) begin : g_check
-        $error("vp_mvau_order: %0d rows at once, %0d words, RATIO %0d, LAST_ROWS %0d do not fit",
-               ROWS_AT_ONCE, WORDS, RATIO, LAST_ROWS);
+    if (ROWS_PER_STEP < 2 || WORDS % RATIO != 0 || LAST_ROWS < 1 || LAST_ROWS > ROWS_PER_STEP) begin : g_check
+        $error("vp_mvau_reorder: %0d rows at once, %0d words, RATIO %0d, LAST_ROWS %0d do not fit",
+               ROWS_PER_STEP, WORDS, RATIO, LAST_ROWS);
     end
 
     logic [1:0] full_q;
 
     // --- write ---
     logic w_half_q, w_last_q;
-    logic [AB-1:0] w_addr_q;
+    logic [BEAT_ADDR_W-1:0] w_addr_q;
     logic [RATIO-1:0] w_bank_q;  // one hot
     assign in_ready = !full_q[w_half_q];
     wire logic take = in_valid && in_ready;
@@ -52,7 +52,7 @@ module vp_mvau_order #(
             w_bank_q <= w_bank_q[RATIO-1] ? RATIO'(1) : w_bank_q << 1;
             if (w_bank_q[RATIO-1]) begin
                 w_addr_q <= w_end ? '0 : w_addr_q + 1'b1;
-                w_last_q <= !w_end && w_addr_q == AB'(BEATS - 2);
+                w_last_q <= !w_end && w_addr_q == BEAT_ADDR_W'(BEATS - 2);
                 w_half_q <= w_half_q ^ w_end;
             end
         end
@@ -60,26 +60,26 @@ module vp_mvau_order #(
 
     // --- read ---
     logic r_half_q, r_last_q, valid_q, last_set_q, last_row_q;
-    logic [AB-1:0] r_addr_q;
-    logic [TB-1:0] row_q, row_1_q;
-    logic [SB-1:0] set_q;
+    logic [BEAT_ADDR_W-1:0] r_addr_q;
+    logic [ROW_W-1:0] row_q, row_1_q;
+    logic [SET_W-1:0] set_q;
     wire logic advance = !valid_q || out_ready;
     wire logic read = advance && full_q[r_half_q];
     wire logic row_end = BEATS == 1 || r_last_q;
     wire logic set_end = row_end && last_row_q;
     wire logic frame_end = SETS == 1 || last_set_q;
-    localparam logic FEW = LAST_ROWS == 1;  // the last set has one row
-    function automatic logic is_last_row(input logic [TB-1:0] row, input logic last_set);
-        return row == (last_set ? TB'(LAST_ROWS - 1) : TB'(ROWS_AT_ONCE - 1));
+    localparam logic LAST_IS_ONE_ROW = LAST_ROWS == 1;  // the last set has one row
+    function automatic logic is_last_row(input logic [ROW_W-1:0] row, input logic last_set);
+        return row == (last_set ? ROW_W'(LAST_ROWS - 1) : ROW_W'(ROWS_PER_STEP - 1));
     endfunction
-    wire logic next_last_set = SETS == 1 || (!frame_end && set_q == SB'(SETS - 2));
+    wire logic next_last_set = SETS == 1 || (!frame_end && set_q == SET_W'(SETS - 2));
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             r_half_q   <= 1'b0;
             r_last_q   <= 1'b0;
             r_addr_q   <= '0;
             row_q      <= '0;
-            last_row_q <= SETS == 1 && FEW;
+            last_row_q <= SETS == 1 && LAST_IS_ONE_ROW;
             set_q      <= '0;
             last_set_q <= SETS == 1;
             valid_q    <= 1'b0;
@@ -87,10 +87,10 @@ module vp_mvau_order #(
             if (advance) valid_q <= read;
             if (read) begin
                 r_addr_q <= row_end ? '0 : r_addr_q + 1'b1;
-                r_last_q <= !row_end && r_addr_q == AB'(BEATS - 2);
+                r_last_q <= !row_end && r_addr_q == BEAT_ADDR_W'(BEATS - 2);
                 if (set_end) begin
                     row_q      <= '0;
-                    last_row_q <= next_last_set && FEW;
+                    last_row_q <= next_last_set && LAST_IS_ONE_ROW;
                     set_q      <= frame_end ? '0 : set_q + 1'b1;
                     last_set_q <= next_last_set;
                     r_half_q   <= !r_half_q;
@@ -111,10 +111,10 @@ module vp_mvau_order #(
         end
     end
 
-    logic [ROWS_AT_ONCE*RATIO*WIDTH-1:0] word;
-    for (genvar t = 0; t < ROWS_AT_ONCE; t++) begin : g_row
+    logic [ROWS_PER_STEP*RATIO*WIDTH-1:0] word;
+    for (genvar t = 0; t < ROWS_PER_STEP; t++) begin : g_row
         for (genvar b = 0; b < RATIO; b++) begin : g_bank
-            vp_ram #(.DEPTH(2 << AB), .WIDTH(WIDTH), .STYLE(STYLE)) ram (
+            vp_ram #(.DEPTH(2 << BEAT_ADDR_W), .WIDTH(WIDTH), .STYLE(STYLE)) ram (
                 .clk, .we(take && w_bank_q[b]), .waddr({w_half_q, w_addr_q}), .wdata(in_data[t*WIDTH+:WIDTH]),
                 .re(read), .zero(1'b0), .raddr({r_half_q, r_addr_q}), .rdata(word[(t*RATIO+b)*WIDTH+:WIDTH])
             );

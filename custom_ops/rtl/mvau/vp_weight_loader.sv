@@ -7,12 +7,12 @@
 // begins anew. A read gives loaded in bit 0, at every address. All answers are OKAY; there are no strobes.
 `default_nettype none
 
-module vp_weight_load #(
+module vp_weight_loader #(
     int unsigned BANKS     = 2,
     int unsigned DEPTH     = 12,
     int unsigned WIDTH     = 80,
     int unsigned ADDR_BITS = 9,
-    localparam int unsigned WA = DEPTH > 1 ? $clog2(DEPTH) : 1
+    localparam int unsigned WORD_ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
 ) (
     input  wire logic                 clk,
     input  wire logic                 rst_n,
@@ -30,17 +30,17 @@ module vp_weight_load #(
     input  wire logic                 rready,
     output      logic [31:0]          rdata,
     output      logic [BANKS-1:0]     we,
-    output      logic [WA-1:0]        waddr,
+    output      logic [WORD_ADDR_W-1:0]        waddr,
     output      logic [WIDTH-1:0]     data,
     output      logic                 loaded
 );
     localparam int unsigned PARTS = (WIDTH + 31) / 32;
     localparam int unsigned PART_BITS = $clog2(PARTS);
-    localparam int unsigned INDEX_BITS = $clog2(BANKS) + WA + PART_BITS;
-    localparam int unsigned END = ((((BANKS - 1) << WA) + DEPTH - 1) << PART_BITS) + PARTS - 1;
+    localparam int unsigned INDEX_BITS = $clog2(BANKS) + WORD_ADDR_W + PART_BITS;
+    localparam int unsigned LAST_ADDR = ((((BANKS - 1) << WORD_ADDR_W) + DEPTH - 1) << PART_BITS) + PARTS - 1;
 
     if (ADDR_BITS != INDEX_BITS + 2) begin : g_check
-        $error("vp_weight_load: ADDR_BITS %0d must be %0d for %0d banks of %0d words of %0d bits",
+        $error("vp_weight_loader: ADDR_BITS %0d must be %0d for %0d banks of %0d words of %0d bits",
                ADDR_BITS, INDEX_BITS + 2, BANKS, DEPTH, WIDTH);
     end
 
@@ -76,7 +76,7 @@ module vp_weight_load #(
             loaded_q <= 1'b0;
         end else if (hit) begin
             next_q   <= index_q + 1'b1;
-            loaded_q <= index_q == INDEX_BITS'(END);
+            loaded_q <= index_q == INDEX_BITS'(LAST_ADDR);
         end
     end
     assign loaded = loaded_q;
@@ -95,9 +95,9 @@ module vp_weight_load #(
         assign data = w_q[WIDTH-1:0];
         assign last = 1'b1;
     end
-    assign waddr = index_q[PART_BITS+:WA];
+    assign waddr = index_q[PART_BITS+:WORD_ADDR_W];
     if (BANKS > 1) begin : g_banks
-        assign we = BANKS'(hit && last) << index_q[INDEX_BITS-1:PART_BITS+WA];
+        assign we = BANKS'(hit && last) << index_q[INDEX_BITS-1:PART_BITS+WORD_ADDR_W];
     end else begin : g_bank
         assign we = hit && last;
     end

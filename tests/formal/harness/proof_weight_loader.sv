@@ -1,9 +1,9 @@
-// vp_weight_load against its contract: the harness pairs addresses and data itself, counts places by part, word and
+// vp_weight_loader against its contract: the harness pairs addresses and data itself, counts places by part, word and
 // bank, and takes a write as done when its answer appears, one cycle after the block performed it. One word of one
 // bank is followed, any: what the memory got is what was written. Address bits below a word may be anything.
 `default_nettype none
 
-module proof_weight_load #(
+module proof_weight_loader #(
     int unsigned BANKS = 2,
     int unsigned DEPTH = 3,
     int unsigned WIDTH = 40,
@@ -30,7 +30,7 @@ module proof_weight_load #(
     logic [BANKS-1:0] we;
     logic [WA-1:0] waddr;
     logic [WIDTH-1:0] data;
-    vp_weight_load #(.BANKS(BANKS), .DEPTH(DEPTH), .WIDTH(WIDTH), .ADDR_BITS(ADDR_BITS)) dut (.*);
+    vp_weight_loader #(.BANKS(BANKS), .DEPTH(DEPTH), .WIDTH(WIDTH), .ADDR_BITS(ADDR_BITS)) dut (.*);
 
     // --- the master's side, and the answers' ---
     proof_reset reset (.clk, .rst_n);
