@@ -5,10 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from finn_vitprune.graph.constants import evaluate
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.shapes import output_shapes
+from finn_vitprune.graph.constants import evaluate, output_shapes
+from finn_vitprune.graph.node import Node, Reason
 
 OPSET = 18
 

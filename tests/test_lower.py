@@ -13,7 +13,7 @@ from vit_models import random_vit
 from finn_vitprune.execute import golden
 from finn_vitprune.builds.lowering_check import check_lowering
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
-from finn_vitprune.graph.values import Indexed, Symbolic
+from finn_vitprune.graph.rules import Indexed, Symbolic
 from finn_vitprune.transforms import values
 from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.insert_forks import InsertForks

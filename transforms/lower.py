@@ -15,7 +15,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph import layout
 from finn_vitprune.graph.reading import read_node
-from finn_vitprune.graph.reason import Reason
+from finn_vitprune.graph.node import Reason
 from finn_vitprune.graph.rules import Rules
 from finn_vitprune.transforms import (
     rules_attention,

@@ -10,11 +10,9 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.graph.node import Node
+from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.reading import read_nodes, tensor_array
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules
-from finn_vitprune.graph.values import Value, is_ordered, ordered
+from finn_vitprune.graph.rules import Rules, Value, is_ordered, ordered
 from finn_vitprune.graph.walk import Pass, Policy, Step, all_constant, evaluated
 from finn_vitprune.numerics import snap_ratio
 from finn_vitprune.transforms.hardware_graph import HardwareGraph

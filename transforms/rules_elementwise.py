@@ -8,10 +8,8 @@ import numpy as np
 
 from finn_vitprune import numerics
 from finn_vitprune.graph.functions import BINARY, unary
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules, constant, optional
-from finn_vitprune.graph.values import Const, is_ordered, ordered
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Const, Rules, constant, is_ordered, optional, ordered
 from finn_vitprune.transforms.lowering import Lowering
 from finn_vitprune.transforms.values import Codes, CodeSum, CodeTable, Normed, QAcc, QConst, Rows
 

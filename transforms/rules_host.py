@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.graph import layout
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules, axis_of, constant
-from finn_vitprune.graph.values import ANY, Const, ordered
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import ANY, Const, Rules, axis_of, constant, ordered
 from finn_vitprune.graph.walk import all_constant, evaluated
 from finn_vitprune.transforms.lowering import Lowering
 from finn_vitprune.transforms.values import Image, QConst, Rows

@@ -6,10 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules
-from finn_vitprune.graph.values import Const, is_ordered, ordered
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Const, Rules, is_ordered, ordered
 from finn_vitprune.transforms.lowering import Lowering
 from finn_vitprune.transforms.values import Acc, Codes, Image, QAcc, QConst
 

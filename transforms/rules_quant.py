@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from finn_vitprune import numerics
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules, constant
-from finn_vitprune.graph.values import Const, Indexed
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Const, Indexed, Rules, constant
 from finn_vitprune.transforms.lowering import Lowering, datatype
 from finn_vitprune.transforms.rules_attention import build_attention
 from finn_vitprune.transforms.values import (

@@ -7,10 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune import numerics
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules, numbers
-from finn_vitprune.graph.values import Const, ordered
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Const, Rules, numbers, ordered
 from finn_vitprune.transforms.lowering import Lowering
 from finn_vitprune.transforms.rules_attention import scores_tensor
 from finn_vitprune.transforms.values import Codes, Numerator, QAcc, RowSum, Shares, MeanOfTokens, TokenScores

@@ -1,6 +1,6 @@
 """What a QONNX tensor means in integer hardware: the values that the lowering rules pass along.
 
-They are positions in a base array (:mod:`finn_vitprune.graph.values`); for a stream of codes the position of an
+They are positions in a base array (:mod:`finn_vitprune.graph.rules`); for a stream of codes the position of an
 element is ``token * channels + channel``.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from finn_vitprune.graph.values import Indexed, Symbolic
+from finn_vitprune.graph.rules import Indexed, Symbolic
 
 
 @dataclass(frozen=True)

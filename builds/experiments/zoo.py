@@ -23,7 +23,7 @@ from torch import nn
 
 from finn_vitprune.ingest.check.check_float import check_float
 from finn_vitprune.importing.float_model import float_network
-from finn_vitprune.graph.reason import first_line
+from finn_vitprune.graph.node import first_line
 from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.importing.reference import TOLERANCE, compare

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.graph.constants import limit
-from finn_vitprune.graph.node import Node
+from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.reading import read_nodes, tensor_array
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules, axis_of, constant, numbers
-from finn_vitprune.graph.values import ANY, Const, Symbolic
+from finn_vitprune.graph.rules import ANY, Const, Rules, Symbolic, axis_of, constant, numbers
 from finn_vitprune.graph.walk import Pass
 
 RULES = Rules()

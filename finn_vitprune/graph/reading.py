@@ -10,8 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import first_line
+from finn_vitprune.graph.node import Node, first_line
 
 MAX_DEPTH = 6
 """Bodies of control flow in each other; readers of ONNX take exponential time with many."""

@@ -15,10 +15,8 @@ from onnx import GraphProto
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph import constants
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason, Rejection, first_line
-from finn_vitprune.graph.rules import Rules
-from finn_vitprune.graph.values import Const, Indexed, Unknown, Value
+from finn_vitprune.graph.node import Node, Reason, Rejection, first_line
+from finn_vitprune.graph.rules import Const, Indexed, Rules, Unknown, Value
 
 DAMAGE = (
     ArithmeticError,

@@ -19,7 +19,7 @@ from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network
 from finn_vitprune.ingest.recognise.recognise import Recognition
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
-from finn_vitprune.graph.reason import Rejection
+from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.check.roles import UNITS, Role, matrix, roles_of
 from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Surveyed, SurveyedNode
 from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Opaque, Term

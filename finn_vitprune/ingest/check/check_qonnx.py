@@ -30,8 +30,8 @@ from finn_vitprune.ingest.check.checked import (
 from finn_vitprune.ingest.check.check_float import FOLDED, LAYOUT
 from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM
 from finn_vitprune.graph.reading import load_weights
-from finn_vitprune.graph.reason import Reason, Rejection, first_line
-from finn_vitprune.graph.values import Const, Value
+from finn_vitprune.graph.node import Reason, Rejection, first_line
+from finn_vitprune.graph.rules import Const, Value
 from finn_vitprune.graph.walk import DAMAGE, CollectAll, Step
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.read import understand

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.ingest.onnx_file.model_file import Kind
-from finn_vitprune.graph.reason import Rejection
+from finn_vitprune.graph.node import Rejection
 from finn_vitprune.models.config import ViTConfig
 
 EMBEDDING, CLASSIFIER = "embedding", "classifier"

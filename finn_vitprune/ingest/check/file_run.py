@@ -10,11 +10,10 @@ import onnx
 from onnx import ModelProto, helper
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.graph.reason import first_line
+from finn_vitprune.graph.node import Rejection, first_line
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.graph.walk import DAMAGED
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
-from finn_vitprune.graph.reason import Rejection
 
 INPUT_TYPES = {
     "tensor(float)": np.float32,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from finn_vitprune.graph import layout
-from finn_vitprune.graph.reason import Rejection
+from finn_vitprune.graph.node import Rejection
 from finn_vitprune.graph.rules import Rules
 from finn_vitprune.graph.walk import CollectAll
 from finn_vitprune.ingest.normal_form import (

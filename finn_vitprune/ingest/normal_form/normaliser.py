@@ -11,10 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason, Rejection
-from finn_vitprune.graph.rules import Rules
-from finn_vitprune.graph.values import Const, Unknown, Value, ordered
+from finn_vitprune.graph.node import Node, Reason, Rejection
+from finn_vitprune.graph.rules import Const, Rules, Unknown, Value, ordered
 from finn_vitprune.graph.walk import CollectAll, Pass, Step, all_constant, evaluated
 from finn_vitprune.ingest.normal_form.terms import Pixels, Term, View
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules, axis_of, optional
-from finn_vitprune.graph.values import Const, ordered
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Const, Rules, axis_of, optional, ordered
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.masks import HELP, hide_scores, mask_scores
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser

@@ -9,10 +9,8 @@ import numpy as np
 from finn_vitprune.graph import constants
 from finn_vitprune.graph.functions import BINARY
 from finn_vitprune.graph.functions import unary as unary_function
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules, optional
-from finn_vitprune.graph.values import Const, ordered
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Const, Rules, optional, ordered
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.masks import mask_scores
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser

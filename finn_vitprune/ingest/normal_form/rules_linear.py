@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.graph.constants import limit
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules, optional
-from finn_vitprune.graph.values import Const, ordered
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Const, Rules, optional, ordered
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.terms import Linear, TokenRows, Patches, Pixels, Scores, Softmax, View
 from finn_vitprune.ingest.normal_form.views import as_rows, constant_query, plain, split_rows

@@ -6,10 +6,8 @@ from hashlib import blake2b
 
 import numpy as np
 
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules, axis_of, numbers, optional
-from finn_vitprune.graph.values import ordered
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Rules, axis_of, numbers, optional, ordered
 from finn_vitprune.graph.walk import DAMAGED
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser

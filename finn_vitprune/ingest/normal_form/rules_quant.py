@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules, constant
-from finn_vitprune.graph.values import Const
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Const, Rules, constant
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.terms import View
 

@@ -7,10 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.graph.constants import limit
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason
-from finn_vitprune.graph.rules import Rules, axis_of
-from finn_vitprune.graph.values import Const, Value, ordered
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Const, Rules, Value, axis_of, ordered
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.masks import hide_scores
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser

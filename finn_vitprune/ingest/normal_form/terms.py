@@ -2,7 +2,7 @@
 
 A tensor is a constant, or a :class:`View` of a term. A term is one step of a network (a linear layer, a
 LayerNorm, an attention product) with a base array ``[rows, columns]``: tokens by channels. A view's index
-(:mod:`finn_vitprune.graph.values`) holds flat positions in that base array. A scalar function of each element
+(:mod:`finn_vitprune.graph.rules`) holds flat positions in that base array. A scalar function of each element
 (a scale, the parts of GELU) is kept as its values on a grid
 (:mod:`finn_vitprune.ingest.normal_form.functions`).
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.values import Indexed
+from finn_vitprune.graph.rules import Indexed
 
 
 @dataclass(frozen=True, eq=False, repr=False)

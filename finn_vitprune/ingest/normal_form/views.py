@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from finn_vitprune.graph.reason import Reason
+from finn_vitprune.graph.node import Reason
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.terms import (

@@ -12,8 +12,7 @@ from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import first_line
+from finn_vitprune.graph.node import Node, first_line
 from finn_vitprune.graph.reading import read_nodes, read_proto, tensor_array
 from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, Tensor
 

@@ -8,7 +8,7 @@ from math import isqrt
 import numpy as np
 
 from finn_vitprune.ingest.recognise.recognised import InputScaling, NotRecognised
-from finn_vitprune.graph.reason import Rejection
+from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Patches, Pixels
 
 MAX_PREFIX = 2

@@ -12,7 +12,7 @@ from finn_vitprune.ingest.normal_form.normalise import normaliser
 from finn_vitprune.ingest.normal_form.normaliser import NodeStatus
 from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
 from finn_vitprune.ingest.recognise.recognised import NotRecognised
-from finn_vitprune.graph.reason import Rejection
+from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.recognise.survey import FIXED_SIZE, survey
 
 ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are supported"

@@ -19,8 +19,8 @@ from finn_vitprune.ingest.normal_form.normaliser import Normalised
 from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
 from finn_vitprune.ingest.recognise.survey import Surveyed
 from finn_vitprune.ingest.recognise.weights import gather
-from finn_vitprune.graph.reason import Rejection
-from finn_vitprune.graph.values import Unknown
+from finn_vitprune.graph.node import Rejection
+from finn_vitprune.graph.rules import Unknown
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finn_vitprune.graph.reason import Rejection
+from finn_vitprune.graph.node import Rejection
 from finn_vitprune.models.config import ViTConfig
 
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from finn_vitprune.graph.node import Node
-from finn_vitprune.graph.reason import Reason, Rejection
-from finn_vitprune.graph.shapes import output_shapes
-from finn_vitprune.graph.values import Const, Unknown, Value, ordered
+from finn_vitprune.graph.node import Node, Reason, Rejection
+from finn_vitprune.graph.constants import output_shapes
+from finn_vitprune.graph.rules import Const, Unknown, Value, ordered
 from finn_vitprune.graph.walk import DAMAGED, CollectAll, Pass
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normalise import normaliser

@@ -6,7 +6,7 @@ import numpy as np
 
 from finn_vitprune.ingest.recognise.network import GELUS, AttentionBranch, MlpBranch, Network
 from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
-from finn_vitprune.graph.reason import Rejection
+from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm, Term
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
