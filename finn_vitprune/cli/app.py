@@ -18,11 +18,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_COMMANDS = (
-    train, picture, sweep, export, import_model, check, build, simulate, report, complexity, bench_units, doctor,
-)  # fmt: skip
-for _module in _COMMANDS:
-    app.command(name=_module.NAME, epilog=f"Example: {_module.EXAMPLE}")(_module.command)
+_COMMANDS = {
+    "train": train, "picture": picture, "sweep": sweep, "export": export, "import": import_model, "check": check,
+    "build": build, "simulate": simulate, "report": report, "complexity": complexity, "bench-units": bench_units,
+    "doctor": doctor,
+}  # fmt: skip
+for _name, _module in _COMMANDS.items():
+    app.command(name=_name, epilog=f"Example: {_module.EXAMPLE}")(_module.command)
 
 
 def _version(value: bool) -> None:

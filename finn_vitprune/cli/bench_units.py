@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from finn_vitprune.bench.results import BenchResults
     from finn_vitprune.bench.run import Measured
 
-NAME = "bench-units"
 EXAMPLE = "finn-vitprune bench-units --quick --json units.json"
 WIDTH = 150
 """Columns of the tables where the output is not a terminal."""

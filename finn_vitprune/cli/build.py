@@ -7,7 +7,6 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
-NAME = "build"
 EXAMPLE = "finn-vitprune build model.onnx --fpga-part xcu250-figd2104-2L-e --clk-ns 4 --target-fps 20000 -o build/mine"
 
 

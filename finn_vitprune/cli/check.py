@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from finn_vitprune.ingest.check.checked import Checked
 
-NAME = "check"
 EXAMPLE = "finn-vitprune check deit_small.onnx --json"
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
@@ -19,18 +18,14 @@ if TYPE_CHECKING:
     from finn_vitprune.complexity.formulas import Complexity
     from finn_vitprune.report.tables import TextTable
 
-NAME = "complexity"
 EXAMPLE = (
     "finn-vitprune complexity deit_small_patch16_224 --block-size 16 --block-keep 0.5 --token-keep 0.5 "
     "--drop-at 3,7,10 --json"
 )
 
 
-class Counting(str, Enum):
-    """What is counted: the products of this project's hardware, or what the reference's table counts."""
-
-    PROJECT = "project"
-    REFERENCE = "reference"
+Counting = Literal["project", "reference"]
+"""What is counted: the products of this project's hardware, or what the reference's table counts."""
 
 
 def command(
@@ -61,7 +56,7 @@ def command(
     ] = None,
     count: Annotated[
         Counting, typer.Option(help="Count what this hardware does, or as the results of the FCCM 2024 paper do.")
-    ] = Counting.PROJECT,
+    ] = "project",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Operations and parameters of a model before and after pruning, by formula and by count.
@@ -88,7 +83,7 @@ def command(
         prune = PruneConfig(block_size or 16, keep, neuron_keep or keep)
         drops = tuple(sorted(set(drop_at or ())))
         pruning = TimmPruning(prune, token_keep or "0.7", drops, heads_removed or ())
-        counted = of_timm(model, pruning, as_reference=count is Counting.REFERENCE)
+        counted = of_timm(model, pruning, as_reference=count == "reference")
     if json_output:
         import json
 
@@ -114,7 +109,7 @@ def _of_file(path: Path, given: list[str], counting: Counting) -> CountedModel:
     need_file(path)
     if given:
         raise UserError(f"{given[0]}: {path} is a file and pruned already, leave pruning flags out")
-    if counting is Counting.REFERENCE:
+    if counting == "reference":
         raise UserError(f"--count reference: needs a timm model name, {path} is a file")
     if path.suffix != ".onnx":
         from finn_vitprune.training.train import count_checkpoint
@@ -132,7 +127,7 @@ def _formulas(counting: Counting) -> tuple[dict[str, str], str]:
     """The closed formulas by what they give, and what their letters stand for."""
     from finn_vitprune.complexity import formulas, reference
 
-    module = formulas if counting is Counting.PROJECT else reference
+    module = formulas if counting == "project" else reference
     return module.FORMULAS, module.SYMBOLS
 
 
@@ -156,9 +151,9 @@ def _tables(counted: CountedModel, counting: Counting) -> list[TextTable]:
             (f"MACs per image, by {how}", f"{c.macs_dense:,}", f"{c.macs:,}", f"{c.macs_ratio:.2f} x less"),
             (f"parameters, by {how}", f"{c.params_dense:,}", f"{c.params:,}", f"{c.params_ratio:.2f} x less"),
         ]
-        if counting is Counting.PROJECT:
+        if counting == "project":
             rows.append((f"block index bits, by {how}", "-", f"{c.index_bits:,}", "-"))
-    title = f"Complexity of {counted.name}" + (", as the reference counts" if counting is Counting.REFERENCE else "")
+    title = f"Complexity of {counted.name}" + (", as the reference counts" if counting == "reference" else "")
     lost = sum(counted.formula.heads) - sum(counted.count.heads)
     dead = f"{lost} heads kept no blocks and are gone in the count; the formula has them."
     totals = TextTable(title, ("", "before pruning", "after", "ratio"), tuple(rows), dead if lost else counted.note)
@@ -167,7 +162,7 @@ def _tables(counted: CountedModel, counting: Counting) -> list[TextTable]:
 
 def _as_dict(counted: CountedModel, counting: Counting) -> dict:
     return {
-        "counting": counting.value,
+        "counting": counting,
         "formulas": _formulas(counting)[0],
         "formula": _model_part(counted, counted.formula),
         "count": _model_part(counted, counted.count),

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import typer
 
-NAME = "doctor"
 EXAMPLE = "finn-vitprune doctor"
 
 _PIP = "pip install {} (make setup does it)"

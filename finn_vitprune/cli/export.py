@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-NAME = "export"
 EXAMPLE = "finn-vitprune export runs/digits/checkpoint.pt -o model.onnx"
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
@@ -17,18 +16,14 @@ if TYPE_CHECKING:
     from finn_vitprune.importing.workflow import Imported
     from finn_vitprune.importing.options import ImportOptions
 
-NAME = "import"
 EXAMPLE = (
     "finn-vitprune import deit_small.onnx --data imagefolder:imagenet -o pruned.onnx --block-keep 0.5 "
     "--token-keep 0.7 --drop-at 3,7,10 --score first-order --fine-tune-epochs 3"
 )
 
 
-class Bits(str, Enum):
-    """Bits of a code."""
-
-    FOUR = "4"
-    EIGHT = "8"
+Bits = Literal["4", "8"]
+"""Bits of a code."""
 
 
 def command(
@@ -67,10 +62,10 @@ def command(
         Optional[Ints],
         typer.Option(parser=Ints.parse, metavar="NUMBERS", help="Encoders that drop tokens, from 1, with commas."),
     ] = None,
-    weight_bits: Annotated[Bits, typer.Option(help="Bits of the weights.")] = Bits.EIGHT,
+    weight_bits: Annotated[Bits, typer.Option(help="Bits of the weights.")] = "8",
     activation_bits: Annotated[
         Bits, typer.Option(help="Bits of the activations between layers.")
-    ] = Bits.EIGHT,
+    ] = "8",
     fine_tune_epochs: Annotated[
         int, typer.Option(min=0, help="Epochs of fine-tuning: distillation from the float model.")
     ] = 0,
@@ -129,8 +124,8 @@ def command(
         neuron_keep=neuron_keep,
         token_keep=token_keep,
         drop_at=drop_at or (),
-        weight_bits=int(weight_bits.value),
-        act_bits=int(activation_bits.value),
+        weight_bits=int(weight_bits),
+        act_bits=int(activation_bits),
         fine_tune=FineTune(fine_tune_epochs, learning_rate, batch_size, train_images, shift, flip),
         tolerance=tolerance,
         mean=mean or None,

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-NAME = "picture"
 EXAMPLE = "finn-vitprune picture runs/digits -o tokens.png --what tokens --images 6"
-
-
-class What(str, Enum):
-    """What is shown."""
-
-    TOKENS = "tokens"
-    MASKS = "masks"
-    SCORES = "scores"
-    HISTORY = "history"
 
 
 def command(
     source: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its checkpoint.pt.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write: .png, .svg or .pdf.")],
-    what: Annotated[What, typer.Option(help="Kept patches, kept blocks, their scores, or the epochs.")],
+    what: Annotated[
+        Literal["tokens", "masks", "scores", "history"],
+        typer.Option(help="Kept patches, kept blocks, their scores, or the epochs."),
+    ],
     images: Annotated[int, typer.Option(help="Held-out images of --what tokens.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Which held-out images.")] = 0,
 ) -> None:
@@ -40,5 +32,5 @@ def command(
     path = source / "checkpoint.pt" if source.is_dir() else source
     from finn_vitprune.training.pictures import picture
 
-    pictures.save(picture(path, what.value, images, seed), output)
+    pictures.save(picture(path, what, images, seed), output)
     typer.echo(f"written: {output}")

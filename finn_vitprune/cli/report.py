@@ -7,7 +7,6 @@ from typing import Annotated, Optional
 
 import typer
 
-NAME = "report"
 EXAMPLE = "finn-vitprune report build/dense build/pruned --html compare.html"
 
 

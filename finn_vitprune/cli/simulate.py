@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-NAME = "simulate"
 EXAMPLE = "finn-vitprune simulate build/demo --input images.npy -o logits.npy"
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Optional
 
 import typer
 
-NAME = "sweep"
 EXAMPLE = "finn-vitprune sweep builds/train/deit_fmnist_sweep.yaml -o runs/fmnist --jobs 2"
 
 

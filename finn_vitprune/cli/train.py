@@ -8,7 +8,6 @@ from typing import Annotated, Optional
 
 import typer
 
-NAME = "train"
 EXAMPLE = "finn-vitprune train --config builds/train/deit_digits.yaml --set prune.block_keep=0.4 -o runs/digits"
 
 

@@ -51,17 +51,9 @@ class Part:
             return ""
         return f"mapped for UltraScale+ primitives, the part is {self.family}"
 
-    def utilisation(self, used: Resources) -> dict[str, float]:
-        """Share of the part per resource, 0 to 1 and above; 0 where the part has none and none is used."""
-        shares = {}
-        for kind in KINDS:
-            need, offer = getattr(used, kind), getattr(self, kind)
-            shares[kind] = need / offer if offer else (float("inf") if need else 0.0)
-        return shares
-
     def fits(self, used: Resources) -> bool:
         """Whether no resource is used beyond what the part has."""
-        return all(share <= 1 for share in self.utilisation(used).values())
+        return all(getattr(used, kind) <= getattr(self, kind) for kind in KINDS)
 
 
 def get_part(name: str, resources_file: str | Path | None = None) -> Part:
@@ -77,14 +69,12 @@ def get_part(name: str, resources_file: str | Path | None = None) -> Part:
     """
     own = _read_resources_file(Path(resources_file)) if resources_file is not None else {}
     board = {b.lower(): p for b, p in board_parts().items()}
-    full = name if name.lower() in own or _looks_like_part(name) else board.get(name.lower(), name)
+    full = name if name.lower().startswith("xc") or name.lower() in own else board.get(name.lower(), name)
     for key in (full.lower(), full.lower().split("-")[0]):
         if key in own:
             return _own_part(full, own[key], str(resources_file))
-    table = _table()
-    device = _device(full.lower(), set(table))
-    if device is not None:
-        return Part(name=full, **table[device])
+    if (device := _device(full.lower())) is not None:
+        return Part(name=full, **part_table()[device])
     raise UserError(_unknown(name, full, own))
 
 
@@ -103,26 +93,25 @@ def board_parts() -> dict[str, str]:
     return dict(part_map)
 
 
-def device_names() -> list[str]:
-    """All devices of the table."""
-    return sorted(_table())
+@lru_cache(maxsize=1)
+def part_table() -> dict[str, dict]:
+    """Device to what :class:`Part` holds of it besides the name."""
+    content = json.loads(resources.files("finn_vitprune.synth").joinpath("parts.json").read_text())
+    return {
+        device: {"device": device} | {k: v for k, v in row.items() if k != "devices"}
+        for row in content["parts"]
+        for device in row["devices"]
+    }
 
 
-def _looks_like_part(name: str) -> bool:
-    return name.lower().startswith("xc")
-
-
-def _device(name: str, devices: set[str]) -> str | None:
+def _device(name: str) -> str | None:
     """The device of a part name, with a dash before the package (UltraScale) or none (older spelling)."""
     head = name.split("-")[0]
-    if head in devices:
-        return head
-    head = _PACKAGE.sub("", head)
-    return head if head in devices else None
+    return next((device for device in (head, _PACKAGE.sub("", head)) if device in part_table()), None)
 
 
 def _unknown(name: str, full: str, own: dict[str, dict]) -> str:
-    names = {n.lower(): n for n in [*board_parts(), *board_parts().values(), *device_names(), *own]}
+    names = {n.lower(): n for n in [*board_parts(), *board_parts().values(), *sorted(part_table()), *own]}
     head = full.lower().split("-")[0]
     near = [names[n] for n in difflib.get_close_matches(full.lower(), names, n=2, cutoff=0.6)]
     near += [names[n] for n in difflib.get_close_matches(head, names, n=3, cutoff=0.7) if names[n] not in near]
@@ -131,16 +120,6 @@ def _unknown(name: str, full: str, own: dict[str, dict]) -> str:
         hint = "7-series parts are not supported (DSP48E2 and UltraScale RAM are needed). "
     what = f"unknown part {name}" if full == name else f"unknown part {full} of board {name}"
     return f"{what}: {hint}Give other parts with --part-resources FILE"
-
-
-@lru_cache(maxsize=1)
-def _table() -> dict[str, dict]:
-    content = json.loads(resources.files("finn_vitprune.synth").joinpath("parts.json").read_text())
-    rows = {}
-    for row in content["parts"]:
-        values = {k: v for k, v in row.items() if k != "devices"}
-        rows |= {device: {"device": device, **values} for device in row["devices"]}
-    return rows
 
 
 def _read_resources_file(path: Path) -> dict[str, dict]:

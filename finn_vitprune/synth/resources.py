@@ -23,34 +23,39 @@ How a cell counts (sites of UG574, "UltraScale Architecture Configurable Logic B
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass
 
-_LUTS = {f"LUT{i}": 1 for i in range(1, 7)} | {"LUT6_2": 1}
-_SRLS = {"SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1}
-_LUTRAMS = {
-    "RAM32X1S": 1,
-    "RAM64X1S": 1,
-    "RAM32X1D": 2,
-    "RAM64X1D": 2,
-    "RAM128X1S": 2,
-    "RAM32M": 4,
-    "RAM64M": 4,
-    "RAM128X1D": 4,
-    "RAM256X1S": 4,
-    "RAM32M16": 8,
-    "RAM64M8": 8,
-    "RAM32X16DR8": 8,
-    "RAM64X8SW": 8,
-    "RAM256X1D": 8,
-    "RAM512X1S": 8,
+_SIZES: dict[str, dict[str, float]] = {
+    "LUT": {f"LUT{i}": 1 for i in range(1, 7)} | {"LUT6_2": 1},
+    "SRL": {"SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1},
+    "LUTRAM": {
+        "RAM32X1S": 1,
+        "RAM64X1S": 1,
+        "RAM32X1D": 2,
+        "RAM64X1D": 2,
+        "RAM128X1S": 2,
+        "RAM32M": 4,
+        "RAM64M": 4,
+        "RAM128X1D": 4,
+        "RAM256X1S": 4,
+        "RAM32M16": 8,
+        "RAM64M8": 8,
+        "RAM32X16DR8": 8,
+        "RAM64X8SW": 8,
+        "RAM256X1D": 8,
+        "RAM512X1S": 8,
+    },
+    "FF": dict.fromkeys(("FDRE", "FDSE", "FDCE", "FDPE", "LDCE", "LDPE"), 1),
+    "DSP": {"DSP48E2": 1},
+    "BRAM36": {"RAMB36E2": 1.0, "FIFO36E2": 1.0, "RAMB18E2": 0.5, "FIFO18E2": 0.5},
+    "URAM": {"URAM288": 1, "URAM288_BASE": 1},
+    "carry": {"CARRY8": 1, "CARRY4": 1},
 }
-_FFS = {name: 1 for name in ("FDRE", "FDSE", "FDCE", "FDPE", "LDCE", "LDPE")}
-_DSPS = {"DSP48E2": 1}
-_BRAMS = {"RAMB36E2": 1.0, "FIFO36E2": 1.0, "RAMB18E2": 0.5, "FIFO18E2": 0.5}
-_URAMS = {"URAM288": 1, "URAM288_BASE": 1}
-_CARRIES = {"CARRY8": 1, "CARRY4": 1}
-_FREE = {"INV", "MUXF7", "MUXF8", "MUXF9", "VCC", "GND", "IBUF", "OBUF", "BUFG", "BUFGCTRL", "BUFGCE"}
-_FREE |= {"$scopeinfo", "$print", "$check", "$assert", "$assume", "$cover"}
+"""What a cell counts, by resource; here LUT are those used as logic."""
+_FREE = {
+    "INV", "MUXF7", "MUXF8", "MUXF9", "VCC", "GND", "IBUF", "OBUF", "BUFG", "BUFGCTRL", "BUFGCE",
+    "$scopeinfo", "$print", "$check", "$assert", "$assume", "$cover",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,6 @@ class Resources:
     def __add__(self, other: Resources) -> Resources:
         return Resources(*map(sum, zip(astuple(self), astuple(other))))
 
-    def as_dict(self) -> dict[str, int | float]:
-        """Field name to value."""
-        return asdict(self)
-
     @classmethod
     def from_cells(cls, cells: Mapping[str, int]) -> Resources:
         """Count a mapped netlist.
@@ -85,25 +86,13 @@ class Resources:
         Raises:
             ValueError: a cell type that is in no row of the table above.
         """
-        known = [_LUTS, _SRLS, _LUTRAMS, _FFS, _DSPS, _BRAMS, _URAMS, _CARRIES]
-        unknown = sorted(c for c in cells if c not in _FREE and not any(c in table for table in known))
+        unknown = sorted(cells.keys() - _FREE.union(*_SIZES.values()))
         if unknown:
             raise ValueError(f"cells of unknown size in the netlist: {', '.join(unknown)}")
-
-        def count(table: Mapping[str, int | float]) -> int | float:
-            return sum(size * cells.get(name, 0) for name, size in table.items())
-
-        lutram, srl = count(_LUTRAMS), count(_SRLS)
-        return cls(
-            LUT=count(_LUTS) + lutram + srl,
-            FF=count(_FFS),
-            DSP=count(_DSPS),
-            BRAM36=float(count(_BRAMS)),
-            URAM=count(_URAMS),
-            LUTRAM=lutram,
-            SRL=srl,
-            carry=count(_CARRIES),
-        )
+        found = {
+            kind: sum(size * cells.get(name, 0) for name, size in sizes.items()) for kind, sizes in _SIZES.items()
+        }
+        return cls(**found | {"LUT": found["LUT"] + found["LUTRAM"] + found["SRL"]})
 
 
 def total(parts: Iterable[Resources]) -> Resources:
