@@ -18,13 +18,12 @@ from finn_vitprune.cli.app import app
 from finn_vitprune.errors import UserError
 from finn_vitprune.builds.experiments import zoo
 from finn_vitprune.ingest.check.file_run import without_activation_quantisers
-from finn_vitprune.importing.float_model import as_in_file, float_network
+from finn_vitprune.importing.float_model import as_in_file, compare, float_network
 from finn_vitprune.importing.data import load_data
 from finn_vitprune.importing.workflow import cosine
 from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.read import read, understand
-from finn_vitprune.importing.reference import compare
 from finn_vitprune.pruning.importance import set_to_first_order
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.pruning.config import PruneConfig

@@ -47,20 +47,13 @@ def query_key(lowering: Lowering, node: Node, values: list):
     return QueryKey(ordered((1, heads, queries, keys)), q, k)
 
 
-def _scaled(product: QueryKey, factor: np.ndarray) -> QueryKey:
+@RULES.rule("Mul Div", QueryKey, Const)
+def scaled(lowering: Lowering, node: Node, values: list):
+    product, constant = values
+    factor = constant.value if node.op_type == "Mul" else 1.0 / constant.value
     if factor.size != 1:
         raise Reason("attention logits can only be multiplied with one scalar")
     return replace(product, factor=product.factor * float(factor.reshape(-1)[0]))
-
-
-@RULES.rule("Mul", QueryKey, Const)
-def scale_logits(lowering: Lowering, node: Node, values: list):
-    return _scaled(values[0], values[1].value)
-
-
-@RULES.rule("Div", QueryKey, Const)
-def divide_logits(lowering: Lowering, node: Node, values: list):
-    return _scaled(values[0], 1.0 / values[1].value)
 
 
 def _over_last_axis(node: Node, values: list) -> None:

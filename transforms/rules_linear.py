@@ -63,17 +63,11 @@ def gemm(lowering: Lowering, node: Node, values: list):
     return _accumulate(node, lowering.stream(values[0]), weights, bias)
 
 
-def _add_bias(acc: Acc, bias: np.ndarray) -> Acc:
+@RULES.rule("Add", Acc, (Const, QConst))
+@RULES.rule("Add", (Const, QConst), Acc)
+def add_bias(lowering: Lowering, node: Node, values: list):
+    acc, constant = values if isinstance(values[0], Acc) else values[::-1]
     if not is_ordered(acc.index):
         raise Reason("a bias is added after the matrix product was reordered")
-    return replace(acc, bias=acc.bias + np.broadcast_to(np.asarray(bias, np.float64).reshape(-1), acc.bias.shape))
-
-
-@RULES.rule("Add", Acc, (Const, QConst))
-def bias_right(lowering: Lowering, node: Node, values: list):
-    return _add_bias(values[0], values[1].value)
-
-
-@RULES.rule("Add", (Const, QConst), Acc)
-def bias_left(lowering: Lowering, node: Node, values: list):
-    return _add_bias(values[1], values[0].value)
+    bias = np.asarray(constant.value, np.float64).reshape(-1)
+    return replace(acc, bias=acc.bias + np.broadcast_to(bias, acc.bias.shape))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from finn_vitprune.files import write_text
 from finn_vitprune.ingest.check.check import check
@@ -29,20 +31,16 @@ NOTE = (
 )
 
 
-def main() -> None:
+def main(files: list[Path], output: Annotated[Path, typer.Option("--output", "-o")]) -> None:
     """Check the files and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    given = parser.parse_args()
     rows, reasons = [], []
-    for path in given.files:
+    for path in files:
         started = time.monotonic()
         checked = check(path)
         rows.append(counts(checked, time.monotonic() - started))
         reasons.append(why(checked))
     table = TextTable("Nodes", COLUMNS, tuple(rows), NOTE)
-    write_text(given.output, "\n".join([to_markdown(TITLE, TEXT, [table]), *reasons]))
+    write_text(output, "\n".join([to_markdown(TITLE, TEXT, [table]), *reasons]))
 
 
 def counts(checked: Checked, seconds: float) -> tuple[str, ...]:
@@ -63,4 +61,4 @@ def why(checked: Checked) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -22,11 +22,10 @@ import torch
 from torch import nn
 
 from finn_vitprune.ingest.check.check_float import check_float
-from finn_vitprune.importing.float_model import float_network
+from finn_vitprune.importing.float_model import TOLERANCE, compare, float_network
 from finn_vitprune.graph.node import first_line
 from finn_vitprune.ingest.onnx_file.load import load
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.importing.reference import TOLERANCE, compare
 from finn_vitprune.files import write_json, write_text
 from finn_vitprune.report.tables import TextTable, to_markdown
 
@@ -68,7 +67,7 @@ class ZooResult:
     """What came of a case.
 
     depth: of the exported model; opset: of the file. relative: largest difference from onnxruntime in units
-    of the largest output, None where nothing was recognised. rejection: why not, empty where it imports. error:
+    of the largest output, None where nothing was recognised. refusal: why not, empty where it imports. error:
     why there is no file, or no answer.
     """
 
@@ -81,7 +80,7 @@ class ZooResult:
     nodes: int | None = None
     mapped: int | None = None
     relative: float | None = None
-    rejection: str = ""
+    refusal: str = ""
     notes: tuple[str, ...] = ()
     error: str = ""
     seconds: float = 0.0
@@ -259,7 +258,7 @@ def markdown(results: list[ZooResult]) -> str:
 
 def summary(results: list[ZooResult]) -> str:
     """How many import, how many are rejected, and the largest difference."""
-    rejected, failed = sum(bool(r.rejection) for r in results), sum(bool(r.error) for r in results)
+    rejected, failed = sum(bool(r.refusal) for r in results), sum(bool(r.error) for r in results)
     known = [r.relative for r in results if r.relative is not None]
     largest = f", largest difference {max(known):.1e} (limit {TOLERANCE:g})" if known else ""
     counts = f"{len(results) - rejected - failed} import, {rejected} are rejected, {failed} could not be made"
@@ -272,7 +271,7 @@ def cells(result: ZooResult) -> tuple[str, ...]:
     asked = "" if opset == result.asked_opset else f" (asked {result.asked_opset})"
     mapped = "" if result.nodes is None else f"{result.mapped} of {result.nodes}"
     relative = "" if result.relative is None else f"{result.relative:.1e}"
-    answer = f"no file: {result.error}" if result.error else f"rejected: {result.rejection}" if result.rejection else "imports"
+    answer = f"no file: {result.error}" if result.error else f"rejected: {result.refusal}" if result.refusal else "imports"
     return (result.model, f"{result.exporter}, {opset}{asked}", str(result.depth or ""), mapped, relative, answer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import product
 
@@ -11,7 +12,6 @@ from onnx import NodeProto, TensorProto, TypeProto, defs, helper, numpy_helper, 
 from onnx.reference import ReferenceEvaluator
 
 from finn_vitprune.graph.node import Node, Reason, first_line
-
 
 SMALL = 64
 """Constants of so many numbers are given to shape inference."""
@@ -79,10 +79,7 @@ MAX_HELD = 1 << 29
 
 def limit(shape) -> None:
     """Reject a tensor of more than :data:`MAX_ELEMENTS`."""
-    elements = 1
-    for d in shape:
-        elements *= max(int(d), 0)
-    if elements > MAX_ELEMENTS:
+    if math.prod(max(int(d), 0) for d in shape) > MAX_ELEMENTS:
         raise Reason(f"its result of shape {[int(d) for d in shape]} has more than {MAX_ELEMENTS:,} elements")
 
 

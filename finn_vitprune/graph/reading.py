@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -149,15 +150,12 @@ def _as_numbers(array: np.ndarray, what: str) -> np.ndarray:
 
 
 def _needed_bytes(tensor: TensorProto, what: str) -> int:
-    elements = 1
-    for d in tensor.dims:
-        elements *= d
     try:
         kind = TensorProto.DataType.Name(tensor.data_type)
         bits = PACKED_BITS.get(kind) or 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     except (KeyError, ValueError) as e:
         raise UserError(f"{what} has the unknown data type {tensor.data_type}") from e
-    return -(-elements * bits // 8)
+    return -(-math.prod(tensor.dims) * bits // 8)
 
 
 def _check_external(tensor: TensorProto, needed: int, folder: Path, what: str) -> None:

@@ -1,14 +1,18 @@
-"""The recognised network as this project's model in float, and the file's own function on its weights."""
+"""The recognised network as this project's model in float, and how far it is from the file itself in onnxruntime."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from finn_vitprune.ingest.check.file_run import file_input, run_file
+from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
 from finn_vitprune.models.timm_weights import load_timm
 from finn_vitprune.models.vit import PrunedViT
@@ -56,3 +60,50 @@ def _classify(network: PrunedViT, vit: RecognisedViT, x: Tensor) -> Tensor:
          if k.startswith(("norm.", "head_dist."))}  # fmt: skip
     second = network.norm(x[:, 1]) * w["norm.weight"] + w["norm.bias"]
     return (logits + F.linear(second, w["head_dist.weight"], w["head_dist.bias"])) / 2
+
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The imported float network against the file in onnxruntime.
+
+    images: how many were compared; largest: the largest difference of an output; scale: the largest output
+    of the file.
+    """
+
+    images: int
+    largest: float
+    scale: float
+
+    @property
+    def relative(self) -> float:
+        """The largest difference in units of the largest output."""
+        return self.largest / self.scale if self.scale else self.largest
+
+
+def compare(
+    path: Path,
+    kind: Kind,
+    vit: RecognisedViT,
+    network: PrunedViT,
+    images: np.ndarray,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Comparison:
+    """Run file and network on uint8 ``images`` ``[F, H, W, C]``; QDQ files without activation quantisers.
+
+    Args:
+        network: from :func:`finn_vitprune.importing.float_model.float_network`, at ``mean`` and ``std``.
+    Raises:
+        UserError: onnxruntime cannot run the file.
+    """
+    inputs = file_input(vit, images, mean, std)
+    theirs = run_file(path, kind, vit, inputs, torch.get_num_threads())
+    device = network.pos_embed.device
+    ours = as_in_file(network, vit, torch.from_numpy(images).float().to(device)).cpu()
+    if vit.probabilities:
+        ours = ours.softmax(-1)
+    largest = float(np.abs(ours.numpy() - theirs).max())
+    return Comparison(len(images), largest, float(np.abs(theirs).max()))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
-from finn_vitprune.importing.reference import TOLERANCE
+from finn_vitprune.importing.float_model import TOLERANCE
 from finn_vitprune.pruning.choices import Score, check_shares
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.pruning.config import PruneConfig, check_block_size

@@ -19,7 +19,7 @@ from finn_vitprune.export.gate import GateReport
 from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.check_float import structure_of
 from finn_vitprune.ingest.check.checked import Structure
-from finn_vitprune.importing.float_model import float_network
+from finn_vitprune.importing.float_model import Comparison, compare, float_network
 from finn_vitprune.importing.data import ImportData, load_data
 from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.ingest.check.file_run import probe
@@ -29,7 +29,6 @@ from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.ingest.recognise.recognised import RecognisedViT
 from finn_vitprune.importing.fine_tuning import FineTuning
-from finn_vitprune.importing.reference import Comparison, compare
 from finn_vitprune.pruning.importance import set_to_first_order
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.config import ViTConfig

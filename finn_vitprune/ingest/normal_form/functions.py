@@ -9,6 +9,7 @@ import numpy as np
 from finn_vitprune.graph.functions import gelu, gelu_tanh, sigmoid
 
 GRID = np.arange(-8.0, 8.25, 0.25)
+"""Where functions are compared; as values of a function: the one that changes nothing."""
 ZERO, ONE = int(np.flatnonzero(GRID == 0.0)[0]), int(np.flatnonzero(GRID == 1.0)[0])
 TOLERANCE = 1e-4
 """Largest difference on the grid: half-precision constants pass, exact and tanh GELU (4.7e-4) stay apart."""
@@ -29,11 +30,6 @@ KNOWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hard sigmoid of slope 0.2": lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0),
     "ELU": lambda x: np.where(x > 0, x, np.expm1(x)),
 }
-
-
-def identity() -> np.ndarray:
-    """The grid itself: the function that changes nothing."""
-    return GRID
 
 
 def affine(fn: np.ndarray | None) -> tuple[float, float] | None:

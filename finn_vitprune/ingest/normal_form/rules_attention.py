@@ -1,4 +1,4 @@
-"""Attention: q k^T, softmax, and the product with V; from matrix products or as one node."""
+"""Attention: q k^T, masks, softmax, and the product with V; from matrix products or as one node."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import numpy as np
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, axis_of, optional, ordered
 from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.normal_form.masks import HELP, hide_scores, mask_scores
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.rules_linear import matmul
 from finn_vitprune.ingest.normal_form.terms import Attended, Linear, Probabilities, Scores, Softmax, View
 from finn_vitprune.ingest.normal_form.views import constant_query, heads, is_whole, need_rows, plain
 
 RULES = Rules()
+HIDDEN = -1e4
+"""Scores with so much added are hidden; learned biases are far smaller."""
+HELP = "the hardware attends from every token to every other: export a plain ViT or DeiT without it"
 
 
 @RULES.rule("MatMul", View, View)
@@ -96,7 +98,7 @@ def attention(state: Normaliser, node: Node, values: list):
     k, v = (_repeated(view, q.shape[1]) for view in (k, v))
     found = scores(state, node, q, k)
     factor = float(attributes.get("scale") or q.shape[-1] ** -0.5)
-    found = View(found.index, found.term, functions.identity() * factor)
+    found = View(found.index, found.term, functions.GRID * factor)
     if attributes.get("is_causal", 0):
         found = hide_scores(state, found, np.tril(np.ones(found.shape[-2:], bool)))
     mask = optional(node, values, 3)
@@ -162,3 +164,41 @@ def _axes(value: View | Const, letters: str, order: list[str], start: int, merge
         return a.reshape(*a.shape[:start], -1, *a.shape[start + len(merged) :])
 
     return value.moved(move)
+
+
+# --- masks and position biases, told apart by their values ---------------------------------------
+
+
+def mask_scores(state: Normaliser, view: View, added: np.ndarray) -> View:
+    """Scores with a constant added: nothing where softmax does not see it, else a rejection by its name."""
+    full = np.broadcast_to(added, view.shape)
+    if np.all(full == full[..., :1]):  # the same for all keys of a query
+        return view
+    hidden = full < HIDDEN
+    if hidden.any():
+        state.reject(_mask_name(hidden), HELP)
+    else:
+        state.reject(
+            f"relative position bias: a table of {full.shape[-1]} keys, values {full.min():.3g} to "
+            f"{full.max():.3g}, "
+            "is added to the attention scores",
+            "the hardware adds learned positions once, before the first encoder: use a plain ViT or DeiT",
+        )
+    return view
+
+
+def hide_scores(state: Normaliser, view: View, shown: np.ndarray) -> View:
+    """Scores of which only those where ``shown`` count."""
+    hidden = np.broadcast_to(np.logical_not(shown), view.shape)
+    if hidden.any():
+        state.reject(_mask_name(hidden), HELP)
+    return view
+
+
+def _mask_name(hidden: np.ndarray) -> str:
+    queries, keys = hidden.shape[-2:]
+    future = np.triu(np.ones((queries, keys), bool), 1)
+    if np.array_equal(hidden, np.broadcast_to(future, hidden.shape)):
+        return f"causal mask: no token of {queries} sees a later one"
+    share = hidden.mean()
+    return f"attention mask: {share:.0%} of the pairs of {queries} queries and {keys} keys are hidden"

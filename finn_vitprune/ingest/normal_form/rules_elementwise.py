@@ -12,7 +12,7 @@ from finn_vitprune.graph.functions import unary as unary_function
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, optional, ordered
 from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.normal_form.masks import mask_scores
+from finn_vitprune.ingest.normal_form.rules_attention import mask_scores
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
 from finn_vitprune.ingest.normal_form.rules_norm import centred, normalised
 from finn_vitprune.ingest.normal_form.rules_tokens import add_position
@@ -42,11 +42,11 @@ ROTARY = "the hardware adds learned positions once, before the first encoder"
 
 
 def _samples(view: View) -> np.ndarray:
-    return functions.identity() if view.fn is None else view.fn
+    return functions.GRID if view.fn is None else view.fn
 
 
 def _with_function(state: Normaliser, view: View, fn: np.ndarray) -> View:
-    return replace(view, fn=None if np.array_equal(fn, functions.identity()) else fn, by=state.node)
+    return replace(view, fn=None if np.array_equal(fn, functions.GRID) else fn, by=state.node)
 
 
 @RULES.rule(UNARY, View)
@@ -69,20 +69,16 @@ def clip(state: Normaliser, node: Node, values: list):
 
 
 @RULES.rule("Add Sub Mul Div Pow Min Max", View, Const)
-def with_constant(state: Normaliser, node: Node, values: list):
-    return _combine(state, node, values[0], np.asarray(values[1].value), constant_first=False)
-
-
 @RULES.rule("Add Sub Mul Div Pow Min Max", Const, View)
-def constant_with(state: Normaliser, node: Node, values: list):
-    return _combine(state, node, values[1], np.asarray(values[0].value), constant_first=True)
-
-
-def _combine(state: Normaliser, node: Node, view: View, array: np.ndarray, constant_first: bool):
+def with_constant(state: Normaliser, node: Node, values: list):
+    constant_first = isinstance(values[0], Const)
+    constant, view = values[:2] if constant_first else values[1::-1]
+    array = np.asarray(constant.value)
     shape = np.broadcast_shapes(view.shape, array.shape)
     constants.limit(shape)
     view = view.moved(lambda a: np.broadcast_to(a, shape))
-    if array.size == 1 or (_takes_scalars(view) and np.all(array == array.reshape(-1)[0])):
+    by_column = isinstance(view.term, (Linear, Norm, Pixels, Embedded))
+    if array.size == 1 or (not by_column and np.all(array == array.reshape(-1)[0])):
         operands = [_samples(view), np.float64(array.reshape(-1)[0])]
         return _with_function(
             state, view, BINARY[node.op_type](*(operands[::-1] if constant_first else operands))
@@ -95,10 +91,6 @@ def _combine(state: Normaliser, node: Node, view: View, array: np.ndarray, const
     raise Reason(
         f"{node.op_type} with a constant of shape {list(array.shape)}, only scalars are supported there"
     )
-
-
-def _takes_scalars(view: View) -> bool:
-    return not isinstance(view.term, (Linear, Norm, Pixels, Embedded))
 
 
 def _offset(state: Normaliser, view: View, array: np.ndarray) -> View:

@@ -106,18 +106,14 @@ def linear(
     weight = np.asarray(weight, np.float32)
     view = plain(state, view)
     if isinstance(view.term, Pixels):
-        x = _gathered(node, view)
+        index = view.index.reshape(-1, view.shape[-1])
+        x = TokenRows(Patches(len(index), index.shape[1], node, pixels=view.term, index=index))
     else:
         x, weight = _tokens(view, weight)
     bias = None if bias is None else np.asarray(bias, np.float32).reshape(-1)
     limit((x.count, weight.shape[1]))
     made = Linear(x.count, weight.shape[1], node, x=x, weight=weight, bias=bias)
     return View(ordered((*view.shape[:-1], weight.shape[1])), made)
-
-
-def _gathered(node: Node, view: View) -> TokenRows:
-    index = view.index.reshape(-1, view.shape[-1])
-    return TokenRows(Patches(len(index), index.shape[1], node, pixels=view.term, index=index))
 
 
 def _tokens(view: View, weight: np.ndarray) -> tuple[TokenRows, np.ndarray]:

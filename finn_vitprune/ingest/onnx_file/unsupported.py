@@ -5,18 +5,10 @@ from __future__ import annotations
 from finn_vitprune.graph.node import Node
 
 CONVOLUTIONAL = "use a plain ViT or DeiT: of convolutions, only the patch embedding has a place in the hardware"
-_CONTROL = ("the graph has control flow that depends on data", "export with fixed shapes, or trace the model")
-_INTEGER = (
-    "it works on integers of a quantised-operator file",
-    "quantise in QDQ form (QuantizeLinear and DequantizeLinear around float operators), or give the float "
-    "model",
-)
 _FUSED = (
     "it is an operator that ONNX Runtime's optimiser made",
     "give the file from before that optimisation",
 )
-_RECURRENT = ("recurrent layers have no hardware here", "use a plain ViT or DeiT")
-_NORM = ("it normalises over one channel or a group of them: LayerNorm is the only one here", "use a plain ViT or DeiT")
 
 REASONS: dict[str, tuple[str, str]] = {
     "BatchNormalization": (
@@ -24,15 +16,20 @@ REASONS: dict[str, tuple[str, str]] = {
         "use a plain ViT or DeiT; after a linear layer, fold it into that layer first (onnxsim)",
     ),
     **dict.fromkeys(
-        ("Loop", "Scan", "NonZero", "SequenceAt", "SequenceConstruct", "NonMaxSuppression"), _CONTROL
+        ("Loop", "Scan", "NonZero", "SequenceAt", "SequenceConstruct", "NonMaxSuppression"),
+        ("the graph has control flow that depends on data", "export with fixed shapes, or trace the model"),
     ),
     **dict.fromkeys(
         ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear",
          "QLinearAdd", "QGemm", "QAttention", "QLinearSoftmax", "DynamicQuantizeMatMul", "MatMulNBits"),
-        _INTEGER,
+        ("it works on integers of a quantised-operator file",
+         "quantise in QDQ form (QuantizeLinear and DequantizeLinear around float operators), or give the float model"),
     ),
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), _RECURRENT),
-    **dict.fromkeys(("InstanceNormalization", "GroupNormalization"), _NORM),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), ("recurrent layers have no hardware here", "use a plain ViT or DeiT")),
+    **dict.fromkeys(
+        ("InstanceNormalization", "GroupNormalization"),
+        ("it normalises over one channel or a group of them: LayerNorm is the only one here", "use a plain ViT or DeiT"),
+    ),
     "RotaryEmbedding": (
         "rotary position embedding",
         "the hardware adds learned positions once, before the first encoder",
