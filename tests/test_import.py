@@ -21,8 +21,7 @@ from finn_vitprune.ingest.check.file_run import without_activation_quantisers
 from finn_vitprune.importing.float_model import as_in_file, compare, float_network
 from finn_vitprune.importing.data import load_data
 from finn_vitprune.importing.workflow import cosine
-from finn_vitprune.ingest.onnx_file.load import load
-from finn_vitprune.ingest.onnx_file.model_file import Kind
+from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read, understand
 from finn_vitprune.pruning.importance import set_to_first_order
 from finn_vitprune.export.metadata import ModelMetadata

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.ingest.check.check import check
-from finn_vitprune.ingest.onnx_file.load import load
+from finn_vitprune.ingest.onnx_file.model_file import load
 
 SCRIPT = Path(__file__).parent / "mutated_onnx.py"
 SECONDS, MIB = 60, 2048

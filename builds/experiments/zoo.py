@@ -24,7 +24,7 @@ from torch import nn
 from finn_vitprune.ingest.check.check_float import check_float
 from finn_vitprune.importing.float_model import TOLERANCE, compare, float_network
 from finn_vitprune.graph.node import first_line
-from finn_vitprune.ingest.onnx_file.load import load
+from finn_vitprune.ingest.onnx_file.model_file import load
 from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.files import write_json, write_text
 from finn_vitprune.report.tables import TextTable, to_markdown

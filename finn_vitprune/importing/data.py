@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.ingest.recognise.recognised import RecognisedViT
+from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.training.array_data import ArrayDataset, by
 from finn_vitprune.training.array_files import BROKEN_FILE
 from finn_vitprune.training.data import SPECS, load_dataset

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from finn_vitprune.ingest.check.file_run import file_input, run_file
 from finn_vitprune.ingest.onnx_file.model_file import Kind
-from finn_vitprune.ingest.recognise.recognised import RecognisedViT
+from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.models.timm_weights import load_timm
 from finn_vitprune.models.vit import PrunedViT
 

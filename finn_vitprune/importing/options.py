@@ -8,7 +8,7 @@ from math import gcd
 from pathlib import Path
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.ingest.recognise.recognised import RecognisedViT
+from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.importing.float_model import TOLERANCE
 from finn_vitprune.pruning.choices import Score, check_shares
 from finn_vitprune.models.config import ViTConfig

@@ -17,17 +17,14 @@ from finn_vitprune.export.describe import describe
 from finn_vitprune.export.export import GATE_IMAGES, export, write_sample
 from finn_vitprune.export.gate import GateReport
 from finn_vitprune.ingest.check import hardware
-from finn_vitprune.ingest.check.check_float import structure_of
+from finn_vitprune.ingest.check.check_float import judged, structure_of
 from finn_vitprune.ingest.check.checked import Structure
 from finn_vitprune.importing.float_model import Comparison, compare, float_network
 from finn_vitprune.importing.data import ImportData, load_data
 from finn_vitprune.importing.options import ImportOptions
-from finn_vitprune.ingest.check.file_run import probe
 from finn_vitprune.ingest.check.texts import structure_text
-from finn_vitprune.ingest.onnx_file.load import load
-from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile
-from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.ingest.recognise.recognised import RecognisedViT
+from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, load
+from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.importing.fine_tuning import FineTuning
 from finn_vitprune.pruning.importance import set_to_first_order
 from finn_vitprune.export.metadata import ModelMetadata
@@ -158,11 +155,7 @@ def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
     file = load(options.model)
     if file.kind is Kind.QONNX:
         raise UserError(f"{options.model} is QONNX: `finn-vitprune build` takes it as it is")
-    found = understand(file)
-    rejections = list(found.rejections)
-    if found.vit is not None:
-        rejections += hardware.gaps(found.network, found.vit)
-        rejections += [] if rejections else filter(None, [probe(options.model, file.kind, found.vit)])
+    found, rejections = judged(file, options.model)
     if rejections:
         more = f" ({len(rejections) - 1} more: `finn-vitprune check` lists them)" if len(rejections) > 1 else ""
         raise UserError(f"{options.model} cannot be imported: {rejections[0]}{more}")

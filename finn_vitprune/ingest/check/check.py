@@ -7,8 +7,7 @@ from pathlib import Path
 from finn_vitprune.graph.reading import read_proto
 from finn_vitprune.ingest.check.check_float import check_float
 from finn_vitprune.ingest.check.checked import Checked
-from finn_vitprune.ingest.onnx_file.load import from_proto
-from finn_vitprune.ingest.onnx_file.model_file import Kind
+from finn_vitprune.ingest.onnx_file.model_file import Kind, from_proto
 from finn_vitprune.synth import parts
 
 

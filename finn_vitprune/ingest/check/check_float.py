@@ -16,9 +16,8 @@ from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.normal_form.normalise import RULES
 from finn_vitprune.ingest.normal_form.normaliser import NodeStatus, NodeOutcome
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network
+from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network, RecognisedViT
 from finn_vitprune.ingest.recognise.recognise import Recognition
-from finn_vitprune.ingest.recognise.recognised import RecognisedViT
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.check.roles import UNITS, Role, matrix, roles_of
 from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Surveyed, SurveyedNode
@@ -36,15 +35,12 @@ UNUSED = Mapped("nothing (no output depends on it)")
 
 def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Checked:
     """Rows, structure and size of a file that ``import`` would take."""
-    found = understand(model)
-    rejections = list(found.rejections)
+    found, rejections = judged(model, path)
     structure = size = None
     lines: list[str] = []
     if found.vit is not None:
-        rejections += hardware.gaps(found.network, found.vit)
         lines = hardware.notes(found.vit, part)
         structure, size = structure_of(found.vit), size_of(found.vit)
-        rejections += [] if rejections else filter(None, [probe(path, model.kind, found.vit)])
     if found.surveyed is not None and found.surveyed.assumed:
         shapes = ", ".join(f"{name} {list(shape)}" for name, shape in found.surveyed.assumed.items())
         lines.append(f"sizes that the file leaves open were assumed: {shapes}")
@@ -52,6 +48,16 @@ def check_float(model: ModelFile, path: Path, part: Part | None = None) -> Check
     return Checked(
         path.name, model.kind, model.opset, rows, tuple(rejections), structure, size, tuple(lines)
     )
+
+
+def judged(model: ModelFile, path: Path) -> tuple[Recognition, list[Rejection]]:
+    """What is recognised in a file, and every reason why ``import`` cannot take it, the deciding one first."""
+    found = understand(model)
+    rejections = list(found.rejections)
+    if found.vit is not None:
+        rejections += hardware.gaps(found.network, found.vit)
+        rejections += [] if rejections else filter(None, [probe(path, model.kind, found.vit)])
+    return found, rejections
 
 
 def structure_of(vit: RecognisedViT) -> Structure:

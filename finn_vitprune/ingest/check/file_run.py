@@ -13,7 +13,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.graph.node import Rejection, first_line
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.graph.walk import DAMAGED
-from finn_vitprune.ingest.recognise.recognised import RecognisedViT
+from finn_vitprune.ingest.recognise.network import RecognisedViT
 
 INPUT_TYPES = {
     "tensor(float)": np.float32,

@@ -46,7 +46,6 @@ class NodeOutcome:
 class Normalised:
     """Result of the pass: values of the outputs, what became of every node, and all reasons found."""
 
-    source: ModelFile
     pixels: Pixels | None
     outputs: dict[str, Value]
     outcomes: list[NodeOutcome]
@@ -102,7 +101,7 @@ class Normaliser(Pass):
         for step in self.walk(self.source.nodes, outputs):
             outcomes.append(_outcome(step))
             seen(outcomes[-1])
-        return Normalised(self.source, self.pixels, {o: self.values[o] for o in outputs}, outcomes, self.rejections)
+        return Normalised(self.pixels, {o: self.values[o] for o in outputs}, outcomes, self.rejections)
 
     def knows(self, node: Node) -> bool:
         """Standard operators, and those of other domains that mean what their names say."""

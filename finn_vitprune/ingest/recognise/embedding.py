@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isqrt
 
 import numpy as np
 
-from finn_vitprune.ingest.recognise.recognised import InputScaling, NotRecognised
-from finn_vitprune.graph.node import Rejection
+from finn_vitprune.ingest.recognise.network import Embedding, InputScaling, NotRecognised
 from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Patches, Pixels
 
 MAX_PREFIX = 2
 PATCHES = "square images in square patches, row by row, as a convolution or as reshapes"
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """The embedded tokens and what they are made of; weight ``[D, C, p, p]``, on normalised pixels."""
-
-    embedded: Embedded
-    layer: Linear
-    image_size: int
-    channels: int
-    patch_size: int
-    channels_last: bool
-    prefix: int
-    weight: np.ndarray
-    bias: np.ndarray
-    scaling: InputScaling | None
 
 
 def match_embedding(embedded: Embedded, pixels: Pixels) -> Embedding:
@@ -46,12 +28,8 @@ def match_embedding(embedded: Embedded, pixels: Pixels) -> Embedding:
         if order is not None:
             break
     else:
-        raise NotRecognised(
-            Rejection.at(
-                layer.node,
-                f"the patches of an input of shape {list(pixels.shape)} are in another order",
-                PATCHES,
-            )
+        raise NotRecognised.at(
+            layer, f"the patches of an input of shape {list(pixels.shape)} are in another order", PATCHES
         )
     channels, size, _ = shape[1:]
     patch = size // isqrt(patches.rows)
@@ -67,20 +45,14 @@ def _prefix(embedded: Embedded, patches: int) -> int:
     source = embedded.source
     prefix = int((source == -1).sum())
     if not np.array_equal(source, np.r_[np.full(prefix, -1), np.arange(patches)]):
-        raise NotRecognised(
-            Rejection.at(
-                embedded.node,
-                "prefix tokens and patches are in another order",
-                "class token first, then patches",
-            )
+        raise NotRecognised.at(
+            embedded, "prefix tokens and patches are in another order", "class token first, then patches"
         )
     if prefix > MAX_PREFIX:
-        raise NotRecognised(
-            Rejection.at(
-                embedded.node,
-                f"register tokens: {prefix} tokens stand before the patches",
-                "the hardware takes a class token and a distillation token: use a model without registers",
-            )
+        raise NotRecognised.at(
+            embedded,
+            f"register tokens: {prefix} tokens stand before the patches",
+            "the hardware takes a class token and a distillation token: use a model without registers",
         )
     return prefix
 
@@ -112,12 +84,8 @@ def _scaling(pixels: Pixels, layer: Linear, channels: int, channels_last: bool) 
         full = np.full(pixels.columns, default, np.float32) if array is None else array
         by_channel = full.reshape(-1, channels).T if channels_last else full.reshape(channels, -1)
         if not np.all(by_channel == by_channel[:, :1]):
-            raise NotRecognised(
-                Rejection.at(
-                    layer.node,
-                    "pixels are scaled by other numbers from place to place",
-                    "one number a channel",
-                )
+            raise NotRecognised.at(
+                layer, "pixels are scaled by other numbers from place to place", "one number a channel"
             )
         parts.append(tuple(float(v) for v in by_channel[:, 0]))
     return InputScaling(*parts)

@@ -1,15 +1,106 @@
-"""The parts of a matched vision transformer, and what of them the hardware takes."""
+"""What was recognised: the parts of a vision transformer, its shapes, and its weights under timm's names."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from finn_vitprune.ingest.normal_form.terms import Activation, Attended, Linear, Mean, Norm, Probabilities, Sum
-from finn_vitprune.ingest.recognise.embedding import Embedding
+import numpy as np
+
+from finn_vitprune.graph.node import Rejection
+from finn_vitprune.ingest.normal_form.terms import (
+    Activation,
+    Attended,
+    Embedded,
+    Linear,
+    Mean,
+    Norm,
+    Probabilities,
+    Sum,
+    Term,
+)
+from finn_vitprune.models.config import ViTConfig
 
 ACTIVATION_HELP = "the hardware is built for models with GELU"
 GELUS = {"GELU": "exact", "GELU in its tanh form": "tanh"}
 PLAIN = "pre-norm encoders are supported: x + attention(norm(x)), then x + MLP(norm(x))"
+
+
+@dataclass(frozen=True)
+class InputScaling:
+    """Normalisation of the pixels inside the graph: ``x scale + offset``, one number a channel."""
+
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+
+    @property
+    def pixel_range(self) -> float:
+        """Largest value of a pixel that this is made for: 255, or 1 where images come scaled to 0..1."""
+        return 255.0 if max(abs(s) for s in self.scale) < 0.1 else 1.0
+
+    def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The same as ``(pixel / 255 - mean) / std`` on pixels of 0 to 255."""
+        scale = [s * self.pixel_range for s in self.scale]
+        return tuple(-o / s for o, s in zip(self.offset, scale)), tuple(1.0 / s for s in scale)
+
+
+@dataclass(frozen=True)
+class RecognisedViT:
+    """A pre-norm vision transformer that was recognised in a graph.
+
+    config: its shapes. gelu: "exact" or "tanh". scaling: normalisation inside the graph. channels_last: the input is
+    ``[1, H, W, C]``. layer_scale: one was folded into proj and fc2.
+    distilled_head: logits are the mean of two classifiers. output: the graph output that was followed;
+    probabilities: it is the softmax of the logits.
+
+    weights: timm's names and layouts (``patch_embed.proj.weight`` ``[D, C, p, p]``,
+    ``blocks.<i>.attn.qkv.weight`` ``[3 H D', D]``, ...). timm computes with them what the file computes, on
+    normalised pixels where ``scaling`` is given.
+    """
+
+    config: ViTConfig
+    gelu: str
+    scaling: InputScaling | None
+    channels_last: bool
+    layer_scale: bool
+    distilled_head: bool
+    output: str
+    probabilities: bool
+    weights: Mapping[str, np.ndarray]
+
+    @property
+    def changes(self) -> bool:
+        """Whether import replaces a part: GELU in its tanh form, a second classifier."""
+        return self.gelu != "exact" or self.distilled_head
+
+
+class NotRecognised(Exception):
+    """The network is not a vision transformer that is supported; ``rejection`` says why."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(str(rejection))
+        self.rejection = rejection
+
+    @classmethod
+    def at(cls, term: Term, reason: str, help: str = "") -> NotRecognised:
+        """Rejected at the node that made ``term``."""
+        return cls(Rejection.at(term.node, reason, help))
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The embedded tokens and what they are made of; weight ``[D, C, p, p]``, on normalised pixels."""
+
+    embedded: Embedded
+    layer: Linear
+    image_size: int
+    channels: int
+    patch_size: int
+    channels_last: bool
+    prefix: int
+    weight: np.ndarray
+    bias: np.ndarray
+    scaling: InputScaling | None
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 
-from finn_vitprune.ingest.onnx_file.load import load
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor, load
 from finn_vitprune.ingest.normal_form.normalise import normaliser
 from finn_vitprune.ingest.normal_form.normaliser import NodeStatus
 from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
-from finn_vitprune.ingest.recognise.recognised import NotRecognised
+from finn_vitprune.ingest.recognise.network import NotRecognised
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.recognise.survey import FIXED_SIZE, survey
 

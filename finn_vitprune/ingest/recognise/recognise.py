@@ -14,9 +14,10 @@ from finn_vitprune.ingest.recognise.network import (
     Classifier,
     MlpBranch,
     Network,
+    NotRecognised,
+    RecognisedViT,
 )
 from finn_vitprune.ingest.normal_form.normaliser import Normalised
-from finn_vitprune.ingest.recognise.recognised import NotRecognised, RecognisedViT
 from finn_vitprune.ingest.recognise.survey import Surveyed
 from finn_vitprune.ingest.recognise.weights import gather
 from finn_vitprune.graph.node import Rejection
@@ -64,16 +65,12 @@ def recognise(normalised: Normalised) -> Recognition:
     return Recognition(normalised, network, vit, tuple(found))
 
 
-def _no(term: Term, reason: str, help: str = "") -> NotRecognised:
-    return NotRecognised(Rejection.at(term.node, reason, help))
-
-
 def _network(normalised: Normalised) -> Network:
     output, view = _logits(normalised)
     classifier, x = _classifier(view)
     blocks, embedded = _blocks(x)
     if not blocks:
-        raise _no(embedded, "no encoder stands between the patches and the classifier", PLAIN)
+        raise NotRecognised.at(embedded, "no encoder stands between the patches and the classifier", PLAIN)
     encoders = _pairs(blocks)
     return Network(match_embedding(embedded, normalised.pixels), encoders, classifier, output)
 
@@ -119,13 +116,13 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
         return Classifier(x.term, heads, pooling, mean, norm_after, probabilities), mean.x.term
     norm = x.term
     if not isinstance(norm, Norm):
-        raise _no(
+        raise NotRecognised.at(
             head, f"the classifier reads {_what(norm)}, not a LayerNorm", "export with the last LayerNorm"
         )
     if pooling is None:
         rows = norm.x.rows if norm.x.rows is not None else x.rows
         if rows != (0,):
-            raise _no(head, f"the classifier reads token {rows}, not the first one alone", CLASS_TOKEN)
+            raise NotRecognised.at(head, f"the classifier reads token {rows}, not the first one alone", CLASS_TOKEN)
         pooling = "class"
     return Classifier(norm, heads, pooling, mean, norm_after, probabilities), norm.x.term
 
@@ -134,7 +131,7 @@ def _heads(term: Term, view: View) -> tuple[Linear, ...]:
     """One linear layer, or the two of a distilled model, averaged."""
     if isinstance(term, Linear):
         if view.fn is not None and term is view.term:
-            raise _no(term, "the logits pass a function after the classifier", "export without it")
+            raise NotRecognised.at(term, "the logits pass a function after the classifier", "export without it")
         return (term,)
     if isinstance(term, Sum):
         pair = (term.a.term, term.b.term)
@@ -143,7 +140,7 @@ def _heads(term: Term, view: View) -> tuple[Linear, ...]:
             first = {_token_of(t): t for t in pair}
             if set(first) == {0, 1}:
                 return first[0], first[1]
-    raise _no(term, f"the output is {_what(term)}, not a linear classifier", "export with the classifier")
+    raise NotRecognised.at(term, f"the output is {_what(term)}, not a linear classifier", "export with the classifier")
 
 
 def _token_of(head: Linear) -> int | None:
@@ -170,32 +167,32 @@ def _blocks(x: Term) -> tuple[list[AttentionBranch | MlpBranch], Embedded]:
     if isinstance(x, Embedded):
         return found, x
     if isinstance(x, Linear) and isinstance(x.x.term, Patches):
-        raise _no(
+        raise NotRecognised.at(
             x, "patches enter the first encoder without positions", "use a model with a position embedding"
         )
     if isinstance(x, Norm):
         if isinstance(x.x.term, (Embedded, Linear)):
-            raise _no(x, "a LayerNorm stands before the first encoder (CLIP's norm_pre)", PLAIN)
-        raise _no(x, "post-norm: a LayerNorm stands on the residual stream", PLAIN)
-    raise _no(x, f"the residual stream comes from {_what(x)}", PLAIN)
+            raise NotRecognised.at(x, "a LayerNorm stands before the first encoder (CLIP's norm_pre)", PLAIN)
+        raise NotRecognised.at(x, "post-norm: a LayerNorm stands on the residual stream", PLAIN)
+    raise NotRecognised.at(x, f"the residual stream comes from {_what(x)}", PLAIN)
 
 
 def _branch(add: Sum) -> tuple[AttentionBranch | MlpBranch, Term]:
     sides = (add.a, add.b)
     for side in sides:
         if side.rows is not None:
-            raise _no(add, f"an encoder continues with {side.count} of {side.term.rows} tokens", PLAIN)
+            raise NotRecognised.at(add, f"an encoder continues with {side.count} of {side.term.rows} tokens", PLAIN)
     for branch, rest in (sides, sides[::-1]):
         if isinstance(branch.term, Linear) and not isinstance(branch.term.x.term, Patches):
             return _match_branch(branch.term, rest.term, add), rest.term
     terms = [s.term for s in sides]
     if any(isinstance(t, Norm) for t in terms):
-        raise _no(add, "post-norm: a LayerNorm stands at the end of a branch", PLAIN)
+        raise NotRecognised.at(add, "post-norm: a LayerNorm stands at the end of a branch", PLAIN)
     if all(isinstance(t, (Sum, Embedded)) for t in terms):
-        raise _no(
+        raise NotRecognised.at(
             add, "parallel blocks: several branches are summed before they join the residual stream", PLAIN
         )
-    raise _no(add, f"{_what(terms[0])} and {_what(terms[1])} are added", PLAIN)
+    raise NotRecognised.at(add, f"{_what(terms[0])} and {_what(terms[1])} are added", PLAIN)
 
 
 def _match_branch(last: Linear, rest: Term, add: Sum) -> AttentionBranch | MlpBranch:
@@ -206,15 +203,15 @@ def _match_branch(last: Linear, rest: Term, add: Sum) -> AttentionBranch | MlpBr
     if isinstance(inner, Activation):
         fc1 = inner.x
         if not isinstance(fc1, Linear):
-            raise _no(inner, f"{inner.name} of {_what(fc1)}", PLAIN)
+            raise NotRecognised.at(inner, f"{inner.name} of {_what(fc1)}", PLAIN)
         if inner.name not in GELUS:
-            raise _no(inner, f"activation {inner.name} in the MLP", ACTIVATION_HELP)
+            raise NotRecognised.at(inner, f"activation {inner.name} in the MLP", ACTIVATION_HELP)
         return MlpBranch(_norm_of(fc1, rest), fc1, inner, last, add)
     if isinstance(inner, (Norm, Linear)):
-        raise _no(
+        raise NotRecognised.at(
             last, f"a branch that is one linear layer on {_what(inner)}, without GELU or attention", PLAIN
         )
-    raise _no(last, f"a branch ends in a linear layer on {_what(inner)}", PLAIN)
+    raise NotRecognised.at(last, f"a branch ends in a linear layer on {_what(inner)}", PLAIN)
 
 
 def _attention_norm(attended: Attended, rest: Term) -> Norm:
@@ -222,12 +219,12 @@ def _attention_norm(attended: Attended, rest: Term) -> Norm:
     layers = [v.term for v in (scores.q, scores.k, attended.v)]
     for name, layer in zip(("query", "key", "value"), layers):
         if isinstance(layer, Norm):
-            raise _no(layer, f"QK-norm: the {name} is normalised", "use a model without QK-norm")
+            raise NotRecognised.at(layer, f"QK-norm: the {name} is normalised", "use a model without QK-norm")
         if not isinstance(layer, Linear):
-            raise _no(layer, f"the {name} is {_what(layer)}, not a linear layer", PLAIN)
+            raise NotRecognised.at(layer, f"the {name} is {_what(layer)}, not a linear layer", PLAIN)
     norms = [_norm_of(layer, rest) for layer in layers]
     if any(n is not norms[0] for n in norms):
-        raise _no(
+        raise NotRecognised.at(
             attended, "queries, keys and values come from different LayerNorms (cross attention)", PLAIN
         )
     return norms[0]
@@ -238,13 +235,13 @@ def _norm_of(layer: Linear, rest: Term) -> Norm:
     norm = layer.x.term
     if not isinstance(norm, Norm) or layer.x.rows is not None:
         post = "post-norm: " if isinstance(norm, (Sum, Embedded)) else ""
-        raise _no(
+        raise NotRecognised.at(
             layer, f"{post}a branch starts with a linear layer on {_what(norm)}, not on a LayerNorm", PLAIN
         )
     if norm is rest:
-        raise _no(norm, "post-norm: a LayerNorm stands on the residual stream", PLAIN)
+        raise NotRecognised.at(norm, "post-norm: a LayerNorm stands on the residual stream", PLAIN)
     if norm.x.term is not rest or norm.x.rows is not None:
-        raise _no(
+        raise NotRecognised.at(
             norm, "parallel blocks: attention and MLP read the same tokens and are added together", PLAIN
         )
     return norm
@@ -257,7 +254,7 @@ def _pairs(blocks: list[AttentionBranch | MlpBranch]) -> tuple[tuple[AttentionBr
         wanted = MlpBranch if i % 2 else AttentionBranch
         if not isinstance(block, wanted):
             other = "attention" if wanted is MlpBranch else "MLP"
-            raise _no(block.add, f"two {other} branches follow each other (encoder {i // 2 + 1})", PLAIN)
+            raise NotRecognised.at(block.add, f"two {other} branches follow each other (encoder {i // 2 + 1})", PLAIN)
     if len(blocks) % 2:
-        raise _no(blocks[-1].add, f"encoder {len(blocks) // 2 + 1} has no MLP", PLAIN)
+        raise NotRecognised.at(blocks[-1].add, f"encoder {len(blocks) // 2 + 1} has no MLP", PLAIN)
     return tuple(zip(blocks[::2], blocks[1::2]))
