@@ -31,7 +31,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.files import whole_file, write_json
-from finn_vitprune.synth.yosys import NodeJob, synth_many, yosys_version
+from finn_vitprune.synth.yosys import NodeJob, map_many, yosys_version
 from finn_vitprune.transforms.fold import GraphFolding, slowest_cycles
 from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths
 from finn_vitprune.transforms.insert_width_converters import InsertWidthConverters
@@ -164,13 +164,11 @@ def step_synthesise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     jobs = [
         NodeJob(node.name, tuple(map(Path, getCustomOp(node).get_rtl_file_list(abspath=True)))) for node in model.graph.node
     ]
-    done = []
-
-    def synthesised(name, resources, seconds):
-        done.append(name)
-        progress.status(f"synthesised {len(done)} of {len(jobs)} nodes")
-
-    build.folder.synthesis.save(Synthesis(yosys_version(), synth_many(jobs, build.settings.workers, synthesised)))
+    found = {}
+    for job, netlist in map_many(jobs, build.settings.workers):
+        found[job] = netlist.resources
+        progress.status(f"synthesised {len(found)} of {len(jobs)} nodes")
+    build.folder.synthesis.save(Synthesis(yosys_version(), {job.top: found[job] for job in jobs}))
     return model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 from qonnx.core.datatype import DataType
@@ -39,7 +40,10 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
     return Summary(
         model=model_summary(model, lowering),
         verify=_verify(build, lowering, measured),
-        rtlsim=None if measured is None else _rtlsim(measured, build.cfg.synth_clk_period_ns),
+        rtlsim=measured and RtlsimSummary.measured(
+            measured.frames, measured.latency_cycles, measured.interval_cycles, measured.interval_cycles_max,
+            build.cfg.synth_clk_period_ns,
+        ),
         balance=balance(model),
         resources=_resources(model, used, synthesis),
         part=PartSummary(
@@ -53,16 +57,13 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
 def model_summary(model: ModelWrapper, lowering: LoweringCheck | None) -> ModelSummary:
     """Counts from the hardware graph; the unpruned model's from the metadata of the model file."""
     source = lowering.source if lowering else {}
-    macs = weights = biases = index_bits = 0
+    counts: Counter[str] = Counter()
     tokens: list[TokenCounts] = []
     heads: list[int] = []
     blocks = 8
     for node in model.graph.node:
         op = getCustomOp(node)
-        macs += op.macs()
-        counts = op.param_counts()
-        weights, biases = weights + counts.get("weights", 0), biases + counts.get("biases", 0)
-        index_bits += counts.get("index_bits", 0)
+        counts.update(op.param_counts(), macs=op.macs())
         if isinstance(op, PrunedAttention):
             heads.append(op.get_nodeattr("heads"))
             tokens.append(TokenCounts(in_=op.get_nodeattr("tokens"), mlp=0))
@@ -70,10 +71,11 @@ def model_summary(model: ModelWrapper, lowering: LoweringCheck | None) -> ModelS
             tokens[-1] = tokens[-1].model_copy(update={"mlp": op.get_nodeattr("tokens")})
         elif isinstance(op, BlockSparseMVAU):
             blocks = op.get_nodeattr("block")
+    params = counts["weights"] + counts["biases"]
     return ModelSummary(
-        name=source.get("name", model.graph.name), macs_dense=int(source.get("macs_dense", macs)), macs=macs,
-        params_dense=int(source.get("params_dense", weights + biases)), params=weights + biases,
-        index_bits=index_bits, tokens=tokens, heads=heads, block_size=int(source.get("block_size", blocks)),
+        name=source.get("name", model.graph.name), macs_dense=int(source.get("macs_dense", counts["macs"])),
+        macs=counts["macs"], params_dense=int(source.get("params_dense", params)), params=params,
+        index_bits=counts["index_bits"], tokens=tokens, heads=heads, block_size=int(source.get("block_size", blocks)),
         block_keep=float(source.get("block_keep", 1.0)), token_keep=json.loads(source.get("token_keep", "{}")),
         logit_scale=lowering and lowering.logit_scale,
     )
@@ -96,12 +98,6 @@ def _verify(build: BuildContext, lowering: LoweringCheck | None, measured: Verif
         max_code_diff_vs_qonnx=lowering.max_code_difference if lowering else 0,
         saturations=measured.saturations, accuracy=right(predicted),
         accuracy_pytorch=None if images.logits is None else right(np.argmax(images.logits, -1)),
-    )
-
-
-def _rtlsim(measured: Verification, clk_ns: float) -> RtlsimSummary:
-    return RtlsimSummary.measured(
-        measured.frames, measured.latency_cycles, measured.interval_cycles, measured.interval_cycles_max, clk_ns
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from finn_vitprune.synth import yosys
 from finn_vitprune.synth.resources import Resources, total
-from finn_vitprune.synth.yosys import NodeJob, SynthesisError, cache_key, synth_many, synth_node
+from finn_vitprune.synth.yosys import NodeJob, SynthesisError, cache_key, map_many, synth_node
 
 MULTIPLIERS = """
 module {name} (input logic clk, input logic signed [15:0] x [3], y [3], output logic signed [31:0] z [3]);
@@ -151,10 +151,9 @@ def test_equal_nodes_of_a_network_run_once(tmp_path):
     jobs = [rom_node(tmp_path, f"node_{i}") for i in range(3)] + [
         NodeJob("mult3", (write(tmp_path, "mult3", MULTIPLIERS),))
     ]
-    seen = []
-    result = synth_many(jobs, workers=2, progress=lambda name, r, s: seen.append(name))
-    assert list(result) == ["node_0", "node_1", "node_2", "mult3"]
-    assert sorted(seen) == sorted(result)
+    found = list(map_many(jobs, workers=2))
+    result = {job.top: netlist.resources for job, netlist in found}
+    assert sorted(job.top for job, _ in found) == ["mult3", "node_0", "node_1", "node_2"]
     assert [result[f"node_{i}"].BRAM36 for i in range(3)] == [0.5] * 3
     assert len(list((tmp_path / "cache" / "yosys").glob("*.json"))) == 2
 
@@ -163,7 +162,7 @@ def test_a_run_of_what_the_cache_holds_starts_no_process(tmp_path, monkeypatch):
     nodes = [rom_node(tmp_path, f"node_{i}") for i in range(2)]
     first = synth_node(nodes[0].sources, nodes[0].top)
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
-    assert synth_many(nodes) == {"node_0": first, "node_1": first}
+    assert {job.top: netlist.resources for job, netlist in map_many(nodes)} == {"node_0": first, "node_1": first}
 
 
 def test_a_failure_names_the_node_and_the_reason(tmp_path):
@@ -177,7 +176,7 @@ def test_a_failure_names_the_node_and_the_reason(tmp_path):
 def test_one_failure_ends_a_run_of_many(tmp_path):
     jobs = [NodeJob("broken", (write(tmp_path, "broken", "module {name}; nonsense endmodule"),))]
     with pytest.raises(SynthesisError, match="synthesis of broken"):
-        synth_many([*jobs, rom_node(tmp_path, "fine")])
+        list(map_many([*jobs, rom_node(tmp_path, "fine")]))
 
 
 def test_a_missing_source_is_named(tmp_path):

@@ -155,6 +155,11 @@ def run_op(
     """
     feed = {f"in{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(inputs, op.in_streams()))}
     want = {f"out{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(golden, op.out_streams()))}
-    limit = 4 * int(cycles or op.get_exp_cycles()) + 4000
-    words = loads.read_loads(folder)
-    return simulator.run(feed, want, data_dir=folder, stimulus=stimulus, idle_limit=limit, loads=words)
+    return simulator.run(
+        feed,
+        want,
+        data_dir=folder,
+        stimulus=stimulus,
+        idle_limit=4 * int(cycles or op.get_exp_cycles()) + 4000,
+        loads=loads.read_loads(folder),
+    )

@@ -194,7 +194,8 @@ def _core(f: FinnFold, bits: tuple[int, int]) -> str:
 
 def _with_memory(f: FinnFold, bits: tuple[int, int], folder: Path) -> str:
     width = f.products * bits[1]
-    words = _pattern(f.depth, width)
+    rng = random.Random(0)  # fixed weights, so that equal folds make equal netlists
+    words = [rng.getrandbits(width) for _ in range(f.depth)]
     contents = folder / "finn_mvu_weights.hex"
     contents.write_text("\n".join(f"{w:0{-(-width // 4)}x}" for w in words) + "\n")
     return (
@@ -206,12 +207,6 @@ def _with_memory(f: FinnFold, bits: tuple[int, int], folder: Path) -> str:
         f"        .ordy(w_ready), .ovld(w_valid), .odat(w[{width - 1}:0]));\n"
         f"{_instance(f, bits)}endmodule\n"
     )
-
-
-def _pattern(depth: int, width: int) -> list[int]:
-    """Fixed pseudo-random weights, so that equal folds make equal netlists."""
-    rng = random.Random(0)
-    return [rng.getrandbits(width) for _ in range(depth)]
 
 
 def _accumulator(f: FinnFold, bits: tuple[int, int]) -> int:

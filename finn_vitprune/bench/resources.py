@@ -9,6 +9,7 @@ Depth (:mod:`finn_vitprune.synth.depth`) stands in for timing, which only place 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -188,7 +189,7 @@ def weight_memory(op: VitRTLBackend, model) -> WeightMemory:
     luts = 0 if bram36 else sum(rom_luts(*_shape(m), style) for m in weights)
     return WeightMemory(
         weight_bits=op.param_counts()["weights"] * bits,
-        index_bits=sum(_bits(memories[name]) for name in ("program", "drain")),
+        index_bits=sum(math.prod(_shape(memories[name])) for name in ("program", "drain")),
         memory_bits=int(bram36 * BRAM36_BITS) + luts * LUT_BITS + int(op.uram_estimation(PART)) * URAM_BITS,
         memory_bram36=bram36,
     )
@@ -196,7 +197,3 @@ def weight_memory(op: VitRTLBackend, model) -> WeightMemory:
 
 def _shape(memory: Memory) -> tuple[int, int]:
     return len(memory.words), memory.width
-
-
-def _bits(memory: Memory) -> int:
-    return len(memory.words) * memory.width

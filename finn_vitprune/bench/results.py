@@ -117,16 +117,12 @@ AnyRow = TypeVar("AnyRow", MatrixRow, DropRow, FinnRow)
 ROWS: dict[str, type] = {"rows": MatrixRow, "token_drop": DropRow, "finn": FinnRow}
 
 
-def _names(kind: type) -> list[str]:
-    return [f.name for f in fields(kind)]
-
-
 def _to_entry(row: AnyRow) -> dict[str, Any]:
     """A row as the file has it: the fields of its inline parts stand beside its own."""
     entry: dict[str, Any] = {}
     for name, value in asdict(row).items():
         inline = row.INLINE.get(name)
-        entry |= {name: value} if inline is None else value or dict.fromkeys(_names(inline))
+        entry |= {name: value} if inline is None else value or dict.fromkeys(f.name for f in fields(inline))
     return entry
 
 
@@ -134,7 +130,7 @@ def _from_entry(kind: type[AnyRow], entry: dict[str, Any]) -> AnyRow:
     """The inverse of :func:`_to_entry`."""
     inline = {}
     for name, part in kind.INLINE.items():
-        values = {n: entry.pop(n) for n in _names(part)}
+        values = {f.name: entry.pop(f.name) for f in fields(part)}
         inline[name] = None if None in values.values() else part(**values)
     nested = {name: part(**entry[name]) for name, part in kind.NESTED.items() if entry[name] is not None}
     return kind(**entry | inline | nested)

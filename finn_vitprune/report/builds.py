@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from finn_vitprune.report.summary import BalanceRow, Summary
 from finn_vitprune.report.tables import TextTable
@@ -23,35 +23,35 @@ def build_tables(summary: Summary, nodes: bool = False) -> list[TextTable]:
 
 def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[TextTable]:
     """Two builds side by side, with the ratio second / first, and the load of the slowest nodes."""
-    rows: list[tuple[str, ...]] = []
-
-    def add(label: str, x: float | None, y: float | None, form=None, absent: str = NOT_RUN) -> None:
-        form = form or (lambda v: f"{v:,.0f}")
+    def row(
+        label: str,
+        figure: Callable[[Summary], float | None],
+        form: Callable[[float], str] = "{:,.0f}".format,
+        absent: str = NOT_RUN,
+    ) -> tuple[str, ...]:
+        x, y = figure(a), figure(b)
         ratio = f"{y / x:.3f}" if x and y is not None else "-"
-        rows.append((label, *(absent if v is None else form(v) for v in (x, y)), ratio))
+        return (label, *(absent if v is None else form(v) for v in (x, y)), ratio)
 
-    def both(label: str, section: str, name: str, form=None) -> None:
-        values = [getattr(getattr(s, section), name, None) for s in (a, b)]
-        add(label, *values, form)
-
-    both("operations (MACs per image)", "model", "macs")
-    both("operations, unpruned", "model", "macs_dense")
-    both("parameters", "model", "params")
-    both("block index bits", "model", "index_bits")
-    add("weight memory (bits)", *(_weight_bits(s) for s in (a, b)))
-    add("tokens, sum over encoders (MLP)", *(sum(t.mlp for t in s.model.tokens) for s in (a, b)))
-    add("live heads", *(sum(s.model.heads) for s in (a, b)))
-    add("largest work of a node (cycles at full use)", *(_largest(s).ideal_cycles if s.balance else None for s in (a, b)))
-    add("cycles of the slowest node (estimate)", *(_slowest(s).cycles if s.balance else None for s in (a, b)))
-    both("interval (cycles)", "rtlsim", "interval_cycles", lambda v: f"{v:,.1f}")
-    both("latency (cycles)", "rtlsim", "latency_cycles")
-    both("latency (ms)", "rtlsim", "latency_ms", lambda v: f"{v:,.4f}")
-    both("images/s", "rtlsim", "fps")
-    for kind in KINDS:
-        both(kind, "resources", kind, _amount)
-    add("accuracy", *(s.verify and s.verify.accuracy for s in (a, b)), _percent, "no labels, or not run")
-    both("RTL mismatches", "verify", "rtl_mismatches")
-    result = [TextTable("Two builds", ("", *names, "ratio"), tuple(rows), _verdict(a, b))]
+    rows = (
+        row("operations (MACs per image)", lambda s: s.model.macs),
+        row("operations, unpruned", lambda s: s.model.macs_dense),
+        row("parameters", lambda s: s.model.params),
+        row("block index bits", lambda s: s.model.index_bits),
+        row("weight memory (bits)", _weight_bits),
+        row("tokens, sum over encoders (MLP)", lambda s: sum(t.mlp for t in s.model.tokens)),
+        row("live heads", lambda s: sum(s.model.heads)),
+        row("largest work of a node (cycles at full use)", lambda s: _largest(s).ideal_cycles if s.balance else None),
+        row("cycles of the slowest node (estimate)", lambda s: _slowest(s).cycles if s.balance else None),
+        row("interval (cycles)", lambda s: s.rtlsim and s.rtlsim.interval_cycles, "{:,.1f}".format),
+        row("latency (cycles)", lambda s: s.rtlsim and s.rtlsim.latency_cycles),
+        row("latency (ms)", lambda s: s.rtlsim and s.rtlsim.latency_ms, "{:,.4f}".format),
+        row("images/s", lambda s: s.rtlsim and s.rtlsim.fps),
+        *(row(kind, lambda s, kind=kind: s.resources and getattr(s.resources, kind), _amount) for kind in KINDS),
+        row("accuracy", lambda s: s.verify and s.verify.accuracy, _percent, "no labels, or not run"),
+        row("RTL mismatches", lambda s: s.verify and s.verify.rtl_mismatches),
+    )
+    result = [TextTable("Two builds", ("", *names, "ratio"), rows, _verdict(a, b))]
     if a.balance and b.balance:
         slow = [_slowest(s) for s in (a, b)]
         result.append(
@@ -79,7 +79,7 @@ def _model(s: Summary) -> TextTable:
         ("operations (MACs per image)", f"{m.macs_dense:,}", f"{m.macs:,}", _times_less(m.macs_dense, m.macs)),
         ("parameters", f"{m.params_dense:,}", f"{m.params:,}", _times_less(m.params_dense, m.params)),
     )
-    drops = ", ".join(f"{_number(rate)} in encoder {i}" for i, rate in sorted(m.token_keep.items())) or "none"
+    drops = ", ".join(f"{rate:g} in encoder {i}" for i, rate in sorted(m.token_keep.items())) or "none"
     note = (
         f"Blocks of {m.block_size}x{m.block_size}, {_percent(m.block_keep)} kept, {m.index_bits:,} index bits. "
         f"Token keep rates: {drops}."
@@ -115,8 +115,8 @@ def _speed(s: Summary) -> TextTable:
         ("interval, mean", f"{r.interval_cycles:,.1f}", f"{r.fps:,.0f} images/s"),
         ("interval, largest", f"{r.interval_cycles_max:,}", f"{r.interval_cycles_max * r.clk_ns * 1e-6:,.4f} ms"),
     )
-    note = f"{r.frames} overlapping frames in simulation; times at {1e3 / r.clk_ns:,.1f} MHz ({_number(r.clk_ns)} ns)."
-    return TextTable("Speed", ("", "cycles", f"at {_number(r.clk_ns)} ns"), rows, note)
+    note = f"{r.frames} overlapping frames in simulation; times at {1e3 / r.clk_ns:,.1f} MHz ({r.clk_ns:g} ns)."
+    return TextTable("Speed", ("", "cycles", f"at {r.clk_ns:g} ns"), rows, note)
 
 
 def _resources(s: Summary) -> TextTable:
@@ -210,10 +210,6 @@ def _labelled(share: float | None) -> str:
 
 def _amount(value: float) -> str:
     return f"{value:,.1f}" if value != int(value) else f"{int(value):,}"
-
-
-def _number(value: float) -> str:
-    return f"{value:g}"
 
 
 def _times_less(before: float, after: float) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,10 @@ from finn_vitprune.sim.beats import from_words, to_words
 from finn_vitprune.sim.compile import compile_top, find_ports
 from finn_vitprune.sim.loads import read_image, read_index
 from finn_vitprune.sim.ports import LoaderPort, Port
-from finn_vitprune.sim.run import SimResult, Simulator
+from finn_vitprune.sim.run import Simulator
 
 
+@dataclass
 class SimEngine:
     """A loaded simulation, as FINN's code passes it around.
 
@@ -31,25 +32,21 @@ class SimEngine:
         simulator: the compiled design.
         folder: its working folder, which holds the ROM files.
         loads: words for its AXI4-Lite ports, written after each reset.
-        ticks: cycles simulated so far.
-        result: of the last data pass, None before.
+        closed: whether :meth:`close` was called.
     """
 
-    def __init__(self, simulator: Simulator, folder: Path, loads: Mapping[str, np.ndarray]) -> None:
-        self.simulator = simulator
-        self.folder = folder
-        self.loads = loads
-        self.ticks = 0
-        self.result: SimResult | None = None
-        self._open = True
+    simulator: Simulator
+    folder: Path
+    loads: Mapping[str, np.ndarray]
+    closed: bool = False
 
     def is_open(self) -> bool:
         """Whether :meth:`close` was not called yet."""
-        return self._open
+        return not self.closed
 
     def close(self) -> None:
         """End the simulation; there is nothing to flush."""
-        self._open = False
+        self.closed = True
 
 
 def locate_glbl() -> Path | None:
@@ -146,8 +143,7 @@ def reset_rtlsim(
     clk2x_name: str = "ap_clk2x",
     n_cycles: int = 16,
 ) -> None:
-    """Every data pass starts with a reset, so this only restarts the count of cycles."""
-    sim.ticks = 0
+    """Nothing: every data pass starts with a reset."""
 
 
 def close_rtlsim(sim: SimEngine) -> None:
@@ -186,7 +182,6 @@ def rtlsim_multi_io(
     result = sim.simulator.run(
         feed, wanted, data_dir=sim.folder, idle_limit=int(liveness_threshold), loads=sim.loads
     )
-    sim.result = result
     if result.deadlock is not None:
         from finn.util.basic import get_rtlsim_timeout_error_message
         from finn.util.exception import FINNUserError
@@ -195,9 +190,7 @@ def rtlsim_multi_io(
         raise FINNUserError(f"{message}\n{result.deadlock}")
     for name in outputs:
         outputs[name] = to_words(result.outputs[name + sname])
-    cycles = max(int(c[-1]) + 1 for c in result.out_cycles.values() if len(c))
-    sim.ticks += cycles
-    return cycles
+    return max(int(c[-1]) + 1 for c in result.out_cycles.values() if len(c))
 
 
 def _copy(path: Path, folder: Path) -> None:

@@ -201,9 +201,14 @@ class Simulator:
         counts = {k: int(v) if np.ndim(v) == 0 else len(v) for k, v in expected.items()}
         with tempfile.TemporaryDirectory(prefix="vitprune-sim-") as name:
             folder = Path(name)
-            config = [f"seed {stimulus.seed}", f"idle_limit {idle_limit}", f"max_cycles {max_cycles}"]
-            config += [f"drain {DRAIN_CYCLES}", f"progress {int(progress is not None)}"]
-            config += [f"reset_at {-1 if stimulus.reset_at is None else stimulus.reset_at}"]
+            config = [
+                f"seed {stimulus.seed}",
+                f"idle_limit {idle_limit}",
+                f"max_cycles {max_cycles}",
+                f"drain {DRAIN_CYCLES}",
+                f"progress {int(progress is not None)}",
+                f"reset_at {-1 if stimulus.reset_at is None else stimulus.reset_at}",
+            ]
             for i, port in enumerate(self.inputs):
                 np.ascontiguousarray(inputs[port.name], dtype=np.uint8).tofile(folder / f"in{i}.data")
                 share = _share(stimulus.pause, port.name)

@@ -13,8 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -83,31 +82,8 @@ def synth_node(sources: Sequence[str | Path], top: str, timeout_s: float = TIMEO
     return map_node(NodeJob(top, tuple(Path(s) for s in sources)), timeout_s).resources
 
 
-def synth_many(
-    nodes: Sequence[NodeJob],
-    workers: int = 2,
-    progress: Callable[[str, Resources, float], None] | None = None,
-    timeout_s: float = TIMEOUT_S,
-) -> dict[str, Resources]:
-    """Resources of several nodes, as :func:`map_many` finds them.
-
-    Args:
-        nodes: have distinct names.
-        progress: called in this thread with node name, resources and seconds as each node is done.
-    Returns:
-        Node name to resources, in the order of ``nodes``.
-    """
-    results: dict[str, Resources] = {}
-    started = time.monotonic()
-    for node, netlist in map_many(nodes, workers, timeout_s):
-        results[node.top] = netlist.resources
-        if progress is not None:
-            progress(node.top, netlist.resources, time.monotonic() - started)
-    return {node.top: results[node.top] for node in nodes}
-
-
 def map_many(
-    nodes: Sequence[NodeJob], workers: int, timeout_s: float = TIMEOUT_S
+    nodes: Sequence[NodeJob], workers: int = 2, timeout_s: float = TIMEOUT_S
 ) -> Iterator[tuple[NodeJob, Netlist]]:
     """Synthesise several nodes and yield each with its netlist as soon as that is there; equal nodes run once.
 
