@@ -26,12 +26,9 @@ def binds(pin: str, net: str) -> list[str]:
 
 def tied(pin: str) -> list[str]:
     """Connections of an instance's port ``pin`` that nobody uses; its address has one bit."""
-    return [f".{pin}_{s}({_zero(bits or 1) if way == 'input ' else ''})" for way, s, bits in SIGNALS]
+    zeros = ((signal, f"{bits or 1}'d0" if way == "input " else "") for way, signal, bits in SIGNALS)
+    return [f".{pin}_{signal}({zero})" for signal, zero in zeros]
 
 
 def _range(bits: int) -> str:
     return f"[{bits - 1}:0] " if bits > 1 else ""
-
-
-def _zero(bits: int) -> str:
-    return f"{bits}'d0"

@@ -208,13 +208,16 @@ class VitOp(HWCustomOp):
         """Raise a UserError for attributes that the unit does not hold; an empty list when all is well."""
         return []
 
+    def require(self, held: bool, text: str) -> None:
+        """Raise a UserError of the node's name and ``text`` unless ``held``."""
+        if not held:
+            raise UserError(f"{self.label}: {text}")
+
     def check_multiplier(self, max_shift: int) -> None:
         """Raise a UserError unless the attributes ``mult`` and ``shift`` are within what the units hold."""
         mult, shift = self.get_nodeattr("mult"), self.get_nodeattr("shift")
-        if not 0 < mult < 1 << MULT_BITS or not 0 <= shift <= max_shift:
-            raise UserError(
-                f"{self.label}: mult {mult} must be 1 to 2**{MULT_BITS} - 1 and shift {shift} 0 to {max_shift}"
-            )
+        held = 0 < mult < 1 << MULT_BITS and 0 <= shift <= max_shift
+        self.require(held, f"mult {mult} must be 1 to 2**{MULT_BITS} - 1 and shift {shift} 0 to {max_shift}")
 
     @property
     def label(self) -> str:

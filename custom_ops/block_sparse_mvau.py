@@ -53,34 +53,30 @@ class BlockSparseMVAU(FoldedOp):
     token_wise = True
 
     def get_nodeattr_types(self):
-        types = super().get_nodeattr_types()
-        types.update(
-            {
-                "tokens": ("i", True, 0),
-                "MW": ("i", True, 0),
-                "MH": ("i", True, 0),
-                "block": ("i", True, 0),
-                "SIMD": ("i", False, 1),
-                "PE": ("i", False, 1),
-                "TOKENS": ("i", False, 1),
-                "LANES": ("i", False, 1),
-                "in_width": ("i", False, 1),
-                "out_width": ("i", False, 1),
-                "requant": ("i", False, 1, {0, 1}),
-                "shift": ("i", False, 0),
-                "mult_bits": ("i", False, numerics.MULT_BITS),
-                "bias_bits": ("i", False, 0),
-                "lane_blocks": ("i", False, 0),
-                "lane_slots": ("i", False, 0),
-                "column_blocks": ("ints", False, []),
-                "ram_style": ("s", False, "auto", set(mvau_estimate.RAM_STYLES)),
-                "mac_style": ("s", False, "portable", set(MAC_STYLES)),
-                "inputDataType": ("s", True, ""),
-                "weightDataType": ("s", True, ""),
-                "outputDataType": ("s", True, ""),
-            }
-        )
-        return types
+        return super().get_nodeattr_types() | {
+            "tokens": ("i", True, 0),
+            "MW": ("i", True, 0),
+            "MH": ("i", True, 0),
+            "block": ("i", True, 0),
+            "SIMD": ("i", False, 1),
+            "PE": ("i", False, 1),
+            "TOKENS": ("i", False, 1),
+            "LANES": ("i", False, 1),
+            "in_width": ("i", False, 1),
+            "out_width": ("i", False, 1),
+            "requant": ("i", False, 1, {0, 1}),
+            "shift": ("i", False, 0),
+            "mult_bits": ("i", False, numerics.MULT_BITS),
+            "bias_bits": ("i", False, 0),
+            "lane_blocks": ("i", False, 0),
+            "lane_slots": ("i", False, 0),
+            "column_blocks": ("ints", False, []),
+            "ram_style": ("s", False, "auto", set(mvau_estimate.RAM_STYLES)),
+            "mac_style": ("s", False, "portable", set(MAC_STYLES)),
+            "inputDataType": ("s", True, ""),
+            "weightDataType": ("s", True, ""),
+            "outputDataType": ("s", True, ""),
+        }
 
     # --- structure ---
 
@@ -169,7 +165,7 @@ class BlockSparseMVAU(FoldedOp):
         f = self.fold()
         return 4 * f.tokens + (2 * f.rows_per_step if f.rows_per_step > 1 else 0)
 
-    def _uneven_tokens(self) -> int:
+    def burst_tokens(self) -> int:
         """Tokens of a group where a frame's last group is smaller but takes as long, else 0.
 
         The unit then runs ahead of its neighbours' steady pace within a frame, by up to a group.
@@ -177,14 +173,9 @@ class BlockSparseMVAU(FoldedOp):
         f = self.fold()
         return f.tokens if f.rows % f.tokens else 0
 
-    def burst_tokens(self) -> int:
-        """A group, where frames are not a whole number of groups."""
-        return self._uneven_tokens()
-
     def pause_beats(self) -> int:
-        """A group, where frames are not a whole number of groups."""
-        f = self.fold()
-        return self._uneven_tokens() * (f.mw // f.in_width)
+        """Those of as many tokens."""
+        return self.burst_tokens() * self.in_streams()[0].token_beats
 
     # --- resources ---
 

@@ -8,7 +8,6 @@ from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.memory import FIFO_MEMORY, Estimate, lutram_luts, ram_bram18
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
-from finn_vitprune.errors import UserError
 
 RSQRT_CYCLES = 36
 """Cycles of the reciprocal square root of one token; D / SIMD beats below this gain nothing."""
@@ -43,18 +42,13 @@ class VitLayerNorm(UnaryStreamOp):
 
     def verify_node(self) -> list[str]:
         """Raise UserError for what the widths of the unit do not hold; an empty list when all is well."""
-        d, eps = self.get_nodeattr("channels"), self.get_nodeattr("eps")
-        name = self.label
-        if not 2 <= d <= MAX_CHANNELS:
-            raise UserError(f"{name}: LayerNorm over {d} channels: use 2 to {MAX_CHANNELS}")
-        if not 1 <= eps < 1 << 51:
-            raise UserError(f"{name}: eps {eps} must be 1 to 2**51 - 1, check the scale of its input")
+        names = ("channels", "eps", "inputDataType", "outputDataType")
+        d, eps, source, target = (self.get_nodeattr(name) for name in names)
+        self.require(2 <= d <= MAX_CHANNELS, f"LayerNorm over {d} channels: use 2 to {MAX_CHANNELS}")
+        self.require(1 <= eps < 1 << 51, f"eps {eps} must be 1 to 2**51 - 1, check the scale of its input")
         self.check_multiplier(MAX_SHIFT)
-        source, target = self.get_nodeattr("inputDataType"), self.get_nodeattr("outputDataType")
-        if source != "INT16":
-            raise UserError(f"{name}: input codes are {source}, only INT16 is supported")
-        if target not in ("INT4", "INT8"):
-            raise UserError(f"{name}: output codes are {target}, use INT4 or INT8")
+        self.require(source == "INT16", f"input codes are {source}, only INT16 is supported")
+        self.require(target in ("INT4", "INT8"), f"output codes are {target}, use INT4 or INT8")
         return []
 
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:

@@ -7,7 +7,6 @@ import numpy as np
 from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.memory import Estimate, rom_estimate
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
-from finn_vitprune.errors import UserError
 
 
 class VitLookup(UnaryStreamOp):
@@ -51,9 +50,7 @@ class VitLookup_rtl(VitRTLBackend, VitLookup):
     def memories(self, model) -> dict[str, Memory]:
         table = np.rint(model.get_initializer(self.onnx_node.input[1])).reshape(-1, 1)
         target, (depth, bits, _) = self.target.dtype, self._rom()
-        if len(table) != depth or table.min() < target.min() or table.max() > target.max():
-            raise UserError(
-                f"{self.onnx_node.name}: the table must have {depth} entries of {target.name}, it has {len(table)} from"
-                f" {table.min():g} to {table.max():g}"
-            )
+        held = len(table) == depth and target.min() <= table.min() and table.max() <= target.max()
+        found = f"{len(table)} from {table.min():g} to {table.max():g}"
+        self.require(held, f"the table must have {depth} entries of {target.name}, it has {found}")
         return {"table": Memory.packed(table, bits)}

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import chain
 
 from qonnx.core.datatype import BaseDataType
 
@@ -102,52 +101,46 @@ class Fold:
         Raises:
             UserError: a size, width or type does not fit; the text names it, the ``node`` and what would.
         """
-        for fault in chain(self._size_faults(), self._port_faults(), self._type_faults()):
-            raise UserError(fault.replace("{node}", f"(node {node})"))
+        for held, text in self._conditions():
+            if not held:
+                raise UserError(text.replace("{node}", f"(node {node})"))
         return self
 
-    def _size_faults(self) -> Iterator[str]:
+    def _conditions(self) -> Iterator[tuple[bool, str]]:
+        """What must hold, and the text for where it does not. Those that come later rely on those before."""
         for what, value in (
             ("tokens", self.rows), ("MW", self.mw), ("MH", self.mh), ("block size", self.block),
             ("LANES", self.lanes), ("SIMD", self.simd), ("PE", self.pe),
         ):
-            if value < 1:
-                yield f"{what} {value} {{node}} must be at least 1"
+            yield value >= 1, f"{what} {value} {{node}} must be at least 1"
+        use = _choices(divisors(self.block))
         for what, value in (("SIMD", self.simd), ("PE", self.pe)):
-            if self.block % value:
-                use = _choices(divisors(self.block))
-                yield f"{what} {value} does not divide block size {self.block} {{node}}: use {use}"
-        if self.tokens not in TOKENS_CHOICES:
-            yield f"TOKENS {self.tokens} {{node}} is not possible: use {_choices(TOKENS_CHOICES)}"
-
-    def _port_faults(self) -> Iterator[str]:
-        if self.in_width not in (use := self.in_widths(self.mw, self.simd)):
-            yield (
-                f"in_width {self.in_width} {{node}} must divide MW {self.mw}, and divide SIMD {self.simd} or"
-                f" be 1, 2, 4, ... times it: use {_choices(use)}"
+            yield self.block % value == 0, f"{what} {value} does not divide block size {self.block} {{node}}: use {use}"
+        use = _choices(TOKENS_CHOICES)
+        yield self.tokens in TOKENS_CHOICES, f"TOKENS {self.tokens} {{node}} is not possible: use {use}"
+        ins, outs = self.in_widths(self.mw, self.simd), self.out_widths(self.mh, self.pe, self.block)
+        yield self.in_width in ins, (
+            f"in_width {self.in_width} {{node}} must divide MW {self.mw}, and divide SIMD {self.simd} or"
+            f" be 1, 2, 4, ... times it: use {_choices(ins)}"
+        )
+        yield self.out_width in outs, (
+            f"out_width {self.out_width} {{node}} must divide MH {self.mh} and go with PE {self.pe} and"
+            f" block size {self.block}: use {_choices(outs)}"
+        )
+        x, w, y, bits = self.x, self.w, self.y, self.sum_bits
+        held = x.is_integer() and 2 <= x.bitwidth() <= 16
+        yield held, f"input type {x.name} {{node}} is not possible: use INT or UINT of 2 to 16 bits"
+        held = w.is_integer() and w.signed() and 2 <= w.bitwidth() <= 9
+        yield held, f"weight type {w.name} {{node}} is not possible: use INT2 to INT9"
+        if not self.requant:
+            yield y.signed() and y.bitwidth() >= bits, (
+                f"output type {y.name} {{node}} does not hold the accumulators of {bits} bits: use INT{bits} or wider"
             )
-        if self.out_width not in (use := self.out_widths(self.mh, self.pe, self.block)):
-            yield (
-                f"out_width {self.out_width} {{node}} must divide MH {self.mh} and go with PE {self.pe} and"
-                f" block size {self.block}: use {_choices(use)}"
-            )
-
-    def _type_faults(self) -> Iterator[str]:
-        if not self.x.is_integer() or not 2 <= self.x.bitwidth() <= 16:
-            yield f"input type {self.x.name} {{node}} is not possible: use INT or UINT of 2 to 16 bits"
-        if not self.w.is_integer() or not self.w.signed() or not 2 <= self.w.bitwidth() <= 9:
-            yield f"weight type {self.w.name} {{node}} is not possible: use INT2 to INT9"
-        if not self.requant and (not self.y.signed() or self.y.bitwidth() < self.sum_bits):
-            yield (
-                f"output type {self.y.name} {{node}} does not hold the accumulators of {self.sum_bits} bits: "
-                f"use INT{self.sum_bits} or wider"
-            )
-        if self.requant and (not self.y.is_integer() or not 2 <= self.y.bitwidth() <= 32):
-            yield f"output type {self.y.name} {{node}} is not possible: use INT or UINT of 2 to 32 bits"
-        if self.requant and not 1 <= self.mult_bits <= 25:
-            yield f"mult_bits {self.mult_bits} {{node}} is not possible: use 1 to 25"
-        if self.requant and not 0 <= self.shift <= 62:
-            yield f"shift {self.shift} {{node}} is not possible: use 0 to 62"
+            return
+        held = y.is_integer() and 2 <= y.bitwidth() <= 32
+        yield held, f"output type {y.name} {{node}} is not possible: use INT or UINT of 2 to 32 bits"
+        yield 1 <= self.mult_bits <= 25, f"mult_bits {self.mult_bits} {{node}} is not possible: use 1 to 25"
+        yield 0 <= self.shift <= 62, f"shift {self.shift} {{node}} is not possible: use 0 to 62"
 
     @staticmethod
     def in_widths(mw: int, simd: int) -> list[int]:

@@ -9,7 +9,6 @@ from finn_vitprune.custom_ops.attention_estimate import Geometry, division_cycle
 from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
 from finn_vitprune.custom_ops.memory import ATTENTION_MEMORY
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
-from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
 from finn_vitprune.sim.beats import Stream
 
@@ -34,29 +33,25 @@ class PrunedAttention(FoldedOp):
     """
 
     def get_nodeattr_types(self):
-        attributes = super().get_nodeattr_types()
-        attributes.update(
-            {
-                "tokens": ("i", True, 0),
-                "queries": ("i", True, 0),
-                "heads": ("i", True, 0),
-                "head_dim": ("i", True, 0),
-                "SIMD": ("i", False, 1),
-                "PE": ("i", False, 1),
-                "scores": ("i", False, 0, {0, 1}),
-                "logit_mult": ("i", True, 0),
-                "logit_shift": ("i", True, 0),
-                "logit_bits": ("i", False, 8),
-                "recip_num": ("i", True, 0),
-                "recip_shift": ("i", True, 0),
-                "recip_bits_per_cycle": ("i", False, 0),
-                "inputDataType": ("s", False, "INT8"),
-                "outputDataType": ("s", False, "INT8"),
-                "scoreDataType": ("s", False, ""),
-                "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
-            }
-        )
-        return attributes
+        return super().get_nodeattr_types() | {
+            "tokens": ("i", True, 0),
+            "queries": ("i", True, 0),
+            "heads": ("i", True, 0),
+            "head_dim": ("i", True, 0),
+            "SIMD": ("i", False, 1),
+            "PE": ("i", False, 1),
+            "scores": ("i", False, 0, {0, 1}),
+            "logit_mult": ("i", True, 0),
+            "logit_shift": ("i", True, 0),
+            "logit_bits": ("i", False, 8),
+            "recip_num": ("i", True, 0),
+            "recip_shift": ("i", True, 0),
+            "recip_bits_per_cycle": ("i", False, 0),
+            "inputDataType": ("s", False, "INT8"),
+            "outputDataType": ("s", False, "INT8"),
+            "scoreDataType": ("s", False, ""),
+            "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
+        }
 
     # --- symbols of the docstring ---
 
@@ -120,32 +115,24 @@ class PrunedAttention(FoldedOp):
         Raises:
             UserError: naming the attribute, its value and what would work.
         """
-        a = self.get_nodeattr
-        name, n, dim = self.onnx_node.name, a("tokens"), a("head_dim")
+        a, require = self.get_nodeattr, self.require
         for attribute in ("tokens", "queries", "heads", "head_dim", "SIMD", "PE", "recip_num"):
-            if a(attribute) < 1:
-                raise UserError(f"{name}: {attribute} is {a(attribute)}, it must be at least 1")
-        if dim % a("SIMD"):
-            raise UserError(f"{name}: SIMD {a('SIMD')} does not divide head_dim {dim}: use one of {divisors(dim)}")
-        if a("PE") > n:
-            raise UserError(f"{name}: PE {a('PE')} exceeds the {n} tokens: use 1 to {n}")
+            require(a(attribute) >= 1, f"{attribute} is {a(attribute)}, it must be at least 1")
+        n, dim, simd, pe = a("tokens"), a("head_dim"), a("SIMD"), a("PE")
+        require(dim % simd == 0, f"SIMD {simd} does not divide head_dim {dim}: use one of {divisors(dim)}")
+        require(pe <= n, f"PE {pe} exceeds the {n} tokens: use 1 to {n}")
         for attribute in ("inputDataType", "outputDataType"):
             dtype = DataType[a(attribute)]
-            if not dtype.is_integer() or not dtype.signed() or not 2 <= dtype.bitwidth() <= 8:
-                raise UserError(f"{name}: {attribute} {a(attribute)} is not supported: use INT2 to INT8")
-        if not 2 <= a("logit_bits") <= 8:
-            raise UserError(f"{name}: logit_bits is {a('logit_bits')}: use 2 to 8")
-        if not 0 < a("logit_mult") < 1 << MULT_BITS:
-            raise UserError(f"{name}: logit_mult {a('logit_mult')} is outside 1 to {(1 << MULT_BITS) - 1}")
-        if a("recip_num") // EXP_MAX >= 1 << RECIP_BITS:
-            raise UserError(f"{name}: recip_num {a('recip_num')} // {EXP_MAX} does not fit {RECIP_BITS} bits")
-        bits = a("recip_bits_per_cycle")
-        if not 0 <= bits <= RECIP_BITS:
-            raise UserError(f"{name}: recip_bits_per_cycle {bits} is outside 0 to {RECIP_BITS}")
-        need = (a("heads") << SCORE_BITS).bit_length()
-        score = self.score_type
-        if a("scores") and (score.signed() or score.bitwidth() < need):
-            raise UserError(f"{name}: scoreDataType {score.name} is too narrow: use UINT{need} or wider")
+            held = dtype.is_integer() and dtype.signed() and 2 <= dtype.bitwidth() <= 8
+            require(held, f"{attribute} {a(attribute)} is not supported: use INT2 to INT8")
+        mult, num, bits = a("logit_mult"), a("recip_num"), a("recip_bits_per_cycle")
+        require(2 <= a("logit_bits") <= 8, f"logit_bits is {a('logit_bits')}: use 2 to 8")
+        require(0 < mult < 1 << MULT_BITS, f"logit_mult {mult} is outside 1 to {(1 << MULT_BITS) - 1}")
+        require(num // EXP_MAX < 1 << RECIP_BITS, f"recip_num {num} // {EXP_MAX} does not fit {RECIP_BITS} bits")
+        require(0 <= bits <= RECIP_BITS, f"recip_bits_per_cycle {bits} is outside 0 to {RECIP_BITS}")
+        need, score = (a("heads") << SCORE_BITS).bit_length(), self.score_type
+        held = not a("scores") or (not score.signed() and score.bitwidth() >= need)
+        require(held, f"scoreDataType {score.name} is too narrow: use UINT{need} or wider")
         return []
 
     # --- cost ---
@@ -208,9 +195,6 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
     def memories(self, model) -> dict[str, Memory]:
         """The exp table, cut to the 2**logit_bits differences that occur."""
         table = np.rint(model.get_initializer(self.onnx_node.input[2])).astype(np.int64).reshape(-1)
-        name = self.onnx_node.name
-        if len(table) != 256 or table.min() < 0 or table.max() > EXP_MAX or table[0] != EXP_MAX:
-            raise UserError(
-                f"{name}: the exp table must have 256 entries of 0 to {EXP_MAX}, the first of them {EXP_MAX}"
-            )
+        held = len(table) == 256 and table.min() >= 0 and table.max() == table[0] == EXP_MAX
+        self.require(held, f"the exp table must have 256 entries of 0 to {EXP_MAX}, the first of them {EXP_MAX}")
         return {"exp": Memory(table[: 1 << self.get_nodeattr("logit_bits")].astype(object), 8)}

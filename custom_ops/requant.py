@@ -8,7 +8,6 @@ from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, multiplier_dsps, rom_estimate
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.numerics import MULT_BITS, requantise
-from finn_vitprune.errors import UserError
 
 
 class VitRequant(UnaryStreamOp):
@@ -82,9 +81,7 @@ class VitRequant_rtl(VitRTLBackend, VitRequant):
         simd, mult_bits = self.get_nodeattr("SIMD"), self.get_nodeattr("mult_bits")
         mult = np.rint(model.get_initializer(self.onnx_node.input[1])).astype(np.int64).reshape(-1)
         wanted = words * simd if self.get_nodeattr("per_channel") else 1
-        if len(mult) != wanted or mult.min() < 0 or mult.max() >= 1 << mult_bits:
-            raise UserError(
-                f"{self.onnx_node.name}: there must be {wanted} multipliers of 0 to {(1 << mult_bits) - 1}, there are"
-                f" {len(mult)} from {mult.min()} to {mult.max()}"
-            )
+        held = len(mult) == wanted and mult.min() >= 0 and mult.max() < 1 << mult_bits
+        found = f"{len(mult)} from {mult.min()} to {mult.max()}"
+        self.require(held, f"there must be {wanted} multipliers of 0 to {(1 << mult_bits) - 1}, there are {found}")
         return {"mult": Memory.packed(np.broadcast_to(mult, words * simd).reshape(words, simd), mult_bits)}

@@ -9,7 +9,6 @@ from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import FoldedOp, OneToken
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.token_drop_estimate import MAX_KEY_BITS, DropFolding
-from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
 
 MAX_TOKENS = 8192
@@ -93,26 +92,20 @@ class VitTokenDrop(FoldedOp):
 
     def verify_node(self) -> list[str]:
         """Raise UserError for what the unit does not hold; an empty list when all is well."""
-        f = self.folding()
+        f, score, require = self.folding(), DataType[self.get_nodeattr("scoreDataType")], self.require
         n, k, mult, shift = f.tokens, f.k, f.mult, f.shift
-        name = self.label
-        if n > MAX_TOKENS:
-            raise UserError(f"{name}: {n} tokens: use at most {MAX_TOKENS}")
-        if not 1 <= k <= n - 1:
-            raise UserError(f"{name}: k {k} tokens to keep of {n}: use 1 to {n - 1}")
+        require(n <= MAX_TOKENS, f"{n} tokens: use at most {MAX_TOKENS}")
+        require(1 <= k <= n - 1, f"k {k} tokens to keep of {n}: use 1 to {n - 1}")
         self.check_multiplier(30)
-        if abs(mult * f.heads - (1 << shift)) > 2.0 ** (shift - 14):
-            raise UserError(f"{name}: mult {mult} * 2**-{shift} must be one over the number of heads")
-        score = DataType[self.get_nodeattr("scoreDataType")]
-        if score.signed() or not score.is_integer() or score.bitwidth() > 26:
-            raise UserError(f"{name}: scores are {score.name}, use an unsigned type of at most 26 bits")
-        most, bits = MAX_KEY_BITS, f.rank_bits
-        if f.wanted == "histogram" and bits > most:
-            raise UserError(f"{name}: ranking histogram takes {most} bits of score, not {bits}: use insert")
+        exact = abs(mult * f.heads - (1 << shift)) <= 2.0 ** (shift - 14)
+        require(exact, f"mult {mult} * 2**-{shift} must be one over the number of heads")
+        held = score.is_integer() and not score.signed() and score.bitwidth() <= 26
+        require(held, f"scores are {score.name}, use an unsigned type of at most 26 bits")
+        held = f.wanted != "histogram" or f.rank_bits <= MAX_KEY_BITS
+        require(held, f"ranking histogram takes {MAX_KEY_BITS} bits of score, not {f.rank_bits}: use insert")
         for attribute in ("inputDataType", "outputDataType"):
-            if self.get_nodeattr(attribute) != "INT16":
-                value = self.get_nodeattr(attribute)
-                raise UserError(f"{name}: {attribute} is {value}, only INT16 is supported")
+            value = self.get_nodeattr(attribute)
+            require(value == "INT16", f"{attribute} is {value}, only INT16 is supported")
         return []
 
     # --- streams and golden model ---

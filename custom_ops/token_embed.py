@@ -8,7 +8,6 @@ from qonnx.core.datatype import DataType
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, rom_estimate
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
-from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import int_range
 from finn_vitprune.sim.beats import Stream
 
@@ -89,9 +88,7 @@ class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
         stream = self.out_streams()[0]
         zeros = np.zeros((self.get_nodeattr("tokens_in"), stream.channels), np.int64)
         rows = self.compute(zeros, prefix, positions)[0]
-        if not np.array_equal(rows[-len(zeros) :], positions.reshape(rows.shape)[-len(zeros) :]):
-            raise UserError(
-                f"{self.onnx_node.name}: positions must fit {stream.dtype.name}, they are {positions.min()} to"
-                f" {positions.max()}"
-            )
+        held = np.array_equal(rows[-len(zeros) :], positions.reshape(rows.shape)[-len(zeros) :])
+        found = f"{positions.min()} to {positions.max()}"
+        self.require(held, f"positions must fit {stream.dtype.name}, they are {found}")
         return {"rows": Memory.packed(rows.reshape(-1, stream.simd), stream.dtype.bitwidth())}

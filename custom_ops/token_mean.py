@@ -11,7 +11,6 @@ from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, lutram_luts, multiplier_dsps, ram_bram18
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
 
 MAX_SHIFT, MAX_ACC_BITS = 46, 44
@@ -42,16 +41,13 @@ class VitTokenMean(UnaryStreamOp):
     def verify_node(self) -> list[str]:
         """Raise UserError for what the unit does not hold; an empty list when all is well."""
         tokens, first = self.get_nodeattr("tokens"), self.get_nodeattr("first")
-        name = self.label
-        if not 0 <= first < tokens:
-            raise UserError(f"{name}: mean from token {first} of {tokens} on: use 0 to {tokens - 1}")
+        self.require(0 <= first < tokens, f"mean from token {first} of {tokens} on: use 0 to {tokens - 1}")
         self.check_multiplier(MAX_SHIFT)
         for attribute in ("inputDataType", "outputDataType"):
             dtype = DataType[self.get_nodeattr(attribute)]
-            if not dtype.is_integer() or not dtype.signed() or dtype.bitwidth() < 2:
-                raise UserError(f"{name}: {attribute} is {dtype.name}, use a signed integer of 2 bits or more")
-        if self.acc_bits > MAX_ACC_BITS:
-            raise UserError(f"{name}: sums of {self.acc_bits} bits: use {MAX_ACC_BITS} at most")
+            held = dtype.is_integer() and dtype.signed() and dtype.bitwidth() >= 2
+            self.require(held, f"{attribute} is {dtype.name}, use a signed integer of 2 bits or more")
+        self.require(self.acc_bits <= MAX_ACC_BITS, f"sums of {self.acc_bits} bits: use {MAX_ACC_BITS} at most")
         return []
 
     def compute(self, x: np.ndarray) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ is what the RTL computes, bit for bit. Widths are stated where they bound an int
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -46,10 +47,12 @@ def int_range(bits: int, signed: bool) -> tuple[int, int]:
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
 
-def requantise(acc: np.ndarray, mult: np.ndarray | int, shift: int, bits: int, signed: bool = True) -> np.ndarray:
+def requantise(
+    acc: np.ndarray, mult: np.ndarray | int, shift: np.ndarray | int, bits: int, signed: bool = True
+) -> np.ndarray:
     """``clip(round_half_even(acc * mult * 2**-shift))`` to ``bits`` wide codes.
 
-    ``acc`` at most 44 bits (int64 holds acc * mult), ``mult`` < 2**17 broadcasts over the last axis.
+    int64 must hold ``acc * mult`` (a requantiser: 44 bits, and ``mult`` < 2**17). ``mult`` and ``shift`` broadcast.
     """
     lo, hi = int_range(bits, signed)
     return np.clip(shift_round_half_even(np.asarray(acc, np.int64) * mult, shift), lo, hi)
@@ -79,7 +82,6 @@ def snap_ratio(ratio: np.ndarray | float, bits: int = MULT_BITS) -> tuple[np.nda
 
 # --- LayerNorm ---------------------------------------------------------------------------------
 
-LN_SEED_INDEX_BITS = 8
 LN_MANTISSA_BITS = 22
 
 
@@ -140,9 +142,7 @@ def layernorm(x: np.ndarray, eps: int, mult: int, shift: int, bits: int) -> np.n
     s2 = (x * x).sum(-1, keepdims=True)
     n = d * x - s1
     r, e = reciprocal_sqrt(d * s2 - s1 * s1 + eps)
-    rc = (r * mult) >> 16
-    lo, hi = int_range(bits, signed=True)
-    return np.clip(shift_round_half_even(n * rc, 8 + e + shift), lo, hi)
+    return requantise(n, (r * mult) >> 16, 8 + e + shift, bits)
 
 
 def layernorm_constants(d: int, eps: float, s_in: float, s_out: float) -> tuple[int, int, int]:
@@ -202,24 +202,17 @@ def attention(
         O ``[..., H, NQ, D']`` and the token scores S ``[..., N]``.
     """
     q, k, v = (np.asarray(a, dtype=np.int64) for a in (q, k, v))
-    logits = requantise(_matmul(q, np.swapaxes(k, -1, -2)), c.logit_mult, c.logit_shift, c.logit_bits)
+    logits = requantise(matmul(q, np.swapaxes(k, -1, -2)), c.logit_mult, c.logit_shift, c.logit_bits)
     e = np.asarray(table, np.int64)[logits.max(-1, keepdims=True) - logits]
     z = e.sum(-1, keepdims=True)
-    recip = c.recip_num // z
-    lo, hi = int_range(c.out_bits, signed=True)
-    out = np.clip(shift_round_half_even(_matmul(e, v) * recip, c.recip_shift), lo, hi)
+    out = requantise(matmul(e, v), c.recip_num // z, c.recip_shift, c.out_bits)
     scores = ((e[..., 0, :] << SCORE_BITS) // z[..., 0, :]).sum(-2)
     return out, scores
 
 
-def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Exact integer matrix product through float64 BLAS (every partial sum stays below 2**53)."""
-    return np.rint(np.matmul(a.astype(np.float64), b.astype(np.float64))).astype(np.int64)
-
-
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Exact integer matrix product; accumulators must stay below 2**53 in magnitude."""
-    return _matmul(np.asarray(a), np.asarray(b))
+    """Exact integer matrix product through float64 BLAS; every partial sum must stay below 2**53 in magnitude."""
+    return np.rint(np.asarray(a, np.float64) @ np.asarray(b, np.float64)).astype(np.int64)
 
 
 # --- token drop ---------------------------------------------------------------------------------
@@ -227,8 +220,7 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def kept_tokens(rate: float | str, tokens: int) -> int:
     """k = ceil(r_t (N - 1)) with the rate taken as the exact decimal that was written."""
-    exact = Fraction(str(rate)) * (tokens - 1)
-    return -(-exact.numerator // exact.denominator)
+    return math.ceil(Fraction(str(rate)) * (tokens - 1))
 
 
 def tokens_after_drop(tokens: int, k: int) -> int:
