@@ -14,7 +14,7 @@ from finn_vitprune.complexity import formulas as complexity
 from finn_vitprune.complexity import reference
 from finn_vitprune.cli import run
 from finn_vitprune.complexity.formulas import KeptBlocks
-from finn_vitprune.complexity.graph import count_graph, count_hardware
+from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.complexity.modules import count_model, products, pruned_by_score
 from finn_vitprune.export.export import to_qonnx
 from finn_vitprune.models.freeze import kept_block_masks
@@ -28,6 +28,7 @@ from finn_vitprune.report.summary import ModelSummary
 from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
+from tests.independent_counts import attention_macs_dense, count_graph, encoder_macs_pruned
 
 DEIT_SMALL = ViTConfig.dense(224, 3, 16, 384, 6, 12, 1000)
 DROPS = (3, 7, 10)
@@ -271,14 +272,14 @@ def test_the_papers_formulas_equal_the_count_without_their_other_terms(seed):
         name, all_heads, all_neurons = f"blocks.{i}", config.encoders[i].heads, config.encoders[i].neurons
         parts = [(f"{name}.attn.qkv", m) for m in ("q", "k", "v")]
         parts += [(f"{name}.attn", ""), (f"{name}.attn.proj", "")]
-        paper = complexity.attention_macs_dense(config.tokens, d, all_heads, dh)
+        paper = attention_macs_dense(config.tokens, d, all_heads, dh)
         assert sum(dense[p].macs for p in parts) == paper - 4 * config.tokens * d
 
         full = d * shape.heads * dh
         alpha = Fraction(sum(cut_small[p].weights for p in parts[:3]), 3 * full)
         alpha_proj = Fraction(cut_small[parts[4]].weights, full)
         alpha_mlp = Fraction(shape.neurons, all_neurons)
-        paper = complexity.encoder_macs_pruned(
+        paper = encoder_macs_pruned(
             n, after, d, all_heads, shape.heads, dh, all_neurons, alpha, alpha_proj, alpha_mlp
         )
         mlp = [(f"{name}.mlp.{m}", "") for m in ("fc1", "fc2")]

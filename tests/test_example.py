@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.complexity.graph import count_graph
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.training.config import parse_config
 from finn_vitprune.training.data import digits
 from finn_vitprune.training.sweep import jobs_of, load_sweep
 from finn_vitprune.training.tables import markdown
+from tests.independent_counts import count_graph
 
 BUILDS = Path(finn_vitprune.builds.__path__[0])
 EXAMPLE, TRAIN = BUILDS / "example", BUILDS / "train"

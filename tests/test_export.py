@@ -14,9 +14,8 @@ from timm.models.vision_transformer import VisionTransformer
 
 from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
-from finn_vitprune.export.export import export, to_qonnx
+from finn_vitprune.export.export import describe, export, to_qonnx
 from finn_vitprune.export.gate import check_export
-from finn_vitprune.export.describe import describe
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm

@@ -23,10 +23,9 @@ from finn_vitprune.importing.data import load_data
 from finn_vitprune.importing.workflow import cosine
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read, understand
-from finn_vitprune.pruning.importance import set_to_first_order
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.pruning.config import PruneConfig
-from finn_vitprune.pruning.scores import PruneScores, block_sums
+from finn_vitprune.pruning.scores import PruneScores, block_sums, set_to_first_order
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -321,7 +321,7 @@ def test_the_small_model_equals_the_masked_one_in_every_bit(keep, lanes, scope, 
     run.start_student()
     with Display(None, 1, 0, 1) as display:
         run.student_epoch(display)
-    masks = run.final_masks()
+    masks = run.scores.final_masks()
     run.student.eval()
     images = next(iter(run.data.test_batches(64)))
     with torch.no_grad():

@@ -113,54 +113,6 @@ class Complexity:
         return self.params_dense / self.params
 
 
-# --- the paper's formulas ------------------------------------------------------------------------
-
-
-def attention_macs_dense(tokens: int, width: int, heads: int, head_dim: int, batch: int = 1) -> int:
-    """Attention part of an unpruned encoder, the paper's formula.
-
-    ``4 B N D + 4 B H N D D' + 2 B H N^2 D'``. The last two terms are the matrix products (four matrices,
-    QK^T and AV). Beyond them ``4 B N D`` counts the two LayerNorms and the two residual additions of an
-    encoder, at one operation an element.
-    """
-    b, n, d, h = batch, tokens, width, heads
-    return 4 * b * n * d + 4 * b * h * n * d * head_dim + 2 * b * h * n * n * head_dim
-
-
-def encoder_macs_pruned(
-    tokens: int,
-    kept_tokens: int,
-    width: int,
-    heads: int,
-    kept_heads: int,
-    head_dim: int,
-    mlp_width: int,
-    alpha: float,
-    alpha_proj: float,
-    alpha_mlp: float,
-    batch: int = 1,
-) -> float:
-    """A pruned encoder, the paper's formula (``kept_tokens`` reach the MLP, ``kept_heads`` live).
-
-    ``2BND + 2B N' D + B H' N D' D (3 alpha + alpha') + 2B H' N^2 D' + BN(H + N + D) + 2B N' D M alpha_mlp``.
-    alpha and alpha' are shares of the blocks within live heads. The third, fourth and last term are the
-    matrix products. Beyond them the formula counts LayerNorm and residual addition before the drop
-    (``2BND``) and after it (``2B N' D``), and the drop itself (``BN(H + N + D)``: mean of the scores over
-    H heads, ranking, fused token). Exact when the shares are fractions.
-    """
-    b, n, d, h = batch, tokens, width, kept_heads
-    return (
-        2 * b * n * d
-        + 2 * b * kept_tokens * d
-        + b * h * n * head_dim * d * (3 * alpha + alpha_proj)
-        + 2 * b * h * n * n * head_dim
-        + b * n * (heads + n + d)
-        + 2 * b * kept_tokens * d * mlp_width * alpha_mlp
-    )
-
-
-# --- formulas of this hardware -------------------------------------------------------------------
-
 
 def encoder_loads(config: ViTConfig, kept: Sequence[KeptBlocks], block: int) -> list[EncoderLoad]:
     """Encoders of shapes ``config`` with ``kept`` blocks of ``block`` x ``block``, every token in each."""

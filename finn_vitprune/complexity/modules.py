@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -63,24 +63,18 @@ def products(model: PrunedViT, block: int) -> list[MatrixProduct]:
     seen = tokens_seen(model)
     found = []
     for name, layer in model.linears().items():
-        for part, matrix, bias in _matrices(name, layer):
+        parts = ("q", "k", "v") if name.endswith("qkv") else ("",)
+        weight = layer.weight.detach().numpy().T
+        for part, matrix in zip(parts, np.split(weight, len(parts), axis=1), strict=True):
             kept = BlockMask.of(matrix, block).elements(matrix.shape)
             pruned = name.endswith(("attn.qkv", "attn.proj"))
             bits = kept // block**2 * index_width(matrix.shape[0] // block) if pruned else 0
-            found.append(MatrixProduct(name, part, seen[name], kept, bias, bits))
+            found.append(MatrixProduct(name, part, seen[name], kept, layer.bias.numel() // len(parts), bits))
     for i, encoder in enumerate(model.blocks):
         name, attn = f"blocks.{i}.attn", encoder.attn
         per_query = 2 * seen[name] * attn.heads * attn.head_dim
         found.append(MatrixProduct(name, "", seen[name], per_query, stored=False))
     return found
-
-
-def _matrices(name: str, layer) -> Iterator[tuple[str, np.ndarray, int]]:
-    """Parts of a linear layer: name, W (inputs by outputs), size of the bias."""
-    weight = layer.weight.detach().numpy().T
-    parts = ("q", "k", "v") if name.endswith("qkv") else ("",)
-    for part, matrix in zip(parts, np.split(weight, len(parts), axis=1), strict=True):
-        yield part, matrix, layer.bias.numel() // len(parts)
 
 
 def as_performed(config: ViTConfig, found: Sequence[MatrixProduct]) -> list[MatrixProduct]:

@@ -24,7 +24,6 @@ from fractions import Fraction
 
 from finn_vitprune.complexity.formulas import (
     Complexity,
-    EncoderLoad,
     all_blocks,
     encoder_loads,
     outer_macs,
@@ -93,14 +92,10 @@ def _complexity(
 def _totals(config: ViTConfig) -> tuple[int, int]:
     """Operations and parameters."""
     loads = encoder_loads(config, all_blocks(config), 1)
-    last = NORM_OPERATIONS * loads[-1].mlp_tokens * config.dim
-    macs = outer_macs(config) + last + sum(_operations(e) for e in loads)
+    normed = loads[-1].mlp_tokens + sum(e.tokens + e.mlp_tokens for e in loads)
+    macs = outer_macs(config) + NORM_OPERATIONS * config.dim * normed + sum(e.linear_macs for e in loads)
     params = outer_params(config) + 2 * config.dim + sum(e.params + 4 * e.width for e in loads)
     return macs, params
-
-
-def _operations(load: EncoderLoad) -> int:
-    return load.linear_macs + NORM_OPERATIONS * load.width * (load.tokens + load.mlp_tokens)
 
 
 def _walk(model: PrunedViT) -> tuple[int, int]:

@@ -109,7 +109,6 @@ class _OpenedGraph:
         graph = model.graph
         constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
         self.nodes, self.drops, inner, made = {}, [], [], {}
-        self._attributes = {}
         for node in graph.node:
             if node.op_type == "Quant" and all(i in constants for i in node.input):
                 constants[node.output[0]] = _quantise(node, constants[node.input[0]], constants)

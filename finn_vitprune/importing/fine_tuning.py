@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.schedule import TokenSchedule
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.training.config import TrainConfig
 from finn_vitprune.training.data import Dataset
@@ -39,8 +38,7 @@ class FineTuning(StudentTraining):
             quality: what an epoch reports as accuracy of ``forward`` (uint8 images as floats to logits) on
                 the first so many held-out images, None for all.
         """
-        tokens = TokenSchedule(0, 0, str(config.prune.token_keep))
-        super().__init__(config, data, Processes(), student, scores, teacher, tokens)
+        super().__init__(config, data, Processes(), student, scores, teacher)
         torch.manual_seed(config.seed)
         self.quality = quality
 

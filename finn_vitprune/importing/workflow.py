@@ -13,8 +13,7 @@ from torch import Tensor
 
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
-from finn_vitprune.export.describe import describe
-from finn_vitprune.export.export import GATE_IMAGES, export, write_sample
+from finn_vitprune.export.export import GATE_IMAGES, describe, export, write_sample
 from finn_vitprune.export.gate import GateReport
 from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.check_float import judged, structure_of
@@ -26,16 +25,15 @@ from finn_vitprune.ingest.check.texts import structure_text
 from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, load
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.importing.fine_tuning import FineTuning
-from finn_vitprune.pruning.importance import set_to_first_order
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.freeze import freeze
-from finn_vitprune.models.vit import EncoderMask, PrunedViT
+from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
-from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.pruning.scores import PruneScores, set_to_first_order
 from finn_vitprune.training.display import Display, log_file
 from finn_vitprune.training.student import CALIBRATION_IMAGES
 
@@ -223,7 +221,7 @@ class _Work:
     def quantise(self) -> None:
         """Activation ranges from the calibration images at the final masks; quantised from here on."""
         progress.status("calibrating activation ranges")
-        self.student.calibrate(self.pixels.to(self.device), self._masks())
+        self.student.calibrate(self.pixels.to(self.device), self.scores.final_masks())
         self.student.quantise(True)
         self._measure("quantised")
 
@@ -247,7 +245,7 @@ class _Work:
         self.device = torch.device("cpu")
         self.student.eval().cpu()
         self.scores.cpu()
-        frozen = freeze(cut(self.student, self._masks()))
+        frozen = freeze(cut(self.student, self.scores.final_masks()))
         with frozen.counting_saturations() as counts:
             logits = self._logits(frozen)
         self._stage("integer", logits)
@@ -266,12 +264,8 @@ class _Work:
 
     # --- helpers ---
 
-    def _masks(self) -> list[EncoderMask]:
-        with torch.no_grad():
-            return self.scores.masks()
-
     def _measure(self, name: str) -> None:
-        masks = self._masks()
+        masks = self.scores.final_masks()
         self._stage(name, self._logits(lambda x: self.student(x, masks)))
 
     @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -22,10 +22,8 @@ def logits_of(forward: Callable[[Tensor], Tensor], images: np.ndarray) -> np.nda
 
 @contextmanager
 def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
-    """Remove hooks, which were just registered, at the end of the block."""
-    handles = list(handles)
-    try:
-        yield
-    finally:
+    """Remove hooks, which are registered one by one, at the end of the block."""
+    with ExitStack() as stack:
         for handle in handles:
-            handle.remove()
+            stack.enter_context(handle)
+        yield

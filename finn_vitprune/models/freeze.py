@@ -15,7 +15,6 @@ from finn_vitprune import numerics
 from finn_vitprune.block_mask import BlockMask, attention_masks
 from finn_vitprune.models.config import RESIDUAL_BITS
 from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear
-from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.vit import Attention, PrunedViT
 
 TIE_DISTANCE = 1e-3
@@ -34,7 +33,7 @@ def freeze(model: PrunedViT) -> PrunedViT:
             _, mult, shift = module.constants()
             module.quant.scale.fix(2.0**shift / mult)
     if frozen.head_quant is not frozen.norm.quant:
-        frozen.pool.snap(_number(frozen.norm.quant))
+        frozen.pool.snap(frozen.norm.quant.scale.number)
     for quantizer in frozen.quantizers().values():
         quantizer.scale.fix(quantizer.scale.number)
     _freeze_linear(frozen.patch_embed, 1.0, np.full(model.config.dim, residual))
@@ -47,17 +46,13 @@ def freeze(model: PrunedViT) -> PrunedViT:
         _freeze_linear(attn.qkv, block.norm1.quant.scale.number, np.concatenate(qkv))
         _freeze_linear(attn.proj, attn.out_quant.scale.number, out)
         _freeze_linear(
-            mlp.fc1, block.norm2.quant.scale.number, np.full(mlp.fc1.out_features, _number(mlp.pre_quant))
+            mlp.fc1, block.norm2.quant.scale.number, np.full(mlp.fc1.out_features, mlp.pre_quant.scale.number)
         )
-        _freeze_linear(mlp.fc2, _number(mlp.act_quant), out)
-    _freeze_linear(frozen.head, _number(frozen.head_quant), None)
+        _freeze_linear(mlp.fc2, mlp.act_quant.scale.number, out)
+    _freeze_linear(frozen.head, frozen.head_quant.scale.number, None)
     for parameter in (frozen.prefix_tokens, frozen.pos_embed):
         parameter.copy_(to_grid(parameter, residual, RESIDUAL_BITS))
     return frozen
-
-
-def _number(quantizer: ActQuant) -> float:
-    return quantizer.scale.number
 
 
 def to_grid(values: Tensor, scale: float, bits: int) -> Tensor:
@@ -107,11 +102,11 @@ def _freeze_linear(layer: PrunedLinear, s_in: float, s_out: np.ndarray | None) -
     layer.bias.copy_(((layer.bias.double() / grid).round() * grid).float())
 
 
+@torch.no_grad()
 def weight_codes(layer: PrunedLinear) -> np.ndarray:
     """Integer codes of a layer's weights, ``[out, in]`` int64."""
-    with torch.no_grad():
-        quantised = layer.weight_quant(layer.weight)
-        return (quantised.value.double() / quantised.scale.double()).round().long().numpy()
+    quantised = layer.weight_quant(layer.weight)
+    return (quantised.value.double() / quantised.scale.double()).round().long().numpy()
 
 
 def kept_block_masks(frozen: PrunedViT, block: int) -> dict[str, BlockMask]:

@@ -84,22 +84,20 @@ class ActScale(nn.Module):
         """The scale as a Python float."""
         return float(self.value.detach())
 
+    @torch.no_grad()
     def set(self, value: float) -> None:
         """Give the scale a new value; it stays learned or constant as it was."""
-        with torch.no_grad():
-            if self.learned:
-                self.log_scale.fill_(torch.tensor(float(value)).log())
-            else:
-                self.fixed.fill_(float(value))
+        if self.learned:
+            self.log_scale.fill_(torch.tensor(float(value)).log())
+        else:
+            self.fixed.fill_(float(value))
 
     def fix(self, value: float) -> None:
         """Turn the scale into the constant ``value`` (float32)."""
         if self.learned:
-            device = self.log_scale.device
-            dtype = self.log_scale.dtype
+            self.register_buffer("fixed", torch.full_like(self.log_scale, float(value)))
             del self.log_scale
             self.learned = False
-            self.register_buffer("fixed", torch.tensor(float(value), dtype=dtype, device=device))
         else:
             self.fixed.fill_(float(value))
 
@@ -170,17 +168,14 @@ class ActQuant(nn.Module):
         )
         self.observing = False
         self._samples: list[Tensor] = []
-        self._max = 0.0
+        self.largest = 0.0
+        """Largest magnitude seen while observing."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.observing:
             self._observe(x.detach())
             return x
         return self.quant(x) if self.quantised else x
-
-    def codes(self, x: Tensor) -> Tensor:
-        """The integer codes of a quantised tensor ``x``, as int64."""
-        return torch.round(x.detach() / self.scale.value.detach()).long()
 
     def outside(self, x: Tensor) -> int:
         """How many values of ``x`` lie outside the range of codes."""
@@ -190,17 +185,12 @@ class ActQuant(nn.Module):
 
     def _observe(self, x: Tensor) -> None:
         flat = x.flatten()
-        self._max = max(self._max, float(flat.abs().max()))
+        self.largest = max(self.largest, float(flat.abs().max()))
         self._samples.append(flat[:: max(1, flat.numel() // SAMPLES)].clone())
-
-    @property
-    def largest(self) -> float:
-        """Largest magnitude seen while observing."""
-        return self._max
 
     def start_observing(self) -> None:
         """Pass values unchanged and record them."""
-        self.observing, self._samples, self._max = True, [], 0.0
+        self.observing, self._samples, self.largest = True, [], 0.0
 
     def finish_observing(self) -> None:
         """Stop recording; set the scale, if it is this one's own, to the best of several clipping points."""
@@ -212,7 +202,7 @@ class ActQuant(nn.Module):
         lo, hi = int_range(self.bits, self.signed)
         best, best_error = 1.0, float("inf")
         for fraction in torch.linspace(0.2, 1.0, 33).tolist():
-            scale = max(self._max, 1e-6) * fraction / hi
+            scale = max(self.largest, 1e-6) * fraction / hi
             error = float(((values / scale).round().clamp(lo, hi) * scale - values).square().mean())
             if error < best_error:
                 best, best_error = scale, error

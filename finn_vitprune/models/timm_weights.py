@@ -100,11 +100,6 @@ def _unsupported(model: nn.Module) -> str | None:
     return next((text for bad, text in checks if bad), None)
 
 
-def _fold_affine(weight: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """``(x gamma + beta) W^T + b`` as one matrix and bias on x."""
-    return weight * gamma, bias + weight @ beta
-
-
 @torch.no_grad()
 def load_timm(
     model: PrunedViT, state: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float]
@@ -134,13 +129,14 @@ def load_timm(
     def linear(target: nn.Module, name: str, norm: str | None = None) -> None:
         weight = take(f"{name}.weight", target.weight.shape)
         bias = take(f"{name}.bias") if f"{name}.bias" in state else torch.zeros(target.weight.shape[0])
-        if norm is not None:
-            weight, bias = _fold_affine(weight, bias, take(f"{norm}.weight"), take(f"{norm}.bias"))
+        if norm is not None:  # (x gamma + beta) W^T + b as one matrix and bias on x
+            weight, bias = weight * take(f"{norm}.weight"), bias + weight @ take(f"{norm}.bias")
         target.weight.copy_(weight)
         target.bias.copy_(bias)
 
     c = model.config
-    _load_patch_embedding(model, take("patch_embed.proj.weight"), take("patch_embed.proj.bias"), mean, std)
+    patches = take("patch_embed.proj.weight", (c.dim, c.channels, c.patch_size, c.patch_size))
+    _load_patch_embedding(model, patches, take("patch_embed.proj.bias"), mean, std)
     tokens = [take(name) for name in ("cls_token", "dist_token") if name in state]
     if len(tokens) != c.prefix:
         raise UserError(f"timm state dict has {len(tokens)} prefix tokens, the model {c.prefix}")
@@ -165,11 +161,6 @@ def _load_patch_embedding(
     model: PrunedViT, weight: Tensor, bias: Tensor, mean: Sequence[float], std: Sequence[float]
 ) -> None:
     c = model.config
-    expected = (c.dim, c.channels, c.patch_size, c.patch_size)
-    if tuple(weight.shape) != expected:
-        raise UserError(
-            f"timm state dict: patch_embed.proj.weight is {list(weight.shape)}, expected {list(expected)}"
-        )
     mean_t, std_t = (torch.tensor(list(v), dtype=weight.dtype).view(1, -1, 1, 1) for v in (mean, std))
     scaled = weight / std_t
     model.patch_embed.weight.copy_((scaled / 255.0).permute(0, 2, 3, 1).reshape(c.dim, c.patch_dim))

@@ -212,8 +212,7 @@ class PrunedViT(nn.Module):
     def calibrate(self, images: Tensor, masks: list[EncoderMask] | None = None, batch: int = 128) -> None:
         """Set every activation scale from float values of ``images``; residual scale = max|x| / 2^14."""
         with self._observed(ActQuant) as observed:
-            observed.pop("pixel_quant").observing = False
-            for name in [n for n, q in observed.items() if n.endswith("exp_quant")]:
+            for name in [n for n in observed if n.endswith(("pixel_quant", "exp_quant"))]:
                 observed.pop(name).observing = False
             for start in range(0, len(images), batch):
                 self(images[start : start + batch], masks)

@@ -55,16 +55,12 @@ class PruneConfig:
 
 def kept_blocks(rate: Fraction | float | str, blocks: int) -> int:
     """How many of ``blocks`` stay: int(r n), at least one."""
-    return max(1, int(_exact(rate) * blocks))
+    return max(1, int(Fraction(str(rate)) * blocks))
 
 
 def kept_neurons(rate: Fraction | float | str, neurons: int, block: int) -> int:
     """How many neurons stay: int(r M) rounded up to a multiple of ``block``, at least one block."""
-    return min(neurons, max(block, -(-int(_exact(rate) * neurons) // block) * block))
-
-
-def _exact(rate: Fraction | float | str) -> Fraction:
-    return rate if isinstance(rate, Fraction) else Fraction(str(rate))
+    return min(neurons, max(block, -(-int(Fraction(str(rate)) * neurons) // block) * block))
 
 
 def check_block_size(config: ViTConfig, block: int) -> None:

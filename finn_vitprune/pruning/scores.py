@@ -1,4 +1,4 @@
-"""Learnable scores per block and neuron, and the masks that they make."""
+"""Scores per block and neuron, learned or set by magnitude or first-order, and the masks that they make."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from finn_vitprune.models.config import EncoderShape, ViTConfig
@@ -14,6 +15,8 @@ from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
 
 Rate = float | str | Fraction
+SCORING_BATCH = 32
+"""Images whose gradient is taken at once."""
 
 
 class _TopK(torch.autograd.Function):
@@ -171,19 +174,59 @@ class PruneScores(nn.Module):
         ]
 
     @torch.no_grad()
+    def final_masks(self) -> list[EncoderMask]:
+        """Masks (no gradient) at the final keep rates."""
+        return self.masks()
+
+    @torch.no_grad()
     def set_to_magnitude(self, model: PrunedViT) -> None:
         """Scores from the weights: L2 norm of each block; of a neuron, fc1's row times fc2's column."""
         for scores, block in zip(self.encoders, model.blocks, strict=True):
-            for target, weight in zip((scores.q, scores.k, scores.v), block.attn.qkv.weight.chunk(3)):
-                target.copy_(block_norms(weight, scores.block))
-            scores.proj.copy_(block_norms(block.attn.proj.weight, scores.block))
+            weights = (*block.attn.qkv.weight.chunk(3), block.attn.proj.weight)
+            for target, weight in zip(scores.matrices, weights, strict=True):
+                target.copy_(block_sums(weight.square(), scores.block).sqrt())
             rows, columns = block.mlp.fc1.weight.norm(dim=1), block.mlp.fc2.weight.norm(dim=0)
             scores.neurons.copy_(rows * columns)
 
 
-def block_norms(weight: Tensor, block: int) -> Tensor:
-    """L2 norm of each ``block`` x ``block`` block of a matrix."""
-    return block_sums(weight.square(), block).sqrt()
+def set_to_first_order(
+    scores: PruneScores, network: PrunedViT, images: Tensor, labels: Tensor | None, seed: int = 0
+) -> None:
+    """Scores = sum over batches and over a block of |w dL/dw|; of a neuron, over its row and its column.
+
+    L is the cross entropy with ``labels``. Without labels, they are drawn from the network's own softmax:
+    the divergence from its own output has gradient zero, while this has the Fisher information as its square.
+    Source: first-order Taylor pruning (Molchanov et al., 2019), with Fisher sampling for unlabelled data.
+
+    Args:
+        network: in float and unpruned; images: ``[F, H, W, C]``; labels: ``[F]`` or None.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for score in scores.parameters():
+        score.data.zero_()
+    for start in range(0, len(images), SCORING_BATCH):
+        logits = network(images[start : start + SCORING_BATCH].to(network.pos_embed.device))
+        if labels is None:
+            chosen = torch.multinomial(logits.detach().softmax(-1).cpu(), 1, generator=generator).squeeze(1)
+        else:
+            chosen = labels[start : start + SCORING_BATCH]
+        network.zero_grad(set_to_none=True)
+        F.cross_entropy(logits, chosen.to(logits.device)).backward()
+        _accumulate(scores, network)
+    network.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def _accumulate(scores: PruneScores, network: PrunedViT) -> None:
+    """Add |w dL/dw| of the present gradients."""
+    for target, block in zip(scores.encoders, network.blocks, strict=True):
+        qkv, proj, fc1, fc2 = (
+            (layer.weight * layer.weight.grad).abs()
+            for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2)
+        )
+        for score, part in zip(target.matrices, (*qkv.chunk(3), proj), strict=True):
+            score += block_sums(part, target.block)
+        target.neurons += fc1.sum(1) + fc2.sum(0)
 
 
 def block_sums(values: Tensor, block: int) -> Tensor:

@@ -36,13 +36,13 @@ def log_file(path: Path) -> Iterator[None]:
         handler.close()
 
 
-class Display:
+class Display(Progress):
     """A bar over all epochs of the run with the time to go and the last measurements."""
 
     def __init__(self, console: Console | None, epochs: int, done: int, steps: int) -> None:
         """``console`` None draws nothing; ``steps`` per epoch let the bar move within one."""
         self._steps = steps
-        self._bar = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -51,27 +51,19 @@ class Display:
             TimeRemainingColumn(),
             TextColumn("{task.fields[state]}"),
             console=console or Console(quiet=True),
-            transient=False,
         )
-        self._task = self._bar.add_task("train", total=epochs, completed=done, state="")
-
-    def __enter__(self) -> "Display":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        self._epochs = self.add_task("train", total=epochs, completed=done, state="")
 
     def phase(self, name: str) -> None:
         """Name what is trained now."""
-        self._bar.update(self._task, description=name)
+        self.update(self._epochs, description=name)
 
     def step(self, loss: float) -> None:
         """One optimiser step was done."""
-        self._bar.update(self._task, advance=1 / self._steps, state=f"loss {loss:.3f}")
+        self.update(self._epochs, advance=1 / self._steps, state=f"loss {loss:.3f}")
 
     def epoch(self, state: str) -> None:
         """An epoch ended with these measurements."""
-        task = self._bar.tasks[self._task]
-        self._bar.update(self._task, completed=round(task.completed), state=state)
+        task = self.tasks[self._epochs]
+        self.update(self._epochs, completed=round(task.completed), state=state)
         log.info("%s epoch %d of %d: %s", task.description, round(task.completed), task.total, state)

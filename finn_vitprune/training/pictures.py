@@ -36,7 +36,7 @@ def picture(path: Path, what: str, images: int, seed: int) -> Figure:
     run.restore(content)
     if what == "tokens":
         return _tokens(run, images, seed)
-    masks = run.final_masks()
+    masks = run.scores.final_masks()
     if what == "masks":
         return pictures.mask_figure(masks, config.prune.block_size)
     return pictures.score_figure(run.scores, masks)

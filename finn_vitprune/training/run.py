@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
-from finn_vitprune.models.vit import EncoderMask, PrunedViT
-from finn_vitprune.pruning.schedule import TokenSchedule
+from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.training import checkpoint, teacher
 from finn_vitprune.training.checkpoint import TrainingProgress
@@ -29,17 +28,15 @@ class TrainingRun(StudentTraining):
 
     def __init__(self, config: TrainConfig, out_dir: Path) -> None:
         self.out_dir, processes, data = out_dir, Processes(), config.load_data()
-        device, p = processes.device, config.prune
+        device = processes.device
         torch.manual_seed(config.seed)
         self.teacher = teacher.make_teacher(config, data).to(device)
         self.dense: ViTConfig = config_of_timm(self.teacher)
         self.vit: ViTConfig = config.vit_config(self.dense)
         student = PrunedViT(self.vit).to(device)
         scores = PruneScores(self.vit, config.prune_config()).to(device)
-        steps = -(-len(data.train_labels) // config.batch_size)
-        tokens = TokenSchedule(p.token_start_epoch * steps, p.token_ramp_epochs * steps, str(p.token_keep))
         distiller = _distiller(config, data, self.teacher).to(device)
-        super().__init__(config, data, processes, student, scores, distiller, tokens)
+        super().__init__(config, data, processes, student, scores, distiller)
         self.teacher_optimizer = torch.optim.AdamW(
             [{"params": list(self.teacher.parameters()), "rate": config.teacher.lr}],
             weight_decay=config.teacher.weight_decay,
@@ -94,17 +91,15 @@ class TrainingRun(StudentTraining):
         """Write the checkpoint (main process)."""
         if not self.processes.main:
             return
-        checkpoint.save(self.out_dir / checkpoint.FILE, self._content())
-
-    def _content(self) -> dict:
         parts = ("teacher", "student", "scores", "teacher_optimizer", "student_optimizer")
-        return {
+        content = {
             "config": self.config.model_dump(mode="json"),
             "progress": dataclasses.asdict(self.progress),
             **{name: getattr(self, name).state_dict() for name in parts},
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
         }
+        checkpoint.save(self.out_dir / checkpoint.FILE, content)
 
     def restore(self, content: dict) -> None:
         """Continue from a checkpoint's content."""

@@ -37,24 +37,23 @@ class StudentTraining(ABC):
         student: PrunedViT,
         scores: PruneScores,
         distiller: nn.Module,
-        tokens: TokenSchedule,
     ) -> None:
         """
         Args:
             student, scores: trained in place, on the device of ``processes``.
             distiller: the network that the student learns from.
-            tokens: keep rate of the tokens by step.
         """
         self.config, self.data, self.processes = config, data, processes
         self.augmentation = Augmentation(config.shift, config.flip, config.crop)
         data.check(self.augmentation)
         self.labels = torch.from_numpy(data.train_labels)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.student, self.scores, self.distiller, self.tokens = student, scores, distiller, tokens
-        s, steps = config.student, -(-len(self.labels) // config.batch_size)
+        self.student, self.scores, self.distiller = student, scores, distiller
+        s, p, steps = config.student, config.prune, -(-len(self.labels) // config.batch_size)
         self.steps_per_epoch = steps
         self.student_optimizer = torch.optim.AdamW(self._student_groups())
         self.schedule = CubicSchedule(s.epochs * steps, s.warmup_epochs * steps, s.hold_epochs * steps)
+        self.tokens = TokenSchedule(p.token_start_epoch * steps, p.token_ramp_epochs * steps, str(p.token_keep))
         self.progress = TrainingProgress()
 
     @abstractmethod
@@ -130,8 +129,7 @@ class StudentTraining(ABC):
         done = self.progress.student_epochs
         self.student.quantise(True)
         self.student.set_token_keep(self.tokens.rate(done * self.steps_per_epoch))
-        with torch.no_grad():
-            self.student.calibrate(self._calibration(), self._masks(done))
+        self.student.calibrate(self._calibration(), self._masks(done))
 
     def _calibration(self) -> Tensor:
         return self.data.calibration(min(CALIBRATION_IMAGES, len(self.labels))).to(self.processes.device)
@@ -144,8 +142,7 @@ class StudentTraining(ABC):
         if done == start:
             self._start_quantisation()
         elif start < done < s.epochs - s.hold_epochs:
-            with torch.no_grad():
-                self.student.calibrate_residual(self._calibration(), self._masks(done))
+            self.student.calibrate_residual(self._calibration(), self._masks(done))
 
         def loss_of(i: int, images: Tensor, labels: Tensor) -> Tensor:
             step = first + i
@@ -194,18 +191,11 @@ class StudentTraining(ABC):
             f"tokens {record['token_keep']:.3f} heads {heads}"
         )
 
+    @torch.no_grad()
     def _masks(self, epochs: int) -> list[EncoderMask]:
         """Masks (no gradient) after ``epochs`` finished student epochs."""
         p, step = self.config.prune_config(), epochs * self.steps_per_epoch
-        with torch.no_grad():
-            return self.scores.masks(
-                self.schedule.rate(step, p.block_keep), self.schedule.rate(step, p.neuron_keep)
-            )
-
-    def final_masks(self) -> list[EncoderMask]:
-        """Masks (no gradient) at the final keep rates."""
-        with torch.no_grad():
-            return self.scores.masks()
+        return self.scores.masks(self.schedule.rate(step, p.block_keep), self.schedule.rate(step, p.neuron_keep))
 
     def _distillation(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """w T^2 KL(teacher's soft labels || student) + (1 - w) CE, one value an image; no labels at w = 1."""

@@ -15,38 +15,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
 from finn_vitprune.training.checkpoint import FILE as CHECKPOINT
-from finn_vitprune.training.config import TrainConfig, load_config, parse_config, read_yaml, with_changes
+from finn_vitprune.training.config import ConfigSection, TrainConfig, load_config, parse_config, read_yaml, with_changes
 from finn_vitprune.training.teacher import TEACHER_KEYS
 from finn_vitprune.training.train import METRICS, TEACHER
 
 KEPT = (
     "accuracy", "accuracy_exported", "accuracy_teacher", "saturations", "seconds", "cpu_seconds",
-    "train_images", "test_images", "device",
+    "train_images", "test_images", "device", "macs_dense", "macs", "params_dense", "params",
 )  # fmt: skip
 """What a result takes over from the metrics of its run."""
 
 
-class SweepRow(BaseModel):
+class SweepRow(ConfigSection):
     """One row of the table: a configuration (of its own, or the sweep's) and changes to it, as ``--set`` of
     ``train`` takes them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     config: str | None = None
     set: tuple[str, ...] = ()
     seeds: tuple[int, ...] | None = None
 
 
-class Sweep(BaseModel):
+class Sweep(ConfigSection):
     """A sweep file. ``config`` lies beside it; ``baseline`` names the row that others are compared with."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     title: str
     about: str = ""
@@ -70,8 +68,7 @@ class SweepJob:
     @property
     def teacher(self) -> str:
         """Equal for jobs that train the same teacher."""
-        settings = self.config.model_dump(mode="json")
-        return json.dumps([settings[k] for k in TEACHER_KEYS])
+        return self.config.model_dump_json(include=set(TEACHER_KEYS))
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -144,11 +141,9 @@ class SweepResults:
     def add(self, job: SweepJob) -> dict[str, Any]:
         """Take over the result of a finished job, in place of an older one of the same row and seed."""
         metrics = json.loads((job.folder / METRICS).read_text())
-        complexity = {
-            k: metrics["complexity"][k] for k in ("macs_dense", "macs", "params_dense", "params")
-        } if "complexity" in metrics else {}
-        record = {"row": job.row, "seed": job.seed}
-        record |= {k: metrics[k] for k in KEPT if k in metrics} | complexity | {"config": _settings(job)}
+        known = metrics | metrics.get("complexity", {})
+        record = {"row": job.row, "seed": job.seed, **{k: known[k] for k in KEPT if k in known}}
+        record["config"] = job.config.model_dump(mode="json")
         self._insert(job, record)
         return record
 
@@ -170,10 +165,6 @@ def _config_of(record: dict[str, Any]) -> TrainConfig | None:
         return parse_config(record["config"])
     except UserError:
         return None
-
-
-def _settings(job: SweepJob) -> dict[str, Any]:
-    return job.config.model_dump(mode="json")
 
 
 def run(jobs: list[SweepJob], results: SweepResults, parallel: int, finished: Callable[[], None]) -> None:

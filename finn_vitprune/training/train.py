@@ -18,8 +18,7 @@ from finn_vitprune.complexity.counted import CountedModel
 from finn_vitprune.complexity.formulas import counted, unpruned
 from finn_vitprune.complexity.modules import count_model
 from finn_vitprune.errors import UserError
-from finn_vitprune.export.describe import describe
-from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, export, write_sample
+from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, export, write_sample
 from finn_vitprune.export.gate import GateReport
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.files import write_json
@@ -159,7 +158,7 @@ def small_network(run: TrainingRun) -> PrunedViT:
     """The trained student cut small, scales fixed."""
     run.student.eval().cpu()
     run.scores.cpu()
-    return freeze(cut(run.student, run.final_masks()))
+    return freeze(cut(run.student, run.scores.final_masks()))
 
 
 def export_run(run: TrainingRun, path: Path) -> ExportResult:
