@@ -54,13 +54,14 @@ class Accelerator:
         self.design = design
         self.loads = read_loads(design.folder)
         self.idle_limit = max(2 * slowest_cycles, 1000)
+        self.edge_names = [f"edge{i}" for i in range(len(design.edges))]
         self.simulator: Simulator = compile_top(
             MONITORED_TOP,
             [design.folder / s for s in [*design.sources, f"{MONITORED_TOP}.v"]],
             inputs=[Port(INPUT, design.input.tdata_bits)],
             outputs=[Port(OUTPUT, design.output.tdata_bits)],
             loads=[LoaderPort(load.port, load.address_bits) for load in design.loads],
-            edges=[Probe(_edge_name(i), e.stream.tdata_bits) for i, e in enumerate(design.edges)],
+            edges=[Probe(name, e.stream.tdata_bits) for name, e in zip(self.edge_names, design.edges)],
         )
 
     def run(
@@ -79,8 +80,7 @@ class Accelerator:
         Raises:
             UserError: the design deadlocks; the text names the FIFO and the two branches.
         """
-        design, frames = self.design, len(patches)
-        names = [_edge_name(i) for i in range(len(design.edges))]
+        design, names, frames = self.design, self.edge_names, len(patches)
         beats = design.output.beats
         result = self.simulator.run(
             {INPUT: pack(patches, design.input)},
@@ -115,7 +115,3 @@ class Accelerator:
             traces=traces,
             max_fill={e.name: result.edges[n].max_fill for n, e in zip(names, design.edges)},
         )
-
-
-def _edge_name(index: int) -> str:
-    return f"edge{index}"

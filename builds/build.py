@@ -84,8 +84,7 @@ def _check_output(folder: BuildFolder, options: BuildOptions) -> None:
 
 def _config(options: BuildOptions) -> dict[str, object]:
     """FINN's config: the YAML, then what the user gave."""
-    path = options.config or (EXAMPLE / "build.yaml" if options.model is None else DEFAULT_CONFIG)
-    config = _read_config(path)
+    config = _read_config(options.config or (EXAMPLE / "build.yaml" if options.model is None else DEFAULT_CONFIG))
     given = {
         "fpga_part": options.fpga_part, "synth_clk_period_ns": options.clk_ns, "target_fps": options.target_fps,
         "folding_config_file": options.folding and str(options.folding.resolve()),

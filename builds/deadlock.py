@@ -21,7 +21,8 @@ def explain(edges: Sequence[StitchedEdge], valid: Sequence[tuple[bool, bool]], r
     if blocked is None:
         names = ", ".join(e.name for e in full[:4]) or "no stream is blocked"
         return f"standstill without a starving join; blocked streams: {names}"
-    fork = _meeting_point(edges, blocked.producer, starving.producer)
+    before = _ancestors(edges, blocked.producer)
+    fork = next((n for n in _ancestors(edges, starving.producer) if n in before), "")
     source = _source(edges, blocked)
     return (
         f"deadlock: FIFO {source.fifo or '(none built)'} on {source.producer} -> {blocked.consumer}, depth "
@@ -44,11 +45,6 @@ def _ancestors(edges: Sequence[StitchedEdge], node: str) -> list[str]:
     for current in found:  # which grows meanwhile
         found += dict.fromkeys(e.producer for e in edges if e.consumer == current and e.producer not in found)
     return found
-
-
-def _meeting_point(edges: Sequence[StitchedEdge], a: str, b: str) -> str:
-    behind = set(_ancestors(edges, a))
-    return next((n for n in _ancestors(edges, b) if n in behind), "")
 
 
 def _path(edges: Sequence[StitchedEdge], start: str, last: StitchedEdge) -> str:

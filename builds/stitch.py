@@ -192,11 +192,9 @@ def _top_text(
         f"output wire [{out_bits - 1}:0] m_axis_0_tdata", "output wire m_axis_0_tvalid",
         "input  wire m_axis_0_tready",
     ]
-    body = []
-    for net, stream in nets.values():
-        body.append(f"    wire [{stream.tdata_bits - 1}:0] {net}_tdata; wire {net}_tvalid, {net}_tready;")
     a, b = nets[source][0], nets[sink][0]
-    body += [
+    body = [
+        *(f"    wire [{s.tdata_bits - 1}:0] {net}_tdata; wire {net}_tvalid, {net}_tready;" for net, s in nets.values()),
         f"    assign {a}_tdata = s_axis_0_tdata; assign {a}_tvalid = s_axis_0_tvalid;",
         f"    assign s_axis_0_tready = {a}_tready;",
         f"    assign m_axis_0_tdata = {b}_tdata; assign m_axis_0_tvalid = {b}_tvalid;",

@@ -8,7 +8,7 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.execute import golden
-from finn_vitprune.builds.accelerator import Accelerator, RtlRun
+from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.sim import Stimulus
 
 STALL_PATTERNS = ((0.3, 0.0), (0.0, 0.3), (0.4, 0.4))
@@ -74,7 +74,8 @@ def verify(
         _differing(values, tensors[name][: len(patches[:traced_images])]) for name, values in traced.traces.items()
     )
     changes = int(np.count_nonzero(np.argmax(full.logits, -1) != np.argmax(expected, -1)))
-    steady = full if len(patches) >= 6 else _repeated(accelerator, patches)
+    # so few frames give no interval: repeat them to eight or more
+    steady = full if len(patches) >= 6 else accelerator.run(np.concatenate([patches] * -(-8 // len(patches))))
     verification = Verification(
         images=len(patches), stalled_images=stalled * len(STALL_PATTERNS), traced_images=min(traced_images, len(patches)),
         traced_streams=len(traced.traces), rtl_mismatches=mismatches, class_changes=changes,
@@ -85,12 +86,5 @@ def verify(
     return verification, full.logits
 
 
-def _repeated(accelerator: Accelerator, patches: np.ndarray) -> RtlRun:
-    """At least eight frames, so that an interval can be measured."""
-    return accelerator.run(np.concatenate([patches] * -(-8 // len(patches))))
-
-
 def _differing(got: np.ndarray, expected: np.ndarray) -> int:
-    if got.shape != expected.shape:
-        return int(expected.size)
-    return int(np.count_nonzero(got != expected))
+    return int(expected.size if got.shape != expected.shape else np.count_nonzero(got != expected))

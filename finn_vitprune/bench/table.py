@@ -237,13 +237,11 @@ def _estimates(rows: Sequence[MatrixRow], checks: Checks) -> TextTable:
 
 
 def _estimate_cells(estimate: UnitEstimate, found: Cost, what: str, checks: Checks) -> list[str]:
-    cells = []
-    for key in ("dsp", "bram36", "uram"):
-        expected, used = getattr(estimate, key), getattr(found, key)
-        cells.append(checks.mark(f"{key}, {what}", f"{expected:g} / {used:g}", expected == used))
+    kinds = {key: (getattr(estimate, key), getattr(found, key)) for key in ("dsp", "bram36", "uram")}
+    exact = [checks.mark(f"{key}, {what}", f"{e:g} / {f:g}", e == f) for key, (e, f) in kinds.items()]
     e, f = estimate.lut_sites, found.lut_sites
     close = abs(e - f) <= ESTIMATE_LUT * f
-    return [*cells, checks.mark(f"LUT, {what}", f"{e:,} / {f:,} ({100 * (e / f - 1):+.0f} %)", close)]
+    return [*exact, checks.mark(f"LUT, {what}", f"{e:,} / {f:,} ({100 * (e / f - 1):+.0f} %)", close)]
 
 
 def _drop_name(row: DropRow) -> str:
@@ -276,11 +274,8 @@ def _drop_cycles(drops: Sequence[DropRow], checks: Checks) -> TextTable:
 
 def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> TextTable:
     lines = []
-    for row in drops:
-        if row.cost is None:
-            continue
-        c = row.cost
-        name, ranker = f"token drop, {_drop_name(row)}", row.ranker.lut_sites
+    for row in (r for r in drops if r.cost is not None):
+        c, name, ranker = row.cost, f"token drop, {_drop_name(row)}", row.ranker.lut_sites
         estimates = _estimate_cells(row.estimate, c, f"estimate of {name}", checks)
         lines.append((
             _drop_name(row), f"{c.lut:,}", f"{c.lutram_sites:,}", f"{c.srl:,}", f"{c.ff:,}",

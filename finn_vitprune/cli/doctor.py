@@ -54,9 +54,8 @@ def command() -> None:
     for column in ("tool", "found", "enables", "to do"):
         table.add_column(column, overflow="fold")
     for c in checks:
-        found = c.version or "missing"
         todo = "" if c.ok else c.advice
-        table.add_row(c.tool, found, c.enables, todo, style="" if c.ok else ("yellow" if not c.needed else "red"))
+        table.add_row(c.tool, c.version or "missing", c.enables, todo, style="" if c.ok else ("yellow" if not c.needed else "red"))
     Console().print(table)
     missing = [c.tool for c in checks if c.needed and not c.ok]
     if missing:

@@ -88,8 +88,7 @@ def _session(model: ModelWrapper, nodes: list[NodeProto], inputs: list[str], out
     session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def stage(values: dict[str, np.ndarray]) -> None:
-        feed = {name: values[name] for name in inputs}
-        values.update(zip(outputs, session.run(outputs, feed)))
+        values.update(zip(outputs, session.run(outputs, {name: values[name] for name in inputs})))
 
     return stage
 

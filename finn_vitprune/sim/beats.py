@@ -109,9 +109,9 @@ def pack_elements(elements: np.ndarray, bits: int) -> np.ndarray:
 def unpack_elements(beats: np.ndarray, n: int, bits: int, signed: bool) -> np.ndarray:
     """uint8 ``[beats, bytes]`` to int64 ``[beats, n]``, sign-extended if ``signed``."""
     beats = np.ascontiguousarray(beats, dtype=np.uint8)
-    count = len(beats)
+    count, kind = len(beats), "i" if signed else "u"
     if bits in (8, 16, 32, 64):
-        return beats.view(f"<{'i' if signed else 'u'}{bits // 8}").astype(np.int64)
+        return beats.view(f"<{kind}{bits // 8}").astype(np.int64)
     container = _container(bits)
     out = np.empty((count, n), np.int64)
     step = max(1, CHUNK_ELEMENTS // n)
@@ -123,7 +123,6 @@ def unpack_elements(beats: np.ndarray, n: int, bits: int, signed: bool) -> np.nd
         if signed:
             wide[..., bits:] = single[..., -1:]
         packed = np.packbits(wide, axis=-1, bitorder="little")
-        kind = "i" if signed else "u"
         out[start : start + step] = packed.view(f"<{kind}{container}").reshape(len(part), n)
     return out
 

@@ -47,9 +47,7 @@ class Part:
     @property
     def note(self) -> str:
         """What a reader must know about numbers mapped for this part; empty when nothing."""
-        if self.family == "UltraScale+":
-            return ""
-        return f"mapped for UltraScale+ primitives, the part is {self.family}"
+        return "" if self.family == "UltraScale+" else f"mapped for UltraScale+ primitives, the part is {self.family}"
 
     def fits(self, used: Resources) -> bool:
         """Whether no resource is used beyond what the part has."""
