@@ -158,7 +158,7 @@ def _alone(name: str) -> list[str]:
 def broken(text: str, fault: Fault) -> str:
     """RTL ``text`` with the fault in it."""
     if text.count(fault.good) != 1:
-        raise ProverError(f"{fault.file}: {fault.good!r} is there {text.count(fault.good)} times, not once")
+        raise ProverError(f"{fault.file}: {fault.good!r} appears {text.count(fault.good)} times, not once")
     return text.replace(fault.good, fault.bad)
 
 
