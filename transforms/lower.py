@@ -20,7 +20,6 @@ from finn_vitprune.graph.rules import Rules
 from finn_vitprune.transforms import (
     rules_attention,
     rules_elementwise,
-    rules_host,
     rules_linear,
     rules_quant,
     rules_tokens,
@@ -28,13 +27,12 @@ from finn_vitprune.transforms import (
 from finn_vitprune.transforms.lowering import Lowered, Lowering
 
 RULES = Rules(
-    rules_host.RULES,
+    rules_tokens.RULES,
     layout.RULES,
     rules_linear.RULES,
     rules_quant.RULES,
     rules_elementwise.RULES,
     rules_attention.RULES,
-    rules_tokens.RULES,
 )
 
 
