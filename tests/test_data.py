@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.training import array_files
-from finn_vitprune.training.array_files import DEBIAN_FOLDER
+from finn_vitprune.training import data as data_sets
 from finn_vitprune.training.data import (
+    DEBIAN_FOLDER,
     ArrayDataset,
     Augmentation,
     FolderDataset,
@@ -275,7 +275,7 @@ def test_idx_files_of_a_folder_or_of_torchvision(tmp_path, zipped, inside):
 
 
 def test_fashion_mnist_is_found_where_debian_or_torchvision_put_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(array_files, "DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr(data_sets, "DEBIAN_FOLDER", tmp_path / "debian")
     monkeypatch.setenv("HOME", str(tmp_path))
     cache = tmp_path / ".cache/finn_vitprune/FashionMNIST/raw"
     assert error_of(load_dataset, "fashion-mnist") == (
@@ -295,9 +295,9 @@ def test_the_suggested_download_lands_where_it_is_looked_for():
 
     undownloaded = FashionMNIST.__new__(FashionMNIST)
     undownloaded.root = "root"
-    assert undownloaded.raw_folder == f"root/{array_files.RAW}"
+    assert undownloaded.raw_folder == f"root/{data_sets.RAW}"
     names = {name.removesuffix(".gz") for name, _ in FashionMNIST.resources}
-    assert names == {*array_files.IDX_FILES["train"], *array_files.IDX_FILES["test"]}
+    assert names == {*data_sets.IDX_FILES["train"], *data_sets.IDX_FILES["test"]}
 
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"

@@ -12,12 +12,11 @@ from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.training.config import parse_config
 from finn_vitprune.training.data import digits
-from finn_vitprune.training.sweep import jobs_of, load_sweep
-from finn_vitprune.training.tables import markdown
+from finn_vitprune.training.sweep import jobs_of, load_sweep, markdown
 from tests.independent_counts import count_graph
 
 BUILDS = Path(finn_vitprune.builds.__path__[0])
-EXAMPLE, TRAIN = BUILDS / "example", BUILDS / "train"
+EXAMPLE, TRAIN, RESULTS = BUILDS / "example", BUILDS / "train", BUILDS / "results/train"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def test_metrics_describe_the_model():
 
 def recorded(sweep, row):
     """Results of one row of a sweep, by seed."""
-    runs = json.loads((TRAIN / "results.json").read_text())[sweep]["runs"]
+    runs = json.loads((RESULTS / "results.json").read_text())[sweep]["runs"]
     return {r["seed"]: r for r in runs if r["row"] == row}
 
 
@@ -82,7 +81,7 @@ def test_results_are_those_of_the_shipped_configurations_and_the_tables_of_the_r
     for path in TRAIN.glob("*_sweep.yaml"):
         sweep = load_sweep(path)
         jobs = {(j.row, j.seed): j.config for j in jobs_of(sweep, path, tmp_path)}
-        for run in json.loads((TRAIN / "results.json").read_text()).get(sweep.name, {"runs": ()})["runs"]:
+        for run in json.loads((RESULTS / "results.json").read_text()).get(sweep.name, {"runs": ()})["runs"]:
             assert parse_config(run["config"]) == jobs[run["row"], run["seed"]]
-    content = json.loads((TRAIN / "results.json").read_text())
-    assert (TRAIN / "RESULTS.md").read_text() == markdown(content)
+    content = json.loads((RESULTS / "results.json").read_text())
+    assert (RESULTS / "RESULTS.md").read_text() == markdown(content)

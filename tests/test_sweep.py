@@ -11,7 +11,7 @@ import yaml
 from finn_vitprune.errors import UserError
 from finn_vitprune.training import sweep as sweeps
 from finn_vitprune.files import write_json
-from finn_vitprune.training.tables import markdown
+from finn_vitprune.training.sweep import markdown
 
 TINY = {
     "name": "tiny",

@@ -29,7 +29,6 @@ def command(
     from finn_vitprune.errors import UserError
     from finn_vitprune.files import write_text
     from finn_vitprune.training import sweep as sweeps
-    from finn_vitprune.training.tables import markdown
 
     content = sweeps.load_sweep(sweep)
     names = [r.name for r in content.rows]
@@ -45,7 +44,7 @@ def command(
     file.describe(content)
 
     def tables() -> None:
-        write_text(file.path.with_name("RESULTS.md"), markdown(file.content))
+        write_text(file.path.with_name("RESULTS.md"), sweeps.markdown(file.content))
 
     with progress_lines():
         sweeps.run(chosen, file, jobs, tables)

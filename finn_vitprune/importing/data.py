@@ -10,8 +10,7 @@ import numpy as np
 from finn_vitprune.errors import UserError
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.training.array_data import ArrayDataset, by
-from finn_vitprune.training.array_files import BROKEN_FILE
-from finn_vitprune.training.data import SPECS, load_dataset
+from finn_vitprune.training.data import BROKEN_FILE, SPECS, load_dataset
 from finn_vitprune.training.dataset import Dataset, balanced, reason, spread
 from finn_vitprune.training.folder_data import TEST_FOLDERS, FolderDataset, image_files, imagenet_mean_std
 

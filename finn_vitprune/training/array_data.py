@@ -78,9 +78,8 @@ class ArrayDataset(Dataset):
 
     def test_batches(self, batch: int, limit: int | None = None) -> Iterator[Tensor]:
         """See :meth:`Dataset.test_batches`."""
-        images = self.test_images[:limit]
-        for start in range(0, len(images), batch):
-            yield torch.from_numpy(images[start : start + batch]).float()
+        for images in torch.from_numpy(self.test_images[:limit]).split(batch):
+            yield images.float()
 
     def test_sample(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """All held-out images and labels, or the first ``count``."""
@@ -95,13 +94,9 @@ def augment(images: Tensor, generator: torch.Generator, shift: int, flip: bool =
 
 def _draw(count: int, generator: torch.Generator, shift: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
     """Row and column offsets ``[2, count]`` from 0 to 2 ``shift``; whether an image is mirrored ``[count]``."""
-    offsets = np.zeros((2, count), np.int64)
-    if shift:
-        offsets = torch.randint(0, 2 * shift + 1, (2, count), generator=generator).numpy()
-    flips = np.zeros(count, bool)
-    if flip:
-        flips = torch.randint(0, 2, (count,), generator=generator).numpy().astype(bool)
-    return offsets, flips
+    offsets = torch.randint(0, 2 * shift + 1, (2, count), generator=generator) if shift else torch.zeros(2, count).long()
+    flips = torch.randint(0, 2, (count,), generator=generator) if flip else torch.zeros(count)
+    return offsets.numpy(), flips.numpy().astype(bool)
 
 
 def _move(images: np.ndarray, shift: int, offsets: np.ndarray, flips: np.ndarray) -> np.ndarray:

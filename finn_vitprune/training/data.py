@@ -1,18 +1,33 @@
-"""Data sets by name."""
+"""Data sets by name: scikit-learn's digits, Fashion-MNIST's idx files, npz files, image folders."""
 
 from __future__ import annotations
 
+import gzip
+import math
+import zipfile
+import zlib
 from pathlib import Path
+
+import numpy as np
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.training.array_data import ArrayDataset, augment
-from finn_vitprune.training.array_files import digits, fashion_mnist, npz_file
-from finn_vitprune.training.dataset import Augmentation, Dataset
+from finn_vitprune.training.dataset import Augmentation, Dataset, reason
 from finn_vitprune.training.folder_data import FolderDataset
 
 __all__ = ["ArrayDataset", "Augmentation", "Dataset", "FolderDataset", "augment", "digits", "load_dataset"]
 
 SPECS = "digits, fashion-mnist, fashion-mnist:FOLDER, npz:FILE or imagefolder:PATH"
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+TORCHVISION_ROOT = "~/.cache/finn_vitprune"
+RAW = "FashionMNIST/raw"
+"""Where torchvision puts the files below its root."""
+IDX_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+BROKEN_FILE = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile)
 
 
 def load_dataset(
@@ -52,3 +67,110 @@ def load_dataset(
             f"{data.image_size[1]}): leave it out"
         )
     return data
+
+
+def digits(limit: int | None = None) -> ArrayDataset:
+    """scikit-learn's 8x8 digits: 1,437 training and 360 held-out images, stratified, always the same split.
+
+    Pixels 0 to 16 become round(pixel 255 / 16).
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    source = load_digits()
+    images = np.rint(source.images * (255.0 / 16.0)).astype(np.uint8)[..., None]
+    x_train, x_test, y_train, y_test = train_test_split(
+        images, source.target.astype(np.int64), test_size=360, random_state=0, stratify=source.target
+    )
+    return ArrayDataset("digits", (x_train, y_train), (x_test, y_test), limit)
+
+
+def fashion_mnist(folder: Path | None, limit: int | None = None) -> ArrayDataset:
+    """Fashion-MNIST (28 x 28, 10 classes) from its four idx files, plain or ``.gz``.
+
+    Args:
+        folder: that of the files, or torchvision's root; None: where Debian or torchvision put them.
+        limit: see :class:`ArrayDataset`.
+    Raises:
+        UserError: no such files, or files that are not what they should be.
+    """
+    folder = _find_fashion_mnist(folder)
+    train, test = ((_images(folder / i), _read_idx(folder / k, 1)) for i, k in IDX_FILES.values())
+    return ArrayDataset("fashion-mnist", train, test, limit)
+
+
+def _find_fashion_mnist(folder: Path | None) -> Path:
+    """The folder that holds the idx files."""
+    places = [DEBIAN_FOLDER, Path(TORCHVISION_ROOT).expanduser() / RAW] if folder is None else [folder, folder / RAW]
+    for place in places:
+        if _existing(place / IDX_FILES["train"][0]):
+            return place
+    raise UserError(
+        f"fashion-mnist: no {IDX_FILES['train'][0]}[.gz] in {' or '.join(map(str, places))}: "
+        "apt install dataset-fashion-mnist, or give fashion-mnist:FOLDER, or download it with python -c "
+        f"\"from torchvision.datasets import FashionMNIST as F; F('{TORCHVISION_ROOT}', download=True)\""
+    )
+
+
+def _existing(path: Path) -> Path | None:
+    """``path``, else ``path`` with .gz, else None."""
+    return next((p for p in (path, path.with_name(path.name + ".gz")) if p.is_file()), None)
+
+
+def _images(path: Path) -> np.ndarray:
+    images = _read_idx(path, 3)
+    if images.shape[1:] != (28, 28):
+        raise UserError(
+            f"{path}: images of {images.shape[1]} x {images.shape[2]}, those of Fashion-MNIST are 28 x 28: "
+            "use npz:FILE for other sets"
+        )
+    return images
+
+
+def _read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """The uint8 array of an idx file: a magic number, big-endian sizes, then the bytes."""
+    found = _existing(path)
+    if found is None:
+        raise UserError(f"missing {path} (or {path.name}.gz): use the four files of Fashion-MNIST")
+    try:
+        content = gzip.decompress(found.read_bytes()) if found.suffix == ".gz" else found.read_bytes()
+    except BROKEN_FILE as error:
+        raise UserError(f"cannot read {found}: {reason(error)}") from error
+    start = 4 + 4 * dimensions
+    magic = bytes([0, 0, 8, dimensions])
+    if len(content) < start or content[:4] != magic:
+        raise UserError(
+            f"{found} is not an idx file of bytes in {dimensions} dimension(s): it starts with "
+            f"{content[:4].hex() or 'nothing'} and has {len(content)} bytes, expected {magic.hex()} and at "
+            f"least {start}"
+        )
+    shape = np.frombuffer(content, ">u4", dimensions, 4).tolist()
+    if len(content) - start != math.prod(shape):
+        raise UserError(
+            f"{found}: the header announces {' x '.join(map(str, shape))} bytes, the file has "
+            f"{len(content) - start}: get it again"
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+
+
+def npz_file(path: Path, limit: int | None = None) -> ArrayDataset:
+    """Any set as an npz file of four arrays.
+
+    ``train_images``, ``test_images``: uint8 ``[F, H, W, C]`` or ``[F, H, W]``. ``train_labels``,
+    ``test_labels``: integers 0 to C - 1, ``[F]`` or ``[F, 1]`` (so files of MedMNIST fit).
+
+    Raises:
+        UserError: no such file, no npz file, or arrays that are missing or do not fit.
+    """
+    try:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it is one npy array")
+        with file:
+            missing = [a for a in NPZ_ARRAYS if a not in file]
+            if missing:
+                raise UserError(f"npz:{path} has no {', '.join(missing)}: use {', '.join(NPZ_ARRAYS)}")
+            arrays = [file[a] for a in NPZ_ARRAYS]
+    except BROKEN_FILE as error:
+        raise UserError(f"cannot read npz:{path}: {reason(error)}: use np.savez and plain arrays") from error
+    return ArrayDataset(f"npz:{path}", tuple(arrays[:2]), tuple(arrays[2:]), limit)

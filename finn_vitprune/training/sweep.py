@@ -10,16 +10,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
+from finn_vitprune.report.tables import TextTable
 from finn_vitprune.training.checkpoint import FILE as CHECKPOINT
 from finn_vitprune.training.config import ConfigSection, TrainConfig, load_config, parse_config, read_yaml, with_changes
 from finn_vitprune.training.teacher import TEACHER_KEYS
@@ -30,6 +32,7 @@ KEPT = (
     "train_images", "test_images", "device", "macs_dense", "macs", "params_dense", "params",
 )  # fmt: skip
 """What a result takes over from the metrics of its run."""
+TABLE_HEADER = ("row", "seeds", "accuracy", "exported", "to baseline", "operations", "parameters", "minutes")
 
 
 class SweepRow(ConfigSection):
@@ -127,7 +130,7 @@ class SweepResults:
         about = {k: getattr(sweep, k) for k in ("title", "about", "baseline")}
         rows = {r.name: {"config": r.config or sweep.config, "set": list(r.set)} for r in sweep.rows}
         self.content[sweep.name] = {**about, "rows": rows, "runs": [r for r in kept if r["row"] in rows]}
-        self.write()
+        write_json(self.path, self.content)
 
     def done(self, job: SweepJob) -> bool:
         """Whether a result of the same configuration is there; one of another row or sweep is taken over."""
@@ -152,10 +155,6 @@ class SweepResults:
         runs[:] = [r for r in runs if (r["row"], r["seed"]) != (job.row, job.seed)] + [record]
         order = list(self.content[job.sweep]["rows"])
         runs.sort(key=lambda r: (order.index(r["row"]), r["seed"]))
-        self.write()
-
-    def write(self) -> None:
-        """Write the file, whole or not at all."""
         write_json(self.path, self.content)
 
 
@@ -228,3 +227,57 @@ def _start(job: SweepJob, jobs: list[SweepJob]) -> subprocess.Popen:
         return subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}
         )
+
+
+# --- the results as Markdown ---
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """All sweeps of a results file, a table each."""
+    return "\n".join(["# Training results", ""] + [line for name, sweep in content.items() for line in _section(name, sweep)])
+
+
+def _section(folder: str, sweep: dict[str, Any]) -> list[str]:
+    by_row = {name: [r for r in sweep["runs"] if r["row"] == name] for name in sweep["rows"]}
+    base = by_row.get(sweep["baseline"]) or []
+    table = TextTable(sweep["title"], TABLE_HEADER, tuple(_cells(n, runs, base) for n, runs in by_row.items() if runs))
+    lines = [f"## {table.title}", "", sweep["about"].strip(), "", table.markdown()]
+    lines += ["", "Commands, for each seed S:", "", "```"]
+    for name, row in sweep["rows"].items():
+        parts = [f"finn-vitprune train --config builds/train/{row['config']} --seed S"]
+        lines.append(" ".join([*parts, *(f"--set {c}" for c in row["set"]), f"-o runs/{folder}/{name}-S"]))
+    return [*lines, "```", ""]
+
+
+def accuracies(runs: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Last epoch's accuracy of each run; the float network's where there is no student."""
+    return np.array([r.get("accuracy", r["accuracy_teacher"]) for r in runs])
+
+
+def _cells(name: str, runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> tuple[str, ...]:
+    found = accuracies(runs)
+    exported = [r["accuracy_exported"] for r in runs if "accuracy_exported" in r]
+    return (
+        name,
+        ", ".join(str(r["seed"]) for r in runs),
+        f"{found.mean():.4f} ({found.min():.4f} to {found.max():.4f})",
+        f"{np.mean(exported):.4f}" if exported else "",
+        _difference(runs, base),
+        _ratio(runs, "macs"),
+        _ratio(runs, "params"),
+        f"{np.mean([r['cpu_seconds'] for r in runs]) / 60:.1f}",
+    )
+
+
+def _difference(runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> str:
+    """Mean over the seeds that both have, in points."""
+    seeds = {r["seed"] for r in runs} & {r["seed"] for r in base}
+    if not seeds:
+        return ""
+    ours, theirs = (accuracies([r for r in rows if r["seed"] in seeds]).mean() for rows in (runs, base))
+    return f"{100 * (ours - theirs):+.2f}"
+
+
+def _ratio(runs: list[dict[str, Any]], key: str) -> str:
+    ratios = [r[f"{key}_dense"] / r[key] for r in runs if key in r]
+    return f"{np.mean(ratios):.2f}x fewer" if ratios else "1"
