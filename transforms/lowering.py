@@ -23,7 +23,6 @@ from finn_vitprune.transforms.values import Acc, Codes, Image, QAcc, column_sele
 
 DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", "finn_vitprune.custom_ops")
 """Whose operators the rules are written for."""
-CONTAINER = TensorProto.FLOAT
 
 
 class HardwareGraph:
@@ -67,7 +66,7 @@ class HardwareGraph:
 
     def declare(self, name: str, shape, datatype: str) -> None:
         """Annotate a tensor with its shape and integer data type."""
-        self.value_infos[name] = helper.make_tensor_value_info(name, CONTAINER, [int(d) for d in shape])
+        self.value_infos[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, [int(d) for d in shape])
         self.datatypes[name] = datatype
 
     def model(self, graph_input: str, graph_output: str, name: str) -> ModelWrapper:

@@ -37,7 +37,6 @@ class Image(Indexed, kind="the input image"):
     """The model's input: uint8 pixels; ``tensor`` is the host tensor of this layout."""
 
     tensor: str
-    bits: int = 8
 
 
 @dataclass(frozen=True)

@@ -126,11 +126,10 @@ class MlpBranch:
 
 @dataclass(frozen=True)
 class Classifier:
-    """From the last residual sum to the logits; ``pooling`` is "class" or "mean"."""
+    """From the last residual sum to the logits; ``mean`` None: the class token is picked."""
 
     norm: Norm
     heads: tuple[Linear, ...]
-    pooling: str
     mean: Mean | None
     norm_after_pooling: bool
     probabilities: Probabilities | None = None

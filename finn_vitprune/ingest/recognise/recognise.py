@@ -107,24 +107,22 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
         term, probabilities = term.x.term, term
     heads = _heads(term, view)
     head = heads[0]
-    x, pooling, mean = head.x, None, None
-    norm_after = False
+    x, mean = head.x, None
     if isinstance(x.term, Mean):
-        pooling, mean, x = "mean", x.term, x.term.x
+        mean, x = x.term, x.term.x
     elif isinstance(x.term, Norm) and isinstance(x.term.x.term, Mean):
-        pooling, mean, norm_after = "mean", x.term.x.term, True
-        return Classifier(x.term, heads, pooling, mean, norm_after, probabilities), mean.x.term
+        mean = x.term.x.term
+        return Classifier(x.term, heads, mean, True, probabilities), mean.x.term
     norm = x.term
     if not isinstance(norm, Norm):
         raise NotRecognised.at(
             head, f"the classifier reads {_what(norm)}, not a LayerNorm", "export with the last LayerNorm"
         )
-    if pooling is None:
+    if mean is None:
         rows = norm.x.rows if norm.x.rows is not None else x.rows
         if rows != (0,):
             raise NotRecognised.at(head, f"the classifier reads token {rows}, not the first one alone", CLASS_TOKEN)
-        pooling = "class"
-    return Classifier(norm, heads, pooling, mean, norm_after, probabilities), norm.x.term
+    return Classifier(norm, heads, mean, False, probabilities), norm.x.term
 
 
 def _heads(term: Term, view: View) -> tuple[Linear, ...]:
