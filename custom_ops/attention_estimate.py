@@ -11,10 +11,10 @@ from finn_vitprune.custom_ops.memory import (
     ATTENTION_MEMORY,
     DSP_MIN_PRODUCT,
     Estimate,
+    block_ram_cut,
     lutram_luts,
     multiplier_dsps,
     ram_bram18,
-    ram_cut,
     ram_urams,
     rom_luts,
 )
@@ -240,7 +240,7 @@ def _ram(words: int, width: int, style: str) -> int:
     """LUTRAM, or the multiplexers after a block RAM that is deeper than its shape."""
     if style == "distributed":
         return lutram_luts(words, width)
-    return round(0.55 * (ram_cut(words, width).rows - 1) * width) if style == "block" else 0
+    return round(0.55 * (block_ram_cut(words, width).rows - 1) * width) if style == "block" else 0
 
 
 def _fifo(depth: int, width: int) -> int:

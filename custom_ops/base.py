@@ -195,9 +195,8 @@ class VitOp(HWCustomOp):
         outputs = list(self.onnx_node.output)
         if len(outputs) == 1:
             return super().make_const_shape_op(self.get_normal_output_shape())
-        shapes = [self.get_normal_output_shape(i) for i in range(len(outputs))]
-        for name, shape in zip(outputs, shapes):
-            model.set_tensor_shape(name, shape)
+        for name, stream in zip(outputs, self.out_streams()):
+            model.set_tensor_shape(name, stream.shape)
         return helper.make_node("Identity", [self.onnx_node.input[0]], [outputs[0]])
 
     def infer_node_datatype(self, model) -> None:

@@ -81,12 +81,8 @@ class StreamFolding(Folding):
         return {"SIMD": self.simd} if self.choices else {}
 
     def for_interval(self, interval: int) -> Folding:
-        fold = self
-        for simd in self.choices:
-            fold = _at(self, simd)
-            if fold.cycles <= interval:
-                break
-        return fold
+        folds = [_at(self, simd) for simd in self.choices] or [self]
+        return next((fold for fold in folds if fold.cycles <= interval), folds[-1])
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)

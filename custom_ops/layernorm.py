@@ -57,18 +57,14 @@ class VitLayerNorm(UnaryStreamOp):
         bits = self.target.dtype.bitwidth()
         return [numerics.layernorm(inputs[0], eps, mult, shift, bits)]
 
-    @property
-    def beats(self) -> int:
-        """Beats of a token, D / SIMD."""
-        return self.get_nodeattr("channels") // self.get_nodeattr("SIMD")
-
     def get_exp_cycles(self) -> int:
         """tokens * max(D / SIMD, 36)."""
-        return self.get_nodeattr("tokens") * max(self.beats, RSQRT_CYCLES)
+        return self.source.tokens * max(self.source.token_beats, RSQRT_CYCLES)
 
     def fifo_depth(self) -> int:
         """Beats that wait for their token's scale: a token, the square root, the adder tree."""
-        return self.beats + min(self.beats, RSQRT_CYCLES) + self.get_nodeattr("SIMD").bit_length() + 10
+        beats = self.source.token_beats
+        return beats + min(beats, RSQRT_CYCLES) + self.source.simd.bit_length() + 10
 
     def _fifo_in_bram(self) -> bool:
         return FIFO_MEMORY.style(self.fifo_depth(), 16 * self.get_nodeattr("SIMD")) == "block"
@@ -87,7 +83,7 @@ class VitLayerNorm(UnaryStreamOp):
 
     def held_tokens(self) -> int:
         """Tokens in the FIFO, and a part of one in the input and output registers."""
-        return -(-(self.fifo_depth() + 10) // self.beats)
+        return -(-(self.fifo_depth() + 10) // self.source.token_beats)
 
 
 class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):

@@ -94,17 +94,12 @@ def rom_estimate(words: int, width: int, style: str) -> Estimate:
 
 def ram_bram18(words: int, width: int) -> int:
     """Block RAMs, in units of 18 Kbit, of a ``vp_ram`` in block RAM."""
-    return ram_cut(words, width).bram18
-
-
-def ram_cut(words: int, width: int) -> BlockRamCut:
-    """How a ``vp_ram`` in block RAM is cut."""
-    return _cheapest(words, width, written=True)
+    return block_ram_cut(words, width).bram18
 
 
 def rom_bram18(words: int, width: int, style: str) -> int:
     """Block RAMs, in units of 18 Kbit, of a ``vp_rom``."""
-    return _cheapest(words, width, written=False).bram18 if _in_block(words, width, style) else 0
+    return block_ram_cut(words, width, written=False).bram18 if _in_block(words, width, style) else 0
 
 
 def rom_luts(words: int, width: int, style: str) -> int:
@@ -116,7 +111,7 @@ def rom_luts(words: int, width: int, style: str) -> int:
     if words == 1:
         return 0
     if _in_block(words, width, style):
-        return _cheapest(words, width, written=False).rows // 2 * width
+        return block_ram_cut(words, width, written=False).rows // 2 * width
     if words <= FEW_WORDS:
         different = 1 << words
         return round(min(width, DIFFERENT_BITS * different * (1 - math.exp(-width / different))))
@@ -134,7 +129,7 @@ def lutram_luts(words: int, width: int) -> int:
 
 def bram_luts(words: int, width: int) -> int:
     """LUTs of the multiplexer after the block RAMs of a deep ``vp_ram``."""
-    rows = ram_cut(words, width).rows
+    rows = block_ram_cut(words, width).rows
     return rows * width * 4 // 7 if rows > 1 else 0
 
 
@@ -164,8 +159,8 @@ class BlockRamCut(NamedTuple):
     rows: int
 
 
-def _cheapest(words: int, width: int, written: bool) -> BlockRamCut:
-    """The cut into RAMs of the cheapest shape."""
+def block_ram_cut(words: int, width: int, written: bool = True) -> BlockRamCut:
+    """How a ``vp_ram``, or a ``vp_rom`` (not ``written``), in block RAM is cut: into RAMs of the cheapest shape."""
     choices = []
     for unit, cost, shapes in ((1, RAMB18_COST, RAMB18_SHAPES), (2, RAMB36_COST, RAMB36_SHAPES)):
         for bits, depth in shapes.items():
@@ -185,5 +180,5 @@ def _in_block(words: int, width: int, style: str) -> bool:
     if words == 1:
         return False
     if style == "auto":
-        return _cheapest(words, width, written=False).cost <= words * width * LOGIC_COST
+        return block_ram_cut(words, width, written=False).cost <= words * width * LOGIC_COST
     return style == "block"

@@ -10,7 +10,7 @@ from finn_vitprune.custom_ops.balance import most_contributions
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.memory import Estimate
-from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold, sub_block_count
+from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
 from finn_vitprune.numerics import clog2
 
 MAX_LANES = 32
@@ -22,16 +22,6 @@ LUT_PER_DSP = 100
 LUT_PER_URAM = 800
 """What a RAMB36, a DSP slice and an UltraRAM cost in the search. Parts have 300 to 700 LUTs for a RAMB36, but the rest of an
 accelerator needs more of the LUTs."""
-
-
-@dataclass(frozen=True)
-class Lanes:
-    """A fold without ports."""
-
-    simd: int
-    pe: int
-    tokens: int
-    lanes: int
 
 
 @dataclass(frozen=True)
@@ -79,18 +69,14 @@ def choose(base: Fold, interval: int) -> Fold:
     kept = max(1, base.schedule.kept)
     groups = {n: -(-base.rows // n) for n in TOKENS_CHOICES if n <= 1 << clog2(base.rows)}
     found = [
-        _fewest(base, kept, simd, pe, tokens, interval // count)
+        _fewest(replace(base, simd=simd, pe=pe, tokens=tokens), kept, interval // count)
         for tokens, count in groups.items()
         for simd in divisors(base.block)
         for pe in divisors(base.block)
     ]
-    cycles = [groups[lanes.tokens] * compute_cycles(base, kept, lanes) for lanes in found]
+    cycles = [groups[f.tokens] * compute_cycles(f, kept) for f in found]
     goal = max(interval, min(cycles))
-    folds = [
-        with_ports(base, kept, lanes, goal // groups[lanes.tokens])
-        for lanes, count in zip(found, cycles)
-        if count <= goal
-    ]
+    folds = [with_ports(f, kept, goal // groups[f.tokens]) for f, count in zip(found, cycles) if count <= goal]
     tried: dict[int, Fold] = {}
     for _ in range(min(len(folds), MAX_TRIES)):
         best = _cheapest(folds, goal)
@@ -102,32 +88,28 @@ def choose(base: Fold, interval: int) -> Fold:
     return tried[min(tried)]
 
 
-def compute_cycles(base: Fold, kept: int, lanes: Lanes) -> int:
-    """Cycles of a token group in the lanes."""
-    steps = base.block // lanes.simd
-    sub_blocks = sub_block_count(steps, lanes.lanes, base.block_rows * base.block_columns)
-    return -(-kept * sub_blocks // lanes.lanes) * (steps // sub_blocks) * (base.block // lanes.pe)
+def compute_cycles(fold: Fold, kept: int) -> int:
+    """Cycles of a token group in the lanes, for ``kept`` blocks."""
+    return -(-kept * fold.sub_blocks // fold.lanes) * fold.entry_steps * fold.groups
 
 
-def _fewest(base: Fold, kept: int, simd: int, pe: int, tokens: int, group: int) -> Lanes:
-    """So many lanes that a group takes ``group`` cycles, or the most where it cannot."""
-    steps = base.block // simd
-    most = min(MAX_LANES, kept * steps)
-    count = min(most, -(-kept * steps * (base.block // pe) // max(1, group)))
-    while count < most and compute_cycles(base, kept, Lanes(simd, pe, tokens, count)) > group:
-        count += 1
-    return Lanes(simd, pe, tokens, count)
+def _fewest(fold: Fold, kept: int, group: int) -> Fold:
+    """With so many lanes that a group takes ``group`` cycles, or the most where it cannot."""
+    most = min(MAX_LANES, kept * fold.steps)
+    count = min(most, -(-kept * fold.steps * fold.groups // max(1, group)))
+    folds = (replace(fold, lanes=lanes) for lanes in range(count, most + 1))
+    return next(f for f in folds if f.lanes == most or compute_cycles(f, kept) <= group)
 
 
-def with_ports(base: Fold, kept: int, lanes: Lanes, group: int) -> Fold:
+def with_ports(fold: Fold, kept: int, group: int) -> Fold:
     """The fold with the narrowest ports through which a group passes in ``group`` cycles, else the widest."""
-    ins = Fold.in_widths(base.mw, lanes.simd)
+    ins = Fold.in_widths(fold.mw, fold.simd)
     fold = replace(
-        base, simd=lanes.simd, pe=lanes.pe, tokens=lanes.tokens, lanes=lanes.lanes,
-        in_width=next((w for w in ins if lanes.tokens * base.mw <= w * group), ins[-1]),
-        room_blocks=-(-kept // lanes.lanes), room_slots=-(-base.block_columns // lanes.lanes) + 1,
-    )
-    for width in Fold.out_widths(base.mh, lanes.pe, base.block):
+        fold,
+        in_width=next((w for w in ins if fold.tokens * fold.mw <= w * group), ins[-1]),
+        room_blocks=-(-kept // fold.lanes), room_slots=-(-fold.block_columns // fold.lanes) + 1,
+    )  # fmt: skip
+    for width in Fold.out_widths(fold.mh, fold.pe, fold.block):
         fold = replace(fold, out_width=width)
         if _drain(fold) <= group:
             break

@@ -115,8 +115,7 @@ class DropFolding(Folding):
 
     def constant(self) -> tuple[int, int]:
         """The constant mult 2**-shift of the sums, with mult odd."""
-        twos = (self.mult & -self.mult).bit_length() - 1
-        return self.mult >> twos, self.shift + numerics.SCORE_BITS - twos
+        return numerics.without_shared_twos(self.mult, self.shift + numerics.SCORE_BITS)
 
     @property
     def requant_rows(self) -> int:
@@ -226,18 +225,13 @@ class DropFolding(Folding):
 
 
 @cache
-def _digit_choices(bits: int) -> list[tuple[int, ...]]:
-    """All ways to split a key into the digits of 1 to MAX_LEVELS levels."""
-    if bits > MAX_KEY_BITS:
-        return []
-    return [tuple(b - a for a, b in zip((0, *cuts), (*cuts, bits)))
-            for levels in range(1, MAX_LEVELS + 1) for cuts in combinations(range(1, bits), levels - 1)]
-
-
-@cache
 def _histograms(rank_bits: int, tokens: int) -> list[Ranking]:
-    """Rankers by histograms, of all splits of a key."""
-    return [_histogram(digits, rank_bits, tokens) for digits in _digit_choices(rank_bits)]
+    """Rankers by histograms, of all ways to split a key into the digits of 1 to MAX_LEVELS levels."""
+    if rank_bits > MAX_KEY_BITS:
+        return []
+    all_cuts = (cuts for levels in range(MAX_LEVELS) for cuts in combinations(range(1, rank_bits), levels))
+    splits = (tuple(b - a for a, b in zip((0, *cuts), (*cuts, rank_bits))) for cuts in all_cuts)
+    return [_histogram(digits, rank_bits, tokens) for digits in splits]
 
 
 def _histogram(digits: tuple[int, ...], rank_bits: int, tokens: int) -> Ranking:

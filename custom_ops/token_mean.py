@@ -64,10 +64,7 @@ class VitTokenMean(UnaryStreamOp):
 
     def constant(self) -> tuple[int, int]:
         """mult and shift with the factors of two that they share taken out."""
-        mult, shift = self.get_nodeattr("mult"), self.get_nodeattr("shift")
-        while mult % 2 == 0 and shift:
-            mult, shift = mult // 2, shift - 1
-        return mult, shift
+        return numerics.without_shared_twos(self.get_nodeattr("mult"), self.get_nodeattr("shift"))
 
     @property
     def shifts(self) -> bool:

@@ -49,12 +49,7 @@ class VitWidthConverter(VitOp):
     def resources(self) -> Estimate:
         """Per bit: input register, and the shift register where it loads a wide word; counters."""
         source, out_simd, common = self.in_streams()[0], self.get_nodeattr("out_simd"), self._common()
-        if source.simd == out_simd:
-            loaded = out_simd
-        elif common == out_simd:
-            loaded = 0
-        else:
-            loaded = common - out_simd
+        loaded = out_simd if source.simd == out_simd else common - out_simd
         return Estimate(LUT=source.width + loaded * source.dtype.bitwidth() + 8)
 
 

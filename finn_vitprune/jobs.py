@@ -22,7 +22,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -73,21 +72,6 @@ def run(
             yield outcome.job, outcome.result
 
 
-def run_in_order(
-    function: Callable[[J], R], jobs: Iterable[J], workers: int, name: Callable[[J], str] = str
-) -> Iterator[tuple[J, R]]:
-    """As :func:`run`, in the order of the jobs."""
-    early: dict[int, tuple[J, R]] = {}
-    following = 0
-    numbered = run(partial(_second, function), enumerate(jobs), workers, lambda job: name(job[1]))
-    with closing(numbered):
-        for (number, job), result in numbered:
-            early[number] = job, result
-            while following in early:
-                yield early.pop(following)
-                following += 1
-
-
 def outcomes(
     function: Callable[[J], R], jobs: Iterable[J], workers: int, name: Callable[[J], str] = str
 ) -> Iterator[Finished[J, R]]:
@@ -118,10 +102,6 @@ def outcomes(
         finally:
             for worker in crew:
                 worker.kill()
-
-
-def _second(function: Callable[[J], R], numbered: tuple[int, J]) -> R:
-    return function(numbered[1])
 
 
 def _called(function: Callable[[J], R], job: J, name: Callable[[J], str]) -> Finished[J, R]:

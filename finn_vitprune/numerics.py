@@ -80,6 +80,12 @@ def snap_ratio(ratio: np.ndarray | float, bits: int = MULT_BITS) -> tuple[np.nda
     return mult, shift
 
 
+def without_shared_twos(mult: int, shift: int) -> tuple[int, int]:
+    """``mult * 2**-shift`` with the factors of two that ``mult`` and ``2**shift`` share taken out of both."""
+    twos = min(shift, (mult & -mult).bit_length() - 1)
+    return mult >> twos, shift - twos
+
+
 # --- LayerNorm ---------------------------------------------------------------------------------
 
 LN_MANTISSA_BITS = 22

@@ -14,6 +14,7 @@ import pytest
 
 from finn_vitprune import jobs
 from finn_vitprune.errors import UserError
+from tests.in_order import run_in_order
 
 HERE = Path(__file__).parent
 
@@ -124,7 +125,7 @@ def test_results_come_in_order_of_completion():
 
 def test_results_come_in_order_of_the_jobs_where_asked():
     seconds = [1.5, 0.0, 0.1, 0.0]
-    assert [job for job, _ in jobs.run_in_order(sleep, seconds, 2)] == seconds
+    assert [job for job, _ in run_in_order(sleep, seconds, 2)] == seconds
 
 
 def test_no_jobs_start_no_process(monkeypatch):

@@ -16,7 +16,7 @@ from finn_vitprune.bench.limits import MANY_PRODUCTS, MEMORY_OF_NEED, MOST_PRODU
 from finn_vitprune.custom_ops.balance import ColumnPart, Schedule
 from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
-from finn_vitprune.custom_ops.mvau_choose import MAX_LANES, Lanes, MatrixFolding, compute_cycles, cost, with_ports
+from finn_vitprune.custom_ops.mvau_choose import MAX_LANES, MatrixFolding, compute_cycles, cost, with_ports
 from finn_vitprune.custom_ops.mvau_estimate import resources, weight_memory_bits
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
 from finn_vitprune.numerics import clog2
@@ -216,9 +216,9 @@ def _at(folds: Sequence[Fold], attributes: Mapping[str, int]) -> list[Fold]:
 def _worth(unit: Unit, fold: Mapping[str, int], unfolded: Sequence[Fold]) -> tuple[int, float]:
     """Limits that the estimates miss, and cost, each summed over the masks; lower is better."""
     missed, total = 0, 0.0
-    lanes, kept = Lanes(*fold.values()), [sum(f.column_blocks) for f in unfolded]
-    base = replace(unfolded[0], ram_style="auto")
-    folds = [with_ports(base, n, lanes, compute_cycles(base, n, lanes)) for n in kept]
+    kept = [sum(f.column_blocks) for f in unfolded]
+    [base] = _at([replace(unfolded[0], ram_style="auto")], fold)
+    folds = [with_ports(base, n, compute_cycles(base, n)) for n in kept]
     ports = {name: max(getattr(f, name) for f in folds) for name in ("in_width", "out_width")}
     for n, f in zip(kept, _at(folds, ports)):
         need = n * unit.block**2 * unit.w_bits

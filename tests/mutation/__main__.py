@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from finn_vitprune import jobs
+from tests.in_order import run_in_order
 from tests.mutation.cases import UNITS
 from tests.mutation.mutants import Mutant, Verdict, all_mutants, judge_open, reason, rtl_digest, sample
 from tests.mutation.operators import OPERATORS
@@ -86,7 +86,7 @@ def _settled(mutant: Mutant, known: dict[str, dict]) -> dict | None:
 def _judged(mutants: Iterator[Mutant], known: dict[str, dict], workers: int) -> Iterator[tuple[Mutant, dict]]:
     """Mutants with their entries, in order, ``workers`` at a time."""
     tasks = ((mutant, _settled(mutant, known)) for mutant in mutants)
-    for (mutant, settled), verdict in jobs.run_in_order(judge_open, tasks, workers, lambda task: task[0].id):
+    for (mutant, settled), verdict in run_in_order(judge_open, tasks, workers, lambda task: task[0].id):
         yield mutant, settled or _entry(mutant, verdict)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from finn_vitprune import jobs
+from tests.in_order import run_in_order
 from tests.sweep.check import MAKE, Draw, check_draw
 
 
@@ -15,7 +15,7 @@ def main() -> int:
         for i in range(options.structures) for unit in options.unit or MAKE
     ]
     total, failed = 0, 0
-    for number, (_, outcome) in enumerate(jobs.run_in_order(check_draw, draws, options.jobs)):
+    for number, (_, outcome) in enumerate(run_in_order(check_draw, draws, options.jobs)):
         total, failed = total + outcome.runs, failed + len(outcome.wrong)
         verdict = f"{len(outcome.wrong)} wrong" if outcome.wrong else "equal"
         print(f"{number + 1:4} of {len(draws)}  {outcome.unit}, seed {outcome.seed}: {outcome.runs} runs {verdict}"
