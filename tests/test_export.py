@@ -17,7 +17,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import describe, export, to_qonnx
 from finn_vitprune.export.gate import check_export
 from finn_vitprune.export.metadata import ModelMetadata
-from finn_vitprune.models.freeze import freeze
+from finn_vitprune.models.freeze import freeze, kept_block_masks
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
