@@ -31,11 +31,6 @@ def division_cycles(quotient: int, bits: int) -> int:
     return -(-quotient // bits) + 1
 
 
-def bits_per_cycle(quotient: int, budget: int) -> int:
-    """Fewest quotient bits a cycle with which a division takes at most ``budget`` cycles (at least 2)."""
-    return next((b for b in range(1, quotient) if division_cycles(quotient, b) <= budget), quotient)
-
-
 @dataclass(frozen=True)
 class Geometry(Folding):
     """The unit at a fold, and the sizes that follow from it; names as in the RTL."""
@@ -76,8 +71,9 @@ class Geometry(Folding):
 
     @property
     def recip_bits(self) -> int:
-        """Quotient bits a cycle of the reciprocal for O."""
-        return self.recip_bits_per_cycle or bits_per_cycle(RECIP_BITS, self.item_cycles)
+        """Quotient bits a cycle of the reciprocal for O: the fewest with which a division takes no longer than an item."""
+        enough = (b for b in range(1, RECIP_BITS) if division_cycles(RECIP_BITS, b) <= self.item_cycles)
+        return self.recip_bits_per_cycle or next(enough, RECIP_BITS)
 
     @property
     def score_quotient(self) -> int:

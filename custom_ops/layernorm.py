@@ -66,14 +66,12 @@ class VitLayerNorm(UnaryStreamOp):
         beats = self.source.token_beats
         return beats + min(beats, RSQRT_CYCLES) + self.source.simd.bit_length() + 10
 
-    def _fifo_in_bram(self) -> bool:
-        return FIFO_MEMORY.style(self.fifo_depth(), 16 * self.get_nodeattr("SIMD")) == "block"
-
     def resources(self) -> Estimate:
         """Square root and control: 885 LUTs and two DSP slices. A lane: 207 LUTs (sums 70, offset and product sum 80,
         shifter and range check 57), 6.75 a bit of the result, one slice for x squared, two for x times D rc. The
         FIFO of waiting codes."""
-        simd, bits, in_bram = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth(), self._fifo_in_bram()
+        simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
+        in_bram = FIFO_MEMORY.style(self.fifo_depth(), 16 * simd) == "block"
         memory = 0 if in_bram else lutram_luts(self.fifo_depth() - 1, 16 * simd)
         return Estimate(
             LUT=round(885 + simd * (207 + 6.75 * bits) + memory),

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 
-from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
@@ -36,7 +35,7 @@ class SetFifoDepths(Transformation):
             streams = op.in_streams()
             lags = [lag.get(node.input[i], 0.0) for i in range(len(streams))]
             needed = op.input_times(lags)
-            if not _set_by_user(node):
+            if list(op.get_nodeattr("inFIFODepths")) == [2]:  # FINN's default: the user has not set them
                 depths = [
                     self._depth(model, node.input[i], stream, need - have)
                     for i, (stream, need, have) in enumerate(zip(streams, needed, lags))
@@ -55,11 +54,6 @@ class SetFifoDepths(Transformation):
             if difference > 1e-9:
                 tokens = max(tokens, math.ceil(difference * stream.tokens) + MARGIN_TOKENS)
         return max(MIN_DEPTH, tokens * stream.channels // stream.simd)
-
-
-def _set_by_user(node: NodeProto) -> bool:
-    """Whether the node carries depths other than FINN's default ``[2]``."""
-    return list(getCustomOp(node).get_nodeattr("inFIFODepths")) != [2]
 
 
 class InsertFifos(Transformation):

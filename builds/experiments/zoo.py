@@ -7,18 +7,19 @@ come, a table of them to ``RESULTS.md``; what is there already is not run again.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal, Optional
 
 import numpy as np
 import onnxruntime as ort
 import timm
 import torch
+import typer
 from torch import nn
 
 from finn_vitprune.ingest.check.check_float import check_float
@@ -275,26 +276,25 @@ def cells(result: ZooResult) -> tuple[str, ...]:
     return (result.model, f"{result.exporter}, {opset}{asked}", str(result.depth or ""), mapped, relative, answer)
 
 
-def main() -> None:
+def main(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results.json and RESULTS.md.")],
+    only: Annotated[Optional[Literal["listed", "others"]], typer.Option(help="A part of the list.")] = None,
+    models: Annotated[Optional[list[str]], typer.Option(help="These models of the list alone.")] = None,
+) -> None:
     """Run what is missing, and write the results after every model."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="of results.json and RESULTS.md")
-    parser.add_argument("--only", choices=("listed", "others"), help="a part of the list")
-    parser.add_argument("--models", nargs="*", help="these models of the list alone")
-    a = parser.parse_args()
     warnings.simplefilter("ignore")
-    file = a.output / "results.json"
+    file = output / "results.json"
     results = [ZooResult(**r) for r in json.loads(file.read_text())] if file.is_file() else []
     done = {(r.model, r.exporter, r.asked_opset) for r in results}
-    todo = [c for c in cases(a.only != "others", a.only != "listed") if not a.models or c.model in a.models]
+    todo = [c for c in cases(only != "others", only != "listed") if not models or c.model in models]
     todo = [c for c in todo if (c.model, c.exporter, c.opset) not in done]
     for number, case in enumerate(todo, start=1):
         with tempfile.TemporaryDirectory() as folder:
             results.append(run(case, Path(folder)))
         print(f"[{number} of {len(todo)}]", *cells(results[-1]), f"{results[-1].seconds} s", flush=True)
         write_json(file, [asdict(r) for r in results])
-        write_text(a.output / "RESULTS.md", markdown(results))
+        write_text(output / "RESULTS.md", markdown(results))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

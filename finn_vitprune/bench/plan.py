@@ -86,13 +86,6 @@ class BenchCase:
     masks: dict[tuple[float, str], list[np.ndarray]]
     rows: dict[tuple[float, str], MatrixRow]
 
-    def masks_of(self, keep: float) -> list[np.ndarray]:
-        """Masks of all kinds of a keep rate."""
-        return [mask for (rate, _), group in self.masks.items() if rate == keep for mask in group]
-
-    def rows_of(self, keep: float) -> list[MatrixRow]:
-        """Rows of a keep rate."""
-        return [row for (rate, _), row in self.rows.items() if rate == keep]
 
 
 def bench_case(unit: Unit, plan: BenchPlan, trained: Sequence[np.ndarray]) -> BenchCase:

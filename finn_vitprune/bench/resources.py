@@ -162,8 +162,7 @@ def boxed(op: VitRTLBackend, files: Sequence[Path], folder: Path) -> tuple[Path,
         f"(* blackbox *)\nmodule {BOX} ({_array_ports(op.rtl_parameters(), TAG_BITS)});\nendmodule\n"
         f"{header}    {BOX} box (.*);\nendmodule\n"
     )
-    kept = [path for path in files if not path.stem.startswith((MAC, "vp_dsp48e2"))]
-    return (box, *kept)
+    return (box, *(path for path in files if not path.stem.startswith((MAC, "vp_dsp48e2"))))
 
 
 def _array_ports(p: dict[str, int | str], tag_bits: int) -> str:

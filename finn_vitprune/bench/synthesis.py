@@ -59,7 +59,8 @@ def synthesise(tasks: Sequence[SynthesisTask], workers: int) -> None:
 
 def unit_task(case: BenchCase, keep: float, folder: Path, results: BenchResults) -> SynthesisTask | None:
     """The unit of a keep rate, with room for all of its masks, and its array; None where its rows are filled."""
-    rows, group = case.rows_of(keep), case.masks_of(keep)
+    rows = [row for (rate, _), row in case.rows.items() if rate == keep]
+    group = [mask for (rate, _), masks in case.masks.items() if rate == keep for mask in masks]
     probe, _ = node("BlockSparseMVAU", case.unit.attributes(case.fold))
     slots = max(with_mask(probe, mask).schedule().lane_slots for mask in group)
     op, model = unit_op(case.unit, case.fold, [int(n) for n in group[0].sum(axis=0)], slots)

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from finn_vitprune import __version__
-from finn_vitprune.cli import bench_units, build, check, complexity, doctor, export, import_model, picture
-from finn_vitprune.cli import report, simulate, sweep, train
+from finn_vitprune.cli import (
+    bench_units, build, check, complexity, doctor, export, import_model, picture, report, simulate, sweep, train,
+)  # fmt: skip
 
 app = typer.Typer(
     name="finn-vitprune",

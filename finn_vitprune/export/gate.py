@@ -134,7 +134,7 @@ class _OpenedGraph:
             "opened",
             [helper.make_tensor_value_info(i, double, model.get_tensor_shape(i)) for i in self._inputs],
             [helper.make_tensor_value_info(o, double, None) for o in self._sources],
-            [numpy_helper.from_array(_widened(v), k) for k, v in constants.items() if k in used],
+            [numpy_helper.from_array(v.astype(np.float64) if v.dtype == np.float32 else v, k) for k, v in constants.items() if k in used],
         )
         proto = helper.make_model(
             opened, opset_imports=[o for o in model.model.opset_import if o.domain == ""]
@@ -156,10 +156,6 @@ class _OpenedGraph:
             key: (values[n.input[0]], _quantise(n, values[n.input[0]], constants))
             for key, (n, constants) in self.nodes.items()
         }
-
-
-def _widened(value: np.ndarray) -> np.ndarray:
-    return value.astype(np.float64) if value.dtype == np.float32 else value
 
 
 def _in_double(node: NodeProto) -> list[NodeProto]:

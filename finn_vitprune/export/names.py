@@ -30,6 +30,10 @@ def inline_identities(model: ModelWrapper) -> None:
             graph.node.remove(node)
 
 
+PARAMETERS = (".weight", ".bias", "pos_embed", "prefix_tokens")
+"""How PyTorch's names of weights, biases and embeddings end, where they survived."""
+
+
 def name_after_modules(model: ModelWrapper) -> None:
     """Rename every node and inner tensor after its module, unique; graph inputs and outputs stay.
 
@@ -48,7 +52,7 @@ def name_after_modules(model: ModelWrapper) -> None:
         for position, name in enumerate(node.input):
             if name in renamed:
                 continue
-            if name not in constants or _is_parameter(name):
+            if name not in constants or name.endswith(PARAMETERS):
                 wanted = module_name(name)
             else:
                 suffix = suffixes[position] if position < len(suffixes) else str(position)
@@ -66,11 +70,6 @@ def name_after_modules(model: ModelWrapper) -> None:
         annotation.tensor_name = renamed[annotation.tensor_name]
     del graph.quantization_annotation[:]
     graph.quantization_annotation.extend(annotations)
-
-
-def _is_parameter(name: str) -> bool:
-    """Whether PyTorch's name of a weight, bias, or embedding survived."""
-    return name.endswith((".weight", ".bias", "pos_embed", "prefix_tokens"))
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -122,8 +122,7 @@ def tile(state: Pass, node: Node, values: list):
 
 @RULES.rule("Pad", Symbolic)
 def pad(state: Pass, node: Node, values: list):
-    pads = numbers(node, values, 1, "pads")
-    return state.unmatched(node, values) if any(pads) else values[0]
+    return state.unmatched(node, values) if any(numbers(node, values, 1, "pads")) else values[0]
 
 
 @RULES.rule("If", Const)

@@ -25,14 +25,10 @@ def float_network(vit: RecognisedViT, mean: Sequence[float], std: Sequence[float
         mean, std: of pixels / 255, one a channel; what the file's input is normalised with.
     """
     network = PrunedViT(vit.config)
-    load_timm(network, _state(vit), mean, std)
+    weights = {name: torch.from_numpy(np.array(array, np.float32)) for name, array in vit.weights.items()}
+    load_timm(network, weights, mean, std)
     network.quantise(False)
     return network.eval()
-
-
-def _state(vit: RecognisedViT) -> dict[str, Tensor]:
-    """timm's state dict."""
-    return {name: torch.from_numpy(np.array(array, np.float32)) for name, array in vit.weights.items()}
 
 
 @torch.no_grad()

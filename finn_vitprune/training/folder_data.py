@@ -50,7 +50,8 @@ class FolderDataset(Dataset):
         self.classes = len(names)
         self.train_files, self.train_labels = _scan(train, names)
         self.test_files, self.test_labels = _scan(test, names)
-        self.channels = _channels(self.train_files[np.unique(self.train_labels, return_index=True)[1]])
+        first = self.train_files[np.unique(self.train_labels, return_index=True)[1]]
+        self.channels = 1 if all(_open(f).mode in GREY_MODES for f in first) else 3
         self.mean, self.std = imagenet_mean_std(self.channels)
         if limit is not None:
             chosen = training_subset(self.name, self.train_labels, self.classes, limit)
@@ -162,11 +163,6 @@ def _open(file: bytes, mode: str | None = None) -> Image.Image:
     if deep:
         raise UserError(f"image {name} has more than 8 bits a channel (mode {opened.mode}): convert it to 8")
     return opened
-
-
-def _channels(files: np.ndarray) -> int:
-    """1 if all these images are grey, else 3."""
-    return 1 if all(_open(f).mode in GREY_MODES for f in files) else 3
 
 
 def _test_folder(path: Path) -> Path:

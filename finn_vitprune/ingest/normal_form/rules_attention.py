@@ -95,7 +95,8 @@ def attention(state: Normaliser, node: Node, values: list):
         raise Reason(f"softcap {attributes['softcap']}: scores are capped before softmax")
     packed = values[0].index.ndim == 3
     q, k, v = (_unpacked(view, attributes, name) for view, name in zip(values[:3], ("q", "kv", "kv")))
-    k, v = (_repeated(view, q.shape[1]) for view in (k, v))
+    # heads shared by several queries, one for each of them
+    k, v = (view.moved(lambda a: np.repeat(a, q.shape[1] // a.shape[1], axis=1)) for view in (k, v))
     found = scores(state, node, q, k)
     factor = float(attributes.get("scale") or q.shape[-1] ** -0.5)
     found = View(found.index, found.term, functions.GRID * factor)
@@ -122,11 +123,6 @@ def _unpacked(view: View, attributes, name: str) -> View:
         return view
     count = int(attributes[f"{name}_num_heads"])
     return view.moved(lambda a: a.reshape(a.shape[0], a.shape[1], count, -1).transpose(0, 2, 1, 3))
-
-
-def _repeated(view: View, count: int) -> View:
-    """Heads shared by several queries, one for each of them."""
-    return view.moved(lambda a: np.repeat(a, count // a.shape[1], axis=1))
 
 
 @RULES.rule("Einsum", View, (View, Const))

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.graph import constants
-from finn_vitprune.graph.functions import BINARY
-from finn_vitprune.graph.functions import unary as unary_function
+from finn_vitprune.graph.functions import BINARY, unary as unary_function
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, optional, ordered
 from finn_vitprune.ingest.normal_form import functions

@@ -97,12 +97,9 @@ def _mean(state: Normaliser, view: View, axes: list[int], keep: bool) -> View:
             f"a mean over axes {axes} of a tensor of shape {list(view.shape)} is over no whole tokens"
         )
     term = plain(state, last).term
-    made = Mean(1, term.columns, state.node, x=as_rows(term, _row_numbers(pooled)))
+    rows = np.arange(term.rows) if pooled.rows is None else np.array(pooled.rows)
+    made = Mean(1, term.columns, state.node, x=as_rows(term, rows))
     return View(ordered(shape), made)
-
-
-def _row_numbers(found) -> np.ndarray:
-    return np.arange(found.term.rows) if found.rows is None else np.array(found.rows)
 
 
 def _over_channels(state: Normaliser, x: View) -> View:

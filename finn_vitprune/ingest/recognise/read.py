@@ -42,12 +42,8 @@ def understand(model: ModelFile) -> Recognition:
 
 def _ranked(found: tuple[Rejection, ...], behind: tuple[Rejection, ...], size: Rejection | None) -> tuple[Rejection, ...]:
     """All reasons, the deciding one first: an open size of the image only where nothing else is rejected."""
-    first = [r for r in found if size is None or r != size or not _is_open(size)]
+    first = [r for r in found if size is None or r != size or size.help != FIXED_SIZE]
     return tuple(dict.fromkeys([*first, *behind, *found]))
-
-
-def _is_open(rejection: Rejection) -> bool:
-    return rejection.help == FIXED_SIZE
 
 
 def image_shape(model: ModelFile) -> tuple[int, ...]:

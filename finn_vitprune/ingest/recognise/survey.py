@@ -21,8 +21,7 @@ from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normalise import normaliser
 from finn_vitprune.ingest.normal_form.normaliser import PLAIN, NodeStatus, NodeOutcome
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
-from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS
-from finn_vitprune.ingest.recognise.network import PLAIN as PRE_NORM
+from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, PLAIN as PRE_NORM
 from finn_vitprune.ingest.normal_form.terms import Linear, Norm, Opaque, Sum, Term, View
 from finn_vitprune.ingest.normal_form.views import plain
 
@@ -118,7 +117,8 @@ class _Survey(CollectAll):
             values[0] = state.values[node.inputs[0]]
         views = [v for v in values if isinstance(v, View)]
         if node.op_type in WITH_CONSTANT and len(views) == 1 and isinstance(views[0].term, Opaque):
-            result = state.results(node, values) if _scalars(values) else None
+            scalars = all(v.value.size == 1 for v in values if isinstance(v, Const))
+            result = state.results(node, values) if scalars else None
             return result or [_with_constant(views[0], values)]  # a bias or scale of what is rejected
         return state.results(node, values)
 
@@ -253,10 +253,6 @@ def _opaque(node: Node, shape: tuple[int, ...], image: bool) -> View:
         index = ordered(shape)
         columns = shape[-1] if shape else 1
     return View(index, Opaque(index.size // max(columns, 1), columns, node))
-
-
-def _scalars(values: list[Value | None]) -> bool:
-    return all(v.value.size == 1 for v in values if isinstance(v, Const))
 
 
 def _with_constant(view: View, values: list[Value | None]) -> View:
