@@ -188,7 +188,7 @@ def test_each_node_of_six_files_of_other_hands_has_the_answer_that_its_attribute
                 weight = weights[node.input[1]]
                 fits = is_patch_embedding(node, weight)
                 size = f"BlockSparseMVAU ({weight.dims[1]} x {weight.dims[0]})"
-                assert answer == size if fits else "no patch embedding" in answer, where
+                assert answer == size if fits else "not a patch embedding" in answer, where
             elif node.op_type in FEATURES:
                 assert isinstance(found.answer, Rejected), where
             elif node.op_type in ("Relu", "Sigmoid", "HardSigmoid", "Clip"):

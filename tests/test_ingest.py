@@ -19,6 +19,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import nn
 
+from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.models.config import EncoderShape
 
@@ -297,8 +298,7 @@ def quantised_weights(path, target):
 def test_qdq_files_are_taken_in_by_their_dequantised_weights(tmp_path):
     path = export(small_timm(), tmp_path / "float.onnx")
     expected = quantised_weights(path, tmp_path / "qdq.onnx")
-    found = read(tmp_path / "qdq.onnx")
-    assert found.normalised.source.kind.value == "QDQ"
+    assert load(tmp_path / "qdq.onnx").kind is Kind.QDQ
     vit = recognised(tmp_path / "qdq.onnx")
     for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"):
         array = vit.weights[f"blocks.1.{name}.weight"]

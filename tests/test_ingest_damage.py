@@ -100,7 +100,7 @@ CAUSES = {
         lambda m: m.graph.node[5].input.__setitem__(0, m.graph.node[-1].output[0]),
         "the graph has a cycle",
     ),
-    "twice": (lambda m: m.graph.node.add().CopyFrom(m.graph.node[3]), "is made twice"),
+    "twice": (lambda m: m.graph.node.add().CopyFrom(m.graph.node[3]), "has two producers"),
     "no file": (set_external("gone.data"), "gone.data, and that file is missing"),
     "outside": (set_external("../x.data"), "which is not in the folder of the model"),
     "opset": (lambda m: setattr(m.opset_import[0], "version", 9), "has opset 9, 11 to 23 are read"),

@@ -170,7 +170,7 @@ def _check_producers(graph: GraphProto, nodes: list[Node]) -> None:
     for node in nodes:
         for tensor in filter(None, node.outputs):
             if tensor in made:
-                raise UserError(f"tensor {tensor} has two producers: {made[tensor]} and by node {node.name}")
+                raise UserError(f"tensor {tensor} has two producers: {made[tensor]} and node {node.name}")
             made[tensor] = f"node {node.name}"
     for node in nodes:
         missing = [i for i in node.inputs if i and i not in made]
