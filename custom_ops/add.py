@@ -15,9 +15,7 @@ class VitAdd(StreamOp):
     """y = clip(a + b) element by element; a, b and y ``[tokens, channels]`` of one signed type (INT16)."""
 
     token_wise = True
-
-    def get_nodeattr_types(self) -> dict:
-        return super().get_nodeattr_types() | {"inputDataType": ("s", False, "INT16")}
+    ATTRIBUTES = {"inputDataType": ("s", False, "INT16")}
 
     def in_streams(self) -> list[Stream]:
         return [self.source, self.source]

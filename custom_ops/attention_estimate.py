@@ -11,11 +11,9 @@ from finn_vitprune.custom_ops.memory import (
     ATTENTION_MEMORY,
     DSP_MIN_PRODUCT,
     Estimate,
-    block_ram_cut,
     lutram_luts,
     multiplier_dsps,
-    ram_bram18,
-    ram_urams,
+    ram_estimate,
     rom_luts,
 )
 from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
@@ -161,7 +159,7 @@ class Geometry(Folding):
 
     @cached_property
     def resources(self) -> Estimate:
-        return Estimate(lut(self), dsp(self), bram18(self), uram(self))
+        return _memories(self) + Estimate(lut(self), dsp(self))
 
     def attributes(self) -> dict[str, int]:
         return {"SIMD": self.simd, "PE": self.pe}
@@ -181,14 +179,16 @@ class Geometry(Folding):
     # --- memories ---
 
     @property
-    def kv_ram(self) -> tuple[int, int, int]:
-        """Words, bits and number of the K and V memories."""
-        return 2 * self.heads * self.item_cycles, self.simd * self.in_bits, 2 * self.pe
+    def kv_ram(self) -> tuple[int, int, str]:
+        """Words, bits and style of the K and V memories, ``2 * pe`` of them."""
+        words, width = 2 * self.heads * self.item_cycles, self.simd * self.in_bits
+        return words, width, ATTENTION_MEMORY.style(words, width, self.style)
 
     @property
-    def ring_ram(self) -> tuple[int, int]:
-        """Words and bits of the E rows that wait for their scores."""
-        return (self.heads + 1) * self.kg, self.pe * 8
+    def ring_ram(self) -> tuple[int, int, str]:
+        """Words, bits and style of the RAM of the E rows that wait for their scores."""
+        words, width = (self.heads + 1) * self.kg, self.pe * 8
+        return words, width, ATTENTION_MEMORY.style(words, width)
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
@@ -208,23 +208,14 @@ def dsp(g: Geometry) -> int:
     return logits + values + requant + out + (multiplier_dsps(g.score_quotient + 1, 9) if g.scores else 0)
 
 
-def bram18(g: Geometry) -> int:
+def _memories(g: Geometry) -> Estimate:
     """K and V, and the ring of E rows."""
-    words, width, count = g.kv_ram
-    total = count * ram_bram18(words, width) if ATTENTION_MEMORY.style(words, width, g.style) == "block" else 0
-    if g.scores and ATTENTION_MEMORY.style(*g.ring_ram) == "block":
-        total += ram_bram18(*g.ring_ram)
-    return total
-
-
-def uram(g: Geometry) -> int:
-    """K and V if they are put there."""
-    words, width, count = g.kv_ram
-    return count * ram_urams(words, width) if g.style == "ultra" else 0
+    keys_and_values = 2 * g.pe * ram_estimate(*g.kv_ram)
+    return keys_and_values + ram_estimate(*g.ring_ram) if g.scores else keys_and_values
 
 
 def lut(g: Geometry) -> int:
-    """Sum over the modules."""
+    """Sum over the modules, without these memories."""
     return _ports(g) + _kv(g) + _logits(g) + _values(g) + _norm(g) + (_scores(g) if g.scores else 0)
 
 
@@ -232,20 +223,12 @@ def _ports(g: Geometry) -> int:
     return g.simd * (2 * g.in_bits + g.out_bits) + 9 + (g.score_bits + 3 if g.scores else 0)
 
 
-def _ram(words: int, width: int, style: str) -> int:
-    """LUTRAM, or the multiplexers after a block RAM that is deeper than its shape."""
-    if style == "distributed":
-        return lutram_luts(words, width)
-    return round(0.55 * (block_ram_cut(words, width).rows - 1) * width) if style == "block" else 0
-
-
 def _fifo(depth: int, width: int) -> int:
     return lutram_luts(depth - 1, width) + 12
 
 
 def _kv(g: Geometry) -> int:
-    words, width, count = g.kv_ram
-    return count * _ram(words, width, ATTENTION_MEMORY.style(words, width, g.style)) + 30 + 3 * clog2(words) + count
+    return 30 + 3 * clog2(g.kv_ram[0]) + 2 * g.pe
 
 
 def _tree(terms: int, width: int, growth: int = 2) -> int:
@@ -304,8 +287,8 @@ def _norm(g: Geometry) -> int:
 
 
 def _scores(g: Geometry) -> int:
-    words, width = g.ring_ram
-    memories = _ram(words, width, ATTENTION_MEMORY.style(words, width)) + 2 * lutram_luts(g.tokens, g.score_bits)
+    words, width, _ = g.ring_ram
+    memories = 2 * lutram_luts(g.tokens, g.score_bits)
     divide = _divide(g.z_bits, g.score_quotient, g.score_recip_bits)
     control = 60 + clog2(words) * 2 + clog2(g.tokens) * 4
     lanes = width if g.pe > 1 else 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
@@ -51,6 +54,12 @@ class VitOp(HWCustomOp):
     token_wise = False
     is_buffer = False
     is_converter = False
+    ATTRIBUTES: ClassVar[dict[str, tuple]] = {}
+    """Node attributes of this class beside those of its bases, FINN's way: type, whether required, default, allowed values."""
+
+    def get_nodeattr_types(self) -> dict:
+        bases = reversed(type(self).__mro__)
+        return functools.reduce(operator.or_, (vars(base).get("ATTRIBUTES", {}) for base in bases), super().get_nodeattr_types())
 
     @abstractmethod
     def in_streams(self) -> list[Stream]:
@@ -250,13 +259,12 @@ class FoldedOp(VitOp):
 class StreamOp(VitOp):
     """An op on tokens of ``channels`` elements, ``SIMD`` a beat; by default one stream in and the same one out."""
 
-    def get_nodeattr_types(self) -> dict:
-        return super().get_nodeattr_types() | {
-            "tokens": ("i", True, 0),
-            "channels": ("i", True, 0),
-            "SIMD": ("i", False, 1),
-            "inputDataType": ("s", True, ""),
-        }
+    ATTRIBUTES = {
+        "tokens": ("i", True, 0),
+        "channels": ("i", True, 0),
+        "SIMD": ("i", False, 1),
+        "inputDataType": ("s", True, ""),
+    }
 
     @property
     def source(self) -> Stream:
@@ -274,8 +282,7 @@ class StreamOp(VitOp):
 class UnaryStreamOp(StreamOp):
     """One stream in, one out, of the same shape, with codes of another type, ``outputDataType``."""
 
-    def get_nodeattr_types(self) -> dict:
-        return super().get_nodeattr_types() | {"outputDataType": ("s", True, "")}
+    ATTRIBUTES = {"outputDataType": ("s", True, "")}
 
     @property
     def target(self) -> Stream:

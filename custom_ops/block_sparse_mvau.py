@@ -51,32 +51,30 @@ class BlockSparseMVAU(FoldedOp):
     """
 
     token_wise = True
-
-    def get_nodeattr_types(self):
-        return super().get_nodeattr_types() | {
-            "tokens": ("i", True, 0),
-            "MW": ("i", True, 0),
-            "MH": ("i", True, 0),
-            "block": ("i", True, 0),
-            "SIMD": ("i", False, 1),
-            "PE": ("i", False, 1),
-            "TOKENS": ("i", False, 1),
-            "LANES": ("i", False, 1),
-            "in_width": ("i", False, 1),
-            "out_width": ("i", False, 1),
-            "requant": ("i", False, 1, {0, 1}),
-            "shift": ("i", False, 0),
-            "mult_bits": ("i", False, numerics.MULT_BITS),
-            "bias_bits": ("i", False, 0),
-            "lane_blocks": ("i", False, 0),
-            "lane_slots": ("i", False, 0),
-            "column_blocks": ("ints", False, []),
-            "ram_style": ("s", False, "auto", set(mvau_estimate.RAM_STYLES)),
-            "mac_style": ("s", False, "portable", set(MAC_STYLES)),
-            "inputDataType": ("s", True, ""),
-            "weightDataType": ("s", True, ""),
-            "outputDataType": ("s", True, ""),
-        }
+    ATTRIBUTES = {
+        "tokens": ("i", True, 0),
+        "MW": ("i", True, 0),
+        "MH": ("i", True, 0),
+        "block": ("i", True, 0),
+        "SIMD": ("i", False, 1),
+        "PE": ("i", False, 1),
+        "TOKENS": ("i", False, 1),
+        "LANES": ("i", False, 1),
+        "in_width": ("i", False, 1),
+        "out_width": ("i", False, 1),
+        "requant": ("i", False, 1, {0, 1}),
+        "shift": ("i", False, 0),
+        "mult_bits": ("i", False, numerics.MULT_BITS),
+        "bias_bits": ("i", False, 0),
+        "lane_blocks": ("i", False, 0),
+        "lane_slots": ("i", False, 0),
+        "column_blocks": ("ints", False, []),
+        "ram_style": ("s", False, "auto", set(mvau_estimate.RAM_STYLES)),
+        "mac_style": ("s", False, "portable", set(MAC_STYLES)),
+        "inputDataType": ("s", True, ""),
+        "weightDataType": ("s", True, ""),
+        "outputDataType": ("s", True, ""),
+    }
 
     # --- structure ---
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import FIFO_MEMORY, Estimate, lutram_luts, ram_bram18
+from finn_vitprune.custom_ops.memory import Estimate, fifo_ram, ram_estimate
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 
 RSQRT_CYCLES = 36
@@ -30,15 +30,13 @@ class VitLayerNorm(UnaryStreamOp):
     """
 
     token_wise = True
-
-    def get_nodeattr_types(self):
-        return super().get_nodeattr_types() | {
-            "eps": ("i", True, 1),
-            "mult": ("i", True, 0),
-            "shift": ("i", True, 0),
-            "inputDataType": ("s", False, "INT16"),
-            "outputDataType": ("s", False, "INT8"),
-        }
+    ATTRIBUTES = {
+        "eps": ("i", True, 1),
+        "mult": ("i", True, 0),
+        "shift": ("i", True, 0),
+        "inputDataType": ("s", False, "INT16"),
+        "outputDataType": ("s", False, "INT8"),
+    }
 
     def verify_node(self) -> list[str]:
         """Raise UserError for what the widths of the unit do not hold; an empty list when all is well."""
@@ -71,13 +69,8 @@ class VitLayerNorm(UnaryStreamOp):
         shifter and range check 57), 6.75 a bit of the result, one slice for x squared, two for x times D rc. The
         FIFO of waiting codes."""
         simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
-        in_bram = FIFO_MEMORY.style(self.fifo_depth(), 16 * simd) == "block"
-        memory = 0 if in_bram else lutram_luts(self.fifo_depth() - 1, 16 * simd)
-        return Estimate(
-            LUT=round(885 + simd * (207 + 6.75 * bits) + memory),
-            DSP=3 * simd + 2,
-            BRAM_18K=ram_bram18(self.fifo_depth() - 2, 16 * simd) if in_bram else 0,
-        )
+        waiting = ram_estimate(*fifo_ram(self.fifo_depth(), 16 * simd))
+        return waiting + Estimate(LUT=round(885 + simd * (207 + 6.75 * bits)), DSP=3 * simd + 2)
 
     def held_tokens(self) -> int:
         """Tokens in the FIFO, and a part of one in the input and output registers."""

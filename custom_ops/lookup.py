@@ -13,10 +13,9 @@ class VitLookup(UnaryStreamOp):
     """y = table[x - min] for x ``[tokens, channels]`` of 2 to 8 bits; ``table`` ``[2**bits]``, min first."""
 
     token_wise = True
-
-    def get_nodeattr_types(self) -> dict:
-        styles = {"auto", "block", "distributed"}
-        return super().get_nodeattr_types() | {"ram_style": ("s", False, "distributed", styles)}
+    ATTRIBUTES = {
+        "ram_style": ("s", False, "distributed", {"auto", "block", "distributed"}),
+    }
 
     def compute(self, x: np.ndarray, table: np.ndarray) -> list[np.ndarray]:
         return [table.reshape(-1)[x - int(self.source.dtype.min())]]

@@ -75,6 +75,12 @@ ATTENTION_MEMORY = MemoryPolicy(words=128)
 """Keys, values and the rows that wait for their scores."""
 
 
+def fifo_ram(depth: int, width: int, wanted: str = "auto") -> tuple[int, int, str]:
+    """Words, bits and style of the RAM of a ``vp_fifo`` deeper than two; the other beats sit in output registers."""
+    style = "distributed" if depth == 3 else FIFO_MEMORY.style(depth, width, wanted)
+    return depth - 1 if style == "distributed" else depth - 2, width, style
+
+
 def ram_estimate(words: int, width: int, style: str) -> Estimate:
     """A ``vp_ram`` that is "distributed", "block" or "ultra", and the multiplexer after it where it is deep."""
     luts = {"distributed": lutram_luts, "block": bram_luts, "ultra": uram_luts}[style](words, width)

@@ -7,7 +7,6 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.attention_estimate import Geometry, division_cycles
 from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
-from finn_vitprune.custom_ops.memory import ATTENTION_MEMORY
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
 from finn_vitprune.sim.beats import Stream
@@ -32,26 +31,25 @@ class PrunedAttention(FoldedOp):
     critical rate. A frame takes queries H ceil(N / PE) D' / SIMD cycles unless its K and V beats are more.
     """
 
-    def get_nodeattr_types(self):
-        return super().get_nodeattr_types() | {
-            "tokens": ("i", True, 0),
-            "queries": ("i", True, 0),
-            "heads": ("i", True, 0),
-            "head_dim": ("i", True, 0),
-            "SIMD": ("i", False, 1),
-            "PE": ("i", False, 1),
-            "scores": ("i", False, 0, {0, 1}),
-            "logit_mult": ("i", True, 0),
-            "logit_shift": ("i", True, 0),
-            "logit_bits": ("i", False, 8),
-            "recip_num": ("i", True, 0),
-            "recip_shift": ("i", True, 0),
-            "recip_bits_per_cycle": ("i", False, 0),
-            "inputDataType": ("s", False, "INT8"),
-            "outputDataType": ("s", False, "INT8"),
-            "scoreDataType": ("s", False, ""),
-            "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
-        }
+    ATTRIBUTES = {
+        "tokens": ("i", True, 0),
+        "queries": ("i", True, 0),
+        "heads": ("i", True, 0),
+        "head_dim": ("i", True, 0),
+        "SIMD": ("i", False, 1),
+        "PE": ("i", False, 1),
+        "scores": ("i", False, 0, {0, 1}),
+        "logit_mult": ("i", True, 0),
+        "logit_shift": ("i", True, 0),
+        "logit_bits": ("i", False, 8),
+        "recip_num": ("i", True, 0),
+        "recip_shift": ("i", True, 0),
+        "recip_bits_per_cycle": ("i", False, 0),
+        "inputDataType": ("s", False, "INT8"),
+        "outputDataType": ("s", False, "INT8"),
+        "scoreDataType": ("s", False, ""),
+        "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
+    }
 
     # --- symbols of the docstring ---
 
@@ -188,8 +186,8 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
             "SCORES": a("scores"),
             "SCORE_WIDTH": self.score_type.bitwidth(),
             "EXP_FILE": self.memory_file("exp"),
-            "RAM_STYLE": ATTENTION_MEMORY.style(*g.kv_ram[:2], a("ram_style")),
-            "RING_STYLE": ATTENTION_MEMORY.style(*g.ring_ram),
+            "RAM_STYLE": g.kv_ram[2],
+            "RING_STYLE": g.ring_ram[2],
         }
 
     def memories(self, model) -> dict[str, Memory]:

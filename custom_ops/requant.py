@@ -18,14 +18,12 @@ class VitRequant(UnaryStreamOp):
     """
 
     token_wise = True
-
-    def get_nodeattr_types(self) -> dict:
-        return super().get_nodeattr_types() | {
-            "shift": ("i", True, 0),
-            "per_channel": ("i", False, 1, {0, 1}),
-            "mult_bits": ("i", False, MULT_BITS),
-            "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
-        }
+    ATTRIBUTES = {
+        "shift": ("i", True, 0),
+        "per_channel": ("i", False, 1, {0, 1}),
+        "mult_bits": ("i", False, MULT_BITS),
+        "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+    }
 
     def compute(self, x: np.ndarray, mult: np.ndarray) -> list[np.ndarray]:
         target = self.target.dtype

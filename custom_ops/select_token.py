@@ -15,8 +15,7 @@ from finn_vitprune.sim.beats import Stream
 class VitSelectToken(StreamOp):
     """y ``[1, channels]`` = x[index] of x ``[tokens, channels]``; the other tokens are taken and dropped."""
 
-    def get_nodeattr_types(self) -> dict:
-        return super().get_nodeattr_types() | {"index": ("i", False, 0)}
+    ATTRIBUTES = {"index": ("i", False, 0)}
 
     def out_streams(self) -> list[Stream]:
         return [replace(self.source, tokens=1)]

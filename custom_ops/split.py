@@ -15,8 +15,7 @@ from finn_vitprune.sim.beats import Stream
 class VitSplit(StreamOp):
     """y0 = x[:, :first], y1 = x[:, first:] of x ``[tokens, channels]``; SIMD divides both parts."""
 
-    def get_nodeattr_types(self) -> dict:
-        return super().get_nodeattr_types() | {"first": ("i", True, 0)}
+    ATTRIBUTES = {"first": ("i", True, 0)}
 
     def out_streams(self) -> list[Stream]:
         source, first = self.source, self.get_nodeattr("first")

@@ -38,21 +38,20 @@ class VitTokenDrop(FoldedOp):
     arXiv 2403.14047.
     """
 
-    def get_nodeattr_types(self):
-        return super().get_nodeattr_types() | {
-            "tokens": ("i", True, 0),
-            "channels": ("i", True, 0),
-            "SIMD": ("i", False, 1),
-            "k": ("i", True, 0),
-            "mult": ("i", True, 0),
-            "shift": ("i", True, 0),
-            "ranking": ("s", False, "auto", {"auto", "insert", "histogram"}),
-            "interval": ("i", False, 0),
-            "ram_style": ("s", False, "auto", {"auto", "distributed", "block"}),
-            "inputDataType": ("s", False, "INT16"),
-            "scoreDataType": ("s", True, ""),
-            "outputDataType": ("s", False, "INT16"),
-        }
+    ATTRIBUTES = {
+        "tokens": ("i", True, 0),
+        "channels": ("i", True, 0),
+        "SIMD": ("i", False, 1),
+        "k": ("i", True, 0),
+        "mult": ("i", True, 0),
+        "shift": ("i", True, 0),
+        "ranking": ("s", False, "auto", {"auto", "insert", "histogram"}),
+        "interval": ("i", False, 0),
+        "ram_style": ("s", False, "auto", {"auto", "distributed", "block"}),
+        "inputDataType": ("s", False, "INT16"),
+        "scoreDataType": ("s", True, ""),
+        "outputDataType": ("s", False, "INT16"),
+    }
 
     # --- folding ---
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import combinations
+from itertools import combinations, starmap
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.folding import Folding
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, lutram_luts, ram_bram18
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, ram_estimate
 
 RANK_SHARE = 0.01
 """Ranking may take this share of the interval, and prolong it by as much where it is what takes longest."""
@@ -216,12 +216,8 @@ class DropFolding(Folding):
         row = self.constant()[0].bit_length() + 3
         fused = self.requant_rows * row + -(-(groups - 1) // 3) * self.acc_bits
         control = 40 + self.drop_bits + self.rank_bits + 3 * numerics.clog2(self.tokens)
-        luts = sum(lutram_luts(words, bits) for words, bits, style in self.memories if style == "distributed")
-        bram18 = sum(ram_bram18(words, bits) for words, bits, style in self.memories if style == "block")
-        return Estimate(
-            LUT=self.simd * lane + self.fuse_lanes * fused + self.ranking.luts + luts + control,
-            BRAM_18K=bram18 + self.ranking.bram18,
-        )
+        luts = self.simd * lane + self.fuse_lanes * fused + self.ranking.luts + control
+        return sum(starmap(ram_estimate, self.memories), Estimate(LUT=luts, BRAM_18K=self.ranking.bram18))
 
 
 @cache
@@ -240,8 +236,7 @@ def _histogram(digits: tuple[int, ...], rank_bits: int, tokens: int) -> Ranking:
     luts, bram18, cut = 30 + 2 * rank_bits + 2 * count, 0, 0
     for digit in digits:
         cut += digit
-        small = cut <= BINS_LUTRAM_BITS
-        luts += count + (lutram_luts(1 << cut, count) if small else 0)
-        bram18 += 0 if small else ram_bram18(1 << cut, count)
+        bins = ram_estimate(1 << cut, count, "distributed" if cut <= BINS_LUTRAM_BITS else "block")
+        luts, bram18 = luts + count + bins.LUT, bram18 + bins.BRAM_18K
     cycles = sum(1 << d for d in digits) + len(digits) + 7
     return Ranking(digits, cycles, cycles + (1 << cut), luts, bram18)

@@ -20,15 +20,14 @@ class VitTokenEmbed(VitOp):
     puts tables of more than 64 beats into block RAM.
     """
 
-    def get_nodeattr_types(self) -> dict:
-        return super().get_nodeattr_types() | {
-            "tokens_in": ("i", True, 0),
-            "prefix": ("i", False, 1),
-            "channels": ("i", True, 0),
-            "SIMD": ("i", False, 1),
-            "inputDataType": ("s", False, "INT16"),
-            "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
-        }
+    ATTRIBUTES = {
+        "tokens_in": ("i", True, 0),
+        "prefix": ("i", False, 1),
+        "channels": ("i", True, 0),
+        "SIMD": ("i", False, 1),
+        "inputDataType": ("s", False, "INT16"),
+        "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+    }
 
     def _stream(self, tokens: int) -> Stream:
         get = self.get_nodeattr

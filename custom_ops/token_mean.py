@@ -9,7 +9,7 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, lutram_luts, multiplier_dsps, ram_bram18
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, multiplier_dsps, ram_estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.sim.beats import Stream
 
@@ -27,13 +27,12 @@ class VitTokenMean(UnaryStreamOp):
     a power of two needs no multiplier.
     """
 
-    def get_nodeattr_types(self) -> dict:
-        return super().get_nodeattr_types() | {
-            "first": ("i", False, 0),
-            "mult": ("i", True, 0),
-            "shift": ("i", True, 0),
-            "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
-        }
+    ATTRIBUTES = {
+        "first": ("i", False, 0),
+        "mult": ("i", True, 0),
+        "shift": ("i", True, 0),
+        "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+    }
 
     def out_streams(self) -> list[Stream]:
         return [replace(self.target, tokens=1)]
@@ -80,9 +79,10 @@ class VitTokenMean(UnaryStreamOp):
         """The mean leaves in the time of one token, and a stalled output stops the input."""
         return 1
 
-    def sums_style(self) -> str:
-        """Where the sums are held."""
-        return TABLE_MEMORY.style(self.source.token_beats, self.get_nodeattr("SIMD") * self.acc_bits, self.get_nodeattr("ram_style"))
+    def sums_ram(self) -> tuple[int, int, str]:
+        """Words, bits and style of the RAM of the sums."""
+        words, bits = self.source.token_beats, self.get_nodeattr("SIMD") * self.acc_bits
+        return words, bits, TABLE_MEMORY.style(words, bits, self.get_nodeattr("ram_style"))
 
     def resources(self) -> Estimate:
         """Input register, each lane's sum, rounding, saturation and multiplier (none for a power of two), RAM of
@@ -90,13 +90,8 @@ class VitTokenMean(UnaryStreamOp):
         source, bits = self.source, self.target.dtype.bitwidth()
         lane = self.acc_bits + (bits + 5 if self.shifts else 13 * bits // 8 + 5)
         slices = 0 if self.shifts else multiplier_dsps(self.acc_bits, self.constant()[0].bit_length() + 1)
-        sums, style = (source.token_beats, source.simd * self.acc_bits), self.sums_style()
-        held = source.token_beats > 1
-        return Estimate(
-            LUT=source.width + source.simd * lane + (lutram_luts(*sums) if held and style == "distributed" else 0) + 20,
-            DSP=source.simd * slices,
-            BRAM_18K=ram_bram18(*sums) if held and style == "block" else 0,
-        )
+        sums = ram_estimate(*self.sums_ram()) if source.token_beats > 1 else Estimate()
+        return sums + Estimate(LUT=source.width + source.simd * lane + 20, DSP=source.simd * slices)
 
 
 class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):
@@ -119,5 +114,5 @@ class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):
             "MULT": mult,
             "MULT_WIDTH": mult.bit_length(),
             "SHIFT": shift,
-            "STYLE": self.sums_style(),
+            "STYLE": self.sums_ram()[2],
         }

@@ -20,15 +20,13 @@ class VitWidthConverter(VitOp):
     """
 
     is_converter = True
-
-    def get_nodeattr_types(self) -> dict:
-        return super().get_nodeattr_types() | {
-            "tokens": ("i", True, 0),
-            "channels": ("i", True, 0),
-            "in_simd": ("i", True, 0),
-            "out_simd": ("i", True, 0),
-            "inputDataType": ("s", True, ""),
-        }
+    ATTRIBUTES = {
+        "tokens": ("i", True, 0),
+        "channels": ("i", True, 0),
+        "in_simd": ("i", True, 0),
+        "out_simd": ("i", True, 0),
+        "inputDataType": ("s", True, ""),
+    }
 
     def _stream(self, attribute: str) -> Stream:
         get = self.get_nodeattr
