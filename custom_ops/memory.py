@@ -136,7 +136,7 @@ def lutram_luts(words: int, width: int) -> int:
 def bram_luts(words: int, width: int) -> int:
     """LUTs of the multiplexer after the block RAMs of a deep ``vp_ram``."""
     rows = block_ram_cut(words, width).rows
-    return rows * width * 4 // 7 if rows > 1 else 0
+    return (rows - 1) * width // 2 + rows if rows > 1 else 0
 
 
 def uram_luts(words: int, width: int) -> int:

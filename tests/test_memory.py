@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_source
-from finn_vitprune.custom_ops.memory import ram_bram18, ram_urams, rom_bram18, rom_luts
+from finn_vitprune.custom_ops.memory import ram_bram18, ram_estimate, ram_urams, rom_bram18, rom_luts
 from finn_vitprune.synth.yosys import synth_node
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
@@ -49,6 +49,14 @@ def test_measured_ultraram(words, bits):
 def test_multiplexers_between_the_block_rams_of_a_deep_rom(words, bits, luts):
     """Measured in Yosys 0.70."""
     assert rom_luts(words, bits, "block") == pytest.approx(luts, rel=0.2)
+
+
+@pytest.mark.parametrize("words, bits, luts", [
+    (768, 72, 0), (1536, 64, 67), (2500, 16, 19), (12000, 36, 39), (5000, 30, 65), (9000, 9, 23), (17000, 9, 54), (70000, 4, 29),
+])  # fmt: skip
+def test_multiplexers_between_the_block_rams_of_a_deep_ram(words, bits, luts):
+    """Measured in Yosys 0.70."""
+    assert ram_estimate(words, bits, "block").LUT == pytest.approx(luts, rel=0.2)
 
 
 @pytest.mark.parametrize("words, bits, luts", [
