@@ -11,6 +11,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune import finn_setup
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, run_builder
 from finn_vitprune.builds.folder import BuildFolder
+from finn_vitprune.builds.images import check_images
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.mvau_mac import known_mac_style
 from finn_vitprune.errors import UserError
@@ -61,6 +62,7 @@ def build(options: BuildOptions) -> Path:
     get_part(config["fpga_part"], options.settings.part_resources)
     check_op_types(ModelWrapper(source))
     settings = _settings(options, model)
+    check_images(settings, ModelWrapper(source))
     try:
         cfg = DataflowBuildConfig.from_dict(config)
     except Exception as error:

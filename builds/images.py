@@ -10,50 +10,98 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
+from finn_vitprune.labels import check_labels, draw, drawn_text
 
-RANDOM_IMAGES = 16
+RANDOM, RANDOM_IMAGES = "random", 16
 
 
 @dataclass(frozen=True)
 class Images:
-    """``pixels`` uint8 ``[F, H, W, C]``; ``labels`` ``[F]`` and PyTorch ``logits`` ``[F, classes]`` or None."""
+    """The images of a build, in the order of its results.
+
+    ``pixels`` uint8 ``[F, H, W, C]``; ``labels`` ``[F]`` and PyTorch ``logits`` ``[F, classes]`` or None. ``source``
+    names the file, or is "random". ``index`` ``[F]`` says which of the ``total`` images of the file they are:
+    all, or some drawn with ``seed``.
+    """
 
     pixels: np.ndarray
     labels: np.ndarray | None
     logits: np.ndarray | None
     source: str
+    index: np.ndarray
+    total: int
+    seed: int
+
+    def some(self, count: int) -> np.ndarray:
+        """Ascending places of ``count`` of the images, always the same, each class in its share."""
+        return draw(len(self.pixels), count, self.seed, self.labels)
+
+    @property
+    def text(self) -> str:
+        """Which images these are, in words."""
+        if self.source == RANDOM:
+            return f"{len(self.pixels)} random images of seed {self.seed}"
+        return f"{drawn_text(len(self.pixels), self.total, self.seed, self.labels is not None)}, of {self.source}"
 
 
-def load_images(settings: BuildSettings, shape: list[int]) -> Images:
+def load_images(settings: BuildSettings, shape: list[int], classes: int) -> Images:
     """The images of the settings, else random ones (the report says so).
 
+    Where ``settings.max_images`` asks for fewer than there are, they are drawn with ``settings.seed``: each class in
+    its share where there are labels.
+
     Args:
-        shape: ``[1, H, W, C]`` of the model's input.
+        shape: ``[1, H, W, C]`` of the model's input; classes: of its output.
     Raises:
-        UserError: file missing, keys missing, or images of another shape.
+        UserError: file missing, keys missing, or images, labels or logits that do not fit.
     """
-    if settings.images is None:
-        rng = np.random.default_rng(settings.seed)
+    seed, path = settings.seed, settings.images
+    if path is None:
         count = min(RANDOM_IMAGES, settings.max_images or RANDOM_IMAGES)
-        return Images(rng.integers(0, 256, (count, *shape[1:]), dtype=np.uint8), None, None, "random")
-    path = settings.images
+        pixels = np.random.default_rng(seed).integers(0, 256, (count, *shape[1:]), dtype=np.uint8)
+        return Images(pixels, None, None, RANDOM, np.arange(count), count, seed)
     if not path.is_file():
         raise UserError(f"images file {path} does not exist")
     try:
         with np.load(path) as data:
             arrays = {k: data[k] for k in ("images", "labels", "logits") if k in data}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"images file {path} is not an npz of arrays: {error}") from None
     if "images" not in arrays:
         raise UserError(f"images file {path} has no array `images` (uint8 [frames, H, W, C])")
-    pixels = check_pixels(arrays["images"], shape, str(path))[: settings.max_images]
-    cut = {k: arrays[k][: len(pixels)] for k in ("labels", "logits") if k in arrays}
-    return Images(pixels, cut.get("labels"), cut.get("logits"), path.name)
+    pixels, labels, logits = check_pixels(arrays["images"], shape, str(path)), arrays.get("labels"), arrays.get("logits")
+    total = len(pixels)
+    if labels is not None:
+        labels = check_labels(labels, total, f"{path}: labels", classes)
+    if logits is not None and (logits.shape != (total, classes) or logits.dtype.kind != "f" or np.isnan(logits).any()):
+        raise UserError(
+            f"{path}: logits are {logits.dtype} of shape {list(logits.shape)}: use floats (no NaN) of shape "
+            f"[{total}, {classes}]"
+        )
+    index = draw(total, settings.max_images, seed, labels)
+    chosen = (None if values is None else values[index] for values in (pixels, labels, logits))
+    return Images(*chosen, path.name, index, total, seed)
+
+
+def check_images(settings: BuildSettings, model: ModelWrapper) -> None:
+    """Read the images before any step runs; a model file that leaves its sizes open has to wait for its first step.
+
+    Raises:
+        UserError: see :func:`load_images`.
+    """
+    sizes = [model.get_tensor_shape(value.name) for value in (model.graph.input[0], model.graph.output[0])]
+    if all(shape and all(shape) for shape in sizes):
+        load_images(settings, sizes[0], sizes[1][-1])
 
 
 def input_shape(model: ModelWrapper) -> list[int]:
     """``[1, H, W, C]`` of the image that a QONNX model or a parent graph takes."""
     return model.get_tensor_shape(model.graph.input[0].name)
+
+
+def output_classes(model: ModelWrapper) -> int:
+    """Classes that a QONNX model or a parent graph answers with."""
+    return model.get_tensor_shape(model.graph.output[0].name)[-1]
 
 
 def check_pixels(pixels: np.ndarray, shape: list[int], source: str) -> np.ndarray:

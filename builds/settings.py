@@ -20,8 +20,8 @@ class BuildSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    images: Path | None = Field(None, description="npz with `images` [F,H,W,C] uint8, optionally `labels`, `logits`")
-    max_images: int | None = Field(None, ge=1, description="verify with the first images only")
+    images: Path | None = Field(None, description="npz with `images` [F,H,W,C] uint8, optionally `labels` [F] (or [F,1]), `logits`")
+    max_images: int | None = Field(None, ge=1, description="verify with so many of the images, drawn with `seed`")
     lowering_images: int = Field(8, ge=1, description="images of the node-by-node check of the lowering")
     traced_images: int = Field(4, ge=1, description="images for which every internal stream is compared")
     stalled_images: int = Field(24, ge=1, description="images run again with random pauses and stalls")

@@ -65,7 +65,7 @@ def step_lower(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     build.folder.forget_results()
     lowered = lower(model)
     images = build.images(model)
-    pixels = images.pixels[: build.settings.lowering_images]
+    pixels = images.pixels[images.some(build.settings.lowering_images)]
     check, logits = check_lowering(model, lowered, pixels)
     progress.line(
         f"lowered {len(model.graph.node)} QONNX nodes to {len(lowered.model.graph.node)}; on {check.images} images "
@@ -135,12 +135,12 @@ def step_stitch(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
 def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """The whole accelerator in Verilator: bit-exact on all images, with stalls, and its cycles."""
     settings, clk_ns = build.settings, build.cfg.synth_clk_period_ns
-    patches = to_patches(build.parent, build.images(build.parent).pixels)
+    images = build.images(build.parent)
+    patches = to_patches(build.parent, images.pixels)
     progress.line("compiling the stitched design with Verilator")
     accelerator = Accelerator(StitchedDesign.load(build.folder.stitched), slowest_cycles(model))
-    result, logits = verify(
-        model, accelerator, patches, settings.stalled_images, settings.traced_images, settings.seed
-    )
+    stalled, traced = images.some(settings.stalled_images), images.some(settings.traced_images)
+    result, logits = verify(model, accelerator, patches, stalled, traced, settings.seed)
     with whole_file(build.folder.rtl_logits) as partial:
         np.save(partial, logits.astype(np.int32))
     build.folder.verification.save(result)

@@ -94,6 +94,7 @@ def _verify(build: BuildContext, lowering: LoweringCheck | None, measured: Verif
     return VerifySummary(
         images=measured.images, rtl_mismatches=measured.rtl_mismatches, class_changes=measured.class_changes,
         stalled_images=measured.stalled_images, traced_streams=measured.traced_streams, image_source=images.source,
+        images_total=images.total, image_seed=images.seed, image_choice=images.text,
         top1_agree_qonnx=float(np.mean(predicted == np.array(reference.top1))),
         max_code_diff_vs_qonnx=lowering.max_code_difference if lowering else 0,
         saturations=measured.saturations, accuracy=right(predicted),

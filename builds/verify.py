@@ -41,8 +41,8 @@ def verify(
     model: ModelWrapper,
     accelerator: Accelerator,
     patches: np.ndarray,
-    stalled_images: int,
-    traced_images: int,
+    stalled: np.ndarray,
+    traced: np.ndarray,
     seed: int = 0,
 ) -> tuple[Verification, np.ndarray]:
     """Run all images back to back, some with pauses and stalls, and a few with every stream traced.
@@ -50,6 +50,7 @@ def verify(
     Args:
         model: the dataflow model (hardware nodes only).
         patches: ``[F, patches, pixels per patch]`` in input order.
+        stalled, traced: places of the images to run with pauses and stalls, and with every stream traced.
     Returns:
         The verification and the RTL's logits ``[F, classes]``.
     """
@@ -61,24 +62,21 @@ def verify(
     alone = accelerator.run(patches[:1])
     mismatches += _differing(alone.logits, expected[:1])
 
-    stalled = min(stalled_images, len(patches))
     for number, (pause, stall) in enumerate(STALL_PATTERNS):
         run = accelerator.run(
-            patches[:stalled], Stimulus(seed=seed + 1 + number, pause=pause, stall=stall),
+            patches[stalled], Stimulus(seed=seed + 1 + number, pause=pause, stall=stall),
             label=f"pauses {pause:g}, stalls {stall:g}",
         )
-        mismatches += _differing(run.logits, expected[:stalled])
+        mismatches += _differing(run.logits, expected[stalled])
 
-    traced = accelerator.run(patches[:traced_images], trace=True)
-    mismatches += sum(
-        _differing(values, tensors[name][: len(patches[:traced_images])]) for name, values in traced.traces.items()
-    )
+    traces = accelerator.run(patches[traced], trace=True).traces
+    mismatches += sum(_differing(values, tensors[name][traced]) for name, values in traces.items())
     changes = int(np.count_nonzero(np.argmax(full.logits, -1) != np.argmax(expected, -1)))
     # so few frames give no interval: repeat them to eight or more
     steady = full if len(patches) >= 6 else accelerator.run(np.concatenate([patches] * -(-8 // len(patches))))
     verification = Verification(
-        images=len(patches), stalled_images=stalled * len(STALL_PATTERNS), traced_images=min(traced_images, len(patches)),
-        traced_streams=len(traced.traces), rtl_mismatches=mismatches, class_changes=changes,
+        images=len(patches), stalled_images=len(stalled) * len(STALL_PATTERNS), traced_images=len(traced),
+        traced_streams=len(traces), rtl_mismatches=mismatches, class_changes=changes,
         saturations=golden.saturations(model, tensors), latency_cycles=alone.latency_cycles,
         interval_cycles=steady.interval_cycles, interval_cycles_max=steady.interval_cycles_max,
         frames=len(steady.intervals) + 1, max_fill=full.max_fill,

@@ -174,10 +174,12 @@ def test_held_out_images_come_in_the_order_of_their_labels():
     parts = list(data.test_batches(3))
     assert [len(p) for p in parts] == [3, 3, 1] and parts[0].dtype == torch.float32
     assert np.array_equal(torch.cat(parts).numpy(), data.test_images)
-    assert [len(p) for p in data.test_batches(3, limit=4)] == [3, 1]
-    images, labels = data.test_sample(5)
-    assert images.dtype == np.uint8 and np.array_equal(images, data.test_images[:5])
-    assert np.array_equal(labels, data.test_labels[:5]) and len(data.test_sample()[0]) == 7
+    chosen = np.array([0, 2, 3, 6])
+    assert np.array_equal(torch.cat(list(data.test_batches(3, chosen))).numpy(), data.test_images[chosen])
+    images, labels = data.test_sample(5, seed=3)
+    chosen = data.held_out(5, 3)
+    assert images.dtype == np.uint8 and np.array_equal(images, data.test_images[chosen])
+    assert np.array_equal(labels, data.test_labels[chosen]) and len(data.test_sample()[0]) == 7
 
 
 def test_mean_and_deviation_are_those_of_all_training_pixels():
@@ -310,7 +312,7 @@ BAD_IDX = [
     (IMAGES, {"tail": b"x"}, "announces 20 x 28 x 28 bytes, the file has 15681"),
     (LABELS, {"sizes": (19,)}, "announces 19 bytes, the file has 20"),
     (IMAGES, {"sizes": (10, 56, 28)}, "images of 56 x 28, those of Fashion-MNIST are 28 x 28: use npz:FILE"),
-    (LABELS, {"array": np.arange(10, dtype=np.uint8)}, "have shape (10,) but there are 20 train_images"),
+    (LABELS, {"array": np.arange(10, dtype=np.uint8)}, "have shape [10] but there are 20 images"),
     (LABELS, {"array": np.arange(20, dtype=np.uint8) % 9}, "test_labels hold 9 but train_labels only 0 to 8"),
     (IMAGES, {"array": np.zeros((0, 28, 28), np.uint8)}, "train_images are empty (shape (0, 28, 28, 1))"),
 ]
@@ -400,9 +402,9 @@ BAD_NPZ = [
     ({"train_images": np.full((6, 5, 6, 3), 9, np.uint8)}, "all pixels of channel 0 of train_images are"),
     ({"train_labels": np.arange(6.0)}, "train_labels are float64: use integers"),
     ({"train_labels": np.ones(6, bool)}, "train_labels are bool: use integers"),
-    ({"train_labels": np.arange(5)}, "train_labels have shape (5,) but there are 6 train_images: use one"),
-    ({"train_labels": np.eye(6, dtype=int)}, "train_labels have shape (6, 6) but there are 6 train_images"),
-    ({"train_labels": np.array(3)}, "train_labels have shape () but there are 6 train_images"),
+    ({"train_labels": np.arange(5)}, "train_labels have shape [5] but there are 6 images: use one"),
+    ({"train_labels": np.eye(6, dtype=int)}, "train_labels have shape [6, 6] but there are 6 images"),
+    ({"train_labels": np.array(3)}, "train_labels have shape [] but there are 6 images"),
     ({"train_labels": np.array([0, 1, 3, 0, 1, 3])}, "train_labels go from 0 to 3 and lack 2: use all of"),
     ({"train_labels": np.array([1, 2, 3, 1, 2, 3])}, "train_labels go from 1 to 3 and lack 0: use all of"),
     ({"train_labels": np.array([-1, 0, 1, 2, 0, 1])}, "train_labels go from -1 to 2 and lack 0"),
@@ -484,7 +486,8 @@ def test_an_image_folder(folder, images):
     parts = list(images.test_batches(4))
     assert [len(p) for p in parts] == [4, 2] and parts[0].dtype == torch.float32
     assert np.array_equal(torch.cat(parts).numpy(), expected)
-    assert np.array_equal(torch.cat(list(images.test_batches(2, limit=3))).numpy(), expected[:3])
+    chosen = np.array([1, 2, 5])
+    assert np.array_equal(torch.cat(list(images.test_batches(2, chosen))).numpy(), expected[chosen])
     sample, labels = images.test_sample()
     assert sample.dtype == np.uint8 and np.array_equal(sample, expected)
     assert np.array_equal(labels, images.test_labels)
@@ -493,8 +496,10 @@ def test_an_image_folder(folder, images):
 def test_a_sample_of_a_folder_is_spread_over_its_classes(folder, images):
     sample, labels = images.test_sample(3)
     assert labels.tolist() == [0, 1, 2]
-    assert np.array_equal(sample, [centre(folder / "val" / c / "i0.png") for c in "Cab"])
-    assert images.test_sample(4)[1].tolist() == [0, 0, 1, 2] and len(images.test_sample(99)[0]) == 6
+    chosen = images.held_out(3, 0)
+    files = [folder / "val" / c / f"i{k}.png" for c in "Cab" for k in (0, 1)]
+    assert np.array_equal(sample, [centre(files[i]) for i in chosen])
+    assert np.bincount(images.test_sample(4)[1]).min() == 1 and len(images.test_sample(99)[0]) == 6
 
 
 def test_calibration_and_plain_epochs_of_a_folder_see_the_centre(folder, images):
@@ -512,8 +517,8 @@ def test_grey_folders_have_one_channel(tmp_path, mode, suffix):
     write_folder(tmp_path, mode, suffix)
     data = load_dataset(f"imagefolder:{tmp_path}", image_size=16)
     assert data.channels == 1 and data.mean == (0.449,) and data.std == (0.226,)
-    sample, _ = data.test_sample(1)
-    assert sample.shape == (1, 16, 16, 1)
+    sample, _ = data.test_sample()
+    assert sample.shape == (6, 16, 16, 1)
     assert np.array_equal(sample[0], centre(tmp_path / "val/C" / f"i0.{suffix}", "L"))
     for pixels, _ in data.epoch([torch.arange(12)], generator(), Augmentation(1, True, True)):
         assert pixels.shape == (12, 16, 16, 1) and len(pixels.unique()) > 2
@@ -525,7 +530,7 @@ def test_colour_folders_have_three_channels(tmp_path, mode, suffix):
     Image.new("L", (9, 9), 200).save(tmp_path / "train/C/z.png")
     data = load_dataset(f"imagefolder:{tmp_path}", image_size=16)
     assert data.channels == 3
-    assert np.array_equal(data.test_sample(1)[0][0], centre(tmp_path / "validation/C" / f"i0.{suffix}"))
+    assert np.array_equal(data.test_sample()[0][0], centre(tmp_path / "validation/C" / f"i0.{suffix}"))
     pixels, _ = next(data.epoch([torch.arange(len(data.train_files))], generator(), PLAIN))
     assert any(torch.equal(p, torch.full((16, 16, 3), 200.0)) for p in pixels), "the grey image among them"
 

@@ -14,7 +14,7 @@ SOURCES = {"finn_vitprune": "finn_vitprune", **{f: f"finn_vitprune.{f}" for f in
 
 LAYERS = (
     {"errors", "numerics", "files", "block_mask", "progress"},
-    {"jobs", "graph"},
+    {"jobs", "graph", "labels"},
     {"models", "pruning", "sim", "synth"},
     {"finn_setup", "custom_ops", "plugin"},
     {"transforms", "execute", "complexity", "report"},

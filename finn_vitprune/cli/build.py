@@ -25,7 +25,7 @@ def command(
         typer.Option(help="Products of the matrix units: portable (inferred), dsp48e2 (cascades) or lut; without it portable."),
     ] = None,
     images: Annotated[Optional[Path], typer.Option(help="Images to verify with (.npz: images, labels).")] = None,
-    max_images: Annotated[Optional[int], typer.Option(min=1, help="Verify with the first images only.")] = None,
+    max_images: Annotated[Optional[int], typer.Option(min=1, help="Verify with so many of the images, drawn by a seed.")] = None,
     estimate_only: Annotated[bool, typer.Option("--estimate-only", help="Stop after the estimates.")] = False,
     start_step: Annotated[Optional[str], typer.Option(help="Resume at this step.")] = None,
     stop_step: Annotated[Optional[str], typer.Option(help="Stop after this step.")] = None,

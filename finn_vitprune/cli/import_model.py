@@ -97,7 +97,7 @@ def command(
         ),
     ] = 1e-4,
     eval_images: Annotated[
-        int, typer.Option(min=1, help="Held-out images that every stage is measured on.")
+        int, typer.Option(min=1, help="Held-out images that every stage is measured on, drawn with --seed.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
     json_output: Annotated[
@@ -184,6 +184,7 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
             "recover_epochs": options.fine_tune.epochs,
         },
         "eval_images": imported.eval_images,
+        "measured_on": imported.measured_on,
         "stages": [asdict(s) for s in imported.stages],
         "complexity": m.sizes(),
         "gate": asdict(imported.gate),
@@ -201,7 +202,7 @@ def show(imported: Imported, options: ImportOptions, console: Console) -> None:
         (s.name, f"{s.cosine:.4f}", f"{s.agreement:.4f}", "-" if s.accuracy is None else f"{s.accuracy:.4f}")
         for s in imported.stages
     )
-    title = f"What each stage cost, on {imported.eval_images} held-out images"
+    title = f"What each stage cost (held out: {imported.measured_on})"
     console.print(TextTable(title, ("stage", "cosine with float", "top-1 as float", "accuracy"), rows).rich())
     m, c = imported.metadata, imported.comparison
     lines = [

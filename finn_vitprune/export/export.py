@@ -96,10 +96,10 @@ def write_sample(path: Path, **arrays: np.ndarray) -> None:
 
     Args:
         arrays: ``images`` uint8 ``[F, H, W, C]``, PyTorch's ``logits`` ``[F, classes]``, and where there are any
-            ``labels`` ``[F]``; the first SAMPLE_IMAGES of each are written.
+            ``labels`` ``[F]``.
     """
     with whole_file(path.with_suffix(".npz")) as partial:
-        np.savez_compressed(partial, **{name: values[:SAMPLE_IMAGES] for name, values in arrays.items()})
+        np.savez_compressed(partial, **arrays)
 
 
 def to_qonnx(frozen: PrunedViT) -> ModelWrapper:

@@ -36,7 +36,7 @@ class FineTuning(StudentTraining):
             config: its data set and teacher are not used; ``student.distill_weight`` is 1.
             teacher: the float network; student, scores: trained in place.
             quality: what an epoch reports as accuracy of ``forward`` (uint8 images as floats to logits) on
-                the first so many held-out images, None for all.
+                so many of the held-out images, None for all.
         """
         super().__init__(config, data, Processes(), student, scores, teacher)
         torch.manual_seed(config.seed)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
-from finn_vitprune.export.export import GATE_IMAGES, describe, export, write_sample
+from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, export, write_sample
 from finn_vitprune.export.gate import GateReport
 from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.check_float import judged, structure_of
@@ -26,6 +26,7 @@ from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, load
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.importing.fine_tuning import FineTuning
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.labels import draw, drawn_text
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.freeze import freeze
@@ -68,6 +69,7 @@ class Imported:
     gate: GateReport
     saturations: int
     eval_images: int
+    measured_on: str
     normalisation: str
     notes: tuple[str, ...]
     seconds: float
@@ -117,6 +119,7 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
         gate,
         saturations,
         len(work.images),
+        work.measured_on,
         plan.normalisation,
         plan.notes + tuple(work.notes),
         time.monotonic() - started,
@@ -169,8 +172,9 @@ class _Work:
         torch.manual_seed(options.seed)
         self.float = float_network(plan.vit, plan.mean, plan.std).to(self.device)
         data = plan.data.data
-        self.images, labels = data.test_sample(min(options.eval_images, len(data.test_labels)))
+        self.images, labels = data.test_sample(options.eval_images, options.seed)
         self.labels = labels if plan.data.labelled else None
+        self.measured_on = drawn_text(len(labels), len(data.test_labels), options.seed, plan.data.labelled)
         self.stages: list[Stage] = []
         self.notes: list[str] = []
 
@@ -184,7 +188,7 @@ class _Work:
         """
         o, plan = self.options, self.plan
         progress.status("comparing with onnxruntime")
-        images = self.images[:COMPARED_IMAGES]
+        images = self.images[self._draw(COMPARED_IMAGES)]
         c = self.comparison = compare(
             o.model, plan.file.kind, plan.vit, self.float, images, plan.mean, plan.std
         )
@@ -257,9 +261,9 @@ class _Work:
             o.output.stem, self.plan.vit.config, frozen, prune.block_size, *(float(r) for r in rates)
         )
         progress.status("exporting, and comparing every quantiser with PyTorch")
-        gate = export(frozen, o.output, metadata, self.images[:GATE_IMAGES])
-        sample = {"images": self.images, "logits": logits, "labels": self.labels}
-        write_sample(o.output, **{name: values for name, values in sample.items() if values is not None})
+        gate = export(frozen, o.output, metadata, self.images[self._draw(GATE_IMAGES)])
+        sample, chosen = {"images": self.images, "logits": logits, "labels": self.labels}, self._draw(SAMPLE_IMAGES)
+        write_sample(o.output, **{name: values[chosen] for name, values in sample.items() if values is not None})
         return metadata, gate, saturations
 
     # --- helpers ---
@@ -268,14 +272,18 @@ class _Work:
         masks = self.scores.final_masks()
         self._stage(name, self._logits(lambda x: self.student(x, masks)))
 
-    @torch.no_grad()
-    def _logits(self, forward: Callable[[Tensor], Tensor], limit: int | None = None) -> np.ndarray:
-        return logits_of(lambda x: forward(x.to(self.device)).cpu(), self.images[:limit])
+    def _draw(self, count: int | None) -> np.ndarray:
+        """``count`` of the held-out images, by index; always the same."""
+        return draw(len(self.images), count, self.options.seed, self.labels)
 
-    def _quality(self, forward: Callable[[Tensor], Tensor], limit: int | None) -> float:
+    @torch.no_grad()
+    def _logits(self, forward: Callable[[Tensor], Tensor], count: int | None = None) -> np.ndarray:
+        return logits_of(lambda x: forward(x.to(self.device)).cpu(), self.images[self._draw(count)])
+
+    def _quality(self, forward: Callable[[Tensor], Tensor], count: int | None) -> float:
         """Accuracy, or agreement with the float network where there are no labels."""
         wanted = self.reference.argmax(1) if self.labels is None else self.labels
-        return float((self._logits(forward, limit).argmax(1) == wanted[:limit]).mean())
+        return float((self._logits(forward, count).argmax(1) == wanted[self._draw(count)]).mean())
 
     def _stage(self, name: str, logits: np.ndarray) -> None:
         found = logits.argmax(1)

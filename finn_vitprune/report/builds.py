@@ -102,7 +102,8 @@ def _verify(s: Summary) -> TextTable:
         ("largest code difference to QONNX, node by node", f"{v.max_code_diff_vs_qonnx:,}"),
         ("saturations of the residual stream", f"{v.saturations:,}"),
     )
-    note = f"Images: {v.image_source}." if v.image_source else ""
+    images = v.image_choice or v.image_source
+    note = f"Images: {images}." if images else ""
     return TextTable("Checks", ("", ""), rows, note)
 
 

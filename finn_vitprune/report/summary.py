@@ -58,8 +58,9 @@ class VerifySummary(_SummarySection):
 
     ``rtl_mismatches`` counts logits (and codes of traced internal streams) in which the RTL differs from the
     hardware graph, in all runs; ``class_changes`` images whose class differs between these two.
-    ``stalled_images`` went through the RTL again with random pauses and stalls. Accuracies are ``None`` where
-    there are no labels (``image_source`` "random").
+    ``stalled_images`` went through the RTL again with random pauses and stalls. ``images`` of the ``images_total``
+    images of ``image_source`` were used, drawn with ``image_seed`` where that is not all of them (``image_choice`` says
+    it in words). Accuracies are ``None`` where there are no labels (``image_source`` "random").
     """
 
     images: Count
@@ -68,6 +69,9 @@ class VerifySummary(_SummarySection):
     stalled_images: Count = 0
     traced_streams: Count = 0
     image_source: str = ""
+    images_total: Count | None = None
+    image_seed: int | None = None
+    image_choice: str = ""
     top1_agree_qonnx: Share
     max_code_diff_vs_qonnx: Count
     saturations: Count

@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.labels import check_labels
 from finn_vitprune.training.dataset import Augmentation, Dataset, balanced, training_subset
 
 
@@ -76,14 +77,11 @@ class ArrayDataset(Dataset):
         """See :meth:`Dataset.calibration`."""
         return torch.from_numpy(self.train_images[balanced(self.train_labels, count)]).float()
 
-    def test_batches(self, batch: int, limit: int | None = None) -> Iterator[Tensor]:
+    def test_batches(self, batch: int, chosen: np.ndarray | None = None) -> Iterator[Tensor]:
         """See :meth:`Dataset.test_batches`."""
-        for images in torch.from_numpy(self.test_images[:limit]).split(batch):
-            yield images.float()
-
-    def test_sample(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """All held-out images and labels, or the first ``count``."""
-        return self.test_images[:count], self.test_labels[:count]
+        images = self.test_images if chosen is None else self.test_images[chosen]
+        for part in torch.from_numpy(images).split(batch):
+            yield part.float()
 
 
 def augment(images: Tensor, generator: torch.Generator, shift: int, flip: bool = False) -> Tensor:
@@ -130,15 +128,7 @@ def _checked(name: str, part: str, images: np.ndarray, labels: np.ndarray) -> tu
         raise UserError(
             f"{name}: {part}_images of shape {images.shape} have their channels first: use [F, H, W, C]"
         )
-    if labels.dtype.kind not in "iu":
-        raise UserError(f"{name}: {part}_labels are {labels.dtype}: use integers")
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if labels.shape != images.shape[:1]:
-        raise UserError(
-            f"{name}: {part}_labels have shape {labels.shape} but there are {len(images)} {part}_images: "
-            "use one label an image"
-        )
-    return np.ascontiguousarray(images), labels.astype(np.int64)
+    return np.ascontiguousarray(images), check_labels(labels, len(images), f"{name}: {part}_labels")
 
 
 def _classes(name: str, train: np.ndarray, test: np.ndarray) -> int:

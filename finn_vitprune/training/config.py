@@ -115,8 +115,8 @@ class TrainConfig(ConfigSection):
     """Everything a training run depends on.
 
     ``dataset``: see :func:`finn_vitprune.training.data.load_dataset`. ``train_images``: train on a fixed,
-    class-balanced subset of this size. ``eval_images``: held-out images that are looked at after each epoch but the
-    last of a phase, which always sees all. ``batch_size`` is over all processes. ``shift`` (pixels), ``flip`` (left to
+    class-balanced subset of this size. ``eval_images``: so many held-out images, drawn with ``seed``, each class in its
+    share, measure each epoch but the last of a phase, which always sees all. ``batch_size`` is over all processes. ``shift`` (pixels), ``flip`` (left to
     right) and ``crop`` (random resized, image folders) augment.
     """
 

@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.labels import draw
+
+READ_BATCH = 64
+"""Images that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,18 @@ class Dataset(ABC):
         """``count`` training images, not augmented, always the same, spread over the classes."""
 
     @abstractmethod
-    def test_batches(self, batch: int, limit: int | None = None) -> Iterator[Tensor]:
-        """The held-out images (the first ``limit``) in the order of ``test_labels``, ``batch`` at a time."""
+    def test_batches(self, batch: int, chosen: np.ndarray | None = None) -> Iterator[Tensor]:
+        """The held-out images in the order of ``test_labels``, ``batch`` at a time: all, or those of the indices."""
 
-    @abstractmethod
-    def test_sample(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Held-out images (uint8) and their labels: all, or ``count`` of them, always the same."""
+    def held_out(self, count: int | None, seed: int) -> np.ndarray:
+        """Indices of ``count`` held-out images (None: all), drawn with ``seed``, each class in its share."""
+        return draw(len(self.test_labels), count, seed, self.test_labels)
+
+    def test_sample(self, count: int | None = None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The images (uint8) of :meth:`held_out` and their labels."""
+        chosen = self.held_out(count, seed)
+        images = torch.cat([batch.byte() for batch in self.test_batches(READ_BATCH, chosen)])
+        return images.numpy(), self.test_labels[chosen]
 
 
 def reason(error: Exception) -> str:

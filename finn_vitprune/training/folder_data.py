@@ -16,13 +16,12 @@ from torch.utils.data import DataLoader
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.training.array_data import augment
-from finn_vitprune.training.dataset import Augmentation, Dataset, balanced, reason, training_subset
+from finn_vitprune.training.dataset import READ_BATCH, Augmentation, Dataset, balanced, reason, training_subset
 
 TEST_FOLDERS = ("val", "validation", "test")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 GREY_MODES = ("1", "L", "LA", "La")
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-READ_BATCH = 64
 MAX_WORKERS = 16
 
 
@@ -75,20 +74,14 @@ class FolderDataset(Dataset):
 
     def calibration(self, count: int) -> Tensor:
         """See :meth:`Dataset.calibration`."""
-        return self._images(self.train_files[balanced(self.train_labels, count)]).float()
+        files = self.train_files[balanced(self.train_labels, count)]
+        return torch.cat(list(self._read(_chunks(files, READ_BATCH)))).float()
 
-    def test_batches(self, batch: int, limit: int | None = None) -> Iterator[Tensor]:
+    def test_batches(self, batch: int, chosen: np.ndarray | None = None) -> Iterator[Tensor]:
         """See :meth:`Dataset.test_batches`."""
-        for images in self._read(_chunks(self.test_files[:limit], batch)):
+        files = self.test_files if chosen is None else self.test_files[chosen]
+        for images in self._read(_chunks(files, batch)):
             yield images.float()
-
-    def test_sample(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """All held-out images and labels, or ``count`` spread over the classes; class by class."""
-        chosen = balanced(self.test_labels, len(self.test_labels) if count is None else count)
-        return self._images(self.test_files[chosen]).numpy(), self.test_labels[chosen]
-
-    def _images(self, files: np.ndarray) -> Tensor:
-        return torch.cat(list(self._read(_chunks(files, READ_BATCH))))
 
     def _read(
         self,

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.labels import drawn_text
 from finn_vitprune.models.evaluate import EVAL_BATCH
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.schedule import CubicSchedule, TokenSchedule
@@ -212,19 +213,25 @@ class StudentTraining(ABC):
 
     # --- measuring ---
 
+    @property
+    def measured_on(self) -> str:
+        """The held-out images on which an epoch but the last of a phase is measured, in words."""
+        total, limit = len(self.data.test_labels), self.config.eval_images
+        return drawn_text(limit or total, total, self.config.seed, labelled=True)
+
     @torch.no_grad()
     def accuracy_of(self, forward: Callable[[Tensor], Tensor], limit: int | None = None) -> float:
-        """Share of the held-out images (the first ``limit``) that ``forward`` gets right.
+        """Share of the held-out images, or of ``limit`` of them (always the same), that ``forward`` gets right.
 
         The work is split over the processes.
         """
-        right, seen = torch.zeros((), device=self.processes.device), 0
-        for i, images in enumerate(self.data.test_batches(EVAL_BATCH, limit)):
-            labels = torch.from_numpy(self.data.test_labels[seen : seen + len(images)])
-            seen += len(images)
+        chosen = self.data.held_out(limit, self.config.seed)
+        labels = torch.from_numpy(self.data.test_labels[chosen]).split(EVAL_BATCH)
+        right = torch.zeros((), device=self.processes.device)
+        for i, images in enumerate(self.data.test_batches(EVAL_BATCH, chosen)):
             if i % self.processes.count == self.processes.rank:
-                right += (forward(images.to(self.processes.device)).argmax(1).cpu() == labels).sum()
-        return float(self.processes.total(right)) / seen
+                right += (forward(images.to(self.processes.device)).argmax(1).cpu() == labels[i]).sum()
+        return float(self.processes.total(right)) / len(chosen)
 
 
 def _cosine(optimizer: torch.optim.Optimizer, position: float) -> None:

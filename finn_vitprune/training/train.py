@@ -22,6 +22,7 @@ from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, ex
 from finn_vitprune.export.gate import GateReport
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.files import write_json
+from finn_vitprune.labels import draw
 from finn_vitprune.models.evaluate import EVAL_BATCH, logits_of
 from finn_vitprune.models.freeze import freeze, kept_block_masks
 from finn_vitprune.models.vit import PrunedViT
@@ -85,6 +86,7 @@ def train(
     out_dir.mkdir(parents=True, exist_ok=True)
     main = run.processes.main
     with log_file(out_dir / LOG) if main else nullcontext():
+        log.info("accuracy between epochs: on %s; of the last ones of a phase: on all", run.measured_on)
         _epochs(run, (console or Console()) if main else Console(quiet=True))
         metrics = _finish(run) if main else None
     metrics = run.processes.from_main(metrics)
@@ -176,8 +178,8 @@ def export_run(run: TrainingRun, path: Path) -> ExportResult:
         prune.neuron_keep,
         prune.token_keep,
     )
-    images, labels = run.data.test_sample(SAMPLE_IMAGES)
-    gate = export(frozen, path, metadata, images[:GATE_IMAGES])
+    images, labels = run.data.test_sample(SAMPLE_IMAGES, run.config.seed)
+    gate = export(frozen, path, metadata, images[draw(len(images), GATE_IMAGES, run.config.seed, labels)])
     write_sample(path, images=images, labels=labels, logits=logits_of(frozen, images))
     with frozen.counting_saturations() as counts:
         accuracy = accuracy_on_cpu(frozen, run.data)
@@ -244,6 +246,7 @@ def metrics_of_teacher(run: TrainingRun) -> dict[str, Any]:
         "seed": run.config.seed,
         "train_images": len(run.data.train_labels),
         "test_images": len(run.data.test_labels),
+        "epoch_accuracy_on": run.measured_on,
         "accuracy_teacher": history[-1]["accuracy"] if history else run.teacher_accuracy(),
         "seconds": round(run.progress.seconds, 1),
         "cpu_seconds": round(run.progress.cpu_seconds, 1),
