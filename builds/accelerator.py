@@ -45,15 +45,11 @@ class RtlRun:
 class Accelerator:
     """A stitched design compiled with Verilator (from the cache where it was compiled before)."""
 
-    def __init__(self, design: StitchedDesign, slowest_cycles: int) -> None:
-        """Compile the monitored top.
-
-        Args:
-            slowest_cycles: largest node interval; twice that without any beat counts as a deadlock.
-        """
+    def __init__(self, design: StitchedDesign) -> None:
+        """Compile the monitored top. Twice the slowest node's interval without any beat counts as a deadlock."""
         self.design = design
         self.loads = read_loads(design.folder)
-        self.idle_limit = max(2 * slowest_cycles, 1000)
+        self.idle_limit = max(2 * design.slowest_cycles, 1000)
         self.edge_names = [f"edge{i}" for i in range(len(design.edges))]
         self.simulator: Simulator = compile_top(
             MONITORED_TOP,

@@ -65,7 +65,6 @@ class BuildFolder:
         self.settings = ResultFile(path / "vitprune.json", BuildSettings)
         reports = path / "report"
         self.rtlsim_performance = reports / "rtlsim_performance.json"
-        self.layer_cycles = ResultFile(reports / "estimate_layer_cycles.json", dict[str, int])
         self.step_times = ResultFile(reports / "time_per_step.json", dict[str, float])
         self.lowering = ResultFile(reports / "lowering.json", LoweringCheck)
         self.reference = ResultFile(reports / "qonnx_reference.json", QonnxReference)

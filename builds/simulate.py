@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import check_pixels, input_shape, to_patches
-from finn_vitprune.builds.stitch import DESIGN, StitchedDesign
-from finn_vitprune.errors import UserError
+from finn_vitprune.builds.stitch import StitchedDesign
 
 
 def simulate(build_dir: Path, pixels: np.ndarray) -> np.ndarray:
@@ -22,16 +20,10 @@ def simulate(build_dir: Path, pixels: np.ndarray) -> np.ndarray:
     Returns:
         int32 ``[F, classes]``; their scale is ``model.logit_scale`` of the summary.
     Raises:
-        UserError: no finished build in the folder, or images of another shape or type.
+        UserError: no finished build in the folder, one of its files is not as the build wrote it, or images of
+            another shape or type.
     """
-    folder = BuildFolder(Path(build_dir).resolve())
-    for path in (folder.stitched / DESIGN, folder.parent, folder.layer_cycles.path):
-        if not path.is_file():
-            raise UserError(
-                f"{build_dir} holds no finished build ({path.relative_to(folder.path)} is missing): "
-                "run `finn-vitprune build` first"
-            )
-    parent = ModelWrapper(str(folder.parent))
-    pixels = check_pixels(np.asarray(pixels), input_shape(parent), "the input")
-    accelerator = Accelerator(StitchedDesign.load(folder.stitched), max(folder.layer_cycles.load().values()))
-    return accelerator.run(to_patches(parent, pixels)).logits.astype(np.int32)
+    design = StitchedDesign.load(BuildFolder(Path(build_dir).resolve()).stitched)
+    host = design.host()
+    pixels = check_pixels(np.asarray(pixels), input_shape(host), "the input")
+    return Accelerator(design).run(to_patches(host, pixels)).logits.astype(np.int32)

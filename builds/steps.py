@@ -32,7 +32,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.synth.yosys import NodeJob, map_many, yosys_version
-from finn_vitprune.transforms.fold import GraphFolding, slowest_cycles
+from finn_vitprune.transforms.fold import GraphFolding
 from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths
 from finn_vitprune.transforms.insert_width_converters import InsertWidthConverters
 from finn_vitprune.transforms.lower import lower
@@ -125,7 +125,8 @@ def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrappe
 @build_step
 def step_stitch(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """One SystemVerilog top of all nodes in ``stitched_ip``; load images in ``runtime_weights``."""
-    design = stitch(model, build.folder.stitched)
+    parent = build.parent if build.folder.parent.is_file() else None
+    design = stitch(model, build.folder.stitched, parent)
     design.copy_loads(build.folder.runtime_weights)
     annotate(model, design, build.cfg.synth_clk_period_ns)
     return model
@@ -138,7 +139,7 @@ def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     images = build.images(build.parent)
     patches = to_patches(build.parent, images.pixels)
     progress.line("compiling the stitched design with Verilator")
-    accelerator = Accelerator(StitchedDesign.load(build.folder.stitched), slowest_cycles(model))
+    accelerator = Accelerator(StitchedDesign.load(build.folder.stitched))
     stalled, traced = images.some(settings.stalled_images), images.some(settings.traced_images)
     result, logits = verify(model, accelerator, patches, stalled, traced, settings.seed)
     with whole_file(build.folder.rtl_logits) as partial:

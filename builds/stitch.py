@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from qonnx.core.datatype import DataType
@@ -12,15 +14,21 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops import axilite
-from finn_vitprune.files import write_json, write_text
+from finn_vitprune.errors import UserError
+from finn_vitprune.files import sha256, whole_file, write_json, write_text
 from finn_vitprune.sim import loads
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.transforms.edges import stream_edges
+from finn_vitprune.transforms.fold import slowest_cycles
 
 TOP = "finn_design"
 MONITORED_TOP = "finn_design_monitored"
 DESIGN = "design.json"
 """What a stitched folder is described in."""
+FORMAT = 2
+"""Of ``design.json``; format 1 had no digests."""
+HOST = "host.onnx"
+"""The parent graph, whose host nodes bring images into the accelerator's input order."""
 
 
 @dataclass(frozen=True)
@@ -62,37 +70,81 @@ class StitchedLoad:
 
 @dataclass(frozen=True)
 class StitchedDesign:
-    """The stitched sources in ``folder``: Verilog files in compile order, ports, internal edges, load images."""
+    """The stitched design in ``folder``: Verilog files in compile order, ports, internal edges, load images.
+
+    ``slowest_cycles`` is the largest interval of a node. ``digests`` holds the SHA-256 of every file of the design, by its
+    name: sources, tops, ROM files, load images, host graph.
+    """
 
     folder: Path
     sources: list[str]
     input: Stream
     output: Stream
     edges: list[StitchedEdge]
-    loads: list[StitchedLoad] = field(default_factory=list)
+    loads: list[StitchedLoad]
+    slowest_cycles: int
+    digests: dict[str, str]
 
     def save(self) -> None:
         """Write ``design.json`` into the folder, so that later commands need no model."""
-        data = asdict(self) | {"folder": ""}
-        write_text(self.folder / DESIGN, json.dumps(data, indent=1, default=lambda value: value.name) + "\n")
+        data = {"format": FORMAT, **asdict(self)}
+        del data["folder"]
+        text = json.dumps(data, indent=1, default=lambda value: value.name)
+        write_json(self.folder / DESIGN, json.loads(text) | {"digest": _digest(text)}, indent=1)
 
     @classmethod
     def load(cls, folder: Path) -> StitchedDesign:
-        """Read what :meth:`save` wrote; the folder may have been moved."""
-        data = json.loads((folder / DESIGN).read_text())
+        """Read what :meth:`save` wrote, and check the files; the folder may have been moved.
+
+        Raises:
+            UserError: there is no design, another version wrote it, or a file is missing or has changed.
+        """
+        path = folder / DESIGN
+        if not path.is_file():
+            raise UserError(f"{folder.parent} holds no finished build ({path} is missing): build again")
+        changed = "is not as the build wrote it: build again"
+        try:
+            data = json.loads(path.read_text())
+            found, digest = data.pop("format", 1), data.pop("digest", "")
+        except (ValueError, TypeError, AttributeError):
+            raise UserError(f"{path} {changed}") from None
+        if found != FORMAT:
+            raise UserError(f"{path} has format {found}, this version reads {FORMAT}: build again")
+        if _digest(json.dumps({"format": found, **data}, indent=1)) != digest:
+            raise UserError(f"{path} {changed}")
+        for name, digest in data["digests"].items():
+            if not (folder / name).is_file():
+                raise UserError(f"{folder / name} is missing: build again")
+            if sha256(folder / name) != digest:
+                raise UserError(f"{folder / name} {changed}")
         edges = [StitchedEdge(**{**e, "stream": _stream(e["stream"])}) for e in data["edges"]]
-        ports = [StitchedLoad(**entry) for entry in data.get("loads", [])]
-        return cls(folder, data["sources"], _stream(data["input"]), _stream(data["output"]), edges, ports)
+        ports = [StitchedLoad(**entry) for entry in data["loads"]]
+        streams = {name: _stream(data[name]) for name in ("input", "output")}
+        return cls(folder, **data | streams | {"edges": edges, "loads": ports})
+
+    def host(self) -> ModelWrapper:
+        """The graph around the accelerator.
+
+        Raises:
+            UserError: the design was stitched without one.
+        """
+        if HOST not in self.digests:
+            raise UserError(f"{self.folder} has no {HOST}: its builder kept no graph around the accelerator")
+        return ModelWrapper(str(self.folder / HOST))
 
     def copy_loads(self, folder: Path) -> None:
         """Copy the load images to ``folder``, for the host, with ``index.json``; no folder where there are none."""
-        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "index.json").unlink(missing_ok=True)
         if not self.loads:
             return
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for load in self.loads:
             shutil.copyfile(self.folder / load.file, folder / load.file)
         write_json(folder / "index.json", [asdict(load) for load in self.loads], indent=1)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _stream(data: dict) -> Stream:
@@ -119,35 +171,53 @@ def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
     return edges
 
 
-def stitch(model: ModelWrapper, folder: Path) -> StitchedDesign:
+def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None) -> StitchedDesign:
     """Copy the nodes' sources and ROM files to ``folder`` and write the plain and the monitored top.
 
     Args:
         model: all nodes are ``*_rtl`` with generated HDL, one input and one output stream.
-        folder: created anew; holds everything that a simulation needs.
+        folder: holds everything that a simulation needs, and no ``design.json`` before the rest is there.
+        parent: the graph around the accelerator, where there is one.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DESIGN).unlink(missing_ok=True)
     ops = [getCustomOp(node) for node in model.graph.node]
     names = list(dict.fromkeys(name for op in ops for name in op.get_rtl_file_list()))
+    files = {*names, f"{TOP}.v", f"{MONITORED_TOP}.v"}
     for op in ops:
         generated = Path(op.get_nodeattr("code_gen_dir_ipgen"))
         contents = [p.name for p in generated.glob("*.hex")] + ([op.load_file()] if op.axilite_bits() else [])
+        files.update(contents)
         for name in [*op.get_rtl_file_list(), *contents]:
             shutil.copyfile(generated / name, folder / name)
     ports = stitched_loads(model)
     if ports:
         loads.write_index(folder, {load.port: load.file for load in ports})
+        files.add(loads.INDEX)
     edges = stitched_edges(model)
     for top, monitored in ((TOP, []), (MONITORED_TOP, edges)):
         write_text(folder / f"{top}.v", _top_text(model, top, monitored, ports))
+    if parent is not None:
+        _save_host(parent, folder / HOST)
+        files.add(HOST)
     everything = [str(folder / n) for n in [*names, f"{TOP}.v"]]
     write_text(folder / "all_verilog_srcs.txt", "\n".join(everything) + "\n")
     first = getCustomOp(model.find_consumer(model.graph.input[0].name)).in_streams()[0]
     last_node = model.find_producer(model.graph.output[0].name)
-    design = StitchedDesign(folder, names, first, getCustomOp(last_node).out_streams()[0], edges, ports)
+    last = getCustomOp(last_node).out_streams()[0]
+    digests = {name: sha256(folder / name) for name in sorted(files)}
+    design = StitchedDesign(folder, names, first, last, edges, ports, slowest_cycles(model), digests)
     design.save()
     return design
+
+
+def _save_host(parent: ModelWrapper, path: Path) -> None:
+    """``parent`` without the place of its partition's file, which differs from folder to folder."""
+    host = copy.deepcopy(parent)
+    for node in host.get_nodes_by_op_type("StreamingDataflowPartition"):
+        getCustomOp(node).set_nodeattr("model", "")
+    with whole_file(path) as partial:
+        host.save(str(partial))
 
 
 def stitched_loads(model: ModelWrapper) -> list[StitchedLoad]:

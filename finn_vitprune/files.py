@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -45,3 +46,9 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, data: object, indent: int | None = 2) -> None:
     """Write ``data`` as JSON, whole or not at all."""
     write_text(path, json.dumps(data, indent=indent) + "\n")
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's contents, in hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

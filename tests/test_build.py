@@ -30,10 +30,7 @@ def model_of(built, step):
 
 
 def accelerator_of(built):
-    model = model_of(built, "step_stitch")
-    design = StitchedDesign.load(built.folder / "stitched_ip")
-    cycles = max(getCustomOp(n).get_exp_cycles() for n in model.graph.node)
-    return model, Accelerator(design, cycles), cycles
+    return model_of(built, "step_stitch"), Accelerator(StitchedDesign.load(built.folder / "stitched_ip"))
 
 
 def patches_of(built, pixels):
@@ -63,7 +60,7 @@ def kept_sets(model, tensors):
 
 
 def test_token_drop_is_dynamic_and_the_rtl_keeps_what_numpy_keeps(small_build):
-    model, accelerator, _ = accelerator_of(small_build)
+    model, accelerator = accelerator_of(small_build)
     patches = patches_of(small_build, small_build.images[:16])
     tensors = golden.run(model, {model.graph.input[0].name: patches})
     keep, node = kept_sets(model, tensors)
@@ -82,7 +79,7 @@ def test_token_drop_is_dynamic_and_the_rtl_keeps_what_numpy_keeps(small_build):
 
 
 def test_interval_does_not_depend_on_which_tokens_are_kept(small_build):
-    model, accelerator, _ = accelerator_of(small_build)
+    model, accelerator = accelerator_of(small_build)
     rng = np.random.default_rng(1)
     pool = rng.integers(0, 256, (600, 8, 8, 1), dtype=np.uint8)
     patches = patches_of(small_build, pool)
@@ -104,7 +101,7 @@ def test_interval_does_not_depend_on_which_tokens_are_kept(small_build):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_pauses_stalls_and_reset_change_no_bit(small_build, seed):
-    model, accelerator, _ = accelerator_of(small_build)
+    model, accelerator = accelerator_of(small_build)
     patches = patches_of(small_build, small_build.images[:6])
     want = golden.run(model, {model.graph.input[0].name: patches})[model.graph.output[0].name].reshape(6, -1)
     for stimulus in (Stimulus(seed, pause=0.6, stall=0.2), Stimulus(seed, pause=0.1, stall=0.7, burst=40),
@@ -169,8 +166,7 @@ def test_residual_fifo_too_small_is_a_named_deadlock(small_build, tmp_path):
         settings=BuildSettings(synth="none"),
     )
     build(options)
-    design = StitchedDesign.load(tmp_path / "b" / "stitched_ip")
-    accelerator = Accelerator(design, 2000)
+    accelerator = Accelerator(StitchedDesign.load(tmp_path / "b" / "stitched_ip"))
     patches = patches_of(small_build, small_build.images[:4])
     started = time.monotonic()
     with pytest.raises(UserError) as caught:
