@@ -17,7 +17,6 @@ from qonnx.core.modelwrapper import ModelWrapper
 import finn.xsi as xsi
 from finn_vitprune.builds.stitch import annotate, stitch
 from finn_vitprune.custom_ops.registry import make_node
-from finn_vitprune.errors import UserError
 
 PART = "xczu7ev-ffvc1156-2-e"
 
@@ -101,7 +100,7 @@ def test_a_standstill_is_finns_error_and_names_the_stream(prepared):
 
 
 def test_vhdl_is_refused_by_name(tmp_path):
-    with pytest.raises(UserError, match="thing.vhd"):
+    with pytest.raises(FINNUserError, match="thing.vhd"):
         xsi.compile_sim_obj("top", [str(tmp_path / "thing.vhd")], tmp_path)
 
 
@@ -153,5 +152,5 @@ def test_weights_in_ultraram_are_loaded_in_node_and_stitched_simulation(tmp_path
     assert not np.array_equal(execute_onnx(model, {"x": x})["z"], x @ product)
     (tmp_path / "stitched" / "axilite.json").unlink()
     (tmp_path / "sim").mkdir()
-    with pytest.raises(UserError, match="no load image for s_axilite_0, s_axilite_1"):
+    with pytest.raises(FINNUserError, match="no load image for s_axilite_0, s_axilite_1"):
         xsi.compile_sim_obj("finn_design", sorted(Path(design.folder).glob("*v")), tmp_path / "sim")

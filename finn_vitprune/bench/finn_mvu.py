@@ -18,6 +18,7 @@ from pathlib import Path
 from finn_vitprune.bench.results import FinnRow
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.errors import UserError
+from finn_vitprune.sim.finn_sources import hoisted
 from finn_vitprune.synth.yosys import NodeJob, netlist_key, yosys_version
 
 CORE, WITH_MEMORY = "FINN+ MVU", "FINN+ MVU, memstream"
@@ -32,7 +33,6 @@ _FILES = (
     "mvu/mvu_vvu_axi.sv",
     "memstream/hdl/memstream.sv",
 )
-_FUNCTION = re.compile(r"[ \t]*typedef int unsigned  leaf_load_t.*?endfunction[^\n]*\n", re.DOTALL)
 _WATCHDOG = re.compile(r"initial begin\s*#100ns;\s*Dirty <= 0;\s*end")
 _STUBS = """(* blackbox *)
 module LUT6_2 #(parameter [63:0] INIT = 64'd0) (output O6, output O5, input I0, I1, I2, I3, I4, I5);
@@ -134,19 +134,11 @@ def _library(folder: Path) -> list[Path]:
             text = (root / name).read_text()
         except OSError as e:
             raise UserError(f"FINN+ has no {name} at {root}") from e
-        if name.endswith("add_multi.sv"):
-            text = _hoisted(text)
+        if name.endswith("add_multi.sv") and hoisted(text) == text:
+            raise UserError(f"add_multi.sv of {tool()} is not the one that this comparison can read")
         written.append(folder / Path(name).name)
-        written[-1].write_text(_WATCHDOG.sub("", text))
+        written[-1].write_text(_WATCHDOG.sub("", hoisted(text)))
     return written
-
-
-def _hoisted(text: str) -> str:
-    """The function ``init_leaf_loads`` before the generate block that holds it."""
-    function, block = _FUNCTION.search(text), text.find("\tif(L < 1) begin")
-    if function is None or not 0 <= block < function.start():
-        raise UserError(f"add_multi.sv of {tool()} is not the one that this comparison can read")
-    return text[:block] + function[0] + text[block : function.start()] + text[function.end() :]
 
 
 def _primitives(folder: Path) -> list[Path]:

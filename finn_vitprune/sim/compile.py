@@ -19,6 +19,9 @@ SILENT = (
     " EOFNEWLINE UNDRIVEN SYNCASYNCNET TIMESCALEMOD IMPORTSTAR ASCRANGE"
 ).split()
 
+PORT = re.compile(r"VL_(IN|OUT)\w*\(&(\w+),(\d+),0")
+"""A port of a verilated top in its header: direction, name, highest bit."""
+
 LOAD_SIGNALS = (
     "AWVALID AWREADY AWADDR WVALID WREADY WDATA WSTRB BVALID BREADY ARVALID ARREADY RVALID RREADY RDATA"
 ).split()
@@ -46,7 +49,8 @@ def compile_top(
     """Build the simulator of module ``top``, or take it from the cache.
 
     Sources of the same name and content (each node's copy of a leaf) count once. ROM files are no
-    part of it: the simulation reads them when it runs.
+    part of it: the simulation reads them when it runs. Port names count without case (``in0_V_tdata``,
+    ``in0_V_TDATA``). Inputs that are none of the given ports are 0 all the time.
 
     Args:
         top: name of the top module; its ports are clock, reset, the streams and, with ``edges``, the
@@ -77,7 +81,8 @@ def compile_top(
     def build(folder: Path) -> None:
         generated = _verilate(folder, top, files, defines, lint)
         binding = generated / "bind.cpp"
-        binding.write_text(_binding(inputs, outputs, edges, clock, reset, loads))
+        ports = PORT.findall((generated / HEADER).read_text())
+        binding.write_text(_binding(ports, inputs, outputs, edges, clock, reset, loads))
         jobs = _groups(generated)
         toolchain.compile_objects(
             [*jobs, (binding, generated / "bind.o", toolchain.FAST)], (generated,), runtime
@@ -107,11 +112,17 @@ def find_ports(
         (generated / HEADER).rename(folder / HEADER)
         shutil.rmtree(generated)
 
-    header = (toolchain.cached(f"ports-{key}", build) / HEADER).read_text()
-    streams = re.findall(r"VL_(IN|OUT)\w*\(&(\w+?)_tdata,(\d+),0", header)
-    inputs, outputs = ([Port(name, int(msb) + 1) for kind, name, msb in streams if kind == k] for k in ("IN", "OUT"))
-    loads = re.findall(r"VL_IN\w*\(&(\w+?)_AWADDR,(\d+),0", header)
-    return inputs, outputs, [LoaderPort(name, int(msb) + 1) for name, msb in loads]
+    ports = PORT.findall((toolchain.cached(f"ports-{key}", build) / HEADER).read_text())
+
+    def having(signal: str, direction: str) -> list[tuple[str, int]]:
+        """Name without ``signal``, and bits."""
+        return [
+            (name[: -len(signal)], int(msb) + 1)
+            for kind, name, msb in ports if kind == direction and name.lower().endswith(signal)
+        ]
+
+    inputs, outputs = ([Port(*port) for port in having("_tdata", direction)] for direction in ("IN", "OUT"))
+    return inputs, outputs, [LoaderPort(*port) for port in having("_awaddr", "IN")]
 
 
 def _distinct(sources: Sequence[Path | str]) -> list[tuple[str, bytes]]:
@@ -168,6 +179,7 @@ def _groups(generated: Path) -> list[tuple[Path, Path, str]]:
 
 
 def _binding(
+    ports: Sequence[tuple[str, str, str]],
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     edges: Sequence[Probe],
@@ -175,8 +187,12 @@ def _binding(
     reset: str,
     loads: Sequence[LoaderPort] = (),
 ) -> str:
+    idle = {name.lower(): name for direction, name, _ in ports if direction == "IN"}
+    names = {name.lower(): name for _, name, _ in ports}
+
     def pointer(port: str) -> str:
-        return f"reinterpret_cast<uint8_t*>(&top->{port})"
+        idle.pop(port.lower(), None)
+        return f"reinterpret_cast<uint8_t*>(&top->{names[port.lower()]})"
 
     def stream(port: Port) -> str:
         signals = [pointer(f"{port.name}_{s}") for s in ("tdata", "tvalid", "tready")]
@@ -186,6 +202,7 @@ def _binding(
         return f"{{{', '.join(pointer(f'{port.name}_{s}') for s in LOAD_SIGNALS)}, {port.address_bits}, {port.address_bytes}}}"
 
     lines = [
+        "#include <cstring>",
         '#include "driver.h"',
         '#include "Vdut.h"',
         "static Vdut* top;",
@@ -202,4 +219,5 @@ def _binding(
     if edges:
         lines += [f"    dut.{m} = {pointer(m)};" for m in ("mon_valid", "mon_ready", "tap_data")]
         lines += [f"    dut.edge_bytes = {{{', '.join(str(e.bytes) for e in edges)}}};"]
+    lines += [f"    std::memset(&top->{name}, 0, sizeof top->{name});" for name in idle.values()]
     return "\n".join([*lines, "}", ""])

@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from finn.util.exception import FINNUserError
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
 from finn_vitprune.sim.beats import from_words, to_words
 from finn_vitprune.sim.compile import compile_top, find_ports
+from finn_vitprune.sim.finn_sources import for_verilator
 from finn_vitprune.sim.loads import read_image, read_index
 from finn_vitprune.sim.ports import LoaderPort, Port
 from finn_vitprune.sim.run import Simulator
+from finn_vitprune.sim.toolchain import SimulationError
+
+
+WEIGHT_LOADER = "vp_weight_loader.sv"
+"""Source of our units that hold nothing before they are loaded; AXI4-Lite ports of FINN's units may stay idle."""
 
 
 @dataclass
@@ -70,9 +77,10 @@ def compile_sim_obj(
     """Compile ``top_module_name`` and describe it in ``<sim_out_dir>/xsim.dir/<top>/xsimk.so``.
 
     The ROM files and load images beside the sources are copied to ``sim_out_dir``, where the simulation runs.
+    AXI4-Lite ports without an image, as FINN's own ops have them, stay idle, and so does ``ap_clk2x``.
 
     Args:
-        source_list: Verilog and SystemVerilog sources; VHDL is rejected.
+        source_list: Verilog and SystemVerilog sources.
         debug: FINN's wish for a waveform; there is none, the argument is accepted for its sake.
         behav: define ``FINN_SIMULATION``, as FINN's own sources expect.
         fifosim: the top is FINN's ``finn_design_wrapper``.
@@ -81,36 +89,41 @@ def compile_sim_obj(
         ``sim_out_dir`` and the path of the description relative to it.
 
     Raises:
-        UserError: a source is VHDL or missing, or no C++ compiler is installed.
-        SimulationError: the sources do not compile.
+        FINNUserError: a source is missing, is VHDL or computes with ``shortreal``; a load image is missing; the sources do
+            not compile; there is no C++ compiler.
     """
-    sources = sorted(map(Path, source_list), key=lambda p: not p.stem.endswith("_pkg"))
-    for source in sources:
-        if source.suffix in (".vhd", ".vhdl"):
-            raise UserError(f"simulation without Vivado takes no VHDL: {source}")
     sim_out_dir = Path(sim_out_dir)
     top = "finn_design_wrapper" if fifosim else top_module_name
-    images: dict[str, str] = {}
-    for folder in {p.parent for p in sources}:
-        for rom in folder.glob("*.hex"):
-            _copy(rom, sim_out_dir)
-        for port, name in read_index(folder).items():
-            _copy(folder / name, sim_out_dir)
-            images[port] = name
-    inputs, outputs, loads = find_ports(top, sources)
-    if missing := sorted({p.name for p in loads} - set(images)):
-        raise UserError(f"no load image for {', '.join(missing)} of {top} beside its sources: generate the HDL again")
-    defines = ("FINN_SIMULATION",) if behav else ()
-    simulator = compile_top(top, sources, inputs, outputs, loads=loads, defines=defines, lint=False)
+    try:
+        content = _compile(top, [Path(source) for source in source_list], sim_out_dir, ("FINN_SIMULATION",) if behav else ())
+    except (UserError, SimulationError) as error:
+        raise FINNUserError(str(error)) from error
     description = Path("xsim.dir") / top_module_name / "xsimk.so"
-    content = {
+    write_json(sim_out_dir / description, content)
+    return sim_out_dir, description
+
+
+def _compile(top: str, sources: list[Path], folder: Path, defines: Sequence[str]) -> dict[str, object]:
+    """Build the simulator of ``top`` and put what it reads into ``folder``; returns its description."""
+    images: dict[str, str] = {}
+    for origin in {p.parent for p in sources}:
+        for rom in origin.glob("*.hex"):
+            _copy(rom, folder)
+        for port, name in read_index(origin).items():
+            _copy(origin / name, folder)
+            images[port] = name
+    sources = for_verilator(sources, folder)
+    inputs, outputs, loads = find_ports(top, sources)
+    if (missing := sorted({p.name for p in loads} - set(images))) and any(p.name == WEIGHT_LOADER for p in sources):
+        raise UserError(f"no load image for {', '.join(missing)} of {top} beside its sources: generate the HDL again")
+    loads = [port for port in loads if port.name in images]
+    simulator = compile_top(top, sources, inputs, outputs, loads=loads, defines=defines, lint=False)
+    return {
         "executable": str(simulator.executable),
         "inputs": [asdict(p) for p in inputs],
         "outputs": [asdict(p) for p in outputs],
         "loads": [asdict(p) | {"image": images[p.name]} for p in loads],
     }
-    write_json(sim_out_dir / description, content)
-    return sim_out_dir, description
 
 
 def load_sim_obj(
@@ -184,7 +197,6 @@ def rtlsim_multi_io(
     )
     if result.deadlock is not None:
         from finn.util.basic import get_rtlsim_timeout_error_message
-        from finn.util.exception import FINNUserError
 
         message = get_rtlsim_timeout_error_message(liveness_threshold, liveness_estimate)
         raise FINNUserError(f"{message}\n{result.deadlock}")
