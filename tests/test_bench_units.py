@@ -257,7 +257,7 @@ def test_a_unit_is_measured_whole(tiny):
         assert found.utilisation == pytest.approx(found.ideal_cycles / found.cycles) and found.utilisation <= 1
         assert found.cycles_unbalanced >= found.cycles and found.cycles_error < 0.02
         assert cost.lut_sites == cost.lut + cost.lutram_sites + cost.srl > row.array.lut_sites > 0
-        assert cost.ff > row.array.ff and 0 < row.array.depth_data <= cost.depth_data <= cost.depth_lut
+        assert cost.ff > row.array.ff and 0 < row.array.depth_lut <= cost.depth_lut
         assert row.memory.weight_bits == blocks * 16 * 4 <= row.memory.memory_bits
     assert {r["mask"] for r in json.loads(path.read_text())["rows"]} == {"dense", *masks.KINDS}
 
@@ -277,7 +277,7 @@ def test_a_unit_is_its_arrays_and_what_is_around_them(mac_style, tmp_path):
         assert getattr(both.resources, name) == getattr(whole.resources, name), name
     assert both.resources.DSP >= 2 * parts[1].resources.DSP > 0
     assert both.resources.LUT == pytest.approx(whole.resources.LUT, rel=0.05)
-    assert abs(both.depth.any - whole.depth.any) <= 1
+    assert abs(both.depth.lut - whole.depth.lut) <= 1
 
 
 def test_a_second_run_takes_everything_from_the_file(tiny, monkeypatch):
@@ -335,7 +335,7 @@ def test_the_tables_hold_every_figure_against_its_limit(tiny):
 def row(**changes):
     """A row that misses no limit; names of costs among the changes are of its cost."""
     cost = Cost(dsp=768 + 16, lut=5000, lutram_sites=4000, srl=1000, lut_sites=10_000, ff=9000, bram36=8.0, uram=0,
-                depth_data=3, depth_lut=5, depth_data_carry=6, depth_carry=7)  # fmt: skip
+                depth_lut=5, depth_carry=7)  # fmt: skip
     array = replace(cost, dsp=256, lut_sites=2560)
     cost = replace(cost, **{name: changes.pop(name) for name in set(changes) & set(vars(cost))})
     base = MatrixRow(
@@ -351,7 +351,6 @@ def row(**changes):
     ({}, []),
     ({"array": replace(row().array, dsp=257)}, ["DSP per product of 384x384"]),
     ({"array": replace(row().array, lut_sites=2561)}, ["LUT per product of the array"]),
-    ({"depth_data": 4}, ["depth of the data path"]),
     ({"lut_sites": 12_289}, ["LUT sites per product", "LUT, estimate"]),
     ({"depth_lut": 6}, ["depth of 384x384"]),
     ({"dsp": 783}, ["dsp, estimate"]),
@@ -415,7 +414,6 @@ def test_token_drop_that_is_slower_for_some_images_fails():
     ({}, ""),
     ({"rank_cycles": 11}, "ranking: 1.10%"),
     ({"ranker": 2001}, "ranker: 2,001"),
-    ({"depth_data": 4}, "depth of the data path: 4"),
     ({"depth_lut": 6}, "depth: 6"),
 ])  # fmt: skip
 def test_each_limit_of_the_token_drop_is_where_the_text_says(changes, missed):

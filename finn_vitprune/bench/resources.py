@@ -48,9 +48,9 @@ def joined(around: Netlist, array: Netlist, lanes: int) -> Netlist:
 
 @dataclass(frozen=True)
 class Cost:
-    """A netlist with the names of the benchmark's rows; ``lut`` are LUTs used as logic, ``lut_sites`` all.
+    """A netlist with the names of the benchmark's rows.
 
-    ``depth_data`` and ``depth_lut``: LUT levels of the data path and of any path; ``..._carry``: with carries.
+    ``lut`` are LUTs used as logic, ``lut_sites`` all. ``depth_lut`` are levels of LUTs, ``depth_carry`` with carries.
     """
 
     dsp: int
@@ -61,9 +61,7 @@ class Cost:
     ff: int
     bram36: float
     uram: int
-    depth_data: int
     depth_lut: int
-    depth_data_carry: int
     depth_carry: int
 
     @classmethod
@@ -78,10 +76,8 @@ class Cost:
             ff=r.FF,
             bram36=r.BRAM36,
             uram=r.URAM,
-            depth_data=d.data,
-            depth_lut=d.any,
-            depth_data_carry=d.data_carry,
-            depth_carry=d.any_carry,
+            depth_lut=d.lut,
+            depth_carry=d.carry,
         )
 
 

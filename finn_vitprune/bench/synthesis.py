@@ -48,7 +48,7 @@ def synthesise(tasks: Sequence[SynthesisTask], workers: int) -> None:
     progress.status(f"synthesis: {len(names)} modules")
     for job, netlist in map_many(list(names), workers, TIMEOUT_S):
         found[job], r = netlist, netlist.resources
-        amounts = f"{r.LUT:,} LUT, {r.FF:,} FF, {r.DSP:,} DSP, {r.BRAM36:g} BRAM36, depth {netlist.depth.any}"
+        amounts = f"{r.LUT:,} LUT, {r.FF:,} FF, {r.DSP:,} DSP, {r.BRAM36:g} BRAM36, depth {netlist.depth.lut}"
         progress.line(f"{names[job]}: {amounts}")
         progress.status(f"synthesis: {len(found)} of {len(names)} modules")
         for task in tasks:

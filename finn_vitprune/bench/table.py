@@ -7,9 +7,8 @@ from typing import Any
 
 from finn_vitprune.bench.cycles import IN_ORDER
 from finn_vitprune.bench.limits import (
-    ANY_DEPTH,
     ARRAY_LUT,
-    DATA_DEPTH,
+    DEPTH,
     DROP_SPREAD,
     DSP_PER_PRODUCT,
     ESTIMATE_CYCLES,
@@ -202,16 +201,13 @@ def _depth(rows: Sequence[MatrixRow], checks: Checks) -> TextTable:
         what, cost = _what(row), row.cost
         lines.append((
             _name(row), f"{row.products:,}",
-            checks.mark(f"depth of the data path of {what}", str(cost.depth_data), cost.depth_data <= DATA_DEPTH),
-            checks.mark(f"depth of {what}", str(cost.depth_lut), cost.depth_lut <= ANY_DEPTH),
-            str(cost.depth_data_carry), str(cost.depth_carry),
+            checks.mark(f"depth of {what}", str(cost.depth_lut), cost.depth_lut <= DEPTH), str(cost.depth_carry),
         ))  # fmt: skip
     return TextTable(
         "4. Depth, a stand-in for timing",
-        ("matrix", "products", "data path", "any path", "data path, carries", "any path, carries"),
+        ("matrix", "products", "LUT levels", "with carries"),
         tuple(lines),
-        f"LUT levels of the worst path in Yosys' netlist: at most {DATA_DEPTH} to registers and memories that hold"
-        f" elements, sums or outputs, {ANY_DEPTH} to any. With carries: each carry block counts as a level.",
+        f"Levels of the worst path in Yosys' netlist, at most {DEPTH}. With carries: each carry block counts as a level.",
     )
 
 
@@ -280,12 +276,11 @@ def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> TextTable:
         lines.append((
             _drop_name(row), f"{c.lut:,}", f"{c.lutram_sites:,}", f"{c.srl:,}", f"{c.ff:,}",
             checks.mark(f"{name}, ranker", f"{ranker:,}", ranker <= RANKER_LUT),
-            checks.mark(f"{name}, depth of the data path", str(c.depth_data), c.depth_data <= DATA_DEPTH),
-            checks.mark(f"{name}, depth", str(c.depth_lut), c.depth_lut <= ANY_DEPTH), *estimates,
+            checks.mark(f"{name}, depth", str(c.depth_lut), c.depth_lut <= DEPTH), *estimates,
         ))  # fmt: skip
     return TextTable(
         "6. Token drop: resources, and estimated / found",
-        ("unit", "LUT", "LUTRAM", "SRL", "FF", "ranker", "data path", "any path", "DSP", "BRAM36", "URAM",
+        ("unit", "LUT", "LUTRAM", "SRL", "FF", "ranker", "LUT levels", "DSP", "BRAM36", "URAM",
          "LUT sites"),
         tuple(lines),
         f"ranker: LUT sites of the ranker alone, at most {RANKER_LUT:,}. Depth as in 4.",
