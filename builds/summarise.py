@@ -96,7 +96,8 @@ def _verify(build: BuildContext, lowering: LoweringCheck | None, measured: Verif
         stalled_images=measured.stalled_images, traced_streams=measured.traced_streams, image_source=images.source,
         images_total=images.total, image_seed=images.seed, image_choice=images.text,
         top1_agree_qonnx=float(np.mean(predicted == np.array(reference.top1))),
-        max_code_diff_vs_qonnx=lowering.max_code_difference if lowering else 0,
+        max_code_diff_vs_qonnx=int(lowering.ties > 0) if lowering else 0, lowering_ties=lowering and lowering.ties,
+        lowering_faults=lowering and lowering.faults,
         saturations=measured.saturations, accuracy=right(predicted),
         accuracy_pytorch=None if images.logits is None else right(np.argmax(images.logits, -1)),
     )

@@ -95,16 +95,18 @@ class PrunedAttention(FoldedOp):
 
     def compute(self, q: np.ndarray, kv: np.ndarray, table: np.ndarray) -> list[np.ndarray]:
         """``[..., queries, H D']``, ``[..., N, 2 H D']`` to O and, with ``scores``, S ``[..., N, 1]``."""
+        return self.outputs(*attention(*self.by_head(q, kv), table.reshape(-1), self.constants()))
+
+    def by_head(self, q: np.ndarray, kv: np.ndarray) -> list[np.ndarray]:
+        """The streams as q ``[..., H, queries, D']``, k and v ``[..., H, N, D']``."""
         heads, dim = self.get_nodeattr("heads"), self.get_nodeattr("head_dim")
+        parts = (np.asarray(q), *np.split(np.asarray(kv, dtype=np.int64), 2, axis=-1))
+        return [np.swapaxes(x.reshape(*x.shape[:-1], heads, dim), -2, -3) for x in parts]
 
-        def by_head(x: np.ndarray) -> np.ndarray:
-            return np.swapaxes(x.reshape(*x.shape[:-1], heads, dim), -2, -3)
-
-        k, v = np.split(np.asarray(kv, dtype=np.int64), 2, axis=-1)
-        heads_first = (by_head(x) for x in (np.asarray(q), k, v))
-        out, scores = attention(*heads_first, table.reshape(-1), self.constants())
+    def outputs(self, out: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
+        """O ``[..., H, queries, D']`` and S ``[..., N]`` as the streams that leave."""
         out = np.swapaxes(out, -2, -3)
-        result = [out.reshape(*out.shape[:-2], heads * dim)]
+        result = [out.reshape(*out.shape[:-2], self.channels)]
         return [*result, scores[..., None]] if self.get_nodeattr("scores") else result
 
     def verify_node(self) -> list[str]:

@@ -34,4 +34,4 @@ class TokenDrop(CustomOp):
         x = np.rint(context[node.input[0]].astype(np.float64) / scale).astype(np.int64)
         scores = np.rint(context[node.input[1]]).astype(np.int64)
         codes = numerics.token_drop(x, scores, *(self.get_nodeattr(a) for a in ("k", "mult", "shift")))
-        context[node.output[0]] = (codes * np.float64(scale)).astype(np.float32)
+        context[node.output[0]] = (codes * np.float64(scale)).astype(context[node.input[0]].dtype)

@@ -24,6 +24,14 @@ RECIP_BITS = 25
 SCORE_BITS = 16
 """Fraction bits of a token score: one head contributes floor(2**16 E / Z)."""
 
+TIE_TOLERANCE = 1e-3
+"""Codes: a value before rounding that lies this near to a tie may be rounded to either side."""
+
+
+def beside_tie(before: np.ndarray, code: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Where two codes are neighbours and ``before``, the value before rounding, lies beside the tie between them."""
+    return (np.abs(code - other) == 1) & (np.abs(before - (code + other) / 2) <= TIE_TOLERANCE)
+
 
 def shift_round_half_even(value: np.ndarray, shift: np.ndarray | int) -> np.ndarray:
     """``value * 2**-shift`` rounded to the nearest integer, ties to even. ``shift`` >= 0, may broadcast."""
@@ -207,9 +215,21 @@ def attention(
     Returns:
         O ``[..., H, NQ, D']`` and the token scores S ``[..., N]``.
     """
-    q, k, v = (np.asarray(a, dtype=np.int64) for a in (q, k, v))
-    logits = requantise(matmul(q, np.swapaxes(k, -1, -2)), c.logit_mult, c.logit_shift, c.logit_bits)
-    e = np.asarray(table, np.int64)[logits.max(-1, keepdims=True) - logits]
+    return attended(numerators(attention_logits(q, k, c), table), v, c)
+
+
+def attention_logits(q: np.ndarray, k: np.ndarray, c: AttentionConstants) -> np.ndarray:
+    """L ``[..., H, NQ, N]`` of :func:`attention`."""
+    return requantise(matmul(q, np.swapaxes(k, -1, -2)), c.logit_mult, c.logit_shift, c.logit_bits)
+
+
+def numerators(logits: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """E of :func:`attention` from its L."""
+    return np.asarray(table, np.int64)[logits.max(-1, keepdims=True) - logits]
+
+
+def attended(e: np.ndarray, v: np.ndarray, c: AttentionConstants) -> tuple[np.ndarray, np.ndarray]:
+    """O and S of :func:`attention` from its E."""
     z = e.sum(-1, keepdims=True)
     out = requantise(matmul(e, v), c.recip_num // z, c.recip_shift, c.out_bits)
     scores = ((e[..., 0, :] << SCORE_BITS) // z[..., 0, :]).sum(-2)

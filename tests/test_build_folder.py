@@ -13,7 +13,7 @@ from finn_vitprune.builds.build import EXAMPLE
 from finn_vitprune.builds.context import BuildContext
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, builder, finn_logging, run_builder
 from finn_vitprune.builds.folder import BuildFolder, QonnxReference, Synthesis
-from finn_vitprune.builds.lowering_check import LoweringCheck, TensorCheck, check_lowering
+from finn_vitprune.builds.lowering_check import ClassChange, Fault, LoweringCheck, TensorCheck, check_lowering
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import build_step
 from finn_vitprune.errors import UserError
@@ -27,7 +27,8 @@ MODEL = EXAMPLE / "deit_digits.onnx"
 def test_results_come_back_as_they_were_and_are_plain_json(tmp_path):
     folder = BuildFolder(tmp_path)
     check = LoweringCheck(
-        8, [TensorCheck("t", "q", "VitAdd", 64, 1, 2)], 2, 1 / 64, 1.0, 0.125, 1e-9, {"name": "x", "token_keep": "{}"}
+        [0, 1], [TensorCheck("q", "VitAdd_0", 64, 1, 1, Fault(1, [2, 3], 5, 7, 6.75))], 16, [ClassChange(9, 1, 2, 1)],
+        0.125, 1e-9, {"name": "x", "token_keep": "{}"},
     )
     for file, result in (
         (folder.lowering, check),
@@ -131,6 +132,6 @@ def test_steps_are_shown_and_the_rest_of_the_output_is_logged(tmp_path, capsys):
 def test_the_check_of_the_lowering_keeps_the_metadata_of_the_model_file():
     model = ModelWrapper(str(MODEL))
     with np.load(EXAMPLE / "images.npz") as data:
-        check, logits = check_lowering(model, lower(model), data["images"][:2])
-    assert (check.source["name"], check.source["block_size"], check.images) == ("deit_digits", "8", 2)
+        check, logits, _ = check_lowering(model, lower(model), data["images"][:2])
+    assert (check.source["name"], check.source["block_size"], check.images) == ("deit_digits", "8", [0, 1])
     assert logits.shape == (2, 10)

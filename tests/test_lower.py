@@ -1,4 +1,4 @@
-"""Lowering: every node maps or says why not; the hardware graph equals QONNX up to ties of float32."""
+"""Lowering: every node maps or says why not; the hardware graph equals QONNX up to ties."""
 
 import time
 
@@ -41,13 +41,12 @@ def hardware(lowered):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_op_equals_qonnx_up_to_one_code_at_ties(case):
+def test_every_op_equals_qonnx_up_to_ties(case):
     source, images = random_vit(**case)
-    check, _ = check_lowering(source, lower(source), images)
-    assert check.max_code_difference <= 1
-    assert check.differing_share < 1e-3
-    assert check.top1_agreement >= 15 / 16
-    fed = {c.op_type for c in check.tensors}
+    check, _, _ = check_lowering(source, lower(source), images)
+    assert check.problem == ""
+    assert check.ties < 1e-3 * check.codes
+    fed = {c.node.rpartition("_")[0] for c in check.tensors}
     assert {"BlockSparseMVAU", "VitTokenEmbed", "VitLayerNorm", "PrunedAttention", "VitAdd", "VitLookup"} <= fed
 
 
@@ -93,7 +92,7 @@ def test_runner_equals_qonnx_execution():
     for i, image in enumerate(images[:2]):
         slow = execute_onnx(source, {source.graph.input[0].name: image[None].astype(np.float32)}, True)
         for name in names:
-            assert np.array_equal(fast[name][i], slow[name][0]), name
+            assert np.allclose(fast[name][i], slow[name][0], rtol=1e-5, atol=1e-9), name
 
 
 def broken(change):

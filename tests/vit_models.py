@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from qonnx.core.modelwrapper import ModelWrapper
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from finn_vitprune.export.export import to_qonnx
 from finn_vitprune.models.freeze import freeze
@@ -21,7 +22,7 @@ from finn_vitprune.pruning.scores import PruneScores
 
 @lru_cache(maxsize=None)
 def _bytes(image: int, patch: int, dim: int, heads: int, depth: int, drop_at: tuple[int, ...], token_keep: str,
-           block: int, keep: str, seed: int, bits: int, options: tuple[tuple[str, object], ...]
+           block: int, keep: str, seed: int, bits: int, bias: float, options: tuple[tuple[str, object], ...]
            ) -> tuple[bytes, np.ndarray]:
     torch.manual_seed(seed)
     torch.set_num_threads(1)
@@ -29,6 +30,9 @@ def _bytes(image: int, patch: int, dim: int, heads: int, depth: int, drop_at: tu
         img_size=image, patch_size=patch, in_chans=1, num_classes=10, embed_dim=dim, depth=depth, num_heads=heads,
         **dict(options),
     ).eval()
+    for name, parameter in timm_model.named_parameters():
+        if bias and name.endswith(".bias"):
+            nn.init.normal_(parameter, std=bias)
     config = replace(config_of_timm(timm_model), weight_bits=bits, act_bits=bits)
     config = config.with_token_drop(token_keep, drop_at)
     model = PrunedViT(config)
@@ -46,12 +50,13 @@ def _bytes(image: int, patch: int, dim: int, heads: int, depth: int, drop_at: tu
 
 def random_vit(image: int = 4, patch: int = 2, dim: int = 16, heads: int = 2, depth: int = 2,
                drop_at: tuple[int, ...] = (1,), token_keep: str = "0.5", block: int = 8, keep: str = "0.5",
-               seed: int = 0, bits: int = 8, **options) -> tuple[ModelWrapper, np.ndarray]:
+               seed: int = 0, bits: int = 8, bias: float = 0.0, **options) -> tuple[ModelWrapper, np.ndarray]:
     """A QONNX model and uint8 images ``[16, image, image, 1]``; by default 5 tokens, 2 encoders, one drop.
 
-    ``bits`` are those of weights and activations (the residual stream stays INT16); ``options`` are timm's.
+    ``bits`` are those of weights and activations (the residual stream stays INT16); ``bias`` is the standard deviation
+    of all biases; ``options`` are timm's.
     """
     data, images = _bytes(
-        image, patch, dim, heads, depth, drop_at, token_keep, block, keep, seed, bits, tuple(options.items())
+        image, patch, dim, heads, depth, drop_at, token_keep, block, keep, seed, bits, bias, tuple(options.items())
     )
     return ModelWrapper(data), images

@@ -18,7 +18,7 @@ from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.reading import read_nodes, tensor_array
 from finn_vitprune.graph.rules import Rules, Value, is_ordered, ordered
 from finn_vitprune.graph.walk import Pass, Policy, Step, all_constant, evaluated
-from finn_vitprune.numerics import snap_ratio
+from finn_vitprune.numerics import MULT_BITS, int_range, snap_ratio
 from finn_vitprune.transforms.values import Acc, Codes, Image, QAcc, column_selection, single_token
 
 DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", "finn_vitprune.custom_ops")
@@ -52,8 +52,9 @@ class HardwareGraph:
         return name
 
     def add(self, op_type: str, inputs: list[str], outputs: list[str], **attributes) -> None:
-        """Add a hardware node; shapes and data types of its outputs follow from the op itself."""
+        """Add a hardware node, named after its type; shapes and data types of its outputs follow from the op itself."""
         node = make_node(op_type, inputs, outputs, **attributes)
+        node.name = f"{op_type}_{sum(n.op_type == op_type for n in self.nodes)}"
         self.nodes.append(node)
         op = getCustomOp(node)
         for i, name in enumerate(outputs):
@@ -95,12 +96,26 @@ class Match:
     index: np.ndarray = field(compare=False)
 
 
+@dataclass(frozen=True)
+class AttentionMatch:
+    """What a PrunedAttention computes on the way to the stream ``hardware``: QONNX tensors ``[1, H, N, N]``.
+
+    ``logits`` are codes at ``logit_scale``, ``numerators`` codes at 1/255.
+    """
+
+    hardware: str
+    logits: str
+    logit_scale: float
+    numerators: str
+
+
 @dataclass
 class Lowered:
     """Result of lowering: the hardware graph and how its tensors correspond to the QONNX ones."""
 
     model: ModelWrapper
     matches: list[Match]
+    attentions: list[AttentionMatch]
     logit_scale: float
     snap_error: float
 
@@ -121,6 +136,7 @@ class Lowering(Pass):
         self.opset = next((o.version for o in source.model.opset_import if o.domain in ("", "ai.onnx")), 17)
         self.graph = HardwareGraph()
         self.matches: list[Match] = []
+        self.attentions: list[AttentionMatch] = []
         self.snap_error = 0.0
         self._built: dict[object, Codes] = {}
         self.input = self._image()
@@ -164,7 +180,7 @@ class Lowering(Pass):
             raise Reason(f"as model output: {e}", e.help, output, self.node) from e
         self.record(stream, output)
         model = self.graph.model(self.input, stream.tensor, graph.name or "vit")
-        return Lowered(model, self.matches, stream.scale, self.snap_error)
+        return Lowered(model, self.matches, self.attentions, stream.scale, self.snap_error)
 
     def knows(self, node: Node) -> bool:
         return node.domain in DOMAINS
@@ -238,7 +254,7 @@ class Lowering(Pass):
         columns = column_selection(value.index, acc.x.tokens, len(acc.bias))
         if columns is None:
             raise Reason("a quantised matrix product is used in an order that is not token by token")
-        key = ("acc", id(acc.weights), columns.tobytes(), value.scale, value.bits, value.signed)
+        key = ("acc", value.tensor, columns.tobytes())
         if key not in self._built:
             if value.narrow:
                 raise Reason("activations must use the full range of codes (narrow range is for weights)")
@@ -246,7 +262,7 @@ class Lowering(Pass):
                 acc, columns, np.full(len(columns), value.scale), value.bits, value.signed
             )
         result = replace(self._built[key], index=ordered(value.shape))
-        if value.tensor and not any(m.qonnx == value.tensor for m in self.matches):
+        if not any(m.qonnx == value.tensor for m in self.matches):
             self.record(result, value.tensor)
         return result
 
@@ -255,26 +271,31 @@ class Lowering(Pass):
     def matrix_unit(self, acc: Acc, columns: np.ndarray, out_scale: np.ndarray, bits: int, signed: bool) -> Codes:
         """A BlockSparseMVAU that requantises ``columns`` of ``acc`` to codes at ``out_scale`` (one per column)."""
         weights = acc.weights[:, columns]
-        scale = _live_scale(weights, acc.weight_scale[columns])
-        mult, shift = self.requant_constants(acc.x.scale * scale / out_scale)
-        return self._unit("mvau", acc, weights, acc.bias[columns], scale, mult, shift, float(out_scale[0]), bits, signed)
+        live = weights.any(axis=0)
+        scale, bias = acc.x.scale * acc.weight_scale[columns], acc.bias[columns]
+        mult, shift = np.ones(len(bias), np.int64), 0
+        if live.any():
+            mult[live], shift = self.requant_constants(scale[live] / out_scale[live])
+        codes = np.rint(bias / np.where(live, scale, 1.0)).astype(np.int64)
+        codes[~live], mult[~live] = _constant_columns(bias[~live] / out_scale[~live], shift, bits, signed)
+        return self._unit("mvau", acc, weights, codes, mult, shift, float(out_scale[0]), bits, signed)
 
     def logits(self, acc: Acc) -> Codes:
         """The classifier: raw accumulators when all columns share one scale, else codes on one common grid."""
-        scale = _live_scale(acc.weights, acc.weight_scale)
-        mult, shift = None, 0
-        if not np.all(scale == scale[0]):
-            mult, shift = self.requant_constants(scale / scale.max())
-        common = acc.x.scale * scale.max()
-        return replace(
-            self._unit("logits", acc, acc.weights, acc.bias, scale, mult, shift, common, 32, True), index=acc.index
-        )
+        live = acc.weights.any(axis=0)
+        scale = acc.x.scale * (acc.weight_scale[live] if live.any() else acc.weight_scale)
+        if np.all(scale == scale[0]):
+            codes = np.rint(acc.bias / scale[0]).astype(np.int64)
+            stream = self._unit("logits", acc, acc.weights, codes, None, 0, float(scale[0]), 32, True)
+        else:
+            common = np.full(len(acc.bias), scale.max())
+            stream = self.matrix_unit(acc, np.arange(len(acc.bias)), common, 32, True)
+        return replace(stream, index=acc.index)
 
-    def _unit(self, stem: str, acc: Acc, weights: np.ndarray, bias: np.ndarray, weight_scale: np.ndarray,
-              mult: np.ndarray | None, shift: int, scale: float, bits: int, signed: bool) -> Codes:
+    def _unit(self, stem: str, acc: Acc, weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None, shift: int,
+              scale: float, bits: int, signed: bool) -> Codes:
         x, kind = acc.x, f"INT{weight_bits(weights)}"
-        codes = np.rint(bias / (x.scale * weight_scale)).astype(np.int64)
-        inputs = [x.tensor, self.graph.constant("weights", weights, kind), self.graph.constant("bias", codes, "INT32")]
+        inputs = [x.tensor, self.graph.constant("weights", weights, kind), self.graph.constant("bias", bias, "INT32")]
         if mult is not None:
             inputs.append(self.graph.constant("mult", mult, "UINT17"))
         block = int(self.source.get_metadata_prop("block_size") or 8)
@@ -299,9 +320,12 @@ def weight_bits(weights: np.ndarray) -> int:
     raise Reason(f"weight code {largest} needs more than 8 bits")
 
 
-def _live_scale(weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Column scales with those of all-zero columns replaced, since Brevitas gives these a floor value."""
-    live = weights.any(axis=0)
-    if live.all() or not live.any():
-        return scale
-    return np.where(live, scale, np.median(scale[live]))
+def _constant_columns(values: np.ndarray, shift: int, bits: int, signed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Bias codes and multipliers of columns without weights, whose outputs are ``values``, in output codes, rounded.
+
+    Their weight scale means nothing (Brevitas gives a floor value), so the bias is not rounded to its grid: code
+    times multiplier is the output code times 2**shift.
+    """
+    power = min(shift, MULT_BITS - 1)
+    codes = np.clip(np.rint(values), *int_range(bits, signed)).astype(np.int64)
+    return codes << (shift - power), np.full(codes.shape, 1 << power)

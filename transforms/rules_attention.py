@@ -9,7 +9,7 @@ import numpy as np
 from finn_vitprune import numerics
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, is_ordered, numbers, ordered
-from finn_vitprune.transforms.lowering import Lowering, datatype
+from finn_vitprune.transforms.lowering import AttentionMatch, Lowering, datatype
 from finn_vitprune.transforms.values import (
     Acc,
     AttentionOutput,
@@ -153,6 +153,7 @@ def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float,
         recip_num=num, recip_shift=recip_shift, inputDataType=code, outputDataType=datatype(bits, True),
         scoreDataType=f"UINT{score_bits}",
     )
+    lowering.attentions.append(AttentionMatch(out, logits.tensor, logits.scale, attended.e.tensor))
     return Codes(ordered((1, x.tokens, width)), out, x.tokens, width, scale, bits, True)
 
 

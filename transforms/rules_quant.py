@@ -149,7 +149,7 @@ def table(lowering: Lowering, node: Node, values: list):
     found, to = values[0], _activation(node, values)
     x = lowering.stream(replace(found.x, index=found.index))
     lo, hi = numerics.int_range(to.bits, to.signed)
-    codes = np.clip(np.rint(found.values / np.float32(to.scale)), lo, hi).astype(np.int64)
+    codes = np.clip(np.rint(found.values / to.scale), lo, hi).astype(np.int64)
     inputs = [lowering.graph.constant("table", codes, to.datatype)]
     return _unit(lowering, node, "VitLookup", x, inputs, to, found, "lookup", tokens=x.tokens)
 
@@ -205,7 +205,7 @@ def numerators(lowering: Lowering, node: Node, values: list):
     to = _activation(node, values)
     if to.signed or to.bits != 8 or abs(to.scale * numerics.EXP_MAX - 1.0) > 1e-6:
         raise Reason("softmax numerators are UINT8 with scale 1/255, so that the row maximum is 255")
-    return Numerator(values[0].index, values[0].logits, unit=1.0 / numerics.EXP_MAX)
+    return Numerator(values[0].index, values[0].logits, unit=1.0 / numerics.EXP_MAX, tensor=node.outputs[0])
 
 
 @RULES.rule("Quant", AttentionOutput)

@@ -129,6 +129,7 @@ def token_drop(lowering: Lowering, node: Node, values: list):
     if k == x.tokens - 1:
         return x
     scores_stream = scores_tensor(scores.logits)
+    lowering.record(Codes(ordered(scores.shape), scores_stream, x.tokens, 1, 1.0, 0, False), node.inputs[1])
     stream = lowering.new_stream(
         "VitTokenDrop", [x.tensor, scores_stream], "kept", x.scale, 16, True, tokens=x.tokens,
         channels=x.channels, k=k, mult=mult, shift=shift, inputDataType="INT16", outputDataType="INT16",

@@ -163,9 +163,10 @@ class ExpDiff(OfLogits, kind="exp of logits, not quantised"):
 
 @dataclass(frozen=True)
 class Numerator(OfLogits, kind="softmax numerators"):
-    """E: the UINT8 numerators of the deferred softmax; ``unit`` is the real value of code 1."""
+    """E: the UINT8 numerators of the deferred softmax, QONNX tensor ``tensor``; ``unit`` is the real value of code 1."""
 
     unit: float
+    tensor: str
 
 
 @dataclass(frozen=True)

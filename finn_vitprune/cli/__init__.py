@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", EXIT_INTERRUPTED)
     except UserError as e:
-        return _fail(str(e), EXIT_USER)
+        return _fail(str(e), e.exit_code)
     except Exception as e:
         message = _user_message(e)
         if message is not None:

@@ -37,7 +37,7 @@ def command(
 ) -> None:
     """Build an accelerator: lower, fold, generate HDL, size FIFOs, stitch, simulate, synthesise, report.
 
-    Exits with 1 when the RTL differs from the hardware graph.
+    Exits with 1 when the hardware graph differs from the model by more than ties of rounding, or the RTL from it.
     """
     from finn_vitprune.cli.files import need_file
     from finn_vitprune.cli.terminal import progress_lines

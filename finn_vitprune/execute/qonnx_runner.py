@@ -1,7 +1,8 @@
 """Runs a QONNX model on many images quickly, with every wanted tensor at hand.
 
-qonnx executes node by node and builds an onnxruntime session for each. Here ``Quant`` becomes Div, Clip,
-Round, Mul (the same float32 steps), and the graph is cut only at ``TokenDrop`` nodes, which run in Python.
+qonnx executes node by node, in float32, and builds an onnxruntime session for each. Here all is computed in
+float64, so that the order of a sum does not decide how a value is rounded; ``Quant`` becomes Div, Clip, Round,
+Mul, and the graph is cut only at ``TokenDrop`` nodes, which run in Python.
 """
 
 from __future__ import annotations
@@ -21,6 +22,14 @@ from finn_vitprune.numerics import int_range
 Stage = Callable[[dict[str, np.ndarray]], None]
 """Adds what it makes to the tensors that it is given, by name."""
 
+FLOAT32_ONLY = ("Gelu", "Erf")
+"""Operators that onnxruntime has in float32 only; their error is below 1e-4 of an 8-bit code."""
+
+
+def before_rounding(quantised: str) -> str:
+    """Name of the input of a ``Quant`` over its scale, not clipped, where ``quantised`` is its output."""
+    return f"{quantised}/scaled"
+
 
 class QonnxRunner:
     """Executes a QONNX model with batch size 1, image after image."""
@@ -30,7 +39,7 @@ class QonnxRunner:
 
         Args:
             model: the QONNX model, shapes annotated.
-            tensors: names of the intermediate tensors to return besides the output.
+            tensors: names of the intermediate tensors to return besides the output, :func:`before_rounding` too.
         """
         self.input = model.graph.input[0].name
         self.output = model.graph.output[0].name
@@ -41,11 +50,11 @@ class QonnxRunner:
         """Wanted tensors for ``images`` ``[F, ...]`` (uint8 values), stacked over the frames.
 
         Returns:
-            float32 arrays ``[F, *tensor shape without the batch axis]``.
+            float64 arrays ``[F, *tensor shape without the batch axis]``.
         """
         frames = []
         for image in images:
-            values = {self.input: image[None].astype(np.float32)}
+            values = {self.input: image[None].astype(np.float64)}
             for stage in self.stages:
                 stage(values)
             frames.append([values[t] for t in self.tensors])
@@ -57,26 +66,29 @@ def _stages(model: ModelWrapper, wanted: list[str]) -> list[Stage]:
     segments = [(drops, list(nodes)) for drops, nodes in groupby(graph.node, lambda n: n.op_type == "TokenDrop")]
     available, stages = {graph.input[0].name}, []
     for number, (drops, nodes) in enumerate(segments):
-        made = {o for n in nodes for o in n.output}
         if drops:
             stages += [partial(getCustomOp(n).execute_node, graph=None) for n in nodes]
+            made = {o for n in nodes for o in n.output}
         else:
+            initialisers = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+            expanded = [e for n in nodes for e in _expanded(model, n, initialisers)]
+            made = {o for n in expanded for o in n.output}
             later = {i for _, s in segments[number + 1 :] for n in s for i in n.input}
-            reads = {i for n in nodes for i in n.input}
-            stages.append(_session(model, nodes, sorted(available & reads), sorted(made & (later | set(wanted)))))
+            reads = {i for n in expanded for i in n.input}
+            outputs = sorted(made & (later | set(wanted)))
+            stages.append(_session(model, expanded, initialisers, sorted(available & reads), outputs))
         available |= made
     return stages
 
 
-def _session(model: ModelWrapper, nodes: list[NodeProto], inputs: list[str], outputs: list[str]) -> Stage:
-    initialisers = {i.name: i for i in model.graph.initializer}
-    expanded = [e for n in nodes for e in (_expand_quant(model, n, initialisers) if n.op_type == "Quant" else [n])]
-    used = {i for n in expanded for i in n.input}
+def _session(model: ModelWrapper, nodes: list[NodeProto], initialisers: dict[str, np.ndarray], inputs: list[str],
+             outputs: list[str]) -> Stage:
+    used = {i for n in nodes for i in n.input}
     graph = helper.make_graph(
-        expanded, "segment",
+        nodes, "segment",
         [helper.make_tensor_value_info(n, _element_type(model, n), None) for n in inputs],
         [helper.make_tensor_value_info(n, _element_type(model, n), None) for n in outputs],
-        [t for name, t in initialisers.items() if name in used],
+        [numpy_helper.from_array(widened(a), name) for name, a in initialisers.items() if name in used],
     )
     opset = next(o.version for o in model.model.opset_import if o.domain in ("", "ai.onnx"))
     proto: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", max(opset, 13))])
@@ -95,22 +107,50 @@ def _session(model: ModelWrapper, nodes: list[NodeProto], inputs: list[str], out
 
 def _element_type(model: ModelWrapper, name: str) -> int:
     infos = [*model.graph.value_info, *model.graph.input, *model.graph.output]
-    return next((i.type.tensor_type.elem_type for i in infos if i.name == name), TensorProto.FLOAT)
+    found = next((i.type.tensor_type.elem_type for i in infos if i.name == name), TensorProto.FLOAT)
+    return TensorProto.DOUBLE if found == TensorProto.FLOAT else found
 
 
-def _expand_quant(model: ModelWrapper, node: NodeProto, initialisers: dict) -> list[NodeProto]:
+def _expanded(model: ModelWrapper, node: NodeProto, initialisers: dict[str, np.ndarray]) -> list[NodeProto]:
+    return _expand_quant(model, node, initialisers) if node.op_type == "Quant" else in_double(node)
+
+
+def _expand_quant(model: ModelWrapper, node: NodeProto, initialisers: dict[str, np.ndarray]) -> list[NodeProto]:
     op = getCustomOp(node)
     x, scale, _, bits = node.input
     signed = bool(op.get_nodeattr("signed"))
     lo, hi = int_range(int(model.get_initializer(bits)), signed)
     lo += int(signed and bool(op.get_nodeattr("narrow")))
     stem = node.output[0]
-    for suffix, value in (("lo", lo), ("hi", hi)):
-        name = f"{stem}/{suffix}"
-        initialisers[name] = numpy_helper.from_array(np.array(value, np.float32), name)
+    initialisers |= {f"{stem}/lo": np.float64(lo), f"{stem}/hi": np.float64(hi)}
+    scaled = before_rounding(stem)
     return [
-        helper.make_node("Div", [x, scale], [f"{stem}/scaled"]),
-        helper.make_node("Clip", [f"{stem}/scaled", f"{stem}/lo", f"{stem}/hi"], [f"{stem}/clipped"]),
+        helper.make_node("Div", [x, scale], [scaled]),
+        helper.make_node("Clip", [scaled, f"{stem}/lo", f"{stem}/hi"], [f"{stem}/clipped"]),
         helper.make_node("Round", [f"{stem}/clipped"], [f"{stem}/codes"]),
         helper.make_node("Mul", [f"{stem}/codes", scale], [stem]),
     ]
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """A constant for a graph in float64."""
+    return array.astype(np.float64) if array.dtype == np.float32 else array
+
+
+def in_double(node: NodeProto) -> list[NodeProto]:
+    """The node in float64, between casts where onnxruntime has it in float32 only."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    if node.op_type in FLOAT32_ONLY:
+        copy.input[0], copy.output[0] = f"{node.output[0]}/narrow", f"{node.output[0]}/float"
+        return [
+            helper.make_node("Cast", [node.input[0]], [copy.input[0]], to=TensorProto.FLOAT),
+            copy,
+            helper.make_node("Cast", [copy.output[0]], [node.output[0]], to=TensorProto.DOUBLE),
+        ]
+    for attribute in copy.attribute:
+        if (node.op_type, attribute.name, attribute.i) == ("Cast", "to", TensorProto.FLOAT):
+            attribute.i = TensorProto.DOUBLE
+        elif attribute.type == attribute.TENSOR and attribute.t.data_type == TensorProto.FLOAT:
+            attribute.t.CopyFrom(numpy_helper.from_array(widened(numpy_helper.to_array(attribute.t))))
+    return [copy]

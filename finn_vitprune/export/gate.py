@@ -8,20 +8,19 @@ from functools import partial
 import numpy as np
 import onnxruntime as ort
 import torch
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.custom_op.general.quant import quant
 from qonnx.custom_op.registry import getCustomOp
 from torch import nn
 
+from finn_vitprune import numerics
+from finn_vitprune.execute.qonnx_runner import in_double, widened
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import DropTokens, IntLayerNorm
 from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.vit import PrunedViT
-
-TIE_TOLERANCE = 1e-3
-"""Codes: nearer than this to a rounding tie, the integer LayerNorm and float exp may round apart."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +129,11 @@ class _OpenedGraph:
         self._inputs = sorted(used & (set(self._feeds) | {v.name for v in graph.input}))
         double = TensorProto.DOUBLE
         opened = helper.make_graph(
-            [wide for node in inner for wide in _in_double(node)],
+            [wide for node in inner for wide in in_double(node)],
             "opened",
             [helper.make_tensor_value_info(i, double, model.get_tensor_shape(i)) for i in self._inputs],
             [helper.make_tensor_value_info(o, double, None) for o in self._sources],
-            [numpy_helper.from_array(v.astype(np.float64) if v.dtype == np.float32 else v, k) for k, v in constants.items() if k in used],
+            [numpy_helper.from_array(widened(v), k) for k, v in constants.items() if k in used],
         )
         proto = helper.make_model(
             opened, opset_imports=[o for o in model.model.opset_import if o.domain == ""]
@@ -158,23 +157,6 @@ class _OpenedGraph:
         }
 
 
-def _in_double(node: NodeProto) -> list[NodeProto]:
-    """The node in float64; GELU, which onnxruntime has in float32 only, between casts."""
-    if node.op_type == "Gelu":
-        narrow, result = f"{node.output[0]}/narrow", f"{node.output[0]}/float"
-        inner = NodeProto()
-        inner.CopyFrom(node)
-        inner.input[0], inner.output[0] = narrow, result
-        return [
-            helper.make_node("Cast", [node.input[0]], [narrow], to=TensorProto.FLOAT),
-            inner,
-            helper.make_node("Cast", [result], [node.output[0]], to=TensorProto.DOUBLE),
-        ]
-    if node.op_type == "Cast" and _attribute(node, "to", 0) == TensorProto.FLOAT:
-        return [helper.make_node("Cast", list(node.input), list(node.output), to=TensorProto.DOUBLE)]
-    return [node]
-
-
 def _attribute(node, name: str, default):
     return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
@@ -195,8 +177,7 @@ def _compare(opened, before: np.ndarray, after: np.ndarray, wanted: np.ndarray) 
     differs = ours != theirs
     if not differs.any():
         return 0, ""
-    tie = np.abs(np.abs(before - np.floor(before)) - 0.5)
-    bad = differs & ((tie > TIE_TOLERANCE) | (np.abs(ours - theirs) > 1))
+    bad = differs & ~numerics.beside_tie(before, ours, theirs)
     if not bad.any():
         return int(differs.sum()), ""
     where = tuple(int(i) for i in np.argwhere(bad)[0])

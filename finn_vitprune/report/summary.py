@@ -58,6 +58,8 @@ class VerifySummary(_SummarySection):
 
     ``rtl_mismatches`` counts logits (and codes of traced internal streams) in which the RTL differs from the
     hardware graph, in all runs; ``class_changes`` images whose class differs between these two.
+    ``lowering_ties`` counts codes of the hardware graph that differ from QONNX's by one beside a tie of rounding,
+    ``lowering_faults`` all others (docs/numerics.md, "Comparing"); both are ``None`` in summaries of older builds.
     ``stalled_images`` went through the RTL again with random pauses and stalls. ``images`` of the ``images_total``
     images of ``image_source`` were used, drawn with ``image_seed`` where that is not all of them (``image_choice`` says
     it in words). Accuracies are ``None`` where there are no labels (``image_source`` "random").
@@ -74,6 +76,8 @@ class VerifySummary(_SummarySection):
     image_choice: str = ""
     top1_agree_qonnx: Share
     max_code_diff_vs_qonnx: Count
+    lowering_ties: Count | None = None
+    lowering_faults: Count | None = None
     saturations: Count
     accuracy: Share | None = None
     accuracy_pytorch: Share | None = None
