@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,8 @@ def build(options: BuildOptions) -> Path:
         cfg = DataflowBuildConfig.from_dict(config)
     except Exception as error:
         raise UserError(f"FINN rejects the build config: {str(error).splitlines()[0]}") from None
+    if options.start_step is None:
+        shutil.rmtree(folder.hdl, ignore_errors=True)  # FINN makes new folders for the nodes in each build
     finn_setup.prepare(folder.hdl)
     folder.settings.save(settings)
     run_builder(model, cfg)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the folder of cached results."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-
-def cache_dir() -> Path:
-    """Folder of compiled simulations and synthesis results: ``$FINN_VITPRUNE_CACHE`` or ``~/.cache/finn-vitprune``."""
-    return Path(os.environ.get("FINN_VITPRUNE_CACHE", Path.home() / ".cache" / "finn-vitprune"))
 
 
 @contextmanager

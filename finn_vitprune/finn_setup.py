@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from finn_vitprune.files import cache_dir
+from finn_vitprune.cache import cache_dir
 from finn_vitprune.sim import finn_xsi
 
 _XSI_NAMES = (

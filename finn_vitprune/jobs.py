@@ -4,9 +4,9 @@ Functions, jobs and results are plain data: they can be pickled, and the functio
 can import. A job depends on its argument and on files alone, so the same function and jobs can also be handed to
 workers on other machines.
 
-A worker is a new interpreter that runs one job after another. It leads its own process group: the terminal's Ctrl-C
-does not reach it, and it ends together with the programs that its job started. It ends when this process ends,
-whatever ends this process. Workers make their temporary files in a folder that is removed at the end.
+A worker is a new interpreter that runs one job after another, in a process group of its own (:mod:`processes`): the
+terminal's Ctrl-C does not reach it, and it ends together with the programs that its job started, at the latest with this
+process, whatever ends that. Workers make their temporary files in a folder that is removed at the end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
@@ -25,10 +24,10 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from select import poll
 from typing import Generic, TypeVar
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.processes import ProcessGroup
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -124,12 +123,9 @@ class _Worker(Generic[J, R]):
         self._connection, theirs = Pipe()
         code = f"import sys; sys.path[:] = {sys.path!r}; from finn_vitprune.jobs import serve; serve({theirs.fileno()})"
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                stdin=subprocess.DEVNULL,
-                env=os.environ | {"TMPDIR": self._folder},
-                pass_fds=[theirs.fileno()],
-                process_group=0,
+            self._group = ProcessGroup()
+            self._process = self._group.start(
+                [sys.executable, "-c", code], env=os.environ | {"TMPDIR": self._folder}, pass_fds=[theirs.fileno()]
             )
 
     def fileno(self) -> int:
@@ -169,10 +165,9 @@ class _Worker(Generic[J, R]):
 
     def kill(self) -> int:
         """Kill the worker and all that it started; its exit code."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._group.kill()
         self._connection.close()
-        return self._process.wait()
+        return self._process.returncode
 
 
 # --- in the worker -------------------------------------------------------------------------------
@@ -181,18 +176,9 @@ class _Worker(Generic[J, R]):
 def serve(descriptor: int) -> None:
     """Answer the jobs that arrive at an end of a pipe, up to an empty message."""
     os.set_inheritable(descriptor, False)  # the other end must see this process die, whatever it started
-    threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
     with suppress(EOFError, OSError), Connection(descriptor) as connection:
         while message := connection.recv_bytes():
             connection.send_bytes(_answer(message))
-
-
-def _end_with_parent(descriptor: int) -> None:
-    """Kill this process group when nobody holds the other end of the pipe any more."""
-    hang_up = poll()
-    hang_up.register(descriptor, 0)
-    hang_up.poll()
-    os.killpg(0, signal.SIGKILL)
 
 
 def _answer(message: bytes) -> bytes:

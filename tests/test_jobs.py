@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -97,11 +98,10 @@ def outer(n):
 
 
 def busy(folder, _):
-    """Note this process and a child of it, then work without end."""
+    """Note this process and a child of it, then work without end, and without ever letting another thread run."""
     child = subprocess.Popen(["sleep", "600"])
     (Path(folder) / f"{os.getpid()}-{child.pid}").touch()
-    while True:
-        pass
+    re.match("(a+)+$", 60 * "a" + "b")
 
 
 # --- results -------------------------------------------------------------------------------------
@@ -137,9 +137,9 @@ def test_no_jobs_start_no_process(monkeypatch):
 def test_no_more_processes_than_jobs_are_started(monkeypatch):
     started = []
     popen = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(a) or popen(*a, **k))
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **k: started.append(command[0]) or popen(command, **k))
     assert sorted(jobs.run(square, [2, 3], 8)) == [(2, 4), (3, 9)]
-    assert len(started) == 2
+    assert started.count(sys.executable) == 2
 
 
 def test_jobs_are_taken_as_workers_become_free():

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 SOURCES = {"finn_vitprune": "finn_vitprune", **{f: f"finn_vitprune.{f}" for f in ("custom_ops", "transforms", "builds")}}
 
 LAYERS = (
-    {"errors", "numerics", "files", "block_mask", "progress"},
-    {"jobs", "graph", "labels"},
+    {"errors", "numerics", "files", "block_mask", "progress", "processes"},
+    {"jobs", "graph", "cache", "labels"},
     {"models", "pruning", "sim", "synth"},
     {"finn_setup", "custom_ops", "plugin"},
     {"transforms", "execute", "complexity", "report"},

@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 
-from finn_vitprune import files
 from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Port, Probe, SimulationError, Stimulus, compile_top, toolchain
@@ -186,9 +185,7 @@ def _build(folder):
 
 
 def test_builds_of_one_design_at_once_share_one_result(tmp_path, monkeypatch, data):
-    toolchain.runtime()
-    cache = tmp_path / "cache"
-    runtime = files.cache_dir() / "verilator" / toolchain.runtime().name
+    runtime, cache = toolchain.runtime(), tmp_path / "cache"
     shutil.copytree(runtime, cache / "verilator" / runtime.name)
     monkeypatch.setenv("FINN_VITPRUNE_CACHE", str(cache))
     folders = [tmp_path / str(i) for i in range(3)]

@@ -1,14 +1,16 @@
 """Yosys back end: exact counts of known modules, cache, independence from weights, clear failures."""
 
-import json
+import shutil
 import subprocess
 import time
 
 import pytest
 
+from finn_vitprune import progress
 from finn_vitprune.synth import yosys
 from finn_vitprune.synth.resources import Resources, total
 from finn_vitprune.synth.yosys import NodeJob, SynthesisError, cache_key, map_many, synth_node
+from tests.said import Said
 
 MULTIPLIERS = """
 module {name} (input logic clk, input logic signed [15:0] x [3], y [3], output logic signed [31:0] z [3]);
@@ -118,8 +120,7 @@ def test_weights_never_change_the_result(tmp_path):
     other = rom_node(tmp_path / "b", "node_b", weights="ffffffff\n")
     assert cache_key(one) == cache_key(other)
     first = synth_node(one.sources, one.top)
-    for entry in (tmp_path / "cache" / "yosys").glob("*.json"):
-        entry.unlink()  # so that the second one runs too
+    shutil.rmtree(tmp_path / "cache")  # so that the second one runs too
     assert synth_node(other.sources, other.top) == first
 
 
@@ -141,10 +142,13 @@ def test_second_synthesis_comes_from_the_cache(tmp_path, monkeypatch):
 def test_a_damaged_cache_entry_is_replaced(tmp_path):
     sources = [write(tmp_path, "mult3", MULTIPLIERS)]
     first = synth_node(sources, "mult3")
-    (entry,) = (tmp_path / "cache" / "yosys").glob("*.json")
-    entry.write_text('{"resources": {"LU')
-    assert synth_node(sources, "mult3") == first
-    assert json.loads(entry.read_text())["resources"]["DSP"] == 3
+    (entry,) = (tmp_path / "cache" / "yosys").glob("*/*.json")
+    intact, said = entry.read_text(), Said()
+    entry.write_text(intact.replace('"DSP": 3', '"DSP": 2'))
+    with progress.shown_by(said):
+        [(_, netlist)] = map_many([NodeJob("mult3", tuple(sources))])
+    assert netlist.resources == first and entry.read_text() == intact
+    assert said == [f"the cache entry {entry.parent} is damaged and is made again"]
 
 
 def test_equal_nodes_of_a_network_run_once(tmp_path):
@@ -155,7 +159,7 @@ def test_equal_nodes_of_a_network_run_once(tmp_path):
     result = {job.top: netlist.resources for job, netlist in found}
     assert sorted(job.top for job, _ in found) == ["mult3", "node_0", "node_1", "node_2"]
     assert [result[f"node_{i}"].BRAM36 for i in range(3)] == [0.5] * 3
-    assert len(list((tmp_path / "cache" / "yosys").glob("*.json"))) == 2
+    assert len(list((tmp_path / "cache" / "yosys").glob("*/*.json"))) == 2
 
 
 def test_a_run_of_what_the_cache_holds_starts_no_process(tmp_path, monkeypatch):
@@ -170,7 +174,7 @@ def test_a_failure_names_the_node_and_the_reason(tmp_path):
     with pytest.raises(SynthesisError, match=r"synthesis of broken: .*undeclared identifier") as e:
         synth_node([source], "broken")
     assert "\n" not in str(e.value)
-    assert not list((tmp_path / "cache" / "yosys").glob("*.json"))
+    assert not list((tmp_path / "cache" / "yosys").glob("*/*.json"))
 
 
 def test_one_failure_ends_a_run_of_many(tmp_path):

@@ -94,12 +94,13 @@ def _user_message(e: Exception) -> str | None:
 
 
 def _crash_log() -> str:
-    from finn_vitprune import files
+    from finn_vitprune import cache
+    from finn_vitprune.errors import UserError
 
-    path = files.cache_dir() / "crash.log"
     try:
+        path = cache.cache_dir() / "crash.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(traceback.format_exc())
-    except OSError:
+    except (OSError, UserError):
         return f"set {DEBUG}=1"
     return str(path)

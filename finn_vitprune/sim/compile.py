@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from finn_vitprune import cache
 from finn_vitprune.sim import toolchain
 from finn_vitprune.sim.ports import LoaderPort, Port, Probe
 from finn_vitprune.sim.run import Simulator
@@ -75,11 +76,10 @@ def compile_top(
         "loads": [asdict(p) for p in loads],
         "options": [clock, reset, *defines, lint, *SILENT],
     }
-    runtime = toolchain.runtime()
-    key = toolchain.digest(json.dumps(structure), runtime.name)
+    key = toolchain.digest(json.dumps(structure), toolchain.runtime_key())
 
     def build(folder: Path) -> None:
-        generated = _verilate(folder, top, files, defines, lint)
+        runtime, generated = toolchain.runtime(), _verilate(folder, top, files, defines, lint)
         binding = generated / "bind.cpp"
         ports = PORT.findall((generated / HEADER).read_text())
         binding.write_text(_binding(ports, inputs, outputs, edges, clock, reset, loads))
@@ -89,10 +89,9 @@ def compile_top(
         )
         objects = [target for _, target, _ in jobs] + [generated / "bind.o", *sorted(runtime.glob("*.o"))]
         toolchain.link(objects, folder / "sim")
-        for path in generated.glob("*.o"):
-            path.unlink()
+        _forget_code(folder)
 
-    folder = toolchain.cached(f"{top}-{key}", build)
+    folder = cache.entry(f"verilator/{top}-{key}", build)
     return Simulator(folder / "sim", tuple(inputs), tuple(outputs), tuple(edges), tuple(loads))
 
 
@@ -110,9 +109,9 @@ def find_ports(
     def build(folder: Path) -> None:
         generated = _verilate(folder, top, files, (), lint)
         (generated / HEADER).rename(folder / HEADER)
-        shutil.rmtree(generated)
+        _forget_code(folder)
 
-    ports = PORT.findall((toolchain.cached(f"ports-{key}", build) / HEADER).read_text())
+    ports = PORT.findall((cache.entry(f"verilator/{top}_ports-{key}", build) / HEADER).read_text())
 
     def having(signal: str, direction: str) -> list[tuple[str, int]]:
         """Name without ``signal``, and bits."""
@@ -157,6 +156,12 @@ def _verilate(
     options += ["--top-module", top, "--no-assert-case", *strictness, *(f"-D{d}" for d in defines)]
     toolchain.run_verilator([*options, *compiled], folder)
     return generated
+
+
+def _forget_code(folder: Path) -> None:
+    """Delete the sources and what was made of them: much larger than the simulator, and not needed again."""
+    for name in ("rtl", "cpp"):
+        shutil.rmtree(folder / name)
 
 
 def _groups(generated: Path) -> list[tuple[Path, Path, str]]:

