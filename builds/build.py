@@ -70,7 +70,6 @@ def build(options: BuildOptions) -> Path:
         raise UserError(f"FINN rejects the build config: {str(error).splitlines()[0]}") from None
     if options.start_step is None:
         shutil.rmtree(folder.hdl, ignore_errors=True)  # FINN makes new folders for the nodes in each build
-    finn_setup.prepare(folder.hdl)
     folder.settings.save(settings)
     run_builder(model, cfg)
     _complete_summary(folder)
@@ -89,7 +88,10 @@ def _check_output(folder: BuildFolder, options: BuildOptions) -> None:
 
 def _config(options: BuildOptions) -> dict[str, object]:
     """FINN's config: the YAML, then what the user gave."""
-    config = _read_config(options.config or (EXAMPLE / "build.yaml" if options.model is None else DEFAULT_CONFIG))
+    path = options.config or (EXAMPLE / "build.yaml" if options.model is None else DEFAULT_CONFIG)
+    config = _read_config(path)
+    if path == DEFAULT_CONFIG:
+        del config["target_fps"]  # FINN alone needs one; here the folding fills the part
     given = {
         "fpga_part": options.fpga_part, "synth_clk_period_ns": options.clk_ns, "target_fps": options.target_fps,
         "folding_config_file": options.folding and str(options.folding.resolve()),

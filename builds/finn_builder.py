@@ -12,21 +12,23 @@ from unittest.mock import patch
 
 import finn.builder.build_dataflow as builder
 import finn.util.logging as finn_logging
+import finn.util.settings as global_settings
 from finn.builder.build_dataflow_config import DataflowBuildConfig
 
 from finn_vitprune import finn_setup, progress
+from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.errors import UserError
 
 
 def run_builder(model: Path, cfg: DataflowBuildConfig) -> None:
-    """Run the steps of ``cfg`` on ``model``.
+    """Run the steps of ``cfg`` on ``model``; FINN generates code in ``hdl`` of the build's folder.
 
     Raises:
         UserError: a step rejected the model or the set-up, or failed; then the text names FINN's log.
         KeyboardInterrupt: the user stopped the build.
     """
     try:
-        with _finn_patched() as stopped:
+        with _finn_patched(BuildFolder(Path(cfg.output_dir).resolve()).hdl) as stopped:
             builder.build_dataflow_cfg(str(model), cfg)
         if stopped:
             raise stopped[0]
@@ -39,7 +41,7 @@ def run_builder(model: Path, cfg: DataflowBuildConfig) -> None:
 
 
 @contextmanager
-def _finn_patched() -> Iterator[list[BaseException]]:
+def _finn_patched(hdl: Path) -> Iterator[list[BaseException]]:
     """The list gets what stopped the builder, which makes an exit code of every exception.
 
     FINN replaces standard output, its own console and the handlers of the root logger, and does not put them back.
@@ -53,11 +55,9 @@ def _finn_patched() -> Iterator[list[BaseException]]:
             stopped.append(sys.exception())
         return finish(cfg, time_per_step, exit_code)
 
-    changes = {"exit_buildflow": exit_buildflow}
-    if not finn_setup.vivado_on_path():
-        changes["get_vivado_root"] = lambda: "none (no Vivado on this machine)"
     with (
-        patch.multiple(builder, **changes),
+        patch.object(builder, "exit_buildflow", exit_buildflow),
+        patch.object(global_settings, "_SETTINGS", finn_setup.settings(hdl)),
         patch.object(finn_logging, "_RICH_CONSOLE", finn_logging.get_console()),
         patch.object(root, "handlers", []),
         redirect_stdout(lines),

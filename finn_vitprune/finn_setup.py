@@ -1,17 +1,20 @@
 """Makes FINN+ importable and usable as a library where there is no Vivado.
 
-FINN+ reads global settings on import and binds its RTL simulation to Vivado's XSI. :func:`prepare`
-gives it settings and, where there is no Vivado, this project's Verilator functions of the same names. It must
+FINN+ asks for global settings, binds its RTL simulation to Vivado's XSI, and writes Vivado's version at the end of a build.
+:func:`prepare` gives it settings and, where there is no Vivado, this project's Verilator functions of the same names. It must
 run before any import of ``finn.builder`` or ``finn.custom_op``: the package ``finn_vitprune.custom_ops`` calls it
-before it imports anything else.
+before it imports anything else. Environment variables stay as they are.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from pathlib import Path
+
+import finn.util.basic as basic
+import finn.util.settings as global_settings
+import finn.xsi as xsi
+from finn.interface.settings import FINNSettings
 
 from finn_vitprune.cache import cache_dir
 from finn_vitprune.sim import finn_xsi
@@ -33,29 +36,27 @@ def vivado_on_path() -> bool:
     return shutil.which("vivado") is not None
 
 
-def prepare(build_dir: Path | None = None) -> None:
-    """Set FINN's global settings and, without Vivado, its simulation functions. Idempotent.
+def settings(build_dir: Path | None = None) -> FINNSettings:
+    """FINN's settings as its environment variables and settings file have them.
 
     Args:
-        build_dir: where FINN generates code; by default ``$FINN_BUILD_DIR`` or a folder in the cache.
+        build_dir: where FINN generates code; by default what ``FINN_BUILD_DIR`` or the settings file says, a relative path
+            or none meaning a folder in the cache.
     """
-    if build_dir is not None:
-        os.environ["FINN_BUILD_DIR"] = str(build_dir)
-    os.environ.setdefault("FINN_BUILD_DIR", str(cache_dir() / "finn_build"))
-    Path(os.environ["FINN_BUILD_DIR"]).mkdir(parents=True, exist_ok=True)
+    result = FINNSettings.init(
+        flow_config=cache_dir() / "finn.yaml", finn_build_dir=build_dir, auto_set_environment_vars=False
+    )
+    result.finn_build_dir.mkdir(parents=True, exist_ok=True)
+    return result
 
-    import finn.util.settings as settings
 
-    if settings._SETTINGS is None or build_dir is not None:
-        settings.initialize_dummy_settings()
-        settings.get_settings().finn_build_dir = Path(os.environ["FINN_BUILD_DIR"])
-
-    if vivado_on_path() or getattr(sys.modules.get("finn.xsi"), "_vitprune", False):
+def prepare() -> None:
+    """Set FINN's global settings, if nobody did, and what stands in for Vivado, if there is none. Idempotent."""
+    if global_settings._SETTINGS is None:
+        global_settings._SETTINGS = settings()
+    if vivado_on_path():
         return
-    import finn.xsi as xsi
-
     for name in _XSI_NAMES:
         setattr(xsi, name, getattr(finn_xsi, name))
-    xsi.is_available = lambda: True
-    xsi.ensure_available = lambda: True
-    xsi._vitprune = True
+    xsi.is_available = xsi.ensure_available = lambda: True
+    basic.get_vivado_root = lambda: "none (no Vivado on this machine)"

@@ -1,5 +1,6 @@
 """Whatever of the project is imported first, FINN is prepared and all ops are registered, in FINN and in qonnx."""
 
+import os
 import subprocess
 import sys
 
@@ -7,8 +8,7 @@ import finn.custom_op.fpgadataflow as finn_ops
 import finn.custom_op.fpgadataflow.rtl as finn_rtl_ops
 import pytest
 
-from finn_vitprune import plugin
-from finn_vitprune.custom_ops.registry import OPS
+from finn_vitprune.custom_ops.registry import OPS, register_ops
 
 CHECK = """
 import {module}
@@ -36,6 +36,19 @@ def test_qonnx_needs_no_import_at_all():
 
 def test_registering_again_changes_nothing():
     before = [dict(module.custom_op) for module in (finn_ops, finn_rtl_ops)]
-    plugin.register()
+    register_ops()
     assert [dict(module.custom_op) for module in (finn_ops, finn_rtl_ops)] == before
     assert set(OPS) <= set(before[0])
+
+
+def test_the_plugin_leaves_the_environment_and_takes_finns_settings_from_it(tmp_path):
+    check = (
+        "import os; before = dict(os.environ); import finn_vitprune.plugin, finn.util.settings as settings;"
+        "assert dict(os.environ) == before; print(settings.get_settings().finn_build_dir)"
+    )
+    for variables, folder in (({}, tmp_path / "cache" / "FINN_TMP"), ({"FINN_BUILD_DIR": str(tmp_path / "hdl")}, tmp_path / "hdl")):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FINN_")}
+        environment |= {"FINN_VITPRUNE_CACHE": str(tmp_path / "cache"), **variables}
+        done = subprocess.run([sys.executable, "-c", check], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == str(folder) and folder.is_dir()

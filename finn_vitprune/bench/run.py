@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from finn_vitprune import jobs, plugin, progress
+from finn_vitprune import jobs, progress
 from finn_vitprune.bench import finn_mvu, masks, token_drop
 from finn_vitprune.bench.cycles import CycleBench, Cycles
 from finn_vitprune.bench.plan import BenchCase, BenchPlan, Measurement, bench_case, drop_row
@@ -33,7 +33,6 @@ def run(plan: BenchPlan, results: BenchResults) -> Measured:
         UserError: a unit has no fold, or Yosys fails.
         SimulationError: Verilator fails.
     """
-    plugin.register()
     results.about = {"tool": yosys_version(), "finn": finn_mvu.tool(), "masks_from": plan.masks_from.name}
     wanted = set(plan.parts)
     cases = _cases(plan) if wanted & {Measurement.CYCLES, Measurement.RESOURCES} else []
@@ -81,7 +80,6 @@ def _run_cycles(cases: Sequence[BenchCase], workers: int, results: BenchResults)
 
 def measure_cycles(case: BenchCase) -> dict[tuple[float, str], Cycles]:
     """Compile a unit once, with room for all of its masks, and measure each of its rows."""
-    plugin.register()
     bench = CycleBench(case.unit, case.fold, [mask for group in case.masks.values() for mask in group])
     return {key: bench.measure(case.masks[key]) for key in case.rows}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune import plugin
 from finn_vitprune.complexity.counted import CountedModel
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.export.metadata import ModelMetadata
@@ -19,7 +18,6 @@ from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
 
 def count_file(path: Path) -> CountedModel:
     """By formula from the metadata of a QONNX file, by count over the nodes of its hardware graph."""
-    plugin.register()
     model = ModelWrapper(read_model(path))
     m = ModelMetadata.read(model)
     hardware = lower(model).model

@@ -11,7 +11,6 @@ from onnx import ModelProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune import plugin
 from finn_vitprune.complexity.formulas import Complexity, dense_loads, macs_of, params_of
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.errors import UserError
@@ -70,7 +69,6 @@ FAST = 1 << 10
 
 def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None) -> Checked:
     """Rows, structure and size of a file that ``build`` would take; with ``part``, how much of it."""
-    plugin.register()
     load_weights(proto, path)
     walk = NodeByNode(ModelWrapper(proto, fix_missing_initializer_valueinfo=False))  # the lowering asks for none
     rejections, hardware = list(walk.rejections), None
