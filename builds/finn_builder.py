@@ -14,10 +14,12 @@ import finn.builder.build_dataflow as builder
 import finn.util.logging as finn_logging
 import finn.util.settings as global_settings
 from finn.builder.build_dataflow_config import DataflowBuildConfig
+from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune import finn_setup, progress
 from finn_vitprune.builds.folder import BuildFolder
-from finn_vitprune.errors import UserError
+from finn_vitprune.errors import UserError, describe
+from finn_vitprune.files import whole_file
 
 
 def run_builder(model: Path, cfg: DataflowBuildConfig) -> None:
@@ -36,6 +38,8 @@ def run_builder(model: Path, cfg: DataflowBuildConfig) -> None:
         for cause in (error, error.__cause__):
             if isinstance(cause, UserError):
                 raise cause from None
+        if isinstance(error, OSError | MemoryError):
+            raise UserError(f"the build cannot go on in {cfg.output_dir}: {describe(error)}") from error
         text = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"FINN's builder stopped: {text} (details in {builder.get_logfile_path(cfg)})") from error
 
@@ -58,6 +62,7 @@ def _finn_patched(hdl: Path) -> Iterator[list[BaseException]]:
     with (
         patch.object(builder, "exit_buildflow", exit_buildflow),
         patch.object(global_settings, "_SETTINGS", finn_setup.settings(hdl)),
+        patch.object(ModelWrapper, "save", _save_whole),
         patch.object(finn_logging, "_RICH_CONSOLE", finn_logging.get_console()),
         patch.object(root, "handlers", []),
         redirect_stdout(lines),
@@ -70,6 +75,15 @@ def _finn_patched(hdl: Path) -> Iterator[list[BaseException]]:
                 handler.close()
             root.setLevel(level)
             logging.captureWarnings(False)
+
+
+_save = ModelWrapper.save
+
+
+def _save_whole(model: ModelWrapper, path: str | Path) -> None:
+    """``ModelWrapper.save``, which leaves no half-written model where the disk is full or the build is killed."""
+    with whole_file(path) as partial:
+        _save(model, str(partial))
 
 
 class _StepLines(io.TextIOBase):

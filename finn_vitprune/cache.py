@@ -8,7 +8,6 @@ ever has its name, and a lock keeps two processes from making one entry at once.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -17,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from finn_vitprune import progress
-from finn_vitprune.errors import UserError
+from finn_vitprune.errors import UserError, describe
+from finn_vitprune.files import sha256
 
 VARIABLE = "FINN_VITPRUNE_CACHE"
 DIGESTS = "SHA256SUMS"
@@ -74,9 +74,8 @@ def entry(name: str, make: Callable[[Path], None]) -> Path:
             if not intact(final):
                 _make(final, make)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise UserError(f"cannot write to the cache {cache_dir()}: {where}{error.strerror or error}; "
-                        f"set {VARIABLE} to another folder") from error
+        reason = f"cannot write to the cache {cache_dir()}: {describe(error)}"
+        raise UserError(f"{reason}; make room there, or set {VARIABLE} to another folder") from error
     return final
 
 
@@ -101,6 +100,5 @@ def _digests(folder: Path) -> str:
     lines = []
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != DIGESTS:
-            with path.open("rb") as file:
-                lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder)}\n")
+            lines.append(f"{sha256(path)}  {path.relative_to(folder)}\n")
     return "".join(lines)

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -16,20 +16,30 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, with its suffix, that replaces ``path`` when the block ends without an error.
 
     Folders on the way are made. After an error ``path`` is as it was and nothing else is left behind.
+
+    Raises:
+        OSError: the file cannot be written; the error names ``path``.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(descriptor)
-    partial = Path(name)
+    prefix, partial = f".{path.stem}-", None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+        os.close(descriptor)
+        partial = Path(name)
         yield partial
         umask = os.umask(0)
         os.umask(umask)
         partial.chmod(0o666 & ~umask)
         partial.replace(path)
+    except OSError as error:
+        if error.filename is None or Path(error.filename).name.startswith(prefix):
+            error.filename = str(path)
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        if partial is not None:
+            with suppress(OSError):  # the folder may be gone
+                partial.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -1,8 +1,10 @@
 """What steps leave for each other comes back as it was, and FINN's builder leaves no trace in the process."""
 
+import errno
 import json
 import logging
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +112,21 @@ def test_what_stops_a_step_is_raised_and_all_is_put_back(tmp_path):
         run_builder(MODEL, config(tmp_path / "b", reject(KeyboardInterrupt())))
     assert process_state() == before
     assert list(tmp_path.iterdir()) == [tmp_path / "b"] and not (tmp_path / "b" / "failure.txt").exists()
+
+
+@pytest.mark.usefixtures("both_ways")
+def test_a_full_disk_is_one_line_and_leaves_no_half_written_model(tmp_path, monkeypatch):
+    def half(model, path):
+        Path(path).write_bytes(b"half of a model")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def step_fill_the_disk(model, context):
+        monkeypatch.setattr("qonnx.core.modelwrapper.onnx.save", half)
+        return model
+
+    with pytest.raises(UserError, match=r"cannot go on in .*/b: .*step_fill_the_disk\.onnx: No space left on device$"):
+        run_builder(MODEL, config(tmp_path / "b", step_fill_the_disk))
+    assert not list((tmp_path / "b" / "intermediate_models").iterdir())
 
 
 def test_steps_are_shown_and_the_rest_of_the_output_is_logged(tmp_path, capsys):

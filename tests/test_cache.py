@@ -105,7 +105,7 @@ def test_leftovers_of_a_killed_build_go_after_a_day(folder):
 def test_a_cache_that_cannot_be_written_is_one_line_that_says_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "file"))
-    with pytest.raises(UserError, match=rf"cannot write to the cache .*file: .*Not a directory; set {cache.VARIABLE}"):
+    with pytest.raises(UserError, match=rf"cannot write to the cache .*file: .*Not a directory; make room there, or set {cache.VARIABLE}"):
         cache.entry(NAME, make)
 
 

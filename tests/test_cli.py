@@ -1,8 +1,10 @@
 """The command line: exit codes, one line for every user error, help, and what each command passes on."""
 
+import errno
 import json
 import resource
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -130,6 +132,20 @@ def test_wrong_input_is_one_line_and_code_2(arguments, message, tmp_path, monkey
     assert [p.name for p in tmp_path.iterdir() if p.name != "cache"] == []
 
 
+@pytest.mark.parametrize("error, message", [
+    (OSError(errno.ENOSPC, "No space left on device"), "finn-vitprune: No space left on device"),
+    (PermissionError(errno.EACCES, "Permission denied", "b/report"), "b/report: Permission denied"),
+    (OSError("640 requested and 128 written"), "640 requested and 128 written (is the disk full?)"),
+    (MemoryError(), "out of memory"),
+])  # fmt: skip
+def test_what_the_machine_refuses_is_one_line_and_code_2(error, message, tmp_path, monkeypatch, capsys):
+    def refused(*args):
+        raise error
+
+    monkeypatch.setattr("finn_vitprune.builds.build.build", refused)
+    assert message in one_line(capsys, ["build", "-o", str(tmp_path / "x")])
+
+
 def test_unreadable_yaml_is_one_line(tmp_path, capsys):
     config = tmp_path / "train.yaml"
     config.write_text("model: [1, 2\nname: x")
@@ -156,6 +172,18 @@ def test_an_interrupt_exits_with_130(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("finn_vitprune.builds.build.build", interrupted)
     assert "interrupted" in one_line(capsys, ["build", "-o", str(tmp_path / "x")], code=130)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_of_a_command_is_an_interrupt_too(how):
+    script = f"""
+import os, time
+from finn_vitprune import cli
+cli.run = lambda arguments: os.kill(os.getpid(), {how:d}) or time.sleep(60)
+cli.main([])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "finn-vitprune: interrupted\n")
 
 
 def test_a_defect_is_one_line_with_the_traceback_in_a_file(tmp_path, monkeypatch, capsys):

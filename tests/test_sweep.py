@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import yaml
 
@@ -103,7 +104,10 @@ def test_a_killed_sweep_goes_on_and_ends_as_an_unbroken_one(folder, tmp_path_fac
         time.sleep(0.05)
     process.kill()
     finish(process)
-    subprocess.run(["pkill", "-f", str(folder / "tiny.yaml")], check=False)
+    waited = time.monotonic() + 10
+    while any(str(folder / "tiny.yaml") in (p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])):
+        assert time.monotonic() < waited, "the training goes on without the sweep"
+        time.sleep(0.05)
     code, output = finish(start(folder, "--seed", "0", "--row", "half", "--row", "float"))
     assert code == 0, output
     results = json.loads((folder / "results.json").read_text())["tiny"]["runs"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -19,7 +20,7 @@ RENAMED = {"--recover-epochs": "--fine-tune-epochs", "--mlp-keep": "--neuron-kee
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit: 0 done, 1 the answer is no, 2 the user's input or set-up is wrong.
 
-    An error is one line on standard error. 130 after an interrupt, 3 after a defect of the program itself
+    An error is one line on standard error. 130 after an interrupt (Ctrl-C or SIGTERM), 3 after a defect of the program itself
     (its traceback goes to a file). ``FINN_VITPRUNE_DEBUG=1`` shows tracebacks.
 
     Args:
@@ -27,7 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     if not os.environ.get(DEBUG):
         warnings.simplefilter("ignore")  # of torch, brevitas and FINN; what a user must know is said otherwise
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as after Ctrl-C: programs ended, temporary files removed
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        code = _fail("interrupted", EXIT_INTERRUPTED)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -79,11 +85,13 @@ def _fail(message: str, code: int) -> int:
 
 def _user_message(e: Exception) -> str | None:
     """The text for an exception that the user's input or set-up caused; ``None`` for any other."""
+    from finn_vitprune.errors import describe
+
     names = {cls.__name__ for cls in type(e).__mro__}
     if "ClickException" in names or "UsageError" in names:  # typer carries its own copy of click
         return e.format_message()
-    if isinstance(e, OSError) and e.filename is not None:
-        return f"{e.filename}: {e.strerror}"
+    if isinstance(e, OSError | MemoryError):
+        return describe(e)
     if "YAMLError" in names:
         mark = getattr(e, "problem_mark", None)
         where = f"{mark.name}, line {mark.line + 1}: " if mark else ""

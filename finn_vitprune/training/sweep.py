@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
+from finn_vitprune.processes import ProcessGroup
 from finn_vitprune.report.tables import TextTable
 from finn_vitprune.training.checkpoint import FILE as CHECKPOINT
 from finn_vitprune.training.config import ConfigSection, TrainConfig, load_config, parse_config, read_yaml, with_changes
@@ -180,7 +181,7 @@ def run(jobs: list[SweepJob], results: SweepResults, parallel: int, finished: Ca
     progress.line(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done")
     running: dict[subprocess.Popen, SweepJob] = {}
     failed: list[SweepJob] = []
-    try:
+    with ProcessGroup() as group:
         while running or (waiting and not failed):
             for process in [p for p in running if p.poll() is not None]:
                 job = running.pop(process)
@@ -193,11 +194,8 @@ def run(jobs: list[SweepJob], results: SweepResults, parallel: int, finished: Ca
             while not failed and len(running) < parallel and (job := _next(waiting, running.values(), jobs)):
                 waiting.remove(job)
                 progress.line(f"{job.folder.name} starts")
-                running[_start(job, jobs)] = job
+                running[_start(group, job, jobs)] = job
             time.sleep(0.2)
-    finally:
-        for process in running:
-            process.terminate()
     if failed:
         raise UserError(f"{failed[0].folder.name} failed: see {failed[0].folder}.log, then start the sweep again")
 
@@ -214,7 +212,7 @@ def _next(waiting: list[SweepJob], running: Iterable[SweepJob], jobs: list[Sweep
     return next((j for j in waiting if j.teacher not in busy), None)
 
 
-def _start(job: SweepJob, jobs: list[SweepJob]) -> subprocess.Popen:
+def _start(group: ProcessGroup, job: SweepJob, jobs: list[SweepJob]) -> subprocess.Popen:
     command = [sys.executable, "-m", "finn_vitprune", *job.command]
     if (job.folder / CHECKPOINT).exists():
         command.append("--resume")
@@ -224,7 +222,7 @@ def _start(job: SweepJob, jobs: list[SweepJob]) -> subprocess.Popen:
         command += [] if trained is None else ["--teacher-from", str(trained)]
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     with job.folder.with_name(job.folder.name + ".log").open("a") as log:
-        return subprocess.Popen(
+        return group.start(
             command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}
         )
 

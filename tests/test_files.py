@@ -1,0 +1,52 @@
+"""A file appears whole or not at all, and what prevents it is named by its final path."""
+
+import errno
+import resource
+import shutil
+
+import numpy as np
+import pytest
+
+from finn_vitprune.errors import describe
+from finn_vitprune.files import whole_file, write_text
+
+
+@pytest.fixture
+def small_files():
+    """No file of this process grows beyond 1,000 bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_full_disk_leaves_the_old_file_and_names_the_new_one(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    with pytest.raises(OSError) as caught:
+        write_text(path, 5000 * "x")
+    assert describe(caught.value) == f"{path}: File too large"
+    with pytest.raises(OSError) as caught, whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, np.zeros(1000))
+    assert describe(caught.value).startswith(f"{path}: ")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path):
+    path = tmp_path / "folder" / "result.json"
+    with pytest.raises(OSError) as caught, whole_file(path) as partial:
+        partial.write_text("new")
+        shutil.rmtree(path.parent)
+    assert describe(caught.value) == f"{path}: No such file or directory"
+    path.parent.write_text("a file")
+    with pytest.raises(OSError) as caught:
+        write_text(path, "new")
+    assert describe(caught.value) in (f"{path.parent}: File exists", f"{path}: Not a directory")
+
+
+def test_another_file_that_fails_meanwhile_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, whole_file(tmp_path / "copy"):
+        (tmp_path / "source").read_text()
+    assert describe(caught.value) == f"{tmp_path / 'source'}: No such file or directory"
+    assert caught.value.errno == errno.ENOENT and not list(tmp_path.iterdir())
