@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from finn_vitprune.builds.lowering_check import LoweringCheck
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.verify import Verification
+from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
 from finn_vitprune.synth.resources import Resources
 
@@ -44,8 +45,19 @@ class ResultFile(Generic[Result]):
         write_json(self.path, self._adapter.dump_python(result, mode="json"))
 
     def load(self) -> Result | None:
-        """Read the file; None where its step did not run."""
-        return self._adapter.validate_json(self.path.read_bytes()) if self.path.is_file() else None
+        """Read the file; None where its step did not run.
+
+        Raises:
+            UserError: something in it is wrong; the text names it.
+        """
+        if not self.path.is_file():
+            return None
+        try:
+            return self._adapter.validate_json(self.path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(f"{self.path}: {where + ': ' if where else ''}{first['msg']}") from None
 
 
 class BuildFolder:

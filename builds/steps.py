@@ -27,6 +27,8 @@ from finn_vitprune.builds.lowering_check import check_lowering
 from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
 from finn_vitprune.builds.summarise import summarise
 from finn_vitprune.builds.verify import verify
+from finn_vitprune.custom_ops.registry import hardware_op
+from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import AnswerIsNo, UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
@@ -58,6 +60,23 @@ def build_step(function: Callable[[ModelWrapper, BuildContext], ModelWrapper]) -
     return step
 
 
+def hardware_step(function: Callable[[ModelWrapper, BuildContext], ModelWrapper]) -> FinnStep:
+    """A :func:`build_step` that takes a graph of this project's RTL ops alone, and names a node that is none."""
+
+    @functools.wraps(function)
+    def checked(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
+        for node in model.graph.node:
+            if not isinstance(hardware_op(node), VitRTLBackend):
+                raise UserError(
+                    f"{function.__name__} takes RTL ops of this project alone, and {node.name} is a {node.op_type}: "
+                    "step_lower, step_create_dataflow_partition and step_specialize_layers come before it, and no step "
+                    "that makes ops of FINN, as step_convert_to_hw does"
+                )
+        return function(model, build)
+
+    return build_step(checked)
+
+
 @build_step
 def step_lower(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """QONNX to the integer hardware graph, checked node by node on real images."""
@@ -84,7 +103,7 @@ def step_lower(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     return hardware
 
 
-@build_step
+@hardware_step
 def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """Folding for ``target_fps``, or to fill the part; left alone where a folding file is given.
 
@@ -109,7 +128,7 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     return model
 
 
-@build_step
+@hardware_step
 def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """FIFO depths by formula (those set in a folding file stay), FIFOs, width converters."""
     for node in model.graph.node:
@@ -122,7 +141,7 @@ def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrappe
     return model
 
 
-@build_step
+@hardware_step
 def step_stitch(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """One SystemVerilog top of all nodes in ``stitched_ip``; load images in ``runtime_weights``."""
     parent = build.parent if build.folder.parent.is_file() else None
@@ -132,7 +151,7 @@ def step_stitch(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     return model
 
 
-@build_step
+@hardware_step
 def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """The whole accelerator in Verilator: bit-exact on all images, with stalls, and its cycles."""
     settings, clk_ns = build.settings, build.cfg.synth_clk_period_ns
@@ -156,7 +175,7 @@ def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     return model
 
 
-@build_step
+@hardware_step
 def step_synthesise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """Resources of every node with Yosys (``synth: none`` leaves the estimates)."""
     build.folder.synthesis.path.unlink(missing_ok=True)

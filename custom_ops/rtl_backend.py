@@ -131,8 +131,14 @@ class VitRTLBackend(RTLBackend):
         )
 
     def get_rtl_file_list(self, abspath: bool = False) -> list[str]:
-        """Sources in compile order: packages and leaves first, the wrapper last."""
+        """Sources in compile order: packages and leaves first, the wrapper last.
+
+        Raises:
+            UserError: paths are asked for before there is HDL.
+        """
         folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
+        if abspath and folder == Path():
+            raise UserError(f"{self.onnx_node.name} has no HDL yet: FINN's step_hw_codegen comes first")
         names = [*(path.name for path in rtl_sources(self.RTL_TOP)), f"{self.get_nodeattr('gen_top_module')}.v"]
         return [str(folder / n) for n in names] if abspath else names
 
