@@ -12,6 +12,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune import numerics
+from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.execute import golden
 from finn_vitprune.execute.qonnx_runner import QonnxRunner, before_rounding
 from finn_vitprune.transforms.lowering import Lowered, Match
@@ -79,7 +80,8 @@ class LoweringCheck:
     """Result of :func:`check_lowering`.
 
     images: compared node by node, numbers of the images that ran. classes: images compared end to end. ``source``
-    is the metadata of the model file.
+    is the metadata of the model file, ``macs_pruned`` the products of the graph before the last encoder is narrowed to the
+    class token.
     """
 
     images: list[int]
@@ -89,6 +91,7 @@ class LoweringCheck:
     logit_scale: float
     largest_scale_change: float
     source: dict[str, str] = field(default_factory=dict)
+    macs_pruned: int = 0
 
     @property
     def codes(self) -> int:
@@ -156,6 +159,7 @@ def check_lowering(
         logit_scale=lowered.logit_scale,
         largest_scale_change=lowered.snap_error,
         source={p.key: p.value for p in source.graph.metadata_props},
+        macs_pruned=count_hardware(lowered.model)[0].macs,
     )
     return check, logits, qonnx
 

@@ -72,9 +72,10 @@ def model_summary(model: ModelWrapper, lowering: LoweringCheck | None) -> ModelS
         elif isinstance(op, BlockSparseMVAU):
             blocks = op.get_nodeattr("block")
     params = counts["weights"] + counts["biases"]
+    pruned = lowering.macs_pruned if lowering else counts["macs"]
     return ModelSummary(
-        name=source.get("name", model.graph.name), macs_dense=int(source.get("macs_dense", counts["macs"])),
-        macs=counts["macs"], params_dense=int(source.get("params_dense", params)), params=params,
+        name=source.get("name", model.graph.name), macs_dense=int(source.get("macs_dense", pruned)),
+        macs_pruned=pruned, macs=counts["macs"], params_dense=int(source.get("params_dense", params)), params=params,
         index_bits=counts["index_bits"], tokens=tokens, heads=heads, block_size=int(source.get("block_size", blocks)),
         block_keep=float(source.get("block_keep", 1.0)), token_keep=json.loads(source.get("token_keep", "{}")),
         logit_scale=lowering and lowering.logit_scale,

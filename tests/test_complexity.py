@@ -342,6 +342,7 @@ def test_count_over_the_hardware_graph_is_the_formula(exported):
     assert (over_ops.macs, over_ops.weights + over_ops.biases) == (formula.macs, formula.params)
     assert formula == count_model(dense, frozen, block)
     as_exported = count_graph(graph, block).macs
+    assert formula.macs_pruned == count_hardware(lower(graph).model)[0].macs == as_exported
     narrowed = frozen.config.pooling is Pooling.CLASS
     assert (formula.macs < as_exported) if narrowed else (formula.macs == as_exported)
     assert as_exported < formula.macs_dense
@@ -379,18 +380,23 @@ def test_command_reaches_the_targets_by_formula_and_by_count(capsys):
     assert (summary.name, summary.block_size, summary.block_keep) == ("deit_small_patch16_224", 16, 0.5)
     assert summary.token_keep == {3: 0.5, 7: 0.5, 10: 0.5} and summary.heads == [6] * 12
     assert summary.macs * c["count"]["macs_ratio"] == pytest.approx(summary.macs_dense)
+    assert c["count"]["pruning_ratio"] * c["count"]["class_token_ratio"] == pytest.approx(c["count"]["macs_ratio"])
+    assert c["count"]["pruning_ratio"] < c["count"]["macs_ratio"]
 
 
 def test_tables_show_formulas_counts_and_ratios(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "140")
     assert run(COMMAND.split()) == 0
     out = capsys.readouterr().out
     cells = [[c.strip() for c in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
     assert "T |Wq| + N (|Wk| + |Wv|) + 2 H T N D' + T |Wproj| + 2 T' D M" in out
     assert ["3", "197", "100", "6"] in cells
     for how in ("formula", "count"):
-        assert [f"MACs per image, by {how}", "4,598,882,304", "1,129,926,912", "4.07 x less"] in cells
-        assert [f"parameters, by {how}", "21,955,432", "11,329,384", "1.94 x less"] in cells
+        assert [f"MACs per image by {how}: pruning", "4,598,882,304", "1,150,414,080", "4.00 x less"] in cells
+        last = [f"MACs per image by {how}: last encoder, class token only", "1,150,414,080", "1,129,926,912", "1.02 x less"]
+        assert last in cells
+        assert [f"MACs per image by {how}: both", "4,598,882,304", "1,129,926,912", "4.07 x less"] in cells
+        assert [f"parameters by {how}", "21,955,432", "11,329,384", "1.94 x less"] in cells
 
 
 def test_neurons_follow_the_blocks_unless_told_otherwise(capsys):
@@ -412,7 +418,7 @@ def test_heads_without_blocks_are_gone_in_the_count_and_named(capsys, monkeypatc
 
 def test_model_file_is_counted_over_its_hardware_graph(capsys):
     c = printed(capsys, f"complexity {EXAMPLE} --json")
-    for key in ("macs", "params", "macs_dense", "params_dense", "tokens", "heads", "token_keep"):
+    for key in ("macs_pruned", "macs", "params", "macs_dense", "params_dense", "tokens", "heads", "token_keep"):
         assert c["formula"][key] == c["count"][key]
     assert c["count"]["block_size"] == 8 and set(c["count"]["token_keep"]) == {"2", "3"}
 

@@ -28,8 +28,10 @@ def row(text: str, label: str) -> str:
 
 def test_one_build_prints_every_promised_figure():
     text = printed(build_tables(summary(pruned=True)))
-    assert "4,000,000" in (macs := row(text, "operations (MACs per image)")) and "1,000,000" in macs
-    assert "4.00 x less" in macs
+    assert "4,000,000" in (macs := row(text, "operations (MACs per image): pruning")) and "1,250,000" in macs
+    assert "3.20 x less" in macs, "what pruning saves"
+    assert "1.25 x less" in row(text, "operations (MACs per image): last encoder, class token only")
+    assert "4.00 x less" in row(text, "operations (MACs per image): both")
     assert "2.00 x less" in row(text, "parameters")
     assert [c.strip() for c in row(text, "2").split("│")[1:5]] == ["2", "17", "14", "3"]
     assert "360" in row(text, "images through the RTL")
@@ -88,7 +90,8 @@ def test_two_builds_side_by_side_with_ratios():
     assert ratio["interval (cycles)"] == "0.500"
     assert ratio["largest work of a node (cycles at full use)"] == "0.500"
     assert ratio["weight memory (bits)"] == "0.500"
-    assert ratio["operations (MACs per image)"] == "0.250"
+    assert ratio["operations after pruning"] == "0.312"
+    assert ratio["operations performed (last encoder: class token alone)"] == "0.286"
     assert ratio["images/s"] == "2.000"
     assert ratio["RTL mismatches"] == "-"
     assert "Interval ratio 0.500, ratio of the largest work per node 0.500: 1.000 x it." in table.note

@@ -171,19 +171,21 @@ def test_tables_give_mean_spread_and_the_difference_to_the_baseline():
     def run(row, seed, teacher, **more):
         return {"row": row, "seed": seed, "accuracy_teacher": teacher, "cpu_seconds": 90.0, **more}
 
-    pruned = {"macs_dense": 400, "macs": 100, "params_dense": 30, "params": 20, "accuracy_exported": 0.75}
+    pruned = {"macs_dense": 400, "macs_pruned": 125, "macs": 100, "params_dense": 30, "params": 20, "accuracy_exported": 0.75}
     text = markdown({"s": {
         "title": "A title", "about": "Words.", "baseline": "float",
         "rows": {"float": {"config": "c.yaml", "set": ["student.epochs=0"]},
-                 "half": {"config": "d.yaml", "set": ["a=1"]}, "later": {"config": "c.yaml", "set": []},
+                 "half": {"config": "d.yaml", "set": ["a=1"]}, "old": {"config": "d.yaml", "set": []}, "later": {"config": "c.yaml", "set": []},
                  "once": {"config": "c.yaml", "set": []}},
         "runs": [run("float", 0, 0.90), run("float", 1, 0.92),
                  run("half", 0, 0.9, accuracy=0.89, **pruned), run("half", 1, 0.9, accuracy=0.90, **pruned),
+                 run("old", 0, 0.9, accuracy=0.89, macs_dense=400, macs=200, params_dense=30, params=30),
                  run("once", 1, 0.9, accuracy=0.91, **pruned)],
     }})  # fmt: skip
-    assert "| float | 0, 1 | 0.9100 (0.9000 to 0.9200) |  | +0.00 | 1 | 1 | 1.5 |" in text
-    half = "| half | 0, 1 | 0.8950 (0.8900 to 0.9000) | 0.7500 | -1.50 | 4.00x fewer | 1.50x fewer | 1.5 |"
-    assert half in text
+    assert "| float | 0, 1 | 0.9100 (0.9000 to 0.9200) |  | +0.00 | 1 | 1 | 1 | 1 | 1.5 |" in text
+    half = "| half | 0, 1 | 0.8950 (0.8900 to 0.9000) | 0.7500 | -1.50 | 3.20x fewer | 1.25x fewer | 4.00x fewer | 1.50x fewer | 1.5 |"
+    assert half in text, "what pruning saves, and what the last encoder for the class token alone"
+    assert "| not told apart | not told apart | 2.00x fewer | 1.00x fewer |" in text, "a result of an older version"
     assert "| 0.9100 (0.9100 to 0.9100) | 0.7500 | -1.00 |" in text, "compared on the seed that both have"
     assert "| later" not in text, "rows without results have no line"
     assert "finn-vitprune train --config builds/train/d.yaml --seed S --set a=1 -o runs/s/half-S" in text

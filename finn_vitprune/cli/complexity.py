@@ -142,21 +142,19 @@ def _show_formulas(counting: Counting, console: Console) -> None:
 
 def _tables(counted: CountedModel, counting: Counting) -> list[TextTable]:
     """Tokens and heads as counted, and the totals."""
-    from finn_vitprune.report.builds import encoder_table
+    from finn_vitprune.report.builds import encoder_table, operation_rows
     from finn_vitprune.report.tables import TextTable
 
     rows = []
     for how, c in (("formula", counted.formula), ("count", counted.count)):
-        rows += [
-            (f"MACs per image, by {how}", f"{c.macs_dense:,}", f"{c.macs:,}", f"{c.macs_ratio:.2f} x less"),
-            (f"parameters, by {how}", f"{c.params_dense:,}", f"{c.params:,}", f"{c.params_ratio:.2f} x less"),
-        ]
+        rows += operation_rows(f"MACs per image by {how}", c.macs_dense, c.macs_pruned, c.macs)
+        rows.append((f"parameters by {how}", f"{c.params_dense:,}", f"{c.params:,}", f"{c.params_ratio:.2f} x less"))
         if counting == "project":
-            rows.append((f"block index bits, by {how}", "-", f"{c.index_bits:,}", "-"))
+            rows.append((f"block index bits by {how}", "-", f"{c.index_bits:,}", "-"))
     title = f"Complexity of {counted.name}" + (", as the reference counts" if counting == "reference" else "")
     lost = sum(counted.formula.heads) - sum(counted.count.heads)
     dead = f"{lost} heads kept no blocks and are gone in the count; the formula has them."
-    totals = TextTable(title, ("", "before pruning", "after", "ratio"), tuple(rows), dead if lost else counted.note)
+    totals = TextTable(title, ("", "before", "after", "ratio"), tuple(rows), dead if lost else counted.note)
     return [encoder_table(counted.count.tokens, counted.count.heads), totals]
 
 
@@ -176,6 +174,7 @@ def _model_part(counted: CountedModel, c: Complexity) -> dict:
     part = ModelSummary(
         name=counted.name,
         macs_dense=c.macs_dense,
+        macs_pruned=c.macs_pruned,
         macs=c.macs,
         params_dense=c.params_dense,
         params=c.params,
@@ -186,5 +185,6 @@ def _model_part(counted: CountedModel, c: Complexity) -> dict:
         block_keep=counted.block_keep,
         token_keep=counted.token_keep,
     )
-    ratios = {"macs_ratio": c.macs_ratio, "params_ratio": c.params_ratio}
+    names = ("pruning_ratio", "class_token_ratio", "macs_ratio", "params_ratio")
+    ratios = {name: getattr(c, name) for name in names}
     return part.model_dump(by_alias=True, exclude={"logit_scale"}) | ratios

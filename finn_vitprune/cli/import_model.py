@@ -196,6 +196,7 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
 
 def show(imported: Imported, options: ImportOptions, console: Console) -> None:
     """Print what each stage cost, and what pruning saved."""
+    from finn_vitprune.complexity.formulas import operations_text
     from finn_vitprune.report.tables import TextTable
 
     rows = tuple(
@@ -208,7 +209,7 @@ def show(imported: Imported, options: ImportOptions, console: Console) -> None:
     lines = [
         f"onnxruntime: largest difference {c.largest:.3g} ({c.relative:.2g} of the largest output)",
         f"pixels: {imported.normalisation}",
-        f"MACs {m.macs_dense:,} -> {m.macs:,} ({m.macs_dense / m.macs:.2f}x fewer), parameters "
+        f"{operations_text(m.macs_dense, m.macs_pruned, m.macs)}, parameters "
         f"{m.params_dense:,} -> {m.params:,} ({m.params_dense / m.params:.2f}x fewer)",
         *(f"note: {note}" for note in imported.notes),
         f"written: {options.output} and {options.images}; `finn-vitprune build {options.output}` comes next",

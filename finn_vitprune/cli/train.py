@@ -34,6 +34,7 @@ def command(
     base = {"name": output.resolve().name or "deit"} if config is None else load_config(config).model_dump(mode="json")
     settings = parse_config(with_changes(base | top, changes or []), "training config" if config is None else str(config))
 
+    from finn_vitprune.complexity.formulas import operations_text
     from finn_vitprune.training.train import train
 
     metrics = train(settings, output, resume=resume, teacher_from=teacher_from)
@@ -44,6 +45,7 @@ def command(
         c = metrics["complexity"]
         text += (
             f", pruned and quantised {metrics['accuracy']:.4f} ({metrics['accuracy_exported']:.4f} exported); "
-            f"MACs {c['macs_dense']:,} -> {c['macs']:,}, parameters {c['params_dense']:,} -> {c['params']:,}"
+            f"{operations_text(c['macs_dense'], c['macs_pruned'], c['macs'])}, "
+            f"parameters {c['params_dense']:,} -> {c['params']:,}"
         )
     typer.echo(f"{text}; everything is in {output}")

@@ -88,13 +88,14 @@ class EncoderLoad:
 class Complexity:
     """Operations and parameters of one network; ``*_dense`` are the unpruned network's on the same input.
 
-    macs: as the hardware performs them (kept blocks, live heads, kept neurons and tokens, the last
-    encoder for the class token where that is read). macs_dense: every token in every encoder. params: weights and biases
-    of all matrices. index_bits: one block row number per kept block of a pruned matrix. tokens: per
+    macs_pruned: with kept blocks, live heads, kept neurons and the tokens that drops leave. macs: as the hardware
+    performs them, which besides runs the last encoder for the class token alone where only that is read. params: weights
+    and biases of all matrices. index_bits: one block row number per kept block of a pruned matrix. tokens: per
     encoder, at its input and in its MLP. heads: live, per encoder.
     """
 
     macs_dense: int
+    macs_pruned: int
     macs: int
     params_dense: int
     params: int
@@ -103,8 +104,18 @@ class Complexity:
     heads: tuple[int, ...]
 
     @property
+    def pruning_ratio(self) -> float:
+        """How many times fewer products by pruning and token drop."""
+        return self.macs_dense / self.macs_pruned
+
+    @property
+    def class_token_ratio(self) -> float:
+        """How many times fewer of these since the last encoder runs for the class token alone; 1 where it does not."""
+        return self.macs_pruned / self.macs
+
+    @property
     def macs_ratio(self) -> float:
-        """How many times fewer products."""
+        """Both together: how many times fewer products the hardware performs."""
         return self.macs_dense / self.macs
 
     @property
@@ -112,6 +123,13 @@ class Complexity:
         """How many times fewer parameters."""
         return self.params_dense / self.params
 
+
+def operations_text(dense: int, pruned: int, performed: int) -> str:
+    """Products of one image before pruning, after it, and as performed, with what saves each: one sentence."""
+    text = f"MACs {dense:,} -> {pruned:,} by pruning ({dense / pruned:.2f}x fewer)"
+    if performed == pruned:
+        return text
+    return f"{text} -> {performed:,} with the last encoder for the class token alone ({pruned / performed:.2f}x fewer)"
 
 
 def encoder_loads(config: ViTConfig, kept: Sequence[KeptBlocks], block: int) -> list[EncoderLoad]:
@@ -186,7 +204,7 @@ def by_formula(dense: ViTConfig, small: ViTConfig, kept: Sequence[KeptBlocks], b
         dense: the shapes before pruning; small: after (live heads, kept neurons, token drops).
         kept: kept blocks per encoder, ``block`` wide and high.
     """
-    before, after = dense_loads(dense), as_performed(small, encoder_loads(small, kept, block))
+    before, after = dense_loads(dense), encoder_loads(small, kept, block)
     rows = small.dim // block
     index = sum(
         (e.q + e.k + e.v) * index_width(rows) + e.proj * index_width(s.heads * small.head_dim // block)
@@ -194,7 +212,8 @@ def by_formula(dense: ViTConfig, small: ViTConfig, kept: Sequence[KeptBlocks], b
     )
     return Complexity(
         macs_dense=macs_of(dense, before),
-        macs=macs_of(small, after),
+        macs_pruned=macs_of(small, after),
+        macs=macs_of(small, as_performed(small, after)),
         params_dense=params_of(dense, before),
         params=params_of(small, after),
         index_bits=index,

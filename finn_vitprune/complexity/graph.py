@@ -22,7 +22,10 @@ class GraphCount:
 
 
 def count_hardware(model: ModelWrapper) -> tuple[GraphCount, int]:
-    """Sum over the ops of a lowered graph, after :class:`NarrowClassToken`: counts, and stored index bits.
+    """Sum over the ops of a lowered graph: counts, and stored index bits.
+
+    Before :class:`NarrowClassToken` these are the products with every token in the last encoder, after it those that the
+    hardware performs.
 
     Index bits are those of every matrix unit, with an end-of-column bit per block.
     """

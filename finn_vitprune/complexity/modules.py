@@ -92,10 +92,11 @@ def as_performed(config: ViTConfig, found: Sequence[MatrixProduct]) -> list[Matr
 
 def count_model(dense: PrunedViT, small: PrunedViT, block: int) -> Complexity:
     """Count over the modules of a network cut small, and of the unpruned one (without token drops)."""
-    before, after = products(dense, block), as_performed(small.config, products(small, block))
+    before, after = products(dense, block), products(small, block)
     return Complexity(
         macs_dense=sum(p.macs for p in before),
-        macs=sum(p.macs for p in after),
+        macs_pruned=sum(p.macs for p in after),
+        macs=sum(p.macs for p in as_performed(small.config, after)),
         params_dense=_params(before),
         params=_params(after),
         index_bits=sum(p.index_bits for p in after),

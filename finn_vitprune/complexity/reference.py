@@ -86,7 +86,7 @@ def _complexity(
     small: ViTConfig, macs_dense: int, macs: int, params_dense: int, params: int
 ) -> Complexity:
     tokens, heads = tuple(small.token_counts()), tuple(s.heads for s in small.encoders)
-    return Complexity(macs_dense, macs, params_dense, params, 0, tokens, heads)
+    return Complexity(macs_dense, macs, macs, params_dense, params, 0, tokens, heads)
 
 
 def _totals(config: ViTConfig) -> tuple[int, int]:

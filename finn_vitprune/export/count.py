@@ -21,6 +21,9 @@ def count_file(path: Path) -> CountedModel:
     model = ModelWrapper(read_model(path))
     m = ModelMetadata.read(model)
     hardware = lower(model).model
+    every_token, _ = count_hardware(hardware)
+    if m.macs_pruned is None:
+        m = replace(m, macs_pruned=every_token.macs)
     for transformation in (DropUnusedScores(), NarrowClassToken(), DropUnusedScores()):
         hardware = hardware.transform(transformation)
     graph, index_bits = count_hardware(hardware)
@@ -31,6 +34,9 @@ def count_file(path: Path) -> CountedModel:
         block_keep=float(m.block_keep),
         token_keep={int(i): float(rate) for i, rate in m.token_keep.items()},
         formula=formula,
-        count=replace(formula, macs=graph.macs, params=graph.weights + graph.biases, index_bits=index_bits),
+        count=replace(
+            formula, macs_pruned=every_token.macs, macs=graph.macs, params=graph.weights + graph.biases,
+            index_bits=index_bits,
+        ),
         note="Index bits by count are those of all matrix units, with an end-of-column bit a block.",
     )

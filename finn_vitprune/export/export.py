@@ -83,6 +83,7 @@ def describe(
         weight_bits=small.weight_bits,
         act_bits=small.act_bits,
         macs_dense=cost.macs_dense,
+        macs_pruned=cost.macs_pruned,
         macs=cost.macs,
         params_dense=cost.params_dense,
         params=cost.params,

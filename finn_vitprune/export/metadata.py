@@ -11,7 +11,7 @@ from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.errors import UserError
 
-SIZES = ("macs_dense", "macs", "params_dense", "params", "index_bits", "tokens", "heads", "neurons")
+SIZES = ("macs_dense", "macs_pruned", "macs", "params_dense", "params", "index_bits", "tokens", "heads", "neurons")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ModelMetadata:
     heads, neurons: live per encoder; residual_scale; weight_bits, act_bits;
     macs_dense, macs, params_dense, params, index_bits: as :class:`Complexity` has them;
     kept_blocks: mask of each matrix ``blocks.<i>.<q|k|v|proj>`` (inputs by outputs), stored as
-    :meth:`BlockMask.pack` writes it.
+    :meth:`BlockMask.pack` writes it; macs_pruned: as :class:`Complexity` has it, None in older files.
     """
 
     name: str
@@ -46,6 +46,7 @@ class ModelMetadata:
     params: int
     index_bits: int
     kept_blocks: dict[str, BlockMask]
+    macs_pruned: int | None = None
 
     def write(self, model: ModelWrapper) -> None:
         """Store every field in the model's metadata."""
@@ -63,6 +64,8 @@ class ModelMetadata:
         found = {}
         for field in cls.__dataclass_fields__:
             text = model.get_metadata_prop(field)
+            if text is None and field == "macs_pruned":
+                continue
             if text is None:
                 raise UserError(
                     f"the model file has no {field} in its metadata: it was not exported by finn-vitprune"
@@ -82,5 +85,6 @@ class ModelMetadata:
         """The same as figures of a :class:`Complexity`."""
         tokens = tuple((t["in"], t["mlp"]) for t in self.tokens)
         return Complexity(
-            self.macs_dense, self.macs, self.params_dense, self.params, self.index_bits, tokens, tuple(self.heads)
+            self.macs_dense, self.macs_pruned, self.macs, self.params_dense, self.params, self.index_bits, tokens,
+            tuple(self.heads),
         )

@@ -34,8 +34,9 @@ def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[TextTable
         return (label, *(absent if v is None else form(v) for v in (x, y)), ratio)
 
     rows = (
-        row("operations (MACs per image)", lambda s: s.model.macs),
-        row("operations, unpruned", lambda s: s.model.macs_dense),
+        row("operations (MACs per image), unpruned", lambda s: s.model.macs_dense),
+        row("operations after pruning", lambda s: s.model.macs_pruned, absent="not told apart"),
+        row("operations performed (last encoder: class token alone)", lambda s: s.model.macs),
         row("parameters", lambda s: s.model.params),
         row("block index bits", lambda s: s.model.index_bits),
         row("weight memory (bits)", _weight_bits),
@@ -70,13 +71,28 @@ def encoder_table(tokens: Sequence[tuple[int, int]], heads: Sequence[int]) -> Te
     return TextTable("Tokens and heads", ("encoder", "tokens in", "tokens in MLP", "live heads"), rows) if rows else None
 
 
+def operation_rows(name: str, dense: int, pruned: int | None, performed: int) -> list[tuple[str, ...]]:
+    """Products of one image before, after, and their ratio: by pruning, by the last encoder for one token, by both.
+
+    Where every token is read of the last encoder, pruning is all. ``pruned`` None: an older summary, which does not tell
+    the two apart.
+    """
+    steps = [(f"{name}: both", dense, performed)]
+    if pruned is not None:
+        steps.insert(0, (f"{name}: pruning", dense, pruned))
+    if pruned not in (None, performed):
+        steps.insert(1, (f"{name}: last encoder, class token only", pruned, performed))
+    kept = steps[:1] if pruned == performed else steps
+    return [(label, f"{a:,}", f"{b:,}", _times_less(a, b)) for label, a, b in kept]
+
+
 # --- one build -----------------------------------------------------------------------------------
 
 
 def _model(s: Summary) -> TextTable:
     m = s.model
     rows = (
-        ("operations (MACs per image)", f"{m.macs_dense:,}", f"{m.macs:,}", _times_less(m.macs_dense, m.macs)),
+        *operation_rows("operations (MACs per image)", m.macs_dense, m.macs_pruned, m.macs),
         ("parameters", f"{m.params_dense:,}", f"{m.params:,}", _times_less(m.params_dense, m.params)),
     )
     drops = ", ".join(f"{rate:g} in encoder {i}" for i, rate in sorted(m.token_keep.items())) or "none"
@@ -84,7 +100,7 @@ def _model(s: Summary) -> TextTable:
         f"Blocks of {m.block_size}x{m.block_size}, {_percent(m.block_keep)} kept, {m.index_bits:,} index bits. "
         f"Token keep rates: {drops}."
     )
-    return TextTable(f"Model {m.name}", ("", "before pruning", "after", "ratio"), rows, note)
+    return TextTable(f"Model {m.name}", ("", "before", "after", "ratio"), rows, note)
 
 
 def _verify(s: Summary) -> TextTable:

@@ -35,12 +35,16 @@ class TokenCounts(_SummarySection):
 class ModelSummary(_SummarySection):
     """The network. ``macs`` and ``params`` are what the hardware performs and stores, ``*_dense`` the unpruned.
 
+    ``macs_pruned`` are the products after pruning with every token in the last encoder, which the hardware runs for the
+    class token alone where only that is read; None in older files.
+
     ``token_keep`` is the rate of each encoder that drops tokens; encoders count from 1. ``logit_scale`` turns
     the integer logits into real ones.
     """
 
     name: str
     macs_dense: Count
+    macs_pruned: Count | None = None
     macs: Count
     params_dense: Count
     params: Count

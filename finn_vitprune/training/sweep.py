@@ -30,10 +30,13 @@ from finn_vitprune.training.train import METRICS, TEACHER
 
 KEPT = (
     "accuracy", "accuracy_exported", "accuracy_teacher", "saturations", "seconds", "cpu_seconds",
-    "train_images", "test_images", "device", "macs_dense", "macs", "params_dense", "params",
+    "train_images", "test_images", "device", "macs_dense", "macs_pruned", "macs", "params_dense", "params",
 )  # fmt: skip
 """What a result takes over from the metrics of its run."""
-TABLE_HEADER = ("row", "seeds", "accuracy", "exported", "to baseline", "operations", "parameters", "minutes")
+TABLE_HEADER = (
+    "row", "seeds", "accuracy", "exported", "to baseline", "operations: pruning", "last encoder, class token only", "both",
+    "parameters", "minutes",
+)  # fmt: skip
 
 
 class SweepRow(ConfigSection):
@@ -261,8 +264,10 @@ def _cells(name: str, runs: list[dict[str, Any]], base: list[dict[str, Any]]) ->
         f"{found.mean():.4f} ({found.min():.4f} to {found.max():.4f})",
         f"{np.mean(exported):.4f}" if exported else "",
         _difference(runs, base),
-        _ratio(runs, "macs"),
-        _ratio(runs, "params"),
+        _ratio(runs, "macs_dense", "macs_pruned"),
+        _ratio(runs, "macs_pruned", "macs"),
+        _ratio(runs, "macs_dense", "macs"),
+        _ratio(runs, "params_dense", "params"),
         f"{np.mean([r['cpu_seconds'] for r in runs]) / 60:.1f}",
     )
 
@@ -276,6 +281,9 @@ def _difference(runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> str:
     return f"{100 * (ours - theirs):+.2f}"
 
 
-def _ratio(runs: list[dict[str, Any]], key: str) -> str:
-    ratios = [r[f"{key}_dense"] / r[key] for r in runs if key in r]
-    return f"{np.mean(ratios):.2f}x fewer" if ratios else "1"
+def _ratio(runs: list[dict[str, Any]], before: str, after: str) -> str:
+    """Mean of how many times fewer; results of an older version do not tell what saves operations."""
+    students = [r for r in runs if "macs" in r]
+    if not all(before in r and after in r for r in students):
+        return "not told apart"
+    return f"{np.mean([r[before] / r[after] for r in students]):.2f}x fewer" if students else "1"

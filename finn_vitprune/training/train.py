@@ -15,7 +15,7 @@ from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
 from finn_vitprune.complexity.counted import CountedModel
-from finn_vitprune.complexity.formulas import counted, unpruned
+from finn_vitprune.complexity.formulas import counted, operations_text, unpruned
 from finn_vitprune.complexity.modules import count_model
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, export, write_sample
@@ -53,7 +53,7 @@ class ExportResult:
         g, m = self.gate, self.metadata
         return (
             f"{g.values:,} quantised values equal PyTorch's, {g.near_ties} beside a rounding tie; "
-            f"{m.macs_dense / m.macs:.2f}x fewer products, {m.params_dense / m.params:.2f}x fewer parameters"
+            f"{operations_text(m.macs_dense, m.macs_pruned, m.macs)}; {m.params_dense / m.params:.2f}x fewer parameters"
         )
 
 

@@ -80,7 +80,7 @@ def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | No
     notes = () if not rejections else _float_form(model)
     if hardware is not None and part is not None:
         notes = _fit(hardware, part)
-    size = None if hardware is None else _size(walk.source, hardware, structure)
+    size = None if hardware is None else _size(walk, hardware, structure)
     return Checked(
         path.name, model.kind, model.opset, walk.placed_rows(), tuple(rejections), structure, size, notes
     )
@@ -213,11 +213,12 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
     return Structure(config, tuple(a.get_nodeattr("tokens") for a in attention))
 
 
-def _size(source: ModelWrapper, model: ModelWrapper, found: Structure) -> Complexity:
+def _size(walk: NodeByNode, model: ModelWrapper, found: Structure) -> Complexity:
     """The present size, counted over the hardware graph; dense from metadata, else of the file's shapes."""
+    every_token, _ = count_hardware(walk.lowered.model)
     graph, index_bits = count_hardware(model)
     try:
-        m = ModelMetadata.read(source)
+        m = ModelMetadata.read(walk.source)
         tokens = tuple((t["in"], t["mlp"]) for t in m.tokens)
         dense = (m.macs_dense, m.params_dense)
     except (UserError, ValueError, LookupError, TypeError):
@@ -225,7 +226,8 @@ def _size(source: ModelWrapper, model: ModelWrapper, found: Structure) -> Comple
         loads = dense_loads(found.config)
         dense = (macs_of(found.config, loads), params_of(found.config, loads))
     params = graph.weights + graph.biases
-    return Complexity(dense[0], graph.macs, dense[1], params, index_bits, tokens, tuple(e.heads for e in found.config.encoders))
+    heads = tuple(e.heads for e in found.config.encoders)
+    return Complexity(dense[0], every_token.macs, graph.macs, dense[1], params, index_bits, tokens, heads)
 
 
 def _float_form(model: ModelFile) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from finn_vitprune.complexity.formulas import operations_text
 from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 
@@ -100,7 +101,7 @@ def summary(checked: Checked) -> list[str]:
         lines.append(f"Found: {structure_text(checked.structure)}.")
     if checked.complexity is not None:
         c = checked.complexity
-        lines.append(f"Operations (MACs per image): {c.macs_dense:,} dense, {c.macs:,} now.")
+        lines.append(f"One image: {operations_text(c.macs_dense, c.macs_pruned, c.macs)}.")
         lines.append(f"Parameters: {c.params_dense:,} dense, {c.params:,} now.")
     lines += [f"Note: {note}." for note in checked.notes]
     return [*lines, verdict(checked)]
