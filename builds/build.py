@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import check_images
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.mvau_mac import known_mac_style
-from finn_vitprune.errors import UserError
+from finn_vitprune.errors import DoesNotFit, UserError
 from finn_vitprune.graph.reading import read_model
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.synth.parts import get_part
@@ -24,7 +25,7 @@ from finn_vitprune.transforms.lower import check_op_types
 HERE = Path(__file__).parent
 DEFAULT_CONFIG = HERE / "dataflow.yaml"
 EXAMPLE = HERE / "example"
-ESTIMATE_STEP = "step_generate_estimate_reports"
+ESTIMATE_STEP = "step_check_part"
 VIVADO_STEPS = (
     "step_hw_ipgen", "step_create_stitched_ip", "step_out_of_context_synthesis", "step_synthesize_bitfile",
     "step_make_driver", "step_deployment_package",
@@ -50,7 +51,7 @@ class BuildOptions:
 
 
 def build(options: BuildOptions) -> Path:
-    """Run the build; returns the output folder.
+    """Run the build; returns the output folder. Whether the design fits the part, and what it is, says its summary.
 
     Raises:
         UserError: the input or set-up is wrong, or a step failed; details are in ``build_dataflow.log``.
@@ -71,7 +72,8 @@ def build(options: BuildOptions) -> Path:
     if options.start_step is None:
         shutil.rmtree(folder.hdl, ignore_errors=True)  # FINN makes new folders for the nodes in each build
     folder.settings.save(settings)
-    run_builder(model, cfg)
+    with suppress(DoesNotFit):
+        run_builder(model, cfg)
     _complete_summary(folder)
     return folder.path
 

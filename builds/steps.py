@@ -15,7 +15,7 @@ from finn.builder.build_dataflow_config import DataflowBuildConfig
 from finn.util.exception import FINNUserError
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
-from qonnx.transformation.general import GiveUniqueNodeNames, SortGraph
+from qonnx.transformation.general import GiveUniqueNodeNames
 from qonnx.util.config import extract_model_config_to_json
 
 from finn_vitprune import progress
@@ -29,14 +29,14 @@ from finn_vitprune.builds.summarise import summarise
 from finn_vitprune.builds.verify import verify
 from finn_vitprune.custom_ops.registry import hardware_op
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.errors import AnswerIsNo, UserError
+from finn_vitprune.errors import AnswerIsNo, DoesNotFit, UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.synth.yosys import NodeJob, map_many, yosys_version
 from finn_vitprune.transforms.fold import GraphFolding
-from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths
-from finn_vitprune.transforms.insert_width_converters import InsertWidthConverters
+from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.lower import lower
+from finn_vitprune.transforms.part_fit import cannot_fit, part_fit
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 FOLDING_ATTRIBUTES = [
@@ -135,9 +135,25 @@ def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrappe
         op = getCustomOp(node)
         op.verify_node()
         op.check_part(build.part)
-    for transformation in (SetFifoDepths(), InsertFifos(), InsertWidthConverters(), SortGraph(), GiveUniqueNodeNames()):
-        model = model.transform(transformation)
+    model = model.transform(InsertStreams())
     _save_attributes(model, build.folder.final_hw_config, HARDWARE_ATTRIBUTES)
+    return model
+
+
+@hardware_step
+def step_check_part(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
+    """The summary as far as estimates tell it. A design that cannot fit the part stops here.
+
+    With Yosys to come, only estimates without doubt do that: then Yosys decides.
+    """
+    for later in (build.folder.verification, build.folder.synthesis):
+        later.path.unlink(missing_ok=True)
+    summarise(model, build).save(build.folder.path)
+    fit = part_fit(model, build.part)
+    if cannot_fit(fit) or (fit.short and build.settings.synth == "none"):
+        raise DoesNotFit(f"the design {fit.text}")
+    if fit.short:
+        progress.line(f"by estimate the design {fit.text}; Yosys will decide")
     return model
 
 
@@ -194,8 +210,11 @@ def step_synthesise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
 
 @build_step
 def step_summarise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """``report/vitprune_summary.json`` from what ran."""
-    summarise(model, build).save(build.folder.path)
+    """``report/vitprune_summary.json`` from what ran; a design that does not fit the part goes no further."""
+    summary = summarise(model, build)
+    summary.save(build.folder.path)
+    if summary.no_text:
+        raise DoesNotFit(f"the design {summary.no_text}")
     return model
 
 

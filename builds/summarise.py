@@ -11,7 +11,6 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.context import BuildContext
-from finn_vitprune.builds.folder import Synthesis
 from finn_vitprune.builds.lowering_check import LoweringCheck
 from finn_vitprune.builds.verify import Verification
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
@@ -28,15 +27,17 @@ from finn_vitprune.report.summary import (
     TokenCounts,
     VerifySummary,
 )
-from finn_vitprune.synth.parts import Part
-from finn_vitprune.synth.resources import Resources, total
+from finn_vitprune.synth.parts import KINDS, PartFit
+from finn_vitprune.synth.resources import ESTIMATE, Resources
+from finn_vitprune.transforms.part_fit import estimated, part_fit
 
 
 def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
     """The summary of a build; sections whose step did not run stay empty."""
     lowering, measured = build.folder.lowering.load(), build.folder.verification.load()
-    part, synthesis = build.part, build.folder.synthesis.load()
-    used = synthesis.per_node if synthesis else estimated(model, part)
+    synthesis = build.folder.synthesis.load()
+    used = synthesis.per_node if synthesis else estimated(model)
+    fit = part_fit(model, build.part, used, synthesis.tool if synthesis else ESTIMATE)
     return Summary(
         model=model_summary(model, lowering),
         verify=_verify(build, lowering, measured),
@@ -45,11 +46,8 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
             build.cfg.synth_clk_period_ns,
         ),
         balance=balance(model),
-        resources=_resources(model, used, synthesis),
-        part=PartSummary(
-            name=part.name, LUT=part.LUT, FF=part.FF, DSP=part.DSP, BRAM36=part.BRAM36, URAM=part.URAM,
-            fits=part.fits(total(used.values())), slrs=part.slrs, note=part.note,
-        ),
+        resources=_resources(model, used, fit),
+        part=_part(fit),
         time_s=build.folder.step_times.load() or {},
     )
 
@@ -124,25 +122,19 @@ def _balance_row(op) -> BalanceRow:
     })
 
 
-def estimated(model: ModelWrapper, part: Part) -> dict[str, Resources]:
-    """The ops' own estimates by node name; they count no flip-flops."""
-    found = {}
-    for op in map(getCustomOp, model.graph.node):
-        counts = op.node_res_estimation(part.name)
-        found[op.onnx_node.name] = Resources(
-            LUT=int(counts["LUT"]), DSP=int(counts["DSP"]), URAM=int(counts["URAM"]), BRAM36=counts["BRAM_18K"] / 2
-        )
-    return found
+def _part(fit: PartFit) -> PartSummary:
+    part = fit.part
+    return PartSummary(
+        name=part.name, LUT=part.LUT, FF=part.FF, DSP=part.DSP, BRAM36=part.BRAM36, URAM=part.URAM, fits=not fit.short,
+        slrs=part.slrs, note=part.note, short=list(fit.short), help=list(fit.help),
+    )
 
 
-def _resources(model: ModelWrapper, used: dict[str, Resources], synthesis: Synthesis | None) -> ResourceSummary:
+def _resources(model: ModelWrapper, used: dict[str, Resources], fit: PartFit) -> ResourceSummary:
     kinds = NodeResources.model_fields.keys() - {"node", "op_type"}
     per_node = [
         NodeResources(node=n.name, op_type=n.op_type, **{k: getattr(used[n.name], k) for k in kinds})
         for n in model.graph.node
     ]
-    whole = total(used.values())
-    return ResourceSummary(
-        tool=synthesis.tool if synthesis else "estimate", LUT=whole.LUT, FF=whole.FF, DSP=whole.DSP,
-        BRAM36=whole.BRAM36, URAM=whole.URAM, per_node=per_node,
-    )
+    whole = {kind: getattr(fit.used, kind) for kind in KINDS}
+    return ResourceSummary(tool=fit.method, per_node=per_node, **whole)

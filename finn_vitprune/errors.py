@@ -1,7 +1,7 @@
 """The errors that the command line turns into a single line and an exit code."""
 
-
 from __future__ import annotations
+
 
 class UserError(Exception):
     """The user's input or set-up is wrong. The text names the thing, the value and what would work."""
@@ -13,6 +13,10 @@ class AnswerIsNo(UserError):
     """Nothing is wrong with the input, but what was asked for does not hold: a check failed."""
 
     exit_code = 1
+
+
+class DoesNotFit(AnswerIsNo):
+    """The design needs more than the part has; the text says of what, and what would help."""
 
 
 def describe(error: OSError | MemoryError) -> str:

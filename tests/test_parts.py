@@ -131,7 +131,7 @@ def test_a_missing_resources_file(tmp_path):
 def test_fit():
     p = get_part("xczu3eg")
     used = Resources(LUT=35280, FF=10, DSP=360, BRAM36=216.0)
-    assert p.fits(used)
-    assert not p.fits(Resources(LUT=70561))
-    assert not p.fits(Resources(BRAM36=216.5))
-    assert not p.fits(Resources(URAM=1))
+    assert not p.lacks(used)
+    assert [str(s) for s in p.lacks(Resources(LUT=70561, DSP=1))] == ["70,561 of 70,560 LUT"]
+    assert [str(s) for s in p.lacks(Resources(BRAM36=216.5))] == ["216.5 of 216 BRAM36"]
+    assert p.lacks(Resources(URAM=1))

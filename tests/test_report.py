@@ -1,6 +1,7 @@
 """Report tables: every promised figure is there, ratios are right, steps that did not run are not claimed."""
 
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -9,8 +10,9 @@ from rich.console import Console
 
 from finn_vitprune.report.builds import NOT_RUN, build_tables, comparison
 from finn_vitprune.report.html import to_html
-from finn_vitprune.report.summary import RtlsimSummary
+from finn_vitprune.report.summary import RtlsimSummary, Summary
 from finn_vitprune.report.tables import TextTable, show, to_markdown
+from finn_vitprune.synth.parts import Shortfall
 from tests.summaries import summary
 
 
@@ -43,7 +45,7 @@ def test_one_build_prints_every_promised_figure():
     assert "200.0 MHz (5 ns)" in text
     assert "2.50 %" in row(text, "LUT") and "1.00 %" in row(text, "FF") and "25.00 %" in row(text, "DSP")
     assert "10.5" in row(text, "BRAM36") and "xcu250-figd2104-2L-e" in text and "Fits the part." in text
-    assert "0.975" in row(text, "mvau_3") and "Slowest: mvau_3" in text
+    assert "0.975" in row(text, "mvau_3") and "Slowest by estimate: mvau_3" in text
     assert "4.0" in row(text, "all")
 
 
@@ -72,9 +74,14 @@ def test_without_labels_no_accuracy_is_claimed():
 
 def test_a_design_that_does_not_fit_says_so():
     s = summary(pruned=True)
-    part = s.part.model_copy(update={"fits": False, "note": "mapped for UltraScale+ primitives, the part is Versal"})
-    text = printed(build_tables(s.model_copy(update={"part": part})))
-    assert "Does NOT fit the part. Numbers mapped for UltraScale+ primitives" in text
+    part = s.part.model_copy(update={
+        "fits": False, "DSP": 3_000, "note": "mapped for UltraScale+ primitives, the part is Versal",
+        "short": [Shortfall("DSP", 3_072, 3_000)], "help": ["buy another"],
+    })
+    text = " ".join(printed(build_tables(s.model_copy(update={"part": part}))).split())
+    answer = "does not fit xcu250-figd2104-2L-e: needs 3,072 of 3,000 DSP (Yosys 0.70); buy another"
+    assert f"Does NOT fit the part: the design {answer}. Numbers mapped for UltraScale+ primitives" in text
+    assert answer in comparison(("a", "b"), s.model_copy(update={"part": part}), s)[0].note
 
 
 def test_resources_by_node_on_request():
@@ -85,7 +92,7 @@ def test_resources_by_node_on_request():
 
 def test_two_builds_side_by_side_with_ratios():
     table, slowest = comparison(("dense", "pruned"), summary(pruned=False), summary(pruned=True))
-    assert table.columns == ("", "dense", "pruned", "ratio")
+    assert table.columns == ("", "dense", "pruned", "ratio", "found by")
     ratio = {r[0]: r[3] for r in table.rows}
     assert ratio["interval (cycles)"] == "0.500"
     assert ratio["largest work of a node (cycles at full use)"] == "0.500"
@@ -102,8 +109,38 @@ def test_two_builds_side_by_side_with_ratios():
 def test_side_by_side_with_a_build_that_was_not_simulated():
     b = summary(pruned=True).model_copy(update={"rtlsim": None})
     table = comparison(("a", "b"), summary(pruned=False), b)[0]
-    assert {r[0]: r[1:] for r in table.rows}["interval (cycles)"] == ("4,000.0", NOT_RUN, "-")
+    assert {r[0]: r[1:4] for r in table.rows}["interval (cycles)"] == ("4,000.0", NOT_RUN, "-")
     assert table.note == ""
+
+
+def estimated():
+    """The pruned build without synthesis, as an older file has it: 0 stands for what was not estimated."""
+    content = summary(pruned=True).model_dump(by_alias=True)
+    content["resources"] |= {"tool": "estimate", "FF": 0, "LUT": 40_000}
+    return Summary.model_validate(content)
+
+
+def test_an_estimate_is_marked_and_has_no_flip_flops():
+    s = estimated()
+    text = printed(build_tables(s, nodes=True))
+    assert "used (estimate)" in text and "Fits the part (by estimate)." in text
+    assert [c.strip() for c in row(text, "FF").split("│")[2:5]] == ["not estimated", "3,456,000", "-"]
+    assert "cycles (estimate)" in text and "utilisation (estimate)" in text and "cycles (simulated)" in text
+    assert s.resources.FF is None and s.resources.per_node[0].FF is None and s.resources.per_node[0].SRL is None
+    methods = json.loads(s.model_dump_json())["methods"]
+    assert (methods["resources.FF"], methods["resources.LUT"]) == ("not estimated", "estimate")
+    assert (methods["balance.cycles"], methods["rtlsim"]) == ("estimate", "simulated")
+    assert Summary.model_validate_json(s.model_dump_json(by_alias=True)) == s
+
+
+def test_an_estimate_beside_a_count_says_so():
+    table = comparison(("a", "b"), summary(pruned=True), estimated())[0]
+    rows = {r[0]: r[1:] for r in table.rows}
+    assert rows["LUT"] == ("43,200", "40,000", "0.926", "Yosys 0.70 against estimate")
+    assert rows["FF"] == ("34,560", "not estimated", "-", "Yosys 0.70 against not estimated")
+    assert rows["cycles of the slowest node"][-1] == "estimate" and rows["interval (cycles)"][-1] == "simulated"
+    assert "compares an estimate with a count" in table.note
+    assert "compares" not in comparison(("a", "b"), summary(pruned=False), summary(pruned=True))[0].note
 
 
 def test_an_interval_longer_than_the_work_shows():

@@ -26,7 +26,7 @@ def command(
     ] = None,
     images: Annotated[Optional[Path], typer.Option(help="Images to verify with (.npz: images, labels).")] = None,
     max_images: Annotated[Optional[int], typer.Option(min=1, help="Verify with so many of the images, drawn by a seed.")] = None,
-    estimate_only: Annotated[bool, typer.Option("--estimate-only", help="Stop after the estimates.")] = False,
+    estimate_only: Annotated[bool, typer.Option("--estimate-only", help="Stop after the estimates: cycles, resources, whether it fits.")] = False,
     start_step: Annotated[Optional[str], typer.Option(help="Resume at this step.")] = None,
     stop_step: Annotated[Optional[str], typer.Option(help="Stop after this step.")] = None,
     synth: Annotated[
@@ -37,7 +37,8 @@ def command(
 ) -> None:
     """Build an accelerator: lower, fold, generate HDL, size FIFOs, stitch, simulate, synthesise, report.
 
-    Exits with 1 when the hardware graph differs from the model by more than ties of rounding, or the RTL from it.
+    Exits with 1 when the hardware graph differs from the model by more than ties of rounding, or the RTL from it, or when the
+    design does not fit the part.
     """
     from finn_vitprune.cli.files import need_file
     from finn_vitprune.cli.terminal import progress_lines
@@ -85,7 +86,7 @@ def _stamp(output: Path) -> int | None:
 
 
 def _finish(output: Path, new: bool) -> None:
-    """Print the summary if this build wrote one; exit 1 if it found mismatches."""
+    """Print the summary if this build wrote one; exit 1 if it found mismatches or a part that is too small."""
     from rich.console import Console
 
     from finn_vitprune.report.builds import build_tables
@@ -98,6 +99,10 @@ def _finish(output: Path, new: bool) -> None:
     summary = Summary.load(output)
     show(build_tables(summary), Console())
     typer.echo(f"Everything is in {output}; `finn-vitprune report {output}` shows this again.")
+    no = [f"The design {summary.no_text}."] if summary.no_text else []
     if summary.verify is not None and (summary.verify.rtl_mismatches or summary.verify.class_changes):
-        typer.echo("The RTL differs from the hardware graph.", err=True)
+        no.append("The RTL differs from the hardware graph.")
+    for line in no:
+        typer.echo(line, err=True)
+    if no:
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ EXAMPLE = "finn-vitprune check deit_small.onnx --json"
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file: float, QDQ or QONNX.")],
     fpga_part: Annotated[
-        Optional[str], typer.Option(help="Part or board to compare the file with.")
+        Optional[str], typer.Option(help="Part or board that a QONNX file must fit; of other files the weights are compared.")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON, with a row per node.")] = False,
     every_node: Annotated[bool, typer.Option("--all", help="A row per node, not per part.")] = False,
@@ -26,6 +26,7 @@ def command(
     """Say for every node what it becomes in hardware, or why not and what would help.
 
     Exit code 0 is a promise: a QONNX file builds, a float or QDQ file imports and then builds. 1 when not.
+    With --fpga-part a QONNX file must fit the part too, by estimate.
     """
     from finn_vitprune.cli.files import need_file
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from finn_vitprune.report.summary import BalanceRow, Summary, VerifySummary
+from finn_vitprune.report.summary import NOT_ESTIMATED, SIMULATED, BalanceRow, Summary, VerifySummary
 from finn_vitprune.report.tables import TextTable
 from finn_vitprune.synth.parts import KINDS
+from finn_vitprune.synth.resources import ESTIMATE
 
 NOT_RUN = "not run"
+AGAINST = " against "
+MIXED = (
+    "Where a figure is found by one method against another, the ratio compares an estimate with a count: LUTs of an "
+    "estimate are within 20 % of what Yosys counts."
+)
 FINN_TOTAL = "total_build_time"
 """FINN's own entry among the times of the steps."""
 
@@ -22,43 +28,53 @@ def build_tables(summary: Summary, nodes: bool = False) -> list[TextTable]:
 
 
 def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[TextTable]:
-    """Two builds side by side, with the ratio second / first, and the load of the slowest nodes."""
+    """Two builds side by side, with the ratio second / first, how each figure was found, and the slowest nodes."""
     def row(
         label: str,
+        found: str,
         figure: Callable[[Summary], float | None],
         form: Callable[[float], str] = "{:,.0f}".format,
         absent: str = NOT_RUN,
     ) -> tuple[str, ...]:
+        """``found`` is the figure's place among the methods of a summary."""
         x, y = figure(a), figure(b)
         ratio = f"{y / x:.3f}" if x and y is not None else "-"
-        return (label, *(absent if v is None else form(v) for v in (x, y)), ratio)
+        methods = dict.fromkeys(s.methods.get(found, NOT_RUN) for s in (a, b))
+        return (label, *(absent if v is None else form(v) for v in (x, y)), ratio, AGAINST.join(methods))
 
     rows = (
-        row("operations (MACs per image), unpruned", lambda s: s.model.macs_dense),
-        row("operations after pruning", lambda s: s.model.macs_pruned, absent="not told apart"),
-        row("operations performed (last encoder: class token alone)", lambda s: s.model.macs),
-        row("parameters", lambda s: s.model.params),
-        row("block index bits", lambda s: s.model.index_bits),
-        row("weight memory (bits)", _weight_bits),
-        row("tokens, sum over encoders (MLP)", lambda s: sum(t.mlp for t in s.model.tokens)),
-        row("live heads", lambda s: sum(s.model.heads)),
-        row("largest work of a node (cycles at full use)", lambda s: _largest(s).ideal_cycles if s.balance else None),
-        row("cycles of the slowest node (estimate)", lambda s: _slowest(s).cycles if s.balance else None),
-        row("interval (cycles)", lambda s: s.rtlsim and s.rtlsim.interval_cycles, "{:,.1f}".format),
-        row("latency (cycles)", lambda s: s.rtlsim and s.rtlsim.latency_cycles),
-        row("latency (ms)", lambda s: s.rtlsim and s.rtlsim.latency_ms, "{:,.4f}".format),
-        row("images/s", lambda s: s.rtlsim and s.rtlsim.fps),
-        *(row(kind, lambda s, kind=kind: s.resources and getattr(s.resources, kind), _amount) for kind in KINDS),
-        row("accuracy", lambda s: s.verify and s.verify.accuracy, _percent, "no labels, or not run"),
-        row("RTL mismatches", lambda s: s.verify and s.verify.rtl_mismatches),
-    )
-    result = [TextTable("Two builds", ("", *names, "ratio"), rows, _verdict(a, b))]
+        row("operations (MACs per image), unpruned", "model", lambda s: s.model.macs_dense),
+        row("operations after pruning", "model", lambda s: s.model.macs_pruned, absent="not told apart"),
+        row("operations performed (last encoder: class token alone)", "model", lambda s: s.model.macs),
+        row("parameters", "model", lambda s: s.model.params),
+        row("block index bits", "model", lambda s: s.model.index_bits),
+        row("weight memory (bits)", "model", _weight_bits),
+        row("tokens, sum over encoders (MLP)", "model", lambda s: sum(t.mlp for t in s.model.tokens)),
+        row("live heads", "model", lambda s: sum(s.model.heads)),
+        row("largest work of a node (cycles at full use)", "balance.ideal_cycles",
+            lambda s: _largest(s).ideal_cycles if s.balance else None),
+        row("cycles of the slowest node", "balance.cycles", lambda s: _slowest(s).cycles if s.balance else None),
+        row("interval (cycles)", "rtlsim", lambda s: s.rtlsim and s.rtlsim.interval_cycles, "{:,.1f}".format),
+        row("latency (cycles)", "rtlsim", lambda s: s.rtlsim and s.rtlsim.latency_cycles),
+        row("latency (ms)", "rtlsim", lambda s: s.rtlsim and s.rtlsim.latency_ms, "{:,.4f}".format),
+        row("images/s", "rtlsim", lambda s: s.rtlsim and s.rtlsim.fps),
+        *(
+            row(k, f"resources.{k}", lambda s, k=k: s.resources and getattr(s.resources, k), _amount, NOT_ESTIMATED)
+            for k in KINDS
+        ),
+        row("accuracy", "verify", lambda s: s.verify and s.verify.accuracy, _percent, "no labels, or not run"),
+        row("RTL mismatches", "verify", lambda s: s.verify and s.verify.rtl_mismatches),
+    )  # fmt: skip
+    notes = [_verdict(a, b), *(f"{s.part.name}: the design {s.no_text}." for s in (a, b) if s.no_text)]
+    if any(AGAINST in r[-1] and r[3] != "-" for r in rows):
+        notes.append(MIXED)
+    result = [TextTable("Two builds", ("", *names, "ratio", "found by"), rows, " ".join(filter(None, notes)))]
     if a.balance and b.balance:
         slow = [_slowest(s) for s in (a, b)]
         result.append(
             TextTable(
-                "Slowest node",
-                ("build", "node", "op", "cycles", "utilisation"),
+                f"Slowest node (by {ESTIMATE})",
+                ("build", "node", "op", f"cycles ({ESTIMATE})", f"utilisation ({ESTIMATE})"),
                 tuple((n, r.node, r.op_type, f"{r.cycles:,}", f"{r.utilisation:.3f}") for n, r in zip(names, slow)),
             )
         )
@@ -138,24 +154,29 @@ def _speed(s: Summary) -> TextTable:
         ("interval, mean", f"{r.interval_cycles:,.1f}", f"{r.fps:,.0f} images/s"),
         ("interval, largest", f"{r.interval_cycles_max:,}", f"{r.interval_cycles_max * r.clk_ns * 1e-6:,.4f} ms"),
     )
-    note = f"{r.frames} overlapping frames in simulation; times at {1e3 / r.clk_ns:,.1f} MHz ({r.clk_ns:g} ns)."
-    return TextTable("Speed", ("", "cycles", f"at {r.clk_ns:g} ns"), rows, note)
+    note = (
+        f"{r.frames} overlapping frames in simulation; times at {1e3 / r.clk_ns:,.1f} MHz ({r.clk_ns:g} ns), a chosen clock: "
+        "no timing analysis stands behind it."
+    )
+    return TextTable("Speed", ("", f"cycles ({SIMULATED})", f"at {r.clk_ns:g} ns"), rows, note)
 
 
 def _resources(s: Summary) -> TextTable:
     r, p = s.resources, s.part
     if r is None:
         return TextTable("Resources", ("", ""), (("synthesis", NOT_RUN),))
+    title, head = f"Resources ({r.tool})", f"used ({r.tool})"
     if p is None:
-        return TextTable(f"Resources ({r.tool})", ("", "used"), tuple((k, _amount(getattr(r, k))) for k in KINDS))
+        return TextTable(title, ("", head), tuple((k, _amount(getattr(r, k))) for k in KINDS))
     rows = []
     for kind in KINDS:
         used, offer = getattr(r, kind), getattr(p, kind)
-        share = _percent(used / offer) if offer else ("-" if not used else "does not fit")
+        share = _percent(used / offer) if used and offer else ("does not fit" if used else "-")
         rows.append((kind, _amount(used), f"{offer:,}", share))
-    fits = "" if p.fits is None else ("Fits the part." if p.fits else "Does NOT fit the part.")
+    by = f" (by {ESTIMATE})" if r.tool == ESTIMATE else ""
+    fits = "" if p.fits is None else f"Fits the part{by}." if p.fits else f"Does NOT fit the part: the design {s.no_text}."
     note = " ".join(t for t in (fits, f"Numbers {p.note}." if p.note else "") if t)
-    return TextTable(f"Resources ({r.tool})", ("", "used", p.name, "share"), tuple(rows), note)
+    return TextTable(title, ("", head, p.name, "share"), tuple(rows), note)
 
 
 def _balance(s: Summary) -> TextTable | None:
@@ -172,9 +193,9 @@ def _balance(s: Summary) -> TextTable | None:
         )
         for r in s.balance
     )
-    columns = ("node", "kept blocks", "lanes", "ideal cycles", "cycles", "utilisation")
+    columns = ("node", "kept blocks", "lanes", "ideal cycles", "cycles (estimate)", "utilisation (estimate)")
     slow = _slowest(s)
-    return TextTable("Balance", columns, rows, f"Slowest: {slow.node}, {slow.cycles:,} cycles per image.")
+    return TextTable("Balance", columns, rows, f"Slowest by estimate: {slow.node}, {slow.cycles:,} cycles per image.")
 
 
 def _nodes(s: Summary) -> TextTable | None:
@@ -231,7 +252,9 @@ def _labelled(share: float | None) -> str:
     return "no labels" if share is None else _percent(share)
 
 
-def _amount(value: float) -> str:
+def _amount(value: float | None) -> str:
+    if value is None:
+        return NOT_ESTIMATED
     return f"{value:,.1f}" if value != int(value) else f"{int(value):,}"
 
 

@@ -7,15 +7,20 @@ is one image. A section is missing (``null``) when its step did not run; nothing
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
+from finn_vitprune.synth.parts import Shortfall, no_text
+from finn_vitprune.synth.resources import ESTIMATE
 
 FILE = Path("report") / "vitprune_summary.json"
 """Where a build folder holds it."""
+
+NOT_ESTIMATED, SIMULATED = "not estimated", "simulated"
+"""Methods of figures."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -88,7 +93,7 @@ class VerifySummary(_SummarySection):
 
 
 class RtlsimSummary(_SummarySection):
-    """Measured in simulation of the whole accelerator; ``interval_cycles`` is the mean of overlapping frames."""
+    """Measured in simulation (Verilator) of the whole accelerator; ``interval_cycles`` is the mean of overlapping frames."""
 
     frames: Count
     latency_cycles: Count
@@ -115,7 +120,7 @@ class RtlsimSummary(_SummarySection):
 
 
 class BalanceRow(_SummarySection):
-    """Load of one node with matrix products: ``utilisation`` = ``ideal_cycles`` / ``cycles``.
+    """Load of one node with matrix products: ``utilisation`` = ``ideal_cycles`` / ``cycles``, the op's own estimate.
 
     ``weight_bits`` are the bits of weights and indices that the node stores. ``kept_blocks`` is ``None``
     for attention, which has no stored blocks.
@@ -132,17 +137,17 @@ class BalanceRow(_SummarySection):
 
 
 class NodeResources(_SummarySection):
-    """Resources of one node."""
+    """Resources of one node; None is what nobody counted (estimates have no flip-flops and do not tell LUTs apart)."""
 
     node: str
     op_type: str = ""
     LUT: Count = 0
-    FF: Count = 0
+    FF: Count | None = 0
     DSP: Count = 0
     BRAM36: Annotated[float, Field(ge=0)] = 0.0
     URAM: Count = 0
-    LUTRAM: Count = 0
-    SRL: Count = 0
+    LUTRAM: Count | None = 0
+    SRL: Count | None = 0
 
 
 class ResourceSummary(_SummarySection):
@@ -150,15 +155,28 @@ class ResourceSummary(_SummarySection):
 
     tool: str
     LUT: Count
-    FF: Count
+    FF: Count | None
     DSP: Count
     BRAM36: Annotated[float, Field(ge=0)]
     URAM: Count
     per_node: list[NodeResources] = []
 
+    @model_validator(mode="after")
+    def _not_estimated(self) -> Self:
+        """Older files say 0 of what estimates do not have."""
+        if self.tool == ESTIMATE:
+            self.FF = None
+            for node in self.per_node:
+                node.FF = node.LUTRAM = node.SRL = None
+        return self
+
+
 
 class PartSummary(_SummarySection):
-    """The part and what it has; ``fits`` is ``None`` when no resources were counted."""
+    """The part and what it has; ``fits`` is ``None`` when no resources were counted.
+
+    Where it does not fit, ``short`` has what is too little, by the resources of this summary, and ``help`` what would help.
+    """
 
     name: str
     LUT: Count
@@ -169,6 +187,8 @@ class PartSummary(_SummarySection):
     fits: bool | None
     slrs: Count = 1
     note: str = ""
+    short: list[Shortfall] = []
+    help: list[str] = []
 
 
 class Summary(_SummarySection):
@@ -181,6 +201,32 @@ class Summary(_SummarySection):
     resources: ResourceSummary | None = None
     part: PartSummary | None = None
     time_s: dict[str, float] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_methods(cls, data: Any) -> Any:
+        """The methods follow from the rest."""
+        return {k: v for k, v in data.items() if k != "methods"} if isinstance(data, dict) else data
+
+    @property
+    def no_text(self) -> str:
+        """That the design does not fit the part, why, and what would help; empty where it fits."""
+        if self.part is None or self.part.fits is not False:
+            return ""
+        method = "" if self.resources is None else self.resources.tool
+        return no_text(self.part.name, self.part.short, method, self.part.help)
+
+    @computed_field
+    @property
+    def methods(self) -> dict[str, str]:
+        """How each figure was found, by its place in the file: counted, an estimate, simulated, or by the tool that ran."""
+        found = {"model": "counted", "balance.ideal_cycles": "counted", "balance.cycles": ESTIMATE, "balance.utilisation": ESTIMATE}
+        found |= {name: SIMULATED for name in ("verify", "rtlsim") if getattr(self, name) is not None}
+        if self.resources is not None:
+            kinds = ("LUT", "FF", "DSP", "BRAM36", "URAM")
+            missing = {k: NOT_ESTIMATED for k in kinds if getattr(self.resources, k) is None}
+            found |= {f"resources.{k}": missing.get(k, self.resources.tool) for k in kinds}
+        return found
 
     def save(self, build_dir: str | Path) -> Path:
         """Write ``build_dir/report/vitprune_summary.json``; the file appears whole or not at all."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -24,6 +25,18 @@ KINDS = ("LUT", "FF", "DSP", "BRAM36", "URAM")
 """Resources that a part is judged by."""
 
 _PACKAGE = re.compile(r"[a-z]{4}[0-9]{3,4}$")
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """A resource of which a part has less than is needed."""
+
+    resource: str
+    need: float
+    has: int
+
+    def __str__(self) -> str:
+        return f"{self.need:,g} of {self.has:,} {self.resource}"
 
 
 @dataclass(frozen=True)
@@ -49,9 +62,30 @@ class Part:
         """What a reader must know about numbers mapped for this part; empty when nothing."""
         return "" if self.family == "UltraScale+" else f"mapped for UltraScale+ primitives, the part is {self.family}"
 
-    def fits(self, used: Resources) -> bool:
-        """Whether no resource is used beyond what the part has."""
-        return all(getattr(used, kind) <= getattr(self, kind) for kind in KINDS)
+    def lacks(self, used: Resources) -> tuple[Shortfall, ...]:
+        """The resources that are used beyond what the part has; empty where the design fits."""
+        amounts = ((kind, getattr(used, kind), getattr(self, kind)) for kind in KINDS)
+        return tuple(Shortfall(kind, need, has) for kind, need, has in amounts if need > has)
+
+
+@dataclass(frozen=True)
+class PartFit:
+    """Resources beside a part. ``method``: who counted them; ``help``: what would help where they do not fit."""
+
+    part: Part
+    used: Resources
+    method: str
+    help: tuple[str, ...] = ()
+
+    @property
+    def short(self) -> tuple[Shortfall, ...]:
+        """What the part has too little of."""
+        return self.part.lacks(self.used)
+
+    @property
+    def text(self) -> str:
+        """The answer no, in one line."""
+        return no_text(self.part.name, self.short, self.method, self.help)
 
 
 def get_part(name: str, resources_file: str | Path | None = None) -> Part:
@@ -82,6 +116,17 @@ def known_part(name: str) -> Part | None:
         return get_part(name)
     except UserError:
         return None
+
+
+def no_text(part: str, short: Sequence[Shortfall], method: str, help: Sequence[str]) -> str:
+    """That a design does not fit, in one line: each resource with need and capacity, who counted, what would help."""
+    return "; ".join([f"does not fit {part}: needs {', '.join(map(str, short))} ({method})", *help])
+
+
+def smallest_part(used: Resources) -> str | None:
+    """The device of the table with the fewest LUTs that has all of ``used``; None where no part has."""
+    parts = sorted((Part(name=device, **row) for device, row in part_table().items()), key=lambda part: part.LUT)
+    return next((part.name for part in parts if part.family == "UltraScale+" and not part.lacks(used)), None)
 
 
 def board_parts() -> dict[str, str]:

@@ -25,6 +25,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 
+ESTIMATE = "estimate"
+"""What counted resources that no tool counted: the ops' own formulas. They have no flip-flops."""
+
 _SIZES: dict[str, dict[str, float]] = {
     "LUT": {f"LUT{i}": 1 for i in range(1, 7)} | {"LUT6_2": 1},
     "SRL": {"SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1},

@@ -16,7 +16,8 @@ def check(path: Path, fpga_part: str | None = None) -> Checked:
 
     Args:
         path: float, QDQ or QONNX.
-        fpga_part: compared with the slowest folding of a QONNX file, or the weights of another one (a note).
+        fpga_part: a QONNX file must fit it, by the estimates of the folding that fills it; of another file the weights are
+            compared with it (a note).
     Raises:
         UserError: the file cannot be read or is not a sound graph, or the part is unknown.
     """

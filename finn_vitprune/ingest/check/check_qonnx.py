@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 
@@ -37,12 +37,14 @@ from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
-from finn_vitprune.synth.parts import Part
+from finn_vitprune.synth.parts import Part, PartFit
 from finn_vitprune.transforms import values
-from finn_vitprune.transforms.fold import SLOWEST, FoldForInterval, GraphFolding, offered
+from finn_vitprune.transforms.fold import FoldForInterval, GraphFolding
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
+from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.lower import RULES
 from finn_vitprune.transforms.lowering import Lowered, Lowering
+from finn_vitprune.transforms.part_fit import part_fit
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 HELP = "train and export with finn-vitprune, or give the float model to `finn-vitprune import`"
@@ -78,11 +80,10 @@ def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | No
         rejections += [] if reason is None else [reason]
     structure = None if hardware is None else _structure(hardware, walk.source)
     notes = () if not rejections else _float_form(model)
-    if hardware is not None and part is not None:
-        notes = _fit(hardware, part)
     size = None if hardware is None else _size(walk, hardware, structure)
+    fit = None if hardware is None or part is None else _fit(hardware, part)
     return Checked(
-        path.name, model.kind, model.opset, walk.placed_rows(), tuple(rejections), structure, size, notes
+        path.name, model.kind, model.opset, walk.placed_rows(), tuple(rejections), structure, size, notes, fit
     )
 
 
@@ -174,14 +175,10 @@ def _failure(source: ModelWrapper) -> Rejection | None:
     return None
 
 
-def _fit(model: ModelWrapper, part: Part) -> tuple[str, ...]:
-    """What the slowest folding takes of a part, by the ops' estimates."""
-    used = asdict(GraphFolding.of(model).for_interval(SLOWEST).resources)
-    offer = asdict(offered(part))
-    shares = ", ".join(f"{used[kind]:,} of {has:,} {kind}" for kind, has in offer.items())
-    over = any(used[kind] > has for kind, has in offer.items())
-    advice = ": it does not fit; prune more, use weights of fewer bits, or a larger part" if over else ""
-    return (f"the slowest folding takes {shares} of {part.name}{advice}",)
+def _fit(model: ModelWrapper, part: Part) -> PartFit:
+    """What a build of the file takes of a part that it is folded to fill, FIFOs and width converters in it."""
+    GraphFolding.of(model).to_fill(part).write(model)
+    return part_fit(model.transform(InsertStreams()), part)
 
 
 def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:

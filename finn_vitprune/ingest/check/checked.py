@@ -8,6 +8,7 @@ from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.synth.parts import PartFit
 
 EMBEDDING, CLASSIFIER = "embedding", "classifier"
 
@@ -97,7 +98,8 @@ class Structure:
 class Checked:
     """What ``check`` found in a file.
 
-    rejections: every reason, the deciding one first. notes: what changes on the way, though it maps.
+    rejections: every reason, the deciding one first. notes: what changes on the way, though it maps. fit: of a QONNX
+    file that builds, how it fits the part that was asked about.
     """
 
     model: str
@@ -108,11 +110,12 @@ class Checked:
     structure: Structure | None
     complexity: Complexity | None
     notes: tuple[str, ...] = ()
+    fit: PartFit | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether the file can be built (QONNX), or imported and then built (float, QDQ)."""
-        return not self.rejections
+        """Whether the file can be built (QONNX; for the part, if one was named), or imported and then built (float, QDQ)."""
+        return not self.rejections and not (self.fit and self.fit.short)
 
     @property
     def mapped(self) -> int:

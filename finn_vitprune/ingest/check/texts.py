@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from finn_vitprune.complexity.formulas import operations_text
 from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.onnx_file.model_file import Kind
+from finn_vitprune.synth.parts import KINDS, PartFit
 
 SHOWN = 20
 """Rejected nodes that are listed one by one in a table by parts."""
@@ -86,6 +87,8 @@ def _range(values: Sequence[int]) -> str:
 def verdict(checked: Checked) -> str:
     """The answer in a sentence, with the command that comes next."""
     kind, qonnx = checked.kind.value, checked.kind is Kind.QONNX
+    if checked.fit is not None and checked.fit.short:
+        return f"no: `build` takes this file, but it {checked.fit.text}"
     if not checked.passed:
         command = "build" if qonnx else "import"
         return f"no: `{command}` does not take this {kind} file: {checked.rejections[0]}"
@@ -104,7 +107,15 @@ def summary(checked: Checked) -> list[str]:
         lines.append(f"One image: {operations_text(c.macs_dense, c.macs_pruned, c.macs)}.")
         lines.append(f"Parameters: {c.params_dense:,} dense, {c.params:,} now.")
     lines += [f"Note: {note}." for note in checked.notes]
+    if checked.fit is not None:
+        lines.append(fit_text(checked.fit))
     return [*lines, verdict(checked)]
+
+
+def fit_text(fit: PartFit) -> str:
+    """What a build takes of a part."""
+    shares = ", ".join(f"{getattr(fit.used, k):,g} of {getattr(fit.part, k):,} {k}" for k in KINDS if k != "FF")
+    return f"Folded to fill {fit.part.name}, a build takes {shares} ({fit.method}; FF are not estimated)."
 
 
 def _counts(checked: Checked) -> str:
@@ -123,6 +134,15 @@ def _counts(checked: Checked) -> str:
     return " ".join(f"{part}." for part in parts if part)
 
 
+def fit_dict(fit: PartFit) -> dict[str, object]:
+    """The JSON form of what a build takes of a part."""
+    used = {kind: getattr(fit.used, kind) for kind in KINDS} | {"FF": None}
+    return {
+        "part": fit.part.name, "method": fit.method, "used": used, "fits": not fit.short,
+        "short": [asdict(s) for s in fit.short], "help": list(fit.help),
+    }
+
+
 def as_dict(checked: Checked) -> dict[str, object]:
     """The JSON form."""
     return {
@@ -137,6 +157,7 @@ def as_dict(checked: Checked) -> dict[str, object]:
         "structure": None if checked.structure is None else checked.structure.as_dict(),
         "complexity": None if checked.complexity is None else asdict(checked.complexity),
         "notes": list(checked.notes),
+        "fit": None if checked.fit is None else fit_dict(checked.fit),
         "refusals": [asdict(r) for r in checked.rejections],
         "rows": [asdict(t) | {"maps": r.maps} for r, t in zip(checked.rows, row_texts(checked), strict=True)],
     }
