@@ -15,7 +15,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.check import check
 from finn_vitprune.ingest.check.check_float import size_of
-from finn_vitprune.ingest.check.texts import row_texts, verdict
+from finn_vitprune.ingest.check.texts import row_texts, summary, verdict
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.synth import parts
@@ -230,14 +230,14 @@ def test_a_foreign_qonnx_file_says_that_import_could_take_it(float_file, tmp_pat
     assert any("import" in n for n in checked.notes)
 
 
-def test_a_part_that_is_too_small_is_noted_and_a_large_one_too(qonnx_file, monkeypatch):
-    note = check(qonnx_file, PART).notes[0]
-    assert f"of {parts.get_part(PART).LUT:,} LUT" in note
-    assert "does not fit" not in note
+def test_a_part_that_is_too_small_is_a_no_and_a_large_one_a_yes(qonnx_file, monkeypatch):
+    checked = check(qonnx_file, PART)
+    assert checked.passed and f"of {parts.get_part(PART).LUT:,} LUT" in "".join(summary(checked))
     tiny = parts.Part("xcsmall", "xcsmall", "UltraScale+", LUT=100, FF=200, DSP=1, BRAM36=1, URAM=0)
     monkeypatch.setattr(parts, "get_part", lambda name: tiny)
-    assert "of 100 LUT" in check(qonnx_file, "xcsmall").notes[0]
-    assert "does not fit" in check(qonnx_file, "xcsmall").notes[0]
+    checked = check(qonnx_file, "xcsmall")
+    assert not checked.passed and not checked.rejections and "not together" not in summary(checked)[0]
+    assert "but it does not fit xcsmall: needs" in summary(checked)[-1] and "of 100 LUT" in summary(checked)[-1]
 
 
 def test_the_weights_of_a_float_file_are_compared_with_a_part(float_file):

@@ -122,7 +122,7 @@ def _counts(checked: Checked) -> str:
     """How many nodes map; where not all do, how many of these are constants, and why the others do not."""
     text = f"{checked.mapped} of {len(checked.rows)} nodes map"
     if checked.mapped == len(checked.rows):
-        return f"{text}." if checked.passed else f"{text} by themselves, but not together."
+        return f"{text} by themselves, but not together." if checked.rejections else f"{text}."
     own = Counter(r.op_type for r in checked.rows if isinstance(r.answer, Rejected))
     constants, behind = checked.count(Constant), checked.count(Behind)
     parts = [
