@@ -199,6 +199,14 @@ def measure(built: BuiltOp, streams: Sequence[np.ndarray]) -> tuple[float, int]:
     return float(steady), built.run([s[:1] for s in streams]).latency()
 
 
+def check_frame_taken(built: BuiltOp) -> None:
+    """Assert that a whole frame goes in while the output stands still."""
+    stream = built.op.in_streams()[0]
+    data = beats.pack(random_stream(stream, 1, 1), stream)
+    result = built.simulator.run({"in0_V": data}, {"out0_V": 1}, stimulus=Stimulus(stall=1.0), idle_limit=60)
+    assert len(result.in_cycles["in0_V"]) == len(data)
+
+
 def assert_ok(result: SimResult, built: BuiltOp, streams: Sequence[np.ndarray], stimulus: Stimulus) -> None:
     """Fail with the stream, frame, token and channels that differ, or with what stood still."""
     assert result.deadlock is None, f"{stimulus}: {result.deadlock}"

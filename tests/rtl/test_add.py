@@ -2,16 +2,21 @@
 
 import numpy as np
 import pytest
-from helper import build_node, check_op, random_stream
+from tests.rtl.helper import build_node, check_op, random_stream
 
 SHAPES = [(5, 12, 1, "INT16"), (5, 12, 4, "INT16"), (1, 8, 8, "INT16"), (3, 6, 3, "INT8"), (4, 6, 2, "INT4")]
 
 
-@pytest.mark.parametrize("tokens, channels, simd, dtype", SHAPES)
-def test_add_equals_golden_model(tokens, channels, simd, dtype):
+def inputs(tokens, channels, simd, dtype):
+    """Op type, attributes and random streams."""
     attrs = {"tokens": tokens, "channels": channels, "SIMD": simd, "inputDataType": dtype}
     op, _ = build_node("VitAdd", attrs)
-    check_op("VitAdd", attrs, [random_stream(s, 3, seed) for seed, s in enumerate(op.in_streams())])
+    return "VitAdd", attrs, [random_stream(s, 3, seed) for seed, s in enumerate(op.in_streams())]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_add_equals_golden_model(shape):
+    check_op(*inputs(*shape))
 
 
 def test_add_clips_both_ends_by_hand():

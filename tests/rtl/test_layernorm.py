@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helper import PART, assert_ok, build_node, build_op, check_op, measure
+from tests.rtl.helper import PART, assert_ok, build_node, build_op, check_op, measure
 
 from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
@@ -39,23 +39,37 @@ CASES = [
 ]
 
 
+def inputs(tokens, channels, simd, out, frames=3, **scales):
+    """Op type, attributes and tokens of every spread; ``scales``: eps and inverse of :func:`attrs`."""
+    shape = attrs(tokens, channels, simd, out, **scales)
+    return "VitLayerNorm", shape, [tokens_of_all_spreads(frames, tokens, channels)]
+
+
 @pytest.mark.parametrize("tokens,channels,simd,out", CASES)
 def test_equals_golden_model_at_its_interval(tokens, channels, simd, out):
-    checked = check_op(
-        "VitLayerNorm", attrs(tokens, channels, simd, out), [tokens_of_all_spreads(3, tokens, channels)]
-    )
+    checked = check_op(*inputs(tokens, channels, simd, out))
     assert checked.built.op.get_exp_cycles() == tokens * max(channels // simd, 36)
 
 
-@pytest.mark.parametrize(
-    "eps,inverse", [(1, 60000.0), ((1 << 51) - 1, 24.0), (1, 2.0**-12), (1 << 20, 0.5)],
-    ids=["saturates", "largest eps", "largest shift", "small outputs"],
-)
-def test_every_eps_and_output_scale(eps, inverse):
-    check_op("VitLayerNorm", attrs(4, 16, 4, eps=eps, inverse=inverse), [tokens_of_all_spreads(3, 4, 16)])
+SCALES = {
+    "saturates": (1, 60000.0),
+    "largest eps": ((1 << 51) - 1, 24.0),
+    "largest shift": (1, 2.0**-12),
+    "small outputs": (1 << 20, 0.5),
+}
 
 
-def test_extreme_tokens():
+def scaled_inputs(eps, inverse):
+    """Op type, attributes of these scales, and tokens."""
+    return inputs(4, 16, 4, "INT8", eps=eps, inverse=inverse)
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_every_eps_and_output_scale(name):
+    check_op(*scaled_inputs(*SCALES[name]))
+
+
+def extreme_inputs():
     """All equal (variance 0), one peak, half at each end: the widest S1, S2, v and the longest shifts."""
     d = 1024
     x = np.zeros((1, 8, d), np.int64)
@@ -66,12 +80,16 @@ def test_extreme_tokens():
     x[0, 5, 7] = -32768
     x[0, 6, 3] = 1
     x[0, 7] = np.arange(d) % 2
-    built = build_op("VitLayerNorm", attrs(8, d, 32, eps=1))
-    assert_ok(built.run([x]), built, [x], Stimulus())
+    return "VitLayerNorm", attrs(8, d, 32, eps=1), [x]
 
 
-@pytest.mark.parametrize("odd", [0, 1], ids=["even below", "odd below"])
-def test_rounds_half_to_even(odd):
+def test_extreme_tokens():
+    op_type, shape, streams = extreme_inputs()
+    built = build_op(op_type, shape)
+    assert_ok(built.run(streams), built, streams, Stimulus())
+
+
+def tie_inputs(odd):
     """Codes (1, -1): D X - S1 = +-2, v = 4 + eps, with eps and mult searched for y = +-(k + 1/2) exactly."""
     shift = 9
     mult = np.arange(1 << 16, 1 << 17)
@@ -83,19 +101,68 @@ def test_rounds_half_to_even(odd):
         ties = np.flatnonzero((scaled % (1 << cut) == 1 << (cut - 1)) & (below % 2 == odd) & (below < 120))
         if len(ties):
             break
-    k = int(below[ties[0]]) + odd
     shape = {"tokens": 2, "channels": 2, "SIMD": 1, "eps": eps, "mult": int(mult[ties[0]]), "shift": shift}
-    built = build_op("VitLayerNorm", shape)
-    x = np.array([[[1, -1], [-1, 1]]])
-    assert built.expected([x])[0].tolist() == [[[k, -k], [-k, k]]]
-    assert_ok(built.run([x]), built, [x], Stimulus())
+    return "VitLayerNorm", shape, [np.array([[[1, -1], [-1, 1]]])]
+
+
+@pytest.mark.parametrize("odd", [0, 1], ids=["even below", "odd below"])
+def test_rounds_half_to_even(odd):
+    op_type, shape, streams = tie_inputs(odd)
+    built = build_op(op_type, shape)
+    [[[k, minus_k], [_, _]]] = expected = built.expected(streams)[0].tolist()
+    assert expected == [[[k, -k], [-k, k]]] and k % 2 == 0 and minus_k == -k
+    assert_ok(built.run(streams), built, streams, Stimulus())
+
+
+def near_tie_inputs():
+    """Tokens with an element that a single bit, each of those under the rounding bit once, lifts above a tie to even."""
+    eps, mult, shift, d = 1, 37, 0, 16
+    rng = np.random.default_rng(1)
+    x = np.rint(rng.normal(size=(100_000, d)) * rng.choice([2, 4, 8, 16], (100_000, 1))).astype(int)
+    n = d * x - x.sum(-1, keepdims=True)
+    r, e = numerics.reciprocal_sqrt((n * x).sum(-1, keepdims=True) + eps)
+    product, half = n * (r * mult >> 16), 1 << 7 + e + shift
+    over = np.where(product & 2 * half, 0, product % (2 * half) - half)
+    tokens = []
+    for exponent in range(5, 9):
+        for bit in range(7 + exponent + shift):
+            tokens += np.flatnonzero(np.any((over == 1 << bit) & (e == exponent), axis=-1))[:1].tolist()
+    assert len(tokens) >= 45, "nearly all bits of four exponents"
+    shape = {"tokens": len(tokens), "channels": d, "SIMD": 4, "eps": eps, "mult": mult, "shift": shift}
+    return "VitLayerNorm", shape, [x[None, tokens]]
+
+
+def test_a_single_bit_above_a_tie_rounds_up():
+    check_op(*near_tie_inputs(), patterns=())
+
+
+def highest_exponent_inputs():
+    """1 / sqrt(v) = 3/4 2**-25 and codes whose product with it is a tie and a half: only the bit below the tie tells."""
+    v = (1 << 54) // 9 + np.arange(-(1 << 27), 1 << 27, 1 << 20)
+    r, e = numerics.reciprocal_sqrt(v)
+    eps = int(v[np.flatnonzero(r == 3 << 22)[0]]) - 512**2
+    shape = {"tokens": 2, "channels": 2, "SIMD": 1, "eps": eps, "mult": 1 << 16, "shift": 0}
+    assert set(e.tolist()) == {25} and eps < 1 << 51
+    return "VitLayerNorm", shape, [np.array([[[256, -256], [-256, 256]]])]
+
+
+def test_the_highest_exponent_rounds_too():
+    op_type, shape, streams = highest_exponent_inputs()
+    built = build_op(op_type, shape)
+    assert built.expected(streams)[0].tolist() == [[[1, -1], [-1, 1]]]
+    assert_ok(built.run(streams), built, streams, Stimulus())
+
+
+def check_slow_sink(built):
+    """A sink that is stalled nearly always loses nothing."""
+    tokens, channels = (built.op.get_nodeattr(name) for name in ("tokens", "channels"))
+    x = tokens_of_all_spreads(4, tokens, channels, seed=7)
+    for stimulus in (Stimulus(seed=3, stall=0.9, burst=40), Stimulus(seed=4, stall=0.97)):
+        assert_ok(built.run([x], stimulus), built, [x], stimulus)
 
 
 def test_a_slow_sink_loses_nothing():
-    built = build_op("VitLayerNorm", attrs(6, 48, 12))
-    x = tokens_of_all_spreads(4, 6, 48, seed=7)
-    for stimulus in (Stimulus(seed=3, stall=0.9, burst=40), Stimulus(seed=4, stall=0.97)):
-        assert_ok(built.run([x], stimulus), built, [x], stimulus)
+    check_slow_sink(build_op("VitLayerNorm", attrs(6, 48, 12)))
 
 
 def test_latency_is_three_tokens_at_most():

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from helper import build_node, build_op, check_op
+from tests.rtl.helper import build_node, build_op, check_op
 
 from finn_vitprune.errors import UserError
 
 CASES = [
+    # codes in and out, SIMD, ram_style
     ("INT8", "INT8", 4, "distributed"),
     ("UINT8", "INT4", 1, "block"),
     ("INT4", "UINT8", 3, "auto"),
@@ -14,8 +15,8 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("source, target, simd, style", CASES)
-def test_lookup_equals_golden_model_for_every_code(source, target, simd, style):
+def inputs(source, target, simd, style):
+    """Op type, attributes, a stream of every code and a random table."""
     attrs = {
         "tokens": 6,
         "channels": 12,
@@ -29,7 +30,12 @@ def test_lookup_equals_golden_model_for_every_code(source, target, simd, style):
     out = probe.out_streams()[0].dtype
     table = np.random.default_rng(1).integers(int(out.min()), int(out.max()), hi - lo + 1, endpoint=True)
     codes = np.resize(np.arange(lo, hi + 1), (4, 6, 12))
-    check_op("VitLookup", attrs, [codes], [table])
+    return "VitLookup", attrs, [codes], [table]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_lookup_equals_golden_model_for_every_code(case):
+    check_op(*inputs(*case))
 
 
 def test_lookup_by_hand_and_wrong_table_size():

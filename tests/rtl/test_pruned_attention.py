@@ -4,10 +4,12 @@ import os
 
 import numpy as np
 import pytest
-from helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
+from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
+from tests.rtl.precision import assert_last_bits_count, deciding
+from tests.rtl.test_attention_scores import tight_pairs
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.numerics import EXP_MAX, exp_table, reciprocal_constant, snap_ratio
+from finn_vitprune.numerics import EXP_MAX, exp_table, reciprocal_constant, requantise, snap_ratio
 from finn_vitprune.sim import Stimulus
 
 SEED = int(os.environ.get("VITPRUNE_FOLD_SEED", "1"))
@@ -34,8 +36,17 @@ def table_of(logit_bits):
     return exp_table(8 / 2**logit_bits)
 
 
+def build(attrs):
+    """The built unit with its usual table."""
+    return build_op("PrunedAttention", attrs, [table_of(attrs["logit_bits"])])
+
+
 def random_feed(attrs, frames=3, seed=1):
-    op, _ = build_node("PrunedAttention", attrs)
+    return feed_of(build_node("PrunedAttention", attrs)[0], frames, seed)
+
+
+def feed_of(op, frames, seed=1):
+    """Random streams of an op."""
     return [random_stream(s, frames, seed + i) for i, s in enumerate(op.in_streams())]
 
 
@@ -63,10 +74,14 @@ SHAPES = {
 }
 
 
+def inputs(attrs, frames=3):
+    """Op type, attributes, random streams and the exp table."""
+    return "PrunedAttention", attrs, random_feed(attrs, frames), [table_of(attrs["logit_bits"])]
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_rtl_equals_golden_model(name):
-    attrs = SHAPES[name]
-    check_op("PrunedAttention", attrs, random_feed(attrs), [table_of(attrs["logit_bits"])], frames_overlap=4)
+    check_op(*inputs(SHAPES[name]), frames_overlap=4)
 
 
 def structured_frames(attrs):
@@ -89,20 +104,75 @@ def structured_frames(attrs):
     return [q, np.concatenate([k, v], axis=-1)]
 
 
+def extreme_inputs(bits, scores, simd, pe):
+    """Frames at the corners and a steep table: far from the maximum E is 0, so that a dominating key has all of Z."""
+    attrs = attributes(10, 10, 2, 8, simd, pe, bits=bits, scores=scores, logit_bits=bits)
+    return "PrunedAttention", attrs, structured_frames(attrs), [exp_table(16 / 2**bits)]
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("scores, simd, pe", [(0, 4, 4), (1, 4, 4), (1, 4, 3), (0, 2, 5), (1, 8, 7)])
 def test_extreme_codes(bits, scores, simd, pe):
-    attrs = attributes(10, 10, 2, 8, simd, pe, bits=bits, scores=scores, logit_bits=bits)
-    # A steep table: far from the maximum E is 0, so that a dominating key has all of Z.
-    table = exp_table(16 / 2**bits)
-    feed = structured_frames(attrs)
+    _, attrs, feed, [table] = case = extreme_inputs(bits, scores, simd, pe)
     op, _ = build_node("PrunedAttention", attrs)
     golden = op.compute(*feed, table)
     if scores:
         assert golden[1][4, -1, 0] == 2 << 16 and golden[1][4, :-1].max() == 0
         assert len(np.unique(golden[1][0])) == 1
     assert golden[0].min() == -(2 ** (bits - 1)) and golden[0].max() == 2 ** (bits - 1) - 1
-    check_op("PrunedAttention", attrs, feed, [table], frames_overlap=6, interval=False)
+    check_op(*case, frames_overlap=6, interval=False)
+
+
+def digits(values, weight):
+    """``(high, low)`` codes of accumulators ``weight * high + low``."""
+    high = np.rint(values / weight).astype(int)
+    return high, values - weight * high
+
+
+def reciprocal_inputs():
+    """Row sums and accumulators at which the last bit of a reciprocal decides a score or a code of O.
+
+    The only logits are the keys' first codes, and E is 255 less the distance to the largest: any row of E is at hand.
+    """
+    tokens, frames = 16, 80
+    num, shift = round(2.93 * 2**26), 26  # small, so that the last bit of num // z counts for something
+    constants = {"logit_mult": 1 << 16, "logit_shift": 16, "recip_num": num, "recip_shift": shift}
+    attrs = attributes(tokens, 1, 1, 8, 4, 4) | constants
+    e, z = tight_pairs(12)
+    p = 24 + 12  # of vp_attention_scores
+    wrong = (e * -(-(1 << p - 1) // z) >> p - 17 != (e << 16) // z).astype(int)
+    held = np.flatnonzero((z >= 256 + e) & (z <= 256 + e + (tokens - 3) * EXP_MAX))
+    held = np.random.default_rng(1).permutation(held)
+    held = held[np.argsort(-wrong[held], kind="stable")][:frames]
+    rest = z[held] - 256 - e[held]
+    fill = np.clip(rest[:, None] - EXP_MAX * np.arange(tokens - 3), 0, EXP_MAX)
+    exps = np.concatenate([np.tile([EXP_MAX, 1], (frames, 1)), e[held][:, None], fill], axis=1)
+    assert np.array_equal(exps.sum(axis=1), z[held]) and wrong[held].sum() >= 2
+
+    q, kv = np.zeros((frames, 1, 8), int), np.zeros((frames, tokens, 16), int)
+    q[..., 0], kv[..., 0] = 1, exps - 128
+    accs, told = np.arange(-32385, 32386), np.zeros((2, 2), int)
+    for frame, recip in enumerate((num // z[held]).tolist()):
+        below, codes, above = (requantise(accs, recip + i, shift, 8) for i in (-1, 0, 1))
+        tight = [accs[below != codes][:4], accs[above != codes][:4]]
+        told[recip % 2] += [len(t) for t in tight]
+        channels = np.resize(np.concatenate([*tight, accs[:1]]), 8)
+        kv[frame, 0, 8:], kv[frame, 1, 8:] = digits(channels, EXP_MAX)
+    assert told.min() >= 40
+    return "PrunedAttention", attrs, [q, kv], [EXP_MAX - np.arange(256)]
+
+
+def logit_inputs():
+    """Keys at which the last bit of the logit constant decides a logit, and every distance to the largest one."""
+    attrs = attributes(9, 1, 1, 8, 4, 4) | {"logit_mult": 93867, "logit_shift": 23}
+    accs = np.concatenate([[11000], deciding(np.arange(-11000, 11000), 93867, 23, 8, count=4)])
+    distances = np.rint((127 - np.arange(1, 257).reshape(32, 8)) * 2**23 / 93867).astype(int)
+    every = np.concatenate([np.full((32, 1), 12000), np.clip(distances, -12000, 12000)], axis=1)
+    keys = np.concatenate([accs[None], every])
+    q, kv = np.zeros((33, 1, 8), int), random_stream(build_node("PrunedAttention", attrs)[0].in_streams()[1], 33, 1)
+    q[..., 0], q[..., 1] = 127, 1
+    kv[..., 0], kv[..., 1] = digits(keys, 127)
+    return "PrunedAttention", attrs, [q, kv], [EXP_MAX - np.arange(256)]
 
 
 @pytest.mark.slow
@@ -125,28 +195,41 @@ def test_drawn_folds(seed):
     check_op("PrunedAttention", attrs, feed, [table_of(logit_bits)], patterns=PATTERNS[:3])
 
 
-def test_many_tokens_in_small_tables_never_overflow():
+def largest_inputs():
     """A flat exp table makes every E 255: Z and the accumulators reach their largest values."""
     attrs = attributes(64, 2, 2, 8, 4, 4)
-    feed = structured_frames(attrs)
-    check_op("PrunedAttention", attrs, feed, [np.full(256, EXP_MAX)], frames_overlap=6, interval=False)
+    return "PrunedAttention", attrs, structured_frames(attrs), [np.full(256, EXP_MAX)]
 
 
-@pytest.mark.parametrize("port", ["out0_V", "out1_V"])
+def test_many_tokens_in_small_tables_never_overflow():
+    check_op(*largest_inputs(), frames_overlap=6, interval=False)
+
+
+def test_last_bit_of_the_reciprocals():
+    check_op(*reciprocal_inputs(), patterns=PATTERNS[:1], interval=False)
+
+
+def test_last_bit_of_the_logit_constant():
+    assert_last_bits_count(*logit_inputs(), "logit_mult")
+    check_op(*logit_inputs(), patterns=PATTERNS[:1], interval=False)
+
+
+def check_one_stalled_output(built):
+    """Deep stalls of either output lose nothing."""
+    feed = feed_of(built.op, frames=5)
+    for port in ("out0_V", "out1_V"):
+        for stimulus in (Stimulus(seed=3, stall={port: 0.97}), Stimulus(seed=4, stall={port: 0.5}, burst=700)):
+            assert_ok(built.run(feed, stimulus), built, feed, stimulus)
+
+
 @pytest.mark.parametrize("queries", [12, 1])
-def test_deep_stalls_on_one_output_only(port, queries):
-    attrs = attributes(12, queries, 3, 8, 4, 4)
-    built = build_op("PrunedAttention", attrs, [table_of(8)])
-    feed = random_feed(attrs, frames=5)
-    for stimulus in (Stimulus(seed=3, stall={port: 0.97}), Stimulus(seed=4, stall={port: 0.5}, burst=700)):
-        assert_ok(built.run(feed, stimulus), built, feed, stimulus)
+def test_deep_stalls_on_one_output_only(queries):
+    check_one_stalled_output(build(attributes(12, queries, 3, 8, 4, 4)))
 
 
-def test_a_frame_of_outputs_leaves_while_no_score_is_taken():
+def check_late_scores(built):
     """A token drop takes the scores late: all of a frame's O must come without them."""
-    attrs = attributes(12, 12, 2, 8, 4, 4)
-    built = build_op("PrunedAttention", attrs, [table_of(8)])
-    feed = random_feed(attrs, frames=1)
+    feed = feed_of(built.op, frames=1)
     result = built.run(feed, Stimulus(seed=1, stall={"out1_V": 0.8}, burst=100))
     assert_ok(result, built, feed, Stimulus())
     assert result.out_cycles["out0_V"][-1] < result.out_cycles["out1_V"][-1]
@@ -154,11 +237,13 @@ def test_a_frame_of_outputs_leaves_while_no_score_is_taken():
     assert result.out_cycles["out0_V"][-1] == free.out_cycles["out0_V"][-1]
 
 
-def test_a_frame_does_not_wait_for_the_keys_of_the_next():
+def test_a_frame_of_outputs_leaves_while_no_score_is_taken():
+    check_late_scores(build(attributes(12, 12, 2, 8, 4, 4)))
+
+
+def check_late_keys(built):
     """Two frames of K and V, one of them slow to come: the first frame's outputs are out long before."""
-    attrs = attributes(12, 12, 2, 8, 4, 4)
-    built = build_op("PrunedAttention", attrs, [table_of(8)])
-    feed = random_feed(attrs, frames=2)
+    feed = feed_of(built.op, frames=2)
     single = built.run([s[:1] for s in feed])
     result = built.run(feed, Stimulus(seed=7, pause={"in1_V": 0.9}))
     assert_ok(result, built, feed, Stimulus())
@@ -167,6 +252,10 @@ def test_a_frame_does_not_wait_for_the_keys_of_the_next():
     lag = single.out_cycles["out0_V"][beats - 1] - single.in_cycles["in1_V"][-1]
     assert result.out_cycles["out0_V"][beats - 1] - own <= lag + 2
     assert result.out_cycles["out0_V"][beats - 1] < result.in_cycles["in1_V"][-1]
+
+
+def test_a_frame_does_not_wait_for_the_keys_of_the_next():
+    check_late_keys(build(attributes(12, 12, 2, 8, 4, 4)))
 
 
 def test_interval_at_a_real_shape():
@@ -204,10 +293,15 @@ def test_bad_tables_are_refused(table):
         op.memories(model)
 
 
-@pytest.mark.parametrize("tokens, pe, simd", [(17, 9, 2), (11, 5, 4)])
-def test_missing_keys_never_win_the_maximum_of_negative_logits(tokens, pe, simd):
+def negative_inputs(tokens, pe, simd):
+    """Op type, attributes, streams whose logits are all negative, and the exp table."""
     attrs = attributes(tokens, tokens, 2, 16, simd, pe, scores=0)
     q, kv = random_feed(attrs, frames=2)
     q = np.abs(q) // 2 + 40
     kv[..., : kv.shape[-1] // 2] = -np.abs(kv[..., : kv.shape[-1] // 2]) // 2 - 20
-    check_op("PrunedAttention", attrs, [q, kv], [table_of(8)])
+    return "PrunedAttention", attrs, [q, kv], [table_of(8)]
+
+
+@pytest.mark.parametrize("tokens, pe, simd", [(17, 9, 2), (11, 5, 4)])
+def test_missing_keys_never_win_the_maximum_of_negative_logits(tokens, pe, simd):
+    check_op(*negative_inputs(tokens, pe, simd))

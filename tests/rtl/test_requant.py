@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from helper import build_node, build_op, check_op, random_stream
+from tests.rtl.helper import build_node, build_op, check_op, random_stream
+from tests.rtl.precision import deciding
 
 from finn_vitprune.errors import UserError
 
@@ -17,8 +18,8 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("source, target, simd, shift, per_channel, mult_bits", CASES)
-def test_requant_equals_golden_model(source, target, simd, shift, per_channel, mult_bits):
+def inputs(source, target, simd, shift, per_channel, mult_bits):
+    """Op type, attributes, a random stream and random multipliers."""
     attrs = {
         "tokens": 5,
         "channels": 12,
@@ -32,7 +33,45 @@ def test_requant_equals_golden_model(source, target, simd, shift, per_channel, m
     mult = np.random.default_rng(2).integers(0, 1 << mult_bits, 12 if per_channel else 1)
     mult[0] = (1 << mult_bits) - 1
     op, _ = build_node("VitRequant", attrs, [mult])
-    check_op("VitRequant", attrs, [random_stream(op.in_streams()[0], 3, 1)], [mult])
+    return "VitRequant", attrs, [random_stream(op.in_streams()[0], 3, 1)], [mult]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_requant_equals_golden_model(case):
+    check_op(*inputs(*case))
+
+
+def precise_inputs():
+    """Codes at which one more or one less in the multiplier of any channel gives another output."""
+    mult = np.random.default_rng(4).integers(1 << 16, 1 << 17, 12)
+    x = np.stack([deciding(np.arange(-(1 << 15), 1 << 15), m, 23, 8) for m in mult.tolist()], axis=-1)
+    attrs = {"tokens": len(x), "channels": 12, "SIMD": 3, "shift": 23, "per_channel": 1, "mult_bits": 17,
+             "inputDataType": "INT16", "outputDataType": "INT8"}
+    return "VitRequant", attrs, [x[None]], [mult]
+
+
+def test_every_bit_of_every_multiplier_counts():
+    op_type, attrs, [x], [mult] = case = precise_inputs()
+    op, _ = build_node(op_type, attrs, [mult])
+    [golden] = op.compute(x, mult)
+    for step in (-1, 1):
+        assert np.all(np.any(op.compute(x, mult + step)[0] != golden, axis=(0, 1)))
+    check_op(*case, patterns=())
+
+
+def tie_inputs():
+    """x / 128 at every tie, and one beside each: the output is the even neighbour, and the nearer one."""
+    x = (64 + 128 * np.arange(-128, 128))[:, None] + np.array([-1, 0, 1])
+    attrs = {"tokens": 64, "channels": 12, "SIMD": 4, "shift": 23, "per_channel": 0, "mult_bits": 17,
+             "inputDataType": "INT16", "outputDataType": "INT8"}
+    return "VitRequant", attrs, [x.reshape(1, 64, 12)], [np.array([1 << 16])]
+
+
+def test_ties_go_to_the_even_neighbour():
+    op_type, attrs, [x], [mult] = case = tie_inputs()
+    [golden] = build_node(op_type, attrs, [mult])[0].compute(x, mult)
+    assert np.array_equal(golden, np.clip(np.rint(x / 128), -128, 127))
+    check_op(*case, patterns=())
 
 
 def test_multiplier_that_does_not_fit_is_named():

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from helper import build_node, check_op, random_stream
+from tests.rtl.helper import build_node, check_op, random_stream
 
 SHAPES = [
+    # tokens, channels, first, SIMD, codes
     (5, 12, 4, 2, "INT4"),
     (3, 12, 4, 4, "INT8"),
     (2, 2, 1, 1, "INT8"),
@@ -13,11 +14,16 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("tokens, channels, first, simd, dtype", SHAPES)
-def test_split_equals_golden_model(tokens, channels, first, simd, dtype):
+def inputs(tokens, channels, first, simd, dtype):
+    """Op type, attributes and a random stream."""
     attrs = {"tokens": tokens, "channels": channels, "first": first, "SIMD": simd, "inputDataType": dtype}
     op, _ = build_node("VitSplit", attrs)
-    check_op("VitSplit", attrs, [random_stream(op.in_streams()[0], 3, 1)])
+    return "VitSplit", attrs, [random_stream(op.in_streams()[0], 3, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_split_equals_golden_model(shape):
+    check_op(*inputs(*shape))
 
 
 def test_split_parts_by_hand():

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from helper import PATTERNS
+from tests.rtl.helper import PATTERNS
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.sim import Port, SimulationError, Simulator, Stimulus, compile_top
@@ -144,6 +144,18 @@ REQUANT = [
 ]
 
 
+def near_ties(acc_bits: int, mult_bits: int, shift: int, out_bits: int) -> np.ndarray:
+    """Pairs ``[n, 2]`` of accumulator and multiplier whose product is at most one from a tie in the range of codes."""
+    rng, one, pairs = np.random.default_rng(6), 1 << shift, []
+    for mult in 2 * (rng.integers(0, 1 << (mult_bits - 1), 3000) >> rng.integers(0, mult_bits, 3000)) + 1:
+        inverse = pow(int(mult), -1, one)
+        for product in (one // 2 + off for off in (-1, 0, 1)):
+            acc = (product * inverse + one // 2) % one - one // 2
+            if -(1 << acc_bits) <= 2 * acc < 1 << acc_bits and abs(acc * int(mult)) < one << (out_bits - 1):
+                pairs.append((acc, int(mult)))
+    return np.array(pairs).reshape(-1, 2)[:3000]
+
+
 @pytest.mark.parametrize("acc_bits, mult_bits, shift, out_bits, signed", REQUANT)
 def test_requantiser_rounds_half_to_even_and_saturates(
     tmp_path, acc_bits, mult_bits, shift, out_bits, signed
@@ -175,6 +187,9 @@ def test_requantiser_rounds_half_to_even_and_saturates(
     ties = rng.random((n, lanes)) < 0.3  # powers of two give ties
     mult = np.where(ties, 1 << rng.integers(0, mult_bits, (n, lanes)), mult)
     mult[1:3] = (1 << mult_bits) - 1
+    tight = near_ties(acc_bits, mult_bits, shift, out_bits)
+    acc[10 : 10 + len(tight), 0], mult[10 : 10 + len(tight), 0] = tight.T
+    assert len(tight) >= 12 or acc_bits + mult_bits < shift, "products that short of a tie do not exist"
 
     data = np.zeros((n, lanes * 16), np.uint8)
     packed_acc, packed_mult = pack_elements(acc, acc_bits), pack_elements(mult, mult_bits)

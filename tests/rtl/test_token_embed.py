@@ -2,21 +2,27 @@
 
 import numpy as np
 import pytest
-from helper import build_node, build_op, check_op, random_stream
+from tests.rtl.helper import build_node, build_op, check_op, random_stream
 
 from finn_vitprune.errors import UserError
 
+# Tokens in, constant tokens, channels, SIMD, ram_style.
 SHAPES = [(5, 1, 12, 3, "auto"), (4, 2, 6, 6, "block"), (3, 0, 6, 1, "distributed"), (1, 1, 4, 4, "auto")]
 
 
-@pytest.mark.parametrize("tokens, prefix, channels, simd, style", SHAPES)
-def test_token_embed_equals_golden_model(tokens, prefix, channels, simd, style):
+def inputs(tokens, prefix, channels, simd, style):
+    """Op type, attributes, a random stream, random rows and positions."""
     attrs = {"tokens_in": tokens, "prefix": prefix, "channels": channels, "SIMD": simd, "ram_style": style}
     rng = np.random.default_rng(3)
     rows = rng.integers(-32768, 32767, (prefix, channels), endpoint=True)
     positions = rng.integers(-32768, 32767, (prefix + tokens, channels), endpoint=True)
     op, _ = build_node("VitTokenEmbed", attrs, [rows, positions])
-    check_op("VitTokenEmbed", attrs, [random_stream(op.in_streams()[0], 3, 1)], [rows, positions])
+    return "VitTokenEmbed", attrs, [random_stream(op.in_streams()[0], 3, 1)], [rows, positions]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_token_embed_equals_golden_model(shape):
+    check_op(*inputs(*shape))
 
 
 def test_token_embed_by_hand():

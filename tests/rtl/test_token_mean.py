@@ -4,10 +4,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from helper import build_node, build_op, check_op, random_stream
+from tests.rtl.helper import build_node, build_op, check_frame_taken, check_op, random_stream
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.sim import Stimulus, beats
 
 CASES = [
     # tokens, first, channels, simd, source, target, mult, shift
@@ -39,32 +38,37 @@ def test_compute_is_the_rounded_mean(case):
         assert got == [[min(max(v, -hi - 1), hi) for v in exact]]
 
 
+def inputs(*case, **more):
+    """Op type, attributes and a random stream."""
+    attrs = attributes(*case) | more
+    op, _ = build_node("VitTokenMean", attrs)
+    return "VitTokenMean", attrs, [random_stream(op.in_streams()[0], 4, 1)]
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_rtl_equals_golden_model(case):
-    attrs = attributes(*case)
-    op, _ = build_node("VitTokenMean", attrs)
-    check_op("VitTokenMean", attrs, [random_stream(op.in_streams()[0], 4, 1)])
+    check_op(*inputs(*case))
+
+
+def extreme_inputs():
+    """Op type, attributes and frames at both ends of the range."""
+    x = np.stack([np.full((8, 2), -32768), np.full((8, 2), 32767), np.full((8, 2), -1)])
+    return "VitTokenMean", attributes(8, 0, 2, 1, "INT16", "INT16", 1, 3), [x]
 
 
 def test_extreme_tokens_do_not_overflow_the_sums():
-    attrs = attributes(8, 0, 2, 1, "INT16", "INT16", 1, 3)
-    x = np.stack([np.full((8, 2), -32768), np.full((8, 2), 32767), np.full((8, 2), -1)])
-    checked = check_op("VitTokenMean", attrs, [x])
+    _, _, [x] = case = extreme_inputs()
+    checked = check_op(*case)
     assert checked.built.expected([x])[0].reshape(3, 2).tolist() == [[-32768] * 2, [32767] * 2, [-1] * 2]
 
 
 def test_block_ram_of_sums():
-    attrs = attributes(7, 1, 24, 2, "INT16", "INT16", 1, 3) | {"ram_style": "block"}
-    op, _ = build_node("VitTokenMean", attrs)
-    check_op("VitTokenMean", attrs, [random_stream(op.in_streams()[0], 3, 2)])
+    check_op(*inputs(7, 1, 24, 2, "INT16", "INT16", 1, 3, ram_style="block"))
 
 
 def test_a_frame_is_taken_before_its_mean_leaves():
-    """The mean needs no room but its sums: all of a frame goes in while the output stands still."""
-    built = build_op("VitTokenMean", attributes(6, 1, 4, 4, "INT8", "INT8", 70000, 19))
-    data = beats.pack(random_stream(built.op.in_streams()[0], 1, 1), built.op.in_streams()[0])
-    result = built.simulator.run({"in0_V": data}, {"out0_V": 1}, stimulus=Stimulus(stall=1.0), idle_limit=60)
-    assert len(result.in_cycles["in0_V"]) == 6
+    """The mean needs no room but its sums."""
+    check_frame_taken(build_op("VitTokenMean", attributes(6, 1, 4, 4, "INT8", "INT8", 70000, 19)))
 
 
 @pytest.mark.parametrize(

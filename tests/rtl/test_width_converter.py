@@ -1,9 +1,10 @@
 """VitWidthConverter: up, down, equal, and through the least common multiple."""
 
 import pytest
-from helper import build_node, check_op, random_stream
+from tests.rtl.helper import build_node, check_op, random_stream
 
 CASES = [
+    # SIMD in and out, channels, codes
     (4, 4, 12, "INT8"),
     (1, 12, 12, "INT8"),
     (12, 1, 12, "INT4"),
@@ -15,14 +16,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("in_simd, out_simd, channels, dtype", CASES)
-def test_width_converter_equals_golden_model(in_simd, out_simd, channels, dtype):
-    attrs = {
-        "tokens": 5,
-        "channels": channels,
-        "in_simd": in_simd,
-        "out_simd": out_simd,
-        "inputDataType": dtype,
-    }
+def inputs(in_simd, out_simd, channels, dtype):
+    """Op type, attributes and a random stream."""
+    shape = {"tokens": 5, "channels": channels, "in_simd": in_simd, "out_simd": out_simd}
+    attrs = shape | {"inputDataType": dtype}
     op, _ = build_node("VitWidthConverter", attrs)
-    check_op("VitWidthConverter", attrs, [random_stream(op.in_streams()[0], 3, 1)])
+    return "VitWidthConverter", attrs, [random_stream(op.in_streams()[0], 3, 1)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_width_converter_equals_golden_model(case):
+    check_op(*inputs(*case))
