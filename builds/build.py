@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from onnx import ModelProto
+from pydantic import JsonValue
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune import finn_setup
-from finn_vitprune.builds.finn_builder import DataflowBuildConfig, run_builder
+from finn_vitprune import __version__, finn_setup
+from finn_vitprune.builds.finn_builder import DataflowBuildConfig, all_steps, run_builder
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import check_images
+from finn_vitprune.builds.record import build_in, file_option, is_foreign
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.mvau_mac import known_mac_style
 from finn_vitprune.errors import DoesNotFit, UserError
@@ -69,12 +73,19 @@ def build(options: BuildOptions) -> Path:
         cfg = DataflowBuildConfig.from_dict(config)
     except Exception as error:
         raise UserError(f"FINN rejects the build config: {str(error).splitlines()[0]}") from None
-    if options.start_step is None:
-        shutil.rmtree(folder.hdl, ignore_errors=True)  # FINN makes new folders for the nodes in each build
-    folder.settings.save(settings)
-    with suppress(DoesNotFit):
-        run_builder(model, cfg)
-    _complete_summary(folder)
+    steps = all_steps(cfg)
+    names = [step.__name__ for step in steps]
+    _check_range(cfg, names)
+    with build_in(folder.path, _recorded(model, source, config, settings, names), names) as results:
+        results.admit(cfg.start_step, _inputs(model, options, settings, cfg))
+        folder.settings.save(settings)
+        cfg.steps, cfg.inject_steps_before, cfg.inject_steps_after = [results.watched(step) for step in steps], {}, {}
+        try:
+            with suppress(DoesNotFit):
+                run_builder(model, cfg)
+            _complete_summary(folder)
+        finally:
+            results.close()
     return folder.path
 
 
@@ -82,8 +93,8 @@ def _check_output(folder: BuildFolder, options: BuildOptions) -> None:
     path = folder.path
     if path.is_file():
         raise UserError(f"output {path} is a file; give a folder")
-    if path.is_dir() and any(path.iterdir()) and not folder.settings.path.is_file():
-        raise UserError(f"output folder {path} is not empty and holds no build of this program; give a new one")
+    if is_foreign(path):
+        raise UserError(f"output folder {path} is not empty and holds no build of this version; give a new one")
     if options.start_step and not folder.intermediate_models.is_dir():
         raise UserError(f"cannot start from {options.start_step}: {path} holds no earlier build")
 
@@ -108,13 +119,43 @@ def _config(options: BuildOptions) -> dict[str, object]:
         config["stop_step"] = ESTIMATE_STEP
     elif finn_setup.vivado_on_path() and "step_create_stitched_ip" not in config["steps"]:
         config["steps"] = [*config["steps"], *VIVADO_STEPS]
-    names = [str(s).rsplit(".", 1)[-1] for s in config["steps"]]
-    for key in ("start_step", "stop_step"):
-        if config.get(key) and config[key] not in names:
-            raise UserError(f"{key.replace('_', ' ')} {config[key]} is not in the config; steps are {', '.join(names)}")
     if not config.get("fpga_part"):
         raise UserError("no FPGA part given; use --fpga-part, for example --fpga-part xcu250-figd2104-2L-e")
     return config | {"output_dir": str(options.output_dir.resolve())}
+
+
+def _check_range(cfg: DataflowBuildConfig, steps: list[str]) -> None:
+    """That start and stop step are among the steps, in order. The first one is where FINN starts anyway."""
+    for key in ("start_step", "stop_step"):
+        name = getattr(cfg, key)
+        if name is not None and name not in steps:
+            raise UserError(f"{key.replace('_', ' ')} {name} is not in the config; steps are {', '.join(steps)}")
+    if cfg.start_step == steps[0]:
+        cfg.start_step = None
+    if cfg.start_step and cfg.stop_step and steps.index(cfg.start_step) > steps.index(cfg.stop_step):
+        raise UserError(f"start step {cfg.start_step} comes after stop step {cfg.stop_step}: nothing would run")
+
+
+def _recorded(
+    model: Path, source: ModelProto, config: dict[str, object], settings: BuildSettings, steps: list[str]
+) -> dict[str, JsonValue]:
+    """The options that results depend on. Of a file its name and contents count."""
+    found = {
+        "finn_vitprune": __version__,
+        "model": f"{model.name} (SHA-256 {hashlib.sha256(source.SerializeToString()).hexdigest()[:16]})",
+        **config, **dict(settings), "steps": steps,
+    }
+    left_out = ("output_dir", "start_step", "stop_step", "inject_steps_before", "inject_steps_after", "workers")
+    found = {name: value for name, value in found.items() if name not in left_out and value is not None}
+    for name, value in found.items():
+        if isinstance(value, str | Path) and Path(value).is_file():
+            found[name] = file_option(Path(value))
+    return json.loads(json.dumps(found, default=str))
+
+
+def _inputs(model: Path, options: BuildOptions, settings: BuildSettings, cfg: DataflowBuildConfig) -> list[Path]:
+    files = (model, options.config, settings.images, settings.part_resources, cfg.folding_config_file)
+    return [path for path in files if path is not None]
 
 
 def _read_config(path: Path) -> dict[str, object]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
 import finn.builder.build_dataflow as builder
+import finn.transformation.fpgadataflow.prepare_ip as prepare_ip
 import finn.util.logging as finn_logging
 import finn.util.settings as global_settings
 from finn.builder.build_dataflow_config import DataflowBuildConfig
@@ -20,6 +21,18 @@ from finn_vitprune import finn_setup, progress
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.errors import UserError, describe
 from finn_vitprune.files import whole_file
+
+
+def all_steps(cfg: DataflowBuildConfig) -> list[Callable]:
+    """The steps of ``cfg``, injected ones among them, whatever its start and stop step are.
+
+    Raises:
+        UserError: there is no such step.
+    """
+    try:
+        return builder.resolve_build_steps(cfg, partial=False)
+    except Exception as error:
+        raise UserError(f"a step of the build config cannot be found: {str(error).splitlines()[0]}") from None
 
 
 def run_builder(model: Path, cfg: DataflowBuildConfig) -> None:
@@ -63,6 +76,7 @@ def _finn_patched(hdl: Path) -> Iterator[list[BaseException]]:
         patch.object(builder, "exit_buildflow", exit_buildflow),
         patch.object(global_settings, "_SETTINGS", finn_setup.settings(hdl)),
         patch.object(ModelWrapper, "save", _save_whole),
+        patch.object(prepare_ip, "make_build_dir", _named_dir),
         patch.object(finn_logging, "_RICH_CONSOLE", finn_logging.get_console()),
         patch.object(root, "handlers", []),
         redirect_stdout(lines),
@@ -84,6 +98,13 @@ def _save_whole(model: ModelWrapper, path: str | Path) -> None:
     """``ModelWrapper.save``, which leaves no half-written model where the disk is full or the build is killed."""
     with whole_file(path) as partial:
         _save(model, str(partial))
+
+
+def _named_dir(prefix: str) -> str:
+    """FINN's ``make_build_dir`` without the random part of the name."""
+    path = global_settings.get_settings().finn_build_dir / prefix.rstrip("_")
+    path.mkdir(parents=True, exist_ok=True)
+    return str(path)
 
 
 class _StepLines(io.TextIOBase):

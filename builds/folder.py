@@ -9,10 +9,12 @@ from typing import Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from finn_vitprune.builds.lowering_check import LoweringCheck
+from finn_vitprune.builds.record import FILE as RECORD
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.verify import Verification
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
+from finn_vitprune.report.summary import FILE as SUMMARY
 from finn_vitprune.synth.resources import Resources
 
 Result = TypeVar("Result")
@@ -75,6 +77,8 @@ class BuildFolder:
         self.runtime_weights = path / "runtime_weights"
         self.rtl_logits = path / "verification_output" / "rtl_logits.npy"
         self.settings = ResultFile(path / "vitprune.json", BuildSettings)
+        self.record = path / RECORD
+        self.summary = path / SUMMARY
         reports = path / "report"
         self.rtlsim_performance = reports / "rtlsim_performance.json"
         self.step_times = ResultFile(reports / "time_per_step.json", dict[str, float])
@@ -84,6 +88,11 @@ class BuildFolder:
         self.synthesis = ResultFile(reports / "yosys_resources.json", Synthesis)
 
     def forget_results(self) -> None:
-        """Delete what the steps of an earlier build measured, so that no report speaks of another model."""
-        for result in (self.lowering, self.reference, self.verification, self.synthesis):
-            result.path.unlink(missing_ok=True)
+        """Delete what the steps of an earlier build measured, so that no report speaks of another model.
+
+        Only for FINN's builder alone: in a folder with a record what does not belong to the build was moved aside.
+        """
+        if not self.record.is_file():
+            for result in (self.lowering, self.reference, self.verification, self.synthesis):
+                result.path.unlink(missing_ok=True)
+            self.summary.unlink(missing_ok=True)

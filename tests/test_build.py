@@ -153,17 +153,6 @@ def test_start_step_resumes_and_folding_file_is_taken(small_build, tmp_path):
         build(replace(options, start_step="step_x"))
 
 
-def test_a_build_removes_the_hdl_of_builds_before(small_build, tmp_path):
-    settings = BuildSettings(synth="none")
-    options = BuildOptions(
-        small_build.model, tmp_path / "b", "xcu250-figd2104-2L-e", target_fps=200_000, estimate_only=True, settings=settings
-    )
-    build(options)
-    (tmp_path / "b/hdl/code_gen_ipgen_VitAdd_0_old").mkdir(parents=True)
-    build(options)
-    assert not (tmp_path / "b/hdl/code_gen_ipgen_VitAdd_0_old").exists()
-
-
 def test_residual_fifo_too_small_is_a_named_deadlock(small_build, tmp_path):
     folding = json.loads((small_build.folder / "final_hw_config.json").read_text())
     keys = ("SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width")

@@ -1,0 +1,230 @@
+"""What the results in a build folder belong to: the options of its build, and which step wrote which file.
+
+Everything in a folder that a step wrote belongs to the options of the record. A build with other options moves aside what
+depends on them, into ``previous-<n>``. Files that no step wrote stay where they are.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from finn_vitprune import progress
+from finn_vitprune.errors import UserError
+from finn_vitprune.files import sha256, write_text
+
+FILE = "build_record.json"
+LOCK = ".build.lock"
+PREVIOUS = "previous-"
+NOT_RESULTS = {FILE, LOCK, "vitprune.json", "build_dataflow.log"}
+
+FIRST_USE = {
+    **dict.fromkeys(("images", "max_images", "lowering_images", "seed"), "step_lower"),
+    "fpga_part": "step_specialize_layers",
+    **dict.fromkeys(("synth_clk_period_ns", "target_fps", "folding_config_file", "mac_style", "part_resources"), "step_fold"),
+    **dict.fromkeys(("traced_images", "stalled_images"), "step_simulate"),
+    "synth": "step_synthesise",
+}
+"""The step that is the first to read an option; other options may matter from the first step on."""
+
+_STANDARD = yaml.safe_load(Path(__file__).with_name("dataflow.yaml").read_text())["steps"]
+STANDARD_STEPS = {name.rpartition(".")[2] for name in _STANDARD}
+"""Steps of which :data:`FIRST_USE` tells what they read; a step of the user's may read every option."""
+
+
+class StepRecord(BaseModel):
+    """Files that a step wrote, by path in the folder, with their SHA-256; ``done`` once its model is among them."""
+
+    done: bool = False
+    files: dict[str, str] = {}
+
+
+class BuildRecord(BaseModel):
+    """``options`` of the build that the results belong to; ``running`` is the step that a killed build was in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    options: dict[str, JsonValue]
+    running: str = ""
+    steps: dict[str, StepRecord] = {}
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The step of every file."""
+        return {path: name for name, step in self.steps.items() for path in step.files}
+
+
+def file_option(path: Path) -> str:
+    """A file as the value of an option: its name and contents count, not its place."""
+    return f"{path.name} (SHA-256 {sha256(path)[:16]})"
+
+
+def is_foreign(folder: Path) -> bool:
+    """Whether ``folder`` holds something, but no record."""
+    return folder.is_dir() and not (folder / FILE).is_file() and any(path.name != LOCK for path in folder.iterdir())
+
+
+class Results:
+    """The results in a folder while one build has it to itself (:func:`build_in`)."""
+
+    def __init__(self, folder: Path, options: dict[str, JsonValue], steps: Sequence[str]) -> None:
+        self._folder, self._steps, self._options = folder, list(steps), options
+        self._record = BuildRecord(options=options)
+        path = folder / FILE
+        if path.is_file():
+            try:
+                self._record = BuildRecord.model_validate_json(path.read_bytes())
+            except ValidationError:
+                raise UserError(f"{path} is damaged: give a new output folder") from None
+            self._adopt(path.stat().st_mtime_ns)
+
+    def _adopt(self, since: int) -> None:
+        """Give the step that a killed build was in what it wrote."""
+        known = self._record.files
+        found = {path for path, (time, _) in self._stat().items() if time >= since and path not in known}
+        if self._record.running:
+            self._written(found)
+
+    def admit(self, start_step: str | None, inputs: Iterable[Path]) -> None:
+        """Make the folder ready for the build: move aside what belongs to other options, or was changed by hand.
+
+        Args:
+            start_step: the build uses the results of the steps before.
+            inputs: the files that it reads.
+        Raises:
+            UserError: the results before ``start_step`` are of other options, incomplete or changed, or an input is a
+                result.
+        """
+        record, steps = self._record, self._steps
+        for path in inputs:
+            with suppress(ValueError):
+                if str(path.resolve().relative_to(self._folder)) in record.files:
+                    raise UserError(f"{path} is a result of the build in that folder: copy it to another place first")
+        other = {o: first for o in {**record.options, **self._options} if (first := self._first_use(o)) is not None}
+        first, start = min(other.values(), default=len(steps)), steps.index(start_step) if start_step else 0
+        changed = {p: n for p, n in record.files.items() if self._changed(p, record.steps[n].files[p])}
+        if first < start:
+            texts = "; for ".join(self._difference(option) for option, i in other.items() if i < start)
+            self._refuse(start, f"{self._folder} holds results for {texts}", first)
+        for i, name in enumerate(steps[:start]):
+            if not record.steps.get(name, StepRecord()).done:
+                self._refuse(start, f"the build in {self._folder} has not finished {name}", i)
+            if damaged := next((p for p, step in changed.items() if step == name), None):
+                self._refuse(start, f"{self._folder / damaged} is missing or not as {name} wrote it", i)
+        stale = {p for p, n in record.files.items() if n not in steps or steps.index(n) >= first}
+        self._move_aside(stale, f"they are of other {', '.join(other)}")
+        self._move_aside(changed.keys() - stale, "they changed after their step wrote them")
+        self._record = record.model_copy(update={"options": self._options, "running": ""})
+        self._save()
+        self._seen = self._stat()
+
+    def _first_use(self, option: str) -> int | None:
+        """The first of the steps for which ``option`` is another than in the record; None where it is not."""
+        old, new = self._record.options.get(option), self._options.get(option)
+        if old == new:
+            return None
+        if option == "steps":
+            return next((i for i, (a, b) in enumerate(zip(old, new)) if a != b), min(len(old), len(new)))
+        readers = (i for i, s in enumerate(self._steps) if s == FIRST_USE.get(option) or s not in STANDARD_STEPS)
+        return next(readers, 0) if option in FIRST_USE else 0
+
+    def _difference(self, option: str) -> str:
+        if option == "steps":
+            return "other steps"
+        return f"{option} {self._record.options.get(option)}, not {self._options.get(option)}"
+
+    def _refuse(self, start: int, text: str, first: int) -> None:
+        use = f"start from {self._steps[first]}, or leave out --start-step" if first else "leave out --start-step"
+        raise UserError(f"cannot start from {self._steps[start]}: {text}; {use}")
+
+    def _changed(self, path: str, digest: str) -> bool:
+        file = self._folder / path
+        return not file.is_file() or sha256(file) != digest
+
+    def _move_aside(self, paths: set[str], what: str) -> None:
+        found = [path for path in sorted(paths) if (self._folder / path).is_file()]
+        if found:
+            number = next(n for n in count(1) if not (self._folder / f"{PREVIOUS}{n}").exists())
+            target = self._folder / f"{PREVIOUS}{number}"
+            write_text(target / FILE, self._record.model_dump_json(indent=1) + "\n")
+            for path in found:
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                (self._folder / path).rename(target / path)
+                for parent in list((self._folder / path).parents)[: path.count("/")]:
+                    with suppress(OSError):  # not empty
+                        parent.rmdir()
+            progress.line(f"moved {len(found)} results of an earlier build to {target}: {what}")
+        for step in self._record.steps.values():
+            for path in paths & step.files.keys():
+                del step.files[path]
+                step.done = False
+
+    def watched(self, step: Callable) -> Callable:
+        """``step`` of FINN's builder, such that what it writes is recorded."""
+
+        @functools.wraps(step)
+        def run(model, cfg):
+            self._collect(step.__name__)
+            return step(model, cfg)
+
+        return run
+
+    def close(self) -> None:
+        """Record what the last step wrote, whether it was finished or not."""
+        self._collect("")
+
+    def _collect(self, running: str) -> None:
+        """Record what the step so far wrote; from now on files are those of the step ``running``."""
+        seen = self._stat()
+        self._written({path for path, state in seen.items() if self._seen.get(path) != state})
+        for step in self._record.steps.values():
+            step.files = {path: digest for path, digest in step.files.items() if path in seen}
+        self._seen, self._record.running = seen, running
+        if running:
+            self._record.steps.setdefault(running, StepRecord()).done = False
+        self._save()
+
+    def _written(self, paths: set[str]) -> None:
+        if running := self._record.running:
+            for step in self._record.steps.values():
+                step.files = {path: digest for path, digest in step.files.items() if path not in paths}
+            step = self._record.steps.setdefault(running, StepRecord())
+            step.files |= {path: sha256(self._folder / path) for path in sorted(paths)}
+            step.done = f"intermediate_models/{running}.onnx" in paths
+
+    def _stat(self) -> dict[str, tuple[int, int]]:
+        """Time and size of every file that a step may have written."""
+        found = {}
+        for top in self._folder.iterdir():
+            if top.name not in NOT_RESULTS and not top.name.startswith(PREVIOUS):
+                for path in [top, *top.rglob("*")]:
+                    if path.is_file():
+                        state = path.stat()
+                        found[str(path.relative_to(self._folder))] = (state.st_mtime_ns, state.st_size)
+        return found
+
+    def _save(self) -> None:
+        write_text(self._folder / FILE, self._record.model_dump_json(indent=1) + "\n")
+
+
+@contextmanager
+def build_in(folder: Path, options: dict[str, JsonValue], steps: Sequence[str]) -> Iterator[Results]:
+    """Have ``folder``, which is made if need be, to oneself.
+
+    Raises:
+        UserError: another build has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another build is running in {folder}: wait for it or give another folder") from None
+        yield Results(folder, options, steps)
