@@ -9,22 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from finn.builder.build_dataflow_steps import step_tidy_up
+from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 from onnx import ModelProto
 from pydantic import JsonValue
 from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune import __version__, finn_setup
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, all_steps, run_builder
 from finn_vitprune.builds.folder import BuildFolder
+from finn_vitprune.builds.folding_file import check_folding_file
 from finn_vitprune.builds.images import check_images
 from finn_vitprune.builds.record import build_in, file_option, is_foreign
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.mvau_mac import known_mac_style
 from finn_vitprune.errors import DoesNotFit, UserError
+from finn_vitprune.execute import golden
 from finn_vitprune.graph.reading import read_model
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.synth.parts import get_part
-from finn_vitprune.transforms.lower import check_op_types
+from finn_vitprune.transforms.lower import check_op_types, lower
+from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 HERE = Path(__file__).parent
 DEFAULT_CONFIG = HERE / "dataflow.yaml"
@@ -76,6 +82,9 @@ def build(options: BuildOptions) -> Path:
     steps = all_steps(cfg)
     names = [step.__name__ for step in steps]
     _check_range(cfg, names)
+    if cfg.folding_config_file is not None:
+        part = get_part(config["fpga_part"], settings.part_resources)
+        check_folding_file(cfg.folding_config_file, _unfolded(ModelWrapper(source), cfg), part)
     with build_in(folder.path, _recorded(model, source, config, settings, names), names) as results:
         results.admit(cfg.start_step, _inputs(model, options, settings, cfg))
         folder.settings.save(settings)
@@ -89,12 +98,23 @@ def build(options: BuildOptions) -> Path:
     return folder.path
 
 
+def _unfolded(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
+    """The graph that a folding file is for, nothing of it written."""
+    hardware = lower(step_tidy_up(model, cfg)).model
+    for step in (TidyLowered(), SpecializeLayers(cfg._resolve_fpga_part()), GiveUniqueNodeNames()):
+        hardware = hardware.transform(step)
+    hardware_nodes = golden.hardware_nodes(hardware)
+    for node in [node for node in hardware.graph.node if node not in hardware_nodes]:
+        hardware.graph.node.remove(node)
+    return hardware
+
+
 def _check_output(folder: BuildFolder, options: BuildOptions) -> None:
     path = folder.path
     if path.is_file():
         raise UserError(f"output {path} is a file; give a folder")
     if is_foreign(path):
-        raise UserError(f"output folder {path} is not empty and holds no build of this version; give a new one")
+        raise UserError(f"output folder {path} is not empty and holds no build of this program, or one of an older version; give a new one")
     if options.start_step and not folder.intermediate_models.is_dir():
         raise UserError(f"cannot start from {options.start_step}: {path} holds no earlier build")
 
@@ -113,8 +133,6 @@ def _config(options: BuildOptions) -> dict[str, object]:
     config.update({k: v for k, v in given.items() if v is not None})
     if options.folding is not None and not options.folding.is_file():
         raise UserError(f"folding file {options.folding} does not exist")
-    if options.folding is not None and '"mac_body"' in options.folding.read_text(errors="replace"):
-        raise UserError(f"folding file {options.folding}: the attribute mac_body is called mac_style now; rename it")
     if options.estimate_only:
         config["stop_step"] = ESTIMATE_STEP
     elif finn_setup.vivado_on_path() and "step_create_stitched_ip" not in config["steps"]:

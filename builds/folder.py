@@ -87,12 +87,11 @@ class BuildFolder:
         self.verification = ResultFile(reports / "rtl_verification.json", Verification)
         self.synthesis = ResultFile(reports / "yosys_resources.json", Synthesis)
 
-    def forget_results(self) -> None:
-        """Delete what the steps of an earlier build measured, so that no report speaks of another model.
+    def forget(self, *results: Path) -> None:
+        """Delete what steps of an earlier build measured, so that no report speaks of another model.
 
         Only for FINN's builder alone: in a folder with a record what does not belong to the build was moved aside.
         """
         if not self.record.is_file():
-            for result in (self.lowering, self.reference, self.verification, self.synthesis):
-                result.path.unlink(missing_ok=True)
-            self.summary.unlink(missing_ok=True)
+            for path in results:
+                path.unlink(missing_ok=True)

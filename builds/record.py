@@ -30,7 +30,7 @@ FIRST_USE = {
     "fpga_part": "step_specialize_layers",
     **dict.fromkeys(("synth_clk_period_ns", "target_fps", "folding_config_file", "mac_style", "part_resources"), "step_fold"),
     **dict.fromkeys(("traced_images", "stalled_images"), "step_simulate"),
-    "synth": "step_synthesise",
+    "synth": "step_check_part",
 }
 """The step that is the first to read an option; other options may matter from the first step on."""
 
@@ -185,6 +185,7 @@ class Results:
         seen = self._stat()
         self._written({path for path, state in seen.items() if self._seen.get(path) != state})
         for step in self._record.steps.values():
+            step.done = step.done and step.files.keys() <= seen.keys()
             step.files = {path: digest for path, digest in step.files.items() if path in seen}
         self._seen, self._record.running = seen, running
         if running:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from finn.builder.build_dataflow_config import DataflowBuildConfig
+from finn.transformation.general import ApplyConfig
 from finn.util.exception import FINNUserError
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -22,6 +23,7 @@ from finn_vitprune import progress
 from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.builds.context import BuildContext
 from finn_vitprune.builds.folder import QonnxReference, Synthesis
+from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES, HARDWARE_ATTRIBUTES, check_folding_file, inserted
 from finn_vitprune.builds.images import to_patches
 from finn_vitprune.builds.lowering_check import check_lowering
 from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
@@ -39,11 +41,6 @@ from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.part_fit import cannot_fit, part_fit
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
-FOLDING_ATTRIBUTES = [
-    "SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "mac_style", "interval", "ranking", "ram_style",
-    "recip_bits_per_cycle",
-]
-HARDWARE_ATTRIBUTES = [*FOLDING_ATTRIBUTES, "inFIFODepths", "depth"]
 FinnStep = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
 
 
@@ -80,7 +77,8 @@ def hardware_step(function: Callable[[ModelWrapper, BuildContext], ModelWrapper]
 @build_step
 def step_lower(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """QONNX to the integer hardware graph, checked node by node on real images."""
-    build.folder.forget_results()
+    folder = build.folder
+    folder.forget(*(r.path for r in (folder.lowering, folder.reference, folder.verification, folder.synthesis)), folder.summary)
     lowered = lower(model)
     images = build.images(model)
     some = images.some(build.settings.lowering_images)
@@ -113,7 +111,8 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     if build.settings.mac_style is not None:
         for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"):
             getCustomOp(node).set_nodeattr("mac_style", build.settings.mac_style)
-    if build.cfg.folding_config_file is not None:
+    if (file := build.cfg.folding_config_file) is not None:
+        check_folding_file(file, model, build.part)
         return model
     folding, interval = GraphFolding.of(model), build.cfg._resolve_cycles_per_frame()
     if interval is None:
@@ -130,12 +129,14 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
 
 @hardware_step
 def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """FIFO depths by formula (those set in a folding file stay), FIFOs, width converters."""
+    """FIFO depths by formula (those set in a folding file stay), FIFOs (as a folding file has them), width converters."""
     for node in model.graph.node:
         op = getCustomOp(node)
         op.verify_node()
         op.check_part(build.part)
     model = model.transform(InsertStreams())
+    if (file := build.cfg.folding_config_file) is not None:
+        model = model.transform(ApplyConfig(file, node_filter=lambda node: inserted(getCustomOp(node))))
     _save_attributes(model, build.folder.final_hw_config, HARDWARE_ATTRIBUTES)
     return model
 
@@ -146,8 +147,7 @@ def step_check_part(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
 
     With Yosys to come, only estimates without doubt do that: then Yosys decides.
     """
-    for later in (build.folder.verification, build.folder.synthesis):
-        later.path.unlink(missing_ok=True)
+    build.folder.forget(build.folder.verification.path, build.folder.synthesis.path)
     summarise(model, build).save(build.folder.path)
     fit = part_fit(model, build.part)
     if cannot_fit(fit) or (fit.short and build.settings.synth == "none"):

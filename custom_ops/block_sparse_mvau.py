@@ -114,6 +114,11 @@ class BlockSparseMVAU(FoldedOp):
         )
         return fold.check(self.onnx_node.name)
 
+    def verify_node(self) -> list[str]:
+        """Raise UserError where :meth:`fold` does; an empty list when all is well."""
+        self.fold()
+        return []
+
     def folding(self) -> MatrixFolding:
         return MatrixFolding(self.fold())
 

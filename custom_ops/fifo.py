@@ -21,6 +21,12 @@ class VitFIFO(StreamOp):
         "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
     }
 
+    def verify_node(self) -> list[str]:
+        """Raise UserError for a depth that the unit does not hold; an empty list when all is well."""
+        depth = self.get_nodeattr("depth")
+        self.require(depth >= 1, f"depth {depth} is not possible: use 1 or more")
+        return []
+
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         return [x.copy()]
 

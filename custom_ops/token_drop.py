@@ -6,7 +6,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.base import FoldedOp, OneToken
+from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.token_drop_estimate import MAX_KEY_BITS, DropFolding
 from finn_vitprune.sim.beats import Stream
@@ -94,6 +94,9 @@ class VitTokenDrop(FoldedOp):
         f, score, require = self.folding(), DataType[self.get_nodeattr("scoreDataType")], self.require
         n, k, mult, shift = f.tokens, f.k, f.mult, f.shift
         require(n <= MAX_TOKENS, f"{n} tokens: use at most {MAX_TOKENS}")
+        simds = divisors(f.channels)
+        require(f.simd in simds, f"SIMD {f.simd} is not possible: use one of {simds}")
+        require(f.interval >= 0, f"interval {f.interval} is not possible: use 0 or more cycles")
         require(1 <= k <= n - 1, f"k {k} tokens to keep of {n}: use 1 to {n - 1}")
         self.check_multiplier(30)
         exact = abs(mult * f.heads - (1 << shift)) <= 2.0 ** (shift - 14)

@@ -286,7 +286,7 @@ def test_weights_in_ultraram_build_bit_exact_and_leave_their_images(small_build,
 
 def test_ultraram_on_a_part_without_is_one_line(small_build, tmp_path):
     with_ultraram(small_build.folder / "auto_folding_config.json", tmp_path / "folding.json", 1)
-    with pytest.raises(UserError, match="^part xczu3eg-sbva484-1-e has no UltraRAM for the weights of node BlockSpa"):
+    with pytest.raises(UserError, match="folding.json: part xczu3eg-sbva484-1-e has no UltraRAM for the weights of node BlockSpa"):
         build(BuildOptions(
             model=small_build.model, output_dir=tmp_path / "b", fpga_part="xczu3eg-sbva484-1-e",
             folding=tmp_path / "folding.json",
