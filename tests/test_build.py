@@ -19,6 +19,7 @@ from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.simulate import simulate
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.errors import UserError
+from finn_vitprune.labels import draw
 from finn_vitprune.sim import Stimulus
 from finn_vitprune.report.summary import Summary
 
@@ -272,7 +273,7 @@ def test_weights_in_ultraram_build_bit_exact_and_leave_their_images(small_build,
     report = json.loads((folder / "report" / "rtl_verification.json").read_text())
     assert report["images"] == 12 and report["rtl_mismatches"] == 0
     plain = np.load(small_build.folder / "verification_output" / "rtl_logits.npy")
-    assert np.array_equal(np.load(folder / "verification_output" / "rtl_logits.npy"), plain[:12])
+    assert np.array_equal(np.load(folder / "verification_output" / "rtl_logits.npy"), plain[draw(64, 12, seed=0)])
     summary, before = Summary.load(folder), Summary.load(small_build.folder)
     assert summary.rtlsim.latency_cycles == before.rtlsim.latency_cycles, "cycles count from the end of loading"
     assert sum(n.URAM for n in summary.resources.per_node) >= 2
