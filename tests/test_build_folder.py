@@ -43,7 +43,7 @@ def test_results_come_back_as_they_were_and_are_plain_json(tmp_path):
         assert file.load() == result
     assert json.loads(folder.synthesis.path.read_text())["per_node"]["a"]["BRAM36"] == 0.5
     assert json.loads(folder.settings.path.read_text())["images"] == str(tmp_path / "i.npz")
-    folder.forget_results()
+    folder.forget(folder.lowering.path, folder.reference.path, folder.synthesis.path)
     assert folder.lowering.load() is folder.reference.load() is folder.synthesis.load() is None
     assert folder.settings.load() is not None
 
