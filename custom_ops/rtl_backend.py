@@ -12,6 +12,7 @@ from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
 from finn_vitprune.custom_ops import axilite
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
+from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
 from finn_vitprune.sim import beats, loads
 
