@@ -185,7 +185,7 @@ def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None
     names = list(dict.fromkeys(name for op in ops for name in op.get_rtl_file_list()))
     files = {*names, f"{TOP}.v", f"{MONITORED_TOP}.v"}
     for op in ops:
-        generated = Path(op.get_nodeattr("code_gen_dir_ipgen"))
+        generated = op.hdl_folder()
         contents = [p.name for p in generated.glob("*.hex")] + ([op.load_file()] if op.axilite_bits() else [])
         files.update(contents)
         for name in [*op.get_rtl_file_list(), *contents]:
@@ -226,7 +226,7 @@ def stitched_loads(model: ModelWrapper) -> list[StitchedLoad]:
     for node in model.graph.node:
         op = getCustomOp(node)
         if bits := op.axilite_bits():
-            image = loads.read_image(Path(op.get_nodeattr("code_gen_dir_ipgen")) / op.load_file())
+            image = loads.read_image(op.hdl_folder() / op.load_file())
             name = f"{axilite.AXILITE}_{len(found)}"
             found.append(StitchedLoad(name, node.name, op.load_file(), len(image), bits))
     return found

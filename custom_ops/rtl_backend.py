@@ -132,21 +132,23 @@ class VitRTLBackend(RTLBackend):
         )
 
     def get_rtl_file_list(self, abspath: bool = False) -> list[str]:
-        """Sources in compile order: packages and leaves first, the wrapper last.
+        """Sources in compile order: packages and leaves first, the wrapper last."""
+        names = [*(path.name for path in rtl_sources(self.RTL_TOP)), f"{self.get_nodeattr('gen_top_module')}.v"]
+        return [str(self.hdl_folder() / n) for n in names] if abspath else names
+
+    def hdl_folder(self) -> Path:
+        """Where the node's HDL is.
 
         Raises:
-            UserError: paths are asked for before there is HDL.
+            UserError: there is none yet.
         """
-        folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
-        if abspath and folder == Path():
+        if not (folder := self.get_nodeattr("code_gen_dir_ipgen")):
             raise UserError(f"{self.onnx_node.name} has no HDL yet: FINN's step_hw_codegen comes first")
-        names = [*(path.name for path in rtl_sources(self.RTL_TOP)), f"{self.get_nodeattr('gen_top_module')}.v"]
-        return [str(folder / n) for n in names] if abspath else names
+        return Path(folder)
 
     def code_generation_ipi(self) -> list[str]:
         """Tcl that adds the node to FINN's stitched block design."""
-        folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
-        files = self.get_rtl_file_list(abspath=True) + [str(p) for p in sorted(folder.glob("*.hex"))]
+        files = self.get_rtl_file_list(abspath=True) + [str(p) for p in sorted(self.hdl_folder().glob("*.hex"))]
         top = self.get_nodeattr("gen_top_module")
         return [f"add_files -norecurse {f}" for f in files] + [
             f"create_bd_cell -type module -reference {top} {self.onnx_node.name}"
