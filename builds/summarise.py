@@ -49,6 +49,7 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
         resources=_resources(model, used, fit),
         part=_part(fit),
         time_s=build.folder.step_times.load() or {},
+        target_fps=build.cfg.target_fps,
     )
 
 

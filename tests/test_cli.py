@@ -232,13 +232,13 @@ def test_build_passes_every_option_on(tmp_path, monkeypatch, capsys):
     parts.write_text(json.dumps({"xcmine": {"LUT": 1, "FF": 2, "DSP": 3, "BRAM36": 4, "URAM": 5}}))
     line = f"build m.onnx -o out --fpga-part xcmine --part-resources {parts} --config c.yaml --clk-ns 4 --workers 1 "
     line += "--target-fps 1000 --folding f.json --images i.npz --max-images 9 --synth none --start-step a --stop-step b"
-    line += " --mac-style dsp48e2"
+    line += " --mac-style dsp48e2 --seed 5"
     monkeypatch.chdir(tmp_path)
     assert run([*line.split(), "--estimate-only"]) == 0
     (o,) = calls
     assert (str(o.model), str(o.output_dir), o.fpga_part) == ("m.onnx", "out", "xcmine")
     assert (o.settings.part_resources, str(o.config), str(o.folding), str(o.settings.images)) == (parts, "c.yaml", "f.json", "i.npz")
-    assert (o.clk_ns, o.target_fps, o.settings.max_images, o.settings.workers) == (4.0, 1000, 9, 1)
+    assert (o.clk_ns, o.target_fps, o.settings.max_images, o.settings.workers, o.settings.seed) == (4.0, 1000, 9, 1, 5)
     assert (o.settings.synth, o.start_step, o.stop_step, o.estimate_only) == ("none", "a", "b", True)
     assert o.settings.mac_style == "dsp48e2"
 

@@ -49,6 +49,12 @@ def test_one_build_prints_every_promised_figure():
     assert "4.0" in row(text, "all")
 
 
+@pytest.mark.parametrize("target, said", [(100_000, "reached"), (100_001, "NOT reached")])
+def test_a_target_that_was_missed_is_said_so(target, said):
+    s = summary(pruned=True).model_copy(update={"target_fps": target})
+    assert f"Target of {target:,} images/s: {said}." in " ".join(printed(build_tables(s)).split())
+
+
 def test_the_builders_own_total_is_not_added_to_the_steps():
     s = summary(pruned=True)
     s = s.model_copy(update={"time_s": {"step_lower": 1.5, "step_hdl": 2.5, "total_build_time": 4.6}})

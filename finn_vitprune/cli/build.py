@@ -25,7 +25,7 @@ def command(
         typer.Option(help="Products of the matrix units: portable (inferred), dsp48e2 (cascades) or lut; without it portable."),
     ] = None,
     images: Annotated[Optional[Path], typer.Option(help="Images to verify with (.npz: images, labels).")] = None,
-    max_images: Annotated[Optional[int], typer.Option(min=1, help="Verify with so many of the images, drawn by a seed.")] = None,
+    max_images: Annotated[Optional[int], typer.Option(min=1, help="Verify with so many of the images, drawn with --seed.")] = None,
     estimate_only: Annotated[bool, typer.Option("--estimate-only", help="Stop after the estimates: cycles, resources, whether it fits.")] = False,
     start_step: Annotated[Optional[str], typer.Option(help="Resume at this step.")] = None,
     stop_step: Annotated[Optional[str], typer.Option(help="Stop after this step.")] = None,
@@ -34,6 +34,7 @@ def command(
     ] = "nodes",
     part_resources: Annotated[Optional[Path], typer.Option(help="JSON or YAML with the resources of other parts.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Synthesis processes at a time.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of random and drawn images, pauses and stalls.")] = 0,
 ) -> None:
     """Build an accelerator: lower, fold, generate HDL, size FIFOs, stitch, simulate, synthesise, report.
 
@@ -69,6 +70,7 @@ def command(
             mac_style=mac_style,
             part_resources=part_resources,
             workers=workers,
+            seed=seed,
         ),
     )
     before = _stamp(output)

@@ -158,6 +158,8 @@ def _speed(s: Summary) -> TextTable:
         f"{r.frames} overlapping frames in simulation; times at {1e3 / r.clk_ns:,.1f} MHz ({r.clk_ns:g} ns), a chosen clock: "
         "no timing analysis stands behind it."
     )
+    if s.target_fps is not None:
+        note += f" Target of {s.target_fps:,.0f} images/s: {'reached' if r.fps >= s.target_fps else 'NOT reached'}."
     return TextTable("Speed", ("", f"cycles ({SIMULATED})", f"at {r.clk_ns:g} ns"), rows, note)
 
 

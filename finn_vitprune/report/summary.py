@@ -192,7 +192,7 @@ class PartSummary(_SummarySection):
 
 
 class Summary(_SummarySection):
-    """The whole file."""
+    """The whole file. ``target_fps``: images/s that the build was asked for, None where it fills the part."""
 
     model: ModelSummary
     verify: VerifySummary | None = None
@@ -201,6 +201,7 @@ class Summary(_SummarySection):
     resources: ResourceSummary | None = None
     part: PartSummary | None = None
     time_s: dict[str, float] = {}
+    target_fps: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="before")
     @classmethod
