@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from finn.builder.build_dataflow_config import hw_codegen_dataflow_steps
+from finn.builder.build_dataflow_config import VerificationStepType, hw_codegen_dataflow_steps
 from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
@@ -21,8 +21,10 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.builds import steps as ours
 from finn_vitprune.builds.build import DEFAULT_CONFIG
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, run_builder
+from finn_vitprune.cli import run as command
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.errors import UserError
+from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from vit_models import random_vit
 
 README = Path(__file__).parents[1] / "README.md"
@@ -79,6 +81,7 @@ def check_build(folder: Path) -> None:
     assert json.loads((folder / "report" / "metadata_builder.json").read_text())["status"] == "ok"
     found = json.loads((folder / "report" / "vitprune_summary.json").read_text())["verify"]
     assert (found["images"], found["rtl_mismatches"]) == (4, 0)
+    assert command(["report", str(folder)]) == 0
 
 
 def test_the_python_lines_of_the_readme(user):
@@ -222,19 +225,23 @@ def test_settings_that_are_wrong_are_named(content, message, qonnx, tmp_path):
         run_builder(qonnx, cfg)
 
 
-def test_finns_verification_before_the_lowering(qonnx, tmp_path):
-    """FINN executes the QONNX model, TokenDrop in it; its answer is that of onnxruntime and NumPy."""
-    from finn.builder.build_dataflow_config import VerificationStepType
-
-    from finn_vitprune.execute.qonnx_runner import QonnxRunner
-
+@pytest.mark.parametrize("step, after", [
+    (VerificationStepType.TIDY_UP_PYTHON, "step_tidy_up"), (VerificationStepType.FOLDED_HLS_CPPSIM, "step_minimize_bit_width"),
+])
+def test_finns_verification_before_and_after_the_lowering(step, after, qonnx, tmp_path):
+    """FINN executes QONNX, with its TokenDrop, and the golden models: the logits of onnxruntime, and these without scale."""
     pixels = np.random.default_rng(7).integers(0, 256, (1, 8, 8, 1), dtype=np.uint8)
     [logits] = QonnxRunner(ModelWrapper(str(qonnx))).run(pixels).values()
     np.save(tmp_path / "in.npy", pixels.astype(np.float32))
     np.save(tmp_path / "want.npy", logits)
     cfg = DataflowBuildConfig.construct_from(DEFAULT_CONFIG)
-    cfg.output_dir, cfg.stop_step = str(tmp_path / "out"), "step_tidy_up"
-    cfg.verify_steps = [VerificationStepType.TIDY_UP_PYTHON]
+    cfg.output_dir, cfg.stop_step = str(settings(tmp_path / "out")), after
+    cfg.inject_steps_after = {"step_apply_folding_config": ["step_minimize_bit_width"]}
+    cfg.verify_steps = [step]
     cfg.verify_input_npy, cfg.verify_expected_output_npy = tmp_path / "in.npy", tmp_path / "want.npy"
     run_builder(qonnx, cfg)
-    assert (tmp_path / "out" / "verification_output" / "verify_initial_python_0_SUCCESS.npy").is_file()
+    [found] = (tmp_path / "out" / "verification_output").iterdir()
+    got = np.load(found).reshape(logits.shape)
+    if step == VerificationStepType.TIDY_UP_PYTHON:
+        assert "SUCCESS" in found.name
+    assert np.allclose(got * (logits.max() / got.max()), logits, atol=1e-4 * np.abs(logits).max())
