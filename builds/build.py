@@ -35,7 +35,8 @@ from finn_vitprune.transforms.tidy_lowered import TidyLowered
 HERE = Path(__file__).parent
 DEFAULT_CONFIG = HERE / "dataflow.yaml"
 EXAMPLE = HERE / "example"
-ESTIMATE_STEP = "step_check_part"
+ESTIMATE_STEPS = ("step_check_part", "step_generate_estimate_reports")
+"""Where `--estimate-only` stops: the first of these that the config has."""
 VIVADO_STEPS = (
     "step_hw_ipgen", "step_create_stitched_ip", "step_out_of_context_synthesis", "step_synthesize_bitfile",
     "step_make_driver", "step_deployment_package",
@@ -134,7 +135,8 @@ def _config(options: BuildOptions) -> dict[str, object]:
     if options.folding is not None and not options.folding.is_file():
         raise UserError(f"folding file {options.folding} does not exist")
     if options.estimate_only:
-        config["stop_step"] = ESTIMATE_STEP
+        names = [str(step).rsplit(".", 1)[-1] for step in config["steps"]]
+        config["stop_step"] = next((step for step in ESTIMATE_STEPS if step in names), ESTIMATE_STEPS[-1])
     elif finn_setup.vivado_on_path() and "step_create_stitched_ip" not in config["steps"]:
         config["steps"] = [*config["steps"], *VIVADO_STEPS]
     if not config.get("fpga_part"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.builds.build import BuildOptions, build
+from finn_vitprune.builds.build import DEFAULT_CONFIG, BuildOptions, build
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.cli import run
 from finn_vitprune.ingest.check.check import check
@@ -145,3 +145,11 @@ def test_check_and_build_say_the_same_no(small_build, tmp_path, monkeypatch, cap
     build(BuildOptions(small_build.model, tmp_path / "b", "xctiny", settings=BuildSettings(synth="none")))
     no = Summary.load(tmp_path / "b").no_text
     assert "of 900 LUT" in no and verdict == f"no: `build` takes this file, but it {no}"
+
+
+def test_a_config_from_before_the_check_still_stops_at_its_estimates(small_build, tmp_path):
+    lines = DEFAULT_CONFIG.read_text().splitlines(keepends=True)
+    (tmp_path / "own.yaml").write_text("".join(line for line in lines if "step_check_part" not in line))
+    build(BuildOptions(small_build.model, tmp_path / "b", config=tmp_path / "own.yaml", target_fps=1, estimate_only=True))
+    assert (tmp_path / "b" / "report" / "estimate_layer_cycles.json").is_file()
+    assert not (tmp_path / "b" / "stitched_ip").exists()
