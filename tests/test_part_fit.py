@@ -115,6 +115,11 @@ def test_what_a_tool_counted_decides_where_it_ran(small_build):
     assert {s.resource for s in fit.short} == {"LUT", "FF"} and "(Yosys 0.70)" in fit.text
 
 
+def test_fewer_bits_are_named_where_weights_have_more_than_four(small_build):
+    help = part_fit(hardware(small_build), tiny(small_build, BRAM36=1)).help
+    assert "lower keep rates of blocks and neurons, or fewer bits than 8 a weight, need less weight memory" in help
+
+
 def test_no_part_is_named_where_none_is_large_enough():
     assert smallest_part(Resources(LUT=10**8)) is None
     used = Resources(LUT=50_000, DSP=300)

@@ -12,10 +12,12 @@ from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.parts import Part, PartFit, smallest_part
+from finn_vitprune.synth.parts import KINDS, Part, PartFit, smallest_part
 from finn_vitprune.synth.resources import ESTIMATE, Resources, total
 from finn_vitprune.transforms.fold import SLOWEST, GraphFolding
 
+FEWEST_BITS = 4
+"""Of a weight."""
 LUT_ERROR = 0.2
 """Estimates of LUTs are within this share of what Yosys counts; those of DSP slices and memories are exact."""
 
@@ -44,18 +46,20 @@ def _help(model: ModelWrapper, fit: PartFit) -> Iterator[str]:
     """What would help, as far as the numbers at hand show it."""
     if (larger := smallest_part(fit.used)) is not None:
         yield f"the smallest part of the table that has so much is {larger}"
-    short = {s.resource for s in fit.short}
+    short = {s.resource for s in fit.short} - {"FF"}  # of which there are no estimates
     ops = [op for op in map(getCustomOp, model.graph.node) if not (op.is_buffer or op.is_converter)]
     units = GraphFolding(tuple(op.folding() for op in ops))
     now = _resources(units.resources)
     for text, other in _alternatives(units):
         then = _resources(other.resources)
-        fewer = all(getattr(then, kind) < getattr(now, kind) for kind in short)
+        fewer = short and all(getattr(then, kind) < getattr(now, kind) for kind in short)
         if fewer and short.issuperset(s.resource for s in fit.part.lacks(then)):
-            amounts = ", ".join(f"{getattr(then, s.resource):,g} {s.resource}" for s in fit.short)
+            amounts = ", ".join(f"{getattr(then, kind):,g} {kind}" for kind in KINDS if kind in short)
             yield f"with {text} the units alone need {amounts}"
     if short & {"BRAM36", "URAM"}:
-        yield "lower keep rates of blocks and neurons, or weights of fewer bits, need less weight memory"
+        bits = max(f.fold.w.bitwidth() for f in units.nodes if isinstance(f, MatrixFolding))
+        fewer_bits = f", or fewer bits than {bits} a weight," if bits > FEWEST_BITS else ""
+        yield f"lower keep rates of blocks and neurons{fewer_bits} need less weight memory"
 
 
 def _alternatives(units: GraphFolding) -> Iterator[tuple[str, GraphFolding]]:
