@@ -80,6 +80,7 @@ def padding(rng: np.random.Generator) -> FinnOp:
     return FinnOp("FMPadding_rtl", {
         "ImgDim": rng.integers(2, 7, 2).tolist(), "Padding": rng.integers(0, 3, 4).tolist(),
         "NumChannels": simd * int(rng.integers(1, 4)), "SIMD": simd, "inputDataType": "UINT6",
+        "dynamic_mode": int(rng.integers(2)),
     }, "UINT6")
 
 
@@ -117,7 +118,36 @@ def depthwise_unit(rng: np.random.Generator) -> FinnOp:
     }, "UINT4", "INT18", rng.integers(-32, 32, (channels, 1, *kernel)), "INT6", VERSAL)
 
 
-DRAWS = [select_token, width_converter, padding, crop, matrix_unit, matrix_unit_of_dsp58, depthwise_unit]
+def thresholds(rng: np.random.Generator) -> FinnOp:
+    """With ports for thresholds of the host, which stay idle."""
+    pe = int(rng.choice([1, 2, 4]))
+    channels = pe * int(rng.integers(1, 4))
+    return FinnOp("Thresholding_rtl", {
+        "NumChannels": channels, "PE": pe, "numSteps": 7, "inputDataType": "INT8", "weightDataType": "INT8",
+        "outputDataType": "UINT3", "numInputVectors": [1, int(rng.integers(1, 6))],
+    }, "INT8", "UINT3", np.sort(rng.integers(-100, 100, (channels, 7))))
+
+
+def fifo(rng: np.random.Generator) -> FinnOp:
+    simd, beats = int(rng.choice([1, 2, 4])), int(rng.integers(1, 40))
+    return FinnOp("StreamingFIFO_rtl", {
+        "depth": int(rng.choice([2, 8, 64, 600])), "folded_shape": [1, beats, simd], "normal_shape": [1, beats * simd],
+        "dataType": "INT4", "impl_style": "rtl",
+    }, "INT4")
+
+
+def sliding_window(rng: np.random.Generator) -> FinnOp:
+    simd, size, kernel = int(rng.choice([1, 2, 4])), int(rng.integers(4, 7)), int(rng.integers(2, 4))
+    return FinnOp("ConvolutionInputGenerator_rtl", {
+        "ConvKernelDim": [kernel, kernel], "IFMDim": [size, size], "OFMDim": [size - kernel + 1] * 2, "Stride": [1, 1],
+        "Dilation": [1, 1], "IFMChannels": 4, "SIMD": simd, "M": 1, "inputDataType": "INT4", "outputDataType": "INT4",
+    }, "INT4")
+
+
+DRAWS = [
+    select_token, width_converter, padding, crop, matrix_unit, matrix_unit_of_dsp58, depthwise_unit, thresholds, fifo,
+    sliding_window,
+]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -23,6 +23,11 @@ def hoisted(text: str) -> str:
     return text[:block] + function[0] + text[block : function.start()] + text[function.end() :]
 
 
+def _packed(text: str) -> str:
+    """FINN's ``fifo.sv`` with the struct of its constant function packed, as Verilator asks for."""
+    return re.sub(r"typedef struct (\{[^}]*\} abits_t;)", r"typedef struct packed \1", text)
+
+
 def for_verilator(sources: Sequence[Path], folder: Path) -> list[Path]:
     """``sources`` in compile order, packages first; what Verilator takes only edited is written to ``folder``.
 
@@ -42,7 +47,7 @@ def for_verilator(sources: Sequence[Path], folder: Path) -> list[Path]:
                 f"{source.name} computes with shortreal, which Verilator takes for 64 bits: without Vivado, run this node "
                 f"by its Python model (exec_mode cppsim)"
             )
-        if (edited := hoisted(text)) != text:
+        if (edited := _packed(hoisted(text))) != text:
             source = folder / source.name
             write_text(source, edited)
         result.append(source)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from finn.util.exception import FINNUserError
+from finn.util.logging import log
 
 from finn_vitprune import cache
 from finn_vitprune.errors import UserError
@@ -133,11 +134,13 @@ def load_sim_obj(
     tracefile: str | None = None,
     simkernel_so: str | None = None,
 ) -> SimEngine:
-    """Open what :func:`compile_sim_obj` made. ``tracefile`` and ``simkernel_so`` have no effect.
+    """Open what :func:`compile_sim_obj` made. ``simkernel_so`` has no effect; neither has ``tracefile``, which is logged.
 
     Raises:
         FileNotFoundError: the description, or the simulator that it names, is gone or damaged.
     """
+    if tracefile:
+        log.warning(f"no waveform {tracefile}: simulation without Vivado writes none")
     sim_out_dir = Path(sim_out_dir)
     content = json.loads((sim_out_dir / out_so_relative_path).read_text())
     executable = Path(content["executable"])
@@ -175,6 +178,8 @@ def rtlsim_multi_io(
 ) -> int:
     """Feed ``io_dict["inputs"]`` and fill ``io_dict["outputs"]``; beats are Python integers by stream name.
 
+    Inputs of the design that are not there stay idle.
+
     Args:
         num_out_values: beats to wait for, one number or by stream name.
         sname: what follows a stream name in the names of the top's ports.
@@ -191,7 +196,8 @@ def rtlsim_multi_io(
     if not isinstance(num_out_values, Mapping):
         num_out_values = {next(iter(outputs)): int(num_out_values)}
     widths = {p.name: p.bytes for p in sim.simulator.inputs}
-    feed = {name + sname: from_words(beats, widths[name + sname]) for name, beats in io_dict["inputs"].items()}
+    feed = {name: from_words([], width) for name, width in widths.items()}
+    feed |= {name + sname: from_words(beats, widths[name + sname]) for name, beats in io_dict["inputs"].items()}
     wanted = {name + sname: int(num_out_values[name]) for name in outputs}
     result = sim.simulator.run(
         feed, wanted, data_dir=sim.folder, idle_limit=int(liveness_threshold), loads=sim.loads
