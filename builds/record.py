@@ -31,8 +31,12 @@ FIRST_USE = {
     **dict.fromkeys(("synth_clk_period_ns", "target_fps", "folding_config_file", "mac_style", "part_resources"), "step_fold"),
     **dict.fromkeys(("traced_images", "stalled_images"), "step_simulate"),
     "synth": "step_check_part",
+    "output_dir": "step_hw_codegen",
 }
-"""The step that is the first to read an option; other options may matter from the first step on."""
+"""The step that is the first to read an option; other options may matter from the first step on.
+
+FINN's models hold the places of generated files from ``step_hw_codegen`` on, so that a folder that was moved starts there.
+"""
 
 _STANDARD = yaml.safe_load(Path(__file__).with_name("dataflow.yaml").read_text())["steps"]
 STANDARD_STEPS = {name.rpartition(".")[2] for name in _STANDARD}

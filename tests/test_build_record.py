@@ -24,8 +24,10 @@ pytestmark = pytest.mark.xdist_group("small_build")
 
 @pytest.fixture
 def built(small_build, tmp_path) -> BuildOptions:
-    """The options of a finished build in a folder of its own."""
+    """The options of a finished build in a folder of its own, as if it had been made there."""
     shutil.copytree(small_build.folder, tmp_path / "b")
+    record = tmp_path / "b" / "build_record.json"
+    record.write_text(record.read_text().replace(str(small_build.folder), str(tmp_path / "b")))
     return BuildOptions(model=small_build.model, output_dir=tmp_path / "b", fpga_part=PART, target_fps=200_000,
                         settings=BuildSettings(synth="none"))
 
@@ -79,15 +81,19 @@ def test_estimates_of_another_model_stand_alone_and_the_old_results_are_whole(bu
     ({"target_fps": 7}, "target_fps 200000, not 7; start from step_fold,"),
     ({"clk_ns": 9.0, "fpga_part": "xczu3eg-sbva484-1-e"},
      rf"synth_clk_period_ns 4\.0, not 9\.0; for fpga_part {PART}, not xczu3eg-sbva484-1-e; start from step_specialize_layers,"),
+    ({"output_dir": "moved"}, "output_dir .*/b, not .*/moved; start from step_hw_codegen,"),
     ({"model": None}, r"model model\.onnx \(SHA-256 \w+\), not deit_digits\.onnx .*; leave out --start-step$"),
 ])
 def test_starting_with_other_options_is_refused_at_once(built, tmp_path, changed, text):
     np.savez(tmp_path / "fewer.npz", images=np.zeros((2, 8, 8, 1), np.uint8))
     settings = {k: tmp_path / v if k == "images" else v for k, v in changed.pop("settings", {}).items()}
-    before = contents(built.output_dir)
-    with pytest.raises(UserError, match=f"^cannot start from step_simulate: {built.output_dir} holds results for {text}"):
-        build(replace(with_settings(built, **settings), start_step="step_simulate", **changed))
-    assert contents(built.output_dir) == before
+    if "output_dir" in changed:
+        changed["output_dir"] = built.output_dir.rename(tmp_path / "moved")
+    options = replace(with_settings(built, **settings), start_step="step_simulate", **changed)
+    before = contents(options.output_dir)
+    with pytest.raises(UserError, match=f"^cannot start from step_simulate: {options.output_dir} holds results for {text}"):
+        build(options)
+    assert contents(options.output_dir) == before
 
 
 def test_what_depends_on_an_option_of_later_steps_is_moved_aside(built):
