@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from onnx import NodeProto
 from qonnx.core.datatype import BaseDataType
@@ -48,8 +49,9 @@ def insert_between(model: ModelWrapper, edge: StreamEdge, op_type: str, **attrib
 
 
 def new_tensor(model: ModelWrapper, shape: Sequence[int], datatype: BaseDataType) -> str:
-    """A tensor name not used before, annotated."""
-    name = model.make_new_valueinfo_name()
+    """A tensor name not used before, annotated; the same in every run, unlike qonnx's random ones."""
+    taken = set(model.get_all_tensor_names())
+    name = next(n for i in count() if (n := f"inner_{i}") not in taken)
     model.set_tensor_shape(name, list(shape))
     model.set_tensor_datatype(name, datatype)
     return name
