@@ -142,7 +142,7 @@ def test_build_leaves_what_finn_users_expect(small_build):
 def test_start_step_resumes_and_folding_file_is_taken(small_build, tmp_path):
     options = BuildOptions(
         model=small_build.model, output_dir=tmp_path / "b", fpga_part="xcu250-figd2104-2L-e",
-        folding=small_build.folder / "auto_folding_config.json", stop_step="step_generate_estimate_reports",
+        folding=small_build.folder / "auto_folding_config.json", stop_step="step_check_part",
         settings=BuildSettings(synth="none"),
     )
     build(options)
