@@ -86,8 +86,8 @@ def _check(config: dict[str, dict], model: ModelWrapper, part: Part) -> None:
         if name not in between:
             kinds = sorted({op.rpartition("_")[0] for op in ops})
             alike = [op for op in ops if op.rpartition("_")[0] == name.rpartition("_")[0]]
-            use = f"use {alike[0]} to {alike[-1]}" if alike else f"its nodes are called {', '.join(kinds)} and a number"
-            raise UserError(f"the model has no node {name}; {use}")
+            use = f"use {alike[0]} to {alike[-1]}" if alike else f"give the file of this model: its nodes are {', '.join(kinds)} and a number"
+            raise UserError(f"the model has no node {name}; delete its entry, or {use}")
         for attribute, value in config[name].items():
             _check_inserted(between[name], attribute, value)
 

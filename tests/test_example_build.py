@@ -26,9 +26,12 @@ def pruned(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def dense(pruned, tmp_path_factory) -> Path:
     """The same network with all blocks, heads, neurons and tokens, at the folding of the pruned one."""
+    folder = tmp_path_factory.mktemp("dense")
+    folding = json.loads((pruned / "auto_folding_config.json").read_text())
+    of_dense = {node: attributes for node, attributes in folding.items() if not node.startswith("VitTokenDrop")}
+    (folder / "folding.json").write_text(json.dumps(of_dense))
     return build(BuildOptions(
-        model=EXAMPLE / "deit_digits_dense.onnx", output_dir=tmp_path_factory.mktemp("dense") / "b",
-        fpga_part=PART, folding=pruned / "auto_folding_config.json",
+        model=EXAMPLE / "deit_digits_dense.onnx", output_dir=folder / "b", fpga_part=PART, folding=folder / "folding.json",
         settings=BuildSettings(max_images=24, synth="none"),
     ))
 

@@ -46,8 +46,8 @@ def defaults(**attributes):
 
 MVAU, ADD, ATTENTION, DROP = "BlockSparseMVAU_rtl_1", "VitAdd_rtl_0", "PrunedAttention_rtl_1", "VitTokenDrop_rtl_0"
 REFUSED = {
-    "node": (one("BlockSparseMVAU_rtl_30", PE=1), "the model has no node BlockSparseMVAU_rtl_30; use BlockSparseMVAU_rtl_0 to BlockSparseMVAU_rtl_10"),
-    "op": (one("MVAU_hls_0", PE=1), "the model has no node MVAU_hls_0; its nodes are called BlockSparseMVAU_rtl, PrunedAttention_rtl, VitAdd_rtl"),
+    "node": (one("BlockSparseMVAU_rtl_30", PE=1), "the model has no node BlockSparseMVAU_rtl_30; delete its entry, or use BlockSparseMVAU_rtl_0 to BlockSparseMVAU_rtl_10"),
+    "op": (one("MVAU_hls_0", PE=1), "the model has no node MVAU_hls_0; delete its entry, or give the file of this model: its nodes are BlockSparseMVAU_rtl, PrunedAttention_rtl, VitAdd_rtl"),
     "attribute": (one(MVAU, mem_mode="internal"), f"mem_mode is no attribute to set of node {MVAU}; use SIMD, PE, TOKENS"),
     "attribute of another op": (one(ADD, PE=1), f"PE is no attribute to set of node {ADD}; use SIMD, inFIFODepths"),
     "old name": (one(MVAU, mac_body="lut"), rf"mac_body \(mac_style is its new name\) is no attribute to set of node {MVAU}; use SIMD"),
@@ -95,7 +95,7 @@ def test_file_node_and_attribute_are_named(small_build, unfolded, tmp_path, case
 def test_the_file_of_another_model_is_refused_and_nothing_is_written(small_build, tmp_path):
     random_vit(image=4, depth=1, drop_at=(), token_keep="1")[0].save(str(tmp_path / "other.onnx"))
     file = small_build.folder / "auto_folding_config.json"
-    with pytest.raises(UserError, match=f"^folding file {file}: the model has no node BlockSparseMVAU_rtl_10; use BlockSp"):
+    with pytest.raises(UserError, match=f"^folding file {file}: the model has no node BlockSparseMVAU_rtl_10; delete its entry, or use BlockSp"):
         build(BuildOptions(model=tmp_path / "other.onnx", output_dir=tmp_path / "b", fpga_part=PART, folding=file))
     assert not (tmp_path / "b").exists()
 
