@@ -94,6 +94,10 @@ def build(options: BuildOptions) -> Path:
             with suppress(DoesNotFit):
                 run_builder(model, cfg)
             _complete_summary(folder)
+        except UserError as error:
+            if isinstance(error.__cause__, OSError):
+                results.discard()
+            raise
         finally:
             results.close()
     return folder.path

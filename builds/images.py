@@ -10,6 +10,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
+from finn_vitprune.files import BROKEN_ARRAYS
 from finn_vitprune.labels import check_labels, draw, drawn_text
 
 RANDOM, RANDOM_IMAGES = "random", 16
@@ -65,7 +66,7 @@ def load_images(settings: BuildSettings, shape: list[int], classes: int) -> Imag
     try:
         with np.load(path) as data:
             arrays = {k: data[k] for k in ("images", "labels", "logits") if k in data}
-    except (OSError, ValueError, AttributeError) as error:
+    except (*BROKEN_ARRAYS, AttributeError) as error:
         raise UserError(f"images file {path} is not an npz of arrays: {error}") from None
     if "images" not in arrays:
         raise UserError(f"images file {path} has no array `images` (uint8 [frames, H, W, C])")

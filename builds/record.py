@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import sha256, write_text
+from finn_vitprune.files import is_partial, remove_partials, sha256, write_text
 
 FILE = "build_record.json"
 LOCK = ".build.lock"
@@ -72,7 +72,9 @@ def file_option(path: Path) -> str:
 
 def is_foreign(folder: Path) -> bool:
     """Whether ``folder`` holds something, but no record."""
-    return folder.is_dir() and not (folder / FILE).is_file() and any(path.name != LOCK for path in folder.iterdir())
+    return folder.is_dir() and not (folder / FILE).is_file() and any(
+        path.name != LOCK and not is_partial(path) for path in folder.iterdir()
+    )
 
 
 class Results:
@@ -180,6 +182,12 @@ class Results:
 
         return run
 
+    def discard(self) -> None:
+        """Delete what the step under way wrote: files that FINN writes are half-written where the disk is full."""
+        for path, state in self._stat().items():
+            if self._seen.get(path) != state:
+                (self._folder / path).unlink(missing_ok=True)
+
     def close(self) -> None:
         """Record what the last step wrote, whether it was finished or not."""
         self._collect("")
@@ -232,4 +240,5 @@ def build_in(folder: Path, options: dict[str, JsonValue], steps: Sequence[str]) 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another build is running in {folder}: wait for it or give another folder") from None
+        remove_partials(folder)
         yield Results(folder, options, steps)

@@ -6,9 +6,17 @@ import hashlib
 import json
 import os
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+PARTIAL = ".partial-"
+"""How the name of a file begins that is being written."""
+BROKEN_ARRAYS = (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile, tokenize.TokenError)
+"""What NumPy raises for a damaged ``.npy`` or ``.npz`` file."""
 
 
 @contextmanager
@@ -21,10 +29,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         OSError: the file cannot be written; the error names ``path``.
     """
     path = Path(path)
-    prefix, partial = f".{path.stem}-", None
+    partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PARTIAL}{path.stem}-", suffix=path.suffix)
         os.close(descriptor)
         partial = Path(name)
         yield partial
@@ -33,13 +41,24 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         partial.chmod(0o666 & ~umask)
         partial.replace(path)
     except OSError as error:
-        if error.filename is None or Path(error.filename).name.startswith(prefix):
+        if error.filename is None or is_partial(Path(error.filename)):
             error.filename = str(path)
         raise
     finally:
         if partial is not None:
             with suppress(OSError):  # the folder may be gone
                 partial.unlink(missing_ok=True)
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a path is that of a file that was being written when its process was killed, or is being written."""
+    return path.name.startswith(PARTIAL)
+
+
+def remove_partials(folder: Path) -> None:
+    """Delete what killed processes were writing in ``folder`` and below, where nobody writes now."""
+    for path in filter(is_partial, list(folder.rglob("*"))):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

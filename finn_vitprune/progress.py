@@ -24,6 +24,7 @@ class Progress:
         """Show what is being done now and how far it is; the next status or line replaces it."""
 
 
+_stopped = False
 _place: ContextVar[Progress] = ContextVar("place", default=Progress())
 
 
@@ -39,7 +40,16 @@ def shown_by(place: Progress) -> Iterator[None]:
 
 def place() -> Progress:
     """Where progress is shown now, for text that a log has already."""
+    if _stopped:
+        raise KeyboardInterrupt
     return _place.get()
+
+
+def stop(*_: object) -> None:
+    """Interrupt this process; a signal handler. Where a library swallows the exception, the next line or status raises it again."""
+    global _stopped
+    _stopped = True
+    raise KeyboardInterrupt
 
 
 def line(text: str) -> None:

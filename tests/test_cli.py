@@ -159,7 +159,7 @@ def test_a_file_that_is_no_onnx(tmp_path, capsys):
     assert f"{model} is not an ONNX" in err
 
 
-@pytest.mark.parametrize("content", [b"not an array", b""])
+@pytest.mark.parametrize("content", [b"not an array", b"", b"PK\x03\x04 a damaged archive"])
 def test_simulate_refuses_what_is_no_array(tmp_path, capsys, content):
     (tmp_path / "x.npy").write_bytes(content)
     err = one_line(capsys, ["simulate", str(tmp_path), "--input", str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")])
@@ -174,12 +174,17 @@ def test_an_interrupt_exits_with_130(tmp_path, monkeypatch, capsys):
     assert "interrupted" in one_line(capsys, ["build", "-o", str(tmp_path / "x")], code=130)
 
 
+@pytest.mark.parametrize("swallow", ["", "with suppress(BaseException): "], ids=["", "swallowed by a library"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_outside_of_a_command_is_an_interrupt_too(how):
+def test_a_signal_at_any_time_is_an_interrupt(how, swallow):
     script = f"""
 import os, time
-from finn_vitprune import cli
-cli.run = lambda arguments: os.kill(os.getpid(), {how:d}) or time.sleep(60)
+from contextlib import suppress
+from finn_vitprune import cli, progress
+def run(arguments):
+    {swallow}os.kill(os.getpid(), {how:d}) or time.sleep(60)
+    progress.line("next")
+cli.run = run
 cli.main([])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

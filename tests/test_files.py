@@ -1,6 +1,8 @@
 """A file appears whole or not at all, and what prevents it is named by its final path."""
 
 import errno
+import io
+import random
 import resource
 import shutil
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.errors import describe
-from finn_vitprune.files import whole_file, write_text
+from finn_vitprune.files import BROKEN_ARRAYS, is_partial, remove_partials, whole_file, write_text
 
 
 @pytest.fixture
@@ -50,3 +52,35 @@ def test_another_file_that_fails_meanwhile_keeps_its_name(tmp_path):
         (tmp_path / "source").read_text()
     assert describe(caught.value) == f"{tmp_path / 'source'}: No such file or directory"
     assert caught.value.errno == errno.ENOENT and not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_was_writing_can_be_removed(tmp_path):
+    write_text(tmp_path / "report/result.json", "{}")
+    with whole_file(tmp_path / "report/next.json") as partial:
+        shutil.copy(partial, partial.with_name(partial.name.replace("next", "killed")))
+    assert [is_partial(p) for p in sorted((tmp_path / "report").iterdir())] == [True, False, False]
+    remove_partials(tmp_path)
+    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == ["next.json", "result.json"]
+
+
+def test_every_damage_of_an_array_file_is_a_known_error():
+    """Seeded: bits flipped, ends cut off."""
+    files, draw = [], random.Random(1)
+    for save in (np.savez, np.savez_compressed, lambda file, images: np.save(file, images)):
+        file = io.BytesIO()
+        save(file, images=np.arange(64).reshape(4, 16))
+        files.append(file.getvalue())
+    failed = 0
+    for number in range(1500):
+        data = bytearray(files[number % 3])
+        for _ in range(draw.choice([1, 3])):
+            data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        if draw.random() < 0.2:
+            del data[draw.randrange(len(data)):]
+        try:
+            found = np.load(io.BytesIO(data))
+            if not isinstance(found, np.ndarray):
+                dict(found)
+        except BROKEN_ARRAYS:
+            failed += 1
+    assert failed > 500

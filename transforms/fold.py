@@ -65,7 +65,7 @@ class GraphFolding:
         best = self.for_interval(SLOWEST)
         low, high = 1, best.cycles
         if not best.fits(part):
-            report(f"interval {high} cycles, the slowest folding: takes more of the part than folding plans with")
+            report(f"interval {high} cycles, the slowest folding: does not fit")
             return best
         while low < high:
             middle = int((low * high) ** 0.5) if high > 2 * low else (low + high) // 2
@@ -75,7 +75,7 @@ class GraphFolding:
                 best, high = candidate, min(middle, reached)
             else:
                 low = middle + 1
-            report(f"interval {reached} cycles: {'fits' if best is candidate else 'takes too much of the part'}")
+            report(f"interval {reached} cycles: {'fits' if best is candidate else 'does not fit'}")
             if high - low < max(1, high // 50):
                 break
         return best

@@ -28,7 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     if not os.environ.get(DEBUG):
         warnings.simplefilter("ignore")  # of torch, brevitas and FINN; what a user must know is said otherwise
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as after Ctrl-C: programs ended, temporary files removed
+    from finn_vitprune import progress
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, progress.stop)
     try:
         code = run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:

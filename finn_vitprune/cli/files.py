@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import whole_file
+from finn_vitprune.files import BROKEN_ARRAYS, whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ def load_array(path: Path) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror or e}") from e
-    except (ValueError, EOFError) as e:
+    except BROKEN_ARRAYS as e:
         raise UserError(f"{path} is not a .npy file of numbers") from e
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path} is an archive of arrays: save one array with numpy.save")

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import BROKEN_ARRAYS
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.training.array_data import ArrayDataset, by
-from finn_vitprune.training.data import BROKEN_FILE, SPECS, load_dataset
+from finn_vitprune.training.data import SPECS, load_dataset
 from finn_vitprune.training.dataset import Dataset, balanced, reason, spread
 from finn_vitprune.training.folder_data import TEST_FOLDERS, FolderDataset, image_files, imagenet_mean_std
 
@@ -137,7 +138,7 @@ def _images_alone(path: Path, limit: int | None) -> ArrayDataset | None:
             images = file["images"]
     except AttributeError:  # one npy array is not a context: load_dataset says so
         return None
-    except BROKEN_FILE as error:
+    except BROKEN_ARRAYS as error:
         raise UserError(f"cannot read npz:{path}: {reason(error)}: use np.savez and plain arrays") from error
     train, test = _split(f"npz:{path}", images, limit)
     return ArrayDataset(f"npz:{path}", (train, _stand_in(train)), (test, _stand_in(test)))

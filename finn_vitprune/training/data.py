@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gzip
 import math
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import BROKEN_ARRAYS
 from finn_vitprune.training.array_data import ArrayDataset, augment
 from finn_vitprune.training.dataset import Augmentation, Dataset, reason
 from finn_vitprune.training.folder_data import FolderDataset
@@ -27,7 +26,6 @@ IDX_FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-BROKEN_FILE = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile)
 
 
 def load_dataset(
@@ -134,7 +132,7 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
         raise UserError(f"missing {path} (or {path.name}.gz): use the four files of Fashion-MNIST")
     try:
         content = gzip.decompress(found.read_bytes()) if found.suffix == ".gz" else found.read_bytes()
-    except BROKEN_FILE as error:
+    except BROKEN_ARRAYS as error:
         raise UserError(f"cannot read {found}: {reason(error)}") from error
     start = 4 + 4 * dimensions
     magic = bytes([0, 0, 8, dimensions])
@@ -171,6 +169,6 @@ def npz_file(path: Path, limit: int | None = None) -> ArrayDataset:
             if missing:
                 raise UserError(f"npz:{path} has no {', '.join(missing)}: use {', '.join(NPZ_ARRAYS)}")
             arrays = [file[a] for a in NPZ_ARRAYS]
-    except BROKEN_FILE as error:
+    except BROKEN_ARRAYS as error:
         raise UserError(f"cannot read npz:{path}: {reason(error)}: use np.savez and plain arrays") from error
     return ArrayDataset(f"npz:{path}", tuple(arrays[:2]), tuple(arrays[2:]), limit)
