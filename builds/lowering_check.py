@@ -18,6 +18,8 @@ from finn_vitprune.execute.qonnx_runner import QonnxRunner, before_rounding
 from finn_vitprune.transforms.lowering import Lowered, Match
 
 Tensors = dict[str, np.ndarray]
+BATCH = 16
+"""Images that run end to end at a time."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,10 @@ def check_lowering(
     graph = lowered.model.graph
     output = source.graph.output[0].name
     qonnx = QonnxRunner(source).run(pixels)[output].reshape(len(pixels), -1)
+    batches = (pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH))
     logits = np.concatenate([
-        golden.run(lowered.model, {graph.input[0].name: image[None]})[graph.output[0].name].reshape(1, -1)
-        for image in pixels
+        golden.run(lowered.model, {graph.input[0].name: batch})[graph.output[0].name].reshape(len(batch), -1)
+        for batch in batches
     ])
     hardware_class, qonnx_class = logits.argmax(-1), qonnx.argmax(-1)
     changed = np.flatnonzero(hardware_class != qonnx_class).tolist()

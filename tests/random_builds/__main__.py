@@ -1,0 +1,74 @@
+"""``python -m tests.random_builds``: random networks through the whole flow; each agrees, or is refused and says why.
+
+One line of the ledger (JSON) is one seed; seeds that are in it with the same draw are not built again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+from finn_vitprune import jobs
+from tests.random_builds.check import Outcome, check_seed
+from tests.random_builds.draw import draw
+
+LEDGER = Path("builds/results/random_builds/ledger.jsonl")
+
+
+def main() -> int:
+    options = _options()
+    seeds = range(options.seed, options.seed + options.count)
+    known = _known(options.ledger)
+    print(f"seeds {seeds.start} to {seeds.stop - 1}, {sum(s in known for s in seeds)} of them in {options.ledger}", flush=True)
+    options.ledger.parent.mkdir(parents=True, exist_ok=True)
+    with closing(jobs.outcomes(check_seed, (s for s in seeds if s not in known), options.jobs, _name)) as found:
+        for finished in found:
+            outcome = finished.result or _crashed(finished.job, finished.error)
+            known[outcome.seed] = outcome
+            print(f"seed {outcome.seed}: {outcome.outcome} ({outcome.ties} ties in {outcome.codes:,} codes, "
+                  f"{outcome.seconds} s)", flush=True)
+            if not outcome.fault:
+                with options.ledger.open("a") as ledger:
+                    ledger.write(json.dumps(asdict(outcome)) + "\n")
+    outcomes = [known[s] for s in seeds]
+    kinds = Counter(o.outcome.partition(":")[0] for o in outcomes)
+    print(f"{len(outcomes)} builds: {dict(kinds)}; {sum(o.ties for o in outcomes)} ties in "
+          f"{sum(o.codes for o in outcomes):,} codes")
+    return 1 if any(o.fault for o in outcomes) else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.random_builds", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="the first seed")
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--ledger", type=Path, default=LEDGER)
+    return parser.parse_args()
+
+
+def _known(ledger: Path) -> dict[int, Outcome]:
+    """The last outcome of each seed whose draw is still the same."""
+    lines = ledger.read_text().splitlines() if ledger.is_file() else []
+    outcomes = {o.seed: o for o in (Outcome(**json.loads(line)) for line in lines)}
+    return {seed: o for seed, o in outcomes.items() if o.drawn == _plain(seed)}
+
+
+def _plain(seed: int) -> dict[str, object]:
+    return json.loads(json.dumps(asdict(draw(seed))))
+
+
+def _crashed(seed: int, error: Exception) -> Outcome:
+    notes = "\n".join(getattr(error, "__notes__", ()))
+    return Outcome(seed, f"crashed: {type(error).__name__}: {error}\n{notes}", _plain(seed))
+
+
+def _name(seed: int) -> str:
+    return f"seed {seed}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
