@@ -13,6 +13,7 @@ from torch import Tensor
 
 from finn_vitprune import numerics
 from finn_vitprune.block_mask import BlockMask, attention_masks
+from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import RESIDUAL_BITS
 from finn_vitprune.models.layers import IntLayerNorm, PrunedLinear
 from finn_vitprune.models.vit import Attention, PrunedViT
@@ -36,20 +37,20 @@ def freeze(model: PrunedViT) -> PrunedViT:
         frozen.pool.snap(frozen.norm.quant.scale.number)
     for quantizer in frozen.quantizers().values():
         quantizer.scale.fix(quantizer.scale.number)
-    _freeze_linear(frozen.patch_embed, 1.0, np.full(model.config.dim, residual))
-    for block in frozen.blocks:
+    _freeze_linear("patch_embed", frozen.patch_embed, 1.0, np.full(model.config.dim, residual))
+    for i, block in enumerate(frozen.blocks):
         attn, mlp = block.attn, block.mlp
         fix_logit_scale(attn)
         width = attn.heads * attn.head_dim
         qkv = [np.full(width, q.scale.number) for q in (attn.q_quant, attn.k_quant, attn.v_quant)]
         out = np.full(model.config.dim, residual)
-        _freeze_linear(attn.qkv, block.norm1.quant.scale.number, np.concatenate(qkv))
-        _freeze_linear(attn.proj, attn.out_quant.scale.number, out)
-        _freeze_linear(
-            mlp.fc1, block.norm2.quant.scale.number, np.full(mlp.fc1.out_features, mlp.pre_quant.scale.number)
-        )
-        _freeze_linear(mlp.fc2, mlp.act_quant.scale.number, out)
-    _freeze_linear(frozen.head, frozen.head_quant.scale.number, None)
+        place = f"blocks.{i}"
+        _freeze_linear(f"{place}.attn.qkv", attn.qkv, block.norm1.quant.scale.number, np.concatenate(qkv))
+        _freeze_linear(f"{place}.attn.proj", attn.proj, attn.out_quant.scale.number, out)
+        hidden = np.full(mlp.fc1.out_features, mlp.pre_quant.scale.number)
+        _freeze_linear(f"{place}.mlp.fc1", mlp.fc1, block.norm2.quant.scale.number, hidden)
+        _freeze_linear(f"{place}.mlp.fc2", mlp.fc2, mlp.act_quant.scale.number, out)
+    _freeze_linear("head", frozen.head, frozen.head_quant.scale.number, None)
     for parameter in (frozen.prefix_tokens, frozen.pos_embed):
         parameter.copy_(to_grid(parameter, residual, RESIDUAL_BITS))
     return frozen
@@ -85,14 +86,21 @@ def exp_tie_distance(scale: float) -> float:
     return float(np.abs(values - np.floor(values) - 0.5).min())
 
 
-def _freeze_linear(layer: PrunedLinear, s_in: float, s_out: np.ndarray | None) -> None:
-    """Fix the row scales of a layer; ``s_out`` per row, None where raw accumulators leave (classifier)."""
+def _freeze_linear(name: str, layer: PrunedLinear, s_in: float, s_out: np.ndarray | None) -> None:
+    """Fix the row scales of a layer; ``s_out`` per row, None where raw accumulators leave (classifier).
+
+    Raises:
+        UserError: the weights of its rows differ so much in size that one shift does not serve all of them.
+    """
     quantised = layer.weight_quant(layer.weight)
     scale = quantised.scale.double()
     codes = (quantised.value.double() / scale).round()
     rows = scale.expand(layer.out_features, 1).squeeze(1).numpy().copy()
     if s_out is not None:
-        mult, shift = numerics.snap_ratio(s_in * rows / s_out)
+        try:
+            mult, shift = numerics.snap_ratio(s_in * rows / s_out)
+        except ValueError as error:
+            raise UserError(f"layer {name}: {error}; prune output channels of tiny weights, or train on") from error
         rows = mult * 2.0**-shift * s_out / s_in
     rows = rows.astype(np.float32)
     per_row = torch.from_numpy(rows).unsqueeze(1)

@@ -200,9 +200,10 @@ class ActQuant(nn.Module):
         values = torch.cat(self._samples)
         self._samples = []
         lo, hi = int_range(self.bits, self.signed)
+        largest = self.largest or 1.0  # nothing but zeros: any scale of the usual size
         best, best_error = 1.0, float("inf")
         for fraction in torch.linspace(0.2, 1.0, 33).tolist():
-            scale = max(self.largest, 1e-6) * fraction / hi
+            scale = largest * fraction / hi
             error = float(((values / scale).round().clamp(lo, hi) * scale - values).square().mean())
             if error < best_error:
                 best, best_error = scale, error

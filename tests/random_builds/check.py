@@ -63,7 +63,10 @@ def check_seed(seed: int) -> Outcome:
 
 
 def _check(drawn: Drawn, folder: Path) -> dict[str, object]:
-    frozen, images = network(drawn)
+    try:
+        frozen, images = network(drawn)
+    except UserError as error:
+        return {"outcome": f"{REFUSED}: export: {error}"}
     model, path = to_qonnx(frozen), folder / "model.onnx"
     rates = (float(r) for r in (drawn.block_keep, drawn.neuron_keep, drawn.token_keep))
     describe(f"random_{drawn.seed}", drawn.config, frozen, drawn.block, *rates).write(model)

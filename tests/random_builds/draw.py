@@ -72,25 +72,25 @@ def draw(seed: int) -> Drawn:
     def one(*choices):
         return choices[rng.integers(len(choices))]
 
-    block, heads, depth = one(2, 4, 4, 8), int(rng.integers(1, 5)), one(1, 1, 2)
-    head_dim = block * one(1, 1, 2) if heads < 4 else block
+    block, heads, depth = one(2, 4, 4, 8), int(rng.integers(1, 4)), one(1, 1, 1, 2)
+    head_dim = block * one(1, 1, 2) if heads < 3 else block
     patch, side = one(1, 2, 2, 3, 4, 5), int(rng.integers(1, 5))
-    pooling = one(Pooling.CLASS, Pooling.CLASS, Pooling.PATCHES, Pooling.ALL)
+    pooling = one(*(Pooling.CLASS,) * 2 * depth, Pooling.PATCHES, Pooling.ALL)
     of_class = pooling is Pooling.CLASS
     prefix = one(1, 1, 2) if of_class else one(0, 1)
     tokens = side * side + prefix
-    drops = tuple(i for i in range(1, depth + 1) if of_class and tokens > 3 and rng.random() < 0.6)
+    drops = tuple(i for i in range(1, depth + 1) if of_class and tokens > 3 and rng.random() < 0.8)
     gone = tuple(
         tuple(int(h) for h in np.flatnonzero(rng.random(heads) < 0.3)[: heads - 1]) for _ in range(depth)
     )
     return Drawn(
         seed=seed, image_size=patch * side, patch_size=patch, channels=one(1, 1, 3, 4), block=block, head_dim=head_dim,
-        heads=heads, dim=block * int(rng.integers(1, 17 // block + 1)), neurons=block * int(rng.integers(1, 25 // block + 1)),
+        heads=heads, dim=block * int(rng.integers(1, 17 // block + 1)), neurons=block * int(rng.integers(1, 17 // block + 1)),
         depth=depth, classes=int(rng.integers(2, 13)), prefix=prefix, pooling=pooling.value,
         norm_after_pooling=bool(not of_class and rng.integers(2)), weight_bits=one(4, 8), act_bits=one(4, 8),
         block_keep=one("0.2", "0.4", "0.5", "0.75", "1"), neuron_keep=one("0.3", "0.5", "0.8", "1"),
         token_keep=one("0.3", "0.5", "0.55", "0.8", "0.95"), drop_at=drops, heads_gone=gone, empty=one(0.0, 0.1, 0.4),
-        spread=one(0.0, 0.5, 1.5), bias=one(0.0, 0.1, 1.0), target_fps=one(20_000, 100_000, 1_000_000),
+        spread=one(0.0, 0.5, 1.5), bias=one(0.0, 0.1, 1.0), target_fps=one(20_000, 50_000, 200_000),
     )  # fmt: skip
 
 

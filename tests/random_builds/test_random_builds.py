@@ -1,0 +1,76 @@
+"""Random networks end to end (three of the committed ledger's seeds), and what the ledger and its command promise."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from finn_vitprune.errors import UserError
+from tests.random_builds import __main__ as command
+from tests.random_builds.check import Outcome, check_seed
+from tests.random_builds.draw import draw, network
+
+
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
+    found = check_seed(seed)
+    print(found)
+    assert found.outcome == "agree", found
+    assert found.codes > 0 and found.streams > 0 and found.images == 10 and found.rtl_mismatches == 0
+
+
+def test_the_ledger_holds_200_seeds_that_agree_or_say_where_not():
+    outcomes = command._known(command.LEDGER)
+    assert set(range(1, 201)) <= outcomes.keys(), "draws have changed: run the command again"
+    assert not [o for o in outcomes.values() if o.fault]
+    assert sum(o.outcome == "agree" for o in outcomes.values()) >= 190
+    drawn = [draw(seed) for seed in range(1, 201)]
+    for kind in ("weight_bits", "act_bits", "pooling", "prefix", "block", "norm_after_pooling"):
+        assert len({getattr(d, kind) for d in drawn}) > 1, kind
+    assert sum(bool(d.drop_at) for d in drawn) > 40 and sum(d.image_size % 2 for d in drawn) > 40
+
+
+def test_a_network_of_zeros_freezes_and_rows_of_too_different_size_are_refused_by_layer():
+    """Seed 2 has logits that are all zero; in seed 140 one shift does not serve all queries, keys and values."""
+    network(draw(2))
+    with pytest.raises(UserError, match=r"layer blocks.0.attn.qkv: scale ratios span too wide a range: .* train on"):
+        network(draw(140))
+
+
+def fake(tmp_path, monkeypatch, capsys, *outcomes, done=()):
+    """Run the command on seeds 1 to 3 whose outcomes are given; what it prints, and its exit code."""
+    ledger = tmp_path / "ledger.jsonl"
+    if done:
+        ledger.write_text("".join(json.dumps(asdict(o)) + "\n" for o in done))
+    texts, ran = dict(enumerate(outcomes, start=1)), []
+
+    def check(seed):
+        ran.append(seed)
+        if isinstance(texts[seed], Exception):
+            raise texts[seed]
+        return Outcome(seed, texts[seed], asdict(draw(seed)))
+
+    monkeypatch.setattr(command, "check_seed", check)
+    monkeypatch.setattr("sys.argv", ["x", "--seed", "1", "--count", "3", "--jobs", "0", "--ledger", str(ledger)])
+    code = command.main()
+    return code, ran, capsys.readouterr().out, [json.loads(line) for line in ledger.read_text().splitlines()]
+
+
+def test_agreement_and_refusal_are_the_two_good_outcomes(tmp_path, monkeypatch, capsys):
+    code, ran, text, lines = fake(tmp_path, monkeypatch, capsys, "agree", "refused: build: too wide", "agree")
+    assert (code, ran, [line["seed"] for line in lines]) == (0, [1, 2, 3], [1, 2, 3])
+    assert "seeds 1 to 3" in text and "seed 2: refused: build: too wide" in text and "{'agree': 2, 'refused': 1}" in text
+
+
+@pytest.mark.parametrize("third", ["disagree: logits of RTL and hardware graph", KeyError("shape")])
+def test_any_third_outcome_fails_the_command_and_is_tried_again(third, tmp_path, monkeypatch, capsys):
+    code, _, text, lines = fake(tmp_path, monkeypatch, capsys, "agree", third, "agree")
+    assert code == 1 and [line["seed"] for line in lines] == [1, 3]
+    assert ("seed 2: crashed: KeyError" if isinstance(third, Exception) else f"seed 2: {third}") in text
+
+
+def test_seeds_in_the_ledger_are_not_built_again_unless_their_draw_has_changed(tmp_path, monkeypatch, capsys):
+    old = asdict(draw(3)) | {"heads": 99}
+    done = [Outcome(1, "agree", asdict(draw(1))), Outcome(3, "agree", old)]
+    code, ran, _, lines = fake(tmp_path, monkeypatch, capsys, None, "agree", "agree", done=done)
+    assert (code, ran, [line["seed"] for line in lines]) == (0, [2, 3], [1, 3, 2, 3])
