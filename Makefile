@@ -1,12 +1,14 @@
 # setup: .venv with everything installed; demo: the bundled example, end to end; test: the test suite;
 # prove: all formal proofs; mutants: SEED's sample of COUNT faulty units against their checks; sweep: units drawn
-# at random from SEED against their golden models (docs/proof.md).
+# at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
+# (docs/proof.md).
 # setup does nothing when nothing changed; the others call it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 JOBS ?= 2
 SEED ?= 1
 COUNT ?= 240
+BUILDS ?= 200
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -14,7 +16,7 @@ STAMP := $(VENV)/.installed
 # Small vision transformers run slower with several threads; the tests bring their own processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test prove mutants sweep clean
+.PHONY: setup demo test prove mutants sweep random-builds clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -41,6 +43,9 @@ mutants: setup
 
 sweep: setup
 	$(BIN)/python -m tests.sweep --seed $(SEED) --jobs $(JOBS)
+
+random-builds: setup
+	$(BIN)/python -m tests.random_builds --seed $(SEED) --count $(BUILDS) --jobs $(JOBS)
 
 clean:
 	rm -rf build $(VENV)
