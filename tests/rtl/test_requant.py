@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from tests.rtl.helper import build_node, build_op, check_op, random_stream
-from tests.rtl.precision import deciding
+from tests.rtl.precision import deciding, near_ties
 
 from finn_vitprune.errors import UserError
 
@@ -65,6 +65,18 @@ def tie_inputs():
     attrs = {"tokens": 64, "channels": 12, "SIMD": 4, "shift": 23, "per_channel": 0, "mult_bits": 17,
              "inputDataType": "INT16", "outputDataType": "INT8"}
     return "VitRequant", attrs, [x.reshape(1, 64, 12)], [np.array([1 << 16])]
+
+
+def near_tie_inputs():
+    """Codes whose product with their channel's multiplier is a tie, or one off."""
+    pairs = near_ties(16, 17, 23, 8)[:60]
+    attrs = {"tokens": 1, "channels": len(pairs), "SIMD": 4, "shift": 23, "per_channel": 1, "mult_bits": 17,
+             "inputDataType": "INT16", "outputDataType": "INT8"}
+    return "VitRequant", attrs, [pairs[:, 0].reshape(1, 1, -1)], [pairs[:, 1]]
+
+
+def test_one_beside_a_tie_is_no_tie():
+    check_op(*near_tie_inputs(), patterns=())
 
 
 def test_ties_go_to_the_even_neighbour():

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from tests.rtl.helper import PATTERNS
+from tests.rtl.precision import near_ties
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.sim import Port, SimulationError, Simulator, Stimulus, compile_top
@@ -142,18 +143,6 @@ REQUANT = [
     (10, 17, 36, 8, True),
     (4, 3, 1, 16, True),
 ]
-
-
-def near_ties(acc_bits: int, mult_bits: int, shift: int, out_bits: int) -> np.ndarray:
-    """Pairs ``[n, 2]`` of accumulator and multiplier whose product is at most one from a tie in the range of codes."""
-    rng, one, pairs = np.random.default_rng(6), 1 << shift, []
-    for mult in 2 * (rng.integers(0, 1 << (mult_bits - 1), 3000) >> rng.integers(0, mult_bits, 3000)) + 1:
-        inverse = pow(int(mult), -1, one)
-        for product in (one // 2 + off for off in (-1, 0, 1)):
-            acc = (product * inverse + one // 2) % one - one // 2
-            if -(1 << acc_bits) <= 2 * acc < 1 << acc_bits and abs(acc * int(mult)) < one << (out_bits - 1):
-                pairs.append((acc, int(mult)))
-    return np.array(pairs).reshape(-1, 2)[:3000]
 
 
 @pytest.mark.parametrize("acc_bits, mult_bits, shift, out_bits, signed", REQUANT)
