@@ -1,5 +1,5 @@
 # setup: .venv with everything installed; demo: the bundled example, end to end; test: the test suite;
-# prove: all formal proofs; mutants: SEED's sample of COUNT faulty units against their checks; sweep: units drawn
+# prove: all formal proofs; mutants: SEED's sample of faulty units (of UNIT alone) against their checks; sweep: units drawn
 # at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
 # (docs/proof.md).
 # setup does nothing when nothing changed; the others call it.
@@ -7,7 +7,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 JOBS ?= 2
 SEED ?= 1
-COUNT ?= 240
 BUILDS ?= 200
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,7 +38,7 @@ prove: setup
 	$(BIN)/python -m tests.formal
 
 mutants: setup
-	$(BIN)/python -m tests.mutation --seed $(SEED) --count $(COUNT) --jobs $(JOBS)
+	$(BIN)/python -m tests.mutation --seed $(SEED) --jobs $(JOBS) $(if $(UNIT),--unit "$(UNIT)") $(if $(COUNT),--count $(COUNT))
 
 sweep: setup
 	$(BIN)/python -m tests.sweep --seed $(SEED) --jobs $(JOBS)

@@ -1,4 +1,4 @@
-"""Mutants of the units: which there are, a seeded sample of them, and what the self-checks say of one."""
+"""Mutants of a unit: which there are, a seeded sample of them, and what the self-checks say of one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.sim import toolchain
-from tests.mutation.cases import UNITS, SelfCheck, Unit
-from tests.mutation.operators import Fault, faults
+from tests.mutation.operators import Fault, faults, tokens
 from tests.mutation.quick import translate
+from tests.mutation.self_check import SelfCheck, Unit
+from tests.mutation.units import UNITS
 from tests.rtl.helper import op_ports
 
 REASONS = Path(__file__).parent / "equivalent.json"
@@ -25,22 +27,28 @@ REASONS = Path(__file__).parent / "equivalent.json"
 
 @dataclass(frozen=True)
 class Mutant:
-    """A unit with one fault in one of its files."""
+    """A unit with one fault in one of its files: the ``number``-th of all that fit the file, from 1."""
 
     unit: str
     file: str
+    number: int
     fault: Fault
 
     @property
     def id(self) -> str:
-        """Unit, place, operator and what stands there instead; the same as long as the file is."""
-        f = self.fault
-        return f"{self.unit}/{self.file}:{f.line}:{f.column}/{f.operator}/{f.after or 'nothing'}"
+        """Unit, file, number and operator; the same as long as the file's code is."""
+        return f"{self.unit}/{self.file}/{self.number} {self.fault.operator}"
 
     @property
     def source(self) -> str:
         """The sound line (the first, of several)."""
         return rtl_source(self.file).read_text().splitlines()[self.fault.line - 1].strip()
+
+    @property
+    def block(self) -> str:
+        """The label of a block that was opened last before the fault ("" if none was)."""
+        before = rtl_source(self.file).read_text()[: self.fault.start]
+        return ["", *re.findall(r"begin : (\w+)", before)][-1]
 
     def faulty_text(self) -> str:
         """The file with the fault."""
@@ -66,29 +74,28 @@ class Verdict:
     ran: int = 0
 
 
-def all_mutants() -> dict[tuple[str, str], list[Mutant]]:
-    """Every mutant by operator and unit. A block that both units are built of has them in both."""
+def mutants_of(unit: Unit) -> dict[str, list[Mutant]]:
+    """Every mutant of a unit by operator. A block of several units has its mutants in each of them."""
     found = defaultdict(list)
-    for unit in UNITS:
-        for name in unit.files:
-            for fault in faults(rtl_source(name).read_text()):
-                found[fault.operator, unit.name].append(Mutant(unit.name, name, fault))
+    for name in unit.files:
+        for number, fault in enumerate(faults(rtl_source(name).read_text()), 1):
+            found[fault.operator].append(Mutant(unit.name, name, number, fault))
     return dict(sorted(found.items()))
 
 
-def sample(strata: Mapping[tuple[str, str], Sequence[Mutant]], seed: int) -> Iterator[Mutant]:
-    """All mutants in random order, operators and units in turn."""
+def sample(unit: str, strata: Mapping[str, Sequence[Mutant]], seed: int) -> Iterator[Mutant]:
+    """All mutants of a unit in random order, operators in turn."""
     columns = [
         random.Random(f"{seed} {unit} {operator}").sample(list(mutants), len(mutants))
-        for (operator, unit), mutants in strata.items()
+        for operator, mutants in strata.items()
     ]
     for row in zip_longest(*columns):
         yield from (m for m in row if m is not None)
 
 
-def rtl_digest(unit: Unit) -> str:
-    """Of the sound files of a unit."""
-    return toolchain.digest(*(part for n in unit.files for part in (n, rtl_source(n).read_bytes())))
+def code_digests(unit: Unit) -> dict[str, str]:
+    """Of the code of a unit, by file: white space and comments do not count, nor does what simulations leave out."""
+    return {name: toolchain.digest(" ".join(tokens(rtl_source(name).read_text()))) for name in unit.files}
 
 
 def judge(mutant: Mutant) -> Verdict:
@@ -100,12 +107,11 @@ def judge(mutant: Mutant) -> Verdict:
         AssertionError: the sound unit fails a check.
     """
     started = time.monotonic()
-    [checks] = [u.checks for u in UNITS if u.name == mutant.unit]
     ran = 0
     with tempfile.TemporaryDirectory(prefix="vitprune-mutant-") as folder:
         faulty = Path(folder) / mutant.file
         faulty.write_text(mutant.faulty_text())
-        for check in checks:
+        for check in UNITS[mutant.unit].checks:
             try:
                 found = _catches(check, faulty)
             except _DoesNotCompile as error:
@@ -152,10 +158,17 @@ def _first_line(error: Exception) -> str:
 
 
 def reason(mutant: Mutant) -> str | None:
-    """Why a survivor is not a fault, by ``equivalent.json``: file, operator, sound line, replacement."""
+    """Why a survivor is not a fault: the first entry of ``equivalent.json`` that says nothing else of it."""
     f = mutant.fault
-    for entry in json.loads(REASONS.read_text()):
-        if (entry["file"], entry["operator"], entry["source"]) == (mutant.file, f.operator, mutant.source):
-            if (entry["before"], entry["after"]) == (f.before, f.after):
-                return entry["reason"]
-    return None
+    facts = {"unit": mutant.unit, "file": mutant.file, "block": mutant.block, "operator": f.operator,
+             "source": mutant.source, "before": f.before, "after": f.after}
+    return next((r for said, r in _reasons() if all(facts[name] in values for name, values in said.items())), None)
+
+
+@cache
+def _reasons() -> list[tuple[dict[str, list[str]], str]]:
+    """Entries of ``equivalent.json``: what each says of a mutant, as the values that it may have, and the reason."""
+    entries = json.loads(REASONS.read_text())
+    why = [entry.pop("reason") for entry in entries]
+    said = [{name: v if isinstance(v, list) else [v] for name, v in entry.items()} for entry in entries]
+    return list(zip(said, why))

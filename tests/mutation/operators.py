@@ -79,6 +79,19 @@ def faults(text: str) -> list[Fault]:
     return sorted(found, key=lambda f: (f.start, f.end, f.operator, f.after))
 
 
+def tokens(text: str) -> list[str]:
+    """The words and signs of a source text, without comments and what the preprocessor leaves out."""
+    return list(_leaves(SyntaxTree.fromText(text).root))
+
+
+def _leaves(node: SyntaxNode) -> Iterator[str]:
+    for child in node:
+        if isinstance(child, SyntaxNode):
+            yield from _leaves(child)
+        elif child is not None:
+            yield child.rawText
+
+
 Edit = tuple[str, int, int, str]
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
+from collections import Counter
 from itertools import islice
-from pathlib import Path
 
 import pytest
 
 from finn_vitprune.custom_ops import rtl_sources
 from tests.mutation import mutants
-from tests.mutation.cases import UNITS
-from tests.mutation.operators import OPERATORS, faults
+from tests.mutation.__main__ import RESULTS, result_file
+from tests.mutation.operators import OPERATORS, faults, tokens
+from tests.mutation.units import UNITS, token_drop
 
 SOURCE = """
 module m #(parameter int N = 4, localparam bit WIDE = N > 2) (
@@ -52,33 +52,42 @@ def test_operators_fit_every_site_and_no_other():
         assert faulty != SOURCE and len(faulty.splitlines()) == len(SOURCE.splitlines())
 
 
-def test_all_operators_apply_to_both_units():
-    strata = mutants.all_mutants()
-    assert {operator for operator, _ in strata} == set(OPERATORS) and len(strata) == 12
-    once, again = (list(islice(mutants.sample(strata, 1), 40)) for _ in range(2))
+@pytest.mark.parametrize("name", UNITS)
+def test_sample_takes_operators_in_turn(name):
+    strata = mutants.mutants_of(UNITS[name])
+    assert set(strata) <= set(OPERATORS) and sum(len(m) for m in strata.values()) > UNITS[name].sample
+    once, again = (list(islice(mutants.sample(name, strata, 1), 20)) for _ in range(2))
     assert once == again
-    first = list(islice(mutants.sample(strata, 2), 12))
-    assert {(m.fault.operator, m.unit) for m in first} == set(strata)
+    first = list(islice(mutants.sample(name, strata, 2), len(strata)))
+    assert [m.fault.operator for m in first] == list(strata)
+    assert len({m.id for m in mutants.sample(name, strata, 1)}) == sum(len(m) for m in strata.values())
 
 
 @pytest.mark.slow
-def test_six_mutants_are_caught():
-    """The first of the stored sample that are not equivalent for a written reason."""
-    open_ones = (m for m in mutants.sample(mutants.all_mutants(), 1) if not mutants.reason(m))
-    verdicts = {m.id: mutants.judge(m) for m in islice(open_ones, 6)}
-    assert {v.outcome for v in verdicts.values()} <= {"caught", "invalid"}, verdicts
-    assert sum(v.outcome == "caught" for v in verdicts.values()) >= 4, verdicts
+@pytest.mark.parametrize("name", UNITS)
+def test_a_mutant_is_caught(name):
+    """The first of the stored sample that compiles and is not equivalent for a written reason."""
+    drawn = mutants.sample(name, mutants.mutants_of(UNITS[name]), 1)
+    verdicts = (mutants.judge(m) for m in drawn if not mutants.reason(m))
+    first = next(v for v in verdicts if v.outcome != "invalid")
+    assert first.outcome == "caught", first
 
 
-def test_stored_sample_holds():
-    """At least 100 mutants of the two units compiled, and none of them got through."""
-    record = json.loads((Path(__file__).parent / "result.json").read_text())
-    counts = record["outcomes"]
-    assert record["complete"] and counts["caught"] + counts.get("equivalent", 0) >= 100
-    assert "survived" not in counts
-    assert {m["unit"] for m in record["mutants"]} == {"matrix", "token drop"}
-    if record["rtl"] != {unit.name: mutants.rtl_digest(unit) for unit in UNITS}:
-        warnings.warn("tests/mutation/result.json is of other RTL than this: run make mutants", RuntimeWarning)
+@pytest.mark.parametrize("name", UNITS)
+def test_stored_sample_holds(name):
+    """All of a unit's sample were judged on the code that is here, and none of them got through."""
+    record = json.loads(result_file(RESULTS, name).read_text())
+    outcomes = Counter(m["outcome"] for m in record["mutants"])
+    assert record["complete"] and outcomes["caught"] + outcomes["equivalent"] == UNITS[name].sample
+    assert set(outcomes) <= {"caught", "equivalent", "invalid"} and outcomes == record["outcomes"]
+    digests = mutants.code_digests(UNITS[name])
+    changed = [file for file, digest in digests.items() if record["code"].get(file) != digest]
+    assert not changed, f"{', '.join(changed)}: other code than when mutants were judged: make mutants UNIT='{name}'"
+
+
+def test_comments_and_white_space_do_not_outdate_a_sample():
+    same = SOURCE.replace("endmodule", "// The end.\n\nendmodule").replace("rst_n, valid", "rst_n,   valid")
+    assert tokens(same) == tokens(SOURCE) != tokens(SOURCE.replace("sum_q + $signed", "sum_q - $signed"))
 
 
 def test_unit_that_is_broken_already_judges_nothing(tmp_path, monkeypatch):
@@ -88,7 +97,5 @@ def test_unit_that_is_broken_already_judges_nothing(tmp_path, monkeypatch):
     path = tmp_path / "vp_token_drop.sv"
     path.write_text(path.read_text().replace("<= take && !keep;", "<= take && keep;"))
     monkeypatch.setattr(rtl_sources, "RTL_DIR", tmp_path)
-    from tests.mutation import cases
-
     with pytest.raises(AssertionError, match="differ"):
-        cases._drop("half kept", (17, 48, 4, 8, 2, "insert")).sound_code
+        token_drop._drop("half kept", (17, 48, 4, 8, 2, "insert")).sound_code

@@ -1,0 +1,98 @@
+"""Self-checks that judge the mutants of a unit: small ops out of the unit's own tests."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.rtl_sources import rtl_sources
+from finn_vitprune.sim import Simulator
+from tests.mutation.quick import translate
+from tests.rtl.helper import BuiltOp, check_built, generate_op, op_ports
+
+Inputs = tuple[str, dict, Sequence[np.ndarray]] | tuple[str, dict, Sequence[np.ndarray], Sequence[np.ndarray]]
+
+
+@dataclass
+class SelfCheck:
+    """An op with data, and what it is asked: :func:`tests.rtl.helper.check_built`, and more.
+
+    Attributes:
+        name: for reports.
+        inputs: makes op type, attributes, streams and, where there are some, initialisers.
+        options: of ``check_built``.
+        more: a further check of the built op; raises AssertionError.
+    """
+
+    name: str
+    inputs: Callable[[], Inputs]
+    options: dict = field(default_factory=dict)
+    more: Callable[[BuiltOp], None] | None = None
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """Files of the op, the top last."""
+        return tuple(self.op.get_rtl_file_list(abspath=True))
+
+    @cached_property
+    def _inputs(self) -> Inputs:
+        op_type, attrs, streams, *initialisers = self.inputs()
+        return op_type, attrs, streams, *(initialisers or [()])
+
+    @cached_property
+    def _generated(self):
+        op_type, attrs, _, initialisers = self._inputs
+        return generate_op(op_type, attrs, initialisers)
+
+    def judge(self, simulator: Simulator) -> None:
+        """Run ``simulator`` in place of the op's own.
+
+        Raises:
+            AssertionError: a beat, the handshake or the interval is not what it must be.
+            SimulationError: the simulation stopped.
+        """
+        op, model, keep = self._generated
+        _, _, streams, initialisers = self._inputs
+        arrays = tuple(np.asarray(a, np.int64) for a in initialisers)
+        built = BuiltOp(op, model, arrays, simulator, Path(keep.name), keep)
+        check_built(built, streams, **self.options)
+        if self.more:
+            self.more(built)
+
+    @property
+    def op(self) -> VitOp:
+        """The op, with its HDL generated."""
+        return self._generated[0]
+
+    @cached_property
+    def sound_code(self) -> str:
+        """Digest of the C++ that Verilator makes of the RTL as it is, which passes.
+
+        Raises:
+            AssertionError: it does not.
+        """
+        with tempfile.TemporaryDirectory(prefix="vitprune-mutant-") as folder:
+            code = translate(self.sources, Path(folder))
+            self.judge(code.compile(*op_ports(self.op)))
+        return code.digest
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit: its top module, the size of its stored sample, the checks of its mutants (those that find most first)."""
+
+    name: str
+    top: str
+    sample: int
+    checks: tuple[SelfCheck, ...]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of its RTL files, without that of the primitive, which is not in a netlist."""
+        return tuple(path.name for path in rtl_sources(self.top) if path.name != "vp_dsp48e2_model.sv")

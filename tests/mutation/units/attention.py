@@ -1,0 +1,44 @@
+"""The attention unit's mutants and what judges them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from finn_vitprune.custom_ops.pruned_attention import PrunedAttention_rtl
+from tests.mutation.self_check import SelfCheck, Unit
+from tests.rtl import test_pruned_attention as attention
+
+
+def _random(name: str) -> SelfCheck:
+    """A shape of the unit's tests with random streams."""
+    return SelfCheck(name, partial(attention.inputs, attention.SHAPES[name]), {"frames_overlap": 4})
+
+
+def _extreme(name: str, *case: int) -> SelfCheck:
+    """Frames at the corners; logits and outputs of ``case`` (bits, scores, SIMD, PE)."""
+    return SelfCheck(name, partial(attention.extreme_inputs, *case), {"frames_overlap": 6, "interval": False})
+
+
+ATTENTION = Unit("attention", PrunedAttention_rtl.RTL_TOP, 60, (
+    *(_random(name) for name in (
+        "three_heads", "odd_fold", "four_bits", "more_keys_than_channel_groups", "class_token_only", "one_head",
+    )),
+    _extreme("corners", 8, 1, 4, 3),
+    _extreme("corners of four bits, no scores", 4, 0, 2, 5),
+    *(_random(name) for name in (
+        "no_scores", "one_key_group", "full_channel_width", "mixed_widths", "slow_divider", "two_tokens",
+        "one_token_three_heads", "keys_and_values_take_longest", "wide_score_type", "block_ram",
+    )),
+    SelfCheck("last bits of reciprocals", attention.reciprocal_inputs, {"interval": False}),
+    SelfCheck("last bit of the logit constant", attention.logit_inputs, {"interval": False}),
+    SelfCheck("largest sums", attention.largest_inputs, {"frames_overlap": 6, "interval": False}),
+    SelfCheck("negative logits", partial(attention.negative_inputs, 17, 9, 2)),
+    SelfCheck("one output stalls", partial(attention.inputs, attention.attributes(12, 12, 3, 8, 4, 4), 5),
+              more=attention.check_one_stalled_output),
+    SelfCheck("one output stalls, class token", partial(attention.inputs, attention.attributes(12, 1, 3, 8, 4, 4), 5),
+              more=attention.check_one_stalled_output),
+    SelfCheck("late scores", partial(attention.inputs, attention.attributes(12, 12, 2, 8, 4, 4), 2),
+              more=attention.check_late_scores),
+    SelfCheck("late keys", partial(attention.inputs, attention.attributes(12, 12, 2, 8, 4, 4), 2),
+              more=attention.check_late_keys),
+))

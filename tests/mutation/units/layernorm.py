@@ -1,0 +1,34 @@
+"""The LayerNorm's mutants and what judges them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from finn_vitprune.custom_ops.layernorm import VitLayerNorm_rtl
+from tests.mutation.self_check import SelfCheck, Unit
+from tests.rtl import test_layernorm as layernorm
+
+
+def _random(name: str, *shape) -> SelfCheck:
+    """Tokens of every spread; ``shape``: tokens, channels, SIMD, output codes."""
+    return SelfCheck(name, partial(layernorm.inputs, *shape))
+
+
+LAYERNORM = Unit("LayerNorm", VitLayerNorm_rtl.RTL_TOP, 42, (
+    _random("square root is the bottleneck", 17, 48, 4, "INT8"),
+    _random("37 beats", 6, 74, 2, "INT4"),
+    SelfCheck("extreme tokens", layernorm.extreme_inputs, {"patterns": (), "interval": False}),
+    _random("a token a beat", 7, 24, 24, "INT4"),
+    _random("beats are the bottleneck", 5, 48, 1, "INT8"),
+    _random("adder tree of three", 4, 48, 3, "INT4"),
+    _random("two channels", 9, 2, 1, "INT8"),
+    *(
+        SelfCheck(name, partial(layernorm.scaled_inputs, *case))
+        for name, case in layernorm.SCALES.items()
+    ),
+    SelfCheck("ties, even below", partial(layernorm.tie_inputs, 0)),
+    SelfCheck("ties, odd below", partial(layernorm.tie_inputs, 1)),
+    SelfCheck("next to ties", layernorm.near_tie_inputs, {"patterns": ()}),
+    SelfCheck("highest exponent", layernorm.highest_exponent_inputs),
+    SelfCheck("slow sink", partial(layernorm.inputs, 6, 48, 12, "INT8"), more=layernorm.check_slow_sink),
+))

@@ -1,0 +1,67 @@
+"""Mutants of the small units and what judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from finn_vitprune.custom_ops.add import VitAdd_rtl
+from finn_vitprune.custom_ops.fifo import VitFIFO_rtl
+from finn_vitprune.custom_ops.fork import VitFork_rtl
+from finn_vitprune.custom_ops.lookup import VitLookup_rtl
+from finn_vitprune.custom_ops.requant import VitRequant_rtl
+from finn_vitprune.custom_ops.select_token import VitSelectToken_rtl
+from finn_vitprune.custom_ops.split import VitSplit_rtl
+from finn_vitprune.custom_ops.token_embed import VitTokenEmbed_rtl
+from finn_vitprune.custom_ops.token_mean import VitTokenMean_rtl
+from finn_vitprune.custom_ops.width_converter import VitWidthConverter_rtl
+from tests.mutation.self_check import Inputs, SelfCheck, Unit
+from tests.rtl import (
+    test_add,
+    test_fifo,
+    test_fork,
+    test_lookup,
+    test_requant,
+    test_select_token,
+    test_split,
+    test_token_embed,
+    test_token_mean,
+    test_width_converter,
+)
+from tests.rtl.helper import check_frame_taken
+
+SAMPLE = 12
+
+
+def _all(inputs: Callable[..., Inputs], cases: Sequence[tuple], **more) -> tuple[SelfCheck, ...]:
+    """A check for each of ``cases``; ``more``: attributes of all checks."""
+    return tuple(SelfCheck(str(case), partial(inputs, *case), **more) for case in cases)
+
+
+STREAM_UNITS = (
+    Unit("requant", VitRequant_rtl.RTL_TOP, SAMPLE, (
+        *_all(test_requant.inputs, test_requant.CASES),
+        SelfCheck("ties", test_requant.tie_inputs),
+        SelfCheck("one beside ties", test_requant.near_tie_inputs),
+        SelfCheck("last bits of multipliers", test_requant.precise_inputs),
+    )),
+    Unit("lookup", VitLookup_rtl.RTL_TOP, SAMPLE, _all(test_lookup.inputs, test_lookup.CASES)),
+    Unit("FIFO", VitFIFO_rtl.RTL_TOP, SAMPLE, _all(test_fifo.inputs, test_fifo.CASES, more=test_fifo.check_depth)),
+    Unit("fork", VitFork_rtl.RTL_TOP, SAMPLE,
+         _all(test_fork.inputs, test_fork.SHAPES, options={"patterns": test_fork.UNEVEN})),
+    Unit("width converter", VitWidthConverter_rtl.RTL_TOP, SAMPLE,
+         _all(test_width_converter.inputs, test_width_converter.CASES)),
+    Unit("token embed", VitTokenEmbed_rtl.RTL_TOP, SAMPLE, _all(test_token_embed.inputs, test_token_embed.SHAPES)),
+    Unit("select", VitSelectToken_rtl.RTL_TOP, SAMPLE, (
+        *_all(test_select_token.inputs, test_select_token.SHAPES),
+        SelfCheck("stalled output", partial(test_select_token.inputs, 6, 4, 0, 4), more=check_frame_taken),
+    )),
+    Unit("add", VitAdd_rtl.RTL_TOP, SAMPLE, _all(test_add.inputs, test_add.SHAPES)),
+    Unit("split", VitSplit_rtl.RTL_TOP, SAMPLE, _all(test_split.inputs, test_split.SHAPES)),
+    Unit("token mean", VitTokenMean_rtl.RTL_TOP, SAMPLE, (
+        *_all(test_token_mean.inputs, test_token_mean.CASES),
+        SelfCheck("ends of the range", test_token_mean.extreme_inputs),
+        SelfCheck("stalled output", partial(test_token_mean.inputs, 6, 1, 4, 4, "INT8", "INT8", 70000, 19),
+                  more=check_frame_taken),
+    )),
+)

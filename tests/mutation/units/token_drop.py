@@ -1,0 +1,51 @@
+"""The token drop's mutants and what judges them."""
+
+from __future__ import annotations
+
+from finn_vitprune.custom_ops.token_drop import VitTokenDrop_rtl
+from tests.mutation.self_check import SelfCheck, Unit
+from tests.rtl import test_token_drop as token_drop
+from tests.rtl.helper import PATTERNS
+
+
+def _drop(name: str, shape: tuple, *, ties: bool = False, data=None, more=None, **options) -> SelfCheck:
+    """Token drop of ``shape`` (tokens, channels, SIMD, k, heads, ranking): random, tied or given frames."""
+
+    def inputs():
+        n, channels, _, k, heads, *_ = shape
+        if data is not None:
+            streams = data(heads)
+        elif ties:
+            streams = [token_drop.codes(12, n, channels), token_drop.tied_scores(n, heads, k)]
+        else:
+            streams = [token_drop.codes(5, n, channels), token_drop.attention_scores(5, n, heads)]
+        return "VitTokenDrop", token_drop.attrs(*shape), streams
+
+    patterns = {"patterns": token_drop.LATE_SCORES[:2] if ties else PATTERNS + token_drop.LATE_SCORES}
+    return SelfCheck(name, inputs, patterns | {"interval": not (ties or data)} | options, more)
+
+
+TOKEN_DROP = Unit("token drop", VitTokenDrop_rtl.RTL_TOP, 36, (
+    _drop("half kept", (17, 48, 4, 8, 2, "insert")),
+    _drop("ties, dropped ones ranked", (11, 32, 8, 7, 3, "insert"), ties=True),
+    _drop("histograms", (17, 48, 1, 12, 1, "histogram")),
+    _drop("histograms, ties", (60, 32, 8, 30, 1, "histogram"), ties=True),
+    _drop("a beat a token, one dropped", (9, 16, 16, 7, 3, "insert")),
+    _drop("three beats a token", (9, 24, 8, 4, 12, "insert")),
+    _drop("none dropped", (17, 48, 4, 16, 2, "insert")),
+    _drop("ties", (11, 32, 8, 4, 2, "insert"), ties=True),
+    _drop("ends of the range", (6, 8, 2, 1, 1), data=token_drop.extreme_frames),
+    _drop("ends of the range, three heads", (6, 8, 2, 1, 3), data=token_drop.extreme_frames),
+    _drop("halves", (4, 16, 4, 1, 1), data=token_drop.half_frames),
+    _drop("two beats a token", (9, 16, 8, 4, 12, "insert")),
+    _drop("four groups a beat", (80, 16, 8, 30, 3, "insert")),
+    _drop("three groups a beat", (60, 12, 3, 20, 2, "insert")),
+    _drop("one kept", (17, 48, 6, 1, 1, "insert")),
+    _drop("one element a beat", (17, 48, 1, 5, 6, "insert")),
+    _drop("histograms, scores in block RAM", (200, 24, 2, 99, 1, "histogram")),
+    _drop("pace for every image", (17, 48, 4, 8, 2), data=lambda _: [token_drop.codes(1, 17, 48),
+          token_drop.attention_scores(1, 17, 2)], more=token_drop.check_pace),
+    _drop("ranking cycles, insertion", (60, 48, 1, 30, 1, "insert"), more=token_drop.check_rank),
+    _drop("ranking cycles, histograms", (60, 48, 1, 30, 1, "histogram"),
+          more=token_drop.check_rank),
+))
