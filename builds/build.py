@@ -126,9 +126,8 @@ def _check_output(folder: BuildFolder, options: BuildOptions) -> None:
 
 def _config(options: BuildOptions) -> dict[str, object]:
     """FINN's config: the YAML, then what the user gave."""
-    path = options.config or (EXAMPLE / "build.yaml" if options.model is None else DEFAULT_CONFIG)
-    config = _read_config(path)
-    if path == DEFAULT_CONFIG:
+    config = _read_config(options.config or (EXAMPLE / "build.yaml" if options.model is None else DEFAULT_CONFIG))
+    if options.config is None and options.model is not None:
         del config["target_fps"]  # FINN alone needs one; here the folding fills the part
     given = {
         "fpga_part": options.fpga_part, "synth_clk_period_ns": options.clk_ns, "target_fps": options.target_fps,

@@ -19,7 +19,7 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds import steps as ours
-from finn_vitprune.builds.build import DEFAULT_CONFIG
+from finn_vitprune.builds.build import DEFAULT_CONFIG, BuildOptions, build
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, run_builder
 from finn_vitprune.cli import run as command
 from finn_vitprune.custom_ops.registry import make_node
@@ -211,6 +211,14 @@ def test_steps_out_of_order_are_named(steps, message, qonnx, tmp_path):
     )
     with pytest.raises(UserError, match=message):
         run_builder(qonnx, cfg)
+
+
+def test_our_own_build_fills_the_part_unless_a_config_names_a_target(qonnx, tmp_path, monkeypatch):
+    targets = []
+    monkeypatch.setattr("finn_vitprune.builds.build.run_builder", lambda model, cfg: targets.append(cfg.target_fps))
+    for config in (None, DEFAULT_CONFIG):
+        build(BuildOptions(model=qonnx, output_dir=tmp_path / str(config is None), config=config))
+    assert targets == [None, 1000]
 
 
 @pytest.mark.parametrize("content, message", [
