@@ -89,14 +89,9 @@ class Results:
                 self._record = BuildRecord.model_validate_json(path.read_bytes())
             except ValidationError:
                 raise UserError(f"{path} is damaged: give a new output folder") from None
-            self._adopt(path.stat().st_mtime_ns)
-
-    def _adopt(self, since: int) -> None:
-        """Give the step that a killed build was in what it wrote."""
-        known = self._record.files
-        found = {path for path, (time, _) in self._stat().items() if time >= since and path not in known}
-        if self._record.running:
-            self._written(found)
+            if self._record.running:  # a killed build: what it wrote since then is that step's
+                known, since = self._record.files, path.stat().st_mtime_ns
+                self._written({name for name, (time, _) in self._stat().items() if time >= since and name not in known})
 
     def admit(self, start_step: str | None, inputs: Iterable[Path]) -> None:
         """Make the folder ready for the build: move aside what belongs to other options, or was changed by hand.
@@ -205,6 +200,7 @@ class Results:
         self._save()
 
     def _written(self, paths: set[str]) -> None:
+        """Record ``paths`` as files of the step that runs, whichever step wrote them before."""
         if running := self._record.running:
             for step in self._record.steps.values():
                 step.files = {path: digest for path, digest in step.files.items() if path not in paths}

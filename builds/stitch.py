@@ -140,7 +140,8 @@ class StitchedDesign:
         folder.mkdir(parents=True, exist_ok=True)
         for load in self.loads:
             shutil.copyfile(self.folder / load.file, folder / load.file)
-        write_json(folder / "index.json", [asdict(load) for load in self.loads], indent=1)
+        index = [asdict(load) | {"sha256": self.digests[load.file]} for load in self.loads]
+        write_json(folder / "index.json", index, indent=1)
 
 
 def _digest(text: str) -> str:

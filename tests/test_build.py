@@ -19,6 +19,7 @@ from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.simulate import simulate
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import sha256
 from finn_vitprune.labels import draw
 from finn_vitprune.sim import Stimulus
 from finn_vitprune.report.summary import Summary
@@ -281,6 +282,7 @@ def test_weights_in_ultraram_build_bit_exact_and_leave_their_images(small_build,
     assert [(e["port"], e["node"]) for e in index] == [(f"s_axilite_{i}", n) for i, n in enumerate(names)]
     for entry in index:
         assert len((folder / "runtime_weights" / entry["file"]).read_text().split()) == entry["words"]
+        assert sha256(folder / "runtime_weights" / entry["file"]) == entry["sha256"]
     assert np.array_equal(simulate(folder, small_build.images[:2]), plain[:2])
     assert json.loads((folder / "final_hw_config.json").read_text())[names[0]]["ram_style"] == "ultra"
 

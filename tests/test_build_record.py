@@ -15,6 +15,7 @@ from finn_vitprune.builds.build import DEFAULT_CONFIG, BuildOptions, build
 from finn_vitprune.builds.record import FIRST_USE, STANDARD_STEPS, Results, build_in
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.simulate import simulate
+from finn_vitprune.cli import run
 from finn_vitprune.errors import UserError
 from finn_vitprune.report.summary import Summary
 from tests.said import Said
@@ -164,6 +165,16 @@ def test_of_two_builds_in_a_folder_the_second_is_refused(built, tmp_path):
     for folder in (built.output_dir, tmp_path / "new"):
         with build_in(folder, {}, []), pytest.raises(UserError, match=f"^another build is running in {folder}: wait for it"):
             build(replace(built, output_dir=folder))
+
+
+def test_the_program_says_what_stopped_and_what_differs(built, other, capsys):
+    line = ["build", str(other), "-o", str(built.output_dir), "--fpga-part", PART]
+    assert run([*line, "--start-step", "step_simulate"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("finn-vitprune: cannot start from step_simulate: ") and error.count("\n") == 1
+    assert run([*line, "--stop-step", "step_tidy_up"]) == 0
+    said = capsys.readouterr()
+    assert "moved " in said.err + said.out and "Stopped before the summary" in said.out
 
 
 def test_a_range_without_steps_is_refused_and_the_first_step_is_the_start(built):

@@ -76,7 +76,7 @@ def command(
     before = _stamp(output)
     with progress_lines():
         build(options)
-    _finish(output, new=_stamp(output) != before)
+    _finish(output, new=_stamp(output) not in (None, before))
 
 
 def _stamp(output: Path) -> int | None:
