@@ -76,6 +76,7 @@ class BuildFolder:
         self.stitched = path / "stitched_ip"
         self.runtime_weights = path / "runtime_weights"
         self.rtl_logits = path / "verification_output" / "rtl_logits.npy"
+        self.rtl_images = path / "verification_output" / "rtl_images.npy"
         self.settings = ResultFile(path / "vitprune.json", BuildSettings)
         self.record = path / RECORD
         self.summary = path / SUMMARY

@@ -177,8 +177,9 @@ def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     accelerator = Accelerator(StitchedDesign.load(build.folder.stitched))
     stalled, traced = images.some(settings.stalled_images), images.some(settings.traced_images)
     result, logits = verify(model, accelerator, patches, stalled, traced, settings.seed)
-    with whole_file(build.folder.rtl_logits) as partial:
-        np.save(partial, logits.astype(np.int32))
+    for path, array in ((build.folder.rtl_logits, logits.astype(np.int32)), (build.folder.rtl_images, images.index)):
+        with whole_file(path) as partial:
+            np.save(partial, array)
     build.folder.verification.save(result)
     write_json(build.folder.rtlsim_performance, {
         "tool": "Verilator", "N": result.frames, "latency_cycles": result.latency_cycles,

@@ -160,4 +160,6 @@ def test_the_summary_says_which_images(small_build):
     verify = Summary.load(small_build.folder).verify
     assert (verify.images, verify.images_total, verify.image_seed) == (64, 64, 0)
     assert verify.image_choice == "all 64 images, of model.npz"
+    index = np.load(small_build.folder / "verification_output" / "rtl_images.npy")
+    assert np.array_equal(index, np.arange(64)), "the rows of the logits beside it"
     assert "image_choice" in json.loads((small_build.folder / "report" / "vitprune_summary.json").read_text())["verify"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from finn_vitprune.block_mask import BlockMask
-from finn_vitprune.complexity.formulas import Complexity, index_width, unpruned, without_heads
+from finn_vitprune.complexity.formulas import Complexity, index_width, unpruned
 from finn_vitprune.models.config import Pooling, ViTConfig
 from finn_vitprune.models.evaluate import hooked, logits_of
 from finn_vitprune.models.vit import PrunedViT
