@@ -28,7 +28,8 @@ class Code:
         """
         unit, runtime = self.folder / "all.cpp", toolchain.runtime()
         names = sorted(p.name for p in self.folder.glob("Vdut*.cpp"))
-        binding = sim_compile._binding(inputs, outputs, (), "ap_clk", "ap_rst_n", loads)
+        ports = sim_compile.PORT.findall((self.folder / sim_compile.HEADER).read_text())
+        binding = sim_compile._binding(ports, inputs, outputs, (), "ap_clk", "ap_rst_n", loads)
         unit.write_text(binding + "".join(f'#include "{n}"\n' for n in names))
         target = unit.with_suffix(".o")
         toolchain.compile_objects([(unit, target, toolchain.SLOW)], (self.folder,), runtime)
