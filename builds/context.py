@@ -34,6 +34,14 @@ class BuildContext:
         """The settings of the folder, or the defaults."""
         return self.folder.settings.load() or BuildSettings()
 
+    @property
+    def simulates(self) -> bool:
+        """Whether the build goes on to the simulation of its images."""
+        names = [step if isinstance(step, str) else step.__name__ for step in self.cfg.steps or ()]
+        steps = [name.rpartition(".")[2] for name in names]
+        last = self.cfg.stop_step
+        return "step_simulate" in (steps[: steps.index(last) + 1] if last in steps else steps)
+
     @cached_property
     def part(self) -> Part:
         """The FPGA."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from finn_vitprune.execute.qonnx_runner import QonnxRunner, before_rounding
 from finn_vitprune.transforms.lowering import Lowered, Match
 
 Tensors = dict[str, np.ndarray]
-BATCH = 16
+BATCH = 8
 """Images that run end to end at a time."""
 
 
@@ -131,33 +131,34 @@ class LoweringCheck:
 
 
 def check_lowering(
-    source: ModelWrapper, lowered: Lowered, pixels: np.ndarray, images: Iterable[int] = range(8)
+    source: ModelWrapper, lowered: Lowered, pixels: np.ndarray, images: Iterable[int] = range(8),
+    whole: Sequence[int] | None = None,
 ) -> tuple[LoweringCheck, np.ndarray, np.ndarray]:
     """Compare ``lowered`` with the QONNX model ``source`` on ``pixels`` ``[F, H, W, C]``.
 
-    All images run end to end. Those with the numbers ``images``, and all to which the hardware graph gives another
-    class, are compared node by node: each op computes from the QONNX codes of its inputs.
+    The images with the numbers ``whole`` (None: all) run end to end. Those with the numbers ``images``, and all to which
+    the hardware graph gives another class, are compared node by node: each op computes from the QONNX codes of its inputs.
 
     Returns:
-        The check, the hardware graph's logits ``[F, classes]`` and QONNX's.
+        The check, the hardware graph's logits ``[F, classes]`` (0 for images that did not run) and QONNX's.
     """
     graph = lowered.model.graph
     output = source.graph.output[0].name
     qonnx = QonnxRunner(source).run(pixels)[output].reshape(len(pixels), -1)
-    batches = (pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH))
-    logits = np.concatenate([
-        golden.run(lowered.model, {graph.input[0].name: batch})[graph.output[0].name].reshape(len(batch), -1)
-        for batch in batches
-    ])
+    whole = np.arange(len(pixels)) if whole is None else np.asarray(whole)
+    logits = np.zeros(qonnx.shape, np.int64)
+    for some in np.split(whole, range(BATCH, len(whole), BATCH)):
+        made = golden.run(lowered.model, {graph.input[0].name: pixels[some]})[graph.output[0].name]
+        logits[some] = made.reshape(len(some), -1)
     hardware_class, qonnx_class = logits.argmax(-1), qonnx.argmax(-1)
-    changed = np.flatnonzero(hardware_class != qonnx_class).tolist()
+    changed = whole[hardware_class[whole] != qonnx_class[whole]].tolist()
     chosen = sorted({*(int(i) for i in images if i < len(pixels)), *changed})
     nodes = _NodeCheck(source, lowered)
     ties = {image: nodes.add(image, pixels[image]) for image in chosen}
     check = LoweringCheck(
         images=chosen,
         tensors=list(nodes.checks.values()),
-        classes=len(pixels),
+        classes=len(whole),
         class_changes=[ClassChange(i, int(hardware_class[i]), int(qonnx_class[i]), ties[i]) for i in changed],
         logit_scale=lowered.logit_scale,
         largest_scale_change=lowered.snap_error,

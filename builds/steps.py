@@ -82,7 +82,8 @@ def step_lower(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     lowered = lower(model)
     images = build.images(model)
     some = images.some(build.settings.lowering_images)
-    check, logits, qonnx = check_lowering(model, lowered, images.pixels, some)
+    whole = None if build.simulates else some
+    check, logits, qonnx = check_lowering(model, lowered, images.pixels, some, whole)
     build.folder.lowering.save(check)
     if check.problem:
         raise AnswerIsNo(check.problem)

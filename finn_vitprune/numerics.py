@@ -35,14 +35,13 @@ def beside_tie(before: np.ndarray, code: np.ndarray, other: np.ndarray) -> np.nd
 
 def shift_round_half_even(value: np.ndarray, shift: np.ndarray | int) -> np.ndarray:
     """``value * 2**-shift`` rounded to the nearest integer, ties to even. ``shift`` >= 0, may broadcast."""
-    value = np.asarray(value, dtype=np.int64)
-    shift = np.asarray(shift, dtype=np.int64)
-    floor = value >> shift
-    remainder = value - (floor << shift)
-    twice = remainder << 1
-    one = np.left_shift(np.int64(1), shift)
-    up = (twice > one) | ((twice == one) & ((floor & 1) == 1) & (shift > 0))
-    return floor + up
+    value, shift = np.asarray(value, np.int64), np.asarray(shift, np.int64)
+    rounded = value >> shift
+    rounded &= 1
+    rounded += value  # an even floor is the result of a tie, an odd one needs the half as a whole
+    rounded += (np.left_shift(np.int64(1), shift) >> 1) - 1
+    rounded >>= shift
+    return rounded if np.all(shift > 0) else np.where(shift > 0, rounded, value)
 
 
 def clog2(count: int) -> int:

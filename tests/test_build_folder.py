@@ -152,3 +152,15 @@ def test_the_check_of_the_lowering_keeps_the_metadata_of_the_model_file():
         check, logits, _ = check_lowering(model, lower(model), data["images"][:2])
     assert (check.source["name"], check.source["block_size"], check.images) == ("deit_digits", "8", [0, 1])
     assert logits.shape == (2, 10)
+
+
+def test_a_build_that_stops_at_its_estimates_compares_the_classes_of_fewer_images(tmp_path):
+    steps = ["step_tidy_up", "finn_vitprune.builds.steps.step_lower", "finn_vitprune.builds.steps.step_simulate"]
+    cfg = config(tmp_path, *steps)
+    assert BuildContext(cfg).simulates
+    cfg.stop_step = "step_lower"
+    assert not BuildContext(cfg).simulates
+    model = ModelWrapper(str(MODEL))
+    with np.load(EXAMPLE / "images.npz") as data:
+        check, logits, qonnx = check_lowering(model, lower(model), data["images"][:12], [1, 7], [1, 7])
+    assert (check.images, check.classes, logits.any(1).nonzero()[0].tolist(), qonnx.shape) == ([1, 7], 2, [1, 7], (12, 10))

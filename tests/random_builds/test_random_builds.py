@@ -11,7 +11,7 @@ from tests.random_builds.check import Outcome, check_seed
 from tests.random_builds.draw import draw, network
 
 
-@pytest.mark.parametrize("seed", [1, 3, 4])
+@pytest.mark.parametrize("seed", [31, 32, 37])
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     found = check_seed(seed)
     print(found)
