@@ -69,12 +69,12 @@ def delete(path: Path, draw: random.Random) -> None:
 # --- strikes -------------------------------------------------------------------------------------
 
 
-def stop(when: Callable, place: Place, draw: random.Random) -> list[Ran]:
-    """A signal at a point of the build."""
+def stop(when: Callable, place: Place, draw: random.Random, early: bool = False) -> list[Ran]:
+    """A signal at a point of the build; ``early``: perhaps before Python has started the program."""
     command = place.start()
     how = draw.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
     ran = strike(command, when, lambda: command.process.send_signal(how))
-    if ran.code != (-signal.SIGKILL if how == signal.SIGKILL else 130):
+    if ran.code not in ((-how,) if how == signal.SIGKILL else (130, -how) if early else (130,)):
         raise NotHeld(f"exit code {ran.code} after {how.name}: {ran.err[-300:]}")
     return [ran]
 
@@ -263,7 +263,8 @@ STEPS = ("tidy_up", "lower", "create_dataflow_partition", "specialize_layers", "
 
 FAULTS = [
     # a signal, drawn from SIGKILL, SIGTERM and SIGINT, at 20 points of a build
-    *(Fault(f"signal {s} s after the start", partial(stop, after(s)), KILLED) for s in (0.5, 1.5, 2.5, 3.5)),
+    *(Fault(f"signal {s} s after the start", partial(stop, after(s), early=True), (*KILLED, -signal.SIGTERM, -signal.SIGINT))
+      for s in (0.5, 1.5, 2.5, 3.5)),
     *(Fault(f"signal in step_{s}", partial(stop, printed(f"step_{s} [")), KILLED) for s in STEPS),
     Fault("signal while Verilator runs", partial(stop, running("verilator_bin")), KILLED, compiled=False),
     Fault("signal while the compiler runs", partial(stop, running("cc1plus")), KILLED, compiled=False),
