@@ -140,11 +140,12 @@ def check_lowering(
     the hardware graph gives another class, are compared node by node: each op computes from the QONNX codes of its inputs.
 
     Returns:
-        The check, the hardware graph's logits ``[F, classes]`` (0 for images that did not run) and QONNX's.
+        The check, the hardware graph's logits ``[F, classes]`` (0 for images that did not run), and QONNX's as codes at
+        their scale, so that equal ones are equal and the lowest class wins.
     """
     graph = lowered.model.graph
     output = source.graph.output[0].name
-    qonnx = QonnxRunner(source).run(pixels)[output].reshape(len(pixels), -1)
+    qonnx = _rounded(QonnxRunner(source).run(pixels)[output].reshape(len(pixels), -1) / lowered.logit_scale)
     whole = np.arange(len(pixels)) if whole is None else np.asarray(whole)
     logits = np.zeros(qonnx.shape, np.int64)
     for some in np.split(whole, range(BATCH, len(whole), BATCH)):
