@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -248,7 +248,13 @@ def printed(text: str) -> Callable[[str, psutil.Process], bool]:
 
 def running(program: str) -> Callable[[str, psutil.Process], bool]:
     """A program of this name runs below the command."""
-    return lambda _, process: any(p.name() == program for p in children(process))
+
+    def runs(_: str, process: psutil.Process) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            return any(p.name() == program for p in children(process))
+        return False
+
+    return runs
 
 
 def after(seconds: float) -> Callable[[str, psutil.Process], bool]:
