@@ -305,7 +305,7 @@ FAULTS = [
     Fault("the folding file is truncated", partial(folding_file, truncate), built=True),
     # disks and permissions
     *(Fault(f"a disk of {size} for the build", partial(full_disk, "build", size)) for size in ("16k", "300k", "1m")),
-    Fault("a disk of 150m for the cache", partial(full_disk, "cache", "150m"), compiled=False),
+    Fault("a disk of 60m for the cache", partial(full_disk, "cache", "60m"), compiled=False),
     Fault("a disk of 64k for temporary files", partial(full_disk, "tmp", "64k"), compiled=False),
     Fault("the build folder is read-only", partial(read_only, "build"), built=True),
     Fault("the cache is read-only", partial(read_only, "cache"), compiled=False),
