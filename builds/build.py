@@ -21,7 +21,7 @@ from finn_vitprune.builds.finn_builder import DataflowBuildConfig, all_steps, ru
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.folding_file import check_folding_file
 from finn_vitprune.builds.images import check_images
-from finn_vitprune.builds.record import build_in, file_option, is_foreign
+from finn_vitprune.builds.record import build_in, file_option, is_foreign, step_name
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.mvau_mac import known_mac_style
 from finn_vitprune.errors import DoesNotFit, UserError
@@ -81,7 +81,7 @@ def build(options: BuildOptions) -> Path:
     except Exception as error:
         raise UserError(f"FINN rejects the build config: {str(error).splitlines()[0]}") from None
     steps = all_steps(cfg)
-    names = [step.__name__ for step in steps]
+    names = list(map(step_name, steps))
     _check_range(cfg, names)
     if cfg.folding_config_file is not None:
         part = get_part(config["fpga_part"], settings.part_resources)
@@ -119,7 +119,7 @@ def _check_output(folder: BuildFolder, options: BuildOptions) -> None:
     if path.is_file():
         raise UserError(f"output {path} is a file; give a folder")
     if is_foreign(path):
-        raise UserError(f"output folder {path} is not empty and holds no build of this program, or one of an older version; give a new one")
+        raise UserError(f"output folder {path} is not empty and does not hold a build of this version; give a new one")
     if options.start_step and not folder.intermediate_models.is_dir():
         raise UserError(f"cannot start from {options.start_step}: {path} holds no earlier build")
 
@@ -138,7 +138,7 @@ def _config(options: BuildOptions) -> dict[str, object]:
     if options.folding is not None and not options.folding.is_file():
         raise UserError(f"folding file {options.folding} does not exist")
     if options.estimate_only:
-        names = [str(step).rsplit(".", 1)[-1] for step in config["steps"]]
+        names = set(map(step_name, config["steps"]))
         config["stop_step"] = next((step for step in ESTIMATE_STEPS if step in names), ESTIMATE_STEPS[-1])
     elif finn_setup.vivado_on_path() and "step_create_stitched_ip" not in config["steps"]:
         config["steps"] = [*config["steps"], *VIVADO_STEPS]

@@ -10,6 +10,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import Images, input_shape, load_images, output_classes
+from finn_vitprune.builds.record import step_name
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.synth.parts import Part, get_part
 
@@ -37,8 +38,7 @@ class BuildContext:
     @property
     def simulates(self) -> bool:
         """Whether the build goes on to the simulation of its images."""
-        names = [step if isinstance(step, str) else step.__name__ for step in self.cfg.steps or ()]
-        steps = [name.rpartition(".")[2] for name in names]
+        steps = list(map(step_name, self.cfg.steps or ()))
         last = self.cfg.stop_step
         return "step_simulate" in (steps[: steps.index(last) + 1] if last in steps else steps)
 

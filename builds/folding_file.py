@@ -112,7 +112,7 @@ def _check_value(op: VitOp, attribute: str, value: object) -> None:
     node, use = op.onnx_node.name, ", ".join(name for name in HARDWARE_ATTRIBUTES if name in types)
     if attribute not in types:
         new = f" ({RENAMED[attribute]} is its new name)" if attribute in RENAMED else ""
-        raise UserError(f"{attribute}{new} is no attribute to set of node {node}; use {use}")
+        raise UserError(f"{attribute}{new} cannot be set for node {node}; use {use}")
     kind, _, _, *allowed = types[attribute]
     known, words = _KINDS[kind]
     choices = sorted(allowed[0]) if allowed else ()

@@ -38,8 +38,14 @@ FIRST_USE = {
 FINN's models hold the places of generated files from ``step_hw_codegen`` on, so that a folder that was moved starts there.
 """
 
+
+def step_name(step: str | Callable) -> str:
+    """The name by which FINN knows a step of a build config."""
+    return step.rpartition(".")[2] if isinstance(step, str) else step.__name__
+
+
 _STANDARD = yaml.safe_load(Path(__file__).with_name("dataflow.yaml").read_text())["steps"]
-STANDARD_STEPS = {name.rpartition(".")[2] for name in _STANDARD}
+STANDARD_STEPS = set(map(step_name, _STANDARD))
 """Steps of which :data:`FIRST_USE` tells what they read; a step of the user's may read every option."""
 
 

@@ -192,7 +192,7 @@ def test_wrong_input_is_one_clear_line(tmp_path):
     assert not (tmp_path / "b").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="holds no build of this program"):
+    with pytest.raises(UserError, match="does not hold a build of this version"):
         build(replace(options, model=None, output_dir=tmp_path / "mine"))
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 

@@ -154,7 +154,7 @@ def test_an_interrupted_build_leaves_nothing_in_that_of_another_model(built, oth
 
 def test_a_folder_without_a_record_is_refused(built, tmp_path):
     (built.output_dir / "build_record.json").unlink()
-    with pytest.raises(UserError, match=f"^output folder {built.output_dir} is not empty and holds no build of this program"):
+    with pytest.raises(UserError, match=f"^output folder {built.output_dir} is not empty and does not hold a build of this version"):
         build(built)
     (built.output_dir / "build_record.json").write_text('{"options": ')
     with pytest.raises(UserError, match="build_record.json is damaged: give a new output folder$"):

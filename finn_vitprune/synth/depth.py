@@ -1,6 +1,7 @@
 """Logic depth of a mapped netlist: LUTs in a row between registers, a stand-in for timing.
 
-Paths begin at registers, memories, DSP slices and ports, and end at their inputs, whatever these hold. A LUT is a level; with carries a carry block is one, too (abc9 counts its ``lev`` and ``levB`` in the same way). MUXF7 to MUXF9
+Paths begin at registers, memories, DSP slices and ports, and end at their inputs, whatever these hold. A LUT is a
+level; with carries a carry block is one, too (abc9 counts its ``lev`` and ``levB`` in the same way). MUXF7 to MUXF9
 belong to the LUTs that they join.
 """
 
