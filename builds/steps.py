@@ -190,6 +190,9 @@ def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     progress.line(
         f"{result.rtl_mismatches} mismatches on {result.images} images, interval {result.interval_cycles:.1f} cycles"
     )
+    lowering, reference = build.folder.lowering.load(), build.folder.reference.load()
+    if lowering and reference and not result.rtl_mismatches:
+        lowering.check_classes(logits.argmax(-1), reference.top1)
     return model
 
 
