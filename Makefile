@@ -1,7 +1,8 @@
-# setup: .venv with everything installed; demo: the bundled example, end to end; test: the test suite;
+# setup: .venv with everything installed; demo: the bundled example, end to end; test: the test suite, with WHOLE=1 all
+# of it, without a sample of tests that are alike;
 # prove: all formal proofs; mutants: SEED's sample of faulty units (of UNIT alone) against their checks; sweep: units drawn
 # at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
-# (docs/proof.md).
+# (docs/proof.md); route: units on a Lattice ECP5, beside the results.json BEFORE (docs/timing.md).
 # setup does nothing when nothing changed; the others call it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -15,7 +16,7 @@ STAMP := $(VENV)/.installed
 # Small vision transformers run slower with several threads; the tests bring their own processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test prove mutants sweep random-builds clean
+.PHONY: setup demo test prove mutants sweep random-builds route clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -32,7 +33,7 @@ demo: setup
 	$(BIN)/finn-vitprune build --fpga-part xcu250-figd2104-2L-e -o build/demo
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(if $(WHOLE),--whole)
 
 prove: setup
 	$(BIN)/python -m tests.formal
@@ -45,6 +46,11 @@ sweep: setup
 
 random-builds: setup
 	$(BIN)/python -m tests.random_builds --seed $(SEED) --count $(BUILDS) --jobs $(JOBS)
+
+# A design whose encoders fit the part that is routed for: few products, none in DSP slices of another family.
+route: setup
+	$(BIN)/finn-vitprune build --fpga-part U250 --target-fps 5000 --mac-style portable --synth none --stop-step step_stitch -o build/route
+	$(BIN)/python -m finn_vitprune.bench.route --build build/route --encoder 1 -o builds/results/route $(if $(BEFORE),--before $(BEFORE))
 
 clean:
 	rm -rf build $(VENV)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -10,8 +11,8 @@ from finn_vitprune import progress
 from finn_vitprune.builds import deadlock
 from finn_vitprune.builds.stitch import MONITORED_TOP, StitchedDesign
 from finn_vitprune.errors import UserError
-from finn_vitprune.sim import LoaderPort, Port, Probe, Simulator, Stimulus, compile_top
-from finn_vitprune.sim.beats import pack, unpack
+from finn_vitprune.sim import BusPort, Port, Probe, Simulator, Stimulus, compile_top
+from finn_vitprune.sim.beats import Stream, pack, unpack
 from finn_vitprune.sim.loads import read_loads
 
 INPUT, OUTPUT = "s_axis_0", "m_axis_0"
@@ -21,14 +22,27 @@ WARM_UP_FRAMES = 2
 
 @dataclass(frozen=True)
 class RtlRun:
-    """One simulation: ``logits`` int64 ``[F, classes]``, cycles, internal streams that were traced."""
+    """One simulation.
+
+    Attributes:
+        logits: int64 ``[F, classes]``.
+        latency_cycles: of the first frame, which found the pipeline empty.
+        intervals: distances between the last beats of neighbouring frames.
+        cycles: of the whole run.
+        traces: beats of the internal streams that were captured, and the stream, by consumer-side tensor name.
+        max_fill: beats that each internal stream held at most.
+    """
 
     logits: np.ndarray
     latency_cycles: int
     intervals: np.ndarray
     cycles: int
-    traces: dict[str, np.ndarray]
+    traces: dict[str, tuple[np.ndarray, Stream]]
     max_fill: dict[str, int]
+
+    def trace(self, tensor: str) -> np.ndarray:
+        """What was captured of a stream, int64 ``[frames, tokens, channels]``."""
+        return unpack(*self.traces[tensor])
 
     @property
     def interval_cycles(self) -> float:
@@ -42,50 +56,79 @@ class RtlRun:
         return int(max(self.intervals[WARM_UP_FRAMES:], default=0))
 
 
-class Accelerator:
-    """A stitched design compiled with Verilator (from the cache where it was compiled before)."""
+@dataclass(frozen=True)
+class Simulated:
+    """A design as it is simulated: the simulator, the folder in which it finds its files, what is loaded over its ports.
 
-    def __init__(self, design: StitchedDesign) -> None:
-        """Compile the monitored top. Twice the slowest node's interval without any beat counts as a deadlock."""
+    With ``fill`` nothing is loaded: memories take their contents from files.
+    """
+
+    simulator: Simulator
+    folder: Path
+    loads: dict[str, np.ndarray]
+    fill: bool = False
+
+
+def in_one_piece(design: StitchedDesign) -> Simulated:
+    """The monitored top, compiled with Verilator (from the cache where it was compiled before)."""
+    simulator = compile_top(
+        MONITORED_TOP,
+        [design.folder / s for s in [*design.sources, f"{MONITORED_TOP}.v"]],
+        inputs=[Port(INPUT, design.input.tdata_bits)],
+        outputs=[Port(OUTPUT, design.output.tdata_bits)],
+        loads=[BusPort(load.port, load.address_bits) for load in design.loads],
+        edges=edge_probes(design),
+    )
+    return Simulated(simulator, design.folder, read_loads(design.folder))
+
+
+def edge_probes(design: StitchedDesign) -> list[Probe]:
+    """What a simulator calls the internal streams."""
+    return [Probe(f"edge{i}", edge.stream.tdata_bits) for i, edge in enumerate(design.edges)]
+
+
+class Accelerator:
+    """A stitched design in simulation."""
+
+    def __init__(self, design: StitchedDesign, simulated: Simulated | None = None) -> None:
+        """Twice the slowest node's interval without any beat counts as a deadlock.
+
+        Args:
+            simulated: how; by default :func:`in_one_piece`.
+        """
         self.design = design
-        self.loads = read_loads(design.folder)
+        self.simulated = simulated or in_one_piece(design)
         self.idle_limit = max(2 * design.slowest_cycles, 1000)
-        self.edge_names = [f"edge{i}" for i in range(len(design.edges))]
-        self.simulator: Simulator = compile_top(
-            MONITORED_TOP,
-            [design.folder / s for s in [*design.sources, f"{MONITORED_TOP}.v"]],
-            inputs=[Port(INPUT, design.input.tdata_bits)],
-            outputs=[Port(OUTPUT, design.output.tdata_bits)],
-            loads=[LoaderPort(load.port, load.address_bits) for load in design.loads],
-            edges=[Probe(name, e.stream.tdata_bits) for name, e in zip(self.edge_names, design.edges)],
-        )
 
     def run(
         self,
         patches: np.ndarray,
         stimulus: Stimulus = Stimulus(),
-        trace: bool = False,
+        traced: int = 0,
         label: str = "images",
     ) -> RtlRun:
         """Run frames back to back.
 
         Args:
             patches: ``[F, patches, pixels per patch]`` uint8 values in the accelerator's input order.
-            trace: also capture every internal stream (``traces`` by consumer-side tensor name).
+            traced: so many of the first frames have every internal stream captured.
             label: what the progress calls this run.
         Raises:
             UserError: the design deadlocks; the text names the FIFO and the two branches.
         """
-        design, names, frames = self.design, self.edge_names, len(patches)
+        design, simulator, frames = self.design, self.simulated.simulator, len(patches)
+        names = [edge.name for edge in simulator.edges]
+        (source,), (sink,) = simulator.inputs, simulator.outputs
         beats = design.output.beats
-        result = self.simulator.run(
-            {INPUT: pack(patches, design.input)},
-            {OUTPUT: frames * beats},
-            data_dir=design.folder,
+        result = simulator.run(
+            {source.name: pack(patches, design.input)},
+            {sink.name: frames * beats},
+            data_dir=self.simulated.folder,
             stimulus=stimulus,
             idle_limit=self.idle_limit,
-            loads=self.loads,
-            taps=names if trace else (),
+            loads=self.simulated.loads,
+            fill=self.simulated.fill,
+            taps={n: traced * e.stream.beats for n, e in zip(names, design.edges)} if traced else {},
             progress=lambda _, done: progress.status(f"simulating {label}: {done // beats} of {frames} frames"),
         )
         if result.deadlock is not None:
@@ -98,16 +141,14 @@ class Accelerator:
                 )
                 + f" (cycle {result.deadlock.cycle})"
             )
-        if result.violations or result.extra_beats[OUTPUT]:
+        if result.violations or result.extra_beats[sink.name]:
             raise UserError(f"the accelerator's output breaks the stream protocol: {result.violations or 'extra beats'}")
-        traces = {}
-        if trace:
-            traces = {e.tensor: unpack(result.taps[n], e.stream) for n, e in zip(names, design.edges)}
+        first, last = result.in_cycles[source.name], result.out_cycles[sink.name]
         return RtlRun(
-            logits=unpack(result.outputs[OUTPUT], design.output).reshape(frames, -1),
-            latency_cycles=result.latency(),
-            intervals=result.intervals(OUTPUT, beats),
+            logits=unpack(result.outputs[sink.name], design.output).reshape(frames, -1),
+            latency_cycles=int(last[beats - 1] - first[0]) + 1,
+            intervals=result.intervals(sink.name, beats),
             cycles=result.cycles,
-            traces=traces,
+            traces={e.tensor: (result.taps[n], e.stream) for n, e in zip(names, design.edges) if n in result.taps},
             max_fill={e.name: result.edges[n].max_fill for n, e in zip(names, design.edges)},
         )

@@ -72,7 +72,7 @@ def build(options: BuildOptions) -> Path:
     folder = BuildFolder(options.output_dir.resolve())
     _check_output(folder, options)
     config = _config(options)
-    get_part(config["fpga_part"], options.settings.part_resources)
+    part = get_part(config["fpga_part"], options.settings.part_resources).with_shell(options.settings.shell)
     check_op_types(ModelWrapper(source))
     settings = _settings(options, model)
     check_images(settings, ModelWrapper(source))
@@ -84,7 +84,6 @@ def build(options: BuildOptions) -> Path:
     names = list(map(step_name, steps))
     _check_range(cfg, names)
     if cfg.folding_config_file is not None:
-        part = get_part(config["fpga_part"], settings.part_resources)
         check_folding_file(cfg.folding_config_file, _unfolded(ModelWrapper(source), cfg), part)
     with build_in(folder.path, _recorded(model, source, config, settings, names), names) as results:
         results.admit(cfg.start_step, _inputs(model, options, settings, cfg))

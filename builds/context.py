@@ -13,6 +13,7 @@ from finn_vitprune.builds.images import Images, input_shape, load_images, output
 from finn_vitprune.builds.record import step_name
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.synth.parts import Part, get_part
+from finn_vitprune.transforms.plan_options import PlanOptions
 
 
 class BuildContext:
@@ -44,8 +45,13 @@ class BuildContext:
 
     @cached_property
     def part(self) -> Part:
-        """The FPGA."""
-        return get_part(self.cfg._resolve_fpga_part(), self.settings.part_resources)
+        """The FPGA, as its shell leaves it."""
+        return get_part(self.cfg._resolve_fpga_part(), self.settings.part_resources).with_shell(self.settings.shell)
+
+    @cached_property
+    def plan_options(self) -> PlanOptions:
+        """What the settings say of a plan."""
+        return PlanOptions(budget=self.settings.budget, mac_style=self.settings.mac_style)
 
     @cached_property
     def parent(self) -> ModelWrapper:

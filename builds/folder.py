@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -12,10 +12,13 @@ from finn_vitprune.builds.lowering_check import LoweringCheck
 from finn_vitprune.builds.record import FILE as RECORD
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.verify import Verification
+from finn_vitprune.builds.verify_units import SimulationSeconds
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
 from finn_vitprune.report.summary import FILE as SUMMARY
+from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.resources import Resources
+from finn_vitprune.synth.timing import Timing
 
 Result = TypeVar("Result")
 
@@ -30,10 +33,11 @@ class QonnxReference:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What ``tool`` counted, by node."""
+    """What ``tool`` counted, by node, and what timing its netlists have; none in folders of older versions."""
 
     tool: str
     per_node: dict[str, Resources]
+    timing: dict[str, Timing] = field(default_factory=dict)
 
 
 class ResultFile(Generic[Result]):
@@ -83,9 +87,11 @@ class BuildFolder:
         reports = path / "report"
         self.rtlsim_performance = reports / "rtlsim_performance.json"
         self.step_times = ResultFile(reports / "time_per_step.json", dict[str, float])
+        self.plan = ResultFile(reports / "plan.json", Planned)
         self.lowering = ResultFile(reports / "lowering.json", LoweringCheck)
         self.reference = ResultFile(reports / "qonnx_reference.json", QonnxReference)
         self.verification = ResultFile(reports / "rtl_verification.json", Verification)
+        self.simulation_seconds = ResultFile(reports / "simulation_seconds.json", SimulationSeconds)
         self.synthesis = ResultFile(reports / "yosys_resources.json", Synthesis)
 
     def forget(self, *results: Path) -> None:

@@ -14,14 +14,16 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.base import FoldedOp, VitOp
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.parts import Part
+from finn_vitprune.transforms.insert_crossings import check_slrs
 from finn_vitprune.transforms.insert_streams import InsertStreams
 
 FOLDING_ATTRIBUTES = [
     "SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "mac_style", "interval", "ranking", "ram_style",
     "recip_bits_per_cycle",
 ]
-HARDWARE_ATTRIBUTES = [*FOLDING_ATTRIBUTES, "inFIFODepths", "depth"]
-SETTABLE = {*HARDWARE_ATTRIBUTES, "lane_blocks", "lane_slots", "slr", "mem_port", "partition_id", "device_id"}
+"""What a folding says, whatever the mask is."""
+HARDWARE_ATTRIBUTES = [*FOLDING_ATTRIBUTES, "lane_blocks", "lane_slots", "inFIFODepths", "depth"]
+SETTABLE = {*HARDWARE_ATTRIBUTES, "slr", "mem_port", "partition_id", "device_id"}
 """What a folding file may set: how the hardware is built, not what it computes."""
 OF_INSERTED = {"depth", "ram_style"}
 """What it may set of a FIFO that the build inserts."""
@@ -52,7 +54,7 @@ def check_folding_file(path: Path, model: ModelWrapper, part: Part) -> None:
 
 def inserted(op: VitOp) -> bool:
     """Whether the build puts the op between those of the model."""
-    return op.is_buffer or op.is_converter
+    return op.is_buffer or op.is_converter or op.is_crossing
 
 
 def _read(path: Path) -> dict[str, dict]:
@@ -80,6 +82,7 @@ def _check(config: dict[str, dict], model: ModelWrapper, part: Part) -> None:
             op.set_nodeattr(attribute, value)
         op.verify_node()
         op.check_part(part)
+    check_slrs(model)
     others = config.keys() - ops.keys() - {DEFAULTS}
     between = {name: op for name, op in _ops(model.transform(InsertStreams())).items() if inserted(op)} if others else {}
     for name in sorted(others):

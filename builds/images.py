@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
@@ -36,6 +36,12 @@ class Images:
     def some(self, count: int) -> np.ndarray:
         """Ascending places of ``count`` of the images, always the same, each class in its share."""
         return draw(len(self.pixels), count, self.seed, self.labels)
+
+    def only(self, index: np.ndarray) -> Images:
+        """Those that have these numbers in the file."""
+        places = np.flatnonzero(np.isin(self.index, index))
+        chosen = {name: getattr(self, name) for name in ("pixels", "labels", "logits", "index")}
+        return replace(self, **{name: None if values is None else values[places] for name, values in chosen.items()})
 
     @property
     def text(self) -> str:

@@ -11,6 +11,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from finn_vitprune.synth.budget import Budget
+from finn_vitprune.synth.parts import NO_SHELL
+
+Simulation = Literal["auto", "whole", "units"]
+"""The design in one piece, unit by unit, or what its size says."""
+
 Synth = Literal["nodes", "none"]
 """What Yosys synthesises: every node, or nothing."""
 
@@ -25,10 +31,13 @@ class BuildSettings(BaseModel):
     lowering_images: int = Field(8, ge=1, description="images of the node-by-node check of the lowering")
     traced_images: int = Field(4, ge=1, description="images for which every internal stream is compared")
     stalled_images: int = Field(24, ge=1, description="images run again with random pauses and stalls")
+    simulation: Simulation = "auto"
     synth: Synth = "nodes"
     mac_style: str | None = Field(
-        None, description="MAC implementation of all matrix units, where the folding file names none; None: as in the model"
+        None, description="MAC implementation of all matrix units, where the folding file names none; None: the plan chooses"
     )
+    budget: Budget = Field(Budget(), description="shares of the part that a plan may use")
+    shell: str = Field(NO_SHELL, description="what else is on the part: none, or a shell of the table")
     part_resources: Path | None = Field(None, description="JSON or YAML with the resources of other parts")
-    workers: int = Field(2, ge=1, description="synthesis processes at a time")
+    workers: int = Field(2, ge=1, description="processes of synthesis and of simulation unit by unit at a time")
     seed: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import check_pixels, input_shape, to_patches
 from finn_vitprune.builds.stitch import StitchedDesign
+from finn_vitprune.builds.units import DesignUnits, simulated_by_units
 
 
 def simulate(build_dir: Path, pixels: np.ndarray) -> np.ndarray:
@@ -26,4 +28,9 @@ def simulate(build_dir: Path, pixels: np.ndarray) -> np.ndarray:
     design = StitchedDesign.load(BuildFolder(Path(build_dir).resolve()).stitched)
     host = design.host()
     pixels = check_pixels(np.asarray(pixels), input_shape(host), "the input")
-    return Accelerator(design).run(to_patches(host, pixels)).logits.astype(np.int32)
+    patches = to_patches(host, pixels)
+    if not simulated_by_units(design, "auto"):
+        return Accelerator(design).run(patches).logits.astype(np.int32)
+    with DesignUnits(design) as units:
+        units.compile(os.cpu_count() or 1)
+        return Accelerator(design, units.simulated()).run(patches).logits.astype(np.int32)

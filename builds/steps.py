@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +28,24 @@ from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES, HARDWARE_ATTRI
 from finn_vitprune.builds.images import to_patches
 from finn_vitprune.builds.lowering_check import check_lowering
 from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
-from finn_vitprune.builds.summarise import summarise
+from finn_vitprune.builds.summarise import planned_fit, summarise
+from finn_vitprune.builds.timing import design_timing
+from finn_vitprune.builds.units import simulated_by_units
 from finn_vitprune.builds.verify import verify
+from finn_vitprune.builds.verify_units import FRAMES, verify_units
 from finn_vitprune.custom_ops.registry import hardware_op
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import AnswerIsNo, DoesNotFit, UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
-from finn_vitprune.synth.yosys import NodeJob, map_many, yosys_version
-from finn_vitprune.transforms.fold import GraphFolding
+from finn_vitprune.synth.yosys import NodeJob, map_many, tool
+from finn_vitprune.transforms.edges import slr_of
+from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.lower import lower
-from finn_vitprune.transforms.part_fit import cannot_fit, part_fit
+from finn_vitprune.transforms.part_fit import cannot_fit
+from finn_vitprune.transforms.place_fifos import PlaceFifos
+from finn_vitprune.transforms.plan import plan
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 FinnStep = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
@@ -97,47 +104,47 @@ def step_lower(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     if not np.array_equal(tidy.reshape(len(pixels), -1), logits[some]):
         raise UserError("narrowing the last encoder to the class token changed the logits: please report this model")
     build.folder.reference.save(QonnxReference(images.source, qonnx.argmax(-1).tolist()))
-    for node in hardware.get_nodes_by_op_type("BlockSparseMVAU"):
-        getCustomOp(node).plan(hardware.get_initializer(node.input[1]))
     return hardware
 
 
 @hardware_step
 def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """Folding for ``target_fps``, or to fill the part; left alone where a folding file is given.
+    """The plan: for ``target_fps``, or of the smallest interval that fits the part. A folding file takes its place.
 
-    ``mac_style`` of the settings is set in either case: the entries of a folding file come later.
+    ``mac_style`` of the settings then is what the file does not say.
     """
     model = model.transform(GiveUniqueNodeNames())
-    if build.settings.mac_style is not None:
-        for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"):
-            getCustomOp(node).set_nodeattr("mac_style", build.settings.mac_style)
+    build.folder.forget(build.folder.plan.path)
     if (file := build.cfg.folding_config_file) is not None:
+        if build.settings.mac_style is not None:
+            for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"):
+                getCustomOp(node).set_nodeattr("mac_style", build.settings.mac_style)
         check_folding_file(file, model, build.part)
         return model
-    folding, interval = GraphFolding.of(model), build.cfg._resolve_cycles_per_frame()
-    if interval is None:
-        folding = folding.to_fill(build.part, progress.line)
-    else:
-        folding = folding.for_interval(int(interval))
-        if folding.cycles > interval:
-            progress.line(f"target of {interval} cycles a frame is out of reach: the slowest node needs {folding.cycles}")
-    folding.write(model)
+    interval = build.cfg._resolve_cycles_per_frame()
+    options = replace(build.plan_options, interval=None if interval is None else int(interval))
+    found, summary = plan(model, build.part, options, progress.line)
+    if interval is not None and found.interval > interval:
+        progress.line(f"target of {interval} cycles a frame is out of reach: the slowest node needs {found.interval}")
+    found.write(model)
     _save_attributes(model, build.folder.auto_folding, FOLDING_ATTRIBUTES)
-    progress.line(f"folded: slowest node {folding.cycles} cycles a frame")
+    build.folder.plan.save(summary)
+    progress.line(f"planned: slowest node {found.interval} cycles a frame")
     return model
 
 
 @hardware_step
 def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """FIFO depths by formula (those set in a folding file stay), FIFOs (as a folding file has them), width converters."""
+    """FIFO depths by formula (those set in a folding file stay), FIFOs (as a folding file has them), width converters; then the
+    load port, where memories are loaded."""
     for node in model.graph.node:
         op = getCustomOp(node)
         op.verify_node()
         op.check_part(build.part)
-    model = model.transform(InsertStreams())
+    model = model.transform(InsertStreams()).transform(PlaceFifos(build.part, build.plan_options))
     if (file := build.cfg.folding_config_file) is not None:
         model = model.transform(ApplyConfig(file, node_filter=lambda node: inserted(getCustomOp(node))))
+    model = model.transform(InsertLoadPort())
     _save_attributes(model, build.folder.final_hw_config, HARDWARE_ATTRIBUTES)
     return model
 
@@ -150,7 +157,7 @@ def step_check_part(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """
     build.folder.forget(build.folder.verification.path, build.folder.synthesis.path)
     summarise(model, build).save(build.folder.path)
-    fit = part_fit(model, build.part)
+    fit = planned_fit(model, build)
     if cannot_fit(fit) or (fit.short and build.settings.synth == "none"):
         raise DoesNotFit(f"the design {fit.text}")
     if fit.short:
@@ -160,24 +167,30 @@ def step_check_part(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
 
 @hardware_step
 def step_stitch(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """One SystemVerilog top of all nodes in ``stitched_ip``; load images in ``runtime_weights``."""
+    """One SystemVerilog top of all nodes in ``stitched_ip``; what is loaded at start-up in ``runtime_weights``."""
     parent = build.parent if build.folder.parent.is_file() else None
     design = stitch(model, build.folder.stitched, parent)
-    design.copy_loads(build.folder.runtime_weights)
+    design.copy_contents(build.folder.runtime_weights)
     annotate(model, design, build.cfg.synth_clk_period_ns)
     return model
 
 
 @hardware_step
 def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """The whole accelerator in Verilator: bit-exact on all images, with stalls, and its cycles."""
+    """The whole accelerator in Verilator: bit-exact on all images, with stalls, and its cycles; a large one unit by unit."""
     settings, clk_ns = build.settings, build.cfg.synth_clk_period_ns
-    images = build.images(build.parent)
-    patches = to_patches(build.parent, images.pixels)
-    progress.line("compiling the stitched design with Verilator")
-    accelerator = Accelerator(StitchedDesign.load(build.folder.stitched))
-    stalled, traced = images.some(settings.stalled_images), images.some(settings.traced_images)
-    result, logits = verify(model, accelerator, patches, stalled, traced, settings.seed)
+    drawn, design = build.images(build.parent), StitchedDesign.load(build.folder.stitched)
+    build.folder.simulation_seconds.path.unlink(missing_ok=True)
+    if simulated_by_units(design, settings.simulation):
+        images = drawn.only(drawn.index[drawn.some(settings.max_images or FRAMES)])
+        patches = to_patches(build.parent, images.pixels)
+        result, logits, seconds = verify_units(model, design, patches, settings.traced_images, settings.workers, settings.seed)
+        build.folder.simulation_seconds.save(seconds)
+    else:
+        images, patches = drawn, to_patches(build.parent, drawn.pixels)
+        progress.line("compiling the stitched design with Verilator")
+        stalled, traced = images.some(settings.stalled_images), images.some(settings.traced_images)
+        result, logits = verify(model, Accelerator(design), patches, stalled, traced, settings.seed)
     for path, array in ((build.folder.rtl_logits, logits.astype(np.int32)), (build.folder.rtl_images, images.index)):
         with whole_file(path) as partial:
             np.save(partial, array)
@@ -192,24 +205,41 @@ def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     )
     lowering, reference = build.folder.lowering.load(), build.folder.reference.load()
     if lowering and reference and not result.rtl_mismatches:
-        lowering.check_classes(logits.argmax(-1), reference.top1)
+        classes = np.array(reference.top1)
+        classes[np.isin(drawn.index, images.index)] = logits.argmax(-1)
+        lowering.check_classes(classes, reference.top1)
     return model
+
+
+def node_job(op: VitRTLBackend) -> NodeJob:
+    """What Yosys needs to map a node that has its HDL."""
+    estimate = op.resources()
+    return NodeJob(
+        op.onnx_node.name,
+        tuple(map(Path, op.get_rtl_file_list(abspath=True))),
+        luts=estimate.LUT,
+        dsps=estimate.DSP,
+    )
 
 
 @hardware_step
 def step_synthesise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """Resources of every node with Yosys (``synth: none`` leaves the estimates)."""
+    """Resources and timing of every node with Yosys (``synth: none`` leaves the estimated resources, without timing).
+
+    A warning says where the clock's period does not hold by the estimate.
+    """
     build.folder.synthesis.path.unlink(missing_ok=True)
     if build.settings.synth == "none":
         return model
-    jobs = [
-        NodeJob(node.name, tuple(map(Path, getCustomOp(node).get_rtl_file_list(abspath=True)))) for node in model.graph.node
-    ]
+    jobs = [node_job(getCustomOp(node)) for node in model.graph.node]
     found = {}
     for job, netlist in map_many(jobs, build.settings.workers):
-        found[job] = netlist.resources
+        found[job] = netlist
         progress.status(f"synthesised {len(found)} of {len(jobs)} nodes")
-    build.folder.synthesis.save(Synthesis(yosys_version(), {job.top: found[job] for job in jobs}))
+    timing = {job.top: found[job].timing for job in jobs}
+    build.folder.synthesis.save(Synthesis(tool(jobs), {job.top: found[job].resources for job in jobs}, timing))
+    whole = design_timing(model, timing, build.cfg.synth_clk_period_ns)
+    progress.line(whole.text if whole.holds else f"warning: {whole.text}")
     return model
 
 
@@ -224,6 +254,7 @@ def step_summarise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
 
 
 def _save_attributes(model: ModelWrapper, path: Path, names: list[str]) -> None:
-    """FINN's JSON of node attributes, as a folding file holds them."""
+    """FINN's JSON of node attributes, as a folding file holds them; ``slr`` only where nodes have one."""
+    placed = any(slr_of(node) >= 0 for node in model.graph.node)
     with whole_file(path) as partial:
-        extract_model_config_to_json(model, str(partial), names)
+        extract_model_config_to_json(model, str(partial), [*names, "slr"] if placed else names)

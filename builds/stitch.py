@@ -13,11 +13,16 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.builds.slr_constraints import instance, slr_constraints
 from finn_vitprune.custom_ops import axilite
+from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.load_chain import LOAD_IN, LOAD_OUT
+from finn_vitprune.custom_ops.load_end import FRAME_LEFT
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_file, write_json, write_text
-from finn_vitprune.sim import loads
 from finn_vitprune.sim.beats import Stream
+from finn_vitprune.sim.contents import CONTENTS, INDEX, Contents, joined
+from finn_vitprune.synth.yosys import DSP_SIZE
 from finn_vitprune.transforms.edges import stream_edges
 from finn_vitprune.transforms.fold import slowest_cycles
 
@@ -25,10 +30,12 @@ TOP = "finn_design"
 MONITORED_TOP = "finn_design_monitored"
 DESIGN = "design.json"
 """What a stitched folder is described in."""
-FORMAT = 2
-"""Of ``design.json``; format 1 had no digests."""
+FORMAT = 3
+"""Of ``design.json``; format 1 had no digests, format 2 no units."""
 HOST = "host.onnx"
 """The parent graph, whose host nodes bring images into the accelerator's input order."""
+CONSTRAINTS = "finn_slr.xdc"
+"""Which unit stands in which SLR; only where the nodes say so."""
 
 
 @dataclass(frozen=True)
@@ -58,31 +65,64 @@ class StitchedEdge:
 
 
 @dataclass(frozen=True)
+class StitchedNet:
+    """What a stream port is at: the tensor that the net carries, and the bits of tdata."""
+
+    tensor: str
+    bits: int
+
+
+@dataclass(frozen=True)
+class StitchedPin:
+    """What a pin beside the streams is at: its name, the net, and its bits."""
+
+    pin: str
+    net: str
+    bits: int
+
+
+@dataclass(frozen=True)
+class StitchedUnit:
+    """A node of the design: its RTL in compile order, the wrapper last, and the nets at its stream ports, in port order.
+
+    ``pins`` are those of the load chain.
+    """
+
+    name: str
+    sources: list[str]
+    inputs: list[StitchedNet]
+    outputs: list[StitchedNet]
+    pins: list[StitchedPin]
+
+
+@dataclass(frozen=True)
 class StitchedLoad:
-    """An AXI4-Lite port of the top: the node it loads, its image in the folder, how many 32-bit words that has."""
+    """The load port of the top: its node, the number of the design, how many data words it takes."""
 
     port: str
     node: str
-    file: str
+    design: int
     words: int
     address_bits: int
 
 
 @dataclass(frozen=True)
 class StitchedDesign:
-    """The stitched design in ``folder``: Verilog files in compile order, ports, internal edges, load images.
+    """The stitched design in ``folder``: Verilog files in compile order, ports, units, internal edges, load images.
 
-    ``slowest_cycles`` is the largest interval of a node. ``digests`` holds the SHA-256 of every file of the design, by its
-    name: sources, tops, ROM files, load images, host graph.
+    ``slowest_cycles`` is the largest interval of a node, ``size`` the sum of :func:`unit_size`. ``digests`` holds the SHA-256
+    of every file of the design, by its name: sources, tops, ROM files, what is loaded, host graph, constraints.
     """
 
     folder: Path
     sources: list[str]
     input: Stream
     output: Stream
+    units: list[StitchedUnit]
     edges: list[StitchedEdge]
     loads: list[StitchedLoad]
     slowest_cycles: int
+    size: int
     digests: dict[str, str]
 
     def save(self) -> None:
@@ -120,7 +160,8 @@ class StitchedDesign:
         edges = [StitchedEdge(**{**e, "stream": _stream(e["stream"])}) for e in data["edges"]]
         ports = [StitchedLoad(**entry) for entry in data["loads"]]
         streams = {name: _stream(data[name]) for name in ("input", "output")}
-        return cls(folder, **data | streams | {"edges": edges, "loads": ports})
+        units = [_unit(**entry) for entry in data["units"]]
+        return cls(folder, **data | streams | {"units": units, "edges": edges, "loads": ports})
 
     def host(self) -> ModelWrapper:
         """The graph around the accelerator.
@@ -132,16 +173,13 @@ class StitchedDesign:
             raise UserError(f"{self.folder} has no {HOST}: its builder kept no graph around the accelerator")
         return ModelWrapper(str(self.folder / HOST))
 
-    def copy_loads(self, folder: Path) -> None:
-        """Copy the load images to ``folder``, for the host, with ``index.json``; no folder where there are none."""
-        (folder / "index.json").unlink(missing_ok=True)
-        if not self.loads:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        for load in self.loads:
-            shutil.copyfile(self.folder / load.file, folder / load.file)
-        index = [asdict(load) | {"sha256": self.digests[load.file]} for load in self.loads]
-        write_json(folder / "index.json", index, indent=1)
+    def copy_contents(self, folder: Path) -> None:
+        """Copy what is loaded to ``folder``, for the host; no folder where nothing is."""
+        for name in (CONTENTS, INDEX):
+            (folder / name).unlink(missing_ok=True)
+            if self.loads:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.folder / name, folder / name)
 
 
 def _digest(text: str) -> str:
@@ -150,6 +188,30 @@ def _digest(text: str) -> str:
 
 def _stream(data: dict) -> Stream:
     return Stream(**{**data, "dtype": DataType[data["dtype"]]})
+
+
+def unit_size(op: VitOp) -> int:
+    """How large a unit is for tools: LUTs as estimated, and :data:`DSP_SIZE` for each DSP slice."""
+    estimate = op.resources()
+    return estimate.LUT + DSP_SIZE * estimate.DSP
+
+
+def _unit(name: str, sources: list[str], inputs: list[dict], outputs: list[dict], pins: list[dict]) -> StitchedUnit:
+    nets = ([StitchedNet(**net) for net in nets] for nets in (inputs, outputs))
+    return StitchedUnit(name, sources, *nets, [StitchedPin(**pin) for pin in pins])
+
+
+def stitched_units(model: ModelWrapper) -> list[StitchedUnit]:
+    """The nodes, in graph order."""
+    units, chain = [], _chain_nets(model)
+    for node in model.graph.node:
+        op = getCustomOp(node)
+        nets = (
+            [StitchedNet(tensor, stream.tdata_bits) for tensor, stream in zip(tensors, streams)]
+            for tensors, streams in ((node.input, op.in_streams()), (node.output, op.out_streams()))
+        )
+        units.append(StitchedUnit(node.name, op.get_rtl_file_list(), *nets, chain[node.name]))
+    return units
 
 
 def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
@@ -181,23 +243,29 @@ def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None
         parent: the graph around the accelerator, where there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / DESIGN).unlink(missing_ok=True)
+    for name in (DESIGN, CONSTRAINTS):
+        (folder / name).unlink(missing_ok=True)
     ops = [getCustomOp(node) for node in model.graph.node]
-    names = list(dict.fromkeys(name for op in ops for name in op.get_rtl_file_list()))
+    units = stitched_units(model)
+    names = list(dict.fromkeys(name for unit in units for name in unit.sources))
     files = {*names, f"{TOP}.v", f"{MONITORED_TOP}.v"}
     for op in ops:
         generated = op.hdl_folder()
-        contents = [p.name for p in generated.glob("*.hex")] + ([op.load_file()] if op.axilite_bits() else [])
+        contents = [p.name for p in generated.glob("*.hex")]
         files.update(contents)
         for name in [*op.get_rtl_file_list(), *contents]:
             shutil.copyfile(generated / name, folder / name)
     ports = stitched_loads(model)
-    if ports:
-        loads.write_index(folder, {load.port: load.file for load in ports})
-        files.add(loads.INDEX)
+    for port in ports:
+        parts = [Contents.load(op.hdl_folder()) for op in ops if op.loaded_regions()]
+        joined(port.design, port.port, parts).save(folder)
+        files.update((CONTENTS, INDEX))
     edges = stitched_edges(model)
     for top, monitored in ((TOP, []), (MONITORED_TOP, edges)):
-        write_text(folder / f"{top}.v", _top_text(model, top, monitored, ports))
+        write_text(folder / f"{top}.v", _top_text(units, top, monitored, ports))
+    if constraints := slr_constraints(model, TOP):
+        write_text(folder / CONSTRAINTS, constraints)
+        files.add(CONSTRAINTS)
     if parent is not None:
         _save_host(parent, folder / HOST)
         files.add(HOST)
@@ -207,7 +275,7 @@ def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None
     last_node = model.find_producer(model.graph.output[0].name)
     last = getCustomOp(last_node).out_streams()[0]
     digests = {name: sha256(folder / name) for name in sorted(files)}
-    design = StitchedDesign(folder, names, first, last, edges, ports, slowest_cycles(model), digests)
+    design = StitchedDesign(folder, names, first, last, units, edges, ports, slowest_cycles(model), sum(map(unit_size, ops)), digests)
     design.save()
     return design
 
@@ -222,15 +290,36 @@ def _save_host(parent: ModelWrapper, path: Path) -> None:
 
 
 def stitched_loads(model: ModelWrapper) -> list[StitchedLoad]:
-    """The AXI4-Lite ports of the top, counted up in graph order (FINN's rule)."""
+    """The load port of the top, if there is one, with FINN's name.
+
+    Raises:
+        UserError: memories are to be loaded that the port does not count.
+    """
     found = []
+    words = sum(region.size for node in model.graph.node for region in getCustomOp(node).loaded_regions())
     for node in model.graph.node:
         op = getCustomOp(node)
         if bits := op.axilite_bits():
-            image = loads.read_image(op.hdl_folder() / op.load_file())
-            name = f"{axilite.AXILITE}_{len(found)}"
-            found.append(StitchedLoad(name, node.name, op.load_file(), len(image), bits))
+            found.append(StitchedLoad(f"{axilite.AXILITE}_0", node.name, op.get_nodeattr("design"), op.get_nodeattr("words"), bits))
+    if words != sum(load.words for load in found):
+        raise UserError(
+            f"memories of {words} words are loaded and the load port takes {sum(load.words for load in found)}: "
+            "step_insert_streams comes after all that sets ram_style and folding"
+        )
     return found
+
+
+def _chain_nets(model: ModelWrapper) -> dict[str, list[StitchedPin]]:
+    """What each node has at its pins of the load chain, which goes through the nodes in graph order."""
+    pins = {node.name: getCustomOp(node).side_pins() for node in model.graph.node}
+    chain = [name for name, of_node in pins.items() if of_node]
+    nets = {
+        name: {LOAD_IN: f"load_{(i - 1) % len(chain)}", LOAD_OUT: f"load_{i}", FRAME_LEFT: FRAME_LEFT}
+        for i, name in enumerate(chain)
+    }  # what leaves the last comes back to the first
+    return {
+        name: [StitchedPin(pin.name, nets[name][pin.name], pin.bits) for pin in of_node] for name, of_node in pins.items()
+    }
 
 
 def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None:
@@ -247,15 +336,15 @@ def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None
 
 
 def _top_text(
-    model: ModelWrapper, top: str, monitored: list[StitchedEdge], loader_ports: list[StitchedLoad]
+    units: list[StitchedUnit], top: str, monitored: list[StitchedEdge], loader_ports: list[StitchedLoad]
 ) -> str:
-    nets: dict[str, tuple[str, Stream]] = {}
-    for node in model.graph.node:
-        op = getCustomOp(node)
-        for name, stream in [*zip(node.input, op.in_streams()), *zip(node.output, op.out_streams())]:
-            nets.setdefault(name, (f"net{len(nets)}", stream))
-    source, sink = model.graph.input[0].name, model.graph.output[0].name
-    in_bits, out_bits = nets[source][1].tdata_bits, nets[sink][1].tdata_bits
+    nets: dict[str, tuple[str, int]] = {}
+    for unit in units:
+        for net in [*unit.inputs, *unit.outputs]:
+            nets.setdefault(net.tensor, (f"net{len(nets)}", net.bits))
+    written, read = ({net.tensor for unit in units for net in getattr(unit, side)} for side in ("outputs", "inputs"))
+    (a, in_bits), = (nets[tensor] for tensor in nets if tensor not in written)
+    (b, out_bits), = (nets[tensor] for tensor in nets if tensor not in read)
     ports = [
         "input  wire ap_clk", "input  wire ap_rst_n",
         f"input  wire [{in_bits - 1}:0] s_axis_0_tdata", "input  wire s_axis_0_tvalid",
@@ -263,9 +352,8 @@ def _top_text(
         f"output wire [{out_bits - 1}:0] m_axis_0_tdata", "output wire m_axis_0_tvalid",
         "input  wire m_axis_0_tready",
     ]
-    a, b = nets[source][0], nets[sink][0]
     body = [
-        *(f"    wire [{s.tdata_bits - 1}:0] {net}_tdata; wire {net}_tvalid, {net}_tready;" for net, s in nets.values()),
+        *(f"    wire [{bits - 1}:0] {net}_tdata; wire {net}_tvalid, {net}_tready;" for net, bits in nets.values()),
         f"    assign {a}_tdata = s_axis_0_tdata; assign {a}_tvalid = s_axis_0_tvalid;",
         f"    assign s_axis_0_tready = {a}_tready;",
         f"    assign m_axis_0_tdata = {b}_tdata; assign m_axis_0_tvalid = {b}_tvalid;",
@@ -282,16 +370,18 @@ def _top_text(
         taps = ", ".join(f"{nets[e.tensor][0]}_tdata" for e in reversed(monitored))
         body.append(f"    assign tap_data = {{{taps}}};")
     by_node = {load.node: load for load in loader_ports}
+    side = {pin.net: pin.bits for unit in units for pin in unit.pins}
+    body += [f"    wire [{bits - 1}:0] {net};" for net, bits in side.items()]
     ports += [text for load in loader_ports for text in axilite.ports(load.port, load.address_bits)]
-    for node in model.graph.node:
-        op = getCustomOp(node)
+    for unit in units:
         pins = [".ap_clk(ap_clk)", ".ap_rst_n(ap_rst_n)"]
-        for kind, tensors, streams in (("in", node.input, op.in_streams()), ("out", node.output, op.out_streams())):
-            for i, (tensor, _) in enumerate(zip(tensors, streams)):
-                pins += [f".{kind}{i}_V_{s}({nets[tensor][0]}_{s})" for s in ("tdata", "tvalid", "tready")]
-        if node.name in by_node:
-            pins += axilite.binds(axilite.AXILITE, by_node[node.name].port)
-        body.append(f"    {node.name} inst_{node.name} (\n        " + ",\n        ".join(pins) + "\n    );")
+        for kind, at in (("in", unit.inputs), ("out", unit.outputs)):
+            for i, net in enumerate(at):
+                pins += [f".{kind}{i}_V_{s}({nets[net.tensor][0]}_{s})" for s in ("tdata", "tvalid", "tready")]
+        if unit.name in by_node:
+            pins += axilite.binds(axilite.AXILITE, by_node[unit.name].port)
+        pins += [f".{pin.pin}({pin.net})" for pin in unit.pins]
+        body.append(f"    {unit.name} {instance(unit.name)} (\n        " + ",\n        ".join(pins) + "\n    );")
     return (
         "// Stitched accelerator, generated by finn-vitprune\n"
         f"module {top} (\n    " + ",\n    ".join(ports) + "\n);\n" + "\n".join(body) + "\nendmodule\n"

@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from types import MappingProxyType
 
 import numpy as np
+from onnx import NodeProto
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.context import BuildContext
 from finn_vitprune.builds.lowering_check import LoweringCheck
+from finn_vitprune.builds.timing import design_timing
 from finn_vitprune.builds.verify import Verification
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
 from finn_vitprune.custom_ops.lookup import VitLookup
+from finn_vitprune.custom_ops.memory import UnitMemory
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
 from finn_vitprune.report.summary import (
     BalanceRow,
+    DieSummary,
+    LostRow,
+    MemoryRow,
     ModelSummary,
     NodeResources,
+    NodeRow,
     PartSummary,
     ResourceSummary,
     RtlsimSummary,
     Summary,
     TokenCounts,
+    UnitsSummary,
     VerifySummary,
 )
 from finn_vitprune.synth.parts import KINDS, PartFit
+from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.resources import ESTIMATE, Resources
+from finn_vitprune.transforms.latency import latency_cycles
+from finn_vitprune.transforms.node_names import NodeName, node_names
 from finn_vitprune.transforms.part_fit import estimated, part_fit
+from finn_vitprune.transforms.slr import slrs_of
 
 
 def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
@@ -37,7 +52,7 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
     lowering, measured = build.folder.lowering.load(), build.folder.verification.load()
     synthesis = build.folder.synthesis.load()
     used = synthesis.per_node if synthesis else estimated(model)
-    fit = part_fit(model, build.part, used, synthesis.tool if synthesis else ESTIMATE)
+    fit = planned_fit(model, build, used, synthesis.tool if synthesis else ESTIMATE)
     return Summary(
         model=model_summary(model, lowering),
         verify=_verify(build, lowering, measured),
@@ -46,11 +61,28 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
             build.cfg.synth_clk_period_ns,
         ),
         balance=balance(model),
+        nodes=node_rows(model, measured.units.intervals if measured and measured.units else {}),
+        plan=_plan(model, build),
         resources=_resources(model, used, fit),
         part=_part(fit),
+        timing=design_timing(model, synthesis.timing, build.cfg.synth_clk_period_ns) if synthesis and synthesis.timing else None,
         time_s=build.folder.step_times.load() or {},
         target_fps=build.cfg.target_fps,
     )
+
+
+def planned_fit(
+    model: ModelWrapper, build: BuildContext, counted: dict[str, Resources] | None = None, method: str = ESTIMATE
+) -> PartFit:
+    """How the graph fits the part (:func:`part_fit`), with what the plan says would help."""
+    planned = build.folder.plan.load()
+    return part_fit(model, build.part, counted, method, planned.relief if planned else ())
+
+
+def _plan(model: ModelWrapper, build: BuildContext) -> Planned | None:
+    """The plan that was written, with the latency of the graph as it is."""
+    planned = build.folder.plan.load()
+    return planned and planned.model_copy(update={"latency_cycles": latency_cycles(model)})
 
 
 def model_summary(model: ModelWrapper, lowering: LoweringCheck | None) -> ModelSummary:
@@ -85,7 +117,8 @@ def _verify(build: BuildContext, lowering: LoweringCheck | None, measured: Verif
     reference = build.folder.reference.load()
     if measured is None or reference is None or not build.folder.parent.is_file():
         return None
-    images = build.images(build.parent)
+    drawn, simulated = build.images(build.parent), np.load(build.folder.rtl_images)
+    images, top1 = drawn.only(simulated), np.array(reference.top1)[np.isin(drawn.index, simulated)]
     predicted = np.argmax(np.load(build.folder.rtl_logits), -1)
 
     def right(classes: np.ndarray) -> float | None:
@@ -93,13 +126,24 @@ def _verify(build: BuildContext, lowering: LoweringCheck | None, measured: Verif
 
     return VerifySummary(
         images=measured.images, rtl_mismatches=measured.rtl_mismatches, class_changes=measured.class_changes,
-        stalled_images=measured.stalled_images, traced_streams=measured.traced_streams, image_source=images.source,
+        stalled_images=measured.stalled_images, traced_streams=measured.traced_streams,
+        traced_images=measured.traced_images, units=_units(build, measured), image_source=images.source,
         images_total=images.total, image_seed=images.seed, image_choice=images.text,
-        top1_agree_qonnx=float(np.mean(predicted == np.array(reference.top1))),
+        top1_agree_qonnx=float(np.mean(predicted == top1)),
         max_code_diff_vs_qonnx=int(lowering.ties > 0) if lowering else 0, lowering_ties=lowering and lowering.ties,
         lowering_faults=lowering and lowering.faults,
         saturations=measured.saturations, accuracy=right(predicted),
         accuracy_pytorch=None if images.logits is None else right(np.argmax(images.logits, -1)),
+    )
+
+
+def _units(build: BuildContext, measured: Verification) -> UnitsSummary | None:
+    seconds = build.folder.simulation_seconds.load()
+    if (units := measured.units) is None:
+        return None
+    return UnitsSummary(
+        nodes=units.nodes, structures=units.structures, frames=units.frames, beats=units.beats,
+        seconds=asdict(seconds) if seconds else {},
     )
 
 
@@ -112,7 +156,8 @@ def _balance_row(op) -> BalanceRow:
     cycles, ideal = op.get_exp_cycles(), op.folding().ideal_cycles
     row = BalanceRow(
         node=op.onnx_node.name, op_type=op.onnx_node.op_type, kept_blocks=None, lanes=1, ideal_cycles=ideal,
-        cycles=cycles, utilisation=min(1.0, ideal / cycles),
+        cycles=cycles, utilisation=min(1.0, ideal / cycles), macs=op.macs(), macs_per_cycle=op.folding().products_per_cycle,
+        lost=LostRow(**asdict(op.folding().lost)),
     )
     if not isinstance(op, BlockSparseMVAU):
         return row
@@ -123,11 +168,35 @@ def _balance_row(op) -> BalanceRow:
     })
 
 
+def node_rows(model: ModelWrapper, alone: Mapping[str, float | None] = MappingProxyType({})) -> list[NodeRow]:
+    """Every node by name, with its cycles, those of a simulation of it ``alone`` by its name, and memories."""
+    names = node_names(model)
+    return [_node_row(node, names[node.name], slrs_of(model, node), alone.get(node.name)) for node in model.graph.node]
+
+
+def _node_row(node: NodeProto, name: NodeName, slrs: list[int], alone: float | None) -> NodeRow:
+    op = getCustomOp(node)
+    return NodeRow(
+        node=node.name, op_type=node.op_type, layer=str(name), encoder=name.encoder, slrs=slrs,
+        between=op.is_buffer or op.is_converter or op.is_crossing, cycles=op.get_exp_cycles(),
+        cycles_alone=alone, memories=[_memory_row(memory) for memory in op.memory_map()],
+    )  # fmt: skip
+
+
+def _memory_row(memory: UnitMemory) -> MemoryRow:
+    used = memory.resources
+    return MemoryRow(
+        holds=memory.holds, name=memory.name, kind=memory.kind, words=memory.words, width=memory.width, count=memory.count,
+        bits=memory.bits, capacity=memory.capacity, LUT=used.LUT, BRAM18=used.BRAM_18K, URAM=used.URAM,
+    )  # fmt: skip
+
+
 def _part(fit: PartFit) -> PartSummary:
     part = fit.part
     return PartSummary(
         name=part.name, LUT=part.LUT, FF=part.FF, DSP=part.DSP, BRAM36=part.BRAM36, URAM=part.URAM, fits=not fit.short,
         slrs=part.slrs, note=part.note, short=list(fit.short), help=list(fit.help),
+        dies=[DieSummary(**{kind: getattr(die, kind) for kind in KINDS}) for die in part.dies],
     )
 
 

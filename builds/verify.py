@@ -1,8 +1,8 @@
-"""Verifies the stitched RTL against the hardware graph on real images, and measures its cycles."""
+"""Verifies the stitched RTL against the hardware graph on real images, in one piece, and measures its cycles."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
@@ -16,11 +16,27 @@ STALL_PATTERNS = ((0.3, 0.0), (0.0, 0.3), (0.4, 0.4))
 
 
 @dataclass(frozen=True)
+class UnitsAlone:
+    """Nodes that ran alone, each with its own contents on ``frames`` frames, in so many distinct structures.
+
+    ``beats`` of their outputs were compared, those of runs with pauses and stalls included. ``intervals``: cycles between
+    overlapping frames of a node, by its name; None where there are fewer than three frames.
+    """
+
+    nodes: int
+    structures: int
+    frames: int
+    beats: int
+    intervals: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Verification:
     """What the simulation of the whole accelerator showed.
 
-    ``rtl_mismatches`` counts logits of all runs, and codes of the traced internal streams, that differ
-    from the hardware graph in any bit. Latency is of one frame in an empty pipeline.
+    ``rtl_mismatches`` counts logits of all runs, codes of the traced internal streams, and beats of nodes alone, that
+    differ from the hardware graph in any bit. Latency is of one frame in an empty pipeline. ``units`` is None where the
+    design was simulated in one piece.
     """
 
     images: int
@@ -35,6 +51,7 @@ class Verification:
     interval_cycles_max: int
     frames: int
     max_fill: dict[str, int]
+    units: UnitsAlone | None = None
 
 
 def verify(
@@ -58,25 +75,25 @@ def verify(
     expected = tensors[model.graph.output[0].name].reshape(len(patches), -1)
 
     full = accelerator.run(patches, label="all images back to back")
-    mismatches = _differing(full.logits, expected)
+    mismatches = differing(full.logits, expected)
     alone = accelerator.run(patches[:1])
-    mismatches += _differing(alone.logits, expected[:1])
+    mismatches += differing(alone.logits, expected[:1])
 
     for number, (pause, stall) in enumerate(STALL_PATTERNS):
         run = accelerator.run(
             patches[stalled], Stimulus(seed=seed + 1 + number, pause=pause, stall=stall),
             label=f"pauses {pause:g}, stalls {stall:g}",
         )
-        mismatches += _differing(run.logits, expected[stalled])
+        mismatches += differing(run.logits, expected[stalled])
 
-    traces = accelerator.run(patches[traced], trace=True).traces
-    mismatches += sum(_differing(values, tensors[name][traced]) for name, values in traces.items())
+    shown = accelerator.run(patches[traced], traced=len(traced))
+    mismatches += sum(differing(shown.trace(name), tensors[name][traced]) for name in shown.traces)
     changes = int(np.count_nonzero(np.argmax(full.logits, -1) != np.argmax(expected, -1)))
     # so few frames give no interval: repeat them to eight or more
     steady = full if len(patches) >= 6 else accelerator.run(np.concatenate([patches] * -(-8 // len(patches))))
     verification = Verification(
         images=len(patches), stalled_images=len(stalled) * len(STALL_PATTERNS), traced_images=len(traced),
-        traced_streams=len(traces), rtl_mismatches=mismatches, class_changes=changes,
+        traced_streams=len(shown.traces), rtl_mismatches=mismatches, class_changes=changes,
         saturations=golden.saturations(model, tensors), latency_cycles=alone.latency_cycles,
         interval_cycles=steady.interval_cycles, interval_cycles_max=steady.interval_cycles_max,
         frames=len(steady.intervals) + 1, max_fill=full.max_fill,
@@ -84,5 +101,6 @@ def verify(
     return verification, full.logits
 
 
-def _differing(got: np.ndarray, expected: np.ndarray) -> int:
+def differing(got: np.ndarray, expected: np.ndarray) -> int:
+    """Values that differ; all where the shapes do."""
     return int(expected.size if got.shape != expected.shape else np.count_nonzero(got != expected))

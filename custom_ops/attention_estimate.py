@@ -6,17 +6,26 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from finn_vitprune.custom_ops.base import divisors
-from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding, LostCycles, Styles, thriftiest
 from finn_vitprune.custom_ops.memory import (
     ATTENTION_MEMORY,
     DSP_MIN_PRODUCT,
     Estimate,
-    lutram_luts,
+    Holds,
+    UnitMemory,
     multiplier_dsps,
-    ram_estimate,
-    rom_luts,
+    ram_bits,
+    read_latency,
 )
 from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
+
+
+KV_SHARE = 0.8
+"""Share of the interval that K and V may take to come in: they come in bursts."""
+FIFO_CONTROL = 12
+"""LUTs of a small FIFO beside its memory."""
+KV_RAM = 2
+"""Bits of RAM that a candidate may take for each bit of K and V, where one does with so few."""
 
 
 def tree_levels(terms: int) -> int:
@@ -107,7 +116,7 @@ class Geometry(Folding):
     def handover(self) -> int:
         """Cycles from the end of an item's first phase to the start of its second."""
         serial = -(-self.pe // self.logit_lanes)
-        return 14 + tree_levels(-(-self.simd // 4)) + tree_levels(self.logit_lanes) + serial
+        return 13 + self.kv_latency + tree_levels(-(-self.simd // 4)) + tree_levels(self.logit_lanes) + serial
 
     @property
     def slots(self) -> int:
@@ -122,7 +131,7 @@ class Geometry(Folding):
         """
         serial = -(-self.simd // self.out_lanes)
         steps = division_cycles(RECIP_BITS, self.recip_bits) - 1
-        flight = 19 + tree_levels(-(-self.pe // 4)) + steps + serial
+        flight = 16 + max(3, self.kv_latency) + tree_levels(-(-self.pe // 4)) + steps + serial
         return self.cg + 1 + -(-flight // self.kg)
 
     # --- folding ---
@@ -148,8 +157,9 @@ class Geometry(Folding):
         items = self.queries * self.heads
         compute = items * max(self.item_cycles, division_cycles(RECIP_BITS, self.recip_bits))
         # A V buffer is in use from its first write, heads * cg beats after K's, to its last read in the
-        # second phase of the last item; two buffers take turns. The same for K and the first phase.
-        v_hold = self.kv_beats - self.heads * self.cg + (items + 1) * self.item_cycles + self.handover
+        # second phase of the last item, which reads ahead; two buffers take turns. The same for K and the first phase.
+        v_ahead = min(3, self.kv_latency) - 1
+        v_hold = self.kv_beats - self.heads * self.cg + (items + 1) * self.item_cycles + self.handover - v_ahead
         k_hold = self.kv_beats + items * self.item_cycles + 3
         bounds = [compute, self.kv_beats, -(-max(v_hold, k_hold) // 2)]
         if self.scores:
@@ -157,21 +167,34 @@ class Geometry(Folding):
             bounds += [self.heads * max(self.tokens + 5, division), self.tokens + 2]
         return max(bounds)
 
+    @property
+    def lost(self) -> LostCycles:
+        items = self.queries * self.heads * self.item_cycles
+        return LostCycles(rows=items - self.ideal_cycles, waiting=self.cycles - items)
+
     @cached_property
     def resources(self) -> Estimate:
-        return _memories(self) + Estimate(lut(self), dsp(self))
+        return sum((memory.resources for memory in self.memories), Estimate(LUT=lut(self), DSP=dsp(self)))
 
     def attributes(self) -> dict[str, int]:
-        return {"SIMD": self.simd, "PE": self.pe}
+        return {"SIMD": self.simd, "PE": self.pe, "ram_style": self.style}
+
+    def candidates(self, interval: int, styles: Styles) -> tuple[Geometry, ...]:
+        return _candidates(self.shape, interval, styles)
+
+    @property
+    def shape(self) -> Geometry:
+        """All but the fold and where K and V are."""
+        return replace(self, simd=1, pe=1, style="auto")
 
     def for_interval(self, interval: int) -> Geometry:
         """Fewest multipliers within ``interval``, else the fastest fold; of equals the widest beats.
 
-        K and V get a fifth of the interval as slack, since they come in bursts.
+        K and V get a share of it (:data:`KV_SHARE`), since they come in bursts.
         """
 
         def worth(g: Geometry) -> tuple[int, int, int, int]:
-            late = max(0, g.cycles - interval, g.kv_beats - int(0.8 * interval))
+            late = max(0, g.cycles - interval, g.kv_beats - int(KV_SHARE * interval))
             return late, dsp(g), g.simd * g.pe, g.pe
 
         return min(_folds(self), key=worth)
@@ -185,10 +208,63 @@ class Geometry(Folding):
         return words, width, ATTENTION_MEMORY.style(words, width, self.style)
 
     @property
+    def kv_latency(self) -> int:
+        """Cycles of a read of K and V (KV_LATENCY)."""
+        words, _, style = self.kv_ram
+        return read_latency(words, style)
+
+    @property
+    def kv_ram_bits(self) -> int:
+        """Capacity of the memories that hold K and V: whole block RAMs or UltraRAMs, or LUTRAM in rows of 64 words."""
+        return 2 * self.pe * ram_bits(*self.kv_ram)
+
+    @property
+    def kv_code_bits(self) -> int:
+        """Bits of the codes in them: K and V of two frames."""
+        return 2 * self.tokens * 2 * self.heads * self.head_dim * self.in_bits
+
+    @property
+    def items_held(self) -> int:
+        """Items whose sums, or reciprocals, can wait."""
+        return -(-self.groups_held // self.cg) + 2
+
+    @property
+    def memories(self) -> tuple[UnitMemory, ...]:
+        """All memories, as the modules have them; FIFOs hold one beat more in their output register."""
+        codes, items = self.simd * self.in_bits, self.items_held
+        found = [
+            UnitMemory(Holds.KEYS_AND_VALUES, "keys and values", *self.kv_ram, count=2 * self.pe, stored=self.kv_code_bits),
+            UnitMemory(Holds.ROWS, "slices of queries", 4 * self.cg, codes, "distributed"),
+            UnitMemory(Holds.ROWS, "logits", self.slots * self.kg, self.pe * self.logit_bits, "distributed"),
+            UnitMemory(Holds.TABLE, "exp", 1 << self.logit_bits, 8, "distributed", count=self.pe, rom=True),
+            _fifo("row maxima", self.slots, self.logit_bits),
+            _fifo("sums of E V", self.groups_held + 2, self.simd * self.acc_bits),
+            _fifo("row sums", items, self.z_bits),
+            _fifo("reciprocals", items, RECIP_BITS),
+        ]
+        if self.scores:
+            found += [
+                UnitMemory(Holds.ROWS, "rows that wait for their scores", *self.ring_ram),
+                UnitMemory(Holds.ROWS, "scores", self.tokens, self.score_bits, "distributed", count=2),
+                _fifo("row sums of the scores", self.heads + 3, self.z_bits),
+            ]
+        return tuple(found)
+
+    @property
     def ring_ram(self) -> tuple[int, int, str]:
         """Words, bits and style of the RAM of the E rows that wait for their scores."""
         words, width = (self.heads + 1) * self.kg, self.pe * 8
         return words, width, ATTENTION_MEMORY.style(words, width)
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def _candidates(g: Geometry, interval: int, styles: Styles) -> tuple[Geometry, ...]:
+    """Folds within the interval, K and V in every style."""
+    fast = [fold for fold in _folds(g) if fold.cycles <= interval]
+    in_time = [fold for fold in fast if fold.kv_beats <= KV_SHARE * interval] or fast
+    folds = [replace(fold, style=style) for fold in in_time for style in styles.ram]
+    dense = [fold for fold in folds if fold.kv_ram_bits <= KV_RAM * fold.kv_code_bits]
+    return thriftiest((fold, fold.resources) for fold in dense or folds)
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
@@ -208,14 +284,8 @@ def dsp(g: Geometry) -> int:
     return logits + values + requant + out + (multiplier_dsps(g.score_quotient + 1, 9) if g.scores else 0)
 
 
-def _memories(g: Geometry) -> Estimate:
-    """K and V, and the ring of E rows."""
-    keys_and_values = 2 * g.pe * ram_estimate(*g.kv_ram)
-    return keys_and_values + ram_estimate(*g.ring_ram) if g.scores else keys_and_values
-
-
 def lut(g: Geometry) -> int:
-    """Sum over the modules, without these memories."""
+    """Sum over the modules, without their memories."""
     return _ports(g) + _kv(g) + _logits(g) + _values(g) + _norm(g) + (_scores(g) if g.scores else 0)
 
 
@@ -223,8 +293,9 @@ def _ports(g: Geometry) -> int:
     return g.simd * (2 * g.in_bits + g.out_bits) + 9 + (g.score_bits + 3 if g.scores else 0)
 
 
-def _fifo(depth: int, width: int) -> int:
-    return lutram_luts(depth - 1, width) + 12
+def _fifo(name: str, depth: int, width: int) -> UnitMemory:
+    """The LUTRAM of a FIFO."""
+    return UnitMemory(Holds.FIFO, name, depth - 1, width, "distributed")
 
 
 def _kv(g: Geometry) -> int:
@@ -257,16 +328,15 @@ def _logits(g: Geometry) -> int:
     shift = (g.pe - g.logit_lanes) * g.logit_acc_bits if serial > 1 else 0
     requant = g.logit_lanes * (14 + g.logit_bits)
     maximum = _tree(g.logit_lanes, g.logit_bits, 0) + round(2 * g.logit_bits)
-    memories = lutram_luts(4 * g.cg, g.simd * g.in_bits) + lutram_luts(g.slots * g.kg, g.pe * g.logit_bits)
     control = 50 + clog2(g.kv_ram[0]) + clog2(g.slots * g.kg) + clog2(g.queries) + clog2(4 * g.cg)
     dot = _dot(g.pe, g.simd, g.in_bits, g.in_bits, 2 * g.in_bits + 1 < DSP_MIN_PRODUCT)
     shift += g.pe * g.logit_acc_bits
-    return dot + shift + requant + maximum + memories + control + _fifo(g.slots, g.logit_bits)
+    return dot + shift + requant + maximum + control + FIFO_CONTROL
 
 
 def _values(g: Geometry) -> int:
     padding = g.kg * g.pe - g.tokens
-    exp = g.pe * (g.logit_bits + rom_luts(1 << g.logit_bits, 8, "distributed")) + 8 * padding
+    exp = g.pe * g.logit_bits + 8 * padding
     z = _tree(g.pe, 9) + g.z_bits
     control = 50 + clog2(g.kv_ram[0]) + 2 * clog2(g.slots * g.kg) + clog2(g.queries)
     return exp + z + control + _dot(g.simd, g.pe, g.in_bits, 8) + g.simd * g.acc_bits
@@ -279,17 +349,14 @@ def _divide(den: int, quotient: int, bits: int) -> int:
 def _norm(g: Geometry) -> int:
     serial = -(-g.simd // g.out_lanes)
     shift = (g.simd - g.out_lanes) * g.acc_bits if serial > 1 else 0
-    items = -(-g.groups_held // g.cg) + 2
     split = multiplier_dsps(g.acc_bits, RECIP_BITS + 1) > 1
     requant = g.out_lanes * (16 + g.out_bits + (31 if split else 0))
-    fifos = _fifo(g.groups_held + 2, g.simd * g.acc_bits) + _fifo(items, g.z_bits) + _fifo(items, RECIP_BITS)
-    return shift + requant + fifos + _divide(g.z_bits, RECIP_BITS, g.recip_bits) + 25
+    return shift + requant + 3 * FIFO_CONTROL + _divide(g.z_bits, RECIP_BITS, g.recip_bits) + 25
 
 
 def _scores(g: Geometry) -> int:
     words, width, _ = g.ring_ram
-    memories = 2 * lutram_luts(g.tokens, g.score_bits)
     divide = _divide(g.z_bits, g.score_quotient, g.score_recip_bits)
     control = 60 + clog2(words) * 2 + clog2(g.tokens) * 4
     lanes = width if g.pe > 1 else 0
-    return memories + divide + _fifo(g.heads + 3, g.z_bits) + lanes + 2 * g.score_bits + control
+    return divide + FIFO_CONTROL + lanes + 2 * g.score_bits + control

@@ -1,4 +1,4 @@
-"""The AXI4-Lite port through which a unit's weights come at start-up, as Verilog text (FINN's signal names)."""
+"""The AXI4-Lite port of a unit, as Verilog text (FINN's signal names)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,6 @@ def ports(name: str, address_bits: int) -> list[str]:
 def binds(pin: str, net: str) -> list[str]:
     """Connections of an instance's port ``pin`` to the nets of ``net``."""
     return [f".{pin}_{signal}({net}_{signal})" for _, signal, _ in SIGNALS]
-
-
-def tied(pin: str) -> list[str]:
-    """Connections of an instance's port ``pin`` that nobody uses; its address has one bit."""
-    zeros = ((signal, f"{bits or 1}'d0" if way == "input " else "") for way, signal, bits in SIGNALS)
-    return [f".{pin}_{signal}({zero})" for signal, zero in zeros]
 
 
 def _range(bits: int) -> str:

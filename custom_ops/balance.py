@@ -165,22 +165,42 @@ def steady_interval(rows: Sequence[int], timing: GroupTiming, frames: int = 6) -
         timing: cycles of the stages.
         frames: frames to follow; the mean is taken over the second half.
     """
-    loaded = 0
-    load_free, bank_free, order_free = [0, 0], [0, 0], [0, 0]
-    computed = drained = emitted = 0
-    ends = []
-    for _ in range(frames):
-        for count in rows:
-            loaded = max(loaded, load_free[0]) + count * timing.load_row
-            start = max(loaded, computed, bank_free[0])
-            computed = start + timing.compute
-            drained = max(computed + timing.latency, drained)
-            for i in range(0, count, timing.rows_per_step):
-                drained = max(drained, order_free[0]) + timing.drain_row
-                emitted = max(emitted, drained) + min(timing.rows_per_step, count - i) * timing.emit_row
-                order_free = [order_free[1], emitted]
-            load_free = [load_free[1], computed + timing.LOAD_RELEASE]
-            bank_free = [bank_free[1], drained + timing.DRAIN_RELEASE]
-        ends.append(emitted)
+    most = max(rows)
+    drain = -(-most // timing.rows_per_step) * timing.drain_row + most * timing.emit_row
+    if max(most * timing.load_row + timing.LOAD_RELEASE, timing.latency + drain + timing.DRAIN_RELEASE) <= timing.compute:
+        return float(len(rows) * timing.compute)
+    ends = row_ends(list(rows) * frames, timing)[sum(rows) - 1 :: sum(rows)]
     half = frames // 2
     return (ends[-1] - ends[half - 1]) / (frames - half)
+
+
+def row_ends(rows: Sequence[int], timing: GroupTiming, arrivals: Sequence[float] = ()) -> list[float]:
+    """Cycles in which each row has left, group after group, from a start with empty buffers (see :func:`steady_interval`).
+
+    Args:
+        arrivals: cycle by which each row has come; without them all rows wait at the input.
+    """
+    loaded = row = 0
+    load_free, bank_free, order_free = [0, 0], [0, 0], [0, 0]
+    computed = drained = emitted = 0
+    ends: list[float] = []
+    rows_per_step, drain_row, emit_row = timing.rows_per_step, timing.drain_row, timing.emit_row
+    for count in rows:
+        loaded = max(loaded, load_free[0]) + count * timing.load_row
+        if arrivals:
+            for behind, arrival in enumerate(reversed(arrivals[row : row + count])):
+                loaded = max(loaded, arrival + behind * timing.load_row)
+            row += count
+        start = max(loaded, computed, bank_free[0])
+        computed = start + timing.compute
+        drained = max(computed + timing.latency, drained)
+        for i in range(0, count, rows_per_step):
+            drained = max(drained, order_free[0]) + drain_row
+            emitted = max(emitted, drained)
+            for _ in range(min(rows_per_step, count - i)):
+                emitted += emit_row
+                ends.append(emitted)
+            order_free = [order_free[1], emitted]
+        load_free = [load_free[1], computed + timing.LOAD_RELEASE]
+        bank_free = [bank_free[1], drained + timing.DRAIN_RELEASE]
+    return ends

@@ -15,16 +15,18 @@ from onnx import helper
 from qonnx.core.datatype import BaseDataType, DataType
 
 from finn_vitprune.custom_ops.folding import Folding, StreamFolding
-from finn_vitprune.custom_ops.memory import Estimate
+from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
+from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import MULT_BITS
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.synth.parts import Part
 
 
-def divisors(n: int) -> list[int]:
+@functools.cache
+def divisors(n: int) -> tuple[int, ...]:
     """Divisors of ``n`` in ascending order."""
-    return [d for d in range(1, n + 1) if n % d == 0]
+    return tuple(d for d in range(1, n + 1) if n % d == 0)
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,26 @@ class VitOp(HWCustomOp):
     streams are initialisers (weights, tables) and reach :meth:`compute` as arrays.
 
     Class attributes tell passes over the graph what kind of op it is: ``token_wise``, a token of the output needs
-    the same token of each input alone; ``is_buffer``, a FIFO; ``is_converter``, the stream in beats of another width.
+    the same token of each input alone; ``is_buffer``, a FIFO; ``is_converter``, the stream in beats of another width;
+    ``is_crossing``, a register chain between two SLRs.
     """
 
     token_wise = False
     is_buffer = False
+    ram_holds = "the contents"
+    """What is where ``ram_style`` says."""
     is_converter = False
+    is_crossing = False
     ATTRIBUTES: ClassVar[dict[str, tuple]] = {}
     """Node attributes of this class beside those of its bases, FINN's way: type, whether required, default, allowed values."""
 
+    @classmethod
+    def own_attributes(cls) -> dict[str, tuple]:
+        """:attr:`ATTRIBUTES` of the class and of its bases: what this project states, not FINN."""
+        return functools.reduce(operator.or_, (vars(base).get("ATTRIBUTES", {}) for base in reversed(cls.__mro__)))
+
     def get_nodeattr_types(self) -> dict:
-        bases = reversed(type(self).__mro__)
-        return functools.reduce(operator.or_, (vars(base).get("ATTRIBUTES", {}) for base in bases), super().get_nodeattr_types())
+        return super().get_nodeattr_types() | self.own_attributes()
 
     @abstractmethod
     def in_streams(self) -> list[Stream]:
@@ -104,6 +114,19 @@ class VitOp(HWCustomOp):
         """When (in frames) the op needs each input, given when each arrives: as a rule, when all are there."""
         return [max(arrivals)] * len(arrivals)
 
+    def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
+        """When the tokens of a frame leave, given when they arrive, in a graph that holds no other frame.
+
+        By default every beat leaves :meth:`beat_cycles` after it came, on all outputs. Latency by formula comes from this
+        (docs/architecture.md, "Latency").
+        """
+        beats = max(stream.token_beats for stream in self.in_streams() + self.out_streams())
+        return [TokenTimes.joined(inputs).served(beats, self.beat_cycles())] * len(self.out_streams())
+
+    def beat_cycles(self) -> int:
+        """Cycles from a beat that arrives to the one that it makes, where each makes one: input and output register."""
+        return 2
+
     def output_fifo_tokens(self) -> int:
         """Tokens that the FIFO after the op must hold whatever path it is on; 0 leaves its depth to the paths."""
         return 0
@@ -117,7 +140,15 @@ class VitOp(HWCustomOp):
         return OneToken(tuple(range(len(self.in_streams()))), {"tokens": 1}) if self.token_wise else None
 
     def check_part(self, part: Part) -> None:
-        """Raise a UserError where the node needs what ``part`` has none of."""
+        """Raise a UserError where the node needs what ``part`` has none of: its ``slr``, UltraRAM for its ``ram_style``."""
+        slr, use = self.get_nodeattr("slr"), f"0 to {part.slrs - 1}" if part.slrs > 1 else "0"
+        self.require(-1 <= slr < part.slrs, f"slr {slr} is not possible on {part.name}: use {use}, or -1 to leave it open")
+        wanted = self.get_nodeattr("ram_style") if "ram_style" in self.get_nodeattr_types() else "auto"
+        if wanted == "ultra" and not part.URAM:
+            raise UserError(
+                f"part {part.name} has no UltraRAM for {self.ram_holds} of node {self.onnx_node.name} (ram_style ultra):"
+                " use ram_style auto, block or distributed, or a part with UltraRAM, such as xczu7ev"
+            )
 
     def folding(self) -> Folding:
         """The unit at its present fold, as frozen data.
@@ -125,7 +156,7 @@ class VitOp(HWCustomOp):
         The default is for ops whose one choice is ``SIMD``, the elements a beat: a divisor of the channels of
         every stream. Ops without that attribute have nothing to choose.
         """
-        given = frozenset(a.SerializeToString() for a in self.onnx_node.attribute if a.name != "SIMD")
+        given = frozenset(a.SerializeToString() for a in self.onnx_node.attribute if a.name not in ("SIMD", "slr"))
         if "SIMD" not in self.get_nodeattr_types():
             return StreamFolding(type(self), given, ())
         choices = tuple(divisors(math.gcd(*(s.channels for s in self.in_streams() + self.out_streams()))))
@@ -134,6 +165,10 @@ class VitOp(HWCustomOp):
     @abstractmethod
     def resources(self) -> Estimate:
         """What the op takes at its present fold."""
+
+    def memory_map(self) -> tuple[UnitMemory, ...]:
+        """The op's memories at its present fold; :meth:`resources` counts them by these."""
+        return ()
 
     def param_counts(self) -> dict[str, int]:
         """Stored weights and biases: ``{"weights": n, "biases": n, "index_bits": n}``, absent keys are 0."""
@@ -254,6 +289,9 @@ class FoldedOp(VitOp):
 
     def resources(self) -> Estimate:
         return self.folding().resources
+
+    def memory_map(self) -> tuple[UnitMemory, ...]:
+        return self.folding().memories
 
 
 class StreamOp(VitOp):

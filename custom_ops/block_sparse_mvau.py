@@ -8,10 +8,10 @@ from qonnx.core.datatype import DataType
 from finn_vitprune import numerics
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops import mvau_estimate
-from finn_vitprune.custom_ops.balance import Schedule
+from finn_vitprune.custom_ops.balance import Schedule, row_ends
 from finn_vitprune.custom_ops.base import FoldedOp
+from finn_vitprune.custom_ops.load_chain import LoadChainBackend
 from finn_vitprune.custom_ops.mvau_contents import (
-    LoaderShape,
     drain_contents,
     constant_contents,
     lane_contents,
@@ -19,10 +19,16 @@ from finn_vitprune.custom_ops.mvau_contents import (
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Fold, product_sum_bits
 from finn_vitprune.custom_ops.mvau_mac import MAC_STYLES
-from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.custom_ops.rtl_backend import Memory
+from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
-from finn_vitprune.synth.parts import Part, known_part
+from finn_vitprune.sim.contents import Region, fill_file
+
+LOAD_CYCLES = 4
+"""From the last beat of a group's input to its first step: registers, the program's first entry."""
+DRAIN_CYCLES = 6
+"""From a drain step to the beat that it makes: result bank, sum, requantisation, output register."""
 
 
 class BlockSparseMVAU(FoldedOp):
@@ -51,6 +57,7 @@ class BlockSparseMVAU(FoldedOp):
     """
 
     token_wise = True
+    ram_holds = "the weights"
     ATTRIBUTES = {
         "tokens": ("i", True, 0),
         "MW": ("i", True, 0),
@@ -163,6 +170,14 @@ class BlockSparseMVAU(FoldedOp):
             "index_bits": f.schedule.kept * (numerics.clog2(f.block_rows) + 1),
         }
 
+    def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
+        """Groups of tokens are loaded, multiplied and drained, as :func:`.balance.row_ends` says."""
+        f = self.fold()
+        row = f.timing.emit_row or f.timing.drain_row
+        ends = row_ends(f.token_groups, f.timing, [t + LOAD_CYCLES for t in inputs[0].last])
+        last = tuple(end + DRAIN_CYCLES for end in ends)
+        return [TokenTimes(tuple(end - row + 1 for end in last), last)]
+
     def held_tokens(self) -> int:
         """Double buffers of a token group before and after the lanes, one in them, rows put in order."""
         f = self.fold()
@@ -180,25 +195,14 @@ class BlockSparseMVAU(FoldedOp):
         """Those of as many tokens."""
         return self.burst_tokens() * self.in_streams()[0].token_beats
 
-    # --- resources ---
 
-    def check_part(self, part: Part) -> None:
-        """Weights in UltraRAM need a part that has some."""
-        if self.get_nodeattr("ram_style") == "ultra" and not part.URAM:
-            raise UserError(
-                f"part {part.name} has no UltraRAM for the weights of node {self.onnx_node.name} (ram_style ultra):"
-                " use ram_style auto, block or distributed, or a part with UltraRAM, such as xczu7ev"
-            )
-
-
-class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
+class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
     """RTL of :class:`BlockSparseMVAU`: ``vp_mvau`` and the contents of its four ROMs.
 
-    With ``ram_style`` "ultra" the weights are not ROM but an image that is loaded at start-up.
+    With ``ram_style`` "ultra" the weights are not ROM but loaded at start-up.
     """
 
     RTL_TOP = "vp_mvau"
-    RTL_AXILITE = True
 
     def rtl_parameters(self) -> dict[str, int | str]:
         f = self.fold()
@@ -237,21 +241,19 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
             "R_ELEMS": f.r_elems,
             "R_WORDS": f.r_words,
             "W_WORDS": f.weight_words,
+            "W_LATENCY": f.weight_latency,
             "P_WORDS": f.program_entries,
             "C_WORDS": f.drain_entries,
             "K_WORDS": f.constants,
-            **{f"{k}_FILE": self.memory_file(suffix) for k, suffix in _ROMS.items() if styles[k] != "ultra"},
+            **{f"{k}_FILE": self.memory_file(suffix) for k, suffix in _ROMS.items()},
+            **{"W_FILE": fill_file(region.unit, region.memory) for region in self.loaded_regions()},
             **{f"{key}_STYLE": style for key, style in styles.items()},
-            **({"LOAD_BITS": bits} if (bits := self.axilite_bits()) else {}),
+            **({"LOAD_STAGES": self.get_nodeattr("load_stages")} if self.on_load_chain else {}),
         }
 
-    def axilite_bits(self) -> int:
-        return self.load_shape().address_bits if self.get_nodeattr("ram_style") == "ultra" else 0
-
-    def load_shape(self) -> LoaderShape:
-        """Shape of the load image, whether the unit has one or not."""
-        depth, width, banks = mvau_estimate.rom_shapes(self.fold())["W"]
-        return LoaderShape(banks, depth, width)
+    @property
+    def on_load_chain(self) -> bool:
+        return self.get_nodeattr("ram_style") == "ultra"
 
     def memory_file(self, suffix: str) -> str:
         """Bare file name of a ROM; a bank of weights has its number in front, where vp_mvau can put it."""
@@ -264,8 +266,6 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
         Raises:
             UserError: the weights do not fit their types or the unit, or the part lacks their memory.
         """
-        if (part := known_part(fpgapart)) is not None:
-            self.check_part(part)
         self.plan(model.get_initializer(self.onnx_node.input[1]))
         bias = np.rint(model.get_initializer(self.onnx_node.input[2])).astype(np.int64)
         need = max(int(bias.max()).bit_length(), int(~bias.min()).bit_length()) + 1
@@ -276,21 +276,29 @@ class BlockSparseMVAU_rtl(VitRTLBackend, BlockSparseMVAU):
     def memories(self, model) -> dict[str, Memory]:
         """Weights, the two programs, and biases with multipliers, each padded to its elaborated depth.
 
-        Weights in UltraRAM are in :meth:`load_image` instead.
+        Weights in UltraRAM are in :meth:`loaded_banks` instead.
 
         Raises:
             UserError: values do not fit their types, or the mask does not fit the elaborated maxima.
         """
         contents, banks = self._contents(model)
-        if self.get_nodeattr("ram_style") == "ultra":
+        if self.on_load_chain:
             return contents
         names = [f"weights{_BANK}{i:02d}" for i in range(len(banks))] if len(banks) > 1 else ["weights"]
         return dict(zip(names, banks)) | contents
 
-    def load_image(self, model) -> np.ndarray | None:
-        if self.get_nodeattr("ram_style") != "ultra":
-            return None
-        return self.load_shape().image([bank.words for bank in self._contents(model)[1]])
+    def loaded_regions(self) -> list[Region]:
+        if not self.on_load_chain:
+            return []
+        depth, width, banks = mvau_estimate.rom_shapes(self.fold())["W"]
+        return [Region(self.onnx_node.name, _ROMS["W"], depth, width, banks)]
+
+    def loaded_banks(self, model) -> list[list[Memory]]:
+        return [self._contents(model)[1]] if self.on_load_chain else []
+
+    def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
+        loaded = self.on_load_chain and index == 1
+        return BlockMask.of(values, self.get_nodeattr("block")).grid if loaded else values
 
     def _contents(self, model) -> tuple[dict[str, Memory], list[Memory]]:
         """Programs and constants by file suffix, and the banks of the weights."""

@@ -2,20 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from finn_vitprune.custom_ops.base import StreamOp
-from finn_vitprune.custom_ops.memory import Estimate, fifo_ram, ram_estimate
+from finn_vitprune.custom_ops.base import FoldedOp, StreamOp
+from finn_vitprune.custom_ops.folding import Folding, Styles, thriftiest
+from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory, fifo_ram
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 
 
-class VitFIFO(StreamOp):
+@dataclass(frozen=True)
+class FifoFolding(Folding):
+    """A FIFO of ``depth`` beats of ``width`` bits in the memory ``style``, for frames of ``beats``."""
+
+    depth: int
+    width: int
+    beats: int
+    style: str
+
+    @property
+    def cycles(self) -> int:
+        return self.beats
+
+    @property
+    def ram(self) -> tuple[int, int, str]:
+        """Words, bits and style of the RAM; no words where the beats are in registers."""
+        return fifo_ram(self.depth, self.width, self.style) if self.depth > 2 else (0, self.width, "distributed")
+
+    @property
+    def read_latency(self) -> int:
+        """Registers of a read of the RAM, which hold a beat each."""
+        words = self.ram[0]
+        return self.depth - words if words else 1
+
+    @property
+    def memories(self) -> tuple[UnitMemory, ...]:
+        return (UnitMemory(Holds.FIFO, "beats", *self.ram),) if self.ram[0] else ()
+
+    @property
+    def resources(self) -> Estimate:
+        """LUTRAM or deep RAMs with their multiplexer, the two pointers, the fill count, and 4 LUTs a further stage of a read."""
+        words = self.ram[0]
+        if not words:
+            return Estimate(LUT=self.width + 5)
+        pointer = max(1, (words - 1).bit_length())
+        control = 3 * pointer // 2 + 6 if words == 1 << pointer else 3 * pointer + 7
+        return self.memories[0].resources + Estimate(LUT=control + 4 * (self.read_latency - 1))
+
+    def attributes(self) -> dict[str, str]:
+        return {"ram_style": self.style}
+
+    def for_interval(self, interval: int) -> FifoFolding:
+        """The FIFO itself: it has one pace."""
+        return self
+
+    def candidates(self, interval: int, styles: Styles) -> tuple[FifoFolding, ...]:
+        """The FIFO in every memory."""
+        return thriftiest((fold, fold.resources) for style in styles.ram for fold in [replace(self, style=style)])
+
+    @property
+    def shape(self) -> FifoFolding:
+        return replace(self, style="auto")
+
+
+class VitFIFO(FoldedOp, StreamOp):
     """x ``[tokens, channels]`` unchanged, up to ``depth`` beats held back.
 
-    ``ram_style`` auto: LUTRAM up to 64 beats or 1,024 bits, block RAM beyond.
+    ``ram_style`` auto: LUTRAM up to 64 beats or 1,024 bits, block RAM beyond. The read registers of the RAM are part
+    of the ``depth``.
     """
 
     is_buffer = True
+    ram_holds = "the beats"
     ATTRIBUTES = {
         "depth": ("i", True, 0),
         "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
@@ -30,15 +89,17 @@ class VitFIFO(StreamOp):
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         return [x.copy()]
 
-    def resources(self) -> Estimate:
-        """LUTRAM or deep RAMs with their multiplexer, the two pointers and the fill count."""
-        depth, width = self.get_nodeattr("depth"), self.source.width
-        if depth <= 2:
-            return Estimate(LUT=width + 5)
-        words, width, style = fifo_ram(depth, width, self.get_nodeattr("ram_style"))
-        pointer = max(1, (words - 1).bit_length())
-        control = 3 * pointer // 2 + 6 if words == 1 << pointer else 3 * pointer + 7
-        return ram_estimate(words, width, style) + Estimate(LUT=control)
+    def beat_cycles(self) -> int:
+        """A write, and the registers of a read."""
+        return 1 + self.read_latency()
+
+    def read_latency(self) -> int:
+        """Registers of a read of the RAM, which hold a beat each."""
+        return self.folding().read_latency
+
+    def folding(self) -> FifoFolding:
+        source = self.source
+        return FifoFolding(self.get_nodeattr("depth"), source.width, source.beats, self.get_nodeattr("ram_style"))
 
 
 class VitFIFO_rtl(VitRTLBackend, VitFIFO):
@@ -51,4 +112,5 @@ class VitFIFO_rtl(VitRTLBackend, VitFIFO):
             "WIDTH": self.source.width,
             "DEPTH": self.get_nodeattr("depth"),
             "STYLE": self.get_nodeattr("ram_style"),
+            "READ_LATENCY": self.read_latency(),
         }

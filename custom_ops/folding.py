@@ -7,16 +7,46 @@ of those it chose once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property, lru_cache
 
+import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
 from onnx import AttributeProto, NodeProto
 
-from finn_vitprune.custom_ops.memory import Estimate
+from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
 
 FOLDINGS_KEPT = 1 << 14
 """Foldings of which cycles and resources are remembered, so that units of equal shape are evaluated once."""
+
+
+@dataclass(frozen=True)
+class Styles:
+    """What a choice may use: MAC implementations of matrix units, and places of memories."""
+
+    mac: tuple[str, ...] = ("dsp48e2", "lut")
+    ram: tuple[str, ...] = ("distributed", "block", "ultra")
+
+    @property
+    def without_ultra(self) -> Styles:
+        """The same without UltraRAM."""
+        return replace(self, ram=tuple(style for style in self.ram if style != "ultra"))
+
+
+@dataclass(frozen=True)
+class LostCycles:
+    """Cycles of a frame in which a unit's multipliers do nothing useful, by reason.
+
+    Attributes:
+        padding: of sides that a block does not divide. rows: tokens (or keys) rounded up to those of a step.
+        lanes: lanes with fewer blocks than the fullest one. waiting: for ports, the drain, a division or the next group.
+    """
+
+    padding: float = 0.0
+    rows: float = 0.0
+    lanes: float = 0.0
+    waiting: float = 0.0
 
 
 class Folding(ABC):
@@ -40,6 +70,16 @@ class Folding(ABC):
         """Cycles of a frame of a unit with products, were all of its multipliers used all the time."""
         return self.macs / self.products_per_cycle
 
+    @property
+    def lost(self) -> LostCycles:
+        """Why ``cycles`` are more than the ideal ones, of a unit with products: together they are the difference."""
+        return LostCycles(waiting=self.cycles - self.ideal_cycles)
+
+    @property
+    def memories(self) -> tuple[UnitMemory, ...]:
+        """The unit's memories; their resources are part of :attr:`resources`."""
+        return ()
+
     @abstractmethod
     def attributes(self) -> dict[str, int]:
         """The node attributes that the fold decides."""
@@ -47,6 +87,44 @@ class Folding(ABC):
     @abstractmethod
     def for_interval(self, interval: int) -> Folding:
         """The cheapest fold with ``cycles <= interval``, else the fastest one."""
+
+    def candidates(self, interval: int, styles: Styles) -> tuple[Folding, ...]:
+        """Folds to choose from with ``cycles <= interval``; none where the unit cannot be so fast.
+
+        None of them takes as much of every resource as another one.
+        """
+        fold = self.for_interval(interval)
+        return (fold,) if fold.cycles <= interval else ()
+
+    @property
+    def shape(self) -> Hashable:
+        """Units of equal shape can have equal folds, and their candidates are the same."""
+        return self
+
+    def with_room_for(self, units: Sequence[Folding]) -> Folding:
+        """This fold such that all ``units``, which are of this shape, can have it."""
+        return self
+
+    def folded_as(self, other: Folding) -> Folding:
+        """This unit at the fold of ``other``, a unit of equal shape that has room for this one."""
+        return other
+
+
+def thriftiest(
+    folds: Iterable[tuple[Folding, Estimate]], admits: Callable[[Folding], bool] = lambda fold: True
+) -> tuple[Folding, ...]:
+    """Those which ``admits`` takes and of which no other such takes at most as much of every resource (of equals the first).
+
+    Args:
+        folds: with what each takes.
+    """
+    folds, resources = zip(*folds) if (folds := list(folds)) else ((), ())
+    used = np.array([(r.LUT, r.DSP, r.BRAM_18K, r.URAM) for r in resources]).reshape(len(folds), -1)
+    kept: list[int] = []
+    for i in np.lexsort(used.T[::-1]):
+        if not np.any(np.all(used[kept] <= used[i], axis=1)) and admits(folds[i]):
+            kept.append(int(i))
+    return tuple(folds[i] for i in kept)
 
 
 @dataclass(frozen=True)
@@ -76,6 +154,10 @@ class StreamFolding(Folding):
     @cached_property
     def resources(self) -> Estimate:
         return self._op.resources()
+
+    @property
+    def memories(self) -> tuple[UnitMemory, ...]:
+        return self._op.memory_map()
 
     def attributes(self) -> dict[str, int]:
         return {"SIMD": self.simd} if self.choices else {}

@@ -6,12 +6,20 @@ import numpy as np
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import Estimate, fifo_ram, ram_estimate
+from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory, fifo_ram
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.custom_ops.token_times import TokenTimes
 
 RSQRT_CYCLES = 36
 """Cycles of the reciprocal square root of one token; D / SIMD beats below this gain nothing."""
 
+SUM_CYCLES = 5
+"""Cycles from a token's last beat to its sums, besides those of the adder tree."""
+SCALE_CYCLES = 6
+"""Cycles from a token's scale to its first beat at the output."""
+
+SEEDS, SEED_BITS = 256, 13
+"""Entries of the table of seeds, and bits of one."""
 MAX_CHANNELS = 1024
 MAX_SHIFT = 29  # 8 + e + shift stays below 63, the golden model's int64
 
@@ -64,13 +72,28 @@ class VitLayerNorm(UnaryStreamOp):
         beats = self.source.token_beats
         return beats + min(beats, RSQRT_CYCLES) + self.source.simd.bit_length() + 10
 
+    def memory_map(self) -> tuple[UnitMemory, ...]:
+        """The FIFO of codes that wait for their token's scale, and the seeds of the square root."""
+        waiting = fifo_ram(self.fifo_depth(), 16 * self.get_nodeattr("SIMD"))
+        return (
+            UnitMemory(Holds.FIFO, "codes that wait", *waiting),
+            UnitMemory(Holds.TABLE, "seeds of the square root", SEEDS, SEED_BITS, "distributed", rom=True),
+        )
+
     def resources(self) -> Estimate:
-        """Square root and control: 885 LUTs and two DSP slices. A lane: 207 LUTs (sums 70, offset and product sum 80,
+        """Square root and control: 833 LUTs beside the seeds and two DSP slices. A lane: 207 LUTs (sums 70, offset and product sum 80,
         shifter and range check 57), 6.75 a bit of the result, one slice for x squared, two for x times D rc. The
-        FIFO of waiting codes."""
+        memories."""
         simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
-        waiting = ram_estimate(*fifo_ram(self.fifo_depth(), 16 * simd))
-        return waiting + Estimate(LUT=round(885 + simd * (207 + 6.75 * bits)), DSP=3 * simd + 2)
+        logic = Estimate(LUT=round(833 + simd * (207 + 6.75 * bits)), DSP=3 * simd + 2)
+        return sum((memory.resources for memory in self.memory_map()), logic)
+
+    def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
+        """A token is summed as it comes, then its square root is taken, then it leaves; three tokens at a time."""
+        (times,), beats = inputs, self.source.token_beats
+        summed = times.served(beats, SUM_CYCLES + self.source.simd.bit_length() // 2)
+        ended = TokenTimes(summed.last, summed.last).served(RSQRT_CYCLES, 1)
+        return [TokenTimes(ended.last, ended.last).served(beats, SCALE_CYCLES)]
 
     def held_tokens(self) -> int:
         """Tokens in the FIFO, and a part of one in the input and output registers."""
@@ -96,4 +119,4 @@ class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):
 
     def memories(self, model) -> dict[str, Memory]:
         """The seed table of the reciprocal square root."""
-        return {"seed": Memory(numerics.layernorm_seed_table(), 13)}
+        return {"seed": Memory(numerics.layernorm_seed_table(), SEED_BITS)}

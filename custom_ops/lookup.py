@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import Estimate, rom_estimate
+from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 
 
@@ -25,9 +25,13 @@ class VitLookup(UnaryStreamOp):
         depth = 1 << self.source.dtype.bitwidth()
         return depth, self.target.dtype.bitwidth(), self.get_nodeattr("ram_style")
 
+    def memory_map(self) -> tuple[UnitMemory, ...]:
+        """A copy of the table for each element of a beat."""
+        return (UnitMemory(Holds.TABLE, "table", *self._rom(), count=self.source.simd, rom=True),)
+
     def resources(self) -> Estimate:
         """One LUT per bit of the input register, the tables and the handshake."""
-        return self.source.simd * rom_estimate(*self._rom()) + Estimate(LUT=self.source.width + 8)
+        return self.memory_map()[0].resources + Estimate(LUT=self.source.width + 8)
 
 
 class VitLookup_rtl(VitRTLBackend, VitLookup):

@@ -2,13 +2,15 @@
 
 Block RAM follows the choice of Yosys' ``memory_libmap``. A memory deeper than a RAM of one shape is cut into
 rows; the rows' bits may share a RAM (in bytes of nine bits where they are written, since those have an
-enable each); the cheapest shape wins, with half a unit per bit of the multiplexer between rows.
+enable each); the cheapest shape wins, with half a unit per bit of the multiplexer between rows and per row's write enable.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 RAMB18_COST, RAMB36_COST = 129, 257
@@ -20,6 +22,12 @@ DIFFERENT_BITS = 0.78
 """LUTs per different column of bits in a ROM of few words, as measured: some are inputs or inverses."""
 JOINED_TABLES = 1.44
 """LUTs per 64 words of a bit where LUTs join them, as measured from 300 to 1,500 words."""
+URAM_WORDS, URAM_WIDTH = 4096, 72
+BRAM18_BITS, URAM_BITS, LUTRAM_WORDS = 18 * 1024, URAM_WORDS * URAM_WIDTH, 64
+LUTRAM_BITS = 64 * 7
+"""Of the 8 LUTs of one LUTRAM with a port to write and one to read."""
+MUX_INPUTS = 4
+"""Inputs of a multiplexer that is one LUT deep."""
 RAMB18_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 RAMB36_SHAPES = {1: 32768, 2: 16384, 4: 8192, 9: 4096, 18: 2048, 36: 1024, 72: 512}
 """Depth by width of a block RAM of 18 and of 36 Kbit, one port writing, the other reading."""
@@ -44,6 +52,73 @@ class Estimate:
 
     def __rmul__(self, count: int) -> Estimate:
         return Estimate(count * self.LUT, count * self.DSP, count * self.BRAM_18K, count * self.URAM)
+
+
+class Holds(StrEnum):
+    """Kinds of contents of a unit's memories."""
+
+    WEIGHTS = "weights"
+    KEYS_AND_VALUES = "keys and values"
+    ROWS = "rows and sums"
+    FIFO = "FIFOs"
+    TABLE = "tables and constants"
+    PROGRAM = "programs"
+
+
+class RamKind(StrEnum):
+    """What a memory is made of; a ROM in LUTs is logic, which synthesis makes smaller."""
+
+    LUTRAM = "LUTRAM"
+    LUT = "LUT ROM"
+    BRAM = "BRAM"
+    URAM = "URAM"
+
+
+@dataclass(frozen=True)
+class UnitMemory:
+    """``count`` equal memories of a unit: ``words`` of ``width`` bits each, in the RAM ``style``.
+
+    Attributes:
+        holds: the kind of contents. name: what it is in the unit.
+        style: "distributed", "block" or "ultra"; of a ROM also "auto".
+        rom: never written, with contents that synthesis knows (not in UltraRAM, which is loaded).
+        stored: bits of contents in all of them; None where these fill all words.
+    """
+
+    holds: Holds
+    name: str
+    words: int
+    width: int
+    style: str
+    count: int = 1
+    rom: bool = False
+    stored: int | None = None
+
+    @property
+    def resources(self) -> Estimate:
+        """What they take, with the multiplexer after each that is deep."""
+        return self.count * (rom_estimate if self.rom else ram_estimate)(self.words, self.width, self.style)
+
+    @property
+    def kind(self) -> RamKind:
+        used = self.resources
+        if used.URAM or used.BRAM_18K:
+            return RamKind.URAM if used.URAM else RamKind.BRAM
+        return RamKind.LUT if self.rom else RamKind.LUTRAM
+
+    @property
+    def bits(self) -> int:
+        """Bits of contents."""
+        return self.count * self.words * self.width if self.stored is None else self.stored
+
+    @property
+    def capacity(self) -> int | None:
+        """Bits of the block RAMs, UltraRAMs or LUTRAMs that are taken; None of a ROM in LUTs."""
+        if self.kind == RamKind.LUT:
+            return None
+        if self.kind == RamKind.LUTRAM:
+            return self.count * lutram_rams(self.words, self.width) * LUTRAM_BITS
+        return self.resources.BRAM_18K * BRAM18_BITS + self.resources.URAM * URAM_BITS
 
 
 @dataclass(frozen=True)
@@ -75,10 +150,22 @@ ATTENTION_MEMORY = MemoryPolicy(words=128)
 """Keys, values and the rows that wait for their scores."""
 
 
+def read_latency(words: int, style: str) -> int:
+    """Cycles of a read of a memory that is "distributed", "block" or "ultra" (READ_LATENCY in the RTL).
+
+    LUTRAM has its register. Block RAM and UltraRAM have another at their output. A multiplexer between UltraRAMs has
+    one of its own, and two where it is more than one LUT deep.
+    """
+    if style == "ultra":
+        rows = -(-words // URAM_WORDS)
+        return 2 if rows == 1 else 3 if rows <= MUX_INPUTS else 4
+    return 2 if style == "block" else 1
+
+
 def fifo_ram(depth: int, width: int, wanted: str = "auto") -> tuple[int, int, str]:
-    """Words, bits and style of the RAM of a ``vp_fifo`` deeper than two; the other beats sit in output registers."""
+    """Words, bits and style of the RAM of a ``vp_fifo`` deeper than two; its read registers hold the other beats."""
     style = "distributed" if depth == 3 else FIFO_MEMORY.style(depth, width, wanted)
-    return depth - 1 if style == "distributed" else depth - 2, width, style
+    return depth - read_latency(depth, style), width, style
 
 
 def ram_estimate(words: int, width: int, style: str) -> Estimate:
@@ -89,6 +176,13 @@ def ram_estimate(words: int, width: int, style: str) -> Estimate:
         BRAM_18K=ram_bram18(words, width) if style == "block" else 0,
         URAM=ram_urams(words, width) if style == "ultra" else 0,
     )
+
+
+def ram_bits(words: int, width: int, style: str) -> int:
+    """Capacity of what a ``vp_ram`` occupies: whole block RAMs or UltraRAMs, or LUTRAM in rows of 64 words."""
+    used = ram_estimate(words, width, style)
+    rows = -(-words // LUTRAM_WORDS)
+    return used.BRAM_18K * BRAM18_BITS + used.URAM * URAM_BITS or rows * LUTRAM_WORDS * width
 
 
 def rom_estimate(words: int, width: int, style: str) -> Estimate:
@@ -126,11 +220,23 @@ def rom_luts(words: int, width: int, style: str) -> int:
 
 
 def lutram_luts(words: int, width: int) -> int:
-    """LUTs of a dual-port LUTRAM: 8 LUTs hold 32 words of 14 bits or 64 words of 7 bits."""
-    if words <= 32:
-        return 8 * -(-width // 14)
-    rows = -(-words // 64)
-    return rows * 8 * -(-width // 7) + (rows > 1) * -(-rows // 4) * width
+    """LUTs of a dual-port LUTRAM; rows of 64 words take a write enable and an input of the multiplexer each."""
+    rows = -(-words // LUTRAM_WORDS)
+    return 8 * lutram_rams(words, width) + (rows > 1) * (mux_luts(rows) * width + rows)
+
+
+def lutram_rams(words: int, width: int) -> int:
+    """LUTRAMs of 8 LUTs each, which hold 32 words of 14 bits or 64 words of 7 bits."""
+    return -(-width // 14) if words <= 32 else -(-words // LUTRAM_WORDS) * -(-width // 7)
+
+
+def mux_luts(inputs: int) -> int:
+    """LUTs of one bit of a multiplexer, as measured: from nine inputs on Yosys needs more than a tree of LUT6 has."""
+    if inputs <= 4:
+        return int(inputs > 1)
+    if inputs <= 8:
+        return -(-inputs // 3)
+    return 6 if inputs <= 16 else round(0.52 * inputs)
 
 
 def bram_luts(words: int, width: int) -> int:
@@ -141,14 +247,14 @@ def bram_luts(words: int, width: int) -> int:
 
 def uram_luts(words: int, width: int) -> int:
     """LUTs of the multiplexer after the UltraRAMs of a deep ``vp_ram``."""
-    rows = -(-words // 4096)
-    return -(-rows // 4) * width if rows > 1 else 0
+    rows = -(-words // URAM_WORDS)
+    return -(-rows // MUX_INPUTS) * width if rows > 1 else 0
 
 
 def ram_urams(words: int, width: int) -> int:
     """UltraRAMs: 4,096 words of 72 bits. Rows of 4,096 words may share one, in its bytes of nine or of eight bits."""
-    rows = -(-words // 4096)
-    return min(-(-rows * -(-width // byte) * byte // 72) for byte in (8, 9))
+    rows = -(-words // URAM_WORDS)
+    return min(-(-rows * -(-width // byte) * byte // URAM_WIDTH) for byte in (8, 9))
 
 
 def multiplier_dsps(a: int, b: int) -> int:
@@ -165,6 +271,7 @@ class BlockRamCut(NamedTuple):
     rows: int
 
 
+@lru_cache(maxsize=1 << 14)
 def block_ram_cut(words: int, width: int, written: bool = True) -> BlockRamCut:
     """How a ``vp_ram``, or a ``vp_rom`` (not ``written``), in block RAM is cut: into RAMs of the cheapest shape."""
     choices = []
@@ -177,7 +284,7 @@ def block_ram_cut(words: int, width: int, written: bool = True) -> BlockRamCut:
                 count = rows * -(-width // bits)
             else:
                 count = -(-rows * -(-width // BYTE) * BYTE // bits)
-            choices.append(BlockRamCut(count * cost + MUX_COST * width * (rows - 1), count * unit, rows))
+            choices.append(BlockRamCut(count * cost + MUX_COST * (width + written) * (rows - 1), count * unit, rows))
     return min(choices)
 
 

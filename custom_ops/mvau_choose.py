@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import most_contributions
 from finn_vitprune.custom_ops.base import divisors
-from finn_vitprune.custom_ops.folding import Folding
-from finn_vitprune.custom_ops.memory import Estimate
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding, LostCycles, Styles, thriftiest
+from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
 from finn_vitprune.numerics import clog2
 
@@ -46,15 +47,53 @@ class MatrixFolding(Folding):
     def products_per_cycle(self) -> int:
         return self.fold.simd * self.fold.pe * self.fold.tokens * self.fold.lanes
 
+    @property
+    def lost(self) -> LostCycles:
+        f, groups = self.fold, len(self.fold.token_groups)
+        stored, busy = f.schedule.kept * f.block**2, groups * f.timing.compute
+        return LostCycles(
+            padding=(stored - f.kept_weights) * f.rows / self.products_per_cycle,
+            rows=stored * (groups * f.tokens - f.rows) / self.products_per_cycle,
+            lanes=busy - stored * groups * f.tokens / self.products_per_cycle,
+            waiting=self.cycles - busy,
+        )
+
+    @property
+    def memories(self) -> tuple[UnitMemory, ...]:
+        return mvau_estimate.memories(self.fold)
+
     def attributes(self) -> dict[str, int]:
         f = self.fold
         return {
             "SIMD": f.simd, "PE": f.pe, "TOKENS": f.tokens, "LANES": f.lanes,
-            "in_width": f.in_width, "out_width": f.out_width,
+            "in_width": f.in_width, "out_width": f.out_width, "mac_style": f.mac_style, "ram_style": f.ram_style,
+            "lane_blocks": f.room_blocks, "lane_slots": f.room_slots,
         }  # fmt: skip
 
     def for_interval(self, interval: int) -> MatrixFolding:
         return MatrixFolding(choose(replace(self.fold, **UNFOLDED), interval))
+
+    def candidates(self, interval: int, styles: Styles) -> tuple[MatrixFolding, ...]:
+        return _candidates(self.shape, interval, styles)
+
+    @property
+    def shape(self) -> Fold:
+        """Sizes, types and how many blocks are kept: not which, nor the fold and its styles."""
+        f = self.fold
+        return replace(
+            f, column_blocks=_evenly(f.schedule.kept, f.block_columns), mac_style="portable", ram_style="auto",
+            room_blocks=0, room_slots=0, **UNFOLDED,
+        )
+
+    def with_room_for(self, units: Sequence[MatrixFolding]) -> MatrixFolding:
+        """This fold with memories that hold the masks of all ``units``, and no larger: the same hardware for all."""
+        plans = [replace(self.fold, column_blocks=unit.fold.column_blocks).schedule for unit in units]
+        return MatrixFolding(replace(
+            self.fold, room_blocks=max(plan.lane_blocks for plan in plans), room_slots=max(plan.lane_slots for plan in plans)
+        ))
+
+    def folded_as(self, other: MatrixFolding) -> MatrixFolding:
+        return MatrixFolding(replace(other.fold, column_blocks=self.fold.column_blocks))
 
 
 UNFOLDED = dict.fromkeys(("simd", "pe", "tokens", "lanes", "in_width", "out_width"), 1)
@@ -67,7 +106,7 @@ def choose(base: Fold, interval: int) -> Fold:
     just as wide as the interval needs. Where no folding reaches it, the fastest one is returned.
     """
     kept = max(1, base.schedule.kept)
-    groups = {n: -(-base.rows // n) for n in TOKENS_CHOICES if n <= 1 << clog2(base.rows)}
+    groups = _token_groups(base)
     found = [
         _fewest(replace(base, simd=simd, pe=pe, tokens=tokens), kept, interval // count)
         for tokens, count in groups.items()
@@ -86,6 +125,49 @@ def choose(base: Fold, interval: int) -> Fold:
         tried.setdefault(cycles, fold)
         folds.remove(best)
     return tried[min(tried)]
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def _candidates(shape: Fold, interval: int, styles: Styles) -> tuple[MatrixFolding, ...]:
+    """Candidates of a unit: every SIMD, PE and TOKENS with the fewest lanes and narrowest ports, in all styles."""
+
+    def folds() -> Iterator[tuple[MatrixFolding, Estimate]]:
+        for fold in _within(shape, interval):
+            rest = mvau_estimate.rest(fold)
+            for mac in styles.mac:
+                for ram in styles.ram:
+                    styled = replace(fold, mac_style=mac, ram_style=ram)
+                    yield MatrixFolding(styled), mvau_estimate.styled(styled) + rest
+
+    found = thriftiest(folds(), lambda fold: fold.cycles <= interval)
+    if not found and (fastest := MatrixFolding(choose(replace(shape, mac_style=styles.mac[0]), interval))).cycles <= interval:
+        return (fastest,)
+    return found
+
+
+def _within(base: Fold, interval: int) -> Iterator[Fold]:
+    """Folds whose lanes need at most ``interval`` cycles a frame, with room for every mask of as many blocks."""
+    kept = max(1, base.schedule.kept)
+    for tokens, groups in _token_groups(base).items():
+        group = interval // groups
+        for simd in divisors(base.block):
+            for pe in divisors(base.block):
+                fold = _fewest(replace(base, simd=simd, pe=pe, tokens=tokens), kept, group)
+                cycles = compute_cycles(fold, kept)
+                wasteful = fold.lanes == 1 and 2 * cycles <= group and simd * pe > 1
+                if cycles > group or wasteful:
+                    continue
+                yield with_ports(fold, kept, group)
+
+
+def _token_groups(base: Fold) -> dict[int, int]:
+    """Groups of a frame for each possible TOKENS."""
+    return {n: -(-base.rows // n) for n in TOKENS_CHOICES if n <= 1 << clog2(base.rows)}
+
+
+def _evenly(kept: int, columns: int) -> tuple[int, ...]:
+    """``kept`` blocks spread over the columns."""
+    return tuple((column + 1) * kept // columns - column * kept // columns for column in range(columns))
 
 
 def compute_cycles(fold: Fold, kept: int) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from finn_vitprune.block_mask import BlockMask, pad_to_block
@@ -83,47 +81,6 @@ def constant_contents(f: Fold, bias: np.ndarray, mult: np.ndarray | None) -> Mem
         words |= pack_words(mult.reshape(-1, size), f.mult_bits) << width
         width += size * f.mult_bits
     return Memory(pad_words(words, f.constants), width)
-
-
-@dataclass(frozen=True)
-class LoaderShape:
-    """How weight memories are written in 32-bit words (``vp_weight_loader``).
-
-    ``banks`` memories of ``depth`` words of ``width`` bits. A word has 32-bit parts, lowest first; parts,
-    words and banks have addresses of their own bits, so parts and words are padded to powers of two.
-    """
-
-    banks: int
-    depth: int
-    width: int
-
-    @property
-    def parts(self) -> int:
-        """32-bit parts of a word."""
-        return -(-self.width // 32)
-
-    @property
-    def part_bits(self) -> int:
-        return clog2(self.parts)
-
-    @property
-    def bank_bits(self) -> int:
-        """Bits of the place of a part in its bank."""
-        return max(1, clog2(self.depth)) + self.part_bits
-
-    @property
-    def address_bits(self) -> int:
-        """Bits of a byte address."""
-        return clog2(self.banks) + self.bank_bits + 2
-
-    def image(self, banks: list[np.ndarray]) -> np.ndarray:
-        """uint32 words from address 0 to the last part of the last word; padding is 0."""
-        image = np.zeros((self.banks, 1 << (self.bank_bits - self.part_bits), 1 << self.part_bits), np.uint32)
-        for b, words in enumerate(banks):
-            for p in range(self.parts):
-                image[b, : self.depth, p] = [int(w) >> (32 * p) & 0xFFFFFFFF for w in words]
-        end = ((self.banks - 1) << self.bank_bits) + ((self.depth - 1) << self.part_bits) + self.parts
-        return image.reshape(-1)[:end]
 
 
 def pad_words(words, depth: int) -> np.ndarray:

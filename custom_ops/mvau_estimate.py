@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from finn_vitprune.custom_ops.memory import MATRIX_MEMORY, Estimate, multiplier_dsps, ram_estimate, rom_estimate
+from dataclasses import replace
+from functools import lru_cache
+
+from finn_vitprune.custom_ops.load_chain import hop_estimate
+from finn_vitprune.custom_ops.memory import (
+    MATRIX_MEMORY,
+    Estimate,
+    Holds,
+    UnitMemory,
+    multiplier_dsps,
+    mux_luts,
+)
 from finn_vitprune.custom_ops.mvau_fold import Fold
+from finn_vitprune.custom_ops.mvau_mac import Mac
 from finn_vitprune.numerics import clog2
 
 RAM_STYLES = ("auto", "block", "distributed", "ultra")
 """Where the weights may be."""
 
-BRAM18_BITS = 18 * 1024
-URAM_BITS = 288 * 1024
+CONTENTS = {
+    "W": (Holds.WEIGHTS, "weights"), "P": (Holds.PROGRAM, "program of the lanes"), "C": (Holds.PROGRAM, "program of the drain"),
+    "K": (Holds.TABLE, "biases and multipliers"), "X": (Holds.ROWS, "rows of X"), "R": (Holds.ROWS, "results of the lanes"),
+    "O": (Holds.ROWS, "rows of Y in order"),
+}  # fmt: skip
+"""What the memories hold, by their letter."""
 
 
 def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
     """Depth, width and number of the ROMs: W weights, P lanes' program, C drain program, K constants."""
     sub_bits = max(1, clog2(f.r_elems // f.drain_width))
     constant_bits = f.bias_bits + (f.mult_bits if f.requant else 0)
-    banks = f.mac.chain
+    words, width, _ = f.weight_memory
     return {
-        "W": (f.weight_words, f.lanes * f.simd // banks * f.pe * f.w.bitwidth(), banks),
+        "W": (words, width, f.mac.chain),
         "P": (f.program_entries, 1 + f.lanes * (1 + f.x_index_bits), 1),
         "C": (f.drain_entries, 3 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits, 1),
         "K": (f.constants, f.drain_width * constant_bits, 1),
@@ -38,60 +54,89 @@ def ram_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
 def styles(f: Fold) -> dict[str, str]:
     """Style of each memory; ``f.ram_style`` governs the weights."""
     shapes = rom_shapes(f) | ram_shapes(f)
-    chosen = {} if f.ram_style == "auto" else {"W": f.ram_style}
-    return {key: MATRIX_MEMORY.style(*shape) for key, (*shape, _) in shapes.items()} | chosen
+    return {key: MATRIX_MEMORY.style(*shape) for key, (*shape, _) in shapes.items()} | {"W": f.weight_memory[2]}
+
+
+def memories(f: Fold) -> tuple[UnitMemory, ...]:
+    """All memories with what the present mask stores in them."""
+    stored = _stored(f)
+    return tuple(replace(m, stored=stored[key]) for key, m in (("W", _weights(f)), *_others(f).items()) if m.count)
+
+
+def _weights(f: Fold) -> UnitMemory:
+    words, width, style = f.weight_memory
+    return UnitMemory(*CONTENTS["W"], words, width, style, f.mac.chain, rom=True)
+
+
+def _others(f: Fold) -> dict[str, UnitMemory]:
+    """The other memories by their letter."""
+    style, roms = styles(f), rom_shapes(f)
+    del roms["W"]
+    return {
+        key: UnitMemory(*CONTENTS[key], depth, width, style[key], count, rom=key in roms)
+        for key, (depth, width, count) in (roms | ram_shapes(f)).items()
+    }
+
+
+def _stored(f: Fold) -> dict[str, int]:
+    """Bits of contents by memory: kept blocks, entries and words in use; both halves of double buffers."""
+    plan, widths = f.schedule, {key: width * count for key, (_, width, count) in (rom_shapes(f) | ram_shapes(f)).items()}
+    words = {
+        "P": plan.lane_sub_blocks * f.groups, "C": f.timing.drain_row, "K": f.mh // f.drain_width,
+        "X": 2 * f.x_words, "R": 2 * f.r_words, "O": 2 * (f.mh // f.out_width),
+    }  # fmt: skip
+    return {"W": plan.kept * f.block**2 * f.w.bitwidth()} | {key: count * widths[key] for key, count in words.items()}
 
 
 def resources(f: Fold) -> Estimate:
     """Part by part: arrays, memories, muxes, drain with a multiplier an output, and a little control."""
+    return styled(f) + rest(f)
+
+
+def styled(f: Fold) -> Estimate:
+    """What the styles of MAC and of the weights' memory decide: arrays, memory and what loads it."""
+    return f.lanes * _array(f.mac) + weights(f)
+
+
+@lru_cache(maxsize=1 << 12)
+def _array(mac: Mac) -> Estimate:
+    """Of a lane."""
+    return Estimate(LUT=mac.lut, DSP=mac.dsp)
+
+
+def weights(f: Fold) -> Estimate:
+    """The memories of the weights, and what loads them."""
+    memory = _weights(f)
+    used = memory.resources
+    return used + hop_estimate(memory.words, memory.width) if memory.style == "ultra" else used
+
+
+def rest(f: Fold) -> Estimate:
+    """All else."""
     requant = multiplier_dsps(f.sum_bits, f.mult_bits + 1) if f.requant else 0
-    return _memories(f) + Estimate(
-        LUT=f.lanes * f.mac.lut + _choosers(f) + _drain(f) + _control(f),
-        DSP=f.lanes * f.mac.dsp + f.rows_per_step * f.drain_width * requant,
-    )
+    logic = Estimate(LUT=_choosers(f) + _drain(f) + _control(f), DSP=f.rows_per_step * f.drain_width * requant)
+    return sum((memory.resources for memory in _others(f).values()), logic)
 
 
 def weight_memory_bits(f: Fold) -> int:
     """Capacity of the memories that hold the weights."""
-    depth, width, count = rom_shapes(f)["W"]
-    used = count * rom_estimate(depth, width, styles(f)["W"])
-    return used.URAM * URAM_BITS + used.BRAM_18K * BRAM18_BITS or count * depth * width
-
-
-def _mux(inputs: int) -> int:
-    """LUT6 of one bit of a multiplexer (MUXF7 and MUXF8 join them)."""
-    return 0 if inputs == 1 else -(-inputs // 4)
-
-
-def _memories(f: Fold) -> Estimate:
-    """The memories, and the multiplexers after block RAMs and UltraRAMs that are not deep enough."""
-    style, roms = styles(f), rom_shapes(f)
-    total = Estimate(LUT=_load(*roms["W"]) if style["W"] == "ultra" else 0)
-    for shapes, estimate in ((roms, rom_estimate), (ram_shapes(f), ram_estimate)):
-        for key, (depth, width, count) in shapes.items():
-            total += count * estimate(depth, width, style[key])
-    return total
-
-
-def _load(depth: int, width: int, count: int) -> int:
-    """vp_weight_loader: handshake, the next place and its comparison, choice of the bank."""
-    places = clog2(depth) + clog2(-(-width // 32)) + clog2(count)
-    return 12 + 2 * places + count
+    memory = _weights(f)
+    return memory.capacity or memory.bits
 
 
 def _choosers(f: Fold) -> int:
     """SIMD elements of a row word, and the tokens and outputs of a step of a result word, in every lane."""
-    operands = f.tokens * f.simd * f.x.bitwidth() * _mux(f.x_elems // f.simd)
+    operands = f.tokens * f.simd * f.x.bitwidth() * mux_luts(f.x_elems // f.simd)
     step = f.rows_per_step * f.drain_width
-    results = step * f.acc_bits * _mux(f.tokens * f.r_elems // step)
+    results = step * f.acc_bits * mux_luts(f.tokens * f.r_elems // step)
     return f.lanes * (operands + results)
 
 
 def _drain(f: Fold) -> int:
     """Choice of the lane, sum of bias and parts, requantisation, choice of the row."""
-    order = f.out_width * f.y.bitwidth() * _mux(f.rows_per_step)
+    order = f.out_width * f.y.bitwidth() * mux_luts(f.rows_per_step)
     step = f.rows_per_step * f.drain_width
-    return step * (f.acc_bits * _mux(f.lanes) + f.sum_bits + _requant(f)) + order
+    return step * (f.acc_bits * mux_luts(f.lanes) + f.sum_bits + _requant(f)) + order
 
 
 def _requant(f: Fold) -> int:

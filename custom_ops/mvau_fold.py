@@ -12,7 +12,8 @@ from qonnx.core.datatype import BaseDataType
 from finn_vitprune.custom_ops.balance import GroupTiming, Schedule, most_contributions, schedule, steady_interval
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT
-from finn_vitprune.custom_ops.mvau_mac import MAC_STYLES, Mac
+from finn_vitprune.custom_ops.memory import MATRIX_MEMORY, read_latency
+from finn_vitprune.custom_ops.mvau_mac import Mac, mac_array
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 
@@ -249,6 +250,18 @@ class Fold:
         return max(MIN_DATA, self.lane_blocks * self.groups * self.steps)
 
     @property
+    def weight_memory(self) -> tuple[int, int, str]:
+        """Words, bits and style of a bank of weights; there are ``mac.chain`` of them."""
+        width = self.lanes * self.simd // self.mac.chain * self.pe * self.w.bitwidth()
+        return self.weight_words, width, MATRIX_MEMORY.style(self.weight_words, width, self.ram_style)
+
+    @property
+    def weight_latency(self) -> int:
+        """Cycles of a read of the weights (W_LATENCY)."""
+        words, _, style = self.weight_memory
+        return read_latency(words, style)
+
+    @property
     def drain_entries(self) -> int:
         """Entries of the drain program that no mask exceeds."""
         most = most_contributions(self.block_columns, self.lanes)
@@ -294,7 +307,7 @@ class Fold:
             load_row=self.mw // self.in_width,
             compute=plan.lane_sub_blocks * self.entry_steps * self.groups,
             drain_row=steps,
-            latency=self.mac.latency + 2,
+            latency=self.weight_latency + self.mac.latency + 1,
             rows_per_step=self.rows_per_step,
             emit_row=self.mh // self.out_width if self.rows_per_step > 1 else 0,
         )
@@ -324,4 +337,4 @@ class Fold:
     @cached_property
     def mac(self) -> Mac:
         """The multiply-accumulate array of a lane."""
-        return MAC_STYLES[self.mac_style](self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)
+        return mac_array(self.mac_style, self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)

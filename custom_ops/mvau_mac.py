@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from qonnx.core.datatype import BaseDataType
 
@@ -166,7 +166,7 @@ class Dsp48e2Mac(Mac):
     def outputs_per(self) -> int:
         return self._share[1]
 
-    @property
+    @cached_property
     def chain(self) -> int:
         return self._longest(*self._share)
 
@@ -247,19 +247,29 @@ class LutMac(Mac):
     @property
     def lut(self) -> int:
         """Operand delays, sums of pairs, cascades, sums over the weight bits, accumulators."""
-        x, pair = self.x_signed_bits, self._pair
-        operands = self._delay_luts(pair * self.x_bits) + (pair - 1) * self.chain * (x + 1)
-        cascade = sum(x + clog2((i + 1) * pair) for i in range(self.chain))
-        result = x + clog2(self.simd)
-        planes, count, width, shift = 0, self.w_bits, result, 1
+        x, pair, chain = self.x_signed_bits, self._pair, self.chain
+        operands = self._delay_luts(pair * self.x_bits) + (pair - 1) * chain * (x + 1)
+        cascade = sum(x + clog2((i + 1) * pair) for i in range(chain)) + self._lone_signs
+        planes, count, shift = 0, self.w_bits, 1
         while count > 1:
-            planes += count // 2 * width
-            count, width, shift = -(-count // 2), width + shift, 2 * shift
+            planes += count // 2 * (x + clog2(self.simd) + min(2 * shift, self.w_bits) - shift)
+            count, shift = -(-count // 2), 2 * shift
         return self.tokens * (operands + self.pe * (self.w_bits * cascade + planes + self.acc_bits))
+
+    @property
+    def _lone_signs(self) -> int:
+        """Positions of a cascade that extend a term by two bits or more: the choice of its sign is a LUT of its own."""
+        return sum(clog2((i + 1) * self._pair) > 1 for i in range(self.chain))
 
 
 MAC_STYLES: dict[str, type[Mac]] = {"portable": PortableMac, "dsp48e2": Dsp48e2Mac, "lut": LutMac}
 """MAC implementations by the name that the node attribute and ``vp_mac`` give them."""
+
+
+@lru_cache(maxsize=1 << 12)
+def mac_array(style: str, *shape) -> Mac:
+    """The array of a MAC implementation, ``shape`` in the order of :class:`Mac`: one object for equal ones."""
+    return MAC_STYLES[style](*shape)
 
 
 def known_mac_style(name: str | None) -> str | None:

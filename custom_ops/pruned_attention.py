@@ -8,8 +8,16 @@ from qonnx.core.datatype import DataType
 from finn_vitprune.custom_ops.attention_estimate import Geometry, division_cycles
 from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
 from finn_vitprune.sim.beats import Stream
+
+KEY_CYCLES = 4
+"""From the last key to the first step of an item: registers, the RAM's two."""
+NORM_CYCLES = 12
+"""From a row's reciprocal to the beat of the output that it scales."""
+SCORE_CYCLES = 8
+"""From the last head's last key to the first score."""
 
 
 class PrunedAttention(FoldedOp):
@@ -31,6 +39,7 @@ class PrunedAttention(FoldedOp):
     critical rate. A frame takes queries H ceil(N / PE) D' / SIMD cycles unless its K and V beats are more.
     """
 
+    ram_holds = "keys and values"
     ATTRIBUTES = {
         "tokens": ("i", True, 0),
         "queries": ("i", True, 0),
@@ -119,7 +128,7 @@ class PrunedAttention(FoldedOp):
         for attribute in ("tokens", "queries", "heads", "head_dim", "SIMD", "PE", "recip_num"):
             require(a(attribute) >= 1, f"{attribute} is {a(attribute)}, it must be at least 1")
         n, dim, simd, pe = a("tokens"), a("head_dim"), a("SIMD"), a("PE")
-        require(dim % simd == 0, f"SIMD {simd} does not divide head_dim {dim}: use one of {divisors(dim)}")
+        require(dim % simd == 0, f"SIMD {simd} does not divide head_dim {dim}: use one of {list(divisors(dim))}")
         require(pe <= n, f"PE {pe} exceeds the {n} tokens: use 1 to {n}")
         for attribute in ("inputDataType", "outputDataType"):
             dtype = DataType[a(attribute)]
@@ -145,6 +154,23 @@ class PrunedAttention(FoldedOp):
     def one_token(self, index: int) -> OneToken:
         """One query; keys and values stay."""
         return OneToken((0,), {"queries": 1})
+
+    def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
+        """Items of a query and a head pass two phases, the first once all keys are there."""
+        (queries, keys), g = inputs, self.folding()
+        item = max(g.item_cycles, division_cycles(RECIP_BITS, g.recip_bits))
+        summed = g.handover + g.kg  # of the second phase's first pass
+        second = max(g.handover + g.item_cycles, summed + division_cycles(RECIP_BITS, g.recip_bits)) + NORM_CYCLES
+        taken = queries.served(g.heads * item, KEY_CYCLES, start=keys.last[-1] + KEY_CYCLES)
+        first = tuple(t + item + second - g.cg for t in taken.first)
+        outputs = [TokenTimes(first, tuple(t + second for t in taken.last))]
+        if g.scores:
+            division = division_cycles(g.score_quotient, g.score_recip_bits)
+            row = max(g.tokens + 5, division)
+            last_head = max(taken.last[0], taken.first[0] + item + (g.heads - 1) * row)
+            ready = last_head + summed + division + g.tokens
+            outputs.append(TokenTimes.steady(g.tokens, 1).served(1, ready + SCORE_CYCLES))
+        return outputs
 
     def held_tokens(self) -> int:
         """Queries inside when the first output token leaves: that one and the slices taken ahead of it.
@@ -189,6 +215,7 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
             "SCORE_WIDTH": self.score_type.bitwidth(),
             "EXP_FILE": self.memory_file("exp"),
             "RAM_STYLE": g.kv_ram[2],
+            "KV_LATENCY": g.kv_latency,
             "RING_STYLE": g.ring_ram[2],
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, multiplier_dsps, rom_estimate
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, multiplier_dsps
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.numerics import MULT_BITS, requantise
 
@@ -31,6 +31,10 @@ class VitRequant(UnaryStreamOp):
             requantise(x, mult.reshape(-1), self.get_nodeattr("shift"), target.bitwidth(), target.signed())
         ]
 
+    def beat_cycles(self) -> int:
+        """The input register, the table's, three of the requantiser."""
+        return 5
+
     def _acc_bits(self) -> int:
         source = self.source.dtype
         return source.bitwidth() + (not source.signed())
@@ -42,6 +46,9 @@ class VitRequant(UnaryStreamOp):
         bits = get("SIMD") * get("mult_bits")
         return words, bits, TABLE_MEMORY.style(words, bits, get("ram_style"))
 
+    def memory_map(self) -> tuple[UnitMemory, ...]:
+        return (UnitMemory(Holds.TABLE, "multipliers", *self._rom(), rom=True),)
+
     def resources(self) -> Estimate:
         """Input register, each lane's multiplier, rounding, saturation and sum of products, table, handshake."""
         source, target = self.source, self.target.dtype
@@ -49,9 +56,9 @@ class VitRequant(UnaryStreamOp):
         lane = 2 * target.bitwidth() + (product - target.bitwidth()) // 5 + 2
         slices = multiplier_dsps(self._acc_bits(), self.get_nodeattr("mult_bits") + 1)
         lane += (product - 18) * (slices.bit_length() - 1)
-        words, bits, style = self._rom()
-        luts = source.width + source.simd * lane + (words - 1).bit_length() + 5
-        return rom_estimate(words, bits, style) + Estimate(LUT=luts, DSP=source.simd * slices)
+        (table,) = self.memory_map()
+        luts = source.width + source.simd * lane + (table.words - 1).bit_length() + 5
+        return table.resources + Estimate(LUT=luts, DSP=source.simd * slices)
 
 
 class VitRequant_rtl(VitRTLBackend, VitRequant):

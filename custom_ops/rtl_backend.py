@@ -14,7 +14,9 @@ from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
-from finn_vitprune.sim import beats, loads
+from finn_vitprune.sim import beats
+from finn_vitprune.sim.contents import Contents, Region
+from finn_vitprune.synth.parts import known_part
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,27 @@ def pack_words(elements: np.ndarray, bits: int) -> np.ndarray:
     return np.array(beats.to_words(beats.pack_elements(elements, bits)), dtype=object)
 
 
+@dataclass(frozen=True)
+class Pin:
+    """A pin of a unit beside its streams, ``way`` "input" or "output", the same at its top and at its wrapper."""
+
+    way: str
+    name: str
+    bits: int
+
+
 class VitRTLBackend(RTLBackend):
     """RTL half of an op: parameters of its SystemVerilog top and contents of its ROMs.
 
     A ``*_rtl`` class derives from the op and from this, and states :attr:`RTL_TOP` and
     :meth:`rtl_parameters`. The top has ports ``clk, rst_n`` and per stream ``in<i>_tdata``,
     ``in<i>_tvalid``, ``in<i>_tready`` / ``out<i>_...``; the generated wrapper gives them FINN's names.
-    The top may have more outputs than some node, :attr:`RTL_OUTPUTS` of them, and with :attr:`RTL_AXILITE` an
-    AXI4-Lite port, which only units with a load image show; what a node lacks is tied off.
+    The top may have more outputs than some node, :attr:`RTL_OUTPUTS` of them, and further pins (:meth:`side_pins`); what a
+    node lacks is tied off.
     """
 
     RTL_TOP: str = ""
     RTL_OUTPUTS: int = 1
-    RTL_AXILITE: bool = False
 
     @abstractmethod
     def rtl_parameters(self) -> dict[str, int | str]:
@@ -70,29 +80,53 @@ class VitRTLBackend(RTLBackend):
         """Address bits of the AXI4-Lite port ``s_axilite``; 0 for a unit without one."""
         return 0
 
-    def load_image(self, model) -> np.ndarray | None:
-        """Words (uint32) to write through ``s_axilite`` from address 0 on before the first frame."""
-        return None
+    def loaded_regions(self) -> list[Region]:
+        """The memories that are loaded at start-up, in the order of the load chain."""
+        return []
 
-    def load_file(self) -> str:
-        """Bare file name of the load image, one 32-bit hexadecimal word a line (FINN's format)."""
-        return f"{self.onnx_node.name}_weights.dat"
+    def loaded_banks(self, model) -> list[list[Memory]]:
+        """What :meth:`loaded_regions` are loaded with: the banks of each."""
+        return []
+
+    def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
+        """What of initialiser ``values``, input ``index``, is built into the unit: all that is not loaded."""
+        return values
+
+    def contents(self, model) -> Contents | None:
+        """What this unit is loaded with alone, as a design of number 0; None where nothing is loaded."""
+        if not (regions := self.loaded_regions()):
+            return None
+        banks = self.loaded_banks(model)
+        data = [region.packed([bank.words for bank in each]) for region, each in zip(regions, banks)]
+        return Contents(0, tuple(regions), np.concatenate(data))
+
+    def side_pins(self) -> list[Pin]:
+        """Pins of top and wrapper beside clock, reset, streams and AXI4-Lite."""
+        return []
+
+    def tied_pins(self) -> list[str]:
+        """Connections of those pins of the top that the wrapper has not."""
+        return []
 
     def get_verilog_top_module_intf_names(self) -> dict[str, list]:
         names = super().get_verilog_top_module_intf_names()
         return names | {"axilite": [axilite.AXILITE]} if self.axilite_bits() else names
 
     def generate_hdl(self, model, fpgapart: str, clk: float) -> None:
-        """Write wrapper, SystemVerilog sources and ROM files into ``code_gen_dir_ipgen``."""
+        """Write wrapper, SystemVerilog sources and ROM files into ``code_gen_dir_ipgen``.
+
+        Raises:
+            UserError: the part lacks a memory that the node wants.
+        """
+        if (part := known_part(fpgapart)) is not None:
+            self.check_part(part)
         folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
         for path in rtl_sources(self.RTL_TOP):
             write_text(folder / path.name, path.read_text())
         for suffix, memory in self.memories(model).items():
             write_text(folder / self.memory_file(suffix), memory.hex_text())
-        image = self.load_image(model)
-        if image is not None:
-            loads.write_image(folder / self.load_file(), image)
-            loads.write_index(folder, {axilite.AXILITE: self.load_file()})
+        if (contents := self.contents(model)) is not None:
+            contents.save(folder)
         write_text(folder / f"{self.onnx_node.name}.v", self.wrapper_text())
         self.set_nodeattr("gen_top_module", self.onnx_node.name)
         self.set_nodeattr("ipgen_path", str(folder))
@@ -117,8 +151,10 @@ class VitRTLBackend(RTLBackend):
             buses.append(axilite.AXILITE)
             ports += axilite.ports(axilite.AXILITE, bits)
             pins += axilite.binds(axilite.AXILITE, axilite.AXILITE)
-        elif self.RTL_AXILITE:
-            pins += axilite.tied(axilite.AXILITE)
+        for pin in self.side_pins():
+            ports.append(f"{pin.way} wire [{pin.bits - 1}:0] {pin.name}")
+            pins.append(f".{pin.name}({pin.name})")
+        pins += self.tied_pins()
         clocks = (
             f'(* X_INTERFACE_PARAMETER = "ASSOCIATED_BUSIF {":".join(buses)}, ASSOCIATED_RESET ap_rst_n" *)\n'
             '    (* X_INTERFACE_INFO = "xilinx.com:signal:clock:1.0 ap_clk CLK" *)\n    input  wire ap_clk',

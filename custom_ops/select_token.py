@@ -9,6 +9,7 @@ import numpy as np
 from finn_vitprune.custom_ops.base import StreamOp
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 
 
@@ -23,6 +24,10 @@ class VitSelectToken(StreamOp):
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         index = self.get_nodeattr("index")
         return [x[..., index : index + 1, :].copy()]
+
+    def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
+        """The token passes as it comes."""
+        return super().pass_times([inputs[0].at([self.get_nodeattr("index")])])
 
     def resources(self) -> Estimate:
         """One LUT per bit of the input register, the beat counter and the handshake."""

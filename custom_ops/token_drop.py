@@ -9,6 +9,7 @@ from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.token_drop_estimate import MAX_KEY_BITS, DropFolding
+from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 
 MAX_TOKENS = 8192
@@ -94,7 +95,7 @@ class VitTokenDrop(FoldedOp):
         f, score, require = self.folding(), DataType[self.get_nodeattr("scoreDataType")], self.require
         n, k, mult, shift = f.tokens, f.k, f.mult, f.shift
         require(n <= MAX_TOKENS, f"{n} tokens: use at most {MAX_TOKENS}")
-        simds = divisors(f.channels)
+        simds = list(divisors(f.channels))
         require(f.simd in simds, f"SIMD {f.simd} is not possible: use one of {simds}")
         require(f.interval >= 0, f"interval {f.interval} is not possible: use 0 or more cycles")
         require(1 <= k <= n - 1, f"k {k} tokens to keep of {n}: use 1 to {n - 1}")
@@ -135,6 +136,22 @@ class VitTokenDrop(FoldedOp):
     def one_token(self, index: int) -> OneToken | None:
         """The class token passes unchanged."""
         return OneToken((0,)) if index == 0 else None
+
+    def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
+        """Row 0 passes at once, the others when the scores are ranked; the fused one leaves last.
+
+        Which rows pass depends on the image: they are taken as evenly spread.
+        """
+        (rows, scores), f = inputs, self.folding()
+        if f.drops == 0:
+            return super().pass_times([rows])
+        ranked = scores.last[-1] + f.ranking.cycles
+        passing = rows.at([0]).served(f.beats, 1).then(
+            rows.at(range(1, f.tokens)).served(max(f.beats, 3), 1, start=ranked)
+        )
+        kept = passing.at([0, *(round((i + 1) * (f.tokens - 1) / f.k) for i in range(f.k))])
+        end = passing.last[-1] + f.fused_cycles
+        return [kept.then(TokenTimes((end - f.channels // f.fuse_lanes + 1,), (end,)))]
 
     def held_tokens(self) -> int:
         """Row 0 passes at once: the beats of two registers."""

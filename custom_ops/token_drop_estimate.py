@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import combinations, starmap
+from itertools import accumulate, combinations
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.folding import Folding
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, ram_estimate
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
 
 RANK_SHARE = 0.01
 """Ranking may take this share of the interval, and prolong it by as much where it is what takes longest."""
@@ -26,19 +26,20 @@ class Ranking:
     """A ranker: ``digits`` of its histograms' levels, the top one first; none for insertion.
 
     ``cycles`` lie between the last score and the first decision that depends on it, ``frame`` until the
-    next frame's scores may come; ``luts`` and ``bram18`` (block RAMs of 18 Kbit) are what it costs.
+    next frame's scores may come; ``luts`` and the ``bins`` of the histograms are what it costs.
     """
 
     digits: tuple[int, ...]
     cycles: int
     frame: int
     luts: int
-    bram18: int
+    bins: tuple[UnitMemory, ...] = ()
 
-    @property
+    @cached_property
     def cost(self) -> int:
         """LUTs, a block RAM weighed in."""
-        return self.luts + BRAM18_LUTS * self.bram18
+        bins = sum((level.resources for level in self.bins), Estimate())
+        return self.luts + bins.LUT + BRAM18_LUTS * bins.BRAM_18K
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class DropFolding(Folding):
     def insertion(self) -> Ranking:
         """A cell moves a key (1 LUT a bit) and compares it (2/3 a bit)."""
         bits = self.rank_bits + self.index_bits
-        return Ranking((), 6, 0, round((min(self.drops, self.k) + 0.6) * bits * 1.67), 0)
+        return Ranking((), 6, 0, round((min(self.drops, self.k) + 0.6) * bits * 1.67))
 
     # --- folding ---
 
@@ -200,11 +201,17 @@ class DropFolding(Folding):
         return TABLE_MEMORY.style(self.score_words, self.rank_bits)
 
     @property
-    def memories(self) -> list[tuple[int, int, str]]:
-        """(words, bits, style) of the RAMs of scores and sums."""
-        return [(self.score_words, self.rank_bits, self.score_style),
-                (self.beats, self.simd * self.low_bits, self.sums_style),
-                (self.beats, self.simd * (self.acc_bits - self.low_bits), self.sums_style)]
+    def memories(self) -> tuple[UnitMemory, ...]:
+        """Scores of two frames, sums in two halves, bins; none where nothing is dropped."""
+        if self.drops == 0:
+            return ()
+        scores = 2 * (self.tokens - 1) * self.rank_bits
+        return (
+            UnitMemory(Holds.ROWS, "scores", self.score_words, self.rank_bits, self.score_style, stored=scores),
+            UnitMemory(Holds.ROWS, "sums, low bits", self.beats, self.simd * self.low_bits, self.sums_style),
+            UnitMemory(Holds.ROWS, "sums, high bits", self.beats, self.simd * (self.acc_bits - self.low_bits), self.sums_style),
+            *self.ranking.bins,
+        )
 
     @property
     def resources(self) -> Estimate:
@@ -217,7 +224,7 @@ class DropFolding(Folding):
         fused = self.requant_rows * row + -(-(groups - 1) // 3) * self.acc_bits
         control = 40 + self.drop_bits + self.rank_bits + 3 * numerics.clog2(self.tokens)
         luts = self.simd * lane + self.fuse_lanes * fused + self.ranking.luts + control
-        return sum(starmap(ram_estimate, self.memories), Estimate(LUT=luts, BRAM_18K=self.ranking.bram18))
+        return sum((memory.resources for memory in self.memories), Estimate(LUT=luts))
 
 
 @cache
@@ -233,10 +240,9 @@ def _histograms(rank_bits: int, tokens: int) -> list[Ranking]:
 def _histogram(digits: tuple[int, ...], rank_bits: int, tokens: int) -> Ranking:
     """Two LUTs a bit of the key, one a bit of the count on every level, and the bins."""
     count = numerics.clog2(tokens)
-    luts, bram18, cut = 30 + 2 * rank_bits + 2 * count, 0, 0
-    for digit in digits:
-        cut += digit
-        bins = ram_estimate(1 << cut, count, "distributed" if cut <= BINS_LUTRAM_BITS else "block")
-        luts, bram18 = luts + count + bins.LUT, bram18 + bins.BRAM_18K
+    levels = list(accumulate(digits))
+    styles = ("distributed" if bits <= BINS_LUTRAM_BITS else "block" for bits in levels)
+    bins = tuple(UnitMemory(Holds.ROWS, "bins of the ranking", 1 << bits, count, style) for bits, style in zip(levels, styles))
+    luts = 30 + 2 * rank_bits + (2 + len(digits)) * count
     cycles = sum(1 << d for d in digits) + len(digits) + 7
-    return Ranking(digits, cycles, cycles + (1 << cut), luts, bram18)
+    return Ranking(digits, cycles, cycles + (1 << levels[-1]), luts, bins)

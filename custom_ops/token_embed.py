@@ -6,8 +6,9 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import VitOp
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, rom_estimate
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.numerics import int_range
 from finn_vitprune.sim.beats import Stream
 
@@ -47,6 +48,15 @@ class VitTokenEmbed(VitOp):
         bits = self.out_streams()[0].dtype.bitwidth()
         return [np.clip(np.concatenate([rows, x], axis=-2) + positions, *int_range(bits, signed=True))]
 
+    def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
+        """The prefix leaves before the first patch comes."""
+        beats, prefix = self.in_streams()[0].token_beats, self.get_nodeattr("prefix")
+        return [TokenTimes.steady(prefix, beats).then(inputs[0].served(beats, self.beat_cycles(), prefix * beats))]
+
+    def beat_cycles(self) -> int:
+        """The input register, the table's, the sum's."""
+        return 3
+
     def pause_beats(self) -> int:
         """Beats of the prefix: patches come while it leaves, and their source may have no time to make up for it."""
         return self.get_nodeattr("prefix") * self.in_streams()[0].token_beats
@@ -56,11 +66,14 @@ class VitTokenEmbed(VitOp):
         stream = self.out_streams()[0]
         return stream.beats, stream.width, TABLE_MEMORY.style(stream.beats, stream.width, self.get_nodeattr("ram_style"))
 
+    def memory_map(self) -> tuple[UnitMemory, ...]:
+        return (UnitMemory(Holds.TABLE, "prefix and positions", *self._rom(), rom=True),)
+
     def resources(self) -> Estimate:
         """Per bit: input register, sum, saturation; the table, the beat counter and the handshake."""
         stream = self.out_streams()[0]
         luts = 3 * stream.width + stream.simd + (stream.beats - 1).bit_length() + 3
-        return rom_estimate(*self._rom()) + Estimate(LUT=luts)
+        return self.memory_map()[0].resources + Estimate(LUT=luts)
 
 
 class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):

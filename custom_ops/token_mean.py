@@ -9,8 +9,9 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, multiplier_dsps, ram_estimate
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, multiplier_dsps
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 
 MAX_SHIFT, MAX_ACC_BITS = 46, 44
@@ -71,6 +72,14 @@ class VitTokenMean(UnaryStreamOp):
         mult = self.get_nodeattr("mult")
         return mult & (mult - 1) == 0
 
+    def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
+        """The mean leaves with the last token."""
+        return super().pass_times([inputs[0].at([inputs[0].tokens - 1])])
+
+    def beat_cycles(self) -> int:
+        """The input register, the sum's, three of the requantiser."""
+        return 5
+
     def held_tokens(self) -> int:
         """All of a frame: the mean leaves with its last token."""
         return self.get_nodeattr("tokens")
@@ -84,14 +93,18 @@ class VitTokenMean(UnaryStreamOp):
         words, bits = self.source.token_beats, self.get_nodeattr("SIMD") * self.acc_bits
         return words, bits, TABLE_MEMORY.style(words, bits, self.get_nodeattr("ram_style"))
 
+    def memory_map(self) -> tuple[UnitMemory, ...]:
+        """The sums; those of a token of one beat are in registers."""
+        return (UnitMemory(Holds.ROWS, "sums", *self.sums_ram()),) if self.source.token_beats > 1 else ()
+
     def resources(self) -> Estimate:
         """Input register, each lane's sum, rounding, saturation and multiplier (none for a power of two), RAM of
         the sums, control 20."""
         source, bits = self.source, self.target.dtype.bitwidth()
         lane = self.acc_bits + (bits + 5 if self.shifts else 13 * bits // 8 + 5)
         slices = 0 if self.shifts else multiplier_dsps(self.acc_bits, self.constant()[0].bit_length() + 1)
-        sums = ram_estimate(*self.sums_ram()) if source.token_beats > 1 else Estimate()
-        return sums + Estimate(LUT=source.width + source.simd * lane + 20, DSP=source.simd * slices)
+        logic = Estimate(LUT=source.width + source.simd * lane + 20, DSP=source.simd * slices)
+        return sum((memory.resources for memory in self.memory_map()), logic)
 
 
 class VitTokenMean_rtl(VitRTLBackend, VitTokenMean):

@@ -10,6 +10,7 @@ from qonnx.core.datatype import DataType
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 
 
@@ -40,6 +41,11 @@ class VitWidthConverter(VitOp):
 
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         return [x.copy()]
+
+    def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
+        """A wider beat waits for the narrow ones that it is made of."""
+        narrow, wide = self.in_streams()[0].token_beats, self.out_streams()[0].token_beats
+        return [inputs[0].served(max(narrow, wide), self.beat_cycles(), fill=max(0, -(-narrow // wide) - 1))]
 
     def _common(self) -> int:
         return math.lcm(self.get_nodeattr("in_simd"), self.get_nodeattr("out_simd"))

@@ -7,6 +7,7 @@ ever has its name, and a lock keeps two processes from making one entry at once.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -81,8 +82,9 @@ def entry(name: str, make: Callable[[Path], None]) -> Path:
 
 def _make(final: Path, make: Callable[[Path], None]) -> None:
     for left in final.parent.glob("building-*"):
-        if left.stat().st_mtime < time.time() - LEFTOVER_S:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process has just completed it
+            if left.stat().st_mtime < time.time() - LEFTOVER_S:
+                shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix="building-", dir=final.parent))
     try:
         make(work)

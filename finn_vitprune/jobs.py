@@ -19,7 +19,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import Pipe
@@ -66,9 +66,7 @@ def run(
     """
     with closing(outcomes(function, jobs, workers, name)) as found:
         for outcome in found:
-            if outcome.error is not None:
-                raise outcome.error
-            yield outcome.job, outcome.result
+            yield outcome.job, _result(outcome)
 
 
 def outcomes(
@@ -101,6 +99,34 @@ def outcomes(
         finally:
             for worker in crew:
                 worker.kill()
+
+
+@contextmanager
+def beside(function: Callable[[J], R], job: J, workers: int, name: Callable[[J], str] = str) -> Iterator[Callable[[], R]]:
+    """Start one job beside what this process does in the block; what the block gets waits for the result.
+
+    Args:
+        workers: processes that may be busy, this one included: with 1 the job runs here, when its result is asked for.
+    Raises:
+        Exception: that of the job, when its result is asked for.
+    """
+    if workers == 1:
+        yield lambda: _result(_called(function, job, name))
+        return
+    with tempfile.TemporaryDirectory(prefix="vitprune-jobs-", ignore_cleanup_errors=True) as folder:
+        worker: _Worker[J, R] = _Worker(function, name, folder)
+        try:
+            worker.give(job)
+            yield lambda: _result(worker.last_outcome())
+        finally:
+            worker.kill()
+
+
+def _result(outcome: Finished[J, R]) -> R | None:
+    """The result of a job, or its exception."""
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.result
 
 
 def _called(function: Callable[[J], R], job: J, name: Callable[[J], str]) -> Finished[J, R]:
@@ -155,6 +181,12 @@ class _Worker(Generic[J, R]):
         if error is not None:
             error.add_note(f"in job {self._name(job)}")
         return Finished(job, result, error)
+
+    def last_outcome(self) -> Finished[J, R]:
+        """The outcome of the job, however many workers die on it."""
+        while (outcome := self.outcome()) is None:
+            pass
+        return outcome
 
     def end(self) -> None:
         """Let the idle worker end in good order."""

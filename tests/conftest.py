@@ -12,6 +12,18 @@ from vit_models import random_vit
 PART = "xcu250-figd2104-2L-e"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole", action="store_true", help="Run the tests, too, of which others of the same kind run always.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked ``whole``, unless ``--whole`` asks for it."""
+    if not config.getoption("--whole"):
+        left = [item for item in items if "whole" in item.keywords]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if "whole" not in item.keywords]
+
+
 @dataclass(frozen=True)
 class Built:
     """A finished build: its folder, the model file it came from, the uint8 images it was verified with."""
@@ -36,3 +48,17 @@ def small_build(tmp_path_factory) -> Built:
     build(BuildOptions(model=path, output_dir=folder / "build", fpga_part=PART, target_fps=200_000,
                        settings=BuildSettings(synth="none")))
     return Built(folder / "build", path, images)
+
+
+@pytest.fixture
+def small_deit(monkeypatch):
+    """timm's models are two encoders of 17 tokens and two heads of 16, of which the first one drops tokens."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    from finn_vitprune.builds.experiments import deit_models
+
+    def create(name, pretrained):
+        return VisionTransformer(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=10)
+
+    monkeypatch.setattr(deit_models.timm, "create_model", create)
+    monkeypatch.setattr(deit_models, "DROP_AT", (1,))

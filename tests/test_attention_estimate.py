@@ -4,12 +4,15 @@ The shapes are drawn; ``VITPRUNE_ESTIMATE_SEED`` draws others.
 """
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from finn_vitprune.custom_ops.attention_estimate import _folds, dsp
 from finn_vitprune.numerics import exp_table
 from finn_vitprune.synth.yosys import synth_node
+from tests.sampling import sampled
 from tests.rtl.helper import PART, build_node
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
@@ -28,12 +31,12 @@ def drawn(seed):
         "scores": int(rng.integers(0, 2)), "logit_mult": 100001, "logit_shift": 27,
         "logit_bits": int(rng.choice([bits, 8])), "recip_num": 255 << 24, "recip_shift": 30,
         "inputDataType": f"INT{bits}", "outputDataType": "INT8",
-        "ram_style": str(rng.choice(["auto", "auto", "block", "distributed"])),
+        "ram_style": str(rng.choice(["auto", "auto", "block", "distributed", "ultra"])),
     }  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [SEED * 1000 + i for i in range(4)])
+@pytest.mark.parametrize("seed", sampled([SEED * 1000 + i for i in range(4)], 2))
 def test_estimate_agrees_with_yosys(seed, tmp_path):
     attrs = drawn(seed)
     op, model = build_node("PrunedAttention", attrs, [exp_table(0.05)], "dut")
@@ -45,6 +48,44 @@ def test_estimate_agrees_with_yosys(seed, tmp_path):
     promised = (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"])
     assert promised == (found.DSP, found.BRAM36, found.URAM), text
     assert abs(estimate["LUT"] - found.LUT) <= 0.2 * found.LUT, text
+
+
+def deit_small(tokens, bits, **fold):
+    """Attention of a DeiT-Small: 6 heads of 64 channels."""
+    attrs = drawn(1) | {
+        "tokens": tokens, "queries": tokens, "heads": 6, "head_dim": 64, "scores": 1, "SIMD": 1, "PE": 1, "ram_style": "auto",
+        "inputDataType": f"INT{bits}", "outputDataType": f"INT{bits}",
+    }  # fmt: skip
+    return build_node("PrunedAttention", attrs | fold)[0].folding()
+
+
+@pytest.mark.parametrize(
+    "tokens, bits, simd, pe, style, memories, capacity",
+    [
+        # words 2 x 6 x ceil(N / PE) x 64 / SIMD; block RAMs of 18 Kbit, UltraRAMs of 288 Kbit, LUTRAM of 64 words
+        (197, 8, 16, 22, "block", 44, 4 * 18432),  # 432 words of 128 bits: 4 of 512 x 36
+        (197, 4, 32, 22, "distributed", 44, 256 * 128),  # 216 words of 128 bits
+        (28, 8, 8, 1, "ultra", 2, 294912),  # 2,688 words of 64 bits
+        (28, 8, 2, 4, "block", 8, 18432 * 3),  # 2,688 words of 16 bits
+    ],
+)
+def test_capacity_of_keys_and_values_by_hand(tokens, bits, simd, pe, style, memories, capacity):
+    g = deit_small(tokens, bits, SIMD=simd, PE=pe, ram_style=style)
+    assert g.kv_ram_bits == memories * capacity
+    assert g.kv_code_bits == 2 * (tokens * 2 * 6 * 64) * bits
+
+
+@pytest.mark.parametrize("bits, interval", [(8, 46_000), (4, 21_400)])
+@pytest.mark.parametrize("tokens", [197, 100, 52, 28])
+def test_memories_of_keys_and_values_hold_at_most_twice_the_codes(bits, interval, tokens):
+    """Some fold within the interval, with at most a tenth more DSP slices than the cheapest, in block RAM or LUTRAM."""
+    g = deit_small(tokens, bits)
+    folds = [f for f in _folds(g) if f.cycles <= interval]
+    held = [
+        f for fold in folds for style in ("block", "distributed")
+        if (f := replace(fold, style=style)).kv_ram_bits <= 2 * f.kv_code_bits
+    ]  # fmt: skip
+    assert min(map(dsp, held)) <= 1.1 * min(map(dsp, folds))
 
 
 @pytest.mark.parametrize("interval", [200_000, 59_000, 20_000, 1_000])

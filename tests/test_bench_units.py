@@ -41,6 +41,7 @@ from finn_vitprune.cli import run as command
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.yosys import NodeJob, map_node
+from tests.sampling import sampled
 from tests.said import Said
 
 EXAMPLE_MODEL = EXAMPLE / "deit_digits.onnx"
@@ -258,11 +259,12 @@ def test_a_unit_is_measured_whole(tiny):
         assert found.cycles_unbalanced >= found.cycles and found.cycles_error < 0.02
         assert cost.lut_sites == cost.lut + cost.lutram_sites + cost.srl > row.array.lut_sites > 0
         assert cost.ff > row.array.ff and 0 < row.array.depth_lut <= cost.depth_lut
+        assert row.array.ns_taken <= cost.ns_taken and cost.ns_low <= cost.ns_taken <= cost.ns_high
         assert row.memory.weight_bits == blocks * 16 * 4 <= row.memory.memory_bits
     assert {r["mask"] for r in json.loads(path.read_text())["rows"]} == {"dense", *masks.KINDS}
 
 
-@pytest.mark.parametrize("mac_style", ["dsp48e2", "portable"])
+@pytest.mark.parametrize("mac_style", sampled(["dsp48e2", "portable"], 1))
 def test_a_unit_is_its_arrays_and_what_is_around_them(mac_style, tmp_path):
     """Against the whole unit in one synthesis."""
     unit = Unit(16, 16, 8, 64, mac_style=mac_style)
@@ -272,12 +274,13 @@ def test_a_unit_is_its_arrays_and_what_is_around_them(mac_style, tmp_path):
     around = NodeJob("unit", boxed(op, files, tmp_path), boxes=(BOX,))
     array = NodeJob(ARRAY, (*files[:-1], array_source(op, tmp_path)))
     parts = [map_node(job, 600) for job in (around, array)]
-    whole, both = map_node(NodeJob("unit", files), 600), joined(*parts, lanes=2)
+    whole, (resources, timing) = map_node(NodeJob("unit", files), 600), joined(*parts, lanes=2)
     for name in ("DSP", "BRAM36", "URAM", "LUTRAM"):
-        assert getattr(both.resources, name) == getattr(whole.resources, name), name
-    assert both.resources.DSP >= 2 * parts[1].resources.DSP > 0
-    assert both.resources.LUT == pytest.approx(whole.resources.LUT, rel=0.05)
-    assert abs(both.depth.lut - whole.depth.lut) <= 1
+        assert getattr(resources, name) == getattr(whole.resources, name), name
+    assert resources.DSP >= 2 * parts[1].resources.DSP > 0
+    assert resources.LUT == pytest.approx(whole.resources.LUT, rel=0.05)
+    assert abs(timing.levels - whole.timing.levels) <= 1
+    assert timing.taken == pytest.approx(whole.timing.taken, rel=0.05)
 
 
 def test_a_second_run_takes_everything_from_the_file(tiny, monkeypatch):
@@ -335,7 +338,7 @@ def test_the_tables_hold_every_figure_against_its_limit(tiny):
 def row(**changes):
     """A row that misses no limit; names of costs among the changes are of its cost."""
     cost = Cost(dsp=768 + 16, lut=5000, lutram_sites=4000, srl=1000, lut_sites=10_000, ff=9000, bram36=8.0, uram=0,
-                depth_lut=5, depth_carry=7)  # fmt: skip
+                depth_lut=5, depth_carry=7, ns_low=1.0, ns_taken=2.0, ns_high=3.0, widest=99)  # fmt: skip
     array = replace(cost, dsp=256, lut_sites=2560)
     cost = replace(cost, **{name: changes.pop(name) for name in set(changes) & set(vars(cost))})
     base = MatrixRow(

@@ -114,7 +114,7 @@ def test_the_same_build_again_moves_nothing(built):
 
 def test_files_changed_by_hand_are_refused_or_kept(built):
     path = built.output_dir / "auto_folding_config.json"
-    path.write_text(path.read_text().replace("portable", "lut", 1))
+    path.write_text(path.read_text().replace('"dsp48e2"', '"portable"', 1))
     mine = path.read_text()
     text = f"^cannot start from step_simulate: {path} is missing or not as step_fold wrote it; start from step_fold, or leave"
     with pytest.raises(UserError, match=text):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,17 @@ def test_leftovers_of_a_killed_build_go_after_a_day(folder):
     assert young.exists() and not old.exists()
 
 
+def test_entries_are_made_side_by_side(folder):
+    """One that another process completes while this one looks for leftovers is no error."""
+
+    def entries(who):
+        return [cache.entry(f"kind/{who}_{i}", make) for i in range(60)]
+
+    with ThreadPoolExecutor(4) as pool:
+        made = [entry for group in pool.map(entries, range(4)) for entry in group]
+    assert len(set(made)) == 240 and all(map(cache.intact, made))
+
+
 def test_a_cache_that_cannot_be_written_is_one_line_that_says_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "file"))
@@ -142,7 +154,7 @@ def test_a_damaged_simulator_is_compiled_again(tmp_path, monkeypatch):
 
 
 def test_a_damaged_runtime_is_compiled_again(tmp_path, monkeypatch):
-    def compiler(commands, folder=None):
+    def compiler(commands, folder=None, at_once=None):
         for command in commands:
             Path(command[command.index("-o") + 1]).write_text(" ".join(command[:-1]))
 

@@ -19,6 +19,7 @@ from finn_vitprune.ingest.check.texts import row_texts, summary, verdict
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.synth import parts
+from finn_vitprune.synth.budget import Budget
 
 PART = "xcu250-figd2104-2L-e"
 
@@ -318,3 +319,9 @@ def test_a_float_file_whose_answer_is_always_the_same_does_not_pass(float_file, 
 
     checked = check(edited(float_file, tmp_path / "model.onnx", empty))
     assert "the same for two images" in checked.rejections[0].reason
+
+
+@pytest.mark.parametrize("options", [{"budget": Budget(LUT=0.5)}, {"shell": "xdma"}])
+def test_shares_of_no_part_are_refused(tmp_path, options):
+    with pytest.raises(UserError, match="give --fpga-part too"):
+        check(tmp_path / "model.onnx", **options)

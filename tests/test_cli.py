@@ -338,6 +338,12 @@ def test_doctor_finds_the_open_flow_complete_here(capsys):
         assert tool in out
 
 
+def test_doctor_says_what_the_timing_estimate_is_and_is_not(capsys):
+    run(["doctor"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "estimated before placement" in out and "no timing closure" in out
+
+
 def test_doctor_without_a_compiler_says_how_to_get_one(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)

@@ -30,7 +30,7 @@ def change(path):
     path.write_bytes(content)
 
 
-KINDS = ["BlockSparseMVAU_rtl_1_weights.hex", "PrunedAttention_rtl_0_exp.hex", "vp_mvau.sv", "VitAdd_rtl_0.v",
+KINDS = ["BlockSparseMVAU_rtl_1_constants.hex", "PrunedAttention_rtl_0_exp.hex", "vp_mvau.sv", "VitAdd_rtl_0.v",
          "finn_design.v", "finn_design_monitored.v", "host.onnx", "design.json"]
 
 
@@ -58,7 +58,7 @@ def test_the_description_names_every_file_of_the_design(design):
 @pytest.mark.parametrize("content", ['{"folder": "", "sources": []}', "[]", "{}"])
 def test_the_description_of_another_version_is_refused(design, content):
     (design / "design.json").write_text(content)
-    with pytest.raises(UserError, match=r"design\.json (has format 1, this version reads 2|is not as .*): build again$"):
+    with pytest.raises(UserError, match=r"design\.json (has format 1, this version reads 3|is not as .*): build again$"):
         StitchedDesign.load(design)
 
 

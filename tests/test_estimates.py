@@ -48,6 +48,20 @@ def fork(rng):
     return shape(rng).attrs | {"inputDataType": str(rng.choice(["INT8", "INT16"]))}, []
 
 
+def crossing(rng):
+    codes = str(rng.choice(["INT4", "INT8", "INT16"]))
+    return shape(rng).attrs | {"stages": int(rng.integers(1, 8)), "inputDataType": codes}, []
+
+
+def load_port(rng):
+    attrs = {"words": int(rng.integers(1, 1 << 24)), "design": int(rng.integers(0, 1 << 32)), "inputDataType": narrow(rng)}
+    return shape(rng).attrs | attrs, []
+
+
+def load_end(rng):
+    return shape(rng).attrs | {"inputDataType": str(rng.choice(["INT8", "INT16"]))}, []
+
+
 def add(rng):
     return shape(rng).attrs, []
 
@@ -95,6 +109,12 @@ def requant(rng):
 def fifo(rng):
     attrs = {"depth": int(rng.choice([2, 3, 20, 33, 64, 100, 300, 700, 2000])), "inputDataType": narrow(rng)}
     return shape(rng).attrs | attrs, []
+
+
+def ultra_fifo(rng):
+    """FIFOs in one UltraRAM, in a row of them and in several rows, at the depths where a row ends too."""
+    depth = int(rng.choice([200, 4096, 4097, 4100, 9000, 16385, 20000]))
+    return shape(rng).attrs | {"depth": depth, "inputDataType": narrow(rng), "ram_style": "ultra"}, []
 
 
 def width(rng):
@@ -156,14 +176,21 @@ DRAWS: dict[str, tuple[Draw, int]] = {
     "VitLookup": (lookup, 3),
     "VitRequant": (requant, 4),
     "VitFIFO": (fifo, 6),
+    "VitFIFO ultra": (ultra_fifo, 4),
     "VitWidthConverter": (width, 4),
+    "VitCrossing": (crossing, 4),
+    "VitLoadPort": (load_port, 3),
+    "VitLoadEnd": (load_end, 3),
     "BlockSparseMVAU": (matrix, 5),
     "BlockSparseMVAU dsp48e2": (matrix_unit("dsp48e2"), 6),
     "BlockSparseMVAU lut": (matrix_unit("lut"), 4),
     "BlockSparseMVAU ultra": (ultra, 5),
 }
 """Op type (and a MAC implementation) to a draw and the number of its shapes."""
-CASES = [(op, SEED * 1000 + i) for op, (_, count) in DRAWS.items() for i in range(count)]
+CASES = [
+    pytest.param(op, SEED * 1000 + i, marks=[pytest.mark.whole] * (i > 1))
+    for op, (_, count) in DRAWS.items() for i in range(count)
+]
 
 
 @pytest.mark.parametrize("name,seed", CASES)

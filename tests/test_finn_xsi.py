@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 import finn.xsi as xsi
 from finn_vitprune.builds.stitch import annotate, stitch
 from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.sim.contents import Contents
+from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 
 PART = "xczu7ev-ffvc1156-2-e"
 
@@ -128,9 +131,12 @@ def matrix_in_ultraram() -> tuple[ModelWrapper, np.ndarray]:
 
 
 def test_weights_in_ultraram_are_loaded_in_node_and_stitched_simulation(tmp_path):
-    """FINN's own execution of each node and of the stitched design gives x W V, computed by hand."""
+    """FINN's own execution of each node, load port and end among them, and of the stitched design gives x W V, by hand."""
     model, product = matrix_in_ultraram()
-    model = model.transform(PrepareIP(PART, 5.0))
+    model = model.transform(InsertLoadPort()).transform(PrepareIP(PART, 5.0))
+    assert [node.op_type for node in model.graph.node] == [
+        "VitLoadPort_rtl", "BlockSparseMVAU_rtl", "BlockSparseMVAU_rtl", "VitLoadEnd_rtl",
+    ]
     x = np.random.default_rng(3).integers(-8, 8, (1, 4, 16)).astype(np.float32)
     for node in model.graph.node:
         op = getHWCustomOp(node)
@@ -139,18 +145,16 @@ def test_weights_in_ultraram_are_loaded_in_node_and_stitched_simulation(tmp_path
     assert np.array_equal(execute_onnx(model, {"x": x})["z"], x @ product)
 
     design = stitch(model, tmp_path / "stitched")
-    assert [(load.port, load.node) for load in design.loads] == [
-        ("s_axilite_0", "BlockSparseMVAU_0"), ("s_axilite_1", "BlockSparseMVAU_1"),
-    ]
+    assert [(load.port, load.node, load.words) for load in design.loads] == [("s_axilite_0", "VitLoadPort_rtl_0", 64)]
     annotate(model, design, 5.0)
-    assert "'axilite': ['s_axilite_0', 's_axilite_1']" in model.get_metadata_prop("vivado_stitch_ifnames")
+    assert "'axilite': ['s_axilite_0']" in model.get_metadata_prop("vivado_stitch_ifnames")
     model.set_metadata_prop("exec_mode", "rtlsim")
     assert np.array_equal(execute_onnx(model, {"x": x})["z"], x @ product)
-    image = tmp_path / "stitched" / design.loads[1].file
-    image.write_text("".join(f"{int(w, 16) ^ 1:08x}\n" for w in image.read_text().split()))
-    model.set_metadata_prop("rtlsim_so", "")  # compiled again, with the other image
+    contents = Contents.load(design.folder)
+    replace(contents, data=contents.data ^ 1).save(design.folder)
+    model.set_metadata_prop("rtlsim_so", "")  # compiled again, with the other contents
     assert not np.array_equal(execute_onnx(model, {"x": x})["z"], x @ product)
-    (tmp_path / "stitched" / "axilite.json").unlink()
+    (tmp_path / "stitched" / "load.json").unlink()
     (tmp_path / "sim").mkdir()
-    with pytest.raises(FINNUserError, match="no load image for s_axilite_0, s_axilite_1"):
+    with pytest.raises(FINNUserError, match="no contents.bin and load.json of finn_design beside its sources"):
         xsi.compile_sim_obj("finn_design", sorted(Path(design.folder).glob("*v")), tmp_path / "sim")

@@ -12,8 +12,10 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.synth.parts import get_part
-from finn_vitprune.transforms.fold import MAX_UTILISATION, FoldForInterval, GraphFolding, offered, slowest_cycles
+from finn_vitprune.transforms.fold import FoldForInterval, GraphFolding, slowest_cycles
 from finn_vitprune.transforms.lower import lower
+from finn_vitprune.transforms.plan import plan
+from finn_vitprune.transforms.plan_options import PlanOptions
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 from tests.rtl.helper import build_node
 
@@ -38,7 +40,7 @@ def test_a_search_changes_no_attribute(example):
     folding = GraphFolding.of(example)
     for interval in INTERVALS:
         assert folding.for_interval(interval).cycles and folding.for_interval(interval).resources.LUT
-    folding.to_fill(get_part(PART))
+    plan(example, get_part(PART), PlanOptions())
     assert example.model.SerializeToString() == before
 
 
@@ -109,25 +111,3 @@ def test_equal_units_are_evaluated_once():
     chosen = GraphFolding(tuple(Counted(work, asked) for work in (4096, 4096, 64, 4096))).for_interval(512)
     assert chosen.cycles == 512 and chosen.resources == Estimate(LUT=100 * (3 * 8 + 1))
     assert sorted(asked, key=str) == sorted([("interval", 512)] * 2 + [(4096, 8), (64, 1)], key=str)
-
-
-@pytest.mark.parametrize("luts", [100_000, 10_000_000])
-def test_filling_finds_the_smallest_interval_that_fits(luts):
-    """Within 2 %, where the bisection ends; by hand the pace that 70 % of the LUTs allow."""
-    part = get_part(PART)
-    part = type(part)(**asdict(part) | {"LUT": luts})
-    reports = []
-    chosen = GraphFolding((Counted(10_000_000, []),)).to_fill(part, reports.append)
-    best = 10_000_000 // int(luts * MAX_UTILISATION["LUT"] / 100)
-    assert chosen.fits(part) and best <= chosen.cycles <= 1.05 * best + 1
-    assert all(text.startswith("interval ") and text.endswith("fit") or text.endswith("fits") for text in reports)
-    assert offered(part).LUT == luts
-
-
-def test_what_does_not_fit_gets_the_slowest_folding():
-    part = get_part(PART)
-    tiny = type(part)(**asdict(part) | {"LUT": 10})
-    reports = []
-    chosen = GraphFolding((Counted(4096, []),)).to_fill(tiny, reports.append)
-    assert chosen.cycles == 4096 and not chosen.fits(tiny)
-    assert reports == ["interval 4096 cycles, the slowest folding: does not fit"]

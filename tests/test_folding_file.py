@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from conftest import PART
 from qonnx.core.modelwrapper import ModelWrapper
@@ -69,6 +70,8 @@ REFUSED = {
     "default": (defaults(ram_style=["fast", ["BlockSparseMVAU_rtl"]]), 'ram_style "fast" of node BlockSparseMVAU_rtl_0 is not'),
     "default for all": (defaults(PE=[2, "all"]), "PE cannot be set for node VitTokenEmbed_rtl_0"),
     "default without ops": (defaults(PE=2), 'Defaults of PE must be pairs of a value and op types, as in'),
+    "SLR": (lambda config: config["Defaults"].update(slr=[4, "all"]), "BlockSparseMVAU_rtl_0: slr 4 is not possible on xcu250"),
+    "SLR of a node alone": (one(ADD, slr=1), "slr is set for 1 of [0-9]+ nodes, not for BlockSparseMVAU_rtl_0: set it for all"),
     "entry": (lambda config: config.update(VitAdd_rtl_0=3), "must hold an object of attributes for each node"),
     "JSON": (lambda _: '{"VitAdd_rtl_0": {"SIMD": 4},', "is not JSON: "),
     "list": (lambda _: "[]", "must hold an object of attributes for each node"),
@@ -138,3 +141,22 @@ def test_the_step_checks_it_too_where_finn_runs_alone(fold, small_build, tmp_pat
     monkeypatch.setattr("finn_vitprune.builds.build.check_folding_file", lambda *_: None)
     with pytest.raises(UserError, match=f"folding.json: the model has no node X_0"):
         fold(one("X_0", PE=1), stop="step_apply_folding_config")
+
+
+@pytest.mark.slow
+def test_a_network_in_four_slrs_gives_the_same_logits_at_the_same_interval(fold, small_build):
+    """Attention, token drop and residual streams cut in the middle of both encoders; the final config gives it again."""
+
+    def place(config):
+        names = [name for name in config if name != "Defaults"]  # in graph order
+        for i, name in enumerate(names):
+            config[name]["slr"] = 4 * i // len(names)
+
+    folder = fold(place, stop="step_simulate")
+    found, whole = (json.loads((f / "report" / "rtlsim_performance.json").read_text()) for f in (folder, small_build.folder))
+    assert np.array_equal(*(np.load(f / "verification_output" / "rtl_logits.npy") for f in (folder, small_build.folder)))
+    assert abs(found["interval_cycles"] - whole["interval_cycles"]) <= 2
+    slrs = attributes(folder, ["slr"])
+    config = json.loads((folder / "final_hw_config.json").read_text())
+    assert {n: {"slr": config[n]["slr"]} for n in slrs} == slrs
+    assert sum(name.startswith("VitCrossing") for name in slrs) > 4

@@ -329,3 +329,37 @@ def test_a_caller_that_takes_no_more_leaves_no_worker():
         break
     assert children
     _gone(children)
+
+
+# --- beside --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_runs_beside_the_caller(workers):
+    with jobs.beside(sleep, 0.0, workers) as other:
+        process = other()
+    assert (process == os.getpid()) == (workers == 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failure_beside_the_caller_is_raised_when_it_asks(workers):
+    with jobs.beside(partial(fail_at, 2), 2, workers, name=lambda x: f"number {x}") as other:
+        with pytest.raises(UserError) as caught:
+            other()
+    assert str(caught.value) == "2 is wrong" and "in job number 2" in caught.value.__notes__
+
+
+def test_a_caller_that_fails_leaves_no_job_beside_it():
+    started = time.monotonic()
+    with pytest.raises(ZeroDivisionError), jobs.beside(sleep, 300, 2):
+        children = psutil.Process().children(recursive=True)
+        raise ZeroDivisionError
+    assert children and time.monotonic() - started < 60
+    _gone(children)
+
+
+def test_a_killed_worker_beside_the_caller_is_replaced_once(tmp_path):
+    with jobs.beside(partial(die_up_to, 1, tmp_path), 3, 2) as other:
+        assert other() == 3
+    with pytest.raises(UserError, match="the process died 2 times"), jobs.beside(exit_at_once, 3, 2) as other:
+        other()

@@ -11,6 +11,7 @@ PROMISES = {
     "1_from_training_to_rtl": ("RTL mismatches: 0", 2),
     "2_bring_your_own_vit": ("RTL mismatches: 0", 1),
     "3_what_training_learned": ("heads are live", 5),
+    "4_deit_small_on_u250": ("multipliers busy", 3),
 }
 """Text that a notebook prints, and the number of its pictures."""
 

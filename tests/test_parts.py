@@ -6,7 +6,7 @@ from importlib import resources
 import pytest
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.parts import KINDS, board_parts, get_part, part_table
+from finn_vitprune.synth.parts import KINDS, board_parts, get_part, part_table, shell_table
 from finn_vitprune.synth.resources import Resources
 
 # (part, LUT, DSP, BRAM36, URAM) as printed in AMD's product selection guides.
@@ -54,6 +54,68 @@ def test_every_row_has_a_source_that_is_listed():
 @pytest.mark.parametrize("name,slrs", [("xcu250", 4), ("xcvu9p", 3), ("xcu50", 2), ("xczu7ev", 1), ("xcku115", 2)])
 def test_multi_die_parts(name, slrs):
     assert get_part(name).slrs == slrs
+
+
+def amounts(r):
+    return tuple(getattr(r, kind) for kind in KINDS)
+
+
+# One-die parts of the same family that a die is equal to, as the data sheets list them; (LUT, DSP, BRAM36, URAM).
+VU3P, VU31P, VP1202 = (394080, 2280, 720, 320), (439680, 2880, 672, 320), (900224, 3984, 1341, 677)
+
+
+@pytest.mark.parametrize(
+    "name,first,count",
+    [("xcu200", VU3P, 3), ("xcu50", VU31P, 2), ("xcu280", VU31P, 3), ("xcu55c", VU31P, 3), ("xcvp1802", VP1202, 4)],
+)
+def test_the_first_die_is_that_of_the_one_die_part(name, first, count):
+    dies = get_part(name).slr_offers()
+    assert len(dies) == count and (dies[0].LUT, dies[0].DSP, dies[0].BRAM36, dies[0].URAM) == first
+    assert len(set(dies[1:])) == 1  # the others are alike
+
+
+def test_the_dies_of_a_u250():
+    """AMD's product table of Alveo has 1,728 K LUTs, 12,288 DSPs, 2,688 block RAMs and 1,280 UltraRAMs: a quarter each."""
+    assert [amounts(die) for die in get_part("xcu250").slr_offers()] == [(432000, 864000, 3072, 672, 320)] * 4
+
+
+def test_the_dies_make_up_the_part_where_they_are_known():
+    unknown = set()
+    for device in part_table():
+        p = get_part(device)
+        assert amounts(p.offer()) == amounts(p.whole) == amounts(p)
+        assert len(p.slr_offers()) in (1, p.slrs) and bool(p.dies) == bool(p.dies_source)
+        if len(p.slr_offers()) != p.slrs:
+            unknown.add(device)
+    assert unknown == {"xcku085", "xcvu160", "xcvu440", "xcvu5p", "xcvu19p", "xcv80"}  # no source says how they divide
+
+
+def test_what_a_shell_leaves_is_less_than_there_is():
+    for shell, rows in shell_table().items():
+        for device, row in rows.items():
+            p = get_part(device)
+            left = p.slr_offers(shell)
+            assert len(left) == p.slrs and row.source
+            for have, rest in zip(p.slr_offers(), left):
+                assert all(0 < r <= h for r, h in zip(amounts(rest), amounts(have))), (device, rest)
+            assert amounts(p.offer(shell)) == tuple(sum(getattr(x, kind) for x in left) for kind in KINDS)
+            assert p.offer(shell).LUT < p.LUT
+
+
+def test_a_part_with_a_shell_is_judged_by_what_is_left():
+    """UG1120 leaves 345 K LUTs, 500 block RAMs and 2,877 DSPs in each SLR of a U250."""
+    p = get_part("xcu250-figd2104-2L-e").with_shell("xdma")
+    assert (p.shell, p.LUT, p.BRAM36, p.DSP, p.URAM, p.slrs) == ("xdma", 1_380_000, 2000, 11508, 1280, 4)
+    assert p.slr_offers() == p.slr_offers("xdma") == get_part("xcu250").slr_offers("xdma") and "UG1120" in p.dies_source
+    assert [s.resource for s in p.lacks(Resources(BRAM36=2001, DSP=11508))] == ["BRAM36"]
+
+
+def test_a_shell_without_figures_is_refused_with_the_parts_that_have_them():
+    with pytest.raises(UserError, match="no figures of the shell xdma on xczu7ev: use none, or one of xcu50, .*xcu250"):
+        get_part("xczu7ev").slr_offers("xdma")
+    with pytest.raises(UserError, match="unknown shell qdma: use none, xdma"):
+        get_part("xcu250").offer("qdma")
+    assert get_part("xczu7ev").with_shell("none").shell == "none"
 
 
 @pytest.mark.parametrize("name", ["xczu3eg", "xczu3eg-sfvc784-2-e", "XCZU3EG-SBVA484-1-I", "xczu3egsbva484-1"])
@@ -105,9 +167,24 @@ def test_own_parts_from_json_and_yaml(tmp_path):
     assert get_part("xcu250", js).LUT == 1728000  # the table stays
 
 
+def test_the_dies_of_an_own_part(tmp_path):
+    file = tmp_path / "p.yaml"
+    die = "{LUT: %d, FF: 10, DSP: 1, BRAM36: 1, URAM: 0}"
+    file.write_text(f"xcnew: {{LUT: 12, FF: 20, DSP: 2, BRAM36: 2, URAM: 0, dies: [{die % 4}, {die % 8}]}}\n")
+    p = get_part("xcnew", file)
+    assert p.slrs == 2 and [d.LUT for d in p.slr_offers()] == [4, 8] and str(file) == p.dies_source
+
+
 @pytest.mark.parametrize(
     "text,message",
     [
+        ("xcnew: {LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, slrs: 1.5}", "slrs is 1.5, a whole number"),
+        ("xcnew: {LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, dies: 3}", "dies must be a list"),
+        ("xcnew: {LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, dies: [{LUT: 1}]}", "SLR 0: FF, DSP, BRAM36, URAM missing"),
+        ("xcnew: {LUT: 2, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, dies: [{LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0}]}",
+         "dies have 1 LUT together, the part 2"),
+        ("xcnew: {LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, slrs: 2, dies: [{LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0}]}",
+         "slrs is 2, but dies has 1"),
         ("[1, 2]", "expected"),
         ("{a: [", "neither JSON nor YAML"),
         ("xcnew: {LUT: 1, FF: 2}", "DSP, BRAM36, URAM missing"),

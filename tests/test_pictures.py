@@ -9,7 +9,7 @@ from matplotlib import pyplot
 from matplotlib.image import imread
 from rich.console import Console
 
-from finn_vitprune.report import pictures
+from finn_vitprune.report import figures, pictures
 from finn_vitprune.cli import run
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.vit import PrunedViT
@@ -295,7 +295,7 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(figure, "savefig", full_disk)
     with pytest.raises(OSError):
-        pictures.save(figure, path)
+        figures.save(figure, path)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
@@ -368,7 +368,7 @@ def test_the_history_needs_no_data(finished, tmp_path):
         ("a.gif", ["--what", "masks"], "a.gif: unknown picture type '.gif': use .png, .svg, .pdf"),
         ("a", ["--what", "masks"], "a: unknown picture type '': use .png, .svg, .pdf"),
         ("f.png", ["--what", "masks"], "f.png: is a folder, a file is needed"),
-        ("a.png", ["--what", "heads"], "'heads' is not one of 'tokens', 'masks', 'scores', 'history'"),
+        ("a.png", ["--what", "heads"], "'heads' is not one of 'tokens', 'masks', 'scores', 'history', 'memory', 'cycles'"),
         ("a.png", [], "Missing option '--what'"),
         ("a.png", ["--what", "tokens", "--images", "0"], "--images 0: digits has 360 held-out images"),
         ("a.png", ["--what", "tokens", "--images", "361"], "361: digits has 360 held-out images, use 1 to"),

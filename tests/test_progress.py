@@ -1,10 +1,12 @@
 """Progress goes where its block says, and nowhere else afterwards."""
 
 import logging
+import time
 
 import pytest
 
 from finn_vitprune import progress
+from finn_vitprune.cli import terminal
 from finn_vitprune.cli.terminal import progress_lines
 from tests.said import Said
 
@@ -33,6 +35,16 @@ def test_a_pipe_gets_lines_with_the_time_and_no_status(capsys):
         progress.line("[bold] is not markup")
     text = capsys.readouterr().out
     assert text.endswith(" s] [bold] is not markup\n") and "simulating" not in text
+
+
+def test_a_pipe_that_heard_nothing_for_long_gets_the_status(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "SILENCE_S", 0.2)
+    with progress_lines():
+        for i in range(1, 4):
+            time.sleep(0.15)
+            progress.status(f"simulating: {i} of 9")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and lines[0].endswith(" s] simulating: 2 of 9")
 
 
 def test_lines_reach_the_console_while_standard_output_is_replaced(capsys, monkeypatch):

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
+from finn_vitprune.cli.terminal import console_of_tables
 from finn_vitprune.report.builds import NOT_RUN, build_tables, comparison
 from finn_vitprune.report.html import to_html
 from finn_vitprune.report.summary import RtlsimSummary, Summary
@@ -182,6 +183,16 @@ def test_prints_at_any_width(width):
     out = io.StringIO()
     show(build_tables(summary(pruned=True), nodes=True), Console(file=out, width=width))
     assert "Balance" in out.getvalue()
+
+
+def test_tables_in_a_file_keep_their_numbers_whole(monkeypatch, capsys):
+    """A table of ten columns, one of long names, where nothing says how wide the output is; and as wide as COLUMNS."""
+    wide = TextTable("Wide", tuple("abcdefghij"), (("x" * 20, *["1,234,567"] * 8, "name." * 12),))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    show([wide], console_of_tables())
+    assert capsys.readouterr().out.count("1,234,567") == 8
+    monkeypatch.setenv("COLUMNS", "60")
+    assert console_of_tables().width == 60
 
 
 def test_a_bar_in_a_cell_does_not_end_it_in_markdown():

@@ -7,7 +7,14 @@ from finn_vitprune.custom_ops import rtl_sources as module
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
 
-OPS = sorted(VitRTLBackend.__subclasses__(), key=lambda op: op.__name__)
+
+
+def ops(base: type) -> set[type]:
+    """Ops below ``base``; a class without a top is none."""
+    return {op for below in base.__subclasses__() for op in ({below} if below.RTL_TOP else set()) | ops(below)}
+
+
+OPS = sorted(ops(VitRTLBackend), key=lambda op: op.__name__)
 
 
 def names(top: str) -> list[str]:

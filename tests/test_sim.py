@@ -51,7 +51,7 @@ def data():
 
 def test_edges_count_beats_and_fill_and_capture_data(tmp_path, data):
     sim = chain(tmp_path)
-    result = sim.run({"in0_V": data}, {"out0_V": data}, stimulus=Stimulus(seed=2, stall=0.7), taps=["first"])
+    result = sim.run({"in0_V": data}, {"out0_V": data}, stimulus=Stimulus(seed=2, stall=0.7), taps={"first": 200})
     assert result.ok
     assert {name: e.beats_out for name, e in result.edges.items()} == {"first": 200, "second": 200}
     assert {name: e.max_fill for name, e in result.edges.items()} == {"first": 8, "second": 20}
@@ -59,7 +59,7 @@ def test_edges_count_beats_and_fill_and_capture_data(tmp_path, data):
     assert np.all(np.diff(result.out_cycles["out0_V"]) > 0)
     assert len(result.in_cycles["in0_V"]) == 200
     with pytest.raises(ValueError, match="third"):
-        sim.run({"in0_V": data}, {"out0_V": data}, taps=["third"])
+        sim.run({"in0_V": data}, {"out0_V": data}, taps={"third": 1})
 
 
 def test_same_seed_same_run_other_seed_other_run(tmp_path, data):

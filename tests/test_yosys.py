@@ -144,7 +144,7 @@ def test_a_damaged_cache_entry_is_replaced(tmp_path):
     first = synth_node(sources, "mult3")
     (entry,) = (tmp_path / "cache" / "yosys").glob("*/*.json")
     intact, said = entry.read_text(), Said()
-    entry.write_text(intact.replace('"DSP": 3', '"DSP": 2'))
+    entry.write_text(intact.replace('"DSP48E2": 3', '"DSP48E2": 2'))
     with progress.shown_by(said):
         [(_, netlist)] = map_many([NodeJob("mult3", tuple(sources))])
     assert netlist.resources == first and entry.read_text() == intact

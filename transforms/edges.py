@@ -9,6 +9,7 @@ from itertools import count
 from onnx import NodeProto
 from qonnx.core.datatype import BaseDataType
 from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.registry import make_node
 
@@ -46,6 +47,17 @@ def insert_between(model: ModelWrapper, edge: StreamEdge, op_type: str, **attrib
     model.graph.node.insert(place, node)
     edge.consumer.input[edge.input] = out
     return model.graph.node[place]
+
+
+def slr_of(node: NodeProto) -> int:
+    """The SLR that a hardware node stands in; -1 where that is open, and for a crossing."""
+    return getCustomOp(node).get_nodeattr("slr")
+
+
+def beside(edge: StreamEdge) -> dict[str, int]:
+    """The attribute ``slr`` of what is inserted on ``edge``: the producer's before a crossing, else the consumer's."""
+    slr = slr_of(edge.producer if getCustomOp(edge.consumer).is_crossing else edge.consumer)
+    return {} if slr < 0 else {"slr": slr}
 
 
 def new_tensor(model: ModelWrapper, shape: Sequence[int], datatype: BaseDataType) -> str:

@@ -1,9 +1,8 @@
-"""Folding: parallelism of every op from exact (sparse) cycle counts, for an interval or for a part."""
+"""Folding: parallelism of every op from exact (sparse) cycle counts, for an interval."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
 
@@ -13,11 +12,6 @@ from qonnx.transformation.base import Transformation
 
 from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding
 from finn_vitprune.custom_ops.memory import Estimate
-from finn_vitprune.synth.parts import Part
-
-MAX_UTILISATION = {"LUT": 0.7, "DSP": 0.8, "BRAM_18K": 0.8, "URAM": 0.8}
-"""Shares of a part that folding may plan with; routing needs the rest."""
-
 
 STREAM_SLACK = 0.8
 """Ops without products get this share of the interval: they are cheap, and must not be what limits it."""
@@ -52,34 +46,6 @@ class GraphFolding:
         slack = max(1, int(interval * STREAM_SLACK))
         return GraphFolding(tuple(_chosen(node, interval if node.macs else slack) for node in self.nodes))
 
-    def fits(self, part: Part) -> bool:
-        """Whether the estimates stay within :data:`MAX_UTILISATION` of the part."""
-        used, offer = asdict(self.resources), asdict(offered(part))
-        return all(used[k] <= share * offer[k] for k, share in MAX_UTILISATION.items() if used[k])
-
-    def to_fill(self, part: Part, report: Callable[[str], None] = lambda text: None) -> GraphFolding:
-        """That of the smallest interval which :meth:`fits`, by bisection.
-
-        Where even the slowest folding does not fit, that one (the caller reports it).
-        """
-        best = self.for_interval(SLOWEST)
-        low, high = 1, best.cycles
-        if not best.fits(part):
-            report(f"interval {high} cycles, the slowest folding: does not fit")
-            return best
-        while low < high:
-            middle = int((low * high) ** 0.5) if high > 2 * low else (low + high) // 2
-            candidate = self.for_interval(middle)
-            reached = candidate.cycles
-            if candidate.fits(part):
-                best, high = candidate, min(middle, reached)
-            else:
-                low = middle + 1
-            report(f"interval {reached} cycles: {'fits' if best is candidate else 'does not fit'}")
-            if high - low < max(1, high // 50):
-                break
-        return best
-
     def write(self, model: ModelWrapper) -> None:
         """Set the attributes of the nodes of ``model``, which these foldings are of."""
         for node, folding in zip(model.graph.node, self.nodes, strict=True):
@@ -107,11 +73,6 @@ class FoldForInterval(Transformation):
     def apply(self, model: ModelWrapper):
         GraphFolding.of(model).for_interval(self.interval).write(model)
         return model, False
-
-
-def offered(part: Part) -> Estimate:
-    """What a part has."""
-    return Estimate(part.LUT, part.DSP, 2 * part.BRAM36, part.URAM)
 
 
 def slowest_cycles(model: ModelWrapper) -> int:

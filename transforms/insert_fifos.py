@@ -6,7 +6,7 @@ shorter one gets a FIFO for the difference, plus two tokens. Attention consumes 
 keys and values of the frame came, so its query input lags a whole frame. After a token drop stands a
 FIFO of all its output tokens: which tokens are kept then cannot change the interval. Ops that send bursts
 (a split) get a buffer of their own, and so do ops that take no input for a while (a token drop while its
-fused token leaves). Where the two ends of a stream move different numbers of elements a beat, the FIFO
+fused token leaves). These stand before a crossing to another SLR, those for paths that meet after it. Where the two ends of a stream move different numbers of elements a beat, the FIFO
 stands at the wider end, so that the width converter beside it works without a break.
 """
 
@@ -18,7 +18,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 
-from finn_vitprune.transforms.edges import insert_between, stream_edges
+from finn_vitprune.transforms.edges import beside, insert_between, stream_edges
 
 MARGIN_TOKENS = 2
 MIN_DEPTH = 2
@@ -73,6 +73,6 @@ class InsertFifos(Transformation):
                 simd = max(stream.simd, getCustomOp(edge.producer).out_streams()[edge.output].simd)
                 insert_between(
                     model, edge, "VitFIFO_rtl", tokens=stream.tokens, channels=stream.channels, SIMD=simd,
-                    depth=-(-depth * stream.simd // simd), inputDataType=stream.dtype.name,
+                    depth=-(-depth * stream.simd // simd), inputDataType=stream.dtype.name, **beside(edge),
                 )
         return model, False

@@ -1,4 +1,4 @@
-"""What stands between the units of a folded graph: FIFOs and width converters."""
+"""What stands between the units of a folded graph: crossings between SLRs, FIFOs and width converters."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.base import Transformation
 from qonnx.transformation.general import GiveUniqueNodeNames, SortGraph
 
+from finn_vitprune.transforms.insert_crossings import InsertCrossings
 from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths
 from finn_vitprune.transforms.insert_width_converters import InsertWidthConverters
 
 
 class InsertStreams(Transformation):
-    """FIFO depths by formula (those set in a folding file stay), FIFOs, width converters, names in order."""
+    """Crossings, FIFO depths by formula (those set in a folding file stay), FIFOs, width converters, names in order."""
 
     def apply(self, model: ModelWrapper):
-        for transformation in (SetFifoDepths(), InsertFifos(), InsertWidthConverters(), SortGraph(), GiveUniqueNodeNames()):
+        for transformation in (
+            InsertCrossings(), SetFifoDepths(), InsertFifos(), InsertWidthConverters(), SortGraph(), GiveUniqueNodeNames(),
+        ):
             model = model.transform(transformation)
         return model, False

@@ -6,7 +6,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 
-from finn_vitprune.transforms.edges import insert_between, stream_edges
+from finn_vitprune.transforms.edges import beside, insert_between, stream_edges
 
 
 class InsertWidthConverters(Transformation):
@@ -19,6 +19,6 @@ class InsertWidthConverters(Transformation):
             if source.simd != sink.simd:
                 insert_between(
                     model, edge, "VitWidthConverter_rtl", tokens=source.tokens, channels=source.channels,
-                    in_simd=source.simd, out_simd=sink.simd, inputDataType=source.dtype.name,
+                    in_simd=source.simd, out_simd=sink.simd, inputDataType=source.dtype.name, **beside(edge),
                 )
         return model, False

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune.bench.units import GROUPS, ColumnsInOrder, Unit, node, with_mask
-from finn_vitprune.custom_ops.axilite import AXILITE
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.sim import LoaderPort, Port, SimResult, Simulator, Stimulus, beats, compile_top, loads
+from finn_vitprune.sim import ChainPort, LoadPort, Port, SimResult, Simulator, Stimulus, beats, compile_top, loads
 
 IN_ORDER = 5
 """Masks of a kind that are run with columns in order, too: what that costs differs little from mask to mask."""
@@ -111,8 +110,8 @@ class CycleBench:
         self.model.set_initializer("param0", weights.astype(np.float32))
         for suffix, memory in op.memories(self.model).items():
             (self.folder / op.memory_file(suffix)).write_text(memory.hex_text())
-        if (image := op.load_image(self.model)) is not None:
-            loads.write_image(self.folder / op.load_file(), image)
+        if (contents := op.contents(self.model)) is not None:
+            contents.save(self.folder)
         folding = op.folding()
         golden = op.compute(self.x, weights, *self.constants)
         result = run_op(op, self.simulator, self.folder, [self.x], golden, cycles=folding.cycles)
@@ -129,14 +128,22 @@ def compile_op(op: VitRTLBackend, model, folder: Path) -> Simulator:
     """HDL and memories of an op in ``folder``, and its simulator."""
     op.set_nodeattr("code_gen_dir_ipgen", str(folder))
     op.generate_hdl(model, "", 0.0)
-    ports = [
+    return simulator_of(op)
+
+
+def simulator_of(op: VitRTLBackend) -> Simulator:
+    """The simulator of an op that has its HDL."""
+    inputs, outputs, loads = op_ports(op)
+    return compile_top(op.onnx_node.name, op.get_rtl_file_list(abspath=True), inputs, outputs, loads=loads)
+
+
+def op_ports(op: VitRTLBackend) -> tuple[list[Port], list[Port], list[LoadPort]]:
+    """Ports of the input and output streams, and the load chain if there is something to load."""
+    inputs, outputs = (
         [Port(f"{kind}{i}_V", 8 * beats.beat_bytes(s.width)) for i, s in enumerate(streams)]
         for kind, streams in (("in", op.in_streams()), ("out", op.out_streams()))
-    ]
-    files, bits = op.get_rtl_file_list(abspath=True), op.axilite_bits()
-    return compile_top(
-        op.onnx_node.name, files, *ports, loads=[LoaderPort(AXILITE, bits)] if bits else []
     )
+    return inputs, outputs, [ChainPort()] if op.loaded_regions() else []
 
 
 def run_op(

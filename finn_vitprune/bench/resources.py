@@ -1,28 +1,27 @@
-"""Resources and logic depth of units in Yosys: arrays, what is around them, and weight memory.
+"""Resources and timing of units in Yosys: arrays, what is around them, and weight memory.
 
 A unit is synthesised as one array and the unit with its arrays as black boxes, and is the sum of the two, the
 array as often as there are lanes. Arrays begin and end in registers, so that no logic is shared across; they
 are the same for every keep rate, and the largest part of a unit by far.
 
-Depth (:mod:`finn_vitprune.synth.depth`) stands in for timing, which only place and route knows.
+Timing is an estimate before placement (docs/timing.md).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.bench.units import PART, Unit, node
-from finn_vitprune.custom_ops.memory import rom_bram18, rom_luts
-from finn_vitprune.custom_ops.mvau_estimate import URAM_BITS
+from finn_vitprune.custom_ops.memory import URAM_BITS, rom_bram18, rom_luts
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
-from finn_vitprune.synth.depth import Depth
-from finn_vitprune.synth.resources import total
+from finn_vitprune.synth.resources import Resources, total
+from finn_vitprune.synth.timing import Timing, estimate
 from finn_vitprune.synth.yosys import Netlist
 
 TIMEOUT_S = 4 * 3600.0
@@ -37,20 +36,19 @@ TAG_BITS = 4
 """Bits that travel beside the operands of an array, as vp_mvau_lane has it."""
 
 
-def joined(around: Netlist, array: Netlist, lanes: int) -> Netlist:
+def joined(around: Netlist, array: Netlist, lanes: int) -> tuple[Resources, Timing]:
     """A unit: what is around its arrays, with ``lanes`` times ``array`` in place of the black boxes."""
-    a, b = around.depth, array.depth
-    return Netlist(
-        total([around.resources, *[array.resources] * lanes]),
-        Depth(*(max(getattr(a, f.name), getattr(b, f.name)) for f in fields(Depth))),
-    )
+    whole = around.wiring().with_parts({BOX: array.wiring()})
+    return total([around.resources, *[array.resources] * lanes]), estimate(whole)
 
 
 @dataclass(frozen=True)
 class Cost:
     """A netlist with the names of the benchmark's rows.
 
-    ``lut`` are LUTs used as logic, ``lut_sites`` all. ``depth_lut`` are levels of LUTs, ``depth_carry`` with carries.
+    ``lut`` are LUTs used as logic, ``lut_sites`` all. ``ns_low``, ``ns_taken`` and ``ns_high`` are the slowest path by the sets of
+    constants (docs/timing.md), ``depth_lut`` the most levels of LUTs, ``depth_carry`` with carries, ``widest`` the loads of the
+    widest net.
     """
 
     dsp: int
@@ -63,10 +61,13 @@ class Cost:
     uram: int
     depth_lut: int
     depth_carry: int
+    ns_low: float
+    ns_taken: float
+    ns_high: float
+    widest: int
 
     @classmethod
-    def of(cls, netlist: Netlist) -> Cost:
-        r, d = netlist.resources, netlist.depth
+    def of(cls, r: Resources, timing: Timing) -> Cost:
         return cls(
             dsp=r.DSP,
             lut=r.LUT - r.LUTRAM - r.SRL,
@@ -76,9 +77,17 @@ class Cost:
             ff=r.FF,
             bram36=r.BRAM36,
             uram=r.URAM,
-            depth_lut=d.lut,
-            depth_carry=d.carry,
+            depth_lut=timing.levels,
+            depth_carry=timing.carry_levels,
+            ns_low=timing.low,
+            ns_taken=timing.taken,
+            ns_high=timing.high,
+            widest=timing.widest,
         )
+
+    @classmethod
+    def of_netlist(cls, netlist: Netlist) -> Cost:
+        return cls.of(netlist.resources, netlist.timing)
 
 
 @dataclass(frozen=True)

@@ -127,13 +127,17 @@ def _to_entry(row: AnyRow) -> dict[str, Any]:
 
 
 def _from_entry(kind: type[AnyRow], entry: dict[str, Any]) -> AnyRow:
-    """The inverse of :func:`_to_entry`."""
+    """The inverse of :func:`_to_entry`; a part that an older version wrote, without all of its fields, is not measured yet."""
     inline = {}
     for name, part in kind.INLINE.items():
-        values = {f.name: entry.pop(f.name) for f in fields(part)}
+        values = {f.name: entry.pop(f.name, None) for f in fields(part)}
         inline[name] = None if None in values.values() else part(**values)
-    nested = {name: part(**entry[name]) for name, part in kind.NESTED.items() if entry[name] is not None}
+    nested = {name: _part(part, entry[name]) for name, part in kind.NESTED.items()}
     return kind(**entry | inline | nested)
+
+
+def _part(kind: type, values: dict[str, Any] | None) -> Any:
+    return kind(**values) if values is not None and {f.name for f in fields(kind)} <= values.keys() else None
 
 
 class BenchResults:

@@ -48,7 +48,7 @@ def synthesise(tasks: Sequence[SynthesisTask], workers: int) -> None:
     progress.status(f"synthesis: {len(names)} modules")
     for job, netlist in map_many(list(names), workers, TIMEOUT_S):
         found[job], r = netlist, netlist.resources
-        amounts = f"{r.LUT:,} LUT, {r.FF:,} FF, {r.DSP:,} DSP, {r.BRAM36:g} BRAM36, depth {netlist.depth.lut}"
+        amounts = f"{r.LUT:,} LUT, {r.FF:,} FF, {r.DSP:,} DSP, {r.BRAM36:g} BRAM36, {netlist.timing.levels} LUT levels, {netlist.timing.taken:.2f} ns"
         progress.line(f"{names[job]}: {amounts}")
         progress.status(f"synthesis: {len(found)} of {len(names)} modules")
         for task in tasks:
@@ -71,8 +71,8 @@ def unit_task(case: BenchCase, keep: float, folder: Path, results: BenchResults)
     files, memory = sources(op, model, folder), weight_memory(op, model)
 
     def fill(around: Netlist, array: Netlist) -> None:
-        whole = Cost.of(joined(around, array, case.fold["LANES"]))
-        results.change(rows, cost=whole, array=Cost.of(array), estimate=estimate, memory=memory)
+        whole = Cost.of(*joined(around, array, case.fold["LANES"]))
+        results.change(rows, cost=whole, array=Cost.of_netlist(array), estimate=estimate, memory=memory)
 
     name = f"{case.unit.name}, r_b {keep:g}"
     nodes = {
@@ -90,7 +90,7 @@ def drop_task(unit: DropUnit, row: DropRow, folder: Path, results: BenchResults)
     files, estimate = sources(op, model, folder), UnitEstimate.of(op)
 
     def fill(whole: Netlist, ranker: Netlist) -> None:
-        results.change([row], cost=Cost.of(whole), ranker=Cost.of(ranker), estimate=estimate)
+        results.change([row], cost=Cost.of_netlist(whole), ranker=Cost.of_netlist(ranker), estimate=estimate)
 
     nodes = {
         unit.name: NodeJob(op.onnx_node.name, files),
@@ -104,7 +104,7 @@ def run_finn(plan: BenchPlan, folder: Path, results: BenchResults) -> list[FinnR
     rows, tasks = [], []
 
     def fill(row: FinnRow) -> Callable[[Netlist], None]:
-        return lambda netlist: results.change([row], cost=asdict(Cost.of(netlist)))
+        return lambda netlist: results.change([row], cost=asdict(Cost.of_netlist(netlist)))
 
     try:
         for bits in plan.bits:

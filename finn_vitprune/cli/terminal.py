@@ -1,7 +1,8 @@
-"""Progress of long work on the terminal."""
+"""Progress of long work on the terminal, and how wide tables are there."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -14,21 +15,34 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
+WIDTH = 150
+"""Columns of tables where the output is not a terminal and ``COLUMNS`` does not say how wide it is."""
+SILENCE_S = 60.0
+"""Seconds without a line after which a status is printed where the output is not a terminal."""
+
 
 class TerminalProgress(progress.Progress):
-    """Lines with the time so far, above a status line. Where the output is not a terminal, the status is left out."""
+    """Lines with the time so far, above a status line.
+
+    Where the output is not a terminal, a status is a line of its own, and only after :data:`SILENCE_S` without a line.
+    """
 
     def __init__(self, console: Console, status: Status) -> None:
         self._console, self._status, self._started = console, status, time.monotonic()
+        self._said = self._started
 
     def line(self, text: str) -> None:
         """Print ``text`` and clear the status."""
         self._status.update("")
-        self._console.print(f"[{time.monotonic() - self._started:7.1f} s] {text}", markup=False, highlight=False)
+        self._said = time.monotonic()
+        self._console.print(f"[{self._said - self._started:7.1f} s] {text}", markup=False, highlight=False)
 
     def status(self, text: str) -> None:
         """Replace the status."""
-        self._status.update(text)
+        if self._console.is_terminal:
+            self._status.update(text)
+        elif time.monotonic() - self._said >= SILENCE_S:
+            self.line(text)
 
 
 @contextmanager
@@ -39,3 +53,11 @@ def progress_lines() -> Iterator[None]:
     console = Console(file=sys.stdout)
     with console.status("") as status, progress.shown_by(TerminalProgress(console, status)):
         yield
+
+
+def console_of_tables() -> Console:
+    """Standard output for wide tables: as wide as the terminal, or wide enough for a file that their numbers stay whole."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=WIDTH)

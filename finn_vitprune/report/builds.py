@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from finn_vitprune.report.summary import NOT_ESTIMATED, SIMULATED, BalanceRow, Summary, VerifySummary
-from finn_vitprune.report.tables import TextTable
+from finn_vitprune.report.layers import balance_table, cycles_table, memory_map, memory_tables, resource_tables, use_table
+from finn_vitprune.report.summary import SIMULATED, BalanceRow, Summary, VerifySummary
+from finn_vitprune.report.tables import TextTable, amount, percent
+from finn_vitprune.report.timing import timing_tables
 from finn_vitprune.synth.parts import KINDS
-from finn_vitprune.synth.resources import ESTIMATE
+from finn_vitprune.synth.resources import ESTIMATE, NOT_ESTIMATED
 
 NOT_RUN = "not run"
 AGAINST = " against "
@@ -15,15 +17,20 @@ MIXED = (
     "Where a figure is found by one method against another, the ratio compares an estimate with a count: LUTs of an "
     "estimate are within 20 % of what Yosys counts."
 )
+SHARE_OFF, CYCLES_OFF = 0.02, 2
+"""How far the cycles of a node alone may be from their estimate, whichever is more."""
 FINN_TOTAL = "total_build_time"
 """FINN's own entry among the times of the steps."""
 
 
 def build_tables(summary: Summary, nodes: bool = False) -> list[TextTable]:
-    """The tables of one build; ``nodes`` adds resources by node. Empty sections leave out their table."""
+    """The tables of one build; ``nodes`` adds cycles, memories and resources by node. Empty sections leave out their table."""
     encoders = encoder_table([(t.in_, t.mlp) for t in summary.model.tokens], summary.model.heads)
-    parts = [_model(summary), encoders, _verify(summary), _speed(summary), _resources(summary)]
-    parts += [_balance(summary), _nodes(summary) if nodes else None, _times(summary)]
+    parts = [_model(summary), encoders, _verify(summary), _speed(summary), _plan(summary), _resources(summary)]
+    parts += timing_tables(summary.timing, nodes)
+    parts += [*resource_tables(summary), balance_table(summary), use_table(summary), *memory_tables(summary)]
+    parts += [cycles_table(summary), memory_map(summary), _nodes(summary)] if nodes else []
+    parts += [_times(summary)]
     return [table for table in parts if table is not None]
 
 
@@ -58,11 +65,12 @@ def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[TextTable
         row("latency (cycles)", "rtlsim", lambda s: s.rtlsim and s.rtlsim.latency_cycles),
         row("latency (ms)", "rtlsim", lambda s: s.rtlsim and s.rtlsim.latency_ms, "{:,.4f}".format),
         row("images/s", "rtlsim", lambda s: s.rtlsim and s.rtlsim.fps),
+        row("slowest path (ns)", "timing", lambda s: s.timing and s.timing.taken, "{:,.2f}".format),
         *(
-            row(k, f"resources.{k}", lambda s, k=k: s.resources and getattr(s.resources, k), _amount, NOT_ESTIMATED)
+            row(k, f"resources.{k}", lambda s, k=k: s.resources and getattr(s.resources, k), amount, NOT_ESTIMATED)
             for k in KINDS
         ),
-        row("accuracy", "verify", lambda s: s.verify and s.verify.accuracy, _percent, "no labels, or not run"),
+        row("accuracy", "verify", lambda s: s.verify and s.verify.accuracy, percent, "no labels, or not run"),
         row("RTL mismatches", "verify", lambda s: s.verify and s.verify.rtl_mismatches),
     )  # fmt: skip
     notes = [_verdict(a, b), *(f"{s.part.name}: the design {s.no_text}." for s in (a, b) if s.no_text)]
@@ -113,7 +121,7 @@ def _model(s: Summary) -> TextTable:
     )
     drops = ", ".join(f"{rate:g} in encoder {i}" for i, rate in sorted(m.token_keep.items())) or "none"
     note = (
-        f"Blocks of {m.block_size}x{m.block_size}, {_percent(m.block_keep)} kept, {m.index_bits:,} index bits. "
+        f"Blocks of {m.block_size}x{m.block_size}, {percent(m.block_keep)} kept, {m.index_bits:,} index bits. "
         f"Token keep rates: {drops}."
     )
     return TextTable(f"Model {m.name}", ("", "before", "after", "ratio"), rows, note)
@@ -127,16 +135,40 @@ def _verify(s: Summary) -> TextTable:
         ("images through the RTL", f"{v.images:,}"),
         ("RTL mismatches (values that differ from the hardware graph)", f"{v.rtl_mismatches:,}"),
         ("images run again with random pauses and stalls", f"{v.stalled_images:,}"),
+        ("internal streams compared beat by beat", f"{v.traced_streams:,} on {v.traced_images:,} images"),
+        ("simulation of the accelerator", _simulation(v)),
+        *_cycles_alone(s),
         ("images whose class differs between RTL and hardware graph", f"{v.class_changes:,}"),
         ("accuracy of the accelerator", _labelled(v.accuracy)),
         ("accuracy in PyTorch", _labelled(v.accuracy_pytorch)),
-        ("same class as QONNX", _percent(v.top1_agree_qonnx)),
+        ("same class as QONNX", percent(v.top1_agree_qonnx)),
         ("codes that differ from QONNX, node by node", _against_qonnx(v)),
         ("saturations of the residual stream", f"{v.saturations:,}"),
     )
     images = v.image_choice or v.image_source
     note = f"Images: {images}." if images else ""
     return TextTable("Checks", ("", ""), rows, note)
+
+
+def _simulation(v: VerifySummary) -> str:
+    if v.units is None:
+        return "in one piece"
+    u = v.units
+    return (
+        f"of {u.structures:,} structures, with the equal model of the MACs; {u.nodes:,} nodes alone on {u.frames:,} frames, "
+        f"with the MACs of the plan, {u.beats:,} beats compared"
+    )
+
+
+def _cycles_alone(s: Summary) -> list[tuple[str, str]]:
+    """How far the cycles of nodes alone are from their estimates, and which node is farthest."""
+    ran = [node for node in s.nodes if node.cycles_alone is not None]
+    if not ran:
+        return []
+    close = sum(abs(n.cycles_alone - n.cycles) <= max(CYCLES_OFF, SHARE_OFF * n.cycles) for n in ran)
+    far = max(ran, key=lambda n: (abs(n.cycles_alone - n.cycles) > CYCLES_OFF) * abs(n.cycles_alone / n.cycles - 1))
+    text = f"within {SHARE_OFF:.0%} of the estimate (or {CYCLES_OFF} cycles): {close:,} of {len(ran):,}; farthest {far.layer}, "
+    return [("cycles of nodes alone", f"{text}{far.cycles_alone:,.1f} of {far.cycles:,}")]
 
 
 def _against_qonnx(v: VerifySummary) -> str:
@@ -163,47 +195,42 @@ def _speed(s: Summary) -> TextTable:
     return TextTable("Speed", ("", f"cycles ({SIMULATED})", f"at {r.clk_ns:g} ns"), rows, note)
 
 
+def _plan(s: Summary) -> TextTable | None:
+    """Shares of the budget, and why the plan is no faster."""
+    p = s.plan
+    if p is None:
+        return None
+    kinds = list(p.used)
+    rows = [("the part", *(percent(p.used[k]) for k in kinds))]
+    rows += [(f"SLR{i}", *(percent(slr[k]) for k in kinds)) for i, slr in enumerate(p.slrs)]
+    title = f"Plan: {p.interval_cycles:,} cycles an image, shares of the budget ({ESTIMATE})"
+    budget = ", ".join(f"{k} {percent(share)}" for k, share in p.budget.items())
+    shell = "no shell" if p.shell == "none" else f"shell {p.shell}"
+    return TextTable(title, ("", *kinds), tuple(rows), f"Budget: {budget} of the part; {shell}. {' '.join(p.lines)}")
+
+
 def _resources(s: Summary) -> TextTable:
     r, p = s.resources, s.part
     if r is None:
         return TextTable("Resources", ("", ""), (("synthesis", NOT_RUN),))
     title, head = f"Resources ({r.tool})", f"used ({r.tool})"
     if p is None:
-        return TextTable(title, ("", head), tuple((k, _amount(getattr(r, k))) for k in KINDS))
+        return TextTable(title, ("", head), tuple((k, amount(getattr(r, k))) for k in KINDS))
     rows = []
     for kind in KINDS:
         used, offer = getattr(r, kind), getattr(p, kind)
-        share = _percent(used / offer) if used and offer else ("does not fit" if used else "-")
-        rows.append((kind, _amount(used), f"{offer:,}", share))
+        share = percent(used / offer) if used and offer else ("does not fit" if used else "-")
+        rows.append((kind, amount(used), f"{offer:,}", share))
     by = f" (by {ESTIMATE})" if r.tool == ESTIMATE else ""
     fits = "" if p.fits is None else f"Fits the part{by}." if p.fits else f"Does NOT fit the part: the design {s.no_text}."
     note = " ".join(t for t in (fits, f"Numbers {p.note}." if p.note else "") if t)
     return TextTable(title, ("", head, p.name, "share"), tuple(rows), note)
 
 
-def _balance(s: Summary) -> TextTable | None:
-    if not s.balance:
-        return None
-    rows = tuple(
-        (
-            r.node,
-            "-" if r.kept_blocks is None else f"{r.kept_blocks:,}",
-            str(r.lanes),
-            f"{r.ideal_cycles:,.0f}",
-            f"{r.cycles:,}",
-            f"{r.utilisation:.3f}",
-        )
-        for r in s.balance
-    )
-    columns = ("node", "kept blocks", "lanes", "ideal cycles", "cycles (estimate)", "utilisation (estimate)")
-    slow = _slowest(s)
-    return TextTable("Balance", columns, rows, f"Slowest by estimate: {slow.node}, {slow.cycles:,} cycles per image.")
-
-
 def _nodes(s: Summary) -> TextTable | None:
     if s.resources is None or not s.resources.per_node:
         return None
-    rows = tuple((n.node, n.op_type, *(_amount(getattr(n, k)) for k in KINDS)) for n in s.resources.per_node)
+    rows = tuple((n.node, n.op_type, *(amount(getattr(n, k)) for k in KINDS)) for n in s.resources.per_node)
     return TextTable(f"Resources by node ({s.resources.tool})", ("node", "op", *KINDS), rows)
 
 
@@ -246,18 +273,8 @@ def _verdict(a: Summary, b: Summary) -> str:
 # --- text ----------------------------------------------------------------------------------------
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
-
-
 def _labelled(share: float | None) -> str:
-    return "no labels" if share is None else _percent(share)
-
-
-def _amount(value: float | None) -> str:
-    if value is None:
-        return NOT_ESTIMATED
-    return f"{value:,.1f}" if value != int(value) else f"{int(value):,}"
+    return "no labels" if share is None else percent(share)
 
 
 def _times_less(before: float, after: float) -> str:

@@ -1,16 +1,22 @@
-"""Tables as one self-contained HTML page: no script, no file or address outside it."""
+"""Tables and pictures as one self-contained HTML page: no script, no file or address outside it."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from finn_vitprune.report.tables import TextTable
 
 
-def to_html(title: str, tables: Sequence[TextTable]) -> str:
-    """The page."""
-    return _PAGE.format(title=html.escape(title), body="\n".join(map(_section, tables)))
+def to_html(title: str, tables: Sequence[TextTable], pictures: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The page.
+
+    Args:
+        pictures: addresses that hold the pictures themselves, by their title; they come before the tables.
+    """
+    shown = [f'<h2>{html.escape(name)}</h2>\n<img alt="{html.escape(name)}" src="{data}">' for name, data in pictures.items()]
+    return _PAGE.format(title=html.escape(title), body="\n".join([*shown, *map(_section, tables)]))
 
 
 def _section(table: TextTable) -> str:
@@ -34,6 +40,7 @@ table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }}
 th:first-child, td:first-child {{ text-align: left; }}
 th {{ border-bottom: 2px solid #888; }}
+img {{ max-width: 100%; }}
 p {{ color: #555; margin: .4rem 0; }}
 </style>
 </head>

@@ -6,10 +6,8 @@ Figures are matplotlib objects of their own; nothing here touches pyplot or its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -18,14 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from finn_vitprune import numerics
-from finn_vitprune.errors import UserError
-from finn_vitprune.files import whole_file
 from finn_vitprune.models.evaluate import hooked, logits_of
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.scores import PruneScores
-
-SUFFIXES = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}
-"""Picture types by file suffix, with the metadata that would make two runs differ."""
+from finn_vitprune.report.figures import LABEL, NOTE, QUIET, RULE, TITLE, quiet
 
 MATRICES = ("$W_q$", "$W_k$", "$W_v$", r"$W_\mathrm{proj}$")
 PRUNED, KEPT, DEAD = range(3)
@@ -34,8 +28,6 @@ PRUNED, KEPT, DEAD = range(3)
 STATES = ("pruned", "kept", "gone with a dead head")
 COLOURS = ("#dde2e8", "#2f5d8c", "#d98f3d")
 DOT_COLOURS = ("#a9b4c0", "#2f5d8c", "#d98f3d")
-INK, QUIET, RULE = "#333a42", "#7b8794", "#c6ced6"
-TITLE, LABEL, NOTE = ({"fontsize": size, "color": c} for size, c in ((11, INK), (9, INK), (8, QUIET)))
 FEW_CELLS = 16
 """Maps of at most so many columns have lines between their cells."""
 VEIL, VEIL_SHARE = np.array(to_rgb("#b3cbe6")), 0.85
@@ -245,7 +237,7 @@ def score_figure(scores: PruneScores, masks: Sequence[EncoderMask]) -> Figure:
         _swarms(axis, values[number - 1], states, edges)
         axis.set_title(f"encoder {number}", **LABEL)
         axis.set_xticks(range(4), MATRICES)
-        _quiet(axis)
+        quiet(axis)
     for axis in list(grid.flat)[count:]:
         axis.set_visible(False)
     for axis in grid[:, 0]:
@@ -298,7 +290,7 @@ def history_figure(metrics: dict[str, Any]) -> Figure:
     if student:
         _keep_rates(axes[1], metrics["config"], student, start)
     for axis in axes:
-        _quiet(axis)
+        quiet(axis)
         axis.grid(axis="y", color="#eceff2")
         axis.legend(frameon=False, fontsize=8, loc="best")
         if teacher and student:
@@ -328,37 +320,3 @@ def _bare(axis: Axes) -> None:
     axis.set(xticks=[], yticks=[])
     axis.tick_params(length=0, pad=2)
     axis.spines[:].set_visible(False)
-
-
-def _quiet(axis: Axes) -> None:
-    """Frame on the left and below only, small grey tick labels."""
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color(RULE)
-    axis.tick_params(labelsize=8, colors=QUIET, length=3)
-
-
-# --- files ---------------------------------------------------------------------------------------
-
-
-def check_name(path: Path) -> None:
-    """Check that a picture can have this name.
-
-    Raises:
-        UserError: it is a folder, or its suffix is none of SUFFIXES.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path}: unknown picture type {path.suffix!r}: use {', '.join(SUFFIXES)}")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder, a file is needed")
-
-
-def save(figure: Figure, path: Path, dpi: int = 100) -> None:
-    """Write a figure whole or not at all; the same figure gives the same file.
-
-    Raises:
-        UserError: see :func:`check_name`.
-    """
-    check_name(path)
-    suffix = path.suffix.lower()
-    with matplotlib.rc_context({"svg.hashsalt": "finn-vitprune"}), whole_file(path) as partial:
-        figure.savefig(partial, format=suffix[1:], dpi=dpi, metadata={SUFFIXES[suffix]: None})

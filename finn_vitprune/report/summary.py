@@ -14,12 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
 from finn_vitprune.synth.parts import Shortfall, no_text
-from finn_vitprune.synth.resources import ESTIMATE
+from finn_vitprune.synth.planned import Planned
+from finn_vitprune.synth.resources import ESTIMATE, NOT_ESTIMATED
+from finn_vitprune.synth.timed import DesignTiming
 
 FILE = Path("report") / "vitprune_summary.json"
 """Where a build folder holds it."""
 
-NOT_ESTIMATED, SIMULATED = "not estimated", "simulated"
+SIMULATED, PLANNED = "simulated", "planned"
 """Methods of figures."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -62,6 +64,22 @@ class ModelSummary(_SummarySection):
     logit_scale: float | list[float] | None = None
 
 
+class UnitsSummary(_SummarySection):
+    """A simulation unit by unit (docs/simulation.md).
+
+    ``nodes`` ran alone, with the MAC implementation of the plan, each with its own contents on ``frames`` frames without and
+    with pauses and stalls, and ``beats`` of their outputs were compared; ``structures`` are distinct and compiled once each. ``seconds`` says where the time
+    went: ``compile`` and ``nodes`` are sums over structures, several of which ran at once, ``units`` what these took
+    together, ``accelerator`` the runs of the whole accelerator, which had the model ``vp_mac_model`` of the MACs.
+    """
+
+    nodes: Count
+    structures: Count
+    frames: Count
+    beats: Count
+    seconds: dict[str, float] = {}
+
+
 class VerifySummary(_SummarySection):
     """Agreement of the stages on real images.
 
@@ -71,7 +89,8 @@ class VerifySummary(_SummarySection):
     ``lowering_faults`` all others (docs/numerics.md, "Comparing"); both are ``None`` in summaries of older builds.
     ``stalled_images`` went through the RTL again with random pauses and stalls. ``images`` of the ``images_total``
     images of ``image_source`` were used, drawn with ``image_seed`` where that is not all of them (``image_choice`` says
-    it in words). Accuracies are ``None`` where there are no labels (``image_source`` "random").
+    it in words). Accuracies are ``None`` where there are no labels (``image_source`` "random"). ``traced_streams`` were compared
+    beat by beat on ``traced_images``. ``units`` is ``None`` where the design was simulated in one piece.
     """
 
     images: Count
@@ -79,6 +98,8 @@ class VerifySummary(_SummarySection):
     class_changes: Count = 0
     stalled_images: Count = 0
     traced_streams: Count = 0
+    traced_images: Count = 0
+    units: UnitsSummary | None = None
     image_source: str = ""
     images_total: Count | None = None
     image_seed: int | None = None
@@ -119,11 +140,26 @@ class RtlsimSummary(_SummarySection):
         )
 
 
+class LostRow(_SummarySection):
+    """Cycles of a frame in which multipliers do nothing useful.
+
+    ``padding``: of sides that a block does not divide. ``rows``: tokens (of attention: keys) rounded up to those of a step.
+    ``lanes``: lanes with fewer blocks than the fullest one. ``waiting``: for ports, the drain, a division or the next group.
+    """
+
+    padding: float = 0.0
+    rows: float = 0.0
+    lanes: float = 0.0
+    waiting: float = 0.0
+
+
 class BalanceRow(_SummarySection):
     """Load of one node with matrix products: ``utilisation`` = ``ideal_cycles`` / ``cycles``, the op's own estimate.
 
-    ``weight_bits`` are the bits of weights and indices that the node stores. ``kept_blocks`` is ``None``
-    for attention, which has no stored blocks.
+    ``macs`` are the useful products of a frame, of kept blocks with live rows (of attention: queries, keys and channels of
+    live heads); ``macs_per_cycle`` those that the multipliers can make. ``lost`` says why ``cycles`` are more than
+    ``ideal_cycles``. In older files these are 0. ``weight_bits`` are the bits of weights and indices that the node stores.
+    ``kept_blocks`` is ``None`` for attention, which has no stored blocks.
     """
 
     node: str
@@ -134,6 +170,50 @@ class BalanceRow(_SummarySection):
     utilisation: Share
     op_type: str = ""
     weight_bits: Count = 0
+    macs: Count = 0
+    macs_per_cycle: Count = 0
+    lost: LostRow = LostRow()
+
+
+class MemoryRow(_SummarySection):
+    """``count`` equal memories of a node, by its estimate.
+
+    ``holds`` is the kind of contents and ``name`` what they are; ``kind`` is LUTRAM, "LUT ROM" (a table in logic), BRAM or
+    URAM. ``bits`` are contents, ``capacity`` the bits of the RAMs that are taken: ``LUT`` LUTs (with the multiplexer of a deep
+    memory), ``BRAM18`` block RAMs of 18 Kbit and ``URAM`` UltraRAMs. It is None for a table in logic.
+    """
+
+    holds: str
+    name: str
+    kind: str
+    words: Count
+    width: Count
+    count: Count
+    bits: Count
+    capacity: Count | None
+    LUT: Count = 0
+    BRAM18: Count = 0
+    URAM: Count = 0
+
+
+class NodeRow(_SummarySection):
+    """One node of the accelerator, in graph order.
+
+    ``layer`` is its name by encoder and layer, ``encoder`` its encoder from 1 (None: outside). ``slrs``: the SLR that it stands
+    in, or that of each hop of a crossing; empty where that is open. ``between``: it only passes a stream on (FIFO, converter,
+    crossing). ``cycles`` of a frame, by estimate; ``cycles_alone``: between overlapping frames in a simulation of the node
+    alone, None where there was none.
+    """
+
+    node: str
+    op_type: str
+    layer: str
+    encoder: int | None
+    slrs: list[Count] = []
+    between: bool = False
+    cycles: Count
+    cycles_alone: Annotated[float, Field(ge=0)] | None = None
+    memories: list[MemoryRow] = []
 
 
 class NodeResources(_SummarySection):
@@ -171,11 +251,21 @@ class ResourceSummary(_SummarySection):
         return self
 
 
+class DieSummary(_SummarySection):
+    """What an SLR has for the accelerator."""
+
+    LUT: Count
+    FF: Count
+    DSP: Count
+    BRAM36: Count
+    URAM: Count
+
 
 class PartSummary(_SummarySection):
     """The part and what it has; ``fits`` is ``None`` when no resources were counted.
 
-    Where it does not fit, ``short`` has what is too little, by the resources of this summary, and ``help`` what would help.
+    ``dies``: what each SLR has of that, from SLR0 on; empty where that is not known. Where it does not fit, ``short`` has what
+    is too little, by the resources of this summary, and ``help`` what would help.
     """
 
     name: str
@@ -186,6 +276,7 @@ class PartSummary(_SummarySection):
     URAM: Count
     fits: bool | None
     slrs: Count = 1
+    dies: list[DieSummary] = []
     note: str = ""
     short: list[Shortfall] = []
     help: list[str] = []
@@ -198,8 +289,11 @@ class Summary(_SummarySection):
     verify: VerifySummary | None = None
     rtlsim: RtlsimSummary | None = None
     balance: list[BalanceRow] = []
+    nodes: list[NodeRow] = []
     resources: ResourceSummary | None = None
     part: PartSummary | None = None
+    plan: Planned | None = None
+    timing: DesignTiming | None = None
     time_s: dict[str, float] = {}
     target_fps: Annotated[float, Field(gt=0)] | None = None
 
@@ -208,6 +302,16 @@ class Summary(_SummarySection):
     def _without_methods(cls, data: Any) -> Any:
         """The methods follow from the rest."""
         return {k: v for k, v in data.items() if k != "methods"} if isinstance(data, dict) else data
+
+    @property
+    def interval(self) -> tuple[float, str] | None:
+        """Cycles of a frame of the design, and the method: simulated, else planned, else those of the slowest node."""
+        if self.rtlsim is not None:
+            return self.rtlsim.interval_cycles, SIMULATED
+        if self.plan is not None:
+            return float(self.plan.interval_cycles), PLANNED
+        cycles = [row.cycles for row in (*self.nodes, *self.balance)]
+        return (float(max(cycles)), ESTIMATE) if cycles else None
 
     @property
     def no_text(self) -> str:
@@ -223,6 +327,12 @@ class Summary(_SummarySection):
         """How each figure was found, by its place in the file: counted, an estimate, simulated, or by the tool that ran."""
         found = {"model": "counted", "balance.ideal_cycles": "counted", "balance.cycles": ESTIMATE, "balance.utilisation": ESTIMATE}
         found |= {name: SIMULATED for name in ("verify", "rtlsim") if getattr(self, name) is not None}
+        if self.nodes:
+            found["nodes"] = ESTIMATE
+        if self.plan is not None:
+            found["plan"] = ESTIMATE
+        if self.timing is not None:
+            found["timing"] = ESTIMATE
         if self.resources is not None:
             kinds = ("LUT", "FF", "DSP", "BRAM36", "URAM")
             missing = {k: NOT_ESTIMATED for k in kinds if getattr(self.resources, k) is None}
@@ -237,15 +347,15 @@ class Summary(_SummarySection):
 
     @classmethod
     def load(cls, build_dir: str | Path) -> Summary:
-        """Read the summary of a build folder.
+        """Read the summary of a build folder, or one that was kept as a file.
 
         Raises:
             UserError: no such folder, no summary in it, or a file that is not such a summary.
         """
         folder = Path(build_dir)
-        if not folder.is_dir():
+        if not folder.exists():
             raise UserError(f"no folder {folder}: give the output folder of `finn-vitprune build`")
-        path = folder / FILE
+        path = folder if folder.is_file() else folder / FILE
         try:
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError as e:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from finn_vitprune.synth.resources import NOT_ESTIMATED
+
 UNBROKEN = 30
 """First columns up to this many characters (node names) are not broken over lines."""
 
@@ -59,3 +61,15 @@ def to_markdown(title: str, text: str, tables: Sequence[TextTable]) -> str:
     for table in tables:
         lines += [f"## {table.title}", "", table.markdown(), "", *([table.note, ""] if table.note else [])]
     return "\n".join(lines)
+
+
+def percent(share: float) -> str:
+    """A share of 0 to 1 in words."""
+    return f"{100 * share:.2f} %"
+
+
+def amount(value: float | None) -> str:
+    """A count, perhaps of halves."""
+    if value is None:
+        return NOT_ESTIMATED
+    return f"{value:,.1f}" if value != int(value) else f"{int(value):,}"

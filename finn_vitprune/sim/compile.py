@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from finn_vitprune import cache
-from finn_vitprune.sim import toolchain
-from finn_vitprune.sim.ports import LoaderPort, Port, Probe
+from finn_vitprune.sim import binding, toolchain
+from finn_vitprune.sim.ports import BusPort, ChainPort, LoadPort, Port, Probe
 from finn_vitprune.sim.run import Simulator
 
 # -Wall's warnings are errors. These are about taste, or fire on every parameterised block.
@@ -20,16 +19,12 @@ SILENT = (
     " EOFNEWLINE UNDRIVEN SYNCASYNCNET TIMESCALEMOD IMPORTSTAR ASCRANGE"
 ).split()
 
-PORT = re.compile(r"VL_(IN|OUT)\w*\(&(\w+),(\d+),0")
-"""A port of a verilated top in its header: direction, name, highest bit."""
+CLOCK, RESET = "ap_clk", "ap_rst_n"
+"""FINN's names."""
 
-LOAD_SIGNALS = (
-    "AWVALID AWREADY AWADDR WVALID WREADY WDATA WSTRB BVALID BREADY ARVALID ARREADY RVALID RREADY RDATA"
-).split()
-"""Signals of an AXI4-Lite port in the order of the driver's ``LoaderPort``."""
-
-HEADER = "Vdut.h"
-"""The C++ header of a verilated top, which names its ports."""
+LIBRARY = "unit.so"
+UNIT_CONFIG = toolchain.SIM_DIR / "units.vlt"
+"""Verilator's options for modules of units."""
 
 MAX_GROUP_BYTES = 400_000
 """Generated C++ files are compiled together up to this size."""
@@ -41,9 +36,9 @@ def compile_top(
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     edges: Sequence[Probe] = (),
-    loads: Sequence[LoaderPort] = (),
-    clock: str = "ap_clk",
-    reset: str = "ap_rst_n",
+    loads: Sequence[LoadPort] = (),
+    clock: str = CLOCK,
+    reset: str = RESET,
     defines: Sequence[str] = (),
     lint: bool = True,
 ) -> Simulator:
@@ -57,7 +52,7 @@ def compile_top(
         top: name of the top module; its ports are clock, reset, the streams and, with ``edges``, the
             monitor ports ``mon_valid``, ``mon_ready`` and ``tap_data``.
         sources: Verilog and SystemVerilog files in compile order; other files are ignored.
-        loads: the AXI4-Lite ports.
+        loads: the ports through which memories are loaded.
         edges: the internal streams that the monitor ports show, edge 0 lowest.
         defines: macros to define, ``NAME`` or ``NAME=VALUE``.
         lint: treat warnings in the sources as errors (not for the sources of others).
@@ -73,32 +68,64 @@ def compile_top(
         "inputs": [asdict(p) for p in inputs],
         "outputs": [asdict(p) for p in outputs],
         "edges": [e.bytes for e in edges],
-        "loads": [asdict(p) for p in loads],
+        "loads": [[type(p).__name__, asdict(p)] for p in loads],
         "options": [clock, reset, *defines, lint, *SILENT],
     }
     key = toolchain.digest(json.dumps(structure), toolchain.runtime_key())
 
     def build(folder: Path) -> None:
-        runtime, generated = toolchain.runtime(), _verilate(folder, top, files, defines, lint)
-        binding = generated / "bind.cpp"
-        ports = PORT.findall((generated / HEADER).read_text())
-        binding.write_text(_binding(ports, inputs, outputs, edges, clock, reset, loads))
-        jobs = _groups(generated)
-        toolchain.compile_objects(
-            [*jobs, (binding, generated / "bind.o", toolchain.FAST)], (generated,), runtime
-        )
-        objects = [target for _, target, _ in jobs] + [generated / "bind.o", *sorted(runtime.glob("*.o"))]
-        toolchain.link(objects, folder / "sim")
+        generated = _verilate(folder, top, files, defines, lint)
+        bound = binding.Binding(generated, "dut")
+        bound.ports(clock, reset, inputs, outputs, loads)
+        if edges:
+            bound.edges(edges)
+        objects = _compile(generated, bound.text(binding.DESIGN_HEAD), None)
+        toolchain.link([*objects, *toolchain.runtime_objects()], folder / "sim")
         _forget_code(folder)
 
     folder = cache.entry(f"verilator/{top}-{key}", build)
     return Simulator(folder / "sim", tuple(inputs), tuple(outputs), tuple(edges), tuple(loads))
 
 
+def compile_unit(
+    top: str,
+    files: Sequence[tuple[str, bytes]],
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    defines: Sequence[str] = (),
+    at_once: int | None = None,
+) -> Path:
+    """Build the library of a unit, of which one program makes many (:mod:`.units`), or take it from the cache.
+
+    Args:
+        top: name of the top module, with FINN's clock and reset.
+        files: names and contents of its sources, in compile order.
+        defines: macros to define.
+        at_once: compilers at a time.
+
+    Raises:
+        SimulationError: the sources do not compile; the text holds Verilator's first messages.
+    """
+    ports = [[asdict(p) for p in group] for group in (inputs, outputs)]
+    sources = [(name, toolchain.digest(content)) for name, content in files]
+    structure = [top, sources, ports, defines, SILENT, UNIT_CONFIG.read_text()]
+    key = toolchain.digest(json.dumps(structure), toolchain.runtime_key())
+
+    def build(folder: Path) -> None:
+        generated = _verilate(folder, top, list(files), defines, lint=True, config=[str(UNIT_CONFIG)])
+        bound = binding.Binding(generated, "unit")
+        bound.ports(CLOCK, RESET, inputs, outputs)
+        objects = _compile(generated, bound.text(binding.UNIT_HEAD), at_once)
+        toolchain.link_library(objects, folder / LIBRARY, binding.UNIT_SYMBOL)
+        _forget_code(folder)
+
+    return cache.entry(f"verilator/{top}-{key}", build) / LIBRARY
+
+
 def find_ports(
     top: str, sources: Sequence[Path | str], lint: bool = False
-) -> tuple[list[Port], list[Port], list[LoaderPort]]:
-    """The AXI4-Stream inputs and outputs of ``top`` and its AXI4-Lite ports, each in no particular order.
+) -> tuple[list[Port], list[Port], list[LoadPort]]:
+    """The AXI4-Stream inputs and outputs of ``top``, and its AXI4-Lite ports and load chain, each in no particular order.
 
     Raises:
         SimulationError: the sources do not elaborate.
@@ -108,20 +135,21 @@ def find_ports(
 
     def build(folder: Path) -> None:
         generated = _verilate(folder, top, files, (), lint)
-        (generated / HEADER).rename(folder / HEADER)
+        (generated / binding.HEADER).rename(folder / binding.HEADER)
         _forget_code(folder)
 
-    ports = PORT.findall((cache.entry(f"verilator/{top}_ports-{key}", build) / HEADER).read_text())
+    ports = binding.read_ports(cache.entry(f"verilator/{top}_ports-{key}", build))
 
     def having(signal: str, direction: str) -> list[tuple[str, int]]:
         """Name without ``signal``, and bits."""
         return [
-            (name[: -len(signal)], int(msb) + 1)
-            for kind, name, msb in ports if kind == direction and name.lower().endswith(signal)
+            (name[: -len(signal)], bits)
+            for kind, name, bits in ports if kind == direction and name.lower().endswith(signal)
         ]
 
     inputs, outputs = ([Port(*port) for port in having("_tdata", direction)] for direction in ("IN", "OUT"))
-    return inputs, outputs, [LoaderPort(*port) for port in having("_awaddr", "IN")]
+    chains = {f"{kind} {name}" for kind, name, _ in ports} >= {"IN load_in", "OUT load_out"}
+    return inputs, outputs, [*(BusPort(*port) for port in having("_awaddr", "IN")), *([ChainPort()] if chains else [])]
 
 
 def _distinct(sources: Sequence[Path | str]) -> list[tuple[str, bytes]]:
@@ -142,7 +170,12 @@ def _distinct(sources: Sequence[Path | str]) -> list[tuple[str, bytes]]:
 
 
 def _verilate(
-    folder: Path, top: str, files: list[tuple[str, bytes]], defines: Sequence[str], lint: bool
+    folder: Path,
+    top: str,
+    files: list[tuple[str, bytes]],
+    defines: Sequence[str],
+    lint: bool,
+    config: Sequence[str] = (),
 ) -> Path:
     source_dir, generated = folder / "rtl", folder / "cpp"
     source_dir.mkdir()
@@ -154,8 +187,16 @@ def _verilate(
     compiled = [f"rtl/{name}" for name, _ in files if name.endswith((".v", ".sv"))]
     options = "--cc -O3 --no-timing --x-initial unique --prefix Vdut --Mdir cpp -Irtl".split()
     options += ["--top-module", top, "--no-assert-case", *strictness, *(f"-D{d}" for d in defines)]
-    toolchain.run_verilator([*options, *compiled], folder)
+    toolchain.run_verilator([*options, *config, *compiled], folder)
     return generated
+
+
+def _compile(generated: Path, bound: str, at_once: int | None) -> list[Path]:
+    """Objects of the C++ code in ``generated`` and of ``bound``, which binds it."""
+    (generated / "Vdut_bind.cpp").write_text(bound)
+    jobs = _groups(generated)
+    toolchain.compile_objects(jobs, (generated,), toolchain.runtime(), at_once)
+    return [target for _, target, _ in jobs]
 
 
 def _forget_code(folder: Path) -> None:
@@ -181,48 +222,3 @@ def _groups(generated: Path) -> list[tuple[Path, Path, str]]:
                 group.append(path)
                 size += path.stat().st_size
     return jobs
-
-
-def _binding(
-    ports: Sequence[tuple[str, str, str]],
-    inputs: Sequence[Port],
-    outputs: Sequence[Port],
-    edges: Sequence[Probe],
-    clock: str,
-    reset: str,
-    loads: Sequence[LoaderPort] = (),
-) -> str:
-    idle = {name.lower(): name for direction, name, _ in ports if direction == "IN"}
-    names = {name.lower(): name for _, name, _ in ports}
-
-    def pointer(port: str) -> str:
-        idle.pop(port.lower(), None)
-        return f"reinterpret_cast<uint8_t*>(&top->{names[port.lower()]})"
-
-    def stream(port: Port) -> str:
-        signals = [pointer(f"{port.name}_{s}") for s in ("tdata", "tvalid", "tready")]
-        return f"{{{signals[0]}, {port.bytes}, {signals[1]}, {signals[2]}}}"
-
-    def load(port: LoaderPort) -> str:
-        return f"{{{', '.join(pointer(f'{port.name}_{s}') for s in LOAD_SIGNALS)}, {port.address_bits}, {port.address_bytes}}}"
-
-    lines = [
-        "#include <cstring>",
-        '#include "driver.h"',
-        '#include "Vdut.h"',
-        "static Vdut* top;",
-        "void bind_dut(VerilatedContext* context, Dut& dut) {",
-        "    top = new Vdut{context};",
-        "    dut.eval = [] { top->eval(); };",
-        "    dut.finish = [] { top->final(); delete top; };",
-        f"    dut.clk = {pointer(clock)};",
-        f"    dut.rst_n = {pointer(reset)};",
-        *(f"    dut.inputs.push_back({stream(p)});" for p in inputs),
-        *(f"    dut.outputs.push_back({stream(p)});" for p in outputs),
-        *(f"    dut.loads.push_back({load(p)});" for p in loads),
-    ]
-    if edges:
-        lines += [f"    dut.{m} = {pointer(m)};" for m in ("mon_valid", "mon_ready", "tap_data")]
-        lines += [f"    dut.edge_bytes = {{{', '.join(str(e.bytes) for e in edges)}}};"]
-    lines += [f"    std::memset(&top->{name}, 0, sizeof top->{name});" for name in idle.values()]
-    return "\n".join([*lines, "}", ""])

@@ -1,9 +1,9 @@
-// Runs beats from files through a Verilated design: CONFIG FOLDER SEED are the arguments.
+// Runs beats from files through a Verilated design: CONFIG FOLDER SEED are the arguments, then plusargs.
 //
 // CONFIG is a list of words, FOLDER takes the results (see run.py, the only writer and reader of both).
 // Sources pause and sinks stall with seeded generators of their own. All buffers exist before the first
-// cycle; only captured tap data may grow later. Words for AXI4-Lite ports go in after each reset, before
-// the streams start (cycle 0) or, with STREAMS_AT_ONCE, beside them. The run ends when every input beat went in, every
+// cycle; only captured tap data and words that are read may grow later. What goes through AXI4-Lite ports and load chains
+// does so after each reset, before the streams start (cycle 0) or, with STREAMS_AT_ONCE, beside them. The run ends when every input beat went in, every
 // expected output beat came out and DRAIN more cycles passed, or when nothing moved for IDLE_LIMIT
 // cycles, or at MAX_CYCLES.
 #include "driver.h"
@@ -15,6 +15,7 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <memory>
 #include <string>
 
 #include "verilated.h"
@@ -67,41 +68,51 @@ struct Sink {
     bool ready = false, holding = false;
 };
 
-// A master that writes words one by one, each to its address, and reads the status: before the first word, again
-// and again while it writes, after the last answer. Address and data of a word are offered each at its own time; the
-// read that is under way with the last word waits for that word's answer before it takes its own. A breach is an
-// answer that nothing asked for or that does not stay until it is taken, and, of words in ascending order from
-// address 0, a status other than 0 that was asked for before the last one was taken.
+// What is at a port through which memories are loaded, cycle by cycle. next of total steps are done; violation is the
+// first cycle of a breach.
 struct Loader {
-    LoaderPort port;
-    Throttle throttle, read_throttle;
-    std::vector<uint32_t> words;  // byte address and data of each write
-    size_t next = 0, total = 0;
-    uint32_t address_mask = 0;
-    uint32_t status[2] = {0, 0};
-    int64_t violation = -1;
+    Throttle throttle;
+    int64_t next = 0, total = 0, violation = -1;
+    std::vector<uint32_t> reads;
 
-    void prepare() {
-        total = words.size() / 2;
+    virtual ~Loader() = default;
+    virtual bool done() const { return next == total; }
+    virtual void restart() = 0;
+    virtual void drive() = 0;
+    virtual bool sample(int64_t cycle) = 0;  // handshakes of this cycle, before the clock edge; true when anything moved
+    virtual void advance() = 0;              // after the clock edge, so that the model saw the handshakes at the edge itself
+};
+
+// A master that executes steps of an AXI4-Lite port one by one: writes a word, reads one, reads until one is as it should be,
+// waits. Address and data of a write are offered each at its own time; beside writes it reads all the time. A breach is an
+// answer that nothing asked for or that does not stay until it is taken.
+struct BusMaster : Loader {
+    enum Kind : uint32_t { WRITE, READ, POLL, WAIT };
+    struct Step {
+        uint32_t kind, address, data, mask;
+    };
+    BusPort port;
+    Throttle read_throttle;
+    std::vector<Step> steps;
+    uint32_t address_mask = 0;
+
+    explicit BusMaster(const BusPort& bus) : port(bus) {
         address_mask = port.address_bits < 8 ? (1u << port.address_bits) - 1 : 0xFF;
-        for (size_t i = 0; i < total; ++i) ascending_ &= words[2 * i] == 4 * i;
         std::memset(port.wstrb, 0xF, 1);
     }
-    bool done() const { return read_ == DONE; }
-    void restart() {
-        next = 0;
-        read_ = FIRST;
+    void restart() override {
+        next = waited_ = 0;
+        reads.clear();
         address_ = data_ = response_ = asked_ = reading_ = holds_b_ = holds_r_ = false;
         for (uint8_t* pin : {port.awvalid, port.wvalid, port.bready, port.arvalid, port.rready}) *pin = 0;
     }
-    void drive() {
-        if (done()) return;
+    void drive() override {
+        if (done() && !reading_) return;
         drive_read();
-        if (read_ != FIRST && next < total) drive_write();
+        if (is(WRITE)) drive_write();
     }
-    // Handshakes of this cycle, before the clock edge; true when anything moved. Reads beside the words do not count:
-    // they continue when the words stand still.
-    bool sample(int64_t cycle) {
+    // Reads that are repeated do not count as movement: they continue when all else stands still.
+    bool sample(int64_t cycle) override {
         aw_ = *port.awvalid && *port.awready;
         w_ = *port.wvalid && *port.wready;
         b_ = *port.bvalid && *port.bready;
@@ -109,18 +120,15 @@ struct Loader {
         r_ = *port.rvalid && *port.rready;
         uint32_t word = 0;
         std::memcpy(&word, port.rdata, 4);
-        if (ar_) early_ = next < total && (next + 1 < total || !response_ || address_ || data_);
         bool wrong = *port.bvalid ? !response_ || address_ || data_ : holds_b_;
         wrong |= *port.rvalid ? !reading_ || asked_ || (holds_r_ && word != held_) : holds_r_;
-        wrong |= r_ && early_ && ascending_ && word;
         if (wrong && violation < 0) violation = cycle;
         holds_b_ = *port.bvalid && !b_;
         holds_r_ = *port.rvalid && !r_;
         held_ = word;
-        return aw_ || w_ || b_ || (read_ != BETWEEN && (ar_ || r_));
+        return aw_ || w_ || b_ || is(WAIT) || (is(READ) && !beside_ && (ar_ || r_));
     }
-    // After the clock edge, so that the model saw the handshakes at the edge itself.
-    void advance() {
+    void advance() override {
         if (aw_) {
             *port.awvalid = address_ = false;
             std::memset(port.awaddr, throttle.draw() & address_mask, 1);
@@ -130,52 +138,102 @@ struct Loader {
             std::memset(port.wdata, throttle.draw() & 0xFF, 4);
         }
         if (ar_) *port.arvalid = asked_ = false;
+        if (r_) reading_ = *port.rready = false;
         if (b_) {
             response_ = *port.bready = false;
             ++next;
+        } else if (r_ && !beside_) {
+            if (is(READ)) reads.push_back(held_);
+            next += is(READ) || (held_ & steps[next].mask) == steps[next].data;
+        } else if (is(WAIT) && ++waited_ >= steps[next].data) {
+            waited_ = 0;
+            ++next;
         }
-        if (!r_) return;
-        reading_ = *port.rready = false;
-        if (read_ == FIRST) status[0] = held_;
-        if (read_ == LAST) status[1] = held_;
-        read_ = read_ == LAST ? DONE : BETWEEN;
     }
 
 private:
+    bool is(Kind kind) const { return !done() && steps[next].kind == kind; }
     void drive_read() {
-        if (!reading_) {
+        if (!reading_ && (is(READ) || is(POLL) || is(WRITE))) {
             reading_ = asked_ = true;
-            if (read_ != FIRST && next == total) read_ = LAST;
+            beside_ = is(WRITE);
+            if (!beside_) read_address_ = steps[next].address;
         }
-        if (asked_ && !*port.arvalid) *port.arvalid = !read_throttle.idle();
-        bool waits = read_ == BETWEEN && next + 1 == total;
-        *port.rready = !read_throttle.idle() && !waits;
+        if (asked_ && !*port.arvalid && !read_throttle.idle()) {
+            *port.arvalid = 1;
+            std::memcpy(port.araddr, &read_address_, port.address_bytes);
+        }
+        *port.rready = reading_ && !read_throttle.idle();
     }
     void drive_write() {
         if (!response_) address_ = data_ = response_ = true;
         if (address_ && !*port.awvalid && !throttle.idle()) {
             *port.awvalid = 1;
-            std::memcpy(port.awaddr, &words[2 * next], port.address_bytes);
+            std::memcpy(port.awaddr, &steps[next].address, port.address_bytes);
         }
         if (data_ && !*port.wvalid && !throttle.idle()) {
             *port.wvalid = 1;
-            std::memcpy(port.wdata, &words[2 * next + 1], 4);
+            std::memcpy(port.wdata, &steps[next].data, 4);
         }
         *port.bready = !throttle.idle();
     }
 
-    enum Read { FIRST, BETWEEN, LAST, DONE } read_ = FIRST;
-    bool address_ = false, data_ = false, response_ = false;  // of this word, still to go out or to come
-    bool asked_ = false, reading_ = false;                    // of this read
-    bool early_ = false, ascending_ = true, holds_b_ = false, holds_r_ = false;
+    uint32_t waited_ = 0, read_address_ = 0;
+    bool address_ = false, data_ = false, response_ = false;       // of this write, still to go out or to come
+    bool asked_ = false, reading_ = false, beside_ = false;        // of this read
+    bool holds_b_ = false, holds_r_ = false;
     uint32_t held_ = 0;
     bool aw_ = false, w_ = false, b_ = false, ar_ = false, r_ = false;
 };
 
+// The head and the end of a load chain in one: start, the words, and a last one that nobody keeps and that must come back.
+// A breach is anything else that comes back.
+struct ChainMaster : Loader {
+    ChainPort port;
+    std::vector<uint32_t> words;
+
+    explicit ChainMaster(const ChainPort& chain) : port(chain) {}
+    bool done() const override { return back_ || total == 0; }
+    void restart() override {
+        next = 0;
+        started_ = start_back_ = back_ = false;
+        put(0, 0);
+    }
+    void drive() override {
+        if (next == total || throttle.idle()) {
+            put(0, throttle.draw());
+        } else if (!started_) {
+            put(2, throttle.draw());
+            started_ = true;
+        } else {
+            put(1, words[next++]);
+        }
+    }
+    bool sample(int64_t cycle) override {
+        uint64_t out = 0;
+        std::memcpy(&out, port.out, 8);
+        bool start = out >> 33 & 1, valid = out >> 32 & 1;
+        bool wrong = (start && (!started_ || start_back_)) || (valid && (!start_back_ || back_ || next < total));
+        wrong |= valid && !wrong && static_cast<uint32_t>(out) != words[total - 1];
+        if (wrong && violation < 0) violation = cycle;
+        start_back_ |= start;
+        back_ |= valid;
+        return moved_ || start || valid;
+    }
+    void advance() override {}
+
+private:
+    void put(uint64_t control, uint32_t word) {
+        uint64_t in = control << 32 | word;
+        moved_ = control != 0;
+        std::memcpy(port.in, &in, 8);
+    }
+    bool started_ = false, start_back_ = false, back_ = false, moved_ = false;
+};
+
 struct Edge {
     int64_t in = 0, out = 0, max_fill = 0, last_in = -1, last_out = -1;
-    size_t offset = 0, bytes = 0;
-    bool tapped = false;
+    size_t offset = 0, bytes = 0, tap_bytes = 0;  // to capture
     std::vector<uint8_t> tap;
 };
 
@@ -237,7 +295,7 @@ private:
     void read_config(const std::string& path) {
         std::ifstream in(path);
         std::string word;
-        size_t sources = 0, sinks = 0;
+        size_t sources = 0, sinks = 0, buses = 0, chains = 0;
         while (in >> word) {
             if (word == "seed") in >> config_.seed;
             else if (word == "idle_limit") in >> config_.idle_limit;
@@ -246,19 +304,18 @@ private:
             else if (word == "reset_at") in >> config_.reset_at;
             else if (word == "progress") in >> config_.progress;
             else if (word == "streams_at_once") in >> config_.streams_at_once;
-            else if (word == "load") {
-                Loader l;
-                l.port = dut_.loads.at(loaders_.size());
-                int64_t total = 0;
-                read_throttle(in, l.throttle, (1ULL << 32) + loaders_.size(), total);
-                std::vector<uint8_t> bytes;
-                read_beats(folder_ + "/load" + std::to_string(loaders_.size()) + ".data", bytes, 8 * total);
-                l.read_throttle = l.throttle;
-                l.read_throttle.state = mix(l.throttle.state);
-                l.words.resize(2 * total);
-                if (total) std::memcpy(l.words.data(), bytes.data(), bytes.size());
-                l.prepare();
-                loaders_.push_back(std::move(l));
+            else if (word == "bus") {
+                auto master = std::make_unique<BusMaster>(dut_.buses.at(buses++));
+                read_throttle(in, master->throttle, (1ULL << 32) + loaders_.size(), master->total);
+                master->read_throttle = master->throttle;
+                master->read_throttle.state = mix(master->throttle.state);
+                read_steps(master->steps, master->total);
+                loaders_.push_back(std::move(master));
+            } else if (word == "chain") {
+                auto master = std::make_unique<ChainMaster>(dut_.chains.at(chains++));
+                read_throttle(in, master->throttle, (1ULL << 32) + loaders_.size(), master->total);
+                read_steps(master->words, master->total);
+                loaders_.push_back(std::move(master));
             }
             else if (word == "in") {
                 Source s;
@@ -277,14 +334,22 @@ private:
                 s.cycles.assign(s.total, 0);
                 sinks_.push_back(std::move(s));
             } else if (word == "tap") {
-                size_t edge;
-                in >> edge;
-                edges_.at(edge).tapped = true;
+                size_t edge, beats;
+                in >> edge >> beats;
+                edges_.at(edge).tap_bytes = beats * edges_.at(edge).bytes;
             } else fail("unknown word in the configuration: " + word);
         }
         if (sources_.size() != dut_.inputs.size() || sinks_.size() != dut_.outputs.size() ||
-            loaders_.size() != dut_.loads.size())
+            buses != dut_.buses.size() || chains != dut_.chains.size())
             fail("the configuration does not name every port");
+    }
+
+    template <typename T>
+    void read_steps(std::vector<T>& steps, int64_t total) {
+        std::vector<uint8_t> bytes;
+        read_beats(folder_ + "/load" + std::to_string(loaders_.size()) + ".data", bytes, sizeof(T) * total);
+        steps.resize(total);
+        if (total) std::memcpy(steps.data(), bytes.data(), bytes.size());
     }
 
     void read_throttle(std::ifstream& in, Throttle& throttle, uint64_t index, int64_t& total) {
@@ -316,7 +381,7 @@ private:
             e.last_in = e.last_out = -1;
             e.tap.clear();
         }
-        for (auto& l : loaders_) l.restart();
+        for (auto& l : loaders_) l->restart();
         *dut_.rst_n = 0;
         for (int i = 0; i < RESET_CYCLES; ++i) {
             *dut_.clk = 0;
@@ -331,17 +396,17 @@ private:
     }
 
     bool loaded() const {
-        return std::all_of(loaders_.begin(), loaders_.end(), [](const Loader& l) { return l.done(); });
+        return std::all_of(loaders_.begin(), loaders_.end(), [](const auto& l) { return l->done(); });
     }
 
     // A clock cycle before the streams start. False when the ports stand still.
     bool load() {
-        for (auto& l : loaders_) l.drive();
+        for (auto& l : loaders_) l->drive();
         dut_.eval();
         bool moved = false;
-        for (auto& l : loaders_) moved |= l.sample(load_cycles_);
+        for (auto& l : loaders_) moved |= l->sample(load_cycles_);
         clock();
-        for (auto& l : loaders_) l.advance();
+        for (auto& l : loaders_) l->advance();
         ++load_cycles_;
         last_move_ = moved ? load_cycles_ : last_move_;
         bool stuck = load_cycles_ - last_move_ >= config_.idle_limit;
@@ -368,10 +433,10 @@ private:
             s.ready = !s.throttle.idle();
             *s.port.ready = s.ready;
         }
-        for (auto& l : loaders_) l.drive();
+        for (auto& l : loaders_) l->drive();
         dut_.eval();
         bool moved = false;
-        for (auto& l : loaders_) moved |= l.sample(cycle_);
+        for (auto& l : loaders_) moved |= l->sample(cycle_);
         for (auto& s : sources_) {
             if (!s.valid || !(*s.port.ready & 1)) continue;
             s.cycles[s.next++] = cycle_;
@@ -387,7 +452,7 @@ private:
             *s.port.valid = 0;
             if (s.throttle.threshold) std::memset(s.port.data, s.throttle.draw() & 0xFF, s.port.bytes);
         }
-        for (auto& l : loaders_) l.advance();
+        for (auto& l : loaders_) l->advance();
         return proceed(moved);
     }
 
@@ -434,7 +499,7 @@ private:
             ++e.out;
             e.last_out = cycle_;
             const uint8_t* data = dut_.tap_data + e.offset;
-            if (e.tapped) e.tap.insert(e.tap.end(), data, data + e.bytes);
+            if (e.tap.size() < e.tap_bytes) e.tap.insert(e.tap.end(), data, data + e.bytes);
         }
         if (e.in - e.out > e.max_fill) e.max_fill = e.in - e.out;
     }
@@ -485,9 +550,11 @@ private:
             status << "out " << s.next << ' ' << (*s.port.valid & 1) << ' ' << s.ready << ' '
                    << s.extra << ' ' << s.violation << '\n';
         }
-        for (auto& l : loaders_)
-            status << "load " << l.next << ' ' << l.total << ' ' << l.status[0] << ' ' << l.status[1] << ' '
-                   << load_cycles_ << ' ' << l.violation << '\n';
+        for (auto& l : loaders_) {
+            status << "load " << l->next << ' ' << l->total << ' ' << load_cycles_ << ' ' << l->violation;
+            for (uint32_t word : l->reads) status << ' ' << word;
+            status << '\n';
+        }
         for (size_t i = 0; i < edges_.size(); ++i) {
             auto& e = edges_[i];
             status << "edge " << e.in << ' ' << e.out << ' ' << e.max_fill << ' ' << e.last_in << ' '
@@ -497,7 +564,7 @@ private:
                        << (dut_.mon_ready[side / 8] >> side % 8 & 1);
             status << '\n';
             std::string path = folder_ + "/tap" + std::to_string(i) + ".data";
-            if (e.tapped) write_file(path, e.tap.data(), e.tap.size());
+            if (e.tap_bytes) write_file(path, e.tap.data(), e.tap.size());
         }
         if (!status.flush()) fail(std::string("cannot write the status: ") + std::strerror(errno));
     }
@@ -507,7 +574,7 @@ private:
     Config config_;
     std::vector<Source> sources_;
     std::vector<Sink> sinks_;
-    std::vector<Loader> loaders_;
+    std::vector<std::unique_ptr<Loader>> loaders_;
     std::vector<Edge> edges_;
     std::vector<uint64_t> fire_, ready_;
     size_t mon_words_ = 0;
@@ -518,8 +585,9 @@ private:
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 4) fail("usage: CONFIG FOLDER SEED");
+    if (argc < 4) fail("usage: CONFIG FOLDER SEED [PLUSARG...]");
     VerilatedContext context;
+    context.commandArgs(argc, argv);
     context.randReset(2);
     context.randSeed(std::atoi(argv[3]));
     Dut dut;

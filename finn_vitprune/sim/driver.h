@@ -13,20 +13,36 @@ struct StreamPort {
     uint8_t* ready;
 };
 
-// An AXI4-Lite port; it is written, and read for its status.
-struct LoaderPort {
+// An AXI4-Lite port.
+struct BusPort {
     uint8_t *awvalid, *awready, *awaddr, *wvalid, *wready, *wdata, *wstrb, *bvalid, *bready;
-    uint8_t *arvalid, *arready, *rvalid, *rready, *rdata;
-    size_t address_bits, address_bytes;  // of the address, and of its storage
+    uint8_t *arvalid, *arready, *araddr, *rvalid, *rready, *rdata;
+    size_t address_bits, address_bytes;  // of an address, and of its storage
 };
 
-struct Dut {
-    void (*eval)();
-    void (*finish)();
+// Both ends of a load chain, {start, valid, 32-bit word}, in 8 bytes each.
+struct ChainPort {
+    uint8_t *in, *out;
+};
+
+struct Ports {
     uint8_t* clk;
     uint8_t* rst_n;
     std::vector<StreamPort> inputs, outputs;
-    std::vector<LoaderPort> loads;
+    std::vector<BusPort> buses;
+    std::vector<ChainPort> chains;
+};
+
+// A unit of a design that is simulated unit by unit, from the library of its structure.
+struct Unit : Ports {
+    void* model;
+    void (*eval)(void* model);
+    void (*finish)(void* model);
+};
+
+struct Dut : Ports {
+    void (*eval)();
+    void (*finish)();
     // Monitor ports of a stitched design (null without edges): bit 2i producer side, 2i+1 consumer side.
     const uint8_t* mon_valid = nullptr;
     const uint8_t* mon_ready = nullptr;
@@ -34,5 +50,8 @@ struct Dut {
     std::vector<size_t> edge_bytes;
 };
 
-// Generated for each design: constructs the model and fills the pointers.
+// Generated for a design in one piece, in units.cpp for one of units: constructs the model and fills the pointers.
 void bind_dut(VerilatedContext* context, Dut& dut);
+
+// Generated for each structure, the one symbol of its library.
+extern "C" void bind_unit(VerilatedContext* context, Unit& unit);

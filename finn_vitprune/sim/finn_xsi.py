@@ -23,14 +23,15 @@ from finn_vitprune.files import write_json
 from finn_vitprune.sim.beats import from_words, to_words
 from finn_vitprune.sim.compile import compile_top, find_ports
 from finn_vitprune.sim.finn_sources import for_verilator
-from finn_vitprune.sim.loads import read_image, read_index
-from finn_vitprune.sim.ports import LoaderPort, Port
+from finn_vitprune.sim.contents import CONTENTS, INDEX, Contents
+from finn_vitprune.sim.loads import loads
+from finn_vitprune.sim.ports import BusPort, ChainPort, Port
 from finn_vitprune.sim.run import Simulator
 from finn_vitprune.sim.toolchain import SimulationError
 
 
-WEIGHT_LOADER = "vp_weight_loader.sv"
-"""Source of our units that hold nothing before they are loaded; AXI4-Lite ports of FINN's units may stay idle."""
+HOP, LOAD_PORT = "vp_load_hop.sv", "vp_load_port.sv"
+"""Sources of what holds nothing before it is loaded; AXI4-Lite ports of FINN's units may stay idle."""
 
 
 @dataclass
@@ -40,13 +41,15 @@ class SimEngine:
     Attributes:
         simulator: the compiled design.
         folder: its working folder, which holds the ROM files.
-        loads: words for its AXI4-Lite ports, written after each reset.
+        loads: what goes through its ports after each reset.
+        fill: whether memories need no load: the design is a load port alone, which opens by itself.
         closed: whether :meth:`close` was called.
     """
 
     simulator: Simulator
     folder: Path
     loads: Mapping[str, np.ndarray]
+    fill: bool
     closed: bool = False
 
     def is_open(self) -> bool:
@@ -78,8 +81,8 @@ def compile_sim_obj(
 ) -> tuple[Path, Path]:
     """Compile ``top_module_name`` and describe it in ``<sim_out_dir>/xsim.dir/<top>/xsimk.so``.
 
-    The ROM files and load images beside the sources are copied to ``sim_out_dir``, where the simulation runs.
-    AXI4-Lite ports without an image, as FINN's own ops have them, stay idle, and so does ``ap_clk2x``.
+    The ROM files and what is loaded beside the sources are copied to ``sim_out_dir``, where the simulation runs.
+    AXI4-Lite ports of FINN's own ops stay idle, and so does ``ap_clk2x``.
 
     Args:
         source_list: Verilog and SystemVerilog sources.
@@ -91,7 +94,7 @@ def compile_sim_obj(
         ``sim_out_dir`` and the path of the description relative to it.
 
     Raises:
-        FINNUserError: a source is missing, is VHDL or computes with ``shortreal``; a load image is missing; the sources do
+        FINNUserError: a source is missing, is VHDL or computes with ``shortreal``; what is loaded is missing; the sources do
             not compile; there is no C++ compiler.
     """
     sim_out_dir = Path(sim_out_dir)
@@ -107,24 +110,30 @@ def compile_sim_obj(
 
 def _compile(top: str, sources: list[Path], folder: Path, defines: Sequence[str]) -> dict[str, object]:
     """Build the simulator of ``top`` and put what it reads into ``folder``; returns its description."""
-    images: dict[str, str] = {}
+    found = []
     for origin in {p.parent for p in sources}:
         for rom in origin.glob("*.hex"):
             _copy(rom, folder)
-        for port, name in read_index(origin).items():
-            _copy(origin / name, folder)
-            images[port] = name
+        if (origin / INDEX).is_file():
+            found.append(Contents.load(origin))
+            for name in (CONTENTS, INDEX):
+                _copy(origin / name, folder)
+    names = {p.name for p in sources}
     sources = for_verilator(sources, folder)
-    inputs, outputs, loads = find_ports(top, sources)
-    if (missing := sorted({p.name for p in loads} - set(images))) and any(p.name == WEIGHT_LOADER for p in sources):
-        raise UserError(f"no load image for {', '.join(missing)} of {top} beside its sources: generate the HDL again")
-    loads = [port for port in loads if port.name in images]
-    simulator = compile_top(top, sources, inputs, outputs, loads=loads, defines=defines, lint=False)
+    inputs, outputs, ports = find_ports(top, sources)
+    chain, bus = ([p for p in ports if isinstance(p, kind)] for kind in (ChainPort, BusPort))
+    port_alone = bool(chain and bus)
+    loaded = [p for p in ports if any(p.name == contents.port for contents in found)]
+    if not port_alone and not loaded and (LOAD_PORT in names or (chain and HOP in names)):
+        raise UserError(f"no {CONTENTS} and {INDEX} of {top} beside its sources: generate the HDL again")
+    simulator = compile_top(top, sources, inputs, outputs, loads=loaded, defines=defines, lint=False)
     return {
         "executable": str(simulator.executable),
         "inputs": [asdict(p) for p in inputs],
         "outputs": [asdict(p) for p in outputs],
-        "loads": [asdict(p) | {"image": images[p.name]} for p in loads],
+        "buses": [asdict(p) for p in loaded if isinstance(p, BusPort)],
+        "chains": [asdict(p) for p in loaded if isinstance(p, ChainPort)],
+        "fill": port_alone,
     }
 
 
@@ -147,9 +156,9 @@ def load_sim_obj(
     if not cache.intact(executable.parent):
         raise FileNotFoundError(f"the compiled simulation {executable} is gone or damaged: generate it again")
     ports = [tuple(Port(**p) for p in content[kind]) for kind in ("inputs", "outputs")]
-    loads = content.get("loads", [])
-    simulator = Simulator(executable, *ports, loads=tuple(LoaderPort(p["name"], p["address_bits"]) for p in loads))
-    return SimEngine(simulator, sim_out_dir, {p["name"]: read_image(sim_out_dir / p["image"]) for p in loads})
+    loaded = [kind(**p) for name, kind in (("buses", BusPort), ("chains", ChainPort)) for p in content.get(name, [])]
+    steps = loads(Contents.load(sim_out_dir)) if loaded else {}
+    return SimEngine(Simulator(executable, *ports, loads=tuple(loaded)), sim_out_dir, steps, content.get("fill", False))
 
 
 def reset_rtlsim(
@@ -200,7 +209,7 @@ def rtlsim_multi_io(
     feed |= {name + sname: from_words(beats, widths[name + sname]) for name, beats in io_dict["inputs"].items()}
     wanted = {name + sname: int(num_out_values[name]) for name in outputs}
     result = sim.simulator.run(
-        feed, wanted, data_dir=sim.folder, idle_limit=int(liveness_threshold), loads=sim.loads
+        feed, wanted, data_dir=sim.folder, idle_limit=int(liveness_threshold), loads=sim.loads, fill=sim.fill
     )
     if result.deadlock is not None:
         from finn.util.basic import get_rtlsim_timeout_error_message

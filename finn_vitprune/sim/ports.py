@@ -1,4 +1,4 @@
-"""What a simulated top has: streams, AXI4-Lite ports, and probes of internal streams."""
+"""What a simulated top has: streams, ports through which memories are loaded, and probes of internal streams."""
 
 from __future__ import annotations
 
@@ -23,18 +23,23 @@ class Probe(Port):
 
 
 @dataclass(frozen=True)
-class LoaderPort:
+class BusPort:
     """An AXI4-Lite port of the top (32 bits of data): ``<name>_AWADDR`` and so on; bits of its addresses."""
 
     name: str
     address_bits: int
 
     @property
-    def words(self) -> int:
-        """32-bit words that have an address."""
-        return 1 << (self.address_bits - 2)
-
-    @property
     def address_bytes(self) -> int:
         """Bytes in which Verilator keeps an address."""
         return 1 if self.address_bits <= 8 else 2 if self.address_bits <= 16 else 4
+
+
+@dataclass(frozen=True)
+class ChainPort:
+    """Both ends of a unit's load chain: ports ``<name>_in`` and ``<name>_out``."""
+
+    name: str = "load"
+
+
+LoadPort = BusPort | ChainPort

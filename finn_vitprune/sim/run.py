@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +13,7 @@ import numpy as np
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.processes import ProcessGroup, fault
-from finn_vitprune.sim.ports import LoaderPort, Port, Probe
+from finn_vitprune.sim.ports import BusPort, LoadPort, Port, Probe
 from finn_vitprune.sim.toolchain import SimulationError
 
 DRAIN_CYCLES = 32
@@ -32,7 +32,8 @@ class Stimulus:
         burst: a pause or stall lasts 1 to ``burst`` cycles.
         reset_at: cycle at which reset comes for five cycles; everything starts again from the first
             beat, results and cycle count included. If the beats run out before, it comes then.
-        load_first: streams start (cycle 0) when all AXI4-Lite loads are done, else beside them.
+        load_first: streams start (cycle 0) when all loads are done, else beside them; a unit alone, which has no gate, is
+            always loaded first.
     """
 
     seed: int = 1
@@ -55,19 +56,18 @@ class StreamState:
 
 @dataclass(frozen=True)
 class LoadState:
-    """An AXI4-Lite port at the end: words written, words asked for, the status word read before and after.
+    """A port through which memories are loaded at the end: steps (of a bus) or words (of a chain) done and asked for.
 
-    ``cycles`` are those of all loads before the streams started. ``violation`` is the first cycle (of the load, or
-    of the run once streams flow) of a breach, -1 without: an answer that nobody asked for or that did not stay until
-    it was taken, a status other than 0 before the last word of an image was taken.
+    ``cycles`` are those of all loads before the streams started. ``violation`` is the first cycle (of the load, or of the
+    run once streams flow) of a breach, -1 without: an answer that nobody asked for or that did not stay until it was taken;
+    of a chain, anything that came back but start and the last word. ``reads`` are the words that were read from a bus.
     """
 
-    written: int
+    done: int
     total: int
-    before: int
-    after: int
     cycles: int
     violation: int
+    reads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,11 @@ class SimResult:
         deadlock: None, or what stood still.
         mismatches: by output that was given expected beats: indices of the beats that differ or lack.
         extra_beats: by output: beats that came after all expected ones.
-        violations: by output: first cycle in which valid fell or data changed before ready; by AXI4-Lite port:
+        violations: by output: first cycle in which valid fell or data changed before ready; by port of a load:
             that of :class:`LoadState`; only ports that did so.
         taps: data of the chosen edges, uint8 ``[beats, bytes]``.
         edges: the full state of every edge at the end.
-        loads: by AXI4-Lite port: what was written and its status.
+        loads: by port of a load: what was done there.
     """
 
     outputs: dict[str, np.ndarray]
@@ -168,7 +168,7 @@ class Simulator:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     edges: tuple[Probe, ...] = ()
-    loads: tuple[LoaderPort, ...] = ()
+    loads: tuple[LoadPort, ...] = ()
 
     def run(
         self,
@@ -178,9 +178,10 @@ class Simulator:
         stimulus: Stimulus = Stimulus(),
         idle_limit: int = 10_000,
         max_cycles: int = 0,
-        taps: Sequence[str] = (),
+        taps: Mapping[str, int] = MappingProxyType({}),
         progress: Callable[[int, int], None] | None = None,
         loads: Mapping[str, np.ndarray] = MappingProxyType({}),
+        fill: bool = False,
     ) -> SimResult:
         """Feed all input beats and wait for all expected output beats.
 
@@ -190,16 +191,19 @@ class Simulator:
             data_dir: folder with the ROM files, the working folder of the run.
             idle_limit: a run in which nothing moved for so many cycles is a deadlock.
             max_cycles: upper bound of cycles, 0 for none; reaching it is reported as a deadlock.
-            taps: names of edges whose data is captured.
+            taps: names of edges whose data is captured, and so many of their first beats.
             progress: called now and then with cycles so far and output beats so far.
-            loads: uint32 ``[words]`` for every AXI4-Lite port, word i for byte address 4 i; or ``[writes, 2]``,
-                the byte address and the word of each write.
+            loads: for every AXI4-Lite port its steps (:mod:`.bus`), for a load chain its data words, uint32 ``[words]``.
+            fill: memories take their contents at time 0 from files in ``data_dir`` (:meth:`.contents.Contents.fill`), nothing
+                is loaded, and ``loads`` may be left out.
 
         Raises:
             SimulationError: the model stopped itself (``$error``), lacks a ROM file, or crashed.
             UserError: the simulation was killed, or its disk is full.
             ValueError: a port or edge is unknown or beats have another shape than the port.
         """
+        if fill:
+            loads = {p.name: np.zeros((0, 4), np.uint32) for p in self.loads} | dict(loads)
         self._check(inputs, expected, taps, loads)
         counts = {k: int(v) if np.ndim(v) == 0 else len(v) for k, v in expected.items()}
         with tempfile.TemporaryDirectory(prefix="vitprune-sim-") as name:
@@ -218,18 +222,22 @@ class Simulator:
                 config.append(f"in {len(inputs[port.name])} {share} {stimulus.burst}")
             for port in self.outputs:
                 config.append(f"out {counts[port.name]} {_share(stimulus.stall, port.name)} {stimulus.burst}")
-            config.append(f"streams_at_once {int(not stimulus.load_first)}")
+            gated = all(isinstance(port, BusPort) for port in self.loads)
+            config.append(f"streams_at_once {int(gated and not stimulus.load_first)}")
             for i, port in enumerate(self.loads):
-                _writes(loads[port.name]).tofile(folder / f"load{i}.data")
-                share = _share(stimulus.pause, port.name)
-                config.append(f"load {len(loads[port.name])} {share} {stimulus.burst}")
+                steps = np.ascontiguousarray(loads[port.name], dtype=np.uint32)
+                kind = "bus" if isinstance(port, BusPort) else "chain"
+                if kind == "chain" and len(steps):
+                    steps = np.append(steps, np.uint32(stimulus.seed ^ 0x5A5A5A5A))  # the word that must come back
+                steps.tofile(folder / f"load{i}.data")
+                config.append(f"{kind} {len(steps)} {_share(stimulus.pause, port.name)} {stimulus.burst}")
             names = [e.name for e in self.edges]
-            config += [f"tap {names.index(t)}" for t in taps]
+            config += [f"tap {names.index(name)} {beats}" for name, beats in taps.items()]
             (folder / "config").write_text("\n".join(config) + "\n")
-            self._execute(folder, data_dir, stimulus.seed, progress)
+            self._execute(folder, data_dir, stimulus.seed, progress, ["+fill"] if fill else [])
             return self._read(folder, inputs, expected, counts, taps)
 
-    def _check(self, inputs: Mapping, expected: Mapping, taps: Sequence[str], loads: Mapping) -> None:
+    def _check(self, inputs: Mapping, expected: Mapping, taps: Mapping, loads: Mapping) -> None:
         for ports, given, kind in ((self.inputs, inputs, "input"), (self.outputs, expected, "output")):
             if {p.name for p in ports} != set(given):
                 raise ValueError(f"{kind}s are {[p.name for p in ports]}, not {list(given)}")
@@ -238,10 +246,11 @@ class Simulator:
                 if shape and (len(shape) != 2 or shape[1] != p.bytes):
                     raise ValueError(f"{kind} {p.name} takes [beats, {p.bytes}] bytes, not {list(shape)}")
         if {p.name for p in self.loads} != set(loads):
-            raise ValueError(f"AXI4-Lite ports are {[p.name for p in self.loads]}, not {list(loads)}")
+            raise ValueError(f"ports of loads are {[p.name for p in self.loads]}, not {list(loads)}")
         for p in self.loads:
-            if (last := _writes(loads[p.name])[:, 0].max(initial=0)) >= 4 * p.words:
-                raise ValueError(f"{p.name} has addresses up to {4 * p.words - 1}, not {last}")
+            shape = np.shape(loads[p.name])
+            if isinstance(p, BusPort) and (len(shape) != 2 or shape[1] != 4):
+                raise ValueError(f"{p.name} takes steps [steps, 4], not {list(shape)}")
         unknown = set(taps) - {e.name for e in self.edges}
         if unknown:
             raise ValueError(f"no internal stream is called {sorted(unknown)}")
@@ -252,8 +261,9 @@ class Simulator:
         data_dir: Path | str | None,
         seed: int,
         progress: Callable[[int, int], None] | None,
+        plusargs: Sequence[str],
     ) -> None:
-        command = [str(self.executable), str(folder / "config"), str(folder), str(seed & 0x7FFFFFFF or 1)]
+        command = [str(self.executable), str(folder / "config"), str(folder), str(seed & 0x7FFFFFFF or 1), *plusargs]
         errors = folder / "stderr"
         printed = []
         with errors.open("w") as sink, ProcessGroup() as group:
@@ -274,7 +284,7 @@ class Simulator:
             )
 
     def _read(
-        self, folder: Path, inputs: Mapping, expected: Mapping, counts: Mapping[str, int], taps: Sequence[str]
+        self, folder: Path, inputs: Mapping, expected: Mapping, counts: Mapping[str, int], taps: Mapping
     ) -> SimResult:
         records = [line.split() for line in (folder / "status").read_text().splitlines()]
         end = records[0][1:]
@@ -300,7 +310,7 @@ class Simulator:
             for i, e in enumerate(self.edges)
             if e.name in taps
         }
-        loads = {p.name: LoadState(*r) for p, r in zip(self.loads, status["load"])}
+        loads = {p.name: LoadState(*r[:4], tuple(r[4:])) for p, r in zip(self.loads, status["load"])}
         broken = {p.name: r[4] for p, r in zip(self.outputs, status["out"])}
         broken |= {name: state.violation for name, state in loads.items()}
         return SimResult(
@@ -320,12 +330,6 @@ class Simulator:
             edges=edges,
             loads=loads,
         )
-
-
-def _writes(words: np.ndarray) -> np.ndarray:
-    """Byte address and word of each write, uint32 ``[writes, 2]``."""
-    words = np.ascontiguousarray(words, dtype=np.uint32)
-    return words if words.ndim == 2 else np.stack([4 * np.arange(len(words), dtype=np.uint32), words], axis=1)
 
 
 def _share(value: float | Mapping[str, float], port: str) -> float:

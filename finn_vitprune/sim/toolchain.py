@@ -25,7 +25,10 @@ DEFINES = (
     "-DVM_TRACE_FST=0",
     "-DVM_TRACE_VCD=0",
 )
-CXX_FLAGS = ("-std=gnu++17", "-pthread", "-w", "-faligned-new", "-fcf-protection=none", *DEFINES)
+CXX_FLAGS = (
+    "-std=gnu++17", "-pthread", "-w", "-faligned-new", "-fcf-protection=none", "-fPIC", "-fno-semantic-interposition",
+    *DEFINES,
+)
 FAST = "-O1"
 SLOW = "-O0"
 
@@ -84,20 +87,28 @@ def _verilator() -> str:
 
 
 def compile_objects(
-    jobs: Sequence[tuple[Path, Path, str]], includes: Sequence[Path], pch: Path | None
+    jobs: Sequence[tuple[Path, Path, str]], includes: Sequence[Path], pch: Path | None, at_once: int | None = None
 ) -> None:
-    """Compile ``(source, object, optimisation)`` triples, ``$FINN_VITPRUNE_JOBS`` (or cores) at once."""
+    """Compile ``(source, object, optimisation)`` triples, ``at_once`` (or ``$FINN_VITPRUNE_JOBS``, or cores) at once."""
     paths = [f"-I{p}" for p in (*includes, verilator_root() / "include", SIM_DIR)]
     commands = []
     for source, target, level in jobs:
         header = ["-include", str(pch / level.lstrip("-") / "verilated_pch.h")] if pch else []
         commands.append([compiler(), *CXX_FLAGS, level, *header, *paths, "-c", str(source), "-o", str(target)])
-    _run(commands)
+    _run(commands, at_once=at_once)
 
 
-def link(objects: Sequence[Path], target: Path) -> None:
-    """Link ``objects`` into the executable ``target``."""
-    _run([[compiler(), "-pthread", "-o", str(target), *map(str, objects)]])
+def link(objects: Sequence[Path], target: Path, *options: str) -> None:
+    """Link ``objects`` into ``target``: an executable, or what ``options`` say."""
+    _run([[compiler(), "-pthread", *options, "-o", str(target), *map(str, objects)]])
+
+
+def link_library(objects: Sequence[Path], target: Path, symbol: str) -> None:
+    """Link ``objects`` into the shared library ``target`` that shows ``symbol`` alone."""
+    script = target.with_suffix(".map")
+    script.write_text(f"{{ global: {symbol}; local: *; }};\n")
+    link(objects, target, "-shared", f"-Wl,--version-script={script}")
+    script.unlink()
 
 
 def runtime_key() -> str:
@@ -124,6 +135,22 @@ def runtime() -> Path:
     return cache.entry(f"verilator/runtime-{runtime_key()}", build)
 
 
+def runtime_objects() -> list[Path]:
+    """Objects of the driver and Verilator's run-time library."""
+    return sorted(runtime().glob("*.o"))
+
+
+def units_driver() -> Path:
+    """The program that runs designs of units (``units.cpp``), each from the library of its structure."""
+    source = SIM_DIR / "units.cpp"
+
+    def build(folder: Path) -> None:
+        compile_objects([(source, folder / "units.o", FAST)], (), None)
+        link([folder / "units.o", *runtime_objects()], folder / "sim", "-rdynamic", "-ldl")
+
+    return cache.entry(f"verilator/units-{digest(source.read_bytes(), runtime_key())}", build) / "sim"
+
+
 def _runtime_sources() -> list[Path]:
     include = verilator_root() / "include"
     return [SIM_DIR / "driver.cpp", include / "verilated.cpp", include / "verilated_threads.cpp"]
@@ -138,14 +165,14 @@ def digest(*parts: str | bytes) -> str:
     return h.hexdigest()[:24]
 
 
-def _run(commands: Sequence[Sequence[str]], folder: Path | None = None) -> list[str]:
-    """What each command prints; ``$FINN_VITPRUNE_JOBS`` (or cores) run at once.
+def _run(commands: Sequence[Sequence[str]], folder: Path | None = None, at_once: int | None = None) -> list[str]:
+    """What each command prints; ``at_once`` of them run at once, by default ``$FINN_VITPRUNE_JOBS`` (or cores).
 
     Raises:
         SimulationError: one rejects its input.
         UserError: one was killed, or its disk is full.
     """
-    at_once = max(1, int(os.environ.get("FINN_VITPRUNE_JOBS", os.cpu_count() or 1)))
+    at_once = at_once or max(1, int(os.environ.get("FINN_VITPRUNE_JOBS", os.cpu_count() or 1)))
     environment = os.environ | {"VERILATOR_ROOT": str(verilator_root())}
     texts, waiting, running = [""] * len(commands), list(enumerate(commands)), {}
     with ProcessGroup() as group:

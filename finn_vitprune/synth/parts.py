@@ -1,8 +1,9 @@
 """What FPGA parts offer: a table with sources, board names, and the user's own parts.
 
-``parts.json`` holds one row per die with the AMD document its numbers are from. Package, speed and
-temperature grade do not change the resources, so a part is found by its device (``xcu250`` of
-``xcu250-figd2104-2L-e``).
+``parts.json`` holds one row per part with the AMD document its numbers are from, and what each die (super logic
+region, SLR) has, where that is known. Package, speed and temperature grade do not change the resources, so a part is
+found by its device (``xcu250`` of ``xcu250-figd2104-2L-e``). ``shells.json`` holds what a shell (the platform of an
+accelerator card) leaves of each SLR, with what its source says.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -19,10 +20,13 @@ from pathlib import Path
 import yaml
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth.resources import Resources
+from finn_vitprune.synth.resources import Resources, total
 
 KINDS = ("LUT", "FF", "DSP", "BRAM36", "URAM")
 """Resources that a part is judged by."""
+
+NO_SHELL = "none"
+"""The shell of a part that holds nothing but the accelerator."""
 
 _PACKAGE = re.compile(r"[a-z]{4}[0-9]{3,4}$")
 
@@ -43,7 +47,9 @@ class Shortfall:
 class Part:
     """An FPGA: name as FINN and Vivado write it, device, family, resources of the whole part.
 
-    ``source`` is the document the numbers are from; ``slrs`` the number of super logic regions.
+    ``source`` is the document the numbers are from; ``slrs`` the number of super logic regions; ``dies`` what each of
+    them has, from SLR0 on, empty where that is not known; ``dies_source`` how it is known. ``shell``: what else is on
+    the part; the resources are then those that it leaves.
     """
 
     name: str
@@ -56,6 +62,47 @@ class Part:
     URAM: int
     slrs: int = 1
     source: str = ""
+    dies: tuple[Resources, ...] = ()
+    dies_source: str = ""
+    shell: str = NO_SHELL
+
+    @property
+    def whole(self) -> Resources:
+        """What the whole part has."""
+        return Resources(**{kind: getattr(self, kind) for kind in KINDS})
+
+    def slr_offers(self, shell: str = NO_SHELL) -> tuple[Resources, ...]:
+        """What each SLR has for the accelerator, from SLR0 on.
+
+        A part of which only the total is known is one region: nothing is known that a division could keep to.
+
+        Raises:
+            UserError: there are no figures of ``shell`` for this part.
+        """
+        return self.with_shell(shell).dies or (self.whole,)
+
+    def offer(self, shell: str = NO_SHELL) -> Resources:
+        """What the part has for the accelerator: the sum of :meth:`slr_offers`."""
+        return total(self.slr_offers(shell))
+
+    def with_shell(self, shell: str) -> Part:
+        """The part with what ``shell`` leaves of it; itself for "none".
+
+        Raises:
+            UserError: there are no figures of ``shell`` for this part.
+        """
+        if shell in (NO_SHELL, self.shell):
+            return self
+        rows = shell_table()
+        if shell not in rows:
+            raise UserError(f"unknown shell {shell}: use {', '.join([NO_SHELL, *rows])}")
+        if (row := rows[shell].get(self.device)) is None:
+            known = ", ".join(rows[shell])
+            raise UserError(f"there are no figures of the shell {shell} on {self.name}: use {NO_SHELL}, or one of {known}")
+        left = total(row.left)
+        return replace(
+            self, **{kind: int(getattr(left, kind)) for kind in KINDS}, dies=row.left, dies_source=row.source, shell=shell,
+        )
 
     @property
     def note(self) -> str:
@@ -66,6 +113,14 @@ class Part:
         """The resources that are used beyond what the part has; empty where the design fits."""
         amounts = ((kind, getattr(used, kind), getattr(self, kind)) for kind in KINDS)
         return tuple(Shortfall(kind, need, has) for kind, need, has in amounts if need > has)
+
+
+@dataclass(frozen=True)
+class ShellRow:
+    """What a shell leaves of each SLR of one device, from SLR0 on, and what ``source`` says of it."""
+
+    left: tuple[Resources, ...]
+    source: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +150,8 @@ def get_part(name: str, resources_file: str | Path | None = None) -> Part:
         name: for example ``xcu250-figd2104-2L-e``, ``xczu7ev`` or ``ZCU104`` (any case).
         resources_file: JSON or YAML, part name (or device) to its resources:
             ``{"xcvu23p-vsva1365-2-e": {"LUT": ..., "FF": ..., "DSP": ..., "BRAM36": ..., "URAM": ...}}``,
-            optionally ``slrs`` and ``family``. Its parts come before the table.
+            optionally ``slrs``, ``dies`` (what each SLR has, in the same form) and ``family``. Its parts come
+            before the table.
     Raises:
         UserError: unknown name (near ones are suggested), or a file that cannot be used.
     """
@@ -129,6 +185,12 @@ def smallest_part(used: Resources) -> str | None:
     return next((part.name for part in parts if part.family == "UltraScale+" and not part.lacks(used)), None)
 
 
+def larger_parts(part: Part) -> list[Part]:
+    """UltraScale+ devices of the table that have at least as much of everything, and more LUTs, the smallest first."""
+    parts = sorted((Part(name=device, **row) for device, row in part_table().items()), key=lambda other: other.LUT)
+    return [p for p in parts if p.family == "UltraScale+" and p.LUT > part.LUT and not p.lacks(part.whole)]
+
+
 def board_parts() -> dict[str, str]:
     """Board name to part name, as FINN has them."""
     from finn.util.basic import part_map
@@ -141,10 +203,24 @@ def part_table() -> dict[str, dict]:
     """Device to what :class:`Part` holds of it besides the name."""
     content = json.loads(resources.files("finn_vitprune.synth").joinpath("parts.json").read_text())
     return {
-        device: {"device": device} | {k: v for k, v in row.items() if k != "devices"}
+        device: {"device": device, "dies": _dies(row.get("dies", []))} | {k: v for k, v in row.items() if k not in ("devices", "dies")}
         for row in content["parts"]
         for device in row["devices"]
     }
+
+
+@lru_cache(maxsize=1)
+def shell_table() -> dict[str, dict[str, ShellRow]]:
+    """What is left of a device, by shell and device."""
+    content = json.loads(resources.files("finn_vitprune.synth").joinpath("shells.json").read_text())
+    return {
+        shell: {device: ShellRow(_dies(row["left"]), row["source"]) for device, row in rows.items()}
+        for shell, rows in content["shells"].items()
+    }
+
+
+def _dies(rows: Sequence[dict[str, int]]) -> tuple[Resources, ...]:
+    return tuple(Resources(**row) for row in rows)
 
 
 def _device(name: str) -> str | None:
@@ -178,14 +254,32 @@ def _read_resources_file(path: Path) -> dict[str, dict]:
 
 
 def _own_part(name: str, values: dict, path: str) -> Part:
+    where = f"part resources {path}, part {name}"
+    _check_amounts(where, {"slrs": 1} | values, ("slrs", "dies", "family", "source"), (*KINDS, "slrs"))
+    dies = values.get("dies", [])
+    if not isinstance(dies, list) or not all(isinstance(die, dict) for die in dies):
+        raise UserError(f"{where}: dies must be a list of the resources of each SLR")
+    for i, die in enumerate(dies):
+        _check_amounts(f"{where}, SLR {i}", die)
+    slrs = values.get("slrs", len(dies) or 1)
+    if dies and len(dies) != slrs:
+        raise UserError(f"{where}: slrs is {slrs}, but dies has {len(dies)}")
+    for kind in KINDS if dies else ():
+        if (found := sum(die[kind] for die in dies)) != values[kind]:
+            raise UserError(f"{where}: the dies have {found} {kind} together, the part {values[kind]}")
+    defaults = {"family": "UltraScale+", "source": path}
+    own = {"slrs": slrs, "dies": _dies(dies), "dies_source": path if dies else ""}
+    return Part(name=name, device=name.lower().split("-")[0], **(defaults | values | own))
+
+
+def _check_amounts(where: str, values: dict, others: Sequence[str] = (), numbers: Sequence[str] = KINDS) -> None:
+    """Raise a UserError unless ``values`` has all resources, no key beside ``others``, and whole ``numbers``."""
     missing = [k for k in KINDS if k not in values]
-    extra = sorted(set(values) - {*KINDS, "slrs", "family", "source"})
+    extra = sorted(set(values) - {*KINDS, *others})
     if missing or extra:
         problem = f"{', '.join(missing)} missing" if missing else f"unknown key {', '.join(extra)}"
-        raise UserError(f"part resources {path}, part {name}: {problem}; keys are {', '.join(KINDS)}, slrs, family")
-    for key in (*KINDS, "slrs"):
-        value = values.get(key, 1)
+        raise UserError(f"{where}: {problem}; keys are {', '.join([*KINDS, *others])}")
+    for key in numbers:
+        value = values[key]
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise UserError(f"part resources {path}, part {name}: {key} is {value!r}, a whole number is needed")
-    defaults = {"slrs": 1, "family": "UltraScale+", "source": path}
-    return Part(name=name, device=name.lower().split("-")[0], **(defaults | values))
+            raise UserError(f"{where}: {key} is {value!r}, a whole number is needed")

@@ -27,6 +27,8 @@ from dataclasses import astuple, dataclass
 
 ESTIMATE = "estimate"
 """What counted resources that no tool counted: the ops' own formulas. They have no flip-flops."""
+NOT_ESTIMATED = "not estimated"
+"""Of an amount that nobody counted."""
 
 _SIZES: dict[str, dict[str, float]] = {
     "LUT": {f"LUT{i}": 1 for i in range(1, 7)} | {"LUT6_2": 1},

@@ -3,6 +3,12 @@
 A node is its RTL sources and the name of its top module. ``VP_SYNTH`` is defined, so that ROMs hold a
 fixed pattern and the netlist does not depend on weights; the cache key leaves out the name of the node
 and the names of its ROM files, so equal nodes of a network are synthesised once.
+
+A small node is mapped in one piece. In a large one (:data:`LARGE`) the modules that repeat are mapped once and counted by
+instance (:mod:`hierarchy`); equal modules of several nodes are mapped once, too. Their netlists are put together again
+(:mod:`wiring`), so that the timing of a node (:mod:`timing`) sees across the borders of parts.
+
+The cache keeps netlists, so that other rules of counting or timing need no synthesis.
 """
 
 from __future__ import annotations
@@ -13,29 +19,42 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from finn_vitprune import cache, files, jobs
 from finn_vitprune.errors import UserError
 from finn_vitprune.processes import ProcessGroup, fault
-from finn_vitprune.synth import depth, resources
-from finn_vitprune.synth.depth import Depth, logic_depth
+from finn_vitprune.synth import hierarchy, timing, timing_cells, timing_graph, timing_names, timing_packing, wiring
 from finn_vitprune.synth.resources import Resources
+from finn_vitprune.synth.timing import Timing
+from finn_vitprune.synth.timing_graph import CombinationalLoopError
+from finn_vitprune.synth.wiring import Wiring
 
-NETLIST = "netlist.json"
-"""The file of a cache entry: what Yosys counted."""
+NETLIST, WIRING = "netlist.json", "wiring.npz"
+"""The files of a cache entry: the cells that Yosys counted, and how they are wired."""
+TIMING = "timing.json"
+"""The file of a cache entry of its own: the timing of a netlist."""
 TIMEOUT_S = 3600.0
 """Seconds one node may take."""
 
+LARGE = 12_000
+"""Size of a node from which on it is mapped by parts: LUTs as estimated, and :data:`DSP_SIZE` for each DSP slice."""
+DSP_SIZE = 8
+
 _READ = "read_slang --keep-hierarchy -D VP_SYNTH"
 """Keeps what says so in a module of its own (``vp_rom``)."""
-_YOSYS = [sys.executable, "-c", "from pyosys import libyosys as y; y.run_pass('script commands.ys', y.Design())"]
+RUN_SCRIPT = (sys.executable, "-c", "from pyosys import libyosys as y; y.run_pass('script commands.ys', y.Design())")
 """Runs a script in a process of its own: Yosys ends the process that it lives in when it meets an error."""
 _SYNTH = "synth_xilinx -family xcup -noiopad -flatten"
+_WRITE = ("tee -q -o stat.json stat -json", "write_json netlist.json")
 _HEX = re.compile(r'"[^"\n]*\.hex"')
 
 
@@ -47,26 +66,45 @@ class SynthesisError(UserError):
 class NodeJob:
     """One node to synthesise: its name (the top module) and its sources in compile order.
 
-    ``options`` are further options of the front end; ``boxes`` names black boxes that count nothing.
+    ``options`` are further options of the front end; ``boxes`` names black boxes that count nothing. ``luts`` and
+    ``dsps`` are what the node is estimated to take, which decides how it is mapped.
     """
 
     top: str
     sources: tuple[Path, ...]
     options: str = ""
     boxes: tuple[str, ...] = ()
+    luts: int = 0
+    dsps: int = 0
+
+    @property
+    def by_parts(self) -> bool:
+        """Whether modules that repeat are mapped once."""
+        return self.luts + DSP_SIZE * self.dsps >= LARGE
 
 
 @dataclass(frozen=True)
 class Netlist:
-    """A synthesised node: what it occupies and how deep its logic is."""
+    """A synthesised node: what it occupies, its timing, and the folder of the cache that holds it."""
 
     resources: Resources
-    depth: Depth
+    timing: Timing
+    folder: Path = field(compare=False, repr=False)
+
+    def wiring(self) -> Wiring:
+        """Its cells and nets."""
+        return Wiring.load(self.folder / WIRING)
 
 
 def yosys_version() -> str:
     """Version of the Yosys that runs, as the package says it (for reports)."""
     return f"Yosys {version('pyosys')}"
+
+
+def tool(jobs: Iterable[NodeJob]) -> str:
+    """What counts the jobs, and how many of them by parts (for reports)."""
+    parts = sum(job.by_parts for job in jobs)
+    return f"{yosys_version()}, {parts} large node{'s' if parts > 1 else ''} by parts" if parts else yosys_version()
 
 
 def synth_node(sources: Sequence[str | Path], top: str, timeout_s: float = TIMEOUT_S) -> Resources:
@@ -96,7 +134,7 @@ def map_many(
     groups: dict[str, list[NodeJob]] = {}
     for node in nodes:
         groups.setdefault(cache_key(node), []).append(node)
-    stored = {key: _stored(key) for key in groups}
+    stored = {key: _stored(group[0]) for key, group in groups.items()}
     for key, netlist in stored.items():
         if netlist is not None:
             yield from ((node, netlist) for node in groups[key])
@@ -107,9 +145,26 @@ def map_many(
 
 
 def cache_key(job: NodeJob) -> str:
-    """Hash of everything that is found depends on: the netlist, and the rules by which its cells and depth are counted."""
-    rules = b"".join(Path(module.__file__).read_bytes() for module in (depth, resources))
-    return hashlib.sha256(netlist_key(job).encode() + rules).hexdigest()[:32]
+    """Hash of everything that the netlist of a job depends on, and of the form in which it is kept."""
+    return _key(netlist_key(job))
+
+
+def _key(netlist: str) -> str:
+    """Hash of what says all of a netlist and of the form in which it is kept."""
+    return hashlib.sha256(netlist.encode() + Path(wiring.__file__).read_bytes()).hexdigest()[:32]
+
+
+def timing_key(job: NodeJob) -> str:
+    """Hash of everything that the timing of a job depends on: the netlist, and the rules and constants of timing."""
+    return _timing_key(cache_key(job))
+
+
+def _timing_key(netlist: str) -> str:
+    """Hash of the key of a netlist and of the rules and constants of timing."""
+    modules = (timing, timing_cells, timing_graph, timing_names, timing_packing)
+    rules = [Path(module.__file__).read_bytes() for module in modules]
+    constants = Path(timing.__file__).with_suffix(".json").read_bytes()
+    return hashlib.sha256(b"".join((netlist.encode(), *rules, constants))).hexdigest()[:32]
 
 
 def netlist_key(job: NodeJob) -> str:
@@ -119,6 +174,8 @@ def netlist_key(job: NodeJob) -> str:
     """
     name = re.compile(rf"\b{re.escape(job.top)}\b")
     digest = hashlib.sha256(f"{yosys_version()}\n{_READ} {job.options}\n{_SYNTH}\n".encode())
+    if job.by_parts:
+        digest.update(Path(hierarchy.__file__).read_bytes())
     for text in _read_sources(job):
         digest.update(name.sub("node", _HEX.sub('"rom.hex"', text)).encode() + b"\0")
     return digest.hexdigest()[:32]
@@ -141,64 +198,123 @@ def map_node(job: NodeJob, timeout_s: float = TIMEOUT_S) -> Netlist:
     """
 
     def synthesise(folder: Path) -> None:
-        found, levels = _run_yosys(job, timeout_s)
+        found, wired = _run_yosys(job, timeout_s)
         cells = {name: count for name, count in found.items() if name not in job.boxes}
-        try:
-            netlist = Netlist(Resources.from_cells(cells), levels)
-        except ValueError as e:
-            raise SynthesisError(f"synthesis of {job.top}: {e}") from e
-        content = {"tool": yosys_version(), "top": job.top, "cells": cells, **asdict(netlist)}
-        files.write_json(folder / NETLIST, content, indent=1)
+        _counted(job, cells)
+        wired.save(folder / WIRING)
+        files.write_json(folder / NETLIST, {"tool": tool([job]), "top": job.top, "cells": cells}, indent=1)
 
-    return _load(cache.entry(_cached(cache_key(job)), synthesise))
+    return _load(job, cache.entry(_cached(cache_key(job)), synthesise))
 
 
 def _cached(key: str) -> str:
     return f"yosys/{key}"
 
 
-def _stored(key: str) -> Netlist | None:
+def _stored(job: NodeJob) -> Netlist | None:
     """The netlist that the cache holds; None where there is none."""
-    folder = cache.find(_cached(key))
-    return folder and _load(folder)
+    folder = cache.find(_cached(cache_key(job)))
+    return folder and _load(job, folder)
 
 
-def _load(folder: Path) -> Netlist:
-    content = json.loads((folder / NETLIST).read_text())
-    return Netlist(Resources(**content["resources"]), Depth(**content["depth"]))
+def _load(job: NodeJob, folder: Path) -> Netlist:
+    """The netlist in a folder of the cache, with its timing, which is made where the cache has none by these rules."""
+
+    def time_it(entry: Path) -> None:
+        try:
+            found = timing.estimate(Wiring.load(folder / WIRING))
+        except CombinationalLoopError as error:
+            raise SynthesisError(f"timing of {job.top}: {error}") from error
+        files.write_json(entry / TIMING, _TIMINGS.dump_python(found, mode="json"))
+
+    timed = cache.entry(f"timing/{_timing_key(folder.name)}", time_it)
+    cells = json.loads((folder / NETLIST).read_text())["cells"]
+    return Netlist(_counted(job, cells), _TIMINGS.validate_json((timed / TIMING).read_bytes()), folder)
 
 
-def _run_yosys(job: NodeJob, timeout_s: float) -> tuple[dict[str, int], Depth]:
-    """Cell type to count of the mapped, flattened node, and its depth."""
+_TIMINGS = TypeAdapter(Timing)
+
+
+def _counted(job: NodeJob, cells: dict[str, int]) -> Resources:
+    try:
+        return Resources.from_cells(cells)
+    except ValueError as e:
+        raise SynthesisError(f"synthesis of {job.top}: {e}") from e
+
+
+def _run_yosys(job: NodeJob, timeout_s: float) -> tuple[dict[str, int], Wiring]:
+    """Cell type to count of the mapped node, and its wiring."""
     ultra = any('"ultra"' in line for line in _read_sources(job)[-1].splitlines())
-    paths = " ".join(_quote(path.resolve()) for path in job.sources)
-    commands = [
-        f"{_READ} {job.options} --top {job.top} {paths}",
-        f"{_SYNTH}{' -uram' if ultra else ''} -top {job.top}",
-        "setattr -mod -unset keep_hierarchy",
-        "flatten",
-        "tee -q -o stat.json stat -json",
-        "write_json netlist.json",
-    ]
-    reason = None
+    paths = " ".join(quote(path.resolve()) for path in job.sources)
+    read = f"{_READ} {job.options} --top {job.top} {paths}"
+    synth = f"{_SYNTH}{' -uram' if ultra else ''}"
     with tempfile.TemporaryDirectory(prefix="vitprune_yosys_") as tmp:
-        folder = Path(tmp)
-        (folder / "commands.ys").write_text("\n".join(commands))
-        log = folder / "yosys.log"
+        run = _Yosys(job.top, Path(tmp), timeout_s)
+        if job.by_parts:
+            return _by_parts(run, job, read, synth)
+        run([read, f"{synth} -top {job.top}", "setattr -mod -unset keep_hierarchy", "flatten", *_WRITE])
+        return run.mapped()
+
+
+def _by_parts(run: _Yosys, job: NodeJob, read: str, synth: str) -> tuple[dict[str, int], Wiring]:
+    """The sum of a node's pieces, each mapped once, and the pieces put together; the cache holds pieces, too."""
+    run([read, "proc", "opt_hier", "write_rtlil node.il"])
+    commands = ["read_rtlil piece.il", f"{synth} -top {hierarchy.TOP}", *_WRITE]
+    sums: dict[str, Counter[str]] = {}
+    wired: dict[str, Wiring] = {}
+    for piece in hierarchy.pieces((run.folder / "node.il").read_text(), job.top):
+
+        def synthesise(folder: Path, text: str = piece.text) -> None:
+            (run.folder / "piece.il").write_text(text)
+            run(commands)
+            cells, mapped = run.mapped()
+            mapped.save(folder / WIRING)
+            files.write_json(folder / NETLIST, {"tool": yosys_version(), "cells": cells}, indent=1)
+
+        folder = cache.entry(_cached(_key("\n".join((yosys_version(), *commands, piece.text)))), synthesise)
+        sums[piece.name] = Counter()
+        for kind, count in json.loads((folder / NETLIST).read_text())["cells"].items():
+            sums[piece.name].update({k: n * count for k, n in sums.get(kind, {kind: 1}).items()})
+        wired[piece.name] = Wiring.load(folder / WIRING).with_parts(wired)
+    return dict(sums[job.top]), wired[job.top]
+
+
+@dataclass(frozen=True)
+class _Yosys:
+    """Runs Yosys for the node ``top`` in ``folder``, for ``timeout_s`` seconds in all."""
+
+    top: str
+    folder: Path
+    timeout_s: float
+    start: float = field(default_factory=time.monotonic)
+
+    def __call__(self, commands: Sequence[str]) -> None:
+        """Run commands.
+
+        Raises:
+            SynthesisError: Yosys fails, or the time is over.
+        """
+        (self.folder / "commands.ys").write_text("\n".join(commands))
+        log, reason = self.folder / "yosys.log", None
         with log.open("wb") as out, ProcessGroup() as group:
-            process = group.start(_YOSYS, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+            process = group.start(RUN_SCRIPT, cwd=self.folder, stdout=out, stderr=subprocess.STDOUT)
             try:
-                process.wait(timeout_s)
+                process.wait(max(0.0, self.start + self.timeout_s - time.monotonic()))
             except subprocess.TimeoutExpired:
-                reason = f"Yosys took longer than {timeout_s:g} s"
+                reason = f"Yosys took longer than {self.timeout_s:g} s"
         if process.returncode == 0:
-            cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
-            return cells, logic_depth(json.loads((folder / "netlist.json").read_text()))
-        kept = cache.cache_dir() / "yosys" / "failed" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', job.top)}.log"
+            return
+        kept = cache.cache_dir() / "yosys" / "failed" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', self.top)}.log"
         files.write_text(kept, log.read_text(errors="replace"))
-    text = kept.read_text(errors="replace")
-    reason = reason or fault(process.returncode, text) or _first_error(text) or f"exit code {process.returncode} of Yosys"
-    raise SynthesisError(f"synthesis of {job.top}: {reason} (log: {kept})")
+        text = kept.read_text(errors="replace")
+        code = process.returncode
+        reason = reason or fault(code, text) or _first_error(text) or f"exit code {code} of Yosys"
+        raise SynthesisError(f"synthesis of {self.top}: {reason} (log: {kept})")
+
+    def mapped(self) -> tuple[dict[str, int], Wiring]:
+        """Cell type to count, and wiring, of what :data:`_WRITE` wrote last."""
+        stat, netlist = (json.loads((self.folder / name).read_text()) for name in ("stat.json", "netlist.json"))
+        return stat["design"]["num_cells_by_type"], Wiring.from_json(netlist)
 
 
 def _first_error(text: str) -> str | None:
@@ -210,6 +326,6 @@ def _first_error(text: str) -> str | None:
     return next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")), None)
 
 
-def _quote(path: Path) -> str:
+def quote(path: Path) -> str:
     text = str(path)
     return f'"{text}"' if re.search(r"[\s;#]", text) else text

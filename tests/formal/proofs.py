@@ -31,6 +31,15 @@ STAGE = Proof(
         Fault("vp_stage", "if (!rst_n) valid_q <= 1'b0;\n        else if", "if", "p_invent"),
     ),
 )
+CROSSING = Proof(
+    "vp_crossing", "proof_crossing", ("vp_skid", "vp_crossing"),
+    faults=(
+        Fault("vp_crossing", ".out_ready(ready[i+1])", ".out_ready(1'b1)", "p_lose"),
+        Fault("vp_crossing", ".in_valid(valid[i])", ".in_valid(valid[0])", "p_invent"),
+        Fault("vp_crossing", ".in_data(data[i])", ".in_data(data[0])", "p_data"),
+        Fault("vp_crossing", "PADDED'(data[STAGES]);", "{(PADDED / WIDTH) {data[STAGES]}};", "p_padding"),
+    ),
+)
 FIFO_FILES = ("vp_skid", "vp_ram", "vp_fifo", "vp_stream_fifo")
 FIFO = Proof(
     "vp_stream_fifo, LUTRAM", "proof_fifo", FIFO_FILES, {"DEPTH": 5},
@@ -39,18 +48,28 @@ FIFO = Proof(
               "waddr_q <= waddr_q == ADDR_W'(WORDS - 2)", "p_data"),
         Fault("vp_fifo", "in_ready_q <= count_q != COUNT_W'(WORDS - 1);", "in_ready_q <= count_q != COUNT_W'(WORDS);",
               "p_lose"),
-        Fault("vp_fifo", "DEPTH - 1 : DEPTH - 2;", "DEPTH - 2 : DEPTH - 2;", "room.p_progress"),
+        Fault("vp_fifo", "WORDS = DEPTH - STAGES;", "WORDS = DEPTH - STAGES - 1;", "room.p_progress"),
         Fault("vp_fifo", "has_q      <= count_q != COUNT_W'(1);", "has_q      <= 1'b1;", "p_invent"),
-        Fault("vp_fifo", "if (read) head_valid_q <= 1'b1;\n                else if (head_ready)",
-              "if (read) head_valid_q <= 1'b1;\n                else if (!head_ready)", "p_hold"),
+        Fault("vp_fifo", "if (move[i]) valid_q[i] <=", "valid_q[i] <=", "p_hold"),
+        Fault("vp_fifo", "wire logic read = has_q && move[0];", "wire logic read = has_q;", "p_hold"),
         Fault("vp_stream_fifo", "PADDED'(y);", "{(PADDED / WIDTH) {y}};", "p_padding"),
     ),
 )
 FIFO_BLOCK = Proof(
     "vp_stream_fifo, block RAM", "proof_fifo", FIFO_FILES, {"DEPTH": 5, "STYLE": '"block"', "SHOWS": 2},
     faults=(
-        Fault("vp_fifo", "if (head_ready) out_data_q <= head_data;", "out_data_q <= head_data;", "p_hold"),
-        Fault("vp_fifo", "DEPTH - 1 : DEPTH - 2;", "DEPTH - 1 : DEPTH - 1;", "p_lose"),
+        Fault("vp_ram", "if (re[i]) later_q[i]", "later_q[i]", "p_hold"),
+        Fault("vp_fifo", "WORDS = DEPTH - STAGES;", "WORDS = DEPTH - STAGES + 1;", "p_lose"),
+        Fault("vp_fifo", "!(&valid_q[STAGES-1:i])", "!(&valid_q[STAGES-1:0])", "p_hold"),
+    ),
+)
+FIFO_ULTRA = Proof(
+    "vp_stream_fifo, rows of UltraRAMs", "proof_fifo", FIFO_FILES,
+    {"DEPTH": 6, "STYLE": '"ultra"', "READ_LATENCY": 3, "SHOWS": 3},
+    faults=(
+        Fault("vp_ram", "if (re[i]) later_q[i]", "later_q[i]", "p_hold"),
+        Fault("vp_fifo", "valid_q[i] <= filled[i];", "valid_q[i] <= filled[0];", "p_data"),
+        Fault("vp_fifo", "!(&valid_q[STAGES-1:i])", "!(&valid_q[STAGES-1:0])", "p_hold"),
     ),
 )
 FORK = Proof(
@@ -126,43 +145,61 @@ ADD = Proof(
     ),
 )
 
-WEIGHT_LOAD = Proof(
-    "vp_weight_loader, 2 of 3 words of 40 bits", "proof_weight_loader", ("vp_weight_loader",), without="p_word", reach=44,
+LOAD_HOP = Proof(
+    "vp_load_hop, 2 of 3 words of 40 bits", "proof_load_hop", ("vp_delay", "vp_load_hop"), reach=40,
     faults=(
-        Fault("vp_weight_loader", "(!b_q || bready)", "1'b1", "p_write"),
-        Fault("vp_weight_loader", "take || (b_q && !bready)", "take", "b.g_output.p_hold"),
-        Fault("vp_weight_loader", "take || (b_q && !bready)", "take || b_q", "p_answer"),
-        Fault("vp_weight_loader", "assign awready = !aw_full_q;", "assign awready = 1'b1;", "p_lose_address"),
-        Fault("vp_weight_loader", "assign wready  = !w_full_q;", "assign wready  = 1'b1;", "p_lose_data"),
-        Fault("vp_weight_loader", "aw_full_q ? !take : awvalid;", "aw_full_q || awvalid;", "p_answer"),
-        Fault("vp_weight_loader", "wire logic take = aw_full_q && w_full_q", "wire logic take = aw_full_q && !w_full_q",
-              "answer.p_progress"),
-        Fault("vp_weight_loader", "w_full_q ? !take : wvalid;", "w_full_q || wvalid;", "take_data.p_progress"),
-        Fault("vp_weight_loader", "aw_full_q ? !take : awvalid;", "aw_full_q ? 1'b1 : awvalid;",
-              "take_address.p_progress"),
-        Fault("vp_weight_loader", "take && (index_q == '0 || (index_q == next_q && !loaded_q))", "take", "p_write"),
-        Fault("vp_weight_loader", "index_q == '0 || (", "(", "p_loaded"),
-        Fault("vp_weight_loader", " && !loaded_q))", "))", "p_loaded"),
-        Fault("vp_weight_loader", "INDEX_BITS'(LAST_ADDR)", "INDEX_BITS'(LAST_ADDR - 1)", "p_loaded"),
-        Fault("vp_weight_loader", "            next_q   <= '0;\n", "", "p_write"),
-        Fault("vp_weight_loader", "            loaded_q <= 1'b0;\n", "", "p_loaded"),
-        Fault("vp_weight_loader", "{w_q, held_q}", "{held_q, w_q}", "p_word"),
-        Fault("vp_weight_loader", "if (hit) held_q", "if (take) held_q", "p_word"),
-        Fault("vp_weight_loader", "PART_BITS'(PARTS - 1)", "PART_BITS'(0)", "p_write"),
-        Fault("vp_weight_loader", "index_q[PART_BITS+:WORD_ADDR_W]", "index_q[0+:WORD_ADDR_W]", "p_place"),
-        Fault("vp_weight_loader", "<< index_q[INDEX_BITS-1:PART_BITS+WORD_ADDR_W]", "<< index_q[0]", "p_write"),
-        Fault("vp_weight_loader", "if (arvalid && arready) r_loaded_q", "r_loaded_q", "r.g_output.p_hold"),
-        Fault("vp_weight_loader", "if (arvalid && arready) r_loaded_q", "r_loaded_q", "p_status"),
-        Fault("vp_weight_loader", "r_q ? !rready : arvalid", "arvalid", "r.g_output.p_hold"),
-        Fault("vp_weight_loader", "assign arready = !r_q;", "assign arready = 1'b1;", "p_lose_read"),
-        Fault("vp_weight_loader", "r_q ? !rready : arvalid", "r_q || arvalid", "p_read"),
-        Fault("vp_weight_loader", "assign arready = !r_q;", "assign arready = !r_q && arvalid && rvalid;",
-              "take_read.p_progress"),
-        Fault("vp_weight_loader", "32'(r_loaded_q)", "{32{r_loaded_q}}", "p_status"),
+        Fault("vp_load_hop", "valid && !keeping_q}", "valid}", "p_control"),
+        Fault("vp_load_hop", "{start, valid && !keeping_q}", "{start && !keeping_q, valid && !keeping_q}", "p_control"),
+        Fault("vp_load_hop", "out_q[31:0]  <= word;", "out_q[31:0]  <= load_in[31:0];", "p_pass"),
+        Fault("vp_load_hop", "            keeping_q <= 1'b0;\n", "", "p_control"),
+        Fault("vp_load_hop", "            keeping_q <= 1'b1;\n", "", "p_control"),
+        Fault("vp_load_hop", "            part_q    <= PARTS'(1);\n", "", "p_write"),
+        Fault("vp_load_hop", "            addr_q    <= '0;\n", "", "p_place"),
+        Fault("vp_load_hop", "            bank_q    <= BANKS'(1);\n", "", "p_write"),
+        Fault("vp_load_hop", "ADDR_W'(DEPTH - 1)", "ADDR_W'(DEPTH - 2)", "p_write"),
+        Fault("vp_load_hop", "bank_end ? '0 : addr_q", "addr_q", "p_place"),
+        Fault("vp_load_hop", "keeping_q <= !bank_q[BANKS-1];", "keeping_q <= 1'b1;", "p_control"),
+        Fault("vp_load_hop", "if (keep && part_q[i])", "if (keep)", "p_word"),
+        Fault("vp_load_hop", "rst_n && whole ? bank_q", "rst_n && keep ? bank_q", "p_write"),
+        Fault("vp_load_hop", "waddr_q <= addr_q;", "waddr_q <= addr_q + 1'b1;", "p_place"),
     ),
 )
-WEIGHT_WORD = replace(
-    WEIGHT_LOAD, name=f"{WEIGHT_LOAD.name}: what a memory holds", only="p_word", without="", faults=(),
+LOAD_END = Proof(
+    "vp_load_end", "proof_load_end", ("vp_skid", "vp_delay", "vp_load_end"),
+    faults=(
+        Fault("vp_load_end", "out0_tvalid && out0_tready && last;", "out0_tvalid && last;", "p_left"),
+        Fault("vp_load_end", "BEAT_W'(BEATS - 1)", "BEAT_W'(BEATS - 2)", "p_left"),
+        Fault("vp_load_end", "if (!rst_n) beat_q <= '0;\n        else if", "if", "p_left"),
+        Fault("vp_load_end", ".LENGTH(STAGES + 1)", ".LENGTH(STAGES)", "p_back"),
+        Fault("vp_load_end", "PADDED'(out_data);", "{(PADDED / WIDTH) {out_data}};", "p_padding"),
+    ),
+)
+
+LOAD_PORT = Proof(
+    "vp_load_port", "proof_load_port", ("vp_skid", "vp_delay", "vp_load_port"), cycles=16, reach=40,
+    free=("dut.crc_d",),
+    faults=(
+        Fault("vp_load_port", "(!b_q || s_axilite_BREADY)", "1'b1", "p_lose_address"),
+        Fault("vp_load_port", "take || (b_q && !s_axilite_BREADY)", "take", "b.g_output.p_hold"),
+        Fault("vp_load_port", "assign s_axilite_AWREADY = !aw_full_q;", "assign s_axilite_AWREADY = 1'b1;", "p_lose_address"),
+        Fault("vp_load_port", "assign s_axilite_WREADY  = !w_full_q;", "assign s_axilite_WREADY  = 1'b1;", "p_lose_data"),
+        Fault("vp_load_port", "if (s_axilite_ARVALID && !r_q) rdata_q", "rdata_q", "r.g_output.p_hold"),
+        Fault("vp_load_port", "r_q ? !s_axilite_RREADY : s_axilite_ARVALID", "r_q || s_axilite_ARVALID", "p_read"),
+        Fault("vp_load_port", "assign s_axilite_ARREADY = !r_q;", "assign s_axilite_ARREADY = 1'b1;", "p_lose_read"),
+    ),
+)
+LOAD_GATE = replace(
+    LOAD_PORT, name="vp_load_port, a frame begins only when it is open", only="p_closed", cycles=None,
+    faults=(
+        Fault("vp_load_port", "begun_q || (state_q == OPEN && !crowded_q)", "begun_q || state_q >= CHECKING", "p_closed"),
+        Fault("vp_load_port", "state_q <= same_q ? OPEN : WRONG_CHECKSUM", "state_q <= OPEN", "p_closed"),
+        Fault("vp_load_port", "header && w_q != wanted", "header && w_q[0] != wanted[0]", "p_closed"),
+        Fault("vp_load_port", "begins && state_q != DRAINING", "begins && state_q != OPEN && state_q != DRAINING", "p_closed"),
+        Fault("vp_load_port", "DRAINING: if (put) state_q <= TOO_EARLY; else if (idle)", "DRAINING: if (idle)", "p_closed"),
+        Fault("vp_load_port", "state_q == DRAINING && idle", "state_q == DRAINING", "p_drained"),
+        Fault("vp_load_port", "!begun_q && frames_q == '0", "frames_q == '0", "p_drained"),
+        Fault("vp_load_port", "? {drained, body}", "? {drained, header}", "p_sent"),
+    ),
 )
 
 DROP_FILES = ("vp_token_drop_lane", "vp_token_drop_fuse", "vp_token_drop_requant", "vp_token_drop")
@@ -207,8 +244,9 @@ DROP = Proof(
 )
 
 BLOCKS = (
-    SKID, STAGE, FIFO, FIFO_BLOCK, FORK, STREAM_FORK, WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SELECT, ADD,
-    WEIGHT_LOAD,
+    SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FORK, STREAM_FORK, WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT,
+    SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT,
+    LOAD_GATE,
 )
 """The stream blocks: proofs for all time, of seconds each."""
 
@@ -216,17 +254,8 @@ DROPS = (DROP_PATH, DROP_RANK, DROP)
 """The token drop."""
 
 
-def _load(banks: int, depth: int, width: int, **changes: object) -> Proof:
-    """``vp_weight_loader`` for other memories."""
-    name = f"vp_weight_loader, {banks} of {depth} words of {width} bits"
-    parameters = {"BANKS": banks, "DEPTH": depth, "WIDTH": width}
-    return replace(WEIGHT_LOAD, name=name, parameters=parameters, faults=(), **changes)
-
-
-WEIGHT_ONE = _load(1, 1, 40, without="")
-
 QUICK = (
-    *BLOCKS, WEIGHT_ONE, replace(DROP_PATH, cycles=16), replace(DROP_RANK, cycles=12), replace(DROP, cycles=32),
+    *BLOCKS, replace(DROP_PATH, cycles=16), replace(DROP_RANK, cycles=12), replace(DROP, cycles=32),
 )
 """What the test suite proves."""
 
@@ -238,11 +267,16 @@ def _resized(proof: Proof, name: str, **parameters: int | str) -> Proof:
 
 LARGE = (
     _resized(SKID, ", 8 bits", WIDTH=8),
+    _resized(CROSSING, ", one stage", STAGES=1),
+    _resized(CROSSING, ", 4 stages", STAGES=4),
     _resized(FIFO, ", depth 3", DEPTH=3),
     _resized(FIFO, ", depth 4", DEPTH=4),
     _resized(FIFO, ", depth 7", DEPTH=7),
     _resized(FIFO_BLOCK, ", depth 4", DEPTH=4),
     _resized(FIFO_BLOCK, ", depth 7", DEPTH=7),
+    _resized(FIFO_BLOCK, ", read in one cycle", READ_LATENCY=1, SHOWS=1),
+    _resized(FIFO_ULTRA, ", depth 5", DEPTH=5),
+    _resized(FIFO_ULTRA, ", read in four cycles", READ_LATENCY=4, SHOWS=4),
     _resized(FIFO, ", depth 1", DEPTH=1, SHOWS=0),
     _resized(FORK, ", 5 outputs", NUM=5),
     _resized(WIDTH_UP, "; 2 to 8", IN=2, OUT=8),
@@ -263,14 +297,19 @@ LARGE = (
     _resized(SELECT, ", the last of 3", INDEX=2, BEATS=3),
     replace(_resized(SELECT, ", the only one", TOKENS=1, INDEX=0), never=("pass.c_progress",)),
     _resized(ADD, ", 4 bits", WIDTH=4),
-    WEIGHT_WORD,
-    _load(1, 1, 8, without="", never=("c_again",)),  # the first word is the last
-    _load(1, 2, 8, without=""),
-    WEIGHT_ONE,
-    _load(3, 2, 8, without=""),
-    _load(1, 3, 40, without=""),
-    _load(1, 2, 80, without=""),
-    _load(2, 2, 80),
+    *(
+        replace(LOAD_HOP, name=f"vp_load_hop, {b} of {d} words of {w} bits", parameters=p, faults=())
+        for b, d, w in ((1, 1, 8), (1, 3, 40), (3, 2, 8), (1, 2, 80), (2, 2, 80))
+        for p in [{"BANKS": b, "DEPTH": d, "WIDTH": w, "STAGES": b % 2}]
+    ),
+    _resized(LOAD_END, ", a beat a frame", BEATS=1),
+    *(
+        replace(LOAD_PORT, name=f"{LOAD_PORT.name}, {what}", only=only, cycles=None, faults=())
+        for only, what in (
+            ("p_answer", "every answer is that of a write"), ("p_drained", "start goes out when no frame is inside"),
+            ("p_sent", "what is taken goes down the chain"), ("p_data", "the stream passes"),
+        )
+    ),
     _resized(DROP_PATH, ", a beat a token", BEATS=1),
     _resized(DROP_PATH, ", two of four kept", TOKENS=4, KEEP=2, BEATS=1),
     replace(DROP_PATH, name="vp_token_drop, every frame ends", only="p_progress", without="", faults=()),

@@ -20,7 +20,6 @@ from tests.mutation.operators import Fault, faults, tokens
 from tests.mutation.quick import translate
 from tests.mutation.self_check import SelfCheck, Unit
 from tests.mutation.units import UNITS
-from tests.rtl.helper import op_ports
 
 REASONS = Path(__file__).parent / "equivalent.json"
 
@@ -141,7 +140,7 @@ def _catches(check: SelfCheck, faulty: Path) -> str | None:
             code = translate(sources, Path(folder))
             if code.digest == sound:
                 return None
-            simulator = code.compile(*op_ports(check.op))
+            simulator = code.compile(*check.ports)
         except toolchain.SimulationError as error:
             raise _DoesNotCompile(_first_line(error)) from error
         try:

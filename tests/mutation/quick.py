@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finn_vitprune.sim import LoaderPort, Port, Simulator, toolchain
+from finn_vitprune.sim import LoadPort, Port, Simulator, binding, toolchain
 from finn_vitprune.sim import compile as sim_compile
 
 
@@ -19,7 +19,7 @@ class Code:
     digest: str
 
     def compile(
-        self, inputs: Sequence[Port], outputs: Sequence[Port], loads: Sequence[LoaderPort] = ()
+        self, inputs: Sequence[Port], outputs: Sequence[Port], loads: Sequence[LoadPort] = ()
     ) -> Simulator:
         """The simulator of a top with these ports; it lives as long as the folder.
 
@@ -28,9 +28,9 @@ class Code:
         """
         unit, runtime = self.folder / "all.cpp", toolchain.runtime()
         names = sorted(p.name for p in self.folder.glob("Vdut*.cpp"))
-        ports = sim_compile.PORT.findall((self.folder / sim_compile.HEADER).read_text())
-        binding = sim_compile._binding(ports, inputs, outputs, (), "ap_clk", "ap_rst_n", loads)
-        unit.write_text(binding + "".join(f'#include "{n}"\n' for n in names))
+        bound = binding.Binding(self.folder, "dut")
+        bound.ports(sim_compile.CLOCK, sim_compile.RESET, inputs, outputs, loads)
+        unit.write_text(bound.text(binding.DESIGN_HEAD) + "".join(f'#include "{n}"\n' for n in names))
         target = unit.with_suffix(".o")
         toolchain.compile_objects([(unit, target, toolchain.SLOW)], (self.folder,), runtime)
         toolchain.link([target, *sorted(runtime.glob("*.o"))], self.folder / "sim")

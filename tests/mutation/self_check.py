@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from finn_vitprune.bench.cycles import op_ports
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.sim import Simulator
 from tests.mutation.quick import translate
-from tests.rtl.helper import BuiltOp, check_built, generate_op, op_ports
+from tests.rtl.helper import BuiltOp, check_built, generate_op
 
 Inputs = tuple[str, dict, Sequence[np.ndarray]] | tuple[str, dict, Sequence[np.ndarray], Sequence[np.ndarray]]
 
@@ -70,6 +71,11 @@ class SelfCheck:
         """The op, with its HDL generated."""
         return self._generated[0]
 
+    @property
+    def ports(self) -> tuple:
+        """Ports of what :attr:`sources` build: streams in and out, and what is loaded through."""
+        return op_ports(self.op)
+
     @cached_property
     def sound_code(self) -> str:
         """Digest of the C++ that Verilator makes of the RTL as it is, which passes.
@@ -79,20 +85,25 @@ class SelfCheck:
         """
         with tempfile.TemporaryDirectory(prefix="vitprune-mutant-") as folder:
             code = translate(self.sources, Path(folder))
-            self.judge(code.compile(*op_ports(self.op)))
+            self.judge(code.compile(*self.ports))
         return code.digest
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit: its top module, the size of its stored sample, the checks of its mutants (those that find most first)."""
+    """A unit: its top module, the size of its stored sample, the checks of its mutants (those that find most first).
+
+    ``parts`` are further modules that belong to it, not below its top.
+    """
 
     name: str
     top: str
     sample: int
     checks: tuple[SelfCheck, ...]
+    parts: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:
         """Names of its RTL files, without that of the primitive, which is not in a netlist."""
-        return tuple(path.name for path in rtl_sources(self.top) if path.name != "vp_dsp48e2_model.sv")
+        paths = dict.fromkeys(path for top in (self.top, *self.parts) for path in rtl_sources(top))
+        return tuple(path.name for path in paths if path.name != "vp_dsp48e2_model.sv")

@@ -12,9 +12,10 @@ from finn.util.basic import getHWCustomOp
 from onnx import TensorProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 
+from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.registry import make_node
-from finn_vitprune.sim import LoaderPort, Port, SimResult, Simulator, Stimulus, beats, compile_top
+from finn_vitprune.sim import SimResult, Simulator, Stimulus, beats
 from finn_vitprune.sim.loads import read_loads
 
 PART = "xczu7ev-ffvc1156-2-e"
@@ -48,20 +49,21 @@ class BuiltOp:
         return self.op.compute(*(np.asarray(s, np.int64) for s in streams), *self.initialisers)
 
     def run(
-        self, streams: Sequence[np.ndarray], stimulus: Stimulus = Stimulus(), loads: dict | None = None
+        self, streams: Sequence[np.ndarray], stimulus: Stimulus = Stimulus(), loads: dict | None = None, fill: bool = False
     ) -> SimResult:
         """Feed ``[frames, tokens, channels]`` arrays, compare with :meth:`expected` (see ``result.ok``).
 
-        ``loads`` are words by AXI4-Lite port in place of the op's load image.
+        ``loads`` are the words by port in place of the op's contents; with ``fill`` nothing is loaded, the memories take
+        their contents from files.
         """
         feed = {f"in{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(streams, self.op.in_streams()))}
         golden = self.expected(streams)
         assert len(golden) == len(self.op.out_streams())
         want = {f"out{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(golden, self.op.out_streams()))}
         limit = 4 * int(self.op.get_exp_cycles()) + 4000
-        words = read_loads(self.folder) if loads is None else loads
+        words = {} if fill else read_loads(self.folder) if loads is None else loads
         return self.simulator.run(
-            feed, want, data_dir=self.folder, stimulus=stimulus, idle_limit=limit, loads=words
+            feed, want, data_dir=self.folder, stimulus=stimulus, idle_limit=limit, loads=words, fill=fill
         )
 
 
@@ -80,7 +82,7 @@ def build_op(
     """The RTL node of ``op_type`` in a model of its own, with HDL and simulator."""
     op, model, keep = generate_op(op_type, attrs, initialisers, name)
     arrays = tuple(np.asarray(a, np.int64) for a in initialisers)
-    return BuiltOp(op, model, arrays, compile_op(op), Path(keep.name), keep)
+    return BuiltOp(op, model, arrays, simulator_of(op), Path(keep.name), keep)
 
 
 def generate_op(
@@ -92,21 +94,6 @@ def generate_op(
     op.set_nodeattr("code_gen_dir_ipgen", keep.name)
     op.code_generation_ipgen(model, PART, 5.0)
     return op, model, keep
-
-
-def compile_op(op: VitOp) -> Simulator:
-    """The simulator of an op with generated HDL."""
-    ins, outs, loads = op_ports(op)
-    return compile_top(op.onnx_node.name, op.get_rtl_file_list(abspath=True), ins, outs, loads=loads)
-
-
-def op_ports(op: VitOp) -> tuple[list[Port], list[Port], list[LoaderPort]]:
-    """Ports of the input and output streams, and the AXI4-Lite port if there is one."""
-    ins, outs = (
-        [Port(f"{kind}{i}_V", -(-s.width // 8) * 8) for i, s in enumerate(streams)]
-        for kind, streams in (("in", op.in_streams()), ("out", op.out_streams()))
-    )
-    return ins, outs, [LoaderPort("s_axilite", bits)] if (bits := op.axilite_bits()) else []
 
 
 def build_node(

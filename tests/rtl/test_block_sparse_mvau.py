@@ -6,7 +6,6 @@ import math
 import shutil
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import product
 
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops import rtl_sources
 from finn_vitprune.errors import UserError
-from finn_vitprune.sim import Stimulus
-from finn_vitprune.sim.loads import read_loads
+from finn_vitprune.sim import SimulationError, Stimulus
+from finn_vitprune.sim.contents import Contents
 from finn_vitprune.synth.yosys import synth_node
 from tests.rtl.helper import PART, build_node, build_op, check_op, random_stream
 
@@ -354,68 +353,99 @@ def test_weights_in_uram_equal_golden_model(name):
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
 
 
+READ_LATENCIES = {
+    # ram_style, words of a bank, cycles of a read: registers of LUTRAM, of block RAM, of one UltraRAM, of rows of them
+    ("distributed", 64, 1), ("block", 608, 2), ("ultra", 4096, 2), ("ultra", 4112, 3), ("ultra", 16384, 3), ("ultra", 16400, 4),
+}  # fmt: skip
+
+
+def read_ahead(mac_style: str, style: str, words: int) -> Case:
+    """Room for ``words`` of weights, of which few are used, so that group follows on group at once."""
+    more = {"mac_style": mac_style, "ram_style": style, "lane_blocks": words // 16}
+    return Case(simd=4, pe=1, mw=24, mh=16, lanes=2, in_width=8, out_width=2, tokens=7, more=more)
+
+
+def one_step(style: str, words: int) -> Case:
+    """One block in one step a group, in a memory of ``words``."""
+    more = {"ram_style": style, "lane_blocks": words}
+    return Case(simd=8, pe=8, mw=8, mh=8, lanes=1, group=1, tokens=9, keep=1.0, more=more)
+
+
+@pytest.mark.parametrize("mac_style", ["portable", "dsp48e2", "lut"])
+@pytest.mark.parametrize("style, words, latency", sorted(READ_LATENCIES))
+def test_weights_are_read_ahead_of_their_step(mac_style, style, words, latency):
+    """At every read latency."""
+    case = read_ahead(mac_style, style, words)
+    op, _ = build_node(OP, case.attributes(), case.initialisers())
+    assert op.fold().weight_words == words and op.fold().weight_latency == latency
+    check_op(OP, case.attributes(), [case.stream()], case.initialisers())
+
+
+@pytest.mark.parametrize("style, words", [("block", 600), ("ultra", 4097)])
+def test_groups_of_one_step(style, words):
+    """One kept block that takes one step: rows are replaced while reads are under way."""
+    case = one_step(style, words)
+    check_op(OP, case.attributes(), [case.stream()], case.initialisers())
+
+
+READ_AHEAD_FAULTS = {
+    "rows are not later": (".LENGTH(W_LATENCY - 1)) rows_later", ".LENGTH(0)) rows_later"),
+    "steps are a cycle early": (".LENGTH(W_LATENCY - 1)) steps_later", ".LENGTH(W_LATENCY - 2)) steps_later"),
+    "steps are a cycle late": (".LENGTH(W_LATENCY - 1)) steps_later", ".LENGTH(W_LATENCY)) steps_later"),
+}
+
+
+@pytest.mark.parametrize("fault", READ_AHEAD_FAULTS)
+def test_a_read_ahead_of_the_wrong_length_is_caught(fault, tmp_path, monkeypatch):
+    """Mutants do not touch parameters."""
+    broken(tmp_path, monkeypatch, "vp_mvau.sv", *READ_AHEAD_FAULTS[fault])
+    case = one_step("ultra", 4097)
+    with pytest.raises(AssertionError):
+        check_op(OP, case.attributes(), [case.stream()], case.initialisers())
+
+
+def broken(folder, monkeypatch, file: str, good: str, bad: str) -> None:
+    """Copy the RTL to ``folder`` with one fault, and let ops take it from there."""
+    for source in rtl_sources.RTL_DIR.rglob("*.sv"):
+        shutil.copy(source, folder)
+    text = (folder / file).read_text()
+    assert text.count(good) == 1
+    (folder / file).write_text(text.replace(good, bad))
+    monkeypatch.setattr(rtl_sources, "RTL_DIR", folder)
+
+
 def check_load(built, stream: np.ndarray) -> None:
-    """Streams offered at once wait for the last word; with any one missing they wait for ever."""
-    [words] = read_loads(built.folder).values()
-    n, end = len(words), 1 << 30
-    at_once = Stimulus(load_first=False)
-    paused = Stimulus(seed=5, pause=0.4, stall=0.3, load_first=False)
-    resets = (replace(at_once, reset_at=n), replace(at_once, reset_at=end), replace(paused, reset_at=end))
-    for stimulus in (at_once, paused, *resets):
+    """Words come at any time; what is loaded last is what counts, and nothing that follows is kept."""
+    words = Contents.load(built.folder).data
+    for stimulus in (Stimulus(seed=5, pause=0.4), Stimulus(seed=6, pause=0.9, burst=7), Stimulus(seed=7, pause=0.4, reset_at=3)):
         result = built.run([stream], stimulus)
         assert result.ok, (stimulus, result.deadlock, result.violations)
-        assert result.in_cycles["in0_V"][0] >= 2 * n
-        state = result.loads["s_axilite"]
-        assert (state.written, state.before, state.after) == (n, 0, 1)
-    twice = np.concatenate([writes(image, range(n))["s_axilite"] for image in (~words, words)])
-    assert built.run([stream], loads={"s_axilite": twice}).ok
-    orders = range(n - 1), [*range(n // 2), *range(n // 2 + 1, n)], range(1, n)
-    for first, order in product((Stimulus(), paused), orders):
-        result = built.run([stream], first, writes(words, order))
-        assert result.deadlock is not None and len(result.in_cycles["in0_V"]) == 0
-        state = result.loads["s_axilite"]
-        assert state.written == n - 1 and state.after == 0 and state.violation < 0
+    longer = built.run([stream], loads={"load": np.append(words, ~words[:3])})
+    assert longer.violations and not len(longer.mismatches["out0_V"])  # three words that are not kept come back
+    shorter = built.run([stream], loads={"load": words[:-2]})
+    assert shorter.deadlock is not None and shorter.loads["load"].done == len(words) - 1
 
 
 @pytest.mark.parametrize("name", ["two banks", "words of 60 bits"])
-def test_a_unit_in_uram_takes_no_input_before_its_last_word(name):
+def test_a_unit_in_uram_keeps_the_words_of_its_region(name):
     case = ultra(ULTRA_CASES[name])
     check_load(build_op(OP, case.attributes(), case.initialisers()), case.stream())
 
 
-def writes(words: np.ndarray, order) -> dict[str, np.ndarray]:
-    """Load of ``words[i]`` at byte address 4 i, for each i of ``order``."""
-    order = np.asarray(list(order), dtype=np.uint32)
-    return {"s_axilite": np.stack([4 * order, words[order]], axis=1)}
+@pytest.mark.parametrize("name", ULTRA_CASES)
+def test_memories_filled_from_files_equal_loaded_ones(name):
+    """Without a load, at once; without the files not at all."""
+    case = ultra(ULTRA_CASES[name])
+    built = build_op(OP, case.attributes(), case.initialisers())
+    with pytest.raises(SimulationError, match="readmem"):
+        built.run([case.stream()], fill=True)
+    Contents.load(built.folder).fill(built.folder)
+    for stimulus in (Stimulus(), Stimulus(seed=8, pause=0.3, stall=0.3), Stimulus(seed=9, reset_at=40)):
+        result = built.run([case.stream()], stimulus, fill=True)
+        assert result.ok and result.in_cycles["in0_V"][0] < 20
 
 
-def test_writes_count_in_ascending_order_only():
-    """What is out of order is answered and ignored, so that a copy that writes some words twice is harmless."""
-    case, other = (ultra(Case(keep=1.0, seed=seed)) for seed in (1, 2))
-    built, second = (build_op(OP, c.attributes(), c.initialisers()) for c in (case, other))
-    words, image = (read_loads(b.folder)["s_axilite"] for b in (built, second))
-    n = len(words)
-    for order in ([*range(n - 5), *range(n - 16, n)], [*range(50), *range(n)], [*range(9), 0, *range(1, n), 3, n - 1]):
-        result = built.run([case.stream()], loads=writes(words, order))
-        assert result.ok and result.loads["s_axilite"].written == len(order), order
-    for order in ([*range(7), *range(8, n)], reversed(range(n)), range(1, n), [*range(n), 0, *range(2, n)]):
-        result = built.run([case.stream()], loads=writes(words, order))
-        assert result.deadlock is not None and len(result.in_cycles["in0_V"]) == 0
-        assert result.loads["s_axilite"].written == result.loads["s_axilite"].total
-
-
-def test_a_second_load_replaces_the_first():
-    """Weights of one seed, then those of another: the results are those of the last image."""
-    case, other = (ultra(Case(keep=1.0, seed=seed)) for seed in (1, 2))
-    built, second = (build_op(OP, c.attributes(), c.initialisers()) for c in (case, other))
-    first, last = (writes(read_loads(b.folder)["s_axilite"], range(256)) for b in (second, built))
-    both = np.concatenate([first["s_axilite"], last["s_axilite"]])
-    assert built.run([case.stream()], loads={"s_axilite": both}).ok
-    wrong = built.run([case.stream()], loads=first)
-    assert wrong.deadlock is None and len(wrong.mismatches["out0_V"])
-
-
-def test_load_image_by_hand(tmp_path):
+def test_contents_by_hand(tmp_path):
     """Dense 8 x 8 in one block, SIMD 4, PE 2, INT8: word w, output group g, step s: weights [4 s + i, 2 g + p]."""
     case = ultra(Case(mw=8, mh=8, simd=4, pe=2, lanes=1, in_width=4, out_width=2, keep=1.0))
     weights, *rest = case.initialisers()
@@ -428,18 +458,25 @@ def test_load_image_by_hand(tmp_path):
             for p in range(2):
                 column = weights[4 * step : 4 * step + 4, 2 * group + p] & 0xFF
                 want.append(int(column[0]) | int(column[1]) << 8 | int(column[2]) << 16 | int(column[3]) << 24)
-    assert [int(line, 16) for line in (tmp_path / "dut_weights.dat").read_text().split()] == want
+    assert Contents.load(tmp_path).data.tolist() == want
     assert not (tmp_path / "dut_weights.hex").exists()
-    assert op.get_verilog_top_module_intf_names()["axilite"] == ["s_axilite"]
-    assert op.axilite_bits() == 2 + 1 + 3  # bytes, two parts, eight words
+    assert [(r.unit, r.memory, r.words, r.width, r.banks) for r in op.loaded_regions()] == [("dut", "weights", 8, 64, 1)]
 
 
-def test_other_styles_have_no_axilite_port():
+def test_other_styles_are_not_on_the_load_chain():
     case = Case()
     op, _ = build_node(OP, case.attributes(), case.initialisers())
     declared, instance = op.wrapper_text().split(");\n", 1)
-    assert "s_axilite" not in declared and ".s_axilite_AWVALID(1'd0)" in instance
-    assert op.get_verilog_top_module_intf_names()["axilite"] == []
+    assert "load_in" not in declared and ".load_in(34'd0)" in instance
+    assert not op.loaded_regions() and not op.side_pins()
+
+
+def test_the_chain_in_finn_s_block_design(tmp_path):
+    case = ultra(Case())
+    op, model = build_node(OP, case.attributes() | {"load_from": "VitLoadPort_rtl_0"}, case.initialisers())
+    op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
+    op.code_generation_ipgen(model, PART, 5.0)
+    assert op.code_generation_ipi()[-1] == "connect_bd_net [get_bd_pins VitLoadPort_rtl_0/load_out] [get_bd_pins dut/load_in]"
 
 
 def test_a_part_without_ultraram_is_named(tmp_path):
@@ -451,28 +488,19 @@ def test_a_part_without_ultraram_is_named(tmp_path):
 
 
 ULTRA_MUTATIONS = [
-    ("vp_mvau.sv", "assign in0_tready = skid_ready && loaded;", "assign in0_tready = skid_ready;"),
-    ("vp_mvau.sv", ".in_valid(in0_tvalid && loaded)", ".in_valid(in0_tvalid)"),
-    ("vp_weight_loader.sv", "take && (index_q == '0 || (index_q == next_q && !loaded_q))", "take"),
-    ("vp_weight_loader.sv", "            next_q   <= '0;\n            loaded_q <= 1'b0;", "            next_q   <= '0;"),
-    ("vp_weight_loader.sv", "gathered[32*PARTS-1:32]", "gathered[32*PARTS-33:0]"),
-    ("vp_weight_loader.sv", "aw_full_q <= aw_full_q ? !take : awvalid;", "aw_full_q <= awvalid && !take;"),
-    ("vp_weight_loader.sv", "take || (b_q && !bready)", "take"),
-    ("vp_weight_loader.sv", "if (arvalid && arready) r_loaded_q", "r_loaded_q"),
-    ("vp_weight_loader.sv", "r_loaded_q <= loaded_q;", "r_loaded_q <= loaded_q || next_q != '0;"),
-    ("vp_weight_loader.sv", "r_q ? !rready : arvalid", "arvalid"),
-    ("vp_weight_loader.sv", "b_q       <= take || (b_q", "b_q       <= take || aw_full_q || (b_q"),
+    ("vp_load_hop.sv", "if (whole && bank_end) begin", "if (whole) begin"),
+    ("vp_load_hop.sv", "            addr_q    <= '0;\n", ""),
+    ("vp_load_hop.sv", "keeping_q <= !bank_q[BANKS-1];", "keeping_q <= 1'b1;"),
+    ("vp_load_hop.sv", "if (keep && part_q[i])", "if (keep)"),
+    ("vp_load_hop.sv", "waddr_q <= addr_q;", "waddr_q <= addr_q + 1'b1;"),
+    ("vp_load_hop.sv", "{start, valid && !keeping_q}", "{start, valid}"),
+    ("vp_mvau.sv", ".we(load_we), .waddr(load_addr), .data(load_data)", ".we(load_we), .waddr(), .data(load_data)"),
 ]
 
 
 @pytest.mark.parametrize("file, good, bad", ULTRA_MUTATIONS, ids=range(len(ULTRA_MUTATIONS)))
 def test_a_broken_load_path_is_caught(file, good, bad, tmp_path, monkeypatch):
-    for source in rtl_sources.RTL_DIR.rglob("*.sv"):
-        shutil.copy(source, tmp_path)
-    text = (tmp_path / file).read_text()
-    assert text.count(good) == 1
-    (tmp_path / file).write_text(text.replace(good, bad))
-    monkeypatch.setattr(rtl_sources, "RTL_DIR", tmp_path)
+    broken(tmp_path, monkeypatch, file, good, bad)
     case = ultra(Case(keep=0.8))
     built = build_op(OP, case.attributes(), case.initialisers())
     with pytest.raises(AssertionError):

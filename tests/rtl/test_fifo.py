@@ -1,8 +1,10 @@
 """VitFIFO: holds its depth, changes nothing."""
 
+import numpy as np
 import pytest
-from tests.rtl.helper import build_node, build_op, check_op, random_stream
+from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
 
+from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus, beats
 
 CASES = [
@@ -14,6 +16,8 @@ CASES = [
     (40, "block", 2, "INT16"),
     (90, "distributed", 1, "INT16"),
     (40, "ultra", 6, "INT16"),
+    (4100, "ultra", 3, "INT8"),
+    (16390, "ultra", 6, "INT4"),
 ]
 
 
@@ -39,6 +43,32 @@ def check_depth(built):
     assert len(result.in_cycles["in0_V"]) == max(2, depth)
 
 
-@pytest.mark.parametrize("depth, style", [(73, "auto"), (1, "auto"), (40, "block")])
+@pytest.mark.parametrize(
+    "depth, style",
+    [(73, "auto"), (1, "auto"), (40, "block"), (4096, "ultra"), (4097, "ultra"), (4100, "ultra"), (16390, "ultra")],
+)
 def test_fifo_takes_depth_beats_while_its_output_stalls(depth, style):
     check_depth(build_op(*inputs(depth, style, 1, "INT8")[:2]))
+
+
+@pytest.mark.parametrize("depth, latency", [(4096, 2), (4100, 3), (16384, 3), (16390, 4)])
+def test_deep_fifos_in_ultraram_read_ahead(depth, latency):
+    """More than one row of UltraRAMs: a beat every cycle, and the same beats in bursts that fill and empty it."""
+    _, attrs, _ = inputs(depth, "ultra", 6, "INT8")
+    built = build_op("VitFIFO", attrs)
+    assert built.op.rtl_parameters()["READ_LATENCY"] == latency
+    stream = built.op.in_streams()[0]
+    data = random_stream(stream, 1 + 2 * depth // stream.beats, 1)
+    free, filled = Stimulus(), Stimulus(seed=1, stall=0.7, burst=200)
+    results = {stimulus: built.run([data], stimulus) for stimulus in (free, filled, PATTERNS[0])}
+    for stimulus, result in results.items():
+        assert_ok(result, built, [data], stimulus)
+    assert np.all(np.diff(results[free].out_cycles["out0_V"]) == 1)
+    assert np.diff(results[filled].in_cycles["in0_V"]).max() > 1, "it was full"
+
+
+def test_a_part_without_ultraram_is_named(tmp_path):
+    op, model = build_node("VitFIFO", inputs(5000, "ultra", 6, "INT8")[1])
+    op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
+    with pytest.raises(UserError, match=r"part xczu3eg-sbva484-1-e has no UltraRAM for the beats of node dut .*use ram_style auto"):
+        op.generate_hdl(model, "xczu3eg-sbva484-1-e", 5.0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.sampling import sampled
 from tests.rtl.helper import PART, assert_ok, build_node, build_op, check_op, measure
 
 from finn_vitprune import numerics
@@ -189,7 +190,7 @@ def test_what_the_unit_cannot_do_is_named(change, message):
         build_node("VitLayerNorm", attrs(3, 8, 1) | change)[0].rtl_parameters()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", sampled(range(3), 1))
 def test_estimates_agree_with_yosys(seed, tmp_path):
     rng = np.random.default_rng(seed)
     simd = (1, 2, 4)[seed]

@@ -84,7 +84,7 @@ class Array:
 
 
 def simulator(
-    array: Array, folder: Path, module: str = "", sources=MAC_FILES, lint: bool = True
+    array: Array, folder: Path, module: str = "", sources=MAC_FILES, lint: bool = True, defines=()
 ) -> Simulator:
     """The array (or ``module`` in its place) after streams: a step a beat, weights in one piece."""
     m, (x, w, a) = array.mac, array.bits
@@ -95,7 +95,7 @@ def simulator(
         chain=m.chain, pe=m.pe, simd=m.simd, part=m.simd // m.chain, w=m.w_bits, module=module or array.module,
     ))
     ports = [Port("in0_V", x_pad), Port("in1_V", w_pad), Port("in2_V", 8)]
-    return compile_top("mac_harness", [*sources, source], ports, [Port("out0_V", a_pad)], lint=lint)
+    return compile_top("mac_harness", [*sources, source], ports, [Port("out0_V", a_pad)], lint=lint, defines=defines)
 
 
 def run(sim: Simulator, array: Array, x: np.ndarray, w: np.ndarray, first: np.ndarray) -> None:
@@ -184,11 +184,23 @@ def test_sums_are_exact_on_all_operand_corners_and_at_random(array, tmp_path):
     sim = simulator(array, tmp_path)
     x, w = corner_steps(array, rng)
     run(sim, array, x, w, np.ones(len(x), bool))
+    run(sim, array, *random_steps(array, rng))
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.mac_style}-{a.tokens}x{a.simd}x{a.pe}-{a.x}-{a.w}")
+def test_the_model_is_exact_at_the_latency_of_every_implementation(array, tmp_path):
+    """Weights come in the parts, and sums leave after the cycles, of the implementation that it stands for."""
+    rng = np.random.default_rng(3)
+    run(simulator(array, tmp_path, defines=["VP_MAC_MODEL"]), array, *random_steps(array, rng))
+
+
+def random_steps(array: Array, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Random operands, and sums of one to eight steps."""
     m, steps = array.mac, 4000
     lows, highs = ([int(k.min()) for k in (m.x, m.w)], [int(k.max()) for k in (m.x, m.w)])
     x = rng.integers(lows[0], highs[0], (steps, m.tokens, m.simd), endpoint=True)
     w = rng.integers(lows[1], highs[1], (steps, m.pe, m.simd), endpoint=True)
-    run(sim, array, x, w, (np.arange(steps) % 8 == 0) | (rng.random(steps) < 0.3))
+    return x, w, (np.arange(steps) % 8 == 0) | (rng.random(steps) < 0.3)
 
 
 def test_products_share_slices_as_their_widths_allow():

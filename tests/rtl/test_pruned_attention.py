@@ -68,6 +68,12 @@ SHAPES = {
     "two_queries": attributes(33, 2, 1, 8, 4, 1),
     "wide_score_type": attributes(9, 9, 2, 8, 4, 2, scoreDataType="UINT24"),
     "block_ram": attributes(12, 12, 2, 8, 4, 2, ram_style="block"),
+    "block_ram_one_key_group": attributes(6, 6, 2, 8, 8, 6, ram_style="block"),
+    "ultra_ram": attributes(12, 12, 2, 8, 4, 2, ram_style="ultra"),
+    "ultra_ram_one_word_items": attributes(5, 5, 3, 4, 4, 5, ram_style="ultra"),
+    "rows_of_ultra_ram": attributes(60, 3, 3, 24, 2, 1, ram_style="ultra"),
+    "rows_of_ultra_ram_many_keys": attributes(230, 2, 3, 12, 1, 4, ram_style="ultra"),
+    "many_rows_of_ultra_ram": attributes(90, 1, 4, 24, 1, 1, ram_style="ultra"),
     "one_token": attributes(1, 1, 1, 8, 4, 1),
     "one_token_three_heads": attributes(1, 1, 3, 8, 8, 1),
     "two_tokens": attributes(2, 2, 2, 12, 3, 2),
@@ -82,6 +88,15 @@ def inputs(attrs, frames=3):
 @pytest.mark.parametrize("name", SHAPES)
 def test_rtl_equals_golden_model(name):
     check_op(*inputs(SHAPES[name]), frames_overlap=4)
+
+
+@pytest.mark.parametrize("name, latency", [
+    ("odd_fold", 1), ("block_ram", 2), ("ultra_ram", 2), ("rows_of_ultra_ram", 3), ("rows_of_ultra_ram_many_keys", 3),
+    ("many_rows_of_ultra_ram", 4),
+])  # fmt: skip
+def test_shapes_reach_every_read_latency_of_keys_and_values(name, latency):
+    op, _ = build_node("PrunedAttention", SHAPES[name])
+    assert op.rtl_parameters()["KV_LATENCY"] == latency
 
 
 def structured_frames(attrs):

@@ -68,12 +68,25 @@ FIFO_LEAVES = ["vp_skid", "vp_ram", "vp_fifo"]
     ],
 )
 def test_fifo_keeps_order_holds_its_depth_and_never_bubbles(tmp_path, depth, style):
-    sim = simple(tmp_path, "vp_fifo", f'.WIDTH(24), .DEPTH({depth}), .STYLE("{style}")', FIFO_LEAVES, 24, 24)
+    check_fifo(tmp_path, depth, style)
+
+
+@pytest.mark.parametrize("latency", [1, 2, 3, 4])
+@pytest.mark.parametrize("style, depths", [("block", (6, 7, 65)), ("ultra", (6, 40)), ("distributed", (3, 9))])
+def test_fifo_reads_ahead_at_every_latency(tmp_path, style, depths, latency):
+    for depth in depths:
+        check_fifo(tmp_path, depth, style, latency)
+
+
+def check_fifo(folder, depth, style, latency=2):
+    """Order, full rate from the first beat to the last, latency and capacity; LUTRAM ignores ``latency``."""
+    parameters = f'.WIDTH(24), .DEPTH({depth}), .STYLE("{style}"), .READ_LATENCY({latency})'
+    sim = simple(folder, "vp_fifo", parameters, FIFO_LEAVES, 24, 24)
     data = random_beats(5 * depth + 300, 24)
     result = sim.run({"in0_V": data}, {"out0_V": data})
     assert result.ok
     assert np.all(np.diff(result.out_cycles["out0_V"]) == 1)
-    assert result.latency() <= len(data) + 3
+    assert result.latency() <= len(data) + 1 + latency
     for stimulus in (*PATTERNS, Stimulus(seed=9, pause=0.4, stall=0.4, reset_at=len(data) // 2)):
         assert sim.run({"in0_V": data}, {"out0_V": data}, stimulus=stimulus).ok, stimulus
     full = sim.run({"in0_V": data}, {"out0_V": len(data)}, stimulus=Stimulus(stall=1.0), idle_limit=100)

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from tests.sampling import sampled
 from tests.rtl.helper import PART, PATTERNS, assert_ok, build_node, build_op, check_op
 
 from finn_vitprune import numerics
@@ -282,7 +283,7 @@ def _synthesised(shape, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("k", [99, 138])
+@pytest.mark.parametrize("k", sampled([99, 138], 1))
 def test_deit_small_takes_2000_luts_and_no_dsp(k, tmp_path):
     """197 tokens of 384 channels, 6 heads, keep rates .5 and .7, eight elements a cycle."""
     op, found = _synthesised(attrs(197, 384, 8, k, 6), tmp_path)
@@ -307,7 +308,7 @@ FIXED = {
 }
 
 
-@pytest.mark.parametrize("shape", [*FIXED.values(), *(_drawn(SEED + i) for i in range(6))],
+@pytest.mark.parametrize("shape", sampled([*FIXED.values(), *(_drawn(SEED + i) for i in range(6))], len(FIXED) + 2),
                          ids=[*FIXED, *(f"drawn {SEED + i}" for i in range(6))])
 def test_estimates_agree_with_yosys(shape, tmp_path):
     """DSP and block RAM exact, LUT within 20 %."""

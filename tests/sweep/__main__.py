@@ -1,4 +1,4 @@
-"""``python -m tests.sweep``: random structures of the two units, each under many masks and stall patterns."""
+"""``python -m tests.sweep``: random structures of three units, each under many masks and stall patterns."""
 
 from __future__ import annotations
 

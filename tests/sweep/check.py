@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.sweep.structures import MATRIX, TOKEN_DROP, matrix, token_drop
+from tests.sweep.structures import ATTENTION, MATRIX, TOKEN_DROP, attention, matrix, token_drop
 
-MAKE = {MATRIX: matrix, TOKEN_DROP: token_drop}
+MAKE = {MATRIX: matrix, TOKEN_DROP: token_drop, ATTENTION: attention}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Structures of the two units drawn at random, and what runs through each: masks or scores, pauses and stalls."""
+"""Structures of three units drawn at random, and what runs through each: masks, scores or codes, pauses and stalls."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from qonnx.core.datatype import DataType
 from finn_vitprune.bench.cycles import room
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
 from finn_vitprune.sim import SimResult, Stimulus
-from finn_vitprune.sim.loads import write_image
 from tests.rtl.helper import BuiltOp, build_node, build_op, measure, random_stream
+from tests.rtl.test_pruned_attention import attributes as attention_attributes
+from tests.rtl.test_pruned_attention import feed_of, structured_frames, table_of
 from tests.rtl.test_token_drop import attention_scores, attrs, codes
 
 MOST_PRODUCTS = 512
 """Products a cycle: the time to compile a structure grows with them."""
 
-MATRIX, TOKEN_DROP = "matrix", "token drop"
+DEEP_WEIGHTS = 16
+"""Most weights a cycle where their memory is deep: the time to load it grows with them."""
+
+MATRIX, TOKEN_DROP, ATTENTION = "matrix", "token drop", "attention"
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def matrix(seed: int, masks: int, frames: int = 3) -> Structure:
     bias = rng.integers(-2000, 2000, mh)
     rest = [bias, rng.integers(1, 1 << 17, mh)] if attributes["requant"] else [bias]
     probe, _ = build_node("BlockSparseMVAU", attributes, [weights[0], *rest])
-    elaborated = attributes | room(probe, drawn)
+    elaborated = deep_weights(attributes | room(probe, drawn), seed)
     built = build_op("BlockSparseMVAU", elaborated, [weights[0], *rest])
     x = random_stream(built.op.in_streams()[0], frames, seed)
     stimuli = [stimulus(rng, int(probe.get_exp_cycles())) for _ in drawn]
@@ -105,6 +109,16 @@ def matrix(seed: int, masks: int, frames: int = 3) -> Structure:
         return measure(one, [x])[0], one.op.get_exp_cycles()
 
     return Structure(MATRIX, " ".join(f"{k}={v}" for k, v in elaborated.items()), run, cycles)
+
+
+def deep_weights(attributes: dict[str, object], seed: int) -> dict[str, object]:
+    """``attributes``; in half of the narrow units with weights in UltraRAM with room for more than one or four rows of these."""
+    rng = np.random.default_rng([seed, 4])
+    block, simd, pe, lanes = (int(attributes[name]) for name in ("block", "SIMD", "PE", "LANES"))
+    if attributes["ram_style"] != "ultra" or simd * pe * lanes > DEEP_WEIGHTS or rng.random() < 0.5:
+        return attributes
+    words = int(rng.choice([4097, 16385]))
+    return attributes | {"lane_blocks": max(attributes["lane_blocks"], -(-words * simd * pe // block**2))}
 
 
 def _weights(rng: np.random.Generator, mask: np.ndarray, attributes: dict) -> np.ndarray:
@@ -121,8 +135,8 @@ def _with_weights(built: BuiltOp, weights: np.ndarray) -> BuiltOp:
     built.model.set_initializer("param0", weights.astype(np.float32))
     for suffix, memory in built.op.memories(built.model).items():
         (built.folder / built.op.memory_file(suffix)).write_text(memory.hex_text())
-    if (image := built.op.load_image(built.model)) is not None:
-        write_image(built.folder / built.op.load_file(), image)
+    if (contents := built.op.contents(built.model)) is not None:
+        contents.save(built.folder)
     return replace(built, initialisers=(weights, *built.initialisers[1:]))
 
 
@@ -166,3 +180,41 @@ def _scores(kind: str, frames: int, tokens: int, heads: int, seed: int) -> np.nd
     if kind == "attention":
         return attention_scores(frames, tokens, heads, seed)
     return np.tile(rows[kind], (frames, 1))[..., None]
+
+
+# --- attention -----------------------------------------------------------------------------------
+
+
+def draw_attention_attributes(rng: np.random.Generator) -> dict[str, object]:
+    """Any fold and width up to :data:`MOST_PRODUCTS`, keys and values in every memory, shallow and in rows of UltraRAMs."""
+    style = str(rng.choice(["auto", "block", "distributed", "ultra", "ultra"]))
+    deep = style == "ultra" and rng.random() < 0.4
+    simd, groups = int(rng.integers(1, 3 if deep else 9)), int(rng.integers(4, 9) if deep else rng.integers(1, 5))
+    tokens = int(rng.integers(150, 250) if deep else rng.integers(1, 40))
+    pe = int(rng.integers(1, min(tokens, 3 if deep else 12) + 1))
+    heads = -(-2100 // (-(-tokens // pe) * groups)) if deep else int(rng.integers(1, 5))
+    queries = int(rng.choice([1, 2] if deep else [1, 2, tokens]))
+    bits, logit_bits, out_bits = (int(rng.integers(2, 9)) for _ in range(3))
+    return attention_attributes(
+        tokens, queries, heads, simd * groups, simd, pe, scores=int(rng.integers(0, 2)), bits=bits, out_bits=out_bits,
+        logit_bits=logit_bits, recip_bits_per_cycle=int(rng.choice([0, 0, 1, 3])), ram_style=style,
+    )  # fmt: skip
+
+
+def attention(seed: int, runs: int) -> Structure:
+    """An attention unit; every run has codes of its own, the corners of their ranges among them."""
+    rng = np.random.default_rng([seed, 3])
+    attributes = draw_attention_attributes(rng)
+    built = build_op("PrunedAttention", attributes, [table_of(attributes["logit_bits"])])
+    frame = int(built.op.get_exp_cycles())
+    stimuli = [stimulus(rng, frame) for _ in range(runs)]
+    corners = structured_frames(attributes)
+
+    def run(i: int) -> tuple[SimResult, Stimulus]:
+        feed = feed_of(built.op, 2, seed * 1000 + i)
+        return built.run([np.concatenate(pair) for pair in zip(feed, corners)], stimuli[i]), stimuli[i]
+
+    def cycles() -> tuple[float, int]:
+        return measure(built, feed_of(built.op, 2, seed))[0], frame
+
+    return Structure(ATTENTION, " ".join(f"{name}={v}" for name, v in attributes.items()), run, cycles)

@@ -10,10 +10,11 @@ import pytest
 
 from finn_vitprune.custom_ops.rtl_sources import RTL_DIR
 from tests.sweep import structures
+from tests.rtl.helper import build_node
 from tests.sweep.check import check
 
 
-@pytest.mark.parametrize("unit", [structures.MATRIX, structures.TOKEN_DROP])
+@pytest.mark.parametrize("unit", [structures.MATRIX, structures.TOKEN_DROP, structures.ATTENTION])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_random_structures_equal_their_golden_model(unit, seed):
     outcome = check(unit, seed, 6)
@@ -29,6 +30,14 @@ def test_the_sweep_reaches_every_choice():
     assert {"INT16", "UINT8", "INT8"} <= set(count["inputDataType"]) and len(count["weightDataType"]) >= 5
     assert max(count["LANES"]) >= 7 and set(count["requant"]) == {0, 1}
     assert any(a["MW"] % a["block"] for a in drawn) and any(a["MH"] % a["block"] for a in drawn)
+
+
+def test_the_sweep_reaches_every_memory_of_keys_and_values():
+    """Every style, and every read latency but that of more than four rows of UltraRAMs."""
+    drawn = [structures.draw_attention_attributes(np.random.default_rng([1000 + i, 3])) for i in range(30)]
+    assert {a["ram_style"] for a in drawn} == {"auto", "block", "distributed", "ultra"}
+    assert {build_node("PrunedAttention", a)[0].folding().kv_latency for a in drawn} == {1, 2, 3}
+    assert {a["queries"] == 1 for a in drawn} == {a["scores"] for a in drawn} == {0, 1}
 
 
 def test_the_command_reports_every_structure():

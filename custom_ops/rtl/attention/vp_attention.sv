@@ -29,6 +29,7 @@ module vp_attention #(
     int unsigned SCORE_WIDTH = 17,
     parameter    EXP_FILE    = "",
     parameter    RAM_STYLE   = "auto",  // of K and V
+    int unsigned KV_LATENCY  = 1,       // cycles of a read of them
     parameter    RING_STYLE  = "auto",  // of the E rows that wait for their scores
     localparam int unsigned IN_TDATA_W = (SIMD * IN_WIDTH + 7) / 8 * 8,
     localparam int unsigned OUT_TDATA_W = (SIMD * OUT_WIDTH + 7) / 8 * 8,
@@ -95,7 +96,8 @@ module vp_attention #(
         .out_data(kv_data), .out_valid(kv_valid), .out_ready(kv_ready)
     );
     vp_attention_kv #(
-        .TOKENS(TOKENS), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE)
+        .TOKENS(TOKENS), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE),
+        .LATENCY(KV_LATENCY)
     ) kv (
         .clk, .rst_n, .in_data(kv_data), .in_valid(kv_valid), .in_ready(kv_ready),
         .k_frames, .k_release, .k_re, .k_addr, .k_data,
@@ -103,14 +105,15 @@ module vp_attention #(
     );
     vp_attention_logits #(
         .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
-        .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT), .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS)
+        .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT), .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS),
+        .K_LATENCY(KV_LATENCY)
     ) logits (
         .clk, .rst_n, .q_data, .q_valid, .q_ready, .k_frames, .k_release, .k_re, .k_addr, .k_data,
         .item_max, .item_valid, .item_ready, .item_free, .l_re, .l_addr, .l_data
     );
     vp_attention_values #(
         .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
-        .LOGIT_WIDTH(LOGIT_WIDTH), .SLOTS(SLOTS), .EXP_FILE(EXP_FILE)
+        .LOGIT_WIDTH(LOGIT_WIDTH), .SLOTS(SLOTS), .EXP_FILE(EXP_FILE), .V_LATENCY(KV_LATENCY)
     ) values (
         .clk, .rst_n, .item_max, .item_valid, .item_ready, .item_free, .l_re, .l_addr, .l_data,
         .v_release, .v_re, .v_addr, .v_data, .room, .score_room, .take, .score_take,

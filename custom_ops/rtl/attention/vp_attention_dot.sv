@@ -1,8 +1,6 @@
 // OUT dot products of IN terms that share their second factor: sums[o] = sum_i a[o][i] * b[i].
-// Outputs go in pairs, two products in one DSP: the multiplicand is hi * 2^F + lo, and up to four
-// products are summed before the fields are parted (F = A_WIDTH + B_WIDTH + 2 bits hold four). The low
-// field's sign is the borrow that the high field gets back. An odd last output stands alone.
-// Element (o, i) of a sits at o * IN + i. Latency 4 + ($clog2(ceil(IN / 4)) + 1) / 2, free running.
+// Outputs go in pairs, an odd last one stands alone (vp_attention_dot_pair). Element (o, i) of a sits at o * IN + i.
+// Latency 4 + ($clog2(ceil(IN / 4)) + 1) / 2, free running.
 `default_nettype none
 
 module vp_attention_dot #(
@@ -18,10 +16,6 @@ module vp_attention_dot #(
     input  wire logic [IN*B_WIDTH-1:0]     b,
     output      logic [OUT*SUM_WIDTH-1:0]  sums
 );
-    localparam int unsigned F = A_WIDTH + B_WIDTH + 2;
-    localparam int unsigned GROUPS = (IN + 3) / 4;
-    localparam int unsigned PAIRS = (OUT + 1) / 2;
-
     if (OUT < 1 || IN < 1 || A_WIDTH < 2 || A_WIDTH > 8 || B_WIDTH < 2 || B_WIDTH > 8) begin : g_check
         $error("vp_attention_dot: OUT %0d, IN %0d at least 1, A_WIDTH %0d, B_WIDTH %0d from 2 to 8",
                OUT, IN, A_WIDTH, B_WIDTH);
@@ -32,49 +26,16 @@ module vp_attention_dot #(
         for (int unsigned i = 0; i < IN; i++)
             b_q[i] <= {B_SIGNED && b[i*B_WIDTH+B_WIDTH-1], b[i*B_WIDTH+:B_WIDTH]};
     end
+    wire logic [IN*(B_WIDTH+1)-1:0] factors;
+    for (genvar i = 0; i < IN; i++) begin : g_factor
+        assign factors[i*(B_WIDTH+1)+:B_WIDTH+1] = b_q[i];
+    end
 
-    for (genvar p = 0; p < PAIRS; p++) begin : g_pair
+    for (genvar p = 0; p < (OUT + 1) / 2; p++) begin : g_pair
         localparam int unsigned FIELDS = 2 * p + 1 < OUT ? 2 : 1;
-        localparam int unsigned A_FIELD_W = FIELDS == 2 ? A_WIDTH + F + 1 : A_WIDTH;
-        localparam int unsigned PRODUCT_W = FIELDS * F;
-
-        logic [GROUPS*F-1:0] part_q[FIELDS];
-        for (genvar g = 0; g < GROUPS; g++) begin : g_group
-            localparam int unsigned N = IN - 4 * g < 4 ? IN - 4 * g : 4;
-            logic signed [A_FIELD_W-1:0] a_q[N];
-            logic signed [PRODUCT_W-1:0] product_q[N];
-            logic signed [PRODUCT_W-1:0] total_q, total_d;
-            always_comb begin
-                total_d = product_q[0];
-                for (int unsigned i = 1; i < N; i++) total_d = total_d + product_q[i];
-            end
-            for (genvar i = 0; i < N; i++) begin : g_term
-                wire logic signed [A_WIDTH-1:0] lo = a[(2*p*IN+4*g+i)*A_WIDTH+:A_WIDTH];
-                if (FIELDS == 2) begin : g_two
-                    wire logic signed [A_WIDTH-1:0] hi = a[((2*p+1)*IN+4*g+i)*A_WIDTH+:A_WIDTH];
-                    wire logic signed [A_WIDTH:0] borrow = (A_WIDTH + 1)'({1'b0, lo[A_WIDTH-1]});
-                    wire logic signed [A_WIDTH:0] top = (A_WIDTH + 1)'(hi) - borrow;
-                    always_ff @(posedge clk) a_q[i] <= {top, F'(lo)};
-                end else begin : g_one
-                    always_ff @(posedge clk) a_q[i] <= lo;
-                end
-                always_ff @(posedge clk) product_q[i] <= PRODUCT_W'(a_q[i]) * PRODUCT_W'(b_q[4*g+i]);
-            end
-            always_ff @(posedge clk) begin
-                total_q <= total_d;
-                part_q[0][g*F+:F] <= total_q[F-1:0];
-            end
-            if (FIELDS == 2) begin : g_high
-                always_ff @(posedge clk) part_q[1][g*F+:F] <= total_q[2*F-1:F] + F'(total_q[F-1]);
-            end
-        end
-        for (genvar f = 0; f < FIELDS; f++) begin : g_field
-            logic signed [F+$clog2(GROUPS)-1:0] total;
-            vp_adder_tree #(.NUM(GROUPS), .WIDTH(F), .RADIX(2)) tree (
-                .clk, .en(1'b1), .terms(part_q[f]), .sum(total)
-            );
-            assign sums[(2*p+f)*SUM_WIDTH+:SUM_WIDTH] = SUM_WIDTH'(total);
-        end
+        vp_attention_dot_pair #(.FIELDS(FIELDS), .IN(IN), .A_WIDTH(A_WIDTH), .B_WIDTH(B_WIDTH + 1)) pair (
+            .clk, .a(a[2*p*IN*A_WIDTH+:FIELDS*IN*A_WIDTH]), .b(factors), .sums(sums[2*p*SUM_WIDTH+:FIELDS*SUM_WIDTH])
+        );
     end
 endmodule
 

@@ -2,7 +2,8 @@
 // The input is token-serial, a token's K channels before its V channels, SIMD a beat. Token t lies in
 // bank t % PE, so that one read gives PE keys. K words are ordered (head, key group, channel group), V
 // words (head, channel group, key group): each reader walks its words in order. Frame slots alternate;
-// *_frames counts whole frames held, *_release gives one back. Padding keys are never written.
+// *_frames counts whole frames held, *_release gives one back. Padding keys are never written. Data come LATENCY
+// cycles after *_re.
 `default_nettype none
 
 module vp_attention_kv #(
@@ -13,6 +14,7 @@ module vp_attention_kv #(
     int unsigned PE     = 1,
     int unsigned WIDTH  = 8,
     parameter    STYLE  = "auto",
+    int unsigned LATENCY = 1,  // of a read
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned DEPTH = 2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS,
     localparam int unsigned ADDR_W = $clog2(DEPTH)
@@ -119,14 +121,16 @@ module vp_attention_kv #(
         v_we_q  <= take && part_q ? lane_q : '0;
     end
 
+    wire logic [LATENCY-1:0] k_enables = LATENCY'({{LATENCY{1'b1}}, k_re});
+    wire logic [LATENCY-1:0] v_enables = LATENCY'({{LATENCY{1'b1}}, v_re});
     for (genvar i = 0; i < PE; i++) begin : g_bank
-        vp_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE)) keys (
+        vp_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE), .READ_LATENCY(LATENCY)) keys (
             .clk, .we(k_we_q[i]), .waddr(waddr_q), .wdata(wdata_q),
-            .re(k_re), .zero(1'b0), .raddr(k_addr), .rdata(k_data[i*SIMD*WIDTH+:SIMD*WIDTH])
+            .re(k_enables), .zero(1'b0), .raddr(k_addr), .rdata(k_data[i*SIMD*WIDTH+:SIMD*WIDTH])
         );
-        vp_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE)) values (
+        vp_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE), .READ_LATENCY(LATENCY)) values (
             .clk, .we(v_we_q[i]), .waddr(waddr_q), .wdata(wdata_q),
-            .re(v_re), .zero(1'b0), .raddr(v_addr), .rdata(v_data[i*SIMD*WIDTH+:SIMD*WIDTH])
+            .re(v_enables), .zero(1'b0), .raddr(v_addr), .rdata(v_data[i*SIMD*WIDTH+:SIMD*WIDTH])
         );
     end
 endmodule

@@ -3,6 +3,7 @@
 // none between items. An item starts when its query slice, the frame's keys and a logit slot are there and
 // then runs to its end, so nothing in the pipeline ever stalls. Finished items are announced with their
 // row maximum; their logits are read at l_addr (slots in a ring, key groups in order) until item_free.
+// Keys take K_LATENCY cycles to read, and their query words as many.
 `default_nettype none
 
 module vp_attention_logits #(
@@ -17,6 +18,7 @@ module vp_attention_logits #(
     int unsigned LOGIT_MULT  = 65536,
     int unsigned LOGIT_SHIFT = 16,
     int unsigned SLOTS       = 3,
+    int unsigned K_LATENCY   = 1,
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS),
     localparam int unsigned DOT_LATENCY = 4 + ($clog2((SIMD + 3) / 4) + 1) / 2,
@@ -123,8 +125,11 @@ module vp_attention_logits #(
             if (run_q) q_raddr_q <= last_item ? q_base_d : last_cg ? q_base_q : q_raddr_q + 1'b1;
         end
     end
-    vp_ram #(.DEPTH(4 * CHANNEL_GROUPS), .WIDTH(SIMD * IN_WIDTH), .STYLE("distributed")) queries (
-        .clk, .we(q_take), .waddr(q_waddr_q), .wdata(q_data), .re(run_q), .zero(1'b0), .raddr(q_raddr_q), .rdata(q_word)
+    vp_ram #(
+        .DEPTH(4 * CHANNEL_GROUPS), .WIDTH(SIMD * IN_WIDTH), .STYLE("distributed"), .READ_LATENCY(K_LATENCY)
+    ) queries (
+        .clk, .we(q_take), .waddr(q_waddr_q), .wdata(q_data), .re(K_LATENCY'({{K_LATENCY{1'b1}}, run_q})), .zero(1'b0),
+        .raddr(q_raddr_q), .rdata(q_word)
     );
 
     // --- dot products and accumulation over the channel groups ---
@@ -134,8 +139,9 @@ module vp_attention_logits #(
     );
 
     typedef struct packed {logic valid, first, last;} tag_t;
-    tag_t [DOT_LATENCY:0] tags_q;
-    wire tag_t tag = tags_q[DOT_LATENCY];
+    localparam int unsigned LAST_TAG = K_LATENCY + DOT_LATENCY - 1;
+    tag_t [LAST_TAG:0] tags_q;
+    wire tag_t tag = tags_q[LAST_TAG];
     logic [PE*ACCW-1:0] acc_q, acc_d;
     always_comb begin
         for (int unsigned i = 0; i < PE; i++)
@@ -143,7 +149,7 @@ module vp_attention_logits #(
     end
     always_ff @(posedge clk) begin
         if (!rst_n) tags_q <= '0;
-        else tags_q <= {tags_q[DOT_LATENCY-1:0], tag_t'{run_q, cg_q == '0, last_cg}};
+        else tags_q <= {tags_q[LAST_TAG-1:0], tag_t'{run_q, cg_q == '0, last_cg}};
         if (tag.valid) acc_q <= acc_d;
     end
 

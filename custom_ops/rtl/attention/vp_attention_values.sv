@@ -2,7 +2,8 @@
 // and sum_j E_j V_j for SIMD channels at once. Channel groups are outermost, so the logits of an item are
 // read CHANNEL_GROUPS times; an item takes ceil(TOKENS / PE) * CHANNEL_GROUPS cycles and none lie between items. An item starts
 // when the next stage has room for all of it (room, and score_room for items of query 0) and then runs to
-// its end. The row sum z comes with the first channel group. Padding keys have E = 0.
+// its end. The row sum z comes with the first channel group. Padding keys have E = 0. V, which takes V_LATENCY cycles
+// to read, is read ahead, so that it meets E.
 `default_nettype none
 
 module vp_attention_values #(
@@ -15,6 +16,7 @@ module vp_attention_values #(
     int unsigned IN_WIDTH    = 8,
     int unsigned LOGIT_WIDTH = 8,
     int unsigned SLOTS       = 3,
+    int unsigned V_LATENCY   = 1,
     parameter    EXP_FILE    = "",
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned VALUE_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS),
@@ -61,7 +63,7 @@ module vp_attention_values #(
     logic [KEY_GROUP_W-1:0] kg_q;
     logic [HEAD_W-1:0] head_q;
     logic [QUERY_W-1:0] query_q;
-    logic [LOGIT_ADDR_W-1:0] l_base_q;
+    logic [LOGIT_ADDR_W-1:0] l_addr_q, l_base_q;
     wire logic last_kg = kg_q == KEY_GROUP_W'(KEY_GROUPS - 1);
     wire logic last_item = run_q && last_kg && cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
     wire logic last_query = last_item && head_q == HEAD_W'(HEADS - 1);
@@ -75,7 +77,6 @@ module vp_attention_values #(
     assign take       = start;
     assign score_take = start && score_next;
     assign item_free  = last_item;
-    assign l_re       = run_q;
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -84,7 +85,7 @@ module vp_attention_values #(
             kg_q     <= '0;
             head_q   <= '0;
             query_q  <= '0;
-            l_addr <= '0;
+            l_addr_q <= '0;
             l_base_q <= '0;
         end else begin
             if (start) run_q <= 1'b1;
@@ -95,50 +96,65 @@ module vp_attention_values #(
                 if (last_item) head_q <= last_query ? '0 : head_q + 1'b1;
                 if (last_query) query_q <= last_frame ? '0 : query_q + 1'b1;
                 if (last_item) l_base_q <= l_base_d;
-                l_addr <= last_item ? l_base_d : last_kg ? l_base_q : l_addr + 1'b1;
+                l_addr_q <= last_item ? l_base_d : last_kg ? l_base_q : l_addr_q + 1'b1;
             end
         end
     end
 
-    // --- tags: cycle 0 is the issue, 1 the logit, 2 the difference, 3 E and V ---
+    // --- tags: cycle 0 is the issue, then in the last three cycles before E and V: a logit's read, the logit, the
+    // difference; a V that takes longer is read first ---
+    localparam int unsigned E_TAG = V_LATENCY > 3 ? V_LATENCY : 3;
+    localparam int unsigned V_TAG = E_TAG - V_LATENCY;
     typedef struct packed {logic valid, first, last, z, score, done;} tag_t;
-    localparam int unsigned DEPTH = 3 + (DOT_LATENCY > Z_LATENCY ? DOT_LATENCY : Z_LATENCY);
+    localparam int unsigned DEPTH = E_TAG + (DOT_LATENCY > Z_LATENCY ? DOT_LATENCY : Z_LATENCY);
     tag_t [DEPTH:1] tags_q;
     wire tag_t tag = tag_t'{run_q, kg_q == '0, last_kg, cg_q == '0, query_zero, last_frame};
     always_ff @(posedge clk) begin
         if (!rst_n) tags_q <= '0;
         else tags_q <= {tags_q[DEPTH-1:1], tag};
     end
+    vp_delay #(.WIDTH(1 + LOGIT_ADDR_W), .LENGTH(E_TAG - 3)) reads_later (
+        .clk, .rst_n, .in({run_q, l_addr_q}), .out({l_re, l_addr})
+    );
 
     // --- E of PE keys ---
-    logic [LOGIT_WIDTH-1:0] max_q, max_hold_q;
+    logic [LOGIT_WIDTH-1:0] max_q, max_hold_q, max_later;
     logic [PE*LOGIT_WIDTH-1:0] diff_q;
     logic [PE*8-1:0] entry, e_now;
     always_ff @(posedge clk) begin
         if (start) max_hold_q <= item_max;
-        max_q <= max_hold_q;
+        max_q <= max_later;
     end
+    vp_delay #(.WIDTH(LOGIT_WIDTH), .LENGTH(E_TAG - 3)) largest_later (
+        .clk, .rst_n, .in(max_hold_q), .out(max_later)
+    );
     for (genvar i = 0; i < PE; i++) begin : g_exp
         always_ff @(posedge clk)
             diff_q[i*LOGIT_WIDTH+:LOGIT_WIDTH] <= max_q - l_data[i*LOGIT_WIDTH+:LOGIT_WIDTH];
         vp_rom #(.DEPTH(1 << LOGIT_WIDTH), .WIDTH(8), .FILE(EXP_FILE), .STYLE("distributed")) exp (
             .clk, .en(1'b1), .addr(diff_q[i*LOGIT_WIDTH+:LOGIT_WIDTH]), .data(entry[i*8+:8])
         );
-        assign e_now[i*8+:8] = i >= REST && tags_q[3].last ? 8'd0 : entry[i*8+:8];
+        assign e_now[i*8+:8] = i >= REST && tags_q[E_TAG].last ? 8'd0 : entry[i*8+:8];
     end
     assign e       = e_now;
-    assign e_valid = tags_q[3].valid && tags_q[3].z && tags_q[3].score;
+    assign e_valid = tags_q[E_TAG].valid && tags_q[E_TAG].z && tags_q[E_TAG].score;
 
     // --- V words in order ---
     localparam int unsigned FRAME = HEADS * CHANNEL_GROUPS * KEY_GROUPS;
     logic [HEAD_W-1:0] v_head_q;
     logic [CHANNEL_GROUP_W-1:0] v_cg_q;
     logic v_slot_q;
+    tag_t v_tag;
+    if (V_TAG == 0) begin : g_v_first
+        assign v_tag = tag;
+    end else begin : g_v_later
+        assign v_tag = tags_q[V_TAG];
+    end
     wire logic v_last_cg = v_cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
-    wire logic v_item = tags_q[2].valid && v_last_cg && tags_q[2].last;
+    wire logic v_item = v_tag.valid && v_last_cg && v_tag.last;
     wire logic v_wrap = v_item && v_head_q == HEAD_W'(HEADS - 1);
-    assign v_re      = tags_q[2].valid;
-    assign v_release = tags_q[2].valid && tags_q[2].done;
+    assign v_re      = v_tag.valid;
+    assign v_release = v_tag.valid && v_tag.done;
     wire logic [VALUE_ADDR_W-1:0] v_base = v_slot_q ^ v_release ? VALUE_ADDR_W'(FRAME) : '0;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -146,9 +162,9 @@ module vp_attention_values #(
             v_head_q <= '0;
             v_cg_q   <= '0;
             v_slot_q <= 1'b0;
-        end else if (tags_q[2].valid) begin
+        end else if (v_tag.valid) begin
             v_addr <= v_wrap ? v_base : v_addr + 1'b1;
-            if (tags_q[2].last) v_cg_q <= v_last_cg ? '0 : v_cg_q + 1'b1;
+            if (v_tag.last) v_cg_q <= v_last_cg ? '0 : v_cg_q + 1'b1;
             if (v_item) v_head_q <= v_wrap ? '0 : v_head_q + 1'b1;
             v_slot_q <= v_slot_q ^ v_release;
         end
@@ -158,7 +174,7 @@ module vp_attention_values #(
     logic [Z_WIDTH:0] z_part;
     logic [PE*9-1:0] e_signed;
     logic [Z_WIDTH-1:0] z_sum;
-    wire tag_t z_tag = tags_q[3+Z_LATENCY];
+    wire tag_t z_tag = tags_q[E_TAG+Z_LATENCY];
     always_comb begin
         for (int unsigned i = 0; i < PE; i++) e_signed[i*9+:9] = {1'b0, e_now[i*8+:8]};
     end
@@ -175,7 +191,7 @@ module vp_attention_values #(
 
     // --- value product ---
     localparam int unsigned SUMW = IN_WIDTH + 8 + $clog2(PE);
-    wire tag_t acc_tag = tags_q[3+DOT_LATENCY];
+    wire tag_t acc_tag = tags_q[E_TAG+DOT_LATENCY];
     logic [SIMD*PE*IN_WIDTH-1:0] v_turned;
     logic [SIMD*SUMW-1:0] sums;
     logic [SIMD*ACC_WIDTH-1:0] acc_d;

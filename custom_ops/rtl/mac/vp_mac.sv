@@ -4,6 +4,7 @@
 // "portable" (all inferred), "dsp48e2" (cascades of primitives) or "lut" (no multipliers); each checks its
 // LATENCY, the cycles from x to acc. The weights of a step come in CHAIN parts: those of elements s with s / (SIMD / CHAIN) = i are
 // due i cycles after x. Never stalls; reset clears the tags under way.
+// With VP_MAC_MODEL defined all of them are vp_mac_model, which has the same bits in every cycle.
 `default_nettype none
 
 module vp_mac #(
@@ -38,6 +39,12 @@ module vp_mac #(
     );
     vp_delay #(.WIDTH(TAG_BITS), .LENGTH(1)) last_tag (.clk, .rst_n, .in(acc_tag), .out(tag_out));
 
+`ifdef VP_MAC_MODEL
+    vp_mac_model #(
+        .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
+        .ACC_BITS(ACC_BITS), .LATENCY(LATENCY), .CHAIN(CHAIN)
+    ) model (.clk, .x, .w, .acc_first, .acc);
+`else
     if (MAC_STYLE == "dsp48e2") begin : g_dsp48e2
         vp_mac_dsp48e2 #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
@@ -60,6 +67,7 @@ module vp_mac #(
     end else begin : g_unknown
         $error("vp_mac: MAC_STYLE is %s, use portable, dsp48e2 or lut", MAC_STYLE);
     end
+`endif
 endmodule
 
 `default_nettype wire

@@ -1,22 +1,24 @@
-// Simple dual-port RAM: one write port, one read port with a synchronous read of one cycle.
-// rdata holds its value while re is low; with zero it reads zero, so that sums which start at 0 need no gate
-// after the RAM. Reading the address that is written in the same cycle
-// returns an undefined word: do not. Contents are undefined after power-up; there is no reset.
-// STYLE: "auto", "block", "distributed" or "ultra".
+// Simple dual-port RAM: one write port, one read port with a synchronous read of READ_LATENCY cycles, a register
+// each: the RAM's own, and those that block RAM and UltraRAM have at their outputs. re[0] reads, re[i] moves the
+// word on to register i; a register holds its value while its bit is low. A pipeline that never stalls ties them
+// high. With zero the RAM reads zero, so that sums which start at 0 need no gate after the RAM. Reading the address
+// that is written in the same cycle returns an undefined word: do not. Contents are undefined after power-up; there
+// is no reset. STYLE: "auto", "block", "distributed" or "ultra".
 `default_nettype none
 
 module vp_ram #(
     int unsigned DEPTH = 64,
     int unsigned WIDTH = 8,
     parameter    STYLE = "auto",
+    int unsigned READ_LATENCY = 1,
     localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
 ) (
     input  wire logic             clk,
     input  wire logic             we,
     input  wire logic [ADDR_W-1:0]    waddr,
     input  wire logic [WIDTH-1:0] wdata,
-    input  wire logic             re,
-    input  wire logic             zero,   // with re: rdata becomes 0
+    input  wire logic [READ_LATENCY-1:0] re,
+    input  wire logic             zero,   // with re[0]: the word read is 0
     input  wire logic [ADDR_W-1:0]    raddr,
     output      logic [WIDTH-1:0] rdata
 );
@@ -27,12 +29,34 @@ module vp_ram #(
         && STYLE != "ultra") begin : g_check_style
         $error("vp_ram: STYLE is %s, use auto, block, distributed or ultra", STYLE);
     end
+    if (READ_LATENCY < 1 || READ_LATENCY > 4) begin : g_check_latency
+        $error("vp_ram: READ_LATENCY is %0d, use 1 to 4", READ_LATENCY);
+    end
 
     (* ram_style = STYLE *) logic [WIDTH-1:0] mem[DEPTH];
+    logic [WIDTH-1:0] read_q;
 
     always_ff @(posedge clk) begin
         if (we) mem[waddr] <= wdata;
-        if (re) rdata <= zero ? '0 : mem[raddr];
+        if (re[0]) read_q <= zero ? '0 : mem[raddr];
+    end
+
+    if (READ_LATENCY == 1) begin : g_direct
+        assign rdata = read_q;
+    end else begin : g_later
+        // Registers of the RAM, which must not become shift registers in LUTs.
+`ifdef VP_SYNTH
+        (* keep *)
+`else
+        (* shreg_extract = "no" *)
+`endif
+        logic [READ_LATENCY-1:1][WIDTH-1:0] later_q;
+        always_ff @(posedge clk) begin
+            for (int unsigned i = 1; i < READ_LATENCY; i++) begin
+                if (re[i]) later_q[i] <= i == 1 ? read_q : later_q[i-1];
+            end
+        end
+        assign rdata = later_q[READ_LATENCY-1];
     end
 endmodule
 

@@ -1,4 +1,5 @@
-// ROM with a synchronous read of one cycle; data holds its value while en is low.
+// ROM with a synchronous read of READ_LATENCY cycles, a register each: en[0] reads, en[i] moves the word on to
+// register i; a register holds its value while its bit is low. A pipeline that never stalls ties them high.
 // Contents come from FILE ($readmemh, a bare name in the folder the simulation runs in). With
 // VP_SYNTH defined they are a fixed pseudo-random pattern, so that one netlist stands for all weights.
 // STYLE: "auto", "block" or "distributed".
@@ -13,10 +14,11 @@ module vp_rom #(
     int unsigned WIDTH = 8,
     parameter    FILE  = "",
     parameter    STYLE = "auto",
+    int unsigned READ_LATENCY = 1,
     localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
 ) (
     input  wire logic             clk,
-    input  wire logic             en,
+    input  wire logic [READ_LATENCY-1:0] en,
     input  wire logic [ADDR_W-1:0]    addr,
     output      logic [WIDTH-1:0] data
 );
@@ -26,6 +28,9 @@ module vp_rom #(
     if (STYLE != "auto" && STYLE != "block" && STYLE != "distributed") begin : g_check_style
         $error("vp_rom: STYLE is %s, use auto, block or distributed", STYLE);
     end
+    if (READ_LATENCY < 1 || READ_LATENCY > 4) begin : g_check_latency
+        $error("vp_rom: READ_LATENCY is %0d, use 1 to 4", READ_LATENCY);
+    end
 
 `ifdef VP_SYNTH
     // Yosys maps an initialised memory to LUTs only under this word.
@@ -34,6 +39,7 @@ module vp_rom #(
     localparam PLACE = STYLE;
 `endif
     (* rom_style = PLACE, ram_style = PLACE *) logic [WIDTH-1:0] mem[DEPTH];
+    logic [WIDTH-1:0] read_q;
 
 `ifdef VP_SYNTH
     // In parts, so that no initial block runs into the loop limits of synthesis tools.
@@ -60,7 +66,25 @@ module vp_rom #(
 `endif
 
     always_ff @(posedge clk) begin
-        if (en) data <= mem[addr];
+        if (en[0]) read_q <= mem[addr];
+    end
+
+    if (READ_LATENCY == 1) begin : g_direct
+        assign data = read_q;
+    end else begin : g_later
+        // Registers of the RAM, which must not become shift registers in LUTs.
+`ifdef VP_SYNTH
+        (* keep *)
+`else
+        (* shreg_extract = "no" *)
+`endif
+        logic [READ_LATENCY-1:1][WIDTH-1:0] later_q;
+        always_ff @(posedge clk) begin
+            for (int unsigned i = 1; i < READ_LATENCY; i++) begin
+                if (en[i]) later_q[i] <= i == 1 ? read_q : later_q[i-1];
+            end
+        end
+        assign data = later_q[READ_LATENCY-1];
     end
 endmodule
 

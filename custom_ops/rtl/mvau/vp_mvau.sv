@@ -7,8 +7,8 @@
 // the memories hold; nothing here depends on the mask. ROMs are never so short that a synthesis tool could
 // prove things from a handful of words; their ends are flags in the words, so that every address counts as
 // reachable.
-// With W_STYLE "ultra" the weights are not ROM: they come through s_axilite after each reset (vp_weight_loader),
-// and the unit takes no input before. With other styles that port does nothing.
+// With W_STYLE "ultra" the weights are not ROM: they come through the load chain before the first frame (vp_load_hop);
+// whoever feeds the unit waits for that. With other styles the chain passes by.
 `default_nettype none
 
 module vp_mvau #(
@@ -49,13 +49,14 @@ module vp_mvau #(
     int unsigned MAC_TOKENS  = 1,
     int unsigned MAC_OUTPUTS = 1,
     parameter    W_FILE = "", parameter W_STYLE = "auto",  // weights
+    int unsigned W_LATENCY = 1,                            // cycles of a read of them
     parameter    P_FILE = "", parameter P_STYLE = "auto",  // program of the lanes
     parameter    C_FILE = "", parameter C_STYLE = "auto",  // program of the drain
     parameter    K_FILE = "", parameter K_STYLE = "auto",  // biases and multipliers
     parameter    X_STYLE = "auto",                         // row memories
     parameter    R_STYLE = "auto",                         // result banks
     parameter    O_STYLE = "auto",                         // rows put in order after the drain
-    int unsigned LOAD_BITS = 1,                            // address bits of s_axilite
+    int unsigned LOAD_STAGES = 1,                          // registers before the hop of the load chain
     localparam int unsigned IN_BYTES = (IN_WIDTH * X_BITS + 7) / 8,
     localparam int unsigned OUT_BYTES = (OUT_WIDTH * OUT_BITS + 7) / 8
 ) (
@@ -67,23 +68,8 @@ module vp_mvau #(
     output      logic [8*OUT_BYTES-1:0] out0_tdata,
     output      logic                   out0_tvalid,
     input  wire logic                   out0_tready,
-    input  wire logic                   s_axilite_AWVALID,
-    output      logic                   s_axilite_AWREADY,
-    input  wire logic [LOAD_BITS-1:0]   s_axilite_AWADDR,
-    input  wire logic                   s_axilite_WVALID,
-    output      logic                   s_axilite_WREADY,
-    input  wire logic [31:0]            s_axilite_WDATA,
-    input  wire logic [3:0]             s_axilite_WSTRB,
-    output      logic                   s_axilite_BVALID,
-    input  wire logic                   s_axilite_BREADY,
-    output      logic [1:0]             s_axilite_BRESP,
-    input  wire logic                   s_axilite_ARVALID,
-    output      logic                   s_axilite_ARREADY,
-    input  wire logic [LOAD_BITS-1:0]   s_axilite_ARADDR,
-    output      logic                   s_axilite_RVALID,
-    input  wire logic                   s_axilite_RREADY,
-    output      logic [31:0]            s_axilite_RDATA,
-    output      logic [1:0]             s_axilite_RRESP
+    input  wire logic [33:0]            load_in,
+    output      logic [33:0]            load_out
 );
     localparam int unsigned SETS = (ROWS + ROWS_PER_STEP - 1) / ROWS_PER_STEP;      // sets of ROWS_PER_STEP rows of a frame
     localparam int unsigned X_ADDR_W = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1);
@@ -107,11 +93,10 @@ module vp_mvau #(
 
     // --- input ---
     logic [IN_WIDTH*X_BITS-1:0] in_data;
-    logic in_valid, in_ready, skid_ready, loaded;
-    assign in0_tready = skid_ready && loaded;
+    logic in_valid, in_ready;
     vp_skid #(.WIDTH(IN_WIDTH * X_BITS)) in_skid (
         .clk, .rst_n, .in_data(in0_tdata[IN_WIDTH*X_BITS-1:0]),
-        .in_valid(in0_tvalid && loaded), .in_ready(skid_ready),
+        .in_valid(in0_tvalid), .in_ready(in0_tready),
         .out_data(in_data), .out_valid(in_valid), .out_ready(in_ready)
     );
     logic [TOKENS-1:0] x_we;
@@ -128,15 +113,32 @@ module vp_mvau #(
 
     // --- lanes in lock-step ---
     logic [W_ADDR_W-1:0] w_addr;
-    logic step_start, step_end, step_bank;
-    logic [LANES-1:0] step_first, step_last;
-    logic [LANES*(X_INDEX_W-1)-1:0] step_word;
+    logic fetch_start, fetch_end, fetch_bank;
+    logic [LANES-1:0] fetch_first, fetch_last;
+    logic [LANES*(X_INDEX_W-1)-1:0] fetch_word;
     vp_mvau_sequence #(
         .LANES(LANES), .ENTRIES(P_WORDS), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS), .BITS(X_INDEX_W - 1),
         .FILE(P_FILE), .STYLE(P_STYLE)
     ) sequence_i (
         .clk, .rst_n, .full, .busy, .claim, .free, .w_addr,
-        .step_start, .step_end, .step_bank, .step_first, .step_last, .step_word
+        .step_start(fetch_start), .step_end(fetch_end), .step_bank(fetch_bank), .step_first(fetch_first),
+        .step_last(fetch_last), .step_word(fetch_word)
+    );
+
+    // Weights are read ahead: a step, and the rows that are written for one, reach the lanes as much later as the
+    // weights take longer than a cycle. What is above does not know it.
+    logic [TOKENS-1:0] lane_we;
+    logic [X_ADDR_W-1:0] lane_waddr;
+    logic [X_ELEMS*X_BITS-1:0] lane_wdata;
+    logic step_start, step_end, step_bank;
+    logic [LANES-1:0] step_first, step_last;
+    logic [LANES*(X_INDEX_W-1)-1:0] step_word;
+    vp_delay #(.WIDTH(TOKENS + X_ADDR_W + X_ELEMS * X_BITS), .LENGTH(W_LATENCY - 1)) rows_later (
+        .clk, .rst_n, .in({x_we, x_waddr, x_wdata}), .out({lane_we, lane_waddr, lane_wdata})
+    );
+    vp_delay #(.WIDTH(3 + LANES * (X_INDEX_W + 1)), .LENGTH(W_LATENCY - 1)) steps_later (
+        .clk, .rst_n, .in({fetch_start, fetch_end, fetch_bank, fetch_first, fetch_last, fetch_word}),
+        .out({step_start, step_end, step_bank, step_first, step_last, step_word})
     );
 
     // Weight banks, each read a cycle after the one before: file <two digits>_W_FILE where there are several.
@@ -154,20 +156,32 @@ module vp_mvau #(
             always_ff @(posedge clk) addr <= g_bank[i-1].addr;
         end
         logic [LANES*PE*PART*W_BITS-1:0] word;
-        if (W_STYLE == "ultra") begin : g_ultra
-            vp_ram #(.DEPTH(W_WORDS), .WIDTH(BANK_W), .STYLE(W_STYLE)) weight_ram (
-                .clk, .we(load_we[i]), .waddr(load_addr), .wdata(load_data), .re(1'b1), .zero(1'b0), .raddr(addr), .rdata(word)
+        localparam BANK_FILE = {8'(48 + i / 10), 8'(48 + i % 10), "_", W_FILE};
+        if (W_STYLE == "ultra" && MAC_CHAIN == 1) begin : g_loaded
+            vp_loaded_ram #(
+                .DEPTH(W_WORDS), .WIDTH(BANK_W), .FILE(W_FILE), .STYLE(W_STYLE), .READ_LATENCY(W_LATENCY)
+            ) weight_ram (
+                .clk, .we(load_we[i]), .waddr(load_addr), .wdata(load_data),
+                .re({W_LATENCY{1'b1}}), .raddr(addr), .rdata(word)
+            );
+        end else if (W_STYLE == "ultra") begin : g_loaded_part
+            vp_loaded_ram #(
+                .DEPTH(W_WORDS), .WIDTH(BANK_W), .FILE(BANK_FILE), .STYLE(W_STYLE), .READ_LATENCY(W_LATENCY)
+            ) weight_ram (
+                .clk, .we(load_we[i]), .waddr(load_addr), .wdata(load_data),
+                .re({W_LATENCY{1'b1}}), .raddr(addr), .rdata(word)
             );
         end else if (MAC_CHAIN == 1) begin : g_single
-            vp_rom #(.DEPTH(W_WORDS), .WIDTH(LANES * LANE_W), .FILE(W_FILE), .STYLE(W_STYLE)) weight_rom (
-                .clk, .en(1'b1), .addr, .data(word)
+            vp_rom #(
+                .DEPTH(W_WORDS), .WIDTH(BANK_W), .FILE(W_FILE), .STYLE(W_STYLE), .READ_LATENCY(W_LATENCY)
+            ) weight_rom (
+                .clk, .en({W_LATENCY{1'b1}}), .addr, .data(word)
             );
         end else begin : g_part
-            localparam BANK_FILE = {8'(48 + i / 10), 8'(48 + i % 10), "_", W_FILE};
             vp_rom #(
-                .DEPTH(W_WORDS), .WIDTH(LANES * PE * PART * W_BITS), .FILE(BANK_FILE), .STYLE(W_STYLE)
+                .DEPTH(W_WORDS), .WIDTH(BANK_W), .FILE(BANK_FILE), .STYLE(W_STYLE), .READ_LATENCY(W_LATENCY)
             ) weight_rom (
-                .clk, .en(1'b1), .addr, .data(word)
+                .clk, .en({W_LATENCY{1'b1}}), .addr, .data(word)
             );
         end
         for (genvar p = 0; p < LANES * PE; p++) begin : g_row
@@ -176,28 +190,15 @@ module vp_mvau #(
     end
 
     if (W_STYLE == "ultra") begin : g_load
-        vp_weight_loader #(.BANKS(MAC_CHAIN), .DEPTH(W_WORDS), .WIDTH(BANK_W), .ADDR_BITS(LOAD_BITS)) weight_load (
-            .clk, .rst_n, .awvalid(s_axilite_AWVALID), .awready(s_axilite_AWREADY), .awaddr(s_axilite_AWADDR),
-            .wvalid(s_axilite_WVALID), .wready(s_axilite_WREADY), .wdata(s_axilite_WDATA),
-            .bvalid(s_axilite_BVALID), .bready(s_axilite_BREADY),
-            .arvalid(s_axilite_ARVALID), .arready(s_axilite_ARREADY),
-            .rvalid(s_axilite_RVALID), .rready(s_axilite_RREADY), .rdata(s_axilite_RDATA),
-            .we(load_we), .waddr(load_addr), .data(load_data), .loaded
+        vp_load_hop #(.BANKS(MAC_CHAIN), .DEPTH(W_WORDS), .WIDTH(BANK_W), .STAGES(LOAD_STAGES)) hop (
+            .clk, .rst_n, .load_in, .load_out, .we(load_we), .waddr(load_addr), .data(load_data)
         );
     end else begin : g_no_load
-        assign s_axilite_AWREADY = 1'b0;
-        assign s_axilite_WREADY  = 1'b0;
-        assign s_axilite_BVALID  = 1'b0;
-        assign s_axilite_ARREADY = 1'b0;
-        assign s_axilite_RVALID  = 1'b0;
-        assign s_axilite_RDATA   = '0;
+        assign load_out  = load_in;
         assign load_we   = '0;
         assign load_addr = '0;
         assign load_data = '0;
-        assign loaded    = 1'b1;
     end
-    assign s_axilite_BRESP = 2'b00;
-    assign s_axilite_RRESP = 2'b00;
 
     logic [LANES-1:0] done, done_bank;
     logic [R_ADDR_W-1:0] r_addr;
@@ -213,7 +214,7 @@ module vp_mvau #(
             .DRAIN_WIDTH(DRAIN_WIDTH), .ROWS_PER_STEP(ROWS_PER_STEP), .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_STYLE(MAC_STYLE),
             .MAC_LATENCY(MAC_LATENCY), .MAC_CHAIN(MAC_CHAIN), .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
         ) lane (
-            .clk, .rst_n, .x_we, .x_waddr, .x_wdata,
+            .clk, .rst_n, .x_we(lane_we), .x_waddr(lane_waddr), .x_wdata(lane_wdata),
             .step_index({step_bank, step_word[l*(X_INDEX_W-1)+:X_INDEX_W-1]}),
             .step_first(step_first[l]), .step_last(step_last[l]), .step_start, .step_end, .step_bank,
             .weights(weights[l*LANE_W+:LANE_W]), .done(done[l]), .done_bank(done_bank[l]),

@@ -1,14 +1,15 @@
 // Stream FIFO that holds exactly DEPTH beats (a DEPTH of 1 is built with 2), full throughput.
-// Valid, data and in_ready are registered. DEPTH up to 2 is a vp_skid; deeper ones are a RAM whose
-// read register is the output (LUTRAM), with one more output register after block RAM or URAM, whose
-// own output is slow. STYLE: "auto" (LUTRAM up to 64 deep or 1,024 bits, else block), "distributed",
-// "block" or "ultra".
+// Valid, data and in_ready are registered. DEPTH up to 2 is a vp_skid; deeper ones are a RAM whose read registers
+// are the last stages of the FIFO, each with a valid: a stage moves on where one after it is empty, or the output
+// is taken. LUTRAM has one; block RAM and UltraRAM have READ_LATENCY of them. STYLE: "auto" (LUTRAM up to 64 deep or
+// 1,024 bits, else block), "distributed", "block" or "ultra".
 `default_nettype none
 
 module vp_fifo #(
     int unsigned WIDTH = 8,
     int unsigned DEPTH = 32,
-    parameter    STYLE = "auto"
+    parameter    STYLE = "auto",
+    int unsigned READ_LATENCY = 2  // registers of a read of block RAM or UltraRAM
 ) (
     input  wire logic             clk,
     input  wire logic             rst_n,
@@ -33,43 +34,53 @@ module vp_fifo #(
         localparam bit SMALL = DEPTH <= 64 || DEPTH * WIDTH <= 1024;
         localparam bit LUTRAM = STYLE == "distributed" || (STYLE == "auto" && SMALL) || DEPTH == 3;
         localparam bit ULTRA = STYLE == "ultra";
-        localparam int unsigned WORDS = LUTRAM ? DEPTH - 1 : DEPTH - 2;  // the rest sits in registers
+        localparam int unsigned STAGES = LUTRAM ? 1 : READ_LATENCY;
+        localparam int unsigned WORDS = DEPTH - STAGES;  // the rest sits in registers
         localparam int unsigned ADDR_W = WORDS > 1 ? $clog2(WORDS) : 1;
         localparam int unsigned COUNT_W = $clog2(WORDS + 1);
 
         logic [ADDR_W-1:0] waddr_q, raddr_q;
         logic [COUNT_W-1:0] count_q;
-        logic has_q, in_ready_q, head_valid_q, head_ready;
-        logic [WIDTH-1:0] head_data;
+        logic has_q, in_ready_q;
+        logic [STAGES-1:0] valid_q, move, re;  // move[i]: stage i takes what is before it
+
+        if (DEPTH < STAGES + 2) begin : g_check_depth
+            $error("vp_fifo: DEPTH %0d is too little for READ_LATENCY %0d: use %0d or more", DEPTH, STAGES, STAGES + 2);
+        end
 
         wire logic write = in_valid && in_ready_q;
-        wire logic read = has_q && (!head_valid_q || head_ready);
+        wire logic read = has_q && move[0];
+        wire logic [STAGES:0] filled = {valid_q, has_q};
+        for (genvar i = 0; i < STAGES; i++) begin : g_stage
+            assign move[i] = out_ready || !(&valid_q[STAGES-1:i]);
+            assign re[i]   = i == 0 ? read : move[i];
+        end
 
         if (LUTRAM) begin : g_lutram
             vp_ram #(.DEPTH(WORDS), .WIDTH(WIDTH), .STYLE("distributed")) ram (
-                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .zero(1'b0), .raddr(raddr_q),
-                .rdata(head_data)
+                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re, .zero(1'b0), .raddr(raddr_q),
+                .rdata(out_data)
             );
         end else if (ULTRA) begin : g_ultra
-            vp_ram #(.DEPTH(WORDS), .WIDTH(WIDTH), .STYLE("ultra")) ram (
-                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .zero(1'b0), .raddr(raddr_q),
-                .rdata(head_data)
+            vp_ram #(.DEPTH(WORDS), .WIDTH(WIDTH), .STYLE("ultra"), .READ_LATENCY(STAGES)) ram (
+                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re, .zero(1'b0), .raddr(raddr_q),
+                .rdata(out_data)
             );
         end else begin : g_block
-            vp_ram #(.DEPTH(WORDS), .WIDTH(WIDTH), .STYLE("block")) ram (
-                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re(read), .zero(1'b0), .raddr(raddr_q),
-                .rdata(head_data)
+            vp_ram #(.DEPTH(WORDS), .WIDTH(WIDTH), .STYLE("block"), .READ_LATENCY(STAGES)) ram (
+                .clk, .we(write), .waddr(waddr_q), .wdata(in_data), .re, .zero(1'b0), .raddr(raddr_q),
+                .rdata(out_data)
             );
         end
 
         always_ff @(posedge clk) begin
             if (!rst_n) begin
-                waddr_q      <= '0;
-                raddr_q      <= '0;
-                count_q      <= '0;
-                has_q        <= 1'b0;
-                in_ready_q   <= 1'b0;
-                head_valid_q <= 1'b0;
+                waddr_q    <= '0;
+                raddr_q    <= '0;
+                count_q    <= '0;
+                has_q      <= 1'b0;
+                in_ready_q <= 1'b0;
+                valid_q    <= '0;
             end else begin
                 if (write) waddr_q <= waddr_q == ADDR_W'(WORDS - 1) ? '0 : waddr_q + 1'b1;
                 if (read) raddr_q <= raddr_q == ADDR_W'(WORDS - 1) ? '0 : raddr_q + 1'b1;
@@ -84,30 +95,13 @@ module vp_fifo #(
                 end else begin
                     in_ready_q <= count_q != COUNT_W'(WORDS);
                 end
-                if (read) head_valid_q <= 1'b1;
-                else if (head_ready) head_valid_q <= 1'b0;
+                for (int unsigned i = 0; i < STAGES; i++) begin
+                    if (move[i]) valid_q[i] <= filled[i];
+                end
             end
         end
-        assign in_ready = in_ready_q;
-
-        if (!LUTRAM) begin : g_extra
-            logic out_valid_q;
-            logic [WIDTH-1:0] out_data_q;
-            assign head_ready = !out_valid_q || out_ready;
-            always_ff @(posedge clk) begin
-                if (!rst_n) out_valid_q <= 1'b0;
-                else if (head_ready) out_valid_q <= head_valid_q;
-            end
-            always_ff @(posedge clk) begin
-                if (head_ready) out_data_q <= head_data;
-            end
-            assign out_valid = out_valid_q;
-            assign out_data  = out_data_q;
-        end else begin : g_direct
-            assign head_ready = out_ready;
-            assign out_valid  = head_valid_q;
-            assign out_data   = head_data;
-        end
+        assign in_ready  = in_ready_q;
+        assign out_valid = valid_q[STAGES-1];
     end
 endmodule
 

@@ -5,6 +5,7 @@ module vp_stream_fifo #(
     int unsigned WIDTH = 8,
     int unsigned DEPTH = 32,
     parameter    STYLE = "auto",
+    int unsigned READ_LATENCY = 2,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
     input  wire logic              clk,
@@ -18,7 +19,7 @@ module vp_stream_fifo #(
 );
     logic [WIDTH-1:0] y;
 
-    vp_fifo #(.WIDTH(WIDTH), .DEPTH(DEPTH), .STYLE(STYLE)) fifo (
+    vp_fifo #(.WIDTH(WIDTH), .DEPTH(DEPTH), .STYLE(STYLE), .READ_LATENCY(READ_LATENCY)) fifo (
         .clk, .rst_n, .in_data(in0_tdata[WIDTH-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
         .out_data(y), .out_valid(out0_tvalid), .out_ready(out0_tready)
     );

@@ -37,14 +37,20 @@ from finn_vitprune.ingest.recognise.read import understand
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
+from finn_vitprune.synth.planned import Planned
+from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, PartFit
 from finn_vitprune.transforms import values
-from finn_vitprune.transforms.fold import FoldForInterval, GraphFolding
+from finn_vitprune.transforms.fold import FoldForInterval
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
 from finn_vitprune.transforms.insert_streams import InsertStreams
+from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.lower import RULES
 from finn_vitprune.transforms.lowering import Lowered, Lowering
 from finn_vitprune.transforms.part_fit import part_fit
+from finn_vitprune.transforms.place_fifos import PlaceFifos
+from finn_vitprune.transforms.plan import plan
+from finn_vitprune.transforms.plan_options import PlanOptions
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 HELP = "train and export with finn-vitprune, or give the float model to `finn-vitprune import`"
@@ -69,7 +75,7 @@ FAST = 1 << 10
 """Cycles a frame of the folding of a large build."""
 
 
-def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None) -> Checked:
+def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | None, budget: Budget) -> Checked:
     """Rows, structure and size of a file that ``build`` would take; with ``part``, how much of it."""
     load_weights(proto, path)
     walk = NodeByNode(ModelWrapper(proto, fix_missing_initializer_valueinfo=False))  # the lowering asks for none
@@ -81,9 +87,9 @@ def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | No
     structure = None if hardware is None else _structure(hardware, walk.source)
     notes = () if not rejections else _float_form(model)
     size = None if hardware is None else _size(walk, hardware, structure)
-    fit = None if hardware is None or part is None else _fit(hardware, part)
+    planned, fit = (None, None) if hardware is None or part is None else _fit(hardware, part, budget)
     return Checked(
-        path.name, model.kind, model.opset, walk.placed_rows(), tuple(rejections), structure, size, notes, fit
+        path.name, model.kind, model.opset, walk.placed_rows(), tuple(rejections), structure, size, notes, fit, planned
     )
 
 
@@ -146,8 +152,6 @@ def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Rejection | None]:
     """The hardware graph as ``build`` has it before folding; its ops are checked as they are and in a large folding."""
     try:
         model = lowered.model.transform(TidyLowered())
-        for node in model.get_nodes_by_op_type("BlockSparseMVAU"):
-            getCustomOp(node).plan(model.get_initializer(node.input[1]))
         for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
             model.graph.node.remove(node)  # the host's part, which the build partitions off
         for candidate in (model, model.transform(FoldForInterval(FAST), make_deepcopy=True)):
@@ -175,10 +179,13 @@ def _failure(source: ModelWrapper) -> Rejection | None:
     return None
 
 
-def _fit(model: ModelWrapper, part: Part) -> PartFit:
-    """What a build of the file takes of a part that it is folded to fill, FIFOs and width converters in it."""
-    GraphFolding.of(model).to_fill(part).write(model)
-    return part_fit(model.transform(InsertStreams()), part)
+def _fit(model: ModelWrapper, part: Part, budget: Budget) -> tuple[Planned, PartFit]:
+    """The plan of a build that fills the part, and what it takes, FIFOs and width converters in it."""
+    options = PlanOptions(budget=budget)
+    found, planned = plan(model, part, options)
+    found.write(model)
+    model = model.transform(InsertStreams()).transform(PlaceFifos(part, options))
+    return planned.model_copy(update={"latency_cycles": latency_cycles(model)}), part_fit(model, part, relief=planned.relief)
 
 
 def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:

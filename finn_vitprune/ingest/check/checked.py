@@ -8,6 +8,7 @@ from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.parts import PartFit
 
 EMBEDDING, CLASSIFIER = "embedding", "classifier"
@@ -99,7 +100,7 @@ class Checked:
     """What ``check`` found in a file.
 
     rejections: every reason, the deciding one first. notes: what changes on the way, though it maps. fit: of a QONNX
-    file that builds, how it fits the part that was asked about.
+    file that builds, how it fits the part that was asked about, as ``plan`` has it.
     """
 
     model: str
@@ -111,6 +112,7 @@ class Checked:
     complexity: Complexity | None
     notes: tuple[str, ...] = ()
     fit: PartFit | None = None
+    plan: Planned | None = None
 
     @property
     def passed(self) -> bool:

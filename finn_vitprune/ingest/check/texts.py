@@ -108,14 +108,14 @@ def summary(checked: Checked) -> list[str]:
         lines.append(f"Parameters: {c.params_dense:,} dense, {c.params:,} now.")
     lines += [f"Note: {note}." for note in checked.notes]
     if checked.fit is not None:
-        lines.append(fit_text(checked.fit))
+        lines += [fit_text(checked.fit), *checked.plan.lines]
     return [*lines, verdict(checked)]
 
 
 def fit_text(fit: PartFit) -> str:
     """What a build takes of a part."""
     shares = ", ".join(f"{getattr(fit.used, k):,g} of {getattr(fit.part, k):,} {k}" for k in KINDS if k != "FF")
-    return f"Folded to fill {fit.part.name}, a build takes {shares} ({fit.method}; FF are not estimated)."
+    return f"A plan that fills {fit.part.name} takes {shares} ({fit.method}; FF are not estimated)."
 
 
 def _counts(checked: Checked) -> str:
@@ -158,6 +158,7 @@ def as_dict(checked: Checked) -> dict[str, object]:
         "complexity": None if checked.complexity is None else asdict(checked.complexity),
         "notes": list(checked.notes),
         "fit": None if checked.fit is None else fit_dict(checked.fit),
+        "plan": None if checked.plan is None else checked.plan.model_dump(),
         "refusals": [asdict(r) for r in checked.rejections],
         "rows": [asdict(t) | {"maps": r.maps} for r, t in zip(checked.rows, row_texts(checked), strict=True)],
     }

@@ -65,4 +65,9 @@ MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 9, (
     _with_mac("unsigned input", "lut"),
     _with_mac("unsigned input", "dsp48e2"),
     _with_mac("blocks cut between lanes", "dsp48e2"),
+    *(_matrix(f"weights read in {latency} cycles, {mac_style}", matrix.read_ahead(mac_style, style, words))
+      for mac_style, style, words, latency in (
+          ("portable", "block", 608, 2), ("dsp48e2", "ultra", 4112, 3), ("lut", "ultra", 16400, 4),
+      )),
+    _matrix("groups of one step", matrix.one_step("ultra", 4097)),
 ))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from finn_vitprune.custom_ops.add import VitAdd_rtl
+from finn_vitprune.custom_ops.crossing import VitCrossing_rtl
 from finn_vitprune.custom_ops.fifo import VitFIFO_rtl
 from finn_vitprune.custom_ops.fork import VitFork_rtl
 from finn_vitprune.custom_ops.lookup import VitLookup_rtl
@@ -18,6 +19,7 @@ from finn_vitprune.custom_ops.width_converter import VitWidthConverter_rtl
 from tests.mutation.self_check import Inputs, SelfCheck, Unit
 from tests.rtl import (
     test_add,
+    test_crossing,
     test_fifo,
     test_fork,
     test_lookup,
@@ -51,6 +53,8 @@ STREAM_UNITS = (
          _all(test_fork.inputs, test_fork.SHAPES, options={"patterns": test_fork.UNEVEN})),
     Unit("width converter", VitWidthConverter_rtl.RTL_TOP, SAMPLE,
          _all(test_width_converter.inputs, test_width_converter.CASES)),
+    Unit("crossing", VitCrossing_rtl.RTL_TOP, SAMPLE,
+         _all(test_crossing.inputs, test_crossing.CASES, more=test_crossing.check_capacity)),
     Unit("token embed", VitTokenEmbed_rtl.RTL_TOP, SAMPLE, _all(test_token_embed.inputs, test_token_embed.SHAPES)),
     Unit("select", VitSelectToken_rtl.RTL_TOP, SAMPLE, (
         *_all(test_select_token.inputs, test_select_token.SHAPES),

@@ -1,0 +1,207 @@
+"""Pruned DeiT networks with random weights: masks by magnitude, scales calibrated on noise, QONNX and hardware graph.
+
+Random weights say nothing about accuracy. Shapes, kept blocks, tokens and bits are those of a trained network, so its
+plan, cycles and resources are too, but for which heads die.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import timm
+import torch
+from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.transformation.general import GiveUniqueNodeNames
+
+from finn_vitprune.export.export import describe, to_qonnx
+from finn_vitprune.files import whole_file, write_json
+from finn_vitprune.models.freeze import freeze
+from finn_vitprune.models.timm_weights import config_of_timm, load_timm
+from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.models.vit import EncoderMask, PrunedViT
+from finn_vitprune.pruning.config import PruneConfig
+from finn_vitprune.pruning.cut import cut
+from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.transforms.lower import lower
+from finn_vitprune.transforms.tidy_lowered import TidyLowered
+
+TINY, SMALL = "deit_tiny_patch16_224", "deit_small_patch16_224"
+DISTILLED = "deit_small_distilled_patch16_224"
+"""198 tokens: the distillation token is an ordinary token."""
+DROP_AT = (3, 7, 10)
+"""Encoders that drop tokens, counted from 1."""
+IMAGES = 2
+"""Images of noise that scales are calibrated on."""
+NORMALISED = (0.5, 0.5, 0.5)
+"""Mean and standard deviation of pixels, which DeiT's weights are trained with nearly."""
+PART = "xcu250-figd2104-2L-e"
+"""FINN wants a part when it specialises; every UltraScale+ part gives the same graph."""
+
+
+@dataclass(frozen=True, order=True)
+class DeitNetwork:
+    """A network of timm and how it is pruned: bits of weights and activations, block size b, keep rates r_b and r_t.
+
+    A ``token_keep`` of "1" is a network without token drop; "1" for both keep rates is the dense network.
+    """
+
+    model: str
+    bits: int
+    block: int
+    block_keep: str
+    token_keep: str
+
+    @property
+    def name(self) -> str:
+        """The name of its files."""
+        model = self.model.removesuffix("_patch16_224")
+        return f"{model}_w{self.bits}a{self.bits}_b{self.block}_rb{self.block_keep}_rt{self.token_keep}"
+
+    @property
+    def title(self) -> str:
+        """What tables call its model."""
+        size = "DeiT-Tiny" if "tiny" in self.model else "DeiT-Small"
+        return f"{size}, distilled" if "distilled" in self.model else size
+
+
+HALVES = (DeitNetwork(SMALL, 8, 16, "0.5", "0.5"), DeitNetwork(SMALL, 4, 16, "0.5", "0.5"))
+DENSE = DeitNetwork(SMALL, 8, 16, "1", "1")
+FAST = (*HALVES, DENSE)
+"""DeiT-Small pruned at 8 and at 4 bits, and dense."""
+RATES = (("1", "1"), *((block, token) for block in ("0.7", "0.5") for token in ("0.9", "0.7", "0.5")))
+REFERENCE = tuple(DeitNetwork(DISTILLED, 8, block, *rates) for block in (16, 32) for rates in RATES)
+"""The settings of the reference, in the order of its table."""
+EVERYWHERE = tuple(
+    DeitNetwork(model, bits, 16, keep, keep) for model in (TINY, SMALL) for bits in (8, 4) for keep in ("0.5", "0.7")
+)
+"""What is planned for every part."""
+
+
+@dataclass(frozen=True)
+class MadeNetwork:
+    """What is known of a network whose files are there: live heads, tokens into attention, MAC, seconds a stage.
+
+    ``heads``, ``neurons`` and ``tokens`` are per encoder; ``macs`` and ``macs_dense`` per image; ``seconds`` of
+    processor time.
+    """
+
+    name: str
+    heads: tuple[int, ...]
+    heads_dense: int
+    neurons: tuple[int, ...]
+    tokens: tuple[int, ...]
+    macs: int
+    macs_dense: int
+    nodes: int
+    seconds: dict[str, float] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Where networks are: ``NAME.onnx`` (QONNX), ``NAME_hw.onnx`` (hardware graph, unfolded), ``NAME.json``."""
+
+    path: Path
+
+    def qonnx(self, network: DeitNetwork) -> Path:
+        """The QONNX file, which ``check`` and ``build`` take."""
+        return self.path / f"{network.name}.onnx"
+
+    def hardware(self, network: DeitNetwork) -> Path:
+        """The hardware graph as it is before folding: nodes specialised and named, without the host's part."""
+        return self.path / f"{network.name}_hw.onnx"
+
+    def facts(self, network: DeitNetwork) -> Path:
+        """JSON of a :class:`MadeNetwork`; written last, so that its presence says that all files are there."""
+        return self.path / f"{network.name}.json"
+
+    def made(self, network: DeitNetwork) -> MadeNetwork | None:
+        """What is known of a network, None where it is not made yet."""
+        path = self.facts(network)
+        if not path.is_file():
+            return None
+        made = MadeNetwork(**json.loads(path.read_text()))
+        return replace(made, heads=tuple(made.heads), neurons=tuple(made.neurons), tokens=tuple(made.tokens))
+
+
+class _Watch:
+    """Processor seconds of stages, this process alone."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """The time of the block, under ``name``."""
+        started = time.process_time()
+        yield
+        self.seconds[name] = round(time.process_time() - started, 2)
+
+
+def make(network: DeitNetwork, folder: ModelFolder) -> MadeNetwork:
+    """Make the files of a network, unless they are there.
+
+    The export gate is left out, half of the time: a build holds what it lowers against the QONNX file, and a plan looks at
+    no weight.
+    """
+    if (made := folder.made(network)) is not None:
+        return made
+    warnings.simplefilter("ignore")  # of torch's exporter, a page for each network
+    watch = _Watch()
+    with watch.stage("prune"):
+        dense, vit, masks = _pruned(network)
+    with watch.stage("calibrate"):
+        size = dense.image_size
+        vit.calibrate(torch.randint(0, 256, (IMAGES, size, size, dense.channels)).float(), masks)
+        vit.eval()
+    with watch.stage("export"):
+        frozen = freeze(cut(vit, masks))
+        keep = float(network.block_keep)
+        metadata = describe(network.name, dense, frozen, network.block, keep, keep, float(network.token_keep))
+        model = to_qonnx(frozen)
+        metadata.write(model)
+        _save(model, folder.qonnx(network))
+    with watch.stage("lower"):
+        graph = hardware_graph(model)
+        _save(graph, folder.hardware(network))
+    result = MadeNetwork(
+        name=network.name, heads=tuple(metadata.heads), heads_dense=sum(e.heads for e in dense.encoders),
+        neurons=tuple(metadata.neurons), tokens=tuple(t["in"] for t in metadata.tokens), macs=metadata.macs,
+        macs_dense=metadata.macs_dense, nodes=len(graph.graph.node), seconds=watch.seconds,
+    )
+    write_json(folder.facts(network), asdict(result))
+    return result
+
+
+def _pruned(network: DeitNetwork) -> tuple[ViTConfig, PrunedViT, list[EncoderMask]]:
+    """Shapes of the dense network without token drop, the network in float, masks by magnitude."""
+    torch.manual_seed(0)
+    source = timm.create_model(network.model, pretrained=False).eval()
+    dense = replace(config_of_timm(source), weight_bits=network.bits, act_bits=network.bits)
+    config = dense.with_token_drop(network.token_keep, DROP_AT) if float(network.token_keep) < 1 else dense
+    model = PrunedViT(config)
+    load_timm(model, source.state_dict(), NORMALISED, NORMALISED)
+    keep = network.block_keep
+    scores = PruneScores(config, PruneConfig(block_size=network.block, block_keep=keep, neuron_keep=keep))
+    scores.set_to_magnitude(model)
+    return dense, model, scores.final_masks()
+
+
+def _save(model: ModelWrapper, path: Path) -> None:
+    with whole_file(path) as partial:
+        model.save(str(partial))
+
+
+def hardware_graph(source: ModelWrapper) -> ModelWrapper:
+    """The hardware graph of a QONNX model before folding: nodes specialised and named, the host's part removed."""
+    model = lower(source).model.transform(TidyLowered())
+    model = model.transform(SpecializeLayers(PART))
+    for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
+        model.graph.node.remove(node)
+    return model.transform(GiveUniqueNodeNames())

@@ -1,0 +1,154 @@
+"""Verifies a large design unit by unit: every node alone on whole frames, then the accelerator of all of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune import jobs, progress
+from finn_vitprune.builds.accelerator import Accelerator
+from finn_vitprune.builds.stitch import StitchedDesign, unit_size
+from finn_vitprune.builds.units import DesignUnits, NodeRun, NodeStreams
+from finn_vitprune.builds.verify import UnitsAlone, Verification, differing
+from finn_vitprune.errors import UserError
+from finn_vitprune.execute import golden
+from finn_vitprune.sim import Stimulus
+from finn_vitprune.sim.beats import pack
+from finn_vitprune.transforms.node_names import node_names
+
+FRAMES = 12
+"""Overlapping frames of the accelerator, where no other number is asked for."""
+LONG_PAUSES = Stimulus(pause=0.005, stall=0.02, burst=200)
+"""Of the accelerator's run with pauses and stalls: long ones, so that buffers run dry and full."""
+GOLDEN_FRAMES = 4
+"""Frames of which all tensors are in memory at once."""
+
+
+@dataclass(frozen=True)
+class SimulationSeconds:
+    """Where the time of a simulation unit by unit went.
+
+    ``compile`` and ``nodes`` are sums over all structures, several of which are compiled and run at once; ``units`` is
+    how long that took together, ``accelerator`` how long the runs of the whole accelerator.
+    """
+
+    compile: float
+    nodes: float
+    units: float
+    accelerator: float
+
+
+@dataclass(frozen=True)
+class _Golden:
+    """Tensors of the first frames ``[frames, ...]``, logits of all ``[F, classes]``, codes at limits of their types."""
+
+    tensors: dict[str, np.ndarray]
+    logits: np.ndarray
+    saturations: int
+
+
+@dataclass(frozen=True)
+class _Disturbed:
+    """A run of the accelerator with pauses and stalls."""
+
+    accelerator: Accelerator
+    patches: np.ndarray
+    stimulus: Stimulus
+
+
+def verify_units(
+    model: ModelWrapper, design: StitchedDesign, patches: np.ndarray, traced: int, workers: int, seed: int = 0
+) -> tuple[Verification, np.ndarray, SimulationSeconds]:
+    """Compile every structure once, run every node alone, and the accelerator of all of them.
+
+    Nodes run with their own contents and the activations of the first frames. The accelerator runs all frames back to
+    back (at least :data:`FRAMES`, repeated where they are fewer), every internal stream of the first ones compared, and
+    these again with pauses and stalls.
+
+    Args:
+        model: the dataflow model (hardware nodes only).
+        patches: ``[F, patches, pixels per patch]`` in input order.
+        traced: frames of nodes alone, with streams compared, and with pauses and stalls.
+        workers: processes at a time.
+    Returns:
+        The verification, the RTL's logits ``[F, classes]``, and where the time went.
+    Raises:
+        UserError: a node, or the accelerator, comes to a standstill or breaks the stream protocol.
+    """
+    traced = min(traced, len(patches))
+    expected = _golden(model, patches, traced)
+    with DesignUnits(design) as units:
+        started = time.monotonic()
+        nodes, compile_s, nodes_s = _nodes_alone(units, model, expected, workers)
+        together = time.monotonic()
+        wrong, beats = (sum(count) for count in zip(*((n.mismatches, n.beats) for n in nodes)))
+        progress.line(f"{len(nodes)} nodes alone, of {len(units.groups)} structures: {wrong:,} of {beats:,} beats differ")
+        accelerator = Accelerator(design, units.simulated())
+        overlapping = np.concatenate([patches] * -(-FRAMES // len(patches)))
+        disturbed = _Disturbed(accelerator, patches[:traced], replace(LONG_PAUSES, seed=seed + 1))
+        with jobs.beside(_logits, disturbed, workers, lambda _: "the run with pauses and stalls") as stalled:
+            full = accelerator.run(overlapping, traced=traced, label="the accelerator")
+            progress.status("simulating the accelerator with pauses and stalls")
+            mismatches = differing(stalled(), expected.logits[:traced])
+    logits = full.logits[: len(patches)]
+    mismatches += wrong
+    mismatches += differing(full.logits, np.concatenate([expected.logits] * (len(overlapping) // len(patches))))
+    mismatches += sum(differing(full.trace(name), expected.tensors[name]) for name in full.traces)
+    return Verification(
+        images=len(patches), stalled_images=traced, traced_images=traced, traced_streams=len(full.traces),
+        rtl_mismatches=mismatches,
+        class_changes=int(np.count_nonzero(np.argmax(logits, -1) != np.argmax(expected.logits, -1))),
+        saturations=expected.saturations, latency_cycles=full.latency_cycles, interval_cycles=full.interval_cycles,
+        interval_cycles_max=full.interval_cycles_max, frames=len(overlapping), max_fill=full.max_fill,
+        units=UnitsAlone(len(nodes), len(units.groups), traced, beats, {n.name: n.interval for n in nodes}),
+    ), logits, SimulationSeconds(compile_s, nodes_s, together - started, time.monotonic() - together)  # fmt: skip
+
+
+def _nodes_alone(
+    units: DesignUnits, model: ModelWrapper, expected: _Golden, workers: int
+) -> tuple[list[NodeRun], float, float]:
+    """What the nodes did, and seconds of compiling and of running them; a node that differs is named at once."""
+    layers = node_names(model)
+    ops = {node.name: getCustomOp(node) for node in model.graph.node}
+
+    def streams(name: str) -> NodeStreams:
+        op = ops[name]
+        inputs, outputs = (
+            tuple(pack(expected.tensors[tensor], stream) for tensor, stream in zip(tensors, at))
+            for tensors, at in ((op.onnx_node.input, op.in_streams()), (op.onnx_node.output, op.out_streams()))
+        )
+        return NodeStreams(inputs, outputs, len(expected.tensors[op.onnx_node.input[0]]), int(op.get_exp_cycles()))
+
+    nodes: list[NodeRun] = []
+    compile_s = nodes_s = 0.0
+    for structure in units.run(workers, streams, lambda name: unit_size(ops[name])):
+        compile_s, nodes_s = compile_s + structure.compile_s, nodes_s + structure.run_s
+        nodes += structure.nodes
+        for node in structure.nodes:
+            layer = layers[node.name]
+            if node.problem:
+                raise UserError(f"{node.name} ({layer}) alone: {node.problem}")
+            if node.mismatches:
+                progress.line(f"{node.name} ({layer}) alone: {node.mismatches:,} of {node.beats:,} beats differ")
+    return nodes, compile_s, nodes_s
+
+
+def _golden(model: ModelWrapper, patches: np.ndarray, kept: int) -> _Golden:
+    """The hardware graph on all frames; tensors of the first ``kept``, and few others at a time, are in memory."""
+    bounds = [0, *range(kept, len(patches), GOLDEN_FRAMES), len(patches)]
+    tensors, logits, saturations = {}, [], 0
+    for number, (start, end) in enumerate(zip(bounds, bounds[1:])):
+        progress.status(f"hardware graph: {start} of {len(patches)} frames")
+        found = golden.run(model, {model.graph.input[0].name: patches[start:end]})
+        logits.append(found[model.graph.output[0].name].reshape(end - start, -1))
+        saturations += golden.saturations(model, found)
+        tensors = tensors if number else found
+    return _Golden(tensors, np.concatenate(logits), saturations)
+
+
+def _logits(run: _Disturbed) -> np.ndarray:
+    return run.accelerator.run(run.patches, run.stimulus).logits

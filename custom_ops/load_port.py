@@ -1,0 +1,63 @@
+"""The first unit of a design whose memories are loaded: load port and gate of the input stream."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from finn_vitprune import load_port
+from finn_vitprune.custom_ops.base import StreamOp
+from finn_vitprune.custom_ops.load_chain import LoadChainBackend
+from finn_vitprune.custom_ops.load_end import FRAME_LEFT
+from finn_vitprune.custom_ops.memory import Estimate
+from finn_vitprune.custom_ops.rtl_backend import Pin
+
+CONTROL_LUTS = 303
+"""Of the port but for its stream: handshake, header, checksum of a word, states, what is read, as Yosys
+maps them."""
+
+
+class VitLoadPort(StreamOp):
+    """x ``[tokens, channels]`` unchanged, once the design's memories are loaded.
+
+    ``words`` are the data words (32 bits) of all memories, ``design`` the number that contents must name.
+    """
+
+    token_wise = True
+    ATTRIBUTES = {"words": ("i", True, 0), "design": ("i", True, 0)}
+
+    def verify_node(self) -> list[str]:
+        """Raise UserError for a port that the unit does not build; an empty list when all is well."""
+        words, design = self.get_nodeattr("words"), self.get_nodeattr("design")
+        self.require(1 <= words < 1 << 31, f"words {words} is not possible: use 1 to 2**31 - 1")
+        self.require(0 <= design < 1 << 32, f"design {design} is not possible: use 0 to 2**32 - 1")
+        return []
+
+    def compute(self, x: np.ndarray) -> list[np.ndarray]:
+        return [x.copy()]
+
+    def beat_cycles(self) -> int:
+        """The gate's register."""
+        return 1
+
+    def resources(self) -> Estimate:
+        """A multiplexer bit for each bit of a beat, and the port."""
+        return Estimate(LUT=self.source.width + CONTROL_LUTS)
+
+
+class VitLoadPort_rtl(LoadChainBackend, VitLoadPort):
+    """RTL of :class:`VitLoadPort`."""
+
+    RTL_TOP = "vp_load_port"
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        get = self.get_nodeattr
+        return {
+            "WIDTH": self.source.width, "BEATS": self.source.beats, "WORDS": get("words"), "DESIGN": get("design"),
+            "STAGES": get("load_stages"),
+        }
+
+    def axilite_bits(self) -> int:
+        return load_port.ADDRESS_BITS
+
+    def side_pins(self) -> list[Pin]:
+        return [*super().side_pins(), Pin("input", FRAME_LEFT, 1)]

@@ -1,0 +1,32 @@
+// vp_ram whose contents are loaded before the first frame (docs/loading.md). Simulations may fill it at time 0 instead: under
+// the plusarg +fill it reads FILE ($readmemh, a bare name in the folder the simulation runs in; "" for none).
+`default_nettype none
+
+module vp_loaded_ram #(
+    int unsigned DEPTH = 64,
+    int unsigned WIDTH = 8,
+    parameter    FILE  = "",
+    parameter    STYLE = "auto",
+    int unsigned READ_LATENCY = 1,
+    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
+) (
+    input  wire logic             clk,
+    input  wire logic             we,
+    input  wire logic [ADDR_W-1:0]    waddr,
+    input  wire logic [WIDTH-1:0] wdata,
+    input  wire logic [READ_LATENCY-1:0] re,
+    input  wire logic [ADDR_W-1:0]    raddr,
+    output      logic [WIDTH-1:0] rdata
+);
+    vp_ram #(.DEPTH(DEPTH), .WIDTH(WIDTH), .STYLE(STYLE), .READ_LATENCY(READ_LATENCY)) ram (
+        .clk, .we, .waddr, .wdata, .re, .zero(1'b0), .raddr, .rdata
+    );
+
+`ifndef SYNTHESIS
+    if (FILE != "") begin : g_fill
+        initial if ($test$plusargs("fill") != 0) $readmemh(FILE, ram.mem);
+    end
+`endif
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,264 @@
+"""The timing estimate of units at the folds of DeiT-Small plans, and of small ones of every kind.
+
+``python -m finn_vitprune.bench.timing -o builds/results/timing [UNIT...]``
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from pydantic import TypeAdapter
+
+from finn_vitprune import numerics, progress
+from finn_vitprune.bench import finn_mvu
+from finn_vitprune.bench.finn_mvu import FinnFold
+from finn_vitprune.bench.large_units import UNITS as LARGE_UNITS
+from finn_vitprune.bench.large_units import Made, attention, matrix
+from finn_vitprune.bench.resources import sources
+from finn_vitprune.bench.units import node
+from finn_vitprune.errors import UserError
+from finn_vitprune.files import write_json, write_text
+from finn_vitprune.report.tables import TextTable, to_markdown
+from finn_vitprune.synth.resources import Resources
+from finn_vitprune.synth.timing import TimedPath, Timing, WideNet
+from finn_vitprune.synth.yosys import NodeJob, SynthesisError, map_node, timing_key, yosys_version
+
+CLOCK_NS = 3.333
+"""The period that end points are counted against."""
+TAKEN_NS, HIGH_NS, LEVELS, LOADS, RAM_LEVELS = 2.7, 3.333, 5, 1024, 1
+"""What a unit should keep to: ns by the taken and the high constants, LUT levels, loads of a net, LUTs after a memory."""
+TITLE = "Timing of units, estimated"
+TEXT = f"""Before placement, from Yosys' netlists; `docs/timing.md` says how, and what these figures are worth. Low, taken, high:
+ns of the slowest path by three sets of constants. Levels: most LUTs in a row; c: LUTs and carry blocks; RAM: LUTs in
+a row after a block RAM or UltraRAM. Bare: multipliers without registers of operands, product and result. Widest:
+loads of the widest net, resets apart. Over: ends over {CLOCK_NS} ns by the taken and by the high constants. Ports: ns
+(taken) from an input to a register, from a register to an output, and through. Misses: what is above {TAKEN_NS} ns
+(taken), {HIGH_NS} ns (high), {LEVELS} levels, {LOADS:,} loads, {RAM_LEVELS} LUT after a memory, or a bare multiplier.
+
+```
+python -m finn_vitprune.bench.timing -o builds/results/timing
+```
+
+What `results.json` holds of the same RTL, Yosys and rules is not made again. Seconds of processor time on the machine at
+hand; none of Yosys where the netlist was in the cache.
+"""
+
+
+@dataclass(frozen=True)
+class TimedUnit:
+    """A unit's resources and timing.
+
+    Attributes:
+        key: of :func:`timing_key`. timing: without the counts of all ends.
+        over, over_high: ends over :data:`CLOCK_NS` by class, by the taken and by the high constants.
+        yosys_s, estimate_s: processor time.
+    """
+
+    key: str
+    resources: Resources
+    timing: Timing
+    over: dict[str, int]
+    over_high: dict[str, int]
+    yosys_s: float
+    estimate_s: float
+
+    @property
+    def misses(self) -> list[str]:
+        """What the unit does not keep to."""
+        t = self.timing
+        found = {
+            "taken": t.taken > TAKEN_NS, "high": t.high > HIGH_NS, "levels": t.levels > LEVELS,
+            "loads": t.widest > LOADS, "RAM": t.ram_levels > RAM_LEVELS, "bare": t.bare_multipliers > 0,
+        }  # fmt: skip
+        return [name for name, missed in found.items() if missed]
+
+
+_ROWS = TypeAdapter(dict[str, TimedUnit])
+
+
+@dataclass(frozen=True)
+class FinnUnit:
+    """FINN's matrix unit at a fold, its weights as a stream; ``bits`` of activations and of weights."""
+
+    fold: FinnFold
+    bits: tuple[int, int]
+
+
+def norm(tokens: int, channels: int, simd: int) -> Made:
+    """A LayerNorm."""
+    mult, shift = numerics.snap_ratio(24.0)
+    attributes = {"tokens": tokens, "channels": channels, "SIMD": simd, "eps": 1000, "mult": int(mult), "shift": shift}
+    return "VitLayerNorm", attributes, []
+
+
+def drop(tokens: int, channels: int, simd: int, k: int, heads: int) -> Made:
+    """A token drop with the scores of ``heads`` heads."""
+    mult, shift = numerics.head_mean_constant(heads)
+    score = f"UINT{(heads << numerics.SCORE_BITS).bit_length()}"
+    attributes = {"tokens": tokens, "channels": channels, "SIMD": simd, "k": k, "mult": mult, "shift": shift}
+    return "VitTokenDrop", attributes | {"scoreDataType": score}, []
+
+
+def stream(op: str, simd: int, dtype: str, initialisers: Iterable[np.ndarray] = (), **more: object) -> Made:
+    """A unit of one stream of 384 channels, where ``more`` does not say otherwise."""
+    attributes = {"tokens": 197, "channels": 384, "SIMD": simd, "inputDataType": dtype}
+    return op, attributes | more, list(initialisers)
+
+
+def requant(simd: int, channels: int = 384) -> Made:
+    """A requantiser of 24 to 8 bits with a multiplier a channel."""
+    more = {"channels": channels, "shift": 30, "per_channel": 1, "mult_bits": 17, "outputDataType": "INT8"}
+    return stream("VitRequant", simd, "INT24", [np.arange(channels) + 1], **more)
+
+
+def lookup(simd: int) -> Made:
+    """A table of 8 to 8 bits."""
+    return stream("VitLookup", simd, "INT8", [np.arange(-128, 128)], outputDataType="INT8")
+
+
+UNITS: dict[str, Made | FinnUnit] = {
+    "FIFO 16 x 128 bits": stream("VitFIFO", 16, "INT8", depth=16),
+    "FIFO 2,048 x 64 bits, block RAM": stream("VitFIFO", 8, "INT8", depth=2048, ram_style="block"),
+    "FIFO 4,100 x 64 bits, UltraRAM": stream("VitFIFO", 8, "INT8", depth=4100, ram_style="ultra"),
+    "add, 16 bits, SIMD 8": stream("VitAdd", 8, "INT16"),
+    "lookup, 8 to 8 bits, SIMD 16": lookup(16),
+    "requant, 24 to 8 bits, SIMD 8": requant(8),
+    "requant, 24 to 8 bits, SIMD 4, table in block RAM": requant(4),
+    "LayerNorm 384, SIMD 8": norm(197, 384, 8),
+    "LayerNorm 384, SIMD 16": norm(197, 384, 16),
+    "token drop 197x384, SIMD 6, k 98": drop(197, 384, 6, 98, 6),
+    "attention 197x6x64, SIMD 4, PE 16": attention(4, 16, "auto"),
+    "matrix 384x384, 2x8x8x5, 4 bits, dsp48e2": matrix(384, 384, (2, 8, 8, 5), "dsp48e2", "auto", 4),
+    "matrix 768x384, 4x16x16x1, 8 bits, dsp48e2": matrix(768, 384, (4, 16, 16, 1), "dsp48e2", "auto"),
+    "matrix 768x384, 16x16x16x1, 8 bits, dsp48e2": matrix(768, 384, (16, 16, 16, 1), "dsp48e2", "auto"),
+    **LARGE_UNITS,
+    "matrix 384x384, 1x8x8x1, 8 bits, dsp48e2": matrix(384, 384, (1, 8, 8, 1), "dsp48e2", "auto"),
+    "FINN's mvu_vvu_axi 384x384, 8x8, 8 bits": FinnUnit(FinnFold(384, 384, 8, 8), (8, 8)),
+    "matrix 384x384, 1x8x8x1, 4 bits, dsp48e2": matrix(384, 384, (1, 8, 8, 1), "dsp48e2", "auto", 4),
+    "FINN's mvu_vvu_axi 384x384, 8x8, 4 bits": FinnUnit(FinnFold(384, 384, 8, 8), (4, 4)),
+    "small: FIFO 16 x 64 bits": stream("VitFIFO", 8, "INT8", depth=16),
+    "small: add, 16 bits, SIMD 4": stream("VitAdd", 4, "INT16"),
+    "small: lookup, 8 to 8 bits, SIMD 4": lookup(4),
+    "small: requant 48, 24 to 8 bits, SIMD 4": requant(4, 48),
+    "small: LayerNorm 17x48, SIMD 4": norm(17, 48, 4),
+    "small: token drop 17x48, SIMD 4, k 8": drop(17, 48, 4, 8, 2),
+    "small: attention 17x2x8, SIMD 2, PE 2": attention(2, 2, "auto", tokens=17, heads=2, head_dim=8),
+    "small: matrix 48x48 b8, 2x4x4x1, 4 bits, portable": matrix(48, 48, (2, 4, 4, 1), "portable", "auto", 4, block=8),
+    "small: matrix 96x96 b8, 2x4x4x2, 8 bits, portable": matrix(96, 96, (2, 4, 4, 2), "portable", "auto", 8, block=8),
+}
+"""Matrix units: rows x columns, TOKENS x SIMD x PE x LANES; half of the blocks of 16 (or b) are kept. FINN's: rows x columns, SIMD x PE."""
+
+
+def main(
+    units: Annotated[list[str] | None, typer.Argument(help="Only units whose name holds one of these texts.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o")] = Path("builds/results/timing"),
+    limit_s: Annotated[float, typer.Option(help="Seconds that Yosys may take for a unit.")] = 3600.0,
+) -> None:
+    """Map units and write their timing."""
+    found = _stored(output / "results.json")
+    wanted = [name for name in UNITS if any(text in name for text in units or [""])]
+    if not wanted:
+        raise UserError(f"no unit has {' or '.join(units)} in its name: there are {', '.join(UNITS)}")
+    for name in wanted:
+        with tempfile.TemporaryDirectory(prefix="vitprune_timing_") as folder:
+            job = _job(UNITS[name], Path(folder))
+            if name in found and found[name].key == timing_key(job):
+                continue
+            progress.status(name)
+            try:
+                found[name] = timed(job, limit_s)
+            except SynthesisError as error:
+                progress.line(f"{name}: {error}")
+                continue
+        progress.line(f"{name}: {found[name].timing.taken:.2f} ns, {found[name].timing.levels} levels")
+        _write(output, {n: found[n] for n in UNITS if n in found})
+    _write(output, {n: found[n] for n in UNITS if n in found})
+
+
+def _job(unit: Made | FinnUnit, folder: Path) -> NodeJob:
+    if isinstance(unit, FinnUnit):
+        return finn_mvu.jobs(unit.fold, unit.bits, folder)[finn_mvu.CORE]
+    op, model = node(*unit)
+    estimate = op.resources()
+    return NodeJob(op.onnx_node.name, sources(op, model, folder), luts=estimate.LUT, dsps=estimate.DSP)
+
+
+def _stored(path: Path) -> dict[str, TimedUnit]:
+    return _ROWS.validate_json(path.read_bytes()) if path.exists() else {}
+
+
+def _write(output: Path, found: dict[str, TimedUnit]) -> None:
+    write_json(output / "results.json", _ROWS.dump_python(found, mode="json"), indent=1)
+    write_text(output / "RESULTS.md", to_markdown(f"{TITLE} ({yosys_version()})", TEXT, tables(found)))
+
+
+def timed(job: NodeJob, limit_s: float) -> TimedUnit:
+    """Resources and timing of a job, and the processor time that they take."""
+    children, own = _children_s(), time.process_time()
+    netlist = map_node(job, limit_s)
+    seconds = _children_s() - children, time.process_time() - own
+    found = netlist.timing
+    return TimedUnit(
+        timing_key(job), netlist.resources, replace(found, ends={}, high_ends={}), found.over(CLOCK_NS),
+        found.over(CLOCK_NS, high=True), *(round(s, 1) for s in seconds),
+    )  # fmt: skip
+
+
+def _children_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def tables(found: dict[str, TimedUnit]) -> list[TextTable]:
+    """Units, their slowest paths, their widest nets."""
+    return [
+        TextTable(
+            "Units",
+            ("unit", "LUT", "FF", "DSP", "BRAM36", "URAM", "low", "taken", "high", "levels", "c", "RAM", "bare", "widest",
+             "over", "ports", "misses", "Yosys, s", "rest, s"),
+            tuple(_row(name, unit) for name, unit in found.items()),
+        ),
+        TextTable(
+            "Slowest paths",
+            ("unit", "start", "end", "low", "taken", "high", "levels", "carries", "widest net", "loads", "ends"),
+            tuple(_path(name, path) for name, unit in found.items() for path in unit.timing.paths[:3]),
+            "Three of each unit. ends: how many of the slowest ends have such a path, bits and indices left out.",
+        ),
+        TextTable(
+            "Widest nets", ("unit", "net", "loads"),
+            tuple((name, n.name, f"{n.loads:,}") for name, unit in found.items() for n in unit.timing.nets[:3]),
+            "Three of each unit, one of each register. Reset nets are left out.",
+        ),
+    ]  # fmt: skip
+
+
+def _row(name: str, unit: TimedUnit) -> tuple[str, ...]:
+    r, t = unit.resources, unit.timing
+    return (
+        name, f"{r.LUT:,}", f"{r.FF:,}", f"{r.DSP:,}", f"{r.BRAM36:g}", str(r.URAM),
+        *(f"{ns:.2f}" for ns in (t.low, t.taken, t.high)), str(t.levels), str(t.carry_levels), str(t.ram_levels),
+        str(t.bare_multipliers), f"{t.widest:,}", f"{sum(unit.over.values()):,} / {sum(unit.over_high.values()):,}",
+        f"{t.from_ports:.2f} / {t.to_ports:.2f} / {t.through_ports:.2f}", ", ".join(unit.misses) or "-",
+        f"{unit.yosys_s:g}" if unit.yosys_s else "-", f"{unit.estimate_s:g}",
+    )  # fmt: skip
+
+
+def _path(name: str, path: TimedPath) -> tuple[str, ...]:
+    return (
+        name, path.start, path.end, *(f"{ns:.2f}" for ns in (path.low, path.taken, path.high)), str(path.levels),
+        str(path.carries), path.widest.name, f"{path.widest.loads:,}", str(path.ends),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    typer.run(main)

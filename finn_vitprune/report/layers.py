@@ -1,0 +1,281 @@
+"""Tables of one build by encoder and layer: cycles, use of the multipliers, the memory map, resources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from finn_vitprune.report.summary import BalanceRow, LostRow, MemoryRow, NodeResources, NodeRow, Summary
+from finn_vitprune.report.tables import TextTable, amount, percent
+from finn_vitprune.synth.parts import KINDS
+from finn_vitprune.synth.resources import ESTIMATE
+
+OUTSIDE = "outside encoders"
+ALL = "all"
+USEFUL = "Useful are products of kept blocks with live rows, and of attention those of queries, keys and channels of live heads."
+LOST = {"faster": "unit faster", "waiting": "waiting", "rows": "rows rounded up", "lanes": "lanes uneven", "padding": "padding"}
+"""Why multipliers do nothing useful, by name of :class:`.LostRow`; ``faster``: the unit takes fewer cycles than the interval."""
+WHY = (
+    "The rest: the unit is faster than the interval; it waits for ports, the drain or a division; rows (of attention: keys) are rounded "
+    "up to those of a step; lanes hold fewer blocks than the fullest one; sides that a block does not divide are padded."
+)
+BLOCK_RAMS = ("BRAM", "URAM")
+BRAM18_IN_36 = 2
+
+Row = TypeVar("Row")
+
+
+# --- multipliers ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MultiplierUse:
+    """Of the products that multipliers could make in an interval, how many are useful, and why the others are not.
+
+    Attributes:
+        macs: useful products of a frame. per_cycle: products that all of them can make in a cycle.
+        busy: the share that is useful. lost: shares that are not, by key of :data:`LOST`; with ``busy`` they sum to 1.
+    """
+
+    macs: int
+    per_cycle: int
+    busy: float
+    lost: dict[str, float]
+
+
+def multiplier_use(rows: Sequence[BalanceRow], interval: float) -> MultiplierUse:
+    """Use of the multipliers of ``rows``, nodes with products, in ``interval`` cycles."""
+    macs, per_cycle = sum(r.macs for r in rows), sum(r.macs_per_cycle for r in rows)
+    slots = per_cycle * interval
+    lost = {"faster": sum(r.macs_per_cycle * (interval - r.cycles) for r in rows)}
+    lost |= {name: sum(r.macs_per_cycle * getattr(r.lost, name) for r in rows) for name in LostRow.model_fields}
+    return MultiplierUse(macs, per_cycle, macs / slots, {name: lost[name] / slots for name in LOST})
+
+
+def use_table(s: Summary) -> TextTable | None:
+    """Use of the multipliers: of matrix units, of attention, of both, and by encoder."""
+    rows = [row for row in s.balance if row.macs_per_cycle]
+    if not rows or not s.nodes:
+        return None
+    interval, method = s.interval
+    encoder_of = {node.node: node.encoder for node in s.nodes}
+    groups = {"matrix units": [r for r in rows if r.kept_blocks is not None], "attention": [r for r in rows if r.kept_blocks is None]}
+    groups |= {ALL: rows} | _by_encoder(rows, lambda r: encoder_of[r.node])
+    uses = {label: multiplier_use(members, interval) for label, members in groups.items() if members}
+    cells = tuple(
+        (label, f"{use.per_cycle:,}", f"{use.macs:,}", percent(use.busy), *(percent(use.lost[name]) for name in LOST))
+        for label, use in uses.items()
+    )
+    title = f"Use of the multipliers: {percent(uses[ALL].busy)} busy"
+    note = f"Share of the products that could be made in {_cycles(interval)} cycles ({method}). {USEFUL} {WHY}"
+    return TextTable(title, ("", "products a cycle", "useful products", "busy", *LOST.values()), cells, note)
+
+
+# --- cycles --------------------------------------------------------------------------------------
+
+
+def balance_table(s: Summary) -> TextTable | None:
+    """Cycles of the nodes with products against the interval."""
+    if not s.balance:
+        return None
+    layer = {node.node: node.layer for node in s.nodes}
+    interval, method = s.interval
+    rows = tuple(
+        (
+            *((layer[r.node],) if layer else ()), r.node, "-" if r.kept_blocks is None else f"{r.kept_blocks:,}", str(r.lanes),
+            f"{r.ideal_cycles:,.0f}", f"{r.cycles:,}", f"{r.utilisation:.3f}", percent(r.cycles / interval), percent(r.ideal_cycles / interval),
+        )
+        for r in s.balance
+    )  # fmt: skip
+    columns = ("node", "kept blocks", "lanes", "ideal cycles", "cycles (estimate)", "utilisation (estimate)", "of the interval", "busy")
+    slow = max(s.balance, key=lambda r: r.cycles)
+    note = (
+        f"Slowest by estimate: {slow.node}, {slow.cycles:,} cycles per image. The interval is {_cycles(interval)} cycles ({method}); a unit "
+        "is busy in its ideal cycles, at full use of its multipliers."
+    )
+    return TextTable("Balance", ("layer", *columns) if layer else columns, rows, note)
+
+
+def cycles_table(s: Summary) -> TextTable | None:
+    """Cycles of every node against the interval."""
+    if not s.nodes:
+        return None
+    interval, method = s.interval
+    simulated = any(n.cycles_alone is not None for n in s.nodes)
+    rows = tuple(
+        (
+            n.layer, n.node, n.op_type, f"{n.cycles:,}", *(("-" if n.cycles_alone is None else f"{n.cycles_alone:,.1f}",) * simulated),
+            percent(n.cycles / interval),
+        )
+        for n in s.nodes
+    )  # fmt: skip
+    note = f"The interval is {_cycles(interval)} cycles ({method})."
+    alone = ("cycles (alone, simulated)",) * simulated
+    return TextTable("Cycles by node", ("layer", "node", "op", f"cycles ({ESTIMATE})", *alone, "of the interval"), rows, note)
+
+
+# --- memories ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MemorySum:
+    """What several memories take together; ``fill`` is the share of their capacity that contents have."""
+
+    count: int
+    bits: int
+    LUT: int
+    BRAM18: int
+    URAM: int
+    fill: float | None
+
+
+def memory_sum(rows: Iterable[MemoryRow]) -> MemorySum:
+    """The sum; memories without a capacity do not count in ``fill``."""
+    rows = list(rows)
+    capacity = sum(r.capacity or 0 for r in rows)
+    stored = sum(r.bits for r in rows if r.capacity)
+    sums = {name: sum(getattr(r, name) for r in rows) for name in ("count", "bits", "LUT", "BRAM18", "URAM")}
+    return MemorySum(**sums, fill=stored / capacity if capacity else None)
+
+
+def memories_of(s: Summary) -> list[tuple[NodeRow, MemoryRow]]:
+    """All memories with their nodes."""
+    return [(node, memory) for node in s.nodes for memory in node.memories]
+
+
+def memory_tables(s: Summary) -> list[TextTable]:
+    """What the memories hold: by contents, by kind of RAM, by encoder."""
+    found = memories_of(s)
+    if not found:
+        return []
+    by_contents = _grouped(found, lambda node, memory: memory.holds)
+    contents = tuple(_memory_cells(label, rows) for label, rows in (by_contents | {ALL: [m for _, m in found]}).items())
+    encoders = _by_encoder(found, lambda pair: pair[0].encoder)
+    by_encoder = tuple(_memory_cells(label, [m for _, m in pairs]) for label, pairs in encoders.items())
+    columns = ("memories", "bits", "BRAM36", "fill", "URAM", "fill", "LUT")
+    note = "By estimate. Fill: bits of contents in the bits of the RAMs that are taken. LUT: of LUTRAM and of tables in LUTs."
+    return [
+        TextTable("Memories by contents", ("contents", *columns), contents, note),
+        TextTable("Memories by kind of RAM", ("RAM", "memories", "taken", "of the part", "bits", "fill"), _kind_cells(s, found)),
+        TextTable("Memories by encoder", ("", *columns), by_encoder),
+    ]
+
+
+def memory_map(s: Summary) -> TextTable | None:
+    """Every memory of every node."""
+    rows = tuple(
+        (
+            node.layer, node.node, m.name, m.kind, f"{m.words:,} x {m.width:,}", f"{m.count:,}", _taken(m), f"{m.bits:,}",
+            "-" if not m.capacity else percent(m.bits / m.capacity),
+        )
+        for node, m in memories_of(s)
+    )  # fmt: skip
+    columns = ("layer", "node", "holds", "RAM", "words x bits", "memories", "taken", "bits", "fill")
+    return TextTable("Memory map", columns, rows, "Taken: BRAM in RAMs of 36 Kbit, LUTRAM and LUT ROM in LUTs.") if rows else None
+
+
+def _memory_cells(label: str, rows: Sequence[MemoryRow]) -> tuple[str, ...]:
+    whole = memory_sum(rows)
+    bram, uram = (memory_sum(r for r in rows if r.kind == kind) for kind in BLOCK_RAMS)
+    return (
+        label, f"{whole.count:,}", f"{whole.bits:,}", amount(whole.BRAM18 / BRAM18_IN_36), _fill(bram), f"{whole.URAM:,}", _fill(uram),
+        f"{whole.LUT:,}",
+    )  # fmt: skip
+
+
+def _kind_cells(s: Summary, found: Sequence[tuple[NodeRow, MemoryRow]]) -> tuple[tuple[str, ...], ...]:
+    cells = []
+    for kind, rows in _grouped(found, lambda node, memory: memory.kind).items():
+        whole = memory_sum(rows)
+        taken, offer = whole.LUT, s.part and s.part.LUT
+        if kind in BLOCK_RAMS:
+            taken = whole.URAM if kind == "URAM" else whole.BRAM18 / BRAM18_IN_36
+            offer = s.part and (s.part.URAM if kind == "URAM" else s.part.BRAM36)
+        unit = {"BRAM": "BRAM36", "URAM": "URAM"}.get(kind, "LUT")
+        share = percent(taken / offer) if offer else "-"
+        cells.append((kind, f"{whole.count:,}", f"{amount(taken)} {unit}", share, f"{whole.bits:,}", _fill(whole)))
+    return tuple(cells)
+
+
+def _taken(m: MemoryRow) -> str:
+    if m.kind not in BLOCK_RAMS:
+        return f"{m.LUT:,}"
+    return f"{m.URAM:,}" if m.kind == "URAM" else amount(m.BRAM18 / BRAM18_IN_36)
+
+
+def _fill(total: MemorySum) -> str:
+    return "-" if total.fill is None else percent(total.fill)
+
+
+# --- resources -----------------------------------------------------------------------------------
+
+
+def resource_tables(s: Summary) -> list[TextTable]:
+    """Resources by encoder, and by SLR where nodes have one."""
+    if s.resources is None or not s.resources.per_node or not s.nodes:
+        return []
+    place, tool = {node.node: node for node in s.nodes}, s.resources.tool
+    groups = _by_encoder(s.resources.per_node, lambda r: place[r.node].encoder) | {ALL: s.resources.per_node}
+    rows = tuple((label, *(amount(_total(members, kind)) for kind in KINDS)) for label, members in groups.items())
+    placed = any(node.slrs for node in s.nodes)
+    open_ = "" if placed or s.part is None or s.part.slrs == 1 else f"The part has {s.part.slrs} SLRs; nodes are in none: one is enough."
+    tables = [TextTable(f"Resources by encoder ({tool})", ("", *KINDS), rows, open_)]
+    return [*tables, _slr_table(s, place)] if placed else tables
+
+
+def _slr_table(s: Summary, place: dict[str, NodeRow]) -> TextTable:
+    """Of a crossing every hop counts where it stands."""
+    dies = s.part.dies if s.part else []
+    count = max(len(dies), 1 + max(slr for node in s.nodes for slr in node.slrs))
+    used = [dict.fromkeys(KINDS, 0.0) for _ in range(count)]
+    uncounted = {kind for kind in KINDS if any(getattr(r, kind) is None for r in s.resources.per_node)}
+    for r in s.resources.per_node:
+        for slr in place[r.node].slrs:
+            for kind in KINDS:
+                used[slr][kind] += (getattr(r, kind) or 0) / len(place[r.node].slrs)
+
+    def cell(slr: int, kind: str) -> str:
+        if kind in uncounted:
+            return amount(None)
+        text, offer = amount(round(used[slr][kind], 1)), getattr(dies[slr], kind) if dies else 0
+        return f"{text} ({100 * used[slr][kind] / offer:.1f} %)" if offer else text
+
+    rows = tuple((f"SLR{i}", *(cell(i, kind) for kind in KINDS)) for i in range(count))
+    note = "In brackets of what the SLR has." if dies else ""
+    if s.plan is not None:
+        note += f" The plan may use {', '.join(f'{kind} {percent(share)}' for kind, share in s.plan.budget.items())}."
+    return TextTable(f"Resources by SLR ({s.resources.tool})", ("", *KINDS), rows, note.strip())
+
+
+def _total(rows: Sequence[NodeResources], kind: str) -> float | None:
+    values = [getattr(r, kind) for r in rows]
+    return None if None in values else sum(values)
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+def encoder_label(encoder: int | None) -> str:
+    """Words for a row or bar of one encoder."""
+    return OUTSIDE if encoder is None else f"encoder {encoder}"
+
+
+def _by_encoder(rows: Iterable[Row], encoder: Callable[[Row], int | None]) -> dict[str, list[Row]]:
+    """Rows by words for their encoder, those outside first."""
+    found: dict[int | None, list[Row]] = {}
+    for row in rows:
+        found.setdefault(encoder(row), []).append(row)
+    return {encoder_label(e): found[e] for e in sorted(found, key=lambda e: e or 0)}
+
+
+def _grouped(found: Iterable[tuple[NodeRow, MemoryRow]], key: Callable[[NodeRow, MemoryRow], str]) -> dict[str, list[MemoryRow]]:
+    """Memories by words, in the order in which they come."""
+    groups: dict[str, list[MemoryRow]] = {}
+    for node, memory in found:
+        groups.setdefault(key(node, memory), []).append(memory)
+    return groups
+
+
+def _cycles(interval: float) -> str:
+    return f"{interval:,.1f}".removesuffix(".0")

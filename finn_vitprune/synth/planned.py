@@ -1,0 +1,56 @@
+"""What is said of a plan: the ``plan`` of a summary, and of ``check``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from finn_vitprune.synth.budget import Share
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Planned(BaseModel):
+    """What was planned, by estimate; shares are of the ``budget``, which is a share of what the ``shell`` leaves of the part.
+
+    ``goal``: "throughput" (as few cycles as fit) or "target" (the fewest resources for a given interval). ``gap``: by how
+    much a shorter interval is not ruled out. ``used``: of the whole part; ``slrs``: of each SLR, where there are several.
+    ``binding``: resources of which alone more would allow the ``next_interval_cycles``, "SLR" where only borders between
+    SLRs are in the way. ``next_needs``: shares of the budget that it would take; empty where a unit cannot be so fast.
+    ``relief``: changes and the interval that the part as a whole allows with each. ``latency_cycles``: of one image, by
+    formula.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    goal: Literal["throughput", "target"]
+    interval_cycles: Count
+    latency_cycles: Count | None = None
+    fits: bool
+    gap: Annotated[float, Field(ge=0)]
+    shell: str
+    budget: dict[str, Share]
+    used: dict[str, float]
+    slrs: list[dict[str, float]] = []
+    binding: list[str] = []
+    next_interval_cycles: Count
+    next_needs: dict[str, float] = {}
+    relief: list[str] = []
+
+    @property
+    def lines(self) -> list[str]:
+        """Why the plan is no faster, in sentences."""
+        lines = [f"One image takes {self.latency_cycles:,} cycles by formula."] if self.latency_cycles else []
+        if not self.fits:
+            lines.append("The plan does not fit the budget.")
+        if not self.next_needs:
+            return [*lines, "The slowest unit cannot be faster."]
+        if self.binding:
+            what = "the borders between SLRs" if self.binding == ["SLR"] else " and ".join(self.binding)
+            lines.append(f"What binds: {what}.")
+        needs = ", ".join(f"{100 * share:.1f} % of {kind}" for kind, share in self.next_needs.items())
+        lines.append(f"{self.next_interval_cycles:,} cycles need, at their most even, {needs} of the budget.")
+        if self.relief:
+            lines.append(f"Planned for the part as a whole: {'; '.join(self.relief)}.")
+        return lines

@@ -1,0 +1,42 @@
+"""Mutants of what loads a design: port, hop and end, in a small design that is loaded over its bus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+
+from finn_vitprune.custom_ops.load_end import VitLoadEnd_rtl
+from finn_vitprune.custom_ops.load_port import VitLoadPort_rtl
+from finn_vitprune.sim import Simulator
+from tests.mutation.self_check import SelfCheck, Unit
+from tests.rtl import load_design
+from tests.rtl.load_design import FOLDS, Loadable
+
+_design = cache(load_design.loadable)
+
+
+@dataclass
+class LoadCheck(SelfCheck):
+    """A check of a whole design (:mod:`tests.rtl.load_design`)."""
+
+    fold: str = ""
+    check: Callable[[Loadable], None] = load_design.check_loads
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(map(str, _design(self.fold).sources))
+
+    @property
+    def ports(self) -> tuple:
+        return _design(self.fold).ports
+
+    def judge(self, simulator: Simulator) -> None:
+        self.check(replace(_design(self.fold), simulator=simulator))
+
+
+LOAD = Unit("load", VitLoadPort_rtl.RTL_TOP, 12, tuple(
+    LoadCheck(f"{check.__name__.removeprefix('check_')}, {fold}", tuple, fold=fold, check=check)
+    for fold in FOLDS
+    for check in (load_design.check_loads, load_design.check_refusals, load_design.check_registers, load_design.check_reload)
+), parts=("vp_load_hop", VitLoadEnd_rtl.RTL_TOP))

@@ -1,0 +1,237 @@
+"""A small design whose memories are loaded: two matrix units in a row, x INT4 to x W V, stitched with load port and end."""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from finn.transformation.fpgadataflow.prepare_ip import PrepareIP
+from onnx import TensorProto, helper
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+
+from finn_vitprune import load_port
+from finn_vitprune.builds.stitch import StitchedDesign, stitch
+from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.sim import BusPort, Port, SimResult, Simulator, Stimulus, bus
+from finn_vitprune.sim.beats import pack, unpack
+from finn_vitprune.sim.contents import Contents
+from finn_vitprune.transforms.insert_load_port import InsertLoadPort
+from tests.rtl.helper import PART
+
+INPUT, OUTPUT, BUS = "s_axis_0", "m_axis_0", "s_axilite_0"
+SIDE = 16
+FOLDS = {
+    "one bank each": ({"SIMD": 4, "PE": 2, "in_width": 2, "out_width": 2},) * 2,
+    "two banks of 48 bits, words of 12": (
+        {"SIMD": 8, "PE": 3, "block": 24, "in_width": 8, "out_width": 3, "mac_style": "dsp48e2"},
+        {"SIMD": 3, "PE": 1, "block": 24, "in_width": 3, "out_width": 1},
+    ),
+}  # fmt: skip
+
+
+def two_matrices(seed: int, fold: str = "one bank each") -> tuple[ModelWrapper, np.ndarray]:
+    """x INT4 [1, 4, n] times W [n, n], then that times V [n, n]; and W V."""
+    folds = FOLDS[fold]
+    side = max(f.get("block", SIDE) for f in folds)
+    weights = np.random.default_rng(seed).integers(-8, 8, (2, side, side))
+    types = [("INT4", "INT16"), ("INT16", "INT32")]
+    nodes = [
+        make_node(
+            "BlockSparseMVAU_rtl", [x, f"w{i}", "bias"], [y], name=f"BlockSparseMVAU_rtl_{i}", requant=0, ram_style="ultra",
+            inputDataType=types[i][0], weightDataType="INT4", outputDataType=types[i][1],
+            **{"tokens": 4, "MW": side, "MH": side, "block": 8, **folds[i]},
+        )
+        for i, (x, y) in enumerate([("x", "y"), ("y", "z")])
+    ]
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 4, side)) for n in ("x", "y", "z")]
+    model = ModelWrapper(helper.make_model(helper.make_graph(nodes, "two", infos[:1], infos[2:], value_info=infos[1:2])))
+    for i in range(2):
+        model.set_initializer(f"w{i}", weights[i].astype(np.float32))
+    model.set_initializer("bias", np.zeros(side, np.float32))
+    for name, kind in (("x", "INT4"), ("y", "INT16"), ("z", "INT32")):
+        model.set_tensor_datatype(name, DataType[kind])
+    return model, weights[0] @ weights[1]
+
+
+@dataclass(frozen=True)
+class Loadable:
+    """The stitched design in a folder of its own, two contents for it, and the product of each.
+
+    ``simulator`` is what runs; None compiles the design.
+    """
+
+    design: StitchedDesign
+    contents: tuple[Contents, Contents]
+    products: tuple[np.ndarray, np.ndarray]
+    _keep: tempfile.TemporaryDirectory
+    simulator: Simulator | None = None
+
+    @property
+    def words(self) -> tuple[np.ndarray, np.ndarray]:
+        """What goes to the port, header and checksum included."""
+        return self.contents[0].words, self.contents[1].words
+
+    @cached_property
+    def ports(self) -> tuple[list[Port], list[Port], list[BusPort]]:
+        """Streams and load port."""
+        ins, outs = Port(INPUT, self.design.input.tdata_bits), Port(OUTPUT, self.design.output.tdata_bits)
+        return [ins], [outs], [BusPort(load.port, load.address_bits) for load in self.design.loads]
+
+    @property
+    def sources(self) -> list[Path]:
+        """RTL files, the top last."""
+        return [self.design.folder / name for name in [*self.design.sources, "finn_design.v"]]
+
+    def frames(self, count: int, seed: int = 1) -> np.ndarray:
+        """Random codes ``[count, tokens, channels]``."""
+        shape = (count, self.design.input.tokens, self.design.input.channels)
+        return np.random.default_rng(seed).integers(-8, 8, shape)
+
+    def run(
+        self, steps: Sequence[np.ndarray], frames: np.ndarray, stimulus: Stimulus = Stimulus(), product: int = 0,
+        fill: bool = False,
+    ) -> SimResult:
+        """Execute ``steps`` at the load port and feed ``frames``; what should come out is that of ``contents[product]``."""
+        want = pack(frames @ self.products[product], self.design.output)
+        return self.simulator.run(
+            {INPUT: pack(frames, self.design.input)}, {OUTPUT: want}, data_dir=self.design.folder, stimulus=stimulus,
+            idle_limit=3000, loads={BUS: np.concatenate(steps)} if steps else {}, fill=fill,
+        )
+
+    def results(self, result: SimResult) -> np.ndarray:
+        """What came out, ``[frames, tokens, channels]`` of the whole frames."""
+        beats = self.design.output.beats
+        out = result.outputs[OUTPUT]
+        return unpack(out[: len(out) // beats * beats], self.design.output)
+
+
+def loadable(fold: str = "one bank each") -> Loadable:
+    """The design with two contents, not compiled."""
+    keep = tempfile.TemporaryDirectory(prefix="vitprune-load-")
+    stitched, products = [], []
+    for i in range(2):
+        model, product = two_matrices(7 + i, fold)
+        model = model.transform(InsertLoadPort()).transform(PrepareIP(PART, 5.0))
+        stitched.append(stitch(model, Path(keep.name) / f"stitched_{i}"))
+        products.append(product)
+    contents = tuple(Contents.load(design.folder) for design in stitched)
+    assert contents[0].design == contents[1].design and not np.array_equal(contents[0].data, contents[1].data)
+    return Loadable(stitched[0], contents, tuple(products), keep)
+
+
+# --- what a load must hold: each raises AssertionError ---
+
+PAUSED = Stimulus(seed=5, pause=0.4, stall=0.3, load_first=False)
+AT_ONCE = Stimulus(seed=6, load_first=False)
+STATE = bus.read(load_port.STATUS)
+
+
+def begin(wait: int = load_port.LOADING) -> np.ndarray:
+    """Begin a load and wait for a state."""
+    return np.concatenate([bus.write(load_port.CONTROL, load_port.BEGIN), bus.poll(load_port.STATUS, wait)])
+
+
+def put(words: np.ndarray) -> np.ndarray:
+    """Write words of contents."""
+    return bus.writes(load_port.DATA, words)
+
+
+def check_loads(d: Loadable) -> None:
+    """The input is closed until the last word is in; then the results are those of what was loaded last."""
+    frames = d.frames(3)
+    first, second = d.words
+    n = len(first)
+    whole = [STATE, bus.load(first), STATE]
+    for stimulus in (AT_ONCE, PAUSED, replace(PAUSED, reset_at=n), replace(AT_ONCE, reset_at=1 << 30)):
+        result = d.run(whole, frames, stimulus)
+        assert result.ok, (stimulus, result.deadlock, result.violations)
+        assert result.in_cycles[INPUT][0] >= 2 * n
+        assert result.loads[BUS].reads == (load_port.EMPTY, load_port.OPEN)
+    extra = [bus.load(first), put(first[:3]), STATE]
+    restarted = [begin(), put(second[: n // 2]), bus.load(first), STATE]
+    other_first = [bus.load(second), bus.load(first), STATE]
+    refused = [begin(), put(second ^ 1), bus.load(first), STATE]
+    for steps in (extra, restarted, other_first, refused):
+        for stimulus in (Stimulus(), replace(PAUSED, load_first=True)):
+            result = d.run(steps, frames, stimulus)
+            assert result.ok and result.loads[BUS].reads[-1] == load_port.OPEN, (stimulus, result.deadlock, result.violations)
+    wrong = d.run([bus.load(second)], frames)
+    assert wrong.deadlock is None and len(wrong.mismatches[OUTPUT])
+
+
+def check_refusals(d: Loadable) -> None:
+    """What is cut off, damaged or for another design opens nothing, and the port says why."""
+    words = d.words[0]
+    n = len(words)
+    refused = {
+        load_port.LOADING: [words[: n - 1], words[: n // 2], words[:0], np.delete(words, 9), np.delete(words, n - 2)],
+        load_port.WRONG_DESIGN: [
+            words ^ flip for flip in (_flip(n, i, bit) for i, bit in ((0, 0), (1, 31), (2, 0), (2, 31), (3, 0), (3, 16)))
+        ] + [np.delete(words, i) for i in range(4)],
+        load_port.WRONG_CHECKSUM: [
+            words ^ flip for flip in (_flip(n, i, bit) for i, bit in ((4, 0), (7, 31), (n - 2, 5), (n - 1, 0), (n - 1, 31)))
+        ] + [np.concatenate([words[:6], words[5:-2], words[-1:]]), np.concatenate([words[:5], [words[6], words[5]], words[7:]])],
+    }  # fmt: skip
+    for state, cases in refused.items():
+        for case in cases:
+            for steps in ([begin(), put(case)], [bus.load(words), begin(), put(case)]):
+                result = d.run([*steps, bus.wait(200), STATE], d.frames(1))
+                assert result.loads[BUS].reads == (state,), (state, case, result.loads)
+                assert not len(result.in_cycles[INPUT]) and not result.violations
+    early = [bus.write(load_port.CONTROL, load_port.BEGIN), put(words), bus.wait(200), STATE]
+    for steps in ([put(words), bus.wait(200), STATE], [bus.write(load_port.CONTROL, 0), put(words), STATE]):
+        result = d.run(steps, d.frames(1))
+        assert result.loads[BUS].reads == (load_port.EMPTY,) and not len(result.in_cycles[INPUT])
+    result = d.run(early, d.frames(1))
+    assert result.loads[BUS].reads[0] in (load_port.LOADING, load_port.WRONG_DESIGN, load_port.TOO_EARLY)
+    assert not len(result.in_cycles[INPUT])
+
+
+def check_registers(d: Loadable) -> None:
+    """Data words taken, number, checksum and total at each stage, frames inside while the output stands still."""
+    words = d.words[0]
+    n = len(words)
+    head, some = 4, 7
+    taken = [bus.read(a) for a in (load_port.TAKEN, load_port.DESIGN, load_port.CHECKSUM, load_port.TOTAL, load_port.FRAMES)]
+    steps = [*taken, begin(), put(words[:head]), *taken, put(words[head : head + some]), *taken, put(words[head + some :]),
+             bus.poll(load_port.STATUS, load_port.OPEN), *taken]
+    for stimulus in (Stimulus(), PAUSED):
+        found = np.reshape(d.run(steps, d.frames(1), replace(stimulus, load_first=True)).loads[BUS].reads, (4, 5)).tolist()
+        crc = [zlib.crc32(words[:k].tobytes()) for k in (0, head, head + some, n - 1)]
+        design, total = d.contents[0].design, n - head - 1
+        assert found == [[t, design, c, total, 0] for t, c in zip((0, 0, some, total), crc)]
+    stuck = Stimulus(stall=1.0, load_first=False)
+    read = [bus.load(words), bus.wait(400), bus.read(load_port.FRAMES), bus.write(load_port.CONTROL, load_port.BEGIN),
+            bus.wait(100), STATE, put(words[:1]), STATE, put(words), bus.write(load_port.CONTROL, load_port.BEGIN), STATE]
+    result = d.run(read, d.frames(8), stuck)
+    inside = -(-len(result.in_cycles[INPUT]) // d.design.input.beats)
+    assert result.loads[BUS].reads == (inside, load_port.DRAINING, load_port.TOO_EARLY, load_port.DRAINING) and inside > 1
+
+
+def check_reload(d: Loadable, waits: Sequence[int] = (0, 37, 90, 151, 260, 333)) -> None:
+    """A load between frames: each frame is of the first contents or of the second, and none comes too late or too early."""
+    frames = d.frames(9, seed=3)
+    one, other = (frames @ product for product in d.products)
+    changes = set()
+    for i, after in enumerate(waits):
+        stimulus = Stimulus(seed=20 + i, pause=0.15 * (i % 3), stall=0.2 * (i % 2), load_first=False)
+        result = d.run([bus.load(d.words[0]), bus.wait(after + 1), bus.load(d.words[1])], frames, stimulus, product=1)
+        assert result.deadlock is None and not result.violations and not result.extra_beats[OUTPUT]
+        found = d.results(result)
+        change = next((k for k in range(len(frames)) if not np.array_equal(found[k], one[k])), len(frames))
+        assert np.array_equal(found[change:], other[change:]), (after, change)
+        changes.add(change)
+    assert len(changes) > 2 and max(changes) > 1, changes
+
+
+def _flip(n: int, place: int, bit: int) -> np.ndarray:
+    """One bit of one of ``n`` words."""
+    mask = np.zeros(n, np.uint32)
+    mask[place] = np.uint32(1) << np.uint32(bit)
+    return mask

@@ -1,0 +1,94 @@
+"""The kept summaries of DeiT-Small on the U250: what the README says of them, and that the plan keeps its multipliers busy."""
+
+from pathlib import Path
+
+import pytest
+
+from finn_vitprune.report.layers import memories_of, memory_sum, multiplier_use
+from finn_vitprune.report.summary import Summary
+from finn_vitprune.synth.parts import KINDS
+from finn_vitprune.synth.resources import ESTIMATE
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BITS = (8, 4)
+MHZ = 300
+
+
+@pytest.fixture(scope="module", params=BITS, ids="{0}/{0}".format)
+def kept(request):
+    return request.param, Summary.load(ROOT / "builds" / "results" / "deit" / f"deit_small_w{request.param}a{request.param}_summary.json")
+
+
+def column(bits: int) -> dict[str, str]:
+    """The figures of the README's first table, by their first words."""
+    section = README.partition("## DeiT-Small on an Alveo U250")[2].partition("\n## ")[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| ")]
+    return {row[0]: row[1 + BITS.index(bits)] for row in cells}
+
+
+def test_it_is_the_first_table_of_the_readme():
+    assert README.index("## DeiT-Small on an Alveo U250") < README.index("| |")
+
+
+def test_the_readme_says_what_the_summary_says(kept):
+    bits, s = kept
+    said, r = column(bits), s.rtlsim
+    assert said["values that differ from the hardware graph"] == f"{s.verify.rtl_mismatches:,} ({s.verify.images} images)"
+    interval = f"{r.interval_cycles:,.0f} cycles, {MHZ * 1e6 / r.interval_cycles:,.0f} images/s"
+    assert said["interval, simulated"] == f"{interval} at {MHZ} MHz"
+    assert said["interval, planned"] == f"{s.plan.interval_cycles:,} cycles"
+    assert said["latency of one image, simulated"] == f"{r.latency_cycles:,} cycles, {r.latency_cycles / (MHZ * 1e3):.2f} ms"
+    use = multiplier_use(s.balance, r.interval_cycles)
+    assert said["multipliers busy with useful products"] == f"{100 * use.busy:.1f} %"
+    shares = [f"{100 * getattr(s.resources, kind) / getattr(s.part, kind):.1f}" for kind in KINDS if kind != "FF"]
+    how = "estimated" if s.resources.tool == ESTIMATE else "counted by Yosys"
+    assert said["LUT, DSP, BRAM36, URAM"] == f"{', '.join(shares)} %, {how}"
+    if bits == 8:
+        assert said["operations (MACs per image)"].startswith(f"{s.model.macs_dense:,} before, {s.model.macs:,} performed")
+        assert f"each of the {s.verify.units.nodes} nodes alone ({s.verify.units.beats:,} beats" in README
+        slow = sum(t.taken > s.timing.clk_ns for t in s.timing.per_node)
+        assert f"{slow} of {len(s.nodes)} nodes are slower" in README and f"slowest path takes {s.timing.taken:.2f} ns" in README
+
+
+def test_it_was_simulated_whole(kept):
+    """Every node on 4 frames, 12 overlapping frames of the accelerator, some of them again with pauses and stalls."""
+    bits, s = kept
+    assert s.verify.rtl_mismatches == 0 and s.verify.images >= 12 and s.verify.stalled_images >= 4
+    assert s.verify.units.nodes == len(s.nodes) and s.verify.units.frames >= 4 and s.verify.traced_streams > 200
+    assert s.rtlsim.interval_cycles == pytest.approx(s.plan.interval_cycles, rel=0.02)
+    for node in s.nodes if bits == 8 else ():
+        assert node.cycles_alone == pytest.approx(node.cycles, rel=0.02, abs=2), node.layer
+
+
+def test_multipliers_are_busy_for_at_least_four_fifths_of_the_interval(kept):
+    _, s = kept
+    interval, _ = s.interval
+    assert multiplier_use(s.balance, interval).busy >= 0.8 and use_sums_to_one(s, interval)
+
+
+def use_sums_to_one(s: Summary, interval: float) -> bool:
+    use = multiplier_use(s.balance, interval)
+    return abs(use.busy + sum(use.lost.values()) - 1) < 1e-9
+
+
+def test_the_useful_products_are_those_of_the_layers_by_hand(kept):
+    """Half of the blocks of DeiT-Small (384 channels, 6 heads, 1,536 neurons of which half stay) with the tokens of each encoder."""
+    _, s = kept
+    tokens = [197, 197, 197, 100, 100, 100, 100, 52, 52, 52, 28, 28]
+    after = [*tokens[1:], 1]
+    queries = [*tokens[:-1], 1]
+    qkv = sum((q + 2 * n) * 384 * 384 // 2 for q, n in zip(queries, tokens))
+    projection = sum(q * 384 * 384 // 2 for q in queries)
+    attention = sum(2 * q * n * 384 for q, n in zip(queries, tokens))
+    mlp = sum(2 * n * 384 * 768 for n in after)
+    ends = 196 * 768 * 384 + 384 * 1000
+    assert multiplier_use(s.balance, 1).macs == qkv + projection + attention + mlp + ends
+
+
+def test_the_memory_map_is_the_estimate(kept):
+    _, s = kept
+    whole = memory_sum(m for _, m in memories_of(s))
+    assert s.resources.tool != "estimate" or (whole.BRAM18 / 2, whole.URAM) == (s.resources.BRAM36, s.resources.URAM)
+    assert {n.encoder for n in s.nodes} == {None, *range(1, 13)} and len({n.layer for n in s.nodes}) == len(s.nodes)
+    assert {slr for n in s.nodes for slr in n.slrs} == set(range(s.part.slrs))

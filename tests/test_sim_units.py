@@ -1,0 +1,142 @@
+"""Designs of units: what connected models do is what one Verilog top of them does, in every beat and cycle."""
+
+import re
+
+import numpy as np
+import pytest
+from test_sim import chain
+
+from finn_vitprune.custom_ops.rtl_sources import rtl_sources
+from finn_vitprune.errors import UserError
+from finn_vitprune.sim import Port, Probe, SimulationError, Stimulus
+from finn_vitprune.sim.units import PlacedUnit, UnitsEdge, UnitSources, units_simulator
+
+STREAMS = """input wire ap_clk, input wire ap_rst_n,
+    input wire [15:0] in0_V_tdata, input wire in0_V_tvalid, output wire in0_V_tready,
+    output wire [15:0] out0_V_tdata, output wire out0_V_tvalid, input wire out0_V_tready"""
+FIFO = f"""module NAME({STREAMS});
+    vp_fifo #(.WIDTH(16), .DEPTH(DEPTH)) fifo (.clk(ap_clk), .rst_n(ap_rst_n), .in_data(in0_V_tdata),
+        .in_valid(in0_V_tvalid), .in_ready(in0_V_tready), .out_data(out0_V_tdata), .out_valid(out0_V_tvalid),
+        .out_ready(out0_V_tready));
+endmodule
+"""
+# Everything passes through, but for what the expressions say.
+WIRE = f"""module NAME({STREAMS});
+    reg [7:0] n;
+    always_ff @(posedge ap_clk) if (!ap_rst_n) n <= 0; else if (in0_V_tvalid && in0_V_tready) n <= n + 1;
+    assign out0_V_tdata = in0_V_tdata;
+    assign out0_V_tvalid = VALID;
+    assign in0_V_tready = READY;
+endmodule
+"""
+# Adds what its memory holds.
+TABLE = f"""module NAME({STREAMS});
+    reg [15:0] mem [0:0];
+    initial $readmemh("NAME_table.hex", mem);
+    assign out0_V_tdata = in0_V_tdata + mem[0];
+    assign out0_V_tvalid = in0_V_tvalid;
+    assign in0_V_tready = out0_V_tready;
+endmodule
+"""
+PORTS = ([Port("in0_V", 16)], [Port("out0_V", 16)])
+STIMULI = (
+    Stimulus(seed=1),
+    Stimulus(seed=2, pause=0.3, stall=0.3),
+    Stimulus(seed=3, pause=0.05, stall=0.05, burst=40),
+    Stimulus(seed=4, stall=0.7, reset_at=90),
+)
+
+
+def wire(valid="in0_V_tvalid", ready="out0_V_tready"):
+    return WIRE.replace("VALID", valid).replace("READY", ready)
+
+
+def in_a_row(folder, *texts, watched=()):
+    """Units one behind another, unit0, unit1, ..., from net0 to the last; nets to watch, before and behind."""
+    sources, run = folder / "rtl", folder / "run"
+    for made in (sources, run):
+        made.mkdir(exist_ok=True)
+    leaves = rtl_sources("vp_fifo")
+    for path in leaves:
+        (sources / path.name).write_text(path.read_text())
+    units = []
+    for i, text in enumerate(texts):
+        name = f"unit{i}"
+        (sources / f"{name}.v").write_text(text.replace("NAME", name))
+        unit = UnitSources(name, sources, (*(path.name for path in leaves), f"{name}.v"))
+        unit.lay_out(run / name)
+        structure = unit.structure(*PORTS)
+        units.append(PlacedUnit(name, structure.compile(), run / name, structure, (f"net{i}",), (f"net{i + 1}",)))
+    edges = [UnitsEdge(Probe(name, 16), before, behind) for name, before, behind in watched]
+    return units_simulator(run, units, edges), run
+
+
+@pytest.fixture(scope="module")
+def data():
+    return np.random.default_rng(1).integers(0, 256, (200, 2), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """The chain of test_sim in one piece, and of units; wires between, so that ready passes through three of them."""
+    folder = tmp_path_factory.mktemp("chain")
+    fifos = [FIFO.replace("DEPTH(DEPTH)", f"DEPTH({depth})") for depth in (8, 20)]
+    watched = [("first", "net0", "net1"), ("second", "net3", "net4")]
+    return chain(folder), *in_a_row(folder, fifos[0], wire(), wire(), fifos[1], watched=watched)
+
+
+@pytest.mark.parametrize("stimulus", STIMULI, ids=str)
+def test_units_do_in_every_cycle_what_one_top_does(both, data, stimulus):
+    whole, units, folder = both
+    expected = whole.run({"in0_V": data}, {"out0_V": data}, stimulus=stimulus, taps={"first": 200, "second": 50})
+    found = units.run({"net0": data}, {"net4": data}, data_dir=folder, stimulus=stimulus, taps={"first": 200, "second": 50})
+    assert found.ok and found.cycles == expected.cycles and found.edges == expected.edges
+    assert np.array_equal(found.out_cycles["net4"], expected.out_cycles["out0_V"])
+    assert np.array_equal(found.in_cycles["net0"], expected.in_cycles["in0_V"])
+    assert {name: len(beats) for name, beats in found.taps.items()} == {"first": 200, "second": 50}
+    for name, beats in expected.taps.items():
+        assert np.array_equal(found.taps[name], beats)
+
+
+def test_a_standstill_is_the_same(tmp_path, data):
+    sabotage = "reg [7:0] n; always_ff @(posedge ap_clk) if (!ap_rst_n) n <= 0; else if (av && ar) n <= n + 1;"
+    whole = chain(tmp_path, sabotage + " assign b = a; assign bv = av && n < 50; assign ar = br && n < 50;")
+    expected = whole.run({"in0_V": data}, {"out0_V": data}, idle_limit=100).deadlock
+    fifos = [FIFO.replace("DEPTH(DEPTH)", f"DEPTH({depth})") for depth in (8, 20)]
+    stuck = wire("in0_V_tvalid && n < 50", "out0_V_tready && n < 50")
+    watched = [("first", "net0", "net1"), ("second", "net2", "net3")]
+    units, folder = in_a_row(tmp_path, fifos[0], stuck, fifos[1], watched=watched)
+    found = units.run({"net0": data}, {"net3": data}, data_dir=folder, idle_limit=100).deadlock
+    assert found.cycle == expected.cycle and found.edges == expected.edges
+    assert found.inputs["net0"] == expected.inputs["in0_V"] and found.outputs["net3"] == expected.outputs["out0_V"]
+
+
+def test_units_of_one_structure_keep_their_own_contents(tmp_path, data):
+    rtl = tmp_path / "rtl"
+    rtl.mkdir()
+    for name, value in (("unit0", "0100"), ("unit1", "0020"), ("unit2", "0003")):
+        (rtl / f"{name}_table.hex").write_text(value + "\n")
+    units, folder = in_a_row(tmp_path, TABLE, TABLE, TABLE)
+    libraries = set(re.findall(r"^unit (\S+)", (folder / "units").read_text(), re.MULTILINE))
+    assert len(libraries) == 1
+    beats = (data.copy().view("<u2") + np.uint16(0x123)).view(np.uint8)
+    assert units.run({"net0": data}, {"net3": beats}, data_dir=folder).ok
+
+
+def test_a_file_that_lacks_stops_the_run(tmp_path, data):
+    units, folder = in_a_row(tmp_path, TABLE)
+    with pytest.raises(SimulationError, match="unit_table.hex.*not found"):
+        units.run({"net0": data}, {"net1": data}, data_dir=folder)
+
+
+def test_a_loop_that_does_not_come_to_rest_is_named(tmp_path, data):
+    """Valid waits for ready and ready for the lack of valid, through two units."""
+    first, second = wire("in0_V_tvalid && out0_V_tready"), wire("in0_V_tvalid", "out0_V_tready && !in0_V_tvalid")
+    units, folder = in_a_row(tmp_path, first, second)
+    with pytest.raises(SimulationError, match="valid and ready do not come to rest: unit[01]"):
+        units.run({"net0": data}, {"net2": data}, data_dir=folder)
+
+
+def test_a_source_that_lacks_is_named(tmp_path):
+    with pytest.raises(UserError, match="cannot read the RTL source .*absent.v"):
+        UnitSources("absent", tmp_path, ("absent.v",)).structure(*PORTS)

@@ -1,0 +1,53 @@
+"""What a plan is for, and what it may use of a part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from finn_vitprune.custom_ops.folding import Styles
+from finn_vitprune.synth.budget import Budget
+from finn_vitprune.synth.parts import Part
+
+KINDS = ("LUT", "DSP", "BRAM", "URAM")
+"""Names of the resources, in the order of :class:`.Estimate`; BRAM in units of 18 Kbit."""
+LUT_WEIGHT = 1.3
+"""Weight of the LUTs' share in a price: control, routing and what estimates leave out need them too."""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a plan is for.
+
+    Attributes:
+        interval: cycles of a frame to reach with the fewest resources; None: as few cycles as fit.
+        budget: shares of the part that may be used. mac_style: the MAC implementation of all matrix units; None: chosen.
+    """
+
+    interval: int | None = None
+    budget: Budget = field(default_factory=Budget)
+    mac_style: str | None = None
+
+    def styles(self, part: Part) -> Styles:
+        """What units may use on the part."""
+        every = Styles()
+        return Styles(
+            mac=(self.mac_style,) if self.mac_style else every.mac,
+            ram=every.ram if part.URAM else every.without_ultra.ram,
+        )
+
+
+def offers_of(part: Part) -> np.ndarray:
+    """``[slrs, kinds]``: what each SLR of a part has."""
+    return np.array([[o.LUT, o.DSP, 2 * o.BRAM36, o.URAM] for o in part.slr_offers()], dtype=float)
+
+
+def room_of(part: Part, budget: Budget) -> np.ndarray:
+    """``[slrs, kinds]``: what a plan may use of each SLR of a part."""
+    return np.floor(offers_of(part) * [share for _, share in budget])
+
+
+def prices_of(room: np.ndarray) -> np.ndarray:
+    """``[kinds]`` of a unit of each resource: the share of the whole ``room`` (``[slrs, kinds]``) that it is, LUTs weighed."""
+    return np.array([LUT_WEIGHT, 1.0, 1.0, 1.0]) / np.maximum(room.sum(0), 1)
