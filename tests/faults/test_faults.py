@@ -3,6 +3,7 @@
 import os
 import subprocess
 
+import psutil
 import pytest
 
 from tests.faults.faults import FAULTS, QUICK, check
@@ -46,6 +47,11 @@ def test_lasting_damage_is_seen(place):
     with pytest.raises(NotHeld, match="report/lowering.json is half-written"):
         place.check_whole()
     process = subprocess.Popen(["sleep", "600"], env=os.environ | {MARK: str(place.root)})
-    with pytest.raises(NotHeld, match=r"processes are left: \['sleep'\]"):
-        place.check_alone()
-    assert process.wait(5)
+    try:
+        while MARK not in psutil.Process(process.pid).environ():  # none yet in the middle of exec, where Popen returns
+            time.sleep(0.01)
+        with pytest.raises(NotHeld, match=r"processes are left: \['sleep'\]"):
+            place.check_alone()
+        assert process.wait(5)
+    finally:
+        process.kill()
