@@ -52,7 +52,15 @@ FIFO = Proof(
         Fault("vp_fifo", "has_q      <= count_q != COUNT_W'(1);", "has_q      <= 1'b1;", "p_invent"),
         Fault("vp_fifo", "if (move[i]) valid_q[i] <=", "valid_q[i] <=", "p_hold"),
         Fault("vp_fifo", "wire logic read = has_q && move[0];", "wire logic read = has_q;", "p_hold"),
-        Fault("vp_stream_fifo", "PADDED'(y);", "{(PADDED / WIDTH) {y}};", "p_padding"),
+        Fault("vp_stream_fifo", "PADDED'(data[PARTS]);", "{(PADDED / WIDTH) {data[PARTS]}};", "p_padding"),
+    ),
+)
+FIFO_PARTS = Proof(
+    "vp_stream_fifo, in two parts", "proof_fifo", FIFO_FILES, {"DEPTH": 6, "PARTS": 2, "SHOWS": 3, "TAKES": 2, "ROOM": 1},
+    faults=(
+        Fault("vp_stream_fifo", ".in_valid(valid[i])", ".in_valid(valid[0])", "p_invent"),
+        Fault("vp_stream_fifo", ".out_ready(ready[i+1])", ".out_ready(1'b1)", "p_lose"),
+        Fault("vp_stream_fifo", "(DEPTH + PARTS - 1) / PARTS", "DEPTH / PARTS - 1", "room.p_progress"),
     ),
 )
 FIFO_BLOCK = Proof(
@@ -244,7 +252,7 @@ DROP = Proof(
 )
 
 BLOCKS = (
-    SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FORK, STREAM_FORK, WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT,
+    SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, FORK, STREAM_FORK, WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT,
     SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT,
     LOAD_GATE,
 )
