@@ -207,6 +207,7 @@ LOAD_GATE = replace(
         Fault("vp_load_port", "state_q == DRAINING && idle", "state_q == DRAINING", "p_drained"),
         Fault("vp_load_port", "!begun_q && frames_q == '0", "frames_q == '0", "p_drained"),
         Fault("vp_load_port", "? {drained, body}", "? {drained, header}", "p_sent"),
+        Fault("vp_load_port", "crowded_q <= &frames_q[FRAME_BITS-1:2];", "crowded_q <= 1'b0;", "p_drained"),
     ),
 )
 
