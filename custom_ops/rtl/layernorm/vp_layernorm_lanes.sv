@@ -1,0 +1,65 @@
+// Some lanes of LayerNorm: the RAM of their codes, the scale of the token that passes, the lanes. Results come
+// RAM_LATENCY + 8 cycles after their raddr. load[i] says that the token whose scale stands at the inputs is the one
+// whose first beat can be in stage i of the lanes from the next cycle on (docs of the stages: vp_layernorm_lane).
+`default_nettype none
+
+module vp_layernorm_lanes #(
+    int unsigned LANES       = 4,
+    int unsigned OUT_WIDTH   = 8,
+    int unsigned SHIFT       = 12,
+    int unsigned WORDS       = 64,
+    int unsigned RAM_LATENCY = 1,    // 1: LUTRAM, 2: block RAM
+    localparam int unsigned ADDR_W = $clog2(WORDS)
+) (
+    input  wire logic                       clk,
+    input  wire logic                       we,
+    input  wire logic [ADDR_W-1:0]          waddr,
+    input  wire logic [LANES*16-1:0]        wdata,
+    input  wire logic [ADDR_W-1:0]          raddr,
+    input  wire logic [5:0]                 load,
+    input  wire logic [36:0]                gain,
+    input  wire logic signed [52:0]         offset,
+    input  wire logic [4:0]                 e,
+    output      logic [LANES*OUT_WIDTH-1:0] y
+);
+    localparam int unsigned DROP = 7 + SHIFT;
+    localparam int unsigned SHIFTED_W = DROP + OUT_WIDTH + 2 > 53 ? OUT_WIDTH + 2 : 53 - DROP;
+
+    logic [LANES*16-1:0] x;
+    if (RAM_LATENCY == 1) begin : g_lutram
+        vp_ram #(.DEPTH(WORDS), .WIDTH(LANES * 16), .STYLE("distributed")) codes (
+            .clk, .we, .waddr, .wdata, .re(1'b1), .zero(1'b0), .raddr, .rdata(x)
+        );
+    end else begin : g_block
+        vp_ram #(.DEPTH(WORDS), .WIDTH(LANES * 16), .STYLE("block"), .READ_LATENCY(2)) codes (
+            .clk, .we, .waddr, .wdata, .re(2'b11), .zero(1'b0), .raddr, .rdata(x)
+        );
+    end
+
+    logic [36:0] gain_q;
+    logic signed [52:0] offset_q;
+    logic [SHIFTED_W-1:0] below_q, above_q;
+    logic [1:0] coarse_q;
+    logic [2:0] fine_q;
+    always_ff @(posedge clk) begin
+        if (load[0]) gain_q <= gain;
+        if (load[2]) offset_q <= offset;
+        if (load[4]) begin
+            coarse_q <= e[4:3];
+            for (int unsigned i = 0; i < SHIFTED_W; i++) begin
+                below_q[i] <= i < 25 && i < 32'(e);
+                above_q[i] <= i >= OUT_WIDTH + 25 || i >= OUT_WIDTH + 32'(e);
+            end
+        end
+        if (load[5]) fine_q <= e[2:0];
+    end
+
+    for (genvar i = 0; i < LANES; i++) begin : g_lane
+        vp_layernorm_lane #(.OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT), .SHIFTED_W(SHIFTED_W)) lane (
+            .clk, .x(x[i*16+:16]), .gain(gain_q), .offset(offset_q), .coarse(coarse_q),
+            .fine(fine_q), .below(below_q), .above(above_q), .y(y[i*OUT_WIDTH+:OUT_WIDTH])
+        );
+    end
+endmodule
+
+`default_nettype wire
