@@ -6,17 +6,19 @@ import numpy as np
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory, fifo_ram
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.token_times import TokenTimes
 
 RSQRT_CYCLES = 36
 """Cycles of the reciprocal square root of one token; D / SIMD beats below this gain nothing."""
 
-SUM_CYCLES = 5
-"""Cycles from a token's last beat to its sums, besides those of the adder tree."""
-SCALE_CYCLES = 6
-"""Cycles from a token's scale to its first beat at the output."""
+SCALE_CYCLES = 55
+"""Cycles from a token's last beat to the read of its first, besides those of the adder tree."""
+LANE_CYCLES = 11
+"""Cycles from the read of a beat to its result at the output."""
+GROUP_LANES = 32
+"""Lanes that one set of registers drives at most."""
 
 SEEDS, SEED_BITS = 256, 13
 """Entries of the table of seeds, and bits of one."""
@@ -67,16 +69,23 @@ class VitLayerNorm(UnaryStreamOp):
         """tokens * max(D / SIMD, 36)."""
         return self.source.tokens * max(self.source.token_beats, RSQRT_CYCLES)
 
-    def fifo_depth(self) -> int:
-        """Beats that wait for their token's scale: a token, the square root, the adder tree."""
-        beats = self.source.token_beats
-        return beats + min(beats, RSQRT_CYCLES) + self.source.simd.bit_length() + 10
+    def held_beats(self) -> int:
+        """HELD of ``vp_layernorm``: beats that keep their words from input to output at the interval of tokens."""
+        beats, period = self.source.token_beats, max(self.source.token_beats, RSQRT_CYCLES)
+        tokens, rest = divmod(beats + SCALE_CYCLES + numerics.clog2(self.source.simd), period)
+        return tokens * beats + min(beats, rest) + (7 if beats > RSQRT_CYCLES else 2)
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
-        """The FIFO of codes that wait for their token's scale, and the seeds of the square root."""
-        waiting = fifo_ram(self.fifo_depth(), 16 * self.get_nodeattr("SIMD"))
+        """Codes that wait for their token's scale (a RAM a group of lanes), the FIFOs, and the seeds of the square root."""
+        words, simd = 1 << numerics.clog2(self.held_beats()), self.get_nodeattr("SIMD")
+        style = TABLE_MEMORY.style(words, 16)
+        groups = [min(simd - first, GROUP_LANES) for first in range(0, simd, GROUP_LANES)]
+        codes = [
+            UnitMemory(Holds.FIFO, "codes that wait", words, 16 * lanes, style, groups.count(lanes))
+            for lanes in dict.fromkeys(groups)
+        ]
         return (
-            UnitMemory(Holds.FIFO, "codes that wait", *waiting),
+            *codes,
             UnitMemory(Holds.TABLE, "seeds of the square root", SEEDS, SEED_BITS, "distributed", rom=True),
         )
 
@@ -97,7 +106,7 @@ class VitLayerNorm(UnaryStreamOp):
 
     def held_tokens(self) -> int:
         """Tokens in the FIFO, and a part of one in the input and output registers."""
-        return -(-(self.fifo_depth() + 10) // self.source.token_beats)
+        return -(-(self.held_beats() + 10) // self.source.token_beats)
 
 
 class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):

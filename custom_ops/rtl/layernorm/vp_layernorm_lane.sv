@@ -1,6 +1,7 @@
 // One element of LayerNorm: clip(round_half_even((gain x - offset) 2^-(8 + e + SHIFT))) to OUT_WIDTH
-// signed bits, 8 cycles after x. Each input belongs to the element in the stage that uses it: gain when x is in
-// x_q, offset two cycles later, coarse (e[4:3]) and the masks below and above the kept bits four, fine (e[2:0]) five.
+// signed bits, 8 cycles after x. Each input belongs to the element in the stage that uses it: gain when x is in x_q,
+// offset[25:0] two cycles later, its upper part three, coarse (e[4:3]) and the masks below and above the kept bits
+// four, fine (e[2:0]) five.
 `default_nettype none
 
 module vp_layernorm_lane #(
@@ -28,20 +29,25 @@ module vp_layernorm_lane #(
     localparam logic [OUT_WIDTH-1:0] MAX_OUT = {1'b0, {(OUT_WIDTH - 1) {1'b1}}};
     localparam logic [OUT_WIDTH-1:0] MIN_OUT = {1'b1, {(OUT_WIDTH - 1) {1'b0}}};
 
-    // Two multipliers with registers of operands, product and result.
+    // Two multipliers with registers of operands, product and result. The offset is subtracted in two parts, the upper
+    // a cycle after the lower.
     logic signed [15:0] x_q;
     logic signed [42:0] low_m_q, low_q;
-    logic signed [27:0] high_m_q, high_q, high2_q;
-    logic signed [52:0] diff_q, p_q;
+    logic signed [27:0] high_m_q, high_q;
+    logic [26:0] under_q;  // with the borrow on top
+    logic [26:0] over_q, upper;
+    logic carry;
+    assign {upper, carry} = {over_q, 1'b1} + {~offset[52:26], !under_q[26]};
+    logic signed [52:0] p_q;
     always_ff @(posedge clk) begin
         x_q      <= x;
         low_m_q  <= x_q * $signed({1'b0, gain[25:0]});
         high_m_q <= x_q * $signed({1'b0, gain[36:26]});
         low_q    <= low_m_q;
         high_q   <= high_m_q;
-        diff_q   <= 53'(low_q) - offset;
-        high2_q  <= high_q;
-        p_q      <= {diff_q[52:26] + high2_q[26:0], diff_q[25:0]};
+        under_q  <= {1'b0, low_q[25:0]} - {1'b0, offset[25:0]};
+        over_q   <= high_q[26:0] + 27'($signed(low_q[42:26]));
+        p_q      <= {upper, under_q[25:0]};
     end
 
     // Variable shift: only the result and its rounding bit pass the shifter; what lies below goes to
@@ -51,18 +57,20 @@ module vp_layernorm_lane #(
     wire logic signed [SHIFTED_W+COARSE_W-1:0] q_wide = (SHIFTED_W + COARSE_W)'(q);
     logic [COARSE_W-1:0] part_q;
     logic [OUT_WIDTH-1:0] value_q;
-    logic sticky_q, outside_q, outside2_q, negative_q, negative2_q, up_q;
+    logic sticky_q, outside_q, negative_q, negative2_q, up_q;
+    logic [1:0] differ_q;  // bits from the result's sign up that are not the sign, in two halves
+    wire logic [SHIFTED_W-1:0] differ = (q ^ {SHIFTED_W{q[SHIFTED_W-1]}}) & above;
     wire logic [OUT_WIDTH:0] kept = (OUT_WIDTH + 1)'(part_q >> fine);
     always_ff @(posedge clk) begin
         part_q      <= COARSE_W'(q_wide >>> {coarse, 3'd0});
         sticky_q    <= (|p[DROP-1:0]) || (|(q & below));
-        outside_q   <= |((q ^ {SHIFTED_W{q[SHIFTED_W-1]}}) & above);
+        differ_q    <= {|differ[SHIFTED_W-1:SHIFTED_W/2], |differ[SHIFTED_W/2-1:0]};
         negative_q  <= q[SHIFTED_W-1];
         value_q     <= kept[OUT_WIDTH:1];
         up_q        <= kept[0] && (sticky_q || kept[1]);
-        outside2_q  <= outside_q;
+        outside_q   <= |differ_q;
         negative2_q <= negative_q;
-        if (outside2_q) y <= negative2_q ? MIN_OUT : MAX_OUT;
+        if (outside_q) y <= negative2_q ? MIN_OUT : MAX_OUT;
         else if (up_q && value_q == MAX_OUT) y <= MAX_OUT;
         else y <= value_q + OUT_WIDTH'(up_q);
     end

@@ -43,7 +43,8 @@ module vp_layernorm_lanes #(
     logic [2:0] fine_q;
     always_ff @(posedge clk) begin
         if (load[0]) gain_q <= gain;
-        if (load[2]) offset_q <= offset;
+        if (load[2]) offset_q[25:0] <= offset[25:0];
+        if (load[3]) offset_q[52:26] <= offset[52:26];
         if (load[4]) begin
             coarse_q <= e[4:3];
             for (int unsigned i = 0; i < SHIFTED_W; i++) begin

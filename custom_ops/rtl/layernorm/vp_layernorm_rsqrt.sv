@@ -26,8 +26,8 @@ module vp_layernorm_rsqrt #(
     output      logic                       out_valid,
     input  wire logic                       out_ready
 );
-    localparam logic [25:0] THREE_22 = 26'd3 << 22;
-    localparam logic [25:0] THREE_24 = 26'd3 << 24;
+    localparam logic [26:0] THREE_22 = 27'd3 << 22;
+    localparam logic [26:0] THREE_24 = 27'd3 << 24;
 
     // step_q[i]: a token is in step i. Operands are chosen in the steps 0, 1, 2, 11, 15, 19, 23, 27, 31, 35, 39 and 40,
     // so that a token may start 36 or more than 40 cycles after the one before, and never needs the multiplier with it.
@@ -48,8 +48,14 @@ module vp_layernorm_rsqrt #(
     // The multiplier: signed operands, two partial products, their results, the sum. A product is in product_q four
     // steps after the step that chose its operands.
     logic signed [26:0] a_q, b_q;
-    logic signed [44:0] low_m_q, low_q;
     logic signed [36:0] high_m_q, high_q;
+    // Registers of the slice, which must not become shift registers in LUTs.
+`ifdef VP_SYNTH
+    (* keep *)
+`else
+    (* shreg_extract = "no" *)
+`endif
+    logic signed [44:0] low_m_q, low_q;
     logic signed [52:0] product_q;
     always_ff @(posedge clk) begin
         low_m_q   <= a_q * $signed({1'b0, b_q[16:0]});
@@ -89,7 +95,8 @@ module vp_layernorm_rsqrt #(
         .clk, .en(step_q[9]), .addr(m[23:16]), .data(r0)
     );
 
-    // Operands: what is known a step before goes through a register, chosen two steps before.
+    // Operands: what is known a step before goes through a register, chosen two steps before. Factors out of a product
+    // are less than 2^26, so its bits above them are 0.
     typedef enum logic [2:0] {S2_LOW, S2_HIGH, S1, R0, M, R1} a_known_t;
     typedef enum logic [2:0] {B_D, B_S1, B_R0, B_MULT, B_S1_HELD} b_known_t;
     typedef enum logic [1:0] {A_KNOWN, A_R1, A_R2, A_RC} a_from_t;
@@ -102,7 +109,7 @@ module vp_layernorm_rsqrt #(
     logic signed [S1_WIDTH-1:0] s1_q;
     logic [18:0] r1_q;
     logic second_q;
-    logic [25:0] t;  // 3 - m r^2, of the first or second Newton step
+    logic [26:0] t;  // 3 - m r^2, of the first or second Newton step
     wire logic [51:0] s2_wide = 52'(s2);
     always_comb begin
         case (a_known_from_q)
@@ -120,18 +127,18 @@ module vp_layernorm_rsqrt #(
             B_S1_HELD: b_known = 27'(s1_q);
             default:   b_known = 27'(D);
         endcase
-        t = (second_q ? THREE_24 : THREE_22) - (second_q ? product_q[47:22] : product_q[49:24]);
+        t = (second_q ? THREE_24 : THREE_22) - (second_q ? product_q[48:22] : product_q[50:24]);
         case (a_from_q)
-            A_R1:    a = 27'(product_q[35:17]);
-            A_R2:    a = 27'(product_q[44:19]);
-            A_RC:    a = 27'(product_q[41:16]);
+            A_R1:    a = product_q[43:17];
+            A_R2:    a = product_q[45:19];
+            A_RC:    a = product_q[42:16];
             default: a = a_known_q;
         endcase
         case (b_from_q)
-            B_R0_SQUARE: b = {1'b0, product_q[25:0]};
-            B_T:         b = {1'b0, t};
-            B_R1:        b = 27'(product_q[35:17]);
-            B_R1_SQUARE: b = {1'b0, product_q[37:12]};
+            B_R0_SQUARE: b = product_q[26:0];
+            B_T:         b = t;
+            B_R1:        b = product_q[43:17];
+            B_R1_SQUARE: b = product_q[38:12];
             default:     b = b_known_q;
         endcase
     end
