@@ -6,7 +6,8 @@ import numpy as np
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
+from finn_vitprune.custom_ops.fifo import FifoFolding
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, read_latency
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.token_times import TokenTimes
 
@@ -20,6 +21,8 @@ LANE_CYCLES = 11
 GROUP_LANES = 32
 """Lanes that one set of registers drives at most."""
 
+SCALES, SCALE_BITS = 3, 95
+"""Tokens whose scale is being made or waits for the lanes, and bits of one: gain, offset and exponent."""
 SEEDS, SEED_BITS = 256, 13
 """Entries of the table of seeds, and bits of one."""
 MAX_CHANNELS = 1024
@@ -75,20 +78,31 @@ class VitLayerNorm(UnaryStreamOp):
         tokens, rest = divmod(beats + SCALE_CYCLES + numerics.clog2(self.source.simd), period)
         return tokens * beats + min(beats, rest) + (7 if beats > RSQRT_CYCLES else 2)
 
-    def memory_map(self) -> tuple[UnitMemory, ...]:
-        """Codes that wait for their token's scale (a RAM a group of lanes), the FIFOs, and the seeds of the square root."""
-        words, simd = 1 << numerics.clog2(self.held_beats()), self.get_nodeattr("SIMD")
-        style = TABLE_MEMORY.style(words, 16)
-        groups = [min(simd - first, GROUP_LANES) for first in range(0, simd, GROUP_LANES)]
-        codes = [
-            UnitMemory(Holds.FIFO, "codes that wait", words, 16 * lanes, style, groups.count(lanes))
-            for lanes in dict.fromkeys(groups)
-        ]
-        return (
-            *codes,
-            UnitMemory(Holds.TABLE, "seeds of the square root", SEEDS, SEED_BITS, "distributed", rom=True),
-        )
+    def codes_ram(self) -> tuple[int, str]:
+        """Words of the RAMs of the codes, and what they are made of."""
+        words = 1 << numerics.clog2(self.held_beats())
+        return words, TABLE_MEMORY.style(words, 16)
 
+    def memory_map(self) -> tuple[UnitMemory, ...]:
+        """Codes that wait for their token's scale (a RAM a group of lanes), three FIFOs, and the seeds of the square root."""
+        simd = self.source.simd
+        lanes = [min(simd - first, GROUP_LANES) for first in range(0, simd, GROUP_LANES)]
+        words, style = self.codes_ram()
+        codes = [
+            UnitMemory(Holds.FIFO, "codes that wait", words, 16 * n, style, lanes.count(n)) for n in dict.fromkeys(lanes)
+        ]
+        fifos = [memory for fifo in self.fifos() for memory in fifo.memories]
+        seeds = UnitMemory(Holds.TABLE, "seeds of the square root", SEEDS, SEED_BITS, "distributed", rom=True)
+        return (*codes, *fifos, seeds)
+
+    def fifos(self) -> tuple[FifoFolding, ...]:
+        """Of sums, of scales and of results."""
+        sums = 47 + 2 * numerics.clog2(self.source.channels)
+        results = -(-self.target.width // 8) * 8
+        shapes = (
+            (self.held_beats() // self.source.token_beats + 1, sums), (SCALES + 1, SCALE_BITS), (self.leave_cycles() + 2, results)
+        )
+        return tuple(FifoFolding(depth, width, self.source.beats, "auto") for depth, width in shapes)
     def resources(self) -> Estimate:
         """Square root and control: 833 LUTs beside the seeds and two DSP slices. A lane: 207 LUTs (sums 70, offset and product sum 80,
         shifter and range check 57), 6.75 a bit of the result, one slice for x squared, two for x times D rc. The
@@ -98,15 +112,19 @@ class VitLayerNorm(UnaryStreamOp):
         return sum((memory.resources for memory in self.memory_map()), logic)
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
-        """A token is summed as it comes, then its square root is taken, then it leaves; three tokens at a time."""
-        (times,), beats = inputs, self.source.token_beats
-        summed = times.served(beats, SUM_CYCLES + self.source.simd.bit_length() // 2)
-        ended = TokenTimes(summed.last, summed.last).served(RSQRT_CYCLES, 1)
-        return [TokenTimes(ended.last, ended.last).served(beats, SCALE_CYCLES)]
+        """A token is summed as it comes, then its square root is taken, one every 36 cycles, then it leaves."""
+        (times,) = inputs
+        known = TokenTimes(times.last, times.last).served(RSQRT_CYCLES, SCALE_CYCLES + numerics.clog2(self.source.simd))
+        return [TokenTimes(known.first, known.first).served(self.source.token_beats, self.leave_cycles())]
+
+    def leave_cycles(self) -> int:
+        """Cycles from the read of a beat to its results at the output: RAM, ten of a lane and the FIFO, one a further group."""
+        _, style = self.codes_ram()
+        return read_latency(self.held_beats(), style) + 10 + (self.source.simd - 1) // GROUP_LANES
 
     def held_tokens(self) -> int:
-        """Tokens in the FIFO, and a part of one in the input and output registers."""
-        return -(-(self.held_beats() + 10) // self.source.token_beats)
+        """Tokens of which codes wait, and a part of one in the registers and the FIFO at the output."""
+        return -(-(self.held_beats() + self.leave_cycles() + 2) // self.source.token_beats)
 
 
 class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):

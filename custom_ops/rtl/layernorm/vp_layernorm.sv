@@ -23,10 +23,10 @@ module vp_layernorm #(
     output      logic                out0_tvalid,
     input  wire logic                out0_tready
 );
-    if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || SHIFT > 29 || MULT >= (1 << 17)
-        || EPS < 1 || EPS >= (64'd1 << 51)) begin : g_check
-        $error("vp_layernorm: D %0d, SIMD %0d, MULT %0d, SHIFT %0d or EPS %0d out of range",
-               D, SIMD, MULT, SHIFT, EPS);
+    if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8 || SHIFT > 29
+        || MULT >= (1 << 17) || EPS < 1 || EPS >= (64'd1 << 51)) begin : g_check
+        $error("vp_layernorm: D %0d, SIMD %0d, OUT_WIDTH %0d, MULT %0d, SHIFT %0d or EPS %0d out of range",
+               D, SIMD, OUT_WIDTH, MULT, SHIFT, EPS);
     end
     localparam int unsigned BEATS = D / SIMD;
     localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;

@@ -7,7 +7,7 @@
 module vp_layernorm_lane #(
     int unsigned OUT_WIDTH = 8,
     int unsigned SHIFT     = 12,
-    int unsigned SHIFTED_W = 34    // bits left after the constant shift by 7 + SHIFT
+    localparam int unsigned SHIFTED_W = 46 - SHIFT    // bits left of 53 after the constant shift by 7 + SHIFT
 ) (
     input  wire logic                 clk,
     input  wire logic signed [15:0]   x,
@@ -20,11 +20,9 @@ module vp_layernorm_lane #(
     output      logic [OUT_WIDTH-1:0] y
 );
     localparam int unsigned DROP = 7 + SHIFT;
-    localparam int unsigned PRODUCT_W = SHIFTED_W + DROP;
     localparam int unsigned COARSE_W = OUT_WIDTH + 8;  // after the coarse shift by multiples of 8
-    if (PRODUCT_W < 53 || SHIFTED_W < OUT_WIDTH + 2) begin : g_check
-        $error("vp_layernorm_lane: SHIFTED_W %0d is too small for SHIFT %0d and OUT_WIDTH %0d",
-               SHIFTED_W, SHIFT, OUT_WIDTH);
+    if (SHIFT > 29 || OUT_WIDTH > 8) begin : g_check
+        $error("vp_layernorm_lane: SHIFT %0d must be at most 29, OUT_WIDTH %0d at most 8", SHIFT, OUT_WIDTH);
     end
     localparam logic [OUT_WIDTH-1:0] MAX_OUT = {1'b0, {(OUT_WIDTH - 1) {1'b1}}};
     localparam logic [OUT_WIDTH-1:0] MIN_OUT = {1'b1, {(OUT_WIDTH - 1) {1'b0}}};
@@ -34,40 +32,44 @@ module vp_layernorm_lane #(
     logic signed [15:0] x_q;
     logic signed [42:0] low_m_q, low_q;
     logic signed [27:0] high_m_q, high_q;
-    logic [26:0] under_q;  // with the borrow on top
-    logic [26:0] over_q, upper;
+    logic [26:0] low_diff_q;  // with the borrow on top
+    logic [26:0] high_sum_q, high_diff;
     logic carry;
-    assign {upper, carry} = {over_q, 1'b1} + {~offset[52:26], !under_q[26]};
     logic signed [52:0] p_q;
+    assign {high_diff, carry} = {high_sum_q, 1'b1} + {~offset[52:26], !low_diff_q[26]};
     always_ff @(posedge clk) begin
         x_q      <= x;
         low_m_q  <= x_q * $signed({1'b0, gain[25:0]});
         high_m_q <= x_q * $signed({1'b0, gain[36:26]});
         low_q    <= low_m_q;
         high_q   <= high_m_q;
-        under_q  <= {1'b0, low_q[25:0]} - {1'b0, offset[25:0]};
-        over_q   <= high_q[26:0] + 27'($signed(low_q[42:26]));
-        p_q      <= {upper, under_q[25:0]};
+        low_diff_q  <= {1'b0, low_q[25:0]} - {1'b0, offset[25:0]};
+        high_sum_q   <= high_q[26:0] + 27'($signed(low_q[42:26]));
+        p_q      <= {high_diff, low_diff_q[25:0]};
     end
 
     // Variable shift: only the result and its rounding bit pass the shifter; what lies below goes to
     // the sticky bit, what lies above to the range check.
-    wire logic signed [PRODUCT_W-1:0] p = PRODUCT_W'(p_q);
-    wire logic signed [SHIFTED_W-1:0] q = p[PRODUCT_W-1:DROP];
+    wire logic signed [SHIFTED_W-1:0] q = p_q[52:DROP];
     wire logic signed [SHIFTED_W+COARSE_W-1:0] q_wide = (SHIFTED_W + COARSE_W)'(q);
     logic [COARSE_W-1:0] part_q;
     logic [OUT_WIDTH-1:0] value_q;
-    logic sticky_q, outside_q, negative_q, negative2_q, up_q;
-    logic [1:0] differ_q;  // bits from the result's sign up that are not the sign, in two halves
+    logic outside_q, negative_q, negative2_q, up_q;
+    // Whether a bit under the rounding bit is set, and whether one from the result's sign up differs from the sign, by
+    // parts of the bits.
+    localparam int unsigned MIDDLE = (OUT_WIDTH + SHIFTED_W) / 2;
+    logic [2:0] sticky_q;
+    logic [1:0] differ_q;
+    wire logic [SHIFTED_W-1:0] dropped = q & below;
     wire logic [SHIFTED_W-1:0] differ = (q ^ {SHIFTED_W{q[SHIFTED_W-1]}}) & above;
     wire logic [OUT_WIDTH:0] kept = (OUT_WIDTH + 1)'(part_q >> fine);
     always_ff @(posedge clk) begin
         part_q      <= COARSE_W'(q_wide >>> {coarse, 3'd0});
-        sticky_q    <= (|p[DROP-1:0]) || (|(q & below));
-        differ_q    <= {|differ[SHIFTED_W-1:SHIFTED_W/2], |differ[SHIFTED_W/2-1:0]};
+        sticky_q    <= {|dropped[SHIFTED_W-1:12], |dropped[11:0], |p_q[DROP-1:0]};
+        differ_q    <= {|differ[SHIFTED_W-1:MIDDLE], |differ[MIDDLE-1:0]};
         negative_q  <= q[SHIFTED_W-1];
         value_q     <= kept[OUT_WIDTH:1];
-        up_q        <= kept[0] && (sticky_q || kept[1]);
+        up_q        <= kept[0] && ((|sticky_q) || kept[1]);
         outside_q   <= |differ_q;
         negative2_q <= negative_q;
         if (outside_q) y <= negative2_q ? MIN_OUT : MAX_OUT;

@@ -22,8 +22,7 @@ module vp_layernorm_lanes #(
     input  wire logic [4:0]                 e,
     output      logic [LANES*OUT_WIDTH-1:0] y
 );
-    localparam int unsigned DROP = 7 + SHIFT;
-    localparam int unsigned SHIFTED_W = DROP + OUT_WIDTH + 2 > 53 ? OUT_WIDTH + 2 : 53 - DROP;
+    localparam int unsigned SHIFTED_W = 46 - SHIFT;
 
     logic [LANES*16-1:0] x;
     if (RAM_LATENCY == 1) begin : g_lutram
@@ -56,7 +55,7 @@ module vp_layernorm_lanes #(
     end
 
     for (genvar i = 0; i < LANES; i++) begin : g_lane
-        vp_layernorm_lane #(.OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT), .SHIFTED_W(SHIFTED_W)) lane (
+        vp_layernorm_lane #(.OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT)) lane (
             .clk, .x(x[i*16+:16]), .gain(gain_q), .offset(offset_q), .coarse(coarse_q),
             .fine(fine_q), .below(below_q), .above(above_q), .y(y[i*OUT_WIDTH+:OUT_WIDTH])
         );

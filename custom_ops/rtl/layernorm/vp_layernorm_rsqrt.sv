@@ -165,6 +165,15 @@ module vp_layernorm_rsqrt #(
         .clk, .rst_n, .take(start), .can_take, .push(step_q[44]), .push_data({gain_q, product_q, e_q}),
         .out_data({gain, offset, e}), .out_valid, .out_ready
     );
+
+`ifdef VERILATOR
+    wire logic [11:0] chosen = {
+        step_q[40:39], step_q[35], step_q[31], step_q[27], step_q[23], step_q[19], step_q[15], step_q[11], step_q[2:0]
+    };
+    always_ff @(posedge clk) begin
+        if (rst_n && !$onehot0(chosen)) $fatal(1, "vp_layernorm_rsqrt: two tokens want the multiplier");
+    end
+`endif
 endmodule
 
 `default_nettype wire
