@@ -12,7 +12,7 @@ from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.token_times import TokenTimes
 
 RSQRT_CYCLES = 36
-"""Cycles of the reciprocal square root of one token; D / SIMD beats below this gain nothing."""
+"""Cycles from one token's reciprocal square root to the next; D / SIMD beats below this gain nothing."""
 
 SCALE_CYCLES = 55
 """Cycles from a token's last beat to the read of its first, besides those of the adder tree."""
@@ -36,7 +36,7 @@ class VitLayerNorm(UnaryStreamOp):
     rc = (r mult) >> 16, with 1 / s_out = mult 2**-shift. X: ``[tokens, channels]`` INT16, y: signed 4 or
     8 bits. Widths: v 51, rc 26, D X_i - S1 27 bits. ``numerics.layernorm`` is the specification.
 
-    Three tokens are in work at a time (summed, in the square root, leaving), so a token takes
+    While a token is summed, the square roots of two are taken and another leaves, so a token takes
     max(D / SIMD, 36) cycles.
 
     Source: L. Ba et al., "Layer Normalization", arXiv 1607.06450; Newton iteration for 1 / sqrt(v).

@@ -54,7 +54,7 @@ module vp_layernorm_lane #(
     wire logic signed [SHIFTED_W+COARSE_W-1:0] q_wide = (SHIFTED_W + COARSE_W)'(q);
     logic [COARSE_W-1:0] part_q;
     logic [OUT_WIDTH-1:0] value_q;
-    logic outside_q, negative_q, negative2_q, up_q;
+    logic half_q, rest_q, outside_q, negative_q, negative2_q;
     // Whether a bit under the rounding bit is set, and whether one from the result's sign up differs from the sign, by
     // parts of the bits.
     localparam int unsigned MIDDLE = (OUT_WIDTH + SHIFTED_W) / 2;
@@ -62,6 +62,7 @@ module vp_layernorm_lane #(
     logic [1:0] differ_q;
     wire logic [SHIFTED_W-1:0] dropped = q & below;
     wire logic [SHIFTED_W-1:0] differ = (q ^ {SHIFTED_W{q[SHIFTED_W-1]}}) & above;
+    wire logic up = half_q && (rest_q || value_q[0]);  // to even
     wire logic [OUT_WIDTH:0] kept = (OUT_WIDTH + 1)'(part_q >> fine);
     always_ff @(posedge clk) begin
         part_q      <= COARSE_W'(q_wide >>> {coarse, 3'd0});
@@ -69,12 +70,13 @@ module vp_layernorm_lane #(
         differ_q    <= {|differ[SHIFTED_W-1:MIDDLE], |differ[MIDDLE-1:0]};
         negative_q  <= q[SHIFTED_W-1];
         value_q     <= kept[OUT_WIDTH:1];
-        up_q        <= kept[0] && ((|sticky_q) || kept[1]);
+        half_q      <= kept[0];
+        rest_q      <= |sticky_q;
         outside_q   <= |differ_q;
         negative2_q <= negative_q;
         if (outside_q) y <= negative2_q ? MIN_OUT : MAX_OUT;
-        else if (up_q && value_q == MAX_OUT) y <= MAX_OUT;
-        else y <= value_q + OUT_WIDTH'(up_q);
+        else if (up && value_q == MAX_OUT) y <= MAX_OUT;
+        else y <= value_q + OUT_WIDTH'(up);
     end
 endmodule
 

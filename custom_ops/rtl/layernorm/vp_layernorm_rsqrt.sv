@@ -97,7 +97,7 @@ module vp_layernorm_rsqrt #(
 
     // Operands: what is known a step before goes through a register, chosen two steps before. Factors out of a product
     // are less than 2^26, so its bits above them are 0.
-    typedef enum logic [2:0] {S2_LOW, S2_HIGH, S1, R0, M, R1} a_known_t;
+    typedef enum logic [2:0] {S2_LOW, S2_HIGH, S1, R0, M, R1, RC} a_known_t;
     typedef enum logic [2:0] {B_D, B_S1, B_R0, B_MULT, B_S1_HELD} b_known_t;
     typedef enum logic [1:0] {A_KNOWN, A_R1, A_R2, A_RC} a_from_t;
     typedef enum logic [2:0] {B_KNOWN, B_R0_SQUARE, B_T, B_R1, B_R1_SQUARE} b_from_t;
@@ -118,6 +118,7 @@ module vp_layernorm_rsqrt #(
             R0:      a_known = 27'(r0);
             M:       a_known = 27'(m_q);
             R1:      a_known = 27'(r1_q);
+            RC:      a_known = product_q[42:16];
             default: a_known = {1'b0, s2_wide[25:0]};
         endcase
         case (b_known_from_q)
@@ -144,7 +145,7 @@ module vp_layernorm_rsqrt #(
     end
     always_ff @(posedge clk) begin
         a_known_from_q <= start ? S2_HIGH : step_q[0] ? S1 : step_q[9] || step_q[17] ? R0
-                          : step_q[13] || step_q[25] ? M : step_q[29] ? R1 : S2_LOW;
+                          : step_q[13] || step_q[25] ? M : step_q[29] ? R1 : step_q[38] ? RC : S2_LOW;
         b_known_from_q <= step_q[0] ? B_S1 : step_q[9] ? B_R0 : step_q[33] ? B_MULT : step_q[38] ? B_S1_HELD : B_D;
         a_from_q       <= step_q[22] ? A_R1 : step_q[34] ? A_R2 : step_q[38] ? A_RC : A_KNOWN;
         b_from_q       <= step_q[14] ? B_R0_SQUARE : step_q[18] || step_q[30] ? B_T : step_q[22] ? B_R1
@@ -152,8 +153,8 @@ module vp_layernorm_rsqrt #(
         second_q       <= step_q[30];
         a_known_q      <= a_known;
         b_known_q      <= b_known;
-        if (!step_q[40]) a_q <= a;  // rc times D, then times S1
-        b_q <= b;
+        a_q            <= a;
+        b_q            <= b;
         if (step_q[3]) s1_q <= s1;
         if (step_q[23]) r1_q <= product_q[35:17];
     end
