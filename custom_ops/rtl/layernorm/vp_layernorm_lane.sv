@@ -1,25 +1,23 @@
 // One element of LayerNorm: clip(round_half_even((gain x - offset) 2^-(8 + e + SHIFT))) to OUT_WIDTH
 // signed bits, 8 cycles after x. Each input belongs to the element in the stage that uses it: gain when x is in x_q,
-// offset[25:0] two cycles later, its upper part three, coarse (e[4:3]) and the masks below and above the kept bits
-// four, fine (e[2:0]) five.
+// offset[25:0] two cycles later, its upper part three, mask (bit i: i < e) and coarse (e[4:3]) four, fine (e[2:0]) five.
 `default_nettype none
 
 module vp_layernorm_lane #(
     int unsigned OUT_WIDTH = 8,
-    int unsigned SHIFT     = 12,
-    localparam int unsigned SHIFTED_W = 46 - SHIFT    // bits left of 53 after the constant shift by 7 + SHIFT
+    int unsigned SHIFT     = 12
 ) (
-    input  wire logic                 clk,
-    input  wire logic signed [15:0]   x,
-    input  wire logic [36:0]          gain,
-    input  wire logic signed [52:0]   offset,
-    input  wire logic [1:0]           coarse,
-    input  wire logic [2:0]           fine,
-    input  wire logic [SHIFTED_W-1:0] below,      // bits of q under the rounding bit
-    input  wire logic [SHIFTED_W-1:0] above,      // bits of q from the result's sign bit up
+    input  wire logic               clk,
+    input  wire logic signed [15:0] x,
+    input  wire logic [36:0]        gain,
+    input  wire logic signed [52:0] offset,
+    input  wire logic [24:0]        mask,
+    input  wire logic [1:0]         coarse,
+    input  wire logic [2:0]         fine,
     output      logic [OUT_WIDTH-1:0] y
 );
     localparam int unsigned DROP = 7 + SHIFT;
+    localparam int unsigned SHIFTED_W = 53 - DROP;     // bits left after the constant shift
     localparam int unsigned COARSE_W = OUT_WIDTH + 8;  // after the coarse shift by multiples of 8
     if (SHIFT > 29 || OUT_WIDTH > 8) begin : g_check
         $error("vp_layernorm_lane: SHIFT %0d must be at most 29, OUT_WIDTH %0d at most 8", SHIFT, OUT_WIDTH);
@@ -60,8 +58,8 @@ module vp_layernorm_lane #(
     localparam int unsigned MIDDLE = (OUT_WIDTH + SHIFTED_W) / 2;
     logic [2:0] sticky_q;
     logic [1:0] differ_q;
-    wire logic [SHIFTED_W-1:0] dropped = q & below;
-    wire logic [SHIFTED_W-1:0] differ = (q ^ {SHIFTED_W{q[SHIFTED_W-1]}}) & above;
+    wire logic [SHIFTED_W-1:0] dropped = q & SHIFTED_W'(mask);
+    wire logic [SHIFTED_W-1:0] differ = (q ^ {SHIFTED_W{q[SHIFTED_W-1]}}) & ~SHIFTED_W'({mask, {OUT_WIDTH{1'b1}}});
     wire logic up = half_q && (rest_q || value_q[0]);  // to even
     wire logic [OUT_WIDTH:0] kept = (OUT_WIDTH + 1)'(part_q >> fine);
     always_ff @(posedge clk) begin

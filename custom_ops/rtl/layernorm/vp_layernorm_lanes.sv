@@ -1,6 +1,6 @@
 // Some lanes of LayerNorm: the RAM of their codes, the scale of the token that passes, the lanes. Results come
 // RAM_LATENCY + 8 cycles after their raddr. load[i] says that the token whose scale stands at the inputs is the one
-// whose first beat can be in stage i of the lanes from the next cycle on (docs of the stages: vp_layernorm_lane).
+// whose first beat can be in stage i of the lanes from the next cycle on (vp_layernorm_lane says which).
 `default_nettype none
 
 module vp_layernorm_lanes #(
@@ -22,8 +22,6 @@ module vp_layernorm_lanes #(
     input  wire logic [4:0]                 e,
     output      logic [LANES*OUT_WIDTH-1:0] y
 );
-    localparam int unsigned SHIFTED_W = 46 - SHIFT;
-
     logic [LANES*16-1:0] x;
     if (RAM_LATENCY == 1) begin : g_lutram
         vp_ram #(.DEPTH(WORDS), .WIDTH(LANES * 16), .STYLE("distributed")) codes (
@@ -37,7 +35,7 @@ module vp_layernorm_lanes #(
 
     logic [36:0] gain_q;
     logic signed [52:0] offset_q;
-    logic [SHIFTED_W-1:0] below_q, above_q;
+    logic [24:0] mask_q;
     logic [1:0] coarse_q;
     logic [2:0] fine_q;
     always_ff @(posedge clk) begin
@@ -45,19 +43,16 @@ module vp_layernorm_lanes #(
         if (load[2]) offset_q[25:0] <= offset[25:0];
         if (load[3]) offset_q[52:26] <= offset[52:26];
         if (load[4]) begin
+            for (int unsigned i = 0; i < 25; i++) mask_q[i] <= i < 32'(e);
             coarse_q <= e[4:3];
-            for (int unsigned i = 0; i < SHIFTED_W; i++) begin
-                below_q[i] <= i < 25 && i < 32'(e);
-                above_q[i] <= i >= OUT_WIDTH + 25 || i >= OUT_WIDTH + 32'(e);
-            end
         end
         if (load[5]) fine_q <= e[2:0];
     end
 
     for (genvar i = 0; i < LANES; i++) begin : g_lane
         vp_layernorm_lane #(.OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT)) lane (
-            .clk, .x(x[i*16+:16]), .gain(gain_q), .offset(offset_q), .coarse(coarse_q),
-            .fine(fine_q), .below(below_q), .above(above_q), .y(y[i*OUT_WIDTH+:OUT_WIDTH])
+            .clk, .x(x[i*16+:16]), .gain(gain_q), .offset(offset_q), .mask(mask_q),
+            .coarse(coarse_q), .fine(fine_q), .y(y[i*OUT_WIDTH+:OUT_WIDTH])
         );
     end
 endmodule
