@@ -1,6 +1,7 @@
 // One element of LayerNorm: clip(round_half_even((gain x - offset) 2^-(8 + e + SHIFT))) to OUT_WIDTH
 // signed bits, 8 cycles after x. Each input belongs to the element in the stage that uses it: gain when x is in x_q,
-// offset[25:0] two cycles later, its upper part three, mask (bit i: i < e) and coarse (e[4:3]) four, fine (e[2:0]) five.
+// offset[25:0] two cycles later, its upper part three, mask (bit i: i < e) and coarse (e[4:3]) four, fine (e[2:0])
+// five.
 `default_nettype none
 
 module vp_layernorm_lane #(
