@@ -100,7 +100,7 @@ class VitLayerNorm(UnaryStreamOp):
         sums = 47 + 2 * numerics.clog2(self.source.channels)
         results = -(-self.target.width // 8) * 8
         shapes = (
-            (self.held_beats() // self.source.token_beats + 1, sums), (SCALES + 1, SCALE_BITS), (self.leave_cycles() + 2, results)
+            (self.held_beats() // self.source.token_beats + 2, sums), (SCALES + 1, SCALE_BITS), (self.leave_cycles() + 2, results)
         )
         return tuple(FifoFolding(depth, width, self.source.beats, "auto") for depth, width in shapes)
     def resources(self) -> Estimate:

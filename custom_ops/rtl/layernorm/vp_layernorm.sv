@@ -79,7 +79,7 @@ module vp_layernorm #(
         end
     end
 
-    logic signed [S1_WIDTH-1:0] s1;
+    logic [S1_WIDTH-1:0] s1;
     logic [S2_WIDTH-1:0] s2;
     logic sums_valid, sums_ready;
     vp_layernorm_stats #(
@@ -89,7 +89,7 @@ module vp_layernorm #(
         .s1, .s2, .out_valid(sums_valid), .out_ready(sums_ready)
     );
     logic [36:0] gain;
-    logic signed [52:0] offset;
+    logic [52:0] offset;
     logic [4:0] e;
     logic scale_valid, scale_ready;
     vp_layernorm_rsqrt #(

@@ -11,7 +11,7 @@ module vp_layernorm_lane #(
     input  wire logic               clk,
     input  wire logic signed [15:0] x,
     input  wire logic [36:0]        gain,
-    input  wire logic signed [52:0] offset,
+    input  wire logic [52:0]        offset,
     input  wire logic [24:0]        mask,
     input  wire logic [1:0]         coarse,
     input  wire logic [2:0]         fine,
@@ -29,22 +29,22 @@ module vp_layernorm_lane #(
     // Two multipliers with registers of operands, product and result. The offset is subtracted in two parts, the upper
     // a cycle after the lower.
     logic signed [15:0] x_q;
-    logic signed [42:0] low_m_q, low_q;
-    logic signed [27:0] high_m_q, high_q;
+    logic [42:0] low_m_q, low_q;
+    logic [27:0] high_m_q, high_q;
     logic [26:0] low_diff_q;  // with the borrow on top
     logic [26:0] high_sum_q, high_diff;
-    logic carry;
-    logic signed [52:0] p_q;
-    assign {high_diff, carry} = {high_sum_q, 1'b1} + {~offset[52:26], !low_diff_q[26]};
+    logic below;           // of the carry-in's own bit
+    logic [52:0] p_q;
+    assign {high_diff, below} = {high_sum_q, 1'b1} + {~offset[52:26], !low_diff_q[26]};
     always_ff @(posedge clk) begin
-        x_q      <= x;
-        low_m_q  <= x_q * $signed({1'b0, gain[25:0]});
-        high_m_q <= x_q * $signed({1'b0, gain[36:26]});
-        low_q    <= low_m_q;
-        high_q   <= high_m_q;
-        low_diff_q  <= {1'b0, low_q[25:0]} - {1'b0, offset[25:0]};
-        high_sum_q   <= high_q[26:0] + 27'($signed(low_q[42:26]));
-        p_q      <= {high_diff, low_diff_q[25:0]};
+        x_q        <= x;
+        low_m_q    <= x_q * $signed({1'b0, gain[25:0]});
+        high_m_q   <= x_q * $signed({1'b0, gain[36:26]});
+        low_q      <= low_m_q;
+        high_q     <= high_m_q;
+        low_diff_q <= {1'b0, low_q[25:0]} - {1'b0, offset[25:0]};
+        high_sum_q <= high_q[26:0] + 27'($signed(low_q[42:26]));
+        p_q        <= {high_diff, low_diff_q[25:0]};
     end
 
     // Variable shift: only the result and its rounding bit pass the shifter; what lies below goes to

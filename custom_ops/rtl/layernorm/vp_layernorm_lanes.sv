@@ -18,7 +18,7 @@ module vp_layernorm_lanes #(
     input  wire logic [ADDR_W-1:0]          raddr,
     input  wire logic [5:0]                 load,
     input  wire logic [36:0]                gain,
-    input  wire logic signed [52:0]         offset,
+    input  wire logic [52:0]                offset,
     input  wire logic [4:0]                 e,
     output      logic [LANES*OUT_WIDTH-1:0] y
 );
@@ -34,7 +34,7 @@ module vp_layernorm_lanes #(
     end
 
     logic [36:0] gain_q;
-    logic signed [52:0] offset_q;
+    logic [52:0] offset_q;
     logic [24:0] mask_q;
     logic [1:0] coarse_q;
     logic [2:0] fine_q;

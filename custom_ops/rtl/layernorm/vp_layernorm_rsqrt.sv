@@ -16,12 +16,12 @@ module vp_layernorm_rsqrt #(
 ) (
     input  wire logic                       clk,
     input  wire logic                       rst_n,
-    input  wire logic signed [S1_WIDTH-1:0] s1,
+    input  wire logic [S1_WIDTH-1:0]        s1,
     input  wire logic [S2_WIDTH-1:0]        s2,
     input  wire logic                       in_valid,
     output      logic                       in_ready,
     output      logic [36:0]                gain,
-    output      logic signed [52:0]         offset,
+    output      logic [52:0]                offset,
     output      logic [4:0]                 e,
     output      logic                       out_valid,
     input  wire logic                       out_ready
@@ -47,22 +47,23 @@ module vp_layernorm_rsqrt #(
 
     // The multiplier: signed operands, two partial products, their results, the sum. A product is in product_q four
     // steps after the step that chose its operands.
-    logic signed [26:0] a_q, b_q;
-    logic signed [36:0] high_m_q, high_q;
+    logic signed [26:0] a_q;
+    logic [26:0] b_q;
+    logic [36:0] high_m_q, high_q;
     // Registers of the slice, which must not become shift registers in LUTs.
 `ifdef VP_SYNTH
     (* keep *)
 `else
     (* shreg_extract = "no" *)
 `endif
-    logic signed [44:0] low_m_q, low_q;
-    logic signed [52:0] product_q;
+    logic [44:0] low_m_q, low_q;
+    logic [52:0] product_q;
     always_ff @(posedge clk) begin
         low_m_q   <= a_q * $signed({1'b0, b_q[16:0]});
         high_m_q  <= a_q * $signed(b_q[26:17]);
         low_q     <= low_m_q;
         high_q    <= high_m_q;
-        product_q <= {high_q[35:0], 17'd0} + 53'(low_q);
+        product_q <= {high_q[35:0], 17'd0} + 53'($signed(low_q));
     end
 
     // v, then v / 4^e = m with 22 fraction bits: shifted by multiples of 16 bits, then by less.
@@ -105,8 +106,8 @@ module vp_layernorm_rsqrt #(
     b_known_t b_known_from_q;
     a_from_t a_from_q;
     b_from_t b_from_q;
-    logic signed [26:0] a_known, a_known_q, b_known, b_known_q, a, b;
-    logic signed [S1_WIDTH-1:0] s1_q;
+    logic [26:0] a_known, a_known_q, b_known, b_known_q, a, b;
+    logic [S1_WIDTH-1:0] s1_q;
     logic [18:0] r1_q;
     logic second_q;
     logic [26:0] t;  // 3 - m r^2, of the first or second Newton step
@@ -114,7 +115,7 @@ module vp_layernorm_rsqrt #(
     always_comb begin
         case (a_known_from_q)
             S2_HIGH: a_known = {1'b0, s2_wide[51:26]};
-            S1:      a_known = 27'(s1);
+            S1:      a_known = 27'($signed(s1));
             R0:      a_known = 27'(r0);
             M:       a_known = 27'(m_q);
             R1:      a_known = 27'(r1_q);
@@ -122,10 +123,10 @@ module vp_layernorm_rsqrt #(
             default: a_known = {1'b0, s2_wide[25:0]};
         endcase
         case (b_known_from_q)
-            B_S1:      b_known = 27'(s1);
+            B_S1:      b_known = 27'($signed(s1));
             B_R0:      b_known = 27'(r0);
             B_MULT:    b_known = 27'(MULT);
-            B_S1_HELD: b_known = 27'(s1_q);
+            B_S1_HELD: b_known = 27'($signed(s1_q));
             default:   b_known = 27'(D);
         endcase
         t = (second_q ? THREE_24 : THREE_22) - (second_q ? product_q[48:22] : product_q[50:24]);

@@ -14,7 +14,7 @@ module vp_layernorm_stats #(
     input  wire logic                       rst_n,
     input  wire logic [SIMD*16-1:0]         in_data,
     input  wire logic                       in_valid,
-    output      logic signed [S1_WIDTH-1:0] s1,
+    output      logic [S1_WIDTH-1:0]        s1,
     output      logic [S2_WIDTH-1:0]        s2,
     output      logic                       out_valid,
     input  wire logic                       out_ready
@@ -35,8 +35,8 @@ module vp_layernorm_stats #(
         end
         assign squares[i*32+:32] = {1'b0, square_q};
     end
-    logic signed [15+LEVELS:0] early_s1, beat_s1;
-    logic signed [31+LEVELS:0] beat_s2;
+    logic [15+LEVELS:0] early_s1, beat_s1;
+    logic [31+LEVELS:0] beat_s2;
     logic beat_valid;
     vp_adder_tree #(.NUM(SIMD), .WIDTH(16)) tree1 (.clk, .en(1'b1), .terms(in_data), .sum(early_s1));
     vp_adder_tree #(.NUM(SIMD), .WIDTH(32)) tree2 (.clk, .en(1'b1), .terms(squares), .sum(beat_s2));
@@ -46,7 +46,7 @@ module vp_layernorm_stats #(
     // Sums over the beats of a token.
     logic [BEAT_W-1:0] left_q;  // beats of the token after the next one
     logic first_q, last_q, done_q, room;
-    logic signed [S1_WIDTH-1:0] sum1_q;
+    logic [S1_WIDTH-1:0] sum1_q;
     logic [S2_WIDTH-1:0] sum2_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -65,13 +65,14 @@ module vp_layernorm_stats #(
     end
     always_ff @(posedge clk) begin
         if (beat_valid) begin
-            sum1_q <= (first_q ? '0 : sum1_q) + S1_WIDTH'(beat_s1);
-            sum2_q <= (first_q ? '0 : sum2_q) + S2_WIDTH'(unsigned'(beat_s2));
+            sum1_q <= (first_q ? '0 : sum1_q) + S1_WIDTH'($signed(beat_s1));
+            sum2_q <= (first_q ? '0 : sum2_q) + S2_WIDTH'(beat_s2);
         end
     end
 
-    // One more word than tokens: a FIFO refuses a beat in the cycle in which its last word moves to the output.
-    vp_fifo #(.WIDTH(S1_WIDTH + S2_WIDTH), .DEPTH(TOKENS + 1)) sums (
+    // More words than tokens: a FIFO refuses a beat in the cycle in which its last word moves to the output, and is no RAM
+    // where it has fewer than three.
+    vp_fifo #(.WIDTH(S1_WIDTH + S2_WIDTH), .DEPTH(TOKENS + 2)) sums (
         .clk, .rst_n, .in_data({sum1_q, sum2_q}), .in_valid(done_q), .in_ready(room),
         .out_data({s1, s2}), .out_valid, .out_ready
     );
