@@ -16,15 +16,13 @@ RSQRT_CYCLES = 36
 
 SCALE_CYCLES = 55
 """Cycles from a token's last beat to the read of its first, besides those of the adder tree."""
-LANE_CYCLES = 11
-"""Cycles from the read of a beat to its result at the output."""
 GROUP_LANES = 32
 """Lanes that one set of registers drives at most."""
 
 SCALES, SCALE_BITS = 3, 95
 """Tokens whose scale is being made or waits for the lanes, and bits of one: gain, offset and exponent."""
-SEEDS, SEED_BITS = 256, 13
-"""Entries of the table of seeds, and bits of one."""
+SEED_BITS = 13
+SEED_TABLE = UnitMemory(Holds.TABLE, "seeds of the square root", 256, SEED_BITS, "distributed", rom=True)
 MAX_CHANNELS = 1024
 MAX_SHIFT = 29  # 8 + e + shift stays below 63, the golden model's int64
 
@@ -84,32 +82,38 @@ class VitLayerNorm(UnaryStreamOp):
         return words, TABLE_MEMORY.style(words, 16)
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
-        """Codes that wait for their token's scale (a RAM a group of lanes), three FIFOs, and the seeds of the square root."""
+        """Codes that wait for their token's scale, three FIFOs, and the seeds of the square root."""
+        return (*self.memories_of_codes(), *(memory for fifo in self.fifos() for memory in fifo.memories), SEED_TABLE)
+
+    def memories_of_codes(self) -> tuple[UnitMemory, ...]:
+        """A RAM a group of lanes."""
         simd = self.source.simd
-        lanes = [min(simd - first, GROUP_LANES) for first in range(0, simd, GROUP_LANES)]
+        groups = [min(simd - first, GROUP_LANES) for first in range(0, simd, GROUP_LANES)]
         words, style = self.codes_ram()
-        codes = [
-            UnitMemory(Holds.FIFO, "codes that wait", words, 16 * n, style, lanes.count(n)) for n in dict.fromkeys(lanes)
-        ]
-        fifos = [memory for fifo in self.fifos() for memory in fifo.memories]
-        seeds = UnitMemory(Holds.TABLE, "seeds of the square root", SEEDS, SEED_BITS, "distributed", rom=True)
-        return (*codes, *fifos, seeds)
+        return tuple(
+            UnitMemory(Holds.FIFO, "codes that wait", words, 16 * lanes, style, groups.count(lanes))
+            for lanes in dict.fromkeys(groups)
+        )
 
     def fifos(self) -> tuple[FifoFolding, ...]:
         """Of sums, of scales and of results."""
-        sums = 47 + 2 * numerics.clog2(self.source.channels)
-        results = -(-self.target.width // 8) * 8
-        shapes = (
-            (self.held_beats() // self.source.token_beats + 2, sums), (SCALES + 1, SCALE_BITS), (self.leave_cycles() + 2, results)
-        )
+        tokens, results = self.held_beats() // self.source.token_beats, -(-self.target.width // 8) * 8
+        shapes = ((tokens + 2, self.sum_bits()), (SCALES + 1, SCALE_BITS), (self.leave_cycles() + 2, results))
         return tuple(FifoFolding(depth, width, self.source.beats, "auto") for depth, width in shapes)
+
     def resources(self) -> Estimate:
-        """Square root and control: 833 LUTs beside the seeds and two DSP slices. A lane: 207 LUTs (sums 70, offset and product sum 80,
-        shifter and range check 57), 6.75 a bit of the result, one slice for x squared, two for x times D rc. The
-        memories."""
+        """Square root and control: 548 LUTs and two DSP slices. Sums: 50 LUTs an adder of the two trees, and a LUT a bit
+        over the beats. A group of lanes: 26 LUTs (mask). A lane: 140 LUTs (product sum and offset 81, shifter and range
+        check 59), five a bit of the result, one slice for x squared, two for x times D rc. The FIFOs and memories."""
         simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
-        logic = Estimate(LUT=round(833 + simd * (207 + 6.75 * bits)), DSP=3 * simd + 2)
-        return sum((memory.resources for memory in self.memory_map()), logic)
+        sums, groups = 50 * (simd - 1) + self.sum_bits(), -(-simd // GROUP_LANES)
+        logic = Estimate(LUT=548 + sums + 26 * groups + simd * (140 + 5 * bits), DSP=3 * simd + 2)
+        parts = (*self.fifos(), *self.memories_of_codes(), SEED_TABLE)
+        return sum((part.resources for part in parts), logic)
+
+    def sum_bits(self) -> int:
+        """Bits of S1 and S2."""
+        return 47 + 2 * numerics.clog2(self.source.channels)
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """A token is summed as it comes, then its square root is taken, one every 36 cycles, then it leaves."""
