@@ -6,20 +6,23 @@ import numpy as np
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory, fifo_ram
+from finn_vitprune.custom_ops.fifo import FifoFolding
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, read_latency
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.token_times import TokenTimes
 
 RSQRT_CYCLES = 36
-"""Cycles of the reciprocal square root of one token; D / SIMD beats below this gain nothing."""
+"""Cycles from one token's reciprocal square root to the next; D / SIMD beats below this gain nothing."""
 
-SUM_CYCLES = 5
-"""Cycles from a token's last beat to its sums, besides those of the adder tree."""
-SCALE_CYCLES = 6
-"""Cycles from a token's scale to its first beat at the output."""
+SCALE_CYCLES = 55
+"""Cycles from a token's last beat to the read of its first, besides those of the adder tree."""
+GROUP_LANES = 32
+"""Lanes that one set of registers drives at most."""
 
-SEEDS, SEED_BITS = 256, 13
-"""Entries of the table of seeds, and bits of one."""
+SCALES, SCALE_BITS = 3, 95
+"""Tokens whose scale is being made or waits for the lanes, and bits of one: gain, offset and exponent."""
+SEED_BITS = 13
+SEED_TABLE = UnitMemory(Holds.TABLE, "seeds of the square root", 256, SEED_BITS, "distributed", rom=True)
 MAX_CHANNELS = 1024
 MAX_SHIFT = 29  # 8 + e + shift stays below 63, the golden model's int64
 
@@ -31,7 +34,7 @@ class VitLayerNorm(UnaryStreamOp):
     rc = (r mult) >> 16, with 1 / s_out = mult 2**-shift. X: ``[tokens, channels]`` INT16, y: signed 4 or
     8 bits. Widths: v 51, rc 26, D X_i - S1 27 bits. ``numerics.layernorm`` is the specification.
 
-    Three tokens are in work at a time (summed, in the square root, leaving), so a token takes
+    While a token is summed, the square roots of two are taken and another leaves, so a token takes
     max(D / SIMD, 36) cycles.
 
     Source: L. Ba et al., "Layer Normalization", arXiv 1607.06450; Newton iteration for 1 / sqrt(v).
@@ -67,37 +70,65 @@ class VitLayerNorm(UnaryStreamOp):
         """tokens * max(D / SIMD, 36)."""
         return self.source.tokens * max(self.source.token_beats, RSQRT_CYCLES)
 
-    def fifo_depth(self) -> int:
-        """Beats that wait for their token's scale: a token, the square root, the adder tree."""
-        beats = self.source.token_beats
-        return beats + min(beats, RSQRT_CYCLES) + self.source.simd.bit_length() + 10
+    def held_beats(self) -> int:
+        """HELD of ``vp_layernorm``: beats that keep their words from input to output at the interval of tokens."""
+        beats, period = self.source.token_beats, max(self.source.token_beats, RSQRT_CYCLES)
+        tokens, rest = divmod(beats + SCALE_CYCLES + numerics.clog2(self.source.simd), period)
+        return tokens * beats + min(beats, rest) + (7 if beats > RSQRT_CYCLES else 2)
+
+    def codes_ram(self) -> tuple[int, str]:
+        """Words of the RAMs of the codes, and what they are made of."""
+        words = 1 << numerics.clog2(self.held_beats())
+        return words, TABLE_MEMORY.style(words, 16)
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
-        """The FIFO of codes that wait for their token's scale, and the seeds of the square root."""
-        waiting = fifo_ram(self.fifo_depth(), 16 * self.get_nodeattr("SIMD"))
-        return (
-            UnitMemory(Holds.FIFO, "codes that wait", *waiting),
-            UnitMemory(Holds.TABLE, "seeds of the square root", SEEDS, SEED_BITS, "distributed", rom=True),
+        """Codes that wait for their token's scale, three FIFOs, and the seeds of the square root."""
+        return (*self.memories_of_codes(), *(memory for fifo in self.fifos() for memory in fifo.memories), SEED_TABLE)
+
+    def memories_of_codes(self) -> tuple[UnitMemory, ...]:
+        """A RAM a group of lanes."""
+        simd = self.source.simd
+        groups = [min(simd - first, GROUP_LANES) for first in range(0, simd, GROUP_LANES)]
+        words, style = self.codes_ram()
+        return tuple(
+            UnitMemory(Holds.FIFO, "codes that wait", words, 16 * lanes, style, groups.count(lanes))
+            for lanes in dict.fromkeys(groups)
         )
 
+    def fifos(self) -> tuple[FifoFolding, ...]:
+        """Of sums, of scales and of results."""
+        tokens, results = self.held_beats() // self.source.token_beats, -(-self.target.width // 8) * 8
+        shapes = ((tokens + 2, self.sum_bits()), (SCALES + 1, SCALE_BITS), (self.leave_cycles() + 2, results))
+        return tuple(FifoFolding(depth, width, self.source.beats, "auto") for depth, width in shapes)
+
     def resources(self) -> Estimate:
-        """Square root and control: 833 LUTs beside the seeds and two DSP slices. A lane: 207 LUTs (sums 70, offset and product sum 80,
-        shifter and range check 57), 6.75 a bit of the result, one slice for x squared, two for x times D rc. The
-        memories."""
+        """Square root and control: 548 LUTs and two DSP slices. Sums: 50 LUTs an adder of the two trees, and a LUT a bit
+        over the beats. A group of lanes: 26 LUTs (mask). A lane: 140 LUTs (product sum and offset 81, shifter and range
+        check 59), five a bit of the result, one slice for x squared, two for x times D rc. The FIFOs and memories."""
         simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
-        logic = Estimate(LUT=round(833 + simd * (207 + 6.75 * bits)), DSP=3 * simd + 2)
-        return sum((memory.resources for memory in self.memory_map()), logic)
+        sums, groups = 50 * (simd - 1) + self.sum_bits(), -(-simd // GROUP_LANES)
+        logic = Estimate(LUT=548 + sums + 26 * groups + simd * (140 + 5 * bits), DSP=3 * simd + 2)
+        parts = (*self.fifos(), *self.memories_of_codes(), SEED_TABLE)
+        return sum((part.resources for part in parts), logic)
+
+    def sum_bits(self) -> int:
+        """Bits of S1 and S2."""
+        return 47 + 2 * numerics.clog2(self.source.channels)
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
-        """A token is summed as it comes, then its square root is taken, then it leaves; three tokens at a time."""
-        (times,), beats = inputs, self.source.token_beats
-        summed = times.served(beats, SUM_CYCLES + self.source.simd.bit_length() // 2)
-        ended = TokenTimes(summed.last, summed.last).served(RSQRT_CYCLES, 1)
-        return [TokenTimes(ended.last, ended.last).served(beats, SCALE_CYCLES)]
+        """A token is summed as it comes, then its square root is taken, one every 36 cycles, then it leaves."""
+        (times,) = inputs
+        known = TokenTimes(times.last, times.last).served(RSQRT_CYCLES, SCALE_CYCLES + numerics.clog2(self.source.simd))
+        return [TokenTimes(known.first, known.first).served(self.source.token_beats, self.leave_cycles())]
+
+    def leave_cycles(self) -> int:
+        """Cycles from the read of a beat to its results at the output: RAM, ten of a lane and the FIFO, one a further group."""
+        _, style = self.codes_ram()
+        return read_latency(self.held_beats(), style) + 10 + (self.source.simd - 1) // GROUP_LANES
 
     def held_tokens(self) -> int:
-        """Tokens in the FIFO, and a part of one in the input and output registers."""
-        return -(-(self.fifo_depth() + 10) // self.source.token_beats)
+        """Tokens of which codes wait, and a part of one in the registers and the FIFO at the output."""
+        return -(-(self.held_beats() + self.leave_cycles() + 2) // self.source.token_beats)
 
 
 class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):

@@ -6,6 +6,7 @@ from tests.sampling import sampled
 from tests.rtl.helper import PART, assert_ok, build_node, build_op, check_op, measure
 
 from finn_vitprune import numerics
+from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus
 from finn_vitprune.synth.yosys import synth_node
@@ -33,9 +34,12 @@ CASES = [
     pytest.param(5, 48, 1, "INT8", id="beats are the bottleneck"),
     pytest.param(6, 36, 1, "INT8", id="both take 36 cycles"),
     pytest.param(6, 74, 2, "INT4", id="37 beats"),
+    pytest.param(6, 40, 1, "INT8", id="40 beats"),
     pytest.param(4, 48, 3, "INT4", id="adder tree of three"),
     pytest.param(7, 24, 24, "INT4", id="a token a beat"),
     pytest.param(5, 384, 8, "INT8", id="DeiT-Small"),
+    pytest.param(6, 66, 33, "INT8", id="two groups of lanes"),
+    pytest.param(9, 65, 65, "INT4", id="three groups and a token a beat"),
     pytest.param(9, 2, 1, "INT8", id="two channels"),
 ]
 
@@ -49,7 +53,11 @@ def inputs(tokens, channels, simd, out, frames=3, **scales):
 @pytest.mark.parametrize("tokens,channels,simd,out", CASES)
 def test_equals_golden_model_at_its_interval(tokens, channels, simd, out):
     checked = check_op(*inputs(tokens, channels, simd, out))
-    assert checked.built.op.get_exp_cycles() == tokens * max(channels // simd, 36)
+    op = checked.built.op
+    assert op.get_exp_cycles() == tokens * max(channels // simd, 36)
+    [times] = op.pass_times([TokenTimes.steady(tokens, channels // simd)])
+    late = checked.latency - times.last[-1] - 1
+    assert late == 0 or (36 < channels // simd <= 40 and 0 < late <= 5), "the multiplier is not free in all of these cycles"
 
 
 SCALES = {
@@ -166,12 +174,10 @@ def test_a_slow_sink_loses_nothing():
     check_slow_sink(build_op("VitLayerNorm", attrs(6, 48, 12)))
 
 
-def test_latency_is_three_tokens_at_most():
-    tokens, beats = 9, 48
-    built = build_op("VitLayerNorm", attrs(tokens, 48, 1))
-    _, latency = measure(built, [tokens_of_all_spreads(1, tokens, 48)])
-    assert latency < (tokens + 2) * beats + 40
-    assert built.op.held_tokens() * beats >= latency - tokens * beats
+def test_all_that_is_inside_is_counted():
+    built = build_op("VitLayerNorm", attrs(9, 48, 1))
+    result = built.run([tokens_of_all_spreads(2, 9, 48)], Stimulus(stall=1.0))
+    assert len(result.in_cycles["in0_V"]) <= built.op.held_tokens() * 48
 
 
 @pytest.mark.parametrize(

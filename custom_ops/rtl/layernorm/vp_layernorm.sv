@@ -1,6 +1,7 @@
 // Integer LayerNorm over tokens of D signed 16-bit codes, SIMD a beat, without gamma and beta.
-// A token is summed (stats) while the one before is in the reciprocal square root (rsqrt) and the one
-// before that leaves, so a token takes the larger of D/SIMD and 36 cycles. The codes wait in a FIFO.
+// A token is summed (stats), then its reciprocal square root is taken (rsqrt, two tokens at a time), then it leaves;
+// so a token takes the larger of D/SIMD and 36 cycles. The codes wait in RAMs of HELD words. Nothing stands still on
+// its way: a beat comes in only where a word is free, and is read only where the FIFO at the output has a place for it.
 `default_nettype none
 
 module vp_layernorm #(
@@ -22,40 +23,75 @@ module vp_layernorm #(
     output      logic                out0_tvalid,
     input  wire logic                out0_tready
 );
-    if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || SHIFT > 29 || MULT >= (1 << 17)
-        || EPS < 1 || EPS >= (64'd1 << 51)) begin : g_check
-        $error("vp_layernorm: D %0d, SIMD %0d, MULT %0d, SHIFT %0d or EPS %0d out of range",
-               D, SIMD, MULT, SHIFT, EPS);
+    if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8 || SHIFT > 29
+        || MULT >= (1 << 17) || EPS < 1 || EPS >= (64'd1 << 51)) begin : g_check
+        $error("vp_layernorm: D %0d, SIMD %0d, OUT_WIDTH %0d, MULT %0d, SHIFT %0d or EPS %0d out of range",
+               D, SIMD, OUT_WIDTH, MULT, SHIFT, EPS);
     end
     localparam int unsigned BEATS = D / SIMD;
     localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
-    localparam int unsigned RSQRT = 36;
     localparam int unsigned S1_WIDTH = 16 + $clog2(D);
     localparam int unsigned S2_WIDTH = 31 + $clog2(D);
-    localparam int unsigned HELD = BEATS + (BEATS < RSQRT ? BEATS : RSQRT) + $clog2(SIMD + 1) + 10;
-    localparam int unsigned DROP = 7 + SHIFT;
-    localparam int unsigned SHIFTED_W = DROP + OUT_WIDTH + 2 > 53 ? OUT_WIDTH + 2 : 53 - DROP;
 
-    // Input: to the sums and to the FIFO, both or neither.
-    logic [SIMD*16-1:0] x_data, held_data;
-    logic x_valid, x_ready, stats_ready, fifo_ready, held_valid;
-    vp_skid #(.WIDTH(SIMD * 16)) skid_in (
-        .clk, .rst_n, .in_data(in0_tdata), .in_valid(in0_tvalid), .in_ready(in0_tready),
-        .out_data(x_data), .out_valid(x_valid), .out_ready(x_ready)
-    );
-    assign x_ready = stats_ready && fifo_ready;
+    // Words for the beats that are on their way where tokens come every PERIOD cycles, with some for waits: a beat
+    // keeps its word for WAIT cycles.
+    localparam int unsigned PERIOD = BEATS > 36 ? BEATS : 36;
+    localparam int unsigned WAIT = BEATS + 55 + $clog2(SIMD);
+    localparam int unsigned LATE = WAIT % PERIOD < BEATS ? WAIT % PERIOD : BEATS;
+    localparam int unsigned HELD = WAIT / PERIOD * BEATS + LATE + (BEATS > 36 ? 7 : 2);
+    localparam int unsigned HELD_W = $clog2(HELD);
+    localparam int unsigned COUNT_W = $clog2(HELD + 1);
+    localparam int unsigned RAM_LATENCY = HELD_W > 6 ? 2 : 1;
 
-    logic signed [S1_WIDTH-1:0] s1;
+    // Lanes by groups, each a cycle after the one before, so that no register drives all of them.
+    localparam int unsigned LANES = 32;
+    localparam int unsigned GROUPS = (SIMD + LANES - 1) / LANES;
+    localparam int unsigned LATENCY = RAM_LATENCY + 8 + GROUPS - 1;  // from take to the result
+
+    logic take;  // a beat is read
+
+    // Input: a register, then the sums and the RAMs.
+    logic [SIMD*16-1:0] x_q;
+    logic x_valid_q, ready_q;
+    logic [COUNT_W-1:0] free_q;  // words that no beat has
+    logic [HELD_W-1:0] waddr_q;
+    wire logic accept = in0_tvalid && ready_q;
+    assign in0_tready = ready_q;
+    always_ff @(posedge clk) begin
+        x_q <= in0_tdata;
+        if (!rst_n) begin
+            x_valid_q <= 1'b0;
+            waddr_q   <= '0;
+            free_q    <= COUNT_W'(HELD);
+            ready_q   <= 1'b0;
+        end else begin
+            x_valid_q <= accept;
+            if (x_valid_q) waddr_q <= waddr_q + 1'b1;
+            if (accept && !take) begin
+                free_q  <= free_q - 1'b1;
+                ready_q <= free_q != COUNT_W'(1);
+            end else if (take && !accept) begin
+                free_q  <= free_q + 1'b1;
+                ready_q <= 1'b1;
+            end else begin
+                ready_q <= free_q != '0;
+            end
+        end
+    end
+
+    logic [S1_WIDTH-1:0] s1;
     logic [S2_WIDTH-1:0] s2;
     logic sums_valid, sums_ready;
-    vp_layernorm_stats #(.BEATS(BEATS), .SIMD(SIMD), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH)) stats (
-        .clk, .rst_n, .in_data(x_data), .in_valid(x_valid && fifo_ready), .in_ready(stats_ready),
+    vp_layernorm_stats #(
+        .BEATS(BEATS), .SIMD(SIMD), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .TOKENS(HELD / BEATS)
+    ) stats (
+        .clk, .rst_n, .in_data(x_q), .in_valid(x_valid_q),
         .s1, .s2, .out_valid(sums_valid), .out_ready(sums_ready)
     );
-    logic [36:0] gain, gain_q;
-    logic signed [52:0] offset, offset_q, offset2_q;
-    logic [4:0] e, e_q[5];
-    logic scale_valid, scale_ready, scale_valid_q;
+    logic [36:0] gain;
+    logic [52:0] offset;
+    logic [4:0] e;
+    logic scale_valid, scale_ready;
     vp_layernorm_rsqrt #(
         .D(D), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .EPS(EPS[51:0]), .MULT(MULT), .SEED_FILE(SEED_FILE)
     ) rsqrt (
@@ -63,60 +99,58 @@ module vp_layernorm #(
         .gain, .offset, .e, .out_valid(scale_valid), .out_ready(scale_ready)
     );
 
-    // Output: a beat leaves the FIFO once its token's scale is known.
-    logic [BEAT_W-1:0] beat_q;
-    logic y_ready;
-    logic [5:0] valid_q;
-    wire logic en = y_ready;
-    wire logic take = en && held_valid && scale_valid_q;
-    wire logic last = beat_q == BEAT_W'(BEATS - 1);
-    assign scale_ready = !scale_valid_q || (take && last);
-    vp_fifo #(.WIDTH(SIMD * 16), .DEPTH(HELD)) held (
-        .clk, .rst_n, .in_data(x_data), .in_valid(x_valid && stats_ready), .in_ready(fifo_ready),
-        .out_data(held_data), .out_valid(held_valid), .out_ready(en && scale_valid_q)
-    );
+    // Output: a token's beats are read once its scale is known. The lanes load the scale, each part when the token's
+    // first beat can be there, LOADS cycles in all; until then the scale stays.
+    localparam int unsigned LOADS = LATENCY - 2;
+    logic [BEAT_W-1:0] left_q;  // beats of the token after the next one
+    logic active_q, loading_q, last_q, can_take;
+    logic [LOADS-1:0] load_q;
+    logic [GROUPS-1:0][HELD_W-1:0] raddr_q;
+    assign take = active_q && can_take;
+    assign scale_ready = load_q[LOADS-1];
+    wire logic start = scale_valid && !loading_q && (!active_q || (take && last_q));
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            scale_valid_q <= 1'b0;
-            beat_q        <= '0;
-            valid_q       <= '0;
+            active_q  <= 1'b0;
+            loading_q <= 1'b0;
+            load_q    <= '0;
+            left_q    <= BEAT_W'(BEATS - 1);
+            last_q    <= BEATS == 1;
+            raddr_q   <= '0;
         end else begin
-            if (scale_ready) scale_valid_q <= scale_valid;
-            if (take) beat_q <= last ? '0 : beat_q + 1'b1;
-            if (en) valid_q <= {valid_q[4:0], take};
-        end
-    end
-
-    // The scale travels beside the beat it belongs to.
-    logic [SHIFTED_W-1:0] below_q, above_q;
-    always_ff @(posedge clk) begin
-        if (scale_ready) begin
-            gain_q   <= gain;
-            offset_q <= offset;
-            e_q[0]   <= e;
-        end
-        if (en) begin
-            offset2_q <= offset_q;
-            for (int i = 1; i < 5; i++) e_q[i] <= e_q[i-1];
-            for (int unsigned i = 0; i < SHIFTED_W; i++) begin
-                below_q[i] <= i < 25 && i < 32'(e_q[2]);
-                above_q[i] <= i >= OUT_WIDTH + 25 || i >= OUT_WIDTH + 32'(e_q[2]);
+            active_q  <= start || (active_q && !(take && last_q));
+            loading_q <= start || (loading_q && !scale_ready);
+            load_q    <= {load_q[LOADS-2:0], start};
+            raddr_q   <= (GROUPS * HELD_W)'({raddr_q, raddr_q[0] + HELD_W'(take)});
+            if (take) begin
+                left_q <= last_q ? BEAT_W'(BEATS - 1) : left_q - 1'b1;
+                last_q <= BEATS == 1 || left_q == BEAT_W'(1);
             end
         end
     end
 
     logic [OUT_BITS-1:0] y;
-    for (genvar i = 0; i < SIMD; i++) begin : g_lane
-        vp_layernorm_lane #(.OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT), .SHIFTED_W(SHIFTED_W)) lane (
-            .clk, .en, .x(held_data[i*16+:16]), .gain(gain_q), .offset(offset2_q), .coarse(e_q[3]),
-            .fine(e_q[4][2:0]), .below(below_q), .above(above_q), .y(y[i*OUT_WIDTH+:OUT_WIDTH])
+    logic y_valid;
+    vp_delay #(.WIDTH(1), .LENGTH(LATENCY)) valid (.clk, .rst_n, .in(take), .out(y_valid));
+    for (genvar g = 0; g < GROUPS; g++) begin : g_group
+        localparam int unsigned FIRST = g * LANES;
+        localparam int unsigned N = SIMD - FIRST < LANES ? SIMD - FIRST : LANES;
+        logic [N*OUT_WIDTH-1:0] early;
+        vp_layernorm_lanes #(
+            .LANES(N), .OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT), .WORDS(1 << HELD_W), .RAM_LATENCY(RAM_LATENCY)
+        ) lanes (
+            .clk, .we(x_valid_q), .waddr(waddr_q), .wdata(x_q[FIRST*16+:N*16]), .raddr(raddr_q[g]),
+            .load(load_q[RAM_LATENCY+g+:6]), .gain, .offset, .e, .y(early)
+        );
+        vp_delay #(.WIDTH(N * OUT_WIDTH), .LENGTH(GROUPS - 1 - g)) align (
+            .clk, .rst_n(1'b1), .in(early), .out(y[FIRST*OUT_WIDTH+:N*OUT_WIDTH])
         );
     end
     if (OUT_BITS > SIMD * OUT_WIDTH) begin : g_pad
         assign y[OUT_BITS-1:SIMD*OUT_WIDTH] = '0;
     end
-    vp_skid #(.WIDTH(OUT_BITS)) skid_out (
-        .clk, .rst_n, .in_data(y), .in_valid(valid_q[5]), .in_ready(y_ready),
+    vp_credit_fifo #(.WIDTH(OUT_BITS), .DEPTH(LATENCY + 3)) leaving (
+        .clk, .rst_n, .take, .can_take, .push(y_valid), .push_data(y),
         .out_data(out0_tdata), .out_valid(out0_tvalid), .out_ready(out0_tready)
     );
 endmodule

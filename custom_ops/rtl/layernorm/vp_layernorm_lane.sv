@@ -1,71 +1,81 @@
 // One element of LayerNorm: clip(round_half_even((gain x - offset) 2^-(8 + e + SHIFT))) to OUT_WIDTH
-// signed bits. Six stages that en advances together; gain, offset and e belong to the beat in their
-// own stage (stage 1, 2 and 3 to 5), as do the masks below and above the kept bits (stage 4).
+// signed bits, 8 cycles after x. Each input belongs to the element in the stage that uses it: gain when x is in x_q,
+// offset[25:0] two cycles later, its upper part three, mask (bit i: i < e) and coarse (e[4:3]) four, fine (e[2:0])
+// five.
 `default_nettype none
 
 module vp_layernorm_lane #(
     int unsigned OUT_WIDTH = 8,
-    int unsigned SHIFT     = 12,
-    int unsigned SHIFTED_W        = 34,   // bits left after the constant shift by 7 + SHIFT
-    localparam int unsigned LATENCY = 6
+    int unsigned SHIFT     = 12
 ) (
     input  wire logic               clk,
-    input  wire logic               en,
     input  wire logic signed [15:0] x,
     input  wire logic [36:0]        gain,
-    input  wire logic signed [52:0] offset,
-    input  wire logic [4:0]         coarse,     // e in stage 4
-    input  wire logic [2:0]         fine,       // e[2:0] in stage 5
-    input  wire logic [SHIFTED_W-1:0]      below,      // bits of q under the rounding bit, stage 4
-    input  wire logic [SHIFTED_W-1:0]      above,      // bits of q from the result's sign bit up, stage 4
+    input  wire logic [52:0]        offset,
+    input  wire logic [24:0]        mask,
+    input  wire logic [1:0]         coarse,
+    input  wire logic [2:0]         fine,
     output      logic [OUT_WIDTH-1:0] y
 );
     localparam int unsigned DROP = 7 + SHIFT;
-    localparam int unsigned PRODUCT_W = SHIFTED_W + DROP;
+    localparam int unsigned SHIFTED_W = 53 - DROP;     // bits left after the constant shift
     localparam int unsigned COARSE_W = OUT_WIDTH + 8;  // after the coarse shift by multiples of 8
-    if (PRODUCT_W < 53 || SHIFTED_W < OUT_WIDTH + 2 || LATENCY != 6) begin : g_check
-        $error("vp_layernorm_lane: SHIFTED_W %0d is too small for SHIFT %0d and OUT_WIDTH %0d",
-               SHIFTED_W, SHIFT, OUT_WIDTH);
+    if (SHIFT > 29 || OUT_WIDTH > 8) begin : g_check
+        $error("vp_layernorm_lane: SHIFT %0d must be at most 29, OUT_WIDTH %0d at most 8", SHIFT, OUT_WIDTH);
     end
     localparam logic [OUT_WIDTH-1:0] MAX_OUT = {1'b0, {(OUT_WIDTH - 1) {1'b1}}};
     localparam logic [OUT_WIDTH-1:0] MIN_OUT = {1'b1, {(OUT_WIDTH - 1) {1'b0}}};
 
-    logic signed [42:0] low_q;
-    logic signed [27:0] high_q, high2_q;
-    logic signed [52:0] diff_q, p_q;
+    // Two multipliers with registers of operands, product and result. The offset is subtracted in two parts, the upper
+    // a cycle after the lower.
+    logic signed [15:0] x_q;
+    logic [42:0] low_m_q, low_q;
+    logic [27:0] high_m_q, high_q;
+    logic [26:0] low_diff_q;  // with the borrow on top
+    logic [26:0] high_sum_q, high_diff;
+    logic below;           // of the carry-in's own bit
+    logic [52:0] p_q;
+    assign {high_diff, below} = {high_sum_q, 1'b1} + {~offset[52:26], !low_diff_q[26]};
     always_ff @(posedge clk) begin
-        if (en) begin
-            low_q   <= x * $signed({1'b0, gain[25:0]});
-            high_q  <= x * $signed({1'b0, gain[36:26]});
-            diff_q  <= 53'(low_q) - offset;
-            high2_q <= high_q;
-            p_q     <= {diff_q[52:26] + high2_q[26:0], diff_q[25:0]};
-        end
+        x_q        <= x;
+        low_m_q    <= x_q * $signed({1'b0, gain[25:0]});
+        high_m_q   <= x_q * $signed({1'b0, gain[36:26]});
+        low_q      <= low_m_q;
+        high_q     <= high_m_q;
+        low_diff_q <= {1'b0, low_q[25:0]} - {1'b0, offset[25:0]};
+        high_sum_q <= high_q[26:0] + 27'($signed(low_q[42:26]));
+        p_q        <= {high_diff, low_diff_q[25:0]};
     end
 
     // Variable shift: only the result and its rounding bit pass the shifter; what lies below goes to
     // the sticky bit, what lies above to the range check.
-    wire logic signed [PRODUCT_W-1:0] p = PRODUCT_W'(p_q);
-    wire logic signed [SHIFTED_W-1:0] q = p[PRODUCT_W-1:DROP];
+    wire logic signed [SHIFTED_W-1:0] q = p_q[52:DROP];
     wire logic signed [SHIFTED_W+COARSE_W-1:0] q_wide = (SHIFTED_W + COARSE_W)'(q);
     logic [COARSE_W-1:0] part_q;
     logic [OUT_WIDTH-1:0] value_q;
-    logic sticky_q, outside_q, outside2_q, negative_q, negative2_q, up_q;
+    logic half_q, rest_q, outside_q, negative_q, negative2_q;
+    // Whether a bit under the rounding bit is set, and whether one from the result's sign up differs from the sign, by
+    // parts of the bits.
+    localparam int unsigned MIDDLE = (OUT_WIDTH + SHIFTED_W) / 2;
+    logic [2:0] sticky_q;
+    logic [1:0] differ_q;
+    wire logic [SHIFTED_W-1:0] dropped = q & SHIFTED_W'(mask);
+    wire logic [SHIFTED_W-1:0] differ = (q ^ {SHIFTED_W{q[SHIFTED_W-1]}}) & ~SHIFTED_W'({mask, {OUT_WIDTH{1'b1}}});
+    wire logic up = half_q && (rest_q || value_q[0]);  // to even
     wire logic [OUT_WIDTH:0] kept = (OUT_WIDTH + 1)'(part_q >> fine);
     always_ff @(posedge clk) begin
-        if (en) begin
-            part_q      <= COARSE_W'(q_wide >>> {coarse[4:3], 3'd0});
-            sticky_q    <= (|p[DROP-1:0]) || (|(q & below));
-            outside_q   <= |((q ^ {SHIFTED_W{q[SHIFTED_W-1]}}) & above);
-            negative_q  <= q[SHIFTED_W-1];
-            value_q     <= kept[OUT_WIDTH:1];
-            up_q        <= kept[0] && (sticky_q || kept[1]);
-            outside2_q  <= outside_q;
-            negative2_q <= negative_q;
-            if (outside2_q) y <= negative2_q ? MIN_OUT : MAX_OUT;
-            else if (up_q && value_q == MAX_OUT) y <= MAX_OUT;
-            else y <= value_q + OUT_WIDTH'(up_q);
-        end
+        part_q      <= COARSE_W'(q_wide >>> {coarse, 3'd0});
+        sticky_q    <= {|dropped[SHIFTED_W-1:12], |dropped[11:0], |p_q[DROP-1:0]};
+        differ_q    <= {|differ[SHIFTED_W-1:MIDDLE], |differ[MIDDLE-1:0]};
+        negative_q  <= q[SHIFTED_W-1];
+        value_q     <= kept[OUT_WIDTH:1];
+        half_q      <= kept[0];
+        rest_q      <= |sticky_q;
+        outside_q   <= |differ_q;
+        negative2_q <= negative_q;
+        if (outside_q) y <= negative2_q ? MIN_OUT : MAX_OUT;
+        else if (up && value_q == MAX_OUT) y <= MAX_OUT;
+        else y <= value_q + OUT_WIDTH'(up);
     end
 endmodule
 

@@ -1,8 +1,9 @@
 // From a token's S1 and S2 to what its elements are scaled with:
 // y = clip(round_half_even((gain X - offset) 2^-(8 + e + SHIFT)))
 // with v = D S2 - S1^2 + EPS, (r, e) = reciprocal square root of v (table seed, two Newton steps),
-// rc = (r MULT) >> 16, gain = D rc, offset = S1 rc. One multiplier, three cycles long, does all products in
-// turn: 36 cycles a token, whatever the data. in_ready comes two cycles after in_valid is first seen.
+// rc = (r MULT) >> 16, gain = D rc, offset = S1 rc. One multiplier does all products in turn, those of two tokens at a
+// time: a token takes 45 steps, of which none waits, and 36 more cycles pass at least until the next one starts.
+// in_ready comes four cycles after the start of a token.
 `default_nettype none
 
 module vp_layernorm_rsqrt #(
@@ -15,115 +16,166 @@ module vp_layernorm_rsqrt #(
 ) (
     input  wire logic                       clk,
     input  wire logic                       rst_n,
-    input  wire logic signed [S1_WIDTH-1:0] s1,
+    input  wire logic [S1_WIDTH-1:0]        s1,
     input  wire logic [S2_WIDTH-1:0]        s2,
     input  wire logic                       in_valid,
     output      logic                       in_ready,
     output      logic [36:0]                gain,
-    output      logic signed [52:0]         offset,
+    output      logic [52:0]                offset,
     output      logic [4:0]                 e,
     output      logic                       out_valid,
     input  wire logic                       out_ready
 );
-    localparam int unsigned STEPS = 36;
-    localparam logic [51:0] THREE_22 = 52'd3 << 22;
-    localparam logic [51:0] THREE_24 = 52'd3 << 24;
+    localparam logic [26:0] THREE_22 = 27'd3 << 22;
+    localparam logic [26:0] THREE_24 = 27'd3 << 24;
 
-    logic [5:0] step_q;
-    logic out_valid_q;
-    wire logic hold = (step_q == 6'd0 && !in_valid) || (step_q == 6'd34 && out_valid_q && !out_ready);
-    wire logic ce = !hold;
-
-    // The multiplier: operands, two partial products, sum. A product is in product_q three steps
-    // after the step that chose its operands.
-    logic [25:0] a_q, a_d, b_q, b_d;
-    logic signed [44:0] low_q;
-    logic signed [36:0] high_q;
-    logic [51:0] product_q;
-    always_ff @(posedge clk) begin
-        if (ce) begin
-            a_q       <= a_d;
-            b_q       <= b_d;
-            low_q     <= $signed({1'b0, a_q}) * $signed({1'b0, b_q[16:0]});
-            high_q    <= $signed({1'b0, a_q}) * $signed({1'b0, b_q[25:17]});
-            product_q <= {high_q[34:0], 17'd0} + 52'(unsigned'(low_q[43:0]));
-        end
-    end
-
-    logic [51:0] v_q, t;
-    logic [4:0] e_q, e_d;
-    logic [25:0] magnitude_q, magnitude;
-    logic [18:0] r1_q;
-    logic [12:0] r0;
-    logic negative_q;
-    wire logic [51:0] s2_wide = 52'(s2);
-    wire logic [23:0] m = v_q[51:28];  // from step 9 on: v / 4^e, 22 fraction bits
-    wire logic [4:0] left = 5'd25 - e_q;
-
-    vp_rom #(.DEPTH(256), .WIDTH(13), .FILE(SEED_FILE), .STYLE("distributed")) seeds (
-        .clk, .en(step_q == 6'd9), .addr(m[23:16]), .data(r0)
-    );
-
-    always_comb begin
-        magnitude = 26'(unsigned'(s1[S1_WIDTH-1] ? -s1 : s1));
-        t = (step_q == 6'd16) ? THREE_22 - {24'd0, product_q[51:24]} : THREE_24 - {22'd0, product_q[51:22]};
-        e_d = '0;
-        for (int i = 0; i < 26; i++) if (v_q[2*i+:2] != 2'd0) e_d = 5'(i);
-    end
-
-    always_comb begin
-        a_d = a_q;
-        b_d = b_q;
-        case (step_q)
-            6'd0: begin a_d = magnitude; b_d = magnitude; end
-            6'd1: begin a_d = 26'(D); b_d = s2_wide[25:0]; end
-            6'd2: b_d = s2_wide[51:26];
-            6'd10: begin a_d = 26'(r0); b_d = 26'(r0); end
-            6'd13: begin a_d = 26'(m); b_d = product_q[25:0]; end          // r0^2
-            6'd16: begin a_d = 26'(r0); b_d = t[25:0]; end                 // p1
-            6'd19: begin a_d = 26'(product_q[35:17]); b_d = 26'(product_q[35:17]); end  // r1
-            6'd22: begin a_d = 26'(m); b_d = product_q[37:12]; end         // r1^2
-            6'd25: begin a_d = 26'(r1_q); b_d = t[25:0]; end               // p2
-            6'd28: begin a_d = product_q[44:19]; b_d = 26'(MULT); end      // r2
-            6'd31: begin a_d = product_q[41:16]; b_d = 26'(D); end         // rc
-            6'd32: b_d = magnitude_q;
-            default: ;
-        endcase
-    end
-    assign in_ready = step_q == 6'd2;
-
-    always_ff @(posedge clk) begin
-        if (ce) begin
-            case (step_q)
-                6'd0: begin magnitude_q <= magnitude; negative_q <= s1[S1_WIDTH-1]; end
-                6'd3: v_q <= EPS - product_q;
-                6'd4: v_q <= v_q + product_q;
-                6'd5: v_q <= v_q + {product_q[25:0], 26'd0};
-                6'd6: e_q <= e_d;
-                6'd7: v_q <= v_q << {left[4:3], 4'd0};
-                6'd8: v_q <= v_q << {left[2:0], 1'b0};
-                6'd19: r1_q <= product_q[35:17];
-                6'd34: gain <= product_q[36:0];
-                6'd35: begin
-                    offset <= negative_q ? -$signed({1'b0, product_q}) : $signed({1'b0, product_q});
-                    e      <= e_q;
-                end
-                default: ;
-            endcase
-        end
-    end
-
+    // step_q[i]: a token is in step i. Operands are chosen in the steps 0, 1, 2, 11, 15, 19, 23, 27, 31, 35, 39 and 40,
+    // so that a token may start 36 or more than 40 cycles after the one before, and never needs the multiplier with it.
+    logic [44:0] step_q;
+    logic free_q, can_take;
+    wire logic start = in_valid && free_q && can_take;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            step_q      <= '0;
-            out_valid_q <= 1'b0;
+            step_q <= '0;
+            free_q <= 1'b0;
         end else begin
-            if (ce) step_q <= step_q == 6'(STEPS - 1) ? '0 : step_q + 1'b1;
-            if (step_q == 6'd35) out_valid_q <= 1'b1;
-            else if (out_ready) out_valid_q <= 1'b0;
+            step_q <= {step_q[43:0], start};
+            free_q <= !(start || (|step_q[33:0]) || (|step_q[38:35]));
         end
     end
-    assign out_valid = out_valid_q;
+    assign in_ready = step_q[3];
+
+    // The multiplier: signed operands, two partial products, their results, the sum. A product is in product_q four
+    // steps after the step that chose its operands.
+    logic signed [26:0] a_q;
+    logic [26:0] b_q;
+    logic [36:0] high_m_q, high_q;
+    // Registers of the slice, which must not become shift registers in LUTs.
+`ifdef VP_SYNTH
+    (* keep *)
+`else
+    (* shreg_extract = "no" *)
+`endif
+    logic [44:0] low_m_q, low_q;
+    logic [52:0] product_q;
+    always_ff @(posedge clk) begin
+        low_m_q   <= a_q * $signed({1'b0, b_q[16:0]});
+        high_m_q  <= a_q * $signed(b_q[26:17]);
+        low_q     <= low_m_q;
+        high_q    <= high_m_q;
+        product_q <= {high_q[35:0], 17'd0} + 53'($signed(low_q));
+    end
+
+    // v, then v / 4^e = m with 22 fraction bits: shifted by multiples of 16 bits, then by less.
+    logic [51:0] v_q;
+    logic [37:0] w, w_q;
+    logic [1:0] coarse_q;
+    logic [2:0] fine, fine_q;
+    logic [23:0] m, m_q;
+    logic [12:0] r0;
+    logic [4:0] e_q;
+    wire logic [51:0] addend = step_q[5] ? {product_q[25:0], 26'd0} : product_q[51:0] ^ {52{step_q[6]}};
+    always_comb begin
+        w = 38'((v_q << {coarse_q, 4'd0}) >> 14);
+        fine = '0;
+        for (int i = 7; i >= 0; i--) if (w[36-2*i+:2] != 2'd0) fine = 3'(i);
+        m = 24'((w_q << {fine_q, 1'b0}) >> 14);
+    end
+    always_ff @(posedge clk) begin
+        if (step_q[3]) v_q <= EPS;
+        else if (|step_q[6:4]) v_q <= v_q + addend + 52'(step_q[6]);
+        coarse_q <= (|v_q[51:36]) ? 2'd0 : (|v_q[35:20]) ? 2'd1 : (|v_q[19:4]) ? 2'd2 : 2'd3;
+        w_q      <= w;
+        fine_q   <= fine;
+        if (step_q[9]) begin
+            m_q <= m;
+            e_q <= 5'd25 - {coarse_q, fine_q};
+        end
+    end
+    vp_rom #(.DEPTH(256), .WIDTH(13), .FILE(SEED_FILE), .STYLE("distributed")) seeds (
+        .clk, .en(step_q[9]), .addr(m[23:16]), .data(r0)
+    );
+
+    // Operands: what is known a step before goes through a register, chosen two steps before. Factors out of a product
+    // are less than 2^26, so its bits above them are 0.
+    typedef enum logic [2:0] {S2_LOW, S2_HIGH, S1, R0, M, R1, RC} a_known_t;
+    typedef enum logic [2:0] {B_D, B_S1, B_R0, B_MULT, B_S1_HELD} b_known_t;
+    typedef enum logic [1:0] {A_KNOWN, A_R1, A_R2, A_RC} a_from_t;
+    typedef enum logic [2:0] {B_KNOWN, B_R0_SQUARE, B_T, B_R1, B_R1_SQUARE} b_from_t;
+    a_known_t a_known_from_q;
+    b_known_t b_known_from_q;
+    a_from_t a_from_q;
+    b_from_t b_from_q;
+    logic [26:0] a_known, a_known_q, b_known, b_known_q, a, b;
+    logic [S1_WIDTH-1:0] s1_q;
+    logic [18:0] r1_q;
+    logic second_q;
+    logic [26:0] t;  // 3 - m r^2, of the first or second Newton step
+    wire logic [51:0] s2_wide = 52'(s2);
+    always_comb begin
+        case (a_known_from_q)
+            S2_HIGH: a_known = {1'b0, s2_wide[51:26]};
+            S1:      a_known = 27'($signed(s1));
+            R0:      a_known = 27'(r0);
+            M:       a_known = 27'(m_q);
+            R1:      a_known = 27'(r1_q);
+            RC:      a_known = product_q[42:16];
+            default: a_known = {1'b0, s2_wide[25:0]};
+        endcase
+        case (b_known_from_q)
+            B_S1:      b_known = 27'($signed(s1));
+            B_R0:      b_known = 27'(r0);
+            B_MULT:    b_known = 27'(MULT);
+            B_S1_HELD: b_known = 27'($signed(s1_q));
+            default:   b_known = 27'(D);
+        endcase
+        t = (second_q ? THREE_24 : THREE_22) - (second_q ? product_q[48:22] : product_q[50:24]);
+        case (a_from_q)
+            A_R1:    a = product_q[43:17];
+            A_R2:    a = product_q[45:19];
+            A_RC:    a = product_q[42:16];
+            default: a = a_known_q;
+        endcase
+        case (b_from_q)
+            B_R0_SQUARE: b = product_q[26:0];
+            B_T:         b = t;
+            B_R1:        b = product_q[43:17];
+            B_R1_SQUARE: b = product_q[38:12];
+            default:     b = b_known_q;
+        endcase
+    end
+    always_ff @(posedge clk) begin
+        a_known_from_q <= start ? S2_HIGH : step_q[0] ? S1 : step_q[9] || step_q[17] ? R0
+                          : step_q[13] || step_q[25] ? M : step_q[29] ? R1 : step_q[38] ? RC : S2_LOW;
+        b_known_from_q <= step_q[0] ? B_S1 : step_q[9] ? B_R0 : step_q[33] ? B_MULT : step_q[38] ? B_S1_HELD : B_D;
+        a_from_q       <= step_q[22] ? A_R1 : step_q[34] ? A_R2 : step_q[38] ? A_RC : A_KNOWN;
+        b_from_q       <= step_q[14] ? B_R0_SQUARE : step_q[18] || step_q[30] ? B_T : step_q[22] ? B_R1
+                          : step_q[26] ? B_R1_SQUARE : B_KNOWN;
+        second_q       <= step_q[30];
+        a_known_q      <= a_known;
+        b_known_q      <= b_known;
+        a_q            <= a;
+        b_q            <= b;
+        if (step_q[3]) s1_q <= s1;
+        if (step_q[23]) r1_q <= product_q[35:17];
+    end
+
+    // gain comes a step before offset. Tokens that wait for the lanes count as under way.
+    logic [36:0] gain_q;
+    always_ff @(posedge clk) gain_q <= product_q[36:0];
+    vp_credit_fifo #(.WIDTH(37 + 53 + 5), .DEPTH(3)) scales (
+        .clk, .rst_n, .take(start), .can_take, .push(step_q[44]), .push_data({gain_q, product_q, e_q}),
+        .out_data({gain, offset, e}), .out_valid, .out_ready
+    );
+
+`ifdef VERILATOR
+    wire logic [11:0] chosen = {
+        step_q[40:39], step_q[35], step_q[31], step_q[27], step_q[23], step_q[19], step_q[15], step_q[11], step_q[2:0]
+    };
+    always_ff @(posedge clk) begin
+        if (rst_n && !$onehot0(chosen)) $fatal(1, "vp_layernorm_rsqrt: two tokens want the multiplier");
+    end
+`endif
 endmodule
 
 `default_nettype wire

@@ -1,83 +1,87 @@
 // Sums of a token's codes and of their squares: S1 = sum X_i, S2 = sum X_i^2 over BEATS beats of SIMD
-// signed 16-bit codes. The result waits in a register of its own while the next token is summed; when
-// that one is done too, the unit stands still. in_ready passes through from out_ready.
+// signed 16-bit codes. Beats come whenever they do; a FIFO has room for the sums of TOKENS tokens, and no more may
+// be in it.
 `default_nettype none
 
 module vp_layernorm_stats #(
     int unsigned BEATS    = 8,
     int unsigned SIMD     = 4,
     int unsigned S1_WIDTH = 21,
-    int unsigned S2_WIDTH = 36
+    int unsigned S2_WIDTH = 36,
+    int unsigned TOKENS   = 2
 ) (
     input  wire logic                       clk,
     input  wire logic                       rst_n,
     input  wire logic [SIMD*16-1:0]         in_data,
     input  wire logic                       in_valid,
-    output      logic                       in_ready,
-    output      logic signed [S1_WIDTH-1:0] s1,
+    output      logic [S1_WIDTH-1:0]        s1,
     output      logic [S2_WIDTH-1:0]        s2,
     output      logic                       out_valid,
     input  wire logic                       out_ready
 );
-    localparam int unsigned STAGES = 1 + $clog2(SIMD);
+    localparam int unsigned SQUARE = 3;  // cycles: operands, product, result
+    localparam int unsigned LEVELS = $clog2(SIMD);
     localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
 
-    logic out_valid_q, en;
-    assign in_ready = en;
-
     // Codes and squares, then the adder trees.
-    logic [SIMD*16-1:0] x_q;
-    logic [SIMD*32-1:0] square_q;
-    always_ff @(posedge clk) if (en) x_q <= in_data;
+    logic [SIMD*32-1:0] squares;
     for (genvar i = 0; i < SIMD; i++) begin : g_square
-        wire logic signed [15:0] x = in_data[i*16+:16];
-        logic signed [31:0] product_q;
-        always_ff @(posedge clk) if (en) product_q <= x * x;
-        assign square_q[i*32+:32] = product_q;
+        logic signed [15:0] x_q;
+        logic [30:0] product_q, square_q;
+        always_ff @(posedge clk) begin
+            x_q       <= in_data[i*16+:16];
+            product_q <= 31'(x_q * x_q);
+            square_q  <= product_q;
+        end
+        assign squares[i*32+:32] = {1'b0, square_q};
     end
-    logic signed [S1_WIDTH-1:0] beat_s1;
-    logic signed [S2_WIDTH:0] beat_s2;
-    vp_adder_tree #(.NUM(SIMD), .WIDTH(16), .SUM_WIDTH(S1_WIDTH)) tree1 (
-        .clk, .en, .terms(x_q), .sum(beat_s1)
-    );
-    vp_adder_tree #(.NUM(SIMD), .WIDTH(32), .SUM_WIDTH(S2_WIDTH + 1)) tree2 (
-        .clk, .en, .terms(square_q), .sum(beat_s2)
-    );
+    logic [15+LEVELS:0] early_s1, beat_s1;
+    logic [31+LEVELS:0] beat_s2;
+    logic beat_valid;
+    vp_adder_tree #(.NUM(SIMD), .WIDTH(16)) tree1 (.clk, .en(1'b1), .terms(in_data), .sum(early_s1));
+    vp_adder_tree #(.NUM(SIMD), .WIDTH(32)) tree2 (.clk, .en(1'b1), .terms(squares), .sum(beat_s2));
+    vp_delay #(.WIDTH(16 + LEVELS), .LENGTH(SQUARE)) delay1 (.clk, .rst_n, .in(early_s1), .out(beat_s1));
+    vp_delay #(.WIDTH(1), .LENGTH(SQUARE + LEVELS)) valid (.clk, .rst_n, .in(in_valid), .out(beat_valid));
 
     // Sums over the beats of a token.
-    logic [STAGES-1:0] valid_q;
-    logic [BEAT_W-1:0] beat_q;
-    logic signed [S1_WIDTH-1:0] sum1_q, sum1;
-    logic [S2_WIDTH-1:0] sum2_q, sum2;
-    wire logic beat_valid = valid_q[STAGES-1];
-    wire logic last = beat_q == BEAT_W'(BEATS - 1);
-    assign en = !out_valid_q || out_ready || !(beat_valid && last);
-    assign sum1 = (beat_q == '0 ? '0 : sum1_q) + beat_s1;
-    assign sum2 = (beat_q == '0 ? '0 : sum2_q) + beat_s2[S2_WIDTH-1:0];
-
+    logic [BEAT_W-1:0] left_q;  // beats of the token after the next one
+    logic first_q, last_q, done_q, room;
+    logic [S1_WIDTH-1:0] sum1_q;
+    logic [S2_WIDTH-1:0] sum2_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            valid_q     <= '0;
-            beat_q      <= '0;
-            out_valid_q <= 1'b0;
+            left_q  <= BEAT_W'(BEATS - 1);
+            first_q <= 1'b1;
+            last_q  <= BEATS == 1;
+            done_q  <= 1'b0;
         end else begin
-            if (en) valid_q <= STAGES'({valid_q, in_valid});
-            if (en && beat_valid) beat_q <= last ? '0 : beat_q + 1'b1;
-            if (en && beat_valid && last) out_valid_q <= 1'b1;
-            else if (out_ready) out_valid_q <= 1'b0;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if (en && beat_valid) begin
-            sum1_q <= sum1;
-            sum2_q <= sum2;
-            if (last) begin
-                s1 <= sum1;
-                s2 <= sum2;
+            done_q <= beat_valid && last_q;
+            if (beat_valid) begin
+                left_q  <= last_q ? BEAT_W'(BEATS - 1) : left_q - 1'b1;
+                first_q <= last_q;
+                last_q  <= BEATS == 1 || left_q == BEAT_W'(1);
             end
         end
     end
-    assign out_valid = out_valid_q;
+    always_ff @(posedge clk) begin
+        if (beat_valid) begin
+            sum1_q <= (first_q ? '0 : sum1_q) + S1_WIDTH'($signed(beat_s1));
+            sum2_q <= (first_q ? '0 : sum2_q) + S2_WIDTH'(beat_s2);
+        end
+    end
+
+    // More words than tokens: a FIFO refuses a beat in the cycle in which its last word moves to the output, and is no RAM
+    // where it has fewer than three.
+    vp_fifo #(.WIDTH(S1_WIDTH + S2_WIDTH), .DEPTH(TOKENS + 2)) sums (
+        .clk, .rst_n, .in_data({sum1_q, sum2_q}), .in_valid(done_q), .in_ready(room),
+        .out_data({s1, s2}), .out_valid, .out_ready
+    );
+
+`ifdef VERILATOR
+    always_ff @(posedge clk) begin
+        if (rst_n && done_q && !room) $fatal(1, "vp_layernorm_stats: more than %0d tokens wait", TOKENS);
+    end
+`endif
 endmodule
 
 `default_nettype wire
