@@ -36,8 +36,8 @@ def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
     words, width, _ = f.weight_memory
     return {
         "W": (words, width, f.mac.chain),
-        "P": (f.program_entries, 1 + f.lanes * (1 + f.x_index_bits), 1),
-        "C": (f.drain_entries, 3 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits, 1),
+        "P": (f.program_entries, 2 + f.lanes * (1 + f.x_index_bits), 1),
+        "C": (f.drain_entries, 4 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits, 1),
         "K": (f.constants, f.drain_width * constant_bits, 1),
     }
 
@@ -45,7 +45,7 @@ def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
 def ram_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
     """Depth, width and number of the RAMs, two buffers each: X row memories, R result banks, O rows in order."""
     return {
-        "X": (2 << max(1, clog2(f.x_words)), f.x_elems * f.x.bitwidth(), f.lanes * f.tokens),
+        "X": (*f.row_memory, f.lanes * f.tokens),
         "R": (2 << f.r_word_bits, f.tokens * f.pe * f.acc_bits, f.lanes * (f.r_elems // f.pe)),
         "O": f.reorder_shape,
     }
