@@ -125,8 +125,8 @@ module vp_mvau #(
         .step_last(fetch_last), .step_word(fetch_word)
     );
 
-    // Rows take X_CYCLES from the step to the array, weights W_LATENCY: what takes less waits. Rows that are written come after
-    // the steps that read what was there before, so they wait too. What is above does not know it.
+    // Rows take X_CYCLES from the step to the array, weights W_LATENCY: what takes less waits. A register more keeps rows that
+    // are written behind the steps that read what was there before. What is above does not know it.
     localparam int unsigned X_CYCLES = X_STYLE == "block" ? 4 : 3;
     localparam int unsigned X_WAIT = W_LATENCY > X_CYCLES ? W_LATENCY - X_CYCLES : 0;
     localparam int unsigned W_WAIT = X_CYCLES > W_LATENCY ? X_CYCLES - W_LATENCY : 0;
@@ -137,9 +137,8 @@ module vp_mvau #(
     logic [LANES-1:0] step_first, step_last;
     logic [LANES*(X_INDEX_W-1)-1:0] step_word;
     logic [W_ADDR_W-1:0] read_addr;
-    vp_delay #(.WIDTH(TOKENS), .LENGTH(X_WAIT)) writes_later (.clk, .rst_n, .in(x_we), .out(lane_we));
-    vp_delay #(.WIDTH(X_ADDR_W + X_ELEMS * X_BITS), .LENGTH(X_WAIT)) rows_later (
-        .clk, .rst_n(1'b1), .in({x_waddr, x_wdata}), .out({lane_waddr, lane_wdata})
+    vp_delay #(.WIDTH(TOKENS + X_ADDR_W + X_ELEMS * X_BITS), .LENGTH(1)) rows_later (
+        .clk, .rst_n(1'b1), .in({x_we, x_waddr, x_wdata}), .out({lane_we, lane_waddr, lane_wdata})
     );
     vp_delay #(.WIDTH(3 + LANES * (X_INDEX_W + 1)), .LENGTH(X_WAIT)) steps_later (
         .clk, .rst_n, .in({fetch_start, fetch_end, fetch_bank, fetch_first, fetch_last, fetch_word}),
