@@ -12,11 +12,12 @@ from finn_vitprune.custom_ops.memory import (
     DSP_MIN_PRODUCT,
     Estimate,
     Holds,
+    RowRam,
     UnitMemory,
     multiplier_dsps,
     ram_bits,
-    read_latency,
 )
+from finn_vitprune.custom_ops.requant_estimate import requant_cycles, requant_dsps
 from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
 
 
@@ -33,9 +34,14 @@ def tree_levels(terms: int) -> int:
     return (clog2(terms) + 1) // 2
 
 
-def division_cycles(quotient: int, bits: int) -> int:
-    """Cycles of one division in ``vp_divide``."""
-    return -(-quotient // bits) + 1
+def division_cycles(quotient: int, stages: int) -> int:
+    """Cycles between two divisions in ``vp_divide``."""
+    return -(-quotient // stages) + 1
+
+
+def division_latency(quotient: int, stages: int) -> int:
+    """Cycles of one division."""
+    return stages * division_cycles(quotient, stages)
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,8 @@ class Geometry(Folding):
     def handover(self) -> int:
         """Cycles from the end of an item's first phase to the start of its second."""
         serial = -(-self.pe // self.logit_lanes)
-        return 13 + self.kv_latency + tree_levels(-(-self.simd // 4)) + tree_levels(self.logit_lanes) + serial
+        requant = requant_cycles(self.logit_acc_bits, MULT_BITS)
+        return 10 + self.kv_latency + tree_levels(-(-self.simd // 4)) + requant + clog2(self.logit_lanes) + serial
 
     @property
     def slots(self) -> int:
@@ -127,12 +134,17 @@ class Geometry(Folding):
     def groups_held(self) -> int:
         """Channel groups of accumulators that can wait for their reciprocal.
 
-        An item's, one that starts, and those in flight: pipeline, division and output of one group.
+        An item's, one that starts, and those in flight: row sum or products, two FIFOs and the division between them.
         """
+        row_sum = tree_levels(self.pe) + 8 + division_latency(RECIP_BITS, self.recip_bits)
+        product = tree_levels(-(-self.pe // 4)) + 9
+        return self.cg + 1 + -(-(max(3, self.kv_latency) + max(row_sum, product)) // self.kg)
+
+    @property
+    def out_depth(self) -> int:
+        """Beats of O that are under way from the first multiplier to the output, one every ``serial`` cycles."""
         serial = -(-self.simd // self.out_lanes)
-        steps = division_cycles(RECIP_BITS, self.recip_bits) - 1
-        flight = 16 + max(3, self.kv_latency) + tree_levels(-(-self.pe // 4)) + steps + serial
-        return self.cg + 1 + -(-flight // self.kg)
+        return 1 + -(-(serial + requant_cycles(self.acc_bits, RECIP_BITS) + 5) // serial)
 
     # --- folding ---
 
@@ -152,8 +164,8 @@ class Geometry(Folding):
         return 2 * self.tokens * self.heads * self.cg
 
     @property
-    def cycles(self) -> int:
-        """Steady interval of overlapping frames (see :class:`.PrunedAttention` for the main terms)."""
+    def _cycles_of_o(self) -> int:
+        """Interval without the scores."""
         items = self.queries * self.heads
         compute = items * max(self.item_cycles, division_cycles(RECIP_BITS, self.recip_bits))
         # A V buffer is in use from its first write, heads * cg beats after K's, to its last read in the
@@ -161,11 +173,26 @@ class Geometry(Folding):
         v_ahead = min(3, self.kv_latency) - 1
         v_hold = self.kv_beats - self.heads * self.cg + (items + 1) * self.item_cycles + self.handover - v_ahead
         k_hold = self.kv_beats + items * self.item_cycles + 3
-        bounds = [compute, self.kv_beats, -(-max(v_hold, k_hold) // 2)]
-        if self.scores:
-            division = division_cycles(self.score_quotient, self.score_recip_bits)
-            bounds += [self.heads * max(self.tokens + 5, division), self.tokens + 2]
-        return max(bounds)
+        return max(compute, self.kv_beats, -(-max(v_hold, k_hold) // 2))
+
+    @property
+    def _score_row(self) -> int:
+        """Cycles of a row of scores."""
+        return max(2, self.tokens, division_cycles(self.score_quotient, self.score_recip_bits))
+
+    @property
+    def cycles(self) -> int:
+        """Steady interval of overlapping frames (see :class:`.PrunedAttention` for the main terms)."""
+        scores = self.heads * self._score_row if self.scores else 0
+        return max(self._cycles_of_o, scores)
+
+    @property
+    def score_rows(self) -> int:
+        """Rows of E that can wait for their scores: a frame's, one that starts, and those that a late division delays."""
+        division = division_latency(self.score_quotient, self.score_recip_bits)
+        late = self.kg + max(3, self.kv_latency) + tree_levels(self.pe) + 7 + division
+        spare = self._cycles_of_o - self.heads * self._score_row
+        return self.heads + 1 + -(-max(0, late - spare) // self._score_row)
 
     @property
     def lost(self) -> LostCycles:
@@ -208,10 +235,14 @@ class Geometry(Folding):
         return words, width, ATTENTION_MEMORY.style(words, width, self.style)
 
     @property
+    def kv_rows(self) -> RowRam:
+        """Each of these memories."""
+        return RowRam(*self.kv_ram)
+
+    @property
     def kv_latency(self) -> int:
-        """Cycles of a read of K and V (KV_LATENCY)."""
-        words, _, style = self.kv_ram
-        return read_latency(words, style)
+        """Cycles of a read of K and V (KV_LATENCY): the address register of a bank, and the memory."""
+        return 1 + self.kv_rows.latency
 
     @property
     def kv_ram_bits(self) -> int:
@@ -226,34 +257,37 @@ class Geometry(Folding):
     @property
     def items_held(self) -> int:
         """Items whose sums, or reciprocals, can wait."""
-        return -(-self.groups_held // self.cg) + 2
+        return -(-self.groups_held // self.cg) + 1
 
     @property
     def memories(self) -> tuple[UnitMemory, ...]:
         """All memories, as the modules have them; FIFOs hold one beat more in their output register."""
         codes, items = self.simd * self.in_bits, self.items_held
         found = [
-            UnitMemory(Holds.KEYS_AND_VALUES, "keys and values", *self.kv_ram, count=2 * self.pe, stored=self.kv_code_bits),
-            UnitMemory(Holds.ROWS, "slices of queries", 4 * self.cg, codes, "distributed"),
+            UnitMemory(Holds.KEYS_AND_VALUES, "keys and values", *self.kv_ram, count=2 * self.pe, stored=self.kv_code_bits, in_rows=True),
+            UnitMemory(Holds.ROWS, "slices of queries", 4 << clog2(self.cg), codes, "distributed"),
             UnitMemory(Holds.ROWS, "logits", self.slots * self.kg, self.pe * self.logit_bits, "distributed"),
             UnitMemory(Holds.TABLE, "exp", 1 << self.logit_bits, 8, "distributed", count=self.pe, rom=True),
             _fifo("row maxima", self.slots, self.logit_bits),
-            _fifo("sums of E V", self.groups_held + 2, self.simd * self.acc_bits),
+            UnitMemory(Holds.FIFO, "sums of E V", self.groups_held, self.simd * self.acc_bits, "distributed"),
             _fifo("row sums", items, self.z_bits),
             _fifo("reciprocals", items, RECIP_BITS),
+            _fifo("O at the output", self.out_depth + 1, self.simd * self.out_bits),
         ]
         if self.scores:
             found += [
                 UnitMemory(Holds.ROWS, "rows that wait for their scores", *self.ring_ram),
                 UnitMemory(Holds.ROWS, "scores", self.tokens, self.score_bits, "distributed", count=2),
-                _fifo("row sums of the scores", self.heads + 3, self.z_bits),
+                _fifo("row sums of the scores", self.score_rows + 1, self.z_bits),
+                _fifo("reciprocals of the scores", self.score_rows + 1, self.score_quotient),
+                _fifo("scores at the output", 5, self.score_bits),
             ]
         return tuple(found)
 
     @property
     def ring_ram(self) -> tuple[int, int, str]:
         """Words, bits and style of the RAM of the E rows that wait for their scores."""
-        words, width = (self.heads + 1) * self.kg, self.pe * 8
+        words, width = self.score_rows * self.kg, self.pe * 8
         return words, width, ATTENTION_MEMORY.style(words, width)
 
 
@@ -279,8 +313,8 @@ def dsp(g: Geometry) -> int:
     lone = 1 if g.in_bits + g.in_bits + 1 >= DSP_MIN_PRODUCT else 0
     logits = g.simd * (g.pe // 2 + g.pe % 2 * lone)
     values = g.pe * -(-g.simd // 2)
-    requant = g.logit_lanes * multiplier_dsps(g.logit_acc_bits, MULT_BITS + 1)
-    out = g.out_lanes * multiplier_dsps(g.acc_bits, RECIP_BITS + 1)
+    requant = g.logit_lanes * requant_dsps(g.logit_acc_bits, MULT_BITS)
+    out = g.out_lanes * requant_dsps(g.acc_bits, RECIP_BITS)
     return logits + values + requant + out + (multiplier_dsps(g.score_quotient + 1, 9) if g.scores else 0)
 
 
@@ -349,7 +383,7 @@ def _divide(den: int, quotient: int, bits: int) -> int:
 def _norm(g: Geometry) -> int:
     serial = -(-g.simd // g.out_lanes)
     shift = (g.simd - g.out_lanes) * g.acc_bits if serial > 1 else 0
-    split = multiplier_dsps(g.acc_bits, RECIP_BITS + 1) > 1
+    split = requant_dsps(g.acc_bits, RECIP_BITS) > 1
     requant = g.out_lanes * (16 + g.out_bits + (31 if split else 0))
     return shift + requant + 3 * FIFO_CONTROL + _divide(g.z_bits, RECIP_BITS, g.recip_bits) + 25
 

@@ -81,7 +81,7 @@ class UnitMemory:
     Attributes:
         holds: the kind of contents. name: what it is in the unit.
         style: "distributed", "block" or "ultra"; of a ROM also "auto".
-        rom: never written, with contents that synthesis knows (not in UltraRAM, which is loaded).
+        rom: never written, with contents that synthesis knows (not in UltraRAM, which is loaded). in_rows: a ``vp_row_ram``.
         stored: bits of contents in all of them; None where these fill all words.
     """
 
@@ -92,11 +92,14 @@ class UnitMemory:
     style: str
     count: int = 1
     rom: bool = False
+    in_rows: bool = False
     stored: int | None = None
 
     @property
     def resources(self) -> Estimate:
         """What they take, with the multiplexer after each that is deep."""
+        if self.in_rows:
+            return self.count * RowRam(self.words, self.width, self.style).resources
         return self.count * (rom_estimate if self.rom else ram_estimate)(self.words, self.width, self.style)
 
     @property
@@ -176,6 +179,48 @@ def ram_estimate(words: int, width: int, style: str) -> Estimate:
         BRAM_18K=ram_bram18(words, width) if style == "block" else 0,
         URAM=ram_urams(words, width) if style == "ultra" else 0,
     )
+
+
+@dataclass(frozen=True)
+class RowRam:
+    """A ``vp_row_ram``, where no multiplexer lies behind a RAM: rows of :attr:`row` words are joined after registers."""
+
+    words: int
+    width: int
+    style: str
+
+    @property
+    def row(self) -> int:
+        """Words of a row (ROW in the RTL)."""
+        if self.style == "block":
+            depth = block_ram_cut(self.words, self.width).depth
+        else:
+            depth = URAM_WORDS if self.style == "ultra" else self.words
+        return min(self.words, depth)
+
+    @property
+    def rows(self) -> int:
+        return -(-self.words // self.row)
+
+    @property
+    def groups(self) -> int:
+        """Rows after the first LUT."""
+        return -(-self.rows // (3 if self.style == "ultra" else 6))
+
+    @property
+    def latency(self) -> int:
+        """Cycles of a read: the RAM, its output register, one for each LUT that joins rows."""
+        return (1 if self.style == "distributed" else 2) + (self.rows > 1) + (self.groups > 1)
+
+    @property
+    def resources(self) -> Estimate:
+        """Each bit takes a LUT for each group of rows, and one that joins groups; a row has an enable and is chosen."""
+        if self.rows == 1:
+            return ram_estimate(self.words, self.width, self.style)
+        luts = self.width * (self.groups + (self.groups > 1)) + 2 * self.rows
+        if self.style == "ultra":
+            return Estimate(LUT=luts, URAM=ram_urams(self.words, self.width))
+        return Estimate(LUT=luts, BRAM_18K=self.rows * ram_bram18(self.row, self.width))
 
 
 def ram_bits(words: int, width: int, style: str) -> int:
@@ -264,11 +309,12 @@ def multiplier_dsps(a: int, b: int) -> int:
 
 
 class BlockRamCut(NamedTuple):
-    """How a memory is cut into block RAMs: Yosys' cost, units of 18 Kbit, rows of RAMs after one another."""
+    """How a memory is cut into block RAMs: Yosys' cost, units of 18 Kbit, rows of RAMs after one another, words of a row."""
 
     cost: float
     bram18: int
     rows: int
+    depth: int
 
 
 @lru_cache(maxsize=1 << 14)
@@ -284,7 +330,7 @@ def block_ram_cut(words: int, width: int, written: bool = True) -> BlockRamCut:
                 count = rows * -(-width // bits)
             else:
                 count = -(-rows * -(-width // BYTE) * BYTE // bits)
-            choices.append(BlockRamCut(count * cost + MUX_COST * (width + written) * (rows - 1), count * unit, rows))
+            choices.append(BlockRamCut(count * cost + MUX_COST * (width + written) * (rows - 1), count * unit, rows, depth))
     return min(choices)
 
 

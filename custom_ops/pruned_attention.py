@@ -166,7 +166,7 @@ class PrunedAttention(FoldedOp):
         outputs = [TokenTimes(first, tuple(t + second for t in taken.last))]
         if g.scores:
             division = division_cycles(g.score_quotient, g.score_recip_bits)
-            row = max(g.tokens + 5, division)
+            row = max(2, g.tokens, division)
             last_head = max(taken.last[0], taken.first[0] + item + (g.heads - 1) * row)
             ready = last_head + summed + division + g.tokens
             outputs.append(TokenTimes.steady(g.tokens, 1).served(1, ready + SCORE_CYCLES))
@@ -205,16 +205,19 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
             "LOGIT_SHIFT": a("logit_shift"),
             "RECIP_NUM": a("recip_num"),
             "RECIP_SHIFT": a("recip_shift"),
-            "RECIP_BITS": g.recip_bits,
-            "DIVIDE_BITS": g.score_recip_bits,
+            "RECIP_STAGES": g.recip_bits,
+            "DIVIDE_STAGES": g.score_recip_bits,
             "SLOTS": g.slots,
             "GROUPS_HELD": g.groups_held,
+            "OUT_DEPTH": g.out_depth,
             "ACC_WIDTH": g.acc_bits,
             "Z_WIDTH": g.z_bits,
             "SCORES": a("scores"),
+            "SCORE_ROWS": g.score_rows,
             "SCORE_WIDTH": self.score_type.bitwidth(),
             "EXP_FILE": self.memory_file("exp"),
             "RAM_STYLE": g.kv_ram[2],
+            "RAM_ROW": g.kv_rows.row,
             "KV_LATENCY": g.kv_latency,
             "RING_STYLE": g.ring_ram[2],
         }

@@ -1,8 +1,9 @@
 // FIELDS dot products of IN terms that share their second factor: sums[f] = sum_i a[f][i] * b[i], two products in one DSP.
 // The multiplicand is hi * 2^F + lo, and up to four products are summed before the fields are parted
 // (F = A_WIDTH + B_WIDTH + 2 bits hold four). The low field's sign is the borrow that the high field gets back.
-// One field: one product in a DSP. b comes a cycle after a. Element (f, i) of a sits at f * IN + i.
-// Latency 4 + ($clog2(ceil(IN / 4)) + 1) / 2 from a, free running.
+// One field: one product in a DSP. b comes a cycle after a. Element (f, i) of a sits at f * IN + i. Multipliers have
+// registers at their operands and two after their product.
+// Latency 5 + ($clog2(ceil(IN / 4)) + 1) / 2 from a, free running.
 `default_nettype none
 
 module vp_attention_dot_pair #(
@@ -26,7 +27,7 @@ module vp_attention_dot_pair #(
     for (genvar g = 0; g < GROUPS; g++) begin : g_group
         localparam int unsigned N = IN - 4 * g < 4 ? IN - 4 * g : 4;
         logic signed [A_FIELD_W-1:0] a_q[N];
-        logic signed [PRODUCT_W-1:0] product_q[N];
+        logic signed [PRODUCT_W-1:0] multiplied_q[N], product_q[N];
         logic signed [PRODUCT_W-1:0] total_q, total_d;
         always_comb begin
             total_d = product_q[0];
@@ -43,7 +44,10 @@ module vp_attention_dot_pair #(
             end else begin : g_one
                 always_ff @(posedge clk) a_q[i] <= lo;
             end
-            always_ff @(posedge clk) product_q[i] <= PRODUCT_W'(a_q[i]) * PRODUCT_W'(factor);
+            always_ff @(posedge clk) begin
+                multiplied_q[i] <= PRODUCT_W'(a_q[i]) * PRODUCT_W'(factor);
+                product_q[i]    <= multiplied_q[i];
+            end
         end
         always_ff @(posedge clk) begin
             total_q <= total_d;
