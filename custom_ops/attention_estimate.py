@@ -268,7 +268,7 @@ class Geometry(Folding):
             UnitMemory(Holds.ROWS, "slices of queries", 4 << clog2(self.cg), codes, "distributed"),
             UnitMemory(Holds.ROWS, "logits", self.slots * self.kg, self.pe * self.logit_bits, "distributed"),
             UnitMemory(Holds.TABLE, "exp", 1 << self.logit_bits, 8, "distributed", count=self.pe, rom=True),
-            _fifo("row maxima", self.slots, self.logit_bits),
+            UnitMemory(Holds.FIFO, "row maxima", self.slots, self.logit_bits, "distributed"),
             UnitMemory(Holds.FIFO, "sums of E V", self.groups_held, self.simd * self.acc_bits, "distributed"),
             _fifo("row sums", items, self.z_bits),
             _fifo("reciprocals", items, RECIP_BITS),

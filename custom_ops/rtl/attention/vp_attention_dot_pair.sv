@@ -27,11 +27,17 @@ module vp_attention_dot_pair #(
     for (genvar g = 0; g < GROUPS; g++) begin : g_group
         localparam int unsigned N = IN - 4 * g < 4 ? IN - 4 * g : 4;
         logic signed [A_FIELD_W-1:0] a_q[N];
-        logic signed [PRODUCT_W-1:0] multiplied_q[N], product_q[N];
+        // Registers of the slice, which must not become shift registers in LUTs where nothing is added.
+`ifdef VP_SYNTH
+        (* keep *)
+`else
+        (* shreg_extract = "no" *)
+`endif
+        logic [N-1:0][PRODUCT_W-1:0] multiplied_q, product_q;
         logic signed [PRODUCT_W-1:0] total_q, total_d;
         always_comb begin
             total_d = product_q[0];
-            for (int unsigned i = 1; i < N; i++) total_d = total_d + product_q[i];
+            for (int unsigned i = 1; i < N; i++) total_d = total_d + signed'(product_q[i]);
         end
         for (genvar i = 0; i < N; i++) begin : g_term
             wire logic signed [A_WIDTH-1:0] lo = a[(4*g+i)*A_WIDTH+:A_WIDTH];

@@ -37,27 +37,30 @@ module vp_attention_kv #(
 );
     // --- the word that a beat goes to ---
     localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
-    localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
-    localparam int unsigned TOKEN_W = TOKENS > 1 ? $clog2(TOKENS) : 1;
+    localparam int unsigned PART_W = HEADS * CHANNEL_GROUPS > 1 ? $clog2(HEADS * CHANNEL_GROUPS) : 1;
     localparam logic [ADDR_W-1:0] NEXT_HEAD = ADDR_W'((KEY_GROUPS - 1) * CHANNEL_GROUPS + 1);  // of K
 
-    logic k_room, v_room, last_cg, last_head, last_token;
+    logic k_room, v_room, last_cg, last_of_part, last_of_frame;
     logic [PE-1:0] lane_q;  // one-hot bank of the token
     logic part_q;           // 0: K, 1: V
     logic slot_q;           // frame slot being written
     logic [ADDR_W-1:0] addr_q, k_first_q, k_first_d, v_first_q, v_first_d;  // first words of the token
     logic [CHANNEL_GROUP_W-1:0] unused_cg;
-    logic [HEAD_W-1:0] unused_head;
-    logic [TOKEN_W-1:0] unused_token;
+    logic [PART_W-1:0] unused_part;
+    logic [$clog2(2*TOKENS*HEADS*CHANNEL_GROUPS)-1:0] unused_beat;
     wire logic take = in_valid && in_ready;
-    wire logic part_end = take && last_cg && last_head;
-    wire logic token_end = part_end && part_q;
-    wire logic frame_end = token_end && last_token;
+    wire logic part_end = take && last_of_part;
+    wire logic token_end = in_valid && v_room && part_q && last_of_part;
+    wire logic frame_end = in_valid && v_room && last_of_frame;
     assign in_ready = part_q ? v_room : k_room;
 
     vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(take), .count(unused_cg), .last(last_cg));
-    vp_counter #(.COUNT(HEADS)) heads (.clk, .rst_n, .step(take && last_cg), .count(unused_head), .last(last_head));
-    vp_counter #(.COUNT(TOKENS)) tokens (.clk, .rst_n, .step(token_end), .count(unused_token), .last(last_token));
+    vp_counter #(.COUNT(HEADS * CHANNEL_GROUPS)) part (
+        .clk, .rst_n, .step(take), .count(unused_part), .last(last_of_part)
+    );
+    vp_counter #(.COUNT(2 * TOKENS * HEADS * CHANNEL_GROUPS)) frame (
+        .clk, .rst_n, .step(take), .count(unused_beat), .last(last_of_frame)
+    );
     vp_credits #(.COUNT(2)) k_slots (.clk, .rst_n, .take(frame_end), .give(k_release), .can_take(k_room));
     vp_credits #(.COUNT(2)) v_slots (.clk, .rst_n, .take(frame_end), .give(v_release), .can_take(v_room));
     vp_credits #(.COUNT(2), .FREE(0)) frames (.clk, .rst_n, .take(k_start), .give(frame_end), .can_take(k_whole));
@@ -65,7 +68,7 @@ module vp_attention_kv #(
     always_comb begin
         k_first_d = k_first_q;
         v_first_d = v_first_q;
-        if (last_token) begin
+        if (last_of_frame) begin
             k_first_d = slot_q ? '0 : ADDR_W'(DEPTH / 2);
             v_first_d = slot_q ? '0 : ADDR_W'(DEPTH / 2);
         end else if (lane_q[PE-1]) begin
@@ -86,8 +89,8 @@ module vp_attention_kv #(
             else addr_q <= addr_q + (part_q ? ADDR_W'(KEY_GROUPS) : last_cg ? NEXT_HEAD : ADDR_W'(1));
             if (part_end) part_q <= !part_q;
             if (token_end) begin
-                lane_q    <= last_token ? PE'(1) : PE'({lane_q, lane_q[PE-1]});
-                slot_q    <= slot_q ^ last_token;
+                lane_q    <= last_of_frame ? PE'(1) : PE'({lane_q, lane_q[PE-1]});
+                slot_q    <= slot_q ^ last_of_frame;
                 k_first_q <= k_first_d;
                 v_first_q <= v_first_d;
             end
@@ -105,9 +108,9 @@ module vp_attention_kv #(
     for (genvar i = 0; i < PE; i++) begin : g_bank
         logic [ADDR_W-1:0] waddr, k_raddr, v_raddr;
         logic k_read, v_read;
-        vp_copy #(.WIDTH(ADDR_W)) writes (.clk, .rst_n, .in(addr_q), .out(waddr));
-        vp_copy #(.WIDTH(1 + ADDR_W)) k_reads (.clk, .rst_n, .in({k_re, k_addr}), .out({k_read, k_raddr}));
-        vp_copy #(.WIDTH(1 + ADDR_W)) v_reads (.clk, .rst_n, .in({v_re, v_addr}), .out({v_read, v_raddr}));
+        vp_copy #(.WIDTH(ADDR_W)) writes (.clk, .in(addr_q), .out(waddr));
+        vp_copy #(.WIDTH(1 + ADDR_W)) k_reads (.clk, .in({k_re, k_addr}), .out({k_read, k_raddr}));
+        vp_copy #(.WIDTH(1 + ADDR_W)) v_reads (.clk, .in({v_re, v_addr}), .out({v_read, v_raddr}));
         vp_row_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE), .ROW(ROW)) keys (
             .clk, .we(k_we_q[i]), .waddr, .wdata(wdata_q), .re(k_read), .raddr(k_raddr), .rdata(k_data[i*SIMD*WIDTH+:SIMD*WIDTH])
         );

@@ -1,8 +1,8 @@
 // First phase of attention: logit codes of one (query, head) item after the other, heads ascending.
 // PE keys x SIMD channels a cycle, channel groups innermost, ceil(TOKENS / PE) * CHANNEL_GROUPS cycles per item and
 // none between items. An item starts when its query slice, the frame's keys and a logit slot are there and
-// then runs to its end, so nothing in the pipeline ever stalls. Finished items are announced with their
-// row maximum; their logits are read at l_addr (slots in a ring, key groups in order) until item_free.
+// then runs to its end, so nothing in the pipeline ever stalls. Finished items are announced; their row maximum comes a cycle
+// after item_ready, their logits are read at l_addr (slots in a ring, key groups in order) until item_free.
 // Keys take K_LATENCY cycles to read; query words are read later by as much.
 `default_nettype none
 
@@ -138,7 +138,7 @@ module vp_attention_logits #(
         .clk, .rst_n, .in({run_q && first_cg_q, run_q && last_cg}), .out(early)
     );
     for (genvar g = 0; g < GROUPS; g++) begin : g_group
-        vp_copy #(.WIDTH(2)) copy (.clk, .rst_n, .in(early), .out(tags[g]));
+        vp_copy #(.WIDTH(2)) copy (.clk, .in(early), .out(tags[g]));
     end
     always_comb begin
         for (int unsigned i = 0; i < PE; i++) begin

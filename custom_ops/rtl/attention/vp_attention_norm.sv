@@ -92,7 +92,7 @@ module vp_attention_norm #(
     logic [24:0] recip_q, mult_q;
     logic shift_last_q, codes_last, push_q;
     for (genvar g = 0; g < GROUPS; g++) begin : g_group
-        vp_copy copy (.clk, .rst_n, .in(load), .out(loads[g]));
+        vp_copy copy (.clk, .in(load), .out(loads[g]));
     end
     vp_requant #(
         .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(25), .SHIFT(RECIP_SHIFT), .OUT_WIDTH(OUT_WIDTH),

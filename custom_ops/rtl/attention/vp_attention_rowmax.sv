@@ -1,7 +1,8 @@
 // Turns the accumulators of PE keys, loaded at most every CHANNEL_GROUPS cycles, into logit codes with just enough
 // multipliers to keep up (ceil(PE / CHANNEL_GROUPS)), writes them into a ring of SLOTS items and finds each item's
 // maximum. Padding keys (beyond PE, or beyond TOKENS in the last group) do not count. A finished item is
-// announced with its maximum; its logits are then read at l_addr (slots in a ring, key groups in order), a cycle later.
+// announced (item_valid) until item_ready takes it; a cycle later item_max is its maximum, until the next one is taken.
+// Its logits are read at l_addr (slots in a ring, key groups in order), a cycle later.
 // Nothing stalls here: who loads must own a free slot. Every key has its load, all of them are equal.
 `default_nettype none
 
@@ -95,7 +96,8 @@ module vp_attention_rowmax #(
     localparam logic [LOGIT_WIDTH-1:0] LOWEST = {1'b1, {(LOGIT_WIDTH - 1) {1'b0}}};
     logic [LANES*LOGIT_WIDTH-1:0] counted;
     logic signed [LOGIT_WIDTH-1:0] highest, running_q;
-    logic fresh_q, item_push_q, item_room, max_valid, max_last;
+    logic fresh_q, item_push_q, max_valid, max_last, unused_push_wrap, unused_pop_wrap;
+    logic [$clog2(SLOTS)-1:0] push_slot, pop_slot;
     always_comb begin
         for (int unsigned i = 0; i < LANES; i++)
             counted[i*LOGIT_WIDTH+:LOGIT_WIDTH] = codes_pad[i] ? LOWEST : codes[i*LOGIT_WIDTH+:LOGIT_WIDTH];
@@ -116,14 +118,15 @@ module vp_attention_rowmax #(
         end
         if (max_valid && (fresh_q || highest > running_q)) running_q <= highest;
     end
-    vp_fifo #(.WIDTH(LOGIT_WIDTH), .DEPTH(SLOTS), .STYLE("distributed")) items (
-        .clk, .rst_n, .in_data(running_q), .in_valid(item_push_q), .in_ready(item_room),
-        .out_data(item_max), .out_valid(item_valid), .out_ready(item_ready)
+    vp_credits #(.COUNT(SLOTS), .FREE(0)) items (.clk, .rst_n, .take(item_ready), .give(item_push_q), .can_take(item_valid));
+    vp_counter #(.COUNT(SLOTS)) pushes (.clk, .rst_n, .step(item_push_q), .count(push_slot), .last(unused_push_wrap));
+    vp_counter #(.COUNT(SLOTS)) pops (.clk, .rst_n, .step(item_ready), .count(pop_slot), .last(unused_pop_wrap));
+    vp_ram #(.DEPTH(SLOTS), .WIDTH(LOGIT_WIDTH), .STYLE("distributed")) maxima (
+        .clk, .we(item_push_q), .waddr(push_slot), .wdata(running_q), .re(item_ready), .zero(1'b0), .raddr(pop_slot), .rdata(item_max)
     );
 
 `ifdef VERILATOR
     always_ff @(posedge clk) begin
-        if (rst_n && item_push_q && !item_room) $fatal(1, "vp_attention_rowmax: a maximum found no place");
         if (rst_n && load[0] && busy_q && !last_step) $fatal(1, "vp_attention_rowmax: keys came while others are under way");
     end
 `endif

@@ -41,9 +41,9 @@ module vp_attention_scores #(
     localparam int unsigned LANE_W = PE > 1 ? $clog2(PE) : 1;
     localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
 
-    // --- a head starts: TOKENS keys, a cycle each. One token alone would be read before it is written. ---
-    logic [RECIP_W-1:0] recip, recip_1_q, recip_2_q;
-    logic recip_valid, bank_ok, run_q, last_token, last_head;
+    // --- a head starts: TOKENS keys, a cycle each, two at least, so that a sum is written before it is read again ---
+    logic [RECIP_W-1:0] recip, recip_q;
+    logic recip_valid, bank_ok, start_q, run_q, last_token, last_head;
     logic first_head_q;            // the next head is the first of its frame
     logic head_0_q, frame_last_q;  // the running head is the first, the last of its frame
     logic bank_q;                  // of the running head
@@ -57,7 +57,7 @@ module vp_attention_scores #(
     vp_attention_reciprocal #(
         .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(P + 1), .NUM(64'd1 << P), .UP(1'b1), .WIDTH(RECIP_W), .STAGES(DIVIDE_STAGES), .ITEMS(ROWS)
     ) reciprocal (
-        .clk, .rst_n, .z_valid, .z, .recip, .recip_valid, .recip_ready(start)
+        .clk, .rst_n, .z_valid, .z, .recip, .recip_valid, .recip_ready(start_q)
     );
     vp_counter #(.COUNT(TOKENS)) tokens (.clk, .rst_n, .step(run_q), .count(unused_token), .last(last_token));
     vp_counter #(.COUNT(HEADS)) heads (.clk, .rst_n, .step(start), .count(unused_head), .last(last_head));
@@ -66,18 +66,20 @@ module vp_attention_scores #(
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
+            start_q      <= 1'b0;
             run_q        <= 1'b0;
             first_head_q <= 1'b1;
             bank_q       <= 1'b1;
         end else begin
-            run_q <= start || (run_q && !last_token);
+            start_q <= start;
+            run_q   <= start || (run_q && !last_token);
             if (start) begin
                 first_head_q <= last_head;
                 bank_q       <= bank_q ^ first_head_q;
             end
         end
+        if (start_q) recip_q <= recip;
         if (start) begin
-            recip_1_q    <= recip;
             head_0_q     <= first_head_q;
             frame_last_q <= last_head;
         end
@@ -107,7 +109,7 @@ module vp_attention_scores #(
         .clk, .rst_n, .step(run_q && word_end), .count(e_raddr), .last(unused_r_wrap)
     );
     vp_ram #(.DEPTH(ROWS * KEY_GROUPS), .WIDTH(PE * 8), .STYLE(RING_STYLE)) ring (
-        .clk, .we(e_valid), .waddr(e_waddr), .wdata(e), .re(run_q), .zero(1'b0), .raddr(e_raddr), .rdata(row_word)
+        .clk, .we(e_valid), .waddr(e_waddr), .wdata(e), .re(1'b1), .zero(1'b0), .raddr(e_raddr), .rdata(row_word)
     );
 
     // --- stage 1: E of one key, from the ring's word; then its product ---
@@ -126,9 +128,8 @@ module vp_attention_scores #(
         else tags_q <= {tags_q[QUOTIENT-1:1], tag_t'{run_q, bank_q, head_0_q, row_end && frame_last_q}};
         lane_first_1_q <= lane_first_q;
         shift_q        <= word >> 8;
-        recip_2_q      <= recip_1_q;
     end
-    vp_multiply #(.A_WIDTH(RECIP_W + 1), .B_WIDTH(9)) multiply (.clk, .a({1'b0, recip_2_q}), .b({1'b0, word[7:0]}), .product);
+    vp_multiply #(.A_WIDTH(RECIP_W + 1), .B_WIDTH(9)) multiply (.clk, .a({1'b0, recip_q}), .b({1'b0, word[7:0]}), .product);
 
     // --- sums: read a cycle before the quotient is there, written when it is added ---
     logic [TOKEN_W-1:0] sum_token, emit_token;

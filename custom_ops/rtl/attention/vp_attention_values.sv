@@ -26,7 +26,7 @@ module vp_attention_values #(
 ) (
     input  wire logic                        clk,
     input  wire logic                        rst_n,
-    input  wire logic [LOGIT_WIDTH-1:0]      item_max,
+    input  wire logic [LOGIT_WIDTH-1:0]      item_max,    // of the item that item_ready took last
     input  wire logic                        item_valid,
     output      logic                        item_ready,
     output      logic                        item_free,
@@ -126,15 +126,12 @@ module vp_attention_values #(
     vp_delay #(.WIDTH(LOGIT_ADDR_W), .LENGTH(E_TAG - 3)) reads_later (.clk, .rst_n, .in(l_addr_q), .out(l_addr));
 
     // --- E of PE keys ---
-    logic [LOGIT_WIDTH-1:0] max_q, max_hold_q, max_later;
+    logic [LOGIT_WIDTH-1:0] max_q, max_later;
     logic [PE*LOGIT_WIDTH-1:0] diff_q;
     logic [PE*8-1:0] entry, e_now;
-    always_ff @(posedge clk) begin
-        if (start) max_hold_q <= item_max;
-        max_q <= max_later;
-    end
+    always_ff @(posedge clk) max_q <= max_later;
     vp_delay #(.WIDTH(LOGIT_WIDTH), .LENGTH(E_TAG - 3)) largest_later (
-        .clk, .rst_n, .in(max_hold_q), .out(max_later)
+        .clk, .rst_n, .in(item_max), .out(max_later)
     );
     for (genvar i = 0; i < PE; i++) begin : g_exp
         always_ff @(posedge clk)
@@ -197,7 +194,7 @@ module vp_attention_values #(
     logic [SIMD*PE*IN_WIDTH-1:0] v_turned;
     logic [SIMD*SUMW-1:0] sums;
     for (genvar g = 0; g < GROUPS; g++) begin : g_group
-        vp_copy copy (.clk, .rst_n, .in(tags_q[E_TAG+DOT_LATENCY-1].first), .out(first[g]));
+        vp_copy copy (.clk, .in(tags_q[E_TAG+DOT_LATENCY-1].first), .out(first[g]));
     end
     always_comb begin
         for (int unsigned c = 0; c < SIMD; c++)

@@ -2,7 +2,7 @@
 // output registers, and rows are joined after them, a register after each LUT. In block RAM each row is a RAM that reads
 // zero while another row is read, and OR joins six. In UltraRAM rows lie side by side in one word, so that narrow rows
 // share an UltraRAM, and AND and OR join three. Up to ROW words (and in LUTRAM) there is one row, and nothing to join.
-// Reads never stall: data come LATENCY cycles after raddr.
+// Reads never stall: a word comes LATENCY cycles after re and raddr; it is undefined where re was low.
 `default_nettype none
 
 module vp_row_ram #(

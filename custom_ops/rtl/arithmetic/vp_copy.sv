@@ -1,4 +1,5 @@
-// A register that synthesis does not merge with equal ones: each of them drives its share of many loads.
+// A register of WIDTH bits, without reset, that synthesis tools do not merge with equal ones: where a value goes to very many
+// places, each group of these gets a copy.
 `default_nettype none
 
 `ifdef VP_SYNTH
@@ -8,15 +9,11 @@ module vp_copy #(
     int unsigned WIDTH = 1
 ) (
     input  wire logic             clk,
-    input  wire logic             rst_n,
     input  wire logic [WIDTH-1:0] in,
     output      logic [WIDTH-1:0] out
 );
     (* keep = "true" *) logic [WIDTH-1:0] copy_q;
-    always_ff @(posedge clk) begin
-        if (!rst_n) copy_q <= '0;
-        else copy_q <= in;
-    end
+    always_ff @(posedge clk) copy_q <= in;
     assign out = copy_q;
 endmodule
 
