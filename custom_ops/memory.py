@@ -181,6 +181,9 @@ def ram_estimate(words: int, width: int, style: str) -> Estimate:
     )
 
 
+_ROWS = sorted({depth for shapes in (RAMB18_SHAPES, RAMB36_SHAPES) for depth in shapes.values()})
+
+
 @dataclass(frozen=True)
 class RowRam:
     """A ``vp_row_ram``, where no multiplexer lies behind a RAM: rows of :attr:`row` words are joined after registers."""
@@ -191,12 +194,15 @@ class RowRam:
 
     @property
     def row(self) -> int:
-        """Words of a row (ROW in the RTL)."""
+        """Words of a row (ROW in the RTL), which Yosys does not cut again: the fewest block RAMs, of these the fewest rows."""
         if self.style == "block":
-            depth = block_ram_cut(self.words, self.width).depth
-        else:
-            depth = URAM_WORDS if self.style == "ultra" else self.words
-        return min(self.words, depth)
+            whole = [row for row in _ROWS if block_ram_cut(min(row, self.words), self.width).rows == 1]
+            return min(self.words, min(whole, key=lambda row: (self._bram18(row), -(-self.words // row))))
+        return min(self.words, URAM_WORDS) if self.style == "ultra" else self.words
+
+    def _bram18(self, row: int) -> int:
+        whole, rest = divmod(self.words, row)
+        return whole * ram_bram18(row, self.width) + (ram_bram18(rest, self.width) if rest else 0)
 
     @property
     def rows(self) -> int:
@@ -220,12 +226,15 @@ class RowRam:
         luts = self.width * (self.groups + (self.groups > 1)) + 2 * self.rows
         if self.style == "ultra":
             return Estimate(LUT=luts, URAM=ram_urams(self.words, self.width))
-        return Estimate(LUT=luts, BRAM_18K=self.rows * ram_bram18(self.row, self.width))
+        return Estimate(LUT=luts, BRAM_18K=self._bram18(self.row))
+
+    @property
+    def capacity(self) -> int:
+        """Bits of the block RAMs or UltraRAMs, or of LUTRAM in rows of 64 words."""
+        return _capacity(self.resources, self.words, self.width)
 
 
-def ram_bits(words: int, width: int, style: str) -> int:
-    """Capacity of what a ``vp_ram`` occupies: whole block RAMs or UltraRAMs, or LUTRAM in rows of 64 words."""
-    used = ram_estimate(words, width, style)
+def _capacity(used: Estimate, words: int, width: int) -> int:
     rows = -(-words // LUTRAM_WORDS)
     return used.BRAM_18K * BRAM18_BITS + used.URAM * URAM_BITS or rows * LUTRAM_WORDS * width
 
@@ -309,12 +318,11 @@ def multiplier_dsps(a: int, b: int) -> int:
 
 
 class BlockRamCut(NamedTuple):
-    """How a memory is cut into block RAMs: Yosys' cost, units of 18 Kbit, rows of RAMs after one another, words of a row."""
+    """How a memory is cut into block RAMs: Yosys' cost, units of 18 Kbit, rows of RAMs after one another."""
 
     cost: float
     bram18: int
     rows: int
-    depth: int
 
 
 @lru_cache(maxsize=1 << 14)
@@ -330,7 +338,7 @@ def block_ram_cut(words: int, width: int, written: bool = True) -> BlockRamCut:
                 count = rows * -(-width // bits)
             else:
                 count = -(-rows * -(-width // BYTE) * BYTE // bits)
-            choices.append(BlockRamCut(count * cost + MUX_COST * (width + written) * (rows - 1), count * unit, rows, depth))
+            choices.append(BlockRamCut(count * cost + MUX_COST * (width + written) * (rows - 1), count * unit, rows))
     return min(choices)
 
 

@@ -64,9 +64,11 @@ module vp_row_ram #(
             end
         end else begin : g_block
             for (genvar i = 0; i < ROWS; i++) begin : g_row
-                vp_ram #(.DEPTH(ROW), .WIDTH(WIDTH), .STYLE(STYLE), .READ_LATENCY(2)) ram (
-                    .clk, .we(we && wrow == ROW_W'(i)), .waddr(waddr[WORD_W-1:0]), .wdata,
-                    .re({1'b1, re}), .zero(rrow != ROW_W'(i)), .raddr(raddr[WORD_W-1:0]), .rdata(words[i*WIDTH+:WIDTH])
+                localparam int unsigned HELD = i == ROWS - 1 ? DEPTH - i * ROW : ROW;
+                localparam int unsigned HELD_W = HELD > 1 ? $clog2(HELD) : 1;
+                vp_ram #(.DEPTH(HELD), .WIDTH(WIDTH), .STYLE(STYLE), .READ_LATENCY(2)) ram (
+                    .clk, .we(we && wrow == ROW_W'(i)), .waddr(waddr[HELD_W-1:0]), .wdata,
+                    .re({1'b1, re}), .zero(rrow != ROW_W'(i)), .raddr(raddr[HELD_W-1:0]), .rdata(words[i*WIDTH+:WIDTH])
                 );
             end
         end
