@@ -12,10 +12,9 @@ from finn_vitprune.custom_ops.memory import (
     DSP_MIN_PRODUCT,
     Estimate,
     Holds,
+    RowRam,
     UnitMemory,
     multiplier_dsps,
-    ram_bits,
-    read_latency,
 )
 from finn_vitprune.custom_ops.requant_estimate import requant_cycles, requant_dsps
 from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
@@ -25,6 +24,8 @@ KV_SHARE = 0.8
 """Share of the interval that K and V may take to come in: they come in bursts."""
 FIFO_CONTROL = 12
 """LUTs of a small FIFO beside its memory."""
+CREDITS = 6
+"""LUTs of a ``vp_credits``."""
 KV_RAM = 2
 """Bits of RAM that a candidate may take for each bit of K and V, where one does with so few."""
 
@@ -34,9 +35,14 @@ def tree_levels(terms: int) -> int:
     return (clog2(terms) + 1) // 2
 
 
-def division_cycles(quotient: int, bits: int) -> int:
-    """Cycles of one division in ``vp_divide``."""
-    return -(-quotient // bits) + 1
+def division_cycles(quotient: int, stages: int) -> int:
+    """Cycles between two divisions in ``vp_divide``."""
+    return -(-quotient // stages) + 1
+
+
+def division_latency(quotient: int, stages: int) -> int:
+    """Cycles of one division."""
+    return stages * division_cycles(quotient, stages)
 
 
 @dataclass(frozen=True)
@@ -115,9 +121,10 @@ class Geometry(Folding):
 
     @property
     def handover(self) -> int:
-        """Cycles from the end of an item's first phase to the start of its second."""
-        serial = -(-self.pe // self.logit_lanes) + requant_cycles(self.logit_acc_bits, MULT_BITS)
-        return 10 + self.kv_latency + tree_levels(-(-self.simd // 4)) + tree_levels(self.logit_lanes) + serial
+        """Cycles from the last step of an item's first phase to the first step of its second."""
+        serial = -(-self.pe // self.logit_lanes)
+        requant = requant_cycles(self.logit_acc_bits, MULT_BITS)
+        return 8 + self.kv_latency + tree_levels(-(-self.simd // 4)) + requant + clog2(self.logit_lanes) + serial
 
     @property
     def slots(self) -> int:
@@ -128,12 +135,58 @@ class Geometry(Folding):
     def groups_held(self) -> int:
         """Channel groups of accumulators that can wait for their reciprocal.
 
-        An item's, one that starts, and those in flight: pipeline, division and output of one group.
+        An item's, one that starts, and those in flight: row sum or products, two FIFOs and the division between them.
         """
-        serial = -(-self.simd // self.out_lanes)
-        steps = division_cycles(RECIP_BITS, self.recip_bits) - 1
-        flight = 16 + max(3, self.kv_latency) + tree_levels(-(-self.pe // 4)) + steps + serial
-        return self.cg + 1 + -(-flight // self.kg)
+        returned = 4  # cycles until its place is free again
+        return self.cg + 1 + -(-(max(self.reciprocal_latency, self._product_latency) + returned) // self.kg)
+
+    @property
+    def _exp_latency(self) -> int:
+        """Cycles from a step of the second phase to its E and V."""
+        return max(3, self.kv_latency)
+
+    @property
+    def _product_latency(self) -> int:
+        """Cycles from the last step of a channel group to its sums of E V in the ring."""
+        return self._exp_latency + tree_levels(-(-self.pe // 4)) + 7
+
+    @property
+    def reciprocal_latency(self) -> int:
+        """Cycles from the last step of a row's first channel group to its reciprocal."""
+        return self._row_sum_latency + division_latency(RECIP_BITS, self.recip_bits)
+
+    @property
+    def _row_sum_latency(self) -> int:
+        """The same without the division, with the FIFOs before and after it."""
+        return self._exp_latency + tree_levels(self.pe) + 5
+
+    @property
+    def _serial(self) -> int:
+        """Cycles of a channel group in the multipliers of O."""
+        return -(-self.simd // self.out_lanes)
+
+    @property
+    def _norm_latency(self) -> int:
+        """Cycles from the start of a group in the multipliers of O until it leaves."""
+        return self._serial + requant_cycles(self.acc_bits, RECIP_BITS) + 4
+
+    def o_latency(self, groups: int) -> int:
+        """Cycles from the last step of an item's first phase until the first ``groups`` of its channel groups have left."""
+        first = self.kg - 1 + self.reciprocal_latency + (groups - 1) * self._serial
+        own = groups * self.kg - 1 + self._product_latency
+        return self.handover + max(first, own) + self._norm_latency
+
+    def score_latency(self, item: int) -> int:
+        """Cycles from the last step of a frame's first item until its first score leaves; ``item`` cycles lie between items."""
+        division = division_latency(self.score_quotient, self.score_recip_bits)
+        first = self.handover + self.kg - 1 + self._row_sum_latency + division
+        product = 3 + -(-self.score_quotient // 26)
+        return first + (self.heads - 1) * max(item, self._score_row) + self.tokens + product + 4
+
+    @property
+    def out_depth(self) -> int:
+        """Beats of O that are under way from the first multiplier to the output, one every ``serial`` cycles."""
+        return 1 + -(-(self._norm_latency + 1) // self._serial)
 
     # --- folding ---
 
@@ -153,20 +206,35 @@ class Geometry(Folding):
         return 2 * self.tokens * self.heads * self.cg
 
     @property
-    def cycles(self) -> int:
-        """Steady interval of overlapping frames (see :class:`.PrunedAttention` for the main terms)."""
+    def _cycles_of_o(self) -> int:
+        """Interval without the scores."""
         items = self.queries * self.heads
         compute = items * max(self.item_cycles, division_cycles(RECIP_BITS, self.recip_bits))
         # A V buffer is in use from its first write, heads * cg beats after K's, to its last read in the
-        # second phase of the last item, which reads ahead; two buffers take turns. The same for K and the first phase.
-        v_ahead = min(3, self.kv_latency) - 1
-        v_hold = self.kv_beats - self.heads * self.cg + (items + 1) * self.item_cycles + self.handover - v_ahead
+        # second phase of the last item; two buffers take turns. The same for K and the first phase.
+        v_late = max(0, 3 - self.kv_latency)
+        v_hold = self.kv_beats - self.heads * self.cg + (items + 1) * self.item_cycles + self.handover + v_late + 2
         k_hold = self.kv_beats + items * self.item_cycles + 3
-        bounds = [compute, self.kv_beats, -(-max(v_hold, k_hold) // 2)]
-        if self.scores:
-            division = division_cycles(self.score_quotient, self.score_recip_bits)
-            bounds += [self.heads * max(self.tokens + 5, division), self.tokens + 2]
-        return max(bounds)
+        return max(compute, self.kv_beats, -(-max(v_hold, k_hold) // 2))
+
+    @property
+    def _score_row(self) -> int:
+        """Cycles of a row of scores."""
+        return max(2, self.tokens, division_cycles(self.score_quotient, self.score_recip_bits))
+
+    @property
+    def cycles(self) -> int:
+        """Steady interval of overlapping frames (see :class:`.PrunedAttention` for the main terms)."""
+        scores = self.heads * self._score_row if self.scores else 0
+        return max(self._cycles_of_o, scores)
+
+    @property
+    def score_rows(self) -> int:
+        """Rows of E that can wait for their scores: a frame's, one that starts, and those that a late division delays."""
+        division = division_latency(self.score_quotient, self.score_recip_bits)
+        late = self.kg + self._row_sum_latency + division + 2
+        spare = self._cycles_of_o - self.heads * self._score_row
+        return self.heads + 1 + -(-max(0, late - spare) // self._score_row)
 
     @property
     def lost(self) -> LostCycles:
@@ -209,15 +277,19 @@ class Geometry(Folding):
         return words, width, ATTENTION_MEMORY.style(words, width, self.style)
 
     @property
+    def kv_rows(self) -> RowRam:
+        """Each of these memories."""
+        return RowRam(*self.kv_ram)
+
+    @property
     def kv_latency(self) -> int:
-        """Cycles of a read of K and V (KV_LATENCY)."""
-        words, _, style = self.kv_ram
-        return read_latency(words, style)
+        """Cycles of a read of K and V (KV_LATENCY): the address register of a bank, and the memory."""
+        return 1 + self.kv_rows.latency
 
     @property
     def kv_ram_bits(self) -> int:
         """Capacity of the memories that hold K and V: whole block RAMs or UltraRAMs, or LUTRAM in rows of 64 words."""
-        return 2 * self.pe * ram_bits(*self.kv_ram)
+        return 2 * self.pe * self.kv_rows.capacity
 
     @property
     def kv_code_bits(self) -> int:
@@ -227,34 +299,37 @@ class Geometry(Folding):
     @property
     def items_held(self) -> int:
         """Items whose sums, or reciprocals, can wait."""
-        return -(-self.groups_held // self.cg) + 2
+        return -(-self.groups_held // self.cg) + 1
 
     @property
     def memories(self) -> tuple[UnitMemory, ...]:
         """All memories, as the modules have them; FIFOs hold one beat more in their output register."""
         codes, items = self.simd * self.in_bits, self.items_held
         found = [
-            UnitMemory(Holds.KEYS_AND_VALUES, "keys and values", *self.kv_ram, count=2 * self.pe, stored=self.kv_code_bits),
-            UnitMemory(Holds.ROWS, "slices of queries", 4 * self.cg, codes, "distributed"),
+            UnitMemory(Holds.KEYS_AND_VALUES, "keys and values", *self.kv_ram, count=2 * self.pe, stored=self.kv_code_bits, in_rows=True),
+            UnitMemory(Holds.ROWS, "slices of queries", 4 << clog2(self.cg), codes, "distributed"),
             UnitMemory(Holds.ROWS, "logits", self.slots * self.kg, self.pe * self.logit_bits, "distributed"),
             UnitMemory(Holds.TABLE, "exp", 1 << self.logit_bits, 8, "distributed", count=self.pe, rom=True),
-            _fifo("row maxima", self.slots, self.logit_bits),
-            _fifo("sums of E V", self.groups_held + 2, self.simd * self.acc_bits),
+            UnitMemory(Holds.FIFO, "row maxima", self.slots, self.logit_bits, "distributed"),
+            UnitMemory(Holds.FIFO, "sums of E V", self.groups_held, self.simd * self.acc_bits, "distributed"),
             _fifo("row sums", items, self.z_bits),
             _fifo("reciprocals", items, RECIP_BITS),
+            _fifo("O at the output", self.out_depth + 1, self.simd * self.out_bits),
         ]
         if self.scores:
             found += [
                 UnitMemory(Holds.ROWS, "rows that wait for their scores", *self.ring_ram),
                 UnitMemory(Holds.ROWS, "scores", self.tokens, self.score_bits, "distributed", count=2),
-                _fifo("row sums of the scores", self.heads + 3, self.z_bits),
+                _fifo("row sums of the scores", self.score_rows + 1, self.z_bits),
+                _fifo("reciprocals of the scores", self.score_rows + 1, self.score_quotient),
+                _fifo("scores at the output", 5, self.score_bits),
             ]
         return tuple(found)
 
     @property
     def ring_ram(self) -> tuple[int, int, str]:
         """Words, bits and style of the RAM of the E rows that wait for their scores."""
-        words, width = (self.heads + 1) * self.kg, self.pe * 8
+        words, width = self.score_rows * self.kg, self.pe * 8
         return words, width, ATTENTION_MEMORY.style(words, width)
 
 
@@ -291,7 +366,8 @@ def lut(g: Geometry) -> int:
 
 
 def _ports(g: Geometry) -> int:
-    return g.simd * (2 * g.in_bits + g.out_bits) + 9 + (g.score_bits + 3 if g.scores else 0)
+    """Registers of two beats at the inputs, control of the FIFOs at the outputs."""
+    return 2 * (g.simd * g.in_bits + 3) + (1 + g.scores) * (FIFO_CONTROL + CREDITS)
 
 
 def _fifo(name: str, depth: int, width: int) -> UnitMemory:
@@ -300,7 +376,8 @@ def _fifo(name: str, depth: int, width: int) -> UnitMemory:
 
 
 def _kv(g: Geometry) -> int:
-    return 30 + 3 * clog2(g.kv_ram[0]) + 2 * g.pe
+    """Counters of the frame and of a part of a token, addresses (next, first of K and of V), banks of a token."""
+    return 3 * CREDITS + clog2(g.kv_beats) + clog2(g.heads * g.cg) + clog2(g.cg) + 4 * clog2(g.kv_ram[0]) + 3 * g.pe + 9
 
 
 def _tree(terms: int, width: int, growth: int = 2) -> int:
@@ -329,22 +406,28 @@ def _logits(g: Geometry) -> int:
     shift = (g.pe - g.logit_lanes) * g.logit_acc_bits if serial > 1 else 0
     requant = g.logit_lanes * (14 + g.logit_bits)
     maximum = _tree(g.logit_lanes, g.logit_bits, 0) + round(2 * g.logit_bits)
-    control = 50 + clog2(g.kv_ram[0]) + clog2(g.slots * g.kg) + clog2(g.queries) + clog2(4 * g.cg)
+    control = 20 + 4 * CREDITS + clog2(g.kv_ram[0]) + _issue(g) + 2 * clog2(4 * g.cg) + clog2(g.slots * g.kg)
     dot = _dot(g.pe, g.simd, g.in_bits, g.in_bits, 2 * g.in_bits + 1 < DSP_MIN_PRODUCT)
     shift += g.pe * g.logit_acc_bits
-    return dot + shift + requant + maximum + control + FIFO_CONTROL
+    return dot + shift + requant + maximum + control
 
 
 def _values(g: Geometry) -> int:
     padding = g.kg * g.pe - g.tokens
     exp = g.pe * g.logit_bits + 8 * padding
     z = _tree(g.pe, 9) + g.z_bits
-    control = 50 + clog2(g.kv_ram[0]) + 2 * clog2(g.slots * g.kg) + clog2(g.queries)
+    control = 20 + clog2(g.kv_ram[0]) + _issue(g) + 4 * clog2(g.slots * g.kg)
     return exp + z + control + _dot(g.simd, g.pe, g.in_bits, 8) + g.simd * g.acc_bits
 
 
-def _divide(den: int, quotient: int, bits: int) -> int:
-    return bits * (2 * den + 2) + 12 + quotient
+def _issue(g: Geometry) -> int:
+    """Counters of an item's steps, of its groups, of heads and queries."""
+    return clog2(g.item_cycles) + clog2(max(g.cg, g.kg)) + clog2(g.heads) + clog2(g.queries) + 8
+
+
+def _reciprocal(den: int, quotient: int, stages: int, constant: bool) -> int:
+    """Two FIFOs; in each stage a subtraction, the choice of the rest, the bits that move and steps; a constant is no choice."""
+    return 2 * FIFO_CONTROL + stages * (2 * den + 9 + quotient) + (-quotient if constant else den)
 
 
 def _norm(g: Geometry) -> int:
@@ -352,12 +435,12 @@ def _norm(g: Geometry) -> int:
     shift = (g.simd - g.out_lanes) * g.acc_bits if serial > 1 else 0
     split = requant_dsps(g.acc_bits, RECIP_BITS) > 1
     requant = g.out_lanes * (16 + g.out_bits + (31 if split else 0))
-    return shift + requant + 3 * FIFO_CONTROL + _divide(g.z_bits, RECIP_BITS, g.recip_bits) + 25
+    control = 12 + CREDITS + 5 * clog2(g.groups_held)
+    return shift + requant + control + _reciprocal(g.z_bits, RECIP_BITS, g.recip_bits, constant=True)
 
 
 def _scores(g: Geometry) -> int:
     words, width, _ = g.ring_ram
-    divide = _divide(g.z_bits, g.score_quotient, g.score_recip_bits)
-    control = 60 + clog2(words) * 2 + clog2(g.tokens) * 4
-    lanes = width if g.pe > 1 else 0
-    return divide + FIFO_CONTROL + lanes + 2 * g.score_bits + control
+    reciprocal = _reciprocal(g.z_bits, g.score_quotient, g.score_recip_bits, constant=False)
+    control = 20 + 3 * CREDITS + 2 * clog2(words) + 5 * clog2(g.tokens) + clog2(g.pe)
+    return reciprocal + width - 8 + 3 * g.score_bits + control

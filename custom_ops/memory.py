@@ -83,7 +83,7 @@ class UnitMemory:
     Attributes:
         holds: the kind of contents. name: what it is in the unit.
         style: "distributed", "block" or "ultra"; of a ROM also "auto".
-        rom: never written, with contents that synthesis knows (not in UltraRAM, which is loaded).
+        rom: never written, with contents that synthesis knows (not in UltraRAM, which is loaded). in_rows: a ``vp_row_ram``.
         stored: bits of contents in all of them; None where these fill all words.
     """
 
@@ -94,11 +94,14 @@ class UnitMemory:
     style: str
     count: int = 1
     rom: bool = False
+    in_rows: bool = False
     stored: int | None = None
 
     @property
     def resources(self) -> Estimate:
         """What they take, with the multiplexer after each that is deep."""
+        if self.in_rows:
+            return self.count * RowRam(self.words, self.width, self.style).resources
         return self.count * (rom_estimate if self.rom else ram_estimate)(self.words, self.width, self.style)
 
     @property
@@ -192,9 +195,60 @@ def ram_estimate(words: int, width: int, style: str) -> Estimate:
     )
 
 
-def ram_bits(words: int, width: int, style: str) -> int:
-    """Capacity of what a ``vp_ram`` occupies: whole block RAMs or UltraRAMs, or LUTRAM in rows of 64 words."""
-    used = ram_estimate(words, width, style)
+_ROWS = sorted({depth for shapes in (RAMB18_SHAPES, RAMB36_SHAPES) for depth in shapes.values()})
+
+
+@dataclass(frozen=True)
+class RowRam:
+    """A ``vp_row_ram``, where no multiplexer lies behind a RAM: rows of :attr:`row` words are joined after registers."""
+
+    words: int
+    width: int
+    style: str
+
+    @property
+    def row(self) -> int:
+        """Words of a row (ROW in the RTL), which Yosys does not cut again: the fewest block RAMs, of these the fewest rows."""
+        if self.style == "block":
+            whole = [row for row in _ROWS if block_ram_cut(min(row, self.words), self.width).rows == 1]
+            return min(self.words, min(whole, key=lambda row: (self._bram18(row), -(-self.words // row))))
+        return min(self.words, URAM_WORDS) if self.style == "ultra" else self.words
+
+    def _bram18(self, row: int) -> int:
+        whole, rest = divmod(self.words, row)
+        return whole * ram_bram18(row, self.width) + (ram_bram18(rest, self.width) if rest else 0)
+
+    @property
+    def rows(self) -> int:
+        return -(-self.words // self.row)
+
+    @property
+    def groups(self) -> int:
+        """Rows after the first LUT."""
+        return -(-self.rows // (3 if self.style == "ultra" else 6))
+
+    @property
+    def latency(self) -> int:
+        """Cycles of a read: the RAM, its output register, one for each LUT that joins rows."""
+        return (1 if self.style == "distributed" else 2) + (self.rows > 1) + (self.groups > 1)
+
+    @property
+    def resources(self) -> Estimate:
+        """Each bit takes a LUT for each group of rows, and one that joins groups; a row has an enable and is chosen."""
+        if self.rows == 1:
+            return ram_estimate(self.words, self.width, self.style)
+        luts = self.width * (self.groups + (self.groups > 1)) + 2 * self.rows
+        if self.style == "ultra":
+            return Estimate(LUT=luts, URAM=ram_urams(self.words, self.width))
+        return Estimate(LUT=luts, BRAM_18K=self._bram18(self.row))
+
+    @property
+    def capacity(self) -> int:
+        """Bits of the block RAMs or UltraRAMs, or of LUTRAM in rows of 64 words."""
+        return _capacity(self.resources, self.words, self.width)
+
+
+def _capacity(used: Estimate, words: int, width: int) -> int:
     rows = -(-words // LUTRAM_WORDS)
     return used.BRAM_18K * BRAM18_BITS + used.URAM * URAM_BITS or rows * LUTRAM_WORDS * width
 

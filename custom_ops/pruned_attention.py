@@ -5,19 +5,15 @@ from __future__ import annotations
 import numpy as np
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.attention_estimate import Geometry, division_cycles
+from finn_vitprune.custom_ops.attention_estimate import Geometry, division_cycles, division_latency
 from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
 from finn_vitprune.sim.beats import Stream
 
-KEY_CYCLES = 4
-"""From the last key to the first step of an item: registers, the RAM's two."""
-NORM_CYCLES = 12
-"""From a row's reciprocal to the beat of the output that it scales."""
-SCORE_CYCLES = 8
-"""From the last head's last key to the first score."""
+KEY_CYCLES = 3
+"""From the last key, or query, to the first step of an item."""
 
 
 class PrunedAttention(FoldedOp):
@@ -159,17 +155,12 @@ class PrunedAttention(FoldedOp):
         """Items of a query and a head pass two phases, the first once all keys are there."""
         (queries, keys), g = inputs, self.folding()
         item = max(g.item_cycles, division_cycles(RECIP_BITS, g.recip_bits))
-        summed = g.handover + g.kg  # of the second phase's first pass
-        second = max(g.handover + g.item_cycles, summed + division_cycles(RECIP_BITS, g.recip_bits)) + NORM_CYCLES
         taken = queries.served(g.heads * item, KEY_CYCLES, start=keys.last[-1] + KEY_CYCLES)
-        first = tuple(t + item + second - g.cg for t in taken.first)
-        outputs = [TokenTimes(first, tuple(t + second for t in taken.last))]
+        first = tuple(t + item - 1 + g.o_latency(1) for t in taken.first)
+        outputs = [TokenTimes(first, tuple(t + g.o_latency(g.cg) for t in taken.last))]
         if g.scores:
-            division = division_cycles(g.score_quotient, g.score_recip_bits)
-            row = max(g.tokens + 5, division)
-            last_head = max(taken.last[0], taken.first[0] + item + (g.heads - 1) * row)
-            ready = last_head + summed + division + g.tokens
-            outputs.append(TokenTimes.steady(g.tokens, 1).served(1, ready + SCORE_CYCLES))
+            ready = taken.first[0] + item - 1 + g.score_latency(item)
+            outputs.append(TokenTimes.steady(g.tokens, 1).served(1, ready))
         return outputs
 
     def held_tokens(self) -> int:
@@ -178,7 +169,7 @@ class PrunedAttention(FoldedOp):
         These are the ring of four, and the items that start while one passes both phases and the divider.
         """
         g = self.folding()
-        passing = 1 + -(-(g.handover + division_cycles(RECIP_BITS, g.recip_bits) + 20) // g.item_cycles)
+        passing = 1 + -(-(g.handover + division_latency(RECIP_BITS, g.recip_bits) + 20) // g.item_cycles)
         return 1 + -(-(4 + passing) // g.heads)
 
 
@@ -205,16 +196,19 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
             "LOGIT_SHIFT": a("logit_shift"),
             "RECIP_NUM": a("recip_num"),
             "RECIP_SHIFT": a("recip_shift"),
-            "RECIP_BITS": g.recip_bits,
-            "DIVIDE_BITS": g.score_recip_bits,
+            "RECIP_STAGES": g.recip_bits,
+            "DIVIDE_STAGES": g.score_recip_bits,
             "SLOTS": g.slots,
             "GROUPS_HELD": g.groups_held,
+            "OUT_DEPTH": g.out_depth,
             "ACC_WIDTH": g.acc_bits,
             "Z_WIDTH": g.z_bits,
             "SCORES": a("scores"),
+            "SCORE_ROWS": g.score_rows,
             "SCORE_WIDTH": self.score_type.bitwidth(),
             "EXP_FILE": self.memory_file("exp"),
             "RAM_STYLE": g.kv_ram[2],
+            "RAM_ROW": g.kv_rows.row,
             "KV_LATENCY": g.kv_latency,
             "RING_STYLE": g.ring_ram[2],
         }

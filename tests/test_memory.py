@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.rtl_sources import rtl_source
-from finn_vitprune.custom_ops.memory import ram_bram18, ram_estimate, ram_urams, rom_bram18, rom_luts
+from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
+from finn_vitprune.custom_ops.memory import RowRam, ram_bram18, ram_estimate, ram_urams, rom_bram18, rom_luts
 from finn_vitprune.synth.yosys import synth_node
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
@@ -91,3 +91,31 @@ def test_drawn_memories_against_yosys(tmp_path, index):
     resources = synth_node([rtl_source(f"vp_{kind}.sv"), top], "memory")
     estimate = rom_bram18(words, bits, "block") if kind == "rom" else ram_bram18(words, bits)
     assert 2 * resources.BRAM36 == estimate, f"{kind} of {words} x {bits}, seed {SEED}"
+
+
+@pytest.mark.parametrize("words, bits, style, row, latency", [
+    (2496, 32, "block", 2048, 3), (384, 64, "block", 384, 2), (600, 8, "distributed", 600, 1), (4096, 64, "ultra", 4096, 2),
+    (9000, 8, "ultra", 4096, 3), (21504, 8, "ultra", 4096, 4),
+])  # fmt: skip
+def test_rows_of_a_deep_memory(words, bits, style, row, latency):
+    """Block RAM of 18 Kbit: four of 2,048 x 9 and one of 512 x 36 hold 2,496 words of 32 bits, as five of 512 x 36 do."""
+    memory = RowRam(words, bits, style)
+    assert (memory.row, memory.latency) == (row, latency)
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_drawn_rows_against_yosys(tmp_path, index):
+    rng = np.random.default_rng([SEED, 7, index])
+    words, bits = int(rng.integers(600, 6000)), int(rng.integers(3, 70))
+    style = ("block", "block", "ultra", "ultra")[index]
+    memory = RowRam(words, bits, style)
+    top = tmp_path / "memory.sv"
+    top.write_text(
+        f"module memory(input logic clk, we, re, input logic [{(words - 1).bit_length() - 1}:0] waddr, raddr,"
+        f" input logic [{bits - 1}:0] wdata, output logic [{bits - 1}:0] q);"
+        f' vp_row_ram #(.DEPTH({words}), .WIDTH({bits}), .STYLE("{style}"), .ROW({memory.row})) m ('
+        ".clk, .we, .waddr, .wdata, .re, .raddr, .rdata(q)); endmodule\n"
+    )
+    found, promised = synth_node([*rtl_sources("vp_row_ram"), top], "memory"), memory.resources
+    assert (2 * found.BRAM36, found.URAM) == (promised.BRAM_18K, promised.URAM), f"{words} x {bits}, seed {SEED}"
+    assert found.LUT == pytest.approx(promised.LUT, rel=0.2, abs=4), f"{words} x {bits}, seed {SEED}"

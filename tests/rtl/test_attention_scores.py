@@ -10,7 +10,7 @@ from finn_vitprune.custom_ops.attention_estimate import division_cycles
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.sim import Port, Stimulus, compile_top
 
-KEYS = 4
+KEYS, ROWS = 4, 20
 TOP = """
 module scores_top (
     input  wire ap_clk, input wire ap_rst_n,
@@ -26,7 +26,7 @@ module scores_top (
         z <= in0_V_tdata[32+:{z_width}];
     end
     vp_attention_scores #(
-        .TOKENS({keys}), .HEADS(1), .PE({keys}), .Z_WIDTH({z_width}), .SCORE_WIDTH(17), .DIVIDE_BITS({divide_bits})
+        .TOKENS({keys}), .HEADS(1), .PE({keys}), .Z_WIDTH({z_width}), .SCORE_WIDTH(17), .DIVIDE_STAGES({stages}), .ROWS({rows})
     ) dut (
         .clk(ap_clk), .rst_n(ap_rst_n), .room(in0_V_tready), .take, .e_valid(take), .e(in0_V_tdata[31:0]),
         .z_valid, .z, .out_data(score), .out_valid(out0_V_tvalid), .out_ready(out0_V_tready)
@@ -44,8 +44,8 @@ def tight_pairs(z_width: int) -> tuple[np.ndarray, np.ndarray]:
     return e[rows, 0], z[columns]
 
 
-@pytest.mark.parametrize("z_width, divide_bits", [(9, 1), (10, 3), (13, 1), (16, 5)])
-def test_scores_are_exact_where_the_reciprocal_is_tightest(z_width, divide_bits, tmp_path):
+@pytest.mark.parametrize("z_width, stages", [(9, 1), (10, 3), (13, 1), (16, 5)])
+def test_scores_are_exact_where_the_reciprocal_is_tightest(z_width, stages, tmp_path):
     """2**P / Z rounded up, P = 24 + Z_WIDTH: less precision, or another rounding, is wrong at some pair of these.
 
     More precision is not wrong, but takes longer: frames of one head follow one another as fast as divisions.
@@ -60,7 +60,7 @@ def test_scores_are_exact_where_the_reciprocal_is_tightest(z_width, divide_bits,
         assert np.any(e * wrong >> p - 16 != exact), "every bit of the reciprocal counts"
 
     row = np.stack([e, 255 - e, e >> 1, np.full_like(e, 255)], axis=-1)
-    (tmp_path / "scores_top.sv").write_text(TOP.format(z_width=z_width, divide_bits=divide_bits, keys=KEYS))
+    (tmp_path / "scores_top.sv").write_text(TOP.format(z_width=z_width, stages=stages, keys=KEYS, rows=ROWS))
     sources = [*rtl_sources("vp_attention_scores"), tmp_path / "scores_top.sv"]
     sim = compile_top("scores_top", sources, [Port("in0_V", 64)], [Port("out0_V", 24)])
     z_bytes = z.astype("<u4").view(np.uint8).reshape(-1, 4)
@@ -69,7 +69,7 @@ def test_scores_are_exact_where_the_reciprocal_is_tightest(z_width, divide_bits,
     want = {"out0_V": scores.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3]}
     result = sim.run(feed, want)
     assert result.ok, result
-    assert set(result.intervals("out0_V", KEYS)) == {max(division_cycles(p - 7, divide_bits), 2 * KEYS + 1)}
+    assert set(result.intervals("out0_V", KEYS)) == {max(division_cycles(p - 7, stages), KEYS)}
     few = {"in0_V": feed["in0_V"][-300:]}, {"out0_V": want["out0_V"][-300 * KEYS :]}
     for stimulus in (*PATTERNS[:3], Stimulus(seed=4, reset_at=501)):
         assert sim.run(*few, stimulus=stimulus).ok, stimulus

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.rtl_sources import rtl_source
+from finn_vitprune.custom_ops.attention_estimate import division_cycles, division_latency
+from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.sim import Port, Stimulus, compile_top
 
 NUM, DEN, QUOT = 26, 12, 14
@@ -14,12 +15,16 @@ module divide_top (
     output wire [15:0] out0_V_tdata, output wire out0_V_tvalid, input wire out0_V_tready
 );
     wire [{quot}-1:0] quot;
-    vp_divide #(.NUM_WIDTH({num}), .DEN_WIDTH({den}), .QUOT_WIDTH({quot}), .BITS({bits})) dut (
+    wire ready, can_take, done;
+    assign in0_V_tready = ready && can_take;
+    vp_divide #(.NUM_WIDTH({num}), .DEN_WIDTH({den}), .QUOT_WIDTH({quot}), .STAGES({stages})) dut (
         .clk(ap_clk), .rst_n(ap_rst_n), .num(in0_V_tdata[{num}-1:0]), .den(in0_V_tdata[{num}+:{den}]),
-        .in_valid(in0_V_tvalid), .in_ready(in0_V_tready),
-        .quot, .out_valid(out0_V_tvalid), .out_ready(out0_V_tready)
+        .in_valid(in0_V_tvalid && can_take), .in_ready(ready), .quot, .out_valid(done)
     );
-    assign out0_V_tdata = 16'(quot);
+    vp_credit_fifo #(.WIDTH(16), .DEPTH(20)) results (
+        .clk(ap_clk), .rst_n(ap_rst_n), .take(in0_V_tvalid && in0_V_tready), .can_take, .push(done), .push_data(16'(quot)),
+        .out_data(out0_V_tdata), .out_valid(out0_V_tvalid), .out_ready(out0_V_tready)
+    );
 endmodule
 """
 
@@ -39,17 +44,19 @@ def as_bytes(values, size):
     return np.array([list(int(v).to_bytes(size, "little")) for v in values], np.uint8)
 
 
-@pytest.mark.parametrize("bits", [1, 2, 3, 14])
-def test_quotients_and_cycles(bits, tmp_path):
-    (tmp_path / "divide_top.sv").write_text(TOP.format(num=NUM, den=DEN, quot=QUOT, bits=bits))
-    sources = [rtl_source("vp_divide.sv"), tmp_path / "divide_top.sv"]
+@pytest.mark.parametrize("stages", [1, 2, 3, 14])
+def test_quotients_and_cycles(stages, tmp_path):
+    (tmp_path / "divide_top.sv").write_text(TOP.format(num=NUM, den=DEN, quot=QUOT, stages=stages))
+    sources = [*rtl_sources("vp_divide"), *rtl_sources("vp_credit_fifo"), tmp_path / "divide_top.sv"]
     sim = compile_top("divide_top", sources, [Port("in0_V", 40)], [Port("out0_V", 16)])
-    num, den = operands(400, seed=bits)
+    num, den = operands(400, seed=stages)
     feed = {"in0_V": as_bytes([int(n) | int(d) << NUM for n, d in zip(num, den)], 5)}
     want = {"out0_V": as_bytes([int(n) // int(d) for n, d in zip(num, den)], 2)}
     for stimulus in (Stimulus(), Stimulus(seed=2, pause=0.4, stall=0.4), Stimulus(seed=3, reset_at=300)):
         result = sim.run(feed, want, stimulus=stimulus)
         assert result.deadlock is None and not len(result.mismatches["out0_V"]) and not result.violations
         assert result.extra_beats["out0_V"] == 0
-    steady = np.diff(sim.run(feed, want).out_cycles["out0_V"])
-    assert set(steady.tolist()) == {-(-QUOT // bits) + 1}
+    run = sim.run(feed, want)
+    assert set(np.diff(run.out_cycles["out0_V"]).tolist()) == {division_cycles(QUOT, stages)}
+    fifo = 2  # cycles from a result to the output
+    assert run.out_cycles["out0_V"][0] - run.in_cycles["in0_V"][0] == division_latency(QUOT, stages) + fifo

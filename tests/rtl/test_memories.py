@@ -60,6 +60,41 @@ def test_ram_moves_words_as_its_enables_say(tmp_path, latency, style):
     assert len(known) > 2500 and [int(got[i]) for i in known] == [want[i] for i in known]
 
 
+@pytest.mark.parametrize("style, depth, row", [
+    ("distributed", 11, 11), ("block", 11, 11), ("block", 11, 4), ("block", 27, 4), ("ultra", 11, 11), ("ultra", 11, 4),
+    ("ultra", 27, 4), ("block", 9, 8),
+])  # fmt: skip
+def test_rows_of_ram_are_one_memory(tmp_path, style, depth, row):
+    """Every word read is what was written last, in the cycles that RowRam promises."""
+    body = f"""
+    logic valid_q;
+    always_ff @(posedge ap_clk) valid_q <= ap_rst_n && in0_V_tvalid;
+    assign in0_V_tready = 1'b1;
+    assign out0_V_tvalid = valid_q;
+    vp_row_ram #(.DEPTH({depth}), .WIDTH({BITS}), .STYLE("{style}"), .ROW({row})) dut (
+        .clk(ap_clk), .we(in0_V_tvalid && in0_V_tdata[0]), .waddr(in0_V_tdata[8+:{(depth - 1).bit_length()}]),
+        .wdata(in0_V_tdata[31:24]), .re(in0_V_tdata[1]), .raddr(in0_V_tdata[16+:{(depth - 1).bit_length()}]),
+        .rdata(out0_V_tdata)
+    );"""
+    sim = build(tmp_path, body, ["vp_ram", "vp_row_ram"], 32, [BITS])
+    rows = -(-depth // row)
+    groups = -(-rows // {"block": 6, "ultra": 3, "distributed": 1}[style])
+    latency = (1 if style == "distributed" else 2) + (rows > 1) + (groups > 1)
+    rng = np.random.default_rng(depth + row)
+    contents, data, want = [None] * depth, [], [None] * (latency - 1)
+    for _ in range(3000):
+        write, read = rng.random() < 0.4, rng.random() < 0.9
+        waddr, value = int(rng.integers(depth)), int(rng.integers(256))
+        raddr = int(rng.choice([a for a in range(depth) if not write or a != waddr]))
+        data.append([write | read << 1, waddr, raddr, value])
+        want.append(contents[raddr] if read else None)
+        if write:
+            contents[waddr] = value
+    got = outputs(sim, np.array(data, np.uint8))
+    known = [i for i, value in enumerate(want[: len(got)]) if value is not None]
+    assert len(known) > 2400 and [int(got[i]) for i in known] == [want[i] for i in known]
+
+
 @pytest.mark.parametrize("latency", [1, 2, 3, 4])
 def test_rom_moves_words_as_its_enables_say(tmp_path, latency):
     body = f"""

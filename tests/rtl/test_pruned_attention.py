@@ -69,6 +69,7 @@ SHAPES = {
     "wide_score_type": attributes(9, 9, 2, 8, 4, 2, scoreDataType="UINT24"),
     "block_ram": attributes(12, 12, 2, 8, 4, 2, ram_style="block"),
     "block_ram_one_key_group": attributes(6, 6, 2, 8, 8, 6, ram_style="block"),
+    "rows_of_block_ram": attributes(46, 2, 3, 16, 4, 1, ram_style="block"),
     "ultra_ram": attributes(12, 12, 2, 8, 4, 2, ram_style="ultra"),
     "ultra_ram_one_word_items": attributes(5, 5, 3, 4, 4, 5, ram_style="ultra"),
     "rows_of_ultra_ram": attributes(60, 3, 3, 24, 2, 1, ram_style="ultra"),
@@ -91,8 +92,8 @@ def test_rtl_equals_golden_model(name):
 
 
 @pytest.mark.parametrize("name, latency", [
-    ("odd_fold", 1), ("block_ram", 2), ("ultra_ram", 2), ("rows_of_ultra_ram", 3), ("rows_of_ultra_ram_many_keys", 3),
-    ("many_rows_of_ultra_ram", 4),
+    ("odd_fold", 2), ("block_ram", 3), ("rows_of_block_ram", 4), ("ultra_ram", 3),
+    ("rows_of_ultra_ram", 4), ("rows_of_ultra_ram_many_keys", 4), ("many_rows_of_ultra_ram", 5),
 ])  # fmt: skip
 def test_shapes_reach_every_read_latency_of_keys_and_values(name, latency):
     op, _ = build_node("PrunedAttention", SHAPES[name])

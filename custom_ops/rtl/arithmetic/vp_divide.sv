@@ -1,13 +1,14 @@
-// Sequential restoring divider: quot = floor(num / den), BITS quotient bits a cycle, most significant first.
-// A division takes ceil(QUOT_WIDTH / BITS) + 1 cycles; the next one starts in the cycle in which its
-// result is taken. The quotient must fit: num < den * 2^QUOT_WIDTH (so den is not 0).
+// Restoring divider: quot = floor(num / den), most significant bit first, a bit a cycle in each of STAGES stages that follow
+// one another, so that no cycle subtracts twice. A stage has ceil(QUOT_WIDTH / STAGES) steps; a division can start
+// every steps + 1 cycles and takes STAGES times as many. Its result is there for one cycle (out_valid): it never waits.
+// The quotient must fit: num < den * 2^QUOT_WIDTH (so den is not 0).
 `default_nettype none
 
 module vp_divide #(
     int unsigned NUM_WIDTH  = 33,
     int unsigned DEN_WIDTH  = 16,
     int unsigned QUOT_WIDTH = 25,
-    int unsigned BITS       = 1
+    int unsigned STAGES     = 1
 ) (
     input  wire logic                  clk,
     input  wire logic                  rst_n,
@@ -16,63 +17,60 @@ module vp_divide #(
     input  wire logic                  in_valid,
     output      logic                  in_ready,
     output      logic [QUOT_WIDTH-1:0] quot,
-    output      logic                  out_valid,
-    input  wire logic                  out_ready
+    output      logic                  out_valid
 );
-    if (BITS < 1 || QUOT_WIDTH < 1 || DEN_WIDTH < 1) begin : g_check
-        $error("vp_divide: BITS %0d, QUOT_WIDTH %0d and DEN_WIDTH %0d must be at least 1",
-               BITS, QUOT_WIDTH, DEN_WIDTH);
+    if (STAGES < 1 || QUOT_WIDTH < 1 || DEN_WIDTH < 1) begin : g_check
+        $error("vp_divide: STAGES %0d, QUOT_WIDTH %0d and DEN_WIDTH %0d must be at least 1",
+               STAGES, QUOT_WIDTH, DEN_WIDTH);
     end
     if (NUM_WIDTH > DEN_WIDTH + QUOT_WIDTH) begin : g_check_fit
         $error("vp_divide: NUM_WIDTH %0d exceeds DEN_WIDTH + QUOT_WIDTH = %0d",
                NUM_WIDTH, DEN_WIDTH + QUOT_WIDTH);
     end
 
-    localparam int unsigned STEPS = (QUOT_WIDTH + BITS - 1) / BITS;
-    localparam int unsigned SPAN = STEPS * BITS;
-    localparam int unsigned STEP_W = $clog2(STEPS + 1);
+    localparam int unsigned STEPS = (QUOT_WIDTH + STAGES - 1) / STAGES;
+    localparam int unsigned SPAN = STEPS * STAGES;
+    localparam int unsigned STEP_W = STEPS > 1 ? $clog2(STEPS) : 1;
 
-    logic [STEP_W-1:0] left_q;  // steps to go
-    logic busy_q;
-    logic [DEN_WIDTH-1:0] den_q, rem_q, rem_d;
-    logic [SPAN-1:0] low_q, low_d;  // numerator bits to come above, quotient bits so far below
+    // low: numerator bits to come above, quotient bits so far below
+    typedef struct packed {logic [DEN_WIDTH-1:0] den, rem; logic [SPAN-1:0] low;} state_t;
     wire logic [DEN_WIDTH+SPAN-1:0] wide = (DEN_WIDTH + SPAN)'(num);
 
-    always_comb begin
-        rem_d = rem_q;
-        low_d = low_q;
-        for (int unsigned i = 0; i < BITS; i++) begin
-            logic [DEN_WIDTH:0] trial;
-            logic [DEN_WIDTH+1:0] diff;
-            trial = {rem_d, low_d[SPAN-1]};
-            diff  = {1'b0, trial} - {2'b0, den_q};
-            rem_d = diff[DEN_WIDTH+1] ? trial[DEN_WIDTH-1:0] : diff[DEN_WIDTH-1:0];
-            low_d = SPAN'({low_d, !diff[DEN_WIDTH+1]});
+    for (genvar i = 0; i < STAGES; i++) begin : g_stage
+        state_t state_q, first;
+        logic first_valid, busy_q, done_q, ready_q, last_step;
+        logic [STEP_W-1:0] unused_step;
+        wire logic [DEN_WIDTH:0] trial = {state_q.rem, state_q.low[SPAN-1]};
+        wire logic [DEN_WIDTH+1:0] diff = {1'b0, trial} - {2'b0, state_q.den};
+        wire logic fits = !diff[DEN_WIDTH+1];
+        if (i == 0) begin : g_first
+            assign first       = {den, wide};
+            assign first_valid = in_valid;
+        end else begin : g_next
+            assign first       = g_stage[i-1].state_q;
+            assign first_valid = g_stage[i-1].done_q;
+        end
+        vp_counter #(.COUNT(STEPS)) steps (.clk, .rst_n, .step(busy_q), .count(unused_step), .last(last_step));
+        always_ff @(posedge clk) begin
+            if (!rst_n) begin
+                busy_q  <= 1'b0;
+                ready_q <= 1'b1;
+                done_q  <= 1'b0;
+            end else begin
+                busy_q  <= ready_q ? first_valid : !last_step;
+                ready_q <= ready_q ? !first_valid : last_step;
+                done_q  <= busy_q && last_step;
+            end
+            if (ready_q) state_q <= first;
+            else begin
+                state_q.rem <= fits ? diff[DEN_WIDTH-1:0] : trial[DEN_WIDTH-1:0];
+                state_q.low <= SPAN'({state_q.low, fits});
+            end
         end
     end
-
-    assign out_valid = busy_q && left_q == '0;
-    assign in_ready  = !busy_q || (out_valid && out_ready);
-    assign quot      = low_q[QUOT_WIDTH-1:0];
-
-    always_ff @(posedge clk) begin
-        if (!rst_n) begin
-            busy_q <= 1'b0;
-            left_q <= '0;
-        end else if (in_ready) begin
-            busy_q <= in_valid;
-            left_q <= STEP_W'(STEPS);
-        end else if (left_q != '0) begin
-            left_q <= left_q - 1'b1;
-        end
-        if (in_ready) begin
-            den_q <= den;
-            {rem_q, low_q} <= wide;
-        end else if (left_q != '0) begin
-            rem_q <= rem_d;
-            low_q <= low_d;
-        end
-    end
+    assign in_ready  = g_stage[0].ready_q;
+    assign quot      = g_stage[STAGES-1].state_q.low[QUOT_WIDTH-1:0];
+    assign out_valid = g_stage[STAGES-1].done_q;
 endmodule
 
 `default_nettype wire

@@ -19,17 +19,20 @@ module vp_attention #(
     int unsigned LOGIT_SHIFT = 16,
     logic [63:0] RECIP_NUM   = 64'd1,
     int unsigned RECIP_SHIFT = 0,
-    int unsigned RECIP_BITS  = 1,       // quotient bits a cycle of the division for O
-    int unsigned DIVIDE_BITS = 1,       // ... and for the scores
+    int unsigned RECIP_STAGES = 1,      // of the divider for O
+    int unsigned DIVIDE_STAGES = 1,     // ... and for the scores
     int unsigned SLOTS       = 4,       // items whose logits are held, to hide the way between the phases
     int unsigned GROUPS_HELD = 64,      // channel groups that can wait for their reciprocal
+    int unsigned OUT_DEPTH   = 16,      // beats of O under way or waiting
     int unsigned ACC_WIDTH   = 21,
     int unsigned Z_WIDTH     = 13,      // of a row sum
     int unsigned SCORES      = 1,
     int unsigned SCORE_WIDTH = 17,
+    int unsigned SCORE_ROWS  = HEADS + 1,  // rows of E that can wait for their scores
     parameter    EXP_FILE    = "",
-    parameter    RAM_STYLE   = "auto",  // of K and V
-    int unsigned KV_LATENCY  = 1,       // cycles of a read of them
+    parameter    RAM_STYLE   = "block", // of K and V
+    int unsigned RAM_ROW     = 512,     // words of a row of it
+    int unsigned KV_LATENCY  = 3,       // cycles of a read of them
     parameter    RING_STYLE  = "auto",  // of the E rows that wait for their scores
     localparam int unsigned IN_TDATA_W = (SIMD * IN_WIDTH + 7) / 8 * 8,
     localparam int unsigned OUT_TDATA_W = (SIMD * OUT_WIDTH + 7) / 8 * 8,
@@ -72,20 +75,18 @@ module vp_attention #(
 
     logic [W-1:0] q_data, kv_data;
     logic q_valid, q_ready, kv_valid, kv_ready;
-    logic [1:0] k_frames, unused_v_frames;
-    logic k_release, k_re, v_release, v_re;
+    logic k_whole, k_start, k_release, k_re, v_release, v_re;
     logic [KEY_ADDR_W-1:0] k_addr, v_addr;
     logic [PE*W-1:0] k_data, v_data;
     logic [LOGIT_WIDTH-1:0] item_max;
-    logic item_valid, item_ready, item_free, l_re;
+    logic item_valid, item_ready, item_free;
     logic [LOGIT_ADDR_W-1:0] l_addr;
     logic [PE*LOGIT_WIDTH-1:0] l_data;
     logic room, take, score_room, score_take, acc_valid, z_valid, z_score, e_valid;
     logic [SIMD*ACC_WIDTH-1:0] acc;
     logic [Z_WIDTH-1:0] z;
     logic [PE*8-1:0] e;
-    logic [SIMD*OUT_WIDTH-1:0] o_data, o_word;
-    logic o_valid, o_ready;
+    logic [SIMD*OUT_WIDTH-1:0] o_data;
 
     vp_skid #(.WIDTH(W)) q_skid (
         .clk, .rst_n, .in_data(in0_tdata[W-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
@@ -96,56 +97,45 @@ module vp_attention #(
         .out_data(kv_data), .out_valid(kv_valid), .out_ready(kv_ready)
     );
     vp_attention_kv #(
-        .TOKENS(TOKENS), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE),
-        .LATENCY(KV_LATENCY)
+        .TOKENS(TOKENS), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE), .ROW(RAM_ROW)
     ) kv (
         .clk, .rst_n, .in_data(kv_data), .in_valid(kv_valid), .in_ready(kv_ready),
-        .k_frames, .k_release, .k_re, .k_addr, .k_data,
-        .v_frames(unused_v_frames), .v_release, .v_re, .v_addr, .v_data
+        .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data, .v_release, .v_re, .v_addr, .v_data
     );
     vp_attention_logits #(
         .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
         .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT), .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS),
         .K_LATENCY(KV_LATENCY)
     ) logits (
-        .clk, .rst_n, .q_data, .q_valid, .q_ready, .k_frames, .k_release, .k_re, .k_addr, .k_data,
-        .item_max, .item_valid, .item_ready, .item_free, .l_re, .l_addr, .l_data
+        .clk, .rst_n, .q_data, .q_valid, .q_ready, .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data,
+        .item_max, .item_valid, .item_ready, .item_free, .l_addr, .l_data
     );
     vp_attention_values #(
         .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
         .LOGIT_WIDTH(LOGIT_WIDTH), .SLOTS(SLOTS), .EXP_FILE(EXP_FILE), .V_LATENCY(KV_LATENCY)
     ) values (
-        .clk, .rst_n, .item_max, .item_valid, .item_ready, .item_free, .l_re, .l_addr, .l_data,
+        .clk, .rst_n, .item_max, .item_valid, .item_ready, .item_free, .l_addr, .l_data,
         .v_release, .v_re, .v_addr, .v_data, .room, .score_room, .take, .score_take,
         .acc_valid, .acc, .z_valid, .z_score, .z, .e_valid, .e
     );
     vp_attention_norm #(
         .CHANNEL_GROUPS(CHANNEL_GROUPS), .KEY_GROUPS(KEY_GROUPS), .SIMD(SIMD), .DEPTH(GROUPS_HELD), .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH),
         .OUT_WIDTH(OUT_WIDTH),
-        .RECIP_NUM(RECIP_NUM), .RECIP_SHIFT(RECIP_SHIFT), .RECIP_BITS(RECIP_BITS)
+        .RECIP_NUM(RECIP_NUM), .RECIP_SHIFT(RECIP_SHIFT), .RECIP_STAGES(RECIP_STAGES), .OUT_DEPTH(OUT_DEPTH)
     ) norm (
         .clk, .rst_n, .room, .take, .acc_valid, .acc, .z_valid, .z,
-        .out_data(o_word), .out_valid(o_valid), .out_ready(o_ready)
-    );
-    vp_skid #(.WIDTH(SIMD * OUT_WIDTH)) o_skid (
-        .clk, .rst_n, .in_data(o_word), .in_valid(o_valid), .in_ready(o_ready),
         .out_data(o_data), .out_valid(out0_tvalid), .out_ready(out0_tready)
     );
     assign out0_tdata = OUT_TDATA_W'(o_data);
 
     if (SCORES != 0) begin : g_scores
-        logic [SCORE_WIDTH-1:0] s_word, s_data;
-        logic s_valid, s_ready;
+        logic [SCORE_WIDTH-1:0] s_data;
         vp_attention_scores #(
             .TOKENS(TOKENS), .HEADS(HEADS), .PE(PE), .Z_WIDTH(Z_WIDTH), .SCORE_WIDTH(SCORE_WIDTH),
-            .DIVIDE_BITS(DIVIDE_BITS), .RING_STYLE(RING_STYLE)
+            .DIVIDE_STAGES(DIVIDE_STAGES), .ROWS(SCORE_ROWS), .RING_STYLE(RING_STYLE)
         ) scores (
             .clk, .rst_n, .room(score_room), .take(score_take), .e_valid, .e,
             .z_valid(z_valid && z_score), .z,
-            .out_data(s_word), .out_valid(s_valid), .out_ready(s_ready)
-        );
-        vp_skid #(.WIDTH(SCORE_WIDTH)) s_skid (
-            .clk, .rst_n, .in_data(s_word), .in_valid(s_valid), .in_ready(s_ready),
             .out_data(s_data), .out_valid(out1_tvalid), .out_ready(out1_tready)
         );
         assign out1_tdata = SCORE_TDATA_W'(s_data);

@@ -1,6 +1,6 @@
 // OUT dot products of IN terms that share their second factor: sums[o] = sum_i a[o][i] * b[i].
 // Outputs go in pairs, an odd last one stands alone (vp_attention_dot_pair). Element (o, i) of a sits at o * IN + i.
-// Latency 4 + ($clog2(ceil(IN / 4)) + 1) / 2, free running.
+// Latency 5 + ($clog2(ceil(IN / 4)) + 1) / 2, free running.
 `default_nettype none
 
 module vp_attention_dot #(

@@ -1,8 +1,9 @@
 // FIELDS dot products of IN terms that share their second factor: sums[f] = sum_i a[f][i] * b[i], two products in one DSP.
 // The multiplicand is hi * 2^F + lo, and up to four products are summed before the fields are parted
 // (F = A_WIDTH + B_WIDTH + 2 bits hold four). The low field's sign is the borrow that the high field gets back.
-// One field: one product in a DSP. b comes a cycle after a. Element (f, i) of a sits at f * IN + i.
-// Latency 4 + ($clog2(ceil(IN / 4)) + 1) / 2 from a, free running.
+// One field: one product in a DSP. b comes a cycle after a. Element (f, i) of a sits at f * IN + i. Multipliers have
+// registers at their operands and two after their product.
+// Latency 5 + ($clog2(ceil(IN / 4)) + 1) / 2 from a, free running.
 `default_nettype none
 
 module vp_attention_dot_pair #(
@@ -26,11 +27,17 @@ module vp_attention_dot_pair #(
     for (genvar g = 0; g < GROUPS; g++) begin : g_group
         localparam int unsigned N = IN - 4 * g < 4 ? IN - 4 * g : 4;
         logic signed [A_FIELD_W-1:0] a_q[N];
-        logic signed [PRODUCT_W-1:0] product_q[N];
+        // Registers of the slice, which must not become shift registers in LUTs where nothing is added.
+`ifdef VP_SYNTH
+        (* keep *)
+`else
+        (* shreg_extract = "no" *)
+`endif
+        logic [N-1:0][PRODUCT_W-1:0] multiplied_q, product_q;
         logic signed [PRODUCT_W-1:0] total_q, total_d;
         always_comb begin
             total_d = product_q[0];
-            for (int unsigned i = 1; i < N; i++) total_d = total_d + product_q[i];
+            for (int unsigned i = 1; i < N; i++) total_d = total_d + signed'(product_q[i]);
         end
         for (genvar i = 0; i < N; i++) begin : g_term
             wire logic signed [A_WIDTH-1:0] lo = a[(4*g+i)*A_WIDTH+:A_WIDTH];
@@ -43,7 +50,10 @@ module vp_attention_dot_pair #(
             end else begin : g_one
                 always_ff @(posedge clk) a_q[i] <= lo;
             end
-            always_ff @(posedge clk) product_q[i] <= PRODUCT_W'(a_q[i]) * PRODUCT_W'(factor);
+            always_ff @(posedge clk) begin
+                multiplied_q[i] <= PRODUCT_W'(a_q[i]) * PRODUCT_W'(factor);
+                product_q[i]    <= multiplied_q[i];
+            end
         end
         always_ff @(posedge clk) begin
             total_q <= total_d;

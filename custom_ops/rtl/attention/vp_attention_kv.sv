@@ -1,9 +1,9 @@
 // Holds K and V of two frames: while one is computed with, the next is written.
 // The input is token-serial, a token's K channels before its V channels, SIMD a beat. Token t lies in
 // bank t % PE, so that one read gives PE keys. K words are ordered (head, key group, channel group), V
-// words (head, channel group, key group): each reader walks its words in order. Frame slots alternate;
-// *_frames counts whole frames held, *_release gives one back. Padding keys are never written. Data come LATENCY
-// cycles after *_re.
+// words (head, channel group, key group): each reader walks its words in order. Frame slots alternate; k_whole says that
+// a frame is there that k_start has not taken; *_release gives a slot back. Padding keys are never written. Every bank has
+// address registers of its own; data come LATENCY cycles after *_re.
 `default_nettype none
 
 module vp_attention_kv #(
@@ -13,8 +13,8 @@ module vp_attention_kv #(
     int unsigned SIMD   = 8,
     int unsigned PE     = 1,
     int unsigned WIDTH  = 8,
-    parameter    STYLE  = "auto",
-    int unsigned LATENCY = 1,  // of a read
+    parameter    STYLE  = "block",
+    int unsigned ROW    = 512,  // words of a row of RAM
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned DEPTH = 2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS,
     localparam int unsigned ADDR_W = $clog2(DEPTH)
@@ -24,113 +24,98 @@ module vp_attention_kv #(
     input  wire logic [SIMD*WIDTH-1:0]    in_data,
     input  wire logic                     in_valid,
     output      logic                     in_ready,
-    output      logic [1:0]               k_frames,
+    output      logic                     k_whole,
+    input  wire logic                     k_start,
     input  wire logic                     k_release,
     input  wire logic                     k_re,
-    input  wire logic [ADDR_W-1:0]            k_addr,
+    input  wire logic [ADDR_W-1:0]        k_addr,
     output      logic [PE*SIMD*WIDTH-1:0] k_data,
-    output      logic [1:0]               v_frames,
     input  wire logic                     v_release,
     input  wire logic                     v_re,
-    input  wire logic [ADDR_W-1:0]            v_addr,
+    input  wire logic [ADDR_W-1:0]        v_addr,
     output      logic [PE*SIMD*WIDTH-1:0] v_data
 );
+    // --- the word that a beat goes to ---
     localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
-    localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
-    localparam int unsigned TOKEN_W = TOKENS > 1 ? $clog2(TOKENS) : 1;
-    localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
+    localparam int unsigned PART_W = HEADS * CHANNEL_GROUPS > 1 ? $clog2(HEADS * CHANNEL_GROUPS) : 1;
+    localparam logic [ADDR_W-1:0] NEXT_HEAD = ADDR_W'((KEY_GROUPS - 1) * CHANNEL_GROUPS + 1);  // of K
 
-    logic [CHANNEL_GROUP_W-1:0] cg_q;
-    logic [HEAD_W-1:0] head_q;
-    logic [TOKEN_W-1:0] token_q;
-    logic [KEY_GROUP_W-1:0] kg_q, kg_next;
-    logic [PE-1:0] lane_q, lane_next;  // one-hot bank of the token
-    logic part_q;                      // 0: K, 1: V
-    logic slot_q;                      // frame slot being written
-    logic [ADDR_W-1:0] addr_q, addr_d;
-    logic [ADDR_W-1:0] base_q, base_next;  // first K word of the key group within a frame slot
-
+    logic k_room, v_room, last_cg, last_of_part, last_of_frame;
+    logic [PE-1:0] lane_q;  // one-hot bank of the token
+    logic part_q;           // 0: K, 1: V
+    logic slot_q;           // frame slot being written
+    logic [ADDR_W-1:0] addr_q, k_first_q, k_first_d, v_first_q, v_first_d;  // first words of the token
+    logic [CHANNEL_GROUP_W-1:0] unused_cg;
+    logic [PART_W-1:0] unused_part;
+    logic [$clog2(2*TOKENS*HEADS*CHANNEL_GROUPS)-1:0] unused_beat;
     wire logic take = in_valid && in_ready;
-    wire logic last_cg = cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
-    wire logic last_part = last_cg && head_q == HEAD_W'(HEADS - 1);
-    wire logic last_beat = last_part && part_q;
-    wire logic last_frame = last_beat && token_q == TOKEN_W'(TOKENS - 1);
-    wire logic done = take && last_frame;
-    assign in_ready = part_q ? !v_frames[1] : !k_frames[1];  // 2 frames held: no room
+    wire logic part_end = take && last_of_part;
+    wire logic token_end = in_valid && v_room && part_q && last_of_part;
+    wire logic frame_end = in_valid && v_room && last_of_frame;
+    assign in_ready = part_q ? v_room : k_room;
+
+    vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(take), .count(unused_cg), .last(last_cg));
+    vp_counter #(.COUNT(HEADS * CHANNEL_GROUPS)) part (
+        .clk, .rst_n, .step(take), .count(unused_part), .last(last_of_part)
+    );
+    vp_counter #(.COUNT(2 * TOKENS * HEADS * CHANNEL_GROUPS)) frame (
+        .clk, .rst_n, .step(take), .count(unused_beat), .last(last_of_frame)
+    );
+    vp_credits #(.COUNT(2)) k_slots (.clk, .rst_n, .take(frame_end), .give(k_release), .can_take(k_room));
+    vp_credits #(.COUNT(2)) v_slots (.clk, .rst_n, .take(frame_end), .give(v_release), .can_take(v_room));
+    vp_credits #(.COUNT(2), .FREE(0)) frames (.clk, .rst_n, .take(k_start), .give(frame_end), .can_take(k_whole));
 
     always_comb begin
-        lane_next = lane_q;
-        kg_next   = kg_q;
-        base_next = base_q;
-        if (last_beat) begin
-            lane_next = PE'({lane_q, lane_q[PE-1]});
-            if (lane_q[PE-1]) begin
-                kg_next   = kg_q + 1'b1;
-                base_next = base_q + ADDR_W'(CHANNEL_GROUPS);
-            end
+        k_first_d = k_first_q;
+        v_first_d = v_first_q;
+        if (last_of_frame) begin
+            k_first_d = slot_q ? '0 : ADDR_W'(DEPTH / 2);
+            v_first_d = slot_q ? '0 : ADDR_W'(DEPTH / 2);
+        end else if (lane_q[PE-1]) begin
+            k_first_d = k_first_q + ADDR_W'(CHANNEL_GROUPS);
+            v_first_d = v_first_q + 1'b1;
         end
-        if (last_frame) begin
-            lane_next = PE'(1);
-            kg_next   = '0;
-            base_next = '0;
-        end
-        // After a token's K comes its V, then the next token's K.
-        if (last_part && !part_q) addr_d = (slot_q ? ADDR_W'(DEPTH / 2) : '0) + ADDR_W'(kg_q);
-        else if (last_beat) addr_d = (slot_q ^ last_frame ? ADDR_W'(DEPTH / 2) : '0) + base_next;
-        else if (part_q) addr_d = addr_q + ADDR_W'(KEY_GROUPS);
-        else addr_d = addr_q + (last_cg ? ADDR_W'((KEY_GROUPS - 1) * CHANNEL_GROUPS + 1) : ADDR_W'(1));
     end
-
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            cg_q    <= '0;
-            head_q  <= '0;
-            token_q <= '0;
-            kg_q    <= '0;
-            base_q  <= '0;
-            lane_q  <= PE'(1);
-            part_q  <= 1'b0;
-            slot_q  <= 1'b0;
-            addr_q  <= '0;
-            k_frames <= '0;
-            v_frames <= '0;
-        end else begin
-            k_frames <= k_frames + 2'(done) - 2'(k_release);
-            v_frames <= v_frames + 2'(done) - 2'(v_release);
-            if (take) begin
-                addr_q <= addr_d;
-                lane_q <= lane_next;
-                kg_q   <= kg_next;
-                base_q <= base_next;
-                cg_q   <= last_cg ? '0 : cg_q + 1'b1;
-                if (last_cg) head_q <= last_part ? '0 : head_q + 1'b1;
-                if (last_part) part_q <= !part_q;
-                if (last_beat) token_q <= last_frame ? '0 : token_q + 1'b1;
-                if (last_frame) slot_q <= !slot_q;
+            lane_q    <= PE'(1);
+            part_q    <= 1'b0;
+            slot_q    <= 1'b0;
+            addr_q    <= '0;
+            k_first_q <= '0;
+            v_first_q <= '0;
+        end else if (take) begin
+            if (part_end) addr_q <= part_q ? k_first_d : v_first_q;
+            else addr_q <= addr_q + (part_q ? ADDR_W'(KEY_GROUPS) : last_cg ? NEXT_HEAD : ADDR_W'(1));
+            if (part_end) part_q <= !part_q;
+            if (token_end) begin
+                lane_q    <= last_of_frame ? PE'(1) : PE'({lane_q, lane_q[PE-1]});
+                slot_q    <= slot_q ^ last_of_frame;
+                k_first_q <= k_first_d;
+                v_first_q <= v_first_d;
             end
         end
     end
 
+    // --- banks ---
     logic [SIMD*WIDTH-1:0] wdata_q;
-    logic [ADDR_W-1:0] waddr_q;
     logic [PE-1:0] k_we_q, v_we_q;
     always_ff @(posedge clk) begin
         wdata_q <= in_data;
-        waddr_q <= addr_q;
         k_we_q  <= take && !part_q ? lane_q : '0;
         v_we_q  <= take && part_q ? lane_q : '0;
     end
-
-    wire logic [LATENCY-1:0] k_enables = LATENCY'({{LATENCY{1'b1}}, k_re});
-    wire logic [LATENCY-1:0] v_enables = LATENCY'({{LATENCY{1'b1}}, v_re});
     for (genvar i = 0; i < PE; i++) begin : g_bank
-        vp_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE), .READ_LATENCY(LATENCY)) keys (
-            .clk, .we(k_we_q[i]), .waddr(waddr_q), .wdata(wdata_q),
-            .re(k_enables), .zero(1'b0), .raddr(k_addr), .rdata(k_data[i*SIMD*WIDTH+:SIMD*WIDTH])
+        logic [ADDR_W-1:0] waddr, k_raddr, v_raddr;
+        logic k_read, v_read;
+        vp_copy #(.WIDTH(ADDR_W)) writes (.clk, .in(addr_q), .out(waddr));
+        vp_copy #(.WIDTH(1 + ADDR_W)) k_reads (.clk, .in({k_re, k_addr}), .out({k_read, k_raddr}));
+        vp_copy #(.WIDTH(1 + ADDR_W)) v_reads (.clk, .in({v_re, v_addr}), .out({v_read, v_raddr}));
+        vp_row_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE), .ROW(ROW)) keys (
+            .clk, .we(k_we_q[i]), .waddr, .wdata(wdata_q), .re(k_read), .raddr(k_raddr), .rdata(k_data[i*SIMD*WIDTH+:SIMD*WIDTH])
         );
-        vp_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE), .READ_LATENCY(LATENCY)) values (
-            .clk, .we(v_we_q[i]), .waddr(waddr_q), .wdata(wdata_q),
-            .re(v_enables), .zero(1'b0), .raddr(v_addr), .rdata(v_data[i*SIMD*WIDTH+:SIMD*WIDTH])
+        vp_row_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE), .ROW(ROW)) values (
+            .clk, .we(v_we_q[i]), .waddr, .wdata(wdata_q), .re(v_read), .raddr(v_raddr), .rdata(v_data[i*SIMD*WIDTH+:SIMD*WIDTH])
         );
     end
 endmodule

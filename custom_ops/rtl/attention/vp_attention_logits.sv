@@ -1,9 +1,9 @@
 // First phase of attention: logit codes of one (query, head) item after the other, heads ascending.
 // PE keys x SIMD channels a cycle, channel groups innermost, ceil(TOKENS / PE) * CHANNEL_GROUPS cycles per item and
 // none between items. An item starts when its query slice, the frame's keys and a logit slot are there and
-// then runs to its end, so nothing in the pipeline ever stalls. Finished items are announced with their
-// row maximum; their logits are read at l_addr (slots in a ring, key groups in order) until item_free.
-// Keys take K_LATENCY cycles to read, and their query words as many.
+// then runs to its end, so nothing in the pipeline ever stalls. Finished items are announced; their row maximum comes a cycle
+// after item_ready, their logits are read at l_addr (slots in a ring, key groups in order) until item_free.
+// Keys take K_LATENCY cycles to read; query words are read later by as much.
 `default_nettype none
 
 module vp_attention_logits #(
@@ -18,10 +18,10 @@ module vp_attention_logits #(
     int unsigned LOGIT_MULT  = 65536,
     int unsigned LOGIT_SHIFT = 16,
     int unsigned SLOTS       = 3,
-    int unsigned K_LATENCY   = 1,
+    int unsigned K_LATENCY   = 3,  // 2 or more
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS),
-    localparam int unsigned DOT_LATENCY = 4 + ($clog2((SIMD + 3) / 4) + 1) / 2,
+    localparam int unsigned DOT_LATENCY = 5 + ($clog2((SIMD + 3) / 4) + 1) / 2,
     localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS)
 ) (
     input  wire logic                        clk,
@@ -29,107 +29,90 @@ module vp_attention_logits #(
     input  wire logic [SIMD*IN_WIDTH-1:0]    q_data,
     input  wire logic                        q_valid,
     output      logic                        q_ready,
-    input  wire logic [1:0]                  k_frames,
+    input  wire logic                        k_whole,    // a frame's keys are there
+    output      logic                        k_start,    // ... and are taken
     output      logic                        k_release,
     output      logic                        k_re,
-    output      logic [KEY_ADDR_W-1:0]              k_addr,
+    output      logic [KEY_ADDR_W-1:0]       k_addr,
     input  wire logic [PE*SIMD*IN_WIDTH-1:0] k_data,
     output      logic [LOGIT_WIDTH-1:0]      item_max,
     output      logic                        item_valid,
     input  wire logic                        item_ready,
     input  wire logic                        item_free,
-    input  wire logic                        l_re,
-    input  wire logic [LOGIT_ADDR_W-1:0]              l_addr,
+    input  wire logic [LOGIT_ADDR_W-1:0]     l_addr,
     output      logic [PE*LOGIT_WIDTH-1:0]   l_data
 );
     localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
-    localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
+    localparam int unsigned STEP_W = KEY_GROUPS * CHANNEL_GROUPS > 1 ? $clog2(KEY_GROUPS * CHANNEL_GROUPS) : 1;
     localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
     localparam int unsigned QUERY_W = QUERIES > 1 ? $clog2(QUERIES) : 1;
     localparam int unsigned FRAME = HEADS * CHANNEL_GROUPS * KEY_GROUPS;
     localparam int unsigned SUMW = 2 * IN_WIDTH + $clog2(SIMD);
     localparam int unsigned ACCW = 2 * IN_WIDTH + $clog2(SIMD * CHANNEL_GROUPS);
 
-    // --- issue: counters of the running item and what the next one waits for ---
-    logic run_q, k_slot_q;
-    logic [CHANNEL_GROUP_W-1:0] cg_q;
-    logic [KEY_GROUP_W-1:0] kg_q;
-    logic [HEAD_W-1:0] head_q;
-    logic [QUERY_W-1:0] query_q;
-    logic [$clog2(SLOTS+1)-1:0] free_q;
+    // --- issue: steps of the running item; head and query of the next one ---
+    logic run_q, last_step, last_cg, last_head, last_query, q_ok, slot_ok;
+    logic first_q;                 // the next item is the first of its frame
+    logic row_end_q, frame_end_q;  // the running item is the last of its query, of its frame
+    logic k_slot_q;                // where the keys of the item after the running one are
+    logic [CHANNEL_GROUP_W-1:0] cg;
+    logic [STEP_W-1:0] unused_step;
+    logic [HEAD_W-1:0] unused_head;
+    logic [QUERY_W-1:0] unused_query;
+    wire logic start = (!run_q || last_step) && q_ok && slot_ok && (!first_q || k_whole);
+    wire logic item_end = run_q && last_step;
 
-    wire logic last_cg = cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
-    wire logic last_item = run_q && last_cg && kg_q == KEY_GROUP_W'(KEY_GROUPS - 1);
-    wire logic last_query = last_item && head_q == HEAD_W'(HEADS - 1);
-    wire logic last_frame = last_query && query_q == QUERY_W'(QUERIES - 1);
-    wire logic first_next = last_frame || (!run_q && head_q == '0 && query_q == '0);
-    wire logic k_ok = !first_next || k_frames > 2'(last_frame);
-    logic q_ok;
-    wire logic start = (!run_q || last_item) && q_ok && k_ok && free_q != '0;
-    wire logic [KEY_ADDR_W-1:0] k_base = k_slot_q ^ last_frame ? KEY_ADDR_W'(FRAME) : '0;
+    vp_counter #(.COUNT(KEY_GROUPS * CHANNEL_GROUPS)) steps (.clk, .rst_n, .step(run_q), .count(unused_step), .last(last_step));
+    vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(run_q), .count(cg), .last(last_cg));
+    vp_counter #(.COUNT(HEADS)) heads (.clk, .rst_n, .step(start), .count(unused_head), .last(last_head));
+    vp_counter #(.COUNT(QUERIES)) rows (.clk, .rst_n, .step(start && last_head), .count(unused_query), .last(last_query));
+    vp_credits #(.COUNT(SLOTS)) slots (.clk, .rst_n, .take(start), .give(item_free), .can_take(slot_ok));
 
-    assign k_re      = run_q;
-    assign k_release = last_frame;
-
+    assign k_start = start && first_q;
+    assign k_re    = run_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            run_q    <= 1'b0;
-            k_slot_q <= 1'b0;
-            cg_q     <= '0;
-            kg_q     <= '0;
-            head_q   <= '0;
-            query_q  <= '0;
-            k_addr <= '0;
-            free_q   <= SLOTS[$clog2(SLOTS+1)-1:0];
+            run_q     <= 1'b0;
+            first_q   <= 1'b1;
+            k_slot_q  <= 1'b0;
+            k_addr    <= '0;
+            k_release <= 1'b0;
         end else begin
-            if (start) run_q <= 1'b1;
-            else if (last_item) run_q <= 1'b0;
-            free_q <= free_q - $bits(free_q)'(start) + $bits(free_q)'(item_free);
-            if (run_q) begin
-                k_addr <= last_query ? k_base : k_addr + 1'b1;
-                cg_q     <= last_cg ? '0 : cg_q + 1'b1;
-                if (last_cg) kg_q <= last_item ? '0 : kg_q + 1'b1;
-                if (last_item) head_q <= last_query ? '0 : head_q + 1'b1;
-                if (last_query) query_q <= last_frame ? '0 : query_q + 1'b1;
-                k_slot_q <= k_slot_q ^ last_frame;
+            run_q     <= start || (run_q && !last_step);
+            k_release <= item_end && frame_end_q;
+            if (start) begin
+                first_q  <= last_head && last_query;
+                k_slot_q <= k_slot_q ^ (last_head && last_query);
             end
+            if (run_q) k_addr <= !(last_step && row_end_q) ? k_addr + 1'b1 : k_slot_q ? KEY_ADDR_W'(FRAME) : '0;
+        end
+        if (start) begin
+            row_end_q   <= last_head;
+            frame_end_q <= last_head && last_query;
         end
     end
 
     // --- query slices: a ring of four, each read once per key group ---
-    localparam int unsigned QUERY_ADDR_W = $clog2(4 * CHANNEL_GROUPS);
-    logic [QUERY_ADDR_W-1:0] q_waddr_q, q_raddr_q, q_base_q;
-    logic [CHANNEL_GROUP_W-1:0] q_cg_q;
-    logic [2:0] q_slices_q;
+    localparam int unsigned CG_BITS = $clog2(CHANNEL_GROUPS);
+    localparam int unsigned QUERY_ADDR_W = 2 + CG_BITS;
+    logic [1:0] w_slice, slice, r_slice;
+    logic [CHANNEL_GROUP_W-1:0] w_cg, r_cg;
+    logic w_last, r_end, unused_w_wrap, unused_wrap;
     logic [SIMD*IN_WIDTH-1:0] q_word;
     wire logic q_take = q_valid && q_ready;
-    wire logic q_last = q_take && q_cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
-    wire logic [QUERY_ADDR_W-1:0] q_base_d = q_base_q == QUERY_ADDR_W'(3 * CHANNEL_GROUPS) ? '0 : q_base_q + QUERY_ADDR_W'(CHANNEL_GROUPS);
-    assign q_ready = !q_slices_q[2];
-    assign q_ok    = q_slices_q > 3'(last_item);
+    wire logic q_whole = q_take && w_last;
 
-    always_ff @(posedge clk) begin
-        if (!rst_n) begin
-            q_waddr_q  <= '0;
-            q_raddr_q  <= '0;
-            q_base_q   <= '0;
-            q_cg_q     <= '0;
-            q_slices_q <= '0;
-        end else begin
-            q_slices_q <= q_slices_q + 3'(q_last) - 3'(last_item);
-            if (q_take) begin
-                q_waddr_q <= q_waddr_q == QUERY_ADDR_W'(4 * CHANNEL_GROUPS - 1) ? '0 : q_waddr_q + 1'b1;
-                q_cg_q    <= q_last ? '0 : q_cg_q + 1'b1;
-            end
-            if (last_item) q_base_q <= q_base_d;
-            if (run_q) q_raddr_q <= last_item ? q_base_d : last_cg ? q_base_q : q_raddr_q + 1'b1;
-        end
-    end
-    vp_ram #(
-        .DEPTH(4 * CHANNEL_GROUPS), .WIDTH(SIMD * IN_WIDTH), .STYLE("distributed"), .READ_LATENCY(K_LATENCY)
-    ) queries (
-        .clk, .we(q_take), .waddr(q_waddr_q), .wdata(q_data), .re(K_LATENCY'({{K_LATENCY{1'b1}}, run_q})), .zero(1'b0),
-        .raddr(q_raddr_q), .rdata(q_word)
+    vp_counter #(.COUNT(CHANNEL_GROUPS)) w_cgs (.clk, .rst_n, .step(q_take), .count(w_cg), .last(w_last));
+    vp_counter #(.COUNT(4)) w_slices (.clk, .rst_n, .step(q_whole), .count(w_slice), .last(unused_w_wrap));
+    vp_counter #(.COUNT(4)) slices (.clk, .rst_n, .step(item_end), .count(slice), .last(unused_wrap));
+    vp_delay #(.WIDTH(3 + CHANNEL_GROUP_W), .LENGTH(K_LATENCY - 1)) q_reads (
+        .clk, .rst_n, .in({item_end, slice, cg}), .out({r_end, r_slice, r_cg})
+    );
+    vp_credits #(.COUNT(4)) q_room (.clk, .rst_n, .take(q_whole), .give(r_end), .can_take(q_ready));
+    vp_credits #(.COUNT(4), .FREE(0)) q_there (.clk, .rst_n, .take(start), .give(q_whole), .can_take(q_ok));
+    vp_ram #(.DEPTH(4 << CG_BITS), .WIDTH(SIMD * IN_WIDTH), .STYLE("distributed")) queries (
+        .clk, .we(q_take), .waddr(QUERY_ADDR_W'(w_slice) << CG_BITS | QUERY_ADDR_W'(w_cg)), .wdata(q_data),
+        .re(1'b1), .zero(1'b0), .raddr(QUERY_ADDR_W'(r_slice) << CG_BITS | QUERY_ADDR_W'(r_cg)), .rdata(q_word)
     );
 
     // --- dot products and accumulation over the channel groups ---
@@ -138,27 +121,38 @@ module vp_attention_logits #(
         .clk, .a(k_data), .b(q_word), .sums
     );
 
-    typedef struct packed {logic valid, first, last;} tag_t;
-    localparam int unsigned LAST_TAG = K_LATENCY + DOT_LATENCY - 1;
-    tag_t [LAST_TAG:0] tags_q;
-    wire tag_t tag = tags_q[LAST_TAG];
+    // Tags come with the sums; first and last have registers of their own for each GROUP of keys.
+    localparam int unsigned GROUP = 8;
+    localparam int unsigned GROUPS = (PE + GROUP - 1) / GROUP;
+    typedef struct packed {logic first, last;} tag_t;
+    tag_t early;
+    logic first_cg_q;
+    tag_t [GROUPS-1:0] tags;
     logic [PE*ACCW-1:0] acc_q, acc_d;
-    always_comb begin
-        for (int unsigned i = 0; i < PE; i++)
-            acc_d[i*ACCW+:ACCW] = ACCW'($signed(sums[i*SUMW+:SUMW])) + (tag.first ? '0 : acc_q[i*ACCW+:ACCW]);
-    end
+    logic [PE-1:0] load;
     always_ff @(posedge clk) begin
-        if (!rst_n) tags_q <= '0;
-        else tags_q <= {tags_q[LAST_TAG-1:0], tag_t'{run_q, cg_q == '0, last_cg}};
-        if (tag.valid) acc_q <= acc_d;
+        if (!rst_n) first_cg_q <= 1'b1;
+        else if (run_q) first_cg_q <= last_cg;
     end
+    vp_delay #(.WIDTH(2), .LENGTH(K_LATENCY + DOT_LATENCY - 1)) tags_later (
+        .clk, .rst_n, .in({run_q && first_cg_q, run_q && last_cg}), .out(early)
+    );
+    for (genvar g = 0; g < GROUPS; g++) begin : g_group
+        vp_copy #(.WIDTH(2)) copy (.clk, .in(early), .out(tags[g]));
+    end
+    always_comb begin
+        for (int unsigned i = 0; i < PE; i++) begin
+            load[i] = tags[i/GROUP].last;
+            acc_d[i*ACCW+:ACCW] = ACCW'($signed(sums[i*SUMW+:SUMW])) + (tags[i/GROUP].first ? '0 : acc_q[i*ACCW+:ACCW]);
+        end
+    end
+    always_ff @(posedge clk) acc_q <= acc_d;
 
     vp_attention_rowmax #(
         .TOKENS(TOKENS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .PE(PE), .ACC_WIDTH(ACCW), .LOGIT_WIDTH(LOGIT_WIDTH),
         .LOGIT_MULT(LOGIT_MULT), .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS)
     ) rowmax (
-        .clk, .rst_n, .load(tag.valid && tag.last), .acc(acc_d),
-        .item_max, .item_valid, .item_ready, .l_re, .l_addr, .l_data
+        .clk, .rst_n, .load, .acc(acc_d), .item_max, .item_valid, .item_ready, .l_addr, .l_data
     );
 endmodule
 

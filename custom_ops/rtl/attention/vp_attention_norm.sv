@@ -1,7 +1,8 @@
 // Last step of attention: O = clip(round_half_even(acc * floor(RECIP_NUM / Z) * 2^-RECIP_SHIFT)), SIMD
-// channels per beat. Accumulators wait in a FIFO of DEPTH channel groups while their row's reciprocal is
+// channels per beat. Accumulators wait in a ring of DEPTH channel groups while their row's reciprocal is
 // divided, then pass ceil(SIMD / KEY_GROUPS) multipliers, channels in order. room says that a whole item (CHANNEL_GROUPS
-// groups) fits; take reserves it. Z must be at least 255.
+// groups) fits; take reserves it. A group passes without a stop: it starts where its place in the FIFO at the output
+// is free. Z must be at least 255.
 `default_nettype none
 
 module vp_attention_norm #(
@@ -14,7 +15,8 @@ module vp_attention_norm #(
     int unsigned OUT_WIDTH   = 8,
     logic [63:0] RECIP_NUM   = 64'd1,
     int unsigned RECIP_SHIFT = 0,
-    int unsigned RECIP_BITS  = 1   // quotient bits a cycle
+    int unsigned RECIP_STAGES = 1,  // of the divider
+    int unsigned OUT_DEPTH   = 16   // beats of O under way or waiting
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
@@ -30,83 +32,95 @@ module vp_attention_norm #(
 );
     localparam int unsigned LANES = (SIMD + KEY_GROUPS - 1) / KEY_GROUPS;
     localparam int unsigned SERIAL = (SIMD + LANES - 1) / LANES;
+    localparam int unsigned CHANNELS = SERIAL * LANES;  // SIMD and padding
     localparam int unsigned ITEMS = (DEPTH + CHANNEL_GROUPS - 1) / CHANNEL_GROUPS;
-    localparam int unsigned FILL_W = $clog2(DEPTH + 1);
+    localparam int unsigned FILL_W = $clog2(DEPTH + CHANNEL_GROUPS + 1);
+    localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1;
     localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
     localparam int unsigned SERIAL_W = SERIAL > 1 ? $clog2(SERIAL) : 1;
     localparam int unsigned NUM_WIDTH = Z_WIDTH + 25 < 40 ? Z_WIDTH + 25 : 40;
 
+    // --- a group starts ---
+    logic [24:0] recip;
+    logic recip_valid, group_there, can_take, last_group, busy_q, last_step, load_q, room_q;
     logic [FILL_W-1:0] free_q;
-    logic [SIMD*ACC_WIDTH-1:0] head;
-    logic head_valid, load, unused_acc_ready, unused_z_ready;
-    logic [Z_WIDTH-1:0] den;
-    logic [24:0] quotient, recip;
-    logic den_valid, den_ready, quotient_valid, quotient_ready, recip_valid;
-    logic [CHANNEL_GROUP_W-1:0] group_q;
-    wire logic last_group = group_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
+    logic [CHANNEL_GROUP_W-1:0] unused_group;
+    logic [SERIAL_W-1:0] unused_step;
+    wire logic load = (!busy_q || last_step) && group_there && recip_valid && can_take;
 
-    // Two more than the reservations: beats that are between the RAM and the register at the output.
-    vp_fifo #(.WIDTH(SIMD * ACC_WIDTH), .DEPTH(DEPTH + 2), .STYLE("distributed")) groups (
-        .clk, .rst_n, .in_data(acc), .in_valid(acc_valid), .in_ready(unused_acc_ready),
-        .out_data(head), .out_valid(head_valid), .out_ready(load)
+    vp_attention_reciprocal #(
+        .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(NUM_WIDTH), .NUM(RECIP_NUM), .WIDTH(25), .STAGES(RECIP_STAGES), .ITEMS(ITEMS)
+    ) reciprocal (
+        .clk, .rst_n, .z_valid, .z, .recip, .recip_valid, .recip_ready(load && last_group)
     );
-    vp_fifo #(.WIDTH(Z_WIDTH), .DEPTH(ITEMS + 2), .STYLE("distributed")) sums (
-        .clk, .rst_n, .in_data(z), .in_valid(z_valid), .in_ready(unused_z_ready),
-        .out_data(den), .out_valid(den_valid), .out_ready(den_ready)
-    );
-    vp_divide #(.NUM_WIDTH(NUM_WIDTH), .DEN_WIDTH(Z_WIDTH), .QUOT_WIDTH(25), .BITS(RECIP_BITS)) divide (
-        .clk, .rst_n, .num(RECIP_NUM[NUM_WIDTH-1:0]), .den, .in_valid(den_valid), .in_ready(den_ready),
-        .quot(quotient), .out_valid(quotient_valid), .out_ready(quotient_ready)
-    );
-    vp_fifo #(.WIDTH(25), .DEPTH(ITEMS + 2), .STYLE("distributed")) recips (
-        .clk, .rst_n, .in_data(quotient), .in_valid(quotient_valid), .in_ready(quotient_ready),
-        .out_data(recip), .out_valid(recip_valid), .out_ready(load && last_group)
-    );
+    vp_credits #(.COUNT(DEPTH), .FREE(0)) there (.clk, .rst_n, .take(load), .give(acc_valid), .can_take(group_there));
+    vp_counter #(.COUNT(CHANNEL_GROUPS)) groups (.clk, .rst_n, .step(load), .count(unused_group), .last(last_group));
+    vp_counter #(.COUNT(SERIAL)) steps (.clk, .rst_n, .step(busy_q), .count(unused_step), .last(last_step));
 
-    // --- channels through the multipliers, without a stop: a group enters where its place at the output is free ---
-    logic [SERIAL*LANES*ACC_WIDTH-1:0] shift_q;
-    logic [SERIAL*LANES*OUT_WIDTH-1:0] word_q, word_d;
-    logic [LANES*OUT_WIDTH-1:0] codes;
-    logic [24:0] recip_q;
-    logic [SERIAL_W-1:0] left_q;
-    logic busy_q, can_take, codes_valid, codes_last;
-    wire logic last = busy_q && left_q == '0;
-    assign load   = can_take && (!busy_q || last) && head_valid && recip_valid;
-    assign word_d = (SERIAL * LANES * OUT_WIDTH)'({codes, word_q} >> (LANES * OUT_WIDTH));
-    assign room   = free_q >= FILL_W'(CHANNEL_GROUPS);
-
-    vp_requant #(
-        .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(25), .SHIFT(RECIP_SHIFT), .OUT_WIDTH(OUT_WIDTH),
-        .OUT_SIGNED(1'b1), .TAG_BITS(2)
-    ) requant (
-        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{recip_q}}), .tag({busy_q, last}), .out(codes),
-        .out_tag({codes_valid, codes_last})
-    );
-    vp_credit_fifo #(.WIDTH(SIMD * OUT_WIDTH), .DEPTH(16), .STYLE("distributed")) results (
-        .clk, .rst_n, .take(load), .can_take, .push(codes_valid && codes_last), .push_data(word_d[SIMD*OUT_WIDTH-1:0]),
-        .out_data, .out_valid, .out_ready
-    );
-
+    assign room = room_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            free_q  <= FILL_W'(DEPTH);
-            group_q <= '0;
-            busy_q  <= 1'b0;
+            free_q <= FILL_W'(DEPTH);
+            room_q <= 1'b0;
+            busy_q <= 1'b0;
+            load_q <= 1'b0;
         end else begin
-            free_q <= free_q - (take ? FILL_W'(CHANNEL_GROUPS) : '0) + FILL_W'(load);
-            if (load) group_q <= last_group ? '0 : group_q + 1'b1;
-            busy_q <= load || (busy_q && !last);
+            free_q <= free_q + FILL_W'(load_q) - (take ? FILL_W'(CHANNEL_GROUPS) : '0);
+            room_q <= free_q + FILL_W'(load_q) >= (take ? FILL_W'(2 * CHANNEL_GROUPS) : FILL_W'(CHANNEL_GROUPS));
+            busy_q <= load || (busy_q && !last_step);
+            load_q <= load;
         end
-        if (load) begin
-            left_q  <= SERIAL_W'(SERIAL - 1);
-            recip_q <= recip;
-            shift_q <= (SERIAL * LANES * ACC_WIDTH)'(head);
-        end else begin
-            left_q  <= left_q - SERIAL_W'(left_q != '0);
-            shift_q <= shift_q >> (LANES * ACC_WIDTH);
-        end
-        if (codes_valid) word_q <= word_d;
     end
+
+    // --- the ring of groups, read at every load ---
+    logic [ADDR_W-1:0] waddr, raddr;
+    logic unused_w_wrap, unused_r_wrap;
+    logic [SIMD*ACC_WIDTH-1:0] head;
+    vp_counter #(.COUNT(DEPTH)) writes (.clk, .rst_n, .step(acc_valid), .count(waddr), .last(unused_w_wrap));
+    vp_counter #(.COUNT(DEPTH)) reads (.clk, .rst_n, .step(load), .count(raddr), .last(unused_r_wrap));
+    vp_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * ACC_WIDTH), .STYLE("distributed")) ring (
+        .clk, .we(acc_valid), .waddr, .wdata(acc), .re(1'b1), .zero(1'b0), .raddr, .rdata(head)
+    );
+
+    // --- channels through the multipliers, LANES a cycle; load has a register of its own for each GROUP of channels ---
+    localparam int unsigned GROUP = 8;
+    localparam int unsigned GROUPS = (CHANNELS + GROUP - 1) / GROUP;
+    logic [GROUPS-1:0] loads;
+    logic [CHANNELS*ACC_WIDTH-1:0] shift_q;
+    logic [CHANNELS*OUT_WIDTH-1:0] word_q;
+    logic [LANES*OUT_WIDTH-1:0] codes;
+    logic [24:0] recip_q, mult_q;
+    logic shift_last_q, codes_last, push_q;
+    for (genvar g = 0; g < GROUPS; g++) begin : g_group
+        vp_copy copy (.clk, .in(load), .out(loads[g]));
+    end
+    vp_requant #(
+        .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(25), .SHIFT(RECIP_SHIFT), .OUT_WIDTH(OUT_WIDTH),
+        .OUT_SIGNED(1'b1)
+    ) requant (
+        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .tag(shift_last_q), .out(codes),
+        .out_tag(codes_last)
+    );
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            shift_last_q <= 1'b0;
+            push_q       <= 1'b0;
+        end else begin
+            shift_last_q <= busy_q && last_step;
+            push_q       <= codes_last;
+        end
+        if (load) recip_q <= recip;
+        if (load_q) mult_q <= recip_q;
+        for (int unsigned i = 0; i < CHANNELS; i++) begin
+            if (i < SIMD && loads[i/GROUP]) shift_q[i*ACC_WIDTH+:ACC_WIDTH] <= head[i*ACC_WIDTH+:ACC_WIDTH];
+            else if (i + LANES < CHANNELS) shift_q[i*ACC_WIDTH+:ACC_WIDTH] <= shift_q[(i+LANES)*ACC_WIDTH+:ACC_WIDTH];
+        end
+        word_q <= (CHANNELS * OUT_WIDTH)'({codes, word_q} >> (LANES * OUT_WIDTH));
+    end
+    vp_credit_fifo #(.WIDTH(SIMD * OUT_WIDTH), .DEPTH(OUT_DEPTH), .STYLE("distributed")) results (
+        .clk, .rst_n, .take(load), .can_take, .push(push_q), .push_data(word_q[SIMD*OUT_WIDTH-1:0]),
+        .out_data, .out_valid, .out_ready
+    );
 endmodule
 
 `default_nettype wire

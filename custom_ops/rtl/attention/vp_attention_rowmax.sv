@@ -1,8 +1,9 @@
 // Turns the accumulators of PE keys, loaded at most every CHANNEL_GROUPS cycles, into logit codes with just enough
 // multipliers to keep up (ceil(PE / CHANNEL_GROUPS)), writes them into a ring of SLOTS items and finds each item's
 // maximum. Padding keys (beyond PE, or beyond TOKENS in the last group) do not count. A finished item is
-// announced with its maximum; its logits are then read at l_addr (slots in a ring, key groups in order).
-// Nothing stalls here: who loads must own a free slot.
+// announced (item_valid) until item_ready takes it; a cycle later item_max is its maximum, until the next one is taken.
+// Its logits are read at l_addr (slots in a ring, key groups in order), a cycle later.
+// Nothing stalls here: who loads must own a free slot. Every key has its load, all of them are equal.
 `default_nettype none
 
 module vp_attention_rowmax #(
@@ -19,97 +20,94 @@ module vp_attention_rowmax #(
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
-    input  wire logic                      load,
+    input  wire logic [PE-1:0]             load,
     input  wire logic [PE*ACC_WIDTH-1:0]   acc,
     output      logic [LOGIT_WIDTH-1:0]    item_max,
     output      logic                      item_valid,
     input  wire logic                      item_ready,
-    input  wire logic                      l_re,
-    input  wire logic [LOGIT_ADDR_W-1:0]            l_addr,
+    input  wire logic [LOGIT_ADDR_W-1:0]   l_addr,
     output      logic [PE*LOGIT_WIDTH-1:0] l_data
 );
     localparam int unsigned LANES = (PE + CHANNEL_GROUPS - 1) / CHANNEL_GROUPS;
     localparam int unsigned SERIAL = (PE + LANES - 1) / LANES;
-    localparam int unsigned MAX_LATENCY = ($clog2(LANES) + 1) / 2;
+    localparam int unsigned KEYS = SERIAL * LANES;  // PE and padding
+    localparam int unsigned REST = TOKENS - (KEY_GROUPS - 1) * PE;  // keys of the last group
+    localparam int unsigned SERIAL_W = SERIAL > 1 ? $clog2(SERIAL) : 1;
     localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
 
-    // --- requantisation, LANES keys a cycle ---
-    localparam int unsigned SERIAL_W = SERIAL > 1 ? $clog2(SERIAL) : 1;
-    logic [SERIAL*LANES*ACC_WIDTH-1:0] shift_q;
-    logic [SERIAL_W-1:0] left_q;
-    logic busy_q, tail;  // in the shift register; behind the requantiser
+    // --- requantisation, LANES keys a cycle: step s takes keys s * LANES and up ---
+    logic [KEYS*ACC_WIDTH-1:0] shift_q;
+    logic busy_q, last_step, last_group;
+    logic [SERIAL_W-1:0] step;
+    logic [KEY_GROUP_W-1:0] unused_group;
     logic [16:0] mult_q;
+    logic [LANES-1:0] pad;
+    wire logic word_end = busy_q && last_step;
+    vp_counter #(.COUNT(SERIAL)) steps (.clk, .rst_n, .step(busy_q), .count(step), .last(last_step));
+    vp_counter #(.COUNT(KEY_GROUPS)) groups (.clk, .rst_n, .step(word_end), .count(unused_group), .last(last_group));
+    always_comb begin
+        for (int unsigned i = 0; i < LANES; i++) pad[i] = 32'(step) * LANES + i >= (last_group ? REST : PE);
+    end
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             busy_q <= 1'b0;
             mult_q <= '0;  // a register, so that no multiplier's size depends on the constant
         end else begin
-            busy_q <= load || (busy_q && left_q != '0);
+            busy_q <= load[0] || (busy_q && !last_step);
             mult_q <= LOGIT_MULT[16:0];
         end
-        if (load) left_q <= SERIAL_W'(SERIAL - 1);
-        else if (left_q != '0) left_q <= left_q - 1'b1;
-        shift_q <= load ? (SERIAL * LANES * ACC_WIDTH)'(acc) : shift_q >> (LANES * ACC_WIDTH);
+        for (int unsigned i = 0; i < KEYS; i++) begin
+            if (i < PE && load[i]) shift_q[i*ACC_WIDTH+:ACC_WIDTH] <= acc[i*ACC_WIDTH+:ACC_WIDTH];
+            else if (i + LANES < KEYS) shift_q[i*ACC_WIDTH+:ACC_WIDTH] <= shift_q[(i+LANES)*ACC_WIDTH+:ACC_WIDTH];
+        end
     end
 
     logic [LANES*LOGIT_WIDTH-1:0] codes;
+    logic [LANES-1:0] codes_pad;
+    logic codes_valid, codes_word, codes_item;
     vp_requant #(
         .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(17), .SHIFT(LOGIT_SHIFT), .OUT_WIDTH(LOGIT_WIDTH),
-        .OUT_SIGNED(1'b1)
+        .OUT_SIGNED(1'b1), .TAG_BITS(3 + LANES)
     ) requant (
-        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .tag(busy_q), .out(codes), .out_tag(tail)
+        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .out(codes),
+        .tag({busy_q, word_end, word_end && last_group, pad}), .out_tag({codes_valid, codes_word, codes_item, codes_pad})
     );
 
-    // --- logit ring and row maximum; padding keys do not count ---
-    localparam int unsigned WORD = SERIAL * LANES * LOGIT_WIDTH;
-    localparam logic [LOGIT_WIDTH-1:0] LOWEST = {1'b1, {(LOGIT_WIDTH - 1) {1'b0}}};
-    logic [SERIAL_W-1:0] step_q;
-    logic [KEY_GROUP_W-1:0] tail_kg_q;
-    logic [LOGIT_ADDR_W-1:0] l_waddr_q;
+    // --- logit ring: the codes of a word come in SERIAL cycles that follow one another ---
+    localparam int unsigned WORD = KEYS * LOGIT_WIDTH;
     logic [WORD-1:0] word_q;
-    logic [LANES*LOGIT_WIDTH-1:0] counted;
-    wire logic word_done = tail && step_q == SERIAL_W'(SERIAL - 1);
-    wire logic tail_last = tail_kg_q == KEY_GROUP_W'(KEY_GROUPS - 1);
-    wire logic [WORD-1:0] word_d = WORD'({codes, word_q} >> (LANES * LOGIT_WIDTH));
-
-    always_comb begin
-        for (int unsigned i = 0; i < LANES; i++) begin
-            automatic int unsigned key = 32'(step_q) * LANES + i;
-            automatic logic pad = key >= (tail_last ? TOKENS - (KEY_GROUPS - 1) * PE : PE);
-            counted[i*LOGIT_WIDTH+:LOGIT_WIDTH] = pad ? LOWEST : codes[i*LOGIT_WIDTH+:LOGIT_WIDTH];
-        end
-    end
+    logic write_q;
+    logic [LOGIT_ADDR_W-1:0] write_addr;
+    logic unused_wrap;
+    vp_counter #(.COUNT(SLOTS * KEY_GROUPS)) writes (
+        .clk, .rst_n, .step(write_q), .count(write_addr), .last(unused_wrap)
+    );
     always_ff @(posedge clk) begin
-        if (!rst_n) begin
-            step_q    <= '0;
-            tail_kg_q <= '0;
-            l_waddr_q <= '0;
-        end else begin
-            if (tail) step_q <= word_done ? '0 : step_q + 1'b1;
-            if (word_done) begin
-                tail_kg_q <= tail_last ? '0 : tail_kg_q + 1'b1;
-                l_waddr_q <= l_waddr_q == LOGIT_ADDR_W'(SLOTS * KEY_GROUPS - 1) ? '0 : l_waddr_q + 1'b1;
-            end
-        end
-        if (tail) word_q <= word_d;
+        if (!rst_n) write_q <= 1'b0;
+        else write_q <= codes_word;
+        word_q <= WORD'({codes, word_q} >> (LANES * LOGIT_WIDTH));
     end
     vp_ram #(.DEPTH(SLOTS * KEY_GROUPS), .WIDTH(PE * LOGIT_WIDTH), .STYLE("distributed")) logits (
-        .clk, .we(word_done), .waddr(l_waddr_q), .wdata(word_d[PE*LOGIT_WIDTH-1:0]),
-        .re(l_re), .zero(1'b0), .raddr(l_addr), .rdata(l_data)
+        .clk, .we(write_q), .waddr(write_addr), .wdata(word_q[PE*LOGIT_WIDTH-1:0]),
+        .re(1'b1), .zero(1'b0), .raddr(l_addr), .rdata(l_data)
     );
 
+    // --- row maximum ---
+    localparam logic [LOGIT_WIDTH-1:0] LOWEST = {1'b1, {(LOGIT_WIDTH - 1) {1'b0}}};
+    logic [LANES*LOGIT_WIDTH-1:0] counted;
     logic signed [LOGIT_WIDTH-1:0] highest, running_q;
-    logic [LOGIT_WIDTH-1:0] item_max_q;
-    logic fresh_q, item_push_q, unused_ready, max_valid, max_last;
-    vp_adder_tree #(
-        .NUM(LANES), .WIDTH(LOGIT_WIDTH), .SUM_WIDTH(LOGIT_WIDTH), .RADIX(2), .MAXIMUM(1'b1)
-    ) maximum (
+    logic fresh_q, item_push_q, max_valid, max_last, unused_push_wrap, unused_pop_wrap;
+    logic [$clog2(SLOTS)-1:0] push_slot, pop_slot;
+    always_comb begin
+        for (int unsigned i = 0; i < LANES; i++)
+            counted[i*LOGIT_WIDTH+:LOGIT_WIDTH] = codes_pad[i] ? LOWEST : codes[i*LOGIT_WIDTH+:LOGIT_WIDTH];
+    end
+    vp_adder_tree #(.NUM(LANES), .WIDTH(LOGIT_WIDTH), .SUM_WIDTH(LOGIT_WIDTH), .MAXIMUM(1'b1)) maximum (
         .clk, .en(1'b1), .terms(counted), .sum(highest)
     );
-    vp_delay #(.WIDTH(2), .LENGTH(MAX_LATENCY)) max_tags (
-        .clk, .rst_n, .in({tail, word_done && tail_last}), .out({max_valid, max_last})
+    vp_delay #(.WIDTH(2), .LENGTH($clog2(LANES))) max_tags (
+        .clk, .rst_n, .in({codes_valid, codes_item}), .out({max_valid, max_last})
     );
-    wire logic signed [LOGIT_WIDTH-1:0] max_d = fresh_q || highest > running_q ? highest : running_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             fresh_q     <= 1'b1;
@@ -118,13 +116,20 @@ module vp_attention_rowmax #(
             if (max_valid) fresh_q <= max_last;
             item_push_q <= max_valid && max_last;
         end
-        if (max_valid) running_q <= max_d;
-        item_max_q <= max_d;
+        if (max_valid && (fresh_q || highest > running_q)) running_q <= highest;
     end
-    vp_fifo #(.WIDTH(LOGIT_WIDTH), .DEPTH(SLOTS), .STYLE("distributed")) items (
-        .clk, .rst_n, .in_data(item_max_q), .in_valid(item_push_q), .in_ready(unused_ready),
-        .out_data(item_max), .out_valid(item_valid), .out_ready(item_ready)
+    vp_credits #(.COUNT(SLOTS), .FREE(0)) items (.clk, .rst_n, .take(item_ready), .give(item_push_q), .can_take(item_valid));
+    vp_counter #(.COUNT(SLOTS)) pushes (.clk, .rst_n, .step(item_push_q), .count(push_slot), .last(unused_push_wrap));
+    vp_counter #(.COUNT(SLOTS)) pops (.clk, .rst_n, .step(item_ready), .count(pop_slot), .last(unused_pop_wrap));
+    vp_ram #(.DEPTH(SLOTS), .WIDTH(LOGIT_WIDTH), .STYLE("distributed")) maxima (
+        .clk, .we(item_push_q), .waddr(push_slot), .wdata(running_q), .re(item_ready), .zero(1'b0), .raddr(pop_slot), .rdata(item_max)
     );
+
+`ifdef VERILATOR
+    always_ff @(posedge clk) begin
+        if (rst_n && load[0] && busy_q && !last_step) $fatal(1, "vp_attention_rowmax: keys came while others are under way");
+    end
+`endif
 endmodule
 
 `default_nettype wire

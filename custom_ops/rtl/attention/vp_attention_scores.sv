@@ -1,9 +1,10 @@
 // Token scores S_j = sum over heads of floor(2^16 E_j / Z), E and Z of query 0, exact, one key a cycle.
-// E waits in a ring of HEADS + 1 rows. Per head one sequential division gives R = ceil(2^P / Z), P = 24 +
+// E waits in a ring of ROWS rows, HEADS + 1 or more. Per head one sequential division gives R = ceil(2^P / Z), P = 24 +
 // Z_WIDTH; then floor(2^16 E / Z) = (E R) >> (P - 16): R exceeds 2^P / Z by less than 1, so the product is
 // too large by less than E < 2^8, which is below the 2^(P - 16) / Z >= 2^8 that part 2^16 E / Z from the
 // next integer. Sums of a frame are complete after its last head and are emitted once, token by token,
-// from one of two banks; the other takes the next frame meanwhile. Z must be at least 255.
+// from one of two banks; the other takes the next frame meanwhile. Nothing stalls: a head starts when all it needs is
+// there, a score leaves its bank when its place in the FIFO at the output is free. Z must be at least 255.
 `default_nettype none
 
 module vp_attention_scores #(
@@ -12,7 +13,8 @@ module vp_attention_scores #(
     int unsigned PE          = 1,
     int unsigned Z_WIDTH     = 16,
     int unsigned SCORE_WIDTH = 17,
-    int unsigned DIVIDE_BITS = 1,
+    int unsigned DIVIDE_STAGES = 1,
+    int unsigned ROWS        = HEADS + 1,
     parameter    RING_STYLE  = "auto"
 ) (
     input  wire logic                   clk,
@@ -32,145 +34,138 @@ module vp_attention_scores #(
                $clog2(HEADS * 65536 + 1));
     end
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE;
-    localparam int unsigned ROWS = HEADS + 1;
     localparam int unsigned P = 24 + Z_WIDTH;
     localparam int unsigned RECIP_W = P - 7;  // 2^P / 255 < 2^(P - 7)
     localparam int unsigned ENTRY_W = $clog2(ROWS * KEY_GROUPS);
-    localparam int unsigned FILL_W = $clog2(ROWS + 1);
     localparam int unsigned TOKEN_W = TOKENS > 1 ? $clog2(TOKENS) : 1;
     localparam int unsigned LANE_W = PE > 1 ? $clog2(PE) : 1;
     localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
 
-    // --- reciprocal ---
-    logic [Z_WIDTH-1:0] den;
+    // --- a head starts: TOKENS keys, a cycle each, two at least, so that a sum is written before it is read again ---
     logic [RECIP_W-1:0] recip, recip_q;
-    logic den_valid, den_ready, recip_valid, start, unused_z_ready;
-    vp_fifo #(.WIDTH(Z_WIDTH), .DEPTH(ROWS + 2), .STYLE("distributed")) sums (
-        .clk, .rst_n, .in_data(z), .in_valid(z_valid), .in_ready(unused_z_ready),
-        .out_data(den), .out_valid(den_valid), .out_ready(den_ready)
-    );
-    vp_divide #(.NUM_WIDTH(P + 1), .DEN_WIDTH(Z_WIDTH), .QUOT_WIDTH(RECIP_W), .BITS(DIVIDE_BITS)) divide (
-        .clk, .rst_n, .num({1'b1, P'(den - 1'b1)}), .den, .in_valid(den_valid), .in_ready(den_ready),
-        .quot(recip), .out_valid(recip_valid), .out_ready(start)
-    );
+    logic recip_valid, bank_ok, start_q, run_q, last_token, last_head;
+    logic first_head_q;            // the next head is the first of its frame
+    logic head_0_q, frame_last_q;  // the running head is the first, the last of its frame
+    logic bank_q;                  // of the running head
+    logic [TOKEN_W-1:0] unused_token;
+    logic [HEAD_W-1:0] unused_head;
+    wire logic free_now = !run_q || (last_token && TOKENS > 1);
+    wire logic start = free_now && recip_valid && (!first_head_q || bank_ok);
+    wire logic row_end = run_q && last_token;
+    logic emitted;
 
-    // --- one head: TOKENS keys, then the pipeline drains ---
-    logic run_q, done;
-    logic [2:0] drain_q;
-    logic [TOKEN_W-1:0] token_q;
-    logic [LANE_W-1:0] lane_q;
-    logic [HEAD_W-1:0] head_q;
-    logic [FILL_W-1:0] free_q;
-    logic [ENTRY_W-1:0] e_waddr_q, e_raddr_q;
-    logic [PE*8-1:0] row_word;
-    logic [1:0] full_q;  // banks that hold a frame's scores
-    logic acc_bank_q;
-    wire logic last_token = run_q && token_q == TOKEN_W'(TOKENS - 1);
-    wire logic last_lane = lane_q == LANE_W'(PE - 1) || last_token;
-    wire logic last_head = head_q == HEAD_W'(HEADS - 1);
-    wire logic frame_done = done && last_head;
-    assign start = recip_valid && !run_q && drain_q == '0 && (head_q != '0 || !full_q[1]);
-    assign done  = drain_q == 3'd1;
-    assign room  = free_q != '0;
+    vp_attention_reciprocal #(
+        .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(P + 1), .NUM(64'd1 << P), .UP(1'b1), .WIDTH(RECIP_W), .STAGES(DIVIDE_STAGES), .ITEMS(ROWS)
+    ) reciprocal (
+        .clk, .rst_n, .z_valid, .z, .recip, .recip_valid, .recip_ready(start_q)
+    );
+    vp_counter #(.COUNT(TOKENS)) tokens (.clk, .rst_n, .step(run_q), .count(unused_token), .last(last_token));
+    vp_counter #(.COUNT(HEADS)) heads (.clk, .rst_n, .step(start), .count(unused_head), .last(last_head));
+    vp_credits #(.COUNT(ROWS)) rows (.clk, .rst_n, .take, .give(row_end), .can_take(room));
+    vp_credits #(.COUNT(2)) banks (.clk, .rst_n, .take(start && first_head_q), .give(emitted), .can_take(bank_ok));
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            run_q      <= 1'b0;
-            drain_q    <= '0;
-            token_q    <= '0;
-            lane_q     <= '0;
-            head_q     <= '0;
-            free_q     <= FILL_W'(ROWS);
-            e_waddr_q  <= '0;
-            e_raddr_q  <= '0;
-            acc_bank_q <= 1'b0;
+            start_q      <= 1'b0;
+            run_q        <= 1'b0;
+            first_head_q <= 1'b1;
+            bank_q       <= 1'b1;
         end else begin
-            if (start) run_q <= 1'b1;
-            else if (last_token) run_q <= 1'b0;
-            if (last_token) drain_q <= 3'd4;
-            else if (drain_q != '0) drain_q <= drain_q - 1'b1;
-            free_q <= free_q - FILL_W'(take) + FILL_W'(last_token);
-            if (e_valid) e_waddr_q <= e_waddr_q == ENTRY_W'(ROWS * KEY_GROUPS - 1) ? '0 : e_waddr_q + 1'b1;
-            if (run_q) begin
-                token_q <= last_token ? '0 : token_q + 1'b1;
-                lane_q  <= last_lane ? '0 : lane_q + 1'b1;
-                if (last_lane) e_raddr_q <= e_raddr_q == ENTRY_W'(ROWS * KEY_GROUPS - 1) ? '0 : e_raddr_q + 1'b1;
+            start_q <= start;
+            run_q   <= start || (run_q && !last_token);
+            if (start) begin
+                first_head_q <= last_head;
+                bank_q       <= bank_q ^ first_head_q;
             end
-            if (done) head_q <= last_head ? '0 : head_q + 1'b1;
-            acc_bank_q <= acc_bank_q ^ frame_done;
         end
-        if (start) recip_q <= recip;
+        if (start_q) recip_q <= recip;
+        if (start) begin
+            head_0_q     <= first_head_q;
+            frame_last_q <= last_head;
+        end
     end
-    vp_ram #(.DEPTH(ROWS * KEY_GROUPS), .WIDTH(PE * 8), .STYLE(RING_STYLE)) ring (
-        .clk, .we(e_valid), .waddr(e_waddr_q), .wdata(e),
-        .re(run_q && lane_q == '0), .zero(1'b0), .raddr(e_raddr_q), .rdata(row_word)
-    );
 
-    // --- stage 1: E of one key, 2: product, 3: quotient and read of the sum, 4: new sum ---
-    logic [3:0] valid_q;
-    logic fresh_q;
-    logic [PE*8-1:0] shift_q;
-    logic [7:0] e_q;
-    logic [RECIP_W+7:0] product_q;
-    logic [16:0] quotient_q;
-    logic [TOKEN_W-1:0] raddr_q, waddr_q;
-    logic [SCORE_WIDTH-1:0] bank_data[2];
-    wire logic [PE*8-1:0] word = fresh_q ? row_word : shift_q;
-    wire logic [SCORE_WIDTH-1:0] carried = head_q == '0 ? '0 : bank_data[acc_bank_q];
-    wire logic [SCORE_WIDTH-1:0] sum = SCORE_WIDTH'(quotient_q) + carried;
+    // --- the ring of rows of E: a word has the keys of PE cycles ---
+    logic [LANE_W-1:0] lane_q;
+    logic lane_first_q, lane_last_q, unused_w_wrap, unused_r_wrap;
+    logic [ENTRY_W-1:0] e_waddr, e_raddr;
+    logic [PE*8-1:0] row_word;
+    wire logic word_end = lane_last_q || last_token;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            valid_q <= '0;
-            raddr_q <= '0;
-            waddr_q <= '0;
-        end else begin
-            valid_q <= {valid_q[2:0], run_q};
-            if (valid_q[2]) raddr_q <= raddr_q == TOKEN_W'(TOKENS - 1) ? '0 : raddr_q + 1'b1;
-            waddr_q <= raddr_q;
+            lane_q       <= '0;
+            lane_first_q <= 1'b1;
+            lane_last_q  <= PE == 1;
+        end else if (run_q) begin
+            lane_q       <= word_end ? '0 : lane_q + 1'b1;
+            lane_first_q <= word_end;
+            lane_last_q  <= PE == 1 || (!word_end && lane_q == LANE_W'(PE - 2));
         end
-        fresh_q    <= lane_q == '0;
-        shift_q    <= word >> 8;
-        e_q        <= word[7:0];
-        product_q  <= (RECIP_W + 8)'(e_q) * (RECIP_W + 8)'(recip_q);
-        quotient_q <= product_q[P-16+:17];
     end
+    vp_counter #(.COUNT(ROWS * KEY_GROUPS)) e_writes (
+        .clk, .rst_n, .step(e_valid), .count(e_waddr), .last(unused_w_wrap)
+    );
+    vp_counter #(.COUNT(ROWS * KEY_GROUPS)) e_reads (
+        .clk, .rst_n, .step(run_q && word_end), .count(e_raddr), .last(unused_r_wrap)
+    );
+    vp_ram #(.DEPTH(ROWS * KEY_GROUPS), .WIDTH(PE * 8), .STYLE(RING_STYLE)) ring (
+        .clk, .we(e_valid), .waddr(e_waddr), .wdata(e), .re(1'b1), .zero(1'b0), .raddr(e_raddr), .rdata(row_word)
+    );
 
-    // --- banks and emission ---
-    logic emit_bank_q, sent_q, valid_out_q, last_out_q;
-    logic [TOKEN_W-1:0] emit_q;
-    wire logic move = !valid_out_q || out_ready;
-    wire logic emit = full_q != '0 && !sent_q;
-    wire logic emit_last = emit_q == TOKEN_W'(TOKENS - 1);
-    wire logic freed = valid_out_q && out_ready && last_out_q;
+    // --- stage 1: E of one key, from the ring's word; then its product ---
+    localparam int unsigned MULTIPLY = 2 + (RECIP_W + 25) / 26;  // cycles of vp_multiply
+    localparam int unsigned QUOTIENT = 1 + MULTIPLY;
+    typedef struct packed {logic valid, bank, head_0, frame_end;} tag_t;
+    tag_t [QUOTIENT:1] tags_q;
+    logic lane_first_1_q;
+    logic [PE*8-1:0] shift_q;
+    logic [RECIP_W+9:0] product;
+    wire logic [PE*8-1:0] word = lane_first_1_q ? row_word : shift_q;
+    wire tag_t tag_read = tags_q[QUOTIENT-1];
+    wire tag_t tag_sum = tags_q[QUOTIENT];
+    always_ff @(posedge clk) begin
+        if (!rst_n) tags_q <= '0;
+        else tags_q <= {tags_q[QUOTIENT-1:1], tag_t'{run_q, bank_q, head_0_q, row_end && frame_last_q}};
+        lane_first_1_q <= lane_first_q;
+        shift_q        <= word >> 8;
+    end
+    vp_multiply #(.A_WIDTH(RECIP_W + 1), .B_WIDTH(9)) multiply (.clk, .a({1'b0, recip_q}), .b({1'b0, word[7:0]}), .product);
+
+    // --- sums: read a cycle before the quotient is there, written when it is added ---
+    logic [TOKEN_W-1:0] sum_token, emit_token;
+    logic [TOKEN_W-1:0] write_token_q;
+    logic unused_s_wrap, last_emit, complete, can_take, emit_bank_q, push_q, push_bank_q;
+    logic [SCORE_WIDTH-1:0] bank_data[2];
+    wire logic [SCORE_WIDTH-1:0] sum = SCORE_WIDTH'(product[P-16+:17]) + bank_data[tag_sum.bank];
+    wire logic emit = complete && can_take;
+    assign emitted = emit && last_emit;
+    vp_counter #(.COUNT(TOKENS)) sums (
+        .clk, .rst_n, .step(tag_read.valid), .count(sum_token), .last(unused_s_wrap)
+    );
+    vp_counter #(.COUNT(TOKENS)) emits (.clk, .rst_n, .step(emit), .count(emit_token), .last(last_emit));
+    vp_credits #(.COUNT(2), .FREE(0)) frames (.clk, .rst_n, .take(emitted), .give(tag_sum.frame_end), .can_take(complete));
     for (genvar i = 0; i < 2; i++) begin : g_bank
-        wire logic out_side = full_q != '0 && emit_bank_q == i[0];
+        wire logic out_side = complete && emit_bank_q == i[0];
         vp_ram #(.DEPTH(TOKENS), .WIDTH(SCORE_WIDTH), .STYLE("distributed")) bank (
-            .clk, .we(valid_q[3] && acc_bank_q == i[0]), .waddr(waddr_q), .wdata(sum),
-            .re(out_side ? emit && move : valid_q[2]), .zero(1'b0), .raddr(out_side ? emit_q : raddr_q),
-            .rdata(bank_data[i])
+            .clk, .we(tag_sum.valid && tag_sum.bank == i[0]), .waddr(write_token_q), .wdata(sum),
+            .re(1'b1), .zero(!out_side && tag_read.head_0), .raddr(out_side ? emit_token : sum_token), .rdata(bank_data[i])
         );
     end
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            full_q      <= '0;
             emit_bank_q <= 1'b0;
-            emit_q      <= '0;
-            sent_q      <= 1'b0;
-            valid_out_q <= 1'b0;
+            push_q      <= 1'b0;
         end else begin
-            full_q      <= full_q + 2'(frame_done) - 2'(freed);
-            emit_bank_q <= emit_bank_q ^ freed;
-            if (move) valid_out_q <= emit;
-            if (move && emit) begin
-                emit_q <= emit_last ? '0 : emit_q + 1'b1;
-                sent_q <= emit_last;
-            end
-            if (freed) sent_q <= 1'b0;
+            emit_bank_q <= emit_bank_q ^ emitted;
+            push_q      <= emit;
         end
-        if (move) last_out_q <= emit_last;
+        push_bank_q   <= emit_bank_q;
+        write_token_q <= sum_token;
     end
-    assign out_data  = bank_data[emit_bank_q];
-    assign out_valid = valid_out_q;
+    vp_credit_fifo #(.WIDTH(SCORE_WIDTH), .DEPTH(4), .STYLE("distributed")) results (
+        .clk, .rst_n, .take(emit), .can_take, .push(push_q), .push_data(bank_data[push_bank_q]),
+        .out_data, .out_valid, .out_ready
+    );
 endmodule
 
 `default_nettype wire

@@ -16,7 +16,7 @@ module vp_attention_values #(
     int unsigned IN_WIDTH    = 8,
     int unsigned LOGIT_WIDTH = 8,
     int unsigned SLOTS       = 3,
-    int unsigned V_LATENCY   = 1,
+    int unsigned V_LATENCY   = 3,
     parameter    EXP_FILE    = "",
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned VALUE_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS),
@@ -26,16 +26,15 @@ module vp_attention_values #(
 ) (
     input  wire logic                        clk,
     input  wire logic                        rst_n,
-    input  wire logic [LOGIT_WIDTH-1:0]      item_max,
+    input  wire logic [LOGIT_WIDTH-1:0]      item_max,    // of the item that item_ready took last
     input  wire logic                        item_valid,
     output      logic                        item_ready,
     output      logic                        item_free,
-    output      logic                        l_re,
-    output      logic [LOGIT_ADDR_W-1:0]              l_addr,
+    output      logic [LOGIT_ADDR_W-1:0]     l_addr,
     input  wire logic [PE*LOGIT_WIDTH-1:0]   l_data,
     output      logic                        v_release,
     output      logic                        v_re,
-    output      logic [VALUE_ADDR_W-1:0]              v_addr,
+    output      logic [VALUE_ADDR_W-1:0]     v_addr,
     input  wire logic [PE*SIMD*IN_WIDTH-1:0] v_data,
     input  wire logic                        room,
     input  wire logic                        score_room,
@@ -49,55 +48,64 @@ module vp_attention_values #(
     output      logic                        e_valid,     // once per key group of query 0
     output      logic [PE*8-1:0]             e
 );
-    localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
     localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
+    localparam int unsigned STEP_W = KEY_GROUPS * CHANNEL_GROUPS > 1 ? $clog2(KEY_GROUPS * CHANNEL_GROUPS) : 1;
     localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
     localparam int unsigned QUERY_W = QUERIES > 1 ? $clog2(QUERIES) : 1;
     localparam int unsigned REST = TOKENS - (KEY_GROUPS - 1) * PE;  // keys in the last group
-    localparam int unsigned DOT_LATENCY = 4 + ($clog2((PE + 3) / 4) + 1) / 2;
+    localparam int unsigned DOT_LATENCY = 5 + ($clog2((PE + 3) / 4) + 1) / 2;
     localparam int unsigned Z_LATENCY = ($clog2(PE) + 1) / 2;
 
-    // --- issue ---
-    logic run_q;
-    logic [CHANNEL_GROUP_W-1:0] cg_q;
-    logic [KEY_GROUP_W-1:0] kg_q;
-    logic [HEAD_W-1:0] head_q;
-    logic [QUERY_W-1:0] query_q;
-    logic [LOGIT_ADDR_W-1:0] l_addr_q, l_base_q;
-    wire logic last_kg = kg_q == KEY_GROUP_W'(KEY_GROUPS - 1);
-    wire logic last_item = run_q && last_kg && cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
-    wire logic last_query = last_item && head_q == HEAD_W'(HEADS - 1);
-    wire logic last_frame = last_query && query_q == QUERY_W'(QUERIES - 1);
-    wire logic query_zero = query_q == '0;
-    wire logic score_next = last_query ? last_frame : query_zero;  // the item to start is of query 0
-    wire logic start = (!run_q || last_item) && item_valid && room && (!score_next || score_room);
-    wire logic [LOGIT_ADDR_W-1:0] l_base_d = l_base_q == LOGIT_ADDR_W'((SLOTS - 1) * KEY_GROUPS) ? '0 : l_base_q + LOGIT_ADDR_W'(KEY_GROUPS);
+    // --- issue: steps of the running item; head and query of the next one ---
+    logic run_q, last_step, last_kg, last_head, last_query;
+    logic first_kg_q, first_cg_q;
+    logic score_next_q, score_q;   // the next, the running item is of query 0
+    logic row_end_q, frame_end_q;  // the running item is the last of its query, of its frame
+    logic [STEP_W-1:0] unused_step;
+    logic [KEY_GROUP_W-1:0] unused_kg;
+    logic [HEAD_W-1:0] unused_head;
+    logic [QUERY_W-1:0] unused_query;
+    logic [LOGIT_ADDR_W-1:0] l_addr_q, l_base_q, l_next_q;  // first words of the running item and of the next one
+    wire logic start = (!run_q || last_step) && item_valid && room && (!score_next_q || score_room);
+    wire logic item_end = run_q && last_step;
+
+    vp_counter #(.COUNT(KEY_GROUPS * CHANNEL_GROUPS)) steps (.clk, .rst_n, .step(run_q), .count(unused_step), .last(last_step));
+    vp_counter #(.COUNT(KEY_GROUPS)) kgs (.clk, .rst_n, .step(run_q), .count(unused_kg), .last(last_kg));
+    vp_counter #(.COUNT(HEADS)) heads (.clk, .rst_n, .step(start), .count(unused_head), .last(last_head));
+    vp_counter #(.COUNT(QUERIES)) rows (.clk, .rst_n, .step(start && last_head), .count(unused_query), .last(last_query));
 
     assign item_ready = start;
     assign take       = start;
-    assign score_take = start && score_next;
-    assign item_free  = last_item;
+    assign score_take = start && score_next_q;
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            run_q    <= 1'b0;
-            cg_q     <= '0;
-            kg_q     <= '0;
-            head_q   <= '0;
-            query_q  <= '0;
-            l_addr_q <= '0;
-            l_base_q <= '0;
+            run_q        <= 1'b0;
+            first_kg_q   <= 1'b1;
+            first_cg_q   <= 1'b1;
+            score_next_q <= 1'b1;
+            item_free    <= 1'b0;
+            l_addr_q     <= '0;
+            l_base_q     <= '0;
+            l_next_q     <= LOGIT_ADDR_W'(KEY_GROUPS);
         end else begin
-            if (start) run_q <= 1'b1;
-            else if (last_item) run_q <= 1'b0;
+            run_q     <= start || (run_q && !last_step);
+            item_free <= item_end;
+            if (start && last_head) score_next_q <= last_query;
             if (run_q) begin
-                kg_q <= last_kg ? '0 : kg_q + 1'b1;
-                if (last_kg) cg_q <= last_item ? '0 : cg_q + 1'b1;
-                if (last_item) head_q <= last_query ? '0 : head_q + 1'b1;
-                if (last_query) query_q <= last_frame ? '0 : query_q + 1'b1;
-                if (last_item) l_base_q <= l_base_d;
-                l_addr_q <= last_item ? l_base_d : last_kg ? l_base_q : l_addr_q + 1'b1;
+                first_kg_q <= last_kg;
+                if (last_kg) first_cg_q <= last_step;
+                l_addr_q <= last_step ? l_next_q : last_kg ? l_base_q : l_addr_q + 1'b1;
             end
+            if (item_end) begin
+                l_base_q <= l_next_q;
+                l_next_q <= l_next_q == LOGIT_ADDR_W'((SLOTS - 1) * KEY_GROUPS) ? '0 : l_next_q + LOGIT_ADDR_W'(KEY_GROUPS);
+            end
+        end
+        if (start) begin
+            score_q     <= score_next_q;
+            row_end_q   <= last_head;
+            frame_end_q <= last_head && last_query;
         end
     end
 
@@ -105,28 +113,25 @@ module vp_attention_values #(
     // difference; a V that takes longer is read first ---
     localparam int unsigned E_TAG = V_LATENCY > 3 ? V_LATENCY : 3;
     localparam int unsigned V_TAG = E_TAG - V_LATENCY;
-    typedef struct packed {logic valid, first, last, z, score, done;} tag_t;
+    typedef struct packed {logic valid, first, last, z, score, row_end, frame_end;} tag_t;
     localparam int unsigned DEPTH = E_TAG + (DOT_LATENCY > Z_LATENCY ? DOT_LATENCY : Z_LATENCY);
     tag_t [DEPTH:1] tags_q;
-    wire tag_t tag = tag_t'{run_q, kg_q == '0, last_kg, cg_q == '0, query_zero, last_frame};
+    wire tag_t tag = tag_t'{
+        run_q, first_kg_q, run_q && last_kg, first_cg_q, score_q, last_step && row_end_q, last_step && frame_end_q
+    };
     always_ff @(posedge clk) begin
         if (!rst_n) tags_q <= '0;
         else tags_q <= {tags_q[DEPTH-1:1], tag};
     end
-    vp_delay #(.WIDTH(1 + LOGIT_ADDR_W), .LENGTH(E_TAG - 3)) reads_later (
-        .clk, .rst_n, .in({run_q, l_addr_q}), .out({l_re, l_addr})
-    );
+    vp_delay #(.WIDTH(LOGIT_ADDR_W), .LENGTH(E_TAG - 3)) reads_later (.clk, .rst_n, .in(l_addr_q), .out(l_addr));
 
     // --- E of PE keys ---
-    logic [LOGIT_WIDTH-1:0] max_q, max_hold_q, max_later;
+    logic [LOGIT_WIDTH-1:0] max_q, max_later;
     logic [PE*LOGIT_WIDTH-1:0] diff_q;
     logic [PE*8-1:0] entry, e_now;
-    always_ff @(posedge clk) begin
-        if (start) max_hold_q <= item_max;
-        max_q <= max_later;
-    end
+    always_ff @(posedge clk) max_q <= max_later;
     vp_delay #(.WIDTH(LOGIT_WIDTH), .LENGTH(E_TAG - 3)) largest_later (
-        .clk, .rst_n, .in(max_hold_q), .out(max_later)
+        .clk, .rst_n, .in(item_max), .out(max_later)
     );
     for (genvar i = 0; i < PE; i++) begin : g_exp
         always_ff @(posedge clk)
@@ -139,10 +144,8 @@ module vp_attention_values #(
     assign e       = e_now;
     assign e_valid = tags_q[E_TAG].valid && tags_q[E_TAG].z && tags_q[E_TAG].score;
 
-    // --- V words in order ---
+    // --- V words in order, again for each query ---
     localparam int unsigned FRAME = HEADS * CHANNEL_GROUPS * KEY_GROUPS;
-    logic [HEAD_W-1:0] v_head_q;
-    logic [CHANNEL_GROUP_W-1:0] v_cg_q;
     logic v_slot_q;
     tag_t v_tag;
     if (V_TAG == 0) begin : g_v_first
@@ -150,30 +153,24 @@ module vp_attention_values #(
     end else begin : g_v_later
         assign v_tag = tags_q[V_TAG];
     end
-    wire logic v_last_cg = v_cg_q == CHANNEL_GROUP_W'(CHANNEL_GROUPS - 1);
-    wire logic v_item = v_tag.valid && v_last_cg && v_tag.last;
-    wire logic v_wrap = v_item && v_head_q == HEAD_W'(HEADS - 1);
-    assign v_re      = v_tag.valid;
-    assign v_release = v_tag.valid && v_tag.done;
-    wire logic [VALUE_ADDR_W-1:0] v_base = v_slot_q ^ v_release ? VALUE_ADDR_W'(FRAME) : '0;
+    assign v_re = v_tag.valid;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            v_addr <= '0;
-            v_head_q <= '0;
-            v_cg_q   <= '0;
-            v_slot_q <= 1'b0;
-        end else if (v_tag.valid) begin
-            v_addr <= v_wrap ? v_base : v_addr + 1'b1;
-            if (v_tag.last) v_cg_q <= v_last_cg ? '0 : v_cg_q + 1'b1;
-            if (v_item) v_head_q <= v_wrap ? '0 : v_head_q + 1'b1;
-            v_slot_q <= v_slot_q ^ v_release;
+            v_addr    <= '0;
+            v_slot_q  <= 1'b0;
+            v_release <= 1'b0;
+        end else begin
+            v_release <= v_tag.valid && v_tag.frame_end;
+            if (v_tag.valid) begin
+                v_slot_q <= v_slot_q ^ v_tag.frame_end;
+                v_addr   <= !v_tag.row_end ? v_addr + 1'b1 : v_slot_q ^ v_tag.frame_end ? VALUE_ADDR_W'(FRAME) : '0;
+            end
         end
     end
 
     // --- row sum ---
     logic [Z_WIDTH:0] z_part;
     logic [PE*9-1:0] e_signed;
-    logic [Z_WIDTH-1:0] z_sum;
     wire tag_t z_tag = tags_q[E_TAG+Z_LATENCY];
     always_comb begin
         for (int unsigned i = 0; i < PE; i++) e_signed[i*9+:9] = {1'b0, e_now[i*8+:8]};
@@ -181,20 +178,24 @@ module vp_attention_values #(
     vp_adder_tree #(.NUM(PE), .WIDTH(9), .SUM_WIDTH(Z_WIDTH + 1), .RADIX(2)) z_tree (
         .clk, .en(1'b1), .terms(e_signed), .sum(z_part)
     );
-    assign z_sum = z_part[Z_WIDTH-1:0] + (z_tag.first ? '0 : z);
     always_ff @(posedge clk) begin
         if (!rst_n) z_valid <= 1'b0;
         else z_valid <= z_tag.valid && z_tag.z && z_tag.last;
         z_score <= z_tag.score;
-        if (z_tag.valid) z <= z_sum;
+        z       <= z_part[Z_WIDTH-1:0] + (z_tag.first ? '0 : z);
     end
 
-    // --- value product ---
+    // --- value product; first has a register of its own for each GROUP of channels ---
     localparam int unsigned SUMW = IN_WIDTH + 8 + $clog2(PE);
+    localparam int unsigned GROUP = 8;
+    localparam int unsigned GROUPS = (SIMD + GROUP - 1) / GROUP;
     wire tag_t acc_tag = tags_q[E_TAG+DOT_LATENCY];
+    logic [GROUPS-1:0] first;
     logic [SIMD*PE*IN_WIDTH-1:0] v_turned;
     logic [SIMD*SUMW-1:0] sums;
-    logic [SIMD*ACC_WIDTH-1:0] acc_d;
+    for (genvar g = 0; g < GROUPS; g++) begin : g_group
+        vp_copy copy (.clk, .in(tags_q[E_TAG+DOT_LATENCY-1].first), .out(first[g]));
+    end
     always_comb begin
         for (int unsigned c = 0; c < SIMD; c++)
             for (int unsigned k = 0; k < PE; k++)
@@ -203,15 +204,12 @@ module vp_attention_values #(
     vp_attention_dot #(.OUT(SIMD), .IN(PE), .A_WIDTH(IN_WIDTH), .B_WIDTH(8), .B_SIGNED(1'b0)) dot (
         .clk, .a(v_turned), .b(e_now), .sums
     );
-    always_comb begin
-        for (int unsigned c = 0; c < SIMD; c++)
-            acc_d[c*ACC_WIDTH+:ACC_WIDTH] = ACC_WIDTH'($signed(sums[c*SUMW+:SUMW]))
-                                            + (acc_tag.first ? '0 : acc[c*ACC_WIDTH+:ACC_WIDTH]);
-    end
     always_ff @(posedge clk) begin
         if (!rst_n) acc_valid <= 1'b0;
         else acc_valid <= acc_tag.valid && acc_tag.last;
-        if (acc_tag.valid) acc <= acc_d;
+        for (int unsigned c = 0; c < SIMD; c++)
+            acc[c*ACC_WIDTH+:ACC_WIDTH] <= ACC_WIDTH'($signed(sums[c*SUMW+:SUMW]))
+                                           + (first[c/GROUP] ? '0 : acc[c*ACC_WIDTH+:ACC_WIDTH]);
     end
 endmodule
 

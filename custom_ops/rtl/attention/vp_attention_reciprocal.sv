@@ -1,0 +1,48 @@
+// Reciprocals of row sums, in order: floor(NUM / z), or with UP ceil(NUM / z) (NUM is a power of two then). ITEMS at most may
+// be inside: who pushes a row sum knows that one of them is taken. A division starts every ceil(WIDTH / STAGES) + 1 cycles.
+`default_nettype none
+
+module vp_attention_reciprocal #(
+    int unsigned Z_WIDTH   = 16,
+    int unsigned NUM_WIDTH = 40,
+    logic [63:0] NUM       = 64'd1,
+    bit          UP        = 1'b0,
+    int unsigned WIDTH     = 25,
+    int unsigned STAGES    = 1,
+    int unsigned ITEMS     = 4
+) (
+    input  wire logic               clk,
+    input  wire logic               rst_n,
+    input  wire logic               z_valid,
+    input  wire logic [Z_WIDTH-1:0] z,
+    output      logic [WIDTH-1:0]   recip,
+    output      logic               recip_valid,
+    input  wire logic               recip_ready
+);
+    logic [Z_WIDTH-1:0] den;
+    logic [WIDTH-1:0] quotient;
+    logic z_room, den_valid, den_ready, quotient_valid, quotient_room;
+    wire logic [NUM_WIDTH-1:0] num = NUM[NUM_WIDTH-1:0] | (UP ? NUM_WIDTH'(den - 1'b1) : '0);
+
+    // One more than items: a FIFO refuses a beat in the cycle in which its last word moves to the output.
+    vp_fifo #(.WIDTH(Z_WIDTH), .DEPTH(ITEMS + 1), .STYLE("distributed")) sums (
+        .clk, .rst_n, .in_data(z), .in_valid(z_valid), .in_ready(z_room),
+        .out_data(den), .out_valid(den_valid), .out_ready(den_ready)
+    );
+    vp_divide #(.NUM_WIDTH(NUM_WIDTH), .DEN_WIDTH(Z_WIDTH), .QUOT_WIDTH(WIDTH), .STAGES(STAGES)) divide (
+        .clk, .rst_n, .num, .den, .in_valid(den_valid), .in_ready(den_ready), .quot(quotient), .out_valid(quotient_valid)
+    );
+    vp_fifo #(.WIDTH(WIDTH), .DEPTH(ITEMS + 1), .STYLE("distributed")) recips (
+        .clk, .rst_n, .in_data(quotient), .in_valid(quotient_valid), .in_ready(quotient_room),
+        .out_data(recip), .out_valid(recip_valid), .out_ready(recip_ready)
+    );
+
+`ifdef VERILATOR
+    always_ff @(posedge clk) begin
+        if (rst_n && z_valid && !z_room) $fatal(1, "vp_attention_reciprocal: a row sum found no place");
+        if (rst_n && quotient_valid && !quotient_room) $fatal(1, "vp_attention_reciprocal: a reciprocal found no place");
+    end
+`endif
+endmodule
+
+`default_nettype wire
