@@ -55,8 +55,7 @@ module vp_load_port #(
     end
 
     // --- writes: address and data come in any order, one of each is held ---
-    logic aw_full_q, w_full_q, b_q;
-    logic [2:0] index_q;
+    logic aw_full_q, w_full_q, b_q, is_control_q, is_data_q;
     logic [31:0] w_q;
     wire logic take = aw_full_q && w_full_q && (!b_q || s_axilite_BREADY);
     assign s_axilite_AWREADY = !aw_full_q;
@@ -64,7 +63,10 @@ module vp_load_port #(
     assign s_axilite_BVALID  = b_q;
     assign s_axilite_BRESP   = 2'b00;
     always_ff @(posedge clk) begin
-        if (s_axilite_AWVALID && !aw_full_q) index_q <= s_axilite_AWADDR[4:2];
+        if (s_axilite_AWVALID && !aw_full_q) begin
+            is_control_q <= s_axilite_AWADDR[4:2] == CONTROL;
+            is_data_q    <= s_axilite_AWADDR[4:2] == DATA;
+        end
         if (s_axilite_WVALID && !w_full_q) w_q <= s_axilite_WDATA;
         if (!rst_n) begin
             aw_full_q <= 1'b0;
@@ -76,20 +78,21 @@ module vp_load_port #(
             b_q       <= take || (b_q && !s_axilite_BREADY);
         end
     end
-    wire logic begins = take && index_q == CONTROL && w_q[0];
-    wire logic put    = take && index_q == DATA;
+    wire logic begins = take && is_control_q && w_q[0];
+    wire logic put    = take && is_data_q;
 
     // --- frames inside, and the gate: open to the frame that has begun, and to further ones in state OPEN ---
-    logic [3:0] state_q;
+    logic [3:0] state_q, state_d;
     logic [BEAT_W-1:0] beat_q;
     logic [FRAME_BITS-1:0] frames_q;
-    logic begun_q, crowded_q, skid_ready, left;
-    wire logic allow = begun_q || (state_q == OPEN && !crowded_q);
+    logic open_q, loading_q;  // state_q is OPEN, or LOADING
+    logic begun_q, crowded_q, idle_q, skid_ready, left;
+    wire logic allow = begun_q || (open_q && !crowded_q);
     wire logic enters = in0_tvalid && in0_tready;
     wire logic last = beat_q == BEAT_W'(BEATS - 1);
-    wire logic idle = !begun_q && frames_q == '0;
     always_ff @(posedge clk) begin
         crowded_q <= &frames_q[FRAME_BITS-1:2];
+        idle_q    <= state_q == DRAINING && !begun_q && frames_q == '0;  // and no frame can begin
         if (!rst_n) begin
             beat_q   <= '0;
             begun_q  <= 1'b0;
@@ -114,9 +117,8 @@ module vp_load_port #(
     logic [2:0] head_q;    // header words taken
     logic [31:0] taken_q;  // data words taken
     logic full_q;          // all data words are taken
-    wire logic word = put && state_q == LOADING;
-    wire logic header = word && !head_q[2];
-    wire logic body = word && head_q[2];
+    wire logic header = put && loading_q && !head_q[2];
+    wire logic body = put && loading_q && head_q[2];
     logic [31:0] wanted;
     always_comb begin
         unique case (head_q[1:0])
@@ -155,7 +157,7 @@ module vp_load_port #(
 
     // --- the chain: start alone, then data and checksum ---
     logic [33:0] out_q, back;
-    wire logic drained = state_q == DRAINING && idle;
+    wire logic drained = state_q == DRAINING && idle_q;
     always_ff @(posedge clk) begin
         out_q[31:0]  <= w_q;
         out_q[33:32] <= rst_n ? {drained, body} : '0;
@@ -175,23 +177,28 @@ module vp_load_port #(
 `else
     initial filled = $test$plusargs("fill") != 0;
 `endif
-    always_ff @(posedge clk) begin
-        if (!rst_n) begin
-            state_q <= filled ? OPEN : EMPTY;
-        end else if (begins && state_q != DRAINING && state_q != STARTING) begin
-            state_q <= DRAINING;
+    always_comb begin
+        state_d = state_q;
+        if (begins && state_q != DRAINING && state_q != STARTING) begin
+            state_d = DRAINING;
         end else begin
             unique case (state_q)
-                DRAINING: if (put) state_q <= TOO_EARLY; else if (idle) state_q <= STARTING;
-                STARTING: if (put) state_q <= TOO_EARLY; else if (back[33]) state_q <= LOADING;
+                DRAINING: if (put) state_d = TOO_EARLY; else if (idle_q) state_d = STARTING;
+                STARTING: if (put) state_d = TOO_EARLY; else if (back[33]) state_d = LOADING;
                 LOADING:
-                    if (unwanted_q) state_q <= WRONG_DESIGN;
-                    else if (back_q) state_q <= WRONG_CHECKSUM;
-                    else if (body && full_q) state_q <= CHECKING;
-                CHECKING: if (back_q) state_q <= same_q ? OPEN : WRONG_CHECKSUM;
+                    if (unwanted_q) state_d = WRONG_DESIGN;
+                    else if (back_q) state_d = WRONG_CHECKSUM;
+                    else if (body && full_q) state_d = CHECKING;
+                CHECKING: if (back_q) state_d = same_q ? OPEN : WRONG_CHECKSUM;
                 default: ;
             endcase
         end
+        if (!rst_n) state_d = filled ? OPEN : EMPTY;
+    end
+    always_ff @(posedge clk) begin
+        state_q   <= state_d;
+        open_q    <= state_d == OPEN;
+        loading_q <= state_d == LOADING;
     end
 
     // --- reads ---

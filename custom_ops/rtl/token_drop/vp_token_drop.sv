@@ -59,6 +59,7 @@ module vp_token_drop #(
         // A sum is read in READ cycles, and may be read again AGAIN cycles after it was read to be changed.
         localparam int unsigned READ = SUMS_STYLE == "block" ? 3 : 1;
         localparam int unsigned AGAIN = READ + 3;
+        localparam int unsigned PACE = SCORE_STYLE == "block" ? 4 : 2;  // cycles from decision to decision
         localparam int unsigned ROWS = (ACC_WIDTH + 4) / 5;
         localparam int unsigned FUSE_LATENCY = READ + (ROWS + 1) / 2 + 7 + GROUPS;  // at most, of a beat that is asked for
         localparam int unsigned PLACES = FUSE_LATENCY / GROUPS + 4;
@@ -75,11 +76,13 @@ module vp_token_drop #(
         );
 
         // One register for every beat: what is kept or fused goes on to the FIFO, what is dropped to the sums.
-        // Before it a spare register, so that in0_tready comes from a register.
+        // Before it a spare register, so that in0_tready comes from a register. No decision is known in the cycle
+        // after a reset, in which in0_tready is low.
         logic [SIMD*16-1:0] x_q, spare_q, fused;
+        (* keep *) logic use_spare_q;  // spare_full_q, for the many bits of x_q alone
         logic spare_full_q, in_ready_q, pass_q, drop_q, emit_q, wait_q, can_take, fused_valid, fused_last;
-        wire logic available = spare_full_q || (in0_tvalid && in_ready_q);
-        wire logic take = available && known && can_take && !emit_q && !wait_q;
+        wire logic take = (spare_full_q || in0_tvalid) && known && can_take && !emit_q && !wait_q;
+        wire logic left = (spare_full_q || (in0_tvalid && in_ready_q)) && !take;
         always_ff @(posedge clk) begin
             if (!rst_n) begin
                 spare_full_q <= 1'b0;
@@ -87,14 +90,15 @@ module vp_token_drop #(
                 pass_q       <= 1'b0;
                 drop_q       <= 1'b0;
             end else begin
-                spare_full_q <= available && !take;
-                in_ready_q   <= !(available && !take);
+                spare_full_q <= left;
+                in_ready_q   <= !left;
                 pass_q       <= (take && keep) || fused_valid;
                 drop_q       <= take && !keep;
             end
         end
         always_ff @(posedge clk) begin
-            x_q <= emit_q ? fused : spare_full_q ? spare_q : in0_tdata;
+            use_spare_q <= left;
+            x_q <= fused_valid ? fused : use_spare_q ? spare_q : in0_tdata;
             if (in_ready_q) spare_q <= in0_tdata;
         end
         assign in0_tready = in_ready_q;
@@ -102,10 +106,9 @@ module vp_token_drop #(
         // Beats of a token that passes, and words of sums that are asked for.
         logic [BEAT_W-1:0] beat_q;
         logic [GROUP_W-1:0] group_q;
-        logic last_beat, ask_q, fresh_q;
-        wire logic first_group = group_q == '0;
+        logic last_beat, ask_q, fresh_q, first_group_q;
         wire logic last_group = group_q == GROUP_W'(GROUPS - 1);
-        wire logic ask = ask_q && !wait_q && (can_take || !first_group);
+        wire logic ask = ask_q && !wait_q && (can_take || !first_group_q);
         wire logic last_ask = last_beat && last_group;
         wire logic step = take || (ask && last_group);
         assign end_token = take && last_beat;
@@ -123,12 +126,14 @@ module vp_token_drop #(
             if (!rst_n) begin
                 beat_q  <= '0;
                 group_q <= '0;
+                first_group_q <= 1'b1;
                 emit_q  <= 1'b0;
                 ask_q   <= 1'b0;
                 fresh_q <= 1'b1;
             end else begin
                 if (step) beat_q <= last_beat ? '0 : beat_q + 1'b1;
                 if (ask) group_q <= last_group ? '0 : group_q + 1'b1;
+                if (ask) first_group_q <= last_group;
                 if (end_token && last_token) emit_q <= 1'b1;
                 else if (fused_last) emit_q <= 1'b0;
                 if (end_token && last_token) ask_q <= 1'b1;
@@ -137,15 +142,16 @@ module vp_token_drop #(
                 else if (fused_last) fresh_q <= 1'b1;
             end
         end
-        // A decision comes every other cycle, and a token that is dropped takes AGAIN cycles: shorter ones wait.
+        // A token that is kept takes PACE cycles, one that is dropped AGAIN: shorter ones wait.
         if (BEATS < AGAIN) begin : g_wait
-            logic [2:0] left_q;
+            localparam int unsigned KEPT = BEATS < PACE ? PACE - BEATS : 0, DROPPED = AGAIN - BEATS;
+            logic [AGAIN-2:0] left_q;  // ones, as many as cycles to wait
             always_ff @(posedge clk) begin
                 if (!rst_n) left_q <= '0;
-                else if (end_token) left_q <= keep ? 3'(BEATS == 1) : 3'(AGAIN - BEATS);
-                else if (wait_q) left_q <= left_q - 1'b1;
+                else if (end_token) left_q <= '1 >> (AGAIN - 1 - (keep ? KEPT : DROPPED));
+                else left_q <= left_q >> 1;
             end
-            assign wait_q = left_q != '0;
+            assign wait_q = left_q[0];
         end else begin : g_no_wait
             assign wait_q = 1'b0;
         end
@@ -166,7 +172,7 @@ module vp_token_drop #(
             .out_data(fused), .out_valid(fused_valid), .out_last(fused_last)
         );
         vp_credit_fifo #(.WIDTH(SIMD * 16), .DEPTH(PLACES)) out (
-            .clk, .rst_n, .take((take && keep) || (ask && first_group)), .can_take, .push(pass_q), .push_data(x_q),
+            .clk, .rst_n, .take((take && keep) || (ask && first_group_q)), .can_take, .push(pass_q), .push_data(x_q),
             .out_data(out0_tdata), .out_valid(out0_tvalid), .out_ready(out0_tready)
         );
     end

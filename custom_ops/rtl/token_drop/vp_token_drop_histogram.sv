@@ -3,7 +3,7 @@
 // bits in LEVELS histograms, each finer than the one above; then the histograms are searched from the top
 // bin down, level by level, each within the bin found above. DIGITS holds one hexadecimal digit a level,
 // the top level first: the bits that the level adds; together they are the WIDTH bits of a key. The result
-// is there 4 LEVELS + 6 cycles and the sum of 2^digit after the last key, whatever the keys; then the bins are
+// is there 4 LEVELS + 5 cycles and the sum of 2^digit after the last key, whatever the keys; then the bins are
 // swept clean in 2^WIDTH cycles, in which, and after reset, no key is taken. idle pulses when keys may come.
 `default_nettype none
 
@@ -41,7 +41,7 @@ module vp_token_drop_histogram #(
         $error("vp_token_drop_histogram: DIGITS %h of %0d LEVELS must add up to WIDTH %0d; KEEP %0d of %0d",
                DIGITS, LEVELS, WIDTH, KEEP, COUNT);
     end
-    localparam int unsigned SPAN = steps() + 4 * LEVELS + 4;
+    localparam int unsigned SPAN = steps() + 4 * LEVELS + 3;
     localparam int unsigned SPAN_W = $clog2(SPAN + 1);
     localparam int unsigned LEVEL_W = LEVELS > 1 ? $clog2(LEVELS) : 1;
 
@@ -51,8 +51,9 @@ module vp_token_drop_histogram #(
     state_t state_q;
     logic [WIDTH-1:0] key_q, key_later_q[1:4], step, lower;
     logic [LEVEL_W-1:0] level_q;
-    logic [3:0] add_q;               // key_q, and those of one to three cycles ago, are counted
-    logic [3:1] sweep_q, look_q;     // those of one to three cycles ago are cleared, or looked at
+    logic [2:0] add_q;               // key_q, and those of one and two cycles ago, are counted
+    logic [2:1] sweep_q;             // those of one and two cycles ago are cleared
+    logic [3:1] look_q;              // those of one to three cycles ago are looked at
     logic idle_q;
     logic [COUNT_W-1:0] count_q;     // of three cycles ago
     logic [COUNT_W:0] rest_q;        // keys still to pass, less one, after the bin of four cycles ago
@@ -95,8 +96,8 @@ module vp_token_drop_histogram #(
             look_q   <= '0;
             idle_q   <= 1'b0;
         end else begin
-            add_q   <= {add_q[2:0], in_valid};
-            sweep_q <= {sweep_q[2:1], sweep};
+            add_q   <= {add_q[1:0], in_valid};
+            sweep_q <= {sweep_q[1], sweep};
             look_q  <= found ? '0 : {look_q[2:1], search};
             idle_q  <= sweep && key_q == '0;
             case (state_q)
@@ -116,37 +117,29 @@ module vp_token_drop_histogram #(
         else if (!timer_q[SPAN_W]) timer_q <= timer_q - 1'b1;
     end
 
-    // The bins: read from the cycle of key_q on, written three cycles later, or cleared. A key whose bin is under
-    // way from one of the three before it counts on from there.
+    // The bins: read from the cycle of key_q on, written two cycles later, or cleared. A key whose bin is under way
+    // from one of the two before it counts on from there.
     for (genvar l = 0; l < LEVELS; l++) begin : g_level
         localparam int unsigned B = cut(l);
         wire logic [B-1:0] bin = key_q[WIDTH-1-:B];
-        wire logic [B-1:0] write_bin = key_later_q[3][WIDTH-1-:B];
-        logic [1:0] from, from1_q, from2_q;  // which of the sums counts on, 0: the one read
-        logic [3:0][COUNT_W-1:0] sum;        // index i: of the key i before
-        logic [3:1][COUNT_W-1:0] sum_q;
-        always_comb begin
-            from = 2'd0;
-            for (int unsigned i = 3; i >= 1; i--) begin
-                if (add_q[i] && bin == key_later_q[i][WIDTH-1-:B]) from = 2'(i);
-            end
-        end
-        assign sum = {sum_q, counts[l]};
+        wire logic [B-1:0] write_bin = key_later_q[2][WIDTH-1-:B];
+        logic [1:0] from1_q, from2_q;     // bin is that of the key before, or of the one before that
+        logic [2:1][COUNT_W-1:0] sum_q;   // of the key before, and of the one before that
+        wire logic [COUNT_W-1:0] old = from2_q[0] ? sum_q[1] : from2_q[1] ? sum_q[2] : counts[l];
+        wire logic [COUNT_W-1:0] sum = (sweep_q[2] ? '0 : old) + COUNT_W'(!sweep_q[2]);
         always_ff @(posedge clk) begin
-            from1_q <= from;
+            from1_q <= {add_q[2] && bin == write_bin, add_q[1] && bin == key_later_q[1][WIDTH-1-:B]};
             from2_q <= from1_q;
-            sum_q[3:2] <= sum_q[2:1];
-            if (sweep_q[2]) sum_q[1] <= '0;
-            else sum_q[1] <= sum[from2_q] + 1'b1;
+            sum_q   <= {sum_q[1], sum};
         end
         if (B <= 7) begin : g_lutram
             vp_ram #(.DEPTH(1 << B), .WIDTH(COUNT_W), .STYLE("distributed"), .READ_LATENCY(2)) ram (
-                .clk, .we(add_q[3] || sweep_q[3]), .waddr(write_bin), .wdata(sum_q[1]),
+                .clk, .we(add_q[2] || sweep_q[2]), .waddr(write_bin), .wdata(sum),
                 .re(2'b11), .zero(1'b0), .raddr(bin), .rdata(counts[l])
             );
         end else begin : g_block
             vp_ram #(.DEPTH(1 << B), .WIDTH(COUNT_W), .STYLE("block"), .READ_LATENCY(2)) ram (
-                .clk, .we(add_q[3] || sweep_q[3]), .waddr(write_bin), .wdata(sum_q[1]),
+                .clk, .we(add_q[2] || sweep_q[2]), .waddr(write_bin), .wdata(sum),
                 .re(2'b11), .zero(1'b0), .raddr(bin), .rdata(counts[l])
             );
         end

@@ -2,8 +2,8 @@
 // the others, and gives one decision a token in order: keep or drop, with the token's score. The first
 // token is always kept and its decision waits for no score. The KEEP largest scores are kept, the lower
 // index wins ties. Scores beyond RANK_WIDTH bits saturate, as none of them can be dropped; dropped scores
-// fit DROP_WIDTH bits. The scores of two frames are held, so that the next frame is ranked meanwhile. Decisions
-// may come every other cycle, and a few wait, those of the next frame among them.
+// fit DROP_WIDTH bits. The scores of two frames are held, so that the next frame is ranked meanwhile. A decision
+// may come every other cycle, or every fourth where the scores are in block RAM.
 // LEVELS 0 ranks by insertion (fast), otherwise by histograms of so many levels (small).
 `default_nettype none
 
@@ -79,96 +79,102 @@ module vp_token_drop_rank #(
         score_q <= over ? '1 : in_score[RANK_WIDTH-1:0];
     end
 
-    // Decisions out. A token's score is read when its decision finds a place at the end: that of the first token of
-    // a frame at once, the others when the frame is ranked. READ cycles later it is compared with the threshold, and
-    // a cycle later the decision is there. Scores in block RAM pass its output register and another one.
+    // Decisions out. The address of a token's score stands until READ cycles later the score is there and, but for a
+    // first token, its frame is ranked; then it is compared with the threshold, and the next token has its turn. What
+    // the comparison says waits for the output register, which alone sees out_ready. Scores in block RAM pass its
+    // output register and another one.
     localparam int unsigned READ = STYLE == "block" ? 3 : 1;
-    logic [RANK_WIDTH-1:0] score, compared_q;
-    logic [TOKEN_COUNT_W-1:0] token_q;  // next to be read, the first or last of the frame
-    logic write_bank1_q, first_q, final_q, known_q, can_read, keep, result_valid, result_ready;
-    logic [READ+1:1] read_later_q, first_later_q, final_later_q;  // index i: what was read i cycles ago
-    wire logic read = can_read && (first_q || known_q);
+    logic [RANK_WIDTH-1:0] score;
+    logic [DROP_WIDTH-1:0] wait_score_q, out_score_q;
+    logic [TOKEN_COUNT_W-1:0] token_q;  // the first or last of the frame
+    logic [READ:0] stood_q;             // the address, for so many cycles
+    logic write_bank1_q, first_q, final_q, known_q, keep, result_valid;
+    logic wait_valid_q, wait_first_q, wait_last_q, out_valid_q, out_keep_q, out_last_q;
+    wire logic compare = stood_q[READ] && (first_q || known_q) && !wait_valid_q;
+    wire logic ranked = result_valid && !known_q && !wait_valid_q;
+    wire logic free = !out_valid_q || out_ready;
     vp_ram #(.DEPTH(2 << INDEX_W), .WIDTH(RANK_WIDTH), .STYLE(STYLE), .READ_LATENCY(READ)) scores (
         .clk, .we(valid_q), .waddr({write_bank1_q, index_q}), .wdata(score_q),
         .re('1), .zero(1'b0), .raddr({read_bank_q, INDEX_W'(token_q)}), .rdata(score)
     );
-    assign frame_done = read && final_q;
-    assign result_ready = !known_q && read_later_q == '0;
+    assign frame_done = compare && final_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             token_q      <= '0;
             first_q      <= 1'b1;
             final_q      <= 1'b0;
+            stood_q      <= '0;
             read_bank_q  <= 1'b0;
             known_q      <= 1'b0;
-            read_later_q <= '0;
+            wait_valid_q <= 1'b0;
+            out_valid_q  <= 1'b0;
         end else begin
-            if (read) begin
+            if (compare) begin
                 token_q <= final_q ? '0 : token_q + 1'b1;
                 first_q <= final_q;
                 final_q <= token_q == TOKEN_COUNT_W'(COUNT - 1);
             end
+            stood_q <= compare ? (READ + 1)'(1) : {stood_q[READ-1:0], 1'b1};
             if (frame_done) read_bank_q <= !read_bank_q;
             if (frame_done) known_q <= 1'b0;
-            else if (result_valid && result_ready) known_q <= 1'b1;
-            read_later_q <= {read_later_q[READ:1], read};
+            else if (ranked) known_q <= 1'b1;
+            if (compare) wait_valid_q <= 1'b1;
+            else if (free) wait_valid_q <= 1'b0;
+            if (free) out_valid_q <= wait_valid_q;
         end
-        first_later_q <= {first_later_q[READ:1], first_q};
-        final_later_q <= {final_later_q[READ:1], final_q};
         write_bank1_q <= write_bank_q;
-        compared_q      <= score;
+        if (compare) {wait_first_q, wait_last_q, wait_score_q} <= {first_q, final_q, score[DROP_WIDTH-1:0]};
+        if (free) {out_keep_q, out_last_q, out_score_q} <= {keep, wait_last_q, wait_score_q};
     end
-    wire logic decided = read_later_q[READ+1];
-    wire logic class_token = first_later_q[READ+1];
-    vp_credit_fifo #(.WIDTH(DROP_WIDTH + 2), .DEPTH((READ + 5) / 2), .STYLE("distributed")) decisions (
-        .clk, .rst_n, .take(read), .can_take(can_read), .push(decided),
-        .push_data({final_later_q[READ+1], keep, compared_q[DROP_WIDTH-1:0]}),
-        .out_data({out_last, out_keep, out_score}), .out_valid, .out_ready
-    );
 
     if (LEVELS == 0) begin : g_insert
         // The fewer cells: of the kept scores or of the dropped ones.
         localparam bit DROPPED = COUNT - KEEP < KEEP;
         localparam int unsigned KEY_W = RANK_WIDTH + INDEX_W;
-        logic [INDEX_W-1:0] place;
+        logic [INDEX_W-1:0] place_q;
         logic [KEY_W-1:0] found, threshold_q;
         logic kept_q;
         wire logic [INDEX_W-1:0] number = index_q - 1'b1;
         vp_token_drop_insert #(.CELLS(DROPPED ? COUNT - KEEP : KEEP), .WIDTH(KEY_W), .INVERT(DROPPED)) rank (
             .clk, .rst_n, .in_key({score_q, ~number}), .in_valid(valid_q), .in_last(last_q), .idle,
-            .threshold(found), .out_valid(result_valid), .out_ready(result_ready)
+            .threshold(found), .out_valid(result_valid), .out_ready(ranked)
         );
-        vp_delay #(.WIDTH(INDEX_W), .LENGTH(READ)) place_later (
-            .clk, .rst_n, .in(INDEX_W'(token_q) - 1'b1), .out(place)
-        );
-        wire logic [KEY_W-1:0] key = {score, ~place};
+        wire logic [KEY_W-1:0] key = {score, ~place_q};
         always_ff @(posedge clk) begin
-            if (result_ready) threshold_q <= found;
-            kept_q <= DROPPED ? key > threshold_q : key >= threshold_q;
+            place_q <= INDEX_W'(token_q) - 1'b1;
+            if (ranked) threshold_q <= found;
+            if (compare) kept_q <= DROPPED ? key > threshold_q : key >= threshold_q;
         end
-        assign keep = class_token || kept_q;
+        assign keep = wait_first_q || kept_q;
     end else begin : g_histogram
         localparam int unsigned CELL_COUNT_W = $clog2(COUNT + 1);
         logic [RANK_WIDTH-1:0] found, threshold_q;
         logic [CELL_COUNT_W-1:0] ties;
         logic [CELL_COUNT_W:0] ties_q;  // ties still to keep, less one
-        logic above_q, tie_q;
+        logic above_q, tie_q, tie_kept_q;
         vp_token_drop_histogram #(
             .COUNT(COUNT), .KEEP(KEEP), .WIDTH(RANK_WIDTH), .LEVELS(LEVELS), .DIGITS(DIGITS)
         ) rank (
             .clk, .rst_n, .in_key(score_q), .in_valid(valid_q), .in_last(last_q), .idle,
-            .threshold(found), .ties, .out_valid(result_valid), .out_ready(result_ready)
+            .threshold(found), .ties, .out_valid(result_valid), .out_ready(ranked)
         );
         wire logic keep_tie = tie_q && !ties_q[CELL_COUNT_W];
         always_ff @(posedge clk) begin
-            if (result_ready) threshold_q <= found;
-            above_q <= score > threshold_q;
-            tie_q   <= score == threshold_q;
-            if (result_ready) ties_q <= {1'b0, ties};
-            else if (decided && !class_token && keep_tie) ties_q <= ties_q - 1'b1;
+            if (ranked) threshold_q <= found;
+            if (compare) begin
+                above_q <= score > threshold_q;
+                tie_q   <= score == threshold_q;
+            end
+            tie_kept_q <= free && wait_valid_q && !wait_first_q && keep_tie;
+            if (ranked) ties_q <= {1'b0, ties};
+            else if (tie_kept_q) ties_q <= ties_q - 1'b1;
         end
-        assign keep = class_token || above_q || keep_tie;
+        assign keep = wait_first_q || above_q || keep_tie;
     end
+    assign out_score = out_score_q;
+    assign out_keep  = out_keep_q;
+    assign out_last  = out_last_q;
+    assign out_valid = out_valid_q;
 endmodule
 
 `default_nettype wire
