@@ -8,7 +8,7 @@ import numpy as np
 
 from finn_vitprune.custom_ops.base import FoldedOp, StreamOp
 from finn_vitprune.custom_ops.folding import Folding, Styles, thriftiest
-from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory, fifo_ram
+from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory, fifo_ram, fifo_section
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 
 
@@ -26,29 +26,49 @@ class FifoFolding(Folding):
         return self.beats
 
     @property
-    def ram(self) -> tuple[int, int, str]:
-        """Words, bits and style of the RAM; no words where the beats are in registers."""
-        return fifo_ram(self.depth, self.width, self.style) if self.depth > 2 else (0, self.width, "distributed")
+    def section(self) -> int:
+        """Beats of each FIFO in the chain that a deep one in LUTs is, or 0."""
+        return fifo_section(self.depth, self.width, self.style)
+
+    @property
+    def parts(self) -> tuple[tuple[int, int], ...]:
+        """Beats of the FIFOs in a chain that it is made of, and how many are equal: the last holds what is left."""
+        if not self.section:
+            return ((self.depth, 1),)
+        whole, left = divmod(self.depth, self.section)
+        return tuple(part for part in ((self.section, whole), (left, 1)) if part[0])
 
     @property
     def read_latency(self) -> int:
-        """Registers of a read of the RAM, which hold a beat each."""
-        words = self.ram[0]
-        return self.depth - words if words else 1
+        """Registers of a read of a RAM, which hold a beat each."""
+        depth = self.parts[0][0]
+        return depth - fifo_ram(depth, self.width, self.style)[0] if depth > 2 else 1
+
+    @property
+    def beat_cycles(self) -> int:
+        """A write, and the registers of a read, in every FIFO of the chain; a part of two beats or one is a register."""
+        return sum(count * (1 + self.read_latency if depth > 2 else 2 if len(self.parts) == 1 else 1) for depth, count in self.parts)
 
     @property
     def memories(self) -> tuple[UnitMemory, ...]:
-        return (UnitMemory(Holds.FIFO, "beats", *self.ram),) if self.ram[0] else ()
+        return tuple(
+            UnitMemory(Holds.FIFO, "beats", *fifo_ram(depth, self.width, self.style), count=count)
+            for depth, count in self.parts if depth > 2
+        )
 
     @property
     def resources(self) -> Estimate:
         """LUTRAM or deep RAMs with their multiplexer, the two pointers, the fill count, and 4 LUTs a further stage of a read."""
-        words = self.ram[0]
-        if not words:
-            return Estimate(LUT=self.width + 5)
+        luts = sum(count * self._control(depth) for depth, count in self.parts)
+        return sum((memory.resources for memory in self.memories), Estimate(LUT=luts))
+
+    def _control(self, depth: int) -> int:
+        """LUTs of a FIFO but for its RAM."""
+        if depth <= 2:
+            return self.width + 5
+        words = fifo_ram(depth, self.width, self.style)[0]
         pointer = max(1, (words - 1).bit_length())
-        control = 3 * pointer // 2 + 6 if words == 1 << pointer else 3 * pointer + 7
-        return self.memories[0].resources + Estimate(LUT=control + 4 * (self.read_latency - 1))
+        return (3 * pointer // 2 + 6 if words == 1 << pointer else 3 * pointer + 7) + 4 * (self.read_latency - 1)
 
     def attributes(self) -> dict[str, str]:
         return {"ram_style": self.style}
@@ -70,7 +90,7 @@ class VitFIFO(FoldedOp, StreamOp):
     """x ``[tokens, channels]`` unchanged, up to ``depth`` beats held back.
 
     ``ram_style`` auto: LUTRAM up to 64 beats or 1,024 bits, block RAM beyond. The read registers of the RAM are part
-    of the ``depth``.
+    of the ``depth``. In LUTRAM a FIFO of more than 32 Kbit is a chain of smaller ones.
     """
 
     is_buffer = True
@@ -90,8 +110,8 @@ class VitFIFO(FoldedOp, StreamOp):
         return [x.copy()]
 
     def beat_cycles(self) -> int:
-        """A write, and the registers of a read."""
-        return 1 + self.read_latency()
+        """A write, and the registers of a read, in every FIFO of the chain."""
+        return self.folding().beat_cycles
 
     def read_latency(self) -> int:
         """Registers of a read of the RAM, which hold a beat each."""
@@ -113,4 +133,5 @@ class VitFIFO_rtl(VitRTLBackend, VitFIFO):
             "DEPTH": self.get_nodeattr("depth"),
             "STYLE": self.get_nodeattr("ram_style"),
             "READ_LATENCY": self.read_latency(),
+            "SECTION": self.folding().section,
         }

@@ -26,6 +26,8 @@ URAM_WORDS, URAM_WIDTH = 4096, 72
 BRAM18_BITS, URAM_BITS, LUTRAM_WORDS = 18 * 1024, URAM_WORDS * URAM_WIDTH, 64
 LUTRAM_BITS = 64 * 7
 """Of the 8 LUTs of one LUTRAM with a port to write and one to read."""
+LUTRAM_SECTION_BITS = 32768
+"""Bits of a memory in LUTs from which on a FIFO is a chain of smaller ones: a read address has a load in 64 bits."""
 MUX_INPUTS = 4
 """Inputs of a multiplexer that is one LUT deep."""
 RAMB18_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
@@ -166,6 +168,12 @@ def fifo_ram(depth: int, width: int, wanted: str = "auto") -> tuple[int, int, st
     """Words, bits and style of the RAM of a ``vp_fifo`` deeper than two; its read registers hold the other beats."""
     style = "distributed" if depth == 3 else FIFO_MEMORY.style(depth, width, wanted)
     return depth - read_latency(depth, style), width, style
+
+
+def fifo_section(depth: int, width: int, wanted: str = "auto") -> int:
+    """Beats of each FIFO of the chain that makes up a deep one in LUTs, or 0: a net reaches every 64 words of a bit."""
+    words = 1 << (max(LUTRAM_WORDS, LUTRAM_SECTION_BITS // width).bit_length() - 1)
+    return words + 1 if FIFO_MEMORY.style(depth, width, wanted) == "distributed" and depth > words + 1 else 0
 
 
 def ram_estimate(words: int, width: int, style: str) -> Estimate:
