@@ -17,6 +17,7 @@ from finn_vitprune.custom_ops.memory import (
     ram_bits,
     read_latency,
 )
+from finn_vitprune.custom_ops.requant_estimate import requant_cycles, requant_dsps
 from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
 
 
@@ -115,8 +116,8 @@ class Geometry(Folding):
     @property
     def handover(self) -> int:
         """Cycles from the end of an item's first phase to the start of its second."""
-        serial = -(-self.pe // self.logit_lanes)
-        return 13 + self.kv_latency + tree_levels(-(-self.simd // 4)) + tree_levels(self.logit_lanes) + serial
+        serial = -(-self.pe // self.logit_lanes) + requant_cycles(self.logit_acc_bits, MULT_BITS)
+        return 10 + self.kv_latency + tree_levels(-(-self.simd // 4)) + tree_levels(self.logit_lanes) + serial
 
     @property
     def slots(self) -> int:
@@ -279,8 +280,8 @@ def dsp(g: Geometry) -> int:
     lone = 1 if g.in_bits + g.in_bits + 1 >= DSP_MIN_PRODUCT else 0
     logits = g.simd * (g.pe // 2 + g.pe % 2 * lone)
     values = g.pe * -(-g.simd // 2)
-    requant = g.logit_lanes * multiplier_dsps(g.logit_acc_bits, MULT_BITS + 1)
-    out = g.out_lanes * multiplier_dsps(g.acc_bits, RECIP_BITS + 1)
+    requant = g.logit_lanes * requant_dsps(g.logit_acc_bits, MULT_BITS)
+    out = g.out_lanes * requant_dsps(g.acc_bits, RECIP_BITS)
     return logits + values + requant + out + (multiplier_dsps(g.score_quotient + 1, 9) if g.scores else 0)
 
 
@@ -349,7 +350,7 @@ def _divide(den: int, quotient: int, bits: int) -> int:
 def _norm(g: Geometry) -> int:
     serial = -(-g.simd // g.out_lanes)
     shift = (g.simd - g.out_lanes) * g.acc_bits if serial > 1 else 0
-    split = multiplier_dsps(g.acc_bits, RECIP_BITS + 1) > 1
+    split = requant_dsps(g.acc_bits, RECIP_BITS) > 1
     requant = g.out_lanes * (16 + g.out_bits + (31 if split else 0))
     return shift + requant + 3 * FIFO_CONTROL + _divide(g.z_bits, RECIP_BITS, g.recip_bits) + 25
 

@@ -11,11 +11,11 @@ from finn_vitprune.custom_ops.memory import (
     Estimate,
     Holds,
     UnitMemory,
-    multiplier_dsps,
     mux_luts,
 )
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.mvau_mac import Mac
+from finn_vitprune.custom_ops.requant_estimate import requant_dsps, requant_luts
 from finn_vitprune.numerics import clog2
 
 RAM_STYLES = ("auto", "block", "distributed", "ultra")
@@ -113,7 +113,7 @@ def weights(f: Fold) -> Estimate:
 
 def rest(f: Fold) -> Estimate:
     """All else."""
-    requant = multiplier_dsps(f.sum_bits, f.mult_bits + 1) if f.requant else 0
+    requant = requant_dsps(f.sum_bits, f.mult_bits) if f.requant else 0
     logic = Estimate(LUT=_choosers(f) + _drain(f) + _control(f), DSP=f.rows_per_step * f.drain_width * requant)
     return sum((memory.resources for memory in _others(f).values()), logic)
 
@@ -136,17 +136,8 @@ def _drain(f: Fold) -> int:
     """Choice of the lane, sum of bias and parts, requantisation, choice of the row."""
     order = f.out_width * f.y.bitwidth() * mux_luts(f.rows_per_step)
     step = f.rows_per_step * f.drain_width
-    return step * (f.acc_bits * mux_luts(f.lanes) + f.sum_bits + _requant(f)) + order
-
-
-def _requant(f: Fold) -> int:
-    """vp_requant, one output: the tie rule, and saturation unless the product cannot leave the range."""
-    if not f.requant:
-        return 0
-    product = f.sum_bits + f.mult_bits
-    if product - f.shift <= f.y.bitwidth():
-        return f.shift // 5 + 3
-    return 2 * f.y.bitwidth() + product // 5
+    requant = requant_luts(f.sum_bits, f.mult_bits, f.shift, f.y.bitwidth(), f.y.signed()) if f.requant else 0
+    return step * (f.acc_bits * mux_luts(f.lanes) + f.sum_bits + requant) + order
 
 
 def _control(f: Fold) -> int:

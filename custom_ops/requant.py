@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, multiplier_dsps
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
+from finn_vitprune.custom_ops.requant_estimate import requant_cycles, requant_dsps, requant_luts
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.numerics import MULT_BITS, requantise
 
@@ -32,8 +33,8 @@ class VitRequant(UnaryStreamOp):
         ]
 
     def beat_cycles(self) -> int:
-        """The input register, the table's, three of the requantiser."""
-        return 5
+        """The input register, the requantiser, two of the FIFO at the output."""
+        return 3 + requant_cycles(self._acc_bits(), self.get_nodeattr("mult_bits"))
 
     def _acc_bits(self) -> int:
         source = self.source.dtype
@@ -54,7 +55,7 @@ class VitRequant(UnaryStreamOp):
         source, target = self.source, self.target.dtype
         product = self._acc_bits() + self.get_nodeattr("mult_bits")
         lane = 2 * target.bitwidth() + (product - target.bitwidth()) // 5 + 2
-        slices = multiplier_dsps(self._acc_bits(), self.get_nodeattr("mult_bits") + 1)
+        slices = requant_dsps(self._acc_bits(), self.get_nodeattr("mult_bits"))
         lane += (product - 18) * (slices.bit_length() - 1)
         (table,) = self.memory_map()
         luts = source.width + source.simd * lane + (table.words - 1).bit_length() + 5

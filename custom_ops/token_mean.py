@@ -9,7 +9,8 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, multiplier_dsps
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
+from finn_vitprune.custom_ops.requant_estimate import requant_cycles, requant_dsps
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
@@ -77,8 +78,8 @@ class VitTokenMean(UnaryStreamOp):
         return super().pass_times([inputs[0].at([inputs[0].tokens - 1])])
 
     def beat_cycles(self) -> int:
-        """The input register, the sum's, three of the requantiser."""
-        return 5
+        """The input register, the operand's and the sum's, the requantiser, two of the FIFO at the output."""
+        return 5 + requant_cycles(self.acc_bits, self.constant()[0].bit_length())
 
     def held_tokens(self) -> int:
         """All of a frame: the mean leaves with its last token."""
@@ -102,7 +103,7 @@ class VitTokenMean(UnaryStreamOp):
         the sums, control 20."""
         source, bits = self.source, self.target.dtype.bitwidth()
         lane = self.acc_bits + (bits + 5 if self.shifts else 13 * bits // 8 + 5)
-        slices = 0 if self.shifts else multiplier_dsps(self.acc_bits, self.constant()[0].bit_length() + 1)
+        slices = 0 if self.shifts else requant_dsps(self.acc_bits, self.constant()[0].bit_length())
         logic = Estimate(LUT=source.width + source.simd * lane + 20, DSP=source.simd * slices)
         return sum((memory.resources for memory in self.memory_map()), logic)
 

@@ -153,6 +153,10 @@ REQUANT = [
     (9, 17, 17, 4, False),
     (32, 25, 40, 16, True),
     (44, 17, 46, 8, True),
+    (28, 17, 24, 8, True),
+    (19, 25, 24, 8, True),
+    (44, 25, 40, 16, True),
+    (60, 20, 50, 16, True),
     (10, 17, 36, 8, True),
     (4, 3, 1, 16, True),
 ]
@@ -163,21 +167,19 @@ def test_requantiser_rounds_half_to_even_and_saturates(
     tmp_path, acc_bits, mult_bits, shift, out_bits, signed
 ):
     lanes = 2
+    padded = -(-lanes * out_bits // 8) * 8
     body = f"""
-    logic [2:0] valid;
-    wire en = !valid[2] || out0_V_tready;
-    assign in0_V_tready = en;
-    assign out0_V_tvalid = valid[2];
-    always_ff @(posedge ap_clk) if (!ap_rst_n) valid <= '0;
-        else if (en) valid <= {{valid[1:0], in0_V_tvalid}};
+    wire push;
+    wire take = in0_V_tvalid && in0_V_tready;
     wire [{lanes * out_bits - 1}:0] y;
-    assign out0_V_tdata = {-(-lanes * out_bits // 8) * 8}'(y);
     vp_requant #(.LANES({lanes}), .ACC_WIDTH({acc_bits}), .MULT_WIDTH({mult_bits}), .SHIFT({shift}),
-        .OUT_WIDTH({out_bits}), .OUT_SIGNED({int(signed)})) dut (.clk(ap_clk), .en,
+        .OUT_WIDTH({out_bits}), .OUT_SIGNED({int(signed)})) dut (.clk(ap_clk), .rst_n(ap_rst_n),
         .acc(in0_V_tdata[{lanes * acc_bits - 1}:0]),
-        .mult(in0_V_tdata[{lanes * (64 + mult_bits) - 1}:{lanes * 64}]),
-        .out(y));"""
-    sim = build(tmp_path, body, ["vp_requant"], lanes * 128, [-(-lanes * out_bits // 8) * 8])
+        .mult(in0_V_tdata[{lanes * (64 + mult_bits) - 1}:{lanes * 64}]), .tag(take), .out(y), .out_tag(push));
+    vp_credit_fifo #(.WIDTH({padded}), .DEPTH(10)) results (.clk(ap_clk), .rst_n(ap_rst_n), .take, .can_take(in0_V_tready),
+        .push, .push_data({padded}'(y)), .out_data(out0_V_tdata), .out_valid(out0_V_tvalid), .out_ready(out0_V_tready));"""
+    leaves = ["vp_delay", "vp_multiply", "vp_requant", *FIFO_LEAVES, "vp_credit_fifo"]
+    sim = build(tmp_path, body, leaves, lanes * 128, [padded])
     rng = np.random.default_rng(5)
     n = 4000
     lo, hi = -(1 << (acc_bits - 1)), (1 << (acc_bits - 1)) - 1

@@ -63,57 +63,50 @@ module vp_attention_norm #(
         .out_data(recip), .out_valid(recip_valid), .out_ready(load && last_group)
     );
 
-    // --- channels through the multipliers; the whole pipeline waits for the output ---
+    // --- channels through the multipliers, without a stop: a group enters where its place at the output is free ---
     logic [SERIAL*LANES*ACC_WIDTH-1:0] shift_q;
     logic [SERIAL*LANES*OUT_WIDTH-1:0] word_q, word_d;
     logic [LANES*OUT_WIDTH-1:0] codes;
     logic [24:0] recip_q;
     logic [SERIAL_W-1:0] left_q;
-    logic [3:0] busy_q;  // [0]: shift register, then the three requantisation stages
-    logic [3:1] last_q;
-    logic out_valid_q;
-    wire logic en = !out_valid_q || out_ready;
-    wire logic last = busy_q[0] && left_q == '0;
-    assign load   = en && (!busy_q[0] || last) && head_valid && recip_valid;
+    logic busy_q, can_take, codes_valid, codes_last;
+    wire logic last = busy_q && left_q == '0;
+    assign load   = can_take && (!busy_q || last) && head_valid && recip_valid;
     assign word_d = (SERIAL * LANES * OUT_WIDTH)'({codes, word_q} >> (LANES * OUT_WIDTH));
     assign room   = free_q >= FILL_W'(CHANNEL_GROUPS);
 
     vp_requant #(
         .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(25), .SHIFT(RECIP_SHIFT), .OUT_WIDTH(OUT_WIDTH),
-        .OUT_SIGNED(1'b1)
+        .OUT_SIGNED(1'b1), .TAG_BITS(2)
     ) requant (
-        .clk, .en, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{recip_q}}), .out(codes)
+        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{recip_q}}), .tag({busy_q, last}), .out(codes),
+        .out_tag({codes_valid, codes_last})
+    );
+    vp_credit_fifo #(.WIDTH(SIMD * OUT_WIDTH), .DEPTH(16), .STYLE("distributed")) results (
+        .clk, .rst_n, .take(load), .can_take, .push(codes_valid && codes_last), .push_data(word_d[SIMD*OUT_WIDTH-1:0]),
+        .out_data, .out_valid, .out_ready
     );
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            free_q      <= FILL_W'(DEPTH);
-            group_q     <= '0;
-            busy_q      <= '0;
-            out_valid_q <= 1'b0;
+            free_q  <= FILL_W'(DEPTH);
+            group_q <= '0;
+            busy_q  <= 1'b0;
         end else begin
             free_q <= free_q - (take ? FILL_W'(CHANNEL_GROUPS) : '0) + FILL_W'(load);
             if (load) group_q <= last_group ? '0 : group_q + 1'b1;
-            if (en) begin
-                busy_q      <= {busy_q[2:0], load || (busy_q[0] && !last)};
-                out_valid_q <= busy_q[3] && last_q[3];
-            end
+            busy_q <= load || (busy_q && !last);
         end
         if (load) begin
             left_q  <= SERIAL_W'(SERIAL - 1);
             recip_q <= recip;
             shift_q <= (SERIAL * LANES * ACC_WIDTH)'(head);
-        end else if (en) begin
+        end else begin
             left_q  <= left_q - SERIAL_W'(left_q != '0);
             shift_q <= shift_q >> (LANES * ACC_WIDTH);
         end
-        if (en) begin
-            last_q <= {last_q[2:1], last};
-            if (busy_q[3]) word_q <= word_d;
-            if (busy_q[3] && last_q[3]) out_data <= word_d[SIMD*OUT_WIDTH-1:0];
-        end
+        if (codes_valid) word_q <= word_d;
     end
-    assign out_valid = out_valid_q;
 endmodule
 
 `default_nettype wire

@@ -37,14 +37,14 @@ module vp_attention_rowmax #(
     localparam int unsigned SERIAL_W = SERIAL > 1 ? $clog2(SERIAL) : 1;
     logic [SERIAL*LANES*ACC_WIDTH-1:0] shift_q;
     logic [SERIAL_W-1:0] left_q;
-    logic [3:0] busy_q;  // shift register and three requantisation stages
+    logic busy_q, tail;  // in the shift register; behind the requantiser
     logic [16:0] mult_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            busy_q <= '0;
+            busy_q <= 1'b0;
             mult_q <= '0;  // a register, so that no multiplier's size depends on the constant
         end else begin
-            busy_q <= {busy_q[2:0], load || (busy_q[0] && left_q != '0)};
+            busy_q <= load || (busy_q && left_q != '0);
             mult_q <= LOGIT_MULT[16:0];
         end
         if (load) left_q <= SERIAL_W'(SERIAL - 1);
@@ -57,7 +57,7 @@ module vp_attention_rowmax #(
         .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(17), .SHIFT(LOGIT_SHIFT), .OUT_WIDTH(LOGIT_WIDTH),
         .OUT_SIGNED(1'b1)
     ) requant (
-        .clk, .en(1'b1), .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .out(codes)
+        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .tag(busy_q), .out(codes), .out_tag(tail)
     );
 
     // --- logit ring and row maximum; padding keys do not count ---
@@ -68,7 +68,6 @@ module vp_attention_rowmax #(
     logic [LOGIT_ADDR_W-1:0] l_waddr_q;
     logic [WORD-1:0] word_q;
     logic [LANES*LOGIT_WIDTH-1:0] counted;
-    wire logic tail = busy_q[3];
     wire logic word_done = tail && step_q == SERIAL_W'(SERIAL - 1);
     wire logic tail_last = tail_kg_q == KEY_GROUP_W'(KEY_GROUPS - 1);
     wire logic [WORD-1:0] word_d = WORD'({codes, word_q} >> (LANES * LOGIT_WIDTH));

@@ -218,7 +218,7 @@ module vp_mvau #(
             .step_index({step_bank, step_word[l*(X_INDEX_W-1)+:X_INDEX_W-1]}),
             .step_first(step_first[l]), .step_last(step_last[l]), .step_start, .step_end, .step_bank,
             .weights(weights[l*LANE_W+:LANE_W]), .done(done[l]), .done_bank(done_bank[l]),
-            .c_en(y_ready), .c_addr(r_addr), .c_set(r_set), .c_sub(r_sub),
+            .c_addr(r_addr), .c_set(r_set), .c_sub(r_sub),
             .c_value(r_value[l*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS+:ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS])
         );
     end

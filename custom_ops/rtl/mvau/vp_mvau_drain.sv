@@ -2,8 +2,8 @@
 // outputs of each a step in channel order, adds the parts of columns that were cut, adds the bias,
 // requantises (or passes the sums on), and emits a frame of ROWS rows (rounded up to ROWS_PER_STEP). Its program,
 // the same for all tokens, has an entry per part: {end of row, last part of these outputs, no part (empty
-// column), choice among the word's outputs, lane, word}. Outputs that are padding have no entry. All stages
-// advance with out_ready.
+// column), choice among the word's outputs, lane, word}. Outputs that are padding have no entry. An entry
+// starts when a place of the FIFO at the output is free; no stage ever waits.
 `default_nettype none
 
 module vp_mvau_drain #(
@@ -60,12 +60,12 @@ module vp_mvau_drain #(
         $error("vp_mvau_drain: ROWS_PER_STEP %0d must divide TOKENS %0d", ROWS_PER_STEP, TOKENS);
     end
 
-    wire logic en = out_ready;
+    localparam int unsigned PLACES = 31;  // beats under way and waiting: more than there are stages
 
     // --- banks ---
     logic [1:0] busy_q, full_q;
     logic release_1_q, bank_1_q, valid_1_q;
-    wire logic [1:0] release_now = {bank_1_q, !bank_1_q} & {2{valid_1_q && release_1_q && en}};
+    wire logic [1:0] release_now = {bank_1_q, !bank_1_q} & {2{valid_1_q && release_1_q}};
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             busy_q <= '0;
@@ -84,7 +84,9 @@ module vp_mvau_drain #(
     logic [FRAME_SET_W-1:0] row_q;    // in units of ROWS_PER_STEP, as token_q
     logic [SET_W-1:0] token_q;
     wire logic row_end = entry[WIDTH-1];
-    wire logic step = en && entry_valid_q && full_q[bank_q];
+    wire logic part_last = entry[WIDTH-2];
+    logic can_take;
+    wire logic step = can_take && entry_valid_q && full_q[bank_q];
     wire logic fetch = !entry_valid_q || step;
     wire logic [PROGRAM_ADDR_W-1:0] fetch_addr = !entry_valid_q || row_end ? '0 : entry_addr_q + 1'b1;
     logic last_row_q;
@@ -129,7 +131,7 @@ module vp_mvau_drain #(
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             {valid_1_q, valid_2_q, valid_3_q, valid_4_q, valid_5_q} <= '0;
-        end else if (en) begin
+        end else begin
             valid_1_q <= step;
             valid_2_q <= valid_1_q;
             valid_3_q <= valid_2_q;
@@ -138,21 +140,19 @@ module vp_mvau_drain #(
         end
     end
     always_ff @(posedge clk) begin
-        if (en) begin
-            {row_end_1_q, last_1_q, none_1_q, sub_1_q, lane_1_q} <= entry[WIDTH-1:R_ADDR_W-1];
-            r_addr      <= {bank_q, entry[R_ADDR_W-2:0]};
-            bank_1_q    <= bank_q;
-            token_1_q   <= token_q;
-            release_1_q <= group_end;
+        {row_end_1_q, last_1_q, none_1_q, sub_1_q, lane_1_q} <= entry[WIDTH-1:R_ADDR_W-1];
+        r_addr      <= {bank_q, entry[R_ADDR_W-2:0]};
+        bank_1_q    <= bank_q;
+        token_1_q   <= token_q;
+        release_1_q <= group_end;
 
-            {row_end_2_q, last_2_q, none_2_q, lane_2_q} <= {row_end_1_q, last_1_q, none_1_q, lane_1_q};
-            {r_sub, r_set} <= {sub_1_q, token_1_q};
+        {row_end_2_q, last_2_q, none_2_q, lane_2_q} <= {row_end_1_q, last_1_q, none_1_q, lane_1_q};
+        {r_sub, r_set} <= {sub_1_q, token_1_q};
 
-            {row_end_3_q, last_3_q, none_3_q, lane_3_q} <= {row_end_2_q, last_2_q, none_2_q, lane_2_q};
+        {row_end_3_q, last_3_q, none_3_q, lane_3_q} <= {row_end_2_q, last_2_q, none_2_q, lane_2_q};
 
-            last_4_q  <= last_3_q;
-            value_4_q <= none_3_q ? '0 : r_value[32'(LANES > 1 ? lane_3_q : '0)*N*ACC_BITS+:N*ACC_BITS];
-        end
+        last_4_q  <= last_3_q;
+        value_4_q <= none_3_q ? '0 : r_value[32'(LANES > 1 ? lane_3_q : '0)*N*ACC_BITS+:N*ACC_BITS];
     end
 
     // --- constants: read beside stage 4 ---
@@ -161,13 +161,13 @@ module vp_mvau_drain #(
     vp_rom #(
         .DEPTH(CONSTANTS), .WIDTH(DRAIN_WIDTH * K_BITS), .FILE(CONSTANT_FILE), .STYLE(CONSTANT_STYLE)
     ) constant_rom (
-        .clk, .en, .addr(constant_q), .data(constants)
+        .clk, .en(1'b1), .addr(constant_q), .data(constants)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             constant_q <= '0;
             first_4_q  <= 1'b1;
-        end else if (en) begin
+        end else begin
             if (valid_3_q && last_3_q) constant_q <= row_end_3_q ? '0 : constant_q + 1'b1;
             if (valid_4_q) first_4_q <= last_4_q;
         end
@@ -180,36 +180,33 @@ module vp_mvau_drain #(
         wire logic signed [BIAS_BITS-1:0] bias = constants[(i%DRAIN_WIDTH)*BIAS_BITS+:BIAS_BITS];
         wire logic [SUM_BITS-1:0] sum = sum_5_q[i*SUM_BITS+:SUM_BITS];
         always_ff @(posedge clk) begin
-            if (en && valid_4_q) begin
+            if (valid_4_q) begin
                 sum_5_q[i*SUM_BITS+:SUM_BITS] <= (first_4_q ? SUM_BITS'(bias) : sum) + SUM_BITS'(value);
             end
         end
     end
 
+    logic [N*OUT_BITS-1:0] y;
+    logic y_valid;
     if (REQUANT) begin : g_requant
         logic [DRAIN_WIDTH*MULT_BITS-1:0] mult_5_q;
-        logic [2:0] valid_q;
-        always_ff @(posedge clk) begin
-            if (en) mult_5_q <= constants[DRAIN_WIDTH*BIAS_BITS+:DRAIN_WIDTH*MULT_BITS];
-        end
-        always_ff @(posedge clk) begin
-            if (!rst_n) valid_q <= '0;
-            else if (en) valid_q <= {valid_q[1:0], valid_5_q};
-        end
+        always_ff @(posedge clk) mult_5_q <= constants[DRAIN_WIDTH*BIAS_BITS+:DRAIN_WIDTH*MULT_BITS];
         vp_requant #(
             .LANES(N), .ACC_WIDTH(SUM_BITS), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
             .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED)
         ) requant (
-            .clk, .en, .acc(sum_5_q), .mult({ROWS_PER_STEP{mult_5_q}}), .out(out_data)
+            .clk, .rst_n, .acc(sum_5_q), .mult({ROWS_PER_STEP{mult_5_q}}), .tag(valid_5_q), .out(y), .out_tag(y_valid)
         );
-        assign out_valid = valid_q[2];
     end else begin : g_raw
         for (genvar i = 0; i < N; i++) begin : g_extend
             wire logic signed [SUM_BITS-1:0] sum = sum_5_q[i*SUM_BITS+:SUM_BITS];
-            assign out_data[i*OUT_BITS+:OUT_BITS] = OUT_BITS'(sum);
+            assign y[i*OUT_BITS+:OUT_BITS] = OUT_BITS'(sum);
         end
-        assign out_valid = valid_5_q;
+        assign y_valid = valid_5_q;
     end
+    vp_credit_fifo #(.WIDTH(N * OUT_BITS), .DEPTH(PLACES), .STYLE("distributed")) results (
+        .clk, .rst_n, .take(step && part_last), .can_take, .push(y_valid), .push_data(y), .out_data, .out_valid, .out_ready
+    );
 endmodule
 
 `default_nettype wire

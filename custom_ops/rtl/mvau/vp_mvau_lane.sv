@@ -47,10 +47,9 @@ module vp_mvau_lane #(
     input  wire logic [PE*SIMD*W_BITS-1:0] weights,
     output      logic                      done,        // the group's last sum is being written
     output      logic                      done_bank,
-    // result bank, read side: value comes after two cycles of c_en
-    input  wire logic                      c_en,
+    // result bank, read side: value comes after two cycles
     input  wire logic [R_ADDR_W-1:0]             c_addr,
-    input  wire logic [SET_W-1:0]             c_set,       // one c_en after c_addr, with c_sub
+    input  wire logic [SET_W-1:0]             c_set,       // one cycle after c_addr, with c_sub
     input  wire logic [SUB_W-1:0]             c_sub,
     output      logic [ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] c_value
 );
@@ -120,7 +119,7 @@ module vp_mvau_lane #(
         logic [PART-1:0] rdata;
         vp_ram #(.DEPTH(1 << R_ADDR_W), .WIDTH(PART), .STYLE(R_STYLE)) ram (
             .clk, .we(write && write_sub[r]), .waddr({bank, word}), .wdata(acc),
-            .re(c_en), .zero(1'b0), .raddr(c_addr), .rdata
+            .re(1'b1), .zero(1'b0), .raddr(c_addr), .rdata
         );
         for (genvar t = 0; t < TOKENS; t++) begin : g_token
             assign result[(t*R_ELEMS+r*PE)*ACC_BITS+:PE*ACC_BITS] = rdata[t*PE*ACC_BITS+:PE*ACC_BITS];
@@ -138,7 +137,7 @@ module vp_mvau_lane #(
             assign own[i*C_SUBS+:C_SUBS] = result[(i*ROWS_PER_STEP+a)*R_ELEMS*ACC_BITS+:R_ELEMS*ACC_BITS];
         end
         always_ff @(posedge clk) begin
-            if (c_en) c_value[a*DRAIN_WIDTH*ACC_BITS+:DRAIN_WIDTH*ACC_BITS] <= own[choice];
+            c_value[a*DRAIN_WIDTH*ACC_BITS+:DRAIN_WIDTH*ACC_BITS] <= own[choice];
         end
     end
 endmodule

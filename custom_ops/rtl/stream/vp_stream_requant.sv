@@ -1,5 +1,6 @@
 // Op top of VitRequant: clip(round_half_even(x * mult * 2^-SHIFT)) of every element. Multipliers come
-// from a table of MULT_WORDS beats, walked in step with the stream (one word: the same for all channels).
+// from a table of MULT_WORDS beats, walked in step with the stream (one word: the same for all channels). A beat enters
+// where a place of the FIFO at the output is free, and its pipeline never stands still.
 `default_nettype none
 
 module vp_stream_requant #(
@@ -30,22 +31,29 @@ module vp_stream_requant #(
     localparam int unsigned MULT_ADDR_W = MULT_WORDS > 1 ? $clog2(MULT_WORDS) : 1;
     localparam int unsigned ACC_W = IN_SIGNED ? IN_BITS : IN_BITS + 1;
 
-    logic [IN_BEAT_W-1:0] x, x_q;
+    localparam int unsigned PLACES = 16;  // beats under way and waiting: more than the pipeline has stages
+
+    logic [IN_BEAT_W-1:0] x_q;
     logic [SIMD*ACC_W-1:0] acc;
     logic [SIMD*MULT_BITS-1:0] mult;
-    logic [OUT_BEAT_W-1:0] y;
-    logic x_valid;
-    logic [3:0] valid_q;  // of x_q and of the three stages of the requantiser
+    logic [OUT_BEAT_W-1:0] y, out_data;
+    logic valid_q, y_valid;
     logic [MULT_ADDR_W-1:0] word_q;
-    wire logic en = !valid_q[3] || out0_tready;
+    wire logic take = in0_tvalid && in0_tready;
 
-    vp_skid #(.WIDTH(IN_BEAT_W)) skid (
-        .clk, .rst_n, .in_data(in0_tdata[IN_BEAT_W-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
-        .out_data(x), .out_valid(x_valid), .out_ready(en)
-    );
     vp_rom #(.DEPTH(MULT_WORDS), .WIDTH(SIMD * MULT_BITS), .FILE(MULT_FILE), .STYLE(STYLE)) mults (
-        .clk, .en, .addr(word_q), .data(mult)
+        .clk, .en(1'b1), .addr(word_q), .data(mult)
     );
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            valid_q <= 1'b0;
+            word_q  <= '0;
+        end else begin
+            valid_q <= take;
+            if (take) word_q <= word_q == MULT_ADDR_W'(MULT_WORDS - 1) ? '0 : word_q + 1'b1;
+        end
+        x_q <= in0_tdata[IN_BEAT_W-1:0];
+    end
     for (genvar i = 0; i < SIMD; i++) begin : g_extend
         if (IN_SIGNED) begin : g_signed
             assign acc[i*ACC_W+:ACC_W] = x_q[i*IN_BITS+:IN_BITS];
@@ -56,22 +64,12 @@ module vp_stream_requant #(
     vp_requant #(
         .LANES(SIMD), .ACC_WIDTH(ACC_W), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
         .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED)
-    ) requant (.clk, .en, .acc, .mult, .out(y));
-
-    always_ff @(posedge clk) begin
-        if (!rst_n) begin
-            valid_q <= '0;
-            word_q  <= '0;
-        end else if (en) begin
-            valid_q <= {valid_q[2:0], x_valid};
-            if (x_valid) word_q <= word_q == MULT_ADDR_W'(MULT_WORDS - 1) ? '0 : word_q + 1'b1;
-        end
-    end
-    always_ff @(posedge clk) begin
-        if (en) x_q <= x;
-    end
-    assign out0_tvalid = valid_q[3];
-    assign out0_tdata  = OUT_TDATA_W'(y);
+    ) requant (.clk, .rst_n, .acc, .mult, .tag(valid_q), .out(y), .out_tag(y_valid));
+    vp_credit_fifo #(.WIDTH(OUT_BEAT_W), .DEPTH(PLACES), .STYLE("distributed")) results (
+        .clk, .rst_n, .take, .can_take(in0_tready), .push(y_valid), .push_data(y),
+        .out_data, .out_valid(out0_tvalid), .out_ready(out0_tready)
+    );
+    assign out0_tdata = OUT_TDATA_W'(out_data);
 endmodule
 
 `default_nettype wire

@@ -1,7 +1,8 @@
 // Op top of VitTokenMean: round_half_even(sum * MULT * 2^-SHIFT), saturated, of the sums of SIMD lanes over
 // the tokens FIRST to TOKENS - 1 of a frame, one token out a frame. The sums of one token wait in a RAM of
 // TOKEN_BEATS words; those of the last token go to the requantiser instead, while the next frame starts.
-// Tokens before FIRST are taken and left out. A stall of the output stops the input.
+// Tokens before FIRST are taken and left out. Beats enter while a place of the FIFO at the output is free, and then pass
+// without a stop.
 `default_nettype none
 
 module vp_token_mean #(
@@ -37,22 +38,21 @@ module vp_token_mean #(
     localparam int unsigned TOKEN_W = TOKENS > 1 ? $clog2(TOKENS) : 1;
     localparam int unsigned SUM_W = SIMD * ACC_WIDTH;
 
-    // Cycle 0: a beat leaves the skid register, its sum is read. Cycle 1: added. Cycles 2 to 4: requantised.
+    // Cycle 0: a beat leaves the skid register, its sum is read. Cycle 1: added. Then it is requantised.
     logic [IN_BEAT_W-1:0] x, x_q;
     logic [SUM_W-1:0] old, sum, sum_q;
     logic [BEAT_W-1:0] beat_q, beat1_q;
     logic [TOKEN_W-1:0] token_q;
-    logic x_valid, add_q, last_q;
-    logic [3:0] valid_q;  // of sum_q and of the stages of the requantiser
-    logic [OUT_BEAT_W-1:0] y;
-    wire logic en = !valid_q[3] || out0_tready;
+    logic x_valid, add_q, last_q, sum_valid_q, y_valid, can_take;
+    logic [OUT_BEAT_W-1:0] y, out_data;
+    wire logic take = x_valid && can_take;
     wire logic fresh = token_q == TOKEN_W'(FIRST);
     wire logic last = token_q == TOKEN_W'(TOKENS - 1);
     wire logic used = token_q >= TOKEN_W'(FIRST);
 
     vp_skid #(.WIDTH(IN_BEAT_W)) skid (
         .clk, .rst_n, .in_data(in0_tdata[IN_BEAT_W-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
-        .out_data(x), .out_valid(x_valid), .out_ready(en)
+        .out_data(x), .out_valid(x_valid), .out_ready(can_take)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -60,37 +60,35 @@ module vp_token_mean #(
             token_q <= '0;
             add_q   <= 1'b0;
             last_q  <= 1'b0;
-            valid_q <= '0;
-        end else if (en) begin
-            add_q   <= x_valid && used;
-            last_q  <= x_valid && last;
-            valid_q <= {valid_q[2:0], last_q};
-            if (x_valid) begin
+            sum_valid_q <= 1'b0;
+        end else begin
+            add_q   <= take && used;
+            last_q  <= take && last;
+            sum_valid_q <= last_q;
+            if (take) begin
                 beat_q <= beat_q == BEAT_W'(TOKEN_BEATS - 1) ? '0 : beat_q + 1'b1;
                 if (beat_q == BEAT_W'(TOKEN_BEATS - 1)) token_q <= last ? '0 : token_q + 1'b1;
             end
         end
     end
     always_ff @(posedge clk) begin
-        if (en) begin
-            x_q     <= x;
-            beat1_q <= beat_q;
-            sum_q   <= sum;
-        end
+        x_q     <= x;
+        beat1_q <= beat_q;
+        sum_q   <= sum;
     end
 
     if (TOKEN_BEATS == 1) begin : g_register
         logic [SUM_W-1:0] total_q;
         logic fresh_q;
         always_ff @(posedge clk) begin
-            if (en) fresh_q <= fresh;
-            if (en && add_q) total_q <= sum;
+            fresh_q <= fresh;
+            if (add_q) total_q <= sum;
         end
         assign old = fresh_q ? '0 : total_q;
     end else begin : g_ram
         vp_ram #(.DEPTH(TOKEN_BEATS), .WIDTH(SUM_W), .STYLE(STYLE)) sums (
-            .clk, .we(en && add_q), .waddr(beat1_q), .wdata(sum),
-            .re(en), .zero(fresh), .raddr(beat_q), .rdata(old)
+            .clk, .we(add_q), .waddr(beat1_q), .wdata(sum),
+            .re(1'b1), .zero(fresh), .raddr(beat_q), .rdata(old)
         );
     end
     for (genvar i = 0; i < SIMD; i++) begin : g_lane
@@ -99,9 +97,14 @@ module vp_token_mean #(
     end
     vp_requant #(
         .LANES(SIMD), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(MULT_WIDTH), .SHIFT(SHIFT), .OUT_WIDTH(OUT_WIDTH)
-    ) requant (.clk, .en, .acc(sum_q), .mult({SIMD{MULT_WIDTH'(MULT)}}), .out(y));
-    assign out0_tvalid = valid_q[3];
-    assign out0_tdata  = OUT_TDATA_W'(y);
+    ) requant (
+        .clk, .rst_n, .acc(sum_q), .mult({SIMD{MULT_WIDTH'(MULT)}}), .tag(sum_valid_q), .out(y), .out_tag(y_valid)
+    );
+    vp_credit_fifo #(.WIDTH(OUT_BEAT_W), .DEPTH(16), .STYLE("distributed")) results (
+        .clk, .rst_n, .take(take && last), .can_take, .push(y_valid), .push_data(y),
+        .out_data, .out_valid(out0_tvalid), .out_ready(out0_tready)
+    );
+    assign out0_tdata = OUT_TDATA_W'(out_data);
 endmodule
 
 `default_nettype wire
