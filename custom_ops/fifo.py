@@ -9,7 +9,7 @@ import numpy as np
 
 from finn_vitprune.custom_ops.base import FoldedOp, StreamOp
 from finn_vitprune.custom_ops.folding import Folding, Styles, thriftiest
-from finn_vitprune.custom_ops.memory import MUX_INPUTS, Estimate, Holds, UnitMemory, fifo_ram, lutram_is_fast, ram_rows
+from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory, fifo_ram, ram_is_fast
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 
 
@@ -39,10 +39,11 @@ class FifoFolding(Folding):
 
     @property
     def parts(self) -> int:
-        """FIFOs one behind the other, so many that one LUT joins the rows of block RAMs or UltraRAMs of each."""
-        if self.depth <= 2 or (ram := fifo_ram(self.depth, self.width, self.style))[2] == "distributed":
+        """FIFOs one behind the other, so many that the RAM of each is fast."""
+        if self.depth <= 2:
             return 1
-        return next(n for n in count(1) if ram_rows(-(-self.depth // n), *ram[1:]) <= MUX_INPUTS)
+        _, width, style = fifo_ram(self.depth, self.width, self.style)
+        return next(n for n in count(1) if ram_is_fast(-(-self.depth // n), width, style))
 
     @property
     def part_depth(self) -> int:
@@ -73,11 +74,6 @@ class FifoFolding(Folding):
         control = _control(words) + 4 * (self.read_latency - 1)
         return self.memories[0].resources + Estimate(LUT=self.parts * control)
 
-    @property
-    def is_fast(self) -> bool:
-        """Whether its RAM keeps to the limits of timing; block RAM and UltraRAM do."""
-        return self.ram[2] != "distributed" or lutram_is_fast(*self.ram[:2])
-
     def attributes(self) -> dict[str, str]:
         return {"ram_style": self.style}
 
@@ -86,9 +82,8 @@ class FifoFolding(Folding):
         return self
 
     def candidates(self, interval: int, styles: Styles) -> tuple[FifoFolding, ...]:
-        """The FIFO in every memory that is fast enough."""
-        folds = (replace(self, style=style) for style in styles.ram)
-        return thriftiest((fold, fold.resources) for fold in folds if fold.is_fast)
+        """The FIFO in every memory."""
+        return thriftiest((fold, fold.resources) for style in styles.ram for fold in [replace(self, style=style)])
 
     @property
     def shape(self) -> FifoFolding:

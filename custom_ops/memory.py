@@ -167,16 +167,14 @@ def read_latency(words: int, style: str) -> int:
     return 2 if style == "block" else 1
 
 
-def ram_rows(words: int, width: int, style: str) -> int:
-    """Rows of RAMs after one another that a multiplexer joins, in a ``vp_ram``."""
-    if style == "block":
-        return block_ram_cut(words, width).rows
-    return -(-words // (URAM_WORDS if style == "ultra" else LUTRAM_WORDS))
+def ram_is_fast(words: int, width: int, style: str) -> bool:
+    """Whether a ``vp_ram`` keeps to the limits of timing (docs/timing.md).
 
-
-def lutram_is_fast(words: int, width: int) -> bool:
-    """Whether a ``vp_ram`` in LUTs keeps to the limits of timing: loads of its address, and its multiplexer."""
-    return words <= LUTRAM_MAX_WORDS and 7 * lutram_rams(words, width) <= LUTRAM_MAX_LOADS
+    One LUT joins its rows of block RAMs or UltraRAMs; in LUTs neither its address nor its multiplexer is wide.
+    """
+    if style == "distributed":
+        return words <= LUTRAM_MAX_WORDS and 7 * lutram_rams(words, width) <= LUTRAM_MAX_LOADS
+    return (block_ram_cut(words, width).rows if style == "block" else -(-words // URAM_WORDS)) <= MUX_INPUTS
 
 
 def fifo_ram(depth: int, width: int, wanted: str = "auto") -> tuple[int, int, str]:

@@ -87,7 +87,7 @@ class VitTokenDrop(FoldedOp):
         f = self.folding()
         if f.drops == 0:
             return f.tokens_out
-        burst = f.frame_cycles - f.drops * max(f.beats, 4) + f.k * max(f.beats, 2)
+        burst = f.frame_cycles - f.drops * f.dropped_cycles + f.k * f.kept_cycles
         return max(f.tokens_out, 2 * f.k + 2 - burst * f.tokens_out // f.frame_cycles)
 
     def verify_node(self) -> list[str]:
@@ -147,7 +147,7 @@ class VitTokenDrop(FoldedOp):
             return super().pass_times([rows])
         ranked = scores.last[-1] + f.ranking.cycles
         passing = rows.at([0]).served(f.beats, 1).then(
-            rows.at(range(1, f.tokens)).served(max(f.beats, 3), 1, start=ranked)
+            rows.at(range(1, f.tokens)).served(max(f.beats, (f.kept_cycles + f.dropped_cycles) // 2), 1, start=ranked)
         )
         kept = passing.at([0, *(round((i + 1) * (f.tokens - 1) / f.k) for i in range(f.k))])
         end = passing.last[-1] + f.fused_cycles

@@ -17,6 +17,8 @@ MAX_LEVELS, MAX_KEY_BITS = 4, 16
 """Levels of histograms, and bits of a score that they rank."""
 BINS_LUTRAM_BITS = 7
 """Bins numbered by so many bits are held in LUTRAM, more in block RAM."""
+BLOCK_READ = 3
+"""Cycles of a read of sums or scores in block RAM."""
 BRAM18_LUTS = 320
 """LUTs that a block RAM of 18 Kbit is weighed with when rankers are compared: parts have so many."""
 
@@ -124,15 +126,29 @@ class DropFolding(Folding):
         return -(-self.acc_bits // 5)
 
     @property
+    def sums_read(self) -> int:
+        """Cycles of a read of the sums; block RAM has a register at its output, and another one follows."""
+        return BLOCK_READ if self.sums_style == "block" else 1
+
+    @property
+    def kept_cycles(self) -> int:
+        """Cycles of a token that is kept: its beats, or those from decision to decision."""
+        return max(self.beats, BLOCK_READ + 1 if self.score_style == "block" else 2)
+
+    @property
+    def dropped_cycles(self) -> int:
+        """Cycles of a token that is dropped: its beats, or those until a changed sum may be read again."""
+        return max(self.beats, self.sums_read + 3)
+
+    @property
     def fused_cycles(self) -> int:
         """Cycles of the fused token after its requantisation, in which no token is taken."""
-        return self.channels // self.fuse_lanes + -(-self.requant_rows // 2) + 8
+        return self.channels // self.fuse_lanes + -(-self.requant_rows // 2) + self.sums_read + 6
 
     @property
     def frame_cycles(self) -> int:
         """Cycles of a frame's tokens, and of the fused one."""
-        kept = (self.k + 1) * max(self.beats, 2)
-        return kept + self.drops * max(self.beats, 4) + self.fused_cycles
+        return (self.k + 1) * self.kept_cycles + self.drops * self.dropped_cycles + self.fused_cycles
 
     # --- ranking ---
 
@@ -157,9 +173,9 @@ class DropFolding(Folding):
 
     @property
     def insertion(self) -> Ranking:
-        """A cell moves a key (1 LUT a bit) and compares it (2/3 a bit)."""
-        bits = self.rank_bits + self.index_bits
-        return Ranking((), 6, 0, round((min(self.drops, self.k) + 0.6) * bits * 1.67))
+        """A cell moves a key (1 LUT a bit) and compares it (2/3 a bit); the last key passes all cells."""
+        cells, bits = min(self.drops, self.k), self.rank_bits + self.index_bits
+        return Ranking((), cells + 5, cells + 5, round((cells + 0.6) * bits * 1.67))
 
     # --- folding ---
 
@@ -179,6 +195,12 @@ class DropFolding(Folding):
         return next((fold for fold in folds if fold.cycles <= interval), folds[-1])
 
     # --- resources ---
+
+    @property
+    def places(self) -> int:
+        """Beats that may be under way to the output or wait there, so that the fused token leaves at full pace."""
+        groups = self.simd // self.fuse_lanes
+        return (self.sums_read + -(-self.requant_rows // 2) + 7 + groups) // groups + 4
 
     @property
     def low_bits(self) -> int:
@@ -202,7 +224,7 @@ class DropFolding(Folding):
 
     @property
     def memories(self) -> tuple[UnitMemory, ...]:
-        """Scores of two frames, sums in two halves, bins; none where nothing is dropped."""
+        """Scores of two frames, sums in two halves, beats that leave, bins; none where nothing is dropped."""
         if self.drops == 0:
             return ()
         scores = 2 * (self.tokens - 1) * self.rank_bits
@@ -210,12 +232,13 @@ class DropFolding(Folding):
             UnitMemory(Holds.ROWS, "scores", self.score_words, self.rank_bits, self.score_style, stored=scores),
             UnitMemory(Holds.ROWS, "sums, low bits", self.beats, self.simd * self.low_bits, self.sums_style),
             UnitMemory(Holds.ROWS, "sums, high bits", self.beats, self.simd * (self.acc_bits - self.low_bits), self.sums_style),
+            UnitMemory(Holds.FIFO, "beats that leave", self.places, 16 * self.simd, "distributed"),
             *self.ranking.bins,
         )
 
     @property
     def resources(self) -> Estimate:
-        """LUTs: a lane's multiplexer, rows and sum; the fused token's lanes; ranking; LUTRAM; control."""
+        """LUTs: a lane's multiplexer, rows and sum; the fused token's lanes; ranking; LUTRAM; control; counters of the output."""
         if self.drops == 0:
             return Estimate(LUT=16 * self.simd + 3)
         lane = 16 + 8 * (self.drop_bits + 2) + self.acc_bits - self.low_bits
@@ -223,7 +246,8 @@ class DropFolding(Folding):
         row = self.constant()[0].bit_length() + 3
         fused = self.requant_rows * row + -(-(groups - 1) // 3) * self.acc_bits
         control = 40 + self.drop_bits + self.rank_bits + 3 * numerics.clog2(self.tokens)
-        luts = self.simd * lane + self.fuse_lanes * fused + self.ranking.luts + control
+        output = 5 * self.places.bit_length() + 10
+        luts = self.simd * lane + self.fuse_lanes * fused + self.ranking.luts + control + output
         return sum((memory.resources for memory in self.memories), Estimate(LUT=luts))
 
 
@@ -238,11 +262,12 @@ def _histograms(rank_bits: int, tokens: int) -> list[Ranking]:
 
 
 def _histogram(digits: tuple[int, ...], rank_bits: int, tokens: int) -> Ranking:
-    """Two LUTs a bit of the key, one a bit of the count on every level, and the bins."""
+    """LUTs: two a bit of the key; of the count one a bit on every level, and three; comparisons with bins under way; the bins."""
     count = numerics.clog2(tokens)
     levels = list(accumulate(digits))
     styles = ("distributed" if bits <= BINS_LUTRAM_BITS else "block" for bits in levels)
     bins = tuple(UnitMemory(Holds.ROWS, "bins of the ranking", 1 << bits, count, style) for bits, style in zip(levels, styles))
-    luts = 30 + 2 * rank_bits + (2 + len(digits)) * count
-    cycles = sum(1 << d for d in digits) + len(digits) + 7
+    under_way = sum(2 * (-(-bits // 3) + 1) for bits in levels)
+    luts = 30 + 2 * rank_bits + (3 + len(digits)) * count + under_way
+    cycles = sum(1 << d for d in digits) + 4 * len(digits) + 9
     return Ranking(digits, cycles, cycles + (1 << levels[-1]), luts, bins)

@@ -54,8 +54,8 @@ class VitTokenEmbed(VitOp):
         return [TokenTimes.steady(prefix, beats).then(inputs[0].served(beats, self.beat_cycles(), prefix * beats))]
 
     def beat_cycles(self) -> int:
-        """The input register, the table's, the sum's."""
-        return 3
+        """The input register and the sum's; the table is read ahead."""
+        return 2
 
     def pause_beats(self) -> int:
         """Beats of the prefix: patches come while it leaves, and their source may have no time to make up for it."""

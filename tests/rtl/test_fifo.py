@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
 
-from finn_vitprune.custom_ops.fifo import FifoFolding
-from finn_vitprune.custom_ops.folding import Styles
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus, beats
 
@@ -56,7 +54,7 @@ def test_fifo_takes_depth_beats_while_its_output_stalls(depth, style):
 
 @pytest.mark.parametrize("depth, style, latency, parts", [
     (4096, "ultra", 2, 1), (4100, "ultra", 3, 1), (16384, "ultra", 3, 1), (16390, "ultra", 3, 2), (49153, "ultra", 3, 4),
-    (1024, "block", 2, 1), (9000, "block", 2, 3),
+    (1024, "block", 2, 1), (9000, "block", 2, 3), (1000, "distributed", 1, 1), (1100, "distributed", 1, 2),
 ])  # fmt: skip
 def test_deep_fifos_read_ahead(depth, style, latency, parts):
     """Rows of RAMs, and parts: a beat every cycle, and the same beats in bursts that fill and empty it."""
@@ -74,14 +72,6 @@ def test_deep_fifos_read_ahead(depth, style, latency, parts):
     assert np.diff(results[filled].in_cycles["in0_V"]).max() > 1, "it was full"
     first = results[free].out_cycles["out0_V"][0] - results[free].in_cycles["in0_V"][0]
     assert first == built.op.beat_cycles()
-
-
-def test_memories_in_luts_that_are_slow_are_no_candidates():
-    """A wide address net, or many rows that a multiplexer joins."""
-    styles = Styles(ram=("distributed", "block"))
-    assert [c.style for c in FifoFolding(600, 64, 9, "auto").candidates(1, styles)] == ["block", "distributed"]
-    for depth, width in ((1100, 8), (1000, 80)):
-        assert [c.style for c in FifoFolding(depth, width, 9, "auto").candidates(1, styles)] == ["block"]
 
 
 def test_a_part_without_ultraram_is_named(tmp_path):

@@ -42,21 +42,21 @@ def codes(frames, tokens, channels, seed=2):
 
 CASES = [
     # tokens, channels, SIMD, k, heads, ranking, cycles a frame
-    pytest.param(17, 48, 4, 8, 2, "insert", 204 + 24 + 12, id="half kept"),
-    pytest.param(17, 48, 4, 12, 3, "insert", 204 + 24 + 12, id="ranks the dropped ones"),
-    pytest.param(17, 48, 1, 5, 6, "insert", 816 + 48 + 12, id="one element a beat"),
-    pytest.param(17, 48, 12, 15, 2, "insert", 68 + 8 + 11, id="one dropped"),
-    pytest.param(17, 48, 6, 1, 1, "insert", 136 + 16 + 12, id="one kept"),
+    pytest.param(17, 48, 4, 8, 2, "insert", 204 + 24 + 11, id="half kept"),
+    pytest.param(17, 48, 4, 12, 3, "insert", 204 + 24 + 11, id="ranks the dropped ones"),
+    pytest.param(17, 48, 1, 5, 6, "insert", 816 + 48 + 11, id="one element a beat"),
+    pytest.param(17, 48, 12, 15, 2, "insert", 68 + 8 + 10, id="one dropped"),
+    pytest.param(17, 48, 6, 1, 1, "insert", 136 + 16 + 11, id="one kept"),
     pytest.param(17, 48, 4, 16, 2, "insert", 204, id="none dropped"),
-    pytest.param(3, 8, 2, 1, 6, "insert", 12 + 8 + 12, id="three tokens"),
-    pytest.param(9, 24, 8, 4, 12, "insert", 15 + 16 + 6 + 12, id="three beats a token, four if dropped"),
-    pytest.param(9, 16, 8, 4, 12, "insert", 10 + 16 + 4 + 12, id="two beats a token, four if dropped"),
-    pytest.param(9, 16, 16, 7, 3, "insert", 16 + 4 + 2 + 12, id="a beat a token, one dropped"),
-    pytest.param(80, 16, 8, 30, 3, "insert", 31 * 2 + 49 * 4 + 8 + 12, id="four groups a beat"),
-    pytest.param(60, 12, 3, 20, 2, "insert", 60 * 4 + 12 + 12, id="three groups a beat"),
-    pytest.param(17, 48, 1, 12, 1, "histogram", 17 + 8192 + 51, id="histograms, mostly sweeping"),
-    pytest.param(40, 130, 1, 38, 4, "histogram", 40 + 8192 + 51, id="histograms, one dropped"),
-    pytest.param(200, 24, 2, 99, 1, "histogram", 2400 + 24 + 12, id="histograms, scores in block RAM"),
+    pytest.param(3, 8, 2, 1, 6, "insert", 12 + 8 + 11, id="three tokens"),
+    pytest.param(9, 24, 8, 4, 12, "insert", 15 + 16 + 6 + 11, id="three beats a token, four if dropped"),
+    pytest.param(9, 16, 8, 4, 12, "insert", 10 + 16 + 4 + 11, id="two beats a token, four if dropped"),
+    pytest.param(9, 16, 16, 7, 3, "insert", 16 + 4 + 2 + 11, id="a beat a token, one dropped"),
+    pytest.param(80, 16, 8, 30, 3, "insert", 31 * 4 + 49 * 4 + 8 + 11, id="four groups a beat"),
+    pytest.param(60, 12, 3, 20, 2, "insert", 60 * 4 + 12 + 11, id="three groups a beat"),
+    pytest.param(17, 48, 1, 12, 1, "histogram", 17 + 8192 + 65, id="histograms, mostly sweeping"),
+    pytest.param(40, 130, 1, 38, 4, "histogram", 40 + 8192 + 65, id="histograms, one dropped"),
+    pytest.param(200, 24, 2, 99, 1, "histogram", 2400 + 24 + 11, id="histograms, scores in block RAM"),
     pytest.param(100, 40, 8, 1, 1, "histogram", None, id="histograms, one kept"),
 ]
 
@@ -217,9 +217,9 @@ def test_ranking_is_the_cheapest_that_one_percent_hides():
                                  ((197, 384, 1, 99), (197, 384, 8, 99), (197, 384, 48, 99), (17, 48, 4, 8)))
     assert len(slow.folding().ranking.digits) < len(middle.folding().ranking.digits)
     assert fast.folding().ranking.digits == small.folding().ranking.digits == ()
-    for op in (slow, middle):
+    for op, rest in ((slow, 13), (middle, 11)):  # sums in block RAM, in LUTRAM
         assert 6 < op.folding().ranking.cycles <= 0.01 * op.get_exp_cycles()
-        assert op.get_exp_cycles() == 197 * op.folding().beats + 384 + 12, "sweeping the bins takes less than a frame"
+        assert op.get_exp_cycles() == 197 * op.folding().beats + 384 + rest, "sweeping the bins takes less than a frame"
         assert op.folding().ranking.cost < op.folding().insertion.cost
     known = _chosen(197, 384, 8, 99, interval=18912)
     assert middle.folding().ranking.cycles < known.folding().ranking.cycles <= 189, "the graph's interval allows more"

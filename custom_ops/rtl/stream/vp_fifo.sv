@@ -53,7 +53,7 @@ module vp_fifo #(
         wire logic [STAGES:0] filled = {valid_q, has_q};
         for (genvar i = 0; i < STAGES; i++) begin : g_stage
             assign move[i] = out_ready || !(&valid_q[STAGES-1:i]);
-            assign re[i]   = i == 0 ? read : move[i];
+            assign re[i]   = move[i];  // also of an empty RAM: what is read then is not valid
         end
 
         if (LUTRAM) begin : g_lutram

@@ -1,5 +1,5 @@
-// Op top of VitFIFO: DEPTH beats in PARTS vp_fifos, one behind the other, so that none needs more rows of RAMs than one LUT
-// joins. What PARTS does not divide is rounded up.
+// Op top of VitFIFO: DEPTH beats in PARTS vp_fifos, one behind the other, so that none has a slow RAM: many rows that a
+// multiplexer joins, or a wide address. What PARTS does not divide is rounded up.
 `default_nettype none
 
 module vp_stream_fifo #(

@@ -2,7 +2,8 @@
 // score pass in order, then follows one token fused of the others. TOKENS tokens a frame go in, KEEP + 2
 // come out. Kept and dropped tokens take a cycle a beat; while the fused token leaves, FUSE_LANES
 // elements a cycle, no token is taken. So a frame takes as long whichever tokens are kept:
-// TOKENS * D / SIMD + D / FUSE_LANES cycles and a few. With KEEP = TOKENS - 1 nothing is dropped: tokens
+// TOKENS * D / SIMD + D / FUSE_LANES cycles and a few. What is taken runs to its end without an enable: a beat
+// enters when the FIFO at the output has a place for it. With KEEP = TOKENS - 1 nothing is dropped: tokens
 // pass unchanged and scores are taken and ignored.
 `default_nettype none
 
@@ -55,57 +56,62 @@ module vp_token_drop #(
         localparam int unsigned GROUP_W = GROUPS > 1 ? $clog2(GROUPS) : 1;
         localparam int unsigned LOW = DROP_WIDTH < 12 ? DROP_WIDTH : 12;
         localparam int unsigned HIGH = ACC_WIDTH - LOW;
+        // A sum is read in READ cycles, and may be read again AGAIN cycles after it was read to be changed.
+        localparam int unsigned READ = SUMS_STYLE == "block" ? 3 : 1;
+        localparam int unsigned AGAIN = READ + 3;
+        localparam int unsigned PACE = SCORE_STYLE == "block" ? 4 : 2;  // cycles from decision to decision
+        localparam int unsigned ROWS = (ACC_WIDTH + 4) / 5;
+        localparam int unsigned FUSE_LATENCY = READ + (ROWS + 1) / 2 + 7 + GROUPS;  // at most, of a beat that is asked for
+        localparam int unsigned PLACES = FUSE_LATENCY / GROUPS + 4;
 
         logic [DROP_WIDTH-1:0] score;
-        logic known, keep, last_token, decision_ready, emit_q;
+        logic known, keep, last_token;
+        logic end_token;
         vp_token_drop_rank #(
             .COUNT(TOKENS - 1), .KEEP(KEEP), .SCORE_WIDTH(SCORE_WIDTH), .RANK_WIDTH(RANK_WIDTH),
             .DROP_WIDTH(DROP_WIDTH), .LEVELS(LEVELS), .DIGITS(DIGITS), .STYLE(SCORE_STYLE)
         ) rank (
             .clk, .rst_n, .in_score(in1_tdata[SCORE_WIDTH-1:0]), .in_valid(in1_tvalid), .in_ready(in1_tready),
-            .out_score(score), .out_keep(keep), .out_last(last_token), .out_valid(known),
-            .out_ready(decision_ready), .hold(emit_q)
+            .out_score(score), .out_keep(keep), .out_last(last_token), .out_valid(known), .out_ready(end_token)
         );
 
-        // One register for every beat: what is kept or fused leaves from it, what is dropped goes to the
-        // sums. Before it a spare register, so that in0_tready comes from a register.
+        // One register for every beat: what is kept or fused goes on to the FIFO, what is dropped to the sums.
+        // Before it a spare register, so that in0_tready comes from a register. No decision is known in the cycle
+        // after a reset, in which in0_tready is low.
         logic [SIMD*16-1:0] x_q, spare_q, fused;
-        logic spare_full_q, in_ready_q, out_valid_q, drop_q, wait_q, fused_valid, fused_last;
-        wire logic free = !out_valid_q || out0_tready;
-        wire logic available = spare_full_q || (in0_tvalid && in_ready_q);
-        wire logic take = available && free && known && !wait_q;
-        wire logic push = fused_valid && free;
+        (* keep *) logic use_spare_q;  // spare_full_q, for the many bits of x_q alone
+        logic spare_full_q, in_ready_q, pass_q, drop_q, emit_q, wait_q, can_take, fused_valid, fused_last;
+        wire logic take = (spare_full_q || in0_tvalid) && known && can_take && !emit_q && !wait_q;
+        wire logic left = (spare_full_q || (in0_tvalid && in_ready_q)) && !take;
         always_ff @(posedge clk) begin
             if (!rst_n) begin
                 spare_full_q <= 1'b0;
                 in_ready_q   <= 1'b0;
-                out_valid_q  <= 1'b0;
+                pass_q       <= 1'b0;
                 drop_q       <= 1'b0;
             end else begin
-                spare_full_q <= available && !take;
-                in_ready_q   <= !(available && !take);
-                if (free) out_valid_q <= (take && keep) || fused_valid;
+                spare_full_q <= left;
+                in_ready_q   <= !left;
+                pass_q       <= (take && keep) || fused_valid;
                 drop_q       <= take && !keep;
             end
         end
         always_ff @(posedge clk) begin
-            if (free) x_q <= emit_q ? fused : spare_full_q ? spare_q : in0_tdata;
+            use_spare_q <= left;
+            x_q <= fused_valid ? fused : use_spare_q ? spare_q : in0_tdata;
             if (in_ready_q) spare_q <= in0_tdata;
         end
-        assign in0_tready  = in_ready_q;
-        assign out0_tvalid = out_valid_q;
-        assign out0_tdata  = x_q;
+        assign in0_tready = in_ready_q;
 
         // Beats of a token that passes, and words of sums that are asked for.
         logic [BEAT_W-1:0] beat_q;
         logic [GROUP_W-1:0] group_q;
-        logic last_beat, ask_q, fresh_q, advance;
-        wire logic ask = ask_q && !wait_q;
+        logic last_beat, ask_q, fresh_q, first_group_q;
         wire logic last_group = group_q == GROUP_W'(GROUPS - 1);
+        wire logic ask = ask_q && !wait_q && (can_take || !first_group_q);
         wire logic last_ask = last_beat && last_group;
-        wire logic end_token = take && last_beat;
-        wire logic step = take || (ask && advance && last_group);
-        assign decision_ready = end_token;
+        wire logic step = take || (ask && last_group);
+        assign end_token = take && last_beat;
         if (BEATS == 1) begin : g_one_beat
             assign last_beat = 1'b1;
         end else begin : g_beats
@@ -120,30 +126,32 @@ module vp_token_drop #(
             if (!rst_n) begin
                 beat_q  <= '0;
                 group_q <= '0;
+                first_group_q <= 1'b1;
                 emit_q  <= 1'b0;
                 ask_q   <= 1'b0;
                 fresh_q <= 1'b1;
             end else begin
                 if (step) beat_q <= last_beat ? '0 : beat_q + 1'b1;
-                if (ask && advance) group_q <= last_group ? '0 : group_q + 1'b1;
+                if (ask) group_q <= last_group ? '0 : group_q + 1'b1;
+                if (ask) first_group_q <= last_group;
                 if (end_token && last_token) emit_q <= 1'b1;
-                else if (push && fused_last) emit_q <= 1'b0;
+                else if (fused_last) emit_q <= 1'b0;
                 if (end_token && last_token) ask_q <= 1'b1;
-                else if (ask && advance && last_ask) ask_q <= 1'b0;
+                else if (ask && last_ask) ask_q <= 1'b0;
                 if (end_token && !keep) fresh_q <= 1'b0;
-                else if (push && fused_last) fresh_q <= 1'b1;
+                else if (fused_last) fresh_q <= 1'b1;
             end
         end
-        // A sum may be read again four cycles after it was read to be changed, and a decision comes every
-        // other cycle: tokens of fewer beats wait.
-        if (BEATS < 4) begin : g_wait
-            logic [1:0] left_q;
+        // A token that is kept takes PACE cycles, one that is dropped AGAIN: shorter ones wait.
+        if (BEATS < AGAIN) begin : g_wait
+            localparam int unsigned KEPT = BEATS < PACE ? PACE - BEATS : 0, DROPPED = AGAIN - BEATS;
+            logic [AGAIN-2:0] left_q;  // ones, as many as cycles to wait
             always_ff @(posedge clk) begin
                 if (!rst_n) left_q <= '0;
-                else if (end_token) left_q <= keep ? 2'(BEATS == 1) : 2'(4 - BEATS);
-                else if (wait_q) left_q <= left_q - 1'b1;
+                else if (end_token) left_q <= '1 >> (AGAIN - 1 - (keep ? KEPT : DROPPED));
+                else left_q <= left_q >> 1;
             end
-            assign wait_q = left_q != '0;
+            assign wait_q = left_q[0];
         end else begin : g_no_wait
             assign wait_q = 1'b0;
         end
@@ -152,17 +160,20 @@ module vp_token_drop #(
         logic [SIMD*HIGH-1:0] high;
         vp_token_drop_fuse #(
             .BEATS(BEATS), .SIMD(SIMD), .SCORE_WIDTH(DROP_WIDTH), .ACC_WIDTH(ACC_WIDTH), .LOW(LOW),
-            .STYLE(SUMS_STYLE)
+            .STYLE(SUMS_STYLE), .READ(READ)
         ) fuse (
-            .clk, .rst_n, .advance, .beat(beat_q), .score, .fresh(fresh_q), .x(x_q), .drop(drop_q),
-            .low, .high
+            .clk, .rst_n, .beat(beat_q), .score, .fresh(fresh_q), .x(x_q), .drop(drop_q), .low, .high
         );
         vp_token_drop_requant #(
             .SIMD(SIMD), .LANES(FUSE_LANES), .ACC_WIDTH(ACC_WIDTH), .LOW(LOW), .MULT(MULT),
-            .MULT_WIDTH(MULT_WIDTH), .SHIFT(SHIFT), .TIES(TIES)
+            .MULT_WIDTH(MULT_WIDTH), .SHIFT(SHIFT), .TIES(TIES), .READ(READ)
         ) requant (
-            .clk, .rst_n, .valid(ask), .last(last_ask), .group(group_q), .low, .high, .advance,
-            .out_data(fused), .out_valid(fused_valid), .out_last(fused_last), .out_ready(free)
+            .clk, .rst_n, .valid(ask), .last(last_ask), .group(group_q), .low, .high,
+            .out_data(fused), .out_valid(fused_valid), .out_last(fused_last)
+        );
+        vp_credit_fifo #(.WIDTH(SIMD * 16), .DEPTH(PLACES)) out (
+            .clk, .rst_n, .take((take && keep) || (ask && first_group_q)), .can_take, .push(pass_q), .push_data(x_q),
+            .out_data(out0_tdata), .out_valid(out0_tvalid), .out_ready(out0_tready)
         );
     end
 endmodule

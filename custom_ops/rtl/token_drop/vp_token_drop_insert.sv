@@ -1,6 +1,7 @@
-// Ranks COUNT unique keys a frame by sorted insertion, one key a cycle: gives the smallest of the CELLS
-// largest keys (INVERT 0) or the largest of the CELLS smallest keys (INVERT 1). The threshold is there two
-// cycles after the last key, or as soon as it is taken, and idle pulses when the next keys may come.
+// Ranks unique keys of a frame by sorted insertion, one key a cycle: gives the smallest of the CELLS largest keys
+// (INVERT 0) or the largest of the CELLS smallest keys (INVERT 1). The cells are a chain, descending: a cell keeps
+// the larger one of its key and the key that comes, and hands on the other a cycle later, so no net leaves it. The
+// threshold is there CELLS + 1 cycles after the last key; idle pulses when it is taken and the next keys may come.
 `default_nettype none
 
 module vp_token_drop_insert #(
@@ -22,47 +23,46 @@ module vp_token_drop_insert #(
         $error("vp_token_drop_insert: CELLS %0d must be at least 1", CELLS);
     end
 
-    logic [WIDTH-1:0] key_q;
-    logic [CELLS*WIDTH-1:0] cells_q;  // descending
-    logic valid_q, first_q, last_q, out_valid_q, idle_q;
-    always_ff @(posedge clk) key_q <= INVERT ? ~in_key : in_key;
-
-    // A larger key pushes the smaller ones down; the first key of a frame clears the others.
+    // What comes to each cell: a key, or 0, which changes none; the first key of a frame replaces what the cell holds.
+    logic [CELLS-1:0][WIDTH-1:0] key_q, cell_q;
+    logic [CELLS-1:0] first_q, last_q;
+    logic start_q;  // the next key is the first of its frame
     for (genvar i = 0; i < CELLS; i++) begin : g_cell
-        wire logic [WIDTH-1:0] own = cells_q[i*WIDTH+:WIDTH];
-        logic above;  // the key goes above this cell
-        assign above = key_q > own;
+        wire logic above = key_q[i] > cell_q[i];
+        always_ff @(posedge clk) begin
+            if (first_q[i] || above) cell_q[i] <= key_q[i];
+        end
         if (i == 0) begin : g_top
             always_ff @(posedge clk) begin
-                if (valid_q && (first_q || above)) cells_q[i*WIDTH+:WIDTH] <= key_q;
+                if (!in_valid) key_q[0] <= '0;
+                else key_q[0] <= INVERT ? ~in_key : in_key;
             end
         end else begin : g_next
-            wire logic [WIDTH-1:0] upper = cells_q[(i-1)*WIDTH+:WIDTH];
             always_ff @(posedge clk) begin
-                if (valid_q) begin
-                    if (first_q) cells_q[i*WIDTH+:WIDTH] <= '0;
-                    else if (above) cells_q[i*WIDTH+:WIDTH] <= g_cell[i-1].above ? upper : key_q;
-                end
+                if (first_q[i-1]) key_q[i] <= '0;
+                else key_q[i] <= g_cell[i-1].above ? cell_q[i-1] : key_q[i-1];
             end
         end
     end
 
+    logic out_valid_q, idle_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            valid_q     <= 1'b0;
-            first_q     <= 1'b1;
+            start_q     <= 1'b1;
+            first_q     <= '0;
+            last_q      <= '0;
             out_valid_q <= 1'b0;
             idle_q      <= 1'b1;
         end else begin
-            valid_q <= in_valid;
-            if (valid_q) first_q <= last_q;
-            if (valid_q && last_q) out_valid_q <= 1'b1;
+            if (in_valid) start_q <= in_last;
+            first_q <= CELLS'({first_q, in_valid && start_q});
+            last_q  <= CELLS'({last_q, in_valid && in_last});
+            if (last_q[CELLS-1]) out_valid_q <= 1'b1;
             else if (out_ready) out_valid_q <= 1'b0;
             idle_q <= out_valid_q && out_ready;
         end
-        last_q <= in_last;
     end
-    assign threshold = INVERT ? ~cells_q[(CELLS-1)*WIDTH+:WIDTH] : cells_q[(CELLS-1)*WIDTH+:WIDTH];
+    assign threshold = INVERT ? ~cell_q[CELLS-1] : cell_q[CELLS-1];
     assign idle      = idle_q;
     assign out_valid = out_valid_q;
 endmodule

@@ -2,7 +2,8 @@
 // the others, and gives one decision a token in order: keep or drop, with the token's score. The first
 // token is always kept and its decision waits for no score. The KEEP largest scores are kept, the lower
 // index wins ties. Scores beyond RANK_WIDTH bits saturate, as none of them can be dropped; dropped scores
-// fit DROP_WIDTH bits. The scores of two frames are held, so that the next frame is ranked meanwhile.
+// fit DROP_WIDTH bits. The scores of two frames are held, so that the next frame is ranked meanwhile. A decision
+// may come every other cycle, or every fourth where the scores are in block RAM.
 // LEVELS 0 ranks by insertion (fast), otherwise by histograms of so many levels (small).
 `default_nettype none
 
@@ -25,8 +26,7 @@ module vp_token_drop_rank #(
     output      logic                   out_keep,
     output      logic                   out_last,   // of the frame's tokens
     output      logic                   out_valid,
-    input  wire logic                   out_ready,
-    input  wire logic                   hold        // gives no decision of the next frame yet
+    input  wire logic                   out_ready
 );
     localparam int unsigned INDEX_W = COUNT > 1 ? $clog2(COUNT) : 1;
     localparam int unsigned TOKEN_COUNT_W = $clog2(COUNT + 1);
@@ -79,64 +79,52 @@ module vp_token_drop_rank #(
         score_q <= over ? '1 : in_score[RANK_WIDTH-1:0];
     end
 
-    // Decisions out: the read register of the RAM holds the score of the token in hand, after it wait the
-    // next decision and the one that is given. Only the latter sees out_ready.
+    // Decisions out. The address of a token's score stands until READ cycles later the score is there and, but for a
+    // first token, its frame is ranked; then it is compared with the threshold, and the next token has its turn. What
+    // the comparison says waits for the output register, which alone sees out_ready. Scores in block RAM pass its
+    // output register and another one.
+    localparam int unsigned READ = STYLE == "block" ? 3 : 1;
     logic [RANK_WIDTH-1:0] score;
-    logic [TOKEN_COUNT_W-1:0] token_q;  // next to be read, the first or last of the frame
-    logic write_bank1_q, read_first_q, read_last_q, hand_q, class_q, final_q;
-    logic known_q, keep, result_valid, result_ready;
-    logic next_valid_q, next_keep_q, next_last_q, out_valid_q, out_keep_q, out_last_q;
-    logic [DROP_WIDTH-1:0] next_score_q, out_score_q;
-    wire logic decide = hand_q && !next_valid_q && (class_q || known_q);
-    wire logic read = (!hand_q || decide) && (full_q[read_bank_q] || read_first_q);
-    wire logic move = next_valid_q && !hold && (!out_valid_q || (out_ready && !out_last_q));
-    vp_ram #(.DEPTH(2 << INDEX_W), .WIDTH(RANK_WIDTH), .STYLE(STYLE)) scores (
+    logic [DROP_WIDTH-1:0] wait_score_q, out_score_q;
+    logic [TOKEN_COUNT_W-1:0] token_q;  // the first or last of the frame
+    logic [READ:0] stood_q;             // the address, for so many cycles
+    logic write_bank1_q, first_q, final_q, known_q, keep, result_valid;
+    logic wait_valid_q, wait_first_q, wait_last_q, out_valid_q, out_keep_q, out_last_q;
+    wire logic compare = stood_q[READ] && (first_q || known_q) && !wait_valid_q;
+    wire logic ranked = result_valid && !known_q && !wait_valid_q;
+    wire logic free = !out_valid_q || out_ready;
+    vp_ram #(.DEPTH(2 << INDEX_W), .WIDTH(RANK_WIDTH), .STYLE(STYLE), .READ_LATENCY(READ)) scores (
         .clk, .we(valid_q), .waddr({write_bank1_q, index_q}), .wdata(score_q),
-        .re(read), .zero(1'b0), .raddr({read_bank_q, INDEX_W'(token_q)}), .rdata(score)
+        .re('1), .zero(1'b0), .raddr({read_bank_q, INDEX_W'(token_q)}), .rdata(score)
     );
-    assign frame_done = decide && final_q;
-    assign result_ready = !known_q;
+    assign frame_done = compare && final_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             token_q      <= '0;
-            read_first_q <= 1'b1;
-            read_last_q  <= 1'b0;
-            hand_q       <= 1'b0;
+            first_q      <= 1'b1;
+            final_q      <= 1'b0;
+            stood_q      <= '0;
             read_bank_q  <= 1'b0;
             known_q      <= 1'b0;
-            next_valid_q <= 1'b0;
+            wait_valid_q <= 1'b0;
             out_valid_q  <= 1'b0;
         end else begin
-            if (read) begin
-                token_q      <= read_last_q ? '0 : token_q + 1'b1;
-                read_first_q <= read_last_q;
-                read_last_q  <= token_q == TOKEN_COUNT_W'(COUNT - 1);
+            if (compare) begin
+                token_q <= final_q ? '0 : token_q + 1'b1;
+                first_q <= final_q;
+                final_q <= token_q == TOKEN_COUNT_W'(COUNT - 1);
             end
-            if (read) hand_q <= 1'b1;
-            else if (decide) hand_q <= 1'b0;
+            stood_q <= compare ? (READ + 1)'(1) : {stood_q[READ-1:0], 1'b1};
             if (frame_done) read_bank_q <= !read_bank_q;
             if (frame_done) known_q <= 1'b0;
-            else if (result_valid) known_q <= 1'b1;
-            if (decide) next_valid_q <= 1'b1;
-            else if (move) next_valid_q <= 1'b0;
-            if (move) out_valid_q <= 1'b1;
-            else if (out_ready) out_valid_q <= 1'b0;
+            else if (ranked) known_q <= 1'b1;
+            if (compare) wait_valid_q <= 1'b1;
+            else if (free) wait_valid_q <= 1'b0;
+            if (free) out_valid_q <= wait_valid_q;
         end
         write_bank1_q <= write_bank_q;
-        if (read) begin
-            class_q <= read_first_q;
-            final_q <= read_last_q;
-        end
-        if (!next_valid_q) begin
-            next_keep_q  <= keep;
-            next_last_q  <= final_q;
-            next_score_q <= score[DROP_WIDTH-1:0];
-        end
-        if (move) begin
-            out_keep_q  <= next_keep_q;
-            out_last_q  <= next_last_q;
-            out_score_q <= next_score_q;
-        end
+        if (compare) {wait_first_q, wait_last_q, wait_score_q} <= {first_q, final_q, score[DROP_WIDTH-1:0]};
+        if (free) {out_keep_q, out_last_q, out_score_q} <= {keep, wait_last_q, wait_score_q};
     end
 
     if (LEVELS == 0) begin : g_insert
@@ -145,35 +133,43 @@ module vp_token_drop_rank #(
         localparam int unsigned KEY_W = RANK_WIDTH + INDEX_W;
         logic [INDEX_W-1:0] place_q;
         logic [KEY_W-1:0] found, threshold_q;
+        logic kept_q;
         wire logic [INDEX_W-1:0] number = index_q - 1'b1;
         vp_token_drop_insert #(.CELLS(DROPPED ? COUNT - KEEP : KEEP), .WIDTH(KEY_W), .INVERT(DROPPED)) rank (
             .clk, .rst_n, .in_key({score_q, ~number}), .in_valid(valid_q), .in_last(last_q), .idle,
-            .threshold(found), .out_valid(result_valid), .out_ready(result_ready)
+            .threshold(found), .out_valid(result_valid), .out_ready(ranked)
         );
-        always_ff @(posedge clk) begin
-            if (result_ready) threshold_q <= found;
-            if (read) place_q <= INDEX_W'(token_q) - 1'b1;
-        end
         wire logic [KEY_W-1:0] key = {score, ~place_q};
-        assign keep = class_q || (DROPPED ? key > threshold_q : key >= threshold_q);
+        always_ff @(posedge clk) begin
+            place_q <= INDEX_W'(token_q) - 1'b1;
+            if (ranked) threshold_q <= found;
+            if (compare) kept_q <= DROPPED ? key > threshold_q : key >= threshold_q;
+        end
+        assign keep = wait_first_q || kept_q;
     end else begin : g_histogram
         localparam int unsigned CELL_COUNT_W = $clog2(COUNT + 1);
         logic [RANK_WIDTH-1:0] found, threshold_q;
         logic [CELL_COUNT_W-1:0] ties;
         logic [CELL_COUNT_W:0] ties_q;  // ties still to keep, less one
+        logic above_q, tie_q, tie_kept_q;
         vp_token_drop_histogram #(
             .COUNT(COUNT), .KEEP(KEEP), .WIDTH(RANK_WIDTH), .LEVELS(LEVELS), .DIGITS(DIGITS)
         ) rank (
             .clk, .rst_n, .in_key(score_q), .in_valid(valid_q), .in_last(last_q), .idle,
-            .threshold(found), .ties, .out_valid(result_valid), .out_ready(result_ready)
+            .threshold(found), .ties, .out_valid(result_valid), .out_ready(ranked)
         );
-        wire logic tie = score == threshold_q;
-        assign keep = class_q || score > threshold_q || (tie && !ties_q[CELL_COUNT_W]);
+        wire logic keep_tie = tie_q && !ties_q[CELL_COUNT_W];
         always_ff @(posedge clk) begin
-            if (result_ready) threshold_q <= found;
-            if (result_ready) ties_q <= {1'b0, ties};
-            else if (decide && !class_q && tie && !ties_q[CELL_COUNT_W]) ties_q <= ties_q - 1'b1;
+            if (ranked) threshold_q <= found;
+            if (compare) begin
+                above_q <= score > threshold_q;
+                tie_q   <= score == threshold_q;
+            end
+            tie_kept_q <= free && wait_valid_q && !wait_first_q && keep_tie;
+            if (ranked) ties_q <= {1'b0, ties};
+            else if (tie_kept_q) ties_q <= ties_q - 1'b1;
         end
+        assign keep = wait_first_q || above_q || keep_tie;
     end
     assign out_score = out_score_q;
     assign out_keep  = out_keep_q;

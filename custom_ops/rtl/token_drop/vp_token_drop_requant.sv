@@ -1,8 +1,8 @@
 // Fused token from its sums: round_half_even(sum * MULT * 2^-SHIFT), LANES elements a cycle, collected to
 // beats of SIMD. A group of LANES elements is asked for in cycle -1 (group, last: of the token); the word
-// of SIMD sums that holds it comes in two parts, low in cycle 0 and high in cycle 4. The constant is
-// multiplied by five bits of the sum a row, one LUT a bit. Everything moves with advance, which is low
-// while a beat waits for out_ready. MULT is odd, and the result must fit 16 bits.
+// of SIMD sums that holds it comes in two parts, low in cycle READ - 1 and high in cycle READ + 3. The constant is
+// multiplied by five bits of the sum a row, one LUT a bit. Nothing waits: a beat is valid for one cycle, out_last
+// with the last. MULT is odd, and the result must fit 16 bits.
 `default_nettype none
 
 module vp_token_drop_requant #(
@@ -14,6 +14,7 @@ module vp_token_drop_requant #(
     int unsigned MULT_WIDTH = 1,
     int unsigned SHIFT      = 16,
     bit          TIES       = 1'b1,  // a sum may lie exactly between two results
+    int unsigned READ       = 1,
     localparam int unsigned HIGH   = ACC_WIDTH - LOW,
     localparam int unsigned GROUPS = SIMD / LANES,
     localparam int unsigned GROUP_W     = GROUPS > 1 ? $clog2(GROUPS) : 1
@@ -25,11 +26,9 @@ module vp_token_drop_requant #(
     input  wire logic [GROUP_W-1:0]        group,
     input  wire logic [SIMD*LOW-1:0]  low,
     input  wire logic [SIMD*HIGH-1:0] high,
-    output      logic                 advance,
     output      logic [SIMD*16-1:0]   out_data,
     output      logic                 out_valid,
-    output      logic                 out_last,
-    input  wire logic                 out_ready
+    output      logic                 out_last
 );
     localparam int unsigned ROWS = (ACC_WIDTH + 4) / 5;
     localparam int unsigned STAGES = (ROWS + 1) / 2;                     // two rows a cycle
@@ -38,7 +37,7 @@ module vp_token_drop_requant #(
     localparam int unsigned PARTIAL_W = MULT_WIDTH + 5 > NEED ? MULT_WIDTH + 5 : NEED;  // a row
     localparam int unsigned HALF_ROW = (SHIFT - 1) / 5 < ROWS ? (SHIFT - 1) / 5 : ROWS - 1;
     localparam int unsigned TIE_BITS = TIES ? SHIFT : 2;
-    localparam int unsigned LATENCY = 5 + STAGES;                        // of the element, after cycle 0
+    localparam int unsigned LATENCY = READ + 4 + STAGES;                 // of the element, after cycle 0
     if (SIMD % LANES != 0 || MULT % 2 == 0 || SHIFT < 1 || SHIFT + 16 > DONE + PARTIAL_W) begin : g_check
         $error("vp_token_drop_requant: LANES %0d must divide SIMD %0d, MULT %0d be odd", LANES, SIMD, MULT);
     end
@@ -54,25 +53,25 @@ module vp_token_drop_requant #(
         end
     endfunction
 
-    // valid_q[i], last_q[i]: cycle i.
+    // valid_q[i], last_q[i], group_q[i]: cycle i.
     logic [LATENCY:0] valid_q, last_q;
-    logic [GROUP_W-1:0] group_q[5];
+    logic [GROUP_W-1:0] group_q[READ+4];
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             valid_q <= '0;
             last_q  <= '0;
-            for (int unsigned i = 0; i < 5; i++) group_q[i] <= '0;
-        end else if (advance) begin
+            for (int unsigned i = 0; i < READ + 4; i++) group_q[i] <= '0;
+        end else begin
             valid_q <= {valid_q[LATENCY-1:0], valid};
-            last_q  <= {last_q[LATENCY-1:0], last};
+            last_q  <= {last_q[LATENCY-1:0], valid && last};
             group_q[0] <= group;
-            for (int unsigned i = 1; i < 5; i++) group_q[i] <= group_q[i-1];
+            for (int unsigned i = 1; i < READ + 4; i++) group_q[i] <= group_q[i-1];
         end
     end
 
     logic [LANES*16-1:0] fused;
     for (genvar l = 0; l < LANES; l++) begin : g_lane
-        // The lane's element of the word: lower part in cycle 1 and held to cycle 5, upper part in cycle 5.
+        // The lane's element of the word: the lower part, held until the upper part is there in cycle READ + 4.
         logic [GROUPS*LOW-1:0] lows;
         logic [GROUPS*HIGH-1:0] highs;
         for (genvar g = 0; g < GROUPS; g++) begin : g_group
@@ -84,16 +83,14 @@ module vp_token_drop_requant #(
         always_ff @(posedge clk) begin
             if (!rst_n) begin
                 for (int unsigned i = 2; i <= 5; i++) low_q[i] <= '0;  // no shift registers in LUTs
-            end else if (advance) begin
+            end else begin
                 for (int unsigned i = 2; i <= 5; i++) low_q[i] <= low_q[i-1];
             end
-            if (advance) begin
-                low_q[1] <= lows[int'(group_q[0])*LOW+:LOW];
-                high_q   <= highs[int'(group_q[4])*HIGH+:HIGH];
-            end
+            low_q[1] <= lows[int'(group_q[READ-1])*LOW+:LOW];
+            high_q   <= highs[int'(group_q[READ+3])*HIGH+:HIGH];
         end
 
-        // Rows 2s and 2s + 1 in cycle 5 + s. What stands below a row is done and travels on.
+        // Rows 2s and 2s + 1 in cycle READ + 4 + s. What stands below a row is done and travels on.
         wire logic [ROWS*5-1:0] sum = (ROWS * 5)'($signed({high_q, low_q[5]}));
         logic [STAGES-1:0][ROWS*5-1:0] digits, done;
         logic [STAGES-1:0] tie;
@@ -105,11 +102,9 @@ module vp_token_drop_requant #(
             logic tie_q;
             always_ff @(posedge clk) begin
                 if (!rst_n) digits_q <= '0;
-                else if (advance) digits_q <= digits[s-1];
-                if (advance) begin
-                    done_q <= done[s-1];
-                    tie_q  <= tie[s-1];
-                end
+                else digits_q <= digits[s-1];
+                done_q <= done[s-1];
+                tie_q  <= tie[s-1];
             end
             assign digits[s] = digits_q;
             assign tie[s] = tie_q;
@@ -122,9 +117,7 @@ module vp_token_drop_requant #(
                 assign above = PARTIAL_W'(left[r-1][PARTIAL_W-1:5]);
             end else begin : g_next_cycle
                 logic [PARTIAL_W-1:5] left_q;
-                always_ff @(posedge clk) begin
-                    if (advance) left_q <= left[r-1][PARTIAL_W-1:5];
-                end
+                always_ff @(posedge clk) left_q <= left[r-1][PARTIAL_W-1:5];
                 assign above = PARTIAL_W'(left_q);
             end
             assign left[r] = above + term(digits[r/2][5*r+:5], r);
@@ -141,9 +134,7 @@ module vp_token_drop_requant #(
         wire logic [DONE+PARTIAL_W-1:0] product = {left[ROWS-1], done[STAGES-1][DONE-1:0]};
         wire logic [15:0] rounded = product[SHIFT+:16];
         logic [15:0] fused_q;
-        always_ff @(posedge clk) begin
-            if (advance) fused_q <= {rounded[15:1], rounded[0] && !tie[STAGES-1]};
-        end
+        always_ff @(posedge clk) fused_q <= {rounded[15:1], rounded[0] && !tie[STAGES-1]};
         assign fused[l*16+:16] = fused_q;
     end
 
@@ -153,24 +144,20 @@ module vp_token_drop_requant #(
     logic beat_done;
     if (GROUPS == 1) begin : g_whole
         assign beat_done = valid_q[LATENCY];
-        always_ff @(posedge clk) begin
-            if (advance) out_data_q <= fused;
-        end
+        always_ff @(posedge clk) out_data_q <= fused;
     end else begin : g_collect
         logic [GROUP_W-1:0] have_q;
         wire logic full = have_q == GROUP_W'(GROUPS - 1);
         assign beat_done = valid_q[LATENCY] && full;
         always_ff @(posedge clk) begin
             if (!rst_n) have_q <= '0;
-            else if (advance && valid_q[LATENCY]) have_q <= full ? '0 : have_q + 1'b1;
-            if (advance && valid_q[LATENCY]) out_data_q <= {fused, out_data_q[SIMD*16-1:LANES*16]};
+            else if (valid_q[LATENCY]) have_q <= full ? '0 : have_q + 1'b1;
+            if (valid_q[LATENCY]) out_data_q <= {fused, out_data_q[SIMD*16-1:LANES*16]};
         end
     end
-    assign advance = !out_valid_q || out_ready;
     always_ff @(posedge clk) begin
-        if (!rst_n) out_valid_q <= 1'b0;
-        else if (advance) out_valid_q <= beat_done;
-        if (advance) out_last_q <= last_q[LATENCY];
+        out_valid_q <= rst_n && beat_done;
+        out_last_q  <= rst_n && last_q[LATENCY];
     end
     assign out_data  = out_data_q;
     assign out_valid = out_valid_q;
