@@ -145,10 +145,20 @@ module vp_load_port #(
     end
 
     // --- checksum of all words but itself ---
+    // Bit i of the checksum after a word is the parity of some bits of checksum and word: of those in row i.
+    function automatic logic [31:0] row(input int unsigned i);
+        logic [31:0] from;
+        for (int unsigned j = 0; j < 32; j++) begin
+            from = 32'd1 << j;
+            for (int unsigned step = 0; step < 32; step++) from = {1'b0, from[31:1]} ^ (from[0] ? POLYNOMIAL : 32'd0);
+            row[j] = from[i];
+        end
+    endfunction
     logic [31:0] crc_q, crc_d;
-    always_comb begin
-        crc_d = crc_q ^ w_q;
-        for (int unsigned i = 0; i < 32; i++) crc_d = {1'b0, crc_d[31:1]} ^ (crc_d[0] ? POLYNOMIAL : 32'd0);
+    wire logic [31:0] mixed = crc_q ^ w_q;
+    for (genvar i = 0; i < 32; i++) begin : g_crc
+        localparam logic [31:0] ROW = row(i);
+        assign crc_d[i] = ^(mixed & ROW);
     end
     always_ff @(posedge clk) begin
         if (!rst_n || state_q == STARTING) crc_q <= '1;
