@@ -231,21 +231,20 @@ LOAD_GATE = replace(
     ),
 )
 
-DROP_FILES = ("vp_token_drop_lane", "vp_token_drop_fuse", "vp_token_drop_requant", "vp_token_drop")
+DROP_FILES = ("vp_fifo", "vp_credit_fifo", "vp_delay", "vp_token_drop_lane", "vp_token_drop_fuse", "vp_token_drop_requant", "vp_token_drop")
 RANK_FILES = ("vp_ram", "vp_token_drop_insert", "vp_token_drop_histogram", "vp_token_drop_rank")
 DROP_PATH = Proof(
-    "vp_token_drop, any decisions", "proof_drop_path", ("vp_ram", *DROP_FILES), without="p_progress",
+    "vp_token_drop, any decisions", "proof_drop_path", ("vp_skid", "vp_ram", *DROP_FILES), without="p_progress",
     free=("dut.g_drop.fused",), reach=26,
     faults=(
-        Fault("vp_token_drop", "(take && keep) || fused_valid;", "take || fused_valid;", "p_kept"),
-        Fault("vp_token_drop", "spare_full_q <= available && !take;", "spare_full_q <= available;", "p_kept"),
-        Fault("vp_token_drop", "x_q <= emit_q ? fused : spare_full_q ? spare_q : in0_tdata;",
-              "x_q <= emit_q ? fused : in0_tdata;", "p_kept"),
+        Fault("vp_token_drop", "pass_q       <= (take && keep) || fused_valid;", "pass_q       <= take || fused_valid;", "p_kept"),
+        Fault("vp_token_drop", "spare_full_q <= left;", "spare_full_q <= spare_full_q || (in0_tvalid && in_ready_q);", "p_kept"),
+        Fault("vp_token_drop", "x_q <= fused_valid ? fused : use_spare_q ? spare_q : in0_tdata;",
+              "x_q <= fused_valid ? fused : in0_tdata;", "p_kept"),
         Fault("vp_token_drop", "if (end_token && last_token) emit_q <= 1'b1;",
               "if (end_token) emit_q <= 1'b1;", "p_kept"),
-        Fault("vp_token_drop", "push && fused_last) emit_q <= 1'b0;", "push) emit_q <= 1'b0;", "p_kept"),
-        Fault("vp_token_drop", "wire logic push = fused_valid && free;",
-              "wire logic push = fused_valid;", "p_lose"),
+        Fault("vp_token_drop", "else if (fused_last) emit_q <= 1'b0;", "else if (fused_valid) emit_q <= 1'b0;", "p_kept"),
+        Fault("vp_token_drop", "known && can_take && !emit_q", "known && !emit_q", "p_kept"),
     ),
 )
 DROP_RANK = Proof(
@@ -255,10 +254,9 @@ DROP_RANK = Proof(
         Fault("vp_token_drop_rank", "key >= threshold_q", "key > threshold_q", "p_keep"),
         Fault("vp_token_drop_rank", "if (frame_done) read_bank_q <= !read_bank_q;", "",
               "decides.p_progress"),
-        Fault("vp_token_drop_rank", "assign result_ready = !known_q;", "assign result_ready = 1'b1;",
-              "p_keep"),
-        Fault("vp_token_drop_rank", "next_valid_q && !hold && (", "next_valid_q && (", "p_barred"),
-        Fault("vp_token_drop_insert", "above = key_q > own", "above = key_q < own", "p_keep"),
+        Fault("vp_token_drop_rank", "result_valid && !known_q && !wait_valid_q;", "result_valid;", "p_keep"),
+        Fault("vp_token_drop_rank", "(first_q || known_q) && !wait_valid_q;", "(first_q || known_q);", "p_last"),
+        Fault("vp_token_drop_insert", "above = key_q[i] > cell_q[i]", "above = key_q[i] < cell_q[i]", "p_keep"),
     ),
 )
 DROP = Proof(

@@ -133,7 +133,7 @@ module proof_drop_path #(
         if (rst_n) begin
             p_kept : assert (!(watched && !is_fused) || out0_tdata[BITS-1:0] == kept);
             p_invent : assert (!out0_tvalid || there);
-            p_lose : assert (x_frames_q <= 1 && d_frames_q <= 2);
+            p_lose : assert (x_frames_q <= 3'd5 && d_frames_q <= 3'd6);
             c_kept : cover (watched && !is_fused && pop && token_q == TW'(KEEP));
             c_fused : cover (pop_last && {x_token_q, x_beat_q} != '0);
         end
@@ -164,10 +164,9 @@ module vp_token_drop_rank #(
     output      logic                   out_keep,
     output      logic                   out_last,
     output      logic                   out_valid,
-    input  wire logic                   out_ready,
-    input  wire logic                   hold
+    input  wire logic                   out_ready
 );
-    assign in_ready = !hold && (!out_valid || (out_ready && !out_last));
+    assign in_ready = !out_valid || out_ready;
     always_ff @(posedge clk) begin
         if (!rst_n) out_valid <= 1'b0;
         else if (in_ready) out_valid <= in_valid;

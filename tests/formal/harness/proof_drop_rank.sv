@@ -1,6 +1,6 @@
 // vp_token_drop_rank: the decisions of every frame are right, in order, one a token. Any one frame is followed: the
 // harness keeps all its scores and says by itself which tokens stay (the first, and those with fewer than KEEP
-// larger scores before them, the lower index wins ties). The ready of a decision and hold come as they like.
+// larger scores before them, the lower index wins ties). The ready of a decision comes as it likes.
 `default_nettype none
 
 module proof_drop_rank #(
@@ -12,15 +12,14 @@ module proof_drop_rank #(
     int unsigned LIMIT      = 3,   // what the scores of a frame sum to at most
     int unsigned LEVELS     = 0,
     int unsigned DIGITS     = 0,
-    int unsigned WAIT       = 8    // cycles to a decision once the scores are there, or to a score taken
+    int unsigned WAIT       = 10   // cycles to a decision once the scores are there, or to a score taken
 ) (
     input wire logic            clk,
     input wire logic            rst_n,
     input wire logic            pick,
     input wire logic [BITS-1:0] in_score,
     input wire logic            in_valid,
-    input wire logic            out_ready,
-    input wire logic            hold
+    input wire logic            out_ready
 );
     localparam int unsigned TW = $clog2(COUNT + 1);
     localparam int unsigned SUM = BITS + TW;
@@ -78,12 +77,9 @@ module proof_drop_rank #(
         end
     end
 
-    logic barred_q;  // no decision may appear now
-    always_ff @(posedge clk) barred_q <= rst_n && ((hold && (!out_valid || out_ready)) || pop_last);
     wire logic watched = rst_n && out_valid && ahead_q == '0;
     always_comb begin
         if (rst_n) begin
-            p_barred : assert (!(barred_q && out_valid));
             p_last : assert (!out_valid || out_last == (token_q == TW'(COUNT)));
             p_first : assert (!out_valid || token_q != '0 || out_keep);
             p_invent : assert (!out_valid || token_q == '0 || frames_q != '0);
@@ -101,10 +97,10 @@ module proof_drop_rank #(
         .clk, .rst_n, .data({out_score, out_keep, out_last}), .valid(out_valid), .ready(out_ready)
     );
     proof_progress #(.LIMIT(WAIT), .TIGHT(1'b0)) decides (
-        .clk, .rst_n, .want(!hold && (frames_q != '0 || token_q == '0)), .done(out_valid)
+        .clk, .rst_n, .want(frames_q != '0 || token_q == '0), .done(out_valid)
     );
     proof_progress #(.LIMIT(WAIT), .TIGHT(1'b0)) takes (
-        .clk, .rst_n, .want(in_valid && !hold && out_ready), .done(push || pop)
+        .clk, .rst_n, .want(in_valid && out_ready), .done(push || pop)
     );
 endmodule
 

@@ -162,8 +162,8 @@ module proof_token_drop #(
             p_fused : assert (!(watched && is_fused) || out0_tdata == fused);
             // Nothing comes before its input: not the beat of a kept token, nor the fused token.
             p_invent : assert (!out0_tvalid || there);
-            // The unit holds less than a frame of tokens, and scores of two frames.
-            p_lose : assert (x_frames_q <= 1 && s_frames_q <= 3 && s_frames_q >= x_frames_q);
+            // The unit holds what the FIFO at its output does, and scores of two frames more.
+            p_lose : assert (x_frames_q <= 3'd4 && s_frames_q <= 3'd7 && s_frames_q >= x_frames_q);
             c_fused : cover (watched && is_fused && pop && fused != '0);
         end
     end
