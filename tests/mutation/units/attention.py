@@ -27,8 +27,8 @@ ATTENTION = Unit("attention", PrunedAttention_rtl.RTL_TOP, 60, (
     _extreme("corners of four bits, no scores", 4, 0, 2, 5),
     *(_random(name) for name in (
         "no_scores", "one_key_group", "full_channel_width", "mixed_widths", "slow_divider", "two_tokens",
-        "one_token_three_heads", "keys_and_values_take_longest", "wide_score_type", "block_ram", "ultra_ram_one_word_items",
-        "rows_of_ultra_ram_many_keys", "many_rows_of_ultra_ram",
+        "one_token_three_heads", "keys_and_values_take_longest", "wide_score_type", "block_ram", "rows_of_block_ram",
+        "ultra_ram_one_word_items", "rows_of_ultra_ram_many_keys", "many_rows_of_ultra_ram",
     )),
     SelfCheck("last bits of reciprocals", attention.reciprocal_inputs, {"interval": False}),
     SelfCheck("last bit of the logit constant", attention.logit_inputs, {"interval": False}),
