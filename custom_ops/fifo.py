@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 
 from finn_vitprune.custom_ops.base import FoldedOp, StreamOp
 from finn_vitprune.custom_ops.folding import Folding, Styles, thriftiest
-from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory, fifo_ram
+from finn_vitprune.custom_ops.memory import MUX_INPUTS, Estimate, Holds, UnitMemory, fifo_ram, lutram_is_fast, ram_rows
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 
 
@@ -26,19 +27,31 @@ class FifoFolding(Folding):
         return self.beats
 
     @property
+    def parts(self) -> int:
+        """FIFOs one behind the other, so many that one LUT joins the rows of block RAMs or UltraRAMs of each."""
+        if self.depth <= 2 or (ram := fifo_ram(self.depth, self.width, self.style))[2] == "distributed":
+            return 1
+        return next(n for n in count(1) if ram_rows(-(-self.depth // n), *ram[1:]) <= MUX_INPUTS)
+
+    @property
+    def part_depth(self) -> int:
+        """Beats of each of the parts."""
+        return -(-self.depth // self.parts)
+
+    @property
     def ram(self) -> tuple[int, int, str]:
-        """Words, bits and style of the RAM; no words where the beats are in registers."""
-        return fifo_ram(self.depth, self.width, self.style) if self.depth > 2 else (0, self.width, "distributed")
+        """Words, bits and style of the RAM of a part; no words where the beats are in registers."""
+        return fifo_ram(self.part_depth, self.width, self.style) if self.depth > 2 else (0, self.width, "distributed")
 
     @property
     def read_latency(self) -> int:
         """Registers of a read of the RAM, which hold a beat each."""
         words = self.ram[0]
-        return self.depth - words if words else 1
+        return self.part_depth - words if words else 1
 
     @property
     def memories(self) -> tuple[UnitMemory, ...]:
-        return (UnitMemory(Holds.FIFO, "beats", *self.ram),) if self.ram[0] else ()
+        return (UnitMemory(Holds.FIFO, "beats", *self.ram, count=self.parts),) if self.ram[0] else ()
 
     @property
     def resources(self) -> Estimate:
@@ -48,7 +61,12 @@ class FifoFolding(Folding):
             return Estimate(LUT=self.width + 5)
         pointer = max(1, (words - 1).bit_length())
         control = 3 * pointer // 2 + 6 if words == 1 << pointer else 3 * pointer + 7
-        return self.memories[0].resources + Estimate(LUT=control + 4 * (self.read_latency - 1))
+        return self.memories[0].resources + Estimate(LUT=self.parts * (control + 4 * (self.read_latency - 1)))
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether its RAM keeps to the limits of timing; block RAM and UltraRAM do."""
+        return self.ram[2] != "distributed" or lutram_is_fast(*self.ram[:2])
 
     def attributes(self) -> dict[str, str]:
         return {"ram_style": self.style}
@@ -58,8 +76,9 @@ class FifoFolding(Folding):
         return self
 
     def candidates(self, interval: int, styles: Styles) -> tuple[FifoFolding, ...]:
-        """The FIFO in every memory."""
-        return thriftiest((fold, fold.resources) for style in styles.ram for fold in [replace(self, style=style)])
+        """The FIFO in every memory that is fast enough."""
+        folds = (replace(self, style=style) for style in styles.ram)
+        return thriftiest((fold, fold.resources) for fold in folds if fold.is_fast)
 
     @property
     def shape(self) -> FifoFolding:
@@ -70,7 +89,7 @@ class VitFIFO(FoldedOp, StreamOp):
     """x ``[tokens, channels]`` unchanged, up to ``depth`` beats held back.
 
     ``ram_style`` auto: LUTRAM up to 64 beats or 1,024 bits, block RAM beyond. The read registers of the RAM are part
-    of the ``depth``.
+    of the ``depth``. A deep FIFO is in several parts, which hold the next multiple of their number.
     """
 
     is_buffer = True
@@ -90,12 +109,9 @@ class VitFIFO(FoldedOp, StreamOp):
         return [x.copy()]
 
     def beat_cycles(self) -> int:
-        """A write, and the registers of a read."""
-        return 1 + self.read_latency()
-
-    def read_latency(self) -> int:
-        """Registers of a read of the RAM, which hold a beat each."""
-        return self.folding().read_latency
+        """A write, and the registers of a read, in each part."""
+        folding = self.folding()
+        return folding.parts * (1 + folding.read_latency)
 
     def folding(self) -> FifoFolding:
         source = self.source
@@ -108,9 +124,8 @@ class VitFIFO_rtl(VitRTLBackend, VitFIFO):
     RTL_TOP = "vp_stream_fifo"
 
     def rtl_parameters(self) -> dict[str, int | str]:
+        folding = self.folding()
         return {
-            "WIDTH": self.source.width,
-            "DEPTH": self.get_nodeattr("depth"),
-            "STYLE": self.get_nodeattr("ram_style"),
-            "READ_LATENCY": self.read_latency(),
-        }
+            "WIDTH": folding.width, "DEPTH": folding.depth, "STYLE": folding.style, "READ_LATENCY": folding.read_latency,
+            "PARTS": folding.parts,
+        }  # fmt: skip

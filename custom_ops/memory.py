@@ -26,6 +26,8 @@ URAM_WORDS, URAM_WIDTH = 4096, 72
 BRAM18_BITS, URAM_BITS, LUTRAM_WORDS = 18 * 1024, URAM_WORDS * URAM_WIDTH, 64
 LUTRAM_BITS = 64 * 7
 """Of the 8 LUTs of one LUTRAM with a port to write and one to read."""
+LUTRAM_MAX_WORDS, LUTRAM_MAX_LOADS = 1024, 1024
+"""Words of a memory in LUTs, and LUTs that its read address reaches; more are slow (docs/timing.md)."""
 MUX_INPUTS = 4
 """Inputs of a multiplexer that is one LUT deep."""
 RAMB18_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
@@ -160,6 +162,18 @@ def read_latency(words: int, style: str) -> int:
         rows = -(-words // URAM_WORDS)
         return 2 if rows == 1 else 3 if rows <= MUX_INPUTS else 4
     return 2 if style == "block" else 1
+
+
+def ram_rows(words: int, width: int, style: str) -> int:
+    """Rows of RAMs after one another that a multiplexer joins, in a ``vp_ram``."""
+    if style == "block":
+        return block_ram_cut(words, width).rows
+    return -(-words // (URAM_WORDS if style == "ultra" else LUTRAM_WORDS))
+
+
+def lutram_is_fast(words: int, width: int) -> bool:
+    """Whether a ``vp_ram`` in LUTs keeps to the limits of timing: loads of its address, and its multiplexer."""
+    return words <= LUTRAM_MAX_WORDS and 7 * lutram_rams(words, width) <= LUTRAM_MAX_LOADS
 
 
 def fifo_ram(depth: int, width: int, wanted: str = "auto") -> tuple[int, int, str]:

@@ -10,7 +10,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,10 +20,13 @@ from pydantic import TypeAdapter
 
 from finn_vitprune import numerics, progress
 from finn_vitprune.bench import finn_mvu
+from finn_vitprune.bench.bars import TEXT as BARS
+from finn_vitprune.bench.bars import misses
 from finn_vitprune.bench.finn_mvu import FinnFold
 from finn_vitprune.bench.large_units import UNITS as LARGE_UNITS
 from finn_vitprune.bench.large_units import Made, attention, matrix
 from finn_vitprune.bench.resources import sources
+from finn_vitprune.bench.timing_designs import Designs, design_table, kinds
 from finn_vitprune.bench.units import node
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json, write_text
@@ -34,21 +37,20 @@ from finn_vitprune.synth.yosys import NodeJob, SynthesisError, map_node, timing_
 
 CLOCK_NS = 3.333
 """The period that end points are counted against."""
-TAKEN_NS, HIGH_NS, LEVELS, LOADS, RAM_LEVELS = 2.7, 3.333, 5, 1024, 1
-"""What a unit should keep to: ns by the taken and the high constants, LUT levels, loads of a net, LUTs after a memory."""
 TITLE = "Timing of units, estimated"
+FILE = "results.json"
 TEXT = f"""Before placement, from Yosys' netlists; `docs/timing.md` says how, and what these figures are worth. Low, taken, high:
 ns of the slowest path by three sets of constants. Levels: most LUTs in a row; c: LUTs and carry blocks; RAM: LUTs in
 a row after a block RAM or UltraRAM. Bare: multipliers without registers of operands, product and result. Widest:
 loads of the widest net, resets apart. Over: ends over {CLOCK_NS} ns by the taken and by the high constants. Ports: ns
-(taken) from an input to a register, from a register to an output, and through. Misses: what is above {TAKEN_NS} ns
-(taken), {HIGH_NS} ns (high), {LEVELS} levels, {LOADS:,} loads, {RAM_LEVELS} LUT after a memory, or a bare multiplier.
+(taken) from an input to a register, from a register to an output, and through. Misses: what does not keep to the bars:
+{BARS}.
 
 ```
-python -m finn_vitprune.bench.timing -o builds/results/timing
+{{command}}
 ```
 
-What `results.json` holds of the same RTL, Yosys and rules is not made again. Seconds of processor time on the machine at
+What `{FILE}` holds of the same RTL, Yosys and rules is not made again. Seconds of processor time on the machine at
 hand; none of Yosys where the netlist was in the cache.
 """
 
@@ -75,14 +77,7 @@ class TimedUnit:
     def misses(self) -> list[str]:
         """What the unit does not keep to."""
         t = self.timing
-        found = {
-            "taken": t.taken > TAKEN_NS, "high": t.high > HIGH_NS, "levels": t.levels > LEVELS,
-            "loads": t.widest > LOADS, "RAM": t.ram_levels > RAM_LEVELS, "bare": t.bare_multipliers > 0,
-        }  # fmt: skip
-        return [name for name, missed in found.items() if missed]
-
-
-_ROWS = TypeAdapter(dict[str, TimedUnit])
+        return misses(t.taken, t.high, t.levels, t.widest, t.ram_levels, t.bare_multipliers)
 
 
 @dataclass(frozen=True)
@@ -158,16 +153,40 @@ UNITS: dict[str, Made | FinnUnit] = {
 """Matrix units: rows x columns, TOKENS x SIMD x PE x LANES; half of the blocks of 16 (or b) are kept. FINN's: rows x columns, SIMD x PE."""
 
 
+@dataclass(frozen=True)
+class _Results:
+    """What ``results.json`` holds: units by name, and the nodes of designs."""
+
+    units: dict[str, TimedUnit] = field(default_factory=dict)
+    designs: Designs = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path | None) -> _Results:
+        """Those of a folder, none where there is no file or no folder is given."""
+        path = folder / FILE if folder else None
+        return _RESULTS.validate_json(path.read_bytes()) if path and path.exists() else cls()
+
+
+_RESULTS = TypeAdapter(_Results)
+
+
 def main(
     units: Annotated[list[str] | None, typer.Argument(help="Only units whose name holds one of these texts.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o")] = Path("builds/results/timing"),
+    design: Annotated[list[Path] | None, typer.Option(help="A build, or a summary that was kept: its nodes, too.")] = None,
+    before: Annotated[Path | None, typer.Option(help="Folder of results of other RTL, shown beside.")] = None,
     limit_s: Annotated[float, typer.Option(help="Seconds that Yosys may take for a unit.")] = 3600.0,
 ) -> None:
     """Map units and write their timing."""
-    found = _stored(output / "results.json")
+    earlier = _earlier(before)
+    stored = _Results.load(output)
+    designs = dict(kinds(place) for place in design or []) or stored.designs
     wanted = [name for name in UNITS if any(text in name for text in units or [""])]
     if not wanted:
         raise UserError(f"no unit has {' or '.join(units)} in its name: there are {', '.join(UNITS)}")
+    command = f"python -m finn_vitprune.bench.timing -o {output}" + "".join(f" --design {place}" for place in design or [])
+    command += f" --before {before}" if before else ""
+    found = stored.units
     for name in wanted:
         with tempfile.TemporaryDirectory(prefix="vitprune_timing_") as folder:
             job = _job(UNITS[name], Path(folder))
@@ -180,8 +199,14 @@ def main(
                 progress.line(f"{name}: {error}")
                 continue
         progress.line(f"{name}: {found[name].timing.taken:.2f} ns, {found[name].timing.levels} levels")
-        _write(output, {n: found[n] for n in UNITS if n in found})
-    _write(output, {n: found[n] for n in UNITS if n in found})
+        _write(output, _Results(found, designs), earlier, command)
+    _write(output, _Results(found, designs), earlier, command)
+
+
+def _earlier(before: Path | None) -> _Results:
+    if before is not None and not (before / FILE).is_file():
+        raise UserError(f"{before} holds no {FILE}: give a folder that an earlier run of this command wrote")
+    return _Results.load(before)
 
 
 def _job(unit: Made | FinnUnit, folder: Path) -> NodeJob:
@@ -192,13 +217,12 @@ def _job(unit: Made | FinnUnit, folder: Path) -> NodeJob:
     return NodeJob(op.onnx_node.name, sources(op, model, folder), luts=estimate.LUT, dsps=estimate.DSP)
 
 
-def _stored(path: Path) -> dict[str, TimedUnit]:
-    return _ROWS.validate_json(path.read_bytes()) if path.exists() else {}
-
-
-def _write(output: Path, found: dict[str, TimedUnit]) -> None:
-    write_json(output / "results.json", _ROWS.dump_python(found, mode="json"), indent=1)
-    write_text(output / "RESULTS.md", to_markdown(f"{TITLE} ({yosys_version()})", TEXT, tables(found)))
+def _write(output: Path, results: _Results, earlier: _Results, command: str) -> None:
+    units = {name: results.units[name] for name in UNITS if name in results.units}
+    results = _Results(units, results.designs)
+    write_json(output / FILE, _RESULTS.dump_python(results, mode="json"), indent=1)
+    page = to_markdown(f"{TITLE} ({yosys_version()})", TEXT.format(command=command), tables(results, earlier))
+    write_text(output / "RESULTS.md", page)
 
 
 def timed(job: NodeJob, limit_s: float) -> TimedUnit:
@@ -218,15 +242,16 @@ def _children_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def tables(found: dict[str, TimedUnit]) -> list[TextTable]:
-    """Units, their slowest paths, their widest nets."""
+def tables(results: _Results, earlier: _Results) -> list[TextTable]:
+    """Units, nodes of designs, the units' slowest paths and widest nets."""
+    found = results.units
+    was = ("was: LUT", "FF", "taken", "high", "levels", "widest", "misses") if earlier.units else ()
+    columns = ("unit", "LUT", "FF", "DSP", "BRAM36", "URAM", "low", "taken", "high", "levels", "c", "RAM", "bare", "widest",
+               "over", "ports", "misses", *was, "Yosys, s", "rest, s")  # fmt: skip
+    rows = tuple(_row(name, unit, _before(earlier.units.get(name)) if was else ()) for name, unit in found.items())
     return [
-        TextTable(
-            "Units",
-            ("unit", "LUT", "FF", "DSP", "BRAM36", "URAM", "low", "taken", "high", "levels", "c", "RAM", "bare", "widest",
-             "over", "ports", "misses", "Yosys, s", "rest, s"),
-            tuple(_row(name, unit) for name, unit in found.items()),
-        ),
+        TextTable("Units", columns, rows),
+        *(design_table(name, design, earlier.designs.get(name, {})) for name, design in results.designs.items()),
         TextTable(
             "Slowest paths",
             ("unit", "start", "end", "low", "taken", "high", "levels", "carries", "widest net", "loads", "ends"),
@@ -241,15 +266,23 @@ def tables(found: dict[str, TimedUnit]) -> list[TextTable]:
     ]  # fmt: skip
 
 
-def _row(name: str, unit: TimedUnit) -> tuple[str, ...]:
+def _row(name: str, unit: TimedUnit, was: tuple[str, ...]) -> tuple[str, ...]:
     r, t = unit.resources, unit.timing
     return (
         name, f"{r.LUT:,}", f"{r.FF:,}", f"{r.DSP:,}", f"{r.BRAM36:g}", str(r.URAM),
         *(f"{ns:.2f}" for ns in (t.low, t.taken, t.high)), str(t.levels), str(t.carry_levels), str(t.ram_levels),
         str(t.bare_multipliers), f"{t.widest:,}", f"{sum(unit.over.values()):,} / {sum(unit.over_high.values()):,}",
-        f"{t.from_ports:.2f} / {t.to_ports:.2f} / {t.through_ports:.2f}", ", ".join(unit.misses) or "-",
+        f"{t.from_ports:.2f} / {t.to_ports:.2f} / {t.through_ports:.2f}", ", ".join(unit.misses) or "-", *was,
         f"{unit.yosys_s:g}" if unit.yosys_s else "-", f"{unit.estimate_s:g}",
     )  # fmt: skip
+
+
+def _before(unit: TimedUnit | None) -> tuple[str, ...]:
+    if unit is None:
+        return ("-",) * 7
+    r, t = unit.resources, unit.timing
+    ns = f"{t.taken:.2f}", f"{t.high:.2f}"
+    return (f"{r.LUT:,}", f"{r.FF:,}", *ns, str(t.levels), f"{t.widest:,}", ", ".join(unit.misses) or "-")
 
 
 def _path(name: str, path: TimedPath) -> tuple[str, ...]:

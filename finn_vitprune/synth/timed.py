@@ -27,7 +27,8 @@ class NodeTiming(_TimingSection):
     """Of one node: ns of its slowest path by three sets of constants, and where it begins and ends.
 
     ``levels``: most LUTs in a row. ``widest``: the widest net, with its ``loads``. ``over``: ends that take longer than the
-    clock's period.
+    clock's period. ``ram_levels``: most LUTs in a row after a block RAM or UltraRAM; ``bare_multipliers``: DSP slices that
+    multiply without registers around; both are None in summaries of earlier versions.
     """
 
     node: str
@@ -41,6 +42,8 @@ class NodeTiming(_TimingSection):
     widest: str = ""
     loads: Count = 0
     over: Count = 0
+    ram_levels: Count | None = None
+    bare_multipliers: Count | None = None
 
     @classmethod
     def of(cls, node: str, op_type: str, timing: Timing, clk_ns: float) -> NodeTiming:
@@ -48,7 +51,8 @@ class NodeTiming(_TimingSection):
         return cls(
             node=node, op_type=op_type, low=timing.low, taken=timing.taken, high=timing.high, levels=timing.levels,
             start=path.start if path else "", end=path.end if path else "", widest=net.name if net else "",
-            loads=net.loads if net else 0, over=sum(timing.over(clk_ns).values()),
+            loads=net.loads if net else 0, over=sum(timing.over(clk_ns).values()), ram_levels=timing.ram_levels,
+            bare_multipliers=timing.bare_multipliers,
         )  # fmt: skip
 
 

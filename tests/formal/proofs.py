@@ -52,7 +52,15 @@ FIFO = Proof(
         Fault("vp_fifo", "has_q      <= count_q != COUNT_W'(1);", "has_q      <= 1'b1;", "p_invent"),
         Fault("vp_fifo", "if (move[i]) valid_q[i] <=", "valid_q[i] <=", "p_hold"),
         Fault("vp_fifo", "wire logic read = has_q && move[0];", "wire logic read = has_q;", "p_hold"),
-        Fault("vp_stream_fifo", "PADDED'(y);", "{(PADDED / WIDTH) {y}};", "p_padding"),
+        Fault("vp_stream_fifo", "PADDED'(data[PARTS]);", "{(PADDED / WIDTH) {data[PARTS]}};", "p_padding"),
+    ),
+)
+FIFO_PARTS = Proof(
+    "vp_stream_fifo, in two parts", "proof_fifo", FIFO_FILES, {"DEPTH": 6, "PARTS": 2, "SHOWS": 3, "TAKES": 2, "ROOM": 1},
+    faults=(
+        Fault("vp_stream_fifo", ".in_valid(valid[i])", ".in_valid(valid[0])", "p_invent"),
+        Fault("vp_stream_fifo", ".out_ready(ready[i+1])", ".out_ready(1'b1)", "p_lose"),
+        Fault("vp_stream_fifo", "(DEPTH + PARTS - 1) / PARTS", "DEPTH / PARTS - 1", "room.p_progress"),
     ),
 )
 FIFO_BLOCK = Proof(
@@ -180,7 +188,7 @@ LOAD_PORT = Proof(
     free=("dut.crc_d",),
     faults=(
         Fault("vp_load_port", "(!b_q || s_axilite_BREADY)", "1'b1", "p_lose_address"),
-        Fault("vp_load_port", "take || (b_q && !s_axilite_BREADY)", "take", "b.g_output.p_hold"),
+        Fault("vp_load_port", "take_q || (b_q && !s_axilite_BREADY)", "take_q", "b.g_output.p_hold"),
         Fault("vp_load_port", "assign s_axilite_AWREADY = !aw_full_q;", "assign s_axilite_AWREADY = 1'b1;", "p_lose_address"),
         Fault("vp_load_port", "assign s_axilite_WREADY  = !w_full_q;", "assign s_axilite_WREADY  = 1'b1;", "p_lose_data"),
         Fault("vp_load_port", "if (s_axilite_ARVALID && !r_q) rdata_q", "rdata_q", "r.g_output.p_hold"),
@@ -194,11 +202,12 @@ LOAD_GATE = replace(
         Fault("vp_load_port", "begun_q || (state_q == OPEN && !crowded_q)", "begun_q || state_q >= CHECKING", "p_closed"),
         Fault("vp_load_port", "state_q <= same_q ? OPEN : WRONG_CHECKSUM", "state_q <= OPEN", "p_closed"),
         Fault("vp_load_port", "header && w_q != wanted", "header && w_q[0] != wanted[0]", "p_closed"),
-        Fault("vp_load_port", "begins && state_q != DRAINING", "begins && state_q != OPEN && state_q != DRAINING", "p_closed"),
-        Fault("vp_load_port", "DRAINING: if (put) state_q <= TOO_EARLY; else if (idle)", "DRAINING: if (idle)", "p_closed"),
+        Fault("vp_load_port", "begins_q && state_q != DRAINING", "begins_q && state_q != OPEN && state_q != DRAINING", "p_closed"),
+        Fault("vp_load_port", "DRAINING: if (put_q) state_q <= TOO_EARLY; else if (idle)", "DRAINING: if (idle)", "p_closed"),
         Fault("vp_load_port", "state_q == DRAINING && idle", "state_q == DRAINING", "p_drained"),
         Fault("vp_load_port", "!begun_q && frames_q == '0", "frames_q == '0", "p_drained"),
         Fault("vp_load_port", "? {drained, body}", "? {drained, header}", "p_sent"),
+        Fault("vp_load_port", "crowded_q <= &frames_q[FRAME_BITS-1:2];", "crowded_q <= 1'b0;", "p_drained"),
     ),
 )
 
@@ -244,7 +253,7 @@ DROP = Proof(
 )
 
 BLOCKS = (
-    SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FORK, STREAM_FORK, WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT,
+    SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, FORK, STREAM_FORK, WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT,
     SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT,
     LOAD_GATE,
 )

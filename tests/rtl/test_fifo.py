@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
 
+from finn_vitprune.custom_ops.fifo import FifoFolding
+from finn_vitprune.custom_ops.folding import Styles
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus, beats
 
@@ -45,18 +47,23 @@ def check_depth(built):
 
 @pytest.mark.parametrize(
     "depth, style",
-    [(73, "auto"), (1, "auto"), (40, "block"), (4096, "ultra"), (4097, "ultra"), (4100, "ultra"), (16390, "ultra")],
+    [(73, "auto"), (1, "auto"), (40, "block"), (4096, "ultra"), (4097, "ultra"), (4100, "ultra"), (16390, "ultra"),
+     (40960, "block")],
 )
 def test_fifo_takes_depth_beats_while_its_output_stalls(depth, style):
     check_depth(build_op(*inputs(depth, style, 1, "INT8")[:2]))
 
 
-@pytest.mark.parametrize("depth, latency", [(4096, 2), (4100, 3), (16384, 3), (16390, 4)])
-def test_deep_fifos_in_ultraram_read_ahead(depth, latency):
-    """More than one row of UltraRAMs: a beat every cycle, and the same beats in bursts that fill and empty it."""
-    _, attrs, _ = inputs(depth, "ultra", 6, "INT8")
+@pytest.mark.parametrize("depth, style, latency, parts", [
+    (4096, "ultra", 2, 1), (4100, "ultra", 3, 1), (16384, "ultra", 3, 1), (16390, "ultra", 3, 2), (49153, "ultra", 3, 4),
+    (1024, "block", 2, 1), (9000, "block", 2, 3),
+])  # fmt: skip
+def test_deep_fifos_read_ahead(depth, style, latency, parts):
+    """Rows of RAMs, and parts: a beat every cycle, and the same beats in bursts that fill and empty it."""
+    _, attrs, _ = inputs(depth, style, 6, "INT8")
     built = build_op("VitFIFO", attrs)
-    assert built.op.rtl_parameters()["READ_LATENCY"] == latency
+    parameters = built.op.rtl_parameters()
+    assert (parameters["READ_LATENCY"], parameters["PARTS"]) == (latency, parts)
     stream = built.op.in_streams()[0]
     data = random_stream(stream, 1 + 2 * depth // stream.beats, 1)
     free, filled = Stimulus(), Stimulus(seed=1, stall=0.7, burst=200)
@@ -65,6 +72,16 @@ def test_deep_fifos_in_ultraram_read_ahead(depth, latency):
         assert_ok(result, built, [data], stimulus)
     assert np.all(np.diff(results[free].out_cycles["out0_V"]) == 1)
     assert np.diff(results[filled].in_cycles["in0_V"]).max() > 1, "it was full"
+    first = results[free].out_cycles["out0_V"][0] - results[free].in_cycles["in0_V"][0]
+    assert first == built.op.beat_cycles()
+
+
+def test_memories_in_luts_that_are_slow_are_no_candidates():
+    """A wide address net, or many rows that a multiplexer joins."""
+    styles = Styles(ram=("distributed", "block"))
+    assert [c.style for c in FifoFolding(600, 64, 9, "auto").candidates(1, styles)] == ["block", "distributed"]
+    for depth, width in ((1100, 8), (1000, 80)):
+        assert [c.style for c in FifoFolding(depth, width, 9, "auto").candidates(1, styles)] == ["block"]
 
 
 def test_a_part_without_ultraram_is_named(tmp_path):

@@ -54,11 +54,12 @@ module vp_load_port #(
         $error("vp_load_port: BEATS %0d and WORDS %0d must be at least 1, FRAME_BITS %0d at least 3", BEATS, WORDS, FRAME_BITS);
     end
 
-    // --- writes: address and data come in any order, one of each is held ---
+    // --- writes: address and data come in any order, one of each is held, and counts a cycle after both are there ---
     logic aw_full_q, w_full_q, b_q;
+    logic take_q, begins_q, put_q;  // a write counts: any, one that begins a load, one of a word
     logic [2:0] index_q;
     logic [31:0] w_q;
-    wire logic take = aw_full_q && w_full_q && (!b_q || s_axilite_BREADY);
+    wire logic take = aw_full_q && w_full_q && !take_q && (!b_q || s_axilite_BREADY);
     assign s_axilite_AWREADY = !aw_full_q;
     assign s_axilite_WREADY  = !w_full_q;
     assign s_axilite_BVALID  = b_q;
@@ -70,14 +71,18 @@ module vp_load_port #(
             aw_full_q <= 1'b0;
             w_full_q  <= 1'b0;
             b_q       <= 1'b0;
+            take_q    <= 1'b0;
+            begins_q  <= 1'b0;
+            put_q     <= 1'b0;
         end else begin
-            aw_full_q <= aw_full_q ? !take : s_axilite_AWVALID;
-            w_full_q  <= w_full_q ? !take : s_axilite_WVALID;
-            b_q       <= take || (b_q && !s_axilite_BREADY);
+            aw_full_q <= aw_full_q ? !take_q : s_axilite_AWVALID;
+            w_full_q  <= w_full_q ? !take_q : s_axilite_WVALID;
+            b_q       <= take_q || (b_q && !s_axilite_BREADY);
+            take_q    <= take;
+            begins_q  <= take && index_q == CONTROL && w_q[0];
+            put_q     <= take && index_q == DATA;
         end
     end
-    wire logic begins = take && index_q == CONTROL && w_q[0];
-    wire logic put    = take && index_q == DATA;
 
     // --- frames inside, and the gate: open to the frame that has begun, and to further ones in state OPEN ---
     logic [3:0] state_q;
@@ -114,7 +119,7 @@ module vp_load_port #(
     logic [2:0] head_q;    // header words taken
     logic [31:0] taken_q;  // data words taken
     logic full_q;          // all data words are taken
-    wire logic word = put && state_q == LOADING;
+    wire logic word = put_q && state_q == LOADING;
     wire logic header = word && !head_q[2];
     wire logic body = word && head_q[2];
     logic [31:0] wanted;
@@ -142,15 +147,25 @@ module vp_load_port #(
         end
     end
 
-    // --- checksum of all words but itself ---
+    // --- checksum of all words but itself: each bit of the next one is a sum of bits of the last one and of the word ---
+    function automatic logic [31:0][31:0] crc_rows();
+        logic [31:0][31:0] rows;
+        logic [31:0] crc;
+        for (int unsigned column = 0; column < 32; column++) begin
+            crc = 32'd1 << column;
+            for (int unsigned i = 0; i < 32; i++) crc = {1'b0, crc[31:1]} ^ (crc[0] ? POLYNOMIAL : 32'd0);
+            for (int unsigned row = 0; row < 32; row++) rows[row][column] = crc[row];
+        end
+        return rows;
+    endfunction
+    localparam logic [31:0][31:0] ROWS = crc_rows();
     logic [31:0] crc_q, crc_d;
-    always_comb begin
-        crc_d = crc_q ^ w_q;
-        for (int unsigned i = 0; i < 32; i++) crc_d = {1'b0, crc_d[31:1]} ^ (crc_d[0] ? POLYNOMIAL : 32'd0);
+    for (genvar i = 0; i < 32; i++) begin : g_crc
+        assign crc_d[i] = ^(ROWS[i] & (crc_q ^ w_q));
     end
     always_ff @(posedge clk) begin
         if (!rst_n || state_q == STARTING) crc_q <= '1;
-        else if (header || (body && !full_q)) crc_q <= crc_d;
+        else if (word && !full_q) crc_q <= crc_d;
     end
 
     // --- the chain: start alone, then data and checksum ---
@@ -178,12 +193,12 @@ module vp_load_port #(
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             state_q <= filled ? OPEN : EMPTY;
-        end else if (begins && state_q != DRAINING && state_q != STARTING) begin
+        end else if (begins_q && state_q != DRAINING && state_q != STARTING) begin
             state_q <= DRAINING;
         end else begin
             unique case (state_q)
-                DRAINING: if (put) state_q <= TOO_EARLY; else if (idle) state_q <= STARTING;
-                STARTING: if (put) state_q <= TOO_EARLY; else if (back[33]) state_q <= LOADING;
+                DRAINING: if (put_q) state_q <= TOO_EARLY; else if (idle) state_q <= STARTING;
+                STARTING: if (put_q) state_q <= TOO_EARLY; else if (back[33]) state_q <= LOADING;
                 LOADING:
                     if (unwanted_q) state_q <= WRONG_DESIGN;
                     else if (back_q) state_q <= WRONG_CHECKSUM;

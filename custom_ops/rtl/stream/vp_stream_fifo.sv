@@ -1,4 +1,5 @@
-// Op top of VitFIFO: a vp_fifo of DEPTH beats.
+// Op top of VitFIFO: DEPTH beats in PARTS vp_fifos, one behind the other, so that none needs more rows of RAMs than one LUT
+// joins. What PARTS does not divide is rounded up.
 `default_nettype none
 
 module vp_stream_fifo #(
@@ -6,6 +7,7 @@ module vp_stream_fifo #(
     int unsigned DEPTH = 32,
     parameter    STYLE = "auto",
     int unsigned READ_LATENCY = 2,
+    int unsigned PARTS = 1,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
     input  wire logic              clk,
@@ -17,13 +19,26 @@ module vp_stream_fifo #(
     output      logic              out0_tvalid,
     input  wire logic              out0_tready
 );
-    logic [WIDTH-1:0] y;
+    logic [PARTS:0][WIDTH-1:0] data;
+    logic [PARTS:0] valid, ready;
 
-    vp_fifo #(.WIDTH(WIDTH), .DEPTH(DEPTH), .STYLE(STYLE), .READ_LATENCY(READ_LATENCY)) fifo (
-        .clk, .rst_n, .in_data(in0_tdata[WIDTH-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
-        .out_data(y), .out_valid(out0_tvalid), .out_ready(out0_tready)
-    );
-    assign out0_tdata = PADDED'(y);
+    if (PARTS < 1) begin : g_check
+        $error("vp_stream_fifo: PARTS is %0d, it must be at least 1", PARTS);
+    end
+    assign data[0]      = in0_tdata[WIDTH-1:0];
+    assign valid[0]     = in0_tvalid;
+    assign in0_tready   = ready[0];
+    assign out0_tdata   = PADDED'(data[PARTS]);
+    assign out0_tvalid  = valid[PARTS];
+    assign ready[PARTS] = out0_tready;
+    for (genvar i = 0; i < PARTS; i++) begin : g_part
+        vp_fifo #(
+            .WIDTH(WIDTH), .DEPTH((DEPTH + PARTS - 1) / PARTS), .STYLE(STYLE), .READ_LATENCY(READ_LATENCY)
+        ) fifo (
+            .clk, .rst_n, .in_data(data[i]), .in_valid(valid[i]), .in_ready(ready[i]),
+            .out_data(data[i+1]), .out_valid(valid[i+1]), .out_ready(ready[i+1])
+        );
+    end
 endmodule
 
 `default_nettype wire

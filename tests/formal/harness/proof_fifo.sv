@@ -7,6 +7,7 @@ module proof_fifo #(
     int unsigned DEPTH = 5,
     parameter    STYLE = "auto",
     int unsigned READ_LATENCY = 2,
+    int unsigned PARTS = 1,
     int unsigned SHOWS = 1,   // cycles until a beat is at the output
     int unsigned TAKES = 1,   // cycles until one is taken, if one leaves
     int unsigned ROOM  = 1    // cycles until one is taken, if there is room
@@ -20,7 +21,7 @@ module proof_fifo #(
 );
     logic in0_tready, out0_tvalid;
     logic [7:0] out0_tdata;
-    vp_stream_fifo #(.WIDTH(WIDTH), .DEPTH(DEPTH), .STYLE(STYLE), .READ_LATENCY(READ_LATENCY)) dut (.*);
+    vp_stream_fifo #(.WIDTH(WIDTH), .DEPTH(DEPTH), .STYLE(STYLE), .READ_LATENCY(READ_LATENCY), .PARTS(PARTS)) dut (.*);
 
     localparam int unsigned HOLDS = DEPTH > 1 ? DEPTH : 2;
     localparam int unsigned BITS = $clog2(HOLDS + 4);

@@ -88,11 +88,11 @@ module proof_load_port #(
             p_okay : assert (bresp == '0 && rresp == '0);
         end
     end
-    proof_progress #(.LIMIT(1)) answer (.clk, .rst_n, .want(aw_q && w_q && (!bvalid || bready)), .done);
-    proof_progress #(.LIMIT(1)) take_address (
+    proof_progress #(.LIMIT(2)) answer (.clk, .rst_n, .want(aw_q && w_q && (!bvalid || bready)), .done);
+    proof_progress #(.LIMIT(2)) take_address (
         .clk, .rst_n, .want(awvalid && (!aw_q || w_q) && (!bvalid || bready)), .done(awready)
     );
-    proof_progress #(.LIMIT(1)) take_data (
+    proof_progress #(.LIMIT(2)) take_data (
         .clk, .rst_n, .want(wvalid && (!w_q || aw_q) && (!bvalid || bready)), .done(wready)
     );
     proof_progress #(.LIMIT(1)) take_read (.clk, .rst_n, .want(arvalid && (!rvalid || rready)), .done(arready));
