@@ -110,17 +110,16 @@ module vp_layernorm #(
     assign scale_ready = load_q[LOADS-1];
     wire logic start = scale_valid && !loading_q && (!active_q || (take && last_q));
     always_ff @(posedge clk) begin
+        load_q <= {load_q[LOADS-2:0], start};
         if (!rst_n) begin
             active_q  <= 1'b0;
             loading_q <= 1'b0;
-            load_q    <= '0;
             left_q    <= BEAT_W'(BEATS - 1);
             last_q    <= BEATS == 1;
             raddr_q   <= '0;
         end else begin
             active_q  <= start || (active_q && !(take && last_q));
             loading_q <= start || (loading_q && !scale_ready);
-            load_q    <= {load_q[LOADS-2:0], start};
             raddr_q   <= (GROUPS * HELD_W)'({raddr_q, raddr_q[0] + HELD_W'(take)});
             if (take) begin
                 left_q <= last_q ? BEAT_W'(BEATS - 1) : left_q - 1'b1;

@@ -35,13 +35,9 @@ module vp_layernorm_rsqrt #(
     logic free_q, can_take;
     wire logic start = in_valid && free_q && can_take;
     always_ff @(posedge clk) begin
-        if (!rst_n) begin
-            step_q <= '0;
-            free_q <= 1'b0;
-        end else begin
-            step_q <= {step_q[43:0], start};
-            free_q <= !(start || (|step_q[33:0]) || (|step_q[38:35]));
-        end
+        free_q <= !(start || (|step_q[33:0]) || (|step_q[38:35]));
+        if (!rst_n) step_q <= '0;
+        else step_q <= {step_q[43:0], start};
     end
     assign in_ready = step_q[3];
 
