@@ -51,8 +51,8 @@ FIFO = Proof(
         Fault("vp_fifo", "WORDS = DEPTH - STAGES;", "WORDS = DEPTH - STAGES - 1;", "room.p_progress"),
         Fault("vp_fifo", "has_q      <= count_q != COUNT_W'(1);", "has_q      <= 1'b1;", "p_invent"),
         Fault("vp_fifo", "if (move[i]) valid_q[i] <=", "valid_q[i] <=", "p_hold"),
-        Fault("vp_fifo", "wire logic read = has_q && move[0];", "wire logic read = has_q;", "p_hold"),
-        Fault("vp_stream_fifo", "PADDED'(y);", "{(PADDED / WIDTH) {y}};", "p_padding"),
+        Fault("vp_fifo", "wire logic read = has_q && move[0];", "wire logic read = has_q;", "p_data"),
+        Fault("vp_stream_fifo", "PADDED'(data[SECTIONS]);", "{(PADDED / WIDTH) {data[SECTIONS]}};", "p_padding"),
     ),
 )
 FIFO_BLOCK = Proof(
@@ -191,12 +191,12 @@ LOAD_PORT = Proof(
 LOAD_GATE = replace(
     LOAD_PORT, name="vp_load_port, a frame begins only when it is open", only="p_closed", cycles=None,
     faults=(
-        Fault("vp_load_port", "begun_q || (state_q == OPEN && !crowded_q)", "begun_q || state_q >= CHECKING", "p_closed"),
-        Fault("vp_load_port", "state_q <= same_q ? OPEN : WRONG_CHECKSUM", "state_q <= OPEN", "p_closed"),
+        Fault("vp_load_port", "begun_q || (open_q && !crowded_q)", "begun_q || state_q >= CHECKING", "p_closed"),
+        Fault("vp_load_port", "state_d = same_q ? OPEN : WRONG_CHECKSUM", "state_d = OPEN", "p_closed"),
         Fault("vp_load_port", "header && w_q != wanted", "header && w_q[0] != wanted[0]", "p_closed"),
         Fault("vp_load_port", "begins && state_q != DRAINING", "begins && state_q != OPEN && state_q != DRAINING", "p_closed"),
-        Fault("vp_load_port", "DRAINING: if (put) state_q <= TOO_EARLY; else if (idle)", "DRAINING: if (idle)", "p_closed"),
-        Fault("vp_load_port", "state_q == DRAINING && idle", "state_q == DRAINING", "p_drained"),
+        Fault("vp_load_port", "DRAINING: if (put) state_d = TOO_EARLY; else if (idle_q)", "DRAINING: if (idle_q)", "p_closed"),
+        Fault("vp_load_port", "state_q == DRAINING && idle_q;", "state_q == DRAINING;", "p_drained"),
         Fault("vp_load_port", "!begun_q && frames_q == '0", "frames_q == '0", "p_drained"),
         Fault("vp_load_port", "? {drained, body}", "? {drained, header}", "p_sent"),
     ),
