@@ -32,8 +32,8 @@ class VitTokenDrop(FoldedOp):
     No DSP: a lane multiplies by the score with one LUT a bit of score and two bits of x. ``ranking``
     "insert" keeps the min(k, N - 1 - k) keys at one end sorted, a score a cycle; "histogram" counts
     the scores in histograms of several levels and walks down them, small for many tokens; "auto" takes
-    the cheapest whose cycles are at most 1 % of the interval: of the graph's (``interval``, which folding
-    sets), or of the op's own. A frame takes N D / SIMD + D / fuse lanes cycles whichever tokens are kept.
+    the cheapest of insertion and of histograms whose cycles are at most 1 % of the interval: of the graph's
+    (``interval``, which folding sets), or of the op's own. A frame takes N D / SIMD + D / fuse lanes cycles whichever tokens are kept.
 
     Source: Y. Liang et al., "Not All Patches are What You Need" (EViT), arXiv 2202.07800; FCCM 2024,
     arXiv 2403.14047.

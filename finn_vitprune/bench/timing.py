@@ -103,6 +103,19 @@ def drop(tokens: int, channels: int, simd: int, k: int, heads: int) -> Made:
     return "VitTokenDrop", attributes | {"scoreDataType": score}, []
 
 
+def planned_drop(tokens: int, simd: int, k: int, interval: int) -> Made:
+    """A token drop of DeiT-Small as a plan has it: 384 channels, six heads, the graph's interval."""
+    op, attributes, initialisers = drop(tokens, 384, simd, k, 6)
+    return op, attributes | {"interval": interval}, initialisers
+
+
+def embed(simd: int) -> Made:
+    """DeiT-Small's token embedding."""
+    rng = np.random.default_rng(0)
+    attributes = {"tokens_in": 196, "prefix": 1, "channels": 384, "SIMD": simd}
+    return "VitTokenEmbed", attributes, [rng.integers(-999, 999, 384), rng.integers(-999, 999, (197, 384))]
+
+
 def stream(op: str, simd: int, dtype: str, initialisers: Iterable[np.ndarray] = (), **more: object) -> Made:
     """A unit of one stream of 384 channels, where ``more`` does not say otherwise."""
     attributes = {"tokens": 197, "channels": 384, "SIMD": simd, "inputDataType": dtype}
@@ -131,6 +144,23 @@ UNITS: dict[str, Made | FinnUnit] = {
     "LayerNorm 384, SIMD 8": norm(197, 384, 8),
     "LayerNorm 384, SIMD 16": norm(197, 384, 16),
     "token drop 197x384, SIMD 6, k 98": drop(197, 384, 6, 98, 6),
+    "token drop 197x384, SIMD 3, k 98, 38,425 cycles": planned_drop(197, 3, 98, 38425),
+    "token drop 100x384, SIMD 2, k 50, 38,425 cycles": planned_drop(100, 2, 50, 38425),
+    "token drop 52x384, SIMD 1, k 26, 38,425 cycles": planned_drop(52, 1, 26, 38425),
+    "token drop 100x384, SIMD 3, k 50, 20,880 cycles": planned_drop(100, 3, 50, 20880),
+    "token drop 52x384, SIMD 2, k 26, 20,880 cycles": planned_drop(52, 2, 26, 20880),
+    "token embedding 197x384, SIMD 3": embed(3),
+    "token mean 197x384, SIMD 3": stream("VitTokenMean", 3, "INT16", mult=10923, shift=21, outputDataType="INT16"),
+    "select token 0 of 197x384, SIMD 2": stream("VitSelectToken", 2, "INT16", index=0),
+    "split 192 and 384 of 576, SIMD 8": stream("VitSplit", 8, "INT8", channels=576, first=192),
+    "fork, SIMD 3": stream("VitFork", 3, "INT16"),
+    "width converter, SIMD 16 to 6": (
+        "VitWidthConverter", {"tokens": 197, "channels": 384, "in_simd": 16, "out_simd": 6, "inputDataType": "INT8"}, []
+    ),
+    "crossing, SIMD 8, 2 stages": stream("VitCrossing", 8, "INT8", stages=2),
+    "load port 196x768, SIMD 4": stream("VitLoadPort", 4, "UINT8", tokens=196, channels=768, words=359424, design=1),
+    "FIFO 9,552 x 64 bits, LUTRAM": stream("VitFIFO", 8, "INT8", depth=9552, ram_style="distributed"),
+    "FIFO 27,776 x 48 bits, UltraRAM": stream("VitFIFO", 3, "INT16", depth=27776, ram_style="ultra"),
     "attention 197x6x64, SIMD 4, PE 16": attention(4, 16, "auto"),
     "attention 197x6x64, SIMD 8, PE 50": attention(8, 50, "block"),
     "attention 100x6x64, SIMD 4, PE 25": attention(4, 25, "block", tokens=100),

@@ -111,7 +111,7 @@ def _absorb_inverters(wiring: Wiring) -> Wiring:
 
 
 def _pack_operands(wiring: Wiring, slices: list[Cells], registers: _Registers) -> list[Cells]:
-    """Slices with their operand registers, those of equal registers in a group."""
+    """Slices with their operand registers, those of equal registers in a group; a constant counts as registered."""
     if not slices:
         return []
     total = ULTRASCALE_PLUS.loads(wiring)
@@ -120,11 +120,12 @@ def _pack_operands(wiring: Wiring, slices: list[Cells], registers: _Registers) -
     places = [(g, port, g.kind.columns(port)) for g in slices for port in "ABCD" if g.kind.columns(port)]
     while True:
         verdicts, bad = [], np.zeros(len(good), bool)
-        for group, _, columns in places:
+        for group, port, columns in places:
             nets = group.nets[:, columns]
             owner = registers.of_q[nets]
             used = nets > 0
-            ok = used.any(1) & (good[owner] | ~used).all(1) & _alike(owner, used, registers)
+            constant = ~used.any(1) & (port in "AB")  # needs no register
+            ok = constant | (used.any(1) & (good[owner] | ~used).all(1) & _alike(owner, used, registers))
             verdicts.append(ok)
             bad[owner[~ok][used[~ok]]] = True
         if not (bad[:-1] & good[:-1]).any():

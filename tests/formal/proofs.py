@@ -51,7 +51,7 @@ FIFO = Proof(
         Fault("vp_fifo", "WORDS = DEPTH - STAGES;", "WORDS = DEPTH - STAGES - 1;", "room.p_progress"),
         Fault("vp_fifo", "has_q      <= count_q != COUNT_W'(1);", "has_q      <= 1'b1;", "p_invent"),
         Fault("vp_fifo", "if (move[i]) valid_q[i] <=", "valid_q[i] <=", "p_hold"),
-        Fault("vp_fifo", "wire logic read = has_q && move[0];", "wire logic read = has_q;", "p_hold"),
+        Fault("vp_fifo", "wire logic read = has_q && move[0];", "wire logic read = has_q;", "p_data"),
         Fault("vp_stream_fifo", "PADDED'(data[PARTS]);", "{(PADDED / WIDTH) {data[PARTS]}};", "p_padding"),
     ),
 )
