@@ -284,10 +284,10 @@ def _synthesised(shape, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("k", sampled([99, 138], 1))
-def test_deit_small_takes_2000_luts_and_no_dsp(k, tmp_path):
+def test_deit_small_takes_2100_luts_and_no_dsp(k, tmp_path):
     """197 tokens of 384 channels, 6 heads, keep rates .5 and .7, eight elements a cycle."""
     op, found = _synthesised(attrs(197, 384, 8, k, 6), tmp_path)
-    assert found.LUT <= 2000 and found.DSP == 0 and found.BRAM36 <= 1.5, found
+    assert found.LUT <= 2100 and found.DSP == 0 and found.BRAM36 <= 1.5, found
     assert op.get_exp_cycles() <= 1.05 * 197 * 384 / 8 and op.folding().ranking.cycles <= 0.01 * op.get_exp_cycles()
 
 
