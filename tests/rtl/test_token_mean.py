@@ -52,14 +52,15 @@ def test_rtl_equals_golden_model(case):
 
 def extreme_inputs():
     """Op type, attributes and frames at both ends of the range."""
-    x = np.stack([np.full((8, 2), -32768), np.full((8, 2), 32767), np.full((8, 2), -1)])
+    x = np.stack([np.full((8, 2), -32768), np.full((8, 2), 32767), np.full((8, 2), -1), np.full((8, 2), 32767)])
+    x[3, 0] = 32765  # the mean is a quarter below the highest code, and rounded up to it
     return "VitTokenMean", attributes(8, 0, 2, 1, "INT16", "INT16", 1, 3), [x]
 
 
 def test_extreme_tokens_do_not_overflow_the_sums():
     _, _, [x] = case = extreme_inputs()
     checked = check_op(*case)
-    assert checked.built.expected([x])[0].reshape(3, 2).tolist() == [[-32768] * 2, [32767] * 2, [-1] * 2]
+    assert checked.built.expected([x])[0].reshape(4, 2).tolist() == [[-32768] * 2, [32767] * 2, [-1] * 2, [32767] * 2]
 
 
 def test_block_ram_of_sums():
