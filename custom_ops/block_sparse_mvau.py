@@ -19,6 +19,7 @@ from finn_vitprune.custom_ops.mvau_contents import (
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Fold, product_sum_bits
 from finn_vitprune.custom_ops.mvau_mac import MAC_STYLES
+from finn_vitprune.custom_ops.requant_estimate import requant_cycles
 from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
@@ -27,8 +28,10 @@ from finn_vitprune.sim.contents import Region, fill_file
 
 LOAD_CYCLES = 4
 """From the last beat of a group's input to its first step: registers, the program's first entry."""
-DRAIN_CYCLES = 6
-"""From a drain step to the beat that it makes: result bank, sum, requantisation, output register."""
+DRAIN_CYCLES = 7
+"""From a drain step to the beat that it makes, without requantisation: result bank, lane, sum, FIFO."""
+REORDER_CYCLES, WIDEN_CYCLES = 4, 2
+"""More where rows are put in order, and where beats are made wider."""
 
 
 class BlockSparseMVAU(FoldedOp):
@@ -174,8 +177,10 @@ class BlockSparseMVAU(FoldedOp):
         """Groups of tokens are loaded, multiplied and drained, as :func:`.balance.row_ends` says."""
         f = self.fold()
         row = f.timing.emit_row or f.timing.drain_row
+        behind = DRAIN_CYCLES + (requant_cycles(f.sum_bits, f.mult_bits) if f.requant else 0)
+        behind += REORDER_CYCLES if f.rows_per_step > 1 else WIDEN_CYCLES if f.out_width > f.drain_width else 0
         ends = row_ends(f.token_groups, f.timing, [t + LOAD_CYCLES for t in inputs[0].last])
-        last = tuple(end + DRAIN_CYCLES for end in ends)
+        last = tuple(end + behind for end in ends)
         return [TokenTimes(tuple(end - row + 1 for end in last), last)]
 
     def held_tokens(self) -> int:

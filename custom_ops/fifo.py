@@ -12,6 +12,17 @@ from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory, fifo_ra
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 
 
+def _control(words: int) -> int:
+    """LUTs of the pointers into a RAM and of its fill count."""
+    pointer = max(1, (words - 1).bit_length())
+    return 3 * pointer // 2 + 6 if words == 1 << pointer else 3 * pointer + 7
+
+
+def credit_fifo_luts(places: int) -> int:
+    """LUTs of a ``vp_credit_fifo`` of more than two places in LUTRAM, without the RAM (``places`` words)."""
+    return _control(places) + 2 * places.bit_length() + 3
+
+
 @dataclass(frozen=True)
 class FifoFolding(Folding):
     """A FIFO of ``depth`` beats of ``width`` bits in the memory ``style``, for frames of ``beats``."""
@@ -46,9 +57,7 @@ class FifoFolding(Folding):
         words = self.ram[0]
         if not words:
             return Estimate(LUT=self.width + 5)
-        pointer = max(1, (words - 1).bit_length())
-        control = 3 * pointer // 2 + 6 if words == 1 << pointer else 3 * pointer + 7
-        return self.memories[0].resources + Estimate(LUT=control + 4 * (self.read_latency - 1))
+        return self.memories[0].resources + Estimate(LUT=_control(words) + 4 * (self.read_latency - 1))
 
     def attributes(self) -> dict[str, str]:
         return {"ram_style": self.style}

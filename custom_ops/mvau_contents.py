@@ -36,7 +36,8 @@ def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory,
     bits = f.x_index_bits
     fields = (last.astype(np.int64) << bits) | rows * f.entry_steps
     program = pack_words(fields.T, 1 + bits)
-    program[plan.lane_sub_blocks * f.groups - 1] |= 1 << (f.lanes * (1 + bits))
+    length, width = plan.lane_sub_blocks * f.groups, f.lanes * (1 + bits) + 1
+    program[length - 1] |= 1 << (width - 1)
 
     tiles = pad_to_block(weights, f.block).reshape(
         f.block_rows * f.sub_blocks, f.entry_steps, f.simd, f.block_columns, f.groups, f.pe
@@ -46,11 +47,7 @@ def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory,
     words = words.transpose(1, 2, 0, 3, 4).reshape(-1, f.lanes * f.pe, chain, f.simd // chain)
     words = np.pad(words, [(0, f.weight_words), (0, 0), (0, 0), (0, 0)])[: f.weight_words]
     banks = [words[:, :, i].reshape(f.weight_words, -1) for i in range(chain)]
-    width = f.w.bitwidth()
-    return (
-        Memory(program, 1 + f.lanes * (1 + bits)),
-        [Memory.packed(bank, width) for bank in banks],
-    )
+    return cyclic(program[:length], f.program_entries, width), [Memory.packed(bank, f.w.bitwidth()) for bank in banks]
 
 
 def drain_contents(f: Fold, plan: Schedule) -> Memory:
@@ -69,7 +66,18 @@ def drain_contents(f: Fold, plan: Schedule) -> Memory:
                 words.append((((head << sub_bits | sub) << lane_bits | lane) << f.r_word_bits) | word)
     width = 3 + sub_bits + lane_bits + f.r_word_bits
     words[-1] |= 1 << (width - 1)
-    return Memory(pad_words(words, f.drain_entries), width)
+    return cyclic(words, f.drain_entries, width)
+
+
+WRAP_AHEAD = 4
+"""Entries from the one that says so to the program's first (``vp_mvau_program``)."""
+
+
+def cyclic(words, depth: int, width: int) -> Memory:
+    """A program that ``vp_mvau_program`` runs over and over: shorter ones repeat, the flag of its end stands above the words."""
+    program = np.tile(np.array(words, dtype=object), -(-WRAP_AHEAD // len(words)))
+    program[-WRAP_AHEAD] |= 1 << width
+    return Memory(pad_words(program, depth), width + 1)
 
 
 def constant_contents(f: Fold, bias: np.ndarray, mult: np.ndarray | None) -> Memory:

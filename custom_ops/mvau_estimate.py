@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from finn_vitprune.custom_ops.fifo import credit_fifo_luts
 from finn_vitprune.custom_ops.load_chain import hop_estimate
 from finn_vitprune.custom_ops.memory import (
     MATRIX_MEMORY,
@@ -28,6 +29,9 @@ CONTENTS = {
 }  # fmt: skip
 """What the memories hold, by their letter."""
 
+DRAIN_PLACES, OUTPUT_PLACES = 31, 16
+"""Places of the FIFOs after the drain and, where rows are put in order, after that (vp_mvau_drain, vp_mvau_reorder)."""
+
 
 def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
     """Depth, width and number of the ROMs: W weights, P lanes' program, C drain program, K constants."""
@@ -36,8 +40,8 @@ def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
     words, width, _ = f.weight_memory
     return {
         "W": (words, width, f.mac.chain),
-        "P": (f.program_entries, 1 + f.lanes * (1 + f.x_index_bits), 1),
-        "C": (f.drain_entries, 3 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits, 1),
+        "P": (f.program_entries, 2 + f.lanes * (1 + f.x_index_bits), 1),
+        "C": (f.drain_entries, 4 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits, 1),
         "K": (f.constants, f.drain_width * constant_bits, 1),
     }
 
@@ -45,7 +49,7 @@ def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
 def ram_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
     """Depth, width and number of the RAMs, two buffers each: X row memories, R result banks, O rows in order."""
     return {
-        "X": (2 << max(1, clog2(f.x_words)), f.x_elems * f.x.bitwidth(), f.lanes * f.tokens),
+        "X": (*f.row_memory, f.lanes * f.tokens),
         "R": (2 << f.r_word_bits, f.tokens * f.pe * f.acc_bits, f.lanes * (f.r_elems // f.pe)),
         "O": f.reorder_shape,
     }
@@ -60,7 +64,7 @@ def styles(f: Fold) -> dict[str, str]:
 def memories(f: Fold) -> tuple[UnitMemory, ...]:
     """All memories with what the present mask stores in them."""
     stored = _stored(f)
-    return tuple(replace(m, stored=stored[key]) for key, m in (("W", _weights(f)), *_others(f).items()) if m.count)
+    return tuple(replace(m, stored=stored[key]) for key, m in (("W", _weights(f)), *_others(f).items()) if m.count) + _fifos(f)
 
 
 def _weights(f: Fold) -> UnitMemory:
@@ -70,12 +74,23 @@ def _weights(f: Fold) -> UnitMemory:
 
 def _others(f: Fold) -> dict[str, UnitMemory]:
     """The other memories by their letter."""
-    style, roms = styles(f), rom_shapes(f)
+    style, roms, rams = styles(f), rom_shapes(f), ram_shapes(f)
     del roms["W"]
+    if style["R"] == "distributed":  # a memory of its own for each row
+        depth, width, count = rams["R"]
+        rams["R"] = depth, width // f.tokens, count * f.tokens
     return {
         key: UnitMemory(*CONTENTS[key], depth, width, style[key], count, rom=key in roms)
-        for key, (depth, width, count) in (roms | ram_shapes(f)).items()
+        for key, (depth, width, count) in (roms | rams).items()
     }
+
+
+def _fifos(f: Fold) -> tuple[UnitMemory, ...]:
+    """The FIFOs of outputs."""
+    step, beat = f.rows_per_step * f.drain_width * f.y.bitwidth(), f.out_width * f.y.bitwidth()
+    found = UnitMemory(Holds.FIFO, "outputs of the drain", DRAIN_PLACES, step, "distributed")
+    ordered = UnitMemory(Holds.FIFO, "beats at the output", OUTPUT_PLACES, beat, "distributed")
+    return (found, ordered) if f.rows_per_step > 1 else (found,)
 
 
 def _stored(f: Fold) -> dict[str, int]:
@@ -115,7 +130,7 @@ def rest(f: Fold) -> Estimate:
     """All else."""
     requant = requant_dsps(f.sum_bits, f.mult_bits) if f.requant else 0
     logic = Estimate(LUT=_choosers(f) + _drain(f) + _control(f), DSP=f.rows_per_step * f.drain_width * requant)
-    return sum((memory.resources for memory in _others(f).values()), logic)
+    return sum((memory.resources for memory in (*_others(f).values(), *_fifos(f))), logic)
 
 
 def weight_memory_bits(f: Fold) -> int:
@@ -143,5 +158,9 @@ def _drain(f: Fold) -> int:
 def _control(f: Fold) -> int:
     """Port registers, gathering of beats into row words, counters and hand-over."""
     gather = f.x_elems // f.in_width
-    ports = f.in_width * f.x.bitwidth() + f.out_width * f.y.bitwidth()
+    ports = f.in_width * f.x.bitwidth() + credit_fifo_luts(DRAIN_PLACES)
+    if f.rows_per_step > 1:
+        ports += credit_fifo_luts(OUTPUT_PLACES)
+    elif f.out_width > f.drain_width:
+        ports += f.out_width * f.y.bitwidth()
     return ports + (gather - 1) * f.in_width * f.x.bitwidth() + 80 + f.lanes * (4 + 2 * f.x_index_bits)

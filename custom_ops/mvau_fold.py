@@ -262,6 +262,17 @@ class Fold:
         return read_latency(words, style)
 
     @property
+    def row_latency(self) -> int:
+        """Cycles from a step to its rows' elements at the arrays (X_CYCLES): addresses, read, choice."""
+        words, width = self.row_memory
+        return 2 + read_latency(words, MATRIX_MEMORY.style(words, width))
+
+    @property
+    def row_memory(self) -> tuple[int, int]:
+        """Words and bits of the memory of a row: two buffers."""
+        return 2 << max(1, clog2(self.x_words)), self.x_elems * self.x.bitwidth()
+
+    @property
     def drain_entries(self) -> int:
         """Entries of the drain program that no mask exceeds."""
         most = most_contributions(self.block_columns, self.lanes)
@@ -307,7 +318,7 @@ class Fold:
             load_row=self.mw // self.in_width,
             compute=plan.lane_sub_blocks * self.entry_steps * self.groups,
             drain_row=steps,
-            latency=self.weight_latency + self.mac.latency + 1,
+            latency=max(self.weight_latency, self.row_latency) + self.mac.latency,
             rows_per_step=self.rows_per_step,
             emit_row=self.mh // self.out_width if self.rows_per_step > 1 else 0,
         )

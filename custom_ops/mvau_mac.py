@@ -116,7 +116,7 @@ class PortableMac(Mac):
 
     @property
     def latency(self) -> int:
-        return 3 + clog2(self.group) + clog2(self.simd // self.group)
+        return 4 + clog2(self.group) + clog2(self.simd // self.group)
 
     @property
     def small_products(self) -> bool:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import UnaryStreamOp
+from finn_vitprune.custom_ops.fifo import credit_fifo_luts
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
 from finn_vitprune.custom_ops.requant_estimate import requant_cycles, requant_dsps, requant_luts
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.numerics import MULT_BITS, requantise
+
+OUTPUT_PLACES = 16
+"""Beats under way and in the FIFO at the output (``PLACES``)."""
 
 
 class VitRequant(UnaryStreamOp):
@@ -48,18 +52,17 @@ class VitRequant(UnaryStreamOp):
         return words, bits, TABLE_MEMORY.style(words, bits, get("ram_style"))
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
-        return (UnitMemory(Holds.TABLE, "multipliers", *self._rom(), rom=True),)
+        waiting = UnitMemory(Holds.FIFO, "codes at the output", OUTPUT_PLACES, self.target.width, "distributed")
+        return UnitMemory(Holds.TABLE, "multipliers", *self._rom(), rom=True), waiting
 
     def resources(self) -> Estimate:
-        """Input register, each lane's multiplier, rounding, saturation and sum of products, table, handshake."""
-        source, target = self.source, self.target.dtype
-        product = self._acc_bits() + self.get_nodeattr("mult_bits")
-        lane = 2 * target.bitwidth() + (product - target.bitwidth()) // 5 + 2
-        slices = requant_dsps(self._acc_bits(), self.get_nodeattr("mult_bits"))
-        lane += (product - 18) * (slices.bit_length() - 1)
-        (table,) = self.memory_map()
-        luts = source.width + source.simd * lane + (table.words - 1).bit_length() + 5
-        return table.resources + Estimate(LUT=luts, DSP=source.simd * slices)
+        """Lanes, table and its address, FIFO at the output with its credits."""
+        get, target, acc_bits = self.get_nodeattr, self.target.dtype, self._acc_bits()
+        lane = requant_luts(acc_bits, get("mult_bits"), get("shift"), target.bitwidth(), target.signed())
+        address = (self._rom()[0] - 1).bit_length()
+        logic = get("SIMD") * Estimate(LUT=lane, DSP=requant_dsps(acc_bits, get("mult_bits")))
+        logic += Estimate(LUT=address + credit_fifo_luts(OUTPUT_PLACES))
+        return sum((memory.resources for memory in self.memory_map()), logic)
 
 
 class VitRequant_rtl(VitRTLBackend, VitRequant):

@@ -19,8 +19,8 @@ def requant_luts(acc_bits: int, mult_bits: int, shift: int, out_bits: int, signe
     sums = sum(min(cut + 1, acc_bits - i * cut) + mult_bits + 2 for i in range(1, parts))
     product = acc_bits + mult_bits
     up = min(shift, product) + 1 + out_bits  # bits that decide
-    above = max(0, product - shift - out_bits + signed)
-    return sums + -(-(up - 1) // 5) + above // 5 + 2 + out_bits + 1
+    above = max(0, product - shift - out_bits + signed)  # whether one of them is 1, whether one is 0
+    return sums + -(-(up - 1) // 5) + 2 * above // 5 + 2 + out_bits + 1
 
 
 def _cut(mult_bits: int) -> int:

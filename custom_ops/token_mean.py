@@ -9,13 +9,16 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
+from finn_vitprune.custom_ops.fifo import credit_fifo_luts
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
-from finn_vitprune.custom_ops.requant_estimate import requant_cycles, requant_dsps
+from finn_vitprune.custom_ops.requant_estimate import requant_cycles, requant_dsps, requant_luts
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 
 MAX_SHIFT, MAX_ACC_BITS = 46, 44
+OUTPUT_PLACES = 16
+"""Beats under way and in the FIFO at the output."""
 
 
 class VitTokenMean(UnaryStreamOp):
@@ -95,16 +98,22 @@ class VitTokenMean(UnaryStreamOp):
         return words, bits, TABLE_MEMORY.style(words, bits, self.get_nodeattr("ram_style"))
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
-        """The sums; those of a token of one beat are in registers."""
-        return (UnitMemory(Holds.ROWS, "sums", *self.sums_ram()),) if self.source.token_beats > 1 else ()
+        """The sums (those of a token of one beat are in registers) and the FIFO at the output."""
+        waiting = UnitMemory(Holds.FIFO, "means at the output", OUTPUT_PLACES, self.target.width, "distributed")
+        return (*((UnitMemory(Holds.ROWS, "sums", *self.sums_ram()),) if self.source.token_beats > 1 else ()), waiting)
 
     def resources(self) -> Estimate:
-        """Input register, each lane's sum, rounding, saturation and multiplier (none for a power of two), RAM of
-        the sums, control 20."""
-        source, bits = self.source, self.target.dtype.bitwidth()
-        lane = self.acc_bits + (bits + 5 if self.shifts else 13 * bits // 8 + 5)
-        slices = 0 if self.shifts else requant_dsps(self.acc_bits, self.constant()[0].bit_length())
-        logic = Estimate(LUT=source.width + source.simd * lane + 20, DSP=source.simd * slices)
+        """Input register, each lane's sum and requantiser, memories, control 20.
+
+        A power of two needs no multiplier, and its means are in range: a delay, and whether to round up.
+        """
+        source, target = self.source, self.target.dtype
+        mult, shift = self.constant()
+        bits = mult.bit_length()
+        code = requant_luts(self.acc_bits, bits, shift, target.bitwidth(), True)
+        lane = self.acc_bits + (self.acc_bits + (shift + target.bitwidth()) // 5 if self.shifts else code)
+        slices = 0 if self.shifts else requant_dsps(self.acc_bits, bits)
+        logic = Estimate(LUT=source.width + source.simd * lane + 20 + credit_fifo_luts(OUTPUT_PLACES), DSP=source.simd * slices)
         return sum((memory.resources for memory in self.memory_map()), logic)
 
 

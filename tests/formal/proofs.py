@@ -72,6 +72,26 @@ FIFO_ULTRA = Proof(
         Fault("vp_fifo", "!(&valid_q[STAGES-1:i])", "!(&valid_q[STAGES-1:0])", "p_hold"),
     ),
 )
+CREDIT_FILES = ("vp_skid", "vp_ram", "vp_fifo", "vp_credit_fifo")
+CREDIT_FIFO = Proof(
+    "vp_credit_fifo", "proof_credit_fifo", CREDIT_FILES,
+    faults=(
+        Fault("vp_credit_fifo", "can_take_q <= free_q != COUNT_W'(1);", "can_take_q <= 1'b1;", "p_places"),
+        Fault("vp_credit_fifo", "free_q     <= free_q + 1'b1;", "free_q     <= free_q;", "room.p_progress"),
+        Fault("vp_credit_fifo", "give && !take", "out_valid && !take", "p_places"),
+        Fault("vp_credit_fifo", "can_take_q <= free_q != '0;", "can_take_q <= can_take_q;", "room.p_progress"),
+        Fault("vp_credit_fifo", ".DEPTH(DEPTH + 1)", ".DEPTH(DEPTH - 1)", "p_data"),
+        Fault("vp_credit_fifo", "            free_q     <= COUNT_W'(DEPTH);\n", "", "p_places"),
+    ),
+)
+CREDIT_FIFO_STEADY = Proof(
+    "vp_credit_fifo, a pipeline of 2 cycles at full throughput", "proof_credit_fifo", CREDIT_FILES, {"PIPE": 2},
+    never=("order.c_full",),
+    faults=(
+        Fault("vp_credit_fifo", "free_q     <= COUNT_W'(DEPTH);", "free_q     <= COUNT_W'(DEPTH - 1);", "p_steady"),
+        Fault("vp_credit_fifo", "take && !give", "take", "p_steady"),
+    ),
+)
 FORK = Proof(
     "vp_fork", "proof_fork", ("vp_fork",),
     faults=(
@@ -244,9 +264,8 @@ DROP = Proof(
 )
 
 BLOCKS = (
-    SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FORK, STREAM_FORK, WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT,
-    SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT,
-    LOAD_GATE,
+    SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
+    WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE,
 )
 """The stream blocks: proofs for all time, of seconds each."""
 
@@ -277,6 +296,9 @@ LARGE = (
     _resized(FIFO_BLOCK, ", read in one cycle", READ_LATENCY=1, SHOWS=1),
     _resized(FIFO_ULTRA, ", depth 5", DEPTH=5),
     _resized(FIFO_ULTRA, ", read in four cycles", READ_LATENCY=4, SHOWS=4),
+    _resized(CREDIT_FIFO, ", 3 places", DEPTH=3),
+    _resized(CREDIT_FIFO, ", 2 places", DEPTH=2),
+    replace(_resized(CREDIT_FIFO_STEADY, "", PIPE=4, DEPTH=7), name="vp_credit_fifo, a pipeline of 4 cycles at full throughput"),
     _resized(FIFO, ", depth 1", DEPTH=1, SHOWS=0),
     _resized(FORK, ", 5 outputs", NUM=5),
     _resized(WIDTH_UP, "; 2 to 8", IN=2, OUT=8),

@@ -254,8 +254,8 @@ def test_masks_beyond_the_elaborated_maxima_are_refused():
 
 MUTATIONS = [
     ("vp_mac_portable.sv", "PACK && lower[g*(LOW+1)+LOW];", "1'b0;"),
-    ("vp_mvau_drain.sv", "first_4_q <= last_4_q;", "first_4_q <= 1'b1;"),
-    ("vp_mvau_sequence.sv", "&& !busy[bank_q]", ""),
+    ("vp_mvau_drain.sv", "first_4_q <= last_q[4];", "first_4_q <= 1'b1;"),
+    ("vp_mvau_sequence.sv", "& full & ~busy", "& full"),
     ("vp_mvau_load.sv", "assign in_ready = !full_q[bank_q];", "assign in_ready = 1'b1;"),
     ("vp_mvau_load.sv", "wire logic group_end = frame_end ||", "wire logic group_end ="),
 ]
@@ -389,9 +389,8 @@ def test_groups_of_one_step(style, words):
 
 
 READ_AHEAD_FAULTS = {
-    "rows are not later": (".LENGTH(W_LATENCY - 1)) rows_later", ".LENGTH(0)) rows_later"),
-    "steps are a cycle early": (".LENGTH(W_LATENCY - 1)) steps_later", ".LENGTH(W_LATENCY - 2)) steps_later"),
-    "steps are a cycle late": (".LENGTH(W_LATENCY - 1)) steps_later", ".LENGTH(W_LATENCY)) steps_later"),
+    "steps are a cycle late": (".LENGTH(X_WAIT)) steps_later", ".LENGTH(X_WAIT + 1)) steps_later"),
+    "weights are a cycle late": (".LENGTH(W_WAIT)) weights_later", ".LENGTH(W_WAIT + 1)) weights_later"),
 }
 
 
@@ -399,7 +398,7 @@ READ_AHEAD_FAULTS = {
 def test_a_read_ahead_of_the_wrong_length_is_caught(fault, tmp_path, monkeypatch):
     """Mutants do not touch parameters."""
     broken(tmp_path, monkeypatch, "vp_mvau.sv", *READ_AHEAD_FAULTS[fault])
-    case = one_step("ultra", 4097)
+    case = read_ahead("portable", "distributed", 64)
     with pytest.raises(AssertionError):
         check_op(OP, case.attributes(), [case.stream()], case.initialisers())
 

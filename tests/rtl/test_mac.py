@@ -37,9 +37,12 @@ module mac_harness (input wire ap_clk, ap_rst_n,
             assign w[(p*{simd}+i*{part})*{w}+:{part}*{w}] = later[i][(p*{simd}+i*{part})*{w}+:{part}*{w}];
     end
     wire [{a_bits}-1:0] acc;
+    logic early, valid;
+    always_ff @(posedge ap_clk) valid <= early;
+    assign out0_V_tvalid = valid;
     {module} mac (.clk(ap_clk), .rst_n(ap_rst_n), .x(in0_V_tdata[{x_bits}-1:0]), .w,
         .first(in2_V_tdata[0]), .tag(in0_V_tvalid && in1_V_tvalid && in2_V_tvalid), .acc,
-        .tag_out(out0_V_tvalid));
+        .tag_out(early));
     assign out0_V_tdata = {a_pad}'(acc);
 endmodule
 """

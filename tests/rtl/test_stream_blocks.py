@@ -210,6 +210,32 @@ def test_requantiser_rounds_half_to_even_and_saturates(
     ]
 
 
+@pytest.mark.parametrize("a_bits, b_bits", [(27, 18), (12, 7), (40, 18), (30, 27), (60, 20)])
+def test_products_of_any_signs_are_exact(tmp_path, a_bits, b_bits):
+    """In one slice, and cut into parts, with the ends of the ranges."""
+    bits, pad = a_bits + b_bits, -(-(a_bits + b_bits) // 8) * 8
+    body = f"""
+    wire [{bits - 1}:0] product;
+    logic [15:0] late;
+    always_ff @(posedge ap_clk) late <= ap_rst_n ? {{late[14:0], in0_V_tvalid}} : '0;
+    assign in0_V_tready = 1'b1;
+    assign out0_V_tvalid = late[dut.LATENCY-1];
+    assign out0_V_tdata = {pad}'(product);
+    vp_multiply #(.A_WIDTH({a_bits}), .B_WIDTH({b_bits})) dut (.clk(ap_clk), .a(in0_V_tdata[{a_bits - 1}:0]),
+        .b(in0_V_tdata[{64 + b_bits - 1}:64]), .product);"""
+    sim = build(tmp_path, body, ["vp_delay", "vp_multiply"], 128, [pad])
+    rng = np.random.default_rng(1)
+    a, b = (
+        np.concatenate([rng.integers(-(1 << (n - 1)), 1 << (n - 1), 500), [-(1 << (n - 1)), (1 << (n - 1)) - 1, 0, -1]])
+        for n in (a_bits, b_bits)
+    )
+    b[-4:-2] = b[-3], b[-4]
+    data = np.concatenate([pack_elements(v[:, None], 64) for v in (a, b)], axis=1)
+    result = sim.run({"in0_V": data}, {"out0_V": len(a)})
+    got = [int.from_bytes(bytes(row), "little") & ((1 << bits) - 1) for row in result.outputs["out0_V"]]
+    assert got == [(int(x) * int(y)) & ((1 << bits) - 1) for x, y in zip(a, b, strict=True)]
+
+
 @pytest.mark.parametrize(
     "module, parameters, message",
     [

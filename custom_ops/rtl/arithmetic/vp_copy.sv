@@ -1,10 +1,7 @@
 // A register of WIDTH bits, without reset, that synthesis tools do not merge with equal ones: where a value goes to very many
-// places, each group of these gets a copy.
+// places, each group of these gets a copy. Vivado looks at the attribute of the register, Yosys at that of the process.
 `default_nettype none
 
-`ifdef VP_SYNTH
-(* keep_hierarchy *)
-`endif
 module vp_copy #(
     int unsigned WIDTH = 1
 ) (
@@ -13,7 +10,7 @@ module vp_copy #(
     output      logic [WIDTH-1:0] out
 );
     (* keep = "true" *) logic [WIDTH-1:0] copy_q;
-    always_ff @(posedge clk) copy_q <= in;
+    (* keep *) always_ff @(posedge clk) copy_q <= in;
     assign out = copy_q;
 endmodule
 

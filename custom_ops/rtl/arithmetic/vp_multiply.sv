@@ -32,8 +32,6 @@ module vp_multiply #(
         // Registers of the slice, which must not become shift registers in LUTs with a delay that follows.
 `ifdef VP_SYNTH
         (* keep *)
-`else
-        (* shreg_extract = "no" *)
 `endif
         logic signed [PRODUCT_W-1:0] m_q, p_q;
         vp_delay #(.WIDTH(WIDTH + B_WIDTH), .LENGTH(WAIT)) operands (
@@ -53,7 +51,7 @@ module vp_multiply #(
             assign sum = p_q;
         end else begin : g_next
             localparam int unsigned BELOW_W = CUT + 1 + B_WIDTH + (i > 1 ? 1 : 0);
-            logic signed [SUM_W-1:0] sum_q;
+            logic [SUM_W-1:0] sum_q;
             wire logic signed [BELOW_W-1:0] below = g_part[i-1].sum;
             always_ff @(posedge clk) sum_q <= SUM_W'(p_q) + SUM_W'(below >>> CUT);
             assign sum = sum_q;

@@ -1,6 +1,6 @@
 // Multiply-accumulate array of one lane: for TOKENS rows and PE outputs,
 //   acc[t][p] = (first ? 0 : acc[t][p]) + sum_s x[t][s] w[p][s]     modulo 2^ACC_BITS.
-// A step enters every cycle; tag and first travel with it, tag_out stands beside its acc. The implementation is
+// A step enters every cycle; tag and first travel with it, tag_out stands a cycle before its acc. The implementation is
 // "portable" (all inferred), "dsp48e2" (cascades of primitives) or "lut" (no multipliers); each checks its
 // LATENCY, the cycles from x to acc. The weights of a step come in CHAIN parts: those of elements s with s / (SIMD / CHAIN) = i are
 // due i cycles after x. Never stalls; reset clears the tags under way.
@@ -31,13 +31,17 @@ module vp_mac #(
     output      logic [TOKENS*PE*ACC_BITS-1:0] acc,    // acc[t][p], p fastest
     output      logic [TAG_BITS-1:0]           tag_out
 );
-    // first acts one cycle before acc is out.
-    logic acc_first;
-    logic [TAG_BITS-1:0] acc_tag;
-    vp_delay #(.WIDTH(1 + TAG_BITS), .LENGTH(LATENCY - 1)) tags (
-        .clk, .rst_n, .in({first, tag}), .out({acc_first, acc_tag})
-    );
-    vp_delay #(.WIDTH(TAG_BITS), .LENGTH(1)) last_tag (.clk, .rst_n, .in(acc_tag), .out(tag_out));
+    // first acts one cycle before acc is out, in a copy for each token.
+    logic early_first;
+    logic [TOKENS-1:0] acc_first;
+    if (LATENCY < 3) begin : g_check_latency
+        $error("vp_mac: LATENCY %0d must be 3 or more", LATENCY);
+    end
+    vp_delay #(.WIDTH(1), .LENGTH(LATENCY - 2)) firsts (.clk, .rst_n, .in(first), .out(early_first));
+    vp_delay #(.WIDTH(TAG_BITS), .LENGTH(LATENCY - 1)) tags (.clk, .rst_n, .in(tag), .out(tag_out));
+    for (genvar t = 0; t < TOKENS; t++) begin : g_first
+        vp_copy #(.WIDTH(1)) copy (.clk, .in(early_first), .out(acc_first[t]));
+    end
 
 `ifdef VP_MAC_MODEL
     vp_mac_model #(

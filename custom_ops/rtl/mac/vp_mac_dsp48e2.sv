@@ -24,7 +24,7 @@ module vp_mac_dsp48e2 #(
     input  wire logic                          clk,
     input  wire logic [TOKENS*SIMD*X_BITS-1:0] x,
     input  wire logic [PE*SIMD*W_BITS-1:0]     w,
-    input  wire logic                          acc_first,  // a cycle before acc
+    input  wire logic [TOKENS-1:0]             acc_first,  // of each token, a cycle before acc
     input  wire logic                          first,      // with x
     output      logic [TOKENS*PE*ACC_BITS-1:0] acc
 );
@@ -131,7 +131,7 @@ module vp_mac_dsp48e2 #(
                     assign acc[(T*PE+P)*ACC_BITS+:ACC_BITS] = sum[ACC_BITS-1:0];
                 end else begin : g_lut
                     vp_mac_sum #(.NUM(CHAINS), .WIDTH(HALF + 2), .ACC_BITS(ACC_BITS)) sums (
-                        .clk, .terms(field[f*CHAINS*(HALF+2)+:CHAINS*(HALF+2)]), .first(acc_first),
+                        .clk, .terms(field[f*CHAINS*(HALF+2)+:CHAINS*(HALF+2)]), .first(acc_first[T]),
                         .acc(acc[(T*PE+P)*ACC_BITS+:ACC_BITS])
                     );
                 end

@@ -19,7 +19,7 @@ module vp_mac_lut #(
     input  wire logic                          clk,
     input  wire logic [TOKENS*SIMD*X_BITS-1:0] x,
     input  wire logic [PE*SIMD*W_BITS-1:0]     w,
-    input  wire logic                          acc_first,  // a cycle before acc
+    input  wire logic [TOKENS-1:0]             acc_first,  // of each token, a cycle before acc
     output      logic [TOKENS*PE*ACC_BITS-1:0] acc
 );
     localparam int unsigned PAIR = SIMD / CHAIN;                       // elements of a position, 1 or 2
@@ -58,7 +58,7 @@ module vp_mac_lut #(
 
         for (genvar p = 0; p < PE; p++) begin : g_pe
             vp_mac_lut_output #(.SIMD(SIMD), .XS(XS), .W_BITS(W_BITS), .ACC_BITS(ACC_BITS), .CHAIN(CHAIN)) sums (
-                .clk, .one, .other, .both, .w(w_q[p*SIMD*W_BITS+:SIMD*W_BITS]), .acc_first,
+                .clk, .one, .other, .both, .w(w_q[p*SIMD*W_BITS+:SIMD*W_BITS]), .acc_first(acc_first[t]),
                 .acc(acc[(t*PE+p)*ACC_BITS+:ACC_BITS])
             );
         end

@@ -18,7 +18,7 @@ module vp_mac_model #(
     input  wire logic                          clk,
     input  wire logic [TOKENS*SIMD*X_BITS-1:0] x,
     input  wire logic [PE*SIMD*W_BITS-1:0]     w,
-    input  wire logic                          acc_first,  // a cycle before acc
+    input  wire logic [TOKENS-1:0]             acc_first,  // of each token, a cycle before acc
     output      logic [TOKENS*PE*ACC_BITS-1:0] acc
 );
     localparam int PART = SIMD / CHAIN;               // elements of a part of the weights
@@ -41,7 +41,7 @@ module vp_mac_model #(
         for (int t = 0; t < int'(TOKENS); t++) begin
             /* verilator unroll_disable */
             for (int p = 0; p < int'(PE); p++) begin
-                acc_q[t][p] = (acc_first ? 0 : acc_q[t][p]) + sum_q[STAGES-1][t][p];
+                acc_q[t][p] = (acc_first[t] ? 0 : acc_q[t][p]) + sum_q[STAGES-1][t][p];
                 acc[(t*PE+p)*ACC_BITS+:ACC_BITS] <= acc_q[t][p][ACC_BITS-1:0];
             end
         end

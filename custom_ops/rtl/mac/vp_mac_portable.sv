@@ -17,7 +17,7 @@ module vp_mac_portable #(
     input  wire logic                          clk,
     input  wire logic [TOKENS*SIMD*X_BITS-1:0] x,
     input  wire logic [PE*SIMD*W_BITS-1:0]     w,
-    input  wire logic                          acc_first,  // a cycle before acc
+    input  wire logic [TOKENS-1:0]             acc_first,  // of each token, a cycle before acc
     output      logic [TOKENS*PE*ACC_BITS-1:0] acc
 );
     function automatic int unsigned largest_divisor(int unsigned value, int unsigned limit);
@@ -38,8 +38,8 @@ module vp_mac_portable #(
     localparam int unsigned G_BITS = P_BITS + $clog2(GROUP);
     localparam int unsigned H_BITS = PACK ? G_BITS - LOW : G_BITS;           // upper, or only, group sum
 
-    if (LATENCY != 3 + $clog2(GROUP) + $clog2(GROUPS)) begin : g_check_latency
-        $error("vp_mac_portable: LATENCY %0d must be %0d", LATENCY, 3 + $clog2(GROUP) + $clog2(GROUPS));
+    if (LATENCY != 4 + $clog2(GROUP) + $clog2(GROUPS)) begin : g_check_latency
+        $error("vp_mac_portable: LATENCY %0d must be %0d", LATENCY, 4 + $clog2(GROUP) + $clog2(GROUPS));
     end
     if (TOKENS < 1 || SIMD < 1 || PE < 1 || X_BITS < 2 || W_BITS < 2 || W_BITS > 18 || X_BITS > 26)
     begin : g_check
@@ -69,25 +69,28 @@ module vp_mac_portable #(
             logic [GROUPS*(H_BITS+1)-1:0] upper;  // {sum, carry}
             logic [GROUPS*(LOW+1)-1:0] lower;
             for (genvar g = 0; g < GROUPS; g++) begin : g_group
-                logic [GROUP*P_BITS-1:0] product_q;
+                logic [GROUP*P_BITS-1:0] product_q, sum_term_q;  // behind the multiplier
                 for (genvar i = 0; i < GROUP; i++) begin : g_product
                     wire logic signed [A_BITS-1:0] a = a_q[(g*GROUP+i)*A_BITS+:A_BITS];
                     wire logic signed [W_BITS-1:0] b = w_q[(p*SIMD+g*GROUP+i)*W_BITS+:W_BITS];
-                    always_ff @(posedge clk) product_q[i*P_BITS+:P_BITS] <= a * b;
+                    always_ff @(posedge clk) begin
+                        product_q[i*P_BITS+:P_BITS]  <= a * b;
+                        sum_term_q[i*P_BITS+:P_BITS] <= product_q[i*P_BITS+:P_BITS];
+                    end
                 end
                 logic signed [G_BITS-1:0] sum;
-                vp_adder_tree #(.NUM(GROUP), .WIDTH(P_BITS)) tree (.clk, .en(1'b1), .terms(product_q), .sum);
+                vp_adder_tree #(.NUM(GROUP), .WIDTH(P_BITS)) tree (.clk, .en(1'b1), .terms(sum_term_q), .sum);
                 wire logic borrow = PACK && lower[g*(LOW+1)+LOW];
                 assign lower[g*(LOW+1)+:LOW+1] = {LOW'(sum), 1'b0};
                 assign upper[g*(H_BITS+1)+:H_BITS+1] = {sum[G_BITS-1-:H_BITS], borrow};
             end
 
             vp_mac_sum #(.NUM(GROUPS), .WIDTH(H_BITS + 1), .ACC_BITS(ACC_BITS)) upper_sum (
-                .clk, .terms(upper), .first(acc_first), .acc(acc[((u*PER+PER-1)*PE+p)*ACC_BITS+:ACC_BITS])
+                .clk, .terms(upper), .first(acc_first[u*PER+PER-1]), .acc(acc[((u*PER+PER-1)*PE+p)*ACC_BITS+:ACC_BITS])
             );
             if (PACK) begin : g_lower
                 vp_mac_sum #(.NUM(GROUPS), .WIDTH(LOW + 1), .ACC_BITS(ACC_BITS)) lower_sum (
-                    .clk, .terms(lower), .first(acc_first), .acc(acc[(u*PER*PE+p)*ACC_BITS+:ACC_BITS])
+                    .clk, .terms(lower), .first(acc_first[u*PER]), .acc(acc[(u*PER*PE+p)*ACC_BITS+:ACC_BITS])
                 );
             end
         end

@@ -125,21 +125,26 @@ module vp_mvau #(
         .step_last(fetch_last), .step_word(fetch_word)
     );
 
-    // Weights are read ahead: a step, and the rows that are written for one, reach the lanes as much later as the
-    // weights take longer than a cycle. What is above does not know it.
+    // Rows take X_CYCLES from the step to the array, weights W_LATENCY: what takes less waits. A register more keeps rows that
+    // are written behind the steps that read what was there before. What is above does not know it.
+    localparam int unsigned X_CYCLES = X_STYLE == "block" ? 4 : 3;
+    localparam int unsigned X_WAIT = W_LATENCY > X_CYCLES ? W_LATENCY - X_CYCLES : 0;
+    localparam int unsigned W_WAIT = X_CYCLES > W_LATENCY ? X_CYCLES - W_LATENCY : 0;
     logic [TOKENS-1:0] lane_we;
     logic [X_ADDR_W-1:0] lane_waddr;
     logic [X_ELEMS*X_BITS-1:0] lane_wdata;
     logic step_start, step_end, step_bank;
     logic [LANES-1:0] step_first, step_last;
     logic [LANES*(X_INDEX_W-1)-1:0] step_word;
-    vp_delay #(.WIDTH(TOKENS + X_ADDR_W + X_ELEMS * X_BITS), .LENGTH(W_LATENCY - 1)) rows_later (
-        .clk, .rst_n, .in({x_we, x_waddr, x_wdata}), .out({lane_we, lane_waddr, lane_wdata})
+    logic [W_ADDR_W-1:0] read_addr;
+    vp_delay #(.WIDTH(TOKENS + X_ADDR_W + X_ELEMS * X_BITS), .LENGTH(1)) rows_later (
+        .clk, .rst_n(1'b1), .in({x_we, x_waddr, x_wdata}), .out({lane_we, lane_waddr, lane_wdata})
     );
-    vp_delay #(.WIDTH(3 + LANES * (X_INDEX_W + 1)), .LENGTH(W_LATENCY - 1)) steps_later (
+    vp_delay #(.WIDTH(3 + LANES * (X_INDEX_W + 1)), .LENGTH(X_WAIT)) steps_later (
         .clk, .rst_n, .in({fetch_start, fetch_end, fetch_bank, fetch_first, fetch_last, fetch_word}),
         .out({step_start, step_end, step_bank, step_first, step_last, step_word})
     );
+    vp_delay #(.WIDTH(W_ADDR_W), .LENGTH(W_WAIT)) weights_later (.clk, .rst_n(1'b1), .in(w_addr), .out(read_addr));
 
     // Weight banks, each read a cycle after the one before: file <two digits>_W_FILE where there are several.
     localparam int unsigned BANK_W = LANES * LANE_W / MAC_CHAIN;
@@ -151,7 +156,7 @@ module vp_mvau #(
         localparam int unsigned PART = SIMD / MAC_CHAIN;  // elements of an output's weight row
         logic [W_ADDR_W-1:0] addr;
         if (i == 0) begin : g_first
-            assign addr = w_addr;
+            assign addr = read_addr;
         end else begin : g_later
             always_ff @(posedge clk) addr <= g_bank[i-1].addr;
         end
@@ -235,30 +240,31 @@ module vp_mvau #(
         .r_addr, .r_set, .r_sub, .r_value, .out_data(y_data), .out_valid(y_valid), .out_ready(y_ready)
     );
 
-    logic [OUT_WIDTH*OUT_BITS-1:0] wide_data, out_data;
-    logic wide_valid, wide_ready;
+    logic [OUT_WIDTH*OUT_BITS-1:0] out_data;
     if (ROWS_PER_STEP > 1) begin : g_reorder
         vp_mvau_reorder #(
             .SETS(SETS), .LAST_ROWS(ROWS - (SETS - 1) * ROWS_PER_STEP), .ROWS_PER_STEP(ROWS_PER_STEP), .WORDS(MH / DRAIN_WIDTH),
             .RATIO(OUT_WIDTH / DRAIN_WIDTH), .WIDTH(DRAIN_WIDTH * OUT_BITS), .STYLE(O_STYLE)
         ) reorder (
             .clk, .rst_n, .in_data(y_data), .in_valid(y_valid), .in_ready(y_ready),
-            .out_data(wide_data), .out_valid(wide_valid), .out_ready(wide_ready)
+            .out_data, .out_valid(out0_tvalid), .out_ready(out0_tready)
         );
     end else if (OUT_WIDTH > DRAIN_WIDTH) begin : g_widen
+        logic [OUT_WIDTH*OUT_BITS-1:0] wide_data;
+        logic wide_valid, wide_ready;
         vp_width #(.IN_ELEMS(DRAIN_WIDTH), .OUT_ELEMS(OUT_WIDTH), .ELEM_WIDTH(OUT_BITS)) width (
             .clk, .rst_n, .in_data(y_data), .in_valid(y_valid), .in_ready(y_ready),
             .out_data(wide_data), .out_valid(wide_valid), .out_ready(wide_ready)
         );
+        vp_skid #(.WIDTH(OUT_WIDTH * OUT_BITS)) out_skid (
+            .clk, .rst_n, .in_data(wide_data), .in_valid(wide_valid), .in_ready(wide_ready),
+            .out_data, .out_valid(out0_tvalid), .out_ready(out0_tready)
+        );
     end else begin : g_direct
-        assign wide_data  = y_data;
-        assign wide_valid = y_valid;
-        assign y_ready    = wide_ready;
+        assign out_data    = y_data;
+        assign out0_tvalid = y_valid;
+        assign y_ready     = out0_tready;
     end
-    vp_skid #(.WIDTH(OUT_WIDTH * OUT_BITS)) out_skid (
-        .clk, .rst_n, .in_data(wide_data), .in_valid(wide_valid), .in_ready(wide_ready),
-        .out_data, .out_valid(out0_tvalid), .out_ready(out0_tready)
-    );
     assign out0_tdata = (8 * OUT_BYTES)'(out_data);
 endmodule
 

@@ -36,7 +36,7 @@ module vp_mvau_lane #(
     input  wire logic [TOKENS-1:0]         x_we,
     input  wire logic [X_ADDR_W-1:0]             x_waddr,
     input  wire logic [X_ELEMS*X_BITS-1:0] x_wdata,
-    // one step: which SIMD elements of the rows; the weights come one cycle later,
+    // one step: which SIMD elements of the rows; the weights come three cycles later, four with X_STYLE "block",
     // part i of MAC_CHAIN another i cycles (see vp_mac)
     input  wire logic [X_INDEX_W-1:0]             step_index,
     input  wire logic                      step_first,  // first step of a column part
@@ -45,84 +45,102 @@ module vp_mvau_lane #(
     input  wire logic                      step_end,    // last step of a token group
     input  wire logic                      step_bank,   // result bank of the group
     input  wire logic [PE*SIMD*W_BITS-1:0] weights,
-    output      logic                      done,        // the group's last sum is being written
+    output      logic                      done,        // the group's last sum is written in the next cycle
     output      logic                      done_bank,
-    // result bank, read side: value comes after two cycles
+    // result bank, read side: value comes after three cycles
     input  wire logic [R_ADDR_W-1:0]             c_addr,
-    input  wire logic [SET_W-1:0]             c_set,       // one cycle after c_addr, with c_sub
+    input  wire logic [SET_W-1:0]             c_set,       // with c_sub, one cycle after c_addr
     input  wire logic [SUB_W-1:0]             c_sub,
     output      logic [ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] c_value
 );
     localparam int unsigned X_SUBS = X_ELEMS / SIMD;
     localparam int unsigned R_SUBS = R_ELEMS / PE;
     localparam int unsigned C_SUBS = R_ELEMS / DRAIN_WIDTH;
-    localparam int unsigned PART = TOKENS * PE * ACC_BITS;  // bits of one result write
 
-    // --- row memories and the choice of SIMD elements ---
+    // --- row memories and the choice of SIMD elements: addresses a row, read, choice, a register each ---
+    localparam int unsigned X_SUB_W = X_INDEX_W - X_ADDR_W;
+    localparam int unsigned X_READ = X_STYLE == "block" ? 2 : 1;  // cycles of a read
     logic [TOKENS*SIMD*X_BITS-1:0] x;
+    logic [X_ELEMS*X_BITS-1:0] wdata_q;
+    always_ff @(posedge clk) wdata_q <= x_wdata;
     for (genvar t = 0; t < TOKENS; t++) begin : g_row
+        logic we;
+        logic [X_ADDR_W-1:0] waddr;
+        logic [X_INDEX_W-1:0] index;
         logic [X_ELEMS*X_BITS-1:0] word;
-        vp_ram #(.DEPTH(1 << X_ADDR_W), .WIDTH(X_ELEMS * X_BITS), .STYLE(X_STYLE)) ram (
-            .clk, .we(x_we[t]), .waddr(x_waddr), .wdata(x_wdata),
-            .re(1'b1), .zero(1'b0), .raddr(step_index[X_INDEX_W-1-:X_ADDR_W]), .rdata(word)
+        vp_copy #(.WIDTH(1 + X_ADDR_W)) write (.clk, .in({x_we[t], x_waddr}), .out({we, waddr}));
+        vp_copy #(.WIDTH(X_INDEX_W)) read (.clk, .in(step_index), .out(index));
+        vp_ram #(
+            .DEPTH(1 << X_ADDR_W), .WIDTH(X_ELEMS * X_BITS), .STYLE(X_STYLE), .READ_LATENCY(X_READ)
+        ) ram (
+            .clk, .we, .waddr, .wdata(wdata_q), .re({X_READ{1'b1}}), .zero(1'b0), .raddr(index[X_INDEX_W-1-:X_ADDR_W]),
+            .rdata(word)
         );
         if (X_SUBS > 1) begin : g_choose
-            logic [X_INDEX_W-X_ADDR_W-1:0] sub_q;
-            always_ff @(posedge clk) sub_q <= step_index[X_INDEX_W-X_ADDR_W-1:0];
-            assign x[t*SIMD*X_BITS+:SIMD*X_BITS] = word[32'(sub_q)*SIMD*X_BITS+:SIMD*X_BITS];
+            logic [X_SUB_W-1:0] sub;
+            vp_delay #(.WIDTH(X_SUB_W), .LENGTH(X_READ)) subs (.clk, .rst_n(1'b1), .in(index[X_SUB_W-1:0]), .out(sub));
+            wire logic [X_SUBS-1:0][SIMD*X_BITS-1:0] choices = word;
+            always_ff @(posedge clk) x[t*SIMD*X_BITS+:SIMD*X_BITS] <= choices[sub];
         end else begin : g_whole
-            assign x[t*SIMD*X_BITS+:SIMD*X_BITS] = word;
+            always_ff @(posedge clk) x[t*SIMD*X_BITS+:SIMD*X_BITS] <= word;
         end
     end
 
     // --- multiply and accumulate ---
-    logic [4:0] step_q;
-    always_ff @(posedge clk) begin
-        if (!rst_n) step_q <= '0;
-        else step_q <= {step_first, step_last, step_start, step_end, step_bank};
-    end
+    logic [4:0] step;
+    vp_delay #(.WIDTH(5), .LENGTH(2 + X_READ)) steps (
+        .clk, .rst_n, .in({step_first, step_last, step_start, step_end, step_bank}), .out(step)
+    );
 
     logic [TOKENS*PE*ACC_BITS-1:0] acc;
-    logic last, start, group_end, bank;
+    logic last, start, group_end, bank;  // a cycle before the sums
     vp_mac #(
         .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED),
         .W_BITS(W_BITS), .ACC_BITS(ACC_BITS), .TAG_BITS(4),
         .MAC_STYLE(MAC_STYLE), .LATENCY(MAC_LATENCY), .CHAIN(MAC_CHAIN), .TOKENS_PER(MAC_TOKENS), .OUTPUTS_PER(MAC_OUTPUTS)
     ) mac (
-        .clk, .rst_n, .x, .w(weights), .first(step_q[4]), .tag(step_q[3:0]), .acc,
+        .clk, .rst_n, .x, .w(weights), .first(step[4]), .tag(step[3:0]), .acc,
         .tag_out({last, start, group_end, bank})
     );
 
-    // --- result bank ---
+    // --- result bank: its addresses are made a cycle ahead, and in LUTRAM each row has its own ---
+    localparam int unsigned ROWS = R_STYLE == "block" ? TOKENS : 1;  // of a RAM
     logic [R_ADDR_W-2:0] word_q;
     wire logic [R_ADDR_W-2:0] word = start ? '0 : word_q;
-    wire logic write = last;
     logic [R_SUBS-1:0] write_sub;
     logic word_done;
     if (R_SUBS > 1) begin : g_write_sub
         logic [R_SUBS-1:0] sub_q;  // one hot
         wire logic [R_SUBS-1:0] sub = start ? R_SUBS'(1) : sub_q;
-        always_ff @(posedge clk) sub_q <= write ? {sub[R_SUBS-2:0], sub[R_SUBS-1]} : sub;
+        always_ff @(posedge clk) sub_q <= last ? {sub[R_SUBS-2:0], sub[R_SUBS-1]} : sub;
         assign write_sub = sub;
         assign word_done = sub[R_SUBS-1];
     end else begin : g_write_whole
         assign write_sub = 1'b1;
         assign word_done = 1'b1;
     end
-    always_ff @(posedge clk) word_q <= word + (R_ADDR_W - 1)'(write && word_done);
+    always_ff @(posedge clk) word_q <= word + (R_ADDR_W - 1)'(last && word_done);
 
     assign done = group_end;
     assign done_bank = bank;
 
     logic [TOKENS*R_ELEMS*ACC_BITS-1:0] result;  // result[t][element]
-    for (genvar r = 0; r < R_SUBS; r++) begin : g_result
-        logic [PART-1:0] rdata;
-        vp_ram #(.DEPTH(1 << R_ADDR_W), .WIDTH(PART), .STYLE(R_STYLE)) ram (
-            .clk, .we(write && write_sub[r]), .waddr({bank, word}), .wdata(acc),
-            .re(1'b1), .zero(1'b0), .raddr(c_addr), .rdata
+    for (genvar t = 0; t < TOKENS; t += ROWS) begin : g_bank
+        logic [R_SUBS-1:0] we;
+        logic [R_ADDR_W-1:0] waddr, raddr;
+        vp_copy #(.WIDTH(R_SUBS + R_ADDR_W)) write (
+            .clk, .in({write_sub & {R_SUBS{last}}, bank, word}), .out({we, waddr})
         );
-        for (genvar t = 0; t < TOKENS; t++) begin : g_token
-            assign result[(t*R_ELEMS+r*PE)*ACC_BITS+:PE*ACC_BITS] = rdata[t*PE*ACC_BITS+:PE*ACC_BITS];
+        vp_copy #(.WIDTH(R_ADDR_W)) read (.clk, .in(c_addr), .out(raddr));
+        for (genvar r = 0; r < R_SUBS; r++) begin : g_result
+            logic [ROWS*PE*ACC_BITS-1:0] rdata;
+            vp_ram #(.DEPTH(1 << R_ADDR_W), .WIDTH(ROWS * PE * ACC_BITS), .STYLE(R_STYLE)) ram (
+                .clk, .we(we[r]), .waddr, .wdata(acc[t*PE*ACC_BITS+:ROWS*PE*ACC_BITS]),
+                .re(1'b1), .zero(1'b0), .raddr, .rdata
+            );
+            for (genvar i = 0; i < ROWS; i++) begin : g_token
+                assign result[((t+i)*R_ELEMS+r*PE)*ACC_BITS+:PE*ACC_BITS] = rdata[i*PE*ACC_BITS+:PE*ACC_BITS];
+            end
         end
     end
 
@@ -131,13 +149,16 @@ module vp_mvau_lane #(
     localparam int unsigned CHOICES = SETS * C_SUBS;
     localparam int unsigned CHOICE_BITS = CHOICES > 1 ? $clog2(CHOICES) : 1;
     wire logic [CHOICE_BITS-1:0] choice = CHOICE_BITS'((SETS > 1 ? c_set : '0) * C_SUBS + (C_SUBS > 1 ? c_sub : '0));
-    for (genvar a = 0; a < ROWS_PER_STEP; a++) begin : g_drain
-        logic [CHOICES-1:0][DRAIN_WIDTH*ACC_BITS-1:0] own;
-        for (genvar i = 0; i < SETS; i++) begin : g_set
-            assign own[i*C_SUBS+:C_SUBS] = result[(i*ROWS_PER_STEP+a)*R_ELEMS*ACC_BITS+:R_ELEMS*ACC_BITS];
-        end
-        always_ff @(posedge clk) begin
-            c_value[a*DRAIN_WIDTH*ACC_BITS+:DRAIN_WIDTH*ACC_BITS] <= own[choice];
+    for (genvar i = 0; i < DRAIN_WIDTH; i++) begin : g_output
+        logic [CHOICE_BITS-1:0] own_choice;
+        vp_copy #(.WIDTH(CHOICE_BITS)) chosen (.clk, .in(choice), .out(own_choice));
+        for (genvar a = 0; a < ROWS_PER_STEP; a++) begin : g_drain
+            logic [CHOICES-1:0][ACC_BITS-1:0] own;
+            for (genvar c = 0; c < CHOICES; c++) begin : g_choice
+                localparam int unsigned TOKEN = c / C_SUBS * ROWS_PER_STEP + a;
+                assign own[c] = result[(TOKEN*R_ELEMS+c%C_SUBS*DRAIN_WIDTH+i)*ACC_BITS+:ACC_BITS];
+            end
+            always_ff @(posedge clk) c_value[(a*DRAIN_WIDTH+i)*ACC_BITS+:ACC_BITS] <= own[own_choice];
         end
     end
 endmodule

@@ -1,8 +1,8 @@
 // Input stage of the sparse-block matrix unit: takes ROWS rows of ROW_ELEMS elements a frame, IN_WIDTH
 // elements a beat, and writes groups of TOKENS rows into double-buffered row memories of X_ELEMS
 // elements a word. A group never spans frames: the last one of a frame is closed when the frame ends,
-// its missing rows keep old contents. full[b] says that buffer b holds a group; free empties it.
-// The memories themselves are elsewhere (one copy a lane).
+// its missing rows keep old contents. full[b] says that buffer b holds a group, whose
+// last word is written a cycle later; free empties it. The memories themselves are elsewhere (one copy a lane).
 `default_nettype none
 
 module vp_mvau_load #(
@@ -84,22 +84,29 @@ module vp_mvau_load #(
         end
     end
 
-    assign we    = token_q & {TOKENS{take && word_end}};
-    assign waddr = {bank_q, word_q};
-    assign full  = full_q;
+    assign full = full_q;
+    always_ff @(posedge clk) begin
+        if (!rst_n) we <= '0;
+        else we <= token_q & {TOKENS{take && word_end}};
+    end
 
     // A word that a row's end cuts short keeps old elements after it; only zero weights meet them.
+    logic [X_ELEMS*X_BITS-1:0] word;
+    always_ff @(posedge clk) begin
+        waddr <= {bank_q, word_q};
+        wdata <= word;
+    end
     if (GATHER > 1) begin : g_gather
         logic [GATHER-2:0][IN_WIDTH*X_BITS-1:0] part_q;
         always_ff @(posedge clk) if (take) part_q[gather_q] <= in_data;
         always_comb begin
-            wdata = {in_data, part_q};
+            word = {in_data, part_q};
             for (int unsigned i = 0; i < GATHER - 1; i++) begin
-                if (gather_q == GATHER_W'(i)) wdata[i*IN_WIDTH*X_BITS+:IN_WIDTH*X_BITS] = in_data;
+                if (gather_q == GATHER_W'(i)) word[i*IN_WIDTH*X_BITS+:IN_WIDTH*X_BITS] = in_data;
             end
         end
     end else begin : g_whole
-        assign wdata = in_data;
+        assign word = in_data;
     end
 endmodule
 

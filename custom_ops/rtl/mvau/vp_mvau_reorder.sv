@@ -1,8 +1,8 @@
 // Puts the rows of the sparse-block matrix unit in order: takes DRAIN_WIDTH elements of each of ROWS_PER_STEP rows a
 // beat, WORDS beats for these rows, and gives the rows one after the other, RATIO DRAIN_WIDTH elements a beat. The
 // last rows of a frame may be fewer (LAST_ROWS), of SETS that a frame has; what comes in for those missing is
-// dropped. Two sets are held, one written while the other is read. in_ready and the output come from
-// registers, but for the choice of the row; out_ready reaches the read enables.
+// dropped. Two sets are held, one written while the other is read. A beat is read when a place of the FIFO at the output is
+// free; the choice of its row has a register of its own.
 `default_nettype none
 
 module vp_mvau_reorder #(
@@ -59,12 +59,12 @@ module vp_mvau_reorder #(
     end
 
     // --- read ---
-    logic r_half_q, r_last_q, valid_q, last_set_q, last_row_q;
+    logic r_half_q, r_last_q, last_set_q, last_row_q;
     logic [BEAT_ADDR_W-1:0] r_addr_q;
-    logic [ROW_W-1:0] row_q, row_1_q;
+    logic [ROW_W-1:0] row_q, row;
     logic [SET_W-1:0] set_q;
-    wire logic advance = !valid_q || out_ready;
-    wire logic read = advance && full_q[r_half_q];
+    logic can_take;
+    wire logic read = can_take && full_q[r_half_q];
     wire logic row_end = BEATS == 1 || r_last_q;
     wire logic set_end = row_end && last_row_q;
     wire logic frame_end = SETS == 1 || last_set_q;
@@ -82,9 +82,7 @@ module vp_mvau_reorder #(
             last_row_q <= SETS == 1 && LAST_IS_ONE_ROW;
             set_q      <= '0;
             last_set_q <= SETS == 1;
-            valid_q    <= 1'b0;
         end else begin
-            if (advance) valid_q <= read;
             if (read) begin
                 r_addr_q <= row_end ? '0 : r_addr_q + 1'b1;
                 r_last_q <= !row_end && r_addr_q == BEAT_ADDR_W'(BEATS - 2);
@@ -101,8 +99,6 @@ module vp_mvau_reorder #(
             end
         end
     end
-    always_ff @(posedge clk) if (read) row_1_q <= row_q;
-
     always_ff @(posedge clk) begin
         if (!rst_n) full_q <= '0;
         else begin
@@ -111,17 +107,28 @@ module vp_mvau_reorder #(
         end
     end
 
-    logic [ROWS_PER_STEP*RATIO*WIDTH-1:0] word;
+    localparam int unsigned READ = STYLE == "block" ? 2 : 1;  // cycles of a read
+    logic [ROWS_PER_STEP-1:0][RATIO*WIDTH-1:0] word;
     for (genvar t = 0; t < ROWS_PER_STEP; t++) begin : g_row
         for (genvar b = 0; b < RATIO; b++) begin : g_bank
-            vp_ram #(.DEPTH(2 << BEAT_ADDR_W), .WIDTH(WIDTH), .STYLE(STYLE)) ram (
+            vp_ram #(.DEPTH(2 << BEAT_ADDR_W), .WIDTH(WIDTH), .STYLE(STYLE), .READ_LATENCY(READ)) ram (
                 .clk, .we(take && w_bank_q[b]), .waddr({w_half_q, w_addr_q}), .wdata(in_data[t*WIDTH+:WIDTH]),
-                .re(read), .zero(1'b0), .raddr({r_half_q, r_addr_q}), .rdata(word[(t*RATIO+b)*WIDTH+:WIDTH])
+                .re({READ{1'b1}}), .zero(1'b0), .raddr({r_half_q, r_addr_q}), .rdata(word[t][b*WIDTH+:WIDTH])
             );
         end
     end
-    assign out_data  = word[32'(row_1_q)*RATIO*WIDTH+:RATIO*WIDTH];
-    assign out_valid = valid_q;
+
+    logic [RATIO*WIDTH-1:0] beat_q;
+    logic read_done, beat_valid_q;
+    vp_delay #(.WIDTH(ROW_W), .LENGTH(READ)) rows (.clk, .rst_n(1'b1), .in(row_q), .out(row));
+    vp_delay #(.WIDTH(1), .LENGTH(READ)) reads (.clk, .rst_n, .in(read), .out(read_done));
+    always_ff @(posedge clk) begin
+        beat_q       <= word[row];
+        beat_valid_q <= rst_n && read_done;
+    end
+    vp_credit_fifo #(.WIDTH(RATIO * WIDTH), .DEPTH(16), .STYLE("distributed")) beats (
+        .clk, .rst_n, .take(read), .can_take, .push(beat_valid_q), .push_data(beat_q), .out_data, .out_valid, .out_ready
+    );
 endmodule
 
 `default_nettype wire

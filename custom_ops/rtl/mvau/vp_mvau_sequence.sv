@@ -1,13 +1,13 @@
 // Sequencer of the sparse-block matrix unit: runs the program of all lanes, in lock-step, once for each
 // token group, without a gap between groups. A program entry stands for rows of a block and a group of PE
-// outputs (STEPS steps over the rows): {end of program, per lane {end of column part, first word}}. The
-// length of the program is its end flag, so that it is data. A group starts when its rows are there
-// and its result bank is free. Outputs are registered.
+// outputs (STEPS steps over the rows): {end of group, per lane {end of column part, first word}}. A group starts when its
+// rows are there and its result bank is free, and then runs to its end. Whether there is a step is decided a cycle
+// ahead. Outputs are registered, but claim and free.
 `default_nettype none
 
 module vp_mvau_sequence #(
     int unsigned LANES   = 2,
-    int unsigned ENTRIES = 16,  // most program entries
+    int unsigned ENTRIES = 32,  // most program entries
     int unsigned STEPS   = 4,   // steps an entry
     int unsigned W_WORDS = 64,  // most weight words, one a step
     int unsigned BITS    = 4,   // bits of a lane's first word
@@ -20,7 +20,7 @@ module vp_mvau_sequence #(
     input  wire logic [1:0]                full,       // row buffers that hold a group
     input  wire logic [1:0]                busy,       // result banks that are in use
     output      logic [1:0]                claim,      // takes a result bank (in the cycle of the first step)
-    output      logic [1:0]                free,       // gives a row buffer back
+    output      logic [1:0]                free,       // gives a row buffer back (in the cycle of the last step)
     output      logic [W_ADDR_W-1:0]             w_addr,
     output      logic                      step_start, // first step of a group
     output      logic                      step_end,   // last step of a group
@@ -29,54 +29,51 @@ module vp_mvau_sequence #(
     output      logic [LANES-1:0]          step_last,  // last step of a column part
     output      logic [LANES*BITS-1:0]     step_word
 );
-    localparam int unsigned PROGRAM_ADDR_W = ENTRIES > 1 ? $clog2(ENTRIES) : 1;
     localparam int unsigned STEP_W = STEPS > 1 ? $clog2(STEPS) : 1;
     localparam int unsigned WIDTH = 1 + LANES * (1 + BITS);
 
     logic [WIDTH-1:0] entry;
-    logic entry_valid_q, entry_first_q, bank_q;
-    logic [PROGRAM_ADDR_W-1:0] entry_addr_q, fetch_addr;
+    logic entry_valid, go_q, start_q, bank_q;  // start_q: the next step is a group's first
     logic [STEP_W-1:0] step_q;
+    logic entry_first_q, entry_done_q;         // the next step is the entry's first, its last
 
-    wire logic entry_end = entry[WIDTH-1];
-    wire logic at_start = entry_first_q && step_q == '0;
-    wire logic step = entry_valid_q && (!at_start || (full[bank_q] && !busy[bank_q]));
-    wire logic entry_done = step_q == STEP_W'(STEPS - 1);
-    wire logic fetch = !entry_valid_q || (step && entry_done);
-    assign fetch_addr = !entry_valid_q || entry_end ? '0 : entry_addr_q + 1'b1;
-    assign claim = {bank_q, !bank_q} & {2{step && at_start}};
+    wire logic group_done = go_q && entry_done_q && entry[WIDTH-1];
+    wire logic [1:0] bank = {bank_q, !bank_q};
+    wire logic [1:0] next_bank = group_done ? ~bank : bank;
+    assign claim = bank & {2{go_q && start_q}};
+    assign free  = bank & {2{group_done}};
 
-    vp_rom #(.DEPTH(ENTRIES), .WIDTH(WIDTH), .FILE(FILE), .STYLE(STYLE)) program_rom (
-        .clk, .en(fetch), .addr(fetch_addr), .data(entry)
+    vp_mvau_program #(.ENTRIES(ENTRIES), .WIDTH(WIDTH), .FILE(FILE), .STYLE(STYLE)) program_i (
+        .clk, .rst_n, .next(go_q && entry_done_q), .entry, .valid(entry_valid)
     );
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            entry_valid_q <= 1'b0;
-            entry_first_q <= 1'b1;
-            entry_addr_q  <= '0;
+            go_q          <= 1'b0;
+            start_q       <= 1'b1;
             step_q        <= '0;
+            entry_first_q <= 1'b1;
+            entry_done_q  <= STEPS == 1;
             bank_q        <= 1'b0;
             step_start    <= 1'b0;
             step_end      <= 1'b0;
-            free          <= '0;
         end else begin
-            if (fetch) begin
-                entry_valid_q <= 1'b1;
-                entry_addr_q  <= fetch_addr;
-                entry_first_q <= !entry_valid_q || entry_end;
+            go_q <= (go_q && !group_done) || (entry_valid && |(next_bank & full & ~busy));
+            if (go_q) begin
+                start_q       <= group_done;
+                step_q        <= entry_done_q ? '0 : step_q + 1'b1;
+                entry_first_q <= entry_done_q;
+                entry_done_q  <= STEPS == 1 || (!entry_done_q && step_q == STEP_W'(STEPS - 2));
             end
-            if (step) step_q <= entry_done ? '0 : step_q + 1'b1;
-            if (step && entry_done && entry_end) bank_q <= !bank_q;
-            step_start <= step && at_start;
-            step_end   <= step && entry_done && entry_end;
-            free       <= {bank_q, !bank_q} & {2{step && entry_done && entry_end}};
+            bank_q     <= bank_q ^ group_done;
+            step_start <= go_q && start_q;
+            step_end   <= group_done;
         end
     end
 
     always_ff @(posedge clk) begin
         step_bank <= bank_q;
-        if (step) w_addr <= at_start ? '0 : w_addr + 1'b1;
+        if (go_q) w_addr <= start_q ? '0 : w_addr + 1'b1;
     end
 
     for (genvar l = 0; l < LANES; l++) begin : g_lane
@@ -88,13 +85,13 @@ module vp_mvau_sequence #(
                 part_first_q  <= 1'b1;
                 step_last[l]  <= 1'b0;
             end else begin
-                if (step) part_first_q <= entry_done && (part_end || entry_end);
-                step_last[l] <= step && entry_done && part_end;
+                if (go_q) part_first_q <= entry_done_q && (part_end || entry[WIDTH-1]);
+                step_last[l] <= go_q && entry_done_q && part_end;
             end
         end
         always_ff @(posedge clk) begin
             step_first[l] <= part_first_q;
-            if (step) step_word[l*BITS+:BITS] <= step_q == '0 ? base : step_word[l*BITS+:BITS] + 1'b1;
+            if (go_q) step_word[l*BITS+:BITS] <= entry_first_q ? base : step_word[l*BITS+:BITS] + 1'b1;
         end
     end
 endmodule
