@@ -32,8 +32,6 @@ module vp_multiply #(
         // Registers of the slice, which must not become shift registers in LUTs with a delay that follows.
 `ifdef VP_SYNTH
         (* keep *)
-`else
-        (* shreg_extract = "no" *)
 `endif
         logic signed [PRODUCT_W-1:0] m_q, p_q;
         vp_delay #(.WIDTH(WIDTH + B_WIDTH), .LENGTH(WAIT)) operands (

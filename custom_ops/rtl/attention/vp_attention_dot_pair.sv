@@ -30,8 +30,6 @@ module vp_attention_dot_pair #(
         // Registers of the slice, which must not become shift registers in LUTs where nothing is added.
 `ifdef VP_SYNTH
         (* keep *)
-`else
-        (* shreg_extract = "no" *)
 `endif
         logic [N-1:0][PRODUCT_W-1:0] multiplied_q, product_q;
         logic signed [PRODUCT_W-1:0] total_q, total_d;
@@ -45,7 +43,7 @@ module vp_attention_dot_pair #(
             if (FIELDS == 2) begin : g_two
                 wire logic signed [A_WIDTH-1:0] hi = a[(IN+4*g+i)*A_WIDTH+:A_WIDTH];
                 wire logic signed [A_WIDTH:0] borrow = (A_WIDTH + 1)'({1'b0, lo[A_WIDTH-1]});
-                wire logic signed [A_WIDTH:0] top = (A_WIDTH + 1)'(hi) - borrow;
+                wire logic [A_WIDTH:0] top = (A_WIDTH + 1)'(hi) - borrow;
                 always_ff @(posedge clk) a_q[i] <= {top, F'(lo)};
             end else begin : g_one
                 always_ff @(posedge clk) a_q[i] <= lo;
@@ -64,7 +62,7 @@ module vp_attention_dot_pair #(
         end
     end
     for (genvar f = 0; f < FIELDS; f++) begin : g_field
-        logic signed [F+$clog2(GROUPS)-1:0] total;
+        logic [F+$clog2(GROUPS)-1:0] total;
         vp_adder_tree #(.NUM(GROUPS), .WIDTH(F), .RADIX(2)) tree (
             .clk, .en(1'b1), .terms(part_q[f]), .sum(total)
         );
