@@ -70,9 +70,9 @@ class VitTokenEmbed(VitOp):
         return (UnitMemory(Holds.TABLE, "prefix and positions", *self._rom(), rom=True),)
 
     def resources(self) -> Estimate:
-        """Per bit: input register, sum, saturation; the table, the beat counter and the handshake."""
+        """Per bit: input register, its gate where there are constant tokens, sum, saturation; table, counter, handshake."""
         stream = self.out_streams()[0]
-        luts = 3 * stream.width + stream.simd + (stream.beats - 1).bit_length() + 3
+        luts = (4 if self.get_nodeattr("prefix") else 3) * stream.width + stream.simd + (stream.beats - 1).bit_length() + 3
         return self.memory_map()[0].resources + Estimate(LUT=luts)
 
 
