@@ -20,9 +20,9 @@ from pathlib import Path
 
 from finn_vitprune import cache
 from finn_vitprune.errors import UserError
-from finn_vitprune.processes import ProcessGroup, fault
 from finn_vitprune.synth import timing_ecp5, yosys
 from finn_vitprune.synth.timing import Timing
+from finn_vitprune.synth.tool import failure
 from finn_vitprune.synth.wiring import Wiring, readable
 
 TOP = "vp_route_top"
@@ -143,8 +143,10 @@ def route(job: RouteJob, timeout_s: float = TIMEOUT_S) -> Routed:
         (folder / "harness.v").write_text(text)
         read = f"read_slang --keep-hierarchy -D VP_SYNTH --top {TOP} {' '.join(yosys.quote(s.resolve()) for s in job.sources)} harness.v"
         (folder / "commands.ys").write_text("\n".join((read, *_SYNTH)))
-        _run(job.top, yosys.RUN_SCRIPT, folder / "yosys.log", timeout_s)
-        _run(job.top, [path, *_OPTIONS, "--json", "netlist.json", "--report", "report.json"], folder / "route.log", timeout_s)
+        nextpnr = [path, *_OPTIONS, "--json", "netlist.json", "--report", "report.json"]
+        for name, command in (("Yosys", yosys.RUN_SCRIPT), ("nextpnr", nextpnr)):
+            if reason := failure(name, command, folder / f"{name.lower()}.log", timeout_s):
+                raise RouteError(f"{job.top}: {reason}")
 
     key = hashlib.sha256(repr((yosys.yosys_version(), version, _OPTIONS, _SYNTH, text)).encode())
     for source in job.sources:
@@ -152,25 +154,6 @@ def route(job: RouteJob, timeout_s: float = TIMEOUT_S) -> Routed:
     folder = cache.entry(f"route/{key.hexdigest()[:32]}", make)
     report = json.loads((folder / "report.json").read_text())
     return _routed(report, timing_ecp5.estimate(Wiring.from_json(json.loads((folder / "netlist.json").read_text()))))
-
-
-def _run(unit: str, command: Sequence[str], log: Path, timeout_s: float) -> None:
-    """Run a program in the folder of its log.
-
-    Raises:
-        RouteError: it fails, or takes too long.
-    """
-    with log.open("wb") as out, ProcessGroup() as group:
-        process = group.start(command, cwd=log.parent, stdout=out, stderr=subprocess.STDOUT)
-        try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise RouteError(f"{unit}: {log.stem} took longer than {timeout_s:g} s") from None
-    if process.returncode:
-        text = log.read_text(errors="replace")
-        errors = [line.partition("ERROR: ")[2] for line in text.splitlines() if line.startswith("ERROR: ")]
-        reason = fault(process.returncode, text) or next(iter(errors), f"exit code {process.returncode}")
-        raise RouteError(f"{unit}: {log.stem}: {reason}")
 
 
 def _routed(report: dict, estimate: Timing) -> Routed:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,11 +30,11 @@ from pydantic import TypeAdapter
 
 from finn_vitprune import cache, files, jobs
 from finn_vitprune.errors import UserError
-from finn_vitprune.processes import ProcessGroup, fault
 from finn_vitprune.synth import hierarchy, timing, timing_cells, timing_graph, timing_names, timing_packing, wiring
 from finn_vitprune.synth.resources import Resources
 from finn_vitprune.synth.timing import Timing
 from finn_vitprune.synth.timing_graph import CombinationalLoopError
+from finn_vitprune.synth.tool import failure
 from finn_vitprune.synth.wiring import Wiring
 
 NETLIST, WIRING = "netlist.json", "wiring.npz"
@@ -295,35 +294,17 @@ class _Yosys:
             SynthesisError: Yosys fails, or the time is over.
         """
         (self.folder / "commands.ys").write_text("\n".join(commands))
-        log, reason = self.folder / "yosys.log", None
-        with log.open("wb") as out, ProcessGroup() as group:
-            process = group.start(RUN_SCRIPT, cwd=self.folder, stdout=out, stderr=subprocess.STDOUT)
-            try:
-                process.wait(max(0.0, self.start + self.timeout_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                reason = f"Yosys took longer than {self.timeout_s:g} s"
-        if process.returncode == 0:
+        log = self.folder / "yosys.log"
+        if (reason := failure("Yosys", RUN_SCRIPT, log, self.timeout_s, self.start)) is None:
             return
         kept = cache.cache_dir() / "yosys" / "failed" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', self.top)}.log"
         files.write_text(kept, log.read_text(errors="replace"))
-        text = kept.read_text(errors="replace")
-        code = process.returncode
-        reason = reason or fault(code, text) or _first_error(text) or f"exit code {code} of Yosys"
         raise SynthesisError(f"synthesis of {self.top}: {reason} (log: {kept})")
 
     def mapped(self) -> tuple[dict[str, int], Wiring]:
         """Cell type to count, and wiring, of what :data:`_WRITE` wrote last."""
         stat, netlist = (json.loads((self.folder / name).read_text()) for name in ("stat.json", "netlist.json"))
         return stat["design"]["num_cells_by_type"], Wiring.from_json(netlist)
-
-
-def _first_error(text: str) -> str | None:
-    """The first message of slang (``file:line: ERROR: ...``) or else of Yosys that says what is wrong."""
-    lines = text.splitlines()
-    for line in lines:
-        if match := re.match(r"(.+):(\d+): (?:ERROR|error): (.*)", line):
-            return f"{Path(match[1]).name}:{match[2]}: {match[3]}"
-    return next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")), None)
 
 
 def quote(path: Path) -> str:
