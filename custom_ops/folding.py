@@ -65,9 +65,6 @@ class Folding(ABC):
     macs = products_per_cycle = 0
     """Matrix products of a frame, and of one cycle."""
 
-    varies = False
-    """Whether the cycle in which a token leaves depends on the image."""
-
     @property
     def ideal_cycles(self) -> float:
         """Cycles of a frame of a unit with products, were all of its multipliers used all the time."""

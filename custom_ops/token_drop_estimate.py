@@ -77,10 +77,6 @@ class DropFolding(Folding):
         return self.tokens - 1 - self.k
 
     @property
-    def varies(self) -> bool:
-        return self.drops > 0
-
-    @property
     def tokens_out(self) -> int:
         """N_out: tokens that leave a frame."""
         return numerics.tokens_after_drop(self.tokens, self.k)

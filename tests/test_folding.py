@@ -12,7 +12,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.synth.parts import get_part
-from finn_vitprune.transforms.fold import STREAM_SLACK, VARYING_SLACK, FoldForInterval, GraphFolding, slowest_cycles
+from finn_vitprune.transforms.fold import FoldForInterval, GraphFolding, slowest_cycles
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.plan import plan
 from finn_vitprune.transforms.plan_options import PlanOptions
@@ -103,7 +103,7 @@ class Counted(Folding):
 
     def for_interval(self, interval):
         self.asked.append(("interval", interval))
-        return Counted(self.work, self.asked, -(-self.work // interval) or 1)
+        return Counted(self.work, self.asked, -(-self.work // interval))
 
 
 def test_equal_units_are_evaluated_once():
@@ -111,17 +111,3 @@ def test_equal_units_are_evaluated_once():
     chosen = GraphFolding(tuple(Counted(work, asked) for work in (4096, 4096, 64, 4096))).for_interval(512)
     assert chosen.cycles == 512 and chosen.resources == Estimate(LUT=100 * (3 * 8 + 1))
     assert sorted(asked, key=str) == sorted([("interval", 512)] * 2 + [(4096, 8), (64, 1)], key=str)
-
-
-class Varying(Counted):
-    """A unit whose output times depend on the image."""
-
-    varies = True
-
-
-def test_units_behind_one_of_varying_times_can_catch_up():
-    asked = []
-    units = (Counted(4096, asked), Varying(0, asked), Counted(4096, asked), Counted(0, asked))
-    assert GraphFolding(units).shares == (1.0, STREAM_SLACK, VARYING_SLACK, STREAM_SLACK)
-    before, _, behind, _ = GraphFolding(units).for_interval(512).nodes
-    assert before.cycles == 512 and behind.cycles <= 512 * VARYING_SLACK

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
-from operator import attrgetter, or_
+from operator import attrgetter
 
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -16,9 +15,6 @@ from finn_vitprune.custom_ops.memory import Estimate
 
 STREAM_SLACK = 0.8
 """Ops without products get this share of the interval: they are cheap, and must not be what limits it."""
-
-VARYING_SLACK = 0.97
-"""Ops with products get this share behind one whose output times depend on the image, so that they catch up after a late frame."""
 
 SLOWEST = 1 << 40
 """An interval in cycles that every op keeps with its slowest fold."""
@@ -45,15 +41,10 @@ class GraphFolding:
         """Sum of the nodes' estimates."""
         return sum(map(_resources, self.nodes), Estimate())
 
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """The share of the interval that each node may take."""
-        varies = accumulate((node.varies for node in self.nodes), or_)
-        return tuple((VARYING_SLACK if late else 1.0) if node.macs else STREAM_SLACK for node, late in zip(self.nodes, varies))
-
     def for_interval(self, interval: int) -> GraphFolding:
-        """The cheapest folding of every node whose cycles per frame are at most its share of ``interval``."""
-        return GraphFolding(tuple(_chosen(node, within(interval, share)) for node, share in zip(self.nodes, self.shares)))
+        """The cheapest folding of every node whose cycles per frame are at most ``interval``."""
+        slack = max(1, int(interval * STREAM_SLACK))
+        return GraphFolding(tuple(_chosen(node, interval if node.macs else slack) for node in self.nodes))
 
     def write(self, model: ModelWrapper) -> None:
         """Set the attributes of the nodes of ``model``, which these foldings are of."""
@@ -61,11 +52,6 @@ class GraphFolding:
             op = getCustomOp(node)
             for name, value in folding.attributes().items():
                 op.set_nodeattr(name, value)
-
-
-def within(interval: int, share: float) -> int:
-    """The cycles that are a ``share`` of the interval; at least one."""
-    return max(1, int(interval * share))
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)

@@ -23,7 +23,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.folding import Folding, Styles
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.transforms.choice import TINY, Choice, Item, choose, least_share
-from finn_vitprune.transforms.fold import SLOWEST, GraphFolding, within
+from finn_vitprune.transforms.fold import SLOWEST, STREAM_SLACK, GraphFolding
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.place_fifos import place
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, prices_of, room_of
@@ -95,8 +95,7 @@ class Search:
         self.model = _without_values(model)
         self.part, self.options, self.report = part, options, report
         self.step = STEP
-        folding = GraphFolding.of(model)
-        self.units, self.shares = folding.nodes, folding.shares
+        self.units = GraphFolding.of(model).nodes
         self.styles = options.styles(part)
         self.room = room_of(part, options.budget)
         self.prices = prices_of(self.room)
@@ -233,7 +232,7 @@ class Search:
             folding = self.folding([picks for picks, _ in found])
             late = {
                 pick for picks, _ in found for units, pick in picks
-                if any(folding.nodes[u].macs and folding.nodes[u].cycles > self.limit(units, pick, interval) for u in units)
+                if any(folding.nodes[u].macs and folding.nodes[u].cycles > interval for u in units)
             }  # by masks less even than candidates take them to be
             if not late:
                 return folding
@@ -276,25 +275,16 @@ class Search:
         return result
 
     def candidates(self, units: Sequence[int], interval: int) -> tuple[Folding, ...]:
-        """Of units of equal shape: those within their share of the interval, or within all of it where there are none."""
+        """Of units of equal shape; those without products are cheap and must not be what limits the interval."""
         key = interval, self.styles, tuple(units)
         if key in self.kept:
             return self.kept[key]
         unit = self.units[units[0]]
+        slack = () if unit.macs else unit.candidates(max(1, int(interval * STREAM_SLACK)), self.styles)
         members = [self.units[u] for u in units]
-        within_share = unit.candidates(self.share_of(units, interval), self.styles)
-        found = tuple(c.with_room_for(members) for c in within_share or unit.candidates(interval, self.styles))
+        found = tuple(c.with_room_for(members) for c in slack or unit.candidates(interval, self.styles))
         self.kept[key] = tuple(c for c in found if c not in self.barred[interval]) if self.barred[interval] else found
         return self.kept[key]
-
-    def share_of(self, units: Sequence[int], interval: int) -> int:
-        """The cycles of the interval that all ``units`` may take."""
-        return within(interval, min(self.shares[u] for u in units))
-
-    def limit(self, units: Sequence[int], pick: Folding, interval: int) -> int:
-        """The cycles that ``units`` of this pick may take: their share, or all of the interval where the pick needs it."""
-        share = self.share_of(units, interval)
-        return share if pick.cycles <= share else interval
 
     def groups(self, parts: np.ndarray) -> tuple[list[list[int]], dict[tuple[Folding, ...], int]]:
         """Units of equal shape among the parts, and how often there is what stands between them."""
