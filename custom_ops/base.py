@@ -114,6 +114,10 @@ class VitOp(HWCustomOp):
         """When (in frames) the op needs each input, given when each arrives: as a rule, when all are there."""
         return [max(arrivals)] * len(arrivals)
 
+    def output_lags(self) -> list[float]:
+        """How long (in frames) after the first token of the first output each output is there."""
+        return [0.0] * len(self.out_streams())
+
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """When the tokens of a frame leave, given when they arrive, in a graph that holds no other frame.
 

@@ -64,6 +64,14 @@ class VitTokenDrop(FoldedOp):
             interval=get("interval"), ram_style=get("ram_style"),
         )  # fmt: skip
 
+    def input_times(self, arrivals: list[float]) -> list[float]:
+        """Rows but the first are taken when the scores are ranked."""
+        (rows, scores), f = arrivals, self.folding()
+        if f.drops == 0:
+            return super().input_times(arrivals)
+        ranked = scores + f.ranking.cycles / max(f.interval, f.frame_cycles)
+        return [max(rows, ranked), max(rows, scores)]
+
     def pause_beats(self) -> int:
         """Beats that come while the fused token leaves.
 

@@ -42,7 +42,7 @@ class SetFifoDepths(Transformation):
                 ]
                 op.set_nodeattr("inFIFODepths", [max(depths[0], op.pause_beats()), *depths[1:]])
             ready = max(needed) + op.held_tokens() / streams[0].tokens
-            lag.update(dict.fromkeys(node.output, ready))
+            lag.update((name, ready + later) for name, later in zip(node.output, op.output_lags()))
         return model, False
 
     def _depth(self, model: ModelWrapper, tensor: str, stream, difference: float) -> int:
