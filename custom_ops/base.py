@@ -106,17 +106,17 @@ class VitOp(HWCustomOp):
         """Tokens to buffer after each output, where the op sends them in bursts that others wait for."""
         return 0
 
-    def pause_beats(self) -> int:
-        """Beats to buffer before the first input, which come while the op takes none."""
+    def pause_beats(self, inputs: list[TokenTimes]) -> int:
+        """Beats to buffer before the first input, which come while the op takes none.
+
+        Args:
+            inputs: when the tokens of a frame come, as :meth:`pass_times` has it.
+        """
         return 0
 
     def input_times(self, arrivals: list[float]) -> list[float]:
         """When (in frames) the op needs each input, given when each arrives: as a rule, when all are there."""
         return [max(arrivals)] * len(arrivals)
-
-    def output_lags(self) -> list[float]:
-        """How long (in frames) after the first token of the first output each output is there."""
-        return [0.0] * len(self.out_streams())
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """When the tokens of a frame leave, given when they arrive, in a graph that holds no other frame.

@@ -196,7 +196,7 @@ class BlockSparseMVAU(FoldedOp):
         f = self.fold()
         return f.tokens if f.rows % f.tokens else 0
 
-    def pause_beats(self) -> int:
+    def pause_beats(self, inputs: list[TokenTimes]) -> int:
         """Those of as many tokens."""
         return self.burst_tokens() * self.in_streams()[0].token_beats
 

@@ -147,25 +147,14 @@ class PrunedAttention(FoldedOp):
         queries, keys = arrivals
         return [max(queries, keys + 1.0), keys]
 
-    def output_lags(self) -> list[float]:
-        """Scores are there when all of query 0 are divided."""
-        g = self.folding()
-        scores = g.score_latency(self.item_cycles) + g.tokens - g.o_latency(1)
-        return [0.0, scores / g.cycles][: len(self.out_streams())]
-
     def one_token(self, index: int) -> OneToken:
         """One query; keys and values stay."""
         return OneToken((0,), {"queries": 1})
 
-    @property
-    def item_cycles(self) -> int:
-        """Cycles of a query and a head: those of its products, or of its division."""
-        g = self.folding()
-        return max(g.item_cycles, division_cycles(RECIP_BITS, g.recip_bits))
-
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """Items of a query and a head pass two phases, the first once all keys are there."""
-        (queries, keys), g, item = inputs, self.folding(), self.item_cycles
+        (queries, keys), g = inputs, self.folding()
+        item = max(g.item_cycles, division_cycles(RECIP_BITS, g.recip_bits))
         taken = queries.served(g.heads * item, KEY_CYCLES, start=keys.last[-1] + KEY_CYCLES)
         first = tuple(t + item - 1 + g.o_latency(1) for t in taken.first)
         outputs = [TokenTimes(first, tuple(t + g.o_latency(g.cg) for t in taken.last))]

@@ -64,26 +64,20 @@ class VitTokenDrop(FoldedOp):
             interval=get("interval"), ram_style=get("ram_style"),
         )  # fmt: skip
 
-    def input_times(self, arrivals: list[float]) -> list[float]:
-        """Rows but the first are taken when the scores are ranked."""
-        (rows, scores), f = arrivals, self.folding()
-        if f.drops == 0:
-            return super().input_times(arrivals)
-        ranked = scores + f.ranking.cycles / max(f.interval, f.frame_cycles)
-        return [max(rows, ranked), max(rows, scores)]
-
-    def pause_beats(self) -> int:
-        """Beats that come while the fused token leaves.
+    def pause_beats(self, inputs: list[TokenTimes]) -> int:
+        """Beats that come while the fused token leaves, or until the scores are ranked; the first row need not wait for these.
 
         A source that sends a token at once may finish it without loss when the next is due: whole tokens
         are buffered, and of the one under way what does not fit into the rest of its share of the interval.
         """
-        f = self.folding()
+        (rows, scores), f = inputs, self.folding()
         if f.drops == 0:
             return 0
+        ranked = scores.last[-1] + f.ranking.cycles
+        early = sum(first < ranked for first in rows.first[1:])
         share, pause = max(f.interval, f.frame_cycles) // f.tokens, f.fused_cycles
         whole = pause // share
-        return max(whole * f.beats, pause - (whole + 1) * (share - f.beats))
+        return max(whole * f.beats, pause - (whole + 1) * (share - f.beats), early * f.beats)
 
     def output_fifo_tokens(self) -> int:
         """Depth in tokens of the FIFO that must follow, so that the interval never depends on the image.

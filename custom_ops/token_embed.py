@@ -57,7 +57,7 @@ class VitTokenEmbed(VitOp):
         """The input register and the sum's; the table is read ahead."""
         return 2
 
-    def pause_beats(self) -> int:
+    def pause_beats(self, inputs: list[TokenTimes]) -> int:
         """Beats of the prefix: patches come while it leaves, and their source may have no time to make up for it."""
         return self.get_nodeattr("prefix") * self.in_streams()[0].token_beats
 

@@ -5,8 +5,8 @@ path and divided by the tokens of each stream this is the path's lag in frames. 
 shorter one gets a FIFO for the difference, plus two tokens. Attention consumes queries only after all
 keys and values of the frame came, so its query input lags a whole frame. After a token drop stands a
 FIFO of all its output tokens: which tokens are kept then cannot change the interval. Ops that send bursts
-(a split) get a buffer of their own, and so do ops that take no input for a while (a token drop while its
-fused token leaves). These stand before a crossing to another SLR, those for paths that meet after it. Where the two ends of a stream move different numbers of elements a beat, the FIFO
+(a split) get a buffer of their own, and so do ops that take no input for a while (a token drop until its
+scores are ranked, and while its fused token leaves). These stand before a crossing to another SLR, those for paths that meet after it. Where the two ends of a stream move different numbers of elements a beat, the FIFO
 stands at the wider end, so that the width converter beside it works without a break.
 """
 
@@ -19,6 +19,7 @@ from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 
 from finn_vitprune.transforms.edges import beside, insert_between, stream_edges
+from finn_vitprune.transforms.latency import arrivals, stream_times
 
 MARGIN_TOKENS = 2
 MIN_DEPTH = 2
@@ -30,6 +31,7 @@ class SetFifoDepths(Transformation):
 
     def apply(self, model: ModelWrapper):
         lag: dict[str, float] = {}
+        times = stream_times(model)
         for node in model.graph.node:
             op = getCustomOp(node)
             streams = op.in_streams()
@@ -40,9 +42,10 @@ class SetFifoDepths(Transformation):
                     self._depth(model, node.input[i], stream, need - have)
                     for i, (stream, need, have) in enumerate(zip(streams, needed, lags))
                 ]
-                op.set_nodeattr("inFIFODepths", [max(depths[0], op.pause_beats()), *depths[1:]])
+                pause = op.pause_beats(arrivals(times, node))
+                op.set_nodeattr("inFIFODepths", [max(depths[0], pause), *depths[1:]])
             ready = max(needed) + op.held_tokens() / streams[0].tokens
-            lag.update((name, ready + later) for name, later in zip(node.output, op.output_lags()))
+            lag.update(dict.fromkeys(node.output, ready))
         return model, False
 
     def _depth(self, model: ModelWrapper, tensor: str, stream, difference: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
@@ -32,10 +33,13 @@ def stream_times(model: ModelWrapper) -> dict[str, TokenTimes]:
     """When the tokens of one image pass each stream that a node of ``model`` writes, by tensor name."""
     passed: dict[str, TokenTimes] = {}
     for node in model.graph.node:
-        op = getCustomOp(node)
-        inputs = [
-            passed[name] if name in passed else TokenTimes.steady(stream.tokens, stream.token_beats)
-            for name, stream in zip(node.input, op.in_streams())
-        ]
-        passed |= zip(node.output, op.pass_times(inputs), strict=True)
+        passed |= zip(node.output, getCustomOp(node).pass_times(arrivals(passed, node)), strict=True)
     return passed
+
+
+def arrivals(passed: dict[str, TokenTimes], node: NodeProto) -> list[TokenTimes]:
+    """When the tokens of one image come to the inputs of ``node``; without a pause where no node writes them."""
+    return [
+        passed[name] if name in passed else TokenTimes.steady(stream.tokens, stream.token_beats)
+        for name, stream in zip(node.input, getCustomOp(node).in_streams())
+    ]
