@@ -69,8 +69,8 @@ class Simulated:
     fill: bool = False
 
 
-def in_one_piece(design: StitchedDesign, optimise: bool = True) -> Simulated:
-    """The monitored top, compiled with Verilator (from the cache where it was compiled before); not optimised for a few short runs."""
+def in_one_piece(design: StitchedDesign) -> Simulated:
+    """The monitored top, compiled with Verilator (from the cache where it was compiled before)."""
     simulator = compile_top(
         MONITORED_TOP,
         [design.folder / s for s in [*design.sources, f"{MONITORED_TOP}.v"]],
@@ -78,7 +78,6 @@ def in_one_piece(design: StitchedDesign, optimise: bool = True) -> Simulated:
         outputs=[Port(OUTPUT, design.output.tdata_bits)],
         loads=[BusPort(load.port, load.address_bits) for load in design.loads],
         edges=edge_probes(design),
-        optimise=optimise,
     )
     return Simulated(simulator, design.folder, read_loads(design.folder))
 

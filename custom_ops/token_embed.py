@@ -55,8 +55,8 @@ class VitTokenEmbed(VitOp):
         return [TokenTimes.steady(prefix, beats).then(inputs[0].served(beats, self.beat_cycles(), prefix * beats))]
 
     def beat_cycles(self) -> int:
-        """The input register and the sum's; the table is read ahead."""
-        return 2
+        """The input register, a read of the table, the sum's register, write and read of the FIFO."""
+        return self._rom().latency + 4
 
     def pause_beats(self) -> int:
         """Beats of the prefix: patches come while it leaves, and their source may have no time to make up for it."""
@@ -73,11 +73,11 @@ class VitTokenEmbed(VitOp):
         return (UnitMemory(Holds.TABLE, "prefix and positions", rom.words, rom.width, rom.style, rom=True, in_rows=True),)
 
     def resources(self) -> Estimate:
-        """Per bit: input register, its gate where there are constant tokens, sum, saturation; table, rows read ahead, counter."""
+        """Per bit: input register, sum, saturation; table, counter, output FIFO."""
         stream = self.out_streams()[0]
-        luts = (4 if self.get_nodeattr("prefix") else 3) * stream.width + stream.simd + (stream.beats - 1).bit_length() + 3
-        places = self._rom().latency + 3
-        luts += lutram_luts(places, stream.width + 1) + credit_fifo_luts(places)
+        luts = 3 * stream.width + stream.simd + (stream.beats - 1).bit_length() + 3
+        places = self._rom().latency + 4
+        luts += lutram_luts(places, stream.width) + credit_fifo_luts(places)
         return self.memory_map()[0].resources + Estimate(LUT=luts)
 
 

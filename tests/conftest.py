@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 from vit_models import random_vit
 
+from finn_vitprune.sim.compile import OPTIMISE
+
 PART = "xcu250-figd2104-2L-e"
+os.environ[OPTIMISE] = "0"  # most simulators of the tests make a few short runs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

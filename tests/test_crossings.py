@@ -11,7 +11,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
-from finn_vitprune.builds.accelerator import Accelerator, in_one_piece
+from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.builds.slr_constraints import slr_constraints
 from finn_vitprune.builds.stitch import CONSTRAINTS, TOP, StitchedDesign, stitch
 from finn_vitprune.custom_ops.memory import Estimate
@@ -94,10 +94,6 @@ def stitched(model, folder):
     return stitch(model, folder / "stitched")
 
 
-def simulated(design):
-    return Accelerator(design, in_one_piece(design, optimise=False))
-
-
 @pytest.fixture(scope="module")
 def frames():
     return np.random.default_rng(1).integers(-20_000, 20_000, (6, TOKENS, CHANNELS))
@@ -107,7 +103,7 @@ def frames():
 def whole(tmp_path_factory, frames):
     """Results of the golden model; of the network in one piece the interval, and what its latency exceeds the formula by."""
     model = network().transform(InsertStreams())
-    accelerator = simulated(stitched(model, tmp_path_factory.mktemp("whole")))
+    accelerator = Accelerator(stitched(model, tmp_path_factory.mktemp("whole")))
     run = accelerator.run(frames)
     expected = golden.run(network(), {"x": frames})["y"].reshape(len(frames), -1)
     assert np.array_equal(run.logits, expected)
@@ -121,7 +117,7 @@ def check(slrs, folder, frames, whole):
     """
     expected, interval, beyond = whole
     model = placed(slrs)
-    accelerator = simulated(stitched(model, folder))
+    accelerator = Accelerator(stitched(model, folder))
     run = accelerator.run(frames)
     assert np.array_equal(run.logits, expected)
     assert run.interval_cycles == interval, (run.interval_cycles, interval)

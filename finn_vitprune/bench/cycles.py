@@ -131,11 +131,10 @@ def compile_op(op: VitRTLBackend, model, folder: Path) -> Simulator:
     return simulator_of(op)
 
 
-def simulator_of(op: VitRTLBackend, optimise: bool = True) -> Simulator:
-    """The simulator of an op that has its HDL; not optimised for a few short runs."""
+def simulator_of(op: VitRTLBackend) -> Simulator:
+    """The simulator of an op that has its HDL."""
     inputs, outputs, loads = op_ports(op)
-    sources = op.get_rtl_file_list(abspath=True)
-    return compile_top(op.onnx_node.name, sources, inputs, outputs, loads=loads, optimise=optimise)
+    return compile_top(op.onnx_node.name, op.get_rtl_file_list(abspath=True), inputs, outputs, loads=loads)
 
 
 def op_ports(op: VitRTLBackend) -> tuple[list[Port], list[Port], list[LoadPort]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,6 +23,8 @@ SILENT = (
 CLOCK, RESET = "ap_clk", "ap_rst_n"
 """FINN's names."""
 
+OPTIMISE = "FINN_VITPRUNE_OPTIMISE"
+"""The environment variable that is 0 where simulators make but a few short runs."""
 LIBRARY = "unit.so"
 UNIT_CONFIG = toolchain.SIM_DIR / "units.vlt"
 """Verilator's options for modules of units."""
@@ -41,7 +44,7 @@ def compile_top(
     reset: str = RESET,
     defines: Sequence[str] = (),
     lint: bool = True,
-    optimise: bool = True,
+    optimise: bool | None = None,
 ) -> Simulator:
     """Build the simulator of module ``top``, or take it from the cache.
 
@@ -57,13 +60,16 @@ def compile_top(
         edges: the internal streams that the monitor ports show, edge 0 lowest.
         defines: macros to define, ``NAME`` or ``NAME=VALUE``.
         lint: treat warnings in the sources as errors (not for the sources of others).
-        optimise: False for a few short runs: the simulator is built in less than half the time.
+        optimise: False for a few short runs: the simulator is built in less than half the time. By default true, unless
+            :data:`OPTIMISE` says 0.
 
     Raises:
         SimulationError: the sources do not compile; the text holds Verilator's first messages.
         UserError: Verilator or a C++ compiler is missing, or a source file is.
     """
     files = _distinct(sources)
+    if optimise is None:
+        optimise = os.environ.get(OPTIMISE) != "0"
     structure = {
         "top": top,
         "files": [(name, toolchain.digest(content)) for name, content in files],

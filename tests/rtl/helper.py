@@ -82,7 +82,7 @@ def build_op(
     """The RTL node of ``op_type`` in a model of its own, with HDL and simulator."""
     op, model, keep = generate_op(op_type, attrs, initialisers, name)
     arrays = tuple(np.asarray(a, np.int64) for a in initialisers)
-    return BuiltOp(op, model, arrays, simulator_of(op, optimise=False), Path(keep.name), keep)
+    return BuiltOp(op, model, arrays, simulator_of(op), Path(keep.name), keep)
 
 
 def generate_op(

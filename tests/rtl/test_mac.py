@@ -87,7 +87,7 @@ class Array:
 
 
 def simulator(
-    array: Array, folder: Path, module: str = "", sources=MAC_FILES, lint: bool = True, defines=(), optimise: bool = True
+    array: Array, folder: Path, module: str = "", sources=MAC_FILES, lint: bool = True, defines=()
 ) -> Simulator:
     """The array (or ``module`` in its place) after streams: a step a beat, weights in one piece."""
     m, (x, w, a) = array.mac, array.bits
@@ -99,7 +99,7 @@ def simulator(
     ))
     ports = [Port("in0_V", x_pad), Port("in1_V", w_pad), Port("in2_V", 8)]
     outputs = [Port("out0_V", a_pad)]
-    return compile_top("mac_harness", [*sources, source], ports, outputs, lint=lint, defines=defines, optimise=optimise)
+    return compile_top("mac_harness", [*sources, source], ports, outputs, lint=lint, defines=defines, optimise=not defines)
 
 
 def run(sim: Simulator, array: Array, x: np.ndarray, w: np.ndarray, first: np.ndarray) -> None:
@@ -195,8 +195,7 @@ def test_sums_are_exact_on_all_operand_corners_and_at_random(array, tmp_path):
 def test_the_model_is_exact_at_the_latency_of_every_implementation(array, tmp_path):
     """Weights come in the parts, and sums leave after the cycles, of the implementation that it stands for."""
     rng = np.random.default_rng(3)
-    sim = simulator(array, tmp_path, defines=["VP_MAC_MODEL"], optimise=False)
-    run(sim, array, *random_steps(array, rng))
+    run(simulator(array, tmp_path, defines=["VP_MAC_MODEL"]), array, *random_steps(array, rng))
 
 
 def random_steps(array: Array, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

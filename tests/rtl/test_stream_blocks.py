@@ -28,8 +28,7 @@ def build(
     (folder / f"{name}.sv").write_text(text)
     sources = [rtl_source(f"{leaf}.sv") for leaf in leaves] + [folder / f"{name}.sv"]
     return compile_top(
-        name, sources, [Port("in0_V", in_bits)], [Port(f"out{i}_V", b) for i, b in enumerate(out_bits)],
-        optimise=False,
+        name, sources, [Port("in0_V", in_bits)], [Port(f"out{i}_V", b) for i, b in enumerate(out_bits)]
     )
 
 
