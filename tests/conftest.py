@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``whole``, unless ``--whole`` asks for it; long tests come first, so that workers end together."""
+    """Leave out what is marked ``whole``, unless ``--whole`` asks for it. Long tests come first, so that workers end together."""
     if not config.getoption("--whole"):
         left = [item for item in items if "whole" in item.keywords]
         config.hook.pytest_deselected(items=left)
