@@ -30,6 +30,8 @@ LUTRAM_MAX_WORDS, LUTRAM_MAX_LOADS = 1024, 1024
 """Words of a memory in LUTs, and LUTs that its read address reaches; more are slow (docs/timing.md)."""
 MUX_INPUTS = 4
 """Inputs of a multiplexer that is one LUT deep."""
+MOST_ROWS = MUX_INPUTS**2
+"""Rows that two such multiplexers choose from."""
 RAMB18_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 RAMB36_SHAPES = {1: 32768, 2: 16384, 4: 8192, 9: 4096, 18: 2048, 36: 1024, 72: 512}
 """Depth by width of a block RAM of 18 and of 36 Kbit, one port writing, the other reading."""
@@ -83,7 +85,8 @@ class UnitMemory:
     Attributes:
         holds: the kind of contents. name: what it is in the unit.
         style: "distributed", "block" or "ultra"; of a ROM also "auto".
-        rom: never written, with contents that synthesis knows (not in UltraRAM, which is loaded). in_rows: a ``vp_row_ram``.
+        rom: never written, with contents that synthesis knows (not in UltraRAM, which is loaded). in_rows: a ``vp_row_ram``,
+            or a ``vp_row_rom``.
         stored: bits of contents in all of them; None where these fill all words.
     """
 
@@ -101,7 +104,7 @@ class UnitMemory:
     def resources(self) -> Estimate:
         """What they take, with the multiplexer after each that is deep."""
         if self.in_rows:
-            return self.count * RowRam(self.words, self.width, self.style).resources
+            return self.count * (RowRom if self.rom else RowRam)(self.words, self.width, self.style).resources
         return self.count * (rom_estimate if self.rom else ram_estimate)(self.words, self.width, self.style)
 
     @property
@@ -244,6 +247,49 @@ class RowRam:
     def capacity(self) -> int:
         """Bits of the block RAMs or UltraRAMs, or of LUTRAM in rows of 64 words."""
         return _capacity(self.resources, self.words, self.width)
+
+
+@dataclass(frozen=True)
+class RowRom:
+    """A ``vp_row_rom``, where no multiplexer lies behind a RAM: rows of :attr:`row` words are chosen from after registers."""
+
+    words: int
+    width: int
+    style: str
+
+    @property
+    def row(self) -> int:
+        """Words of a row (ROW in the RTL): the fewest block RAMs that Yosys does not cut again, of these the fewest rows."""
+        if self.style != "block":
+            return self.words
+        whole = [row for row in _ROWS if self._cut(row).rows == 1 and -(-self.words // row) <= MOST_ROWS]
+        best = min(whole, key=lambda row: (self._cut(row).bram18, -row), default=self.words)
+        return min(self.words, best)
+
+    def _cut(self, row: int) -> BlockRamCut:
+        return block_ram_cut(min(row, self.words), -(-self.words // row) * self.width, written=False)
+
+    @property
+    def rows(self) -> int:
+        return -(-self.words // self.row)
+
+    @property
+    def groups(self) -> int:
+        """Rows after the first LUT."""
+        return -(-self.rows // MUX_INPUTS)
+
+    @property
+    def latency(self) -> int:
+        """Cycles of a read: the ROM, its output register, one for each LUT that chooses from rows."""
+        return (1 if self.style == "distributed" else 2) + (self.rows > 1) + (self.groups > 1)
+
+    @property
+    def resources(self) -> Estimate:
+        """Each bit takes a LUT for each group of rows, and one that chooses from groups."""
+        if self.rows == 1:
+            return rom_estimate(self.words, self.width, self.style)
+        luts = self.width * (self.groups + (self.groups > 1))
+        return Estimate(LUT=luts, BRAM_18K=self._cut(self.row).bram18)
 
 
 def _capacity(used: Estimate, words: int, width: int) -> int:

@@ -6,7 +6,8 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import VitOp
-from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
+from finn_vitprune.custom_ops.fifo import credit_fifo_luts
+from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, RowRom, UnitMemory, lutram_luts
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.numerics import int_range
@@ -54,25 +55,29 @@ class VitTokenEmbed(VitOp):
         return [TokenTimes.steady(prefix, beats).then(inputs[0].served(beats, self.beat_cycles(), prefix * beats))]
 
     def beat_cycles(self) -> int:
-        """The input register and the sum's; the table is read ahead."""
-        return 2
+        """The input register, a read of the table, the sum's register, write and read of the FIFO."""
+        return self._rom().latency + 4
 
     def pause_beats(self, inputs: list[TokenTimes]) -> int:
         """Beats of the prefix: patches come while it leaves, and their source may have no time to make up for it."""
         return self.get_nodeattr("prefix") * self.in_streams()[0].token_beats
 
-    def _rom(self) -> tuple[int, int, str]:
-        """Words, bits and style of the table of rows."""
+    def _rom(self) -> RowRom:
+        """The table of rows."""
         stream = self.out_streams()[0]
-        return stream.beats, stream.width, TABLE_MEMORY.style(stream.beats, stream.width, self.get_nodeattr("ram_style"))
+        style = TABLE_MEMORY.style(stream.beats, stream.width, self.get_nodeattr("ram_style"))
+        return RowRom(stream.beats, stream.width, style)
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
-        return (UnitMemory(Holds.TABLE, "prefix and positions", *self._rom(), rom=True),)
+        rom = self._rom()
+        return (UnitMemory(Holds.TABLE, "prefix and positions", rom.words, rom.width, rom.style, rom=True, in_rows=True),)
 
     def resources(self) -> Estimate:
-        """Per bit: input register, its gate where there are constant tokens, sum, saturation; table, counter, handshake."""
+        """Per bit: input register, sum, saturation; table, counter, output FIFO."""
         stream = self.out_streams()[0]
-        luts = (4 if self.get_nodeattr("prefix") else 3) * stream.width + stream.simd + (stream.beats - 1).bit_length() + 3
+        luts = 3 * stream.width + stream.simd + (stream.beats - 1).bit_length() + 3
+        places = self._rom().latency + 4
+        luts += lutram_luts(places, stream.width) + credit_fifo_luts(places)
         return self.memory_map()[0].resources + Estimate(LUT=luts)
 
 
@@ -82,7 +87,7 @@ class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
     RTL_TOP = "vp_token_embed"
 
     def rtl_parameters(self) -> dict[str, int | str]:
-        stream = self.in_streams()[0]
+        stream, rom = self.in_streams()[0], self._rom()
         return {
             "SIMD": stream.simd,
             "BITS": stream.dtype.bitwidth(),
@@ -90,7 +95,9 @@ class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
             "PREFIX": self.get_nodeattr("prefix"),
             "TOKEN_BEATS": stream.token_beats,
             "ROWS_FILE": self.memory_file("rows"),
-            "STYLE": self._rom()[2],
+            "STYLE": rom.style,
+            "RAM_ROW": rom.row,
+            "LATENCY": rom.latency,
         }
 
     def memories(self, model) -> dict[str, Memory]:
@@ -103,4 +110,8 @@ class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
         held = np.array_equal(rows[-len(zeros) :], positions.reshape(rows.shape)[-len(zeros) :])
         found = f"{positions.min()} to {positions.max()}"
         self.require(held, f"positions must fit {stream.dtype.name}, they are {found}")
-        return {"rows": Memory.packed(rows.reshape(-1, stream.simd), stream.dtype.bitwidth())}
+        rom = self._rom()
+        beats = np.zeros((rom.rows * rom.row, stream.simd), np.int64)
+        beats[: rom.words] = rows.reshape(-1, stream.simd)
+        side_by_side = beats.reshape(rom.rows, rom.row, -1).swapaxes(0, 1).reshape(rom.row, -1)
+        return {"rows": Memory.packed(side_by_side, stream.dtype.bitwidth())}

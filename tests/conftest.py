@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 from vit_models import random_vit
 
+from finn_vitprune.sim.compile import OPTIMISE
+
 PART = "xcu250-figd2104-2L-e"
+os.environ[OPTIMISE] = "0"  # most simulators of the tests make a few short runs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,11 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``whole``, unless ``--whole`` asks for it."""
+    """Leave out what is marked ``whole``, unless ``--whole`` asks for it. Long tests come first, so that workers end together."""
     if not config.getoption("--whole"):
         left = [item for item in items if "whole" in item.keywords]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if "whole" not in item.keywords]
+    items.sort(key=lambda item: "slow" not in item.keywords)
 
 
 @dataclass(frozen=True)

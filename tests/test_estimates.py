@@ -18,6 +18,8 @@ from tests.rtl.helper import PART, build_node
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
 SHARE, SMALL = 0.2, 10
 """LUT may be off by this share, or by this many LUTs where the op is tiny."""
+PRODUCTS = 64
+"""Most products a cycle of a matrix unit that is drawn: Yosys takes minutes for more."""
 
 Draw = Callable[[np.random.Generator], tuple[dict, list[np.ndarray]]]
 
@@ -129,7 +131,8 @@ def matrix(rng):
     mw, mh = (block * int(rng.integers(2, 6)) for _ in range(2))
     bits = str(rng.choice(["INT8", "INT8", "INT4"]))
     attrs = {"tokens": int(rng.integers(4, 30)), "MW": mw, "MH": mh, "block": block, "SIMD": simd, "PE": pe}
-    attrs |= {"TOKENS": int(rng.choice([1, 2, 4, 8])), "LANES": int(rng.choice([1, 2]))}
+    group, lanes = int(rng.choice([1, 2, 4, 8])), int(rng.choice([1, 2]))
+    attrs |= {"TOKENS": min(group, max(1, PRODUCTS // (simd * pe * lanes))), "LANES": lanes}
     attrs |= {"in_width": port(rng, simd, block), "out_width": port(rng, pe, block)}
     attrs |= {"requant": 1, "shift": 20, "inputDataType": bits, "weightDataType": bits}
     attrs |= {"outputDataType": bits, "ram_style": str(rng.choice(["auto", "block", "distributed"]))}

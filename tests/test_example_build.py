@@ -11,6 +11,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.report.summary import Summary
+from finn_vitprune.sim.compile import OPTIMISE
 from finn_vitprune.sim.contents import Contents
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example")]
@@ -21,7 +22,9 @@ PART = "xcu250-figd2104-2L-e"
 def pruned(tmp_path_factory) -> Path:
     """The bundled example as `make demo` builds it, without synthesis."""
     folder = tmp_path_factory.mktemp("pruned") / "b"
-    return build(BuildOptions(model=None, output_dir=folder, fpga_part=PART, settings=BuildSettings(synth="none")))
+    with pytest.MonkeyPatch.context() as long_runs:
+        long_runs.delenv(OPTIMISE)
+        return build(BuildOptions(model=None, output_dir=folder, fpga_part=PART, settings=BuildSettings(synth="none")))
 
 
 @pytest.fixture(scope="module")

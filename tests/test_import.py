@@ -59,13 +59,14 @@ NAMES = (
     "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_tiny_patch16_224",
     "deit3_small_patch16_224", "vit_base_patch16_gap_224",
 )  # fmt: skip
-EXPORTS = [("torchscript", o) for o in (14, 17, 20)] + [
-    pytest.param("dynamo", o, marks=pytest.mark.slow) for o in (17, 20)
+EXPORTS = [("torchscript", 17), ("torchscript", 14), ("torchscript", 20), ("dynamo", 17), ("dynamo", 20)]
+MODELS = [  # one export of every model, every export of the first
+    pytest.param(name, *export, marks=[pytest.mark.slow] * (export[0] == "dynamo") + [pytest.mark.whole] * (i > 0 < j))
+    for i, name in enumerate(NAMES) for j, export in enumerate(EXPORTS)
 ]
 
 
-@pytest.mark.parametrize("exporter,opset", EXPORTS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name,exporter,opset", MODELS)
 def test_timms_models_come_in_as_timm_and_onnxruntime_compute_them(tmp_path, name, exporter, opset):
     case = zoo.Case(name, exporter, opset, depth=2, image_size=64)
     source, shape = zoo.make(case)

@@ -46,6 +46,7 @@ def test_thirty_damaged_files_are_refused_with_a_cause(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.whole
 def test_all_damaged_files_are_refused_with_a_cause(tmp_path):
     results = check_all(tmp_path)
     assert sum(r["name"].startswith("check ") for r in results) >= 300

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
-from finn_vitprune.custom_ops.memory import RowRam, ram_bram18, ram_estimate, ram_urams, rom_bram18, rom_luts
-from finn_vitprune.synth.yosys import synth_node
+from finn_vitprune.custom_ops.memory import RowRam, RowRom, ram_bram18, ram_estimate, ram_urams, rom_bram18, rom_luts
+from finn_vitprune.synth.yosys import NodeJob, map_node, synth_node
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
 
@@ -119,3 +119,28 @@ def test_drawn_rows_against_yosys(tmp_path, index):
     found, promised = synth_node([*rtl_sources("vp_row_ram"), top], "memory"), memory.resources
     assert (2 * found.BRAM36, found.URAM) == (promised.BRAM_18K, promised.URAM), f"{words} x {bits}, seed {SEED}"
     assert found.LUT == pytest.approx(promised.LUT, rel=0.2, abs=4), f"{words} x {bits}, seed {SEED}"
+
+
+@pytest.mark.parametrize("words, bits, row, latency", [
+    (25216, 48, 2048, 4), (12608, 96, 1024, 4), (1040, 48, 512, 3), (2200, 48, 512, 4), (900, 8, 900, 2),
+])  # fmt: skip
+def test_rows_of_a_deep_rom(words, bits, row, latency):
+    """The first two are tables of DeiT-Small's token embedding: 13 rows in 35 block RAMs of 2,048 x 18 or 1,024 x 36 bits."""
+    memory = RowRom(words, bits, "block")
+    assert (memory.row, memory.latency) == (row, latency)
+
+
+@pytest.mark.parametrize("words, bits", [(1040, 48), (2200, 20)])
+def test_rows_of_a_deep_rom_against_yosys(tmp_path, words, bits):
+    """Block RAM to the unit, one LUT after a RAM."""
+    memory = RowRom(words, bits, "block")
+    top = tmp_path / "memory.sv"
+    top.write_text(
+        f"module memory(input logic clk, input logic [{(words - 1).bit_length() - 1}:0] addr, output logic [{bits - 1}:0] q);"
+        f' vp_row_rom #(.DEPTH({words}), .WIDTH({bits}), .STYLE("block"), .ROW({memory.row})) m (.clk, .addr, .data(q));'
+        " endmodule\n"
+    )
+    found = map_node(NodeJob("memory", (*rtl_sources("vp_row_rom"), top)), 300)
+    assert memory.rows > 1 and 2 * found.resources.BRAM36 == memory.resources.BRAM_18K
+    assert found.resources.LUT == pytest.approx(memory.resources.LUT, rel=0.1, abs=4)
+    assert found.timing.levels == 1 and found.timing.ram_levels <= 1

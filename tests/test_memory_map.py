@@ -9,7 +9,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.experiments.deit_models import hardware_graph
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
-from finn_vitprune.custom_ops.memory import Estimate, Holds, RamKind, UnitMemory
+from finn_vitprune.custom_ops.memory import Estimate, Holds, RamKind, RowRom, UnitMemory
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
 from finn_vitprune.transforms.fold import FoldForInterval
 from finn_vitprune.transforms.insert_streams import InsertStreams
@@ -45,11 +45,17 @@ def test_block_rams_and_ultrarams_are_those_of_the_estimate(graphs):
     assert seen == set(RamKind)
 
 
+def file_of(memory: UnitMemory) -> tuple[int, int]:
+    """Words and width of a ROM's file: rows lie side by side."""
+    rom = RowRom(memory.words, memory.width, memory.style)
+    return (rom.row, rom.rows * rom.width) if memory.in_rows else (memory.words, memory.width)
+
+
 def test_every_rom_file_is_a_memory_of_its_words_and_width(graphs):
     """The contents come from elsewhere: what :meth:`memories` writes for the RTL."""
     files = 0
     for op, model in ops_of(graphs):
-        roms = {(m.words, m.width): m for m in op.memory_map() if m.rom}
+        roms = {file_of(m) for m in op.memory_map() if m.rom}
         banks = 0
         for suffix, memory in op.memories(model).items():
             assert (len(memory.words), memory.width) in roms, (op.onnx_node.name, suffix)

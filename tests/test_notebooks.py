@@ -6,6 +6,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from finn_vitprune.sim.compile import OPTIMISE
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 PROMISES = {
     "1_from_training_to_rtl": ("RTL mismatches: 0", 2),
@@ -18,7 +20,8 @@ PROMISES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[p.stem for p in NOTEBOOKS])
-def test_notebook_runs(path, tmp_path):
+def test_notebook_runs(path, tmp_path, monkeypatch):
+    monkeypatch.delenv(OPTIMISE)
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": tmp_path}}
     NotebookClient(notebook, timeout=1500, kernel_name="python3", resources=resources).execute()

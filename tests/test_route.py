@@ -82,6 +82,7 @@ def test_the_harness_leads_from_pin_to_pin(tmp_path):
     assert not np.array_equal(ones.outputs["b"], zeros.outputs["b"])
 
 
+@pytest.mark.slow
 def test_two_small_units_are_routed(tmp_path, monkeypatch):
     units = ["small: add, 16 bits, SIMD 4", "small: requant 48, 24 to 8 bits, SIMD 4"]
     bench.main(["add, 16 bits, SIMD 4", "requant 48, 24 to 8 bits, SIMD 4"], tmp_path, None, 1, None)

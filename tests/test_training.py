@@ -378,6 +378,7 @@ def image_folder(tmp_path):
     return tmp_path / "images"
 
 
+@pytest.mark.slow
 def test_a_distilled_timm_deit_trains_on_an_image_folder_and_exports(image_folder, tmp_path):
     """DeiT-Tiny with a distillation token, b = 16, taught by another timm model."""
     other = timm.create_model("resnet10t", num_classes=2)

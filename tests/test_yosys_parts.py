@@ -60,6 +60,7 @@ def test_instances_are_counted_by_hand(tmp_path, runs):
     assert found.timing.levels == 1
 
 
+@pytest.mark.slow
 def test_a_stopped_node_goes_on_with_the_pieces_that_are_missing(tmp_path, runs, monkeypatch):
     whole, commands = map_node(array(tmp_path), 300), list(runs[1])
     assert len(commands) == 1 + 4
@@ -116,11 +117,12 @@ def matrix(mac_style: str, bits: str, tokens: int, simd: int, pe: int, ram_style
 
 
 UNITS = {
-    "cascades of 8x8 bits, UltraRAM": matrix("dsp48e2", "INT8", 4, 4, 4, "ultra"),
+    "cascades of 8x8 bits, UltraRAM": matrix("dsp48e2", "INT8", 2, 4, 4, "ultra"),
     "products in LUTs": matrix("lut", "INT4", 2, 4, 2, "auto"),
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", sampled(UNITS, 1))
 def test_parts_add_up_to_the_flat_netlist(unit):
     """LUTs within 3 %, all other resources equal, timing within 2 %, for the same node."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,6 +23,8 @@ SILENT = (
 CLOCK, RESET = "ap_clk", "ap_rst_n"
 """FINN's names."""
 
+OPTIMISE = "FINN_VITPRUNE_OPTIMISE"
+"""The environment variable that is 0 where simulators make but a few short runs."""
 LIBRARY = "unit.so"
 UNIT_CONFIG = toolchain.SIM_DIR / "units.vlt"
 """Verilator's options for modules of units."""
@@ -41,6 +44,7 @@ def compile_top(
     reset: str = RESET,
     defines: Sequence[str] = (),
     lint: bool = True,
+    optimise: bool | None = None,
 ) -> Simulator:
     """Build the simulator of module ``top``, or take it from the cache.
 
@@ -56,12 +60,16 @@ def compile_top(
         edges: the internal streams that the monitor ports show, edge 0 lowest.
         defines: macros to define, ``NAME`` or ``NAME=VALUE``.
         lint: treat warnings in the sources as errors (not for the sources of others).
+        optimise: False for a few short runs: the simulator is built in less than half the time. By default true, unless
+            :data:`OPTIMISE` says 0.
 
     Raises:
         SimulationError: the sources do not compile; the text holds Verilator's first messages.
         UserError: Verilator or a C++ compiler is missing, or a source file is.
     """
     files = _distinct(sources)
+    if optimise is None:
+        optimise = os.environ.get(OPTIMISE) != "0"
     structure = {
         "top": top,
         "files": [(name, toolchain.digest(content)) for name, content in files],
@@ -69,7 +77,7 @@ def compile_top(
         "outputs": [asdict(p) for p in outputs],
         "edges": [e.bytes for e in edges],
         "loads": [[type(p).__name__, asdict(p)] for p in loads],
-        "options": [clock, reset, *defines, lint, *SILENT],
+        "options": [clock, reset, *defines, lint, optimise, *SILENT],
     }
     key = toolchain.digest(json.dumps(structure), toolchain.runtime_key())
 
@@ -79,7 +87,7 @@ def compile_top(
         bound.ports(clock, reset, inputs, outputs, loads)
         if edges:
             bound.edges(edges)
-        objects = _compile(generated, bound.text(binding.DESIGN_HEAD), None)
+        objects = _compile(generated, bound.text(binding.DESIGN_HEAD), None, optimise)
         toolchain.link([*objects, *toolchain.runtime_objects()], folder / "sim")
         _forget_code(folder)
 
@@ -191,10 +199,10 @@ def _verilate(
     return generated
 
 
-def _compile(generated: Path, bound: str, at_once: int | None) -> list[Path]:
+def _compile(generated: Path, bound: str, at_once: int | None, optimise: bool = True) -> list[Path]:
     """Objects of the C++ code in ``generated`` and of ``bound``, which binds it."""
     (generated / "Vdut_bind.cpp").write_text(bound)
-    jobs = _groups(generated)
+    jobs = _groups(generated) if optimise else [_in_one(generated)]
     toolchain.compile_objects(jobs, (generated,), toolchain.runtime(), at_once)
     return [target for _, target, _ in jobs]
 
@@ -203,6 +211,13 @@ def _forget_code(folder: Path) -> None:
     """Delete the sources and what was made of them: much larger than the simulator, and not needed again."""
     for name in ("rtl", "cpp"):
         shutil.rmtree(folder / name)
+
+
+def _in_one(generated: Path) -> tuple[Path, Path, str]:
+    """The compile job of all generated files as one translation unit, not optimised."""
+    unit = generated / "all.cpp"
+    unit.write_text("".join(f'#include "{p.name}"\n' for p in sorted(generated.glob("Vdut*.cpp"))))
+    return unit, unit.with_suffix(".o"), toolchain.SLOW
 
 
 def _groups(generated: Path) -> list[tuple[Path, Path, str]]:

@@ -228,6 +228,7 @@ LOAD_GATE = replace(
         Fault("vp_load_port", "!begun_q && frames_q == '0", "frames_q == '0", "p_drained"),
         Fault("vp_load_port", "? {drained, body}", "? {drained, header}", "p_sent"),
         Fault("vp_load_port", "crowded_q <= &frames_q[FRAME_BITS-1:2];", "crowded_q <= 1'b0;", "p_drained"),
+        Fault("vp_load_port", "word && !full_q) crc_q", "word) crc_q", "p_sum"),
     ),
 )
 
@@ -337,6 +338,7 @@ LARGE = (
         for only, what in (
             ("p_answer", "every answer is that of a write"), ("p_drained", "start goes out when no frame is inside"),
             ("p_sent", "what is taken goes down the chain"), ("p_data", "the stream passes"),
+            ("p_sum", "the checksum stands when all words are there"),
         )
     ),
     _resized(DROP_PATH, ", a beat a token", BEATS=1),

@@ -1,5 +1,4 @@
-"""Compiles a simulator for a few short runs: :func:`finn_vitprune.sim.compile_top` without cache, lint and
-optimisation, in one translation unit."""
+"""Compiles a simulator for a few short runs: :func:`finn_vitprune.sim.compile_top` without cache, lint and optimisation."""
 
 from __future__ import annotations
 
@@ -26,14 +25,10 @@ class Code:
         Raises:
             SimulationError: the C++ compiler rejects the code.
         """
-        unit, runtime = self.folder / "all.cpp", toolchain.runtime()
-        names = sorted(p.name for p in self.folder.glob("Vdut*.cpp"))
         bound = binding.Binding(self.folder, "dut")
         bound.ports(sim_compile.CLOCK, sim_compile.RESET, inputs, outputs, loads)
-        unit.write_text(bound.text(binding.DESIGN_HEAD) + "".join(f'#include "{n}"\n' for n in names))
-        target = unit.with_suffix(".o")
-        toolchain.compile_objects([(unit, target, toolchain.SLOW)], (self.folder,), runtime)
-        toolchain.link([target, *sorted(runtime.glob("*.o"))], self.folder / "sim")
+        objects = sim_compile._compile(self.folder, bound.text(binding.DESIGN_HEAD), None, optimise=False)
+        toolchain.link([*objects, *toolchain.runtime_objects()], self.folder / "sim")
         return Simulator(self.folder / "sim", tuple(inputs), tuple(outputs), loads=tuple(loads))
 
 

@@ -62,7 +62,7 @@ def test_scores_are_exact_where_the_reciprocal_is_tightest(z_width, stages, tmp_
     row = np.stack([e, 255 - e, e >> 1, np.full_like(e, 255)], axis=-1)
     (tmp_path / "scores_top.sv").write_text(TOP.format(z_width=z_width, stages=stages, keys=KEYS, rows=ROWS))
     sources = [*rtl_sources("vp_attention_scores"), tmp_path / "scores_top.sv"]
-    sim = compile_top("scores_top", sources, [Port("in0_V", 64)], [Port("out0_V", 24)])
+    sim = compile_top("scores_top", sources, [Port("in0_V", 64)], [Port("out0_V", 24)], optimise=True)
     z_bytes = z.astype("<u4").view(np.uint8).reshape(-1, 4)
     feed = {"in0_V": np.concatenate([row.astype(np.uint8), z_bytes], axis=1)}
     scores = (row << 16) // z[:, None]

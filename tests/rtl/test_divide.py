@@ -48,7 +48,7 @@ def as_bytes(values, size):
 def test_quotients_and_cycles(stages, tmp_path):
     (tmp_path / "divide_top.sv").write_text(TOP.format(num=NUM, den=DEN, quot=QUOT, stages=stages))
     sources = [*rtl_sources("vp_divide"), *rtl_sources("vp_credit_fifo"), tmp_path / "divide_top.sv"]
-    sim = compile_top("divide_top", sources, [Port("in0_V", 40)], [Port("out0_V", 16)])
+    sim = compile_top("divide_top", sources, [Port("in0_V", 40)], [Port("out0_V", 16)], optimise=True)
     num, den = operands(400, seed=stages)
     feed = {"in0_V": as_bytes([int(n) | int(d) << NUM for n, d in zip(num, den)], 5)}
     want = {"out0_V": as_bytes([int(n) // int(d) for n, d in zip(num, den)], 2)}

@@ -98,7 +98,8 @@ def simulator(
         chain=m.chain, pe=m.pe, simd=m.simd, part=m.simd // m.chain, w=m.w_bits, module=module or array.module,
     ))
     ports = [Port("in0_V", x_pad), Port("in1_V", w_pad), Port("in2_V", 8)]
-    return compile_top("mac_harness", [*sources, source], ports, [Port("out0_V", a_pad)], lint=lint, defines=defines)
+    outputs = [Port("out0_V", a_pad)]
+    return compile_top("mac_harness", [*sources, source], ports, outputs, lint=lint, defines=defines, optimise=not defines)
 
 
 def run(sim: Simulator, array: Array, x: np.ndarray, w: np.ndarray, first: np.ndarray) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
 from tests.rtl.precision import assert_last_bits_count, deciding
 from tests.rtl.test_attention_scores import tight_pairs
+from tests.sampling import sampled
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import EXP_MAX, exp_table, reciprocal_constant, requantise, snap_ratio
@@ -192,7 +193,7 @@ def logit_inputs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", sampled(range(24), 8))
 def test_drawn_folds(seed):
     """Any fold, width and shape, on random and on structured frames, at the promised interval."""
     rng = np.random.default_rng(SEED * 1000 + seed)

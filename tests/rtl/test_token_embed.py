@@ -7,7 +7,12 @@ from tests.rtl.helper import build_node, build_op, check_op, random_stream
 from finn_vitprune.errors import UserError
 
 # Tokens in, constant tokens, channels, SIMD, ram_style.
-SHAPES = [(5, 1, 12, 3, "auto"), (4, 2, 6, 6, "block"), (3, 0, 6, 1, "distributed"), (1, 1, 4, 4, "auto")]
+SHAPES = [
+    (5, 1, 12, 3, "auto"), (4, 2, 6, 6, "block"), (3, 0, 6, 1, "distributed"), (1, 1, 4, 4, "auto"), (128, 2, 24, 3, "auto"),
+    (274, 1, 24, 3, "auto"),
+]
+LATENCIES = [1, 2, 1, 1, 3, 4]
+"""Cycles of a read: LUTs, block RAM, three and five rows of block RAMs."""
 
 
 def inputs(tokens, prefix, channels, simd, style):
@@ -23,6 +28,10 @@ def inputs(tokens, prefix, channels, simd, style):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_token_embed_equals_golden_model(shape):
     check_op(*inputs(*shape))
+
+
+def test_shapes_reach_every_read_latency():
+    assert [build_node(*inputs(*shape)[:2])[0].rtl_parameters()["LATENCY"] for shape in SHAPES] == LATENCIES
 
 
 def test_token_embed_by_hand():

@@ -11,11 +11,12 @@ import pytest
 from finn_vitprune.custom_ops.rtl_sources import RTL_DIR
 from tests.sweep import structures
 from tests.rtl.helper import build_node
+from tests.sampling import sampled
 from tests.sweep.check import check
 
 
 @pytest.mark.parametrize("unit", [structures.MATRIX, structures.TOKEN_DROP, structures.ATTENTION])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", sampled([1, 2, 3], 1))
 def test_random_structures_equal_their_golden_model(unit, seed):
     outcome = check(unit, seed, 6)
     assert not outcome.wrong, (outcome.text, outcome.wrong)

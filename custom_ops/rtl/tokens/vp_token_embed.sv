@@ -1,7 +1,6 @@
 // Op top of VitTokenEmbed: PREFIX constant tokens, then TOKENS_IN tokens from the input, each with its
 // row of the table added (saturating). The table holds one row per output token; the rows of the
-// constant tokens are their final values and add to zero. Rows are read ahead: in block RAM a read takes three cycles,
-// its output register's and that of one more, from which the sum is made.
+// constant tokens are their final values and add to zero. Nothing stalls: sums end in a FIFO that has places for them.
 `default_nettype none
 
 module vp_token_embed #(
@@ -11,7 +10,9 @@ module vp_token_embed #(
     int unsigned PREFIX      = 1,
     int unsigned TOKEN_BEATS = 1,
     parameter    ROWS_FILE   = "",
-    parameter    STYLE       = "auto",
+    parameter    STYLE       = "distributed",  // or "block"
+    int unsigned RAM_ROW     = (PREFIX + TOKENS_IN) * TOKEN_BEATS,  // of vp_row_rom
+    int unsigned LATENCY     = 1,                                   // of vp_row_rom
     localparam int unsigned WIDTH  = SIMD * BITS,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
@@ -28,44 +29,44 @@ module vp_token_embed #(
     localparam int unsigned HEAD = PREFIX * TOKEN_BEATS;
     localparam int unsigned ADDR_W = FRAME > 1 ? $clog2(FRAME) : 1;
 
-    localparam int unsigned READ = STYLE == "block" ? 3 : 1;
-
-    logic [WIDTH-1:0] x, row, sum, y;
-    logic x_valid, sum_ready;
-    logic [READ:0] constant_q;  // of the beat that is read, and of those read before; index READ: of row
-    logic [READ-1:0] unread_q;  // ones, as many as reads until the first row is there
+    // --- beats enter while there are places for their sums; constant tokens wait for their frame, too ---
+    logic [WIDTH-1:0] x;
+    logic x_valid, can_take;
     logic [ADDR_W-1:0] beat_q;
-    wire logic constant = constant_q[READ];
-    wire logic issue = sum_ready && x_valid && !unread_q[0];  // constant tokens wait for their frame, too
-    wire logic read = issue || unread_q[0];
+    logic constant_q;  // the beat that enters is of a constant token
+    wire logic take = x_valid && can_take;
     wire logic [ADDR_W-1:0] next = beat_q == ADDR_W'(FRAME - 1) ? '0 : beat_q + 1'b1;
-
-    always_ff @(posedge clk) begin
-        if (!rst_n) begin
-            beat_q        <= '0;
-            constant_q[0] <= HEAD != 0;
-            unread_q      <= '1;
-        end else begin
-            unread_q <= unread_q >> 1;
-            if (read) begin
-                beat_q <= next;
-                if (next == '0) constant_q[0] <= HEAD != 0;
-                else if (next == ADDR_W'(HEAD)) constant_q[0] <= 1'b0;
-            end
-        end
-        if (read) constant_q[READ:1] <= constant_q[READ-1:0];
-    end
-
     vp_skid #(.WIDTH(WIDTH)) skid (
         .clk, .rst_n, .in_data(in0_tdata[WIDTH-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
-        .out_data(x), .out_valid(x_valid), .out_ready(issue && !constant)
+        .out_data(x), .out_valid(x_valid), .out_ready(can_take && !constant_q)
     );
-    vp_rom #(.DEPTH(FRAME), .WIDTH(WIDTH), .FILE(ROWS_FILE), .STYLE(STYLE), .READ_LATENCY(READ)) rows (
-        .clk, .en({READ{read}}), .addr(beat_q), .data(row)
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            beat_q     <= '0;
+            constant_q <= HEAD != 0;
+        end else if (take) begin
+            beat_q <= next;
+            if (next == '0) constant_q <= HEAD != 0;
+            else if (next == ADDR_W'(HEAD)) constant_q <= 1'b0;
+        end
+    end
+
+    // --- its row comes LATENCY cycles later, and a cycle after that the sum is there ---
+    logic [WIDTH-1:0] x_late, row, sum, sum_q, y;
+    logic late, late_q;
+    vp_row_rom #(.DEPTH(FRAME), .WIDTH(WIDTH), .FILE(ROWS_FILE), .STYLE(STYLE), .ROW(RAM_ROW)) rows (
+        .clk, .addr(beat_q), .data(row)
     );
-    vp_saturating_add #(.SIMD(SIMD), .BITS(BITS)) add (.a(constant ? '0 : x), .b(row), .sum);
-    vp_stage #(.WIDTH(WIDTH)) stage (
-        .clk, .rst_n, .in_data(sum), .in_valid(x_valid && !unread_q[0]), .in_ready(sum_ready),
+    vp_delay #(.WIDTH(WIDTH + 1), .LENGTH(LATENCY)) later (
+        .clk, .rst_n, .in({take, constant_q ? {WIDTH{1'b0}} : x}), .out({late, x_late})
+    );
+    vp_saturating_add #(.SIMD(SIMD), .BITS(BITS)) add (.a(x_late), .b(row), .sum);
+    always_ff @(posedge clk) begin
+        late_q <= rst_n && late;
+        sum_q  <= sum;
+    end
+    vp_credit_fifo #(.WIDTH(WIDTH), .DEPTH(LATENCY + 4)) out (
+        .clk, .rst_n, .take, .can_take, .push(late_q), .push_data(sum_q),
         .out_data(y), .out_valid(out0_tvalid), .out_ready(out0_tready)
     );
     assign out0_tdata = PADDED'(y);

@@ -114,10 +114,9 @@ module proof_load_port #(
     logic [2:0] stage_q, stage;
     logic [3:0] count_q;
     logic [31:0] wanted;
-    logic [1:0] back_q;
-    logic [1:0][31:0] back_word_q;
+    logic [1:0] back_q, right_q;  // a word came back, that of the port's checksum, which may be anything here
     logic start_back_q;
-    logic [31:0] sum_q;  // the port's checksum, which may be anything here
+    logic [31:0] sum_q;
     wire logic start = done && addr_q[4:2] == 3'd0 && word_q[0];
     wire logic put = done && addr_q[4:2] == 3'd2;
     always_comb begin
@@ -138,7 +137,7 @@ module proof_load_port #(
                     else if (put && count_q < 4 && word_q != wanted) stage = CLOSED;
                     else if (put && count_q == 4'(WORDS + 4)) stage = CHECKS;
                 end
-                CHECKS:  if (back_q[1]) stage = back_word_q[1] == ~sum_q ? OPEN : CLOSED;
+                CHECKS:  if (back_q[1]) stage = right_q[1] ? OPEN : CLOSED;
                 default: ;
             endcase
         end
@@ -146,7 +145,7 @@ module proof_load_port #(
     always_ff @(posedge clk) begin
         start_back_q <= rst_n && load_in[33];
         back_q       <= rst_n ? {back_q[0], load_in[32]} : '0;
-        back_word_q  <= {back_word_q[0], load_in[31:0]};
+        right_q      <= {right_q[0], load_in[31:0] == ~dut.crc_q};
         stage_q      <= rst_n ? stage : CLOSED;
         sum_q        <= dut.crc_q;
         if (!rst_n || stage_q == STARTED) count_q <= '0;
@@ -156,6 +155,7 @@ module proof_load_port #(
         if (rst_n) begin
             p_closed : assert (!begins_frame || stage == OPEN);
             p_drained : assert (!load_out[33] || (frames_q == '0 && beat_q == '0));
+            p_sum : assert (count_q != 4'(WORDS + 4) || (stage_q != TAKES && stage_q != CHECKS) || dut.crc_q == sum_q);
             p_alone : assert (load_out[33:32] != 2'b11);
             c_open : cover (begins_frame && frames_q == 8'd1);
             c_drains : cover (stage_q == DRAINS && frames_q == 8'd2);
