@@ -269,9 +269,9 @@ class Fold:
 
     @property
     def weight_latency(self) -> int:
-        """Cycles of a read of the weights (W_LATENCY)."""
+        """Cycles of a read of the weights (W_LATENCY); an UltraRAM takes two registers and leaves the arrays theirs."""
         words, _, style = self.weight_memory
-        return read_latency(words, style)
+        return max(3, read_latency(words, style)) if style == "ultra" else read_latency(words, style)
 
     @property
     def row_latency(self) -> int:

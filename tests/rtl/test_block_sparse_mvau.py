@@ -368,8 +368,8 @@ def test_deep_memories_are_cut_into_rows():
 
 
 READ_LATENCIES = {
-    # ram_style, words of a bank, cycles of a read: registers of LUTRAM, of block RAM, of one UltraRAM, of rows of them
-    ("distributed", 64, 1), ("block", 608, 2), ("ultra", 4096, 2), ("ultra", 4112, 3), ("ultra", 16384, 3), ("ultra", 16400, 4),
+    # ram_style, words of a bank, cycles of a read: registers of LUTRAM, of block RAM, of an UltraRAM or up to four rows, of more
+    ("distributed", 64, 1), ("block", 608, 2), ("ultra", 4096, 3), ("ultra", 4112, 3), ("ultra", 16384, 3), ("ultra", 16400, 4),
 }  # fmt: skip
 
 
