@@ -248,6 +248,7 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
             "W_WORDS": f.weight_words,
             "W_LATENCY": f.weight_latency,
             "P_WORDS": f.program_entries,
+            "P_PER": f.program_per,
             "C_WORDS": f.drain_entries,
             "K_WORDS": f.constants,
             **{f"{k}_FILE": self.memory_file(suffix) for k, suffix in _ROMS.items()},

@@ -170,6 +170,11 @@ def read_latency(words: int, style: str) -> int:
     return 2 if style == "block" else 1
 
 
+def loaded_in_rows(words: int) -> bool:
+    """Whether a ``vp_loaded_ram`` in UltraRAM is a ``vp_row_ram``, of which one word comes every :func:`read_latency` of 4."""
+    return MUX_INPUTS * URAM_WORDS < words <= 18 * URAM_WORDS
+
+
 def ram_is_fast(words: int, width: int, style: str) -> bool:
     """Whether a ``vp_ram`` keeps to the limits of timing (docs/timing.md).
 

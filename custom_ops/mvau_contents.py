@@ -47,7 +47,7 @@ def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory,
     words = words.transpose(1, 2, 0, 3, 4).reshape(-1, f.lanes * f.pe, chain, f.simd // chain)
     words = np.pad(words, [(0, f.weight_words), (0, 0), (0, 0), (0, 0)])[: f.weight_words]
     banks = [words[:, :, i].reshape(f.weight_words, -1) for i in range(chain)]
-    return cyclic(program[:length], f.program_entries, width), [Memory.packed(bank, f.w.bitwidth()) for bank in banks]
+    return cyclic(program[:length], f.program_entries, width).joined(f.program_per), [Memory.packed(bank, f.w.bitwidth()) for bank in banks]
 
 
 def drain_contents(f: Fold, plan: Schedule) -> Memory:

@@ -12,6 +12,7 @@ from finn_vitprune.custom_ops.memory import (
     Estimate,
     Holds,
     UnitMemory,
+    loaded_in_rows,
     mux_luts,
 )
 from finn_vitprune.custom_ops.mvau_fold import Fold
@@ -40,7 +41,7 @@ def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
     words, width, _ = f.weight_memory
     return {
         "W": (words, width, f.mac.chain),
-        "P": (f.program_entries, 2 + f.lanes * (1 + f.x_index_bits), 1),
+        "P": (-(-f.program_entries // f.program_per), f.program_per * f.program_bits, 1),
         "C": (f.drain_entries, 4 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits, 1),
         "K": (f.constants, f.drain_width * constant_bits, 1),
     }
@@ -69,7 +70,8 @@ def memories(f: Fold) -> tuple[UnitMemory, ...]:
 
 def _weights(f: Fold) -> UnitMemory:
     words, width, style = f.weight_memory
-    return UnitMemory(*CONTENTS["W"], words, width, style, f.mac.chain, rom=True)
+    in_rows = style == "ultra" and loaded_in_rows(words)
+    return UnitMemory(*CONTENTS["W"], words, width, style, f.mac.chain, rom=True, in_rows=in_rows)
 
 
 def _others(f: Fold) -> dict[str, UnitMemory]:
@@ -97,7 +99,7 @@ def _stored(f: Fold) -> dict[str, int]:
     """Bits of contents by memory: kept blocks, entries and words in use; both halves of double buffers."""
     plan, widths = f.schedule, {key: width * count for key, (_, width, count) in (rom_shapes(f) | ram_shapes(f)).items()}
     words = {
-        "P": plan.lane_sub_blocks * f.groups, "C": f.timing.drain_row, "K": f.mh // f.drain_width,
+        "P": -(-plan.lane_sub_blocks * f.groups // f.program_per), "C": f.timing.drain_row, "K": f.mh // f.drain_width,
         "X": 2 * f.x_words, "R": 2 * f.r_words, "O": 2 * (f.mh // f.out_width),
     }  # fmt: skip
     return {"W": plan.kept * f.block**2 * f.w.bitwidth()} | {key: count * widths[key] for key, count in words.items()}
@@ -140,11 +142,11 @@ def weight_memory_bits(f: Fold) -> int:
 
 
 def _choosers(f: Fold) -> int:
-    """SIMD elements of a row word, and the tokens and outputs of a step of a result word, in every lane."""
+    """SIMD elements of a row word, and the tokens and outputs of a step of a result word, in every lane; a program entry."""
     operands = f.tokens * f.simd * f.x.bitwidth() * mux_luts(f.x_elems // f.simd)
     step = f.rows_per_step * f.drain_width
     results = step * f.acc_bits * mux_luts(f.tokens * f.r_elems // step)
-    return f.lanes * (operands + results)
+    return f.lanes * (operands + results) + f.program_bits * mux_luts(f.program_per)
 
 
 def _drain(f: Fold) -> int:

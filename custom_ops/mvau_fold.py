@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import count
 
 from qonnx.core.datatype import BaseDataType
 
 from finn_vitprune.custom_ops.balance import GroupTiming, Schedule, most_contributions, schedule, steady_interval
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT
-from finn_vitprune.custom_ops.memory import MATRIX_MEMORY, read_latency
+from finn_vitprune.custom_ops.memory import MATRIX_MEMORY, MUX_INPUTS, block_ram_cut, read_latency
 from finn_vitprune.custom_ops.mvau_mac import Mac, mac_array
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
@@ -246,6 +247,17 @@ class Fold:
         return max(MIN_PROGRAM, self.lane_blocks * self.sub_blocks * self.groups)
 
     @property
+    def program_bits(self) -> int:
+        """Bits of an entry: last of a part and first word of every lane, end of the group, wrap."""
+        return 2 + self.lanes * (1 + self.x_index_bits)
+
+    @cached_property
+    def program_per(self) -> int:
+        """Entries of a word of its ROM (P_PER): so many that one LUT joins the block RAMs that follow one another."""
+        shapes = ((n, -(-self.program_entries // n), n * self.program_bits) for n in (1 << i for i in count()))
+        return next(n for n, words, bits in shapes if block_ram_cut(words, bits, written=False).rows <= MUX_INPUTS)
+
+    @property
     def weight_words(self) -> int:
         return max(MIN_DATA, self.lane_blocks * self.groups * self.steps)
 
@@ -257,9 +269,9 @@ class Fold:
 
     @property
     def weight_latency(self) -> int:
-        """Cycles of a read of the weights (W_LATENCY)."""
+        """Cycles of a read of the weights (W_LATENCY); an UltraRAM takes two registers and leaves the arrays theirs."""
         words, _, style = self.weight_memory
-        return read_latency(words, style)
+        return max(3, read_latency(words, style)) if style == "ultra" else read_latency(words, style)
 
     @property
     def row_latency(self) -> int:

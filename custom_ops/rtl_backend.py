@@ -31,6 +31,11 @@ class Memory:
         """``[words, n]`` integers of 1 to 64 bits (two's complement) a word, index 0 lowest."""
         return cls(pack_words(elements, bits), elements.shape[1] * bits)
 
+    def joined(self, per: int) -> Memory:
+        """``per`` words in a word, the first lowest, zeros behind the last."""
+        words = np.pad(self.words, (0, -len(self.words) % per)).reshape(-1, per)
+        return Memory(np.array([sum(int(w) << i * self.width for i, w in enumerate(row)) for row in words], object), per * self.width)
+
     def hex_text(self) -> str:
         """The text of a ``$readmemh`` file, one word a line."""
         digits = -(-self.width // 4)

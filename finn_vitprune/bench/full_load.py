@@ -163,7 +163,7 @@ def _region(i: int, region: Region) -> list[str]:
             f'    vp_loaded_ram #(.DEPTH({region.words}), .WIDTH({region.width}), .STYLE("ultra")) {name} (',
             f"        .clk(ap_clk), .we(we_{i}[{bank}]), .waddr(addr_{i}), .wdata(data_{i}), .re(1'b0), .raddr('0), .rdata()",
             "    );",
-            f'    final $writememh("{_dump(region.fill_file(bank))}", {name}.ram.mem);',
+            f'    final $writememh("{_dump(region.fill_file(bank))}", {name}.g_whole.ram.mem);',
         ]
     return lines
 

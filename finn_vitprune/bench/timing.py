@@ -167,6 +167,8 @@ UNITS: dict[str, Made | FinnUnit] = {
     "attention 28x6x64, SIMD 8, PE 1, UltraRAM": attention(8, 1, "ultra", tokens=28),
     "attention 28x6x64, SIMD 1, PE 1, rows of UltraRAM": attention(1, 1, "ultra", tokens=28),
     "matrix 384x384, 2x8x8x5, 4 bits, dsp48e2": matrix(384, 384, (2, 8, 8, 5), "dsp48e2", "auto", 4),
+    "matrix 384x1152, 4x16x16x1, 4 bits, lut, UltraRAM": matrix(384, 1152, (4, 16, 16, 1), "lut", "ultra", 4),
+    "matrix 384x1536, 1x4x4x1, 4 bits, lut, UltraRAM": matrix(384, 1536, (1, 4, 4, 1), "lut", "ultra", 4),
     "matrix 768x384, 4x16x16x1, 8 bits, dsp48e2": matrix(768, 384, (4, 16, 16, 1), "dsp48e2", "auto"),
     "matrix 768x384, 16x16x16x1, 8 bits, dsp48e2": matrix(768, 384, (16, 16, 16, 1), "dsp48e2", "auto"),
     **LARGE_UNITS,

@@ -12,6 +12,7 @@ import pytest
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops import rtl_sources
+from finn_vitprune.custom_ops.memory import loaded_in_rows
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import SimulationError, Stimulus
 from finn_vitprune.sim.contents import Contents
@@ -340,6 +341,9 @@ ULTRA_CASES = {
         x="INT4", w="INT5", simd=8, pe=4, lanes=3, shift=16, in_width=16, more={"mac_style": "dsp48e2"}
     ),
     "four banks of 16 bits": Case(w="INT4", simd=8, pe=2, lanes=1, shift=20, more={"mac_style": "lut"}),
+    "five rows of UltraRAM, program entries side by side": Case(
+        block=4, mw=272, mh=272, simd=4, pe=1, tokens=3, lanes=1, group=1, keep=1.0, in_width=4, out_width=1, shift=20,
+    ),
 }
 
 
@@ -353,9 +357,19 @@ def test_weights_in_uram_equal_golden_model(name):
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
 
 
+def test_deep_memories_are_cut_into_rows():
+    """What the case above is about, and where it begins."""
+    case = ULTRA_CASES["five rows of UltraRAM, program entries side by side"]
+    op, _ = build_node(OP, ultra(case).attributes(), case.initialisers())
+    f = op.fold()
+    assert f.program_entries == f.weight_words == 18496 and f.program_per > 1
+    assert loaded_in_rows(f.weight_words) and not loaded_in_rows(16384)
+    assert op.rtl_parameters()["P_PER"] == f.program_per and op.rtl_parameters()["W_LATENCY"] == 4
+
+
 READ_LATENCIES = {
-    # ram_style, words of a bank, cycles of a read: registers of LUTRAM, of block RAM, of one UltraRAM, of rows of them
-    ("distributed", 64, 1), ("block", 608, 2), ("ultra", 4096, 2), ("ultra", 4112, 3), ("ultra", 16384, 3), ("ultra", 16400, 4),
+    # ram_style, words of a bank, cycles of a read: registers of LUTRAM, of block RAM, of an UltraRAM or up to four rows, of more
+    ("distributed", 64, 1), ("block", 608, 2), ("ultra", 4096, 3), ("ultra", 4112, 3), ("ultra", 16384, 3), ("ultra", 16400, 4),
 }  # fmt: skip
 
 

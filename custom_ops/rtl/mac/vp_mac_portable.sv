@@ -51,17 +51,22 @@ module vp_mac_portable #(
     always_ff @(posedge clk) w_q <= w;
 
     for (genvar u = 0; u < TOKENS / PER; u++) begin : g_tokens
-        logic [SIMD*A_BITS-1:0] a_q;
+        logic [SIMD*A_BITS-1:0] a;
         for (genvar s = 0; s < SIMD; s++) begin : g_operand
+            // Registers of the DSP slices, which must not become shift registers in LUTs with those that x comes
+            // through. Signs are extended behind them.
             wire logic [X_BITS-1:0] lo = x[(u*PER*SIMD+s)*X_BITS+:X_BITS];
-            wire logic signed [X_BITS:0] lo_s = {X_SIGNED && lo[X_BITS-1], lo};
+            (* shreg_extract = "no" *) logic [X_BITS-1:0] lo_q;
+            (* keep *) always_ff @(posedge clk) lo_q <= lo;
+            wire logic signed [X_BITS:0] lo_s = {X_SIGNED && lo_q[X_BITS-1], lo_q};
             if (PACK) begin : g_pack
                 wire logic [X_BITS-1:0] hi = x[((u*PER+1)*SIMD+s)*X_BITS+:X_BITS];
                 wire logic signed [X_BITS:0] hi_s = {X_SIGNED && hi[X_BITS-1], hi};
-                wire logic signed [X_BITS:0] hi_borrow = hi_s + $signed({(X_BITS + 1) {lo_s[X_BITS]}});
-                always_ff @(posedge clk) a_q[s*A_BITS+:A_BITS] <= {hi_borrow, LOW'(lo_s)};
+                (* shreg_extract = "no" *) logic signed [X_BITS:0] hi_q;
+                (* keep *) always_ff @(posedge clk) hi_q <= hi_s - $signed({1'b0, X_SIGNED && lo[X_BITS-1]});
+                assign a[s*A_BITS+:A_BITS] = {hi_q, LOW'(lo_s)};
             end else begin : g_single
-                always_ff @(posedge clk) a_q[s*A_BITS+:A_BITS] <= lo_s;
+                assign a[s*A_BITS+:A_BITS] = lo_s;
             end
         end
 
@@ -71,10 +76,10 @@ module vp_mac_portable #(
             for (genvar g = 0; g < GROUPS; g++) begin : g_group
                 logic [GROUP*P_BITS-1:0] product_q, sum_term_q;  // behind the multiplier
                 for (genvar i = 0; i < GROUP; i++) begin : g_product
-                    wire logic signed [A_BITS-1:0] a = a_q[(g*GROUP+i)*A_BITS+:A_BITS];
-                    wire logic signed [W_BITS-1:0] b = w_q[(p*SIMD+g*GROUP+i)*W_BITS+:W_BITS];
+                    wire logic signed [A_BITS-1:0] x_s = a[(g*GROUP+i)*A_BITS+:A_BITS];
+                    wire logic signed [W_BITS-1:0] w_s = w_q[(p*SIMD+g*GROUP+i)*W_BITS+:W_BITS];
                     always_ff @(posedge clk) begin
-                        product_q[i*P_BITS+:P_BITS]  <= a * b;
+                        product_q[i*P_BITS+:P_BITS]  <= x_s * w_s;
                         sum_term_q[i*P_BITS+:P_BITS] <= product_q[i*P_BITS+:P_BITS];
                     end
                 end

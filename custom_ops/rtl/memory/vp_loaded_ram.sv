@@ -1,5 +1,6 @@
 // vp_ram whose contents are loaded before the first frame (docs/loading.md). Simulations may fill it at time 0 instead: under
-// the plusarg +fill it reads FILE ($readmemh, a bare name in the folder the simulation runs in; "" for none).
+// the plusarg +fill it reads FILE ($readmemh, a bare name in the folder the simulation runs in; "" for none). Reads of 4 cycles
+// leave time for a vp_row_ram, up to 18 rows; those never stall.
 `default_nettype none
 
 module vp_loaded_ram #(
@@ -18,15 +19,31 @@ module vp_loaded_ram #(
     input  wire logic [ADDR_W-1:0]    raddr,
     output      logic [WIDTH-1:0] rdata
 );
-    vp_ram #(.DEPTH(DEPTH), .WIDTH(WIDTH), .STYLE(STYLE), .READ_LATENCY(READ_LATENCY)) ram (
-        .clk, .we, .waddr, .wdata, .re, .zero(1'b0), .raddr, .rdata
-    );
+    localparam int unsigned ROW = 4096;  // words of an UltraRAM
 
+    if (STYLE == "ultra" && READ_LATENCY == 4 && DEPTH > 4 * ROW && DEPTH <= 18 * ROW) begin : g_rows
+        vp_row_ram #(.DEPTH(DEPTH), .WIDTH(WIDTH), .STYLE(STYLE), .ROW(ROW)) ram (
+            .clk, .we, .waddr, .wdata, .re(re[0]), .raddr, .rdata
+        );
 `ifndef SYNTHESIS
-    if (FILE != "") begin : g_fill
-        initial if ($test$plusargs("fill") != 0) $readmemh(FILE, ram.mem);
-    end
+        if (FILE != "") begin : g_fill
+            logic [WIDTH-1:0] words[DEPTH];
+            initial if ($test$plusargs("fill") != 0) begin
+                $readmemh(FILE, words);
+                for (int unsigned i = 0; i < DEPTH; i++) ram.g_rows.g_ultra.mem[i%ROW][i/ROW*WIDTH+:WIDTH] = words[i];
+            end
+        end
 `endif
+    end else begin : g_whole
+        vp_ram #(.DEPTH(DEPTH), .WIDTH(WIDTH), .STYLE(STYLE), .READ_LATENCY(READ_LATENCY)) ram (
+            .clk, .we, .waddr, .wdata, .re, .zero(1'b0), .raddr, .rdata
+        );
+`ifndef SYNTHESIS
+        if (FILE != "") begin : g_fill
+            initial if ($test$plusargs("fill") != 0) $readmemh(FILE, ram.mem);
+        end
+`endif
+    end
 endmodule
 
 `default_nettype wire

@@ -41,6 +41,7 @@ module vp_mvau #(
     int unsigned R_WORDS     = 4,                          // words of a token group
     int unsigned W_WORDS     = 32,                         // weight words, one a step
     int unsigned P_WORDS     = 32,                         // program entries
+    int unsigned P_PER       = 1,                          // of a ROM word
     int unsigned C_WORDS     = 32,                         // entries of the drain's program
     int unsigned K_WORDS     = 8,                          // words of constants, for DRAIN_WIDTH outputs each
     parameter    MAC_STYLE    = "portable",                 // how products are made (see vp_mac)
@@ -117,7 +118,7 @@ module vp_mvau #(
     logic [LANES-1:0] fetch_first, fetch_last;
     logic [LANES*(X_INDEX_W-1)-1:0] fetch_word;
     vp_mvau_sequence #(
-        .LANES(LANES), .ENTRIES(P_WORDS), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS), .BITS(X_INDEX_W - 1),
+        .LANES(LANES), .ENTRIES(P_WORDS), .PER(P_PER), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS), .BITS(X_INDEX_W - 1),
         .FILE(P_FILE), .STYLE(P_STYLE)
     ) sequence_i (
         .clk, .rst_n, .full, .busy, .claim, .free, .w_addr,

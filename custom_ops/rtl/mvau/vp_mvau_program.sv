@@ -1,11 +1,13 @@
 // Reads a program of the sparse-block matrix unit over and over: entry is the present one, next moves on to the one after it,
 // in every cycle if need be. A word is {wrap, entry}; wrap says that the entry four places on is the first again, which
-// leaves time for a ROM with an output register. The length is thus data, at least 4: contents repeat shorter programs.
+// leaves time for a ROM with an output register. The length is thus data, at least 4: contents repeat shorter programs. A word of
+// the ROM holds PER entries, the first lowest: few block RAMs then follow one another in a deep program.
 `default_nettype none
 
 module vp_mvau_program #(
     int unsigned ENTRIES = 32,  // most entries
     int unsigned WIDTH   = 8,   // bits of one
+    int unsigned PER     = 1,   // a power of two
     parameter    FILE    = "",
     parameter    STYLE   = "auto"
 ) (
@@ -15,16 +17,30 @@ module vp_mvau_program #(
     output      logic [WIDTH-1:0] entry,
     output      logic             valid
 );
-    localparam int unsigned ADDR_W = ENTRIES > 1 ? $clog2(ENTRIES) : 1;
+    localparam int unsigned WORDS = (ENTRIES + PER - 1) / PER;
+    localparam int unsigned ADDR_W = WORDS > 1 ? $clog2(WORDS) : 1;
+    localparam int unsigned SUB_W = $clog2(PER);
 
-    logic [ADDR_W-1:0] addr_q;
+    if (PER < 1 || (PER & (PER - 1)) != 0) begin : g_check
+        $error("vp_mvau_program: PER %0d must be a power of two", PER);
+    end
+
+    logic [ADDR_W+SUB_W-1:0] addr_q;
+    logic [PER-1:0][WIDTH:0] words;
     logic [WIDTH:0] word, word_q;
     logic [2:0] valid_q;
     wire logic en = next || !valid_q[2];
 
-    vp_rom #(.DEPTH(ENTRIES), .WIDTH(WIDTH + 1), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(2)) rom (
-        .clk, .en({2{en}}), .addr(addr_q), .data(word)
+    vp_rom #(.DEPTH(WORDS), .WIDTH(PER * (WIDTH + 1)), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(2)) rom (
+        .clk, .en({2{en}}), .addr(addr_q[SUB_W+:ADDR_W]), .data(words)
     );
+    if (PER > 1) begin : g_choose
+        logic [1:0][SUB_W-1:0] sub_q;
+        always_ff @(posedge clk) if (en) sub_q <= {sub_q[0], addr_q[SUB_W-1:0]};
+        assign word = words[sub_q[1]];
+    end else begin : g_whole
+        assign word = words;
+    end
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             addr_q  <= '0;

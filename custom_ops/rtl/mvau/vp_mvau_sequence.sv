@@ -8,6 +8,7 @@
 module vp_mvau_sequence #(
     int unsigned LANES   = 2,
     int unsigned ENTRIES = 32,  // most program entries
+    int unsigned PER     = 1,   // of a ROM word
     int unsigned STEPS   = 4,   // steps an entry
     int unsigned W_WORDS = 64,  // most weight words, one a step
     int unsigned BITS    = 4,   // bits of a lane's first word
@@ -43,7 +44,7 @@ module vp_mvau_sequence #(
     assign claim = bank & {2{go_q && start_q}};
     assign free  = bank & {2{group_done}};
 
-    vp_mvau_program #(.ENTRIES(ENTRIES), .WIDTH(WIDTH), .FILE(FILE), .STYLE(STYLE)) program_i (
+    vp_mvau_program #(.ENTRIES(ENTRIES), .WIDTH(WIDTH), .PER(PER), .FILE(FILE), .STYLE(STYLE)) program_i (
         .clk, .rst_n, .next(go_q && entry_done_q), .entry, .valid(entry_valid)
     );
 
