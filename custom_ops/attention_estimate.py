@@ -158,7 +158,7 @@ class Geometry(Folding):
     @property
     def _row_sum_latency(self) -> int:
         """The same without the division, with the FIFOs before and after it."""
-        return self._exp_latency + tree_levels(self.pe) + 5
+        return self._exp_latency + tree_levels(self.pe) + 6
 
     @property
     def _serial(self) -> int:

@@ -1,5 +1,6 @@
 // OUT dot products of IN terms that share their second factor: sums[o] = sum_i a[o][i] * b[i].
 // Outputs go in pairs, an odd last one stands alone (vp_attention_dot_pair). Element (o, i) of a sits at o * IN + i.
+// The register of b is for the multipliers alone, also where others hold the same.
 // Latency 5 + ($clog2(ceil(IN / 4)) + 1) / 2, free running.
 `default_nettype none
 
@@ -22,7 +23,7 @@ module vp_attention_dot #(
     end
 
     logic [IN*B_WIDTH-1:0] b_q;
-    always_ff @(posedge clk) b_q <= b;
+    vp_copy #(.WIDTH(IN * B_WIDTH)) factors (.clk, .in(b), .out(b_q));
 
     for (genvar p = 0; p < (OUT + 1) / 2; p++) begin : g_pair
         localparam int unsigned FIELDS = 2 * p + 1 < OUT ? 2 : 1;
