@@ -413,8 +413,7 @@ def _logits(g: Geometry) -> int:
 
 
 def _values(g: Geometry) -> int:
-    padding = g.kg * g.pe - g.tokens
-    exp = g.pe * g.logit_bits + 8 * padding
+    exp = g.pe * g.logit_bits
     z = _tree(g.pe, 9) + g.z_bits
     control = 20 + clog2(g.kv_ram[0]) + _issue(g) + 4 * clog2(g.slots * g.kg)
     return exp + z + control + _dot(g.simd, g.pe, g.in_bits, 8) + g.simd * g.acc_bits
