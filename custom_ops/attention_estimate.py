@@ -158,7 +158,7 @@ class Geometry(Folding):
     @property
     def _row_sum_latency(self) -> int:
         """The same without the division, with the FIFOs before and after it."""
-        return self._exp_latency + tree_levels(self.pe) + 5
+        return self._exp_latency + tree_levels(self.pe) + 6
 
     @property
     def _serial(self) -> int:
@@ -413,8 +413,7 @@ def _logits(g: Geometry) -> int:
 
 
 def _values(g: Geometry) -> int:
-    padding = g.kg * g.pe - g.tokens
-    exp = g.pe * g.logit_bits + 8 * padding
+    exp = g.pe * g.logit_bits
     z = _tree(g.pe, 9) + g.z_bits
     control = 20 + clog2(g.kv_ram[0]) + _issue(g) + 4 * clog2(g.slots * g.kg)
     return exp + z + control + _dot(g.simd, g.pe, g.in_bits, 8) + g.simd * g.acc_bits

@@ -164,6 +164,8 @@ UNITS: dict[str, Made | FinnUnit] = {
     "attention 197x6x64, SIMD 4, PE 16": attention(4, 16, "auto"),
     "attention 197x6x64, SIMD 8, PE 50": attention(8, 50, "block"),
     "attention 100x6x64, SIMD 4, PE 25": attention(4, 25, "block", tokens=100),
+    "attention 197x6x64, SIMD 64, PE 12, 4 bits, LUTRAM": attention(64, 12, "distributed", 4),
+    "attention 52x6x64, SIMD 8, PE 8, 4 bits": attention(8, 8, "block", 4, tokens=52),
     "attention 28x6x64, SIMD 8, PE 1, UltraRAM": attention(8, 1, "ultra", tokens=28),
     "attention 28x6x64, SIMD 1, PE 1, rows of UltraRAM": attention(1, 1, "ultra", tokens=28),
     "matrix 384x384, 2x8x8x5, 4 bits, dsp48e2": matrix(384, 384, (2, 8, 8, 5), "dsp48e2", "auto", 4),

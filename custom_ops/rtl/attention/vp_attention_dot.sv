@@ -1,5 +1,6 @@
 // OUT dot products of IN terms that share their second factor: sums[o] = sum_i a[o][i] * b[i].
 // Outputs go in pairs, an odd last one stands alone (vp_attention_dot_pair). Element (o, i) of a sits at o * IN + i.
+// The register of b is for the multipliers alone, also where others hold the same.
 // Latency 5 + ($clog2(ceil(IN / 4)) + 1) / 2, free running.
 `default_nettype none
 
@@ -21,20 +22,13 @@ module vp_attention_dot #(
                OUT, IN, A_WIDTH, B_WIDTH);
     end
 
-    logic signed [B_WIDTH:0] b_q[IN];
-    always_ff @(posedge clk) begin
-        for (int unsigned i = 0; i < IN; i++)
-            b_q[i] <= {B_SIGNED && b[i*B_WIDTH+B_WIDTH-1], b[i*B_WIDTH+:B_WIDTH]};
-    end
-    wire logic [IN*(B_WIDTH+1)-1:0] factors;
-    for (genvar i = 0; i < IN; i++) begin : g_factor
-        assign factors[i*(B_WIDTH+1)+:B_WIDTH+1] = b_q[i];
-    end
+    logic [IN*B_WIDTH-1:0] b_q;
+    vp_copy #(.WIDTH(IN * B_WIDTH)) factors (.clk, .in(b), .out(b_q));
 
     for (genvar p = 0; p < (OUT + 1) / 2; p++) begin : g_pair
         localparam int unsigned FIELDS = 2 * p + 1 < OUT ? 2 : 1;
-        vp_attention_dot_pair #(.FIELDS(FIELDS), .IN(IN), .A_WIDTH(A_WIDTH), .B_WIDTH(B_WIDTH + 1)) pair (
-            .clk, .a(a[2*p*IN*A_WIDTH+:FIELDS*IN*A_WIDTH]), .b(factors), .sums(sums[2*p*SUM_WIDTH+:FIELDS*SUM_WIDTH])
+        vp_attention_dot_pair #(.FIELDS(FIELDS), .IN(IN), .A_WIDTH(A_WIDTH), .B_WIDTH(B_WIDTH), .B_SIGNED(B_SIGNED)) pair (
+            .clk, .a(a[2*p*IN*A_WIDTH+:FIELDS*IN*A_WIDTH]), .b(b_q), .sums(sums[2*p*SUM_WIDTH+:FIELDS*SUM_WIDTH])
         );
     end
 endmodule

@@ -10,15 +10,16 @@ module vp_attention_dot_pair #(
     int unsigned FIELDS  = 2,
     int unsigned IN      = 16,
     int unsigned A_WIDTH = 8,
-    int unsigned B_WIDTH = 9,  // of a signed number
-    localparam int unsigned SUM_WIDTH = A_WIDTH + B_WIDTH - 1 + $clog2(IN)
+    int unsigned B_WIDTH = 8,
+    bit          B_SIGNED = 1'b1,
+    localparam int unsigned SUM_WIDTH = A_WIDTH + B_WIDTH + $clog2(IN)
 ) (
     input  wire logic                         clk,
     input  wire logic [FIELDS*IN*A_WIDTH-1:0] a,
     input  wire logic [IN*B_WIDTH-1:0]        b,
     output      logic [FIELDS*SUM_WIDTH-1:0]  sums
 );
-    localparam int unsigned F = A_WIDTH + B_WIDTH + 1;
+    localparam int unsigned F = A_WIDTH + B_WIDTH + 2;
     localparam int unsigned GROUPS = (IN + 3) / 4;
     localparam int unsigned A_FIELD_W = FIELDS == 2 ? A_WIDTH + F + 1 : A_WIDTH;
     localparam int unsigned PRODUCT_W = FIELDS * F;
@@ -39,7 +40,7 @@ module vp_attention_dot_pair #(
         end
         for (genvar i = 0; i < N; i++) begin : g_term
             wire logic signed [A_WIDTH-1:0] lo = a[(4*g+i)*A_WIDTH+:A_WIDTH];
-            wire logic signed [B_WIDTH-1:0] factor = b[(4*g+i)*B_WIDTH+:B_WIDTH];
+            wire logic signed [B_WIDTH:0] factor = {B_SIGNED && b[(4*g+i)*B_WIDTH+B_WIDTH-1], b[(4*g+i)*B_WIDTH+:B_WIDTH]};
             if (FIELDS == 2) begin : g_two
                 wire logic signed [A_WIDTH-1:0] hi = a[(IN+4*g+i)*A_WIDTH+:A_WIDTH];
                 wire logic signed [A_WIDTH:0] borrow = (A_WIDTH + 1)'({1'b0, lo[A_WIDTH-1]});

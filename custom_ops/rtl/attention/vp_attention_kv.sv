@@ -3,7 +3,7 @@
 // bank t % PE, so that one read gives PE keys. K words are ordered (head, key group, channel group), V
 // words (head, channel group, key group): each reader walks its words in order. Frame slots alternate; k_whole says that
 // a frame is there that k_start has not taken; *_release gives a slot back. Padding keys are never written. Every bank has
-// address registers of its own; data come LATENCY cycles after *_re.
+// address registers of its own, of LUTRAM every part of a bank; data come LATENCY cycles after *_re.
 `default_nettype none
 
 module vp_attention_kv #(
@@ -35,22 +35,16 @@ module vp_attention_kv #(
     input  wire logic [ADDR_W-1:0]        v_addr,
     output      logic [PE*SIMD*WIDTH-1:0] v_data
 );
-    // --- the word that a beat goes to ---
+    // --- beats enter: K while a slot has room for keys, V while one has room for values ---
     localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
     localparam int unsigned PART_W = HEADS * CHANNEL_GROUPS > 1 ? $clog2(HEADS * CHANNEL_GROUPS) : 1;
-    localparam logic [ADDR_W-1:0] NEXT_HEAD = ADDR_W'((KEY_GROUPS - 1) * CHANNEL_GROUPS + 1);  // of K
 
     logic k_room, v_room, last_cg, last_of_part, last_of_frame;
-    logic [PE-1:0] lane_q;  // one-hot bank of the token
-    logic part_q;           // 0: K, 1: V
-    logic slot_q;           // frame slot being written
-    logic [ADDR_W-1:0] addr_q, k_first_q, k_first_d, v_first_q, v_first_d;  // first words of the token
+    logic part_q;  // 0: K, 1: V
     logic [CHANNEL_GROUP_W-1:0] unused_cg;
     logic [PART_W-1:0] unused_part;
     logic [$clog2(2*TOKENS*HEADS*CHANNEL_GROUPS)-1:0] unused_beat;
     wire logic take = in_valid && in_ready;
-    wire logic part_end = take && last_of_part;
-    wire logic token_end = in_valid && v_room && part_q && last_of_part;
     wire logic frame_end = in_valid && v_room && last_of_frame;
     assign in_ready = part_q ? v_room : k_room;
 
@@ -65,10 +59,19 @@ module vp_attention_kv #(
     vp_credits #(.COUNT(2)) v_slots (.clk, .rst_n, .take(frame_end), .give(v_release), .can_take(v_room));
     vp_credits #(.COUNT(2), .FREE(0)) frames (.clk, .rst_n, .take(k_start), .give(frame_end), .can_take(k_whole));
 
+    // --- a cycle later: the word that the beat goes to ---
+    localparam logic [ADDR_W-1:0] NEXT_HEAD = ADDR_W'((KEY_GROUPS - 1) * CHANNEL_GROUPS + 1);  // of K
+    typedef struct packed {logic valid, values, last_cg, part_end, frame_end;} beat_t;
+    beat_t beat_q;
+    logic [PE-1:0] lane_q;  // one-hot bank of the token
+    logic slot_q;           // frame slot being written
+    logic [ADDR_W-1:0] addr_q, k_first_q, k_first_d, v_first_q, v_first_d;  // first words of the token
+    logic [SIMD*WIDTH-1:0] data_q;
+
     always_comb begin
         k_first_d = k_first_q;
         v_first_d = v_first_q;
-        if (last_of_frame) begin
+        if (beat_q.frame_end) begin
             k_first_d = slot_q ? '0 : ADDR_W'(DEPTH / 2);
             v_first_d = slot_q ? '0 : ADDR_W'(DEPTH / 2);
         end else if (lane_q[PE-1]) begin
@@ -78,45 +81,53 @@ module vp_attention_kv #(
     end
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            lane_q    <= PE'(1);
             part_q    <= 1'b0;
+            beat_q    <= '0;
+            lane_q    <= PE'(1);
             slot_q    <= 1'b0;
             addr_q    <= '0;
             k_first_q <= '0;
             v_first_q <= '0;
-        end else if (take) begin
-            if (part_end) addr_q <= part_q ? k_first_d : v_first_q;
-            else addr_q <= addr_q + (part_q ? ADDR_W'(KEY_GROUPS) : last_cg ? NEXT_HEAD : ADDR_W'(1));
-            if (part_end) part_q <= !part_q;
-            if (token_end) begin
-                lane_q    <= last_of_frame ? PE'(1) : PE'({lane_q, lane_q[PE-1]});
-                slot_q    <= slot_q ^ last_of_frame;
+        end else begin
+            part_q <= part_q ^ (take && last_of_part);
+            beat_q <= beat_t'{take, part_q, last_cg, take && last_of_part, last_of_frame};
+            if (beat_q.part_end) addr_q <= beat_q.values ? k_first_d : v_first_q;
+            else if (beat_q.valid) addr_q <= addr_q + (beat_q.values ? ADDR_W'(KEY_GROUPS) : beat_q.last_cg ? NEXT_HEAD : ADDR_W'(1));
+            if (beat_q.part_end && beat_q.values) begin
+                lane_q    <= beat_q.frame_end ? PE'(1) : PE'({lane_q, lane_q[PE-1]});
+                slot_q    <= slot_q ^ beat_q.frame_end;
                 k_first_q <= k_first_d;
                 v_first_q <= v_first_d;
             end
         end
+        data_q <= in_data;
     end
 
-    // --- banks ---
+    // --- banks; LUTRAM in parts of at most 128 bits ---
+    localparam int unsigned WORD = SIMD * WIDTH;
+    localparam int unsigned PART = STYLE == "distributed" && WORD > 128 ? 128 : WORD;
     logic [SIMD*WIDTH-1:0] wdata_q;
     logic [PE-1:0] k_we_q, v_we_q;
     always_ff @(posedge clk) begin
-        wdata_q <= in_data;
-        k_we_q  <= take && !part_q ? lane_q : '0;
-        v_we_q  <= take && part_q ? lane_q : '0;
+        wdata_q <= data_q;
+        k_we_q  <= beat_q.valid && !beat_q.values ? lane_q : '0;
+        v_we_q  <= beat_q.valid && beat_q.values ? lane_q : '0;
     end
     for (genvar i = 0; i < PE; i++) begin : g_bank
-        logic [ADDR_W-1:0] waddr, k_raddr, v_raddr;
-        logic k_read, v_read;
-        vp_copy #(.WIDTH(ADDR_W)) writes (.clk, .in(addr_q), .out(waddr));
-        vp_copy #(.WIDTH(1 + ADDR_W)) k_reads (.clk, .in({k_re, k_addr}), .out({k_read, k_raddr}));
-        vp_copy #(.WIDTH(1 + ADDR_W)) v_reads (.clk, .in({v_re, v_addr}), .out({v_read, v_raddr}));
-        vp_row_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE), .ROW(ROW)) keys (
-            .clk, .we(k_we_q[i]), .waddr, .wdata(wdata_q), .re(k_read), .raddr(k_raddr), .rdata(k_data[i*SIMD*WIDTH+:SIMD*WIDTH])
-        );
-        vp_row_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * WIDTH), .STYLE(STYLE), .ROW(ROW)) values (
-            .clk, .we(v_we_q[i]), .waddr, .wdata(wdata_q), .re(v_read), .raddr(v_raddr), .rdata(v_data[i*SIMD*WIDTH+:SIMD*WIDTH])
-        );
+        for (genvar b = 0; b < WORD; b += PART) begin : g_part
+            localparam int unsigned BITS = WORD - b < PART ? WORD - b : PART;
+            logic [ADDR_W-1:0] waddr, k_raddr, v_raddr;
+            logic k_read, v_read;
+            vp_copy #(.WIDTH(ADDR_W)) writes (.clk, .in(addr_q), .out(waddr));
+            vp_copy #(.WIDTH(1 + ADDR_W)) k_reads (.clk, .in({k_re, k_addr}), .out({k_read, k_raddr}));
+            vp_copy #(.WIDTH(1 + ADDR_W)) v_reads (.clk, .in({v_re, v_addr}), .out({v_read, v_raddr}));
+            vp_row_ram #(.DEPTH(DEPTH), .WIDTH(BITS), .STYLE(STYLE), .ROW(ROW)) keys (
+                .clk, .we(k_we_q[i]), .waddr, .wdata(wdata_q[b+:BITS]), .re(k_read), .raddr(k_raddr), .rdata(k_data[i*WORD+b+:BITS])
+            );
+            vp_row_ram #(.DEPTH(DEPTH), .WIDTH(BITS), .STYLE(STYLE), .ROW(ROW)) values (
+                .clk, .we(v_we_q[i]), .waddr, .wdata(wdata_q[b+:BITS]), .re(v_read), .raddr(v_raddr), .rdata(v_data[i*WORD+b+:BITS])
+            );
+        end
     end
 endmodule
 

@@ -42,16 +42,18 @@ module vp_attention_norm #(
 
     // --- a group starts ---
     logic [24:0] recip;
-    logic recip_valid, group_there, can_take, last_group, busy_q, last_step, load_q, room_q;
+    logic recip_valid, group_there, can_take, last_group, busy_q, last_step, load_q, last_q, room_q;
     logic [FILL_W-1:0] free_q;
     logic [CHANNEL_GROUP_W-1:0] unused_group;
     logic [SERIAL_W-1:0] unused_step;
     wire logic load = (!busy_q || last_step) && group_there && recip_valid && can_take;
+    // Where groups start two cycles apart or more, a reciprocal has the time to leave a cycle after its last group.
+    wire logic recip_ready = SERIAL > 1 ? last_q : load && last_group;
 
     vp_attention_reciprocal #(
         .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(NUM_WIDTH), .NUM(RECIP_NUM), .WIDTH(25), .STAGES(RECIP_STAGES), .ITEMS(ITEMS)
     ) reciprocal (
-        .clk, .rst_n, .z_valid, .z, .recip, .recip_valid, .recip_ready(load && last_group)
+        .clk, .rst_n, .z_valid, .z, .recip, .recip_valid, .recip_ready
     );
     vp_credits #(.COUNT(DEPTH), .FREE(0)) there (.clk, .rst_n, .take(load), .give(acc_valid), .can_take(group_there));
     vp_counter #(.COUNT(CHANNEL_GROUPS)) groups (.clk, .rst_n, .step(load), .count(unused_group), .last(last_group));
@@ -64,11 +66,13 @@ module vp_attention_norm #(
             room_q <= 1'b0;
             busy_q <= 1'b0;
             load_q <= 1'b0;
+            last_q <= 1'b0;
         end else begin
             free_q <= free_q + FILL_W'(load_q) - (take ? FILL_W'(CHANNEL_GROUPS) : '0);
             room_q <= free_q + FILL_W'(load_q) >= (take ? FILL_W'(2 * CHANNEL_GROUPS) : FILL_W'(CHANNEL_GROUPS));
             busy_q <= load || (busy_q && !last_step);
             load_q <= load;
+            last_q <= load && last_group;
         end
     end
 

@@ -54,7 +54,7 @@ module vp_attention_values #(
     localparam int unsigned QUERY_W = QUERIES > 1 ? $clog2(QUERIES) : 1;
     localparam int unsigned REST = TOKENS - (KEY_GROUPS - 1) * PE;  // keys in the last group
     localparam int unsigned DOT_LATENCY = 5 + ($clog2((PE + 3) / 4) + 1) / 2;
-    localparam int unsigned Z_LATENCY = ($clog2(PE) + 1) / 2;
+    localparam int unsigned Z_LATENCY = 1 + ($clog2(PE) + 1) / 2;
 
     // --- issue: steps of the running item; head and query of the next one ---
     logic run_q, last_step, last_kg, last_head, last_query;
@@ -125,7 +125,7 @@ module vp_attention_values #(
     end
     vp_delay #(.WIDTH(LOGIT_ADDR_W), .LENGTH(E_TAG - 3)) reads_later (.clk, .rst_n, .in(l_addr_q), .out(l_addr));
 
-    // --- E of PE keys ---
+    // --- E of PE keys; row sum and scores have it a cycle later, from a register beside that of the multipliers ---
     logic [LOGIT_WIDTH-1:0] max_q, max_later;
     logic [PE*LOGIT_WIDTH-1:0] diff_q;
     logic [PE*8-1:0] entry, e_now;
@@ -141,8 +141,8 @@ module vp_attention_values #(
         );
         assign e_now[i*8+:8] = i >= REST && tags_q[E_TAG].last ? 8'd0 : entry[i*8+:8];
     end
-    assign e       = e_now;
-    assign e_valid = tags_q[E_TAG].valid && tags_q[E_TAG].z && tags_q[E_TAG].score;
+    vp_copy #(.WIDTH(PE * 8)) e_later (.clk, .in(e_now), .out(e));
+    assign e_valid = tags_q[E_TAG+1].valid && tags_q[E_TAG+1].z && tags_q[E_TAG+1].score;
 
     // --- V words in order, again for each query ---
     localparam int unsigned FRAME = HEADS * CHANNEL_GROUPS * KEY_GROUPS;
@@ -173,7 +173,7 @@ module vp_attention_values #(
     logic [PE*9-1:0] e_signed;
     wire tag_t z_tag = tags_q[E_TAG+Z_LATENCY];
     always_comb begin
-        for (int unsigned i = 0; i < PE; i++) e_signed[i*9+:9] = {1'b0, e_now[i*8+:8]};
+        for (int unsigned i = 0; i < PE; i++) e_signed[i*9+:9] = {1'b0, e[i*8+:8]};
     end
     vp_adder_tree #(.NUM(PE), .WIDTH(9), .SUM_WIDTH(Z_WIDTH + 1), .RADIX(2)) z_tree (
         .clk, .en(1'b1), .terms(e_signed), .sum(z_part)
