@@ -352,7 +352,7 @@ def _folds(g: Geometry) -> list[Geometry]:
 
 def dsp(g: Geometry) -> int:
     """Two products a DSP (a last odd one alone), the requantisers, the scores."""
-    lone = 1 if g.in_bits + g.in_bits + 1 >= DSP_MIN_PRODUCT else 0
+    lone = 1 if 2 * g.in_bits >= DSP_MIN_PRODUCT else 0
     logits = g.simd * (g.pe // 2 + g.pe % 2 * lone)
     values = g.pe * -(-g.simd // 2)
     requant = g.logit_lanes * requant_dsps(g.logit_acc_bits, MULT_BITS)
@@ -407,7 +407,7 @@ def _logits(g: Geometry) -> int:
     requant = g.logit_lanes * (14 + g.logit_bits)
     maximum = _tree(g.logit_lanes, g.logit_bits, 0) + round(2 * g.logit_bits)
     control = 20 + 4 * CREDITS + clog2(g.kv_ram[0]) + _issue(g) + 2 * clog2(4 * g.cg) + clog2(g.slots * g.kg)
-    dot = _dot(g.pe, g.simd, g.in_bits, g.in_bits, 2 * g.in_bits + 1 < DSP_MIN_PRODUCT)
+    dot = _dot(g.pe, g.simd, g.in_bits, g.in_bits, 2 * g.in_bits < DSP_MIN_PRODUCT)
     shift += g.pe * g.logit_acc_bits
     return dot + shift + requant + maximum + control
 

@@ -1,6 +1,7 @@
 // OUT dot products of IN terms that share their second factor: sums[o] = sum_i a[o][i] * b[i].
 // Outputs go in pairs, an odd last one stands alone (vp_attention_dot_pair). Element (o, i) of a sits at o * IN + i.
-// The register of b is for the multipliers alone, also where others hold the same.
+// The register of b is for the multipliers alone, also where others hold the same; an odd output, whose products may stand
+// in LUTs, has one of its own.
 // Latency 5 + ($clog2(ceil(IN / 4)) + 1) / 2, free running.
 `default_nettype none
 
@@ -22,13 +23,18 @@ module vp_attention_dot #(
                OUT, IN, A_WIDTH, B_WIDTH);
     end
 
-    logic [IN*B_WIDTH-1:0] b_q;
-    vp_copy #(.WIDTH(IN * B_WIDTH)) factors (.clk, .in(b), .out(b_q));
+    logic [1:0][IN*B_WIDTH-1:0] b_q;  // of the pairs, of an odd output
+    if (OUT > 1) begin : g_factors
+        vp_copy #(.WIDTH(IN * B_WIDTH)) factors (.clk, .in(b), .out(b_q[0]));
+    end
+    if (OUT % 2 == 1) begin : g_odd_factors
+        vp_copy #(.WIDTH(IN * B_WIDTH)) factors (.clk, .in(b), .out(b_q[1]));
+    end
 
     for (genvar p = 0; p < (OUT + 1) / 2; p++) begin : g_pair
         localparam int unsigned FIELDS = 2 * p + 1 < OUT ? 2 : 1;
         vp_attention_dot_pair #(.FIELDS(FIELDS), .IN(IN), .A_WIDTH(A_WIDTH), .B_WIDTH(B_WIDTH), .B_SIGNED(B_SIGNED)) pair (
-            .clk, .a(a[2*p*IN*A_WIDTH+:FIELDS*IN*A_WIDTH]), .b(b_q), .sums(sums[2*p*SUM_WIDTH+:FIELDS*SUM_WIDTH])
+            .clk, .a(a[2*p*IN*A_WIDTH+:FIELDS*IN*A_WIDTH]), .b(b_q[2-FIELDS]), .sums(sums[2*p*SUM_WIDTH+:FIELDS*SUM_WIDTH])
         );
     end
 endmodule
