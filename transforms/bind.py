@@ -50,7 +50,7 @@ class EngineBinding:
     outside: tuple[str, ...]
 
 
-def bind(model: ModelWrapper, engines: int | Sequence[int]) -> Binding:
+def bind(model: ModelWrapper, engines: int | Sequence[int]) -> EngineBinding:
     """Bind the nodes of a flat hardware graph, without FIFOs and converters, to the units of engines.
 
     Args:
