@@ -235,6 +235,17 @@ LOAD_SUM = replace(
     faults=(Fault("vp_load_port", "word && !full_q) crc_q", "word) crc_q", "p_sum"),),
 )
 
+ENGINE = Proof(
+    "an engine of three encoders, batches of 2", "proof_engine",
+    ("vp_skid", "vp_ram", "vp_fifo", "vp_engine_tags", "vp_engine_entry", "vp_engine_exit"), cycles=32, reach=40,
+    faults=(
+        Fault("vp_engine_entry", "entered_q == FRAME_W'(BATCH) || ", "", "p_room"),
+        Fault("vp_engine_entry", "fresh_q ? new_data : old_data", "new_data", "p_encoder"),
+        Fault("vp_engine_entry", "rst_n && take && first_q", "rst_n && take", "p_encoder"),
+        Fault("vp_engine_exit", "leaves_q <= encoder == TAG_W'(ENCODERS - 1);", "leaves_q <= encoder == TAG_W'(ENCODERS - 2);", "p_passes"),
+    ),
+)
+
 DROP_FILES = ("vp_fifo", "vp_credit_fifo", "vp_delay", "vp_token_drop_lane", "vp_token_drop_fuse", "vp_token_drop_requant", "vp_token_drop")
 RANK_FILES = ("vp_ram", "vp_token_drop_insert", "vp_token_drop_histogram", "vp_token_drop_rank")
 DROP_PATH = Proof(
@@ -276,7 +287,7 @@ DROP = Proof(
 
 BLOCKS = (
     SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
-    WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM,
+    WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
 )
 """The stream blocks: proofs for all time, of seconds each."""
 

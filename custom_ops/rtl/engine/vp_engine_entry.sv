@@ -1,0 +1,99 @@
+// Lets frames into an engine: encoder 0 takes them from outside, every other encoder from the engine's exit (back). A batch is 1 to
+// BATCH frames: those of encoder 0, then the same ones of encoder 1, and so on. A batch takes a further frame of encoder 0 where
+// one waits when the frame before has entered, and the next batch begins when this one has entered its last encoder. So at most
+// BATCH frames are on their way back, which the FIFO behind the exit holds: the exit never waits for the entry. At most 2 BATCH
+// frames are in the engine.
+// A frame of encoder e has BEATS[e] beats. Its tag goes out with its first beat (vp_engine_tags).
+`default_nettype none
+
+module vp_engine_entry #(
+    int unsigned WIDTH    = 8,
+    int unsigned ENCODERS = 3,
+    int unsigned BATCH    = 2,
+    int unsigned BEAT_BITS = 16,
+    parameter logic [ENCODERS*BEAT_BITS-1:0] BEATS = {ENCODERS{BEAT_BITS'(2)}},
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+) (
+    input  wire logic             clk,
+    input  wire logic             rst_n,
+    input  wire logic [WIDTH-1:0] in_data,
+    input  wire logic             in_valid,
+    output      logic             in_ready,
+    input  wire logic [WIDTH-1:0] back_data,
+    input  wire logic             back_valid,
+    output      logic             back_ready,
+    output      logic [WIDTH-1:0] out_data,
+    output      logic             out_valid,
+    input  wire logic             out_ready,
+    output      logic [TAG_W:0]   tag
+);
+    localparam int unsigned FRAME_W = $clog2(BATCH + 1);
+
+    if (ENCODERS < 2 || BATCH < 1) begin : g_check
+        $error("vp_engine_entry: ENCODERS %0d must be at least 2, BATCH %0d at least 1", ENCODERS, BATCH);
+    end
+
+    logic [TAG_W-1:0] encoder_q;
+    logic [FRAME_W-1:0] entered_q, size_q;  // frames of the batch that entered this encoder, that entered encoder 0
+    logic [BEAT_BITS-1:0] left_q;                    // beats after this one
+    logic fresh_q;                          // encoder 0
+    logic pass_q;                           // beats pass; else a frame is prepared
+    logic first_q, last_q;                  // this beat is the frame's first one, its last one
+
+    logic [WIDTH-1:0] new_data, old_data;
+    logic new_valid, old_valid, ready;
+    vp_skid #(.WIDTH(WIDTH)) from_outside (
+        .clk, .rst_n, .in_data, .in_valid, .in_ready, .out_data(new_data), .out_valid(new_valid), .out_ready(ready && fresh_q && pass_q)
+    );
+    vp_skid #(.WIDTH(WIDTH)) from_exit (
+        .clk, .rst_n, .in_data(back_data), .in_valid(back_valid), .in_ready(back_ready),
+        .out_data(old_data), .out_valid(old_valid), .out_ready(ready && !fresh_q && pass_q)
+    );
+
+    wire logic [BEAT_BITS-1:0] beats = BEATS[encoder_q*BEAT_BITS+:BEAT_BITS];
+    wire logic valid = fresh_q ? new_valid : old_valid;
+    wire logic take = pass_q && valid && ready;
+
+    // Between two frames: is this encoder's part of the batch complete?
+    wire logic whole = fresh_q ? entered_q == FRAME_W'(BATCH) || (entered_q != '0 && !new_valid) : entered_q == size_q;
+    wire logic last_encoder = encoder_q == TAG_W'(ENCODERS - 1);
+    always_ff @(posedge clk) begin
+        if (!rst_n) begin
+            encoder_q <= '0;
+            entered_q <= '0;
+            fresh_q   <= 1'b1;
+            pass_q    <= 1'b0;
+        end else if (!pass_q) begin
+            if (whole) begin
+                encoder_q <= last_encoder ? '0 : encoder_q + 1'b1;
+                fresh_q   <= last_encoder;
+                entered_q <= '0;
+            end else begin
+                pass_q <= 1'b1;
+            end
+        end else if (take && last_q) begin
+            pass_q    <= 1'b0;
+            entered_q <= entered_q + 1'b1;
+        end
+    end
+    always_ff @(posedge clk) begin
+        if (!pass_q) begin
+            left_q  <= beats - 1'b1;
+            last_q  <= beats == BEAT_BITS'(1);
+            first_q <= 1'b1;
+            if (fresh_q) size_q <= entered_q;
+        end else if (take) begin
+            left_q  <= left_q - 1'b1;
+            last_q  <= left_q == BEAT_BITS'(1);
+            first_q <= 1'b0;
+        end
+    end
+    always_ff @(posedge clk) tag <= {rst_n && take && first_q, encoder_q};
+
+    vp_skid #(.WIDTH(WIDTH)) to_engine (
+        .clk, .rst_n, .in_data(fresh_q ? new_data : old_data), .in_valid(pass_q && valid), .in_ready(ready),
+        .out_data, .out_valid, .out_ready
+    );
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,67 @@
+// Where frames leave the last unit of an engine: those of the last encoder go out, all others back to the entry. A frame that
+// leaves encoder e has BEATS[e] beats; whose it is the tags say (vp_engine_tags).
+`default_nettype none
+
+module vp_engine_exit #(
+    int unsigned WIDTH    = 8,
+    int unsigned ENCODERS = 3,
+    int unsigned BATCH    = 2,
+    int unsigned BEAT_BITS = 16,
+    parameter logic [ENCODERS*BEAT_BITS-1:0] BEATS = {ENCODERS{BEAT_BITS'(2)}},
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
+) (
+    input  wire logic             clk,
+    input  wire logic             rst_n,
+    input  wire logic [TAG_W:0]   tag,
+    input  wire logic [WIDTH-1:0] in_data,
+    input  wire logic             in_valid,
+    output      logic             in_ready,
+    output      logic [WIDTH-1:0] back_data,
+    output      logic             back_valid,
+    input  wire logic             back_ready,
+    output      logic [WIDTH-1:0] out_data,
+    output      logic             out_valid,
+    input  wire logic             out_ready
+);
+    logic [TAG_W-1:0] encoder;
+    logic encoder_valid;
+    logic [TAG_W:0] unused_tag;
+    logic [WIDTH-1:0] data;
+    logic valid, back_room, out_room;
+    logic [BEAT_BITS-1:0] left_q;  // beats after this one
+    logic pass_q;         // beats pass; else a frame is prepared
+    logic leaves_q, last_q;
+    wire logic [BEAT_BITS-1:0] beats = BEATS[encoder*BEAT_BITS+:BEAT_BITS];
+    wire logic take = pass_q && valid && (leaves_q ? out_room : back_room);
+
+    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(2 * BATCH)) tags (
+        .clk, .rst_n, .tag_in(tag), .tag_out(unused_tag), .encoder, .encoder_valid, .next(!pass_q)
+    );
+    vp_skid #(.WIDTH(WIDTH)) from_engine (
+        .clk, .rst_n, .in_data, .in_valid, .in_ready, .out_data(data), .out_valid(valid), .out_ready(take)
+    );
+    always_ff @(posedge clk) begin
+        if (!rst_n) pass_q <= 1'b0;
+        else pass_q <= pass_q ? !(take && last_q) : encoder_valid;
+    end
+    always_ff @(posedge clk) begin
+        if (!pass_q) begin
+            left_q   <= beats - 1'b1;
+            last_q   <= beats == BEAT_BITS'(1);
+            leaves_q <= encoder == TAG_W'(ENCODERS - 1);
+        end else if (take) begin
+            left_q <= left_q - 1'b1;
+            last_q <= left_q == BEAT_BITS'(1);
+        end
+    end
+    vp_skid #(.WIDTH(WIDTH)) to_entry (
+        .clk, .rst_n, .in_data(data), .in_valid(pass_q && valid && !leaves_q), .in_ready(back_room),
+        .out_data(back_data), .out_valid(back_valid), .out_ready(back_ready)
+    );
+    vp_skid #(.WIDTH(WIDTH)) to_outside (
+        .clk, .rst_n, .in_data(data), .in_valid(pass_q && valid && leaves_q), .in_ready(out_room),
+        .out_data, .out_valid, .out_ready
+    );
+endmodule
+
+`default_nettype wire

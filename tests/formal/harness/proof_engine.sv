@@ -1,0 +1,92 @@
+// An engine of one unit between vp_engine_entry and vp_engine_exit, and the FIFO that brings frames back. The unit counts in
+// every beat how often it passed, and drops a frame's last beats where a later encoder has fewer. So an image goes through all
+// encoders in their order, every unit sees the right tag, images leave in the order in which they came, and the way back always has room.
+`default_nettype none
+
+module proof_engine #(
+    int unsigned ENCODERS = 3,
+    int unsigned BATCH    = 2,
+    parameter logic [ENCODERS*2-1:0] ENTER = {2'd1, 2'd2, 2'd2},  // beats of a frame that enters encoder 2, 1, 0
+    parameter logic [ENCODERS*2-1:0] LEAVE = {2'd1, 2'd1, 2'd2},  // that leaves
+    int unsigned MOST     = 2
+) (
+    input wire logic clk,
+    input wire logic rst_n,
+    input wire logic pick,
+    input wire logic in_bit,
+    input wire logic in_valid,
+    input wire logic out_ready
+);
+    localparam int unsigned TAG_W = $clog2(ENCODERS);
+    localparam int unsigned WIDTH = 3;  // {passes, bit}
+    logic in_ready, out_valid;
+    logic [WIDTH-1:0] out_data;
+
+    logic [WIDTH-1:0] a, b, leaving, back;
+    logic a_valid, a_ready, b_valid, b_ready, leaving_valid, leaving_ready, back_valid, back_ready;
+    logic [TAG_W:0] tag, next_tag;
+    vp_engine_entry #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BATCH(BATCH), .BEAT_BITS(2), .BEATS(ENTER)) entry (
+        .clk, .rst_n, .in_data({2'd0, in_bit}), .in_valid, .in_ready, .back_data(back), .back_valid, .back_ready,
+        .out_data(a), .out_valid(a_valid), .out_ready(a_ready), .tag
+    );
+
+    // --- the unit ---
+    logic [TAG_W-1:0] encoder;
+    logic encoder_valid;
+    logic [1:0] beat_q;
+    wire logic [1:0] enters = ENTER[encoder*2+:2];
+    wire logic [1:0] leaves = LEAVE[encoder*2+:2];
+    wire logic drop = beat_q >= leaves;
+    wire logic take = a_valid && a_ready;
+    wire logic frame_end = beat_q == enters - 2'd1;
+    assign a_ready = encoder_valid && (drop || b_ready);
+    assign b_valid = a_valid && encoder_valid && !drop;
+    assign b       = {a[2:1] + 2'd1, a[0]};
+    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(2 * BATCH)) unit (
+        .clk, .rst_n, .tag_in(tag), .tag_out(next_tag), .encoder, .encoder_valid, .next(take && frame_end)
+    );
+    always_ff @(posedge clk) begin
+        if (!rst_n) beat_q <= '0;
+        else if (take) beat_q <= frame_end ? '0 : beat_q + 1'b1;
+    end
+
+    vp_engine_exit #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BATCH(BATCH), .BEAT_BITS(2), .BEATS(LEAVE)) exit (
+        .clk, .rst_n, .tag(next_tag), .in_data(b), .in_valid(b_valid), .in_ready(b_ready),
+        .back_data(leaving), .back_valid(leaving_valid), .back_ready(leaving_ready), .out_data, .out_valid, .out_ready
+    );
+    vp_fifo #(.WIDTH(WIDTH), .DEPTH(BATCH * MOST), .STYLE("distributed")) way_back (
+        .clk, .rst_n, .in_data(leaving), .in_valid(leaving_valid), .in_ready(leaving_ready),
+        .out_data(back), .out_valid(back_valid), .out_ready(back_ready)
+    );
+
+    // --- first beats of images, in order ---
+    logic [1:0] in_beat_q;
+    localparam int unsigned CAPACITY = 2 * BATCH + 1;
+    logic [3:0] held;
+    always_ff @(posedge clk) begin
+        if (!rst_n) in_beat_q <= '0;
+        else if (in_valid && in_ready) in_beat_q <= in_beat_q == ENTER[1:0] - 2'd1 ? '0 : in_beat_q + 1'b1;
+    end
+    proof_reset reset (.clk, .rst_n);
+    proof_hold #(.WIDTH(1), .ASSUME(1'b1)) source (.clk, .rst_n, .data(in_bit), .valid(in_valid), .ready(in_ready));
+    proof_hold #(.WIDTH(WIDTH)) hold (.clk, .rst_n, .data(out_data), .valid(out_valid), .ready(out_ready));
+    proof_order #(.WIDTH(1), .CAPACITY(CAPACITY)) order (
+        .clk, .rst_n, .pick, .push(in_valid && in_ready && in_beat_q == '0), .push_data(in_bit), .pop_valid(out_valid),
+        .pop(out_valid && out_ready), .pop_data(out_data[0]), .held
+    );
+    always_comb begin
+        if (rst_n) begin
+            p_passes : assert (!out_valid || out_data[2:1] == 2'(ENCODERS));
+            p_encoder : assert (!(a_valid && encoder_valid) || encoder == TAG_W'(a[2:1]));
+            p_room : assert (!leaving_valid || leaving_ready);
+            p_unit_tag : assert (!unit.tag_out[TAG_W] || unit.room);
+            p_exit_tag : assert (!exit.tags.tag_out[TAG_W] || exit.tags.room);
+            c_batch : cover (entry.entered_q == BATCH && entry.encoder_q == TAG_W'(ENCODERS - 1));
+            c_alone : cover (entry.size_q == 1 && entry.encoder_q == TAG_W'(ENCODERS - 1));
+        end
+    end
+    // An image alone comes out, whatever else does not come.
+    proof_progress #(.LIMIT(40), .TIGHT(1'b0)) out (.clk, .rst_n, .want(held != '0 && out_ready), .done(out_valid));
+endmodule
+
+`default_nettype wire
