@@ -104,7 +104,8 @@ class UnitMemory:
     def resources(self) -> Estimate:
         """What they take, with the multiplexer after each that is deep."""
         if self.in_rows:
-            return self.count * (RowRom if self.rom else RowRam)(self.words, self.width, self.style).resources
+            known = self.rom and self.style != "ultra"  # what lies in UltraRAM is loaded
+            return self.count * (RowRom if known else RowRam)(self.words, self.width, self.style).resources
         return self.count * (rom_estimate if self.rom else ram_estimate)(self.words, self.width, self.style)
 
     @property
@@ -205,12 +206,26 @@ _ROWS = sorted({depth for shapes in (RAMB18_SHAPES, RAMB36_SHAPES) for depth in 
 
 
 @dataclass(frozen=True)
-class RowRam:
-    """A ``vp_row_ram``, where no multiplexer lies behind a RAM: rows of :attr:`row` words are joined after registers."""
+class _Rows:
+    """A deep memory in rows of ``row`` words, which are joined in ``groups`` after registers."""
 
     words: int
     width: int
     style: str
+
+    @property
+    def rows(self) -> int:
+        return -(-self.words // self.row)
+
+    @property
+    def latency(self) -> int:
+        """Cycles of a read: the memory, its output register, one for each LUT that joins rows or chooses from them."""
+        return (1 if self.style == "distributed" else 2) + (self.rows > 1) + (self.groups > 1)
+
+
+@dataclass(frozen=True)
+class RowRam(_Rows):
+    """A ``vp_row_ram``, where no multiplexer lies behind a RAM: rows of :attr:`row` words are joined after registers."""
 
     @property
     def row(self) -> int:
@@ -225,18 +240,9 @@ class RowRam:
         return whole * ram_bram18(row, self.width) + (ram_bram18(rest, self.width) if rest else 0)
 
     @property
-    def rows(self) -> int:
-        return -(-self.words // self.row)
-
-    @property
     def groups(self) -> int:
         """Rows after the first LUT."""
         return -(-self.rows // (3 if self.style == "ultra" else 6))
-
-    @property
-    def latency(self) -> int:
-        """Cycles of a read: the RAM, its output register, one for each LUT that joins rows."""
-        return (1 if self.style == "distributed" else 2) + (self.rows > 1) + (self.groups > 1)
 
     @property
     def resources(self) -> Estimate:
@@ -255,12 +261,8 @@ class RowRam:
 
 
 @dataclass(frozen=True)
-class RowRom:
+class RowRom(_Rows):
     """A ``vp_row_rom``, where no multiplexer lies behind a RAM: rows of :attr:`row` words are chosen from after registers."""
-
-    words: int
-    width: int
-    style: str
 
     @property
     def row(self) -> int:
@@ -275,18 +277,9 @@ class RowRom:
         return block_ram_cut(min(row, self.words), -(-self.words // row) * self.width, written=False)
 
     @property
-    def rows(self) -> int:
-        return -(-self.words // self.row)
-
-    @property
     def groups(self) -> int:
         """Rows after the first LUT."""
         return -(-self.rows // MUX_INPUTS)
-
-    @property
-    def latency(self) -> int:
-        """Cycles of a read: the ROM, its output register, one for each LUT that chooses from rows."""
-        return (1 if self.style == "distributed" else 2) + (self.rows > 1) + (self.groups > 1)
 
     @property
     def resources(self) -> Estimate:

@@ -6,5 +6,5 @@ import pytest
 @pytest.mark.xdist_group("small_build")
 def test_a_group_of_tests_is_known_as_one(request):
     if not getattr(request.config.option, "loadgroup", False):
-        pytest.skip("without pytest -n N --dist loadgroup, as make test has it, there are no groups")
+        pytest.skip("only pytest -n N --dist loadgroup, as make test has it, makes groups")
     assert request.node.nodeid.endswith("@small_build")

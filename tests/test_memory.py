@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
-from finn_vitprune.custom_ops.memory import RowRam, RowRom, ram_bram18, ram_estimate, ram_urams, rom_bram18, rom_luts
+from finn_vitprune.custom_ops.memory import Holds, RowRam, RowRom, UnitMemory, ram_bram18, ram_estimate, ram_urams, rom_bram18, rom_luts
 from finn_vitprune.synth.yosys import NodeJob, map_node, synth_node
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
@@ -144,3 +144,8 @@ def test_rows_of_a_deep_rom_against_yosys(tmp_path, words, bits):
     assert memory.rows > 1 and 2 * found.resources.BRAM36 == memory.resources.BRAM_18K
     assert found.resources.LUT == pytest.approx(memory.resources.LUT, rel=0.1, abs=4)
     assert found.timing.levels == 1 and found.timing.ram_levels <= 1
+
+
+def test_loaded_weights_in_rows_of_ultraram_count_as_the_ram_that_they_are():
+    weights = UnitMemory(Holds.WEIGHTS, "weights", 18_000, 64, "ultra", rom=True, in_rows=True)
+    assert weights.resources == RowRam(18_000, 64, "ultra").resources
