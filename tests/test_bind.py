@@ -4,23 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from qonnx.core.modelwrapper import ModelWrapper
-from test_folding import EXAMPLE
+from test_folding import example  # noqa: F401 (a fixture: four encoders, drops in two, the last one for the class token)
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.bind import IN_SPLIT, PREFERENCE, bind, deal
-from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.node_names import node_names
-from finn_vitprune.transforms.tidy_lowered import TidyLowered
-
-
-@pytest.fixture(scope="module")
-def flat():
-    """The digits example as a hardware graph: four encoders, drops in the second and third, the last one for the class token."""
-    model = lower(ModelWrapper(str(EXAMPLE))).model.transform(TidyLowered())
-    for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
-        model.graph.node.remove(node)
-    return model
 
 
 def every_deal(encoders: int, engines: int):
@@ -49,19 +37,19 @@ def test_encoders_are_dealt_evenly_and_cut_behind_token_drops(seed):
 
 
 @pytest.mark.parametrize("engines, sizes", [(1, (4,)), (2, None), (4, (1, 1, 1, 1)), ((1, 3), (1, 3)), ((3, 1), (3, 1))])
-def test_every_node_is_bound_once_in_the_order_of_the_graph(flat, engines, sizes):
-    binding = bind(flat, engines)
+def test_every_node_is_bound_once_in_the_order_of_the_graph(example, engines, sizes):
+    binding = bind(example, engines)
     assert sizes is None or tuple(len(e.encoders) for e in binding.engines) == sizes
     assert [e for engine in binding.engines for e in engine.encoders] == [1, 2, 3, 4]
     bound = [name for engine in binding.engines for unit in engine.units for names in unit.nodes for name in names]
-    layers = {name: of.layer for name, of in node_names(flat).items()}
+    layers = {name: of.layer for name, of in node_names(example).items()}
     split = [n for n in layers if layers[n] in IN_SPLIT and len(binding.engines[-1].encoders) > 1]
     assert sorted([*bound, *binding.outside, *split]) == sorted(layers)
     assert len({len(unit.nodes) for engine in binding.engines for unit in engine.units} - {len(e.encoders) for e in binding.engines}) == 0
 
 
-def test_one_engine_has_one_unit_of_each_role(flat):
-    (engine,) = bind(flat, 1).engines
+def test_one_engine_has_one_unit_of_each_role(example):
+    (engine,) = bind(example, 1).engines
     units = {unit.role: unit.nodes for unit in engine.units}
     assert len(units) == len(engine.units) and units["QKV"][3] == ("BlockSparseMVAU_13", "BlockSparseMVAU_14")
     assert [len(names) for names in units["token drop"]] == [0, 1, 1, 0]
@@ -74,6 +62,6 @@ def test_one_engine_has_one_unit_of_each_role(flat):
     ((2, 1), "encoders per engine 2,1: use numbers of 1 or more that add up to the 4 encoders"),
     ((4, 0), "encoders per engine 4,0: use numbers of 1 or more"), ((), "encoders per engine : use numbers"),
 ])  # fmt: skip
-def test_what_cannot_be_dealt_is_named(flat, engines, message):
+def test_what_cannot_be_dealt_is_named(example, engines, message):
     with pytest.raises(UserError, match=f"^{message}"):
-        bind(flat, engines)
+        bind(example, engines)

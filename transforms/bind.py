@@ -56,7 +56,7 @@ def bind(model: ModelWrapper, engines: int | Sequence[int]) -> EngineBinding:
     Args:
         engines: their number, to deal the encoders by products (:func:`deal`), or the encoders of each.
     Raises:
-        UserError: the network has no such number of encoders.
+        UserError: the encoders cannot be dealt so.
     """
     names = node_names(model)
     layers: dict[int, dict[str, str]] = {}

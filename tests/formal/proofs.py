@@ -289,7 +289,7 @@ BLOCKS = (
     SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
     WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
 )
-"""The stream blocks: proofs for all time, of seconds each."""
+"""The stream blocks and what loads a design or runs an engine: proofs of seconds each, most of them for all time."""
 
 DROPS = (DROP_PATH, DROP_RANK, DROP)
 """The token drop."""
