@@ -29,6 +29,10 @@ def divisors(n: int) -> tuple[int, ...]:
     return tuple(d for d in range(1, n + 1) if n % d == 0)
 
 
+TAGS = Stream(1, 1, 1, DataType["UINT8"])
+"""The encoder of each frame, from 0, as a stream of one beat a frame through the units of an engine (``vp_engine_tags``)."""
+
+
 @dataclass(frozen=True)
 class OneToken:
     """What an op needs to make one token of its only output in use.
@@ -78,6 +82,10 @@ class VitOp(HWCustomOp):
     @abstractmethod
     def out_streams(self) -> list[Stream]:
         """The output streams, in the order of the node's outputs."""
+
+    def tags(self) -> list[Stream]:
+        """The last input and output stream of a unit that several encoders share (:mod:`.shared`); none of other ops."""
+        return []
 
     @abstractmethod
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:

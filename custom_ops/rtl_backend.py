@@ -12,6 +12,7 @@ from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
 from finn_vitprune.custom_ops import axilite
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
+from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
 from finn_vitprune.sim import beats
@@ -62,8 +63,8 @@ class VitRTLBackend(RTLBackend):
     A ``*_rtl`` class derives from the op and from this, and states :attr:`RTL_TOP` and
     :meth:`rtl_parameters`. The top has ports ``clk, rst_n`` and per stream ``in<i>_tdata``,
     ``in<i>_tvalid``, ``in<i>_tready`` / ``out<i>_...``; the generated wrapper gives them FINN's names.
-    The top may have more outputs than some node, :attr:`RTL_OUTPUTS` of them, and further pins (:meth:`side_pins`); what a
-    node lacks is tied off.
+    The top may have more outputs than some node, :attr:`RTL_OUTPUTS` of them, that of a :class:`.SharedOp` has streams of tags, and
+    further pins (:meth:`side_pins`); what a node lacks is tied off.
     """
 
     RTL_TOP: str = ""
@@ -140,7 +141,8 @@ class VitRTLBackend(RTLBackend):
     def wrapper_text(self) -> str:
         """The Verilog wrapper with FINN's port names (a Vivado block design takes no SystemVerilog top)."""
         pins = [".clk(ap_clk)", ".rst_n(ap_rst_n)"]
-        for i in range(len(self.out_streams()), self.RTL_OUTPUTS):
+        tags = len(self.tags())
+        for i in range(len(self.out_streams()) - tags, self.RTL_OUTPUTS):
             pins += [f".out{i}_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
         ports, buses = [], []
         for kind, streams, forth, back in (
@@ -148,10 +150,11 @@ class VitRTLBackend(RTLBackend):
         ):
             for i, stream in enumerate(streams):
                 name = f"{kind}{i}_V"
+                top = f"{kind}{i}" if i < len(streams) - tags else f"tags_{kind}"
                 buses.append(name)
                 ports += [f"{forth} wire [{stream.tdata_bits - 1}:0] {name}_tdata", f"{forth} wire {name}_tvalid",
                           f"{back} wire {name}_tready"]
-                pins += [f".{kind}{i}_{signal}({name}_{signal})" for signal in ("tdata", "tvalid", "tready")]
+                pins += [f".{top}_{signal}({name}_{signal})" for signal in ("tdata", "tvalid", "tready")]
         if bits := self.axilite_bits():
             buses.append(axilite.AXILITE)
             ports += axilite.ports(axilite.AXILITE, bits)
@@ -159,6 +162,9 @@ class VitRTLBackend(RTLBackend):
         for pin in self.side_pins():
             ports.append(f"{pin.way} wire [{pin.bits - 1}:0] {pin.name}")
             pins.append(f".{pin.name}({pin.name})")
+        if isinstance(self, SharedOp) and not tags:
+            pins += [f".tags_in_{pin}" for pin in ("tdata(8'd0)", "tvalid(1'b0)", "tready()")]
+            pins += [f".tags_out_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
         pins += self.tied_pins()
         clocks = (
             f'(* X_INTERFACE_PARAMETER = "ASSOCIATED_BUSIF {":".join(buses)}, ASSOCIATED_RESET ap_rst_n" *)\n'
@@ -224,4 +230,6 @@ def _literal(value: int | str) -> str:
     """A Verilog literal wide enough for any parameter of this project."""
     if isinstance(value, str):
         return f'"{value}"'
-    return str(int(value)) if -(1 << 31) <= value < 1 << 31 else f"64'd{int(value)}"
+    if -(1 << 31) <= value < 1 << 31:
+        return str(int(value))
+    return f"{max(64, int(value).bit_length())}'d{int(value)}"

@@ -1,4 +1,4 @@
-"""Token selection: one token of each frame continues (the class token, in the last encoder)."""
+"""Token selection: one token of each frame continues (the class token, in the last encoder), or all of them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,37 @@ import numpy as np
 from finn_vitprune.custom_ops.base import StreamOp
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.shared import SharedOp, vector
 from finn_vitprune.custom_ops.token_times import TokenTimes
+from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 
 
-class VitSelectToken(StreamOp):
-    """y ``[1, channels]`` = x[index] of x ``[tokens, channels]``; the other tokens are taken and dropped."""
+ALL = -1
+"""An index that selects every token, for the encoders of an engine that drop none."""
+
+
+class VitSelectToken(SharedOp, StreamOp):
+    """y ``[1, channels]`` = x[index] of x ``[tokens, channels]``; the other tokens are taken and dropped. y = x with index -1."""
 
     ATTRIBUTES = {"index": ("i", False, 0)}
+    ENCODER_ATTRIBUTES = ("tokens", "index")
+
+    def in_streams(self) -> list[Stream]:
+        return [self.source, *self.tags()]
 
     def out_streams(self) -> list[Stream]:
-        return [replace(self.source, tokens=1)]
+        selected = self.source if self.get_nodeattr("index") == ALL else replace(self.source, tokens=1)
+        return [selected, *self.tags()]
 
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         index = self.get_nodeattr("index")
-        return [x[..., index : index + 1, :].copy()]
+        return [x.copy() if index == ALL else x[..., index : index + 1, :].copy()]
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """The token passes as it comes."""
-        return super().pass_times([inputs[0].at([self.get_nodeattr("index")])])
+        index = self.get_nodeattr("index")
+        return super().pass_times(inputs if index == ALL else [inputs[0].at([index])])
 
     def resources(self) -> Estimate:
         """One LUT per bit of the input register, the beat counter and the handshake."""
@@ -40,10 +52,15 @@ class VitSelectToken_rtl(VitRTLBackend, VitSelectToken):
     RTL_TOP = "vp_select_token"
 
     def rtl_parameters(self) -> dict[str, int | str]:
-        stream = self.source
+        ops = self.by_encoder()
+        beats = self.source.token_beats
+        chosen = [(0, op.source.tokens) if op.get_nodeattr("index") == ALL else (op.get_nodeattr("index"), 1) for op in ops]
         return {
-            "WIDTH": stream.width,
-            "TOKENS": stream.tokens,
-            "TOKEN_BEATS": stream.token_beats,
-            "INDEX": self.get_nodeattr("index"),
+            "WIDTH": self.source.width,
+            "ENCODERS": len(ops),
+            "FRAMES": self.get_nodeattr("frames"),
+            "BEAT_W": max(1, clog2(self.source.beats)),
+            "FRAME": vector([op.source.beats for op in ops]),
+            "FIRST": vector([first * beats for first, _ in chosen]),
+            "LAST": vector([(first + count) * beats - 1 for first, count in chosen]),
         }

@@ -155,11 +155,12 @@ SPLIT = Proof(
     ),
 )
 SELECT = Proof(
-    "vp_select_token", "proof_select_token", ("vp_skid", "vp_stage", "vp_select_token"),
+    "vp_select_token", "proof_select_token",
+    ("vp_skid", "vp_stage", "vp_fork", "vp_ram", "vp_fifo", "vp_engine_tags", "vp_engine_table", "vp_select_token"),
     faults=(
-        Fault("vp_select_token", "BEAT_W'(FIRST + TOKEN_BEATS - 1)", "BEAT_W'(FIRST + TOKEN_BEATS)", "p_invent"),
-        Fault("vp_select_token", "x_ready = !chosen_q || y_ready;", "x_ready = y_ready;", "pass.p_progress"),
-        Fault("vp_select_token", "BEAT_W'(FRAME - 1) ? '0", "BEAT_W'(FRAME - 2) ? '0", "p_data"),
+        Fault("vp_select_token", "beat_q == shape.last_passed)", "beat_q == shape.last)", "p_invent"),
+        Fault("vp_select_token", "(!chosen || y_ready)", "y_ready", "pass.p_progress"),
+        Fault("vp_select_token", "FRAME[e*32+:32] - 1", "FRAME[e*32+:32] - 2", "p_data"),
     ),
 )
 ADD = Proof(
@@ -235,14 +236,24 @@ LOAD_SUM = replace(
     faults=(Fault("vp_load_port", "word && !full_q) crc_q", "word) crc_q", "p_sum"),),
 )
 
+ENGINE_FILES = ("vp_skid", "vp_stage", "vp_fork", "vp_ram", "vp_fifo", "vp_engine_tags", "vp_engine_entry", "vp_engine_exit")
 ENGINE = Proof(
     "an engine of three encoders, batches of 2", "proof_engine",
-    ("vp_skid", "vp_ram", "vp_fifo", "vp_engine_tags", "vp_engine_entry", "vp_engine_exit"), cycles=32, reach=40,
+    ENGINE_FILES, cycles=32, reach=40, without="p_progress",
     faults=(
         Fault("vp_engine_entry", "entered_q == FRAME_W'(BATCH) || ", "", "p_room"),
         Fault("vp_engine_entry", "fresh_q ? new_data : old_data", "new_data", "p_encoder"),
-        Fault("vp_engine_entry", "rst_n && take && first_q", "rst_n && take", "p_encoder"),
+        Fault("vp_engine_entry", ".in_data(encoder_q)", ".in_data('0)", "p_encoder"),
+        Fault("vp_engine_tags", ".out_data(encoder)", ".out_data()", "p_encoder"),
         Fault("vp_engine_exit", "leaves_q <= encoder == TAG_W'(ENCODERS - 1);", "leaves_q <= encoder == TAG_W'(ENCODERS - 2);", "p_passes"),
+    ),
+)
+ENGINE_PROGRESS = Proof(
+    "an engine of two encoders, no image stays", "proof_engine", ENGINE_FILES,
+    {"ENCODERS": 2, "ENTER": "4'b1010", "LEAVE": "4'b0110", "LIMIT": 18}, cycles=28, reach=30, only="p_progress",
+    faults=(
+        Fault("vp_engine_entry", ".in_valid(begin_frame)", ".in_valid(begin_frame && fresh_q)", "p_progress"),
+        Fault("vp_engine_entry", " || (entered_q != '0 && !new_valid)", "", "p_progress"),
     ),
 )
 
@@ -288,6 +299,7 @@ DROP = Proof(
 BLOCKS = (
     SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
     WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
+    ENGINE_PROGRESS,
 )
 """The stream blocks and what loads a design or runs an engine: proofs of seconds each, most of them for all time."""
 

@@ -2,9 +2,10 @@
 
 import pytest
 from tests.rtl.helper import build_node, build_op, check_frame_taken, check_op, random_stream
+from tests.rtl.shared_helper import Use, check_shared
 
 # Tokens, channels, index, SIMD.
-SHAPES = [(5, 12, 0, 3), (5, 12, 4, 12), (4, 6, 2, 1), (1, 6, 0, 2), (1, 4, 0, 4)]
+SHAPES = [(5, 12, 0, 3), (5, 12, 4, 12), (4, 6, 2, 1), (1, 6, 0, 2), (1, 4, 0, 4), (3, 6, -1, 2)]
 
 
 def inputs(tokens, channels, index, simd):
@@ -21,3 +22,8 @@ def test_select_token_equals_golden_model(shape):
 
 def test_dropped_tokens_pass_a_stalled_output():
     check_frame_taken(build_op(*inputs(6, 4, 0, 4)[:2]))
+
+
+@pytest.mark.parametrize("encoders, channels, simd", [([(5, 4), (3, -1), (1, 0)], 6, 2), ([(4, -1), (9, 0)], 4, 4)], ids=str)
+def test_encoders_share_a_selection(encoders, channels, simd):
+    check_shared("VitSelectToken", [Use(inputs(tokens, channels, index, simd)[1]) for tokens, index in encoders])

@@ -144,27 +144,30 @@ def test_fork_does_not_hold_a_beat_back_from_a_ready_output(fork):
 
 
 REQUANT = [
-    # acc bits, mult bits, shift, out bits, signed
-    (24, 17, 16, 8, True),
-    (24, 17, 23, 8, False),
-    (20, 17, 0, 16, True),
-    (12, 17, 1, 8, True),
-    (8, 17, 2, 4, True),
-    (9, 17, 17, 4, False),
-    (32, 25, 40, 16, True),
-    (44, 17, 46, 8, True),
-    (28, 17, 24, 8, True),
-    (19, 25, 24, 8, True),
-    (44, 25, 40, 16, True),
-    (60, 20, 50, 16, True),
-    (10, 17, 36, 8, True),
-    (4, 3, 1, 16, True),
+    # acc bits, mult bits, largest shift, out bits, signed, span of shifts
+    (24, 17, 16, 8, True, 0),
+    (24, 17, 23, 8, False, 0),
+    (20, 17, 0, 16, True, 0),
+    (12, 17, 1, 8, True, 0),
+    (8, 17, 2, 4, True, 0),
+    (9, 17, 17, 4, False, 0),
+    (32, 25, 40, 16, True, 0),
+    (44, 17, 46, 8, True, 0),
+    (28, 17, 24, 8, True, 0),
+    (19, 25, 24, 8, True, 0),
+    (44, 25, 40, 16, True, 0),
+    (60, 20, 50, 16, True, 0),
+    (10, 17, 36, 8, True, 0),
+    (4, 3, 1, 16, True, 0),
+    (24, 17, 25, 8, True, 1),
+    (32, 25, 40, 16, True, 7),
+    (12, 17, 5, 4, False, 5),
 ]
 
 
-@pytest.mark.parametrize("acc_bits, mult_bits, shift, out_bits, signed", REQUANT)
+@pytest.mark.parametrize("acc_bits, mult_bits, shift, out_bits, signed, span", REQUANT)
 def test_requantiser_rounds_half_to_even_and_saturates(
-    tmp_path, acc_bits, mult_bits, shift, out_bits, signed
+    tmp_path, acc_bits, mult_bits, shift, out_bits, signed, span
 ):
     lanes = 2
     padded = -(-lanes * out_bits // 8) * 8
@@ -172,10 +175,12 @@ def test_requantiser_rounds_half_to_even_and_saturates(
     wire push;
     wire take = in0_V_tvalid && in0_V_tready;
     wire [{lanes * out_bits - 1}:0] y;
+    logic [2:0] left;
+    always_ff @(posedge ap_clk) if (!ap_rst_n) left <= '0; else if (take) left <= left == 3'd{span} ? '0 : left + 1'b1;
     vp_requant #(.LANES({lanes}), .ACC_WIDTH({acc_bits}), .MULT_WIDTH({mult_bits}), .SHIFT({shift}),
-        .OUT_WIDTH({out_bits}), .OUT_SIGNED({int(signed)})) dut (.clk(ap_clk), .rst_n(ap_rst_n),
+        .SPAN({span}), .OUT_WIDTH({out_bits}), .OUT_SIGNED({int(signed)})) dut (.clk(ap_clk), .rst_n(ap_rst_n),
         .acc(in0_V_tdata[{lanes * acc_bits - 1}:0]),
-        .mult(in0_V_tdata[{lanes * (64 + mult_bits) - 1}:{lanes * 64}]), .tag(take), .out(y), .out_tag(push));
+        .mult(in0_V_tdata[{lanes * (64 + mult_bits) - 1}:{lanes * 64}]), .left(dut.LEFT_W'(left)), .tag(take), .out(y), .out_tag(push));
     vp_credit_fifo #(.WIDTH({padded}), .DEPTH(10)) results (.clk(ap_clk), .rst_n(ap_rst_n), .take, .can_take(in0_V_tready),
         .push, .push_data({padded}'(y)), .out_data(out0_V_tdata), .out_valid(out0_V_tvalid), .out_ready(out0_V_tready));"""
     leaves = ["vp_delay", "vp_multiply", "vp_requant", *FIFO_LEAVES, "vp_credit_fifo"]
@@ -200,7 +205,10 @@ def test_requantiser_rounds_half_to_even_and_saturates(
     data[:, : packed_acc.shape[1]] = packed_acc
     data[:, lanes * 8 : lanes * 8 + packed_mult.shape[1]] = packed_mult
     bottom, top = (-(1 << (out_bits - 1)), (1 << (out_bits - 1)) - 1) if signed else (0, (1 << out_bits) - 1)
-    exact = [[round(Fraction(int(a) * int(m), 1 << shift)) for a, m in zip(*rows)] for rows in zip(acc, mult)]
+    exact = [
+        [round(Fraction(int(a) * int(m), 1 << shift - i % (span + 1))) for a, m in zip(*rows)]
+        for i, rows in enumerate(zip(acc, mult))
+    ]
     expected = np.array([[min(max(v, bottom), top) for v in row] for row in exact])
     result = sim.run({"in0_V": data}, {"out0_V": n}, stimulus=Stimulus(seed=3, pause=0.2, stall=0.2))
     got = unpack_elements(result.outputs["out0_V"], lanes, out_bits, signed)

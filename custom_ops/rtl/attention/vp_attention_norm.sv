@@ -102,7 +102,7 @@ module vp_attention_norm #(
         .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(25), .SHIFT(RECIP_SHIFT), .OUT_WIDTH(OUT_WIDTH),
         .OUT_SIGNED(1'b1)
     ) requant (
-        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .tag(shift_last_q), .out(codes),
+        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .left(1'b0), .tag(shift_last_q), .out(codes),
         .out_tag(codes_last)
     );
     always_ff @(posedge clk) begin

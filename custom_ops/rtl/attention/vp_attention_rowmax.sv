@@ -69,7 +69,7 @@ module vp_attention_rowmax #(
         .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(17), .SHIFT(LOGIT_SHIFT), .OUT_WIDTH(LOGIT_WIDTH),
         .OUT_SIGNED(1'b1), .TAG_BITS(3 + LANES)
     ) requant (
-        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .out(codes),
+        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .left(1'b0), .out(codes),
         .tag({busy_q, word_end, word_end && last_group, pad}), .out_tag({codes_valid, codes_word, codes_item, codes_pad})
     );
 

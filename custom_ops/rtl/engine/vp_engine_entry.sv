@@ -3,7 +3,7 @@
 // one waits when the frame before has entered, and the next batch begins when this one has entered its last encoder. So at most
 // BATCH frames are on their way back, which the FIFO behind the exit holds: the exit never waits for the entry. At most 2 BATCH
 // frames are in the engine.
-// A frame of encoder e has BEATS[e] beats. Its tag goes out with its first beat (vp_engine_tags).
+// A frame of encoder e has BEATS[e] beats. Its tag (vp_engine_tags) goes out before its first beat.
 `default_nettype none
 
 module vp_engine_entry #(
@@ -25,7 +25,9 @@ module vp_engine_entry #(
     output      logic [WIDTH-1:0] out_data,
     output      logic             out_valid,
     input  wire logic             out_ready,
-    output      logic [TAG_W:0]   tag
+    output      logic [7:0]       tags_out_tdata,
+    output      logic             tags_out_tvalid,
+    input  wire logic             tags_out_tready
 );
     localparam int unsigned FRAME_W = $clog2(BATCH + 1);
 
@@ -38,7 +40,7 @@ module vp_engine_entry #(
     logic [BEAT_BITS-1:0] left_q;                    // beats after this one
     logic fresh_q;                          // encoder 0
     logic pass_q;                           // beats pass; else a frame is prepared
-    logic first_q, last_q;                  // this beat is the frame's first one, its last one
+    logic last_q;                           // this beat is the frame's last one
 
     logic [WIDTH-1:0] new_data, old_data;
     logic new_valid, old_valid, ready;
@@ -57,6 +59,8 @@ module vp_engine_entry #(
     // Between two frames: is this encoder's part of the batch complete?
     wire logic whole = fresh_q ? entered_q == FRAME_W'(BATCH) || (entered_q != '0 && !new_valid) : entered_q == size_q;
     wire logic last_encoder = encoder_q == TAG_W'(ENCODERS - 1);
+    logic tag_room;
+    wire logic begin_frame = !pass_q && !whole && tag_room;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             encoder_q <= '0;
@@ -69,7 +73,7 @@ module vp_engine_entry #(
                 fresh_q   <= last_encoder;
                 entered_q <= '0;
             end else begin
-                pass_q <= 1'b1;
+                pass_q <= tag_room;
             end
         end else if (take && last_q) begin
             pass_q    <= 1'b0;
@@ -80,15 +84,18 @@ module vp_engine_entry #(
         if (!pass_q) begin
             left_q  <= beats - 1'b1;
             last_q  <= beats == BEAT_BITS'(1);
-            first_q <= 1'b1;
             if (fresh_q) size_q <= entered_q;
         end else if (take) begin
             left_q  <= left_q - 1'b1;
             last_q  <= left_q == BEAT_BITS'(1);
-            first_q <= 1'b0;
         end
     end
-    always_ff @(posedge clk) tag <= {rst_n && take && first_q, encoder_q};
+    logic [TAG_W-1:0] tag;
+    vp_stage #(.WIDTH(TAG_W)) tags (
+        .clk, .rst_n, .in_data(encoder_q), .in_valid(begin_frame), .in_ready(tag_room),
+        .out_data(tag), .out_valid(tags_out_tvalid), .out_ready(tags_out_tready)
+    );
+    assign tags_out_tdata = 8'(tag);
 
     vp_skid #(.WIDTH(WIDTH)) to_engine (
         .clk, .rst_n, .in_data(fresh_q ? new_data : old_data), .in_valid(pass_q && valid), .in_ready(ready),

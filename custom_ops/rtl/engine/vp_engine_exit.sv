@@ -12,7 +12,9 @@ module vp_engine_exit #(
 ) (
     input  wire logic             clk,
     input  wire logic             rst_n,
-    input  wire logic [TAG_W:0]   tag,
+    input  wire logic [7:0]       tags_in_tdata,
+    input  wire logic             tags_in_tvalid,
+    output      logic             tags_in_tready,
     input  wire logic [WIDTH-1:0] in_data,
     input  wire logic             in_valid,
     output      logic             in_ready,
@@ -25,7 +27,8 @@ module vp_engine_exit #(
 );
     logic [TAG_W-1:0] encoder;
     logic encoder_valid;
-    logic [TAG_W:0] unused_tag;
+    logic [7:0] unused_tag;
+    logic unused_valid;
     logic [WIDTH-1:0] data;
     logic valid, back_room, out_room;
     logic [BEAT_BITS-1:0] left_q;  // beats after this one
@@ -35,7 +38,8 @@ module vp_engine_exit #(
     wire logic take = pass_q && valid && (leaves_q ? out_room : back_room);
 
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(2 * BATCH)) tags (
-        .clk, .rst_n, .tag_in(tag), .tag_out(unused_tag), .encoder, .encoder_valid, .next(!pass_q)
+        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata(unused_tag), .tags_out_tvalid(unused_valid),
+        .tags_out_tready(1'b1), .encoder, .encoder_valid, .next(!pass_q)
     );
     vp_skid #(.WIDTH(WIDTH)) from_engine (
         .clk, .rst_n, .in_data, .in_valid, .in_ready, .out_data(data), .out_valid(valid), .out_ready(take)

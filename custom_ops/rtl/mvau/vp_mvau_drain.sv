@@ -180,7 +180,7 @@ module vp_mvau_drain #(
             .LANES(N), .ACC_WIDTH(SUM_BITS), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
             .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED)
         ) requant (
-            .clk, .rst_n, .acc(sum_6_q), .mult({ROWS_PER_STEP{mult_6_q}}), .tag(valid_6_q), .out(y), .out_tag(y_valid)
+            .clk, .rst_n, .acc(sum_6_q), .mult({ROWS_PER_STEP{mult_6_q}}), .left(1'b0), .tag(valid_6_q), .out(y), .out_tag(y_valid)
         );
     end else begin : g_raw
         for (genvar i = 0; i < N; i++) begin : g_extend

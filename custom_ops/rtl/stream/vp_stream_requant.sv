@@ -64,7 +64,7 @@ module vp_stream_requant #(
     vp_requant #(
         .LANES(SIMD), .ACC_WIDTH(ACC_W), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
         .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED)
-    ) requant (.clk, .rst_n, .acc, .mult, .tag(valid_q), .out(y), .out_tag(y_valid));
+    ) requant (.clk, .rst_n, .acc, .mult, .left(1'b0), .tag(valid_q), .out(y), .out_tag(y_valid));
     vp_credit_fifo #(.WIDTH(OUT_BEAT_W), .DEPTH(PLACES), .STYLE("distributed")) results (
         .clk, .rst_n, .take, .can_take(in0_tready), .push(y_valid), .push_data(y),
         .out_data, .out_valid(out0_tvalid), .out_ready(out0_tready)

@@ -1,12 +1,13 @@
-// Op top of VitSelectToken: passes token INDEX of every TOKENS tokens (TOKEN_BEATS beats each) and takes
+// Op top of VitSelectToken: of every frame of FRAME beats, passes those from FIRST to LAST, a token or all of them, and takes
 // the others without waiting for its output.
 `default_nettype none
 
 module vp_select_token #(
-    int unsigned WIDTH       = 8,
-    int unsigned TOKENS      = 2,
-    int unsigned TOKEN_BEATS = 1,
-    int unsigned INDEX       = 0,
+    int unsigned WIDTH    = 8,
+    int unsigned ENCODERS = 1,
+    int unsigned FRAMES   = 4,   // tags that wait
+    int unsigned BEAT_W   = 4,   // of a frame's beats
+    parameter logic [ENCODERS*32-1:0] FRAME = 2, FIRST = 0, LAST = 0,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
     input  wire logic              clk,
@@ -16,30 +17,55 @@ module vp_select_token #(
     output      logic              in0_tready,
     output      logic [PADDED-1:0] out0_tdata,
     output      logic              out0_tvalid,
-    input  wire logic              out0_tready
+    input  wire logic              out0_tready,
+    input  wire logic [7:0]        tags_in_tdata,
+    input  wire logic              tags_in_tvalid,
+    output      logic              tags_in_tready,
+    output      logic [7:0]        tags_out_tdata,
+    output      logic              tags_out_tvalid,
+    input  wire logic              tags_out_tready
 );
-    if (INDEX >= TOKENS || TOKEN_BEATS < 1) begin : g_check
-        $error("vp_select_token: INDEX %0d must be below TOKENS %0d", INDEX, TOKENS);
-    end
-    localparam int unsigned FRAME = TOKENS * TOKEN_BEATS;
-    localparam int unsigned FIRST = INDEX * TOKEN_BEATS;
-    localparam int unsigned BEAT_W = FRAME > 1 ? $clog2(FRAME) : 1;
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
+    typedef struct packed {
+        logic [BEAT_W-1:0] last;   // beat of the frame
+        logic [BEAT_W-1:0] first_passed, last_passed;
+    } shape_t;
+    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
+        for (int unsigned e = 0; e < ENCODERS; e++) begin
+            shapes[e] = shape_t'{
+                BEAT_W'(FRAME[e*32+:32] - 1), BEAT_W'(FIRST[e*32+:32]), BEAT_W'(LAST[e*32+:32])
+            };
+        end
+    endfunction
+
+    logic [TAG_W-1:0] encoder;
+    logic encoder_valid, encoder_ready, known;
+    shape_t shape;
+    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
+        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
+        .encoder, .encoder_valid, .next(encoder_ready)
+    );
 
     logic [WIDTH-1:0] x, y;
     logic x_valid, y_ready;
     logic [BEAT_W-1:0] beat_q;
-    logic chosen_q;  // beat_q lies in the token
-    wire logic x_ready = !chosen_q || y_ready;
-    wire logic [BEAT_W-1:0] next = beat_q == BEAT_W'(FRAME - 1) ? '0 : beat_q + 1'b1;
+    logic passed_q;  // the beats up to here have all passed
+    wire logic chosen = beat_q >= shape.first_passed && !passed_q;
+    wire logic x_ready = known && (!chosen || y_ready);
+    wire logic frame_end = beat_q == shape.last;
+    wire logic take = x_valid && x_ready;
 
+    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) table_i (
+        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready,
+        .value(shape), .value_valid(known), .value_ready(take && frame_end)
+    );
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             beat_q   <= '0;
-            chosen_q <= FIRST == 0;
-        end else if (x_valid && x_ready) begin
-            beat_q <= next;
-            if (next == BEAT_W'(FIRST)) chosen_q <= 1'b1;
-            else if (beat_q == BEAT_W'(FIRST + TOKEN_BEATS - 1)) chosen_q <= 1'b0;
+            passed_q <= 1'b0;
+        end else if (take) begin
+            beat_q   <= frame_end ? '0 : beat_q + 1'b1;
+            passed_q <= !frame_end && (passed_q || beat_q == shape.last_passed);
         end
     end
 
@@ -48,7 +74,7 @@ module vp_select_token #(
         .out_data(x), .out_valid(x_valid), .out_ready(x_ready)
     );
     vp_stage #(.WIDTH(WIDTH)) stage (
-        .clk, .rst_n, .in_data(x), .in_valid(x_valid && chosen_q), .in_ready(y_ready),
+        .clk, .rst_n, .in_data(x), .in_valid(known && x_valid && chosen), .in_ready(y_ready),
         .out_data(y), .out_valid(out0_tvalid), .out_ready(out0_tready)
     );
     assign out0_tdata = PADDED'(y);

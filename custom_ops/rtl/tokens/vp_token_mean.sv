@@ -98,7 +98,7 @@ module vp_token_mean #(
     vp_requant #(
         .LANES(SIMD), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(MULT_WIDTH), .SHIFT(SHIFT), .OUT_WIDTH(OUT_WIDTH)
     ) requant (
-        .clk, .rst_n, .acc(sum_q), .mult({SIMD{MULT_WIDTH'(MULT)}}), .tag(sum_valid_q), .out(y), .out_tag(y_valid)
+        .clk, .rst_n, .acc(sum_q), .mult({SIMD{MULT_WIDTH'(MULT)}}), .left(1'b0), .tag(sum_valid_q), .out(y), .out_tag(y_valid)
     );
     vp_credit_fifo #(.WIDTH(OUT_BEAT_W), .DEPTH(16), .STYLE("distributed")) results (
         .clk, .rst_n, .take(take && last), .can_take, .push(y_valid), .push_data(y),

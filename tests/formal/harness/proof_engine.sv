@@ -8,7 +8,8 @@ module proof_engine #(
     int unsigned BATCH    = 2,
     parameter logic [ENCODERS*2-1:0] ENTER = {2'd1, 2'd2, 2'd2},  // beats of a frame that enters encoder 2, 1, 0
     parameter logic [ENCODERS*2-1:0] LEAVE = {2'd1, 2'd1, 2'd2},  // that leaves
-    int unsigned MOST     = 2
+    int unsigned MOST     = 2,
+    int unsigned LIMIT    = 40
 ) (
     input wire logic clk,
     input wire logic rst_n,
@@ -24,10 +25,12 @@ module proof_engine #(
 
     logic [WIDTH-1:0] a, b, leaving, back;
     logic a_valid, a_ready, b_valid, b_ready, leaving_valid, leaving_ready, back_valid, back_ready;
-    logic [TAG_W:0] tag, next_tag;
+    logic [7:0] tag, next_tag;
+    logic tag_valid, tag_ready, next_tag_valid, next_tag_ready;
     vp_engine_entry #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BATCH(BATCH), .BEAT_BITS(2), .BEATS(ENTER)) entry (
         .clk, .rst_n, .in_data({2'd0, in_bit}), .in_valid, .in_ready, .back_data(back), .back_valid, .back_ready,
-        .out_data(a), .out_valid(a_valid), .out_ready(a_ready), .tag
+        .out_data(a), .out_valid(a_valid), .out_ready(a_ready),
+        .tags_out_tdata(tag), .tags_out_tvalid(tag_valid), .tags_out_tready(tag_ready)
     );
 
     // --- the unit ---
@@ -43,7 +46,8 @@ module proof_engine #(
     assign b_valid = a_valid && encoder_valid && !drop;
     assign b       = {a[2:1] + 2'd1, a[0]};
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(2 * BATCH)) unit (
-        .clk, .rst_n, .tag_in(tag), .tag_out(next_tag), .encoder, .encoder_valid, .next(take && frame_end)
+        .clk, .rst_n, .tags_in_tdata(tag), .tags_in_tvalid(tag_valid), .tags_in_tready(tag_ready), .tags_out_tdata(next_tag),
+        .tags_out_tvalid(next_tag_valid), .tags_out_tready(next_tag_ready), .encoder, .encoder_valid, .next(take && frame_end)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) beat_q <= '0;
@@ -51,7 +55,7 @@ module proof_engine #(
     end
 
     vp_engine_exit #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BATCH(BATCH), .BEAT_BITS(2), .BEATS(LEAVE)) exit (
-        .clk, .rst_n, .tag(next_tag), .in_data(b), .in_valid(b_valid), .in_ready(b_ready),
+        .clk, .rst_n, .tags_in_tdata(next_tag), .tags_in_tvalid(next_tag_valid), .tags_in_tready(next_tag_ready), .in_data(b), .in_valid(b_valid), .in_ready(b_ready),
         .back_data(leaving), .back_valid(leaving_valid), .back_ready(leaving_ready), .out_data, .out_valid, .out_ready
     );
     vp_fifo #(.WIDTH(WIDTH), .DEPTH(BATCH * MOST), .STYLE("distributed")) way_back (
@@ -79,14 +83,14 @@ module proof_engine #(
             p_passes : assert (!out_valid || out_data[2:1] == 2'(ENCODERS));
             p_encoder : assert (!(a_valid && encoder_valid) || encoder == TAG_W'(a[2:1]));
             p_room : assert (!leaving_valid || leaving_ready);
-            p_unit_tag : assert (!unit.tag_out[TAG_W] || unit.room);
-            p_exit_tag : assert (!exit.tags.tag_out[TAG_W] || exit.tags.room);
+            p_unit_tag : assert (!unit.g_several.tag_valid || unit.g_several.ready[0]);
+            p_exit_tag : assert (!exit.tags.g_several.tag_valid || exit.tags.g_several.ready[0]);
             c_batch : cover (entry.entered_q == BATCH && entry.encoder_q == TAG_W'(ENCODERS - 1));
             c_alone : cover (entry.size_q == 1 && entry.encoder_q == TAG_W'(ENCODERS - 1));
         end
     end
-    // An image alone comes out, whatever else does not come.
-    proof_progress #(.LIMIT(40), .TIGHT(1'b0)) out (.clk, .rst_n, .want(held != '0 && out_ready), .done(out_valid));
+    // An image of which all beats came leaves, whatever else does not come.
+    proof_progress #(.LIMIT(LIMIT), .TIGHT(1'b0)) out (.clk, .rst_n, .want(held != '0 && in_beat_q == '0 && out_ready), .done(out_valid));
 endmodule
 
 `default_nettype wire

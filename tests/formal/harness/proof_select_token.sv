@@ -17,7 +17,11 @@ module proof_select_token #(
 );
     logic in0_tready, out0_tvalid;
     logic [7:0] out0_tdata;
-    vp_select_token #(.WIDTH(WIDTH), .TOKENS(TOKENS), .TOKEN_BEATS(BEATS), .INDEX(INDEX)) dut (.*);
+    vp_select_token #(
+        .WIDTH(WIDTH), .BEAT_W($clog2(TOKENS * BEATS)), .FRAME(TOKENS * BEATS), .FIRST(INDEX * BEATS), .LAST((INDEX + 1) * BEATS - 1)
+    ) dut (
+        .*, .tags_in_tdata('0), .tags_in_tvalid(1'b0), .tags_in_tready(), .tags_out_tdata(), .tags_out_tvalid(), .tags_out_tready(1'b1)
+    );
 
     localparam int unsigned CW = $clog2(TOKENS * BEATS + 1);
     logic [CW-1:0] beat_q;  // of the frame, at the input

@@ -1,0 +1,123 @@
+"""One way to test a unit that several encoders share: frames of all of them in any order, against each one's golden model."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from finn.util.basic import getHWCustomOp
+from onnx import helper
+from qonnx.core.modelwrapper import ModelWrapper
+from tests.rtl.helper import PART, PATTERNS, build_node, random_stream
+
+from finn_vitprune.bench.cycles import simulator_of
+from finn_vitprune.custom_ops.base import TAGS
+from finn_vitprune.custom_ops.shared import SharedOp
+from finn_vitprune.sim import SimResult, Simulator, Stimulus, beats
+from finn_vitprune.sim.loads import read_loads
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an encoder needs of a unit: attributes, and initialisers."""
+
+    attrs: dict
+    initialisers: tuple[np.ndarray, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of an encoder: ``[1, tokens, channels]`` for each input stream."""
+
+    encoder: int
+    streams: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class BuiltShared:
+    """A shared unit with generated HDL and a compiled simulator; ``folder`` lives as long as the object."""
+
+    op: SharedOp
+    uses: tuple[Use, ...]
+    simulator: Simulator
+    folder: Path
+    _keep: tempfile.TemporaryDirectory
+
+    def draw(self, encoder: int, seed: int) -> Frame:
+        """A random frame of an encoder."""
+        streams = self.op.by_encoder()[encoder].in_streams()
+        return Frame(encoder, tuple(random_stream(s, 1, 97 * seed + i) for i, s in enumerate(streams)))
+
+    def run(self, frames: Sequence[Frame], stimulus: Stimulus = Stimulus()) -> SimResult:
+        """Feed the frames and their tags; every output is compared (see ``result.ok``)."""
+        ops = self.op.by_encoder()
+        feed: dict[str, list] = {}
+        want: dict[str, list] = {}
+        for frame in frames:
+            op, arrays = ops[frame.encoder], [np.asarray(v, np.int64) for v in frame.streams]
+            outputs = op.compute(*arrays, *(np.asarray(i, np.int64) for i in self.uses[frame.encoder].initialisers))
+            for kind, into, values, streams in (
+                ("in", feed, arrays, op.in_streams()), ("out", want, outputs, op.out_streams()),
+            ):  # fmt: skip
+                for i, (value, stream) in enumerate(zip(values, streams, strict=True)):
+                    into.setdefault(f"{kind}{i}_V", []).append(beats.pack(value, stream))
+        tags = beats.pack(np.array([frame.encoder for frame in frames])[:, None, None], TAGS)
+        feed[f"in{len(self.op.in_streams()) - 1}_V"] = [tags]
+        want[f"out{len(self.op.out_streams()) - 1}_V"] = [tags]
+        return self.simulator.run(
+            {name: np.concatenate(parts) for name, parts in feed.items()},
+            {name: np.concatenate(parts) for name, parts in want.items()},
+            data_dir=self.folder, stimulus=stimulus, loads=read_loads(self.folder),
+            idle_limit=4 * max(int(op.get_exp_cycles()) for op in ops) + 4000,
+        )  # fmt: skip
+
+
+def build_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> BuiltShared:
+    """The unit that serves all ``uses``, in a model of its own, with HDL and simulator."""
+    ops, constants = [], {}
+    for e, use in enumerate(uses):
+        op, model = build_node(op_type, use.attrs, use.initialisers, f"encoder{e}")
+        for i, name in enumerate(op.onnx_node.input):
+            if name.startswith("param"):
+                op.onnx_node.input[i] = f"e{e}_{name}"
+                constants[f"e{e}_{name}"] = model.get_initializer(name)
+        ops.append(op)
+    ins, outs = (max((getattr(op, side)() for op in ops), key=len) for side in ("in_streams", "out_streams"))
+    names = [*(f"in{i}" for i in range(len(ins))), "tags"], [*(f"out{i}" for i in range(len(outs))), "tags_on"]
+    node = type(ops[0]).share("dut", ops, *names, frames=frames)
+    model = ModelWrapper(helper.make_model(helper.make_graph([node], "unit", [], [])))
+    for name, value in constants.items():
+        model.set_initializer(name, value)
+    op = getHWCustomOp(model.graph.node[0])
+    keep = tempfile.TemporaryDirectory(prefix="vitprune-op-")
+    op.set_nodeattr("code_gen_dir_ipgen", keep.name)
+    op.code_generation_ipgen(model, PART, 5.0)
+    return BuiltShared(op, tuple(uses), simulator_of(op), Path(keep.name), keep)
+
+
+def check_shared(
+    op_type: str, uses: Sequence[Use], seed: int = 0, frames: int = 12, patterns: Sequence[Stimulus] = PATTERNS, slack: int = 6
+) -> BuiltShared:
+    """Assert that a shared unit equals every encoder's golden model in any order of frames, under every kind of traffic, after a
+    reset in mid-frame, and that frames of one encoder behind one another take ``get_exp_cycles`` within 2 % or ``slack`` cycles.
+    """
+    built = build_shared(op_type, uses)
+    order = np.random.default_rng(seed).integers(0, len(uses), frames)
+    order[: len(uses)] = np.arange(len(uses))
+    drawn = [built.draw(int(e), seed + i) for i, e in enumerate(order)]
+    first = built.run(drawn)
+    middle = max(3, first.cycles // 2)
+    resets = (Stimulus(seed=21, reset_at=middle), Stimulus(seed=22, pause=0.2, stall=0.3, reset_at=2 * middle // 3))
+    for stimulus in (Stimulus(), *patterns, *resets):
+        result = first if stimulus == Stimulus() else built.run(drawn, stimulus)
+        assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.extra_beats}, {result.violations}"
+    for e, op in enumerate(built.op.by_encoder()):
+        result = built.run([built.draw(e, i) for i in range(6)])
+        assert result.ok
+        steady = max(result.intervals(f"out{i}_V", s.beats)[1:].mean() for i, s in enumerate(op.out_streams()))
+        expected = op.get_exp_cycles()
+        assert abs(steady - expected) <= max(slack, 0.02 * expected), f"encoder {e}: measured {steady}, get_exp_cycles {expected}"
+    return built
