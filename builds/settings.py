@@ -36,6 +36,9 @@ class BuildSettings(BaseModel):
     mac_style: str | None = Field(
         None, description="MAC implementation of all matrix units, where the folding file names none; None: the plan chooses"
     )
+    engines: int | None = Field(None, ge=1, description="engines that the encoders are dealt to; None: hardware for every encoder")
+    encoders_per_engine: tuple[int, ...] | None = Field(None, description="encoders of each engine, in place of `engines`")
+    frames_in_flight: int = Field(1, ge=1, description="images that an engine of several encoders works on at once")
     budget: Budget = Field(Budget(), description="shares of the part that a plan may use")
     shell: str = Field(NO_SHELL, description="what else is on the part: none, or a shell of the table")
     part_resources: Path | None = Field(None, description="JSON or YAML with the resources of other parts")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.custom_ops.netlist import instance
 from finn_vitprune.transforms.edges import slr_of
 
 HEAD = """\
@@ -35,8 +36,3 @@ def slr_constraints(model: ModelWrapper, top: str) -> str:
             *(f"add_cells_to_pblock [get_pblocks {pblock}] [get_cells {name}]" for name in names),
         ]
     return HEAD.format(top=top) + "\n".join(blocks) + "\n"
-
-
-def instance(node: str) -> str:
-    """Name of the instance of a node in the stitched top."""
-    return f"inst_{node}"

@@ -39,13 +39,16 @@ from finn_vitprune.errors import AnswerIsNo, DoesNotFit, UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.synth.yosys import NodeJob, map_many, tool
+from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.edges import slr_of
+from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.part_fit import cannot_fit
 from finn_vitprune.transforms.place_fifos import PlaceFifos
 from finn_vitprune.transforms.plan import plan
+from finn_vitprune.transforms.plan_engines import plan_engines
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 FinnStep = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
@@ -115,6 +118,8 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """
     model = model.transform(GiveUniqueNodeNames())
     build.folder.forget(build.folder.plan.path)
+    if (engines := build.settings.encoders_per_engine or build.settings.engines) is not None:
+        return _fold_engines(model.transform(InsertEngines(bind(model, engines), build.settings.frames_in_flight)), build)
     if (file := build.cfg.folding_config_file) is not None:
         if build.settings.mac_style is not None:
             for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"):
@@ -130,6 +135,22 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     _save_attributes(model, build.folder.auto_folding, FOLDING_ATTRIBUTES)
     build.folder.plan.save(summary)
     progress.line(f"planned: slowest node {found.interval} cycles a frame")
+    return model
+
+
+def _fold_engines(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
+    """The plan of a graph whose encoders are in engines.
+
+    Raises:
+        UserError: there is a folding file, which cannot name the units of engines yet.
+    """
+    if build.cfg.folding_config_file is not None:
+        raise UserError("a folding file cannot be used with engines yet: leave out one of both")
+    interval = build.cfg._resolve_cycles_per_frame()
+    options = replace(build.plan_options, interval=None if interval is None else int(interval))
+    summary = plan_engines(model, build.part, options, progress.line)
+    build.folder.plan.save(summary)
+    progress.line(f"planned: an image takes {summary.interval_cycles} cycles")
     return model
 
 

@@ -13,11 +13,12 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.builds.slr_constraints import instance, slr_constraints
+from finn_vitprune.builds.slr_constraints import slr_constraints
 from finn_vitprune.custom_ops import axilite
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.load_chain import LOAD_IN, LOAD_OUT
 from finn_vitprune.custom_ops.load_end import FRAME_LEFT
+from finn_vitprune.custom_ops.netlist import Netlist, StitchedNet, StitchedPin, StitchedUnit, unit_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_file, write_json, write_text
 from finn_vitprune.sim.beats import Stream
@@ -62,37 +63,6 @@ class StitchedEdge:
         """What reports call the edge."""
         via = f" through {self.fifo}" if self.fifo else ""
         return f"{self.producer} -> {self.consumer}{via}"
-
-
-@dataclass(frozen=True)
-class StitchedNet:
-    """What a stream port is at: the tensor that the net carries, and the bits of tdata."""
-
-    tensor: str
-    bits: int
-
-
-@dataclass(frozen=True)
-class StitchedPin:
-    """What a pin beside the streams is at: its name, the net, and its bits."""
-
-    pin: str
-    net: str
-    bits: int
-
-
-@dataclass(frozen=True)
-class StitchedUnit:
-    """A node of the design: its RTL in compile order, the wrapper last, and the nets at its stream ports, in port order.
-
-    ``pins`` are those of the load chain.
-    """
-
-    name: str
-    sources: list[str]
-    inputs: list[StitchedNet]
-    outputs: list[StitchedNet]
-    pins: list[StitchedPin]
 
 
 @dataclass(frozen=True)
@@ -203,15 +173,8 @@ def _unit(name: str, sources: list[str], inputs: list[dict], outputs: list[dict]
 
 def stitched_units(model: ModelWrapper) -> list[StitchedUnit]:
     """The nodes, in graph order."""
-    units, chain = [], _chain_nets(model)
-    for node in model.graph.node:
-        op = getCustomOp(node)
-        nets = (
-            [StitchedNet(tensor, stream.tdata_bits) for tensor, stream in zip(tensors, streams)]
-            for tensors, streams in ((node.input, op.in_streams()), (node.output, op.out_streams()))
-        )
-        units.append(StitchedUnit(node.name, op.get_rtl_file_list(), *nets, chain[node.name]))
-    return units
+    chain = _chain_nets(model)
+    return [unit_of(node, chain[node.name]) for node in model.graph.node]
 
 
 def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
@@ -338,13 +301,10 @@ def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None
 def _top_text(
     units: list[StitchedUnit], top: str, monitored: list[StitchedEdge], loader_ports: list[StitchedLoad]
 ) -> str:
-    nets: dict[str, tuple[str, int]] = {}
-    for unit in units:
-        for net in [*unit.inputs, *unit.outputs]:
-            nets.setdefault(net.tensor, (f"net{len(nets)}", net.bits))
-    written, read = ({net.tensor for unit in units for net in getattr(unit, side)} for side in ("outputs", "inputs"))
-    (a, in_bits), = (nets[tensor] for tensor in nets if tensor not in written)
-    (b, out_bits), = (nets[tensor] for tensor in nets if tensor not in read)
+    netlist = Netlist(units)
+    nets = netlist.nets
+    (source,), (sink,) = netlist.ends
+    in_bits, out_bits = nets[source][1], nets[sink][1]
     ports = [
         "input  wire ap_clk", "input  wire ap_rst_n",
         f"input  wire [{in_bits - 1}:0] s_axis_0_tdata", "input  wire s_axis_0_tvalid",
@@ -352,13 +312,7 @@ def _top_text(
         f"output wire [{out_bits - 1}:0] m_axis_0_tdata", "output wire m_axis_0_tvalid",
         "input  wire m_axis_0_tready",
     ]
-    body = [
-        *(f"    wire [{bits - 1}:0] {net}_tdata; wire {net}_tvalid, {net}_tready;" for net, bits in nets.values()),
-        f"    assign {a}_tdata = s_axis_0_tdata; assign {a}_tvalid = s_axis_0_tvalid;",
-        f"    assign s_axis_0_tready = {a}_tready;",
-        f"    assign m_axis_0_tdata = {b}_tdata; assign m_axis_0_tvalid = {b}_tvalid;",
-        f"    assign {b}_tready = m_axis_0_tready;",
-    ]
+    body = [*netlist.declarations(), *netlist.joined_in(source, "s_axis_0"), *netlist.joined_out(sink, "m_axis_0")]
     if monitored:
         count = len(monitored)
         bits = sum(e.stream.tdata_bits for e in monitored)
@@ -369,19 +323,9 @@ def _top_text(
             body.append(f"    assign {port} = {{{', '.join(f'{n}_{signal}' for n in reversed(sides))}}};")
         taps = ", ".join(f"{nets[e.tensor][0]}_tdata" for e in reversed(monitored))
         body.append(f"    assign tap_data = {{{taps}}};")
-    by_node = {load.node: load for load in loader_ports}
-    side = {pin.net: pin.bits for unit in units for pin in unit.pins}
-    body += [f"    wire [{bits - 1}:0] {net};" for net, bits in side.items()]
     ports += [text for load in loader_ports for text in axilite.ports(load.port, load.address_bits)]
-    for unit in units:
-        pins = [".ap_clk(ap_clk)", ".ap_rst_n(ap_rst_n)"]
-        for kind, at in (("in", unit.inputs), ("out", unit.outputs)):
-            for i, net in enumerate(at):
-                pins += [f".{kind}{i}_V_{s}({nets[net.tensor][0]}_{s})" for s in ("tdata", "tvalid", "tready")]
-        if unit.name in by_node:
-            pins += axilite.binds(axilite.AXILITE, by_node[unit.name].port)
-        pins += [f".{pin.pin}({pin.net})" for pin in unit.pins]
-        body.append(f"    {unit.name} {instance(unit.name)} (\n        " + ",\n        ".join(pins) + "\n    );")
+    buses = {load.node: axilite.binds(axilite.AXILITE, load.port) for load in loader_ports}
+    body += netlist.instances(buses)
     return (
         "// Stitched accelerator, generated by finn-vitprune\n"
         f"module {top} (\n    " + ",\n    ".join(ports) + "\n);\n" + "\n".join(body) + "\nendmodule\n"

@@ -87,6 +87,10 @@ class VitOp(HWCustomOp):
         """The last input and output stream of a unit that several encoders share (:mod:`.shared`); none of other ops."""
         return []
 
+    def tag_ports(self) -> tuple[int, int]:
+        """How many of the last input and of the last output streams are tags."""
+        return len(self.tags()), len(self.tags())
+
     @abstractmethod
     def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """The specification: int64 arrays in, int64 arrays out.

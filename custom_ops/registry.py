@@ -31,6 +31,9 @@ OPS: dict[str, str] = {
     "VitTokenMean": "token_mean",
     "PrunedAttention": "pruned_attention",
     "BlockSparseMVAU": "block_sparse_mvau",
+    "VitEngine": "engine",
+    "VitEngineEntry": "engine_ports",
+    "VitEngineExit": "engine_ports",
 }
 """Op type to module: the registry line of each op."""
 

@@ -141,12 +141,12 @@ class VitRTLBackend(RTLBackend):
     def wrapper_text(self) -> str:
         """The Verilog wrapper with FINN's port names (a Vivado block design takes no SystemVerilog top)."""
         pins = [".clk(ap_clk)", ".rst_n(ap_rst_n)"]
-        tags = len(self.tags())
-        for i in range(len(self.out_streams()) - tags, self.RTL_OUTPUTS):
+        tags_in, tags_out = self.tag_ports()
+        for i in range(len(self.out_streams()) - tags_out, self.RTL_OUTPUTS):
             pins += [f".out{i}_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
         ports, buses = [], []
-        for kind, streams, forth, back in (
-            ("in", self.in_streams(), "input ", "output"), ("out", self.out_streams(), "output", "input "),
+        for kind, streams, tags, forth, back in (
+            ("in", self.in_streams(), tags_in, "input ", "output"), ("out", self.out_streams(), tags_out, "output", "input "),
         ):
             for i, stream in enumerate(streams):
                 name = f"{kind}{i}_V"
@@ -162,7 +162,7 @@ class VitRTLBackend(RTLBackend):
         for pin in self.side_pins():
             ports.append(f"{pin.way} wire [{pin.bits - 1}:0] {pin.name}")
             pins.append(f".{pin.name}({pin.name})")
-        if isinstance(self, SharedOp) and not tags:
+        if isinstance(self, SharedOp) and not self.shared:
             pins += [f".tags_in_{pin}" for pin in ("tdata(8'd0)", "tvalid(1'b0)", "tready()")]
             pins += [f".tags_out_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
         pins += self.tied_pins()

@@ -26,6 +26,13 @@ def command(
         Optional[str],
         typer.Option(help="Products of all matrix units: portable (inferred), dsp48e2 (cascades) or lut; without it the plan chooses."),
     ] = None,
+    engines: Annotated[
+        Optional[int], typer.Option(min=1, help="Engines that run the encoders in time; without it hardware for every encoder.")
+    ] = None,
+    encoders_per_engine: Annotated[
+        Optional[str], typer.Option(help="Encoders of each engine, as in 3,4,3,2, in place of --engines.")
+    ] = None,
+    frames_in_flight: Annotated[int, typer.Option(min=1, help="Images that an engine of several encoders works on at once.")] = 1,
     budget: params.Budget = None,
     shell: params.Shell = "none",
     images: Annotated[Optional[Path], typer.Option(help="Images to verify with (.npz: images, labels).")] = None,
@@ -77,6 +84,9 @@ def command(
             simulation=simulation,
             synth=synth,
             mac_style=mac_style,
+            engines=engines,
+            encoders_per_engine=_counts(encoders_per_engine),
+            frames_in_flight=frames_in_flight,
             budget=Budget.parse(budget or ""),
             shell=shell,
             part_resources=part_resources,
@@ -88,6 +98,22 @@ def command(
     with progress_lines():
         build(options)
     _finish(output, new=_stamp(output) not in (None, before))
+
+
+def _counts(text: str | None) -> tuple[int, ...] | None:
+    """``3,4,3,2`` as numbers.
+
+    Raises:
+        UserError: it is something else.
+    """
+    from finn_vitprune.errors import UserError
+
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"encoders per engine {text}: use numbers with commas between them, as in 3,4,3,2") from None
 
 
 def _stamp(output: Path) -> int | None:

@@ -250,7 +250,7 @@ ENGINE = Proof(
 )
 ENGINE_PROGRESS = Proof(
     "an engine of two encoders, no image stays", "proof_engine", ENGINE_FILES,
-    {"ENCODERS": 2, "ENTER": "4'b1010", "LEAVE": "4'b0110", "LIMIT": 18}, cycles=28, reach=30, only="p_progress",
+    {"ENCODERS": 2, "ENTER": "64'h200000002", "LEAVE": "64'h100000002", "LIMIT": 18}, cycles=28, reach=30, only="p_progress",
     faults=(
         Fault("vp_engine_entry", ".in_valid(begin_frame)", ".in_valid(begin_frame && fresh_q)", "p_progress"),
         Fault("vp_engine_entry", " || (entered_q != '0 && !new_valid)", "", "p_progress"),

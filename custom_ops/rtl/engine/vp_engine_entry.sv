@@ -1,4 +1,4 @@
-// Lets frames into an engine: encoder 0 takes them from outside, every other encoder from the engine's exit (back). A batch is 1 to
+// Lets frames into an engine: encoder 0 takes them from outside (in0), every other encoder from the engine's exit (in1). A batch is 1 to
 // BATCH frames: those of encoder 0, then the same ones of encoder 1, and so on. A batch takes a further frame of encoder 0 where
 // one waits when the frame before has entered, and the next batch begins when this one has entered its last encoder. So at most
 // BATCH frames are on their way back, which the FIFO behind the exit holds: the exit never waits for the entry. At most 2 BATCH
@@ -11,23 +11,24 @@ module vp_engine_entry #(
     int unsigned ENCODERS = 3,
     int unsigned BATCH    = 2,
     int unsigned BEAT_BITS = 16,
-    parameter logic [ENCODERS*BEAT_BITS-1:0] BEATS = {ENCODERS{BEAT_BITS'(2)}},
+    parameter logic [ENCODERS*32-1:0] BEATS = {ENCODERS{32'd2}},
+    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
     localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
-    input  wire logic [WIDTH-1:0] in_data,
-    input  wire logic             in_valid,
-    output      logic             in_ready,
-    input  wire logic [WIDTH-1:0] back_data,
-    input  wire logic             back_valid,
-    output      logic             back_ready,
-    output      logic [WIDTH-1:0] out_data,
-    output      logic             out_valid,
-    input  wire logic             out_ready,
-    output      logic [7:0]       tags_out_tdata,
-    output      logic             tags_out_tvalid,
-    input  wire logic             tags_out_tready
+    input  wire logic              clk,
+    input  wire logic              rst_n,
+    input  wire logic [PADDED-1:0] in0_tdata,
+    input  wire logic              in0_tvalid,
+    output      logic              in0_tready,
+    input  wire logic [PADDED-1:0] in1_tdata,
+    input  wire logic              in1_tvalid,
+    output      logic              in1_tready,
+    output      logic [PADDED-1:0] out0_tdata,
+    output      logic              out0_tvalid,
+    input  wire logic              out0_tready,
+    output      logic [7:0]        tags_out_tdata,
+    output      logic              tags_out_tvalid,
+    input  wire logic              tags_out_tready
 );
     localparam int unsigned FRAME_W = $clog2(BATCH + 1);
 
@@ -42,17 +43,18 @@ module vp_engine_entry #(
     logic pass_q;                           // beats pass; else a frame is prepared
     logic last_q;                           // this beat is the frame's last one
 
-    logic [WIDTH-1:0] new_data, old_data;
+    logic [WIDTH-1:0] new_data, old_data, out_data;
     logic new_valid, old_valid, ready;
     vp_skid #(.WIDTH(WIDTH)) from_outside (
-        .clk, .rst_n, .in_data, .in_valid, .in_ready, .out_data(new_data), .out_valid(new_valid), .out_ready(ready && fresh_q && pass_q)
+        .clk, .rst_n, .in_data(in0_tdata[WIDTH-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
+        .out_data(new_data), .out_valid(new_valid), .out_ready(ready && fresh_q && pass_q)
     );
     vp_skid #(.WIDTH(WIDTH)) from_exit (
-        .clk, .rst_n, .in_data(back_data), .in_valid(back_valid), .in_ready(back_ready),
+        .clk, .rst_n, .in_data(in1_tdata[WIDTH-1:0]), .in_valid(in1_tvalid), .in_ready(in1_tready),
         .out_data(old_data), .out_valid(old_valid), .out_ready(ready && !fresh_q && pass_q)
     );
 
-    wire logic [BEAT_BITS-1:0] beats = BEATS[encoder_q*BEAT_BITS+:BEAT_BITS];
+    wire logic [BEAT_BITS-1:0] beats = BEATS[encoder_q*32+:BEAT_BITS];
     wire logic valid = fresh_q ? new_valid : old_valid;
     wire logic take = pass_q && valid && ready;
 
@@ -99,8 +101,9 @@ module vp_engine_entry #(
 
     vp_skid #(.WIDTH(WIDTH)) to_engine (
         .clk, .rst_n, .in_data(fresh_q ? new_data : old_data), .in_valid(pass_q && valid), .in_ready(ready),
-        .out_data, .out_valid, .out_ready
+        .out_data, .out_valid(out0_tvalid), .out_ready(out0_tready)
     );
+    assign out0_tdata = PADDED'(out_data);
 endmodule
 
 `default_nettype wire

@@ -1,4 +1,4 @@
-// Where frames leave the last unit of an engine: those of the last encoder go out, all others back to the entry. A frame that
+// Where frames leave the last unit of an engine: those of the last encoder go out (out0), all others back to the entry (out1). A frame that
 // leaves encoder e has BEATS[e] beats; whose it is the tags say (vp_engine_tags).
 `default_nettype none
 
@@ -7,34 +7,35 @@ module vp_engine_exit #(
     int unsigned ENCODERS = 3,
     int unsigned BATCH    = 2,
     int unsigned BEAT_BITS = 16,
-    parameter logic [ENCODERS*BEAT_BITS-1:0] BEATS = {ENCODERS{BEAT_BITS'(2)}},
+    parameter logic [ENCODERS*32-1:0] BEATS = {ENCODERS{32'd2}},
+    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
     localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
-    input  wire logic             clk,
-    input  wire logic             rst_n,
-    input  wire logic [7:0]       tags_in_tdata,
-    input  wire logic             tags_in_tvalid,
-    output      logic             tags_in_tready,
-    input  wire logic [WIDTH-1:0] in_data,
-    input  wire logic             in_valid,
-    output      logic             in_ready,
-    output      logic [WIDTH-1:0] back_data,
-    output      logic             back_valid,
-    input  wire logic             back_ready,
-    output      logic [WIDTH-1:0] out_data,
-    output      logic             out_valid,
-    input  wire logic             out_ready
+    input  wire logic              clk,
+    input  wire logic              rst_n,
+    input  wire logic [7:0]        tags_in_tdata,
+    input  wire logic              tags_in_tvalid,
+    output      logic              tags_in_tready,
+    input  wire logic [PADDED-1:0] in0_tdata,
+    input  wire logic              in0_tvalid,
+    output      logic              in0_tready,
+    output      logic [PADDED-1:0] out0_tdata,
+    output      logic              out0_tvalid,
+    input  wire logic              out0_tready,
+    output      logic [PADDED-1:0] out1_tdata,
+    output      logic              out1_tvalid,
+    input  wire logic              out1_tready
 );
     logic [TAG_W-1:0] encoder;
     logic encoder_valid;
     logic [7:0] unused_tag;
     logic unused_valid;
-    logic [WIDTH-1:0] data;
+    logic [WIDTH-1:0] data, back, leaving;
     logic valid, back_room, out_room;
     logic [BEAT_BITS-1:0] left_q;  // beats after this one
     logic pass_q;         // beats pass; else a frame is prepared
     logic leaves_q, last_q;
-    wire logic [BEAT_BITS-1:0] beats = BEATS[encoder*BEAT_BITS+:BEAT_BITS];
+    wire logic [BEAT_BITS-1:0] beats = BEATS[encoder*32+:BEAT_BITS];
     wire logic take = pass_q && valid && (leaves_q ? out_room : back_room);
 
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(2 * BATCH)) tags (
@@ -42,7 +43,7 @@ module vp_engine_exit #(
         .tags_out_tready(1'b1), .encoder, .encoder_valid, .next(!pass_q)
     );
     vp_skid #(.WIDTH(WIDTH)) from_engine (
-        .clk, .rst_n, .in_data, .in_valid, .in_ready, .out_data(data), .out_valid(valid), .out_ready(take)
+        .clk, .rst_n, .in_data(in0_tdata[WIDTH-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready), .out_data(data), .out_valid(valid), .out_ready(take)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) pass_q <= 1'b0;
@@ -60,12 +61,14 @@ module vp_engine_exit #(
     end
     vp_skid #(.WIDTH(WIDTH)) to_entry (
         .clk, .rst_n, .in_data(data), .in_valid(pass_q && valid && !leaves_q), .in_ready(back_room),
-        .out_data(back_data), .out_valid(back_valid), .out_ready(back_ready)
+        .out_data(back), .out_valid(out1_tvalid), .out_ready(out1_tready)
     );
     vp_skid #(.WIDTH(WIDTH)) to_outside (
         .clk, .rst_n, .in_data(data), .in_valid(pass_q && valid && leaves_q), .in_ready(out_room),
-        .out_data, .out_valid, .out_ready
+        .out_data(leaving), .out_valid(out0_tvalid), .out_ready(out0_tready)
     );
+    assign out0_tdata = PADDED'(leaving);
+    assign out1_tdata = PADDED'(back);
 endmodule
 
 `default_nettype wire

@@ -6,8 +6,8 @@
 module proof_engine #(
     int unsigned ENCODERS = 3,
     int unsigned BATCH    = 2,
-    parameter logic [ENCODERS*2-1:0] ENTER = {2'd1, 2'd2, 2'd2},  // beats of a frame that enters encoder 2, 1, 0
-    parameter logic [ENCODERS*2-1:0] LEAVE = {2'd1, 2'd1, 2'd2},  // that leaves
+    parameter logic [ENCODERS*32-1:0] ENTER = {32'd1, 32'd2, 32'd2},  // beats of a frame that enters encoder 2, 1, 0
+    parameter logic [ENCODERS*32-1:0] LEAVE = {32'd1, 32'd1, 32'd2},  // that leaves
     int unsigned MOST     = 2,
     int unsigned LIMIT    = 40
 ) (
@@ -21,15 +21,15 @@ module proof_engine #(
     localparam int unsigned TAG_W = $clog2(ENCODERS);
     localparam int unsigned WIDTH = 3;  // {passes, bit}
     logic in_ready, out_valid;
-    logic [WIDTH-1:0] out_data;
-
-    logic [WIDTH-1:0] a, b, leaving, back;
+    logic [7:0] in_beat, out_beat, a, b, leaving, back;
+    wire logic [WIDTH-1:0] out_data = out_beat[WIDTH-1:0];
+    assign in_beat = 8'(in_bit);
     logic a_valid, a_ready, b_valid, b_ready, leaving_valid, leaving_ready, back_valid, back_ready;
     logic [7:0] tag, next_tag;
     logic tag_valid, tag_ready, next_tag_valid, next_tag_ready;
     vp_engine_entry #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BATCH(BATCH), .BEAT_BITS(2), .BEATS(ENTER)) entry (
-        .clk, .rst_n, .in_data({2'd0, in_bit}), .in_valid, .in_ready, .back_data(back), .back_valid, .back_ready,
-        .out_data(a), .out_valid(a_valid), .out_ready(a_ready),
+        .clk, .rst_n, .in0_tdata(in_beat), .in0_tvalid(in_valid), .in0_tready(in_ready), .in1_tdata(back), .in1_tvalid(back_valid),
+        .in1_tready(back_ready), .out0_tdata(a), .out0_tvalid(a_valid), .out0_tready(a_ready),
         .tags_out_tdata(tag), .tags_out_tvalid(tag_valid), .tags_out_tready(tag_ready)
     );
 
@@ -37,14 +37,14 @@ module proof_engine #(
     logic [TAG_W-1:0] encoder;
     logic encoder_valid;
     logic [1:0] beat_q;
-    wire logic [1:0] enters = ENTER[encoder*2+:2];
-    wire logic [1:0] leaves = LEAVE[encoder*2+:2];
+    wire logic [1:0] enters = ENTER[encoder*32+:2];
+    wire logic [1:0] leaves = LEAVE[encoder*32+:2];
     wire logic drop = beat_q >= leaves;
     wire logic take = a_valid && a_ready;
     wire logic frame_end = beat_q == enters - 2'd1;
     assign a_ready = encoder_valid && (drop || b_ready);
     assign b_valid = a_valid && encoder_valid && !drop;
-    assign b       = {a[2:1] + 2'd1, a[0]};
+    assign b       = {5'd0, a[2:1] + 2'd1, a[0]};
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(2 * BATCH)) unit (
         .clk, .rst_n, .tags_in_tdata(tag), .tags_in_tvalid(tag_valid), .tags_in_tready(tag_ready), .tags_out_tdata(next_tag),
         .tags_out_tvalid(next_tag_valid), .tags_out_tready(next_tag_ready), .encoder, .encoder_valid, .next(take && frame_end)
@@ -55,10 +55,11 @@ module proof_engine #(
     end
 
     vp_engine_exit #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BATCH(BATCH), .BEAT_BITS(2), .BEATS(LEAVE)) exit (
-        .clk, .rst_n, .tags_in_tdata(next_tag), .tags_in_tvalid(next_tag_valid), .tags_in_tready(next_tag_ready), .in_data(b), .in_valid(b_valid), .in_ready(b_ready),
-        .back_data(leaving), .back_valid(leaving_valid), .back_ready(leaving_ready), .out_data, .out_valid, .out_ready
+        .clk, .rst_n, .tags_in_tdata(next_tag), .tags_in_tvalid(next_tag_valid), .tags_in_tready(next_tag_ready), .in0_tdata(b), .in0_tvalid(b_valid), .in0_tready(b_ready),
+        .out1_tdata(leaving), .out1_tvalid(leaving_valid), .out1_tready(leaving_ready),
+        .out0_tdata(out_beat), .out0_tvalid(out_valid), .out0_tready(out_ready)
     );
-    vp_fifo #(.WIDTH(WIDTH), .DEPTH(BATCH * MOST), .STYLE("distributed")) way_back (
+    vp_fifo #(.WIDTH(8), .DEPTH(BATCH * MOST), .STYLE("distributed")) way_back (
         .clk, .rst_n, .in_data(leaving), .in_valid(leaving_valid), .in_ready(leaving_ready),
         .out_data(back), .out_valid(back_valid), .out_ready(back_ready)
     );

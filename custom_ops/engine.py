@@ -1,0 +1,178 @@
+"""An engine: encoders that run one after another on one unit of each role, as one node of FINN's graph."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+from onnx import GraphProto, helper
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.engine_times import EngineTimes
+from finn_vitprune.custom_ops.folding import Folding, StreamFolding
+from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
+from finn_vitprune.custom_ops.netlist import Netlist, unit_of
+from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.custom_ops.token_times import TokenTimes
+from finn_vitprune.errors import UserError
+from finn_vitprune.files import write_text
+from finn_vitprune.sim.beats import Stream
+
+
+class VitEngine(VitOp):
+    """x ``[tokens_in, channels]`` through the encoders of ``body`` to y ``[tokens_out, channels]``.
+
+    ``body`` is the flat graph of the encoders, a node a layer: the specification. ``units`` is the graph of the hardware that runs
+    it (:mod:`finn_vitprune.transforms.engine_units`): the units, FIFOs and converters, the entry, and the exit with the way back, which
+    closes a circle. Its constants are those of the body, and its own. ``interval``: cycles of a frame, as planned.
+    """
+
+    ATTRIBUTES = {
+        "tokens_in": ("i", True, 0),
+        "tokens_out": ("i", True, 0),
+        "channels": ("i", True, 0),
+        "SIMD": ("i", False, 1),
+        "inputDataType": ("s", False, "INT16"),
+        "encoders": ("ints", True, []),
+        "roles": ("s", True, ""),
+        "frames_in_flight": ("i", False, 1),
+        "interval": ("i", False, 0),
+        "body": ("g", True, None),
+        "units": ("g", False, None),
+    }
+
+    def _stream(self, tokens: str) -> Stream:
+        get = self.get_nodeattr
+        return Stream(get(tokens), get("channels"), get("SIMD"), DataType[get("inputDataType")])
+
+    def in_streams(self) -> list[Stream]:
+        return [self._stream("tokens_in")]
+
+    def out_streams(self) -> list[Stream]:
+        return [self._stream("tokens_out")]
+
+    @property
+    def body(self) -> ModelWrapper:
+        """The encoders, a node a layer."""
+        return _model(self.get_nodeattr("body"))
+
+    @property
+    def hardware(self) -> ModelWrapper:
+        """The units with their constants.
+
+        Raises:
+            UserError: they are not there yet.
+        """
+        graph = self._graph("units")
+        if graph is None:
+            raise UserError(f"{self.label} has no units yet: step_insert_streams comes first")
+        body, units = self.get_nodeattr("body"), copy.deepcopy(graph)
+        units.initializer.extend(body.initializer)
+        return _model(units)
+
+    def _graph(self, attribute: str) -> GraphProto | None:
+        return next((a.g for a in self.onnx_node.attribute if a.name == attribute), None)
+
+    def set_graph(self, attribute: str, graph: GraphProto) -> None:
+        """Set ``body`` or ``units``."""
+        kept = [a for a in self.onnx_node.attribute if a.name != attribute]
+        del self.onnx_node.attribute[:]
+        self.onnx_node.attribute.extend([*kept, helper.make_attribute(attribute, graph)])
+
+    def compute(self, x: np.ndarray) -> list[np.ndarray]:
+        body = self.body
+        values = {body.graph.input[0].name: x}
+        for node in body.graph.node:
+            arrays = [values[n] if n in values else np.rint(body.get_initializer(n)).astype(np.int64) for n in node.input]
+            values |= zip(node.output, getCustomOp(node).compute(*arrays))
+        return [values[body.graph.output[0].name]]
+
+    def get_exp_cycles(self) -> int:
+        return self.get_nodeattr("interval") or super().get_exp_cycles()
+
+    def folding(self) -> Folding:
+        """Nothing is chosen here: its units are folded in the body."""
+        return StreamFolding(type(self), frozenset(a.SerializeToString() for a in self.onnx_node.attribute if a.name != "slr"), ())
+
+    def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
+        """A lone frame goes through all encoders."""
+        return EngineTimes(self.hardware).batch(1, lambda _: inputs[0])
+
+    def macs(self) -> int:
+        return sum(getCustomOp(node).macs() for node in self.body.graph.node)
+
+    def param_counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for node in self.body.graph.node:
+            for what, n in getCustomOp(node).param_counts().items():
+                counts[what] = counts.get(what, 0) + n
+        return counts
+
+    def resources(self) -> Estimate:
+        """Of the units, each once."""
+        return sum((getCustomOp(node).resources() for node in self.hardware.graph.node), Estimate())
+
+    def memory_map(self) -> tuple[UnitMemory, ...]:
+        return tuple(memory for node in self.hardware.graph.node for memory in getCustomOp(node).memory_map())
+
+
+def _model(graph: GraphProto) -> ModelWrapper:
+    return ModelWrapper(helper.make_model(graph))
+
+
+class VitEngine_rtl(VitRTLBackend, VitEngine):
+    """RTL of :class:`VitEngine`: the wrapper connects the units."""
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        return {}
+
+    def memories(self, model: ModelWrapper) -> dict[str, Memory]:
+        """None of its own: the units have them."""
+        return {}
+
+    def generate_hdl(self, model: ModelWrapper, fpgapart: str, clk: float) -> None:
+        """Write the HDL of all units, and the wrapper, into ``code_gen_dir_ipgen``.
+
+        Raises:
+            UserError: a unit cannot be built.
+        """
+        folder, hardware = Path(self.get_nodeattr("code_gen_dir_ipgen")), self.hardware
+        for node in hardware.graph.node:
+            op = getCustomOp(node)
+            op.set_nodeattr("code_gen_dir_ipgen", str(folder))
+            op.generate_hdl(hardware, fpgapart, clk)
+        units = copy.deepcopy(hardware.graph)
+        own = {tensor.name for tensor in self._graph("units").initializer}
+        constants = [tensor for tensor in units.initializer if tensor.name in own]
+        del units.initializer[:]
+        units.initializer.extend(constants)
+        self.set_graph("units", units)
+        write_text(folder / f"{self.onnx_node.name}.v", self.wrapper_text())
+        for attribute, value in (("gen_top_module", self.onnx_node.name), ("ipgen_path", str(folder)), ("ip_path", str(folder))):
+            self.set_nodeattr(attribute, value)
+
+    def wrapper_text(self) -> str:
+        units = [unit_of(node, []) for node in self.hardware.graph.node]
+        netlist = Netlist(units)
+        (source,), (sink,) = netlist.ends
+        ports = ["input  wire ap_clk", "input  wire ap_rst_n"]
+        for tensor, name, forth, back in ((source, "in0_V", "input ", "output"), (sink, "out0_V", "output", "input ")):
+            bits = netlist.nets[tensor][1]
+            ports += [f"{forth} wire [{bits - 1}:0] {name}_tdata", f"{forth} wire {name}_tvalid", f"{back} wire {name}_tready"]
+        body = [
+            *netlist.declarations(), *netlist.joined_in(source, "in0_V"), *netlist.joined_out(sink, "out0_V"), *netlist.instances(),
+        ]
+        return (
+            f"// {self.onnx_node.op_type}, generated by finn-vitprune\nmodule {self.onnx_node.name} (\n    "
+            + ",\n    ".join(ports) + "\n);\n" + "\n".join(body) + "\nendmodule\n"
+        )
+
+    def get_rtl_file_list(self, abspath: bool = False) -> list[str]:
+        """The sources of all units, then the wrapper."""
+        units = (getCustomOp(node).get_rtl_file_list() for node in self.hardware.graph.node)
+        names = [*dict.fromkeys(name for unit in units for name in unit), f"{self.onnx_node.name}.v"]
+        return [str(self.hdl_folder() / n) for n in names] if abspath else names

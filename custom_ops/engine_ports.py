@@ -1,0 +1,107 @@
+"""Where frames enter an engine and leave it, and go round for their next encoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from qonnx.core.datatype import DataType
+
+from finn_vitprune.custom_ops.base import TAGS, VitOp
+from finn_vitprune.custom_ops.memory import Estimate
+from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.shared import vector
+from finn_vitprune.numerics import clog2
+from finn_vitprune.sim.beats import Stream
+
+
+class EnginePort(VitOp):
+    """One end of an engine. ``tokens``: rows of a frame of each encoder, as it passes here; ``frames_in_flight``: of a batch."""
+
+    ATTRIBUTES = {
+        "tokens": ("ints", True, []),
+        "channels": ("i", True, 0),
+        "SIMD": ("i", False, 1),
+        "inputDataType": ("s", False, "INT16"),
+        "frames_in_flight": ("i", False, 1),
+    }
+
+    @property
+    def stream(self) -> Stream:
+        """The largest frame."""
+        get = self.get_nodeattr
+        return Stream(max(get("tokens")), get("channels"), get("SIMD"), DataType[get("inputDataType")])
+
+    def of_encoder(self, encoder: int) -> Stream:
+        """A frame of an encoder, from 0."""
+        return replace(self.stream, tokens=self.get_nodeattr("tokens")[encoder])
+
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Not of one frame alone: what passes here next depends on the frames that passed before."""
+        raise NotImplementedError(f"{self.onnx_node.op_type} has no meaning outside of its engine")
+
+    def port_parameters(self) -> dict[str, int | str]:
+        """Those of ``vp_engine_entry`` and ``vp_engine_exit``."""
+        beats = [self.of_encoder(e).beats for e in range(len(self.get_nodeattr("tokens")))]
+        return {
+            "WIDTH": self.stream.width,
+            "ENCODERS": len(beats),
+            "BATCH": self.get_nodeattr("frames_in_flight"),
+            "BEAT_BITS": max(beats).bit_length(),
+            "BEATS": vector(beats),
+        }
+
+    def port_luts(self) -> int:
+        """Beats left, their table by encoder, the batch, two skids and a choice of a bit each, tags."""
+        encoders, beats = len(self.get_nodeattr("tokens")), self.stream.beats.bit_length()
+        return 3 * self.stream.width + 2 * beats + -(-encoders // 6) * beats + 4 * clog2(encoders) + 40
+
+
+class VitEngineEntry(EnginePort):
+    """Lets frames into an engine, from outside (input 0) and back from its exit (input 1); the tags say which is which."""
+
+    def in_streams(self) -> list[Stream]:
+        return [self.stream, self.stream]
+
+    def out_streams(self) -> list[Stream]:
+        return [self.stream, TAGS]
+
+    def tag_ports(self) -> tuple[int, int]:
+        return 0, 1
+
+    def resources(self) -> Estimate:
+        return Estimate(LUT=self.port_luts() + self.stream.width)
+
+
+class VitEngineEntry_rtl(VitRTLBackend, VitEngineEntry):
+    """RTL of :class:`VitEngineEntry`."""
+
+    RTL_TOP = "vp_engine_entry"
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        return self.port_parameters()
+
+
+class VitEngineExit(EnginePort):
+    """Frames of the last encoder leave the engine (output 0), all others go back to its entry (output 1)."""
+
+    def in_streams(self) -> list[Stream]:
+        return [self.stream, TAGS]
+
+    def out_streams(self) -> list[Stream]:
+        return [self.stream, self.stream]
+
+    def tag_ports(self) -> tuple[int, int]:
+        return 1, 0
+
+    def resources(self) -> Estimate:
+        return Estimate(LUT=self.port_luts())
+
+
+class VitEngineExit_rtl(VitRTLBackend, VitEngineExit):
+    """RTL of :class:`VitEngineExit`."""
+
+    RTL_TOP = "vp_engine_exit"
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        return self.port_parameters()

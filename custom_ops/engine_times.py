@@ -1,0 +1,153 @@
+"""When frames pass an engine: its units followed pass by pass, token by token.
+
+A pass is a frame in an encoder. Passes enter in the order of the entry: of a batch all frames in encoder 0, then all in encoder 1,
+... Every unit says when its tokens leave, given when they come (``pass_times``), and gives no token of a pass sooner than its
+pace allows after the last one of the pass before (``get_exp_cycles`` of the pass, evenly). FIFOs are taken as deep enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from onnx import NodeProto
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.engine_ports import EnginePort
+from finn_vitprune.custom_ops.shared import SharedOp
+from finn_vitprune.custom_ops.switch import VitMerge, VitSwitch
+from finn_vitprune.custom_ops.token_times import TokenTimes
+
+ENTRY_CYCLES = 4
+"""From a beat at the entry to the same one at its output: two skids; and between two frames."""
+EXIT_CYCLES = 4
+TURN_CYCLES = 3
+"""Cycles between the last beat of a frame at the entry and the first one of the next."""
+
+Times = dict[str, TokenTimes]
+
+
+@dataclass(frozen=True)
+class EngineCycles:
+    """Cycles of an engine: ``interval`` of images that wait, mean of a batch; ``latency`` of a lone one, first beat in to last beat out."""
+
+    interval: float
+    latency: int
+
+
+class _Node:
+    """A node of the hardware, and what it is in each encoder."""
+
+    def __init__(self, node: NodeProto) -> None:
+        self.node, self.op = node, getCustomOp(node)
+        self.by_encoder: Sequence[VitOp] | None = self.op.by_encoder() if isinstance(self.op, SharedOp) and self.op.shared else None
+        self.free = 0.0
+        """When the last token of the pass before left."""
+
+    def pass_times(self, encoder: int, times: Times) -> Times:
+        """When tokens leave in an encoder's pass, by tensor."""
+        op, inputs = self.op, self.node.input
+        if isinstance(op, VitSwitch):
+            way = op.branch(encoder)
+            return {} if way is None else {self.node.output[way]: _later(times[inputs[0]], op.beat_cycles())}
+        if isinstance(op, VitMerge):
+            return {self.node.output[0]: _later(times[inputs[op.branch(encoder)]], op.beat_cycles())}
+        own = self.by_encoder[encoder] if self.by_encoder else op
+        arrivals = [times[name] for name, _ in zip(inputs, own.in_streams()) if name in times]
+        if not arrivals:
+            return {}
+        leaving = own.pass_times(arrivals)
+        pace = self._pace(own, arrivals, leaving)
+        found = {name: _paced(t, self.free, pace) for name, t in zip(self.node.output, leaving)}
+        self.free = max(t.last[-1] for t in found.values())
+        return found
+
+    def _pace(self, own: VitOp, arrivals: list[TokenTimes], leaving: list[TokenTimes]) -> float:
+        """Cycles of the pass."""
+        if self.by_encoder or not own.in_streams():
+            return own.get_exp_cycles()
+        streams = [*zip(own.in_streams(), arrivals), *zip(own.out_streams(), leaving)]
+        return max(stream.token_beats * times.tokens for stream, times in streams)
+
+
+def _later(times: TokenTimes, cycles: float) -> TokenTimes:
+    return TokenTimes(tuple(t + cycles for t in times.first), tuple(t + cycles for t in times.last))
+
+
+def _paced(times: TokenTimes, free: float, pace: float) -> TokenTimes:
+    """No sooner than a unit's pace allows after ``free``."""
+    each = pace / times.tokens
+    bounds = [free + each * (i + 1) for i in range(times.tokens)]
+    last = tuple(max(t, b) for t, b in zip(times.last, bounds))
+    spent = [b - a for a, b in zip(times.first, times.last)]
+    return TokenTimes(tuple(max(f, t - s) for f, t, s in zip(times.first, last, spent)), last)
+
+
+class EngineTimes:
+    """Follows passes through the units of an engine, from an idle engine on.
+
+    Args:
+        hardware: the units, as :attr:`.VitEngine.hardware` has them.
+    """
+
+    def __init__(self, hardware: ModelWrapper) -> None:
+        self.hardware = hardware
+        self.nodes = [_Node(node) for node in _in_order(hardware) if not isinstance(getCustomOp(node), EnginePort)]
+        ports = [node for node in hardware.graph.node if isinstance(getCustomOp(node), EnginePort)]
+        (self.entry,), (self.exit,) = ([n for n in ports if n.op_type == f"VitEngine{end}_rtl"] for end in ("Entry", "Exit"))
+        self.port = getCustomOp(self.entry)
+        self.entry_free = 0.0
+
+    @cached_property
+    def encoders(self) -> int:
+        return len(self.port.get_nodeattr("tokens"))
+
+    def frame(self, encoder: int, arrivals: TokenTimes) -> TokenTimes:
+        """A pass: when its tokens leave at the exit, given when they come to the entry."""
+        beats = self.port.stream.token_beats
+        entered = arrivals.served(beats, ENTRY_CYCLES, start=self.entry_free)
+        self.entry_free = entered.last[-1] + TURN_CYCLES
+        times: Times = {self.entry.output[0]: entered}
+        for node in self.nodes:
+            times |= node.pass_times(encoder, times)
+        return _later(times[self.exit.input[0]], EXIT_CYCLES)
+
+    def batch(self, frames: int, arrivals: Callable[[int], TokenTimes]) -> list[TokenTimes]:
+        """A batch of so many frames through all encoders: when the tokens of each leave."""
+        there = [arrivals(i) for i in range(frames)]
+        for encoder in range(self.encoders):
+            there = [self.frame(encoder, times) for times in there]
+        return there
+
+
+def _in_order(hardware: ModelWrapper) -> list[NodeProto]:
+    """The nodes, each behind those that feed it, the way back left out."""
+    written = {t: n.name for n in hardware.graph.node for t in n.output}
+    entry = next(n for n in hardware.graph.node if n.op_type == "VitEngineEntry_rtl")
+    back = written[entry.input[1]]
+    waiting = [n for n in hardware.graph.node if n.name != back]
+    done, found = {back}, []
+    while waiting:
+        ready = [n for n in waiting if n is entry or n.name == entry.name or all(written.get(t, back) in done for t in n.input)]
+        found += ready
+        done |= {n.name for n in ready}
+        waiting = [n for n in waiting if n.name not in done]
+    return found
+
+
+def engine_cycles(hardware: ModelWrapper, batches: int = 4) -> EngineCycles:
+    """Interval and latency of an engine.
+
+    Args:
+        batches: after the first, over which the interval is a mean.
+    """
+    port = EngineTimes(hardware).port
+    frames, first = port.get_nodeattr("frames_in_flight"), port.of_encoder(0)
+    at_once = TokenTimes((0.0,) * first.tokens, (0.0,) * first.tokens)
+    (alone,) = EngineTimes(hardware).batch(1, lambda _: TokenTimes.steady(first.tokens, first.token_beats))
+    engine = EngineTimes(hardware)
+    ends = [engine.batch(frames, lambda _: at_once)[-1].last[-1] for _ in range(batches + 1)]
+    return EngineCycles((ends[-1] - ends[0]) / batches / frames, int(alone.last[-1]) + 1)

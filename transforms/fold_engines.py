@@ -1,0 +1,77 @@
+"""Folds of engines: one for each role, of which all of its encoders together keep an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from onnx import NodeProto
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.engine import VitEngine
+from finn_vitprune.custom_ops.memory import Estimate
+from finn_vitprune.custom_ops.mvau_choose import LUT_PER_BRAM36, LUT_PER_DSP, LUT_PER_URAM
+from finn_vitprune.errors import UserError
+from finn_vitprune.transforms.engine_units import role_ops
+from finn_vitprune.transforms.fold import STREAM_SLACK
+
+STEPS = 8
+"""Intervals of a single encoder that folds are looked for, from its even share to the whole interval."""
+
+
+def fold_engine(engine: VitEngine, interval: int) -> None:
+    """Give every role of ``engine`` the cheapest fold found with which its encoders together take at most ``interval`` cycles a
+    frame, else the fastest one, and write it to the nodes of the body.
+
+    Raises:
+        UserError: no fold is possible in all encoders of a role.
+    """
+    body = engine.body
+    for role, ops in role_ops(engine, body):
+        wanted = interval if any(op.macs() for op in ops) else max(1, int(interval * STREAM_SLACK))
+        folds = [(sum(cycles), cost, fold) for fold, cycles, cost in _folds(ops, wanted)]
+        if not folds:
+            raise UserError(f"{engine.label}: no fold of {role} is possible in all of its encoders")
+        enough = [fold for fold in folds if fold[0] <= wanted]
+        _, _, fold = min(enough, key=lambda f: f[1]) if enough else min(folds, key=lambda f: f[:2])
+        for op in ops:
+            _set(op, fold)
+    engine.set_graph("body", body.graph)
+
+
+def _folds(ops: Sequence[VitOp], interval: int) -> Iterator[tuple[dict[str, int], list[int], int]]:
+    """Attributes of a fold, cycles of a frame of each op, and what the largest takes, in LUTs."""
+    tried = []
+    for op in ops:
+        folding = op.folding()
+        for i in range(STEPS):
+            share = int(interval * len(ops) ** (i / (STEPS - 1) - 1))
+            fold = folding.for_interval(max(1, share)).attributes()
+            if fold in tried:
+                continue
+            tried.append(fold)
+            copies = [_copy(other) for other in ops]
+            for copy in copies:
+                _set(copy, fold)
+            try:
+                for copy in copies:
+                    copy.verify_node()
+                yield fold, [copy.get_exp_cycles() for copy in copies], max(_luts(copy.resources()) for copy in copies)
+            except UserError:
+                continue
+
+
+def _copy(op: VitOp) -> VitOp:
+    node = NodeProto()
+    node.CopyFrom(op.onnx_node)
+    return getCustomOp(node)
+
+
+def _set(op: VitOp, fold: dict[str, int]) -> None:
+    for name, value in fold.items():
+        op.set_nodeattr(name, value)
+
+
+def _luts(estimate: Estimate) -> int:
+    e = estimate
+    return int(e.LUT + LUT_PER_DSP * e.DSP + LUT_PER_BRAM36 * e.BRAM_18K / 2 + LUT_PER_URAM * e.URAM)
