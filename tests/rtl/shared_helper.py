@@ -67,9 +67,10 @@ class BuiltShared:
         tags = beats.pack(np.array([frame.encoder for frame in frames])[:, None, None], TAGS)
         feed[f"in{len(self.op.in_streams()) - 1}_V"] = [tags]
         want[f"out{len(self.op.out_streams()) - 1}_V"] = [tags]
+        none = {port.name: 0 for port in self.simulator.outputs}  # what no frame has a stream for
         return self.simulator.run(
             {name: np.concatenate(parts) for name, parts in feed.items()},
-            {name: np.concatenate(parts) for name, parts in want.items()},
+            none | {name: np.concatenate(parts) for name, parts in want.items()},
             data_dir=self.folder, stimulus=stimulus, loads=read_loads(self.folder),
             idle_limit=4 * max(int(op.get_exp_cycles()) for op in ops) + 4000,
         )  # fmt: skip
