@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding, LostCycles, Styles, thriftiest
@@ -45,9 +46,29 @@ def division_latency(quotient: int, stages: int) -> int:
     return stages * division_cycles(quotient, stages)
 
 
+class Frame(NamedTuple):
+    """Sizes of an encoder's frame."""
+
+    tokens: int
+    queries: int
+    heads: int
+    scores: bool
+
+
+class Spans(NamedTuple):
+    """By how much shifts differ between encoders: of logits, and of O."""
+
+    logit: int = 0
+    recip: int = 0
+
+
 @dataclass(frozen=True)
 class Geometry(Folding):
-    """The unit at a fold, and the sizes that follow from it; names as in the RTL."""
+    """The unit at a fold, and the sizes that follow from it; names as in the RTL.
+
+    Where encoders share the unit, ``encoders`` has their frames, and the sizes here are those of the unit, the most of them, or
+    of one encoder. Memories are as the unit needs them, multipliers and dividers keep up with the encoder of the fewest tokens.
+    """
 
     tokens: int
     queries: int
@@ -62,6 +83,23 @@ class Geometry(Folding):
     scores: bool
     score_bits: int
     style: str
+    encoders: tuple[Frame, ...] = ()
+    spans: Spans = Spans()
+
+    @cached_property
+    def each(self) -> tuple[Geometry, ...]:
+        """The unit as each encoder has it; itself where it is not shared."""
+        return tuple(replace(self, **frame._asdict()) for frame in self.encoders) or (self,)
+
+    @cached_property
+    def unit(self) -> Geometry:
+        """The unit as a whole."""
+        return replace(self, **Frame(*map(max, zip(*self.encoders)))._asdict()) if self.encoders else self
+
+    @cached_property
+    def least(self) -> Geometry:
+        """The unit as the encoder of the fewest tokens has it."""
+        return min(self.each, key=lambda g: g.tokens)
 
     @property
     def cg(self) -> int:
@@ -81,12 +119,12 @@ class Geometry(Folding):
     @property
     def z_bits(self) -> int:
         """Width of a row sum Z."""
-        return (255 * self.tokens).bit_length()
+        return (255 * self.unit.tokens).bit_length()
 
     @property
     def recip_bits(self) -> int:
         """Quotient bits a cycle of the reciprocal for O: the fewest with which a division takes no longer than an item."""
-        enough = (b for b in range(1, RECIP_BITS) if division_cycles(RECIP_BITS, b) <= self.item_cycles)
+        enough = (b for b in range(1, RECIP_BITS) if division_cycles(RECIP_BITS, b) <= self.least.item_cycles)
         return self.recip_bits_per_cycle or next(enough, RECIP_BITS)
 
     @property
@@ -97,7 +135,8 @@ class Geometry(Folding):
     @property
     def score_recip_bits(self) -> int:
         """Quotient bits a cycle of it; it has the time of the K and V beats of a head."""
-        return -(-self.score_quotient // max(1, 2 * self.tokens * self.cg - 3))
+        tokens = min((g.tokens for g in self.each if g.scores), default=self.tokens)
+        return -(-self.score_quotient // max(1, 2 * tokens * self.cg - 3))
 
     @property
     def logit_lanes(self) -> int:
@@ -107,7 +146,7 @@ class Geometry(Folding):
     @property
     def out_lanes(self) -> int:
         """Multipliers that requantise O."""
-        return -(-self.simd // self.kg)
+        return -(-self.simd // self.least.kg)
 
     @property
     def logit_acc_bits(self) -> int:
@@ -117,19 +156,19 @@ class Geometry(Folding):
     @property
     def acc_bits(self) -> int:
         """Width of an accumulator of E V."""
-        return self.in_bits + 8 + clog2(self.tokens)
+        return self.in_bits + 8 + clog2(self.unit.tokens)
 
     @property
     def handover(self) -> int:
         """Cycles from the last step of an item's first phase to the first step of its second."""
         serial = -(-self.pe // self.logit_lanes)
-        requant = requant_cycles(self.logit_acc_bits, MULT_BITS)
+        requant = requant_cycles(self.logit_acc_bits, MULT_BITS) + (self.spans.logit > 0)
         return 8 + self.kv_latency + tree_levels(-(-self.simd // 4)) + requant + clog2(self.logit_lanes) + serial
 
     @property
     def slots(self) -> int:
         """Items whose logits are held."""
-        return 2 + -(-(self.handover + 2) // self.item_cycles)
+        return 2 + -(-(self.handover + 2) // self.least.item_cycles)
 
     @property
     def groups_held(self) -> int:
@@ -138,7 +177,7 @@ class Geometry(Folding):
         An item's, one that starts, and those in flight: row sum or products, two FIFOs and the division between them.
         """
         returned = 4  # cycles until its place is free again
-        return self.cg + 1 + -(-(max(self.reciprocal_latency, self._product_latency) + returned) // self.kg)
+        return self.cg + 1 + -(-(max(self.reciprocal_latency, self._product_latency) + returned) // self.least.kg)
 
     @property
     def _exp_latency(self) -> int:
@@ -168,7 +207,7 @@ class Geometry(Folding):
     @property
     def _norm_latency(self) -> int:
         """Cycles from the start of a group in the multipliers of O until it leaves."""
-        return self._serial + requant_cycles(self.acc_bits, RECIP_BITS) + 4
+        return self._serial + requant_cycles(self.acc_bits, RECIP_BITS) + (self.spans.recip > 0) + 4
 
     def o_latency(self, groups: int) -> int:
         """Cycles from the last step of an item's first phase until the first ``groups`` of its channel groups have left."""
@@ -230,7 +269,12 @@ class Geometry(Folding):
 
     @property
     def score_rows(self) -> int:
-        """Rows of E that can wait for their scores: a frame's, one that starts, and those that a late division delays."""
+        """Rows of E that can wait for their scores, as the encoder with the most of them needs it."""
+        return max((g._score_rows for g in self.each if g.scores), default=1)
+
+    @property
+    def _score_rows(self) -> int:
+        """Rows of a frame, one that starts, and those that a late division delays."""
         division = division_latency(self.score_quotient, self.score_recip_bits)
         late = self.kg + self._row_sum_latency + division + 2
         spare = self._cycles_of_o - self.heads * self._score_row
@@ -273,7 +317,7 @@ class Geometry(Folding):
     @property
     def kv_ram(self) -> tuple[int, int, str]:
         """Words, bits and style of the K and V memories, ``2 * pe`` of them."""
-        words, width = 2 * self.heads * self.item_cycles, self.simd * self.in_bits
+        words, width = 2 * self.unit.heads * self.unit.item_cycles, self.simd * self.in_bits
         return words, width, ATTENTION_MEMORY.style(words, width, self.style)
 
     @property
@@ -305,11 +349,12 @@ class Geometry(Folding):
     def memories(self) -> tuple[UnitMemory, ...]:
         """All memories, as the modules have them; FIFOs hold one beat more in their output register."""
         codes, items = self.simd * self.in_bits, self.items_held
+        tables = max(1, len(self.encoders)) << self.logit_bits
         found = [
             UnitMemory(Holds.KEYS_AND_VALUES, "keys and values", *self.kv_ram, count=2 * self.pe, stored=self.kv_code_bits, in_rows=True),
             UnitMemory(Holds.ROWS, "slices of queries", 4 << clog2(self.cg), codes, "distributed"),
             UnitMemory(Holds.ROWS, "logits", self.slots * self.kg, self.pe * self.logit_bits, "distributed"),
-            UnitMemory(Holds.TABLE, "exp", 1 << self.logit_bits, 8, "distributed", count=self.pe, rom=True),
+            UnitMemory(Holds.TABLE, "exp", tables, 8, "distributed", count=self.pe, rom=True),
             UnitMemory(Holds.FIFO, "row maxima", self.slots, self.logit_bits, "distributed"),
             UnitMemory(Holds.FIFO, "sums of E V", self.groups_held, self.simd * self.acc_bits, "distributed"),
             _fifo("row sums", items, self.z_bits),

@@ -175,7 +175,8 @@ class VitOp(HWCustomOp):
         given = frozenset(a.SerializeToString() for a in self.onnx_node.attribute if a.name not in ("SIMD", "slr"))
         if "SIMD" not in self.get_nodeattr_types():
             return StreamFolding(type(self), given, ())
-        choices = tuple(divisors(math.gcd(*(s.channels for s in self.in_streams() + self.out_streams()))))
+        streams = [stream for stream in self.in_streams() + self.out_streams() if stream is not TAGS]
+        choices = tuple(divisors(math.gcd(*(stream.channels for stream in streams))))
         return StreamFolding(type(self), given, choices, self.get_nodeattr("SIMD"))
 
     @abstractmethod

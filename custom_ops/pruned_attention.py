@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-from qonnx.core.datatype import DataType
+import json
+from collections.abc import Sequence
+from typing import Self
 
-from finn_vitprune.custom_ops.attention_estimate import Geometry, division_cycles, division_latency
+import numpy as np
+from onnx import NodeProto
+from qonnx.core.datatype import DataType
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.custom_ops.attention_estimate import Frame, Geometry, Spans, division_cycles, division_latency
 from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.custom_ops.shared import SharedOp, vector
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
 from finn_vitprune.sim.beats import Stream
@@ -16,7 +23,7 @@ KEY_CYCLES = 3
 """From the last key, or query, to the first step of an item."""
 
 
-class PrunedAttention(FoldedOp):
+class PrunedAttention(SharedOp, FoldedOp):
     """O = attention(Q, K, V) and the token scores of query 0, exactly :func:`numerics.attention`.
 
     Streams: q ``[queries, H D']``; kv ``[tokens, 2 H D']`` (K channels of all heads, then V channels); o
@@ -33,6 +40,9 @@ class PrunedAttention(FoldedOp):
 
     ``recip_bits_per_cycle`` = 0 takes the fewest quotient bits a cycle that keep the divider off the
     critical rate. A frame takes queries H ceil(N / PE) D' / SIMD cycles unless its K and V beats are more.
+
+    Encoders that share the unit differ in tokens, queries, heads, whether they have scores, constants and tables. ``PE`` may exceed
+    the tokens of some.
     """
 
     ram_holds = "keys and values"
@@ -54,7 +64,34 @@ class PrunedAttention(FoldedOp):
         "outputDataType": ("s", False, "INT8"),
         "scoreDataType": ("s", False, ""),
         "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
+        "unit_encoders": ("strings", False, []),
     }
+    """``unit_encoders``, of the op as one encoder has it: ``encoders`` of the unit."""
+    ENCODER_ATTRIBUTES = (
+        "tokens", "queries", "heads", "scores", "logit_mult", "logit_shift", "recip_num", "recip_shift", "scoreDataType",
+    )  # fmt: skip
+
+    @classmethod
+    def share(cls, name: str, ops: Sequence[Self], inputs: Sequence[str], outputs: Sequence[str], frames: int = 4) -> NodeProto:
+        """As :meth:`.SharedOp.share`; scores have the widest type."""
+        node = super().share(name, ops, inputs, outputs, frames)
+        widest = max((op.score_type for op in ops), key=lambda dtype: dtype.bitwidth())
+        getCustomOp(node).set_nodeattr("scoreDataType", widest.name)
+        return node
+
+    def by_encoder(self) -> tuple[Self, ...]:
+        ops = super().by_encoder()
+        if self.shared:
+            for op in ops:
+                op.set_nodeattr("unit_encoders", self.get_nodeattr("encoders"))
+                op.set_nodeattr("scoreDataType", self.score_type.name)
+        return ops
+
+    def of_encoders(self, *attributes: str) -> list[tuple[int, ...]]:
+        """What each encoder of the unit has of some attributes."""
+        texts = self.get_nodeattr("encoders") or self.get_nodeattr("unit_encoders")
+        found = [json.loads(text) for text in texts] or [{name: self.get_nodeattr(name) for name in attributes}]
+        return [tuple(own[name] for name in attributes) for own in found]
 
     # --- symbols of the docstring ---
 
@@ -67,9 +104,12 @@ class PrunedAttention(FoldedOp):
         a = self.get_nodeattr
         names = ("tokens", "queries", "heads", "head_dim", "SIMD", "PE")
         codes = (DataType[a(t)].bitwidth() for t in ("inputDataType", "outputDataType"))
+        frames = [Frame(*sizes, bool(scores)) for *sizes, scores in self.of_encoders("tokens", "queries", "heads", "scores")]
+        shifts = zip(*self.of_encoders("logit_shift", "recip_shift"))
         return Geometry(
             *(a(n) for n in names), *codes, a("logit_bits"), a("recip_bits_per_cycle"), bool(a("scores")),
-            self.score_type.bitwidth(), a("ram_style"),
+            self.score_type.bitwidth(), a("ram_style"), tuple(frames) if len(frames) > 1 else (),
+            Spans(*(max(each) - min(each) for each in shifts)),
         )  # fmt: skip
 
     @property
@@ -83,6 +123,7 @@ class PrunedAttention(FoldedOp):
         return [
             Stream(self.get_nodeattr("queries"), self.channels, simd, dtype),
             Stream(self.get_nodeattr("tokens"), 2 * self.channels, simd, dtype),
+            *self.tags(),
         ]
 
     def out_streams(self) -> list[Stream]:
@@ -90,7 +131,7 @@ class PrunedAttention(FoldedOp):
         streams = [Stream(self.get_nodeattr("queries"), self.channels, self.get_nodeattr("SIMD"), dtype)]
         if self.get_nodeattr("scores"):
             streams.append(Stream(self.get_nodeattr("tokens"), 1, 1, self.score_type))
-        return streams
+        return [*streams, *self.tags()]
 
     def constants(self) -> AttentionConstants:
         """The integers that the attention computes with."""
@@ -123,7 +164,8 @@ class PrunedAttention(FoldedOp):
         a, require = self.get_nodeattr, self.require
         for attribute in ("tokens", "queries", "heads", "head_dim", "SIMD", "PE", "recip_num"):
             require(a(attribute) >= 1, f"{attribute} is {a(attribute)}, it must be at least 1")
-        n, dim, simd, pe = a("tokens"), a("head_dim"), a("SIMD"), a("PE")
+        dim, simd, pe = a("head_dim"), a("SIMD"), a("PE")
+        [n] = max(self.of_encoders("tokens"))
         require(dim % simd == 0, f"SIMD {simd} does not divide head_dim {dim}: use one of {list(divisors(dim))}")
         require(pe <= n, f"PE {pe} exceeds the {n} tokens: use 1 to {n}")
         for attribute in ("inputDataType", "outputDataType"):
@@ -138,6 +180,8 @@ class PrunedAttention(FoldedOp):
         need, score = (a("heads") << SCORE_BITS).bit_length(), self.score_type
         held = not a("scores") or (not score.signed() and score.bitwidth() >= need)
         require(held, f"scoreDataType {score.name} is too narrow: use UINT{need} or wider")
+        for op in self.by_encoder() if self.shared else ():
+            op.verify_node()
         return []
 
     # --- cost ---
@@ -182,20 +226,38 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
     def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()
         a, g = self.get_nodeattr, self.folding()
+
+        def of_each(attribute: str, bits: int = 32) -> int:
+            return vector([value for (value,) in self.of_encoders(attribute)], bits)
+
+        def left(attribute: str) -> int:
+            return vector([a(attribute) - shift for (shift,) in self.of_encoders(attribute)])
+
         return {
+            "ENCODERS": self.encoders,
+            "FRAMES": a("frames"),
             "TOKENS": a("tokens"),
             "QUERIES": a("queries"),
             "HEADS": a("heads"),
+            "SCORES": a("scores"),
+            "TOKENS_OF": of_each("tokens"),
+            "QUERIES_OF": of_each("queries"),
+            "HEADS_OF": of_each("heads"),
+            "SCORES_OF": of_each("scores"),
             "HEAD_DIM": a("head_dim"),
             "SIMD": a("SIMD"),
             "PE": a("PE"),
             "IN_WIDTH": DataType[a("inputDataType")].bitwidth(),
             "OUT_WIDTH": DataType[a("outputDataType")].bitwidth(),
             "LOGIT_WIDTH": a("logit_bits"),
-            "LOGIT_MULT": a("logit_mult"),
+            "LOGIT_MULT": of_each("logit_mult"),
+            "LOGIT_LEFT": left("logit_shift"),
             "LOGIT_SHIFT": a("logit_shift"),
-            "RECIP_NUM": a("recip_num"),
+            "LOGIT_SPAN": g.spans.logit,
+            "RECIP_NUM": of_each("recip_num", 64),
+            "RECIP_LEFT": left("recip_shift"),
             "RECIP_SHIFT": a("recip_shift"),
+            "RECIP_SPAN": g.spans.recip,
             "RECIP_STAGES": g.recip_bits,
             "DIVIDE_STAGES": g.score_recip_bits,
             "SLOTS": g.slots,
@@ -203,7 +265,6 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
             "OUT_DEPTH": g.out_depth,
             "ACC_WIDTH": g.acc_bits,
             "Z_WIDTH": g.z_bits,
-            "SCORES": a("scores"),
             "SCORE_ROWS": g.score_rows,
             "SCORE_WIDTH": self.score_type.bitwidth(),
             "EXP_FILE": self.memory_file("exp"),
@@ -214,8 +275,11 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
         }
 
     def memories(self, model) -> dict[str, Memory]:
-        """The exp table, cut to the 2**logit_bits differences that occur."""
-        table = np.rint(model.get_initializer(self.onnx_node.input[2])).astype(np.int64).reshape(-1)
-        held = len(table) == 256 and table.min() >= 0 and table.max() == table[0] == EXP_MAX
-        self.require(held, f"the exp table must have 256 entries of 0 to {EXP_MAX}, the first of them {EXP_MAX}")
-        return {"exp": Memory(table[: 1 << self.get_nodeattr("logit_bits")].astype(object), 8)}
+        """The exp table, cut to the 2**logit_bits differences that occur; encoder after encoder."""
+        tables = []
+        for op in self.by_encoder():
+            table = np.rint(model.get_initializer(op.onnx_node.input[2])).astype(np.int64).reshape(-1)
+            held = len(table) == 256 and table.min() >= 0 and table.max() == table[0] == EXP_MAX
+            self.require(held, f"the exp table must have 256 entries of 0 to {EXP_MAX}, the first of them {EXP_MAX}")
+            tables.append(table[: 1 << self.get_nodeattr("logit_bits")])
+        return {"exp": Memory(np.concatenate(tables).astype(object), 8)}

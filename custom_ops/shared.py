@@ -16,6 +16,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import TAGS, VitOp
 from finn_vitprune.errors import UserError
+from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 
 MOST_ENCODERS = 256
@@ -42,6 +43,18 @@ class SharedOp(VitOp):
 
     def tags(self) -> list[Stream]:
         return [TAGS] if self.shared else []
+
+    def frame_luts(self, steps: Sequence[int], *constants: Sequence[int]) -> int:
+        """LUTs of a ``vp_engine_frame`` with these steps, and constants, by encoder; none of a unit that is not shared.
+
+        Tags 20, three a bit of their FIFO's pointers and one a bit of a tag; a table; the count and its comparison.
+        """
+        if not self.shared:
+            return 0
+        bits, frames = clog2(self.encoders), self.get_nodeattr("frames")
+        tags = 20 + bits + 3 * clog2(frames) if frames > 2 else 12 + 2 * bits
+        before_last = [max(0, count - 2) for count in steps]
+        return tags + table_luts(before_last, [count == 1 for count in steps], *constants) + 2 * clog2(max(steps)) + 6
 
     def by_encoder(self) -> tuple[Self, ...]:
         """The op as each encoder has it: its attributes, streams without tags, initialisers; the op itself where it is not shared.
@@ -106,6 +119,14 @@ class SharedOp(VitOp):
         unit.set_nodeattr("encoders", [json.dumps(of_encoder, default=int) for of_encoder in own])
         unit.set_nodeattr("frames", frames)
         return node
+
+
+def table_luts(*constants: Sequence[int]) -> int:
+    """LUTs of a ``vp_engine_table`` of these constants by encoder: one a column of bits that is different from the others."""
+    columns = {
+        tuple(int(value) >> bit & 1 for value in values) for values in constants for bit in range(int(max(values)).bit_length())
+    }
+    return sum(any(column) for column in columns)
 
 
 def vector(values: Sequence[int], bits: int = 32) -> int:

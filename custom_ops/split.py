@@ -1,7 +1,8 @@
-"""Channel split: the first channels of each token to one stream, the rest to another."""
+"""Channel split: the first channels of each token, or of the first tokens, to one stream, the rest to another."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,29 +10,61 @@ import numpy as np
 from finn_vitprune.custom_ops.base import StreamOp
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.shared import SharedOp, vector
+from finn_vitprune.custom_ops.token_times import TokenTimes
+from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 
 
-class VitSplit(StreamOp):
-    """y0 = x[:, :first], y1 = x[:, first:] of x ``[tokens, channels]``; SIMD divides both parts."""
+class VitSplit(SharedOp, StreamOp):
+    """y0 = x[:first_tokens, :first], y1 = x[:, first:] of x ``[tokens, channels]``; SIMD divides both parts.
 
-    ATTRIBUTES = {"first": ("i", True, 0)}
+    With first_tokens 0 all tokens have both parts; otherwise the first part of the others is taken and dropped.
+    """
+
+    ATTRIBUTES = {"first": ("i", True, 0), "first_tokens": ("i", False, 0)}
+    ENCODER_ATTRIBUTES = ("tokens", "channels", "first", "first_tokens")
+
+    @classmethod
+    def largest(cls, attribute: str, values: Sequence) -> object:
+        return 0 if attribute == "first_tokens" and 0 in values else max(values)
+
+    @property
+    def first_tokens(self) -> int:
+        """Tokens that have both parts."""
+        return self.get_nodeattr("first_tokens") or self.source.tokens
+
+    def in_streams(self) -> list[Stream]:
+        return [self.source, *self.tags()]
 
     def out_streams(self) -> list[Stream]:
         source, first = self.source, self.get_nodeattr("first")
-        return [replace(source, channels=first), replace(source, channels=source.channels - first)]
+        parts = [replace(source, tokens=self.first_tokens, channels=first), replace(source, channels=source.channels - first)]
+        return [*parts, *self.tags()]
 
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         first = self.get_nodeattr("first")
-        return [x[..., :first].copy(), x[..., first:].copy()]
+        return [x[..., : self.first_tokens, :first].copy(), x[..., first:].copy()]
+
+    def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
+        """Every beat as it comes, but for first parts that are dropped."""
+        first, *others = super().pass_times(inputs)
+        return [first.at(range(self.first_tokens)), *others]
 
     def burst_tokens(self) -> int:
         """One: while one part of a token passes, the reader of the other lives on what it has."""
         return 1
 
     def resources(self) -> Estimate:
-        """One LUT per bit of the input register, the beat counter and the handshake."""
-        return Estimate(LUT=self.source.width + (self.source.token_beats - 1).bit_length() + 9)
+        """One LUT per bit of the input register, the beat counter and the handshake; three per bit of a count of tokens."""
+        ops = self.by_encoder()
+        tokens, both = [op.source.tokens for op in ops], [op.first_tokens for op in ops]
+        beats, first = [op.source.token_beats for op in ops], [op.out_streams()[0].token_beats for op in ops]
+        luts = self.source.width + clog2(max(beats)) + 12
+        if tokens != both:
+            luts += clog2(max(tokens)) + 2 * clog2(max(both))
+        shapes = [n - 1 for n in first], [n - 2 for n in beats], [n - 1 for n in both], [a == b for a, b in zip(tokens, both)]
+        return Estimate(LUT=luts + self.frame_luts(tokens, *shapes))
 
 
 class VitSplit_rtl(VitRTLBackend, VitSplit):
@@ -40,5 +73,15 @@ class VitSplit_rtl(VitRTLBackend, VitSplit):
     RTL_TOP = "vp_stream_split"
 
     def rtl_parameters(self) -> dict[str, int | str]:
-        source, first = self.source, self.out_streams()[0]
-        return {"WIDTH": source.width, "TOKEN_BEATS": source.token_beats, "FIRST_BEATS": first.token_beats}
+        ops = self.by_encoder()
+        return {
+            "WIDTH": self.source.width,
+            "ENCODERS": len(ops),
+            "FRAMES": self.get_nodeattr("frames"),
+            "BEAT_W": clog2(max(op.source.token_beats for op in ops)),
+            "TOKEN_W": max(1, clog2(max(op.source.tokens for op in ops))),
+            "TOKENS": vector([op.source.tokens for op in ops]),
+            "FIRST_TOKENS": vector([op.first_tokens for op in ops]),
+            "TOKEN_BEATS": vector([op.source.token_beats for op in ops]),
+            "FIRST_BEATS": vector([op.out_streams()[0].token_beats for op in ops]),
+        }

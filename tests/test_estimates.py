@@ -14,6 +14,7 @@ import pytest
 
 from finn_vitprune.synth.yosys import synth_node
 from tests.rtl.helper import PART, build_node
+from tests.rtl.shared_helper import Use, generate_shared
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
 SHARE, SMALL = 0.2, 10
@@ -71,6 +72,17 @@ def add(rng):
 def split(rng):
     s = shape(rng)
     return s.attrs | {"first": s.simd * int(rng.integers(1, s.channels // s.simd)), "inputDataType": narrow(rng)}, []
+
+
+def shared_split(rng):
+    """Two to five encoders; some have both parts of their first token alone."""
+    simd, codes = int(rng.choice([1, 2, 4, 8])), narrow(rng)
+    uses = []
+    for _ in range(int(rng.integers(2, 6))):
+        beats = int(rng.integers(2, 40))
+        attrs = {"tokens": int(rng.integers(1, 60)), "channels": simd * beats, "first": simd * int(rng.integers(1, beats))}
+        uses.append(Use(attrs | {"first_tokens": int(rng.integers(0, 2)), "SIMD": simd, "inputDataType": codes}))
+    return uses
 
 
 def select(rng):
@@ -196,6 +208,16 @@ CASES = [
 ]
 
 
+SHARED_DRAWS: dict[str, tuple[Callable[[np.random.Generator], list[Use]], int]] = {
+    "VitSplit": (shared_split, 3),
+}
+"""Op type to a draw of what its encoders need of a unit that they share, and the number of such units."""
+SHARED_CASES = [
+    pytest.param(op, SEED * 1000 + i, marks=[pytest.mark.whole] * (i > 1))
+    for op, (_, count) in SHARED_DRAWS.items() for i in range(count)
+]
+
+
 @pytest.mark.parametrize("name,seed", CASES)
 def test_estimate_agrees_with_yosys(name, seed, tmp_path):
     op_type = name.split()[0]
@@ -203,8 +225,20 @@ def test_estimate_agrees_with_yosys(name, seed, tmp_path):
     op, model = build_node(op_type, attrs, initialisers, "dut")
     op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
     op.code_generation_ipgen(model, PART, 5.0)
+    check_estimate(op, f"{op_type} {attrs}")
+
+
+@pytest.mark.parametrize("op_type,seed", SHARED_CASES)
+def test_estimate_of_a_shared_unit_agrees_with_yosys(op_type, seed):
+    uses = SHARED_DRAWS[op_type][0](np.random.default_rng(seed))
+    op, _folder = generate_shared(op_type, uses)
+    check_estimate(op, f"{op_type} {[use.attrs for use in uses]}")
+
+
+def check_estimate(op, what):
+    """DSP, block RAM and UltraRAM exact, LUT close."""
     found = synth_node(op.get_rtl_file_list(abspath=True), "dut")
     estimate = op.node_res_estimation(PART)
-    text = f"{op_type} {attrs}: estimate {dict(estimate)}, Yosys {found}"
+    text = f"{what}: estimate {dict(estimate)}, Yosys {found}"
     assert (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"]) == (found.DSP, found.BRAM36, found.URAM), text
     assert abs(estimate["LUT"] - found.LUT) <= max(SMALL, SHARE * found.LUT), text

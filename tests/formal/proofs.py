@@ -144,19 +144,31 @@ STREAM_WIDTH = Proof(
               ".in_data(word), .in_valid(1'b1)", "p_invent"),
     ),
 )
+ENGINE_STAGE = ("vp_skid", "vp_stage", "vp_fork", "vp_ram", "vp_fifo", "vp_engine_tags", "vp_engine_table")
+SPLIT_FILES = (*ENGINE_STAGE, "vp_engine_frame", "vp_stream_split")
 SPLIT = Proof(
-    "vp_stream_split", "proof_stream_split", ("vp_skid", "vp_stage", "vp_stream_split"),
+    "vp_stream_split", "proof_stream_split", SPLIT_FILES,
     faults=(
-        Fault("vp_stream_split", "beat_q == BEAT_W'(FIRST_BEATS - 1)", "beat_q == BEAT_W'(FIRST_BEATS)", "p_lose"),
-        Fault("vp_stream_split", "second_q ? ready1 : ready0", "ready1 || ready0", "p_data"),
-        Fault("vp_stream_split", "x_valid && second_q", "x_valid", "p_invent"),
-        Fault("vp_stream_split", "            second_q <= 1'b0;\n        end else if",
-              "        end else if", "p_progress"),
+        Fault("vp_stream_split", "beat_q == shape.first_end", "beat_q == shape.first_end + 1'b1", "p_lose"),
+        Fault("vp_stream_split", "second_q ? ready1 : known && (ready0 || dropped)", "known && (ready1 || ready0)", "p_data"),
+        Fault("vp_stream_split", "x_valid && second_q)", "x_valid)", "p_invent"),
+        Fault("vp_stream_split", "            second_q <= 1'b0;\n            last_q ", "            last_q ", "p_progress"),
+    ),
+)
+SPLIT_CUT = Proof(
+    "vp_stream_split, both parts of two tokens of three", "proof_stream_split", SPLIT_FILES,
+    {"TOKEN": 4, "FIRST": 3, "TOKENS": 3, "BOTH": 2}, never=("g_out[1].order.c_full",),
+    faults=(
+        Fault("vp_stream_split", "!second_q && !dropped)", "!second_q)", "p_invent"),
+        Fault("vp_stream_split", "known && (ready0 || dropped)", "known && ready0", "pass.p_progress"),
+        Fault("vp_stream_split", "!frame_end && (cut_q", "(cut_q", "p_lose"),
+        Fault("vp_stream_split", "token == shape.last_whole", "token == '0", "p_data"),
+        Fault("vp_engine_frame", "count_q == frame.before_last", "count_q == '0", "p_lose"),
     ),
 )
 SELECT = Proof(
     "vp_select_token", "proof_select_token",
-    ("vp_skid", "vp_stage", "vp_fork", "vp_ram", "vp_fifo", "vp_engine_tags", "vp_engine_table", "vp_select_token"),
+    (*ENGINE_STAGE, "vp_select_token"),
     faults=(
         Fault("vp_select_token", "beat_q == shape.last_passed)", "beat_q == shape.last)", "p_invent"),
         Fault("vp_select_token", "(!chosen || y_ready)", "y_ready", "pass.p_progress"),
@@ -298,7 +310,7 @@ DROP = Proof(
 
 BLOCKS = (
     SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
-    WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
+    WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SPLIT_CUT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
     ENGINE_PROGRESS,
 )
 """The stream blocks and what loads a design or runs an engine: proofs of seconds each, most of them for all time."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
 from tests.rtl.precision import assert_last_bits_count, deciding
+from tests.rtl.shared_helper import Use, check_shared
 from tests.rtl.test_attention_scores import tight_pairs
 from tests.sampling import sampled
 
@@ -322,3 +323,40 @@ def negative_inputs(tokens, pe, simd):
 @pytest.mark.parametrize("tokens, pe, simd", [(17, 9, 2), (11, 5, 4)])
 def test_missing_keys_never_win_the_maximum_of_negative_logits(tokens, pe, simd):
     check_op(*negative_inputs(tokens, pe, simd))
+
+
+COMMON = {"head_dim": 8, "SIMD": 4, "PE": 4}
+
+
+def shared(*encoders, **common):
+    """Uses of a unit by encoders, each with tokens, queries, heads, scores, factors of its constants and the step of its table."""
+    uses = []
+    for tokens, queries, heads, scores, logit, recip, step in encoders:
+        fold = COMMON | common
+        dim, simd, pe = (fold.pop(name) for name in ("head_dim", "SIMD", "PE"))
+        attrs = attributes(tokens, queries, heads, dim, simd, pe, scores=scores, **fold)
+        mult, shift = snap_ratio(logit * attrs["logit_mult"] / 2 ** attrs["logit_shift"])
+        num, recip_shift = reciprocal_constant(recip * attrs["recip_num"] / 2 ** attrs["recip_shift"])
+        constants = {"logit_mult": int(mult), "logit_shift": shift, "recip_num": num, "recip_shift": recip_shift}
+        uses.append(Use(attrs | constants, (exp_table(step / 2 ** attrs["logit_bits"]),)))
+    return uses
+
+
+SHARED = {
+    "three_sizes": shared((17, 17, 4, 1, 1, 1, 8), (12, 12, 1, 0, 0.3, 0.4, 12), (9, 1, 3, 0, 1.8, 2.5, 4)),
+    "scores_of_all": shared((11, 11, 2, 1, 1, 1, 8), (20, 20, 3, 1, 0.7, 1, 8), (7, 1, 1, 1, 1, 0.6, 3)),
+    "more_keys_at_once_than_tokens": shared((13, 13, 2, 1, 1, 1, 8), (3, 3, 2, 1, 1, 1, 6), (1, 1, 1, 1, 1, 1, 8), PE=6),
+    "one_token": shared((1, 1, 1, 1, 1, 1, 8), (2, 2, 1, 1, 0.1, 8, 3), SIMD=8, PE=1),
+    "no_scores": shared((10, 10, 2, 0, 1, 1, 8), (10, 1, 2, 0, 1, 1, 8), SIMD=8, PE=10),
+    "five_of_four_bits": shared(
+        *((tokens, tokens, heads, tokens % 2, 2.0**-heads, 1 + heads, 2 + heads) for tokens, heads in [(18, 3), (15, 1), (11, 2), (6, 1)]),
+        (6, 1, 2, 0, 1, 1, 1), SIMD=2, PE=3, bits=4, logit_bits=5,
+    ),
+    "ultra_ram": shared((30, 2, 2, 1, 1, 1, 8), (12, 12, 3, 1, 2, 1, 8), head_dim=12, SIMD=2, PE=2, ram_style="ultra"),
+}  # fmt: skip
+"""Encoders that share a unit."""
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_encoders_share_a_unit(name):
+    check_shared("PrunedAttention", SHARED[name])

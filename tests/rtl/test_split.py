@@ -1,22 +1,35 @@
-"""VitSplit: channels to two streams."""
+"""VitSplit: channels to two streams, of all tokens or of the first ones to both."""
 
 import numpy as np
 import pytest
 from tests.rtl.helper import build_node, check_op, random_stream
+from tests.rtl.shared_helper import Use, check_shared
+
+from finn_vitprune.custom_ops.token_times import TokenTimes
 
 SHAPES = [
-    # tokens, channels, first, SIMD, codes
-    (5, 12, 4, 2, "INT4"),
-    (3, 12, 4, 4, "INT8"),
-    (2, 2, 1, 1, "INT8"),
-    (1, 12, 8, 4, "INT16"),
-    (4, 9, 3, 3, "UINT4"),
+    # tokens, channels, first, SIMD, codes, tokens with both parts
+    (5, 12, 4, 2, "INT4", 0),
+    (3, 12, 4, 4, "INT8", 0),
+    (2, 2, 1, 1, "INT8", 0),
+    (1, 12, 8, 4, "INT16", 0),
+    (4, 9, 3, 3, "UINT4", 0),
+    (5, 12, 8, 2, "INT8", 1),
+    (6, 6, 3, 3, "INT8", 4),
+    (2, 8, 2, 2, "INT8", 2),
+]
+SHARED = [
+    # SIMD, codes; tokens, channels, first, tokens with both parts of each encoder
+    (2, "INT8", [(5, 12, 4, 0), (3, 8, 6, 1), (1, 4, 2, 0)]),
+    (3, "INT4", [(4, 9, 3, 0), (2, 6, 3, 1), (7, 18, 6, 3), (1, 9, 6, 1), (5, 9, 3, 5)]),
+    (4, "INT16", [(9, 24, 8, 0), (9, 24, 8, 1)]),
 ]
 
 
-def inputs(tokens, channels, first, simd, dtype):
+def inputs(tokens, channels, first, simd, dtype, first_tokens):
     """Op type, attributes and a random stream."""
     attrs = {"tokens": tokens, "channels": channels, "first": first, "SIMD": simd, "inputDataType": dtype}
+    attrs["first_tokens"] = first_tokens
     op, _ = build_node("VitSplit", attrs)
     return "VitSplit", attrs, [random_stream(op.in_streams()[0], 3, 1)]
 
@@ -24,6 +37,20 @@ def inputs(tokens, channels, first, simd, dtype):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_split_equals_golden_model(shape):
     check_op(*inputs(*shape))
+
+
+@pytest.mark.parametrize("simd, dtype, encoders", SHARED, ids=str)
+def test_encoders_share_a_split(simd, dtype, encoders):
+    check_shared("VitSplit", [Use(inputs(t, c, first, simd, dtype, both)[1]) for t, c, first, both in encoders])
+
+
+def test_first_parts_of_other_tokens_are_dropped_by_hand():
+    attrs = {"tokens": 3, "channels": 2, "first": 1, "first_tokens": 2, "SIMD": 1, "inputDataType": "INT8"}
+    op, _ = build_node("VitSplit", attrs)
+    first, rest = op.compute(np.array([[[1, 2], [3, 4], [5, 6]]]))
+    assert (first.tolist(), rest.tolist()) == ([[[1], [3]]], [[[2], [4], [6]]])
+    assert [stream.shape for stream in op.out_streams()] == [(1, 2, 1), (1, 3, 1)]
+    assert [times.tokens for times in op.pass_times([TokenTimes.steady(3, 2)])] == [2, 3]
 
 
 def test_split_parts_by_hand():

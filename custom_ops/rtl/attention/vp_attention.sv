@@ -3,22 +3,32 @@
 // beat; out1 (if SCORES): one score a token. K and V of a frame are held, double-buffered; one engine
 // serves all heads in time: while one (query, head) item's logits are computed, the item before it is
 // multiplied with V. QUERIES is the number of query tokens per frame (the first of which gives scores).
+// Frames of several encoders may come in any order, also overlapping inside: the tags say whose the next one is. Encoders differ in
+// tokens, queries, heads, whether they have scores, constants and exp table; TOKENS, QUERIES and HEADS are the most of them.
 `default_nettype none
 
 module vp_attention #(
+    int unsigned ENCODERS    = 1,
+    int unsigned FRAMES      = 4,      // tags that wait
     int unsigned TOKENS      = 17,
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
+    int unsigned SCORES      = 1,
+    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}}, QUERIES_OF = {ENCODERS{32'(QUERIES)}},
+                                      HEADS_OF = {ENCODERS{32'(HEADS)}}, SCORES_OF = {ENCODERS{32'(SCORES)}},
     int unsigned HEAD_DIM    = 16,
     int unsigned SIMD        = 8,
     int unsigned PE          = 1,
     int unsigned IN_WIDTH    = 8,
     int unsigned OUT_WIDTH   = 8,
     int unsigned LOGIT_WIDTH = 8,
-    int unsigned LOGIT_MULT  = 65536,
+    parameter logic [ENCODERS*32-1:0] LOGIT_MULT = {ENCODERS{32'd65536}}, LOGIT_LEFT = '0,
     int unsigned LOGIT_SHIFT = 16,
-    logic [63:0] RECIP_NUM   = 64'd1,
+    int unsigned LOGIT_SPAN  = 0,      // an encoder's shift is LOGIT_SHIFT less its LOGIT_LEFT, which is at most this
+    parameter logic [ENCODERS*64-1:0] RECIP_NUM = {ENCODERS{64'd1}},
+    parameter logic [ENCODERS*32-1:0] RECIP_LEFT = '0,
     int unsigned RECIP_SHIFT = 0,
+    int unsigned RECIP_SPAN  = 0,      // likewise
     int unsigned RECIP_STAGES = 1,      // of the divider for O
     int unsigned DIVIDE_STAGES = 1,     // ... and for the scores
     int unsigned SLOTS       = 4,       // items whose logits are held, to hide the way between the phases
@@ -26,7 +36,6 @@ module vp_attention #(
     int unsigned OUT_DEPTH   = 16,      // beats of O under way or waiting
     int unsigned ACC_WIDTH   = 21,
     int unsigned Z_WIDTH     = 13,      // of a row sum
-    int unsigned SCORES      = 1,
     int unsigned SCORE_WIDTH = 17,
     int unsigned SCORE_ROWS  = HEADS + 1,  // rows of E that can wait for their scores
     parameter    EXP_FILE    = "",
@@ -51,7 +60,13 @@ module vp_attention #(
     input  wire logic          out0_tready,
     output      logic [SCORE_TDATA_W-1:0] out1_tdata,
     output      logic          out1_tvalid,
-    input  wire logic          out1_tready
+    input  wire logic          out1_tready,
+    input  wire logic [7:0]    tags_in_tdata,
+    input  wire logic          tags_in_tvalid,
+    output      logic          tags_in_tready,
+    output      logic [7:0]    tags_out_tdata,
+    output      logic          tags_out_tvalid,
+    input  wire logic          tags_out_tready
 );
     if (TOKENS < 1 || QUERIES < 1 || HEADS < 1 || SIMD < 1 || PE < 1 || PE > TOKENS) begin : g_check
         $error("vp_attention: TOKENS %0d, QUERIES %0d, HEADS %0d, SIMD %0d, PE %0d: 1 or more, PE <= TOKENS",
@@ -63,8 +78,10 @@ module vp_attention #(
     if (IN_WIDTH < 2 || IN_WIDTH > 8 || LOGIT_WIDTH < 2 || LOGIT_WIDTH > 8) begin : g_check_width
         $error("vp_attention: IN_WIDTH %0d and LOGIT_WIDTH %0d must be 2 to 8", IN_WIDTH, LOGIT_WIDTH);
     end
-    if (LOGIT_MULT >= 131072) begin : g_check_mult
-        $error("vp_attention: LOGIT_MULT %0d must be below 2^17", LOGIT_MULT);
+    for (genvar e = 0; e < ENCODERS; e++) begin : g_encoder
+        if (LOGIT_MULT[e*32+:32] >= 131072) begin : g_check_mult
+            $error("vp_attention: LOGIT_MULT %0d must be below 2^17", LOGIT_MULT[e*32+:32]);
+        end
     end
 
     localparam int unsigned CHANNEL_GROUPS = HEAD_DIM / SIMD;
@@ -72,6 +89,13 @@ module vp_attention #(
     localparam int unsigned W = SIMD * IN_WIDTH;
     localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS);
     localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS);
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
+    function automatic int unsigned least_key_groups();
+        least_key_groups = KEY_GROUPS;
+        for (int unsigned e = 0; e < ENCODERS; e++) begin
+            if ((TOKENS_OF[e*32+:32] + PE - 1) / PE < least_key_groups) least_key_groups = (TOKENS_OF[e*32+:32] + PE - 1) / PE;
+        end
+    endfunction
 
     logic [W-1:0] q_data, kv_data;
     logic q_valid, q_ready, kv_valid, kv_ready;
@@ -87,6 +111,28 @@ module vp_attention #(
     logic [Z_WIDTH-1:0] z;
     logic [PE*8-1:0] e;
     logic [SIMD*OUT_WIDTH-1:0] o_data;
+    logic [TAG_W-1:0] acc_encoder, z_encoder;
+
+    // --- each stage that counts has the order of frames ---
+    logic [TAG_W-1:0] encoder, frame_encoder, logits_encoder, values_encoder;
+    logic encoder_valid, encoder_ready, logits_known, logits_next, values_known, values_next;
+    logic [2:0] to_stage, stage_room;
+    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
+        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
+        .encoder, .encoder_valid, .next(encoder_ready)
+    );
+    vp_fork #(.WIDTH(TAG_W), .NUM(3)) stages (
+        .clk, .rst_n, .in_data(encoder), .in_valid(encoder_valid), .in_ready(encoder_ready),
+        .out_data(frame_encoder), .out_valid(to_stage), .out_ready(stage_room)
+    );
+    vp_skid #(.WIDTH(TAG_W)) to_logits (
+        .clk, .rst_n, .in_data(frame_encoder), .in_valid(to_stage[1]), .in_ready(stage_room[1]),
+        .out_data(logits_encoder), .out_valid(logits_known), .out_ready(logits_next)
+    );
+    vp_skid #(.WIDTH(TAG_W)) to_values (
+        .clk, .rst_n, .in_data(frame_encoder), .in_valid(to_stage[2]), .in_ready(stage_room[2]),
+        .out_data(values_encoder), .out_valid(values_known), .out_ready(values_next)
+    );
 
     vp_skid #(.WIDTH(W)) q_skid (
         .clk, .rst_n, .in_data(in0_tdata[W-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
@@ -97,33 +143,36 @@ module vp_attention #(
         .out_data(kv_data), .out_valid(kv_valid), .out_ready(kv_ready)
     );
     vp_attention_kv #(
-        .TOKENS(TOKENS), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE), .ROW(RAM_ROW)
+        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .HEADS(HEADS), .TOKENS_OF(TOKENS_OF), .HEADS_OF(HEADS_OF),
+        .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE), .ROW(RAM_ROW)
     ) kv (
-        .clk, .rst_n, .in_data(kv_data), .in_valid(kv_valid), .in_ready(kv_ready),
+        .clk, .rst_n, .encoder(frame_encoder), .encoder_valid(to_stage[0]), .encoder_ready(stage_room[0]), .in_data(kv_data), .in_valid(kv_valid), .in_ready(kv_ready),
         .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data, .v_release, .v_re, .v_addr, .v_data
     );
     vp_attention_logits #(
-        .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
-        .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT), .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS),
-        .K_LATENCY(KV_LATENCY)
+        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .TOKENS_OF(TOKENS_OF), .QUERIES_OF(QUERIES_OF),
+        .HEADS_OF(HEADS_OF), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
+        .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT), .LOGIT_LEFT(LOGIT_LEFT), .LOGIT_SHIFT(LOGIT_SHIFT),
+        .LOGIT_SPAN(LOGIT_SPAN), .SLOTS(SLOTS), .K_LATENCY(KV_LATENCY)
     ) logits (
-        .clk, .rst_n, .q_data, .q_valid, .q_ready, .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data,
+        .clk, .rst_n, .encoder(logits_encoder), .encoder_valid(logits_known), .encoder_ready(logits_next), .q_data, .q_valid, .q_ready, .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data,
         .item_max, .item_valid, .item_ready, .item_free, .l_addr, .l_data
     );
     vp_attention_values #(
-        .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
+        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .TOKENS_OF(TOKENS_OF), .QUERIES_OF(QUERIES_OF),
+        .HEADS_OF(HEADS_OF), .SCORES_OF(SCORES_OF), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
         .LOGIT_WIDTH(LOGIT_WIDTH), .SLOTS(SLOTS), .EXP_FILE(EXP_FILE), .V_LATENCY(KV_LATENCY)
     ) values (
-        .clk, .rst_n, .item_max, .item_valid, .item_ready, .item_free, .l_addr, .l_data,
+        .clk, .rst_n, .encoder(values_encoder), .encoder_valid(values_known), .encoder_ready(values_next), .item_max, .item_valid, .item_ready, .item_free, .l_addr, .l_data,
         .v_release, .v_re, .v_addr, .v_data, .room, .score_room, .take, .score_take,
-        .acc_valid, .acc, .z_valid, .z_score, .z, .e_valid, .e
+        .acc_valid, .acc, .acc_encoder, .z_valid, .z_score, .z, .z_encoder, .e_valid, .e
     );
     vp_attention_norm #(
-        .CHANNEL_GROUPS(CHANNEL_GROUPS), .KEY_GROUPS(KEY_GROUPS), .SIMD(SIMD), .DEPTH(GROUPS_HELD), .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH),
-        .OUT_WIDTH(OUT_WIDTH),
-        .RECIP_NUM(RECIP_NUM), .RECIP_SHIFT(RECIP_SHIFT), .RECIP_STAGES(RECIP_STAGES), .OUT_DEPTH(OUT_DEPTH)
+        .ENCODERS(ENCODERS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .KEY_GROUPS(least_key_groups()), .SIMD(SIMD), .DEPTH(GROUPS_HELD),
+        .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH), .OUT_WIDTH(OUT_WIDTH), .RECIP_NUM(RECIP_NUM), .RECIP_LEFT(RECIP_LEFT),
+        .RECIP_SHIFT(RECIP_SHIFT), .RECIP_SPAN(RECIP_SPAN), .RECIP_STAGES(RECIP_STAGES), .OUT_DEPTH(OUT_DEPTH)
     ) norm (
-        .clk, .rst_n, .room, .take, .acc_valid, .acc, .z_valid, .z,
+        .clk, .rst_n, .room, .take, .acc_valid, .acc, .acc_encoder, .z_valid, .z, .z_encoder,
         .out_data(o_data), .out_valid(out0_tvalid), .out_ready(out0_tready)
     );
     assign out0_tdata = OUT_TDATA_W'(o_data);
@@ -131,11 +180,11 @@ module vp_attention #(
     if (SCORES != 0) begin : g_scores
         logic [SCORE_WIDTH-1:0] s_data;
         vp_attention_scores #(
-            .TOKENS(TOKENS), .HEADS(HEADS), .PE(PE), .Z_WIDTH(Z_WIDTH), .SCORE_WIDTH(SCORE_WIDTH),
-            .DIVIDE_STAGES(DIVIDE_STAGES), .ROWS(SCORE_ROWS), .RING_STYLE(RING_STYLE)
+            .ENCODERS(ENCODERS), .TOKENS(TOKENS), .HEADS(HEADS), .TOKENS_OF(TOKENS_OF), .HEADS_OF(HEADS_OF), .PE(PE),
+            .Z_WIDTH(Z_WIDTH), .SCORE_WIDTH(SCORE_WIDTH), .DIVIDE_STAGES(DIVIDE_STAGES), .ROWS(SCORE_ROWS), .RING_STYLE(RING_STYLE)
         ) scores (
             .clk, .rst_n, .room(score_room), .take(score_take), .e_valid, .e,
-            .z_valid(z_valid && z_score), .z,
+            .z_valid(z_valid && z_score), .z, .z_encoder,
             .out_data(s_data), .out_valid(out1_tvalid), .out_ready(out1_tready)
         );
         assign out1_tdata = SCORE_TDATA_W'(s_data);

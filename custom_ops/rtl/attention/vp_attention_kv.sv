@@ -4,11 +4,14 @@
 // words (head, channel group, key group): each reader walks its words in order. Frame slots alternate; k_whole says that
 // a frame is there that k_start has not taken; *_release gives a slot back. Padding keys are never written. Every bank has
 // address registers of its own, of LUTRAM every part of a bank; data come LATENCY cycles after *_re.
+// A slot has the size of the largest frame. An encoder's frame begins where its slot does, with its own tokens and heads.
 `default_nettype none
 
 module vp_attention_kv #(
-    int unsigned TOKENS = 17,
+    int unsigned ENCODERS = 1,
+    int unsigned TOKENS = 17,  // at most, as HEADS
     int unsigned HEADS  = 1,
+    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}}, HEADS_OF = {ENCODERS{32'(HEADS)}},
     int unsigned CHANNEL_GROUPS     = 1,
     int unsigned SIMD   = 8,
     int unsigned PE     = 1,
@@ -17,10 +20,14 @@ module vp_attention_kv #(
     int unsigned ROW    = 512,  // words of a row of RAM
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned DEPTH = 2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS,
-    localparam int unsigned ADDR_W = $clog2(DEPTH)
+    localparam int unsigned ADDR_W = $clog2(DEPTH),
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic                     clk,
     input  wire logic                     rst_n,
+    input  wire logic [TAG_W-1:0]         encoder,  // of the frame that is written next
+    input  wire logic                     encoder_valid,
+    output      logic                     encoder_ready,
     input  wire logic [SIMD*WIDTH-1:0]    in_data,
     input  wire logic                     in_valid,
     output      logic                     in_ready,
@@ -38,33 +45,56 @@ module vp_attention_kv #(
     // --- beats enter: K while a slot has room for keys, V while one has room for values ---
     localparam int unsigned CHANNEL_GROUP_W = CHANNEL_GROUPS > 1 ? $clog2(CHANNEL_GROUPS) : 1;
     localparam int unsigned PART_W = HEADS * CHANNEL_GROUPS > 1 ? $clog2(HEADS * CHANNEL_GROUPS) : 1;
+    localparam int unsigned BEAT_W = $clog2(2 * TOKENS * HEADS * CHANNEL_GROUPS);
+
+    typedef struct packed {
+        logic [PART_W:0] part;         // beats less 2 of a token's K or V
+        logic [BEAT_W:0] frame;        // ... of a frame
+        logic [ADDR_W-1:0] next_head;  // steps between words, of K
+        logic [ADDR_W-1:0] next_values;  // ... and of V
+    } shape_t;
+    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
+        for (int unsigned e = 0; e < ENCODERS; e++) begin
+            automatic int unsigned tokens = TOKENS_OF[e*32+:32];
+            automatic int unsigned part = HEADS_OF[e*32+:32] * CHANNEL_GROUPS;
+            automatic int unsigned groups = (tokens + PE - 1) / PE;
+            shapes[e] = shape_t'{
+                (PART_W + 1)'(part - 2), (BEAT_W + 1)'(2 * tokens * part - 2), ADDR_W'((groups - 1) * CHANNEL_GROUPS + 1), ADDR_W'(groups)
+            };
+        end
+    endfunction
+    shape_t shape;
+    logic known;
 
     logic k_room, v_room, last_cg, last_of_part, last_of_frame;
     logic part_q;  // 0: K, 1: V
     logic [CHANNEL_GROUP_W-1:0] unused_cg;
     logic [PART_W-1:0] unused_part;
-    logic [$clog2(2*TOKENS*HEADS*CHANNEL_GROUPS)-1:0] unused_beat;
+    logic [BEAT_W-1:0] unused_beat;
     wire logic take = in_valid && in_ready;
-    wire logic frame_end = in_valid && v_room && last_of_frame;
-    assign in_ready = part_q ? v_room : k_room;
+    wire logic frame_end = in_valid && known && v_room && last_of_frame;
+    assign in_ready = known && (part_q ? v_room : k_room);
 
-    vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(take), .count(unused_cg), .last(last_cg));
-    vp_counter #(.COUNT(HEADS * CHANNEL_GROUPS)) part (
-        .clk, .rst_n, .step(take), .count(unused_part), .last(last_of_part)
+    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
+        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready, .value(shape), .value_valid(known), .value_ready(frame_end)
     );
-    vp_counter #(.COUNT(2 * TOKENS * HEADS * CHANNEL_GROUPS)) frame (
-        .clk, .rst_n, .step(take), .count(unused_beat), .last(last_of_frame)
+    vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(take), .count(unused_cg), .last(last_cg));
+    vp_sized_counter #(.MOST(HEADS * CHANNEL_GROUPS)) part (
+        .clk, .rst_n, .less_2(shape.part), .step(take), .count(unused_part), .last(last_of_part)
+    );
+    vp_sized_counter #(.MOST(2 * TOKENS * HEADS * CHANNEL_GROUPS)) frame (
+        .clk, .rst_n, .less_2(shape.frame), .step(take), .count(unused_beat), .last(last_of_frame)
     );
     vp_credits #(.COUNT(2)) k_slots (.clk, .rst_n, .take(frame_end), .give(k_release), .can_take(k_room));
     vp_credits #(.COUNT(2)) v_slots (.clk, .rst_n, .take(frame_end), .give(v_release), .can_take(v_room));
     vp_credits #(.COUNT(2), .FREE(0)) frames (.clk, .rst_n, .take(k_start), .give(frame_end), .can_take(k_whole));
 
     // --- a cycle later: the word that the beat goes to ---
-    localparam logic [ADDR_W-1:0] NEXT_HEAD = ADDR_W'((KEY_GROUPS - 1) * CHANNEL_GROUPS + 1);  // of K
     typedef struct packed {logic valid, values, last_cg, part_end, frame_end;} beat_t;
     beat_t beat_q;
     logic [PE-1:0] lane_q;  // one-hot bank of the token
     logic slot_q;           // frame slot being written
+    logic [ADDR_W-1:0] next_head_q, next_values_q;  // of the beat's frame
     logic [ADDR_W-1:0] addr_q, k_first_q, k_first_d, v_first_q, v_first_d;  // first words of the token
     logic [SIMD*WIDTH-1:0] data_q;
 
@@ -92,7 +122,7 @@ module vp_attention_kv #(
             part_q <= part_q ^ (take && last_of_part);
             beat_q <= beat_t'{take, part_q, last_cg, take && last_of_part, last_of_frame};
             if (beat_q.part_end) addr_q <= beat_q.values ? k_first_d : v_first_q;
-            else if (beat_q.valid) addr_q <= addr_q + (beat_q.values ? ADDR_W'(KEY_GROUPS) : beat_q.last_cg ? NEXT_HEAD : ADDR_W'(1));
+            else if (beat_q.valid) addr_q <= addr_q + (beat_q.values ? next_values_q : beat_q.last_cg ? next_head_q : ADDR_W'(1));
             if (beat_q.part_end && beat_q.values) begin
                 lane_q    <= beat_q.frame_end ? PE'(1) : PE'({lane_q, lane_q[PE-1]});
                 slot_q    <= slot_q ^ beat_q.frame_end;
@@ -100,7 +130,9 @@ module vp_attention_kv #(
                 v_first_q <= v_first_d;
             end
         end
-        data_q <= in_data;
+        data_q        <= in_data;
+        next_head_q   <= shape.next_head;
+        next_values_q <= shape.next_values;
     end
 
     // --- banks; LUTRAM in parts of at most 128 bits ---

@@ -4,28 +4,37 @@
 // then runs to its end, so nothing in the pipeline ever stalls. Finished items are announced; their row maximum comes a cycle
 // after item_ready, their logits are read at l_addr (slots in a ring, key groups in order) until item_free.
 // Keys take K_LATENCY cycles to read; query words are read later by as much.
+// Every frame has the tokens, queries, heads and constants of its encoder. An item's encoder goes on beside its accumulators.
 `default_nettype none
 
 module vp_attention_logits #(
-    int unsigned TOKENS      = 17,
+    int unsigned ENCODERS    = 1,
+    int unsigned TOKENS      = 17,  // at most, as QUERIES and HEADS
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
+    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}}, QUERIES_OF = {ENCODERS{32'(QUERIES)}},
+                                      HEADS_OF = {ENCODERS{32'(HEADS)}},
     int unsigned CHANNEL_GROUPS          = 1,
     int unsigned SIMD        = 8,
     int unsigned PE          = 1,
     int unsigned IN_WIDTH    = 8,
     int unsigned LOGIT_WIDTH = 8,
-    int unsigned LOGIT_MULT  = 65536,
+    parameter logic [ENCODERS*32-1:0] LOGIT_MULT = {ENCODERS{32'd65536}}, LOGIT_LEFT = '0,
     int unsigned LOGIT_SHIFT = 16,
+    int unsigned LOGIT_SPAN  = 0,  // an encoder's shift is LOGIT_SHIFT less its LOGIT_LEFT, which is at most this
     int unsigned SLOTS       = 3,
     int unsigned K_LATENCY   = 3,  // 2 or more
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
     localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS),
     localparam int unsigned DOT_LATENCY = 5 + ($clog2((SIMD + 3) / 4) + 1) / 2,
-    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS)
+    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS),
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic                        clk,
     input  wire logic                        rst_n,
+    input  wire logic [TAG_W-1:0]            encoder,    // of the next frame
+    input  wire logic                        encoder_valid,
+    output      logic                        encoder_ready,
     input  wire logic [SIMD*IN_WIDTH-1:0]    q_data,
     input  wire logic                        q_valid,
     output      logic                        q_ready,
@@ -51,6 +60,24 @@ module vp_attention_logits #(
     localparam int unsigned ACCW = 2 * IN_WIDTH + $clog2(SIMD * CHANNEL_GROUPS);
 
     // --- issue: steps of the running item; head and query of the next one ---
+    typedef struct packed {
+        logic [TAG_W-1:0] encoder;
+        logic [STEP_W:0] steps;  // of an item, less 2
+        logic [HEAD_W:0] heads;
+        logic [QUERY_W:0] queries;
+    } shape_t;
+    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
+        for (int unsigned e = 0; e < ENCODERS; e++) begin
+            shapes[e] = shape_t'{
+                TAG_W'(e), (STEP_W + 1)'((TOKENS_OF[e*32+:32] + PE - 1) / PE * CHANNEL_GROUPS - 2),
+                (HEAD_W + 1)'(HEADS_OF[e*32+:32] - 2), (QUERY_W + 1)'(QUERIES_OF[e*32+:32] - 2)
+            };
+        end
+    endfunction
+    shape_t next;              // of the next item
+    logic known;
+    logic [STEP_W:0] steps_q;  // of the running item
+    logic [TAG_W-1:0] encoder_q;
     logic run_q, last_step, last_cg, last_head, last_query, q_ok, slot_ok;
     logic first_q;                 // the next item is the first of its frame
     logic row_end_q, frame_end_q;  // the running item is the last of its query, of its frame
@@ -59,13 +86,23 @@ module vp_attention_logits #(
     logic [STEP_W-1:0] unused_step;
     logic [HEAD_W-1:0] unused_head;
     logic [QUERY_W-1:0] unused_query;
-    wire logic start = (!run_q || last_step) && q_ok && slot_ok && (!first_q || k_whole);
+    wire logic start = (!run_q || last_step) && known && q_ok && slot_ok && (!first_q || k_whole);
     wire logic item_end = run_q && last_step;
 
-    vp_counter #(.COUNT(KEY_GROUPS * CHANNEL_GROUPS)) steps (.clk, .rst_n, .step(run_q), .count(unused_step), .last(last_step));
+    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
+        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready,
+        .value(next), .value_valid(known), .value_ready(start && last_head && last_query)
+    );
+    vp_sized_counter #(.MOST(KEY_GROUPS * CHANNEL_GROUPS)) steps (
+        .clk, .rst_n, .less_2(steps_q), .step(run_q), .count(unused_step), .last(last_step)
+    );
     vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(run_q), .count(cg), .last(last_cg));
-    vp_counter #(.COUNT(HEADS)) heads (.clk, .rst_n, .step(start), .count(unused_head), .last(last_head));
-    vp_counter #(.COUNT(QUERIES)) rows (.clk, .rst_n, .step(start && last_head), .count(unused_query), .last(last_query));
+    vp_sized_counter #(.MOST(HEADS)) heads (
+        .clk, .rst_n, .less_2(next.heads), .step(start), .count(unused_head), .last(last_head)
+    );
+    vp_sized_counter #(.MOST(QUERIES)) rows (
+        .clk, .rst_n, .less_2(next.queries), .step(start && last_head), .count(unused_query), .last(last_query)
+    );
     vp_credits #(.COUNT(SLOTS)) slots (.clk, .rst_n, .take(start), .give(item_free), .can_take(slot_ok));
 
     assign k_start = start && first_q;
@@ -87,6 +124,8 @@ module vp_attention_logits #(
             if (run_q) k_addr <= !(last_step && row_end_q) ? k_addr + 1'b1 : k_slot_q ? KEY_ADDR_W'(FRAME) : '0;
         end
         if (start) begin
+            steps_q     <= next.steps;
+            encoder_q   <= next.encoder;
             row_end_q   <= last_head;
             frame_end_q <= last_head && last_query;
         end
@@ -130,12 +169,16 @@ module vp_attention_logits #(
     tag_t [GROUPS-1:0] tags;
     logic [PE*ACCW-1:0] acc_q, acc_d;
     logic [PE-1:0] load;
+    logic [TAG_W-1:0] load_encoder;
     always_ff @(posedge clk) begin
         if (!rst_n) first_cg_q <= 1'b1;
         else if (run_q) first_cg_q <= last_cg;
     end
     vp_delay #(.WIDTH(2), .LENGTH(K_LATENCY + DOT_LATENCY - 1)) tags_later (
         .clk, .rst_n, .in({run_q && first_cg_q, run_q && last_cg}), .out(early)
+    );
+    vp_delay #(.WIDTH(TAG_W), .LENGTH(K_LATENCY + DOT_LATENCY)) encoders_later (
+        .clk, .rst_n(1'b1), .in(encoder_q), .out(load_encoder)
     );
     for (genvar g = 0; g < GROUPS; g++) begin : g_group
         vp_copy #(.WIDTH(2)) copy (.clk, .in(early), .out(tags[g]));
@@ -149,10 +192,11 @@ module vp_attention_logits #(
     always_ff @(posedge clk) acc_q <= acc_d;
 
     vp_attention_rowmax #(
-        .TOKENS(TOKENS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .PE(PE), .ACC_WIDTH(ACCW), .LOGIT_WIDTH(LOGIT_WIDTH),
-        .LOGIT_MULT(LOGIT_MULT), .LOGIT_SHIFT(LOGIT_SHIFT), .SLOTS(SLOTS)
+        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .TOKENS_OF(TOKENS_OF), .CHANNEL_GROUPS(CHANNEL_GROUPS), .PE(PE), .ACC_WIDTH(ACCW),
+        .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT), .LOGIT_LEFT(LOGIT_LEFT), .LOGIT_SHIFT(LOGIT_SHIFT),
+        .LOGIT_SPAN(LOGIT_SPAN), .SLOTS(SLOTS)
     ) rowmax (
-        .clk, .rst_n, .load, .acc(acc_d), .item_max, .item_valid, .item_ready, .l_addr, .l_data
+        .clk, .rst_n, .encoder(load_encoder), .load, .acc(acc_d), .item_max, .item_valid, .item_ready, .l_addr, .l_data
     );
 endmodule
 

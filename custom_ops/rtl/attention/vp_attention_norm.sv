@@ -1,11 +1,12 @@
 // Last step of attention: O = clip(round_half_even(acc * floor(RECIP_NUM / Z) * 2^-RECIP_SHIFT)), SIMD
 // channels per beat. Accumulators wait in a ring of DEPTH channel groups while their row's reciprocal is
-// divided, then pass ceil(SIMD / KEY_GROUPS) multipliers, channels in order. room says that a whole item (CHANNEL_GROUPS
+// divided, then pass ceil(SIMD / KEY_GROUPS) multipliers, channels in order; groups come KEY_GROUPS cycles apart, or more. room says that a whole item (CHANNEL_GROUPS
 // groups) fits; take reserves it. A group passes without a stop: it starts where its place in the FIFO at the output
-// is free. Z must be at least 255.
+// is free. Z must be at least 255. RECIP_NUM and the shift are those of the encoder of each Z and of each accumulator.
 `default_nettype none
 
 module vp_attention_norm #(
+    int unsigned ENCODERS    = 1,
     int unsigned CHANNEL_GROUPS          = 1,
     int unsigned KEY_GROUPS          = 17,
     int unsigned SIMD        = 8,
@@ -13,10 +14,13 @@ module vp_attention_norm #(
     int unsigned ACC_WIDTH   = 24,
     int unsigned Z_WIDTH     = 16,
     int unsigned OUT_WIDTH   = 8,
-    logic [63:0] RECIP_NUM   = 64'd1,
+    parameter logic [ENCODERS*64-1:0] RECIP_NUM = {ENCODERS{64'd1}},
+    parameter logic [ENCODERS*32-1:0] RECIP_LEFT = '0,
     int unsigned RECIP_SHIFT = 0,
+    int unsigned RECIP_SPAN  = 0,   // an encoder's shift is RECIP_SHIFT less its RECIP_LEFT, which is at most this
     int unsigned RECIP_STAGES = 1,  // of the divider
-    int unsigned OUT_DEPTH   = 16   // beats of O under way or waiting
+    int unsigned OUT_DEPTH   = 16,  // beats of O under way or waiting
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
@@ -24,8 +28,10 @@ module vp_attention_norm #(
     input  wire logic                      take,
     input  wire logic                      acc_valid,
     input  wire logic [SIMD*ACC_WIDTH-1:0] acc,
+    input  wire logic [TAG_W-1:0]          acc_encoder,
     input  wire logic                      z_valid,
     input  wire logic [Z_WIDTH-1:0]        z,
+    input  wire logic [TAG_W-1:0]          z_encoder,
     output      logic [SIMD*OUT_WIDTH-1:0] out_data,
     output      logic                      out_valid,
     input  wire logic                      out_ready
@@ -51,9 +57,10 @@ module vp_attention_norm #(
     wire logic recip_ready = SERIAL > 1 ? last_q : load && last_group;
 
     vp_attention_reciprocal #(
-        .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(NUM_WIDTH), .NUM(RECIP_NUM), .WIDTH(25), .STAGES(RECIP_STAGES), .ITEMS(ITEMS)
+        .ENCODERS(ENCODERS), .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(NUM_WIDTH), .NUM(RECIP_NUM), .WIDTH(25), .STAGES(RECIP_STAGES),
+        .ITEMS(ITEMS)
     ) reciprocal (
-        .clk, .rst_n, .z_valid, .z, .recip, .recip_valid, .recip_ready
+        .clk, .rst_n, .z_valid, .z, .encoder(z_encoder), .recip, .recip_valid, .recip_ready
     );
     vp_credits #(.COUNT(DEPTH), .FREE(0)) there (.clk, .rst_n, .take(load), .give(acc_valid), .can_take(group_there));
     vp_counter #(.COUNT(CHANNEL_GROUPS)) groups (.clk, .rst_n, .step(load), .count(unused_group), .last(last_group));
@@ -76,14 +83,23 @@ module vp_attention_norm #(
         end
     end
 
-    // --- the ring of groups, read at every load ---
+    // --- the ring of groups, each with its shift if that may be another one, read at every load ---
+    localparam int unsigned LEFT_W = RECIP_SPAN > 0 ? $clog2(RECIP_SPAN + 1) : 1;
+    localparam int unsigned GROUP_W = RECIP_SPAN > 0 ? SIMD * ACC_WIDTH + LEFT_W : SIMD * ACC_WIDTH;
+    function automatic logic [ENCODERS-1:0][LEFT_W-1:0] lefts();
+        for (int unsigned e = 0; e < ENCODERS; e++) lefts[e] = LEFT_W'(RECIP_LEFT[e*32+:32]);
+    endfunction
     logic [ADDR_W-1:0] waddr, raddr;
     logic unused_w_wrap, unused_r_wrap;
+    logic [LEFT_W-1:0] left, head_left;
+    logic [GROUP_W-1:0] word;
     logic [SIMD*ACC_WIDTH-1:0] head;
+    assign {head_left, head} = (LEFT_W + SIMD * ACC_WIDTH)'(word);
+    vp_engine_lookup #(.ENCODERS(ENCODERS), .WIDTH(LEFT_W), .VALUES(lefts())) left_of (.encoder(acc_encoder), .value(left));
     vp_counter #(.COUNT(DEPTH)) writes (.clk, .rst_n, .step(acc_valid), .count(waddr), .last(unused_w_wrap));
     vp_counter #(.COUNT(DEPTH)) reads (.clk, .rst_n, .step(load), .count(raddr), .last(unused_r_wrap));
-    vp_ram #(.DEPTH(DEPTH), .WIDTH(SIMD * ACC_WIDTH), .STYLE("distributed")) ring (
-        .clk, .we(acc_valid), .waddr, .wdata(acc), .re(1'b1), .zero(1'b0), .raddr, .rdata(head)
+    vp_ram #(.DEPTH(DEPTH), .WIDTH(GROUP_W), .STYLE("distributed")) ring (
+        .clk, .we(acc_valid), .waddr, .wdata(GROUP_W'({left, acc})), .re(1'b1), .zero(1'b0), .raddr, .rdata(word)
     );
 
     // --- channels through the multipliers, LANES a cycle; load has a register of its own for each GROUP of channels ---
@@ -94,15 +110,16 @@ module vp_attention_norm #(
     logic [CHANNELS*OUT_WIDTH-1:0] word_q;
     logic [LANES*OUT_WIDTH-1:0] codes;
     logic [24:0] recip_q, mult_q;
+    logic [LEFT_W-1:0] left_q;
     logic shift_last_q, codes_last, push_q;
     for (genvar g = 0; g < GROUPS; g++) begin : g_group
         vp_copy copy (.clk, .in(load), .out(loads[g]));
     end
     vp_requant #(
-        .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(25), .SHIFT(RECIP_SHIFT), .OUT_WIDTH(OUT_WIDTH),
+        .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(25), .SHIFT(RECIP_SHIFT), .SPAN(RECIP_SPAN), .OUT_WIDTH(OUT_WIDTH),
         .OUT_SIGNED(1'b1)
     ) requant (
-        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .left(1'b0), .tag(shift_last_q), .out(codes),
+        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .left(left_q), .tag(shift_last_q), .out(codes),
         .out_tag(codes_last)
     );
     always_ff @(posedge clk) begin
@@ -115,6 +132,7 @@ module vp_attention_norm #(
         end
         if (load) recip_q <= recip;
         if (load_q) mult_q <= recip_q;
+        if (load_q) left_q <= head_left;
         for (int unsigned i = 0; i < CHANNELS; i++) begin
             if (i < SIMD && loads[i/GROUP]) shift_q[i*ACC_WIDTH+:ACC_WIDTH] <= head[i*ACC_WIDTH+:ACC_WIDTH];
             else if (i + LANES < CHANNELS) shift_q[i*ACC_WIDTH+:ACC_WIDTH] <= shift_q[(i+LANES)*ACC_WIDTH+:ACC_WIDTH];

@@ -1,33 +1,46 @@
 // Reciprocals of row sums, in order: floor(NUM / z), or with UP ceil(NUM / z) (NUM is a power of two then). ITEMS at most may
 // be inside: who pushes a row sum knows that one of them is taken. A division starts every ceil(WIDTH / STAGES) + 1 cycles.
+// NUM is that of the row sum's encoder.
 `default_nettype none
 
 module vp_attention_reciprocal #(
+    int unsigned ENCODERS  = 1,
     int unsigned Z_WIDTH   = 16,
     int unsigned NUM_WIDTH = 40,
-    logic [63:0] NUM       = 64'd1,
+    parameter logic [ENCODERS*64-1:0] NUM = {ENCODERS{64'd1}},
     bit          UP        = 1'b0,
     int unsigned WIDTH     = 25,
     int unsigned STAGES    = 1,
-    int unsigned ITEMS     = 4
+    int unsigned ITEMS     = 4,
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic               clk,
     input  wire logic               rst_n,
     input  wire logic               z_valid,
     input  wire logic [Z_WIDTH-1:0] z,
+    input  wire logic [TAG_W-1:0]   encoder,
     output      logic [WIDTH-1:0]   recip,
     output      logic               recip_valid,
     input  wire logic               recip_ready
 );
+    function automatic logic [ENCODERS-1:0][NUM_WIDTH-1:0] nums();
+        for (int unsigned e = 0; e < ENCODERS; e++) nums[e] = NUM[e*64+:NUM_WIDTH];
+    endfunction
+    localparam int unsigned SUM_W = ENCODERS > 1 ? Z_WIDTH + TAG_W : Z_WIDTH;  // with its encoder, if it may be another one
+    logic [SUM_W-1:0] sum;
     logic [Z_WIDTH-1:0] den;
+    logic [TAG_W-1:0] sum_encoder;
+    logic [NUM_WIDTH-1:0] dividend;
     logic [WIDTH-1:0] quotient;
     logic z_room, den_valid, den_ready, quotient_valid, quotient_room;
-    wire logic [NUM_WIDTH-1:0] num = NUM[NUM_WIDTH-1:0] | (UP ? NUM_WIDTH'(den - 1'b1) : '0);
+    assign {sum_encoder, den} = (TAG_W + Z_WIDTH)'(sum);
+    wire logic [NUM_WIDTH-1:0] num = dividend | (UP ? NUM_WIDTH'(den - 1'b1) : '0);
+    vp_engine_lookup #(.ENCODERS(ENCODERS), .WIDTH(NUM_WIDTH), .VALUES(nums())) num_of (.encoder(sum_encoder), .value(dividend));
 
     // One more than items: a FIFO refuses a beat in the cycle in which its last word moves to the output.
-    vp_fifo #(.WIDTH(Z_WIDTH), .DEPTH(ITEMS + 1), .STYLE("distributed")) sums (
-        .clk, .rst_n, .in_data(z), .in_valid(z_valid), .in_ready(z_room),
-        .out_data(den), .out_valid(den_valid), .out_ready(den_ready)
+    vp_fifo #(.WIDTH(SUM_W), .DEPTH(ITEMS + 1), .STYLE("distributed")) sums (
+        .clk, .rst_n, .in_data(SUM_W'({encoder, z})), .in_valid(z_valid), .in_ready(z_room),
+        .out_data(sum), .out_valid(den_valid), .out_ready(den_ready)
     );
     vp_divide #(.NUM_WIDTH(NUM_WIDTH), .DEN_WIDTH(Z_WIDTH), .QUOT_WIDTH(WIDTH), .STAGES(STAGES)) divide (
         .clk, .rst_n, .num, .den, .in_valid(den_valid), .in_ready(den_ready), .quot(quotient), .out_valid(quotient_valid)

@@ -3,23 +3,29 @@
 // maximum. Padding keys (beyond PE, or beyond TOKENS in the last group) do not count. A finished item is
 // announced (item_valid) until item_ready takes it; a cycle later item_max is its maximum, until the next one is taken.
 // Its logits are read at l_addr (slots in a ring, key groups in order), a cycle later.
-// Nothing stalls here: who loads must own a free slot. Every key has its load, all of them are equal.
+// Nothing stalls here: who loads must own a free slot. Every key has its load, all of them are equal. With the load comes the
+// item's encoder, whose tokens, multiplier and shift it has; a slot has room for the most tokens.
 `default_nettype none
 
 module vp_attention_rowmax #(
-    int unsigned TOKENS      = 17,
+    int unsigned ENCODERS    = 1,
+    int unsigned TOKENS      = 17,  // at most
+    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}},
     int unsigned CHANNEL_GROUPS          = 1,
     int unsigned PE          = 1,
     int unsigned ACC_WIDTH   = 20,
     int unsigned LOGIT_WIDTH = 8,
-    int unsigned LOGIT_MULT  = 65536,
+    parameter logic [ENCODERS*32-1:0] LOGIT_MULT = {ENCODERS{32'd65536}}, LOGIT_LEFT = '0,
     int unsigned LOGIT_SHIFT = 16,
+    int unsigned LOGIT_SPAN  = 0,
     int unsigned SLOTS       = 3,
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
-    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS)
+    localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS),
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
+    input  wire logic [TAG_W-1:0]          encoder,
     input  wire logic [PE-1:0]             load,
     input  wire logic [PE*ACC_WIDTH-1:0]   acc,
     output      logic [LOGIT_WIDTH-1:0]    item_max,
@@ -31,31 +37,60 @@ module vp_attention_rowmax #(
     localparam int unsigned LANES = (PE + CHANNEL_GROUPS - 1) / CHANNEL_GROUPS;
     localparam int unsigned SERIAL = (PE + LANES - 1) / LANES;
     localparam int unsigned KEYS = SERIAL * LANES;  // PE and padding
-    localparam int unsigned REST = TOKENS - (KEY_GROUPS - 1) * PE;  // keys of the last group
     localparam int unsigned SERIAL_W = SERIAL > 1 ? $clog2(SERIAL) : 1;
     localparam int unsigned KEY_GROUP_W = KEY_GROUPS > 1 ? $clog2(KEY_GROUPS) : 1;
+    localparam int unsigned FULL_W = $clog2(SERIAL + 1);
+    localparam int unsigned REST_W = LANES > 1 ? $clog2(LANES) : 1;
+    localparam int unsigned LEFT_W = LOGIT_SPAN > 0 ? $clog2(LOGIT_SPAN + 1) : 1;
+
+    typedef struct packed {logic [FULL_W-1:0] full; logic [REST_W-1:0] rest;} keys_t;  // steps full of keys, keys in the one after
+    function automatic keys_t in_steps(int unsigned keys);
+        return keys_t'{FULL_W'(keys / LANES), REST_W'(keys % LANES)};
+    endfunction
+    typedef struct packed {
+        logic [16:0] mult;
+        logic [LEFT_W-1:0] left;
+        logic [KEY_GROUP_W:0] groups;  // less 2
+        keys_t last_keys;              // of the last group
+    } shape_t;
+    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
+        for (int unsigned e = 0; e < ENCODERS; e++) begin
+            automatic int unsigned groups = (TOKENS_OF[e*32+:32] + PE - 1) / PE;
+            shapes[e] = shape_t'{
+                LOGIT_MULT[e*32+:17], LEFT_W'(LOGIT_LEFT[e*32+:32]), (KEY_GROUP_W + 1)'(groups - 2),
+                in_steps(TOKENS_OF[e*32+:32] - (groups - 1) * PE)
+            };
+        end
+    endfunction
 
     // --- requantisation, LANES keys a cycle: step s takes keys s * LANES and up ---
     logic [KEYS*ACC_WIDTH-1:0] shift_q;
     logic busy_q, last_step, last_group;
     logic [SERIAL_W-1:0] step;
     logic [KEY_GROUP_W-1:0] unused_group;
+    shape_t loaded, shape_q;
     logic [16:0] mult_q;
     logic [LANES-1:0] pad;
     wire logic word_end = busy_q && last_step;
+    wire keys_t keys = last_group ? shape_q.last_keys : in_steps(PE);
+    vp_engine_lookup #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (.encoder, .value(loaded));
     vp_counter #(.COUNT(SERIAL)) steps (.clk, .rst_n, .step(busy_q), .count(step), .last(last_step));
-    vp_counter #(.COUNT(KEY_GROUPS)) groups (.clk, .rst_n, .step(word_end), .count(unused_group), .last(last_group));
+    vp_sized_counter #(.MOST(KEY_GROUPS)) groups (
+        .clk, .rst_n, .less_2(shape_q.groups), .step(word_end), .count(unused_group), .last(last_group)
+    );
     always_comb begin
-        for (int unsigned i = 0; i < LANES; i++) pad[i] = 32'(step) * LANES + i >= (last_group ? REST : PE);
+        for (int unsigned i = 0; i < LANES; i++)
+            pad[i] = FULL_W'(step) > keys.full || (FULL_W'(step) == keys.full && REST_W'(i) >= keys.rest);
     end
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             busy_q <= 1'b0;
-            mult_q <= '0;  // a register, so that no multiplier's size depends on the constant
+            mult_q <= '0;  // with a reset, so that no multiplier's size depends on a constant
         end else begin
             busy_q <= load[0] || (busy_q && !last_step);
-            mult_q <= LOGIT_MULT[16:0];
+            if (load[0]) mult_q <= loaded.mult;
         end
+        if (load[0]) shape_q <= loaded;
         for (int unsigned i = 0; i < KEYS; i++) begin
             if (i < PE && load[i]) shift_q[i*ACC_WIDTH+:ACC_WIDTH] <= acc[i*ACC_WIDTH+:ACC_WIDTH];
             else if (i + LANES < KEYS) shift_q[i*ACC_WIDTH+:ACC_WIDTH] <= shift_q[(i+LANES)*ACC_WIDTH+:ACC_WIDTH];
@@ -66,29 +101,33 @@ module vp_attention_rowmax #(
     logic [LANES-1:0] codes_pad;
     logic codes_valid, codes_word, codes_item;
     vp_requant #(
-        .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(17), .SHIFT(LOGIT_SHIFT), .OUT_WIDTH(LOGIT_WIDTH),
+        .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(17), .SHIFT(LOGIT_SHIFT), .SPAN(LOGIT_SPAN), .OUT_WIDTH(LOGIT_WIDTH),
         .OUT_SIGNED(1'b1), .TAG_BITS(3 + LANES)
     ) requant (
-        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .left(1'b0), .out(codes),
+        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .left(shape_q.left), .out(codes),
         .tag({busy_q, word_end, word_end && last_group, pad}), .out_tag({codes_valid, codes_word, codes_item, codes_pad})
     );
 
     // --- logit ring: the codes of a word come in SERIAL cycles that follow one another ---
     localparam int unsigned WORD = KEYS * LOGIT_WIDTH;
     logic [WORD-1:0] word_q;
-    logic write_q;
-    logic [LOGIT_ADDR_W-1:0] write_addr;
-    logic unused_wrap;
-    vp_counter #(.COUNT(SLOTS * KEY_GROUPS)) writes (
-        .clk, .rst_n, .step(write_q), .count(write_addr), .last(unused_wrap)
-    );
+    logic write_q, item_end_q;
+    logic [LOGIT_ADDR_W-1:0] write_addr_q, next_q;  // next_q: first word of the next item
     always_ff @(posedge clk) begin
-        if (!rst_n) write_q <= 1'b0;
-        else write_q <= codes_word;
-        word_q <= WORD'({codes, word_q} >> (LANES * LOGIT_WIDTH));
+        if (!rst_n) begin
+            write_q      <= 1'b0;
+            write_addr_q <= '0;
+            next_q       <= LOGIT_ADDR_W'(KEY_GROUPS);
+        end else begin
+            write_q <= codes_word;
+            if (write_q) write_addr_q <= item_end_q ? next_q : write_addr_q + 1'b1;
+            if (write_q && item_end_q) next_q <= next_q == LOGIT_ADDR_W'((SLOTS - 1) * KEY_GROUPS) ? '0 : next_q + LOGIT_ADDR_W'(KEY_GROUPS);
+        end
+        item_end_q <= codes_item;
+        word_q     <= WORD'({codes, word_q} >> (LANES * LOGIT_WIDTH));
     end
     vp_ram #(.DEPTH(SLOTS * KEY_GROUPS), .WIDTH(PE * LOGIT_WIDTH), .STYLE("distributed")) logits (
-        .clk, .we(write_q), .waddr(write_addr), .wdata(word_q[PE*LOGIT_WIDTH-1:0]),
+        .clk, .we(write_q), .waddr(write_addr_q), .wdata(word_q[PE*LOGIT_WIDTH-1:0]),
         .re(1'b1), .zero(1'b0), .raddr(l_addr), .rdata(l_data)
     );
 

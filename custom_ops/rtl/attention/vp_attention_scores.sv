@@ -5,17 +5,21 @@
 // next integer. Sums of a frame are complete after its last head and are emitted once, token by token,
 // from one of two banks; the other takes the next frame meanwhile. Nothing stalls: a head starts when all it needs is
 // there, a score leaves its bank when its place in the FIFO at the output is free. Z must be at least 255.
+// A row comes with its encoder, whose tokens and heads its frame has.
 `default_nettype none
 
 module vp_attention_scores #(
-    int unsigned TOKENS      = 17,
+    int unsigned ENCODERS    = 1,
+    int unsigned TOKENS      = 17,  // at most, as HEADS
     int unsigned HEADS       = 1,
+    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}}, HEADS_OF = {ENCODERS{32'(HEADS)}},
     int unsigned PE          = 1,
     int unsigned Z_WIDTH     = 16,
     int unsigned SCORE_WIDTH = 17,
     int unsigned DIVIDE_STAGES = 1,
     int unsigned ROWS        = HEADS + 1,
-    parameter    RING_STYLE  = "auto"
+    parameter    RING_STYLE  = "auto",
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic                   clk,
     input  wire logic                   rst_n,
@@ -25,6 +29,7 @@ module vp_attention_scores #(
     input  wire logic [PE*8-1:0]        e,
     input  wire logic                   z_valid,  // after the row's last key group
     input  wire logic [Z_WIDTH-1:0]     z,
+    input  wire logic [TAG_W-1:0]       z_encoder,
     output      logic [SCORE_WIDTH-1:0] out_data,
     output      logic                   out_valid,
     input  wire logic                   out_ready
@@ -41,7 +46,17 @@ module vp_attention_scores #(
     localparam int unsigned LANE_W = PE > 1 ? $clog2(PE) : 1;
     localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
 
-    // --- a head starts: TOKENS keys, a cycle each, two at least, so that a sum is written before it is read again ---
+    // --- a head starts: a cycle for each token, two at least, so that a sum is written before it is read again ---
+    typedef struct packed {logic [TOKEN_W:0] tokens; logic [HEAD_W:0] heads;} shape_t;  // less 2
+    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
+        for (int unsigned e = 0; e < ENCODERS; e++)
+            shapes[e] = shape_t'{(TOKEN_W + 1)'(TOKENS_OF[e*32+:32] - 2), (HEAD_W + 1)'(HEADS_OF[e*32+:32] - 2)};
+    endfunction
+    logic [TAG_W-1:0] row_encoder;
+    logic row_there, row_ready, unused_row_room, unused_known;
+    shape_t next;                       // of the next head
+    logic [TOKEN_W:0] tokens_q;         // of the running head
+    logic [1:0][TOKEN_W:0] of_bank_q;   // of the frame in a bank
     logic [RECIP_W-1:0] recip, recip_q;
     logic recip_valid, bank_ok, start_q, run_q, last_token, last_head;
     logic first_head_q;            // the next head is the first of its frame
@@ -49,7 +64,7 @@ module vp_attention_scores #(
     logic bank_q;                  // of the running head
     logic [TOKEN_W-1:0] unused_token;
     logic [HEAD_W-1:0] unused_head;
-    wire logic free_now = !run_q || (last_token && TOKENS > 1);
+    wire logic free_now = !run_q || (last_token && !tokens_q[TOKEN_W]);
     wire logic start = free_now && recip_valid && (!first_head_q || bank_ok);
     wire logic row_end = run_q && last_token;
     logic emitted;
@@ -57,10 +72,23 @@ module vp_attention_scores #(
     vp_attention_reciprocal #(
         .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(P + 1), .NUM(64'd1 << P), .UP(1'b1), .WIDTH(RECIP_W), .STAGES(DIVIDE_STAGES), .ITEMS(ROWS)
     ) reciprocal (
-        .clk, .rst_n, .z_valid, .z, .recip, .recip_valid, .recip_ready(start_q)
+        .clk, .rst_n, .z_valid, .z, .encoder(1'b0), .recip, .recip_valid, .recip_ready(start_q)
     );
-    vp_counter #(.COUNT(TOKENS)) tokens (.clk, .rst_n, .step(run_q), .count(unused_token), .last(last_token));
-    vp_counter #(.COUNT(HEADS)) heads (.clk, .rst_n, .step(start), .count(unused_head), .last(last_head));
+    // A row's shape is there long before its reciprocal.
+    vp_fifo #(.WIDTH(TAG_W), .DEPTH(ROWS + 1), .STYLE("distributed")) row_encoders (
+        .clk, .rst_n, .in_data(z_encoder), .in_valid(z_valid), .in_ready(unused_row_room),
+        .out_data(row_encoder), .out_valid(row_there), .out_ready(row_ready)
+    );
+    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
+        .clk, .rst_n, .encoder(row_encoder), .encoder_valid(row_there), .encoder_ready(row_ready),
+        .value(next), .value_valid(unused_known), .value_ready(start)
+    );
+    vp_sized_counter #(.MOST(TOKENS)) tokens (
+        .clk, .rst_n, .less_2(tokens_q), .step(run_q), .count(unused_token), .last(last_token)
+    );
+    vp_sized_counter #(.MOST(HEADS)) heads (
+        .clk, .rst_n, .less_2(next.heads), .step(start), .count(unused_head), .last(last_head)
+    );
     vp_credits #(.COUNT(ROWS)) rows (.clk, .rst_n, .take, .give(row_end), .can_take(room));
     vp_credits #(.COUNT(2)) banks (.clk, .rst_n, .take(start && first_head_q), .give(emitted), .can_take(bank_ok));
 
@@ -79,7 +107,9 @@ module vp_attention_scores #(
             end
         end
         if (start_q) recip_q <= recip;
+        if (start && first_head_q) of_bank_q[!bank_q] <= next.tokens;
         if (start) begin
+            tokens_q     <= next.tokens;
             head_0_q     <= first_head_q;
             frame_last_q <= last_head;
         end
@@ -115,7 +145,7 @@ module vp_attention_scores #(
     // --- stage 1: E of one key, from the ring's word; then its product ---
     localparam int unsigned MULTIPLY = 2 + (RECIP_W + 25) / 26;  // cycles of vp_multiply
     localparam int unsigned QUOTIENT = 1 + MULTIPLY;
-    typedef struct packed {logic valid, bank, head_0, frame_end;} tag_t;
+    typedef struct packed {logic valid, bank, head_0, row_end, frame_end;} tag_t;
     tag_t [QUOTIENT:1] tags_q;
     logic lane_first_1_q;
     logic [PE*8-1:0] shift_q;
@@ -125,42 +155,42 @@ module vp_attention_scores #(
     wire tag_t tag_sum = tags_q[QUOTIENT];
     always_ff @(posedge clk) begin
         if (!rst_n) tags_q <= '0;
-        else tags_q <= {tags_q[QUOTIENT-1:1], tag_t'{run_q, bank_q, head_0_q, row_end && frame_last_q}};
+        else tags_q <= {tags_q[QUOTIENT-1:1], tag_t'{run_q, bank_q, head_0_q, row_end, row_end && frame_last_q}};
         lane_first_1_q <= lane_first_q;
         shift_q        <= word >> 8;
     end
     vp_multiply #(.A_WIDTH(RECIP_W + 1), .B_WIDTH(9)) multiply (.clk, .a({1'b0, recip_q}), .b({1'b0, word[7:0]}), .product);
 
     // --- sums: read a cycle before the quotient is there, written when it is added ---
-    logic [TOKEN_W-1:0] sum_token, emit_token;
-    logic [TOKEN_W-1:0] write_token_q;
-    logic unused_s_wrap, last_emit, complete, can_take, emit_bank_q, push_q, push_bank_q;
+    logic [TOKEN_W-1:0] sum_token_q, write_token_q, emit_token;
+    logic last_emit, complete, can_take, emit_bank_q, push_q, push_bank_q;
     logic [SCORE_WIDTH-1:0] bank_data[2];
     wire logic [SCORE_WIDTH-1:0] sum = SCORE_WIDTH'(product[P-16+:17]) + bank_data[tag_sum.bank];
     wire logic emit = complete && can_take;
     assign emitted = emit && last_emit;
-    vp_counter #(.COUNT(TOKENS)) sums (
-        .clk, .rst_n, .step(tag_read.valid), .count(sum_token), .last(unused_s_wrap)
+    vp_sized_counter #(.MOST(TOKENS)) emits (
+        .clk, .rst_n, .less_2(of_bank_q[emit_bank_q]), .step(emit), .count(emit_token), .last(last_emit)
     );
-    vp_counter #(.COUNT(TOKENS)) emits (.clk, .rst_n, .step(emit), .count(emit_token), .last(last_emit));
     vp_credits #(.COUNT(2), .FREE(0)) frames (.clk, .rst_n, .take(emitted), .give(tag_sum.frame_end), .can_take(complete));
     for (genvar i = 0; i < 2; i++) begin : g_bank
         wire logic out_side = complete && emit_bank_q == i[0];
         vp_ram #(.DEPTH(TOKENS), .WIDTH(SCORE_WIDTH), .STYLE("distributed")) bank (
             .clk, .we(tag_sum.valid && tag_sum.bank == i[0]), .waddr(write_token_q), .wdata(sum),
-            .re(1'b1), .zero(!out_side && tag_read.head_0), .raddr(out_side ? emit_token : sum_token), .rdata(bank_data[i])
+            .re(1'b1), .zero(!out_side && tag_read.head_0), .raddr(out_side ? emit_token : sum_token_q), .rdata(bank_data[i])
         );
     end
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             emit_bank_q <= 1'b0;
             push_q      <= 1'b0;
+            sum_token_q <= '0;
         end else begin
+            if (tag_read.valid) sum_token_q <= tag_read.row_end ? '0 : sum_token_q + 1'b1;
             emit_bank_q <= emit_bank_q ^ emitted;
             push_q      <= emit;
         end
         push_bank_q   <= emit_bank_q;
-        write_token_q <= sum_token;
+        write_token_q <= sum_token_q;
     end
     vp_credit_fifo #(.WIDTH(SCORE_WIDTH), .DEPTH(4), .STYLE("distributed")) results (
         .clk, .rst_n, .take(emit), .can_take, .push(push_q), .push_data(bank_data[push_bank_q]),

@@ -4,12 +4,17 @@
 // when the next stage has room for all of it (room, and score_room for items of query 0) and then runs to
 // its end. The row sum z comes with the first channel group. Padding keys have E = 0. V, which takes V_LATENCY cycles
 // to read, is read ahead, so that it meets E.
+// Every frame has the tokens, queries and heads of its encoder, the encoder's part of the exp table, and scores if that has some.
+// Sums go on with their encoder.
 `default_nettype none
 
 module vp_attention_values #(
-    int unsigned TOKENS      = 17,
+    int unsigned ENCODERS    = 1,
+    int unsigned TOKENS      = 17,  // at most, as QUERIES and HEADS
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
+    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}}, QUERIES_OF = {ENCODERS{32'(QUERIES)}},
+                                      HEADS_OF = {ENCODERS{32'(HEADS)}}, SCORES_OF = {ENCODERS{32'd1}},
     int unsigned CHANNEL_GROUPS          = 1,
     int unsigned SIMD        = 8,
     int unsigned PE          = 1,
@@ -22,10 +27,14 @@ module vp_attention_values #(
     localparam int unsigned VALUE_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS),
     localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS),
     localparam int unsigned ACC_WIDTH = IN_WIDTH + 8 + $clog2(TOKENS),
-    localparam int unsigned Z_WIDTH = $clog2(255 * TOKENS + 1)
+    localparam int unsigned Z_WIDTH = $clog2(255 * TOKENS + 1),
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic                        clk,
     input  wire logic                        rst_n,
+    input  wire logic [TAG_W-1:0]            encoder,     // of the next frame
+    input  wire logic                        encoder_valid,
+    output      logic                        encoder_ready,
     input  wire logic [LOGIT_WIDTH-1:0]      item_max,    // of the item that item_ready took last
     input  wire logic                        item_valid,
     output      logic                        item_ready,
@@ -42,9 +51,11 @@ module vp_attention_values #(
     output      logic                        score_take,  // an item of query 0 starts
     output      logic                        acc_valid,
     output      logic [SIMD*ACC_WIDTH-1:0]   acc,
+    output      logic [TAG_W-1:0]            acc_encoder,
     output      logic                        z_valid,
     output      logic                        z_score,     // z is of query 0
     output      logic [Z_WIDTH-1:0]          z,
+    output      logic [TAG_W-1:0]            z_encoder,
     output      logic                        e_valid,     // once per key group of query 0
     output      logic [PE*8-1:0]             e
 );
@@ -52,38 +63,72 @@ module vp_attention_values #(
     localparam int unsigned STEP_W = KEY_GROUPS * CHANNEL_GROUPS > 1 ? $clog2(KEY_GROUPS * CHANNEL_GROUPS) : 1;
     localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
     localparam int unsigned QUERY_W = QUERIES > 1 ? $clog2(QUERIES) : 1;
-    localparam int unsigned REST = TOKENS - (KEY_GROUPS - 1) * PE;  // keys in the last group
     localparam int unsigned DOT_LATENCY = 5 + ($clog2((PE + 3) / 4) + 1) / 2;
     localparam int unsigned Z_LATENCY = 1 + ($clog2(PE) + 1) / 2;
 
     // --- issue: steps of the running item; head and query of the next one ---
+    typedef struct packed {logic [STEP_W:0] steps; logic [KEY_GROUP_W:0] groups;} item_t;  // less 2
+    typedef struct packed {
+        logic [TAG_W-1:0] encoder;
+        item_t item;
+        logic [HEAD_W:0] heads;  // less 2, as queries
+        logic [QUERY_W:0] queries;
+        logic scores;
+    } shape_t;
+    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
+        for (int unsigned e = 0; e < ENCODERS; e++) begin
+            automatic int unsigned groups = (TOKENS_OF[e*32+:32] + PE - 1) / PE;
+            shapes[e] = shape_t'{
+                TAG_W'(e), item_t'{(STEP_W + 1)'(groups * CHANNEL_GROUPS - 2), (KEY_GROUP_W + 1)'(groups - 2)},
+                (HEAD_W + 1)'(HEADS_OF[e*32+:32] - 2), (QUERY_W + 1)'(QUERIES_OF[e*32+:32] - 2), SCORES_OF[e*32]
+            };
+        end
+    endfunction
+    shape_t next;   // of the next item
+    item_t item_q;  // of the running item
+    logic [TAG_W-1:0] encoder_q;
+    logic known;
     logic run_q, last_step, last_kg, last_head, last_query;
     logic first_kg_q, first_cg_q;
-    logic score_next_q, score_q;   // the next, the running item is of query 0
+    logic first_row_q;             // the next item is of query 0
+    logic score_q;                 // the running item is of query 0 of a frame with scores
     logic row_end_q, frame_end_q;  // the running item is the last of its query, of its frame
     logic [STEP_W-1:0] unused_step;
     logic [KEY_GROUP_W-1:0] unused_kg;
     logic [HEAD_W-1:0] unused_head;
     logic [QUERY_W-1:0] unused_query;
     logic [LOGIT_ADDR_W-1:0] l_addr_q, l_base_q, l_next_q;  // first words of the running item and of the next one
-    wire logic start = (!run_q || last_step) && item_valid && room && (!score_next_q || score_room);
+    wire logic score_next = first_row_q && next.scores;
+    wire logic start = (!run_q || last_step) && known && item_valid && room && (!score_next || score_room);
     wire logic item_end = run_q && last_step;
 
-    vp_counter #(.COUNT(KEY_GROUPS * CHANNEL_GROUPS)) steps (.clk, .rst_n, .step(run_q), .count(unused_step), .last(last_step));
-    vp_counter #(.COUNT(KEY_GROUPS)) kgs (.clk, .rst_n, .step(run_q), .count(unused_kg), .last(last_kg));
-    vp_counter #(.COUNT(HEADS)) heads (.clk, .rst_n, .step(start), .count(unused_head), .last(last_head));
-    vp_counter #(.COUNT(QUERIES)) rows (.clk, .rst_n, .step(start && last_head), .count(unused_query), .last(last_query));
+    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
+        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready,
+        .value(next), .value_valid(known), .value_ready(start && last_head && last_query)
+    );
+    vp_sized_counter #(.MOST(KEY_GROUPS * CHANNEL_GROUPS)) steps (
+        .clk, .rst_n, .less_2(item_q.steps), .step(run_q), .count(unused_step), .last(last_step)
+    );
+    vp_sized_counter #(.MOST(KEY_GROUPS)) kgs (
+        .clk, .rst_n, .less_2(item_q.groups), .step(run_q), .count(unused_kg), .last(last_kg)
+    );
+    vp_sized_counter #(.MOST(HEADS)) heads (
+        .clk, .rst_n, .less_2(next.heads), .step(start), .count(unused_head), .last(last_head)
+    );
+    vp_sized_counter #(.MOST(QUERIES)) rows (
+        .clk, .rst_n, .less_2(next.queries), .step(start && last_head), .count(unused_query), .last(last_query)
+    );
 
     assign item_ready = start;
     assign take       = start;
-    assign score_take = start && score_next_q;
+    assign score_take = start && score_next;
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             run_q        <= 1'b0;
             first_kg_q   <= 1'b1;
             first_cg_q   <= 1'b1;
-            score_next_q <= 1'b1;
+            first_row_q  <= 1'b1;
             item_free    <= 1'b0;
             l_addr_q     <= '0;
             l_base_q     <= '0;
@@ -91,7 +136,7 @@ module vp_attention_values #(
         end else begin
             run_q     <= start || (run_q && !last_step);
             item_free <= item_end;
-            if (start && last_head) score_next_q <= last_query;
+            if (start && last_head) first_row_q <= last_query;
             if (run_q) begin
                 first_kg_q <= last_kg;
                 if (last_kg) first_cg_q <= last_step;
@@ -103,7 +148,9 @@ module vp_attention_values #(
             end
         end
         if (start) begin
-            score_q     <= score_next_q;
+            item_q      <= next.item;
+            encoder_q   <= next.encoder;
+            score_q     <= score_next;
             row_end_q   <= last_head;
             frame_end_q <= last_head && last_query;
         end
@@ -125,7 +172,24 @@ module vp_attention_values #(
     end
     vp_delay #(.WIDTH(LOGIT_ADDR_W), .LENGTH(E_TAG - 3)) reads_later (.clk, .rst_n, .in(l_addr_q), .out(l_addr));
 
+    // --- the encoder: with the differences (in a copy for each key that chooses its part of the table), with z, with acc ---
+    logic [TAG_W-1:0] diff_encoder;
+    vp_delay #(.WIDTH(TAG_W), .LENGTH(E_TAG - 1)) to_diff (.clk, .rst_n(1'b1), .in(encoder_q), .out(diff_encoder));
+    vp_delay #(.WIDTH(TAG_W), .LENGTH(Z_LATENCY + 2)) to_z (.clk, .rst_n(1'b1), .in(diff_encoder), .out(z_encoder));
+    vp_delay #(.WIDTH(TAG_W), .LENGTH(DOT_LATENCY + 2)) to_acc (.clk, .rst_n(1'b1), .in(diff_encoder), .out(acc_encoder));
+
+    // --- which keys of the last group are padding ---
+    function automatic logic [ENCODERS-1:0][PE-1:0] paddings();
+        for (int unsigned e = 0; e < ENCODERS; e++) begin
+            for (int unsigned i = 0; i < PE; i++) paddings[e][i] = i > (TOKENS_OF[e*32+:32] - 1) % PE;
+        end
+    endfunction
+    logic [PE-1:0] padding, pad_q;
+    vp_engine_lookup #(.ENCODERS(ENCODERS), .WIDTH(PE), .VALUES(paddings())) padding_of (.encoder(diff_encoder), .value(padding));
+    always_ff @(posedge clk) pad_q <= tags_q[E_TAG-1].last ? padding : '0;
+
     // --- E of PE keys; row sum and scores have it a cycle later, from a register beside that of the multipliers ---
+    localparam int unsigned EXP_ADDR_W = $clog2(ENCODERS << LOGIT_WIDTH);
     logic [LOGIT_WIDTH-1:0] max_q, max_later;
     logic [PE*LOGIT_WIDTH-1:0] diff_q;
     logic [PE*8-1:0] entry, e_now;
@@ -134,12 +198,20 @@ module vp_attention_values #(
         .clk, .rst_n, .in(item_max), .out(max_later)
     );
     for (genvar i = 0; i < PE; i++) begin : g_exp
+        logic [TAG_W-1:0] table_encoder;
+        if (ENCODERS == 1) begin : g_one
+            assign table_encoder = '0;
+        end else begin : g_several
+            logic [TAG_W-1:0] early;
+            vp_delay #(.WIDTH(TAG_W), .LENGTH(E_TAG - 2)) to_copy (.clk, .rst_n(1'b1), .in(encoder_q), .out(early));
+            vp_copy #(.WIDTH(TAG_W)) copy (.clk, .in(early), .out(table_encoder));
+        end
         always_ff @(posedge clk)
             diff_q[i*LOGIT_WIDTH+:LOGIT_WIDTH] <= max_q - l_data[i*LOGIT_WIDTH+:LOGIT_WIDTH];
-        vp_rom #(.DEPTH(1 << LOGIT_WIDTH), .WIDTH(8), .FILE(EXP_FILE), .STYLE("distributed")) exp (
-            .clk, .en(1'b1), .addr(diff_q[i*LOGIT_WIDTH+:LOGIT_WIDTH]), .data(entry[i*8+:8])
+        vp_rom #(.DEPTH(ENCODERS << LOGIT_WIDTH), .WIDTH(8), .FILE(EXP_FILE), .STYLE("distributed")) exp (
+            .clk, .en(1'b1), .addr(EXP_ADDR_W'({table_encoder, diff_q[i*LOGIT_WIDTH+:LOGIT_WIDTH]})), .data(entry[i*8+:8])
         );
-        assign e_now[i*8+:8] = i >= REST && tags_q[E_TAG].last ? 8'd0 : entry[i*8+:8];
+        assign e_now[i*8+:8] = pad_q[i] ? 8'd0 : entry[i*8+:8];
     end
     vp_copy #(.WIDTH(PE * 8)) e_later (.clk, .in(e_now), .out(e));
     assign e_valid = tags_q[E_TAG+1].valid && tags_q[E_TAG+1].z && tags_q[E_TAG+1].score;

@@ -1,11 +1,15 @@
-// Op top of VitSplit: of every TOKEN_BEATS beats the first FIRST_BEATS go to output 0, the rest to
-// output 1, in order. A stalled output holds up the other one: buffering is the work of the FIFOs behind.
+// Op top of VitSplit: of every token of TOKEN_BEATS beats the first FIRST_BEATS go to output 0, the rest to output 1, in order. A
+// stalled output holds up the other one: buffering is the work of the FIFOs behind. Of the tokens after a frame's first FIRST_TOKENS
+// the first part is taken and dropped.
 `default_nettype none
 
 module vp_stream_split #(
-    int unsigned WIDTH       = 8,
-    int unsigned TOKEN_BEATS = 2,
-    int unsigned FIRST_BEATS = 1,
+    int unsigned WIDTH    = 8,
+    int unsigned ENCODERS = 1,
+    int unsigned FRAMES   = 4,   // tags that wait
+    int unsigned BEAT_W   = 1,   // of a token's beats
+    int unsigned TOKEN_W  = 1,   // of a frame's tokens
+    parameter logic [ENCODERS*32-1:0] TOKENS = 2, FIRST_TOKENS = 2, TOKEN_BEATS = 2, FIRST_BEATS = 1,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
     input  wire logic              clk,
@@ -18,30 +22,65 @@ module vp_stream_split #(
     input  wire logic              out0_tready,
     output      logic [PADDED-1:0] out1_tdata,
     output      logic              out1_tvalid,
-    input  wire logic              out1_tready
+    input  wire logic              out1_tready,
+    input  wire logic [7:0]        tags_in_tdata,
+    input  wire logic              tags_in_tvalid,
+    output      logic              tags_in_tready,
+    output      logic [7:0]        tags_out_tdata,
+    output      logic              tags_out_tvalid,
+    input  wire logic              tags_out_tready
 );
-    if (FIRST_BEATS < 1 || FIRST_BEATS >= TOKEN_BEATS) begin : g_check
-        $error("vp_stream_split: FIRST_BEATS %0d must be 1 to %0d", FIRST_BEATS, TOKEN_BEATS - 1);
+    for (genvar e = 0; e < ENCODERS; e++) begin : g_check
+        if (FIRST_BEATS[e*32+:32] < 1 || FIRST_BEATS[e*32+:32] >= TOKEN_BEATS[e*32+:32]) begin : g_beats
+            $error("vp_stream_split: FIRST_BEATS %0d must be 1 to %0d", FIRST_BEATS[e*32+:32], TOKEN_BEATS[e*32+:32] - 1);
+        end
+        if (FIRST_TOKENS[e*32+:32] < 1 || FIRST_TOKENS[e*32+:32] > TOKENS[e*32+:32]) begin : g_tokens
+            $error("vp_stream_split: FIRST_TOKENS %0d must be 1 to %0d", FIRST_TOKENS[e*32+:32], TOKENS[e*32+:32]);
+        end
     end
-    localparam int unsigned BEAT_W = $clog2(TOKEN_BEATS);
+    typedef struct packed {
+        logic [BEAT_W-1:0] first_end, before_last;  // beats: the first part's last one, the last but one
+        logic all;                                  // tokens have both parts
+        logic [TOKEN_W-1:0] last_whole;             // token with both parts
+    } shape_t;
+    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
+        for (int unsigned e = 0; e < ENCODERS; e++) begin
+            shapes[e] = shape_t'{
+                BEAT_W'(FIRST_BEATS[e*32+:32] - 1), BEAT_W'(TOKEN_BEATS[e*32+:32] - 2),
+                FIRST_TOKENS[e*32+:32] == TOKENS[e*32+:32], TOKEN_W'(FIRST_TOKENS[e*32+:32] - 1)
+            };
+        end
+    endfunction
 
     logic [WIDTH-1:0] x, y0, y1;
-    logic x_valid, ready0, ready1, second_q;
+    logic x_valid, ready0, ready1, known, frame_end;
+    logic second_q, last_q;  // the beat is one of the second part, is the token's last one
+    logic cut_q;             // the first part is dropped
     logic [BEAT_W-1:0] beat_q;
-    wire logic x_ready = second_q ? ready1 : ready0;
+    logic [TOKEN_W-1:0] token;
+    shape_t shape;
+    wire logic dropped = cut_q && !shape.all;
+    wire logic x_ready = second_q ? ready1 : known && (ready0 || dropped);
+    wire logic take = x_valid && x_ready;
+    wire logic token_end = take && last_q;
 
+    vp_engine_frame #(
+        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(TOKEN_W), .WIDTH($bits(shape_t)), .STEPS(TOKENS), .VALUES(shapes())
+    ) frame (
+        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
+        .value(shape), .known, .step(token_end), .count(token), .last(frame_end)
+    );
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             beat_q   <= '0;
             second_q <= 1'b0;
-        end else if (x_valid && x_ready) begin
-            if (beat_q == BEAT_W'(TOKEN_BEATS - 1)) begin
-                beat_q   <= '0;
-                second_q <= 1'b0;
-            end else begin
-                beat_q <= beat_q + 1'b1;
-                if (beat_q == BEAT_W'(FIRST_BEATS - 1)) second_q <= 1'b1;
-            end
+            last_q   <= 1'b0;
+            cut_q    <= 1'b0;
+        end else if (take) begin
+            beat_q   <= last_q ? '0 : beat_q + 1'b1;
+            second_q <= !last_q && (second_q || beat_q == shape.first_end);
+            last_q   <= !last_q && beat_q == shape.before_last;
+            if (last_q) cut_q <= !frame_end && (cut_q || token == shape.last_whole);
         end
     end
 
@@ -50,7 +89,7 @@ module vp_stream_split #(
         .out_data(x), .out_valid(x_valid), .out_ready(x_ready)
     );
     vp_stage #(.WIDTH(WIDTH)) stage0 (
-        .clk, .rst_n, .in_data(x), .in_valid(x_valid && !second_q), .in_ready(ready0),
+        .clk, .rst_n, .in_data(x), .in_valid(known && x_valid && !second_q && !dropped), .in_ready(ready0),
         .out_data(y0), .out_valid(out0_tvalid), .out_ready(out0_tready)
     );
     vp_stage #(.WIDTH(WIDTH)) stage1 (
