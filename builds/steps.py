@@ -33,6 +33,7 @@ from finn_vitprune.builds.timing import design_timing
 from finn_vitprune.builds.units import simulated_by_units
 from finn_vitprune.builds.verify import verify
 from finn_vitprune.builds.verify_units import FRAMES, verify_units
+from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.registry import hardware_op
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import AnswerIsNo, DoesNotFit, UserError
@@ -252,14 +253,15 @@ def step_synthesise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     build.folder.synthesis.path.unlink(missing_ok=True)
     if build.settings.synth == "none":
         return model
-    jobs = [node_job(getCustomOp(node)) for node in model.graph.node]
+    units = flattened(model)
+    jobs = [node_job(getCustomOp(node)) for node in units.graph.node]
     found = {}
     for job, netlist in map_many(jobs, build.settings.workers):
         found[job] = netlist
         progress.status(f"synthesised {len(found)} of {len(jobs)} nodes")
     timing = {job.top: found[job].timing for job in jobs}
     build.folder.synthesis.save(Synthesis(tool(jobs), {job.top: found[job].resources for job in jobs}, timing))
-    whole = design_timing(model, timing, build.cfg.synth_clk_period_ns)
+    whole = design_timing(units, timing, build.cfg.synth_clk_period_ns)
     progress.line(whole.text if whole.holds else f"warning: {whole.text}")
     return model
 

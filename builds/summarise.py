@@ -19,6 +19,7 @@ from finn_vitprune.builds.lowering_check import LoweringCheck
 from finn_vitprune.builds.timing import design_timing
 from finn_vitprune.builds.verify import Verification
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
+from finn_vitprune.custom_ops.engine import flattened, layers
 from finn_vitprune.custom_ops.lookup import VitLookup
 from finn_vitprune.custom_ops.memory import UnitMemory
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
@@ -50,22 +51,22 @@ from finn_vitprune.transforms.slr import slrs_of
 def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
     """The summary of a build; sections whose step did not run stay empty."""
     lowering, measured = build.folder.lowering.load(), build.folder.verification.load()
-    synthesis = build.folder.synthesis.load()
-    used = synthesis.per_node if synthesis else estimated(model)
+    synthesis, units = build.folder.synthesis.load(), flattened(model)
+    used = synthesis.per_node if synthesis else estimated(units)
     fit = planned_fit(model, build, used, synthesis.tool if synthesis else ESTIMATE)
     return Summary(
-        model=model_summary(model, lowering),
+        model=model_summary(layers(model), lowering),
         verify=_verify(build, lowering, measured),
         rtlsim=measured and RtlsimSummary.measured(
             measured.frames, measured.latency_cycles, measured.interval_cycles, measured.interval_cycles_max,
             build.cfg.synth_clk_period_ns,
         ),
-        balance=balance(model),
-        nodes=node_rows(model, measured.units.intervals if measured and measured.units else {}),
+        balance=balance(units),
+        nodes=node_rows(units, measured.units.intervals if measured and measured.units else {}),
         plan=_plan(model, build),
-        resources=_resources(model, used, fit),
+        resources=_resources(units, used, fit),
         part=_part(fit),
-        timing=design_timing(model, synthesis.timing, build.cfg.synth_clk_period_ns) if synthesis and synthesis.timing else None,
+        timing=design_timing(units, synthesis.timing, build.cfg.synth_clk_period_ns) if synthesis and synthesis.timing else None,
         time_s=build.folder.step_times.load() or {},
         target_fps=build.cfg.target_fps,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,10 @@ from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
 from finn_vitprune.sim.beats import Stream
+
+
+SOURCE, SINK = "engine_in", "engine_out"
+"""The tensors outside, as ``units`` calls them."""
 
 
 class VitEngine(VitOp):
@@ -72,7 +77,15 @@ class VitEngine(VitOp):
             raise UserError(f"{self.label} has no units yet: step_insert_streams comes first")
         body, units = self.get_nodeattr("body"), copy.deepcopy(graph)
         units.initializer.extend(body.initializer)
+        _rename(units, {SOURCE: self.onnx_node.input[0], SINK: self.onnx_node.output[0]})
         return _model(units)
+
+    @property
+    def flat(self) -> ModelWrapper:
+        """The body with the tensors that are at the engine."""
+        body = copy.deepcopy(self.get_nodeattr("body"))
+        _rename(body, {body.input[0].name: self.onnx_node.input[0], body.output[0].name: self.onnx_node.output[0]})
+        return _model(body)
 
     def _graph(self, attribute: str) -> GraphProto | None:
         return next((a.g for a in self.onnx_node.attribute if a.name == attribute), None)
@@ -120,8 +133,47 @@ class VitEngine(VitOp):
         return tuple(memory for node in self.hardware.graph.node for memory in getCustomOp(node).memory_map())
 
 
+def _rename(graph: GraphProto, names: dict[str, str]) -> None:
+    """Give tensors other names, at the nodes of ``graph``."""
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            for i, tensor in enumerate(tensors):
+                tensors[i] = names.get(tensor, tensor)
+
+
 def _model(graph: GraphProto) -> ModelWrapper:
     return ModelWrapper(helper.make_model(graph))
+
+
+def flattened(model: ModelWrapper) -> ModelWrapper:
+    """``model`` with the units of its engines in their place, for what looks at one unit after another. Engines are circles in it."""
+    return _expanded(model, lambda engine: engine.hardware)
+
+
+def layers(model: ModelWrapper) -> ModelWrapper:
+    """``model`` with the layers of its engines in their place: the flat graph."""
+    return _expanded(model, lambda engine: engine.flat)
+
+
+def _expanded(model: ModelWrapper, of: Callable[[VitEngine], ModelWrapper]) -> ModelWrapper:
+    if not model.get_nodes_by_op_type("VitEngine_rtl"):
+        return model
+    whole = copy.deepcopy(model)
+    nodes = []
+    for node in model.graph.node:
+        op = getCustomOp(node)
+        if isinstance(op, VitEngine):
+            inside = of(op).graph
+            nodes += inside.node
+            whole.graph.initializer.extend(inside.initializer)
+            whole.graph.value_info.extend(inside.value_info)
+            whole.graph.quantization_annotation.extend(inside.quantization_annotation)
+        else:
+            nodes.append(node)
+    nodes = [copy.deepcopy(node) for node in nodes]
+    del whole.graph.node[:]
+    whole.graph.node.extend(nodes)
+    return whole
 
 
 class VitEngine_rtl(VitRTLBackend, VitEngine):
@@ -145,11 +197,10 @@ class VitEngine_rtl(VitRTLBackend, VitEngine):
             op = getCustomOp(node)
             op.set_nodeattr("code_gen_dir_ipgen", str(folder))
             op.generate_hdl(hardware, fpgapart, clk)
-        units = copy.deepcopy(hardware.graph)
-        own = {tensor.name for tensor in self._graph("units").initializer}
-        constants = [tensor for tensor in units.initializer if tensor.name in own]
-        del units.initializer[:]
-        units.initializer.extend(constants)
+        units = copy.deepcopy(self._graph("units"))
+        for node, made in zip(units.node, hardware.graph.node, strict=True):
+            del node.attribute[:]
+            node.attribute.extend(made.attribute)
         self.set_graph("units", units)
         write_text(folder / f"{self.onnx_node.name}.v", self.wrapper_text())
         for attribute, value in (("gen_top_module", self.onnx_node.name), ("ipgen_path", str(folder)), ("ip_path", str(folder))):

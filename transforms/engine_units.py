@@ -19,7 +19,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops.base import TAGS, VitOp
-from finn_vitprune.custom_ops.engine import VitEngine
+from finn_vitprune.custom_ops.engine import SINK, SOURCE, VitEngine
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.select_token import ALL
 from finn_vitprune.custom_ops.shared import SharedOp
@@ -194,12 +194,12 @@ class _Units:
         inputs = {sink: tensors[source] for source, sink in self.edges}
         self.made: list[NodeProto] = []
         self.tags = f"{name}_tags_0"
-        self._add(self._port("Entry", name, ["in0", "in1"], [tensors[ENTRY, 0], self.tags]))
+        self._add(self._port("Entry", name, [SOURCE, f"{name}_back"], [tensors[ENTRY, 0], self.tags]))
         for role in self._sorted():
             ins = [inputs[role.name, i] for i in range(len(role.depths))]
             outs = [tensors.get((role.name, i), f"{name}_{_word(role.name)}_{i}") for i in range(self._outputs(role))]
             (self._drops if role.kind == DROP else self._unit)(role, ins, outs)
-        self._add(self._port("Exit", name, [inputs[EXIT, 0], self.tags], ["out0", "out1"]))
+        self._add(self._port("Exit", name, [inputs[EXIT, 0], self.tags], [SINK, f"{name}_turn"]))
         return self._with_streams(name)
 
     def _outputs(self, role: _Role) -> int:
@@ -292,7 +292,16 @@ class _Units:
         )  # fmt: skip
 
     def _add(self, node: NodeProto) -> None:
+        """A unit; its name tells its role."""
+        name = self.engine.onnx_node.name
+        node.doc_string = f"{self.title}, {node.name.removeprefix(name + '_').replace('_', ' ')}"
         self.made.append(node)
+
+    @property
+    def title(self) -> str:
+        """What reports call the engine."""
+        first, last = (self.engine.get_nodeattr("encoders")[i] for i in (0, -1))
+        return f"engine of encoders {first} to {last}"
 
     def _with_streams(self, name: str) -> GraphProto:
         """FIFOs and converters between the units, and the FIFO of the way back."""
@@ -308,14 +317,19 @@ class _Units:
         entry = next(node for node in model.graph.node if node.op_type == "VitEngineEntry_rtl")
         stream = getCustomOp(entry).stream
         back = make_node(
-            "VitFIFO_rtl", ["out1"], ["back"], name=f"{name}_way_back", tokens=stream.tokens, channels=stream.channels,
+            "VitFIFO_rtl", [f"{name}_turn"], [f"{name}_back"], name=f"{name}_way_back", tokens=stream.tokens, channels=stream.channels,
             SIMD=stream.simd, depth=self.frames * stream.beats, inputDataType=stream.dtype.name,
         )  # fmt: skip
-        entry.input[1] = "back"
         model.graph.node.append(back)
         inserted = [node for node in model.graph.node if node.name not in units and node.name != back.name]
         for i, node in enumerate(inserted):
             node.name = f"{name}_{kind_of(node)}_{i}"
+            behind = model.find_consumer(node.output[0])
+            while behind in inserted:
+                behind = model.find_consumer(behind.output[0])
+            word = "FIFO" if getCustomOp(node).is_buffer else "width converter"
+            node.doc_string = f"{behind.doc_string} input {word} {i}"
+        back.doc_string = f"{self.title}, way back"
         for tensor in (t for node in inserted for t in (*node.input, *node.output)):
             if tensor.startswith("inner_"):
                 _rename(model, tensor, f"{name}_{tensor}")

@@ -137,6 +137,8 @@ class _Naming:
 
     def name(self, node: NodeProto) -> NodeName:
         kind = kind_of(node)
+        if node.doc_string:  # a unit of an engine says what it is
+            return NodeName(None, node.doc_string)
         if kind in BETWEEN:
             return self._between(node, BETWEEN[kind])
         if node.name in self.ahead:
