@@ -32,6 +32,8 @@ OPS: dict[str, str] = {
     "PrunedAttention": "pruned_attention",
     "BlockSparseMVAU": "block_sparse_mvau",
     "VitEngine": "engine",
+    "VitSwitch": "switch",
+    "VitMerge": "switch",
     "VitEngineEntry": "engine_ports",
     "VitEngineExit": "engine_ports",
 }

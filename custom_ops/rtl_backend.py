@@ -20,6 +20,9 @@ from finn_vitprune.sim.contents import Contents, Region
 from finn_vitprune.synth.parts import known_part
 
 
+SIGNALS = ("tdata", "tvalid", "tready")
+
+
 @dataclass(frozen=True)
 class Memory:
     """Contents of one ROM: ``words`` (non-negative Python ints or object array), ``width`` bits each."""
@@ -69,6 +72,8 @@ class VitRTLBackend(RTLBackend):
 
     RTL_TOP: str = ""
     RTL_OUTPUTS: int = 1
+    PACKED: tuple[str, ...] = ()
+    """Sides ("in", "out") of which the top has all streams, tags aside, in one port, the first lowest."""
 
     @abstractmethod
     def rtl_parameters(self) -> dict[str, int | str]:
@@ -142,7 +147,7 @@ class VitRTLBackend(RTLBackend):
         """The Verilog wrapper with FINN's port names (a Vivado block design takes no SystemVerilog top)."""
         pins = [".clk(ap_clk)", ".rst_n(ap_rst_n)"]
         tags_in, tags_out = self.tag_ports()
-        for i in range(len(self.out_streams()) - tags_out, self.RTL_OUTPUTS):
+        for i in range(len(self.out_streams()) - tags_out, 0 if "out" in self.PACKED else self.RTL_OUTPUTS):
             pins += [f".out{i}_{pin}" for pin in ("tdata()", "tvalid()", "tready(1'b1)")]
         ports, buses = [], []
         for kind, streams, tags, forth, back in (
@@ -154,7 +159,11 @@ class VitRTLBackend(RTLBackend):
                 buses.append(name)
                 ports += [f"{forth} wire [{stream.tdata_bits - 1}:0] {name}_tdata", f"{forth} wire {name}_tvalid",
                           f"{back} wire {name}_tready"]
-                pins += [f".{top}_{signal}({name}_{signal})" for signal in ("tdata", "tvalid", "tready")]
+                if kind not in self.PACKED or i >= len(streams) - tags:
+                    pins += [f".{top}_{signal}({name}_{signal})" for signal in SIGNALS]
+            if kind in self.PACKED:
+                names = [f"{kind}{i}_V" for i in reversed(range(len(streams) - tags))]
+                pins += [f".{kind}_{signal}({{{', '.join(f'{name}_{signal}' for name in names)}}})" for signal in SIGNALS]
         if bits := self.axilite_bits():
             buses.append(axilite.AXILITE)
             ports += axilite.ports(axilite.AXILITE, bits)
