@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.rtl.helper import build_node, build_op, check_op
+from tests.rtl.shared_helper import Use, check_shared
 
 from finn_vitprune.errors import UserError
 
@@ -45,3 +46,12 @@ def test_lookup_by_hand_and_wrong_table_size():
     assert op.compute(np.array([[[-8, 0, 7]]]), table)[0].tolist() == [[[0, 40, 75]]]
     with pytest.raises(UserError, match="16 entries of INT8, it has"):
         build_op("VitLookup", attrs, [np.arange(15)])
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=str)
+def test_encoders_share_a_lookup(case):
+    op_type, attrs, _, (table,) = inputs(*case)
+    shapes = [(6, 12), (1, 4), (3, 24)]
+    check_shared(op_type, [
+        Use(attrs | {"tokens": t, "channels": c}, (np.roll(table, 7 * i),)) for i, (t, c) in enumerate(shapes)
+    ])  # fmt: skip
