@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from itertools import accumulate
+from typing import Self
+
 import numpy as np
 from qonnx.core.datatype import DataType
 
@@ -11,16 +17,13 @@ from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import Schedule, row_ends
 from finn_vitprune.custom_ops.base import FoldedOp
 from finn_vitprune.custom_ops.load_chain import LoadChainBackend
-from finn_vitprune.custom_ops.mvau_contents import (
-    drain_contents,
-    constant_contents,
-    lane_contents,
-)
+from finn_vitprune.custom_ops.mvau_contents import behind_one_another, constant_contents, drain_contents, lane_contents
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
-from finn_vitprune.custom_ops.mvau_fold import Fold, product_sum_bits
+from finn_vitprune.custom_ops.mvau_fold import Fold, Room, product_sum_bits, shared_fold
 from finn_vitprune.custom_ops.mvau_mac import MAC_STYLES
 from finn_vitprune.custom_ops.requant_estimate import requant_cycles
 from finn_vitprune.custom_ops.rtl_backend import Memory
+from finn_vitprune.custom_ops.shared import SharedOp, vector
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
@@ -34,7 +37,7 @@ REORDER_CYCLES, WIDEN_CYCLES = 4, 2
 """More where rows are put in order, and where beats are made wider."""
 
 
-class BlockSparseMVAU(FoldedOp):
+class BlockSparseMVAU(SharedOp, FoldedOp):
     """Y = clip(round_half_even((X W + bias) mult[c] 2^-shift)), or Y = X W + bias with ``requant`` = 0.
 
     X: ``[tokens, MW]`` integers of 2 to 16 bits. W: ``[MW, MH]`` integers of 2 to 9 bits, signed; a
@@ -57,6 +60,9 @@ class BlockSparseMVAU(FoldedOp):
     of the biases; 0 means the accumulators' width, and HDL generation widens it where they need more.
     ``mac_style`` is how products are made: "portable" (inferred), "dsp48e2" (cascades of that primitive) or
     "lut" (no multipliers, for narrow weights); see :mod:`.mvau_mac`.
+
+    Encoders that share a unit have tokens, matrices, masks and shifts of their own; the port widths divide the sides of all
+    matrices. ``room`` is a :class:`.Room`, set by :meth:`by_encoder` alone.
     """
 
     token_wise = True
@@ -79,12 +85,15 @@ class BlockSparseMVAU(FoldedOp):
         "lane_blocks": ("i", False, 0),
         "lane_slots": ("i", False, 0),
         "column_blocks": ("ints", False, []),
+        "room": ("ints", False, []),
         "ram_style": ("s", False, "auto", set(mvau_estimate.RAM_STYLES)),
         "mac_style": ("s", False, "portable", set(MAC_STYLES)),
         "inputDataType": ("s", True, ""),
         "weightDataType": ("s", True, ""),
         "outputDataType": ("s", True, ""),
     }
+
+    ENCODER_ATTRIBUTES = ("tokens", "MW", "MH", "shift", "bias_bits", "lane_blocks", "lane_slots", "column_blocks")
 
     # --- structure ---
 
@@ -96,6 +105,10 @@ class BlockSparseMVAU(FoldedOp):
         Raises:
             UserError: something does not fit; the text names it and what would.
         """
+        return shared_fold([op.own_fold() for op in self.by_encoder()]) if self.shared else self.own_fold()
+
+    def own_fold(self) -> Fold:
+        """The fold by the attributes of the node itself, checked; those of a shared unit are the largest of its encoders'."""
         get = self.get_nodeattr
         x, w = DataType[get("inputDataType")], DataType[get("weightDataType")]
         fold = self.FOLD(
@@ -121,8 +134,27 @@ class BlockSparseMVAU(FoldedOp):
             column_blocks=tuple(get("column_blocks")),
             room_blocks=get("lane_blocks"),
             room_slots=get("lane_slots"),
+            room=Room(*room) if (room := tuple(get("room"))) else None,
         )
         return fold.check(self.onnx_node.name)
+
+    def by_encoder(self) -> tuple[Self, ...]:
+        """The op as each encoder has it, with the unit's room, and the largest bias and number of column parts."""
+        ops = super().by_encoder()
+        if self.shared:
+            folds = [op.own_fold() for op in ops]
+            room = Room.of(folds)
+            folds = [replace(fold, room=room) for fold in folds]
+            for op in ops:
+                op.set_nodeattr("room", list(astuple(room)))
+                op.set_nodeattr("bias_bits", max(fold.bias_bits for fold in folds))
+                op.set_nodeattr("lane_slots", max(fold.lane_slots for fold in folds))
+        return ops
+
+    @classmethod
+    def largest(cls, attribute: str, values: Sequence) -> object:
+        """No mask is larger than all others: a shared unit has none of its own."""
+        return [] if attribute == "column_blocks" else super().largest(attribute, values)
 
     def verify_node(self) -> list[str]:
         """Raise UserError where :meth:`fold` does; an empty list when all is well."""
@@ -142,12 +174,12 @@ class BlockSparseMVAU(FoldedOp):
         return self.schedule()
 
     def in_streams(self) -> list[Stream]:
-        f = self.fold()
-        return [Stream(f.rows, f.mw, f.in_width, f.x)]
+        f = self.own_fold()
+        return [Stream(f.rows, f.mw, f.in_width, f.x), *self.tags()]
 
     def out_streams(self) -> list[Stream]:
-        f = self.fold()
-        return [Stream(f.rows, f.mh, f.out_width, f.y)]
+        f = self.own_fold()
+        return [Stream(f.rows, f.mh, f.out_width, f.y), *self.tags()]
 
     # --- specification ---
 
@@ -166,18 +198,18 @@ class BlockSparseMVAU(FoldedOp):
 
     def param_counts(self) -> dict[str, int]:
         """Weights of the kept blocks, biases, and per kept block its block row and an end-of-column bit."""
-        f = self.fold()
+        folds = self.fold().each
         return {
-            "weights": f.kept_weights,
-            "biases": f.mh,
-            "index_bits": f.schedule.kept * (numerics.clog2(f.block_rows) + 1),
+            "weights": sum(f.kept_weights for f in folds),
+            "biases": sum(f.mh for f in folds),
+            "index_bits": sum(f.schedule.kept * (numerics.clog2(f.block_rows) + 1) for f in folds),
         }
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """Groups of tokens are loaded, multiplied and drained, as :func:`.balance.row_ends` says."""
         f = self.fold()
         row = f.timing.emit_row or f.timing.drain_row
-        behind = DRAIN_CYCLES + (requant_cycles(f.sum_bits, f.mult_bits) if f.requant else 0)
+        behind = DRAIN_CYCLES + (requant_cycles(f.sum_bits, f.mult_bits, f.span) if f.requant else 0)
         behind += REORDER_CYCLES if f.rows_per_step > 1 else WIDEN_CYCLES if f.out_width > f.drain_width else 0
         ends = row_ends(f.token_groups, f.timing, [t + LOAD_CYCLES for t in inputs[0].last])
         last = tuple(end + behind for end in ends)
@@ -194,7 +226,7 @@ class BlockSparseMVAU(FoldedOp):
         The unit then runs ahead of its neighbours' steady pace within a frame, by up to a group.
         """
         f = self.fold()
-        return f.tokens if f.rows % f.tokens else 0
+        return f.tokens if any(own.rows % f.tokens for own in f.each) else 0
 
     def pause_beats(self, inputs: list[TokenTimes]) -> int:
         """Those of as many tokens."""
@@ -213,6 +245,16 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
         f = self.fold()
         styles = mvau_estimate.styles(f)
         return {
+            "ENCODERS": len(f.each),
+            "FRAMES": self.get_nodeattr("frames"),
+            "FRAME_ROWS": vector([own.rows for own in f.each]),
+            "FRAME_MW": vector([own.mw for own in f.each]),
+            "W_START": starts([own.weight_words for own in f.each]),
+            "P_START": starts([own.program_entries for own in f.each]),
+            "C_START": starts([own.drain_entries for own in f.each]),
+            "K_START": starts([own.constants for own in f.each]),
+            "SPAN": f.span,
+            "LEFT": vector([f.shift - own.shift if f.span else 0 for own in f.each]),
             "ROWS": f.rows,
             "MW": f.mw,
             "MH": f.mh,
@@ -272,11 +314,12 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
         Raises:
             UserError: the weights do not fit their types or the unit, or the part lacks their memory.
         """
-        self.plan(model.get_initializer(self.onnx_node.input[1]))
-        bias = np.rint(model.get_initializer(self.onnx_node.input[2])).astype(np.int64)
-        need = max(int(bias.max()).bit_length(), int(~bias.min()).bit_length()) + 1
-        if need > self.fold().bias_bits:
-            self.set_nodeattr("bias_bits", need)
+        for op in (ops := self._planned(model)):
+            bias = np.rint(model.get_initializer(op.onnx_node.input[2])).astype(np.int64)
+            need = max(int(bias.max()).bit_length(), int(~bias.min()).bit_length()) + 1
+            if need > op.own_fold().bias_bits:
+                op.set_nodeattr("bias_bits", need)
+        self._keep(ops, "bias_bits")
         super().generate_hdl(model, fpgapart, clk)
 
     def memories(self, model) -> dict[str, Memory]:
@@ -303,14 +346,36 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
         return [self._contents(model)[1]] if self.on_load_chain else []
 
     def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
-        loaded = self.on_load_chain and index == 1
+        constants = index - len(self.in_streams())
+        loaded = self.on_load_chain and constants % (3 if self.get_nodeattr("requant") else 2) == 0
         return BlockMask.of(values, self.get_nodeattr("block")).grid if loaded else values
 
     def _contents(self, model) -> tuple[dict[str, Memory], list[Memory]]:
-        """Programs and constants by file suffix, and the banks of the weights."""
+        """Programs and constants by file suffix, and the banks of the weights; those of the encoders one behind another."""
+        found = [op._own_contents(model) for op in self._planned(model)]
+        contents = {suffix: behind_one_another([own[suffix] for own, _ in found]) for suffix in found[0][0]}
+        contents["program"] = contents["program"].joined(self.fold().program_per)
+        return contents, [behind_one_another(banks) for banks in zip(*(banks for _, banks in found))]
+
+    def _planned(self, model) -> tuple[Self, ...]:
+        """The op as each encoder has it, with the kept blocks of its weights."""
+        for op in (ops := self.by_encoder()):
+            op.plan(model.get_initializer(op.onnx_node.input[1]))
+        self._keep(ops, "column_blocks")
+        return self.by_encoder()
+
+    def _keep(self, ops: Sequence[Self], attribute: str) -> None:
+        """Take an attribute of each encoder from ``ops``."""
+        if self.shared:
+            own = zip(self.get_nodeattr("encoders"), ops)
+            texts = [json.dumps(json.loads(text) | {attribute: op.get_nodeattr(attribute)}, default=int) for text, op in own]
+            self.set_nodeattr("encoders", texts)
+
+    def _own_contents(self, model) -> tuple[dict[str, Memory], list[Memory]]:
+        """Contents of the op alone, the lanes' program an entry a word."""
         tensors = [model.get_initializer(name) for name in self.onnx_node.input[1:]]
         values = [np.rint(tensor).astype(np.int64) for tensor in tensors]
-        plan, f = self.plan(values[0]), self.fold()
+        plan, f = self.schedule(), self.own_fold()
         weights, bias, mult = values if f.requant else (*values[:2], None)
         self._check_values(f, weights, bias, mult)
         if plan.lane_blocks > f.lane_blocks or plan.lane_slots > f.lane_slots:
@@ -339,6 +404,11 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
             if value is not None and (value.min() < low or value.max() > high):
                 found, limits = f"{value.min()} to {value.max()}", f"{int(low)} to {int(high)}"
                 raise UserError(f"{what} {found} is outside {limits} (node {self.onnx_node.name})")
+
+
+def starts(words: Sequence[int]) -> int:
+    """Where each encoder's part of a memory begins, given their words."""
+    return vector(list(accumulate(words, initial=0))[:-1])
 
 
 _BANK = "@"

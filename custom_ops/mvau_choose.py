@@ -27,9 +27,13 @@ accelerator needs more of the LUTs."""
 
 @dataclass(frozen=True)
 class MatrixFolding(Folding):
-    """A matrix unit at a fold."""
+    """A matrix unit at a fold. What is said of a frame is said of one of the slowest encoder, where several share it."""
 
     fold: Fold
+
+    @property
+    def slowest(self) -> Fold:
+        return max(self.fold.encoders, key=lambda fold: fold.cycles) if self.fold.encoders else self.fold
 
     @property
     def cycles(self) -> int:
@@ -41,7 +45,7 @@ class MatrixFolding(Folding):
 
     @property
     def macs(self) -> int:
-        return self.fold.kept_weights * self.fold.rows
+        return self.slowest.kept_weights * self.slowest.rows
 
     @property
     def products_per_cycle(self) -> int:
@@ -49,7 +53,7 @@ class MatrixFolding(Folding):
 
     @property
     def lost(self) -> LostCycles:
-        f, groups = self.fold, len(self.fold.token_groups)
+        f, groups = self.slowest, len(self.slowest.token_groups)
         stored, busy = f.schedule.kept * f.block**2, groups * f.timing.compute
         return LostCycles(
             padding=(stored - f.kept_weights) * f.rows / self.products_per_cycle,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from finn_vitprune.block_mask import BlockMask, pad_to_block
 from finn_vitprune.custom_ops.balance import Schedule
-from finn_vitprune.custom_ops.mvau_fold import Fold
+from finn_vitprune.custom_ops.mvau_fold import WRAP_AHEAD, Fold
 from finn_vitprune.custom_ops.rtl_backend import Memory, pack_words
 from finn_vitprune.numerics import clog2
 
 
 def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory, list[Memory]]:
-    """Program of the lanes and the banks of their weights.
+    """Program of the lanes, an entry a word, and the banks of their weights.
 
     Order in a lane: its column parts; in a part the groups of PE outputs; in a group the kept sub_blocks of
     the part (one program entry each); in an entry the weight words of its steps. Each position of the arrays'
@@ -36,7 +38,7 @@ def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory,
     bits = f.x_index_bits
     fields = (last.astype(np.int64) << bits) | rows * f.entry_steps
     program = pack_words(fields.T, 1 + bits)
-    length, width = plan.lane_sub_blocks * f.groups, f.lanes * (1 + bits) + 1
+    length, width = f.entries, f.lanes * (1 + bits) + 1
     program[length - 1] |= 1 << (width - 1)
 
     tiles = pad_to_block(weights, f.block).reshape(
@@ -47,11 +49,14 @@ def lane_contents(f: Fold, plan: Schedule, weights: np.ndarray) -> tuple[Memory,
     words = words.transpose(1, 2, 0, 3, 4).reshape(-1, f.lanes * f.pe, chain, f.simd // chain)
     words = np.pad(words, [(0, f.weight_words), (0, 0), (0, 0), (0, 0)])[: f.weight_words]
     banks = [words[:, :, i].reshape(f.weight_words, -1) for i in range(chain)]
-    return cyclic(program[:length], f.program_entries, width).joined(f.program_per), [Memory.packed(bank, f.w.bitwidth()) for bank in banks]
+    return cyclic(program[:length], f.program_entries, width), [Memory.packed(bank, f.w.bitwidth()) for bank in banks]
 
 
 def drain_contents(f: Fold, plan: Schedule) -> Memory:
-    """Program of the drain: for each ``DRAIN_WIDTH`` outputs in channel order, the parts to add."""
+    """Program of the drain: for each ``DRAIN_WIDTH`` outputs in channel order, the parts to add.
+
+    What a program of a shared unit lacks in length are parts that add nothing, before the first.
+    """
     sub_bits = max(1, clog2(f.r_elems // f.drain_width))
     lane_bits = max(1, clog2(f.lanes))
     words = []
@@ -65,12 +70,10 @@ def drain_contents(f: Fold, plan: Schedule) -> Memory:
                 head = ((i == len(fields) - 1) << 1) | none
                 words.append((((head << sub_bits | sub) << lane_bits | lane) << f.r_word_bits) | word)
     width = 3 + sub_bits + lane_bits + f.r_word_bits
+    nothing = 1 << (width - 3)
+    words = [nothing] * (f.least_entries - len(words)) + words
     words[-1] |= 1 << (width - 1)
     return cyclic(words, f.drain_entries, width)
-
-
-WRAP_AHEAD = 4
-"""Entries from the one that says so to the program's first (``vp_mvau_program``)."""
 
 
 def cyclic(words, depth: int, width: int) -> Memory:
@@ -89,6 +92,11 @@ def constant_contents(f: Fold, bias: np.ndarray, mult: np.ndarray | None) -> Mem
         words |= pack_words(mult.reshape(-1, size), f.mult_bits) << width
         width += size * f.mult_bits
     return Memory(pad_words(words, f.constants), width)
+
+
+def behind_one_another(memories: Sequence[Memory]) -> Memory:
+    """One memory with the words of all ``memories``, which are equally wide."""
+    return Memory(np.concatenate([memory.words for memory in memories]), memories[0].width)
 
 
 def pad_words(words, depth: int) -> np.ndarray:

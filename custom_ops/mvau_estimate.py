@@ -97,12 +97,14 @@ def _fifos(f: Fold) -> tuple[UnitMemory, ...]:
 
 def _stored(f: Fold) -> dict[str, int]:
     """Bits of contents by memory: kept blocks, entries and words in use; both halves of double buffers."""
-    plan, widths = f.schedule, {key: width * count for key, (_, width, count) in (rom_shapes(f) | ram_shapes(f)).items()}
+    widths = {key: width * count for key, (_, width, count) in (rom_shapes(f) | ram_shapes(f)).items()}
     words = {
-        "P": -(-plan.lane_sub_blocks * f.groups // f.program_per), "C": f.timing.drain_row, "K": f.mh // f.drain_width,
+        "P": -(-sum(own.entries for own in f.each) // f.program_per), "C": sum(own.timing.drain_row for own in f.each),
+        "K": sum(own.mh // own.drain_width for own in f.each),
         "X": 2 * f.x_words, "R": 2 * f.r_words, "O": 2 * (f.mh // f.out_width),
     }  # fmt: skip
-    return {"W": plan.kept * f.block**2 * f.w.bitwidth()} | {key: count * widths[key] for key, count in words.items()}
+    kept = sum(own.schedule.kept for own in f.each)
+    return {"W": kept * f.block**2 * f.w.bitwidth()} | {key: count * widths[key] for key, count in words.items()}
 
 
 def resources(f: Fold) -> Estimate:
@@ -153,7 +155,7 @@ def _drain(f: Fold) -> int:
     """Choice of the lane, sum of bias and parts, requantisation, choice of the row."""
     order = f.out_width * f.y.bitwidth() * mux_luts(f.rows_per_step)
     step = f.rows_per_step * f.drain_width
-    requant = requant_luts(f.sum_bits, f.mult_bits, f.shift, f.y.bitwidth(), f.y.signed()) if f.requant else 0
+    requant = requant_luts(f.sum_bits, f.mult_bits, f.shift, f.y.bitwidth(), f.y.signed(), f.span) if f.requant else 0
     return step * (f.acc_bits * mux_luts(f.lanes) + f.sum_bits + requant) + order
 
 

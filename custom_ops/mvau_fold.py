@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import count
 
@@ -28,6 +28,9 @@ SPARSE = 0.5
 
 MIN_PROGRAM, MIN_DATA = 32, 8
 """Fewest words of a program and of a weight or constant ROM."""
+
+WRAP_AHEAD = 4
+"""Entries from the one that says so to the first of the program that follows (``vp_mvau_program``)."""
 
 
 _schedule = lru_cache(maxsize=FOLDINGS_KEPT)(schedule)
@@ -57,6 +60,28 @@ def _choices(values) -> str:
 
 
 @dataclass(frozen=True)
+class Room:
+    """What a unit of several encoders is made for, as far as the fold of one of them cannot say.
+
+    Attributes:
+        mw: elements of a row, most of all encoders. sub_blocks: of a block. weight_words: of all encoders.
+        span: largest shift of the requantisation less the smallest.
+    """
+
+    mw: int
+    sub_blocks: int
+    weight_words: int
+    span: int
+
+    @classmethod
+    def of(cls, folds: Sequence[Fold]) -> Room:
+        """For encoders with such folds; blocks are cut so finely that the smallest matrix is balanced, too."""
+        shifts = [fold.shift for fold in folds] if folds[0].requant else [0]
+        room = cls(max(fold.mw for fold in folds), max(fold.sub_blocks for fold in folds), 0, max(shifts) - min(shifts))
+        return replace(room, weight_words=sum(replace(fold, room=room).weight_words for fold in folds))
+
+
+@dataclass(frozen=True)
 class Fold:
     """Shapes, types, kept blocks and folding of one matrix unit.
 
@@ -72,6 +97,8 @@ class Fold:
         ram_style: where the weights are, one of :data:`.mvau_estimate.RAM_STYLES`.
         column_blocks: kept blocks of each block column; all of them, where it is empty.
         room_blocks, room_slots: blocks and column parts of a lane that the memories hold; 0: those of the mask.
+        room: of the unit, where its encoders are several; then a program has at least :data:`WRAP_AHEAD` entries.
+        encoders: the folds of these, in the fold of the unit, whose sizes are the largest of theirs (:func:`shared_fold`).
     """
 
     rows: int
@@ -96,6 +123,8 @@ class Fold:
     column_blocks: tuple[int, ...] = ()
     room_blocks: int = 0
     room_slots: int = 0
+    room: Room | None = None
+    encoders: tuple[Fold, ...] = ()
 
     def check(self, node: str) -> Fold:
         """The fold itself.
@@ -160,7 +189,27 @@ class Fold:
         steps = [d for d in divisors(most) if pe % d == 0 or d % pe == 0]
         return sorted({*steps, *(d for d in divisors(mh) if d % most == 0 and most in steps)})
 
-    # --- sizes (same names as in vp_mvau.sv) ---
+    # --- sizes (same names as in vp_mvau.sv); depths of memories of a shared unit are sums ---
+
+    @property
+    def each(self) -> tuple[Fold, ...]:
+        """The folds of the encoders of a shared unit; else the fold alone."""
+        return self.encoders or (self,)
+
+    @property
+    def row_elems(self) -> int:
+        """Elements of the longest row."""
+        return self.room.mw if self.room else self.mw
+
+    @property
+    def span(self) -> int:
+        """Largest shift of the encoders less the smallest (SPAN)."""
+        return self.room.span if self.room else 0
+
+    @property
+    def least_entries(self) -> int:
+        """Fewest entries of a program."""
+        return WRAP_AHEAD if self.room else 1
 
     @property
     def block_rows(self) -> int:
@@ -178,6 +227,8 @@ class Fold:
     @property
     def sub_blocks(self) -> int:
         """Sub-blocks of a block (see :func:`sub_block_count`)."""
+        if self.room:
+            return self.room.sub_blocks
         return sub_block_count(self.steps, self.lanes, self.block_rows * self.block_columns)
 
     @property
@@ -221,7 +272,7 @@ class Fold:
 
     @property
     def x_words(self) -> int:
-        return -(-self.block_rows * self.block // self.x_elems)
+        return -(-(-(-self.row_elems // self.block) * self.block) // self.x_elems)
 
     @property
     def x_index_bits(self) -> int:
@@ -244,6 +295,8 @@ class Fold:
     @property
     def program_entries(self) -> int:
         """Depth of the lanes' program; like the other depths, never so few that synthesis could prove things from them."""
+        if self.encoders:
+            return sum(fold.program_entries for fold in self.encoders)
         return max(MIN_PROGRAM, self.lane_blocks * self.sub_blocks * self.groups)
 
     @property
@@ -259,13 +312,16 @@ class Fold:
 
     @property
     def weight_words(self) -> int:
-        return max(MIN_DATA, self.lane_blocks * self.groups * self.steps)
+        if self.encoders:
+            return sum(fold.weight_words for fold in self.encoders)
+        return max(MIN_DATA, self.lane_blocks * self.groups * self.steps, self.least_entries * self.entry_steps)
 
     @property
     def weight_memory(self) -> tuple[int, int, str]:
         """Words, bits and style of a bank of weights; there are ``mac.chain`` of them."""
         width = self.lanes * self.simd // self.mac.chain * self.pe * self.w.bitwidth()
-        return self.weight_words, width, MATRIX_MEMORY.style(self.weight_words, width, self.ram_style)
+        words = self.room.weight_words if self.room else self.weight_words
+        return words, width, MATRIX_MEMORY.style(words, width, self.ram_style)
 
     @property
     def weight_latency(self) -> int:
@@ -287,11 +343,15 @@ class Fold:
     @property
     def drain_entries(self) -> int:
         """Entries of the drain program that no mask exceeds."""
+        if self.encoders:
+            return sum(fold.drain_entries for fold in self.encoders)
         most = most_contributions(self.block_columns, self.lanes)
         return max(MIN_PROGRAM, most * (self.block // self.drain_width))
 
     @property
     def constants(self) -> int:
+        if self.encoders:
+            return sum(fold.constants for fold in self.encoders)
         return max(MIN_DATA, self.mh // self.drain_width)
 
     # --- what the mask decides ---
@@ -313,6 +373,11 @@ class Fold:
         return self.room_slots or self.schedule.lane_slots
 
     @property
+    def entries(self) -> int:
+        """Entries of the lanes' program in use."""
+        return max(self.least_entries, self.schedule.lane_sub_blocks * self.groups)
+
+    @property
     def kept_weights(self) -> int:
         """Weights of the kept blocks. Padding of a side that the block does not divide is left out, in
         proportion (exactly, where all blocks are kept)."""
@@ -328,8 +393,8 @@ class Fold:
         steps = plan.contributions * (self.block // self.drain_width) - last_parts * (padding // self.drain_width)
         return GroupTiming(
             load_row=self.mw // self.in_width,
-            compute=plan.lane_sub_blocks * self.entry_steps * self.groups,
-            drain_row=steps,
+            compute=self.entries * self.entry_steps,
+            drain_row=max(self.least_entries, steps),
             latency=max(self.weight_latency, self.row_latency) + self.mac.latency,
             rows_per_step=self.rows_per_step,
             emit_row=self.mh // self.out_width if self.rows_per_step > 1 else 0,
@@ -341,8 +406,10 @@ class Fold:
 
         Per group of n tokens: n MW / in_width input beats, steps of the fullest lane, and n drain steps
         for each part of each column, block / DRAIN_WIDTH of them (DRAIN_WIDTH: outputs of a step, at most block). Where
-        the output port is wider than that, the steps of several rows are one.
+        the output port is wider than that, the steps of several rows are one. Of a shared unit: frames of its slowest encoder.
         """
+        if self.encoders:
+            return max(fold.cycles for fold in self.encoders)
         return math.ceil(_steady_interval(self.token_groups, self.timing))
 
     # --- widths ---
@@ -350,7 +417,7 @@ class Fold:
     @property
     def acc_bits(self) -> int:
         """Signed bits of any sum of products: |sum| <= MW max|x| max|w| over the full ranges of the types."""
-        return product_sum_bits(self.mw, self.x, self.w)
+        return product_sum_bits(self.row_elems, self.x, self.w)
 
     @property
     def sum_bits(self) -> int:
@@ -361,3 +428,11 @@ class Fold:
     def mac(self) -> Mac:
         """The multiply-accumulate array of a lane."""
         return mac_array(self.mac_style, self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)
+
+
+def shared_fold(folds: Sequence[Fold]) -> Fold:
+    """The fold of a unit whose encoders have ``folds``, all with its :class:`Room` and what they have in common."""
+    return replace(
+        folds[0], rows=max(f.rows for f in folds), mw=max(f.mw for f in folds), mh=max(f.mh for f in folds),
+        shift=max(f.shift for f in folds), column_blocks=(), encoders=tuple(folds),
+    )  # fmt: skip

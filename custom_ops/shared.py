@@ -76,7 +76,7 @@ class SharedOp(VitOp):
             own.attribute.extend(a for a in node.attribute if a.name not in ("encoders", "frames"))
             op = getCustomOp(own)
             for name, value in json.loads(text).items():
-                op.set_nodeattr(name, value)
+                _set(op, name, value)
             if (outputs := len(op.out_streams())) < len(own.output):
                 del own.output[outputs:]
             found.append(op)
@@ -115,7 +115,7 @@ class SharedOp(VitOp):
                 continue
             for of_encoder, value in zip(own, values):
                 of_encoder[attribute] = value
-            unit.set_nodeattr(attribute, cls.largest(attribute, values))
+            _set(unit, attribute, cls.largest(attribute, values))
         unit.set_nodeattr("encoders", [json.dumps(of_encoder, default=int) for of_encoder in own])
         unit.set_nodeattr("frames", frames)
         return node
@@ -127,6 +127,16 @@ def table_luts(*constants: Sequence[int]) -> int:
         tuple(int(value) >> bit & 1 for value in values) for values in constants for bit in range(int(max(values)).bit_length())
     }
     return sum(any(column) for column in columns)
+
+
+def _set(op: VitOp, name: str, value: object) -> None:
+    """Set an attribute. ONNX has no empty lists: the attribute is then left out."""
+    if value == []:
+        kept = [attribute for attribute in op.onnx_node.attribute if attribute.name != name]
+        del op.onnx_node.attribute[:]
+        op.onnx_node.attribute.extend(kept)
+    else:
+        op.set_nodeattr(name, value)
 
 
 def vector(values: Sequence[int], bits: int = 32) -> int:

@@ -1,7 +1,7 @@
-// Sparse-block matrix unit: Y = X W + bias, requantised or raw. X has ROWS rows of MW elements a frame,
-// W is MW x MH in BLOCK x BLOCK blocks of which only the kept ones are stored. TOKENS rows share each
+// Sparse-block matrix unit: Y = X W + bias, requantised or raw. X has FRAME_ROWS rows of FRAME_MW elements a frame,
+// W is FRAME_MW x MH in BLOCK x BLOCK blocks of which only the kept ones are stored. TOKENS rows share each
 // weight word, LANES lists of kept blocks run at once, SIMD x PE products of a block a cycle:
-//   ceil(ROWS / TOKENS) x (entries of the fullest lane) x ENTRY_STEPS cycles a frame.
+//   ceil(FRAME_ROWS / TOKENS) x (entries of the fullest lane) x ENTRY_STEPS cycles a frame.
 // A program entry is a block, or some of its rows, and PE of its outputs.
 // Which blocks exist is ROM contents (programs of the lanes and of the drain, weights), as much as
 // the memories hold; nothing here depends on the mask. ROMs are never so short that a synthesis tool could
@@ -9,10 +9,15 @@
 // reachable.
 // With W_STYLE "ultra" the weights are not ROM: they come through the load chain before the first frame (vp_load_hop);
 // whoever feeds the unit waits for that. With other styles the chain passes by.
+// Several ENCODERS share a unit: each frame is that of the encoder that its tag names (vp_engine_tags), and has its rows, sides,
+// shift (SHIFT - LEFT), and its contents, which begin at W_START, P_START, C_START and K_START of the memories. The unit is made
+// for the largest of each. Groups hand their encoder on: load, sequencer, drain.
 `default_nettype none
 
 module vp_mvau #(
-    int unsigned ROWS        = 5,
+    int unsigned ENCODERS    = 1,
+    int unsigned FRAMES      = 4,                          // tags that wait
+    int unsigned ROWS        = 5,                          // largest of the encoders', as MW, MH and SHIFT
     int unsigned MW          = 16,
     int unsigned MH          = 16,
     int unsigned BLOCK       = 8,
@@ -34,6 +39,9 @@ module vp_mvau #(
     bit          REQUANT     = 1'b1,
     int unsigned MULT_BITS   = 17,
     int unsigned SHIFT       = 16,
+    int unsigned SPAN        = 0,                          // largest LEFT
+    parameter logic [ENCODERS*32-1:0] FRAME_ROWS = ROWS, FRAME_MW = MW, LEFT = '0,
+    parameter logic [ENCODERS*32-1:0] W_START = '0, P_START = '0, C_START = '0, K_START = '0,
     int unsigned ENTRY_STEPS = 2,                          // steps of a program entry; BLOCK / SIMD or less
     int unsigned X_ELEMS     = 4,                          // elements of a word of the row memories
     int unsigned X_WORDS     = 4,                          // words of a row
@@ -69,10 +77,17 @@ module vp_mvau #(
     output      logic [8*OUT_BYTES-1:0] out0_tdata,
     output      logic                   out0_tvalid,
     input  wire logic                   out0_tready,
+    input  wire logic [7:0]             tags_in_tdata,
+    input  wire logic                   tags_in_tvalid,
+    output      logic                   tags_in_tready,
+    output      logic [7:0]             tags_out_tdata,
+    output      logic                   tags_out_tvalid,
+    input  wire logic                   tags_out_tready,
     input  wire logic [33:0]            load_in,
     output      logic [33:0]            load_out
 );
-    localparam int unsigned SETS = (ROWS + ROWS_PER_STEP - 1) / ROWS_PER_STEP;      // sets of ROWS_PER_STEP rows of a frame
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
+    localparam int unsigned ROW_W = ROWS_PER_STEP > 1 ? $clog2(ROWS_PER_STEP) : 1;
     localparam int unsigned X_ADDR_W = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1);
     localparam int unsigned X_INDEX_W = X_ADDR_W + $clog2(X_ELEMS / SIMD);
     localparam int unsigned R_ADDR_W = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1);
@@ -93,6 +108,12 @@ module vp_mvau #(
     end
 
     // --- input ---
+    logic [TAG_W-1:0] encoder, group, claim_group;
+    logic encoder_valid, encoder_ready, group_valid, group_ready;
+    vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
+        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
+        .encoder, .encoder_valid, .next(encoder_ready)
+    );
     logic [IN_WIDTH*X_BITS-1:0] in_data;
     logic in_valid, in_ready;
     vp_skid #(.WIDTH(IN_WIDTH * X_BITS)) in_skid (
@@ -105,10 +126,10 @@ module vp_mvau #(
     logic [X_ELEMS*X_BITS-1:0] x_wdata;
     logic [1:0] full, free, busy, claim;
     vp_mvau_load #(
-        .ROWS(ROWS), .ROW_ELEMS(MW), .TOKENS(TOKENS), .IN_WIDTH(IN_WIDTH),
-        .X_BITS(X_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS)
+        .ENCODERS(ENCODERS), .ROWS(ROWS), .ROW_ELEMS(MW), .TOKENS(TOKENS), .IN_WIDTH(IN_WIDTH),
+        .X_BITS(X_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .FRAME_ROWS(FRAME_ROWS), .FRAME_ELEMS(FRAME_MW)
     ) load (
-        .clk, .rst_n, .in_data, .in_valid, .in_ready,
+        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready, .in_data, .in_valid, .in_ready, .group, .group_valid, .group_ready,
         .we(x_we), .waddr(x_waddr), .wdata(x_wdata), .full, .free
     );
 
@@ -118,10 +139,10 @@ module vp_mvau #(
     logic [LANES-1:0] fetch_first, fetch_last;
     logic [LANES*(X_INDEX_W-1)-1:0] fetch_word;
     vp_mvau_sequence #(
-        .LANES(LANES), .ENTRIES(P_WORDS), .PER(P_PER), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS), .BITS(X_INDEX_W - 1),
-        .FILE(P_FILE), .STYLE(P_STYLE)
+        .ENCODERS(ENCODERS), .LANES(LANES), .ENTRIES(P_WORDS), .PER(P_PER), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS),
+        .BITS(X_INDEX_W - 1), .FILE(P_FILE), .STYLE(P_STYLE), .P_START(P_START), .W_START(W_START)
     ) sequence_i (
-        .clk, .rst_n, .full, .busy, .claim, .free, .w_addr,
+        .clk, .rst_n, .group, .group_valid, .group_ready, .full, .busy, .claim, .claim_group, .free, .w_addr,
         .step_start(fetch_start), .step_end(fetch_end), .step_bank(fetch_bank), .step_first(fetch_first),
         .step_last(fetch_last), .step_word(fetch_word)
     );
@@ -212,7 +233,8 @@ module vp_mvau #(
     logic [SUB_W-1:0] r_sub;
     logic [LANES*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] r_value;
     logic [ROWS_PER_STEP*DRAIN_WIDTH*OUT_BITS-1:0] y_data;
-    logic y_valid, y_ready;
+    logic [ROW_W-1:0] y_last_row;
+    logic y_end, y_valid, y_ready;
     for (genvar l = 0; l < LANES; l++) begin : g_lane
         vp_mvau_lane #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
@@ -231,23 +253,24 @@ module vp_mvau #(
 
     // --- output ---
     vp_mvau_drain #(
-        .ROWS(ROWS), .TOKENS(TOKENS), .ROWS_PER_STEP(ROWS_PER_STEP), .LANES(LANES), .ENTRIES(C_WORDS),
+        .ENCODERS(ENCODERS), .ROWS(ROWS), .TOKENS(TOKENS), .ROWS_PER_STEP(ROWS_PER_STEP), .LANES(LANES), .ENTRIES(C_WORDS),
         .CONSTANTS(K_WORDS), .DRAIN_WIDTH(DRAIN_WIDTH), .C_SUBS(R_ELEMS / DRAIN_WIDTH), .R_WORDS(R_WORDS), .ACC_BITS(ACC_BITS),
         .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED),
-        .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT),
+        .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT), .SPAN(SPAN),
+        .FRAME_ROWS(FRAME_ROWS), .C_START(C_START), .K_START(K_START), .LEFT(LEFT),
         .PROGRAM_FILE(C_FILE), .PROGRAM_STYLE(C_STYLE), .CONSTANT_FILE(K_FILE), .CONSTANT_STYLE(K_STYLE)
     ) drain (
-        .clk, .rst_n, .claim, .done(done[0]), .done_bank(done_bank[0]), .busy,
-        .r_addr, .r_set, .r_sub, .r_value, .out_data(y_data), .out_valid(y_valid), .out_ready(y_ready)
+        .clk, .rst_n, .claim, .claim_group, .done(done[0]), .done_bank(done_bank[0]), .busy, .r_addr, .r_set, .r_sub, .r_value,
+        .out_data(y_data), .out_end(y_end), .out_last_row(y_last_row), .out_valid(y_valid), .out_ready(y_ready)
     );
 
     logic [OUT_WIDTH*OUT_BITS-1:0] out_data;
     if (ROWS_PER_STEP > 1) begin : g_reorder
         vp_mvau_reorder #(
-            .SETS(SETS), .LAST_ROWS(ROWS - (SETS - 1) * ROWS_PER_STEP), .ROWS_PER_STEP(ROWS_PER_STEP), .WORDS(MH / DRAIN_WIDTH),
+            .SEVERAL(ENCODERS > 1), .ROWS_PER_STEP(ROWS_PER_STEP), .WORDS(MH / DRAIN_WIDTH),
             .RATIO(OUT_WIDTH / DRAIN_WIDTH), .WIDTH(DRAIN_WIDTH * OUT_BITS), .STYLE(O_STYLE)
         ) reorder (
-            .clk, .rst_n, .in_data(y_data), .in_valid(y_valid), .in_ready(y_ready),
+            .clk, .rst_n, .in_data(y_data), .in_end(y_end), .in_last_row(y_last_row), .in_valid(y_valid), .in_ready(y_ready),
             .out_data, .out_valid(out0_tvalid), .out_ready(out0_tready)
         );
     end else if (OUT_WIDTH > DRAIN_WIDTH) begin : g_widen

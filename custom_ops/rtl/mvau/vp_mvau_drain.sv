@@ -1,18 +1,22 @@
 // Output stage of the sparse-block matrix unit: reads the lanes' result banks ROWS_PER_STEP tokens at a time, DRAIN_WIDTH
 // outputs of each a step in channel order, adds the parts of columns that were cut, adds the bias,
-// requantises (or passes the sums on), and emits a frame of ROWS rows (rounded up to ROWS_PER_STEP). Its program,
+// requantises (or passes the sums on), and emits frames of FRAME_ROWS rows (rounded up to ROWS_PER_STEP). Its program,
 // the same for all tokens, has an entry per part: {end of row, last part of these outputs, no part (empty
 // column), choice among the word's outputs, lane, word}. Outputs that are padding have no entry. An entry
-// starts when a place of the FIFO at the output is free; no stage ever waits.
+// starts when a place of the FIFO at the output is free; no stage ever waits. Beside its last outputs goes out how many of the
+// ROWS_PER_STEP rows count.
+// Of several encoders, each has its program from C_START on, its constants from K_START on, and the shift SHIFT - LEFT. A group
+// is known from when it takes its bank (claim, claim_group), so that its program is read ahead.
 `default_nettype none
 
 module vp_mvau_drain #(
-    int unsigned ROWS       = 5,
+    int unsigned ENCODERS   = 1,
+    int unsigned ROWS       = 5,   // most of a frame
     int unsigned TOKENS     = 2,
     int unsigned ROWS_PER_STEP    = 1,   // tokens of a step
     int unsigned LANES      = 2,
-    int unsigned ENTRIES    = 8,   // most program entries
-    int unsigned CONSTANTS  = 4,   // most constant words, one for DRAIN_WIDTH outputs
+    int unsigned ENTRIES    = 8,   // most program entries, of all encoders
+    int unsigned CONSTANTS  = 4,   // most constant words, of all encoders, one for DRAIN_WIDTH outputs
     int unsigned DRAIN_WIDTH         = 4,
     int unsigned C_SUBS     = 1,   // outputs of a result word / DRAIN_WIDTH
     int unsigned R_WORDS    = 4,
@@ -23,10 +27,14 @@ module vp_mvau_drain #(
     bit          REQUANT    = 1'b1,
     int unsigned MULT_BITS  = 17,
     int unsigned SHIFT      = 16,
+    int unsigned SPAN       = 0,   // largest LEFT
+    parameter logic [ENCODERS*32-1:0] FRAME_ROWS = ROWS, C_START = '0, K_START = '0, LEFT = '0,
     parameter    PROGRAM_FILE   = "",
     parameter    PROGRAM_STYLE  = "auto",
     parameter    CONSTANT_FILE  = "",
     parameter    CONSTANT_STYLE = "auto",
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1,
+    localparam int unsigned ROW_W = ROWS_PER_STEP > 1 ? $clog2(ROWS_PER_STEP) : 1,
     localparam int unsigned R_ADDR_W = 1 + (R_WORDS > 1 ? $clog2(R_WORDS) : 1),
     localparam int unsigned SETS = TOKENS / ROWS_PER_STEP,
     localparam int unsigned SET_W = SETS > 1 ? $clog2(SETS) : 1,
@@ -35,6 +43,7 @@ module vp_mvau_drain #(
     input  wire logic                         clk,
     input  wire logic                         rst_n,
     input  wire logic [1:0]                   claim,     // a group starts to fill this bank
+    input  wire logic [TAG_W-1:0]             claim_group, // its encoder
     input  wire logic                         done,      // the group in bank done_bank will be complete in two cycles
     input  wire logic                         done_bank,
     output      logic [1:0]                   busy,
@@ -43,6 +52,8 @@ module vp_mvau_drain #(
     output      logic [SUB_W-1:0]                r_sub,     // beside r_set
     input  wire logic [LANES*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] r_value,  // three cycles after r_addr
     output      logic [ROWS_PER_STEP*DRAIN_WIDTH*OUT_BITS-1:0] out_data, // token after token
+    output      logic                         out_end,  // the last ones of these tokens
+    output      logic [ROW_W-1:0]             out_last_row, // then: the last one of them that is a row of the frame
     output      logic                         out_valid,
     input  wire logic                         out_ready
 );
@@ -54,12 +65,54 @@ module vp_mvau_drain #(
     localparam int unsigned WIDTH = 3 + SUB_W + LANE_INDEX_W + R_ADDR_W - 1;
     localparam int unsigned SUM_BITS = (BIAS_BITS > ACC_BITS ? BIAS_BITS : ACC_BITS) + 1;
     localparam int unsigned K_BITS = REQUANT ? BIAS_BITS + MULT_BITS : BIAS_BITS;
+    localparam int unsigned LEFT_W = SPAN > 0 ? $clog2(SPAN + 1) : 1;
+    localparam int unsigned C_ADDR_W = ENTRIES > 1 ? $clog2(ENTRIES) : 1;
+    localparam bit SEVERAL = ENCODERS > 1;
 
     if (TOKENS % ROWS_PER_STEP != 0) begin : g_check
         $error("vp_mvau_drain: ROWS_PER_STEP %0d must divide TOKENS %0d", ROWS_PER_STEP, TOKENS);
     end
 
     localparam int unsigned PLACES = 31;  // beats under way and waiting: more than there are stages
+
+    // --- groups: the one whose program is read next, the ones that are drained ---
+    typedef struct packed {
+        logic one_set;                       // of ROWS_PER_STEP rows, in the frame
+        logic [FRAME_SET_W-1:0] next_to_last_set;
+        logic [ROW_W-1:0] last_row;          // of the last set
+        logic [CONSTANT_ADDR_W-1:0] first_constant;
+        logic [LEFT_W-1:0] left;
+    } shape_t;
+    function automatic int unsigned sets(input int unsigned rows);
+        return (rows + ROWS_PER_STEP - 1) / ROWS_PER_STEP;
+    endfunction
+    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
+        for (int unsigned e = 0; e < ENCODERS; e++) begin
+            shapes[e] = shape_t'{
+                sets(FRAME_ROWS[e*32+:32]) == 1, FRAME_SET_W'(sets(FRAME_ROWS[e*32+:32]) - 2),
+                ROW_W'((FRAME_ROWS[e*32+:32] - 1) % ROWS_PER_STEP), CONSTANT_ADDR_W'(K_START[e*32+:32]), LEFT_W'(LEFT[e*32+:32])
+            };
+        end
+    endfunction
+    function automatic logic [ENCODERS-1:0][C_ADDR_W-1:0] programs();
+        for (int unsigned e = 0; e < ENCODERS; e++) programs[e] = C_ADDR_W'(C_START[e*32+:32]);
+    endfunction
+    shape_t shape;
+    logic [TAG_W-1:0] claimed;
+    logic [C_ADDR_W-1:0] start;
+    logic start_valid, start_ready, start_room, claimed_valid, claimed_ready, claimed_room, known;
+    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH(C_ADDR_W), .VALUES(programs())) read_next (
+        .clk, .rst_n, .encoder(claim_group), .encoder_valid(|claim), .encoder_ready(start_room),
+        .value(start), .value_valid(start_valid), .value_ready(start_ready)
+    );
+    if (SEVERAL) begin : g_groups
+        vp_skid #(.WIDTH(TAG_W)) groups (
+            .clk, .rst_n, .in_data(claim_group), .in_valid(|claim), .in_ready(claimed_room),
+            .out_data(claimed), .out_valid(claimed_valid), .out_ready(claimed_ready)
+        );
+    end else begin : g_same
+        assign {claimed_room, claimed, claimed_valid} = {1'b1, TAG_W'(0), 1'b1};
+    end
 
     // --- program ---
     logic [WIDTH-1:0] entry;
@@ -71,13 +124,25 @@ module vp_mvau_drain #(
     wire logic row_end = entry[WIDTH-1];
     wire logic part_last = entry[WIDTH-2];
     wire logic step = can_take && entry_valid && full_q[bank_q];
-    wire logic frame_end = FRAME_SETS == 1 || last_row_q;
-    wire logic group_end = row_end && (frame_end || token_q == SET_W'(SETS - 1));
+    wire logic frame_end = shape.one_set || last_row_q;
+    wire logic last_set = frame_end || token_q == SET_W'(SETS - 1);  // of the group
+    wire logic group_end = row_end && last_set;
     wire logic [1:0] release_now = {bank_q, !bank_q} & {2{step && group_end}};
 
-    vp_mvau_program #(.ENTRIES(ENTRIES), .WIDTH(WIDTH), .FILE(PROGRAM_FILE), .STYLE(PROGRAM_STYLE)) program_i (
-        .clk, .rst_n, .next(step), .entry, .valid(entry_valid)
+    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) drained (
+        .clk, .rst_n, .encoder(claimed), .encoder_valid(claimed_valid), .encoder_ready(claimed_ready),
+        .value(shape), .value_valid(known), .value_ready(step && group_end)
     );
+    vp_mvau_program #(.ENTRIES(ENTRIES), .WIDTH(WIDTH), .SEVERAL(SEVERAL), .FILE(PROGRAM_FILE), .STYLE(PROGRAM_STYLE)) program_i (
+        .clk, .rst_n, .next(step), .again(!last_set), .start, .start_valid, .start_ready,
+        .entry, .valid(entry_valid), .coming()
+    );
+`ifdef VERILATOR
+    always_ff @(posedge clk) begin
+        if (rst_n && |claim && !(start_room && claimed_room)) $fatal(1, "vp_mvau_drain: a group was lost");
+        if (rst_n && step && !known) $fatal(1, "vp_mvau_drain: a group is drained that is not known");
+    end
+`endif
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             busy_q     <= '0;
@@ -91,7 +156,7 @@ module vp_mvau_drain #(
             full_q <= (full_q | ({done_bank, !done_bank} & {2{done}})) & ~release_now;
             if (step && row_end) begin
                 row_q      <= frame_end ? '0 : row_q + 1'b1;
-                last_row_q <= !frame_end && row_q == FRAME_SET_W'(FRAME_SETS - 2);
+                last_row_q <= !frame_end && row_q == shape.next_to_last_set;
                 token_q    <= group_end ? '0 : token_q + 1'b1;
                 bank_q     <= bank_q ^ group_end;
             end
@@ -101,7 +166,7 @@ module vp_mvau_drain #(
 
     // --- stage 1: address; 2: copies of it; 3: bank read; 4: one token's outputs of each lane ---
     logic [4:1] valid_q;
-    logic [4:1] row_end_q, last_q, none_q;
+    logic [4:1] last_q, none_q;
     logic [4:1][LANE_INDEX_W-1:0] lane_q;
     logic [SET_W-1:0] token_1_q;
     logic [SUB_W-1:0] sub_1_q;
@@ -114,7 +179,6 @@ module vp_mvau_drain #(
         token_1_q      <= token_q;
         sub_1_q        <= entry[R_ADDR_W-1+LANE_INDEX_W+:SUB_W];
         {r_sub, r_set} <= {sub_1_q, token_1_q};
-        row_end_q      <= {row_end_q[3:1], row_end};
         last_q         <= {last_q[3:1], part_last};
         none_q         <= {none_q[3:1], entry[WIDTH-3]};
         lane_q         <= {lane_q[3:1], entry[R_ADDR_W-1+:LANE_INDEX_W]};
@@ -128,15 +192,23 @@ module vp_mvau_drain #(
     ) constant_rom (
         .clk, .en(2'b11), .addr(constant_q), .data(constants)
     );
-    logic first_4_q;  // the next part is the first of its outputs
+    logic first_0_q, first_4_q;  // the next part is the first of the row, of its outputs
+    logic [2:1] row_first_q;
+    logic [2:1][CONSTANT_ADDR_W-1:0] first_constant_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            constant_q <= '0;
-            first_4_q  <= 1'b1;
+            first_0_q <= 1'b1;
+            first_4_q <= 1'b1;
         end else begin
-            if (valid_q[3] && last_q[3]) constant_q <= row_end_q[3] ? '0 : constant_q + 1'b1;
+            if (step) first_0_q <= row_end;
             if (valid_q[4]) first_4_q <= last_q[4];
         end
+    end
+    always_ff @(posedge clk) begin
+        row_first_q      <= {row_first_q[1], step && first_0_q};
+        first_constant_q <= {first_constant_q[1], shape.first_constant};
+        if (row_first_q[2]) constant_q <= first_constant_q[2];
+        else if (valid_q[3] && last_q[3]) constant_q <= constant_q + 1'b1;
     end
 
     // --- stage 5: one lane, or 0; 6: sum of bias and parts. Its controls in a copy for each output of a token ---
@@ -171,27 +243,40 @@ module vp_mvau_drain #(
         end
     end
 
+    // Beside the sums of a step: its shift, whether they end a row, and the last row that counts.
+    localparam int unsigned MARK_W = 1 + ROW_W;
     logic [N*OUT_BITS-1:0] y;
+    logic [LEFT_W-1:0] left_6;
+    logic [MARK_W-1:0] mark_6, y_mark;
     logic y_valid;
+    vp_delay #(.WIDTH(LEFT_W + MARK_W), .LENGTH(6)) beside (
+        .clk, .rst_n(1'b1), .in({shape.left, row_end, frame_end ? shape.last_row : ROW_W'(ROWS_PER_STEP - 1)}),
+        .out({left_6, mark_6})
+    );
     if (REQUANT) begin : g_requant
         logic [DRAIN_WIDTH*MULT_BITS-1:0] mult_6_q;
         always_ff @(posedge clk) mult_6_q <= constants[DRAIN_WIDTH*BIAS_BITS+:DRAIN_WIDTH*MULT_BITS];
         vp_requant #(
             .LANES(N), .ACC_WIDTH(SUM_BITS), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
-            .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED)
+            .SPAN(SPAN), .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED), .TAG_BITS(1 + MARK_W)
         ) requant (
-            .clk, .rst_n, .acc(sum_6_q), .mult({ROWS_PER_STEP{mult_6_q}}), .left(1'b0), .tag(valid_6_q), .out(y), .out_tag(y_valid)
+            .clk, .rst_n, .acc(sum_6_q), .mult({ROWS_PER_STEP{mult_6_q}}), .left(left_6), .tag({mark_6, valid_6_q}),
+            .out(y), .out_tag({y_mark, y_valid})
         );
     end else begin : g_raw
         for (genvar i = 0; i < N; i++) begin : g_extend
             wire logic signed [SUM_BITS-1:0] sum = sum_6_q[i*SUM_BITS+:SUM_BITS];
             assign y[i*OUT_BITS+:OUT_BITS] = OUT_BITS'(sum);
         end
-        assign y_valid = valid_6_q;
+        assign {y_mark, y_valid} = {mark_6, valid_6_q};
     end
-    vp_credit_fifo #(.WIDTH(N * OUT_BITS), .DEPTH(PLACES), .STYLE("distributed")) results (
-        .clk, .rst_n, .take(step && part_last), .can_take, .push(y_valid), .push_data(y), .out_data, .out_valid, .out_ready
+    localparam int unsigned PLACE_W = N * OUT_BITS + (ROWS_PER_STEP > 1 ? MARK_W : 0);
+    logic [PLACE_W-1:0] place;
+    vp_credit_fifo #(.WIDTH(PLACE_W), .DEPTH(PLACES), .STYLE("distributed")) results (
+        .clk, .rst_n, .take(step && part_last), .can_take, .push(y_valid), .push_data(PLACE_W'({y_mark, y})),
+        .out_data(place), .out_valid, .out_ready
     );
+    assign {out_end, out_last_row, out_data} = (MARK_W + N * OUT_BITS)'(place);
 endmodule
 
 `default_nettype wire

@@ -1,22 +1,24 @@
 // Puts the rows of the sparse-block matrix unit in order: takes DRAIN_WIDTH elements of each of ROWS_PER_STEP rows a
-// beat, WORDS beats for these rows, and gives the rows one after the other, RATIO DRAIN_WIDTH elements a beat. The
-// last rows of a frame may be fewer (LAST_ROWS), of SETS that a frame has; what comes in for those missing is
-// dropped. Two sets are held, one written while the other is read. A beat is read when a place of the FIFO at the output is
-// free; the choice of its row has a register of its own.
+// beat, WORDS beats for these rows, a set, and gives the rows one after the other, RATIO DRAIN_WIDTH elements a beat. Beside
+// the last beat of a set comes its last row: the last rows of a frame may be fewer, and what comes in for those missing is
+// dropped. Sets of an encoder may be shorter (SEVERAL): they end with in_end. Two sets are held, one written while the other is
+// read. A beat is read when a place of the FIFO at the output is free; the choice of its row has a register of its own.
 `default_nettype none
 
 module vp_mvau_reorder #(
-    int unsigned SETS         = 3,  // of a frame
-    int unsigned LAST_ROWS    = 1,  // rows of its last set
+    bit          SEVERAL      = 1'b0,
     int unsigned ROWS_PER_STEP = 2,
-    int unsigned WORDS        = 4,  // beats of a row that come in
+    int unsigned WORDS        = 4,  // beats of a set that come in, at most
     int unsigned RATIO        = 2,  // of these in a beat that goes out
     int unsigned WIDTH        = 32, // bits of DRAIN_WIDTH elements
-    parameter    STYLE        = "auto"
+    parameter    STYLE        = "auto",
+    localparam int unsigned ROW_W = $clog2(ROWS_PER_STEP)
 ) (
     input  wire logic                          clk,
     input  wire logic                          rst_n,
     input  wire logic [ROWS_PER_STEP*WIDTH-1:0] in_data,   // row after row
+    input  wire logic                          in_end,    // the last beat of a set
+    input  wire logic [ROW_W-1:0]              in_last_row,
     input  wire logic                          in_valid,
     output      logic                          in_ready,
     output      logic [RATIO*WIDTH-1:0]        out_data,
@@ -25,84 +27,70 @@ module vp_mvau_reorder #(
 );
     localparam int unsigned BEATS = WORDS / RATIO;
     localparam int unsigned BEAT_ADDR_W = BEATS > 1 ? $clog2(BEATS) : 1;
-    localparam int unsigned ROW_W = $clog2(ROWS_PER_STEP);
-    localparam int unsigned SET_W = SETS > 1 ? $clog2(SETS) : 1;
 
-    if (ROWS_PER_STEP < 2 || WORDS % RATIO != 0 || LAST_ROWS < 1 || LAST_ROWS > ROWS_PER_STEP) begin : g_check
-        $error("vp_mvau_reorder: %0d rows at once, %0d words, RATIO %0d, LAST_ROWS %0d do not fit",
-               ROWS_PER_STEP, WORDS, RATIO, LAST_ROWS);
+    if (ROWS_PER_STEP < 2 || WORDS % RATIO != 0) begin : g_check
+        $error("vp_mvau_reorder: %0d rows at once, %0d words, RATIO %0d do not fit", ROWS_PER_STEP, WORDS, RATIO);
     end
 
     logic [1:0] full_q;
 
     // --- write ---
-    logic w_half_q, w_last_q;
+    logic w_half_q;
     logic [BEAT_ADDR_W-1:0] w_addr_q;
     logic [RATIO-1:0] w_bank_q;  // one hot
     assign in_ready = !full_q[w_half_q];
     wire logic take = in_valid && in_ready;
-    wire logic w_end = w_bank_q[RATIO-1] && (BEATS == 1 || w_last_q);
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             w_half_q <= 1'b0;
-            w_last_q <= 1'b0;
             w_addr_q <= '0;
             w_bank_q <= RATIO'(1);
         end else if (take) begin
             w_bank_q <= w_bank_q[RATIO-1] ? RATIO'(1) : w_bank_q << 1;
             if (w_bank_q[RATIO-1]) begin
-                w_addr_q <= w_end ? '0 : w_addr_q + 1'b1;
-                w_last_q <= !w_end && w_addr_q == BEAT_ADDR_W'(BEATS - 2);
-                w_half_q <= w_half_q ^ w_end;
+                w_addr_q <= in_end ? '0 : w_addr_q + 1'b1;
+                w_half_q <= w_half_q ^ in_end;
             end
         end
     end
 
+    // --- what a half holds ---
+    typedef struct packed {
+        logic one_beat;  // of a row
+        logic [BEAT_ADDR_W-1:0] next_to_last_beat;
+        logic [ROW_W-1:0] last_row;
+    } set_t;
+    set_t [1:0] sets_q;
+    always_ff @(posedge clk) if (take && in_end) sets_q[w_half_q] <= set_t'{w_addr_q == '0, w_addr_q - 1'b1, in_last_row};
+
     // --- read ---
-    logic r_half_q, r_last_q, last_set_q, last_row_q;
+    logic r_half_q, r_last_q;
     logic [BEAT_ADDR_W-1:0] r_addr_q;
     logic [ROW_W-1:0] row_q, row;
-    logic [SET_W-1:0] set_q;
     logic can_take;
+    wire set_t set = sets_q[r_half_q];
+    wire logic one_beat = SEVERAL ? set.one_beat : BEATS == 1;
+    wire logic [BEAT_ADDR_W-1:0] next_to_last_beat = SEVERAL ? set.next_to_last_beat : BEAT_ADDR_W'(BEATS - 2);
     wire logic read = can_take && full_q[r_half_q];
-    wire logic row_end = BEATS == 1 || r_last_q;
-    wire logic set_end = row_end && last_row_q;
-    wire logic frame_end = SETS == 1 || last_set_q;
-    localparam logic LAST_IS_ONE_ROW = LAST_ROWS == 1;  // the last set has one row
-    function automatic logic is_last_row(input logic [ROW_W-1:0] row, input logic last_set);
-        return row == (last_set ? ROW_W'(LAST_ROWS - 1) : ROW_W'(ROWS_PER_STEP - 1));
-    endfunction
-    wire logic next_last_set = SETS == 1 || (!frame_end && set_q == SET_W'(SETS - 2));
+    wire logic roin_end = one_beat || r_last_q;
+    wire logic set_end = roin_end && row_q == set.last_row;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            r_half_q   <= 1'b0;
-            r_last_q   <= 1'b0;
-            r_addr_q   <= '0;
-            row_q      <= '0;
-            last_row_q <= SETS == 1 && LAST_IS_ONE_ROW;
-            set_q      <= '0;
-            last_set_q <= SETS == 1;
-        end else begin
-            if (read) begin
-                r_addr_q <= row_end ? '0 : r_addr_q + 1'b1;
-                r_last_q <= !row_end && r_addr_q == BEAT_ADDR_W'(BEATS - 2);
-                if (set_end) begin
-                    row_q      <= '0;
-                    last_row_q <= next_last_set && LAST_IS_ONE_ROW;
-                    set_q      <= frame_end ? '0 : set_q + 1'b1;
-                    last_set_q <= next_last_set;
-                    r_half_q   <= !r_half_q;
-                end else if (row_end) begin
-                    row_q      <= row_q + 1'b1;
-                    last_row_q <= is_last_row(row_q + 1'b1, last_set_q);
-                end
-            end
+            r_half_q <= 1'b0;
+            r_last_q <= 1'b0;
+            r_addr_q <= '0;
+            row_q    <= '0;
+        end else if (read) begin
+            r_addr_q <= roin_end ? '0 : r_addr_q + 1'b1;
+            r_last_q <= !roin_end && r_addr_q == next_to_last_beat;
+            if (roin_end) row_q <= set_end ? '0 : row_q + 1'b1;
+            r_half_q <= r_half_q ^ set_end;
         end
     end
     always_ff @(posedge clk) begin
         if (!rst_n) full_q <= '0;
         else begin
-            full_q <= (full_q | ({w_half_q, !w_half_q} & {2{take && w_end}}))
+            full_q <= (full_q | ({w_half_q, !w_half_q} & {2{take && in_end}}))
                       & ~({r_half_q, !r_half_q} & {2{read && set_end}});
         end
     end

@@ -3,24 +3,33 @@
 // outputs (STEPS steps over the rows): {end of group, per lane {end of column part, first word}}. A group starts when its
 // rows are there and its result bank is free, and then runs to its end. Whether there is a step is decided a cycle
 // ahead. Outputs are registered, but claim and free.
+// Of several encoders, each has its program from P_START on and its weights from W_START on. Groups come in the order of group,
+// which is known before their rows are there: their program is read ahead.
 `default_nettype none
 
 module vp_mvau_sequence #(
+    int unsigned ENCODERS = 1,
     int unsigned LANES   = 2,
-    int unsigned ENTRIES = 32,  // most program entries
+    int unsigned ENTRIES = 32,  // most program entries, of all encoders
     int unsigned PER     = 1,   // of a ROM word
     int unsigned STEPS   = 4,   // steps an entry
-    int unsigned W_WORDS = 64,  // most weight words, one a step
+    int unsigned W_WORDS = 64,  // most weight words, one a step, of all encoders
     int unsigned BITS    = 4,   // bits of a lane's first word
     parameter    FILE    = "",
     parameter    STYLE   = "auto",
+    parameter logic [ENCODERS*32-1:0] P_START = '0, W_START = '0,
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1,
     localparam int unsigned W_ADDR_W = W_WORDS > 1 ? $clog2(W_WORDS) : 1
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
+    input  wire logic [TAG_W-1:0]          group,      // encoder of the next group
+    input  wire logic                      group_valid,
+    output      logic                      group_ready,
     input  wire logic [1:0]                full,       // row buffers that hold a group
     input  wire logic [1:0]                busy,       // result banks that are in use
     output      logic [1:0]                claim,      // takes a result bank (in the cycle of the first step)
+    output      logic [TAG_W-1:0]          claim_group, // encoder of the group that does
     output      logic [1:0]                free,       // gives a row buffer back (in the cycle of the last step)
     output      logic [W_ADDR_W-1:0]             w_addr,
     output      logic                      step_start, // first step of a group
@@ -30,23 +39,61 @@ module vp_mvau_sequence #(
     output      logic [LANES-1:0]          step_last,  // last step of a column part
     output      logic [LANES*BITS-1:0]     step_word
 );
+    localparam bit SEVERAL = ENCODERS > 1;
     localparam int unsigned STEP_W = STEPS > 1 ? $clog2(STEPS) : 1;
     localparam int unsigned WIDTH = 1 + LANES * (1 + BITS);
 
     logic [WIDTH-1:0] entry;
-    logic entry_valid, go_q, start_q, bank_q;  // start_q: the next step is a group's first
+    logic entry_valid, entry_coming, go_q, start_q, bank_q;  // start_q: the next step is a group's first
     logic [STEP_W-1:0] step_q;
     logic entry_first_q, entry_done_q;         // the next step is the entry's first, its last
 
     wire logic group_done = go_q && entry_done_q && entry[WIDTH-1];
     wire logic [1:0] bank = {bank_q, !bank_q};
     wire logic [1:0] next_bank = group_done ? ~bank : bank;
+    wire logic next_valid = SEVERAL && group_done ? entry_coming : entry_valid;
     assign claim = bank & {2{go_q && start_q}};
     assign free  = bank & {2{group_done}};
 
-    vp_mvau_program #(.ENTRIES(ENTRIES), .WIDTH(WIDTH), .PER(PER), .FILE(FILE), .STYLE(STYLE)) program_i (
-        .clk, .rst_n, .next(go_q && entry_done_q), .entry, .valid(entry_valid)
+    // Groups that come, the one whose program is read next, the one that starts next.
+    localparam int unsigned P_WORDS = (ENTRIES + PER - 1) / PER;
+    localparam int unsigned P_ADDR_W = (P_WORDS > 1 ? $clog2(P_WORDS) : 1) + $clog2(PER);
+    function automatic logic [ENCODERS-1:0][TAG_W+P_ADDR_W-1:0] programs();
+        for (int unsigned e = 0; e < ENCODERS; e++) programs[e] = {TAG_W'(e), P_ADDR_W'(P_START[e*32+:32])};
+    endfunction
+    function automatic logic [ENCODERS-1:0][TAG_W+W_ADDR_W-1:0] weights();
+        for (int unsigned e = 0; e < ENCODERS; e++) weights[e] = {TAG_W'(e), W_ADDR_W'(W_START[e*32+:32])};
+    endfunction
+    logic [TAG_W-1:0] waiting, read;
+    logic waiting_valid, waiting_ready, start_valid, start_ready, starts_known, starts_room;
+    logic [P_ADDR_W-1:0] start;
+    logic [W_ADDR_W-1:0] first_weight;
+    if (SEVERAL) begin : g_groups
+        vp_skid #(.WIDTH(TAG_W)) groups (
+            .clk, .rst_n, .in_data(group), .in_valid(group_valid), .in_ready(group_ready),
+            .out_data(waiting), .out_valid(waiting_valid), .out_ready(waiting_ready)
+        );
+    end else begin : g_same
+        assign {group_ready, waiting, waiting_valid} = {1'b1, TAG_W'(0), 1'b1};
+    end
+    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH(TAG_W + P_ADDR_W), .VALUES(programs())) read_next (
+        .clk, .rst_n, .encoder(waiting), .encoder_valid(waiting_valid), .encoder_ready(waiting_ready),
+        .value({read, start}), .value_valid(start_valid), .value_ready(start_ready)
     );
+    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH(TAG_W + W_ADDR_W), .VALUES(weights())) starts_next (
+        .clk, .rst_n, .encoder(read), .encoder_valid(start_valid && start_ready), .encoder_ready(starts_room),
+        .value({claim_group, first_weight}), .value_valid(starts_known), .value_ready(|claim)
+    );
+    vp_mvau_program #(.ENTRIES(ENTRIES), .WIDTH(WIDTH), .PER(PER), .SEVERAL(SEVERAL), .FILE(FILE), .STYLE(STYLE)) program_i (
+        .clk, .rst_n, .next(go_q && entry_done_q), .again(1'b0), .start, .start_valid, .start_ready,
+        .entry, .valid(entry_valid), .coming(entry_coming)
+    );
+`ifdef VERILATOR
+    always_ff @(posedge clk) begin
+        if (rst_n && SEVERAL && start_valid && start_ready && !starts_room) $fatal(1, "vp_mvau_sequence: a group was lost");
+        if (rst_n && SEVERAL && |claim && !starts_known) $fatal(1, "vp_mvau_sequence: a group starts that is not known");
+    end
+`endif
 
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -59,7 +106,7 @@ module vp_mvau_sequence #(
             step_start    <= 1'b0;
             step_end      <= 1'b0;
         end else begin
-            go_q <= (go_q && !group_done) || (entry_valid && |(next_bank & full & ~busy));
+            go_q <= (go_q && !group_done) || (next_valid && |(next_bank & full & ~busy));
             if (go_q) begin
                 start_q       <= group_done;
                 step_q        <= entry_done_q ? '0 : step_q + 1'b1;
@@ -74,7 +121,7 @@ module vp_mvau_sequence #(
 
     always_ff @(posedge clk) begin
         step_bank <= bank_q;
-        if (go_q) w_addr <= start_q ? '0 : w_addr + 1'b1;
+        if (go_q) w_addr <= start_q ? first_weight : w_addr + 1'b1;
     end
 
     for (genvar l = 0; l < LANES; l++) begin : g_lane
