@@ -49,7 +49,7 @@ from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.part_fit import cannot_fit
 from finn_vitprune.transforms.place_fifos import PlaceFifos
 from finn_vitprune.transforms.plan import plan
-from finn_vitprune.transforms.plan_engines import plan_engines
+from finn_vitprune.transforms.plan_engines import engines_of, plan_engines
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 FinnStep = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
@@ -120,7 +120,9 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     model = model.transform(GiveUniqueNodeNames())
     build.folder.forget(build.folder.plan.path)
     if (engines := build.settings.encoders_per_engine or build.settings.engines) is not None:
-        return _fold_engines(model.transform(InsertEngines(bind(model, engines), build.settings.frames_in_flight)), build)
+        model = model.transform(InsertEngines(bind(model, engines), build.settings.frames_in_flight))
+        if engines_of(model):
+            return _fold_engines(model, build)
     if (file := build.cfg.folding_config_file) is not None:
         if build.settings.mac_style is not None:
             for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"):

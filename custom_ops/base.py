@@ -55,7 +55,8 @@ class VitOp(HWCustomOp):
 
     Class attributes tell passes over the graph what kind of op it is: ``token_wise``, a token of the output needs
     the same token of each input alone; ``is_buffer``, a FIFO; ``is_converter``, the stream in beats of another width;
-    ``is_crossing``, a register chain between two SLRs.
+    ``is_crossing``, a register chain between two SLRs; ``scores_leave_early``, the second output leaves once the first token of the
+    first one has passed.
     """
 
     token_wise = False
@@ -64,6 +65,7 @@ class VitOp(HWCustomOp):
     """What is where ``ram_style`` says."""
     is_converter = False
     is_crossing = False
+    scores_leave_early = False
     ATTRIBUTES: ClassVar[dict[str, tuple]] = {}
     """Node attributes of this class beside those of its bases, FINN's way: type, whether required, default, allowed values."""
 

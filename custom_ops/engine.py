@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine_times import EngineTimes
-from finn_vitprune.custom_ops.folding import Folding, StreamFolding
+from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
 from finn_vitprune.custom_ops.netlist import Netlist, unit_of
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
@@ -28,12 +29,42 @@ SOURCE, SINK = "engine_in", "engine_out"
 """The tensors outside, as ``units`` calls them."""
 
 
+@dataclass(frozen=True)
+class EngineFolding(Folding):
+    """An engine with its units as they are: what they take together, and the cycles of a frame."""
+
+    name: str
+    interval: int
+    taken: Estimate
+    held: tuple[UnitMemory, ...]
+
+    @property
+    def cycles(self) -> int:
+        return self.interval
+
+    @property
+    def resources(self) -> Estimate:
+        return self.taken
+
+    @property
+    def memories(self) -> tuple[UnitMemory, ...]:
+        return self.held
+
+    def attributes(self) -> dict[str, int]:
+        return {}
+
+    def for_interval(self, interval: int) -> EngineFolding:
+        """Itself: its interval comes from its units."""
+        return self
+
+
 class VitEngine(VitOp):
     """x ``[tokens_in, channels]`` through the encoders of ``body`` to y ``[tokens_out, channels]``.
 
     ``body`` is the flat graph of the encoders, a node a layer: the specification. ``units`` is the graph of the hardware that runs
     it (:mod:`finn_vitprune.transforms.engine_units`): the units, FIFOs and converters, the entry, and the exit with the way back, which
-    closes a circle. Its constants are those of the body, and its own. ``interval``: cycles of a frame, as planned.
+    closes a circle. Its constants are those of the body, and its own. Both are attributes of the node as bytes: FINN's steps go
+    into attributes that are graphs. ``interval``: cycles of a frame, as planned.
     """
 
     ATTRIBUTES = {
@@ -46,8 +77,6 @@ class VitEngine(VitOp):
         "roles": ("s", True, ""),
         "frames_in_flight": ("i", False, 1),
         "interval": ("i", False, 0),
-        "body": ("g", True, None),
-        "units": ("g", False, None),
     }
 
     def _stream(self, tokens: str) -> Stream:
@@ -63,7 +92,7 @@ class VitEngine(VitOp):
     @property
     def body(self) -> ModelWrapper:
         """The encoders, a node a layer."""
-        return _model(self.get_nodeattr("body"))
+        return _model(self._graph("body"))
 
     @property
     def hardware(self) -> ModelWrapper:
@@ -72,29 +101,28 @@ class VitEngine(VitOp):
         Raises:
             UserError: they are not there yet.
         """
-        graph = self._graph("units")
-        if graph is None:
-            raise UserError(f"{self.label} has no units yet: step_insert_streams comes first")
-        body, units = self.get_nodeattr("body"), copy.deepcopy(graph)
-        units.initializer.extend(body.initializer)
+        units = self._graph("units")
+        if units is None:
+            raise UserError(f"{self.label} has no units yet: step_fold comes first")
+        units.initializer.extend(self._graph("body").initializer)
         _rename(units, {SOURCE: self.onnx_node.input[0], SINK: self.onnx_node.output[0]})
         return _model(units)
 
     @property
     def flat(self) -> ModelWrapper:
         """The body with the tensors that are at the engine."""
-        body = copy.deepcopy(self.get_nodeattr("body"))
+        body = self._graph("body")
         _rename(body, {body.input[0].name: self.onnx_node.input[0], body.output[0].name: self.onnx_node.output[0]})
         return _model(body)
 
     def _graph(self, attribute: str) -> GraphProto | None:
-        return next((a.g for a in self.onnx_node.attribute if a.name == attribute), None)
+        return next((GraphProto.FromString(a.s) for a in self.onnx_node.attribute if a.name == attribute), None)
 
     def set_graph(self, attribute: str, graph: GraphProto) -> None:
         """Set ``body`` or ``units``."""
         kept = [a for a in self.onnx_node.attribute if a.name != attribute]
         del self.onnx_node.attribute[:]
-        self.onnx_node.attribute.extend([*kept, helper.make_attribute(attribute, graph)])
+        self.onnx_node.attribute.extend([*kept, helper.make_attribute(attribute, graph.SerializeToString())])
 
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         body = self.body
@@ -109,7 +137,11 @@ class VitEngine(VitOp):
 
     def folding(self) -> Folding:
         """Nothing is chosen here: its units are folded in the body."""
-        return StreamFolding(type(self), frozenset(a.SerializeToString() for a in self.onnx_node.attribute if a.name != "slr"), ())
+        return EngineFolding(self.onnx_node.name, self.get_exp_cycles(), self.resources(), self.memory_map())
+
+    def pause_beats(self, inputs: list[TokenTimes]) -> int:
+        """Those of a batch, which comes while the one before is in other encoders: so it is there when the engine takes frames."""
+        return self.get_nodeattr("frames_in_flight") * self.in_streams()[0].beats
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """A lone frame goes through all encoders."""
@@ -197,7 +229,7 @@ class VitEngine_rtl(VitRTLBackend, VitEngine):
             op = getCustomOp(node)
             op.set_nodeattr("code_gen_dir_ipgen", str(folder))
             op.generate_hdl(hardware, fpgapart, clk)
-        units = copy.deepcopy(self._graph("units"))
+        units = self._graph("units")
         for node, made in zip(units.node, hardware.graph.node, strict=True):
             del node.attribute[:]
             node.attribute.extend(made.attribute)

@@ -62,6 +62,9 @@ class _Node:
         leaving = own.pass_times(arrivals)
         pace = self._pace(own, arrivals, leaving)
         found = {name: _paced(t, self.free, pace) for name, t in zip(self.node.output, leaving)}
+        if own.scores_leave_early and len(leaving) > 1:
+            (main, scores), late = self.node.output[:2], found[self.node.output[0]].first[0] - leaving[0].first[0]
+            found = {main: found[main], scores: _later(leaving[1], late)}
         self.free = max(t.last[-1] for t in found.values())
         return found
 

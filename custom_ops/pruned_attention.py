@@ -46,6 +46,7 @@ class PrunedAttention(SharedOp, FoldedOp):
     """
 
     ram_holds = "keys and values"
+    scores_leave_early = True
     ATTRIBUTES = {
         "tokens": ("i", True, 0),
         "queries": ("i", True, 0),

@@ -46,8 +46,9 @@ class InsertEngines(Transformation):
         node = make_node(
             "VitEngine_rtl", [source], [sink], name=name, tokens_in=first.tokens, tokens_out=last.tokens, channels=first.channels,
             SIMD=first.simd, inputDataType=first.dtype.name, encoders=list(engine.encoders),
-            roles=json.dumps([[unit.role, unit.nodes] for unit in engine.units]), frames_in_flight=self.frames_in_flight, body=body,
+            roles=json.dumps([[unit.role, unit.nodes] for unit in engine.units]), frames_in_flight=self.frames_in_flight,
         )  # fmt: skip
+        getCustomOp(node).set_graph("body", body)
         place = position(model, nodes[0])
         for old in nodes:
             model.graph.node.remove(old)
