@@ -8,26 +8,29 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 from finn_vitprune import jobs
-from tests.random_builds.check import Outcome, check_seed
-from tests.random_builds.draw import draw
+from tests.random_builds.check import Outcome, check_engines, check_seed
+from tests.random_builds.draw import draw, draw_engines
 
-LEDGER = Path("builds/results/random_builds/ledger.jsonl")
+LEDGER, ENGINE_LEDGER = Path("builds/results/random_builds/ledger.jsonl"), Path("builds/results/engines/random_builds.jsonl")
 
 
 def main() -> int:
     options = _options()
     seeds = range(options.seed, options.seed + options.count)
-    known = _known(options.ledger)
+    check, drawn = (check_engines, draw_engines) if options.engines else (check_seed, draw)
+    options.ledger = options.ledger or (ENGINE_LEDGER if options.engines else LEDGER)
+    known = _known(options.ledger, drawn)
     print(f"seeds {seeds.start} to {seeds.stop - 1}, {sum(s in known for s in seeds)} of them in {options.ledger}", flush=True)
     options.ledger.parent.mkdir(parents=True, exist_ok=True)
-    with closing(jobs.outcomes(check_seed, (s for s in seeds if s not in known), options.jobs, _name)) as found:
+    with closing(jobs.outcomes(check, (s for s in seeds if s not in known), options.jobs, _name)) as found:
         for finished in found:
-            outcome = finished.result or _crashed(finished.job, finished.error)
+            outcome = finished.result or _crashed(finished.job, finished.error, drawn)
             known[outcome.seed] = outcome
             print(f"seed {outcome.seed}: {outcome.outcome} ({outcome.ties} ties in {outcome.codes:,} codes, "
                   f"{outcome.seconds} s)", flush=True)
@@ -46,24 +49,25 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--ledger", type=Path, default=LEDGER)
+    parser.add_argument("--engines", action="store_true", help="networks whose encoders share engines")
+    parser.add_argument("--ledger", type=Path, help=f"{LEDGER}, of engines {ENGINE_LEDGER}")
     return parser.parse_args()
 
 
-def _known(ledger: Path) -> dict[int, Outcome]:
+def _known(ledger: Path, drawn: Callable[[int], object]) -> dict[int, Outcome]:
     """The last outcome of each seed whose draw is still the same."""
     lines = ledger.read_text().splitlines() if ledger.is_file() else []
     outcomes = {o.seed: o for o in (Outcome(**json.loads(line)) for line in lines)}
-    return {seed: o for seed, o in outcomes.items() if o.drawn == _plain(seed)}
+    return {seed: o for seed, o in outcomes.items() if o.drawn == _plain(seed, drawn)}
 
 
-def _plain(seed: int) -> dict[str, object]:
-    return json.loads(json.dumps(asdict(draw(seed))))
+def _plain(seed: int, drawn: Callable[[int], object]) -> dict[str, object]:
+    return json.loads(json.dumps(asdict(drawn(seed))))
 
 
-def _crashed(seed: int, error: Exception) -> Outcome:
+def _crashed(seed: int, error: Exception, drawn: Callable[[int], object]) -> Outcome:
     notes = "\n".join(getattr(error, "__notes__", ()))
-    return Outcome(seed, f"crashed: {type(error).__name__}: {error}\n{notes}", _plain(seed))
+    return Outcome(seed, f"crashed: {type(error).__name__}: {error}\n{notes}", _plain(seed, drawn))
 
 
 def _name(seed: int) -> str:

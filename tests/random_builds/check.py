@@ -21,7 +21,7 @@ from finn_vitprune.export.export import describe, to_qonnx
 from finn_vitprune.export.gate import check_export
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.report.summary import Summary
-from tests.random_builds.draw import Drawn, draw, network
+from tests.random_builds.draw import Drawn, DrawnEngines, draw, draw_engines, network
 
 PART = "xcu250-figd2104-2L-e"
 AGREE, REFUSED, DISAGREE = "agree", "refused", "disagree"
@@ -56,13 +56,24 @@ class Outcome:
 
 def check_seed(seed: int) -> Outcome:
     """Draw, export, build, simulate and compare; what the project refuses is an outcome, all else an error."""
-    started, drawn = time.monotonic(), draw(seed)
+    return _outcome(seed, draw(seed), {})
+
+
+def check_engines(seed: int) -> Outcome:
+    """The same of a network whose encoders share engines."""
+    drawn = draw_engines(seed)
+    settings = {"encoders_per_engine": drawn.encoders_per_engine, "frames_in_flight": drawn.frames_in_flight}
+    return _outcome(seed, drawn, settings)
+
+
+def _outcome(seed: int, drawn: Drawn | DrawnEngines, settings: dict[str, object]) -> Outcome:
+    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="random_build_") as folder:
-        found = _check(drawn, Path(folder))
+        found = _check(drawn.network if isinstance(drawn, DrawnEngines) else drawn, Path(folder), settings)
     return Outcome(seed, drawn=asdict(drawn), seconds=round(time.monotonic() - started, 1), **found)
 
 
-def _check(drawn: Drawn, folder: Path) -> dict[str, object]:
+def _check(drawn: Drawn, folder: Path, engines: dict[str, object]) -> dict[str, object]:
     try:
         frozen, images = network(drawn)
     except UserError as error:
@@ -78,7 +89,7 @@ def _check(drawn: Drawn, folder: Path) -> dict[str, object]:
     np.savez(path.with_suffix(".npz"), images=images)
     options = BuildOptions(
         path, folder / "build", PART, target_fps=drawn.target_fps,
-        settings=BuildSettings(synth="none", lowering_images=len(images), traced_images=2, stalled_images=4),
+        settings=BuildSettings(synth="none", lowering_images=len(images), traced_images=2, stalled_images=4, **engines),
     )
     try:
         build(options)

@@ -65,14 +65,35 @@ class Drawn:
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
 
 
-def draw(seed: int) -> Drawn:
+DEPTHS, ENGINE_DEPTHS = (1, 1, 1, 2), (2, 2, 3, 4)
+"""Encoders of a network, and of one whose encoders share engines."""
+
+
+@dataclass(frozen=True)
+class DrawnEngines:
+    """A network, the encoders of each engine, and images in flight."""
+
+    network: Drawn
+    encoders_per_engine: tuple[int, ...]
+    frames_in_flight: int
+
+
+def draw_engines(seed: int) -> DrawnEngines:
+    """The parameters of ``seed``: a network of several encoders, one engine at least has more than one of them."""
+    drawn, rng = draw(seed, ENGINE_DEPTHS), np.random.default_rng((seed, 1))
+    first = int(rng.integers(2, drawn.depth + 1))
+    sizes = [first, *[1] * (drawn.depth - first)]
+    return DrawnEngines(drawn, tuple(int(n) for n in rng.permutation(sizes)), int(rng.integers(1, 4)))
+
+
+def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:
     """The parameters of ``seed``; small, so that a build takes seconds."""
     rng = np.random.default_rng(seed)
 
     def one(*choices):
         return choices[rng.integers(len(choices))]
 
-    block, heads, depth = one(2, 4, 4, 8), int(rng.integers(1, 4)), one(1, 1, 1, 2)
+    block, heads, depth = one(2, 4, 4, 8), int(rng.integers(1, 4)), one(*depths)
     head_dim = block * one(1, 1, 2) if heads < 3 else block
     patch, side = one(1, 2, 2, 3, 4, 5), int(rng.integers(1, 5))
     pooling = one(*(Pooling.CLASS,) * 2 * depth, Pooling.PATCHES, Pooling.ALL)
