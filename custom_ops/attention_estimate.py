@@ -16,6 +16,7 @@ from finn_vitprune.custom_ops.memory import (
     RowRam,
     UnitMemory,
     multiplier_dsps,
+    rom_luts,
 )
 from finn_vitprune.custom_ops.requant_estimate import requant_cycles, requant_dsps
 from finn_vitprune.numerics import MULT_BITS, RECIP_BITS, clog2
@@ -27,6 +28,8 @@ FIFO_CONTROL = 12
 """LUTs of a small FIFO beside its memory."""
 CREDITS = 6
 """LUTs of a ``vp_credits``."""
+FRAMES = 4
+"""Tags of frames that wait in a shared unit, as a rule."""
 KV_RAM = 2
 """Bits of RAM that a candidate may take for each bit of K and V, where one does with so few."""
 
@@ -227,6 +230,11 @@ class Geometry(Folding):
         """Beats of O that are under way from the first multiplier to the output, one every ``serial`` cycles."""
         return 1 + -(-(self._norm_latency + 1) // self._serial)
 
+    @property
+    def tag_bits(self) -> int:
+        """Width of an encoder's number, where there are several."""
+        return clog2(len(self.encoders)) if self.encoders else 0
+
     # --- folding ---
 
     @property
@@ -350,14 +358,15 @@ class Geometry(Folding):
         """All memories, as the modules have them; FIFOs hold one beat more in their output register."""
         codes, items = self.simd * self.in_bits, self.items_held
         tables = max(1, len(self.encoders)) << self.logit_bits
+        sums = self.simd * self.acc_bits + self.spans.recip.bit_length()
         found = [
             UnitMemory(Holds.KEYS_AND_VALUES, "keys and values", *self.kv_ram, count=2 * self.pe, stored=self.kv_code_bits, in_rows=True),
             UnitMemory(Holds.ROWS, "slices of queries", 4 << clog2(self.cg), codes, "distributed"),
             UnitMemory(Holds.ROWS, "logits", self.slots * self.kg, self.pe * self.logit_bits, "distributed"),
             UnitMemory(Holds.TABLE, "exp", tables, 8, "distributed", count=self.pe, rom=True),
             UnitMemory(Holds.FIFO, "row maxima", self.slots, self.logit_bits, "distributed"),
-            UnitMemory(Holds.FIFO, "sums of E V", self.groups_held, self.simd * self.acc_bits, "distributed"),
-            _fifo("row sums", items, self.z_bits),
+            UnitMemory(Holds.FIFO, "sums of E V", self.groups_held, sums, "distributed"),
+            _fifo("row sums", items, self.z_bits + self.tag_bits),
             _fifo("reciprocals", items, RECIP_BITS),
             _fifo("O at the output", self.out_depth + 1, self.simd * self.out_bits),
         ]
@@ -369,6 +378,9 @@ class Geometry(Folding):
                 _fifo("reciprocals of the scores", self.score_rows + 1, self.score_quotient),
                 _fifo("scores at the output", 5, self.score_bits),
             ]
+        if self.encoders:
+            found.append(_fifo("encoders of frames", FRAMES, self.tag_bits))
+            found += [_fifo("encoders of the scores", self.score_rows + 1, self.tag_bits)] if self.scores else []
         return tuple(found)
 
     @property
@@ -407,7 +419,8 @@ def dsp(g: Geometry) -> int:
 
 def lut(g: Geometry) -> int:
     """Sum over the modules, without their memories."""
-    return _ports(g) + _kv(g) + _logits(g) + _values(g) + _norm(g) + (_scores(g) if g.scores else 0)
+    common = _ports(g) + _kv(g) + _logits(g) + _values(g) + _norm(g) + (_scores(g) if g.scores else 0)
+    return common + (_shared(g) if g.encoders else 0)
 
 
 def _ports(g: Geometry) -> int:
@@ -488,3 +501,23 @@ def _scores(g: Geometry) -> int:
     reciprocal = _reciprocal(g.z_bits, g.score_quotient, g.score_recip_bits, constant=False)
     control = 20 + 3 * CREDITS + 2 * clog2(words) + 5 * clog2(g.tokens) + clog2(g.pe)
     return reciprocal + width - 8 + 3 * g.score_bits + control
+
+
+def _shared(g: Geometry) -> int:
+    """What a unit of several encoders has beside: tags, tables of shapes and constants, counts that are data, shifts."""
+    encoders, tag = len(g.encoders), g.tag_bits
+    tags = 4 * (tag + 3) + 2 * FIFO_CONTROL + 12  # registers of two, FIFO, fork, output
+    item, rows = clog2(g.item_cycles), clog2(g.heads) + clog2(g.queries)
+    counts = [
+        clog2(g.heads * g.cg) + clog2(g.kv_beats), item + rows, item + clog2(g.kg) + rows, clog2(g.kg),
+        *([2 * clog2(g.tokens) + clog2(g.heads)] if g.scores else []),
+    ]  # fmt: skip
+    constants = 2 * clog2(g.kv_ram[0]) + MULT_BITS + clog2(g.pe) + g.pe + RECIP_BITS + 8 + sum(map(int.bit_length, g.spans))
+    tables = sum(rom_luts(encoders, bits, "distributed") for bits in (*counts, constants))
+    logits = _shifter(g.logit_lanes, g.logit_acc_bits + MULT_BITS, g.spans.logit)
+    return tags + tables + sum(counts) // 2 + logits + _shifter(g.out_lanes, g.acc_bits + RECIP_BITS, g.spans.recip)
+
+
+def _shifter(lanes: int, product: int, span: int) -> int:
+    """Multiplexers before the shift of ``vp_requant``, of four inputs a LUT."""
+    return lanes * (product + span) << max(0, span.bit_length() - 2) if span else 0

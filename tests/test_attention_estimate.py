@@ -14,6 +14,7 @@ from finn_vitprune.numerics import exp_table
 from finn_vitprune.synth.yosys import synth_node
 from tests.sampling import sampled
 from tests.rtl.helper import PART, build_node
+from tests.rtl.shared_helper import Use, generate_shared
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
 
@@ -35,6 +36,16 @@ def drawn(seed):
     }  # fmt: skip
 
 
+def check_estimate(op, text):
+    """Of an op with HDL, against Yosys."""
+    found = synth_node(op.get_rtl_file_list(abspath=True), "dut")
+    estimate = op.node_res_estimation(PART)
+    text = f"{text}: estimate {dict(estimate)}, Yosys {found}"
+    promised = (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"])
+    assert promised == (found.DSP, found.BRAM36, found.URAM), text
+    assert abs(estimate["LUT"] - found.LUT) <= 0.2 * found.LUT, text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", sampled([SEED * 1000 + i for i in range(4)], 2))
 def test_estimate_agrees_with_yosys(seed, tmp_path):
@@ -42,12 +53,22 @@ def test_estimate_agrees_with_yosys(seed, tmp_path):
     op, model = build_node("PrunedAttention", attrs, [exp_table(0.05)], "dut")
     op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
     op.code_generation_ipgen(model, PART, 5.0)
-    found = synth_node(op.get_rtl_file_list(abspath=True), "dut")
-    estimate = op.node_res_estimation(PART)
-    text = f"{attrs}: estimate {dict(estimate)}, Yosys {found}"
-    promised = (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"])
-    assert promised == (found.DSP, found.BRAM36, found.URAM), text
-    assert abs(estimate["LUT"] - found.LUT) <= 0.2 * found.LUT, text
+    check_estimate(op, attrs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", sampled([SEED * 1000 + i for i in range(3)], 1))
+def test_estimate_of_a_shared_unit_agrees_with_yosys(seed):
+    rng, common = np.random.default_rng(seed), drawn(seed)
+    uses = []
+    for tokens in sorted(rng.integers(5, common["tokens"], int(rng.integers(2, 8)), endpoint=True).tolist(), reverse=True):
+        own = {"tokens": tokens, "queries": tokens, "heads": int(rng.integers(1, 5)), "scores": int(rng.integers(0, 2))}
+        own |= {"logit_shift": 27 + int(rng.integers(0, 4)), "recip_shift": 30 + int(rng.integers(0, 4))}
+        own |= {"logit_mult": int(rng.integers(1 << 16, 1 << 17)), "recip_num": int(rng.integers(255 << 23, 255 << 24))}
+        uses.append(Use(common | own, (exp_table(0.05),)))
+    op, folder = generate_shared("PrunedAttention", uses)
+    with folder:
+        check_estimate(op, [use.attrs for use in uses])
 
 
 def deit_small(tokens, bits, **fold):

@@ -1,33 +1,66 @@
 """The digits example on engines: every image bit for bit, cycles beside the plan, rate and latency beside the pipeline's.
 
-Run by ``make engines``, which takes some minutes: ``python -m finn_vitprune.builds.experiments.engines -o builds/results/engines``.
+``make engines`` runs ``python -m finn_vitprune.builds.experiments.engines -o builds/results/engines``. Every setting is a build
+of its own, folded so that all have about as many products a cycle as the pipeline; what is built already is not built again.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Sequence
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-from finn_vitprune import progress
-from finn_vitprune.builds.build import BuildOptions, build
+import matplotlib.pyplot as plt
+import typer
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+import finn_vitprune.plugin  # noqa: F401
+from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
 from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.cli.terminal import progress_lines
+from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.errors import AnswerIsNo
-from finn_vitprune.files import write_json, write_text
-from finn_vitprune.report.summary import Summary
+from finn_vitprune.files import whole_file, write_json, write_text
+from finn_vitprune.report.summary import FILE, Summary
+from finn_vitprune.report.tables import TextTable, to_markdown
 
 PART = "xcu250-figd2104-2L-e"
-SETTINGS = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2))
-"""Engines and frames in flight."""
+CLK_NS = 4.0
 WITHIN = 0.02
-"""By how much cycles may differ from the plan's."""
+"""Share by which cycles may differ from the plan's."""
+PRODUCTS = 0.15
+"""Share by which the products of a setting may differ from the pipeline's."""
+TRIES = 6
+
+TITLE = "The digits example on engines"
+TEXT = """The bundled digits example (four encoders, tokens dropped in two), all {images} held-out images in Verilator, part {part}, {clk:g} ns.
+Every setting is folded for about as many products a cycle as the pipeline, which `make demo` builds. `docs/engines.md` says what
+the settings mean. With four engines every engine has one encoder: that is the pipeline.
+
+```
+make engines
+```
+
+Interval and latency are measured in cycles, and what the plan says is beside them. Resources are estimates."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Engines, and images in flight; ``folder`` is what its build is called."""
+
+    engines: int
+    frames_in_flight: int
+
+    @property
+    def folder(self) -> str:
+        return f"digits_{self.engines}_{self.frames_in_flight}"
 
 
 @dataclass(frozen=True)
 class EngineRun:
-    """A build: engines and frames in flight (0 of the pipeline), images and mismatches, cycles measured and planned, products a cycle."""
+    """What a build of a setting measured, and what its plan said; ``products`` of a cycle."""
 
     engines: int
     frames_in_flight: int
@@ -44,6 +77,119 @@ class EngineRun:
 
     @property
     def error(self) -> float:
-        """Largest relative difference of cycles from the plan's."""
+        """Largest share by which cycles differ from the plan's."""
         pairs = ((self.interval, self.interval_planned), (self.latency, self.latency_planned))
         return max(abs(measured / planned - 1) for measured, planned in pairs)
+
+
+SETTINGS = tuple(Setting(engines, frames) for engines in (1, 2, 4) for frames in (1, 2))
+
+
+def main(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results.json, RESULTS.md and the plot.")],
+    builds: Annotated[Path, typer.Option(help="Folder of the builds.")] = Path("build/engines"),
+    images: Annotated[int | None, typer.Option(min=1, help="Images of each build; all without it.")] = None,
+) -> None:
+    """Build, measure, compare and write.
+
+    Raises:
+        AnswerIsNo: an image differs, or cycles are not as planned.
+    """
+    with progress_lines():
+        pipeline = run(Setting(4, 1), builds, images, None)
+        runs = [pipeline, *(balanced(setting, builds, images, pipeline) for setting in SETTINGS if setting.engines < 4)]
+    runs.insert(1, pipeline_in_flight(pipeline))
+    write_json(output / "results.json", {"part": PART, "clk_ns": CLK_NS, "runs": [asdict(r) for r in runs]}, indent=1)
+    write_text(output / "RESULTS.md", to_markdown(TITLE, TEXT.format(images=pipeline.images, part=PART, clk=CLK_NS), [table(runs)]))
+    plot(runs, output / "engines.png")
+    wrong = [r for r in runs if r.mismatches or r.error > WITHIN]
+    if wrong:
+        raise AnswerIsNo("; ".join(
+            f"{r.engines} engines, {r.frames_in_flight} in flight: {r.mismatches} mismatches, cycles {r.error:.1%} from the plan" for r in wrong
+        ))  # fmt: skip
+
+
+def pipeline_in_flight(pipeline: EngineRun) -> EngineRun:
+    """Engines of one encoder are the pipeline, whatever is in flight."""
+    return EngineRun(**asdict(pipeline) | {"frames_in_flight": 2})
+
+
+def balanced(setting: Setting, builds: Path, images: int | None, pipeline: EngineRun) -> EngineRun:
+    """A setting at about the products of the pipeline: the interval to plan for is looked for first."""
+    fps = 1e9 / CLK_NS / (pipeline.interval * 4 / setting.engines)
+    for _ in range(TRIES):
+        found = products(planned(setting, builds, fps))
+        if abs(found / pipeline.products - 1) <= PRODUCTS:
+            break
+        fps *= pipeline.products / found
+    return run(setting, builds, images, fps)
+
+
+def planned(setting: Setting, builds: Path, fps: float) -> Path:
+    """A build up to its estimates."""
+    return build(_options(setting, builds / "planned", fps, None, estimate_only=True))
+
+
+def run(setting: Setting, builds: Path, images: int | None, fps: float | None) -> EngineRun:
+    """A whole build; one that is there is read."""
+    folder = builds / setting.folder
+    if not (folder / FILE).is_file() or Summary.load(folder).verify is None:
+        build(_options(setting, folder, fps, images))
+    summary = Summary.load(folder)
+    used = summary.resources
+    return EngineRun(
+        setting.engines, setting.frames_in_flight, summary.verify.images, summary.verify.rtl_mismatches,
+        summary.rtlsim.interval_cycles, summary.plan.interval_cycles, summary.rtlsim.latency_cycles, summary.plan.latency_cycles,
+        products(folder), used.LUT, used.DSP, used.BRAM36,
+    )  # fmt: skip
+
+
+def _options(setting: Setting, folder: Path, fps: float | None, images: int | None, estimate_only: bool = False) -> BuildOptions:
+    return BuildOptions(
+        None, folder, PART, clk_ns=CLK_NS, target_fps=fps and math.ceil(fps), estimate_only=estimate_only,
+        settings=BuildSettings(
+            engines=setting.engines, frames_in_flight=setting.frames_in_flight, synth="none", max_images=images,
+            images=EXAMPLE / "images.npz",
+        ),
+    )  # fmt: skip
+
+
+def products(folder: Path) -> int:
+    """Products a cycle of all units of a build."""
+    model = flattened(ModelWrapper(str(folder / "intermediate_models" / "step_insert_streams.onnx")))
+    ops = [getCustomOp(node) for node in model.graph.node]
+    return sum(op.folding().products_per_cycle for op in ops if op.macs())
+
+
+def table(runs: list[EngineRun]) -> TextTable:
+    """A row a setting."""
+    rows = [
+        (
+            str(r.engines), str(r.frames_in_flight), f"{r.mismatches} of {r.images} images", f"{r.interval:,.1f}", f"{r.interval_planned:,}",
+            f"{r.latency:,}", f"{r.latency_planned:,}", f"{1e9 / CLK_NS / r.interval:,.0f}", f"{r.latency * CLK_NS / 1e3:,.1f}",
+            f"{r.products:,}", f"{r.LUT:,}", f"{r.DSP:,}", f"{r.BRAM36:g}",
+        )
+        for r in runs
+    ]  # fmt: skip
+    heads = (
+        "engines", "in flight", "mismatches", "interval", "planned", "latency", "planned", "images/s", "latency us", "products", "LUT",
+        "DSP", "BRAM36",
+    )  # fmt: skip
+    return TextTable("Settings", heads, tuple(rows))
+
+
+def plot(runs: list[EngineRun], path: Path) -> None:
+    """Rate against latency."""
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for r in runs:
+        label = "pipeline" if r.engines == 4 else f"{r.engines} engine{'s' * (r.engines > 1)}, {r.frames_in_flight} in flight"
+        axes.plot(r.latency * CLK_NS / 1e3, 1e6 / CLK_NS / r.interval, "o", label=label)
+    axes.set(xlabel="latency of a lone image (us)", ylabel="images a millisecond", xlim=(0, None), ylim=(0, None))
+    axes.legend()
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=150)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,4 +1,4 @@
-"""vp_credits and vp_counter: their flags, a register each, against counting in Python."""
+"""vp_credits, vp_counter and vp_sized_counter: their flags, a register each, against counting in Python."""
 
 from __future__ import annotations
 
@@ -51,3 +51,25 @@ def test_counter_counts_and_flags_its_last_step(tmp_path, count):
     value = np.cumsum(steps) % count
     want = value + 128 * (value == count - 1)
     assert outputs(sim, steps[:, None].astype(np.uint8)).tolist() == want.tolist()
+
+
+def test_sized_counter_has_every_count_in_any_order(tmp_path):
+    """The count of the beats of a run comes with each of them; 1 and the most are among them."""
+    most = 9
+    body = f"""{COMMON}
+    vp_sized_counter #(.MOST({most})) dut (
+        .clk(ap_clk), .rst_n(ap_rst_n), .less_2(in0_V_tdata[5:1]), .step(in0_V_tvalid && in0_V_tdata[0]),
+        .count(out0_V_tdata[3:0]), .last(out0_V_tdata[7])
+    );
+    assign out0_V_tdata[6:4] = '0;"""
+    sim = build(tmp_path, body, ["vp_sized_counter"], 8, [8])
+    rng = np.random.default_rng(most)
+    data, want, size, value = [], [], 1, 0
+    for _ in range(3000):
+        step = int(rng.random() < 0.7)
+        data.append([step | (size - 2) % 32 << 1])
+        value += step
+        if value == size:
+            size, value = int(rng.integers(1, most, endpoint=True)), 0
+        want.append(value + 128 * (value == size - 1))  # seen with the next beat
+    assert outputs(sim, np.array(data, np.uint8))[:-1].tolist() == want[:-1]

@@ -114,25 +114,24 @@ module vp_attention #(
     logic [TAG_W-1:0] acc_encoder, z_encoder;
 
     // --- each stage that counts has the order of frames ---
-    logic [TAG_W-1:0] encoder, frame_encoder, logits_encoder, values_encoder;
-    logic encoder_valid, encoder_ready, logits_known, logits_next, values_known, values_next;
-    logic [2:0] to_stage, stage_room;
+    logic [TAG_W-1:0] encoder, forked;
+    logic [2:0][TAG_W-1:0] encoders;  // of the next frame in kv, logits, values
+    logic encoder_valid, encoder_ready;
+    logic [2:0] to_stage, stage_room, known, next;
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
         .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
         .encoder, .encoder_valid, .next(encoder_ready)
     );
     vp_fork #(.WIDTH(TAG_W), .NUM(3)) stages (
         .clk, .rst_n, .in_data(encoder), .in_valid(encoder_valid), .in_ready(encoder_ready),
-        .out_data(frame_encoder), .out_valid(to_stage), .out_ready(stage_room)
+        .out_data(forked), .out_valid(to_stage), .out_ready(stage_room)
     );
-    vp_skid #(.WIDTH(TAG_W)) to_logits (
-        .clk, .rst_n, .in_data(frame_encoder), .in_valid(to_stage[1]), .in_ready(stage_room[1]),
-        .out_data(logits_encoder), .out_valid(logits_known), .out_ready(logits_next)
-    );
-    vp_skid #(.WIDTH(TAG_W)) to_values (
-        .clk, .rst_n, .in_data(frame_encoder), .in_valid(to_stage[2]), .in_ready(stage_room[2]),
-        .out_data(values_encoder), .out_valid(values_known), .out_ready(values_next)
-    );
+    for (genvar i = 0; i < 3; i++) begin : g_stage
+        vp_skid #(.WIDTH(TAG_W)) skid (
+            .clk, .rst_n, .in_data(forked), .in_valid(to_stage[i]), .in_ready(stage_room[i]),
+            .out_data(encoders[i]), .out_valid(known[i]), .out_ready(next[i])
+        );
+    end
 
     vp_skid #(.WIDTH(W)) q_skid (
         .clk, .rst_n, .in_data(in0_tdata[W-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
@@ -146,7 +145,8 @@ module vp_attention #(
         .ENCODERS(ENCODERS), .TOKENS(TOKENS), .HEADS(HEADS), .TOKENS_OF(TOKENS_OF), .HEADS_OF(HEADS_OF),
         .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE), .ROW(RAM_ROW)
     ) kv (
-        .clk, .rst_n, .encoder(frame_encoder), .encoder_valid(to_stage[0]), .encoder_ready(stage_room[0]), .in_data(kv_data), .in_valid(kv_valid), .in_ready(kv_ready),
+        .clk, .rst_n, .encoder(encoders[0]), .encoder_valid(known[0]), .encoder_ready(next[0]),
+        .in_data(kv_data), .in_valid(kv_valid), .in_ready(kv_ready),
         .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data, .v_release, .v_re, .v_addr, .v_data
     );
     vp_attention_logits #(
@@ -155,7 +155,8 @@ module vp_attention #(
         .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT), .LOGIT_LEFT(LOGIT_LEFT), .LOGIT_SHIFT(LOGIT_SHIFT),
         .LOGIT_SPAN(LOGIT_SPAN), .SLOTS(SLOTS), .K_LATENCY(KV_LATENCY)
     ) logits (
-        .clk, .rst_n, .encoder(logits_encoder), .encoder_valid(logits_known), .encoder_ready(logits_next), .q_data, .q_valid, .q_ready, .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data,
+        .clk, .rst_n, .encoder(encoders[1]), .encoder_valid(known[1]), .encoder_ready(next[1]),
+        .q_data, .q_valid, .q_ready, .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data,
         .item_max, .item_valid, .item_ready, .item_free, .l_addr, .l_data
     );
     vp_attention_values #(
@@ -163,7 +164,8 @@ module vp_attention #(
         .HEADS_OF(HEADS_OF), .SCORES_OF(SCORES_OF), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
         .LOGIT_WIDTH(LOGIT_WIDTH), .SLOTS(SLOTS), .EXP_FILE(EXP_FILE), .V_LATENCY(KV_LATENCY)
     ) values (
-        .clk, .rst_n, .encoder(values_encoder), .encoder_valid(values_known), .encoder_ready(values_next), .item_max, .item_valid, .item_ready, .item_free, .l_addr, .l_data,
+        .clk, .rst_n, .encoder(encoders[2]), .encoder_valid(known[2]), .encoder_ready(next[2]),
+        .item_max, .item_valid, .item_ready, .item_free, .l_addr, .l_data,
         .v_release, .v_re, .v_addr, .v_data, .room, .score_room, .take, .score_take,
         .acc_valid, .acc, .acc_encoder, .z_valid, .z_score, .z, .z_encoder, .e_valid, .e
     );

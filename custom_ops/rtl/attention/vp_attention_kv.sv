@@ -48,10 +48,10 @@ module vp_attention_kv #(
     localparam int unsigned BEAT_W = $clog2(2 * TOKENS * HEADS * CHANNEL_GROUPS);
 
     typedef struct packed {
-        logic [PART_W:0] part;         // beats less 2 of a token's K or V
-        logic [BEAT_W:0] frame;        // ... of a frame
-        logic [ADDR_W-1:0] next_head;  // steps between words, of K
-        logic [ADDR_W-1:0] next_values;  // ... and of V
+        logic [PART_W:0] part;           // beats of a token's K or V, less 2
+        logic [BEAT_W:0] frame;          // ... of a frame
+        logic [ADDR_W-1:0] next_head;    // steps between words: of K to the next head
+        logic [ADDR_W-1:0] next_values;  // ... of V to the next channel group
     } shape_t;
     function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
         for (int unsigned e = 0; e < ENCODERS; e++) begin
@@ -59,7 +59,8 @@ module vp_attention_kv #(
             automatic int unsigned part = HEADS_OF[e*32+:32] * CHANNEL_GROUPS;
             automatic int unsigned groups = (tokens + PE - 1) / PE;
             shapes[e] = shape_t'{
-                (PART_W + 1)'(part - 2), (BEAT_W + 1)'(2 * tokens * part - 2), ADDR_W'((groups - 1) * CHANNEL_GROUPS + 1), ADDR_W'(groups)
+                (PART_W + 1)'(part - 2), (BEAT_W + 1)'(2 * tokens * part - 2),
+                ADDR_W'((groups - 1) * CHANNEL_GROUPS + 1), ADDR_W'(groups)
             };
         end
     endfunction

@@ -75,7 +75,8 @@ module vp_attention_logits #(
         end
     endfunction
     shape_t next;              // of the next item
-    logic known;
+    logic known, next_ok;
+    logic passed_q;            // the frame's last item started a cycle ago: next is still of that frame
     logic [STEP_W:0] steps_q;  // of the running item
     logic [TAG_W-1:0] encoder_q;
     logic run_q, last_step, last_cg, last_head, last_query, q_ok, slot_ok;
@@ -86,13 +87,14 @@ module vp_attention_logits #(
     logic [STEP_W-1:0] unused_step;
     logic [HEAD_W-1:0] unused_head;
     logic [QUERY_W-1:0] unused_query;
-    wire logic start = (!run_q || last_step) && known && q_ok && slot_ok && (!first_q || k_whole);
+    wire logic start = (!run_q || last_step) && next_ok && q_ok && slot_ok && (!first_q || k_whole);
     wire logic item_end = run_q && last_step;
 
     vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
         .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready,
-        .value(next), .value_valid(known), .value_ready(start && last_head && last_query)
+        .value(next), .value_valid(known), .value_ready(passed_q)
     );
+    assign next_ok = known && (ENCODERS == 1 || !passed_q);
     vp_sized_counter #(.MOST(KEY_GROUPS * CHANNEL_GROUPS)) steps (
         .clk, .rst_n, .less_2(steps_q), .step(run_q), .count(unused_step), .last(last_step)
     );
@@ -110,12 +112,14 @@ module vp_attention_logits #(
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             run_q     <= 1'b0;
+            passed_q  <= 1'b0;
             first_q   <= 1'b1;
             k_slot_q  <= 1'b0;
             k_addr    <= '0;
             k_release <= 1'b0;
         end else begin
             run_q     <= start || (run_q && !last_step);
+            passed_q  <= start && last_head && last_query;
             k_release <= item_end && frame_end_q;
             if (start) begin
                 first_q  <= last_head && last_query;

@@ -111,6 +111,7 @@ module vp_attention_rowmax #(
     // --- logit ring: the codes of a word come in SERIAL cycles that follow one another ---
     localparam int unsigned WORD = KEYS * LOGIT_WIDTH;
     logic [WORD-1:0] word_q;
+    localparam logic [LOGIT_ADDR_W-1:0] LAST_SLOT = LOGIT_ADDR_W'((SLOTS - 1) * KEY_GROUPS);
     logic write_q, item_end_q;
     logic [LOGIT_ADDR_W-1:0] write_addr_q, next_q;  // next_q: first word of the next item
     always_ff @(posedge clk) begin
@@ -121,7 +122,7 @@ module vp_attention_rowmax #(
         end else begin
             write_q <= codes_word;
             if (write_q) write_addr_q <= item_end_q ? next_q : write_addr_q + 1'b1;
-            if (write_q && item_end_q) next_q <= next_q == LOGIT_ADDR_W'((SLOTS - 1) * KEY_GROUPS) ? '0 : next_q + LOGIT_ADDR_W'(KEY_GROUPS);
+            if (write_q && item_end_q) next_q <= next_q == LAST_SLOT ? '0 : next_q + LOGIT_ADDR_W'(KEY_GROUPS);
         end
         item_end_q <= codes_item;
         word_q     <= WORD'({codes, word_q} >> (LANES * LOGIT_WIDTH));

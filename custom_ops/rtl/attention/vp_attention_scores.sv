@@ -74,14 +74,14 @@ module vp_attention_scores #(
     ) reciprocal (
         .clk, .rst_n, .z_valid, .z, .encoder(1'b0), .recip, .recip_valid, .recip_ready(start_q)
     );
-    // A row's shape is there long before its reciprocal.
+    // A row's shape is there long before its reciprocal, and leaves with it.
     vp_fifo #(.WIDTH(TAG_W), .DEPTH(ROWS + 1), .STYLE("distributed")) row_encoders (
         .clk, .rst_n, .in_data(z_encoder), .in_valid(z_valid), .in_ready(unused_row_room),
         .out_data(row_encoder), .out_valid(row_there), .out_ready(row_ready)
     );
     vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
         .clk, .rst_n, .encoder(row_encoder), .encoder_valid(row_there), .encoder_ready(row_ready),
-        .value(next), .value_valid(unused_known), .value_ready(start)
+        .value(next), .value_valid(unused_known), .value_ready(start_q)
     );
     vp_sized_counter #(.MOST(TOKENS)) tokens (
         .clk, .rst_n, .less_2(tokens_q), .step(run_q), .count(unused_token), .last(last_token)

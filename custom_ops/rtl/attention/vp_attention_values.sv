@@ -87,7 +87,8 @@ module vp_attention_values #(
     shape_t next;   // of the next item
     item_t item_q;  // of the running item
     logic [TAG_W-1:0] encoder_q;
-    logic known;
+    logic known, next_ok;
+    logic passed_q;                // the frame's last item started a cycle ago: next is still of that frame
     logic run_q, last_step, last_kg, last_head, last_query;
     logic first_kg_q, first_cg_q;
     logic first_row_q;             // the next item is of query 0
@@ -99,13 +100,14 @@ module vp_attention_values #(
     logic [QUERY_W-1:0] unused_query;
     logic [LOGIT_ADDR_W-1:0] l_addr_q, l_base_q, l_next_q;  // first words of the running item and of the next one
     wire logic score_next = first_row_q && next.scores;
-    wire logic start = (!run_q || last_step) && known && item_valid && room && (!score_next || score_room);
+    wire logic start = (!run_q || last_step) && next_ok && item_valid && room && (!score_next || score_room);
     wire logic item_end = run_q && last_step;
 
     vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
         .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready,
-        .value(next), .value_valid(known), .value_ready(start && last_head && last_query)
+        .value(next), .value_valid(known), .value_ready(passed_q)
     );
+    assign next_ok = known && (ENCODERS == 1 || !passed_q);
     vp_sized_counter #(.MOST(KEY_GROUPS * CHANNEL_GROUPS)) steps (
         .clk, .rst_n, .less_2(item_q.steps), .step(run_q), .count(unused_step), .last(last_step)
     );
@@ -126,6 +128,7 @@ module vp_attention_values #(
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             run_q        <= 1'b0;
+            passed_q     <= 1'b0;
             first_kg_q   <= 1'b1;
             first_cg_q   <= 1'b1;
             first_row_q  <= 1'b1;
@@ -135,6 +138,7 @@ module vp_attention_values #(
             l_next_q     <= LOGIT_ADDR_W'(KEY_GROUPS);
         end else begin
             run_q     <= start || (run_q && !last_step);
+            passed_q  <= start && last_head && last_query;
             item_free <= item_end;
             if (start && last_head) first_row_q <= last_query;
             if (run_q) begin
