@@ -98,7 +98,7 @@ class Accelerator:
         """
         self.design = design
         self.simulated = simulated or in_one_piece(design)
-        self.idle_limit = max(2 * design.slowest_cycles, 1000)
+        self.idle_limit = max(2 * design.silent_cycles, 1000)
 
     def run(
         self,

@@ -25,14 +25,13 @@ from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import CONTENTS, INDEX, Contents, joined
 from finn_vitprune.synth.yosys import DSP_SIZE
 from finn_vitprune.transforms.edges import stream_edges
-from finn_vitprune.transforms.fold import slowest_cycles
 
 TOP = "finn_design"
 MONITORED_TOP = "finn_design_monitored"
 DESIGN = "design.json"
 """What a stitched folder is described in."""
-FORMAT = 3
-"""Of ``design.json``; format 1 had no digests, format 2 no units."""
+FORMAT = 4
+"""Of ``design.json``; format 1 had no digests, format 2 no units, format 3 another limit of idle cycles."""
 HOST = "host.onnx"
 """The parent graph, whose host nodes bring images into the accelerator's input order."""
 CONSTRAINTS = "finn_slr.xdc"
@@ -80,7 +79,7 @@ class StitchedLoad:
 class StitchedDesign:
     """The stitched design in ``folder``: Verilog files in compile order, ports, units, internal edges, load images.
 
-    ``slowest_cycles`` is the largest interval of a node, ``size`` the sum of :func:`unit_size`. ``digests`` holds the SHA-256
+    ``silent_cycles``: the longest that a node may show nothing while it works, ``size`` the sum of :func:`unit_size`. ``digests`` holds the SHA-256
     of every file of the design, by its name: sources, tops, ROM files, what is loaded, host graph, constraints.
     """
 
@@ -91,7 +90,7 @@ class StitchedDesign:
     units: list[StitchedUnit]
     edges: list[StitchedEdge]
     loads: list[StitchedLoad]
-    slowest_cycles: int
+    silent_cycles: int
     size: int
     digests: dict[str, str]
 
@@ -238,7 +237,7 @@ def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None
     last_node = model.find_producer(model.graph.output[0].name)
     last = getCustomOp(last_node).out_streams()[0]
     digests = {name: sha256(folder / name) for name in sorted(files)}
-    design = StitchedDesign(folder, names, first, last, units, edges, ports, slowest_cycles(model), sum(map(unit_size, ops)), digests)
+    design = StitchedDesign(folder, names, first, last, units, edges, ports, max(op.silent_cycles() for op in ops), sum(map(unit_size, ops)), digests)
     design.save()
     return design
 

@@ -105,6 +105,10 @@ class VitOp(HWCustomOp):
         """A beat a cycle: the beats of the longest stream."""
         return max(stream.beats for stream in self.in_streams() + self.out_streams())
 
+    def silent_cycles(self) -> int:
+        """The longest that its streams may stand still while it works."""
+        return self.get_exp_cycles()
+
     def macs(self) -> int:
         """Matrix products this node performs in one frame (zero for all but matrix units and attention)."""
         return 0

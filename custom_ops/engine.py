@@ -14,7 +14,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import VitOp
-from finn_vitprune.custom_ops.engine_times import EngineTimes
+from finn_vitprune.custom_ops.engine_times import EngineTimes, engine_cycles
 from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
 from finn_vitprune.custom_ops.netlist import Netlist, unit_of
@@ -134,6 +134,10 @@ class VitEngine(VitOp):
 
     def get_exp_cycles(self) -> int:
         return self.get_nodeattr("interval") or super().get_exp_cycles()
+
+    def silent_cycles(self) -> int:
+        """A batch goes through all encoders before anything shows."""
+        return self.get_nodeattr("frames_in_flight") * engine_cycles(self.hardware).latency
 
     def folding(self) -> Folding:
         """Nothing is chosen here: its units are folded in the body."""
