@@ -9,7 +9,9 @@ from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.fifo import FifoFolding
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, read_latency
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.custom_ops.shared import SharedOp, vector
 from finn_vitprune.custom_ops.token_times import TokenTimes
+from finn_vitprune.sim.beats import Stream
 
 RSQRT_CYCLES = 36
 """Cycles from one token's reciprocal square root to the next; D / SIMD beats below this gain nothing."""
@@ -19,15 +21,16 @@ SCALE_CYCLES = 55
 GROUP_LANES = 32
 """Lanes that one set of registers drives at most."""
 
-SCALES, SCALE_BITS = 3, 95
-"""Tokens whose scale is being made or waits for the lanes, and bits of one: gain, offset and exponent."""
+SCALES, SCALE_BITS = 3, 90
+"""Tokens whose scale is being made or waits for the lanes, and bits of one beside its exponent: gain and offset."""
+MOST_EXPONENT = 25
 SEED_BITS = 13
 SEED_TABLE = UnitMemory(Holds.TABLE, "seeds of the square root", 256, SEED_BITS, "distributed", rom=True)
 MAX_CHANNELS = 1024
 MAX_SHIFT = 29  # 8 + e + shift stays below 63, the golden model's int64
 
 
-class VitLayerNorm(UnaryStreamOp):
+class VitLayerNorm(SharedOp, UnaryStreamOp):
     """y_i = clip(round_half_even((D X_i - S1) rc 2**-(8 + e + shift))), per token of D codes X_i.
 
     S1 = sum X_i, S2 = sum X_i**2, v = D S2 - S1**2 + eps, (r, e) = reciprocal square root of v,
@@ -48,14 +51,22 @@ class VitLayerNorm(UnaryStreamOp):
         "inputDataType": ("s", False, "INT16"),
         "outputDataType": ("s", False, "INT8"),
     }
+    ENCODER_ATTRIBUTES = ("tokens", "eps", "mult", "shift")
+
+    def in_streams(self) -> list[Stream]:
+        return [self.source, *self.tags()]
+
+    def out_streams(self) -> list[Stream]:
+        return [self.target, *self.tags()]
 
     def verify_node(self) -> list[str]:
         """Raise UserError for what the widths of the unit do not hold; an empty list when all is well."""
-        names = ("channels", "eps", "inputDataType", "outputDataType")
-        d, eps, source, target = (self.get_nodeattr(name) for name in names)
+        d, source, target = (self.get_nodeattr(name) for name in ("channels", "inputDataType", "outputDataType"))
         self.require(2 <= d <= MAX_CHANNELS, f"LayerNorm over {d} channels: use 2 to {MAX_CHANNELS}")
-        self.require(1 <= eps < 1 << 51, f"eps {eps} must be 1 to 2**51 - 1, check the scale of its input")
-        self.check_multiplier(MAX_SHIFT)
+        for op in self.by_encoder():
+            eps = op.get_nodeattr("eps")
+            self.require(1 <= eps < 1 << 51, f"eps {eps} must be 1 to 2**51 - 1, check the scale of its input")
+            op.check_multiplier(MAX_SHIFT)
         self.require(source == "INT16", f"input codes are {source}, only INT16 is supported")
         self.require(target in ("INT4", "INT8"), f"output codes are {target}, use INT4 or INT8")
         return []
@@ -69,6 +80,12 @@ class VitLayerNorm(UnaryStreamOp):
     def get_exp_cycles(self) -> int:
         """tokens * max(D / SIMD, 36)."""
         return self.source.tokens * max(self.source.token_beats, RSQRT_CYCLES)
+
+    @property
+    def most_exponent(self) -> int:
+        """Largest e, of a token of an encoder that shifts more than another."""
+        shifts = [op.get_nodeattr("shift") for op in self.by_encoder()]
+        return MOST_EXPONENT + max(shifts) - min(shifts)
 
     def held_beats(self) -> int:
         """HELD of ``vp_layernorm``: beats that keep their words from input to output at the interval of tokens."""
@@ -98,18 +115,31 @@ class VitLayerNorm(UnaryStreamOp):
     def fifos(self) -> tuple[FifoFolding, ...]:
         """Of sums, of scales and of results."""
         tokens, results = self.held_beats() // self.source.token_beats, -(-self.target.width // 8) * 8
-        shapes = ((tokens + 2, self.sum_bits()), (SCALES + 1, SCALE_BITS), (self.leave_cycles() + 2, results))
+        scale = SCALE_BITS + self.most_exponent.bit_length()
+        shapes = ((tokens + 2, self.sum_bits()), (SCALES + 1, scale), (self.leave_cycles() + 2, results))
         return tuple(FifoFolding(depth, width, self.source.beats, "auto") for depth, width in shapes)
 
     def resources(self) -> Estimate:
         """Square root and control: 548 LUTs and two DSP slices. Sums: 50 LUTs an adder of the two trees, and a LUT a bit
         over the beats. A group of lanes: 26 LUTs (mask). A lane: 140 LUTs (product sum and offset 81, shifter and range
-        check 59), five a bit of the result, one slice for x squared, two for x times D rc. The FIFOs and memories."""
+        check 59), five a bit of the result, one slice for x squared, two for x times D rc. The FIFOs and memories. What
+        :meth:`shared_luts` says."""
         simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
         sums, groups = 50 * (simd - 1) + self.sum_bits(), -(-simd // GROUP_LANES)
-        logic = Estimate(LUT=548 + sums + 26 * groups + simd * (140 + 5 * bits), DSP=3 * simd + 2)
+        luts = 548 + sums + (1 + self.most_exponent) * groups + simd * (140 + 5 * bits) + self.shared_luts()
         parts = (*self.fifos(), *self.memories_of_codes(), SEED_TABLE)
-        return sum((part.resources for part in parts), logic)
+        return sum((part.resources for part in parts), Estimate(LUT=luts, DSP=3 * simd + 2))
+
+    def shared_luts(self) -> int:
+        """Constants of encoders, one LUT a bit where they are used, and wider shifters of the lanes."""
+        ops = self.by_encoder()
+        eps, mult, shift = ([op.get_nodeattr(name) for op in ops] for name in ("eps", "mult", "shift"))
+        if len(ops) == 1:
+            return 0
+        tops = [MOST_EXPONENT + s - min(shift) for s in shift]
+        frame = self.frame_luts([op.source.tokens for op in ops], eps, mult, tops)
+        shifter = 12 * (self.most_exponent.bit_length() - MOST_EXPONENT.bit_length()) * self.get_nodeattr("SIMD")
+        return frame + max(eps).bit_length() + max(mult).bit_length() + shifter
 
     def sum_bits(self) -> int:
         """Bits of S1 and S2."""
@@ -138,13 +168,18 @@ class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):
 
     def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()
+        ops = self.by_encoder()
         return {
             "D": self.get_nodeattr("channels"),
             "SIMD": self.get_nodeattr("SIMD"),
             "OUT_WIDTH": self.target.dtype.bitwidth(),
-            "EPS": self.get_nodeattr("eps"),
-            "MULT": self.get_nodeattr("mult"),
-            "SHIFT": self.get_nodeattr("shift"),
+            "ENCODERS": len(ops),
+            "FRAMES": self.get_nodeattr("frames"),
+            "TOKEN_W": max(1, numerics.clog2(max(op.source.tokens for op in ops))),
+            "TOKENS": vector([op.source.tokens for op in ops]),
+            "MULT": vector([op.get_nodeattr("mult") for op in ops]),
+            "SHIFT": vector([op.get_nodeattr("shift") for op in ops]),
+            "EPS": vector([op.get_nodeattr("eps") for op in ops], 64),
             "SEED_FILE": self.memory_file("seed"),
         }
 

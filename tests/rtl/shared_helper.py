@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,11 @@ from finn_vitprune.sim.loads import read_loads
 
 @dataclass(frozen=True)
 class Use:
-    """What an encoder needs of a unit: attributes, and initialisers."""
+    """What an encoder needs of a unit: attributes, initialisers, and a draw of its streams by seed where uniform codes do not do."""
 
     attrs: dict
     initialisers: tuple[np.ndarray, ...] = ()
+    drawn: Callable[[int], tuple[np.ndarray, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class BuiltShared:
 
     def draw(self, encoder: int, seed: int) -> Frame:
         """A random frame of an encoder."""
+        if (drawn := self.uses[encoder].drawn) is not None:
+            return Frame(encoder, drawn(seed))
         streams = self.op.by_encoder()[encoder].in_streams()
         return Frame(encoder, tuple(random_stream(s, 1, 97 * seed + i) for i, s in enumerate(streams)))
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.sampling import sampled
 from tests.rtl.helper import PART, assert_ok, build_node, build_op, check_op, measure
+from tests.rtl.shared_helper import Use, check_shared, generate_shared
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.token_times import TokenTimes
@@ -123,9 +124,9 @@ def test_rounds_half_to_even(odd):
     assert_ok(built.run(streams), built, streams, Stimulus())
 
 
-def near_tie_inputs():
+def near_tie_inputs(mult=37, shift=0):
     """Tokens with an element that a single bit, each of those under the rounding bit once, lifts above a tie to even."""
-    eps, mult, shift, d = 1, 37, 0, 16
+    eps, d = 1, 16
     rng = np.random.default_rng(1)
     x = np.rint(rng.normal(size=(100_000, d)) * rng.choice([2, 4, 8, 16], (100_000, 1))).astype(int)
     n = d * x - x.sum(-1, keepdims=True)
@@ -160,6 +161,35 @@ def test_the_highest_exponent_rounds_too():
     built = build_op(op_type, shape)
     assert built.expected(streams)[0].tolist() == [[[1, -1], [-1, 1]]]
     assert_ok(built.run(streams), built, streams, Stimulus())
+
+
+SHARED = [
+    # channels, SIMD, output; tokens, eps and 1 / output scale of each encoder
+    pytest.param(48, 4, "INT8", [(17, 1000, 24.0), (9, 70000, 11.0), (1, 1, 50.0), (2, 9, 24.0)], id="square root is the bottleneck"),
+    pytest.param(48, 1, "INT4", [(5, 10, 2.5), (1, 99, 2.5), (4, 1, 2.5), (2, 1, 2.5), (3, 10, 2.5)], id="one shift, five"),
+    pytest.param(16, 4, "INT8", [(4, 1, 60000.0), (6, (1 << 51) - 1, 24.0), (5, 1, 2.0**-12)], id="all shifts"),
+    pytest.param(24, 24, "INT8", [(7, 50, 20.0), (3, 1, 90.0)], id="a token a beat"),
+    pytest.param(66, 33, "INT8", [(6, 50, 20.0), (1, 3, 2.0), (7, 9, 700.0)], id="two groups of lanes"),
+    pytest.param(384, 8, "INT8", [(5, 1000, 24.0), (2, 900, 8.0)], id="DeiT-Small"),
+]
+
+
+@pytest.mark.parametrize("channels, simd, out, encoders", SHARED)
+def test_encoders_share_a_unit(channels, simd, out, encoders):
+    uses = [
+        Use(attrs(tokens, channels, simd, out, eps, inverse), (),
+            lambda seed, tokens=tokens: (tokens_of_all_spreads(1, tokens, channels, seed),))
+        for tokens, eps, inverse in encoders
+    ]
+    check_shared("VitLayerNorm", uses)
+
+
+def test_encoders_that_share_a_unit_round_a_single_bit_above_a_tie_up():
+    uses = []
+    for mult, shift in ((37, 0), (37, 2), (75, 1)):
+        _, shape, streams = near_tie_inputs(mult, shift)
+        uses.append(Use(shape, (), lambda _, streams=streams: tuple(streams)))
+    check_shared("VitLayerNorm", uses, patterns=())
 
 
 def check_slow_sink(built):
@@ -205,13 +235,31 @@ def test_estimates_agree_with_yosys(seed, tmp_path):
     check_estimates("VitLayerNorm", shape, tmp_path)
 
 
+@pytest.mark.parametrize("seed", sampled(range(3), 1))
+def test_estimates_of_a_shared_unit_agree_with_yosys(seed):
+    rng = np.random.default_rng(seed)
+    simd, out = (2, 1, 4)[seed], ("INT8", "INT4")[seed % 2]
+    channels, least = simd * int(rng.choice([12, 16, 48, 96])), rng.uniform(1, 8)
+    uses = [
+        Use(attrs(int(rng.integers(1, 99)), channels, simd, out, eps, least * 2 ** rng.uniform(0, 2 + 2 * seed)))
+        for eps in rng.integers(1, 1 << 40, 2 + 3 * seed).tolist()
+    ]
+    op, _folder = generate_shared("VitLayerNorm", uses)
+    check_estimate(op, str([use.attrs for use in uses]))
+
+
 def check_estimates(op_type, shape, folder):
     """DSP and block RAM exact, LUT within 20 % of Yosys."""
     op, model = build_node(op_type, shape)
     op.set_nodeattr("code_gen_dir_ipgen", str(folder))
     op.code_generation_ipgen(model, PART, 5.0)
+    check_estimate(op, str(shape))
+
+
+def check_estimate(op, what):
+    """:func:`check_estimates` of an op with HDL."""
     found, estimate = synth_node(op.get_rtl_file_list(abspath=True), "dut"), op.node_res_estimation(PART)
-    text = f"{op_type} {shape}: estimate {dict(estimate)}, Yosys {found}"
+    text = f"{op.onnx_node.op_type} {what}: estimate {dict(estimate)}, Yosys {found}"
     exact = (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"])
     assert exact == (found.DSP, found.BRAM36, found.URAM), text
     assert abs(estimate["LUT"] - found.LUT) <= 0.2 * found.LUT, text

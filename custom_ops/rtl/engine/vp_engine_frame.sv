@@ -1,7 +1,7 @@
-// What a stage of an engine's unit has to know of the frame that it takes: constants of its encoder, and which step is its last one.
-// A frame of encoder e is STEPS[e] steps (beats, or tokens); where that is 0 there is none, and its tag just passes. While known,
-// value, count and last are those of the step that comes next: the frame's own until its last step, then at once those of the
-// next frame whose tag is here. With one encoder they are always known, and value is a constant.
+// What a stage of an engine's unit has to know of the frame that it takes: constants of its encoder, and which step is its
+// last one. A frame of encoder e is STEPS[e] steps (beats, or tokens); where that is 0 there is none, and its tag just passes.
+// While known, value, count and last are those of the step that comes next: the frame's own until its last step, then at
+// once those of the next frame whose tag is here. With one encoder they are always known, and value is a constant.
 `default_nettype none
 
 module vp_engine_frame #(

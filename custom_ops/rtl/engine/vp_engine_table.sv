@@ -26,9 +26,8 @@ module vp_engine_table #(
         logic [WIDTH-1:0] of_encoder;
         always_comb begin
             of_encoder = '0;
-            for (int unsigned e = 0; e < ENCODERS; e++) begin
-                if (encoder == TAG_W'(e)) of_encoder |= VALUES[e*WIDTH+:WIDTH];
-            end
+            // No multiplexers, of which synthesis would make sets of the register, behind its enable.
+            for (int unsigned e = 0; e < ENCODERS; e++) of_encoder |= VALUES[e*WIDTH+:WIDTH] & {WIDTH{encoder == TAG_W'(e)}};
         end
         vp_stage #(.WIDTH(WIDTH)) stage (
             .clk, .rst_n, .in_data(of_encoder), .in_valid(encoder_valid), .in_ready(encoder_ready),

@@ -2,15 +2,18 @@
 // A token is summed (stats), then its reciprocal square root is taken (rsqrt, two tokens at a time), then it leaves;
 // so a token takes the larger of D/SIMD and 36 cycles. The codes wait in RAMs of HELD words. Nothing stands still on
 // its way: a beat comes in only where a word is free, and is read only where the FIFO at the output has a place for it.
+// EPS, MULT and SHIFT are those of each encoder. What is not the smallest SHIFT of all is part of a token's exponent e.
 `default_nettype none
 
 module vp_layernorm #(
     int unsigned D         = 48,
     int unsigned SIMD      = 4,
     int unsigned OUT_WIDTH = 8,
-    logic [63:0] EPS       = 64'd1,
-    int unsigned MULT      = 65536,
-    int unsigned SHIFT     = 12,
+    int unsigned ENCODERS  = 1,
+    int unsigned FRAMES    = 4,   // tags that wait
+    int unsigned TOKEN_W   = 4,   // of a frame's tokens
+    parameter logic [ENCODERS*32-1:0] TOKENS = 2, MULT = 65536, SHIFT = 12,
+    parameter logic [ENCODERS*64-1:0] EPS = 1,
     parameter    SEED_FILE = "",
     localparam int unsigned OUT_BITS = (SIMD * OUT_WIDTH + 7) / 8 * 8
 ) (
@@ -21,12 +24,22 @@ module vp_layernorm #(
     output      logic                in0_tready,
     output      logic [OUT_BITS-1:0] out0_tdata,
     output      logic                out0_tvalid,
-    input  wire logic                out0_tready
+    input  wire logic                out0_tready,
+    input  wire logic [7:0]          tags_in_tdata,
+    input  wire logic                tags_in_tvalid,
+    output      logic                tags_in_tready,
+    output      logic [7:0]          tags_out_tdata,
+    output      logic                tags_out_tvalid,
+    input  wire logic                tags_out_tready
 );
-    if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8 || SHIFT > 29
-        || MULT >= (1 << 17) || EPS < 1 || EPS >= (64'd1 << 51)) begin : g_check
-        $error("vp_layernorm: D %0d, SIMD %0d, OUT_WIDTH %0d, MULT %0d, SHIFT %0d or EPS %0d out of range",
-               D, SIMD, OUT_WIDTH, MULT, SHIFT, EPS);
+    if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8) begin : g_check
+        $error("vp_layernorm: D %0d, SIMD %0d or OUT_WIDTH %0d out of range", D, SIMD, OUT_WIDTH);
+    end
+    for (genvar i = 0; i < ENCODERS; i++) begin : g_encoder
+        if (SHIFT[i*32+:32] > 29 || MULT[i*32+:32] >= (1 << 17)
+            || EPS[i*64+:64] < 1 || EPS[i*64+:64] >= (64'd1 << 51)) begin : g_check
+            $error("vp_layernorm: MULT %0d, SHIFT %0d or EPS %0d out of range", MULT[i*32+:32], SHIFT[i*32+:32], EPS[i*64+:64]);
+        end
     end
     localparam int unsigned BEATS = D / SIMD;
     localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
@@ -47,6 +60,29 @@ module vp_layernorm #(
     localparam int unsigned LANES = 32;
     localparam int unsigned GROUPS = (SIMD + LANES - 1) / LANES;
     localparam int unsigned LATENCY = RAM_LATENCY + 8 + GROUPS - 1;  // from take to the result
+
+    // Constants of encoders.
+    function automatic int unsigned shift(bit most);
+        shift = SHIFT[31:0];
+        for (int unsigned i = 1; i < ENCODERS; i++) begin
+            if (most == (SHIFT[i*32+:32] > shift)) shift = SHIFT[i*32+:32];
+        end
+    endfunction
+    localparam int unsigned LEAST_SHIFT = shift(1'b0);
+    localparam int unsigned MOST_E = 25 + shift(1'b1) - LEAST_SHIFT;
+    localparam int unsigned E_WIDTH = $clog2(MOST_E + 1);
+    typedef struct packed {
+        logic [50:0] eps;
+        logic [16:0] mult;
+        logic [E_WIDTH-1:0] top;  // e of the largest v
+    } constants_t;
+    function automatic logic [ENCODERS-1:0][$bits(constants_t)-1:0] constants();
+        for (int unsigned i = 0; i < ENCODERS; i++) begin
+            constants[i] = constants_t'{
+                EPS[i*64+:51], MULT[i*32+:17], E_WIDTH'(25 + SHIFT[i*32+:32] - LEAST_SHIFT)
+            };
+        end
+    endfunction
 
     logic take;  // a beat is read
 
@@ -88,14 +124,24 @@ module vp_layernorm #(
         .clk, .rst_n, .in_data(x_q), .in_valid(x_valid_q),
         .s1, .s2, .out_valid(sums_valid), .out_ready(sums_ready)
     );
+    // A token's constants are used where its square root is taken.
+    constants_t constant;
+    logic known, used;
+    vp_engine_frame #(
+        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(TOKEN_W), .WIDTH($bits(constants_t)), .STEPS(TOKENS), .VALUES(constants())
+    ) frame (
+        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
+        .value(constant), .known, .step(used), .count(), .last()
+    );
     logic [36:0] gain;
     logic [52:0] offset;
-    logic [4:0] e;
+    logic [E_WIDTH-1:0] e;
     logic scale_valid, scale_ready;
     vp_layernorm_rsqrt #(
-        .D(D), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .EPS(EPS[51:0]), .MULT(MULT), .SEED_FILE(SEED_FILE)
+        .D(D), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .E_WIDTH(E_WIDTH), .SEED_FILE(SEED_FILE)
     ) rsqrt (
         .clk, .rst_n, .s1, .s2, .in_valid(sums_valid), .in_ready(sums_ready),
+        .eps(constant.eps), .mult(constant.mult), .top(constant.top), .known, .used,
         .gain, .offset, .e, .out_valid(scale_valid), .out_ready(scale_ready)
     );
 
@@ -136,7 +182,7 @@ module vp_layernorm #(
         localparam int unsigned N = SIMD - FIRST < LANES ? SIMD - FIRST : LANES;
         logic [N*OUT_WIDTH-1:0] early;
         vp_layernorm_lanes #(
-            .LANES(N), .OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT), .WORDS(1 << HELD_W), .RAM_LATENCY(RAM_LATENCY)
+            .LANES(N), .OUT_WIDTH(OUT_WIDTH), .SHIFT(LEAST_SHIFT), .MOST_E(MOST_E), .WORDS(1 << HELD_W), .RAM_LATENCY(RAM_LATENCY)
         ) lanes (
             .clk, .we(x_valid_q), .waddr(waddr_q), .wdata(x_q[FIRST*16+:N*16]), .raddr(raddr_q[g]),
             .load(load_q[RAM_LATENCY+g+:6]), .gain, .offset, .e, .y(early)

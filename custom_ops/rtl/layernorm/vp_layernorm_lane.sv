@@ -1,19 +1,21 @@
 // One element of LayerNorm: clip(round_half_even((gain x - offset) 2^-(8 + e + SHIFT))) to OUT_WIDTH
 // signed bits, 8 cycles after x. Each input belongs to the element in the stage that uses it: gain when x is in x_q,
-// offset[25:0] two cycles later, its upper part three, mask (bit i: i < e) and coarse (e[4:3]) four, fine (e[2:0])
-// five.
+// offset[25:0] two cycles later, its upper part three, mask (bit i: i < e) and coarse (e without its three lowest bits) four,
+// fine (these) five.
 `default_nettype none
 
 module vp_layernorm_lane #(
     int unsigned OUT_WIDTH = 8,
-    int unsigned SHIFT     = 12
+    int unsigned SHIFT     = 12,
+    int unsigned MOST_E    = 25,
+    localparam int unsigned E_WIDTH = $clog2(MOST_E + 1)
 ) (
     input  wire logic               clk,
     input  wire logic signed [15:0] x,
     input  wire logic [36:0]        gain,
     input  wire logic [52:0]        offset,
-    input  wire logic [24:0]        mask,
-    input  wire logic [1:0]         coarse,
+    input  wire logic [MOST_E-1:0]  mask,
+    input  wire logic [E_WIDTH-4:0] coarse,
     input  wire logic [2:0]         fine,
     output      logic [OUT_WIDTH-1:0] y
 );

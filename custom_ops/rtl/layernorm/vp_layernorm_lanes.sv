@@ -7,8 +7,10 @@ module vp_layernorm_lanes #(
     int unsigned LANES       = 4,
     int unsigned OUT_WIDTH   = 8,
     int unsigned SHIFT       = 12,
+    int unsigned MOST_E      = 25,
     int unsigned WORDS       = 64,
     int unsigned RAM_LATENCY = 1,    // 1: LUTRAM, 2: block RAM
+    localparam int unsigned E_WIDTH = $clog2(MOST_E + 1),
     localparam int unsigned ADDR_W = $clog2(WORDS)
 ) (
     input  wire logic                       clk,
@@ -19,7 +21,7 @@ module vp_layernorm_lanes #(
     input  wire logic [5:0]                 load,
     input  wire logic [36:0]                gain,
     input  wire logic [52:0]                offset,
-    input  wire logic [4:0]                 e,
+    input  wire logic [E_WIDTH-1:0]         e,
     output      logic [LANES*OUT_WIDTH-1:0] y
 );
     logic [LANES*16-1:0] x;
@@ -35,22 +37,22 @@ module vp_layernorm_lanes #(
 
     logic [36:0] gain_q;
     logic [52:0] offset_q;
-    logic [24:0] mask_q;
-    logic [1:0] coarse_q;
+    logic [MOST_E-1:0] mask_q;
+    logic [E_WIDTH-4:0] coarse_q;
     logic [2:0] fine_q;
     always_ff @(posedge clk) begin
         if (load[0]) gain_q <= gain;
         if (load[2]) offset_q[25:0] <= offset[25:0];
         if (load[3]) offset_q[52:26] <= offset[52:26];
         if (load[4]) begin
-            for (int unsigned i = 0; i < 25; i++) mask_q[i] <= i < 32'(e);
-            coarse_q <= e[4:3];
+            for (int unsigned i = 0; i < MOST_E; i++) mask_q[i] <= i < 32'(e);
+            coarse_q <= e[E_WIDTH-1:3];
         end
         if (load[5]) fine_q <= e[2:0];
     end
 
     for (genvar i = 0; i < LANES; i++) begin : g_lane
-        vp_layernorm_lane #(.OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT)) lane (
+        vp_layernorm_lane #(.OUT_WIDTH(OUT_WIDTH), .SHIFT(SHIFT), .MOST_E(MOST_E)) lane (
             .clk, .x(x[i*16+:16]), .gain(gain_q), .offset(offset_q), .mask(mask_q),
             .coarse(coarse_q), .fine(fine_q), .y(y[i*OUT_WIDTH+:OUT_WIDTH])
         );

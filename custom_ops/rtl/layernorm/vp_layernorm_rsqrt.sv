@@ -1,17 +1,17 @@
 // From a token's S1 and S2 to what its elements are scaled with:
 // y = clip(round_half_even((gain X - offset) 2^-(8 + e + SHIFT)))
-// with v = D S2 - S1^2 + EPS, (r, e) = reciprocal square root of v (table seed, two Newton steps),
-// rc = (r MULT) >> 16, gain = D rc, offset = S1 rc. One multiplier does all products in turn, those of two tokens at a
+// with v = D S2 - S1^2 + eps, (r, f) = reciprocal square root of v (table seed, two Newton steps), e = f + top - 25,
+// rc = (r mult) >> 16, gain = D rc, offset = S1 rc. One multiplier does all products in turn, those of two tokens at a
 // time: a token takes 45 steps, of which none waits, and 36 more cycles pass at least until the next one starts.
-// in_ready comes four cycles after the start of a token.
+// in_ready comes four cycles after the start of a token. A token starts only while its eps, mult and top are known; used
+// says, before the next one can start, that it needs them no longer.
 `default_nettype none
 
 module vp_layernorm_rsqrt #(
     int unsigned  D         = 48,
     int unsigned  S1_WIDTH  = 22,
     int unsigned  S2_WIDTH  = 37,
-    logic [51:0]  EPS       = 52'd1,
-    int unsigned  MULT      = 65536,
+    int unsigned  E_WIDTH   = 5,
     parameter     SEED_FILE = ""
 ) (
     input  wire logic                       clk,
@@ -20,9 +20,14 @@ module vp_layernorm_rsqrt #(
     input  wire logic [S2_WIDTH-1:0]        s2,
     input  wire logic                       in_valid,
     output      logic                       in_ready,
+    input  wire logic [50:0]                eps,
+    input  wire logic [16:0]                mult,
+    input  wire logic [E_WIDTH-1:0]         top,
+    input  wire logic                       known,
+    output      logic                       used,
     output      logic [36:0]                gain,
     output      logic [52:0]                offset,
-    output      logic [4:0]                 e,
+    output      logic [E_WIDTH-1:0]         e,
     output      logic                       out_valid,
     input  wire logic                       out_ready
 );
@@ -32,14 +37,21 @@ module vp_layernorm_rsqrt #(
     // step_q[i]: a token is in step i. Operands are chosen in the steps 0, 1, 2, 11, 15, 19, 23, 27, 31, 35, 39 and 40,
     // so that a token may start 36 or more than 40 cycles after the one before, and never needs the multiplier with it.
     logic [44:0] step_q;
+    logic early_q;  // a token is in a step up to 33
     logic free_q, can_take;
-    wire logic start = in_valid && free_q && can_take;
+    wire logic start = in_valid && free_q && can_take && known;
     always_ff @(posedge clk) begin
-        free_q <= !(start || (|step_q[33:0]) || (|step_q[38:35]));
-        if (!rst_n) step_q <= '0;
-        else step_q <= {step_q[43:0], start};
+        free_q <= !(start || early_q || (|step_q[38:35]));
+        if (!rst_n) begin
+            step_q  <= '0;
+            early_q <= 1'b0;
+        end else begin
+            step_q  <= {step_q[43:0], start};
+            early_q <= start || (early_q && !step_q[33]);
+        end
     end
     assign in_ready = step_q[3];
+    assign used     = step_q[34];
 
     // The multiplier: signed operands, two partial products, their results, the sum. A product is in product_q four
     // steps after the step that chose its operands.
@@ -69,7 +81,7 @@ module vp_layernorm_rsqrt #(
     logic [2:0] fine, fine_q;
     logic [23:0] m, m_q;
     logic [12:0] r0;
-    logic [4:0] e_q;
+    logic [E_WIDTH-1:0] e_q;
     wire logic [51:0] addend = step_q[5] ? {product_q[25:0], 26'd0} : product_q[51:0] ^ {52{step_q[6]}};
     always_comb begin
         w = 38'((v_q << {coarse_q, 4'd0}) >> 14);
@@ -78,14 +90,14 @@ module vp_layernorm_rsqrt #(
         m = 24'((w_q << {fine_q, 1'b0}) >> 14);
     end
     always_ff @(posedge clk) begin
-        if (step_q[3]) v_q <= EPS;
+        if (step_q[3]) v_q <= 52'(eps);
         else if (|step_q[6:4]) v_q <= v_q + addend + 52'(step_q[6]);
         coarse_q <= (|v_q[51:36]) ? 2'd0 : (|v_q[35:20]) ? 2'd1 : (|v_q[19:4]) ? 2'd2 : 2'd3;
         w_q      <= w;
         fine_q   <= fine;
         if (step_q[9]) begin
             m_q <= m;
-            e_q <= 5'd25 - {coarse_q, fine_q};
+            e_q <= top - E_WIDTH'({coarse_q, fine_q});
         end
     end
     vp_rom #(.DEPTH(256), .WIDTH(13), .FILE(SEED_FILE), .STYLE("distributed")) seeds (
@@ -121,7 +133,7 @@ module vp_layernorm_rsqrt #(
         case (b_known_from_q)
             B_S1:      b_known = 27'($signed(s1));
             B_R0:      b_known = 27'(r0);
-            B_MULT:    b_known = 27'(MULT);
+            B_MULT:    b_known = 27'(mult);
             B_S1_HELD: b_known = 27'($signed(s1_q));
             default:   b_known = 27'(D);
         endcase
@@ -159,7 +171,7 @@ module vp_layernorm_rsqrt #(
     // gain comes a step before offset. Tokens that wait for the lanes count as under way.
     logic [36:0] gain_q;
     always_ff @(posedge clk) gain_q <= product_q[36:0];
-    vp_credit_fifo #(.WIDTH(37 + 53 + 5), .DEPTH(3)) scales (
+    vp_credit_fifo #(.WIDTH(37 + 53 + E_WIDTH), .DEPTH(3)) scales (
         .clk, .rst_n, .take(start), .can_take, .push(step_q[44]), .push_data({gain_q, product_q, e_q}),
         .out_data({gain, offset, e}), .out_valid, .out_ready
     );

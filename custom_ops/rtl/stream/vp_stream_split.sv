@@ -1,6 +1,6 @@
-// Op top of VitSplit: of every token of TOKEN_BEATS beats the first FIRST_BEATS go to output 0, the rest to output 1, in order. A
-// stalled output holds up the other one: buffering is the work of the FIFOs behind. Of the tokens after a frame's first FIRST_TOKENS
-// the first part is taken and dropped.
+// Op top of VitSplit: of every token of TOKEN_BEATS beats the first FIRST_BEATS go to output 0, the rest to output 1, in order.
+// A stalled output holds up the other one: buffering is the work of the FIFOs behind. Of the tokens after a frame's first
+// FIRST_TOKENS the first part is taken and dropped.
 `default_nettype none
 
 module vp_stream_split #(
