@@ -115,7 +115,8 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
     def fifos(self) -> tuple[FifoFolding, ...]:
         """Of sums, of scales and of results."""
         tokens, results = self.held_beats() // self.source.token_beats, -(-self.target.width // 8) * 8
-        shapes = ((tokens + 2, self.sum_bits()), (SCALES + 1, SCALE_BITS + self.most_exponent.bit_length()), (self.leave_cycles() + 2, results))
+        scale = SCALE_BITS + self.most_exponent.bit_length()
+        shapes = ((tokens + 2, self.sum_bits()), (SCALES + 1, scale), (self.leave_cycles() + 2, results))
         return tuple(FifoFolding(depth, width, self.source.beats, "auto") for depth, width in shapes)
 
     def resources(self) -> Estimate:

@@ -22,7 +22,7 @@ from finn_vitprune.sim.loads import read_loads
 
 @dataclass(frozen=True)
 class Use:
-    """What an encoder needs of a unit: attributes, initialisers, and a draw of its streams by seed where any codes are not right."""
+    """What an encoder needs of a unit: attributes, initialisers, and a draw of its streams by seed where uniform codes do not do."""
 
     attrs: dict
     initialisers: tuple[np.ndarray, ...] = ()

@@ -165,8 +165,8 @@ def test_the_highest_exponent_rounds_too():
 
 SHARED = [
     # channels, SIMD, output; tokens, eps and 1 / output scale of each encoder
-    pytest.param(48, 4, "INT8", [(17, 1000, 24.0), (9, 70000, 11.0), (1, 1, 50.0), (2, 1000, 24.0)], id="square root is the bottleneck"),
-    pytest.param(48, 1, "INT4", [(5, 10, 2.5), (1, 99, 2.5), (4, 1, 2.5), (2, 1, 2.5), (3, 10, 2.5)], id="one shift, five encoders"),
+    pytest.param(48, 4, "INT8", [(17, 1000, 24.0), (9, 70000, 11.0), (1, 1, 50.0), (2, 9, 24.0)], id="square root is the bottleneck"),
+    pytest.param(48, 1, "INT4", [(5, 10, 2.5), (1, 99, 2.5), (4, 1, 2.5), (2, 1, 2.5), (3, 10, 2.5)], id="one shift, five"),
     pytest.param(16, 4, "INT8", [(4, 1, 60000.0), (6, (1 << 51) - 1, 24.0), (5, 1, 2.0**-12)], id="all shifts"),
     pytest.param(24, 24, "INT8", [(7, 50, 20.0), (3, 1, 90.0)], id="a token a beat"),
     pytest.param(66, 33, "INT8", [(6, 50, 20.0), (1, 3, 2.0), (7, 9, 700.0)], id="two groups of lanes"),
@@ -241,8 +241,8 @@ def test_estimates_of_a_shared_unit_agree_with_yosys(seed):
     simd, out = (2, 1, 4)[seed], ("INT8", "INT4")[seed % 2]
     channels, least = simd * int(rng.choice([12, 16, 48, 96])), rng.uniform(1, 8)
     uses = [
-        Use(attrs(int(rng.integers(1, 99)), channels, simd, out, int(rng.integers(1, 1 << 40)), least * 2 ** rng.uniform(0, 2 + 2 * seed)))
-        for _ in range(2 + 3 * seed)
+        Use(attrs(int(rng.integers(1, 99)), channels, simd, out, eps, least * 2 ** rng.uniform(0, 2 + 2 * seed)))
+        for eps in rng.integers(1, 1 << 40, 2 + 3 * seed).tolist()
     ]
     op, _folder = generate_shared("VitLayerNorm", uses)
     check_estimate(op, str([use.attrs for use in uses]))

@@ -27,7 +27,8 @@ module rsqrt_top (
         .D({d}), .S1_WIDTH(26), .S2_WIDTH(52), .SEED_FILE("seeds.dat")
     ) dut (
         .clk(ap_clk), .rst_n(ap_rst_n), .s1(in0_V_tdata[25:0]), .s2(in0_V_tdata[77:26]), .in_valid(in0_V_tvalid),
-        .in_ready(in0_V_tready), .eps(51'd{eps}), .mult(17'd{mult}), .top(5'd25), .known(1'b1), .used(), .gain, .offset, .e, .out_valid(out0_V_tvalid), .out_ready(out0_V_tready)
+        .in_ready(in0_V_tready), .eps(51'd{eps}), .mult(17'd{mult}), .top(5'd25), .known(1'b1), .used(),
+        .gain, .offset, .e, .out_valid(out0_V_tvalid), .out_ready(out0_V_tready)
     );
     assign out0_V_tdata = 96'({{e, offset, gain}});
 endmodule

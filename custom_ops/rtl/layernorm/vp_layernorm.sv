@@ -36,7 +36,8 @@ module vp_layernorm #(
         $error("vp_layernorm: D %0d, SIMD %0d or OUT_WIDTH %0d out of range", D, SIMD, OUT_WIDTH);
     end
     for (genvar i = 0; i < ENCODERS; i++) begin : g_encoder
-        if (SHIFT[i*32+:32] > 29 || MULT[i*32+:32] >= (1 << 17) || EPS[i*64+:64] < 1 || EPS[i*64+:64] >= (64'd1 << 51)) begin : g_check
+        if (SHIFT[i*32+:32] > 29 || MULT[i*32+:32] >= (1 << 17)
+            || EPS[i*64+:64] < 1 || EPS[i*64+:64] >= (64'd1 << 51)) begin : g_check
             $error("vp_layernorm: MULT %0d, SHIFT %0d or EPS %0d out of range", MULT[i*32+:32], SHIFT[i*32+:32], EPS[i*64+:64]);
         end
     end

@@ -37,12 +37,18 @@ module vp_layernorm_rsqrt #(
     // step_q[i]: a token is in step i. Operands are chosen in the steps 0, 1, 2, 11, 15, 19, 23, 27, 31, 35, 39 and 40,
     // so that a token may start 36 or more than 40 cycles after the one before, and never needs the multiplier with it.
     logic [44:0] step_q;
+    logic early_q;  // a token is in a step up to 33
     logic free_q, can_take;
     wire logic start = in_valid && free_q && can_take && known;
     always_ff @(posedge clk) begin
-        free_q <= !(start || (|step_q[33:0]) || (|step_q[38:35]));
-        if (!rst_n) step_q <= '0;
-        else step_q <= {step_q[43:0], start};
+        free_q <= !(start || early_q || (|step_q[38:35]));
+        if (!rst_n) begin
+            step_q  <= '0;
+            early_q <= 1'b0;
+        end else begin
+            step_q  <= {step_q[43:0], start};
+            early_q <= start || (early_q && !step_q[33]);
+        end
     end
     assign in_ready = step_q[3];
     assign used     = step_q[34];
