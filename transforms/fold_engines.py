@@ -9,8 +9,10 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
+from finn_vitprune.custom_ops.folding import StreamFolding
 from finn_vitprune.custom_ops.memory import Estimate
-from finn_vitprune.custom_ops.mvau_choose import LUT_PER_BRAM36, LUT_PER_DSP, LUT_PER_URAM
+from finn_vitprune.custom_ops.mvau_choose import LUT_PER_BRAM36, LUT_PER_DSP, LUT_PER_URAM, MatrixFolding
+from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.engine_units import role_ops
 from finn_vitprune.transforms.fold import STREAM_SLACK
@@ -40,25 +42,45 @@ def fold_engine(engine: VitEngine, interval: int) -> None:
 
 
 def _folds(ops: Sequence[VitOp], interval: int) -> Iterator[tuple[dict[str, int], list[int], int]]:
-    """Attributes of a fold, cycles of a frame of each op, and what the largest takes, in LUTs."""
-    tried = []
-    for op in ops:
-        folding = op.folding()
+    """Attributes of a fold that all ops can have, cycles of a frame of each op, and what the largest takes, in LUTs."""
+    for fold in _wanted(ops, interval):
+        copies = [_copy(other) for other in ops]
+        for copy in copies:
+            _set(copy, fold)
+        try:
+            for copy in copies:
+                copy.verify_node()
+        except UserError:
+            continue
+        yield fold, [copy.get_exp_cycles() for copy in copies], max(_luts(copy.resources()) for copy in copies)
+
+
+def _wanted(ops: Sequence[VitOp], interval: int) -> list[dict[str, int]]:
+    """Folds to try: those that each op would have for a share of the interval, with ports that go with all of them."""
+    foldings = [op.folding() for op in ops]
+    if all(isinstance(folding, StreamFolding) for folding in foldings):
+        common = set.intersection(*(set(folding.choices) for folding in foldings))
+        return [{"SIMD": simd} for simd in sorted(common)] or [{}]
+    found = []
+    for folding in foldings:
         for i in range(STEPS):
             share = int(interval * len(ops) ** (i / (STEPS - 1) - 1))
             fold = folding.for_interval(max(1, share)).attributes()
-            if fold in tried:
-                continue
-            tried.append(fold)
-            copies = [_copy(other) for other in ops]
-            for copy in copies:
-                _set(copy, fold)
-            try:
-                for copy in copies:
-                    copy.verify_node()
-                yield fold, [copy.get_exp_cycles() for copy in copies], max(_luts(copy.resources()) for copy in copies)
-            except UserError:
-                continue
+            if isinstance(folding, MatrixFolding):
+                fold |= _common_ports([folding.fold for folding in foldings], fold)
+            if fold not in found:
+                found.append(fold)
+    return found
+
+
+def _common_ports(folds: Sequence[Fold], wanted: dict[str, int]) -> dict[str, int]:
+    """Ports for all matrices: as wide as ``wanted``, else wider, else as wide as can be."""
+    choices = {
+        "in_width": (set(Fold.in_widths(f.mw, wanted["SIMD"])) for f in folds),
+        "out_width": (set(Fold.out_widths(f.mh, wanted["PE"], f.block)) for f in folds),
+    }
+    common = {port: sorted(set.intersection(*widths)) for port, widths in choices.items()}
+    return {port: next((w for w in widths if w >= wanted[port]), widths[-1]) for port, widths in common.items() if widths}
 
 
 def _copy(op: VitOp) -> VitOp:
