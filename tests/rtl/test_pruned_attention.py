@@ -349,14 +349,40 @@ SHARED = {
     "one_token": shared((1, 1, 1, 1, 1, 1, 8), (2, 2, 1, 1, 0.1, 8, 3), SIMD=8, PE=1),
     "no_scores": shared((10, 10, 2, 0, 1, 1, 8), (10, 1, 2, 0, 1, 1, 8), SIMD=8, PE=10),
     "five_of_four_bits": shared(
-        *((tokens, tokens, heads, tokens % 2, 2.0**-heads, 1 + heads, 2 + heads) for tokens, heads in [(18, 3), (15, 1), (11, 2), (6, 1)]),
+        (18, 18, 3, 0, 0.13, 4, 5), (15, 15, 1, 1, 0.5, 2, 3), (11, 11, 2, 1, 0.25, 3, 4), (6, 6, 1, 0, 0.5, 2, 2),
         (6, 1, 2, 0, 1, 1, 1), SIMD=2, PE=3, bits=4, logit_bits=5,
     ),
+    "one_channel_group": shared((14, 14, 1, 1, 1, 1, 8), (9, 3, 2, 1, 0.5, 0.7, 5), (12, 1, 1, 0, 1, 1.6, 8), SIMD=8, PE=1),
+    "items_of_a_cycle": shared((4, 1, 1, 1, 1, 1, 8), (3, 1, 2, 0, 1, 1.3, 4), (2, 2, 1, 0, 0.6, 1, 8), SIMD=8),
     "ultra_ram": shared((30, 2, 2, 1, 1, 1, 8), (12, 12, 3, 1, 2, 1, 8), head_dim=12, SIMD=2, PE=2, ram_style="ultra"),
 }  # fmt: skip
 """Encoders that share a unit."""
 
 
+LATE = (Stimulus(seed=17, pause={"in0_V": 0.9}, burst=20), Stimulus(seed=18, stall={"out1_V": 0.9}, burst=40))
+"""Late queries; late takers of scores: then items wait, which follow one another at once."""
+
+
 @pytest.mark.parametrize("name", SHARED)
 def test_encoders_share_a_unit(name):
-    check_shared("PrunedAttention", SHARED[name])
+    check_shared("PrunedAttention", SHARED[name], patterns=(*PATTERNS, *LATE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", sampled(range(12), 4))
+def test_drawn_encoders_share_a_unit(seed):
+    """Two to five encoders of any sizes and constants, at any fold."""
+    rng = np.random.default_rng(SEED * 1000 + seed)
+    simd, groups = int(rng.integers(1, 7)), int(rng.integers(1, 5))
+    tokens = rng.integers(1, rng.choice([4, 30, 60]), int(rng.integers(2, 6)), endpoint=True).tolist()
+    encoders = [
+        (n, int(rng.choice([1, n])), int(rng.integers(1, 5)), int(rng.integers(0, 2)),
+         *(2 ** rng.uniform([-3, -2, 1], [1, 2, 4])).tolist()) for n in tokens
+    ]  # fmt: skip
+    common = {
+        "head_dim": simd * groups, "SIMD": simd, "PE": int(rng.integers(1, min(max(tokens), 9) + 1)),
+        "bits": int(rng.integers(2, 9)), "out_bits": int(rng.integers(2, 9)), "logit_bits": int(rng.integers(2, 9)),
+        "recip_bits_per_cycle": int(rng.choice([0, 0, 1, 3])), "ram_style": str(rng.choice(["auto", "block"])),
+    }  # fmt: skip
+    print(encoders, common)
+    check_shared("PrunedAttention", shared(*encoders, **common), seed=seed, patterns=(*PATTERNS[:3], *LATE))

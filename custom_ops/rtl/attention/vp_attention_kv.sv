@@ -90,12 +90,11 @@ module vp_attention_kv #(
     vp_credits #(.COUNT(2)) v_slots (.clk, .rst_n, .take(frame_end), .give(v_release), .can_take(v_room));
     vp_credits #(.COUNT(2), .FREE(0)) frames (.clk, .rst_n, .take(k_start), .give(frame_end), .can_take(k_whole));
 
-    // --- a cycle later: the word that the beat goes to ---
+    // --- a cycle later: the word that the beat goes to; a frame's last beat, here without its shape, ends a part and needs none ---
     typedef struct packed {logic valid, values, last_cg, part_end, frame_end;} beat_t;
     beat_t beat_q;
     logic [PE-1:0] lane_q;  // one-hot bank of the token
     logic slot_q;           // frame slot being written
-    logic [ADDR_W-1:0] next_head_q, next_values_q;  // of the beat's frame
     logic [ADDR_W-1:0] addr_q, k_first_q, k_first_d, v_first_q, v_first_d;  // first words of the token
     logic [SIMD*WIDTH-1:0] data_q;
 
@@ -123,7 +122,7 @@ module vp_attention_kv #(
             part_q <= part_q ^ (take && last_of_part);
             beat_q <= beat_t'{take, part_q, last_cg, take && last_of_part, last_of_frame};
             if (beat_q.part_end) addr_q <= beat_q.values ? k_first_d : v_first_q;
-            else if (beat_q.valid) addr_q <= addr_q + (beat_q.values ? next_values_q : beat_q.last_cg ? next_head_q : ADDR_W'(1));
+            else if (beat_q.valid) addr_q <= addr_q + (beat_q.values ? shape.next_values : beat_q.last_cg ? shape.next_head : ADDR_W'(1));
             if (beat_q.part_end && beat_q.values) begin
                 lane_q    <= beat_q.frame_end ? PE'(1) : PE'({lane_q, lane_q[PE-1]});
                 slot_q    <= slot_q ^ beat_q.frame_end;
@@ -131,9 +130,7 @@ module vp_attention_kv #(
                 v_first_q <= v_first_d;
             end
         end
-        data_q        <= in_data;
-        next_head_q   <= shape.next_head;
-        next_values_q <= shape.next_values;
+        data_q <= in_data;
     end
 
     // --- banks; LUTRAM in parts of at most 128 bits ---

@@ -75,8 +75,8 @@ module vp_attention_logits #(
         end
     endfunction
     shape_t next;              // of the next item
-    logic known, next_ok;
-    logic passed_q;            // the frame's last item started a cycle ago: next is still of that frame
+    logic known;
+    logic passed_q;            // the frame's last item started a cycle ago: next still is of that frame
     logic [STEP_W:0] steps_q;  // of the running item
     logic [TAG_W-1:0] encoder_q;
     logic run_q, last_step, last_cg, last_head, last_query, q_ok, slot_ok;
@@ -87,14 +87,14 @@ module vp_attention_logits #(
     logic [STEP_W-1:0] unused_step;
     logic [HEAD_W-1:0] unused_head;
     logic [QUERY_W-1:0] unused_query;
-    wire logic start = (!run_q || last_step) && next_ok && q_ok && slot_ok && (!first_q || k_whole);
+    wire logic fresh = ENCODERS == 1 || !passed_q;  // a cycle passes before items of another frame
+    wire logic start = (!run_q || last_step) && fresh && q_ok && slot_ok && (!first_q || k_whole);
     wire logic item_end = run_q && last_step;
 
     vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
         .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready,
         .value(next), .value_valid(known), .value_ready(passed_q)
     );
-    assign next_ok = known && (ENCODERS == 1 || !passed_q);
     vp_sized_counter #(.MOST(KEY_GROUPS * CHANNEL_GROUPS)) steps (
         .clk, .rst_n, .less_2(steps_q), .step(run_q), .count(unused_step), .last(last_step)
     );
@@ -202,6 +202,13 @@ module vp_attention_logits #(
     ) rowmax (
         .clk, .rst_n, .encoder(load_encoder), .load, .acc(acc_d), .item_max, .item_valid, .item_ready, .l_addr, .l_data
     );
+
+`ifdef VERILATOR
+    // Every stage gets a frame's encoder at once, and keys take longer.
+    always_ff @(posedge clk) begin
+        if (rst_n && start && !known) $fatal(1, "vp_attention_logits: an item of an unknown frame starts");
+    end
+`endif
 endmodule
 
 `default_nettype wire
