@@ -77,6 +77,12 @@ class BuiltShared:
 
 def build_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> BuiltShared:
     """The unit that serves all ``uses``, in a model of its own, with HDL and simulator."""
+    op, keep = generate_shared(op_type, uses, frames)
+    return BuiltShared(op, tuple(uses), simulator_of(op), Path(keep.name), keep)
+
+
+def generate_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> tuple[SharedOp, tempfile.TemporaryDirectory]:
+    """The unit with HDL, and the folder of the HDL."""
     ops, constants = [], {}
     for e, use in enumerate(uses):
         op, model = build_node(op_type, use.attrs, use.initialisers, f"encoder{e}")
@@ -95,7 +101,7 @@ def build_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> BuiltSha
     keep = tempfile.TemporaryDirectory(prefix="vitprune-op-")
     op.set_nodeattr("code_gen_dir_ipgen", keep.name)
     op.code_generation_ipgen(model, PART, 5.0)
-    return BuiltShared(op, tuple(uses), simulator_of(op), Path(keep.name), keep)
+    return op, keep
 
 
 def check_shared(
