@@ -77,12 +77,14 @@ class BuiltShared:
 
 def build_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> BuiltShared:
     """The unit that serves all ``uses``, in a model of its own, with HDL and simulator."""
-    op, keep = generate_shared(op_type, uses, frames)
+    op, _, keep = generate_shared(op_type, uses, frames)
     return BuiltShared(op, tuple(uses), simulator_of(op), Path(keep.name), keep)
 
 
-def generate_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> tuple[SharedOp, tempfile.TemporaryDirectory]:
-    """The unit with HDL, and the folder of the HDL."""
+def generate_shared(
+    op_type: str, uses: Sequence[Use], frames: int = 4
+) -> tuple[SharedOp, ModelWrapper, tempfile.TemporaryDirectory]:
+    """The unit with HDL, its model, and the folder of the HDL."""
     ops, constants = [], {}
     for e, use in enumerate(uses):
         op, model = build_node(op_type, use.attrs, use.initialisers, f"encoder{e}")
@@ -101,7 +103,7 @@ def generate_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> tuple
     keep = tempfile.TemporaryDirectory(prefix="vitprune-op-")
     op.set_nodeattr("code_gen_dir_ipgen", keep.name)
     op.code_generation_ipgen(model, PART, 5.0)
-    return op, keep
+    return op, model, keep
 
 
 def check_shared(
