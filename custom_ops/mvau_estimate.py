@@ -30,6 +30,9 @@ CONTENTS = {
 }  # fmt: skip
 """What the memories hold, by their letter."""
 
+SHARED_LUTS = 60
+"""Of tags and of the encoders that groups hand on, in a unit that several encoders share, beside addresses of their contents."""
+
 DRAIN_PLACES, OUTPUT_PLACES = 31, 16
 """Places of the FIFOs after the drain and, where rows are put in order, after that (vp_mvau_drain, vp_mvau_reorder)."""
 
@@ -90,7 +93,8 @@ def _others(f: Fold) -> dict[str, UnitMemory]:
 def _fifos(f: Fold) -> tuple[UnitMemory, ...]:
     """The FIFOs of outputs."""
     step, beat = f.rows_per_step * f.drain_width * f.y.bitwidth(), f.out_width * f.y.bitwidth()
-    found = UnitMemory(Holds.FIFO, "outputs of the drain", DRAIN_PLACES, step, "distributed")
+    mark = 1 + clog2(f.rows_per_step) if f.rows_per_step > 1 else 0  # of the end of a row
+    found = UnitMemory(Holds.FIFO, "outputs of the drain", DRAIN_PLACES, step + mark, "distributed")
     ordered = UnitMemory(Holds.FIFO, "beats at the output", OUTPUT_PLACES, beat, "distributed")
     return (found, ordered) if f.rows_per_step > 1 else (found,)
 
@@ -167,4 +171,6 @@ def _control(f: Fold) -> int:
         ports += credit_fifo_luts(OUTPUT_PLACES)
     elif f.out_width > f.drain_width:
         ports += f.out_width * f.y.bitwidth()
+    if f.encoders:
+        ports += SHARED_LUTS + sum(map(clog2, (f.program_entries, f.weight_words, f.drain_entries)))
     return ports + (gather - 1) * f.in_width * f.x.bitwidth() + 80 + f.lanes * (4 + 2 * f.x_index_bits)

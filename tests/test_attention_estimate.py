@@ -66,7 +66,7 @@ def test_estimate_of_a_shared_unit_agrees_with_yosys(seed):
         own |= {"logit_shift": 27 + int(rng.integers(0, 4)), "recip_shift": 30 + int(rng.integers(0, 4))}
         own |= {"logit_mult": int(rng.integers(1 << 16, 1 << 17)), "recip_num": int(rng.integers(255 << 23, 255 << 24))}
         uses.append(Use(common | own, (exp_table(0.05),)))
-    op, folder = generate_shared("PrunedAttention", uses)
+    op, _, folder = generate_shared("PrunedAttention", uses)
     with folder:
         check_estimate(op, [use.attrs for use in uses])
 

@@ -231,7 +231,7 @@ def test_estimate_agrees_with_yosys(name, seed, tmp_path):
 @pytest.mark.parametrize("op_type,seed", SHARED_CASES)
 def test_estimate_of_a_shared_unit_agrees_with_yosys(op_type, seed):
     uses = SHARED_DRAWS[op_type][0](np.random.default_rng(seed))
-    op, _folder = generate_shared(op_type, uses)
+    op, _, _folder = generate_shared(op_type, uses)
     check_estimate(op, f"{op_type} {[use.attrs for use in uses]}")
 
 

@@ -15,7 +15,9 @@ from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.sim import Simulator
 from tests.mutation.quick import translate
+from tests.rtl import test_switch
 from tests.rtl.helper import BuiltOp, check_built, generate_op
+from tests.rtl.shared_helper import BuiltShared, Use, check_built_shared, generate_shared
 
 Inputs = tuple[str, dict, Sequence[np.ndarray]] | tuple[str, dict, Sequence[np.ndarray], Sequence[np.ndarray]]
 
@@ -87,6 +89,39 @@ class SelfCheck:
             code = translate(self.sources, Path(folder))
             self.judge(code.compile(*self.ports))
         return code.digest
+
+
+@dataclass
+class SharedCheck(SelfCheck):
+    """A unit that encoders of an engine share; ``inputs`` makes the op type and what each encoder needs, ``options`` are those of
+    :func:`tests.rtl.shared_helper.check_built_shared`.
+    """
+
+    inputs: Callable[[], tuple[str, Sequence[Use]]]
+
+    @cached_property
+    def _generated(self):
+        return generate_shared(*self.inputs())
+
+    def judge(self, simulator: Simulator) -> None:
+        op, _, keep = self._generated
+        _, uses = self.inputs()
+        check_built_shared(BuiltShared(op, tuple(uses), simulator, Path(keep.name), keep), **self.options)
+
+
+@dataclass
+class BranchCheck(SelfCheck):
+    """A switch or a merge; ``inputs`` makes op type, tokens and branches of the encoders, channels and elements a beat."""
+
+    inputs: Callable[[], tuple]
+
+    @cached_property
+    def _generated(self):
+        return test_switch.generated(*self.inputs())
+
+    def judge(self, simulator: Simulator) -> None:
+        op, _, keep = self._generated
+        test_switch.check(op, simulator, Path(keep.name))
 
 
 @dataclass(frozen=True)

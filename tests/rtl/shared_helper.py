@@ -81,12 +81,14 @@ class BuiltShared:
 
 def build_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> BuiltShared:
     """The unit that serves all ``uses``, in a model of its own, with HDL and simulator."""
-    op, keep = generate_shared(op_type, uses, frames)
+    op, _, keep = generate_shared(op_type, uses, frames)
     return BuiltShared(op, tuple(uses), simulator_of(op), Path(keep.name), keep)
 
 
-def generate_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> tuple[SharedOp, tempfile.TemporaryDirectory]:
-    """The unit that serves all ``uses``, with HDL, and the folder of the HDL."""
+def generate_shared(
+    op_type: str, uses: Sequence[Use], frames: int = 4
+) -> tuple[SharedOp, ModelWrapper, tempfile.TemporaryDirectory]:
+    """The unit with HDL, its model, and the folder of the HDL."""
     ops, constants = [], {}
     for e, use in enumerate(uses):
         op, model = build_node(op_type, use.attrs, use.initialisers, f"encoder{e}")
@@ -105,7 +107,7 @@ def generate_shared(op_type: str, uses: Sequence[Use], frames: int = 4) -> tuple
     keep = tempfile.TemporaryDirectory(prefix="vitprune-op-")
     op.set_nodeattr("code_gen_dir_ipgen", keep.name)
     op.code_generation_ipgen(model, PART, 5.0)
-    return op, keep
+    return op, model, keep
 
 
 def check_shared(
@@ -115,6 +117,15 @@ def check_shared(
     reset in mid-frame, and that frames of one encoder behind one another take ``get_exp_cycles`` within 2 % or ``slack`` cycles.
     """
     built = build_shared(op_type, uses)
+    check_built_shared(built, seed, frames, patterns, slack)
+    return built
+
+
+def check_built_shared(
+    built: BuiltShared, seed: int = 0, frames: int = 12, patterns: Sequence[Stimulus] = PATTERNS, slack: int = 6
+) -> None:
+    """:func:`check_shared` of a unit that is built already."""
+    uses = built.uses
     order = np.random.default_rng(seed).integers(0, len(uses), frames)
     order[: len(uses)] = np.arange(len(uses))
     drawn = [built.draw(int(e), seed + i) for i, e in enumerate(order)]
@@ -130,4 +141,3 @@ def check_shared(
         steady = max(result.intervals(f"out{i}_V", s.beats)[1:].mean() for i, s in enumerate(op.out_streams()))
         expected = op.get_exp_cycles()
         assert abs(steady - expected) <= max(slack, 0.02 * expected), f"encoder {e}: measured {steady}, get_exp_cycles {expected}"
-    return built

@@ -17,7 +17,8 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.sim import SimulationError, Stimulus
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.synth.yosys import synth_node
-from tests.rtl.helper import PART, build_node, build_op, check_op, random_stream
+from tests.rtl.helper import PATTERNS, PART, build_node, build_op, check_op, random_stream
+from tests.rtl.shared_helper import Use, build_shared, check_shared, generate_shared
 
 OP = "BlockSparseMVAU"
 FRAMES = 3
@@ -257,7 +258,7 @@ MUTATIONS = [
     ("vp_mac_portable.sv", "PACK && lower[g*(LOW+1)+LOW];", "1'b0;"),
     ("vp_mvau_drain.sv", "first_4_q <= last_q[4];", "first_4_q <= 1'b1;"),
     ("vp_mvau_sequence.sv", "& full & ~busy", "& full"),
-    ("vp_mvau_load.sv", "assign in_ready = !full_q[bank_q];", "assign in_ready = 1'b1;"),
+    ("vp_mvau_load.sv", "assign in_ready = !full_q[bank_q] &&", "assign in_ready ="),
     ("vp_mvau_load.sv", "wire logic group_end = frame_end ||", "wire logic group_end ="),
 ]
 
@@ -518,3 +519,162 @@ def test_a_broken_load_path_is_caught(file, good, bad, tmp_path, monkeypatch):
     built = build_op(OP, case.attributes(), case.initialisers())
     with pytest.raises(AssertionError):
         check_load(built, case.stream())
+
+
+SHARED_CASES = {
+    "rows fewer than a group, one row, other sides and shifts": [
+        Case(), Case(tokens=1, mw=16, mh=24, shift=22, seed=2), Case(tokens=8, mw=48, mh=8, keep=0.1, shift=23, seed=3),
+    ],
+    "one token a group, one lane, one weight a cycle": [
+        Case(tokens=3, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=16, mh=8),
+        Case(tokens=1, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=8, mh=16, seed=1, shift=21),
+    ],
+    "four tokens a group, three lanes, dsp48e2": [
+        Case(tokens=tokens, mw=mw, mh=mh, group=4, lanes=3, simd=8, keep=keep, seed=tokens, shift=shift, more={"mac_style": "dsp48e2"})
+        for tokens, mw, mh, keep, shift in ((9, 32, 32, 0.6, 24), (1, 16, 48, 1.0, 22), (3, 48, 16, 0.0, 25), (4, 24, 24, 0.9, 24))
+    ],
+    "short programs": [
+        Case(tokens=tokens, mw=mw, mh=mh, block=8, simd=8, pe=8, group=1, lanes=2, keep=1.0, in_width=8, out_width=8, seed=mw, shift=shift)
+        for tokens, mw, mh, shift in ((5, 8, 8, 22), (1, 16, 8, 22), (4, 8, 24, 24), (3, 40, 8, 23))
+    ],
+    "empty columns, one nearly empty mask, lut": [
+        Case(mask=[[0, 1, 0, 0]] * 4, lanes=3, x="INT4", w="INT4", shift=16, more={"mac_style": "lut"}),
+        Case(mw=64, mask=[[1, 0, 0, r == 3] for r in range(8)], lanes=3, x="INT4", w="INT4", shift=17, tokens=2, seed=4, more={"mac_style": "lut"}),
+        Case(mh=8, mask=[[0], [1], [0], [0]], lanes=3, x="INT4", w="INT4", shift=14, tokens=7, seed=5, more={"mac_style": "lut"}),
+    ],
+    "four tokens at once, other last rows and beats of a row": [
+        Case(tokens=tokens, mw=mw, mh=mh, block=8, simd=4, pe=8, group=4, lanes=2, out_width=32, keep=keep, seed=mh)
+        for tokens, mw, mh, keep in ((5, 32, 32, 0.5), (1, 16, 96, 0.9), (7, 8, 64, 1.0), (8, 24, 128, 0.2))
+    ],
+    "two tokens at once of eight, raw accumulators": [
+        Case(tokens=tokens, mw=mw, mh=mh, group=8, simd=8, out_width=16, requant=0, y="INT32", seed=mh)
+        for tokens, mw, mh in ((11, 16, 32), (2, 40, 16), (8, 8, 64))
+    ],
+    "beats wider than a block, sides that the block does not divide": [
+        Case(tokens=tokens, mw=mw, mh=mh, block=16, simd=4, pe=4, group=1, in_width=4, out_width=40, shift=shift, seed=mw)
+        for tokens, mw, mh, shift in ((3, 20, 40, 22), (1, 36, 40, 24), (4, 16, 40, 21))
+    ],
+    "UltraRAM, two banks": [
+        Case(tokens=tokens, mw=mw, mh=mh, block=16, simd=16, pe=4, lanes=3, in_width=16, shift=shift, seed=mw,
+             more={"mac_style": "dsp48e2", "ram_style": "ultra"})
+        for tokens, mw, mh, shift in ((7, 48, 64, 24), (1, 16, 32, 22), (3, 64, 16, 24))
+    ],
+    "deep memories in UltraRAM, program entries side by side": [
+        Case(tokens=tokens, mw=mw, mh=mh, block=4, simd=4, pe=1, lanes=1, group=1, in_width=4, out_width=1, shift=20, seed=mw,
+             more={"lane_blocks": 2401, "ram_style": "ultra"})
+        for tokens, mw, mh in ((3, 16, 16), (1, 8, 20))
+    ],
+    "block RAM": [
+        Case(tokens=tokens, mw=mw, mh=mh, simd=4, pe=1, lanes=2, out_width=2, seed=mw, more={"lane_blocks": 300, "ram_style": "block"})
+        for tokens, mw, mh in ((7, 24, 16), (2, 16, 24), (5, 32, 8))
+    ],
+}  # fmt: skip
+
+
+def uses(cases: list[Case]) -> list[Use]:
+    return [Use(case.attributes(), tuple(case.initialisers())) for case in cases]
+
+
+@pytest.mark.parametrize("name", SHARED_CASES)
+def test_encoders_share_a_unit(name):
+    check_shared(OP, uses(SHARED_CASES[name]), patterns=PATTERNS[:3])
+
+
+def test_encoders_of_other_bias_widths_share_a_unit():
+    """The widest bias is that of an encoder with few input channels; of the shifts the largest one is not the first."""
+    cases = [Case(x="INT2", w="INT2", mw=mw, shift=shift, in_width=4, tokens=3, seed=mw) for mw, shift in ((8, 12), (40, 14))]
+    wide = [np.full(32, 100_000) if i == 0 else np.arange(32) for i in range(2)]
+    with_bias = [Use(use.attrs, (use.initialisers[0], bias, use.initialisers[2])) for use, bias in zip(uses(cases), wide)]
+    built = check_shared(OP, with_bias, patterns=PATTERNS[:1])
+    f = built.op.fold()
+    assert f.bias_bits == 18 and f.shift == 14 and f.span == 2
+
+
+def test_frames_of_other_encoders_cost_what_they_cost_alone():
+    """Any order of frames takes the sum of their cycles, but for a few of each."""
+    built = build_shared(OP, uses(SHARED_CASES["four tokens a group, three lanes, dsp48e2"]))
+    cycles = [op.get_exp_cycles() for op in built.op.by_encoder()]
+    assert built.op.get_exp_cycles() == max(cycles) > 2 * min(cycles)
+    order = np.random.default_rng(5).integers(0, len(cycles), 30)
+    result = built.run([built.draw(int(e), i) for i, e in enumerate(order)])
+    last = np.cumsum([built.op.by_encoder()[e].out_streams()[0].beats for e in order]) - 1
+    took = np.diff(result.out_cycles["out0_V"][last[[0, -1]]])[0]
+    assert result.ok and took <= sum(cycles[e] for e in order[1:]) + 6 * len(order)
+
+
+def test_contents_of_encoders_lie_behind_one_another():
+    """Weights of each, as those of a unit of its own, from where the parameters say; the other depths are sums, too."""
+    cases = SHARED_CASES["rows fewer than a group, one row, other sides and shifts"]
+    op, model, _ = generate_shared(OP, uses(cases))
+    memory, parameters, start = op.memories(model), op.rtl_parameters(), 0
+    for e, case in enumerate(cases):
+        alone, own_model = build_node(OP, case.attributes(), case.initialisers())
+        words = alone.memories(own_model)["weights"].words
+        assert parameters["W_START"] >> 32 * e & 0xFFFFFFFF == start
+        assert np.array_equal(memory["weights"].words[start : start + len(words)], words)
+        start += len(words)
+    assert start == parameters["W_WORDS"] == len(memory["weights"].words)
+    assert {k: len(memory[m].words) for k, m in (("P", "program"), ("C", "drain"), ("K", "constants"))} == {
+        k: parameters[f"{k}_WORDS"] for k in "PCK"
+    }
+
+
+def test_one_structure_serves_other_masks_of_all_encoders():
+    """With room for them nothing but contents depends on the masks."""
+    texts = set()
+    for keep in (0.1, 0.5, 1.0):
+        cases = [
+            Case(tokens=tokens, mw=mw, mh=mh, keep=keep, seed=mw, more={"lane_blocks": 8, "lane_slots": 4})
+            for tokens, mw, mh in ((5, 32, 32), (2, 48, 16))
+        ]
+        texts.add(generate_shared(OP, uses(cases))[0].wrapper_text())
+    assert len(texts) == 1
+
+
+def test_what_encoders_cannot_share_is_named():
+    narrow = Case(mw=12, in_width=4)
+    with pytest.raises(UserError, match="unit dut: its encoders need the same in_width, they have 8, 4"):
+        generate_shared(OP, uses([Case(), narrow]))
+    with pytest.raises(UserError, match="need the same SIMD"):
+        generate_shared(OP, uses([Case(), Case(simd=8)]))
+
+
+def test_what_is_loaded_of_a_shared_unit_is_its_weights():
+    """All else of its inputs is built in."""
+    op, model, _ = generate_shared(OP, uses(SHARED_CASES["UltraRAM, two banks"]))
+    loaded = []
+    for i, name in enumerate(op.onnx_node.input):
+        if (value := model.get_initializer(name)) is not None and not np.array_equal(op.fixed_part(i, value), value):
+            loaded.append(name)
+    assert loaded == ["e0_param0", "e1_param0", "e2_param0"]
+    [region] = op.loaded_regions()
+    assert region.words == sum(own.fold().weight_words for own in op.by_encoder())
+
+
+SHARED_MUTATIONS = [
+    ("vp_mvau_load.sv", "!(take && group_end) && (said_q", "(said_q"),
+    ("vp_mvau_load.sv", "(shape.one_row || last_row_q)", "last_row_q"),
+    ("vp_mvau_load.sv", "shape.one_beat || last_beat_q", "last_beat_q"),
+    ("vp_mvau_sequence.sv", "start_q ? first_weight", "start_q ? '0"),
+    ("vp_mvau_sequence.sv", "group_done ? entry_coming : entry_valid", "1'b0 ? entry_coming : entry_valid"),
+    ("vp_mvau_drain.sv", ".again(!last_set)", ".again(1'b0)"),
+    ("vp_mvau_drain.sv", "if (row_first_q[2]) constant_q <= first_constant_q[2];", "if (row_first_q[2]) constant_q <= '0;"),
+    ("vp_mvau_drain.sv", "shape.one_set || last_row_q", "last_row_q"),
+    ("vp_mvau_drain.sv", ".left(left_6)", ".left('0)"),
+    ("vp_mvau_drain.sv", ".LENGTH(6)) beside", ".LENGTH(5)) beside"),
+    ("vp_mvau_reorder.sv", "SEVERAL ? set.one_beat", "1'b0 ? set.one_beat"),
+    ("vp_mvau_reorder.sv", "SEVERAL ? set.next_to_last_beat", "1'b0 ? set.next_to_last_beat"),
+    ("vp_mvau_program.sv", "known_q <= start_valid;", "known_q <= 1'b1;"),
+    ("vp_mvau_program.sv", "SEVERAL ? first_q : '0", "'0"),
+]
+
+
+@pytest.mark.parametrize("file, good, bad", SHARED_MUTATIONS, ids=range(len(SHARED_MUTATIONS)))
+def test_a_broken_shared_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
+    broken(tmp_path, monkeypatch, file, good, bad)
+    cases = [
+        Case(tokens=tokens, mw=mw, mh=mh, group=4, lanes=2, simd=8, pe=8, out_width=16, shift=shift, keep=keep, seed=mw)
+        for tokens, mw, mh, shift, keep in ((7, 16, 16, 22, 0.8), (1, 8, 32, 24, 1.0), (2, 32, 48, 23, 0.4))
+    ]
+    with pytest.raises((AssertionError, SimulationError)):
+        check_shared(OP, uses(cases), patterns=PATTERNS[:2])

@@ -176,12 +176,16 @@ SHARED = [
 
 @pytest.mark.parametrize("channels, simd, out, encoders", SHARED)
 def test_encoders_share_a_unit(channels, simd, out, encoders):
-    uses = [
+    check_shared(*shared(channels, simd, out, encoders))
+
+
+def shared(channels, simd, out, encoders):
+    """Op type, and what each encoder needs."""
+    return "VitLayerNorm", [
         Use(attrs(tokens, channels, simd, out, eps, inverse), (),
             lambda seed, tokens=tokens: (tokens_of_all_spreads(1, tokens, channels, seed),))
         for tokens, eps, inverse in encoders
     ]
-    check_shared("VitLayerNorm", uses)
 
 
 def test_encoders_that_share_a_unit_round_a_single_bit_above_a_tie_up():
@@ -244,7 +248,7 @@ def test_estimates_of_a_shared_unit_agree_with_yosys(seed):
         Use(attrs(int(rng.integers(1, 99)), channels, simd, out, eps, least * 2 ** rng.uniform(0, 2 + 2 * seed)))
         for eps in rng.integers(1, 1 << 40, 2 + 3 * seed).tolist()
     ]
-    op, _folder = generate_shared("VitLayerNorm", uses)
+    op, _, _folder = generate_shared("VitLayerNorm", uses)
     check_estimate(op, str([use.attrs for use in uses]))
 
 

@@ -50,8 +50,11 @@ def test_lookup_by_hand_and_wrong_table_size():
 
 @pytest.mark.parametrize("case", CASES[:2], ids=str)
 def test_encoders_share_a_lookup(case):
+    check_shared(*shared(*case))
+
+
+def shared(*case):
+    """Op type, and what each encoder needs."""
     op_type, attrs, _, (table,) = inputs(*case)
     shapes = [(6, 12), (1, 4), (3, 24)]
-    check_shared(op_type, [
-        Use(attrs | {"tokens": t, "channels": c}, (np.roll(table, 7 * i),)) for i, (t, c) in enumerate(shapes)
-    ])  # fmt: skip
+    return op_type, [Use(attrs | {"tokens": t, "channels": c}, (np.roll(table, 7 * i),)) for i, (t, c) in enumerate(shapes)]

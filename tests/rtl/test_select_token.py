@@ -24,6 +24,15 @@ def test_dropped_tokens_pass_a_stalled_output():
     check_frame_taken(build_op(*inputs(6, 4, 0, 4)[:2]))
 
 
-@pytest.mark.parametrize("encoders, channels, simd", [([(5, 4), (3, -1), (1, 0)], 6, 2), ([(4, -1), (9, 0)], 4, 4)], ids=str)
-def test_encoders_share_a_selection(encoders, channels, simd):
-    check_shared("VitSelectToken", [Use(inputs(tokens, channels, index, simd)[1]) for tokens, index in encoders])
+SHARED = [([(5, 4), (3, -1), (1, 0)], 6, 2), ([(4, -1), (9, 0)], 4, 4)]
+"""Tokens and index of each encoder, channels, SIMD."""
+
+
+def shared(encoders, channels, simd):
+    """Op type, and what each encoder needs."""
+    return "VitSelectToken", [Use(inputs(tokens, channels, index, simd)[1]) for tokens, index in encoders]
+
+
+@pytest.mark.parametrize("case", SHARED, ids=str)
+def test_encoders_share_a_selection(case):
+    check_shared(*shared(*case))

@@ -41,7 +41,12 @@ def test_split_equals_golden_model(shape):
 
 @pytest.mark.parametrize("simd, dtype, encoders", SHARED, ids=str)
 def test_encoders_share_a_split(simd, dtype, encoders):
-    check_shared("VitSplit", [Use(inputs(t, c, first, simd, dtype, both)[1]) for t, c, first, both in encoders])
+    check_shared(*shared(simd, dtype, encoders))
+
+
+def shared(simd, dtype, encoders):
+    """Op type, and what each encoder needs."""
+    return "VitSplit", [Use(inputs(t, c, first, simd, dtype, both)[1]) for t, c, first, both in encoders]
 
 
 def test_first_parts_of_other_tokens_are_dropped_by_hand():

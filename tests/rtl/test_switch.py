@@ -13,6 +13,7 @@ from tests.rtl.helper import PART, PATTERNS, random_stream
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.base import TAGS
 from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.custom_ops.switch import VitSwitch
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus, beats
 
@@ -20,7 +21,8 @@ from finn_vitprune.sim import Stimulus, beats
 SHAPES = [([3, 2, 1], [0, 1, 0], 6, 2), ([4, 0, 2, 0], [1, 0, 0, 1], 4, 4), ([1, 1], [0, 1], 3, 3), ([0, 5, 2], [0, 0, 1], 2, 1)]
 
 
-def built(kind, tokens, branches, channels, simd):
+def generated(kind, tokens, branches, channels, simd):
+    """An op with HDL, its model, and the folder of the HDL."""
     attrs = {"tokens": tokens, "branches": branches, "channels": channels, "SIMD": simd, "inputDataType": "INT16"}
     probe = getHWCustomOp(make_node(f"{kind}_rtl", [], [], name="dut", **attrs))
     probe.verify_node()
@@ -31,14 +33,12 @@ def built(kind, tokens, branches, channels, simd):
     keep = tempfile.TemporaryDirectory(prefix="vitprune-op-")
     op.set_nodeattr("code_gen_dir_ipgen", keep.name)
     op.code_generation_ipgen(model, PART, 5.0)
-    return op, simulator_of(op), keep
+    return op, model, keep
 
 
-@pytest.mark.parametrize("kind", ["VitSwitch", "VitMerge"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_frames_pass_on_their_branches_in_order(kind, shape):
-    op, simulator, keep = built(kind, *shape)
-    tokens, branches = shape[:2]
+def check(op, simulator, folder):
+    """Assert that frames of encoders in random order pass on their branches in the order of the tags, with pauses, stalls and a reset."""
+    tokens, branches = (list(op.get_nodeattr(name)) for name in ("tokens", "branches"))
     order = np.random.default_rng(1).integers(0, len(tokens), 24)
     one, many, ways = [], {i: [] for i in range(len(op.ways))}, len(op.ways)
     for number, encoder in enumerate(order):
@@ -48,13 +48,20 @@ def test_frames_pass_on_their_branches_in_order(kind, shape):
             one.append(packed)
             many[branches[encoder]].append(packed)
     tags = beats.pack(order[:, None, None], TAGS)
-    single, several = ("in", "out") if kind == "VitSwitch" else ("out", "in")
+    single, several = ("in", "out") if isinstance(op, VitSwitch) else ("out", "in")
     data = {f"{single}0_V": np.concatenate(one), f"{single}1_V": tags}
     data |= {f"{several}{i}_V": np.concatenate(parts) for i, parts in many.items()} | {f"{several}{ways}_V": tags}
     feed, want = ({name: value for name, value in data.items() if name.startswith(side)} for side in ("in", "out"))
     for stimulus in (Stimulus(), *PATTERNS, Stimulus(seed=9, pause=0.2, stall=0.2, reset_at=20)):
-        result = simulator.run(feed, want, data_dir=Path(keep.name), stimulus=stimulus, idle_limit=3000)
+        result = simulator.run(feed, want, data_dir=folder, stimulus=stimulus, idle_limit=3000)
         assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.violations}"
+
+
+@pytest.mark.parametrize("kind", ["VitSwitch", "VitMerge"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_frames_pass_on_their_branches_in_order(kind, shape):
+    op, _, keep = generated(kind, *shape)
+    check(op, simulator_of(op), Path(keep.name))
 
 
 @pytest.mark.parametrize("tokens, branches, message", [
@@ -62,4 +69,4 @@ def test_frames_pass_on_their_branches_in_order(kind, shape):
 ])  # fmt: skip
 def test_branches_that_do_not_go_together_are_refused(tokens, branches, message):
     with pytest.raises(UserError, match=message):
-        built("VitSwitch", tokens, branches, 2, 1)
+        generated("VitSwitch", tokens, branches, 2, 1)

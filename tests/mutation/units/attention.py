@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention_rtl
-from tests.mutation.self_check import SelfCheck, Unit
+from tests.mutation.self_check import SelfCheck, SharedCheck, Unit
 from tests.rtl import test_pruned_attention as attention
 
 
@@ -23,6 +23,7 @@ ATTENTION = Unit("attention", PrunedAttention_rtl.RTL_TOP, 60, (
     *(_random(name) for name in (
         "three_heads", "odd_fold", "four_bits", "more_keys_than_channel_groups", "class_token_only", "one_head",
     )),
+    *(SharedCheck(f"encoders, {name}", lambda name=name: ("PrunedAttention", attention.SHARED[name])) for name in attention.SHARED),
     _extreme("corners", 8, 1, 4, 3),
     _extreme("corners of four bits, no scores", 4, 0, 2, 5),
     *(_random(name) for name in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from finn_vitprune.custom_ops.layernorm import VitLayerNorm_rtl
-from tests.mutation.self_check import SelfCheck, Unit
+from tests.mutation.self_check import SelfCheck, SharedCheck, Unit
 from tests.rtl import test_layernorm as layernorm
 
 
@@ -16,6 +16,7 @@ def _random(name: str, *shape) -> SelfCheck:
 
 LAYERNORM = Unit("LayerNorm", VitLayerNorm_rtl.RTL_TOP, 42, (
     _random("square root is the bottleneck", 17, 48, 4, "INT8"),
+    *(SharedCheck(f"encoders, {case.id}", partial(layernorm.shared, *case.values)) for case in layernorm.SHARED[:3]),
     _random("37 beats", 6, 74, 2, "INT4"),
     SelfCheck("extreme tokens", layernorm.extreme_inputs, {"patterns": (), "interval": False}),
     _random("a token a beat", 7, 24, 24, "INT4"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
-from tests.mutation.self_check import SelfCheck, Unit
+from tests.mutation.self_check import SelfCheck, SharedCheck, Unit
 from tests.rtl import test_block_sparse_mvau as matrix
 
 
@@ -51,6 +51,8 @@ MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 9, (
     )),
     _with_mac("INT16 input, 3-bit weights", "lut"),
     _with_mac("8 by 8 bits, two cascades", "dsp48e2"),
+    *(SharedCheck(f"encoders, {name}", lambda name=name: (matrix.OP, matrix.uses(matrix.SHARED_CASES[name])))
+      for name in matrix.SHARED_CASES),
     *(_matrix(name, matrix.CASES[name]) for name in (
         "wide ports", "two tokens at once, three beats a row", "padded sides", "unsigned output",
         "INT16 output", "raw accumulators", "one of everything",

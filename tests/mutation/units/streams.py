@@ -13,10 +13,11 @@ from finn_vitprune.custom_ops.lookup import VitLookup_rtl
 from finn_vitprune.custom_ops.requant import VitRequant_rtl
 from finn_vitprune.custom_ops.select_token import VitSelectToken_rtl
 from finn_vitprune.custom_ops.split import VitSplit_rtl
+from finn_vitprune.custom_ops.switch import VitMerge_rtl, VitSwitch_rtl
 from finn_vitprune.custom_ops.token_embed import VitTokenEmbed_rtl
 from finn_vitprune.custom_ops.token_mean import VitTokenMean_rtl
 from finn_vitprune.custom_ops.width_converter import VitWidthConverter_rtl
-from tests.mutation.self_check import Inputs, SelfCheck, Unit
+from tests.mutation.self_check import BranchCheck, Inputs, SelfCheck, SharedCheck, Unit
 from tests.rtl import (
     test_add,
     test_crossing,
@@ -26,6 +27,7 @@ from tests.rtl import (
     test_requant,
     test_select_token,
     test_split,
+    test_switch,
     test_token_embed,
     test_token_mean,
     test_width_converter,
@@ -40,6 +42,15 @@ def _all(inputs: Callable[..., Inputs], cases: Sequence[tuple], **more) -> tuple
     return tuple(SelfCheck(str(case), partial(inputs, *case), **more) for case in cases)
 
 
+def _shared(inputs: Callable[..., tuple], cases: Sequence[tuple]) -> tuple[SharedCheck, ...]:
+    """A check for each of ``cases``, a unit that encoders share."""
+    return tuple(SharedCheck(f"encoders {case}", partial(inputs, *case)) for case in cases)
+
+
+def _branches(kind: str) -> tuple[BranchCheck, ...]:
+    return tuple(BranchCheck(str(shape), lambda shape=shape: (kind, *shape)) for shape in test_switch.SHAPES)
+
+
 STREAM_UNITS = (
     Unit("requant", VitRequant_rtl.RTL_TOP, SAMPLE, (
         *_all(test_requant.inputs, test_requant.CASES),
@@ -47,7 +58,10 @@ STREAM_UNITS = (
         SelfCheck("one beside ties", test_requant.near_tie_inputs),
         SelfCheck("last bits of multipliers", test_requant.precise_inputs),
     )),
-    Unit("lookup", VitLookup_rtl.RTL_TOP, SAMPLE, _all(test_lookup.inputs, test_lookup.CASES)),
+    Unit("lookup", VitLookup_rtl.RTL_TOP, SAMPLE, (
+        *_shared(test_lookup.shared, test_lookup.CASES[:1]), *_all(test_lookup.inputs, test_lookup.CASES),
+        *_shared(test_lookup.shared, test_lookup.CASES[1:2]),
+    )),
     Unit("FIFO", VitFIFO_rtl.RTL_TOP, SAMPLE, _all(test_fifo.inputs, test_fifo.CASES, more=test_fifo.check_depth)),
     Unit("fork", VitFork_rtl.RTL_TOP, SAMPLE,
          _all(test_fork.inputs, test_fork.SHAPES, options={"patterns": test_fork.UNEVEN})),
@@ -58,10 +72,15 @@ STREAM_UNITS = (
     Unit("token embed", VitTokenEmbed_rtl.RTL_TOP, SAMPLE, _all(test_token_embed.inputs, test_token_embed.SHAPES)),
     Unit("select", VitSelectToken_rtl.RTL_TOP, SAMPLE, (
         *_all(test_select_token.inputs, test_select_token.SHAPES),
+        *_shared(test_select_token.shared, test_select_token.SHARED),
         SelfCheck("stalled output", partial(test_select_token.inputs, 6, 4, 0, 4), more=check_frame_taken),
     )),
     Unit("add", VitAdd_rtl.RTL_TOP, SAMPLE, _all(test_add.inputs, test_add.SHAPES)),
-    Unit("split", VitSplit_rtl.RTL_TOP, SAMPLE, _all(test_split.inputs, test_split.SHAPES)),
+    Unit("split", VitSplit_rtl.RTL_TOP, SAMPLE, (
+        *_all(test_split.inputs, test_split.SHAPES), *_shared(test_split.shared, test_split.SHARED),
+    )),
+    Unit("switch", VitSwitch_rtl.RTL_TOP, SAMPLE, _branches("VitSwitch")),
+    Unit("merge", VitMerge_rtl.RTL_TOP, SAMPLE, _branches("VitMerge")),
     Unit("token mean", VitTokenMean_rtl.RTL_TOP, SAMPLE, (
         *_all(test_token_mean.inputs, test_token_mean.CASES),
         SelfCheck("ends of the range", test_token_mean.extreme_inputs),
