@@ -353,14 +353,17 @@ SHARED = {
         (6, 1, 2, 0, 1, 1, 1), SIMD=2, PE=3, bits=4, logit_bits=5,
     ),
     "one_channel_group": shared((14, 14, 1, 1, 1, 1, 8), (9, 3, 2, 1, 0.5, 0.7, 5), (12, 1, 1, 0, 1, 1.6, 8), SIMD=8, PE=1),
-    "items_of_a_cycle": shared((4, 1, 1, 1, 1, 1, 8), (3, 1, 2, 0, 1, 1.3, 4), (2, 2, 1, 0, 0.6, 1, 8), SIMD=8),
+    "items_of_a_cycle": shared((4, 4, 4, 1, 1, 1, 8), (3, 3, 2, 0, 1, 1.3, 4), (4, 1, 3, 0, 0.6, 1, 8), SIMD=8),
     "ultra_ram": shared((30, 2, 2, 1, 1, 1, 8), (12, 12, 3, 1, 2, 1, 8), head_dim=12, SIMD=2, PE=2, ram_style="ultra"),
 }  # fmt: skip
 """Encoders that share a unit."""
 
 
-LATE = (Stimulus(seed=17, pause={"in0_V": 0.9}, burst=20), Stimulus(seed=18, stall={"out1_V": 0.9}, burst=40))
-"""Late queries; late takers of scores: then items wait, which follow one another at once."""
+LATE = (
+    Stimulus(seed=17, pause={"in0_V": 0.9}, burst=20), Stimulus(seed=18, stall={"out1_V": 0.9}, burst=40),
+    Stimulus(seed=19, stall={"out0_V": 0.08}, burst=400),
+)  # fmt: skip
+"""Late queries, late takers of scores, of O: then items wait, which follow one another at once."""
 
 
 @pytest.mark.parametrize("name", SHARED)

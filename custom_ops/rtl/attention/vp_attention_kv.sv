@@ -90,7 +90,7 @@ module vp_attention_kv #(
     vp_credits #(.COUNT(2)) v_slots (.clk, .rst_n, .take(frame_end), .give(v_release), .can_take(v_room));
     vp_credits #(.COUNT(2), .FREE(0)) frames (.clk, .rst_n, .take(k_start), .give(frame_end), .can_take(k_whole));
 
-    // --- a cycle later: the word that the beat goes to; a frame's last beat, here without its shape, ends a part and needs none ---
+    // --- a cycle later: the word that the beat goes to; a frame's last beat, here without its shape, ends a part: none needed ---
     typedef struct packed {logic valid, values, last_cg, part_end, frame_end;} beat_t;
     beat_t beat_q;
     logic [PE-1:0] lane_q;  // one-hot bank of the token
