@@ -23,6 +23,7 @@ from finn_vitprune.builds.folding_file import check_folding_file
 from finn_vitprune.builds.images import check_images
 from finn_vitprune.builds.record import build_in, file_option, is_foreign, step_name
 from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.custom_ops.mvau_mac import known_mac_style
 from finn_vitprune.errors import DoesNotFit, UserError
 from finn_vitprune.execute import golden
@@ -84,7 +85,7 @@ def build(options: BuildOptions) -> Path:
     names = list(map(step_name, steps))
     _check_range(cfg, names)
     if cfg.folding_config_file is not None:
-        check_folding_file(cfg.folding_config_file, _unfolded(ModelWrapper(source), cfg), part)
+        check_folding_file(cfg.folding_config_file, _unfolded(ModelWrapper(source), cfg, settings), part)
     with build_in(folder.path, _recorded(model, source, config, settings, names), names) as results:
         results.admit(cfg.start_step, _inputs(model, options, settings, cfg))
         folder.settings.save(settings)
@@ -102,7 +103,7 @@ def build(options: BuildOptions) -> Path:
     return folder.path
 
 
-def _unfolded(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
+def _unfolded(model: ModelWrapper, cfg: DataflowBuildConfig, settings: BuildSettings) -> ModelWrapper:
     """The graph that a folding file is for, nothing of it written."""
     hardware = lower(step_tidy_up(model, cfg)).model
     for step in (TidyLowered(), SpecializeLayers(cfg._resolve_fpga_part()), GiveUniqueNodeNames()):
@@ -110,7 +111,7 @@ def _unfolded(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
     hardware_nodes = golden.hardware_nodes(hardware)
     for node in [node for node in hardware.graph.node if node not in hardware_nodes]:
         hardware.graph.node.remove(node)
-    return hardware
+    return in_engines(hardware, settings)
 
 
 def _check_output(folder: BuildFolder, options: BuildOptions) -> None:

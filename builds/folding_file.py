@@ -12,10 +12,14 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import FoldedOp, VitOp
+from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.parts import Part
+from finn_vitprune.transforms.engine_units import role_ops, unit_name
+from finn_vitprune.transforms.fold_engines import write_folds
 from finn_vitprune.transforms.insert_crossings import check_slrs
 from finn_vitprune.transforms.insert_streams import InsertStreams
+from finn_vitprune.transforms.plan_engines import bind_units, engines_of
 
 FOLDING_ATTRIBUTES = [
     "SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "mac_style", "interval", "ranking", "ram_style",
@@ -74,16 +78,26 @@ def _read(path: Path) -> dict[str, dict]:
     return config
 
 
+def read_folding_file(path: Path) -> dict[str, dict]:
+    """What a checked folding file sets, by node."""
+    return _read(path)
+
+
 def _check(config: dict[str, dict], model: ModelWrapper, part: Part) -> None:
     ops = _ops(model)
-    for name, op in ops.items():
-        for attribute, value in _entries(config, name, op):
-            _check_value(op, attribute, value)
-            op.set_nodeattr(attribute, value)
-        op.verify_node()
-        op.check_part(part)
+    units = {unit_name(engine, role): own for engine in engines_of(model) for role, own in role_ops(engine, engine.body)}
+    for name, own in ({name: [op] for name, op in ops.items()} | units).items():
+        for op in own:
+            for attribute, value in _entries(config, name, op):
+                _check_value(op, attribute, value)
+                op.set_nodeattr(attribute, value)
+            op.verify_node()
+            op.check_part(part)
+    for engine in engines_of(model):
+        write_folds(engine, config)
+        bind_units(engine)
     check_slrs(model)
-    others = config.keys() - ops.keys() - {DEFAULTS}
+    others = config.keys() - ops.keys() - units.keys() - {DEFAULTS}
     between = {name: op for name, op in _ops(model.transform(InsertStreams())).items() if inserted(op)} if others else {}
     for name in sorted(others):
         if name not in between:
@@ -111,6 +125,9 @@ def _entries(config: dict[str, dict], name: str, op: VitOp) -> Iterator[tuple[st
 
 
 def _check_value(op: VitOp, attribute: str, value: object) -> None:
+    if isinstance(op, VitEngine):
+        units = [unit_name(op, role) for role, _ in role_ops(op, op.body)]
+        raise UserError(f"{attribute} cannot be set for node {op.onnx_node.name}; use the names of its units: {', '.join(units)}")
     types = {name: kind for name, kind in op.get_nodeattr_types().items() if name in SETTABLE}
     node, use = op.onnx_node.name, ", ".join(name for name in HARDWARE_ATTRIBUTES if name in types)
     if attribute not in types:

@@ -7,6 +7,7 @@ reports, HDL generation. The steps here do what FINN has not, or does only with 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +25,10 @@ from finn_vitprune import progress
 from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.builds.context import BuildContext
 from finn_vitprune.builds.folder import QonnxReference, Synthesis
-from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES, HARDWARE_ATTRIBUTES, check_folding_file, inserted
+from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES, HARDWARE_ATTRIBUTES, check_folding_file, inserted, read_folding_file
 from finn_vitprune.builds.images import to_patches
 from finn_vitprune.builds.lowering_check import check_lowering
+from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
 from finn_vitprune.builds.summarise import planned_fit, summarise
 from finn_vitprune.builds.timing import design_timing
@@ -42,6 +44,7 @@ from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.synth.yosys import NodeJob, map_many, tool
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.edges import slr_of
+from finn_vitprune.transforms.fold_engines import write_folds, written_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
@@ -49,7 +52,7 @@ from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.part_fit import cannot_fit
 from finn_vitprune.transforms.place_fifos import PlaceFifos
 from finn_vitprune.transforms.plan import plan
-from finn_vitprune.transforms.plan_engines import engines_of, plan_engines
+from finn_vitprune.transforms.plan_engines import bind_units, engines_of, plan_engines
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 FinnStep = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
@@ -119,10 +122,9 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """
     model = model.transform(GiveUniqueNodeNames())
     build.folder.forget(build.folder.plan.path)
-    if (engines := build.settings.encoders_per_engine or build.settings.engines) is not None:
-        model = model.transform(InsertEngines(bind(model, engines), build.settings.frames_in_flight))
-        if engines_of(model):
-            return _fold_engines(model, build)
+    model = in_engines(model, build.settings)
+    if engines_of(model):
+        return _fold_engines(model, build)
     if (file := build.cfg.folding_config_file) is not None:
         if build.settings.mac_style is not None:
             for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"):
@@ -141,17 +143,29 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     return model
 
 
-def _fold_engines(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """The plan of a graph whose encoders are in engines.
+def in_engines(model: ModelWrapper, settings: BuildSettings) -> ModelWrapper:
+    """The graph with its encoders in the engines that are asked for; as it is where none are.
 
     Raises:
-        UserError: there is a folding file, which cannot name the units of engines yet.
+        UserError: the encoders cannot be dealt so.
     """
-    if build.cfg.folding_config_file is not None:
-        raise UserError("a folding file cannot be used with engines yet: leave out one of both")
+    engines = settings.encoders_per_engine or settings.engines
+    return model if engines is None else model.transform(InsertEngines(bind(model, engines), settings.frames_in_flight))
+
+
+def _fold_engines(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
+    """The plan of a graph whose encoders are in engines; a folding file takes its place."""
+    if (file := build.cfg.folding_config_file) is not None:
+        check_folding_file(file, model, build.part)
+        folds = read_folding_file(file)
+        for engine in engines_of(model):
+            write_folds(engine, folds)
+            bind_units(engine)
+        return model
     interval = build.cfg._resolve_cycles_per_frame()
     options = replace(build.plan_options, interval=None if interval is None else int(interval))
     summary = plan_engines(model, build.part, options, progress.line)
+    _save_attributes(model, build.folder.auto_folding, FOLDING_ATTRIBUTES)
     build.folder.plan.save(summary)
     progress.line(f"planned: an image takes {summary.interval_cycles} cycles")
     return model
@@ -283,3 +297,9 @@ def _save_attributes(model: ModelWrapper, path: Path, names: list[str]) -> None:
     placed = any(slr_of(node) >= 0 for node in model.graph.node)
     with whole_file(path) as partial:
         extract_model_config_to_json(model, str(partial), [*names, "slr"] if placed else names)
+        if engines := engines_of(model):
+            found = json.loads(Path(partial).read_text())
+            for engine in engines:
+                del found[engine.onnx_node.name]
+                found |= written_folds(engine, names)
+            Path(partial).write_text(json.dumps(found, indent=2))

@@ -55,6 +55,11 @@ def role_ops(engine: VitEngine, body: ModelWrapper) -> Iterator[tuple[str, list[
         yield role, [getCustomOp(nodes[name]) for names in encoders for name in names]
 
 
+def unit_name(engine: VitEngine, role: str) -> str:
+    """The name of the unit of a role, in folding files too."""
+    return f"{engine.onnx_node.name}_{role.replace(' ', '_')}"
+
+
 @dataclass(frozen=True)
 class _Role:
     """What stands for a role: its op in each encoder (None where that lacks it), and the FIFO depths at its inputs in beats."""
@@ -220,7 +225,7 @@ class _Units:
 
     def _unit(self, role: _Role, inputs: list[str], outputs: list[str]) -> None:
         ops = [op for op in role.ops if op is not None]
-        name = f"{self.engine.onnx_node.name}_{_word(role.name)}"
+        name = unit_name(self.engine, role.name)
         if isinstance(ops[0], SharedOp):
             node = type(ops[0]).share(name, ops, [*inputs, self.tags], [*outputs, self._next_tags()], 2 * self.frames)
         else:
@@ -239,7 +244,7 @@ class _Units:
 
     def _drops(self, role: _Role, inputs: list[str], outputs: list[str]) -> None:
         """Token drops side by side, one an encoder that has one, and a way past them for the others."""
-        name, (rows, scores) = f"{self.engine.onnx_node.name}_{_word(role.name)}", inputs
+        name, (rows, scores) = unit_name(self.engine, role.name), inputs
         drops = [(e, op) for e, op in enumerate(role.ops) if op is not None]
         passing = len(drops) < self.encoders
         branch = {e: i + passing for i, (e, _) in enumerate(drops)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from onnx import NodeProto
 from qonnx.custom_op.registry import getCustomOp
@@ -14,7 +14,7 @@ from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.mvau_choose import LUT_PER_BRAM36, LUT_PER_DSP, LUT_PER_URAM, MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.errors import UserError
-from finn_vitprune.transforms.engine_units import role_ops
+from finn_vitprune.transforms.engine_units import role_ops, unit_name
 from finn_vitprune.transforms.fold import STREAM_SLACK
 
 STEPS = 8
@@ -38,6 +38,24 @@ def fold_engine(engine: VitEngine, interval: int) -> None:
         _, _, fold = min(enough, key=lambda f: f[1]) if enough else min(folds, key=lambda f: f[:2])
         for op in ops:
             _set(op, fold)
+    engine.set_graph("body", body.graph)
+
+
+def written_folds(engine: VitEngine, attributes: Sequence[str]) -> dict[str, dict[str, object]]:
+    """The folds of an engine as a folding file has them: what its units have of ``attributes``, by their names."""
+    found = {}
+    for role, (op, *_) in role_ops(engine, engine.body):
+        types = op.get_nodeattr_types()
+        found[unit_name(engine, role)] = {name: op.get_nodeattr(name) for name in attributes if name in types}
+    return found
+
+
+def write_folds(engine: VitEngine, folds: Mapping[str, Mapping[str, object]]) -> None:
+    """Give the units of an engine what ``folds`` has for their names."""
+    body = engine.body
+    for role, ops in role_ops(engine, body):
+        for op in ops:
+            _set(op, folds.get(unit_name(engine, role), {}))
     engine.set_graph("body", body.graph)
 
 
@@ -89,7 +107,7 @@ def _copy(op: VitOp) -> VitOp:
     return getCustomOp(node)
 
 
-def _set(op: VitOp, fold: dict[str, int]) -> None:
+def _set(op: VitOp, fold: Mapping[str, object]) -> None:
     for name, value in fold.items():
         op.set_nodeattr(name, value)
 

@@ -29,7 +29,7 @@ class InsertEngines(Transformation):
     def apply(self, model: ModelWrapper):
         shared = [engine for engine in self.binding.engines if len(engine.encoders) > 1]
         for i, engine in enumerate(shared):
-            self._insert(model, engine, f"VitEngine_{i}")
+            self._insert(model, engine, f"VitEngine_rtl_{i}")
         return model, False
 
     def _insert(self, model: ModelWrapper, engine: Engine, name: str) -> None:

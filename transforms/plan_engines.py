@@ -72,17 +72,20 @@ def fold_for(model: ModelWrapper, interval: int) -> int:
     Returns:
         Cycles of a frame of the slowest engine or node.
     """
-    outside = [node for node in model.graph.node if node.op_type != "VitEngine_rtl"]
     for engine in engines_of(model):
         fold_engine(engine, interval)
-        engine.set_graph("units", engine_units(engine))
-        engine.set_nodeattr("interval", math.ceil(engine_cycles(engine.hardware).interval))
+        bind_units(engine)
     slowest = max(engine.get_exp_cycles() for engine in engines_of(model))
-    for node in outside:
-        op = getCustomOp(node)
+    for op in map(getCustomOp, model.graph.node):
         for name, value in op.folding().for_interval(slowest).attributes().items():
             op.set_nodeattr(name, value)
     return max(getCustomOp(node).get_exp_cycles() for node in model.graph.node)
+
+
+def bind_units(engine: VitEngine) -> None:
+    """Give an engine the units that its folds make, and the interval that they have."""
+    engine.set_graph("units", engine_units(engine))
+    engine.set_nodeattr("interval", math.ceil(engine_cycles(engine.hardware).interval))
 
 
 def _used(model: ModelWrapper) -> np.ndarray:

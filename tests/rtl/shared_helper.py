@@ -113,8 +113,8 @@ def generate_shared(
 def check_shared(
     op_type: str, uses: Sequence[Use], seed: int = 0, frames: int = 12, patterns: Sequence[Stimulus] = PATTERNS, slack: int = 6
 ) -> BuiltShared:
-    """Assert that a shared unit equals every encoder's golden model in any order of frames, under every kind of traffic, after a
-    reset in mid-frame, and that frames of one encoder behind one another take ``get_exp_cycles`` within 2 % or ``slack`` cycles.
+    """Assert that a shared unit equals every encoder's golden model in any order of frames, under every kind of traffic, tags behind
+    their frames too, after a reset in mid-frame, and that frames of one encoder behind one another take ``get_exp_cycles`` within 2 % or ``slack`` cycles.
     """
     built = build_shared(op_type, uses)
     check_built_shared(built, seed, frames, patterns, slack)
@@ -132,7 +132,9 @@ def check_built_shared(
     first = built.run(drawn)
     middle = max(3, first.cycles // 2)
     resets = (Stimulus(seed=21, reset_at=middle), Stimulus(seed=22, pause=0.2, stall=0.3, reset_at=2 * middle // 3))
-    for stimulus in (Stimulus(), *patterns, *resets):
+    tags = f"in{len(built.op.in_streams()) - 1}_V"
+    late = Stimulus(seed=23, pause={tags: 0.9}, stall=0.3, burst=first.cycles // frames)
+    for stimulus in (Stimulus(), *patterns, late, *resets):
         result = first if stimulus == Stimulus() else built.run(drawn, stimulus)
         assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.extra_beats}, {result.violations}"
     for e, op in enumerate(built.op.by_encoder()):

@@ -52,7 +52,8 @@ def check(op, simulator, folder):
     data = {f"{single}0_V": np.concatenate(one), f"{single}1_V": tags}
     data |= {f"{several}{i}_V": np.concatenate(parts) for i, parts in many.items()} | {f"{several}{ways}_V": tags}
     feed, want = ({name: value for name, value in data.items() if name.startswith(side)} for side in ("in", "out"))
-    for stimulus in (Stimulus(), *PATTERNS, Stimulus(seed=9, pause=0.2, stall=0.2, reset_at=20)):
+    late = Stimulus(seed=23, pause={f"in{len(op.in_streams()) - 1}_V": 0.9}, stall=0.3, burst=20)
+    for stimulus in (Stimulus(), *PATTERNS, late, Stimulus(seed=9, pause=0.2, stall=0.2, reset_at=20)):
         result = simulator.run(feed, want, data_dir=folder, stimulus=stimulus, idle_limit=3000)
         assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.violations}"
 
