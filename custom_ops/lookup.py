@@ -7,9 +7,12 @@ import numpy as np
 from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.custom_ops.shared import SharedOp, vector
+from finn_vitprune.numerics import clog2
+from finn_vitprune.sim.beats import Stream
 
 
-class VitLookup(UnaryStreamOp):
+class VitLookup(SharedOp, UnaryStreamOp):
     """y = table[x - min] for x ``[tokens, channels]`` of 2 to 8 bits; ``table`` ``[2**bits]``, min first."""
 
     token_wise = True
@@ -17,13 +20,20 @@ class VitLookup(UnaryStreamOp):
         "ram_style": ("s", False, "distributed", {"auto", "block", "distributed"}),
     }
 
+    ENCODER_ATTRIBUTES = ("tokens", "channels")
+
+    def in_streams(self) -> list[Stream]:
+        return [self.source, *self.tags()]
+
+    def out_streams(self) -> list[Stream]:
+        return [self.target, *self.tags()]
+
     def compute(self, x: np.ndarray, table: np.ndarray) -> list[np.ndarray]:
         return [table.reshape(-1)[x - int(self.source.dtype.min())]]
 
     def _rom(self) -> tuple[int, int, str]:
-        """Entries, bits and style of one copy of the table."""
-        depth = 1 << self.source.dtype.bitwidth()
-        return depth, self.target.dtype.bitwidth(), self.get_nodeattr("ram_style")
+        """Entries, bits and style of one copy of the tables of all encoders."""
+        return self.encoders << self.source.dtype.bitwidth(), self.target.dtype.bitwidth(), self.get_nodeattr("ram_style")
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
         """A copy of the table for each element of a beat."""
@@ -31,7 +41,8 @@ class VitLookup(UnaryStreamOp):
 
     def resources(self) -> Estimate:
         """One LUT per bit of the input register, the tables and the handshake."""
-        return self.memory_map()[0].resources + Estimate(LUT=self.source.width + 8)
+        frames = self.frame_luts([op.source.beats for op in self.by_encoder()], range(self.encoders))
+        return self.memory_map()[0].resources + Estimate(LUT=self.source.width + 8 + frames)
 
 
 class VitLookup_rtl(VitRTLBackend, VitLookup):
@@ -41,19 +52,29 @@ class VitLookup_rtl(VitRTLBackend, VitLookup):
 
     def rtl_parameters(self) -> dict[str, int | str]:
         source, target = self.source, self.target
+        beats = [op.source.beats for op in self.by_encoder()]
         return {
             "SIMD": source.simd,
             "IN_BITS": source.dtype.bitwidth(),
             "IN_SIGNED": int(source.dtype.signed()),
             "OUT_BITS": target.dtype.bitwidth(),
+            "ENCODERS": self.encoders,
+            "FRAMES": self.get_nodeattr("frames"),
+            "BEAT_W": max(1, clog2(max(beats))),
+            "BEATS": vector(beats),
             "TABLE_FILE": self.memory_file("table"),
             "STYLE": self.get_nodeattr("ram_style"),
         }
 
     def memories(self, model) -> dict[str, Memory]:
+        tables = [op.table(model) for op in self.by_encoder()]
+        return {"table": Memory.packed(np.concatenate(tables), self.target.dtype.bitwidth())}
+
+    def table(self, model) -> np.ndarray:
+        """The table of an op that is not shared, ``[entries, 1]``."""
         table = np.rint(model.get_initializer(self.onnx_node.input[1])).reshape(-1, 1)
-        target, (depth, bits, _) = self.target.dtype, self._rom()
+        target, depth = self.target.dtype, 1 << self.source.dtype.bitwidth()
         held = len(table) == depth and target.min() <= table.min() and table.max() <= target.max()
         found = f"{len(table)} from {table.min():g} to {table.max():g}"
         self.require(held, f"the table must have {depth} entries of {target.name}, it has {found}")
-        return {"table": Memory.packed(table, bits)}
+        return table

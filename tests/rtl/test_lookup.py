@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.rtl.helper import build_node, build_op, check_op
+from tests.rtl.shared_helper import Use, check_shared
 
 from finn_vitprune.errors import UserError
 
@@ -12,6 +13,14 @@ CASES = [
     ("UINT8", "INT4", 1, "block"),
     ("INT4", "UINT8", 3, "auto"),
     ("UINT4", "INT16", 12, "distributed"),
+]
+
+
+SHARED = [
+    # codes in and out, SIMD, ram_style; tokens and channels of each encoder
+    ("INT8", "INT8", 4, "distributed", [(6, 12), (3, 8), (1, 4)]),
+    ("UINT8", "INT4", 1, "block", [(3, 5), (1, 1), (2, 7), (1, 2), (4, 6)]),
+    ("INT4", "UINT8", 3, "auto", [(9, 3), (4, 12)]),
 ]
 
 
@@ -45,3 +54,16 @@ def test_lookup_by_hand_and_wrong_table_size():
     assert op.compute(np.array([[[-8, 0, 7]]]), table)[0].tolist() == [[[0, 40, 75]]]
     with pytest.raises(UserError, match="16 entries of INT8, it has"):
         build_op("VitLookup", attrs, [np.arange(15)])
+
+
+@pytest.mark.parametrize("source, target, simd, style, encoders", SHARED, ids=str)
+def test_encoders_share_a_lookup_each_with_its_table(source, target, simd, style, encoders):
+    _, attrs, _, _ = inputs(source, target, simd, style)
+    out = build_node("VitLookup", attrs)[0].out_streams()[0].dtype
+    rng, entries = np.random.default_rng(2), 1 << int(source[-1])
+    uses = [
+        Use(attrs | {"tokens": tokens, "channels": channels},
+            (rng.integers(int(out.min()), int(out.max()), entries, endpoint=True),))
+        for tokens, channels in encoders
+    ]  # fmt: skip
+    check_shared("VitLookup", uses)
