@@ -54,7 +54,7 @@ class SharedOp(VitOp):
         bits, frames = clog2(self.encoders), self.get_nodeattr("frames")
         tags = 20 + bits + 3 * clog2(frames) if frames > 2 else 12 + 2 * bits
         before_last = [max(0, count - 2) for count in steps]
-        return tags + table_luts(before_last, [count == 1 for count in steps], *constants) + 2 * clog2(max(steps)) + 6
+        return tags + table_luts(before_last, [count == 1 for count in steps], *constants) + 4 * clog2(max(steps)) // 3 + 4
 
     def by_encoder(self) -> tuple[Self, ...]:
         """The op as each encoder has it: its attributes, streams without tags, initialisers; the op itself where it is not shared.
@@ -122,11 +122,16 @@ class SharedOp(VitOp):
 
 
 def table_luts(*constants: Sequence[int]) -> int:
-    """LUTs of a ``vp_engine_table`` of these constants by encoder: one a column of bits that is different from the others."""
+    """LUTs of a ``vp_engine_table`` of these constants by encoder: one a column of bits that is different from the others.
+
+    A column of zeros, or of a bit of the encoder's number, takes none.
+    """
     columns = {
         tuple(int(value) >> bit & 1 for value in values) for values in constants for bit in range(int(max(values)).bit_length())
     }
-    return sum(any(column) for column in columns)
+    encoders = len(constants[0])
+    bits = {tuple(e >> bit & 1 for e in range(encoders)) for bit in range(clog2(encoders))}
+    return sum(any(column) for column in columns - bits)
 
 
 def _set(op: VitOp, name: str, value: object) -> None:

@@ -112,6 +112,16 @@ def lookup(rng):
     return shape(rng, most=8).attrs | attrs, [np.zeros(16 if source.endswith("4") else 256)]
 
 
+def shared_lookup(rng):
+    """Two to five encoders, each with a table."""
+    source = narrow(rng)
+    simd, style = int(rng.choice([1, 2, 4, 8])), str(rng.choice(["distributed", "block"]))
+    attrs = {"SIMD": simd, "inputDataType": source, "outputDataType": "INT8", "ram_style": style}
+    table = np.zeros(16 if source.endswith("4") else 256)
+    shapes = rng.integers(1, 60, (int(rng.integers(2, 6)), 2)).tolist()
+    return [Use(attrs | {"tokens": tokens, "channels": simd * beats}, (table,)) for tokens, beats in shapes]
+
+
 def requant(rng):
     s = shape(rng, most=8)
     per_channel = int(rng.integers(0, 2))
@@ -210,6 +220,7 @@ CASES = [
 
 SHARED_DRAWS: dict[str, tuple[Callable[[np.random.Generator], list[Use]], int]] = {
     "VitSplit": (shared_split, 3),
+    "VitLookup": (shared_lookup, 3),
 }
 """Op type to a draw of what its encoders need of a unit that they share, and the number of such units."""
 SHARED_CASES = [
