@@ -361,7 +361,7 @@ SHARED = {
 
 LATE = (
     Stimulus(seed=17, pause={"in0_V": 0.9}, burst=20), Stimulus(seed=18, stall={"out1_V": 0.9}, burst=40),
-    Stimulus(seed=19, stall={"out0_V": 0.08}, burst=400),
+    Stimulus(seed=19, stall={"out0_V": 0.3}, burst=200),
 )  # fmt: skip
 """Late queries, late takers of scores, of O: then items wait, which follow one another at once."""
 
