@@ -14,6 +14,7 @@ import pytest
 
 from finn_vitprune.synth.yosys import synth_node
 from tests.rtl.helper import PART, build_node
+from tests.rtl.shared_helper import Use, generate_shared
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
 SHARE, SMALL = 0.2, 10
@@ -169,6 +170,20 @@ def matrix_unit(name: str) -> Draw:
     return draw
 
 
+def matrices(rng) -> list[Use]:
+    """A matrix unit of three encoders with tokens, sides, masks and shifts of their own."""
+    unit, _ = matrix_unit(str(rng.choice(["portable", "dsp48e2", "lut"])))(rng)
+    found = []
+    for _ in range(3):
+        rows, columns = (unit["block"] * int(rng.integers(2, 6)) for _ in range(2))
+        mask = rng.random((rows // unit["block"], columns // unit["block"])) < 0.5
+        mask[0, :] = True
+        weights = rng.integers(1, 7, (rows, columns)) * np.kron(mask, np.ones((unit["block"],) * 2, int))
+        own = {"tokens": int(rng.integers(1, 30)), "MW": rows, "MH": columns, "shift": 20 + int(rng.integers(0, 4))}
+        found.append(Use(unit | own, (weights, rng.integers(-99, 99, columns), rng.integers(1, 1 << 16, columns))))
+    return found
+
+
 DRAWS: dict[str, tuple[Draw, int]] = {
     "VitFork": (fork, 3),
     "VitAdd": (add, 3),
@@ -196,6 +211,21 @@ CASES = [
 ]
 
 
+SHARED_DRAWS: dict[str, tuple[Callable[[np.random.Generator], list[Use]], int]] = {"BlockSparseMVAU": (matrices, 4)}
+"""Op type to a draw of a unit of several encoders."""
+SHARED_CASES = [
+    pytest.param(op, SEED * 1000 + i, marks=[pytest.mark.whole] * (i > 1))
+    for op, (_, count) in SHARED_DRAWS.items() for i in range(count)
+]
+
+
+@pytest.mark.parametrize("name,seed", SHARED_CASES)
+def test_estimate_of_a_shared_unit_agrees_with_yosys(name, seed):
+    uses = SHARED_DRAWS[name][0](np.random.default_rng(seed))
+    op, _, _folder = generate_shared(name, uses)
+    compare(op, f"{name} {[use.attrs for use in uses]}")
+
+
 @pytest.mark.parametrize("name,seed", CASES)
 def test_estimate_agrees_with_yosys(name, seed, tmp_path):
     op_type = name.split()[0]
@@ -203,8 +233,13 @@ def test_estimate_agrees_with_yosys(name, seed, tmp_path):
     op, model = build_node(op_type, attrs, initialisers, "dut")
     op.set_nodeattr("code_gen_dir_ipgen", str(tmp_path))
     op.code_generation_ipgen(model, PART, 5.0)
+    compare(op, f"{op_type} {attrs}")
+
+
+def compare(op, what: str) -> None:
+    """Assert that the estimate of an op with HDL holds."""
     found = synth_node(op.get_rtl_file_list(abspath=True), "dut")
     estimate = op.node_res_estimation(PART)
-    text = f"{op_type} {attrs}: estimate {dict(estimate)}, Yosys {found}"
+    text = f"{what}: estimate {dict(estimate)}, Yosys {found}"
     assert (estimate["DSP"], estimate["BRAM_18K"] / 2, estimate["URAM"]) == (found.DSP, found.BRAM36, found.URAM), text
     assert abs(estimate["LUT"] - found.LUT) <= max(SMALL, SHARE * found.LUT), text
