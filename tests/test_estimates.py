@@ -191,6 +191,20 @@ def matrix_unit(name: str) -> Draw:
     return draw
 
 
+def matrices(rng) -> list[Use]:
+    """A matrix unit of three encoders with tokens, sides, masks and shifts of their own."""
+    unit, _ = matrix_unit(str(rng.choice(["portable", "dsp48e2", "lut"])))(rng)
+    found = []
+    for _ in range(3):
+        rows, columns = (unit["block"] * int(rng.integers(2, 6)) for _ in range(2))
+        mask = rng.random((rows // unit["block"], columns // unit["block"])) < 0.5
+        mask[0, :] = True
+        weights = rng.integers(1, 7, (rows, columns)) * np.kron(mask, np.ones((unit["block"],) * 2, int))
+        own = {"tokens": int(rng.integers(1, 30)), "MW": rows, "MH": columns, "shift": 20 + int(rng.integers(0, 4))}
+        found.append(Use(unit | own, (weights, rng.integers(-99, 99, columns), rng.integers(1, 1 << 16, columns))))
+    return found
+
+
 DRAWS: dict[str, tuple[Draw, int]] = {
     "VitFork": (fork, 3),
     "VitAdd": (add, 3),
@@ -221,6 +235,7 @@ CASES = [
 SHARED_DRAWS: dict[str, tuple[Callable[[np.random.Generator], list[Use]], int]] = {
     "VitSplit": (shared_split, 3),
     "VitLookup": (shared_lookup, 3),
+    "BlockSparseMVAU": (matrices, 4),
 }
 """Op type to a draw of what its encoders need of a unit that they share, and the number of such units."""
 SHARED_CASES = [

@@ -571,13 +571,17 @@ SHARED_CASES = {
 }  # fmt: skip
 
 
+BURSTS = tuple(Stimulus(seed=seed, pause=0.6, burst=9) for seed in range(3))
+"""After a long pause groups come so fast that their programs are not read ahead."""
+
+
 def uses(cases: list[Case]) -> list[Use]:
     return [Use(case.attributes(), tuple(case.initialisers())) for case in cases]
 
 
 @pytest.mark.parametrize("name", SHARED_CASES)
 def test_encoders_share_a_unit(name):
-    check_shared(OP, uses(SHARED_CASES[name]), patterns=PATTERNS[:3])
+    check_shared(OP, uses(SHARED_CASES[name]), patterns=PATTERNS[:3] + BURSTS)
 
 
 def test_encoders_of_other_bias_widths_share_a_unit():
@@ -674,7 +678,8 @@ def test_a_broken_shared_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
     broken(tmp_path, monkeypatch, file, good, bad)
     cases = [
         Case(tokens=tokens, mw=mw, mh=mh, group=4, lanes=2, simd=8, pe=8, out_width=16, shift=shift, keep=keep, seed=mw)
-        for tokens, mw, mh, shift, keep in ((7, 16, 16, 22, 0.8), (1, 8, 32, 24, 1.0), (2, 32, 48, 23, 0.4))
+        for tokens, mw, mh, shift, keep in ((7, 16, 16, 22, 0.8), (1, 8, 32, 24, 1.0), (3, 32, 48, 23, 0.4))
     ]
     with pytest.raises((AssertionError, SimulationError)):
         check_shared(OP, uses(cases), patterns=PATTERNS[:2])
+        check_shared(OP, uses(SHARED_CASES["short programs"]), frames=40, patterns=BURSTS)
