@@ -2,7 +2,7 @@
 # of it, without a sample of tests that are alike;
 # prove: all formal proofs; mutants: SEED's sample of faulty units (of UNIT alone) against their checks; sweep: units drawn
 # at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
-# (docs/proof.md); route: units on a Lattice ECP5, beside the results.json BEFORE (docs/timing.md).
+# (docs/proof.md), with ENGINES=1 on engines; engines: the digits example on engines (docs/engines.md); route: units on a Lattice ECP5, beside the results.json BEFORE (docs/timing.md).
 # setup does nothing when nothing changed; the others call it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 # Small vision transformers run slower with several threads; the tests bring their own processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test prove mutants sweep random-builds route clean
+.PHONY: setup demo test prove mutants sweep random-builds engines route clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -45,7 +45,10 @@ sweep: setup
 	$(BIN)/python -m tests.sweep --seed $(SEED) --jobs $(JOBS)
 
 random-builds: setup
-	$(BIN)/python -m tests.random_builds --seed $(SEED) --count $(BUILDS) --jobs $(JOBS)
+	$(BIN)/python -m tests.random_builds --seed $(SEED) --count $(BUILDS) --jobs $(JOBS) $(if $(ENGINES),--engines)
+
+engines: setup
+	$(BIN)/python -m finn_vitprune.builds.experiments.engines -o builds/results/engines
 
 # A design whose encoders fit the part that is routed for: few products, none in DSP slices of another family.
 route: setup

@@ -1,18 +1,24 @@
 """Engines: encoders in one node, the same bits as the flat graph, units that are one of each role."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.general import GiveUniqueNodeNames
 from test_folding import EXAMPLE, PART, example  # noqa: F401 (a fixture: four encoders, drops in two, the last one for the class token)
 
 from finn_vitprune.bench.cycles import simulator_of
+from finn_vitprune.builds.build import BuildOptions, build
+from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.engine import VitEngine_rtl
 from finn_vitprune.custom_ops.engine_times import engine_cycles
+from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
+from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim import Simulator, Stimulus, beats
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.insert_engines import InsertEngines
@@ -106,3 +112,68 @@ def test_images_that_wait_come_at_the_planned_interval(built):
     ends = result.out_cycles["out0_V"].reshape(IMAGES, -1)[:, -1]
     measured = (ends[1 + 2 * frames] - ends[1]) / (2 * frames)
     assert measured == pytest.approx(built.op.get_exp_cycles(), rel=0.02)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The example on two engines, two images in flight: the whole build on 24 images."""
+    folder = tmp_path_factory.mktemp("two") / "b"
+    settings = BuildSettings(encoders_per_engine=(2, 2), frames_in_flight=2, synth="none", max_images=24)
+    return build(BuildOptions(None, folder, PART, target_fps=30_000, settings=settings))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+def test_a_build_on_engines_is_bit_exact_and_as_planned(two):
+    s = Summary.load(two)
+    assert s.verify.images == 24 and s.verify.rtl_mismatches == 0 and s.verify.class_changes == 0
+    assert s.rtlsim.latency_cycles == pytest.approx(s.plan.latency_cycles, rel=0.02)
+    assert s.rtlsim.interval_cycles == pytest.approx(s.plan.interval_cycles, rel=0.03)  # the first batch has one image
+    units = [n for n in s.resources.per_node if n.node.startswith("VitEngine_rtl_")]
+    assert len(units) > 40 and len({n.node for n in units}) == len(units)
+    for kind in ("LUT", "DSP", "BRAM36", "URAM"):
+        assert sum(getattr(n, kind) for n in s.resources.per_node) == pytest.approx(getattr(s.resources, kind))
+    assert {n.layer for n in s.nodes if n.node.endswith("_QKV")} == {"engine of encoders 1 to 2, QKV", "engine of encoders 3 to 4, QKV"}
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
+    """What a plan wrote makes the same hardware again; a unit that is not there is named."""
+    folds = json.loads((two / "auto_folding_config.json").read_text())
+    assert folds["VitEngine_rtl_0_MLP_1"]["PE"] >= 1 and "VitEngine_rtl_0" not in folds
+    settings = BuildSettings(encoders_per_engine=(2, 2), frames_in_flight=2, synth="none")
+
+    def again(name, content):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        return build(BuildOptions(None, tmp_path / name, PART, folding=tmp_path / f"{name}.json", estimate_only=True, settings=settings))
+
+    same, first = (Summary.load(folder).nodes for folder in (again("same", folds), two))
+    assert [(n.node, n.cycles) for n in same] == [(n.node, n.cycles) for n in first]
+    with pytest.raises(UserError, match="no node VitEngine_rtl_0_MLP_3"):
+        again("other", folds | {"VitEngine_rtl_0_MLP_3": {"PE": 1}})
+    with pytest.raises(UserError, match="SIMD cannot be set for node VitEngine_rtl_0; use the names of its units"):
+        again("engine", folds | {"VitEngine_rtl_0": {"SIMD": 1}})
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+def test_finn_runs_an_engine_alone(two):
+    """``exec_mode`` rtlsim of the node, as FINN does it."""
+    model = ModelWrapper(str(two / "intermediate_models" / "step_hw_codegen.onnx"))
+    op = next(op for op in engines_of(model))
+    x = np.random.default_rng(5).integers(-3000, 3000, (1, *op.in_streams()[0].shape[1:]))
+    (golden_y,) = op.compute(x)
+    op.prepare_rtlsim(behav=False)
+    op.set_nodeattr("exec_mode", "rtlsim")
+    context = {op.onnx_node.input[0]: x.astype(np.float32)}
+    op.execute_node(context, model.graph)
+    assert np.array_equal(context[op.onnx_node.output[0]], golden_y)
+
+
+@pytest.mark.parametrize("engines, message", [
+    ({"engines": 5}, "5 engines for 4 encoders"), ({"encoders_per_engine": (1, 2)}, "encoders per engine 1,2: use numbers"),
+])  # fmt: skip
+def test_engines_that_cannot_be_are_refused(tmp_path, engines, message):
+    with pytest.raises(UserError, match=message):
+        build(BuildOptions(None, tmp_path / "b", PART, settings=BuildSettings(synth="none", **engines)))

@@ -99,6 +99,17 @@ def test_the_program_of_the_readme(user):
     check_build(folder)
 
 
+def test_engines_are_asked_for_in_the_settings_of_the_folder(user):
+    random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")[0].save(str(user.folder / "model.onnx"))
+    folder = settings(user.folder / "build" / "accelerator", engines=1, frames_in_flight=2)
+    (user.folder / "builds").mkdir()
+    shutil.copy(DEFAULT_CONFIG, user.folder / "builds")
+    user("bash", "-ec", readme_block(""))
+    check_build(folder)
+    found = json.loads((folder / "report" / "vitprune_summary.json").read_text())["nodes"]
+    assert "engine of encoders 1 to 2, QKV" in {node["layer"] for node in found}
+
+
 def test_worker_processes_have_the_ops_and_the_simulator(user):
     """FINN spawns them, so they start without what the program did; the step is the user's, beside the config."""
     shape = {"tokens": 2, "channels": 4, "SIMD": 2}
