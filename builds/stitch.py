@@ -18,7 +18,7 @@ from finn_vitprune.custom_ops import axilite
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.load_chain import LOAD_IN, LOAD_OUT
 from finn_vitprune.custom_ops.load_end import FRAME_LEFT
-from finn_vitprune.custom_ops.netlist import Netlist, StitchedNet, StitchedPin, StitchedUnit, unit_of
+from finn_vitprune.custom_ops.netlist import UnitNetlist, StitchedNet, StitchedPin, StitchedUnit, unit_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_file, write_json, write_text
 from finn_vitprune.sim.beats import Stream
@@ -300,7 +300,7 @@ def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None
 def _top_text(
     units: list[StitchedUnit], top: str, monitored: list[StitchedEdge], loader_ports: list[StitchedLoad]
 ) -> str:
-    netlist = Netlist(units)
+    netlist = UnitNetlist(units)
     nets = netlist.nets
     (source,), (sink,) = netlist.ends
     in_bits, out_bits = nets[source][1], nets[sink][1]

@@ -17,7 +17,7 @@ from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine_times import EngineTimes, engine_cycles
 from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
-from finn_vitprune.custom_ops.netlist import Netlist, unit_of
+from finn_vitprune.custom_ops.netlist import UnitNetlist, unit_of
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
@@ -244,7 +244,7 @@ class VitEngine_rtl(VitRTLBackend, VitEngine):
 
     def wrapper_text(self) -> str:
         units = [unit_of(node, []) for node in self.hardware.graph.node]
-        netlist = Netlist(units)
+        netlist = UnitNetlist(units)
         (source,), (sink,) = netlist.ends
         ports = ["input  wire ap_clk", "input  wire ap_rst_n"]
         for tensor, name, forth, back in ((source, "in0_V", "input ", "output"), (sink, "out0_V", "output", "input ")):

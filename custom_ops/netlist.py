@@ -56,7 +56,7 @@ def unit_of(node: NodeProto, pins: list[StitchedPin]) -> StitchedUnit:
     return StitchedUnit(node.name, op.get_rtl_file_list(), *nets, pins)
 
 
-class Netlist:
+class UnitNetlist:
     """The Verilog of connected units."""
 
     def __init__(self, units: Sequence[StitchedUnit]) -> None:

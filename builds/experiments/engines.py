@@ -1,4 +1,4 @@
-"""The digits example on engines: every image bit for bit, cycles beside the plan, rate and latency beside the pipeline's.
+"""The examples on engines: every image bit for bit, cycles beside the plan, rate and latency beside the pipeline's.
 
 ``make engines`` runs ``python -m finn_vitprune.builds.experiments.engines -o builds/results/engines``. Every setting is a build
 of its own, folded so that all have about as many products a cycle as the pipeline; what is built already is not built again.
@@ -19,7 +19,6 @@ from qonnx.custom_op.registry import getCustomOp
 import finn_vitprune.plugin  # noqa: F401
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
 from finn_vitprune.builds.settings import BuildSettings
-from finn_vitprune.cli.terminal import progress_lines
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.errors import AnswerIsNo
 from finn_vitprune.files import whole_file, write_json, write_text
@@ -34,7 +33,9 @@ PRODUCTS = 0.15
 """Share by which the products of a setting may differ from the pipeline's."""
 TRIES = 6
 
-TITLE = "The digits example on engines"
+FMNIST, FMNIST_IMAGES, FMNIST_FPS = "deit_fmnist.onnx", 300, 8000
+
+TITLE = "The examples on engines"
 TEXT = """The bundled digits example (four encoders, tokens dropped in two), all {images} held-out images in Verilator, part {part}, {clk:g} ns.
 Every setting is folded for about as many products a cycle as the pipeline, which `make demo` builds. `docs/engines.md` says what
 the settings mean. With four engines every engine has one encoder: that is the pipeline.
@@ -43,19 +44,21 @@ the settings mean. With four engines every engine has one encoder: that is the p
 make engines
 ```
 
-Interval and latency are measured in cycles, and what the plan says is beside them. Resources are estimates."""
+The Fashion-MNIST example (six encoders) runs on one engine, with {fmnist} images. Interval and latency are measured in cycles, and
+what the plan says is beside them. Resources are estimates."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Engines, and images in flight; ``folder`` is what its build is called."""
+    """Engines and images in flight of a model of the examples, the digits without it; ``folder`` is what its build is called."""
 
     engines: int
     frames_in_flight: int
+    model: str = ""
 
     @property
     def folder(self) -> str:
-        return f"digits_{self.engines}_{self.frames_in_flight}"
+        return f"{Path(self.model).stem or 'digits'}_{self.engines}_{self.frames_in_flight}"
 
 
 @dataclass(frozen=True)
@@ -95,14 +98,17 @@ def main(
     Raises:
         AnswerIsNo: an image differs, or cycles are not as planned.
     """
-    with progress_lines():
-        pipeline = run(Setting(4, 1), builds, images, None)
-        runs = [pipeline, *(balanced(setting, builds, images, pipeline) for setting in SETTINGS if setting.engines < 4)]
+    pipeline = run(Setting(4, 1), builds, images, None)
+    runs = [pipeline, *(balanced(setting, builds, images, pipeline) for setting in SETTINGS if setting.engines < 4)]
+    fmnist = run(Setting(1, 2, FMNIST), builds, images or FMNIST_IMAGES, FMNIST_FPS)
     runs.insert(1, pipeline_in_flight(pipeline))
-    write_json(output / "results.json", {"part": PART, "clk_ns": CLK_NS, "runs": [asdict(r) for r in runs]}, indent=1)
-    write_text(output / "RESULTS.md", to_markdown(TITLE, TEXT.format(images=pipeline.images, part=PART, clk=CLK_NS), [table(runs)]))
+    found = {"part": PART, "clk_ns": CLK_NS, "digits": [asdict(r) for r in runs], "fmnist": asdict(fmnist)}
+    write_json(output / "results.json", found, indent=1)
+    text = TEXT.format(images=pipeline.images, part=PART, clk=CLK_NS, fmnist=fmnist.images)
+    tables = [table("Digits", runs), table("Fashion-MNIST", [fmnist])]
+    write_text(output / "RESULTS.md", to_markdown(TITLE, text, tables))
     plot(runs, output / "engines.png")
-    wrong = [r for r in runs if r.mismatches or r.error > WITHIN]
+    wrong = [r for r in [*runs, fmnist] if r.mismatches or r.error > WITHIN]
     if wrong:
         raise AnswerIsNo("; ".join(
             f"{r.engines} engines, {r.frames_in_flight} in flight: {r.mismatches} mismatches, cycles {r.error:.1%} from the plan" for r in wrong
@@ -146,10 +152,9 @@ def run(setting: Setting, builds: Path, images: int | None, fps: float | None) -
 
 def _options(setting: Setting, folder: Path, fps: float | None, images: int | None, estimate_only: bool = False) -> BuildOptions:
     return BuildOptions(
-        None, folder, PART, clk_ns=CLK_NS, target_fps=fps and math.ceil(fps), estimate_only=estimate_only,
+        EXAMPLE / setting.model if setting.model else None, folder, PART, clk_ns=CLK_NS, target_fps=fps and math.ceil(fps), estimate_only=estimate_only,
         settings=BuildSettings(
             engines=setting.engines, frames_in_flight=setting.frames_in_flight, synth="none", max_images=images,
-            images=EXAMPLE / "images.npz",
         ),
     )  # fmt: skip
 
@@ -161,7 +166,7 @@ def products(folder: Path) -> int:
     return sum(op.folding().products_per_cycle for op in ops if op.macs())
 
 
-def table(runs: list[EngineRun]) -> TextTable:
+def table(title: str, runs: list[EngineRun]) -> TextTable:
     """A row a setting."""
     rows = [
         (
@@ -175,7 +180,7 @@ def table(runs: list[EngineRun]) -> TextTable:
         "engines", "in flight", "mismatches", "interval", "planned", "latency", "planned", "images/s", "latency us", "products", "LUT",
         "DSP", "BRAM36",
     )  # fmt: skip
-    return TextTable("Settings", heads, tuple(rows))
+    return TextTable(title, heads, tuple(rows))
 
 
 def plot(runs: list[EngineRun], path: Path) -> None:
