@@ -18,7 +18,7 @@ from finn_vitprune.custom_ops import axilite
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.load_chain import LOAD_IN, LOAD_OUT
 from finn_vitprune.custom_ops.load_end import FRAME_LEFT
-from finn_vitprune.custom_ops.netlist import UnitNetlist, StitchedNet, StitchedPin, StitchedUnit, unit_of
+from finn_vitprune.custom_ops.netlist import StitchedNet, StitchedPin, StitchedUnit, UnitNetlist, unit_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_file, write_json, write_text
 from finn_vitprune.sim.beats import Stream

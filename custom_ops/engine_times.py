@@ -38,7 +38,7 @@ class EngineCycles:
     latency: int
 
 
-class _Node:
+class _EngineNode:
     """A node of the hardware, and what it is in each encoder."""
 
     def __init__(self, node: NodeProto) -> None:
@@ -98,7 +98,7 @@ class EngineTimes:
 
     def __init__(self, hardware: ModelWrapper) -> None:
         self.hardware = hardware
-        self.nodes = [_Node(node) for node in _in_order(hardware) if not isinstance(getCustomOp(node), EnginePort)]
+        self.nodes = [_EngineNode(node) for node in _in_order(hardware) if not isinstance(getCustomOp(node), EnginePort)]
         ports = [node for node in hardware.graph.node if isinstance(getCustomOp(node), EnginePort)]
         (self.entry,), (self.exit,) = ([n for n in ports if n.op_type == f"VitEngine{end}_rtl"] for end in ("Entry", "Exit"))
         self.port = getCustomOp(self.entry)

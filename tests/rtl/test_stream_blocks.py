@@ -183,7 +183,7 @@ def test_requantiser_rounds_half_to_even_and_saturates(
         .mult(in0_V_tdata[{lanes * (64 + mult_bits) - 1}:{lanes * 64}]), .left(dut.LEFT_W'(left)), .tag(take), .out(y), .out_tag(push));
     vp_credit_fifo #(.WIDTH({padded}), .DEPTH(10)) results (.clk(ap_clk), .rst_n(ap_rst_n), .take, .can_take(in0_V_tready),
         .push, .push_data({padded}'(y)), .out_data(out0_V_tdata), .out_valid(out0_V_tvalid), .out_ready(out0_V_tready));"""
-    leaves = ["vp_delay", "vp_multiply", "vp_requant", *FIFO_LEAVES, "vp_credit_fifo"]
+    leaves = ["vp_delay", "vp_copy", "vp_multiply", "vp_requant", *FIFO_LEAVES, "vp_credit_fifo"]
     sim = build(tmp_path, body, leaves, lanes * 128, [padded])
     rng = np.random.default_rng(5)
     n = 4000

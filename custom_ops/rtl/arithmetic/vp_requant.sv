@@ -45,7 +45,7 @@ module vp_requant #(
     vp_delay #(.WIDTH(TAG_BITS), .LENGTH(LATENCY)) tags (.clk, .rst_n, .in(tag), .out(out_tag));
 
     logic [LEFT_W-1:0] left_then;
-    vp_delay #(.WIDTH(LEFT_W), .LENGTH(MULTIPLY)) lefts (.clk, .rst_n(1'b1), .in(left), .out(left_then));
+    vp_delay #(.WIDTH(LEFT_W), .LENGTH(MULTIPLY - 1)) lefts (.clk, .rst_n(1'b1), .in(left), .out(left_then));
 
     for (genvar i = 0; i < LANES; i++) begin : g_lane
         logic [ACC_WIDTH+MULT_WIDTH:0] exact;
@@ -54,7 +54,9 @@ module vp_requant #(
             .clk, .a(acc[i*ACC_WIDTH+:ACC_WIDTH]), .b({1'b0, mult[i*MULT_WIDTH+:MULT_WIDTH]}), .product(exact)
         );
         if (SPAN > 0) begin : g_shift
-            always_ff @(posedge clk) product <= (PRODUCT_W + 1)'(signed'(exact)) << left_then;
+            logic [LEFT_W-1:0] own_left;
+            vp_copy #(.WIDTH(LEFT_W)) copy (.clk, .in(left_then), .out(own_left));
+            always_ff @(posedge clk) product <= (PRODUCT_W + 1)'(signed'(exact)) << own_left;
         end else begin : g_fixed
             assign product = exact;
         end
