@@ -2,7 +2,8 @@
 # of it, without a sample of tests that are alike;
 # prove: all formal proofs; mutants: SEED's sample of faulty units (of UNIT alone) against their checks; sweep: units drawn
 # at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
-# (docs/proof.md), with ENGINES=1 on engines; engines: the digits example on engines (docs/engines.md); route: units on a Lattice ECP5, beside the results.json BEFORE (docs/timing.md).
+# (docs/proof.md), with ENGINES=1 on engines; engines: the examples on engines (docs/engines.md); route: units on a
+# Lattice ECP5, beside the results.json BEFORE (docs/timing.md).
 # setup does nothing when nothing changed; the others call it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)

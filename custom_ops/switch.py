@@ -80,7 +80,8 @@ class EngineBranches(VitOp):
         ways = [1 << branch for branch in self.get_nodeattr("branches")]
         bits, frames = clog2(len(beats)), self.get_nodeattr("frames")
         tags = 20 + bits + 3 * clog2(frames) if frames > 2 else 12 + 2 * bits
-        return tags + table_luts([max(0, b - 2) for b in beats], [b == 1 for b in beats], [b == 0 for b in beats], ways) + 2 * clog2(max(beats)) + 6
+        constants = [max(0, b - 2) for b in beats], [b == 1 for b in beats], [b == 0 for b in beats], ways
+        return tags + table_luts(*constants) + 2 * clog2(max(beats)) + 6
 
 
 class VitSwitch(EngineBranches):

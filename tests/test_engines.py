@@ -152,6 +152,9 @@ def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
     assert [(n.node, n.cycles) for n in same] == [(n.node, n.cycles) for n in first]
     with pytest.raises(UserError, match="no node VitEngine_rtl_0_MLP_3"):
         again("other", folds | {"VitEngine_rtl_0_MLP_3": {"PE": 1}})
+    in_ultra = folds | {"VitEngine_rtl_0_QKV": folds["VitEngine_rtl_0_QKV"] | {"ram_style": "ultra"}}
+    with pytest.raises(UserError, match="VitEngine_rtl_0_QKV: weights in UltraRAM must be loaded"):
+        again("ultra", in_ultra)
     with pytest.raises(UserError, match="SIMD cannot be set for node VitEngine_rtl_0; use the names of its units"):
         again("engine", folds | {"VitEngine_rtl_0": {"SIMD": 1}})
 

@@ -23,6 +23,7 @@ from finn_vitprune.custom_ops.engine import SINK, SOURCE, VitEngine
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.select_token import ALL
 from finn_vitprune.custom_ops.shared import SharedOp
+from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.bind import IN_SPLIT, SAME_UNIT, BoundUnit
 from finn_vitprune.transforms.edges import stream_edges
 from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths
@@ -234,7 +235,12 @@ class _Units:
             del node.input[:], node.output[:]
             node.input.extend(inputs)
             node.output.extend(outputs)
-        getCustomOp(node).set_nodeattr("inFIFODepths", [*role.depths, *[2] * (len(node.input) - len(role.depths))][: len(inputs) + 1])
+        if getattr(getCustomOp(node), "on_load_chain", False):
+            raise UserError(
+                f"{name}: weights in UltraRAM must be loaded, which an engine does not do yet: use ram_style auto, block or distributed"
+            )
+        tagged = [2] * (len(node.output) - len(outputs))  # the tags need no FIFO
+        getCustomOp(node).set_nodeattr("inFIFODepths", [*role.depths, *tagged])
         self._add(node)
 
     def _next_tags(self) -> str:
@@ -288,7 +294,8 @@ class _Units:
 
     def _port(self, end: str, name: str, inputs: list[str], outputs: list[str]) -> NodeProto:
         get = self.engine.get_nodeattr
-        sink, source = next(sink for source, sink in self.edges if source[0] == ENTRY), next(s for s, t in self.edges if t[0] == EXIT)
+        sink = next(sink for source, sink in self.edges if source[0] == ENTRY)
+        source = next(source for source, sink in self.edges if sink[0] == EXIT)
         ops = self.roles[sink[0]].ops if end == "Entry" else self.roles[source[0]].ops
         streams = [op.in_streams()[sink[1]] if end == "Entry" else op.out_streams()[source[1]] for op in ops]
         return make_node(
