@@ -12,7 +12,7 @@ from finn_vitprune.export.export import to_qonnx
 from finn_vitprune.transforms.lower import lower
 from tests.random_builds import __main__ as command
 from tests.random_builds.check import Outcome, check_seed
-from tests.random_builds.draw import draw, network
+from tests.random_builds.draw import draw, draw_engines, network
 
 
 @pytest.mark.parametrize("seed", [31, 32, 37])
@@ -25,7 +25,7 @@ def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
 
 def test_the_ledger_holds_seeds_that_agree_or_say_where_not():
     """What was drawn for them is what is drawn today; `make random-builds` goes on from here."""
-    outcomes = command._known(command.LEDGER)
+    outcomes = command._known(command.LEDGER, draw)
     assert outcomes.keys() == set(range(1, 201)), "draws have changed: run the command again"
     assert not [o for o in outcomes.values() if o.fault]
     assert sum(o.outcome == "agree" for o in outcomes.values()) >= 0.95 * len(outcomes)
@@ -34,6 +34,16 @@ def test_the_ledger_holds_seeds_that_agree_or_say_where_not():
     for kind in ("weight_bits", "act_bits", "pooling", "prefix", "block", "norm_after_pooling"):
         assert len({getattr(d, kind) for d in drawn}) > 1, kind
     assert sum(bool(d.drop_at) for d in drawn) > 20 and sum(d.image_size % 2 for d in drawn) > 20
+
+
+def test_networks_on_engines_agree():
+    """`make random-builds ENGINES=1 BUILDS=60` goes on from here."""
+    outcomes = command._known(command.ENGINE_LEDGER, draw_engines)
+    assert len(outcomes) >= 30 and {o.outcome for o in outcomes.values()} == {"agree"}
+    assert all(o.rtl_mismatches == 0 for o in outcomes.values())
+    drawn = [draw_engines(seed) for seed in outcomes]
+    assert {d.frames_in_flight for d in drawn} == {1, 2, 3} and {len(d.encoders_per_engine) for d in drawn} >= {1, 2}
+    assert {d.network.pooling for d in drawn} > {"class"} and any(any(d.network.heads_gone) for d in drawn)
 
 
 def test_of_equal_logits_the_lowest_class_wins_in_qonnx_too():
