@@ -530,17 +530,20 @@ SHARED_CASES = {
         Case(tokens=1, group=1, lanes=1, simd=1, pe=1, in_width=1, out_width=1, mw=8, mh=16, seed=1, shift=21),
     ],
     "four tokens a group, three lanes, dsp48e2": [
-        Case(tokens=tokens, mw=mw, mh=mh, group=4, lanes=3, simd=8, keep=keep, seed=tokens, shift=shift, more={"mac_style": "dsp48e2"})
+        Case(tokens=tokens, mw=mw, mh=mh, group=4, lanes=3, simd=8, keep=keep, seed=tokens, shift=shift,
+             more={"mac_style": "dsp48e2"})
         for tokens, mw, mh, keep, shift in ((9, 32, 32, 0.6, 24), (1, 16, 48, 1.0, 22), (3, 48, 16, 0.0, 25), (4, 24, 24, 0.9, 24))
     ],
     "short programs": [
-        Case(tokens=tokens, mw=mw, mh=mh, block=8, simd=8, pe=8, group=1, lanes=2, keep=1.0, in_width=8, out_width=8, seed=mw, shift=shift)
+        Case(tokens=tokens, mw=mw, mh=mh, simd=8, pe=8, group=1, lanes=2, keep=1.0, seed=mw, shift=shift)
         for tokens, mw, mh, shift in ((5, 8, 8, 22), (1, 16, 8, 22), (4, 8, 24, 24), (3, 40, 8, 23))
     ],
     "empty columns, one nearly empty mask, lut": [
-        Case(mask=[[0, 1, 0, 0]] * 4, lanes=3, x="INT4", w="INT4", shift=16, more={"mac_style": "lut"}),
-        Case(mw=64, mask=[[1, 0, 0, r == 3] for r in range(8)], lanes=3, x="INT4", w="INT4", shift=17, tokens=2, seed=4, more={"mac_style": "lut"}),
-        Case(mh=8, mask=[[0], [1], [0], [0]], lanes=3, x="INT4", w="INT4", shift=14, tokens=7, seed=5, more={"mac_style": "lut"}),
+        Case(tokens=tokens, mw=8 * len(mask), mh=8 * len(mask[0]), mask=mask, lanes=3, x="INT4", w="INT4", shift=shift, seed=shift,
+             more={"mac_style": "lut"})
+        for tokens, mask, shift in (
+            (5, [[0, 1, 0, 0]] * 4, 16), (2, [[1, 0, 0, r == 3] for r in range(8)], 17), (7, [[0], [1], [0], [0]], 14)
+        )
     ],
     "four tokens at once, other last rows and beats of a row": [
         Case(tokens=tokens, mw=mw, mh=mh, block=8, simd=4, pe=8, group=4, lanes=2, out_width=32, keep=keep, seed=mh)
@@ -565,7 +568,7 @@ SHARED_CASES = {
         for tokens, mw, mh in ((3, 16, 16), (1, 8, 20))
     ],
     "block RAM": [
-        Case(tokens=tokens, mw=mw, mh=mh, simd=4, pe=1, lanes=2, out_width=2, seed=mw, more={"lane_blocks": 300, "ram_style": "block"})
+        Case(tokens=tokens, mw=mw, mh=mh, pe=1, out_width=2, seed=mw, more={"lane_blocks": 300, "ram_style": "block"})
         for tokens, mw, mh in ((7, 24, 16), (2, 16, 24), (5, 32, 8))
     ],
 }  # fmt: skip
