@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 
 import psutil
 import pytest
