@@ -31,8 +31,8 @@ from finn_vitprune.sim.contents import Region, fill_file
 
 LOAD_CYCLES = 4
 """From the last beat of a group's input to its first step: registers, the program's first entry."""
-DRAIN_CYCLES = 7
-"""From a drain step to the beat that it makes, without requantisation: result bank, lane, sum, FIFO."""
+DRAIN_CYCLES = 4
+"""From a drain step to the beat that it makes, without reading the results and requantisation: address, lane, sum, FIFO."""
 REORDER_CYCLES, WIDEN_CYCLES = 4, 2
 """More where rows are put in order, and where beats are made wider."""
 
@@ -209,7 +209,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
         """Groups of tokens are loaded, multiplied and drained, as :func:`.balance.row_ends` says."""
         f = self.fold()
         row = f.timing.emit_row or f.timing.drain_row
-        behind = DRAIN_CYCLES + (requant_cycles(f.sum_bits, f.mult_bits, f.span) if f.requant else 0)
+        behind = DRAIN_CYCLES + f.result_latency + (requant_cycles(f.sum_bits, f.mult_bits, f.span) if f.requant else 0)
         behind += REORDER_CYCLES if f.rows_per_step > 1 else WIDEN_CYCLES if f.out_width > f.drain_width else 0
         ends = row_ends(f.token_groups, f.timing, [t + LOAD_CYCLES for t in inputs[0].last])
         last = tuple(end + behind for end in ends)
@@ -283,6 +283,8 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
             "MAC_TOKENS": f.mac.tokens_per,
             "MAC_OUTPUTS": f.mac.outputs_per,
             "ENTRY_STEPS": f.entry_steps,
+            "X_CYCLES": f.row_latency,
+            "R_CYCLES": f.result_latency,
             "X_ELEMS": f.x_elems,
             "X_WORDS": f.x_words,
             "R_ELEMS": f.r_elems,

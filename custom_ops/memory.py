@@ -13,6 +13,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from finn_vitprune.numerics import clog2
+
 RAMB18_COST, RAMB36_COST = 129, 257
 MUX_COST = 0.5
 LOGIC_COST = 1 / 64  # of a bit of a ROM in LUTs
@@ -347,6 +349,20 @@ def mux_luts(inputs: int) -> int:
     if inputs <= 8:
         return -(-inputs // 3)
     return 6 if inputs <= 16 else round(0.52 * inputs)
+
+
+def choose_cycles(words: int) -> int:
+    """Cycles of a choice of one of ``words`` (LATENCY of ``vp_choose``)."""
+    return max(1, -(-clog2(words) // 2))
+
+
+def choose_luts(words: int) -> int:
+    """LUTs of one bit of it, one for up to four words."""
+    luts = 0
+    while words > 1:
+        luts += words // 4 + (words % 4 > 1)
+        words = -(-words // 4)
+    return luts
 
 
 def bram_luts(words: int, width: int) -> int:

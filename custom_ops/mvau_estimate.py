@@ -12,6 +12,7 @@ from finn_vitprune.custom_ops.memory import (
     Estimate,
     Holds,
     UnitMemory,
+    choose_luts,
     loaded_in_rows,
     mux_luts,
 )
@@ -149,9 +150,8 @@ def weight_memory_bits(f: Fold) -> int:
 
 def _choosers(f: Fold) -> int:
     """SIMD elements of a row word, and the tokens and outputs of a step of a result word, in every lane; a program entry."""
-    operands = f.tokens * f.simd * f.x.bitwidth() * mux_luts(f.x_elems // f.simd)
-    step = f.rows_per_step * f.drain_width
-    results = step * f.acc_bits * mux_luts(f.tokens * f.r_elems // step)
+    operands = f.tokens * f.simd * f.x.bitwidth() * choose_luts(f.x_elems // f.simd)
+    results = f.rows_per_step * f.drain_width * f.acc_bits * choose_luts(f.result_choices)
     return f.lanes * (operands + results) + f.program_bits * mux_luts(f.program_per)
 
 

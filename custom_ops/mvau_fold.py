@@ -13,7 +13,7 @@ from qonnx.core.datatype import BaseDataType
 from finn_vitprune.custom_ops.balance import GroupTiming, Schedule, most_contributions, schedule, steady_interval
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT
-from finn_vitprune.custom_ops.memory import MATRIX_MEMORY, MUX_INPUTS, block_ram_cut, read_latency
+from finn_vitprune.custom_ops.memory import MATRIX_MEMORY, MUX_INPUTS, block_ram_cut, choose_cycles, read_latency
 from finn_vitprune.custom_ops.mvau_mac import Mac, mac_array
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
@@ -333,7 +333,17 @@ class Fold:
     def row_latency(self) -> int:
         """Cycles from a step to its rows' elements at the arrays (X_CYCLES): addresses, read, choice."""
         words, width = self.row_memory
-        return 2 + read_latency(words, MATRIX_MEMORY.style(words, width))
+        return 1 + read_latency(words, MATRIX_MEMORY.style(words, width)) + choose_cycles(self.x_elems // self.simd)
+
+    @property
+    def result_choices(self) -> int:
+        """Values of a lane of which the drain takes one for each of its outputs: rows and parts of a word."""
+        return self.tokens * self.r_elems // (self.rows_per_step * self.drain_width)
+
+    @property
+    def result_latency(self) -> int:
+        """Cycles from an address of the drain to the values of the lanes (R_CYCLES): copies of it, read, choice."""
+        return 2 + choose_cycles(self.result_choices)
 
     @property
     def row_memory(self) -> tuple[int, int]:

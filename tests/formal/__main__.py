@@ -1,7 +1,9 @@
-"""``python -m tests.formal``: every proof, its cover points and its faults, a line each."""
+"""``python -m tests.formal [WORDS...]``: every proof, or those with a word in their name, its cover points and its faults, a line
+each."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -11,8 +13,13 @@ from tests.formal.prover import Proof, ProverError, check, covers
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.formal", description=__doc__)
+    parser.add_argument("words", nargs="*", help="parts of names of proofs, as in vp_fifo")
+    words = parser.parse_args().words
     failures = 0
     for proof in (*BLOCKS, *DROPS, *LARGE):
+        if words and not any(word in proof.name for word in words):
+            continue
         with tempfile.TemporaryDirectory(prefix="vitprune-proof-") as folder:
             try:
                 good = _report(proof, Path(folder))

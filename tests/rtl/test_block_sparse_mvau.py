@@ -256,7 +256,7 @@ def test_masks_beyond_the_elaborated_maxima_are_refused():
 
 MUTATIONS = [
     ("vp_mac_portable.sv", "PACK && lower[g*(LOW+1)+LOW];", "1'b0;"),
-    ("vp_mvau_drain.sv", "first_4_q <= last_q[4];", "first_4_q <= 1'b1;"),
+    ("vp_mvau_drain.sv", "first_value_q <= last_q[VALUES];", "first_value_q <= 1'b1;"),
     ("vp_mvau_sequence.sv", "& full & ~busy", "& full"),
     ("vp_mvau_load.sv", "assign in_ready = !full_q[bank_q] &&", "assign in_ready ="),
     ("vp_mvau_load.sv", "wire logic group_end = frame_end ||", "wire logic group_end ="),
@@ -503,7 +503,7 @@ def test_a_part_without_ultraram_is_named(tmp_path):
 
 ULTRA_MUTATIONS = [
     ("vp_load_hop.sv", "if (whole && bank_end) begin", "if (whole) begin"),
-    ("vp_load_hop.sv", "            addr_q    <= '0;\n", ""),
+    ("vp_load_hop.sv", "            addr_q     <= '0;\n", ""),
     ("vp_load_hop.sv", "keeping_q <= !bank_q[BANKS-1];", "keeping_q <= 1'b1;"),
     ("vp_load_hop.sv", "if (keep && part_q[i])", "if (keep)"),
     ("vp_load_hop.sv", "waddr_q <= addr_q;", "waddr_q <= addr_q + 1'b1;"),
@@ -665,10 +665,10 @@ SHARED_MUTATIONS = [
     ("vp_mvau_sequence.sv", "start_q ? first_weight", "start_q ? '0"),
     ("vp_mvau_sequence.sv", "group_done ? entry_coming : entry_valid", "1'b0 ? entry_coming : entry_valid"),
     ("vp_mvau_drain.sv", ".again(!last_set)", ".again(1'b0)"),
-    ("vp_mvau_drain.sv", "if (row_first_q[2]) constant_q <= first_constant_q[2];", "if (row_first_q[2]) constant_q <= '0;"),
+    ("vp_mvau_drain.sv", "if (row_first) constant_q <= first_constant;", "if (row_first) constant_q <= '0;"),
     ("vp_mvau_drain.sv", "shape.one_set || last_row_q", "last_row_q"),
-    ("vp_mvau_drain.sv", ".left(left_6)", ".left('0)"),
-    ("vp_mvau_drain.sv", ".LENGTH(6)) beside", ".LENGTH(5)) beside"),
+    ("vp_mvau_drain.sv", ".left(left)", ".left('0)"),
+    ("vp_mvau_drain.sv", ".LENGTH(VALUES + 2)) beside", ".LENGTH(VALUES + 1)) beside"),
     ("vp_mvau_reorder.sv", "SEVERAL ? set.one_beat", "1'b0 ? set.one_beat"),
     ("vp_mvau_reorder.sv", "SEVERAL ? set.next_to_last_beat", "1'b0 ? set.next_to_last_beat"),
     ("vp_mvau_program.sv", "known_q <= start_valid;", "known_q <= 1'b1;"),

@@ -23,14 +23,21 @@ module vp_layernorm_stats #(
     localparam int unsigned LEVELS = $clog2(SIMD);
     localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
 
-    // Codes and squares, then the adder trees.
+    // Codes and squares, then the adder trees. Each has registers of its own: those of the squares belong to DSP slices.
+    logic [SIMD*16-1:0] codes;
     logic [SIMD*32-1:0] squares;
     for (genvar i = 0; i < SIMD; i++) begin : g_square
-        logic signed [15:0] x_q;
+        logic signed [15:0] x;
+        // Registers of the slice, which must not become shift registers in LUTs with those of the adder tree.
+`ifdef VP_SYNTH
+        (* keep *)
+`else
+        (* shreg_extract = "no" *)
+`endif
         logic [30:0] product_q, square_q;
+        vp_copy #(.WIDTH(16)) operand (.clk, .in(in_data[i*16+:16]), .out(x));
         always_ff @(posedge clk) begin
-            x_q       <= in_data[i*16+:16];
-            product_q <= 31'(x_q * x_q);
+            product_q <= 31'(x * x);
             square_q  <= product_q;
         end
         assign squares[i*32+:32] = {1'b0, square_q};
@@ -38,9 +45,10 @@ module vp_layernorm_stats #(
     logic [15+LEVELS:0] early_s1, beat_s1;
     logic [31+LEVELS:0] beat_s2;
     logic beat_valid;
-    vp_adder_tree #(.NUM(SIMD), .WIDTH(16)) tree1 (.clk, .en(1'b1), .terms(in_data), .sum(early_s1));
+    vp_copy #(.WIDTH(SIMD * 16)) codes_copy (.clk, .in(in_data), .out(codes));
+    vp_adder_tree #(.NUM(SIMD), .WIDTH(16)) tree1 (.clk, .en(1'b1), .terms(codes), .sum(early_s1));
     vp_adder_tree #(.NUM(SIMD), .WIDTH(32)) tree2 (.clk, .en(1'b1), .terms(squares), .sum(beat_s2));
-    vp_delay #(.WIDTH(16 + LEVELS), .LENGTH(SQUARE)) delay1 (.clk, .rst_n, .in(early_s1), .out(beat_s1));
+    vp_delay #(.WIDTH(16 + LEVELS), .LENGTH(SQUARE - 1)) delay1 (.clk, .rst_n, .in(early_s1), .out(beat_s1));
     vp_delay #(.WIDTH(1), .LENGTH(SQUARE + LEVELS)) valid (.clk, .rst_n, .in(in_valid), .out(beat_valid));
 
     // Sums over the beats of a token.

@@ -37,18 +37,23 @@ module vp_load_hop #(
     logic [BANKS-1:0] bank_q;
     wire logic keep = valid && keeping_q;
     wire logic whole = keep && part_q[PARTS-1];
-    wire logic bank_end = addr_q == ADDR_W'(DEPTH - 1);
+    logic bank_end_q;  // at the last word
+    wire logic bank_end = DEPTH == 1 || bank_end_q;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             keeping_q <= 1'b0;
         end else if (start) begin
-            keeping_q <= 1'b1;
-            part_q    <= PARTS'(1);
-            addr_q    <= '0;
-            bank_q    <= BANKS'(1);
+            keeping_q  <= 1'b1;
+            part_q     <= PARTS'(1);
+            addr_q     <= '0;
+            bank_end_q <= 1'b0;
+            bank_q     <= BANKS'(1);
         end else if (keep) begin
             part_q <= part_q << 1 | PARTS'(part_q[PARTS-1]);
-            if (whole) addr_q <= bank_end ? '0 : addr_q + 1'b1;
+            if (whole) begin
+                addr_q     <= bank_end ? '0 : addr_q + 1'b1;
+                bank_end_q <= !bank_end && addr_q == ADDR_W'(DEPTH - 2);
+            end
             if (whole && bank_end) begin
                 bank_q    <= bank_q << 1;
                 keeping_q <= !bank_q[BANKS-1];

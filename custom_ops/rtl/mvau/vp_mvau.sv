@@ -47,6 +47,8 @@ module vp_mvau #(
     int unsigned X_WORDS     = 4,                          // words of a row
     int unsigned R_ELEMS     = 4,                          // outputs of a word of the result banks
     int unsigned R_WORDS     = 4,                          // words of a token group
+    int unsigned X_CYCLES    = 3,                          // from a step to its elements at the arrays
+    int unsigned R_CYCLES    = 3,                          // from an address of the drain to its values
     int unsigned W_WORDS     = 32,                         // weight words, one a step
     int unsigned P_WORDS     = 32,                         // program entries
     int unsigned P_PER       = 1,                          // of a ROM word
@@ -149,7 +151,6 @@ module vp_mvau #(
 
     // Rows take X_CYCLES from the step to the array, weights W_LATENCY: what takes less waits. A register more keeps rows that
     // are written behind the steps that read what was there before. What is above does not know it.
-    localparam int unsigned X_CYCLES = X_STYLE == "block" ? 4 : 3;
     localparam int unsigned X_WAIT = W_LATENCY > X_CYCLES ? W_LATENCY - X_CYCLES : 0;
     localparam int unsigned W_WAIT = X_CYCLES > W_LATENCY ? X_CYCLES - W_LATENCY : 0;
     logic [TOKENS-1:0] lane_we;
@@ -239,8 +240,8 @@ module vp_mvau #(
         vp_mvau_lane #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .R_ELEMS(R_ELEMS), .R_WORDS(R_WORDS),
-            .DRAIN_WIDTH(DRAIN_WIDTH), .ROWS_PER_STEP(ROWS_PER_STEP), .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_STYLE(MAC_STYLE),
-            .MAC_LATENCY(MAC_LATENCY), .MAC_CHAIN(MAC_CHAIN), .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
+            .DRAIN_WIDTH(DRAIN_WIDTH), .ROWS_PER_STEP(ROWS_PER_STEP), .X_CYCLES(X_CYCLES), .R_CYCLES(R_CYCLES),
+            .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_STYLE(MAC_STYLE), .MAC_LATENCY(MAC_LATENCY), .MAC_CHAIN(MAC_CHAIN), .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
         ) lane (
             .clk, .rst_n, .x_we(lane_we), .x_waddr(lane_waddr), .x_wdata(lane_wdata),
             .step_index({step_bank, step_word[l*(X_INDEX_W-1)+:X_INDEX_W-1]}),
@@ -254,8 +255,8 @@ module vp_mvau #(
     // --- output ---
     vp_mvau_drain #(
         .ENCODERS(ENCODERS), .ROWS(ROWS), .TOKENS(TOKENS), .ROWS_PER_STEP(ROWS_PER_STEP), .LANES(LANES), .ENTRIES(C_WORDS),
-        .CONSTANTS(K_WORDS), .DRAIN_WIDTH(DRAIN_WIDTH), .C_SUBS(R_ELEMS / DRAIN_WIDTH), .R_WORDS(R_WORDS), .ACC_BITS(ACC_BITS),
-        .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED),
+        .CONSTANTS(K_WORDS), .DRAIN_WIDTH(DRAIN_WIDTH), .C_SUBS(R_ELEMS / DRAIN_WIDTH), .R_WORDS(R_WORDS), .R_CYCLES(R_CYCLES),
+        .ACC_BITS(ACC_BITS), .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED),
         .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT), .SPAN(SPAN),
         .FRAME_ROWS(FRAME_ROWS), .C_START(C_START), .K_START(K_START), .LEFT(LEFT),
         .PROGRAM_FILE(C_FILE), .PROGRAM_STYLE(C_STYLE), .CONSTANT_FILE(K_FILE), .CONSTANT_STYLE(K_STYLE)

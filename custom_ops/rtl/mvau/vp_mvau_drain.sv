@@ -20,6 +20,7 @@ module vp_mvau_drain #(
     int unsigned DRAIN_WIDTH         = 4,
     int unsigned C_SUBS     = 1,   // outputs of a result word / DRAIN_WIDTH
     int unsigned R_WORDS    = 4,
+    int unsigned R_CYCLES   = 3,
     int unsigned ACC_BITS   = 24,
     int unsigned BIAS_BITS  = 24,
     int unsigned OUT_BITS   = 8,
@@ -50,7 +51,7 @@ module vp_mvau_drain #(
     output      logic [R_ADDR_W-1:0]                r_addr,
     output      logic [SET_W-1:0]                r_set,     // which ROWS_PER_STEP tokens; a cycle after r_addr
     output      logic [SUB_W-1:0]                r_sub,     // beside r_set
-    input  wire logic [LANES*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] r_value,  // three cycles after r_addr
+    input  wire logic [LANES*ROWS_PER_STEP*DRAIN_WIDTH*ACC_BITS-1:0] r_value,  // R_CYCLES after r_addr
     output      logic [ROWS_PER_STEP*DRAIN_WIDTH*OUT_BITS-1:0] out_data, // token after token
     output      logic                         out_end,  // the last ones of these tokens
     output      logic [ROW_W-1:0]             out_last_row, // then: the last one of them that is a row of the frame
@@ -164,27 +165,28 @@ module vp_mvau_drain #(
     end
     assign busy = busy_q;
 
-    // --- stage 1: address; 2: copies of it; 3: bank read; 4: one token's outputs of each lane ---
-    logic [4:1] valid_q;
-    logic [4:1] last_q, none_q;
-    logic [4:1][LANE_INDEX_W-1:0] lane_q;
+    // --- stage 1: address; 2: copies of it; 3: bank read; then to VALUES: one token's outputs of each lane ---
+    localparam int unsigned VALUES = 1 + R_CYCLES;
+    logic [VALUES:1] valid_q;
+    logic [VALUES:1] last_q, none_q;
+    logic [VALUES:1][LANE_INDEX_W-1:0] lane_q;
     logic [SET_W-1:0] token_1_q;
     logic [SUB_W-1:0] sub_1_q;
     always_ff @(posedge clk) begin
         if (!rst_n) valid_q <= '0;
-        else valid_q <= {valid_q[3:1], step};
+        else valid_q <= {valid_q[VALUES-1:1], step};
     end
     always_ff @(posedge clk) begin
         r_addr         <= {bank_q, entry[R_ADDR_W-2:0]};
         token_1_q      <= token_q;
         sub_1_q        <= entry[R_ADDR_W-1+LANE_INDEX_W+:SUB_W];
         {r_sub, r_set} <= {sub_1_q, token_1_q};
-        last_q         <= {last_q[3:1], part_last};
-        none_q         <= {none_q[3:1], entry[WIDTH-3]};
-        lane_q         <= {lane_q[3:1], entry[R_ADDR_W-1+:LANE_INDEX_W]};
+        last_q         <= {last_q[VALUES-1:1], part_last};
+        none_q         <= {none_q[VALUES-1:1], entry[WIDTH-3]};
+        lane_q         <= {lane_q[VALUES-1:1], entry[R_ADDR_W-1+:LANE_INDEX_W]};
     end
 
-    // --- constants: read in stages 3 and 4, for stage 5 ---
+    // --- constants: read in two stages, for the one after VALUES ---
     logic [CONSTANT_ADDR_W-1:0] constant_q;
     logic [DRAIN_WIDTH*K_BITS-1:0] constants;
     vp_rom #(
@@ -192,39 +194,40 @@ module vp_mvau_drain #(
     ) constant_rom (
         .clk, .en(2'b11), .addr(constant_q), .data(constants)
     );
-    logic first_0_q, first_4_q;  // the next part is the first of the row, of its outputs
-    logic [2:1] row_first_q;
-    logic [2:1][CONSTANT_ADDR_W-1:0] first_constant_q;
+    logic first_0_q, first_value_q;  // the next part is the first of the row, of its outputs
+    logic row_first;
+    logic [CONSTANT_ADDR_W-1:0] first_constant;
+    vp_delay #(.WIDTH(1 + CONSTANT_ADDR_W), .LENGTH(VALUES - 2)) row_starts (
+        .clk, .rst_n(1'b1), .in({step && first_0_q, shape.first_constant}), .out({row_first, first_constant})
+    );
     always_ff @(posedge clk) begin
         if (!rst_n) begin
-            first_0_q <= 1'b1;
-            first_4_q <= 1'b1;
+            first_0_q     <= 1'b1;
+            first_value_q <= 1'b1;
         end else begin
             if (step) first_0_q <= row_end;
-            if (valid_q[4]) first_4_q <= last_q[4];
+            if (valid_q[VALUES]) first_value_q <= last_q[VALUES];
         end
     end
     always_ff @(posedge clk) begin
-        row_first_q      <= {row_first_q[1], step && first_0_q};
-        first_constant_q <= {first_constant_q[1], shape.first_constant};
-        if (row_first_q[2]) constant_q <= first_constant_q[2];
-        else if (valid_q[3] && last_q[3]) constant_q <= constant_q + 1'b1;
+        if (row_first) constant_q <= first_constant;
+        else if (valid_q[VALUES-1] && last_q[VALUES-1]) constant_q <= constant_q + 1'b1;
     end
 
-    // --- stage 5: one lane, or 0; 6: sum of bias and parts. Its controls in a copy for each output of a token ---
-    logic valid_5_q, valid_6_q;
-    logic [N*SUM_BITS-1:0] sum_6_q;
+    // --- the next stage: one lane, or 0; then the sum of bias and parts. Its controls in a copy for each output of a token ---
+    logic value_valid_q, sum_valid_q;
+    logic [N*SUM_BITS-1:0] sums_q;
     always_ff @(posedge clk) begin
-        if (!rst_n) {valid_5_q, valid_6_q} <= '0;
-        else {valid_5_q, valid_6_q} <= {valid_q[4] && last_q[4], valid_5_q};
+        if (!rst_n) {value_valid_q, sum_valid_q} <= '0;
+        else {value_valid_q, sum_valid_q} <= {valid_q[VALUES] && last_q[VALUES], value_valid_q};
     end
     for (genvar i = 0; i < DRAIN_WIDTH; i++) begin : g_output
-        logic first_5, used_4;
-        logic [LANE_INDEX_W-1:0] lane_4;
+        logic first, used;
+        logic [LANE_INDEX_W-1:0] lane;
         vp_copy #(.WIDTH(1 + LANE_INDEX_W)) choice (
-            .clk, .in({valid_q[3] && !none_q[3], lane_q[3]}), .out({used_4, lane_4})
+            .clk, .in({valid_q[VALUES-1] && !none_q[VALUES-1], lane_q[VALUES-1]}), .out({used, lane})
         );
-        vp_copy #(.WIDTH(1)) first (.clk, .in(valid_q[4] && first_4_q), .out(first_5));
+        vp_copy #(.WIDTH(1)) start_copy (.clk, .in(valid_q[VALUES] && first_value_q), .out(first));
         wire logic signed [BIAS_BITS-1:0] bias = constants[i*BIAS_BITS+:BIAS_BITS];
         for (genvar a = 0; a < ROWS_PER_STEP; a++) begin : g_row
             localparam int unsigned OUTPUT = a * DRAIN_WIDTH + i;
@@ -232,43 +235,43 @@ module vp_mvau_drain #(
             for (genvar l = 0; l < LANES; l++) begin : g_lane
                 assign own[l] = r_value[(l*N+OUTPUT)*ACC_BITS+:ACC_BITS];
             end
-            logic signed [ACC_BITS-1:0] value_5_q;
+            logic signed [ACC_BITS-1:0] value_q;
             logic [SUM_BITS-1:0] sum_q;
             always_ff @(posedge clk) begin
-                if (!used_4) value_5_q <= '0;
-                else value_5_q <= own[LANES > 1 ? lane_4 : '0];
-                sum_q <= (first_5 ? SUM_BITS'(bias) : sum_q) + SUM_BITS'(value_5_q);
+                if (!used) value_q <= '0;
+                else value_q <= own[LANES > 1 ? lane : '0];
+                sum_q <= (first ? SUM_BITS'(bias) : sum_q) + SUM_BITS'(value_q);
             end
-            assign sum_6_q[OUTPUT*SUM_BITS+:SUM_BITS] = sum_q;
+            assign sums_q[OUTPUT*SUM_BITS+:SUM_BITS] = sum_q;
         end
     end
 
     // Beside the sums of a step: its shift, whether they end a row, and the last row that counts.
     localparam int unsigned MARK_W = 1 + ROW_W;
     logic [N*OUT_BITS-1:0] y;
-    logic [LEFT_W-1:0] left_6;
-    logic [MARK_W-1:0] mark_6, y_mark;
+    logic [LEFT_W-1:0] left;
+    logic [MARK_W-1:0] mark, y_mark;
     logic y_valid;
-    vp_delay #(.WIDTH(LEFT_W + MARK_W), .LENGTH(6)) beside (
+    vp_delay #(.WIDTH(LEFT_W + MARK_W), .LENGTH(VALUES + 2)) beside (
         .clk, .rst_n(1'b1), .in({shape.left, row_end, frame_end ? shape.last_row : ROW_W'(ROWS_PER_STEP - 1)}),
-        .out({left_6, mark_6})
+        .out({left, mark})
     );
     if (REQUANT) begin : g_requant
-        logic [DRAIN_WIDTH*MULT_BITS-1:0] mult_6_q;
-        always_ff @(posedge clk) mult_6_q <= constants[DRAIN_WIDTH*BIAS_BITS+:DRAIN_WIDTH*MULT_BITS];
+        logic [DRAIN_WIDTH*MULT_BITS-1:0] mult_q;
+        always_ff @(posedge clk) mult_q <= constants[DRAIN_WIDTH*BIAS_BITS+:DRAIN_WIDTH*MULT_BITS];
         vp_requant #(
             .LANES(N), .ACC_WIDTH(SUM_BITS), .MULT_WIDTH(MULT_BITS), .SHIFT(SHIFT),
             .SPAN(SPAN), .OUT_WIDTH(OUT_BITS), .OUT_SIGNED(OUT_SIGNED), .TAG_BITS(1 + MARK_W)
         ) requant (
-            .clk, .rst_n, .acc(sum_6_q), .mult({ROWS_PER_STEP{mult_6_q}}), .left(left_6), .tag({mark_6, valid_6_q}),
+            .clk, .rst_n, .acc(sums_q), .mult({ROWS_PER_STEP{mult_q}}), .left(left), .tag({mark, sum_valid_q}),
             .out(y), .out_tag({y_mark, y_valid})
         );
     end else begin : g_raw
         for (genvar i = 0; i < N; i++) begin : g_extend
-            wire logic signed [SUM_BITS-1:0] sum = sum_6_q[i*SUM_BITS+:SUM_BITS];
+            wire logic signed [SUM_BITS-1:0] sum = sums_q[i*SUM_BITS+:SUM_BITS];
             assign y[i*OUT_BITS+:OUT_BITS] = OUT_BITS'(sum);
         end
-        assign {y_mark, y_valid} = {mark_6, valid_6_q};
+        assign {y_mark, y_valid} = {mark, sum_valid_q};
     end
     localparam int unsigned PLACE_W = N * OUT_BITS + (ROWS_PER_STEP > 1 ? MARK_W : 0);
     logic [PLACE_W-1:0] place;

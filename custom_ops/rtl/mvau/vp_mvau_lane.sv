@@ -19,6 +19,8 @@ module vp_mvau_lane #(
     int unsigned R_WORDS   = 8,   // words of a token group in the result bank
     int unsigned DRAIN_WIDTH        = 4,   // outputs that the drain reads
     int unsigned ROWS_PER_STEP   = 1,   // of so many tokens
+    int unsigned X_CYCLES    = 3,   // from a step to its elements
+    int unsigned R_CYCLES    = 3,   // from an address of the drain to its values
     parameter    X_STYLE   = "auto",
     parameter    R_STYLE   = "auto",
     parameter    MAC_STYLE  = "portable",
@@ -36,8 +38,7 @@ module vp_mvau_lane #(
     input  wire logic [TOKENS-1:0]         x_we,
     input  wire logic [X_ADDR_W-1:0]             x_waddr,
     input  wire logic [X_ELEMS*X_BITS-1:0] x_wdata,
-    // one step: which SIMD elements of the rows; the weights come three cycles later, four with X_STYLE "block",
-    // part i of MAC_CHAIN another i cycles (see vp_mac)
+    // one step: which SIMD elements of the rows; the weights come X_CYCLES later, part i of MAC_CHAIN another i cycles (see vp_mac)
     input  wire logic [X_INDEX_W-1:0]             step_index,
     input  wire logic                      step_first,  // first step of a column part
     input  wire logic                      step_last,   // last step of a column part
@@ -47,7 +48,7 @@ module vp_mvau_lane #(
     input  wire logic [PE*SIMD*W_BITS-1:0] weights,
     output      logic                      done,        // the group's last sum is written in the next cycle
     output      logic                      done_bank,
-    // result bank, read side: value comes after three cycles
+    // result bank, read side: value comes after R_CYCLES
     input  wire logic [R_ADDR_W-1:0]             c_addr,
     input  wire logic [SET_W-1:0]             c_set,       // with c_sub, one cycle after c_addr
     input  wire logic [SUB_W-1:0]             c_sub,
@@ -56,10 +57,15 @@ module vp_mvau_lane #(
     localparam int unsigned X_SUBS = X_ELEMS / SIMD;
     localparam int unsigned R_SUBS = R_ELEMS / PE;
     localparam int unsigned C_SUBS = R_ELEMS / DRAIN_WIDTH;
+    localparam int unsigned CHOICES = SETS * C_SUBS;  // of the values that the drain reads
+    localparam int unsigned CHOICE_BITS = CHOICES > 1 ? $clog2(CHOICES) : 1;
 
-    // --- row memories and the choice of SIMD elements: addresses a row, read, choice, a register each ---
-    localparam int unsigned X_SUB_W = X_INDEX_W - X_ADDR_W;
+    // --- row memories and the choice of SIMD elements: addresses a row, read, choice, registers after each ---
+    localparam int unsigned X_SUB_W = X_SUBS > 1 ? $clog2(X_SUBS) : 1;
     localparam int unsigned X_READ = X_STYLE == "block" ? 2 : 1;  // cycles of a read
+    if (X_CYCLES != 1 + X_READ + (X_SUB_W + 1) / 2 || R_CYCLES != 2 + (CHOICE_BITS + 1) / 2) begin : g_check
+        $error("vp_mvau_lane: X_CYCLES %0d or R_CYCLES %0d does not fit %0d and %0d choices", X_CYCLES, R_CYCLES, X_SUBS, CHOICES);
+    end
     logic [TOKENS*SIMD*X_BITS-1:0] x;
     logic [X_ELEMS*X_BITS-1:0] wdata_q;
     always_ff @(posedge clk) wdata_q <= x_wdata;
@@ -76,19 +82,18 @@ module vp_mvau_lane #(
             .clk, .we, .waddr, .wdata(wdata_q), .re({X_READ{1'b1}}), .zero(1'b0), .raddr(index[X_INDEX_W-1-:X_ADDR_W]),
             .rdata(word)
         );
-        if (X_SUBS > 1) begin : g_choose
-            logic [X_SUB_W-1:0] sub;
-            vp_delay #(.WIDTH(X_SUB_W), .LENGTH(X_READ)) subs (.clk, .rst_n(1'b1), .in(index[X_SUB_W-1:0]), .out(sub));
-            wire logic [X_SUBS-1:0][SIMD*X_BITS-1:0] choices = word;
-            always_ff @(posedge clk) x[t*SIMD*X_BITS+:SIMD*X_BITS] <= choices[sub];
-        end else begin : g_whole
-            always_ff @(posedge clk) x[t*SIMD*X_BITS+:SIMD*X_BITS] <= word;
-        end
+        logic [X_SUB_W-1:0] sub;
+        vp_delay #(.WIDTH(X_SUB_W), .LENGTH(X_READ)) subs (
+            .clk, .rst_n(1'b1), .in(X_SUBS > 1 ? index[X_SUB_W-1:0] : '0), .out(sub)
+        );
+        vp_choose #(.N(X_SUBS), .WIDTH(SIMD * X_BITS)) elements (
+            .clk, .words(word), .choice(sub), .word(x[t*SIMD*X_BITS+:SIMD*X_BITS])
+        );
     end
 
     // --- multiply and accumulate ---
     logic [4:0] step;
-    vp_delay #(.WIDTH(5), .LENGTH(2 + X_READ)) steps (
+    vp_delay #(.WIDTH(5), .LENGTH(X_CYCLES)) steps (
         .clk, .rst_n, .in({step_first, step_last, step_start, step_end, step_bank}), .out(step)
     );
 
@@ -144,21 +149,20 @@ module vp_mvau_lane #(
         end
     end
 
-    // Token a of the set has the places a, a + ROWS_PER_STEP, ... of the group. The values to choose from are elements
-    // of an array: a bit offset, choice * DRAIN_WIDTH * ACC_BITS, may become a multiplier in synthesis.
-    localparam int unsigned CHOICES = SETS * C_SUBS;
-    localparam int unsigned CHOICE_BITS = CHOICES > 1 ? $clog2(CHOICES) : 1;
+    // Token a of the set has the places a, a + ROWS_PER_STEP, ... of the group.
     wire logic [CHOICE_BITS-1:0] choice = CHOICE_BITS'((SETS > 1 ? c_set : '0) * C_SUBS + (C_SUBS > 1 ? c_sub : '0));
     for (genvar i = 0; i < DRAIN_WIDTH; i++) begin : g_output
         logic [CHOICE_BITS-1:0] own_choice;
         vp_copy #(.WIDTH(CHOICE_BITS)) chosen (.clk, .in(choice), .out(own_choice));
         for (genvar a = 0; a < ROWS_PER_STEP; a++) begin : g_drain
-            logic [CHOICES-1:0][ACC_BITS-1:0] own;
+            logic [CHOICES*ACC_BITS-1:0] own;
             for (genvar c = 0; c < CHOICES; c++) begin : g_choice
                 localparam int unsigned TOKEN = c / C_SUBS * ROWS_PER_STEP + a;
-                assign own[c] = result[(TOKEN*R_ELEMS+c%C_SUBS*DRAIN_WIDTH+i)*ACC_BITS+:ACC_BITS];
+                assign own[c*ACC_BITS+:ACC_BITS] = result[(TOKEN*R_ELEMS+c%C_SUBS*DRAIN_WIDTH+i)*ACC_BITS+:ACC_BITS];
             end
-            always_ff @(posedge clk) c_value[(a*DRAIN_WIDTH+i)*ACC_BITS+:ACC_BITS] <= own[own_choice];
+            vp_choose #(.N(CHOICES), .WIDTH(ACC_BITS)) value (
+                .clk, .words(own), .choice(own_choice), .word(c_value[(a*DRAIN_WIDTH+i)*ACC_BITS+:ACC_BITS])
+            );
         end
     end
 endmodule
