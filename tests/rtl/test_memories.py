@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.rtl.test_stream_blocks import build
 
+from finn_vitprune.custom_ops.memory import choose_cycles
 from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.sim import Port, SimulationError, compile_top
 
@@ -134,3 +135,24 @@ def test_other_latencies_stop_the_elaboration(tmp_path, kind, latency):
     )
     with pytest.raises(SimulationError, match=f"READ_LATENCY is {latency}, use 1 to 4"):
         compile_top("top", [rtl_source(f"vp_{kind}.sv"), top], [Port("in0_V", 8)], [Port("out0_V", 8)])
+
+
+@pytest.mark.parametrize("words", [1, 2, 3, 4, 5, 16, 17, 48, 65])
+def test_one_of_several_words_is_chosen(tmp_path, words):
+    """Others of them change meanwhile; the estimate knows how many cycles it takes."""
+    width = max(1, (words - 1).bit_length())
+    body = f"""
+    logic valid_q;
+    always_ff @(posedge ap_clk) valid_q <= ap_rst_n && in0_V_tvalid;
+    assign in0_V_tready = 1'b1;
+    assign out0_V_tvalid = valid_q;
+    vp_choose #(.N({words}), .WIDTH({BITS})) dut (
+        .clk(ap_clk), .words(in0_V_tdata[8+:{words * BITS}]), .choice(in0_V_tdata[{width - 1}:0]), .word(out0_V_tdata)
+    );"""
+    sim = build(tmp_path, body, ["vp_choose"], 8 + words * BITS, [BITS])
+    rng = np.random.default_rng(words)
+    data = rng.integers(0, 256, (500, 1 + words), np.uint8)
+    data[:, 0] = rng.integers(words, size=500)
+    want = data[np.arange(500), 1 + data[:, 0]]
+    late = choose_cycles(words) - 1
+    assert np.array_equal(outputs(sim, data)[late:], want[: 500 - late])
