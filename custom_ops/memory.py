@@ -209,7 +209,7 @@ _ROWS = sorted({depth for shapes in (RAMB18_SHAPES, RAMB36_SHAPES) for depth in 
 
 @dataclass(frozen=True)
 class _Rows:
-    """A deep memory in rows of ``row`` words, which are joined in ``groups`` after registers."""
+    """A deep memory in rows of ``row`` words, of which one is taken after registers, in ``choice_cycles``."""
 
     words: int
     width: int
@@ -221,8 +221,8 @@ class _Rows:
 
     @property
     def latency(self) -> int:
-        """Cycles of a read: the memory, its output register, one for each LUT that joins rows or chooses from them."""
-        return (1 if self.style == "distributed" else 2) + (self.rows > 1) + (self.groups > 1)
+        """Cycles of a read: the memory, its output register, the choice."""
+        return (1 if self.style == "distributed" else 2) + self.choice_cycles
 
 
 @dataclass(frozen=True)
@@ -245,6 +245,11 @@ class RowRam(_Rows):
     def groups(self) -> int:
         """Rows after the first LUT."""
         return -(-self.rows // (3 if self.style == "ultra" else 6))
+
+    @property
+    def choice_cycles(self) -> int:
+        """A register after each LUT that joins rows."""
+        return (self.rows > 1) + (self.groups > 1)
 
     @property
     def resources(self) -> Estimate:
@@ -279,17 +284,16 @@ class RowRom(_Rows):
         return block_ram_cut(min(row, self.words), -(-self.words // row) * self.width, written=False)
 
     @property
-    def groups(self) -> int:
-        """Rows after the first LUT."""
-        return -(-self.rows // MUX_INPUTS)
+    def choice_cycles(self) -> int:
+        """Those of ``vp_choose``."""
+        return choose_cycles(self.rows) if self.rows > 1 else 0
 
     @property
     def resources(self) -> Estimate:
-        """Each bit takes a LUT for each group of rows, and one that chooses from groups."""
+        """The ROM, and a choice for each bit."""
         if self.rows == 1:
             return rom_estimate(self.words, self.width, self.style)
-        luts = self.width * (self.groups + (self.groups > 1))
-        return Estimate(LUT=luts, BRAM_18K=self._cut(self.row).bram18)
+        return Estimate(LUT=self.width * choose_luts(self.rows), BRAM_18K=self._cut(self.row).bram18)
 
 
 def _capacity(used: Estimate, words: int, width: int) -> int:

@@ -7,6 +7,7 @@ of its own, folded so that all have about as many products a cycle as the pipeli
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -31,14 +32,14 @@ WITHIN = 0.02
 """Share by which cycles may differ from the plan's."""
 PRODUCTS = 0.15
 """Share by which the products of a setting may differ from the pipeline's."""
-TRIES = 6
+TRIES = 10
 
 FMNIST, FMNIST_IMAGES, FMNIST_FPS = "deit_fmnist.onnx", 300, 8000
 
 TITLE = "The examples on engines"
-TEXT = """The bundled digits example (four encoders, tokens dropped in two), all {images} held-out images in Verilator, part {part}, {clk:g} ns.
-Every setting is folded for about as many products a cycle as the pipeline, which `make demo` builds. `docs/engines.md` says what
-the settings mean. With four engines every engine has one encoder: that is the pipeline.
+TEXT = """The bundled digits example (four encoders, tokens dropped in two), all {images} held-out images in Verilator, part {part},
+{clk:g} ns. Every setting is folded for about as many products a cycle as the pipeline, which `make demo` builds.
+`docs/engines.md` says what the settings mean. With four engines every engine has one encoder: that is the pipeline.
 
 ```
 make engines
@@ -111,7 +112,8 @@ def main(
     wrong = [r for r in [*runs, fmnist] if r.mismatches or r.error > WITHIN]
     if wrong:
         raise AnswerIsNo("; ".join(
-            f"{r.engines} engines, {r.frames_in_flight} in flight: {r.mismatches} mismatches, cycles {r.error:.1%} from the plan" for r in wrong
+            f"{r.engines} engines, {r.frames_in_flight} in flight: {r.mismatches} mismatches, cycles {r.error:.1%} from the plan"
+            for r in wrong
         ))  # fmt: skip
 
 
@@ -121,19 +123,24 @@ def pipeline_in_flight(pipeline: EngineRun) -> EngineRun:
 
 
 def balanced(setting: Setting, builds: Path, images: int | None, pipeline: EngineRun) -> EngineRun:
-    """A setting at about the products of the pipeline: the interval to plan for is looked for first."""
-    fps = 1e9 / CLK_NS / (pipeline.interval * 4 / setting.engines)
+    """A setting at about the products of the pipeline: the rate to plan for is looked for first, between one with fewer products
+    and one with more; of those tried the closest counts."""
+    fps, low, high = 1e9 / CLK_NS / (pipeline.interval * 4 / setting.engines), 0.0, math.inf
+    found: dict[float, float] = {}
     for _ in range(TRIES):
-        found = products(planned(setting, builds, fps))
-        if abs(found / pipeline.products - 1) <= PRODUCTS:
+        found[fps] = planned_products(setting, builds, fps) / pipeline.products
+        if abs(found[fps] - 1) <= PRODUCTS:
             break
-        fps *= pipeline.products / found
-    return run(setting, builds, images, fps)
+        low, high = (fps, high) if found[fps] < 1 else (low, fps)
+        fps = 2 * low if high == math.inf else high / 2 if low == 0 else math.sqrt(low * high)
+    return run(setting, builds, images, min(found, key=lambda fps: abs(math.log(found[fps]))))
 
 
-def planned(setting: Setting, builds: Path, fps: float) -> Path:
-    """A build up to its estimates."""
-    return build(_options(setting, builds / "planned", fps, None, estimate_only=True))
+def planned_products(setting: Setting, builds: Path, fps: float) -> int:
+    """Products of a build up to its estimates, which is not kept."""
+    builds.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="planned-", dir=builds) as folder:
+        return products(build(_options(setting, Path(folder), fps, None, estimate_only=True)))
 
 
 def run(setting: Setting, builds: Path, images: int | None, fps: float | None) -> EngineRun:
@@ -152,7 +159,8 @@ def run(setting: Setting, builds: Path, images: int | None, fps: float | None) -
 
 def _options(setting: Setting, folder: Path, fps: float | None, images: int | None, estimate_only: bool = False) -> BuildOptions:
     return BuildOptions(
-        EXAMPLE / setting.model if setting.model else None, folder, PART, clk_ns=CLK_NS, target_fps=fps and math.ceil(fps), estimate_only=estimate_only,
+        EXAMPLE / setting.model if setting.model else None, folder, PART, clk_ns=CLK_NS, target_fps=fps and math.ceil(fps),
+        estimate_only=estimate_only,
         settings=BuildSettings(
             engines=setting.engines, frames_in_flight=setting.frames_in_flight, synth="none", max_images=images,
         ),
@@ -170,9 +178,9 @@ def table(title: str, runs: list[EngineRun]) -> TextTable:
     """A row a setting."""
     rows = [
         (
-            str(r.engines), str(r.frames_in_flight), f"{r.mismatches} of {r.images} images", f"{r.interval:,.1f}", f"{r.interval_planned:,}",
-            f"{r.latency:,}", f"{r.latency_planned:,}", f"{1e9 / CLK_NS / r.interval:,.0f}", f"{r.latency * CLK_NS / 1e3:,.1f}",
-            f"{r.products:,}", f"{r.LUT:,}", f"{r.DSP:,}", f"{r.BRAM36:g}",
+            str(r.engines), str(r.frames_in_flight), f"{r.mismatches} of {r.images} images", f"{r.interval:,.1f}",
+            f"{r.interval_planned:,}", f"{r.latency:,}", f"{r.latency_planned:,}", f"{1e9 / CLK_NS / r.interval:,.0f}",
+            f"{r.latency * CLK_NS / 1e3:,.1f}", f"{r.products:,}", f"{r.LUT:,}", f"{r.DSP:,}", f"{r.BRAM36:g}",
         )
         for r in runs
     ]  # fmt: skip
@@ -187,7 +195,8 @@ def plot(runs: list[EngineRun], path: Path) -> None:
     """Rate against latency."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for r in runs:
-        label = "pipeline" if r.engines == 4 else f"{r.engines} engine{'s' * (r.engines > 1)}, {r.frames_in_flight} in flight"
+        engines = f"{r.engines} engine{'s' * (r.engines > 1)}"
+        label = "pipeline" if r.engines == 4 else f"{engines}, {r.frames_in_flight} in flight"
         axes.plot(r.latency * CLK_NS / 1e3, 1e6 / CLK_NS / r.interval, "o", label=label)
     axes.set(xlabel="latency of a lone image (us)", ylabel="images a millisecond", xlim=(0, None), ylim=(0, None))
     axes.legend()

@@ -20,19 +20,23 @@ module vp_choose #(
     for (genvar l = 0; l < LATENCY; l++) begin : g_level
         localparam int unsigned LEFT = (N + (1 << 2 * l) - 1) >> 2 * l;  // words
         localparam int unsigned FOURS = (LEFT + 3) / 4;
-        logic [FOURS-1:0][3:0][WIDTH-1:0] fours;
+        logic [LEFT-1:0][WIDTH-1:0] left;
+        logic [FOURS-1:0][3:0][WIDTH-1:0] fours;  // the last word again where there are fewer, so that none takes a LUT alone
         logic [2*LATENCY-1:0] which;  // of the words, the next levels' choice above
         logic [FOURS-1:0][WIDTH-1:0] chosen_q;
         logic [2*LATENCY-1:0] which_q;
+        always_comb begin
+            for (int unsigned i = 0; i < 4 * FOURS; i++) fours[i/4][i%4] = left[i<LEFT ? i : LEFT-1];
+        end
         always_ff @(posedge clk) begin
             for (int unsigned i = 0; i < FOURS; i++) chosen_q[i] <= fours[i][which[1:0]];
             which_q <= which >> 2;
         end
         if (l == 0) begin : g_first
-            assign fours = (4 * FOURS * WIDTH)'(words);
+            assign left  = words;
             assign which = (2 * LATENCY)'(choice);
         end else begin : g_next
-            assign fours = (4 * FOURS * WIDTH)'(g_level[l-1].chosen_q);
+            assign left  = g_level[l-1].chosen_q;
             assign which = g_level[l-1].which_q;
         end
     end
