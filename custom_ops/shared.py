@@ -45,16 +45,8 @@ class SharedOp(VitOp):
         return [TAGS] if self.shared else []
 
     def frame_luts(self, steps: Sequence[int], *constants: Sequence[int]) -> int:
-        """LUTs of a ``vp_engine_frame`` with these steps, and constants, by encoder; none of a unit that is not shared.
-
-        Tags 20, three a bit of their FIFO's pointers and one a bit of a tag; a table; the count and its comparison.
-        """
-        if not self.shared:
-            return 0
-        bits, frames = clog2(self.encoders), self.get_nodeattr("frames")
-        tags = 20 + bits + 3 * clog2(frames) if frames > 2 else 12 + 2 * bits
-        before_last = [max(0, count - 2) for count in steps]
-        return tags + table_luts(before_last, [count == 1 for count in steps], *constants) + 4 * clog2(max(steps)) // 3 + 4
+        """LUTs of :func:`frame_luts` with these steps, and constants, by encoder; none of a unit that is not shared."""
+        return frame_luts(self.get_nodeattr("frames"), steps, *constants) if self.shared else 0
 
     def by_encoder(self) -> tuple[Self, ...]:
         """The op as each encoder has it: its attributes, streams without tags, initialisers; the op itself where it is not shared.
@@ -119,6 +111,17 @@ class SharedOp(VitOp):
         unit.set_nodeattr("encoders", [json.dumps(of_encoder, default=int) for of_encoder in own])
         unit.set_nodeattr("frames", frames)
         return node
+
+
+def frame_luts(frames: int, steps: Sequence[int], *constants: Sequence[int]) -> int:
+    """LUTs of a ``vp_engine_frame`` for ``frames`` tags that wait, with these steps, and constants, by encoder.
+
+    Tags 20, three a bit of their FIFO's pointers and one a bit of a tag; a table; the count and its comparison.
+    """
+    bits = clog2(len(steps))
+    tags = 20 + bits + 3 * clog2(frames) if frames > 2 else 12 + 2 * bits
+    before_last = [max(0, count - 2) for count in steps]
+    return tags + table_luts(before_last, [count == 1 for count in steps], *constants) + 4 * clog2(max(steps)) // 3 + 4
 
 
 def table_luts(*constants: Sequence[int]) -> int:

@@ -10,7 +10,7 @@ from qonnx.core.datatype import DataType
 from finn_vitprune.custom_ops.base import TAGS, VitOp
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.custom_ops.shared import table_luts, vector
+from finn_vitprune.custom_ops.shared import frame_luts, vector
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 
@@ -75,13 +75,10 @@ class EngineBranches(VitOp):
         }
 
     def frame_luts(self) -> int:
-        """``vp_engine_frame``, as in :meth:`.SharedOp.frame_luts`."""
+        """``vp_engine_frame``, which tells a frame without beats, and the branch, a bit each."""
         beats = [tokens * self.stream.token_beats for tokens in self.get_nodeattr("tokens")]
         ways = [1 << branch for branch in self.get_nodeattr("branches")]
-        bits, frames = clog2(len(beats)), self.get_nodeattr("frames")
-        tags = 20 + bits + 3 * clog2(frames) if frames > 2 else 12 + 2 * bits
-        constants = [max(0, b - 2) for b in beats], [b == 1 for b in beats], [b == 0 for b in beats], ways
-        return tags + table_luts(*constants) + 2 * clog2(max(beats)) + 6
+        return frame_luts(self.get_nodeattr("frames"), beats, [b == 0 for b in beats], ways)
 
 
 class VitSwitch(EngineBranches):
