@@ -8,6 +8,7 @@ from test_folding import example  # noqa: F401 (a fixture: four encoders, drops 
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.bind import IN_SPLIT, PREFERENCE, bind, deal
+from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.node_names import node_names
 
 
@@ -46,6 +47,13 @@ def test_every_node_is_bound_once_in_the_order_of_the_graph(example, engines, si
     split = [n for n in layers if layers[n] in IN_SPLIT and len(binding.engines[-1].encoders) > 1]
     assert sorted([*bound, *binding.outside, *split]) == sorted(layers)
     assert len({len(unit.nodes) for engine in binding.engines for unit in engine.units} - {len(e.encoders) for e in binding.engines}) == 0
+
+
+def test_as_many_engines_as_encoders_are_the_pipeline(example):
+    """The graph stays as it is: all else, and what the builds of the pipeline show, follows."""
+    pipeline = example.graph.SerializeToString(deterministic=True)
+    inside = example.transform(InsertEngines(bind(example, 4), frames_in_flight=1))
+    assert inside.graph.SerializeToString(deterministic=True) == pipeline
 
 
 def test_one_engine_has_one_unit_of_each_role(example):
