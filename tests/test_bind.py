@@ -1,15 +1,21 @@
 """Binding of a flat graph to engines: encoders dealt, one unit of each role, every node once."""
 
+import copy
 import itertools
 
 import numpy as np
 import pytest
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
 from test_folding import example  # noqa: F401 (a fixture: four encoders, drops in two, the last one for the class token)
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.execute import golden
 from finn_vitprune.transforms.bind import IN_SPLIT, PREFERENCE, bind, deal
+from finn_vitprune.transforms.engine_units import role_ops
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.node_names import node_names
+from finn_vitprune.transforms.plan_engines import engines_of
 
 
 def every_deal(encoders: int, engines: int):
@@ -54,6 +60,24 @@ def test_as_many_engines_as_encoders_are_the_pipeline(example):
     pipeline = [node.SerializeToString(deterministic=True) for node in example.graph.node]
     inside = example.transform(InsertEngines(bind(example, 4), frames_in_flight=1))
     assert [node.SerializeToString(deterministic=True) for node in inside.graph.node] == pipeline
+
+
+def test_weights_of_a_role_have_the_widest_of_their_types(example):
+    """Codes of one encoder may be small: lowering gives them fewer bits."""
+    model = ModelWrapper(copy.deepcopy(example.model))
+    binding = bind(model, (3, 1))
+    (_, (name,), _) = next(unit.nodes for unit in binding.engines[0].units if unit.role == "MLP 1")
+    node = model.get_node_from_name(name)
+    model.set_initializer(node.input[1], np.sign(model.get_initializer(node.input[1])))
+    getCustomOp(node).set_nodeattr("weightDataType", "INT2")
+    inside = model.transform(InsertEngines(binding))
+    (engine,) = engines_of(inside)
+    types = {op.get_nodeattr("weightDataType") for role, ops in role_ops(engine, engine.body) if role == "MLP 1" for op in ops}
+    assert types == {"INT8"}
+    source, sink = model.graph.node[0].input[0], model.graph.node[-1].output[0]
+    image = np.random.default_rng(1).integers(0, 17, (1, *model.get_tensor_shape(source)[-2:]))
+    flat, whole = (golden.run(m, {source: image})[sink] for m in (model, inside))
+    assert np.array_equal(flat, whole)
 
 
 def test_one_engine_has_one_unit_of_each_role(example):

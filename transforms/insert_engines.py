@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from onnx import NodeProto, helper
+from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
@@ -29,6 +30,8 @@ class InsertEngines(Transformation):
     def apply(self, model: ModelWrapper):
         shared = [engine for engine in self.binding.engines if len(engine.encoders) > 1]
         for i, engine in enumerate(shared):
+            for unit in engine.units:
+                _widen(model, {name for names in unit.nodes for name in names})
             self._insert(model, engine, f"VitEngine_rtl_{i}")
         return model, False
 
@@ -57,6 +60,16 @@ class InsertEngines(Transformation):
         kept = [t for t in model.graph.initializer if t.name not in names or any(t.name in n.input for n in model.graph.node)]
         del model.graph.initializer[:]
         model.graph.initializer.extend(kept)
+
+
+def _widen(model: ModelWrapper, names: set[str]) -> None:
+    """Give the weights of these nodes the widest of their types: lowering takes the narrowest that holds the codes of each."""
+    ops = [getCustomOp(node) for node in model.graph.node if node.name in names]
+    ops = [op for op in ops if "weightDataType" in op.get_nodeattr_types()]
+    widest = max((op.get_nodeattr("weightDataType") for op in ops), key=lambda kind: DataType[kind].bitwidth(), default="")
+    for op in ops:
+        op.set_nodeattr("weightDataType", widest)
+        model.set_tensor_datatype(op.onnx_node.input[1], DataType[widest])
 
 
 def _between(model: ModelWrapper, names: set[str]) -> list[NodeProto]:
