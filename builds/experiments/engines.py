@@ -39,7 +39,8 @@ FMNIST, FMNIST_IMAGES, FMNIST_FPS = "deit_fmnist.onnx", 300, 8000
 TITLE = "The examples on engines"
 TEXT = """The bundled digits example (four encoders, tokens dropped in two), all {images} held-out images in Verilator, part {part},
 {clk:g} ns. Every setting is folded for about as many products a cycle as the pipeline, which `make demo` builds.
-`docs/engines.md` says what the settings mean. With four engines every engine has one encoder: that is the pipeline.
+`docs/engines.md` says what the settings mean. With four engines every engine has one encoder: that is the pipeline, built
+once, whatever is in flight.
 
 ```
 make engines
@@ -108,7 +109,7 @@ def main(
     text = TEXT.format(images=pipeline.images, part=PART, clk=CLK_NS, fmnist=fmnist.images)
     tables = [table("Digits", runs), table("Fashion-MNIST", [fmnist])]
     write_text(output / "RESULTS.md", to_markdown(TITLE, text, tables))
-    plot(runs, output / "engines.png")
+    plot([r for r in runs if (r.engines, r.frames_in_flight) != (4, 2)], output / "engines.png")
     wrong = [r for r in [*runs, fmnist] if r.mismatches or r.error > WITHIN]
     if wrong:
         raise AnswerIsNo("; ".join(
@@ -125,6 +126,8 @@ def pipeline_in_flight(pipeline: EngineRun) -> EngineRun:
 def balanced(setting: Setting, builds: Path, images: int | None, pipeline: EngineRun) -> EngineRun:
     """A setting at about the products of the pipeline: the rate to plan for is looked for first, between one with fewer products
     and one with more; of those tried the closest counts."""
+    if is_built(builds / setting.folder):
+        return run(setting, builds, images, None)
     fps, low, high = 1e9 / CLK_NS / (pipeline.interval * 4 / setting.engines), 0.0, math.inf
     found: dict[float, float] = {}
     for _ in range(TRIES):
@@ -134,6 +137,11 @@ def balanced(setting: Setting, builds: Path, images: int | None, pipeline: Engin
         low, high = (fps, high) if found[fps] < 1 else (low, fps)
         fps = 2 * low if high == math.inf else high / 2 if low == 0 else math.sqrt(low * high)
     return run(setting, builds, images, min(found, key=lambda fps: abs(math.log(found[fps]))))
+
+
+def is_built(folder: Path) -> bool:
+    """Whether a whole build is there."""
+    return (folder / FILE).is_file() and Summary.load(folder).verify is not None
 
 
 def planned_products(setting: Setting, builds: Path, fps: float) -> int:
@@ -146,7 +154,7 @@ def planned_products(setting: Setting, builds: Path, fps: float) -> int:
 def run(setting: Setting, builds: Path, images: int | None, fps: float | None) -> EngineRun:
     """A whole build; one that is there is read."""
     folder = builds / setting.folder
-    if not (folder / FILE).is_file() or Summary.load(folder).verify is None:
+    if not is_built(folder):
         build(_options(setting, folder, fps, images))
     summary = Summary.load(folder)
     used = summary.resources
