@@ -6,7 +6,8 @@ import copy
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from qonnx.core.datatype import DataType
@@ -15,27 +16,45 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.slr_constraints import slr_constraints
 from finn_vitprune.custom_ops import axilite
-from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.base import TAGS, VitOp
+from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.load_chain import LOAD_IN, LOAD_OUT
 from finn_vitprune.custom_ops.load_end import FRAME_LEFT
-from finn_vitprune.custom_ops.netlist import StitchedNet, StitchedPin, StitchedUnit, UnitNetlist, unit_of
+from finn_vitprune.custom_ops.netlist import StitchedNet, StitchedPin, StitchedUnit, UnitNetlist, instance, unit_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_file, write_json, write_text
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import CONTENTS, INDEX, Contents, joined
 from finn_vitprune.synth.yosys import DSP_SIZE
 from finn_vitprune.transforms.edges import stream_edges
+from finn_vitprune.transforms.engine_streams import carried
+from finn_vitprune.transforms.plan_engines import engines_of
 
 TOP = "finn_design"
 MONITORED_TOP = "finn_design_monitored"
 DESIGN = "design.json"
 """What a stitched folder is described in."""
-FORMAT = 4
-"""Of ``design.json``; format 1 had no digests, format 2 no units, format 3 another limit of idle cycles."""
+FORMAT = 5
+"""Of ``design.json``; format 1 had no digests, format 2 no units, format 3 another limit of idle cycles, format 4 no engines."""
 HOST = "host.onnx"
 """The parent graph, whose host nodes bring images into the accelerator's input order."""
 CONSTRAINTS = "finn_slr.xdc"
 """Which unit stands in which SLR; only where the nodes say so."""
+
+
+@dataclass(frozen=True)
+class InEngine:
+    """Of a stream in an engine: ``beats`` of a frame in each of its ``encoders`` (numbers from 1), 0 where none passes.
+
+    ``carries``: what a frame is (:attr:`.Carried.tensors`) in each encoder; nothing of tags, and where it is not known.
+    ``batch``: frames that go through the encoders together, at most.
+    """
+
+    engine: str
+    encoders: list[int]
+    batch: int
+    beats: list[int]
+    carries: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +63,7 @@ class StitchedEdge:
 
     ``tensor`` is the tensor at the consumer, ``fifo`` the node name of the FIFO ("" for none) and
     ``depth`` its depth in beats (2 without: the ops' own registers). ``converted``: it comes from a width converter,
-    so that the FIFO of the stream stands on the edge before.
+    so that the FIFO of the stream stands on the edge before. ``inside``: where in an engine it is; None outside of engines.
     """
 
     producer: str
@@ -56,12 +75,33 @@ class StitchedEdge:
     fifo: str
     depth: int
     converted: bool = False
+    inside: InEngine | None = None
 
     @property
     def name(self) -> str:
         """What reports call the edge."""
         via = f" through {self.fifo}" if self.fifo else ""
-        return f"{self.producer} -> {self.consumer}{via}"
+        return f"{self.producer} -> {self.consumer}{via}{' (tags)' if self.tags else ''}"
+
+    @property
+    def tags(self) -> bool:
+        """Whether it says which encoder frames are of."""
+        return self.inside is not None and self.stream == TAGS
+
+    @property
+    def of_entry(self) -> bool:
+        """Whether it comes from the entry of an engine."""
+        return self.inside is not None and self.producer == f"{self.inside.engine}_entry"
+
+    @property
+    def way_back(self) -> bool:
+        """Whether it goes to the entry of an engine, from its exit."""
+        return self.inside is not None and self.consumer == f"{self.inside.engine}_entry"
+
+    @property
+    def image_beats(self) -> int:
+        """Beats of an image: of its frame, in an engine of those in all encoders."""
+        return self.stream.beats if self.inside is None else sum(self.inside.beats)
 
 
 @dataclass(frozen=True)
@@ -126,7 +166,7 @@ class StitchedDesign:
                 raise UserError(f"{folder / name} is missing: build again")
             if sha256(folder / name) != digest:
                 raise UserError(f"{folder / name} {changed}")
-        edges = [StitchedEdge(**{**e, "stream": _stream(e["stream"])}) for e in data["edges"]]
+        edges = [_edge(**entry) for entry in data["edges"]]
         ports = [StitchedLoad(**entry) for entry in data["loads"]]
         streams = {name: _stream(data[name]) for name in ("input", "output")}
         units = [_unit(**entry) for entry in data["units"]]
@@ -159,6 +199,10 @@ def _stream(data: dict) -> Stream:
     return Stream(**{**data, "dtype": DataType[data["dtype"]]})
 
 
+def _edge(stream: dict, inside: dict | None, **rest) -> StitchedEdge:
+    return StitchedEdge(**rest, stream=_stream(stream), inside=inside and InEngine(**inside))
+
+
 def unit_size(op: VitOp) -> int:
     """How large a unit is for tools: LUTs as estimated, and :data:`DSP_SIZE` for each DSP slice."""
     estimate = op.resources()
@@ -177,7 +221,26 @@ def stitched_units(model: ModelWrapper) -> list[StitchedUnit]:
 
 
 def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
-    """The internal streams, one per producer output that another op reads."""
+    """The internal streams, one per producer output that another op reads; then those inside of engines."""
+    return [*_edges(model), *(edge for engine in engines_of(model) for edge in _edges_inside(engine))]
+
+
+def _edges_inside(engine: VitEngine) -> Iterator[StitchedEdge]:
+    """The streams between the units of an engine."""
+    frames, encoders = carried(engine), list(engine.get_nodeattr("encoders"))
+    name, batch = engine.onnx_node.name, engine.get_nodeattr("frames_in_flight")
+    for edge in _edges(engine.hardware):
+        if edge.stream == TAGS:
+            beats, carries = [1] * len(encoders), [[] for _ in encoders]
+        else:
+            own = frames.get(edge.tensor, [None] * len(encoders))
+            beats = [frame.tokens * frame.channels // edge.stream.simd if frame else 0 for frame in own]
+            carries = [list(frame.tensors) if frame else [] for frame in own]
+        yield replace(edge, inside=InEngine(name, encoders, batch, beats, carries))
+
+
+def _edges(model: ModelWrapper) -> list[StitchedEdge]:
+    """The streams between the nodes of a graph."""
     edges, by_tensor = [], {e.tensor: e for e in stream_edges(model)}
     for edge in by_tensor.values():
         if getCustomOp(edge.producer).is_buffer:
@@ -223,8 +286,12 @@ def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None
         joined(port.design, port.port, parts).save(folder)
         files.update((CONTENTS, INDEX))
     edges = stitched_edges(model)
+    inside = {
+        tensor: f"{instance(engine.onnx_node.name)}.{net}"
+        for engine in engines_of(model) for tensor, (net, _) in engine.netlist.nets.items()
+    }
     for top, monitored in ((TOP, []), (MONITORED_TOP, edges)):
-        write_text(folder / f"{top}.v", _top_text(units, top, monitored, ports))
+        write_text(folder / f"{top}.v", _top_text(units, top, monitored, ports, inside))
     if constraints := slr_constraints(model, TOP):
         write_text(folder / CONSTRAINTS, constraints)
         files.add(CONSTRAINTS)
@@ -298,8 +365,9 @@ def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None
 
 
 def _top_text(
-    units: list[StitchedUnit], top: str, monitored: list[StitchedEdge], loader_ports: list[StitchedLoad]
+    units: list[StitchedUnit], top: str, monitored: list[StitchedEdge], loader_ports: list[StitchedLoad], inside: dict[str, str]
 ) -> str:
+    """The Verilog of a top; ``inside``: nets in engines, by tensor."""
     netlist = UnitNetlist(units)
     nets = netlist.nets
     (source,), (sink,) = netlist.ends
@@ -317,10 +385,11 @@ def _top_text(
         bits = sum(e.stream.tdata_bits for e in monitored)
         ports += [f"output wire [{2 * count - 1}:0] mon_valid", f"output wire [{2 * count - 1}:0] mon_ready",
                   f"output wire [{bits - 1}:0] tap_data"]
-        sides = [nets[t][0] for e in monitored for t in (e.source_tensor, e.tensor)]
+        net_of = inside | {tensor: net for tensor, (net, _) in nets.items()}
+        sides = [net_of[t] for e in monitored for t in (e.source_tensor, e.tensor)]
         for signal, port in (("tvalid", "mon_valid"), ("tready", "mon_ready")):
             body.append(f"    assign {port} = {{{', '.join(f'{n}_{signal}' for n in reversed(sides))}}};")
-        taps = ", ".join(f"{nets[e.tensor][0]}_tdata" for e in reversed(monitored))
+        taps = ", ".join(f"{net_of[e.tensor]}_tdata" for e in reversed(monitored))
         body.append(f"    assign tap_data = {{{taps}}};")
     ports += [text for load in loader_ports for text in axilite.ports(load.port, load.address_bits)]
     buses = {load.node: axilite.binds(axilite.AXILITE, load.port) for load in loader_ports}

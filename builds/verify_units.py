@@ -97,14 +97,17 @@ def verify_units(
     logits = full.logits[: len(patches)]
     mismatches += wrong
     mismatches += differing(full.logits, np.concatenate([expected.logits] * (len(overlapping) // len(patches))))
-    mismatches += sum(differing(full.trace(name), expected.tensors[name]) for name in full.traces)
+    compared = compare(design.edges, full, expected.tensors, traced)
+    compared.report()
+    mismatches += compared.codes
     return Verification(
-        images=len(patches), stalled_images=traced, traced_images=traced, traced_streams=len(full.traces),
+        images=len(patches), stalled_images=traced, traced_images=traced, traced_streams=compared.streams,
         rtl_mismatches=mismatches,
         class_changes=int(np.count_nonzero(np.argmax(logits, -1) != np.argmax(expected.logits, -1))),
         saturations=expected.saturations, latency_cycles=full.latency_cycles, interval_cycles=full.interval_cycles,
         interval_cycles_max=full.interval_cycles_max, frames=len(overlapping), max_fill=full.max_fill,
         units=UnitsAlone(len(nodes), len(units.groups), traced, beats, {n.name: n.interval for n in nodes}),
+        left_out=compared.left_out, differing=compared.first,
     ), logits, SimulationSeconds(compile_s, nodes_s, together - started, time.monotonic() - together)  # fmt: skip
 
 
