@@ -221,8 +221,14 @@ def stitched_units(model: ModelWrapper) -> list[StitchedUnit]:
 
 
 def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
-    """The internal streams, one per producer output that another op reads; then those inside of engines."""
-    return [*_edges(model), *(edge for engine in engines_of(model) for edge in _edges_inside(engine))]
+    """The internal streams, one per producer output that another op reads; those inside of an engine before the one that leaves it."""
+    engines, outside = {engine.onnx_node.name: engine for engine in engines_of(model)}, _edges(model)
+    found = []
+    for node in model.graph.node:
+        if node.name in engines:
+            found += _edges_inside(engines[node.name])
+        found += [edge for edge in outside if edge.producer == node.name]
+    return found
 
 
 def _edges_inside(engine: VitEngine) -> Iterator[StitchedEdge]:

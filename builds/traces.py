@@ -39,7 +39,7 @@ class Place:
 class Compared:
     """Streams that were compared, those that were not because it is not known what they carry, and what differs.
 
-    ``differing`` is in the order of the images, then of the encoders, then of the streams: the first is nearest to the cause.
+    ``differing`` is in the order of the images, of each in the order in which it passes: the first is nearest to the cause.
     """
 
     streams: int
@@ -74,14 +74,16 @@ def compare(edges: Sequence[StitchedEdge], run: RtlRun, tensors: Mapping[str, np
     """
     values = {tensor: _elements(*trace).reshape(-1) for tensor, trace in run.traces.items()}
     orders = {e.inside.engine: order(e.inside, values[e.tensor], images) for e in edges if e.tags and e.of_entry}
-    found = [
-        (place, number)
-        for number, edge in enumerate(edges) if edge.image_beats
-        for place in _differing(edge, values[edge.tensor], orders, tensors, images)
-    ]  # fmt: skip
-    found.sort(key=lambda at: (at[0].image, at[0].encoder or 0, at[1]))
+    first = {e.inside.engine: number for number, e in reversed([*enumerate(edges)]) if e.inside}
+    found = []
+    for number, edge in enumerate(edges):
+        if edge.image_beats:
+            for place in _differing(edge, values[edge.tensor], orders, tensors, images):
+                begins = first[edge.inside.engine] if edge.inside else number
+                found.append(((place.image, begins, place.encoder or 0, number), place))
+    found.sort(key=lambda at: at[0])
     left_out = tuple(e.name for e in edges if not e.image_beats)
-    return Compared(len(edges) - len(left_out), left_out, tuple(place for place, _ in found))
+    return Compared(len(edges) - len(left_out), left_out, tuple(place for _, place in found))
 
 
 def order(inside: InEngine, sent: np.ndarray, images: int) -> list[int]:
