@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from onnx import NodeProto
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -119,6 +120,8 @@ class StitchedLoad:
 class StitchedDesign:
     """The stitched design in ``folder``: Verilog files in compile order, ports, units, internal edges, load images.
 
+    ``units`` and ``edges`` have what is inside of engines in the place of these.
+
     ``silent_cycles``: the longest that a node may show nothing while it works, ``size`` the sum of :func:`unit_size`. ``digests`` holds the SHA-256
     of every file of the design, by its name: sources, tops, ROM files, what is loaded, host graph, constraints.
     """
@@ -215,9 +218,15 @@ def _unit(name: str, sources: list[str], inputs: list[dict], outputs: list[dict]
 
 
 def stitched_units(model: ModelWrapper) -> list[StitchedUnit]:
-    """The nodes, in graph order."""
+    """The nodes, in graph order, an engine as one."""
     chain = _chain_nets(model)
     return [unit_of(node, chain[node.name]) for node in model.graph.node]
+
+
+def _units_of(node: NodeProto, unit: StitchedUnit) -> list[StitchedUnit]:
+    """Those of an engine, or the node itself."""
+    op = getCustomOp(node)
+    return op.netlist.units if isinstance(op, VitEngine) else [unit]
 
 
 def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
@@ -310,7 +319,9 @@ def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None
     last_node = model.find_producer(model.graph.output[0].name)
     last = getCustomOp(last_node).out_streams()[0]
     digests = {name: sha256(folder / name) for name in sorted(files)}
-    design = StitchedDesign(folder, names, first, last, units, edges, ports, max(op.silent_cycles() for op in ops), sum(map(unit_size, ops)), digests)
+    alone = [inner for node, unit in zip(model.graph.node, units) for inner in _units_of(node, unit)]
+    silent, size = max(op.silent_cycles() for op in ops), sum(map(unit_size, ops))
+    design = StitchedDesign(folder, names, first, last, alone, edges, ports, silent, size, digests)
     design.save()
     return design
 

@@ -16,6 +16,7 @@ from finn_vitprune import progress
 from finn_vitprune.builds.accelerator import RtlRun
 from finn_vitprune.builds.stitch import InEngine, StitchedEdge
 from finn_vitprune.sim.beats import Stream, unpack_elements
+from finn_vitprune.transforms.engine_streams import joined
 
 NAMED = 10
 """Places that differ, of which the first are named."""
@@ -134,7 +135,7 @@ def _differing(
     else:
         for number, frames, carries in zip(inside.encoders, deal(inside, simd, values, orders[inside.engine]), inside.carries):
             if carries:
-                yield from _of_encoder(edge.name, number, frames, np.concatenate([tensors[name] for name in carries], axis=-1))
+                yield from _of_encoder(edge.name, number, frames, joined(carries, tensors))
 
 
 def _frames(values: np.ndarray, size: int) -> list[np.ndarray]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -66,6 +67,11 @@ def carried(engine: VitEngine) -> dict[str, list[Carried | None]]:
     return _Carried(engine).streams()
 
 
+def joined(carries: Sequence[str], tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Frames ``[F, tokens, channels]`` of :attr:`Carried.tensors`."""
+    return np.concatenate([tensors[name] for name in carries], axis=-1)
+
+
 def _of_all_tokens(queries: NodeProto) -> str:
     return f"{queries.output[0]}_of_all_tokens"
 
@@ -101,9 +107,12 @@ class _Carried:
         for encoder in range(encoders):
             passes.append(self._pass(encoder, entering))
             entering = passes[-1][self.exit.input[0]]
+        out, turn = self.exit.output
+        back = next(node for node in self.hardware.graph.node if node.input[0] == turn)
         for frames in passes[:-1]:
-            back = next(node for node in self.hardware.graph.node if node.input[0] == self.exit.output[1])
-            frames |= dict.fromkeys((*self.exit.output[1:], *back.output), frames[self.exit.input[0]])
+            frames |= dict.fromkeys((turn, *back.output), frames[self.exit.input[0]])
+        passes[0][self.entry.input[0]] = passes[0][self.entry.output[0]]
+        passes[-1][out] = passes[-1][self.exit.input[0]]
         return {tensor: [frames.get(tensor) for frames in passes] for tensor in {t: None for frames in passes for t in frames}}
 
     def _pass(self, encoder: int, entering: Carried) -> dict[str, Carried]:
