@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
@@ -53,7 +52,7 @@ class _EngineFrames:
     """The frames in an engine, in the order of batches that are as large as can be."""
 
     def __init__(self, engine: VitEngine, images: int) -> None:
-        self.engine, self.carried = engine, carried(engine)
+        self.engine, self.carried, self.images = engine, carried(engine), images
         batch, encoders = engine.get_nodeattr("frames_in_flight"), len(engine.get_nodeattr("encoders"))
         batches = [range(first, min(first + batch, images)) for first in range(0, images, batch)]
         self.order = [(encoder, image) for together in batches for encoder in range(encoders) for image in together]
@@ -62,11 +61,8 @@ class _EngineFrames:
         """All beats of a stream, uint8 ``[beats, bytes]``."""
         if stream is TAGS:
             return np.array([[encoder] for encoder, _ in self.order], np.uint8)
-        frames = [frame and joined(frame.tensors, tensors) for frame in self.carried[tensor]]
-        packed = [pack(frames[encoder][image], _of(stream, frames[encoder])) for encoder, image in self.order if frames[encoder] is not None]
-        return np.concatenate(packed)
-
-
-def _of(stream: Stream, frames: np.ndarray) -> Stream:
-    """The stream with frames of this size."""
-    return replace(stream, tokens=frames.shape[-2], channels=frames.shape[-1])
+        frames = {
+            encoder: np.split(pack(joined(frame.tensors, tensors), frame.on(stream)), self.images)
+            for encoder, frame in enumerate(self.carried[tensor]) if frame
+        }  # fmt: skip
+        return np.concatenate([frames[encoder][image] for encoder, image in self.order if encoder in frames])

@@ -122,8 +122,8 @@ class StitchedDesign:
 
     ``units`` and ``edges`` have what is inside of engines in the place of these.
 
-    ``silent_cycles``: the longest that a node may show nothing while it works, ``size`` the sum of :func:`unit_size`. ``digests`` holds the SHA-256
-    of every file of the design, by its name: sources, tops, ROM files, what is loaded, host graph, constraints.
+    ``silent_cycles``: the longest that a node may show nothing while it works, ``size`` the sum of :func:`unit_size`. ``digests``
+    holds the SHA-256 of every file of the design, by its name: sources, tops, ROM files, what is loaded, host graph, constraints.
     """
 
     folder: Path
@@ -136,6 +136,11 @@ class StitchedDesign:
     silent_cycles: int
     size: int
     digests: dict[str, str]
+
+    @property
+    def batches(self) -> bool:
+        """Whether a frame may wait for later ones, with which it goes through an engine."""
+        return any(edge.inside and edge.inside.batch > 1 for edge in self.edges)
 
     def save(self) -> None:
         """Write ``design.json`` into the folder, so that later commands need no model."""
@@ -230,7 +235,7 @@ def _units_of(node: NodeProto, unit: StitchedUnit) -> list[StitchedUnit]:
 
 
 def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
-    """The internal streams, one per producer output that another op reads; those inside of an engine before the one that leaves it."""
+    """The internal streams, one per producer output that another op reads; those in an engine before the one that leaves it."""
     engines, outside = {engine.onnx_node.name: engine for engine in engines_of(model)}, _edges(model)
     found = []
     for node in model.graph.node:

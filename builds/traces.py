@@ -24,7 +24,7 @@ NAMED = 10
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stream differs: its name, the encoder (from 1; None outside of engines), the image (from 0), and codes that differ."""
+    """Where a stream differs: its name, the encoder (from 1; None outside of engines), the image (from 0), codes that differ."""
 
     stream: str
     encoder: int | None

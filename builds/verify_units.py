@@ -70,7 +70,7 @@ def verify_units(
 
     Nodes run with their own contents and the activations of the first frames. The accelerator runs all frames back to
     back (at least :data:`FRAMES`, repeated where they are fewer), every internal stream of the first ones compared, and
-    these again with pauses and stalls.
+    these again with pauses and stalls. Where a frame waits for later ones in an engine, one alone shows the latency.
 
     Args:
         model: the dataflow model (hardware nodes only).
@@ -97,6 +97,7 @@ def verify_units(
             full = accelerator.run(overlapping, traced=traced, label="the accelerator")
             progress.status("simulating the accelerator with pauses and stalls")
             mismatches = differing(stalled(), expected.logits[:traced])
+    alone = accelerator.run(patches[:1], label="an image alone") if design.batches else full
     logits = full.logits[: len(patches)]
     mismatches += wrong
     mismatches += differing(full.logits, np.concatenate([expected.logits] * (len(overlapping) // len(patches))))
@@ -107,7 +108,7 @@ def verify_units(
         images=len(patches), stalled_images=traced, traced_images=traced, traced_streams=compared.streams,
         rtl_mismatches=mismatches,
         class_changes=int(np.count_nonzero(np.argmax(logits, -1) != np.argmax(expected.logits, -1))),
-        saturations=expected.saturations, latency_cycles=full.latency_cycles, interval_cycles=full.interval_cycles,
+        saturations=expected.saturations, latency_cycles=alone.latency_cycles, interval_cycles=full.interval_cycles,
         interval_cycles_max=full.interval_cycles_max, frames=len(overlapping), max_fill=full.max_fill,
         units=UnitsAlone(len(nodes), len(units.groups), traced, beats, {n.name: n.interval for n in nodes}),
         left_out=compared.left_out, differing=compared.first,

@@ -15,9 +15,11 @@ from test_folding import EXAMPLE, PART, example  # noqa: F401 (a fixture: four e
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.builds.accelerator import Accelerator, RtlRun, in_one_piece
 from finn_vitprune.builds.build import BuildOptions, build
+from finn_vitprune.builds.node_streams import AllNodeStreams
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import InEngine, StitchedDesign
 from finn_vitprune.builds.traces import Place, compare, deal, order
+from finn_vitprune.builds.units import DesignUnits
 from finn_vitprune.custom_ops.engine import VitEngine_rtl
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.errors import UserError
@@ -148,14 +150,15 @@ def test_a_build_on_engines_is_bit_exact_and_as_planned(two):
 class TracedDesign:
     """A design with engines, images, and all tensors that its streams must carry for them."""
 
+    model: ModelWrapper
     design: StitchedDesign
     patches: np.ndarray
     tensors: dict[str, np.ndarray]
 
     def run(self, folder: Path | None = None) -> RtlRun:
         """All streams, with the files of ``folder``."""
-        simulated = in_one_piece(self.design)
-        return Accelerator(self.design, replace(simulated, folder=folder or simulated.folder)).run(self.patches, traced=len(self.patches))
+        simulated = replace(in_one_piece(self.design), folder=folder or self.design.folder)
+        return Accelerator(self.design, simulated).run(self.patches, traced=len(self.patches))
 
     def places(self, run: RtlRun) -> list[Place]:
         """What differs."""
@@ -167,19 +170,26 @@ def traced(two):
     """Three images, of which two go through the engines together."""
     model, given = ModelWrapper(str(two / "intermediate_models" / "step_stitch.onnx")), patches(3)
     tensors = golden.run(specification(model), {model.graph.input[0].name: given})
-    return TracedDesign(StitchedDesign.load(two / "stitched_ip"), given, tensors)
+    return TracedDesign(model, StitchedDesign.load(two / "stitched_ip"), given, tensors)
+
+
+def spoil(design: Path, folder: Path, unit: str, encoder: int) -> None:
+    """A copy of a design with another first constant of an encoder; each of two encoders of an engine has half of them."""
+    shutil.copytree(design, folder)
+    file = folder / f"{unit}_constants.hex"
+    words = file.read_text().split()
+    words[0 if encoder % 2 else len(words) // 2] = "0" * len(words[0])
+    file.write_text("\n".join(words) + "\n")
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("two engines")
-@pytest.mark.parametrize("unit, encoder", [("VitEngine_rtl_0_MLP_2", 1), ("VitEngine_rtl_0_QKV", 2), ("VitEngine_rtl_1_projection", 4)])
-def test_a_wrong_constant_of_one_encoder_is_named_by_stream_encoder_and_image(traced, two, tmp_path, unit, encoder):
+@pytest.mark.parametrize("unit, encoder", [
+    ("VitEngine_rtl_0_MLP_2", 1), ("VitEngine_rtl_0_QKV", 2), ("VitEngine_rtl_1_projection", 4),
+])  # fmt: skip
+def test_a_wrong_constant_of_one_encoder_is_named_by_stream_encoder_and_image(traced, tmp_path, unit, encoder):
     """What is wrong begins behind that unit in that encoder, in every image; nothing before it is wrong."""
-    shutil.copytree(traced.design.folder, tmp_path / "spoiled")
-    file = tmp_path / "spoiled" / f"{unit}_constants.hex"
-    words = file.read_text().split()
-    words[0 if encoder % 2 else len(words) // 2] = "0" * len(words[0])  # each of two encoders has half of them
-    file.write_text("\n".join(words) + "\n")
+    spoil(traced.design.folder, tmp_path / "spoiled", unit, encoder)
     places = traced.places(traced.run(tmp_path / "spoiled"))
     behind = next(e for e in traced.design.edges if e.producer == unit and not e.tags)
     found = [place for place in places if place.stream == behind.name]
@@ -223,6 +233,24 @@ def test_one_wrong_bit_in_any_frame_of_any_stream_is_named(traced):
     assert flips > 2 * 3 * 70
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+def test_units_of_an_engine_run_alone_on_the_frames_of_all_encoders(traced):
+    """Some of them; one code of the class token's queries in the last encoder is expected to be another."""
+    names = [f"VitEngine_rtl_1_{unit}" for unit in ("entry", "exit", "QKV_split", "token_drop_switch", "token_drop_merge")]
+    some = [unit for unit in traced.design.units if unit.name in names]
+    (queries,) = next(e for e in traced.design.edges if e.producer == names[2]).inside.carries[1]
+    wrong = traced.tensors[queries].copy()
+    assert wrong.shape[:2] == (3, 1)
+    wrong[1, 0, 5] ^= 1
+    with DesignUnits(replace(traced.design, units=some)) as units:
+        streams = AllNodeStreams(traced.model, traced.tensors | {queries: wrong})
+        ran = [node for structure in units.run(1, streams) for node in structure.nodes]
+    assert sorted(node.name for node in ran) == sorted(names[1:]), "in which order an entry takes frames hangs on when they come"
+    assert all(node.beats > 1000 and not node.problem for node in ran)
+    assert {node.name: node.mismatches for node in ran if node.mismatches} == {names[2]: 2}, "once a run"
+
+
 @pytest.mark.parametrize("sent, images, expected", [
     ([0, 1, 2, 0, 0, 1, 1, 2, 2], 3, [0, 1, 2, 0, 0, 1, 1, 2, 2]),
     ([0, 0, 1, 1, 2, 2, 0], 3, [0, 0, 1, 1, 2, 2, 0, 1, 2]),  # cut, or tags that lack
@@ -237,6 +265,17 @@ def test_frames_are_dealt_by_batches(sent, images, expected):
     first, second, none = deal(inside, 2, values, encoders)
     assert [len(f) for f in first] == [6] * images and [len(f) for f in second] == [4] * images
     assert sorted(np.concatenate([*first, *second])) == values.tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+def test_a_stream_of_which_it_is_not_known_what_it_carries_is_named(traced):
+    run, edges = traced.run(), list(traced.design.edges)
+    number = next(i for i, edge in enumerate(edges) if edge.inside and not edge.tags)
+    unknown = replace(edges[number].inside, beats=[0, 0], carries=[[], []])
+    edges[number] = replace(edges[number], inside=unknown)
+    found = compare(edges, run, traced.tensors, 3)
+    assert found.left_out == (edges[number].name,) and found.streams == len(edges) - 1 and found.codes == 0
 
 
 @pytest.mark.slow

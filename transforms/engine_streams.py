@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import NodeProto
@@ -18,7 +18,7 @@ from finn_vitprune.custom_ops.engine_times import in_order
 from finn_vitprune.custom_ops.switch import VitMerge, VitSwitch
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.transforms.bind import SAME_UNIT
-from finn_vitprune.transforms.engine_units import SPLIT, unit_name
+from finn_vitprune.transforms.engine_units import DROP, SELECT, SPLIT, unit_name
 from finn_vitprune.transforms.node_names import kind_of
 from finn_vitprune.transforms.plan_engines import engines_of
 
@@ -35,15 +35,16 @@ class Carried:
     def of(cls, tensor: str, stream: Stream) -> Carried:
         return cls((tensor,), stream.tokens, stream.channels)
 
-    def beside(self, other: Carried) -> Carried:
-        return Carried((*self.tensors, *other.tensors), self.tokens, self.channels + other.channels)
+    def on(self, stream: Stream) -> Stream:
+        """The stream with frames of this size."""
+        return replace(stream, tokens=self.tokens, channels=self.channels)
 
 
 def specification(model: ModelWrapper) -> ModelWrapper:
     """``model`` with the layers of its engines in their place, all streams inside of engines among its tensors.
 
-    One thing in it is no layer of the flat graph: where a last encoder makes queries for the class token alone, the QKV of its engine
-    makes them for all tokens, and so does a second node of that layer.
+    One thing in it is no layer of the flat graph: where a last encoder makes queries for the class token alone, the QKV of its
+    engine makes them for all tokens, and so does a second node of that layer.
     """
     whole = layers(model)
     for engine in engines_of(model):
@@ -123,30 +124,31 @@ class _Carried:
         return at
 
     def _outputs(self, node: NodeProto, encoder: int, at: dict[str, Carried]) -> dict[str, Carried]:
+        """What a node gives in an encoder: nothing where it gets nothing, or where that is not known."""
         op, source = getCustomOp(node), at.get(node.input[0])
         if isinstance(op, VitMerge):
             source = at.get(node.input[op.branch(encoder)])
-        if isinstance(op, VitSwitch):
-            way = op.branch(encoder)
-            return {} if way is None or source is None else {node.output[way]: source}
         if source is None:
             return {}
-        role = self.role_of.get(node.name) or self.role_of.get(node.name.rpartition("_")[0])
-        if isinstance(op, VitMerge) or role is None:  # it passes all as it is
+        if isinstance(op, VitSwitch):
+            way = op.branch(encoder)
+            return {} if way is None else {node.output[way]: source}
+        if isinstance(op, VitMerge) or op.is_buffer or op.is_converter:
             return {node.output[0]: source}
-        names = self.bound[role][encoder]
+        kind = kind_of(node)
+        names = self.bound[self.role_of[node.name.rpartition("_")[0] if kind == DROP else node.name]][encoder]
         if len(names) > 1:
-            queries, keys_values = self.divided[frozenset(names)]
-            of_all = self._layer(keys_values)[0]
-            q = getCustomOp(self.nodes[queries]).out_streams()[0]
-            first = Carried((_of_all_tokens(self.nodes[queries]),), of_all.tokens, q.channels)
-            return {node.output[0]: first.beside(of_all)}
+            return {node.output[0]: self._queries_keys_values(*self.divided[frozenset(names)])}
         if names:
             return dict(zip(node.output, self._layer(names[0])))
-        if kind_of(node) == SPLIT:
+        if kind == SPLIT:
             parts = self.divided[frozenset(self.bound[SAME_UNIT["KV"]][encoder])]
             return {tensor: self._layer(name)[0] for tensor, name in zip(node.output, parts)}
-        return {node.output[0]: source}
+        return {node.output[0]: source} if kind == SELECT else {}
+
+    def _queries_keys_values(self, queries: str, keys_values: str) -> Carried:
+        q, (kv,) = self.nodes[queries], self._layer(keys_values)
+        return Carried((_of_all_tokens(q), *kv.tensors), kv.tokens, getCustomOp(q).get_nodeattr("MH") + kv.channels)
 
     def _layer(self, name: str) -> list[Carried]:
         node = self.nodes[name]
