@@ -20,6 +20,7 @@ from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import InEngine, StitchedDesign
 from finn_vitprune.builds.traces import Place, compare, deal, order
 from finn_vitprune.builds.units import DesignUnits
+from finn_vitprune.builds.verify_units import verify_units
 from finn_vitprune.custom_ops.engine import VitEngine_rtl
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.errors import UserError
@@ -249,6 +250,24 @@ def test_units_of_an_engine_run_alone_on_the_frames_of_all_encoders(traced):
     assert sorted(node.name for node in ran) == sorted(names[1:]), "in which order an entry takes frames hangs on when they come"
     assert all(node.beats > 1000 and not node.problem for node in ran)
     assert {node.name: node.mismatches for node in ran if node.mismatches} == {names[2]: 2}, "once a run"
+
+
+@pytest.mark.whole
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+def test_engines_unit_by_unit_are_the_stitched_top_in_every_cycle(traced):
+    """Of the same cycles and bits on all streams; and verified so."""
+    with DesignUnits(traced.design) as units:
+        units.compile(workers=2)
+        by_units, whole = Accelerator(traced.design, units.simulated()), Accelerator(traced.design)
+        for stimulus in (Stimulus(), Stimulus(seed=3, pause=0.3, stall=0.3), Stimulus(seed=5, stall=0.6, reset_at=7_000)):
+            found, expected = (a.run(traced.patches, stimulus, traced=3) for a in (by_units, whole))
+            assert found.cycles == expected.cycles and found.max_fill == expected.max_fill
+            assert all(np.array_equal(found.traces[name][0], beats) for name, (beats, _) in expected.traces.items())
+    result, logits, _ = verify_units(traced.model, traced.design, traced.patches, 2, workers=2)
+    assert result.rtl_mismatches == 0 and result.traced_streams == len(traced.design.edges)
+    assert result.units.nodes == len(traced.design.units) - 2, "all but the entries run alone"
+    assert np.array_equal(logits, found.logits) and result.latency_cycles == whole.run(traced.patches[:1]).latency_cycles
 
 
 @pytest.mark.parametrize("sent, images, expected", [
