@@ -9,7 +9,8 @@ import numpy as np
 
 from finn_vitprune import progress
 from finn_vitprune.builds import deadlock
-from finn_vitprune.builds.stitch import MONITORED_TOP, StitchedDesign, StitchedEdge
+from finn_vitprune.builds.stitch import MONITORED_TOP, StitchedDesign
+from finn_vitprune.builds.stitched_edges import StitchedEdge
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import BusPort, Port, Probe, Simulator, Stimulus, compile_top
 from finn_vitprune.sim.beats import Stream, pack, unpack

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import compress
 
-from finn_vitprune.builds.stitch import StitchedEdge
+from finn_vitprune.builds.stitched_edges import StitchedEdge
 
 
 def explain(edges: Sequence[StitchedEdge], valid: Sequence[tuple[bool, bool]], ready: Sequence[tuple[bool, bool]]) -> str:

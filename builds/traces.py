@@ -14,8 +14,8 @@ import numpy as np
 
 from finn_vitprune import progress
 from finn_vitprune.builds.accelerator import RtlRun
-from finn_vitprune.builds.stitch import InEngine, StitchedEdge
-from finn_vitprune.sim.beats import Stream, unpack_elements
+from finn_vitprune.builds.stitched_edges import InEngine, StitchedEdge
+from finn_vitprune.sim.beats import unpack_elements
 from finn_vitprune.transforms.engine_streams import joined
 
 NAMED = 10
@@ -73,13 +73,12 @@ def compare(edges: Sequence[StitchedEdge], run: RtlRun, tensors: Mapping[str, np
     Args:
         tensors: of :func:`.specification`, ``[images, tokens, channels]``.
     """
-    values = {tensor: _elements(*trace).reshape(-1) for tensor, trace in run.traces.items()}
-    orders = {e.inside.engine: order(e.inside, values[e.tensor], images) for e in edges if e.tags and e.of_entry}
+    orders = {e.inside.engine: order(e.inside, _elements(run, e.tensor), images) for e in edges if e.tags and e.of_entry}
     first = {e.inside.engine: number for number, e in reversed([*enumerate(edges)]) if e.inside}
     found = []
     for number, edge in enumerate(edges):
         if edge.image_beats:
-            for place in _differing(edge, values[edge.tensor], orders, tensors, images):
+            for place in _differing(edge, _elements(run, edge.tensor), orders, tensors, images):
                 begins = first[edge.inside.engine] if edge.inside else number
                 found.append(((place.image, begins, place.encoder or 0, number), place))
     found.sort(key=lambda at: at[0])
@@ -119,8 +118,10 @@ def deal(inside: InEngine, simd: int, values: np.ndarray, encoders: Sequence[int
     return frames
 
 
-def _elements(beats: np.ndarray, stream: Stream) -> np.ndarray:
-    return unpack_elements(beats, stream.simd, stream.dtype.bitwidth(), stream.dtype.signed())
+def _elements(run: RtlRun, tensor: str) -> np.ndarray:
+    """What was captured of a stream, one element after another."""
+    beats, stream = run.traces[tensor]
+    return unpack_elements(beats, stream.simd, stream.dtype.bitwidth(), stream.dtype.signed()).reshape(-1)
 
 
 def _differing(

@@ -3,7 +3,7 @@
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.builds.deadlock import explain
-from finn_vitprune.builds.stitch import InEngine, StitchedEdge
+from finn_vitprune.builds.stitched_edges import InEngine, StitchedEdge
 from finn_vitprune.custom_ops.base import TAGS
 from finn_vitprune.sim.beats import Stream
 

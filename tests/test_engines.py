@@ -17,7 +17,8 @@ from finn_vitprune.builds.accelerator import Accelerator, RtlRun, in_one_piece
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.node_streams import AllNodeStreams
 from finn_vitprune.builds.settings import BuildSettings
-from finn_vitprune.builds.stitch import InEngine, StitchedDesign
+from finn_vitprune.builds.stitch import StitchedDesign
+from finn_vitprune.builds.stitched_edges import InEngine
 from finn_vitprune.builds.traces import Place, compare, deal, order
 from finn_vitprune.builds.units import DesignUnits
 from finn_vitprune.builds.verify_units import verify_units
