@@ -10,6 +10,7 @@ import numpy as np
 from finn_vitprune import progress
 from finn_vitprune.builds import deadlock
 from finn_vitprune.builds.stitch import MONITORED_TOP, StitchedDesign
+from finn_vitprune.builds.stitched_edges import StitchedEdge
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import BusPort, Port, Probe, Simulator, Stimulus, compile_top
 from finn_vitprune.sim.beats import Stream, pack, unpack
@@ -41,7 +42,7 @@ class RtlRun:
     max_fill: dict[str, int]
 
     def trace(self, tensor: str) -> np.ndarray:
-        """What was captured of a stream, int64 ``[frames, tokens, channels]``."""
+        """What was captured of a stream outside of engines, int64 ``[frames, tokens, channels]``."""
         return unpack(*self.traces[tensor])
 
     @property
@@ -111,7 +112,7 @@ class Accelerator:
 
         Args:
             patches: ``[F, patches, pixels per patch]`` uint8 values in the accelerator's input order.
-            traced: so many of the first frames have every internal stream captured.
+            traced: so many of the first frames have every internal stream captured, in engines all batches that they are in.
             label: what the progress calls this run.
         Raises:
             UserError: the design deadlocks; the text names the FIFO and the two branches.
@@ -128,7 +129,7 @@ class Accelerator:
             idle_limit=self.idle_limit,
             loads=self.simulated.loads,
             fill=self.simulated.fill,
-            taps={n: traced * e.stream.beats for n, e in zip(names, design.edges)} if traced else {},
+            taps={n: _captured(e, traced, frames) for n, e in zip(names, design.edges) if traced and e.image_beats},
             progress=lambda _, done: progress.status(f"simulating {label}: {done // beats} of {frames} frames"),
         )
         if result.deadlock is not None:
@@ -152,3 +153,9 @@ class Accelerator:
             traces={e.tensor: (result.taps[n], e.stream) for n, e in zip(names, design.edges) if n in result.taps},
             max_fill={e.name: result.edges[n].max_fill for n, e in zip(names, design.edges)},
         )
+
+
+def _captured(edge: StitchedEdge, traced: int, frames: int) -> int:
+    """Beats of the first ``traced`` of ``frames`` frames: with them may be the others of their last batch in an engine."""
+    batch = edge.inside.batch if edge.inside else 1
+    return min(traced + batch - 1, frames) * edge.image_beats

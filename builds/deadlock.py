@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 
-from finn_vitprune.builds.stitch import StitchedEdge
+from finn_vitprune.builds.stitched_edges import StitchedEdge
 
 
 def explain(edges: Sequence[StitchedEdge], valid: Sequence[tuple[bool, bool]], ready: Sequence[tuple[bool, bool]]) -> str:
     """One line naming the full FIFO and the two branches of a deadlock.
 
+    In engines, tags are no branch (a unit keeps copies of them), and the way back closes no circle.
+
     Args:
         edges: the internal streams.
         valid, ready: last state of each edge at (producer side, consumer side).
     """
+    branches = [not (e.tags or e.way_back) for e in edges]
+    edges, valid, ready = (list(compress(values, branches)) for values in (edges, valid, ready))
     full = [e for e, v, r in zip(edges, valid, ready) if v[0] and not r[0]]
     dry = [e for e, v in zip(edges, valid) if not v[1]]
     joins = ((b, s) for b in full for s in dry if s.consumer == b.consumer and s is not b)

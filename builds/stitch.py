@@ -9,59 +9,36 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from onnx import NodeProto
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.slr_constraints import slr_constraints
+from finn_vitprune.builds.stitched_edges import InEngine, StitchedEdge, stitched_edges
 from finn_vitprune.custom_ops import axilite
 from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.load_chain import LOAD_IN, LOAD_OUT
 from finn_vitprune.custom_ops.load_end import FRAME_LEFT
-from finn_vitprune.custom_ops.netlist import StitchedNet, StitchedPin, StitchedUnit, UnitNetlist, unit_of
+from finn_vitprune.custom_ops.netlist import StitchedNet, StitchedPin, StitchedUnit, UnitNetlist, instance, unit_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_file, write_json, write_text
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import CONTENTS, INDEX, Contents, joined
 from finn_vitprune.synth.yosys import DSP_SIZE
-from finn_vitprune.transforms.edges import stream_edges
+from finn_vitprune.transforms.plan_engines import engines_of
 
 TOP = "finn_design"
 MONITORED_TOP = "finn_design_monitored"
 DESIGN = "design.json"
 """What a stitched folder is described in."""
-FORMAT = 4
-"""Of ``design.json``; format 1 had no digests, format 2 no units, format 3 another limit of idle cycles."""
+FORMAT = 5
+"""Of ``design.json``; format 1 had no digests, format 2 no units, format 3 another limit of idle cycles, format 4 no engines."""
 HOST = "host.onnx"
 """The parent graph, whose host nodes bring images into the accelerator's input order."""
 CONSTRAINTS = "finn_slr.xdc"
 """Which unit stands in which SLR; only where the nodes say so."""
-
-
-@dataclass(frozen=True)
-class StitchedEdge:
-    """A stream between two ops, FIFOs in between counted as part of it.
-
-    ``tensor`` is the tensor at the consumer, ``fifo`` the node name of the FIFO ("" for none) and
-    ``depth`` its depth in beats (2 without: the ops' own registers). ``converted``: it comes from a width converter,
-    so that the FIFO of the stream stands on the edge before.
-    """
-
-    producer: str
-    consumer: str
-    consumer_input: int
-    tensor: str
-    source_tensor: str
-    stream: Stream
-    fifo: str
-    depth: int
-    converted: bool = False
-
-    @property
-    def name(self) -> str:
-        """What reports call the edge."""
-        via = f" through {self.fifo}" if self.fifo else ""
-        return f"{self.producer} -> {self.consumer}{via}"
 
 
 @dataclass(frozen=True)
@@ -79,8 +56,10 @@ class StitchedLoad:
 class StitchedDesign:
     """The stitched design in ``folder``: Verilog files in compile order, ports, units, internal edges, load images.
 
-    ``silent_cycles``: the longest that a node may show nothing while it works, ``size`` the sum of :func:`unit_size`. ``digests`` holds the SHA-256
-    of every file of the design, by its name: sources, tops, ROM files, what is loaded, host graph, constraints.
+    ``units`` and ``edges`` have what is inside of engines in the place of these.
+
+    ``silent_cycles``: the longest that a node may show nothing while it works, ``size`` the sum of :func:`unit_size`. ``digests``
+    holds the SHA-256 of every file of the design, by its name: sources, tops, ROM files, what is loaded, host graph, constraints.
     """
 
     folder: Path
@@ -93,6 +72,11 @@ class StitchedDesign:
     silent_cycles: int
     size: int
     digests: dict[str, str]
+
+    @property
+    def batches(self) -> bool:
+        """Whether a frame may wait for later ones, with which it goes through an engine."""
+        return any(edge.inside and edge.inside.batch > 1 for edge in self.edges)
 
     def save(self) -> None:
         """Write ``design.json`` into the folder, so that later commands need no model."""
@@ -126,7 +110,7 @@ class StitchedDesign:
                 raise UserError(f"{folder / name} is missing: build again")
             if sha256(folder / name) != digest:
                 raise UserError(f"{folder / name} {changed}")
-        edges = [StitchedEdge(**{**e, "stream": _stream(e["stream"])}) for e in data["edges"]]
+        edges = [_edge(**entry) for entry in data["edges"]]
         ports = [StitchedLoad(**entry) for entry in data["loads"]]
         streams = {name: _stream(data[name]) for name in ("input", "output")}
         units = [_unit(**entry) for entry in data["units"]]
@@ -159,6 +143,10 @@ def _stream(data: dict) -> Stream:
     return Stream(**{**data, "dtype": DataType[data["dtype"]]})
 
 
+def _edge(stream: dict, inside: dict | None, **rest) -> StitchedEdge:
+    return StitchedEdge(**rest, stream=_stream(stream), inside=inside and InEngine(**inside))
+
+
 def unit_size(op: VitOp) -> int:
     """How large a unit is for tools: LUTs as estimated, and :data:`DSP_SIZE` for each DSP slice."""
     estimate = op.resources()
@@ -171,29 +159,15 @@ def _unit(name: str, sources: list[str], inputs: list[dict], outputs: list[dict]
 
 
 def stitched_units(model: ModelWrapper) -> list[StitchedUnit]:
-    """The nodes, in graph order."""
+    """The nodes, in graph order, an engine as one."""
     chain = _chain_nets(model)
     return [unit_of(node, chain[node.name]) for node in model.graph.node]
 
 
-def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
-    """The internal streams, one per producer output that another op reads."""
-    edges, by_tensor = [], {e.tensor: e for e in stream_edges(model)}
-    for edge in by_tensor.values():
-        if getCustomOp(edge.producer).is_buffer:
-            continue
-        fifo, depth, last = "", 2, edge
-        if getCustomOp(edge.consumer).is_buffer and edge.consumer.output[0] in by_tensor:
-            fifo, depth = edge.consumer.name, getCustomOp(edge.consumer).get_nodeattr("depth")
-            last = by_tensor[edge.consumer.output[0]]
-        edges.append(
-            StitchedEdge(
-                edge.producer.name, last.consumer.name, last.input, last.tensor, edge.tensor,
-                getCustomOp(edge.producer).out_streams()[edge.output], fifo, depth,
-                getCustomOp(edge.producer).is_converter,
-            )
-        )
-    return edges
+def _units_of(node: NodeProto, unit: StitchedUnit) -> list[StitchedUnit]:
+    """Those of an engine, or the node itself."""
+    op = getCustomOp(node)
+    return op.netlist.units if isinstance(op, VitEngine) else [unit]
 
 
 def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None) -> StitchedDesign:
@@ -223,8 +197,12 @@ def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None
         joined(port.design, port.port, parts).save(folder)
         files.update((CONTENTS, INDEX))
     edges = stitched_edges(model)
+    inside = {
+        tensor: f"{instance(engine.onnx_node.name)}.{net}"
+        for engine in engines_of(model) for tensor, (net, _) in engine.netlist.nets.items()
+    }
     for top, monitored in ((TOP, []), (MONITORED_TOP, edges)):
-        write_text(folder / f"{top}.v", _top_text(units, top, monitored, ports))
+        write_text(folder / f"{top}.v", _top_text(units, top, monitored, ports, inside))
     if constraints := slr_constraints(model, TOP):
         write_text(folder / CONSTRAINTS, constraints)
         files.add(CONSTRAINTS)
@@ -237,7 +215,9 @@ def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None
     last_node = model.find_producer(model.graph.output[0].name)
     last = getCustomOp(last_node).out_streams()[0]
     digests = {name: sha256(folder / name) for name in sorted(files)}
-    design = StitchedDesign(folder, names, first, last, units, edges, ports, max(op.silent_cycles() for op in ops), sum(map(unit_size, ops)), digests)
+    alone = [inner for node, unit in zip(model.graph.node, units) for inner in _units_of(node, unit)]
+    silent, size = max(op.silent_cycles() for op in ops), sum(map(unit_size, ops))
+    design = StitchedDesign(folder, names, first, last, alone, edges, ports, silent, size, digests)
     design.save()
     return design
 
@@ -298,8 +278,9 @@ def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None
 
 
 def _top_text(
-    units: list[StitchedUnit], top: str, monitored: list[StitchedEdge], loader_ports: list[StitchedLoad]
+    units: list[StitchedUnit], top: str, monitored: list[StitchedEdge], loader_ports: list[StitchedLoad], inside: dict[str, str]
 ) -> str:
+    """The Verilog of a top; ``inside``: nets in engines, by tensor."""
     netlist = UnitNetlist(units)
     nets = netlist.nets
     (source,), (sink,) = netlist.ends
@@ -317,10 +298,11 @@ def _top_text(
         bits = sum(e.stream.tdata_bits for e in monitored)
         ports += [f"output wire [{2 * count - 1}:0] mon_valid", f"output wire [{2 * count - 1}:0] mon_ready",
                   f"output wire [{bits - 1}:0] tap_data"]
-        sides = [nets[t][0] for e in monitored for t in (e.source_tensor, e.tensor)]
+        net_of = inside | {tensor: net for tensor, (net, _) in nets.items()}
+        sides = [net_of[t] for e in monitored for t in (e.source_tensor, e.tensor)]
         for signal, port in (("tvalid", "mon_valid"), ("tready", "mon_ready")):
             body.append(f"    assign {port} = {{{', '.join(f'{n}_{signal}' for n in reversed(sides))}}};")
-        taps = ", ".join(f"{nets[e.tensor][0]}_tdata" for e in reversed(monitored))
+        taps = ", ".join(f"{net_of[e.tensor]}_tdata" for e in reversed(monitored))
         body.append(f"    assign tap_data = {{{taps}}};")
     ports += [text for load in loader_ports for text in axilite.ports(load.port, load.address_bits)]
     buses = {load.node: axilite.binds(axilite.AXILITE, load.port) for load in loader_ports}

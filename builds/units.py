@@ -33,11 +33,14 @@ def simulated_by_units(design: StitchedDesign, wish: Simulation) -> bool:
 
 @dataclass(frozen=True)
 class NodeStreams:
-    """Beats of ``frames`` at the ports of a node, uint8 ``[beats, bytes]``; by estimate a frame takes ``cycles``."""
+    """Beats of ``frames`` at the ports of a node, uint8 ``[beats, bytes]``; by estimate a frame takes ``cycles``.
+
+    ``frames`` is None where they are of several encoders and sizes: no interval is measured then.
+    """
 
     inputs: tuple[np.ndarray, ...]
     outputs: tuple[np.ndarray, ...]
-    frames: int
+    frames: int | None
     cycles: int
 
 
@@ -45,7 +48,8 @@ class NodeStreams:
 class NodeRun:
     """What a node alone did: beats compared in all runs, those that differ or lack, and what else was wrong.
 
-    ``interval``: cycles between its overlapping frames, back to back, the first two left out; None of fewer than three.
+    ``interval``: cycles between its overlapping frames, back to back, the first two left out; None of fewer than three, and of
+    a unit of several encoders.
     """
 
     name: str
@@ -111,7 +115,7 @@ class DesignUnits:
     def run(
         self,
         workers: int,
-        streams: Callable[[str], NodeStreams] | None = None,
+        streams: Callable[[str], NodeStreams | None] | None = None,
         size: Callable[[str], int] = lambda _: 0,
     ) -> Iterator[StructureRun]:
         """Compile every structure, in so many processes, and run its nodes alone as soon as it is there.
@@ -119,7 +123,7 @@ class DesignUnits:
         Nodes alone have the MAC implementation of the plan. The accelerator has :attr:`UnitStructure.modelled`.
 
         Args:
-            streams: of a node; without it nodes do not run.
+            streams: of a node; one without them does not run.
             size: of a node by its name; the structures of large nodes come first.
         """
         groups = sorted(self.groups.values(), key=lambda units: size(units[0].name), reverse=True)
@@ -158,7 +162,7 @@ class DesignUnits:
     def _data(self, unit: StitchedUnit) -> Path:
         return self.folder / "files" / unit.name
 
-    def _job(self, units: Sequence[StitchedUnit], streams: Callable[[str], NodeStreams] | None) -> _Job:
+    def _job(self, units: Sequence[StitchedUnit], streams: Callable[[str], NodeStreams | None] | None) -> _Job:
         nodes = (_Node(unit.name, self._data(unit), streams and streams(unit.name)) for unit in units)
         return _Job(self.structures[units[0].name], tuple(nodes))
 
@@ -194,7 +198,7 @@ def _run_alone(node: _Node, structure: UnitStructure, library: Path) -> NodeRun:
                 idle_limit=4 * node.streams.cycles + 4000, fill=True,
             )
             mismatches += sum(map(len, result.mismatches.values()))
-            if stimulus == Stimulus() and node.streams.frames > 2 and not result.deadlock:
+            if stimulus == Stimulus() and (node.streams.frames or 0) > 2 and not result.deadlock:
                 interval = max(
                     float(result.intervals(port, len(beats) // node.streams.frames)[1:].mean()) for port, beats in expected.items()
                 )

@@ -9,7 +9,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.execute import golden
 from finn_vitprune.builds.accelerator import Accelerator
+from finn_vitprune.builds.traces import compare
 from finn_vitprune.sim import Stimulus
+from finn_vitprune.transforms.engine_streams import specification
 
 STALL_PATTERNS = ((0.3, 0.0), (0.0, 0.3), (0.4, 0.4))
 """(pause of the source, stall of the sink) of the runs with disturbed streams."""
@@ -35,8 +37,9 @@ class Verification:
     """What the simulation of the whole accelerator showed.
 
     ``rtl_mismatches`` counts logits of all runs, codes of the traced internal streams, and beats of nodes alone, that
-    differ from the hardware graph in any bit. Latency is of one frame in an empty pipeline. ``units`` is None where the
-    design was simulated in one piece.
+    differ from the hardware graph in any bit. ``traced_streams`` are those that were compared, ``left_out`` the names of those
+    that were not, ``differing`` the first places at which traced streams differ. Latency is of one frame in an empty pipeline.
+    ``units`` is None where the design was simulated in one piece.
     """
 
     images: int
@@ -52,6 +55,8 @@ class Verification:
     frames: int
     max_fill: dict[str, int]
     units: UnitsAlone | None = None
+    left_out: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
 
 
 def verify(
@@ -71,7 +76,8 @@ def verify(
     Returns:
         The verification and the RTL's logits ``[F, classes]``.
     """
-    tensors = golden.run(model, {model.graph.input[0].name: patches})
+    flat = specification(model)
+    tensors = golden.run(flat, {model.graph.input[0].name: patches})
     expected = tensors[model.graph.output[0].name].reshape(len(patches), -1)
 
     full = accelerator.run(patches, label="all images back to back")
@@ -87,16 +93,18 @@ def verify(
         mismatches += differing(run.logits, expected[stalled])
 
     shown = accelerator.run(patches[traced], traced=len(traced))
-    mismatches += sum(differing(shown.trace(name), tensors[name][traced]) for name in shown.traces)
+    compared = compare(accelerator.design.edges, shown, {name: values[traced] for name, values in tensors.items()}, len(traced))
+    compared.report()
+    mismatches += compared.codes
     changes = int(np.count_nonzero(np.argmax(full.logits, -1) != np.argmax(expected, -1)))
     # so few frames give no interval: repeat them to eight or more
     steady = full if len(patches) >= 6 else accelerator.run(np.concatenate([patches] * -(-8 // len(patches))))
     verification = Verification(
         images=len(patches), stalled_images=len(stalled) * len(STALL_PATTERNS), traced_images=len(traced),
-        traced_streams=len(shown.traces), rtl_mismatches=mismatches, class_changes=changes,
-        saturations=golden.saturations(model, tensors), latency_cycles=alone.latency_cycles,
+        traced_streams=compared.streams, rtl_mismatches=mismatches, class_changes=changes,
+        saturations=golden.saturations(flat, tensors), latency_cycles=alone.latency_cycles,
         interval_cycles=steady.interval_cycles, interval_cycles_max=steady.interval_cycles_max,
-        frames=len(steady.intervals) + 1, max_fill=full.max_fill,
+        frames=len(steady.intervals) + 1, max_fill=full.max_fill, left_out=compared.left_out, differing=compared.first,
     )
     return verification, full.logits
 

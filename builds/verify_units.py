@@ -11,13 +11,16 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune import jobs, progress
 from finn_vitprune.builds.accelerator import Accelerator
+from finn_vitprune.builds.node_streams import AllNodeStreams
 from finn_vitprune.builds.stitch import StitchedDesign, unit_size
-from finn_vitprune.builds.units import DesignUnits, NodeRun, NodeStreams
+from finn_vitprune.builds.traces import compare
+from finn_vitprune.builds.units import DesignUnits, NodeRun
 from finn_vitprune.builds.verify import UnitsAlone, Verification, differing
+from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.sim import Stimulus
-from finn_vitprune.sim.beats import pack
+from finn_vitprune.transforms.engine_streams import specification
 from finn_vitprune.transforms.node_names import node_names
 
 FRAMES = 12
@@ -67,7 +70,7 @@ def verify_units(
 
     Nodes run with their own contents and the activations of the first frames. The accelerator runs all frames back to
     back (at least :data:`FRAMES`, repeated where they are fewer), every internal stream of the first ones compared, and
-    these again with pauses and stalls.
+    these again with pauses and stalls. Where a frame waits for later ones in an engine, one alone shows the latency.
 
     Args:
         model: the dataflow model (hardware nodes only).
@@ -94,17 +97,21 @@ def verify_units(
             full = accelerator.run(overlapping, traced=traced, label="the accelerator")
             progress.status("simulating the accelerator with pauses and stalls")
             mismatches = differing(stalled(), expected.logits[:traced])
+        alone = accelerator.run(patches[:1], label="an image alone") if design.batches else full
     logits = full.logits[: len(patches)]
     mismatches += wrong
     mismatches += differing(full.logits, np.concatenate([expected.logits] * (len(overlapping) // len(patches))))
-    mismatches += sum(differing(full.trace(name), expected.tensors[name]) for name in full.traces)
+    compared = compare(design.edges, full, expected.tensors, traced)
+    compared.report()
+    mismatches += compared.codes
     return Verification(
-        images=len(patches), stalled_images=traced, traced_images=traced, traced_streams=len(full.traces),
+        images=len(patches), stalled_images=traced, traced_images=traced, traced_streams=compared.streams,
         rtl_mismatches=mismatches,
         class_changes=int(np.count_nonzero(np.argmax(logits, -1) != np.argmax(expected.logits, -1))),
-        saturations=expected.saturations, latency_cycles=full.latency_cycles, interval_cycles=full.interval_cycles,
+        saturations=expected.saturations, latency_cycles=alone.latency_cycles, interval_cycles=full.interval_cycles,
         interval_cycles_max=full.interval_cycles_max, frames=len(overlapping), max_fill=full.max_fill,
         units=UnitsAlone(len(nodes), len(units.groups), traced, beats, {n.name: n.interval for n in nodes}),
+        left_out=compared.left_out, differing=compared.first,
     ), logits, SimulationSeconds(compile_s, nodes_s, together - started, time.monotonic() - together)  # fmt: skip
 
 
@@ -112,17 +119,10 @@ def _nodes_alone(
     units: DesignUnits, model: ModelWrapper, expected: _Golden, workers: int
 ) -> tuple[list[NodeRun], float, float]:
     """What the nodes did, and seconds of compiling and of running them; a node that differs is named at once."""
-    layers = node_names(model)
-    ops = {node.name: getCustomOp(node) for node in model.graph.node}
-
-    def streams(name: str) -> NodeStreams:
-        op = ops[name]
-        inputs, outputs = (
-            tuple(pack(expected.tensors[tensor], stream) for tensor, stream in zip(tensors, at))
-            for tensors, at in ((op.onnx_node.input, op.in_streams()), (op.onnx_node.output, op.out_streams()))
-        )
-        return NodeStreams(inputs, outputs, len(expected.tensors[op.onnx_node.input[0]]), int(op.get_exp_cycles()))
-
+    units_model = flattened(model)
+    layers = node_names(units_model)
+    ops = {node.name: getCustomOp(node) for node in units_model.graph.node}
+    streams = AllNodeStreams(model, expected.tensors)
     nodes: list[NodeRun] = []
     compile_s = nodes_s = 0.0
     for structure in units.run(workers, streams, lambda name: unit_size(ops[name])):
@@ -139,13 +139,14 @@ def _nodes_alone(
 
 def _golden(model: ModelWrapper, patches: np.ndarray, kept: int) -> _Golden:
     """The hardware graph on all frames; tensors of the first ``kept``, and few others at a time, are in memory."""
+    flat = specification(model)
     bounds = [0, *range(kept, len(patches), GOLDEN_FRAMES), len(patches)]
     tensors, logits, saturations = {}, [], 0
     for number, (start, end) in enumerate(zip(bounds, bounds[1:])):
         progress.status(f"hardware graph: {start} of {len(patches)} frames")
-        found = golden.run(model, {model.graph.input[0].name: patches[start:end]})
+        found = golden.run(flat, {model.graph.input[0].name: patches[start:end]})
         logits.append(found[model.graph.output[0].name].reshape(end - start, -1))
-        saturations += golden.saturations(model, found)
+        saturations += golden.saturations(flat, found)
         tensors = tensors if number else found
     return _Golden(tensors, np.concatenate(logits), saturations)
 

@@ -110,9 +110,14 @@ class VitEngine(VitOp):
 
     @property
     def flat(self) -> ModelWrapper:
-        """The body with the tensors that are at the engine."""
-        body = self._graph("body")
-        _rename(body, {body.input[0].name: self.onnx_node.input[0], body.output[0].name: self.onnx_node.output[0]})
+        """The body with the tensors that are at the engine; what is written in it has the engine's name before its own."""
+        body, name = self._graph("body"), self.onnx_node.name
+        inside = {tensor: f"{name}/{tensor}" for node in body.node for tensor in node.output}
+        _rename(body, inside | {body.input[0].name: self.onnx_node.input[0], body.output[0].name: self.onnx_node.output[0]})
+        for info in body.value_info:
+            info.name = inside.get(info.name, info.name)
+        for annotation in body.quantization_annotation:
+            annotation.tensor_name = inside.get(annotation.tensor_name, annotation.tensor_name)
         return _model(body)
 
     def _graph(self, attribute: str) -> GraphProto | None:
@@ -242,9 +247,13 @@ class VitEngine_rtl(VitRTLBackend, VitEngine):
         for attribute, value in (("gen_top_module", self.onnx_node.name), ("ipgen_path", str(folder)), ("ip_path", str(folder))):
             self.set_nodeattr(attribute, value)
 
+    @property
+    def netlist(self) -> UnitNetlist:
+        """The units, with generated HDL, as the wrapper connects them."""
+        return UnitNetlist([unit_of(node, []) for node in self.hardware.graph.node])
+
     def wrapper_text(self) -> str:
-        units = [unit_of(node, []) for node in self.hardware.graph.node]
-        netlist = UnitNetlist(units)
+        netlist = self.netlist
         (source,), (sink,) = netlist.ends
         ports = ["input  wire ap_clk", "input  wire ap_rst_n"]
         for tensor, name, forth, back in ((source, "in0_V", "input ", "output"), (sink, "out0_V", "output", "input ")):

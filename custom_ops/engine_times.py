@@ -98,7 +98,7 @@ class EngineTimes:
 
     def __init__(self, hardware: ModelWrapper) -> None:
         self.hardware = hardware
-        self.nodes = [_EngineNode(node) for node in _in_order(hardware) if not isinstance(getCustomOp(node), EnginePort)]
+        self.nodes = [_EngineNode(node) for node in in_order(hardware) if not isinstance(getCustomOp(node), EnginePort)]
         ports = [node for node in hardware.graph.node if isinstance(getCustomOp(node), EnginePort)]
         (self.entry,), (self.exit,) = ([n for n in ports if n.op_type == f"VitEngine{end}_rtl"] for end in ("Entry", "Exit"))
         self.port = getCustomOp(self.entry)
@@ -126,7 +126,7 @@ class EngineTimes:
         return there
 
 
-def _in_order(hardware: ModelWrapper) -> list[NodeProto]:
+def in_order(hardware: ModelWrapper) -> list[NodeProto]:
     """The nodes, each behind those that feed it, the way back left out."""
     written = {t: n.name for n in hardware.graph.node for t in n.output}
     entry = next(n for n in hardware.graph.node if n.op_type == "VitEngineEntry_rtl")

@@ -58,7 +58,7 @@ def test_the_description_names_every_file_of_the_design(design):
 @pytest.mark.parametrize("content", ['{"folder": "", "sources": []}', "[]", "{}"])
 def test_the_description_of_another_version_is_refused(design, content):
     (design / "design.json").write_text(content)
-    with pytest.raises(UserError, match=r"design\.json (has format 1, this version reads 4|is not as .*): build again$"):
+    with pytest.raises(UserError, match=r"design\.json (has format 1, this version reads 5|is not as .*): build again$"):
         StitchedDesign.load(design)
 
 

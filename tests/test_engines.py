@@ -1,7 +1,8 @@
 """Engines: encoders in one node, the same bits as the flat graph, units that are one of each role."""
 
 import json
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,15 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 from test_folding import EXAMPLE, PART, example  # noqa: F401 (a fixture: four encoders, drops in two, the last one for the class token)
 
 from finn_vitprune.bench.cycles import simulator_of
+from finn_vitprune.builds.accelerator import Accelerator, RtlRun, in_one_piece
 from finn_vitprune.builds.build import BuildOptions, build
+from finn_vitprune.builds.node_streams import AllNodeStreams
 from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.builds.stitch import StitchedDesign
+from finn_vitprune.builds.stitched_edges import InEngine
+from finn_vitprune.builds.traces import Place, compare, deal, order
+from finn_vitprune.builds.units import DesignUnits
+from finn_vitprune.builds.verify_units import verify_units
 from finn_vitprune.custom_ops.engine import VitEngine_rtl
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.errors import UserError
@@ -21,6 +29,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim import Simulator, Stimulus, beats
 from finn_vitprune.transforms.bind import bind
+from finn_vitprune.transforms.engine_streams import specification
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.plan_engines import engines_of, fold_for
 
@@ -129,11 +138,164 @@ def test_a_build_on_engines_is_bit_exact_and_as_planned(two):
     assert s.verify.images == 24 and s.verify.rtl_mismatches == 0 and s.verify.class_changes == 0
     assert s.rtlsim.latency_cycles == pytest.approx(s.plan.latency_cycles, rel=0.02)
     assert s.rtlsim.interval_cycles == pytest.approx(s.plan.interval_cycles, rel=0.03)  # the first batch has one image
+    streams = StitchedDesign.load(two / "stitched_ip").edges
+    assert s.verify.traced_streams == len(streams) > 80
+    assert json.loads((two / "report" / "rtl_verification.json").read_text())["left_out"] == []
     units = [n for n in s.resources.per_node if n.node.startswith("VitEngine_rtl_")]
     assert len(units) > 40 and len({n.node for n in units}) == len(units)
     for kind in ("LUT", "DSP", "BRAM36", "URAM"):
         assert sum(getattr(n, kind) for n in s.resources.per_node) == pytest.approx(getattr(s.resources, kind))
     assert {n.layer for n in s.nodes if n.node.endswith("_QKV")} == {"engine of encoders 1 to 2, QKV", "engine of encoders 3 to 4, QKV"}
+
+
+@dataclass(frozen=True)
+class TracedDesign:
+    """A design with engines, images, and all tensors that its streams must carry for them."""
+
+    model: ModelWrapper
+    design: StitchedDesign
+    patches: np.ndarray
+    tensors: dict[str, np.ndarray]
+
+    def run(self, folder: Path | None = None) -> RtlRun:
+        """All streams, with the files of ``folder``."""
+        simulated = replace(in_one_piece(self.design), folder=folder or self.design.folder)
+        return Accelerator(self.design, simulated).run(self.patches, traced=len(self.patches))
+
+    def places(self, run: RtlRun) -> list[Place]:
+        """What differs."""
+        return list(compare(self.design.edges, run, self.tensors, len(self.patches)).differing)
+
+
+@pytest.fixture(scope="module")
+def traced(two):
+    """Three images, of which two go through the engines together."""
+    model, given = ModelWrapper(str(two / "intermediate_models" / "step_stitch.onnx")), patches(3)
+    tensors = golden.run(specification(model), {model.graph.input[0].name: given})
+    return TracedDesign(model, StitchedDesign.load(two / "stitched_ip"), given, tensors)
+
+
+def spoil(design: Path, folder: Path, unit: str, encoder: int) -> None:
+    """A copy of a design with another first constant of an encoder; each of two encoders of an engine has half of them."""
+    shutil.copytree(design, folder)
+    file = folder / f"{unit}_constants.hex"
+    words = file.read_text().split()
+    words[0 if encoder % 2 else len(words) // 2] = "0" * len(words[0])
+    file.write_text("\n".join(words) + "\n")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+@pytest.mark.parametrize("unit, encoder", [
+    ("VitEngine_rtl_0_MLP_2", 1), ("VitEngine_rtl_0_QKV", 2), ("VitEngine_rtl_1_projection", 4),
+])  # fmt: skip
+def test_a_wrong_constant_of_one_encoder_is_named_by_stream_encoder_and_image(traced, tmp_path, unit, encoder):
+    """What is wrong begins behind that unit in that encoder, in every image; nothing before it is wrong."""
+    spoil(traced.design.folder, tmp_path / "spoiled", unit, encoder)
+    places = traced.places(traced.run(tmp_path / "spoiled"))
+    behind = next(e for e in traced.design.edges if e.producer == unit and not e.tags)
+    found = [place for place in places if place.stream == behind.name]
+    first = [place.image for place in found if place.encoder == encoder]
+    assert first == [0, 1, 2] and places[0] == found[0], "the first that differs is nearest to the cause"
+    assert str(places[0]).startswith(f"{behind.name}: encoder {encoder}, image 0: ")
+    before = {e.name for e in traced.design.edges[: traced.design.edges.index(behind)] if e.inside and e.inside.engine in unit}
+    assert all(place.encoder is None or place.encoder >= encoder for place in places)
+    assert not [place for place in places if place.encoder == encoder and place.stream in before]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+def test_one_wrong_bit_in_any_frame_of_any_stream_is_named(traced):
+    """Of each stream, encoder and image one bit of the first beat of the frame."""
+    run, flips = traced.run(), 0
+    assert traced.places(run) == []
+    edges = traced.design.edges
+    entered = {e.inside.engine: run.traces[e.tensor][0].ravel().tolist() for e in edges if e.tags and e.of_entry}
+    assert entered["VitEngine_rtl_0"] == [0, 1, 0, 0, 1, 1], "an image alone, then two together"
+    for edge in edges:
+        beats, stream = run.traces[edge.tensor]
+        if edge.tags and edge.of_entry:  # it says how the others are cut
+            for beat in range(len(beats)):
+                wrong = beats.copy()
+                wrong[beat, 0] ^= 1
+                places = traced.places(replace(run, traces=run.traces | {edge.tensor: (wrong, stream)}))
+                assert places and {p.encoder is None for p in places} == {False}
+            continue
+        order, sizes = (entered[edge.inside.engine], edge.inside.beats) if edge.inside else ([0] * 3, [stream.beats])
+        beat, seen = 0, [0] * len(sizes)
+        for encoder in order:
+            if not sizes[encoder]:
+                continue
+            wrong = beats.copy()
+            wrong[beat, 0] ^= 1
+            places = traced.places(replace(run, traces=run.traces | {edge.tensor: (wrong, stream)}))
+            assert places == [Place(edge.name, edge.inside and edge.inside.encoders[encoder], seen[encoder], 1)]
+            beat, seen[encoder], flips = beat + sizes[encoder], seen[encoder] + 1, flips + 1
+        assert beat == len(beats)
+    assert flips > 2 * 3 * 70
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+def test_units_of_an_engine_run_alone_on_the_frames_of_all_encoders(traced):
+    """Some of them; one code of the class token's queries in the last encoder is expected to be another."""
+    names = [f"VitEngine_rtl_1_{unit}" for unit in ("entry", "exit", "QKV_split", "token_drop_switch", "token_drop_merge")]
+    some = [unit for unit in traced.design.units if unit.name in names]
+    (queries,) = next(e for e in traced.design.edges if e.producer == names[2]).inside.carries[1]
+    wrong = traced.tensors[queries].copy()
+    assert wrong.shape[:2] == (3, 1)
+    wrong[1, 0, 5] ^= 1
+    with DesignUnits(replace(traced.design, units=some)) as units:
+        streams = AllNodeStreams(traced.model, traced.tensors | {queries: wrong})
+        ran = [node for structure in units.run(1, streams) for node in structure.nodes]
+    assert sorted(node.name for node in ran) == sorted(names[1:]), "in which order an entry takes frames hangs on when they come"
+    assert all(node.beats > 1000 and not node.problem for node in ran)
+    assert {node.name: node.mismatches for node in ran if node.mismatches} == {names[2]: 2}, "once a run"
+
+
+@pytest.mark.whole
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+def test_engines_unit_by_unit_are_the_stitched_top_in_every_cycle(traced):
+    """Of the same cycles and bits on all streams; and verified so."""
+    with DesignUnits(traced.design) as units:
+        units.compile(workers=2)
+        by_units, whole = Accelerator(traced.design, units.simulated()), Accelerator(traced.design)
+        for stimulus in (Stimulus(), Stimulus(seed=3, pause=0.3, stall=0.3), Stimulus(seed=5, stall=0.6, reset_at=7_000)):
+            found, expected = (a.run(traced.patches, stimulus, traced=3) for a in (by_units, whole))
+            assert found.cycles == expected.cycles and found.max_fill == expected.max_fill
+            assert all(np.array_equal(found.traces[name][0], beats) for name, (beats, _) in expected.traces.items())
+    result, logits, _ = verify_units(traced.model, traced.design, traced.patches, 2, workers=2)
+    assert result.rtl_mismatches == 0 and result.traced_streams == len(traced.design.edges)
+    assert result.units.nodes == len(traced.design.units) - 2, "all but the entries run alone"
+    assert np.array_equal(logits, found.logits) and result.latency_cycles == whole.run(traced.patches[:1]).latency_cycles
+
+
+@pytest.mark.parametrize("sent, images, expected", [
+    ([0, 1, 2, 0, 0, 1, 1, 2, 2], 3, [0, 1, 2, 0, 0, 1, 1, 2, 2]),
+    ([0, 0, 1, 1, 2, 2, 0], 3, [0, 0, 1, 1, 2, 2, 0, 1, 2]),  # cut, or tags that lack
+    ([0, 0, 0, 1, 1, 2], 3, [0, 0, 1, 1, 2, 2, 0, 1, 2]),  # three in a batch of two
+    ([1, 0, 2], 1, [0, 1, 2]),
+])  # fmt: skip
+def test_frames_are_dealt_by_batches(sent, images, expected):
+    inside = InEngine("engine", [5, 6, 7], batch=2, beats=[3, 2, 0], carries=[["a"], ["b"], []])
+    encoders = order(inside, np.array(sent), images)
+    assert encoders == expected
+    values = np.arange(2 * 5 * images)
+    first, second, none = deal(inside, 2, values, encoders)
+    assert [len(f) for f in first] == [6] * images and [len(f) for f in second] == [4] * images
+    assert sorted(np.concatenate([*first, *second])) == values.tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+def test_a_stream_of_which_it_is_not_known_what_it_carries_is_named(traced):
+    run, edges = traced.run(), list(traced.design.edges)
+    number = next(i for i, edge in enumerate(edges) if edge.inside and not edge.tags)
+    unknown = replace(edges[number].inside, beats=[0, 0], carries=[[], []])
+    edges[number] = replace(edges[number], inside=unknown)
+    found = compare(edges, run, traced.tensors, 3)
+    assert found.left_out == (edges[number].name,) and found.streams == len(edges) - 1 and found.codes == 0
 
 
 @pytest.mark.slow

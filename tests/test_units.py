@@ -171,7 +171,9 @@ def test_wrong_contents_of_one_unit_are_named_and_counted(small_build, tmp_path,
     assert lines[0].startswith(f"{name} (patch embedding) alone: ") and lines[0].endswith("beats differ")
     assert lines[0].split()[-5] in lines[1], "it is the only one that differs"
     assert lines[1].startswith(f"{found.units.nodes} nodes alone, of {found.units.structures} structures: ")
-    assert lines[1].endswith(f" of {found.units.beats:,} beats differ") and len(lines) == 2
+    assert lines[1].endswith(f" of {found.units.beats:,} beats differ")
+    assert lines[2].startswith(f"{name} -> ") and lines[2].endswith("codes differ") and ": image 0: " in lines[2]
+    assert found.differing[0] == lines[2], "streams from there on, the nearest first"
 
 
 def test_a_unit_that_comes_to_a_standstill_is_named(small_build, tmp_path):

@@ -135,7 +135,7 @@ def _verify(s: Summary) -> TextTable:
         ("images through the RTL", f"{v.images:,}"),
         ("RTL mismatches (values that differ from the hardware graph)", f"{v.rtl_mismatches:,}"),
         ("images run again with random pauses and stalls", f"{v.stalled_images:,}"),
-        ("internal streams compared beat by beat", f"{v.traced_streams:,} on {v.traced_images:,} images"),
+        ("internal streams compared beat by beat", _streams(v)),
         ("simulation of the accelerator", _simulation(v)),
         *_cycles_alone(s),
         ("images whose class differs between RTL and hardware graph", f"{v.class_changes:,}"),
@@ -148,6 +148,11 @@ def _verify(s: Summary) -> TextTable:
     images = v.image_choice or v.image_source
     note = f"Images: {images}." if images else ""
     return TextTable("Checks", ("", ""), rows, note)
+
+
+def _streams(v: VerifySummary) -> str:
+    left_out = f", {v.left_out_streams:,} others not compared" if v.left_out_streams else ""
+    return f"{v.traced_streams:,} on {v.traced_images:,} images{left_out}"
 
 
 def _simulation(v: VerifySummary) -> str:

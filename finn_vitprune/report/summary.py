@@ -90,7 +90,7 @@ class VerifySummary(_SummarySection):
     ``stalled_images`` went through the RTL again with random pauses and stalls. ``images`` of the ``images_total``
     images of ``image_source`` were used, drawn with ``image_seed`` where that is not all of them (``image_choice`` says
     it in words). Accuracies are ``None`` where there are no labels (``image_source`` "random"). ``traced_streams`` were compared
-    beat by beat on ``traced_images``. ``units`` is ``None`` where the design was simulated in one piece.
+    beat by beat on ``traced_images``, ``left_out_streams`` were not. ``units`` is ``None`` where the design was simulated in one piece.
     """
 
     images: Count
@@ -98,6 +98,7 @@ class VerifySummary(_SummarySection):
     class_changes: Count = 0
     stalled_images: Count = 0
     traced_streams: Count = 0
+    left_out_streams: Count = 0
     traced_images: Count = 0
     units: UnitsSummary | None = None
     image_source: str = ""
