@@ -318,6 +318,17 @@ def test_half_precision_needs_a_wider_tolerance(data, tmp_path, capsys):
     assert 1e-4 < found["onnxruntime"]["relative"] < 0.05
 
 
+def test_an_untrained_head_comes_in_with_a_note_and_no_advice_on_pixels(tmp_path, capsys):
+    source = small_timm()
+    torch.nn.init.zeros_(source.head.weight)
+    path = export(source, tmp_path / "model.onnx")
+    parts = {"images": pixels(20), "labels": np.arange(20) % 5}
+    np.savez(tmp_path / "set.npz", **{f"{p}_{k}": v for p in ("train", "test") for k, v in parts.items()})
+    found = imported(capsys, path, "--data", f"npz:{tmp_path}/set.npz", "-o", tmp_path / "x.onnx")
+    assert [s["accuracy"] for s in found["stages"]] == [0.2] * 4  # the largest bias wins for every image
+    assert len(found["notes"]) == 1 and "the head is untrained" in found["notes"][0]
+
+
 def test_a_qonnx_file_is_sent_to_build(model, data, tmp_path, capsys):
     imported(capsys, model, "--data", data, "-o", tmp_path / "q.onnx")
     assert "build" in one_line(capsys, tmp_path / "q.onnx", "--data", data, "-o", tmp_path / "x.onnx")

@@ -295,9 +295,9 @@ class _Work:
         progress.line(f"{name}: cosine {stage.cosine:.4f}, top-1 agreement {agreement:.4f}{shown}")
 
     def _check_chance(self) -> None:
-        """A float network that guesses was given other pixels than it was trained on, as a rule."""
+        """A float network that guesses was given other pixels than it was trained on, as a rule, if its head was trained."""
         accuracy, guess = self.stages[0].accuracy, 1 / self.plan.vit.config.classes
-        if accuracy is not None and accuracy < CHANCE * guess:
+        if accuracy is not None and accuracy < CHANCE * guess and not self.plan.vit.untrained_head:
             text = (
                 f"the float network is right on {accuracy:.4f} of the images, guessing on {guess:.4f}: check "
                 "--mean and --std, and the order of the classes"
