@@ -1,9 +1,10 @@
 """What is not supported is rejected by its name, at the node where it stands."""
 
+import numpy as np
 import pytest
 import timm.layers
 import torch
-from ingest_models import SMALL, Multihead, export, randomised, small_timm
+from ingest_models import SMALL, Multihead, export, randomised, run_onnx, small_timm
 from timm.models.beit import Beit
 from timm.models.cait import Cait
 from timm.models.eva import Eva
@@ -84,6 +85,13 @@ class BiasWithoutClassToken(Attention):
         return self.proj((attention @ v).transpose(1, 2).reshape(batch, tokens, width))
 
 
+def with_head(*layers, **options):
+    """A ViT with these layers in place of its classifier."""
+    model = small_timm(**options)
+    model.head = nn.Sequential(*layers)
+    return model
+
+
 SWIN = dict(
     img_size=64, patch_size=4, embed_dim=12, depths=(2,), num_heads=(3,), window_size=4, num_classes=5
 )
@@ -141,6 +149,21 @@ CASES = {
         "LayerNormalization",
         "before the first encoder",
     ),
+    "hidden layer in the head": (
+        lambda: with_head(nn.Linear(24, 12), nn.ReLU(), nn.Linear(12, 5)),
+        "Gemm",
+        "hidden layer in the head: 12 neurons with ReLU before the classifier (node /head/head.2/Gemm)",
+    ),
+    "hidden layers behind the mean": (
+        lambda: with_head(nn.Linear(24, 12), nn.LayerNorm(12), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 5), global_pool="avg"),
+        "Gemm",
+        "hidden layer in the head: 12 and 8 neurons with LayerNorm and tanh before the classifier",
+    ),
+    "ReLU before the classifier": (
+        lambda: with_head(nn.ReLU(), nn.Linear(24, 5)),
+        "Relu",
+        "ReLU stands between the last LayerNorm and the classifier",
+    ),
     "no positions": (
         lambda: small_timm(pos_embed="none", class_token=False, global_pool="avg"), None, "without positions",
     ),
@@ -189,6 +212,27 @@ def test_it_is_refused_by_name_with_what_would_help(tmp_path, case):
     assert first.help
     if op_type is not None:
         assert first.op_type == op_type
+
+
+def first_help(path):
+    """What would help by the first rejection of a file."""
+    return read(path).rejections[0].help
+
+
+def test_two_linear_layers_as_head_become_one_as_the_answer_says_and_are_taken(tmp_path):
+    model = randomised(with_head(nn.Linear(24, 12), nn.Linear(12, 5)))
+    path = export(model, tmp_path / "model.onnx")
+    assert first_help(path) == "multiply the linear layers into one, it computes the same"
+    first, second = model.head
+    one = nn.Linear(24, 5)
+    one.weight.data, one.bias.data = second.weight @ first.weight, second(first.bias)
+    expected = run_onnx(path, images := np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32))
+    model.head = one
+    found = read(export(model, tmp_path / "one.onnx"))
+    assert found.rejections == ()
+    assert np.abs(run_onnx(tmp_path / "one.onnx", images) - expected).max() < 1e-4 * np.abs(expected).max()
+    hidden = export(randomised(with_head(nn.Linear(24, 12), nn.ReLU(), nn.Linear(12, 5))), tmp_path / "hidden.onnx")
+    assert first_help(hidden) == "train a head of one linear layer"
 
 
 def test_a_causal_flag_of_the_attention_operator_is_a_causal_mask(tmp_path):
