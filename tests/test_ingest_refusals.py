@@ -63,6 +63,13 @@ class RootMeanSquare(nn.Module):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.weight
 
 
+class ChannelsLast(nn.BatchNorm1d):
+    """BatchNorm in place of LayerNorm, on ``[1, N, C]``."""
+
+    def forward(self, x):
+        return super().forward(x.transpose(1, 2)).transpose(1, 2) if x.dim() == 3 else super().forward(x)
+
+
 class Differential(Attention):
     """Two attentions, one taken from the other."""
 
@@ -233,6 +240,52 @@ def test_two_linear_layers_as_head_become_one_as_the_answer_says_and_are_taken(t
     assert np.abs(run_onnx(tmp_path / "one.onnx", images) - expected).max() < 1e-4 * np.abs(expected).max()
     hidden = export(randomised(with_head(nn.Linear(24, 12), nn.ReLU(), nn.Linear(12, 5))), tmp_path / "hidden.onnx")
     assert first_help(hidden) == "train a head of one linear layer"
+
+
+FOLD_BEHIND = "fold it into the linear layer that reads it: s = scale / sqrt(variance + epsilon), W becomes diag(s) W"
+
+
+def folded(norm, head):
+    """The linear layer that computes ``head(norm(x))``, as the answer on a BatchNorm before it says."""
+    s = norm.weight / (norm.running_var + norm.eps).sqrt()
+    one = nn.Linear(head.in_features, head.out_features)
+    one.weight.data = head.weight * s  # torch holds W transposed
+    one.bias.data = head.bias + (norm.bias - norm.running_mean * s) @ head.weight.T
+    return one
+
+
+@pytest.mark.parametrize("options", [{}, {"global_pool": "avg", "fc_norm": False}], ids=str)
+def test_a_batchnorm_before_the_head_is_folded_into_it_as_the_answer_says_and_is_taken(tmp_path, options):
+    model = randomised(with_head(nn.BatchNorm1d(24), nn.Linear(24, 5), **options))
+    norm, head = model.head
+    norm.running_mean.uniform_(-1, 1)
+    norm.running_var.uniform_(0.5, 2)
+    path = export(model, tmp_path / "model.onnx")
+    first = read(path).rejections[0]
+    assert first.op_type == "BatchNormalization"
+    assert first.help.startswith(FOLD_BEHIND)
+    images = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
+    expected = run_onnx(path, images)
+    model.head = folded(norm, head)
+    assert read(export(model, tmp_path / "folded.onnx")).rejections == ()
+    assert np.abs(run_onnx(tmp_path / "folded.onnx", images) - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("make", "help"),
+    [
+        (lambda: with_head(nn.Linear(24, 12), nn.BatchNorm1d(12), nn.Linear(12, 5)), "fold it into the linear layer before it"),
+        (lambda: with_head(nn.Linear(24, 12), nn.ReLU(), nn.BatchNorm1d(12), nn.Linear(12, 5)), FOLD_BEHIND),
+        (lambda: small_timm(norm_layer=ChannelsLast), "use a plain ViT or DeiT, with LayerNorm"),
+    ],
+    ids=["behind a linear layer", "behind ReLU", "in place of LayerNorm"],
+)
+def test_a_batchnorm_elsewhere_gets_the_advice_of_its_place(tmp_path, make, help):
+    model = randomised(make())
+    path = export(model, tmp_path / "model.onnx", training=torch.onnx.TrainingMode.PRESERVE)
+    first = read(path).rejections[0]
+    assert first.op_type == "BatchNormalization"
+    assert first.help.startswith(help)
 
 
 def test_a_causal_flag_of_the_attention_operator_is_a_causal_mask(tmp_path):
