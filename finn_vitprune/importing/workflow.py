@@ -21,7 +21,7 @@ from finn_vitprune.ingest.check.checked import Structure
 from finn_vitprune.importing.float_model import Comparison, compare, float_network
 from finn_vitprune.importing.data import ImportData, load_data
 from finn_vitprune.importing.options import ImportOptions
-from finn_vitprune.ingest.check.texts import structure_text
+from finn_vitprune.ingest.check.texts import refusal, structure_text
 from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, load
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.importing.fine_tuning import FineTuning
@@ -159,7 +159,7 @@ def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
     found, rejections = judged(file, options.model)
     if rejections:
         more = f" ({len(rejections) - 1} more: `finn-vitprune check` lists them)" if len(rejections) > 1 else ""
-        raise UserError(f"{options.model} cannot be imported: {rejections[0]}{more}")
+        raise UserError(f"{options.model} cannot be imported: {refusal(rejections)}{more}")
     return file, found.vit
 
 
