@@ -2,6 +2,9 @@
 
 import json
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from finn_vitprune.builds.experiments import zoo
 from finn_vitprune.ingest.check.file_run import without_activation_quantisers
 from finn_vitprune.importing.float_model import as_in_file, compare, float_network
 from finn_vitprune.importing.data import load_data
+from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.importing.workflow import cosine
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read, understand
@@ -341,6 +345,38 @@ def test_an_output_is_replaced_only_when_asked(model, data, tmp_path, capsys):
     assert target.read_text() == "mine"
     imported(capsys, model, "--data", data, "-o", target, "--force")
     assert ModelMetadata.read(ModelWrapper(str(target))).name == "x"
+
+
+@pytest.mark.parametrize(
+    "place,message",
+    [
+        ("file/x.onnx", "file is not a folder"),
+        ("file/new/x.onnx", "file is not a folder"),
+        ("link/x.onnx", "link is not a folder"),
+        ("/proc/x.onnx", "): give a folder and a name that can be"),
+        ("/proc/new/x.onnx", "/proc cannot be written"),
+        ("folder.onnx", "folder.onnx is a folder: give another name"),
+        ("log.onnx", "log.log is a folder: give another name"),
+        ("busy.onnx", "busy.log cannot be written (Text file busy)"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_named_before_the_model_is_read(place, message, tmp_path, capsys):
+    model = tmp_path / "broken.onnx"
+    for name in ("file", "broken.onnx"):
+        (tmp_path / name).write_text("not a model")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "busy.log").symlink_to(Path(sys.executable).resolve())  # a program that runs is not written, even by root
+    for name in ("folder.onnx", "log.log"):
+        (tmp_path / name).mkdir()
+    before = sorted(tmp_path.iterdir())
+    err = one_line(capsys, model, "--data", "npz:nowhere.npz", "-o", tmp_path / place, "--force")
+    assert f"-o {tmp_path / place}: " in err and message in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_output_in_new_folders_can_be_written(tmp_path):
+    ImportOptions(tmp_path / "model.onnx", "digits", tmp_path / "a" / "b" / "x.onnx").check_output()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
