@@ -14,8 +14,10 @@ from ingest_models import export, small_distilled, small_timm
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from PIL import Image
 from qonnx.core.modelwrapper import ModelWrapper
+from said import Said
 from test_ingest import Calibration, Wrapped
 
+from finn_vitprune import progress
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.errors import UserError
@@ -23,8 +25,8 @@ from finn_vitprune.builds.experiments import zoo
 from finn_vitprune.ingest.check.file_run import without_activation_quantisers
 from finn_vitprune.importing.float_model import as_in_file, compare, float_network
 from finn_vitprune.importing.data import load_data
-from finn_vitprune.importing.options import ImportOptions
-from finn_vitprune.importing.workflow import cosine
+from finn_vitprune.importing.options import FineTune, ImportOptions
+from finn_vitprune.importing.workflow import cosine, import_model
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read, understand
 from finn_vitprune.export.metadata import ModelMetadata
@@ -276,6 +278,29 @@ def test_recovery_needs_no_labels_and_brings_the_answers_back(model, data, tmp_p
     assert stages["recovered"] > stages["quantised"]
     assert stages["integer"] == pytest.approx(stages["recovered"], abs=0.02)
     assert ModelMetadata.read(ModelWrapper(str(tmp_path / "r.onnx"))).weight_bits == 4
+
+
+def test_each_stage_tells_how_many_held_out_images_are_done(model, tmp_path):
+    np.savez(tmp_path / "images.npz", images=pixels(225))
+    options = ImportOptions(
+        model, f"npz:{tmp_path}/images.npz", tmp_path / "x.onnx", fine_tune=FineTune(epochs=1, train_images=20)
+    )
+    said = Said()
+    with progress.shown_by(said):
+        import_model(options)
+    statuses = [s for s in said if "held-out images" in s]
+    stages = ("float", "pruned", "quantised", "fine-tune", "recovered", "integer")
+    expected = [f"{stage}: {done} of 45 held-out images" for stage in stages for done in (0, 20, 40)]
+    assert [s for s in dict.fromkeys(statuses)] == expected
+    assert said.index("float: 0 of 45 held-out images") < next(i for i, s in enumerate(said) if s.startswith("float: cosine"))
+
+
+def test_nothing_that_libraries_warn_of_reaches_the_terminal(model, data, tmp_path):
+    arguments = ["import", str(model), "--data", data, "-o", str(tmp_path / "x.onnx")]
+    program = f"from finn_vitprune.cli import run; raise SystemExit(run({arguments!r}))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Warning" not in ended.stdout
 
 
 def test_help_has_an_example_that_parses(capsys):

@@ -43,6 +43,9 @@ COMPARED_IMAGES = 8
 CHANCE = 2.0
 """A float accuracy below so many times that of guessing gets a note."""
 
+STATUS_IMAGES = 20
+"""Held-out images between two statuses."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -199,7 +202,7 @@ class _Work:
         if not c.relative <= o.tolerance:
             raise UserError(f"{o.model} is not supported: {text}; --tolerance sets what is allowed")
         progress.line(text)
-        self.reference = self._logits(self.float)
+        self.reference = self._logits("float", self.float)
         self._stage("float", self.reference)
         self._check_chance()
 
@@ -251,7 +254,7 @@ class _Work:
         self.scores.cpu()
         frozen = freeze(cut(self.student, self.scores.final_masks()))
         with frozen.counting_saturations() as counts:
-            logits = self._logits(frozen)
+            logits = self._logits("integer", frozen)
         self._stage("integer", logits)
         saturations = sum(counts.values())
         if saturations:
@@ -270,20 +273,25 @@ class _Work:
 
     def _measure(self, name: str) -> None:
         masks = self.scores.final_masks()
-        self._stage(name, self._logits(lambda x: self.student(x, masks)))
+        self._stage(name, self._logits(name, lambda x: self.student(x, masks)))
 
     def _draw(self, count: int | None) -> np.ndarray:
         """``count`` of the held-out images, by index; always the same."""
         return draw(len(self.images), count, self.options.seed, self.labels)
 
     @torch.no_grad()
-    def _logits(self, forward: Callable[[Tensor], Tensor], count: int | None = None) -> np.ndarray:
-        return logits_of(lambda x: forward(x.to(self.device)).cpu(), self.images[self._draw(count)])
+    def _logits(self, stage: str, forward: Callable[[Tensor], Tensor], count: int | None = None) -> np.ndarray:
+        """Logits of the held-out images, ``count`` of them or all; a status tells how many are done."""
+        images, found = self.images[self._draw(count)], []
+        for start in range(0, len(images), STATUS_IMAGES):
+            progress.status(f"{stage}: {start} of {len(images)} held-out images")
+            found.append(logits_of(lambda x: forward(x.to(self.device)).cpu(), images[start : start + STATUS_IMAGES]))
+        return np.concatenate(found)
 
     def _quality(self, forward: Callable[[Tensor], Tensor], count: int | None) -> float:
         """Accuracy, or agreement with the float network where there are no labels."""
         wanted = self.reference.argmax(1) if self.labels is None else self.labels
-        return float((self._logits(forward, count).argmax(1) == wanted[self._draw(count)]).mean())
+        return float((self._logits("fine-tune", forward, count).argmax(1) == wanted[self._draw(count)]).mean())
 
     def _stage(self, name: str, logits: np.ndarray) -> None:
         found = logits.argmax(1)
