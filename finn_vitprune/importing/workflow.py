@@ -238,6 +238,7 @@ class _Work:
         epochs = o.fine_tune.epochs
         if not epochs:
             return
+        progress.status("fine-tuning")
         config = o.training(self.plan.prune)
         run = FineTuning(config, data, self.float, self.student, self.scores, self._quality)
         with Display(console, epochs, 0, run.steps_per_epoch) as display:
