@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
-from finn_vitprune.cli import DEBUG
 from finn_vitprune.cli.params import Floats, Ints, positive, share
 from finn_vitprune.pruning.choices import Score, Share
 
@@ -154,9 +153,6 @@ def command(
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
     """Nothing that torch, its exporter or brevitas warn of, in Python or in C++ (which reads the variable when it is loaded)."""
-    if os.environ.get(DEBUG):
-        yield
-        return
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
