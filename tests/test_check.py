@@ -5,6 +5,8 @@ import json
 import numpy as np
 import onnx
 import pytest
+import torch
+import torchvision
 from ingest_models import export, small_distilled, small_timm
 from onnx import helper, numpy_helper
 from torch import nn
@@ -319,6 +321,22 @@ def test_a_float_file_whose_answer_is_always_the_same_does_not_pass(float_file, 
 
     checked = check(edited(float_file, tmp_path / "model.onnx", empty))
     assert "the same for two images" in checked.rejections[0].reason
+
+
+def test_a_head_of_zeros_is_untrained_not_damaged(tmp_path):
+    model = torchvision.models.VisionTransformer(64, 16, 2, 3, 24, 96, num_classes=5).eval()
+    assert not model.heads.head.weight.any()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        path = export(model, tmp_path / "created.onnx")
+        torch.nn.init.zeros_(model.conv_proj.weight)
+        empty = export(model, tmp_path / "empty.onnx")
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    checked = check(path)
+    assert checked.passed and checked.mapped == len(checked.rows)
+    assert "the head is untrained" in checked.notes[0]
+    assert "the weights are empty" in check(empty).rejections[0].reason
 
 
 @pytest.mark.parametrize("options", [{"budget": Budget(LUT=0.5)}, {"shell": "xdma"}])

@@ -2,6 +2,9 @@
 
 import json
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +14,10 @@ from ingest_models import export, small_distilled, small_timm
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from PIL import Image
 from qonnx.core.modelwrapper import ModelWrapper
+from said import Said
 from test_ingest import Calibration, Wrapped
 
+from finn_vitprune import progress
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.errors import UserError
@@ -20,7 +25,8 @@ from finn_vitprune.builds.experiments import zoo
 from finn_vitprune.ingest.check.file_run import without_activation_quantisers
 from finn_vitprune.importing.float_model import as_in_file, compare, float_network
 from finn_vitprune.importing.data import load_data
-from finn_vitprune.importing.workflow import cosine
+from finn_vitprune.importing.options import FineTune, ImportOptions
+from finn_vitprune.importing.workflow import cosine, import_model
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read, understand
 from finn_vitprune.export.metadata import ModelMetadata
@@ -274,6 +280,29 @@ def test_recovery_needs_no_labels_and_brings_the_answers_back(model, data, tmp_p
     assert ModelMetadata.read(ModelWrapper(str(tmp_path / "r.onnx"))).weight_bits == 4
 
 
+def test_each_stage_tells_how_many_held_out_images_are_done(model, tmp_path):
+    np.savez(tmp_path / "images.npz", images=pixels(225))
+    options = ImportOptions(
+        model, f"npz:{tmp_path}/images.npz", tmp_path / "x.onnx", fine_tune=FineTune(epochs=1, train_images=20)
+    )
+    said = Said()
+    with progress.shown_by(said):
+        import_model(options)
+    statuses = [s for s in said if "held-out images" in s]
+    stages = ("float", "pruned", "quantised", "fine-tune", "recovered", "integer")
+    expected = [f"{stage}: {done} of 45 held-out images" for stage in stages for done in (0, 20, 40)]
+    assert [s for s in dict.fromkeys(statuses)] == expected
+    assert said.index("float: 0 of 45 held-out images") < next(i for i, s in enumerate(said) if s.startswith("float: cosine"))
+
+
+def test_nothing_that_libraries_warn_of_reaches_the_terminal(model, data, tmp_path):
+    arguments = ["import", str(model), "--data", data, "-o", str(tmp_path / "x.onnx")]
+    program = f"from finn_vitprune.cli import run; raise SystemExit(run({arguments!r}))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Warning" not in ended.stdout
+
+
 def test_help_has_an_example_that_parses(capsys):
     assert run(["import", "--help"]) == 0
     example = " ".join(capsys.readouterr().out.split("Example: ")[1].split())
@@ -318,6 +347,17 @@ def test_half_precision_needs_a_wider_tolerance(data, tmp_path, capsys):
     assert 1e-4 < found["onnxruntime"]["relative"] < 0.05
 
 
+def test_an_untrained_head_comes_in_with_a_note_and_no_advice_on_pixels(tmp_path, capsys):
+    source = small_timm()
+    torch.nn.init.zeros_(source.head.weight)
+    path = export(source, tmp_path / "model.onnx")
+    parts = {"images": pixels(20), "labels": np.arange(20) % 5}
+    np.savez(tmp_path / "set.npz", **{f"{p}_{k}": v for p in ("train", "test") for k, v in parts.items()})
+    found = imported(capsys, path, "--data", f"npz:{tmp_path}/set.npz", "-o", tmp_path / "x.onnx")
+    assert [s["accuracy"] for s in found["stages"]] == [0.2] * 4  # the largest bias wins for every image
+    assert len(found["notes"]) == 1 and "the head is untrained" in found["notes"][0]
+
+
 def test_a_qonnx_file_is_sent_to_build(model, data, tmp_path, capsys):
     imported(capsys, model, "--data", data, "-o", tmp_path / "q.onnx")
     assert "build" in one_line(capsys, tmp_path / "q.onnx", "--data", data, "-o", tmp_path / "x.onnx")
@@ -330,6 +370,38 @@ def test_an_output_is_replaced_only_when_asked(model, data, tmp_path, capsys):
     assert target.read_text() == "mine"
     imported(capsys, model, "--data", data, "-o", target, "--force")
     assert ModelMetadata.read(ModelWrapper(str(target))).name == "x"
+
+
+@pytest.mark.parametrize(
+    "place,message",
+    [
+        ("file/x.onnx", "file is not a folder"),
+        ("file/new/x.onnx", "file is not a folder"),
+        ("link/x.onnx", "link is not a folder"),
+        ("/proc/x.onnx", "): give a folder and a name that can be"),
+        ("/proc/new/x.onnx", "/proc cannot be written"),
+        ("folder.onnx", "folder.onnx is a folder: give another name"),
+        ("log.onnx", "log.log is a folder: give another name"),
+        ("busy.onnx", "busy.log cannot be written (Text file busy)"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_named_before_the_model_is_read(place, message, tmp_path, capsys):
+    model = tmp_path / "broken.onnx"
+    for name in ("file", "broken.onnx"):
+        (tmp_path / name).write_text("not a model")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "busy.log").symlink_to(Path(sys.executable).resolve())  # a program that runs is not written, even by root
+    for name in ("folder.onnx", "log.log"):
+        (tmp_path / name).mkdir()
+    before = sorted(tmp_path.iterdir())
+    err = one_line(capsys, model, "--data", "npz:nowhere.npz", "-o", tmp_path / place, "--force")
+    assert f"-o {tmp_path / place}: " in err and message in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_output_in_new_folders_can_be_written(tmp_path):
+    ImportOptions(tmp_path / "model.onnx", "digits", tmp_path / "a" / "b" / "x.onnx").check_output()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -112,29 +116,30 @@ def command(
     from finn_vitprune.cli.files import need_file
 
     need_file(model)
-    from finn_vitprune.importing.options import FineTune, ImportOptions
+    with _quiet_libraries():
+        from finn_vitprune.importing.options import FineTune, ImportOptions
 
-    options = ImportOptions(
-        model=model,
-        data=data,
-        output=output,
-        score=score,
-        block_size=block_size,
-        block_keep=block_keep,
-        neuron_keep=neuron_keep,
-        token_keep=token_keep,
-        drop_at=drop_at or (),
-        weight_bits=int(weight_bits),
-        act_bits=int(activation_bits),
-        fine_tune=FineTune(fine_tune_epochs, learning_rate, batch_size, train_images, shift, flip),
-        tolerance=tolerance,
-        mean=mean or None,
-        std=std or None,
-        eval_images=eval_images,
-        seed=seed,
-        force=force,
-    )
-    imported = _run(options, json_output)
+        options = ImportOptions(
+            model=model,
+            data=data,
+            output=output,
+            score=score,
+            block_size=block_size,
+            block_keep=block_keep,
+            neuron_keep=neuron_keep,
+            token_keep=token_keep,
+            drop_at=drop_at or (),
+            weight_bits=int(weight_bits),
+            act_bits=int(activation_bits),
+            fine_tune=FineTune(fine_tune_epochs, learning_rate, batch_size, train_images, shift, flip),
+            tolerance=tolerance,
+            mean=mean or None,
+            std=std or None,
+            eval_images=eval_images,
+            seed=seed,
+            force=force,
+        )
+        imported = _run(options, json_output)
     if json_output:
         import json
 
@@ -143,6 +148,15 @@ def command(
         from rich.console import Console
 
         show(imported, options, Console())
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Nothing that torch, its exporter or brevitas warn of, in Python or in C++ (which reads the variable when it is loaded)."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _run(options: ImportOptions, quiet_output: bool) -> Imported:

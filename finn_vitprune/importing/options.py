@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd
@@ -78,16 +80,33 @@ class ImportOptions:
         return self.output.with_suffix(".log")
 
     def check_output(self) -> None:
-        """Raise a UserError where the output cannot be written."""
+        """Raise a UserError where the output, or what goes beside it, cannot be written."""
         if self.output.suffix != ".onnx":
             raise UserError(f"-o {self.output}: the output is an ONNX file, give it the suffix .onnx")
         if self.output.resolve() == self.model.resolve():
             raise UserError(f"-o {self.output} is the model itself: give another name")
-        if self.output.parent.exists() and not self.output.parent.is_dir():
-            raise UserError(f"-o {self.output}: {self.output.parent} is not a folder")
+        self._check_writable()
+        for path in (self.output, self.images, self.log):
+            if path.is_dir():
+                raise UserError(f"-o {self.output}: {path} is a folder: give another name")
         for path in (self.output, self.images):
             if path.exists() and not self.force:
                 raise UserError(f"{path} is there already: use --force to replace it, or another name")
+
+    def _check_writable(self) -> None:
+        """Raise a UserError where the folder of the output (or the one it would be made in) takes no file, or the log no line."""
+        folder = next(p for p in self.output.absolute().parents if os.path.lexists(p))
+        if not folder.is_dir():
+            raise UserError(f"-o {self.output}: {folder} is not a folder: give a folder that can be written")
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+            if self.log.is_file():
+                self.log.open("a").close()
+        except OSError as error:
+            place = self.log if error.filename == str(self.log) else folder
+            raise UserError(
+                f"-o {self.output}: {place} cannot be written ({error.strerror}): give a folder and a name that can be"
+            ) from error
 
     def config_of(self, vit: RecognisedViT) -> ViTConfig:
         """The network before static pruning, with its bits and token drops.

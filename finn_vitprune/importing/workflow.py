@@ -21,7 +21,7 @@ from finn_vitprune.ingest.check.checked import Structure
 from finn_vitprune.importing.float_model import Comparison, compare, float_network
 from finn_vitprune.importing.data import ImportData, load_data
 from finn_vitprune.importing.options import ImportOptions
-from finn_vitprune.ingest.check.texts import structure_text
+from finn_vitprune.ingest.check.texts import refusal, structure_text
 from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, load
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.importing.fine_tuning import FineTuning
@@ -42,6 +42,9 @@ from finn_vitprune.training.student import CALIBRATION_IMAGES
 COMPARED_IMAGES = 8
 CHANCE = 2.0
 """A float accuracy below so many times that of guessing gets a note."""
+
+STATUS_IMAGES = 20
+"""Held-out images between two statuses."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
     found, rejections = judged(file, options.model)
     if rejections:
         more = f" ({len(rejections) - 1} more: `finn-vitprune check` lists them)" if len(rejections) > 1 else ""
-        raise UserError(f"{options.model} cannot be imported: {rejections[0]}{more}")
+        raise UserError(f"{options.model} cannot be imported: {refusal(rejections)}{more}")
     return file, found.vit
 
 
@@ -199,7 +202,7 @@ class _Work:
         if not c.relative <= o.tolerance:
             raise UserError(f"{o.model} is not supported: {text}; --tolerance sets what is allowed")
         progress.line(text)
-        self.reference = self._logits(self.float)
+        self.reference = self._logits("float", self.float)
         self._stage("float", self.reference)
         self._check_chance()
 
@@ -235,6 +238,7 @@ class _Work:
         epochs = o.fine_tune.epochs
         if not epochs:
             return
+        progress.status("fine-tuning")
         config = o.training(self.plan.prune)
         run = FineTuning(config, data, self.float, self.student, self.scores, self._quality)
         with Display(console, epochs, 0, run.steps_per_epoch) as display:
@@ -251,7 +255,7 @@ class _Work:
         self.scores.cpu()
         frozen = freeze(cut(self.student, self.scores.final_masks()))
         with frozen.counting_saturations() as counts:
-            logits = self._logits(frozen)
+            logits = self._logits("integer", frozen)
         self._stage("integer", logits)
         saturations = sum(counts.values())
         if saturations:
@@ -270,20 +274,25 @@ class _Work:
 
     def _measure(self, name: str) -> None:
         masks = self.scores.final_masks()
-        self._stage(name, self._logits(lambda x: self.student(x, masks)))
+        self._stage(name, self._logits(name, lambda x: self.student(x, masks)))
 
     def _draw(self, count: int | None) -> np.ndarray:
         """``count`` of the held-out images, by index; always the same."""
         return draw(len(self.images), count, self.options.seed, self.labels)
 
     @torch.no_grad()
-    def _logits(self, forward: Callable[[Tensor], Tensor], count: int | None = None) -> np.ndarray:
-        return logits_of(lambda x: forward(x.to(self.device)).cpu(), self.images[self._draw(count)])
+    def _logits(self, stage: str, forward: Callable[[Tensor], Tensor], count: int | None = None) -> np.ndarray:
+        """Logits of the held-out images, ``count`` of them or all; a status tells how many are done."""
+        images, found = self.images[self._draw(count)], []
+        for start in range(0, len(images), STATUS_IMAGES):
+            progress.status(f"{stage}: {start} of {len(images)} held-out images")
+            found.append(logits_of(lambda x: forward(x.to(self.device)).cpu(), images[start : start + STATUS_IMAGES]))
+        return np.concatenate(found)
 
     def _quality(self, forward: Callable[[Tensor], Tensor], count: int | None) -> float:
         """Accuracy, or agreement with the float network where there are no labels."""
         wanted = self.reference.argmax(1) if self.labels is None else self.labels
-        return float((self._logits(forward, count).argmax(1) == wanted[self._draw(count)]).mean())
+        return float((self._logits("fine-tune", forward, count).argmax(1) == wanted[self._draw(count)]).mean())
 
     def _stage(self, name: str, logits: np.ndarray) -> None:
         found = logits.argmax(1)
@@ -295,9 +304,9 @@ class _Work:
         progress.line(f"{name}: cosine {stage.cosine:.4f}, top-1 agreement {agreement:.4f}{shown}")
 
     def _check_chance(self) -> None:
-        """A float network that guesses was given other pixels than it was trained on, as a rule."""
+        """A float network that guesses was given other pixels than it was trained on, as a rule, if its head was trained."""
         accuracy, guess = self.stages[0].accuracy, 1 / self.plan.vit.config.classes
-        if accuracy is not None and accuracy < CHANCE * guess:
+        if accuracy is not None and accuracy < CHANCE * guess and not self.plan.vit.untrained_head:
             text = (
                 f"the float network is right on {accuracy:.4f} of the images, guessing on {guess:.4f}: check "
                 "--mean and --std, and the order of the classes"

@@ -47,6 +47,8 @@ def notes(vit: RecognisedViT, part: Part | None = None) -> list[str]:
         lines.append(
             "the distillation classifier is left out: logits come from the class token's classifier alone"
         )
+    if vit.untrained_head:
+        lines.append("the head is untrained (all its weights are zero): every image gets the same logits")
     if vit.scaling is not None:
         lines.append("the normalisation of pixels inside the graph is folded into the patch embedding")
     return lines

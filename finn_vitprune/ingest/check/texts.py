@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 
 from finn_vitprune.complexity.formulas import operations_text
 from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
+from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.onnx_file.model_file import Kind
+from finn_vitprune.ingest.recognise.features import FEATURES, features, importance
 from finn_vitprune.synth.parts import KINDS, PartFit
 
 SHOWN = 20
@@ -84,6 +86,14 @@ def _range(values: Sequence[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+def refusal(rejections: Sequence[Rejection]) -> str:
+    """Every part that is not supported by its name, then the first reason with its node."""
+    parts = features(rejections)
+    if len(parts) < 2 or importance(rejections[0]) == len(FEATURES):
+        return str(rejections[0])
+    return f"{', '.join(parts[:-1])} and {parts[-1]} are not supported. First: {rejections[0]}"
+
+
 def verdict(checked: Checked) -> str:
     """The answer in a sentence, with the command that comes next."""
     kind, qonnx = checked.kind.value, checked.kind is Kind.QONNX
@@ -91,7 +101,7 @@ def verdict(checked: Checked) -> str:
         return f"no: `build` takes this file, but it {checked.fit.text}"
     if not checked.passed:
         command = "build" if qonnx else "import"
-        return f"no: `{command}` does not take this {kind} file: {checked.rejections[0]}"
+        return f"no: `{command}` does not take this {kind} file: {refusal(checked.rejections)}"
     if qonnx:
         return f"yes: `finn-vitprune build {checked.model}` takes this file to HDL"
     return f"yes: `finn-vitprune import {checked.model}` takes this {kind} file in, `build` its result"

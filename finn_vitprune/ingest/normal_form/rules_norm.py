@@ -11,7 +11,7 @@ from finn_vitprune.graph.rules import Rules, axis_of, numbers, optional, ordered
 from finn_vitprune.graph.walk import DAMAGED
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
-from finn_vitprune.ingest.normal_form.terms import Linear, Mean, Norm, Statistic, Term, View
+from finn_vitprune.ingest.normal_form.terms import Activation, Attended, Linear, Mean, Norm, Statistic, Term, View
 from finn_vitprune.ingest.normal_form.views import as_rows, is_whole, plain, whole_rows
 
 RULES = Rules()
@@ -61,6 +61,22 @@ def _refuse_part(state: Normaliser, x: View) -> None:
 
 def _refuse_rms(state: Normaliser) -> None:
     state.reject("RMSNorm in place of LayerNorm", "the hardware has LayerNorm (mean and variance)")
+
+
+@RULES.rule("BatchNormalization", View)
+def batch_normalization(state: Normaliser, node: Node, values: list):
+    """No unit has it; where it stands beside a linear layer, that layer can take it up."""
+    term = values[0].term
+    if isinstance(term, Linear) and functions.affine(values[0].fn) is not None:
+        help = "fold it into the linear layer before it (onnxsim)"
+    elif isinstance(term, (Linear, Norm, Mean, Activation, Attended)):
+        help = (
+            "fold it into the linear layer that reads it: s = scale / sqrt(variance + epsilon), W becomes diag(s) W, "
+            "b becomes b + (shift - mean s) W"
+        )
+    else:
+        help = "use a plain ViT or DeiT, with LayerNorm"
+    raise Reason("BatchNorm normalises by statistics of the training data: LayerNorm is the only one here", help)
 
 
 # --- means ---------------------------------------------------------------------------------------

@@ -70,6 +70,8 @@ def heads(view: View, what: str) -> HeadView:
     width = view.term.columns
     index = view.index.reshape(-1, *view.index.shape[-2:])
     rows, columns = index[:, :, :1] // width, index[:, :1, :] % width
+    if isinstance(view.term, Opaque):  # which tokens stand where is not known
+        return HeadView(view.term, columns[:, 0, :])
     if not np.array_equal(index, rows * width + columns):
         raise Reason(f"{what} of shape {list(view.shape)} is not split into heads by columns")
     rows = rows[:, :, 0]

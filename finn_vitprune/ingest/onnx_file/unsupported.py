@@ -11,10 +11,6 @@ _FUSED = (
 )
 
 REASONS: dict[str, tuple[str, str]] = {
-    "BatchNormalization": (
-        "it normalises each channel by statistics of the training data: LayerNorm is the only one here",
-        "use a plain ViT or DeiT; after a linear layer, fold it into that layer first (onnxsim)",
-    ),
     **dict.fromkeys(
         ("Loop", "Scan", "NonZero", "SequenceAt", "SequenceConstruct", "NonMaxSuppression"),
         ("the graph has control flow that depends on data", "export with fixed shapes, or trace the model"),

@@ -73,6 +73,11 @@ class RecognisedViT:
         """Whether import replaces a part: GELU in its tanh form, a second classifier."""
         return self.gelu != "exact" or self.distilled_head
 
+    @property
+    def untrained_head(self) -> bool:
+        """Whether all weights of the classifiers are zero, as some networks are created: the logits are the biases."""
+        return not any(self.weights[name].any() for name in ("head.weight", "head_dist.weight") if name in self.weights)
+
 
 class NotRecognised(Exception):
     """The network is not a vision transformer that is supported; ``rejection`` says why."""

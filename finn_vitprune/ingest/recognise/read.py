@@ -10,11 +10,15 @@ from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor, load
 from finn_vitprune.ingest.normal_form.normalise import normaliser
 from finn_vitprune.ingest.normal_form.normaliser import NodeStatus
 from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
+from finn_vitprune.ingest.recognise.features import importance
 from finn_vitprune.ingest.recognise.network import NotRecognised
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.recognise.survey import FIXED_SIZE, survey
 
 ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are supported"
+
+KEEP_IDS = frozenset("Cast Identity Reshape Squeeze Unsqueeze Flatten Slice Transpose Clip".split())
+"""Ops behind which token ids are token ids still."""
 
 
 def read(path: Path) -> Recognition:
@@ -34,6 +38,7 @@ def understand(model: ModelFile) -> Recognition:
     except NotRecognised as e:
         rejection = e.rejection
     found = recognise(normaliser(model, image or rejection).run())
+    found = replace(found, rejections=tuple(sorted(found.rejections, key=importance)))
     if all(o.status is not NodeStatus.BLOCKED for o in found.normalised.outcomes):
         return found
     surveyed = survey(model, image)
@@ -52,6 +57,9 @@ def image_shape(model: ModelFile) -> tuple[int, ...]:
     Raises:
         NotRecognised: the inputs are not one image, or its size stays open.
     """
+    text = _text_model(model)
+    if text is not None:
+        raise NotRecognised(text)
     if len(model.inputs) != 1:
         names = ", ".join(i.name for i in model.inputs) or "none"
         raise NotRecognised(
@@ -74,6 +82,25 @@ def image_shape(model: ModelFile) -> tuple[int, ...]:
     if None not in shape[1:]:
         return (1, *shape[1:])
     return _completed(model, image)
+
+
+def _text_model(model: ModelFile) -> Rejection | None:
+    """The reason where an input holds token ids, which a table is looked up with; a model of images has an image besides."""
+    if any(i.shape is not None and len(i.shape) == 4 for i in model.inputs):
+        return None
+    ids = {i.name: i.name for i in model.inputs}
+    computed = set(ids)
+    for node in model.nodes:
+        if node.op_type == "Gather" and node.inputs[1] in ids and node.inputs[0] not in computed:
+            table = model.constants.get(node.inputs[0])
+            size = "" if table is None else f" of {' x '.join(map(str, table.shape))}"
+            text = f"text model: node {node.name} (Gather) looks its token ids up in a table{size}"
+            return Rejection(ids[node.inputs[1]], "input", text, ONE_IMAGE)
+        if computed.intersection(node.inputs):
+            computed.update(node.outputs)
+        if node.op_type in KEEP_IDS and node.inputs[0] in ids:
+            ids[node.outputs[0]] = ids[node.inputs[0]]
+    return None
 
 
 def _completed(model: ModelFile, image: Tensor) -> tuple[int, ...]:

@@ -107,6 +107,7 @@ def _classifier(view: View) -> tuple[Classifier, Term]:
         term, probabilities = term.x.term, term
     heads = _heads(term, view)
     head = heads[0]
+    _refuse_hidden_layers(head)
     x, mean = head.x, None
     if isinstance(x.term, Mean):
         mean, x = x.term, x.term.x
@@ -139,6 +140,33 @@ def _heads(term: Term, view: View) -> tuple[Linear, ...]:
             if set(first) == {0, 1}:
                 return first[0], first[1]
     raise NotRecognised.at(term, f"the output is {_what(term)}, not a linear classifier", "export with the classifier")
+
+
+def _refuse_hidden_layers(head: Linear) -> None:
+    """Raise where more than the last LayerNorm and the pooling stand between the residual stream and the classifier."""
+    parts, term = [], head.x.term
+    while isinstance(term, (Linear, Activation, Norm, Mean)):
+        parts.append(term)
+        term = term.x if isinstance(term, Activation) else term.x.term
+    if not isinstance(term, (Sum, Embedded)):
+        return  # no residual stream: what is missing there decides
+    hidden = [i for i, part in enumerate(parts) if isinstance(part, Linear)]
+    if hidden:
+        widths = " and ".join(str(parts[i].columns) for i in reversed(hidden))
+        between = dict.fromkeys(_function(part) for part in reversed(parts[: hidden[-1]]))
+        names = " and ".join(filter(None, between))
+        text = f"hidden layer in the head: {widths} neurons{' with ' * bool(names)}{names} before the classifier"
+        help = "train a head of one linear layer" if names else "multiply the linear layers into one, it computes the same"
+        raise NotRecognised.at(parts[hidden[-1]], f"{text} (node {head.node.name})", help)
+    function = next((part for part in parts if isinstance(part, Activation)), None)
+    if function is not None:
+        text = f"{function.name} stands between the last LayerNorm and the classifier (node {head.node.name})"
+        raise NotRecognised.at(function, text, "train the classifier without it")
+
+
+def _function(part: Term) -> str:
+    """The name of what keeps two linear layers from being one, or ""."""
+    return part.name if isinstance(part, Activation) else "LayerNorm" if isinstance(part, Norm) else ""
 
 
 def _token_of(head: Linear) -> int | None:
