@@ -114,7 +114,7 @@ def to_qonnx(frozen: PrunedViT) -> ModelWrapper:
         dynamo=False,
         input_names=[INPUT],
         output_names=[OUTPUT],
-        custom_opsets={DOMAIN: 1},
+        custom_opsets={DOMAIN: 1} if any(encoder.keep is not None for encoder in config.encoders) else {},
         keep_initializers_as_inputs=False,
     )
     model = ModelWrapper(proto)
