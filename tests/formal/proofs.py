@@ -216,8 +216,8 @@ SWITCH = Proof(
         Fault("vp_engine_switch", "known && x_valid && branch[b])", "known && x_valid)", "p_invent"),
         Fault("vp_engine_switch", ".out_ready(known && |(branch & ready))", ".out_ready(|(branch & ready))", "p_lose"),
         Fault("vp_engine_switch", ".out_ready(known && |(branch & ready))", ".out_ready(known && &ready)", "p_data"),
-        Fault("vp_engine_switch", "take = known && x_valid && |(branch & ready)", "take = known && x_valid && &ready", "pass.p_progress"),
-        Fault("vp_engine_frame", "known = frame_valid && !frame.none", "known = frame_valid", "p_invent"),
+        Fault("vp_engine_switch", "take = known && x_valid && |(branch & ready)", "take = known && x_valid && &ready",
+              "pass.p_progress"),
     ),
 )
 MERGE = Proof(

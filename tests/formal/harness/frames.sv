@@ -1,6 +1,6 @@
-// What a unit that encoders share promises of its tags: frame k that it takes is of the encoder that tag k says, and tags pass in
-// their order, each once. A frame may come before its tag. A unit has at hand the encoder of the frame that it takes, while known; over
-// is its last step, or none where the encoder has no frame here.
+// What a unit that encoders share promises of its tags: frame k that it takes is of the encoder that tag k says, and tags pass
+// in their order, each once. A frame may come before its tag. While known, encoder is that of the frame which the unit takes;
+// over comes with its last step, or at once where the encoder has no frame here.
 `default_nettype none
 
 module proof_tags #(
@@ -25,7 +25,9 @@ module proof_tags #(
     logic [1:0][$clog2(ROOM+4)-1:0] held;
     wire logic tag_in = tags_in_tvalid && tags_in_tready;
     always_comb a_encoder : assume (!tags_in_tvalid || tags_in_tdata < 8'(ENCODERS));
-    proof_hold #(.WIDTH(8), .ASSUME(1'b1)) source (.clk, .rst_n, .data(tags_in_tdata), .valid(tags_in_tvalid), .ready(tags_in_tready));
+    proof_hold #(.WIDTH(8), .ASSUME(1'b1)) source (
+        .clk, .rst_n, .data(tags_in_tdata), .valid(tags_in_tvalid), .ready(tags_in_tready)
+    );
     proof_hold #(.WIDTH(8)) hold (.clk, .rst_n, .data(tags_out_tdata), .valid(tags_out_tvalid), .ready(tags_out_tready));
     proof_hold #(.WIDTH(TAG_W)) stays (.clk, .rst_n, .data(encoder), .valid(known), .ready(over));
     proof_order #(.WIDTH(TAG_W), .CAPACITY(ROOM)) frames (

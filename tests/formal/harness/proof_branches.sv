@@ -1,5 +1,5 @@
-// vp_engine_switch, or vp_engine_merge (MERGE), of three encoders: a frame of BEATS[e] beats passes on branch e, e the encoder that its
-// tag tells. Encoder 2 has no frame.
+// vp_engine_switch, or vp_engine_merge (MERGE), of three encoders: a frame of BEATS[e] beats passes on branch e, e the encoder
+// that its tag tells. Encoder 2 has no frame.
 `default_nettype none
 
 module proof_branches #(
@@ -64,10 +64,12 @@ module proof_branches #(
     );
     logic [INS-1:0][2:0] waiting;
     for (genvar i = 0; i < INS; i++) begin : g_in
-        proof_hold #(.WIDTH(8), .ASSUME(1'b1)) source (.clk, .rst_n, .data(in_tdata[i]), .valid(in_tvalid[i]), .ready(in_tready[i]));
+        proof_hold #(.WIDTH(8), .ASSUME(1'b1)) source (
+            .clk, .rst_n, .data(in_tdata[i]), .valid(in_tvalid[i]), .ready(in_tready[i])
+        );
         proof_order #(.WIDTH(WIDTH), .CAPACITY(2)) taken (
-            .clk, .rst_n, .pick(pick[1]), .push(in_tvalid[i] && in_tready[i]), .push_data(in_tdata[i][WIDTH-1:0]), .pop_valid(x_valid[i]),
-            .pop(take && (i == 32'(way) || !MERGE)), .pop_data(x[i]), .held(waiting[i])
+            .clk, .rst_n, .pick(pick[1]), .push(in_tvalid[i] && in_tready[i]), .push_data(in_tdata[i][WIDTH-1:0]),
+            .pop_valid(x_valid[i]), .pop(take && (i == 32'(way) || !MERGE)), .pop_data(x[i]), .held(waiting[i])
         );
         wire logic mine = known && (i == 32'(way) || !MERGE);
         proof_progress #(.LIMIT(1)) in (.clk, .rst_n, .want(in_tvalid[i] && mine && &out_tready), .done(in_tready[i]));

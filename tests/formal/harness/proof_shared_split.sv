@@ -1,5 +1,6 @@
-// vp_stream_split of two encoders: of every token of TOKEN[e] beats the first FIRST[e] come out at output 0, the others at output 1,
-// e the encoder that the tag of the frame, of TOKENS[e] tokens, tells. Of the tokens after the first BOTH[e] output 0 has none.
+// vp_stream_split of two encoders: of every token of TOKEN[e] beats the first FIRST[e] come out at output 0, the others at
+// output 1, e the encoder that the tag of the frame, of TOKENS[e] tokens, tells. Of the tokens after the first BOTH[e] output 0
+// has none.
 `default_nettype none
 
 module proof_shared_split #(

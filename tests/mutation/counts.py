@@ -1,0 +1,53 @@
+"""What the stored samples hold: judged mutants by outcome, and those over what engines brought."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from finn_vitprune.custom_ops.rtl_sources import RTL_DIR, rtl_source
+from tests.mutation.__main__ import RESULTS, result_file
+
+ENGINE_DIR = RTL_DIR / "engine"
+SHARED = re.compile(r"\b(ENCODERS|SEVERAL)\b")
+"""In a file that encoders share."""
+OF_A_FRAME = re.compile(r"\b(ENCODERS|SEVERAL|encoder\w*|tags\w*|known|shape)\b")
+"""In a line about which encoder's a frame is."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Faults that fit a unit, those that were judged, found, not faults; judged ones over what engines brought."""
+
+    sites: int = 0
+    judged: int = 0
+    caught: int = 0
+    equivalent: int = 0
+    engines: int = 0
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    def row(self, name: str) -> str:
+        """A line of the table in ``docs/proof.md``."""
+        return " | ".join([f"| {name}", *(f"{getattr(self, f.name):,}" for f in fields(self))]) + " |"
+
+
+def stored(unit: str, folder: Path = RESULTS) -> Counts:
+    """What is stored of a unit."""
+    record = json.loads(result_file(folder, unit).read_text())
+    judged = [entry for entry in record["mutants"] if entry["outcome"] != "invalid"]
+    outcomes = Counter(entry["outcome"] for entry in judged)
+    return Counts(
+        sum(record["sites"].values()), len(judged), outcomes["caught"], outcomes["equivalent"], sum(map(over_engines, judged))
+    )
+
+
+def over_engines(entry: dict) -> bool:
+    """Whether a mutant is in the folder ``engine``, or in a line about encoders, tags or shapes of a unit that encoders share."""
+    path = rtl_source(entry["id"].split("/")[1])
+    return path.parent == ENGINE_DIR or bool(SHARED.search(path.read_text()) and OF_A_FRAME.search(entry["source"]))
