@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Self
 
-from finn_vitprune.custom_ops.rtl_sources import RTL_DIR, rtl_source
 from tests.mutation.__main__ import RESULTS, result_file
-
-ENGINE_DIR = RTL_DIR / "engine"
-SHARED = re.compile(r"\b(ENCODERS|SEVERAL)\b")
-"""In a file that encoders share."""
-OF_A_FRAME = re.compile(r"\b(ENCODERS|SEVERAL|encoder\w*|tags\w*|known|shape)\b")
-"""In a line about which encoder's a frame is."""
-
+from tests.mutation.mutants import over_engines
 
 @dataclass(frozen=True)
 class Counts:
@@ -43,11 +35,5 @@ def stored(unit: str, folder: Path = RESULTS) -> Counts:
     judged = [entry for entry in record["mutants"] if entry["outcome"] != "invalid"]
     outcomes = Counter(entry["outcome"] for entry in judged)
     return Counts(
-        sum(record["sites"].values()), len(judged), outcomes["caught"], outcomes["equivalent"], sum(map(over_engines, judged))
+        sum(record["sites"].values()), len(judged), outcomes["caught"], outcomes["equivalent"], sum(over_engines(entry["id"].split("/")[1], entry["source"]) for entry in judged),
     )
-
-
-def over_engines(entry: dict) -> bool:
-    """Whether a mutant is in the folder ``engine``, or in a line about encoders, tags or shapes of a unit that encoders share."""
-    path = rtl_source(entry["id"].split("/")[1])
-    return path.parent == ENGINE_DIR or bool(SHARED.search(path.read_text()) and OF_A_FRAME.search(entry["source"]))

@@ -110,7 +110,7 @@ def test_the_page_says_what_is_stored():
     ("vp_token_drop.sv", "if (known && can_take) x <= y;", False),
 ])  # fmt: skip
 def test_what_engines_brought_is_told_from_the_rest(file, source, over):
-    assert counts.over_engines({"id": f"unit/{file}/1 stuck", "source": source}) == over
+    assert mutants.over_engines(file, source) == over
 
 
 def test_comments_and_white_space_do_not_outdate_a_sample():

@@ -46,6 +46,11 @@ def _halves() -> tuple:
     return matrix.OP, case.attributes(), [x], [weights, np.zeros(8, int), np.ones(8, int)]
 
 
+SHARED = (
+    *(SharedCheck(f"encoders, {name}", partial(_shared, name), {"patterns": matrix.TRAFFIC}) for name in matrix.SHARED_CASES),
+    SharedCheck("encoders, many groups of short programs", partial(_shared, "short programs"), {"frames": 40, "patterns": matrix.BURSTS}),
+)
+SHARED_MATRIX = Unit("shared matrix", BlockSparseMVAU_rtl.RTL_TOP, 30, SHARED, encoders=True)
 MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 48, (
     _matrix("three lanes", matrix.Case(
         lanes=3, mw=16, mh=40, simd=2, pe=2, keep=0.8, in_width=4, out_width=4, seed=3,
@@ -57,8 +62,7 @@ MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 48, (
     )),
     _with_mac("INT16 input, 3-bit weights", "lut"),
     _with_mac("8 by 8 bits, two cascades", "dsp48e2"),
-    *(SharedCheck(f"encoders, {name}", partial(_shared, name), {"patterns": matrix.TRAFFIC}) for name in matrix.SHARED_CASES),
-    SharedCheck("encoders, many groups of short programs", partial(_shared, "short programs"), {"frames": 40, "patterns": matrix.BURSTS}),
+    *SHARED,
     *(_matrix(name, matrix.CASES[name]) for name in (
         "wide ports", "two tokens at once, three beats a row", "padded sides", "unsigned output",
         "INT16 output", "raw accumulators", "one of everything",
