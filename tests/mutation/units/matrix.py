@@ -48,7 +48,8 @@ def _halves() -> tuple:
 
 SHARED = (
     *(SharedCheck(f"encoders, {name}", partial(_shared, name), {"patterns": matrix.TRAFFIC}) for name in matrix.SHARED_CASES),
-    SharedCheck("encoders, many groups of short programs", partial(_shared, "short programs"), {"frames": 40, "patterns": matrix.BURSTS}),
+    SharedCheck("encoders, many groups of short programs", partial(_shared, "short programs"),
+                {"frames": 40, "patterns": matrix.BURSTS}),
 )
 SHARED_MATRIX = Unit("shared matrix", BlockSparseMVAU_rtl.RTL_TOP, 30, SHARED, encoders=True)
 MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 48, (
