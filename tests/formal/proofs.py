@@ -175,6 +175,61 @@ SELECT = Proof(
         Fault("vp_select_token", "FRAME[e*32+:32] - 1", "FRAME[e*32+:32] - 2", "p_data"),
     ),
 )
+ENGINE_FRAME = Proof(
+    "vp_engine_frame, three encoders", "proof_engine_frame", (*ENGINE_STAGE, "vp_engine_frame"),
+    faults=(
+        Fault("vp_engine_frame", "STEPS[e*32+:32] == 0,", "1'b0,", "p_none"),
+        Fault("vp_engine_frame", "STEPS[e*32+:32] == 1,", "1'b0,", "p_last"),
+        Fault("vp_engine_frame", "count_q == frame.before_last", "count_q == frame.before_last + 1'b1", "p_last"),
+        Fault("vp_engine_frame", "last ? '0 : count_q + 1'b1", "count_q + 1'b1", "p_count"),
+        Fault("vp_engine_frame", "frame.none || (step && last)", "step && last", "frames.p_lose"),
+        Fault("vp_engine_table", "encoder == TAG_W'(e)", "encoder >= TAG_W'(e)", "frames.g_element[0].p_data"),
+        Fault("vp_engine_tags", ".out_data(own)", ".out_data()", "on.g_element[0].p_data"),
+        Fault("vp_engine_tags", ".in_valid(valid[0])", ".in_valid(tag_valid)", "frames.p_invent"),
+        Fault("vp_engine_tags", ".in_valid(tag_valid)", ".in_valid(tag_valid && next)", "go.p_progress"),
+    ),
+)
+SHARED_SELECT = Proof(
+    "vp_select_token, two encoders", "proof_shared_select", (*ENGINE_STAGE, "vp_select_token"),
+    faults=(
+        Fault("vp_select_token", "BEAT_W'(FIRST[e*32+:32])", "BEAT_W'(FIRST[31:0])", "passed.p_lose"),
+        Fault("vp_select_token", "BEAT_W'(LAST[e*32+:32])", "BEAT_W'(LAST[31:0])", "passed.p_invent"),
+        Fault("vp_select_token", "x_ready = known && (", "x_ready = (", "passed.p_lose"),
+        Fault("vp_select_token", "!frame_end && (passed_q", "(passed_q", "passed.p_lose"),
+        Fault("vp_select_token", "known && x_valid && chosen", "x_valid && chosen", "passed.p_invent"),
+        Fault("vp_select_token", "take && frame_end)", "take)", "stays.g_output.p_hold"),
+    ),
+)
+SHARED_SPLIT = Proof(
+    "vp_stream_split, two encoders", "proof_shared_split", SPLIT_FILES,
+    faults=(
+        Fault("vp_stream_split", "BEAT_W'(FIRST_BEATS[e*32+:32] - 1)", "BEAT_W'(FIRST_BEATS[31:0] - 1)", "p_lose"),
+        Fault("vp_stream_split", "TOKEN_W'(FIRST_TOKENS[e*32+:32] - 1)", "TOKEN_W'(FIRST_TOKENS[e*32+:32])", "p_invent"),
+        Fault("vp_stream_split", "known && (ready0 || dropped)", "ready0 || dropped", "p_lose"),
+        Fault("vp_stream_split", "cut_q <= !frame_end && (", "cut_q <= (", "p_lose"),
+        Fault("vp_engine_frame", "frame.one || last_q", "last_q", "frames.g_element[0].p_data"),
+    ),
+)
+SWITCH = Proof(
+    "vp_engine_switch, three encoders", "proof_branches", (*ENGINE_STAGE, "vp_engine_frame", "vp_engine_switch"),
+    faults=(
+        Fault("vp_engine_switch", "known && x_valid && branch[b])", "known && x_valid)", "p_invent"),
+        Fault("vp_engine_switch", ".out_ready(known && |(branch & ready))", ".out_ready(|(branch & ready))", "p_lose"),
+        Fault("vp_engine_switch", ".out_ready(known && |(branch & ready))", ".out_ready(known && &ready)", "p_data"),
+        Fault("vp_engine_switch", "take = known && x_valid && |(branch & ready)", "take = known && x_valid && &ready",
+              "pass.p_progress"),
+    ),
+)
+MERGE = Proof(
+    "vp_engine_merge, three encoders", "proof_branches", (*ENGINE_STAGE, "vp_engine_frame", "vp_engine_merge"), {"MERGE": 1},
+    faults=(
+        Fault("vp_engine_merge", "known && branch[b] && room", "known && room", "p_lose"),
+        Fault("vp_engine_merge", "if (branch[b]) chosen |= data[b]", "chosen |= data[b]", "p_data"),
+        Fault("vp_engine_merge", "known && |(branch & valid)", "|(branch & valid)", "p_invent"),
+        Fault("vp_engine_merge", "known && |(branch & valid)", "known && &valid", "pass.p_progress"),
+        Fault("vp_engine_merge", ".step(chosen_valid && room)", ".step(chosen_valid)", "p_lose"),
+    ),
+)
 ADD = Proof(
     "vp_stream_add", "proof_stream_add", ("vp_skid", "vp_stage", "vp_saturating_add", "vp_stream_add"),
     faults=(
@@ -311,7 +366,7 @@ DROP = Proof(
 BLOCKS = (
     SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
     WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SPLIT_CUT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
-    ENGINE_PROGRESS,
+    ENGINE_PROGRESS, ENGINE_FRAME, SHARED_SELECT, SHARED_SPLIT, SWITCH, MERGE,
 )
 """The stream blocks and what loads a design or runs an engine: proofs of seconds each, most of them for all time."""
 
@@ -365,6 +420,16 @@ LARGE = (
     _resized(SELECT, ", the last of 3", INDEX=2, BEATS=3),
     replace(_resized(SELECT, ", the only one", TOKENS=1, INDEX=0), never=("pass.c_progress",)),
     _resized(ADD, ", 4 bits", WIDTH=4),
+    _resized(ENGINE_FRAME, ", four tags wait", FRAMES=4),
+    replace(
+        _resized(ENGINE_FRAME, "", ENCODERS=2, STEPS="64'h200000003"), name="vp_engine_frame, two encoders", never=("c_none",),
+    ),
+    _resized(SHARED_SELECT, ", four tags wait, all tokens and the last", FRAMES=4, FIRST="64'h200000000", LAST="64'h200000001",
+             FRAME="64'h300000002"),
+    _resized(SHARED_SPLIT, ", four tags wait", FRAMES=4),
+    _resized(SHARED_SPLIT, ", three tokens and two", TOKENS="64'h200000003", BOTH="64'h200000001"),
+    _resized(SWITCH, ", four tags wait", FRAMES=4),
+    _resized(MERGE, ", four tags wait", FRAMES=4),
     *(
         replace(
             LOAD_HOP, name=f"vp_load_hop, {b} of {d} words of {w} bits", parameters=p, faults=(),

@@ -22,7 +22,7 @@ from finn_vitprune.custom_ops.rtl_sources import rtl_source
 
 HARNESS_DIR = Path(__file__).parent / "harness"
 ABC = Path(pyosys.__file__).parent / "yosys-abc"
-COMMON = ("checks.sv",)
+COMMON = ("checks.sv", "frames.sv")
 COVER_MAP = Path(__file__).parent / "cover.v"
 
 FIRST_CYCLES = 10

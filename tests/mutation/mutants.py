@@ -22,6 +22,10 @@ from tests.mutation.self_check import SelfCheck, Unit
 from tests.mutation.units import UNITS
 
 REASONS = Path(__file__).parent / "equivalent.json"
+SHARED = re.compile(r"\b(ENCODERS|SEVERAL)\b")
+"""In a file that encoders share."""
+OF_A_FRAME = re.compile(r"\b(ENCODERS|SEVERAL|encoder\w*|tags\w*|known|shape)\b")
+"""In a line about which encoder's a frame is."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,16 @@ def mutants_of(unit: Unit) -> dict[str, list[Mutant]]:
     found = defaultdict(list)
     for name in unit.files:
         for number, fault in enumerate(faults(rtl_source(name).read_text()), 1):
-            found[fault.operator].append(Mutant(unit.name, name, number, fault))
+            mutant = Mutant(unit.name, name, number, fault)
+            if not unit.encoders or over_engines(name, mutant.source):
+                found[fault.operator].append(mutant)
     return dict(sorted(found.items()))
+
+
+def over_engines(file: str, line: str) -> bool:
+    """Whether a line is in the folder ``engine``, or about encoders, tags or shapes in a file that encoders share."""
+    path = rtl_source(file)
+    return path.parent.name == "engine" or bool(SHARED.search(path.read_text()) and OF_A_FRAME.search(line))
 
 
 def sample(unit: str, strata: Mapping[str, Sequence[Mutant]], seed: int) -> Iterator[Mutant]:

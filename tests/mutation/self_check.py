@@ -128,7 +128,8 @@ class BranchCheck(SelfCheck):
 class Unit:
     """A unit: its top module, the size of its stored sample, the checks of its mutants (those that find most first).
 
-    ``parts`` are further modules that belong to it, not below its top.
+    ``parts`` are further modules that belong to it, not below its top. ``encoders``: mutants are only over what engines brought
+    (:func:`tests.mutation.mutants.over_engines`).
     """
 
     name: str
@@ -136,6 +137,7 @@ class Unit:
     sample: int
     checks: tuple[SelfCheck, ...]
     parts: tuple[str, ...] = ()
+    encoders: bool = False
 
     @property
     def files(self) -> tuple[str, ...]:

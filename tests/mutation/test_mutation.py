@@ -6,14 +6,18 @@ import json
 import shutil
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
 from finn_vitprune.custom_ops import rtl_sources
-from tests.mutation import mutants
+from tests.formal.proofs import BLOCKS, DROPS, LARGE
+from tests.mutation import counts, mutants
 from tests.mutation.__main__ import RESULTS, result_file
 from tests.mutation.operators import OPERATORS, faults, tokens
 from tests.mutation.units import UNITS, token_drop
+
+PAGE = Path(__file__).parents[2] / "docs" / "proof.md"
 
 SOURCE = """
 module m #(parameter int N = 4, localparam bit WIDE = N > 2) (
@@ -64,7 +68,7 @@ def test_sample_takes_operators_in_turn(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", [name for name, unit in UNITS.items() if not unit.encoders])
 def test_a_mutant_is_caught(name):
     """The first of the stored sample that compiles and is not equivalent for a written reason."""
     drawn = mutants.sample(name, mutants.mutants_of(UNITS[name]), 1)
@@ -83,6 +87,31 @@ def test_stored_sample_holds(name):
     digests = mutants.code_digests(UNITS[name])
     changed = [file for file, digest in digests.items() if record["code"].get(file) != digest]
     assert not changed, f"{', '.join(changed)}: other code than when mutants were judged: make mutants UNIT='{name}'"
+
+
+def test_the_page_says_what_is_stored():
+    """``docs/proof.md`` has the numbers of the samples, of the checks and of the proofs' faults."""
+    page = PAGE.read_text()
+    rows = {cells[1]: cells for line in page.splitlines() if len(cells := [c.strip() for c in line.split("|")]) == 8}
+    total = counts.Counts()
+    for name in UNITS:
+        held = counts.stored(name)
+        assert held.row(name) in page, f"docs/proof.md: the row of {name} must read {held.row(name)}"
+        total += held
+    assert total.row("all") in page and len(rows) == len(UNITS) + 3, total.row("all")
+    different = counts.different_over_engines()
+    assert different >= 120 and f"counts {different} different faults" in page, different
+    checks, faulty = sum(len(u.checks) for u in UNITS.values()), sum(len(p.faults) for p in (*BLOCKS, *DROPS, *LARGE))
+    assert f"{checks} small ops and designs" in page and f"{faulty} faults stand beside the proofs" in page, (checks, faulty)
+
+
+@pytest.mark.parametrize("file, source, over", [
+    ("vp_engine_entry.sv", "size_q <= entered_q;", True), ("vp_mvau_load.sv", "if (take && shape.one_row) x <= y;", True),
+    ("vp_mvau_program.sv", "assign start_ready = SEVERAL && en;", True), ("vp_mvau_load.sv", "word_q <= '0;", False),
+    ("vp_token_drop.sv", "if (known && can_take) x <= y;", False),
+])  # fmt: skip
+def test_what_engines_brought_is_told_from_the_rest(file, source, over):
+    assert mutants.over_engines(file, source) == over
 
 
 def test_comments_and_white_space_do_not_outdate_a_sample():

@@ -576,6 +576,10 @@ SHARED_CASES = {
 
 BURSTS = tuple(Stimulus(seed=seed, pause=0.6, burst=9) for seed in range(3))
 """After a long pause groups come so fast that their programs are not read ahead."""
+LONG = (Stimulus(seed=4, pause=0.05, burst=300), Stimulus(seed=5, stall=0.05, burst=300))
+"""Pauses and stalls in which whole frames pass."""
+TRAFFIC = PATTERNS[:3] + BURSTS + LONG
+"""What a unit that encoders share has to bear."""
 
 
 def uses(cases: list[Case]) -> list[Use]:
@@ -584,7 +588,7 @@ def uses(cases: list[Case]) -> list[Use]:
 
 @pytest.mark.parametrize("name", SHARED_CASES)
 def test_encoders_share_a_unit(name):
-    check_shared(OP, uses(SHARED_CASES[name]), patterns=PATTERNS[:3] + BURSTS)
+    check_shared(OP, uses(SHARED_CASES[name]), patterns=TRAFFIC)
 
 
 def test_encoders_of_other_bias_widths_share_a_unit():

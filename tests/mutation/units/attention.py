@@ -7,6 +7,7 @@ from functools import partial
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention_rtl
 from tests.mutation.self_check import SelfCheck, SharedCheck, Unit
 from tests.rtl import test_pruned_attention as attention
+from tests.rtl.helper import PATTERNS
 
 
 def _random(name: str) -> SelfCheck:
@@ -19,11 +20,18 @@ def _extreme(name: str, *case: int) -> SelfCheck:
     return SelfCheck(name, partial(attention.extreme_inputs, *case), {"frames_overlap": 6, "interval": False})
 
 
+SHARED = tuple(
+    SharedCheck(
+        f"encoders, {name}", lambda name=name: ("PrunedAttention", attention.SHARED[name]), {"patterns": PATTERNS + attention.LATE},
+    )
+    for name in attention.SHARED
+)
+SHARED_ATTENTION = Unit("shared attention", PrunedAttention_rtl.RTL_TOP, 24, SHARED, encoders=True)
 ATTENTION = Unit("attention", PrunedAttention_rtl.RTL_TOP, 60, (
     *(_random(name) for name in (
         "three_heads", "odd_fold", "four_bits", "more_keys_than_channel_groups", "class_token_only", "one_head",
     )),
-    *(SharedCheck(f"encoders, {name}", lambda name=name: ("PrunedAttention", attention.SHARED[name])) for name in attention.SHARED),
+    *SHARED,
     _extreme("corners", 8, 1, 4, 3),
     _extreme("corners of four bits, no scores", 4, 0, 2, 5),
     *(_random(name) for name in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -31,6 +32,11 @@ def _with_mac(name: str, mac_style: str) -> SelfCheck:
     return _matrix(f"{name}, {mac_style}", replace(case, more=case.more | {"mac_style": mac_style}))
 
 
+def _shared(name: str) -> tuple:
+    """A unit that encoders share: op type, and what each needs."""
+    return matrix.OP, matrix.uses(matrix.SHARED_CASES[name])
+
+
 def _halves() -> tuple:
     """One weight of 1, multiplier 1, shift 1: x / 2, so that every odd x is a tie."""
     case = matrix.Case(mw=8, mh=8, tokens=16, shift=1, in_width=4)
@@ -40,7 +46,13 @@ def _halves() -> tuple:
     return matrix.OP, case.attributes(), [x], [weights, np.zeros(8, int), np.ones(8, int)]
 
 
-MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 9, (
+SHARED = (
+    *(SharedCheck(f"encoders, {name}", partial(_shared, name), {"patterns": matrix.TRAFFIC}) for name in matrix.SHARED_CASES),
+    SharedCheck("encoders, many groups of short programs", partial(_shared, "short programs"),
+                {"frames": 40, "patterns": matrix.BURSTS}),
+)
+SHARED_MATRIX = Unit("shared matrix", BlockSparseMVAU_rtl.RTL_TOP, 30, SHARED, encoders=True)
+MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 48, (
     _matrix("three lanes", matrix.Case(
         lanes=3, mw=16, mh=40, simd=2, pe=2, keep=0.8, in_width=4, out_width=4, seed=3,
     )),
@@ -51,8 +63,7 @@ MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 9, (
     )),
     _with_mac("INT16 input, 3-bit weights", "lut"),
     _with_mac("8 by 8 bits, two cascades", "dsp48e2"),
-    *(SharedCheck(f"encoders, {name}", lambda name=name: (matrix.OP, matrix.uses(matrix.SHARED_CASES[name])))
-      for name in matrix.SHARED_CASES),
+    *SHARED,
     *(_matrix(name, matrix.CASES[name]) for name in (
         "wide ports", "two tokens at once, three beats a row", "padded sides", "unsigned output",
         "INT16 output", "raw accumulators", "one of everything",

@@ -58,7 +58,7 @@ STREAM_UNITS = (
         SelfCheck("one beside ties", test_requant.near_tie_inputs),
         SelfCheck("last bits of multipliers", test_requant.precise_inputs),
     )),
-    Unit("lookup", VitLookup_rtl.RTL_TOP, SAMPLE, (
+    Unit("lookup", VitLookup_rtl.RTL_TOP, 2 * SAMPLE, (
         *_shared(test_lookup.shared, test_lookup.CASES[:1]), *_all(test_lookup.inputs, test_lookup.CASES),
         *_shared(test_lookup.shared, test_lookup.CASES[1:2]),
     )),
@@ -70,17 +70,17 @@ STREAM_UNITS = (
     Unit("crossing", VitCrossing_rtl.RTL_TOP, SAMPLE,
          _all(test_crossing.inputs, test_crossing.CASES, more=test_crossing.check_capacity)),
     Unit("token embed", VitTokenEmbed_rtl.RTL_TOP, SAMPLE, _all(test_token_embed.inputs, test_token_embed.SHAPES)),
-    Unit("select", VitSelectToken_rtl.RTL_TOP, SAMPLE, (
+    Unit("select", VitSelectToken_rtl.RTL_TOP, 2 * SAMPLE, (
         *_all(test_select_token.inputs, test_select_token.SHAPES),
         *_shared(test_select_token.shared, test_select_token.SHARED),
         SelfCheck("stalled output", partial(test_select_token.inputs, 6, 4, 0, 4), more=check_frame_taken),
     )),
     Unit("add", VitAdd_rtl.RTL_TOP, SAMPLE, _all(test_add.inputs, test_add.SHAPES)),
-    Unit("split", VitSplit_rtl.RTL_TOP, SAMPLE, (
+    Unit("split", VitSplit_rtl.RTL_TOP, 2 * SAMPLE, (
         *_all(test_split.inputs, test_split.SHAPES), *_shared(test_split.shared, test_split.SHARED),
     )),
-    Unit("switch", VitSwitch_rtl.RTL_TOP, SAMPLE, _branches("VitSwitch")),
-    Unit("merge", VitMerge_rtl.RTL_TOP, SAMPLE, _branches("VitMerge")),
+    Unit("switch", VitSwitch_rtl.RTL_TOP, 3 * SAMPLE, _branches("VitSwitch")),
+    Unit("merge", VitMerge_rtl.RTL_TOP, 3 * SAMPLE, _branches("VitMerge")),
     Unit("token mean", VitTokenMean_rtl.RTL_TOP, SAMPLE, (
         *_all(test_token_mean.inputs, test_token_mean.CASES),
         SelfCheck("ends of the range", test_token_mean.extreme_inputs),

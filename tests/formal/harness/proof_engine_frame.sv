@@ -1,0 +1,59 @@
+// vp_engine_frame, through which units that encoders share know whose frame comes: frame k is of the encoder that tag k says, of
+// STEPS[e] steps, none where that is 0; value, count and last are those of its steps. Tags pass in their order, each once.
+`default_nettype none
+
+module proof_engine_frame #(
+    int unsigned ENCODERS = 3,
+    int unsigned FRAMES   = 2,
+    parameter logic [ENCODERS*32-1:0] STEPS = {32'd0, 32'd1, 32'd3}  // of encoders 2, 1, 0
+) (
+    input wire logic       clk,
+    input wire logic       rst_n,
+    input wire logic [1:0] pick,
+    input wire logic [7:0] tags_in_tdata,
+    input wire logic       tags_in_tvalid,
+    input wire logic       tags_out_tready,
+    input wire logic       ask  // a step is taken where there is one
+);
+    localparam int unsigned TAG_W = $clog2(ENCODERS);
+    localparam int unsigned WIDTH = 2;
+    function automatic logic [ENCODERS*WIDTH-1:0] values();
+        for (int unsigned e = 0; e < ENCODERS; e++) values[e*WIDTH+:WIDTH] = WIDTH'(e + 1);
+    endfunction
+    logic tags_in_tready, tags_out_tvalid, known, last;
+    logic [7:0] tags_out_tdata;
+    logic [WIDTH-1:0] value;
+    logic [1:0] count;
+    wire logic step = ask && known;
+    vp_engine_frame #(
+        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(2), .WIDTH(WIDTH), .STEPS(STEPS), .VALUES(values())
+    ) dut (.*);
+
+    // A frame is over with its last step; one without steps is when its tag is passed.
+    wire logic [TAG_W-1:0] encoder = TAG_W'(value - 1'b1);
+    wire logic [1:0] steps = STEPS[encoder*32+:2];
+    wire logic skip = dut.frame_valid && dut.frame.none;
+    wire logic over = skip || (step && last);
+    logic [1:0] count_q;
+    always_ff @(posedge clk) begin
+        if (!rst_n) count_q <= '0;
+        else if (step) count_q <= count_q + 1'b1 == steps ? '0 : count_q + 1'b1;
+    end
+    proof_reset reset (.clk, .rst_n);
+    proof_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
+        .clk, .rst_n, .pick, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
+        .encoder, .known(known || skip), .over
+    );
+    proof_hold #(.WIDTH(WIDTH + 3)) stays (.clk, .rst_n, .data({value, count, last}), .valid(known), .ready(step));
+    always_comb begin
+        if (rst_n) begin
+            p_none : assert (!known || steps != '0);
+            p_count : assert (!known || count == count_q);
+            p_last : assert (!known || last == (count_q + 1'b1 == steps));
+            c_none : cover (skip);
+            c_again : cover (over && count_q != '0);
+        end
+    end
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,335 @@
+"""A small engine: entry, a token selection and a table that its encoders share, exit and the way back; its ends alone, too."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from onnx import NodeProto, helper
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.custom_ops.base import TAGS, VitOp
+from finn_vitprune.custom_ops.engine_times import engine_cycles
+from finn_vitprune.custom_ops.netlist import UnitNetlist, unit_of
+from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.custom_ops.select_token import ALL
+from finn_vitprune.sim import Port, SimResult, Simulator, Stimulus, beats, compile_top
+from finn_vitprune.sim.beats import Stream
+from tests.rtl.helper import PART, PATTERNS, build_node, random_stream
+
+IMAGES = 7
+SOURCE, SINK = "in0_V", "out0_V"
+TAG_COPY = "out1_V"
+"""The tags as the exit has them."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of an engine: for each encoder the token that it selects (``ALL``: none is dropped), rows, and images of a batch."""
+
+    tokens: int
+    selected: tuple[int, ...]
+    channels: int
+    simd: int
+    batch: int
+
+    @property
+    def entering(self) -> tuple[int, ...]:
+        """Tokens of a frame that enters each encoder."""
+        found = [self.tokens]
+        for index in self.selected[:-1]:
+            found.append(found[-1] if index == ALL else 1)
+        return tuple(found)
+
+    @property
+    def leaving(self) -> tuple[int, ...]:
+        """Tokens of a frame that leaves each encoder."""
+        return (*self.entering[1:], self.entering[-1] if self.selected[-1] == ALL else 1)
+
+
+SHAPES = {
+    "a batch of two, three encoders": Shape(3, (ALL, 1, ALL), 4, 2, 2),
+    "one image, three encoders, one beat at the end": Shape(3, (ALL, 2, ALL), 2, 2, 1),
+    "a batch of three, two encoders": Shape(2, (1, ALL), 4, 1, 3),
+    "a batch of two, five encoders, one beat a frame": Shape(1, (ALL,) * 5, 3, 3, 2),
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine with HDL in ``folder``; ``simulator`` is None as long as it is not compiled."""
+
+    shape: Shape
+    model: ModelWrapper
+    tables: tuple[np.ndarray, ...]
+    folder: Path
+    sources: tuple[str, ...]
+    simulator: Simulator | None
+    _keep: tempfile.TemporaryDirectory
+
+    @cached_property
+    def ops(self) -> dict[str, object]:
+        """The units by name."""
+        return {node.name: getCustomOp(node) for node in self.model.graph.node}
+
+    @property
+    def ports(self) -> tuple[list[Port], list[Port], tuple]:
+        """Images in; images and tags out."""
+        bits = self.ops["entry"].stream.tdata_bits
+        return [Port(SOURCE, bits)], [Port(SINK, bits), Port(TAG_COPY, TAGS.tdata_bits)], ()
+
+    def expected(self, images: np.ndarray) -> np.ndarray:
+        """What leaves, by the golden models of the units."""
+        selects, lookups = (self.ops[name].by_encoder() for name in ("select", "lookup"))
+        for select, lookup, table in zip(selects, lookups, self.tables, strict=True):
+            (images,) = select.compute(images)
+            (images,) = lookup.compute(images, table)
+        return images
+
+    def run(self, images: int, stimulus: Stimulus = Stimulus()) -> tuple[SimResult, list[int]]:
+        """Feed some images; the result, every beat compared, and the images of each batch as the tags tell them."""
+        stream = self.ops["entry"].of_encoder(0)
+        given = random_stream(stream, images, 5)
+        expected = self.expected(given)
+        out = replace(stream, tokens=expected.shape[1])
+        tags = images * len(self.tables) + 1  # the entry is ready for one more
+        result = self.simulator.run(
+            {SOURCE: beats.pack(given, stream)}, {SINK: beats.pack(expected, out), TAG_COPY: tags}, data_dir=self.folder,
+            stimulus=stimulus, idle_limit=2000,
+        )  # fmt: skip
+        assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.extra_beats}, {result.violations}"
+        return result, batches(result.outputs[TAG_COPY][:, 0], len(self.tables), self.shape.batch)
+
+
+def batches(tags: Sequence[int], encoders: int, most: int) -> list[int]:
+    """Images of each batch: a batch is 1 to ``most`` images in encoder 0, as many in encoder 1, and so on.
+
+    Raises:
+        AssertionError: the tags are in another order.
+    """
+    *tags, coming = map(int, tags)
+    assert coming == 0, "behind the last batch the entry waits for an image"
+    sizes = []
+    while tags:
+        size = next((i for i, tag in enumerate(tags) if tag), len(tags))
+        assert 1 <= size <= most, f"a batch of {size} images"
+        batch, tags = tags[: size * encoders], tags[size * encoders :]
+        assert batch == [e for e in range(encoders) for _ in range(size)], f"{batch} is no batch"
+        sizes.append(size)
+    return sizes
+
+
+def generate(shape: Shape) -> Engine:
+    """The HDL of an engine."""
+    encoders = len(shape.selected)
+    rng = np.random.default_rng(3)
+    tables = [rng.permutation(np.arange(-8, 8)) for _ in range(encoders)]
+    codes = {"channels": shape.channels, "SIMD": shape.simd, "inputDataType": "INT4"}
+
+    def shared(name: str, op_type: str, uses: list[tuple[dict, list]], source: str, tags: str) -> NodeProto:
+        ops = [build_node(op_type, codes | attrs, constants)[0] for attrs, constants in uses]
+        for e, op in enumerate(ops):
+            for i in range(len(op.in_streams()), len(op.onnx_node.input)):
+                op.onnx_node.input[i] = f"table{e}"
+        return type(ops[0]).share(name, ops, [source, tags], [f"{name}_y", f"{name}_tags"], frames=2 * shape.batch)
+
+    def port(end: str, tokens: Sequence[int], inputs: list[str], outputs: list[str]) -> NodeProto:
+        return make_node(
+            f"VitEngine{end}_rtl", inputs, outputs, name=end.lower(), tokens=list(tokens), frames_in_flight=shape.batch, **codes
+        )
+
+    deepest = shape.batch * max(shape.entering) * shape.channels // shape.simd
+    tag = {"tokens": 1, "channels": 1, "SIMD": 1, "inputDataType": "UINT8"}
+    nodes = [
+        port("Entry", shape.entering, ["images", "back"], ["x", "entry_tags"]),
+        shared("select", "VitSelectToken", [
+            ({"tokens": tokens, "index": index}, []) for tokens, index in zip(shape.entering, shape.selected)
+        ], "x", "entry_tags"),
+        shared("lookup", "VitLookup", [
+            ({"tokens": tokens, "outputDataType": "INT4"}, [table]) for tokens, table in zip(shape.leaving, tables)
+        ], "select_y", "select_tags"),
+        make_node("VitFork_rtl", ["lookup_tags"], ["exit_tags", "tag_copy"], name="watch", **tag),
+        port("Exit", shape.leaving, ["lookup_y", "exit_tags"], ["done", "turn"]),
+        make_node("VitFIFO_rtl", ["turn"], ["back"], name="way_back", tokens=max(shape.entering), depth=deepest, **codes),
+    ]  # fmt: skip
+    model = ModelWrapper(helper.make_model(helper.make_graph(nodes, "engine", [], [])))
+    for e, table in enumerate(tables):
+        model.set_initializer(f"table{e}", table.astype(np.float32))
+    keep = tempfile.TemporaryDirectory(prefix="vitprune-engine-")
+    return Engine(shape, model, tuple(tables), Path(keep.name), tuple(_hdl(model, Path(keep.name))), None, keep)
+
+
+def build(shape: Shape) -> Engine:
+    """An engine with its simulator."""
+    engine = generate(shape)
+    inputs, outputs, _ = engine.ports
+    return replace(engine, simulator=compile_top("engine", engine.sources, inputs, outputs))
+
+
+def _hdl(model: ModelWrapper, folder: Path) -> list[str]:
+    """Write the units and the module that connects them; all sources, the top last."""
+    ops = [getCustomOp(node) for node in model.graph.node]
+    for op in ops:
+        op.set_nodeattr("code_gen_dir_ipgen", str(folder))
+        op.generate_hdl(model, PART, 5.0)
+    netlist = UnitNetlist([unit_of(node, []) for node in model.graph.node])
+    ends = (("images", SOURCE, "input ", "output"), ("done", SINK, "output", "input "), ("tag_copy", TAG_COPY, "output", "input "))
+    ports = ["input wire ap_clk", "input wire ap_rst_n"]
+    for tensor, name, forth, back in ends:
+        bits = netlist.nets[tensor][1]
+        ports += [f"{forth} wire [{bits - 1}:0] {name}_tdata", f"{forth} wire {name}_tvalid", f"{back} wire {name}_tready"]
+    body = [
+        *netlist.declarations(), *netlist.joined_in("images", SOURCE), *netlist.joined_out("done", SINK),
+        *netlist.joined_out("tag_copy", TAG_COPY), *netlist.instances(),
+    ]
+    (folder / "engine.v").write_text("module engine (\n    " + ",\n    ".join(ports) + "\n);\n" + "\n".join(body) + "\nendmodule\n")
+    units = (op.get_rtl_file_list(abspath=True) for op in ops)
+    return [*dict.fromkeys(path for unit in units for path in unit), str(folder / "engine.v")]
+
+
+LONELY = tuple(Stimulus(seed=seed, pause={SOURCE: 0.3}, burst=60) for seed in range(4))
+"""Images come one by one, in the middle of others' batches."""
+BUSY = (
+    *(Stimulus(seed=seed, pause={SOURCE: 0.1}, stall={SINK: 0.4}, burst=20) for seed in range(3)),
+    Stimulus(seed=4, stall={SINK: 0.02}, burst=400),
+    Stimulus(seed=5, stall={SINK: 0.5, TAG_COPY: 0.5}, burst=5),
+    Stimulus(seed=6, stall={TAG_COPY: 0.3}, burst=80),
+)
+"""Images leave slowly, or tags do."""
+
+
+def check_engine(engine: Engine) -> None:
+    """Assert that images pass all encoders and leave in order, in batches of 1 to F, with pauses, stalls and resets at any time,
+    that images that wait make full batches, that a lone one waits for none, and that both take the planned cycles.
+    """
+    most = engine.shape.batch
+    result, sizes = engine.run(IMAGES)
+    assert sizes == [most] * (IMAGES // most) + [IMAGES % most] * (IMAGES % most > 0)
+    seen = set()
+    for stimulus in (*LONELY, *BUSY, *PATTERNS):
+        seen |= set(engine.run(IMAGES, stimulus)[1])
+    assert seen == set(range(1, most + 1)), f"batches of {seen} images"
+    for i, part in enumerate((0.2, 0.4, 0.55, 0.7, 0.9)):
+        middle = int(part * result.cycles)
+        engine.run(IMAGES, Stimulus(seed=30 + i, reset_at=middle))
+        engine.run(IMAGES, Stimulus(seed=40 + i, pause={SOURCE: 0.2}, stall={SINK: 0.3}, burst=9, reset_at=middle))
+    planned = engine_cycles(engine.model)
+    ends = result.out_cycles[SINK].reshape(IMAGES, -1)[:, -1]
+    measured = (ends[2 * most] - ends[0]) / (2 * most)
+    assert abs(measured / planned.interval - 1) <= 0.15, f"an image every {measured} cycles, planned are {planned.interval}"
+    alone, most_alone = engine.run(1)[0].latency(), planned.latency
+    assert 0.8 * most_alone <= alone <= most_alone, f"a lone image takes {alone} cycles, planned are {most_alone}"
+
+
+# --- the ends alone ---
+
+
+@dataclass(frozen=True)
+class End:
+    """Entry or exit alone: tokens of a frame of each encoder, channels, elements a beat, images of a batch."""
+
+    kind: str
+    tokens: tuple[int, ...]
+    channels: int
+    simd: int
+    batch: int
+
+    @cached_property
+    def _generated(self) -> tuple[VitOp, tempfile.TemporaryDirectory]:
+        attrs = {
+            "tokens": list(self.tokens), "channels": self.channels, "SIMD": self.simd, "inputDataType": "INT16",
+            "frames_in_flight": self.batch,
+        }  # fmt: skip
+        node = make_node(f"VitEngine{self.kind}_rtl", ["a", "b"], ["c", "d"], name="dut", **attrs)
+        model = ModelWrapper(helper.make_model(helper.make_graph([node], "end", [], [])))
+        op = getCustomOp(model.graph.node[0])
+        keep = tempfile.TemporaryDirectory(prefix="vitprune-end-")
+        op.set_nodeattr("code_gen_dir_ipgen", keep.name)
+        op.generate_hdl(model, PART, 5.0)
+        return op, keep
+
+    @property
+    def op(self) -> VitOp:
+        """The op with its HDL."""
+        return self._generated[0]
+
+    def frames(self, encoders: Sequence[int]) -> list[np.ndarray]:
+        """Packed random frames."""
+        return [beats.pack(random_stream(self.op.of_encoder(e), 1, i), self.op.of_encoder(e)) for i, e in enumerate(encoders)]
+
+
+ENDS = {
+    "entry, one image": End("Entry", (2, 3, 1), 4, 2, 1),
+    "entry, two images": End("Entry", (3, 1, 1), 2, 2, 2),
+    "entry, three images of a beat": End("Entry", (1, 1), 1, 1, 3),
+    "exit, one image": End("Exit", (1, 2, 2), 4, 2, 1),
+    "exit, two images, four encoders": End("Exit", (3, 1, 2, 1), 2, 2, 2),
+}
+
+
+def one_by_one(ports: Sequence[str]) -> Iterator[Stimulus]:
+    """Each stream alone pauses or stalls for long, then all of them, and resets in between."""
+    for i, name in enumerate(ports):
+        yield Stimulus(seed=50 + i, pause={name: 0.2}, stall={name: 0.2}, burst=40)
+        yield Stimulus(seed=60 + i, pause={name: 0.7}, stall={name: 0.7})
+    yield from PATTERNS
+    for i in range(4):
+        yield Stimulus(seed=70 + i, reset_at=11 + 7 * i)
+        yield Stimulus(seed=80 + i, pause=0.3, stall=0.3, burst=4, reset_at=20 + 9 * i)
+
+
+PORTS = ("in0_V", "in1_V", "out0_V", "out1_V")
+
+
+def check_entry(end: End, simulator: Simulator) -> None:
+    """Assert that an entry gives a tag and then its frame: of encoder 0 those from outside, of others those from the exit, each in
+    their order, whatever pauses and stalls.
+    """
+    encoders, images = len(end.tokens), 6
+    outside = end.frames([0] * images)
+    # With frames of one size behind encoder 0, and with batches of one image, the order of batches is not that of sizes.
+    back = end.frames([e for _ in range(images) for e in range(1, encoders)])
+    feed = {"in0_V": np.concatenate(outside), "in1_V": np.concatenate(back)}
+    for stimulus in (Stimulus(), *one_by_one(PORTS)):
+        want = {"out0_V": sum(map(len, feed.values())), "out1_V": images * encoders + 1}
+        result = simulator.run(feed, want, stimulus=stimulus, idle_limit=600)
+        assert result.ok, f"{stimulus}: {result.deadlock}, {result.extra_beats}, {result.violations}"
+        tags = result.outputs["out1_V"][:, 0]
+        sizes = batches(tags, encoders, end.batch)
+        assert stimulus != Stimulus() or set(sizes) == {end.batch}, f"{sizes}: images wait, and batches are not full"
+        fresh, old = iter(outside), iter(back)
+        frames = [next(old if tag else fresh) for tag in tags[:-1]]
+        same = np.array_equal(result.outputs["out0_V"], np.concatenate(frames))
+        assert same, f"{stimulus}: beats of other frames than the tags say"
+        starts = np.cumsum([0, *map(len, frames)])[:-1]
+        late = result.out_cycles["out1_V"][:-1] > result.out_cycles["out0_V"][starts]
+        assert stimulus.stall or not late.any(), f"{stimulus}: a frame before its tag"
+
+
+def check_exit(end: End, simulator: Simulator) -> None:
+    """Assert that frames of the last encoder leave an exit, all others go back, whatever pauses and stalls."""
+    order = [int(e) for e in np.random.default_rng(4).integers(0, len(end.tokens), 24)]
+    frames = end.frames(order)
+    tags = beats.pack(np.array(order)[:, None, None], TAGS)
+    last = len(end.tokens) - 1
+    want = {
+        "out0_V": np.concatenate([f for f, e in zip(frames, order) if e == last]),
+        "out1_V": np.concatenate([f for f, e in zip(frames, order) if e != last]),
+    }
+    feed = {"in0_V": np.concatenate(frames), "in1_V": tags}
+    for stimulus in (Stimulus(), *one_by_one(PORTS)):
+        result = simulator.run(feed, want, stimulus=stimulus, idle_limit=600)
+        assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.extra_beats}, {result.violations}"
+        if stimulus == Stimulus():
+            cycles = result.latency()
+    assert cycles <= len(feed["in0_V"]) + len(order) + 8, f"{cycles} cycles: a frame takes more than a cycle beside its beats"
+
+
+def check_end(end: End, simulator: Simulator) -> None:
+    """:func:`check_entry` or :func:`check_exit`."""
+    (check_entry if end.kind == "Entry" else check_exit)(end, simulator)
