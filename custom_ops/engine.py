@@ -105,7 +105,7 @@ class VitEngine(VitOp):
         if units is None:
             raise UserError(f"{self.label} has no units yet: step_fold comes first")
         units.initializer.extend(self._graph("body").initializer)
-        _rename(units, {SOURCE: self.onnx_node.input[0], SINK: self.onnx_node.output[0]})
+        rename_tensors(units, {SOURCE: self.onnx_node.input[0], SINK: self.onnx_node.output[0]})
         return _model(units)
 
     @property
@@ -113,11 +113,8 @@ class VitEngine(VitOp):
         """The body with the tensors that are at the engine; what is written in it has the engine's name before its own."""
         body, name = self._graph("body"), self.onnx_node.name
         inside = {tensor: f"{name}/{tensor}" for node in body.node for tensor in node.output}
-        _rename(body, inside | {body.input[0].name: self.onnx_node.input[0], body.output[0].name: self.onnx_node.output[0]})
-        for info in body.value_info:
-            info.name = inside.get(info.name, info.name)
-        for annotation in body.quantization_annotation:
-            annotation.tensor_name = inside.get(annotation.tensor_name, annotation.tensor_name)
+        ends = {body.input[0].name: self.onnx_node.input[0], body.output[0].name: self.onnx_node.output[0]}
+        rename_tensors(body, inside | ends)
         return _model(body)
 
     def _graph(self, attribute: str) -> GraphProto | None:
@@ -174,12 +171,16 @@ class VitEngine(VitOp):
         return tuple(memory for node in self.hardware.graph.node for memory in getCustomOp(node).memory_map())
 
 
-def _rename(graph: GraphProto, names: dict[str, str]) -> None:
-    """Give tensors other names, at the nodes of ``graph``."""
+def rename_tensors(graph: GraphProto, names: dict[str, str]) -> None:
+    """Give tensors of ``graph`` other names: at its nodes, among its constants, and in what it knows of them."""
     for node in graph.node:
         for tensors in (node.input, node.output):
             for i, tensor in enumerate(tensors):
                 tensors[i] = names.get(tensor, tensor)
+    for known in (*graph.initializer, *graph.value_info):
+        known.name = names.get(known.name, known.name)
+    for annotation in graph.quantization_annotation:
+        annotation.tensor_name = names.get(annotation.tensor_name, annotation.tensor_name)
 
 
 def _model(graph: GraphProto) -> ModelWrapper:

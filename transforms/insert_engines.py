@@ -10,6 +10,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 
+from finn_vitprune.custom_ops.engine import rename_tensors
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.transforms.bind import Engine, EngineBinding
 from finn_vitprune.transforms.edges import position
@@ -51,12 +52,13 @@ class InsertEngines(Transformation):
             SIMD=first.simd, inputDataType=first.dtype.name, encoders=list(engine.encoders),
             roles=json.dumps([[unit.role, unit.nodes] for unit in engine.units]), frames_in_flight=self.frames_in_flight,
         )  # fmt: skip
+        names = {tensor.name for tensor in body.initializer}
+        rename_tensors(body, {constant: f"{name}/{constant}" for constant in names})  # others may take their names outside
         getCustomOp(node).set_graph("body", body)
         place = position(model, nodes[0])
         for old in nodes:
             model.graph.node.remove(old)
         model.graph.node.insert(place, node)
-        names = {tensor.name for tensor in body.initializer}
         kept = [t for t in model.graph.initializer if t.name not in names or any(t.name in n.input for n in model.graph.node)]
         del model.graph.initializer[:]
         model.graph.initializer.extend(kept)

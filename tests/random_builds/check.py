@@ -94,7 +94,8 @@ def _check(drawn: Drawn, folder: Path, engines: dict[str, object]) -> dict[str, 
     try:
         build(options)
     except UserError as error:
-        return found | {"outcome": f"{REFUSED}: build: {error}".replace(str(folder), "FOLDER")}
+        kind = DISAGREE if str(error).startswith("FINN's builder stopped") else REFUSED  # the first is a defect in words
+        return found | {"outcome": f"{kind}: build: {error}".replace(str(folder), "FOLDER")}
     return found | _compare(frozen, images, ModelWrapper(str(path)), BuildFolder(options.output_dir), gate.near_ties)
 
 

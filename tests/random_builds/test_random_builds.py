@@ -11,6 +11,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import to_qonnx
 from finn_vitprune.transforms.lower import lower
 from tests.random_builds import __main__ as command
+from tests.random_builds import check
 from tests.random_builds.check import Outcome, check_seed
 from tests.random_builds.draw import draw, draw_engines, network
 
@@ -39,11 +40,21 @@ def test_the_ledger_holds_seeds_that_agree_or_say_where_not():
 def test_networks_on_engines_agree():
     """`make random-builds ENGINES=1 BUILDS=60` goes on from here."""
     outcomes = command._known(command.ENGINE_LEDGER, draw_engines)
-    assert len(outcomes) >= 30 and {o.outcome for o in outcomes.values()} == {"agree"}
+    assert outcomes.keys() >= set(range(1, 61)) and {o.outcome for o in outcomes.values()} == {"agree"}
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
     drawn = [draw_engines(seed) for seed in outcomes]
     assert {d.frames_in_flight for d in drawn} == {1, 2, 3} and {len(d.encoders_per_engine) for d in drawn} >= {1, 2}
     assert {d.network.pooling for d in drawn} > {"class"} and any(any(d.network.heads_gone) for d in drawn)
+
+
+@pytest.mark.parametrize("said, fault", [("FINN's builder stopped: KeyError", True), ("block 3 does not fit", False)])
+def test_a_defect_is_not_taken_for_a_refusal(monkeypatch, said, fault):
+    def stop(options):
+        raise UserError(said)
+
+    monkeypatch.setattr(check, "build", stop)
+    found = check_seed(31)
+    assert found.fault == fault and said in found.outcome
 
 
 def test_of_equal_logits_the_lowest_class_wins_in_qonnx_too():

@@ -241,7 +241,8 @@ module vp_mvau #(
             .TOKENS(TOKENS), .SIMD(SIMD), .PE(PE), .X_BITS(X_BITS), .X_SIGNED(X_SIGNED), .W_BITS(W_BITS),
             .ACC_BITS(ACC_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .R_ELEMS(R_ELEMS), .R_WORDS(R_WORDS),
             .DRAIN_WIDTH(DRAIN_WIDTH), .ROWS_PER_STEP(ROWS_PER_STEP), .X_CYCLES(X_CYCLES), .R_CYCLES(R_CYCLES),
-            .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_STYLE(MAC_STYLE), .MAC_LATENCY(MAC_LATENCY), .MAC_CHAIN(MAC_CHAIN), .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
+            .X_STYLE(X_STYLE), .R_STYLE(R_STYLE), .MAC_STYLE(MAC_STYLE), .MAC_LATENCY(MAC_LATENCY), .MAC_CHAIN(MAC_CHAIN),
+            .MAC_TOKENS(MAC_TOKENS), .MAC_OUTPUTS(MAC_OUTPUTS)
         ) lane (
             .clk, .rst_n, .x_we(lane_we), .x_waddr(lane_waddr), .x_wdata(lane_wdata),
             .step_index({step_bank, step_word[l*(X_INDEX_W-1)+:X_INDEX_W-1]}),
