@@ -19,7 +19,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops.base import TAGS, VitOp
-from finn_vitprune.custom_ops.engine import SINK, SOURCE, VitEngine
+from finn_vitprune.custom_ops.engine import SINK, SOURCE, VitEngine, rename_tensors
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.select_token import ALL
 from finn_vitprune.custom_ops.shared import SharedOp
@@ -342,20 +342,10 @@ class _Units:
             word = "FIFO" if getCustomOp(node).is_buffer else "width converter"
             node.doc_string = f"{behind.doc_string} input {word} {i}"
         back.doc_string = f"{self.title}, way back"
-        for tensor in (t for node in inserted for t in (*node.input, *node.output)):
-            if tensor.startswith("inner_"):
-                _rename(model, tensor, f"{name}_{tensor}")
-        graph = model.graph
+        graph, tensors = model.graph, {t for node in inserted for t in (*node.input, *node.output)}
+        rename_tensors(graph, {tensor: f"{name}_{tensor}" for tensor in tensors if tensor.startswith("inner_")})
         graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in self.constants.items())
         return graph
-
-
-def _rename(model: ModelWrapper, old: str, new: str) -> None:
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            for i, tensor in enumerate(names):
-                if tensor == old:
-                    names[i] = new
 
 
 def _word(role: str) -> str:
