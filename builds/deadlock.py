@@ -11,7 +11,7 @@ from finn_vitprune.builds.stitched_edges import StitchedEdge
 def explain(edges: Sequence[StitchedEdge], valid: Sequence[tuple[bool, bool]], ready: Sequence[tuple[bool, bool]]) -> str:
     """One line naming the full FIFO and the two branches of a deadlock.
 
-    In engines, tags are no branch (a unit keeps copies of them), and the way back closes no circle.
+    In engines, tags are not branches (a unit keeps copies of them), and the way back is left out: it would close a circle.
 
     Args:
         edges: the internal streams.

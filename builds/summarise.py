@@ -128,8 +128,8 @@ def _verify(build: BuildContext, lowering: LoweringCheck | None, measured: Verif
     return VerifySummary(
         images=measured.images, rtl_mismatches=measured.rtl_mismatches, class_changes=measured.class_changes,
         stalled_images=measured.stalled_images, traced_streams=measured.traced_streams,
-        left_out_streams=len(measured.left_out), traced_images=measured.traced_images, units=_units(build, measured), image_source=images.source,
-        images_total=images.total, image_seed=images.seed, image_choice=images.text,
+        left_out_streams=len(measured.left_out), traced_images=measured.traced_images, units=_units(build, measured),
+        image_source=images.source, images_total=images.total, image_seed=images.seed, image_choice=images.text,
         top1_agree_qonnx=float(np.mean(predicted == top1)),
         max_code_diff_vs_qonnx=int(lowering.ties > 0) if lowering else 0, lowering_ties=lowering and lowering.ties,
         lowering_faults=lowering and lowering.faults,

@@ -43,7 +43,7 @@ class Carried:
 def specification(model: ModelWrapper) -> ModelWrapper:
     """``model`` with the layers of its engines in their place, all streams inside of engines among its tensors.
 
-    One thing in it is no layer of the flat graph: where a last encoder makes queries for the class token alone, the QKV of its
+    One thing in it is not a layer of the flat graph: where a last encoder makes queries for the class token alone, the QKV of its
     engine makes them for all tokens, and so does a second node of that layer.
     """
     whole = layers(model)

@@ -119,7 +119,7 @@ def batches(tags: Sequence[int], encoders: int, most: int) -> list[int]:
         size = next((i for i, tag in enumerate(tags) if tag), len(tags))
         assert 1 <= size <= most, f"a batch of {size} images"
         batch, tags = tags[: size * encoders], tags[size * encoders :]
-        assert batch == [e for e in range(encoders) for _ in range(size)], f"{batch} is no batch"
+        assert batch == [e for e in range(encoders) for _ in range(size)], f"{batch} is not a batch"
         sizes.append(size)
     return sizes
 

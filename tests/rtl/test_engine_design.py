@@ -18,7 +18,7 @@ def test_an_end_deals_frames_as_the_tags_say(name):
 
 
 @pytest.mark.parametrize("tags, most, message", [
-    ([0, 0, 1, 1, 0], 1, "a batch of 2 images"), ([0, 1, 0, 0, 1, 0], 2, r"\[0, 0, 1\] is no batch"),
+    ([0, 0, 1, 1, 0], 1, "a batch of 2 images"), ([0, 1, 0, 0, 1, 0], 2, r"\[0, 0, 1\] is not a batch"),
     ([1, 0, 0], 2, "a batch of 0"), ([0, 1, 0, 1], 2, "waits for an image"),
 ])  # fmt: skip
 def test_batches_in_another_order_are_found(tags, most, message):

@@ -29,7 +29,7 @@ def probe(path: Path, kind: Kind, vit: RecognisedViT) -> Rejection | None:
     """Why the file does not compute, on two images of noise, or None where it does.
 
     What is recognised may still hold wrong types, names used twice, or weights that overflow. An untrained head gives both
-    images the same answer: that alone is no damage.
+    images the same answer: that alone is not damage.
     """
     images = np.random.default_rng(0).integers(0, 256, (2, vit.config.image_size, vit.config.image_size, vit.config.channels))
     mean, std = ([number] * vit.config.channels for number in MEAN_AND_STD)
