@@ -285,8 +285,8 @@ class RowRom(_Rows):
 
     @property
     def choice_cycles(self) -> int:
-        """Those of ``vp_choose``."""
-        return choose_cycles(self.rows) if self.rows > 1 else 0
+        """Those of ``vp_choose``, which is a register for one row."""
+        return 0 if self.style == "distributed" else choose_cycles(self.rows)
 
     @property
     def resources(self) -> Estimate:

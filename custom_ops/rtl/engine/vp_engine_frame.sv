@@ -41,8 +41,8 @@ module vp_engine_frame #(
         end
     endfunction
 
-    logic [TAG_W-1:0] encoder;
-    logic encoder_valid, encoder_ready, frame_valid, last_q;
+    logic [TAG_W-1:0] held, encoder;
+    logic held_valid, held_ready, encoder_valid, encoder_ready, frame_valid, last_q;
     frame_t frame;
     logic [COUNT_W-1:0] count_q;
     assign value = frame.value;
@@ -52,7 +52,12 @@ module vp_engine_frame #(
 
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
         .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .encoder, .encoder_valid, .next(encoder_ready)
+        .encoder(held), .encoder_valid(held_valid), .next(held_ready)
+    );
+    // The frame's end does not reach as far as the held tags' RAM.
+    vp_skid #(.WIDTH(TAG_W)) skid (
+        .clk, .rst_n, .in_data(held), .in_valid(held_valid), .in_ready(held_ready),
+        .out_data(encoder), .out_valid(encoder_valid), .out_ready(encoder_ready)
     );
     vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(frame_t)), .VALUES(frames())) table_i (
         .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready,

@@ -1,6 +1,7 @@
-// vp_rom of many words in rows of ROW words, a power of two, so that no multiplexer lies behind a RAM: rows lie side by side
-// in the words of one ROM, and vp_choose takes one after its output register. Up to ROW words (and in LUTs) there is one row, and
-// nothing to choose. Reads never stall: a word comes LATENCY cycles after its address.
+// vp_rom of many words with no logic behind its RAM but registers: the words are cut in rows of ROW, a power of two, that lie side
+// by side in the words of one block RAM, and vp_choose takes one row after the RAM's output register. A ROM of one row has that
+// register too: what reads the word then has its whole cycle. In LUTs there is one row, and nothing to choose. Reads never stall:
+// a word comes LATENCY cycles after its address.
 // Contents come from FILE as those of vp_rom; word i holds words i, i + ROW, i + 2 ROW, ... of the rows, the first one lowest.
 `default_nettype none
 
@@ -12,7 +13,7 @@ module vp_row_rom #(
     int unsigned ROW   = DEPTH,
     localparam int unsigned ROWS = (DEPTH + ROW - 1) / ROW,
     localparam int unsigned ROW_W = ROWS > 1 ? $clog2(ROWS) : 1,
-    localparam int unsigned CHOICE = ROWS > 1 ? (ROW_W + 1) / 2 : 0,  // cycles
+    localparam int unsigned CHOICE = STYLE == "distributed" ? 0 : (ROW_W + 1) / 2,  // cycles
     localparam int unsigned LATENCY = (STYLE == "distributed" ? 1 : 2) + CHOICE,
     localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
 ) (
@@ -24,18 +25,18 @@ module vp_row_rom #(
         $error("vp_row_rom: ROW %0d must be a power of two, rows in %s are not possible", ROW, STYLE);
     end
 
-    if (ROWS == 1) begin : g_single
+    if (STYLE == "distributed") begin : g_luts
         vp_rom #(.DEPTH(DEPTH), .WIDTH(WIDTH), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(LATENCY)) rom (
             .clk, .en('1), .addr, .data
         );
     end else begin : g_rows
-        localparam int unsigned WORD_W = $clog2(ROW);
+        localparam int unsigned WORD_W = ROW > 1 ? $clog2(ROW) : 1;
         logic [ROWS*WIDTH-1:0] words;
         logic [ROW_W-1:0] row;
         vp_rom #(.DEPTH(ROW), .WIDTH(ROWS * WIDTH), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(2)) rom (
             .clk, .en('1), .addr(addr[WORD_W-1:0]), .data(words)
         );
-        vp_delay #(.WIDTH(ROW_W), .LENGTH(2)) read (.clk, .rst_n(1'b1), .in(addr[ADDR_W-1:WORD_W]), .out(row));
+        vp_delay #(.WIDTH(ROW_W), .LENGTH(2)) read (.clk, .rst_n(1'b1), .in(ROW_W'(addr >> WORD_W)), .out(row));
         vp_choose #(.N(ROWS), .WIDTH(WIDTH)) choice (.clk, .words, .choice(row), .word(data));
     end
 endmodule
