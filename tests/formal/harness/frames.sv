@@ -6,6 +6,7 @@
 module proof_tags #(
     int unsigned ENCODERS = 2,
     int unsigned FRAMES   = 2,   // tags that wait
+    bit          AHEAD    = 1'b1,  // a register of two tags stands behind these (vp_engine_frame)
     localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input wire logic             clk,
@@ -21,7 +22,7 @@ module proof_tags #(
     input wire logic             known,
     input wire logic             over
 );
-    localparam int unsigned ROOM = FRAMES + 3;  // with tags at the input, and the one whose frame comes
+    localparam int unsigned ROOM = FRAMES + 3 + 2 * AHEAD;  // with tags at the input, and the one whose frame comes
     logic [1:0][$clog2(ROOM+4)-1:0] held;
     wire logic tag_in = tags_in_tvalid && tags_in_tready;
     always_comb a_encoder : assume (!tags_in_tvalid || tags_in_tdata < 8'(ENCODERS));
@@ -47,7 +48,7 @@ module proof_tags #(
         end
     end
     // Where tags go on a frame is known in time; where there is room for their frames they go on, whatever else stands still.
-    proof_progress #(.LIMIT(4), .TIGHT(1'b0)) come (.clk, .rst_n, .want(held[0] != '0 && tags_out_tready), .done(known));
+    proof_progress #(.LIMIT(4 + AHEAD), .TIGHT(1'b0)) come (.clk, .rst_n, .want(held[0] != '0 && tags_out_tready), .done(known));
     proof_progress #(.LIMIT(3), .TIGHT(1'b0)) go (
         .clk, .rst_n, .want(held[1] != '0 && tags_out_tready && held[0] <= FRAMES + 1), .done(tags_out_tvalid)
     );

@@ -36,7 +36,7 @@ module proof_shared_select #(
 
     logic [2:0] waiting, held;
     proof_reset reset (.clk, .rst_n);
-    proof_tags #(.FRAMES(FRAMES)) tags (
+    proof_tags #(.AHEAD(1'b0), .FRAMES(FRAMES)) tags (
         .clk, .rst_n, .pick(pick[3:2]), .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid,
         .tags_out_tready, .encoder, .known(dut.known), .over(frame_end)
     );
