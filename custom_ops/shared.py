@@ -116,10 +116,10 @@ class SharedOp(VitOp):
 def frame_luts(frames: int, steps: Sequence[int], *constants: Sequence[int]) -> int:
     """LUTs of a ``vp_engine_frame`` for ``frames`` tags that wait, with these steps, and constants, by encoder.
 
-    Tags 20, three a bit of their FIFO's pointers and one a bit of a tag; a table; the count and its comparison.
+    Tags 24, three a bit of their FIFO's pointers and two a bit of a tag; a table; the count and its comparison.
     """
     bits = clog2(len(steps))
-    tags = 20 + bits + 3 * clog2(frames) if frames > 2 else 12 + 2 * bits
+    tags = 24 + 2 * bits + 3 * clog2(frames) if frames > 2 else 16 + 3 * bits
     before_last = [max(0, count - 2) for count in steps]
     return tags + table_luts(before_last, [count == 1 for count in steps], *constants) + 4 * clog2(max(steps)) // 3 + 4
 
