@@ -19,8 +19,7 @@ from finn_vitprune.builds.stitched_edges import InEngine, StitchedEdge, stitched
 from finn_vitprune.custom_ops import axilite
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
-from finn_vitprune.custom_ops.load_chain import LOAD_IN, LOAD_OUT
-from finn_vitprune.custom_ops.load_end import FRAME_LEFT
+from finn_vitprune.custom_ops.load_chain import chain_pins
 from finn_vitprune.custom_ops.netlist import StitchedNet, StitchedPin, StitchedUnit, UnitNetlist, instance, unit_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_file, write_json, write_text
@@ -160,7 +159,7 @@ def _unit(name: str, sources: list[str], inputs: list[dict], outputs: list[dict]
 
 def stitched_units(model: ModelWrapper) -> list[StitchedUnit]:
     """The nodes, in graph order, an engine as one."""
-    chain = _chain_nets(model)
+    chain = chain_pins({node.name: getCustomOp(node).side_pins() for node in model.graph.node}, ring=True)
     return [unit_of(node, chain[node.name]) for node in model.graph.node]
 
 
@@ -249,19 +248,6 @@ def stitched_loads(model: ModelWrapper) -> list[StitchedLoad]:
             "step_insert_streams comes after all that sets ram_style and folding"
         )
     return found
-
-
-def _chain_nets(model: ModelWrapper) -> dict[str, list[StitchedPin]]:
-    """What each node has at its pins of the load chain, which goes through the nodes in graph order."""
-    pins = {node.name: getCustomOp(node).side_pins() for node in model.graph.node}
-    chain = [name for name, of_node in pins.items() if of_node]
-    nets = {
-        name: {LOAD_IN: f"load_{(i - 1) % len(chain)}", LOAD_OUT: f"load_{i}", FRAME_LEFT: FRAME_LEFT}
-        for i, name in enumerate(chain)
-    }  # what leaves the last comes back to the first
-    return {
-        name: [StitchedPin(pin.name, nets[name][pin.name], pin.bits) for pin in of_node] for name, of_node in pins.items()
-    }
 
 
 def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None:

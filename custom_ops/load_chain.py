@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from finn_vitprune.custom_ops.crossing import STAGES_A_BORDER
 from finn_vitprune.custom_ops.memory import Estimate
+from finn_vitprune.custom_ops.netlist import StitchedPin
 from finn_vitprune.custom_ops.rtl_backend import Pin, VitRTLBackend
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.contents import WORD_BITS
@@ -42,6 +45,23 @@ class LoadChainBackend(VitRTLBackend):
         return super().code_generation_ipi() + [
             f"connect_bd_net [get_bd_pins {before}/{LOAD_OUT}] [get_bd_pins {here}/{LOAD_IN}]"
         ]
+
+
+def chain_pins(pins: Mapping[str, Sequence[Pin]], ring: bool) -> dict[str, list[StitchedPin]]:
+    """What the pins of units are at, in the order of the chain: net ``load_0`` comes to the first, ``load_<n>`` from the n-th; in a
+    ring what leaves the last comes back to the first. A pin that is not of the chain is at a net of its own name.
+
+    Args:
+        pins: of each unit, by its name; units without any are not on the chain.
+    """
+    chain = [name for name, of_unit in pins.items() if of_unit]
+    nets = {
+        name: {LOAD_IN: f"load_{i}", LOAD_OUT: f"load_{(i + 1) % len(chain) if ring else i + 1}"} for i, name in enumerate(chain)
+    }
+    return {
+        name: [StitchedPin(pin.name, nets[name].get(pin.name, pin.name), pin.bits) for pin in of_unit]
+        for name, of_unit in pins.items()
+    }
 
 
 def hop_estimate(words: int, width: int) -> Estimate:

@@ -28,6 +28,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim import Simulator, Stimulus, beats
+from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.engine_streams import specification
 from finn_vitprune.transforms.insert_engines import InsertEngines
@@ -314,11 +315,31 @@ def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
     assert [(n.node, n.cycles) for n in same] == [(n.node, n.cycles) for n in first]
     with pytest.raises(UserError, match="no node VitEngine_rtl_0_MLP_3"):
         again("other", folds | {"VitEngine_rtl_0_MLP_3": {"PE": 1}})
-    in_ultra = folds | {"VitEngine_rtl_0_QKV": folds["VitEngine_rtl_0_QKV"] | {"ram_style": "ultra"}}
-    with pytest.raises(UserError, match="VitEngine_rtl_0_QKV: weights in UltraRAM must be loaded"):
-        again("ultra", in_ultra)
     with pytest.raises(UserError, match="SIMD cannot be set for node VitEngine_rtl_0; use the names of its units"):
         again("engine", folds | {"VitEngine_rtl_0": {"SIMD": 1}})
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+def test_weights_of_engines_are_loaded(two, tmp_path):
+    """In UltraRAM they come through the load port, those of all encoders of a unit as one region, before the first image: over
+    the bus in the design, from files in units that run alone. An engine's first tag leaves while the port is still loading."""
+    folds = json.loads((two / "auto_folding_config.json").read_text())
+    loaded = ["VitEngine_rtl_0_QKV", "VitEngine_rtl_0_MLP_2", "VitEngine_rtl_1_projection"]
+    folds |= {name: folds[name] | {"ram_style": "ultra"} for name in loaded}
+    (tmp_path / "folds.json").write_text(json.dumps(folds))
+    designs = []
+    for simulation in ("whole", "units"):
+        settings = BuildSettings(
+            encoders_per_engine=(2, 2), frames_in_flight=2, synth="none", max_images=5, simulation=simulation
+        )
+        folder = build(BuildOptions(None, tmp_path / simulation, PART, folding=tmp_path / "folds.json", settings=settings))
+        found = Summary.load(folder).verify
+        assert found.rtl_mismatches == 0 and found.class_changes == 0 and found.images == 5
+        contents = Contents.load(folder / "runtime_weights")
+        assert [(region.unit, region.memory) for region in contents.regions] == [(name, "weights") for name in loaded]
+        designs.append(contents.design)
+    assert designs[0] == designs[1] and Summary.load(folder).resources.URAM > 0
 
 
 @pytest.mark.slow

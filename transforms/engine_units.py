@@ -235,10 +235,6 @@ class _Units:
             del node.input[:], node.output[:]
             node.input.extend(inputs)
             node.output.extend(outputs)
-        if getattr(getCustomOp(node), "on_load_chain", False):
-            raise UserError(
-                f"{name}: weights in UltraRAM must be loaded, which an engine does not do yet: use ram_style auto, block or distributed"
-            )
         tagged = [2] * (len(node.output) - len(outputs))  # the tags need no FIFO
         getCustomOp(node).set_nodeattr("inFIFODepths", [*role.depths, *tagged])
         self._add(node)

@@ -11,6 +11,7 @@ from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 
 from finn_vitprune.custom_ops.crossing import STAGES_A_BORDER
+from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.transforms.edges import new_tensor, slr_of
@@ -53,18 +54,19 @@ class InsertLoadPort(Transformation):
 def design_number(model: ModelWrapper) -> int:
     """32 bits of the SHA-256 of all that decides what loaded words mean and what else the design computes.
 
-    That is every op but FIFOs, converters and crossings, with its attributes, and its parameters: of loaded weights only
-    which blocks are kept, of all others the values. Contents for one number are right for every design that has it.
+    That is every op but FIFOs, converters and crossings, units of engines included, with its attributes, and its parameters: of
+    loaded weights only which blocks are kept, of all others the values. Contents for one number are right for every design that has it.
     """
     digest = hashlib.sha256()
-    for node in model.graph.node:
+    whole = flattened(model)
+    for node in whole.graph.node:
         op = getCustomOp(node)
         if op.is_buffer or op.is_converter or op.is_crossing:
             continue
         kept = {name: op.get_nodeattr(name) for name in sorted(op.own_attributes().keys() - PLACE)}
         digest.update(json.dumps([node.name, node.op_type, kept], default=lambda value: value.tolist()).encode())
         for i, name in enumerate(node.input):
-            if (values := model.get_initializer(name)) is None:
+            if (values := whole.get_initializer(name)) is None:
                 continue
             fixed = op.fixed_part(i, values)
             digest.update(f"{fixed.shape}".encode() + fixed.astype("<f8").tobytes())

@@ -399,12 +399,13 @@ private:
         return std::all_of(loaders_.begin(), loaders_.end(), [](const auto& l) { return l->done(); });
     }
 
-    // A clock cycle before the streams start. False when the ports stand still.
+    // A clock cycle before the streams start, in which an engine sends its first tag. False when the ports stand still.
     bool load() {
         for (auto& l : loaders_) l->drive();
         dut_.eval();
         bool moved = false;
         for (auto& l : loaders_) moved |= l->sample(load_cycles_);
+        if (mon_words_) sample_edges();
         clock();
         for (auto& l : loaders_) l->advance();
         ++load_cycles_;
