@@ -51,7 +51,7 @@ class BuildContext:
     @cached_property
     def plan_options(self) -> PlanOptions:
         """What the settings say of a plan."""
-        return PlanOptions(budget=self.settings.budget, mac_style=self.settings.mac_style)
+        return PlanOptions(goal=self.settings.goal, budget=self.settings.budget, mac_style=self.settings.mac_style)
 
     @cached_property
     def parent(self) -> ModelWrapper:

@@ -21,6 +21,10 @@ Synth = Literal["nodes", "none"]
 """What Yosys synthesises: every node, or nothing."""
 
 
+Goal = Literal["throughput", "latency"]
+"""The shortest interval of images, or the shortest latency of one."""
+
+
 class BuildSettings(BaseModel):
     """Settings of this project's build steps."""
 
@@ -39,6 +43,7 @@ class BuildSettings(BaseModel):
     engines: int | None = Field(None, ge=1, description="engines that the encoders are dealt to; None: hardware for every encoder")
     encoders_per_engine: tuple[int, ...] | None = Field(None, description="encoders of each engine, in place of `engines`")
     frames_in_flight: int = Field(1, ge=1, description="images that an engine of several encoders works on at once")
+    goal: Goal = Field("throughput", description="what a plan with engines and without a target looks for")
     budget: Budget = Field(Budget(), description="shares of the part that a plan may use")
     shell: str = Field(NO_SHELL, description="what else is on the part: none, or a shell of the table")
     part_resources: Path | None = Field(None, description="JSON or YAML with the resources of other parts")

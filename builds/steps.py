@@ -147,9 +147,11 @@ def in_engines(model: ModelWrapper, settings: BuildSettings) -> ModelWrapper:
     """The graph with its encoders in the engines that are asked for; as it is where none are.
 
     Raises:
-        UserError: the encoders cannot be dealt so.
+        UserError: the encoders cannot be dealt so, or there is nothing to deal to.
     """
     engines = settings.encoders_per_engine or settings.engines
+    if engines is None and settings.goal == "latency":
+        raise UserError("goal latency is for a plan with engines: add --engines 1, or more")
     return model if engines is None else model.transform(InsertEngines(bind(model, engines), settings.frames_in_flight))
 
 

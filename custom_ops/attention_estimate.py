@@ -318,7 +318,7 @@ class Geometry(Folding):
             late = max(0, g.cycles - interval, g.kv_beats - int(KV_SHARE * interval))
             return late, dsp(g), g.simd * g.pe, g.pe
 
-        return min(_folds(self), key=worth)
+        return min(all_folds(self), key=worth)
 
     # --- memories ---
 
@@ -393,7 +393,7 @@ class Geometry(Folding):
 @lru_cache(maxsize=FOLDINGS_KEPT)
 def _candidates(g: Geometry, interval: int, styles: Styles) -> tuple[Geometry, ...]:
     """Folds within the interval, K and V in every style."""
-    fast = [fold for fold in _folds(g) if fold.cycles <= interval]
+    fast = [fold for fold in all_folds(g) if fold.cycles <= interval]
     in_time = [fold for fold in fast if fold.kv_beats <= KV_SHARE * interval] or fast
     folds = [replace(fold, style=style) for fold in in_time for style in styles.ram]
     dense = [fold for fold in folds if fold.kv_ram_bits <= KV_RAM * fold.kv_code_bits]
@@ -401,7 +401,7 @@ def _candidates(g: Geometry, interval: int, styles: Styles) -> tuple[Geometry, .
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
-def _folds(g: Geometry) -> list[Geometry]:
+def all_folds(g: Geometry) -> list[Geometry]:
     """All folds of a unit."""
     keys = {-(-g.tokens // groups) for groups in range(1, g.tokens + 1)}
     return [replace(g, simd=simd, pe=pe) for simd in divisors(g.head_dim) for pe in keys]

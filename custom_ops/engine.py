@@ -13,7 +13,7 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.engine_times import EngineTimes, engine_cycles
 from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.load_chain import LOAD_IN, LOAD_OUT, LoadChainBackend, chain_pins
@@ -33,12 +33,13 @@ SOURCE, SINK = "engine_in", "engine_out"
 
 @dataclass(frozen=True)
 class EngineFolding(Folding):
-    """An engine with its units as they are: what they take together, and the cycles of a frame."""
+    """An engine with its units as they are: what they take together, the cycles of a frame, the widths that its ports can have."""
 
     name: str
     interval: int
     taken: Estimate
     held: tuple[UnitMemory, ...]
+    choices: tuple[int, ...]
 
     @property
     def cycles(self) -> int:
@@ -145,7 +146,8 @@ class VitEngine(VitOp):
 
     def folding(self) -> Folding:
         """Nothing is chosen here: its units are folded in the body."""
-        return EngineFolding(self.onnx_node.name, self.get_exp_cycles(), self.resources(), self.memory_map())
+        widths = tuple(divisors(self.get_nodeattr("channels")))
+        return EngineFolding(self.onnx_node.name, self.get_exp_cycles(), self.resources(), self.memory_map(), widths)
 
     def pause_beats(self, inputs: list[TokenTimes]) -> int:
         """Those of a batch, which comes while the one before is in other encoders: so it is there when the engine takes frames."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import count
 
 import numpy as np
 
@@ -39,11 +38,11 @@ class FifoFolding(Folding):
 
     @property
     def parts(self) -> int:
-        """FIFOs one behind the other, so many that the RAM of each is fast."""
+        """FIFOs one behind the other, so many that the RAM of each is fast; one where beats are too wide for that."""
         if self.depth <= 2:
             return 1
         _, width, style = fifo_ram(self.depth, self.width, self.style)
-        return next(n for n in count(1) if ram_is_fast(-(-self.depth // n), width, style))
+        return next((n for n in range(1, self.depth) if ram_is_fast(-(-self.depth // n), width, style)), 1)
 
     @property
     def part_depth(self) -> int:

@@ -66,6 +66,11 @@ class Folding(ABC):
     """Matrix products of a frame, and of one cycle."""
 
     @property
+    def each(self) -> tuple[Folding, ...]:
+        """The folding as each encoder has it that shares the unit; itself where none does."""
+        return (self,)
+
+    @property
     def ideal_cycles(self) -> float:
         """Cycles of a frame of a unit with products, were all of its multipliers used all the time."""
         return self.macs / self.products_per_cycle

@@ -36,6 +36,10 @@ class MatrixFolding(Folding):
         return max(self.fold.encoders, key=lambda fold: fold.cycles) if self.fold.encoders else self.fold
 
     @property
+    def each(self) -> tuple[MatrixFolding, ...]:
+        return tuple(map(MatrixFolding, self.fold.each))
+
+    @property
     def cycles(self) -> int:
         return self.fold.cycles
 
@@ -197,12 +201,12 @@ def with_ports(fold: Fold, kept: int, group: int) -> Fold:
     )  # fmt: skip
     for width in Fold.out_widths(fold.mh, fold.pe, fold.block):
         fold = replace(fold, out_width=width)
-        if _drain(fold) <= group:
+        if drain_cycles(fold) <= group:
             break
     return fold
 
 
-def _drain(f: Fold) -> int:
+def drain_cycles(f: Fold) -> int:
     """Collect steps of a token group, for any mask."""
     steps = most_contributions(f.block_columns, f.lanes) * f.block // f.drain_width
     return f.tokens // f.rows_per_step * steps
@@ -212,7 +216,7 @@ def _cheapest(folds: list[Fold], goal: int) -> Fold:
     """Of the folds whose ports delay the goal least, the cheapest."""
 
     def late(f: Fold) -> int:
-        group = max(f.tokens * f.mw // f.in_width, _drain(f))
+        group = max(f.tokens * f.mw // f.in_width, drain_cycles(f))
         return max(0, group * -(-f.rows // f.tokens) - goal)
 
     least = min(map(late, folds))

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.attention_estimate import _folds, dsp
+from finn_vitprune.custom_ops.attention_estimate import all_folds, dsp
 from finn_vitprune.numerics import exp_table
 from finn_vitprune.synth.yosys import synth_node
 from tests.sampling import sampled
@@ -101,7 +101,7 @@ def test_capacity_of_keys_and_values_by_hand(tokens, bits, simd, pe, style, memo
 def test_memories_of_keys_and_values_hold_at_most_twice_the_codes(bits, interval, tokens):
     """Some fold within the interval, with at most a tenth more DSP slices than the cheapest, in block RAM or LUTRAM."""
     g = deit_small(tokens, bits)
-    folds = [f for f in _folds(g) if f.cycles <= interval]
+    folds = [f for f in all_folds(g) if f.cycles <= interval]
     held = [
         f for fold in folds for style in ("block", "distributed")
         if (f := replace(fold, style=style)).kv_ram_bits <= 2 * f.kv_code_bits

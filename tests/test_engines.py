@@ -29,6 +29,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim import Simulator, Stimulus, beats
 from finn_vitprune.sim.contents import Contents
+from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.engine_streams import specification
 from finn_vitprune.transforms.insert_engines import InsertEngines
@@ -91,7 +92,7 @@ def tensors(specialised):
 def built(request, specialised, tensors, tmp_path_factory):
     engines, frames = request.param
     model = specialised.transform(InsertEngines(bind(specialised, engines), frames))
-    fold_for(model, 4500)
+    fold_for(model, 4500, get_part(PART))
     op = engines_of(model)[-1]
     folder = tmp_path_factory.mktemp("engine")
     op.set_nodeattr("code_gen_dir_ipgen", str(folder))
@@ -304,7 +305,7 @@ def test_a_stream_of_which_it_is_not_known_what_it_carries_is_named(traced):
 def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
     """What a plan wrote makes the same hardware again; a unit that is not there is named."""
     folds = json.loads((two / "auto_folding_config.json").read_text())
-    assert folds["VitEngine_rtl_0_MLP_1"]["PE"] >= 1 and "VitEngine_rtl_0" not in folds
+    assert folds["VitEngine_rtl_0_MLP_1"]["PE"] >= 1 and folds["VitEngine_rtl_0"].keys() == {"SIMD"}
     settings = BuildSettings(encoders_per_engine=(2, 2), frames_in_flight=2, synth="none")
 
     def again(name, content):
@@ -315,8 +316,10 @@ def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
     assert [(n.node, n.cycles) for n in same] == [(n.node, n.cycles) for n in first]
     with pytest.raises(UserError, match="no node VitEngine_rtl_0_MLP_3"):
         again("other", folds | {"VitEngine_rtl_0_MLP_3": {"PE": 1}})
-    with pytest.raises(UserError, match="SIMD cannot be set for node VitEngine_rtl_0; use the names of its units"):
-        again("engine", folds | {"VitEngine_rtl_0": {"SIMD": 1}})
+    with pytest.raises(UserError, match="PE cannot be set for node VitEngine_rtl_0; use SIMD, or the names of its units"):
+        again("engine", folds | {"VitEngine_rtl_0": {"PE": 1}})
+    with pytest.raises(UserError, match="SIMD 5 of node VitEngine_rtl_0 is not possible; use 1, 2, 3, 4, 6"):
+        again("width", folds | {"VitEngine_rtl_0": {"SIMD": 5}})
 
 
 @pytest.mark.slow

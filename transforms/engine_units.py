@@ -61,6 +61,11 @@ def unit_name(engine: VitEngine, role: str) -> str:
     return f"{engine.onnx_node.name}_{role.replace(' ', '_')}"
 
 
+def switch_name(drops: str) -> str:
+    """The name of the switch before the token drops of a role, whose unit is called ``drops``."""
+    return f"{drops}_switch"
+
+
 @dataclass(frozen=True)
 class _Role:
     """What stands for a role: its op in each encoder (None where that lacks it), and the FIFO depths at its inputs in beats."""
@@ -254,7 +259,7 @@ class _Units:
         x, s = drops[0][1].in_streams()
         tokens = [self._tokens_at(role.name, e) for e in range(self.encoders)]
         ways = [f"{name}_way_{i}" for i in range(len(drops) + passing)]
-        self._switch(f"{name}_switch", rows, ways, x, tokens, branches, role.depths[0])
+        self._switch(switch_name(name), rows, ways, x, tokens, branches, role.depths[0])
         score_ways = [f"{name}_scores_{i}" for i in range(len(drops))]
         self._switch(
             f"{name}_score_switch", scores, score_ways, s, [op.in_streams()[1].tokens if op else 0 for op in role.ops],

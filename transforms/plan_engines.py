@@ -1,85 +1,52 @@
-"""Plans a graph with engines: the folds of their roles and of the nodes outside, for an interval or for a part."""
+"""Plans a graph with engines: folds and memories of their units and of the nodes outside, for an interval or for a part.
+
+Every unit with products gets an interval of its own, in which it does all encoders of its engine; what that makes of an image's
+interval and latency follows from the order of frames (:mod:`finn_vitprune.custom_ops.engine_times`), and is measured there. Where an image
+is alone in its engine, its queries, keys and values are made before its attention can begin, and the rest streams behind the
+attention: so there are two intervals, and their ratio is part of what is planned (:class:`Shape`).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import astuple
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.engine_times import engine_cycles
+from finn_vitprune.custom_ops.folding import Folding, Styles
+from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
+from finn_vitprune.custom_ops.shared_candidates import shared_candidates
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.synth.planned import Planned
-from finn_vitprune.transforms.engine_units import engine_units
-from finn_vitprune.transforms.fold_engines import fold_engine
+from finn_vitprune.transforms.choice import Choice, Item, choose
+from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_name
+from finn_vitprune.transforms.fold import STREAM_SLACK
+from finn_vitprune.transforms.fold_engines import StreamFolds, write_folds
+from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.plan import shares_of
-from finn_vitprune.transforms.plan_options import PlanOptions, room_of
+from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
 
-TRIES = 12
-"""Intervals of the roles that are tried for a goal."""
+GRID = 1.01
+"""Ratio of neighbouring intervals that are looked at."""
 CLOSE = 0.02
-"""A plan this near to its goal is not made again."""
+"""A plan this near to the interval that is asked for is not made again."""
+ROUNDS = 8
+"""Plans that are counted exactly, at most, before one fits or keeps an interval."""
+RATIO = math.sqrt(2)
+"""Step of the search for a shape."""
+ROOM_SLOTS = ("lane_blocks", "lane_slots")
+"""Attributes of a fold that each encoder has of its own."""
 
 
 def engines_of(model: ModelWrapper) -> list[VitEngine]:
     """The engines of a graph."""
     return [op for op in map(getCustomOp, model.graph.node) if isinstance(op, VitEngine)]
-
-
-def plan_engines(
-    model: ModelWrapper, part: Part, options: PlanOptions, report: Callable[[str], None] = lambda text: None
-) -> Planned:
-    """Fold ``model``, whose encoders are in engines: for the interval of ``options`` with few resources, else for as short a one
-    as fits ``part``. Writes the folds, units and intervals.
-
-    The roles of an engine get an interval of their own, in which each does all of its encoders; the engine's follows from the
-    order of frames (:mod:`finn_vitprune.custom_ops.engine_times`).
-    """
-    room = room_of(part, options.budget).sum(0)
-    low, high, best = 1.0, None, None
-    guess = float(options.interval or sum(op.macs() for op in map(getCustomOp, model.graph.node)) / max(1.0, 2 * room[1] + room[0] / 60))
-    for _ in range(TRIES):
-        interval = fold_for(model, math.ceil(guess))
-        used = _used(model)
-        good = interval <= options.interval if options.interval else bool(np.all(used <= room))
-        report(f"{math.ceil(guess):,} cycles a role: an image takes {interval:,}, {'enough' if good else 'not enough'}")
-        if options.interval:
-            low, high = (guess, high) if good else (low, guess)
-            best = guess if good else best
-            close = good and interval > (1 - CLOSE) * options.interval
-        else:
-            low, high = (low, guess) if good else (guess, high)
-            best = guess if good else best
-            close = good and low > (1 - CLOSE) * guess
-        if close:
-            break
-        guess = math.sqrt(low * high) if high and low > 1 else guess * (0.7 if (good != bool(options.interval)) else 1.4)
-    interval = fold_for(model, math.ceil(best or guess))
-    used = _used(model)
-    return Planned(
-        goal="target" if options.interval else "throughput", interval_cycles=interval, fits=bool(np.all(used <= room)), gap=0.0,
-        shell=part.shell, budget=dict(options.budget), used=shares_of(used, room), next_interval_cycles=interval,
-    )  # fmt: skip
-
-
-def fold_for(model: ModelWrapper, interval: int) -> int:
-    """Fold all nodes, and every role of an engine, for an interval; units and intervals of the engines follow.
-
-    Returns:
-        Cycles of a frame of the slowest engine or node.
-    """
-    for engine in engines_of(model):
-        fold_engine(engine, interval)
-        bind_units(engine)
-    slowest = max(engine.get_exp_cycles() for engine in engines_of(model))
-    for op in map(getCustomOp, model.graph.node):
-        for name, value in op.folding().for_interval(slowest).attributes().items():
-            op.set_nodeattr(name, value)
-    return max(getCustomOp(node).get_exp_cycles() for node in model.graph.node)
 
 
 def bind_units(engine: VitEngine) -> None:
@@ -88,5 +55,283 @@ def bind_units(engine: VitEngine) -> None:
     engine.set_nodeattr("interval", math.ceil(engine_cycles(engine.hardware).interval))
 
 
-def _used(model: ModelWrapper) -> np.ndarray:
-    return sum(np.array(astuple(getCustomOp(node).resources()), dtype=float) for node in model.graph.node)
+def plan_engines(
+    model: ModelWrapper, part: Part, options: PlanOptions, report: Callable[[str], None] = lambda text: None
+) -> Planned:
+    """Fold ``model``, whose encoders are in engines: for the interval of ``options`` with few resources, else for as short an interval, or
+    latency, as fits ``part``. Writes the folds, units and intervals.
+    """
+    return _Search(model, part, options, report).run()
+
+
+def fold_for(model: ModelWrapper, interval: int, part: Part) -> int:
+    """Fold every unit of an engine for an interval in which it does all of its encoders, and what is outside to keep up.
+
+    Returns:
+        Cycles of a frame of the slowest engine or node.
+    """
+    search = _Search(model, part, PlanOptions(), lambda text: None)
+    search.styles = search.styles.without_ultra
+    search.room = np.full(len(search.room), 1e12)
+    return search.counted(search.solved(interval, Shape()), Shape()).interval
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Intervals beside that of a unit that works from the attention on: ``before`` times it for one that works before, ``outside`` times
+    the slowest engine's for a node outside of engines."""
+
+    before: float = 1.0
+    outside: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """A unit with products: its engine, its name, its folding and those of its layers with nothing folded, whether it works before the
+    attention."""
+
+    engine: int
+    name: str
+    folding: Folding
+    layers: tuple[Folding, ...]
+    before: bool
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """Foldings chosen for a ``base`` interval: of the units, and of the nodes outside; what they take."""
+
+    base: int
+    units: tuple[Folding, ...]
+    outside: tuple[Folding, ...]
+    used: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """A plan as it is in the graph, with all that stands between units."""
+
+    solved: _Solved
+    interval: int
+    latency: int
+    used: np.ndarray
+
+
+class _Search:
+    def __init__(self, model: ModelWrapper, part: Part, options: PlanOptions, report: Callable[[str], None]) -> None:
+        self.model, self.part, self.options, self.report = model, part, options, report
+        self.engines = engines_of(model)
+        self.outside = [op for op in map(getCustomOp, model.graph.node) if not isinstance(op, VitEngine)]
+        for engine in self.engines:
+            engine.set_graph("units", engine_units(engine))
+        self.units = [unit for i, engine in enumerate(self.engines) for unit in _units(i, engine)]
+        self.streams = [StreamFolds(engine) for engine in self.engines]
+        self.styles = options.styles(part)
+        self.room = room_of(part, options.budget).sum(0)
+        self.prices = prices_of(room_of(part, options.budget))
+        self.between = np.zeros(len(self.room))  # what stands between units, and streams, as last counted
+        self.slower = 2.0 if max(engine.get_nodeattr("frames_in_flight") for engine in self.engines) == 1 else 1.25
+        """How much longer an engine's interval is than that of its units, as last counted."""
+
+    def run(self) -> Planned:
+        wanted = self.options.interval
+        if wanted is None:
+            found, fits = self.best()
+        else:
+            styles, self.styles = self.styles, self.styles.without_ultra  # weights in UltraRAM must be loaded by the host
+            found = self.within(wanted)
+            if found is None:
+                self.styles = styles
+                found = self.within(wanted)
+            found = found or self.counted(self.solved(self.slowest(Shape()), Shape()), Shape())
+            fits = self.fits(found)
+        return Planned(
+            goal=self.options.goal if wanted is None else "target", interval_cycles=found.interval, fits=fits, gap=0.0,
+            shell=self.part.shell, budget=dict(self.options.budget), used=shares_of(found.used, self.room),
+            next_interval_cycles=found.interval,
+        )  # fmt: skip
+
+    # --- one plan ---
+
+    def solved(self, base: int, shape: Shape) -> _Solved | None:
+        """The cheapest foldings that fit beside what stands between the units; None where there are none."""
+        items = [
+            Item(shared_candidates(unit.folding, unit.layers, on_grid(base * (shape.before if unit.before else 1)), self.styles))
+            for unit in self.units
+        ]
+        around = max(1, int(base * self.slower * shape.outside))
+        foldings = [op.folding() for op in self.outside]
+        items += [Item(self._outside(folding, around)) for folding in foldings]
+        if not all(item.candidates for item in items):
+            return None
+        choice: Choice | None = choose(items, self.room - self.between, self.prices)
+        if choice is None:
+            return None
+        return _Solved(base, choice.picks[: len(self.units)], choice.picks[len(self.units) :], choice.used)
+
+    def _outside(self, folding: Folding, interval: int) -> tuple[Folding, ...]:
+        wanted = interval if folding.macs else max(1, int(interval * STREAM_SLACK))
+        return folding.candidates(wanted, self.styles) or (folding.for_interval(wanted),)
+
+    def counted(self, solved: _Solved, shape: Shape) -> _Counted:
+        """The plan as it is once it is in the graph."""
+        for op, folding in zip(self.outside, solved.outside):
+            _write(op, folding)
+        for i, (engine, streams) in enumerate(zip(self.engines, self.streams)):
+            folds = streams.within(int(solved.base * min(1.0, shape.before)))
+            for unit, folding in zip(self.units, solved.units):
+                if unit.engine == i:
+                    folds[unit.name] = {name: value for name, value in folding.attributes().items() if name not in ROOM_SLOTS}
+            folds[engine.onnx_node.name] = {"SIMD": _port_width(engine, int(solved.base * min(1.0, shape.before) * STREAM_SLACK))}
+            write_folds(engine, folds)
+            bind_units(engine)
+        slowest = max(engine.get_exp_cycles() for engine in self.engines)
+        self.slower = slowest / solved.base
+        used = sum(np.array(astuple(getCustomOp(node).resources()), dtype=float) for node in self.model.graph.node)
+        self.between = np.maximum(0, used - solved.used)
+        interval = max(getCustomOp(node).get_exp_cycles() for node in self.model.graph.node)
+        found = _Counted(solved, interval, latency_cycles(self.model), used)
+        self.report(
+            f"{solved.base:,} cycles a unit: an image each {interval:,}, through in {found.latency:,}"
+            f"{'' if self.fits(found) else ', more than the part has'}"
+        )
+        return found
+
+    def fits(self, found: _Counted) -> bool:
+        return bool(np.all(found.used <= self.room))
+
+    # --- for an interval ---
+
+    def within(self, interval: int) -> _Counted | None:
+        """The plan of the longest intervals of units whose images come in ``interval``; None where none was found that fits."""
+        shape, best, low, high = Shape(), None, 0.0, math.inf
+        base, tried = interval / self.slower, set()
+        for _ in range(ROUNDS):
+            solved = self.solved(max(1, int(base)), shape)
+            if solved is None or (key := (solved.units, solved.outside)) in tried:
+                break
+            tried.add(key)
+            found = self.counted(solved, shape)
+            if found.interval > interval:
+                high = min(high, base)
+            elif self.fits(found):
+                best, low = found, max(low, base)
+                if found.interval > (1 - CLOSE) * interval:
+                    return best
+            else:
+                continue  # now it can be told what stands between the units
+            if high - low < CLOSE / 4 * low:
+                break
+            aimed = base * (1 - CLOSE / 2) * interval / found.interval
+            base = aimed if low < aimed < high else (low + min(high, 2 * aimed)) / 2
+        return best and self.counted(best.solved, shape)
+
+    # --- for a part ---
+
+    def slowest(self, shape: Shape) -> int:
+        """An interval that all units keep at their smallest folds."""
+        return max(sum(own.macs for own in unit.folding.each) for unit in self.units)
+
+    def best(self) -> tuple[_Counted, bool]:
+        """The plan with the shortest interval, or latency, that fits; whether one does."""
+        goal = "latency" if self.options.goal == "latency" else "interval"
+        tried: dict[Shape, _Counted | None] = {}
+
+        def cost(shape: Shape) -> float:
+            if shape not in tried:
+                tried[shape] = self.fastest(shape)
+            return math.inf if tried[shape] is None else getattr(tried[shape], goal)
+
+        shape = Shape()
+        for name in ("before", "outside") if goal == "latency" else ("before",):
+            for factor in (1 / RATIO, RATIO):
+                if name == "outside" and factor > 1:
+                    continue
+                step = factor if name == "before" else factor**2
+                while cost(following := replace(shape, **{name: getattr(shape, name) * step})) < cost(shape):
+                    shape = following
+        if (best := tried[shape]) is None:
+            return self.counted(self.overfull(shape), shape), False
+        return self.counted(best.solved, shape), True
+
+    def overfull(self, shape: Shape) -> _Solved:
+        """The smallest folds, for a part that has no room for any."""
+        room, self.room = self.room, np.full(len(self.room), 1e12)
+        found = self.solved(self.slowest(shape), shape)
+        self.room = room
+        return found
+
+    def fastest(self, shape: Shape) -> _Counted | None:
+        """The plan of the shortest intervals that fits with this shape; None where there is none."""
+        for _ in range(ROUNDS):
+            if (solved := self.smallest(shape)) is None:
+                return None
+            found = self.counted(solved, shape)
+            if self.fits(found):
+                return found
+        return None
+
+    def smallest(self, shape: Shape) -> _Solved | None:
+        """The smallest base on the grid with a solution."""
+        products = 2 * self.room[1] + self.room[0] / 60
+        work = sum(own.macs for unit in self.units for own in unit.folding.each)
+        guess = place_on_grid(work / max(1, products))
+        most = place_on_grid(self.slowest(shape)) + 1
+        known: dict[int, _Solved | None] = {}
+
+        def at(place: int) -> _Solved | None:
+            if place not in known:
+                known[place] = self.solved(on_grid(GRID**place), shape)
+            return known[place]
+
+        low, high, stride = None, min(guess, most), 8
+        while at(high) is None:
+            if high >= most:
+                return None
+            low, high, stride = high, min(most, high + stride), 2 * stride
+        stride = 8
+        while low is None:
+            if at(high - stride) is None or high - stride <= 0:
+                low = high - stride
+            else:
+                high, stride = high - stride, 2 * stride
+        while high - low > 1:
+            middle = (low + high) // 2
+            if at(middle) is None:
+                low = middle
+            else:
+                high = middle
+        return at(high)
+
+
+def on_grid(interval: float) -> int:
+    """The interval of the grid below, so that candidates of near intervals are looked for once."""
+    return max(1, int(GRID ** place_on_grid(interval)))
+
+
+def place_on_grid(interval: float) -> int:
+    return max(0, math.floor(math.log(max(1.0, interval)) / math.log(GRID) + 1e-9))
+
+
+def _units(number: int, engine: VitEngine) -> Iterator[_Unit]:
+    """The units of an engine that have products, in the order of its roles."""
+    nodes = {node.name: node for node in engine.hardware.graph.node}
+    before = True
+    for role, ops in role_ops(engine, engine.body):
+        before &= not isinstance(ops[0], PrunedAttention)
+        if ops[0].macs():
+            name = unit_name(engine, role)
+            yield _Unit(number, name, getCustomOp(nodes[name]).folding(), tuple(op.folding() for op in ops), before)
+
+
+def _port_width(engine: VitEngine, interval: int) -> int:
+    """The narrowest port through which a frame enters all encoders in the interval, else the widest."""
+    nodes = {node.op_type: getCustomOp(node) for node in engine.hardware.graph.node}
+    tokens = sum(nodes["VitEngineEntry_rtl"].get_nodeattr("tokens"))
+    widths = divisors(engine.get_nodeattr("channels"))
+    return next((width for width in widths if tokens * engine.get_nodeattr("channels") <= width * interval), widths[-1])
+
+
+def _write(op: VitOp, folding: Folding) -> None:
+    for name, value in folding.attributes().items():
+        op.set_nodeattr(name, value)

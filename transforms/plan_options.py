@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -22,10 +23,12 @@ class PlanOptions:
 
     Attributes:
         interval: cycles of a frame to reach with the fewest resources; None: as few cycles as fit.
+        goal: of a graph with engines and without an interval: the shortest interval, or the shortest latency of an image.
         budget: shares of the part that may be used. mac_style: the MAC implementation of all matrix units; None: chosen.
     """
 
     interval: int | None = None
+    goal: Literal["throughput", "latency"] = "throughput"
     budget: Budget = field(default_factory=Budget)
     mac_style: str | None = None
 

@@ -33,6 +33,10 @@ def command(
         Optional[str], typer.Option(help="Encoders of each engine, as in 3,4,3,2, in place of --engines.")
     ] = None,
     frames_in_flight: Annotated[int, typer.Option(min=1, help="Images that an engine of several encoders works on at once.")] = 1,
+    goal: Annotated[
+        Literal["throughput", "latency"],
+        typer.Option(help="What a plan with engines looks for where no --target-fps is given: images/s, or a short time for one."),
+    ] = "throughput",
     budget: params.Budget = None,
     shell: params.Shell = "none",
     images: Annotated[Optional[Path], typer.Option(help="Images to verify with (.npz: images, labels).")] = None,
@@ -87,6 +91,7 @@ def command(
             engines=engines,
             encoders_per_engine=_counts(encoders_per_engine),
             frames_in_flight=frames_in_flight,
+            goal=goal,
             budget=Budget.parse(budget or ""),
             shell=shell,
             part_resources=part_resources,

@@ -14,7 +14,7 @@ Count = Annotated[int, Field(ge=0)]
 class Planned(BaseModel):
     """What was planned, by estimate; shares are of the ``budget``, which is a share of what the ``shell`` leaves of the part.
 
-    ``goal``: "throughput" (as few cycles as fit) or "target" (the fewest resources for a given interval). ``gap``: by how
+    ``goal``: "throughput" (as few cycles as fit), "latency" (as few for one image) or "target" (the fewest resources for a given interval). ``gap``: by how
     much a shorter interval is not ruled out. ``used``: of the whole part; ``slrs``: of each SLR, where there are several.
     ``binding``: resources of which alone more would allow the ``next_interval_cycles``, "SLR" where only borders between
     SLRs are in the way. ``next_needs``: shares of the budget that it would take; empty where a unit cannot be so fast.
@@ -24,7 +24,7 @@ class Planned(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    goal: Literal["throughput", "target"]
+    goal: Literal["throughput", "latency", "target"]
     interval_cycles: Count
     latency_cycles: Count | None = None
     fits: bool
