@@ -123,7 +123,9 @@ def thriftiest(
     Args:
         folds: with what each takes.
     """
-    folds, resources = zip(*folds) if (folds := list(folds)) else ((), ())
+    if not (folds := list(folds)):
+        return ()
+    folds, resources = zip(*folds)
     used = np.array([(r.LUT, r.DSP, r.BRAM_18K, r.URAM) for r in resources]).reshape(len(folds), -1)
     kept: list[int] = []
     for i in np.lexsort(used.T[::-1]):

@@ -1,0 +1,152 @@
+"""Plans of graphs with engines: folds of shared units, goals, parts."""
+
+import copy
+
+import numpy as np
+import pytest
+from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.general import GiveUniqueNodeNames
+from test_folding import PART, example  # noqa: F401 (a fixture: four encoders, drops in two, the last one for the class token)
+
+from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.builds.steps import in_engines
+from finn_vitprune.custom_ops.engine_times import engine_cycles
+from finn_vitprune.custom_ops.fifo import FifoFolding
+from finn_vitprune.custom_ops.folding import Styles
+from finn_vitprune.custom_ops.mvau_fold import Fold
+from finn_vitprune.custom_ops.shared import SharedOp
+from finn_vitprune.custom_ops.shared_candidates import shared_candidates
+from finn_vitprune.errors import UserError
+from finn_vitprune.synth.budget import Budget
+from finn_vitprune.synth.parts import get_part
+from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_name
+from finn_vitprune.transforms.latency import latency_cycles
+from finn_vitprune.transforms.plan_engines import engines_of, on_grid, plan_engines
+from finn_vitprune.transforms.plan_options import PlanOptions
+
+SMALL = "ZCU104"
+
+
+@pytest.fixture(scope="module")
+def specialised(example):  # noqa: F811
+    return example.transform(SpecializeLayers(PART)).transform(GiveUniqueNodeNames())
+
+
+def planned(specialised, part, engines=1, frames=1, **options):
+    """The graph with a plan, and what is said of it."""
+    model = in_engines(copy.deepcopy(specialised), BuildSettings(engines=engines, frames_in_flight=frames))
+    return model, plan_engines(model, get_part(part), PlanOptions(**options))
+
+
+@pytest.fixture(scope="module")
+def goals(specialised):
+    """Plans that fill the part, by goal."""
+    return {goal: planned(specialised, SMALL, goal=goal) for goal in ("throughput", "latency")}
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+@pytest.mark.parametrize("goal", ["throughput", "latency"])
+def test_a_plan_is_as_the_graph_that_it_wrote(goals, goal):
+    model, said = goals[goal]
+    (engine,) = engines_of(model)
+    assert said.goal == goal and said.fits and max(said.used.values()) <= 1
+    assert said.interval_cycles == max(getCustomOp(node).get_exp_cycles() for node in model.graph.node)
+    assert engine.get_exp_cycles() == pytest.approx(engine_cycles(engine.hardware).interval, abs=1)
+    for node in engine.hardware.graph.node:
+        getCustomOp(node).verify_node()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+def test_each_goal_is_better_at_what_it_is_for(goals):
+    (fast, rate), (soon, latency) = goals["throughput"], goals["latency"]
+    assert rate.interval_cycles <= latency.interval_cycles and latency_cycles(soon) < latency_cycles(fast)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+def test_no_unit_without_products_takes_longer_than_those_with(goals):
+    """Where an encoder lacks a role its frames pass the unit all the same; so they do the ports. A LayerNorm takes 36 cycles a token
+    at any width."""
+    for model, _ in goals.values():
+        (engine,) = engines_of(model)
+        units = [getCustomOp(node) for node in engine.hardware.graph.node]
+        shared = [unit for unit in units if isinstance(unit, SharedOp) and unit.onnx_node.op_type != "VitLayerNorm_rtl"]
+
+        def cycles(unit):
+            return sum(own.get_exp_cycles() for own in unit.by_encoder())
+
+        slowest = max(cycles(unit) for unit in shared if unit.macs())
+        assert {unit.onnx_node.name: cycles(unit) for unit in shared if cycles(unit) > slowest} == {}
+        for unit in units:
+            if unit.onnx_node.op_type in ("VitEngineEntry_rtl", "VitSwitch_rtl"):
+                tokens = unit.get_nodeattr("tokens")
+                assert sum(tokens) * unit.get_nodeattr("channels") // unit.get_nodeattr("SIMD") <= slowest, unit.onnx_node.name
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_plan_for_a_target_keeps_it_with_less_for_a_longer_one(specialised, frames):
+    used = []
+    for interval in (6_000, 12_000):
+        model, said = planned(specialised, PART, frames=frames, interval=interval)
+        assert said.goal == "target" and said.fits and said.interval_cycles <= interval
+        assert not any(op.loaded_regions() for op in map(getCustomOp, model.graph.node))
+        used.append(said.used)
+    assert used[1]["LUT"] + used[1]["DSP"] < used[0]["LUT"] + used[0]["DSP"]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+def test_a_part_without_room_gets_the_smallest_plan_that_is_known_not_to_fit(specialised):
+    _, said = planned(specialised, SMALL, budget=Budget(LUT=0.01, DSP=0.01, BRAM=0.01, URAM=0.01))
+    assert not said.fits and max(said.used.values()) > 1
+
+
+def test_latency_needs_engines(specialised):
+    with pytest.raises(UserError, match="goal latency is for a plan with engines: add --engines 1"):
+        in_engines(specialised, BuildSettings(goal="latency"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_candidates_of_shared_units_can_be_had_by_all_layers(specialised, seed):
+    """Every candidate has ports that all layers can have, keeps the interval by its lanes' work, and none is worse in everything."""
+    rng = np.random.default_rng(seed)
+    model = in_engines(copy.deepcopy(specialised), BuildSettings(engines=int(rng.integers(1, 3))))
+    interval = int(rng.integers(1_500, 20_000))
+    for engine in engines_of(model):
+        engine.set_graph("units", engine_units(engine))
+        units = {node.name: getCustomOp(node) for node in engine.hardware.graph.node}
+        for role, ops in role_ops(engine, engine.body):
+            if not ops[0].macs():
+                continue
+            layers = tuple(op.folding() for op in ops)
+            found = shared_candidates(units[unit_name(engine, role)].folding(), layers, interval, Styles())
+            assert found, (role, interval)
+            used = np.array([list(vars(c.resources).values()) for c in found])
+            for i, mine in enumerate(used):
+                others = np.delete(used, i, 0)
+                assert not np.any(np.all(others <= mine, axis=1) & np.any(others < mine, axis=1)), (role, interval, i)
+            for candidate in found:
+                if hasattr(candidate, "fold"):
+                    fold = candidate.fold
+                    assert all(fold.in_width in Fold.in_widths(layer.fold.mw, fold.simd) for layer in layers)
+                    assert all(fold.out_width in Fold.out_widths(layer.fold.mh, fold.pe, fold.block) for layer in layers)
+                    # The heaviest lane of a small matrix has up to a block more than its share.
+                    assert sum(own.cycles for own in candidate.each) <= 1.35 * interval, (role, interval, fold)
+                else:
+                    assert sum(own.cycles for own in candidate.each) <= interval
+
+
+def test_intervals_on_the_grid_are_near():
+    for interval in (1, 2, 17, 1_000, 123_456):
+        assert 0.985 * interval - 1 <= on_grid(interval) <= interval
+
+
+@pytest.mark.parametrize("style", ["auto", "distributed", "block", "ultra"])
+def test_a_fifo_of_very_wide_beats_is_one(style):
+    """No number of FIFOs makes the RAM of each fast."""
+    assert FifoFolding(40, 100_000, 10, style).parts >= 1 and FifoFolding(40, 64, 10, style).parts == 1
