@@ -146,7 +146,7 @@ class _Search:
             found = found or self.counted(self.solved(self.slowest(Shape()), Shape()), Shape())
             fits = self.fits(found)
         return Planned(
-            goal=self.options.goal if wanted is None else "target", interval_cycles=found.interval, fits=fits, gap=0.0,
+            goal=self.options.goal if wanted is None else "target", interval_cycles=found.interval, fits=fits, gap=None,
             shell=self.part.shell, budget=dict(self.options.budget), used=shares_of(found.used, self.room),
             next_interval_cycles=found.interval,
         )  # fmt: skip

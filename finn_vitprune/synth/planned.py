@@ -15,7 +15,7 @@ class Planned(BaseModel):
     """What was planned, by estimate; shares are of the ``budget``, which is a share of what the ``shell`` leaves of the part.
 
     ``goal``: "throughput" (as few cycles as fit), "latency" (as few for one image) or "target" (the fewest resources for a given interval). ``gap``: by how
-    much a shorter interval is not ruled out. ``used``: of the whole part; ``slrs``: of each SLR, where there are several.
+    much a shorter interval is not ruled out; None where that is not known, nor what binds (a plan with engines). ``used``: of the whole part; ``slrs``: of each SLR, where there are several.
     ``binding``: resources of which alone more would allow the ``next_interval_cycles``, "SLR" where only borders between
     SLRs are in the way. ``next_needs``: shares of the budget that it would take; empty where a unit cannot be so fast.
     ``relief``: changes and the interval that the part as a whole allows with each. ``latency_cycles``: of one image, by
@@ -28,7 +28,7 @@ class Planned(BaseModel):
     interval_cycles: Count
     latency_cycles: Count | None = None
     fits: bool
-    gap: Annotated[float, Field(ge=0)]
+    gap: Annotated[float, Field(ge=0)] | None
     shell: str
     budget: dict[str, Share]
     used: dict[str, float]
@@ -44,6 +44,8 @@ class Planned(BaseModel):
         lines = [f"One image takes {self.latency_cycles:,} cycles by formula."] if self.latency_cycles else []
         if not self.fits:
             lines.append("The plan does not fit the budget.")
+        if self.gap is None:
+            return lines
         if not self.next_needs:
             return [*lines, "The slowest unit cannot be faster."]
         if self.binding:
