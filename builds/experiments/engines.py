@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,9 @@ import typer
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-import finn_vitprune.plugin  # noqa: F401
+import finn_vitprune.plugin
+from finn_vitprune import builds as build_package
+from finn_vitprune import custom_ops, transforms
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.engine import flattened
@@ -25,6 +28,7 @@ from finn_vitprune.errors import AnswerIsNo
 from finn_vitprune.files import whole_file, write_json, write_text
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.report.tables import TextTable, to_markdown
+from finn_vitprune.sim.toolchain import digest
 
 PART = "xcu250-figd2104-2L-e"
 CLK_NS = 4.0
@@ -87,6 +91,8 @@ class EngineRun:
         return max(abs(measured / planned - 1) for measured, planned in pairs)
 
 
+SOURCES = "sources.sha256"
+"""Of what code a build is; one of other code is made again."""
 SETTINGS = tuple(Setting(engines, frames) for engines in (1, 2, 4) for frames in (1, 2))
 
 
@@ -140,8 +146,18 @@ def balanced(setting: Setting, builds: Path, images: int | None, pipeline: Engin
 
 
 def is_built(folder: Path) -> bool:
-    """Whether a whole build is there."""
-    return (folder / FILE).is_file() and Summary.load(folder).verify is not None
+    """Whether a whole build of this code is there."""
+    stamp = folder / SOURCES
+    same = stamp.is_file() and stamp.read_text() == sources()
+    return same and (folder / FILE).is_file() and Summary.load(folder).verify is not None
+
+
+@cache
+def sources() -> str:
+    """Digest of all code that a build hangs on."""
+    roots = {Path(path) for package in (finn_vitprune, build_package, custom_ops, transforms) for path in package.__path__}
+    files = sorted(path for root in roots for kind in ("*.py", "*.sv", "*.cpp") for path in root.rglob(kind))
+    return digest(*(path.read_bytes() for path in files))
 
 
 def planned_products(setting: Setting, builds: Path, fps: float) -> int:
@@ -156,6 +172,7 @@ def run(setting: Setting, builds: Path, images: int | None, fps: float | None) -
     folder = builds / setting.folder
     if not is_built(folder):
         build(_options(setting, folder, fps, images))
+        write_text(folder / SOURCES, sources())
     summary = Summary.load(folder)
     used = summary.resources
     return EngineRun(
