@@ -15,14 +15,18 @@ from finn_vitprune.custom_ops.mvau_choose import MAX_LANES, UNFOLDED, MatrixFold
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold, Room, shared_fold, sub_block_count
 from finn_vitprune.numerics import clog2
 
+SLACK = 1.05
+"""Of cycles: lanes are as few as the interval needs if their blocks are even."""
+
 Sides = tuple[tuple[int, int], ...]
 """Rows and columns of matrices."""
 
 
 @singledispatch
 def shared_candidates(unit: Folding, layers: tuple[Folding, ...], interval: int, styles: Styles) -> tuple[Folding, ...]:
-    """Folds of a shared unit with which a frame takes at most ``interval`` cycles in all encoders together, by what the lanes have
-    to do; none of them takes as much of every resource as another one. None where the unit cannot be so fast.
+    """Folds of a shared unit with which a frame takes at most ``interval`` cycles in all encoders together, :data:`SLACK` times as
+    many with what lanes lose by uneven masks and between groups; none of them takes as much of every resource as another one. None
+    where the unit cannot be so fast.
 
     Args:
         layers: the foldings of the layers that the unit does, which have its fold too.
@@ -52,7 +56,10 @@ def _matrix_candidates(each: tuple[Fold, ...], sides: Sides, interval: int, styl
                     styled = shared_fold([replace(own, mac_style=mac, ram_style=ram) for own in fold.encoders])
                     yield MatrixFolding(styled), mvau_estimate.styled(styled) + rest
 
-    return thriftiest(folds())
+    def admits(folding: MatrixFolding) -> bool:
+        return sum(own.cycles for own in folding.each) <= SLACK * interval
+
+    return thriftiest(folds(), admits)
 
 
 def _matrices_within(each: tuple[Fold, ...], sides: Sides, interval: int) -> Iterator[Fold]:
