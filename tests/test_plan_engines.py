@@ -61,8 +61,9 @@ def test_a_plan_is_as_the_graph_that_it_wrote(goals, goal):
 @pytest.mark.slow
 @pytest.mark.xdist_group("engine plans")
 def test_each_goal_is_better_at_what_it_is_for(goals):
+    """Both are searches downhill: with one image in flight the plan for latency may have a little more rate by chance."""
     (fast, rate), (soon, latency) = goals["throughput"], goals["latency"]
-    assert rate.interval_cycles <= latency.interval_cycles and latency_cycles(soon) < latency_cycles(fast)
+    assert rate.interval_cycles <= 1.1 * latency.interval_cycles and latency_cycles(soon) < 0.9 * latency_cycles(fast)
 
 
 @pytest.mark.slow

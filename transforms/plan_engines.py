@@ -233,23 +233,20 @@ class _Search:
         return max(sum(own.macs for own in unit.folding.each) for unit in self.units)
 
     def best(self) -> tuple[_Counted, bool]:
-        """The plan with the shortest interval, or latency, that fits; whether one does."""
-        goal = "latency" if self.options.goal == "latency" else "interval"
+        """The plan with the shortest interval, or latency, that fits (of equals the better one by the other); whether one does."""
         tried: dict[Shape, _Counted | None] = {}
 
-        def cost(shape: Shape) -> float:
+        def cost(shape: Shape) -> tuple[float, float]:
             if shape not in tried:
                 tried[shape] = self.fastest(shape)
-            return math.inf if tried[shape] is None else getattr(tried[shape], goal)
+            if (found := tried[shape]) is None:
+                return math.inf, math.inf
+            return (found.latency, found.interval) if self.options.goal == "latency" else (found.interval, found.latency)
 
         shape = Shape()
-        for name in ("before", "outside") if goal == "latency" else ("before",):
-            for factor in (1 / RATIO, RATIO):
-                if name == "outside" and factor > 1:
-                    continue
-                step = factor if name == "before" else factor**2
-                while cost(following := replace(shape, **{name: getattr(shape, name) * step})) < cost(shape):
-                    shape = following
+        for name, step in (("before", 1 / RATIO), ("before", RATIO), ("outside", 1 / RATIO**2)):
+            while cost(following := replace(shape, **{name: getattr(shape, name) * step})) < cost(shape):
+                shape = following
         if (best := tried[shape]) is None:
             return self.counted(self.overfull(shape), shape), False
         return self.counted(best.solved, shape), True
