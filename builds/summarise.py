@@ -154,18 +154,22 @@ def balance(model: ModelWrapper) -> list[BalanceRow]:
 
 
 def _balance_row(op) -> BalanceRow:
-    cycles, ideal = op.get_exp_cycles(), op.folding().ideal_cycles
+    """Of a unit that encoders share: an image in all of them."""
+    each = op.folding().each
+    cycles, ideal = sum(own.cycles for own in each), sum(own.ideal_cycles for own in each)
+    lost = [asdict(own.lost) for own in each]
     row = BalanceRow(
         node=op.onnx_node.name, op_type=op.onnx_node.op_type, kept_blocks=None, lanes=1, ideal_cycles=ideal,
-        cycles=cycles, utilisation=min(1.0, ideal / cycles), macs=op.macs(), macs_per_cycle=op.folding().products_per_cycle,
-        lost=LostRow(**asdict(op.folding().lost)),
+        cycles=cycles, utilisation=min(1.0, ideal / cycles), macs=sum(own.macs for own in each),
+        macs_per_cycle=op.folding().products_per_cycle,
+        lost=LostRow(**{reason: sum(own[reason] for own in lost) for reason in lost[0]}),
     )
     if not isinstance(op, BlockSparseMVAU):
         return row
     counts = op.param_counts()
     bits = counts["weights"] * DataType[op.get_nodeattr("weightDataType")].bitwidth() + counts["index_bits"]
     return row.model_copy(update={
-        "kept_blocks": op.schedule().kept, "lanes": op.get_nodeattr("LANES"), "weight_bits": bits,
+        "kept_blocks": sum(own.schedule.kept for own in op.fold().each), "lanes": op.get_nodeattr("LANES"), "weight_bits": bits,
     })
 
 
