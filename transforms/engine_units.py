@@ -13,18 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
-from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.block_mask import BlockMask
-from finn_vitprune.custom_ops.base import TAGS, VitOp
+from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import SINK, SOURCE, VitEngine, rename_tensors
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.select_token import ALL
 from finn_vitprune.custom_ops.shared import SharedOp
-from finn_vitprune.errors import UserError
-from finn_vitprune.transforms.bind import IN_SPLIT, SAME_UNIT, BoundUnit
+from finn_vitprune.transforms.bind import SAME_UNIT, BoundUnit
 from finn_vitprune.transforms.edges import stream_edges
 from finn_vitprune.transforms.insert_fifos import InsertFifos, SetFifoDepths
 from finn_vitprune.transforms.insert_width_converters import InsertWidthConverters

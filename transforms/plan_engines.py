@@ -19,7 +19,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.engine_times import engine_cycles
-from finn_vitprune.custom_ops.folding import Folding, Styles
+from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
 from finn_vitprune.custom_ops.shared_candidates import shared_candidates
 from finn_vitprune.synth.parts import Part

@@ -39,7 +39,8 @@ PIPELINE = 12
 
 TITLE = "DeiT-Small on engines"
 TEXT = """Plans for the {part} at {mhz} MHz, b 16, r_b = r_t = .5, within {budget}: interval and latency by formula, resources by
-estimate. {pipeline} engines have one encoder each: that is the pipeline. `docs/engines.md` says what the settings mean, and how a plan is found.
+estimate. {pipeline} engines have one encoder each: that is the pipeline. `docs/engines.md` says what the settings mean, and how a
+plan is found.
 
 ```
 python -m finn_vitprune.builds.experiments.deit models --models DIR
@@ -155,7 +156,9 @@ def table(rows: list[PlanRow]) -> TextTable:
         )
         for r in rows
     ]  # fmt: skip
-    heads = ("bits", "engines", "in flight", "goal", "interval", "latency", "images/s", "ms", *(f"{k}, %" for k in KINDS), "fits", "minutes")
+    heads = (
+        "bits", "engines", "in flight", "goal", "interval", "latency", "images/s", "ms", *(f"{k}, %" for k in KINDS), "fits", "minutes",
+    )  # fmt: skip
     return TextTable("Plans", heads, tuple(cells))
 
 
