@@ -169,6 +169,8 @@ def _fold_engines(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     summary = plan_engines(model, build.part, options, progress.line)
     _save_attributes(model, build.folder.auto_folding, FOLDING_ATTRIBUTES)
     build.folder.plan.save(summary)
+    if interval is not None and summary.interval_cycles > interval:
+        progress.line(f"target of {interval} cycles a frame is out of reach: the plan needs {summary.interval_cycles}")
     progress.line(f"planned: an image takes {summary.interval_cycles} cycles")
     return model
 

@@ -107,6 +107,15 @@ def test_a_part_without_room_gets_the_smallest_plan_that_is_known_not_to_fit(spe
     assert not said.fits and max(said.used.values()) > 1
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+def test_a_target_out_of_reach_gets_about_the_fastest_plan(specialised):
+    _, said = planned(specialised, PART, interval=100)
+    assert said.goal == "target" and said.interval_cycles > 100 and not said.fits
+    _, large = planned(specialised, SMALL, interval=6_000, budget=Budget(LUT=0.05, DSP=0.05))
+    assert not large.fits and large.interval_cycles <= 6_000, "the figures of what was asked for"
+
+
 def test_latency_needs_engines(specialised):
     with pytest.raises(UserError, match="goal latency is for a plan with engines: add --engines 1"):
         in_engines(specialised, BuildSettings(goal="latency"))

@@ -40,6 +40,8 @@ ROUNDS = 8
 """Plans that are counted exactly, at most, before one fits or keeps an interval."""
 RATIO = math.sqrt(2)
 """Step of the search for a shape."""
+UNLIMITED = 1e12
+"""Of a resource: more than anything takes."""
 ROOM_SLOTS = ("lane_blocks", "lane_slots")
 """Attributes of a fold that each encoder has of its own."""
 
@@ -72,7 +74,7 @@ def fold_for(model: ModelWrapper, interval: int, part: Part) -> int:
     """
     search = _Search(model, part, PlanOptions(), lambda text: None)
     search.styles = search.styles.without_ultra
-    search.room = np.full(len(search.room), 1e12)
+    search.room = np.full(len(search.room), UNLIMITED)
     return search.counted(search.solved(interval, Shape()), Shape()).interval
 
 
@@ -143,7 +145,7 @@ class _Search:
             if found is None:
                 self.styles = styles
                 found = self.within(wanted)
-            found = found or self.counted(self.solved(self.slowest(Shape()), Shape()), Shape())
+            found = found or self.overfull(wanted)
             fits = self.fits(found)
         return Planned(
             goal=self.options.goal if wanted is None else "target", interval_cycles=found.interval, fits=fits, gap=None,
@@ -205,9 +207,13 @@ class _Search:
     def within(self, interval: int) -> _Counted | None:
         """The plan of the longest intervals of units whose images come in ``interval``; None where none was found that fits."""
         shape, best, low, high = Shape(), None, 0.0, math.inf
+        self.between = np.zeros(len(self.room))
         base, tried = interval / self.slower, set()
         for _ in range(ROUNDS):
             solved = self.solved(max(1, int(base)), shape)
+            if solved is None and not tried:
+                base *= 1.3
+                continue
             if solved is None or (key := (solved.units, solved.outside)) in tried:
                 break
             tried.add(key)
@@ -248,13 +254,16 @@ class _Search:
             while cost(following := replace(shape, **{name: getattr(shape, name) * step})) < cost(shape):
                 shape = following
         if (best := tried[shape]) is None:
-            return self.counted(self.overfull(shape), shape), False
+            return self.overfull(None), False
         return self.counted(best.solved, shape), True
 
-    def overfull(self, shape: Shape) -> _Solved:
-        """The smallest folds, for a part that has no room for any."""
-        room, self.room = self.room, np.full(len(self.room), 1e12)
-        found = self.solved(self.slowest(shape), shape)
+    def overfull(self, interval: int | None) -> _Counted:
+        """The plan for an interval, or the smallest folds, whatever room there is; where no folds are so fast, about the fastest."""
+        room, self.room = self.room, np.full(len(self.room), UNLIMITED)
+        found = interval and self.within(interval)
+        if not found:
+            solved = self.smallest(Shape()) if interval else self.solved(self.slowest(Shape()), Shape())
+            found = self.counted(solved, Shape())
         self.room = room
         return found
 

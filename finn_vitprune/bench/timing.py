@@ -32,7 +32,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json, write_text
 from finn_vitprune.report.tables import TextTable, to_markdown
 from finn_vitprune.synth.resources import Resources
-from finn_vitprune.synth.timing import TimedPath, Timing, WideNet
+from finn_vitprune.synth.timing import TimedPath, Timing
 from finn_vitprune.synth.yosys import NodeJob, SynthesisError, map_node, timing_key, yosys_version
 
 CLOCK_NS = 3.333
