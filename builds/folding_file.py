@@ -137,7 +137,7 @@ def _check_value(op: VitOp, attribute: str, value: object) -> None:
     known, words = _KINDS[kind]
     choices = sorted(allowed[0]) if allowed else ()
     if attribute == "SIMD" and not isinstance(op, FoldedOp):
-        choices = op.folding().choices
+        choices = op.widths if isinstance(op, VitEngine) else op.folding().choices
     if choices:
         words = ", ".join(map(str, choices))
     try:

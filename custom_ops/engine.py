@@ -33,13 +33,12 @@ SOURCE, SINK = "engine_in", "engine_out"
 
 @dataclass(frozen=True)
 class EngineFolding(Folding):
-    """An engine with its units as they are: what they take together, the cycles of a frame, the widths that its ports can have."""
+    """An engine with its units as they are: what they take together, and the cycles of a frame."""
 
     name: str
     interval: int
     taken: Estimate
     held: tuple[UnitMemory, ...]
-    choices: tuple[int, ...]
 
     @property
     def cycles(self) -> int:
@@ -146,8 +145,12 @@ class VitEngine(VitOp):
 
     def folding(self) -> Folding:
         """Nothing is chosen here: its units are folded in the body."""
-        widths = tuple(divisors(self.get_nodeattr("channels")))
-        return EngineFolding(self.onnx_node.name, self.get_exp_cycles(), self.resources(), self.memory_map(), widths)
+        return EngineFolding(self.onnx_node.name, self.get_exp_cycles(), self.resources(), self.memory_map())
+
+    @property
+    def widths(self) -> list[int]:
+        """What the SIMD of its ports can be."""
+        return divisors(self.get_nodeattr("channels"))
 
     def pause_beats(self, inputs: list[TokenTimes]) -> int:
         """Those of a batch, which comes while the one before is in other encoders: so it is there when the engine takes frames."""

@@ -130,7 +130,7 @@ def two(tmp_path_factory):
     """The example on two engines, two images in flight: the whole build on 24 images."""
     folder = tmp_path_factory.mktemp("two") / "b"
     settings = BuildSettings(encoders_per_engine=(2, 2), frames_in_flight=2, synth="none", max_images=24)
-    return build(BuildOptions(None, folder, PART, target_fps=30_000, settings=settings))
+    return build(BuildOptions(None, folder, PART, target_fps=62_000, settings=settings))
 
 
 @pytest.mark.slow
@@ -323,7 +323,7 @@ def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
         again("other", folds | {"VitEngine_rtl_0_MLP_3": {"PE": 1}})
     with pytest.raises(UserError, match="PE cannot be set for node VitEngine_rtl_0; use SIMD, or the names of its units"):
         again("engine", folds | {"VitEngine_rtl_0": {"PE": 1}})
-    with pytest.raises(UserError, match="SIMD 5 of node VitEngine_rtl_0 is not possible; use 1, 2, 3, 4, 6"):
+    with pytest.raises(UserError, match="SIMD 5 of node VitEngine_rtl_0 is not possible; use 1, 2, 4, 8, 16"):
         again("width", folds | {"VitEngine_rtl_0": {"SIMD": 5}})
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.base import VitOp, divisors
+from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.custom_ops.folding import Folding
@@ -334,8 +334,8 @@ def _port_width(engine: VitEngine, interval: int) -> int:
     """The narrowest port through which a frame enters all encoders in the interval, else the widest."""
     nodes = {node.op_type: getCustomOp(node) for node in engine.hardware.graph.node}
     tokens = sum(nodes["VitEngineEntry_rtl"].get_nodeattr("tokens"))
-    widths = divisors(engine.get_nodeattr("channels"))
-    return next((width for width in widths if tokens * engine.get_nodeattr("channels") <= width * interval), widths[-1])
+    elements = tokens * engine.get_nodeattr("channels")
+    return next((width for width in engine.widths if elements <= width * interval), engine.widths[-1])
 
 
 def _write(op: VitOp, folding: Folding) -> None:

@@ -55,7 +55,7 @@ pipeline alone.
 
 
 @dataclass(frozen=True)
-class Setting:
+class EngineSetting:
     """A network on engines, each with some images in flight, and what the plan is for."""
 
     network: DeitNetwork
@@ -97,8 +97,8 @@ SETTINGS = tuple(
     setting
     for network in HALVES
     for engines in (1, 2, 3, 4)
-    for setting in (Setting(network, engines, 1, "latency"), Setting(network, engines, 2, "throughput"))
-) + tuple(Setting(network, PIPELINE, 1, "throughput") for network in HALVES)
+    for setting in (EngineSetting(network, engines, 1, "latency"), EngineSetting(network, engines, 2, "throughput"))
+) + tuple(EngineSetting(network, PIPELINE, 1, "throughput") for network in HALVES)
 
 
 def main(
@@ -121,7 +121,7 @@ def main(
     write_text(output / "RESULTS.md", to_markdown(TITLE, text, [table(known)]))
 
 
-def planned(setting: Setting, folder: ModelFolder) -> PlanRow:
+def planned(setting: EngineSetting, folder: ModelFolder) -> PlanRow:
     """Plan a setting.
 
     Raises:
