@@ -47,7 +47,7 @@ python -m finn_vitprune.builds.experiments.deit models --models DIR
 python -m finn_vitprune.builds.experiments.deit_engines --models DIR -o builds/results/deit_engines
 ```
 
-Minutes are processor time of the plan, on a busy machine. With several engines the part counts as a whole; SLRs are told apart in the
+{known} of {settings} settings are planned. Minutes are processor time of the plan, on a busy machine. With several engines the part counts as a whole; SLRs are told apart in the
 pipeline alone.
 
 ![Rate against latency](deit_engines.png)
@@ -117,7 +117,9 @@ def main(
         write_json(path, {key: asdict(row) for key, row in rows.items()}, indent=1)
     known = [rows[setting.key] for setting in SETTINGS if setting.key in rows]
     plot(known, output / "deit_engines.png")
-    text = TEXT.format(part=PART, mhz=MHZ, budget=budget_text(BUDGET), pipeline=PIPELINE)
+    text = TEXT.format(
+        part=PART, mhz=MHZ, budget=budget_text(BUDGET), pipeline=PIPELINE, known=len(known), settings=len(SETTINGS)
+    )  # fmt: skip
     write_text(output / "RESULTS.md", to_markdown(TITLE, text, [table(known)]))
 
 
@@ -166,8 +168,8 @@ def plot(rows: list[PlanRow], path: Path) -> None:
     """Rate against latency."""
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for bits, marker in ((8, "o"), (4, "s")):
-        own = [r for r in rows if r.bits == bits]
-        axes.plot([r.milliseconds for r in own], [r.rate for r in own], marker, label=f"{bits}-bit weights and activations")
+        if own := [r for r in rows if r.bits == bits]:
+            axes.plot([r.milliseconds for r in own], [r.rate for r in own], marker, label=f"{bits}-bit weights and activations")
     for r in rows:
         text = "pipeline" if r.engines == PIPELINE else f"{r.engines} x {r.frames_in_flight}"
         axes.annotate(text, (r.milliseconds, r.rate), xytext=(4, 4), textcoords="offset points", fontsize=8)
