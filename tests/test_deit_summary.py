@@ -20,11 +20,11 @@ def kept(request):
     return request.param, Summary.load(ROOT / "builds" / "results" / "deit" / f"deit_small_w{request.param}a{request.param}_summary.json")
 
 
-def column(bits: int) -> dict[str, str]:
-    """The figures of the README's first table, by their first words."""
+def column(number: int) -> dict[str, str]:
+    """The figures of a column of the README's first table, by their first words."""
     section = README.partition("## DeiT-Small on an Alveo U250")[2].partition("\n## ")[0]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| ")]
-    return {row[0]: row[1 + BITS.index(bits)] for row in cells}
+    return {row[0]: row[1 + number] for row in cells}
 
 
 def test_it_is_the_first_table_of_the_readme():
@@ -33,22 +33,37 @@ def test_it_is_the_first_table_of_the_readme():
 
 def test_the_readme_says_what_the_summary_says(kept):
     bits, s = kept
-    said, r = column(bits), s.rtlsim
-    assert said["values that differ from the hardware graph"] == f"{s.verify.rtl_mismatches:,} ({s.verify.images} images)"
-    interval = f"{r.interval_cycles:,.0f} cycles, {MHZ * 1e6 / r.interval_cycles:,.0f} images/s"
-    assert said["interval, simulated"] == f"{interval} at {MHZ} MHz"
-    assert said["interval, planned"] == f"{s.plan.interval_cycles:,} cycles"
-    assert said["latency of one image, simulated"] == f"{r.latency_cycles:,} cycles, {r.latency_cycles / (MHZ * 1e3):.2f} ms"
-    use = multiplier_use(s.balance, r.interval_cycles)
-    assert said["multipliers busy with useful products"] == f"{100 * use.busy:.1f} %"
-    shares = [f"{100 * getattr(s.resources, kind) / getattr(s.part, kind):.1f}" for kind in KINDS if kind != "FF"]
-    how = "estimated" if s.resources.tool == ESTIMATE else "counted by Yosys"
-    assert said["LUT, DSP, BRAM36, URAM"] == f"{', '.join(shares)} %, {how}"
+    said = column(BITS.index(bits))
+    check_column(said, s)
     if bits == 8:
         assert said["operations (MACs per image)"].startswith(f"{s.model.macs_dense:,} before, {s.model.macs:,} performed")
         assert f"each of the {s.verify.units.nodes} nodes alone ({s.verify.units.beats:,} beats" in README
         slow = sum(t.taken > s.timing.clk_ns for t in s.timing.per_node)
         assert f"{slow} of {len(s.nodes)} nodes are slower" in README and f"slowest path takes {s.timing.taken:.2f} ns" in README
+
+
+def test_the_readme_says_what_one_engine_does():
+    s = Summary.load(ROOT / "builds" / "results" / "deit_engines" / "w8a8_engine1_latency_summary.json")
+    check_column(column(2), s)
+    assert f"{s.verify.units.nodes} units alone ({s.verify.units.beats:,} beats" in README
+    assert s.verify.rtl_mismatches == s.verify.class_changes == s.verify.left_out_streams == 0
+    assert s.rtlsim.latency_cycles == pytest.approx(s.plan.latency_cycles, rel=0.02)
+    assert s.rtlsim.interval_cycles == pytest.approx(s.plan.interval_cycles, rel=0.02)
+
+
+def check_column(said: dict[str, str], s: Summary) -> None:
+    """A column of the table says what the summary says."""
+    r = s.rtlsim
+    assert said["values that differ from the hardware graph"] == f"{s.verify.rtl_mismatches:,} ({s.verify.images} images)"
+    interval = f"{r.interval_cycles:,.0f} cycles, {MHZ * 1e6 / r.interval_cycles:,.0f} images/s"
+    assert said["interval, simulated"] == f"{interval} at {MHZ} MHz"
+    assert said["interval, planned"] == f"{s.plan.interval_cycles:,} cycles"
+    assert said["latency of one image, simulated"] == f"{r.latency_cycles:,} cycles, {r.latency_cycles / (MHZ * 1e3):.3g} ms"
+    use = multiplier_use(s.balance, r.interval_cycles)
+    assert said["multipliers busy with useful products"] == f"{100 * use.busy:.1f} %"
+    shares = [f"{100 * getattr(s.resources, kind) / getattr(s.part, kind):.1f}" for kind in KINDS if kind != "FF"]
+    how = "estimated" if s.resources.tool == ESTIMATE else "counted by Yosys"
+    assert said["LUT, DSP, BRAM36, URAM"] == f"{', '.join(shares)} %, {how}"
 
 
 def test_it_was_simulated_whole(kept):
