@@ -31,7 +31,7 @@ def shared_candidates(unit: Folding, layers: tuple[Folding, ...], interval: int,
     Args:
         layers: the foldings of the layers that the unit does, which have its fold too.
     """
-    raise TypeError(f"{type(unit).__name__} is no folding of a unit that encoders share")
+    raise TypeError(f"{type(unit).__name__} is not the folding of a unit that encoders share")
 
 
 @shared_candidates.register

@@ -62,7 +62,7 @@ class StreamFolds:
         if key not in self.kept:
             copies = [_copy(op) for op in self.roles[name]]
             for copy in copies:
-                _set(copy, fold)
+                set_fold(copy, fold)
             try:
                 for copy in copies:
                     copy.verify_node()
@@ -104,13 +104,14 @@ def written_folds(engine: VitEngine, attributes: Sequence[str]) -> dict[str, dic
 def write_folds(engine: VitEngine, folds: Mapping[str, Mapping[str, object]]) -> None:
     """Give the units of an engine, and its ports, what ``folds`` has for their names."""
     body = engine.body
-    _set(engine, folds.get(engine.onnx_node.name, {}))
+    set_fold(engine, folds.get(engine.onnx_node.name, {}))
     for role, ops in role_ops(engine, body):
         for op in ops:
-            _set(op, folds.get(unit_name(engine, role), {}))
+            set_fold(op, folds.get(unit_name(engine, role), {}))
     engine.set_graph("body", body.graph)
 
 
-def _set(op: VitOp, fold: Mapping[str, object]) -> None:
+def set_fold(op: VitOp, fold: Mapping[str, object]) -> None:
+    """Give an op the attributes of a fold."""
     for name, value in fold.items():
         op.set_nodeattr(name, value)

@@ -16,7 +16,6 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.custom_ops.folding import Folding
@@ -27,7 +26,7 @@ from finn_vitprune.synth.planned import Planned
 from finn_vitprune.transforms.choice import Choice, Item, choose
 from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_name
 from finn_vitprune.transforms.fold import STREAM_SLACK
-from finn_vitprune.transforms.fold_engines import StreamFolds, write_folds
+from finn_vitprune.transforms.fold_engines import StreamFolds, set_fold, write_folds
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.plan import shares_of
 from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
@@ -76,6 +75,11 @@ def fold_for(model: ModelWrapper, interval: int, part: Part) -> int:
     search.styles = search.styles.without_ultra
     search.room = np.full(len(search.room), UNLIMITED)
     return search.counted(search.solved(interval, Shape()), Shape()).interval
+
+
+def used_by(model: ModelWrapper) -> np.ndarray:
+    """``[kinds]``: what all nodes take together, by estimate."""
+    return sum(np.array(astuple(getCustomOp(node).resources()), dtype=float) for node in model.graph.node)
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ class _Search:
     def counted(self, solved: _Solved, shape: Shape) -> _Counted:
         """The plan as it is once it is in the graph."""
         for op, folding in zip(self.outside, solved.outside):
-            _write(op, folding)
+            set_fold(op, folding.attributes())
         for i, (engine, streams) in enumerate(zip(self.engines, self.streams)):
             folds = streams.within(int(solved.base * min(1.0, shape.before)))
             for unit, folding in zip(self.units, solved.units):
@@ -189,7 +193,7 @@ class _Search:
             bind_units(engine)
         slowest = max(engine.get_exp_cycles() for engine in self.engines)
         self.slower = slowest / solved.base
-        used = sum(np.array(astuple(getCustomOp(node).resources()), dtype=float) for node in self.model.graph.node)
+        used = used_by(self.model)
         self.between = np.maximum(0, used - solved.used)
         interval = max(getCustomOp(node).get_exp_cycles() for node in self.model.graph.node)
         found = _Counted(solved, interval, latency_cycles(self.model), used)
@@ -234,7 +238,8 @@ class _Search:
 
     # --- for a part ---
 
-    def slowest(self, shape: Shape) -> int:
+    @property
+    def slowest(self) -> int:
         """An interval that all units keep at their smallest folds."""
         return max(sum(own.macs for own in unit.folding.each) for unit in self.units)
 
@@ -262,7 +267,7 @@ class _Search:
         room, self.room = self.room, np.full(len(self.room), UNLIMITED)
         found = interval and self.within(interval)
         if not found:
-            solved = self.smallest(Shape()) if interval else self.solved(self.slowest(Shape()), Shape())
+            solved = self.smallest(Shape()) if interval else self.solved(self.slowest, Shape())
             found = self.counted(solved, Shape())
         self.room = room
         return found
@@ -282,7 +287,7 @@ class _Search:
         products = 2 * self.room[1] + self.room[0] / 60
         work = sum(own.macs for unit in self.units for own in unit.folding.each)
         guess = place_on_grid(work / max(1, products))
-        most = place_on_grid(self.slowest(shape)) + 1
+        most = place_on_grid(self.slowest) + 1
         known: dict[int, _Solved | None] = {}
 
         def at(place: int) -> _Solved | None:
@@ -337,7 +342,3 @@ def _port_width(engine: VitEngine, interval: int) -> int:
     elements = tokens * engine.get_nodeattr("channels")
     return next((width for width in engine.widths if elements <= width * interval), engine.widths[-1])
 
-
-def _write(op: VitOp, folding: Folding) -> None:
-    for name, value in folding.attributes().items():
-        op.set_nodeattr(name, value)

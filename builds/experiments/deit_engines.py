@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import matplotlib.pyplot as plt
-import numpy as np
 import typer
 from qonnx.core.modelwrapper import ModelWrapper
-from qonnx.custom_op.registry import getCustomOp
 
 import finn_vitprune.plugin  # noqa: F401
 from finn_vitprune import progress
@@ -30,7 +28,8 @@ from finn_vitprune.report.tables import TextTable, to_markdown
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.latency import latency_cycles
-from finn_vitprune.transforms.plan_engines import plan_engines
+from finn_vitprune.transforms.plan import shares_of
+from finn_vitprune.transforms.plan_engines import plan_engines, used_by
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, offers_of
 
 PART = "U250"
@@ -47,8 +46,8 @@ python -m finn_vitprune.builds.experiments.deit models --models DIR
 python -m finn_vitprune.builds.experiments.deit_engines --models DIR -o builds/results/deit_engines
 ```
 
-{known} of {settings} settings are planned. Minutes are processor time of the plan, on a busy machine. With several engines the part counts as a whole; SLRs are told apart in the
-pipeline alone.
+{known} of {settings} settings are planned. Minutes are processor time of the plan, on a busy machine. With several engines the part
+counts as a whole; SLRs are told apart in the pipeline alone.
 
 ![Rate against latency](deit_engines.png)
 """
@@ -140,9 +139,9 @@ def planned(setting: EngineSetting, folder: ModelFolder) -> PlanRow:
         model = in_engines(model, BuildSettings(engines=setting.engines, frames_in_flight=setting.frames_in_flight))
         said = plan_engines(model, part, PlanOptions(goal=setting.goal, budget=Budget(**dict(BUDGET))))
         interval, fits = said.interval_cycles, said.fits
-        used = sum(np.array(astuple(getCustomOp(node).resources()), dtype=float) for node in model.graph.node)
+        used = used_by(model)
     minutes = (time.process_time() - started) / 60
-    shares = {kind: round(float(share), 4) for kind, share in zip(KINDS, used / offers_of(part).sum(0))}
+    shares = shares_of(used, offers_of(part).sum(0))
     return PlanRow(
         setting.network.bits, setting.engines, setting.frames_in_flight, setting.goal, fits, interval,
         latency_cycles(model), shares, round(minutes, 1),

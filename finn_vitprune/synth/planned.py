@@ -14,8 +14,9 @@ Count = Annotated[int, Field(ge=0)]
 class Planned(BaseModel):
     """What was planned, by estimate; shares are of the ``budget``, which is a share of what the ``shell`` leaves of the part.
 
-    ``goal``: "throughput" (as few cycles as fit), "latency" (as few for one image) or "target" (the fewest resources for a given interval). ``gap``: by how
-    much a shorter interval is not ruled out; None where that is not known, nor what binds (a plan with engines). ``used``: of the whole part; ``slrs``: of each SLR, where there are several.
+    ``goal``: "throughput" (as few cycles as fit), "latency" (as few for one image) or "target" (the fewest resources for a given
+    interval). ``gap``: by how much a shorter interval is not ruled out; None where that is not known, nor what binds (a plan with
+    engines). ``used``: of the whole part; ``slrs``: of each SLR, where there are several.
     ``binding``: resources of which alone more would allow the ``next_interval_cycles``, "SLR" where only borders between
     SLRs are in the way. ``next_needs``: shares of the budget that it would take; empty where a unit cannot be so fast.
     ``relief``: changes and the interval that the part as a whole allows with each. ``latency_cycles``: of one image, by
