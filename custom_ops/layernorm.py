@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from finn_vitprune import numerics
@@ -14,15 +16,18 @@ from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 
 RSQRT_CYCLES = 36
-"""Cycles from one token's reciprocal square root to the next; D / SIMD beats below this gain nothing."""
+"""Cycles from the start of a token's reciprocal square root to that of the next one in the same root."""
+LEAST_CYCLES = 12
+"""Of a token; with more than four groups of lanes :data:`LOAD_CYCLES` and one a group, while its scale goes to the lanes."""
+LOAD_CYCLES = 8
 
 SCALE_CYCLES = 55
 """Cycles from a token's last beat to the read of its first, besides those of the adder tree."""
 GROUP_LANES = 32
 """Lanes that one set of registers drives at most."""
 
-SCALES, SCALE_BITS = 3, 90
-"""Tokens whose scale is being made or waits for the lanes, and bits of one beside its exponent: gain and offset."""
+SCALE_BITS = 90
+"""Of a token's gain and offset."""
 MOST_EXPONENT = 25
 SEED_BITS = 13
 SEED_TABLE = UnitMemory(Holds.TABLE, "seeds of the square root", 256, SEED_BITS, "distributed", rom=True)
@@ -37,8 +42,8 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
     rc = (r mult) >> 16, with 1 / s_out = mult 2**-shift. X: ``[tokens, channels]`` INT16, y: signed 4 or
     8 bits. Widths: v 51, rc 26, D X_i - S1 27 bits. ``numerics.layernorm`` is the specification.
 
-    While a token is summed, the square roots of two are taken and another leaves, so a token takes
-    max(D / SIMD, 36) cycles.
+    While a token is summed, the scales of others are made and another leaves. A square root takes 36 cycles; as many work in turn as
+    keep up with the stream, so a token takes max(D / SIMD, 12) cycles.
 
     Source: L. Ba et al., "Layer Normalization", arXiv 1607.06450; Newton iteration for 1 / sqrt(v).
     """
@@ -78,8 +83,23 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         return [numerics.layernorm(inputs[0], eps, mult, shift, bits)]
 
     def get_exp_cycles(self) -> int:
-        """tokens * max(D / SIMD, 36)."""
-        return self.source.tokens * max(self.source.token_beats, RSQRT_CYCLES)
+        """tokens * max(D / SIMD, 12)."""
+        return self.source.tokens * self.token_cycles
+
+    @property
+    def token_cycles(self) -> int:
+        """From one token to the next."""
+        return max(self.source.token_beats, LEAST_CYCLES, LOAD_CYCLES + self.groups)
+
+    @property
+    def groups(self) -> int:
+        """Of lanes."""
+        return -(-self.source.simd // GROUP_LANES)
+
+    @property
+    def roots(self) -> int:
+        """Square roots that work in turn."""
+        return -(-RSQRT_CYCLES // self.token_cycles)
 
     @property
     def most_exponent(self) -> int:
@@ -89,9 +109,10 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
 
     def held_beats(self) -> int:
         """HELD of ``vp_layernorm``: beats that keep their words from input to output at the interval of tokens."""
-        beats, period = self.source.token_beats, max(self.source.token_beats, RSQRT_CYCLES)
+        beats, period = self.source.token_beats, self.token_cycles
         tokens, rest = divmod(beats + SCALE_CYCLES + numerics.clog2(self.source.simd), period)
-        return tokens * beats + min(beats, rest) + (7 if beats > RSQRT_CYCLES else 2)
+        uneven = 2 * beats if beats < period else 0
+        return tokens * beats + min(beats, rest) + uneven + (7 if self.roots * period > RSQRT_CYCLES else 2)
 
     def codes_ram(self) -> tuple[int, str]:
         """Words of the RAMs of the codes, and what they are made of."""
@@ -99,8 +120,12 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         return words, TABLE_MEMORY.style(words, 16)
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
-        """Codes that wait for their token's scale, three FIFOs, and the seeds of the square root."""
-        return (*self.memories_of_codes(), *(memory for fifo in self.fifos() for memory in fifo.memories), SEED_TABLE)
+        """Codes that wait for their token's scale, three FIFOs, and the seeds of the square roots."""
+        return (*self.memories_of_codes(), *(memory for fifo in self.fifos() for memory in fifo.memories), self.seed_tables())
+
+    def seed_tables(self) -> UnitMemory:
+        """A table a root."""
+        return replace(SEED_TABLE, count=self.roots)
 
     def memories_of_codes(self) -> tuple[UnitMemory, ...]:
         """A RAM a group of lanes."""
@@ -116,19 +141,19 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         """Of sums, of scales and of results."""
         tokens, results = self.held_beats() // self.source.token_beats, -(-self.target.width // 8) * 8
         scale = SCALE_BITS + self.most_exponent.bit_length()
-        shapes = ((tokens + 2, self.sum_bits()), (SCALES + 1, scale), (self.leave_cycles() + 2, results))
+        shapes = ((tokens + 2, self.sum_bits()), (2 * self.roots + 2, scale), (self.leave_cycles() + 2, results))
         return tuple(FifoFolding(depth, width, self.source.beats, "auto") for depth, width in shapes)
 
     def resources(self) -> Estimate:
-        """Square root and control: 548 LUTs and two DSP slices. Sums: 50 LUTs an adder of the two trees, and a LUT a bit
+        """Square root and control: 548 LUTs; a further root 680, each two DSP slices. Sums: 50 LUTs an adder of the two trees, and a LUT a bit
         over the beats. A group of lanes: 26 LUTs (mask). A lane: 140 LUTs (product sum and offset 81, shifter and range
         check 59), five a bit of the result, one slice for x squared, two for x times D rc. The FIFOs and memories. What
         :meth:`shared_luts` says."""
         simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
-        sums, groups = 50 * (simd - 1) + self.sum_bits(), -(-simd // GROUP_LANES)
-        luts = 548 + sums + (1 + self.most_exponent) * groups + simd * (140 + 5 * bits) + self.shared_luts()
-        parts = (*self.fifos(), *self.memories_of_codes(), SEED_TABLE)
-        return sum((part.resources for part in parts), Estimate(LUT=luts, DSP=3 * simd + 2))
+        sums, groups = 50 * (simd - 1) + self.sum_bits(), self.groups
+        luts = 548 + 680 * (self.roots - 1) + sums + (1 + self.most_exponent) * groups + simd * (140 + 5 * bits) + self.shared_luts()
+        parts = (*self.fifos(), *self.memories_of_codes(), self.seed_tables())
+        return sum((part.resources for part in parts), Estimate(LUT=luts, DSP=3 * simd + 2 * self.roots))
 
     def shared_luts(self) -> int:
         """Constants of encoders, one LUT a bit where they are used, and wider shifters of the lanes."""
@@ -146,15 +171,15 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         return 47 + 2 * numerics.clog2(self.source.channels)
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
-        """A token is summed as it comes, then its square root is taken, one every 36 cycles, then it leaves."""
+        """A token is summed as it comes, then its scale is made, then it leaves."""
         (times,) = inputs
-        known = TokenTimes(times.last, times.last).served(RSQRT_CYCLES, SCALE_CYCLES + numerics.clog2(self.source.simd))
+        known = TokenTimes(times.last, times.last).served(self.token_cycles, SCALE_CYCLES + numerics.clog2(self.source.simd))
         return [TokenTimes(known.first, known.first).served(self.source.token_beats, self.leave_cycles())]
 
     def leave_cycles(self) -> int:
         """Cycles from the read of a beat to its results at the output: RAM, ten of a lane and the FIFO, one a further group."""
         _, style = self.codes_ram()
-        return read_latency(self.held_beats(), style) + 10 + (self.source.simd - 1) // GROUP_LANES
+        return read_latency(self.held_beats(), style) + 9 + self.groups
 
     def held_tokens(self) -> int:
         """Tokens of which codes wait, and a part of one in the registers and the FIFO at the output."""

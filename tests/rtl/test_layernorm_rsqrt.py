@@ -1,4 +1,4 @@
-"""vp_layernorm_rsqrt alone: every bit of gain and offset, for every seed and every power of four."""
+"""vp_layernorm_scales alone: every bit of gain and offset, for every seed and every power of four."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ module rsqrt_top (
     wire [36:0] gain;
     wire [52:0] offset;
     wire [4:0] e;
-    vp_layernorm_rsqrt #(
-        .D({d}), .S1_WIDTH(26), .S2_WIDTH(52), .SEED_FILE("seeds.dat")
+    vp_layernorm_scales #(
+        .D({d}), .S1_WIDTH(26), .S2_WIDTH(52), .ROOTS({roots}), .SEED_FILE("seeds.dat")
     ) dut (
         .clk(ap_clk), .rst_n(ap_rst_n), .s1(in0_V_tdata[25:0]), .s2(in0_V_tdata[77:26]), .in_valid(in0_V_tvalid),
-        .in_ready(in0_V_tready), .eps(51'd{eps}), .mult(17'd{mult}), .top(5'd25), .known(1'b1), .used(),
+        .in_ready(in0_V_tready), .eps(51'd{eps}), .mult(17'd{mult}), .top(5'd25), .known(1'b1),
         .gain, .offset, .e, .out_valid(out0_V_tvalid), .out_ready(out0_V_tready)
     );
     assign out0_V_tdata = 96'({{e, offset, gain}});
@@ -94,14 +94,14 @@ def sums(d: int, eps: int) -> tuple[np.ndarray, np.ndarray]:
     return s1[held], s2[held]
 
 
-@pytest.mark.parametrize("d, mult, eps", [(1, 65536, 1), (1, 131071, 4095), (1023, 98765, 1 << 30)])
-def test_every_seed_and_exponent_to_the_last_bit(d, mult, eps, tmp_path):
+@pytest.mark.parametrize("d, mult, eps, roots", [(1, 65536, 1, 1), (1, 131071, 4095, 2), (1023, 98765, 1 << 30, 3)])
+def test_every_seed_and_exponent_to_the_last_bit(d, mult, eps, roots, tmp_path):
     s1, s2 = sums(d, eps)
     gain, offset, e = golden(d, mult, eps, s1, s2)
     assert set(e.tolist()) >= set(range(11, 26))
-    (tmp_path / "rsqrt_top.sv").write_text(TOP.format(d=d, mult=mult, eps=eps))
+    (tmp_path / "rsqrt_top.sv").write_text(TOP.format(d=d, mult=mult, eps=eps, roots=roots))
     (tmp_path / "seeds.dat").write_text("\n".join(f"{s:x}" for s in numerics.layernorm_seed_table()))
-    sources = [*rtl_sources("vp_layernorm_rsqrt"), tmp_path / "rsqrt_top.sv"]
+    sources = [*rtl_sources("vp_layernorm_scales"), tmp_path / "rsqrt_top.sv"]
     sim = compile_top("rsqrt_top", sources, [Port("in0_V", 80)], [Port("out0_V", 96)], optimise=True)
     feed = as_bytes((s1, 26), (s2, 52))
     want = as_bytes((gain, 37), (offset, 53), (e, 5))

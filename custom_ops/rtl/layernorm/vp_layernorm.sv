@@ -1,7 +1,8 @@
 // Integer LayerNorm over tokens of D signed 16-bit codes, SIMD a beat, without gamma and beta.
-// A token is summed (stats), then its reciprocal square root is taken (rsqrt, two tokens at a time), then it leaves;
-// so a token takes the larger of D/SIMD and 36 cycles. The codes wait in RAMs of HELD words. Nothing stands still on
-// its way: a beat comes in only where a word is free, and is read only where the FIFO at the output has a place for it.
+// A token is summed (stats), then its scale is made (scales: a reciprocal square root takes 36 cycles, and as many work in
+// turn as keep up), then it leaves; so a token takes D/SIMD cycles, but LEAST at least. The codes wait in RAMs of HELD
+// words. Nothing stands still on its way: a beat comes in only where a word is free, and is read only where the FIFO at
+// the output has a place for it.
 // EPS, MULT and SHIFT are those of each encoder. What is not the smallest SHIFT of all is part of a token's exponent e.
 `default_nettype none
 
@@ -46,19 +47,22 @@ module vp_layernorm #(
     localparam int unsigned S1_WIDTH = 16 + $clog2(D);
     localparam int unsigned S2_WIDTH = 31 + $clog2(D);
 
-    // Words for the beats that are on their way where tokens come every PERIOD cycles, with some for waits: a beat
-    // keeps its word for WAIT cycles.
-    localparam int unsigned PERIOD = BEATS > 36 ? BEATS : 36;
-    localparam int unsigned WAIT = BEATS + 55 + $clog2(SIMD);
-    localparam int unsigned LATE = WAIT % PERIOD < BEATS ? WAIT % PERIOD : BEATS;
-    localparam int unsigned HELD = WAIT / PERIOD * BEATS + LATE + (BEATS > 36 ? 7 : 2);
-    localparam int unsigned HELD_W = $clog2(HELD);
-    localparam int unsigned COUNT_W = $clog2(HELD + 1);
-    localparam int unsigned RAM_LATENCY = HELD_W > 6 ? 2 : 1;
-
     // Lanes by groups, each a cycle after the one before, so that no register drives all of them.
     localparam int unsigned LANES = 32;
     localparam int unsigned GROUPS = (SIMD + LANES - 1) / LANES;
+
+    // Words for the beats that are on their way where tokens come every PERIOD cycles, with some for waits: a beat
+    // keeps its word for WAIT cycles.
+    localparam int unsigned LEAST = GROUPS > 4 ? 8 + GROUPS : 12;  // a scale's turn at the lanes
+    localparam int unsigned PERIOD = BEATS > LEAST ? BEATS : LEAST;
+    localparam int unsigned ROOTS = (36 + PERIOD - 1) / PERIOD;
+    localparam int unsigned WAIT = BEATS + 55 + $clog2(SIMD);
+    localparam int unsigned LATE = WAIT % PERIOD < BEATS ? WAIT % PERIOD : BEATS;
+    localparam int unsigned UNEVEN = BEATS < PERIOD ? 2 * BEATS : 0;  // roots that wait for sums start one after another
+    localparam int unsigned HELD = WAIT / PERIOD * BEATS + LATE + UNEVEN + (ROOTS * PERIOD > 36 ? 7 : 2);
+    localparam int unsigned HELD_W = $clog2(HELD);
+    localparam int unsigned COUNT_W = $clog2(HELD + 1);
+    localparam int unsigned RAM_LATENCY = HELD_W > 6 ? 2 : 1;
     localparam int unsigned LATENCY = RAM_LATENCY + 8 + GROUPS - 1;  // from take to the result
 
     // Constants of encoders.
@@ -124,30 +128,30 @@ module vp_layernorm #(
         .clk, .rst_n, .in_data(x_q), .in_valid(x_valid_q),
         .s1, .s2, .out_valid(sums_valid), .out_ready(sums_ready)
     );
-    // A token's constants are used where its square root is taken.
+    // A token's constants are used where its scale is made.
     constants_t constant;
-    logic known, used;
+    logic known;
     vp_engine_frame #(
         .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(TOKEN_W), .WIDTH($bits(constants_t)), .STEPS(TOKENS), .VALUES(constants())
     ) frame (
         .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .value(constant), .known, .step(used), .count(), .last()
+        .value(constant), .known, .step(sums_ready), .count(), .last()
     );
     logic [36:0] gain;
     logic [52:0] offset;
     logic [E_WIDTH-1:0] e;
     logic scale_valid, scale_ready;
-    vp_layernorm_rsqrt #(
-        .D(D), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .E_WIDTH(E_WIDTH), .SEED_FILE(SEED_FILE)
-    ) rsqrt (
+    vp_layernorm_scales #(
+        .D(D), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .E_WIDTH(E_WIDTH), .ROOTS(ROOTS), .SEED_FILE(SEED_FILE)
+    ) scales (
         .clk, .rst_n, .s1, .s2, .in_valid(sums_valid), .in_ready(sums_ready),
-        .eps(constant.eps), .mult(constant.mult), .top(constant.top), .known, .used,
+        .eps(constant.eps), .mult(constant.mult), .top(constant.top), .known,
         .gain, .offset, .e, .out_valid(scale_valid), .out_ready(scale_ready)
     );
 
     // Output: a token's beats are read once its scale is known. The lanes load the scale, each part when the token's
-    // first beat can be there, LOADS cycles in all; until then the scale stays.
-    localparam int unsigned LOADS = LATENCY - 2;
+    // first beat can be there; it stays for LOADS cycles.
+    localparam int unsigned LOADS = 7 + GROUPS;
     logic [BEAT_W-1:0] left_q;  // beats of the token after the next one
     logic active_q, loading_q, last_q, can_take;
     logic [LOADS-1:0] load_q;

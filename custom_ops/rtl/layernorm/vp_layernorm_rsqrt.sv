@@ -3,8 +3,8 @@
 // with v = D S2 - S1^2 + eps, (r, f) = reciprocal square root of v (table seed, two Newton steps), e = f + top - 25,
 // rc = (r mult) >> 16, gain = D rc, offset = S1 rc. One multiplier does all products in turn, those of two tokens at a
 // time: a token takes 45 steps, of which none waits, and 36 more cycles pass at least until the next one starts.
-// in_ready comes four cycles after the start of a token. A token starts only while its eps, mult and top are known; used
-// says, before the next one can start, that it needs them no longer.
+// A token starts with go, which comes only while free. Its sums, eps, mult and top stay for four more cycles, of which the
+// last but one is near_end.
 `default_nettype none
 
 module vp_layernorm_rsqrt #(
@@ -16,20 +16,18 @@ module vp_layernorm_rsqrt #(
 ) (
     input  wire logic                       clk,
     input  wire logic                       rst_n,
+    input  wire logic                       go,
+    output      logic                       free,
     input  wire logic [S1_WIDTH-1:0]        s1,
     input  wire logic [S2_WIDTH-1:0]        s2,
-    input  wire logic                       in_valid,
-    output      logic                       in_ready,
     input  wire logic [50:0]                eps,
     input  wire logic [16:0]                mult,
     input  wire logic [E_WIDTH-1:0]         top,
-    input  wire logic                       known,
-    output      logic                       used,
+    output      logic                       near_end,
     output      logic [36:0]                gain,
     output      logic [52:0]                offset,
     output      logic [E_WIDTH-1:0]         e,
-    output      logic                       out_valid,
-    input  wire logic                       out_ready
+    output      logic                       done    // for a cycle
 );
     localparam logic [26:0] THREE_22 = 27'd3 << 22;
     localparam logic [26:0] THREE_24 = 27'd3 << 24;
@@ -38,20 +36,19 @@ module vp_layernorm_rsqrt #(
     // so that a token may start 36 or more than 40 cycles after the one before, and never needs the multiplier with it.
     logic [44:0] step_q;
     logic early_q;  // a token is in a step up to 33
-    logic free_q, can_take;
-    wire logic start = in_valid && free_q && can_take && known;
+    logic free_q;
     always_ff @(posedge clk) begin
-        free_q <= !(start || early_q || (|step_q[38:35]));
+        free_q <= !(go || early_q || (|step_q[38:35]));
         if (!rst_n) begin
             step_q  <= '0;
             early_q <= 1'b0;
         end else begin
-            step_q  <= {step_q[43:0], start};
-            early_q <= start || (early_q && !step_q[33]);
+            step_q  <= {step_q[43:0], go};
+            early_q <= go || (early_q && !step_q[33]);
         end
     end
-    assign in_ready = step_q[3];
-    assign used     = step_q[34];
+    assign free     = free_q;
+    assign near_end = step_q[2];
 
     // The multiplier: signed operands, two partial products, their results, the sum. A product is in product_q four
     // steps after the step that chose its operands.
@@ -81,7 +78,7 @@ module vp_layernorm_rsqrt #(
     logic [2:0] fine, fine_q;
     logic [23:0] m, m_q;
     logic [12:0] r0;
-    logic [E_WIDTH-1:0] e_q;
+    logic [E_WIDTH-1:0] top_q, e_q;
     wire logic [51:0] addend = step_q[5] ? {product_q[25:0], 26'd0} : product_q[51:0] ^ {52{step_q[6]}};
     always_comb begin
         w = 38'((v_q << {coarse_q, 4'd0}) >> 14);
@@ -90,6 +87,7 @@ module vp_layernorm_rsqrt #(
         m = 24'((w_q << {fine_q, 1'b0}) >> 14);
     end
     always_ff @(posedge clk) begin
+        if (step_q[3]) top_q <= top;
         if (step_q[3]) v_q <= 52'(eps);
         else if (|step_q[6:4]) v_q <= v_q + addend + 52'(step_q[6]);
         coarse_q <= (|v_q[51:36]) ? 2'd0 : (|v_q[35:20]) ? 2'd1 : (|v_q[19:4]) ? 2'd2 : 2'd3;
@@ -97,7 +95,7 @@ module vp_layernorm_rsqrt #(
         fine_q   <= fine;
         if (step_q[9]) begin
             m_q <= m;
-            e_q <= top - E_WIDTH'({coarse_q, fine_q});
+            e_q <= top_q - E_WIDTH'({coarse_q, fine_q});
         end
     end
     vp_rom #(.DEPTH(256), .WIDTH(13), .FILE(SEED_FILE), .STYLE("distributed")) seeds (
@@ -116,6 +114,7 @@ module vp_layernorm_rsqrt #(
     b_from_t b_from_q;
     logic [26:0] a_known, a_known_q, b_known, b_known_q, a, b;
     logic [S1_WIDTH-1:0] s1_q;
+    logic [16:0] mult_q;
     logic [18:0] r1_q;
     logic second_q;
     logic [26:0] t;  // 3 - m r^2, of the first or second Newton step
@@ -133,7 +132,7 @@ module vp_layernorm_rsqrt #(
         case (b_known_from_q)
             B_S1:      b_known = 27'($signed(s1));
             B_R0:      b_known = 27'(r0);
-            B_MULT:    b_known = 27'(mult);
+            B_MULT:    b_known = 27'(mult_q);
             B_S1_HELD: b_known = 27'($signed(s1_q));
             default:   b_known = 27'(D);
         endcase
@@ -153,7 +152,7 @@ module vp_layernorm_rsqrt #(
         endcase
     end
     always_ff @(posedge clk) begin
-        a_known_from_q <= start ? S2_HIGH : step_q[0] ? S1 : step_q[9] || step_q[17] ? R0
+        a_known_from_q <= go ? S2_HIGH : step_q[0] ? S1 : step_q[9] || step_q[17] ? R0
                           : step_q[13] || step_q[25] ? M : step_q[29] ? R1 : step_q[38] ? RC : S2_LOW;
         b_known_from_q <= step_q[0] ? B_S1 : step_q[9] ? B_R0 : step_q[33] ? B_MULT : step_q[38] ? B_S1_HELD : B_D;
         a_from_q       <= step_q[22] ? A_R1 : step_q[34] ? A_R2 : step_q[38] ? A_RC : A_KNOWN;
@@ -164,17 +163,20 @@ module vp_layernorm_rsqrt #(
         b_known_q      <= b_known;
         a_q            <= a;
         b_q            <= b;
-        if (step_q[3]) s1_q <= s1;
+        if (step_q[3]) begin
+            s1_q   <= s1;
+            mult_q <= mult;
+        end
         if (step_q[23]) r1_q <= product_q[35:17];
     end
 
-    // gain comes a step before offset. Tokens that wait for the lanes count as under way.
+    // gain comes a step before offset.
     logic [36:0] gain_q;
     always_ff @(posedge clk) gain_q <= product_q[36:0];
-    vp_credit_fifo #(.WIDTH(37 + 53 + E_WIDTH), .DEPTH(3)) scales (
-        .clk, .rst_n, .take(start), .can_take, .push(step_q[44]), .push_data({gain_q, product_q, e_q}),
-        .out_data({gain, offset, e}), .out_valid, .out_ready
-    );
+    assign gain   = gain_q;
+    assign offset = product_q;
+    assign e      = e_q;
+    assign done   = step_q[44];
 
 `ifdef VERILATOR
     wire logic [11:0] chosen = {

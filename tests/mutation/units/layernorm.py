@@ -17,7 +17,7 @@ def _random(name: str, *shape) -> SelfCheck:
 SHARED = tuple(SharedCheck(f"encoders, {case.id}", partial(layernorm.shared, *case.values)) for case in layernorm.SHARED)
 SHARED_LAYERNORM = Unit("shared LayerNorm", VitLayerNorm_rtl.RTL_TOP, 18, SHARED, encoders=True)
 LAYERNORM = Unit("LayerNorm", VitLayerNorm_rtl.RTL_TOP, 42, (
-    _random("square root is the bottleneck", 17, 48, 4, "INT8"),
+    _random("three roots in turn", 17, 48, 4, "INT8"),
     *SHARED[:3],
     _random("37 beats", 6, 74, 2, "INT4"),
     SelfCheck("extreme tokens", layernorm.extreme_inputs, {"patterns": (), "interval": False}),
