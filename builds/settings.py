@@ -7,7 +7,7 @@ A build started with FINN's ``build_dataflow_cfg`` alone has no such file and ge
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,9 +40,13 @@ class BuildSettings(BaseModel):
     mac_style: str | None = Field(
         None, description="MAC implementation of all matrix units, where the folding file names none; None: the plan chooses"
     )
-    engines: int | None = Field(None, ge=1, description="engines that the encoders are dealt to; None: hardware for every encoder")
+    engines: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        None, description="engines that the encoders are dealt to; auto: as the goal wants; None: hardware for every encoder"
+    )
     encoders_per_engine: tuple[int, ...] | None = Field(None, description="encoders of each engine, in place of `engines`")
-    frames_in_flight: int = Field(1, ge=1, description="images that an engine of several encoders works on at once")
+    frames_in_flight: int | None = Field(
+        None, ge=1, description="images that an engine of several encoders works on at once; None: one, or with `engines` auto as the goal wants"
+    )
     goal: Goal = Field("throughput", description="what a plan with engines and without a target looks for")
     budget: Budget = Field(Budget(), description="shares of the part that a plan may use")
     shell: str = Field(NO_SHELL, description="what else is on the part: none, or a shell of the table")

@@ -43,6 +43,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.synth.yosys import NodeJob, map_many, tool
 from finn_vitprune.transforms.bind import bind
+from finn_vitprune.transforms.choose_engines import choose_engines
 from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.fold_engines import write_folds, written_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
@@ -122,24 +123,22 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """
     model = model.transform(GiveUniqueNodeNames())
     build.folder.forget(build.folder.plan.path)
-    model = in_engines(model, build.settings)
-    if engines_of(model):
-        return _fold_engines(model, build)
     if (file := build.cfg.folding_config_file) is not None:
-        if build.settings.mac_style is not None:
-            for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"):
-                getCustomOp(node).set_nodeattr("mac_style", build.settings.mac_style)
-        check_folding_file(file, model, build.part)
-        return model
+        return _folded_by(file, in_engines(model, build.settings), build)
     interval = build.cfg._resolve_cycles_per_frame()
     options = replace(build.plan_options, interval=None if interval is None else int(interval))
-    found, summary = plan(model, build.part, options, progress.line)
-    if interval is not None and found.interval > interval:
-        progress.line(f"target of {interval} cycles a frame is out of reach: the slowest node needs {found.interval}")
-    found.write(model)
+    if build.settings.engines == "auto":
+        model, summary = choose_engines(model, build.part, options, build.settings.frames_in_flight, progress.line)
+    elif engines_of(model := in_engines(model, build.settings)):
+        summary = plan_engines(model, build.part, options, progress.line)
+    else:
+        found, summary = plan(model, build.part, options, progress.line)
+        found.write(model)
     _save_attributes(model, build.folder.auto_folding, FOLDING_ATTRIBUTES)
     build.folder.plan.save(summary)
-    progress.line(f"planned: slowest node {found.interval} cycles a frame")
+    if interval is not None and summary.interval_cycles > interval:
+        progress.line(f"target of {interval} cycles a frame is out of reach: the plan needs {summary.interval_cycles}")
+    progress.line(f"planned: an image takes {summary.interval_cycles} cycles")
     return model
 
 
@@ -147,31 +146,26 @@ def in_engines(model: ModelWrapper, settings: BuildSettings) -> ModelWrapper:
     """The graph with its encoders in the engines that are asked for; as it is where none are.
 
     Raises:
-        UserError: the encoders cannot be dealt so, or there is nothing to deal to.
+        UserError: the encoders cannot be dealt so, there is nothing to deal to, or a plan has to tell the number.
     """
     engines = settings.encoders_per_engine or settings.engines
     if engines is None and settings.goal == "latency":
-        raise UserError("goal latency is for a plan with engines: add --engines 1, or more")
-    return model if engines is None else model.transform(InsertEngines(bind(model, engines), settings.frames_in_flight))
+        raise UserError("goal latency is for a plan with engines: add --engines auto, or a number")
+    if engines == "auto":
+        raise UserError("a folding file is for the engines that it was made with: give their number in place of --engines auto")
+    return model if engines is None else model.transform(InsertEngines(bind(model, engines), settings.frames_in_flight or 1))
 
 
-def _fold_engines(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """The plan of a graph whose encoders are in engines; a folding file takes its place."""
-    if (file := build.cfg.folding_config_file) is not None:
-        check_folding_file(file, model, build.part)
-        folds = read_folding_file(file)
-        for engine in engines_of(model):
-            write_folds(engine, folds)
-            bind_units(engine)
-        return model
-    interval = build.cfg._resolve_cycles_per_frame()
-    options = replace(build.plan_options, interval=None if interval is None else int(interval))
-    summary = plan_engines(model, build.part, options, progress.line)
-    _save_attributes(model, build.folder.auto_folding, FOLDING_ATTRIBUTES)
-    build.folder.plan.save(summary)
-    if interval is not None and summary.interval_cycles > interval:
-        progress.line(f"target of {interval} cycles a frame is out of reach: the plan needs {summary.interval_cycles}")
-    progress.line(f"planned: an image takes {summary.interval_cycles} cycles")
+def _folded_by(file: Path, model: ModelWrapper, build: BuildContext) -> ModelWrapper:
+    """The graph as a folding file has it."""
+    if not (engines := engines_of(model)) and build.settings.mac_style is not None:
+        for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"):
+            getCustomOp(node).set_nodeattr("mac_style", build.settings.mac_style)
+    check_folding_file(file, model, build.part)
+    folds = read_folding_file(file)
+    for engine in engines:
+        write_folds(engine, folds)
+        bind_units(engine)
     return model
 
 

@@ -33,7 +33,8 @@ from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.engine_streams import specification
 from finn_vitprune.transforms.insert_engines import InsertEngines
-from finn_vitprune.transforms.plan_engines import engines_of, fold_for
+from finn_vitprune.transforms.plan_engines import engines_of, plan_engines
+from finn_vitprune.transforms.plan_options import PlanOptions
 
 
 def patches(images: int) -> np.ndarray:
@@ -92,7 +93,7 @@ def tensors(specialised):
 def built(request, specialised, tensors, tmp_path_factory):
     engines, frames = request.param
     model = specialised.transform(InsertEngines(bind(specialised, engines), frames))
-    fold_for(model, 4500, get_part(PART))
+    plan_engines(model, get_part(PART), PlanOptions(interval=4500))
     op = engines_of(model)[-1]
     folder = tmp_path_factory.mktemp("engine")
     op.set_nodeattr("code_gen_dir_ipgen", str(folder))

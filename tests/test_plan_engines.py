@@ -116,7 +116,7 @@ def test_a_target_out_of_reach_gets_about_the_fastest_plan(specialised):
 
 
 def test_latency_needs_engines(specialised):
-    with pytest.raises(UserError, match="goal latency is for a plan with engines: add --engines 1"):
+    with pytest.raises(UserError, match="goal latency is for a plan with engines: add --engines auto"):
         in_engines(specialised, BuildSettings(goal="latency"))
 
 

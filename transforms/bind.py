@@ -58,6 +58,20 @@ def bind(model: ModelWrapper, engines: int | Sequence[int]) -> EngineBinding:
     Raises:
         UserError: the encoders cannot be dealt so.
     """
+    layers, outside = _layers(model)
+    sizes = _sizes(model, layers, engines)
+    ends = list(accumulate(sizes))
+    dealt = [list(layers)[end - size : end] for size, end in zip(sizes, ends)]
+    return EngineBinding(tuple(Engine(tuple(own), _units([layers[e] for e in own])) for own in dealt), tuple(outside))
+
+
+def encoder_count(model: ModelWrapper) -> int:
+    """Encoders of a flat hardware graph."""
+    return len(_layers(model)[0])
+
+
+def _layers(model: ModelWrapper) -> tuple[dict[int, dict[str, str]], list[str]]:
+    """The nodes of each encoder by what they are called there, and those outside."""
     names = node_names(model)
     layers: dict[int, dict[str, str]] = {}
     outside = []
@@ -67,10 +81,7 @@ def bind(model: ModelWrapper, engines: int | Sequence[int]) -> EngineBinding:
             outside.append(node.name)
         else:
             layers.setdefault(name.encoder, {})[name.layer] = node.name
-    sizes = _sizes(model, layers, engines)
-    ends = list(accumulate(sizes))
-    dealt = [list(layers)[end - size : end] for size, end in zip(sizes, ends)]
-    return EngineBinding(tuple(Engine(tuple(own), _units([layers[e] for e in own])) for own in dealt), tuple(outside))
+    return layers, outside
 
 
 def _sizes(model: ModelWrapper, layers: dict[int, dict[str, str]], engines: int | Sequence[int]) -> tuple[int, ...]:

@@ -65,18 +65,6 @@ def plan_engines(
     return _Search(model, part, options, report).run()
 
 
-def fold_for(model: ModelWrapper, interval: int, part: Part) -> int:
-    """Fold every unit of an engine for an interval in which it does all of its encoders, and what is outside to keep up.
-
-    Returns:
-        Cycles of a frame of the slowest engine or node.
-    """
-    search = _Search(model, part, PlanOptions(), lambda text: None)
-    search.styles = search.styles.without_ultra
-    search.room = np.full(len(search.room), UNLIMITED)
-    return search.counted(search.solved(interval, Shape()), Shape()).interval
-
-
 def used_by(model: ModelWrapper) -> np.ndarray:
     """``[kinds]``: what all nodes take together, by estimate."""
     return sum(np.array(astuple(getCustomOp(node).resources()), dtype=float) for node in model.graph.node)

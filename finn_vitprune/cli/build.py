@@ -27,12 +27,15 @@ def command(
         typer.Option(help="Products of all matrix units: portable (inferred), dsp48e2 (cascades) or lut; without it the plan chooses."),
     ] = None,
     engines: Annotated[
-        Optional[int], typer.Option(min=1, help="Engines that run the encoders in time; without it hardware for every encoder.")
+        Optional[str],
+        typer.Option(help="Engines that run the encoders in time, or auto: as the goal wants; without it hardware for every encoder."),
     ] = None,
     encoders_per_engine: Annotated[
         Optional[str], typer.Option(help="Encoders of each engine, as in 3,4,3,2, in place of --engines.")
     ] = None,
-    frames_in_flight: Annotated[int, typer.Option(min=1, help="Images that an engine of several encoders works on at once.")] = 1,
+    frames_in_flight: Annotated[
+        Optional[int], typer.Option(min=1, help="Images that an engine of several encoders works on at once; 1 where engines are given.")
+    ] = None,
     goal: Annotated[
         Literal["throughput", "latency"],
         typer.Option(help="What a plan with engines looks for where no --target-fps is given: images/s, or a short time for one."),
@@ -88,7 +91,7 @@ def command(
             simulation=simulation,
             synth=synth,
             mac_style=mac_style,
-            engines=engines,
+            engines=_engines(engines),
             encoders_per_engine=_counts(encoders_per_engine),
             frames_in_flight=frames_in_flight,
             goal=goal,
@@ -103,6 +106,21 @@ def command(
     with progress_lines():
         build(options)
     _finish(output, new=_stamp(output) not in (None, before))
+
+
+def _engines(text: str | None) -> int | Literal["auto"] | None:
+    """A number of engines, or auto.
+
+    Raises:
+        UserError: it is something else.
+    """
+    from finn_vitprune.errors import UserError
+
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"engines {text}: use a number of 1 or more, or auto")
+    return int(text)
 
 
 def _counts(text: str | None) -> tuple[int, ...] | None:

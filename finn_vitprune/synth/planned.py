@@ -11,6 +11,28 @@ from finn_vitprune.synth.budget import Share
 Count = Annotated[int, Field(ge=0)]
 
 
+class EngineChoice(BaseModel):
+    """A number of engines (None: hardware for every encoder) with so many images in flight, and what its plan gives."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    engines: Annotated[int, Field(ge=1)] | None
+    frames_in_flight: Annotated[int, Field(ge=1)]
+    interval_cycles: Count
+    latency_cycles: Count
+    fits: bool
+
+    @property
+    def text(self) -> str:
+        """What it is, and its cycles."""
+        if self.engines is None:
+            what = "hardware for every encoder"
+        else:
+            what = f"{self.engines} engine{'s' * (self.engines > 1)}, {self.frames_in_flight} in flight"
+        late = "" if self.fits else ", more than the part has"
+        return f"{what}: an image each {self.interval_cycles:,} cycles, through in {self.latency_cycles:,}{late}"
+
+
 class Planned(BaseModel):
     """What was planned, by estimate; shares are of the ``budget``, which is a share of what the ``shell`` leaves of the part.
 
@@ -20,7 +42,7 @@ class Planned(BaseModel):
     ``binding``: resources of which alone more would allow the ``next_interval_cycles``, "SLR" where only borders between
     SLRs are in the way. ``next_needs``: shares of the budget that it would take; empty where a unit cannot be so fast.
     ``relief``: changes and the interval that the part as a whole allows with each. ``latency_cycles``: of one image, by
-    formula.
+    formula. ``engines``: the choices that this one was taken from, where the number of engines was looked for.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -38,6 +60,7 @@ class Planned(BaseModel):
     next_interval_cycles: Count
     next_needs: dict[str, float] = {}
     relief: list[str] = []
+    engines: list[EngineChoice] = []
 
     @property
     def lines(self) -> list[str]:
@@ -45,6 +68,8 @@ class Planned(BaseModel):
         lines = [f"One image takes {self.latency_cycles:,} cycles by formula."] if self.latency_cycles else []
         if not self.fits:
             lines.append("The plan does not fit the budget.")
+        if self.engines:
+            lines.append(f"Planned side by side: {'; '.join(choice.text for choice in self.engines)}.")
         if self.gap is None:
             return lines
         if not self.next_needs:

@@ -1,0 +1,82 @@
+"""How many engines, and how many images in flight: each choice is planned, and the best one by the goal is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from qonnx.core.modelwrapper import ModelWrapper
+
+from finn_vitprune.synth.parts import Part
+from finn_vitprune.synth.planned import EngineChoice, Planned
+from finn_vitprune.transforms.bind import bind, encoder_count
+from finn_vitprune.transforms.insert_engines import InsertEngines
+from finn_vitprune.transforms.insert_streams import InsertStreams
+from finn_vitprune.transforms.latency import latency_cycles
+from finn_vitprune.transforms.plan import plan
+from finn_vitprune.transforms.plan_engines import plan_engines, used_by
+from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
+
+Report = Callable[[str], None]
+
+MOST_ENGINES = 4
+"""More engines than these are not tried: they come near to the pipeline, which is."""
+IN_FLIGHT = (1, 2)
+"""Images in flight that are tried: with two, one's attention overlaps the matrices of the other; more gain nothing."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    model: ModelWrapper
+    said: Planned
+    choice: EngineChoice
+    price: float
+
+
+def choose_engines(
+    model: ModelWrapper, part: Part, options: PlanOptions, in_flight: int | None = None, report: Report = lambda text: None
+) -> tuple[ModelWrapper, Planned]:
+    """Plan ``model`` as a pipeline with hardware for every encoder and on few engines, and keep the best.
+
+    By ``options``: of the plans that keep the interval, the one that takes least of the part; else the one with the shortest interval
+    or latency. A plan that does not fit is taken only where none does. The graph that is given stays as it is.
+
+    Args:
+        in_flight: images in flight of all choices; None: each of :data:`IN_FLIGHT`.
+    Returns:
+        The graph with its engines and folds, and what is said of the plan: the other choices too.
+    """
+    found: list[_Plan] = []
+    for engines in (None, *range(1, min(MOST_ENGINES, encoder_count(model) - 1) + 1)):
+        for frames in (1,) if engines is None else IN_FLIGHT if in_flight is None else (in_flight,):
+            found.append(_planned(model, part, options, engines, frames))
+            report(found[-1].choice.text)
+    best = min(found, key=lambda p: _rank(p, options))
+    report(f"taken: {best.choice.text}")
+    return best.model, best.said.model_copy(update={"engines": [p.choice for p in found]})
+
+
+def _planned(model: ModelWrapper, part: Part, options: PlanOptions, engines: int | None, in_flight: int) -> _Plan:
+    if engines is None:
+        folded = ModelWrapper(model.model, make_deepcopy=True)
+        found, said = plan(folded, part, options)
+        found.write(folded)
+        used = found.used.sum(0)
+    else:
+        folded = model.transform(InsertEngines(bind(model, engines), in_flight))
+        said = plan_engines(folded, part, options)
+        used = used_by(folded)
+    latency = latency_cycles(folded.transform(InsertStreams()))
+    choice = EngineChoice(engines=engines, frames_in_flight=in_flight, interval_cycles=said.interval_cycles, latency_cycles=latency, fits=said.fits)
+    return _Plan(folded, said, choice, float(np.dot(used, prices_of(room_of(part, options.budget)))))
+
+
+def _rank(found: _Plan, options: PlanOptions) -> tuple[float, ...]:
+    """The smaller the better."""
+    choice = found.choice
+    cycles = choice.interval_cycles, choice.latency_cycles
+    if options.interval is not None:
+        late = choice.interval_cycles > options.interval
+        return not choice.fits, late, *(cycles if late else (found.price, *cycles))
+    return not choice.fits, *(reversed(cycles) if options.goal == "latency" else cycles)
