@@ -77,7 +77,7 @@ def _matrices_within(each: tuple[Fold, ...], sides: Sides, interval: int) -> Ite
 
 
 def _fewest_lanes(folds: list[Fold], interval: int) -> int | None:
-    """The fewest lanes with which the encoders take the interval together; None where none do, or one is idle half of the time."""
+    """The fewest lanes with which the encoders take the interval together; None where none do."""
     kept = [max(1, fold.schedule.kept) for fold in folds]
     groups = [-(-fold.rows // fold.tokens) for fold in folds]
     steps = folds[0].steps * folds[0].groups  # of a block
@@ -86,7 +86,7 @@ def _fewest_lanes(folds: list[Fold], interval: int) -> int | None:
         parts = max(sub_block_count(fold.steps, lanes, fold.block_rows * fold.block_columns) for fold in folds)
         cycles = sum(-(-k * parts // lanes) * g for k, g in zip(kept, groups)) * (steps // parts)
         if cycles <= interval:
-            return None if lanes == 1 and 2 * cycles <= interval and steps < folds[0].block ** 2 else lanes
+            return lanes
     return None
 
 

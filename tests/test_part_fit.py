@@ -88,6 +88,7 @@ def test_its_hints_hold(small_build, too_small, tmp_path):
 def test_one_too_few_of_a_resource_is_named(small_build, resource):
     fit = part_fit(hardware(small_build), tiny(small_build, **{resource: 1}))
     assert [s.resource for s in fit.short] == [resource]
+    assert any("its memories hold" in line for line in fit.help) == (resource == "BRAM36")
     assert cannot_fit(fit) is (resource != "LUT"), "an estimate of LUTs may be too high"
     assert not part_fit(hardware(small_build), tiny(small_build)).short
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.memory import Estimate
+from finn_vitprune.custom_ops.memory import BRAM18_BITS, URAM_BITS, Estimate
 from finn_vitprune.synth.parts import Part, PartFit, smallest_part
 from finn_vitprune.synth.resources import ESTIMATE, Resources, total
 
@@ -34,8 +34,16 @@ def part_fit(
     if not fit.short:
         return fit
     larger = smallest_part(fit.used)
+    held = [_memories(model, part)] if {short.resource for short in fit.short} & {"BRAM36", "URAM"} else []
     named = [] if larger is None else [f"the smallest part of the table that has so much is {larger}"]
-    return replace(fit, help=(*named, *relief))
+    return replace(fit, help=(*held, *named, *relief))
+
+
+def _memories(model: ModelWrapper, part: Part) -> str:
+    """What all memories hold, beside what the part's could."""
+    bits = sum(memory.bits for node in model.graph.node for memory in getCustomOp(node).memory_map())
+    room = int(2 * part.BRAM36) * BRAM18_BITS + part.URAM * URAM_BITS
+    return f"its memories hold {bits / 1e6:,.1f} Mb, the part's block RAM and UltraRAM {room / 1e6:,.1f} Mb"
 
 
 def cannot_fit(fit: PartFit) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,8 @@ COARSE = 0.1
 FEWER_BITS = "INT4"
 FEWER_BLOCKS = 0.75
 """Changes of a model that are tried: weights of fewer bits, and this share of the blocks that it keeps."""
+SHARES = tuple(i / 20 for i in range(19, 0, -1))
+"""Shares of the blocks that a model keeps, tried where it fits in no way."""
 MOST_PARTS = 6
 """Larger parts that are tried."""
 
@@ -81,6 +84,33 @@ def shares_of(used: np.ndarray, room: np.ndarray) -> dict[str, float]:
     return {kind: round(float(u / max(r, 1)), 4) for kind, u, r in zip(KINDS, used, room)}
 
 
+def largest_share(fits: Callable[[float], bool]) -> float | None:
+    """The largest of :data:`SHARES` that ``fits``, as all smaller ones do then; None where none does."""
+    place = bisect_left(SHARES, True, key=fits)
+    return SHARES[place] if place < len(SHARES) else None
+
+
+def fits_with(share: float) -> str:
+    """What :func:`largest_share` has found, in words."""
+    return f"with {share:g} of the kept blocks it fits, with {share + 0.05:g} it does not"
+
+
+def fewer_blocks(fold: Fold, share: float) -> Fold:
+    """A matrix with this share of the blocks that it keeps."""
+    counts = fold.column_blocks or (fold.block_rows,) * fold.block_columns
+    return replace(fold, column_blocks=tuple(round(share * count) for count in counts))
+
+
+def has_wider_weights(units: Iterable[Folding]) -> bool:
+    """Whether a matrix has weights of more than :data:`FEWER_BITS`."""
+    return any(u.fold.w.bitwidth() > DataType[FEWER_BITS].bitwidth() for u in units if isinstance(u, MatrixFolding))
+
+
+def fewer_bits(fold: Fold) -> Fold:
+    """A matrix with weights of :data:`FEWER_BITS`, or fewer where it has fewer."""
+    return replace(fold, w=min(fold.w, DataType[FEWER_BITS], key=lambda w: w.bitwidth()))
+
+
 def _more(room: np.ndarray, kind: int) -> np.ndarray:
     """Room with as much of one resource as may be wanted."""
     room = room.copy()
@@ -95,6 +125,10 @@ def _relief(search: Search, found: Plan, binding: tuple[str, ...]) -> Iterator[s
         slower.options = replace(search.options, interval=None)
         if (reached := _reached(slower, found)) is not None:
             yield f"{reached:,} cycles are as few as fit"
+    if not found.fits and search.options.interval is None:
+        share = largest_share(lambda share: _reached(_with_matrices(search, lambda fold: fewer_blocks(fold, share)), found) is not None)
+        if share is not None and share < FEWER_BLOCKS:
+            yield fits_with(share)
     for text, changed in _changes(search, binding):
         if (reached := _reached(changed, found)) is not None:
             yield f"with {text} {reached:,} cycles are possible"
@@ -122,16 +156,9 @@ def _changes(search: Search, binding: tuple[str, ...]) -> Iterator[tuple[str, Se
         if kind in KINDS and getattr(budget, kind) < 1:
             changed = _with_room(search, search.part, budget.model_copy(update={kind: 1.0}))
             yield f"all of the part's {kind} (--budget {kind}=1)", changed
-    fewer = DataType[FEWER_BITS]
-    if any(u.fold.w.bitwidth() > fewer.bitwidth() for u in search.units if isinstance(u, MatrixFolding)):
-        bits = fewer.bitwidth()
-        yield f"weights of {bits} bits", _with_matrices(search, lambda f: replace(f, w=min(f.w, fewer, key=lambda w: w.bitwidth())))
-    yield f"{FEWER_BLOCKS:g} of the kept blocks", _with_matrices(search, _with_fewer_blocks)
-
-
-def _with_fewer_blocks(fold: Fold) -> Fold:
-    counts = fold.column_blocks or (fold.block_rows,) * fold.block_columns
-    return replace(fold, column_blocks=tuple(round(FEWER_BLOCKS * count) for count in counts))
+    if has_wider_weights(search.units):
+        yield f"weights of {DataType[FEWER_BITS].bitwidth()} bits", _with_matrices(search, fewer_bits)
+    yield f"{FEWER_BLOCKS:g} of the kept blocks", _with_matrices(search, lambda fold: fewer_blocks(fold, FEWER_BLOCKS))
 
 
 def _with_room(search: Search, part: Part, budget: Budget) -> Search:

@@ -8,6 +8,7 @@ attention: so there are two intervals, and their ratio is part of what is planne
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, replace
@@ -19,6 +20,8 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.custom_ops.folding import Folding
+from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
+from finn_vitprune.custom_ops.mvau_fold import Fold, shared_fold
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
 from finn_vitprune.custom_ops.shared_candidates import shared_candidates
 from finn_vitprune.synth.parts import Part
@@ -28,7 +31,7 @@ from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_n
 from finn_vitprune.transforms.fold import STREAM_SLACK
 from finn_vitprune.transforms.fold_engines import StreamFolds, set_fold, write_folds
 from finn_vitprune.transforms.latency import latency_cycles
-from finn_vitprune.transforms.plan import shares_of
+from finn_vitprune.transforms.plan import fewer_bits, fewer_blocks, fits_with, has_wider_weights, largest_share, shares_of
 from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
 
 GRID = 1.01
@@ -142,7 +145,7 @@ class _Search:
         return Planned(
             goal=self.options.goal if wanted is None else "target", interval_cycles=found.interval, fits=fits, gap=None,
             shell=self.part.shell, budget=dict(self.options.budget), used=shares_of(found.used, self.room),
-            next_interval_cycles=found.interval,
+            next_interval_cycles=found.interval, relief=[] if fits else list(self.relief(found)),
         )  # fmt: skip
 
     # --- one plan ---
@@ -260,6 +263,28 @@ class _Search:
         self.room = room
         return found
 
+    def relief(self, found: _Counted) -> Iterator[str]:
+        """What would fit in place of ``found``, which stays in the graph: a longer interval, or a change of the model with which there
+        are folds that fit beside what stands between the units."""
+        if self.options.interval is not None and (slower := self.fastest(Shape())) is not None:
+            self.counted(found.solved, Shape())
+            yield f"{slower.interval:,} cycles are about as few as fit"
+            return
+        if has_wider_weights(unit.folding for unit in self.units) and self.changed(fewer_bits).smallest(Shape()) is not None:
+            yield "with weights of 4 bits it fits"
+        share = largest_share(lambda share: self.changed(lambda fold: fewer_blocks(fold, share)).smallest(Shape()) is not None)
+        if share is not None:
+            yield fits_with(share)
+
+    def changed(self, change: Callable[[Fold], Fold]) -> _Search:
+        """This search for other matrices."""
+        changed = copy.copy(self)
+        changed.units = [
+            replace(unit, folding=_with_matrices(unit.folding, change), layers=tuple(_with_matrices(own, change) for own in unit.layers))
+            for unit in self.units
+        ]
+        return changed
+
     def fastest(self, shape: Shape) -> _Counted | None:
         """The plan of the shortest intervals that fits with this shape; None where there is none."""
         for _ in range(ROUNDS):
@@ -321,6 +346,14 @@ def _units(number: int, engine: VitEngine) -> Iterator[_Unit]:
         if ops[0].macs():
             name = unit_name(engine, role)
             yield _Unit(number, name, getCustomOp(nodes[name]).folding(), tuple(op.folding() for op in ops), before)
+
+
+def _with_matrices(folding: Folding, change: Callable[[Fold], Fold]) -> Folding:
+    if not isinstance(folding, MatrixFolding):
+        return folding
+    if folding.fold.encoders:
+        return MatrixFolding(shared_fold([change(own) for own in folding.fold.encoders]))
+    return MatrixFolding(change(folding.fold))
 
 
 def _port_width(engine: VitEngine, interval: int) -> int:

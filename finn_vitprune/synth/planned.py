@@ -71,7 +71,7 @@ class Planned(BaseModel):
         if self.engines:
             lines.append(f"Planned side by side: {'; '.join(choice.text for choice in self.engines)}.")
         if self.gap is None:
-            return lines
+            return [*lines, *([f"What would help: {'; '.join(self.relief)}."] if self.relief else [])]
         if not self.next_needs:
             return [*lines, "The slowest unit cannot be faster."]
         if self.binding:
