@@ -431,6 +431,7 @@ def test_each_limit_of_the_token_drop_is_where_the_text_says(changes, missed):
     assert [text.split(", ")[-1] for text in checks.missed] == [missed] * bool(missed)
 
 
+@pytest.mark.whole
 def test_the_ranker_is_measured_alone():
     results = BenchResults()
     asked = tiny_plan(parts=(Measurement.TOKEN_DROP,), products=(384,), token_keeps=(0.9,))
@@ -513,6 +514,7 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
         BenchResults(tmp_path / "r.json")
 
 
+@pytest.mark.whole
 def test_weights_in_ultraram_are_measured_beside_the_others(tiny):
     """The same unit with another memory of its weights: rows of their own, the same cycles, RAM in UltraRAM."""
     path, found, _ = tiny

@@ -89,6 +89,7 @@ def weight_rom_bits(unit) -> int:
     return sum(4 * len(line.strip()) for path in files for line in path.read_text().splitlines())
 
 
+@pytest.mark.whole  # tests/test_engines.py loads those of engines
 def test_weights_in_ultraram_change_no_bit(pruned, tmp_path):
     """The same folding with two matrix units in UltraRAM: the logits stay as they are, and all but a cycle of the latency."""
     folding = json.loads((pruned / "auto_folding_config.json").read_text())

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from tests.sampling import sampled
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
 from finn_vitprune.custom_ops.memory import Holds, RowRam, RowRom, UnitMemory, ram_bram18, ram_estimate, ram_urams, rom_bram18, rom_luts
@@ -72,7 +73,7 @@ def test_tables_in_luts(words, bits, luts):
     assert rom_luts(words, bits, "distributed") == pytest.approx(luts, rel=0.06)
 
 
-@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("index", sampled(range(6), 2))
 def test_drawn_memories_against_yosys(tmp_path, index):
     rng = np.random.default_rng([SEED, index])
     words = int(2 ** rng.uniform(6, 12.5))
@@ -103,7 +104,7 @@ def test_rows_of_a_deep_memory(words, bits, style, row, latency):
     assert (memory.row, memory.latency) == (row, latency)
 
 
-@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("index", sampled(range(4), 2))
 def test_drawn_rows_against_yosys(tmp_path, index):
     rng = np.random.default_rng([SEED, 7, index])
     words, bits = int(rng.integers(600, 6000)), int(rng.integers(3, 70))
@@ -130,7 +131,7 @@ def test_rows_of_a_deep_rom(words, bits, row, latency):
     assert (memory.row, memory.latency) == (row, latency)
 
 
-@pytest.mark.parametrize("words, bits", [(1040, 48), (2200, 20)])
+@pytest.mark.parametrize("words, bits", sampled([(1040, 48), (2200, 20)], 1, several=True))
 def test_rows_of_a_deep_rom_against_yosys(tmp_path, words, bits):
     """Block RAM to the unit, one LUT after a RAM."""
     memory = RowRom(words, bits, "block")

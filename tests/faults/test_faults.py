@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.faults import FAULTS, QUICK, check
 from tests.faults.place import MARK, NotHeld, Place, Ran
+from tests.sampling import spread
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -18,7 +19,7 @@ def place(tmp_path_factory):
     return Place(tmp_path_factory.mktemp("faults") / "place", synth=False)
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", spread(QUICK))
 def test_a_fault_leaves_no_wrong_result_no_traceback_and_no_damage(place, name):
     [fault] = [f for f in FAULTS if f.name == name]
     check(fault, place, seed=1)

@@ -19,6 +19,7 @@ from finn_vitprune.sim.contents import Contents
 from finn_vitprune.synth.yosys import synth_node
 from tests.rtl.helper import PATTERNS, PART, build_node, build_op, check_op, random_stream
 from tests.rtl.shared_helper import Use, build_shared, check_shared, generate_shared
+from tests.sampling import spread
 
 OP = "BlockSparseMVAU"
 FRAMES = 3
@@ -151,14 +152,14 @@ BODY_CASES = {
 
 
 @pytest.mark.parametrize("mac_style", ["dsp48e2", "lut"])
-@pytest.mark.parametrize("name", BODY_CASES)
+@pytest.mark.parametrize("name", spread(BODY_CASES))
 def test_rtl_with_every_mac_style_equals_golden_model(name, mac_style):
     case = BODY_CASES[name]
     case = replace(case, more=case.more | {"mac_style": mac_style})
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", spread(CASES))
 def test_rtl_equals_golden_model(name):
     case = CASES[name]
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
@@ -387,7 +388,7 @@ def one_step(style: str, words: int) -> Case:
 
 
 @pytest.mark.parametrize("mac_style", ["portable", "dsp48e2", "lut"])
-@pytest.mark.parametrize("style, words, latency", sorted(READ_LATENCIES))
+@pytest.mark.parametrize("style, words, latency", spread(sorted(READ_LATENCIES), several=True))
 def test_weights_are_read_ahead_of_their_step(mac_style, style, words, latency):
     """At every read latency."""
     case = read_ahead(mac_style, style, words)
@@ -680,7 +681,7 @@ SHARED_MUTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("file, good, bad", SHARED_MUTATIONS, ids=range(len(SHARED_MUTATIONS)))
+@pytest.mark.parametrize("file, good, bad", spread(SHARED_MUTATIONS, several=True), ids=range(len(SHARED_MUTATIONS)))
 def test_a_broken_shared_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
     broken(tmp_path, monkeypatch, file, good, bad)
     cases = [

@@ -8,7 +8,7 @@ from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op
 from tests.rtl.precision import assert_last_bits_count, deciding
 from tests.rtl.shared_helper import Use, check_shared
 from tests.rtl.test_attention_scores import tight_pairs
-from tests.sampling import sampled
+from tests.sampling import sampled, spread
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import EXP_MAX, exp_table, reciprocal_constant, requantise, snap_ratio
@@ -88,7 +88,7 @@ def inputs(attrs, frames=3):
     return "PrunedAttention", attrs, random_feed(attrs, frames), [table_of(attrs["logit_bits"])]
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", spread(SHAPES))
 def test_rtl_equals_golden_model(name):
     check_op(*inputs(SHAPES[name]), frames_overlap=4)
 

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from tests.sampling import sampled
+from tests.sampling import sampled, spread
 from tests.rtl.helper import PART, PATTERNS, assert_ok, build_node, build_op, check_op
 
 from finn_vitprune import numerics
@@ -308,7 +308,7 @@ FIXED = {
 }
 
 
-@pytest.mark.parametrize("shape", sampled([*FIXED.values(), *(_drawn(SEED + i) for i in range(6))], len(FIXED) + 2),
+@pytest.mark.parametrize("shape", spread([*FIXED.values(), *(_drawn(SEED + i) for i in range(6))]),
                          ids=[*FIXED, *(f"drawn {SEED + i}" for i in range(6))])
 def test_estimates_agree_with_yosys(shape, tmp_path):
     """DSP and block RAM exact, LUT within 20 %."""
