@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from tests.sampling import spread
 from qonnx.core.modelwrapper import ModelWrapper
+from tests.sampling import spread
 from vit_models import random_vit
 
 from finn_vitprune.builds.build import BuildOptions, build

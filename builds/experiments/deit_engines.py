@@ -1,4 +1,4 @@
-"""Plans of DeiT-Small on engines, side by side: rate against latency for 1, 2, 3, 4 and 12 engines.
+"""Plans of DeiT on engines: DeiT-Small on 1, 2, 3, 4 and 12 side by side, the reference's settings on one, small parts.
 
 ``python -m finn_vitprune.builds.experiments.deit_engines --models DIR -o builds/results/deit_engines``, where ``DIR`` has the networks
 (``python -m finn_vitprune.builds.experiments.deit models --models DIR``). What ``results.json`` holds is not planned again.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +19,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 import finn_vitprune.plugin  # noqa: F401
 from finn_vitprune import progress
-from finn_vitprune.builds.experiments.deit_models import HALVES, DeitNetwork, ModelFolder
+from finn_vitprune.builds.experiments.deit_models import HALVES, TINIES, DeitNetwork, ModelFolder
 from finn_vitprune.builds.experiments.deit_plans import BUDGET, MHZ, budget_text, search
+from finn_vitprune.builds.experiments.deit_reference import MODELLED, ROWS
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.errors import UserError
@@ -32,21 +34,20 @@ from finn_vitprune.transforms.plan import shares_of
 from finn_vitprune.transforms.plan_engines import plan_engines, used_by
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, offers_of
 
-PART = "U250"
+U250 = "U250"
 PIPELINE = 12
 """Engines, each of one encoder: hardware for every encoder."""
 
-TITLE = "DeiT-Small on engines"
-TEXT = """Plans for the {part} at {mhz} MHz, b 16, r_b = r_t = .5, within {budget}: interval and latency by formula, resources by
-estimate. {pipeline} engines have one encoder each: that is the pipeline. `docs/engines.md` says what the settings mean, and how a
-plan is found.
+TITLE = "DeiT on engines"
+TEXT = """Plans at {mhz} MHz, within {budget}: interval and latency by formula, resources by estimate.
+`docs/engines.md` says what the settings mean, and how a plan is found.
 
 ```
 python -m finn_vitprune.builds.experiments.deit models --models DIR
 python -m finn_vitprune.builds.experiments.deit_engines --models DIR -o builds/results/deit_engines
 ```
 
-{known} of {settings} settings are planned. Minutes are processor time of the plan, on a busy machine. With several engines the part
+{known} of {settings} settings are planned. Minutes are processor time of the plan, on a busy machine. With engines the part
 counts as a whole; SLRs are told apart in the pipeline alone.
 
 ![Rate against latency](deit_engines.png)
@@ -55,22 +56,26 @@ counts as a whole; SLRs are told apart in the pipeline alone.
 
 @dataclass(frozen=True)
 class EngineSetting:
-    """A network on engines, each with some images in flight, and what the plan is for."""
+    """A network on engines of a part, each with some images in flight, and what the plan is for."""
 
     network: DeitNetwork
-    engines: int
-    frames_in_flight: int
-    goal: str
+    engines: int = 1
+    frames_in_flight: int = 1
+    goal: str = "latency"
+    part: str = U250
 
     @property
     def key(self) -> str:
         """What ``results.json`` knows it by."""
-        return f"{self.network.name}, {self.engines} engines, {self.frames_in_flight} in flight, {self.goal}"
+        return f"{self.network.name}, {self.part}, {self.engines} engines, {self.frames_in_flight} in flight, {self.goal}"
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """What the plan of a setting gives: cycles, shares of the part by resource, minutes that it took."""
+    """What the plan of a setting gives: cycles, shares of the part by resource, minutes that it took.
+
+    ``help``: what would make one fit that does not.
+    """
 
     bits: int
     engines: int
@@ -81,6 +86,7 @@ class PlanRow:
     latency: int
     shares: dict[str, float]
     minutes: float
+    help: str = ""
 
     @property
     def rate(self) -> float:
@@ -91,13 +97,31 @@ class PlanRow:
     def milliseconds(self) -> float:
         return self.latency / (MHZ * 1e3)
 
+    @property
+    def percents(self) -> tuple[str, ...]:
+        """Shares of the part, by resource."""
+        return tuple(f"{100 * self.shares[kind]:.1f}" for kind in KINDS)
 
-SETTINGS = tuple(
+
+SIDE_BY_SIDE = tuple(
     setting
     for network in HALVES
-    for engines in (1, 2, 3, 4)
-    for setting in (EngineSetting(network, engines, 1, "latency"), EngineSetting(network, engines, 2, "throughput"))
-) + tuple(EngineSetting(network, PIPELINE, 1, "throughput") for network in HALVES)
+    for setting in (
+        *(EngineSetting(network, engines) for engines in (1, 2, 3, 4)),
+        EngineSetting(network, 1, 2),
+        *(EngineSetting(network, engines, 2, "throughput") for engines in (1, 2, 3, 4)),
+        EngineSetting(network, PIPELINE, 1, "throughput"),
+    )
+)
+"""DeiT-Small, r_b = r_t = .5, on the U250."""
+REFERENCES = {EngineSetting(row.network): row for row in ROWS}
+"""The reference's settings, each on one engine."""
+SMALL_PARTS = tuple(
+    EngineSetting(network, part=part)
+    for part, networks in (("ZCU104", (*TINIES, *HALVES)), ("U50", HALVES))
+    for network in networks
+)
+SETTINGS = (*SIDE_BY_SIDE, *REFERENCES, *SMALL_PARTS)
 
 
 def main(
@@ -105,7 +129,7 @@ def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results.json, RESULTS.md and the plot.")],
     only: Annotated[str, typer.Option(help="Only settings whose name holds this text.")] = "",
 ) -> None:
-    """Plan what is not planned yet, and write table and plot."""
+    """Plan what is not planned yet, and write tables and plot."""
     path = output / "results.json"
     rows = {key: PlanRow(**row) for key, row in json.loads(path.read_text()).items()} if path.is_file() else {}
     for setting in SETTINGS:
@@ -114,12 +138,11 @@ def main(
         rows[setting.key] = planned(setting, ModelFolder(models))
         progress.line(f"{setting.key}: {rows[setting.key].rate:,.0f} images/s, {rows[setting.key].milliseconds:.3f} ms")
         write_json(path, {key: asdict(row) for key, row in rows.items()}, indent=1)
-    known = [rows[setting.key] for setting in SETTINGS if setting.key in rows]
-    plot(known, output / "deit_engines.png")
-    text = TEXT.format(
-        part=PART, mhz=MHZ, budget=budget_text(BUDGET), pipeline=PIPELINE, known=len(known), settings=len(SETTINGS)
-    )  # fmt: skip
-    write_text(output / "RESULTS.md", to_markdown(TITLE, text, [table(known)]))
+    plot([rows[setting.key] for setting in SIDE_BY_SIDE if setting.key in rows], output / "deit_engines.png")
+    known = sum(setting.key in rows for setting in SETTINGS)
+    text = TEXT.format(mhz=MHZ, budget=budget_text(BUDGET), known=known, settings=len(SETTINGS))
+    tables = [table(rows) for table in (side_by_side, references, small_parts)]
+    write_text(output / "RESULTS.md", to_markdown(TITLE, text, [table for table in tables if table.rows]))
 
 
 def planned(setting: EngineSetting, folder: ModelFolder) -> PlanRow:
@@ -130,37 +153,69 @@ def planned(setting: EngineSetting, folder: ModelFolder) -> PlanRow:
     """
     if folder.made(setting.network) is None:
         raise UserError(f"the network {setting.network.name} is not in {folder.path}: make it with the command models of deit first")
-    model, part = ModelWrapper(str(folder.hardware(setting.network))), get_part(PART)
-    started = time.process_time()
+    model, part = ModelWrapper(str(folder.hardware(setting.network))), get_part(setting.part)
+    started, help = time.process_time(), ""
     if setting.engines == PIPELINE:
         model, found = search(model, part, BUDGET)
         interval, fits, used = found.interval, found.fits, found.used.sum(0)
     else:
         model = in_engines(model, BuildSettings(engines=setting.engines, frames_in_flight=setting.frames_in_flight))
         said = plan_engines(model, part, PlanOptions(goal=setting.goal, budget=Budget(**dict(BUDGET))))
-        interval, fits = said.interval_cycles, said.fits
+        interval, fits, help = said.interval_cycles, said.fits, "; ".join(said.relief)
         used = used_by(model)
     minutes = (time.process_time() - started) / 60
     shares = shares_of(used, offers_of(part).sum(0))
     return PlanRow(
         setting.network.bits, setting.engines, setting.frames_in_flight, setting.goal, fits, interval,
-        latency_cycles(model), shares, round(minutes, 1),
+        latency_cycles(model), shares, round(minutes, 1), help,
     )  # fmt: skip
 
 
-def table(rows: list[PlanRow]) -> TextTable:
-    """A row a plan."""
+def side_by_side(rows: Mapping[str, PlanRow]) -> TextTable:
+    """A row a plan of DeiT-Small."""
     cells = [
         (
             f"{r.bits}/{r.bits}", str(r.engines), str(r.frames_in_flight), r.goal, f"{r.interval:,}", f"{r.latency:,}", f"{r.rate:,.0f}",
-            f"{r.milliseconds:.3f}", *(f"{100 * r.shares[kind]:.1f}" for kind in KINDS), "yes" if r.fits else "no", f"{r.minutes:g}",
+            f"{r.milliseconds:.3f}", *r.percents, _yes(r.fits), f"{r.minutes:g}",
         )
-        for r in rows
+        for r in (rows[setting.key] for setting in SIDE_BY_SIDE if setting.key in rows)
     ]  # fmt: skip
     heads = (
         "bits", "engines", "in flight", "goal", "interval", "latency", "images/s", "ms", *(f"{k}, %" for k in KINDS), "fits", "minutes",
     )  # fmt: skip
-    return TextTable("Plans", heads, tuple(cells))
+    note = f"{PIPELINE} engines have one encoder each: that is the pipeline."
+    return TextTable("DeiT-Small on the U250, b 16, r_b = r_t = .5", heads, tuple(cells), note)
+
+
+def references(rows: Mapping[str, PlanRow]) -> TextTable:
+    """The reference's settings on one engine, beside its own latency."""
+    cells = [
+        (
+            f"{ref.network.block}, {ref.network.block_keep}, {ref.network.token_keep}", f"{r.latency:,}", f"{r.milliseconds:.3f}",
+            f"{ref.milliseconds:.3f}", f"{ref.milliseconds / r.milliseconds:.1f}", f"{r.rate:,.0f}", f"{ref.images_per_second:,.1f}",
+            *r.percents, _yes(r.fits),
+        )
+        for ref, r in ((ref, rows[setting.key]) for setting, ref in REFERENCES.items() if setting.key in rows)
+    ]  # fmt: skip
+    heads = ("b, r_b, r_t", "latency", "ms", "ms (ref.)", "times faster", "images/s", "images/s (ref.)", *(f"{k}, %" for k in KINDS), "fits")
+    note = f"(ref.): Parikh et al., FCCM 2024: {MODELLED}, one image at a time. One engine here, too, works on one image at a time, planned for latency."
+    return TextTable("The reference's 14 settings on one engine: DeiT-Small, 198 tokens, 8/8 bits, on the U250", heads, tuple(cells), note)
+
+
+def small_parts(rows: Mapping[str, PlanRow]) -> TextTable:
+    """One engine on parts of less room."""
+    cells = []
+    for setting in SMALL_PARTS:
+        if (r := rows.get(setting.key)) is not None:
+            rate = (f"{r.rate:,.0f}", f"{r.milliseconds:.3f}") if r.fits else ("", "")
+            cells.append((setting.network.title, f"{r.bits}/{r.bits}", setting.part, _yes(r.fits), *rate, *r.percents, r.help))
+    heads = ("network", "bits", "board", "fits", "images/s", "ms", *(f"{k}, %" for k in KINDS), "what would help")
+    note = "b 16, r_b = r_t = .5, one engine, one image in flight, planned for latency. Where nothing fits, the shares are those of about the smallest plan."
+    return TextTable("Small parts", heads, tuple(cells), note)
+
+
+def _yes(fits: bool) -> str:
+    return "yes" if fits else "no"
 
 
 def plot(rows: list[PlanRow], path: Path) -> None:
@@ -168,7 +223,7 @@ def plot(rows: list[PlanRow], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for bits, marker in ((8, "o"), (4, "s")):
         if own := [r for r in rows if r.bits == bits]:
-            axes.plot([r.milliseconds for r in own], [r.rate for r in own], marker, label=f"{bits}-bit weights and activations")
+            axes.plot([r.milliseconds for r in own], [r.rate for r in own], marker, linestyle="none", label=f"{bits}-bit weights and activations")
     for r in rows:
         text = "pipeline" if r.engines == PIPELINE else f"{r.engines} x {r.frames_in_flight}"
         axes.annotate(text, (r.milliseconds, r.rate), xytext=(4, 4), textcoords="offset points", fontsize=8)

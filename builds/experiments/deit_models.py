@@ -72,6 +72,7 @@ class DeitNetwork:
 
 
 HALVES = (DeitNetwork(SMALL, 8, 16, "0.5", "0.5"), DeitNetwork(SMALL, 4, 16, "0.5", "0.5"))
+TINIES = (DeitNetwork(TINY, 8, 16, "0.5", "0.5"), DeitNetwork(TINY, 4, 16, "0.5", "0.5"))
 DENSE = DeitNetwork(SMALL, 8, 16, "1", "1")
 FAST = (*HALVES, DENSE)
 """DeiT-Small pruned at 8 and at 4 bits, and dense."""
