@@ -38,6 +38,16 @@ class EngineCycles:
     latency: int
 
 
+@dataclass(frozen=True)
+class UnitPass:
+    """A pass through a unit: its node's name, the encoder (from 0) and when its first and its last token left."""
+
+    unit: str
+    encoder: int
+    first: float
+    last: float
+
+
 class _EngineNode:
     """A node of the hardware, and what it is in each encoder."""
 
@@ -103,6 +113,8 @@ class EngineTimes:
         (self.entry,), (self.exit,) = ([n for n in ports if n.op_type == f"VitEngine{end}_rtl"] for end in ("Entry", "Exit"))
         self.port = getCustomOp(self.entry)
         self.entry_free = 0.0
+        self.passes: list[UnitPass] = []
+        """Every pass through every unit so far."""
 
     @cached_property
     def encoders(self) -> int:
@@ -115,7 +127,11 @@ class EngineTimes:
         self.entry_free = entered.last[-1] + TURN_CYCLES
         times: Times = {self.entry.output[0]: entered}
         for node in self.nodes:
-            times |= node.pass_times(encoder, times)
+            left = node.pass_times(encoder, times)
+            times |= left
+            if left:
+                first, last = min(t.first[0] for t in left.values()), max(t.last[-1] for t in left.values())
+                self.passes.append(UnitPass(node.node.name, encoder, first, last))
         return _later(times[self.exit.input[0]], EXIT_CYCLES)
 
     def batch(self, frames: int, arrivals: Callable[[int], TokenTimes]) -> list[TokenTimes]:

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from pathlib import Path
 
 import pytest
 from qonnx.core.modelwrapper import ModelWrapper
@@ -19,6 +20,8 @@ from finn_vitprune.report.summary import Summary
 from finn_vitprune.transforms.insert_crossings import InsertCrossings
 from finn_vitprune.transforms.slr import used_by_slr
 from tests.summaries import summary
+
+ROOT = Path(__file__).parents[1]
 
 
 def memory(holds, kind, bits, capacity, **taken):
@@ -140,6 +143,19 @@ def test_resources_by_encoder_and_slr_by_hand():
     slrs = rows(found["Resources by SLR (Yosys 0.70)"])
     assert slrs["SLR0"] == ("470 (47.0 %)", "940 (47.0 %)", "10 (25.0 %)", "1.5 (15.0 %)", "0 (0.0 %)")
     assert slrs["SLR1"] == ("530 (53.0 %)", "1,060 (53.0 %)", "20 (50.0 %)", "0 (0.0 %)", "2 (50.0 %)")
+
+
+def test_units_of_an_engine_are_told_from_what_is_outside():
+    """DeiT-Small on one engine takes more than an SLR, and its nodes stand in none: the table says what that means."""
+    s = Summary.load(ROOT / "builds" / "results" / "deit_engines" / "w8a8_engine1_latency_summary.json")
+    found = next(table for title, table in tables(s).items() if title.startswith("Resources by encoder"))
+    assert list(rows(found)) == ["outside encoders", "engine of encoders 1 to 12", "all"]
+    assert found.note == (
+        "The part has 4 SLRs; nodes are in none: the part counts as a whole, and borders between SLRs are not in the cycles or the timing."
+    )
+    assert list(rows(tables(s)["Memories by encoder"])) == ["outside encoders", "engine of encoders 1 to 12"]
+    few = s.model_copy(update={"resources": s.resources.model_copy(update={"per_node": s.resources.per_node[:1]})})
+    assert "nodes are in none: one is enough." in next(t.note for title, t in tables(few).items() if title.startswith("Resources by encoder"))
 
 
 def test_an_older_summary_has_no_such_tables():

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.report.figures import INK, LABEL, NOTE, QUIET, RULE, TITLE, png_address, quiet
-from finn_vitprune.report.layers import BLOCK_RAMS, BRAM18_IN_36, LOST, MemorySum, encoder_label, memories_of, memory_sum
+from finn_vitprune.report.layers import BLOCK_RAMS, BRAM18_IN_36, LOST, MemorySum, by_place, memories_of, memory_sum
 from finn_vitprune.report.summary import Summary
 
 CONTENTS = {
@@ -47,22 +47,22 @@ def addresses(summary: Summary) -> dict[str, str]:
 
 def memory_figure(summary: Summary) -> Figure | None:
     """Block RAMs and UltraRAMs of each encoder by contents; what of them holds nothing is pale. None without either."""
-    found = [(node.encoder, memory) for node, memory in memories_of(summary) if memory.kind in BLOCK_RAMS]
+    found = [(node.place, memory) for node, memory in memories_of(summary) if memory.kind in BLOCK_RAMS]
     if not found:
         return None
-    encoders = sorted({encoder for encoder, _ in found}, key=lambda e: e or 0)
+    places = list(by_place(found, lambda pair: pair[0]))
     kept = {memory.holds for _, memory in found}
     colours = {holds: CONTENTS.get(holds, QUIET) for holds in (*CONTENTS, *sorted(kept - set(CONTENTS))) if holds in kept}
     kinds = [kind for kind in BLOCK_RAMS if any(memory.kind == kind for _, memory in found)]
-    figure = Figure(figsize=(9.6, 1.5 + 0.3 * len(encoders)), layout="constrained")
+    figure = Figure(figsize=(9.6, 1.5 + 0.3 * len(places)), layout="constrained")
     for axis, kind in zip(figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0], kinds):
         whole = memory_sum(m for _, m in found if m.kind == kind)
-        for place, encoder in enumerate(encoders):
+        for row, place in enumerate(places):
             parts = {
-                holds: memory_sum(m for e, m in found if (e, m.kind, m.holds) == (encoder, kind, holds)) for holds in colours
+                holds: memory_sum(m for p, m in found if (p, m.kind, m.holds) == (place, kind, holds)) for holds in colours
             }  # fmt: skip
-            _stack(axis, place, kind, parts, colours)
-        axis.set_yticks(range(len(encoders)), [encoder_label(e) for e in encoders])
+            _stack(axis, row, kind, parts, colours)
+        axis.set_yticks(range(len(places)), places)
         axis.set_title(f"{_rams(kind, whole):,g} {_unit(kind)}, {100 * whole.fill:.0f} % full", **LABEL)
         quiet(axis)
     figure.axes[0].invert_yaxis()

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from finn_vitprune.report.summary import BalanceRow, LostRow, MemoryRow, NodeResources, NodeRow, Summary
+from finn_vitprune.report.summary import OUTSIDE, BalanceRow, LostRow, MemoryRow, NodeResources, NodeRow, Summary
 from finn_vitprune.report.tables import TextTable, amount, percent
 from finn_vitprune.synth.parts import KINDS
 from finn_vitprune.synth.resources import ESTIMATE
 
-OUTSIDE = "outside encoders"
 ALL = "all"
 USEFUL = "Useful are products of kept blocks with live rows, and of attention those of queries, keys and channels of live heads."
 LOST = {"faster": "unit faster", "waiting": "waiting", "rows": "rows rounded up", "lanes": "lanes uneven", "padding": "padding"}
@@ -59,9 +58,9 @@ def use_table(s: Summary) -> TextTable | None:
     if not rows or not s.nodes:
         return None
     interval, method = s.interval
-    encoder_of = {node.node: node.encoder for node in s.nodes}
+    place_of = {node.node: node.place for node in s.nodes}
     groups = {"matrix units": [r for r in rows if r.kept_blocks is not None], "attention": [r for r in rows if r.kept_blocks is None]}
-    groups |= {ALL: rows} | _by_encoder(rows, lambda r: encoder_of[r.node])
+    groups |= {ALL: rows} | by_place(rows, lambda r: place_of[r.node])
     uses = {label: multiplier_use(members, interval) for label, members in groups.items() if members}
     cells = tuple(
         (label, f"{use.per_cycle:,}", f"{use.macs:,}", percent(use.busy), *(percent(use.lost[name]) for name in LOST))
@@ -151,7 +150,7 @@ def memory_tables(s: Summary) -> list[TextTable]:
         return []
     by_contents = _grouped(found, lambda node, memory: memory.holds)
     contents = tuple(_memory_cells(label, rows) for label, rows in (by_contents | {ALL: [m for _, m in found]}).items())
-    encoders = _by_encoder(found, lambda pair: pair[0].encoder)
+    encoders = by_place(found, lambda pair: pair[0].place)
     by_encoder = tuple(_memory_cells(label, [m for _, m in pairs]) for label, pairs in encoders.items())
     columns = ("memories", "bits", "BRAM36", "fill", "URAM", "fill", "LUT")
     note = "By estimate. Fill: bits of contents in the bits of the RAMs that are taken. LUT: of LUTRAM and of tables in LUTs."
@@ -216,12 +215,22 @@ def resource_tables(s: Summary) -> list[TextTable]:
     if s.resources is None or not s.resources.per_node or not s.nodes:
         return []
     place, tool = {node.node: node for node in s.nodes}, s.resources.tool
-    groups = _by_encoder(s.resources.per_node, lambda r: place[r.node].encoder) | {ALL: s.resources.per_node}
+    groups = by_place(s.resources.per_node, lambda r: place[r.node].place) | {ALL: s.resources.per_node}
     rows = tuple((label, *(amount(_total(members, kind)) for kind in KINDS)) for label, members in groups.items())
     placed = any(node.slrs for node in s.nodes)
-    open_ = "" if placed or s.part is None or s.part.slrs == 1 else f"The part has {s.part.slrs} SLRs; nodes are in none: one is enough."
-    tables = [TextTable(f"Resources by encoder ({tool})", ("", *KINDS), rows, open_)]
+    tables = [TextTable(f"Resources by encoder ({tool})", ("", *KINDS), rows, "" if placed else _without_slrs(s))]
     return [*tables, _slr_table(s, place)] if placed else tables
+
+
+def _without_slrs(s: Summary) -> str:
+    """What it means that nodes stand in no SLR of a part that has several."""
+    if s.part is None or s.part.slrs == 1:
+        return ""
+    used = {kind: _total(s.resources.per_node, kind) for kind in KINDS}
+    dies = s.part.dies
+    enough = dies and all((used[kind] or 0) <= max(getattr(die, kind) for die in dies) for kind in KINDS)
+    text = "one is enough" if enough else "the part counts as a whole, and borders between SLRs are not in the cycles or the timing"
+    return f"The part has {s.part.slrs} SLRs; nodes are in none: {text}."
 
 
 def _slr_table(s: Summary, place: dict[str, NodeRow]) -> TextTable:
@@ -256,17 +265,12 @@ def _total(rows: Sequence[NodeResources], kind: str) -> float | None:
 # --- groups --------------------------------------------------------------------------------------
 
 
-def encoder_label(encoder: int | None) -> str:
-    """Words for a row or bar of one encoder."""
-    return OUTSIDE if encoder is None else f"encoder {encoder}"
-
-
-def _by_encoder(rows: Iterable[Row], encoder: Callable[[Row], int | None]) -> dict[str, list[Row]]:
-    """Rows by words for their encoder, those outside first."""
-    found: dict[int | None, list[Row]] = {}
+def by_place(rows: Iterable[Row], place: Callable[[Row], str]) -> dict[str, list[Row]]:
+    """Rows by words for their encoder or engine, in the order in which they come, those outside first."""
+    found: dict[str, list[Row]] = {OUTSIDE: []}
     for row in rows:
-        found.setdefault(encoder(row), []).append(row)
-    return {encoder_label(e): found[e] for e in sorted(found, key=lambda e: e or 0)}
+        found.setdefault(place(row), []).append(row)
+    return {place: members for place, members in found.items() if members}
 
 
 def _grouped(found: Iterable[tuple[NodeRow, MemoryRow]], key: Callable[[NodeRow, MemoryRow], str]) -> dict[str, list[MemoryRow]]:

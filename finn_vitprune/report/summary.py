@@ -197,6 +197,9 @@ class MemoryRow(_SummarySection):
     URAM: Count = 0
 
 
+OUTSIDE = "outside encoders"
+
+
 class NodeRow(_SummarySection):
     """One node of the accelerator, in graph order.
 
@@ -215,6 +218,12 @@ class NodeRow(_SummarySection):
     cycles: Count
     cycles_alone: Annotated[float, Field(ge=0)] | None = None
     memories: list[MemoryRow] = []
+
+    @property
+    def place(self) -> str:
+        """Words for where it is: its encoder, its engine (of which ``layer`` begins with the words), or outside."""
+        place, comma, _ = self.layer.partition(", ")
+        return place if comma else OUTSIDE
 
 
 class NodeResources(_SummarySection):
