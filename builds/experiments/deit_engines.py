@@ -197,8 +197,13 @@ def references(rows: Mapping[str, PlanRow]) -> TextTable:
         )
         for ref, r in ((ref, rows[setting.key]) for setting, ref in REFERENCES.items() if setting.key in rows)
     ]  # fmt: skip
-    heads = ("b, r_b, r_t", "latency", "ms", "ms (ref.)", "times faster", "images/s", "images/s (ref.)", *(f"{k}, %" for k in KINDS), "fits")
-    note = f"(ref.): Parikh et al., FCCM 2024: {MODELLED}, one image at a time. One engine here, too, works on one image at a time, planned for latency."
+    heads = (
+        "b, r_b, r_t", "latency", "ms", "ms (ref.)", "times faster", "images/s", "images/s (ref.)", *(f"{k}, %" for k in KINDS), "fits",
+    )  # fmt: skip
+    note = (
+        f"(ref.): Parikh et al., FCCM 2024: {MODELLED}, one image at a time. The engine works on one image at a time, too, planned for "
+        "latency."
+    )
     return TextTable("The reference's 14 settings on one engine: DeiT-Small, 198 tokens, 8/8 bits, on the U250", heads, tuple(cells), note)
 
 
@@ -210,7 +215,10 @@ def small_parts(rows: Mapping[str, PlanRow]) -> TextTable:
             rate = (f"{r.rate:,.0f}", f"{r.milliseconds:.3f}") if r.fits else ("", "")
             cells.append((setting.network.title, f"{r.bits}/{r.bits}", setting.part, _yes(r.fits), *rate, *r.percents, r.help))
     heads = ("network", "bits", "board", "fits", "images/s", "ms", *(f"{k}, %" for k in KINDS), "what would help")
-    note = "b 16, r_b = r_t = .5, one engine, one image in flight, planned for latency. Where nothing fits, the shares are those of about the smallest plan."
+    note = (
+        "b 16, r_b = r_t = .5, one engine, one image in flight, planned for latency. Where nothing fits, the shares are those of about the "
+        "smallest plan."
+    )
     return TextTable("Small parts", heads, tuple(cells), note)
 
 
