@@ -125,9 +125,9 @@ def _entries(config: dict[str, dict], name: str, op: VitOp) -> Iterator[tuple[st
 
 
 def _check_value(op: VitOp, attribute: str, value: object) -> None:
-    if isinstance(op, VitEngine) and attribute != "SIMD":
+    if isinstance(op, VitEngine) and attribute not in ("SIMD", "slr"):
         units = [unit_name(op, role) for role, _ in role_ops(op, op.body)]
-        raise UserError(f"{attribute} cannot be set for node {op.onnx_node.name}; use SIMD, or the names of its units: {', '.join(units)}")
+        raise UserError(f"{attribute} cannot be set for node {op.onnx_node.name}; use SIMD, slr, or the names of its units: {', '.join(units)}")
     types = {name: kind for name, kind in op.get_nodeattr_types().items() if name in SETTABLE}
     node, use = op.onnx_node.name, ", ".join(name for name in HARDWARE_ATTRIBUTES if name in types)
     if attribute not in types:

@@ -162,9 +162,13 @@ class VitOp(HWCustomOp):
         return OneToken(tuple(range(len(self.in_streams()))), {"tokens": 1}) if self.token_wise else None
 
     def check_part(self, part: Part) -> None:
-        """Raise a UserError where the node needs what ``part`` has none of: its ``slr``, UltraRAM for its ``ram_style``."""
+        """Raise a UserError where the node needs what ``part`` has none of: its ``slr``, and :meth:`check_memories`."""
         slr, use = self.get_nodeattr("slr"), f"0 to {part.slrs - 1}" if part.slrs > 1 else "0"
         self.require(-1 <= slr < part.slrs, f"slr {slr} is not possible on {part.name}: use {use}, or -1 to leave it open")
+        self.check_memories(part)
+
+    def check_memories(self, part: Part) -> None:
+        """Raise a UserError where the node wants UltraRAM (``ram_style``) and ``part`` has none."""
         wanted = self.get_nodeattr("ram_style") if "ram_style" in self.get_nodeattr_types() else "auto"
         if wanted == "ultra" and not part.URAM:
             raise UserError(

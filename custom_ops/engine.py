@@ -213,6 +213,8 @@ def _expanded(model: ModelWrapper, of: Callable[[VitEngine], ModelWrapper]) -> M
         op = getCustomOp(node)
         if isinstance(op, VitEngine):
             inside = of(op).graph
+            for unit in inside.node:
+                getCustomOp(unit).set_nodeattr("slr", op.get_nodeattr("slr"))
             nodes += inside.node
             whole.graph.initializer.extend(inside.initializer)
             whole.graph.value_info.extend(inside.value_info)

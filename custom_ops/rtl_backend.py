@@ -130,7 +130,7 @@ class VitRTLBackend(RTLBackend):
             UserError: the part lacks a memory that the node wants.
         """
         if (part := known_part(fpgapart)) is not None:
-            self.check_part(part)
+            self.check_memories(part)
         folder = Path(self.get_nodeattr("code_gen_dir_ipgen"))
         for path in rtl_sources(self.RTL_TOP):
             write_text(folder / path.name, path.read_text())

@@ -128,10 +128,17 @@ def test_images_that_wait_come_at_the_planned_interval(built):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """The example on two engines, two images in flight: the whole build on 24 images."""
-    folder = tmp_path_factory.mktemp("two") / "b"
-    settings = BuildSettings(encoders_per_engine=(2, 2), frames_in_flight=2, synth="none", max_images=24)
-    return build(BuildOptions(None, folder, PART, target_fps=62_000, settings=settings))
+    """The example on two engines, two images in flight, on a part of two dies: the whole build on 24 images."""
+    folder = tmp_path_factory.mktemp("two")
+    die = {"LUT": 100_000, "FF": 200_000, "DSP": 800, "BRAM36": 200, "URAM": 40}
+    (folder / "part.json").write_text(json.dumps({PART: {k: 2 * v for k, v in die.items()} | {"dies": [die, die]}}))
+    return build(BuildOptions(None, folder / "b", PART, target_fps=62_000, settings=of_two(folder / "b", max_images=24)))
+
+
+def of_two(folder: Path, **more: object) -> BuildSettings:
+    """Settings of the build of two engines in ``folder``, and others."""
+    resources = folder.parent / "part.json"
+    return BuildSettings(encoders_per_engine=(2, 2), frames_in_flight=2, synth="none", part_resources=resources, **more)
 
 
 @pytest.mark.slow
@@ -141,6 +148,8 @@ def test_a_build_on_engines_is_bit_exact_and_as_planned(two):
     assert s.verify.images == 24 and s.verify.rtl_mismatches == 0 and s.verify.class_changes == 0
     assert s.rtlsim.latency_cycles == pytest.approx(s.plan.latency_cycles, rel=0.02)
     assert s.rtlsim.interval_cycles == pytest.approx(s.plan.interval_cycles, rel=0.045)  # one of 12 batches has one image
+    assert {n.node: n.slrs for n in s.nodes if n.op_type == "VitCrossing_rtl"} == {"VitCrossing_rtl_0": [0, 1]}
+    assert {n.slrs[0] for n in s.nodes if "_rtl_0_" in n.node} == {0} and {n.slrs[0] for n in s.nodes if "_rtl_1_" in n.node} == {1}
     streams = StitchedDesign.load(two / "stitched_ip").edges
     assert s.verify.traced_streams == len(streams) > 80
     assert json.loads((two / "report" / "rtl_verification.json").read_text())["left_out"] == []
@@ -311,8 +320,8 @@ def test_a_stream_of_which_it_is_not_known_what_it_carries_is_named(traced):
 def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
     """What a plan wrote makes the same hardware again; a unit that is not there is named."""
     folds = json.loads((two / "auto_folding_config.json").read_text())
-    assert folds["VitEngine_rtl_0_MLP_1"]["PE"] >= 1 and folds["VitEngine_rtl_0"].keys() == {"SIMD"}
-    settings = BuildSettings(encoders_per_engine=(2, 2), frames_in_flight=2, synth="none")
+    assert folds["VitEngine_rtl_0_MLP_1"]["PE"] >= 1 and folds["VitEngine_rtl_1"].keys() == {"SIMD", "slr"}
+    settings = of_two(two)
 
     def again(name, content):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
@@ -320,9 +329,12 @@ def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
 
     same, first = (Summary.load(folder).nodes for folder in (again("same", folds), two))
     assert [(n.node, n.cycles) for n in same] == [(n.node, n.cycles) for n in first]
+    head = "BlockSparseMVAU_rtl_1"  # behind the engines: FINN numbers it without what is in them
+    changed = Summary.load(again("changed", folds | {head: folds[head] | {"PE": 2 * folds[head]["PE"]}})).nodes
+    assert {n.node for n, m in zip(changed, first) if n.cycles != m.cycles and n.op_type == "BlockSparseMVAU_rtl"} == {head}
     with pytest.raises(UserError, match="no node VitEngine_rtl_0_MLP_3"):
         again("other", folds | {"VitEngine_rtl_0_MLP_3": {"PE": 1}})
-    with pytest.raises(UserError, match="PE cannot be set for node VitEngine_rtl_0; use SIMD, or the names of its units"):
+    with pytest.raises(UserError, match="PE cannot be set for node VitEngine_rtl_0; use SIMD, slr, or the names of its units"):
         again("engine", folds | {"VitEngine_rtl_0": {"PE": 1}})
     with pytest.raises(UserError, match="SIMD 5 of node VitEngine_rtl_0 is not possible; use 1, 2, 4, 8, 16"):
         again("width", folds | {"VitEngine_rtl_0": {"SIMD": 5}})
@@ -339,9 +351,7 @@ def test_weights_of_engines_are_loaded(two, tmp_path):
     (tmp_path / "folds.json").write_text(json.dumps(folds))
     designs = []
     for simulation in ("whole", "units"):
-        settings = BuildSettings(
-            encoders_per_engine=(2, 2), frames_in_flight=2, synth="none", max_images=5, simulation=simulation
-        )
+        settings = of_two(two, max_images=5, simulation=simulation)
         folder = build(BuildOptions(None, tmp_path / simulation, PART, folding=tmp_path / "folds.json", settings=settings))
         found = Summary.load(folder).verify
         assert found.rtl_mismatches == 0 and found.class_changes == 0 and found.images == 5

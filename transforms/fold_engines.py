@@ -93,8 +93,9 @@ def _copy(op: VitOp) -> VitOp:
 
 def written_folds(engine: VitEngine, attributes: Sequence[str]) -> dict[str, dict[str, object]]:
     """The folds of an engine as a folding file has them: what its units have of ``attributes``, by their names, and under its own name
-    the width of its ports."""
-    found = {engine.onnx_node.name: {"SIMD": engine.get_nodeattr("SIMD")}}
+    the width of its ports and its SLR."""
+    slr = engine.get_nodeattr("slr")
+    found = {engine.onnx_node.name: {"SIMD": engine.get_nodeattr("SIMD")} | ({"slr": slr} if slr >= 0 else {})}
     for role, (op, *_) in role_ops(engine, engine.body):
         types = op.get_nodeattr_types()
         found[unit_name(engine, role)] = {name: op.get_nodeattr(name) for name in attributes if name in types}

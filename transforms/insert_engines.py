@@ -9,6 +9,7 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
+from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.custom_ops.engine import rename_tensors
 from finn_vitprune.custom_ops.registry import make_node
@@ -17,7 +18,8 @@ from finn_vitprune.transforms.edges import position
 
 
 class InsertEngines(Transformation):
-    """A VitEngine_rtl node for each engine of several encoders; an engine of one encoder stays flat.
+    """A VitEngine_rtl node for each engine of several encoders; an engine of one encoder stays flat. Nodes get names anew, those
+    that FINN would give them when it applies a folding file.
 
     Args:
         binding: of the graph that this is applied to, whose ops are specialised and between which nothing stands yet.
@@ -34,7 +36,7 @@ class InsertEngines(Transformation):
             for unit in engine.units:
                 _widen(model, {name for names in unit.nodes for name in names})
             self._insert(model, engine, f"VitEngine_rtl_{i}")
-        return model, False
+        return model.transform(GiveUniqueNodeNames()), False
 
     def _insert(self, model: ModelWrapper, engine: Engine, name: str) -> None:
         nodes = _between(model, {n for unit in engine.units for names in unit.nodes for n in names})

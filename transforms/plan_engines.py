@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.custom_ops.folding import Folding
@@ -30,9 +31,11 @@ from finn_vitprune.transforms.choice import Choice, Item, choose
 from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_name
 from finn_vitprune.transforms.fold import STREAM_SLACK
 from finn_vitprune.transforms.fold_engines import StreamFolds, set_fold, write_folds
+from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.plan import fewer_bits, fewer_blocks, fits_with, has_wider_weights, largest_share, shares_of
-from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
+from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, prices_of, room_of
+from finn_vitprune.transforms.slr import slrs_of
 
 GRID = 1.01
 """Ratio of neighbouring intervals that are looked at."""
@@ -70,7 +73,33 @@ def plan_engines(
 
 def used_by(model: ModelWrapper) -> np.ndarray:
     """``[kinds]``: what all nodes take together, by estimate."""
-    return sum(np.array(astuple(getCustomOp(node).resources()), dtype=float) for node in model.graph.node)
+    return _used(map(getCustomOp, model.graph.node))
+
+
+def _used(ops: Iterable[VitOp]) -> np.ndarray:
+    return sum((np.array(astuple(op.resources()), dtype=float) for op in ops), np.zeros(len(KINDS)))
+
+
+def _outer_streams(model: ModelWrapper, regions: int) -> np.ndarray:
+    """``[regions, kinds]``: what is inserted between the nodes of ``model``, which stays as it is; in their SLRs, where there are several."""
+    whole, found = model.transform(InsertStreams()), np.zeros((regions, len(KINDS)))
+    for node in whole.graph.node:
+        op = getCustomOp(node)
+        if op.is_buffer or op.is_converter or op.is_crossing:
+            for region in slrs_of(whole, node) if regions > 1 else [0]:
+                found[region] += astuple(op.hop() if op.is_crossing else op.resources())
+    return found
+
+
+def regions_of(model: ModelWrapper, slrs: int) -> list[int]:
+    """The SLR of every node: engines are dealt to the SLRs in their order, and what is outside stands with the engine before it, or
+    with the first. Where there are fewer engines than SLRs the part counts as a whole, and all are in region 0.
+    """
+    engines = len(engines_of(model))
+    if engines < slrs:
+        return [0] * len(model.graph.node)
+    passed = np.cumsum([isinstance(getCustomOp(node), VitEngine) for node in model.graph.node])
+    return (np.maximum(passed - 1, 0) * slrs // engines).tolist()
 
 
 @dataclass(frozen=True)
@@ -96,7 +125,7 @@ class _Unit:
 
 @dataclass(frozen=True)
 class _Solved:
-    """Foldings chosen for a ``base`` interval: of the units, and of the nodes outside; what they take."""
+    """Foldings chosen for a ``base`` interval: of the units, and of the nodes outside; ``[regions, kinds]`` what they take."""
 
     base: int
     units: tuple[Folding, ...]
@@ -106,7 +135,7 @@ class _Solved:
 
 @dataclass(frozen=True)
 class _Counted:
-    """A plan as it is in the graph, with all that stands between units."""
+    """A plan as it is in the graph, with all that stands between units; ``used``: ``[regions, kinds]``."""
 
     solved: _Solved
     interval: int
@@ -124,9 +153,14 @@ class _Search:
         self.units = [unit for i, engine in enumerate(self.engines) for unit in _units(i, engine)]
         self.streams = [StreamFolds(engine) for engine in self.engines]
         self.styles = options.styles(part)
-        self.room = room_of(part, options.budget).sum(0)
-        self.prices = prices_of(room_of(part, options.budget))
-        self.between = np.zeros(len(self.room))  # what stands between units, and streams, as last counted
+        room = room_of(part, options.budget)
+        self.prices = prices_of(room)
+        self.regions = dict(zip((node.name for node in model.graph.node), regions_of(model, len(room))))
+        self.room = room if max(self.regions.values()) else room.sum(0, keepdims=True)
+        """``[regions, kinds]``, as the next one."""
+        self.between = np.zeros_like(self.room)  # what stands between units, and streams, as last counted
+        self.outer: np.ndarray | None = None
+        """``[regions, kinds]``: FIFOs, converters and crossings outside of engines, which folds change little; None: to be counted."""
         self.slower = 2.0 if max(engine.get_nodeattr("frames_in_flight") for engine in self.engines) == 1 else 1.25
         """How much longer an engine's interval is than that of its units, as last counted."""
 
@@ -144,7 +178,8 @@ class _Search:
             fits = self.fits(found)
         return Planned(
             goal=self.options.goal if wanted is None else "target", interval_cycles=found.interval, fits=fits, gap=None,
-            shell=self.part.shell, budget=dict(self.options.budget), used=shares_of(found.used, self.room),
+            shell=self.part.shell, budget=dict(self.options.budget), used=shares_of(found.used.sum(0), self.room.sum(0)),
+            slrs=[shares_of(u, r) for u, r in zip(found.used, self.room)] if len(self.room) > 1 else [],
             next_interval_cycles=found.interval, relief=[] if fits else list(self.relief(found)),
         )  # fmt: skip
 
@@ -161,10 +196,19 @@ class _Search:
         items += [Item(self._outside(folding, around)) for folding in foldings]
         if not all(item.candidates for item in items):
             return None
-        choice: Choice | None = choose(items, self.room - self.between, self.prices)
-        if choice is None:
-            return None
-        return _Solved(base, choice.picks[: len(self.units)], choice.picks[len(self.units) :], choice.used)
+        places = [self.regions[self.engines[unit.engine].onnx_node.name] for unit in self.units]
+        places += [self.regions[op.onnx_node.name] for op in self.outside]
+        picks: list[Folding | None] = [None] * len(items)
+        used = np.zeros_like(self.room)
+        for region, room in enumerate(self.room - self.between):
+            inside = [i for i, place in enumerate(places) if place == region]
+            choice: Choice | None = choose([items[i] for i in inside], room, self.prices)
+            if choice is None:
+                return None
+            used[region] = choice.used
+            for i, pick in zip(inside, choice.picks):
+                picks[i] = pick
+        return _Solved(base, tuple(picks[: len(self.units)]), tuple(picks[len(self.units) :]), used)
 
     def _outside(self, folding: Folding, interval: int) -> tuple[Folding, ...]:
         wanted = interval if folding.macs else max(1, int(interval * STREAM_SLACK))
@@ -184,7 +228,15 @@ class _Search:
             bind_units(engine)
         slowest = max(engine.get_exp_cycles() for engine in self.engines)
         self.slower = slowest / solved.base
-        used = used_by(self.model)
+        if len(self.room) > 1:
+            for name, region in self.regions.items():
+                getCustomOp(self.model.get_node_from_name(name)).set_nodeattr("slr", region)
+        if self.outer is None:
+            self.outer = _outer_streams(self.model, len(self.room))
+        ops = {region: [] for region in range(len(self.room))}
+        for node in self.model.graph.node:
+            ops[self.regions[node.name]].append(getCustomOp(node))
+        used = np.array([_used(own) for own in ops.values()]) + self.outer
         self.between = np.maximum(0, used - solved.used)
         interval = max(getCustomOp(node).get_exp_cycles() for node in self.model.graph.node)
         found = _Counted(solved, interval, latency_cycles(self.model), used)
@@ -202,25 +254,30 @@ class _Search:
     def within(self, interval: int) -> _Counted | None:
         """The plan of the longest intervals of units whose images come in ``interval``; None where none was found that fits."""
         shape, best, low, high = Shape(), None, 0.0, math.inf
-        self.between = np.zeros(len(self.room))
-        base, tried = interval / self.slower, set()
-        for _ in range(ROUNDS):
+        self.between = np.zeros_like(self.room)
+        base, tried = interval / self.slower, {}
+        for _ in range(8 * ROUNDS):
+            if len(tried) == ROUNDS:
+                break
             solved = self.solved(max(1, int(base)), shape)
             if solved is None and not tried:
                 base *= 1.3
                 continue
-            if solved is None or (key := (solved.units, solved.outside)) in tried:
+            if solved is None:
                 break
-            tried.add(key)
-            found = self.counted(solved, shape)
+            if new := (key := (solved.units, solved.outside)) not in tried:
+                tried[key] = self.counted(solved, shape)
+            found = tried[key]
             if found.interval > interval:
                 high = min(high, base)
             elif self.fits(found):
                 best, low = found, max(low, base)
                 if found.interval > (1 - CLOSE) * interval:
-                    return best
-            else:
+                    break
+            elif new:
                 continue  # now it can be told what stands between the units
+            else:
+                break
             if high - low < CLOSE / 4 * low:
                 break
             aimed = base * (1 - CLOSE / 2) * interval / found.interval
@@ -251,11 +308,19 @@ class _Search:
                 shape = following
         if (best := tried[shape]) is None:
             return self.overfull(None), False
-        return self.counted(best.solved, shape), True
+        return self.exactly(best.solved, shape)
+
+    def exactly(self, solved: _Solved, shape: Shape) -> tuple[_Counted, bool]:
+        """A plan with everything counted again, or the next longer one that fits then; whether one does."""
+        self.outer = None
+        found = self.counted(solved, shape)
+        if not self.fits(found) and (other := self.fastest(shape)) is not None:
+            found = other
+        return found, self.fits(found)
 
     def overfull(self, interval: int | None) -> _Counted:
         """The plan for an interval, or the smallest folds, whatever room there is; where no folds are so fast, about the fastest."""
-        room, self.room = self.room, np.full(len(self.room), UNLIMITED)
+        room, self.room = self.room, np.full_like(self.room, UNLIMITED)
         found = interval and self.within(interval)
         if not found:
             solved = self.smallest(Shape()) if interval else self.solved(self.slowest, Shape())
@@ -297,7 +362,8 @@ class _Search:
 
     def smallest(self, shape: Shape) -> _Solved | None:
         """The smallest base on the grid with a solution."""
-        products = 2 * self.room[1] + self.room[0] / 60
+        luts, dsps, *_ = self.room.sum(0)
+        products = 2 * dsps + luts / 60
         work = sum(own.macs for unit in self.units for own in unit.folding.each)
         guess = place_on_grid(work / max(1, products))
         most = place_on_grid(self.slowest) + 1
