@@ -14,6 +14,7 @@ PROMISES = {
     "2_bring_your_own_vit": ("RTL mismatches: 0", 1),
     "3_what_training_learned": ("heads are live", 5),
     "4_deit_small_on_u250": ("multipliers busy", 3),
+    "5_engines": ("has the shortest latency", 2),
 }
 """Text that a notebook prints, and the number of its pictures."""
 
