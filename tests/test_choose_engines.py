@@ -64,6 +64,7 @@ def test_what_fits_comes_first_then_what_the_goal_asks_for():
     assert best(large) == 0, "what does not fit only where nothing does"
 
 
+@pytest.mark.whole
 def test_a_target_takes_the_least_of_the_part_that_keeps_it(specialised):
     part = get_part("ZCU104")
     used = []

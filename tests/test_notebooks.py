@@ -20,7 +20,9 @@ PROMISES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=[p.stem for p in NOTEBOOKS])
+@pytest.mark.parametrize("path", [
+    pytest.param(p, id=p.stem, marks=[pytest.mark.whole] * (p.stem == "3_what_training_learned")) for p in NOTEBOOKS
+])  # fmt: skip
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.delenv(OPTIMISE)
     notebook = nbformat.read(path, as_version=4)

@@ -121,6 +121,7 @@ def test_a_part_without_room_gets_the_smallest_plan_that_is_known_not_to_fit(spe
     assert 0.5 < share < 0.9 and said.relief[1] in " ".join(said.lines)
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 @pytest.mark.xdist_group("engine plans")
 def test_a_target_out_of_reach_gets_about_the_fastest_plan(specialised):

@@ -68,7 +68,9 @@ def test_sample_takes_operators_in_turn(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, unit in UNITS.items() if not unit.encoders])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.whole] * (n == "matrix")) for n, unit in UNITS.items() if not unit.encoders]
+)
 def test_a_mutant_is_caught(name):
     """The first of the stored sample that compiles and is not equivalent for a written reason."""
     drawn = mutants.sample(name, mutants.mutants_of(UNITS[name]), 1)
