@@ -53,3 +53,8 @@ class BuildSettings(BaseModel):
     part_resources: Path | None = Field(None, description="JSON or YAML with the resources of other parts")
     workers: int = Field(2, ge=1, description="processes of synthesis and of simulation unit by unit at a time")
     seed: int = 0
+
+    @property
+    def dealt(self) -> int | tuple[int, ...] | Literal["auto"] | None:
+        """How encoders are dealt to engines: the encoders of each, where they are given, else ``engines``."""
+        return self.encoders_per_engine or self.engines

@@ -127,7 +127,7 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
         return _folded_by(file, in_engines(model, build.settings), build)
     interval = build.cfg._resolve_cycles_per_frame()
     options = replace(build.plan_options, interval=None if interval is None else int(interval))
-    if build.settings.engines == "auto":
+    if build.settings.dealt == "auto":
         model, summary = choose_engines(model, build.part, options, build.settings.frames_in_flight, progress.line)
     elif engines_of(model := in_engines(model, build.settings)):
         summary = plan_engines(model, build.part, options, progress.line)
@@ -148,7 +148,7 @@ def in_engines(model: ModelWrapper, settings: BuildSettings) -> ModelWrapper:
     Raises:
         UserError: the encoders cannot be dealt so, there is nothing to deal to, or a plan has to tell the number.
     """
-    engines = settings.encoders_per_engine or settings.engines
+    engines = settings.dealt
     if engines is None and settings.goal == "latency":
         raise UserError("goal latency is for a plan with engines: add --engines auto, or a number")
     if engines == "auto":

@@ -157,6 +157,12 @@ def test_fewer_engines_than_dies_count_the_part_as_a_whole(specialised):
     assert regions_of(model, 2) == sorted(regions_of(model, 2)) and set(regions_of(model, 2)) == {0, 1}
 
 
+def test_encoders_of_each_engine_come_before_auto(specialised):
+    settings = BuildSettings(engines="auto", encoders_per_engine=(2, 2))
+    assert settings.dealt == (2, 2) and len(engines_of(in_engines(specialised, settings))) == 2
+    assert BuildSettings(engines="auto").dealt == "auto" and BuildSettings().dealt is None
+
+
 def test_latency_needs_engines(specialised):
     with pytest.raises(UserError, match="goal latency is for a plan with engines: add --engines auto"):
         in_engines(specialised, BuildSettings(goal="latency"))

@@ -14,7 +14,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
-from finn_vitprune.custom_ops.mvau_fold import Fold
+from finn_vitprune.custom_ops.mvau_fold import Fold, shared_fold
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, larger_parts
 from finn_vitprune.synth.planned import Planned
@@ -27,6 +27,7 @@ FASTER = 1.05
 COARSE = 0.1
 """Step of the search for what a change would make possible."""
 FEWER_BITS = "INT4"
+FEWER_BITS_TEXT = f"weights of {DataType[FEWER_BITS].bitwidth()} bits"
 FEWER_BLOCKS = 0.75
 """Changes of a model that are tried: weights of fewer bits, and this share of the blocks that it keeps."""
 SHARES = tuple(i / 20 for i in range(19, 0, -1))
@@ -157,7 +158,7 @@ def _changes(search: Search, binding: tuple[str, ...]) -> Iterator[tuple[str, Se
             changed = _with_room(search, search.part, budget.model_copy(update={kind: 1.0}))
             yield f"all of the part's {kind} (--budget {kind}=1)", changed
     if has_wider_weights(search.units):
-        yield f"weights of {DataType[FEWER_BITS].bitwidth()} bits", _with_matrices(search, fewer_bits)
+        yield FEWER_BITS_TEXT, _with_matrices(search, fewer_bits)
     yield f"{FEWER_BLOCKS:g} of the kept blocks", _with_matrices(search, lambda fold: fewer_blocks(fold, FEWER_BLOCKS))
 
 
@@ -173,9 +174,13 @@ def _with_matrices(search: Search, change: Callable[[Fold], Fold]) -> Search:
     changed.barred, changed.kept = defaultdict(set), {}
     for cached in ("fastest", "slowest"):
         changed.__dict__.pop(cached, None)
-    changed.units = tuple(_changed(unit, change) for unit in search.units)
+    changed.units = tuple(with_matrix(unit, change) for unit in search.units)
     return changed
 
 
-def _changed(unit: Folding, change: Callable[[Fold], Fold]) -> Folding:
-    return MatrixFolding(change(unit.fold)) if isinstance(unit, MatrixFolding) else unit
+def with_matrix(unit: Folding, change: Callable[[Fold], Fold]) -> Folding:
+    """A unit with another matrix, of each encoder that shares it; one without a matrix stays as it is."""
+    if not isinstance(unit, MatrixFolding):
+        return unit
+    encoders = unit.fold.encoders
+    return MatrixFolding(shared_fold([change(own) for own in encoders]) if encoders else change(unit.fold))

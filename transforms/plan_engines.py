@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.custom_ops.folding import Folding
-from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
-from finn_vitprune.custom_ops.mvau_fold import Fold, shared_fold
+from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
 from finn_vitprune.custom_ops.shared_candidates import shared_candidates
 from finn_vitprune.synth.parts import Part
@@ -33,9 +31,11 @@ from finn_vitprune.transforms.fold import STREAM_SLACK
 from finn_vitprune.transforms.fold_engines import StreamFolds, set_fold, write_folds
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
-from finn_vitprune.transforms.plan import fewer_bits, fewer_blocks, fits_with, has_wider_weights, largest_share, shares_of
-from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, prices_of, room_of
-from finn_vitprune.transforms.slr import slrs_of
+from finn_vitprune.transforms.plan import (
+    FEWER_BITS_TEXT, fewer_bits, fewer_blocks, fits_with, has_wider_weights, largest_share, shares_of, with_matrix,
+)  # fmt: skip
+from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
+from finn_vitprune.transforms.slr import used_by_slr
 
 GRID = 1.01
 """Ratio of neighbouring intervals that are looked at."""
@@ -73,22 +73,12 @@ def plan_engines(
 
 def used_by(model: ModelWrapper) -> np.ndarray:
     """``[kinds]``: what all nodes take together, by estimate."""
-    return _used(map(getCustomOp, model.graph.node))
+    return sum(np.array(astuple(getCustomOp(node).resources()), dtype=float) for node in model.graph.node)
 
 
-def _used(ops: Iterable[VitOp]) -> np.ndarray:
-    return sum((np.array(astuple(op.resources()), dtype=float) for op in ops), np.zeros(len(KINDS)))
-
-
-def _outer_streams(model: ModelWrapper, regions: int) -> np.ndarray:
-    """``[regions, kinds]``: what is inserted between the nodes of ``model``, which stays as it is; in their SLRs, where there are several."""
-    whole, found = model.transform(InsertStreams()), np.zeros((regions, len(KINDS)))
-    for node in whole.graph.node:
-        op = getCustomOp(node)
-        if op.is_buffer or op.is_converter or op.is_crossing:
-            for region in slrs_of(whole, node) if regions > 1 else [0]:
-                found[region] += astuple(op.hop() if op.is_crossing else op.resources())
-    return found
+def _used_by_region(model: ModelWrapper, regions: int) -> np.ndarray:
+    """``[regions, kinds]``: what all nodes take, in their SLRs, where there are several regions."""
+    return used_by(model)[None] if regions == 1 else np.array([astuple(own) for own in used_by_slr(model, regions)], dtype=float)
 
 
 def regions_of(model: ModelWrapper, slrs: int) -> list[int]:
@@ -231,12 +221,11 @@ class _Search:
         if len(self.room) > 1:
             for name, region in self.regions.items():
                 getCustomOp(self.model.get_node_from_name(name)).set_nodeattr("slr", region)
+        regions = len(self.room)
+        used = _used_by_region(self.model, regions)
         if self.outer is None:
-            self.outer = _outer_streams(self.model, len(self.room))
-        ops = {region: [] for region in range(len(self.room))}
-        for node in self.model.graph.node:
-            ops[self.regions[node.name]].append(getCustomOp(node))
-        used = np.array([_used(own) for own in ops.values()]) + self.outer
+            self.outer = _used_by_region(self.model.transform(InsertStreams()), regions) - used
+        used = used + self.outer
         self.between = np.maximum(0, used - solved.used)
         interval = max(getCustomOp(node).get_exp_cycles() for node in self.model.graph.node)
         found = _Counted(solved, interval, latency_cycles(self.model), used)
@@ -336,7 +325,7 @@ class _Search:
             yield f"{slower.interval:,} cycles are about as few as fit"
             return
         if has_wider_weights(unit.folding for unit in self.units) and self.changed(fewer_bits).smallest(Shape()) is not None:
-            yield "with weights of 4 bits it fits"
+            yield f"with {FEWER_BITS_TEXT} it fits"
         share = largest_share(lambda share: self.changed(lambda fold: fewer_blocks(fold, share)).smallest(Shape()) is not None)
         if share is not None:
             yield fits_with(share)
@@ -345,7 +334,7 @@ class _Search:
         """This search for other matrices."""
         changed = copy.copy(self)
         changed.units = [
-            replace(unit, folding=_with_matrices(unit.folding, change), layers=tuple(_with_matrices(own, change) for own in unit.layers))
+            replace(unit, folding=with_matrix(unit.folding, change), layers=tuple(with_matrix(own, change) for own in unit.layers))
             for unit in self.units
         ]
         return changed
@@ -412,14 +401,6 @@ def _units(number: int, engine: VitEngine) -> Iterator[_Unit]:
         if ops[0].macs():
             name = unit_name(engine, role)
             yield _Unit(number, name, getCustomOp(nodes[name]).folding(), tuple(op.folding() for op in ops), before)
-
-
-def _with_matrices(folding: Folding, change: Callable[[Fold], Fold]) -> Folding:
-    if not isinstance(folding, MatrixFolding):
-        return folding
-    if folding.fold.encoders:
-        return MatrixFolding(shared_fold([change(own) for own in folding.fold.encoders]))
-    return MatrixFolding(change(folding.fold))
 
 
 def _port_width(engine: VitEngine, interval: int) -> int:

@@ -47,8 +47,8 @@ python -m finn_vitprune.builds.experiments.deit models --models DIR
 python -m finn_vitprune.builds.experiments.deit_engines --models DIR -o builds/results/deit_engines
 ```
 
-{known} of {settings} settings are planned. Minutes are processor time of the plan, on a busy machine. With engines the part
-counts as a whole; SLRs are told apart in the pipeline alone.
+{known} of {settings} settings are planned. Minutes are processor time of the plan, on a busy machine. The pipeline and as many
+engines as the part has SLRs are planned SLR by SLR; for fewer engines the part counts as a whole.
 
 ![Rate against latency](deit_engines.png)
 """
