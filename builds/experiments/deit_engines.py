@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib.pyplot as plt
 import typer
+from matplotlib.figure import Figure
 from qonnx.core.modelwrapper import ModelWrapper
 
 import finn_vitprune.plugin  # noqa: F401
@@ -131,18 +131,24 @@ def main(
 ) -> None:
     """Plan what is not planned yet, and write tables and plot."""
     path = output / "results.json"
-    rows = {key: PlanRow(**row) for key, row in json.loads(path.read_text()).items()} if path.is_file() else {}
+    rows = plan_rows(path) if path.is_file() else {}
     for setting in SETTINGS:
         if setting.key in rows or only not in setting.key:
             continue
         rows[setting.key] = planned(setting, ModelFolder(models))
         progress.line(f"{setting.key}: {rows[setting.key].rate:,.0f} images/s, {rows[setting.key].milliseconds:.3f} ms")
         write_json(path, {key: asdict(row) for key, row in rows.items()}, indent=1)
-    plot([rows[setting.key] for setting in SIDE_BY_SIDE if setting.key in rows], output / "deit_engines.png")
+    with whole_file(output / "deit_engines.png") as partial:
+        figure_of(rows).savefig(partial, format="png", dpi=150)
     known = sum(setting.key in rows for setting in SETTINGS)
     text = TEXT.format(mhz=MHZ, budget=budget_text(BUDGET), known=known, settings=len(SETTINGS))
     tables = [table(rows) for table in (side_by_side, references, small_parts)]
     write_text(output / "RESULTS.md", to_markdown(TITLE, text, [table for table in tables if table.rows]))
+
+
+def plan_rows(path: Path) -> dict[str, PlanRow]:
+    """What ``results.json`` holds, by the name of the setting."""
+    return {key: PlanRow(**row) for key, row in json.loads(path.read_text()).items()}
 
 
 def planned(setting: EngineSetting, folder: ModelFolder) -> PlanRow:
@@ -226,9 +232,11 @@ def _yes(fits: bool) -> str:
     return "yes" if fits else "no"
 
 
-def plot(rows: list[PlanRow], path: Path) -> None:
-    """Rate against latency."""
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+def figure_of(plans: Mapping[str, PlanRow]) -> Figure:
+    """Rate against latency of the plans side by side."""
+    rows = [plans[setting.key] for setting in SIDE_BY_SIDE if setting.key in plans]
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
     for bits, marker in ((8, "o"), (4, "s")):
         if own := [r for r in rows if r.bits == bits]:
             axes.plot([r.milliseconds for r in own], [r.rate for r in own], marker, linestyle="none", label=f"{bits}-bit weights and activations")
@@ -238,9 +246,7 @@ def plot(rows: list[PlanRow], path: Path) -> None:
     axes.set(xlabel="latency of one image (ms)", ylabel="images a second", xscale="log", yscale="log")
     axes.set_title("Engines x images in flight", fontsize=10)
     axes.legend()
-    with whole_file(path) as partial:
-        figure.savefig(partial, format="png", dpi=150)
-    plt.close(figure)
+    return figure
 
 
 if __name__ == "__main__":
