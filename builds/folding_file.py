@@ -23,7 +23,7 @@ from finn_vitprune.transforms.plan_engines import bind_units, engines_of
 
 FOLDING_ATTRIBUTES = [
     "SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "mac_style", "interval", "ranking", "ram_style",
-    "recip_bits_per_cycle",
+    "recip_bits_per_cycle", "roots",
 ]
 """What a folding says, whatever the mask is."""
 HARDWARE_ATTRIBUTES = [*FOLDING_ATTRIBUTES, "lane_blocks", "lane_slots", "inFIFODepths", "depth"]
@@ -137,7 +137,7 @@ def _check_value(op: VitOp, attribute: str, value: object) -> None:
     known, words = _KINDS[kind]
     choices = sorted(allowed[0]) if allowed else ()
     if attribute == "SIMD" and not isinstance(op, FoldedOp):
-        choices = op.widths if isinstance(op, VitEngine) else op.folding().choices
+        choices = op.widths
     if choices:
         words = ", ".join(map(str, choices))
     try:

@@ -14,7 +14,7 @@ from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
 from onnx import helper
 from qonnx.core.datatype import BaseDataType, DataType
 
-from finn_vitprune.custom_ops.folding import Folding, StreamFolding
+from finn_vitprune.custom_ops.folding import Attributes, Folding, StreamFolding
 from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
@@ -177,17 +177,25 @@ class VitOp(HWCustomOp):
             )
 
     def folding(self) -> Folding:
-        """The unit at its present fold, as frozen data.
+        """The unit at its present fold, as frozen data."""
+        choices = self.folds()
+        names = [name for name, _ in choices[0]] if choices else []
+        given = frozenset(a.SerializeToString() for a in self.onnx_node.attribute if a.name not in (*names, "slr"))
+        return StreamFolding(type(self), given, choices, tuple((name, self.get_nodeattr(name)) for name in names))
 
-        The default is for ops whose one choice is ``SIMD``, the elements a beat: a divisor of the channels of
-        every stream. Ops without that attribute have nothing to choose.
+    def folds(self) -> tuple[Attributes, ...]:
+        """The folds to choose from, from the cheapest to the fastest one: values of the same attributes.
+
+        The default is ``SIMD``, the elements a beat: the divisors of the channels of every stream. Ops without that
+        attribute have nothing to choose.
         """
-        given = frozenset(a.SerializeToString() for a in self.onnx_node.attribute if a.name not in ("SIMD", "slr"))
-        if "SIMD" not in self.get_nodeattr_types():
-            return StreamFolding(type(self), given, ())
+        return tuple((("SIMD", simd),) for simd in self.widths) if "SIMD" in self.get_nodeattr_types() else ()
+
+    @property
+    def widths(self) -> list[int]:
+        """Elements a beat that all streams can have."""
         streams = [stream for stream in self.in_streams() + self.out_streams() if stream is not TAGS]
-        choices = tuple(divisors(math.gcd(*(stream.channels for stream in streams))))
-        return StreamFolding(type(self), given, choices, self.get_nodeattr("SIMD"))
+        return divisors(math.gcd(*(stream.channels for stream in streams)))
 
     @abstractmethod
     def resources(self) -> Estimate:

@@ -20,6 +20,9 @@ from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
 FOLDINGS_KEPT = 1 << 14
 """Foldings of which cycles and resources are remembered, so that units of equal shape are evaluated once."""
 
+Attributes = tuple[tuple[str, int], ...]
+"""Names and values."""
+
 
 @dataclass(frozen=True)
 class Styles:
@@ -136,15 +139,18 @@ def thriftiest(
 
 @dataclass(frozen=True)
 class StreamFolding(Folding):
-    """A unit that streams ``simd`` elements a beat, one of ``choices``; nothing is chosen where there are none.
+    """A unit at ``fold``, one of ``choices``; nothing is chosen where there are none.
 
     The formulas are those of ``op``, read from a node of its own with the attributes ``given`` (serialised).
+
+    Attributes:
+        choices: from the cheapest to the fastest one.
     """
 
     op: type[HWCustomOp]
     given: frozenset[bytes]
-    choices: tuple[int, ...]
-    simd: int = 1
+    choices: tuple[Attributes, ...] = ()
+    fold: Attributes = ()
 
     @cached_property
     def _op(self) -> HWCustomOp:
@@ -167,13 +173,13 @@ class StreamFolding(Folding):
         return self._op.memory_map()
 
     def attributes(self) -> dict[str, int]:
-        return {"SIMD": self.simd} if self.choices else {}
+        return dict(self.fold)
 
     def for_interval(self, interval: int) -> Folding:
-        folds = [_at(self, simd) for simd in self.choices] or [self]
+        folds = [_at(self, fold) for fold in self.choices] or [self]
         return next((fold for fold in folds if fold.cycles <= interval), folds[-1])
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
-def _at(folding: StreamFolding, simd: int) -> StreamFolding:
-    return replace(folding, simd=simd)
+def _at(folding: StreamFolding, fold: Attributes) -> StreamFolding:
+    return replace(folding, fold=fold)

@@ -9,6 +9,7 @@ import numpy as np
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.fifo import FifoFolding
+from finn_vitprune.custom_ops.folding import Attributes
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, read_latency
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.custom_ops.shared import SharedOp, vector
@@ -17,10 +18,9 @@ from finn_vitprune.sim.beats import Stream
 
 RSQRT_CYCLES = 36
 """Cycles from the start of a token's reciprocal square root to that of the next one in the same root."""
-LEAST_CYCLES = 12
-"""Of a token; with more than four groups of lanes :data:`LOAD_CYCLES` and one a group, while its scale goes to the lanes."""
+MOST_ROOTS = 3
 LOAD_CYCLES = 8
-
+"""Cycles in which a token's scale goes to the lanes, besides one a group."""
 SCALE_CYCLES = 55
 """Cycles from a token's last beat to the read of its first, besides those of the adder tree."""
 GROUP_LANES = 32
@@ -35,6 +35,10 @@ MAX_CHANNELS = 1024
 MAX_SHIFT = 29  # 8 + e + shift stays below 63, the golden model's int64
 
 
+def _groups(simd: int) -> int:
+    return -(-simd // GROUP_LANES)
+
+
 class VitLayerNorm(SharedOp, UnaryStreamOp):
     """y_i = clip(round_half_even((D X_i - S1) rc 2**-(8 + e + shift))), per token of D codes X_i.
 
@@ -42,8 +46,8 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
     rc = (r mult) >> 16, with 1 / s_out = mult 2**-shift. X: ``[tokens, channels]`` INT16, y: signed 4 or
     8 bits. Widths: v 51, rc 26, D X_i - S1 27 bits. ``numerics.layernorm`` is the specification.
 
-    While a token is summed, the scales of others are made and another leaves. A square root takes 36 cycles; as many work in turn as
-    keep up with the stream, so a token takes max(D / SIMD, 12) cycles.
+    While a token is summed, the scales of others are made and another leaves. A square root takes 36 cycles; ``roots`` of
+    them (1 to 3) work in turn, so a token takes max(D / SIMD, 36 / roots) cycles.
 
     Source: L. Ba et al., "Layer Normalization", arXiv 1607.06450; Newton iteration for 1 / sqrt(v).
     """
@@ -53,6 +57,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         "eps": ("i", True, 1),
         "mult": ("i", True, 0),
         "shift": ("i", True, 0),
+        "roots": ("i", False, 1),
         "inputDataType": ("s", False, "INT16"),
         "outputDataType": ("s", False, "INT8"),
     }
@@ -66,8 +71,9 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
 
     def verify_node(self) -> list[str]:
         """Raise UserError for what the widths of the unit do not hold; an empty list when all is well."""
-        d, source, target = (self.get_nodeattr(name) for name in ("channels", "inputDataType", "outputDataType"))
+        d, roots, source, target = (self.get_nodeattr(name) for name in ("channels", "roots", "inputDataType", "outputDataType"))
         self.require(2 <= d <= MAX_CHANNELS, f"LayerNorm over {d} channels: use 2 to {MAX_CHANNELS}")
+        self.require(1 <= roots <= MOST_ROOTS, f"roots {roots}: use 1 to {MOST_ROOTS}")
         for op in self.by_encoder():
             eps = op.get_nodeattr("eps")
             self.require(1 <= eps < 1 << 51, f"eps {eps} must be 1 to 2**51 - 1, check the scale of its input")
@@ -83,23 +89,32 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         return [numerics.layernorm(inputs[0], eps, mult, shift, bits)]
 
     def get_exp_cycles(self) -> int:
-        """tokens * max(D / SIMD, 12)."""
+        """tokens * :attr:`token_cycles`."""
         return self.source.tokens * self.token_cycles
 
     @property
     def token_cycles(self) -> int:
         """From one token to the next."""
-        return max(self.source.token_beats, LEAST_CYCLES, LOAD_CYCLES + self.groups)
+        return max(self.source.token_beats, -(-RSQRT_CYCLES // self.roots), LOAD_CYCLES + self.groups)
+
+    def folds(self) -> tuple[Attributes, ...]:
+        """Of each width the numbers of roots that make a token faster."""
+        return tuple((("SIMD", simd), ("roots", roots)) for simd in self.widths for roots in range(1, 1 + self._useful_roots(simd)))
+
+    def _useful_roots(self, simd: int) -> int:
+        """How many keep up with the tokens."""
+        least = max(self.source.channels // simd, LOAD_CYCLES + _groups(simd))
+        return min(MOST_ROOTS, -(-RSQRT_CYCLES // least))
 
     @property
     def groups(self) -> int:
         """Of lanes."""
-        return -(-self.source.simd // GROUP_LANES)
+        return _groups(self.source.simd)
 
     @property
     def roots(self) -> int:
         """Square roots that work in turn."""
-        return -(-RSQRT_CYCLES // self.token_cycles)
+        return self.get_nodeattr("roots")
 
     @property
     def most_exponent(self) -> int:
@@ -197,6 +212,7 @@ class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):
         return {
             "D": self.get_nodeattr("channels"),
             "SIMD": self.get_nodeattr("SIMD"),
+            "ROOTS": self.roots,
             "OUT_WIDTH": self.target.dtype.bitwidth(),
             "ENCODERS": len(ops),
             "FRAMES": self.get_nodeattr("frames"),

@@ -259,7 +259,7 @@ def test_a_plan_in_several_slrs_keeps_the_room_of_each(example):
 
 def test_a_plan_that_only_borders_keep_from_fitting_does_not_fit():
     model, _ = random_vit()
-    model, part = hardware(model), dies(3, LUT=10_000, FF=80_000, DSP=60, BRAM36=20, URAM=4)
+    model, part = hardware(model), dies(3, LUT=6_300, FF=80_000, DSP=60, BRAM36=20, URAM=4)
     options = PlanOptions(interval=200)
     found, planned = plan(model, part, options)
     used = np.array([astuple(slr) for slr in used_by_slr(built(model, found, part, options), 3)])

@@ -79,7 +79,7 @@ def _wanted(ops: Sequence[VitOp], interval: int) -> list[dict[str, int]]:
     foldings = [op.folding() for op in ops]
     if all(isinstance(folding, StreamFolding) for folding in foldings):
         common = set.intersection(*(set(folding.choices) for folding in foldings))
-        return [{"SIMD": simd} for simd in sorted(common)] or [{}]
+        return [dict(fold) for fold in sorted(common)] or [{}]
     shares = (int(interval * len(ops) ** (i / (STEPS - 1) - 1)) for i in range(STEPS))
     found = [folding.for_interval(max(1, share)).attributes() for share in shares for folding in foldings]
     return list({frozenset(fold.items()): fold for fold in found}.values())

@@ -41,7 +41,7 @@ UNITS: dict[str, Made] = {
     "small: add, 16 bits, SIMD 8": TIMED_UNITS["add, 16 bits, SIMD 8"],
     "small: lookup, 8 to 8 bits, SIMD 16": lookup(16),
     "small: requant 48, 24 to 8 bits, SIMD 2": requant(2, 48),
-    "small: LayerNorm 17x48, SIMD 2": norm(17, 48, 2),
+    "small: LayerNorm 17x48, SIMD 2": norm(17, 48, 2, 2),
     "small: token drop 17x48, SIMD 4, k 12": drop(17, 48, 4, 12, 2),
     "small: width, 8 bits, 6 to 4": stream("VitWidthConverter", 6, "INT8", in_simd=6, out_simd=4),
     "small: attention 17x2x8, SIMD 4, PE 2": attention(4, 2, "auto", tokens=17, heads=2, head_dim=8),

@@ -88,11 +88,11 @@ class FinnUnit:
     bits: tuple[int, int]
 
 
-def norm(tokens: int, channels: int, simd: int) -> Made:
+def norm(tokens: int, channels: int, simd: int, roots: int) -> Made:
     """A LayerNorm."""
     mult, shift = numerics.snap_ratio(24.0)
-    attributes = {"tokens": tokens, "channels": channels, "SIMD": simd, "eps": 1000, "mult": int(mult), "shift": shift}
-    return "VitLayerNorm", attributes, []
+    attributes = {"tokens": tokens, "channels": channels, "SIMD": simd, "roots": roots}
+    return "VitLayerNorm", attributes | {"eps": 1000, "mult": int(mult), "shift": shift}, []
 
 
 def drop(tokens: int, channels: int, simd: int, k: int, heads: int) -> Made:
@@ -141,8 +141,8 @@ UNITS: dict[str, Made | FinnUnit] = {
     "lookup, 8 to 8 bits, SIMD 16": lookup(16),
     "requant, 24 to 8 bits, SIMD 8": requant(8),
     "requant, 24 to 8 bits, SIMD 4, table in block RAM": requant(4),
-    "LayerNorm 384, SIMD 8": norm(197, 384, 8),
-    "LayerNorm 384, SIMD 16": norm(197, 384, 16),
+    "LayerNorm 384, SIMD 8": norm(197, 384, 8, 1),
+    "LayerNorm 384, SIMD 16": norm(197, 384, 16, 2),
     "token drop 197x384, SIMD 6, k 98": drop(197, 384, 6, 98, 6),
     "token drop 197x384, SIMD 3, k 98, 38,425 cycles": planned_drop(197, 3, 98, 38425),
     "token drop 100x384, SIMD 2, k 50, 38,425 cycles": planned_drop(100, 2, 50, 38425),
@@ -182,7 +182,7 @@ UNITS: dict[str, Made | FinnUnit] = {
     "small: add, 16 bits, SIMD 4": stream("VitAdd", 4, "INT16"),
     "small: lookup, 8 to 8 bits, SIMD 4": lookup(4),
     "small: requant 48, 24 to 8 bits, SIMD 4": requant(4, 48),
-    "small: LayerNorm 17x48, SIMD 4": norm(17, 48, 4),
+    "small: LayerNorm 17x48, SIMD 4": norm(17, 48, 4, 3),
     "small: token drop 17x48, SIMD 4, k 8": drop(17, 48, 4, 8, 2),
     "small: attention 17x2x8, SIMD 2, PE 2": attention(2, 2, "auto", tokens=17, heads=2, head_dim=8),
     "small: matrix 48x48 b8, 2x4x4x1, 4 bits, portable": matrix(48, 48, (2, 4, 4, 1), "portable", "auto", 4, block=8),

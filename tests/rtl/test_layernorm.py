@@ -13,11 +13,11 @@ from finn_vitprune.sim import Stimulus
 from finn_vitprune.synth.yosys import synth_node
 
 
-def attrs(tokens, channels, simd, out="INT8", eps=1000, inverse=None):
+def attrs(tokens, channels, simd, out="INT8", eps=1000, inverse=None, roots=3):
     """Node attributes for an output scale of 1 / ``inverse``."""
     mult, shift = numerics.snap_ratio(inverse or (24.0 if out == "INT8" else 2.5))
-    return {"tokens": tokens, "channels": channels, "SIMD": simd, "eps": eps, "mult": int(mult),
-            "shift": shift, "outputDataType": out}
+    return {"tokens": tokens, "channels": channels, "SIMD": simd, "roots": roots, "eps": eps,
+            "mult": int(mult), "shift": shift, "outputDataType": out}
 
 
 def tokens_of_all_spreads(frames, tokens, channels, seed=1):
@@ -30,42 +30,45 @@ def tokens_of_all_spreads(frames, tokens, channels, seed=1):
 
 
 CASES = [
-    # tokens, channels, SIMD, output
-    pytest.param(17, 48, 4, "INT8", id="three roots in turn"),
-    pytest.param(11, 54, 2, "INT8", id="two roots in turn"),
-    pytest.param(11, 40, 2, "INT4", id="20 beats, two roots"),
-    pytest.param(17, 26, 2, "INT8", id="13 beats, three roots"),
-    pytest.param(5, 48, 1, "INT8", id="beats are the bottleneck"),
-    pytest.param(6, 36, 1, "INT8", id="a token and its root take 36 cycles"),
-    pytest.param(6, 74, 2, "INT4", id="37 beats"),
-    pytest.param(6, 40, 1, "INT8", id="40 beats"),
-    pytest.param(4, 48, 3, "INT4", id="adder tree of three"),
-    pytest.param(7, 24, 24, "INT4", id="a token a beat"),
-    pytest.param(5, 384, 8, "INT8", id="DeiT-Small"),
-    pytest.param(6, 66, 33, "INT8", id="two groups of lanes"),
-    pytest.param(9, 65, 65, "INT4", id="three groups and a token a beat"),
-    pytest.param(9, 2, 1, "INT8", id="two channels"),
+    # tokens, channels, SIMD, output, roots
+    pytest.param(17, 48, 4, "INT8", 3, id="three roots in turn"),
+    pytest.param(11, 54, 2, "INT8", 2, id="two roots in turn"),
+    pytest.param(11, 40, 2, "INT4", 2, id="20 beats, two roots"),
+    pytest.param(17, 26, 2, "INT8", 3, id="13 beats, three roots"),
+    pytest.param(11, 48, 2, "INT8", 1, id="24 beats wait for one root"),
+    pytest.param(11, 48, 4, "INT4", 2, id="12 beats wait for two roots"),
+    pytest.param(11, 24, 24, "INT8", 1, id="a token a beat waits for one root"),
+    pytest.param(5, 48, 1, "INT8", 3, id="beats are the bottleneck"),
+    pytest.param(6, 36, 1, "INT8", 1, id="a token and its root take 36 cycles"),
+    pytest.param(6, 74, 2, "INT4", 1, id="37 beats"),
+    pytest.param(6, 40, 1, "INT8", 1, id="40 beats"),
+    pytest.param(4, 48, 3, "INT4", 3, id="adder tree of three"),
+    pytest.param(7, 24, 24, "INT4", 3, id="a token a beat"),
+    pytest.param(5, 384, 8, "INT8", 1, id="DeiT-Small"),
+    pytest.param(6, 66, 33, "INT8", 3, id="two groups of lanes"),
+    pytest.param(9, 65, 65, "INT4", 3, id="three groups and a token a beat"),
+    pytest.param(9, 2, 1, "INT8", 3, id="two channels"),
 ]
 
 
-def inputs(tokens, channels, simd, out, frames=3, **scales):
-    """Op type, attributes and tokens of every spread; ``scales``: eps and inverse of :func:`attrs`."""
-    shape = attrs(tokens, channels, simd, out, **scales)
+def inputs(tokens, channels, simd, out, frames=3, **given):
+    """Op type, attributes and tokens of every spread; ``given``: more of :func:`attrs`."""
+    shape = attrs(tokens, channels, simd, out, **given)
     return "VitLayerNorm", shape, [tokens_of_all_spreads(frames, tokens, channels)]
 
 
-@pytest.mark.parametrize("tokens,channels,simd,out", CASES)
-def test_equals_golden_model_at_its_interval(tokens, channels, simd, out):
-    checked = check_op(*inputs(tokens, channels, simd, out))
+@pytest.mark.parametrize("tokens,channels,simd,out,roots", CASES)
+def test_equals_golden_model_at_its_interval(tokens, channels, simd, out, roots):
+    checked = check_op(*inputs(tokens, channels, simd, out, roots=roots))
     op = checked.built.op
-    beats = channels // simd
-    assert op.get_exp_cycles() == tokens * max(beats, 12)
+    beats, root = channels // simd, 36 // roots
+    assert op.get_exp_cycles() == tokens * max(beats, root)
     [times] = op.pass_times([TokenTimes.steady(tokens, beats)])
     late = checked.latency - times.last[-1] - 1
-    if 36 < op.roots * op.token_cycles <= 40:
+    if 36 < roots * op.token_cycles <= 40:
         assert 0 <= late <= 5, "a root is not free in all of these cycles"
-    elif beats < 12:
-        assert -12 < late <= 0, "free roots start before their turn in the steady state"
+    elif beats < root and roots > 1:
+        assert -root < late <= 0, "free roots start before their turn in the steady state"
     else:
         assert late == 0
 
@@ -230,6 +233,8 @@ def test_all_that_is_inside_is_counted():
         ({"eps": 0}, "eps 0 must be"),
         ({"mult": 1 << 17}, "mult 131072"),
         ({"shift": 30}, "shift 30 0 to 29"),
+        ({"roots": 0}, "roots 0: use 1 to 3"),
+        ({"roots": 4}, "roots 4: use 1 to 3"),
         ({"inputDataType": "INT8"}, "only INT16"),
         ({"outputDataType": "INT16"}, "use INT4 or INT8"),
     ],
@@ -244,7 +249,7 @@ def test_estimates_agree_with_yosys(seed, tmp_path):
     rng = np.random.default_rng(seed)
     simd = (1, 2, 4)[seed]
     channels, out = simd * int(rng.choice([12, 16, 48, 96])), ("INT8", "INT4")[seed % 2]
-    shape = attrs(int(rng.integers(2, 99)), channels, simd, out)
+    shape = attrs(int(rng.integers(2, 99)), channels, simd, out, roots=1 + seed)
     check_estimates("VitLayerNorm", shape, tmp_path)
 
 
@@ -254,7 +259,7 @@ def test_estimates_of_a_shared_unit_agree_with_yosys(seed):
     simd, out = (2, 1, 4)[seed], ("INT8", "INT4")[seed % 2]
     channels, least = simd * int(rng.choice([12, 16, 48, 96])), rng.uniform(1, 8)
     uses = [
-        Use(attrs(int(rng.integers(1, 99)), channels, simd, out, eps, least * 2 ** rng.uniform(0, 2 + 2 * seed)))
+        Use(attrs(int(rng.integers(1, 99)), channels, simd, out, eps, least * 2 ** rng.uniform(0, 2 + 2 * seed), 1 + seed))
         for eps in rng.integers(1, 1 << 40, 2 + 3 * seed).tolist()
     ]
     op, _, _folder = generate_shared("VitLayerNorm", uses)

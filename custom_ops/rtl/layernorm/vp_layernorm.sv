@@ -1,7 +1,6 @@
 // Integer LayerNorm over tokens of D signed 16-bit codes, SIMD a beat, without gamma and beta.
-// A token is summed (stats), then its scale is made (scales: a reciprocal square root takes 36 cycles, and as many work in
-// turn as keep up), then it leaves; so a token takes D/SIMD cycles, but LEAST at least. The codes wait in RAMs of HELD
-// words. Nothing stands still on its way: a beat comes in only where a word is free, and is read only where the FIFO at
+// A token is summed (stats), then its scale is made (scales: a reciprocal square root takes 36 cycles, and ROOTS work in
+// turn), then it leaves; so a token takes the larger of D/SIMD and 36/ROOTS cycles. The codes wait in RAMs of HELD words. Nothing stands still on its way: a beat comes in only where a word is free, and is read only where the FIFO at
 // the output has a place for it.
 // EPS, MULT and SHIFT are those of each encoder. What is not the smallest SHIFT of all is part of a token's exponent e.
 `default_nettype none
@@ -9,6 +8,7 @@
 module vp_layernorm #(
     int unsigned D         = 48,
     int unsigned SIMD      = 4,
+    int unsigned ROOTS     = 1,
     int unsigned OUT_WIDTH = 8,
     int unsigned ENCODERS  = 1,
     int unsigned FRAMES    = 4,   // tags that wait
@@ -53,9 +53,9 @@ module vp_layernorm #(
 
     // Words for the beats that are on their way where tokens come every PERIOD cycles, with some for waits: a beat
     // keeps its word for WAIT cycles.
-    localparam int unsigned LEAST = GROUPS > 4 ? 8 + GROUPS : 12;  // a scale's turn at the lanes
+    localparam int unsigned ROOT = (36 + ROOTS - 1) / ROOTS;
+    localparam int unsigned LEAST = ROOT > 8 + GROUPS ? ROOT : 8 + GROUPS;  // or a scale's turn at the lanes
     localparam int unsigned PERIOD = BEATS > LEAST ? BEATS : LEAST;
-    localparam int unsigned ROOTS = (36 + PERIOD - 1) / PERIOD;
     localparam int unsigned WAIT = BEATS + 55 + $clog2(SIMD);
     localparam int unsigned LATE = WAIT % PERIOD < BEATS ? WAIT % PERIOD : BEATS;
     localparam int unsigned UNEVEN = BEATS < PERIOD ? 2 * BEATS : 0;  // roots that wait for sums start one after another

@@ -60,9 +60,8 @@ module vp_layernorm_scales #(
 
     scale_t made;
     always_comb begin
-        made = '0;
-        for (int i = 0; i < ROOTS; i++) if (done[i]) made |= scale[i];
-        if (ROOTS == 1) made = scale[0];
+        made = scale[0];
+        for (int i = 1; i < ROOTS; i++) if (done[i]) made = scale[i];
     end
     // Tokens that wait for the lanes count as under way.
     vp_credit_fifo #(.WIDTH($bits(scale_t)), .DEPTH(2 * ROOTS + 1)) scales (
