@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from itertools import accumulate
 from typing import Self
@@ -16,18 +16,18 @@ from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import Schedule, row_ends
 from finn_vitprune.custom_ops.base import FoldedOp
-from finn_vitprune.custom_ops.load_chain import LoadChainBackend
+from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.mvau_contents import behind_one_another, constant_contents, drain_contents, lane_contents
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Fold, Room, product_sum_bits, shared_fold
 from finn_vitprune.custom_ops.mvau_mac import MAC_STYLES
 from finn_vitprune.custom_ops.requant_estimate import requant_cycles
 from finn_vitprune.custom_ops.rtl_backend import Memory
-from finn_vitprune.custom_ops.shared import SharedOp, vector
+from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
-from finn_vitprune.sim.contents import Region, fill_file
+from finn_vitprune.sim.contents import Region
 
 LOAD_CYCLES = 4
 """From the last beat of a group's input to its first step: registers, the program's first entry."""
@@ -233,10 +233,10 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
         return self.burst_tokens() * self.in_streams()[0].token_beats
 
 
-class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
-    """RTL of :class:`BlockSparseMVAU`: ``vp_mvau`` and the contents of its four ROMs.
+class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
+    """RTL of :class:`BlockSparseMVAU`: ``vp_mvau``, its four memories and its tables.
 
-    With ``ram_style`` "ultra" the weights are not ROM but loaded at start-up.
+    With ``ram_style`` "ultra" the weights are loaded at start-up, with ``loaded`` all contents.
     """
 
     RTL_TOP = "vp_mvau"
@@ -247,14 +247,7 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
         return {
             "ENCODERS": len(f.each),
             "FRAMES": self.get_nodeattr("frames"),
-            "FRAME_ROWS": vector([own.rows for own in f.each]),
-            "FRAME_MW": vector([own.mw for own in f.each]),
-            "W_START": starts([own.weight_words for own in f.each]),
-            "P_START": starts([own.program_entries for own in f.each]),
-            "C_START": starts([own.drain_entries for own in f.each]),
-            "K_START": starts([own.constants for own in f.each]),
             "SPAN": f.span,
-            "LEFT": vector([f.shift - own.shift if f.span else 0 for own in f.each]),
             "ROWS": f.rows,
             "MW": f.mw,
             "MH": f.mh,
@@ -296,19 +289,48 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
             "C_WORDS": f.drain_entries,
             "K_WORDS": f.constants,
             **{f"{k}_FILE": self.memory_file(suffix) for k, suffix in _ROMS.items()},
-            **{"W_FILE": fill_file(region.unit, region.memory) for region in self.loaded_regions()},
             **{f"{key}_STYLE": style for key, style in styles.items()},
-            **({"LOAD_STAGES": self.get_nodeattr("load_stages")} if self.on_load_chain else {}),
+            **self.load_parameters(),
         }
 
-    @property
-    def on_load_chain(self) -> bool:
-        return self.get_nodeattr("ram_style") == "ultra"
+    def is_loaded(self, memory: str) -> bool:
+        """UltraRAM has no contents of its own."""
+        return super().is_loaded(memory) or (memory == _ROMS["W"] and self.get_nodeattr("ram_style") == "ultra")
 
-    def memory_file(self, suffix: str) -> str:
-        """Bare file name of a ROM; a bank of weights has its number in front, where vp_mvau can put it."""
-        name, _, bank = suffix.partition(_BANK)
-        return f"{bank}_{super().memory_file(name)}" if bank else super().memory_file(name)
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """Shapes of frames as ``vp_mvau_load`` and ``vp_mvau_drain`` have them, and where an encoder's contents begin."""
+        f = self.fold()
+
+        def starts(words: Callable[[Fold], int]) -> list[tuple[int]]:
+            return [(start,) for start in accumulate((words(own) for own in f.each[:-1]), initial=0)]
+
+        def less_two(count: int) -> tuple[int, int]:
+            return int(count == 1), max(0, count - 2)
+
+        constants = starts(lambda own: own.constants)
+        return {
+            "load_shapes": [(*less_two(own.mw // f.in_width), *less_two(own.rows)) for own in f.each],
+            "program_starts": starts(lambda own: own.program_entries),
+            "weight_starts": starts(lambda own: own.weight_words),
+            "drain_starts": starts(lambda own: own.drain_entries),
+            "drain_shapes": [
+                (*less_two(-(-own.rows // f.rows_per_step)), (own.rows - 1) % f.rows_per_step, first, f.shift - own.shift if f.span else 0)
+                for own, (first,) in zip(f.each, constants)
+            ],
+        }
+
+    def regions(self) -> list[Region]:
+        f = self.fold()
+
+        def memory(key: str) -> Region:
+            depth, width, banks = shapes[key]
+            return Region(self.onnx_node.name, _ROMS[key], depth, width, banks)
+
+        shapes, table = mvau_estimate.rom_shapes(f), self.table_region
+        return [
+            table("load_shapes"), table("program_starts"), table("weight_starts"), memory("P"), memory("W"),
+            table("drain_starts"), table("drain_shapes"), memory("C"), memory("K"),
+        ]  # fmt: skip
 
     def generate_hdl(self, model, fpgapart: str, clk: float) -> None:
         """Write the HDL (:meth:`VitRTLBackend.generate_hdl`).
@@ -324,40 +346,22 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
         self._keep(ops, "bias_bits")
         super().generate_hdl(model, fpgapart, clk)
 
-    def memories(self, model) -> dict[str, Memory]:
-        """Weights, the two programs, and biases with multipliers, each padded to its elaborated depth.
-
-        Weights in UltraRAM are in :meth:`loaded_banks` instead.
+    def banks(self, model) -> dict[str, list[Memory]]:
+        """Weights, the two programs, and biases with multipliers, each padded to its elaborated depth; those of the encoders one
+        behind another.
 
         Raises:
             UserError: values do not fit their types, or the mask does not fit the elaborated maxima.
         """
-        contents, banks = self._contents(model)
-        if self.on_load_chain:
-            return contents
-        names = [f"weights{_BANK}{i:02d}" for i in range(len(banks))] if len(banks) > 1 else ["weights"]
-        return dict(zip(names, banks)) | contents
-
-    def loaded_regions(self) -> list[Region]:
-        if not self.on_load_chain:
-            return []
-        depth, width, banks = mvau_estimate.rom_shapes(self.fold())["W"]
-        return [Region(self.onnx_node.name, _ROMS["W"], depth, width, banks)]
-
-    def loaded_banks(self, model) -> list[list[Memory]]:
-        return [self._contents(model)[1]] if self.on_load_chain else []
+        found = [op._own_contents(model) for op in self._planned(model)]
+        banks = {name: [behind_one_another(each) for each in zip(*(own[name] for own in found))] for name in found[0]}
+        banks["program"] = [bank.joined(self.fold().program_per) for bank in banks["program"]]
+        return banks
 
     def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
         constants = index - len(self.in_streams())
-        loaded = self.on_load_chain and constants % (3 if self.get_nodeattr("requant") else 2) == 0
+        loaded = self.is_loaded(_ROMS["W"]) and constants % (3 if self.get_nodeattr("requant") else 2) == 0
         return BlockMask.of(values, self.get_nodeattr("block")).grid if loaded else values
-
-    def _contents(self, model) -> tuple[dict[str, Memory], list[Memory]]:
-        """Programs and constants by file suffix, and the banks of the weights; those of the encoders one behind another."""
-        found = [op._own_contents(model) for op in self._planned(model)]
-        contents = {suffix: behind_one_another([own[suffix] for own, _ in found]) for suffix in found[0][0]}
-        contents["program"] = contents["program"].joined(self.fold().program_per)
-        return contents, [behind_one_another(banks) for banks in zip(*(banks for _, banks in found))]
 
     def _planned(self, model) -> tuple[Self, ...]:
         """The op as each encoder has it, with the kept blocks of its weights."""
@@ -373,8 +377,8 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
             texts = [json.dumps(json.loads(text) | {attribute: op.get_nodeattr(attribute)}, default=int) for text, op in own]
             self.set_nodeattr("encoders", texts)
 
-    def _own_contents(self, model) -> tuple[dict[str, Memory], list[Memory]]:
-        """Contents of the op alone, the lanes' program an entry a word."""
+    def _own_contents(self, model) -> dict[str, list[Memory]]:
+        """Banks of the op alone, the lanes' program an entry a word."""
         tensors = [model.get_initializer(name) for name in self.onnx_node.input[1:]]
         values = [np.rint(tensor).astype(np.int64) for tensor in tensors]
         plan, f = self.schedule(), self.own_fold()
@@ -388,10 +392,11 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
             )
         lane_program, banks = lane_contents(f, plan, weights)
         return {
-            "program": lane_program,
-            "drain": drain_contents(f, plan),
-            "constants": constant_contents(f, bias, mult),
-        }, banks
+            "weights": banks,
+            "program": [lane_program],
+            "drain": [drain_contents(f, plan)],
+            "constants": [constant_contents(f, bias, mult)],
+        }
 
     def _check_values(self, f: Fold, weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> None:
         if weights.shape != (f.mw, f.mh) or bias.size != f.mh or (mult is not None and mult.size != f.mh):
@@ -408,10 +413,4 @@ class BlockSparseMVAU_rtl(LoadChainBackend, BlockSparseMVAU):
                 raise UserError(f"{what} {found} is outside {limits} (node {self.onnx_node.name})")
 
 
-def starts(words: Sequence[int]) -> int:
-    """Where each encoder's part of a memory begins, given their words."""
-    return vector(list(accumulate(words, initial=0))[:-1])
-
-
-_BANK = "@"
 _ROMS = {"W": "weights", "P": "program", "C": "drain", "K": "constants"}

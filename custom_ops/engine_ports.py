@@ -8,9 +8,8 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import TAGS, VitOp
+from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.memory import Estimate
-from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.custom_ops.shared import vector
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 
@@ -42,14 +41,16 @@ class EnginePort(VitOp):
 
     def port_parameters(self) -> dict[str, int | str]:
         """Those of ``vp_engine_entry`` and ``vp_engine_exit``."""
-        beats = [self.of_encoder(e).beats for e in range(len(self.get_nodeattr("tokens")))]
         return {
             "WIDTH": self.stream.width,
-            "ENCODERS": len(beats),
+            "ENCODERS": len(self.get_nodeattr("tokens")),
             "BATCH": self.get_nodeattr("frames_in_flight"),
-            "BEAT_BITS": max(beats).bit_length(),
-            "BEATS": vector(beats),
+            "BEAT_BITS": self.stream.beats.bit_length(),
         }
+
+    def port_tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """Beats of a frame."""
+        return {"beats": [(self.of_encoder(e).beats,) for e in range(len(self.get_nodeattr("tokens")))]}
 
     def port_luts(self) -> int:
         """Beats left, their table by encoder, the batch, two skids and a choice of a bit each, tags."""
@@ -73,13 +74,16 @@ class VitEngineEntry(EnginePort):
         return Estimate(LUT=self.port_luts() + self.stream.width)
 
 
-class VitEngineEntry_rtl(VitRTLBackend, VitEngineEntry):
+class VitEngineEntry_rtl(LoadedBackend, VitEngineEntry):
     """RTL of :class:`VitEngineEntry`."""
 
     RTL_TOP = "vp_engine_entry"
 
     def rtl_parameters(self) -> dict[str, int | str]:
-        return self.port_parameters()
+        return self.port_parameters() | self.load_parameters()
+
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        return self.port_tables()
 
 
 class VitEngineExit(EnginePort):
@@ -98,10 +102,13 @@ class VitEngineExit(EnginePort):
         return Estimate(LUT=self.port_luts())
 
 
-class VitEngineExit_rtl(VitRTLBackend, VitEngineExit):
+class VitEngineExit_rtl(LoadedBackend, VitEngineExit):
     """RTL of :class:`VitEngineExit`."""
 
     RTL_TOP = "vp_engine_exit"
 
     def rtl_parameters(self) -> dict[str, int | str]:
-        return self.port_parameters()
+        return self.port_parameters() | self.load_parameters()
+
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        return self.port_tables()

@@ -10,11 +10,13 @@ from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.fifo import FifoFolding
 from finn_vitprune.custom_ops.folding import Attributes
+from finn_vitprune.custom_ops.load_chain import LoadedBackend, frame_rows
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, read_latency
-from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
-from finn_vitprune.custom_ops.shared import SharedOp, vector
+from finn_vitprune.custom_ops.rtl_backend import Memory
+from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
+from finn_vitprune.sim.contents import WORD_BITS
 
 RSQRT_CYCLES = 36
 """Cycles from the start of a token's reciprocal square root to that of the next one in the same root."""
@@ -119,8 +121,12 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
     @property
     def most_exponent(self) -> int:
         """Largest e, of a token of an encoder that shifts more than another."""
-        shifts = [op.get_nodeattr("shift") for op in self.by_encoder()]
-        return MOST_EXPONENT + max(shifts) - min(shifts)
+        return MOST_EXPONENT + max(op.get_nodeattr("shift") for op in self.by_encoder()) - self.least_shift
+
+    @property
+    def least_shift(self) -> int:
+        """Of all encoders."""
+        return min(op.get_nodeattr("shift") for op in self.by_encoder())
 
     def held_beats(self) -> int:
         """HELD of ``vp_layernorm``: beats that keep their words from input to output at the interval of tokens."""
@@ -201,7 +207,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         return -(-(self.held_beats() + self.leave_cycles() + 2) // self.source.token_beats)
 
 
-class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):
+class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
     """RTL of :class:`VitLayerNorm`."""
 
     RTL_TOP = "vp_layernorm"
@@ -217,13 +223,23 @@ class VitLayerNorm_rtl(VitRTLBackend, VitLayerNorm):
             "ENCODERS": len(ops),
             "FRAMES": self.get_nodeattr("frames"),
             "TOKEN_W": max(1, numerics.clog2(max(op.source.tokens for op in ops))),
-            "TOKENS": vector([op.source.tokens for op in ops]),
-            "MULT": vector([op.get_nodeattr("mult") for op in ops]),
-            "SHIFT": vector([op.get_nodeattr("shift") for op in ops]),
-            "EPS": vector([op.get_nodeattr("eps") for op in ops], 64),
+            "LEAST_SHIFT": self.least_shift,
+            "MOST_E": self.most_exponent,
             "SEED_FILE": self.memory_file("seed"),
+            **self.load_parameters(),
         }
 
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """Tokens, eps (high and low half), the multiplier and the largest exponent."""
+        ops = self.by_encoder()
+        eps, mult, shift = ([op.get_nodeattr(name) for op in ops] for name in ("eps", "mult", "shift"))
+        tops = [MOST_EXPONENT + s - self.least_shift for s in shift]
+        halves = [e >> WORD_BITS for e in eps], [e % (1 << WORD_BITS) for e in eps]
+        return {"shapes": frame_rows([op.source.tokens for op in ops], *halves, mult, tops)}
+
     def memories(self, model) -> dict[str, Memory]:
-        """The seed table of the reciprocal square root."""
+        """The seed table of the reciprocal square root, which is always built in."""
         return {"seed": Memory(numerics.layernorm_seed_table(), SEED_BITS)}
+
+    def is_loaded(self, memory: str) -> bool:
+        return memory != "seed" and super().is_loaded(memory)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from finn_vitprune.custom_ops.crossing import STAGES_A_BORDER
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.netlist import StitchedPin
-from finn_vitprune.custom_ops.rtl_backend import Pin, VitRTLBackend
+from finn_vitprune.custom_ops.rtl_backend import Memory, Pin, VitRTLBackend
+from finn_vitprune.custom_ops.shared import vector
 from finn_vitprune.numerics import clog2
-from finn_vitprune.sim.contents import WORD_BITS
+from finn_vitprune.sim.contents import WORD_BITS, Region, fill_file
 
 CHAIN_BITS = WORD_BITS + 2
 """A word, valid, start."""
 LOAD_IN, LOAD_OUT = "load_in", "load_out"
+BANK = "@"
+"""Between the name of a memory and the number of its bank."""
 
 
 class LoadChainBackend(VitRTLBackend):
@@ -30,6 +36,10 @@ class LoadChainBackend(VitRTLBackend):
         """Whether this node has the pins that its top has."""
         return True
 
+    def load_parameters(self) -> dict[str, int]:
+        """Parameters of the top that say where it is on the chain."""
+        return {"LOAD_STAGES": self.get_nodeattr("load_stages")} if self.on_load_chain else {}
+
     def side_pins(self) -> list[Pin]:
         if not self.on_load_chain:
             return []
@@ -45,6 +55,82 @@ class LoadChainBackend(VitRTLBackend):
         return super().code_generation_ipi() + [
             f"connect_bd_net [get_bd_pins {before}/{LOAD_OUT}] [get_bd_pins {here}/{LOAD_IN}]"
         ]
+
+
+class LoadedBackend(LoadChainBackend):
+    """RTL half of a unit whose contents are built in, or with ``loaded`` = 1 come through the load chain.
+
+    Contents are all that a network decides and the hardware's size does not hang on: memories, and tables of numbers by encoder.
+    The top has the parameters ``LOADED`` and ``UNIT``, a parameter for each table by its name, and regions in the order of
+    :meth:`regions`.
+    """
+
+    ATTRIBUTES = {"loaded": ("i", False, 0, {0, 1})}
+
+    @abstractmethod
+    def tables(self) -> dict[str, Sequence[Sequence[int]]]:
+        """Numbers by encoder, by the name of the table: a row of non-negative integers below 2**32 an encoder."""
+
+    def regions(self) -> list[Region]:
+        """All that can be loaded, in the order of the chain; the tables alone where a unit has no memories."""
+        return [self.table_region(name) for name in self.tables()]
+
+    def banks(self, model) -> dict[str, list[Memory]]:
+        """The banks of the regions that are no tables, by the region's name."""
+        return {}
+
+    def is_loaded(self, memory: str) -> bool:
+        """Whether the region of that name is loaded."""
+        return bool(self.get_nodeattr("loaded"))
+
+    @property
+    def on_load_chain(self) -> bool:
+        return bool(self.loaded_regions())
+
+    def loaded_regions(self) -> list[Region]:
+        return [region for region in self.regions() if self.is_loaded(region.memory)]
+
+    def loaded_banks(self, model) -> list[list[Memory]]:
+        banks = self.banks(model) | {name: [table_memory(rows)] for name, rows in self.tables().items()}
+        return [banks[region.memory] for region in self.loaded_regions()]
+
+    def memories(self, model) -> dict[str, Memory]:
+        """Those that are not loaded; a bank of several has its number behind the name."""
+        built_in = {name: banks for name, banks in self.banks(model).items() if not self.is_loaded(name)}
+        return {
+            f"{name}{BANK}{i:02d}" if len(banks) > 1 else name: bank for name, banks in built_in.items() for i, bank in enumerate(banks)
+        }
+
+    def memory_file(self, suffix: str) -> str:
+        """Bare file name of a memory; a bank has its number in front, where the top can put it."""
+        name, _, bank = suffix.partition(BANK)
+        file = fill_file(self.onnx_node.name, name) if self.is_loaded(name) else super().memory_file(name)
+        return f"{bank}_{file}" if bank else file
+
+    def table_region(self, name: str) -> Region:
+        """The region of a table."""
+        rows = self.tables()[name]
+        return Region(self.onnx_node.name, name, len(rows), WORD_BITS * len(rows[0]), 1)
+
+    def load_parameters(self) -> dict[str, int | str]:
+        if self.get_nodeattr("loaded"):
+            return super().load_parameters() | {"LOADED": 1, "UNIT": self.onnx_node.name}
+        return super().load_parameters() | {name.upper(): table_vector(rows) for name, rows in self.tables().items()}
+
+
+def frame_rows(steps: Sequence[int], *numbers: Sequence[int]) -> list[tuple[int, ...]]:
+    """The table of a ``vp_engine_frame``: frames of so many steps by encoder, none where that is 0, and further numbers by encoder."""
+    return [(int(n == 0), int(n == 1), max(0, n - 2), *further) for n, *further in zip(steps, *numbers, strict=True)]
+
+
+def table_memory(rows: Sequence[Sequence[int]]) -> Memory:
+    """A word an encoder; its first number is highest, as in a packed struct."""
+    return Memory(np.array([table_vector([row]) for row in rows], object), WORD_BITS * len(rows[0]))
+
+
+def table_vector(rows: Sequence[Sequence[int]]) -> int:
+    """A parameter of the words of :func:`table_memory`, the first encoder's lowest."""
+    return vector([number for row in rows for number in reversed(row)], WORD_BITS)
 
 
 def chain_pins(pins: Mapping[str, Sequence[Pin]], ring: bool) -> dict[str, list[StitchedPin]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import UnaryStreamOp
+from finn_vitprune.custom_ops.load_chain import LoadedBackend, frame_rows
 from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory
-from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
-from finn_vitprune.custom_ops.shared import SharedOp, vector
+from finn_vitprune.custom_ops.rtl_backend import Memory
+from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
+from finn_vitprune.sim.contents import Region
 
 
 class VitLookup(SharedOp, UnaryStreamOp):
@@ -45,7 +47,7 @@ class VitLookup(SharedOp, UnaryStreamOp):
         return self.memory_map()[0].resources + Estimate(LUT=self.source.width + 8 + frame)
 
 
-class VitLookup_rtl(VitRTLBackend, VitLookup):
+class VitLookup_rtl(LoadedBackend, VitLookup):
     """RTL of :class:`VitLookup`."""
 
     RTL_TOP = "vp_lookup"
@@ -60,15 +62,26 @@ class VitLookup_rtl(VitRTLBackend, VitLookup):
             "ENCODERS": self.encoders,
             "FRAMES": self.get_nodeattr("frames"),
             "COUNT_W": max(1, clog2(source.beats)),
-            "BEATS": vector([op.source.beats for op in self.by_encoder()]),
             "TABLE_FILE": self.memory_file("table"),
             "STYLE": self.get_nodeattr("ram_style"),
+            **self.load_parameters(),
         }
 
-    def memories(self, model) -> dict[str, Memory]:
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """Beats of a frame."""
+        return {"shapes": frame_rows([op.source.beats for op in self.by_encoder()])}
+
+    def regions(self) -> list[Region]:
+        depth, bits, _ = self._rom()
+        return [*super().regions(), Region(self.onnx_node.name, "table", depth, bits, 1)]
+
+    def banks(self, model) -> dict[str, list[Memory]]:
         """The tables, the first encoder's first."""
         tables = [op.table(model) for op in self.by_encoder()]
-        return {"table": Memory.packed(np.concatenate(tables), self.target.dtype.bitwidth())}
+        return {"table": [Memory.packed(np.concatenate(tables), self.target.dtype.bitwidth())]}
+
+    def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
+        return values[:0] if self.get_nodeattr("loaded") else values
 
     def table(self, model) -> np.ndarray:
         """The table of one encoder, ``[2**bits, 1]``.

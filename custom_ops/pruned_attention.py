@@ -13,12 +13,15 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.attention_estimate import Frame, Geometry, Spans, division_cycles, division_latency
 from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
-from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
-from finn_vitprune.custom_ops.shared import SharedOp, vector
+from finn_vitprune.custom_ops.load_chain import LoadedBackend
+from finn_vitprune.custom_ops.rtl_backend import Memory
+from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.numerics import EXP_MAX, MULT_BITS, RECIP_BITS, SCORE_BITS, AttentionConstants, attention
 from finn_vitprune.sim.beats import Stream
+from finn_vitprune.sim.contents import WORD_BITS, Region
 
+WORD_MASK = (1 << WORD_BITS) - 1
 KEY_CYCLES = 3
 """From the last key, or query, to the first step of an item."""
 
@@ -218,7 +221,7 @@ class PrunedAttention(SharedOp, FoldedOp):
         return 1 + -(-(4 + passing) // g.heads)
 
 
-class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
+class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
     """RTL of :class:`PrunedAttention`: ``vp_attention``."""
 
     RTL_TOP = "vp_attention"
@@ -227,13 +230,6 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
     def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()
         a, g = self.get_nodeattr, self.folding()
-
-        def of_each(attribute: str, bits: int = 32) -> int:
-            return vector([value for (value,) in self.of_encoders(attribute)], bits)
-
-        def left(attribute: str) -> int:
-            return vector([a(attribute) - shift for (shift,) in self.of_encoders(attribute)])
-
         return {
             "ENCODERS": self.encoders,
             "FRAMES": a("frames"),
@@ -241,22 +237,15 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
             "QUERIES": a("queries"),
             "HEADS": a("heads"),
             "SCORES": a("scores"),
-            "TOKENS_OF": of_each("tokens"),
-            "QUERIES_OF": of_each("queries"),
-            "HEADS_OF": of_each("heads"),
-            "SCORES_OF": of_each("scores"),
+            "LEAST_KEY_GROUPS": min(-(-tokens // a("PE")) for (tokens,) in self.of_encoders("tokens")),
             "HEAD_DIM": a("head_dim"),
             "SIMD": a("SIMD"),
             "PE": a("PE"),
             "IN_WIDTH": DataType[a("inputDataType")].bitwidth(),
             "OUT_WIDTH": DataType[a("outputDataType")].bitwidth(),
             "LOGIT_WIDTH": a("logit_bits"),
-            "LOGIT_MULT": of_each("logit_mult"),
-            "LOGIT_LEFT": left("logit_shift"),
             "LOGIT_SHIFT": a("logit_shift"),
             "LOGIT_SPAN": g.spans.logit,
-            "RECIP_NUM": of_each("recip_num", 64),
-            "RECIP_LEFT": left("recip_shift"),
             "RECIP_SHIFT": a("recip_shift"),
             "RECIP_SPAN": g.spans.recip,
             "RECIP_STAGES": g.recip_bits,
@@ -273,9 +262,46 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
             "RAM_ROW": g.kv_rows.row,
             "KV_LATENCY": g.kv_latency,
             "RING_STYLE": g.ring_ram[2],
+            **self.load_parameters(),
         }
 
-    def memories(self, model) -> dict[str, Memory]:
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """Shapes of frames and constants, as the stages have them; scores where the unit makes some."""
+        a, g = self.get_nodeattr, self.folding()
+        pe, groups = a("PE"), g.cg
+        names = ("tokens", "queries", "heads", "scores", "logit_mult", "logit_shift", "recip_num", "recip_shift")
+        rows = [dict(zip(names, values)) for values in self.of_encoders(*names)]
+        lanes = -(-pe // groups)  # keys of a step of the logits' multipliers
+        found: dict[str, list[tuple[int, ...]]] = {
+            name: [] for name in ("kv_shapes", "item_shapes", "logit_shapes", "value_shapes", "padding", "recip_nums", "recip_lefts")
+        }
+        for of in rows:
+            key_groups, part = -(-of["tokens"] // pe), of["heads"] * groups
+            last_keys = of["tokens"] - (key_groups - 1) * pe
+            heads, queries, items = _less_two(of["heads"]), _less_two(of["queries"]), _less_two(key_groups * groups)
+            frame = _less_two(2 * of["tokens"] * part)
+            found["kv_shapes"].append((_less_two(part), frame, (key_groups - 1) * groups + 1, key_groups))
+            found["item_shapes"].append((items, heads, queries))
+            left = a("logit_shift") - of["logit_shift"]
+            found["logit_shapes"].append((of["logit_mult"], left, _less_two(key_groups), last_keys // lanes, last_keys % lanes))
+            found["value_shapes"].append((items, _less_two(key_groups), heads, queries, of["scores"]))
+            mask = (1 << pe) - (1 << last_keys)
+            found["padding"].append(tuple(mask >> WORD_BITS * i & WORD_MASK for i in reversed(range(-(-pe // WORD_BITS)))))
+            found["recip_nums"].append((of["recip_num"] >> WORD_BITS, of["recip_num"] & WORD_MASK))
+            found["recip_lefts"].append((a("recip_shift") - of["recip_shift"],))
+        scores = [(_less_two(of["tokens"]), _less_two(of["heads"])) for of in rows]
+        return found | ({"score_shapes": scores} if a("scores") else {})
+
+    def regions(self) -> list[Region]:
+        tables = super().regions()
+        at = [region.memory for region in tables].index("padding") + 1
+        exp = Region(self.onnx_node.name, "exp", self.encoders << self.get_nodeattr("logit_bits"), 8, 1)
+        return [*tables[:at], exp, *tables[at:]]
+
+    def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
+        return values[:0] if self.get_nodeattr("loaded") else values
+
+    def banks(self, model) -> dict[str, list[Memory]]:
         """The exp table, cut to the 2**logit_bits differences that occur; encoder after encoder."""
         tables = []
         for op in self.by_encoder():
@@ -283,4 +309,9 @@ class PrunedAttention_rtl(VitRTLBackend, PrunedAttention):
             held = len(table) == 256 and table.min() >= 0 and table.max() == table[0] == EXP_MAX
             self.require(held, f"the exp table must have 256 entries of 0 to {EXP_MAX}, the first of them {EXP_MAX}")
             tables.append(table[: 1 << self.get_nodeattr("logit_bits")])
-        return {"exp": Memory(np.concatenate(tables).astype(object), 8)}
+        return {"exp": [Memory(np.concatenate(tables).astype(object), 8)]}
+
+
+def _less_two(count: int) -> int:
+    """A count less two, modulo 2**32, as ``vp_sized_counter`` takes it."""
+    return (count - 2) & WORD_MASK

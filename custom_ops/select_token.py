@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.custom_ops.base import StreamOp
+from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.memory import Estimate
-from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.custom_ops.shared import SharedOp, vector
+from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
@@ -46,21 +46,26 @@ class VitSelectToken(SharedOp, StreamOp):
         return Estimate(LUT=self.source.width + (self.source.beats - 1).bit_length() + 9)
 
 
-class VitSelectToken_rtl(VitRTLBackend, VitSelectToken):
+class VitSelectToken_rtl(LoadedBackend, VitSelectToken):
     """RTL of :class:`VitSelectToken`."""
 
     RTL_TOP = "vp_select_token"
 
     def rtl_parameters(self) -> dict[str, int | str]:
-        ops = self.by_encoder()
-        beats = self.source.token_beats
-        chosen = [(0, op.source.tokens) if op.get_nodeattr("index") == ALL else (op.get_nodeattr("index"), 1) for op in ops]
         return {
             "WIDTH": self.source.width,
-            "ENCODERS": len(ops),
+            "ENCODERS": self.encoders,
             "FRAMES": self.get_nodeattr("frames"),
             "BEAT_W": max(1, clog2(self.source.beats)),
-            "FRAME": vector([op.source.beats for op in ops]),
-            "FIRST": vector([first * beats for first, _ in chosen]),
-            "LAST": vector([(first + count) * beats - 1 for first, count in chosen]),
+            **self.load_parameters(),
+        }
+
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """The last beat of a frame, and the first and last one that pass."""
+        ops, beats = self.by_encoder(), self.source.token_beats
+        chosen = [(0, op.source.tokens) if op.get_nodeattr("index") == ALL else (op.get_nodeattr("index"), 1) for op in ops]
+        return {
+            "shapes": [
+                (op.source.beats - 1, first * beats, (first + count) * beats - 1) for op, (first, count) in zip(ops, chosen)
+            ]
         }

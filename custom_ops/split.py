@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import eq
 
 import numpy as np
 
 from finn_vitprune.custom_ops.base import StreamOp
+from finn_vitprune.custom_ops.load_chain import LoadedBackend, frame_rows
 from finn_vitprune.custom_ops.memory import Estimate
-from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.custom_ops.shared import SharedOp, vector
+from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
@@ -67,7 +68,7 @@ class VitSplit(SharedOp, StreamOp):
         return Estimate(LUT=luts + self.frame_luts(tokens, *shapes))
 
 
-class VitSplit_rtl(VitRTLBackend, VitSplit):
+class VitSplit_rtl(LoadedBackend, VitSplit):
     """RTL of :class:`VitSplit`."""
 
     RTL_TOP = "vp_stream_split"
@@ -80,8 +81,13 @@ class VitSplit_rtl(VitRTLBackend, VitSplit):
             "FRAMES": self.get_nodeattr("frames"),
             "BEAT_W": clog2(max(op.source.token_beats for op in ops)),
             "TOKEN_W": max(1, clog2(max(op.source.tokens for op in ops))),
-            "TOKENS": vector([op.source.tokens for op in ops]),
-            "FIRST_TOKENS": vector([op.first_tokens for op in ops]),
-            "TOKEN_BEATS": vector([op.source.token_beats for op in ops]),
-            "FIRST_BEATS": vector([op.out_streams()[0].token_beats for op in ops]),
+            **self.load_parameters(),
         }
+
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """Tokens; beats of the first part and of a token; whether all tokens have both parts, and the last one that has."""
+        ops = self.by_encoder()
+        tokens, both = [op.source.tokens for op in ops], [op.first_tokens for op in ops]
+        first_end = [op.out_streams()[0].token_beats - 1 for op in ops]
+        before_last = [op.source.token_beats - 2 for op in ops]
+        return {"shapes": frame_rows(tokens, first_end, before_last, map(int, map(eq, tokens, both)), [n - 1 for n in both])}

@@ -8,9 +8,9 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import TAGS, VitOp
+from finn_vitprune.custom_ops.load_chain import LoadedBackend, frame_rows
 from finn_vitprune.custom_ops.memory import Estimate
-from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.custom_ops.shared import frame_luts, vector
+from finn_vitprune.custom_ops.shared import frame_luts
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 
@@ -70,9 +70,12 @@ class EngineBranches(VitOp):
             "FRAMES": self.get_nodeattr("frames"),
             "BRANCHES": len(self.ways),
             "COUNT_W": max(1, clog2(max(beats))),
-            "BEATS": vector(beats),
-            "BRANCH": vector(self.get_nodeattr("branches")),
         }
+
+    def branch_tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """Beats of a frame, and its branch, one hot."""
+        beats = [tokens * self.stream.token_beats for tokens in self.get_nodeattr("tokens")]
+        return {"shapes": frame_rows(beats, [1 << branch for branch in self.get_nodeattr("branches")])}
 
     def frame_luts(self) -> int:
         """``vp_engine_frame``, which tells a frame without beats, and the branch, a bit each."""
@@ -95,14 +98,17 @@ class VitSwitch(EngineBranches):
         return Estimate(LUT=self.frame_luts() + self.stream.width + 6 + 2 * len(self.ways))
 
 
-class VitSwitch_rtl(VitRTLBackend, VitSwitch):
+class VitSwitch_rtl(LoadedBackend, VitSwitch):
     """RTL of :class:`VitSwitch`."""
 
     RTL_TOP = "vp_engine_switch"
     PACKED = ("out",)
 
     def rtl_parameters(self) -> dict[str, int | str]:
-        return self.branch_parameters()
+        return self.branch_parameters() | self.load_parameters()
+
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        return self.branch_tables()
 
 
 class VitMerge(EngineBranches):
@@ -120,11 +126,14 @@ class VitMerge(EngineBranches):
         return Estimate(LUT=self.frame_luts() + self.stream.width * (ways + -(-ways // 3)) + 6 * ways + 4)
 
 
-class VitMerge_rtl(VitRTLBackend, VitMerge):
+class VitMerge_rtl(LoadedBackend, VitMerge):
     """RTL of :class:`VitMerge`."""
 
     RTL_TOP = "vp_engine_merge"
     PACKED = ("in",)
 
     def rtl_parameters(self) -> dict[str, int | str]:
-        return self.branch_parameters()
+        return self.branch_parameters() | self.load_parameters()
+
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        return self.branch_tables()

@@ -144,12 +144,13 @@ STREAM_WIDTH = Proof(
               ".in_data(word), .in_valid(1'b1)", "p_invent"),
     ),
 )
-ENGINE_STAGE = ("vp_skid", "vp_stage", "vp_fork", "vp_ram", "vp_fifo", "vp_engine_tags", "vp_engine_table")
+ENGINE_STAGE = ("vp_skid", "vp_stage", "vp_fork", "vp_ram", "vp_fifo", "vp_engine_tags", "vp_delay", "vp_load_hop", "vp_load_region", "vp_engine_values",
+                "vp_engine_table")
 SPLIT_FILES = (*ENGINE_STAGE, "vp_engine_frame", "vp_stream_split")
 SPLIT = Proof(
     "vp_stream_split", "proof_stream_split", SPLIT_FILES,
     faults=(
-        Fault("vp_stream_split", "beat_q == shape.first_end", "beat_q == shape.first_end + 1'b1", "p_lose"),
+        Fault("vp_stream_split", "BEAT_W'(shape.first_end)", "BEAT_W'(shape.first_end + 1)", "p_lose"),
         Fault("vp_stream_split", "second_q ? ready1 : known && (ready0 || dropped)", "known && (ready1 || ready0)", "p_data"),
         Fault("vp_stream_split", "x_valid && second_q)", "x_valid)", "p_invent"),
         Fault("vp_stream_split", "            second_q <= 1'b0;\n            last_q ", "            last_q ", "p_progress"),
@@ -162,28 +163,28 @@ SPLIT_CUT = Proof(
         Fault("vp_stream_split", "!second_q && !dropped)", "!second_q)", "p_invent"),
         Fault("vp_stream_split", "known && (ready0 || dropped)", "known && ready0", "pass.p_progress"),
         Fault("vp_stream_split", "!frame_end && (cut_q", "(cut_q", "p_lose"),
-        Fault("vp_stream_split", "token == shape.last_whole", "token == '0", "p_data"),
-        Fault("vp_engine_frame", "count_q == frame.before_last", "count_q == '0", "p_lose"),
+        Fault("vp_stream_split", "token == TOKEN_W'(shape.last_whole)", "token == '0", "p_data"),
+        Fault("vp_engine_frame", "count_q == before_last", "count_q == '0", "p_lose"),
     ),
 )
 SELECT = Proof(
     "vp_select_token", "proof_select_token",
     (*ENGINE_STAGE, "vp_select_token"),
     faults=(
-        Fault("vp_select_token", "beat_q == shape.last_passed)", "beat_q == shape.last)", "p_invent"),
+        Fault("vp_select_token", "beat_q == BEAT_W'(shape.last_passed))", "beat_q == BEAT_W'(shape.last))", "p_invent"),
         Fault("vp_select_token", "(!chosen || y_ready)", "y_ready", "pass.p_progress"),
-        Fault("vp_select_token", "FRAME[e*32+:32] - 1", "FRAME[e*32+:32] - 2", "p_data"),
+        Fault("vp_select_token", "beat_q == BEAT_W'(shape.last);", "beat_q == BEAT_W'(shape.last - 1);", "p_data"),
     ),
 )
 ENGINE_FRAME = Proof(
     "vp_engine_frame, three encoders", "proof_engine_frame", (*ENGINE_STAGE, "vp_engine_frame"),
     faults=(
-        Fault("vp_engine_frame", "STEPS[e*32+:32] == 0,", "1'b0,", "p_none"),
-        Fault("vp_engine_frame", "STEPS[e*32+:32] == 1,", "1'b0,", "p_last"),
-        Fault("vp_engine_frame", "count_q == frame.before_last", "count_q == frame.before_last + 1'b1", "p_last"),
+        Fault("vp_engine_frame", "none = shape[SHAPE_W-32];", "none = 1'b0;", "p_none"),
+        Fault("vp_engine_frame", "one = shape[SHAPE_W-64];", "one = 1'b0;", "p_last"),
+        Fault("vp_engine_frame", "count_q == before_last", "count_q == before_last + 1'b1", "p_last"),
         Fault("vp_engine_frame", "last ? '0 : count_q + 1'b1", "count_q + 1'b1", "p_count"),
-        Fault("vp_engine_frame", "frame.none || (step && last)", "step && last", "frames.p_lose"),
-        Fault("vp_engine_table", "encoder == TAG_W'(e)", "encoder >= TAG_W'(e)", "frames.g_element[0].p_data"),
+        Fault("vp_engine_frame", "none || (step && last)", "step && last", "frames.p_lose"),
+        Fault("vp_engine_values", "encoder == TAG_W'(e)", "encoder >= TAG_W'(e)", "frames.g_element[0].p_data"),
         Fault("vp_engine_tags", ".out_data(own)", ".out_data()", "on.g_element[0].p_data"),
         Fault("vp_engine_tags", ".in_valid(valid[0])", ".in_valid(tag_valid)", "frames.p_invent"),
         Fault("vp_engine_tags", ".in_valid(tag_valid)", ".in_valid(tag_valid && next)", "go.p_progress"),
@@ -192,8 +193,8 @@ ENGINE_FRAME = Proof(
 SHARED_SELECT = Proof(
     "vp_select_token, two encoders", "proof_shared_select", (*ENGINE_STAGE, "vp_select_token"),
     faults=(
-        Fault("vp_select_token", "BEAT_W'(FIRST[e*32+:32])", "BEAT_W'(FIRST[31:0])", "passed.p_lose"),
-        Fault("vp_select_token", "BEAT_W'(LAST[e*32+:32])", "BEAT_W'(LAST[31:0])", "passed.p_invent"),
+        Fault("vp_select_token", "beat_q >= BEAT_W'(shape.first_passed)", "beat_q >= 1", "passed.p_lose"),
+        Fault("vp_select_token", "beat_q == BEAT_W'(shape.last_passed))", "beat_q == 2)", "passed.p_invent"),
         Fault("vp_select_token", "x_ready = known && (", "x_ready = (", "passed.p_lose"),
         Fault("vp_select_token", "!frame_end && (passed_q", "(passed_q", "passed.p_lose"),
         Fault("vp_select_token", "known && x_valid && chosen", "x_valid && chosen", "passed.p_invent"),
@@ -203,11 +204,11 @@ SHARED_SELECT = Proof(
 SHARED_SPLIT = Proof(
     "vp_stream_split, two encoders", "proof_shared_split", SPLIT_FILES,
     faults=(
-        Fault("vp_stream_split", "BEAT_W'(FIRST_BEATS[e*32+:32] - 1)", "BEAT_W'(FIRST_BEATS[31:0] - 1)", "p_lose"),
-        Fault("vp_stream_split", "TOKEN_W'(FIRST_TOKENS[e*32+:32] - 1)", "TOKEN_W'(FIRST_TOKENS[e*32+:32])", "p_invent"),
+        Fault("vp_stream_split", "BEAT_W'(shape.first_end)", "BEAT_W'(0)", "p_lose"),
+        Fault("vp_stream_split", "TOKEN_W'(shape.last_whole)", "TOKEN_W'(shape.last_whole + 1)", "p_invent"),
         Fault("vp_stream_split", "known && (ready0 || dropped)", "ready0 || dropped", "p_lose"),
         Fault("vp_stream_split", "cut_q <= !frame_end && (", "cut_q <= (", "p_lose"),
-        Fault("vp_engine_frame", "frame.one || last_q", "last_q", "frames.g_element[0].p_data"),
+        Fault("vp_engine_frame", "one || last_q", "last_q", "frames.g_element[0].p_data"),
     ),
 )
 SWITCH = Proof(
@@ -303,7 +304,8 @@ LOAD_SUM = replace(
     faults=(Fault("vp_load_port", "word && !full_q) crc_q", "word) crc_q", "p_sum"),),
 )
 
-ENGINE_FILES = ("vp_skid", "vp_stage", "vp_fork", "vp_ram", "vp_fifo", "vp_engine_tags", "vp_engine_entry", "vp_engine_exit")
+ENGINE_FILES = ("vp_skid", "vp_stage", "vp_fork", "vp_ram", "vp_fifo", "vp_engine_tags", "vp_delay", "vp_load_hop", "vp_load_region",
+                "vp_engine_values", "vp_engine_entry", "vp_engine_exit")
 ENGINE = Proof(
     "an engine of three encoders, batches of 2", "proof_engine",
     ENGINE_FILES, cycles=32, reach=40, without="p_progress",

@@ -17,6 +17,7 @@ from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.base import TAGS
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.sim import SimResult, Simulator, Stimulus, beats
+from finn_vitprune.sim.contents import Contents
 from finn_vitprune.sim.loads import read_loads
 
 
@@ -55,7 +56,15 @@ class BuiltShared:
         return Frame(encoder, tuple(random_stream(s, 1, 97 * seed + i) for i, s in enumerate(streams)))
 
     def run(self, frames: Sequence[Frame], stimulus: Stimulus = Stimulus()) -> SimResult:
-        """Feed the frames and their tags; every output is compared (see ``result.ok``)."""
+        """Feed the frames and their tags; every output is compared (see ``result.ok``). What is loaded comes first."""
+        return self._run(frames, stimulus, loads=read_loads(self.folder))
+
+    def filled(self, frames: Sequence[Frame]) -> SimResult:
+        """The same with memories that are filled from files."""
+        Contents.load(self.folder).fill(self.folder)
+        return self._run(frames, Stimulus(), fill=True)
+
+    def _run(self, frames: Sequence[Frame], stimulus: Stimulus, **loaded) -> SimResult:
         ops = self.op.by_encoder()
         feed: dict[str, list] = {}
         want: dict[str, list] = {}
@@ -74,7 +83,7 @@ class BuiltShared:
         return self.simulator.run(
             {name: np.concatenate(parts) for name, parts in feed.items()},
             none | {name: np.concatenate(parts) for name, parts in want.items()},
-            data_dir=self.folder, stimulus=stimulus, loads=read_loads(self.folder),
+            data_dir=self.folder, stimulus=stimulus, **loaded,
             idle_limit=4 * max(int(op.get_exp_cycles()) for op in ops) + 4000,
         )  # fmt: skip
 

@@ -622,7 +622,7 @@ def test_contents_of_encoders_lie_behind_one_another():
     for e, case in enumerate(cases):
         alone, own_model = build_node(OP, case.attributes(), case.initialisers())
         words = alone.memories(own_model)["weights"].words
-        assert parameters["W_START"] >> 32 * e & 0xFFFFFFFF == start
+        assert parameters["WEIGHT_STARTS"] >> 32 * e & 0xFFFFFFFF == start
         assert np.array_equal(memory["weights"].words[start : start + len(words)], words)
         start += len(words)
     assert start == parameters["W_WORDS"] == len(memory["weights"].words)
@@ -665,13 +665,13 @@ def test_what_is_loaded_of_a_shared_unit_is_its_weights():
 
 SHARED_MUTATIONS = [
     ("vp_mvau_load.sv", "!(take && group_end) && (said_q", "(said_q"),
-    ("vp_mvau_load.sv", "(shape.one_row || last_row_q)", "last_row_q"),
-    ("vp_mvau_load.sv", "shape.one_beat || last_beat_q", "last_beat_q"),
-    ("vp_mvau_sequence.sv", "start_q ? first_weight", "start_q ? '0"),
+    ("vp_mvau_load.sv", "(shape.one_row[0] || last_row_q)", "last_row_q"),
+    ("vp_mvau_load.sv", "shape.one_beat[0] || last_beat_q", "last_beat_q"),
+    ("vp_mvau_sequence.sv", "start_q ? W_ADDR_W'(first_weight)", "start_q ? '0"),
     ("vp_mvau_sequence.sv", "group_done ? entry_coming : entry_valid", "1'b0 ? entry_coming : entry_valid"),
     ("vp_mvau_drain.sv", ".again(!last_set)", ".again(1'b0)"),
     ("vp_mvau_drain.sv", "if (row_first) constant_q <= first_constant;", "if (row_first) constant_q <= '0;"),
-    ("vp_mvau_drain.sv", "shape.one_set || last_row_q", "last_row_q"),
+    ("vp_mvau_drain.sv", "shape.one_set[0] || last_row_q", "last_row_q"),
     ("vp_mvau_drain.sv", ".left(left)", ".left('0)"),
     ("vp_mvau_drain.sv", ".LENGTH(VALUES + 2)) beside", ".LENGTH(VALUES + 1)) beside"),
     ("vp_mvau_reorder.sv", "SEVERAL ? set.one_beat", "1'b0 ? set.one_beat"),

@@ -18,8 +18,8 @@ def test_an_end_deals_frames_as_the_tags_say(name):
 
 
 @pytest.mark.parametrize("tags, most, message", [
-    ([0, 0, 1, 1, 0], 1, "a batch of 2 images"), ([0, 1, 0, 0, 1, 0], 2, r"\[0, 0, 1\] is not a batch"),
-    ([1, 0, 0], 2, "a batch of 0"), ([0, 1, 0, 1], 2, "waits for an image"),
+    ([0, 0, 1, 1], 1, "a batch of 2 images"), ([0, 1, 0, 0, 1], 2, r"\[0, 0, 1\] is not a batch"),
+    ([1, 0, 0], 2, "a batch of 0"), ([0, 1, 0], 2, r"\[0\] is not a batch"),
 ])  # fmt: skip
 def test_batches_in_another_order_are_found(tags, most, message):
     with pytest.raises(AssertionError, match=message):
@@ -27,4 +27,4 @@ def test_batches_in_another_order_are_found(tags, most, message):
 
 
 def test_sizes_of_batches_are_read_off_the_tags():
-    assert engine_design.batches([0, 0, 1, 1, 2, 2, 0, 1, 2, 0], 3, 2) == [2, 1]
+    assert engine_design.batches([0, 0, 1, 1, 2, 2, 0, 1, 2], 3, 2) == [2, 1]

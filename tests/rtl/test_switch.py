@@ -16,14 +16,15 @@ from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.switch import VitSwitch
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus, beats
+from finn_vitprune.sim.loads import read_loads
 
 # Tokens and branch of each encoder, channels, elements a beat.
 SHAPES = [([3, 2, 1], [0, 1, 0], 6, 2), ([4, 0, 2, 0], [1, 0, 0, 1], 4, 4), ([1, 1], [0, 1], 3, 3), ([0, 5, 2], [0, 0, 1], 2, 1)]
 
 
-def generated(kind, tokens, branches, channels, simd):
+def generated(kind, tokens, branches, channels, simd, loaded=0):
     """An op with HDL, its model, and the folder of the HDL."""
-    attrs = {"tokens": tokens, "branches": branches, "channels": channels, "SIMD": simd, "inputDataType": "INT16"}
+    attrs = {"tokens": tokens, "branches": branches, "channels": channels, "SIMD": simd, "inputDataType": "INT16", "loaded": loaded}
     probe = getHWCustomOp(make_node(f"{kind}_rtl", [], [], name="dut", **attrs))
     probe.verify_node()
     ins, outs = ([f"{side}{i}" for i in range(len(s))] for side, s in (("i", probe.in_streams()), ("o", probe.out_streams())))
@@ -54,7 +55,7 @@ def check(op, simulator, folder):
     feed, want = ({name: value for name, value in data.items() if name.startswith(side)} for side in ("in", "out"))
     late = Stimulus(seed=23, pause={f"in{len(op.in_streams()) - 1}_V": 0.9}, stall=0.3, burst=20)
     for stimulus in (Stimulus(), *PATTERNS, late, Stimulus(seed=9, pause=0.2, stall=0.2, reset_at=20)):
-        result = simulator.run(feed, want, data_dir=folder, stimulus=stimulus, idle_limit=3000)
+        result = simulator.run(feed, want, data_dir=folder, stimulus=stimulus, idle_limit=3000, loads=read_loads(folder))
         assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.violations}"
 
 

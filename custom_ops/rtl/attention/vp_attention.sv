@@ -14,19 +14,23 @@ module vp_attention #(
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
     int unsigned SCORES      = 1,
-    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}}, QUERIES_OF = {ENCODERS{32'(QUERIES)}},
-                                      HEADS_OF = {ENCODERS{32'(HEADS)}}, SCORES_OF = {ENCODERS{32'(SCORES)}},
+    int unsigned LEAST_KEY_GROUPS = (TOKENS + PE - 1) / PE,  // of an encoder
+    parameter logic [ENCODERS*128-1:0] KV_SHAPES = '0,       // by encoder, as all of these: of vp_attention_kv
+    parameter logic [ENCODERS*96-1:0] ITEM_SHAPES = '0,      // ... of vp_attention_logits
+    parameter logic [ENCODERS*160-1:0] LOGIT_SHAPES = '0,    // ... of vp_attention_rowmax
+    parameter logic [ENCODERS*160-1:0] VALUE_SHAPES = '0,    // ... of vp_attention_values
+    parameter logic [ENCODERS*32*((PE+31)/32)-1:0] PADDING = '0,
+    parameter logic [ENCODERS*64-1:0] RECIP_NUMS = '0,
+    parameter logic [ENCODERS*32-1:0] RECIP_LEFTS = '0,
+    parameter logic [ENCODERS*64-1:0] SCORE_SHAPES = '0,     // ... of vp_attention_scores
     int unsigned HEAD_DIM    = 16,
     int unsigned SIMD        = 8,
     int unsigned PE          = 1,
     int unsigned IN_WIDTH    = 8,
     int unsigned OUT_WIDTH   = 8,
     int unsigned LOGIT_WIDTH = 8,
-    parameter logic [ENCODERS*32-1:0] LOGIT_MULT = {ENCODERS{32'd65536}}, LOGIT_LEFT = '0,
     int unsigned LOGIT_SHIFT = 16,
-    int unsigned LOGIT_SPAN  = 0,      // an encoder's shift is LOGIT_SHIFT less its LOGIT_LEFT, which is at most this
-    parameter logic [ENCODERS*64-1:0] RECIP_NUM = {ENCODERS{64'd1}},
-    parameter logic [ENCODERS*32-1:0] RECIP_LEFT = '0,
+    int unsigned LOGIT_SPAN  = 0,      // an encoder's shift is LOGIT_SHIFT less its own, which is at most this
     int unsigned RECIP_SHIFT = 0,
     int unsigned RECIP_SPAN  = 0,      // likewise
     int unsigned RECIP_STAGES = 1,      // of the divider for O
@@ -43,6 +47,9 @@ module vp_attention #(
     int unsigned RAM_ROW     = 512,     // words of a row of it
     int unsigned KV_LATENCY  = 3,       // cycles of a read of them
     parameter    RING_STYLE  = "auto",  // of the E rows that wait for their scores
+    bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
+    parameter    UNIT     = "",    // of files from which simulations fill it
+    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned IN_TDATA_W = (SIMD * IN_WIDTH + 7) / 8 * 8,
     localparam int unsigned OUT_TDATA_W = (SIMD * OUT_WIDTH + 7) / 8 * 8,
     localparam int unsigned SCORE_TDATA_W = (SCORE_WIDTH + 7) / 8 * 8
@@ -66,8 +73,13 @@ module vp_attention #(
     output      logic          tags_in_tready,
     output      logic [7:0]    tags_out_tdata,
     output      logic          tags_out_tvalid,
-    input  wire logic          tags_out_tready
+    input  wire logic          tags_out_tready,
+    input  wire logic [33:0]   load_in,
+    output      logic [33:0]   load_out
 );
+    logic [4:0][33:0] chain;
+    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain[0]));
+
     if (TOKENS < 1 || QUERIES < 1 || HEADS < 1 || SIMD < 1 || PE < 1 || PE > TOKENS) begin : g_check
         $error("vp_attention: TOKENS %0d, QUERIES %0d, HEADS %0d, SIMD %0d, PE %0d: 1 or more, PE <= TOKENS",
                TOKENS, QUERIES, HEADS, SIMD, PE);
@@ -78,11 +90,6 @@ module vp_attention #(
     if (IN_WIDTH < 2 || IN_WIDTH > 8 || LOGIT_WIDTH < 2 || LOGIT_WIDTH > 8) begin : g_check_width
         $error("vp_attention: IN_WIDTH %0d and LOGIT_WIDTH %0d must be 2 to 8", IN_WIDTH, LOGIT_WIDTH);
     end
-    for (genvar e = 0; e < ENCODERS; e++) begin : g_encoder
-        if (LOGIT_MULT[e*32+:32] >= 131072) begin : g_check_mult
-            $error("vp_attention: LOGIT_MULT %0d must be below 2^17", LOGIT_MULT[e*32+:32]);
-        end
-    end
 
     localparam int unsigned CHANNEL_GROUPS = HEAD_DIM / SIMD;
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE;
@@ -90,12 +97,6 @@ module vp_attention #(
     localparam int unsigned KEY_ADDR_W = $clog2(2 * HEADS * CHANNEL_GROUPS * KEY_GROUPS);
     localparam int unsigned LOGIT_ADDR_W = $clog2(SLOTS * KEY_GROUPS);
     localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
-    function automatic int unsigned least_key_groups();
-        least_key_groups = KEY_GROUPS;
-        for (int unsigned e = 0; e < ENCODERS; e++) begin
-            if ((TOKENS_OF[e*32+:32] + PE - 1) / PE < least_key_groups) least_key_groups = (TOKENS_OF[e*32+:32] + PE - 1) / PE;
-        end
-    endfunction
 
     logic [W-1:0] q_data, kv_data;
     logic q_valid, q_ready, kv_valid, kv_ready;
@@ -142,39 +143,39 @@ module vp_attention #(
         .out_data(kv_data), .out_valid(kv_valid), .out_ready(kv_ready)
     );
     vp_attention_kv #(
-        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .HEADS(HEADS), .TOKENS_OF(TOKENS_OF), .HEADS_OF(HEADS_OF),
+        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .HEADS(HEADS), .SHAPES(KV_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_kv_shapes.fill"}),
         .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .WIDTH(IN_WIDTH), .STYLE(RAM_STYLE), .ROW(RAM_ROW)
     ) kv (
-        .clk, .rst_n, .encoder(encoders[0]), .encoder_valid(known[0]), .encoder_ready(next[0]),
+        .clk, .rst_n, .load_in(chain[0]), .load_out(chain[1]), .encoder(encoders[0]), .encoder_valid(known[0]), .encoder_ready(next[0]),
         .in_data(kv_data), .in_valid(kv_valid), .in_ready(kv_ready),
         .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data, .v_release, .v_re, .v_addr, .v_data
     );
     vp_attention_logits #(
-        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .TOKENS_OF(TOKENS_OF), .QUERIES_OF(QUERIES_OF),
-        .HEADS_OF(HEADS_OF), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
-        .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT), .LOGIT_LEFT(LOGIT_LEFT), .LOGIT_SHIFT(LOGIT_SHIFT),
+        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .SHAPES(ITEM_SHAPES), .LOGIT_SHAPES(LOGIT_SHAPES),
+        .LOADED(LOADED), .UNIT(UNIT), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
+        .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_SHIFT(LOGIT_SHIFT),
         .LOGIT_SPAN(LOGIT_SPAN), .SLOTS(SLOTS), .K_LATENCY(KV_LATENCY)
     ) logits (
-        .clk, .rst_n, .encoder(encoders[1]), .encoder_valid(known[1]), .encoder_ready(next[1]),
+        .clk, .rst_n, .load_in(chain[1]), .load_out(chain[2]), .encoder(encoders[1]), .encoder_valid(known[1]), .encoder_ready(next[1]),
         .q_data, .q_valid, .q_ready, .k_whole, .k_start, .k_release, .k_re, .k_addr, .k_data,
         .item_max, .item_valid, .item_ready, .item_free, .l_addr, .l_data
     );
     vp_attention_values #(
-        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .TOKENS_OF(TOKENS_OF), .QUERIES_OF(QUERIES_OF),
-        .HEADS_OF(HEADS_OF), .SCORES_OF(SCORES_OF), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
+        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .QUERIES(QUERIES), .HEADS(HEADS), .SHAPES(VALUE_SHAPES), .PADDING(PADDING),
+        .LOADED(LOADED), .UNIT(UNIT), .CHANNEL_GROUPS(CHANNEL_GROUPS), .SIMD(SIMD), .PE(PE), .IN_WIDTH(IN_WIDTH),
         .LOGIT_WIDTH(LOGIT_WIDTH), .SLOTS(SLOTS), .EXP_FILE(EXP_FILE), .V_LATENCY(KV_LATENCY)
     ) values (
-        .clk, .rst_n, .encoder(encoders[2]), .encoder_valid(known[2]), .encoder_ready(next[2]),
+        .clk, .rst_n, .load_in(chain[2]), .load_out(chain[3]), .encoder(encoders[2]), .encoder_valid(known[2]), .encoder_ready(next[2]),
         .item_max, .item_valid, .item_ready, .item_free, .l_addr, .l_data,
         .v_release, .v_re, .v_addr, .v_data, .room, .score_room, .take, .score_take,
         .acc_valid, .acc, .acc_encoder, .z_valid, .z_score, .z, .z_encoder, .e_valid, .e
     );
     vp_attention_norm #(
-        .ENCODERS(ENCODERS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .KEY_GROUPS(least_key_groups()), .SIMD(SIMD), .DEPTH(GROUPS_HELD),
-        .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH), .OUT_WIDTH(OUT_WIDTH), .RECIP_NUM(RECIP_NUM), .RECIP_LEFT(RECIP_LEFT),
+        .ENCODERS(ENCODERS), .CHANNEL_GROUPS(CHANNEL_GROUPS), .KEY_GROUPS(LEAST_KEY_GROUPS), .SIMD(SIMD), .DEPTH(GROUPS_HELD),
+        .ACC_WIDTH(ACC_WIDTH), .Z_WIDTH(Z_WIDTH), .OUT_WIDTH(OUT_WIDTH), .RECIP_NUMS(RECIP_NUMS), .RECIP_LEFTS(RECIP_LEFTS), .LOADED(LOADED), .UNIT(UNIT),
         .RECIP_SHIFT(RECIP_SHIFT), .RECIP_SPAN(RECIP_SPAN), .RECIP_STAGES(RECIP_STAGES), .OUT_DEPTH(OUT_DEPTH)
     ) norm (
-        .clk, .rst_n, .room, .take, .acc_valid, .acc, .acc_encoder, .z_valid, .z, .z_encoder,
+        .clk, .rst_n, .load_in(chain[3]), .load_out(chain[4]), .room, .take, .acc_valid, .acc, .acc_encoder, .z_valid, .z, .z_encoder,
         .out_data(o_data), .out_valid(out0_tvalid), .out_ready(out0_tready)
     );
     assign out0_tdata = OUT_TDATA_W'(o_data);
@@ -182,15 +183,16 @@ module vp_attention #(
     if (SCORES != 0) begin : g_scores
         logic [SCORE_WIDTH-1:0] s_data;
         vp_attention_scores #(
-            .ENCODERS(ENCODERS), .TOKENS(TOKENS), .HEADS(HEADS), .TOKENS_OF(TOKENS_OF), .HEADS_OF(HEADS_OF), .PE(PE),
-            .Z_WIDTH(Z_WIDTH), .SCORE_WIDTH(SCORE_WIDTH), .DIVIDE_STAGES(DIVIDE_STAGES), .ROWS(SCORE_ROWS), .RING_STYLE(RING_STYLE)
+            .ENCODERS(ENCODERS), .TOKENS(TOKENS), .HEADS(HEADS), .SHAPES(SCORE_SHAPES), .LOADED(LOADED),
+            .FILE({UNIT, "_score_shapes.fill"}), .PE(PE), .Z_WIDTH(Z_WIDTH), .SCORE_WIDTH(SCORE_WIDTH), .DIVIDE_STAGES(DIVIDE_STAGES), .ROWS(SCORE_ROWS), .RING_STYLE(RING_STYLE)
         ) scores (
-            .clk, .rst_n, .room(score_room), .take(score_take), .e_valid, .e,
+            .clk, .rst_n, .load_in(chain[4]), .load_out, .room(score_room), .take(score_take), .e_valid, .e,
             .z_valid(z_valid && z_score), .z, .z_encoder,
             .out_data(s_data), .out_valid(out1_tvalid), .out_ready(out1_tready)
         );
         assign out1_tdata = SCORE_TDATA_W'(s_data);
     end else begin : g_no_scores
+        assign load_out    = chain[4];
         assign score_room  = 1'b1;
         assign out1_tdata  = '0;
         assign out1_tvalid = 1'b0;

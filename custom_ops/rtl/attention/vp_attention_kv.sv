@@ -11,7 +11,9 @@ module vp_attention_kv #(
     int unsigned ENCODERS = 1,
     int unsigned TOKENS = 17,  // at most, as HEADS
     int unsigned HEADS  = 1,
-    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}}, HEADS_OF = {ENCODERS{32'(HEADS)}},
+    parameter logic [ENCODERS*128-1:0] SHAPES = '0,  // by encoder, see shape_t
+    bit          LOADED = 1'b0,  // they come through the load chain
+    parameter    FILE   = "",
     int unsigned CHANNEL_GROUPS     = 1,
     int unsigned SIMD   = 8,
     int unsigned PE     = 1,
@@ -25,6 +27,8 @@ module vp_attention_kv #(
 ) (
     input  wire logic                     clk,
     input  wire logic                     rst_n,
+    input  wire logic [33:0]              load_in,
+    output      logic [33:0]              load_out,
     input  wire logic [TAG_W-1:0]         encoder,  // of the frame that is written next
     input  wire logic                     encoder_valid,
     output      logic                     encoder_ready,
@@ -48,22 +52,11 @@ module vp_attention_kv #(
     localparam int unsigned BEAT_W = $clog2(2 * TOKENS * HEADS * CHANNEL_GROUPS);
 
     typedef struct packed {
-        logic [PART_W:0] part;           // beats of a token's K or V, less 2
-        logic [BEAT_W:0] frame;          // ... of a frame
-        logic [ADDR_W-1:0] next_head;    // steps between words: of K to the next head
-        logic [ADDR_W-1:0] next_values;  // ... of V to the next channel group
+        logic [31:0] part;         // beats of a token's K or V, less 2
+        logic [31:0] frame;        // ... of a frame
+        logic [31:0] next_head;    // steps between words: of K to the next head
+        logic [31:0] next_values;  // ... of V to the next channel group
     } shape_t;
-    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
-        for (int unsigned e = 0; e < ENCODERS; e++) begin
-            automatic int unsigned tokens = TOKENS_OF[e*32+:32];
-            automatic int unsigned part = HEADS_OF[e*32+:32] * CHANNEL_GROUPS;
-            automatic int unsigned groups = (tokens + PE - 1) / PE;
-            shapes[e] = shape_t'{
-                (PART_W + 1)'(part - 2), (BEAT_W + 1)'(2 * tokens * part - 2),
-                ADDR_W'((groups - 1) * CHANNEL_GROUPS + 1), ADDR_W'(groups)
-            };
-        end
-    endfunction
     shape_t shape;
     logic known;
 
@@ -76,15 +69,17 @@ module vp_attention_kv #(
     wire logic frame_end = in_valid && known && v_room && last_of_frame;
     assign in_ready = known && (part_q ? v_room : k_room);
 
-    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
-        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready, .value(shape), .value_valid(known), .value_ready(frame_end)
+    logic [TAG_W-1:0] unused_of;
+    vp_engine_table #(.ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE(FILE)) shape_of (
+        .clk, .rst_n, .load_in, .load_out, .encoder, .encoder_valid, .encoder_ready,
+        .value(shape), .of(unused_of), .value_valid(known), .value_ready(frame_end)
     );
     vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(take), .count(unused_cg), .last(last_cg));
     vp_sized_counter #(.MOST(HEADS * CHANNEL_GROUPS)) part (
-        .clk, .rst_n, .less_2(shape.part), .step(take), .count(unused_part), .last(last_of_part)
+        .clk, .rst_n, .less_2((PART_W + 1)'(shape.part)), .step(take), .count(unused_part), .last(last_of_part)
     );
     vp_sized_counter #(.MOST(2 * TOKENS * HEADS * CHANNEL_GROUPS)) frame (
-        .clk, .rst_n, .less_2(shape.frame), .step(take), .count(unused_beat), .last(last_of_frame)
+        .clk, .rst_n, .less_2((BEAT_W + 1)'(shape.frame)), .step(take), .count(unused_beat), .last(last_of_frame)
     );
     vp_credits #(.COUNT(2)) k_slots (.clk, .rst_n, .take(frame_end), .give(k_release), .can_take(k_room));
     vp_credits #(.COUNT(2)) v_slots (.clk, .rst_n, .take(frame_end), .give(v_release), .can_take(v_room));
@@ -122,7 +117,7 @@ module vp_attention_kv #(
             part_q <= part_q ^ (take && last_of_part);
             beat_q <= beat_t'{take, part_q, last_cg, take && last_of_part, last_of_frame};
             if (beat_q.part_end) addr_q <= beat_q.values ? k_first_d : v_first_q;
-            else if (beat_q.valid) addr_q <= addr_q + (beat_q.values ? shape.next_values : beat_q.last_cg ? shape.next_head : ADDR_W'(1));
+            else if (beat_q.valid) addr_q <= addr_q + (beat_q.values ? ADDR_W'(shape.next_values) : beat_q.last_cg ? ADDR_W'(shape.next_head) : ADDR_W'(1));
             if (beat_q.part_end && beat_q.values) begin
                 lane_q    <= beat_q.frame_end ? PE'(1) : PE'({lane_q, lane_q[PE-1]});
                 slot_q    <= slot_q ^ beat_q.frame_end;

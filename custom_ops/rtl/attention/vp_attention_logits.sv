@@ -12,16 +12,17 @@ module vp_attention_logits #(
     int unsigned TOKENS      = 17,  // at most, as QUERIES and HEADS
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
-    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}}, QUERIES_OF = {ENCODERS{32'(QUERIES)}},
-                                      HEADS_OF = {ENCODERS{32'(HEADS)}},
+    parameter logic [ENCODERS*96-1:0] SHAPES = '0,        // by encoder, see shape_t
+    parameter logic [ENCODERS*160-1:0] LOGIT_SHAPES = '0,  // ... of vp_attention_rowmax
+    bit          LOADED      = 1'b0,  // both come through the load chain
+    parameter    UNIT        = "",    // of files from which simulations fill them
     int unsigned CHANNEL_GROUPS          = 1,
     int unsigned SIMD        = 8,
     int unsigned PE          = 1,
     int unsigned IN_WIDTH    = 8,
     int unsigned LOGIT_WIDTH = 8,
-    parameter logic [ENCODERS*32-1:0] LOGIT_MULT = {ENCODERS{32'd65536}}, LOGIT_LEFT = '0,
     int unsigned LOGIT_SHIFT = 16,
-    int unsigned LOGIT_SPAN  = 0,  // an encoder's shift is LOGIT_SHIFT less its LOGIT_LEFT, which is at most this
+    int unsigned LOGIT_SPAN  = 0,  // an encoder's shift is LOGIT_SHIFT less what LOGIT_SHAPES has for it, at most this
     int unsigned SLOTS       = 3,
     int unsigned K_LATENCY   = 3,  // 2 or more
     localparam int unsigned KEY_GROUPS = (TOKENS + PE - 1) / PE,
@@ -32,6 +33,8 @@ module vp_attention_logits #(
 ) (
     input  wire logic                        clk,
     input  wire logic                        rst_n,
+    input  wire logic [33:0]                 load_in,
+    output      logic [33:0]                 load_out,
     input  wire logic [TAG_W-1:0]            encoder,    // of the next frame
     input  wire logic                        encoder_valid,
     output      logic                        encoder_ready,
@@ -61,20 +64,12 @@ module vp_attention_logits #(
 
     // --- issue: steps of the running item; head and query of the next one ---
     typedef struct packed {
-        logic [TAG_W-1:0] encoder;
-        logic [STEP_W:0] steps;  // of an item, less 2
-        logic [HEAD_W:0] heads;
-        logic [QUERY_W:0] queries;
+        logic [31:0] steps;  // of an item, less 2, as all of these
+        logic [31:0] heads, queries;
     } shape_t;
-    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
-        for (int unsigned e = 0; e < ENCODERS; e++) begin
-            shapes[e] = shape_t'{
-                TAG_W'(e), (STEP_W + 1)'((TOKENS_OF[e*32+:32] + PE - 1) / PE * CHANNEL_GROUPS - 2),
-                (HEAD_W + 1)'(HEADS_OF[e*32+:32] - 2), (QUERY_W + 1)'(QUERIES_OF[e*32+:32] - 2)
-            };
-        end
-    endfunction
     shape_t next;              // of the next item
+    logic [TAG_W-1:0] next_encoder;
+    logic [33:0] chain;
     logic known;
     logic passed_q;            // the frame's last item started a cycle ago: next still is of that frame
     logic [STEP_W:0] steps_q;  // of the running item
@@ -91,19 +86,21 @@ module vp_attention_logits #(
     wire logic start = (!run_q || last_step) && fresh && q_ok && slot_ok && (!first_q || k_whole);
     wire logic item_end = run_q && last_step;
 
-    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
-        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready,
-        .value(next), .value_valid(known), .value_ready(passed_q)
+    vp_engine_table #(
+        .ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_item_shapes.fill"})
+    ) shape_of (
+        .clk, .rst_n, .load_in, .load_out(chain), .encoder, .encoder_valid, .encoder_ready,
+        .value(next), .of(next_encoder), .value_valid(known), .value_ready(passed_q)
     );
     vp_sized_counter #(.MOST(KEY_GROUPS * CHANNEL_GROUPS)) steps (
         .clk, .rst_n, .less_2(steps_q), .step(run_q), .count(unused_step), .last(last_step)
     );
     vp_counter #(.COUNT(CHANNEL_GROUPS)) cgs (.clk, .rst_n, .step(run_q), .count(cg), .last(last_cg));
     vp_sized_counter #(.MOST(HEADS)) heads (
-        .clk, .rst_n, .less_2(next.heads), .step(start), .count(unused_head), .last(last_head)
+        .clk, .rst_n, .less_2((HEAD_W + 1)'(next.heads)), .step(start), .count(unused_head), .last(last_head)
     );
     vp_sized_counter #(.MOST(QUERIES)) rows (
-        .clk, .rst_n, .less_2(next.queries), .step(start && last_head), .count(unused_query), .last(last_query)
+        .clk, .rst_n, .less_2((QUERY_W + 1)'(next.queries)), .step(start && last_head), .count(unused_query), .last(last_query)
     );
     vp_credits #(.COUNT(SLOTS)) slots (.clk, .rst_n, .take(start), .give(item_free), .can_take(slot_ok));
 
@@ -128,8 +125,8 @@ module vp_attention_logits #(
             if (run_q) k_addr <= !(last_step && row_end_q) ? k_addr + 1'b1 : k_slot_q ? KEY_ADDR_W'(FRAME) : '0;
         end
         if (start) begin
-            steps_q     <= next.steps;
-            encoder_q   <= next.encoder;
+            steps_q     <= (STEP_W + 1)'(next.steps);
+            encoder_q   <= next_encoder;
             row_end_q   <= last_head;
             frame_end_q <= last_head && last_query;
         end
@@ -196,11 +193,11 @@ module vp_attention_logits #(
     always_ff @(posedge clk) acc_q <= acc_d;
 
     vp_attention_rowmax #(
-        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .TOKENS_OF(TOKENS_OF), .CHANNEL_GROUPS(CHANNEL_GROUPS), .PE(PE), .ACC_WIDTH(ACCW),
-        .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_MULT(LOGIT_MULT), .LOGIT_LEFT(LOGIT_LEFT), .LOGIT_SHIFT(LOGIT_SHIFT),
+        .ENCODERS(ENCODERS), .TOKENS(TOKENS), .SHAPES(LOGIT_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_logit_shapes.fill"}),
+        .CHANNEL_GROUPS(CHANNEL_GROUPS), .PE(PE), .ACC_WIDTH(ACCW), .LOGIT_WIDTH(LOGIT_WIDTH), .LOGIT_SHIFT(LOGIT_SHIFT),
         .LOGIT_SPAN(LOGIT_SPAN), .SLOTS(SLOTS)
     ) rowmax (
-        .clk, .rst_n, .encoder(load_encoder), .load, .acc(acc_d), .item_max, .item_valid, .item_ready, .l_addr, .l_data
+        .clk, .rst_n, .load_in(chain), .load_out, .encoder(load_encoder), .load, .acc(acc_d), .item_max, .item_valid, .item_ready, .l_addr, .l_data
     );
 
 `ifdef VERILATOR

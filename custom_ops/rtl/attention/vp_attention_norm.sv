@@ -15,16 +15,20 @@ module vp_attention_norm #(
     int unsigned ACC_WIDTH   = 24,
     int unsigned Z_WIDTH     = 16,
     int unsigned OUT_WIDTH   = 8,
-    parameter logic [ENCODERS*64-1:0] RECIP_NUM = {ENCODERS{64'd1}},
-    parameter logic [ENCODERS*32-1:0] RECIP_LEFT = '0,
+    parameter logic [ENCODERS*64-1:0] RECIP_NUMS = '0,   // by encoder, as RECIP_LEFTS
+    parameter logic [ENCODERS*32-1:0] RECIP_LEFTS = '0,
+    bit          LOADED      = 1'b0,  // both come through the load chain
+    parameter    UNIT        = "",    // of files from which simulations fill them
     int unsigned RECIP_SHIFT = 0,
-    int unsigned RECIP_SPAN  = 0,   // an encoder's shift is RECIP_SHIFT less its RECIP_LEFT, which is at most this
+    int unsigned RECIP_SPAN  = 0,   // an encoder's shift is RECIP_SHIFT less its RECIP_LEFTS, which is at most this
     int unsigned RECIP_STAGES = 1,  // of the divider
     int unsigned OUT_DEPTH   = 16,  // beats of O under way or waiting
     localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
+    input  wire logic [33:0]               load_in,
+    output      logic [33:0]               load_out,
     output      logic                      room,
     input  wire logic                      take,
     input  wire logic                      acc_valid,
@@ -48,6 +52,7 @@ module vp_attention_norm #(
     localparam int unsigned NUM_WIDTH = Z_WIDTH + 25 < 40 ? Z_WIDTH + 25 : 40;
 
     // --- a group starts ---
+    logic [33:0] chain;
     logic [24:0] recip;
     logic recip_valid, group_there, can_take, last_group, busy_q, last_step, load_q, last_q, room_q;
     logic [FILL_W-1:0] free_q;
@@ -58,10 +63,10 @@ module vp_attention_norm #(
     wire logic recip_ready = SERIAL > 1 ? last_q : load && last_group;
 
     vp_attention_reciprocal #(
-        .ENCODERS(ENCODERS), .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(NUM_WIDTH), .NUM(RECIP_NUM), .WIDTH(25), .STAGES(RECIP_STAGES),
-        .ITEMS(ITEMS)
+        .ENCODERS(ENCODERS), .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(NUM_WIDTH), .NUMS(RECIP_NUMS), .WIDTH(25), .STAGES(RECIP_STAGES),
+        .ITEMS(ITEMS), .LOADED(LOADED), .FILE({UNIT, "_recip_nums.fill"})
     ) reciprocal (
-        .clk, .rst_n, .z_valid, .z, .encoder(z_encoder), .recip, .recip_valid, .recip_ready
+        .clk, .rst_n, .load_in, .load_out(chain), .z_valid, .z, .encoder(z_encoder), .recip, .recip_valid, .recip_ready
     );
     vp_credits #(.COUNT(DEPTH), .FREE(0)) there (.clk, .rst_n, .take(load), .give(acc_valid), .can_take(group_there));
     vp_counter #(.COUNT(CHANNEL_GROUPS)) groups (.clk, .rst_n, .step(load), .count(unused_group), .last(last_group));
@@ -87,20 +92,20 @@ module vp_attention_norm #(
     // --- the ring of groups, each with its shift if that may be another one, read at every load ---
     localparam int unsigned LEFT_W = RECIP_SPAN > 0 ? $clog2(RECIP_SPAN + 1) : 1;
     localparam int unsigned GROUP_W = RECIP_SPAN > 0 ? SIMD * ACC_WIDTH + LEFT_W : SIMD * ACC_WIDTH;
-    function automatic logic [ENCODERS-1:0][LEFT_W-1:0] lefts();
-        for (int unsigned e = 0; e < ENCODERS; e++) lefts[e] = LEFT_W'(RECIP_LEFT[e*32+:32]);
-    endfunction
     logic [ADDR_W-1:0] waddr, raddr;
     logic unused_w_wrap, unused_r_wrap;
-    logic [LEFT_W-1:0] left, head_left;
+    logic [31:0] left;
+    logic [LEFT_W-1:0] head_left;
     logic [GROUP_W-1:0] word;
     logic [SIMD*ACC_WIDTH-1:0] head;
     assign {head_left, head} = (LEFT_W + SIMD * ACC_WIDTH)'(word);
-    vp_engine_lookup #(.ENCODERS(ENCODERS), .WIDTH(LEFT_W), .VALUES(lefts())) left_of (.encoder(acc_encoder), .value(left));
+    vp_engine_values #(.ENCODERS(ENCODERS), .VALUES(RECIP_LEFTS), .LOADED(LOADED), .FILE({UNIT, "_recip_lefts.fill"})) left_of (
+        .clk, .rst_n, .load_in(chain), .load_out, .encoder(acc_encoder), .value(left)
+    );
     vp_counter #(.COUNT(DEPTH)) writes (.clk, .rst_n, .step(acc_valid), .count(waddr), .last(unused_w_wrap));
     vp_counter #(.COUNT(DEPTH)) reads (.clk, .rst_n, .step(load), .count(raddr), .last(unused_r_wrap));
     vp_ram #(.DEPTH(DEPTH), .WIDTH(GROUP_W), .STYLE("distributed")) ring (
-        .clk, .we(acc_valid), .waddr, .wdata(GROUP_W'({left, acc})), .re(1'b1), .zero(1'b0), .raddr, .rdata(word)
+        .clk, .we(acc_valid), .waddr, .wdata(GROUP_W'({LEFT_W'(left), acc})), .re(1'b1), .zero(1'b0), .raddr, .rdata(word)
     );
 
     // --- channels through the multipliers, LANES a cycle; load has a register of its own for each GROUP of channels ---

@@ -1,13 +1,15 @@
-// Reciprocals of row sums, in order: floor(NUM / z), or with UP ceil(NUM / z) (NUM is a power of two then). ITEMS at most may
+// Reciprocals of row sums, in order: floor(num / z), or with UP ceil(num / z) (num is a power of two then). ITEMS at most may
 // be inside: who pushes a row sum knows that one of them is taken. A division starts every ceil(WIDTH / STAGES) + 1 cycles.
-// NUM is that of the row sum's encoder.
+// num is that of the row sum's encoder.
 `default_nettype none
 
 module vp_attention_reciprocal #(
     int unsigned ENCODERS  = 1,
     int unsigned Z_WIDTH   = 16,
     int unsigned NUM_WIDTH = 40,
-    parameter logic [ENCODERS*64-1:0] NUM = {ENCODERS{64'd1}},
+    parameter logic [ENCODERS*64-1:0] NUMS = '0,  // by encoder
+    bit          LOADED    = 1'b0,  // they come through the load chain
+    parameter    FILE      = "",
     bit          UP        = 1'b0,
     int unsigned WIDTH     = 25,
     int unsigned STAGES    = 1,
@@ -16,6 +18,8 @@ module vp_attention_reciprocal #(
 ) (
     input  wire logic               clk,
     input  wire logic               rst_n,
+    input  wire logic [33:0]        load_in,
+    output      logic [33:0]        load_out,
     input  wire logic               z_valid,
     input  wire logic [Z_WIDTH-1:0] z,
     input  wire logic [TAG_W-1:0]   encoder,
@@ -23,19 +27,18 @@ module vp_attention_reciprocal #(
     output      logic               recip_valid,
     input  wire logic               recip_ready
 );
-    function automatic logic [ENCODERS-1:0][NUM_WIDTH-1:0] nums();
-        for (int unsigned e = 0; e < ENCODERS; e++) nums[e] = NUM[e*64+:NUM_WIDTH];
-    endfunction
     localparam int unsigned SUM_W = ENCODERS > 1 ? Z_WIDTH + TAG_W : Z_WIDTH;  // with its encoder, if it may be another one
     logic [SUM_W-1:0] sum;
     logic [Z_WIDTH-1:0] den;
     logic [TAG_W-1:0] sum_encoder;
-    logic [NUM_WIDTH-1:0] dividend;
+    logic [63:0] dividend;
     logic [WIDTH-1:0] quotient;
     logic z_room, den_valid, den_ready, quotient_valid, quotient_room;
     assign {sum_encoder, den} = (TAG_W + Z_WIDTH)'(sum);
-    wire logic [NUM_WIDTH-1:0] num = dividend | (UP ? NUM_WIDTH'(den - 1'b1) : '0);
-    vp_engine_lookup #(.ENCODERS(ENCODERS), .WIDTH(NUM_WIDTH), .VALUES(nums())) num_of (.encoder(sum_encoder), .value(dividend));
+    wire logic [NUM_WIDTH-1:0] num = dividend[NUM_WIDTH-1:0] | (UP ? NUM_WIDTH'(den - 1'b1) : '0);
+    vp_engine_values #(.ENCODERS(ENCODERS), .FIELDS(2), .VALUES(NUMS), .LOADED(LOADED), .FILE(FILE)) num_of (
+        .clk, .rst_n, .load_in, .load_out, .encoder(sum_encoder), .value(dividend)
+    );
 
     // One more than items: a FIFO refuses a beat in the cycle in which its last word moves to the output.
     vp_fifo #(.WIDTH(SUM_W), .DEPTH(ITEMS + 1), .STYLE("distributed")) sums (

@@ -10,12 +10,13 @@
 module vp_attention_rowmax #(
     int unsigned ENCODERS    = 1,
     int unsigned TOKENS      = 17,  // at most
-    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}},
+    parameter logic [ENCODERS*160-1:0] SHAPES = '0,  // by encoder, see shape_t
+    bit          LOADED      = 1'b0,  // they come through the load chain
+    parameter    FILE        = "",
     int unsigned CHANNEL_GROUPS          = 1,
     int unsigned PE          = 1,
     int unsigned ACC_WIDTH   = 20,
     int unsigned LOGIT_WIDTH = 8,
-    parameter logic [ENCODERS*32-1:0] LOGIT_MULT = {ENCODERS{32'd65536}}, LOGIT_LEFT = '0,
     int unsigned LOGIT_SHIFT = 16,
     int unsigned LOGIT_SPAN  = 0,
     int unsigned SLOTS       = 3,
@@ -25,6 +26,8 @@ module vp_attention_rowmax #(
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
+    input  wire logic [33:0]               load_in,
+    output      logic [33:0]               load_out,
     input  wire logic [TAG_W-1:0]          encoder,
     input  wire logic [PE-1:0]             load,
     input  wire logic [PE*ACC_WIDTH-1:0]   acc,
@@ -48,20 +51,11 @@ module vp_attention_rowmax #(
         return keys_t'{FULL_W'(keys / LANES), REST_W'(keys % LANES)};
     endfunction
     typedef struct packed {
-        logic [16:0] mult;
-        logic [LEFT_W-1:0] left;
-        logic [KEY_GROUP_W:0] groups;  // less 2
-        keys_t last_keys;              // of the last group
+        logic [31:0] mult;
+        logic [31:0] left;
+        logic [31:0] groups;  // less 2
+        logic [31:0] full, rest;  // keys of the last group, as keys_t has them
     } shape_t;
-    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
-        for (int unsigned e = 0; e < ENCODERS; e++) begin
-            automatic int unsigned groups = (TOKENS_OF[e*32+:32] + PE - 1) / PE;
-            shapes[e] = shape_t'{
-                LOGIT_MULT[e*32+:17], LEFT_W'(LOGIT_LEFT[e*32+:32]), (KEY_GROUP_W + 1)'(groups - 2),
-                in_steps(TOKENS_OF[e*32+:32] - (groups - 1) * PE)
-            };
-        end
-    endfunction
 
     // --- requantisation, LANES keys a cycle: step s takes keys s * LANES and up ---
     logic [KEYS*ACC_WIDTH-1:0] shift_q;
@@ -72,11 +66,13 @@ module vp_attention_rowmax #(
     logic [16:0] mult_q;
     logic [LANES-1:0] pad;
     wire logic word_end = busy_q && last_step;
-    wire keys_t keys = last_group ? shape_q.last_keys : in_steps(PE);
-    vp_engine_lookup #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (.encoder, .value(loaded));
+    wire keys_t keys = last_group ? keys_t'{FULL_W'(shape_q.full), REST_W'(shape_q.rest)} : in_steps(PE);
+    vp_engine_values #(.ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE(FILE)) shape_of (
+        .clk, .rst_n, .load_in, .load_out, .encoder, .value(loaded)
+    );
     vp_counter #(.COUNT(SERIAL)) steps (.clk, .rst_n, .step(busy_q), .count(step), .last(last_step));
     vp_sized_counter #(.MOST(KEY_GROUPS)) groups (
-        .clk, .rst_n, .less_2(shape_q.groups), .step(word_end), .count(unused_group), .last(last_group)
+        .clk, .rst_n, .less_2((KEY_GROUP_W + 1)'(shape_q.groups)), .step(word_end), .count(unused_group), .last(last_group)
     );
     always_comb begin
         for (int unsigned i = 0; i < LANES; i++)
@@ -88,7 +84,7 @@ module vp_attention_rowmax #(
             mult_q <= '0;  // with a reset, so that no multiplier's size depends on a constant
         end else begin
             busy_q <= load[0] || (busy_q && !last_step);
-            if (load[0]) mult_q <= loaded.mult;
+            if (load[0]) mult_q <= loaded.mult[16:0];
         end
         if (load[0]) shape_q <= loaded;
         for (int unsigned i = 0; i < KEYS; i++) begin
@@ -104,7 +100,7 @@ module vp_attention_rowmax #(
         .LANES(LANES), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(17), .SHIFT(LOGIT_SHIFT), .SPAN(LOGIT_SPAN), .OUT_WIDTH(LOGIT_WIDTH),
         .OUT_SIGNED(1'b1), .TAG_BITS(3 + LANES)
     ) requant (
-        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .left(shape_q.left), .out(codes),
+        .clk, .rst_n, .acc(shift_q[LANES*ACC_WIDTH-1:0]), .mult({LANES{mult_q}}), .left(LEFT_W'(shape_q.left)), .out(codes),
         .tag({busy_q, word_end, word_end && last_group, pad}), .out_tag({codes_valid, codes_word, codes_item, codes_pad})
     );
 

@@ -12,7 +12,9 @@ module vp_attention_scores #(
     int unsigned ENCODERS    = 1,
     int unsigned TOKENS      = 17,  // at most, as HEADS
     int unsigned HEADS       = 1,
-    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}}, HEADS_OF = {ENCODERS{32'(HEADS)}},
+    parameter logic [ENCODERS*64-1:0] SHAPES = '0,  // by encoder, see shape_t
+    bit          LOADED      = 1'b0,  // they come through the load chain
+    parameter    FILE        = "",
     int unsigned PE          = 1,
     int unsigned Z_WIDTH     = 16,
     int unsigned SCORE_WIDTH = 17,
@@ -23,6 +25,8 @@ module vp_attention_scores #(
 ) (
     input  wire logic                   clk,
     input  wire logic                   rst_n,
+    input  wire logic [33:0]            load_in,
+    output      logic [33:0]            load_out,
     output      logic                   room,     // a row of E fits
     input  wire logic                   take,     // ... and is reserved
     input  wire logic                   e_valid,  // key groups of a row in order
@@ -47,12 +51,9 @@ module vp_attention_scores #(
     localparam int unsigned HEAD_W = HEADS > 1 ? $clog2(HEADS) : 1;
 
     // --- a head starts: a cycle for each token, two at least, so that a sum is written before it is read again ---
-    typedef struct packed {logic [TOKEN_W:0] tokens; logic [HEAD_W:0] heads;} shape_t;  // less 2
-    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
-        for (int unsigned e = 0; e < ENCODERS; e++)
-            shapes[e] = shape_t'{(TOKEN_W + 1)'(TOKENS_OF[e*32+:32] - 2), (HEAD_W + 1)'(HEADS_OF[e*32+:32] - 2)};
-    endfunction
-    logic [TAG_W-1:0] row_encoder;
+    typedef struct packed {logic [31:0] tokens, heads;} shape_t;  // less 2
+    logic [TAG_W-1:0] row_encoder, unused_of;
+    logic [33:0] unused_load;
     logic row_there, row_ready, unused_row_room, unused_known;
     shape_t next;                       // of the next head
     logic [TOKEN_W:0] tokens_q;         // of the running head
@@ -70,24 +71,24 @@ module vp_attention_scores #(
     logic emitted;
 
     vp_attention_reciprocal #(
-        .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(P + 1), .NUM(64'd1 << P), .UP(1'b1), .WIDTH(RECIP_W), .STAGES(DIVIDE_STAGES), .ITEMS(ROWS)
+        .Z_WIDTH(Z_WIDTH), .NUM_WIDTH(P + 1), .NUMS(64'd1 << P), .UP(1'b1), .WIDTH(RECIP_W), .STAGES(DIVIDE_STAGES), .ITEMS(ROWS)
     ) reciprocal (
-        .clk, .rst_n, .z_valid, .z, .encoder(1'b0), .recip, .recip_valid, .recip_ready(start_q)
+        .clk, .rst_n, .load_in('0), .load_out(unused_load), .z_valid, .z, .encoder(1'b0), .recip, .recip_valid, .recip_ready(start_q)
     );
     // A row's shape is there long before its reciprocal, and leaves with it.
     vp_fifo #(.WIDTH(TAG_W), .DEPTH(ROWS + 1), .STYLE("distributed")) row_encoders (
         .clk, .rst_n, .in_data(z_encoder), .in_valid(z_valid), .in_ready(unused_row_room),
         .out_data(row_encoder), .out_valid(row_there), .out_ready(row_ready)
     );
-    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
-        .clk, .rst_n, .encoder(row_encoder), .encoder_valid(row_there), .encoder_ready(row_ready),
-        .value(next), .value_valid(unused_known), .value_ready(start_q)
+    vp_engine_table #(.ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE(FILE)) shape_of (
+        .clk, .rst_n, .load_in, .load_out, .encoder(row_encoder), .encoder_valid(row_there), .encoder_ready(row_ready),
+        .value(next), .of(unused_of), .value_valid(unused_known), .value_ready(start_q)
     );
     vp_sized_counter #(.MOST(TOKENS)) tokens (
         .clk, .rst_n, .less_2(tokens_q), .step(run_q), .count(unused_token), .last(last_token)
     );
     vp_sized_counter #(.MOST(HEADS)) heads (
-        .clk, .rst_n, .less_2(next.heads), .step(start), .count(unused_head), .last(last_head)
+        .clk, .rst_n, .less_2((HEAD_W + 1)'(next.heads)), .step(start), .count(unused_head), .last(last_head)
     );
     vp_credits #(.COUNT(ROWS)) rows (.clk, .rst_n, .take, .give(row_end), .can_take(room));
     vp_credits #(.COUNT(2)) banks (.clk, .rst_n, .take(start && first_head_q), .give(emitted), .can_take(bank_ok));
@@ -107,9 +108,9 @@ module vp_attention_scores #(
             end
         end
         if (start_q) recip_q <= recip;
-        if (start && first_head_q) of_bank_q[!bank_q] <= next.tokens;
+        if (start && first_head_q) of_bank_q[!bank_q] <= (TOKEN_W + 1)'(next.tokens);
         if (start) begin
-            tokens_q     <= next.tokens;
+            tokens_q     <= (TOKEN_W + 1)'(next.tokens);
             head_0_q     <= first_head_q;
             frame_last_q <= last_head;
         end

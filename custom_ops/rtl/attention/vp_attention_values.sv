@@ -13,8 +13,10 @@ module vp_attention_values #(
     int unsigned TOKENS      = 17,  // at most, as QUERIES and HEADS
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
-    parameter logic [ENCODERS*32-1:0] TOKENS_OF = {ENCODERS{32'(TOKENS)}}, QUERIES_OF = {ENCODERS{32'(QUERIES)}},
-                                      HEADS_OF = {ENCODERS{32'(HEADS)}}, SCORES_OF = {ENCODERS{32'd1}},
+    parameter logic [ENCODERS*160-1:0] SHAPES = '0,  // by encoder, see shape_t
+    parameter logic [ENCODERS*32*((PE+31)/32)-1:0] PADDING = '0,  // by encoder, a bit a key of the last group: there is none
+    bit          LOADED      = 1'b0,  // these and the exp table come through the load chain
+    parameter    UNIT        = "",    // of files from which simulations fill them
     int unsigned CHANNEL_GROUPS          = 1,
     int unsigned SIMD        = 8,
     int unsigned PE          = 1,
@@ -32,6 +34,8 @@ module vp_attention_values #(
 ) (
     input  wire logic                        clk,
     input  wire logic                        rst_n,
+    input  wire logic [33:0]                 load_in,
+    output      logic [33:0]                 load_out,
     input  wire logic [TAG_W-1:0]            encoder,     // of the next frame
     input  wire logic                        encoder_valid,
     output      logic                        encoder_ready,
@@ -69,22 +73,13 @@ module vp_attention_values #(
     // --- issue: steps of the running item; head and query of the next one ---
     typedef struct packed {logic [STEP_W:0] steps; logic [KEY_GROUP_W:0] groups;} item_t;  // less 2
     typedef struct packed {
-        logic [TAG_W-1:0] encoder;
-        item_t item;
-        logic [HEAD_W:0] heads;  // less 2, as queries
-        logic [QUERY_W:0] queries;
-        logic scores;
+        logic [31:0] steps, groups;  // of an item, less 2, as heads and queries
+        logic [31:0] heads, queries;
+        logic [31:0] scores;
     } shape_t;
-    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
-        for (int unsigned e = 0; e < ENCODERS; e++) begin
-            automatic int unsigned groups = (TOKENS_OF[e*32+:32] + PE - 1) / PE;
-            shapes[e] = shape_t'{
-                TAG_W'(e), item_t'{(STEP_W + 1)'(groups * CHANNEL_GROUPS - 2), (KEY_GROUP_W + 1)'(groups - 2)},
-                (HEAD_W + 1)'(HEADS_OF[e*32+:32] - 2), (QUERY_W + 1)'(QUERIES_OF[e*32+:32] - 2), SCORES_OF[e*32]
-            };
-        end
-    endfunction
     shape_t next;   // of the next item
+    logic [TAG_W-1:0] next_encoder;
+    logic [1:0][33:0] chain;
     item_t item_q;  // of the running item
     logic [TAG_W-1:0] encoder_q;
     logic known;
@@ -99,14 +94,16 @@ module vp_attention_values #(
     logic [HEAD_W-1:0] unused_head;
     logic [QUERY_W-1:0] unused_query;
     logic [LOGIT_ADDR_W-1:0] l_addr_q, l_base_q, l_next_q;  // first words of the running item and of the next one
-    wire logic score_next = first_row_q && next.scores;
+    wire logic score_next = first_row_q && next.scores[0];
     wire logic fresh = ENCODERS == 1 || !passed_q;  // a cycle passes before items of another frame
     wire logic start = (!run_q || last_step) && fresh && item_valid && room && (!score_next || score_room);
     wire logic item_end = run_q && last_step;
 
-    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) shape_of (
-        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready,
-        .value(next), .value_valid(known), .value_ready(passed_q)
+    vp_engine_table #(
+        .ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_value_shapes.fill"})
+    ) shape_of (
+        .clk, .rst_n, .load_in, .load_out(chain[0]), .encoder, .encoder_valid, .encoder_ready,
+        .value(next), .of(next_encoder), .value_valid(known), .value_ready(passed_q)
     );
     vp_sized_counter #(.MOST(KEY_GROUPS * CHANNEL_GROUPS)) steps (
         .clk, .rst_n, .less_2(item_q.steps), .step(run_q), .count(unused_step), .last(last_step)
@@ -115,10 +112,10 @@ module vp_attention_values #(
         .clk, .rst_n, .less_2(item_q.groups), .step(run_q), .count(unused_kg), .last(last_kg)
     );
     vp_sized_counter #(.MOST(HEADS)) heads (
-        .clk, .rst_n, .less_2(next.heads), .step(start), .count(unused_head), .last(last_head)
+        .clk, .rst_n, .less_2((HEAD_W + 1)'(next.heads)), .step(start), .count(unused_head), .last(last_head)
     );
     vp_sized_counter #(.MOST(QUERIES)) rows (
-        .clk, .rst_n, .less_2(next.queries), .step(start && last_head), .count(unused_query), .last(last_query)
+        .clk, .rst_n, .less_2((QUERY_W + 1)'(next.queries)), .step(start && last_head), .count(unused_query), .last(last_query)
     );
 
     assign item_ready = start;
@@ -152,8 +149,8 @@ module vp_attention_values #(
             end
         end
         if (start) begin
-            item_q      <= next.item;
-            encoder_q   <= next.encoder;
+            item_q      <= item_t'{(STEP_W + 1)'(next.steps), (KEY_GROUP_W + 1)'(next.groups)};
+            encoder_q   <= next_encoder;
             score_q     <= score_next;
             row_end_q   <= last_head;
             frame_end_q <= last_head && last_query;
@@ -183,14 +180,15 @@ module vp_attention_values #(
     vp_delay #(.WIDTH(TAG_W), .LENGTH(DOT_LATENCY + 2)) to_acc (.clk, .rst_n(1'b1), .in(diff_encoder), .out(acc_encoder));
 
     // --- which keys of the last group are padding ---
-    function automatic logic [ENCODERS-1:0][PE-1:0] paddings();
-        for (int unsigned e = 0; e < ENCODERS; e++) begin
-            for (int unsigned i = 0; i < PE; i++) paddings[e][i] = i > (TOKENS_OF[e*32+:32] - 1) % PE;
-        end
-    endfunction
-    logic [PE-1:0] padding, pad_q;
-    vp_engine_lookup #(.ENCODERS(ENCODERS), .WIDTH(PE), .VALUES(paddings())) padding_of (.encoder(diff_encoder), .value(padding));
-    always_ff @(posedge clk) pad_q <= tags_q[E_TAG-1].last ? padding : '0;
+    localparam int unsigned PADDING_WORDS = (PE + 31) / 32;
+    logic [32*PADDING_WORDS-1:0] padding;
+    logic [PE-1:0] pad_q;
+    vp_engine_values #(
+        .ENCODERS(ENCODERS), .FIELDS(PADDING_WORDS), .VALUES(PADDING), .LOADED(LOADED), .FILE({UNIT, "_padding.fill"})
+    ) padding_of (
+        .clk, .rst_n, .load_in(chain[0]), .load_out(chain[1]), .encoder(diff_encoder), .value(padding)
+    );
+    always_ff @(posedge clk) pad_q <= tags_q[E_TAG-1].last ? padding[PE-1:0] : '0;
 
     // --- E of PE keys; row sum and scores have it a cycle later, from a register beside that of the multipliers ---
     localparam int unsigned EXP_ADDR_W = $clog2(ENCODERS << LOGIT_WIDTH);
@@ -200,6 +198,13 @@ module vp_attention_values #(
     always_ff @(posedge clk) max_q <= max_later;
     vp_delay #(.WIDTH(LOGIT_WIDTH), .LENGTH(E_TAG - 3)) largest_later (
         .clk, .rst_n, .in(item_max), .out(max_later)
+    );
+    logic we;
+    logic [EXP_ADDR_W-1:0] waddr;
+    logic [7:0] wdata;
+    logic unused_filled;
+    vp_load_region #(.LOADED(LOADED), .DEPTH(ENCODERS << LOGIT_WIDTH), .WIDTH(8)) region (
+        .clk, .rst_n, .load_in(chain[1]), .load_out, .we, .waddr, .data(wdata), .filled(unused_filled)
     );
     for (genvar i = 0; i < PE; i++) begin : g_exp
         logic [TAG_W-1:0] table_encoder;
@@ -212,8 +217,8 @@ module vp_attention_values #(
         end
         always_ff @(posedge clk)
             diff_q[i*LOGIT_WIDTH+:LOGIT_WIDTH] <= max_q - l_data[i*LOGIT_WIDTH+:LOGIT_WIDTH];
-        vp_rom #(.DEPTH(ENCODERS << LOGIT_WIDTH), .WIDTH(8), .FILE(EXP_FILE), .STYLE("distributed")) exp (
-            .clk, .en(1'b1), .addr(EXP_ADDR_W'({table_encoder, diff_q[i*LOGIT_WIDTH+:LOGIT_WIDTH]})), .data(entry[i*8+:8])
+        vp_contents #(.LOADED(LOADED), .DEPTH(ENCODERS << LOGIT_WIDTH), .WIDTH(8), .FILE(EXP_FILE), .STYLE("distributed")) exp (
+            .clk, .we, .waddr, .wdata, .en(1'b1), .addr(EXP_ADDR_W'({table_encoder, diff_q[i*LOGIT_WIDTH+:LOGIT_WIDTH]})), .data(entry[i*8+:8])
         );
         assign e_now[i*8+:8] = pad_q[i] ? 8'd0 : entry[i*8+:8];
     end

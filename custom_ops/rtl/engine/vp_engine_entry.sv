@@ -3,7 +3,8 @@
 // one waits when the frame before has entered, and the next batch begins when this one has entered its last encoder. So at most
 // BATCH frames are on their way back, which the FIFO behind the exit holds: the exit never waits for the entry. At most 2 BATCH
 // frames are in the engine.
-// A frame of encoder e has BEATS[e] beats. Its tag (vp_engine_tags) goes out before its first beat.
+// A frame of encoder e has BEATS[e] beats. Its tag (vp_engine_tags) goes out before its first beat, but not before a beat of a new
+// frame is there: an engine without frames knows of no encoder, and may be loaded anew.
 `default_nettype none
 
 module vp_engine_entry #(
@@ -11,7 +12,10 @@ module vp_engine_entry #(
     int unsigned ENCODERS = 3,
     int unsigned BATCH    = 2,
     int unsigned BEAT_BITS = 16,
-    parameter logic [ENCODERS*32-1:0] BEATS = {ENCODERS{32'd2}},
+    parameter logic [ENCODERS*32-1:0] BEATS = '0,  // by encoder
+    bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
+    parameter    UNIT     = "",    // of files from which simulations fill it
+    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
     localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
@@ -28,8 +32,13 @@ module vp_engine_entry #(
     input  wire logic              out0_tready,
     output      logic [7:0]        tags_out_tdata,
     output      logic              tags_out_tvalid,
-    input  wire logic              tags_out_tready
+    input  wire logic              tags_out_tready,
+    input  wire logic [33:0]       load_in,
+    output      logic [33:0]       load_out
 );
+    logic [33:0] chain;
+    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
+
     localparam int unsigned FRAME_W = $clog2(BATCH + 1);
 
     if (ENCODERS < 2 || BATCH < 1) begin : g_check
@@ -54,7 +63,11 @@ module vp_engine_entry #(
         .out_data(old_data), .out_valid(old_valid), .out_ready(ready && !fresh_q && pass_q)
     );
 
-    wire logic [BEAT_BITS-1:0] beats = BEATS[encoder_q*32+:BEAT_BITS];
+    logic [31:0] number;
+    wire logic [BEAT_BITS-1:0] beats = number[BEAT_BITS-1:0];
+    vp_engine_values #(.ENCODERS(ENCODERS), .VALUES(BEATS), .LOADED(LOADED), .FILE({UNIT, "_beats.fill"})) beats_of (
+        .clk, .rst_n, .load_in(chain), .load_out, .encoder(encoder_q), .value(number)
+    );
     wire logic valid = fresh_q ? new_valid : old_valid;
     wire logic take = pass_q && valid && ready;
 
@@ -62,7 +75,7 @@ module vp_engine_entry #(
     wire logic whole = fresh_q ? entered_q == FRAME_W'(BATCH) || (entered_q != '0 && !new_valid) : entered_q == size_q;
     wire logic last_encoder = encoder_q == TAG_W'(ENCODERS - 1);
     logic tag_room;
-    wire logic begin_frame = !pass_q && !whole && tag_room;
+    wire logic begin_frame = !pass_q && !whole && tag_room && (!fresh_q || new_valid);
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             encoder_q <= '0;
@@ -75,7 +88,7 @@ module vp_engine_entry #(
                 fresh_q   <= last_encoder;
                 entered_q <= '0;
             end else begin
-                pass_q <= tag_room;
+                pass_q <= begin_frame;
             end
         end else if (take && last_q) begin
             pass_q    <= 1'b0;

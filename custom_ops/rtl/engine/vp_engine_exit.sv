@@ -7,7 +7,10 @@ module vp_engine_exit #(
     int unsigned ENCODERS = 3,
     int unsigned BATCH    = 2,
     int unsigned BEAT_BITS = 16,
-    parameter logic [ENCODERS*32-1:0] BEATS = {ENCODERS{32'd2}},
+    parameter logic [ENCODERS*32-1:0] BEATS = '0,  // by encoder
+    bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
+    parameter    UNIT     = "",    // of files from which simulations fill it
+    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
     localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
@@ -24,8 +27,13 @@ module vp_engine_exit #(
     input  wire logic              out0_tready,
     output      logic [PADDED-1:0] out1_tdata,
     output      logic              out1_tvalid,
-    input  wire logic              out1_tready
+    input  wire logic              out1_tready,
+    input  wire logic [33:0]       load_in,
+    output      logic [33:0]       load_out
 );
+    logic [33:0] chain;
+    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
+
     logic [TAG_W-1:0] encoder;
     logic encoder_valid;
     logic [7:0] unused_tag;
@@ -35,7 +43,11 @@ module vp_engine_exit #(
     logic [BEAT_BITS-1:0] left_q;  // beats after this one
     logic pass_q;         // beats pass; else a frame is prepared
     logic leaves_q, last_q;
-    wire logic [BEAT_BITS-1:0] beats = BEATS[encoder*32+:BEAT_BITS];
+    logic [31:0] number;
+    wire logic [BEAT_BITS-1:0] beats = number[BEAT_BITS-1:0];
+    vp_engine_values #(.ENCODERS(ENCODERS), .VALUES(BEATS), .LOADED(LOADED), .FILE({UNIT, "_beats.fill"})) beats_of (
+        .clk, .rst_n, .load_in(chain), .load_out, .encoder, .value(number)
+    );
     wire logic take = pass_q && valid && (leaves_q ? out_room : back_room);
 
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(2 * BATCH)) tags (

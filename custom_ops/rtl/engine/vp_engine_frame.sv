@@ -1,5 +1,6 @@
 // What a stage of an engine's unit has to know of the frame that it takes: constants of its encoder, and which step is its
-// last one. A frame of encoder e is STEPS[e] steps (beats, or tokens); where that is 0 there is none, and its tag just passes.
+// last one. SHAPES has of each encoder, whether it has no frame, so that its tag just passes; whether a frame is one step (a beat, or
+// a token); the step before the last one; and FIELDS numbers of the unit.
 // While known, value, count and last are those of the step that comes next: the frame's own until its last step, then at
 // once those of the next frame whose tag is here. With one encoder they are always known, and value is a constant.
 `default_nettype none
@@ -8,12 +9,17 @@ module vp_engine_frame #(
     int unsigned ENCODERS = 1,
     int unsigned FRAMES   = 4,   // tags that wait
     int unsigned COUNT_W  = 4,   // of a frame's steps
-    int unsigned WIDTH    = 1,
-    parameter logic [ENCODERS*32-1:0] STEPS = 1,
-    parameter logic [ENCODERS*WIDTH-1:0] VALUES = '0  // the first encoder's lowest
+    int unsigned FIELDS   = 1,   // 0 or more
+    parameter logic [ENCODERS*(3+FIELDS)*32-1:0] SHAPES = '0,  // the first encoder's lowest
+    bit          LOADED   = 1'b0,  // they come through the load chain
+    parameter    FILE     = "",
+    localparam int unsigned WIDTH = FIELDS > 0 ? 32 * FIELDS : 1,
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic               clk,
     input  wire logic               rst_n,
+    input  wire logic [33:0]        load_in,
+    output      logic [33:0]        load_out,
     input  wire logic [7:0]         tags_in_tdata,
     input  wire logic               tags_in_tvalid,
     output      logic               tags_in_tready,
@@ -21,34 +27,25 @@ module vp_engine_frame #(
     output      logic               tags_out_tvalid,
     input  wire logic               tags_out_tready,
     output      logic [WIDTH-1:0]   value,
+    output      logic [TAG_W-1:0]   of,       // its encoder
     output      logic               known,
     input  wire logic               step,     // only while known
     output      logic [COUNT_W-1:0] count,    // steps of the frame that are done
     output      logic               last
 );
-    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
-    typedef struct packed {
-        logic none;                       // no frame
-        logic one;                        // step, the last one
-        logic [COUNT_W-1:0] before_last;  // step
-        logic [WIDTH-1:0] value;
-    } frame_t;
-    function automatic logic [ENCODERS-1:0][$bits(frame_t)-1:0] frames();
-        for (int unsigned e = 0; e < ENCODERS; e++) begin
-            frames[e] = frame_t'{
-                STEPS[e*32+:32] == 0, STEPS[e*32+:32] == 1, COUNT_W'(STEPS[e*32+:32] - 2), VALUES[e*WIDTH+:WIDTH]
-            };
-        end
-    endfunction
+    localparam int unsigned SHAPE_W = 32 * (3 + FIELDS);
 
     logic [TAG_W-1:0] held, encoder;
     logic held_valid, held_ready, encoder_valid, encoder_ready, frame_valid, last_q;
-    frame_t frame;
+    logic [SHAPE_W-1:0] shape;
     logic [COUNT_W-1:0] count_q;
-    assign value = frame.value;
-    assign known = frame_valid && !frame.none;
+    wire logic none = shape[SHAPE_W-32];
+    wire logic one = shape[SHAPE_W-64];
+    wire logic [COUNT_W-1:0] before_last = COUNT_W'(shape[SHAPE_W-96+:32]);
+    assign value = FIELDS > 0 ? shape[WIDTH-1:0] : '0;
+    assign known = frame_valid && !none;
     assign count = count_q;
-    assign last  = frame.one || last_q;
+    assign last  = one || last_q;
 
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
         .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
@@ -59,9 +56,9 @@ module vp_engine_frame #(
         .clk, .rst_n, .in_data(held), .in_valid(held_valid), .in_ready(held_ready),
         .out_data(encoder), .out_valid(encoder_valid), .out_ready(encoder_ready)
     );
-    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(frame_t)), .VALUES(frames())) table_i (
-        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready,
-        .value(frame), .value_valid(frame_valid), .value_ready(frame.none || (step && last))
+    vp_engine_table #(.ENCODERS(ENCODERS), .FIELDS(3 + FIELDS), .VALUES(SHAPES), .LOADED(LOADED), .FILE(FILE)) table_i (
+        .clk, .rst_n, .load_in, .load_out, .encoder, .encoder_valid, .encoder_ready,
+        .value(shape), .of, .value_valid(frame_valid), .value_ready(none || (step && last))
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -69,7 +66,7 @@ module vp_engine_frame #(
             last_q  <= 1'b0;
         end else if (step) begin
             count_q <= last ? '0 : count_q + 1'b1;
-            last_q  <= !last && count_q == frame.before_last;
+            last_q  <= !last && count_q == before_last;
         end
     end
 endmodule

@@ -1,4 +1,5 @@
-// Joins branches to one stream in the order of the tags: a frame of encoder e, of BEATS[e] beats, comes from branch BRANCH[e].
+// Joins branches to one stream in the order of the tags: a frame of an encoder comes from its branch. SHAPES are
+// those of vp_engine_frame, its number the branch, one hot.
 `default_nettype none
 
 module vp_engine_merge #(
@@ -7,8 +8,12 @@ module vp_engine_merge #(
     int unsigned FRAMES   = 4,   // tags that wait
     int unsigned BRANCHES = 2,
     int unsigned COUNT_W  = 4,   // of a frame's beats
-    parameter logic [ENCODERS*32-1:0] BEATS = {ENCODERS{32'd1}}, BRANCH = '0,
-    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
+    parameter logic [ENCODERS*128-1:0] SHAPES = '0,
+    bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
+    parameter    UNIT     = "",    // of files from which simulations fill it
+    int unsigned LOAD_STAGES = 1,  // registers before the first hop
+    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic                       clk,
     input  wire logic                       rst_n,
@@ -23,23 +28,27 @@ module vp_engine_merge #(
     output      logic                       tags_in_tready,
     output      logic [7:0]                 tags_out_tdata,
     output      logic                       tags_out_tvalid,
-    input  wire logic                       tags_out_tready
+    input  wire logic                       tags_out_tready,
+    input  wire logic [33:0]                load_in,
+    output      logic [33:0]                load_out
 );
-    function automatic logic [ENCODERS-1:0][BRANCHES-1:0] branches();  // one hot
-        for (int unsigned e = 0; e < ENCODERS; e++) branches[e] = BRANCHES'(1) << BRANCH[e*32+:32];
-    endfunction
+    logic [33:0] chain;
+    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
 
-    logic [BRANCHES-1:0] branch, valid;
+    logic [BRANCHES-1:0] valid;
     logic [BRANCHES-1:0][WIDTH-1:0] data;
     logic known, unused_last, room;
     logic [COUNT_W-1:0] unused_count;
+    logic [TAG_W-1:0] unused_of;
+    logic [31:0] number;
     logic [WIDTH-1:0] chosen, y;
+    wire logic [BRANCHES-1:0] branch = number[BRANCHES-1:0];
     wire logic chosen_valid = known && |(branch & valid);
     vp_engine_frame #(
-        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(COUNT_W), .WIDTH(BRANCHES), .STEPS(BEATS), .VALUES(branches())
+        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(COUNT_W), .SHAPES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_shapes.fill"})
     ) frame (
-        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .value(branch), .known, .step(chosen_valid && room), .count(unused_count), .last(unused_last)
+        .clk, .rst_n, .load_in(chain), .load_out, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
+        .value(number), .of(unused_of), .known, .step(chosen_valid && room), .count(unused_count), .last(unused_last)
     );
     for (genvar b = 0; b < BRANCHES; b++) begin : g_branch
         vp_skid #(.WIDTH(WIDTH)) skid (

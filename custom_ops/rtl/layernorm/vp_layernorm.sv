@@ -2,7 +2,8 @@
 // A token is summed (stats), then its scale is made (scales: a reciprocal square root takes 36 cycles, and ROOTS work in
 // turn), then it leaves; so a token takes the larger of D/SIMD and 36/ROOTS cycles. The codes wait in RAMs of HELD words. Nothing stands still on its way: a beat comes in only where a word is free, and is read only where the FIFO at
 // the output has a place for it.
-// EPS, MULT and SHIFT are those of each encoder. What is not the smallest SHIFT of all is part of a token's exponent e.
+// Every encoder has constants of its own: SHAPES are those of vp_engine_frame, its numbers those of numbers_t. Its shift is LEAST_SHIFT
+// and more; what is more is part of a token's exponent e, MOST_E at most.
 `default_nettype none
 
 module vp_layernorm #(
@@ -13,10 +14,15 @@ module vp_layernorm #(
     int unsigned ENCODERS  = 1,
     int unsigned FRAMES    = 4,   // tags that wait
     int unsigned TOKEN_W   = 4,   // of a frame's tokens
-    parameter logic [ENCODERS*32-1:0] TOKENS = 2, MULT = 65536, SHIFT = 12,
-    parameter logic [ENCODERS*64-1:0] EPS = 1,
+    int unsigned LEAST_SHIFT = 12,
+    int unsigned MOST_E    = 25,
+    parameter logic [ENCODERS*224-1:0] SHAPES = '0,
     parameter    SEED_FILE = "",
-    localparam int unsigned OUT_BITS = (SIMD * OUT_WIDTH + 7) / 8 * 8
+    bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
+    parameter    UNIT     = "",    // of files from which simulations fill it
+    int unsigned LOAD_STAGES = 1,  // registers before the first hop
+    localparam int unsigned OUT_BITS = (SIMD * OUT_WIDTH + 7) / 8 * 8,
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic                clk,
     input  wire logic                rst_n,
@@ -31,16 +37,15 @@ module vp_layernorm #(
     output      logic                tags_in_tready,
     output      logic [7:0]          tags_out_tdata,
     output      logic                tags_out_tvalid,
-    input  wire logic                tags_out_tready
+    input  wire logic                tags_out_tready,
+    input  wire logic [33:0]         load_in,
+    output      logic [33:0]         load_out
 );
+    logic [33:0] chain;
+    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
+
     if (D < 2 || D > 1024 || SIMD < 1 || D % SIMD != 0 || OUT_WIDTH < 2 || OUT_WIDTH > 8) begin : g_check
         $error("vp_layernorm: D %0d, SIMD %0d or OUT_WIDTH %0d out of range", D, SIMD, OUT_WIDTH);
-    end
-    for (genvar i = 0; i < ENCODERS; i++) begin : g_encoder
-        if (SHIFT[i*32+:32] > 29 || MULT[i*32+:32] >= (1 << 17)
-            || EPS[i*64+:64] < 1 || EPS[i*64+:64] >= (64'd1 << 51)) begin : g_check
-            $error("vp_layernorm: MULT %0d, SHIFT %0d or EPS %0d out of range", MULT[i*32+:32], SHIFT[i*32+:32], EPS[i*64+:64]);
-        end
     end
     localparam int unsigned BEATS = D / SIMD;
     localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
@@ -65,28 +70,12 @@ module vp_layernorm #(
     localparam int unsigned RAM_LATENCY = HELD_W > 6 ? 2 : 1;
     localparam int unsigned LATENCY = RAM_LATENCY + 8 + GROUPS - 1;  // from take to the result
 
-    // Constants of encoders.
-    function automatic int unsigned shift(bit most);
-        shift = SHIFT[31:0];
-        for (int unsigned i = 1; i < ENCODERS; i++) begin
-            if (most == (SHIFT[i*32+:32] > shift)) shift = SHIFT[i*32+:32];
-        end
-    endfunction
-    localparam int unsigned LEAST_SHIFT = shift(1'b0);
-    localparam int unsigned MOST_E = 25 + shift(1'b1) - LEAST_SHIFT;
     localparam int unsigned E_WIDTH = $clog2(MOST_E + 1);
     typedef struct packed {
-        logic [50:0] eps;
-        logic [16:0] mult;
-        logic [E_WIDTH-1:0] top;  // e of the largest v
-    } constants_t;
-    function automatic logic [ENCODERS-1:0][$bits(constants_t)-1:0] constants();
-        for (int unsigned i = 0; i < ENCODERS; i++) begin
-            constants[i] = constants_t'{
-                EPS[i*64+:51], MULT[i*32+:17], E_WIDTH'(25 + SHIFT[i*32+:32] - LEAST_SHIFT)
-            };
-        end
-    endfunction
+        logic [63:0] eps;
+        logic [31:0] mult;
+        logic [31:0] top;  // e of the largest v
+    } numbers_t;
 
     logic take;  // a beat is read
 
@@ -129,13 +118,16 @@ module vp_layernorm #(
         .s1, .s2, .out_valid(sums_valid), .out_ready(sums_ready)
     );
     // A token's constants are used where its scale is made.
-    constants_t constant;
-    logic known;
+    numbers_t constant;
+    logic known, unused_last;
+    logic [TOKEN_W-1:0] unused_count;
+    logic [TAG_W-1:0] unused_of;
     vp_engine_frame #(
-        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(TOKEN_W), .WIDTH($bits(constants_t)), .STEPS(TOKENS), .VALUES(constants())
+        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(TOKEN_W), .FIELDS($bits(numbers_t) / 32), .SHAPES(SHAPES), .LOADED(LOADED),
+        .FILE({UNIT, "_shapes.fill"})
     ) frame (
-        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .value(constant), .known, .step(sums_ready), .count(), .last()
+        .clk, .rst_n, .load_in(chain), .load_out, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
+        .value(constant), .of(unused_of), .known, .step(sums_ready), .count(unused_count), .last(unused_last)
     );
     logic [36:0] gain;
     logic [52:0] offset;
@@ -145,7 +137,7 @@ module vp_layernorm #(
         .D(D), .S1_WIDTH(S1_WIDTH), .S2_WIDTH(S2_WIDTH), .E_WIDTH(E_WIDTH), .ROOTS(ROOTS), .SEED_FILE(SEED_FILE)
     ) scales (
         .clk, .rst_n, .s1, .s2, .in_valid(sums_valid), .in_ready(sums_ready),
-        .eps(constant.eps), .mult(constant.mult), .top(constant.top), .known,
+        .eps(constant.eps[50:0]), .mult(constant.mult[16:0]), .top(constant.top[E_WIDTH-1:0]), .known,
         .gain, .offset, .e, .out_valid(scale_valid), .out_ready(scale_ready)
     );
 

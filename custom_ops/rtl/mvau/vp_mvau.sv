@@ -8,10 +8,9 @@
 // prove things from a handful of words; their ends are flags in the words, so that every address counts as
 // reachable.
 // With W_STYLE "ultra" the weights are not ROM: they come through the load chain before the first frame (vp_load_hop);
-// whoever feeds the unit waits for that. With other styles the chain passes by.
+// whoever feeds the unit waits for that. With LOADED all of the unit's contents do, with neither the chain passes by.
 // Several ENCODERS share a unit: each frame is that of the encoder that its tag names (vp_engine_tags), and has its rows, sides,
-// shift (SHIFT - LEFT), and its contents, which begin at W_START, P_START, C_START and K_START of the memories. The unit is made
-// for the largest of each. Groups hand their encoder on: load, sequencer, drain.
+// shift, and its contents, which begin at its STARTS of the memories. The unit is made for the largest of each. Groups hand their encoder on: load, sequencer, drain.
 `default_nettype none
 
 module vp_mvau #(
@@ -39,9 +38,10 @@ module vp_mvau #(
     bit          REQUANT     = 1'b1,
     int unsigned MULT_BITS   = 17,
     int unsigned SHIFT       = 16,
-    int unsigned SPAN        = 0,                          // largest LEFT
-    parameter logic [ENCODERS*32-1:0] FRAME_ROWS = ROWS, FRAME_MW = MW, LEFT = '0,
-    parameter logic [ENCODERS*32-1:0] W_START = '0, P_START = '0, C_START = '0, K_START = '0,
+    int unsigned SPAN        = 0,                          // shifts are SHIFT - SPAN to SHIFT
+    parameter logic [ENCODERS*128-1:0] LOAD_SHAPES = '0,   // by encoder, as shape_t of vp_mvau_load
+    parameter logic [ENCODERS*160-1:0] DRAIN_SHAPES = '0,  // ... of vp_mvau_drain
+    parameter logic [ENCODERS*32-1:0] PROGRAM_STARTS = '0, WEIGHT_STARTS = '0, DRAIN_STARTS = '0,
     int unsigned ENTRY_STEPS = 2,                          // steps of a program entry; BLOCK / SIMD or less
     int unsigned X_ELEMS     = 4,                          // elements of a word of the row memories
     int unsigned X_WORDS     = 4,                          // words of a row
@@ -67,7 +67,9 @@ module vp_mvau #(
     parameter    X_STYLE = "auto",                         // row memories
     parameter    R_STYLE = "auto",                         // result banks
     parameter    O_STYLE = "auto",                         // rows put in order after the drain
-    int unsigned LOAD_STAGES = 1,                          // registers before the hop of the load chain
+    bit          LOADED = 1'b0,
+    parameter    UNIT   = "",                              // of files from which simulations fill tables
+    int unsigned LOAD_STAGES = 1,                          // registers before the first hop of the load chain
     localparam int unsigned IN_BYTES = (IN_WIDTH * X_BITS + 7) / 8,
     localparam int unsigned OUT_BYTES = (OUT_WIDTH * OUT_BITS + 7) / 8
 ) (
@@ -97,6 +99,7 @@ module vp_mvau #(
     localparam int unsigned SUB_W = R_ELEMS > DRAIN_WIDTH ? $clog2(R_ELEMS / DRAIN_WIDTH) : 1;
     localparam int unsigned W_ADDR_W = W_WORDS > 1 ? $clog2(W_WORDS) : 1;
     localparam int unsigned LANE_W = PE * SIMD * W_BITS;
+    localparam bit W_LOADED = LOADED || W_STYLE == "ultra";
 
     if (BLOCK % SIMD != 0 || BLOCK % PE != 0 || BLOCK / SIMD % ENTRY_STEPS != 0) begin : g_check_block
         $error("vp_mvau: SIMD %0d and PE %0d must divide BLOCK %0d, ENTRY_STEPS %0d BLOCK / SIMD",
@@ -108,6 +111,9 @@ module vp_mvau #(
         $error("vp_mvau: IN_WIDTH %0d, OUT_WIDTH %0d or DRAIN_WIDTH %0d does not fit SIMD %0d, PE %0d, BLOCK %0d, MH %0d",
                IN_WIDTH, OUT_WIDTH, DRAIN_WIDTH, SIMD, PE, BLOCK, MH);
     end
+
+    logic [3:0][33:0] chain;
+    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain[0]));
 
     // --- input ---
     logic [TAG_W-1:0] encoder, group, claim_group;
@@ -129,9 +135,9 @@ module vp_mvau #(
     logic [1:0] full, free, busy, claim;
     vp_mvau_load #(
         .ENCODERS(ENCODERS), .ROWS(ROWS), .ROW_ELEMS(MW), .TOKENS(TOKENS), .IN_WIDTH(IN_WIDTH),
-        .X_BITS(X_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .FRAME_ROWS(FRAME_ROWS), .FRAME_ELEMS(FRAME_MW)
+        .X_BITS(X_BITS), .X_ELEMS(X_ELEMS), .X_WORDS(X_WORDS), .SHAPES(LOAD_SHAPES), .LOADED(LOADED), .FILE({UNIT, "_load_shapes.fill"})
     ) load (
-        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready, .in_data, .in_valid, .in_ready, .group, .group_valid, .group_ready,
+        .clk, .rst_n, .load_in(chain[0]), .load_out(chain[1]), .encoder, .encoder_valid, .encoder_ready, .in_data, .in_valid, .in_ready, .group, .group_valid, .group_ready,
         .we(x_we), .waddr(x_waddr), .wdata(x_wdata), .full, .free
     );
 
@@ -142,9 +148,10 @@ module vp_mvau #(
     logic [LANES*(X_INDEX_W-1)-1:0] fetch_word;
     vp_mvau_sequence #(
         .ENCODERS(ENCODERS), .LANES(LANES), .ENTRIES(P_WORDS), .PER(P_PER), .STEPS(ENTRY_STEPS), .W_WORDS(W_WORDS),
-        .BITS(X_INDEX_W - 1), .FILE(P_FILE), .STYLE(P_STYLE), .P_START(P_START), .W_START(W_START)
+        .BITS(X_INDEX_W - 1), .FILE(P_FILE), .STYLE(P_STYLE), .P_STARTS(PROGRAM_STARTS), .W_STARTS(WEIGHT_STARTS), .LOADED(LOADED),
+        .UNIT(UNIT)
     ) sequence_i (
-        .clk, .rst_n, .group, .group_valid, .group_ready, .full, .busy, .claim, .claim_group, .free, .w_addr,
+        .clk, .rst_n, .load_in(chain[1]), .load_out(chain[2]), .group, .group_valid, .group_ready, .full, .busy, .claim, .claim_group, .free, .w_addr,
         .step_start(fetch_start), .step_end(fetch_end), .step_bank(fetch_bank), .step_first(fetch_first),
         .step_last(fetch_last), .step_word(fetch_word)
     );
@@ -175,6 +182,7 @@ module vp_mvau #(
     logic [MAC_CHAIN-1:0] load_we;
     logic [W_ADDR_W-1:0] load_addr;
     logic [BANK_W-1:0] load_data;
+    logic unused_filled;
     for (genvar i = 0; i < MAC_CHAIN; i++) begin : g_bank
         localparam int unsigned PART = SIMD / MAC_CHAIN;  // elements of an output's weight row
         logic [W_ADDR_W-1:0] addr;
@@ -185,31 +193,18 @@ module vp_mvau #(
         end
         logic [LANES*PE*PART*W_BITS-1:0] word;
         localparam BANK_FILE = {8'(48 + i / 10), 8'(48 + i % 10), "_", W_FILE};
-        if (W_STYLE == "ultra" && MAC_CHAIN == 1) begin : g_loaded
-            vp_loaded_ram #(
-                .DEPTH(W_WORDS), .WIDTH(BANK_W), .FILE(W_FILE), .STYLE(W_STYLE), .READ_LATENCY(W_LATENCY)
-            ) weight_ram (
-                .clk, .we(load_we[i]), .waddr(load_addr), .wdata(load_data),
-                .re({W_LATENCY{1'b1}}), .raddr(addr), .rdata(word)
-            );
-        end else if (W_STYLE == "ultra") begin : g_loaded_part
-            vp_loaded_ram #(
-                .DEPTH(W_WORDS), .WIDTH(BANK_W), .FILE(BANK_FILE), .STYLE(W_STYLE), .READ_LATENCY(W_LATENCY)
-            ) weight_ram (
-                .clk, .we(load_we[i]), .waddr(load_addr), .wdata(load_data),
-                .re({W_LATENCY{1'b1}}), .raddr(addr), .rdata(word)
-            );
-        end else if (MAC_CHAIN == 1) begin : g_single
-            vp_rom #(
-                .DEPTH(W_WORDS), .WIDTH(BANK_W), .FILE(W_FILE), .STYLE(W_STYLE), .READ_LATENCY(W_LATENCY)
-            ) weight_rom (
-                .clk, .en({W_LATENCY{1'b1}}), .addr, .data(word)
+        // The file's name depends on a constant: synthesis wants it where it is used.
+        if (MAC_CHAIN == 1) begin : g_single
+            vp_contents #(
+                .LOADED(W_LOADED), .DEPTH(W_WORDS), .WIDTH(BANK_W), .FILE(W_FILE), .STYLE(W_STYLE), .READ_LATENCY(W_LATENCY)
+            ) bank (
+                .clk, .we(load_we[i]), .waddr(load_addr), .wdata(load_data), .en({W_LATENCY{1'b1}}), .addr, .data(word)
             );
         end else begin : g_part
-            vp_rom #(
-                .DEPTH(W_WORDS), .WIDTH(BANK_W), .FILE(BANK_FILE), .STYLE(W_STYLE), .READ_LATENCY(W_LATENCY)
-            ) weight_rom (
-                .clk, .en({W_LATENCY{1'b1}}), .addr, .data(word)
+            vp_contents #(
+                .LOADED(W_LOADED), .DEPTH(W_WORDS), .WIDTH(BANK_W), .FILE(BANK_FILE), .STYLE(W_STYLE), .READ_LATENCY(W_LATENCY)
+            ) bank (
+                .clk, .we(load_we[i]), .waddr(load_addr), .wdata(load_data), .en({W_LATENCY{1'b1}}), .addr, .data(word)
             );
         end
         for (genvar p = 0; p < LANES * PE; p++) begin : g_row
@@ -217,16 +212,10 @@ module vp_mvau #(
         end
     end
 
-    if (W_STYLE == "ultra") begin : g_load
-        vp_load_hop #(.BANKS(MAC_CHAIN), .DEPTH(W_WORDS), .WIDTH(BANK_W), .STAGES(LOAD_STAGES)) hop (
-            .clk, .rst_n, .load_in, .load_out, .we(load_we), .waddr(load_addr), .data(load_data)
-        );
-    end else begin : g_no_load
-        assign load_out  = load_in;
-        assign load_we   = '0;
-        assign load_addr = '0;
-        assign load_data = '0;
-    end
+    vp_load_region #(.LOADED(W_LOADED), .BANKS(MAC_CHAIN), .DEPTH(W_WORDS), .WIDTH(BANK_W)) region (
+        .clk, .rst_n, .load_in(chain[2]), .load_out(chain[3]), .we(load_we), .waddr(load_addr), .data(load_data),
+        .filled(unused_filled)
+    );
 
     logic [LANES-1:0] done, done_bank;
     logic [R_ADDR_W-1:0] r_addr;
@@ -259,10 +248,10 @@ module vp_mvau #(
         .CONSTANTS(K_WORDS), .DRAIN_WIDTH(DRAIN_WIDTH), .C_SUBS(R_ELEMS / DRAIN_WIDTH), .R_WORDS(R_WORDS), .R_CYCLES(R_CYCLES),
         .ACC_BITS(ACC_BITS), .BIAS_BITS(BIAS_BITS), .OUT_BITS(OUT_BITS), .OUT_SIGNED(OUT_SIGNED),
         .REQUANT(REQUANT), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT), .SPAN(SPAN),
-        .FRAME_ROWS(FRAME_ROWS), .C_START(C_START), .K_START(K_START), .LEFT(LEFT),
+        .STARTS(DRAIN_STARTS), .SHAPES(DRAIN_SHAPES), .LOADED(LOADED), .UNIT(UNIT),
         .PROGRAM_FILE(C_FILE), .PROGRAM_STYLE(C_STYLE), .CONSTANT_FILE(K_FILE), .CONSTANT_STYLE(K_STYLE)
     ) drain (
-        .clk, .rst_n, .claim, .claim_group, .done(done[0]), .done_bank(done_bank[0]), .busy, .r_addr, .r_set, .r_sub, .r_value,
+        .clk, .rst_n, .load_in(chain[3]), .load_out, .claim, .claim_group, .done(done[0]), .done_bank(done_bank[0]), .busy, .r_addr, .r_set, .r_sub, .r_value,
         .out_data(y_data), .out_end(y_end), .out_last_row(y_last_row), .out_valid(y_valid), .out_ready(y_ready)
     );
 

@@ -1,11 +1,11 @@
 // Output stage of the sparse-block matrix unit: reads the lanes' result banks ROWS_PER_STEP tokens at a time, DRAIN_WIDTH
 // outputs of each a step in channel order, adds the parts of columns that were cut, adds the bias,
-// requantises (or passes the sums on), and emits frames of FRAME_ROWS rows (rounded up to ROWS_PER_STEP). Its program,
+// requantises (or passes the sums on), and emits the rows of frames (rounded up to ROWS_PER_STEP). Its program,
 // the same for all tokens, has an entry per part: {end of row, last part of these outputs, no part (empty
 // column), choice among the word's outputs, lane, word}. Outputs that are padding have no entry. An entry
 // starts when a place of the FIFO at the output is free; no stage ever waits. Beside its last outputs goes out how many of the
 // ROWS_PER_STEP rows count.
-// Of several encoders, each has its program from C_START on, its constants from K_START on, and the shift SHIFT - LEFT. A group
+// Of several encoders, each has its program from STARTS on, and shape_t: its constants, and the shift SHIFT - left. A group
 // is known from when it takes its bank (claim, claim_group), so that its program is read ahead.
 `default_nettype none
 
@@ -28,8 +28,11 @@ module vp_mvau_drain #(
     bit          REQUANT    = 1'b1,
     int unsigned MULT_BITS  = 17,
     int unsigned SHIFT      = 16,
-    int unsigned SPAN       = 0,   // largest LEFT
-    parameter logic [ENCODERS*32-1:0] FRAME_ROWS = ROWS, C_START = '0, K_START = '0, LEFT = '0,
+    int unsigned SPAN       = 0,   // largest left
+    parameter logic [ENCODERS*32-1:0] STARTS = '0,   // by encoder
+    parameter logic [ENCODERS*160-1:0] SHAPES = '0,  // likewise, see shape_t
+    bit          LOADED     = 1'b0,  // both programs, constants, STARTS and SHAPES come through the load chain
+    parameter    UNIT       = "",    // of files from which simulations fill STARTS and SHAPES
     parameter    PROGRAM_FILE   = "",
     parameter    PROGRAM_STYLE  = "auto",
     parameter    CONSTANT_FILE  = "",
@@ -43,6 +46,8 @@ module vp_mvau_drain #(
 ) (
     input  wire logic                         clk,
     input  wire logic                         rst_n,
+    input  wire logic [33:0]                  load_in,
+    output      logic [33:0]                  load_out,
     input  wire logic [1:0]                   claim,     // a group starts to fill this bank
     input  wire logic [TAG_W-1:0]             claim_group, // its encoder
     input  wire logic                         done,      // the group in bank done_bank will be complete in two cycles
@@ -78,33 +83,19 @@ module vp_mvau_drain #(
 
     // --- groups: the one whose program is read next, the ones that are drained ---
     typedef struct packed {
-        logic one_set;                       // of ROWS_PER_STEP rows, in the frame
-        logic [FRAME_SET_W-1:0] next_to_last_set;
-        logic [ROW_W-1:0] last_row;          // of the last set
-        logic [CONSTANT_ADDR_W-1:0] first_constant;
-        logic [LEFT_W-1:0] left;
+        logic [31:0] one_set, next_to_last_set;  // of ROWS_PER_STEP rows, of the frame
+        logic [31:0] last_row;                   // of the last set
+        logic [31:0] first_constant;
+        logic [31:0] left;
     } shape_t;
-    function automatic int unsigned sets(input int unsigned rows);
-        return (rows + ROWS_PER_STEP - 1) / ROWS_PER_STEP;
-    endfunction
-    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
-        for (int unsigned e = 0; e < ENCODERS; e++) begin
-            shapes[e] = shape_t'{
-                sets(FRAME_ROWS[e*32+:32]) == 1, FRAME_SET_W'(sets(FRAME_ROWS[e*32+:32]) - 2),
-                ROW_W'((FRAME_ROWS[e*32+:32] - 1) % ROWS_PER_STEP), CONSTANT_ADDR_W'(K_START[e*32+:32]), LEFT_W'(LEFT[e*32+:32])
-            };
-        end
-    endfunction
-    function automatic logic [ENCODERS-1:0][C_ADDR_W-1:0] programs();
-        for (int unsigned e = 0; e < ENCODERS; e++) programs[e] = C_ADDR_W'(C_START[e*32+:32]);
-    endfunction
     shape_t shape;
-    logic [TAG_W-1:0] claimed;
-    logic [C_ADDR_W-1:0] start;
+    logic [2:0][33:0] load;
+    logic [TAG_W-1:0] claimed, unused_started, unused_drained;
+    logic [31:0] start;
     logic start_valid, start_ready, start_room, claimed_valid, claimed_ready, claimed_room, known;
-    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH(C_ADDR_W), .VALUES(programs())) read_next (
-        .clk, .rst_n, .encoder(claim_group), .encoder_valid(|claim), .encoder_ready(start_room),
-        .value(start), .value_valid(start_valid), .value_ready(start_ready)
+    vp_engine_table #(.ENCODERS(ENCODERS), .VALUES(STARTS), .LOADED(LOADED), .FILE({UNIT, "_drain_starts.fill"})) read_next (
+        .clk, .rst_n, .load_in, .load_out(load[0]), .encoder(claim_group), .encoder_valid(|claim), .encoder_ready(start_room),
+        .value(start), .of(unused_started), .value_valid(start_valid), .value_ready(start_ready)
     );
     if (SEVERAL) begin : g_groups
         vp_skid #(.WIDTH(TAG_W)) groups (
@@ -125,17 +116,23 @@ module vp_mvau_drain #(
     wire logic row_end = entry[WIDTH-1];
     wire logic part_last = entry[WIDTH-2];
     wire logic step = can_take && entry_valid && full_q[bank_q];
-    wire logic frame_end = shape.one_set || last_row_q;
+    wire logic frame_end = shape.one_set[0] || last_row_q;
     wire logic last_set = frame_end || token_q == SET_W'(SETS - 1);  // of the group
     wire logic group_end = row_end && last_set;
     wire logic [1:0] release_now = {bank_q, !bank_q} & {2{step && group_end}};
 
-    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) drained (
-        .clk, .rst_n, .encoder(claimed), .encoder_valid(claimed_valid), .encoder_ready(claimed_ready),
-        .value(shape), .value_valid(known), .value_ready(step && group_end)
+    vp_engine_table #(
+        .ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_drain_shapes.fill"})
+    ) drained (
+        .clk, .rst_n, .load_in(load[0]), .load_out(load[1]),
+        .encoder(claimed), .encoder_valid(claimed_valid), .encoder_ready(claimed_ready),
+        .value(shape), .of(unused_drained), .value_valid(known), .value_ready(step && group_end)
     );
-    vp_mvau_program #(.ENTRIES(ENTRIES), .WIDTH(WIDTH), .SEVERAL(SEVERAL), .FILE(PROGRAM_FILE), .STYLE(PROGRAM_STYLE)) program_i (
-        .clk, .rst_n, .next(step), .again(!last_set), .start, .start_valid, .start_ready,
+    vp_mvau_program #(
+        .ENTRIES(ENTRIES), .WIDTH(WIDTH), .SEVERAL(SEVERAL), .LOADED(LOADED), .FILE(PROGRAM_FILE), .STYLE(PROGRAM_STYLE)
+    ) program_i (
+        .clk, .rst_n, .load_in(load[1]), .load_out(load[2]),
+        .next(step), .again(!last_set), .start(C_ADDR_W'(start)), .start_valid, .start_ready,
         .entry, .valid(entry_valid), .coming()
     );
 `ifdef VERILATOR
@@ -157,7 +154,7 @@ module vp_mvau_drain #(
             full_q <= (full_q | ({done_bank, !done_bank} & {2{done}})) & ~release_now;
             if (step && row_end) begin
                 row_q      <= frame_end ? '0 : row_q + 1'b1;
-                last_row_q <= !frame_end && row_q == shape.next_to_last_set;
+                last_row_q <= !frame_end && row_q == FRAME_SET_W'(shape.next_to_last_set);
                 token_q    <= group_end ? '0 : token_q + 1'b1;
                 bank_q     <= bank_q ^ group_end;
             end
@@ -189,16 +186,23 @@ module vp_mvau_drain #(
     // --- constants: read in two stages, for the one after VALUES ---
     logic [CONSTANT_ADDR_W-1:0] constant_q;
     logic [DRAIN_WIDTH*K_BITS-1:0] constants;
-    vp_rom #(
-        .DEPTH(CONSTANTS), .WIDTH(DRAIN_WIDTH * K_BITS), .FILE(CONSTANT_FILE), .STYLE(CONSTANT_STYLE), .READ_LATENCY(2)
-    ) constant_rom (
-        .clk, .en(2'b11), .addr(constant_q), .data(constants)
+    logic we;
+    logic [CONSTANT_ADDR_W-1:0] waddr;
+    logic [DRAIN_WIDTH*K_BITS-1:0] wdata;
+    logic unused_filled;
+    vp_load_region #(.LOADED(LOADED), .DEPTH(CONSTANTS), .WIDTH(DRAIN_WIDTH * K_BITS)) region (
+        .clk, .rst_n, .load_in(load[2]), .load_out, .we, .waddr, .data(wdata), .filled(unused_filled)
+    );
+    vp_contents #(
+        .LOADED(LOADED), .DEPTH(CONSTANTS), .WIDTH(DRAIN_WIDTH * K_BITS), .FILE(CONSTANT_FILE), .STYLE(CONSTANT_STYLE), .READ_LATENCY(2)
+    ) constants_i (
+        .clk, .we, .waddr, .wdata, .en(2'b11), .addr(constant_q), .data(constants)
     );
     logic first_0_q, first_value_q;  // the next part is the first of the row, of its outputs
     logic row_first;
     logic [CONSTANT_ADDR_W-1:0] first_constant;
     vp_delay #(.WIDTH(1 + CONSTANT_ADDR_W), .LENGTH(VALUES - 2)) row_starts (
-        .clk, .rst_n(1'b1), .in({step && first_0_q, shape.first_constant}), .out({row_first, first_constant})
+        .clk, .rst_n(1'b1), .in({step && first_0_q, CONSTANT_ADDR_W'(shape.first_constant)}), .out({row_first, first_constant})
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -253,7 +257,7 @@ module vp_mvau_drain #(
     logic [MARK_W-1:0] mark, y_mark;
     logic y_valid;
     vp_delay #(.WIDTH(LEFT_W + MARK_W), .LENGTH(VALUES + 2)) beside (
-        .clk, .rst_n(1'b1), .in({shape.left, row_end, frame_end ? shape.last_row : ROW_W'(ROWS_PER_STEP - 1)}),
+        .clk, .rst_n(1'b1), .in({LEFT_W'(shape.left), row_end, frame_end ? ROW_W'(shape.last_row) : ROW_W'(ROWS_PER_STEP - 1)}),
         .out({left, mark})
     );
     if (REQUANT) begin : g_requant

@@ -1,5 +1,4 @@
-// Input stage of the sparse-block matrix unit: takes frames of FRAME_ROWS rows of FRAME_ELEMS elements, as their encoder
-// has them, IN_WIDTH elements a beat, and writes groups of TOKENS rows into double-buffered row memories of X_ELEMS
+// Input stage of the sparse-block matrix unit: takes frames of as many rows and elements as their encoder has, IN_WIDTH elements a beat, and writes groups of TOKENS rows into double-buffered row memories of X_ELEMS
 // elements a word. A group never spans frames: the last one of a frame is closed when the frame ends,
 // its missing rows keep old contents. full[b] says that buffer b holds a group, whose
 // last word is written a cycle later; free empties it. The memories themselves are elsewhere (one copy a lane).
@@ -15,12 +14,16 @@ module vp_mvau_load #(
     int unsigned X_BITS    = 8,
     int unsigned X_ELEMS   = 4,
     int unsigned X_WORDS   = 4,
-    parameter logic [ENCODERS*32-1:0] FRAME_ROWS = ROWS, FRAME_ELEMS = ROW_ELEMS,
+    parameter logic [ENCODERS*128-1:0] SHAPES = '0,  // by encoder, see shape_t
+    bit          LOADED    = 1'b0,  // SHAPES come through the load chain
+    parameter    FILE      = "",
     localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1,
     localparam int unsigned X_ADDR_W = 1 + (X_WORDS > 1 ? $clog2(X_WORDS) : 1)
 ) (
     input  wire logic                       clk,
     input  wire logic                       rst_n,
+    input  wire logic [33:0]                load_in,
+    output      logic [33:0]                load_out,
     input  wire logic [TAG_W-1:0]           encoder,     // of the next frame
     input  wire logic                       encoder_valid,
     output      logic                       encoder_ready,
@@ -42,27 +45,14 @@ module vp_mvau_load #(
     localparam int unsigned ROW_W = ROWS > 1 ? $clog2(ROWS) : 1;
     localparam int unsigned GATHER_W = GATHER > 1 ? $clog2(GATHER) : 1;
 
-    for (genvar e = 0; e < ENCODERS; e++) begin : g_encoder
-        if (FRAME_ELEMS[e*32+:32] % IN_WIDTH != 0 || X_ELEMS % IN_WIDTH != 0) begin : g_check
-            $error("vp_mvau_load: IN_WIDTH %0d must divide the %0d elements of a row and X_ELEMS %0d",
-                   IN_WIDTH, FRAME_ELEMS[e*32+:32], X_ELEMS);
-        end
+    if (ROW_ELEMS % IN_WIDTH != 0 || X_ELEMS % IN_WIDTH != 0) begin : g_check
+        $error("vp_mvau_load: IN_WIDTH %0d must divide the %0d elements of a row and X_ELEMS %0d", IN_WIDTH, ROW_ELEMS, X_ELEMS);
     end
 
     typedef struct packed {
-        logic [TAG_W-1:0] encoder;
-        logic one_beat, one_row;         // of a row, of the frame
-        logic [BEAT_W-1:0] next_to_last_beat;
-        logic [ROW_W-1:0] next_to_last_row;
+        logic [31:0] one_beat, next_to_last_beat;  // of a row
+        logic [31:0] one_row, next_to_last_row;    // of the frame
     } shape_t;
-    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
-        for (int unsigned e = 0; e < ENCODERS; e++) begin
-            shapes[e] = shape_t'{
-                TAG_W'(e), FRAME_ELEMS[e*32+:32] == IN_WIDTH, FRAME_ROWS[e*32+:32] == 1,
-                BEAT_W'(FRAME_ELEMS[e*32+:32] / IN_WIDTH - 2), ROW_W'(FRAME_ROWS[e*32+:32] - 2)
-            };
-        end
-    endfunction
     shape_t shape;
     logic known;  // the shape of the frame that comes
 
@@ -76,17 +66,17 @@ module vp_mvau_load #(
     logic last_beat_q, last_row_q;
     logic said_q;  // the encoder of the group that comes has gone out
 
-    assign group       = shape.encoder;
     assign group_valid = known && !said_q;
     assign in_ready = !full_q[bank_q] && (said_q || (known && group_ready));
     wire logic take = in_valid && in_ready;
-    wire logic row_end = shape.one_beat || last_beat_q;
-    wire logic frame_end = row_end && (shape.one_row || last_row_q);
+    wire logic row_end = shape.one_beat[0] || last_beat_q;
+    wire logic frame_end = row_end && (shape.one_row[0] || last_row_q);
     wire logic group_end = frame_end || (row_end && token_q[TOKENS-1]);
     wire logic word_end = row_end || gather_q == GATHER_W'(GATHER - 1);
 
-    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) table_i (
-        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready, .value(shape), .value_valid(known), .value_ready(take && frame_end)
+    vp_engine_table #(.ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE(FILE)) table_i (
+        .clk, .rst_n, .load_in, .load_out, .encoder, .encoder_valid, .encoder_ready,
+        .value(shape), .of(group), .value_valid(known), .value_ready(take && frame_end)
     );
 
     always_ff @(posedge clk) begin
@@ -106,12 +96,12 @@ module vp_mvau_load #(
             said_q <= !(take && group_end) && (said_q || (known && group_ready));
             if (take) begin
                 beat_q      <= row_end ? '0 : beat_q + 1'b1;
-                last_beat_q <= !row_end && beat_q == shape.next_to_last_beat;
+                last_beat_q <= !row_end && beat_q == BEAT_W'(shape.next_to_last_beat);
                 gather_q    <= word_end ? '0 : gather_q + 1'b1;
                 if (word_end) word_q <= row_end ? '0 : word_q + 1'b1;
                 if (row_end) begin
                     row_q      <= frame_end ? '0 : row_q + 1'b1;
-                    last_row_q <= !frame_end && row_q == shape.next_to_last_row;
+                    last_row_q <= !frame_end && row_q == ROW_W'(shape.next_to_last_row);
                     token_q    <= group_end ? TOKENS'(1) : token_q << 1;
                 end
                 if (group_end) begin

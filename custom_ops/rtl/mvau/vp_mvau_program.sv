@@ -3,7 +3,8 @@
 // leaves time for a ROM with an output register. Lengths are thus data, at least 4: contents repeat shorter programs, or fill them
 // up. A word of the ROM holds PER entries, the first lowest: few block RAMs then follow one another in a deep program.
 // With SEVERAL programs the unit says which one follows, where it begins (start); again runs the present one once more. While
-// neither is known there are no entries after those of the present program. A single program runs over and over.
+// neither is known there are no entries after those of the present program. A single program runs over and over, from when it is
+// loaded.
 `default_nettype none
 
 module vp_mvau_program #(
@@ -11,6 +12,7 @@ module vp_mvau_program #(
     int unsigned WIDTH   = 8,   // bits of one
     int unsigned PER     = 1,   // a power of two
     bit          SEVERAL = 1'b0,
+    bit          LOADED  = 1'b0,
     parameter    FILE    = "",
     parameter    STYLE   = "auto",
     localparam int unsigned WORDS = (ENTRIES + PER - 1) / PER,
@@ -19,6 +21,8 @@ module vp_mvau_program #(
 ) (
     input  wire logic                    clk,
     input  wire logic                    rst_n,
+    input  wire logic [33:0]             load_in,
+    output      logic [33:0]             load_out,
     input  wire logic                    next,
     input  wire logic                    again,
     input  wire logic [ADDR_W+SUB_W-1:0] start,
@@ -43,8 +47,16 @@ module vp_mvau_program #(
     wire logic wrap = valid_q[2] && word_q[WIDTH];
     assign start_ready = SEVERAL && (!known_q || (en && wrap && !again));
 
-    vp_rom #(.DEPTH(WORDS), .WIDTH(PER * (WIDTH + 1)), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(2)) rom (
-        .clk, .en({2{en}}), .addr(addr_q[SUB_W+:ADDR_W]), .data(words)
+    localparam int unsigned WORD_W = PER * (WIDTH + 1);
+    logic we;
+    logic [ADDR_W-1:0] waddr;
+    logic [WORD_W-1:0] wdata;
+    logic filled;
+    vp_load_region #(.LOADED(LOADED), .DEPTH(WORDS), .WIDTH(WORD_W)) region (
+        .clk, .rst_n, .load_in, .load_out, .we, .waddr, .data(wdata), .filled
+    );
+    vp_contents #(.LOADED(LOADED), .DEPTH(WORDS), .WIDTH(WORD_W), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(2)) contents (
+        .clk, .we, .waddr, .wdata, .en({2{en}}), .addr(addr_q[SUB_W+:ADDR_W]), .data(words)
     );
     if (PER > 1) begin : g_choose
         logic [1:0][SUB_W-1:0] sub_q;
@@ -54,7 +66,7 @@ module vp_mvau_program #(
         assign word = words;
     end
     always_ff @(posedge clk) begin
-        if (!rst_n) begin
+        if (!rst_n || !filled) begin
             addr_q  <= '0;
             known_q <= 1'b0;
             valid_q <= '0;

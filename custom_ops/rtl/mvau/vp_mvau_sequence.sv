@@ -3,7 +3,7 @@
 // outputs (STEPS steps over the rows): {end of group, per lane {end of column part, first word}}. A group starts when its
 // rows are there and its result bank is free, and then runs to its end. Whether there is a step is decided a cycle
 // ahead. Outputs are registered, but claim and free.
-// Of several encoders, each has its program from P_START on and its weights from W_START on. Groups come in the order of group,
+// Of several encoders, each has its program and its weights from STARTS on. Groups come in the order of group,
 // which is known before their rows are there: their program is read ahead.
 `default_nettype none
 
@@ -17,12 +17,16 @@ module vp_mvau_sequence #(
     int unsigned BITS    = 4,   // bits of a lane's first word
     parameter    FILE    = "",
     parameter    STYLE   = "auto",
-    parameter logic [ENCODERS*32-1:0] P_START = '0, W_START = '0,
+    parameter logic [ENCODERS*32-1:0] P_STARTS = '0, W_STARTS = '0,  // by encoder
+    bit          LOADED  = 1'b0,  // the program and STARTS come through the load chain
+    parameter    UNIT    = "",    // of files from which simulations fill STARTS
     localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1,
     localparam int unsigned W_ADDR_W = W_WORDS > 1 ? $clog2(W_WORDS) : 1
 ) (
     input  wire logic                      clk,
     input  wire logic                      rst_n,
+    input  wire logic [33:0]               load_in,
+    output      logic [33:0]               load_out,
     input  wire logic [TAG_W-1:0]          group,      // encoder of the next group
     input  wire logic                      group_valid,
     output      logic                      group_ready,
@@ -58,16 +62,10 @@ module vp_mvau_sequence #(
     // Groups that come, the one whose program is read next, the one that starts next.
     localparam int unsigned P_WORDS = (ENTRIES + PER - 1) / PER;
     localparam int unsigned P_ADDR_W = (P_WORDS > 1 ? $clog2(P_WORDS) : 1) + $clog2(PER);
-    function automatic logic [ENCODERS-1:0][TAG_W+P_ADDR_W-1:0] programs();
-        for (int unsigned e = 0; e < ENCODERS; e++) programs[e] = {TAG_W'(e), P_ADDR_W'(P_START[e*32+:32])};
-    endfunction
-    function automatic logic [ENCODERS-1:0][TAG_W+W_ADDR_W-1:0] weights();
-        for (int unsigned e = 0; e < ENCODERS; e++) weights[e] = {TAG_W'(e), W_ADDR_W'(W_START[e*32+:32])};
-    endfunction
     logic [TAG_W-1:0] waiting, read;
     logic waiting_valid, waiting_ready, start_valid, start_ready, starts_known, starts_room;
-    logic [P_ADDR_W-1:0] start;
-    logic [W_ADDR_W-1:0] first_weight;
+    logic [31:0] start, first_weight;
+    logic [1:0][33:0] load;
     if (SEVERAL) begin : g_groups
         vp_skid #(.WIDTH(TAG_W)) groups (
             .clk, .rst_n, .in_data(group), .in_valid(group_valid), .in_ready(group_ready),
@@ -76,16 +74,24 @@ module vp_mvau_sequence #(
     end else begin : g_same
         assign {group_ready, waiting, waiting_valid} = {1'b1, TAG_W'(0), 1'b1};
     end
-    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH(TAG_W + P_ADDR_W), .VALUES(programs())) read_next (
-        .clk, .rst_n, .encoder(waiting), .encoder_valid(waiting_valid), .encoder_ready(waiting_ready),
-        .value({read, start}), .value_valid(start_valid), .value_ready(start_ready)
+    vp_engine_table #(
+        .ENCODERS(ENCODERS), .VALUES(P_STARTS), .LOADED(LOADED), .FILE({UNIT, "_program_starts.fill"})
+    ) read_next (
+        .clk, .rst_n, .load_in, .load_out(load[0]), .encoder(waiting), .encoder_valid(waiting_valid), .encoder_ready(waiting_ready),
+        .value(start), .of(read), .value_valid(start_valid), .value_ready(start_ready)
     );
-    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH(TAG_W + W_ADDR_W), .VALUES(weights())) starts_next (
-        .clk, .rst_n, .encoder(read), .encoder_valid(start_valid && start_ready), .encoder_ready(starts_room),
-        .value({claim_group, first_weight}), .value_valid(starts_known), .value_ready(|claim)
+    vp_engine_table #(
+        .ENCODERS(ENCODERS), .VALUES(W_STARTS), .LOADED(LOADED), .FILE({UNIT, "_weight_starts.fill"})
+    ) starts_next (
+        .clk, .rst_n, .load_in(load[0]), .load_out(load[1]),
+        .encoder(read), .encoder_valid(start_valid && start_ready), .encoder_ready(starts_room),
+        .value(first_weight), .of(claim_group), .value_valid(starts_known), .value_ready(|claim)
     );
-    vp_mvau_program #(.ENTRIES(ENTRIES), .WIDTH(WIDTH), .PER(PER), .SEVERAL(SEVERAL), .FILE(FILE), .STYLE(STYLE)) program_i (
-        .clk, .rst_n, .next(go_q && entry_done_q), .again(1'b0), .start, .start_valid, .start_ready,
+    vp_mvau_program #(
+        .ENTRIES(ENTRIES), .WIDTH(WIDTH), .PER(PER), .SEVERAL(SEVERAL), .LOADED(LOADED), .FILE(FILE), .STYLE(STYLE)
+    ) program_i (
+        .clk, .rst_n, .load_in(load[1]), .load_out,
+        .next(go_q && entry_done_q), .again(1'b0), .start(P_ADDR_W'(start)), .start_valid, .start_ready,
         .entry, .valid(entry_valid), .coming(entry_coming)
     );
 `ifdef VERILATOR
@@ -121,7 +127,7 @@ module vp_mvau_sequence #(
 
     always_ff @(posedge clk) begin
         step_bank <= bank_q;
-        if (go_q) w_addr <= start_q ? first_weight : w_addr + 1'b1;
+        if (go_q) w_addr <= start_q ? W_ADDR_W'(first_weight) : w_addr + 1'b1;
     end
 
     for (genvar l = 0; l < LANES; l++) begin : g_lane

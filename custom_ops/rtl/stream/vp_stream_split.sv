@@ -1,6 +1,6 @@
-// Op top of VitSplit: of every token of TOKEN_BEATS beats the first FIRST_BEATS go to output 0, the rest to output 1, in order.
-// A stalled output holds up the other one: buffering is the work of the FIFOs behind. Of the tokens after a frame's first
-// FIRST_TOKENS the first part is taken and dropped.
+// Op top of VitSplit: of every token the first beats go to output 0, the rest to output 1, in order. A stalled output holds up the
+// other one: buffering is the work of the FIFOs behind. A frame's first tokens have both parts; of the others the first part is
+// taken and dropped. SHAPES are those of vp_engine_frame, its numbers those of shape_t.
 `default_nettype none
 
 module vp_stream_split #(
@@ -9,8 +9,12 @@ module vp_stream_split #(
     int unsigned FRAMES   = 4,   // tags that wait
     int unsigned BEAT_W   = 1,   // of a token's beats
     int unsigned TOKEN_W  = 1,   // of a frame's tokens
-    parameter logic [ENCODERS*32-1:0] TOKENS = 2, FIRST_TOKENS = 2, TOKEN_BEATS = 2, FIRST_BEATS = 1,
-    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
+    parameter logic [ENCODERS*224-1:0] SHAPES = '0,
+    bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
+    parameter    UNIT     = "",    // of files from which simulations fill it
+    int unsigned LOAD_STAGES = 1,  // registers before the first hop
+    localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
+    localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
     input  wire logic              clk,
     input  wire logic              rst_n,
@@ -28,29 +32,18 @@ module vp_stream_split #(
     output      logic              tags_in_tready,
     output      logic [7:0]        tags_out_tdata,
     output      logic              tags_out_tvalid,
-    input  wire logic              tags_out_tready
+    input  wire logic              tags_out_tready,
+    input  wire logic [33:0]       load_in,
+    output      logic [33:0]       load_out
 );
-    for (genvar e = 0; e < ENCODERS; e++) begin : g_check
-        if (FIRST_BEATS[e*32+:32] < 1 || FIRST_BEATS[e*32+:32] >= TOKEN_BEATS[e*32+:32]) begin : g_beats
-            $error("vp_stream_split: FIRST_BEATS %0d must be 1 to %0d", FIRST_BEATS[e*32+:32], TOKEN_BEATS[e*32+:32] - 1);
-        end
-        if (FIRST_TOKENS[e*32+:32] < 1 || FIRST_TOKENS[e*32+:32] > TOKENS[e*32+:32]) begin : g_tokens
-            $error("vp_stream_split: FIRST_TOKENS %0d must be 1 to %0d", FIRST_TOKENS[e*32+:32], TOKENS[e*32+:32]);
-        end
-    end
+    logic [33:0] chain;
+    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
+
     typedef struct packed {
-        logic [BEAT_W-1:0] first_end, before_last;  // beats: the first part's last one, the last but one
-        logic all;                                  // tokens have both parts
-        logic [TOKEN_W-1:0] last_whole;             // token with both parts
+        logic [31:0] first_end, before_last;  // beats: the first part's last one, the last but one
+        logic [31:0] all;                     // tokens have both parts
+        logic [31:0] last_whole;              // token with both parts
     } shape_t;
-    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
-        for (int unsigned e = 0; e < ENCODERS; e++) begin
-            shapes[e] = shape_t'{
-                BEAT_W'(FIRST_BEATS[e*32+:32] - 1), BEAT_W'(TOKEN_BEATS[e*32+:32] - 2),
-                FIRST_TOKENS[e*32+:32] == TOKENS[e*32+:32], TOKEN_W'(FIRST_TOKENS[e*32+:32] - 1)
-            };
-        end
-    endfunction
 
     logic [WIDTH-1:0] x, y0, y1;
     logic x_valid, ready0, ready1, known, frame_end;
@@ -59,16 +52,18 @@ module vp_stream_split #(
     logic [BEAT_W-1:0] beat_q;
     logic [TOKEN_W-1:0] token;
     shape_t shape;
-    wire logic dropped = cut_q && !shape.all;
+    logic [TAG_W-1:0] unused_of;
+    wire logic dropped = cut_q && !shape.all[0];
     wire logic x_ready = second_q ? ready1 : known && (ready0 || dropped);
     wire logic take = x_valid && x_ready;
     wire logic token_end = take && last_q;
 
     vp_engine_frame #(
-        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(TOKEN_W), .WIDTH($bits(shape_t)), .STEPS(TOKENS), .VALUES(shapes())
+        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(TOKEN_W), .FIELDS($bits(shape_t) / 32), .SHAPES(SHAPES), .LOADED(LOADED),
+        .FILE({UNIT, "_shapes.fill"})
     ) frame (
-        .clk, .rst_n, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
-        .value(shape), .known, .step(token_end), .count(token), .last(frame_end)
+        .clk, .rst_n, .load_in(chain), .load_out, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
+        .value(shape), .of(unused_of), .known, .step(token_end), .count(token), .last(frame_end)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -78,9 +73,9 @@ module vp_stream_split #(
             cut_q    <= 1'b0;
         end else if (take) begin
             beat_q   <= last_q ? '0 : beat_q + 1'b1;
-            second_q <= !last_q && (second_q || beat_q == shape.first_end);
-            last_q   <= !last_q && beat_q == shape.before_last;
-            if (last_q) cut_q <= !frame_end && (cut_q || token == shape.last_whole);
+            second_q <= !last_q && (second_q || beat_q == BEAT_W'(shape.first_end));
+            last_q   <= !last_q && beat_q == BEAT_W'(shape.before_last);
+            if (last_q) cut_q <= !frame_end && (cut_q || token == TOKEN_W'(shape.last_whole));
         end
     end
 

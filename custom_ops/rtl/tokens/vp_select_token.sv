@@ -1,5 +1,5 @@
-// Op top of VitSelectToken: of every frame of FRAME beats, passes those from FIRST to LAST, a token or all of them, and takes
-// the others without waiting for its output.
+// Op top of VitSelectToken: of every frame, passes the beats of a token, or of all of them, and takes the others without waiting for
+// its output. SHAPES says of each encoder which beats these are, and which one ends a frame.
 `default_nettype none
 
 module vp_select_token #(
@@ -7,7 +7,10 @@ module vp_select_token #(
     int unsigned ENCODERS = 1,
     int unsigned FRAMES   = 4,   // tags that wait
     int unsigned BEAT_W   = 4,   // of a frame's beats
-    parameter logic [ENCODERS*32-1:0] FRAME = 2, FIRST = 0, LAST = 0,
+    parameter logic [ENCODERS*96-1:0] SHAPES = '0,  // see shape_t
+    bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
+    parameter    UNIT     = "",    // of files from which simulations fill it
+    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
     input  wire logic              clk,
@@ -23,22 +26,20 @@ module vp_select_token #(
     output      logic              tags_in_tready,
     output      logic [7:0]        tags_out_tdata,
     output      logic              tags_out_tvalid,
-    input  wire logic              tags_out_tready
+    input  wire logic              tags_out_tready,
+    input  wire logic [33:0]       load_in,
+    output      logic [33:0]       load_out
 );
+    logic [33:0] chain;
+    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
+
     localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1;
     typedef struct packed {
-        logic [BEAT_W-1:0] last;   // beat of the frame
-        logic [BEAT_W-1:0] first_passed, last_passed;
+        logic [31:0] last;  // beat of the frame
+        logic [31:0] first_passed, last_passed;
     } shape_t;
-    function automatic logic [ENCODERS-1:0][$bits(shape_t)-1:0] shapes();
-        for (int unsigned e = 0; e < ENCODERS; e++) begin
-            shapes[e] = shape_t'{
-                BEAT_W'(FRAME[e*32+:32] - 1), BEAT_W'(FIRST[e*32+:32]), BEAT_W'(LAST[e*32+:32])
-            };
-        end
-    endfunction
 
-    logic [TAG_W-1:0] encoder;
+    logic [TAG_W-1:0] encoder, unused_of;
     logic encoder_valid, encoder_ready, known;
     shape_t shape;
     vp_engine_tags #(.ENCODERS(ENCODERS), .FRAMES(FRAMES)) tags (
@@ -50,14 +51,16 @@ module vp_select_token #(
     logic x_valid, y_ready;
     logic [BEAT_W-1:0] beat_q;
     logic passed_q;  // the beats up to here have all passed
-    wire logic chosen = beat_q >= shape.first_passed && !passed_q;
+    wire logic chosen = beat_q >= BEAT_W'(shape.first_passed) && !passed_q;
     wire logic x_ready = known && (!chosen || y_ready);
-    wire logic frame_end = beat_q == shape.last;
+    wire logic frame_end = beat_q == BEAT_W'(shape.last);
     wire logic take = x_valid && x_ready;
 
-    vp_engine_table #(.ENCODERS(ENCODERS), .WIDTH($bits(shape_t)), .VALUES(shapes())) table_i (
-        .clk, .rst_n, .encoder, .encoder_valid, .encoder_ready,
-        .value(shape), .value_valid(known), .value_ready(take && frame_end)
+    vp_engine_table #(
+        .ENCODERS(ENCODERS), .FIELDS($bits(shape_t) / 32), .VALUES(SHAPES), .LOADED(LOADED), .FILE({UNIT, "_shapes.fill"})
+    ) table_i (
+        .clk, .rst_n, .load_in(chain), .load_out, .encoder, .encoder_valid, .encoder_ready,
+        .value(shape), .of(unused_of), .value_valid(known), .value_ready(take && frame_end)
     );
     always_ff @(posedge clk) begin
         if (!rst_n) begin
@@ -65,7 +68,7 @@ module vp_select_token #(
             passed_q <= 1'b0;
         end else if (take) begin
             beat_q   <= frame_end ? '0 : beat_q + 1'b1;
-            passed_q <= !frame_end && (passed_q || beat_q == shape.last_passed);
+            passed_q <= !frame_end && (passed_q || beat_q == BEAT_W'(shape.last_passed));
         end
     end
 

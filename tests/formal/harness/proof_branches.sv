@@ -28,25 +28,32 @@ module proof_branches #(
     logic [INS-1:0] x_valid;
     logic [INS-1:0][WIDTH-1:0] x;
     logic take;
+    wire logic [33:0] load_in = '0;
+    logic [33:0] load_out;
+    function automatic logic [3-1:0][3:0][31:0] shapes();
+        for (int unsigned e = 0; e < 3; e++) begin
+            shapes[e] = {32'(BEATS[e*32+:32] == 0), 32'(BEATS[e*32+:32] == 1), 32'(BEATS[e*32+:32] - 2), 32'(e == 1 ? 2 : 1)};
+        end
+    endfunction
     if (MERGE) begin : g_merge
         vp_engine_merge #(
-            .WIDTH(WIDTH), .ENCODERS(3), .FRAMES(FRAMES), .COUNT_W(1), .BEATS(BEATS), .BRANCH({32'd0, 32'd1, 32'd0})
+            .WIDTH(WIDTH), .ENCODERS(3), .FRAMES(FRAMES), .COUNT_W(1), .SHAPES(shapes())
         ) dut (.*, .out0_tdata(out_tdata[0]), .out0_tvalid(out_tvalid[0]), .out0_tready(out_tready[0]));
         assign out_tvalid[1] = 1'b0;
         assign out_tdata[1]  = '0;
         assign x_valid = dut.valid;
         assign x       = dut.data;
         assign take    = dut.chosen_valid && dut.room;
-        assign {branch, known, none} = {dut.branch, dut.known, dut.frame.frame_valid && dut.frame.frame.none};
+        assign {branch, known, none} = {dut.branch, dut.known, dut.frame.frame_valid && dut.frame.none};
     end else begin : g_switch
         vp_engine_switch #(
-            .WIDTH(WIDTH), .ENCODERS(3), .FRAMES(FRAMES), .COUNT_W(1), .BEATS(BEATS), .BRANCH({32'd0, 32'd1, 32'd0})
+            .WIDTH(WIDTH), .ENCODERS(3), .FRAMES(FRAMES), .COUNT_W(1), .SHAPES(shapes())
         ) dut (.*, .in0_tdata(in_tdata[0]), .in0_tvalid(in_tvalid[0]), .in0_tready(in_tready[0]));
         assign in_tready[1] = 1'b0;
         assign x_valid = dut.x_valid;
         assign x       = dut.x;
         assign take    = dut.take;
-        assign {branch, known, none} = {dut.branch, dut.known, dut.frame.frame_valid && dut.frame.frame.none};
+        assign {branch, known, none} = {dut.branch, dut.known, dut.frame.frame_valid && dut.frame.none};
     end
 
     wire logic [1:0] encoder = none ? 2'd2 : {1'b0, branch[1]};

@@ -28,7 +28,7 @@ module proof_engine #(
     logic [7:0] tag, next_tag;
     logic tag_valid, tag_ready, next_tag_valid, next_tag_ready;
     vp_engine_entry #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BATCH(BATCH), .BEAT_BITS(2), .BEATS(ENTER)) entry (
-        .clk, .rst_n, .in0_tdata(in_beat), .in0_tvalid(in_valid), .in0_tready(in_ready), .in1_tdata(back), .in1_tvalid(back_valid),
+        .clk, .rst_n, .load_in('0), .load_out(), .in0_tdata(in_beat), .in0_tvalid(in_valid), .in0_tready(in_ready), .in1_tdata(back), .in1_tvalid(back_valid),
         .in1_tready(back_ready), .out0_tdata(a), .out0_tvalid(a_valid), .out0_tready(a_ready),
         .tags_out_tdata(tag), .tags_out_tvalid(tag_valid), .tags_out_tready(tag_ready)
     );
@@ -55,7 +55,7 @@ module proof_engine #(
     end
 
     vp_engine_exit #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BATCH(BATCH), .BEAT_BITS(2), .BEATS(LEAVE)) exit (
-        .clk, .rst_n, .tags_in_tdata(next_tag), .tags_in_tvalid(next_tag_valid), .tags_in_tready(next_tag_ready), .in0_tdata(b), .in0_tvalid(b_valid), .in0_tready(b_ready),
+        .clk, .rst_n, .load_in('0), .load_out(), .tags_in_tdata(next_tag), .tags_in_tvalid(next_tag_valid), .tags_in_tready(next_tag_ready), .in0_tdata(b), .in0_tvalid(b_valid), .in0_tready(b_ready),
         .out1_tdata(leaving), .out1_tvalid(leaving_valid), .out1_tready(leaving_ready),
         .out0_tdata(out_beat), .out0_tvalid(out_valid), .out0_tready(out_ready)
     );

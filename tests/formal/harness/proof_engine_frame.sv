@@ -16,23 +16,27 @@ module proof_engine_frame #(
     input wire logic       ask  // a step is taken where there is one
 );
     localparam int unsigned TAG_W = $clog2(ENCODERS);
-    localparam int unsigned WIDTH = 2;
-    function automatic logic [ENCODERS*WIDTH-1:0] values();
-        for (int unsigned e = 0; e < ENCODERS; e++) values[e*WIDTH+:WIDTH] = WIDTH'(e + 1);
+    function automatic logic [ENCODERS-1:0][3:0][31:0] shapes();
+        for (int unsigned e = 0; e < ENCODERS; e++) begin
+            shapes[e] = {32'(STEPS[e*32+:32] == 0), 32'(STEPS[e*32+:32] == 1), 32'(STEPS[e*32+:32] - 2), 32'(e + 1)};
+        end
     endfunction
+    wire logic [33:0] load_in = '0;
+    logic [33:0] load_out;
     logic tags_in_tready, tags_out_tvalid, known, last;
     logic [7:0] tags_out_tdata;
-    logic [WIDTH-1:0] value;
+    logic [31:0] value;
+    logic [TAG_W-1:0] of;
     logic [1:0] count;
     wire logic step = ask && known;
     vp_engine_frame #(
-        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(2), .WIDTH(WIDTH), .STEPS(STEPS), .VALUES(values())
+        .ENCODERS(ENCODERS), .FRAMES(FRAMES), .COUNT_W(2), .SHAPES(shapes())
     ) dut (.*);
 
     // A frame is over with its last step; one without steps is when its tag is passed.
     wire logic [TAG_W-1:0] encoder = TAG_W'(value - 1'b1);
     wire logic [1:0] steps = STEPS[encoder*32+:2];
-    wire logic skip = dut.frame_valid && dut.frame.none;
+    wire logic skip = dut.frame_valid && dut.none;
     wire logic over = skip || (step && last);
     logic [1:0] count_q;
     always_ff @(posedge clk) begin
@@ -44,9 +48,10 @@ module proof_engine_frame #(
         .clk, .rst_n, .pick, .tags_in_tdata, .tags_in_tvalid, .tags_in_tready, .tags_out_tdata, .tags_out_tvalid, .tags_out_tready,
         .encoder, .known(known || skip), .over
     );
-    proof_hold #(.WIDTH(WIDTH + 3)) stays (.clk, .rst_n, .data({value, count, last}), .valid(known), .ready(step));
+    proof_hold #(.WIDTH(5)) stays (.clk, .rst_n, .data({value[1:0], count, last}), .valid(known), .ready(step));
     always_comb begin
         if (rst_n) begin
+            p_of : assert (!known || of == encoder);
             p_none : assert (!known || steps != '0);
             p_count : assert (!known || count == count_q);
             p_last : assert (!known || last == (count_q + 1'b1 == steps));

@@ -17,8 +17,11 @@ module proof_select_token #(
 );
     logic in0_tready, out0_tvalid;
     logic [7:0] out0_tdata;
+    wire logic [33:0] load_in = '0;
+    logic [33:0] load_out;
+    localparam logic [2:0][31:0] SHAPES = {32'(TOKENS * BEATS - 1), 32'(INDEX * BEATS), 32'((INDEX + 1) * BEATS - 1)};
     vp_select_token #(
-        .WIDTH(WIDTH), .BEAT_W($clog2(TOKENS * BEATS)), .FRAME(TOKENS * BEATS), .FIRST(INDEX * BEATS), .LAST((INDEX + 1) * BEATS - 1)
+        .WIDTH(WIDTH), .BEAT_W($clog2(TOKENS * BEATS)), .SHAPES(SHAPES)
     ) dut (
         .*, .tags_in_tdata('0), .tags_in_tvalid(1'b0), .tags_in_tready(), .tags_out_tdata(), .tags_out_tvalid(), .tags_out_tready(1'b1)
     );

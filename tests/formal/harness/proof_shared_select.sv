@@ -19,12 +19,17 @@ module proof_shared_select #(
 );
     logic in0_tready, out0_tvalid, tags_in_tready, tags_out_tvalid;
     logic [7:0] out0_tdata, tags_out_tdata;
+    wire logic [33:0] load_in = '0;
+    logic [33:0] load_out;
+    function automatic logic [1:0][2:0][31:0] shapes();
+        for (int unsigned e = 0; e < 2; e++) shapes[e] = {32'(FRAME[e*32+:32] - 1), FIRST[e*32+:32], LAST[e*32+:32]};
+    endfunction
     vp_select_token #(
-        .WIDTH(WIDTH), .ENCODERS(2), .FRAMES(FRAMES), .BEAT_W(2), .FRAME(FRAME), .FIRST(FIRST), .LAST(LAST)
+        .WIDTH(WIDTH), .ENCODERS(2), .FRAMES(FRAMES), .BEAT_W(2), .SHAPES(shapes())
     ) dut (.*);
 
     // Behind the input register, where beats meet their tags: frames of the encoders differ in length.
-    wire logic encoder = dut.shape.last == 2'(FRAME[63:32] - 1);
+    wire logic encoder = dut.shape.last[1:0] == 2'(FRAME[63:32] - 1);
     wire logic take = dut.take;
     logic [1:0] beat_q;
     wire logic frame_end = take && beat_q == 2'(FRAME[encoder*32+:32] - 1);

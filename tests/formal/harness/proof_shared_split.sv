@@ -22,16 +22,25 @@ module proof_shared_split #(
     logic [1:0] out_valid;
     logic [1:0][7:0] y;
     logic [7:0] tags_out_tdata;
+    wire logic [33:0] load_in = '0;
+    logic [33:0] load_out;
+    function automatic logic [1:0][6:0][31:0] shapes();
+        for (int unsigned e = 0; e < 2; e++) begin
+            shapes[e] = {
+                32'(TOKENS[e*32+:32] == 0), 32'(TOKENS[e*32+:32] == 1), 32'(TOKENS[e*32+:32] - 2), 32'(FIRST[e*32+:32] - 1),
+                32'(TOKEN[e*32+:32] - 2), 32'(BOTH[e*32+:32] == TOKENS[e*32+:32]), 32'(BOTH[e*32+:32] - 1)
+            };
+        end
+    endfunction
     vp_stream_split #(
-        .WIDTH(WIDTH), .ENCODERS(2), .FRAMES(FRAMES), .BEAT_W(2), .TOKEN_W(1), .TOKENS(TOKENS), .FIRST_TOKENS(BOTH),
-        .TOKEN_BEATS(TOKEN), .FIRST_BEATS(FIRST)
+        .WIDTH(WIDTH), .ENCODERS(2), .FRAMES(FRAMES), .BEAT_W(2), .TOKEN_W(1), .SHAPES(shapes())
     ) dut (
         .*, .out0_tdata(y[0]), .out0_tvalid(out_valid[0]), .out0_tready(out_ready[0]),
         .out1_tdata(y[1]), .out1_tvalid(out_valid[1]), .out1_tready(out_ready[1])
     );
 
     // Behind the input register, where beats meet their tags: tokens of the encoders differ in length.
-    wire logic encoder = dut.shape.before_last == 2'(TOKEN[63:32] - 2);
+    wire logic encoder = dut.shape.before_last[1:0] == 2'(TOKEN[63:32] - 2);
     wire logic take = dut.take;
     logic [1:0] beat_q;
     logic [1:0] token_q;

@@ -21,8 +21,13 @@ module proof_stream_split #(
     localparam int unsigned TW = TOKENS > 1 ? $clog2(TOKENS) : 1;
     logic in0_tready, out0_tvalid, out1_tvalid;
     logic [7:0] out0_tdata, out1_tdata;
+    wire logic [33:0] load_in = '0;
+    logic [33:0] load_out;
+    localparam logic [6:0][31:0] SHAPES = {
+        32'd0, 32'(TOKENS == 1), 32'(TOKENS - 2), 32'(FIRST - 1), 32'(TOKEN - 2), 32'(BOTH == TOKENS), 32'(BOTH - 1)
+    };
     vp_stream_split #(
-        .WIDTH(WIDTH), .BEAT_W(CW), .TOKEN_W(TW), .TOKENS(TOKENS), .FIRST_TOKENS(BOTH), .TOKEN_BEATS(TOKEN), .FIRST_BEATS(FIRST)
+        .WIDTH(WIDTH), .BEAT_W(CW), .TOKEN_W(TW), .SHAPES(SHAPES)
     ) dut (
         .*, .tags_in_tdata('0), .tags_in_tvalid(1'b0), .tags_in_tready(),
         .tags_out_tdata(), .tags_out_tvalid(), .tags_out_tready(1'b1)

@@ -1,0 +1,112 @@
+"""Units whose contents are all loaded: they do what they do with contents that are built in."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.rtl import engine_design, test_block_sparse_mvau, test_layernorm, test_lookup, test_pruned_attention, test_select_token
+from tests.rtl import test_split, test_switch
+from tests.rtl.helper import PATTERNS, assert_ok, build_op, random_stream
+from tests.rtl.shared_helper import build_shared, check_shared, generate_shared
+from tests.sampling import spread
+
+from finn_vitprune.bench.cycles import simulator_of
+from finn_vitprune.custom_ops.load_chain import LoadedBackend, table_memory, table_vector
+from finn_vitprune.sim import Stimulus
+
+MATRIX, ATTENTION = "BlockSparseMVAU", "PrunedAttention"
+SHARED = {
+    **{f"matrix, {name}": (MATRIX, test_block_sparse_mvau.uses(cases)) for name, cases in test_block_sparse_mvau.SHARED_CASES.items()},
+    **{f"attention, {name}": (ATTENTION, cases) for name, cases in test_pruned_attention.SHARED.items()},
+    **{f"LayerNorm, {case.id}": test_layernorm.shared(*case.values) for case in test_layernorm.SHARED},
+    **{f"lookup {i}": test_lookup.shared(*case) for i, case in enumerate(test_lookup.CASES[:2])},
+    **{f"split {i}": test_split.shared(*case) for i, case in enumerate(test_split.SHARED)},
+    **{f"select {i}": test_select_token.shared(*case) for i, case in enumerate(test_select_token.SHARED)},
+}
+ALONE = {
+    "matrix": (MATRIX, test_block_sparse_mvau.Case(keep=0.6, more={"mac_style": "dsp48e2"})),
+    "matrix, UltraRAM": (MATRIX, test_block_sparse_mvau.Case(more={"ram_style": "ultra"})),
+}
+BUILT_IN = {"VitLayerNorm": {"seed"}}
+"""Memories that no network changes."""
+
+
+def loaded(uses):
+    """The same with everything loaded."""
+    return [replace(use, attrs=use.attrs | {"loaded": 1}) for use in uses]
+
+
+@pytest.mark.parametrize("name", spread(SHARED))
+def test_a_loaded_unit_equals_every_encoders_golden_model(name):
+    """In any order of frames, under pauses, stalls and resets, which keep what is loaded."""
+    op_type, uses = SHARED[name]
+    built = check_shared(op_type, loaded(uses), patterns=PATTERNS[:2])
+    names = {file.stem for file in built.folder.glob("*.hex")}
+    assert names == {f"dut_{name}" for name in BUILT_IN.get(op_type, ())}, "nothing else is built in"
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_loaded_unit_of_one_encoder_equals_its_golden_model(name):
+    op_type, case = ALONE[name]
+    case = replace(case, more=case.more | {"loaded": 1})
+    built = build_op(op_type, case.attributes(), case.initialisers())
+    streams = [random_stream(stream, 3, 1) for stream in built.op.in_streams()]
+    for stimulus in (Stimulus(), *PATTERNS[:3], Stimulus(seed=5, reset_at=40)):
+        assert_ok(built.run(streams, stimulus), built, streams, stimulus)
+
+
+@pytest.mark.parametrize("kind", ["VitSwitch", "VitMerge"])
+def test_loaded_branches_pass_frames_in_order(kind):
+    op, _, keep = test_switch.generated(kind, *test_switch.SHAPES[1], loaded=1)
+    test_switch.check(op, simulator_of(op), Path(keep.name))
+
+
+@pytest.mark.parametrize("name", ["entry, two images", "exit, two images, four encoders"])
+def test_a_loaded_end_of_an_engine_does_what_it_does(name):
+    end = replace(engine_design.ENDS[name], loaded=1)
+    engine_design.check_end(end, simulator_of(end.op))
+
+
+@pytest.mark.parametrize("name", ["matrix, four tokens a group, three lanes, dsp48e2", "attention, three_sizes", "LayerNorm, all shifts", "lookup 0"])
+def test_memories_filled_from_files_equal_loaded_ones(name):
+    """Simulations of whole designs fill them at time 0."""
+    op_type, uses = SHARED[name]
+    built = build_shared(op_type, loaded(uses))
+    drawn = [built.draw(e, e) for e in range(len(uses))]
+    assert built.run(drawn).ok
+    assert built.filled(drawn).ok
+
+
+@pytest.mark.parametrize("name", spread(SHARED))
+def test_regions_are_as_large_as_what_they_are_loaded_with(name):
+    op, model, _keep = generate_shared(SHARED[name][0], loaded(SHARED[name][1]))
+    assert isinstance(op, LoadedBackend) and op.loaded_regions() == op.regions()
+    for region, banks in zip(op.regions(), op.loaded_banks(model), strict=True):
+        assert len(banks) == region.banks
+        for bank in banks:
+            assert len(bank.words) == region.words and bank.width == region.width, region.memory
+            assert all(0 <= int(word) < 1 << region.width for word in bank.words)
+
+
+def test_a_table_is_a_word_an_encoder():
+    """The first number of a row is the highest, the first encoder the lowest word of the parameter."""
+    rows = [(1, 2), (3, (1 << 32) - 1)]
+    words = table_memory(rows).words
+    assert list(words) == [1 << 32 | 2, 3 << 32 | 0xFFFFFFFF]
+    assert table_vector(rows) == int(words[1]) << 64 | int(words[0])
+    with pytest.raises(ValueError):
+        table_vector([(1 << 32,)])
+    with pytest.raises(ValueError):
+        table_vector([(-1,)])
+
+
+def test_what_is_built_in_of_a_loaded_unit_are_its_sizes():
+    """Wrappers of networks with equal maxima are equal, whatever else they have."""
+    texts = set()
+    for seed in (1, 2):
+        rng = np.random.default_rng(seed)
+        tokens = [9, *rng.integers(1, 9, 2).tolist()]
+        uses = [test_layernorm.Use(test_layernorm.attrs(t, 48, 4, "INT8", int(rng.integers(1, 1 << 40)))) for t in tokens]
+        texts.add(generate_shared("VitLayerNorm", loaded(uses))[0].wrapper_text())
+    assert len(texts) == 1
