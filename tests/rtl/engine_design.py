@@ -19,7 +19,6 @@ from finn_vitprune.custom_ops.netlist import UnitNetlist, unit_of
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.select_token import ALL
 from finn_vitprune.sim import Port, SimResult, Simulator, Stimulus, beats, compile_top
-from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.loads import read_loads
 from tests.rtl.helper import PART, PATTERNS, build_node, random_stream
 

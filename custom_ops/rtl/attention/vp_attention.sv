@@ -14,6 +14,9 @@ module vp_attention #(
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
     int unsigned SCORES      = 1,
+    int unsigned HEAD_DIM    = 16,
+    int unsigned SIMD        = 8,
+    int unsigned PE          = 1,
     int unsigned LEAST_KEY_GROUPS = (TOKENS + PE - 1) / PE,  // of an encoder
     parameter logic [ENCODERS*128-1:0] KV_SHAPES = '0,       // by encoder, as all of these: of vp_attention_kv
     parameter logic [ENCODERS*96-1:0] ITEM_SHAPES = '0,      // ... of vp_attention_logits
@@ -23,9 +26,6 @@ module vp_attention #(
     parameter logic [ENCODERS*64-1:0] RECIP_NUMS = '0,
     parameter logic [ENCODERS*32-1:0] RECIP_LEFTS = '0,
     parameter logic [ENCODERS*64-1:0] SCORE_SHAPES = '0,     // ... of vp_attention_scores
-    int unsigned HEAD_DIM    = 16,
-    int unsigned SIMD        = 8,
-    int unsigned PE          = 1,
     int unsigned IN_WIDTH    = 8,
     int unsigned OUT_WIDTH   = 8,
     int unsigned LOGIT_WIDTH = 8,

@@ -13,13 +13,13 @@ module vp_attention_values #(
     int unsigned TOKENS      = 17,  // at most, as QUERIES and HEADS
     int unsigned QUERIES     = 17,
     int unsigned HEADS       = 1,
+    int unsigned SIMD        = 8,
+    int unsigned PE          = 1,
     parameter logic [ENCODERS*160-1:0] SHAPES = '0,  // by encoder, see shape_t
     parameter logic [ENCODERS*32*((PE+31)/32)-1:0] PADDING = '0,  // by encoder, a bit a key of the last group: there is none
     bit          LOADED      = 1'b0,  // these and the exp table come through the load chain
     parameter    UNIT        = "",    // of files from which simulations fill them
     int unsigned CHANNEL_GROUPS          = 1,
-    int unsigned SIMD        = 8,
-    int unsigned PE          = 1,
     int unsigned IN_WIDTH    = 8,
     int unsigned LOGIT_WIDTH = 8,
     int unsigned SLOTS       = 3,
