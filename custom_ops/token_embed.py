@@ -7,11 +7,13 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.fifo import credit_fifo_luts
+from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, RowRom, UnitMemory, lutram_luts
-from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.numerics import int_range
 from finn_vitprune.sim.beats import Stream
+from finn_vitprune.sim.contents import Region
 
 
 class VitTokenEmbed(VitOp):
@@ -81,7 +83,7 @@ class VitTokenEmbed(VitOp):
         return self.memory_map()[0].resources + Estimate(LUT=luts)
 
 
-class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
+class VitTokenEmbed_rtl(LoadedBackend, VitTokenEmbed):
     """RTL of :class:`VitTokenEmbed`: the table holds prefix + position for the rows that are constant."""
 
     RTL_TOP = "vp_token_embed"
@@ -98,9 +100,22 @@ class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
             "STYLE": rom.style,
             "RAM_ROW": rom.row,
             "LATENCY": rom.latency,
+            **self.load_parameters(),
         }
 
-    def memories(self, model) -> dict[str, Memory]:
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """None: the tokens are the part's alone."""
+        return {}
+
+    def regions(self) -> list[Region]:
+        rom = self._rom()
+        return [Region(self.onnx_node.name, "rows", rom.row, rom.rows * rom.width, 1)]
+
+    def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
+        return values[:0] if self.get_nodeattr("loaded") else values
+
+    def banks(self, model) -> dict[str, list[Memory]]:
+        """The rows, as many side by side as the RAM has."""
         prefix, positions = (
             np.rint(model.get_initializer(name)).astype(np.int64) for name in self.onnx_node.input[1:3]
         )
@@ -114,4 +129,4 @@ class VitTokenEmbed_rtl(VitRTLBackend, VitTokenEmbed):
         beats = np.zeros((rom.rows * rom.row, stream.simd), np.int64)
         beats[: rom.words] = rows.reshape(-1, stream.simd)
         side_by_side = beats.reshape(rom.rows, rom.row, -1).swapaxes(0, 1).reshape(rom.row, -1)
-        return {"rows": Memory.packed(side_by_side, stream.dtype.bitwidth())}
+        return {"rows": [Memory.packed(side_by_side, stream.dtype.bitwidth())]}

@@ -138,7 +138,7 @@ def test_rows_of_a_deep_rom_against_yosys(tmp_path, words, bits):
     top = tmp_path / "memory.sv"
     top.write_text(
         f"module memory(input logic clk, input logic [{(words - 1).bit_length() - 1}:0] addr, output logic [{bits - 1}:0] q);"
-        f' vp_row_rom #(.DEPTH({words}), .WIDTH({bits}), .STYLE("block"), .ROW({memory.row})) m (.clk, .addr, .data(q));'
+        f' vp_row_rom #(.DEPTH({words}), .WIDTH({bits}), .STYLE("block"), .ROW({memory.row})) m (.clk, .we(1\'b0), .waddr(\'0), .wdata(\'0), .addr, .data(q));'
         " endmodule\n"
     )
     found = map_node(NodeJob("memory", (*rtl_sources("vp_row_rom"), top)), 300)

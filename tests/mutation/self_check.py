@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -107,6 +107,16 @@ class SharedCheck(SelfCheck):
         op, _, keep = self._generated
         _, uses = self.inputs()
         check_built_shared(BuiltShared(op, tuple(uses), simulator, Path(keep.name), keep), **self.options)
+
+
+def loaded(check: SharedCheck) -> SharedCheck:
+    """The same of a unit whose contents are all loaded."""
+
+    def inputs() -> tuple[str, Sequence[Use]]:
+        op_type, uses = check.inputs()
+        return op_type, [replace(use, attrs=use.attrs | {"loaded": 1}) for use in uses]
+
+    return replace(check, name=f"{check.name}, loaded", inputs=inputs)
 
 
 @dataclass

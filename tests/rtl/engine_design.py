@@ -266,6 +266,8 @@ ENDS = {
     "entry, one image": End("Entry", (2, 3, 1), 4, 2, 1),
     "entry, two images": End("Entry", (3, 1, 1), 2, 2, 2),
     "entry, three images of a beat": End("Entry", (1, 1), 1, 1, 3),
+    "entry, two images, loaded": End("Entry", (3, 1, 1), 2, 2, 2, loaded=1),
+    "exit, one image, loaded": End("Exit", (1, 2, 2), 4, 2, 1, loaded=1),
     "exit, one image": End("Exit", (1, 2, 2), 4, 2, 1),
     "exit, two images, four encoders": End("Exit", (3, 1, 2, 1), 2, 2, 2),
 }

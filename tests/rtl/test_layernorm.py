@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from tests.sampling import sampled
-from tests.rtl.helper import PART, assert_ok, build_node, build_op, check_op, measure
+from tests.rtl.helper import PART, assert_ok, build_node, build_op, check_op
 from tests.rtl.shared_helper import Use, check_shared, generate_shared
 
 from finn_vitprune import numerics

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.rtl import engine_design, test_block_sparse_mvau, test_layernorm, test_lookup, test_pruned_attention, test_select_token
-from tests.rtl import test_split, test_switch
+from tests.rtl import test_block_sparse_mvau, test_layernorm, test_lookup, test_pruned_attention, test_select_token, test_split
+from tests.rtl import test_switch
 from tests.rtl.helper import PATTERNS, assert_ok, build_op, random_stream
 from tests.rtl.shared_helper import build_shared, check_shared, generate_shared
 from tests.sampling import spread
@@ -60,12 +60,6 @@ def test_a_loaded_unit_of_one_encoder_equals_its_golden_model(name):
 def test_loaded_branches_pass_frames_in_order(kind):
     op, _, keep = test_switch.generated(kind, *test_switch.SHAPES[1], loaded=1)
     test_switch.check(op, simulator_of(op), Path(keep.name))
-
-
-@pytest.mark.parametrize("name", ["entry, two images", "exit, two images, four encoders"])
-def test_a_loaded_end_of_an_engine_does_what_it_does(name):
-    end = replace(engine_design.ENDS[name], loaded=1)
-    engine_design.check_end(end, simulator_of(end.op))
 
 
 @pytest.mark.parametrize("name", ["matrix, four tokens a group, three lanes, dsp48e2", "attention, three_sizes", "LayerNorm, all shifts", "lookup 0"])

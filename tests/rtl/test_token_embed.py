@@ -15,9 +15,9 @@ LATENCIES = [1, 3, 1, 1, 3, 4]
 """Cycles of a read: LUTs, block RAM, three and five rows of block RAMs."""
 
 
-def inputs(tokens, prefix, channels, simd, style):
+def inputs(tokens, prefix, channels, simd, style, loaded=0):
     """Op type, attributes, a random stream, random rows and positions."""
-    attrs = {"tokens_in": tokens, "prefix": prefix, "channels": channels, "SIMD": simd, "ram_style": style}
+    attrs = {"tokens_in": tokens, "prefix": prefix, "channels": channels, "SIMD": simd, "ram_style": style, "loaded": loaded}
     rng = np.random.default_rng(3)
     rows = rng.integers(-32768, 32767, (prefix, channels), endpoint=True)
     positions = rng.integers(-32768, 32767, (prefix + tokens, channels), endpoint=True)
@@ -25,9 +25,15 @@ def inputs(tokens, prefix, channels, simd, style):
     return "VitTokenEmbed", attrs, [random_stream(op.in_streams()[0], 3, 1)], [rows, positions]
 
 
+def loaded_inputs():
+    """The same with a table in block RAM that is loaded."""
+    return inputs(*SHAPES[4], loaded=1)
+
+
+@pytest.mark.parametrize("loaded", [0, 1], ids=["built in", "loaded"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_token_embed_equals_golden_model(shape):
-    check_op(*inputs(*shape))
+def test_token_embed_equals_golden_model(shape, loaded):
+    check_op(*inputs(*shape, loaded))
 
 
 def test_shapes_reach_every_read_latency():

@@ -1,11 +1,12 @@
-// vp_rom of many words with no logic behind its RAM but registers: the words are cut in rows of ROW, a power of two, that lie side
+// vp_contents of many words with no logic behind its RAM but registers: the words are cut in rows of ROW, a power of two, that lie side
 // by side in the words of one block RAM, and vp_choose takes one row after the RAM's output register. A ROM of one row has that
 // register too: what reads the word then has its whole cycle. In LUTs there is one row, and nothing to choose. Reads never stall:
 // a word comes LATENCY cycles after its address.
-// Contents come from FILE as those of vp_rom; word i holds words i, i + ROW, i + 2 ROW, ... of the rows, the first one lowest.
+// Word i of the contents holds words i, i + ROW, i + 2 ROW, ... of the rows, the first one lowest.
 `default_nettype none
 
 module vp_row_rom #(
+    bit          LOADED = 1'b0,
     int unsigned DEPTH = 64,
     int unsigned WIDTH = 8,
     parameter    FILE  = "",
@@ -15,9 +16,13 @@ module vp_row_rom #(
     localparam int unsigned ROW_W = ROWS > 1 ? $clog2(ROWS) : 1,
     localparam int unsigned CHOICE = STYLE == "distributed" ? 0 : (ROW_W + 1) / 2,  // cycles
     localparam int unsigned LATENCY = (STYLE == "distributed" ? 1 : 2) + CHOICE,
+    localparam int unsigned WORD_W = ROW > 1 ? $clog2(ROW) : 1,
     localparam int unsigned ADDR_W = DEPTH > 1 ? $clog2(DEPTH) : 1
 ) (
     input  wire logic              clk,
+    input  wire logic              we,
+    input  wire logic [WORD_W-1:0] waddr,
+    input  wire logic [ROWS*WIDTH-1:0] wdata,
     input  wire logic [ADDR_W-1:0] addr,
     output      logic [WIDTH-1:0]  data
 );
@@ -26,15 +31,14 @@ module vp_row_rom #(
     end
 
     if (STYLE == "distributed") begin : g_luts
-        vp_rom #(.DEPTH(DEPTH), .WIDTH(WIDTH), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(LATENCY)) rom (
-            .clk, .en('1), .addr, .data
+        vp_contents #(.LOADED(LOADED), .DEPTH(DEPTH), .WIDTH(WIDTH), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(LATENCY)) words (
+            .clk, .we, .waddr(ADDR_W'(waddr)), .wdata(WIDTH'(wdata)), .en('1), .addr, .data
         );
     end else begin : g_rows
-        localparam int unsigned WORD_W = ROW > 1 ? $clog2(ROW) : 1;
         logic [ROWS*WIDTH-1:0] words;
         logic [ROW_W-1:0] row;
-        vp_rom #(.DEPTH(ROW), .WIDTH(ROWS * WIDTH), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(2)) rom (
-            .clk, .en('1), .addr(addr[WORD_W-1:0]), .data(words)
+        vp_contents #(.LOADED(LOADED), .DEPTH(ROW), .WIDTH(ROWS * WIDTH), .FILE(FILE), .STYLE(STYLE), .READ_LATENCY(2)) side_by_side (
+            .clk, .we, .waddr, .wdata, .en('1), .addr(addr[WORD_W-1:0]), .data(words)
         );
         vp_delay #(.WIDTH(ROW_W), .LENGTH(2)) read (.clk, .rst_n(1'b1), .in(ROW_W'(addr >> WORD_W)), .out(row));
         vp_choose #(.N(ROWS), .WIDTH(WIDTH)) choice (.clk, .words, .choice(row), .word(data));

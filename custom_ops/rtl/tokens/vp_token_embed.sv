@@ -1,5 +1,5 @@
 // Op top of VitTokenEmbed: PREFIX constant tokens, then TOKENS_IN tokens from the input, each with its
-// row of the table added (saturating). The table holds one row per output token; the rows of the
+// row of the table added (saturating). The table, which is built in or comes through the load chain, holds one row per output token; the rows of the
 // constant tokens are their final values and add to zero. Nothing stalls: sums end in a FIFO that has places for them.
 `default_nettype none
 
@@ -13,6 +13,9 @@ module vp_token_embed #(
     parameter    STYLE       = "distributed",  // or "block"
     int unsigned RAM_ROW     = (PREFIX + TOKENS_IN) * TOKEN_BEATS,  // of vp_row_rom
     int unsigned LATENCY     = 1,                                   // of vp_row_rom
+    bit          LOADED      = 1'b0,
+    parameter    UNIT        = "",  // the rows have a file of their own
+    int unsigned LOAD_STAGES = 1,  // registers before the first hop
     localparam int unsigned WIDTH  = SIMD * BITS,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
@@ -23,8 +26,13 @@ module vp_token_embed #(
     output      logic              in0_tready,
     output      logic [PADDED-1:0] out0_tdata,
     output      logic              out0_tvalid,
-    input  wire logic              out0_tready
+    input  wire logic              out0_tready,
+    input  wire logic [33:0]       load_in,
+    output      logic [33:0]       load_out
 );
+    logic [33:0] chain;
+    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
+
     localparam int unsigned FRAME = (PREFIX + TOKENS_IN) * TOKEN_BEATS;
     localparam int unsigned HEAD = PREFIX * TOKEN_BEATS;
     localparam int unsigned ADDR_W = FRAME > 1 ? $clog2(FRAME) : 1;
@@ -54,8 +62,16 @@ module vp_token_embed #(
     // --- its row comes LATENCY cycles later, and a cycle after that the sum is there ---
     logic [WIDTH-1:0] x_late, row, sum, sum_q, y;
     logic late, late_q;
-    vp_row_rom #(.DEPTH(FRAME), .WIDTH(WIDTH), .FILE(ROWS_FILE), .STYLE(STYLE), .ROW(RAM_ROW)) rows (
-        .clk, .addr(beat_q), .data(row)
+    localparam int unsigned RAM_ROWS = (FRAME + RAM_ROW - 1) / RAM_ROW;
+    localparam int unsigned RAM_ADDR_W = RAM_ROW > 1 ? $clog2(RAM_ROW) : 1;
+    logic we, unused_filled;
+    logic [RAM_ADDR_W-1:0] waddr;
+    logic [RAM_ROWS*WIDTH-1:0] wdata;
+    vp_load_region #(.LOADED(LOADED), .DEPTH(RAM_ROW), .WIDTH(RAM_ROWS * WIDTH)) region (
+        .clk, .rst_n, .load_in(chain), .load_out, .we, .waddr, .data(wdata), .filled(unused_filled)
+    );
+    vp_row_rom #(.LOADED(LOADED), .DEPTH(FRAME), .WIDTH(WIDTH), .FILE(ROWS_FILE), .STYLE(STYLE), .ROW(RAM_ROW)) rows (
+        .clk, .we, .waddr, .wdata, .addr(beat_q), .data(row)
     );
     vp_delay #(.WIDTH(WIDTH + 1), .LENGTH(LATENCY)) later (
         .clk, .rst_n, .in({take, constant_q ? {WIDTH{1'b0}} : x}), .out({late, x_late})

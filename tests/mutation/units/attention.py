@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention_rtl
-from tests.mutation.self_check import SelfCheck, SharedCheck, Unit
+from tests.mutation.self_check import SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import test_pruned_attention as attention
 from tests.rtl.helper import PATTERNS
 
@@ -20,12 +20,13 @@ def _extreme(name: str, *case: int) -> SelfCheck:
     return SelfCheck(name, partial(attention.extreme_inputs, *case), {"frames_overlap": 6, "interval": False})
 
 
-SHARED = tuple(
-    SharedCheck(
-        f"encoders, {name}", lambda name=name: ("PrunedAttention", attention.SHARED[name]), {"patterns": PATTERNS + attention.LATE},
-    )
-    for name in attention.SHARED
-)
+def _shared(name: str) -> SharedCheck:
+    """A unit that encoders share."""
+    options = {"patterns": PATTERNS + attention.LATE}
+    return SharedCheck(f"encoders, {name}", lambda: ("PrunedAttention", attention.SHARED[name]), options)
+
+
+SHARED = (*map(_shared, attention.SHARED), *(loaded(_shared(name)) for name in ("three_sizes", "more_keys_at_once_than_tokens")))
 SHARED_ATTENTION = Unit("shared attention", PrunedAttention_rtl.RTL_TOP, 24, SHARED, encoders=True)
 ATTENTION = Unit("attention", PrunedAttention_rtl.RTL_TOP, 60, (
     *(_random(name) for name in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from finn_vitprune.custom_ops.layernorm import VitLayerNorm_rtl
-from tests.mutation.self_check import SelfCheck, SharedCheck, Unit
+from tests.mutation.self_check import SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import test_layernorm as layernorm
 
 
@@ -15,10 +15,12 @@ def _random(name: str, *shape, roots: int = 3) -> SelfCheck:
 
 
 SHARED = tuple(SharedCheck(f"encoders, {case.id}", partial(layernorm.shared, *case.values)) for case in layernorm.SHARED)
+SHARED = (*SHARED, loaded(SHARED[0]))
 SHARED_LAYERNORM = Unit("shared LayerNorm", VitLayerNorm_rtl.RTL_TOP, 18, SHARED, encoders=True)
 LAYERNORM = Unit("LayerNorm", VitLayerNorm_rtl.RTL_TOP, 42, (
     _random("three roots in turn", 17, 48, 4, "INT8"),
     *SHARED[:3],
+    SHARED[-1],
     _random("37 beats", 6, 74, 2, "INT4", roots=1),
     _random("24 beats wait for one root", 11, 48, 2, "INT8", roots=1),
     SelfCheck("extreme tokens", layernorm.extreme_inputs, {"patterns": (), "interval": False}),

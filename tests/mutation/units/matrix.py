@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
-from tests.mutation.self_check import SelfCheck, SharedCheck, Unit
+from tests.mutation.self_check import SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import test_block_sparse_mvau as matrix
 
 
@@ -46,8 +46,10 @@ def _halves() -> tuple:
     return matrix.OP, case.attributes(), [x], [weights, np.zeros(8, int), np.ones(8, int)]
 
 
+LOADED = ("UltraRAM, two banks", "rows fewer than a group, one row, other sides and shifts")
 SHARED = (
     *(SharedCheck(f"encoders, {name}", partial(_shared, name), {"patterns": matrix.TRAFFIC}) for name in matrix.SHARED_CASES),
+    *(loaded(SharedCheck(f"encoders, {name}", partial(_shared, name), {"patterns": matrix.TRAFFIC[:2]})) for name in LOADED),
     SharedCheck("encoders, many groups of short programs", partial(_shared, "short programs"),
                 {"frames": 40, "patterns": matrix.BURSTS}),
 )
@@ -71,6 +73,7 @@ MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 48, (
         "9-bit input does not pack", "many tokens a group", "empty columns", "very uneven",
     )),
     SelfCheck("halves", _halves),
+    _matrix("loaded, dsp48e2", matrix.Case(keep=0.6, more={"mac_style": "dsp48e2", "loaded": 1})),
     _ultra("words of 96 bits: three parts in four places"),
     _ultra("two banks"),
     _ultra("one weight a cycle: a word of less than 32 bits"),

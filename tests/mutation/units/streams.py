@@ -17,7 +17,7 @@ from finn_vitprune.custom_ops.switch import VitMerge_rtl, VitSwitch_rtl
 from finn_vitprune.custom_ops.token_embed import VitTokenEmbed_rtl
 from finn_vitprune.custom_ops.token_mean import VitTokenMean_rtl
 from finn_vitprune.custom_ops.width_converter import VitWidthConverter_rtl
-from tests.mutation.self_check import BranchCheck, Inputs, SelfCheck, SharedCheck, Unit
+from tests.mutation.self_check import BranchCheck, Inputs, SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import (
     test_add,
     test_crossing,
@@ -43,12 +43,14 @@ def _all(inputs: Callable[..., Inputs], cases: Sequence[tuple], **more) -> tuple
 
 
 def _shared(inputs: Callable[..., tuple], cases: Sequence[tuple]) -> tuple[SharedCheck, ...]:
-    """A check for each of ``cases``, a unit that encoders share."""
-    return tuple(SharedCheck(f"encoders {case}", partial(inputs, *case)) for case in cases)
+    """A check for each of ``cases``, a unit that encoders share, and one of the first with its contents loaded."""
+    checks = tuple(SharedCheck(f"encoders {case}", partial(inputs, *case)) for case in cases)
+    return (*checks, loaded(checks[0]))
 
 
 def _branches(kind: str) -> tuple[BranchCheck, ...]:
-    return tuple(BranchCheck(str(shape), lambda shape=shape: (kind, *shape)) for shape in test_switch.SHAPES)
+    built_in = (BranchCheck(str(shape), lambda shape=shape: (kind, *shape)) for shape in test_switch.SHAPES)
+    return (*built_in, BranchCheck("loaded", lambda: (kind, *test_switch.SHAPES[1], 1)))
 
 
 STREAM_UNITS = (
@@ -69,7 +71,9 @@ STREAM_UNITS = (
          _all(test_width_converter.inputs, test_width_converter.CASES)),
     Unit("crossing", VitCrossing_rtl.RTL_TOP, SAMPLE,
          _all(test_crossing.inputs, test_crossing.CASES, more=test_crossing.check_capacity)),
-    Unit("token embed", VitTokenEmbed_rtl.RTL_TOP, SAMPLE, _all(test_token_embed.inputs, test_token_embed.SHAPES)),
+    Unit("token embed", VitTokenEmbed_rtl.RTL_TOP, SAMPLE, (
+        *_all(test_token_embed.inputs, test_token_embed.SHAPES), SelfCheck("loaded", test_token_embed.loaded_inputs),
+    )),
     Unit("select", VitSelectToken_rtl.RTL_TOP, 2 * SAMPLE, (
         *_all(test_select_token.inputs, test_select_token.SHAPES),
         *_shared(test_select_token.shared, test_select_token.SHARED),
