@@ -17,7 +17,7 @@ from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.base import TAGS
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.sim import SimResult, Simulator, Stimulus, beats
-from finn_vitprune.sim.contents import Contents
+from finn_vitprune.sim.contents import CHAIN, Contents
 from finn_vitprune.sim.loads import read_loads
 
 
@@ -58,6 +58,10 @@ class BuiltShared:
     def run(self, frames: Sequence[Frame], stimulus: Stimulus = Stimulus()) -> SimResult:
         """Feed the frames and their tags; every output is compared (see ``result.ok``). What is loaded comes first."""
         return self._run(frames, stimulus, loads=read_loads(self.folder))
+
+    def loaded(self, frames: Sequence[Frame], words: np.ndarray) -> SimResult:
+        """The same after a load of ``words``, those of the unit's memories or others."""
+        return self._run(frames, Stimulus(), loads={CHAIN: words})
 
     def filled(self, frames: Sequence[Frame]) -> SimResult:
         """The same with memories that are filled from files."""
@@ -146,9 +150,20 @@ def check_built_shared(
     for stimulus in (Stimulus(), *patterns, late, *resets):
         result = first if stimulus == Stimulus() else built.run(drawn, stimulus)
         assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.extra_beats}, {result.violations}"
+    if built.op.get_nodeattr("loaded"):
+        check_load(built, drawn)
     for e, op in enumerate(built.op.by_encoder()):
         result = built.run([built.draw(e, i) for i in range(6)])
         assert result.ok
         steady = max(result.intervals(f"out{i}_V", s.beats)[1:].mean() for i, s in enumerate(op.out_streams()))
         expected = op.get_exp_cycles()
         assert abs(steady - expected) <= max(slack, 0.02 * expected), f"encoder {e}: measured {steady}, get_exp_cycles {expected}"
+
+
+def check_load(built: BuiltShared, frames: Sequence[Frame]) -> None:
+    """Assert that a loaded unit keeps the words of its memories, those alone, and all of them."""
+    words = Contents.load(built.folder).data
+    longer = built.loaded(frames, np.append(words, ~words[:3]))
+    assert longer.violations and not any(map(len, longer.mismatches.values())), "words behind the last one come back, and change nothing"
+    shorter = built.loaded(frames, words[:-2])
+    assert shorter.deadlock is not None and shorter.loads[CHAIN].done == len(words) - 1
