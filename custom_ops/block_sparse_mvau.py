@@ -19,11 +19,11 @@ from finn_vitprune.custom_ops.base import FoldedOp
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.mvau_contents import behind_one_another, constant_contents, drain_contents, lane_contents
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
-from finn_vitprune.custom_ops.mvau_fold import Fold, Room, product_sum_bits, shared_fold
+from finn_vitprune.custom_ops.mvau_fold import Capacity, Fold, Room, product_sum_bits, shared_fold
 from finn_vitprune.custom_ops.mvau_mac import MAC_STYLES
 from finn_vitprune.custom_ops.requant_estimate import requant_cycles
 from finn_vitprune.custom_ops.rtl_backend import Memory
-from finn_vitprune.custom_ops.shared import SharedOp
+from finn_vitprune.custom_ops.shared import SharedOp, set_attribute
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.beats import Stream
@@ -62,7 +62,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
     "lut" (no multipliers, for narrow weights); see :mod:`.mvau_mac`.
 
     Encoders that share a unit have tokens, matrices, masks and shifts of their own; the port widths divide the sides of all
-    matrices. ``room`` is a :class:`.Room`, set by :meth:`by_encoder` alone.
+    matrices. ``room`` is a :class:`.Room`, set by :meth:`by_encoder` alone; ``least`` is a :class:`.Capacity`, for which the unit is made.
     """
 
     token_wise = True
@@ -86,6 +86,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
         "lane_slots": ("i", False, 0),
         "column_blocks": ("ints", False, []),
         "room": ("ints", False, []),
+        "least": ("ints", False, []),
         "ram_style": ("s", False, "auto", set(mvau_estimate.RAM_STYLES)),
         "mac_style": ("s", False, "portable", set(MAC_STYLES)),
         "inputDataType": ("s", True, ""),
@@ -105,7 +106,12 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
         Raises:
             UserError: something does not fit; the text names it and what would.
         """
-        return shared_fold([op.own_fold() for op in self.by_encoder()]) if self.shared else self.own_fold()
+        least = self._least
+        return shared_fold([op.own_fold() for op in self.by_encoder()], least) if self.shared or least else self.own_fold()
+
+    @property
+    def _least(self) -> Capacity | None:
+        return Capacity(*least) if (least := self.get_nodeattr("least")) else None
 
     def own_fold(self) -> Fold:
         """The fold by the attributes of the node itself, checked; those of a shared unit are the largest of its encoders'."""
@@ -140,15 +146,20 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
 
     def by_encoder(self) -> tuple[Self, ...]:
         """The op as each encoder has it, with the unit's room, and the largest bias and number of column parts."""
-        ops = super().by_encoder()
-        if self.shared:
+        ops, least = super().by_encoder(), self._least
+        if self.shared or least:
             folds = [op.own_fold() for op in ops]
-            room = Room.of(folds)
+            room = Room.of(folds, least)
             folds = [replace(fold, room=room) for fold in folds]
+            bias_bits, slots = (max(getattr(fold, name) for fold in folds) for name in ("bias_bits", "lane_slots"))
+            if least:
+                bias_bits, slots = max(bias_bits, least.bias_bits), max(slots, least.slots)
             for op in ops:
                 op.set_nodeattr("room", list(astuple(room)))
-                op.set_nodeattr("bias_bits", max(fold.bias_bits for fold in folds))
-                op.set_nodeattr("lane_slots", max(fold.lane_slots for fold in folds))
+                op.set_nodeattr("bias_bits", bias_bits)
+                op.set_nodeattr("lane_slots", slots)
+                if op is not self:
+                    set_attribute(op, "least", [])
         return ops
 
     @classmethod
@@ -166,7 +177,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
 
     def schedule(self) -> Schedule:
         """Distribution of the kept blocks over the lanes."""
-        return self.fold().schedule
+        return self.own_fold().schedule
 
     def plan(self, weights: np.ndarray) -> Schedule:
         """Take the kept blocks of ``weights`` (``[MW, MH]``) into ``column_blocks``; returns the schedule."""
@@ -332,18 +343,22 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
             table("drain_starts"), table("drain_shapes"), memory("C"), memory("K"),
         ]  # fmt: skip
 
-    def generate_hdl(self, model, fpgapart: str, clk: float) -> None:
-        """Write the HDL (:meth:`VitRTLBackend.generate_hdl`).
-
-        Raises:
-            UserError: the weights do not fit their types or the unit, or the part lacks their memory.
-        """
+    def fit(self, model) -> None:
+        """Take the kept blocks, and a width of the biases with which they fit."""
         for op in (ops := self._planned(model)):
             bias = np.rint(model.get_initializer(op.onnx_node.input[2])).astype(np.int64)
             need = max(int(bias.max()).bit_length(), int(~bias.min()).bit_length()) + 1
             if need > op.own_fold().bias_bits:
                 op.set_nodeattr("bias_bits", need)
         self._keep(ops, "bias_bits")
+
+    def generate_hdl(self, model, fpgapart: str, clk: float) -> None:
+        """Write the HDL (:meth:`VitRTLBackend.generate_hdl`).
+
+        Raises:
+            UserError: the weights do not fit their types or the unit, or the part lacks their memory.
+        """
+        self.fit(model)
         super().generate_hdl(model, fpgapart, clk)
 
     def banks(self, model) -> dict[str, list[Memory]]:
@@ -355,8 +370,14 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
         """
         found = [op._own_contents(model) for op in self._planned(model)]
         banks = {name: [behind_one_another(each) for each in zip(*(own[name] for own in found))] for name in found[0]}
-        banks["program"] = [bank.joined(self.fold().program_per) for bank in banks["program"]]
-        return banks
+        f = self.fold()
+        banks["program"] = [bank.joined(f.program_per) for bank in banks["program"]]
+        depths = {_ROMS[key]: words for key, (words, _, _) in mvau_estimate.rom_shapes(f).items()}
+        return {name: [bank.padded(depths[name]) for bank in each] for name, each in banks.items()}
+
+    def widen(self, other: Self) -> None:
+        least = Capacity.of(self.fold()).joined(Capacity.of(other.fold()))
+        self.set_nodeattr("least", list(astuple(least)))
 
     def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
         constants = index - len(self.in_streams())

@@ -15,10 +15,13 @@ from finn_vitprune.sim.beats import Stream
 
 
 class EnginePort(VitOp):
-    """One end of an engine. ``tokens``: rows of a frame of each encoder, as it passes here; ``frames_in_flight``: of a batch."""
+    """One end of an engine. ``tokens``: rows of a frame of each encoder, as it passes here; ``frames_in_flight``: of a batch;
+    ``most_tokens``: rows that it is made for at least.
+    """
 
     ATTRIBUTES = {
         "tokens": ("ints", True, []),
+        "most_tokens": ("i", False, 0),
         "channels": ("i", True, 0),
         "SIMD": ("i", False, 1),
         "inputDataType": ("s", False, "INT16"),
@@ -29,7 +32,7 @@ class EnginePort(VitOp):
     def stream(self) -> Stream:
         """The largest frame."""
         get = self.get_nodeattr
-        return Stream(max(get("tokens")), get("channels"), get("SIMD"), DataType[get("inputDataType")])
+        return Stream(max(get("most_tokens"), *get("tokens")), get("channels"), get("SIMD"), DataType[get("inputDataType")])
 
     def of_encoder(self, encoder: int) -> Stream:
         """A frame of an encoder, from 0."""
@@ -85,6 +88,9 @@ class VitEngineEntry_rtl(LoadedBackend, VitEngineEntry):
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         return self.port_tables()
 
+    def widen(self, other: EnginePort) -> None:
+        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))
+
 
 class VitEngineExit(EnginePort):
     """Frames of the last encoder leave the engine (output 0), all others go back to its entry (output 1)."""
@@ -112,3 +118,6 @@ class VitEngineExit_rtl(LoadedBackend, VitEngineExit):
 
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         return self.port_tables()
+
+    def widen(self, other: EnginePort) -> None:
+        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))

@@ -49,7 +49,8 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
     8 bits. Widths: v 51, rc 26, D X_i - S1 27 bits. ``numerics.layernorm`` is the specification.
 
     While a token is summed, the scales of others are made and another leaves. A square root takes 36 cycles; ``roots`` of
-    them (1 to 3) work in turn, so a token takes max(D / SIMD, 36 / roots) cycles.
+    them (1 to 3) work in turn, so a token takes max(D / SIMD, 36 / roots) cycles. ``least``: tokens, smallest and largest shift that
+    the unit is made for at least.
 
     Source: L. Ba et al., "Layer Normalization", arXiv 1607.06450; Newton iteration for 1 / sqrt(v).
     """
@@ -60,6 +61,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         "mult": ("i", True, 0),
         "shift": ("i", True, 0),
         "roots": ("i", False, 1),
+        "least": ("ints", False, []),
         "inputDataType": ("s", False, "INT16"),
         "outputDataType": ("s", False, "INT8"),
     }
@@ -121,12 +123,20 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
     @property
     def most_exponent(self) -> int:
         """Largest e, of a token of an encoder that shifts more than another."""
-        return MOST_EXPONENT + max(op.get_nodeattr("shift") for op in self.by_encoder()) - self.least_shift
+        return MOST_EXPONENT + self.made_for[2] - self.least_shift
 
     @property
     def least_shift(self) -> int:
         """Of all encoders."""
-        return min(op.get_nodeattr("shift") for op in self.by_encoder())
+        return self.made_for[1]
+
+    @property
+    def made_for(self) -> tuple[int, int, int]:
+        """Most tokens, smallest and largest shift."""
+        tokens, shifts = ([op.get_nodeattr(name) for op in self.by_encoder()] for name in ("tokens", "shift"))
+        if least := self.get_nodeattr("least"):
+            tokens, shifts = [*tokens, least[0]], [*shifts, *least[1:]]
+        return max(tokens), min(shifts), max(shifts)
 
     def held_beats(self) -> int:
         """HELD of ``vp_layernorm``: beats that keep their words from input to output at the interval of tokens."""
@@ -222,7 +232,7 @@ class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
             "OUT_WIDTH": self.target.dtype.bitwidth(),
             "ENCODERS": len(ops),
             "FRAMES": self.get_nodeattr("frames"),
-            "TOKEN_W": max(1, numerics.clog2(max(op.source.tokens for op in ops))),
+            "TOKEN_W": max(1, numerics.clog2(self.made_for[0])),
             "LEAST_SHIFT": self.least_shift,
             "MOST_E": self.most_exponent,
             "SEED_FILE": self.memory_file("seed"),
@@ -240,6 +250,10 @@ class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
     def memories(self, model) -> dict[str, Memory]:
         """The seed table of the reciprocal square root, which is always built in."""
         return {"seed": Memory(numerics.layernorm_seed_table(), SEED_BITS)}
+
+    def widen(self, other: VitLayerNorm) -> None:
+        (tokens, low, high), (more, lower, higher) = self.made_for, other.made_for
+        self.set_nodeattr("least", [max(tokens, more), min(low, lower), max(high, higher)])
 
     def is_loaded(self, memory: str) -> bool:
         return memory != "seed" and super().is_loaded(memory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from finn_vitprune.custom_ops.crossing import STAGES_A_BORDER
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.netlist import StitchedPin
 from finn_vitprune.custom_ops.rtl_backend import Memory, Pin, VitRTLBackend
-from finn_vitprune.custom_ops.shared import vector
+from finn_vitprune.custom_ops.shared import SharedOp, vector
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.contents import WORD_BITS, Region, fill_file
 
@@ -78,6 +79,18 @@ class LoadedBackend(LoadChainBackend):
     def banks(self, model) -> dict[str, list[Memory]]:
         """The banks of the regions that are no tables, by the region's name."""
         return {}
+
+    def fit(self, model) -> None:
+        """Take from the constants what the unit's sizes hang on."""
+
+    def widen(self, other: Self) -> None:
+        """Make room for what ``other`` is loaded with, the same unit of another network: it is then made for both.
+
+        Of a shared unit the attributes that differ by encoder are the largest; it is made for these.
+        """
+        if isinstance(self, SharedOp) and self.shared:
+            for name in self.ENCODER_ATTRIBUTES:
+                self.set_nodeattr(name, self.largest(name, [op.get_nodeattr(name) for op in (self, other)]))
 
     def is_loaded(self, memory: str) -> bool:
         """Whether the region of that name is loaded."""

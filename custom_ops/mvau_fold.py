@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import count
 
@@ -74,11 +74,51 @@ class Room:
     span: int
 
     @classmethod
-    def of(cls, folds: Sequence[Fold]) -> Room:
-        """For encoders with such folds; blocks are cut so finely that the smallest matrix is balanced, too."""
+    def of(cls, folds: Sequence[Fold], least: Capacity | None = None) -> Room:
+        """For encoders with such folds; blocks are cut so finely that the smallest matrix is balanced, too. ``least``: of the unit."""
         shifts = [fold.shift for fold in folds] if folds[0].requant else [0]
-        room = cls(max(fold.mw for fold in folds), max(fold.sub_blocks for fold in folds), 0, max(shifts) - min(shifts))
-        return replace(room, weight_words=sum(replace(fold, room=room).weight_words for fold in folds))
+        mw, sub_blocks = max(fold.mw for fold in folds), max(fold.sub_blocks for fold in folds)
+        if least is not None:
+            mw, sub_blocks = max(mw, least.mw), max(sub_blocks, least.sub_blocks)
+            shifts += [least.least_shift, least.most_shift] if folds[0].requant else []
+        room = cls(mw, sub_blocks, 0, max(shifts) - min(shifts))
+        words = sum(replace(fold, room=room).weight_words for fold in folds)
+        return replace(room, weight_words=max(words, least.weight_words) if least else words)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a unit is made for at least, beside what its encoders need: the largest that networks need that it may be loaded with.
+
+    Attributes:
+        slots: column parts of a lane. weight_words to constants: of all encoders. least_shift, most_shift: of the requantisation.
+    """
+
+    rows: int
+    mw: int
+    mh: int
+    sub_blocks: int
+    slots: int
+    weight_words: int
+    program_entries: int
+    drain_entries: int
+    constants: int
+    bias_bits: int
+    least_shift: int
+    most_shift: int
+
+    @classmethod
+    def of(cls, unit: Fold) -> Capacity:
+        """What a unit has."""
+        return cls(
+            unit.rows, unit.mw, unit.mh, unit.sub_blocks, unit.lane_slots, unit.weight_words, unit.program_entries, unit.drain_entries,
+            unit.constants, unit.bias_bits, unit.shift - unit.span, unit.shift,
+        )  # fmt: skip
+
+    def joined(self, other: Capacity) -> Capacity:
+        """Enough for both."""
+        most = {name: max(value, getattr(other, name)) for name, value in asdict(self).items()}
+        return Capacity(**most | {"least_shift": min(self.least_shift, other.least_shift)})
 
 
 @dataclass(frozen=True)
@@ -98,6 +138,7 @@ class Fold:
         column_blocks: kept blocks of each block column; all of them, where it is empty.
         room_blocks, room_slots: blocks and column parts of a lane that the memories hold; 0: those of the mask.
         room: of the unit, where its encoders are several; then a program has at least :data:`WRAP_AHEAD` entries.
+        least: of the fold of a unit, what it is made for at least.
         encoders: the folds of these, in the fold of the unit, whose sizes are the largest of theirs (:func:`shared_fold`).
     """
 
@@ -125,6 +166,7 @@ class Fold:
     room_slots: int = 0
     room: Room | None = None
     encoders: tuple[Fold, ...] = ()
+    least: Capacity | None = None
 
     def check(self, node: str) -> Fold:
         """The fold itself.
@@ -296,7 +338,7 @@ class Fold:
     def program_entries(self) -> int:
         """Depth of the lanes' program; like the other depths, never so few that synthesis could prove things from them."""
         if self.encoders:
-            return sum(fold.program_entries for fold in self.encoders)
+            return self._all("program_entries")
         return max(MIN_PROGRAM, self.lane_blocks * self.sub_blocks * self.groups)
 
     @property
@@ -313,7 +355,7 @@ class Fold:
     @property
     def weight_words(self) -> int:
         if self.encoders:
-            return sum(fold.weight_words for fold in self.encoders)
+            return self._all("weight_words")
         return max(MIN_DATA, self.lane_blocks * self.groups * self.steps, self.least_entries * self.entry_steps)
 
     @property
@@ -354,15 +396,20 @@ class Fold:
     def drain_entries(self) -> int:
         """Entries of the drain program that no mask exceeds."""
         if self.encoders:
-            return sum(fold.drain_entries for fold in self.encoders)
+            return self._all("drain_entries")
         most = most_contributions(self.block_columns, self.lanes)
         return max(MIN_PROGRAM, most * (self.block // self.drain_width))
 
     @property
     def constants(self) -> int:
         if self.encoders:
-            return sum(fold.constants for fold in self.encoders)
+            return self._all("constants")
         return max(MIN_DATA, self.mh // self.drain_width)
+
+    def _all(self, depth: str) -> int:
+        """A depth of a unit's memory: those of its encoders together, or what it is made for."""
+        own = sum(getattr(fold, depth) for fold in self.encoders)
+        return max(own, getattr(self.least, depth)) if self.least else own
 
     # --- what the mask decides ---
 
@@ -440,9 +487,9 @@ class Fold:
         return mac_array(self.mac_style, self.tokens, self.simd, self.pe, self.x, self.w, self.acc_bits)
 
 
-def shared_fold(folds: Sequence[Fold]) -> Fold:
+def shared_fold(folds: Sequence[Fold], least: Capacity | None = None) -> Fold:
     """The fold of a unit whose encoders have ``folds``, all with its :class:`Room` and what they have in common."""
-    return replace(
-        folds[0], rows=max(f.rows for f in folds), mw=max(f.mw for f in folds), mh=max(f.mh for f in folds),
-        shift=max(f.shift for f in folds), column_blocks=(), encoders=tuple(folds),
-    )  # fmt: skip
+    rows, mw, mh, shift = (max(getattr(f, name) for f in folds) for name in ("rows", "mw", "mh", "shift"))
+    if least is not None:
+        rows, mw, mh, shift = max(rows, least.rows), max(mw, least.mw), max(mh, least.mh), max(shift, least.most_shift)
+    return replace(folds[0], rows=rows, mw=mw, mh=mh, shift=shift, column_blocks=(), encoders=tuple(folds), least=least)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from onnx import NodeProto
@@ -24,6 +24,34 @@ from finn_vitprune.sim.contents import WORD_BITS, Region
 WORD_MASK = (1 << WORD_BITS) - 1
 KEY_CYCLES = 3
 """From the last key, or query, to the first step of an item."""
+
+
+class MadeFor(NamedTuple):
+    """What a unit is made for: frames of these sizes, smallest and largest shifts of logits and of O."""
+
+    frames: tuple[Frame, ...]
+    logit_shifts: tuple[int, int]
+    recip_shifts: tuple[int, int]
+
+    @property
+    def most(self) -> Frame:
+        """The largest of each size."""
+        return Frame(*map(max, zip(*self.frames)))
+
+    def joined(self, other: MadeFor) -> MadeFor:
+        """Enough for both."""
+        shifts = ((min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(self[1:], other[1:]))
+        return MadeFor(tuple(sorted({*self.frames, *other.frames})), *shifts)
+
+    def text(self) -> str:
+        """JSON."""
+        return json.dumps(self)
+
+    @classmethod
+    def parse(cls, text: str) -> MadeFor:
+        """Read what :meth:`text` wrote."""
+        frames, *shifts = json.loads(text)
+        return cls(tuple(Frame(*frame) for frame in frames), *map(tuple, shifts))
 
 
 class PrunedAttention(SharedOp, FoldedOp):
@@ -69,8 +97,10 @@ class PrunedAttention(SharedOp, FoldedOp):
         "scoreDataType": ("s", False, ""),
         "ram_style": ("s", False, "auto", {"auto", "block", "distributed", "ultra"}),
         "unit_encoders": ("strings", False, []),
+        "least": ("s", False, ""),
     }
-    """``unit_encoders``, of the op as one encoder has it: ``encoders`` of the unit."""
+    """``unit_encoders``, of the op as one encoder has it: ``encoders`` of the unit. ``least``: JSON of a :class:`.MadeFor`, what the
+    unit is made for at least."""
     ENCODER_ATTRIBUTES = (
         "tokens", "queries", "heads", "scores", "logit_mult", "logit_shift", "recip_num", "recip_shift", "scoreDataType",
     )  # fmt: skip
@@ -106,15 +136,26 @@ class PrunedAttention(SharedOp, FoldedOp):
 
     def folding(self) -> Geometry:
         a = self.get_nodeattr
-        names = ("tokens", "queries", "heads", "head_dim", "SIMD", "PE")
+        made = self.made_for
+        names = ("head_dim", "SIMD", "PE")
         codes = (DataType[a(t)].bitwidth() for t in ("inputDataType", "outputDataType"))
-        frames = [Frame(*sizes, bool(scores)) for *sizes, scores in self.of_encoders("tokens", "queries", "heads", "scores")]
-        shifts = zip(*self.of_encoders("logit_shift", "recip_shift"))
+        own = Frame(a("tokens"), a("queries"), a("heads"), bool(a("scores")))
         return Geometry(
-            *(a(n) for n in names), *codes, a("logit_bits"), a("recip_bits_per_cycle"), bool(a("scores")),
-            self.score_type.bitwidth(), a("ram_style"), tuple(frames) if len(frames) > 1 else (),
-            Spans(*(max(each) - min(each) for each in shifts)),
+            own.tokens, own.queries, own.heads, *(a(n) for n in names), *codes, a("logit_bits"), a("recip_bits_per_cycle"), own.scores,
+            self.score_type.bitwidth(), a("ram_style"), made.frames if len(made.frames) > 1 else (),
+            Spans(made.logit_shifts[1] - made.logit_shifts[0], made.recip_shifts[1] - made.recip_shifts[0]),
         )  # fmt: skip
+
+    def _frames(self) -> list[Frame]:
+        return [Frame(*sizes, bool(scores)) for *sizes, scores in self.of_encoders("tokens", "queries", "heads", "scores")]
+
+    @property
+    def made_for(self) -> MadeFor:
+        """What the unit is made for: its encoders, and ``least``."""
+        frames = self._frames()
+        logit, recip = zip(*self.of_encoders("logit_shift", "recip_shift"))
+        own = MadeFor(tuple(frames), (min(logit), max(logit)), (min(recip), max(recip)))
+        return own.joined(MadeFor.parse(text)) if (text := self.get_nodeattr("least")) else own
 
     @property
     def score_type(self):
@@ -229,24 +270,24 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
 
     def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()
-        a, g = self.get_nodeattr, self.folding()
+        a, g, made = self.get_nodeattr, self.folding(), self.made_for
         return {
             "ENCODERS": self.encoders,
             "FRAMES": a("frames"),
-            "TOKENS": a("tokens"),
-            "QUERIES": a("queries"),
-            "HEADS": a("heads"),
-            "SCORES": a("scores"),
-            "LEAST_KEY_GROUPS": min(-(-tokens // a("PE")) for (tokens,) in self.of_encoders("tokens")),
+            "TOKENS": made.most.tokens,
+            "QUERIES": made.most.queries,
+            "HEADS": made.most.heads,
+            "SCORES": int(made.most.scores),
+            "LEAST_KEY_GROUPS": -(-min(frame.tokens for frame in made.frames) // a("PE")),
             "HEAD_DIM": a("head_dim"),
             "SIMD": a("SIMD"),
             "PE": a("PE"),
             "IN_WIDTH": DataType[a("inputDataType")].bitwidth(),
             "OUT_WIDTH": DataType[a("outputDataType")].bitwidth(),
             "LOGIT_WIDTH": a("logit_bits"),
-            "LOGIT_SHIFT": a("logit_shift"),
+            "LOGIT_SHIFT": made.logit_shifts[1],
             "LOGIT_SPAN": g.spans.logit,
-            "RECIP_SHIFT": a("recip_shift"),
+            "RECIP_SHIFT": made.recip_shifts[1],
             "RECIP_SPAN": g.spans.recip,
             "RECIP_STAGES": g.recip_bits,
             "DIVIDE_STAGES": g.score_recip_bits,
@@ -267,8 +308,7 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
 
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         """Shapes of frames and constants, as the stages have them; scores where the unit makes some."""
-        a, g = self.get_nodeattr, self.folding()
-        pe, groups = a("PE"), g.cg
+        made, pe, groups = self.made_for, self.get_nodeattr("PE"), self.folding().cg
         names = ("tokens", "queries", "heads", "scores", "logit_mult", "logit_shift", "recip_num", "recip_shift")
         rows = [dict(zip(names, values)) for values in self.of_encoders(*names)]
         lanes = -(-pe // groups)  # keys of a step of the logits' multipliers
@@ -282,15 +322,20 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
             frame = _less_two(2 * of["tokens"] * part)
             found["kv_shapes"].append((_less_two(part), frame, (key_groups - 1) * groups + 1, key_groups))
             found["item_shapes"].append((items, heads, queries))
-            left = a("logit_shift") - of["logit_shift"]
+            left = made.logit_shifts[1] - of["logit_shift"]
             found["logit_shapes"].append((of["logit_mult"], left, _less_two(key_groups), last_keys // lanes, last_keys % lanes))
             found["value_shapes"].append((items, _less_two(key_groups), heads, queries, of["scores"]))
             mask = (1 << pe) - (1 << last_keys)
             found["padding"].append(tuple(mask >> WORD_BITS * i & WORD_MASK for i in reversed(range(-(-pe // WORD_BITS)))))
             found["recip_nums"].append((of["recip_num"] >> WORD_BITS, of["recip_num"] & WORD_MASK))
-            found["recip_lefts"].append((a("recip_shift") - of["recip_shift"],))
+            found["recip_lefts"].append((made.recip_shifts[1] - of["recip_shift"],))
         scores = [(_less_two(of["tokens"]), _less_two(of["heads"])) for of in rows]
-        return found | ({"score_shapes": scores} if a("scores") else {})
+        return found | ({"score_shapes": scores} if made.most.scores else {})
+
+    def widen(self, other: PrunedAttention) -> None:
+        widest = max((op.score_type for op in (self, other)), key=lambda dtype: dtype.bitwidth())
+        self.set_nodeattr("scoreDataType", widest.name)
+        self.set_nodeattr("least", self.made_for.joined(other.made_for).text())
 
     def regions(self) -> list[Region]:
         tables = super().regions()

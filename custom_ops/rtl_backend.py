@@ -40,6 +40,10 @@ class Memory:
         words = np.pad(self.words, (0, -len(self.words) % per)).reshape(-1, per)
         return Memory(np.array([sum(int(w) << i * self.width for i, w in enumerate(row)) for row in words], object), per * self.width)
 
+    def padded(self, words: int) -> Memory:
+        """The same with zeros behind its words, up to so many."""
+        return Memory(np.concatenate([self.words, np.zeros(words - len(self.words), object)]), self.width)
+
     def hex_text(self) -> str:
         """The text of a ``$readmemh`` file, one word a line."""
         digits = -(-self.width // 4)

@@ -68,7 +68,7 @@ class SharedOp(VitOp):
             own.attribute.extend(a for a in node.attribute if a.name not in ("encoders", "frames"))
             op = getCustomOp(own)
             for name, value in json.loads(text).items():
-                _set(op, name, value)
+                set_attribute(op, name, value)
             if (outputs := len(op.out_streams())) < len(own.output):
                 del own.output[outputs:]
             found.append(op)
@@ -107,7 +107,7 @@ class SharedOp(VitOp):
                 continue
             for of_encoder, value in zip(own, values):
                 of_encoder[attribute] = value
-            _set(unit, attribute, cls.largest(attribute, values))
+            set_attribute(unit, attribute, cls.largest(attribute, values))
         unit.set_nodeattr("encoders", [json.dumps(of_encoder, default=int) for of_encoder in own])
         unit.set_nodeattr("frames", frames)
         return node
@@ -137,7 +137,7 @@ def table_luts(*constants: Sequence[int]) -> int:
     return sum(any(column) for column in columns - bits)
 
 
-def _set(op: VitOp, name: str, value: object) -> None:
+def set_attribute(op: VitOp, name: str, value: object) -> None:
     """Set an attribute. ONNX has no empty lists: the attribute is then left out."""
     if value == []:
         kept = [attribute for attribute in op.onnx_node.attribute if attribute.name != name]

@@ -79,8 +79,8 @@ class VitSplit_rtl(LoadedBackend, VitSplit):
             "WIDTH": self.source.width,
             "ENCODERS": len(ops),
             "FRAMES": self.get_nodeattr("frames"),
-            "BEAT_W": clog2(max(op.source.token_beats for op in ops)),
-            "TOKEN_W": max(1, clog2(max(op.source.tokens for op in ops))),
+            "BEAT_W": clog2(self.source.token_beats),
+            "TOKEN_W": max(1, clog2(self.source.tokens)),
             **self.load_parameters(),
         }
 

@@ -16,10 +16,14 @@ from finn_vitprune.sim.beats import Stream
 
 
 class EngineBranches(VitOp):
-    """Frames of encoder e, ``tokens[e]`` rows of ``channels``, pass on branch ``branches[e]``; none where ``tokens[e]`` is 0."""
+    """Frames of encoder e, ``tokens[e]`` rows of ``channels``, pass on branch ``branches[e]``; none where ``tokens[e]`` is 0.
+
+    ``most_tokens``: rows that it is made for at least.
+    """
 
     ATTRIBUTES = {
         "tokens": ("ints", True, []),
+        "most_tokens": ("i", False, 0),
         "branches": ("ints", True, []),
         "channels": ("i", True, 0),
         "SIMD": ("i", False, 1),
@@ -34,7 +38,7 @@ class EngineBranches(VitOp):
     def stream(self) -> Stream:
         """The largest frame."""
         get = self.get_nodeattr
-        return Stream(max(get("tokens")), get("channels"), get("SIMD"), DataType[get("inputDataType")])
+        return Stream(max(get("most_tokens"), *get("tokens")), get("channels"), get("SIMD"), DataType[get("inputDataType")])
 
     def branch(self, encoder: int) -> int | None:
         """The branch of an encoder's frame; None where it has none."""
@@ -63,13 +67,12 @@ class EngineBranches(VitOp):
     def branch_parameters(self) -> dict[str, int | str]:
         """Those of ``vp_engine_switch`` and ``vp_engine_merge``."""
         self.verify_node()
-        beats = [tokens * self.stream.token_beats for tokens in self.get_nodeattr("tokens")]
         return {
             "WIDTH": self.stream.width,
-            "ENCODERS": len(beats),
+            "ENCODERS": len(self.get_nodeattr("tokens")),
             "FRAMES": self.get_nodeattr("frames"),
             "BRANCHES": len(self.ways),
-            "COUNT_W": max(1, clog2(max(beats))),
+            "COUNT_W": max(1, clog2(self.stream.beats)),
         }
 
     def branch_tables(self) -> dict[str, list[tuple[int, ...]]]:
@@ -110,6 +113,9 @@ class VitSwitch_rtl(LoadedBackend, VitSwitch):
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         return self.branch_tables()
 
+    def widen(self, other: EngineBranches) -> None:
+        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))
+
 
 class VitMerge(EngineBranches):
     """Joins the branches, inputs 0, 1, ..., to output 0 in the order of the tags, which come last."""
@@ -137,3 +143,6 @@ class VitMerge_rtl(LoadedBackend, VitMerge):
 
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         return self.branch_tables()
+
+    def widen(self, other: EngineBranches) -> None:
+        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))

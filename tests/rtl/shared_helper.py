@@ -102,6 +102,22 @@ def generate_shared(
     op_type: str, uses: Sequence[Use], frames: int = 4
 ) -> tuple[SharedOp, ModelWrapper, tempfile.TemporaryDirectory]:
     """The unit with HDL, its model, and the folder of the HDL."""
+    op, model = _shared_unit(op_type, uses, frames)
+    return op, model, _with_hdl(op, model)
+
+
+def generate_networks(op_type: str, networks: Sequence[Sequence[Use]]) -> list[tuple[SharedOp, ModelWrapper, tempfile.TemporaryDirectory]]:
+    """A loaded unit for the uses of each of several networks, made for all of them, as :func:`generate_shared` gives it."""
+    units = [_shared_unit(op_type, uses, 4) for uses in networks]
+    for op, model in units:
+        op.fit(model)
+    for op, _ in units:
+        for other, _ in units:
+            op.widen(other)
+    return [(op, model, _with_hdl(op, model)) for op, model in units]
+
+
+def _shared_unit(op_type: str, uses: Sequence[Use], frames: int) -> tuple[SharedOp, ModelWrapper]:
     ops, constants = [], {}
     for e, use in enumerate(uses):
         op, model = build_node(op_type, use.attrs, use.initialisers, f"encoder{e}")
@@ -116,11 +132,14 @@ def generate_shared(
     model = ModelWrapper(helper.make_model(helper.make_graph([node], "unit", [], [])))
     for name, value in constants.items():
         model.set_initializer(name, value)
-    op = getHWCustomOp(model.graph.node[0])
+    return getHWCustomOp(model.graph.node[0]), model
+
+
+def _with_hdl(op: SharedOp, model: ModelWrapper) -> tempfile.TemporaryDirectory:
     keep = tempfile.TemporaryDirectory(prefix="vitprune-op-")
     op.set_nodeattr("code_gen_dir_ipgen", keep.name)
     op.code_generation_ipgen(model, PART, 5.0)
-    return op, model, keep
+    return keep
 
 
 def check_shared(

@@ -8,7 +8,7 @@ import pytest
 from tests.rtl import test_block_sparse_mvau, test_layernorm, test_lookup, test_pruned_attention, test_select_token, test_split
 from tests.rtl import test_switch
 from tests.rtl.helper import PATTERNS, assert_ok, build_op, random_stream
-from tests.rtl.shared_helper import build_shared, check_shared, generate_shared
+from tests.rtl.shared_helper import BuiltShared, build_shared, check_shared, generate_networks, generate_shared
 from tests.sampling import spread
 
 from finn_vitprune.bench.cycles import simulator_of
@@ -104,3 +104,56 @@ def test_what_is_built_in_of_a_loaded_unit_are_its_sizes():
         uses = [test_layernorm.Use(test_layernorm.attrs(t, 48, 4, "INT8", int(rng.integers(1, 1 << 40)))) for t in tokens]
         texts.add(generate_shared("VitLayerNorm", loaded(uses))[0].wrapper_text())
     assert len(texts) == 1
+
+
+NETWORKS = {
+    "matrix": (MATRIX, [
+        [test_block_sparse_mvau.Case(tokens=7, mw=16, mh=32, group=4, lanes=2, simd=8, pe=8, shift=22, keep=0.4),
+         test_block_sparse_mvau.Case(tokens=3, mw=32, mh=16, group=4, lanes=2, simd=8, pe=8, shift=24, keep=0.9, seed=5)],
+        [test_block_sparse_mvau.Case(tokens=9, mw=48, mh=16, group=4, lanes=2, simd=8, pe=8, shift=23, keep=0.7, seed=6),
+         test_block_sparse_mvau.Case(tokens=1, mw=16, mh=48, group=4, lanes=2, simd=8, pe=8, shift=21, keep=1.0, seed=7)],
+    ]),
+    **{
+        f"{name}, two and two": (SHARED[name][0], [SHARED[name][1][:2], SHARED[name][1][-2:]])
+        for name in ("attention, one_channel_group", "attention, scores_of_all", "LayerNorm, three roots in turn", "LayerNorm, all shifts", "lookup 0", "split 1")
+    },
+}
+"""Op type, and what the encoders of each network need."""
+
+
+BETTER = {"LEAST_SHIFT", "LEAST_KEY_GROUPS"}
+"""Parameters that are smaller where more is possible."""
+
+
+def networks(name):
+    """The op type and the loaded uses of :data:`NETWORKS`."""
+    op_type, cases = NETWORKS[name]
+    return op_type, [loaded(test_block_sparse_mvau.uses(case) if op_type == MATRIX else case) for case in cases]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_unit_serves_networks_of_other_sizes(name):
+    """The RTL made for one network, compiled once, is that of the other, and does what that does with its contents."""
+    op_type, all_uses = networks(name)
+    units = generate_networks(op_type, all_uses)
+    assert len({op.wrapper_text() for op, _, _ in units}) == 1
+    assert len({tuple(op.loaded_regions()) for op, _, _ in units}) == 1
+    simulator = simulator_of(units[0][0])
+    for (op, _, keep), uses in zip(units, all_uses):
+        built = BuiltShared(op, tuple(uses), simulator, Path(keep.name), keep)
+        drawn = [built.draw(e, seed) for seed in range(3) for e in range(len(uses))]
+        for stimulus in (Stimulus(), *PATTERNS[:2]):
+            result = built.run(drawn, stimulus)
+            assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.violations}"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_unit_alone_is_too_small_for_the_larger_network(name):
+    """What it is made for decides its RTL: that of one network has other sizes than that of both."""
+    op_type, all_uses = networks(name)
+    both = generate_networks(op_type, all_uses)[0][0].rtl_parameters()
+    alone = [generate_networks(op_type, [uses])[0][0].rtl_parameters() for uses in all_uses]
+    for parameters in alone:
+        less = {key: (value, both[key]) for key, value in parameters.items() if key not in BETTER and isinstance(value, int) and value > both[key]}
+        assert not less
+    assert any(parameters != both for parameters in alone)
