@@ -110,6 +110,14 @@ class VitEngine(VitOp):
         rename_tensors(units, {SOURCE: self.onnx_node.input[0], SINK: self.onnx_node.output[0]})
         return _model(units)
 
+    def set_units(self, hardware: ModelWrapper) -> None:
+        """Take the attributes of the units of ``hardware``, which :attr:`hardware` gave."""
+        units = self._graph("units")
+        for node, made in zip(units.node, hardware.graph.node, strict=True):
+            del node.attribute[:]
+            node.attribute.extend(made.attribute)
+        self.set_graph("units", units)
+
     @property
     def flat(self) -> ModelWrapper:
         """The body with the tensors that are at the engine; what is written in it has the engine's name before its own."""
@@ -271,11 +279,7 @@ class VitEngine_rtl(LoadChainBackend, VitEngine):
                 loaded.append(Contents.load(folder))
         if loaded:
             joined(0, CHAIN, loaded).save(folder)
-        units = self._graph("units")
-        for node, made in zip(units.node, hardware.graph.node, strict=True):
-            del node.attribute[:]
-            node.attribute.extend(made.attribute)
-        self.set_graph("units", units)
+        self.set_units(hardware)
         write_text(folder / f"{self.onnx_node.name}.v", self.wrapper_text())
         for attribute, value in (("gen_top_module", self.onnx_node.name), ("ipgen_path", str(folder)), ("ip_path", str(folder))):
             self.set_nodeattr(attribute, value)

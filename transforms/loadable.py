@@ -1,0 +1,166 @@
+"""Designs that are loaded: with the network for which they were folded, and with others that have the same structure.
+
+The hardware of such a design hangs on sizes alone. A network fits it where its graph, put into the design's engines with the design's
+folds, gives the same units, and the design's sizes are enough for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.engine import VitEngine, flattened
+from finn_vitprune.custom_ops.load_chain import LoadedBackend
+from finn_vitprune.errors import UserError
+from finn_vitprune.sim.contents import Contents
+from finn_vitprune.transforms.bind import bind
+from finn_vitprune.transforms.fold_engines import set_fold, write_folds, written_folds
+from finn_vitprune.transforms.insert_engines import InsertEngines
+from finn_vitprune.transforms.plan_engines import bind_units, engines_of
+
+PLACE = ("LOAD_STAGES", "UNIT")
+"""Parameters that say where a unit is, not what it is."""
+
+
+def make_loadable(model: ModelWrapper, others: Sequence[ModelWrapper] = ()) -> None:
+    """Let all contents of the units of ``model`` be loaded, and make the units for what each of ``others`` needs, too.
+
+    Args:
+        model: folded, its engines with their units, nothing inserted yet.
+        others: as :func:`like` gives them.
+    Raises:
+        UserError: a network needs other units than the design has; the text names the unit.
+    """
+    networks = [model, *others]
+    for network in networks:
+        _change(network, lambda ops, constants: _load_all(ops, constants))
+    kept = [_ops(network) for network in networks]
+    for other in kept[1:]:
+        _check_names(kept[0], other)
+    for network in networks:
+        _change(network, lambda ops, _: _widen(ops, kept))
+        if len(networks) > 1:
+            _deepen(network, networks)
+
+
+def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str]) -> ModelWrapper:
+    """``network``, specialised and with names but nothing inserted, in the engines of ``design`` and with its folds.
+
+    Args:
+        attributes: those of folds.
+    Raises:
+        UserError: it has another number of encoders, or other nodes.
+    """
+    engines = engines_of(design)
+    if engines:
+        dealt = [len(engine.get_nodeattr("encoders")) for engine in engines]
+        network = network.transform(InsertEngines(bind(network, dealt), engines[0].get_nodeattr("frames_in_flight")))
+    folds = {}
+    for node in design.graph.node:
+        op = getCustomOp(node)
+        if isinstance(op, VitEngine):
+            folds |= written_folds(op, attributes)
+        else:
+            types = op.get_nodeattr_types()
+            folds[node.name] = {name: op.get_nodeattr(name) for name in attributes if name in types}
+    for node in network.graph.node:
+        op = getCustomOp(node)
+        if isinstance(op, VitEngine):
+            write_folds(op, folds)
+            bind_units(op)
+        else:
+            set_fold(op, {name: value for name, value in folds.get(node.name, {}).items() if name in op.get_nodeattr_types()})
+    return network
+
+
+def contents_for(design: ModelWrapper, network: ModelWrapper, number: int, port: str) -> Contents:
+    """What ``design`` is loaded with to be ``network``.
+
+    Args:
+        design: with its load port and all units in the order of the chain. network: as :func:`like` gives it.
+        number, port: of the design.
+    Raises:
+        UserError: the design is not made for it; the text names the unit and the size.
+    """
+    _change(network, lambda ops, constants: _load_all(ops, constants))
+    made, own = _ops(design), _ops(network)
+    _check_names(own, {name: op for name, op in made.items() if isinstance(op, LoadedBackend) or name in own})
+    _change(network, lambda ops, _: _widen(ops, [made]))
+    units, data, regions = flattened(network), [], []
+    needed = {node.name: getCustomOp(node) for node in units.graph.node}
+    for name, op in made.items():
+        if name not in needed:
+            continue
+        check_same_hardware(op, needed[name])
+        if isinstance(op, LoadedBackend) and (kept := op.loaded_regions()):
+            banks = needed[name].loaded_banks(units)
+            data += [region.packed([bank.words for bank in each]) for region, each in zip(kept, banks, strict=True)]
+            regions += kept
+    return Contents(number, tuple(regions), np.concatenate(data), port)
+
+
+def check_same_hardware(made: VitOp, needed: VitOp) -> None:
+    """Raise a UserError unless ``needed``, made for what ``made`` is made for, too, is the same hardware."""
+    has, needs = (
+        {name: value for name, value in op.rtl_parameters().items() if name not in PLACE} for op in (made, needed)
+    )
+    for name in has:
+        if has[name] != needs[name]:
+            raise UserError(
+                f"unit {made.label} needs {name} {needs[name]} for this network, the design has {has[name]}: "
+                "build the design with --reserve and this network's file"
+            )
+
+
+def _ops(model: ModelWrapper) -> dict[str, VitOp]:
+    """Units by name, those of engines in their place."""
+    return {node.name: op for node in flattened(model).graph.node if isinstance(op := getCustomOp(node), VitOp)}
+
+
+def _change(model: ModelWrapper, change) -> None:
+    """Change the units of ``model``, and those of its engines: ``change`` gets them by name, and the graph that has their constants."""
+    for node in model.graph.node:
+        op = getCustomOp(node)
+        if isinstance(op, VitEngine):
+            hardware = op.hardware
+            change({unit.name: getCustomOp(unit) for unit in hardware.graph.node}, hardware)
+            op.set_units(hardware)
+    change({node.name: op for node in model.graph.node if isinstance(op := getCustomOp(node), VitOp)}, model)
+
+
+def _load_all(ops: Mapping[str, VitOp], constants: ModelWrapper) -> None:
+    for op in ops.values():
+        if isinstance(op, LoadedBackend):
+            op.set_nodeattr("loaded", 1)
+            op.fit(constants)
+
+
+def _widen(ops: Mapping[str, VitOp], networks: Sequence[Mapping[str, VitOp]]) -> None:
+    for name, op in ops.items():
+        for others in networks:
+            if isinstance(op, LoadedBackend) and name in others:
+                op.widen(others[name])
+
+
+def _deepen(network: ModelWrapper, networks: Sequence[ModelWrapper]) -> None:
+    """FIFOs of engines as deep as any network needs."""
+    kept = [_ops(other) for other in networks]
+
+    def change(ops: Mapping[str, VitOp], _: ModelWrapper) -> None:
+        for name, op in ops.items():
+            if op.is_buffer:
+                op.set_nodeattr("depth", max(other[name].get_nodeattr("depth") for other in kept if name in other))
+
+    _change(network, change)
+
+
+def _check_names(one: Mapping[str, VitOp], other: Mapping[str, VitOp]) -> None:
+    """Raise a UserError where two networks have other units, but for FIFOs and converters outside of engines."""
+    names, others = ({name for name, op in ops.items() if isinstance(op, LoadedBackend)} for ops in (one, other))
+    if names != others:
+        name = min(names ^ others)
+        raise UserError(f"one of the networks has a unit {name}, the other has none: networks of one design have the same structure")
