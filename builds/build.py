@@ -9,29 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from finn.builder.build_dataflow_steps import step_tidy_up
-from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 from onnx import ModelProto
 from pydantic import JsonValue
 from qonnx.core.modelwrapper import ModelWrapper
-from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune import __version__, finn_setup
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, all_steps, run_builder
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.folding_file import check_folding_file
 from finn_vitprune.builds.images import check_images
+from finn_vitprune.builds.networks import flat_hardware
 from finn_vitprune.builds.record import build_in, file_option, is_foreign, step_name
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.custom_ops.mvau_mac import known_mac_style
 from finn_vitprune.errors import DoesNotFit, UserError
-from finn_vitprune.execute import golden
 from finn_vitprune.graph.reading import read_model
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.synth.parts import get_part
-from finn_vitprune.transforms.lower import check_op_types, lower
-from finn_vitprune.transforms.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.lower import check_op_types
 
 HERE = Path(__file__).parent
 DEFAULT_CONFIG = HERE / "dataflow.yaml"
@@ -85,7 +81,7 @@ def build(options: BuildOptions) -> Path:
     names = list(map(step_name, steps))
     _check_range(cfg, names)
     if cfg.folding_config_file is not None:
-        check_folding_file(cfg.folding_config_file, _unfolded(ModelWrapper(source), cfg, settings), part)
+        check_folding_file(cfg.folding_config_file, in_engines(flat_hardware(ModelWrapper(source), cfg), settings), part)
     with build_in(folder.path, _recorded(model, source, config, settings, names), names) as results:
         results.admit(cfg.start_step, _inputs(model, options, settings, cfg))
         folder.settings.save(settings)
@@ -101,17 +97,6 @@ def build(options: BuildOptions) -> Path:
         finally:
             results.close()
     return folder.path
-
-
-def _unfolded(model: ModelWrapper, cfg: DataflowBuildConfig, settings: BuildSettings) -> ModelWrapper:
-    """The graph that a folding file is for, nothing of it written."""
-    hardware = lower(step_tidy_up(model, cfg)).model
-    for step in (TidyLowered(), SpecializeLayers(cfg._resolve_fpga_part()), GiveUniqueNodeNames()):
-        hardware = hardware.transform(step)
-    hardware_nodes = golden.hardware_nodes(hardware)
-    for node in [node for node in hardware.graph.node if node not in hardware_nodes]:
-        hardware.graph.node.remove(node)
-    return in_engines(hardware, settings)
 
 
 def _check_output(folder: BuildFolder, options: BuildOptions) -> None:
@@ -173,11 +158,12 @@ def _recorded(
     for name, value in found.items():
         if isinstance(value, str | Path) and Path(value).is_file():
             found[name] = file_option(Path(value))
+    found["reserve"] = [file_option(path) for path in settings.reserve]
     return json.loads(json.dumps(found, default=str))
 
 
 def _inputs(model: Path, options: BuildOptions, settings: BuildSettings, cfg: DataflowBuildConfig) -> list[Path]:
-    files = (model, options.config, settings.images, settings.part_resources, cfg.folding_config_file)
+    files = (model, options.config, settings.images, settings.part_resources, cfg.folding_config_file, *settings.reserve)
     return [path for path in files if path is not None]
 
 
@@ -204,7 +190,11 @@ def _settings(options: BuildOptions, model: Path) -> BuildSettings:
     elif not images.is_file():
         raise UserError(f"images file {images} does not exist")
     paths = {"images": images, "part_resources": settings.part_resources}
-    return settings.model_copy(update={name: path and path.resolve() for name, path in paths.items()})
+    found = {name: path and path.resolve() for name, path in paths.items()}
+    for path in settings.reserve:
+        if not path.is_file():
+            raise UserError(f"model {path} to reserve for does not exist")
+    return settings.model_copy(update=found | {"reserve": tuple(path.resolve() for path in settings.reserve)})
 
 
 def _complete_summary(folder: BuildFolder) -> None:

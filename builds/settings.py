@@ -47,6 +47,8 @@ class BuildSettings(BaseModel):
     frames_in_flight: int | None = Field(
         None, ge=1, description="images that an engine of several encoders works on at once; None: one, or with `engines` auto as the goal wants"
     )
+    loadable: bool = Field(False, description="all contents come through the load port, so that the design serves other networks of its sizes")
+    reserve: tuple[Path, ...] = Field((), description="models that the design is made for, too; it is loadable then")
     goal: Goal = Field("throughput", description="what a plan with engines and without a target looks for")
     budget: Budget = Field(Budget(), description="shares of the part that a plan may use")
     shell: str = Field(NO_SHELL, description="what else is on the part: none, or a shell of the table")

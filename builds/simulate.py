@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from finn_vitprune.builds.accelerator import Accelerator
+from finn_vitprune.builds.accelerator import Accelerator, in_one_piece
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import check_pixels, input_shape, to_patches
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.builds.units import DesignUnits, simulated_by_units
+from finn_vitprune.sim.contents import Contents
+from finn_vitprune.sim.loads import loads
 
 
-def simulate(build_dir: Path, pixels: np.ndarray) -> np.ndarray:
+def simulate(build_dir: Path, pixels: np.ndarray, contents: Path | None = None) -> np.ndarray:
     """Logits of ``pixels`` from the accelerator in ``build_dir``.
 
     Args:
         pixels: uint8 ``[F, H, W, C]`` (``[F, H, W]`` for grey images).
+        contents: loaded in place of the design's own, a file of :meth:`.Contents.write`.
     Returns:
         int32 ``[F, classes]``; their scale is ``model.logit_scale`` of the summary.
     Raises:
@@ -29,6 +33,9 @@ def simulate(build_dir: Path, pixels: np.ndarray) -> np.ndarray:
     host = design.host()
     pixels = check_pixels(np.asarray(pixels), input_shape(host), "the input")
     patches = to_patches(host, pixels)
+    if contents is not None:
+        simulated = replace(in_one_piece(design), loads=loads(Contents.other(contents, design.folder)))
+        return Accelerator(design, simulated).run(patches).logits.astype(np.int32)
     if not simulated_by_units(design, "auto"):
         return Accelerator(design).run(patches).logits.astype(np.int32)
     with DesignUnits(design) as units:

@@ -40,6 +40,10 @@ def command(
         Literal["throughput", "latency"],
         typer.Option(help="What a plan with engines looks for where no --target-fps is given: images/s, or a short time for one."),
     ] = "throughput",
+    loadable: Annotated[bool, typer.Option("--loadable", help="All contents come through the load port: the design serves other networks of its sizes.")] = False,
+    reserve: Annotated[
+        Optional[list[Path]], typer.Option(help="A model that the design is to serve, too (repeatable); it is loadable then.")
+    ] = None,
     budget: params.Budget = None,
     shell: params.Shell = "none",
     images: Annotated[Optional[Path], typer.Option(help="Images to verify with (.npz: images, labels).")] = None,
@@ -67,7 +71,7 @@ def command(
     from finn_vitprune.synth.budget import Budget
     from finn_vitprune.synth.parts import get_part
 
-    for path in (model, config, folding, images, part_resources):
+    for path in (model, config, folding, images, part_resources, *(reserve or ())):
         need_file(path)
     part = None if fpga_part is None else get_part(fpga_part, part_resources).with_shell(shell).name
 
@@ -95,6 +99,8 @@ def command(
             encoders_per_engine=_counts(encoders_per_engine),
             frames_in_flight=frames_in_flight,
             goal=goal,
+            loadable=loadable,
+            reserve=tuple(reserve or ()),
             budget=Budget.parse(budget or ""),
             shell=shell,
             part_resources=part_resources,

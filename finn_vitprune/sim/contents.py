@@ -102,10 +102,14 @@ class Contents:
         ends = np.cumsum([region.size for region in self.regions])
         return {region: int(end) - region.size for region, end in zip(self.regions, ends)}
 
+    def write(self, path: Path) -> None:
+        """Write a file as ``contents.bin`` alone."""
+        with whole_file(path) as partial:
+            partial.write_bytes(self.words.tobytes())
+
     def save(self, folder: Path) -> None:
         """Write ``contents.bin`` and ``load.json`` into ``folder``."""
-        with whole_file(folder / CONTENTS) as partial:
-            partial.write_bytes(self.words.tobytes())
+        self.write(folder / CONTENTS)
         regions = [asdict(r) | {"offset": WORD.itemsize * (HEADER_WORDS + start)} for r, start in self._starts.items()]
         head = {"format": FORMAT, "design": self.design, "port": self.port, "file": CONTENTS, "sha256": sha256(folder / CONTENTS)}
         write_json(folder / INDEX, head | {"regions": regions}, indent=1)
@@ -121,6 +125,21 @@ class Contents:
         path = folder / index["file"]
         if not path.is_file():
             raise UserError(f"{path} is missing, which {folder / INDEX} names: copy both files of a build")
+        return cls._read(path, folder, index, index["sha256"])
+
+    @classmethod
+    def other(cls, path: Path, folder: Path) -> Contents:
+        """Read what :meth:`write` wrote for the design of which ``folder`` holds the contents of another network.
+
+        Raises:
+            UserError: the file is missing, damaged, or for another design.
+        """
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        return cls._read(path, folder, _index(folder / INDEX), sha256(path))
+
+    @classmethod
+    def _read(cls, path: Path, folder: Path, index: Mapping, digest: str) -> Contents:
         raw = path.read_bytes()
         if len(raw) % WORD.itemsize or len(raw) < WORD.itemsize * (HEADER_WORDS + 1):
             raise UserError(f"{path} has {len(raw)} bytes, which is no file of contents: copy it again from its build")
@@ -132,7 +151,7 @@ class Contents:
             raise UserError(f"{path} has version {version}, this program reads {VERSION}: build again")
         if count != len(words) - HEADER_WORDS - 1:
             raise UserError(f"{path} names {count} words and holds {len(words) - HEADER_WORDS - 1}: copy it again from its build")
-        if zlib.crc32(raw[: -WORD.itemsize]) != words[-1] or sha256(path) != index["sha256"]:
+        if zlib.crc32(raw[: -WORD.itemsize]) != words[-1] or sha256(path) != digest:
             raise UserError(f"{path} is not as the build wrote it (its checksum is wrong): copy it again from its build")
         if design != index["design"]:
             raise UserError(f"{path} is for design {design:#010x}, {folder / INDEX} for {index['design']:#010x}")

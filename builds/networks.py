@@ -1,0 +1,88 @@
+"""Networks as graphs of hardware ops: the one that is built, and others that its design is to be loaded with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from finn.builder.build_dataflow_config import DataflowBuildConfig
+from finn.builder.build_dataflow_steps import step_tidy_up
+from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.general import GiveUniqueNodeNames
+
+from finn_vitprune.builds.folder import BuildFolder
+from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES
+from finn_vitprune.builds.record import BuildRecord
+from finn_vitprune.builds.stitch import StitchedDesign
+from finn_vitprune.custom_ops.engine import flattened
+from finn_vitprune.custom_ops.load_chain import LoadedBackend
+from finn_vitprune.errors import UserError
+from finn_vitprune.execute import golden
+from finn_vitprune.graph.reading import read_model
+from finn_vitprune.sim.contents import Contents
+from finn_vitprune.transforms.loadable import contents_for, like, make_loadable
+from finn_vitprune.transforms.lower import check_op_types, lower
+from finn_vitprune.transforms.tidy_lowered import TidyLowered
+
+LAST = "step_stitch.onnx"
+
+
+def flat_hardware(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
+    """The graph of RTL ops of a QONNX model, before folding and engines, with FINN's names; nothing of it is written."""
+    hardware = lower(step_tidy_up(model, cfg)).model
+    for step in (TidyLowered(), SpecializeLayers(cfg._resolve_fpga_part()), GiveUniqueNodeNames()):
+        hardware = hardware.transform(step)
+    hardware_nodes = golden.hardware_nodes(hardware)
+    for node in [node for node in hardware.graph.node if node not in hardware_nodes]:
+        hardware.graph.node.remove(node)
+    return hardware
+
+
+def read_network(path: Path, cfg: DataflowBuildConfig) -> ModelWrapper:
+    """The same of a file.
+
+    Raises:
+        UserError: it is no model that can be built; the text names the file.
+    """
+    model = ModelWrapper(read_model(path))
+    try:
+        check_op_types(model)
+        return flat_hardware(model, cfg)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def reserve(design: ModelWrapper, others: Sequence[Path], cfg: DataflowBuildConfig) -> None:
+    """Let ``design``, folded, be loaded with its own network and those of ``others``.
+
+    Raises:
+        UserError: a network does not fit the design's structure; the text names its file.
+    """
+    networks = []
+    for path in others:
+        network = read_network(path, cfg)
+        try:
+            networks.append(like(design, network, FOLDING_ATTRIBUTES))
+        except UserError as error:
+            raise UserError(f"{path} and the design differ in structure: {error}") from None
+    make_loadable(design, networks)
+
+
+def contents_of(path: Path, build_dir: Path) -> Contents:
+    """What the design in ``build_dir`` is loaded with to be the network in ``path``.
+
+    Raises:
+        UserError: there is no design that is loaded, or it is not made for this network.
+    """
+    folder = BuildFolder(build_dir.resolve())
+    stitched = StitchedDesign.load(folder.stitched)
+    design = ModelWrapper(str(folder.intermediate_models / LAST))
+    if not any(isinstance(op := getCustomOp(node), LoadedBackend) and op.get_nodeattr("loaded") for node in flattened(design).graph.node):
+        raise UserError(f"the design in {build_dir} is not loaded with whole networks: build it with --loadable, or --reserve")
+    part = BuildRecord.model_validate_json(folder.record.read_bytes()).options["fpga_part"]
+    cfg = DataflowBuildConfig(output_dir=str(folder.path), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part=part)
+    network = like(design, read_network(path, cfg), FOLDING_ATTRIBUTES)
+    (port,) = stitched.loads
+    return contents_for(design, network, port.design, port.port)

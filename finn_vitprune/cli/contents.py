@@ -1,0 +1,29 @@
+"""``finn-vitprune contents``: what a design is loaded with to be another network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "finn-vitprune contents other.onnx --for build/mine -o contents.bin"
+
+
+def command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="QONNX model.")],
+    build_dir: Annotated[Path, typer.Option("--for", help="Folder of a finished build with --loadable or --reserve.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File of contents, for the load port.")],
+) -> None:
+    """Write the file with which an existing design becomes another network: other weights, masks, heads and neurons.
+
+    Says what does not fit where the design is not made for the network.
+    """
+    from finn_vitprune.cli.files import need_file
+
+    need_file(model)
+    from finn_vitprune.builds.networks import contents_of
+
+    contents = contents_of(model, build_dir)
+    contents.write(output)
+    typer.echo(f"{len(contents.data):,} data words for design {contents.design:#010x} -> {output}")
