@@ -256,4 +256,4 @@ class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
         self.set_nodeattr("least", [max(tokens, more), min(low, lower), max(high, higher)])
 
     def is_loaded(self, memory: str) -> bool:
-        return memory != "seed" and super().is_loaded(memory)
+        return not memory.startswith("seed") and super().is_loaded(memory)

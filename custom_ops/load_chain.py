@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
 
 from finn_vitprune.custom_ops.crossing import STAGES_A_BORDER
-from finn_vitprune.custom_ops.memory import Estimate
+from finn_vitprune.custom_ops.memory import Estimate, lutram_luts
 from finn_vitprune.custom_ops.netlist import StitchedPin
 from finn_vitprune.custom_ops.rtl_backend import Memory, Pin, VitRTLBackend
 from finn_vitprune.custom_ops.shared import SharedOp, vector
@@ -119,6 +120,24 @@ class LoadedBackend(LoadChainBackend):
         name, _, bank = suffix.partition(BANK)
         file = fill_file(self.onnx_node.name, name) if self.is_loaded(name) else super().memory_file(name)
         return f"{bank}_{file}" if bank else file
+
+    def resources(self) -> Estimate:
+        """Where all is loaded: RAMs in the place of ROMs, a hop for each region, and tables, of whose numbers a third of the bits is
+        used.
+        """
+        used = super().resources()
+        if not self.get_nodeattr("loaded"):
+            return used
+        for memory in self.memory_map():
+            if memory.rom and self.is_loaded(memory.name) and memory.style != "ultra":
+                used += replace(memory, rom=False).resources + -1 * memory.resources
+        tables = self.tables()
+        for region in self.regions():
+            width = region.width // 3 if region.memory in tables else region.width
+            if region.memory in tables and region.words > 1:
+                used += Estimate(LUT=lutram_luts(region.words, width))
+            used += hop_estimate(region.words, width)
+        return used
 
     def table_region(self, name: str) -> Region:
         """The region of a table."""

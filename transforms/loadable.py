@@ -16,12 +16,15 @@ from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine, flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.errors import UserError
+from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.fold_engines import set_fold, write_folds, written_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.plan_engines import bind_units, engines_of
 
+RAM_WORDS = 512
+"""Words of a block RAM at its widest: a FIFO takes no less with fewer."""
 PLACE = ("LOAD_STAGES", "UNIT")
 """Parameters that say where a unit is, not what it is."""
 
@@ -43,8 +46,7 @@ def make_loadable(model: ModelWrapper, others: Sequence[ModelWrapper] = ()) -> N
         _check_names(kept[0], other)
     for network in networks:
         _change(network, lambda ops, _: _widen(ops, kept))
-        if len(networks) > 1:
-            _deepen(network, networks)
+        _deepen(network, networks)
 
 
 def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str]) -> ModelWrapper:
@@ -104,7 +106,9 @@ def contents_for(design: ModelWrapper, network: ModelWrapper, number: int, port:
 
 
 def check_same_hardware(made: VitOp, needed: VitOp) -> None:
-    """Raise a UserError unless ``needed``, made for what ``made`` is made for, too, is the same hardware."""
+    """Raise a UserError unless ``needed``, made for what ``made`` is made for, too, is the same hardware, or a FIFO no deeper."""
+    if made.is_buffer and needed.get_nodeattr("depth") <= made.get_nodeattr("depth"):
+        return
     has, needs = (
         {name: value for name, value in op.rtl_parameters().items() if name not in PLACE} for op in (made, needed)
     )
@@ -147,13 +151,14 @@ def _widen(ops: Mapping[str, VitOp], networks: Sequence[Mapping[str, VitOp]]) ->
 
 
 def _deepen(network: ModelWrapper, networks: Sequence[ModelWrapper]) -> None:
-    """FIFOs of engines as deep as any network needs."""
+    """FIFOs of engines as deep as any network needs, and as their RAM is."""
     kept = [_ops(other) for other in networks]
 
     def change(ops: Mapping[str, VitOp], _: ModelWrapper) -> None:
         for name, op in ops.items():
             if op.is_buffer:
-                op.set_nodeattr("depth", max(other[name].get_nodeattr("depth") for other in kept if name in other))
+                deepest = max(other[name].get_nodeattr("depth") for other in kept if name in other)
+                op.set_nodeattr("depth", -(-deepest // RAM_WORDS) * RAM_WORDS if deepest > RAM_WORDS else 1 << clog2(deepest))
 
     _change(network, change)
 

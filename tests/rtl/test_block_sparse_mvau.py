@@ -104,6 +104,7 @@ CASES = {
     "25-bit multipliers": Case(y="INT16", shift=20, more={"mult_bits": 25}),
     "raw accumulators": Case(requant=0, y="INT32", lanes=3),
     "padded sides": Case(block=16, mw=12, mh=10, simd=4, pe=2, in_width=4, out_width=2, keep=1.0),
+    "rows that end in the middle of a word": Case(block=16, mw=12, mh=16, simd=8, pe=4, in_width=4, out_width=16, keep=1.0),
     "padded classifier of one token": Case(
         block=16, mw=48, mh=10, simd=4, pe=2, in_width=4, out_width=2, requant=0, y="INT32",
         tokens=1, group=1, keep=1.0,

@@ -91,7 +91,7 @@ def test_every_eps_and_output_scale(name):
     check_op(*scaled_inputs(*SCALES[name]))
 
 
-def extreme_inputs():
+def extreme_inputs(inverse=None):
     """All equal (variance 0), one peak, half at each end: the widest S1, S2, v and the longest shifts."""
     d = 1024
     x = np.zeros((1, 8, d), np.int64)
@@ -102,11 +102,12 @@ def extreme_inputs():
     x[0, 5, 7] = -32768
     x[0, 6, 3] = 1
     x[0, 7] = np.arange(d) % 2
-    return "VitLayerNorm", attrs(8, d, 32, eps=1), [x]
+    return "VitLayerNorm", attrs(8, d, 32, eps=1, inverse=inverse), [x]
 
 
-def test_extreme_tokens():
-    op_type, shape, streams = extreme_inputs()
+@pytest.mark.parametrize("inverse", [None, 2.0**-12], ids=["as a rule", "the largest shift of the largest exponent"])
+def test_extreme_tokens(inverse):
+    op_type, shape, streams = extreme_inputs(inverse)
     built = build_op(op_type, shape)
     assert_ok(built.run(streams), built, streams, Stimulus())
 

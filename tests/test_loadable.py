@@ -1,0 +1,135 @@
+"""One design, several networks: what it is made for, what it is loaded with, and what does not fit."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+from tests.vit_models import random_vit
+
+from finn_vitprune.builds.build import BuildOptions, build
+from finn_vitprune.builds.networks import contents_of
+from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.builds.simulate import simulate
+from finn_vitprune.cli import run
+from finn_vitprune.custom_ops.engine import flattened
+from finn_vitprune.custom_ops.load_chain import LoadedBackend
+from finn_vitprune.errors import UserError
+from finn_vitprune.execute import golden
+from finn_vitprune.report.summary import Summary
+from finn_vitprune.sim.contents import Contents
+from finn_vitprune.transforms.lower import lower
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("loadable")]
+PART = "xczu7ev-ffvc1156-2-e"
+NETWORKS = {
+    "built": {"seed": 1, "keep": "0.5"}, "reserved": {"seed": 2, "keep": "0.75"}, "second": {"seed": 5, "keep": "0.5"},
+    "larger": {"seed": 3, "keep": "1.0"}, "deeper": {"seed": 4, "depth": 4}, "wider": {"seed": 6, "dim": 64},
+}
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
+    """Models of one kind and their images; all but the last two of the same structure."""
+    folder, found = tmp_path_factory.mktemp("networks"), {}
+    for name, options in NETWORKS.items():
+        model, images = random_vit(**{"dim": 32, "heads": 4, "depth": 3} | options)
+        model.save(str(folder / f"{name}.onnx"))
+        np.savez(folder / f"{name}.npz", images=images)
+        found[name] = folder / f"{name}.onnx", images
+    return found
+
+
+@pytest.fixture(scope="module")
+def design(networks, tmp_path_factory) -> Path:
+    """A design on one engine, made for three networks."""
+    settings = BuildSettings(engines=1, frames_in_flight=2, reserve=(networks["reserved"][0], networks["second"][0]), synth="none")
+    return build(BuildOptions(
+        model=networks["built"][0], output_dir=tmp_path_factory.mktemp("design") / "b", fpga_part=PART, target_fps=100_000,
+        settings=settings,
+    ))
+
+
+def logits(model: Path, images: np.ndarray) -> np.ndarray:
+    """Of the hardware graph."""
+    hardware = lower(ModelWrapper(str(model))).model
+    found = golden.run(hardware, {hardware.graph.input[0].name: images})[hardware.graph.output[0].name]
+    return found.reshape(len(images), -1)
+
+
+def test_the_design_is_verified_with_its_own_network(design):
+    summary = Summary.load(design)
+    assert summary.verify.images == 16 and summary.verify.rtl_mismatches == 0
+
+
+def test_all_contents_are_loaded(design):
+    model = flattened(ModelWrapper(str(design / "intermediate_models" / "step_stitch.onnx")))
+    ops = [op for op in map(getCustomOp, model.graph.node) if isinstance(op, LoadedBackend)]
+    assert len(ops) > 10 and all(op.get_nodeattr("loaded") for op in ops)
+    built_in = {path.name for path in (design / "stitched_ip").glob("*.hex")}
+    assert all(name.endswith("_seed.hex") for name in built_in), built_in
+
+
+def test_the_contents_of_its_own_network_are_those_of_the_build(design, networks, tmp_path):
+    contents_of(networks["built"][0], design).write(tmp_path / "c.bin")
+    assert (tmp_path / "c.bin").read_bytes() == (design / "runtime_weights" / "contents.bin").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["reserved", "second"])
+def test_another_network_gives_its_own_logits_bit_for_bit(design, networks, name, tmp_path):
+    model, images = networks[name]
+    contents_of(model, design).write(tmp_path / "c.bin")
+    found = simulate(design, images, tmp_path / "c.bin")
+    expected = logits(model, images)
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(expected, logits(networks["built"][0], images)), "the networks differ"
+
+
+def test_a_network_that_is_too_large_is_refused_with_the_size(design, networks):
+    with pytest.raises(UserError, match=r"unit VitEngine_rtl_0_\w+ needs \w+ \d+ for this network, the design has \d+: .*--reserve"):
+        contents_of(networks["larger"][0], design)
+
+
+@pytest.mark.parametrize("name", ["deeper", "wider"])
+def test_a_network_of_another_structure_is_refused(design, networks, name):
+    with pytest.raises(UserError):
+        contents_of(networks[name][0], design)
+
+
+def test_contents_for_another_design_are_refused(design, networks, tmp_path):
+    good = contents_of(networks["built"][0], design)
+    other = Contents(good.design ^ 1, good.regions, good.data, good.port)
+    other.write(tmp_path / "c.bin")
+    with pytest.raises(UserError, match="is for design"):
+        simulate(design, networks["built"][1], tmp_path / "c.bin")
+    (tmp_path / "c.bin").write_bytes((tmp_path / "c.bin").read_bytes()[:-8])
+    with pytest.raises(UserError, match="words"):
+        simulate(design, networks["built"][1], tmp_path / "c.bin")
+    with pytest.raises(UserError, match="no such file"):
+        simulate(design, networks["built"][1], tmp_path / "none.bin")
+
+
+def test_the_commands_say_what_they_did(design, networks, tmp_path, capsys):
+    out = tmp_path / "c.bin"
+    assert run(["contents", str(networks["reserved"][0]), "--for", str(design), "-o", str(out)]) == 0
+    assert "data words for design" in capsys.readouterr().out and out.is_file()
+    assert run(["contents", str(networks["larger"][0]), "--for", str(design), "-o", str(tmp_path / "no.bin")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "no.bin").exists()
+    assert run(["build", str(networks["built"][0]), "--reserve", str(tmp_path / "none.onnx"), "-o", str(tmp_path / "b")]) == 2
+    assert "none.onnx" in capsys.readouterr().err and not (tmp_path / "b").exists()
+
+
+def test_the_settings_tell_what_a_design_is_made_for(design, networks):
+    settings = json.loads((design / "vitprune.json").read_text())
+    assert settings["reserve"] == [str(networks[name][0]) for name in ("reserved", "second")]
+
+
+def test_a_design_with_contents_built_in_is_no_place_for_another_network(networks, tmp_path):
+    folder = build(BuildOptions(
+        model=networks["built"][0], output_dir=tmp_path / "b", fpga_part=PART, target_fps=20_000, stop_step="step_stitch",
+        settings=BuildSettings(synth="none"),
+    ))
+    with pytest.raises(UserError, match="--loadable, or --reserve"):
+        contents_of(networks["reserved"][0], folder)
