@@ -375,6 +375,13 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
         depths = {_ROMS[key]: words for key, (words, _, _) in mvau_estimate.rom_shapes(f).items()}
         return {name: [bank.padded(depths[name]) for bank in each] for name, each in banks.items()}
 
+    def spare(self) -> None:
+        """A shift more and less, and a bit of the biases."""
+        least = Capacity.of(self.fold())
+        if self.get_nodeattr("requant"):
+            least = replace(least, least_shift=max(1, least.least_shift - 1), most_shift=least.most_shift + 1)
+        self.set_nodeattr("least", list(astuple(replace(least, bias_bits=least.bias_bits + 1))))
+
     def widen(self, other: Self) -> None:
         least = Capacity.of(self.fold()).joined(Capacity.of(other.fold()))
         self.set_nodeattr("least", list(astuple(least)))

@@ -251,6 +251,11 @@ class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
         """The seed table of the reciprocal square root, which is always built in."""
         return {"seed": Memory(numerics.layernorm_seed_table(), SEED_BITS)}
 
+    def spare(self) -> None:
+        """A shift more and less."""
+        tokens, low, high = self.made_for
+        self.set_nodeattr("least", [tokens, max(0, low - 1), min(MAX_SHIFT, high + 1)])
+
     def widen(self, other: VitLayerNorm) -> None:
         (tokens, low, high), (more, lower, higher) = self.made_for, other.made_for
         self.set_nodeattr("least", [max(tokens, more), min(low, lower), max(high, higher)])

@@ -93,6 +93,9 @@ class LoadedBackend(LoadChainBackend):
             for name in self.ENCODER_ATTRIBUTES:
                 self.set_nodeattr(name, self.largest(name, [op.get_nodeattr(name) for op in (self, other)]))
 
+    def spare(self) -> None:
+        """Make room for constants that are a little larger or smaller than those of the networks at hand: scales of other weights."""
+
     def is_loaded(self, memory: str) -> bool:
         """Whether the region of that name is loaded."""
         return bool(self.get_nodeattr("loaded"))

@@ -332,6 +332,12 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
         scores = [(_less_two(of["tokens"]), _less_two(of["heads"])) for of in rows]
         return found | ({"score_shapes": scores} if made.most.scores else {})
 
+    def spare(self) -> None:
+        """A shift more and less, of logits and of O."""
+        made = self.made_for
+        shifts = ((max(1, low - 1), high + 1) for low, high in made[1:])
+        self.set_nodeattr("least", MadeFor(made.frames, *shifts).text())
+
     def widen(self, other: PrunedAttention) -> None:
         widest = max((op.score_type for op in (self, other)), key=lambda dtype: dtype.bitwidth())
         self.set_nodeattr("scoreDataType", widest.name)

@@ -25,7 +25,7 @@ from finn_vitprune.transforms.lower import lower
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("loadable")]
 PART = "xczu7ev-ffvc1156-2-e"
 NETWORKS = {
-    "built": {"seed": 1, "keep": "0.5"}, "reserved": {"seed": 2, "keep": "0.75"}, "second": {"seed": 5, "keep": "0.5"},
+    "built": {"seed": 1, "keep": "0.5"}, "reserved": {"seed": 2, "keep": "0.75"}, "not reserved": {"seed": 5, "keep": "0.5"},
     "larger": {"seed": 3, "keep": "1.0"}, "deeper": {"seed": 4, "depth": 4}, "wider": {"seed": 6, "dim": 64},
 }
 
@@ -44,8 +44,8 @@ def networks(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def design(networks, tmp_path_factory) -> Path:
-    """A design on one engine, made for three networks."""
-    settings = BuildSettings(engines=1, frames_in_flight=2, reserve=(networks["reserved"][0], networks["second"][0]), synth="none")
+    """A design on one engine, made for two networks."""
+    settings = BuildSettings(engines=1, frames_in_flight=2, reserve=(networks["reserved"][0],), synth="none")
     return build(BuildOptions(
         model=networks["built"][0], output_dir=tmp_path_factory.mktemp("design") / "b", fpga_part=PART, target_fps=100_000,
         settings=settings,
@@ -77,7 +77,7 @@ def test_the_contents_of_its_own_network_are_those_of_the_build(design, networks
     assert (tmp_path / "c.bin").read_bytes() == (design / "runtime_weights" / "contents.bin").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["reserved", "second"])
+@pytest.mark.parametrize("name", ["reserved", "not reserved"])
 def test_another_network_gives_its_own_logits_bit_for_bit(design, networks, name, tmp_path):
     model, images = networks[name]
     contents_of(model, design).write(tmp_path / "c.bin")
@@ -123,7 +123,7 @@ def test_the_commands_say_what_they_did(design, networks, tmp_path, capsys):
 
 def test_the_settings_tell_what_a_design_is_made_for(design, networks):
     settings = json.loads((design / "vitprune.json").read_text())
-    assert settings["reserve"] == [str(networks[name][0]) for name in ("reserved", "second")]
+    assert settings["reserve"] == [str(networks["reserved"][0])]
 
 
 def test_a_design_with_contents_built_in_is_no_place_for_another_network(networks, tmp_path):

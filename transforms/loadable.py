@@ -47,6 +47,7 @@ def make_loadable(model: ModelWrapper, others: Sequence[ModelWrapper] = ()) -> N
     for network in networks:
         _change(network, lambda ops, _: _widen(ops, kept))
         _deepen(network, networks)
+    _change(model, lambda ops, _: _spare(ops))
 
 
 def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str]) -> ModelWrapper:
@@ -148,6 +149,12 @@ def _widen(ops: Mapping[str, VitOp], networks: Sequence[Mapping[str, VitOp]]) ->
         for others in networks:
             if isinstance(op, LoadedBackend) and name in others:
                 op.widen(others[name])
+
+
+def _spare(ops: Mapping[str, VitOp]) -> None:
+    for op in ops.values():
+        if isinstance(op, LoadedBackend):
+            op.spare()
 
 
 def _deepen(network: ModelWrapper, networks: Sequence[ModelWrapper]) -> None:

@@ -6,8 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finn_vitprune.sim import LoadPort, Port, Simulator, binding, toolchain
+from finn_vitprune.sim import LoadPort, Port, SimResult, Simulator, binding, toolchain
 from finn_vitprune.sim import compile as sim_compile
+
+
+MOST_CYCLES = 2_000_000
+"""Of a run: a mutant that gives beats without end stands still for nobody."""
+
+
+class Bounded(Simulator):
+    """A simulator of which every run ends."""
+
+    def run(self, *args, **options) -> SimResult:
+        return super().run(*args, **{"max_cycles": MOST_CYCLES} | options)
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Code:
         bound.ports(sim_compile.CLOCK, sim_compile.RESET, inputs, outputs, loads)
         objects = sim_compile._compile(self.folder, bound.text(binding.DESIGN_HEAD), None, optimise=False)
         toolchain.link([*objects, *toolchain.runtime_objects()], self.folder / "sim")
-        return Simulator(self.folder / "sim", tuple(inputs), tuple(outputs), loads=tuple(loads))
+        return Bounded(self.folder / "sim", tuple(inputs), tuple(outputs), loads=tuple(loads))
 
 
 def translate(sources: Sequence[Path | str], folder: Path) -> Code:
