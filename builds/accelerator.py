@@ -28,7 +28,8 @@ class RtlRun:
     Attributes:
         logits: int64 ``[F, classes]``.
         latency_cycles: of the first frame, which found the pipeline empty.
-        intervals: distances between the last beats of neighbouring frames.
+        intervals: distances between the last beats of neighbouring frames. batch: frames that go through an engine together; these leave
+            one soon after another.
         cycles: of the whole run.
         traces: beats of the internal streams that were captured, and the stream, by consumer-side tensor name.
         max_fill: beats that each internal stream held at most.
@@ -37,6 +38,7 @@ class RtlRun:
     logits: np.ndarray
     latency_cycles: int
     intervals: np.ndarray
+    batch: int
     cycles: int
     traces: dict[str, tuple[np.ndarray, Stream]]
     max_fill: dict[str, int]
@@ -47,8 +49,9 @@ class RtlRun:
 
     @property
     def interval_cycles(self) -> float:
-        """Mean distance of last output beats from the third frame on (NaN for fewer than four frames)."""
+        """Mean distance of last output beats from the third frame on, over whole batches (NaN for fewer than four frames)."""
         steady = self.intervals[WARM_UP_FRAMES:]
+        steady = steady[len(steady) % self.batch :] if len(steady) >= self.batch else steady
         return float(np.mean(steady)) if len(steady) else float("nan")
 
     @property
@@ -149,6 +152,7 @@ class Accelerator:
             logits=unpack(result.outputs[sink.name], design.output).reshape(frames, -1),
             latency_cycles=int(last[beats - 1] - first[0]) + 1,
             intervals=result.intervals(sink.name, beats),
+            batch=design.batch,
             cycles=result.cycles,
             traces={e.tensor: (result.taps[n], e.stream) for n, e in zip(names, design.edges) if n in result.taps},
             max_fill={e.name: result.edges[n].max_fill for n, e in zip(names, design.edges)},

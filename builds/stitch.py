@@ -73,9 +73,9 @@ class StitchedDesign:
     digests: dict[str, str]
 
     @property
-    def batches(self) -> bool:
-        """Whether a frame may wait for later ones, with which it goes through an engine."""
-        return any(edge.inside and edge.inside.batch > 1 for edge in self.edges)
+    def batch(self) -> int:
+        """Frames that go through an engine together, at most."""
+        return max((edge.inside.batch for edge in self.edges if edge.inside), default=1)
 
     def save(self) -> None:
         """Write ``design.json`` into the folder, so that later commands need no model."""

@@ -97,7 +97,7 @@ def verify_units(
             full = accelerator.run(overlapping, traced=traced, label="the accelerator")
             progress.status("simulating the accelerator with pauses and stalls")
             mismatches = differing(stalled(), expected.logits[:traced])
-        alone = accelerator.run(patches[:1], label="an image alone") if design.batches else full
+        alone = accelerator.run(patches[:1], label="an image alone") if design.batch > 1 else full
     logits = full.logits[: len(patches)]
     mismatches += wrong
     mismatches += differing(full.logits, np.concatenate([expected.logits] * (len(overlapping) // len(patches))))
