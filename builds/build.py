@@ -158,7 +158,8 @@ def _recorded(
     for name, value in found.items():
         if isinstance(value, str | Path) and Path(value).is_file():
             found[name] = file_option(Path(value))
-    found["reserve"] = [file_option(path) for path in settings.reserve]
+    made_for = {"loadable": settings.loadable or None, "reserve": [file_option(path) for path in settings.reserve] or None}
+    found = {name: value for name, value in (found | made_for).items() if value is not None}
     return json.loads(json.dumps(found, default=str))
 
 

@@ -50,7 +50,7 @@ def _shared(inputs: Callable[..., tuple], cases: Sequence[tuple]) -> tuple[Share
 
 def _branches(kind: str) -> tuple[BranchCheck, ...]:
     built_in = (BranchCheck(str(shape), lambda shape=shape: (kind, *shape)) for shape in test_switch.SHAPES)
-    return (*built_in, BranchCheck("loaded", lambda: (kind, *test_switch.SHAPES[1], 1)))
+    return (*built_in, *(BranchCheck(f"loaded {i}", lambda i=i: (kind, *test_switch.SHAPES[i], 1)) for i in (0, 1)))
 
 
 STREAM_UNITS = (
