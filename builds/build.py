@@ -81,7 +81,7 @@ def build(options: BuildOptions) -> Path:
     names = list(map(step_name, steps))
     _check_range(cfg, names)
     if cfg.folding_config_file is not None:
-        check_folding_file(cfg.folding_config_file, in_engines(flat_hardware(ModelWrapper(source), cfg), settings), part)
+        check_folding_file(cfg.folding_config_file, in_engines(flat_hardware(ModelWrapper(source), cfg).hardware, settings), part)
     with build_in(folder.path, _recorded(model, source, config, settings, names), names) as results:
         results.admit(cfg.start_step, _inputs(model, options, settings, cfg))
         folder.settings.save(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from finn.builder.build_dataflow_config import DataflowBuildConfig
@@ -29,18 +30,27 @@ from finn_vitprune.transforms.tidy_lowered import TidyLowered
 LAST = "step_stitch.onnx"
 
 
-def flat_hardware(model: ModelWrapper, cfg: DataflowBuildConfig) -> ModelWrapper:
-    """The graph of RTL ops of a QONNX model, before folding and engines, with FINN's names; nothing of it is written."""
-    hardware = lower(step_tidy_up(model, cfg)).model
+@dataclass(frozen=True)
+class Network:
+    """RTL ops of a QONNX model, before folding and engines, with FINN's names, and the scale of its integer logits."""
+
+    hardware: ModelWrapper
+    logit_scale: float
+
+
+def flat_hardware(model: ModelWrapper, cfg: DataflowBuildConfig) -> Network:
+    """The network of a QONNX model; nothing of it is written."""
+    lowered = lower(step_tidy_up(model, cfg))
+    hardware = lowered.model
     for step in (TidyLowered(), SpecializeLayers(cfg._resolve_fpga_part()), GiveUniqueNodeNames()):
         hardware = hardware.transform(step)
     hardware_nodes = golden.hardware_nodes(hardware)
     for node in [node for node in hardware.graph.node if node not in hardware_nodes]:
         hardware.graph.node.remove(node)
-    return hardware
+    return Network(hardware, lowered.logit_scale)
 
 
-def read_network(path: Path, cfg: DataflowBuildConfig) -> ModelWrapper:
+def read_network(path: Path, cfg: DataflowBuildConfig) -> Network:
     """The same of a file.
 
     Raises:
@@ -64,14 +74,14 @@ def reserve(design: ModelWrapper, others: Sequence[Path], cfg: DataflowBuildConf
     for path in others:
         network = read_network(path, cfg)
         try:
-            networks.append(like(design, network, FOLDING_ATTRIBUTES))
+            networks.append(like(design, network.hardware, FOLDING_ATTRIBUTES))
         except UserError as error:
             raise UserError(f"{path} and the design differ in structure: {error}") from None
     make_loadable(design, networks)
 
 
-def contents_of(path: Path, build_dir: Path) -> Contents:
-    """What the design in ``build_dir`` is loaded with to be the network in ``path``.
+def contents_of(path: Path, build_dir: Path) -> tuple[Contents, float]:
+    """What the design in ``build_dir`` is loaded with to be the network in ``path``, and the scale of its logits then.
 
     Raises:
         UserError: there is no design that is loaded, or it is not made for this network.
@@ -83,6 +93,7 @@ def contents_of(path: Path, build_dir: Path) -> Contents:
         raise UserError(f"the design in {build_dir} is not loaded with whole networks: build it with --loadable, or --reserve")
     part = BuildRecord.model_validate_json(folder.record.read_bytes()).options["fpga_part"]
     cfg = DataflowBuildConfig(output_dir=str(folder.path), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part=part)
-    network = like(design, read_network(path, cfg), FOLDING_ATTRIBUTES)
+    network = read_network(path, cfg)
     (port,) = stitched.loads
-    return contents_for(design, network, port.design, port.port)
+    contents = contents_for(design, like(design, network.hardware, FOLDING_ATTRIBUTES), port.design, port.port)
+    return contents, network.logit_scale

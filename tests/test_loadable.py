@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
+from tests.sampling import sampled
 from tests.vit_models import random_vit
 
 from finn_vitprune.builds.build import BuildOptions, build
@@ -16,10 +17,12 @@ from finn_vitprune.builds.simulate import simulate
 from finn_vitprune.cli import run
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
+from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.contents import Contents
+from finn_vitprune.transforms.loadable import check_same_memories
 from finn_vitprune.transforms.lower import lower
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("loadable")]
@@ -73,14 +76,14 @@ def test_all_contents_are_loaded(design):
 
 
 def test_the_contents_of_its_own_network_are_those_of_the_build(design, networks, tmp_path):
-    contents_of(networks["built"][0], design).write(tmp_path / "c.bin")
+    contents_of(networks["built"][0], design)[0].write(tmp_path / "c.bin")
     assert (tmp_path / "c.bin").read_bytes() == (design / "runtime_weights" / "contents.bin").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["reserved", "not reserved"])
+@pytest.mark.parametrize("name", sampled(["not reserved", "reserved"], 1))
 def test_another_network_gives_its_own_logits_bit_for_bit(design, networks, name, tmp_path):
     model, images = networks[name]
-    contents_of(model, design).write(tmp_path / "c.bin")
+    contents_of(model, design)[0].write(tmp_path / "c.bin")
     found = simulate(design, images, tmp_path / "c.bin")
     expected = logits(model, images)
     assert np.array_equal(found, expected)
@@ -92,14 +95,14 @@ def test_a_network_that_is_too_large_is_refused_with_the_size(design, networks):
         contents_of(networks["larger"][0], design)
 
 
-@pytest.mark.parametrize("name", ["deeper", "wider"])
+@pytest.mark.parametrize("name", sampled(["deeper", "wider"], 1))
 def test_a_network_of_another_structure_is_refused(design, networks, name):
     with pytest.raises(UserError):
         contents_of(networks[name][0], design)
 
 
 def test_contents_for_another_design_are_refused(design, networks, tmp_path):
-    good = contents_of(networks["built"][0], design)
+    good, _ = contents_of(networks["built"][0], design)
     other = Contents(good.design ^ 1, good.regions, good.data, good.port)
     other.write(tmp_path / "c.bin")
     with pytest.raises(UserError, match="is for design"):
@@ -109,6 +112,13 @@ def test_contents_for_another_design_are_refused(design, networks, tmp_path):
         simulate(design, networks["built"][1], tmp_path / "c.bin")
     with pytest.raises(UserError, match="no such file"):
         simulate(design, networks["built"][1], tmp_path / "none.bin")
+
+
+def test_what_is_built_in_of_a_unit_that_cannot_be_loaded_must_be_equal():
+    one, other = ({"mult": Memory(np.array(words, object), 17)} for words in ([3, 4], [3, 5]))
+    check_same_memories(one, one, "requantisation")
+    with pytest.raises(UserError, match="unit requantisation has other mult for this network, and they are built in"):
+        check_same_memories(one, other, "requantisation")
 
 
 def test_the_commands_say_what_they_did(design, networks, tmp_path, capsys):
@@ -126,6 +136,7 @@ def test_the_settings_tell_what_a_design_is_made_for(design, networks):
     assert settings["reserve"] == [str(networks["reserved"][0])]
 
 
+@pytest.mark.whole
 def test_a_design_with_contents_built_in_is_no_place_for_another_network(networks, tmp_path):
     folder = build(BuildOptions(
         model=networks["built"][0], output_dir=tmp_path / "b", fpga_part=PART, target_fps=20_000, stop_step="step_stitch",

@@ -15,6 +15,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine, flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
+from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.contents import Contents
@@ -93,12 +94,14 @@ def contents_for(design: ModelWrapper, network: ModelWrapper, number: int, port:
     made, own = _ops(design), _ops(network)
     _check_names(own, {name: op for name, op in made.items() if isinstance(op, LoadedBackend) or name in own})
     _change(network, lambda ops, _: _widen(ops, [made]))
-    units, data, regions = flattened(network), [], []
+    whole, units, data, regions = flattened(design), flattened(network), [], []
     needed = {node.name: getCustomOp(node) for node in units.graph.node}
     for name, op in made.items():
         if name not in needed:
             continue
         check_same_hardware(op, needed[name])
+        if not isinstance(op, LoadedBackend):
+            check_same_memories(op.memories(whole), needed[name].memories(units), op.label)
         if isinstance(op, LoadedBackend) and (kept := op.loaded_regions()):
             banks = needed[name].loaded_banks(units)
             data += [region.packed([bank.words for bank in each]) for region, each in zip(kept, banks, strict=True)]
@@ -119,6 +122,13 @@ def check_same_hardware(made: VitOp, needed: VitOp) -> None:
                 f"unit {made.label} needs {name} {needs[name]} for this network, the design has {has[name]}: "
                 "build the design with --reserve and this network's file"
             )
+
+
+def check_same_memories(made: Mapping[str, Memory], needed: Mapping[str, Memory], unit: str) -> None:
+    """Raise a UserError where memories that are built in have other contents: those of a unit that cannot be loaded."""
+    for name, memory in made.items():
+        if not np.array_equal(memory.words, needed[name].words):
+            raise UserError(f"unit {unit} has other {name} for this network, and they are built in: this design cannot be loaded with it")
 
 
 def _ops(model: ModelWrapper) -> dict[str, VitOp]:

@@ -24,6 +24,6 @@ def command(
     need_file(model)
     from finn_vitprune.builds.networks import contents_of
 
-    contents = contents_of(model, build_dir)
+    contents, scale = contents_of(model, build_dir)
     contents.write(output)
-    typer.echo(f"{len(contents.data):,} data words for design {contents.design:#010x} -> {output}")
+    typer.echo(f"{len(contents.data):,} data words for design {contents.design:#010x} -> {output}; a logit of 1 is then {scale:g}")
