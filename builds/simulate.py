@@ -11,18 +11,20 @@ import numpy as np
 from finn_vitprune.builds.accelerator import Accelerator, in_one_piece
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import check_pixels, input_shape, to_patches
+from finn_vitprune.builds.settings import Simulation
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.builds.units import DesignUnits, simulated_by_units
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.sim.loads import loads
 
 
-def simulate(build_dir: Path, pixels: np.ndarray, contents: Path | None = None) -> np.ndarray:
+def simulate(build_dir: Path, pixels: np.ndarray, contents: Path | None = None, simulation: Simulation = "auto") -> np.ndarray:
     """Logits of ``pixels`` from the accelerator in ``build_dir``.
 
     Args:
         pixels: uint8 ``[F, H, W, C]`` (``[F, H, W]`` for grey images).
         contents: loaded in place of the design's own, a file of :meth:`.Contents.write`.
+        simulation: in one piece, unit by unit, or as the design's size says.
     Returns:
         int32 ``[F, classes]``; their scale is ``model.logit_scale`` of the summary.
     Raises:
@@ -33,11 +35,11 @@ def simulate(build_dir: Path, pixels: np.ndarray, contents: Path | None = None) 
     host = design.host()
     pixels = check_pixels(np.asarray(pixels), input_shape(host), "the input")
     patches = to_patches(host, pixels)
-    if contents is not None:
-        simulated = replace(in_one_piece(design), loads=loads(Contents.other(contents, design.folder)))
+    loaded = None if contents is None else Contents.other(contents, design.folder)
+    if not simulated_by_units(design, simulation):
+        simulated = in_one_piece(design)
+        simulated = simulated if loaded is None else replace(simulated, loads=loads(loaded))
         return Accelerator(design, simulated).run(patches).logits.astype(np.int32)
-    if not simulated_by_units(design, "auto"):
-        return Accelerator(design).run(patches).logits.astype(np.int32)
-    with DesignUnits(design) as units:
+    with DesignUnits(design, loaded) as units:
         units.compile(os.cpu_count() or 1)
         return Accelerator(design, units.simulated()).run(patches).logits.astype(np.int32)

@@ -87,14 +87,15 @@ class _Job:
 class DesignUnits:
     """The units of a design in groups of one structure, and, as long as it is open, the files of each in a folder."""
 
-    def __init__(self, design: StitchedDesign) -> None:
+    def __init__(self, design: StitchedDesign, loaded: contents.Contents | None = None) -> None:
+        """``loaded``: in place of the design's own contents."""
         self.design = design
         self._keep = tempfile.TemporaryDirectory(prefix="vitprune-units-")
         self.folder = Path(self._keep.name)
         self._filled = self.folder / "fill"
         self._filled.mkdir()
         if contents.CONTENTS in design.digests:
-            contents.Contents.load(design.folder).fill(self._filled)
+            (loaded or contents.Contents.load(design.folder)).fill(self._filled)
         self.structures = {unit.name: self._structure(unit) for unit in design.units}
         self._libraries: dict[str, Path] = {}
 

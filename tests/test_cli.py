@@ -284,7 +284,8 @@ def test_simulate_writes_the_logits_of_the_array(tmp_path, monkeypatch, capsys):
     images = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8, 1)
     seen = []
 
-    def simulate(build_dir, pixels):
+    def simulate(build_dir, pixels, contents):
+        assert contents is None
         seen.append((build_dir, pixels))
         return np.array([[1, -5], [7, 2**30]], dtype=np.int32)
 

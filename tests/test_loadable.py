@@ -80,11 +80,11 @@ def test_the_contents_of_its_own_network_are_those_of_the_build(design, networks
     assert (tmp_path / "c.bin").read_bytes() == (design / "runtime_weights" / "contents.bin").read_bytes()
 
 
-@pytest.mark.parametrize("name", sampled(["not reserved", "reserved"], 1))
-def test_another_network_gives_its_own_logits_bit_for_bit(design, networks, name, tmp_path):
+@pytest.mark.parametrize("name, simulation", sampled([("not reserved", "whole"), ("reserved", "whole"), ("reserved", "units")], 1, several=True))
+def test_another_network_gives_its_own_logits_bit_for_bit(design, networks, name, simulation, tmp_path):
     model, images = networks[name]
     contents_of(model, design)[0].write(tmp_path / "c.bin")
-    found = simulate(design, images, tmp_path / "c.bin")
+    found = simulate(design, images, tmp_path / "c.bin", simulation)
     expected = logits(model, images)
     assert np.array_equal(found, expected)
     assert not np.array_equal(expected, logits(networks["built"][0], images)), "the networks differ"

@@ -125,7 +125,7 @@ UNITS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", sampled(UNITS, 1))
 def test_parts_add_up_to_the_flat_netlist(unit):
-    """LUTs within 3 %, all else equal; the slowest path within 7 %: what Yosys makes a reset hangs on the piece."""
+    """LUTs within 3 %, all else equal; the slowest path within 8 %: what Yosys makes a reset hangs on the piece."""
     op, _model, _folder = generate_op(*UNITS[unit])
     job = NodeJob("dut", tuple(map(Path, op.get_rtl_file_list(abspath=True))))
     both = [map_node(job, 600), map_node(replace(job, luts=LARGE), 600)]
@@ -135,6 +135,6 @@ def test_parts_add_up_to_the_flat_netlist(unit):
     assert parts.LUT == pytest.approx(flat.LUT, rel=0.03)
     one, other = (found.timing for found in both)
     assert (other.levels, other.bare_multipliers) == (one.levels, one.bare_multipliers)
-    assert other.taken == pytest.approx(one.taken, rel=0.07)
+    assert other.taken == pytest.approx(one.taken, rel=0.08)
     assert other.paths[0].start.partition("[")[0] == one.paths[0].start.partition("[")[0]
     assert other.widest == pytest.approx(one.widest, rel=0.02)

@@ -26,9 +26,9 @@ module scores_top (
         z <= in0_V_tdata[32+:{z_width}];
     end
     vp_attention_scores #(
-        .TOKENS({keys}), .HEADS(1), .PE({keys}), .Z_WIDTH({z_width}), .SCORE_WIDTH(17), .DIVIDE_STAGES({stages}), .ROWS({rows})
+        .TOKENS({keys}), .HEADS(1), .SHAPES({{32'({keys} - 2), 32'hffffffff}}), .PE({keys}), .Z_WIDTH({z_width}), .SCORE_WIDTH(17), .DIVIDE_STAGES({stages}), .ROWS({rows})
     ) dut (
-        .clk(ap_clk), .rst_n(ap_rst_n), .room(in0_V_tready), .take, .e_valid(take), .e(in0_V_tdata[31:0]),
+        .clk(ap_clk), .rst_n(ap_rst_n), .load_in('0), .load_out(), .room(in0_V_tready), .take, .e_valid(take), .e(in0_V_tdata[31:0]),
         .z_valid, .z, .z_encoder(1'b0), .out_data(score), .out_valid(out0_V_tvalid), .out_ready(out0_V_tready)
     );
     assign out0_V_tdata = 24'(score);
