@@ -49,9 +49,13 @@ class RtlRun:
 
     @property
     def interval_cycles(self) -> float:
-        """Mean distance of last output beats from the third frame on, over whole batches (NaN for fewer than four frames)."""
+        """Mean distance of last output beats from the third frame on (NaN for fewer than four frames). Of images in batches it is over
+        whole ones, without the last, which may have fewer images.
+        """
         steady = self.intervals[WARM_UP_FRAMES:]
-        steady = steady[len(steady) % self.batch :] if len(steady) >= self.batch else steady
+        if self.batch > 1 and len(steady) >= 2 * self.batch:
+            steady = steady[: -self.batch]
+            steady = steady[len(steady) % self.batch :]
         return float(np.mean(steady)) if len(steady) else float("nan")
 
     @property
