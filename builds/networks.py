@@ -15,13 +15,13 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES
-from finn_vitprune.builds.record import BuildRecord
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.graph.reading import read_model
+from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.loadable import contents_for, like, make_loadable
 from finn_vitprune.transforms.lower import check_op_types, lower
@@ -54,7 +54,7 @@ def read_network(path: Path, cfg: DataflowBuildConfig) -> Network:
     """The same of a file.
 
     Raises:
-        UserError: it is no model that can be built; the text names the file.
+        UserError: nothing can be built of it; the text names the file.
     """
     model = ModelWrapper(read_model(path))
     try:
@@ -84,14 +84,16 @@ def contents_of(path: Path, build_dir: Path) -> tuple[Contents, float]:
     """What the design in ``build_dir`` is loaded with to be the network in ``path``, and the scale of its logits then.
 
     Raises:
-        UserError: there is no design that is loaded, or it is not made for this network.
+        UserError: the folder holds no loadable design, or one that is not made for this network.
     """
     folder = BuildFolder(build_dir.resolve())
     stitched = StitchedDesign.load(folder.stitched)
-    design = ModelWrapper(str(folder.intermediate_models / LAST))
+    if not (last := folder.intermediate_models / LAST).is_file():
+        raise UserError(f"{last} is missing, which says how the design is folded: build again with save_intermediate_models")
+    design = ModelWrapper(str(last))
     if not any(isinstance(op := getCustomOp(node), LoadedBackend) and op.get_nodeattr("loaded") for node in flattened(design).graph.node):
         raise UserError(f"the design in {build_dir} is not loaded with whole networks: build it with --loadable, or --reserve")
-    part = BuildRecord.model_validate_json(folder.record.read_bytes()).options["fpga_part"]
+    part = Summary.load(folder.path).part.name
     cfg = DataflowBuildConfig(output_dir=str(folder.path), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part=part)
     network = read_network(path, cfg)
     (port,) = stitched.loads

@@ -304,9 +304,13 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
             **self.load_parameters(),
         }
 
+    @property
+    def on_load_chain(self) -> bool:
+        return super().on_load_chain or self.get_nodeattr("ram_style") == "ultra"
+
     def is_loaded(self, memory: str) -> bool:
-        """UltraRAM has no contents of its own."""
-        return super().is_loaded(memory) or (memory == _ROMS["W"] and self.get_nodeattr("ram_style") == "ultra")
+        """Weights in UltraRAM are always loaded: it has undefined contents at power-up."""
+        return super().is_loaded(memory) or (memory == _ROMS["W"] and self.on_load_chain)
 
     def tables(self) -> dict[str, list[tuple[int, ...]]]:
         """Shapes of frames as ``vp_mvau_load`` and ``vp_mvau_drain`` have them, and where an encoder's contents begin."""

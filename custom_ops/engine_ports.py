@@ -42,23 +42,30 @@ class EnginePort(VitOp):
         """Not of one frame alone: what passes here next depends on the frames that passed before."""
         raise NotImplementedError(f"{self.onnx_node.op_type} has no meaning outside of its engine")
 
-    def port_parameters(self) -> dict[str, int | str]:
-        """Those of ``vp_engine_entry`` and ``vp_engine_exit``."""
+    def port_luts(self) -> int:
+        """Beats left, their table by encoder, the batch, two skids and a choice of a bit each, tags."""
+        encoders, beats = len(self.get_nodeattr("tokens")), self.stream.beats.bit_length()
+        return 3 * self.stream.width + 2 * beats + -(-encoders // 6) * beats + 4 * clog2(encoders) + 40
+
+
+class EnginePortBackend(LoadedBackend):
+    """RTL half of ``vp_engine_entry`` and ``vp_engine_exit``."""
+
+    def rtl_parameters(self) -> dict[str, int | str]:
         return {
             "WIDTH": self.stream.width,
             "ENCODERS": len(self.get_nodeattr("tokens")),
             "BATCH": self.get_nodeattr("frames_in_flight"),
             "BEAT_BITS": self.stream.beats.bit_length(),
+            **self.load_parameters(),
         }
 
-    def port_tables(self) -> dict[str, list[tuple[int, ...]]]:
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
         """Beats of a frame."""
         return {"beats": [(self.of_encoder(e).beats,) for e in range(len(self.get_nodeattr("tokens")))]}
 
-    def port_luts(self) -> int:
-        """Beats left, their table by encoder, the batch, two skids and a choice of a bit each, tags."""
-        encoders, beats = len(self.get_nodeattr("tokens")), self.stream.beats.bit_length()
-        return 3 * self.stream.width + 2 * beats + -(-encoders // 6) * beats + 4 * clog2(encoders) + 40
+    def widen(self, other: EnginePort) -> None:
+        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))
 
 
 class VitEngineEntry(EnginePort):
@@ -77,19 +84,10 @@ class VitEngineEntry(EnginePort):
         return Estimate(LUT=self.port_luts() + self.stream.width)
 
 
-class VitEngineEntry_rtl(LoadedBackend, VitEngineEntry):
+class VitEngineEntry_rtl(EnginePortBackend, VitEngineEntry):
     """RTL of :class:`VitEngineEntry`."""
 
     RTL_TOP = "vp_engine_entry"
-
-    def rtl_parameters(self) -> dict[str, int | str]:
-        return self.port_parameters() | self.load_parameters()
-
-    def tables(self) -> dict[str, list[tuple[int, ...]]]:
-        return self.port_tables()
-
-    def widen(self, other: EnginePort) -> None:
-        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))
 
 
 class VitEngineExit(EnginePort):
@@ -108,16 +106,7 @@ class VitEngineExit(EnginePort):
         return Estimate(LUT=self.port_luts())
 
 
-class VitEngineExit_rtl(LoadedBackend, VitEngineExit):
+class VitEngineExit_rtl(EnginePortBackend, VitEngineExit):
     """RTL of :class:`VitEngineExit`."""
 
     RTL_TOP = "vp_engine_exit"
-
-    def rtl_parameters(self) -> dict[str, int | str]:
-        return self.port_parameters() | self.load_parameters()
-
-    def tables(self) -> dict[str, list[tuple[int, ...]]]:
-        return self.port_tables()
-
-    def widen(self, other: EnginePort) -> None:
-        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))

@@ -74,11 +74,11 @@ class LoadedBackend(LoadChainBackend):
         """Numbers by encoder, by the name of the table: a row of non-negative integers below 2**32 an encoder."""
 
     def regions(self) -> list[Region]:
-        """All that can be loaded, in the order of the chain; the tables alone where a unit has no memories."""
+        """All that can be loaded, in the order of the chain. The default is for units that have tables alone."""
         return [self.table_region(name) for name in self.tables()]
 
     def banks(self, model) -> dict[str, list[Memory]]:
-        """The banks of the regions that are no tables, by the region's name."""
+        """The banks of the memories, tables aside, by the region's name."""
         return {}
 
     def fit(self, model) -> None:
@@ -100,12 +100,16 @@ class LoadedBackend(LoadChainBackend):
         """Whether the region of that name is loaded."""
         return bool(self.get_nodeattr("loaded"))
 
+    def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
+        return values[:0] if self.get_nodeattr("loaded") else values
+
     @property
     def on_load_chain(self) -> bool:
-        return bool(self.loaded_regions())
+        """Whether something is loaded."""
+        return bool(self.get_nodeattr("loaded"))
 
     def loaded_regions(self) -> list[Region]:
-        return [region for region in self.regions() if self.is_loaded(region.memory)]
+        return [region for region in self.regions() if self.is_loaded(region.memory)] if self.on_load_chain else []
 
     def loaded_banks(self, model) -> list[list[Memory]]:
         banks = self.banks(model) | {name: [table_memory(rows)] for name, rows in self.tables().items()}
@@ -113,6 +117,8 @@ class LoadedBackend(LoadChainBackend):
 
     def memories(self, model) -> dict[str, Memory]:
         """Those that are not loaded; a bank of several has its number behind the name."""
+        if self.get_nodeattr("loaded"):
+            return {}
         built_in = {name: banks for name, banks in self.banks(model).items() if not self.is_loaded(name)}
         return {
             f"{name}{BANK}{i:02d}" if len(banks) > 1 else name: bank for name, banks in built_in.items() for i, bank in enumerate(banks)

@@ -80,9 +80,6 @@ class VitLookup_rtl(LoadedBackend, VitLookup):
         tables = [op.table(model) for op in self.by_encoder()]
         return {"table": [Memory.packed(np.concatenate(tables), self.target.dtype.bitwidth())]}
 
-    def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
-        return values[:0] if self.get_nodeattr("loaded") else values
-
     def table(self, model) -> np.ndarray:
         """The table of one encoder, ``[2**bits, 1]``.
 

@@ -349,9 +349,6 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
         exp = Region(self.onnx_node.name, "exp", self.encoders << self.get_nodeattr("logit_bits"), 8, 1)
         return [*tables[:at], exp, *tables[at:]]
 
-    def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
-        return values[:0] if self.get_nodeattr("loaded") else values
-
     def banks(self, model) -> dict[str, list[Memory]]:
         """The exp table, cut to the 2**logit_bits differences that occur; encoder after encoder."""
         tables = []

@@ -35,6 +35,14 @@ class VitSplit(SharedOp, StreamOp):
         """Tokens that have both parts."""
         return self.get_nodeattr("first_tokens") or self.source.tokens
 
+    def verify_node(self) -> list[str]:
+        """Raise a UserError where an encoder's parts are empty or longer than what comes; an empty list when all is well."""
+        for op in self.by_encoder():
+            first, channels, tokens = op.get_nodeattr("first"), op.get_nodeattr("channels"), op.get_nodeattr("tokens")
+            self.require(1 <= first < channels, f"the first {first} of {channels} channels: use 1 to {channels - 1}")
+            self.require(1 <= op.first_tokens <= tokens, f"both parts of {op.first_tokens} of {tokens} tokens: use 1 to {tokens}")
+        return []
+
     def in_streams(self) -> list[Stream]:
         return [self.source, *self.tags()]
 
@@ -74,10 +82,10 @@ class VitSplit_rtl(LoadedBackend, VitSplit):
     RTL_TOP = "vp_stream_split"
 
     def rtl_parameters(self) -> dict[str, int | str]:
-        ops = self.by_encoder()
+        self.verify_node()
         return {
             "WIDTH": self.source.width,
-            "ENCODERS": len(ops),
+            "ENCODERS": self.encoders,
             "FRAMES": self.get_nodeattr("frames"),
             "BEAT_W": clog2(self.source.token_beats),
             "TOKEN_W": max(1, clog2(self.source.tokens)),

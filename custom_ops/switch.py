@@ -64,8 +64,17 @@ class EngineBranches(VitOp):
         """Not of one frame alone: where it passes depends on its encoder."""
         raise NotImplementedError(f"{self.onnx_node.op_type} has no meaning outside of its engine")
 
-    def branch_parameters(self) -> dict[str, int | str]:
-        """Those of ``vp_engine_switch`` and ``vp_engine_merge``."""
+    def frame_luts(self) -> int:
+        """``vp_engine_frame``, which tells a frame without beats, and the branch, a bit each."""
+        beats = [tokens * self.stream.token_beats for tokens in self.get_nodeattr("tokens")]
+        ways = [1 << branch for branch in self.get_nodeattr("branches")]
+        return frame_luts(self.get_nodeattr("frames"), beats, [b == 0 for b in beats], ways)
+
+
+class BranchesBackend(LoadedBackend):
+    """RTL half of ``vp_engine_switch`` and ``vp_engine_merge``."""
+
+    def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()
         return {
             "WIDTH": self.stream.width,
@@ -73,18 +82,16 @@ class EngineBranches(VitOp):
             "FRAMES": self.get_nodeattr("frames"),
             "BRANCHES": len(self.ways),
             "COUNT_W": max(1, clog2(self.stream.beats)),
+            **self.load_parameters(),
         }
 
-    def branch_tables(self) -> dict[str, list[tuple[int, ...]]]:
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
         """Beats of a frame, and its branch, one hot."""
         beats = [tokens * self.stream.token_beats for tokens in self.get_nodeattr("tokens")]
         return {"shapes": frame_rows(beats, [1 << branch for branch in self.get_nodeattr("branches")])}
 
-    def frame_luts(self) -> int:
-        """``vp_engine_frame``, which tells a frame without beats, and the branch, a bit each."""
-        beats = [tokens * self.stream.token_beats for tokens in self.get_nodeattr("tokens")]
-        ways = [1 << branch for branch in self.get_nodeattr("branches")]
-        return frame_luts(self.get_nodeattr("frames"), beats, [b == 0 for b in beats], ways)
+    def widen(self, other: EngineBranches) -> None:
+        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))
 
 
 class VitSwitch(EngineBranches):
@@ -101,20 +108,11 @@ class VitSwitch(EngineBranches):
         return Estimate(LUT=self.frame_luts() + self.stream.width + 6 + 2 * len(self.ways))
 
 
-class VitSwitch_rtl(LoadedBackend, VitSwitch):
+class VitSwitch_rtl(BranchesBackend, VitSwitch):
     """RTL of :class:`VitSwitch`."""
 
     RTL_TOP = "vp_engine_switch"
     PACKED = ("out",)
-
-    def rtl_parameters(self) -> dict[str, int | str]:
-        return self.branch_parameters() | self.load_parameters()
-
-    def tables(self) -> dict[str, list[tuple[int, ...]]]:
-        return self.branch_tables()
-
-    def widen(self, other: EngineBranches) -> None:
-        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))
 
 
 class VitMerge(EngineBranches):
@@ -132,17 +130,8 @@ class VitMerge(EngineBranches):
         return Estimate(LUT=self.frame_luts() + self.stream.width * (ways + -(-ways // 3)) + 6 * ways + 4)
 
 
-class VitMerge_rtl(LoadedBackend, VitMerge):
+class VitMerge_rtl(BranchesBackend, VitMerge):
     """RTL of :class:`VitMerge`."""
 
     RTL_TOP = "vp_engine_merge"
     PACKED = ("in",)
-
-    def rtl_parameters(self) -> dict[str, int | str]:
-        return self.branch_parameters() | self.load_parameters()
-
-    def tables(self) -> dict[str, list[tuple[int, ...]]]:
-        return self.branch_tables()
-
-    def widen(self, other: EngineBranches) -> None:
-        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))

@@ -111,9 +111,6 @@ class VitTokenEmbed_rtl(LoadedBackend, VitTokenEmbed):
         rom = self._rom()
         return [Region(self.onnx_node.name, "rows", rom.row, rom.rows * rom.width, 1)]
 
-    def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:
-        return values[:0] if self.get_nodeattr("loaded") else values
-
     def banks(self, model) -> dict[str, list[Memory]]:
         """The rows, as many side by side as the RAM has."""
         prefix, positions = (

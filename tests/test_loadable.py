@@ -1,6 +1,7 @@
 """One design, several networks: what it is made for, what it is loaded with, and what does not fit."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,14 @@ def test_contents_for_another_design_are_refused(design, networks, tmp_path):
         simulate(design, networks["built"][1], tmp_path / "c.bin")
     with pytest.raises(UserError, match="no such file"):
         simulate(design, networks["built"][1], tmp_path / "none.bin")
+
+
+def test_a_folder_without_its_last_graph_is_named(design, networks, tmp_path):
+    part = tmp_path / "part"
+    shutil.copytree(design, part)
+    (part / "intermediate_models" / "step_stitch.onnx").unlink()
+    with pytest.raises(UserError, match="step_stitch.onnx is missing"):
+        contents_of(networks["built"][0], part)
 
 
 def test_what_is_built_in_of_a_unit_that_cannot_be_loaded_must_be_equal():

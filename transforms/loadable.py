@@ -6,7 +6,7 @@ folds, gives the same units, and the design's sizes are enough for each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
@@ -41,14 +41,14 @@ def make_loadable(model: ModelWrapper, others: Sequence[ModelWrapper] = ()) -> N
     """
     networks = [model, *others]
     for network in networks:
-        _change(network, lambda ops, constants: _load_all(ops, constants))
+        _change(network, _load_all)
     kept = [_ops(network) for network in networks]
     for other in kept[1:]:
         _check_names(kept[0], other)
     for network in networks:
         _change(network, lambda ops, _: _widen(ops, kept))
         _deepen(network, networks)
-    _change(model, lambda ops, _: _spare(ops))
+    _change(model, _spare)
 
 
 def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str]) -> ModelWrapper:
@@ -90,9 +90,9 @@ def contents_for(design: ModelWrapper, network: ModelWrapper, number: int, port:
     Raises:
         UserError: the design is not made for it; the text names the unit and the size.
     """
-    _change(network, lambda ops, constants: _load_all(ops, constants))
-    made, own = _ops(design), _ops(network)
-    _check_names(own, {name: op for name, op in made.items() if isinstance(op, LoadedBackend) or name in own})
+    _change(network, _load_all)
+    made = _ops(design)
+    _check_names(_ops(network), made)
     _change(network, lambda ops, _: _widen(ops, [made]))
     whole, units, data, regions = flattened(design), flattened(network), [], []
     needed = {node.name: getCustomOp(node) for node in units.graph.node}
@@ -100,12 +100,12 @@ def contents_for(design: ModelWrapper, network: ModelWrapper, number: int, port:
         if name not in needed:
             continue
         check_same_hardware(op, needed[name])
-        if not isinstance(op, LoadedBackend):
+        if isinstance(op, LoadedBackend):
+            loaded, banks = op.loaded_regions(), needed[name].loaded_banks(units)
+            data += [region.packed([bank.words for bank in each]) for region, each in zip(loaded, banks, strict=True)]
+            regions += loaded
+        else:
             check_same_memories(op.memories(whole), needed[name].memories(units), op.label)
-        if isinstance(op, LoadedBackend) and (kept := op.loaded_regions()):
-            banks = needed[name].loaded_banks(units)
-            data += [region.packed([bank.words for bank in each]) for region, each in zip(kept, banks, strict=True)]
-            regions += kept
     return Contents(number, tuple(regions), np.concatenate(data), port)
 
 
@@ -136,7 +136,7 @@ def _ops(model: ModelWrapper) -> dict[str, VitOp]:
     return {node.name: op for node in flattened(model).graph.node if isinstance(op := getCustomOp(node), VitOp)}
 
 
-def _change(model: ModelWrapper, change) -> None:
+def _change(model: ModelWrapper, change: Callable[[Mapping[str, VitOp], ModelWrapper], None]) -> None:
     """Change the units of ``model``, and those of its engines: ``change`` gets them by name, and the graph that has their constants."""
     for node in model.graph.node:
         op = getCustomOp(node)
@@ -161,7 +161,7 @@ def _widen(ops: Mapping[str, VitOp], networks: Sequence[Mapping[str, VitOp]]) ->
                 op.widen(others[name])
 
 
-def _spare(ops: Mapping[str, VitOp]) -> None:
+def _spare(ops: Mapping[str, VitOp], _: ModelWrapper) -> None:
     for op in ops.values():
         if isinstance(op, LoadedBackend):
             op.spare()

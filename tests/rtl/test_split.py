@@ -6,6 +6,7 @@ from tests.rtl.helper import build_node, check_op, random_stream
 from tests.rtl.shared_helper import Use, check_shared
 
 from finn_vitprune.custom_ops.token_times import TokenTimes
+from finn_vitprune.errors import UserError
 
 SHAPES = [
     # tokens, channels, first, SIMD, codes, tokens with both parts
@@ -70,3 +71,13 @@ def test_split_parts_by_hand():
 def test_the_fastest_fold_divides_both_parts(channels, first, simd):
     op, _ = build_node("VitSplit", {"tokens": 2, "channels": channels, "first": first, "inputDataType": "INT8"})
     assert op.folding().for_interval(1).attributes() == {"SIMD": simd}
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"first": 0}, "the first 0 of 12 channels: use 1 to 11"), ({"first": 12}, "the first 12 of 12 channels"),
+    ({"first_tokens": 6}, "both parts of 6 of 5 tokens: use 1 to 5"),
+])  # fmt: skip
+def test_parts_that_are_not_there_are_refused(change, message):
+    attrs = {"tokens": 5, "channels": 12, "first": 4, "SIMD": 2, "inputDataType": "INT8"}
+    with pytest.raises(UserError, match=message):
+        build_node("VitSplit", attrs | change)[0].rtl_parameters()

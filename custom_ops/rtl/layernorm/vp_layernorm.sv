@@ -1,7 +1,8 @@
 // Integer LayerNorm over tokens of D signed 16-bit codes, SIMD a beat, without gamma and beta.
 // A token is summed (stats), then its scale is made (scales: a reciprocal square root takes 36 cycles, and ROOTS work in
-// turn), then it leaves; so a token takes the larger of D/SIMD and 36/ROOTS cycles. The codes wait in RAMs of HELD words. Nothing stands still on its way: a beat comes in only where a word is free, and is read only where the FIFO at
-// the output has a place for it.
+// turn), then it leaves; so a token takes the larger of D/SIMD and 36/ROOTS cycles. The codes wait in RAMs of HELD
+// words. Nothing stands still on its way: a beat comes in only where a word is free, and is read only where the FIFO at the
+// output has a place for it.
 // Every encoder has constants of its own: SHAPES are those of vp_engine_frame, its numbers those of numbers_t. Its shift is LEAST_SHIFT
 // and more; what is more is part of a token's exponent e, MOST_E at most.
 `default_nettype none

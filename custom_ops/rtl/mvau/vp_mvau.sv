@@ -10,7 +10,8 @@
 // With W_STYLE "ultra" the weights are not ROM: they come through the load chain before the first frame (vp_load_hop);
 // whoever feeds the unit waits for that. With LOADED all of the unit's contents do, with neither the chain passes by.
 // Several ENCODERS share a unit: each frame is that of the encoder that its tag names (vp_engine_tags), and has its rows, sides,
-// shift, and its contents, which begin at its STARTS of the memories. The unit is made for the largest of each. Groups hand their encoder on: load, sequencer, drain.
+// shift, and its contents, which begin at its STARTS of the memories. The unit is
+// made for the largest of each. Groups hand their encoder on: load, sequencer, drain.
 `default_nettype none
 
 module vp_mvau #(

@@ -1,4 +1,5 @@
-// Input stage of the sparse-block matrix unit: takes frames of as many rows and elements as their encoder has, IN_WIDTH elements a beat, and writes groups of TOKENS rows into double-buffered row memories of X_ELEMS
+// Input stage of the sparse-block matrix unit: takes frames of as many rows and elements as their encoder has,
+// IN_WIDTH elements a beat, and writes groups of TOKENS rows into double-buffered row memories of X_ELEMS
 // elements a word. A group never spans frames: the last one of a frame is closed when the frame ends,
 // its missing rows keep old contents. full[b] says that buffer b holds a group, whose
 // last word is written a cycle later; free empties it. The memories themselves are elsewhere (one copy a lane).

@@ -1,5 +1,6 @@
 // Op top of VitTokenEmbed: PREFIX constant tokens, then TOKENS_IN tokens from the input, each with its
-// row of the table added (saturating). The table, which is built in or comes through the load chain, holds one row per output token; the rows of the
+// row of the table added (saturating). The table, which is built in or comes through the load
+// chain, holds one row per output token; the rows of the
 // constant tokens are their final values and add to zero. Nothing stalls: sums end in a FIFO that has places for them.
 `default_nettype none
 
