@@ -31,14 +31,14 @@ LAST = "step_stitch.onnx"
 
 
 @dataclass(frozen=True)
-class Network:
+class FlatNetwork:
     """RTL ops of a QONNX model, before folding and engines, with FINN's names, and the scale of its integer logits."""
 
     hardware: ModelWrapper
     logit_scale: float
 
 
-def flat_hardware(model: ModelWrapper, cfg: DataflowBuildConfig) -> Network:
+def flat_hardware(model: ModelWrapper, cfg: DataflowBuildConfig) -> FlatNetwork:
     """The network of a QONNX model; nothing of it is written."""
     lowered = lower(step_tidy_up(model, cfg))
     hardware = lowered.model
@@ -47,10 +47,10 @@ def flat_hardware(model: ModelWrapper, cfg: DataflowBuildConfig) -> Network:
     hardware_nodes = golden.hardware_nodes(hardware)
     for node in [node for node in hardware.graph.node if node not in hardware_nodes]:
         hardware.graph.node.remove(node)
-    return Network(hardware, lowered.logit_scale)
+    return FlatNetwork(hardware, lowered.logit_scale)
 
 
-def read_network(path: Path, cfg: DataflowBuildConfig) -> Network:
+def read_network(path: Path, cfg: DataflowBuildConfig) -> FlatNetwork:
     """The same of a file.
 
     Raises:
