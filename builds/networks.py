@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from finn.builder.build_dataflow_config import DataflowBuildConfig
@@ -15,6 +16,7 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES
+from finn_vitprune.builds.settings import DENSE, BuildSettings
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
@@ -25,6 +27,8 @@ from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.loadable import contents_for, like, make_loadable
 from finn_vitprune.transforms.lower import check_op_types, lower
+from finn_vitprune.transforms.room import with_room
+from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 LAST = "step_stitch.onnx"
@@ -64,20 +68,41 @@ def read_network(path: Path, cfg: DataflowBuildConfig) -> FlatNetwork:
         raise UserError(f"{path}: {error}") from None
 
 
-def reserve(design: ModelWrapper, others: Sequence[Path], cfg: DataflowBuildConfig) -> None:
-    """Let ``design``, folded, be loaded with its own network and those of ``others``.
+@dataclass(frozen=True)
+class Reserved:
+    """A network that a design is made for, flat and before folding, and what users call it."""
+
+    name: str
+    hardware: ModelWrapper
+
+
+def reserved(own: ModelWrapper, settings: BuildSettings, cfg: DataflowBuildConfig) -> tuple[ModelWrapper, list[Reserved]]:
+    """A flat network with token drops where any has some that its design is to be made for, and these networks.
 
     Raises:
-        UserError: a network does not fit the design's structure; the text names its file.
+        UserError: nothing can be built of a model; the text names its file.
     """
-    networks = []
-    for path in others:
-        network = read_network(path, cfg)
+    networks = [Reserved(str(path), read_network(path, cfg).hardware) for path in settings.reserve]
+    if settings.room is not None:
+        name = "the dense network" if settings.room == DENSE else f"a network that keeps {settings.room:.0%} more"
+        networks.append(Reserved(name, with_room(own, inf if settings.room == DENSE else settings.room)))
+    encoders = drop_encoders(own).union(*(drop_encoders(network.hardware) for network in networks))
+    return own.transform(SameDrops(encoders)), networks
+
+
+def reserve(design: ModelWrapper, networks: Sequence[Reserved]) -> None:
+    """Let ``design``, folded, be loaded with its own network and those of ``networks``.
+
+    Raises:
+        UserError: a network does not fit the design's structure; the text names it.
+    """
+    alike = []
+    for network in networks:
         try:
-            networks.append(like(design, network.hardware, FOLDING_ATTRIBUTES))
+            alike.append(like(design, network.hardware, FOLDING_ATTRIBUTES))
         except UserError as error:
-            raise UserError(f"{path} and the design differ in structure: {error}") from None
-    make_loadable(design, networks)
+            raise UserError(f"{network.name} and the design differ in structure: {error}") from None
+    make_loadable(design, alike)
 
 
 def contents_of(path: Path, build_dir: Path) -> tuple[Contents, float]:

@@ -28,7 +28,7 @@ NOT_RESULTS = {FILE, LOCK, "vitprune.json", "build_dataflow.log"}
 FIRST_USE = {
     **dict.fromkeys(("images", "max_images", "lowering_images", "seed"), "step_lower"),
     "fpga_part": "step_specialize_layers",
-    **dict.fromkeys(("synth_clk_period_ns", "target_fps", "folding_config_file", "mac_style", "budget", "shell", "part_resources", "loadable", "reserve"),
+    **dict.fromkeys(("synth_clk_period_ns", "target_fps", "folding_config_file", "mac_style", "budget", "shell", "part_resources", "loadable", "reserve", "room"),
                     "step_fold"),
     **dict.fromkeys(("traced_images", "stalled_images", "simulation"), "step_simulate"),
     "synth": "step_check_part",

@@ -21,6 +21,8 @@ Synth = Literal["nodes", "none"]
 """What Yosys synthesises: every node, or nothing."""
 
 
+DENSE = "dense"
+"""Room for the dense network."""
 Goal = Literal["throughput", "latency"]
 """The shortest interval of images, or the shortest latency of one."""
 
@@ -49,12 +51,20 @@ class BuildSettings(BaseModel):
     )
     loadable: bool = Field(False, description="all contents come through the load port, so that the design serves other networks of its sizes")
     reserve: tuple[Path, ...] = Field((), description="models that the design is made for, too; it is loadable then")
+    room: Annotated[float, Field(gt=0)] | Literal["dense"] | None = Field(
+        None, description="share of tokens, heads, neurons and blocks more than the model keeps that the design is made for; dense: all; it is loadable then"
+    )
     goal: Goal = Field("throughput", description="what a plan with engines and without a target looks for")
     budget: Budget = Field(Budget(), description="shares of the part that a plan may use")
     shell: str = Field(NO_SHELL, description="what else is on the part: none, or a shell of the table")
     part_resources: Path | None = Field(None, description="JSON or YAML with the resources of other parts")
     workers: int = Field(2, ge=1, description="processes of synthesis and of simulation unit by unit at a time")
     seed: int = 0
+
+    @property
+    def loads_networks(self) -> bool:
+        """Whether the design can be loaded with whole networks."""
+        return self.loadable or bool(self.reserve) or self.room is not None
 
     @property
     def dealt(self) -> int | tuple[int, ...] | Literal["auto"] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from finn_vitprune.builds.folder import QonnxReference, Synthesis
 from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES, HARDWARE_ATTRIBUTES, check_folding_file, inserted, read_folding_file
 from finn_vitprune.builds.images import to_patches
 from finn_vitprune.builds.lowering_check import check_lowering
-from finn_vitprune.builds.networks import reserve
+from finn_vitprune.builds.networks import Reserved, reserve, reserved
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
 from finn_vitprune.builds.summarise import planned_fit, summarise
@@ -124,8 +124,11 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """
     model = model.transform(GiveUniqueNodeNames())
     build.folder.forget(build.folder.plan.path)
+    networks = None
+    if build.settings.loads_networks:
+        model, networks = reserved(model, build.settings, build.cfg)
     if (file := build.cfg.folding_config_file) is not None:
-        return _reserved(_folded_by(file, in_engines(model, build.settings), build), build)
+        return _loadable(_folded_by(file, in_engines(model, build.settings), build), networks)
     interval = build.cfg._resolve_cycles_per_frame()
     options = replace(build.plan_options, interval=None if interval is None else int(interval))
     if build.settings.dealt == "auto":
@@ -140,14 +143,14 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     if interval is not None and summary.interval_cycles > interval:
         progress.line(f"target of {interval} cycles a frame is out of reach: the plan needs {summary.interval_cycles}")
     progress.line(f"planned: an image takes {summary.interval_cycles} cycles")
-    return _reserved(model, build)
+    return _loadable(model, networks)
 
 
-def _reserved(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """The folded graph, loadable and with room for other networks where that is asked for."""
-    if build.settings.loadable or build.settings.reserve:
-        reserve(model, build.settings.reserve, build.cfg)
-        progress.line(f"made to be loaded: its own network, and {len(build.settings.reserve)} others")
+def _loadable(model: ModelWrapper, networks: Sequence[Reserved] | None) -> ModelWrapper:
+    """The folded graph, made to be loaded with its own network and with these; as it is where that is not asked for."""
+    if networks is not None:
+        reserve(model, networks)
+        progress.line(f"made to be loaded: {', '.join(['its own network', *(network.name for network in networks)])}")
     return model
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Self
+
 import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
-from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.custom_ops.token_drop_estimate import MAX_KEY_BITS, DropFolding
+from finn_vitprune.custom_ops.load_chain import LoadedBackend
+from finn_vitprune.custom_ops.token_drop_estimate import MAX_KEY_BITS, DropFolding, DropSizes
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 
@@ -52,7 +55,9 @@ class VitTokenDrop(FoldedOp):
         "inputDataType": ("s", False, "INT16"),
         "scoreDataType": ("s", True, ""),
         "outputDataType": ("s", False, "INT16"),
+        "least": ("ints", False, []),
     }
+    """``least``: the numbers of a :class:`.DropSizes`, what the unit is made for at least."""
 
     # --- folding ---
 
@@ -61,7 +66,7 @@ class VitTokenDrop(FoldedOp):
         return DropFolding(
             tokens=get("tokens"), channels=get("channels"), simd=get("SIMD"), k=get("k"), mult=get("mult"),
             shift=get("shift"), score_bits=DataType[get("scoreDataType")].bitwidth(), wanted=get("ranking"),
-            interval=get("interval"), ram_style=get("ram_style"),
+            interval=get("interval"), ram_style=get("ram_style"), least=DropSizes(*least) if len(least := get("least")) else None,
         )  # fmt: skip
 
     def pause_beats(self, inputs: list[TokenTimes]) -> int:
@@ -145,8 +150,10 @@ class VitTokenDrop(FoldedOp):
         Which rows pass depends on the image: they are taken as evenly spread.
         """
         (rows, scores), f = inputs, self.folding()
-        if f.drops == 0:
+        if f.passes:
             return super().pass_times([rows])
+        if f.drops == 0:
+            return [rows.served(f.kept_cycles, 1)]
         ranked = scores.last[-1] + f.ranking.cycles
         passing = rows.at([0]).served(f.beats, 1).then(
             rows.at(range(1, f.tokens)).served(max(f.beats, (f.kept_cycles + f.dropped_cycles) // 2), 1, start=ranked)
@@ -160,29 +167,47 @@ class VitTokenDrop(FoldedOp):
         return -(-3 // self.folding().beats)
 
 
-class VitTokenDrop_rtl(VitRTLBackend, VitTokenDrop):
+class VitTokenDrop_rtl(LoadedBackend, VitTokenDrop):
     """RTL of :class:`VitTokenDrop`."""
 
     RTL_TOP = "vp_token_drop"
 
+    def folding(self) -> DropFolding:
+        return replace(super().folding(), loaded=bool(self.get_nodeattr("loaded")))
+
     def rtl_parameters(self) -> dict[str, int | str]:
         self.verify_node()
         f = self.folding()
-        shape = {"TOKENS": f.tokens, "D": f.channels, "SIMD": f.simd, "KEEP": f.k, "SCORE_WIDTH": f.score_bits}
-        if f.drops == 0:
+        shape = {
+            "TOKENS": f.sizes.tokens, "D": f.channels, "SIMD": f.simd, "SCORE_WIDTH": f.score_bits, **self.load_parameters(),
+        }  # fmt: skip
+        if f.passes:
             return shape
-        (mult, shift), digits = f.constant(), f.ranking.digits
+        digits = f.ranking.digits
         return shape | {
+            "CELLS": f.sizes.cells,
             "RANK_WIDTH": f.rank_bits,
             "DROP_WIDTH": f.drop_bits,
             "ACC_WIDTH": f.acc_bits,
-            "MULT": mult,
-            "MULT_WIDTH": mult.bit_length(),
-            "SHIFT": shift,
-            "TIES": int(f.dropped_sum << 15 >= 1 << (shift - 1)),
+            "MULT_WIDTH": f.sizes.mult_bits,
+            "SHIFT": f.sizes.shift,
+            "TIES": int(f.loaded or f.dropped_sum << 15 >= 1 << (f.sizes.shift - 1)),
             "FUSE_LANES": f.fuse_lanes,
             "LEVELS": len(digits),
             "DIGITS": int("".join(f"{d:x}" for d in digits) or "0", 16),
             "SUMS_STYLE": f.sums_style,
             "SCORE_STYLE": f.score_style,
         }
+
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """The frame: token before the last one, k - 1, cells that are too many, whether the dropped ones are ranked, whether there are
+        none; the constant, at the unit's shift.
+        """
+        f = self.folding()
+        mult, shift = f.constant()
+        return {"shapes": [(f.tokens - 2, f.k - 1, f.pads, int(f.drops < f.k), int(f.drops == 0), mult << f.sizes.shift - shift)]}
+
+    def widen(self, other: Self) -> None:
+        widest = max((op.get_nodeattr("scoreDataType") for op in (self, other)), key=lambda name: DataType[name].bitwidth())
+        self.set_nodeattr("scoreDataType", widest)
+        self.set_nodeattr("least", list(self.folding().sizes.joined(other.folding().sizes)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import accumulate, combinations
+from typing import NamedTuple
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import divisors
@@ -44,6 +45,23 @@ class Ranking:
         return self.luts + bins.LUT + BRAM18_LUTS * bins.BRAM_18K
 
 
+class DropSizes(NamedTuple):
+    """What the hardware of a unit hangs on: N, cells of insertion, widths, and the shift behind the fused token's constant."""
+
+    tokens: int
+    cells: int
+    rank_bits: int
+    drop_bits: int
+    acc_bits: int
+    mult_bits: int
+    shift: int
+
+    def joined(self, other: DropSizes) -> DropSizes:
+        """Enough for both: the constant of the smaller shift has as many zeros more at its end."""
+        sizes = DropSizes(*map(max, zip(self, other)))
+        return sizes._replace(mult_bits=sizes.shift + max(of.mult_bits - of.shift for of in (self, other)))
+
+
 @dataclass(frozen=True)
 class DropFolding(Folding):
     """The unit at a fold, and the sizes that follow from it.
@@ -53,6 +71,7 @@ class DropFolding(Folding):
         mult, shift: mult 2**-shift stands for one over the number of heads. score_bits: width of a score.
         wanted: the ranker, or "auto". interval: cycles that a frame may take in the graph, or 0.
         ram_style: where the sums of the fused token are held, or "auto".
+        loaded: whether N, k and the constant come through the load chain. least: what the unit is made for at least.
     """
 
     tokens: int
@@ -65,6 +84,24 @@ class DropFolding(Folding):
     wanted: str
     interval: int
     ram_style: str
+    loaded: bool = False
+    least: DropSizes | None = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether the unit is no more than a register, as nothing is dropped."""
+        return self.drops == 0 and not self.loaded
+
+    @cached_property
+    def sizes(self) -> DropSizes:
+        """What the unit is made for."""
+        limit, (mult, shift) = self.score_limit, self.constant()
+        own = DropSizes(
+            self.tokens, max(int(self.loaded), min(self.drops, self.k)), min(self.score_bits, (limit // self.k + 1).bit_length()),
+            min(self.score_bits, (limit // (self.k + 1)).bit_length()), 16 + max(0, self.dropped_sum - 1).bit_length(),
+            mult.bit_length(), shift,
+        )  # fmt: skip
+        return own if self.least is None else own.joined(self.least)
 
     @property
     def beats(self) -> int:
@@ -94,12 +131,12 @@ class DropFolding(Folding):
     @property
     def rank_bits(self) -> int:
         """Width of a score that is ranked: its largest code lies above any k-th largest score."""
-        return min(self.score_bits, (self.score_limit // self.k + 1).bit_length())
+        return self.sizes.rank_bits
 
     @property
     def drop_bits(self) -> int:
         """Width of a score that may be dropped."""
-        return min(self.score_bits, (self.score_limit // (self.k + 1)).bit_length())
+        return self.sizes.drop_bits
 
     @property
     def dropped_sum(self) -> int:
@@ -109,12 +146,12 @@ class DropFolding(Folding):
     @property
     def acc_bits(self) -> int:
         """Width of the signed sums of score times x."""
-        return 16 + (self.dropped_sum - 1).bit_length()
+        return self.sizes.acc_bits
 
     @property
     def fuse_lanes(self) -> int:
         """Elements of the fused token a cycle: it leaves in two tokens' time or a twentieth of a frame."""
-        return next(q for q in divisors(self.simd) if self.simd // q <= max(2, self.tokens / 20))
+        return next(q for q in divisors(self.simd) if self.simd // q <= max(2, self.sizes.tokens / 20))
 
     def constant(self) -> tuple[int, int]:
         """The constant mult 2**-shift of the sums, with mult odd."""
@@ -122,8 +159,13 @@ class DropFolding(Folding):
 
     @property
     def requant_rows(self) -> int:
-        """Rows of the product of a sum and the constant: five bits of the sum each."""
-        return -(-self.acc_bits // 5)
+        """Rows of the product of a sum and the constant: five bits of the sum each, two where the constant is loaded."""
+        return -(-self.acc_bits // (2 if self.loaded else 5))
+
+    @property
+    def requant_cycles(self) -> int:
+        """Two rows a cycle; a product with a loaded constant has a register more."""
+        return -(-self.requant_rows // 2) + int(self.loaded)
 
     @property
     def sums_read(self) -> int:
@@ -143,19 +185,25 @@ class DropFolding(Folding):
     @property
     def fused_cycles(self) -> int:
         """Cycles of the fused token after its requantisation, in which no token is taken."""
-        return self.channels // self.fuse_lanes + -(-self.requant_rows // 2) + self.sums_read + 6
+        return self.channels // self.fuse_lanes + self.requant_cycles + self.sums_read + 6
 
     @property
     def frame_cycles(self) -> int:
         """Cycles of a frame's tokens, and of the fused one."""
-        return (self.k + 1) * self.kept_cycles + self.drops * self.dropped_cycles + self.fused_cycles
+        fused = self.fused_cycles if self.drops else 0
+        return (self.k + 1) * self.kept_cycles + self.drops * self.dropped_cycles + fused
+
+    @property
+    def largest_frame_cycles(self) -> int:
+        """The same of the largest frame that the unit is made for."""
+        return self.sizes.tokens * self.dropped_cycles + self.fused_cycles if self.loaded else self.frame_cycles
 
     # --- ranking ---
 
     @property
     def index_bits(self) -> int:
         """Bits that number the scores."""
-        return max(1, numerics.clog2(self.tokens - 1))
+        return max(1, numerics.clog2(self.sizes.tokens - 1))
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -163,27 +211,38 @@ class DropFolding(Folding):
         insertion = self.insertion
         if self.wanted == "insert":
             return insertion
-        rankings = _histograms(self.rank_bits, self.tokens)
-        interval = max(self.frame_cycles, self.interval)
-        fast = [r for r in rankings
-                if r.cycles <= RANK_SHARE * interval and self.tokens + r.frame <= (1 + RANK_SHARE) * interval]
+        tokens = self.sizes.tokens
+        rankings = _histograms(self.rank_bits, tokens)
+        interval = max(self.largest_frame_cycles, self.interval)
+        fast = [r for r in rankings if r.cycles <= RANK_SHARE * interval and tokens + r.frame <= (1 + RANK_SHARE) * interval]
         if self.wanted == "histogram" and not fast:
             return min(rankings, key=lambda r: (r.cycles, r.cost))
         return min(fast if self.wanted == "histogram" else [insertion, *fast], key=lambda r: (r.cost, r.cycles))
 
     @property
     def insertion(self) -> Ranking:
-        """A cell moves a key (1 LUT a bit) and compares it (2/3 a bit); the last key passes all cells."""
-        cells, bits = min(self.drops, self.k), self.rank_bits + self.index_bits
-        return Ranking((), cells + 5, cells + 5, round((cells + 0.6) * bits * 1.67))
+        """A cell moves a key (1 LUT a bit) and compares it (2/3 a bit); the last key passes all cells.
+
+        Cells that a loaded unit has too many are padded before a frame's first key.
+        """
+        cells, bits = self.sizes.cells, self.rank_bits + self.index_bits
+        padding = self.pads + 1 if self.loaded else 0
+        return Ranking((), cells + 5, cells + 5 + padding, round((cells + 0.6) * bits * 1.67))
+
+    @property
+    def pads(self) -> int:
+        """Cells that are too many for this frame; nothing is ranked where nothing is dropped."""
+        return self.sizes.cells - min(self.drops, self.k) if self.drops else 0
 
     # --- folding ---
 
     @property
     def cycles(self) -> int:
         """N D / SIMD and the fused token; more only where the ranker is busy for longer."""
-        if self.drops == 0:
+        if self.passes:
             return max(self.tokens * self.beats, self.tokens)
+        if self.drops == 0:
+            return self.frame_cycles
         return max(self.frame_cycles, self.tokens + self.ranking.frame)
 
     def attributes(self) -> dict[str, int]:
@@ -200,7 +259,7 @@ class DropFolding(Folding):
     def places(self) -> int:
         """Beats that may be under way to the output or wait there, so that the fused token leaves at full pace."""
         groups = self.simd // self.fuse_lanes
-        return (self.sums_read + -(-self.requant_rows // 2) + 7 + groups) // groups + 4
+        return (self.sums_read + self.requant_cycles + 7 + groups) // groups + 4
 
     @property
     def low_bits(self) -> int:
@@ -225,9 +284,9 @@ class DropFolding(Folding):
     @property
     def memories(self) -> tuple[UnitMemory, ...]:
         """Scores of two frames, sums in two halves, beats that leave, bins; none where nothing is dropped."""
-        if self.drops == 0:
+        if self.passes:
             return ()
-        scores = 2 * (self.tokens - 1) * self.rank_bits
+        scores = 2 * (self.sizes.tokens - 1) * self.rank_bits
         return (
             UnitMemory(Holds.ROWS, "scores", self.score_words, self.rank_bits, self.score_style, stored=scores),
             UnitMemory(Holds.ROWS, "sums, low bits", self.beats, self.simd * self.low_bits, self.sums_style),
@@ -239,12 +298,14 @@ class DropFolding(Folding):
     @property
     def resources(self) -> Estimate:
         """LUTs: a lane's multiplexer, rows and sum; the fused token's lanes; ranking; LUTRAM; control; counters of the output."""
-        if self.drops == 0:
+        if self.passes:
             return Estimate(LUT=16 * self.simd + 3)
         lane = 16 + 8 * (self.drop_bits + 2) + self.acc_bits - self.low_bits
         groups = self.simd // self.fuse_lanes
-        row = self.constant()[0].bit_length() + 3
+        row = self.sizes.mult_bits + 3
         fused = self.requant_rows * row + -(-(groups - 1) // 3) * self.acc_bits
+        if self.loaded:  # multiples of the constant, for three kinds of rows
+            fused += 6 * self.sizes.mult_bits
         control = 40 + self.drop_bits + self.rank_bits + 3 * numerics.clog2(self.tokens)
         output = 5 * self.places.bit_length() + 10
         luts = self.simd * lane + self.fuse_lanes * fused + self.ranking.luts + control + output

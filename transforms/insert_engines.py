@@ -15,6 +15,7 @@ from finn_vitprune.custom_ops.engine import rename_tensors
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.transforms.bind import Engine, EngineBinding
 from finn_vitprune.transforms.edges import position
+from finn_vitprune.transforms.same_drops import widen_scores
 
 
 class InsertEngines(Transformation):
@@ -35,6 +36,7 @@ class InsertEngines(Transformation):
         for i, engine in enumerate(shared):
             for unit in engine.units:
                 _widen(model, {name for names in unit.nodes for name in names})
+            widen_scores(model, {name for unit in engine.units for names in unit.nodes for name in names})
             self._insert(model, engine, f"VitEngine_rtl_{i}")
         return model.transform(GiveUniqueNodeNames()), False
 

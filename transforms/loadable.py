@@ -23,11 +23,14 @@ from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.fold_engines import set_fold, write_folds, written_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.plan_engines import bind_units, engines_of
+from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
 
 RAM_WORDS = 512
 """Words of a block RAM at its widest: a FIFO takes no less with fewer."""
 PLACE = ("LOAD_STAGES", "UNIT")
 """Parameters that say where a unit is, not what it is."""
+OF_DEPTH = ("DEPTH", "STYLE", "READ_LATENCY", "PARTS")
+"""Parameters of a FIFO that follow from its depth."""
 
 
 def make_loadable(model: ModelWrapper, others: Sequence[ModelWrapper] = ()) -> None:
@@ -60,6 +63,7 @@ def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str])
         UserError: it has another number of encoders, or other nodes.
     """
     engines = engines_of(design)
+    network = network.transform(SameDrops(drop_encoders(design)))
     if engines:
         dealt = [len(engine.get_nodeattr("encoders")) for engine in engines]
         network = network.transform(InsertEngines(bind(network, dealt), engines[0].get_nodeattr("frames_in_flight")))
@@ -111,10 +115,11 @@ def contents_for(design: ModelWrapper, network: ModelWrapper, number: int, port:
 
 def check_same_hardware(made: VitOp, needed: VitOp) -> None:
     """Raise a UserError unless ``needed``, made for what ``made`` is made for, too, is the same hardware, or a FIFO no deeper."""
+    left_out = PLACE
     if made.is_buffer and needed.get_nodeattr("depth") <= made.get_nodeattr("depth"):
-        return
+        left_out = OF_DEPTH
     has, needs = (
-        {name: value for name, value in op.rtl_parameters().items() if name not in PLACE} for op in (made, needed)
+        {name: value for name, value in op.rtl_parameters().items() if name not in left_out} for op in (made, needed)
     )
     for name in has:
         if has[name] != needs[name]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
@@ -42,7 +44,12 @@ def command(
     ] = "throughput",
     loadable: Annotated[bool, typer.Option("--loadable", help="All contents come through the load port: the design serves other networks of its sizes.")] = False,
     reserve: Annotated[
-        Optional[list[Path]], typer.Option(help="A model that the design is to serve, too (repeatable); it is loadable then.")
+        Optional[list[str]],
+        typer.Option(
+            metavar="MODEL|SHARE|dense",
+            help="A model that the design is to serve, too (repeatable), a share that others may keep more, as 0.2, or dense: "
+            "all of them; the design is loadable then.",
+        ),
     ] = None,
     budget: params.Budget = None,
     shell: params.Shell = "none",
@@ -71,7 +78,8 @@ def command(
     from finn_vitprune.synth.budget import Budget
     from finn_vitprune.synth.parts import get_part
 
-    for path in (model, config, folding, images, part_resources, *(reserve or ())):
+    models, room = _reserved(reserve or ())
+    for path in (model, config, folding, images, part_resources, *models):
         need_file(path)
     part = None if fpga_part is None else get_part(fpga_part, part_resources).with_shell(shell).name
 
@@ -100,7 +108,8 @@ def command(
             frames_in_flight=frames_in_flight,
             goal=goal,
             loadable=loadable,
-            reserve=tuple(reserve or ()),
+            reserve=models,
+            room=room,
             budget=Budget.parse(budget or ""),
             shell=shell,
             part_resources=part_resources,
@@ -127,6 +136,33 @@ def _engines(text: str | None) -> int | Literal["auto"] | None:
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"engines {text}: use a number of 1 or more, or auto")
     return int(text)
+
+
+def _reserved(texts: Sequence[str]) -> tuple[tuple[Path, ...], float | Literal["dense"] | None]:
+    """Models that a design is made for, and the room that it has besides.
+
+    Raises:
+        UserError: two texts say how much room, or a share is not above 0.
+    """
+    from finn_vitprune.errors import UserError
+
+    shares = {text: _share(text) for text in texts}
+    said = [text for text in texts if shares[text] is not None]
+    if len(said) > 1:
+        raise UserError(f"reserve {' and '.join(said)}: say the room once, as a share or as dense")
+    if said and said[0] != "dense" and not 0 < shares[said[0]] < inf:
+        raise UserError(f"reserve {said[0]}: use a share above 0, as 0.2, or dense")
+    return tuple(Path(text) for text in texts if shares[text] is None), shares[said[0]] if said else None
+
+
+def _share(text: str) -> float | Literal["dense"] | None:
+    """What a text says of room, where it names no file."""
+    if text == "dense" or Path(text).is_file():
+        return "dense" if text == "dense" else None
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _counts(text: str | None) -> tuple[int, ...] | None:

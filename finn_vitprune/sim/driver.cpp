@@ -588,9 +588,9 @@ private:
 int main(int argc, char** argv) {
     if (argc < 4) fail("usage: CONFIG FOLDER SEED [PLUSARG...]");
     VerilatedContext context;
-    context.commandArgs(argc, argv);
     context.randReset(2);
     context.randSeed(std::atoi(argv[3]));
+    context.commandArgs(argc, argv);  // which may say otherwise
     Dut dut;
     bind_dut(&context, dut);
     Run(dut, argv[1], argv[2]).go();

@@ -18,6 +18,8 @@ from finn_vitprune.sim.toolchain import SimulationError
 
 DRAIN_CYCLES = 32
 """Cycles that a run continues after the last expected beat, to see beats that should not be there."""
+FILL = ("+fill", "+verilator+rand+reset+0")
+"""Memories are filled from files. Registers begin at 0, as in an FPGA: a load that a random one began would end what is filled."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ class Simulator:
             names = [e.name for e in self.edges]
             config += [f"tap {names.index(name)} {beats}" for name, beats in taps.items()]
             (folder / "config").write_text("\n".join(config) + "\n")
-            self._execute(folder, data_dir, stimulus.seed, progress, ["+fill"] if fill else [])
+            self._execute(folder, data_dir, stimulus.seed, progress, FILL if fill else [])
             return self._read(folder, inputs, expected, counts, taps)
 
     def _check(self, inputs: Mapping, expected: Mapping, taps: Mapping, loads: Mapping) -> None:

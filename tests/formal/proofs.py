@@ -326,7 +326,7 @@ ENGINE_PROGRESS = Proof(
     ),
 )
 
-DROP_FILES = ("vp_fifo", "vp_credit_fifo", "vp_delay", "vp_token_drop_lane", "vp_token_drop_fuse", "vp_token_drop_requant", "vp_token_drop")
+DROP_FILES = ("vp_load_hop", "vp_load_region", "vp_fifo", "vp_credit_fifo", "vp_delay", "vp_token_drop_lane", "vp_token_drop_fuse", "vp_token_drop_requant", "vp_token_drop")
 RANK_FILES = ("vp_ram", "vp_token_drop_insert", "vp_token_drop_histogram", "vp_token_drop_rank")
 DROP_PATH = Proof(
     "vp_token_drop, any decisions", "proof_drop_path", ("vp_skid", "vp_ram", *DROP_FILES), without="p_progress",
@@ -336,8 +336,8 @@ DROP_PATH = Proof(
         Fault("vp_token_drop", "spare_full_q <= left;", "spare_full_q <= spare_full_q || (in0_tvalid && in_ready_q);", "p_kept"),
         Fault("vp_token_drop", "x_q <= fused_valid ? fused : use_spare_q ? spare_q : in0_tdata;",
               "x_q <= fused_valid ? fused : in0_tdata;", "p_kept"),
-        Fault("vp_token_drop", "if (end_token && last_token) emit_q <= 1'b1;",
-              "if (end_token) emit_q <= 1'b1;", "p_kept"),
+        Fault("vp_token_drop", "if (end_token && last_token && !shape.all[0]) emit_q <= 1'b1;",
+              "if (end_token && !shape.all[0]) emit_q <= 1'b1;", "p_kept"),
         Fault("vp_token_drop", "else if (fused_last) emit_q <= 1'b0;", "else if (fused_valid) emit_q <= 1'b0;", "p_kept"),
         Fault("vp_token_drop", "known && can_take && !emit_q", "known && !emit_q", "p_kept"),
     ),
@@ -350,7 +350,7 @@ DROP_RANK = Proof(
         Fault("vp_token_drop_rank", "if (frame_done) read_bank_q <= !read_bank_q;", "",
               "decides.p_progress"),
         Fault("vp_token_drop_rank", "result_valid && !known_q && !wait_valid_q;", "result_valid;", "p_keep"),
-        Fault("vp_token_drop_rank", "(first_q || known_q) && !wait_valid_q;", "(first_q || known_q);", "p_last"),
+        Fault("vp_token_drop_rank", "(first_q || known_q || passes) && !wait_valid_q;", "(first_q || known_q || passes);", "p_last"),
         Fault("vp_token_drop_insert", "above = key_q[i] > cell_q[i]", "above = key_q[i] < cell_q[i]", "p_keep"),
     ),
 )
@@ -359,7 +359,7 @@ DROP = Proof(
     {"TOKENS": 3, "STEADY": 1, "X_BITS": 2, "SCORE_WIDTH": 3, "RANK_WIDTH": 3, "LIMIT": 4, "SHIFT": 2},
     cycles=150, reach=40, never=("hold.g_output.c_waits",),
     faults=(
-        Fault("vp_token_drop_requant", "rounded[0] && !tie[STAGES-1]", "rounded[0]", "p_fused"),
+        Fault("vp_token_drop_requant", "rounded[0] && !between", "rounded[0]", "p_fused"),
         Fault("vp_token_drop", "else if (push && fused_last) fresh_q <= 1'b1;", "", "p_fused"),
         Fault("vp_token_drop_lane", "d[3] ? (d[2] ? ~s1 : ~s2)", "d[3] ? (d[2] ? ~s2 : ~s1)", "p_fused"),
     ),

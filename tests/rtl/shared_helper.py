@@ -63,10 +63,10 @@ class BuiltShared:
         """The same after a load of ``words``, those of the unit's memories or others."""
         return self._run(frames, Stimulus(), loads={CHAIN: words})
 
-    def filled(self, frames: Sequence[Frame]) -> SimResult:
+    def filled(self, frames: Sequence[Frame], stimulus: Stimulus = Stimulus()) -> SimResult:
         """The same with memories that are filled from files."""
         Contents.load(self.folder).fill(self.folder)
-        return self._run(frames, Stimulus(), fill=True)
+        return self._run(frames, stimulus, fill=True)
 
     def _run(self, frames: Sequence[Frame], stimulus: Stimulus, **loaded) -> SimResult:
         ops = self.op.by_encoder()

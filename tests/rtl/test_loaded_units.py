@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.rtl import test_block_sparse_mvau, test_layernorm, test_lookup, test_pruned_attention, test_select_token, test_split
-from tests.rtl import test_switch
-from tests.rtl.helper import PATTERNS, assert_ok, build_op, random_stream
+from tests.rtl import test_switch, test_token_drop
+from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
 from tests.rtl.shared_helper import BuiltShared, build_shared, check_shared, generate_networks, generate_shared
 from tests.sampling import spread
 
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.load_chain import LoadedBackend, table_memory, table_vector
 from finn_vitprune.sim import Stimulus
+from finn_vitprune.sim.contents import Contents
 
 MATRIX, ATTENTION = "BlockSparseMVAU", "PrunedAttention"
 SHARED = {
@@ -56,6 +57,32 @@ def test_a_loaded_unit_of_one_encoder_equals_its_golden_model(name):
         assert_ok(built.run(streams, stimulus), built, streams, stimulus)
 
 
+DROPS = {
+    "insertion": ("insert", [(17, 8, 2), (17, 12, 3), (9, 1, 1), (17, 15, 2), (12, 11, 4), (3, 1, 6)]),
+    "histograms": ("histogram", [(60, 30, 1), (60, 58, 2), (40, 20, 3), (60, 59, 1)]),
+}
+"""By name: the ranker, and networks: tokens, tokens kept, heads."""
+
+
+@pytest.mark.parametrize("name", DROPS)
+def test_one_token_drop_serves_networks_that_drop_otherwise(name):
+    """Many or few tokens kept, or all; other heads; contents by the chain and from files; a reset keeps them."""
+    ranking, networks = DROPS[name]
+    uses = [test_token_drop.attrs(tokens, 48, 4, k, heads, ranking) | {"loaded": 1} for tokens, k, heads in networks]
+    ops = [build_node("VitTokenDrop", use)[0] for use in uses]
+    for op in ops:
+        for other in ops:
+            op.widen(other)
+    assert len({op.wrapper_text() for op in ops}) == 1
+    for (tokens, k, heads), op, use in zip(networks, ops, uses):
+        use |= {name: op.get_nodeattr(name) for name in ("least", "scoreDataType")}
+        streams = [test_token_drop.codes(5, tokens, 48), test_token_drop.attention_scores(5, tokens, heads)]
+        built = check_op("VitTokenDrop", use, streams, patterns=(*PATTERNS[:1], *test_token_drop.LATE_SCORES[:2])).built
+        streams = [test_token_drop.codes(12, tokens, 48), test_token_drop.tied_scores(tokens, heads, k)]
+        Contents.load(built.folder).fill(built.folder)
+        assert_ok(built.run(streams, fill=True), built, streams, Stimulus())
+
+
 @pytest.mark.parametrize("kind", ["VitSwitch", "VitMerge"])
 def test_loaded_branches_pass_frames_in_order(kind):
     op, _, keep = test_switch.generated(kind, *test_switch.SHAPES[1], loaded=1)
@@ -69,7 +96,7 @@ def test_memories_filled_from_files_equal_loaded_ones(name):
     built = build_shared(op_type, loaded(uses))
     drawn = [built.draw(e, e) for e in range(len(uses))]
     assert built.run(drawn).ok
-    assert built.filled(drawn).ok
+    assert all(built.filled(drawn, Stimulus(seed=seed)).ok for seed in range(1, 9))
 
 
 @pytest.mark.parametrize("name", spread(SHARED))

@@ -1,22 +1,23 @@
-// Token drop without a frame buffer: of TOKENS tokens the first (class token) and the KEEP of highest
-// score pass in order, then follows one token fused of the others. TOKENS tokens a frame go in, KEEP + 2
+// Token drop without a frame buffer: of N tokens, at most TOKENS, the first (class token) and the k of highest
+// score pass in order, then follows one token fused of the others. N tokens a frame go in, k + 2
 // come out. Kept and dropped tokens take a cycle a beat; while the fused token leaves, FUSE_LANES
 // elements a cycle, no token is taken. So a frame takes as long whichever tokens are kept:
-// TOKENS * D / SIMD + D / FUSE_LANES cycles and a few. What is taken runs to its end without an enable: a beat
-// enters when the FIFO at the output has a place for it. With KEEP = TOKENS - 1 nothing is dropped: tokens
-// pass unchanged and scores are taken and ignored.
+// N * D / SIMD + D / FUSE_LANES cycles and a few. What is taken runs to its end without an enable: a beat
+// enters when the FIFO at the output has a place for it. Where nothing is dropped, tokens pass unchanged and
+// scores are taken and ignored.
+// SHAPES says how many tokens there are, which are dropped, and the constant of the fused token (shape_t). Loaded numbers
+// stand still while frames are inside, and the unit is in reset until they are there.
 `default_nettype none
 
 module vp_token_drop #(
     int unsigned TOKENS      = 17,
     int unsigned D           = 48,
     int unsigned SIMD        = 4,
-    int unsigned KEEP        = 8,
+    int unsigned CELLS       = 8,    // of a ranking by insertion
     int unsigned SCORE_WIDTH = 18,   // of the stream
-    int unsigned RANK_WIDTH  = 15,   // of scores that may be the KEEP-th largest
+    int unsigned RANK_WIDTH  = 15,   // of scores that may be the k-th largest
     int unsigned DROP_WIDTH  = 14,   // of scores that may be dropped
     int unsigned ACC_WIDTH   = 32,
-    int unsigned MULT        = 1,
     int unsigned MULT_WIDTH  = 1,
     int unsigned SHIFT       = 17,
     bit          TIES        = 1'b1,
@@ -25,6 +26,10 @@ module vp_token_drop #(
     int unsigned DIGITS      = 0,
     parameter    SUMS_STYLE  = "distributed",
     parameter    SCORE_STYLE = "distributed",
+    parameter logic [191:0] SHAPES = '0,  // see shape_t
+    bit          LOADED      = 1'b0,  // it comes through the load chain
+    parameter    UNIT        = "",    // of a file from which simulations fill it
+    int unsigned LOAD_STAGES = 1,     // registers before the hop
     localparam int unsigned SCORE_BITS = (SCORE_WIDTH + 7) / 8 * 8
 ) (
     input  wire logic                  clk,
@@ -37,19 +42,56 @@ module vp_token_drop #(
     output      logic                  in1_tready,
     output      logic [SIMD*16-1:0]    out0_tdata,
     output      logic                  out0_tvalid,
-    input  wire logic                  out0_tready
+    input  wire logic                  out0_tready,
+    input  wire logic [33:0]           load_in,
+    output      logic [33:0]           load_out
 );
-    if (SIMD < 1 || D % SIMD != 0 || KEEP < 1 || KEEP >= TOKENS) begin : g_check
-        $error("vp_token_drop: TOKENS %0d, KEEP %0d, D %0d or SIMD %0d out of range", TOKENS, KEEP, D, SIMD);
+    logic [33:0] chain;
+    vp_delay #(.WIDTH(34), .LENGTH(LOAD_STAGES)) load_later (.clk, .rst_n, .in(load_in), .out(chain));
+
+    typedef struct packed {
+        logic [31:0] before_last;  // index of the token before the last one
+        logic [31:0] keep;         // k - 1
+        logic [31:0] pads;         // cells that are too many
+        logic [31:0] invert;       // the dropped scores are ranked, being fewer
+        logic [31:0] all;          // nothing is dropped
+        logic [31:0] mult;
+    } shape_t;
+    if (SIMD < 1 || D % SIMD != 0 || (!LOADED && SHAPES[191:160] + 2 != TOKENS)) begin : g_check
+        $error("vp_token_drop: TOKENS %0d, D %0d or SIMD %0d out of range", TOKENS, D, SIMD);
     end
 
-    if (KEEP == TOKENS - 1) begin : g_all
+    shape_t shape, data;
+    logic we, unused_waddr, filled;
+    vp_load_region #(.LOADED(LOADED), .DEPTH(1), .WIDTH($bits(shape_t))) region (
+        .clk, .rst_n, .load_in(chain), .load_out, .we, .waddr(unused_waddr), .data, .filled
+    );
+    logic run_n;  // a reset, which lasts until the numbers are there
+    if (LOADED) begin : g_loaded
+        logic [$bits(shape_t)-1:0] mem[1];
+        logic known_q;
+        always_ff @(posedge clk) begin
+            if (we) mem[0] <= data;
+            known_q <= filled;
+        end
+        assign shape = mem[0];
+        assign run_n = rst_n && known_q;
+`ifndef SYNTHESIS
+        initial if ($test$plusargs("fill") != 0) $readmemh({UNIT, "_shapes.fill"}, mem);
+`endif
+    end else begin : g_built_in
+        assign shape = SHAPES;
+        assign run_n = rst_n;
+    end
+
+    if (!LOADED && SHAPES[63:32] != '0) begin : g_all
         vp_skid #(.WIDTH(SIMD * 16)) skid (
             .clk, .rst_n, .in_data(in0_tdata), .in_valid(in0_tvalid), .in_ready(in0_tready),
             .out_data(out0_tdata), .out_valid(out0_tvalid), .out_ready(out0_tready)
         );
         always_ff @(posedge clk) in1_tready <= rst_n;
     end else begin : g_drop
+        localparam int unsigned COUNT_W = $clog2(TOKENS), CELL_W = $clog2(CELLS + 1);
         localparam int unsigned BEATS = D / SIMD;
         localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
         localparam int unsigned GROUPS = SIMD / FUSE_LANES;
@@ -60,18 +102,21 @@ module vp_token_drop #(
         localparam int unsigned READ = SUMS_STYLE == "block" ? 3 : 1;
         localparam int unsigned AGAIN = READ + 3;
         localparam int unsigned PACE = SCORE_STYLE == "block" ? 4 : 2;  // cycles from decision to decision
-        localparam int unsigned ROWS = (ACC_WIDTH + 4) / 5;
-        localparam int unsigned FUSE_LATENCY = READ + (ROWS + 1) / 2 + 7 + GROUPS;  // at most, of a beat that is asked for
+        localparam int unsigned ROWS = LOADED ? (ACC_WIDTH + 1) / 2 : (ACC_WIDTH + 4) / 5;
+        // At most, of a beat that is asked for.
+        localparam int unsigned FUSE_LATENCY = READ + (ROWS + 1) / 2 + 7 + GROUPS + (LOADED ? 1 : 0);
         localparam int unsigned PLACES = FUSE_LATENCY / GROUPS + 4;
 
         logic [DROP_WIDTH-1:0] score;
         logic known, keep, last_token;
         logic end_token;
         vp_token_drop_rank #(
-            .COUNT(TOKENS - 1), .KEEP(KEEP), .SCORE_WIDTH(SCORE_WIDTH), .RANK_WIDTH(RANK_WIDTH),
+            .COUNT(TOKENS - 1), .CELLS(CELLS), .PADDED(LOADED), .SCORE_WIDTH(SCORE_WIDTH), .RANK_WIDTH(RANK_WIDTH),
             .DROP_WIDTH(DROP_WIDTH), .LEVELS(LEVELS), .DIGITS(DIGITS), .STYLE(SCORE_STYLE)
         ) rank (
-            .clk, .rst_n, .in_score(in1_tdata[SCORE_WIDTH-1:0]), .in_valid(in1_tvalid), .in_ready(in1_tready),
+            .clk, .rst_n(run_n), .before_last(COUNT_W'(shape.before_last)), .keep(COUNT_W'(shape.keep)),
+            .pads(CELL_W'(shape.pads)), .invert(shape.invert[0]), .all(shape.all[0]),
+            .in_score(in1_tdata[SCORE_WIDTH-1:0]), .in_valid(in1_tvalid), .in_ready(in1_tready),
             .out_score(score), .out_keep(keep), .out_last(last_token), .out_valid(known), .out_ready(end_token)
         );
 
@@ -84,7 +129,7 @@ module vp_token_drop #(
         wire logic take = (spare_full_q || in0_tvalid) && known && can_take && !emit_q && !wait_q;
         wire logic left = (spare_full_q || (in0_tvalid && in_ready_q)) && !take;
         always_ff @(posedge clk) begin
-            if (!rst_n) begin
+            if (!run_n) begin
                 spare_full_q <= 1'b0;
                 in_ready_q   <= 1'b0;
                 pass_q       <= 1'b0;
@@ -117,13 +162,13 @@ module vp_token_drop #(
         end else begin : g_beats
             logic last_beat_q;
             always_ff @(posedge clk) begin
-                if (!rst_n) last_beat_q <= 1'b0;
+                if (!run_n) last_beat_q <= 1'b0;
                 else if (step) last_beat_q <= beat_q == BEAT_W'(BEATS - 2) && !last_beat_q;
             end
             assign last_beat = last_beat_q;
         end
         always_ff @(posedge clk) begin
-            if (!rst_n) begin
+            if (!run_n) begin
                 beat_q  <= '0;
                 group_q <= '0;
                 first_group_q <= 1'b1;
@@ -134,9 +179,9 @@ module vp_token_drop #(
                 if (step) beat_q <= last_beat ? '0 : beat_q + 1'b1;
                 if (ask) group_q <= last_group ? '0 : group_q + 1'b1;
                 if (ask) first_group_q <= last_group;
-                if (end_token && last_token) emit_q <= 1'b1;
+                if (end_token && last_token && !shape.all[0]) emit_q <= 1'b1;
                 else if (fused_last) emit_q <= 1'b0;
-                if (end_token && last_token) ask_q <= 1'b1;
+                if (end_token && last_token && !shape.all[0]) ask_q <= 1'b1;
                 else if (ask && last_ask) ask_q <= 1'b0;
                 if (end_token && !keep) fresh_q <= 1'b0;
                 else if (fused_last) fresh_q <= 1'b1;
@@ -147,7 +192,7 @@ module vp_token_drop #(
             localparam int unsigned KEPT = BEATS < PACE ? PACE - BEATS : 0, DROPPED = AGAIN - BEATS;
             logic [AGAIN-2:0] left_q;  // ones, as many as cycles to wait
             always_ff @(posedge clk) begin
-                if (!rst_n) left_q <= '0;
+                if (!run_n) left_q <= '0;
                 else if (end_token) left_q <= '1 >> (AGAIN - 1 - (keep ? KEPT : DROPPED));
                 else left_q <= left_q >> 1;
             end
@@ -162,17 +207,17 @@ module vp_token_drop #(
             .BEATS(BEATS), .SIMD(SIMD), .SCORE_WIDTH(DROP_WIDTH), .ACC_WIDTH(ACC_WIDTH), .LOW(LOW),
             .STYLE(SUMS_STYLE), .READ(READ)
         ) fuse (
-            .clk, .rst_n, .beat(beat_q), .score, .fresh(fresh_q), .x(x_q), .drop(drop_q), .low, .high
+            .clk, .rst_n(run_n), .beat(beat_q), .score, .fresh(fresh_q), .x(x_q), .drop(drop_q), .low, .high
         );
         vp_token_drop_requant #(
-            .SIMD(SIMD), .LANES(FUSE_LANES), .ACC_WIDTH(ACC_WIDTH), .LOW(LOW), .MULT(MULT),
-            .MULT_WIDTH(MULT_WIDTH), .SHIFT(SHIFT), .TIES(TIES), .READ(READ)
+            .SIMD(SIMD), .LANES(FUSE_LANES), .ACC_WIDTH(ACC_WIDTH), .LOW(LOW),
+            .MULT_WIDTH(MULT_WIDTH), .SHIFT(SHIFT), .TIES(TIES), .READ(READ), .LOADED(LOADED)
         ) requant (
-            .clk, .rst_n, .valid(ask), .last(last_ask), .group(group_q), .low, .high,
+            .clk, .rst_n(run_n), .mult(MULT_WIDTH'(shape.mult)), .valid(ask), .last(last_ask), .group(group_q), .low, .high,
             .out_data(fused), .out_valid(fused_valid), .out_last(fused_last)
         );
         vp_credit_fifo #(.WIDTH(SIMD * 16), .DEPTH(PLACES)) out (
-            .clk, .rst_n, .take((take && keep) || (ask && first_group_q)), .can_take, .push(pass_q), .push_data(x_q),
+            .clk, .rst_n(run_n), .take((take && keep) || (ask && first_group_q)), .can_take, .push(pass_q), .push_data(x_q),
             .out_data(out0_tdata), .out_valid(out0_tvalid), .out_ready(out0_tready)
         );
     end

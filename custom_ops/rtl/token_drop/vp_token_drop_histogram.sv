@@ -1,5 +1,5 @@
-// Ranks COUNT keys a frame by counting: finds the KEEP-th largest key (threshold) and how many keys equal
-// to it are among the KEEP largest, less one (ties). Every key is counted, as it comes, under its upper
+// Ranks at most COUNT keys a frame by counting: finds the k-th largest key (threshold), keep being k - 1, and how many keys equal
+// to it are among the k largest, less one (ties). Every key is counted, as it comes, under its upper
 // bits in LEVELS histograms, each finer than the one above; then the histograms are searched from the top
 // bin down, level by level, each within the bin found above. DIGITS holds one hexadecimal digit a level,
 // the top level first: the bits that the level adds; together they are the WIDTH bits of a key. The result
@@ -9,7 +9,6 @@
 
 module vp_token_drop_histogram #(
     int unsigned COUNT  = 196,
-    int unsigned KEEP   = 99,
     int unsigned WIDTH  = 12,
     int unsigned LEVELS = 3,
     int unsigned DIGITS = 'h345,
@@ -20,6 +19,7 @@ module vp_token_drop_histogram #(
     input  wire logic [WIDTH-1:0] in_key,
     input  wire logic             in_valid,
     input  wire logic             in_last,
+    input  wire logic [COUNT_W-1:0]    keep,
     output      logic             idle,
     output      logic [WIDTH-1:0] threshold,
     output      logic [COUNT_W-1:0]    ties,
@@ -37,9 +37,8 @@ module vp_token_drop_histogram #(
         steps = 0;
         for (int unsigned i = 0; i < LEVELS; i++) steps = steps + (1 << digit(i));
     endfunction
-    if (LEVELS < 1 || LEVELS > 4 || cut(LEVELS - 1) != WIDTH || KEEP < 1 || KEEP > COUNT) begin : g_check
-        $error("vp_token_drop_histogram: DIGITS %h of %0d LEVELS must add up to WIDTH %0d; KEEP %0d of %0d",
-               DIGITS, LEVELS, WIDTH, KEEP, COUNT);
+    if (LEVELS < 1 || LEVELS > 4 || cut(LEVELS - 1) != WIDTH) begin : g_check
+        $error("vp_token_drop_histogram: DIGITS %h of %0d LEVELS must add up to WIDTH %0d", DIGITS, LEVELS, WIDTH);
     end
     localparam int unsigned SPAN = steps() + 4 * LEVELS + 3;
     localparam int unsigned SPAN_W = $clog2(SPAN + 1);
@@ -147,7 +146,7 @@ module vp_token_drop_histogram #(
 
     always_ff @(posedge clk) begin
         count_q <= counts[level_q];
-        if (!rst_n || state_q == COUNTING) rest_q <= (COUNT_W + 1)'(KEEP - 1);
+        if (!rst_n || state_q == COUNTING) rest_q <= (COUNT_W + 1)'(keep);
         else if (found) rest_q <= before_q;
         else if (look_q[3]) rest_q <= rest_q - (COUNT_W + 1)'(count_q);
         before_q <= rest_q;

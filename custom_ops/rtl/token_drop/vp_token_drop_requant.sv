@@ -1,8 +1,9 @@
-// Fused token from its sums: round_half_even(sum * MULT * 2^-SHIFT), LANES elements a cycle, collected to
+// Fused token from its sums: round_half_even(sum * mult * 2^-SHIFT), LANES elements a cycle, collected to
 // beats of SIMD. A group of LANES elements is asked for in cycle -1 (group, last: of the token); the word
 // of SIMD sums that holds it comes in two parts, low in cycle READ - 1 and high in cycle READ + 3. The constant is
 // multiplied by five bits of the sum a row, one LUT a bit. Nothing waits: a beat is valid for one cycle, out_last
-// with the last. MULT is odd, and the result must fit 16 bits.
+// with the last. The result must fit 16 bits. mult does not change before the next reset. Unless LOADED it is a constant, and
+// odd; with LOADED a row has two bits of the sum.
 `default_nettype none
 
 module vp_token_drop_requant #(
@@ -10,17 +11,18 @@ module vp_token_drop_requant #(
     int unsigned LANES      = 1,
     int unsigned ACC_WIDTH  = 34,
     int unsigned LOW        = 12,
-    int unsigned MULT       = 1,
     int unsigned MULT_WIDTH = 1,
     int unsigned SHIFT      = 16,
     bit          TIES       = 1'b1,  // a sum may lie exactly between two results
     int unsigned READ       = 1,
+    bit          LOADED     = 1'b0,
     localparam int unsigned HIGH   = ACC_WIDTH - LOW,
     localparam int unsigned GROUPS = SIMD / LANES,
     localparam int unsigned GROUP_W     = GROUPS > 1 ? $clog2(GROUPS) : 1
 ) (
     input  wire logic                 clk,
     input  wire logic                 rst_n,
+    input  wire logic [MULT_WIDTH-1:0] mult,
     input  wire logic                 valid,
     input  wire logic                 last,
     input  wire logic [GROUP_W-1:0]        group,
@@ -30,27 +32,23 @@ module vp_token_drop_requant #(
     output      logic                 out_valid,
     output      logic                 out_last
 );
-    localparam int unsigned ROWS = (ACC_WIDTH + 4) / 5;
+    localparam int unsigned BITS = LOADED ? 2 : 5;                       // of the sum a row
+    localparam int unsigned ROWS = (ACC_WIDTH + BITS - 1) / BITS;
     localparam int unsigned STAGES = (ROWS + 1) / 2;                     // two rows a cycle
-    localparam int unsigned DONE = 5 * (ROWS - 1);                       // product bits below the last row
+    localparam int unsigned DONE = BITS * (ROWS - 1);                       // product bits below the last row
     localparam int unsigned NEED = SHIFT + 16 > DONE ? SHIFT + 16 - DONE : 1;
-    localparam int unsigned PARTIAL_W = MULT_WIDTH + 5 > NEED ? MULT_WIDTH + 5 : NEED;  // a row
-    localparam int unsigned HALF_ROW = (SHIFT - 1) / 5 < ROWS ? (SHIFT - 1) / 5 : ROWS - 1;
-    localparam int unsigned TIE_BITS = TIES ? SHIFT : 2;
-    localparam int unsigned LATENCY = READ + 4 + STAGES;                 // of the element, after cycle 0
-    if (SIMD % LANES != 0 || MULT % 2 == 0 || SHIFT < 1 || SHIFT + 16 > DONE + PARTIAL_W) begin : g_check
-        $error("vp_token_drop_requant: LANES %0d must divide SIMD %0d, MULT %0d be odd", LANES, SIMD, MULT);
+    localparam int unsigned PARTIAL_W = MULT_WIDTH + BITS > NEED ? MULT_WIDTH + BITS : NEED;  // a row
+    localparam int unsigned HALF_ROW = (SHIFT - 1) / BITS < ROWS ? (SHIFT - 1) / BITS : ROWS - 1;
+    localparam int unsigned TIE_BITS = TIES && !LOADED ? SHIFT : 2;
+    localparam int unsigned LATENCY = READ + 4 + STAGES + (LOADED ? 1 : 0);  // of the element, after cycle 0
+    if (SIMD % LANES != 0 || SHIFT < 1 || (LOADED && HALF_ROW == 0) || SHIFT + 16 > DONE + PARTIAL_W) begin : g_check
+        $error("vp_token_drop_requant: LANES %0d must divide SIMD %0d, SHIFT %0d be in the product", LANES, SIMD, SHIFT);
     end
 
-    // Digit d of a row times MULT, with the rounding half where the row covers it; the top digit is signed.
-    function automatic logic [PARTIAL_W-1:0] term(input logic [4:0] d, input int unsigned row);
-        term = '0;
-        for (int i = 0; i < 32; i++) begin
-            if (int'(d) == i) begin
-                term = PARTIAL_W'((row == ROWS - 1 && i > 15 ? i - 32 : i) * int'(MULT));
-                if (row == HALF_ROW) term = term + (PARTIAL_W'(1) << (SHIFT - 1 - 5 * row));
-            end
-        end
+    // Digit d of a row times the constant, with the rounding half where the row covers it; the top digit is signed.
+    function automatic logic [PARTIAL_W-1:0] multiple(input int d, input int unsigned row, input logic [MULT_WIDTH-1:0] constant);
+        multiple = PARTIAL_W'((row == ROWS - 1 && d >= 1 << (BITS - 1) ? d - (1 << BITS) : d) * $signed({1'b0, constant}));
+        if (row == HALF_ROW) multiple = multiple + (PARTIAL_W'(1) << (SHIFT - 1 - BITS * row));
     endfunction
 
     // valid_q[i], last_q[i], group_q[i]: cycle i.
@@ -91,14 +89,14 @@ module vp_token_drop_requant #(
         end
 
         // Rows 2s and 2s + 1 in cycle READ + 4 + s. What stands below a row is done and travels on.
-        wire logic [ROWS*5-1:0] sum = (ROWS * 5)'($signed({high_q, low_q[5]}));
-        logic [STAGES-1:0][ROWS*5-1:0] digits, done;
+        wire logic [ROWS*BITS-1:0] sum = (ROWS * BITS)'($signed({high_q, low_q[5]}));
+        logic [STAGES-1:0][ROWS*BITS-1:0] digits, done;
         logic [STAGES-1:0] tie;
         logic [ROWS-1:0][PARTIAL_W-1:0] left;
         assign digits[0] = sum;
-        assign tie[0] = TIES && sum[TIE_BITS-1:0] == {1'b1, {(TIE_BITS - 1) {1'b0}}};
+        assign tie[0] = TIES && !LOADED && sum[TIE_BITS-1:0] == {1'b1, {(TIE_BITS - 1) {1'b0}}};
         for (genvar s = 1; s < STAGES; s++) begin : g_stage
-            logic [ROWS*5-1:0] digits_q, done_q;
+            logic [ROWS*BITS-1:0] digits_q, done_q;
             logic tie_q;
             always_ff @(posedge clk) begin
                 if (!rst_n) digits_q <= '0;
@@ -114,27 +112,54 @@ module vp_token_drop_requant #(
             if (r == 0) begin : g_first
                 assign above = '0;
             end else if (r % 2 == 1) begin : g_same_cycle
-                assign above = PARTIAL_W'(left[r-1][PARTIAL_W-1:5]);
+                assign above = PARTIAL_W'(left[r-1][PARTIAL_W-1:BITS]);
             end else begin : g_next_cycle
-                logic [PARTIAL_W-1:5] left_q;
-                always_ff @(posedge clk) left_q <= left[r-1][PARTIAL_W-1:5];
+                logic [PARTIAL_W-1:BITS] left_q;
+                always_ff @(posedge clk) left_q <= left[r-1][PARTIAL_W-1:BITS];
                 assign above = PARTIAL_W'(left_q);
             end
-            assign left[r] = above + term(digits[r/2][5*r+:5], r);
+            logic [(1<<BITS)-1:0][PARTIAL_W-1:0] terms;  // one for each value of the digit
+            for (genvar d = 0; d < 1 << BITS; d++) begin : g_term
+                if (!LOADED) begin : g_built_in
+                    assign terms[d] = multiple(d, r, mult);
+                end else if (r == 0 || r == HALF_ROW || r == ROWS - 1) begin : g_own
+                    logic [PARTIAL_W-1:0] term_q;
+                    always_ff @(posedge clk) term_q <= multiple(d, r, mult);
+                    assign terms[d] = term_q;
+                end else begin : g_as_first
+                    assign terms[d] = g_row[0].terms[d];
+                end
+            end
+            logic [PARTIAL_W-1:0] term;
+            always_comb begin
+                term = '0;
+                for (int i = 0; i < 1 << BITS; i++) if (int'(digits[r/2][BITS*r+:BITS]) == i) term = terms[i];
+            end
+            assign left[r] = above + term;
             for (genvar s = 0; s < STAGES; s++) begin : g_done
                 if (s < r / 2) begin : g_before
-                    assign done[s][5*r+:5] = '0;
+                    assign done[s][BITS*r+:BITS] = '0;
                 end else if (s == r / 2) begin : g_here
-                    assign done[s][5*r+:5] = left[r][4:0];
+                    assign done[s][BITS*r+:BITS] = left[r][BITS-1:0];
                 end else begin : g_after
-                    assign done[s][5*r+:5] = g_stage[s].done_q[5*r+:5];
+                    assign done[s][BITS*r+:BITS] = g_stage[s].done_q[BITS*r+:BITS];
                 end
             end
         end
         wire logic [DONE+PARTIAL_W-1:0] product = {left[ROWS-1], done[STAGES-1][DONE-1:0]};
-        wire logic [15:0] rounded = product[SHIFT+:16];
+        logic [15:0] rounded;
+        logic between;  // the sum lies exactly between two results
+        if (LOADED) begin : g_whole_product
+            logic [SHIFT+15:0] product_q;
+            always_ff @(posedge clk) product_q <= product[SHIFT+15:0];
+            assign rounded = product_q[SHIFT+:16];
+            assign between = product_q[SHIFT-1:0] == '0;
+        end else begin : g_odd
+            assign rounded = product[SHIFT+:16];
+            assign between = tie[STAGES-1];
+        end
         logic [15:0] fused_q;
-        always_ff @(posedge clk) fused_q <= {rounded[15:1], rounded[0] && !tie[STAGES-1]};
+        always_ff @(posedge clk) fused_q <= {rounded[15:1], rounded[0] && !between};
         assign fused[l*16+:16] = fused_q;
     end
 

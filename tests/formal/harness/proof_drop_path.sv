@@ -29,9 +29,10 @@ module proof_drop_path #(
     logic in0_tready, in1_tready, out0_tvalid;
     logic [15:0] out0_tdata;
     vp_token_drop #(
-        .TOKENS(TOKENS), .D(BEATS), .SIMD(1), .KEEP(KEEP), .SCORE_WIDTH(3), .RANK_WIDTH(3), .DROP_WIDTH(3),
-        .ACC_WIDTH(19), .MULT(1), .MULT_WIDTH(1), .SHIFT(3), .FUSE_LANES(1)
-    ) dut (.*);
+        .TOKENS(TOKENS), .D(BEATS), .SIMD(1), .CELLS(1), .SCORE_WIDTH(3), .RANK_WIDTH(3), .DROP_WIDTH(3),
+        .ACC_WIDTH(19), .MULT_WIDTH(1), .SHIFT(3), .FUSE_LANES(1),
+        .SHAPES({32'(TOKENS - 2), 32'(KEEP - 1), 96'd0, 32'd1})
+    ) dut (.load_in('0), .load_out(), .*);
     proof_reset reset (.clk, .rst_n);
     proof_hold #(.WIDTH(16), .ASSUME(1'b1)) source (
         .clk, .rst_n, .data(in0_tdata), .valid(in0_tvalid), .ready(in0_tready)
@@ -147,7 +148,8 @@ endmodule
 // In the place of the ranker.
 module vp_token_drop_rank #(
     int unsigned COUNT       = 16,
-    int unsigned KEEP        = 4,
+    int unsigned CELLS       = 4,
+    bit          PADDED      = 1'b0,
     int unsigned SCORE_WIDTH = 17,
     int unsigned RANK_WIDTH  = 15,
     int unsigned DROP_WIDTH  = 14,
@@ -157,6 +159,11 @@ module vp_token_drop_rank #(
 ) (
     input  wire logic                   clk,
     input  wire logic                   rst_n,
+    input  wire logic [$clog2(COUNT + 1)-1:0] before_last,
+    input  wire logic [$clog2(COUNT + 1)-1:0] keep,
+    input  wire logic                   invert,
+    input  wire logic [$clog2(CELLS + 1)-1:0] pads,
+    input  wire logic                   all,
     input  wire logic [SCORE_WIDTH-1:0] in_score,
     input  wire logic                   in_valid,
     output      logic                   in_ready,

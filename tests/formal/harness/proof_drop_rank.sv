@@ -6,6 +6,7 @@
 module proof_drop_rank #(
     int unsigned COUNT      = 3,
     int unsigned KEEP       = 1,
+    int unsigned PADS       = 0,   // cells that are too many
     int unsigned BITS       = 2,   // of a score
     int unsigned RANK_BITS  = 2,
     int unsigned DROP_BITS  = 2,
@@ -22,13 +23,17 @@ module proof_drop_rank #(
     input wire logic            out_ready
 );
     localparam int unsigned TW = $clog2(COUNT + 1);
+    localparam bit DROPPED = COUNT - KEEP < KEEP;
+    localparam int unsigned CELLS = (DROPPED ? COUNT - KEEP : KEEP) + PADS;
     localparam int unsigned SUM = BITS + TW;
     logic in_ready, out_keep, out_last, out_valid;
     logic [DROP_BITS-1:0] out_score;
     vp_token_drop_rank #(
-        .COUNT(COUNT), .KEEP(KEEP), .SCORE_WIDTH(BITS), .RANK_WIDTH(RANK_BITS), .DROP_WIDTH(DROP_BITS),
+        .COUNT(COUNT), .CELLS(CELLS), .PADDED(PADS != 0), .SCORE_WIDTH(BITS), .RANK_WIDTH(RANK_BITS), .DROP_WIDTH(DROP_BITS),
         .LEVELS(LEVELS), .DIGITS(DIGITS)
-    ) dut (.*);
+    ) dut (
+        .before_last(TW'(COUNT - 1)), .keep(TW'(KEEP - 1)), .pads($clog2(CELLS + 1)'(PADS)), .invert(DROPPED), .all(1'b0), .*
+    );
     proof_reset reset (.clk, .rst_n);
     proof_hold #(.WIDTH(BITS), .ASSUME(1'b1)) source (
         .clk, .rst_n, .data(in_score), .valid(in_valid), .ready(in_ready)

@@ -31,6 +31,7 @@ module proof_token_drop #(
     input wire logic        out0_tready
 );
     localparam int unsigned OUT_TOKENS = KEEP + 2;
+    localparam bit DROPPED = TOKENS - 1 - KEEP < KEEP;
     localparam int unsigned TW = $clog2(TOKENS + 1);
     localparam int unsigned BW = $clog2(BEATS + 1);
     localparam int unsigned SUM = SCORE_WIDTH + TW;
@@ -40,10 +41,11 @@ module proof_token_drop #(
     always_comb a_reset : assume (rst_n == started_q);
 
     vp_token_drop #(
-        .TOKENS(TOKENS), .D(BEATS), .SIMD(1), .KEEP(KEEP), .SCORE_WIDTH(SCORE_WIDTH), .RANK_WIDTH(RANK_WIDTH),
-        .DROP_WIDTH(DROP_WIDTH), .ACC_WIDTH(ACC_WIDTH), .MULT(1), .MULT_WIDTH(1), .SHIFT(SHIFT), .TIES(TIES),
-        .FUSE_LANES(1), .LEVELS(LEVELS), .DIGITS(DIGITS)
-    ) dut (.*);
+        .TOKENS(TOKENS), .D(BEATS), .SIMD(1), .CELLS(DROPPED ? TOKENS - 1 - KEEP : KEEP), .SCORE_WIDTH(SCORE_WIDTH), .RANK_WIDTH(RANK_WIDTH),
+        .DROP_WIDTH(DROP_WIDTH), .ACC_WIDTH(ACC_WIDTH), .MULT_WIDTH(1), .SHIFT(SHIFT), .TIES(TIES),
+        .FUSE_LANES(1), .LEVELS(LEVELS), .DIGITS(DIGITS),
+        .SHAPES({32'(TOKENS - 2), 32'(KEEP - 1), 32'd0, 32'(DROPPED), 32'd0, 32'd1})
+    ) dut (.load_in('0), .load_out(), .*);
 
     // --- environment ---
     proof_hold #(.WIDTH(16), .ASSUME(1'b1)) source_x (
