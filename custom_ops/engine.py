@@ -79,6 +79,7 @@ class VitEngine(VitOp):
         "roles": ("s", True, ""),
         "frames_in_flight": ("i", False, 1),
         "interval": ("i", False, 0),
+        "least_depths": ("s", False, ""),
     }
 
     def _stream(self, tokens: str) -> Stream:

@@ -11,7 +11,7 @@ from qonnx.core.datatype import DataType
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
-from finn_vitprune.custom_ops.token_drop_estimate import MAX_KEY_BITS, DropFolding, DropSizes
+from finn_vitprune.custom_ops.token_drop_estimate import MAX_KEY_BITS, DropFolding, DropRange
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim.beats import Stream
 
@@ -57,7 +57,7 @@ class VitTokenDrop(FoldedOp):
         "outputDataType": ("s", False, "INT16"),
         "least": ("ints", False, []),
     }
-    """``least``: the numbers of a :class:`.DropSizes`, what the unit is made for at least."""
+    """``least``: the numbers of a :class:`.DropRange`, what the unit is made for at least."""
 
     # --- folding ---
 
@@ -66,7 +66,7 @@ class VitTokenDrop(FoldedOp):
         return DropFolding(
             tokens=get("tokens"), channels=get("channels"), simd=get("SIMD"), k=get("k"), mult=get("mult"),
             shift=get("shift"), score_bits=DataType[get("scoreDataType")].bitwidth(), wanted=get("ranking"),
-            interval=get("interval"), ram_style=get("ram_style"), least=DropSizes(*least) if len(least := get("least")) else None,
+            interval=get("interval"), ram_style=get("ram_style"), least=DropRange(*least) if len(least := get("least")) else None,
         )  # fmt: skip
 
     def pause_beats(self, inputs: list[TokenTimes]) -> int:
@@ -210,4 +210,4 @@ class VitTokenDrop_rtl(LoadedBackend, VitTokenDrop):
     def widen(self, other: Self) -> None:
         widest = max((op.get_nodeattr("scoreDataType") for op in (self, other)), key=lambda name: DataType[name].bitwidth())
         self.set_nodeattr("scoreDataType", widest)
-        self.set_nodeattr("least", list(self.folding().sizes.joined(other.folding().sizes)))
+        self.set_nodeattr("least", list(self.folding().made_for.joined(other.folding().made_for)))

@@ -45,6 +45,18 @@ class Ranking:
         return self.luts + bins.LUT + BRAM18_LUTS * bins.BRAM_18K
 
 
+class DropRange(NamedTuple):
+    """The frames that a loaded unit is made for: the most tokens, the fewest that are kept, the most heads."""
+
+    tokens: int
+    k: int
+    heads: int
+
+    def joined(self, other: DropRange) -> DropRange:
+        """Both."""
+        return DropRange(max(self.tokens, other.tokens), min(self.k, other.k), max(self.heads, other.heads))
+
+
 class DropSizes(NamedTuple):
     """What the hardware of a unit hangs on: N, cells of insertion, widths, and the shift behind the fused token's constant."""
 
@@ -56,11 +68,6 @@ class DropSizes(NamedTuple):
     mult_bits: int
     shift: int
 
-    def joined(self, other: DropSizes) -> DropSizes:
-        """Enough for both: the constant of the smaller shift has as many zeros more at its end."""
-        sizes = DropSizes(*map(max, zip(self, other)))
-        return sizes._replace(mult_bits=sizes.shift + max(of.mult_bits - of.shift for of in (self, other)))
-
 
 @dataclass(frozen=True)
 class DropFolding(Folding):
@@ -71,7 +78,7 @@ class DropFolding(Folding):
         mult, shift: mult 2**-shift stands for one over the number of heads. score_bits: width of a score.
         wanted: the ranker, or "auto". interval: cycles that a frame may take in the graph, or 0.
         ram_style: where the sums of the fused token are held, or "auto".
-        loaded: whether N, k and the constant come through the load chain. least: what the unit is made for at least.
+        loaded: whether N, k and the constant come through the load chain. least: what the unit is made for at least, if it is loaded.
     """
 
     tokens: int
@@ -85,7 +92,7 @@ class DropFolding(Folding):
     interval: int
     ram_style: str
     loaded: bool = False
-    least: DropSizes | None = None
+    least: DropRange | None = None
 
     @property
     def passes(self) -> bool:
@@ -94,13 +101,28 @@ class DropFolding(Folding):
 
     @cached_property
     def sizes(self) -> DropSizes:
-        """What the unit is made for."""
-        limit, (mult, shift) = self.score_limit, self.constant()
-        own = DropSizes(
-            self.tokens, max(int(self.loaded), min(self.drops, self.k)), min(self.score_bits, (limit // self.k + 1).bit_length()),
-            min(self.score_bits, (limit // (self.k + 1)).bit_length()), 16 + max(0, self.dropped_sum - 1).bit_length(),
-            mult.bit_length(), shift,
+        """What the unit is made for; loaded, of all frames in its range.
+
+        Of all constants at the largest shift the widest one counts: those of smaller shifts have zeros at their end.
+        """
+        tokens, k, heads = made = self.made_for
+        cells = min(max(k, (tokens - 1) // 2), tokens - 1 - k) if self.loaded else min(self.drops, k)
+        limit = heads << numerics.SCORE_BITS
+        dropped_sum = limit * (tokens - 1 - k) // (tokens - 1)
+        constants = [self.constant()]
+        if self.loaded:
+            constants += [reduced(*numerics.head_mean_constant(h)) for h in range(1, made.heads + 1)]
+        shift = max(shift for _, shift in constants)
+        return DropSizes(
+            tokens, max(1, cells), min(self.score_bits, (limit // k + 1).bit_length()),
+            min(self.score_bits, (limit // (k + 1)).bit_length()), 16 + max(0, dropped_sum - 1).bit_length(),
+            max((mult << shift - own).bit_length() for mult, own in constants), shift,
         )  # fmt: skip
+
+    @property
+    def made_for(self) -> DropRange:
+        """The frames that the unit is made for."""
+        own = DropRange(self.tokens, self.k, self.heads)
         return own if self.least is None else own.joined(self.least)
 
     @property
@@ -155,7 +177,7 @@ class DropFolding(Folding):
 
     def constant(self) -> tuple[int, int]:
         """The constant mult 2**-shift of the sums, with mult odd."""
-        return numerics.without_shared_twos(self.mult, self.shift + numerics.SCORE_BITS)
+        return reduced(self.mult, self.shift)
 
     @property
     def requant_rows(self) -> int:
@@ -310,6 +332,11 @@ class DropFolding(Folding):
         output = 5 * self.places.bit_length() + 10
         luts = self.simd * lane + self.fuse_lanes * fused + self.ranking.luts + control + output
         return sum((memory.resources for memory in self.memories), Estimate(LUT=luts))
+
+
+def reduced(mult: int, shift: int) -> tuple[int, int]:
+    """The constant of the sums of scores with one over H_live as mult 2**-shift: mult is odd."""
+    return numerics.without_shared_twos(mult, shift + numerics.SCORE_BITS)
 
 
 @cache

@@ -47,6 +47,11 @@ def engine_units(engine: VitEngine) -> GraphProto:
     return _Units(engine).graph()
 
 
+def role_depths(engine: VitEngine) -> dict[str, list[int]]:
+    """The FIFO depths in beats at the inputs of each role."""
+    return {name: list(role.depths) for name, role in _Units(engine).roles.items()}
+
+
 def role_ops(engine: VitEngine, body: ModelWrapper) -> Iterator[tuple[str, list[VitOp]]]:
     """The roles of an engine, and the ops of ``body``, its flat graph, that work as each."""
     nodes = {node.name: node for node in body.graph.node}
@@ -83,6 +88,7 @@ class _Units:
         self.nodes = {node.name: node for node in self.body.graph.node}
         self.bound = [BoundUnit(role, tuple(map(tuple, names))) for role, names in json.loads(engine.get_nodeattr("roles"))]
         self.encoders = len(self.bound[0].nodes)
+        self.least_depths: dict[str, list[int]] = json.loads(engine.get_nodeattr("least_depths") or "{}")
         self.frames = engine.get_nodeattr("frames_in_flight")
         self.constants: dict[str, np.ndarray] = {}
         self.edges = self._edges()
@@ -94,7 +100,8 @@ class _Units:
         ops = [self._op(unit, e) for e in range(self.encoders)]
         depths = [list(op.get_nodeattr("inFIFODepths")) for op in ops if op is not None]
         inputs = max(len(op.in_streams()) for op in ops if op is not None)
-        depth = [max([d[i] for d in depths if i < len(d)], default=2) for i in range(inputs)]
+        least = self.least_depths.get(unit.role, [])
+        depth = [max([d[i] for d in (*depths, least) if i < len(d)], default=2) for i in range(inputs)]
         if unit.role in WHOLE_FRAMES:
             slot = self._whole_slot(unit.role)
             depth[slot] = max(depth[slot], *(op.in_streams()[slot].beats for op in ops if op is not None))
@@ -333,13 +340,14 @@ class _Units:
         )  # fmt: skip
         model.graph.node.append(back)
         inserted = [node for node in model.graph.node if node.name not in units and node.name != back.name]
-        for i, node in enumerate(inserted):
-            node.name = f"{name}_{kind_of(node)}_{i}"
-            behind = model.find_consumer(node.output[0])
+        for node in inserted:
+            behind, tensor = model.find_consumer(node.output[0]), node.output[0]
             while behind in inserted:
-                behind = model.find_consumer(behind.output[0])
+                behind, tensor = model.find_consumer(behind.output[0]), behind.output[0]
+            slot = list(behind.input).index(tensor)
+            node.name = f"{behind.name}_{kind_of(node)}_{slot}"
             word = "FIFO" if getCustomOp(node).is_buffer else "width converter"
-            node.doc_string = f"{behind.doc_string} input {word} {i}"
+            node.doc_string = f"{behind.doc_string} input {slot} {word}"
         back.doc_string = f"{self.title}, way back"
         graph, tensors = model.graph, {t for node in inserted for t in (*node.input, *node.output)}
         rename_tensors(graph, {tensor: f"{name}_{tensor}" for tensor in tensors if tensor.startswith("inner_")})

@@ -6,7 +6,9 @@ folds, gives the same units, and the design's sizes are enough for each.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
@@ -20,8 +22,10 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.bind import bind
+from finn_vitprune.transforms.engine_units import role_depths
 from finn_vitprune.transforms.fold_engines import set_fold, write_folds, written_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
+from finn_vitprune.transforms.insert_fifos import SetFifoDepths
 from finn_vitprune.transforms.plan_engines import bind_units, engines_of
 from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
 
@@ -43,6 +47,7 @@ def make_loadable(model: ModelWrapper, others: Sequence[ModelWrapper] = ()) -> N
         UserError: a network needs other units than the design has; the text names the unit.
     """
     networks = [model, *others]
+    _deepen(networks)
     for network in networks:
         _change(network, _load_all)
     kept = [_ops(network) for network in networks]
@@ -50,7 +55,8 @@ def make_loadable(model: ModelWrapper, others: Sequence[ModelWrapper] = ()) -> N
         _check_names(kept[0], other)
     for network in networks:
         _change(network, lambda ops, _: _widen(ops, kept))
-        _deepen(network, networks)
+    for network in networks:
+        _change(network, _fill_rams)
     _change(model, _spare)
 
 
@@ -67,6 +73,8 @@ def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str])
     if engines:
         dealt = [len(engine.get_nodeattr("encoders")) for engine in engines]
         network = network.transform(InsertEngines(bind(network, dealt), engines[0].get_nodeattr("frames_in_flight")))
+        for engine, of_design in zip(engines_of(network), engines, strict=True):
+            engine.set_nodeattr("least_depths", of_design.get_nodeattr("least_depths"))
     folds = {}
     for node in design.graph.node:
         op = getCustomOp(node)
@@ -97,6 +105,7 @@ def contents_for(design: ModelWrapper, network: ModelWrapper, number: int, port:
     _change(network, _load_all)
     made = _ops(design)
     _check_names(_ops(network), made)
+    _check_depths(design, network)
     _change(network, lambda ops, _: _widen(ops, [made]))
     whole, units, data, regions = flattened(design), flattened(network), [], []
     needed = {node.name: getCustomOp(node) for node in units.graph.node}
@@ -172,17 +181,49 @@ def _spare(ops: Mapping[str, VitOp], _: ModelWrapper) -> None:
             op.spare()
 
 
-def _deepen(network: ModelWrapper, networks: Sequence[ModelWrapper]) -> None:
-    """FIFOs of engines as deep as any network needs, and as their RAM is."""
-    kept = [_ops(other) for other in networks]
+def _deepen(networks: Sequence[ModelWrapper]) -> None:
+    """FIFOs where any network needs one, as deep as the one that needs most: in engines, and before nodes outside of them."""
+    for engines in zip(*map(engines_of, networks), strict=True):
+        deepest: dict[str, list[int]] = {}
+        for engine in engines:
+            for role, depths in role_depths(engine).items():
+                deepest[role] = list(map(max, zip_longest(deepest.get(role, []), depths, fillvalue=0)))
+        for engine in engines:
+            engine.set_nodeattr("least_depths", json.dumps(deepest))
+            bind_units(engine)
+    needed = [_needed_depths(network) for network in networks]
+    for network in networks:
+        for node in network.graph.node:
+            found = [depths[node.name] for depths in needed if node.name in depths]
+            getCustomOp(node).set_nodeattr("inFIFODepths", list(map(max, zip_longest(*found, fillvalue=0))))
 
-    def change(ops: Mapping[str, VitOp], _: ModelWrapper) -> None:
-        for name, op in ops.items():
-            if op.is_buffer:
-                deepest = max(other[name].get_nodeattr("depth") for other in kept if name in other)
-                op.set_nodeattr("depth", -(-deepest // RAM_WORDS) * RAM_WORDS if deepest > RAM_WORDS else 1 << clog2(deepest))
 
-    _change(network, change)
+def _needed_depths(network: ModelWrapper) -> dict[str, list[int]]:
+    """FIFO depths in beats at the inputs of every node, engines as a whole."""
+    sized = ModelWrapper(network.model, make_deepcopy=True).transform(SetFifoDepths())
+    return {node.name: list(getCustomOp(node).get_nodeattr("inFIFODepths")) for node in sized.graph.node}
+
+
+def _check_depths(design: ModelWrapper, network: ModelWrapper) -> None:
+    """Raise a UserError where the network needs a deeper FIFO outside of engines than the design has."""
+    made = {node.name: getCustomOp(node) for node in design.graph.node}
+    for name, depths in _needed_depths(network).items():
+        if name not in made or len(depths) > len(has := list(made[name].get_nodeattr("inFIFODepths"))):
+            continue
+        for i, (depth, of_design) in enumerate(zip(depths, has)):
+            if depth > of_design:
+                raise UserError(
+                    f"unit {made[name].label} needs a FIFO of {depth} beats at input {i} for this network, the design has {of_design}: "
+                    "build the design with --reserve and this network's file"
+                )
+
+
+def _fill_rams(ops: Mapping[str, VitOp], _: ModelWrapper) -> None:
+    """FIFOs of engines as deep as their RAM is."""
+    for op in ops.values():
+        if op.is_buffer:
+            depth = op.get_nodeattr("depth")
+            op.set_nodeattr("depth", -(-depth // RAM_WORDS) * RAM_WORDS if depth > RAM_WORDS else 1 << clog2(depth))
 
 
 def _check_names(one: Mapping[str, VitOp], other: Mapping[str, VitOp]) -> None:

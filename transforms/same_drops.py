@@ -48,8 +48,9 @@ class SameDrops(Transformation):
 
     def apply(self, model: ModelWrapper):
         names = node_names(model)
-        for encoder in sorted(set(self.encoders) - drop_encoders(model)):
-            _add_drop(model, [node for node in model.graph.node if names[node.name].encoder == encoder])
+        own = {e: [node for node in model.graph.node if names[node.name].encoder == e] for e in set(self.encoders) - drop_encoders(model)}
+        for encoder in sorted(own):
+            _add_drop(model, own[encoder])
         attentions = [getCustomOp(node) for node in model.graph.node if kind_of(node) == ATTENTION]
         channels = max(getCustomOp(node).get_nodeattr("channels") for node in model.graph.node if kind_of(node) == "VitLayerNorm")
         heads = max(max(op.get_nodeattr("heads"), channels // op.get_nodeattr("head_dim")) for op in attentions)
