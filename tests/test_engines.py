@@ -10,6 +10,7 @@ import pytest
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.general import GiveUniqueNodeNames
+from tests.sampling import sampled
 from test_folding import EXAMPLE, PART, example  # noqa: F401 (a fixture: four encoders, drops in two, the last one for the class token)
 
 from finn_vitprune.bench.cycles import simulator_of
@@ -102,10 +103,10 @@ def built(request, specialised, tensors, tmp_path_factory):
     return BuiltEngine(op, simulator_of(op), folder, given, expected)
 
 
-@pytest.mark.parametrize("stimulus", [
-    Stimulus(), Stimulus(seed=1, pause=0.002, stall=0.01, burst=300), Stimulus(seed=2, pause=0.02, burst=200), Stimulus(seed=3, stall=0.4),
-    Stimulus(seed=4, reset_at=5_000), Stimulus(seed=5, pause=0.3, stall=0.3, reset_at=9_000),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize("stimulus", sampled([
+    Stimulus(), Stimulus(seed=5, pause=0.3, stall=0.3, reset_at=9_000), Stimulus(seed=1, pause=0.002, stall=0.01, burst=300),
+    Stimulus(seed=2, pause=0.02, burst=200), Stimulus(seed=3, stall=0.4), Stimulus(seed=4, reset_at=5_000),
+], 2), ids=str)  # fmt: skip
 def test_an_engine_gives_the_bits_of_its_encoders(built, stimulus):
     result = built.run(IMAGES, stimulus)
     assert result.ok, (result.deadlock, result.mismatches, result.violations)

@@ -239,7 +239,7 @@ SHARED_DRAWS: dict[str, tuple[Callable[[np.random.Generator], list[Use]], int]] 
 }
 """Op type to a draw of what its encoders need of a unit that they share, and the number of such units."""
 SHARED_CASES = [
-    pytest.param(op, SEED * 1000 + i, marks=[pytest.mark.whole] * (i > 1))
+    pytest.param(op, SEED * 1000 + i, marks=[pytest.mark.whole] * (i > 0))
     for op, (_, count) in SHARED_DRAWS.items() for i in range(count)
 ]
 

@@ -99,6 +99,7 @@ def test_the_program_of_the_readme(user):
     check_build(folder)
 
 
+@pytest.mark.whole
 def test_engines_are_asked_for_in_the_settings_of_the_folder(user):
     random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")[0].save(str(user.folder / "model.onnx"))
     folder = settings(user.folder / "build" / "accelerator", engines=1, frames_in_flight=2)

@@ -32,6 +32,11 @@ NETWORKS = {
     "built": {"seed": 1, "keep": "0.5"}, "reserved": {"seed": 2, "keep": "0.75"}, "not reserved": {"seed": 5, "keep": "0.5"},
     "larger": {"seed": 3, "keep": "1.0"}, "deeper": {"seed": 4, "depth": 4}, "wider": {"seed": 6, "dim": 64},
 }
+DROPPING = {
+    "half": {"seed": 1}, "dense": {"seed": 7, "keep": "1.0", "drop_at": ()}, "most": {"seed": 8, "keep": "0.6", "token_keep": "0.9"},
+    "some": {"seed": 9, "keep": "0.4", "token_keep": "0.7"}, "elsewhere": {"seed": 3, "drop_at": (1, 2)},
+}
+"""Networks of 10 tokens that drop them in other encoders, or other ones, or none."""
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +58,27 @@ def design(networks, tmp_path_factory) -> Path:
     return build(BuildOptions(
         model=networks["built"][0], output_dir=tmp_path_factory.mktemp("design") / "b", fpga_part=PART, target_fps=100_000,
         settings=settings,
+    ))
+
+
+@pytest.fixture(scope="module")
+def dropping(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
+    """Models that drop tokens, and their images."""
+    folder, found = tmp_path_factory.mktemp("dropping"), {}
+    for name, options in DROPPING.items():
+        model, images = random_vit(**{"image": 6, "dim": 32, "heads": 4, "depth": 3, "drop_at": (1,)} | options)
+        model.save(str(folder / f"{name}.onnx"))
+        np.savez(folder / f"{name}.npz", images=images)
+        found[name] = folder / f"{name}.onnx", images
+    return found
+
+
+@pytest.fixture(scope="module")
+def roomy(dropping, tmp_path_factory) -> Path:
+    """A design on one engine with room for the dense network."""
+    return build(BuildOptions(
+        model=dropping["half"][0], output_dir=tmp_path_factory.mktemp("roomy") / "b", fpga_part=PART, target_fps=60_000,
+        settings=BuildSettings(engines=1, frames_in_flight=2, room="dense", synth="none", max_images=4),
     ))
 
 
@@ -89,6 +115,18 @@ def test_another_network_gives_its_own_logits_bit_for_bit(design, networks, name
     expected = logits(model, images)
     assert np.array_equal(found, expected)
     assert not np.array_equal(expected, logits(networks["built"][0], images)), "the networks differ"
+
+
+@pytest.mark.parametrize("name", sampled(["dense", "most", "some"], 1))
+def test_room_for_the_dense_network_is_room_for_all_that_drop_less(roomy, dropping, name, tmp_path):
+    model, images = dropping[name]
+    contents_of(model, roomy)[0].write(tmp_path / "c.bin")
+    assert np.array_equal(simulate(roomy, images, tmp_path / "c.bin", "whole"), logits(model, images))
+
+
+def test_a_network_that_drops_where_the_design_has_no_drop_is_refused(roomy, dropping):
+    with pytest.raises(UserError, match="token_drop"):
+        contents_of(dropping["elsewhere"][0], roomy)
 
 
 def test_a_network_that_is_too_large_is_refused_with_the_size(design, networks):

@@ -97,6 +97,7 @@ def finish(process):
 
 
 @pytest.mark.slow
+@pytest.mark.whole
 def test_a_killed_sweep_goes_on_and_ends_as_an_unbroken_one(folder, tmp_path_factory):
     process = start(folder, "--seed", "0", "--row", "half", "--row", "float")
     waited = time.monotonic() + 120

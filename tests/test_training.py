@@ -336,6 +336,7 @@ def test_the_small_model_equals_the_masked_one_in_every_bit(keep, lanes, scope, 
     assert kept == blocks if scope == "local" else sum(kept) == kept_blocks(str(keep), 4 * 8)
 
 
+@pytest.mark.whole
 def test_two_processes_train_as_one(finished, tmp_path):
     """``accelerate launch`` with two CPU processes: the same losses up to the order of float sums."""
     _, metrics = finished

@@ -61,6 +61,7 @@ def test_instances_are_counted_by_hand(tmp_path, runs):
 
 
 @pytest.mark.slow
+@pytest.mark.whole
 def test_a_stopped_node_goes_on_with_the_pieces_that_are_missing(tmp_path, runs, monkeypatch):
     whole, commands = map_node(array(tmp_path), 300), list(runs[1])
     assert len(commands) == 1 + 4

@@ -1,0 +1,118 @@
+"""Room for other networks: what it is made of, and token drops that pass all tokens."""
+
+import numpy as np
+import pytest
+from finn.builder.build_dataflow_config import DataflowBuildConfig
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+from tests.vit_models import random_vit
+
+from finn_vitprune.block_mask import BlockMask
+from finn_vitprune.builds.networks import flat_hardware
+from finn_vitprune.cli.build import _reserved
+from finn_vitprune.errors import UserError
+from finn_vitprune.execute import golden
+from finn_vitprune.transforms.insert_engines import InsertEngines
+from finn_vitprune.transforms.bind import bind
+from finn_vitprune.transforms.node_names import kind_of
+from finn_vitprune.transforms.room import DENSE, with_room
+from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
+
+VIT = {"image": 6, "dim": 32, "heads": 4, "depth": 3, "drop_at": (1,)}
+SIZES = ("tokens", "channels", "MW", "MH", "heads", "queries", "first", "k", "mult", "shift", "tokens_in")
+
+
+def hardware(tmp_path, **options) -> ModelWrapper:
+    """The flat network of a random ViT."""
+    model, _ = random_vit(**VIT | options)
+    cfg = DataflowBuildConfig(
+        output_dir=str(tmp_path), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part="xczu7ev-ffvc1156-2-e"
+    )
+    return flat_hardware(model, cfg).hardware
+
+
+def sizes(model: ModelWrapper) -> list[tuple[str, dict[str, int]]]:
+    """Op type and sizes of every node, shifts of products aside."""
+    found = []
+    for node in model.graph.node:
+        op, kind = getCustomOp(node), kind_of(node)
+        names = [n for n in SIZES if n in op.get_nodeattr_types() and (kind == "VitTokenDrop" or n not in ("mult", "shift"))]
+        found.append((kind, {name: op.get_nodeattr(name) for name in names}))
+    return found
+
+
+def run(model: ModelWrapper, inputs: np.ndarray) -> np.ndarray:
+    return golden.run(model, {model.graph.node[0].input[0]: inputs})[model.graph.node[-1].output[0]]
+
+
+def test_room_for_the_dense_network_has_the_sizes_of_a_dense_one(tmp_path):
+    """But for the weights; the dense network drops no token, and gets drops that pass all."""
+    room = with_room(hardware(tmp_path, keep="0.5", seed=1), DENSE)
+    dense = hardware(tmp_path, keep="1.0", seed=2, drop_at=())
+    encoders = drop_encoders(room)
+    assert encoders == {1} and drop_encoders(dense) == set()
+    assert sizes(room.transform(SameDrops(encoders))) == sizes(dense.transform(SameDrops(encoders)))
+    for node in room.get_nodes_by_op_type("BlockSparseMVAU_rtl"):
+        op = getCustomOp(node)
+        assert BlockMask.of(room.get_initializer(node.input[1]), op.get_nodeattr("block")).grid.all()
+        op.verify_node()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 3.0])
+def test_a_share_more_is_between_the_network_and_the_dense_one(share, tmp_path):
+    own = hardware(tmp_path, keep="0.5", seed=1)
+    before = own.model.SerializeToString()
+    room, dense = with_room(own, share), with_room(own, DENSE)
+    assert own.model.SerializeToString() == before, "the network itself is as it was"
+    rows = [sizes(model) for model in (own, room, dense)]
+    for (kind, least), (_, found), (_, most) in zip(*rows):
+        for name in set(found) - {"mult", "shift"}:
+            assert least[name] <= found[name] <= most[name], f"{kind} {name}"
+    kept = [
+        sum(sum(getCustomOp(node).get_nodeattr("column_blocks")) for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"))
+        for model in (own, room, dense)
+    ]
+    assert kept[0] < kept[1] <= kept[2]
+    for node in room.graph.node:
+        getCustomOp(node).verify_node()
+
+
+def test_drops_that_pass_all_tokens_change_nothing(tmp_path):
+    model = hardware(tmp_path, drop_at=(), seed=3)
+    source = getCustomOp(model.graph.node[0]).in_streams()[0]
+    pixels = np.random.default_rng(1).integers(0, 256, (2, *source.shape[1:]))
+    added = model.transform(SameDrops({1, 2, 3}))
+    assert drop_encoders(added) == {1, 2}, "the last encoder works for the class token alone"
+    assert np.array_equal(run(added, pixels), run(model, pixels))
+    dealt = InsertEngines(bind(added, [2, 1]))
+    assert drop_encoders(added.transform(dealt)) == {1, 2}
+
+
+def test_scores_of_encoders_with_other_heads_have_one_type_in_an_engine(tmp_path):
+    """A score of four heads may be larger than those of two: streams of an engine hold both."""
+    model = hardware(tmp_path, drop_at=(1, 2), seed=4)
+    drops = [getCustomOp(node) for node in model.get_nodes_by_op_type("VitTokenDrop_rtl")]
+    drops[0].set_nodeattr("scoreDataType", "UINT18")
+    drops[1].set_nodeattr("scoreDataType", "UINT21")
+    (engine,) = (getCustomOp(node) for node in model.transform(InsertEngines(bind(model, [3]))).graph.node if kind_of(node) == "VitEngine")
+    types = {getCustomOp(n).get_nodeattr("scoreDataType") for n in engine.body.graph.node if kind_of(n) == "VitTokenDrop"}
+    attention = [getCustomOp(n) for n in engine.body.graph.node if kind_of(n) == "PrunedAttention"]
+    assert types == {"UINT21"} and all(op.get_nodeattr("scoreDataType") == "UINT21" for op in attention if op.get_nodeattr("scores"))
+
+
+def test_what_is_reserved_is_models_and_room(tmp_path):
+    model = tmp_path / "0.5"
+    model.write_bytes(b"")
+    assert _reserved(["a.onnx", "dense", "b.onnx"]) == ((type(model)("a.onnx"), type(model)("b.onnx")), "dense")
+    assert _reserved(["0.2"]) == ((), 0.2)
+    assert _reserved([str(model)]) == ((model,), None), "a file that has the name of a number"
+    assert _reserved([]) == ((), None)
+
+
+@pytest.mark.parametrize("texts, said", [
+    (["0.2", "dense"], "reserve 0.2 and dense: say the room once"), (["0"], "reserve 0: use a share above 0"),
+    (["-1"], "reserve -1: use a share above 0"), (["nan"], "reserve nan: use a share above 0"), (["inf"], "reserve inf: use a share"),
+])  # fmt: skip
+def test_room_that_is_none_is_refused(texts, said):
+    with pytest.raises(UserError, match=said):
+        _reserved(texts)
