@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finn_vitprune.builds.accelerator import Accelerator, in_one_piece
+from finn_vitprune.builds.accelerator import Accelerator, RtlRun, in_one_piece
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import check_pixels, input_shape, to_patches
 from finn_vitprune.builds.settings import Simulation
@@ -19,14 +19,20 @@ from finn_vitprune.sim.loads import loads
 
 
 def simulate(build_dir: Path, pixels: np.ndarray, contents: Path | None = None, simulation: Simulation = "auto") -> np.ndarray:
-    """Logits of ``pixels`` from the accelerator in ``build_dir``.
+    """Logits of ``pixels`` from the accelerator in ``build_dir``, int32 ``[F, classes]``; the rest is as of :func:`simulated_run`.
+
+    Their scale is ``model.logit_scale`` of the summary, or came with the contents.
+    """
+    return simulated_run(build_dir, pixels, contents, simulation).logits.astype(np.int32)
+
+
+def simulated_run(build_dir: Path, pixels: np.ndarray, contents: Path | None = None, simulation: Simulation = "auto") -> RtlRun:
+    """``pixels``, back to back, through the accelerator in ``build_dir``.
 
     Args:
         pixels: uint8 ``[F, H, W, C]`` (``[F, H, W]`` for grey images).
         contents: loaded in place of the design's own, a file of :meth:`.Contents.write`.
         simulation: in one piece, unit by unit, or as the design's size says.
-    Returns:
-        int32 ``[F, classes]``; their scale is ``model.logit_scale`` of the summary.
     Raises:
         UserError: no finished build in the folder, one of its files is not as the build wrote it, or images of
             another shape or type.
@@ -39,7 +45,7 @@ def simulate(build_dir: Path, pixels: np.ndarray, contents: Path | None = None, 
     if not simulated_by_units(design, simulation):
         simulated = in_one_piece(design)
         simulated = simulated if loaded is None else replace(simulated, loads=loads(loaded))
-        return Accelerator(design, simulated).run(patches).logits.astype(np.int32)
+        return Accelerator(design, simulated).run(patches)
     with DesignUnits(design, loaded) as units:
         units.compile(os.cpu_count() or 1)
-        return Accelerator(design, units.simulated()).run(patches).logits.astype(np.int32)
+        return Accelerator(design, units.simulated()).run(patches)

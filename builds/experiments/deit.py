@@ -15,7 +15,7 @@ from typing import Annotated, Optional
 import typer
 
 from finn_vitprune import jobs
-from finn_vitprune.builds.experiments.deit_models import DeitNetwork, ModelFolder, make
+from finn_vitprune.builds.experiments.deit_models import LOADED, DeitNetwork, ModelFolder, make
 from finn_vitprune.builds.experiments.deit_plans import Ledger, Question, ask
 from finn_vitprune.builds.experiments.deit_reference import RUNS, time_float
 from finn_vitprune.builds.experiments.deit_tables import QUESTIONS, TableName, markdown
@@ -35,7 +35,8 @@ def models(
 ) -> None:
     """Make the networks that are not there: QONNX file, hardware graph, and what is known of them."""
     store = ModelFolder(folder)
-    todo = [n for n in networks(only or TableName) if store.made(n) is None]
+    wanted = networks(only) if only else dict.fromkeys([*networks(TableName), *LOADED])
+    todo = [n for n in wanted if store.made(n) is None]
     started = time.monotonic()
     for network, made in jobs.run(partial(make, folder=store), todo, workers, lambda n: n.name):
         seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in made.seconds.items())

@@ -83,6 +83,8 @@ EVERYWHERE = tuple(
     DeitNetwork(model, bits, 16, keep, keep) for model in (TINY, SMALL) for bits in (8, 4) for keep in ("0.5", "0.7")
 )
 """What is planned for every part."""
+LOADED = tuple(DeitNetwork(SMALL, 8, 16, *rates) for rates in (("0.5", "0.5"), ("0.7", "0.7"), ("0.7", "0.9"), ("1", "1")))
+"""What one design is loaded with."""
 
 
 @dataclass(frozen=True)
