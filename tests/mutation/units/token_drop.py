@@ -8,8 +8,10 @@ from tests.rtl import test_token_drop as token_drop
 from tests.rtl.helper import PATTERNS
 
 
-def _drop(name: str, shape: tuple, *, ties: bool = False, data=None, more=None, **options) -> SelfCheck:
-    """Token drop of ``shape`` (tokens, channels, SIMD, k, heads, ranking): random, tied or given frames."""
+def _drop(name: str, shape: tuple, *, ties: bool = False, data=None, more=None, least: tuple = (), **options) -> SelfCheck:
+    """Token drop of ``shape`` (tokens, channels, SIMD, k, heads, ranking): random, tied or given frames; with ``least`` it is loaded,
+    and made for these tokens, k and heads, too.
+    """
 
     def inputs():
         n, channels, _, k, heads, *_ = shape
@@ -19,7 +21,8 @@ def _drop(name: str, shape: tuple, *, ties: bool = False, data=None, more=None, 
             streams = [token_drop.codes(12, n, channels), token_drop.tied_scores(n, heads, k)]
         else:
             streams = [token_drop.codes(5, n, channels), token_drop.attention_scores(5, n, heads)]
-        return "VitTokenDrop", token_drop.attrs(*shape), streams
+        made_for = {"loaded": 1, "least": list(least), "scoreDataType": f"UINT{(least[2] << 16).bit_length()}"} if least else {}
+        return "VitTokenDrop", token_drop.attrs(*shape) | made_for, streams
 
     patterns = {"patterns": token_drop.LATE_SCORES[:2] if ties else PATTERNS + token_drop.LATE_SCORES}
     return SelfCheck(name, inputs, patterns | {"interval": not (ties or data)} | options, more)
@@ -48,4 +51,10 @@ TOKEN_DROP = Unit("token drop", VitTokenDrop_rtl.RTL_TOP, 36, (
     _drop("ranking cycles, insertion", (60, 48, 1, 30, 1, "insert"), more=token_drop.check_rank),
     _drop("ranking cycles, histograms", (60, 48, 1, 30, 1, "histogram"),
           more=token_drop.check_rank),
+    _drop("loaded, fewer cells", (12, 48, 4, 3, 2, "insert"), ties=True, least=(17, 3, 4)),
+    _drop("loaded, dropped ones ranked", (17, 48, 4, 12, 3, "insert"), least=(17, 3, 4)),
+    _drop("loaded, all kept", (12, 48, 4, 11, 1, "insert"), least=(17, 3, 4)),
+    _drop("loaded, histograms", (40, 48, 4, 20, 3, "histogram"), ties=True, least=(60, 20, 3)),
+    _drop("loaded, ends of the range", (6, 8, 2, 1, 3, "insert"), data=token_drop.extreme_frames, least=(6, 1, 3)),
+    _drop("loaded, halves", (4, 16, 4, 1, 1, "insert"), data=token_drop.half_frames, least=(4, 1, 3)),
 ))
