@@ -42,6 +42,8 @@ from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import AnswerIsNo, DoesNotFit, UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
+from finn_vitprune.synth.budget import Budget
+from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.yosys import NodeJob, map_many, tool
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.choose_engines import choose_engines
@@ -53,10 +55,13 @@ from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.part_fit import cannot_fit
 from finn_vitprune.transforms.place_fifos import PlaceFifos
-from finn_vitprune.transforms.plan import plan
-from finn_vitprune.transforms.plan_engines import bind_units, engines_of, plan_engines
+from finn_vitprune.transforms.plan import plan, shares_of
+from finn_vitprune.transforms.plan_engines import bind_units, engines_of, plan_engines, used_by
+from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, offers_of, room_of
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
+PLANS_WITH_ROOM = 3
+"""Plans of a design that is loaded, each within less than the one before, until all fits."""
 FinnStep = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
 
 
@@ -131,19 +136,51 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
         return _loadable(_folded_by(file, in_engines(model, build.settings), build), networks)
     interval = build.cfg._resolve_cycles_per_frame()
     options = replace(build.plan_options, interval=None if interval is None else int(interval))
-    if build.settings.dealt == "auto":
-        model, summary = choose_engines(model, build.part, options, build.settings.frames_in_flight, progress.line)
-    elif engines_of(model := in_engines(model, build.settings)):
-        summary = plan_engines(model, build.part, options, progress.line)
-    else:
-        found, summary = plan(model, build.part, options, progress.line)
-        found.write(model)
+    model, summary = _planned(model, networks, build, options)
     _save_attributes(model, build.folder.auto_folding, FOLDING_ATTRIBUTES)
     build.folder.plan.save(summary)
     if interval is not None and summary.interval_cycles > interval:
         progress.line(f"target of {interval} cycles a frame is out of reach: the plan needs {summary.interval_cycles}")
     progress.line(f"planned: an image takes {summary.interval_cycles} cycles")
-    return _loadable(model, networks)
+    return model
+
+
+def _planned(
+    model: ModelWrapper, networks: Sequence[Reserved] | None, build: BuildContext, options: PlanOptions
+) -> tuple[ModelWrapper, Planned]:
+    """The graph folded by a plan, loadable where ``networks`` are given, and the plan.
+
+    What loading takes comes on top of a plan. Where both are more than the budget, the next plan has so much less of it.
+    """
+    room, offers, within = room_of(build.part, options.budget).sum(0), offers_of(build.part).sum(0), options
+    for left in reversed(range(PLANS_WITH_ROOM)):
+        design, summary = _plan(ModelWrapper(model.model, make_deepcopy=True), build, within)
+        if networks is None:
+            return design, summary
+        planned = np.array([summary.used[kind] for kind in KINDS]) * np.maximum(room_of(build.part, within.budget).sum(0), 1)
+        before = used_by(design)
+        design = _loadable(design, networks)
+        used = planned + used_by(design) - before
+        over = np.maximum(used - room, 0) / np.maximum(offers, 1)
+        shares = {kind: share - more for (kind, share), more in zip(within.budget, over)}
+        if not left or not summary.fits or not over.any() or min(shares.values()) <= 0:
+            break
+        within = replace(within, budget=Budget(**shares))
+        said = ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
+        progress.line(f"what is loaded takes more than the budget: planned again within {said}")
+    found = {"budget": dict(options.budget), "used": shares_of(used, room), "fits": summary.fits and not over.any()}
+    return design, summary.model_copy(update=found)
+
+
+def _plan(model: ModelWrapper, build: BuildContext, options: PlanOptions) -> tuple[ModelWrapper, Planned]:
+    """The graph folded by the plan that the settings ask for, and that plan."""
+    if build.settings.dealt == "auto":
+        return choose_engines(model, build.part, options, build.settings.frames_in_flight, progress.line)
+    if engines_of(model := in_engines(model, build.settings)):
+        return model, plan_engines(model, build.part, options, progress.line)
+    found, summary = plan(model, build.part, options, progress.line)
+    found.write(model)
+    return model, summary
 
 
 def _loadable(model: ModelWrapper, networks: Sequence[Reserved] | None) -> ModelWrapper:

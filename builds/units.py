@@ -94,8 +94,12 @@ class DesignUnits:
         self.folder = Path(self._keep.name)
         self._filled = self.folder / "fill"
         self._filled.mkdir()
+        self._fills: dict[str, set[str]] = {}
         if contents.CONTENTS in design.digests:
-            (loaded or contents.Contents.load(design.folder)).fill(self._filled)
+            loaded = loaded or contents.Contents.load(design.folder)
+            loaded.fill(self._filled)
+            for region in loaded.regions:
+                self._fills.setdefault(region.unit, set()).add(contents.fill_file(region.unit, region.memory))
         self.structures = {unit.name: self._structure(unit) for unit in design.units}
         self._libraries: dict[str, Path] = {}
 
@@ -148,7 +152,7 @@ class DesignUnits:
 
     def _structure(self, unit: StitchedUnit) -> UnitStructure:
         sources = UnitSources(unit.name, self.design.folder, tuple(unit.sources))
-        sources.lay_out(self._data(unit), self._filled)
+        sources.lay_out(self._data(unit), self._filled, self._fills.get(unit.name, ()))
         inputs, outputs = (
             [Port(f"{kind}{i}_V", net.bits) for i, net in enumerate(nets)]
             for kind, nets in (("in", unit.inputs), ("out", unit.outputs))

@@ -8,16 +8,21 @@ from qonnx.custom_op.registry import getCustomOp
 from tests.vit_models import random_vit
 
 from finn_vitprune.block_mask import BlockMask
+from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.networks import flat_hardware
+from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.cli.build import _reserved
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
-from finn_vitprune.transforms.insert_engines import InsertEngines
+from finn_vitprune.synth.budget import Budget
+from finn_vitprune.synth.planned import Planned
 from finn_vitprune.transforms.bind import bind
+from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.node_names import kind_of
 from finn_vitprune.transforms.room import DENSE, with_room
 from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
 
+PART = "xczu7ev-ffvc1156-2-e"
 VIT = {"image": 6, "dim": 32, "heads": 4, "depth": 3, "drop_at": (1,)}
 SIZES = ("tokens", "channels", "MW", "MH", "heads", "queries", "first", "k", "mult", "shift", "tokens_in")
 
@@ -26,7 +31,7 @@ def hardware(tmp_path, **options) -> ModelWrapper:
     """The flat network of a random ViT."""
     model, _ = random_vit(**VIT | options)
     cfg = DataflowBuildConfig(
-        output_dir=str(tmp_path), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part="xczu7ev-ffvc1156-2-e"
+        output_dir=str(tmp_path), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part=PART
     )
     return flat_hardware(model, cfg).hardware
 
@@ -116,3 +121,20 @@ def test_what_is_reserved_is_models_and_room(tmp_path):
 def test_room_that_is_none_is_refused(texts, said):
     with pytest.raises(UserError, match=said):
         _reserved(texts)
+
+
+def test_a_plan_counts_what_room_takes(tmp_path):
+    """The same budget: with room for the dense network it is met by a plan that has less of it."""
+    model, _ = random_vit(**VIT | {"depth": 2, "seed": 1})
+    model.save(str(tmp_path / "m.onnx"))
+
+    def plan(room, budget):
+        settings = BuildSettings(engines=1, room=room, budget=Budget.parse(budget), synth="none")
+        folder = build(BuildOptions(
+            model=tmp_path / "m.onnx", output_dir=tmp_path / f"{room}_{budget}", fpga_part=PART, stop_step="step_fold", settings=settings,
+        ))
+        return Planned.model_validate_json((folder / "report" / "plan.json").read_text())
+
+    alone, roomy = plan(None, "LUT=0.08"), plan("dense", "LUT=0.08")
+    assert alone.fits and roomy.fits and max(roomy.used.values()) <= 1 and roomy.budget == alone.budget
+    assert roomy.interval_cycles > alone.interval_cycles, "of a budget that LUTs bind"

@@ -8,7 +8,7 @@ its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -78,11 +78,15 @@ class UnitSources:
         files = [(name, self._read(name)) for name in leaves] + [(f"{UNIT}.v", self._common(self._wrapper).encode())]
         return UnitStructure(tuple(files), tuple(inputs), tuple(outputs))
 
-    def lay_out(self, folder: Path, *places: Path) -> None:
-        """Link the files of the unit's memories, from :attr:`folder` and ``places``, into ``folder`` under the common names."""
+    def lay_out(self, folder: Path, filled: Path | None = None, fills: Collection[str] = ()) -> None:
+        """Link the files of the unit's memories into ``folder`` under the common names.
+
+        Args:
+            filled: folder of files that memories are filled from. fills: those of the unit, by their bare names without banks.
+        """
         folder.mkdir(parents=True)
-        wanted = {name for name in re.findall(r'"([^"\n]*)"', self._wrapper) if self._common(name) != name}
-        for place in (self.folder, *places):
+        wanted = {name for name in re.findall(r'"([^"\n]*)"', self._wrapper) if self._common(name) != name} | set(fills)
+        for place in filter(None, (self.folder, filled)):
             for path in place.iterdir():
                 bank, name = _BANK.fullmatch(path.name).groups()
                 if name in wanted:
