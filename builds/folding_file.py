@@ -13,6 +13,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import FoldedOp, VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
+from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.transforms.engine_units import role_ops, unit_name
@@ -91,11 +92,14 @@ def _check(config: dict[str, dict], model: ModelWrapper, part: Part) -> None:
             for attribute, value in _entries(config, name, op):
                 _check_value(op, attribute, value)
                 op.set_nodeattr(attribute, value)
-            op.verify_node()
+            if not (len(own) > 1 and isinstance(op, SharedOp)):  # their unit is checked below
+                op.verify_node()
             op.check_part(part)
     for engine in engines_of(model):
         write_folds(engine, config)
         bind_units(engine)
+        for node in engine.hardware.graph.node:
+            getCustomOp(node).verify_node()
     check_slrs(model)
     others = config.keys() - ops.keys() - units.keys() - {DEFAULTS}
     between = {name: op for name, op in _ops(model.transform(InsertStreams())).items() if inserted(op)} if others else {}

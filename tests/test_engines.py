@@ -333,6 +333,14 @@ def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
     head = "BlockSparseMVAU_rtl_1"  # behind the engines: FINN numbers it without what is in them
     changed = Summary.load(again("changed", folds | {head: folds[head] | {"PE": 2 * folds[head]["PE"]}})).nodes
     assert {n.node for n, m in zip(changed, first) if n.cycles != m.cycles and n.op_type == "BlockSparseMVAU_rtl"} == {head}
+    unit = "VitEngine_rtl_1_attention"
+    engine = engines_of(ModelWrapper(str(two / "intermediate_models" / "step_fold.onnx")))[1]
+    tokens = [op.get_nodeattr("tokens") for op in unit_ops(engine)[unit].by_encoder()]
+    assert min(tokens) < max(tokens), "the wider of two encoders has more keys at once than the other has tokens"
+    wide = Summary.load(again("keys", folds | {unit: folds[unit] | {"PE": max(tokens)}})).nodes
+    assert next(n for n in wide if n.node == unit).cycles < next(n for n in first if n.node == unit).cycles
+    with pytest.raises(UserError, match=f"PE {max(tokens) + 1} exceeds the {max(tokens)} tokens"):
+        again("more keys", folds | {unit: folds[unit] | {"PE": max(tokens) + 1}})
     with pytest.raises(UserError, match="no node VitEngine_rtl_0_MLP_3"):
         again("other", folds | {"VitEngine_rtl_0_MLP_3": {"PE": 1}})
     with pytest.raises(UserError, match="PE cannot be set for node VitEngine_rtl_0; use SIMD, slr, or the names of its units"):
