@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 from tests.sampling import sampled
 from test_folding import EXAMPLE, PART, example  # noqa: F401 (a fixture: four encoders, drops in two, the last one for the class token)
@@ -335,7 +336,8 @@ def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
     assert {n.node for n, m in zip(changed, first) if n.cycles != m.cycles and n.op_type == "BlockSparseMVAU_rtl"} == {head}
     unit = "VitEngine_rtl_1_attention"
     engine = engines_of(ModelWrapper(str(two / "intermediate_models" / "step_fold.onnx")))[1]
-    tokens = [op.get_nodeattr("tokens") for op in unit_ops(engine)[unit].by_encoder()]
+    attention = next(getCustomOp(node) for node in engine.hardware.graph.node if node.name == unit)
+    tokens = [op.get_nodeattr("tokens") for op in attention.by_encoder()]
     assert min(tokens) < max(tokens), "the wider of two encoders has more keys at once than the other has tokens"
     wide = Summary.load(again("keys", folds | {unit: folds[unit] | {"PE": max(tokens)}})).nodes
     assert next(n for n in wide if n.node == unit).cycles < next(n for n in first if n.node == unit).cycles

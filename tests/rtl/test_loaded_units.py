@@ -81,6 +81,7 @@ def test_one_token_drop_serves_networks_that_drop_otherwise(name):
         streams = [test_token_drop.codes(12, tokens, 48), test_token_drop.tied_scores(tokens, heads, k)]
         Contents.load(built.folder).fill(built.folder)
         assert_ok(built.run(streams, fill=True), built, streams, Stimulus())
+        test_token_drop.check_loaded_again(built)
 
 
 @pytest.mark.parametrize("kind", ["VitSwitch", "VitMerge"])
