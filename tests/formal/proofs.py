@@ -347,8 +347,7 @@ DROP_RANK = Proof(
     seconds=2000, reach=26,
     faults=(
         Fault("vp_token_drop_rank", "key >= threshold_q", "key > threshold_q", "p_keep"),
-        Fault("vp_token_drop_rank", "if (frame_done) read_bank_q <= !read_bank_q;", "",
-              "decides.p_progress"),
+        Fault("vp_token_drop_rank", "if (frame_done) read_bank_q <= !read_bank_q;", "", "p_keep"),
         Fault("vp_token_drop_rank", "result_valid && !known_q && !wait_valid_q;", "result_valid;", "p_keep"),
         Fault("vp_token_drop_rank", "(first_q || known_q || passes) && !wait_valid_q;", "(first_q || known_q || passes);", "p_last"),
         Fault("vp_token_drop_insert", "above = key_q[i] > cell_q[i]", "above = key_q[i] < cell_q[i]", "p_keep"),
@@ -360,7 +359,7 @@ DROP = Proof(
     cycles=150, reach=40, never=("hold.g_output.c_waits",),
     faults=(
         Fault("vp_token_drop_requant", "rounded[0] && !between", "rounded[0]", "p_fused"),
-        Fault("vp_token_drop", "else if (push && fused_last) fresh_q <= 1'b1;", "", "p_fused"),
+        Fault("vp_token_drop", "else if (fused_last) fresh_q <= 1'b1;", "", "p_fused"),
         Fault("vp_token_drop_lane", "d[3] ? (d[2] ? ~s1 : ~s2)", "d[3] ? (d[2] ? ~s2 : ~s1)", "p_fused"),
     ),
 )
