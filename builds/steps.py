@@ -36,7 +36,7 @@ from finn_vitprune.builds.timing import design_timing
 from finn_vitprune.builds.units import simulated_by_units
 from finn_vitprune.builds.verify import verify
 from finn_vitprune.builds.verify_units import FRAMES, verify_units
-from finn_vitprune.custom_ops.engine import flattened
+from finn_vitprune.custom_ops.engine import VitEngine, flattened
 from finn_vitprune.custom_ops.registry import hardware_op
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import AnswerIsNo, DoesNotFit, UserError
@@ -133,7 +133,10 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     if build.settings.loads_networks:
         model, networks = reserved(model, build.settings, build.cfg)
     if (file := build.cfg.folding_config_file) is not None:
-        return _loadable(_folded_by(file, in_engines(model, build.settings), build), networks)
+        model = _folded_by(file, in_engines(model, build.settings), build)
+        if networks is not None:  # what room is made for hangs on the folds, which FINN applies in its next step
+            model = model.transform(ApplyConfig(file, node_filter=lambda node: not isinstance(getCustomOp(node), VitEngine)))
+        return _loadable(model, networks)
     interval = build.cfg._resolve_cycles_per_frame()
     options = replace(build.plan_options, interval=None if interval is None else int(interval))
     model, summary = _planned(model, networks, build, options)

@@ -453,10 +453,10 @@ LARGE = (
     replace(_resized(DROP_RANK, ", decides in time"), only="p_progress", without=""),
     replace(_resized(DROP_RANK, "", COUNT=3), name="vp_token_drop_rank, one of three"),
     replace(_resized(DROP_RANK, "", COUNT=3, KEEP=2), name="vp_token_drop_rank, two of three"),
-    replace(_resized(DROP_RANK, "", PADS=1), name="vp_token_drop_rank, a cell too many"),
+    replace(_resized(DROP_RANK, "", PADS=1), name="vp_token_drop_rank, a cell too many", reach=40),
     replace(
         _resized(DROP_RANK, "", LEVELS=2, DIGITS=0x11), name="vp_token_drop_rank, histograms",
-        cycles=50, reach=50,
+        cycles=50, reach=70,
     ),
     _resized(DROP, ", two of four kept", TOKENS=4, KEEP=2, LIMIT=6),
     _resized(DROP, ", two beats a token", BEATS=2),

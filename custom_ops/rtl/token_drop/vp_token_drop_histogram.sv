@@ -40,13 +40,14 @@ module vp_token_drop_histogram #(
     if (LEVELS < 1 || LEVELS > 4 || cut(LEVELS - 1) != WIDTH) begin : g_check
         $error("vp_token_drop_histogram: DIGITS %h of %0d LEVELS must add up to WIDTH %0d", DIGITS, LEVELS, WIDTH);
     end
-    localparam int unsigned SPAN = steps() + 4 * LEVELS + 3;
+    localparam int unsigned SPAN = steps() + 4 * LEVELS + 2;
     localparam int unsigned SPAN_W = $clog2(SPAN + 1);
     localparam int unsigned LEVEL_W = LEVELS > 1 ? $clog2(LEVELS) : 1;
 
-    // COUNTING takes keys, DRAINING lets the last be counted, SEARCHING walks down, HOLDING offers the
-    // result, SWEEPING clears. key_q addresses the bins in all of them, key_later_q[i] is key_q of i cycles ago.
-    typedef enum logic [2:0] {SWEEPING, COUNTING, DRAINING, SEARCHING, HOLDING} state_t;
+    // COUNTING takes keys, DRAINING lets the last be counted, SEARCHING walks down, WAITING lets an early find wait, so that time tells
+    // nothing of the keys, HOLDING offers the result, SWEEPING clears. key_q addresses the bins in all of them, key_later_q[i] is
+    // key_q of i cycles ago.
+    typedef enum logic [2:0] {SWEEPING, COUNTING, DRAINING, SEARCHING, WAITING, HOLDING} state_t;
     state_t state_q;
     logic [WIDTH-1:0] key_q, key_later_q[1:4], step, lower;
     logic [LEVEL_W-1:0] level_q;
@@ -57,7 +58,7 @@ module vp_token_drop_histogram #(
     logic [COUNT_W-1:0] count_q;     // of three cycles ago
     logic [COUNT_W:0] rest_q;        // keys still to pass, less one, after the bin of four cycles ago
     logic [COUNT_W:0] before_q;      // and before that bin, which is what rest_q goes back to from below 0
-    logic [SPAN_W:0] timer_q;        // an early find waits, so that time tells nothing of the keys
+    logic [SPAN_W:0] timer_q;        // of the longest search; below 0 behind it
     logic [LEVELS-1:0][COUNT_W-1:0] counts;  // of two cycles ago
     wire logic sweep = state_q == SWEEPING;
     wire logic search = state_q == SEARCHING;
@@ -103,7 +104,8 @@ module vp_token_drop_histogram #(
                 SWEEPING:  if (key_q == '0) state_q <= COUNTING;
                 COUNTING:  if (in_valid && in_last) state_q <= DRAINING;
                 DRAINING:  if (add_q == '0) state_q <= SEARCHING;
-                SEARCHING: if (found && last_level) state_q <= HOLDING;
+                SEARCHING: if (found && last_level) state_q <= timer_q[SPAN_W] ? HOLDING : WAITING;
+                WAITING:   if (timer_q[SPAN_W]) state_q <= HOLDING;
                 default:   if (leave) state_q <= SWEEPING;
             endcase
             if (!search) level_q <= '0;
@@ -112,8 +114,7 @@ module vp_token_drop_histogram #(
     end
 
     always_ff @(posedge clk) begin
-        if (state_q == COUNTING) timer_q <= (SPAN_W + 1)'(SPAN);
-        else if (!timer_q[SPAN_W]) timer_q <= timer_q - 1'b1;
+        timer_q <= state_q == COUNTING ? (SPAN_W + 1)'(SPAN) : timer_q - 1'b1;
     end
 
     // The bins: read from the cycle of key_q on, written two cycles later, or cleared. A key whose bin is under way
@@ -154,7 +155,7 @@ module vp_token_drop_histogram #(
     assign idle      = idle_q;
     assign threshold = key_q;
     assign ties      = rest_q[COUNT_W-1:0];
-    assign out_valid = state_q == HOLDING && timer_q[SPAN_W];
+    assign out_valid = state_q == HOLDING;
 endmodule
 
 `default_nettype wire
