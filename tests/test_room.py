@@ -1,24 +1,28 @@
 """Room for other networks: what it is made of, and token drops that pass all tokens."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from finn.builder.build_dataflow_config import DataflowBuildConfig
+from onnx import helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from tests.vit_models import random_vit
 
 from finn_vitprune.block_mask import BlockMask
-from finn_vitprune.builds.build import BuildOptions, build
+from finn_vitprune.builds import steps
 from finn_vitprune.builds.networks import flat_hardware
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.cli.build import _reserved
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.synth.budget import Budget
+from finn_vitprune.synth.parts import get_part
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.node_names import kind_of
+from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, room_of
 from finn_vitprune.transforms.room import DENSE, with_room
 from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
 
@@ -123,18 +127,28 @@ def test_room_that_is_none_is_refused(texts, said):
         _reserved(texts)
 
 
-def test_a_plan_counts_what_room_takes(tmp_path):
-    """The same budget: with room for the dense network it is met by a plan that has less of it."""
-    model, _ = random_vit(**VIT | {"depth": 2, "seed": 1})
-    model.save(str(tmp_path / "m.onnx"))
+def test_a_plan_counts_what_room_takes(monkeypatch):
+    """Of a plan that takes all of its budget, and of loading that takes a tenth of that more: the next plan has so much less."""
+    part, options = get_part(PART), PlanOptions(budget=Budget(LUT=0.5, DSP=0.4, BRAM=0.3, URAM=0.2))
+    within, taken = [], {}
 
-    def plan(room, budget):
-        settings = BuildSettings(engines=1, room=room, budget=Budget.parse(budget), synth="none")
-        folder = build(BuildOptions(
-            model=tmp_path / "m.onnx", output_dir=tmp_path / f"{room}_{budget}", fpga_part=PART, stop_step="step_fold", settings=settings,
-        ))
-        return Planned.model_validate_json((folder / "report" / "plan.json").read_text())
+    def plan(model, build, options):
+        within.append(options.budget)
+        taken["planned"] = room_of(part, options.budget).sum(0)
+        return model, Planned(
+            goal="latency", interval_cycles=len(within), fits=True, gap=None, shell="none", budget=dict(options.budget),
+            used=dict.fromkeys(KINDS, 1.0), next_interval_cycles=1,
+        )  # fmt: skip
 
-    alone, roomy = plan(None, "LUT=0.08"), plan("dense", "LUT=0.08")
-    assert alone.fits and roomy.fits and max(roomy.used.values()) <= 1 and roomy.budget == alone.budget
-    assert roomy.interval_cycles > alone.interval_cycles, "of a budget that LUTs bind"
+    def load(model, networks):
+        taken["planned"] = taken["planned"] * [1.1, 1, 1, 1]
+        return model
+
+    monkeypatch.setattr(steps, "_plan", plan)
+    monkeypatch.setattr(steps, "_loadable", load)
+    monkeypatch.setattr(steps, "used_by", lambda model: taken["planned"])
+    model = ModelWrapper(helper.make_model(helper.make_graph([], "none", [], [])))
+    _, summary = steps._planned(model, [], SimpleNamespace(part=part), options)
+    assert [budget.LUT for budget in within] == pytest.approx([0.5, 0.45], abs=0.001) and within[-1].DSP == 0.4
+    assert summary.budget == dict(options.budget) and 0.98 < summary.used["LUT"] <= 1 and summary.fits
+    assert steps._planned(model, None, SimpleNamespace(part=part), options)[1].interval_cycles == len(within), "not loaded: one plan"
