@@ -36,6 +36,9 @@ class _Grown:
         self.model, self.share, self.names = model, share, node_names(model)
         self.rng = np.random.default_rng(0)
         self.sizes: dict[str, tuple[int, int]] = {}  # tokens and channels, by tensor
+        self.rules = {
+            "VitSplit": self._split, "PrunedAttention": self._attention, "VitTokenDrop": self._drop, "BlockSparseMVAU": self._matrix,
+        }  # fmt: skip
         for node in model.graph.node:
             self._grow(node, getCustomOp(node))
 
@@ -45,27 +48,27 @@ class _Grown:
     def _grow(self, node: NodeProto, op: VitOp) -> None:
         inputs = [self.sizes.get(tensor) for tensor in node.input[: len(op.in_streams())]]
         if all(size is not None for size in inputs):
-            getattr(self, f"_{kind_of(node)}", self._plain)(node, op, inputs)
+            self.rules.get(kind_of(node), self._stream)(node, op, inputs)
         for tensor, stream in zip(node.output, op.out_streams()):
             self.sizes[tensor] = stream.tokens, stream.channels
             self.model.set_tensor_shape(tensor, list(stream.shape))
 
-    def _plain(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
+    def _stream(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
         for name, value in zip(("tokens", "channels"), inputs[0]):
             if name in op.get_nodeattr_types():
                 op.set_nodeattr(name, value)
 
-    def _VitSplit(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
+    def _split(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
         first = op.get_nodeattr("first") * inputs[0][1] // op.get_nodeattr("channels")
-        self._plain(node, op, inputs)
+        self._stream(node, op, inputs)
         op.set_nodeattr("first", first)
 
-    def _PrunedAttention(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
+    def _attention(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
         (queries, channels), (tokens, _) = inputs
         for name, value in (("queries", queries), ("tokens", tokens), ("heads", channels // op.get_nodeattr("head_dim"))):
             op.set_nodeattr(name, value)
 
-    def _VitTokenDrop(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
+    def _drop(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
         tokens = inputs[0][0]
         kept = op.get_nodeattr("k")
         op.set_nodeattr("tokens", tokens)
@@ -74,7 +77,7 @@ class _Grown:
         for name, value in zip(("mult", "shift"), head_mean_constant(attention.get_nodeattr("heads"))):
             op.set_nodeattr(name, value)
 
-    def _BlockSparseMVAU(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
+    def _matrix(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
         (tokens, rows), get = inputs[0], op.get_nodeattr
         columns = self._columns(node, get("MH"))
         own = BlockMask.of(self.model.get_initializer(node.input[1]), get("block"))

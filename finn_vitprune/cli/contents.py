@@ -15,7 +15,7 @@ def command(
     build_dir: Annotated[Path, typer.Option("--for", help="Folder of a finished build with --loadable or --reserve.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File of contents, for the load port.")],
 ) -> None:
-    """Write the file with which an existing design becomes another network: other weights, masks, heads and neurons.
+    """Write the file with which an existing design becomes another network: other weights, masks, heads, neurons, keep rates of tokens.
 
     Says what does not fit where the design is not made for the network.
     """
