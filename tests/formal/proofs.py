@@ -330,7 +330,7 @@ DROP_FILES = ("vp_load_hop", "vp_load_region", "vp_fifo", "vp_credit_fifo", "vp_
 RANK_FILES = ("vp_ram", "vp_token_drop_insert", "vp_token_drop_histogram", "vp_token_drop_rank")
 DROP_PATH = Proof(
     "vp_token_drop, any decisions", "proof_drop_path", ("vp_skid", "vp_ram", *DROP_FILES), without="p_progress",
-    free=("dut.g_drop.fused",), reach=26,
+    free=("dut.g_drop.fused",), seconds=2000, reach=26,
     faults=(
         Fault("vp_token_drop", "pass_q       <= (take && keep) || fused_valid;", "pass_q       <= take || fused_valid;", "p_kept"),
         Fault("vp_token_drop", "spare_full_q <= left;", "spare_full_q <= spare_full_q || (in0_tvalid && in_ready_q);", "p_kept"),
