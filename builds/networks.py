@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 
 from finn.builder.build_dataflow_config import DataflowBuildConfig
@@ -27,7 +26,7 @@ from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.loadable import contents_for, like, make_loadable
 from finn_vitprune.transforms.lower import check_op_types, lower
-from finn_vitprune.transforms.room import with_room
+from finn_vitprune.transforms.room import EVERYTHING, with_room
 from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
@@ -85,7 +84,7 @@ def reserved(own: ModelWrapper, settings: BuildSettings, cfg: DataflowBuildConfi
     networks = [Reserved(str(path), read_network(path, cfg).hardware) for path in settings.reserve]
     if settings.room is not None:
         name = "the dense network" if settings.room == DENSE else f"a network that keeps {settings.room:.0%} more"
-        networks.append(Reserved(name, with_room(own, inf if settings.room == DENSE else settings.room)))
+        networks.append(Reserved(name, with_room(own, EVERYTHING if settings.room == DENSE else settings.room)))
     encoders = drop_encoders(own).union(*(drop_encoders(network.hardware) for network in networks))
     return own.transform(SameDrops(encoders)), networks
 
@@ -109,7 +108,7 @@ def contents_of(path: Path, build_dir: Path) -> tuple[Contents, float]:
     """What the design in ``build_dir`` is loaded with to be the network in ``path``, and the scale of its logits then.
 
     Raises:
-        UserError: the folder holds no loadable design, or one that is not made for this network.
+        UserError: the design in the folder cannot be loaded, or it is not made for this network.
     """
     folder = BuildFolder(build_dir.resolve())
     stitched = StitchedDesign.load(folder.stitched)

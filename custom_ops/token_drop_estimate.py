@@ -96,7 +96,7 @@ class DropFolding(Folding):
 
     @property
     def passes(self) -> bool:
-        """Whether the unit is no more than a register, as nothing is dropped."""
+        """Whether the unit is a mere register: nothing is dropped, and nothing is loaded."""
         return self.drops == 0 and not self.loaded
 
     @cached_property

@@ -39,16 +39,21 @@ DROPPING = {
 """Networks of 10 tokens that drop them in other encoders, or other ones, or none."""
 
 
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
-    """Models of one kind and their images; all but the last two of the same structure."""
-    folder, found = tmp_path_factory.mktemp("networks"), {}
-    for name, options in NETWORKS.items():
-        model, images = random_vit(**{"dim": 32, "heads": 4, "depth": 3} | options)
+def saved(folder: Path, networks: dict[str, dict], **common) -> dict[str, tuple[Path, np.ndarray]]:
+    """Models with these options and what they have in common, and their images, as files; models by name, with images."""
+    found = {}
+    for name, options in networks.items():
+        model, images = random_vit(**{"dim": 32, "heads": 4, "depth": 3} | common | options)
         model.save(str(folder / f"{name}.onnx"))
         np.savez(folder / f"{name}.npz", images=images)
         found[name] = folder / f"{name}.onnx", images
     return found
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
+    """Models of one kind and their images; all but the last two of the same structure."""
+    return saved(tmp_path_factory.mktemp("networks"), NETWORKS)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +69,7 @@ def design(networks, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def dropping(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
     """Models that drop tokens, and their images."""
-    folder, found = tmp_path_factory.mktemp("dropping"), {}
-    for name, options in DROPPING.items():
-        model, images = random_vit(**{"image": 6, "dim": 32, "heads": 4, "depth": 3, "drop_at": (1,)} | options)
-        model.save(str(folder / f"{name}.onnx"))
-        np.savez(folder / f"{name}.npz", images=images)
-        found[name] = folder / f"{name}.onnx", images
-    return found
+    return saved(tmp_path_factory.mktemp("dropping"), DROPPING, image=6, drop_at=(1,))
 
 
 @pytest.fixture(scope="module")

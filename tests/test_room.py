@@ -23,7 +23,7 @@ from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.node_names import kind_of
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, room_of
-from finn_vitprune.transforms.room import DENSE, with_room
+from finn_vitprune.transforms.room import EVERYTHING, with_room
 from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
 
 PART = "xczu7ev-ffvc1156-2-e"
@@ -56,7 +56,7 @@ def run(model: ModelWrapper, inputs: np.ndarray) -> np.ndarray:
 
 def test_room_for_the_dense_network_has_the_sizes_of_a_dense_one(tmp_path):
     """But for the weights; the dense network drops no token, and gets drops that pass all."""
-    room = with_room(hardware(tmp_path, keep="0.5", seed=1), DENSE)
+    room = with_room(hardware(tmp_path, keep="0.5", seed=1), EVERYTHING)
     dense = hardware(tmp_path, keep="1.0", seed=2, drop_at=())
     encoders = drop_encoders(room)
     assert encoders == {1} and drop_encoders(dense) == set()
@@ -71,7 +71,7 @@ def test_room_for_the_dense_network_has_the_sizes_of_a_dense_one(tmp_path):
 def test_a_share_more_is_between_the_network_and_the_dense_one(share, tmp_path):
     own = hardware(tmp_path, keep="0.5", seed=1)
     before = own.model.SerializeToString()
-    room, dense = with_room(own, share), with_room(own, DENSE)
+    room, dense = with_room(own, share), with_room(own, EVERYTHING)
     assert own.model.SerializeToString() == before, "the network itself is as it was"
     rows = [sizes(model) for model in (own, room, dense)]
     for (kind, least), (_, found), (_, most) in zip(*rows):

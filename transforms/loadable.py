@@ -208,9 +208,9 @@ def _check_depths(design: ModelWrapper, network: ModelWrapper) -> None:
     """Raise a UserError where the network needs a deeper FIFO outside of engines than the design has."""
     made = {node.name: getCustomOp(node) for node in design.graph.node}
     for name, depths in _needed_depths(network).items():
-        if name not in made or len(depths) > len(has := list(made[name].get_nodeattr("inFIFODepths"))):
+        if name not in made:
             continue
-        for i, (depth, of_design) in enumerate(zip(depths, has)):
+        for i, (depth, of_design) in enumerate(zip_longest(depths, made[name].get_nodeattr("inFIFODepths"), fillvalue=0)):
             if depth > of_design:
                 raise UserError(
                     f"unit {made[name].label} needs a FIFO of {depth} beats at input {i} for this network, the design has {of_design}: "

@@ -15,8 +15,8 @@ from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.numerics import head_mean_constant
 from finn_vitprune.transforms.node_names import kind_of, node_names
 
-DENSE = inf
-"""The share of the dense network: everything is kept."""
+EVERYTHING = inf
+"""The share of the dense network."""
 MLP_RATIO = 4
 """Neurons of a dense encoder, in channels of a token."""
 
@@ -43,7 +43,7 @@ class _Grown:
             self._grow(node, getCustomOp(node))
 
     def _more(self, count: int, most: int) -> int:
-        return most if self.share == DENSE else min(most, ceil(count * (1 + self.share)))
+        return most if self.share == EVERYTHING else min(most, ceil(count * (1 + self.share)))
 
     def _grow(self, node: NodeProto, op: VitOp) -> None:
         inputs = [self.sizes.get(tensor) for tensor in node.input[: len(op.in_streams())]]
@@ -79,7 +79,7 @@ class _Grown:
 
     def _matrix(self, node: NodeProto, op: VitOp, inputs: list[tuple[int, int]]) -> None:
         (tokens, rows), get = inputs[0], op.get_nodeattr
-        columns = self._columns(node, get("MH"))
+        columns = self._columns(node, rows, get("MH"))
         own = BlockMask.of(self.model.get_initializer(node.input[1]), get("block"))
         for name, value in (("tokens", tokens), ("MW", rows), ("MH", columns)):
             op.set_nodeattr(name, value)
@@ -93,10 +93,9 @@ class _Grown:
             self.model.set_initializer(tensor, np.resize(value, (*value.shape[:-1], columns)))
         op.plan(weights)
 
-    def _columns(self, node: NodeProto, own: int) -> int:
-        """Columns of a matrix: those of more heads, or of more neurons; elsewhere as many as it has."""
+    def _columns(self, node: NodeProto, channels: int, own: int) -> int:
+        """Columns of a matrix that tokens of so many channels come to: those of more heads, or of more neurons; elsewhere ``own``."""
         layer, blocks = self.names[node.name].layer, {"QKV": 3, "KV": 2, "Q": 1}
-        channels = max(getCustomOp(n).get_nodeattr("channels") for n in self.model.graph.node if kind_of(n) == "VitLayerNorm")
         block = getCustomOp(node).get_nodeattr("block")
         if layer in blocks:
             dim = next(getCustomOp(n).get_nodeattr("head_dim") for n in self.model.graph.node if kind_of(n) == "PrunedAttention")

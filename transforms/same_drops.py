@@ -51,10 +51,12 @@ class SameDrops(Transformation):
         own = {e: [node for node in model.graph.node if names[node.name].encoder == e] for e in set(self.encoders) - drop_encoders(model)}
         for encoder in sorted(own):
             _add_drop(model, own[encoder])
-        attentions = [getCustomOp(node) for node in model.graph.node if kind_of(node) == ATTENTION]
-        channels = max(getCustomOp(node).get_nodeattr("channels") for node in model.graph.node if kind_of(node) == "VitLayerNorm")
-        heads = max(max(op.get_nodeattr("heads"), channels // op.get_nodeattr("head_dim")) for op in attentions)
-        set_score_type(model, [node for node in model.graph.node if kind_of(node) in (ATTENTION, DROP)], f"UINT{(heads << SCORE_BITS).bit_length()}")
+        nodes = [node for node in model.graph.node if kind_of(node) in (ATTENTION, DROP)]
+        channels = max((getCustomOp(node).get_nodeattr("channels") for node in nodes if kind_of(node) == DROP), default=0)
+        if channels:
+            attentions = [getCustomOp(node) for node in nodes if kind_of(node) == ATTENTION]
+            heads = max(max(op.get_nodeattr("heads"), channels // op.get_nodeattr("head_dim")) for op in attentions)
+            set_score_type(model, nodes, f"UINT{(heads << SCORE_BITS).bit_length()}")
         return model.transform(SortGraph()).transform(GiveUniqueNodeNames()), False
 
 
