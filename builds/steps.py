@@ -56,8 +56,9 @@ from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.part_fit import cannot_fit
 from finn_vitprune.transforms.place_fifos import PlaceFifos
 from finn_vitprune.transforms.plan import plan, shares_of
-from finn_vitprune.transforms.plan_engines import bind_units, engines_of, plan_engines, used_by
+from finn_vitprune.transforms.plan_engines import bind_units, engines_of, plan_engines
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, offers_of, room_of
+from finn_vitprune.transforms.slr import used_by
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 PLANS_WITH_ROOM = 3

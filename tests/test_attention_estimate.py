@@ -47,7 +47,7 @@ def check_estimate(op, text):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", sampled([SEED * 1000 + i for i in range(4)], 2))
+@pytest.mark.parametrize("seed", sampled([SEED * 1000 + i for i in range(4)], 1))
 def test_estimate_agrees_with_yosys(seed, tmp_path):
     attrs = drawn(seed)
     op, model = build_node("PrunedAttention", attrs, [exp_table(0.05)], "dut")

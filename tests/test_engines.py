@@ -317,6 +317,7 @@ def test_a_stream_of_which_it_is_not_known_what_it_carries_is_named(traced):
     assert found.left_out == (edges[number].name,) and found.streams == len(edges) - 1 and found.codes == 0
 
 
+@pytest.mark.whole  # tests/test_folding_file.py takes those of pipelines
 @pytest.mark.slow
 @pytest.mark.xdist_group("two engines")
 def test_a_folding_file_names_the_units_of_engines(two, tmp_path):

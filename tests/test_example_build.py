@@ -13,6 +13,7 @@ from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.compile import OPTIMISE
 from finn_vitprune.sim.contents import Contents
+from tests.sampling import sampled
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example")]
 PART = "xcu250-figd2104-2L-e"
@@ -61,12 +62,14 @@ def test_rtl_accuracy_is_that_of_its_own_logits(pruned):
     assert Summary.load(pruned).verify.accuracy == pytest.approx(np.mean(np.argmax(logits, -1) == data["labels"]))
 
 
-def test_estimate_of_the_slowest_node_is_the_measured_interval(pruned, dense):
-    for folder in (pruned, dense):
-        slowest = max(getCustomOp(n).get_exp_cycles() for n in graph(folder).graph.node)
-        assert Summary.load(folder).rtlsim.interval_cycles == pytest.approx(slowest, rel=0.01)
+@pytest.mark.parametrize("name", sampled(["pruned", "dense"], 1))
+def test_estimate_of_the_slowest_node_is_the_measured_interval(name, request):
+    folder = request.getfixturevalue(name)
+    slowest = max(getCustomOp(n).get_exp_cycles() for n in graph(folder).graph.node)
+    assert Summary.load(folder).rtlsim.interval_cycles == pytest.approx(slowest, rel=0.01)
 
 
+@pytest.mark.whole  # builds the dense network, too
 def test_pruning_pays_in_cycles_and_weight_memory(pruned, dense):
     a, b = Summary.load(pruned), Summary.load(dense)
     models = graph(pruned), graph(dense)

@@ -159,6 +159,7 @@ def test_every_requantisation_ratio_is_a_17_bit_multiplier(small):
             assert np.allclose(bias, np.rint(bias), atol=1e-6 * max(1.0, np.abs(bias).max()))
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_deit_small_is_pruned_calibrated_and_exported(tmp_path):
     """The real size with random weights: 12 encoders, 197 tokens, three drops, through the gate."""

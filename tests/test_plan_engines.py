@@ -30,10 +30,11 @@ from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.fold_engines import written_folds
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
+from finn_vitprune.transforms.place_fifos import PlaceFifos, place_in_engines
 from finn_vitprune.transforms.plan import shares_of
-from finn_vitprune.transforms.plan_engines import engines_of, on_grid, plan_engines, regions_of
+from finn_vitprune.transforms.plan_engines import bind_units, engines_of, on_grid, plan_engines, regions_of
 from finn_vitprune.transforms.plan_options import PlanOptions, room_of
-from finn_vitprune.transforms.slr import used_by_slr
+from finn_vitprune.transforms.slr import used_by, used_by_slr
 
 SMALL = "ZCU104"
 
@@ -113,6 +114,41 @@ def test_a_plan_for_a_target_keeps_it_with_less_for_a_longer_one(specialised, fr
     assert used[1]["LUT"] + used[1]["DSP"] < used[0]["LUT"] + used[0]["DSP"]
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+def test_fifos_of_engines_are_placed_where_block_ram_is_short(specialised):
+    options = PlanOptions(interval=12_000, budget=Budget(BRAM=0.04))
+    model, said = planned(specialised, SMALL, **vars(options))
+    assert said.fits
+    whole = model.transform(InsertStreams())
+    for engine in engines_of(whole):
+        bind_units(engine)  # as a folding file does: FIFOs stand where they stand by themselves
+    part = get_part(SMALL)
+    room = room_of(part, options.budget).sum(0)
+    assert np.any(used_by(whole) > room)
+    whole = whole.transform(PlaceFifos(part, options))
+    (engine,) = engines_of(whole)
+    assert np.all(used_by(whole) <= room) and fifo_styles(engine) <= {"distributed", "block"}
+    assert engine.get_exp_cycles() == pytest.approx(engine_cycles(engine.hardware).interval, abs=1)
+
+
+def fifo_styles(engine):
+    ops = map(getCustomOp, engine.hardware.graph.node)
+    return {op.get_nodeattr("ram_style") for op in ops if op.is_buffer}
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+def test_fifos_of_engines_go_to_ultraram_where_nothing_else_is_left(goals):
+    (engine,) = engines_of(copy.deepcopy(goals["throughput"][0]))
+    ops = [op for op in map(getCustomOp, engine.hardware.graph.node) if op.is_buffer]
+    room, before = np.array([2_000.0, 0, 0, 76]), sum(np.array(astuple(op.resources())) for op in ops)
+    assert before[2] > 0
+    placing = place_in_engines([engine], room - before, np.ones(4), Styles())
+    assert np.all(placing.after <= room) and np.array_equal(placing.before, before) and "ultra" in fifo_styles(engine)
+
+
+@pytest.mark.whole
 @pytest.mark.slow
 @pytest.mark.xdist_group("engine plans")
 def test_a_part_without_room_gets_the_smallest_plan_that_is_known_not_to_fit(specialised):

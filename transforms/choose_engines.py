@@ -15,7 +15,8 @@ from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.plan import plan
-from finn_vitprune.transforms.plan_engines import plan_engines, used_by
+from finn_vitprune.transforms.plan_engines import plan_engines
+from finn_vitprune.transforms.slr import used_by
 from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
 
 Report = Callable[[str], None]

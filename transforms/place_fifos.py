@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from dataclasses import astuple
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 
+from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.engine import VitEngine
+from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.custom_ops.folding import Folding, Styles
 from finn_vitprune.synth.parts import Part
-from finn_vitprune.transforms.choice import Item, choose, least_share
+from finn_vitprune.transforms.choice import Choice, Item, choose, least_share
 from finn_vitprune.transforms.fold import SLOWEST
 from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
-from finn_vitprune.transforms.slr import slrs_of
+from finn_vitprune.transforms.slr import slrs_of, used_by_region
 
 
 def place(model: ModelWrapper, room: np.ndarray, prices: np.ndarray, styles: Styles) -> tuple[list[Folding], np.ndarray]:
@@ -44,8 +49,7 @@ def place(model: ModelWrapper, room: np.ndarray, prices: np.ndarray, styles: Sty
     for region, groups in enumerate(fifos):
         left = room[region] - used[region]
         items = [Item(candidates, len(members)) for candidates, members in groups.items()]
-        plain = [Item(tuple(c for c in i.candidates if c.style != "ultra"), i.count) for i in items]
-        choice = choose(plain, left, prices) or choose(items, left, prices) or least_share(items, np.maximum(left, 0))
+        choice = _chosen(items, left, prices)
         used[region] += choice.used
         for members, pick in zip(groups.values(), choice.picks):
             for i in members:
@@ -53,15 +57,61 @@ def place(model: ModelWrapper, room: np.ndarray, prices: np.ndarray, styles: Sty
     return foldings, used
 
 
+def _chosen(items: Sequence[Item], room: np.ndarray, prices: np.ndarray) -> Choice:
+    plain = [Item(tuple(c for c in i.candidates if c.style != "ultra"), i.count) for i in items]
+    return choose(plain, room, prices) or choose(items, room, prices) or least_share(items, np.maximum(room, 0))
+
+
+@dataclass(frozen=True)
+class EnginePlaces:
+    """The FIFOs of engines, alike ones together, and ``[kinds]`` what they took and take."""
+
+    items: list[Item]
+    before: np.ndarray
+    after: np.ndarray
+
+
+def place_in_engines(engines: Sequence[VitEngine], left: np.ndarray, prices: np.ndarray, styles: Styles) -> EnginePlaces:
+    """Place the FIFOs of engines as :func:`place` does those of a region; their intervals follow from the reads of the memories.
+
+    Args:
+        left: ``[kinds]`` of the region's room, beside the FIFOs where they are. prices: of a unit of each resource.
+    """
+    hardware = [engine.hardware for engine in engines]
+    fifos: dict[tuple[Folding, ...], list[VitOp]] = defaultdict(list)
+    before = np.zeros_like(left)
+    for op in (getCustomOp(node) for units in hardware for node in units.graph.node):
+        if op.is_buffer:
+            before += astuple(op.resources())
+            fifos[op.folding().candidates(SLOWEST, styles)].append(op)
+    items = [Item(candidates, len(ops)) for candidates, ops in fifos.items()]
+    choice = _chosen(items, left + before, prices)
+    for ops, pick in zip(fifos.values(), choice.picks):
+        for op in ops:
+            op.set_nodeattr("ram_style", pick.style)
+    for engine, units in zip(engines, hardware):
+        engine.set_units(units)
+        engine.set_nodeattr("interval", math.ceil(engine_cycles(units).interval))
+    return EnginePlaces(items, before, choice.used)
+
+
 class PlaceFifos(Transformation):
-    """Set ``ram_style`` of all FIFOs as a plan for ``part`` does: see :func:`place`."""
+    """Set ``ram_style`` of all FIFOs as a plan for ``part`` does: see :func:`place`. Where the part is too small for it, those of engines
+    are placed, too."""
 
     def __init__(self, part: Part, options: PlanOptions) -> None:
         super().__init__()
         self.room, self.styles = room_of(part, options.budget), options.styles(part)
 
     def apply(self, model: ModelWrapper):
-        foldings, _ = place(model, self.room, prices_of(self.room), self.styles)
+        prices = prices_of(self.room)
+        foldings, used = place(model, self.room, prices, self.styles)
+        room = self.room if len(used) > 1 else self.room.sum(0, keepdims=True)
+        if np.any(used > room) and (engines := [op for op in map(getCustomOp, model.graph.node) if isinstance(op, VitEngine)]):
+            for region, left in enumerate(room - used_by_region(model, len(used))):
+                inside = [engine for engine in engines if len(used) == 1 or engine.get_nodeattr("slr") == region]
+                place_in_engines(inside, left, prices, self.styles)
+            foldings, _ = place(model, self.room, prices, self.styles)
         for op, folding in zip(map(getCustomOp, model.graph.node), foldings):
             if op.is_buffer:
                 op.set_nodeattr("ram_style", folding.style)

@@ -34,8 +34,9 @@ from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.plan import (
     FEWER_BITS_TEXT, fewer_bits, fewer_blocks, fits_with, has_wider_weights, largest_share, shares_of, with_matrix,
 )  # fmt: skip
+from finn_vitprune.transforms.place_fifos import place_in_engines
 from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
-from finn_vitprune.transforms.slr import used_by_slr
+from finn_vitprune.transforms.slr import used_by_region
 
 GRID = 1.01
 """Ratio of neighbouring intervals that are looked at."""
@@ -69,16 +70,6 @@ def plan_engines(
     latency, as fits ``part``. Writes the folds, units and intervals.
     """
     return _Search(model, part, options, report).run()
-
-
-def used_by(model: ModelWrapper) -> np.ndarray:
-    """``[kinds]``: what all nodes take together, by estimate."""
-    return sum(np.array(astuple(getCustomOp(node).resources()), dtype=float) for node in model.graph.node)
-
-
-def _used_by_region(model: ModelWrapper, regions: int) -> np.ndarray:
-    """``[regions, kinds]``: what all nodes take, in their SLRs, where there are several regions."""
-    return used_by(model)[None] if regions == 1 else np.array([astuple(own) for own in used_by_slr(model, regions)], dtype=float)
 
 
 def regions_of(model: ModelWrapper, slrs: int) -> list[int]:
@@ -149,6 +140,9 @@ class _Search:
         self.room = room if max(self.regions.values()) else room.sum(0, keepdims=True)
         """``[regions, kinds]``, as the next one."""
         self.between = np.zeros_like(self.room)  # what stands between units, and streams, as last counted
+        self.placing = False
+        """Whether FIFOs of engines are placed with the foldings; where a plan fits without, each stands where it stands by itself."""
+        self.fifos: list[list[Item]] = [[] for _ in self.room]  # of each region those that are placed, as last counted
         self.outer: np.ndarray | None = None
         """``[regions, kinds]``: FIFOs, converters and crossings outside of engines, which folds change little; None: to be counted."""
         self.slower = 2.0 if max(engine.get_nodeattr("frames_in_flight") for engine in self.engines) == 1 else 1.25
@@ -156,22 +150,27 @@ class _Search:
 
     def run(self) -> Planned:
         wanted = self.options.interval
-        if wanted is None:
-            found, fits = self.best()
-        else:
-            styles, self.styles = self.styles, self.styles.without_ultra  # weights in UltraRAM must be loaded by the host
-            found = self.within(wanted)
-            if found is None:
-                self.styles = styles
-                found = self.within(wanted)
-            found = found or self.overfull(wanted)
-            fits = self.fits(found)
+        found = self.sought(wanted)
+        if found is None:
+            self.placing, self.between = True, np.zeros_like(self.room)
+            found = self.sought(wanted)
+        fits = found is not None
+        found = found or self.overfull(wanted)
         return Planned(
             goal=self.options.goal if wanted is None else "target", interval_cycles=found.interval, fits=fits, gap=None,
             shell=self.part.shell, budget=dict(self.options.budget), used=shares_of(found.used.sum(0), self.room.sum(0)),
             slrs=[shares_of(u, r) for u, r in zip(found.used, self.room)] if len(self.room) > 1 else [],
             next_interval_cycles=found.interval, relief=[] if fits else list(self.relief(found)),
         )  # fmt: skip
+
+    def sought(self, wanted: int | None) -> _Counted | None:
+        """The plan for an interval, or the best one for the part; None where none was found that fits."""
+        if wanted is None:
+            return self.best()
+        styles, self.styles = self.styles, self.styles.without_ultra  # weights in UltraRAM must be loaded by the host
+        found = self.within(wanted)
+        self.styles = styles
+        return found or self.within(wanted)
 
     # --- one plan ---
 
@@ -191,11 +190,11 @@ class _Search:
         picks: list[Folding | None] = [None] * len(items)
         used = np.zeros_like(self.room)
         for region, room in enumerate(self.room - self.between):
-            inside = [i for i, place in enumerate(places) if place == region]
-            choice: Choice | None = choose([items[i] for i in inside], room, self.prices)
+            inside, fifos = [i for i, place in enumerate(places) if place == region], self.fifos[region]
+            choice: Choice | None = choose([*(items[i] for i in inside), *fifos], room, self.prices)
             if choice is None:
                 return None
-            used[region] = choice.used
+            used[region] = choice.used - sum(f.count * np.array(astuple(p.resources)) for f, p in zip(fifos, choice.picks[len(inside) :]))
             for i, pick in zip(inside, choice.picks):
                 picks[i] = pick
         return _Solved(base, tuple(picks[: len(self.units)]), tuple(picks[len(self.units) :]), used)
@@ -222,11 +221,13 @@ class _Search:
             for name, region in self.regions.items():
                 getCustomOp(self.model.get_node_from_name(name)).set_nodeattr("slr", region)
         regions = len(self.room)
-        used = _used_by_region(self.model, regions)
+        used = used_by_region(self.model, regions)
         if self.outer is None:
-            self.outer = _used_by_region(self.model.transform(InsertStreams()), regions) - used
-        used = used + self.outer
-        self.between = np.maximum(0, used - solved.used)
+            self.outer = used_by_region(self.model.transform(InsertStreams()), regions) - used
+        self.between = np.maximum(0, used + self.outer - self.held())
+        used = solved.used + self.between
+        if self.placing:
+            used = self.placed(used)
         interval = max(getCustomOp(node).get_exp_cycles() for node in self.model.graph.node)
         found = _Counted(solved, interval, latency_cycles(self.model), used)
         self.report(
@@ -234,6 +235,26 @@ class _Search:
             f"{'' if self.fits(found) else ', more than the part has'}"
         )
         return found
+
+    def placed(self, used: np.ndarray) -> np.ndarray:
+        """Place the FIFOs of engines; ``[regions, kinds]`` what is used then, of what is ``used`` with each where it stands by itself."""
+        used = used.copy()
+        for region, room in enumerate(self.room):
+            engines = [engine for engine in self.engines if self.regions[engine.onnx_node.name] == region]
+            placing = place_in_engines(engines, room - used[region], self.prices, self.styles)
+            self.fifos[region] = placing.items
+            self.between[region] -= placing.before
+            used[region] += placing.after - placing.before
+        return used
+
+    def held(self) -> np.ndarray:
+        """``[regions, kinds]``: what the graph's nodes take that have folds of their own; as in the plan, but for a search that is changed."""
+        inside = [getCustomOp(self.engines[unit.engine].hardware.get_node_from_name(unit.name)) for unit in self.units]
+        places = [self.engines[unit.engine].onnx_node.name for unit in self.units] + [op.onnx_node.name for op in self.outside]
+        held = np.zeros_like(self.room)
+        for place, op in zip(places, (*inside, *self.outside)):
+            held[self.regions[place]] += astuple(op.resources())
+        return held
 
     def fits(self, found: _Counted) -> bool:
         return bool(np.all(found.used <= self.room))
@@ -280,8 +301,8 @@ class _Search:
         """An interval that all units keep at their smallest folds."""
         return max(sum(own.macs for own in unit.folding.each) for unit in self.units)
 
-    def best(self) -> tuple[_Counted, bool]:
-        """The plan with the shortest interval, or latency, that fits (of equals the better one by the other); whether one does."""
+    def best(self) -> _Counted | None:
+        """The plan with the shortest interval, or latency, that fits, of equals the better one by the other."""
         tried: dict[Shape, _Counted | None] = {}
 
         def cost(shape: Shape) -> tuple[float, float]:
@@ -295,17 +316,13 @@ class _Search:
         for name, step in (("before", 1 / RATIO), ("before", RATIO), ("outside", 1 / RATIO**2)):
             while cost(following := replace(shape, **{name: getattr(shape, name) * step})) < cost(shape):
                 shape = following
-        if (best := tried[shape]) is None:
-            return self.overfull(None), False
-        return self.exactly(best.solved, shape)
+        return (best := tried[shape]) and self.exactly(best.solved, shape)
 
-    def exactly(self, solved: _Solved, shape: Shape) -> tuple[_Counted, bool]:
-        """A plan with everything counted again, or the next longer one that fits then; whether one does."""
+    def exactly(self, solved: _Solved, shape: Shape) -> _Counted | None:
+        """A plan with everything counted again, or the next longer one that fits then."""
         self.outer = None
         found = self.counted(solved, shape)
-        if not self.fits(found) and (other := self.fastest(shape)) is not None:
-            found = other
-        return found, self.fits(found)
+        return found if self.fits(found) else self.fastest(shape)
 
     def overfull(self, interval: int | None) -> _Counted:
         """The plan for an interval, or the smallest folds, whatever room there is; where no folds are so fast, about the fastest."""
@@ -318,21 +335,21 @@ class _Search:
         return found
 
     def relief(self, found: _Counted) -> Iterator[str]:
-        """What would fit in place of ``found``, which stays in the graph: a longer interval, or a change of the model with which there
-        are folds that fit beside what stands between the units."""
+        """What would fit in place of ``found``, which stays in the graph: a longer interval, or a change of the model."""
         if self.options.interval is not None and (slower := self.fastest(Shape())) is not None:
-            self.counted(found.solved, Shape())
             yield f"{slower.interval:,} cycles are about as few as fit"
-            return
-        if has_wider_weights(unit.folding for unit in self.units) and self.changed(fewer_bits).smallest(Shape()) is not None:
-            yield f"with {FEWER_BITS_TEXT} it fits"
-        share = largest_share(lambda share: self.changed(lambda fold: fewer_blocks(fold, share)).smallest(Shape()) is not None)
-        if share is not None:
-            yield fits_with(share)
+        else:
+            if has_wider_weights(unit.folding for unit in self.units) and self.changed(fewer_bits).fastest(Shape()) is not None:
+                yield f"with {FEWER_BITS_TEXT} it fits"
+            share = largest_share(lambda share: self.changed(lambda fold: fewer_blocks(fold, share)).fastest(Shape()) is not None)
+            if share is not None:
+                yield fits_with(share)
+        self.counted(found.solved, Shape())
 
     def changed(self, change: Callable[[Fold], Fold]) -> _Search:
-        """This search for other matrices."""
+        """This search for other matrices, as if nothing stood between the units before the first plan is counted."""
         changed = copy.copy(self)
+        changed.between, changed.fifos, changed.report = np.zeros_like(self.room), [[] for _ in self.room], lambda text: None
         changed.units = [
             replace(unit, folding=with_matrix(unit.folding, change), layers=tuple(with_matrix(own, change) for own in unit.layers))
             for unit in self.units

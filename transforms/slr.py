@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from onnx import NodeProto
@@ -100,6 +100,16 @@ def used_by_slr(model: ModelWrapper, slrs: int) -> list[Estimate]:
         for slr in slrs_of(model, node):
             used[slr] += op.hop() if op.is_crossing else op.resources()
     return used
+
+
+def used_by(model: ModelWrapper) -> np.ndarray:
+    """``[kinds]``: what all nodes take together, by estimate."""
+    return sum(np.array(astuple(getCustomOp(node).resources()), dtype=float) for node in model.graph.node)
+
+
+def used_by_region(model: ModelWrapper, regions: int) -> np.ndarray:
+    """``[regions, kinds]``: what all nodes take, in their SLRs, where there are several regions."""
+    return used_by(model)[None] if regions == 1 else np.array([astuple(own) for own in used_by_slr(model, regions)], dtype=float)
 
 
 def slrs_of(model: ModelWrapper, node: NodeProto) -> list[int]:

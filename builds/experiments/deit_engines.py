@@ -29,9 +29,10 @@ from finn_vitprune.files import whole_file, write_json, write_text
 from finn_vitprune.report.tables import TextTable, to_markdown
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
+from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.plan import shares_of
-from finn_vitprune.transforms.plan_engines import plan_engines, used_by
+from finn_vitprune.transforms.plan_engines import plan_engines
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, offers_of
 
 U250 = "U250"
@@ -163,17 +164,16 @@ def planned(setting: EngineSetting, folder: ModelFolder) -> PlanRow:
     started, help = time.process_time(), ""
     if setting.engines == PIPELINE:
         model, found = search(model, part, BUDGET)
-        interval, fits, used = found.interval, found.fits, found.used.sum(0)
+        interval, fits, shares = found.interval, found.fits, shares_of(found.used.sum(0), offers_of(part).sum(0))
     else:
         model = in_engines(model, BuildSettings(engines=setting.engines, frames_in_flight=setting.frames_in_flight))
         said = plan_engines(model, part, PlanOptions(goal=setting.goal, budget=Budget(**dict(BUDGET))))
         interval, fits, help = said.interval_cycles, said.fits, "; ".join(said.relief)
-        used = used_by(model)
+        shares = {kind: share * limit for (kind, share), (_, limit) in zip(said.used.items(), BUDGET)}
     minutes = (time.process_time() - started) / 60
-    shares = shares_of(used, offers_of(part).sum(0))
     return PlanRow(
         setting.network.bits, setting.engines, setting.frames_in_flight, setting.goal, fits, interval,
-        latency_cycles(model), shares, round(minutes, 1), help,
+        latency_cycles(model.transform(InsertStreams())), shares, round(minutes, 1), help,
     )  # fmt: skip
 
 
