@@ -27,7 +27,8 @@ from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_name
 from finn_vitprune.transforms.edges import slr_of
-from finn_vitprune.transforms.fold_engines import written_folds
+from finn_vitprune.transforms.fold import STREAM_SLACK
+from finn_vitprune.transforms.fold_engines import StreamFolds, written_folds
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.place_fifos import PlaceFifos, place_in_engines
@@ -99,6 +100,17 @@ def test_no_unit_without_products_takes_longer_than_those_with(goals):
             if unit.onnx_node.op_type in ("VitEngineEntry_rtl", "VitSwitch_rtl"):
                 tokens = unit.get_nodeattr("tokens")
                 assert sum(tokens) * unit.get_nodeattr("channels") // unit.get_nodeattr("SIMD") <= slowest, unit.onnx_node.name
+
+
+@pytest.mark.parametrize("interval", [400, 800, 1_600])
+def test_what_passes_by_token_drops_is_as_fast_as_what_is_dropped(specialised, interval):
+    """A drop alone would keep the interval with narrower beats than the switch before it, which all frames pass."""
+    model = in_engines(copy.deepcopy(specialised), BuildSettings(engines=1))
+    (engine,) = engines_of(model)
+    bind_units(engine)
+    streams = StreamFolds(engine)
+    ((name, elements),) = streams.past.items()
+    assert elements / streams.within(interval)[name]["SIMD"] <= STREAM_SLACK * interval + 1
 
 
 @pytest.mark.slow

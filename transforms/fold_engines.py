@@ -32,6 +32,7 @@ class StreamFolds:
         """Of each unit by its name: the op as each encoder has it; of token drops, those that there are."""
         self.past: dict[str, int] = {}
         """Elements of a frame that pass the switch before token drops, in all encoders together."""
+        self.widths = engine.widths
         units = {node.name: getCustomOp(node) for node in engine.hardware.graph.node}
         for role, ops in role_ops(engine, engine.body):
             name = unit_name(engine, role)
@@ -48,8 +49,11 @@ class StreamFolds:
         return {name: self._fold(name, max(1, int(interval * STREAM_SLACK))) for name in self.roles}
 
     def _fold(self, name: str, interval: int) -> dict[str, int]:
-        ops = self.roles[name]
-        found = [(fold, *known) for fold in _wanted(ops, interval) if (known := self._known(name, fold)) is not None]
+        wanted = _wanted(self.roles[name], interval)
+        if past := self.past.get(name):
+            least = next((width for width in self.widths if past <= width * interval), self.widths[-1])
+            wanted += [fold | {"SIMD": least} for fold in wanted if fold["SIMD"] < least]
+        found = [(fold, *known) for fold in wanted if (known := self._known(name, fold)) is not None]
         if not found:
             raise UserError(f"{name}: no fold is possible in all of its encoders")
         enough = [(cost, cycles, i) for i, (_, cycles, cost) in enumerate(found) if cycles <= interval]
