@@ -264,6 +264,7 @@ def test_a_unit_is_measured_whole(tiny):
     assert {r["mask"] for r in json.loads(path.read_text())["rows"]} == {"dense", *masks.KINDS}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("mac_style", sampled(["dsp48e2", "portable"], 1))
 def test_a_unit_is_its_arrays_and_what_is_around_them(mac_style, tmp_path):
     """Against the whole unit in one synthesis."""

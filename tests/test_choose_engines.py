@@ -75,6 +75,7 @@ def test_a_target_takes_the_least_of_the_part_that_keeps_it(specialised):
     assert used[1] < used[0]
 
 
+@pytest.mark.whole
 def test_a_build_takes_auto_and_says_what_it_tried(tmp_path):
     model, _ = random_vit()
     model.save(str(tmp_path / "model.onnx"))

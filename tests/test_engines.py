@@ -91,7 +91,11 @@ def tensors(specialised):
     return golden.run(specialised, {specialised.graph.node[0].input[0]: patches(IMAGES)})
 
 
-@pytest.fixture(scope="module", params=[(1, 1), (1, 2), ((2, 2), 2)], ids=str)
+CASES = ((1, 1), (1, 2), ((2, 2), 2))
+"""Engines, and images in flight."""
+
+
+@pytest.fixture(scope="module", params=[pytest.param(case, marks=pytest.mark.xdist_group(f"engines {case}")) for case in CASES], ids=str)
 def built(request, specialised, tensors, tmp_path_factory):
     engines, frames = request.param
     model = specialised.transform(InsertEngines(bind(specialised, engines), frames))
@@ -352,6 +356,7 @@ def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
         again("width", folds | {"VitEngine_rtl_0": {"SIMD": 5}})
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 @pytest.mark.xdist_group("two engines")
 def test_weights_of_engines_are_loaded(two, tmp_path, request):

@@ -21,7 +21,7 @@ CONFIG = "builds/train/deit_digits.yaml"
 EPOCHS = 5
 RTL_IMAGES = 24
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("import build")]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,7 @@ def stages(folder):
     return {s["name"]: s["accuracy"] for s in found["stages"]}
 
 
+@pytest.mark.whole
 def test_recovery_comes_within_two_points_of_the_float_model(stages):
     assert stages["float"] == pytest.approx(0.9861, abs=1e-3)  # builds/example/metrics.json
     assert stages["pruned"] < stages["float"] - 0.1  # recovery, not luck, brings it back

@@ -21,7 +21,7 @@ PROMISES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [
-    pytest.param(p, id=p.stem, marks=[pytest.mark.whole] * (p.stem[0] in "23")) for p in NOTEBOOKS
+    pytest.param(p, id=p.stem, marks=[pytest.mark.whole] * (p.stem[0] in "235")) for p in NOTEBOOKS
 ])  # fmt: skip
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.delenv(OPTIMISE)

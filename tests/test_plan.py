@@ -214,6 +214,7 @@ def test_a_plan_counts_everything_and_stays_within_its_budget(example, name):
         assert all(op.get_nodeattr("ram_style") != "ultra" for op in ops if "ram_style" in op.get_nodeattr_types())
 
 
+@pytest.mark.whole
 def test_more_of_what_binds_makes_it_faster_and_more_of_the_rest_does_not(example):
     """By definition of the binding resource; the search knows intervals to a step."""
     part = get_part("xczu3eg")
@@ -268,6 +269,7 @@ def test_a_plan_that_only_borders_keep_from_fitting_does_not_fit():
     assert not planned.fits and planned.binding == ["SLR"] and len(planned.slrs) == 3
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("earlier", sampled([PlanOptions(interval=9_000), PlanOptions(mac_style="portable")], 1))
 def test_an_earlier_plan_leaves_nothing_behind(example, earlier):
     part = dies(3, LUT=26_000, FF=80_000, DSP=500, BRAM36=60, URAM=20)
@@ -284,6 +286,7 @@ def test_a_plan_that_one_slr_holds_has_no_crossings(example):
     assert set(found.slrs) == {-1} and not planned.slrs and found.fits
 
 
+@pytest.mark.whole
 def test_equal_shapes_get_equal_hardware(example):
     found, _ = plan(example, get_part(ZU7EV), PlanOptions())
     shapes: dict = {}

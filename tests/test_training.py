@@ -290,6 +290,7 @@ def test_quantisation_starts_at_its_epoch(start_epoch, tmp_path):
     assert 1.0 not in scales, "every scale was calibrated"
 
 
+@pytest.mark.whole
 def test_a_float_start_resumes_to_the_same_network(tmp_path, monkeypatch):
     config = parse_config(
         TINY
@@ -379,6 +380,7 @@ def image_folder(tmp_path):
     return tmp_path / "images"
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_a_distilled_timm_deit_trains_on_an_image_folder_and_exports(image_folder, tmp_path):
     """DeiT-Tiny with a distillation token, b = 16, taught by another timm model."""

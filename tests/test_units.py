@@ -73,7 +73,7 @@ def filled(design: StitchedDesign, folder) -> Accelerator:
     return Accelerator(design, replace(in_one_piece(design), folder=folder, loads={}, fill=True))
 
 
-@pytest.fixture(scope="module", params=["small_build", "loaded_build"])
+@pytest.fixture(scope="module", params=["small_build", pytest.param("loaded_build", marks=pytest.mark.whole)])
 def both(request, tmp_path_factory):
     """A design in one piece and of units, and images."""
     built = request.getfixturevalue(request.param)

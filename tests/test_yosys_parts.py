@@ -118,8 +118,8 @@ def matrix(mac_style: str, bits: str, tokens: int, simd: int, pe: int, ram_style
 
 
 UNITS = {
-    "cascades of 8x8 bits, UltraRAM": matrix("dsp48e2", "INT8", 2, 4, 4, "ultra"),
     "products in LUTs": matrix("lut", "INT4", 2, 4, 2, "auto"),
+    "cascades of 8x8 bits, UltraRAM": matrix("dsp48e2", "INT8", 2, 4, 4, "ultra"),
 }
 
 
