@@ -1,14 +1,19 @@
 """Tables of plans on engines: what is known is shown, beside the reference's figures; a network that is not made is named."""
 
+from pathlib import Path
+
 import pytest
 
+import finn_vitprune.builds
 from finn_vitprune.builds.experiments import deit_engines
 from finn_vitprune.builds.experiments.deit_engines import (
-    REFERENCES, SETTINGS, SIDE_BY_SIDE, SMALL_PARTS, PlanRow, planned, references, side_by_side, small_parts,
+    REFERENCES, SETTINGS, SIDE_BY_SIDE, SIMULATED, SMALL_PARTS, SUMMARY, PlanRow, planned, references, side_by_side, simulated, small_parts,
 )  # fmt: skip
 from finn_vitprune.builds.experiments.deit_models import ModelFolder
 from finn_vitprune.errors import UserError
+from finn_vitprune.report.summary import Summary
 
+KEPT = Path(finn_vitprune.builds.__path__[0]) / "results" / "deit_engines"
 SHARES = {"LUT": 0.5, "DSP": 0.25, "BRAM": 0.125, "URAM": 0.0}
 
 
@@ -35,6 +40,23 @@ def test_what_does_not_fit_has_no_rate_and_says_what_would_help():
     setting = SMALL_PARTS[0]
     (cells,) = small_parts({setting.key: row(setting, fits=False, help="with 0.5 of the kept blocks it fits")}).rows
     assert cells[:6] == ("DeiT-Tiny", "8/8", "ZCU104", "no", "", "") and cells[-1] == "with 0.5 of the kept blocks it fits"
+
+
+@pytest.mark.parametrize("setting, name", SIMULATED.items(), ids=SIMULATED.values())
+def test_what_was_simulated_is_right_in_every_bit_and_as_planned(setting, name):
+    s = Summary.load(KEPT / f"{name}{SUMMARY}")
+    assert s.verify.rtl_mismatches == s.verify.left_out_streams == 0
+    assert s.verify.images >= 12 and s.verify.traced_images >= 4 and s.verify.stalled_images >= 4
+    error = 0.02 if setting.frames_in_flight == 1 else 0.04  # docs/engines.md says what is not known of two images in flight
+    assert s.rtlsim.interval_cycles == pytest.approx(s.plan.interval_cycles, rel=error)
+    assert s.rtlsim.latency_cycles == pytest.approx(s.plan.latency_cycles, rel=0.02)
+
+
+def test_builds_that_were_simulated_have_a_row(tmp_path):
+    assert not simulated(tmp_path).rows
+    assert [(cells[0], cells[1], cells[2], cells[3]) for cells in simulated(KEPT).rows] == [
+        (s.network.title, f"{s.network.bits}/{s.network.bits}", s.part, str(s.frames_in_flight)) for s in SIMULATED
+    ]
 
 
 def test_every_setting_has_a_name_of_its_own():

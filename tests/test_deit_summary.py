@@ -51,6 +51,15 @@ def test_the_readme_says_what_one_engine_does():
     assert s.rtlsim.interval_cycles == pytest.approx(s.plan.interval_cycles, rel=0.02)
 
 
+def test_the_readme_says_what_other_engines_do():
+    for name, said in (
+        ("w8a8_engine1_frames2", "{rate:,.0f} images/s at {ms:.3f} ms"), ("w4a4_engine1_frames2", "at 4 bits {rate:,.0f} at {ms:.3f} ms"),
+        ("tiny_w8a8_zcu104", "{rate:,.0f} images/s, {ms:.2f} ms"),
+    ):  # fmt: skip
+        r = Summary.load(ROOT / "builds" / "results" / "deit_engines" / f"{name}_summary.json").rtlsim
+        assert said.format(rate=MHZ * 1e6 / r.interval_cycles, ms=r.latency_cycles / (MHZ * 1e3)).replace(" 0.", " .") in README, name
+
+
 def check_column(said: dict[str, str], s: Summary) -> None:
     """A column of the table says what the summary says."""
     r = s.rtlsim

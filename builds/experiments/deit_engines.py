@@ -26,6 +26,7 @@ from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import whole_file, write_json, write_text
+from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable, to_markdown
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
@@ -39,6 +40,7 @@ U250 = "U250"
 PIPELINE = 12
 """Engines, each of one encoder: hardware for every encoder."""
 
+SUMMARY = "_summary.json"
 TITLE = "DeiT on engines"
 TEXT = """Plans at {mhz} MHz, within {budget}: interval and latency by formula, resources by estimate.
 `docs/engines.md` says what the settings mean, and how a plan is found.
@@ -123,6 +125,13 @@ SMALL_PARTS = tuple(
     for network in networks
 )
 SETTINGS = (*SIDE_BY_SIDE, *REFERENCES, *SMALL_PARTS)
+SIMULATED = {
+    EngineSetting(HALVES[0]): "w8a8_engine1_latency",
+    EngineSetting(HALVES[0], 1, 2): "w8a8_engine1_frames2",
+    EngineSetting(HALVES[1], 1, 2): "w4a4_engine1_frames2",
+    EngineSetting(TINIES[0], part="ZCU104"): "tiny_w8a8_zcu104",
+}
+"""Builds that were simulated, and the names of their summaries: ``<name>_summary.json`` beside ``results.json``."""
 
 
 def main(
@@ -143,7 +152,7 @@ def main(
         figure_of(rows).savefig(partial, format="png", dpi=150)
     known = sum(setting.key in rows for setting in SETTINGS)
     text = TEXT.format(mhz=MHZ, budget=budget_text(BUDGET), known=known, settings=len(SETTINGS))
-    tables = [table(rows) for table in (side_by_side, references, small_parts)]
+    tables = [simulated(output), *(table(rows) for table in (side_by_side, references, small_parts))]
     write_text(output / "RESULTS.md", to_markdown(TITLE, text, [table for table in tables if table.rows]))
 
 
@@ -175,6 +184,33 @@ def planned(setting: EngineSetting, folder: ModelFolder) -> PlanRow:
         setting.network.bits, setting.engines, setting.frames_in_flight, setting.goal, fits, interval,
         latency_cycles(model.transform(InsertStreams())), shares, round(minutes, 1), help,
     )  # fmt: skip
+
+
+def simulated(folder: Path) -> TextTable:
+    """A row a build of :data:`SIMULATED` whose summary is in the folder."""
+    cells = []
+    for setting, name in SIMULATED.items():
+        if (path := folder / f"{name}{SUMMARY}").is_file():
+            s = Summary.load(path)
+            verify, r, bits = s.verify, s.rtlsim, setting.network.bits
+            units = f"{verify.units.beats:,}" if verify.units else ""
+            taken = (f"{100 * getattr(s.resources, kind) / getattr(s.part, kind):.1f}" for kind in ("LUT", "DSP", "BRAM36", "URAM"))
+            cells.append((
+                setting.network.title, f"{bits}/{bits}", setting.part, str(setting.frames_in_flight), f"{s.plan.interval_cycles:,}",
+                f"{r.interval_cycles:,.0f}", f"{s.plan.latency_cycles:,}", f"{r.latency_cycles:,}", f"{MHZ * 1e6 / r.interval_cycles:,.0f}",
+                f"{r.latency_cycles / (MHZ * 1e3):.3f}", f"{verify.images}", f"{verify.stalled_images}",
+                f"{verify.traced_streams} on {verify.traced_images}", units, f"{verify.rtl_mismatches:,}", *taken,
+            ))  # fmt: skip
+    heads = (
+        "network", "bits", "board", "in flight", "interval, planned", "interval", "latency, planned", "latency", "images/s", "ms", "images",
+        "with stalls", "streams compared", "beats of units alone", "differ", *(f"{k}, %" for k in KINDS),
+    )  # fmt: skip
+    note = (
+        f"Built with `finn-vitprune build MODEL --fpga-part BOARD --clk-ns 3.333 --engines 1 --frames-in-flight N --goal latency --budget "
+        f"{budget_text(BUDGET)} --synth none --max-images 12`. Resources are estimates. A plan made today may differ: that of a row is the "
+        "build's own."
+    )
+    return TextTable("Simulated in every bit, one engine, b 16, r_b = r_t = .5", heads, tuple(cells), note)
 
 
 def side_by_side(rows: Mapping[str, PlanRow]) -> TextTable:
