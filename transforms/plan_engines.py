@@ -140,6 +140,8 @@ class _Search:
         self.room = room if max(self.regions.values()) else room.sum(0, keepdims=True)
         """``[regions, kinds]``, as the next one."""
         self.between = np.zeros_like(self.room)  # what stands between units, and streams, as last counted
+        self.other = False
+        """Whether its matrices are other ones than the graph's."""
         self.placing = False
         """Whether FIFOs of engines are placed with the foldings; where a plan fits without, each stands where it stands by itself."""
         self.fifos: list[list[Item]] = [[] for _ in self.room]  # of each region those that are placed, as last counted
@@ -224,8 +226,9 @@ class _Search:
         used = used_by_region(self.model, regions)
         if self.outer is None:
             self.outer = used_by_region(self.model.transform(InsertStreams()), regions) - used
-        self.between = np.maximum(0, used + self.outer - self.held())
-        used = solved.used + self.between
+        whole, held = used + self.outer, self.held() if self.other else solved.used
+        self.between = np.maximum(0, whole - held)
+        used = whole - held + solved.used
         if self.placing:
             used = self.placed(used)
         interval = max(getCustomOp(node).get_exp_cycles() for node in self.model.graph.node)
@@ -248,7 +251,7 @@ class _Search:
         return used
 
     def held(self) -> np.ndarray:
-        """``[regions, kinds]``: what the graph's nodes take that have folds of their own; as in the plan, but for a search that is changed."""
+        """``[regions, kinds]``: what the graph's nodes take that have folds of their own."""
         inside = [getCustomOp(self.engines[unit.engine].hardware.get_node_from_name(unit.name)) for unit in self.units]
         places = [self.engines[unit.engine].onnx_node.name for unit in self.units] + [op.onnx_node.name for op in self.outside]
         held = np.zeros_like(self.room)
@@ -292,7 +295,11 @@ class _Search:
                 break
             aimed = base * (1 - CLOSE / 2) * interval / found.interval
             base = aimed if low < aimed < high else (low + min(high, 2 * aimed)) / 2
-        return best and self.counted(best.solved, shape)
+        if best is None:
+            return None
+        self.outer = None
+        found = self.counted(best.solved, shape)
+        return found if self.fits(found) else None
 
     # --- for a part ---
 
@@ -349,6 +356,7 @@ class _Search:
     def changed(self, change: Callable[[Fold], Fold]) -> _Search:
         """This search for other matrices, as if nothing stood between the units before the first plan is counted."""
         changed = copy.copy(self)
+        changed.other = True
         changed.between, changed.fifos, changed.report = np.zeros_like(self.room), [[] for _ in self.room], lambda text: None
         changed.units = [
             replace(unit, folding=with_matrix(unit.folding, change), layers=tuple(with_matrix(own, change) for own in unit.layers))
