@@ -295,11 +295,7 @@ class _Search:
                 break
             aimed = base * (1 - CLOSE / 2) * interval / found.interval
             base = aimed if low < aimed < high else (low + min(high, 2 * aimed)) / 2
-        if best is None:
-            return None
-        self.outer = None
-        found = self.counted(best.solved, shape)
-        return found if self.fits(found) else None
+        return best and self.recounted(best.solved, shape)
 
     # --- for a part ---
 
@@ -323,13 +319,13 @@ class _Search:
         for name, step in (("before", 1 / RATIO), ("before", RATIO), ("outside", 1 / RATIO**2)):
             while cost(following := replace(shape, **{name: getattr(shape, name) * step})) < cost(shape):
                 shape = following
-        return (best := tried[shape]) and self.exactly(best.solved, shape)
+        return (best := tried[shape]) and (self.recounted(best.solved, shape) or self.fastest(shape))
 
-    def exactly(self, solved: _Solved, shape: Shape) -> _Counted | None:
-        """A plan with everything counted again, or the next longer one that fits then."""
+    def recounted(self, solved: _Solved, shape: Shape) -> _Counted | None:
+        """A plan with everything counted again; None where it does not fit then."""
         self.outer = None
         found = self.counted(solved, shape)
-        return found if self.fits(found) else self.fastest(shape)
+        return found if self.fits(found) else None
 
     def overfull(self, interval: int | None) -> _Counted:
         """The plan for an interval, or the smallest folds, whatever room there is; where no folds are so fast, about the fastest."""
