@@ -156,3 +156,20 @@ def test_one_of_several_words_is_chosen(tmp_path, words):
     want = data[np.arange(500), 1 + data[:, 0]]
     late = choose_cycles(words) - 1
     assert np.array_equal(outputs(sim, data)[late:], want[: 500 - late])
+
+
+def test_a_region_of_very_wide_words_compiles(tmp_path):
+    """Verilator warns of a constant of more than 8,192 bits."""
+    body = """
+    logic [33:0] passed;
+    logic        we, filled;
+    logic [1:0]  waddr;
+    logic [10751:0] data;
+    vp_load_region #(.DEPTH(4), .WIDTH(10752)) dut (
+        .clk(ap_clk), .rst_n(ap_rst_n), .load_in('0), .load_out(passed), .we, .waddr, .data, .filled
+    );
+    assign in0_V_tready = 1'b1;
+    assign out0_V_tvalid = in0_V_tvalid;
+    assign out0_V_tdata = in0_V_tdata ^ {7'b0, ^{data, passed, we, waddr, ~filled}};"""
+    sim = build(tmp_path, body, ["vp_load_region", "vp_load_hop"], BITS, [BITS])
+    assert outputs(sim, np.arange(8, dtype=np.uint8)[:, None]).tolist() == list(range(8))
