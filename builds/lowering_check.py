@@ -211,9 +211,10 @@ class _NodeCheck:
             for name, got in made.items():
                 wanted[name] = codes = got.copy()
                 for match in self.matches[name]:
-                    computed = got.reshape(-1)[match.index]
+                    computed = got.reshape(-1)[match.index] - match.zero
                     ties += self._compare(image, node, match.qonnx, match.scale, computed, reference)
-                    codes.reshape(-1)[match.index.reshape(-1)] = _rounded(reference[match.qonnx].reshape(-1) / match.scale)
+                    held = _rounded(reference[match.qonnx].reshape(-1) / match.scale) + match.zero
+                    codes.reshape(-1)[match.index.reshape(-1)] = held
         return ties
 
     def _attention(

@@ -24,6 +24,9 @@ RECIP_BITS = 25
 SCORE_BITS = 16
 """Fraction bits of a token score: one head contributes floor(2**16 E / Z)."""
 
+GELU_LOWEST = -0.16997
+"""The smallest value of GELU, at -0.7518."""
+
 TIE_TOLERANCE = 1e-3
 """Codes: a value before rounding that lies this near to a tie may be rounded to either side."""
 
@@ -52,6 +55,15 @@ def clog2(count: int) -> int:
 def int_range(bits: int, signed: bool) -> tuple[int, int]:
     """Smallest and largest code of a ``bits`` wide integer."""
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+
+def zero_point(lowest: float, scale: float, bits: int) -> int:
+    """The signed code of 0 with which the lowest code stands for about ``lowest`` < 0: the nearest even one.
+
+    An even zero point leaves ties as they are: round(x / s + z) = round(x / s) + z.
+    """
+    lo, hi = int_range(bits, signed=True)
+    return min(lo + 2 * round(-lowest / (2 * scale)), hi - 1)
 
 
 def requantise(

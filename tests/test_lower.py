@@ -124,14 +124,36 @@ def test_other_rounding_mode_is_refused_by_name():
     assert node.name in text and "FLOOR" in text and "half to even" in text
 
 
-def test_zero_point_is_refused():
+def with_zero_point(quantiser: str, zero: float | list[float]):
     def change(model):
-        node = next(n for n in model.graph.node if n.op_type == "Quant" and "act_quant" in n.name)
-        model.set_initializer(node.input[2], np.array(3.0, np.float32))
+        node = next(n for n in model.graph.node if n.op_type == "Quant" and n.name.startswith(quantiser))
+        model.set_initializer(node.input[2], np.array(zero, np.float32))
+        return node
+
+    return broken(change)[0]
+
+
+@pytest.mark.parametrize("quantiser", ["blocks.0.norm1.quant", "blocks.0.attn.q_quant", "blocks.0.mlp.pre_quant",
+                                       "blocks.0.add1_quant", "blocks.1.attn.out_quant", "blocks.0.mlp.fc1.weight_quant"])
+def test_a_zero_point_is_refused_where_no_table_can_hold_it(quantiser):
+    assert "zero point 3" in unmapped(with_zero_point(quantiser, 3))
+
+
+@pytest.mark.parametrize("zero", [0.5, [1.0, 2.0], [], float("inf"), 1e12])
+def test_a_zero_point_is_one_integer(zero):
+    assert "the zero point must be one integer" in unmapped(with_zero_point("blocks.0.mlp.act_quant", zero))
+
+
+def test_a_reader_other_than_a_matrix_product_takes_no_zero_point():
+    def change(model):
+        node = next(n for n in model.graph.node if n.op_type == "Gelu")
+        for other in model.graph.node:
+            if other.op_type == "MatMul" and "mlp.fc2" in other.name and "blocks.0" in other.name:
+                other.op_type = "Add"
         return node
 
     model, _ = broken(change)
-    assert "zero point 3" in unmapped(model)
+    assert "Add of codes with a zero point, a quantised constant has no hardware form" in unmapped(model)
 
 
 def test_float_weights_are_refused_with_advice():

@@ -37,6 +37,20 @@ def test_columns_without_weights_have_the_codes_of_their_biases(bits):
         assert np.array_equal(logits, qonnx)
 
 
+@pytest.mark.parametrize("zero", [-128, -7, 0, 3, 126])
+def test_a_function_s_output_may_have_any_zero_point(zero):
+    source, images = random_vit()
+    for node in source.graph.node:
+        if node.op_type == "Quant" and node.name.endswith("mlp.act_quant.Quant"):
+            assert source.get_initializer(node.input[2]) % 2 == 0
+            source.set_initializer(node.input[2], np.array(zero, np.float32))
+    check, logits, qonnx = check_lowering(source, lower(source), images)
+    assert check.problem == "" and check.ties < 20
+    assert np.array_equal(logits.argmax(1), qonnx.argmax(1))
+    if check.ties == 0:
+        assert np.array_equal(logits, qonnx)
+
+
 def test_brevitas_floor_scales_of_empty_columns_do_not_matter():
     """Brevitas gives a channel without weights a tiny scale; ratios of scales must not follow it."""
     source, images = random_vit(**PRUNED)

@@ -88,12 +88,13 @@ class HardwareGraph:
 
 @dataclass(frozen=True)
 class Match:
-    """A hardware tensor and the QONNX tensor it equals: ``qonnx.flat = codes.flat[index] * scale``."""
+    """A hardware tensor and the QONNX tensor it equals: ``qonnx.flat = (codes.flat[index] - zero) * scale``."""
 
     hardware: str
     qonnx: str
     scale: float
     index: np.ndarray = field(compare=False)
+    zero: int = 0
 
 
 @dataclass(frozen=True)
@@ -211,9 +212,9 @@ class Lowering(Pass):
         shape = [d.dim_value for d in self.graph.value_infos[out].type.tensor_type.shape.dim]
         return Codes(ordered(shape), out, shape[1], shape[2], scale, bits, signed)
 
-    def record(self, stream: Codes, qonnx: str) -> None:
-        """Note that ``stream`` (through its index) is the QONNX tensor ``qonnx``."""
-        self.matches.append(Match(stream.tensor, qonnx, stream.scale, stream.index))
+    def record(self, stream: Codes, qonnx: str, zero: int = 0) -> None:
+        """Note that ``stream`` (through its index, less its zero point) is the QONNX tensor ``qonnx``."""
+        self.matches.append(Match(stream.tensor, qonnx, stream.scale, stream.index, zero))
 
     def requant_constants(self, ratio: np.ndarray) -> tuple[np.ndarray, int]:
         """Snap scale ratios to mult 2**-shift and keep the largest relative change."""

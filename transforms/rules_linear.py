@@ -9,7 +9,7 @@ import numpy as np
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, is_ordered, ordered
 from finn_vitprune.transforms.lowering import Lowering
-from finn_vitprune.transforms.values import Acc, Codes, Image, QAcc, QConst
+from finn_vitprune.transforms.values import Acc, Codes, Image, QAcc, QConst, ZeroPointed
 
 RULES = Rules()
 
@@ -43,8 +43,16 @@ def linear(lowering: Lowering, node: Node, values: list):
     return _accumulate(node, lowering.stream(values[0]), values[1], None)
 
 
-@RULES.rule("MatMul", (Codes, Image, QAcc), Const)
-@RULES.rule("Gemm", Codes, Const)
+@RULES.rule("MatMul", ZeroPointed, QConst)
+def linear_of_zero_pointed(lowering: Lowering, node: Node, values: list):
+    """s (q - z) W = s q W - s z (the sums of the columns of W)."""
+    codes = replace(values[0].codes, index=values[0].index)
+    acc = _accumulate(node, lowering.stream(codes), values[1], None)
+    return replace(acc, bias=acc.bias - values[0].zero * codes.scale * acc.weight_scale * acc.weights.sum(0))
+
+
+@RULES.rule("MatMul", (Codes, ZeroPointed, Image, QAcc), Const)
+@RULES.rule("Gemm", (Codes, ZeroPointed), Const)
 def float_weights(lowering: Lowering, node: Node, values: list):
     raise Reason("its weights are not quantised; put a Quant node on them (Brevitas QuantLinear does)")
 

@@ -27,6 +27,7 @@ from finn_vitprune.transforms.values import (
     QueryKey,
     Rows,
     MeanOfTokens,
+    ZeroPointed,
 )
 
 RULES = Rules()
@@ -43,6 +44,7 @@ class Quantiser:
     bits: int
     signed: bool
     narrow: bool
+    zero: int = 0
 
     @property
     def datatype(self) -> str:
@@ -51,22 +53,34 @@ class Quantiser:
 
 
 def parameters(node: Node, values: list) -> Quantiser:
-    """Scale, bits, sign and range of a Quant node; zero points and other rounding modes are rejected."""
+    """Scale, bits, sign, range and zero point of a Quant node; other rounding modes are rejected."""
     scale, zero, bits = (constant(node, values, i) for i in (1, 2, 3))
     mode = str(node.attributes.get("rounding_mode", "ROUND")).upper()
     if mode not in ROUNDING:
         raise Reason(f"rounding mode {mode}: codes are rounded half to even (ROUND)")
-    if np.any(zero != 0):
-        raise Reason(f"zero point {zero.reshape(-1)[0]}: quantisation must be symmetric (zero point 0)")
+    if not zero.size or np.any(zero != zero.reshape(-1)[0]) or np.any(zero != np.rint(zero)) or np.any(abs(zero) > 1 << MAX_BITS):
+        raise Reason(f"the zero point must be one integer of at most {MAX_BITS} bits")
     if bits.size != 1 or float(bits) != int(bits):
         raise Reason("the bit width must be one integer")
     if not 1 <= bits <= MAX_BITS:
         raise Reason(f"a bit width of {float(bits):g}: codes have 1 to {MAX_BITS} bits")
     signed, narrow = (bool(node.attributes.get(*default)) for default in (("signed", 1), ("narrow", 0)))
-    return Quantiser(scale.astype(np.float64), int(bits), signed, narrow)
+    return Quantiser(scale.astype(np.float64), int(bits), signed, narrow, int(zero.reshape(-1)[0]))
+
+
+def _symmetric(found: Quantiser) -> Quantiser:
+    if found.zero != 0:
+        raise Reason(
+            f"zero point {found.zero}: quantisation must be symmetric (zero point 0) but where a function's output is quantised"
+        )
+    return found
 
 
 def _activation(node: Node, values: list) -> Quantiser:
+    return _symmetric(_with_zero_point(node, values))
+
+
+def _with_zero_point(node: Node, values: list) -> Quantiser:
     found = parameters(node, values)
     if found.scale.size != 1:
         raise Reason("activations need one scale per tensor")
@@ -80,10 +94,10 @@ def _unit(lowering: Lowering, node: Node, op_type: str, x: Codes, inputs: list[s
         op_type, [x.tensor, *inputs], stem, to.scale, to.bits, to.signed, channels=x.channels,
         inputDataType=datatype(x.bits, x.signed), outputDataType=to.datatype, **attributes,
     )
-    return _finish(lowering, node, stream, value.index)
+    return _finish(lowering, node, stream, value.index, to.zero)
 
 
-def _finish(lowering: Lowering, node: Node, stream: Codes, index: np.ndarray) -> Codes:
+def _finish(lowering: Lowering, node: Node, stream: Codes, index: np.ndarray, zero: int = 0) -> Codes:
     """Give the new stream the shape of the ONNX tensor and note the correspondence.
 
     ``index`` tells the order in which the ONNX tensor shows the base; whole streams built from a part
@@ -92,13 +106,13 @@ def _finish(lowering: Lowering, node: Node, stream: Codes, index: np.ndarray) ->
     if index.size != stream.tokens * stream.channels or index.max() >= index.size:
         index = np.arange(stream.tokens * stream.channels).reshape(index.shape)
     result = replace(stream, index=index)
-    lowering.record(result, node.outputs[0])
+    lowering.record(result, node.outputs[0], zero)
     return result
 
 
 @RULES.rule("Quant", Const)
 def constants(lowering: Lowering, node: Node, values: list):
-    to = parameters(node, values)
+    to = _symmetric(parameters(node, values))
     lo, hi = numerics.int_range(to.bits, to.signed)
     full = np.broadcast_to(to.scale, np.broadcast_shapes(to.scale.shape, values[0].shape))
     codes = np.clip(np.rint(values[0].value / full), lo + int(to.narrow and to.signed), hi).astype(np.int64)
@@ -146,12 +160,14 @@ def layernorm(lowering: Lowering, node: Node, values: list):
 
 @RULES.rule("Quant", CodeTable)
 def table(lowering: Lowering, node: Node, values: list):
-    found, to = values[0], _activation(node, values)
+    """Entries round(f / s + z): the table holds any zero point."""
+    found, to = values[0], _with_zero_point(node, values)
     x = lowering.stream(replace(found.x, index=found.index))
     lo, hi = numerics.int_range(to.bits, to.signed)
-    codes = np.clip(np.rint(found.values / to.scale), lo, hi).astype(np.int64)
+    codes = np.clip(np.rint(found.values / to.scale + to.zero), lo, hi).astype(np.int64)
     inputs = [lowering.graph.constant("table", codes, to.datatype)]
-    return _unit(lowering, node, "VitLookup", x, inputs, to, found, "lookup", tokens=x.tokens)
+    stream = _unit(lowering, node, "VitLookup", x, inputs, to, found, "lookup", tokens=x.tokens)
+    return stream if to.zero == 0 else ZeroPointed(stream.index, stream, to.zero)
 
 
 @RULES.rule("Quant", CodeSum)

@@ -52,6 +52,14 @@ class Codes(Indexed, kind="a stream of codes"):
 
 
 @dataclass(frozen=True)
+class ZeroPointed(Indexed, kind="codes with a zero point"):
+    """A stream in which the code ``zero`` stands for 0. A matrix product takes it into its bias."""
+
+    codes: Codes
+    zero: int
+
+
+@dataclass(frozen=True)
 class Acc(Indexed, kind="accumulators that are not quantised"):
     """Accumulators of a matrix product: base ``[tokens, MH]``, real value (x w) s_x s_w[c] + bias[c]."""
 

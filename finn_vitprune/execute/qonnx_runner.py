@@ -27,7 +27,7 @@ FLOAT32_ONLY = ("Gelu", "Erf")
 
 
 def before_rounding(quantised: str) -> str:
-    """Name of the input of a ``Quant`` over its scale, not clipped, where ``quantised`` is its output."""
+    """Name of the input of a ``Quant`` over its scale, not clipped, without zero point, where ``quantised`` is its output."""
     return f"{quantised}/scaled"
 
 
@@ -117,19 +117,24 @@ def _expanded(model: ModelWrapper, node: NodeProto, initialisers: dict[str, np.n
 
 def _expand_quant(model: ModelWrapper, node: NodeProto, initialisers: dict[str, np.ndarray]) -> list[NodeProto]:
     op = getCustomOp(node)
-    x, scale, _, bits = node.input
+    x, scale, zero, bits = node.input
     signed = bool(op.get_nodeattr("signed"))
     lo, hi = int_range(int(model.get_initializer(bits)), signed)
     lo += int(signed and bool(op.get_nodeattr("narrow")))
     stem = node.output[0]
     initialisers |= {f"{stem}/lo": np.float64(lo), f"{stem}/hi": np.float64(hi)}
     scaled = before_rounding(stem)
-    return [
+    moved, codes = (f"{stem}/moved", f"{stem}/from zero") if np.any(initialisers[zero]) else (scaled, f"{stem}/codes")
+    nodes = [
         helper.make_node("Div", [x, scale], [scaled]),
-        helper.make_node("Clip", [scaled, f"{stem}/lo", f"{stem}/hi"], [f"{stem}/clipped"]),
+        helper.make_node("Clip", [moved, f"{stem}/lo", f"{stem}/hi"], [f"{stem}/clipped"]),
         helper.make_node("Round", [f"{stem}/clipped"], [f"{stem}/codes"]),
-        helper.make_node("Mul", [f"{stem}/codes", scale], [stem]),
+        helper.make_node("Mul", [codes, scale], [stem]),
     ]
+    if moved != scaled:
+        nodes.insert(1, helper.make_node("Add", [scaled, zero], [moved]))
+        nodes.insert(4, helper.make_node("Sub", [f"{stem}/codes", zero], [codes]))
+    return nodes
 
 
 def widened(array: np.ndarray) -> np.ndarray:

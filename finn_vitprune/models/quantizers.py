@@ -8,7 +8,7 @@ from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerChannelFloat, Uin
 from torch import Tensor, nn
 
 from finn_vitprune.models.config import RESIDUAL_BITS
-from finn_vitprune.numerics import int_range
+from finn_vitprune.numerics import int_range, zero_point
 
 SAMPLES = 8192
 """Values that one calibration batch contributes to the search for a clipping point."""
@@ -51,7 +51,7 @@ def quantise(x: Tensor, scale: Tensor, bits: int, signed: bool, codes: Tensor | 
 
 
 class RoundClamp(nn.Module):
-    """Brevitas' ``int_quant`` (zero point 0) as one autograd function."""
+    """Brevitas' ``int_quant`` as one autograd function; its zero point is even, so that it does not move ties."""
 
     def __init__(self, signed: bool, narrow_range: bool) -> None:
         super().__init__()
@@ -59,8 +59,8 @@ class RoundClamp(nn.Module):
         self.input_view_impl = nn.Identity()
 
     def forward(self, scale: Tensor, zero_point: Tensor, bit_width: Tensor, x: Tensor) -> Tensor:
-        lo, hi = int_range(int(bit_width), self.signed)
-        return _RoundClamp.apply(x, scale, float(lo + self.narrow_range), float(hi), None)
+        lo, hi = (code - float(zero_point) for code in int_range(int(bit_width), self.signed))
+        return _RoundClamp.apply(x, scale, lo + self.narrow_range, hi, None)
 
 
 class ActScale(nn.Module):
@@ -124,6 +124,21 @@ class RelativeScale(ActScale):
         super().fix(value)
 
 
+class ZeroPoint(nn.Module):
+    """The code of 0, for a quantiser whose codes begin at the value ``lowest`` (None: at as much below 0 as above)."""
+
+    def __init__(self, lowest: float | None) -> None:
+        super().__init__()
+        self.lowest = lowest
+
+    def code(self, scale: float, bits: int) -> int:
+        """An even code, or 0: see :func:`numerics.zero_point`."""
+        return 0 if self.lowest is None else zero_point(self.lowest, scale, bits)
+
+    def forward(self, x: Tensor, scale: Tensor, bit_width: Tensor) -> Tensor:
+        return torch.full_like(scale, self.code(float(scale), int(bit_width)))
+
+
 class WeightScale(nn.Module):
     """Max-abs of each row (or of the whole matrix) over the largest code, or fixed for export.
 
@@ -151,21 +166,25 @@ class WeightScale(nn.Module):
 class ActQuant(nn.Module):
     """Per-tensor activation quantiser around Brevitas' ``QuantIdentity``, ties to even.
 
+    Where the smallest value ``lowest`` is known (GELU's), the lowest code stands for it, and 0 has a zero point.
+
     While :attr:`observing`, values pass unchanged and are sampled; :meth:`finish_observing` picks the
     clipping point with the least squared error. With :attr:`quantised` False values pass unchanged.
     """
 
     quantised = True
 
-    def __init__(self, bits: int, signed: bool = True, scale: ActScale | None = None) -> None:
+    def __init__(
+        self, bits: int, signed: bool = True, scale: ActScale | None = None, lowest: float | None = None
+    ) -> None:
         super().__init__()
         self.bits, self.signed = bits, signed
         self.owns_scale = scale is None
         self.scale = ActScale() if scale is None else scale
+        self.zero = ZeroPoint(lowest)
         base = Int8ActPerTensorFloat if signed else Uint8ActPerTensorFloat
-        self.quant = QuantIdentity(
-            act_quant=base.let(scaling_impl=self.scale, int_quant=RoundClamp), bit_width=bits, return_quant_tensor=False
-        )
+        implementations = {"scaling_impl": self.scale, "zero_point_impl": self.zero, "int_quant": RoundClamp}
+        self.quant = QuantIdentity(act_quant=base.let(**implementations), bit_width=bits, return_quant_tensor=False)
         self.observing = False
         self._samples: list[Tensor] = []
         self.largest = 0.0
@@ -177,9 +196,15 @@ class ActQuant(nn.Module):
             return x
         return self.quant(x) if self.quantised else x
 
+    def limits(self, scale: float) -> tuple[int, int]:
+        """Smallest and largest code less the zero point at a scale."""
+        lo, hi = int_range(self.bits, self.signed)
+        zero = self.zero.code(scale, self.bits)
+        return lo - zero, hi - zero
+
     def outside(self, x: Tensor) -> int:
         """How many values of ``x`` lie outside the range of codes."""
-        lo, hi = int_range(self.bits, self.signed)
+        lo, hi = self.limits(self.scale.number)
         codes = torch.round(x / self.scale.value)
         return int(((codes < lo) | (codes > hi)).sum())
 
@@ -199,15 +224,19 @@ class ActQuant(nn.Module):
             return
         values = torch.cat(self._samples)
         self._samples = []
-        lo, hi = int_range(self.bits, self.signed)
-        largest = self.largest or 1.0  # nothing but zeros: any scale of the usual size
         best, best_error = 1.0, float("inf")
         for fraction in torch.linspace(0.2, 1.0, 33).tolist():
-            scale = largest * fraction / hi
-            error = float(((values / scale).round().clamp(lo, hi) * scale - values).square().mean())
+            scale = self.scale_up_to(self.largest * fraction)
+            error = float(((values / scale).round().clamp(*self.limits(scale)) * scale - values).square().mean())
             if error < best_error:
                 best, best_error = scale, error
         self.scale.set(best)
+
+    def scale_up_to(self, largest: float) -> float:
+        """The scale whose codes reach from the smallest value (or -``largest``) to ``largest``; 0 counts as 1."""
+        largest, (lo, hi) = largest or 1.0, int_range(self.bits, self.signed)
+        lowest = self.zero.lowest
+        return largest / hi if lowest is None else (largest - lowest) / (hi - lo)
 
 
 class ResidualQuant(ActQuant):

@@ -22,7 +22,7 @@ from finn_vitprune.models.config import (
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import DropTokens, IntLayerNorm, PrunedLinear, TokenMean, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
-from finn_vitprune.numerics import EXP_MAX, kept_tokens, tokens_after_drop
+from finn_vitprune.numerics import EXP_MAX, GELU_LOWEST, kept_tokens, tokens_after_drop
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Mlp(nn.Module):
         super().__init__()
         self.fc1 = PrunedLinear(config.dim, shape.neurons, config.weight_bits)
         self.pre_quant = ActQuant(config.act_bits)
-        self.act_quant = ActQuant(config.act_bits)
+        self.act_quant = ActQuant(config.act_bits, lowest=GELU_LOWEST)
         self.fc2 = PrunedLinear(shape.neurons, config.dim, config.weight_bits)
         self.fc2_quant = ResidualQuant(residual)
 

@@ -12,7 +12,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.files import whole_file
 
 FILE = "checkpoint.pt"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass

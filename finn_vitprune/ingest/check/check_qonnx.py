@@ -60,6 +60,7 @@ UNITS: dict[type[Value], Mapped | Constant] = {
     values.QConst: Constant("constants (codes and scale)"),
     values.Image: Mapped("the host (order of the pixels)"),
     values.Codes: LAYOUT,
+    values.ZeroPointed: LAYOUT,
     values.Acc: Mapped(MATRIX),
     values.QAcc: Mapped(MATRIX),
     values.Normed: Mapped(NORM),
