@@ -151,7 +151,7 @@ def test_every_requantisation_ratio_is_a_17_bit_multiplier(small):
             (m.fc1, block.norm2.quant.scale.number, m.pre_quant.scale.number),
             (m.fc2, m.act_quant.scale.number, residual),
         ):
-            scale = layer.weight_scale.fixed.double().numpy().reshape(-1)
+            scale = layer.weight_scale.held.double().numpy().reshape(-1)
             ratio = s_in * scale / s_out
             mult, shift = numerics.snap_ratio(ratio)
             assert np.allclose(mult * 2.0**-shift, ratio, rtol=3e-7, atol=0) and mult.max() < 2**17

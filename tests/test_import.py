@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from said import Said
 from test_ingest import Calibration, Wrapped
 
 from finn_vitprune import progress
+from finn_vitprune.calibration.ranges import ChosenRange
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.errors import UserError
@@ -26,10 +28,11 @@ from finn_vitprune.ingest.check.file_run import without_activation_quantisers
 from finn_vitprune.importing.float_model import as_in_file, compare, float_network
 from finn_vitprune.importing.data import load_data
 from finn_vitprune.importing.options import FineTune, ImportOptions
-from finn_vitprune.importing.workflow import cosine, import_model
+from finn_vitprune.importing.workflow import Stage, cosines, import_model, loss_note
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read, understand
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.scores import PruneScores, block_sums, set_to_first_order
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
@@ -213,8 +216,8 @@ def test_block_sums_are_those_of_each_block():
 
 def test_cosine_of_rows():
     a = np.array([[1.0, 0.0], [1.0, 1.0]])
-    assert cosine(a, 3 * a) == pytest.approx(1.0)
-    assert cosine(a, np.array([[0.0, 1.0], [1.0, 1.0]])) == pytest.approx(0.5)
+    assert cosines(a, 3 * a) == pytest.approx([1.0, 1.0])
+    assert cosines(a, np.array([[0.0, 1.0], [1.0, 1.0]])) == pytest.approx([0.0, 1.0])
 
 
 # --- the command ---------------------------------------------------------------------------------------
@@ -231,7 +234,12 @@ def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, d
         capsys, model, "--data", data, "-o", target, "--block-size", 8, "--block-keep", "0.7",
         "--neuron-keep", "0.5", "--token-keep", "0.5", "--drop-at", 1, "--score", "first-order",
     )  # fmt: skip
-    assert [s["name"] for s in found["stages"]] == ["float", "pruned", "quantised", "integer"]
+    names = ["float", "pruned", "reconstructed", "quantised", "rounded", "integer"]
+    assert [s["name"] for s in found["stages"]] == names
+    stages = dict(zip(names, found["stages"]))
+    assert stages["reconstructed"]["cosine"] > stages["pruned"]["cosine"]
+    assert all(len(s["encoders"]) == 2 and -30 < min(s["encoders"]) <= max(s["encoders"]) <= 120 for s in found["stages"])
+    assert stages["float"]["encoders"] == [120, 120]
     assert found["onnxruntime"]["relative"] < 1e-4
     assert found["eval_images"] == 10
     first, *_, last = found["stages"]
@@ -252,7 +260,10 @@ def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, d
         logits = runner.run(sample["images"])[runner.output]
         assert np.abs(logits.reshape(10, -1) - sample["logits"]).max() < 1e-3 * np.abs(logits).max()
     assert found["complexity"]["macs"] < found["complexity"]["macs_dense"]
-    assert "integer" in target.with_suffix(".log").read_text()
+    log = target.with_suffix(".log").read_text()
+    assert "integer" in log and "signal to noise after each encoder" in log
+    assert all(f"range: {r['quantiser']}: clipped at " in log for r in found["ranges"])
+    assert {"blocks.0.norm1.quant", "blocks.1.mlp.act_quant", "norm.quant"} < {r["quantiser"] for r in found["ranges"]}
 
 
 def test_with_full_shares_it_quantises_only(model, data, tmp_path, capsys):
@@ -272,12 +283,34 @@ def test_recovery_needs_no_labels_and_brings_the_answers_back(model, data, tmp_p
     found = imported(
         capsys, model, "--data", data, "-o", tmp_path / "r.onnx", "--block-size", 8, "--block-keep", "0.5",
         "--fine-tune-epochs", 6, "--batch-size", 8, "--seed", 1, "--weight-bits", 4, "--activation-bits", 8,
+        "--no-reconstruct", "--rounding", "nearest",
     )  # fmt: skip
     stages = {s["name"]: s["cosine"] for s in found["stages"]}
     assert list(stages) == ["float", "pruned", "quantised", "recovered", "integer"]
     assert stages["recovered"] > stages["quantised"]
     assert stages["integer"] == pytest.approx(stages["recovered"], abs=0.02)
-    assert ModelMetadata.read(ModelWrapper(str(tmp_path / "r.onnx"))).weight_bits == 4
+    metadata = ModelMetadata.read(ModelWrapper(str(tmp_path / "r.onnx")))
+    assert (metadata.weight_bits, metadata.outer_bits) == (4, 8)
+
+
+def test_a_stage_that_loses_much_gets_a_note_with_the_encoder_and_what_to_try(tmp_path):
+    def options(**given):
+        return ImportOptions(tmp_path / "m.onnx", "digits", tmp_path / "x.onnx", **given)
+
+    before = Stage("pruned", 0.99, 0.9, 1.0, None, (40.0, 38.0, 36.0))
+    worse = replace(before, name="quantised", cosine=0.95, encoders=(40.0, 20.0, 19.0))
+    ranges = [ChosenRange(f"blocks.{i}.{q}", 10, 9, 30, e) for i, q, e in
+              ((0, "norm1.quant", 9.0), (1, "norm1.quant", 0.1), (1, "mlp.act_quant", 0.3))]  # fmt: skip
+    note = loss_note([before, worse], ranges, options(weight_bits=4))
+    assert note == (
+        "the stage quantised loses 0.040 of the cosine, encoder 2 most, there blocks.1.mlp.act_quant: try --weight-bits 8, "
+        "--fine-tune-epochs 3"
+    )
+    assert loss_note([before, replace(worse, cosine=0.975)], ranges, options()) == ""
+    assert loss_note([before], ranges, options()) == ""
+    less = [replace(s, accuracy=a) for s, a in ((before, 0.9), (replace(before, name="pruned"), 0.8))]
+    note = loss_note(less, [], options(score=Score.MAGNITUDE, fine_tune=FineTune(epochs=2)))
+    assert "0.100 of the accuracy" in note and note.endswith("try --score second-order, larger shares, more --fine-tune-epochs")
 
 
 def test_each_stage_tells_how_many_held_out_images_are_done(model, tmp_path):
@@ -289,7 +322,7 @@ def test_each_stage_tells_how_many_held_out_images_are_done(model, tmp_path):
     with progress.shown_by(said):
         import_model(options)
     statuses = [s for s in said if "held-out images" in s]
-    stages = ("float", "pruned", "quantised", "fine-tune", "recovered", "integer")
+    stages = ("float", "pruned", "quantised", "rounded", "fine-tune", "recovered", "integer")
     expected = [f"{stage}: {done} of 45 held-out images" for stage in stages for done in (0, 20, 40)]
     assert [s for s in dict.fromkeys(statuses)] == expected
     assert said.index("float: 0 of 45 held-out images") < next(i for i, s in enumerate(said) if s.startswith("float: cosine"))
@@ -354,7 +387,7 @@ def test_an_untrained_head_comes_in_with_a_note_and_no_advice_on_pixels(tmp_path
     parts = {"images": pixels(20), "labels": np.arange(20) % 5}
     np.savez(tmp_path / "set.npz", **{f"{p}_{k}": v for p in ("train", "test") for k, v in parts.items()})
     found = imported(capsys, path, "--data", f"npz:{tmp_path}/set.npz", "-o", tmp_path / "x.onnx")
-    assert [s["accuracy"] for s in found["stages"]] == [0.2] * 4  # the largest bias wins for every image
+    assert [s["accuracy"] for s in found["stages"]] == [0.2] * 5  # the largest bias wins for every image
     assert len(found["notes"]) == 1 and "the head is untrained" in found["notes"][0]
 
 

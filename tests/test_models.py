@@ -165,7 +165,7 @@ def test_every_step_of_an_encoder_is_the_integer_arithmetic():
     assert np.array_equal(at("blocks.0.norm1.quant"), numerics.layernorm(x, eps, mult, shift, 8))
 
     def requantised(layer, inputs, s_in, s_out) -> np.ndarray:
-        scale = s_in * layer.weight_scale.fixed.double().numpy().reshape(-1)
+        scale = s_in * layer.weight_scale.held.double().numpy().reshape(-1)
         acc = numerics.matmul(inputs, weight_codes(layer).T)
         acc = acc + np.rint(layer.bias.double().numpy() / scale).astype(np.int64)
         m, s = numerics.snap_ratio(scale / s_out)

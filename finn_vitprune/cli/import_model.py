@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from finn_vitprune.cli.params import Floats, Ints, positive, share
-from finn_vitprune.pruning.choices import Score, Share
+from finn_vitprune.pruning.choices import Rounding, Score, Share
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,8 +46,16 @@ def command(
         Path, typer.Option("-o", "--output", metavar="PRUNED.onnx", help="QONNX file to write.")
     ],
     score: Annotated[
-        Score, typer.Option(help="Weight magnitude, or |w dL/dw| on the data.")
-    ] = Score.MAGNITUDE,
+        Score,
+        typer.Option(
+            help="What decides which blocks and neurons stay: the weights, |w dL/dw| on the data, or the error of the output "
+            "where the rest of a layer makes up for them."
+        ),
+    ] = Score.SECOND_ORDER,
+    reconstruct: Annotated[
+        bool,
+        typer.Option("--reconstruct/--no-reconstruct", help="After pruning, fit each layer to the float model's by least squares."),
+    ] = True,
     block_size: Annotated[
         Optional[int],
         typer.Option(min=2, help="Block size; without it the largest of 16, 8, 4, 2 that fits."),
@@ -70,6 +78,13 @@ def command(
     activation_bits: Annotated[
         Bits, typer.Option(help="Bits of the activations between layers.")
     ] = "8",
+    outer_bits: Annotated[
+        Bits, typer.Option(help="Bits of the weights of patch embedding and classifier.")
+    ] = "8",
+    rounding: Annotated[
+        Rounding,
+        typer.Option(help="Weights to the nearest code, or so that later ones of a layer make good what earlier ones lost."),
+    ] = Rounding.CORRECTED,
     fine_tune_epochs: Annotated[
         int, typer.Option(min=0, help="Epochs of fine-tuning: distillation from the float model.")
     ] = 0,
@@ -124,6 +139,7 @@ def command(
             data=data,
             output=output,
             score=score,
+            reconstruct=reconstruct,
             block_size=block_size,
             block_keep=block_keep,
             neuron_keep=neuron_keep,
@@ -131,6 +147,8 @@ def command(
             drop_at=drop_at or (),
             weight_bits=int(weight_bits),
             act_bits=int(activation_bits),
+            outer_bits=int(outer_bits),
+            rounding=rounding,
             fine_tune=FineTune(fine_tune_epochs, learning_rate, batch_size, train_images, shift, flip),
             tolerance=tolerance,
             mean=mean or None,
@@ -189,17 +207,21 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
         "onnxruntime": asdict(c) | {"relative": c.relative, "tolerance": options.tolerance},
         "pruning": {
             "score": options.score.value,
+            "reconstruct": options.reconstruct,
+            "rounding": options.rounding.value,
             "block_size": m.block_size,
             "block_keep": m.block_keep,
             "mlp_keep": m.neuron_keep,
             "token_keep": m.token_keep,
             "weight_bits": m.weight_bits,
             "activation_bits": m.act_bits,
+            "outer_bits": m.outer_bits,
             "recover_epochs": options.fine_tune.epochs,
         },
         "eval_images": imported.eval_images,
         "measured_on": imported.measured_on,
         "stages": [asdict(s) for s in imported.stages],
+        "ranges": [asdict(r) for r in imported.ranges],
         "complexity": m.sizes(),
         "gate": asdict(imported.gate),
         "saturations": imported.saturations,
@@ -214,11 +236,11 @@ def show(imported: Imported, options: ImportOptions, console: Console) -> None:
     from finn_vitprune.report.tables import TextTable
 
     rows = tuple(
-        (s.name, f"{s.cosine:.4f}", f"{s.agreement:.4f}", "-" if s.accuracy is None else f"{s.accuracy:.4f}")
+        (s.name, f"{s.cosine:.4f}", f"{s.worst:.4f}", f"{s.agreement:.4f}", "-" if s.accuracy is None else f"{s.accuracy:.4f}")
         for s in imported.stages
     )
     title = f"What each stage cost (held out: {imported.measured_on})"
-    console.print(TextTable(title, ("stage", "cosine with float", "top-1 as float", "accuracy"), rows).rich())
+    console.print(TextTable(title, ("stage", "cosine with float", "worst image", "top-1 as float", "accuracy"), rows).rich())
     m, c = imported.metadata, imported.comparison
     lines = [
         f"onnxruntime: largest difference {c.largest:.3g} ({c.relative:.2g} of the largest output)",

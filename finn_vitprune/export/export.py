@@ -82,6 +82,7 @@ def describe(
         residual_scale=frozen.residual_scale.number,
         weight_bits=small.weight_bits,
         act_bits=small.act_bits,
+        outer_bits=small.outer_bits,
         macs_dense=cost.macs_dense,
         macs_pruned=cost.macs_pruned,
         macs=cost.macs,

@@ -13,6 +13,9 @@ from finn_vitprune.errors import UserError
 
 SIZES = ("macs_dense", "macs_pruned", "macs", "params_dense", "params", "index_bits", "tokens", "heads", "neurons")
 
+OPTIONAL = ("macs_pruned", "outer_bits")
+"""Fields that files of older versions lack."""
+
 
 @dataclass(frozen=True)
 class ModelMetadata:
@@ -20,7 +23,8 @@ class ModelMetadata:
 
     name, classes, image_shape (H, W, C); block_size, block_keep, neuron_keep: as asked for;
     token_keep: rate by encoder (from 1); drop_points: k by encoder; tokens: per encoder {"in", "mlp"};
-    heads, neurons: live per encoder; residual_scale; weight_bits, act_bits;
+    heads, neurons: live per encoder; residual_scale; weight_bits, act_bits; outer_bits: of the weights of patch
+    embedding and classifier, None: as weight_bits;
     macs_dense, macs, params_dense, params, index_bits: as :class:`Complexity` has them;
     kept_blocks: mask of each matrix ``blocks.<i>.<q|k|v|proj>`` (inputs by outputs), stored as
     :meth:`BlockMask.pack` writes it; macs_pruned: as :class:`Complexity` has it, None in older files.
@@ -47,6 +51,7 @@ class ModelMetadata:
     index_bits: int
     kept_blocks: dict[str, BlockMask]
     macs_pruned: int | None = None
+    outer_bits: int | None = None
 
     def write(self, model: ModelWrapper) -> None:
         """Store every field in the model's metadata."""
@@ -64,7 +69,7 @@ class ModelMetadata:
         found = {}
         for field in cls.__dataclass_fields__:
             text = model.get_metadata_prop(field)
-            if text is None and field == "macs_pruned":
+            if text is None and field in OPTIONAL:
                 continue
             if text is None:
                 raise UserError(

@@ -12,7 +12,7 @@ from pathlib import Path
 from finn_vitprune.errors import UserError
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.importing.float_model import TOLERANCE
-from finn_vitprune.pruning.choices import Score, check_shares
+from finn_vitprune.pruning.choices import Rounding, Score, check_shares
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.pruning.config import PruneConfig, check_block_size
 from finn_vitprune.training.config import PruneSection, QuantSection, StudentSection, TrainConfig
@@ -44,13 +44,15 @@ class ImportOptions:
     """All of one import. Shares are exact decimals as written; encoders in ``drop_at`` count from 1.
 
     block_size None: the largest of BLOCK_SIZES that fits. neuron_keep None: as block_keep. mean, std: of pixels
-    / 255, one number or one a channel; None: what the file does itself, else those of the data.
+    / 255, one number or one a channel; None: what the file does itself, else those of the data. reconstruct: fit the layers to the
+    float network's after pruning.
     """
 
     model: Path
     data: str
     output: Path
-    score: Score = Score.MAGNITUDE
+    score: Score = Score.SECOND_ORDER
+    reconstruct: bool = True
     block_size: int | None = None
     block_keep: str = "1"
     neuron_keep: str | None = None
@@ -58,6 +60,8 @@ class ImportOptions:
     drop_at: tuple[int, ...] = ()
     weight_bits: int = 8
     act_bits: int = 8
+    outer_bits: int = 8
+    rounding: Rounding = Rounding.CORRECTED
     fine_tune: FineTune = FineTune()
     tolerance: float = TOLERANCE
     mean: tuple[float, ...] | None = None
@@ -114,7 +118,7 @@ class ImportOptions:
         Raises:
             UserError: drops that do not fit, naming option and value.
         """
-        config = replace(vit.config, weight_bits=self.weight_bits, act_bits=self.act_bits)
+        config = replace(vit.config, weight_bits=self.weight_bits, act_bits=self.act_bits, outer_bits=self.outer_bits)
         config.check_token_keep(self.token_keep)
         drops = Fraction(self.token_keep) < 1
         if drops and not self.drop_at:
@@ -154,7 +158,7 @@ class ImportOptions:
             batch_size=r.batch_size,
             shift=r.shift,
             flip=r.flip,
-            quant=QuantSection(weight_bits=self.weight_bits, act_bits=self.act_bits),
+            quant=QuantSection(weight_bits=self.weight_bits, act_bits=self.act_bits, outer_bits=self.outer_bits),
             prune=PruneSection(
                 block_size=prune.block_size,
                 block_keep=float(prune.block_keep),

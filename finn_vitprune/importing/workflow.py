@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from rich.console import Console
 from torch import Tensor
 
 from finn_vitprune import progress
+from finn_vitprune.calibration.layerwise import fit_layers
+from finn_vitprune.calibration.ranges import ChosenRange, choose_ranges
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, export, write_sample
 from finn_vitprune.export.gate import GateReport
@@ -20,6 +23,7 @@ from finn_vitprune.ingest.check.check_float import judged, structure_of
 from finn_vitprune.ingest.check.checked import Structure
 from finn_vitprune.importing.float_model import Comparison, compare, float_network
 from finn_vitprune.importing.data import ImportData, load_data
+from finn_vitprune.importing.noise import EncoderStreams, decibels, steepest
 from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.ingest.check.texts import refusal, structure_text
 from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, load
@@ -31,15 +35,18 @@ from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.choices import Score
+from finn_vitprune.pruning.choices import Rounding, Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores, set_to_first_order
+from finn_vitprune.pruning.second_order import set_to_second_order
 from finn_vitprune.training.display import Display, log_file
 from finn_vitprune.training.student import CALIBRATION_IMAGES
 
 
 COMPARED_IMAGES = 8
+MUCH = 0.02
+"""A stage that loses so much of the cosine or of the accuracy gets a note."""
 CHANCE = 2.0
 """A float accuracy below so many times that of guessing gets a note."""
 
@@ -51,14 +58,17 @@ STATUS_IMAGES = 20
 class Stage:
     """What one stage left of the float network's answers on the held-out images.
 
-    cosine: mean cosine of its logits and the float network's. agreement: share of images with the same class.
-    accuracy: share of right classes, None without labels.
+    cosine: mean cosine of its logits and the float network's, worst: that of the worst image. agreement: share of images
+    with the same class. accuracy: share of right classes, None without labels. encoders: signal to noise of what the classifier
+    would read after every encoder, in decibels.
     """
 
     name: str
     cosine: float
+    worst: float
     agreement: float
     accuracy: float | None
+    encoders: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,7 @@ class Imported:
     structure: Structure
     comparison: Comparison
     stages: tuple[Stage, ...]
+    ranges: tuple[ChosenRange, ...]
     metadata: ModelMetadata
     gate: GateReport
     saturations: int
@@ -118,6 +129,7 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
         structure_of(plan.vit),
         work.comparison,
         tuple(work.stages),
+        tuple(work.ranges),
         metadata,
         gate,
         saturations,
@@ -179,7 +191,9 @@ class _Work:
         self.labels = labels if plan.data.labelled else None
         self.measured_on = drawn_text(len(labels), len(data.test_labels), options.seed, plan.data.labelled)
         self.stages: list[Stage] = []
+        self.ranges: list[ChosenRange] = []
         self.notes: list[str] = []
+        self.streams = EncoderStreams()
 
     # --- stages ---
 
@@ -202,8 +216,9 @@ class _Work:
         if not c.relative <= o.tolerance:
             raise UserError(f"{o.model} is not supported: {text}; --tolerance sets what is allowed")
         progress.line(text)
-        self.reference = self._logits("float", self.float)
-        self._stage("float", self.reference)
+        with self.streams.watching(self.float):
+            self.reference = self._logits("float", self.float)
+        self._stage("float", self.reference, self.streams)
         self._check_chance()
 
     def prune(self) -> None:
@@ -215,22 +230,45 @@ class _Work:
         progress.status(f"scores: {o.score.value}")
         if o.score is Score.MAGNITUDE:
             self.scores.set_to_magnitude(self.float)
+        elif o.score is Score.SECOND_ORDER:
+            set_to_second_order(self.scores, self.float, self.pixels, o.seed)
         else:
             given = None if labels is None else torch.from_numpy(labels)
             set_to_first_order(self.scores, self.float, self.pixels, given, o.seed)
         normalise(self.scores)
-        self.student = PrunedViT(plan.config).to(self.device)
-        self.student.load_state_dict(self.float.state_dict())
-        self.student.quantise(False)
-        self.student.eval()
+        self.student = self._with_drops()
         self._measure("pruned")
+        if o.reconstruct and plan.prune.prunes:
+            self._fit(rounded=False)
+            self._measure("reconstructed")
 
     def quantise(self) -> None:
-        """Activation ranges from the calibration images at the final masks; quantised from here on."""
+        """Activation ranges, then weights, from the calibration images at the final masks; quantised from here on."""
+        student, masks = self.student, self.scores.final_masks()
         progress.status("calibrating activation ranges")
-        self.student.calibrate(self.pixels.to(self.device), self.scores.final_masks())
-        self.student.quantise(True)
+        student.calibrate(self.pixels.to(self.device), masks)
+        self.ranges = choose_ranges(student, self.pixels, masks, self.options.seed)
+        for r in self.ranges:
+            progress.log.info(
+                "range: %s: clipped at %.4g of %.4g, signal to noise %.1f dB, error of the output %.3g",
+                r.quantiser, r.clipped, r.largest, r.signal_to_noise, r.output_error,
+            )
+        student.quantise(True)
         self._measure("quantised")
+        if self.options.rounding is Rounding.CORRECTED:
+            self._fit(rounded=True)
+            self._measure("rounded")
+
+    def _with_drops(self) -> PrunedViT:
+        """The float network with the token drops of the student."""
+        network = PrunedViT(self.plan.config).to(self.device)
+        network.load_state_dict(self.float.state_dict())
+        network.quantise(False)
+        return network.eval()
+
+    def _fit(self, rounded: bool) -> None:
+        """The student's layers to the float network's."""
+        fit_layers(self.student, self._with_drops(), self.pixels, self.scores.final_masks(), rounded)
 
     def fine_tune(self, console: Console | None) -> None:
         """Epochs of distillation from the float network, where asked for."""
@@ -254,9 +292,9 @@ class _Work:
         self.student.eval().cpu()
         self.scores.cpu()
         frozen = freeze(cut(self.student, self.scores.final_masks()))
-        with frozen.counting_saturations() as counts:
+        with frozen.counting_saturations() as counts, self._streams(frozen) as streams:
             logits = self._logits("integer", frozen)
-        self._stage("integer", logits)
+        self._stage("integer", logits, streams)
         saturations = sum(counts.values())
         if saturations:
             self.notes.append(f"{saturations} values of the residual stream saturate on the held-out images")
@@ -274,7 +312,15 @@ class _Work:
 
     def _measure(self, name: str) -> None:
         masks = self.scores.final_masks()
-        self._stage(name, self._logits(name, lambda x: self.student(x, masks)))
+        with self._streams(self.student) as streams:
+            logits = self._logits(name, lambda x: self.student(x, masks))
+        self._stage(name, logits, streams)
+
+    @contextmanager
+    def _streams(self, network: PrunedViT) -> Iterator[EncoderStreams]:
+        streams = EncoderStreams()
+        with streams.watching(network):
+            yield streams
 
     def _draw(self, count: int | None) -> np.ndarray:
         """``count`` of the held-out images, by index; always the same."""
@@ -294,14 +340,22 @@ class _Work:
         wanted = self.reference.argmax(1) if self.labels is None else self.labels
         return float((self._logits("fine-tune", forward, count).argmax(1) == wanted[self._draw(count)]).mean())
 
-    def _stage(self, name: str, logits: np.ndarray) -> None:
+    def _stage(self, name: str, logits: np.ndarray, streams: EncoderStreams) -> None:
         found = logits.argmax(1)
         accuracy = None if self.labels is None else float((found == self.labels).mean())
         agreement = float((found == self.reference.argmax(1)).mean())
-        stage = Stage(name, cosine(logits, self.reference), agreement, accuracy)
+        similar = cosines(logits, self.reference)
+        noise = decibels(streams, self.streams)
+        stage = Stage(name, float(similar.mean()), float(similar.min()), agreement, accuracy, noise)
         self.stages.append(stage)
         shown = "" if accuracy is None else f", accuracy {accuracy:.4f}"
-        progress.line(f"{name}: cosine {stage.cosine:.4f}, top-1 agreement {agreement:.4f}{shown}")
+        progress.line(
+            f"{name}: cosine {stage.cosine:.4f} (worst image {stage.worst:.4f}), top-1 agreement {agreement:.4f}{shown}"
+        )
+        progress.log.info("%s: signal to noise after each encoder: %s dB", name, ", ".join(f"{r:.1f}" for r in noise))
+        if note := loss_note(self.stages, self.ranges, self.options):
+            self.notes.append(note)
+            progress.line(f"note: {note}")
 
     def _check_chance(self) -> None:
         """A float network that guesses was given other pixels than it was trained on, as a rule, if its head was trained."""
@@ -315,11 +369,42 @@ class _Work:
             progress.line(f"note: {text}")
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean over rows of the cosine of two arrays ``[F, classes]``; rows of zeros count as 0."""
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The cosine of each row of two arrays ``[F, classes]``; rows of zeros count as 0."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return float(((a * b).sum(1) / np.where(norms > 0, norms, 1.0)).mean())
+    return (a * b).sum(1) / np.where(norms > 0, norms, 1.0)
+
+
+def loss_note(stages: Sequence[Stage], ranges: Sequence[ChosenRange], options: ImportOptions) -> str:
+    """What to say where the last stage lost much of what the one before had; empty where it did not."""
+    if len(stages) < 2:
+        return ""
+    before, now = stages[-2:]
+    lost = before.cosine - now.cosine
+    fewer = 0.0 if now.accuracy is None else before.accuracy - now.accuracy
+    if lost < MUCH and fewer < MUCH:
+        return ""
+    encoder = steepest(now.encoders, before.encoders)
+    own = [r for r in ranges if r.quantiser.startswith(f"blocks.{encoder - 1}.")]
+    if now.name == "quantised" and own:
+        noisiest = max(own, key=lambda r: r.output_error)
+        layer = f"encoder {encoder} most, there {noisiest.quantiser}"
+    else:
+        layer = f"encoder {encoder} most"
+    shown = f"{lost:.3f} of the cosine" + ("" if now.accuracy is None else f" and {fewer:.3f} of the accuracy")
+    return f"the stage {now.name} loses {shown}, {layer}: {advice(now.name, options)}"
+
+
+def advice(stage: str, options: ImportOptions) -> str:
+    """What to try where a stage loses much; what the options have already is left out."""
+    epochs = "--fine-tune-epochs 3" if options.fine_tune.epochs == 0 else "more --fine-tune-epochs"
+    tries = {
+        "pruned": ["--score second-order"] * (options.score is not Score.SECOND_ORDER) + ["larger shares", epochs],
+        "reconstructed": ["larger shares", epochs],
+        "quantised": ["--activation-bits 8"] * (options.act_bits < 8) + ["--weight-bits 8"] * (options.weight_bits < 8) + [epochs],
+    }
+    return "try " + ", ".join(tries.get(stage, [epochs]))
 
 
 @torch.no_grad()

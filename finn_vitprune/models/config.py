@@ -38,7 +38,8 @@ class ViTConfig:
     ``prefix`` is the number of prefix tokens: 1 (class token) or 2 (class and distillation token; the
     latter is an ordinary token here), or 0 where pooling is by mean. ``head_dim`` is D' of one head;
     ``encoders`` holds one :class:`EncoderShape` per encoder. ``norm_after_pooling``: the last LayerNorm
-    reads the mean, not the tokens (timm's ``fc_norm``).
+    reads the mean, not the tokens (timm's ``fc_norm``). ``outer_bits``: of the weights of the patch embedding and of the
+    classifier, None: ``weight_bits``.
     """
 
     image_size: int
@@ -52,6 +53,7 @@ class ViTConfig:
     eps: float = 1e-6
     weight_bits: int = 8
     act_bits: int = 8
+    outer_bits: int | None = None
     pooling: Pooling = Pooling.CLASS
     norm_after_pooling: bool = False
 

@@ -105,7 +105,7 @@ def _freeze_linear(name: str, layer: PrunedLinear, s_in: float, s_out: np.ndarra
     rows = rows.astype(np.float32)
     per_row = torch.from_numpy(rows).unsqueeze(1)
     layer.weight.copy_((codes * per_row.double()).float())
-    layer.weight_scale.fixed = per_row if s_out is not None else per_row[:1].squeeze()
+    layer.weight_scale.hold(per_row if s_out is not None else per_row[0])
     grid = s_in * torch.from_numpy(rows).double()
     layer.bias.copy_(((layer.bias.double() / grid).round() * grid).float())
 

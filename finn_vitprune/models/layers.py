@@ -38,7 +38,8 @@ class PrunedLinear(QuantLinear):
     quantised = True
 
     def __init__(self, inputs: int, outputs: int, bits: int, per_channel: bool = True) -> None:
-        super().__init__(inputs, outputs, bias=True, **weight_quantizer(bits, per_channel))
+        super().__init__(inputs, outputs, bias=True, **weight_quantizer(outputs, bits, per_channel))
+        self.bits = bits
 
     @property
     def weight_scale(self) -> WeightScale:

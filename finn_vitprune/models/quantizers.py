@@ -140,20 +140,26 @@ class ZeroPoint(nn.Module):
 
 
 class WeightScale(nn.Module):
-    """Max-abs of each row (or of the whole matrix) over the largest code, or fixed for export.
+    """Max-abs of each row (or of the whole matrix) over the largest code, or as :meth:`hold` says.
 
     A row of zeros takes the scale of the whole matrix (a matrix of zeros that of 1), so that its ratio of
     scales stays in range.
     """
 
-    def __init__(self, per_channel: bool) -> None:
+    def __init__(self, rows: int, per_channel: bool) -> None:
         super().__init__()
         self.per_channel = per_channel
-        self.fixed: Tensor | None = None
+        self.register_buffer("held", torch.zeros((rows, 1) if per_channel else ()))
+
+    @torch.no_grad()
+    def hold(self, scale: Tensor) -> None:
+        """Scales ``[rows, 1]`` (or one for the whole matrix) from now on; where 0, max-abs as before."""
+        self.held.copy_(scale.reshape(self.held.shape))
 
     def forward(self, weight: Tensor, threshold: Tensor) -> Tensor:
-        if self.fixed is not None:
-            return self.fixed
+        return torch.where(self.held > 0, self.held, self._of_largest(weight, threshold))
+
+    def _of_largest(self, weight: Tensor, threshold: Tensor) -> Tensor:
         magnitude = weight.abs()
         largest = magnitude.amax()
         whole = torch.where(largest > 0, largest, torch.ones_like(largest))
@@ -246,7 +252,7 @@ class ResidualQuant(ActQuant):
         super().__init__(RESIDUAL_BITS, signed=True, scale=scale)
 
 
-def weight_quantizer(bits: int, per_channel: bool) -> dict:
+def weight_quantizer(rows: int, bits: int, per_channel: bool) -> dict:
     """Keyword arguments for a Brevitas layer: symmetric, narrow range, max-abs scaling, zero point 0."""
-    injector = Int8WeightPerChannelFloat.let(scaling_impl=WeightScale(per_channel), int_quant=RoundClamp)
+    injector = Int8WeightPerChannelFloat.let(scaling_impl=WeightScale(rows, per_channel), int_quant=RoundClamp)
     return {"weight_quant": injector, "weight_bit_width": bits}

@@ -130,7 +130,8 @@ class PrunedViT(nn.Module):
         self.config = config
         self.residual_scale = ActScale(2.0**-10, learned=False)
         self.pixel_quant = ActQuant(PIXEL_BITS, signed=False, scale=ActScale(1.0, learned=False))
-        self.patch_embed = PrunedLinear(config.patch_dim, config.dim, config.weight_bits)
+        outer_bits = config.outer_bits or config.weight_bits
+        self.patch_embed = PrunedLinear(config.patch_dim, config.dim, outer_bits)
         self.prefix_tokens = nn.Parameter(torch.zeros(1, config.prefix, config.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, config.tokens, config.dim))
         self.patch_quant = ResidualQuant(self.residual_scale)
@@ -144,7 +145,7 @@ class PrunedViT(nn.Module):
             self.pool = TokenMean(config.tokens, config.first_pooled, config.act_bits, of_residual)
             before_norm = self.pool.quant.scale if config.norm_after_pooling else before_norm
         self.norm = IntLayerNorm(config.dim, config.eps, config.act_bits, before_norm)
-        self.head = PrunedLinear(config.dim, config.classes, config.weight_bits, per_channel=False)
+        self.head = PrunedLinear(config.dim, config.classes, outer_bits, per_channel=False)
 
     def patchify(self, images: Tensor) -> Tensor:
         """``[B, H, W, C]`` -> ``[B, P, p p C]``: patches row-major, inside a patch (y, x, c)."""

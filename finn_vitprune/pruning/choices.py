@@ -13,6 +13,14 @@ class Score(str, Enum):
 
     MAGNITUDE = "magnitude"
     FIRST_ORDER = "first-order"
+    SECOND_ORDER = "second-order"
+
+
+class Rounding(str, Enum):
+    """How weights become codes: each to the nearest, or so that a layer's later weights make good what earlier ones lost."""
+
+    NEAREST = "nearest"
+    CORRECTED = "corrected"
 
 
 class Share(str):

@@ -33,6 +33,11 @@ class PruneConfig:
         if self.scope == "global" and self.lanes > 1:
             raise UserError(f"lanes {self.lanes} balance every matrix by itself: use scope local, or lanes 1")
 
+    @property
+    def prunes(self) -> bool:
+        """Whether any block or neuron goes."""
+        return min(Fraction(self.block_keep), Fraction(self.neuron_keep)) < 1
+
     def check(self, config: ViTConfig) -> None:
         """Block size and lanes must divide every matrix that is pruned.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from finn_vitprune.models.layers import PrunedLinear
 from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.vit import Encoder, EncoderMask, PrunedViT
 
@@ -23,26 +24,29 @@ def cut(model: PrunedViT, masks: list[EncoderMask]) -> PrunedViT:
     for name in ("prefix_tokens", "pos_embed"):
         getattr(small, name).copy_(getattr(model, name))
     for name in ("patch_embed", "head"):
-        _copy(getattr(small, name), getattr(model, name).weight, getattr(model, name).bias)
+        source, target = getattr(model, name), getattr(small, name)
+        _copy(target, source.weight, source.bias, source.weight_scale.held)
     for source, target, mask in zip(model.blocks, small.blocks, masks):
         _cut_encoder(source, target, mask, model.config.head_dim)
     _copy_scales(model, small)
     return small.train(model.training)
 
 
-def _copy(target: nn.Module, weight: Tensor, bias: Tensor) -> None:
+def _copy(target: PrunedLinear, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
     target.weight.copy_(weight)
     target.bias.copy_(bias)
+    target.weight_scale.hold(scale)
 
 
 def _cut_encoder(source: Encoder, target: Encoder, mask: EncoderMask, head_dim: int) -> None:
     channels = mask.heads.bool().repeat_interleave(head_dim)
     rows = channels.repeat(3)
     attn, mlp, neurons = source.attn, source.mlp, mask.neurons.bool()
-    _copy(target.attn.qkv, (attn.qkv.weight * mask.qkv)[rows], (attn.qkv.bias * mask.qkv_bias)[rows])
-    _copy(target.attn.proj, (attn.proj.weight * mask.proj)[:, channels], attn.proj.bias * mask.proj_bias)
-    _copy(target.mlp.fc1, mlp.fc1.weight[neurons], mlp.fc1.bias[neurons])
-    _copy(target.mlp.fc2, mlp.fc2.weight[:, neurons], mlp.fc2.bias)
+    qkv, proj, fc1, fc2 = (layer.weight_scale.held for layer in (attn.qkv, attn.proj, mlp.fc1, mlp.fc2))
+    _copy(target.attn.qkv, (attn.qkv.weight * mask.qkv)[rows], (attn.qkv.bias * mask.qkv_bias)[rows], qkv[rows])
+    _copy(target.attn.proj, (attn.proj.weight * mask.proj)[:, channels], attn.proj.bias * mask.proj_bias, proj)
+    _copy(target.mlp.fc1, mlp.fc1.weight[neurons], mlp.fc1.bias[neurons], fc1[neurons])
+    _copy(target.mlp.fc2, mlp.fc2.weight[:, neurons], mlp.fc2.bias, fc2)
 
 
 def _copy_scales(source: PrunedViT, target: PrunedViT) -> None:

@@ -47,7 +47,8 @@ class ModelSection(ConfigSection):
 
 
 class QuantSection(ConfigSection):
-    """Bits of the weights and of the activations between layers.
+    """Bits of the weights, of the activations between layers, and (``outer_bits``) of the patch embedding's and the
+    classifier's weights, without it as of the others.
 
     Before ``start_epoch`` of the student its weights and activations are floats; at the number of its
     epochs it is quantised after training only.
@@ -55,6 +56,7 @@ class QuantSection(ConfigSection):
 
     weight_bits: Literal[4, 8] = 8
     act_bits: Literal[4, 8] = 8
+    outer_bits: Literal[4, 8] | None = None
     start_epoch: Epochs = 0
 
 
@@ -158,7 +160,7 @@ class TrainConfig(ConfigSection):
                 f"class token counts after the last encoder): use encoders below {depth}"
             )
         self.prune_config().check(dense)
-        bits = {"weight_bits": self.quant.weight_bits, "act_bits": self.quant.act_bits}
+        bits = {name: getattr(self.quant, name) for name in ("weight_bits", "act_bits", "outer_bits")}
         config = dataclasses.replace(dense, **bits)
         return config.with_token_drop(str(self.prune.token_keep), self.prune.token_drop_layers)
 

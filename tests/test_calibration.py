@@ -1,0 +1,268 @@
+"""What calibration images alone do for a network: layers fitted, weights rounded, ranges and scores by the error of the output."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from finn_vitprune.calibration.layerwise import fit_layers
+from finn_vitprune.calibration.least_squares import Moments, damped, reconstruct
+from finn_vitprune.calibration.ranges import choose_ranges
+from finn_vitprune.models.quantizers import ActQuant
+from finn_vitprune.models.timm_weights import config_of_timm, load_timm
+from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.numerics import GELU_LOWEST, int_range, zero_point
+from finn_vitprune.pruning.config import PruneConfig
+from finn_vitprune.pruning.scores import PruneScores, set_to_first_order
+from finn_vitprune.pruning.second_order import removal_order, set_to_second_order
+
+torch.set_num_threads(1)
+
+
+def correlated(tokens: int, channels: int, seed: int = 0) -> torch.Tensor:
+    """Inputs of a few factors, as activations are, with means."""
+    generator = torch.Generator().manual_seed(seed)
+    factors = torch.randn(tokens, 4, generator=generator) @ torch.randn(4, channels, generator=generator)
+    return factors + 0.3 * torch.randn(tokens, channels, generator=generator) + torch.randn(channels, generator=generator)
+
+
+def moments(x: torch.Tensor, y: torch.Tensor) -> Moments:
+    found = Moments(x.shape[1], y.shape[1])
+    for some in range(0, len(x), 100):
+        found.add(x[some : some + 100], y[some : some + 100])
+    return found
+
+
+@pytest.fixture
+def layer():
+    generator = torch.Generator().manual_seed(1)
+    x, weight, bias = correlated(3000, 24), torch.randn(16, 24, generator=generator), torch.randn(16, generator=generator)
+    return x, weight, bias, x @ weight.T + bias
+
+
+def error(fit, x, y) -> float:
+    return float((x @ fit.weight.T + fit.bias - y).square().mean())
+
+
+def test_a_layer_of_which_all_is_kept_stays_as_it_is(layer):
+    x, weight, bias, y = layer
+    fit = reconstruct(moments(x, y), weight, None)
+    assert torch.allclose(fit.weight, weight, atol=1e-3) and torch.allclose(fit.bias, bias, atol=1e-2)
+
+
+def test_kept_weights_make_good_what_was_pruned(layer, monkeypatch):
+    """Within the damping they are numpy's least squares on the kept columns of each row."""
+    monkeypatch.setattr("finn_vitprune.calibration.least_squares.DAMPING", 1e-9)
+    x, weight, bias, y = layer
+    mask = (torch.rand(4, 6, generator=torch.Generator().manual_seed(2)) < 0.6).float()
+    mask[:, 0] = 1
+    mask = mask.repeat_interleave(4, 0).repeat_interleave(4, 1)
+    fit = reconstruct(moments(x, y), weight, mask)
+    assert torch.equal(fit.weight * mask, fit.weight)
+    for row in range(16):
+        columns = mask[row] > 0
+        inputs = np.hstack([x[:, columns].numpy(), np.ones((len(x), 1))]).astype(np.float64)
+        best = np.linalg.lstsq(inputs, y[:, row].numpy().astype(np.float64), rcond=None)[0]
+        assert np.allclose(fit.weight[row, columns].numpy(), best[:-1], atol=1e-3)
+        assert float(fit.bias[row]) == pytest.approx(best[-1], abs=1e-2)
+    cut = float((x @ (weight * mask).T + bias - y).square().mean())
+    assert error(fit, x, y) < 0.3 * cut
+
+
+@pytest.mark.parametrize("bits, per_channel", [(4, True), (8, True), (4, False), (8, False)])
+def test_corrected_rounding_loses_less_than_the_nearest_codes(layer, bits, per_channel):
+    x, weight, bias, y = layer
+    fit = reconstruct(moments(x, y), weight, None, bits, per_channel)
+    hi = int_range(bits, True)[1]
+    codes = fit.weight / fit.scale
+    assert torch.allclose(codes, codes.round(), atol=1e-3) and codes.abs().max() <= hi + 1e-3
+    assert per_channel or len(fit.scale.unique()) == 1
+    largest = weight.abs().amax(1, keepdim=True) if per_channel else weight.abs().amax()
+    nearest = (weight / (largest / hi)).round() * (largest / hi)
+    assert error(fit, x, y) < 0.5 * float((x @ nearest.T + bias - y).square().mean())
+
+
+def test_rows_and_inputs_of_zeros_are_no_trouble():
+    x, weight = correlated(500, 8), torch.randn(4, 8)
+    x[:, 3], weight[2] = 0, 0
+    mask = torch.ones(4, 8)
+    mask[1] = 0
+    fit = reconstruct(moments(x, x @ weight.T), weight, mask, 4)
+    assert torch.isfinite(fit.weight).all() and torch.isfinite(fit.bias).all()
+    assert not fit.weight[1].any() and not fit.weight[2].any() and float(fit.scale[2]) == 0
+
+
+# --- networks ----------------------------------------------------------------------------------
+
+
+def network(drop_at=(), keep="1", weight_bits=8) -> tuple[PrunedViT, torch.Tensor]:
+    """A random float ViT of 3 encoders and 17 tokens, and 48 images of few patterns."""
+    torch.manual_seed(0)
+    source = VisionTransformer(img_size=16, patch_size=4, in_chans=1, num_classes=10, embed_dim=32, depth=3, num_heads=2)
+    config = replace(config_of_timm(source), weight_bits=weight_bits).with_token_drop(keep, drop_at)
+    for name, parameter in source.named_parameters():
+        if name.endswith("weight") and parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    net = PrunedViT(config)
+    load_timm(net, source.state_dict(), (0.5,), (0.25,))
+    net.quantise(False)
+    generator = torch.Generator().manual_seed(3)
+    patterns = torch.randint(0, 256, (6, 16, 16, 1), generator=generator)
+    images = patterns[torch.randint(0, 6, (48,), generator=generator)] + torch.randint(-40, 41, (48, 16, 16, 1), generator=generator)
+    return net.eval(), images.clamp(0, 255).float()
+
+
+def copy_of(net: PrunedViT) -> PrunedViT:
+    student = PrunedViT(net.config)
+    student.load_state_dict(net.state_dict())
+    student.quantise(False)
+    return student.eval()
+
+
+def distance(student, teacher, images, masks) -> float:
+    with torch.no_grad():
+        return float((student(images, masks) - teacher(images)).square().mean())
+
+
+@pytest.mark.parametrize("drop_at, keep", [((), "1"), ((1, 2), "0.6")])
+def test_a_pruned_network_is_fitted_to_the_float_one(drop_at, keep):
+    teacher, images = network(drop_at, keep)
+    student = copy_of(teacher)
+    scores = PruneScores(teacher.config, PruneConfig(8, "0.5", "0.5"))
+    scores.set_to_magnitude(teacher)
+    masks = scores.final_masks()
+    before = distance(student, teacher, images, masks)
+    fit_layers(student, teacher, images[:40], masks)
+    assert distance(student, teacher, images, masks) < 0.6 * before
+    assert not any(float(layer.weight_scale.held.max()) for layer in student.linears().values())
+
+
+def test_a_network_s_weights_are_rounded_and_its_scales_held():
+    teacher, images = network(weight_bits=4)
+    student = copy_of(teacher)
+    student.calibrate(images)
+    student.quantise(True)
+    before = distance(student, teacher, images, None)
+    fit_layers(student, teacher, images[:40], rounded=True)
+    assert distance(student, teacher, images, None) < 0.7 * before
+    for name, layer in student.linears().items():
+        codes = layer.weight / layer.weight_scale.held
+        assert torch.allclose(codes, codes.round(), atol=1e-3), name
+        quantised = layer.weight_quant(layer.weight)
+        assert torch.allclose(quantised.value, layer.weight, rtol=1e-5, atol=1e-7), name
+
+
+def test_ranges_follow_what_the_output_depends_on():
+    """An outlier of a value that nothing reads is clipped, one that the logits hang on is not."""
+    chosen = {}
+    for matters in (True, False):
+        net, images = network()
+        with torch.no_grad():
+            fc1, fc2 = net.blocks[1].mlp.fc1, net.blocks[1].mlp.fc2
+            fc1.weight[0], fc1.bias[0] = 30 * fc1.weight[0], 0
+            if not matters:
+                fc2.weight[:, 0] = 0
+        net.calibrate(images)
+        chosen[matters] = {r.quantiser: r for r in choose_ranges(net, images)}["blocks.1.mlp.act_quant"]
+    assert chosen[False].clipped < 0.5 * chosen[False].largest
+    assert chosen[True].clipped > 2 * chosen[False].clipped
+
+
+def test_chosen_ranges_are_all_learned_scales_and_come_with_their_noise():
+    net, images = network()
+    net.calibrate(images)
+    chosen = choose_ranges(net, images)
+    assert [r.quantiser for r in chosen] == [n for n, q in net.quantizers().items() if q.owns_scale and q.scale.learned]
+    assert all(15 < r.signal_to_noise < 90 and 0 <= r.output_error < 1 and 0 < r.clipped <= r.largest for r in chosen)
+    net.quantise(True)
+    assert all(q.quantised for q in net.quantizers().values())
+
+
+def refitted(w, covariance, gradient, gone: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """The least squared error without the columns ``gone``, each output by its gradient, and the weights then."""
+    kept = torch.tensor([i for i in range(w.shape[1]) if i not in set(gone.tolist())], dtype=torch.long)
+    fitted = torch.zeros_like(w)
+    fitted[:, kept] = torch.linalg.solve(covariance[kept][:, kept], (w @ covariance)[:, kept].T).T
+    change = fitted - w
+    return float((torch.einsum("ri,ij,rj->r", change, covariance, change) * gradient).sum()), fitted
+
+
+def test_what_goes_next_costs_least_where_the_rest_makes_up_for_it():
+    """Against solving anew for every block that is left, after every removal."""
+    generator = torch.Generator().manual_seed(4)
+    x = correlated(400, 16).double()
+    covariance = torch.cov(x.T)
+    weight = torch.randn(6, 16, generator=generator).double()
+    gradient = torch.rand(6, generator=generator).double()
+    order = removal_order(weight, gradient, covariance, 3, 4)
+    assert sorted(order.flatten().tolist()) == list(range(8))
+    stiff, gone = damped(covariance), {0: [], 1: []}
+    for place in range(8):
+        costs = {}
+        for row in (0, 1):
+            rows = slice(3 * row, 3 * row + 3)
+            for column in set(range(4)) - set(gone[row]):
+                spent = [torch.arange(4 * c, 4 * c + 4) for c in gone[row]]
+                now = refitted(weight[rows], stiff, gradient[rows], torch.cat(spent))[0] if spent else 0.0
+                then = refitted(weight[rows], stiff, gradient[rows], torch.cat([*spent, torch.arange(4 * column, 4 * column + 4)]))[0]
+                costs[row, column] = then - now
+        row, column = min(costs, key=costs.get)
+        assert order[row, column] == place
+        gone[row].append(column)
+
+
+def test_second_order_scores_rank_blocks_and_neurons():
+    net, images = network()
+    scores = PruneScores(net.config, PruneConfig(8, "0.5", "0.5"))
+    set_to_second_order(scores, net, images)
+    for encoder in scores.encoders:
+        for score in (*encoder.matrices, encoder.neurons):
+            assert sorted(score.flatten().tolist()) == list(range(score.numel()))
+
+
+def test_second_order_scores_and_fitting_lose_the_least():
+    teacher, images = network()
+    left = {}
+    for score in ("magnitude", "first", "second"):
+        scores = PruneScores(teacher.config, PruneConfig(8, "0.7", "0.7"))
+        if score == "magnitude":
+            scores.set_to_magnitude(teacher)
+        elif score == "first":
+            set_to_first_order(scores, teacher, images, None)
+        else:
+            set_to_second_order(scores, teacher, images)
+        student = copy_of(teacher)
+        fit_layers(student, teacher, images, scores.final_masks())
+        left[score] = distance(student, teacher, images, scores.final_masks())
+    assert left["second"] < 0.8 * min(left["magnitude"], left["first"])
+
+
+# --- the zero point of GELU ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_zero_points_are_even_and_the_lowest_code_is_the_smallest_value(bits):
+    lo, hi = int_range(bits, True)
+    for scale in np.geomspace(1e-5, 10, 60):
+        zero = zero_point(GELU_LOWEST, scale, bits)
+        assert zero % 2 == 0 and lo <= zero < hi
+        if -GELU_LOWEST / scale < hi - lo - 2:
+            assert abs((lo - zero) * scale - GELU_LOWEST) <= scale * (1 + 1e-9)
+
+
+def test_a_zero_point_doubles_the_resolution_and_moves_no_tie():
+    plain, moved = ActQuant(8), ActQuant(8, lowest=GELU_LOWEST)
+    x = torch.nn.functional.gelu(torch.linspace(-3, 3, 1000))
+    for quantiser in (plain, moved):
+        quantiser.start_observing()
+        quantiser(x)
+        quantiser.finish_observing()
+    assert moved.scale.number < 0.56 * plain.scale.number
+    moved.scale.set(0.25)
+    assert moved.zero.code(0.25, 8) == -128
+    halves = torch.arange(0, 250) * 0.25 + 0.125
+    with torch.no_grad():
+        assert torch.equal(moved(halves), (halves / 0.25).round() * 0.25)
+        assert moved(torch.tensor([1e3])).item() == 0.25 * 255
