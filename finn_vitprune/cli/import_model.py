@@ -97,6 +97,9 @@ def command(
     ] = None,
     shift: Annotated[int, typer.Option(min=0, help="Shift images by up to so many pixels in fine-tuning.")] = 0,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images in fine-tuning.")] = False,
+    distill_features: Annotated[
+        float, typer.Option(min=0, metavar="WEIGHT", help="Weight of the encoders' outputs beside the logits in fine-tuning.")
+    ] = 0.0,
     mean: Annotated[
         Optional[Floats],
         typer.Option(
@@ -149,7 +152,7 @@ def command(
             act_bits=int(activation_bits),
             outer_bits=int(outer_bits),
             rounding=rounding,
-            fine_tune=FineTune(fine_tune_epochs, learning_rate, batch_size, train_images, shift, flip),
+            fine_tune=FineTune(fine_tune_epochs, learning_rate, batch_size, train_images, shift, flip, distill_features),
             tolerance=tolerance,
             mean=mean or None,
             std=std or None,

@@ -28,7 +28,7 @@ class FineTune:
     """Fine-tuning: epochs of distillation (0: none), the learning rate at its height, images a step.
 
     shift, flip: augmentation. train_images: calibrate and fine-tune on a fixed, class-balanced subset of this
-    size.
+    size. features: weight of the squared error of the encoders' outputs beside that of the logits.
     """
 
     epochs: int = 0
@@ -37,6 +37,7 @@ class FineTune:
     train_images: int | None = None
     shift: int = 0
     flip: bool = False
+    features: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,13 @@ class ImportOptions:
         return prune
 
     def training(self, prune: PruneConfig) -> TrainConfig:
-        """Fine-tuning as training has it: rates fall in the first half of the epochs, scores continue learning."""
+        """Fine-tuning as training has it, scores continue learning.
+
+        Rates fall in the first half of the epochs, or are what they are where layers were fitted to them.
+        """
         r = self.fine_tune
+        fitted = self.reconstruct or self.rounding is Rounding.CORRECTED
+        hold = r.epochs if fitted else (r.epochs + 1) // 2
         return TrainConfig(
             name=self.output.stem,
             dataset=self.data,
@@ -169,7 +175,7 @@ class ImportOptions:
             student=StudentSection(
                 epochs=r.epochs,
                 warmup_epochs=0,
-                hold_epochs=(r.epochs + 1) // 2,
+                hold_epochs=hold,
                 lr=r.learning_rate,
                 distill_weight=1.0,
             ),

@@ -278,7 +278,7 @@ class _Work:
             return
         progress.status("fine-tuning")
         config = o.training(self.plan.prune)
-        run = FineTuning(config, data, self.float, self.student, self.scores, self._quality)
+        run = FineTuning(config, data, self.float, self.student, self.scores, self._quality, o.fine_tune.features)
         with Display(console, epochs, 0, run.steps_per_epoch) as display:
             display.phase("fine-tune")
             run.run(display)

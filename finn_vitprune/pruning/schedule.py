@@ -18,8 +18,8 @@ class CubicSchedule:
 
     def progress(self, step: int) -> float:
         """p at ``step`` (0-based), 0 to 1."""
-        span = max(1, self.steps - self.warmup - self.hold)
-        return min(1.0, max(0.0, (step - self.warmup) / span))
+        span = self.steps - self.warmup - self.hold
+        return min(1.0, max(0.0, (step - self.warmup) / span)) if span > 0 else float(step >= self.warmup)
 
     def rate(self, step: int, final: str) -> float | str:
         """The keep rate at ``step``; exactly ``final`` (as written) from the hold on."""
