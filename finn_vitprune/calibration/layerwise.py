@@ -15,6 +15,8 @@ from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import PrunedLinear
 from finn_vitprune.models.vit import Encoder, EncoderMask, PrunedViT
 
+IMAGES = 256
+"""Images that layers are fitted on, at most."""
 BATCH = 16
 """Images that pass a part of the network at once."""
 
@@ -71,9 +73,10 @@ def fit_layers(
 
     Args:
         student: in evaluation mode, pruned by ``masks``. Where its activations are quantised, its layers read codes.
-        teacher: in float and evaluation mode, with the same token drops; images: ``[F, H, W, C]``.
+        teacher: in float and evaluation mode, with the same token drops; images: ``[F, H, W, C]``, of which IMAGES are used.
         rounded: weights become codes of ``weight_bits`` whose scales are held; otherwise they are floats.
     """
+    images = images[torch.linspace(0, len(images) - 1, min(IMAGES, len(images))).long()]
     run = partial(_fit, rounded=rounded, weights=token_weights(teacher, images, seed))
     ours = theirs = list(images.split(BATCH))
     layer = _Layer("patch_embed", student.patch_embed, teacher.patch_embed)
