@@ -77,11 +77,12 @@ class _Trials:
 
     def add(self, x: Tensor, gradient: Tensor) -> None:
         """Values and the gradients with respect to them."""
+        x, slope = x.flatten(), gradient.flatten().square()
         self.signal += float(x.square().sum())
         for i, scale in enumerate(self.scales):
-            error = (x / scale).round().clamp(*self.quantiser.limits(scale)).mul(scale).sub(x).square()
+            error = (x / scale).round_().clamp_(*self.quantiser.limits(scale)).mul_(scale).sub_(x).square_()
             self.noise[i] += float(error.sum())
-            self.output[i] += float(torch.dot(error.flatten(), gradient.square().flatten()))
+            self.output[i] += float(torch.dot(error, slope))
 
     def choose(self, name: str, count: int) -> ChosenRange:
         """Set the scale with the least error of the output."""
