@@ -17,6 +17,8 @@ from finn_vitprune.models.vit import Encoder, EncoderMask, PrunedViT
 
 IMAGES = 256
 """Images that layers are fitted on, at most."""
+JUDGED = 4
+"""Of so many images one says how strongly the others may change a layer."""
 BATCH = 16
 """Images that pass a part of the network at once."""
 
@@ -137,19 +139,23 @@ def _fit(
         given = [theirs(batch.to(device)).cpu() for batch in y]
     for layer in layers:
         progress.status(f"fitting {layer.name}")
-        moments, read = Moments(layer.ours.in_features, layer.ours.out_features), []
+        sizes, read = (layer.ours.in_features, layer.ours.out_features), []
+        fitted, judged = Moments(*sizes), Moments(*sizes)
         with hooked([layer.ours.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))]):
             for batch, target, weight in zip(x, wanted.pop(layer.name), weights[layer.name], strict=True):
                 ours(batch.to(device))
-                moments.add(read.pop(), target.to(device), weight.to(device))
-        _set(layer, moments, rounded)
+                found, target, weight = read.pop(), target.to(device), weight.to(device)
+                held = torch.arange(len(found), device=device) % JUDGED == JUDGED - 1
+                for moments, part in ((fitted, ~held), (judged, held)):
+                    moments.add(found[part], target[part], weight[part])
+        _set(layer, fitted, judged, rounded)
     return [ours(batch.to(device)).cpu() for batch in x], given
 
 
-def _set(layer: _Layer, moments: Moments, rounded: bool) -> None:
+def _set(layer: _Layer, fitted: Moments, judged: Moments, rounded: bool) -> None:
     ours = layer.ours
     fit = reconstruct(
-        moments, ours.weight, layer.kept, ours.bits if rounded else None, ours.weight_scale.per_channel
+        fitted, judged, ours.weight, layer.kept, ours.bits if rounded else None, ours.weight_scale.per_channel
     )
     ours.weight.copy_(fit.weight)
     ours.bias.copy_(fit.bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -9,19 +10,22 @@ from torch import Tensor
 
 from finn_vitprune.numerics import int_range
 
-DAMPING = 1e-2
-"""Added to the diagonal of the inputs' covariance, as a share of its mean: weights that the inputs do not determine stay."""
+DAMPINGS = (1e-2, 1e-1, 1.0, 10.0, 1e3)
+"""Tried, as shares of the mean of the inputs' variances: the larger, the nearer weights stay to what they were."""
 COLUMNS = 64
 """Input channels that are rounded before the rest of a row is corrected for them."""
 SCALE_SHARES = torch.linspace(1.0, 0.5, 26)
 """Shares of a row's largest weight that are tried as its clipping point."""
+
+Groups = Iterable[tuple[Tensor, Tensor]]
+"""Row numbers and kept columns of the rows that have one mask."""
 
 
 @dataclass
 class Moments:
     """Sums over tokens of a layer's inputs x ``[tokens, in]`` and wanted outputs y ``[tokens, out]``, in float64.
 
-    The inputs are those that the layer gets now, the outputs those of the float network (without bias or with, alike).
+    The inputs are those that the layer gets now, the outputs those of the float network.
     """
 
     inputs: int
@@ -29,29 +33,46 @@ class Moments:
     tokens: float = 0.0
     xx: Tensor = field(init=False)
     yx: Tensor = field(init=False)
+    yy: Tensor = field(init=False)
     x: Tensor = field(init=False)
     y: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        double = torch.float64
-        self.xx = torch.zeros(self.inputs, self.inputs, dtype=double)
-        self.yx = torch.zeros(self.outputs, self.inputs, dtype=double)
-        self.x, self.y = torch.zeros(self.inputs, dtype=double), torch.zeros(self.outputs, dtype=double)
+        n, m = self.inputs, self.outputs
+        shapes = {"xx": (n, n), "yx": (m, n), "yy": (m,), "x": (n,), "y": (m,)}
+        for name, shape in shapes.items():
+            setattr(self, name, torch.zeros(shape, dtype=torch.float64))
 
     def add(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> None:
         """Some tokens more, each with its weight (1 without); products in the precision of the tensors."""
         x, y = x.reshape(-1, self.inputs), y.reshape(-1, self.outputs)
-        weighted = x if weights is None else x * weights.reshape(-1, 1)
-        self.tokens += len(x) if weights is None else float(weights.sum())
-        self.xx += (weighted.T @ x).double().cpu()
-        self.yx += (y.T @ weighted).double().cpu()
-        self.x += weighted.sum(0).double().cpu()
-        self.y += (y if weights is None else y * weights.reshape(-1, 1)).sum(0).double().cpu()
+        w = torch.ones(len(x), 1).to(x) if weights is None else weights.reshape(-1, 1)
+        wx, wy = w * x, w * y
+        self.tokens += float(w.sum())
+        sums = {"xx": wx.T @ x, "yx": wy.T @ x, "yy": (wy * y).sum(0), "x": wx.sum(0), "y": wy.sum(0)}
+        for name, value in sums.items():
+            getattr(self, name).add_(value.double().cpu())
 
-    def centred(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Covariance of the inputs, of outputs with inputs, and both means."""
+    def __add__(self, other: "Moments") -> "Moments":
+        total = Moments(self.inputs, self.outputs, self.tokens + other.tokens)
+        for name in ("xx", "yx", "yy", "x", "y"):
+            getattr(total, name).copy_(getattr(self, name) + getattr(other, name))
+        return total
+
+    def centred(self) -> tuple[Tensor, Tensor]:
+        """Covariance of the inputs, and of outputs with inputs."""
         x, y = self.x / self.tokens, self.y / self.tokens
-        return self.xx / self.tokens - torch.outer(x, x), self.yx / self.tokens - torch.outer(y, x), x, y
+        return self.xx / self.tokens - torch.outer(x, x), self.yx / self.tokens - torch.outer(y, x)
+
+    def bias(self, weight: Tensor) -> Tensor:
+        """The best bias for the weights ``[out, in]``."""
+        return (self.y - weight @ self.x) / self.tokens
+
+    def error(self, weight: Tensor, bias: Tensor) -> float:
+        """Mean over tokens of |W x + b - y|^2."""
+        squares = ((weight @ self.xx) * weight).sum() - 2 * (weight * self.yx).sum() + self.yy.sum()
+        crossed = 2 * torch.dot(bias, weight @ self.x - self.y) + self.tokens * bias.square().sum()
+        return float(squares + crossed) / self.tokens
 
 
 @dataclass(frozen=True)
@@ -63,42 +84,65 @@ class Fit:
     scale: Tensor | None = None
 
 
-def reconstruct(moments: Moments, weight: Tensor, mask: Tensor | None, bits: int | None = None, per_channel: bool = True) -> Fit:
+def reconstruct(
+    fitted: Moments, judged: Moments, weight: Tensor, mask: Tensor | None, bits: int | None = None, per_channel: bool = True
+) -> Fit:
     """The weights that come nearest to the wanted outputs: min E |W x + b - y|^2 + damping |W - weight|^2.
 
-    Rows of one mask are solved together. With ``bits`` the solution is rounded as in GPTQ (Frantar et al., 2023): channel
-    after channel, the most determined first, and what a weight lost goes to those of its row that are not yet rounded.
+    Each damping is tried on the moments of some images and judged by those of others: few images do not determine all weights. The best
+    one is then used with both. With ``bits`` the solution is rounded as in GPTQ (Frantar et al., 2023): channel
+    after channel, the most determined first, and what a weight lost goes to those of its row that are not yet rounded;
+    the damping that this needs is found in the same way.
 
     Args:
         weight: ``[out, in]`` as it is; mask: 1 where a weight is kept, 0 elsewhere, None for all.
         bits: of symmetric narrow-range codes; None leaves floats. per_channel: a scale for each row, or one for all.
     """
-    measured, wanted, mean_x, mean_y = moments.centred()
-    covariance = damped(measured)
     start = weight.detach().double().cpu()
-    target = wanted + start @ (covariance - measured)
     kept = torch.ones_like(start, dtype=torch.bool) if mask is None else mask.detach().cpu() > 0
-    solved = torch.zeros_like(start)
-    groups = list(_rows_of_one_mask(kept))
-    for rows, columns in groups:
-        part = covariance[columns][:, columns]
-        solved[rows[:, None], columns] = torch.linalg.solve(part, target[rows][:, columns].T).T
-    scale = None
+    groups, every = list(_rows_of_one_mask(kept)), fitted + judged
+
+    def best(make: Callable[[Moments, float], Tensor]) -> Tensor:
+        def loss(damping: float) -> float:
+            found = make(fitted, damping)
+            return judged.error(found, fitted.bias(found))
+
+        return make(every, min(DAMPINGS, key=loss))
+
+    solved, scale = best(lambda moments, damping: _solved(moments, damping, start, groups)), None
     if bits is not None:
-        scale = row_scales(solved, covariance.diagonal(), bits, per_channel)
-        for rows, columns in groups:
-            inverse = torch.linalg.inv(covariance[columns][:, columns])
-            solved[rows[:, None], columns] = _rounded(solved[rows][:, columns], inverse, scale[rows], bits)
-    bias = mean_y - solved @ mean_x
-    return Fit(solved.float(), bias.float(), None if scale is None else scale.float())
+        scale = row_scales(solved, every.centred()[0].diagonal(), bits, per_channel)
+        solved = best(lambda moments, damping, floats=solved: _rounded(moments, damping, floats, groups, scale, bits))
+    return Fit(solved.float(), every.bias(solved).float(), None if scale is None else scale.float())
 
 
-def damped(covariance: Tensor) -> Tensor:
-    """The same with DAMPING of its mean diagonal added to the diagonal."""
-    return covariance + DAMPING * covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(len(covariance)).to(covariance)
+def damped(covariance: Tensor, share: float) -> Tensor:
+    """The same with a share of its mean diagonal added to the diagonal."""
+    return covariance + share * covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(len(covariance)).to(covariance)
 
 
-def _rows_of_one_mask(kept: Tensor):
+def _solved(moments: Moments, damping: float, start: Tensor, groups: Groups) -> Tensor:
+    """The least squares; rows of one mask together."""
+    measured, wanted = moments.centred()
+    covariance = damped(measured, damping)
+    target, result = wanted + start @ (covariance - measured), torch.zeros_like(start)
+    for rows, columns in groups:
+        result[rows[:, None], columns] = torch.linalg.solve(covariance[columns][:, columns], target[rows][:, columns].T).T
+    return result
+
+
+def _rounded(
+    moments: Moments, damping: float, floats: Tensor, groups: Groups, scale: Tensor, bits: int
+) -> Tensor:
+    """Codes times scale."""
+    covariance, result = damped(moments.centred()[0], damping), torch.zeros_like(floats)
+    for rows, columns in groups:
+        inverse = torch.linalg.inv(covariance[columns][:, columns])
+        result[rows[:, None], columns] = _rounded_rows(floats[rows][:, columns], inverse, scale[rows], bits)
+    return result
+
+
+def _rows_of_one_mask(kept: Tensor) -> Groups:
     """Row numbers and kept columns, for every mask of a row that occurs; rows without weights are left out."""
     masks, which = torch.unique(kept, dim=0, return_inverse=True)
     for number, mask in enumerate(masks):
@@ -127,7 +171,7 @@ def _nearest(weight: Tensor, scale: Tensor, hi: int) -> Tensor:
     return (weight / scale.clamp(min=1e-300)).round().clamp(-hi, hi) * scale
 
 
-def _rounded(weight: Tensor, inverse: Tensor, scale: Tensor, bits: int) -> Tensor:
+def _rounded_rows(weight: Tensor, inverse: Tensor, scale: Tensor, bits: int) -> Tensor:
     """Codes times scale for rows ``[rows, in]``, given the inverse of the inputs' covariance ``[in, in]``."""
     hi = int_range(bits, signed=True)[1]
     order = inverse.diagonal().argsort()

@@ -12,6 +12,8 @@ from finn_vitprune.models.layers import PrunedLinear
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.scores import PruneScores
 
+DAMPING = 1e-2
+"""As a share of the inputs' mean variance."""
 BATCH = 8
 """Images whose gradient is taken at once."""
 
@@ -108,7 +110,7 @@ class _RowsLeft:
 
     def __init__(self, weight: Tensor, gradient: Tensor, covariance: Tensor, columns: int) -> None:
         self.weight, self.gradient, self.columns = weight.clone(), gradient, columns
-        self.inverse = torch.linalg.inv(damped(covariance))
+        self.inverse = torch.linalg.inv(damped(covariance, DAMPING))
         self.groups = torch.arange(weight.shape[1]).reshape(-1, columns)
         self.gone = torch.zeros(len(self.groups), dtype=torch.bool)
 
