@@ -32,6 +32,7 @@ from finn_vitprune.importing.workflow import Stage, cosines, import_model, loss_
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read, understand
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.scores import PruneScores, block_sums, set_to_first_order
@@ -311,6 +312,23 @@ def test_a_stage_that_loses_much_gets_a_note_with_the_encoder_and_what_to_try(tm
     less = [replace(s, accuracy=a) for s, a in ((before, 0.9), (replace(before, name="pruned"), 0.8))]
     note = loss_note(less, [], options(score=Score.MAGNITUDE, fine_tune=FineTune(epochs=2)))
     assert "0.100 of the accuracy" in note and note.endswith("try --score second-order, larger shares, more --fine-tune-epochs")
+
+
+def test_fine_tuning_chooses_the_residual_scale_anew_and_keeps_ranges_and_shares(model, tmp_path, monkeypatch):
+    np.savez(tmp_path / "images.npz", images=pixels(40))
+    calls, calibrated = [], []
+    choose, calibrate = PrunedViT.calibrate_residual, PrunedViT.calibrate
+    monkeypatch.setattr(PrunedViT, "calibrate", lambda self, *a, **k: calibrated.append(1) or calibrate(self, *a, **k))
+    monkeypatch.setattr(PrunedViT, "calibrate_residual", lambda self, *a, **k: calls.append(1) or choose(self, *a, **k))
+    options = ImportOptions(
+        model, f"npz:{tmp_path}/images.npz", tmp_path / "x.onnx", block_keep="0.5", block_size=8,
+        fine_tune=FineTune(epochs=3, batch_size=16, features=1.0),
+    )  # fmt: skip
+    found = import_model(options)
+    assert len(calibrated) == 1 and len(calls) == 1 + 2, "all scales once, the residual's before the second and third epoch"
+    assert found.metadata.block_keep == 0.5 and found.saturations == 0
+    cosines_of = {s.name: s.cosine for s in found.stages}
+    assert cosines_of["recovered"] > cosines_of["pruned"]
 
 
 def test_each_stage_tells_how_many_held_out_images_are_done(model, tmp_path):

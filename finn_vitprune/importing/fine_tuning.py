@@ -72,6 +72,10 @@ class FineTuning(StudentTraining):
     def _start_quantisation(self) -> None:
         """Quantisers and their ranges are there already."""
 
+    def _residual_moves(self, done: int) -> bool:
+        """Before every epoch: the weights leave what ranges were chosen for."""
+        return True
+
     def _distillation(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """See :meth:`StudentTraining._distillation`; with the error of the features, one value an image."""
         loss = super()._distillation(logits, images, labels)

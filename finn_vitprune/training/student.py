@@ -142,7 +142,7 @@ class StudentTraining(ABC):
         first = done * self.steps_per_epoch
         if done == start:
             self._start_quantisation()
-        elif start < done < s.epochs - s.hold_epochs:
+        elif start < done and self._residual_moves(done):
             self.student.calibrate_residual(self._calibration(), self._masks(done))
 
         def loss_of(i: int, images: Tensor, labels: Tensor) -> Tensor:
@@ -166,6 +166,10 @@ class StudentTraining(ABC):
         if done + 1 == s.epochs == start:
             self._start_quantisation()
         self._record(loss, display)
+
+    def _residual_moves(self, done: int) -> bool:
+        """Whether the residual scale is chosen anew after ``done`` epochs: while keep rates fall."""
+        return done < self.config.student.epochs - self.config.student.hold_epochs
 
     def _record(self, loss: float, display: Display) -> None:
         """Measure the student after an epoch."""
