@@ -235,7 +235,7 @@ def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, d
         capsys, model, "--data", data, "-o", target, "--block-size", 8, "--block-keep", "0.7",
         "--neuron-keep", "0.5", "--token-keep", "0.5", "--drop-at", 1, "--score", "first-order",
     )  # fmt: skip
-    names = ["float", "pruned", "reconstructed", "quantised", "rounded", "integer"]
+    names = ["float", "pruned", "reconstructed", "quantised", "integer"]
     assert [s["name"] for s in found["stages"]] == names
     stages = dict(zip(names, found["stages"]))
     assert stages["reconstructed"]["cosine"] > stages["pruned"]["cosine"]
@@ -265,6 +265,20 @@ def test_a_pruned_model_holds_the_shares_asked_for_and_runs_as_reported(model, d
     assert "integer" in log and "signal to noise after each encoder" in log
     assert all(f"range: {r['quantiser']}: clipped at " in log for r in found["ranges"])
     assert {"blocks.0.norm1.quant", "blocks.1.mlp.act_quant", "norm.quant"} < {r["quantiser"] for r in found["ranges"]}
+
+
+def test_weights_of_4_bits_are_rounded_with_correction(model, data, tmp_path, capsys):
+    found = {
+        name: imported(capsys, model, "--data", data, "-o", tmp_path / f"{name}.onnx", "--weight-bits", 4, *more)
+        for name, more in (("default", ()), ("nearest", ("--rounding", "nearest")))
+    }
+    assert [s["name"] for s in found["default"]["stages"]] == ["float", "pruned", "quantised", "rounded", "integer"]
+    assert [s["name"] for s in found["nearest"]["stages"]] == ["float", "pruned", "quantised", "integer"]
+    assert [f["pruning"]["rounding"] for f in found.values()] == ["corrected", "nearest"]
+    runner = QonnxRunner(ModelWrapper(str(tmp_path / "default.onnx")))
+    with np.load(tmp_path / "default.npz") as sample:
+        logits = runner.run(sample["images"])[runner.output]
+        assert np.abs(logits.reshape(len(logits), -1) - sample["logits"]).max() < 1e-3 * np.abs(logits).max()
 
 
 def test_with_full_shares_it_quantises_only(model, data, tmp_path, capsys):
@@ -340,7 +354,7 @@ def test_each_stage_tells_how_many_held_out_images_are_done(model, tmp_path):
     with progress.shown_by(said):
         import_model(options)
     statuses = [s for s in said if "held-out images" in s]
-    stages = ("float", "pruned", "quantised", "rounded", "fine-tune", "recovered", "integer")
+    stages = ("float", "pruned", "quantised", "fine-tune", "recovered", "integer")
     expected = [f"{stage}: {done} of 45 held-out images" for stage in stages for done in (0, 20, 40)]
     assert [s for s in dict.fromkeys(statuses)] == expected
     assert said.index("float: 0 of 45 held-out images") < next(i for i, s in enumerate(said) if s.startswith("float: cosine"))
@@ -405,7 +419,7 @@ def test_an_untrained_head_comes_in_with_a_note_and_no_advice_on_pixels(tmp_path
     parts = {"images": pixels(20), "labels": np.arange(20) % 5}
     np.savez(tmp_path / "set.npz", **{f"{p}_{k}": v for p in ("train", "test") for k, v in parts.items()})
     found = imported(capsys, path, "--data", f"npz:{tmp_path}/set.npz", "-o", tmp_path / "x.onnx")
-    assert [s["accuracy"] for s in found["stages"]] == [0.2] * 5  # the largest bias wins for every image
+    assert [s["accuracy"] for s in found["stages"]] == [0.2] * 4  # the largest bias wins for every image
     assert len(found["notes"]) == 1 and "the head is untrained" in found["notes"][0]
 
 

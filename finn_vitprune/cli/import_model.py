@@ -82,9 +82,12 @@ def command(
         Bits, typer.Option(help="Bits of the weights of patch embedding and classifier.")
     ] = "8",
     rounding: Annotated[
-        Rounding,
-        typer.Option(help="Weights to the nearest code, or so that later ones of a layer make good what earlier ones lost."),
-    ] = Rounding.CORRECTED,
+        Optional[Rounding],
+        typer.Option(
+            help="Weights to the nearest code, or so that later ones of a layer make good what earlier ones lost; without it "
+            "corrected below 8 bits."
+        ),
+    ] = None,
     fine_tune_epochs: Annotated[
         int, typer.Option(min=0, help="Epochs of fine-tuning: distillation from the float model.")
     ] = 0,
@@ -211,7 +214,7 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
         "pruning": {
             "score": options.score.value,
             "reconstruct": options.reconstruct,
-            "rounding": options.rounding.value,
+            "rounding": (Rounding.CORRECTED if options.corrects else Rounding.NEAREST).value,
             "block_size": m.block_size,
             "block_keep": m.block_keep,
             "mlp_keep": m.neuron_keep,

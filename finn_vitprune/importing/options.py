@@ -46,7 +46,7 @@ class ImportOptions:
 
     block_size None: the largest of BLOCK_SIZES that fits. neuron_keep None: as block_keep. mean, std: of pixels
     / 255, one number or one a channel; None: what the file does itself, else those of the data. reconstruct: fit the layers to the
-    float network's after pruning.
+    float network's after pruning. rounding None: corrected for weights of fewer than 8 bits.
     """
 
     model: Path
@@ -62,7 +62,7 @@ class ImportOptions:
     weight_bits: int = 8
     act_bits: int = 8
     outer_bits: int = 8
-    rounding: Rounding = Rounding.CORRECTED
+    rounding: Rounding | None = None
     fine_tune: FineTune = FineTune()
     tolerance: float = TOLERANCE
     mean: tuple[float, ...] | None = None
@@ -73,6 +73,11 @@ class ImportOptions:
 
     def __post_init__(self) -> None:
         check_shares(block_keep=self.block_keep, neuron_keep=self.neuron_keep, token_keep=self.token_keep)
+
+    @property
+    def corrects(self) -> bool:
+        """Whether rounding is corrected. At 8 bits there is nothing to gain: the nearest codes cost less than what images can tell."""
+        return self.weight_bits < 8 if self.rounding is None else self.rounding is Rounding.CORRECTED
 
     @property
     def images(self) -> Path:
@@ -154,8 +159,7 @@ class ImportOptions:
         Rates fall in the first half of the epochs, or are what they are where layers were fitted to them.
         """
         r = self.fine_tune
-        fitted = self.reconstruct or self.rounding is Rounding.CORRECTED
-        hold = r.epochs if fitted else (r.epochs + 1) // 2
+        hold = r.epochs if self.reconstruct or self.corrects else (r.epochs + 1) // 2
         return TrainConfig(
             name=self.output.stem,
             dataset=self.data,

@@ -35,7 +35,7 @@ from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.choices import Rounding, Score
+from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores, set_to_first_order
@@ -255,7 +255,7 @@ class _Work:
             )
         student.quantise(True)
         self._measure("quantised")
-        if self.options.rounding is Rounding.CORRECTED:
+        if self.options.corrects:
             self._fit(rounded=True)
             self._measure("rounded")
 
