@@ -15,7 +15,7 @@ SOURCES = {"finn_vitprune": "finn_vitprune", **{f: f"finn_vitprune.{f}" for f in
 LAYERS = (
     {"errors", "numerics", "files", "block_mask", "progress", "processes", "load_port"},
     {"jobs", "graph", "cache", "labels"},
-    {"models", "pruning", "sim", "synth"},
+    {"models", "calibration", "pruning", "sim", "synth"},
     {"finn_setup", "custom_ops", "plugin"},
     {"transforms", "execute", "complexity", "report"},
     {"export"},
@@ -28,7 +28,7 @@ LAYERS = (
 
 BESIDE = {("custom_ops", "finn_setup"), ("plugin", "custom_ops"), ("plugin", "finn_setup"), ("pruning", "models"),
           ("models", "pruning"), ("report", "complexity"), ("bench", "builds"),
-          ("builds", "importing")}
+          ("builds", "importing"), ("calibration", "models"), ("pruning", "calibration")}
 
 HEAVY = ("torch", "finn", "qonnx", "brevitas", "timm", "onnx", "onnxruntime", "matplotlib", "sklearn", "numpy", "rich",
          "accelerate", "pyosys")

@@ -73,7 +73,7 @@ def cut(source: Path, target: Path) -> None:
     onnx.save(onnx.utils.Extractor(model).extract_model([graph.input[0].name], ["features"]), target)
 
 
-class _Rows:
+class _Kept:
     """Rows by name in a JSON file that is written after each."""
 
     def __init__(self, path: Path) -> None:
@@ -98,7 +98,7 @@ def methods(model: Path, data: Data, output: Output) -> None:
     network = float_network(plan.vit, plan.mean, plan.std)
     pixels = torch.from_numpy(plan.data.calibration(IMAGES)[0]).float()
     held, _ = plan.data.data.test_sample(1000, 0)
-    wanted, rows = _logits(network, held), _Rows(output)
+    wanted, rows = _logits(network, held), _Kept(output)
     for bits in (8, 4):
         for name, student in _students(network, plan.config, bits, pixels):
             rows.add(f"{bits}/8 {name}", lambda: _judged(student(), wanted, held))
@@ -160,7 +160,7 @@ def pruned(model: Path, data: Data, output: Output) -> None:
     network = float_network(plan.vit, plan.mean, plan.std)
     pixels = torch.from_numpy(plan.data.calibration(IMAGES)[0]).float()
     held, _ = plan.data.data.test_sample(1000, 0)
-    wanted, rows = _logits(network, held), _Rows(output)
+    wanted, rows = _logits(network, held), _Kept(output)
     for score, keep in product(Score, ("0.9", "0.7")):
         rows.add(f"{keep} {score.value}", partial(_pruned, network, plan.config, score, keep, pixels, held, wanted))
 
@@ -191,7 +191,7 @@ def whole(
     model: Path, data: Data, output: Output, epochs: Annotated[int, typer.Option(help="Of fine-tuning.")] = 3
 ) -> None:
     """Pruned by the second-order score and brought to 8/8 bits by an import, with epochs of fine-tuning: cosines of all stages."""
-    rows = _Rows(output)
+    rows = _Kept(output)
     for keep in ("0.9", "0.7"):
         rows.add(f"{keep} second-order, 8/8 bits, {epochs} epochs", partial(_imported, model, data, keep, epochs))
 
