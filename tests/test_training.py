@@ -240,13 +240,14 @@ def test_a_run_is_never_overwritten(finished):
 
 
 def test_teacher_alone_and_student_from_its_weights(tmp_path):
-    alone = parse_config(TINY | {"student": {"epochs": 0}})
+    steps = TINY | {"batch_size": 32, "student": {"epochs": 5, "warmup_epochs": 1, "hold_epochs": 2}}
+    alone = parse_config(steps | {"student": {"epochs": 0}})
     metrics = training.train(alone, tmp_path / "teacher", console=QUIET)
     assert "accuracy" not in metrics and not (tmp_path / "teacher" / "model.onnx").exists()
     with pytest.raises(UserError, match="holds a teacher alone"):
         training.export_checkpoint(tmp_path / "teacher" / "checkpoint.pt", tmp_path / "none.onnx")
     start = {"epochs": 0, "weights": str(tmp_path / "teacher" / "teacher.pt")}
-    metrics2 = training.train(parse_config(TINY | {"teacher": start}), tmp_path / "student", console=QUIET)
+    metrics2 = training.train(parse_config(steps | {"teacher": start}), tmp_path / "student", console=QUIET)
     assert metrics2["accuracy_teacher"] == metrics["accuracy_teacher"]
     assert metrics2["accuracy"] > 0.2 and (tmp_path / "student" / "model.onnx").exists()
 
