@@ -24,6 +24,7 @@ from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.errors import UserError
 from finn_vitprune.builds.experiments import zoo
+from finn_vitprune.builds.experiments.quantisation import tables
 from finn_vitprune.ingest.check.file_run import without_activation_quantisers
 from finn_vitprune.importing.float_model import as_in_file, compare, float_network
 from finn_vitprune.importing.data import load_data
@@ -545,3 +546,8 @@ def test_labels_count_where_they_are_those_of_the_model(model, tmp_path, classes
     assert given is None or [int(x) for x in given] == [
         int(labels[np.flatnonzero((pixels(20) == image).all((1, 2, 3)))[0]]) for image in images
     ]
+
+
+def test_the_page_of_the_quantisation_experiment_is_its_results():
+    folder = Path(__file__).parents[1] / "builds" / "results" / "import"
+    assert (folder / "QUANTISATION.md").read_text() == tables(folder)
