@@ -228,7 +228,7 @@ class _Work:
         pixels, labels = plan.data.calibration(CALIBRATION_IMAGES)
         self.pixels = torch.from_numpy(pixels).float()
         progress.status(f"scores: {o.score.value}")
-        if o.score is Score.MAGNITUDE:
+        if o.score is Score.MAGNITUDE or not plan.prune.prunes:  # where all stay, any scores do
             self.scores.set_to_magnitude(self.float)
         elif o.score is Score.SECOND_ORDER:
             set_to_second_order(self.scores, self.float, self.pixels, o.seed)
