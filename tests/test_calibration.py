@@ -297,3 +297,12 @@ def test_a_zero_point_doubles_the_resolution_and_moves_no_tie():
     with torch.no_grad():
         assert torch.equal(moved(halves), (halves / 0.25).round() * 0.25)
         assert moved(torch.tensor([1e3])).item() == 0.25 * 255
+
+
+def test_ranges_that_no_output_hangs_on_follow_the_values():
+    """A head of zeros, as some networks are created with."""
+    net, images = network()
+    torch.nn.init.zeros_(net.head.weight)
+    net.calibrate(images)
+    chosen = choose_ranges(net, images)
+    assert all(r.output_error == 0 and r.signal_to_noise > 25 for r in chosen)

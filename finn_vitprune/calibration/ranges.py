@@ -85,8 +85,8 @@ class _Trials:
             self.output[i] += float(torch.dot(error, slope))
 
     def choose(self, name: str, count: int) -> ChosenRange:
-        """Set the scale with the least error of the output."""
-        best = int(self.output.argmin())
+        """Set the scale with the least error of the output, or of the values where no output hangs on them."""
+        best = int((self.output if self.output.any() else self.noise).argmin())
         self.quantiser.scale.set(self.scales[best])
         ratio = self.signal / max(float(self.noise[best]), 1e-30 * self.signal, 1e-300)
         decibels = 10 * float(torch.tensor(max(ratio, 1e-30)).log10())
