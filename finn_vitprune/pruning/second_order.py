@@ -88,8 +88,9 @@ def removal_order(
         weight: ``[out, in]``; gradient: mean square of each output's, ``[out]``; covariance: of the inputs ``[in, in]``.
         at_once: blocks that go from the same rows before costs are looked at again.
     """
+    inverse = torch.linalg.inv(damped(covariance, DAMPING))
     left = [
-        _RowsLeft(w, g, covariance, columns)
+        _RowsLeft(w, g, inverse, columns)
         for w, g in zip(weight.detach().double().cpu().split(rows), gradient.split(rows), strict=True)
     ]
     order = torch.zeros(len(left), weight.shape[1] // columns)
@@ -108,9 +109,8 @@ def removal_order(
 class _RowsLeft:
     """Some rows of a matrix, corrected for the groups of columns that have gone from them."""
 
-    def __init__(self, weight: Tensor, gradient: Tensor, covariance: Tensor, columns: int) -> None:
-        self.weight, self.gradient, self.columns = weight.clone(), gradient, columns
-        self.inverse = torch.linalg.inv(damped(covariance, DAMPING))
+    def __init__(self, weight: Tensor, gradient: Tensor, inverse: Tensor, columns: int) -> None:
+        self.weight, self.gradient, self.inverse = weight.clone(), gradient, inverse.clone()
         self.groups = torch.arange(weight.shape[1]).reshape(-1, columns)
         self.gone = torch.zeros(len(self.groups), dtype=torch.bool)
 
