@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from finn_vitprune import progress
+from finn_vitprune.calibration.gradients import backward_of_projections
 from finn_vitprune.calibration.least_squares import Moments, reconstruct
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import PrunedLinear
@@ -50,13 +51,8 @@ def token_weights(network: PrunedViT, images: Tensor, seed: int = 0) -> dict[str
     def hook(name: str, module: PrunedLinear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         output.register_hook(lambda g: found[name].append(g.square().mean(-1, keepdim=True).cpu()))
 
-    generator = torch.Generator().manual_seed(seed)
-    with torch.enable_grad(), hooked(m.register_forward_hook(partial(hook, n)) for n, m in network.linears().items()):
-        for start in range(0, len(images), GRADIENT_BATCH):
-            progress.status(f"gradients: {start} of {len(images)} images")
-            output = network(images[start : start + GRADIENT_BATCH].to(network.pos_embed.device))
-            (output * torch.randn(output.shape, generator=generator).to(output.device)).sum().backward()
-            network.zero_grad(set_to_none=True)
+    with hooked(m.register_forward_hook(partial(hook, n)) for n, m in network.linears().items()):
+        backward_of_projections(network, images, GRADIENT_BATCH, "gradients", seed)
     every = {name: torch.cat(parts) for name, parts in found.items()}
     return {
         name: (EQUAL + (1 - EQUAL) * energy / energy.mean().clamp(min=1e-30)).split(BATCH) for name, energy in every.items()

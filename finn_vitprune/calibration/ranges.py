@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from finn_vitprune import progress
+from finn_vitprune.calibration.gradients import backward_of_projections
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
@@ -52,16 +52,10 @@ def choose_ranges(
     """
     chosen = images[torch.linspace(0, len(images) - 1, min(IMAGES, len(images))).long()]
     trials = {name: _Trials(q) for name, q in network.quantizers().items() if q.owns_scale and q.scale.learned}
-    generator = torch.Generator().manual_seed(seed)
     training, logits = network.training, network.config.classes
     network.eval()
     with hooked(trial.quantiser.register_forward_hook(partial(_watch, trial)) for trial in trials.values()):
-        for start in range(0, len(chosen), BATCH):
-            progress.status(f"ranges: {start} of {len(chosen)} images")
-            output = network(chosen[start : start + BATCH].to(network.pos_embed.device), masks)
-            projection = torch.randn(output.shape, generator=generator).to(output.device)
-            (output * projection).sum().backward()
-            network.zero_grad(set_to_none=True)
+        backward_of_projections(network, chosen, BATCH, "ranges", seed, masks)
     network.train(training)
     return [trial.choose(name, len(chosen) * logits) for name, trial in trials.items()]
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from finn_vitprune import progress
+from finn_vitprune.calibration.gradients import backward_of_projections
 from finn_vitprune.calibration.least_squares import damped
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import PrunedLinear
@@ -58,13 +59,8 @@ def set_to_second_order(scores: PruneScores, network: PrunedViT, images: Tensor,
     """
     layers = {id(m): m for block in network.blocks for m in (block.attn.qkv, block.attn.proj, block.mlp.fc2)}
     found = {key: _Curvature(layer) for key, layer in layers.items()}
-    generator = torch.Generator().manual_seed(seed)
     with hooked(layer.register_forward_hook(found[key].read) for key, layer in layers.items()):
-        for start in range(0, len(images), BATCH):
-            progress.status(f"scores: {start} of {len(images)} images")
-            output = network(images[start : start + BATCH].to(network.pos_embed.device))
-            (output * torch.randn(output.shape, generator=generator).to(output.device)).sum().backward()
-            network.zero_grad(set_to_none=True)
+        backward_of_projections(network, images, BATCH, "scores", seed)
     with torch.no_grad():
         for index, (target, block) in enumerate(zip(scores.encoders, network.blocks, strict=True), start=1):
             progress.status(f"scores: encoder {index} of {len(network.blocks)}")
