@@ -115,7 +115,7 @@ def test_few_tokens_do_not_change_weights_that_they_do_not_determine():
     assert (fresh @ kept.T - wanted).square().mean() < 0.2 * (fresh @ overfitted.T - wanted).square().mean()
 
 
-def test_rows_and_inputs_of_zeros_are_no_trouble():
+def test_rows_and_inputs_of_zeros_give_finite_weights():
     x, weight = correlated(500, 8), torch.randn(4, 8)
     x[:, 3], weight[2] = 0, 0
     mask = torch.ones(4, 8)

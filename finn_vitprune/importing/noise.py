@@ -27,8 +27,8 @@ class EncoderStreams:
         self._parts: list[list[Tensor]] = []
 
     @contextmanager
-    def watching(self, network: PrunedViT) -> Iterator[None]:
-        """Record what leaves the encoders of ``network``."""
+    def watching(self, network: PrunedViT) -> Iterator[EncoderStreams]:
+        """Record what leaves the encoders of ``network``; gives itself."""
         self._parts = [[] for _ in network.blocks]
         of_class = network.config.pooling is Pooling.CLASS
 
@@ -40,7 +40,7 @@ class EncoderStreams:
             block.register_forward_hook(lambda module, inputs, output, part=part: hook(part, output))
             for block, part in zip(network.blocks, self._parts, strict=True)
         ):
-            yield
+            yield self
 
     @property
     def values(self) -> list[Tensor]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -292,7 +291,7 @@ class _Work:
         self.student.eval().cpu()
         self.scores.cpu()
         frozen = freeze(cut(self.student, self.scores.final_masks()))
-        with frozen.counting_saturations() as counts, self._streams(frozen) as streams:
+        with frozen.counting_saturations() as counts, EncoderStreams().watching(frozen) as streams:
             logits = self._logits("integer", frozen)
         self._stage("integer", logits, streams)
         saturations = sum(counts.values())
@@ -312,15 +311,9 @@ class _Work:
 
     def _measure(self, name: str) -> None:
         masks = self.scores.final_masks()
-        with self._streams(self.student) as streams:
+        with EncoderStreams().watching(self.student) as streams:
             logits = self._logits(name, lambda x: self.student(x, masks))
         self._stage(name, logits, streams)
-
-    @contextmanager
-    def _streams(self, network: PrunedViT) -> Iterator[EncoderStreams]:
-        streams = EncoderStreams()
-        with streams.watching(network):
-            yield streams
 
     def _draw(self, count: int | None) -> np.ndarray:
         """``count`` of the held-out images, by index; always the same."""
