@@ -14,8 +14,10 @@ from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.numerics import GELU_LOWEST, int_range, zero_point
+from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
-from finn_vitprune.pruning.scores import PruneScores, set_to_first_order
+from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.pruning.second_order import removal_order, set_to_second_order
 
 torch.set_num_threads(1)
@@ -211,13 +213,13 @@ def test_chosen_ranges_are_all_learned_scales_and_come_with_their_noise():
     assert all(q.quantised for q in net.quantizers().values())
 
 
-def refitted(w, covariance, gradient, gone: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """The least squared error without the columns ``gone``, each output by its gradient, and the weights then."""
+def lost_without(w, covariance, gradients, gone: torch.Tensor) -> float:
+    """The least error without the columns ``gone``, outputs weighed by the covariance of their gradients."""
     kept = torch.tensor([i for i in range(w.shape[1]) if i not in set(gone.tolist())], dtype=torch.long)
     fitted = torch.zeros_like(w)
     fitted[:, kept] = torch.linalg.solve(covariance[kept][:, kept], (w @ covariance)[:, kept].T).T
     change = fitted - w
-    return float((torch.einsum("ri,ij,rj->r", change, covariance, change) * gradient).sum()), fitted
+    return float(torch.einsum("ri,ij,sj,rs->", change, covariance, change, gradients))
 
 
 def test_what_goes_next_costs_least_where_the_rest_makes_up_for_it():
@@ -226,8 +228,9 @@ def test_what_goes_next_costs_least_where_the_rest_makes_up_for_it():
     x = correlated(400, 16).double()
     covariance = torch.cov(x.T)
     weight = torch.randn(6, 16, generator=generator).double()
-    gradient = torch.rand(6, generator=generator).double()
-    order = removal_order(weight, gradient, covariance, 3, 4)
+    roots = torch.randn(2, 3, 3, generator=generator).double()
+    gradients = roots @ roots.transpose(1, 2)
+    order = removal_order(weight, gradients, covariance, 4)
     assert sorted(order.flatten().tolist()) == list(range(8))
     stiff, gone = damped(covariance, 1e-2), {0: [], 1: []}
     for place in range(8):
@@ -236,8 +239,8 @@ def test_what_goes_next_costs_least_where_the_rest_makes_up_for_it():
             rows = slice(3 * row, 3 * row + 3)
             for column in set(range(4)) - set(gone[row]):
                 spent = [torch.arange(4 * c, 4 * c + 4) for c in gone[row]]
-                now = refitted(weight[rows], stiff, gradient[rows], torch.cat(spent))[0] if spent else 0.0
-                then = refitted(weight[rows], stiff, gradient[rows], torch.cat([*spent, torch.arange(4 * column, 4 * column + 4)]))[0]
+                now = lost_without(weight[rows], stiff, gradients[row], torch.cat(spent)) if spent else 0.0
+                then = lost_without(weight[rows], stiff, gradients[row], torch.cat([*spent, torch.arange(4 * column, 4 * column + 4)]))
                 costs[row, column] = then - now
         row, column = min(costs, key=costs.get)
         assert order[row, column] == place
@@ -256,18 +259,13 @@ def test_second_order_scores_rank_blocks_and_neurons():
 def test_second_order_scores_and_fitting_lose_the_least():
     teacher, images = network()
     left = {}
-    for score in ("magnitude", "first", "second"):
+    for score in Score:
         scores = PruneScores(teacher.config, PruneConfig(8, "0.7", "0.7"))
-        if score == "magnitude":
-            scores.set_to_magnitude(teacher)
-        elif score == "first":
-            set_to_first_order(scores, teacher, images, None)
-        else:
-            set_to_second_order(scores, teacher, images)
+        set_scores(scores, score, teacher, images)
         student = copy_of(teacher)
         fit_layers(student, teacher, images, scores.final_masks())
         left[score] = distance(student, teacher, images, scores.final_masks())
-    assert left["second"] < 0.8 * min(left["magnitude"], left["first"])
+    assert left[Score.SECOND_ORDER] < 0.8 * min(left[Score.MAGNITUDE], left[Score.FIRST_ORDER])
 
 
 # --- the zero point of GELU ----------------------------------------------------------------------

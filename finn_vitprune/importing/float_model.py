@@ -14,6 +14,7 @@ from torch import Tensor
 from finn_vitprune.ingest.check.file_run import file_input, run_file
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.network import RecognisedViT
+from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.timm_weights import load_timm
 from finn_vitprune.models.vit import PrunedViT
 
@@ -29,6 +30,14 @@ def float_network(vit: RecognisedViT, mean: Sequence[float], std: Sequence[float
     load_timm(network, weights, mean, std)
     network.quantise(False)
     return network.eval()
+
+
+def configured(network: PrunedViT, config: ViTConfig) -> PrunedViT:
+    """A copy in float and evaluation mode, of another configuration: other token drops or bits."""
+    copy = PrunedViT(config).to(network.pos_embed.device)
+    copy.load_state_dict(network.state_dict())
+    copy.quantise(False)
+    return copy.eval()
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from finn_vitprune.export.gate import GateReport
 from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.check_float import judged, structure_of
 from finn_vitprune.ingest.check.checked import Structure
-from finn_vitprune.importing.float_model import Comparison, compare, float_network
+from finn_vitprune.importing.float_model import Comparison, compare, configured, float_network
 from finn_vitprune.importing.data import ImportData, load_data
 from finn_vitprune.importing.noise import EncoderStreams, decibels, steepest
 from finn_vitprune.importing.options import ImportOptions
@@ -37,8 +37,8 @@ from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
-from finn_vitprune.pruning.scores import PruneScores, set_to_first_order
-from finn_vitprune.pruning.second_order import set_to_second_order
+from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.training.display import Display, log_file
 from finn_vitprune.training.student import CALIBRATION_IMAGES
 
@@ -227,13 +227,9 @@ class _Work:
         pixels, labels = plan.data.calibration(CALIBRATION_IMAGES)
         self.pixels = torch.from_numpy(pixels).float()
         progress.status(f"scores: {o.score.value}")
-        if o.score is Score.MAGNITUDE or not plan.prune.prunes:  # where all stay, any scores do
-            self.scores.set_to_magnitude(self.float)
-        elif o.score is Score.SECOND_ORDER:
-            set_to_second_order(self.scores, self.float, self.pixels, o.seed)
-        else:
-            given = None if labels is None else torch.from_numpy(labels)
-            set_to_first_order(self.scores, self.float, self.pixels, given, o.seed)
+        given = None if labels is None else torch.from_numpy(labels)
+        kind = o.score if plan.prune.prunes else Score.MAGNITUDE  # where all stay, any scores do
+        set_scores(self.scores, kind, self.float, self.pixels, given, o.seed)
         normalise(self.scores)
         self.student = self._with_drops()
         self._measure("pruned")
@@ -260,10 +256,7 @@ class _Work:
 
     def _with_drops(self) -> PrunedViT:
         """The float network with the token drops of the student."""
-        network = PrunedViT(self.plan.config).to(self.device)
-        network.load_state_dict(self.float.state_dict())
-        network.quantise(False)
-        return network.eval()
+        return configured(self.float, self.plan.config)
 
     def _fit(self, rounded: bool) -> None:
         """The student's layers to the float network's."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -10,8 +13,8 @@ from finn_vitprune.calibration.gradients import backward_of_projections
 from finn_vitprune.calibration.least_squares import damped
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import PrunedLinear
-from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.models.vit import Encoder, PrunedViT
+from finn_vitprune.pruning.scores import EncoderScores, PruneScores
 
 DAMPING = 1e-2
 """As a share of the inputs' mean variance."""
@@ -20,74 +23,93 @@ BATCH = 8
 
 
 class _Curvature:
-    """Of one layer: covariance of its inputs ``[in, in]``, and mean squared gradient of its outputs ``[out]``."""
+    """Of one matrix: the expected Hessian as a Kronecker product, inputs by outputs (K-FAC, Martens and Grosse, 2015).
 
-    def __init__(self, layer: PrunedLinear) -> None:
-        self.xx = torch.zeros(layer.in_features, layer.in_features, dtype=torch.float64)
-        self.x, self.tokens = torch.zeros(layer.in_features, dtype=torch.float64), 0
-        self.gradient = torch.zeros(layer.out_features, dtype=torch.float64)
+    A token's inputs x ``[in]`` count as much as the gradient g ``[out]`` of its outputs is long. Of the products g g^T
+    those of one row of blocks are kept, ``[out / rows, rows, rows]``.
+    """
 
-    def read(self, layer: PrunedLinear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """A forward hook: the inputs, and the gradients when they are known."""
-        x = inputs[0].detach().reshape(-1, layer.in_features)
-        self.xx += (x.T @ x).double().cpu()
-        self.x += x.sum(0).double().cpu()
-        self.tokens += len(x)
-        output.register_hook(self.learn)
+    def __init__(self, inputs: int, outputs: int, rows: int) -> None:
+        self.xx = torch.zeros(inputs, inputs, dtype=torch.float64)
+        self.x, self.weight = torch.zeros(inputs, dtype=torch.float64), 0.0
+        self.gradients = torch.zeros(outputs // rows, rows, rows, dtype=torch.float64)
+
+    def add(self, x: Tensor, gradient: Tensor) -> None:
+        """Some tokens: ``[..., in]`` and ``[..., out]``."""
+        x = x.reshape(-1, len(self.x))
+        g = gradient.reshape(len(x), len(self.gradients), -1)
+        weights = g.square().sum((1, 2)).unsqueeze(1)
+        self.xx += ((weights * x).T @ x).double().cpu()
+        self.x += (weights * x).sum(0).double().cpu()
+        self.weight += float(weights.sum())
+        self.gradients += torch.einsum("tnr,tns->nrs", g, g).double().cpu()
 
     @property
     def covariance(self) -> Tensor:
-        """Times the tokens; the bias makes good the means."""
-        return self.xx - torch.outer(self.x, self.x) / self.tokens
-
-    def learn(self, gradient: Tensor) -> None:
-        """Add the squares of some gradients of the outputs."""
-        self.gradient += gradient.reshape(-1, len(self.gradient)).square().sum(0).double().cpu()
+        """Of the inputs ``[in, in]``; the bias makes good the means."""
+        mean = self.x / max(self.weight, 1e-300)
+        return self.xx / max(self.weight, 1e-300) - torch.outer(mean, mean)
 
 
 def set_to_second_order(scores: PruneScores, network: PrunedViT, images: Tensor, seed: int = 0) -> None:
     """Scores = places in the order of removal; what goes first has 0.
 
-    What goes next costs least: the squared error of a layer's outputs y = W x, each with its mean squared gradient g_r, after the
-    weights that are left are corrected. For the input channels S of some rows that is sum_r g_r w_rS ([H^-1]_SS)^-1 w_rS^T, H the
-    covariance of x. Weights and H^-1 of these rows then follow: Optimal Brain Surgeon for groups of weights. A neuron is
-    a column of the second MLP layer. Gradients are of random projections of the logits: no labels are needed. Sources: Hassibi
-    and Stork, 1993; Frantar and Alistarh, 2023 (SparseGPT).
+    What goes next costs least: the error of the logits by the outputs y = W x of one row of blocks, after the weights that are
+    left are corrected. For the input channels S it is tr(G W_S ([H^-1]_SS)^-1 W_S^T): H the covariance of x, G that of
+    the gradients of y. Weights and H^-1 of these rows then follow: Optimal Brain Surgeon for groups of weights. A neuron
+    is a column of the second MLP layer, all its rows together. Gradients are of random projections of the logits: no
+    labels are needed. Sources: Hassibi and Stork, 1993; Frantar and Alistarh, 2023 (SparseGPT).
 
     Args:
         network: in float and unpruned; images: ``[F, H, W, C]``.
     """
-    layers = {id(m): m for block in network.blocks for m in (block.attn.qkv, block.attn.proj, block.mlp.fc2)}
-    found = {key: _Curvature(layer) for key, layer in layers.items()}
-    with hooked(layer.register_forward_hook(found[key].read) for key, layer in layers.items()):
+    found = [_curvatures(target, block) for target, block in zip(scores.encoders, network.blocks, strict=True)]
+
+    def read(curvatures: Sequence[_Curvature], module: PrunedLinear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """A forward hook: the inputs, and the gradients when they are known."""
+        x = inputs[0].detach()
+
+        def learn(gradient: Tensor) -> None:
+            for curvature, part in zip(curvatures, gradient.chunk(len(curvatures), dim=-1), strict=True):
+                curvature.add(x, part)
+
+        output.register_hook(learn)
+
+    with hooked(layer.register_forward_hook(partial(read, c)) for encoder in found for layer, c in encoder):
         backward_of_projections(network, images, BATCH, "scores", seed)
     with torch.no_grad():
-        for index, (target, block) in enumerate(zip(scores.encoders, network.blocks, strict=True), start=1):
-            progress.status(f"scores: encoder {index} of {len(network.blocks)}")
-            attn, size = block.attn, target.block
-            qkv, proj = found[id(attn.qkv)], found[id(attn.proj)]
-            weights, gradients = attn.qkv.weight.chunk(3), qkv.gradient.chunk(3)
-            for score, weight, gradient in zip(target.matrices, weights, gradients):
-                score.copy_(removal_order(weight, gradient, qkv.covariance, size, size))
-            target.proj.copy_(removal_order(attn.proj.weight, proj.gradient, proj.covariance, size, size))
-            fc2, last = block.mlp.fc2, found[id(block.mlp.fc2)]
-            order = removal_order(fc2.weight, last.gradient, last.covariance, len(fc2.weight), 1, at_once=size)
+        for index, (target, encoder) in enumerate(zip(scores.encoders, found, strict=True), start=1):
+            progress.status(f"scores: encoder {index} of {len(found)}")
+            for (layer, curvatures), places in zip(encoder, (target.matrices[:3], target.matrices[3:]), strict=False):
+                parts = layer.weight.chunk(len(curvatures))
+                for score, weight, curvature in zip(places, parts, curvatures, strict=True):
+                    score.copy_(removal_order(weight, curvature.gradients, curvature.covariance, target.block))
+            layer, (last,) = encoder[2]
+            order = removal_order(layer.weight, last.gradients, last.covariance, 1, at_once=target.block)
             target.neurons.copy_(order[0])
 
 
-def removal_order(
-    weight: Tensor, gradient: Tensor, covariance: Tensor, rows: int, columns: int, at_once: int = 1
-) -> Tensor:
+def _curvatures(scores: EncoderScores, block: Encoder) -> list[tuple[PrunedLinear, list[_Curvature]]]:
+    """Of Q, K and V (one layer), of the projection and of the second MLP layer."""
+
+    def of(layer: PrunedLinear, parts: int, rows: int) -> tuple[PrunedLinear, list[_Curvature]]:
+        return layer, [_Curvature(layer.in_features, layer.out_features // parts, rows) for _ in range(parts)]
+
+    attn, fc2 = block.attn, block.mlp.fc2
+    return [of(attn.qkv, 3, scores.block), of(attn.proj, 1, scores.block), of(fc2, 1, fc2.out_features)]
+
+
+def removal_order(weight: Tensor, gradients: Tensor, covariance: Tensor, columns: int, at_once: int = 1) -> Tensor:
     """Places ``[out / rows, in / columns]`` of the blocks of ``rows`` x ``columns`` weights in the order of removal.
 
     Args:
-        weight: ``[out, in]``; gradient: mean square of each output's, ``[out]``; covariance: of the inputs ``[in, in]``.
-        at_once: blocks that go from the same rows before costs are looked at again.
+        weight: ``[out, in]``; gradients: covariance of the outputs' in each row of blocks, ``[out / rows, rows, rows]``.
+        covariance: of the inputs ``[in, in]``; at_once: blocks that go from the same rows before costs are looked at again.
     """
     inverse = torch.linalg.inv(damped(covariance, DAMPING))
     left = [
         _RowsLeft(w, g, inverse, columns)
-        for w, g in zip(weight.detach().double().cpu().split(rows), gradient.split(rows), strict=True)
+        for w, g in zip(weight.detach().double().cpu().split(gradients.shape[1]), gradients, strict=True)
     ]
     order = torch.zeros(len(left), weight.shape[1] // columns)
     costs = torch.stack([part.costs() for part in left])
@@ -105,8 +127,8 @@ def removal_order(
 class _RowsLeft:
     """Some rows of a matrix, corrected for the groups of columns that have gone from them."""
 
-    def __init__(self, weight: Tensor, gradient: Tensor, inverse: Tensor, columns: int) -> None:
-        self.weight, self.gradient, self.inverse = weight.clone(), gradient, inverse.clone()
+    def __init__(self, weight: Tensor, gradients: Tensor, inverse: Tensor, columns: int) -> None:
+        self.weight, self.gradients, self.inverse = weight.clone(), gradients, inverse.clone()
         self.groups = torch.arange(weight.shape[1]).reshape(-1, columns)
         self.gone = torch.zeros(len(self.groups), dtype=torch.bool)
 
@@ -115,8 +137,8 @@ class _RowsLeft:
         found = torch.full((len(self.groups),), torch.inf, dtype=torch.float64)
         groups = self.groups[~self.gone]
         held = torch.linalg.inv(self.inverse[groups[:, :, None], groups[:, None, :]])
-        weight = self.weight[:, groups]
-        found[~self.gone] = torch.einsum("rgi,gij,rgj,r->g", weight, held, weight, self.gradient)
+        weight = self.weight[:, groups].transpose(0, 1)
+        found[~self.gone] = ((self.gradients @ weight) * (weight @ held)).sum((1, 2))
         return found
 
     def remove(self, groups: Tensor) -> None:
