@@ -346,6 +346,31 @@ def test_fine_tuning_chooses_the_residual_scale_anew_and_keeps_ranges_and_shares
     assert cosines_of["recovered"] > cosines_of["pruned"]
 
 
+def test_fine_tuning_that_makes_it_worse_is_undone(model, tmp_path):
+    np.savez(tmp_path / "images.npz", images=pixels(40))
+    results = {}
+    for rate in (None, 3.0):
+        tuned = FineTune() if rate is None else FineTune(epochs=1, learning_rate=rate)
+        options = ImportOptions(
+            model, f"npz:{tmp_path}/images.npz", tmp_path / f"{rate}.onnx", block_keep="0.5", block_size=8, fine_tune=tuned
+        )
+        results[rate] = import_model(options)
+    worse = results[3.0]
+    assert [s.name for s in worse.stages][-2:] == ["recovered", "integer"]
+    assert worse.stages[-2].cosine < worse.stages[-3].cosine and worse.stages[-1] == results[None].stages[-1]
+    assert any("worse and was undone" in note and "--learning-rate" in note for note in worse.notes)
+    logits = [np.load(tmp_path / f"{rate}.npz")["logits"] for rate in (None, 3.0)]
+    assert np.array_equal(*logits)
+
+
+def test_rate_and_batch_of_fine_tuning_follow_width_and_images():
+    tuned = FineTune(epochs=3)
+    assert [tuned.rate_for(width) for width in (64, 384)] == [1e-3, pytest.approx(1e-3 / 6)]
+    assert [tuned.batch_for(images) for images in (60, 200, 700, 20_000)] == [8, 8, 28, 64]
+    given = replace(tuned, learning_rate=0.5, batch_size=3)
+    assert (given.rate_for(384), given.batch_for(200)) == (0.5, 3)
+
+
 def test_each_stage_tells_how_many_held_out_images_are_done(model, tmp_path):
     np.savez(tmp_path / "images.npz", images=pixels(225))
     options = ImportOptions(

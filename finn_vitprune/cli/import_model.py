@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = (
     "finn-vitprune import deit_small.onnx --data imagefolder:imagenet -o pruned.onnx --block-keep 0.5 "
-    "--token-keep 0.7 --drop-at 3,7,10 --score first-order --fine-tune-epochs 3"
+    "--token-keep 0.7 --drop-at 3,7,10 --fine-tune-epochs 3"
 )
 
 
@@ -92,9 +92,13 @@ def command(
         int, typer.Option(min=0, help="Epochs of fine-tuning: distillation from the float model.")
     ] = 0,
     learning_rate: Annotated[
-        float, typer.Option(parser=positive, metavar="RATE", help="Its learning rate at the height.")
-    ] = 1e-3,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+        Optional[float],
+        typer.Option(parser=positive, metavar="RATE", help="Its learning rate at the height; without it 0.064 / width."),
+    ] = None,
+    batch_size: Annotated[
+        Optional[int],
+        typer.Option(min=1, help="Images a step; without it 64, or fewer (8 at least) so that an epoch has 25 steps."),
+    ] = None,
     train_images: Annotated[
         Optional[int], typer.Option(min=10, help="Calibrate and fine-tune on so many images.")
     ] = None,

@@ -19,25 +19,35 @@ from finn_vitprune.training.config import PruneSection, QuantSection, StudentSec
 
 BLOCK_SIZES = (16, 8, 4, 2)
 """Tried in this order where no block size is given."""
+RATE_TIMES_WIDTH = 0.064
+BATCH, LEAST_BATCH, STEPS = 64, 8, 25
 EPOCH_IMAGES = 500
 """Held-out images that an epoch of fine-tuning, but the last, is measured on."""
 
 
 @dataclass(frozen=True)
 class FineTune:
-    """Fine-tuning: epochs of distillation (0: none), the learning rate at its height, images a step.
+    """Fine-tuning: epochs of distillation (0: none), the learning rate at its height, images a step; None: by network and images.
 
     shift, flip: augmentation. train_images: calibrate and fine-tune on a fixed, class-balanced subset of this
     size. features: weight of the squared error of the encoders' outputs beside that of the logits.
     """
 
     epochs: int = 0
-    learning_rate: float = 1e-3
-    batch_size: int = 64
+    learning_rate: float | None = None
+    batch_size: int | None = None
     train_images: int | None = None
     shift: int = 0
     flip: bool = False
     features: float = 0.0
+
+    def rate_for(self, width: int) -> float:
+        """The learning rate for encoders of ``width`` channels: Adam's wants to fall as 1 / width (Yang et al., 2022)."""
+        return RATE_TIMES_WIDTH / width if self.learning_rate is None else self.learning_rate
+
+    def batch_for(self, images: int) -> int:
+        """Images a step for so many in an epoch: BATCH, fewer where an epoch would have fewer than STEPS steps."""
+        return min(BATCH, max(LEAST_BATCH, images // STEPS)) if self.batch_size is None else self.batch_size
 
 
 @dataclass(frozen=True)
@@ -153,8 +163,8 @@ class ImportOptions:
         prune.check(config)
         return prune
 
-    def training(self, prune: PruneConfig) -> TrainConfig:
-        """Fine-tuning as training has it, scores continue learning.
+    def training(self, prune: PruneConfig, width: int, images: int) -> TrainConfig:
+        """Fine-tuning of encoders of ``width`` channels on so many images as training has it, scores continue learning.
 
         Rates fall in the first half of the epochs, or are what they are where layers were fitted to them.
         """
@@ -165,7 +175,7 @@ class ImportOptions:
             dataset=self.data,
             eval_images=EPOCH_IMAGES,
             seed=self.seed,
-            batch_size=r.batch_size,
+            batch_size=r.batch_for(images),
             shift=r.shift,
             flip=r.flip,
             quant=QuantSection(weight_bits=self.weight_bits, act_bits=self.act_bits, outer_bits=self.outer_bits),
@@ -180,7 +190,7 @@ class ImportOptions:
                 epochs=r.epochs,
                 warmup_epochs=0,
                 hold_epochs=hold,
-                lr=r.learning_rate,
+                lr=r.rate_for(width),
                 distill_weight=1.0,
             ),
         )

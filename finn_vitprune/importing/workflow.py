@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,11 @@ class Stage:
     agreement: float
     accuracy: float | None
     encoders: tuple[float, ...]
+
+    @property
+    def quality(self) -> float:
+        """Accuracy, or the mean cosine where there are no labels."""
+        return self.cosine if self.accuracy is None else self.accuracy
 
 
 @dataclass(frozen=True)
@@ -269,12 +275,17 @@ class _Work:
         if not epochs:
             return
         progress.status("fine-tuning")
-        config = o.training(self.plan.prune)
+        before, kept = self.stages[-1], deepcopy((self.student, self.scores))
+        config = o.training(self.plan.prune, self.plan.config.dim, len(data.train_labels))
+        progress.line(f"fine-tuning: learning rate {config.student.lr:.2g}, {config.batch_size} images a step")
         run = FineTuning(config, data, self.float, self.student, self.scores, self._quality, o.fine_tune.features)
         with Display(console, epochs, 0, run.steps_per_epoch) as display:
             display.phase("fine-tune")
             run.run(display)
         self._measure("recovered")
+        if self.stages[-1].quality < before.quality:
+            self.student, self.scores = kept
+            self._note("fine-tuning made it worse and was undone: use a smaller --learning-rate or more images")
 
     def export(self) -> tuple[ModelMetadata, GateReport, int]:
         """Cut small, scales fixed, integers from pixels to logits; written when the gate passes."""
@@ -340,8 +351,11 @@ class _Work:
         )
         progress.log.info("%s: signal to noise after each encoder: %s dB", name, ", ".join(f"{r:.1f}" for r in noise))
         if note := loss_note(self.stages, self.ranges, self.options):
-            self.notes.append(note)
-            progress.line(f"note: {note}")
+            self._note(note)
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        progress.line(f"note: {text}")
 
     def _check_chance(self) -> None:
         """A float network that guesses was given other pixels than it was trained on, as a rule, if its head was trained."""
@@ -351,8 +365,7 @@ class _Work:
                 f"the float network is right on {accuracy:.4f} of the images, guessing on {guess:.4f}: check "
                 "--mean and --std, and the order of the classes"
             )
-            self.notes.append(text)
-            progress.line(f"note: {text}")
+            self._note(text)
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
