@@ -7,10 +7,14 @@ workers on other machines.
 A worker is a new interpreter that runs one job after another, in a process group of its own (:mod:`processes`): the
 terminal's Ctrl-C does not reach it, and it ends together with the programs that its job started, at the latest with this
 process, whatever ends that. Workers make their temporary files in a folder that is removed at the end.
+
+In a block of :func:`on_cluster` jobs go to the workers of a Dask cluster instead. These must see the same files under
+the same names and have the same version of this package; docs/cluster.md says how to start them.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
@@ -18,19 +22,30 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.processes import ProcessGroup
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 J = TypeVar("J")
 R = TypeVar("R")
+
+DEBUG = "FINN_VITPRUNE_DEBUG"
+CONNECT_S = 10
+"""Seconds in which a scheduler must answer."""
+AHEAD = 2
+"""Jobs of a cluster that are handed out for each of its threads, so that none waits for the next."""
 
 ATTEMPTS = 2
 """A job fails when so many workers died on it."""
@@ -77,6 +92,9 @@ def outcomes(
     if workers == 0:
         yield from (_called(function, job, name) for job in todo)
         return
+    if (client := _cluster.get()) is not None:
+        yield from _of_cluster(client, function, todo, name)
+        return
     with tempfile.TemporaryDirectory(prefix="vitprune-jobs-", ignore_cleanup_errors=True) as folder:
         crew: list[_Worker[J, R]] = []
         try:
@@ -99,6 +117,67 @@ def outcomes(
         finally:
             for worker in crew:
                 worker.kill()
+
+
+_cluster: ContextVar[Client | None] = ContextVar("cluster", default=None)
+
+
+@contextmanager
+def on_cluster(address: str | None) -> Iterator[None]:
+    """Give the jobs of this block to the cluster whose scheduler has this address; None leaves them on this machine.
+
+    Raises:
+        UserError: dask.distributed is not installed, nothing answers there, or what answers has no workers.
+    """
+    if address is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UserError("--scheduler needs dask.distributed: pip install 'finn-vitprune[cluster]'") from None
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--scheduler {address}: no Dask scheduler answers there ({error or type(error).__name__})") from None
+    token = _cluster.set(client)
+    try:
+        if not client.nthreads():
+            raise UserError(f"--scheduler {address}: it has no workers; start some with `dask worker {address} --nthreads 1`")
+        yield
+    finally:
+        _cluster.reset(token)
+        client.close()
+
+
+def _of_cluster(client: Client, function: Callable[[J], R], todo: Iterator[J], name: Callable[[J], str]) -> Iterator[Finished[J, R]]:
+    """As :func:`outcomes`, on a cluster. How many workers may die on a job is the scheduler's to say; it gives the job to another one."""
+    from distributed import KilledWorker, as_completed
+
+    futures, running = {}, as_completed(loop=client.loop)
+
+    def submit() -> None:
+        """As many as the cluster has room for now: workers come and go."""
+        room = AHEAD * sum(client.nthreads().values()) - running.count()
+        for job in islice(todo, max(room, 1 - running.count(), 0)):
+            future = client.submit(function, job, pure=False, key=f"{name(job)}-{len(futures)}")
+            futures[future] = job
+            running.add(future)
+
+    try:
+        submit()
+        for future in running:
+            job, error = futures[future], future.exception()
+            if isinstance(error, KilledWorker):
+                error = UserError(f"{name(job)}: its workers died; if memory is short, run fewer threads a worker")
+            elif isinstance(error, Exception):
+                error.add_note(f"in job {name(job)}")
+            elif error is not None:
+                error = RuntimeError("".join(traceback.format_exception_only(error)).strip())
+            yield Finished(job, None if error else future.result(), error)
+            submit()
+    finally:
+        client.cancel(list(futures), force=True)
 
 
 @contextmanager
@@ -202,12 +281,20 @@ class _Worker(Generic[J, R]):
         return self._process.returncode
 
 
+def quieten() -> None:
+    """Keep what libraries warn of from the terminal, unless ``FINN_VITPRUNE_DEBUG`` is set."""
+    if not os.environ.get(DEBUG):
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no GPU; nothing here needs one
+
+
 # --- in the worker -------------------------------------------------------------------------------
 
 
 def serve(descriptor: int) -> None:
     """Answer the jobs that arrive at an end of a pipe, up to an empty message."""
     os.set_inheritable(descriptor, False)  # the other end must see this process die, whatever it started
+    quieten()
     with suppress(EOFError, OSError), Connection(descriptor) as connection:
         while message := connection.recv_bytes():
             connection.send_bytes(_answer(message))

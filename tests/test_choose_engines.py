@@ -14,7 +14,7 @@ from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.synth.planned import EngineChoice
 from finn_vitprune.transforms.bind import encoder_count
-from finn_vitprune.transforms.choose_engines import _Plan, _rank, choose_engines
+from finn_vitprune.transforms.choose_engines import PlannedDesign, _rank, choose_engines
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.plan_engines import engines_of
 from finn_vitprune.transforms.plan_options import PlanOptions
@@ -53,7 +53,7 @@ def test_the_choice_that_the_goal_wants_is_taken(specialised, goal, key):
 
 def test_what_fits_comes_first_then_what_the_goal_asks_for():
     def best(*plans, **options):
-        made = [_Plan(None, None, EngineChoice(engines=1, frames_in_flight=1, interval_cycles=i, latency_cycles=l, fits=f), p) for i, l, f, p in plans]
+        made = [PlannedDesign(None, None, EngineChoice(engines=1, frames_in_flight=1, interval_cycles=i, latency_cycles=l, fits=f), p) for i, l, f, p in plans]
         return made.index(min(made, key=lambda plan: _rank(plan, PlanOptions(**options))))
 
     fast, soon, cheap, large = (10, 50, True, 3.0), (12, 20, True, 2.0), (30, 60, True, 1.0), (5, 5, False, 9.0)

@@ -363,3 +363,65 @@ def test_a_killed_worker_beside_the_caller_is_replaced_once(tmp_path):
         assert other() == 3
     with pytest.raises(UserError, match="the process died 2 times"), jobs.beside(exit_at_once, 3, 2) as other:
         other()
+
+
+# --- a cluster ------------------------------------------------------------------------------------
+
+
+def slow_square(seconds, x):
+    time.sleep(seconds)
+    return x * x
+
+
+def die_once(folder, x):
+    """The first worker that gets job 3 is killed in the middle of it."""
+    mark = Path(folder) / "died"
+    if x == 3 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return slow_square(0.05, x)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two workers, each a process."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as found:
+        yield found
+
+
+def test_jobs_of_a_cluster_come_back_as_data_and_failures_by_name(cluster):
+    with jobs.on_cluster(cluster.scheduler_address):
+        found = {f.job: f for f in jobs.outcomes(partial(fail_at, 2), range(20), 2, name=lambda x: f"number {x}")}
+        assert sorted(found) == list(range(20))
+        assert [f.result for j, f in sorted(found.items()) if j != 2] == [x for x in range(20) if x != 2]
+        assert isinstance(found[2].error, UserError) and found[2].error.__notes__ == ["in job number 2"]
+        assert dict(jobs.run(os.path.basename, ["/a/b", "/c"], 0)) == {"/a/b": "b", "/c": "c"}, "0 workers: in this process"
+        pids = {r for _, r in jobs.run(sleep, [0.3] * 4, 2)}
+    assert os.getpid() not in pids and len(pids) == 2
+    assert dict(jobs.run(square, [5], 1)) == {5: 25}, "after the block on this machine again"
+
+
+def test_a_worker_of_a_cluster_that_dies_in_a_job_loses_nothing(cluster, tmp_path):
+    with jobs.on_cluster(cluster.scheduler_address):
+        assert dict(jobs.run(partial(die_once, str(tmp_path)), range(8), 2)) == {x: x * x for x in range(8)}
+    assert (tmp_path / "died").exists()
+
+
+def test_a_job_that_kills_every_worker_of_a_cluster_is_named(cluster):
+    with jobs.on_cluster(cluster.scheduler_address):
+        (outcome,) = jobs.outcomes(kill_all, [1], 1, name=lambda x: f"number {x}")
+        assert isinstance(outcome.error, UserError) and str(outcome.error).startswith("number 1: its workers died")
+        assert dict(jobs.run(square, [3], 1)) == {3: 9}
+
+
+def kill_all(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(jobs, "CONNECT_S", 0.5)
+    for address in ("tcp://127.0.0.1:1", "nonsense"):
+        with pytest.raises(UserError, match=f"--scheduler {address}: no Dask scheduler answers"), jobs.on_cluster(address):
+            pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ LAYERS = (
     {"export"},
     {"ingest", "training"},
     {"importing", "bench", "builds"},
+    {"explore"},
     {"cli"},
     {"__main__"},
 )
@@ -137,6 +139,12 @@ def test_layers_point_down():
         and rank[a] <= rank[b] and (a, b) not in BESIDE
     ]
     assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_a_wheel_has_every_package():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert sorted(listed) == sorted(packages)
 
 
 def test_class_names_are_unique():

@@ -28,11 +28,18 @@ IN_FLIGHT = (1, 2)
 
 
 @dataclass(frozen=True)
-class _Plan:
+class PlannedDesign:
+    """A graph with its engines and folds, what is said of its plan, and what it takes of the whole budget (``price``)."""
+
     model: ModelWrapper
     said: Planned
     choice: EngineChoice
     price: float
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What it takes of the part, by resource."""
+        return {kind: share * self.said.budget[kind] for kind, share in self.said.used.items()}
 
 
 def choose_engines(
@@ -48,17 +55,26 @@ def choose_engines(
     Returns:
         The graph with its engines and folds, and what is said of the plan: the other choices too.
     """
-    found: list[_Plan] = []
+    found: list[PlannedDesign] = []
     for engines in (None, *range(1, min(MOST_ENGINES, encoder_count(model) - 1) + 1)):
         for frames in (1,) if engines is None else IN_FLIGHT if in_flight is None else (in_flight,):
-            found.append(_planned(model, part, options, engines, frames))
+            found.append(planned_design(model, part, options, engines, frames))
             report(found[-1].choice.text)
     best = min(found, key=lambda p: _rank(p, options))
     report(f"taken: {best.choice.text}")
     return best.model, best.said.model_copy(update={"engines": [p.choice for p in found]})
 
 
-def _planned(model: ModelWrapper, part: Part, options: PlanOptions, engines: int | None, in_flight: int) -> _Plan:
+def planned_design(
+    model: ModelWrapper, part: Part, options: PlanOptions, engines: int | None, in_flight: int = 1
+) -> PlannedDesign:
+    """Plan ``model``, which stays as it is, on so many engines (None: hardware for every encoder).
+
+    Args:
+        in_flight: images that an engine works on at once.
+    Raises:
+        UserError: the encoders cannot be dealt so.
+    """
     if engines is None:
         folded = ModelWrapper(model.model, make_deepcopy=True)
         found, said = plan(folded, part, options)
@@ -70,10 +86,10 @@ def _planned(model: ModelWrapper, part: Part, options: PlanOptions, engines: int
         used = used_by(folded)
     latency = latency_cycles(folded.transform(InsertStreams()))
     choice = EngineChoice(engines=engines, frames_in_flight=in_flight, interval_cycles=said.interval_cycles, latency_cycles=latency, fits=said.fits)
-    return _Plan(folded, said, choice, float(np.dot(used, prices_of(room_of(part, options.budget)))))
+    return PlannedDesign(folded, said, choice, float(np.dot(used, prices_of(room_of(part, options.budget)))))
 
 
-def _rank(found: _Plan, options: PlanOptions) -> tuple[float, ...]:
+def _rank(found: PlannedDesign, options: PlanOptions) -> tuple[float, ...]:
     """The smaller the better."""
     choice = found.choice
     cycles = choice.interval_cycles, choice.latency_cycles

@@ -51,12 +51,13 @@ def plan(
     found = search.run()
     search.report = lambda text: None
     faster = int(found.interval / FASTER) if found.fits else found.interval
-    binding, needs = _binding(search, faster, found.fits)
+    binding, needs = _binding(search, faster, found.fits) if options.explain else ((), {})
+    relief = list(_relief(search, found, binding)) if options.explain else []
     return found, Planned(
         goal="throughput" if options.interval is None else "target", interval_cycles=found.interval, fits=found.fits,
         gap=round(found.gap, 4), shell=part.shell, budget=dict(options.budget), used=shares_of(found.used.sum(0), found.room.sum(0)),
         slrs=[shares_of(u, r) for u, r in zip(found.used, found.room)] if len(found.used) > 1 else [], binding=list(binding),
-        next_interval_cycles=faster, next_needs=needs, relief=list(_relief(search, found, binding)),
+        next_interval_cycles=faster, next_needs=needs, relief=relief,
     )  # fmt: skip
 
 

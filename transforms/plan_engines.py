@@ -162,7 +162,7 @@ class _Search:
             goal=self.options.goal if wanted is None else "target", interval_cycles=found.interval, fits=fits, gap=None,
             shell=self.part.shell, budget=dict(self.options.budget), used=shares_of(found.used.sum(0), self.room.sum(0)),
             slrs=[shares_of(u, r) for u, r in zip(found.used, self.room)] if len(self.room) > 1 else [],
-            next_interval_cycles=found.interval, relief=[] if fits else list(self.relief(found)),
+            next_interval_cycles=found.interval, relief=list(self.relief(found)) if self.options.explain and not fits else [],
         )  # fmt: skip
 
     def sought(self, wanted: int | None) -> _Counted | None:

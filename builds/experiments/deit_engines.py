@@ -20,21 +20,16 @@ from qonnx.core.modelwrapper import ModelWrapper
 import finn_vitprune.plugin  # noqa: F401
 from finn_vitprune import progress
 from finn_vitprune.builds.experiments.deit_models import HALVES, TINIES, DeitNetwork, ModelFolder
-from finn_vitprune.builds.experiments.deit_plans import BUDGET, MHZ, budget_text, search
+from finn_vitprune.builds.experiments.deit_plans import BUDGET, MHZ, budget_text
 from finn_vitprune.builds.experiments.deit_reference import MODELLED, ROWS
-from finn_vitprune.builds.settings import BuildSettings
-from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import whole_file, write_json, write_text
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable, to_markdown
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
-from finn_vitprune.transforms.insert_streams import InsertStreams
-from finn_vitprune.transforms.latency import latency_cycles
-from finn_vitprune.transforms.plan import shares_of
-from finn_vitprune.transforms.plan_engines import plan_engines
-from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, offers_of
+from finn_vitprune.transforms.choose_engines import planned_design
+from finn_vitprune.transforms.plan_options import KINDS, PlanOptions
 
 U250 = "U250"
 PIPELINE = 12
@@ -170,19 +165,15 @@ def planned(setting: EngineSetting, folder: ModelFolder) -> PlanRow:
     if folder.made(setting.network) is None:
         raise UserError(f"the network {setting.network.name} is not in {folder.path}: make it with the command models of deit first")
     model, part = ModelWrapper(str(folder.hardware(setting.network))), get_part(setting.part)
-    started, help = time.process_time(), ""
-    if setting.engines == PIPELINE:
-        model, found = search(model, part, BUDGET)
-        interval, fits, shares = found.interval, found.fits, shares_of(found.used.sum(0), offers_of(part).sum(0))
-    else:
-        model = in_engines(model, BuildSettings(engines=setting.engines, frames_in_flight=setting.frames_in_flight))
-        said = plan_engines(model, part, PlanOptions(goal=setting.goal, budget=Budget(**dict(BUDGET))))
-        interval, fits, help = said.interval_cycles, said.fits, "; ".join(said.relief)
-        shares = {kind: share * limit for (kind, share), (_, limit) in zip(said.used.items(), BUDGET)}
+    started = time.process_time()
+    engines = None if setting.engines == PIPELINE else setting.engines
+    options = PlanOptions(goal=setting.goal, budget=Budget(**dict(BUDGET)), explain=engines is not None)
+    design = planned_design(model, part, options, engines, setting.frames_in_flight)
     minutes = (time.process_time() - started) / 60
+    choice = design.choice
     return PlanRow(
-        setting.network.bits, setting.engines, setting.frames_in_flight, setting.goal, fits, interval,
-        latency_cycles(model.transform(InsertStreams())), shares, round(minutes, 1), help,
+        setting.network.bits, setting.engines, setting.frames_in_flight, setting.goal, choice.fits, choice.interval_cycles,
+        choice.latency_cycles, design.shares, round(minutes, 1), "; ".join(design.said.relief),
     )  # fmt: skip
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 
 EXIT_DONE, EXIT_NO, EXIT_USER, EXIT_BUG, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -26,10 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: the command line without the program's name; by default ``sys.argv[1:]``.
     """
-    if not os.environ.get(DEBUG):
-        warnings.simplefilter("ignore")  # of torch, brevitas and FINN; what a user must know is said otherwise
     from finn_vitprune import progress
+    from finn_vitprune.jobs import quieten
 
+    quieten()  # what a user must know is said otherwise
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, progress.stop)
@@ -47,8 +45,6 @@ def run(arguments: Sequence[str]) -> int:
     from finn_vitprune.cli.app import app
     from finn_vitprune.errors import UserError
 
-    # torch says through logging that there is no GPU; nothing here needs one.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     command = typer.main.get_command(app)
     try:
         code = command.main(_renamed(arguments) or ["--help"], prog_name="finn-vitprune", standalone_mode=False)

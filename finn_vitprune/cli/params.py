@@ -55,3 +55,6 @@ Budget = Annotated[
 ]
 Shell = Annotated[str, typer.Option(help="What else is on the part: none or xdma (figures and sources in docs/slrs.md).")]
 """Options of commands that plan."""
+Scheduler = Annotated[
+    Optional[str], typer.Option(metavar="ADDRESS", help="Run the jobs on the Dask cluster of this scheduler, as tcp://head:8786 (docs/cluster.md).")
+]

@@ -35,7 +35,7 @@ class TerminalProgress(progress.Progress):
         """Print ``text`` and clear the status."""
         self._status.update("")
         self._said = time.monotonic()
-        self._console.print(f"[{self._said - self._started:7.1f} s] {text}", markup=False, highlight=False)
+        self._console.print(f"[{self._said - self._started:7.1f} s] {text}", markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def status(self, text: str) -> None:
         """Replace the status."""

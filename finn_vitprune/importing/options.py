@@ -138,8 +138,7 @@ class ImportOptions:
         config.check_token_keep(self.token_keep)
         drops = Fraction(self.token_keep) < 1
         if drops and not self.drop_at:
-            third = [max(1, len(vit.config.encoders) * i // 4) for i in (1, 2, 3)]
-            example = ",".join(map(str, sorted({min(t, len(vit.config.encoders) - 1) for t in third})))
+            example = ",".join(map(str, even_drops(len(vit.config.encoders))))
             raise UserError(
                 f"--token-keep {self.token_keep} needs --drop-at, for instance --drop-at {example}"
             )
@@ -217,6 +216,11 @@ class ImportOptions:
         source = "of the data" if self.mean is None and self.std is None else "as given"
         chosen = (mean if self.mean is None else self.mean, std if self.std is None else self.std)
         return *(v * vit.config.channels if len(v) == 1 else v for v in chosen), source
+
+
+def even_drops(encoders: int) -> tuple[int, ...]:
+    """Three places of token drops (fewer in short networks), evenly, counted from 1."""
+    return tuple(sorted({min(max(1, encoders * i // 4), encoders - 1) for i in (1, 2, 3)}))
 
 
 def _largest_block(config: ViTConfig) -> int:

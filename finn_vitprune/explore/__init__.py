@@ -1,0 +1,1 @@
+"""Many designs side by side: networks, parts, engines; plans of all, builds of the best."""

@@ -1,0 +1,204 @@
+"""An exploration from its choices to its page: networks, plans, builds of the best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from finn_vitprune import jobs, progress
+from finn_vitprune.errors import UserError, describe
+from finn_vitprune.explore.ledger import PAGE, Explored, ExploreRow, ExploreSettings, pareto
+from finn_vitprune.explore.networks import NetworkJob, check_sources, make_network, write_noise
+from finn_vitprune.explore.page import to_page
+from finn_vitprune.explore.points import BuildJob, PlanJob, build_point, plan_point
+from finn_vitprune.explore.space import Point, Space, Variant
+from finn_vitprune.files import sha256, write_text
+from finn_vitprune.importing.options import ImportOptions, even_drops
+from finn_vitprune.importing.workflow import recognised
+from finn_vitprune.synth.parts import get_part
+
+J = TypeVar("J")
+R = TypeVar("R")
+NETWORKS, BUILDS = "networks", "builds"
+"""Folders of an exploration."""
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What to explore, and how.
+
+    Attributes:
+        folder: where everything is written. builds: how many of the best designs are built, None for the whole Pareto set.
+        synth: of builds, "nodes" or "none". workers: jobs at a time. again: whether designs that failed are tried again.
+        command: the user's, for the page.
+    """
+
+    space: Space
+    settings: ExploreSettings
+    folder: Path
+    builds: int | None = 0
+    synth: str = "none"
+    workers: int = 2
+    again: bool = False
+    command: str = ""
+
+
+def explore(exploration: Exploration) -> Explored:
+    """Make the networks that are not there, plan what is not planned, build what is asked for; each result is written at once.
+
+    Raises:
+        UserError: a file, part or option is wrong; nothing is done then. A design that fails is a row with its reason.
+    """
+    return _Explorer(exploration).run()
+
+
+class _Explorer:
+    def __init__(self, exploration: Exploration) -> None:
+        self.exploration = e = exploration
+        for part in e.space.parts:
+            get_part(part).with_shell(e.settings.target.shell)
+        variants = e.space.variants
+        check_sources(tuple(dict.fromkeys(v.source for v in variants)), quantised=any(v.imported for v in variants))
+        self.ledger = Explored.load(e.folder, e.settings)
+        imported = dict.fromkeys(v.source for v in variants if v.imported)
+        self.recognised = {source: recognised(ImportOptions(source, "", e.folder / "x.onnx"))[1] for source in imported}
+        self.networks = {variant: self._network(variant) for variant in variants}
+        self.points = {point.name: point for point in e.space.points()}
+        self.digests = {source: sha256(source) for source in {v.source for v in variants}}
+
+    def run(self) -> Explored:
+        e = self.exploration
+        (e.folder / NETWORKS).mkdir(parents=True, exist_ok=True)
+        self._begin_rows()
+        self._make_networks()
+        self._plan()
+        self._build()
+        self._save()
+        return self.ledger
+
+    # --- networks ---
+
+    def _network(self, variant: Variant) -> NetworkJob:
+        s, folder = self.exploration.settings, self.exploration.folder / NETWORKS
+        drop_at = s.drop_at
+        if variant.imported and not drop_at:
+            drop_at = even_drops(len(self.recognised[variant.source].config.encoders))
+        return NetworkJob(variant, folder.resolve(), s.data, drop_at, s.block_size, s.seed)
+
+    def _make_networks(self) -> None:
+        todo = [job for variant, job in self.networks.items() if job.made() is None and any(not row.reason for row in self._rows_of(variant))]
+        if self.exploration.settings.data is None:
+            for job in {job.variant.source: job for job in todo if job.variant.imported}.values():
+                write_noise(job, self.recognised[job.variant.source])
+        for job, found in self._each("networks", make_network, todo, lambda job: job.variant.name):
+            for row in self._rows_of(job.variant):
+                row.reason = found if isinstance(found, str) else row.reason
+        for variant, job in self.networks.items():
+            if (found := job.made()) is not None:
+                for row in self._rows_of(variant):
+                    row.quality, row.import_command = found.quality, job.command()
+        self._save()
+
+    # --- plans ---
+
+    def _begin_rows(self) -> None:
+        """A row for every point; those of other files, and failed ones where they are tried again, begin anew."""
+        for name, point in self.points.items():
+            row, digest = self.ledger.row(name), self.digests[point.variant.source]
+            if row is None or row.digest != digest or (row.reason and row.plan is None and self.exploration.again):
+                fresh = self._fresh(point, digest)
+                if row is None:
+                    self.ledger.rows.append(fresh)
+                else:
+                    self.ledger.rows[self.ledger.rows.index(row)] = fresh
+            elif row.reason and self.exploration.again:
+                row.reason = ""
+
+    def _fresh(self, point: Point, digest: str) -> ExploreRow:
+        v = point.variant
+        bits = "/".join(map(str, v.bits)) if v.bits else "as in the file"
+        shares = (v.block_keep, v.token_keep) if v.imported else ("", "")
+        return ExploreRow(
+            name=point.name, source=v.source.stem, network=v.name, bits=bits, block_keep=shares[0], token_keep=shares[1], part=point.part,
+            engines=point.engines, frames_in_flight=point.frames_in_flight, goal=point.goal, digest=digest, import_command="",
+            build_command=self._build_job(point).command(),
+        )  # fmt: skip
+
+    def _plan(self) -> None:
+        todo = {
+            row.name: PlanJob(self.points[row.name], self.networks[self.points[row.name].variant].hardware, self.exploration.settings.target)
+            for row in self.ledger.rows if row.name in self.points and row.plan is None and not row.reason
+        }  # fmt: skip
+        for job, found in self._each("plans", plan_point, list(todo.values()), lambda job: job.point.name):
+            row = self.ledger.row(job.point.name)
+            if isinstance(found, str):
+                row.reason = found
+            else:
+                row.plan = found
+            self._save()
+
+    # --- builds ---
+
+    def _build_job(self, point: Point) -> BuildJob:
+        e = self.exploration
+        model = self.networks[point.variant].qonnx
+        return BuildJob(point, model, (e.folder / BUILDS / point.name).resolve(), e.settings.target, e.synth, e.workers)
+
+    def _build(self) -> None:
+        todo = [row for row in self._best() if row.built is None and not row.reason]
+        each = self._each("builds", build_point, [self._build_job(self.points[row.name]) for row in todo], lambda job: job.point.name, workers=1)
+        for job, found in each:
+            row = self.ledger.row(job.point.name)
+            if isinstance(found, str):
+                row.reason = f"the build failed: {found}"
+            else:
+                row.built = found
+            self._save()
+
+    def _best(self) -> list[ExploreRow]:
+        """The designs to build, the best first: by rate, or by latency where all were planned for it."""
+        e = self.exploration
+        rows = [row for row in self.ledger.rows if row.name in self.points and row.plan is not None and row.plan.fits]
+        if e.builds is None:
+            return [row for row in pareto(rows) if row.name in self.points]
+        late = e.space.goals == ("latency",)
+        return sorted(rows, key=lambda row: row.plan.latency_cycles if late else row.plan.interval_cycles)[: e.builds]
+
+    # --- what they share ---
+
+    def _rows_of(self, variant: Variant) -> list[ExploreRow]:
+        """The rows of a network."""
+        return [self.ledger.row(name) for name, point in self.points.items() if point.variant == variant]
+
+    def _each(
+        self, what: str, function: Callable[[J], R], todo: list[J], name: Callable[[J], str], workers: int | None = None
+    ) -> Iterator[tuple[J, R | str]]:
+        """Every job with its result, or with the reason why it failed; lines say how many are done, and about how long the rest takes."""
+        started, workers = time.monotonic(), min(workers or self.exploration.workers, len(todo))
+        if todo:
+            progress.line(f"{what}: {len(todo)} to make, {workers} at a time")
+        for done, outcome in enumerate(jobs.outcomes(function, todo, workers, name), start=1):
+            error = outcome.error
+            if error is not None and not isinstance(error, (UserError, OSError, MemoryError)):
+                progress.log.error("%s: %s", name(outcome.job), error, exc_info=error)
+            left = (time.monotonic() - started) / done * (len(todo) - done) / 60
+            said = "" if error is None else f", failed: {describe_any(error)}"
+            rest = f", about {left:.0f} min left" if done < len(todo) else ""
+            progress.line(f"{what}: {done} of {len(todo)}: {name(outcome.job)}{said}{rest}")
+            yield outcome.job, outcome.result if error is None else describe_any(error)
+
+    def _save(self) -> None:
+        self.ledger.save(self.exploration.folder)
+        write_text(self.exploration.folder / PAGE, to_page(self.ledger, self.exploration.command))
+
+
+def describe_any(error: Exception) -> str:
+    """One line for an exception: its own text where it is meant for users, else its kind too."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError | MemoryError):
+        return describe(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())

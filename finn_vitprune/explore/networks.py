@@ -1,0 +1,177 @@
+"""The networks of an exploration: imported where they are not there yet, and lowered once for all their plans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from finn.builder.build_dataflow_config import DataflowBuildConfig
+from pydantic import BaseModel, ConfigDict
+
+from finn_vitprune.builds.networks import read_network
+from finn_vitprune.errors import UserError
+from finn_vitprune.explore.space import Variant
+from finn_vitprune.files import BROKEN_ARRAYS, sha256, whole_file, write_json
+from finn_vitprune.importing.options import ImportOptions
+from finn_vitprune.importing.workflow import import_model
+from finn_vitprune.ingest.onnx_file.model_file import Kind, load
+from finn_vitprune.ingest.recognise.network import RecognisedViT
+from finn_vitprune.pruning.choices import Rounding, Score
+
+ANY_PART = "xcu250-figd2104-2L-e"
+"""FINN wants a part when it specialises ops; every UltraScale+ part gives the same graph."""
+NOISE_IMAGES, NOISE_HELD = 20, 4
+"""Images of noise that a network is calibrated with where no data is given, and those of them that it is measured on."""
+
+
+class Quality(BaseModel):
+    """What is known of a network's answers: on ``images``, the share of right classes, and the mean cosine with the float network's
+    logits; None where that is not known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: int
+    accuracy: float | None = None
+    cosine: float | None = None
+
+
+class MadeVariant(BaseModel):
+    """A network that is made and lowered, and the digest of the file that it is from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    digest: str
+    quality: Quality | None
+
+
+@dataclass(frozen=True)
+class NetworkJob:
+    """What a worker needs to make a network.
+
+    data: as import takes it; None: noise, with which scores are magnitudes and answers mean nothing. drop_at: encoders that drop
+    tokens, counted from 1; empty: three, evenly. seed: of drawn images.
+    """
+
+    variant: Variant
+    folder: Path
+    data: str | None
+    drop_at: tuple[int, ...] = ()
+    block_size: int | None = None
+    seed: int = 0
+
+    @property
+    def qonnx(self) -> Path:
+        """The file that is planned and built."""
+        return self.folder / f"{self.variant.name}.onnx" if self.variant.imported else self.variant.source
+
+    @property
+    def hardware(self) -> Path:
+        """Its hardware ops before folding."""
+        return self.folder / f"{self.variant.name}_hw.onnx"
+
+    @property
+    def facts(self) -> Path:
+        """A :class:`MadeVariant`; written last."""
+        return self.folder / f"{self.variant.name}.json"
+
+    @property
+    def noise(self) -> Path:
+        """Images where no data is given."""
+        return self.folder / f"{self.variant.source.stem}_noise.npz"
+
+    def options(self) -> ImportOptions:
+        """Of the import."""
+        v = self.variant
+        given = dict(zip(("weight_bits", "act_bits"), v.bits)) | {"block_keep": v.block_keep, "token_keep": v.token_keep}
+        given |= {"block_size": self.block_size, "seed": self.seed, "force": True}
+        if float(v.token_keep) < 1:
+            given["drop_at"] = self.drop_at
+        if self.data is not None:
+            return ImportOptions(v.source, self.data, self.qonnx, **given)
+        of_noise = {"score": Score.MAGNITUDE, "reconstruct": False, "rounding": Rounding.NEAREST, "eval_images": NOISE_HELD}
+        return ImportOptions(v.source, f"npz:{self.noise}", self.qonnx, **of_noise, **given)
+
+    def command(self) -> str:
+        """The same import by hand; empty where there is none."""
+        if not self.variant.imported:
+            return ""
+        o = self.options()
+        said = [f"finn-vitprune import {o.model} --data {o.data} --weight-bits {o.weight_bits} --activation-bits {o.act_bits}"]
+        said.append(f"--block-keep {o.block_keep} --token-keep {o.token_keep}")
+        if o.drop_at:
+            said.append(f"--drop-at {','.join(map(str, o.drop_at))}")
+        if o.block_size is not None:
+            said.append(f"--block-size {o.block_size}")
+        if self.data is None:
+            said.append(f"--score {o.score.value} --no-reconstruct --rounding {o.rounding.value} --eval-images {o.eval_images}")
+        return " ".join([*said, f"--seed {o.seed} -o {o.output}"])
+
+    def made(self) -> MadeVariant | None:
+        """What is known of the network, None where it is not made yet, or of another file."""
+        if not all(path.is_file() for path in (self.facts, self.qonnx, self.hardware)):
+            return None
+        made = MadeVariant.model_validate_json(self.facts.read_bytes())
+        return made if made.digest == sha256(self.variant.source) else None
+
+
+def make_network(job: NetworkJob) -> MadeVariant:
+    """Import the network where it is not QONNX, lower it, write both and what is known of it.
+
+    Raises:
+        UserError: it cannot be imported or lowered.
+    """
+    quality = _imported(job) if job.variant.imported else _sampled(job.qonnx)
+    cfg = DataflowBuildConfig(output_dir=str(job.folder), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part=ANY_PART)
+    hardware = read_network(job.qonnx, cfg).hardware
+    with whole_file(job.hardware) as partial:
+        hardware.save(str(partial))
+    made = MadeVariant(digest=sha256(job.variant.source), quality=quality)
+    write_json(job.facts, made.model_dump())
+    return made
+
+
+def _imported(job: NetworkJob) -> Quality | None:
+    if job.data is not None:
+        found = import_model(job.options())
+        last = found.stages[-1]
+        return Quality(images=found.eval_images, accuracy=last.accuracy, cosine=last.cosine)
+    import_model(job.options())
+    return None
+
+
+def _sampled(path: Path) -> Quality | None:
+    """Of the images that a trained model has beside it."""
+    try:
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as sample:
+            logits, labels = sample["logits"], sample["labels"]
+    except (*BROKEN_ARRAYS, KeyError):
+        return None
+    return Quality(images=len(labels), accuracy=float((logits.argmax(-1).ravel() == labels.ravel()).mean()))
+
+
+def check_sources(sources: tuple[Path, ...], quantised: bool) -> None:
+    """Check that every file is of one kind: QONNX where bits and shares are not chosen, float or QDQ where they are.
+
+    Args:
+        quantised: whether bits and kept shares are given.
+    Raises:
+        UserError: naming the file and what would work.
+    """
+    stems = [source.stem for source in sources]
+    for source in sources:
+        if stems.count(source.stem) > 1:
+            raise UserError(f"{source}: another file is called {source.stem}, too: give the files different names")
+        qonnx = load(source).kind is Kind.QONNX
+        if qonnx and quantised:
+            raise UserError(f"{source} is QONNX, pruned and quantised already: leave out --bits, --block-keep and --token-keep, or give the float model")
+        if not qonnx and not quantised:
+            raise UserError(f"{source} is not QONNX: say how many bits, as --bits 8,4, so that it is imported")
+
+
+def write_noise(job: NetworkJob, vit: RecognisedViT) -> None:
+    """Images for a network whose data is not given."""
+    size, channels = vit.config.image_size, vit.config.channels
+    images = np.random.default_rng(job.seed).integers(0, 256, (NOISE_IMAGES, size, size, channels), dtype=np.uint8)
+    with whole_file(job.noise) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, images=images)
