@@ -29,6 +29,9 @@ def divisors(n: int) -> tuple[int, ...]:
     return tuple(d for d in range(1, n + 1) if n % d == 0)
 
 
+_attribute_types: dict[type, dict[str, tuple]] = {}
+"""By class: plans ask for attributes millions of times."""
+
 TAGS = Stream(1, 1, 1, DataType["UINT8"])
 """The encoder of each frame, from 0, as a stream of one beat a frame through the units of an engine (``vp_engine_tags``)."""
 
@@ -76,6 +79,21 @@ class VitOp(HWCustomOp):
 
     def get_nodeattr_types(self) -> dict:
         return super().get_nodeattr_types() | self.own_attributes()
+
+    def get_nodeattr_def(self, name: str) -> tuple:
+        """Type, whether required, default and allowed values of an attribute; those of a class are put together once."""
+        if (known := _attribute_types.get(type(self))) is None:
+            known = _attribute_types[type(self)] = self.get_nodeattr_types()
+        return (*known[name], None)[:4]
+
+    def get_nodeattr(self, name: str):
+        """As QONNX has it; a number that is set and may be any is looked up without a list of all attributes."""
+        known = _attribute_types.get(type(self), {}).get(name, ())
+        if known[:1] == ("i",) and len(known) == 3:
+            for attribute in self.onnx_node.attribute:
+                if attribute.name == name:
+                    return attribute.i
+        return super().get_nodeattr(name)
 
     @abstractmethod
     def in_streams(self) -> list[Stream]:
