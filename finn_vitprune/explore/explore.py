@@ -114,8 +114,9 @@ class _Explorer:
                     self.ledger.rows.append(fresh)
                 else:
                     self.ledger.rows[self.ledger.rows.index(row)] = fresh
-            elif row.reason and self.exploration.again:
-                row.reason = ""
+            else:
+                row.build_command = self._build_job(point).command()  # the folder may have moved
+                row.reason = "" if self.exploration.again else row.reason
 
     def _fresh(self, point: Point, digest: str) -> ExploreRow:
         v = point.variant

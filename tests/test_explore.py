@@ -1,0 +1,336 @@
+"""Exploring designs: all combinations, rows with figures or a reason, nothing done twice, a page that says it all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from ingest_models import export, small_timm
+from said import Said
+from vit_models import random_vit
+
+from finn_vitprune import jobs, progress
+from finn_vitprune.cli import run
+from finn_vitprune.explore import explore as exploring
+from finn_vitprune.explore.explore import Exploration, explore
+from finn_vitprune.explore.ledger import Explored, ExploreRow, ExploreSettings, pareto
+from finn_vitprune.explore.networks import Quality
+from finn_vitprune.explore.page import LogAxis, to_page
+from finn_vitprune.explore.points import BuiltPoint, PlannedPoint, Target
+from finn_vitprune.explore.space import Space, Variant, variants_of
+from finn_vitprune.report.summary import Summary
+
+SHARES = {"LUT": 0.5, "DSP": 0.25, "BRAM": 0.1, "URAM": 0.0}
+SETTINGS = ExploreSettings(target=Target(clk_ns=4))
+
+
+def row(name: str, interval: float, latency: float, network: str = "net", part: str = "U250", fits: bool = True, accuracy=None, **more):
+    plan = PlannedPoint(fits=fits, interval_cycles=interval, latency_cycles=latency, shares=SHARES, seconds=1)
+    quality = None if accuracy is None else Quality(images=10, accuracy=accuracy)
+    given = {"plan": plan, "quality": quality} | more
+    return ExploreRow(
+        name=name, source="net", network=network, bits="8/8", block_keep="0.5", token_keep="0.5", part=part, engines=1, frames_in_flight=1,
+        goal="latency", digest="0", import_command="finn-vitprune import net.onnx", build_command=f"finn-vitprune build {name}", **given,
+    )  # fmt: skip
+
+
+# --- what is explored ---------------------------------------------------------------------------
+
+
+def test_all_combinations_and_a_pipeline_once():
+    variants = variants_of((Path("a.onnx"),), ((8, 8), (4, 8)), ("0.5", "1"), ("0.7",))
+    space = Space(variants, ("U250", "ZCU104"), (None, 1, 2), (1, 2), ("throughput", "latency"))
+    points = list(space.points())
+    assert len(points) == len({p.name for p in points}) == 4 * 2 * (1 + 2 * 2 * 2)
+    assert points[0].name == "a_w8a8_rb0.5_rt0.7_U250_pipeline" and points[0].engine_options == ()
+    assert points[4].name == "a_w8a8_rb0.5_rt0.7_U250_e1_f2_latency"
+    assert points[4].engine_options == ("--engines", "1", "--frames-in-flight", "2", "--goal", "latency")
+    assert variants_of((Path("b.onnx"),), (), ("1",), ("1",)) == (Variant(Path("b.onnx")),)
+
+
+# --- what no other beats -------------------------------------------------------------------------
+
+
+def names(rows):
+    return [r.name for r in rows]
+
+
+def test_pareto_by_rate_and_latency_within_a_part():
+    rows = [row("fast", 10, 100), row("soon", 20, 50), row("worse", 20, 100), row("none", 5, 5, fits=False), row("small", 90, 900, part="ZCU104")]
+    assert names(pareto(rows)) == ["fast", "soon", "small"]
+    twins = [row("a", 10, 100), row("b", 10, 100)]
+    assert names(pareto(twins)) == ["a", "b"], "equals do not beat each other"
+
+
+def test_pareto_counts_accuracy_where_all_have_one_and_does_not_guess_it():
+    known = [row("right", 20, 50, "x", accuracy=0.9), row("quick", 10, 40, "y", accuracy=0.8), row("both", 15, 45, "z", accuracy=0.7)]
+    assert names(pareto(known)) == ["right", "quick"]
+    assert names(pareto([row("slow", 20, 50, "x"), row("quick", 10, 40, "y")])) == ["slow", "quick"], "other networks may be worse"
+    assert names(pareto([row("slow", 20, 50, "x"), row("quick", 10, 40, "x")])) == ["quick"]
+
+
+def test_a_simulated_design_counts_as_simulated():
+    built = BuiltPoint(fits=True, interval_cycles=30, latency_cycles=100, mismatches=0, shares=SHARES, counted=True, seconds=1)
+    rows = [row("planned", 20, 90), row("built", 10, 80, built=built)]
+    assert names(pareto(rows)) == ["planned"] and rows[1].method == "simulated"
+    assert rows[1].rate(4) == pytest.approx(1e9 / 120) and rows[1].milliseconds(4) == pytest.approx(4e-4)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+class Tags(HTMLParser):
+    """That every tag is closed, and what was seen."""
+
+    EMPTY = ("meta", "img", "br")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.ids, self.links = [], [], set(), set()
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append(tag)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        attrs = dict(attrs)
+        self.ids.add(attrs.get("id"))
+        if attrs.get("href"):
+            self.links.add(attrs["href"])
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_escapes_what_it_shows():
+    rows = [row("a", 10, 100), row("b", 20, 50, part="ZCU104"), row("c", 1, 1, fits=False), row("d", 1, 1, plan=None, reason="<b> & more")]
+    page = to_page(Explored(settings=SETTINGS, rows=rows), "finn-vitprune explore <x>")
+    tags = Tags()
+    tags.feed(page)
+    assert not tags.open and "script" not in tags.seen and not re.search(r"https?://", page)
+    assert {"#a", "#b"} <= tags.links and {link[1:] for link in tags.links} <= tags.ids, "marks lead to their rows"
+    assert "&lt;b&gt; &amp; more" in page and "explore &lt;x&gt;" in page
+    assert "finn-vitprune build a" in page and page.count("<caption>") == 3 and 'scope="col"' in page and "prefers-color-scheme: dark" in page
+    assert to_page(Explored(settings=SETTINGS)), "without a design, too"
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 1), (0.013, 0.07), (200, 1.5e6), (3.0, 3.01), (1e-6, 1e6)])
+def test_axes_hold_their_values_and_have_ticks(low, high):
+    axis = LogAxis.over([low, high], 100, 500)
+    assert 100 < axis.at(low) <= axis.at(high) < 500
+    ticks = axis.ticks()
+    assert len(ticks) >= 2 and ticks == sorted(ticks) and all(100 <= place <= 500 for place, _ in ticks)
+    assert len({text for _, text in ticks}) == len(ticks)
+
+
+def test_the_table_has_every_row(tmp_path):
+    found = Explored(settings=SETTINGS, rows=[row("a", 10, 100, accuracy=0.9), row("d", 1, 1, plan=None, reason="too, many")])
+    found.save(tmp_path)
+    first, second = csv.DictReader((tmp_path / "explore.csv").open())
+    assert (first["images_per_second"], first["milliseconds"], first["accuracy"], first["pareto"]) == ("25000000.0", "0.0004", "0.9", "True")
+    assert (second["reason"], second["interval_cycles"], second["fits"]) == ("too, many", "", "False")
+    assert Explored.load(tmp_path, SETTINGS) == found
+
+
+def test_a_folder_of_other_settings_or_a_broken_file_is_refused(tmp_path, capsys):
+    Explored(settings=SETTINGS).save(tmp_path)
+    model = tmp_path / "net.onnx"
+    random_vit()[0].save(str(model))
+    command = ["explore", str(model), "--parts", "U250", "-o", str(tmp_path)]
+    assert run([*command, "--clk-ns", "5"]) == 2
+    assert "clk_ns" in (said := capsys.readouterr().err) and "use another folder" in said and said.count("\n") == 1
+    (tmp_path / "explore.json").write_text('{"format": 1, "rows": 3}')
+    assert run([*command, "--clk-ns", "4"]) == 2
+    assert "explore.json is not a file of explore" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--parts", ""], "--parts '': give one at least"),
+        (["--parts", "nothing"], "nothing"),
+        (["--parts", "U250", "--engines", "1,x"], "--engines x: use numbers of 1 or more, or pipeline"),
+        (["--parts", "U250", "--frames-in-flight", "0"], "--frames-in-flight 0: use numbers of 1 or more"),
+        (["--parts", "U250", "--goal", "speed"], "--goal speed: use throughput or latency"),
+        (["--parts", "U250", "--bits", "6"], "--bits 6: use 8 or 4"),
+        (["--parts", "U250", "--bits", "8"], "is QONNX, pruned and quantised already: leave out --bits"),
+        (["--parts", "U250", "--block-keep", "0.5"], "say how many bits, too, as --bits 8"),
+        (["--parts", "U250", "--bits", "8", "--block-keep", "2"], "--block-keep 2 is not a share"),
+        (["--parts", "U250", "--bits", "8", "--block-keep", "0.5,0.7", "--pair"], "--pair: 2 shares of blocks and 1 of tokens"),
+        (["--parts", "U250", "--build", "some"], "--build some: use best:N, as best:3, or pareto"),
+        (["--parts", "U250", "--scheduler", "tcp://127.0.0.1:1"], "--scheduler tcp://127.0.0.1:1: no Dask scheduler answers there"),
+    ],
+)  # fmt: skip
+def test_wrong_options_are_one_line_and_write_nothing(tmp_path, capsys, monkeypatch, arguments, said):
+    monkeypatch.setattr(jobs, "CONNECT_S", 0.5)
+    model = tmp_path / "net.onnx"
+    random_vit()[0].save(str(model))
+    assert run(["explore", str(model), *arguments, "-o", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_float_model_needs_bits(tmp_path, capsys):
+    model = export(small_timm(), tmp_path / "float.onnx")
+    assert run(["explore", str(model), "--parts", "U250", "-o", str(tmp_path / "out")]) == 2
+    assert "is not QONNX: say how many bits, as --bits 8,4" in capsys.readouterr().err
+
+
+# --- whole explorations ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory):
+    """A random network planned on a part in five ways, two of which cannot be."""
+    folder = tmp_path_factory.mktemp("explore")
+    random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")[0].save(str(folder / "net.onnx"))
+    space = Space(variants_of((folder / "net.onnx",), (), ("1",), ("1",)), ("ZCU104",), (None, 1, 3), (1, 2), ("throughput",))
+    exploration = Exploration(space, SETTINGS, folder / "out", workers=2, command="finn-vitprune explore")
+    return exploration, explore(exploration)
+
+
+def test_every_design_is_a_row_with_figures_or_a_reason(explored):
+    exploration, found = explored
+    assert [r.name for r in found.rows] == [p.name for p in exploration.space.points()]
+    assert [r.engines for r in found.rows if r.reason] == [3, 3]
+    assert all("3 engines for 2 encoders" in r.reason for r in found.rows if r.reason)
+    planned = [r for r in found.rows if r.plan]
+    assert len(planned) == 3 and all(r.fits and 0 < r.plan.shares["LUT"] < 0.7 for r in planned)
+    assert planned[0].plan.interval_cycles < planned[1].plan.interval_cycles, "hardware for every encoder has the higher rate"
+    assert json.loads((exploration.folder / "explore.json").read_text())["rows"][0]["name"] == found.rows[0].name
+    assert "net_ZCU104_pipeline" in (exploration.folder / "explore.html").read_text()
+
+
+def test_what_is_there_is_not_done_again(explored, tmp_path):
+    exploration, found = explored
+    kept = tmp_path / "out"
+    shutil.copytree(exploration.folder, kept)
+    again = Exploration(exploration.space, SETTINGS, kept)
+    said = Said()
+    with progress.shown_by(said):
+        assert [r.plan for r in explore(again).rows] == [r.plan for r in found.rows]
+    assert not said, "nothing to make"
+    content = json.loads((kept / "explore.json").read_text())
+    lost = content["rows"].pop(1)
+    (kept / "explore.json").write_text(json.dumps(content))
+    with progress.shown_by(said):
+        result = explore(again)
+    assert [line for line in said if "to make" in line] == ["plans: 1 to make, 1 at a time"]
+    (made,) = [r for r in result.rows if r.name == lost["name"]]
+    assert made.plan.interval_cycles == lost["plan"]["interval_cycles"]
+
+
+def test_failed_designs_are_tried_again_where_asked_for(explored, tmp_path):
+    exploration, found = explored
+    kept = tmp_path / "out"
+    shutil.copytree(exploration.folder, kept)
+    said = Said()
+    with progress.shown_by(said):
+        result = explore(Exploration(exploration.space, SETTINGS, kept, again=True))
+    assert "plans: 2 to make, 2 at a time" in said and [r.reason for r in result.rows] == [r.reason for r in found.rows]
+    assert [r.plan for r in result.rows] == [r.plan for r in found.rows]
+
+
+@pytest.mark.whole
+def test_another_model_under_the_same_name_is_planned_anew(explored, tmp_path):
+    exploration, _ = explored
+    source = exploration.space.variants[0].source
+    folder = tmp_path / "out"
+    shutil.copytree(exploration.folder, folder)
+    before = source.read_bytes()
+    try:
+        random_vit(image=8, depth=1)[0].save(str(source))
+        space = Space(exploration.space.variants, ("ZCU104",), (None,), (1,), ("throughput",))
+        said = Said()
+        with progress.shown_by(said):
+            found = explore(Exploration(space, SETTINGS, folder))
+        assert "networks: 1 to make, 1 at a time" in said and "plans: 1 to make, 1 at a time" in said
+        assert found.row("net_ZCU104_pipeline").plan.seconds >= 0
+    finally:
+        source.write_bytes(before)
+
+
+def test_a_float_model_is_imported_at_all_bits_and_its_commands_make_it_again(tmp_path, capsys):
+    model = export(small_timm(), tmp_path / "float.onnx")
+    out = tmp_path / "out"
+    command = ["explore", str(model), "--parts", "ZCU104", "--bits", "8,4/8", "--block-keep", "0.5", "--token-keep", "0.5", "-o", str(out)]
+    assert run(command) == 0
+    printed = capsys.readouterr().out
+    assert "2 designs, 2 fit, 0 failed" in printed
+    found = Explored.model_validate_json((out / "explore.json").read_bytes())
+    eight, four = found.rows
+    assert (eight.bits, four.bits) == ("8/8", "4/8") and eight.quality is None
+    again = shlex.split(eight.import_command)[1:]
+    made = out / "networks" / f"{eight.network}.onnx"
+    before = made.read_bytes()
+    assert run([*again, "--force"]) == 0 and made.read_bytes() == before
+    assert run(shlex.split(four.build_command)[1:] + ["--estimate-only"]) == 0
+    assert len(list(csv.reader((out / "explore.csv").open()))) == 3
+
+
+@pytest.mark.whole
+def test_with_data_the_answers_are_known(tmp_path):
+    import numpy as np
+
+    model = export(small_timm(), tmp_path / "float.onnx")
+    np.savez(tmp_path / "images.npz", images=np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8))
+    space = Space(variants_of((model,), ((8, 8),), ("1",), ("1",)), ("ZCU104",), (None,), (1,), ("throughput",))
+    settings = SETTINGS.model_copy(update={"data": f"npz:{tmp_path}/images.npz"})
+    (found,) = explore(Exploration(space, settings, tmp_path / "out", workers=1)).rows
+    assert found.quality.images == 8 and found.quality.cosine > 0.9 and found.quality.accuracy is None
+
+
+def test_a_network_that_cannot_be_made_fails_its_rows_alone(tmp_path, monkeypatch):
+    sources = []
+    for name, depth in (("one", 1), ("two", 2)):
+        sources.append(tmp_path / f"{name}.onnx")
+        random_vit(depth=depth)[0].save(str(sources[-1]))
+    monkeypatch.setattr(exploring, "make_network", fails_for_two)
+    space = Space(variants_of(tuple(sources), (), ("1",), ("1",)), ("ZCU104",), (None,), (1,), ("throughput",))
+    found = explore(Exploration(space, SETTINGS, tmp_path / "out", workers=1))
+    assert [bool(r.plan) for r in found.rows] == [True, False]
+    assert found.rows[1].reason == "RuntimeError: of two"
+
+
+def fails_for_two(job):
+    from finn_vitprune.explore.networks import make_network
+
+    if job.variant.source.stem == "two":
+        raise RuntimeError("of two")
+    return make_network(job)
+
+
+@pytest.mark.slow
+def test_the_best_is_built_and_simulated(explored, tmp_path):
+    exploration, _ = explored
+    kept = tmp_path / "out"
+    shutil.copytree(exploration.folder, kept)
+    found = explore(Exploration(exploration.space, SETTINGS, kept, builds=1))
+    (built,) = [r for r in found.rows if r.built]
+    assert built.name == "net_ZCU104_pipeline" and built.built.mismatches == 0 and not built.built.counted
+    assert built.built.interval_cycles == pytest.approx(built.plan.interval_cycles, rel=0.02)
+    assert Summary.load(kept / "builds" / built.name).rtlsim.interval_cycles == built.built.interval_cycles
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_in_a_browser(tmp_path, width):
+    """No part of the page is wider than the window: wide tables scroll inside of theirs."""
+    rows = [row("a", 10, 100), row("b", 20, 50, part="ZCU104"), row("d", 1, 1, plan=None, reason="long words " * 30)]
+    page = to_page(Explored(settings=SETTINGS, rows=rows), "finn-vitprune explore " + "model.onnx " * 30)
+    probe = "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth + ' rows ' + document.querySelectorAll('tbody tr').length</script>"
+    (tmp_path / "page.html").write_text(page.replace("</body>", probe + "</body>"))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile", f"--window-size={width},900", "--dump-dom"]
+    shown = subprocess.run([*command, f"file://{tmp_path}/page.html"], capture_output=True, text=True, timeout=120).stdout
+    inner, outer, rows_shown = map(int, re.search(r"<title>(\d+) of (\d+) rows (\d+)</title>", shown).groups())
+    assert inner <= outer and rows_shown == 2 + 2 + 1
