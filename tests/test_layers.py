@@ -33,7 +33,7 @@ BESIDE = {("custom_ops", "finn_setup"), ("plugin", "custom_ops"), ("plugin", "fi
           ("builds", "importing"), ("calibration", "models"), ("pruning", "calibration")}
 
 HEAVY = ("torch", "finn", "qonnx", "brevitas", "timm", "onnx", "onnxruntime", "matplotlib", "sklearn", "numpy", "rich",
-         "accelerate", "pyosys")
+         "accelerate", "pyosys", "distributed")
 """What a function may import, so that ``finn-vitprune --help`` stays fast."""
 
 

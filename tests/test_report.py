@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from markupsafe import escape
 from rich.console import Console
 
 from finn_vitprune.cli.terminal import console_of_tables
@@ -175,7 +176,8 @@ def test_html_is_one_self_contained_page():
     assert "script" not in parser.tags and "link" not in parser.tags and "url(" not in page
     assert "build/demo &amp; &lt;co&gt;" in page
     for sheet in tables:
-        assert all(f"<td>{cell.replace('<', '&lt;')}</td>" in page for r in sheet.rows for cell in r)
+        shown = [[escape(cell) for cell in r] for r in sheet.rows]
+        assert all(f'<th scope="row">{r[0]}</th>' in page and all(f"<td>{cell}</td>" in page for cell in r[1:]) for r in shown)
 
 
 @pytest.mark.parametrize("width", [60, 200])

@@ -82,8 +82,8 @@ def command(
     space = Space(variants, _texts(parts, "--parts"), _engines(engines), _counts(frames_in_flight), _goals(goal))
     best = _best(build)
 
-    from finn_vitprune.explore.explore import Exploration, explore
-    from finn_vitprune.explore.ledger import PAGE, ExploreSettings, pareto
+    from finn_vitprune.explore.explore import PAGE, Exploration, explore
+    from finn_vitprune.explore.ledger import ExploreSettings, pareto
     from finn_vitprune.explore.points import Target
     from finn_vitprune.explore.tables import best_table
     from finn_vitprune.jobs import on_cluster

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from finn_vitprune import jobs, progress
 from finn_vitprune.errors import UserError, describe
-from finn_vitprune.explore.ledger import PAGE, Explored, ExploreRow, ExploreSettings, pareto
+from finn_vitprune.explore.ledger import Explored, ExploreRow, ExploreSettings, pareto, to_csv
 from finn_vitprune.explore.networks import NetworkJob, check_sources, make_network, write_noise
 from finn_vitprune.explore.page import to_page
 from finn_vitprune.explore.points import BuildJob, PlanJob, build_point, plan_point
@@ -24,6 +24,9 @@ J = TypeVar("J")
 R = TypeVar("R")
 NETWORKS, BUILDS = "networks", "builds"
 """Folders of an exploration."""
+TABLE, PAGE = "explore.csv", "explore.html"
+SHOWN_S = 10.0
+"""Seconds after which table and page are written again."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class _Explorer:
         self.recognised = {source: recognised(ImportOptions(source, "", e.folder / "x.onnx"))[1] for source in imported}
         self.networks = {variant: self._network(variant) for variant in variants}
         self.points = {point.name: point for point in e.space.points()}
+        self.shown_at = -SHOWN_S
         self.digests = {source: sha256(source) for source in {v.source for v in variants}}
 
     def run(self) -> Explored:
@@ -76,7 +80,7 @@ class _Explorer:
         self._make_networks()
         self._plan()
         self._build()
-        self._save()
+        self._save(shown=True)
         return self.ledger
 
     # --- networks ---
@@ -191,9 +195,14 @@ class _Explorer:
             progress.line(f"{what}: {done} of {len(todo)}: {name(outcome.job)}{said}{rest}")
             yield outcome.job, outcome.result if error is None else describe_any(error)
 
-    def _save(self) -> None:
-        self.ledger.save(self.exploration.folder)
-        write_text(self.exploration.folder / PAGE, to_page(self.ledger, self.exploration.command))
+    def _save(self, shown: bool = False) -> None:
+        """Write the rows, and table and page where they are old or must be ``shown`` now: with many rows they take seconds."""
+        e = self.exploration
+        self.ledger.save(e.folder)
+        if shown or time.monotonic() - self.shown_at > SHOWN_S:
+            write_text(e.folder / TABLE, to_csv(self.ledger.rows, e.settings.target.clk_ns))
+            write_text(e.folder / PAGE, to_page(self.ledger, e.command))
+            self.shown_at = time.monotonic()
 
 
 def describe_any(error: Exception) -> str:

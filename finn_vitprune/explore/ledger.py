@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from finn_vitprune.errors import UserError
 from finn_vitprune.explore.networks import Quality
 from finn_vitprune.explore.points import BuiltPoint, PlannedPoint, Target
-from finn_vitprune.files import write_json, write_text
+from finn_vitprune.files import write_json
 
-FILE, TABLE, PAGE = "explore.json", "explore.csv", "explore.html"
+FILE = "explore.json"
 FORMAT = 1
 
 
@@ -78,7 +78,7 @@ class ExploreRow(BaseModel):
 
 
 class Explored(BaseModel):
-    """The file: settings and rows."""
+    """What ``explore.json`` holds: settings and rows."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -108,9 +108,8 @@ class Explored(BaseModel):
         return found
 
     def save(self, folder: Path) -> None:
-        """Write it, and the same rows as a table."""
+        """Write the file."""
         write_json(folder / FILE, self.model_dump(mode="json"), indent=1)
-        write_text(folder / TABLE, to_csv(self.rows, self.settings.target.clk_ns))
 
     def row(self, name: str) -> ExploreRow | None:
         """The row of a design."""
