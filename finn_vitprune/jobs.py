@@ -18,6 +18,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,8 +32,9 @@ from itertools import islice
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Generic, TypeVar
+from urllib.parse import urlsplit
 
-from finn_vitprune.errors import UserError
+from finn_vitprune.errors import UserError, describe
 from finn_vitprune.processes import ProcessGroup
 
 if TYPE_CHECKING:
@@ -137,9 +139,12 @@ def on_cluster(address: str | None) -> Iterator[None]:
     except ImportError:
         raise UserError("--scheduler needs dask.distributed: pip install 'finn-vitprune[cluster]'") from None
     try:
+        place = urlsplit(address)
+        socket.create_connection((place.hostname or "", place.port or 0), CONNECT_S).close()  # a client that fails leaves threads behind
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"--scheduler {address}: no Dask scheduler answers there ({error or type(error).__name__})") from None
+        why = describe(error) if isinstance(error, OSError) else str(error)
+        raise UserError(f"--scheduler {address}: no Dask scheduler answers there ({why}); its address is like tcp://head:8786") from None
     token = _cluster.set(client)
     try:
         if not client.nthreads():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from finn_vitprune.cli import params
 from finn_vitprune.cli.params import share
 from finn_vitprune.errors import UserError
 from finn_vitprune.pruning.choices import Share
@@ -62,6 +63,7 @@ def command(
         Optional[list[str]], typer.Option(help="Only cycles, resources, token-drop or finn; may repeat.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
+    scheduler: params.Scheduler = None,
 ) -> None:
     """Measure matrix and token-drop units: cycles and utilisation in Verilator, resources and depth in Yosys.
 
@@ -74,6 +76,7 @@ def command(
     from finn_vitprune.cli.terminal import console_of_tables, progress_lines
     from finn_vitprune.custom_ops.mvau_estimate import RAM_STYLES
     from finn_vitprune.custom_ops.mvau_mac import known_mac_style
+    from finn_vitprune.jobs import on_cluster
 
     given = {
         "shapes": tuple(_pair("--shape", s, "384x1152") for s in shape or ()),
@@ -90,7 +93,7 @@ def command(
     plan = BenchPlan(masks_from or BUNDLED / "deit_digits.onnx")
     plan = replace(quick_plan(plan) if quick else plan, **{name: value for name, value in given.items() if value})
     results = BenchResults(json_file)
-    with progress_lines():
+    with progress_lines(), on_cluster(scheduler):
         found = run(plan, results)
     good = _show(found, results, markdown, console_of_tables())
     raise typer.Exit(0 if good else 1)

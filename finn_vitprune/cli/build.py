@@ -66,6 +66,7 @@ def command(
     ] = "nodes",
     part_resources: Annotated[Optional[Path], typer.Option(help="JSON or YAML with the resources of other parts.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of synthesis and of simulation unit by unit at a time.")] = 2,
+    scheduler: params.Scheduler = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of random and drawn images, pauses and stalls.")] = 0,
 ) -> None:
     """Build an accelerator: lower, fold, generate HDL, size FIFOs, stitch, simulate, synthesise, report.
@@ -85,6 +86,7 @@ def command(
 
     from finn_vitprune.builds.build import BuildOptions, build
     from finn_vitprune.builds.settings import BuildSettings
+    from finn_vitprune.jobs import on_cluster
 
     options = BuildOptions(
         model=model,
@@ -118,7 +120,7 @@ def command(
         ),
     )
     before = _stamp(output)
-    with progress_lines():
+    with progress_lines(), on_cluster(scheduler):
         build(options)
     _finish(output, new=_stamp(output) not in (None, before))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = (
     "finn-vitprune import deit_small.onnx --data imagefolder:imagenet -o pruned.onnx --block-keep 0.5 "
-    "--token-keep 0.7 --drop-at 3,7,10 --fine-tune-epochs 3"
+    "--fine-tune-epochs 3 --token-keep 0.7 --drop-at 3,7,10"
 )
 
 
