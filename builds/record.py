@@ -10,6 +10,7 @@ import fcntl
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 
@@ -72,9 +73,46 @@ class BuildRecord(BaseModel):
         return {path: name for name, step in self.steps.items() for path in step.files}
 
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What was built and how far it is, in words by their name."""
+        given = self.options
+        engines = given.get("engines") or given.get("encoders_per_engine")
+        said = {
+            "model": given.get("model"), "part": given.get("fpga_part"), "clock period": f"{given.get('synth_clk_period_ns')} ns, chosen",
+            "target": f"{given['target_fps']:,} images/s" if given.get("target_fps") else None,
+            "engines": engines and f"{engines}, {given.get('frames_in_flight') or 1} in flight, for {given.get('goal')}",
+            "budget": given.get("budget"), "shell": given.get("shell"), "finn-vitprune": given.get("finn_vitprune"),
+        }  # fmt: skip
+        done = [name for name, step in self.steps.items() if step.done]
+        steps = given.get("steps")
+        if isinstance(steps, list) and steps and done != steps:
+            said["stopped"] = f"in {self.running}" if self.running else f"after {done[-1]}" if done else "before its first step"
+        return {name: str(text) for name, text in said.items() if text}
+
+
 def file_option(path: Path) -> str:
     """A file as the value of an option: its name and contents count, not its place."""
     return f"{path.name} (SHA-256 {sha256(path)[:16]})"
+
+
+def facts_of(folder: Path) -> dict[str, str]:
+    """What was built in a folder, when, and where its log is; nothing of a folder without a record.
+
+    Raises:
+        UserError: the record is broken.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    try:
+        record = BuildRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{path} is not a record of this version: {error.errors()[0]['msg']}") from None
+    when = datetime.fromtimestamp(path.stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    log = folder / "build_dataflow.log"
+    stopped = "stopped" in record.facts and log.is_file()
+    return record.facts | {"written": when} | ({"log": str(log)} if stopped else {})
 
 
 def is_foreign(folder: Path) -> bool:

@@ -299,6 +299,20 @@ def test_simulate_writes_the_logits_of_the_array(tmp_path, monkeypatch, capsys):
     assert [p.name for p in out.parent.iterdir()] == ["y.npy"]
 
 
+def test_report_of_a_build_that_stopped_says_what_it_is_and_where(tmp_path, capsys):
+    folder = tmp_path / "build"
+    assert run(["build", "--fpga-part", "ZCU104", "--stop-step", "step_lower", "-o", str(folder)]) == 0
+    capsys.readouterr()
+    page = tmp_path / "page.html"
+    assert run(["report", str(folder), "--html", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert "did not come to its summary" in out and "after step_lower" in out and "deit_digits.onnx (SHA-256" in out
+    assert "after step_lower" in page.read_text() and "xczu7ev" in page.read_text()
+    (folder / "build_record.json").write_text("{}")
+    assert run(["report", str(folder)]) == 2
+    assert "is not a record of this version" in capsys.readouterr().err
+
+
 def test_report_of_one_and_of_two_builds(tmp_path, capsys):
     dense, pruned = built(tmp_path / "dense", pruned=False), built(tmp_path / "pruned")
     assert run(["report", str(pruned), "--nodes"]) == 0

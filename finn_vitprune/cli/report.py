@@ -16,18 +16,22 @@ def command(
     nodes: Annotated[bool, typer.Option("--nodes", help="Show cycles, memories and resources by node too.")] = False,
 ) -> None:
     """Print the summary of a build; of two builds, both with the ratio second / first."""
+    from finn_vitprune.builds.record import facts_of
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.errors import UserError
     from finn_vitprune.files import write_text
     from finn_vitprune.report.builds import build_tables, comparison
     from finn_vitprune.report.html import to_html
-    from finn_vitprune.report.summary import Summary
-    from finn_vitprune.report.tables import show
+    from finn_vitprune.report.summary import FILE, Summary
+    from finn_vitprune.report.tables import TextTable, show
 
     if len(build_dirs) > 2:
         raise UserError(f"report takes one or two folders, not {len(build_dirs)}")
-    summaries = [Summary.load(d) for d in build_dirs]
-    if len(summaries) == 1:
+    facts = facts_of(build_dirs[0]) if len(build_dirs) == 1 else {}
+    if facts and not (build_dirs[0] / FILE).is_file():
+        summaries, full = [], []
+        tables = [TextTable("A build that did not come to its summary", ("", ""), tuple(facts.items()))]
+    elif len(summaries := [Summary.load(d) for d in build_dirs]) == 1:
         tables = build_tables(summaries[0], nodes=nodes)
         full = build_tables(summaries[0], nodes=True)
     else:
@@ -38,7 +42,7 @@ def command(
         from finn_vitprune.report.build_pictures import addresses
 
         pictures = addresses(summaries[0]) if len(summaries) == 1 else {}
-        write_text(html, to_html("finn-vitprune: " + " and ".join(map(str, build_dirs)), full, pictures))
+        write_text(html, to_html("finn-vitprune: " + " and ".join(map(str, build_dirs)), full, pictures, facts))
         typer.echo(f"written: {html}")
 
 

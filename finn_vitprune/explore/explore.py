@@ -77,10 +77,12 @@ class _Explorer:
         e = self.exploration
         (e.folder / NETWORKS).mkdir(parents=True, exist_ok=True)
         self._begin_rows()
-        self._make_networks()
-        self._plan()
-        self._build()
-        self._save(shown=True)
+        try:
+            self._make_networks()
+            self._plan()
+            self._build()
+        finally:
+            self._save(shown=True)
         return self.ledger
 
     # --- networks ---

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,7 +16,6 @@ from finn_vitprune.explore.points import BuiltPoint, PlannedPoint, Target
 from finn_vitprune.files import write_json
 
 FILE = "explore.json"
-FORMAT = 1
 
 
 class ExploreSettings(BaseModel):
@@ -82,7 +82,7 @@ class Explored(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: int = FORMAT
+    format: Literal[1] = 1
     settings: ExploreSettings
     rows: list[ExploreRow] = []
 

@@ -11,15 +11,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from finn_vitprune.report.tables import TextTable
 
 HERE = Path(__file__).parent
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def to_html(title: str, tables: Sequence[TextTable], pictures: Mapping[str, str] = MappingProxyType({})) -> str:
+def to_html(
+    title: str, tables: Sequence[TextTable], pictures: Mapping[str, str] = NOTHING, facts: Mapping[str, str] = NOTHING
+) -> str:
     """A page of tables.
 
     Args:
         pictures: addresses that hold the pictures themselves, by their title; they come before the tables.
+        facts: what the page is about, in words by their name; they come first.
     """
-    return rendered(HERE / "page.html.j2", title=title, tables=tables, pictures=pictures)
+    return rendered(HERE / "page.html.j2", title=title, tables=tables, pictures=pictures, facts=facts)
 
 
 def rendered(template: Path, **values: object) -> str:
