@@ -18,13 +18,13 @@ from vit_models import random_vit
 
 from finn_vitprune import jobs, progress
 from finn_vitprune.cli import run
-from finn_vitprune.explore import explore as exploring
-from finn_vitprune.explore.explore import Exploration, explore
-from finn_vitprune.explore.ledger import Explored, ExploreRow, ExploreSettings, pareto, to_csv
-from finn_vitprune.explore.networks import Quality
-from finn_vitprune.explore.page import LogAxis, to_page
-from finn_vitprune.explore.points import BuiltPoint, PlannedPoint, Target
-from finn_vitprune.explore.space import Space, Variant, variants_of
+from finn_vitprune.exploration import explore as exploring
+from finn_vitprune.exploration.explore import Exploration, explore
+from finn_vitprune.exploration.ledger import Explored, ExploreRow, ExploreSettings, pareto, to_csv
+from finn_vitprune.exploration.networks import Quality
+from finn_vitprune.exploration.page import LogAxis, to_page
+from finn_vitprune.exploration.points import BuiltPoint, PlannedPoint, Target
+from finn_vitprune.exploration.space import Space, Variant, variants_of
 from finn_vitprune.report.summary import Summary
 
 SHARES = {"LUT": 0.5, "DSP": 0.25, "BRAM": 0.1, "URAM": 0.0}
@@ -303,7 +303,7 @@ def test_a_network_that_cannot_be_made_fails_its_rows_alone(tmp_path, monkeypatc
 
 
 def fails_for_two(job):
-    from finn_vitprune.explore.networks import make_network
+    from finn_vitprune.exploration.networks import make_network
 
     if job.variant.source.stem == "two":
         raise RuntimeError("of two")

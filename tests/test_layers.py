@@ -22,7 +22,7 @@ LAYERS = (
     {"export"},
     {"ingest", "training"},
     {"importing", "bench", "builds"},
-    {"explore"},
+    {"exploration"},
     {"cli"},
     {"__main__"},
 )

@@ -10,7 +10,7 @@ import typer
 from finn_vitprune.cli import params
 
 if TYPE_CHECKING:
-    from finn_vitprune.explore.space import Goal
+    from finn_vitprune.exploration.space import Goal
 
 EXAMPLE = (
     "finn-vitprune explore deit_small.onnx --parts U250,ZCU104 --engines 1,2,pipeline --bits 8,4 "
@@ -63,7 +63,7 @@ def command(
     from finn_vitprune.cli.files import need_file
     from finn_vitprune.cli.terminal import console_of_tables, progress_lines
     from finn_vitprune.errors import UserError
-    from finn_vitprune.explore.space import Space, variants_of
+    from finn_vitprune.exploration.space import Space, variants_of
     from finn_vitprune.synth.budget import Budget
 
     for path in models:
@@ -82,10 +82,10 @@ def command(
     space = Space(variants, _texts(parts, "--parts"), _engines(engines), _counts(frames_in_flight), _goals(goal))
     best = _best(build)
 
-    from finn_vitprune.explore.explore import PAGE, Exploration, explore
-    from finn_vitprune.explore.ledger import ExploreSettings, pareto
-    from finn_vitprune.explore.points import Target
-    from finn_vitprune.explore.tables import best_table
+    from finn_vitprune.exploration.explore import PAGE, Exploration, explore
+    from finn_vitprune.exploration.ledger import ExploreSettings, pareto
+    from finn_vitprune.exploration.points import Target
+    from finn_vitprune.exploration.tables import best_table
     from finn_vitprune.jobs import on_cluster
     from finn_vitprune.report.tables import show
 

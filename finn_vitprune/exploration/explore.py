@@ -10,11 +10,11 @@ from typing import TypeVar
 
 from finn_vitprune import jobs, progress
 from finn_vitprune.errors import UserError, describe
-from finn_vitprune.explore.ledger import Explored, ExploreRow, ExploreSettings, pareto, to_csv
-from finn_vitprune.explore.networks import NetworkJob, check_sources, make_network, write_noise
-from finn_vitprune.explore.page import to_page
-from finn_vitprune.explore.points import BuildJob, PlanJob, build_point, plan_point
-from finn_vitprune.explore.space import Point, Space, Variant
+from finn_vitprune.exploration.ledger import Explored, ExploreRow, ExploreSettings, pareto, to_csv
+from finn_vitprune.exploration.networks import NetworkJob, check_sources, make_network, write_noise
+from finn_vitprune.exploration.page import to_page
+from finn_vitprune.exploration.points import BuildJob, PlanJob, build_point, plan_point
+from finn_vitprune.exploration.space import Point, Space, Variant
 from finn_vitprune.files import sha256, write_text
 from finn_vitprune.importing.options import ImportOptions, even_drops
 from finn_vitprune.importing.workflow import recognised

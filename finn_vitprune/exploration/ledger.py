@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.explore.networks import Quality
-from finn_vitprune.explore.points import BuiltPoint, PlannedPoint, Target
+from finn_vitprune.exploration.networks import Quality
+from finn_vitprune.exploration.points import BuiltPoint, PlannedPoint, Target
 from finn_vitprune.files import write_json
 
 FILE = "explore.json"

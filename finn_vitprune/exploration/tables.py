@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from finn_vitprune.explore.ledger import ExploreRow
-from finn_vitprune.explore.page import engines_text
+from finn_vitprune.exploration.ledger import ExploreRow
+from finn_vitprune.exploration.page import engines_text
 from finn_vitprune.report.tables import TextTable
 
 

@@ -8,7 +8,7 @@ from math import ceil, floor, log10
 from pathlib import Path
 
 from finn_vitprune import __version__
-from finn_vitprune.explore.ledger import Explored, ExploreRow, pareto
+from finn_vitprune.exploration.ledger import Explored, ExploreRow, pareto
 from finn_vitprune.report.html import rendered
 
 TEMPLATE = Path(__file__).with_name("explore.html.j2")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from finn_vitprune.builds.networks import read_network
 from finn_vitprune.errors import UserError
-from finn_vitprune.explore.space import Variant
+from finn_vitprune.exploration.space import Variant
 from finn_vitprune.files import BROKEN_ARRAYS, sha256, whole_file, write_json
 from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.importing.workflow import import_model

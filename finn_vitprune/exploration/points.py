@@ -14,7 +14,7 @@ import finn_vitprune.plugin  # noqa: F401
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
-from finn_vitprune.explore.space import Point
+from finn_vitprune.exploration.space import Point
 from finn_vitprune.report.summary import ESTIMATE, Summary
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import NO_SHELL, get_part
