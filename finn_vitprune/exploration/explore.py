@@ -111,10 +111,15 @@ class _Explorer:
     # --- plans ---
 
     def _begin_rows(self) -> None:
-        """A row for every point; those of other files, and failed ones where they are tried again, begin anew."""
+        """A row for every point; failed ones begin anew where they are tried again, and rows of an earlier file of the same name go."""
+        now = {source.stem: digest for source, digest in self.digests.items()}
+        kept = [row for row in self.ledger.rows if now.get(row.source, row.digest) == row.digest]
+        if old := len(self.ledger.rows) - len(kept):
+            progress.line(f"{old} designs were of other contents of {' and '.join(now)}, and are left out")
+        self.ledger.rows = kept
         for name, point in self.points.items():
             row, digest = self.ledger.row(name), self.digests[point.variant.source]
-            if row is None or row.digest != digest or (row.reason and row.plan is None and self.exploration.again):
+            if row is None or (row.reason and row.plan is None and self.exploration.again):
                 fresh = self._fresh(point, digest)
                 if row is None:
                     self.ledger.rows.append(fresh)
