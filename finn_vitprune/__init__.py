@@ -1,3 +1,59 @@
-"""FINN plugin: streaming FPGA accelerators of block-pruned, token-dropping vision transformers."""
+"""FINN plugin: streaming FPGA accelerators of block-pruned, token-dropping vision transformers.
+
+What scripts and notebooks use stands in ``__all__`` (docs/api.md); it is imported when it is first asked for, so that the import of the
+package itself takes no time.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from finn_vitprune.builds.build import BuildOptions, build
+    from finn_vitprune.builds.settings import BuildSettings
+    from finn_vitprune.builds.simulate import simulate
+    from finn_vitprune.errors import UserError
+    from finn_vitprune.exploration.explore import Exploration, explore
+    from finn_vitprune.exploration.ledger import Explored, ExploreSettings
+    from finn_vitprune.exploration.points import Target
+    from finn_vitprune.exploration.space import Space, variants_of
+    from finn_vitprune.importing.options import FineTune, ImportOptions
+    from finn_vitprune.importing.workflow import Imported, import_model
+    from finn_vitprune.ingest.check.check import check
+    from finn_vitprune.ingest.check.checked import Checked
+    from finn_vitprune.report.summary import Summary
+    from finn_vitprune.training.config import TrainConfig, load_config
+    from finn_vitprune.training.train import train
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "builds.build": ("BuildOptions", "build"),
+    "builds.settings": ("BuildSettings",),
+    "builds.simulate": ("simulate",),
+    "errors": ("UserError",),
+    "exploration.explore": ("Exploration", "explore"),
+    "exploration.ledger": ("Explored", "ExploreSettings"),
+    "exploration.points": ("Target",),
+    "exploration.space": ("Space", "variants_of"),
+    "importing.options": ("FineTune", "ImportOptions"),
+    "importing.workflow": ("Imported", "import_model"),
+    "ingest.check.check": ("check",),
+    "ingest.check.checked": ("Checked",),
+    "report.summary": ("Summary",),
+    "training.config": ("TrainConfig", "load_config"),
+    "training.train": ("train",),
+}
+_HOMES = {name: module for module, names in _PLACES.items() for name in names}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
