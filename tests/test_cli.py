@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import resource
 import shlex
 import signal
@@ -54,6 +55,16 @@ def test_every_command_has_help_with_an_example_that_parses(name, capsys):
     example = " ".join(text.split("Example: ")[1].split())
     command = typer.main.get_command(app).commands[name]
     assert command.make_context(name, shlex.split(example)[2:]).params is not None
+
+
+def test_h_is_help_and_shells_complete(capsys):
+    for command in ([], ["build"]):
+        assert run([*command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert run([*command, "-h"]) == 0 and capsys.readouterr().out == text and "-h, --help" in text
+    words = {"COMP_WORDS": "finn-vitprune build --eng", "COMP_CWORD": "2", "_FINN_VITPRUNE_COMPLETE": "complete_bash"}
+    done = subprocess.run([sys.executable, "-m", "finn_vitprune"], env=os.environ | words, capture_output=True, text=True)
+    assert done.stdout.split() == ["--engines"]
 
 
 def test_help_lists_the_commands_and_no_arguments_print_it(capsys):

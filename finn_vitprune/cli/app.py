@@ -11,12 +11,14 @@ from finn_vitprune.cli import (
     bench_units, build, check, complexity, contents, doctor, explore, export, import_model, picture, report, simulate, sweep, train,
 )  # fmt: skip
 
+HELP = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     name="finn-vitprune",
     help="From a vision transformer to a pruned, token-dropping FPGA accelerator.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings=HELP,
 )
 
 _COMMANDS = {
@@ -25,7 +27,7 @@ _COMMANDS = {
     "doctor": doctor,
 }  # fmt: skip
 for _name, _module in _COMMANDS.items():
-    app.command(name=_name, epilog=f"Example: {_module.EXAMPLE}")(_module.command)
+    app.command(name=_name, epilog=f"Example: {_module.EXAMPLE}", context_settings=HELP)(_module.command)
 
 
 def _version(value: bool) -> None:
