@@ -389,6 +389,20 @@ def test_doctor_takes_a_program_that_fails_for_missing(monkeypatch, capsys, tmp_
     assert "does not run" in capsys.readouterr().out
 
 
+def test_doctor_as_json_and_the_parts(capsys):
+    assert run(["doctor", "--json"]) == 0
+    tools = {row["tool"]: row for row in json.loads(capsys.readouterr().out)}
+    assert tools["torch"]["ok"] and tools["torch"]["version"] and not tools["perl"]["needed"]
+    assert run(["doctor", "--parts", "--json"]) == 0
+    parts = {row["device"]: row for row in json.loads(capsys.readouterr().out)}
+    assert parts["xcu250"]["boards"] == ["U250"] and parts["xcu250"]["DSP"] == 12_288 and parts["xczu7ev"]["boards"]
+    assert run(["doctor", "--parts"]) == 0
+    out = capsys.readouterr().out
+    assert all(device in out for device in parts) and "ZCU104" in out
+    assert run(["build", "--fpga-part", "potato", "-o", "nowhere"]) == 2
+    assert "`finn-vitprune doctor --parts` lists all" in capsys.readouterr().err
+
+
 def test_doctor_reports_a_wrong_version(monkeypatch, capsys):
     import importlib.metadata as metadata
 

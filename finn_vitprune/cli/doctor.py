@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import typer
 
@@ -44,14 +46,23 @@ class Check:
     needed: bool = True
 
 
-def command() -> None:
+def command(
+    parts: Annotated[bool, typer.Option("--parts", help="List the parts and boards that are known, with their resources, instead.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """List the tools: version, what each enables, how to get what is missing. Exit 1 if one is missing."""
+    if parts:
+        _list_parts(json_output)
+        return
     from rich.console import Console
     from rich.table import Table
 
     from finn_vitprune.synth.timed import EXPLAINED
 
     checks = check_tools()
+    if json_output:
+        typer.echo(json.dumps([asdict(c) for c in checks], indent=2))
+        raise typer.Exit(not all(c.ok for c in checks if c.needed))
     table = Table(header_style="bold")
     for column in ("tool", "found", "enables", "to do"):
         table.add_column(column, overflow="fold")
@@ -67,6 +78,33 @@ def command() -> None:
     vivado = next(c for c in checks if c.tool == "vivado")
     rest = "and with Vivado on to a bitfile" if vivado.ok else "what needs Vivado is skipped"
     typer.echo(f"The open flow (training to synthesised RTL) is complete; {rest}.")
+
+
+def _list_parts(json_output: bool) -> None:
+    """Every device with its boards, the smallest first."""
+    from finn_vitprune.cli.terminal import console_of_tables
+    from finn_vitprune.report.tables import TextTable, show
+    from finn_vitprune.synth.parts import Part, board_parts, known_part, part_table
+
+    boards: dict[str, list[str]] = {}
+    for board, name in board_parts().items():
+        if (part := known_part(name)) is not None:
+            boards.setdefault(part.device, []).append(board)
+    devices = sorted((Part(name=device, **row) for device, row in part_table().items()), key=lambda part: part.LUT)
+    kinds = ("LUT", "FF", "DSP", "BRAM36", "URAM")
+    if json_output:
+        rows = [
+            {"device": p.device, "family": p.family, "boards": boards.get(p.device, []), "slrs": p.slrs, "source": p.source}
+            | {kind: getattr(p, kind) for kind in kinds}
+            for p in devices
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    rows = tuple(
+        (p.device, p.family, ", ".join(boards.get(p.device, [])), *(f"{getattr(p, kind):,}" for kind in kinds), str(p.slrs)) for p in devices
+    )
+    note = "--fpga-part takes a board, a device, or a part with package and speed grade. --part-resources FILE adds others."
+    show([TextTable("Parts", ("device", "family", "boards", *kinds, "SLRs"), rows, note)], console_of_tables())
 
 
 def check_tools() -> list[Check]:

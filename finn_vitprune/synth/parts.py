@@ -238,7 +238,7 @@ def _unknown(name: str, full: str, own: dict[str, dict]) -> str:
     if full.lower().startswith("xc7"):
         hint = "7-series parts are not supported (DSP48E2 and UltraScale RAM are needed). "
     what = f"unknown part {name}" if full == name else f"unknown part {full} of board {name}"
-    return f"{what}: {hint}Give other parts with --part-resources FILE"
+    return f"{what}: {hint}`finn-vitprune doctor --parts` lists all; give others with --part-resources FILE"
 
 
 def _read_resources_file(path: Path) -> dict[str, dict]:
