@@ -67,6 +67,17 @@ def test_h_is_help_and_shells_complete(capsys):
     assert done.stdout.split() == ["--engines"]
 
 
+def test_quiet_shows_no_progress_and_verbose_what_is_logged(tmp_path):
+    command = ["build", "--fpga-part", "ZCU104", "--stop-step", "step_specialize_layers"]
+    said = {}
+    for option in ("-q", "-v", "--no-progress"):
+        arguments = [sys.executable, "-m", "finn_vitprune", option, *command, "-o", str(tmp_path / f"build{option}")]
+        said[option] = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert " s] " in said["--no-progress"].stdout and " s] " in said["-v"].stdout
+    assert " s] " not in said["-q"].stdout and "Stopped before the summary" in said["-q"].stdout
+    assert said["-v"].stderr.startswith("lowered ") and not said["-q"].stderr
+
+
 def test_help_lists_the_commands_and_no_arguments_print_it(capsys):
     assert run(["--help"]) == 0
     text = capsys.readouterr().out

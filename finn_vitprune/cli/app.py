@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -41,5 +42,14 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress: results, notes and errors alone.")] = False,
+    plain: Annotated[bool, typer.Option("--no-progress", help="Show progress as lines, without what moves.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print what is logged, too, on standard error.")] = False,
 ) -> None:
-    pass
+    from finn_vitprune.cli.terminal import Shown, show_progress
+
+    show_progress(Shown.NOTHING if quiet else Shown.LINES if plain else Shown.ALL)
+    if verbose:
+        log = logging.getLogger("finn_vitprune")
+        log.setLevel(logging.INFO)
+        log.addHandler(logging.StreamHandler())

@@ -192,15 +192,11 @@ def _run(options: ImportOptions, quiet_output: bool) -> Imported:
     import sys
     from contextlib import redirect_stdout
 
-    from rich.console import Console
-
-    from finn_vitprune.cli.terminal import progress_lines
+    from finn_vitprune.cli.terminal import progress_console, progress_lines
     from finn_vitprune.importing.workflow import import_model
 
-    with redirect_stdout(sys.stderr if quiet_output else sys.stdout):
-        console = Console(file=sys.stdout)
-        with progress_lines():
-            return import_model(options, console)
+    with redirect_stdout(sys.stderr if quiet_output else sys.stdout), progress_lines():
+        return import_model(options, progress_console())
 
 
 def as_dict(imported: Imported, options: ImportOptions) -> dict:

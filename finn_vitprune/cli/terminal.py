@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from finn_vitprune import progress
@@ -45,12 +46,34 @@ class TerminalProgress(progress.Progress):
             self.line(text)
 
 
-@contextmanager
-def progress_lines() -> Iterator[None]:
-    """Show the progress of the work in this block on today's standard output, whatever replaces it meanwhile."""
+class Shown(Enum):
+    """How much progress is shown: all of it, lines without a moving status, or none."""
+
+    ALL = "all"
+    LINES = "lines"
+    NOTHING = "nothing"
+
+
+_shown = Shown.ALL
+
+
+def show_progress(shown: Shown) -> None:
+    """Say how much progress this program shows from now on."""
+    global _shown
+    _shown = shown
+
+
+def progress_console() -> Console:
+    """Today's standard output for progress, whatever replaces it later."""
     from rich.console import Console
 
-    console = Console(file=sys.stdout)
+    return Console(file=sys.stdout, quiet=_shown is Shown.NOTHING, force_terminal=False if _shown is Shown.LINES else None)
+
+
+@contextmanager
+def progress_lines() -> Iterator[None]:
+    """Show the progress of the work in this block."""
+    console = progress_console()
     with console.status("") as status, progress.shown_by(TerminalProgress(console, status)):
         yield
 

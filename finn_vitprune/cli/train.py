@@ -34,10 +34,11 @@ def command(
     base = {"name": output.resolve().name or "deit"} if config is None else load_config(config).model_dump(mode="json")
     settings = parse_config(with_changes(base | top, changes or []), "training config" if config is None else str(config))
 
+    from finn_vitprune.cli.terminal import progress_console
     from finn_vitprune.complexity.formulas import operations_text
     from finn_vitprune.training.train import train
 
-    metrics = train(settings, output, resume=resume, teacher_from=teacher_from)
+    metrics = train(settings, output, resume=resume, console=progress_console(), teacher_from=teacher_from)
     if os.environ.get("RANK", "0") != "0":  # of several processes one speaks
         return
     text = f"dense float accuracy {metrics['accuracy_teacher']:.4f}"
