@@ -80,6 +80,15 @@ def test_each_goal_is_better_at_what_it_is_for(goals):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("engine plans")
+def test_a_larger_part_is_not_slower(goals, specialised):
+    """Nodes outside of engines were once planned for an interval that the engines did not have: an image was a quarter later."""
+    small, _ = goals["latency"]
+    large, said = planned(specialised, "U250", goal="latency")
+    assert said.fits and latency_cycles(large) < 1.05 * latency_cycles(small)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
 def test_no_unit_without_products_takes_longer_than_those_with(goals):
     """Where an encoder lacks a role its frames pass the unit all the same; so they do the ports. A LayerNorm takes twelve cycles a
     token at least."""

@@ -40,6 +40,8 @@ from finn_vitprune.transforms.slr import used_by_region
 
 GRID = 1.01
 """Ratio of neighbouring intervals that are looked at."""
+AGREED = 1.25
+"""Factor by which an engine's interval may be another than what was assumed before the first plan."""
 CLOSE = 0.02
 """A plan this near to the interval that is asked for is not made again."""
 ROUNDS = 8
@@ -315,7 +317,10 @@ class _Search:
                 return math.inf, math.inf
             return (found.latency, found.interval) if self.options.goal == "latency" else (found.interval, found.latency)
 
-        shape = Shape()
+        shape, assumed = Shape(), self.slower
+        cost(shape)
+        if not 1 / AGREED < self.slower / assumed < AGREED:
+            tried.clear()  # nodes outside were planned for another interval than the engines have
         for name, step in (("before", 1 / RATIO), ("before", RATIO), ("outside", 1 / RATIO**2)):
             while cost(following := replace(shape, **{name: getattr(shape, name) * step})) < cost(shape):
                 shape = following
