@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -228,6 +229,24 @@ def test_what_is_there_is_not_done_again(explored, tmp_path):
     assert [line for line in said if "to make" in line] == ["plans: 1 to make, 1 at a time"]
     (made,) = [r for r in result.rows if r.name == lost["name"]]
     assert made.plan.interval_cycles == lost["plan"]["interval_cycles"]
+
+
+@pytest.mark.slow
+@pytest.mark.whole
+def test_a_killed_exploration_goes_on(tmp_path):
+    random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")[0].save(str(tmp_path / "net.onnx"))
+    arguments = ["explore", str(tmp_path / "net.onnx"), "--parts", "ZCU104,U250", "--engines", "pipeline,1", "--workers", "1", "-o", str(tmp_path / "out")]
+    command = [sys.executable, "-u", "-m", "finn_vitprune", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "plans: 2 of 4" in line:
+                process.kill()
+    before = {r["name"]: r["plan"] for r in json.loads((tmp_path / "out" / "explore.json").read_text())["rows"] if r["plan"]}
+    assert 1 <= len(before) < 4
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"plans: {4 - len(before)} to make" in done.stdout and "networks:" not in done.stdout
+    after = {r["name"]: r["plan"] for r in json.loads((tmp_path / "out" / "explore.json").read_text())["rows"]}
+    assert len(after) == 4 and all(after[name] == plan for name, plan in before.items())
 
 
 def test_failed_designs_are_tried_again_where_asked_for(explored, tmp_path):
