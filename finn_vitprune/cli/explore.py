@@ -100,7 +100,7 @@ def command(
         )
     show([best_table(pareto(found.rows), clk_ns)], console_of_tables())
     failed = [row for row in found.rows if row.reason]
-    typer.echo(f"{len(found.rows)} designs, {sum(row.fits for row in found.rows)} fit, {len(failed)} failed. The page is {output / PAGE}.")
+    typer.echo(f"{len(found.rows)} design{'s' * (len(found.rows) != 1)}, {sum(row.fits for row in found.rows)} fit, {len(failed)} failed. The page is {output / PAGE}.")
     wrong = [row.name for row in found.rows if row.built and row.built.mismatches]
     if wrong:
         typer.echo(f"The RTL differs from the hardware graph: {', '.join(wrong)}.", err=True)

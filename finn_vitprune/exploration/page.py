@@ -84,7 +84,7 @@ def to_page(found: Explored, command: str = "") -> str:
     best = {row.name for row in pareto(rows)}
     clk_ns = found.settings.target.clk_ns
     return rendered(
-        TEMPLATE, title=f"{len(found.rows)} designs of {_words({row.source for row in found.rows})}", command=command,
+        TEMPLATE, title=f"{len(found.rows)} design{'s' * (len(found.rows) != 1)} of {_words({row.source for row in found.rows})}", command=command,
         version=__version__, settings=found.settings, rows=rows, best=best, clk_ns=clk_ns, plot=_plot(rows, best, clk_ns),
         failed=[row for row in found.rows if row.reason], waiting=sum(not row.found and not row.reason for row in found.rows),
         imported=any(row.import_command for row in found.rows), engines_text=engines_text, percent=lambda share: f"{100 * share:.1f}",
