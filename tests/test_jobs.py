@@ -272,7 +272,8 @@ def _runs(pid):
 def _started(tmp_path, then=""):
     """A program with two busy workers, once both have a child."""
     script = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for programs in the background
 sys.path.insert(0, {str(HERE)!r})
 from functools import partial
 import test_jobs
@@ -382,17 +383,26 @@ def die_once(folder, x):
     return slow_square(0.05, x)
 
 
+CLUSTER = """
+from distributed import LocalCluster
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        input()
+"""
+
+
 @pytest.fixture(scope="module")
 def cluster():
-    """Two workers, each a process."""
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as found:
-        yield found
+    """The address of a scheduler with two workers, each a process; all of them children of a program of their own."""
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", CLUSTER], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, **options) as program:
+        yield program.stdout.readline().strip()
+        program.communicate("\n", timeout=60)
 
 
 def test_jobs_of_a_cluster_come_back_as_data_and_failures_by_name(cluster):
-    with jobs.on_cluster(cluster.scheduler_address):
+    with jobs.on_cluster(cluster):
         found = {f.job: f for f in jobs.outcomes(partial(fail_at, 2), range(20), 2, name=lambda x: f"number {x}")}
         assert sorted(found) == list(range(20))
         assert [f.result for j, f in sorted(found.items()) if j != 2] == [x for x in range(20) if x != 2]
@@ -404,13 +414,13 @@ def test_jobs_of_a_cluster_come_back_as_data_and_failures_by_name(cluster):
 
 
 def test_a_worker_of_a_cluster_that_dies_in_a_job_loses_nothing(cluster, tmp_path):
-    with jobs.on_cluster(cluster.scheduler_address):
+    with jobs.on_cluster(cluster):
         assert dict(jobs.run(partial(die_once, str(tmp_path)), range(8), 2)) == {x: x * x for x in range(8)}
     assert (tmp_path / "died").exists()
 
 
 def test_a_job_that_kills_every_worker_of_a_cluster_is_named(cluster):
-    with jobs.on_cluster(cluster.scheduler_address):
+    with jobs.on_cluster(cluster):
         (outcome,) = jobs.outcomes(kill_all, [1], 1, name=lambda x: f"number {x}")
         assert isinstance(outcome.error, UserError) and str(outcome.error).startswith("number 1: its workers died")
         assert dict(jobs.run(square, [3], 1)) == {3: 9}

@@ -25,9 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the command line without the program's name; by default ``sys.argv[1:]``.
     """
     from finn_vitprune import progress
-    from finn_vitprune.jobs import quieten
 
-    quieten()  # what a user must know is said otherwise
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, progress.stop)
@@ -44,7 +42,9 @@ def run(arguments: Sequence[str]) -> int:
 
     from finn_vitprune.cli.app import app
     from finn_vitprune.errors import UserError
+    from finn_vitprune.jobs import quieten
 
+    quieten()  # what a user must know is said otherwise
     command = typer.main.get_command(app)
     try:
         code = command.main(_renamed(arguments) or ["--help"], prog_name="finn-vitprune", standalone_mode=False)
