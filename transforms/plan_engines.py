@@ -40,7 +40,7 @@ from finn_vitprune.transforms.slr import used_by_region
 
 GRID = 1.01
 """Ratio of neighbouring intervals that are looked at."""
-AGREED = 1.25
+AGREED = 2.0
 """Factor by which an engine's interval may be another than what was assumed before the first plan."""
 CLOSE = 0.02
 """A plan this near to the interval that is asked for is not made again."""
@@ -307,7 +307,18 @@ class _Search:
         return max(sum(own.macs for own in unit.folding.each) for unit in self.units)
 
     def best(self) -> _Counted | None:
-        """The plan with the shortest interval, or latency, that fits, of equals the better one by the other."""
+        """The plan with the shortest interval, or latency, that fits, of equals the better one by the other.
+
+        Where engines turn out to have quite another interval than was assumed for the first plans, the search is made again: nodes
+        outside of engines were planned for that interval.
+        """
+        assumed, (cost, shape, found) = self.slower, self.shaped()
+        if not 1 / AGREED < self.slower / assumed < AGREED:
+            cost, shape, found = min((cost, shape, found), self.shaped(), key=lambda result: result[0])
+        return found and (self.recounted(found.solved, shape) or self.fastest(shape))
+
+    def shaped(self) -> tuple[tuple[float, float], Shape, _Counted | None]:
+        """The best shape that steps from the plain one lead to, with its cost (see :meth:`best`) and its plan."""
         tried: dict[Shape, _Counted | None] = {}
 
         def cost(shape: Shape) -> tuple[float, float]:
@@ -317,14 +328,11 @@ class _Search:
                 return math.inf, math.inf
             return (found.latency, found.interval) if self.options.goal == "latency" else (found.interval, found.latency)
 
-        shape, assumed = Shape(), self.slower
-        cost(shape)
-        if not 1 / AGREED < self.slower / assumed < AGREED:
-            tried.clear()  # nodes outside were planned for another interval than the engines have
+        shape = Shape()
         for name, step in (("before", 1 / RATIO), ("before", RATIO), ("outside", 1 / RATIO**2)):
             while cost(following := replace(shape, **{name: getattr(shape, name) * step})) < cost(shape):
                 shape = following
-        return (best := tried[shape]) and (self.recounted(best.solved, shape) or self.fastest(shape))
+        return cost(shape), shape, tried[shape]
 
     def recounted(self, solved: _Solved, shape: Shape) -> _Counted | None:
         """A plan with everything counted again; None where it does not fit then."""
