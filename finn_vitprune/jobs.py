@@ -33,12 +33,13 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from finn_vitprune.errors import UserError, describe
 from finn_vitprune.processes import ProcessGroup
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -159,20 +160,22 @@ def _of_cluster(client: Client, function: Callable[[J], R], todo: Iterator[J], n
     """As :func:`outcomes`, on a cluster. How many workers may die on a job is the scheduler's to say; it gives the job to another one."""
     from distributed import KilledWorker, as_completed
 
-    futures, running = {}, as_completed(loop=client.loop)
+    futures: dict[Future, J] = {}
+    running = as_completed(loop=client.loop)
 
     def submit() -> None:
         """As many as the cluster has room for now: workers come and go."""
         room = AHEAD * sum(client.nthreads().values()) - running.count()
         for job in islice(todo, max(room, 1 - running.count(), 0)):
-            future = client.submit(function, job, pure=False, key=f"{name(job)}-{len(futures)}")
+            key = f"{name(job)}-{uuid4().hex}"  # a key that another program has at this scheduler would give its result
+            future = client.submit(function, job, pure=False, key=key)
             futures[future] = job
             running.add(future)
 
     try:
         submit()
         for future in running:
-            job, error = futures[future], future.exception()
+            job, error = futures.pop(future), future.exception()
             if isinstance(error, KilledWorker):
                 error = UserError(f"{name(job)}: its workers died; if memory is short, run fewer threads a worker")
             elif isinstance(error, Exception):

@@ -413,6 +413,15 @@ def test_jobs_of_a_cluster_come_back_as_data_and_failures_by_name(cluster):
     assert dict(jobs.run(square, [5], 1)) == {5: 25}, "after the block on this machine again"
 
 
+def test_two_programs_with_jobs_of_one_name_do_not_get_each_others_results(cluster):
+    with jobs.on_cluster(cluster):
+        first = jobs.outcomes(square, [3, 4, 5, 6, 7], 2, name=lambda x: "same")
+        next(first)
+        with jobs.on_cluster(cluster):
+            assert dict(jobs.run(partial(fail_at, 0), [3, 4, 5], 2, name=lambda x: "same")) == {3: 3, 4: 4, 5: 5}
+        first.close()
+
+
 def test_a_worker_of_a_cluster_that_dies_in_a_job_loses_nothing(cluster, tmp_path):
     with jobs.on_cluster(cluster):
         assert dict(jobs.run(partial(die_once, str(tmp_path)), range(8), 2)) == {x: x * x for x in range(8)}
