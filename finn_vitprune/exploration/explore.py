@@ -111,7 +111,7 @@ class _Explorer:
     # --- plans ---
 
     def _begin_rows(self) -> None:
-        """A row for every point; failed ones begin anew where they are tried again, and rows of an earlier file of the same name go."""
+        """A row for every point; reasons go where failed ones are tried again, and rows of an earlier file of the same name."""
         now = {source.stem: digest for source, digest in self.digests.items()}
         kept = [row for row in self.ledger.rows if now.get(row.source, row.digest) == row.digest]
         if old := len(self.ledger.rows) - len(kept):
@@ -119,12 +119,8 @@ class _Explorer:
         self.ledger.rows = kept
         for name, point in self.points.items():
             row, digest = self.ledger.row(name), self.digests[point.variant.source]
-            if row is None or (row.reason and row.plan is None and self.exploration.again):
-                fresh = self._fresh(point, digest)
-                if row is None:
-                    self.ledger.rows.append(fresh)
-                else:
-                    self.ledger.rows[self.ledger.rows.index(row)] = fresh
+            if row is None:
+                self.ledger.rows.append(self._fresh(point, digest))
             else:
                 row.build_command = self._build_job(point).command()  # the folder may have moved
                 row.reason = "" if self.exploration.again else row.reason

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from finn_vitprune import __version__
 from finn_vitprune.errors import UserError
 from finn_vitprune.exploration.networks import Quality
 from finn_vitprune.exploration.points import BuiltPoint, PlannedPoint, Target
@@ -19,10 +20,11 @@ FILE = "explore.json"
 
 
 class ExploreSettings(BaseModel):
-    """What holds for all rows of a folder. data: None for noise."""
+    """What holds for all rows of a folder. version: of the program that plans. data: None for noise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    version: str = __version__
     target: Target
     data: str | None = None
     drop_at: tuple[int, ...] = ()

@@ -37,11 +37,12 @@ class Quality(BaseModel):
 
 
 class MadeVariant(BaseModel):
-    """A network that is made and lowered, and the digest of the file that it is from."""
+    """A network that is made and lowered: the digest of the file that it is from, and with what it was imported."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     digest: str
+    imported_with: str
     quality: Quality | None
 
 
@@ -108,11 +109,16 @@ class NetworkJob:
         return " ".join([*said, f"--seed {o.seed} -o {o.output}"])
 
     def made(self) -> MadeVariant | None:
-        """What is known of the network, None where it is not made yet, or of another file."""
+        """What is known of the network, None where it is not made yet, or of another file or data."""
         if not all(path.is_file() for path in (self.facts, self.qonnx, self.hardware)):
             return None
         made = MadeVariant.model_validate_json(self.facts.read_bytes())
-        return made if made.digest == sha256(self.variant.source) else None
+        return made if (made.digest, made.imported_with) == (sha256(self.variant.source), self.imported_with) else None
+
+    @property
+    def imported_with(self) -> str:
+        """What the import depends on besides the file and the name."""
+        return f"data {self.data}, drops at {self.drop_at}, blocks of {self.block_size}, seed {self.seed}" if self.variant.imported else ""
 
 
 def make_network(job: NetworkJob) -> MadeVariant:
@@ -126,7 +132,7 @@ def make_network(job: NetworkJob) -> MadeVariant:
     hardware = read_network(job.qonnx, cfg).hardware
     with whole_file(job.hardware) as partial:
         hardware.save(str(partial))
-    made = MadeVariant(digest=sha256(job.variant.source), quality=quality)
+    made = MadeVariant(digest=sha256(job.variant.source), imported_with=job.imported_with, quality=quality)
     write_json(job.facts, made.model_dump())
     return made
 
@@ -147,7 +153,10 @@ def _sampled(path: Path) -> Quality | None:
             logits, labels = sample["logits"], sample["labels"]
     except (*BROKEN_ARRAYS, KeyError):
         return None
-    return Quality(images=len(labels), accuracy=float((logits.argmax(-1).ravel() == labels.ravel()).mean()))
+    classes = logits.argmax(-1).ravel()
+    if classes.shape != labels.ravel().shape:
+        return None
+    return Quality(images=len(classes), accuracy=float((classes == labels.ravel()).mean()))
 
 
 def check_sources(sources: tuple[Path, ...], quantised: bool) -> None:

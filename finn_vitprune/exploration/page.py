@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 from pathlib import Path
 
-from finn_vitprune import __version__
 from finn_vitprune.exploration.ledger import Explored, ExploreRow, pareto
 from finn_vitprune.report.html import rendered
 
@@ -85,7 +84,7 @@ def to_page(found: Explored, command: str = "") -> str:
     clk_ns = found.settings.target.clk_ns
     return rendered(
         TEMPLATE, title=f"{len(found.rows)} design{'s' * (len(found.rows) != 1)} of {_words({row.source for row in found.rows})}", command=command,
-        version=__version__, settings=found.settings, rows=rows, best=best, clk_ns=clk_ns, plot=_plot(rows, best, clk_ns),
+        settings=found.settings, rows=rows, best=best, clk_ns=clk_ns, plot=_plot(rows, best, clk_ns),
         failed=[row for row in found.rows if row.reason], waiting=sum(not row.found and not row.reason for row in found.rows),
         imported=any(row.import_command for row in found.rows), engines_text=engines_text, percent=lambda share: f"{100 * share:.1f}",
         known={kind: any(row.quality and getattr(row.quality, kind) is not None for row in rows) for kind in ("accuracy", "cosine")},
