@@ -130,7 +130,7 @@ def on_cluster(address: str | None) -> Iterator[None]:
     """Give the jobs of this block to the cluster whose scheduler has this address; None leaves them on this machine.
 
     Raises:
-        UserError: dask.distributed is not installed, nothing answers there, or what answers has no workers.
+        UserError: dask.distributed is not installed, or no scheduler with workers answers there.
     """
     if address is None:
         yield

@@ -33,7 +33,7 @@ class ExploreSettings(BaseModel):
 
 
 class ExploreRow(BaseModel):
-    """A design: what it is, what is known of its network, its plan, its build. ``reason``: why there is no plan, or no build."""
+    """A design: what it is, what is known of its network, its plan, its build. ``reason``: why it was not planned or not built."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -151,14 +151,9 @@ def pareto(rows: Iterable[ExploreRow]) -> list[ExploreRow]:
 def _beats(one: ExploreRow, other: ExploreRow) -> bool:
     """Whether one design is as good in all and better in something."""
     costs = [(one.found.interval_cycles, other.found.interval_cycles), (one.found.latency_cycles, other.found.latency_cycles)]
-    if (a := _answers(one)) is not None and (b := _answers(other)) is not None:
+    a, b = (row.quality and row.quality.value for row in (one, other))
+    if a is not None and b is not None:
         costs.append((-a, -b))
     elif one.network != other.network:
         return False  # how much accuracy the faster one costs is not known
     return all(a <= b for a, b in costs) and any(a < b for a, b in costs)
-
-
-def _answers(row: ExploreRow) -> float | None:
-    """How good the network's answers are."""
-    q = row.quality
-    return None if q is None else q.cosine if q.accuracy is None else q.accuracy

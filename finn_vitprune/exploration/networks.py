@@ -35,6 +35,11 @@ class Quality(BaseModel):
     accuracy: float | None = None
     cosine: float | None = None
 
+    @property
+    def value(self) -> float | None:
+        """Accuracy, or the cosine where that is not known."""
+        return self.cosine if self.accuracy is None else self.accuracy
+
 
 class MadeVariant(BaseModel):
     """A network that is made and lowered: the digest of the file that it is from, and with what it was imported."""

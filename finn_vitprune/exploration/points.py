@@ -37,7 +37,7 @@ class Target(BaseModel):
     def options(self) -> tuple[str, ...]:
         """What ``build`` is told."""
         shell = () if self.shell == NO_SHELL else ("--shell", self.shell)
-        return ("--clk-ns", f"{self.clk_ns:g}", "--budget", ",".join(f"{kind}={share:g}" for kind, share in self.budget), *shell)
+        return ("--clk-ns", f"{self.clk_ns:g}", "--budget", self.budget.text, *shell)
 
 
 class PlannedPoint(BaseModel):
@@ -124,8 +124,7 @@ def build_point(job: BuildJob) -> BuiltPoint:
         engines=p.engines, frames_in_flight=None if p.engines is None else p.frames_in_flight, goal=p.goal, budget=target.budget,
         shell=target.shell, synth=job.synth, workers=job.workers,
     )  # fmt: skip
-    part = get_part(p.part)
-    build(BuildOptions(job.model, job.folder, fpga_part=part.with_shell(target.shell).name, clk_ns=target.clk_ns, settings=settings))
+    build(BuildOptions(job.model, job.folder, fpga_part=get_part(p.part).name, clk_ns=target.clk_ns, settings=settings))
     summary = Summary.load(job.folder)
     if summary.rtlsim is None:
         raise UserError(f"the design {summary.no_text}")

@@ -64,7 +64,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Space:
-    """All combinations of some choices. A pipeline has no images in flight and no goal to choose from."""
+    """All combinations of some choices. Images in flight and goals are those of engines, not of a pipeline."""
 
     variants: tuple[Variant, ...]
     parts: tuple[str, ...]

@@ -20,7 +20,9 @@ from finn_vitprune.training.config import PruneSection, QuantSection, StudentSec
 BLOCK_SIZES = (16, 8, 4, 2)
 """Tried in this order where no block size is given."""
 RATE_TIMES_WIDTH = 0.064
+"""Of fine-tuning: 1e-3 for encoders of 64 channels."""
 BATCH, LEAST_BATCH, STEPS = 64, 8, 25
+"""Images a step, at most and at least, and steps that an epoch has where there are images enough."""
 EPOCH_IMAGES = 500
 """Held-out images that an epoch of fine-tuning, but the last, is measured on."""
 

@@ -21,6 +21,11 @@ class Budget(BaseModel):
     BRAM: Share = 0.8
     URAM: Share = 0.8
 
+    @property
+    def text(self) -> str:
+        """As :meth:`parse` and ``--budget`` take it."""
+        return ",".join(f"{kind}={share:g}" for kind, share in self)
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """``LUT=0.7,DSP=0.85``: those that are not named keep their default.
@@ -33,7 +38,7 @@ class Budget(BaseModel):
             name, equals, value = (part.strip() for part in entry.partition("="))
             name = name.upper()
             if not equals or name not in cls.model_fields:
-                raise UserError(f"budget {entry}: use a resource and a share, such as {','.join(map('{0[0]}={0[1]}'.format, cls()))}")
+                raise UserError(f"budget {entry}: use a resource and a share, such as {cls().text}")
             try:
                 shares[name] = float(value)
             except ValueError:
