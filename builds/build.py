@@ -7,6 +7,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from onnx import ModelProto
@@ -22,6 +23,7 @@ from finn_vitprune.builds.networks import flat_hardware
 from finn_vitprune.builds.record import build_in, file_option, is_foreign, step_name
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import in_engines
+from finn_vitprune.builds.vivado.export import refuse_foreign
 from finn_vitprune.custom_ops.mvau_mac import known_mac_style
 from finn_vitprune.errors import DoesNotFit, UserError
 from finn_vitprune.graph.reading import read_model
@@ -39,6 +41,10 @@ VIVADO_STEPS = (
     "step_make_driver", "step_deployment_package",
 )
 """FINN's own steps that follow where ``vivado`` is on PATH."""
+Export = Literal["vivado"]
+"""For whom the build is exported."""
+EXPORT_STEPS: dict[Export, str] = {"vivado": "finn_vitprune.builds.steps.step_export_vivado"}
+"""The last step of a build that is exported."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class BuildOptions:
     estimate_only: bool = False
     start_step: str | None = None
     stop_step: str | None = None
+    export: Export | None = None
     settings: BuildSettings = BuildSettings()
 
 
@@ -80,6 +87,8 @@ def build(options: BuildOptions) -> Path:
     steps = all_steps(cfg)
     names = list(map(step_name, steps))
     _check_range(cfg, names)
+    if options.export is not None:
+        _check_export(folder, options.export, cfg.stop_step)
     if cfg.folding_config_file is not None:
         check_folding_file(cfg.folding_config_file, in_engines(flat_hardware(ModelWrapper(source), cfg).hardware, settings), part)
     with build_in(folder.path, _recorded(model, source, config, settings, names), names) as results:
@@ -127,6 +136,9 @@ def _config(options: BuildOptions) -> dict[str, object]:
         config["stop_step"] = next((step for step in ESTIMATE_STEPS if step in names), ESTIMATE_STEPS[-1])
     elif finn_setup.vivado_on_path() and "step_create_stitched_ip" not in config["steps"]:
         config["steps"] = [*config["steps"], *VIVADO_STEPS]
+    if options.export is not None:
+        step = EXPORT_STEPS[options.export]
+        config["steps"] = [*(other for other in config["steps"] if step_name(other) != step_name(step)), step]
     if not config.get("fpga_part"):
         raise UserError("no FPGA part given; use --fpga-part, for example --fpga-part xcu250-figd2104-2L-e")
     return config | {"output_dir": str(options.output_dir.resolve())}
@@ -142,6 +154,14 @@ def _check_range(cfg: DataflowBuildConfig, steps: list[str]) -> None:
         cfg.start_step = None
     if cfg.start_step and cfg.stop_step and steps.index(cfg.start_step) > steps.index(cfg.stop_step):
         raise UserError(f"start step {cfg.start_step} comes after stop step {cfg.stop_step}: nothing would run")
+
+
+def _check_export(folder: BuildFolder, export: Export, stop_step: str | None) -> None:
+    """That the build comes to its export, and that nothing of others is in its place."""
+    step = step_name(EXPORT_STEPS[export])
+    if stop_step not in (None, step):
+        raise UserError(f"--export {export} is for a build that is verified, and this one stops after {stop_step}: leave one of them out")
+    refuse_foreign(folder.vivado)
 
 
 def _recorded(

@@ -79,6 +79,7 @@ class BuildFolder:
         self.parent = self.intermediate_models / "dataflow_parent.onnx"
         self.stitched = path / "stitched_ip"
         self.runtime_weights = path / "runtime_weights"
+        self.vivado = path / "vivado"
         self.rtl_logits = path / "verification_output" / "rtl_logits.npy"
         self.rtl_images = path / "verification_output" / "rtl_images.npy"
         self.settings = ResultFile(path / "vitprune.json", BuildSettings)

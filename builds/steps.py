@@ -36,6 +36,7 @@ from finn_vitprune.builds.timing import design_timing
 from finn_vitprune.builds.units import simulated_by_units
 from finn_vitprune.builds.verify import verify
 from finn_vitprune.builds.verify_units import FRAMES, verify_units
+from finn_vitprune.builds.vivado.export import VivadoTarget, export_vivado
 from finn_vitprune.custom_ops.engine import VitEngine, flattened
 from finn_vitprune.custom_ops.registry import hardware_op
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
@@ -340,6 +341,26 @@ def step_summarise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     summary.save(build.folder.path)
     if summary.no_text:
         raise DoesNotFit(f"the design {summary.no_text}")
+    return model
+
+
+@hardware_step
+def step_export_vivado(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
+    """``vivado``: the design as a folder of its own for Vivado, once the simulation has found it right."""
+    folder, verification, summary = build.folder, build.folder.verification.load(), summarise(model, build)
+    if verification is None:
+        raise UserError("step_export_vivado exports a design that was simulated: step_simulate comes before it")
+    if verification.rtl_mismatches or verification.class_changes:
+        raise AnswerIsNo(
+            f"nothing is exported: the RTL differs from the hardware graph in {verification.rtl_mismatches} values and the class of "
+            f"{verification.class_changes} images; `finn-vitprune report {folder.path}` shows the build"
+        )
+    if summary.no_text:
+        raise DoesNotFit(f"nothing is exported: the design {summary.no_text}")
+    target = VivadoTarget(build.part, build.cfg.synth_clk_period_ns, summary.model and summary.model.logit_scale)
+    simulated = build.images(build.parent).only(np.load(folder.rtl_images)).pixels
+    export_vivado(StitchedDesign.load(folder.stitched), folder.vivado, target, verification, simulated, np.load(folder.rtl_logits))
+    progress.line(f"exported for Vivado to {folder.vivado}; nothing of it was run in Vivado")
     return model
 
 

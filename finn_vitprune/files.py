@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import tokenize
 import zipfile
@@ -36,9 +37,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.close(descriptor)
         partial = Path(name)
         yield partial
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)
+        partial.chmod(0o666 & ~_umask())
         partial.replace(path)
     except OSError as error:
         if error.filename is None or is_partial(Path(error.filename)):
@@ -50,15 +49,48 @@ def whole_file(path: str | Path) -> Iterator[Path]:
                 partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that replaces ``path``, folder or nothing, when the block ends without an error.
+
+    After an error ``path`` is as it was and nothing else is left behind. All that ``path`` holds is deleted when it is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
+    try:
+        new = place / "new"
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.rename(place / "old")
+        try:
+            new.rename(path)
+        except OSError:
+            with suppress(FileNotFoundError):  # there was nothing
+                (place / "old").rename(path)
+            raise
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
 def is_partial(path: Path) -> bool:
-    """Whether a path is that of a file that was being written when its process was killed, or is being written."""
+    """Whether a path is that of a file or folder that was being written when its process was killed, or is being written."""
     return path.name.startswith(PARTIAL)
 
 
 def remove_partials(folder: Path) -> None:
     """Delete what killed processes were writing in ``folder`` and below, where nobody writes now."""
     for path in filter(is_partial, list(folder.rglob("*"))):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

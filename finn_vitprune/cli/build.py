@@ -64,6 +64,10 @@ def command(
     synth: Annotated[
         Literal["nodes", "none"], typer.Option(help="Synthesise every node with Yosys, or nothing.")
     ] = "nodes",
+    export: Annotated[
+        Optional[Literal["vivado"]],
+        typer.Option(help="Once all is verified, also write a folder for Vivado: sources, contents, Tcl, a host example (docs/vivado.md)."),
+    ] = None,
     part_resources: Annotated[Optional[Path], typer.Option(help="JSON or YAML with the resources of other parts.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of synthesis and of simulation unit by unit at a time.")] = 2,
     scheduler: params.Scheduler = None,
@@ -99,6 +103,7 @@ def command(
         estimate_only=estimate_only,
         start_step=start_step,
         stop_step=stop_step,
+        export=export,
         settings=BuildSettings(
             images=images,
             max_images=max_images,

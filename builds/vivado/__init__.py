@@ -1,0 +1,1 @@
+"""A build as a folder for AMD's Vivado: sources, contents, Tcl, constraints and a host example."""
