@@ -44,12 +44,14 @@ VIVADO_STEPS = (
 Export = Literal["vivado"]
 """For whom the build is exported."""
 EXPORT_STEPS: dict[Export, str] = {"vivado": "finn_vitprune.builds.steps.step_export_vivado"}
-"""The last step of a build that is exported."""
+"""What then comes after the simulation and the summary; FINN's steps for bitfiles, which take the graph apart, follow."""
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What the user asked for. ``model`` None is the bundled example; None elsewhere leaves the config's value."""
+    """What the user asked for. ``model`` None is the bundled example, ``export`` None is no export; None elsewhere leaves the config's
+    value.
+    """
 
     model: Path | None
     output_dir: Path
@@ -88,7 +90,7 @@ def build(options: BuildOptions) -> Path:
     names = list(map(step_name, steps))
     _check_range(cfg, names)
     if options.export is not None:
-        _check_export(folder, options.export, cfg.stop_step)
+        _check_export(folder, options.export, cfg.stop_step, names)
     if cfg.folding_config_file is not None:
         check_folding_file(cfg.folding_config_file, in_engines(flat_hardware(ModelWrapper(source), cfg).hardware, settings), part)
     with build_in(folder.path, _recorded(model, source, config, settings, names), names) as results:
@@ -137,8 +139,7 @@ def _config(options: BuildOptions) -> dict[str, object]:
     elif finn_setup.vivado_on_path() and "step_create_stitched_ip" not in config["steps"]:
         config["steps"] = [*config["steps"], *VIVADO_STEPS]
     if options.export is not None:
-        step = EXPORT_STEPS[options.export]
-        config["steps"] = [*(other for other in config["steps"] if step_name(other) != step_name(step)), step]
+        config["steps"] = _with_export(config["steps"], EXPORT_STEPS[options.export])
     if not config.get("fpga_part"):
         raise UserError("no FPGA part given; use --fpga-part, for example --fpga-part xcu250-figd2104-2L-e")
     return config | {"output_dir": str(options.output_dir.resolve())}
@@ -156,10 +157,17 @@ def _check_range(cfg: DataflowBuildConfig, steps: list[str]) -> None:
         raise UserError(f"start step {cfg.start_step} comes after stop step {cfg.stop_step}: nothing would run")
 
 
-def _check_export(folder: BuildFolder, export: Export, stop_step: str | None) -> None:
+def _with_export(steps: list[str], step: str) -> list[str]:
+    """The steps with an export among them: after the last of those that it looks at, in a config without any at the end."""
+    others = [other for other in steps if step_name(other) != step_name(step)]
+    before = [i for i, other in enumerate(others) if step_name(other) in ("step_simulate", "step_summarise")]
+    place = before[-1] + 1 if before else len(others)
+    return [*others[:place], step, *others[place:]]
+
+
+def _check_export(folder: BuildFolder, export: Export, stop_step: str | None, steps: list[str]) -> None:
     """That the build comes to its export, and that nothing of others is in its place."""
-    step = step_name(EXPORT_STEPS[export])
-    if stop_step not in (None, step):
+    if stop_step is not None and steps.index(stop_step) < steps.index(step_name(EXPORT_STEPS[export])):
         raise UserError(f"--export {export} is for a build that is verified, and this one stops after {stop_step}: leave one of them out")
     refuse_foreign(folder.vivado)
 

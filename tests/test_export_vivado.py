@@ -13,13 +13,15 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from conftest import PART
+from pyslang import Bag, SourceManager
 from pyslang.ast import Compilation, InstanceSymbol
+from pyslang.parsing import PreprocessorOptions
 from pyslang.syntax import SyntaxTree
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from vivado_mock import Call, Netlist, ScriptError, run_script
 
-from finn_vitprune.builds.build import BuildOptions, build
+from finn_vitprune.builds.build import EXPORT_STEPS, BuildOptions, _with_export, build
 from finn_vitprune.builds.folder import BuildFolder, ResultFile
 from finn_vitprune.builds.images import to_patches
 from finn_vitprune.builds.settings import BuildSettings
@@ -99,13 +101,15 @@ def sources(folder: Path) -> list[Path]:
 
 
 def elaborated(folder: Path) -> tuple[InstanceSymbol, list]:
-    """The top by slang, and its complaints."""
-    found = Compilation()
+    """The top by slang, and its errors; ``SYNTHESIS`` is defined, as Vivado does (UG901, Verilog Macros)."""
+    preprocessor = PreprocessorOptions()
+    preprocessor.predefines = ["SYNTHESIS"]
+    options, manager, found = Bag([preprocessor]), SourceManager(), Compilation()
     for path in sources(folder):
-        found.addSyntaxTree(SyntaxTree.fromFile(str(path)))
-    complaints = list(found.getAllDiagnostics())
+        found.addSyntaxTree(SyntaxTree.fromFile(str(path), manager, options))
+    errors = [complaint for complaint in found.getAllDiagnostics() if complaint.isError()]
     (top,) = found.getRoot().topInstances
-    return top, complaints
+    return top, errors
 
 
 def netlist(folder: Path) -> Netlist:
@@ -185,11 +189,13 @@ def test_no_file_names_a_place_of_this_machine(folder, divided_folder, built):
             assert not [place for place in places if place.encode() in path.read_bytes()], path
 
 
-def test_verilator_and_slang_accept_the_sources_alone(folder):
+def test_verilator_and_slang_accept_the_sources_alone(divided_folder, tmp_path):
+    """To slang they are as to Vivado, which brings the primitive DSP48E2."""
+    folder = shutil.copytree(divided_folder, tmp_path / "v")
     warnings = [f"-Wno-{name}" for name in SILENT]
     toolchain.run_verilator(["--lint-only", "-Wall", *warnings, "-f", "sources.f", "--top-module", TOP], folder)
-    top, complaints = elaborated(folder)
-    assert top.name == TOP and not [str(c.code) for c in complaints if c.isError()]
+    top, errors = elaborated(folder)
+    assert top.name == TOP and {(str(error.code), *error.args) for error in errors} == {("DiagCode(UnknownModule)", "DSP48E2")}
 
 
 def test_lint_finds_a_source_that_is_missing(folder):
@@ -222,8 +228,10 @@ def test_the_host_example_packs_as_the_project_does(folder, built, host, small_b
     assert np.array_equal(example.from_beats(answer), unpack(answer, design.output).reshape(3, -1))
     assert example.scale == Summary.load(built.path).model.logit_scale
     for wrong in (small_build.images[0], small_build.images.astype(np.int64), small_build.images[:, :4], small_build.images[:0]):
-        with pytest.raises(ValueError, match=r"the accelerator takes uint8 \[images, \*\[8, 8, 1\]\]"):
+        with pytest.raises(ValueError, match=r"the accelerator takes uint8 \[images, 8, 8, 1\]"):
             example.to_beats(wrong)
+        with pytest.raises(ValueError, match="the accelerator takes"):
+            example.logits(wrong)
 
 
 @pytest.mark.parametrize("place", ["folder", "divided_folder"])
@@ -341,6 +349,17 @@ def test_the_scripts_are_in_tcl_8_5(folder):
         assert not re.search(r"\b(lmap|try|tailcall|coroutine|yield|dict map|string cat)\b", re.sub(r"#.*", "", (folder / name).read_text()))
 
 
+def test_pythons_own_tcl_does_what_tclsh_does(built, tmp_path, monkeypatch):
+    folder = shutil.copytree(built.vivado, tmp_path / "v")
+    found = netlist(folder)
+    calls = [run_all(folder, tmp_path, found)]
+    for name in ("ip", "work"):
+        shutil.rmtree(folder / name)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    calls.append(run_all(folder, tmp_path, found))
+    assert calls[0] == calls[1]
+
+
 @pytest.mark.parametrize("line, text", [
     ("synth_design -top a -part b -mod out_of_context", "synth_design has no option -mod"),
     (f"read_verilog {__file__}; synth_design -top a -part b -mode out_of_contex", "-mode is one of default out_of_context"),
@@ -414,7 +433,7 @@ def test_files_of_others_are_named_and_kept(built, options):
     mine.write_text("hours of work")
     before = sha256(built.vivado / SUMS)
     try:
-        with pytest.raises(UserError, match=rf"{mine} is not a file of the export to {built.vivado}.*: move it"):
+        with pytest.raises(UserError, match=rf"{mine} is not of the export to {built.vivado}.*: move it"):
             build(replace(options, start_step=STEP))
         assert mine.read_text() == "hours of work" and sha256(built.vivado / SUMS) == before
     finally:
@@ -439,7 +458,7 @@ def test_without_a_record_an_edited_file_is_named_and_kept(folder, built, small_
 
 def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "vivado").write_text("mine")
-    with pytest.raises(UserError, match="vivado is not a file of the export"):
+    with pytest.raises(UserError, match="vivado is not of the export"):
         refuse_foreign(tmp_path / "vivado")
     refuse_foreign(tmp_path / "nothing")
 
@@ -498,6 +517,18 @@ def test_what_is_wrong_or_was_not_simulated_is_not_exported(built, options, monk
     monkeypatch.undo()
     build(replace(options, start_step=STEP))
     assert built.vivado.is_dir()
+
+
+@pytest.mark.parametrize("steps, place", [
+    (["step_tidy_up", "a.step_simulate", "step_hw_ipgen"], 2),
+    (["step_tidy_up", "a.step_simulate", "a.step_summarise", "step_hw_ipgen"], 3),
+    (["step_tidy_up", "a.step_stitch"], 2),
+    (["step_tidy_up", "b.step_export_vivado", "a.step_simulate"], 2),
+])
+def test_the_export_follows_what_it_looks_at_in_a_config_of_the_users(steps, place):
+    with_export = _with_export(steps, EXPORT_STEPS["vivado"])
+    assert with_export.index(EXPORT_STEPS["vivado"]) == place
+    assert [step for step in with_export if "export" not in step] == [step for step in steps if "export" not in step]
 
 
 def test_what_does_not_fit_is_not_exported(options, tmp_path):

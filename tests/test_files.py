@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import random
 import resource
 import shutil
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 
 from finn_vitprune.errors import describe
-from finn_vitprune.files import BROKEN_ARRAYS, is_partial, remove_partials, whole_file, write_text
+from finn_vitprune.files import BROKEN_ARRAYS, is_partial, remove_partials, whole_file, whole_folder, write_text
+
+UMASK = os.umask(0)
+os.umask(UMASK)
 
 
 @pytest.fixture
@@ -61,6 +65,41 @@ def test_what_a_killed_process_was_writing_can_be_removed(tmp_path):
     assert [is_partial(p) for p in sorted((tmp_path / "report").iterdir())] == [True, False, False]
     remove_partials(tmp_path)
     assert sorted(p.name for p in (tmp_path / "report").iterdir()) == ["next.json", "result.json"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "made" / "folder"
+    for error in (KeyboardInterrupt, ValueError):
+        with pytest.raises(error), whole_folder(path) as new:
+            (new / "half").write_text("half")
+            raise error
+        assert not list(path.parent.iterdir())
+    for text in ("first", "second"):
+        with whole_folder(path) as new:
+            write_text(new / text, text)
+            assert path.exists() == (text == "second")
+        assert [p.name for p in path.iterdir()] == [text] and list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o777 & ~UMASK
+    with pytest.raises(ValueError), whole_folder(path) as new:
+        raise ValueError
+    assert (path / "second").read_text() == "second"
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path):
+    path = tmp_path / "folder"
+    with whole_folder(path) as new:
+        write_text(new / "old", "old")
+    with pytest.raises(OSError), whole_folder(path) as new:
+        new.rmdir()
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder", "old"]
+
+
+def test_a_folder_that_a_killed_process_was_writing_can_be_removed(tmp_path):
+    with whole_folder(tmp_path / "next") as new:
+        write_text(new / "text", "text")
+        shutil.copytree(new.parent, new.parent.with_name(f"{new.parent.name}-killed"))
+    remove_partials(tmp_path)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["next", "text"]
 
 
 def test_every_damage_of_an_array_file_is_a_known_error():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from finn_vitprune import load_port
+from finn_vitprune import __version__, load_port
 from finn_vitprune.builds.images import input_shape, to_patches
 from finn_vitprune.builds.stitch import CONSTRAINTS, TOP, StitchedDesign
 from finn_vitprune.builds.verify import Verification
@@ -88,9 +87,9 @@ def refuse_foreign(folder: Path) -> None:
         UserError: a file is there that no export wrote; the text names it.
     """
     known = _sums(folder)
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder] if folder.exists() else []:
-        if not path.is_dir() and str(path.relative_to(folder)) not in {SUMS, *known}:
-            raise UserError(f"{path} is not a file of the export to {folder}, which would replace it: move it, or the folder, to another place")
+    for path in [folder, *sorted(folder.rglob("*"))]:
+        if (path.is_file() or path.is_symlink()) and str(path.relative_to(folder)) not in {SUMS, *known}:
+            raise UserError(f"{path} is not of the export to {folder}, which would replace it: move it, or the folder, to another place")
 
 
 def export_vivado(
@@ -128,7 +127,7 @@ def _write(
         (new / part).mkdir()
     sources = [*design.sources, f"{TOP}.v"]
     for name in sources:
-        write_text(new / "rtl" / name, with_mem_names((design.folder / name).read_text()))
+        write_text(new / "rtl" / name, _with_mem_names((design.folder / name).read_text()))
     roms = sorted(name for name in design.digests if name.endswith(".hex"))
     contents = [f"{Path(name).stem}.mem" for name in roms]
     for name, mem in zip(roms, contents):
@@ -145,8 +144,8 @@ def _write(
     np.save(new / "vectors" / "images.npy", pixels)
     np.save(new / "vectors" / "logits.npy", logits.astype(np.int32))
     values = {
-        "top": TOP, "target": target, "sources": sources, "contents": contents, "host": described, "verification": verification,
-        "design": design, "pblocks": CONSTRAINTS if placed else None, "images": len(pixels),
+        "top": TOP, "version": __version__, "target": target, "sources": sources, "contents": contents, "host": described,
+        "verification": verification, "pblocks": CONSTRAINTS if placed else None, "images": len(pixels),
         "axilite": [name for _, name, _ in axilite.SIGNALS],
     }  # fmt: skip
     for name in SCRIPTS:
@@ -154,7 +153,7 @@ def _write(
     write_text(new / HOST_EXAMPLE, _rendered(Path(HOST_EXAMPLE).name, values))
 
 
-def with_mem_names(source: str) -> str:
+def _with_mem_names(source: str) -> str:
     """A source whose ROMs read files of the suffix that Vivado's ``read_mem`` takes."""
     return _ROM_NAME.sub('.mem"', source)
 
@@ -167,7 +166,7 @@ def _describe(design: StitchedDesign, folder: Path, target: VivadoTarget) -> Hos
     load = design.loads[0].port if design.loads else None
     streams = HostStream.of("s_axis_0", design.input), HostStream.of("m_axis_0", design.output)
     described = HostDescription(TOP, image, *streams, load, target.logit_scale)
-    write_json(folder / "accelerator.json", json.loads(json.dumps(asdict(described))))
+    write_json(folder / "accelerator.json", asdict(described))
     np.save(folder / "input_order.npy", order.astype(np.int32))
     shutil.copyfile(beats.__file__, folder / "beats.py")
     return described
