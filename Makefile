@@ -3,7 +3,8 @@
 # prove: all formal proofs; mutants: SEED's sample of faulty units (of UNIT alone) against their checks; sweep: units drawn
 # at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
 # (docs/proof.md), with ENGINES=1 on engines; engines: the examples on engines (docs/engines.md); route: units on a
-# Lattice ECP5, beside the results.json BEFORE (docs/timing.md).
+# Lattice ECP5, beside the results.json BEFORE (docs/timing.md); notebooks: execute them (those whose names begin with NAMES) and store
+# their outputs.
 # setup does nothing when nothing changed; the others call it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -17,7 +18,7 @@ STAMP := $(VENV)/.installed
 # Small vision transformers run slower with several threads; the tests bring their own processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test prove mutants sweep random-builds engines route clean
+.PHONY: setup demo test prove mutants sweep random-builds engines route notebooks clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -55,6 +56,9 @@ engines: setup
 route: setup
 	$(BIN)/finn-vitprune build --fpga-part U250 --target-fps 5000 --mac-style portable --synth none --stop-step step_stitch -o build/route
 	$(BIN)/python -m finn_vitprune.bench.route --build build/route --encoder 1 -o builds/results/route $(if $(BEFORE),--before $(BEFORE))
+
+notebooks: setup
+	$(BIN)/python -m tests.run_notebooks $(NAMES)
 
 clean:
 	rm -rf build $(VENV)

@@ -14,7 +14,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import VitOp, divisors
-from finn_vitprune.custom_ops.engine_times import EngineTimes, engine_cycles
+from finn_vitprune.custom_ops.engine_times import EngineTimes, UnitPass, engine_cycles
 from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.load_chain import LOAD_IN, LOAD_OUT, LoadChainBackend, chain_pins
 from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
@@ -168,6 +168,14 @@ class VitEngine(VitOp):
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """A lone frame goes through all encoders."""
         return EngineTimes(self.hardware).batch(1, lambda _: inputs[0])
+
+    def passes(self, frames: int) -> list[UnitPass]:
+        """Every pass through a unit while a batch of so many frames, which are there at once, goes through all encoders, by formula."""
+        times = EngineTimes(self.hardware)
+        tokens = times.port.of_encoder(0).tokens
+        at_once = TokenTimes((0.0,) * tokens, (0.0,) * tokens)
+        times.batch(frames, lambda _: at_once)
+        return times.passes
 
     def macs(self) -> int:
         return sum(getCustomOp(node).macs() for node in self.body.graph.node)

@@ -18,13 +18,21 @@ if TYPE_CHECKING:
     from finn_vitprune.exploration.ledger import Explored, ExploreSettings
     from finn_vitprune.exploration.points import Target
     from finn_vitprune.exploration.space import Space, variants_of
+    from finn_vitprune.export.metadata import ModelMetadata
     from finn_vitprune.importing.options import FineTune, ImportOptions
     from finn_vitprune.importing.workflow import Imported, import_model
     from finn_vitprune.ingest.check.check import check
     from finn_vitprune.ingest.check.checked import Checked
+    from finn_vitprune.report.build_pictures import build_picture
+    from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.summary import Summary
+    from finn_vitprune.report.tables import TextTable
     from finn_vitprune.training.config import TrainConfig, load_config
+    from finn_vitprune.training.pictures import kept_patches, picture
     from finn_vitprune.training.train import train
+    from finn_vitprune.transforms.insert_streams import InsertStreams
+    from finn_vitprune.transforms.lower import lower
+    from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 __version__ = "0.1.0"
 
@@ -37,13 +45,21 @@ _PLACES = {
     "exploration.ledger": ("Explored", "ExploreSettings"),
     "exploration.points": ("Target",),
     "exploration.space": ("Space", "variants_of"),
+    "export.metadata": ("ModelMetadata",),
     "importing.options": ("FineTune", "ImportOptions"),
     "importing.workflow": ("Imported", "import_model"),
     "ingest.check.check": ("check",),
     "ingest.check.checked": ("Checked",),
+    "report.build_pictures": ("build_picture",),
+    "report.builds": ("build_tables",),
     "report.summary": ("Summary",),
+    "report.tables": ("TextTable",),
     "training.config": ("TrainConfig", "load_config"),
+    "training.pictures": ("kept_patches", "picture"),
     "training.train": ("train",),
+    "transforms.insert_streams": ("InsertStreams",),
+    "transforms.lower": ("lower",),
+    "transforms.tidy_lowered": ("TidyLowered",),
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = sorted(_HOMES)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.errors import UserError
+from finn_vitprune.graph.reading import read_proto
 
 SIZES = ("macs_dense", "macs_pruned", "macs", "params_dense", "params", "index_bits", "tokens", "heads", "neurons")
 
@@ -58,6 +60,15 @@ class ModelMetadata:
         for field, value in vars(self).items():
             text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=BlockMask.pack)
             model.set_metadata_prop(field, text)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "ModelMetadata":
+        """The metadata of the model file at ``path``.
+
+        Raises:
+            UserError: no such file, it is not an ONNX file, or it was not exported by this package.
+        """
+        return cls.read(ModelWrapper(read_proto(Path(path))))
 
     @classmethod
     def read(cls, model: ModelWrapper) -> "ModelMetadata":

@@ -136,7 +136,7 @@ class ZeroPoint(nn.Module):
         return 0 if self.lowest is None else zero_point(self.lowest, scale, bits)
 
     def forward(self, x: Tensor, scale: Tensor, bit_width: Tensor) -> Tensor:
-        return torch.full_like(scale, self.code(float(scale), int(bit_width)))
+        return torch.full_like(scale, self.code(float(scale.detach()), int(bit_width)))
 
 
 class WeightScale(nn.Module):

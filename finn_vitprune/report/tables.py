@@ -40,6 +40,10 @@ class TextTable:
         alignment = "|--|" + "--:|" * (len(self.columns) - 1)
         return "\n".join([markdown_row(self.columns), alignment, *map(markdown_row, self.rows)])
 
+    def _repr_markdown_(self) -> str:
+        """What notebooks show."""
+        return "\n\n".join([f"**{self.title}**", self.markdown(), *([self.note] if self.note else [])])
+
 
 def markdown_row(cells: Sequence[str]) -> str:
     """One line of a Markdown table."""

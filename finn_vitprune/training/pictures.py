@@ -18,28 +18,55 @@ POOL = 256
 """Images are drawn from at least so many held-out ones, however few are shown."""
 
 
-def picture(path: Path, what: str, images: int, seed: int) -> Figure:
-    """What the run of the checkpoint ``path`` learned.
+def picture(path: Path, what: str, images: int = 8, seed: int = 0) -> Figure:
+    """What a training run learned.
 
     Args:
+        path: its folder or its checkpoint.
         what: ``tokens``, ``masks``, ``scores`` or ``history``.
         images: held-out images of ``tokens``, drawn with ``seed``.
     Raises:
         UserError: no checkpoint of a finished run, or one that has nothing of this kind to show.
     """
-    content = checkpoint.load(path)
-    config = parse_config(content["config"], str(path))
-    _check(path, what, config, checkpoint.TrainingProgress(**content["progress"]))
+    path, content, config = _finished(path, what)
     if what == "history":
         return pictures.history_figure(content["progress"] | {"config": content["config"]})
-    run = TrainingRun(config, path.parent)
-    run.restore(content)
+    run = _restored(path, content, config)
     if what == "tokens":
         return _tokens(run, images, seed)
     masks = run.scores.final_masks()
     if what == "masks":
         return pictures.mask_figure(masks, config.prune.block_size)
     return pictures.score_figure(run.scores, masks)
+
+
+def kept_patches(path: Path, images: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Which patches of images each token drop of a trained network leaves.
+
+    Args:
+        path: folder of the training run, or its checkpoint.
+        images: uint8 ``[F, H, W, C]``.
+    Returns:
+        For each encoder that drops tokens its number, from 1, and bool ``[F, patches]`` (row by row).
+    Raises:
+        UserError: no checkpoint of a finished run, or the network drops no tokens.
+    """
+    return pictures.kept_patches(small_network(_restored(*_finished(path, "tokens"))), images)
+
+
+def _finished(path: Path, what: str) -> tuple[Path, dict, TrainConfig]:
+    """The checkpoint of a run that is over and has ``what`` to show: its path, what it holds, and its configuration."""
+    path = Path(path) / checkpoint.FILE if Path(path).is_dir() else Path(path)
+    content = checkpoint.load(path)
+    config = parse_config(content["config"], str(path))
+    _check(path, what, config, checkpoint.TrainingProgress(**content["progress"]))
+    return path, content, config
+
+
+def _restored(path: Path, content: dict, config: TrainConfig) -> TrainingRun:
+    run = TrainingRun(config, path.parent)
+    run.restore(content)
+    return run
 
 
 def _check(path: Path, what: str, config: TrainConfig, progress: checkpoint.TrainingProgress) -> None:
