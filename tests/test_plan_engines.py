@@ -72,6 +72,21 @@ def test_a_plan_is_as_the_graph_that_it_wrote(goals, goal):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("engine plans")
+@pytest.mark.parametrize("frames", [1, 2])
+def test_passes_of_a_batch_are_encoder_by_encoder(goals, frames):
+    (engine,) = engines_of(goals["throughput"][0])
+    passes = engine.passes(frames)
+    units = {p.unit for p in passes}
+    for unit in (name for name in units if name.endswith(("_QKV", "_attention", "_MLP_2"))):
+        own = [p for p in passes if p.unit == unit]
+        assert [p.encoder for p in own] == [encoder for encoder in range(4) for _ in range(frames)]
+        assert all(p.first <= p.last for p in own) and all(a.last < b.last for a, b in zip(own, own[1:]))
+    if frames == 1:
+        assert max(p.last for p in passes) <= engine_cycles(engine.hardware).latency
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
 def test_each_goal_is_better_at_what_it_is_for(goals):
     """Both are searches downhill: with one image in flight they may end in one plan, and that for latency may have a little more rate."""
     (fast, rate), (soon, latency) = goals["throughput"], goals["latency"]
