@@ -84,7 +84,9 @@ def test_notebooks_use_the_public_interface(path):
     for cell in code_cells(read(path)):
         code = "\n".join(line for line in cell.source.split("\n") if not line.startswith("%"))
         for node in ast.walk(ast.parse(code)):
-            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
             own = {m for m in modules if m.split(".")[0] == "finn_vitprune"}
             assert own <= PUBLIC_MODULES, own
             if own and isinstance(node, ast.ImportFrom):
