@@ -181,7 +181,7 @@ def _recorded(
         "model": f"{model.name} (SHA-256 {hashlib.sha256(source.SerializeToString()).hexdigest()[:16]})",
         **config, **dict(settings), "steps": steps,
     }
-    left_out = ("start_step", "stop_step", "inject_steps_before", "inject_steps_after", "workers")
+    left_out = ("start_step", "stop_step", "inject_steps_before", "inject_steps_after", "jobs")
     found = {name: value for name, value in found.items() if name not in left_out and value is not None}
     for name, value in found.items():
         if isinstance(value, str | Path) and Path(value).is_file():

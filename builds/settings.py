@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import NO_SHELL
@@ -58,7 +58,7 @@ class BuildSettings(BaseModel):
     budget: Budget = Field(Budget(), description="shares of the part that a plan may use")
     shell: str = Field(NO_SHELL, description="what else is on the part: none, or a shell of the table")
     part_resources: Path | None = Field(None, description="JSON or YAML with the resources of other parts")
-    workers: int = Field(2, ge=1, description="processes of synthesis and of simulation unit by unit at a time")
+    jobs: int = Field(2, ge=1, validation_alias=AliasChoices("jobs", "workers"), description="processes of synthesis and of simulation unit by unit at a time")
     seed: int = 0
 
     @property

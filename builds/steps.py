@@ -274,7 +274,7 @@ def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     if simulated_by_units(design, settings.simulation):
         images = drawn.only(drawn.index[drawn.some(settings.max_images or FRAMES)])
         patches = to_patches(build.parent, images.pixels)
-        result, logits, seconds = verify_units(model, design, patches, settings.traced_images, settings.workers, settings.seed)
+        result, logits, seconds = verify_units(model, design, patches, settings.traced_images, settings.jobs, settings.seed)
         build.folder.simulation_seconds.save(seconds)
     else:
         images, patches = drawn, to_patches(build.parent, drawn.pixels)
@@ -324,7 +324,7 @@ def step_synthesise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     units = flattened(model)
     jobs = [node_job(getCustomOp(node)) for node in units.graph.node]
     found = {}
-    for job, netlist in map_many(jobs, build.settings.workers):
+    for job, netlist in map_many(jobs, build.settings.jobs):
         found[job] = netlist
         progress.status(f"synthesised {len(found)} of {len(jobs)} nodes")
     timing = {job.top: found[job].timing for job in jobs}

@@ -311,7 +311,7 @@ def test_only_what_is_missing_or_of_other_sources_runs_again(tiny, tmp_path, mon
 
 
 def test_several_processes_find_the_same_cycles(tiny):
-    asked = tiny_plan(parts=(Measurement.CYCLES,), blocks=(4, 8), workers=2)
+    asked = tiny_plan(parts=(Measurement.CYCLES,), blocks=(4, 8), jobs=2)
     rows = run.run(asked, BenchResults()).rows
     assert {row.b for row in rows} == {4, 8} and all(row.cycles.exact for row in rows)
     assert [row.cycles for row in rows if row.b == 4] == [row.cycles for row in tiny[1].rows]
@@ -511,7 +511,7 @@ def test_rows_of_every_kind_survive_the_file(tmp_path):
 )
 def test_a_file_of_something_else_is_refused(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
-    with pytest.raises(UserError, match=r"--json .*r.json holds no results of bench-units"):
+    with pytest.raises(UserError, match=r"--json-file .*r.json holds no results of bench-units"):
         BenchResults(tmp_path / "r.json")
 
 
@@ -532,14 +532,14 @@ def test_weights_in_ultraram_are_measured_beside_the_others(tiny):
     (["--shape", "384"], "--shape 384: expected two positive numbers, for example 384x1152"),
     (["--shape", "0x4"], "--shape 0x4: expected two positive numbers"),
     (["--bits", "8"], "--bits 8: expected two positive numbers, for example 8x4"),
-    (["--keep", "1.5"], "'--keep': 1.5 is not a share: use more than 0 and at most 1"),
-    (["--keep", "half"], "'--keep': half is not a share"),
+    (["--block-keep", "1.5"], "'--block-keep': 1.5 is not a share: use more than 0 and at most 1"),
+    (["--block-keep", "half"], "'--block-keep': half is not a share"),
     (["--fold", "0"], "'--fold': Input should be greater than or equal to 1"),
-    (["--block", "-3"], "'--block': Input should be greater than or equal to 1"),
-    (["--part", "speed"], "--part speed is unknown: use cycles, resources, token-drop, finn"),
+    (["--block-size", "-3"], "'--block-size': Input should be greater than or equal to 1"),
+    (["--measure", "speed"], "--measure speed is unknown: use cycles, resources, token-drop, finn"),
     (["--mac-style", "fpga"], "--mac-style fpga is unknown: use portable, dsp48e2, lut"),
     (["--ram-style", "uram"], "--ram-style uram is unknown: use auto, block, distributed, ultra"),
-    (["--part", "cycles", "--masks-from", "none.onnx"], "model file none.onnx does not exist"),
+    (["--measure", "cycles", "--masks-from", "none.onnx"], "model file none.onnx does not exist"),
 ])  # fmt: skip
 def test_wrong_flags_are_named(arguments, text, capsys):
     assert command(["bench-units", *arguments]) == 2
@@ -549,8 +549,8 @@ def test_wrong_flags_are_named(arguments, text, capsys):
 
 def test_the_command_writes_limits_and_fails_when_one_is_missed(tiny, tmp_path, capsys):
     path, found, _ = tiny
-    flags = "--shape 16x16 --block 4 --fold 12 --bits 4x4 --mac-style portable --masks 2 --keep 1 --keep 0.5"
-    flags = [*flags.split(), "--part", "cycles", "--part", "resources", "--json", str(path)]
+    flags = "--shape 16x16 --block-size 4 --fold 12 --bits 4x4 --mac-style portable --masks 2 --block-keep 1 --block-keep 0.5"
+    flags = [*flags.split(), "--measure", "cycles", "--measure", "resources", "--json-file", str(path)]
     flags += ["--markdown", str(tmp_path / "units.md")]
     missed = Checks()
     tables(found.rows, [], [], missed)

@@ -146,7 +146,7 @@ def test_a_folder_of_other_settings_or_a_broken_file_is_refused(tmp_path, capsys
     Explored(settings=SETTINGS).save(tmp_path)
     model = tmp_path / "net.onnx"
     random_vit()[0].save(str(model))
-    command = ["explore", str(model), "--parts", "U250", "-o", str(tmp_path)]
+    command = ["explore", str(model), "--fpga-part", "U250", "-o", str(tmp_path)]
     assert run([*command, "--clk-ns", "5"]) == 2
     assert "clk_ns" in (said := capsys.readouterr().err) and "use another folder" in said and said.count("\n") == 1
     (tmp_path / "explore.json").write_text('{"format": 1, "rows": 3}')
@@ -157,18 +157,18 @@ def test_a_folder_of_other_settings_or_a_broken_file_is_refused(tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--parts", ""], "--parts '': give one at least"),
-        (["--parts", "nothing"], "nothing"),
-        (["--parts", "U250", "--engines", "1,x"], "--engines x: use numbers of 1 or more, or pipeline"),
-        (["--parts", "U250", "--frames-in-flight", "0"], "--frames-in-flight 0: use numbers of 1 or more"),
-        (["--parts", "U250", "--goal", "speed"], "--goal speed: use throughput or latency"),
-        (["--parts", "U250", "--bits", "6"], "--bits 6: use 8 or 4"),
-        (["--parts", "U250", "--bits", "8"], "is QONNX, pruned and quantised already: leave out --bits"),
-        (["--parts", "U250", "--block-keep", "0.5"], "say how many bits, too, as --bits 8"),
-        (["--parts", "U250", "--bits", "8", "--block-keep", "2"], "--block-keep 2 is not a share"),
-        (["--parts", "U250", "--bits", "8", "--block-keep", "0.5,0.7", "--pair"], "--pair: 2 shares of blocks and 1 of tokens"),
-        (["--parts", "U250", "--build", "some"], "--build some: use best:N, as best:3, or pareto"),
-        (["--parts", "U250", "--scheduler", "tcp://127.0.0.1:1"], "--scheduler tcp://127.0.0.1:1: no Dask scheduler answers there"),
+        (["--fpga-part", ""], "--fpga-part '': give one at least"),
+        (["--fpga-part", "nothing"], "nothing"),
+        (["--fpga-part", "U250", "--engines", "1,x"], "--engines x: use numbers of 1 or more, or pipeline"),
+        (["--fpga-part", "U250", "--frames-in-flight", "0"], "--frames-in-flight 0: use numbers of 1 or more"),
+        (["--fpga-part", "U250", "--goal", "speed"], "--goal speed: use throughput or latency"),
+        (["--fpga-part", "U250", "--bits", "6"], "--bits 6: use 8 or 4"),
+        (["--fpga-part", "U250", "--bits", "8"], "is QONNX, pruned and quantised already: leave out --bits"),
+        (["--fpga-part", "U250", "--block-keep", "0.5"], "say how many bits, too, as --bits 8"),
+        (["--fpga-part", "U250", "--bits", "8", "--block-keep", "2"], "--block-keep 2 is not a share"),
+        (["--fpga-part", "U250", "--bits", "8", "--block-keep", "0.5,0.7", "--pair"], "--pair: 2 shares of blocks and 1 of tokens"),
+        (["--fpga-part", "U250", "--build", "some"], "--build some: use best:N, as best:3, or pareto"),
+        (["--fpga-part", "U250", "--scheduler", "tcp://127.0.0.1:1"], "--scheduler tcp://127.0.0.1:1: no Dask scheduler answers there"),
     ],
 )  # fmt: skip
 def test_wrong_options_are_one_line_and_write_nothing(tmp_path, capsys, monkeypatch, arguments, said):
@@ -183,7 +183,7 @@ def test_wrong_options_are_one_line_and_write_nothing(tmp_path, capsys, monkeypa
 
 def test_a_float_model_needs_bits(tmp_path, capsys):
     model = export(small_timm(), tmp_path / "float.onnx")
-    assert run(["explore", str(model), "--parts", "U250", "-o", str(tmp_path / "out")]) == 2
+    assert run(["explore", str(model), "--fpga-part", "U250", "-o", str(tmp_path / "out")]) == 2
     assert "is not QONNX: say how many bits, as --bits 8,4" in capsys.readouterr().err
 
 
@@ -196,7 +196,7 @@ def explored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explore")
     random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")[0].save(str(folder / "net.onnx"))
     space = Space(variants_of((folder / "net.onnx",), (), ("1",), ("1",)), ("ZCU104",), (None, 1, 3), (1, 2), ("throughput",))
-    exploration = Exploration(space, SETTINGS, folder / "out", workers=2, command="finn-vitprune explore")
+    exploration = Exploration(space, SETTINGS, folder / "out", jobs=2, command="finn-vitprune explore")
     return exploration, explore(exploration)
 
 
@@ -235,7 +235,7 @@ def test_what_is_there_is_not_done_again(explored, tmp_path):
 @pytest.mark.whole
 def test_a_killed_exploration_goes_on(tmp_path):
     random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")[0].save(str(tmp_path / "net.onnx"))
-    arguments = ["explore", str(tmp_path / "net.onnx"), "--parts", "ZCU104,U250", "--engines", "pipeline,1", "--workers", "1", "-o", str(tmp_path / "out")]
+    arguments = ["explore", str(tmp_path / "net.onnx"), "--fpga-part", "ZCU104,U250", "--engines", "pipeline,1", "--jobs", "1", "-o", str(tmp_path / "out")]
     command = [sys.executable, "-u", "-m", "finn_vitprune", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
@@ -283,7 +283,7 @@ def test_another_model_under_the_same_name_is_planned_anew(explored, tmp_path):
 def test_a_float_model_is_imported_at_all_bits_and_its_commands_make_it_again(tmp_path, capsys):
     model = export(small_timm(), tmp_path / "float.onnx")
     out = tmp_path / "out"
-    command = ["explore", str(model), "--parts", "ZCU104", "--bits", "8,4/8", "--block-keep", "0.5", "--token-keep", "0.5", "-o", str(out)]
+    command = ["explore", str(model), "--fpga-part", "ZCU104", "--bits", "8,4/8", "--block-keep", "0.5", "--token-keep", "0.5", "-o", str(out)]
     assert run(command) == 0
     printed = capsys.readouterr().out
     assert "2 designs, 2 fit, 0 failed" in printed
@@ -306,7 +306,7 @@ def test_with_data_the_answers_are_known(tmp_path):
     np.savez(tmp_path / "images.npz", images=np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8))
     space = Space(variants_of((model,), ((8, 8),), ("1",), ("1",)), ("ZCU104",), (None,), (1,), ("throughput",))
     settings = SETTINGS.model_copy(update={"data": f"npz:{tmp_path}/images.npz"})
-    (found,) = explore(Exploration(space, settings, tmp_path / "out", workers=1)).rows
+    (found,) = explore(Exploration(space, settings, tmp_path / "out", jobs=1)).rows
     assert found.quality.images == 8 and found.quality.cosine > 0.9 and found.quality.accuracy is None
 
 
@@ -317,7 +317,7 @@ def test_a_network_that_cannot_be_made_fails_its_rows_alone(tmp_path, monkeypatc
         random_vit(depth=depth)[0].save(str(sources[-1]))
     monkeypatch.setattr(exploring, "make_network", fails_for_two)
     space = Space(variants_of(tuple(sources), (), ("1",), ("1",)), ("ZCU104",), (None,), (1,), ("throughput",))
-    found = explore(Exploration(space, SETTINGS, tmp_path / "out", workers=1))
+    found = explore(Exploration(space, SETTINGS, tmp_path / "out", jobs=1))
     assert [bool(r.plan) for r in found.rows] == [True, False]
     assert found.rows[1].reason == "RuntimeError: of two"
 

@@ -351,7 +351,7 @@ def test_images_and_seed_choose_what_is_shown(finished, tmp_path):
         assert run(["picture", str(finished), "-o", str(path), "--what", "tokens", *options]) == 0
         return imread(path)
 
-    eight, three, other = picture(), picture("--images", "3"), picture("--images", "3", "--seed", "1")
+    eight, three, other = picture(), picture("--max-images", "3"), picture("--max-images", "3", "--seed", "1")
     assert eight.shape[0] > 2 * three.shape[0] and eight.shape[1] == three.shape[1]
     assert three.shape == other.shape and (three != other).any()
 
@@ -370,8 +370,8 @@ def test_the_history_needs_no_data(finished, tmp_path):
         ("f.png", ["--what", "masks"], "f.png: is a folder, a file is needed"),
         ("a.png", ["--what", "heads"], "'heads' is not one of 'tokens', 'masks', 'scores', 'history', 'memory', 'cycles'"),
         ("a.png", [], "Missing option '--what'"),
-        ("a.png", ["--what", "tokens", "--images", "0"], "--images 0: digits has 360 held-out images"),
-        ("a.png", ["--what", "tokens", "--images", "361"], "361: digits has 360 held-out images, use 1 to"),
+        ("a.png", ["--what", "tokens", "--max-images", "0"], "--max-images 0: digits has 360 held-out images"),
+        ("a.png", ["--what", "tokens", "--max-images", "361"], "361: digits has 360 held-out images, use 1 to"),
         ("a.png", ["--what", "tokens", "--seed", "-1"], "Invalid value for '--seed'"),
     ],
 )

@@ -39,7 +39,7 @@ class BenchPlan:
 
     Attributes:
         number: masks of each kind. masks_from: model whose masks are "trained".
-        workers: processes at a time, of Verilator and of Yosys.
+        jobs: processes at a time, of Verilator and of Yosys.
     """
 
     masks_from: Path
@@ -52,7 +52,7 @@ class BenchPlan:
     ram_style: str = "auto"
     number: int = MASKS
     parts: tuple[Measurement, ...] = tuple(Measurement)
-    workers: int = 1
+    jobs: int = 1
     token_keeps: tuple[float, ...] = token_drop.KEEPS
 
     def units(self) -> list[Unit]:

@@ -162,9 +162,9 @@ class BenchResults:
                 self._rows[kind] = {row.key: row for row in rows}
         except (ValueError, KeyError, TypeError) as error:
             problem = " ".join(str(error).split())
-            raise UserError(f"--json {path} holds no results of bench-units ({problem}): give a new file") from error
+            raise UserError(f"--json-file {path} holds no results of bench-units ({problem}): give a new file") from error
         except OSError as error:
-            raise UserError(f"--json {path}: {error.strerror}") from error
+            raise UserError(f"--json-file {path}: {error.strerror}") from error
 
     def find(self, row: AnyRow) -> AnyRow:
         """The stored row of the same key and code, else ``row`` itself."""
@@ -180,5 +180,9 @@ class BenchResults:
     def write(self) -> None:
         """Write the file, whole or not at all."""
         if self.path is not None:
-            rows = {name: [_to_entry(row) for row in self._rows[kind].values()] for name, kind in ROWS.items()}
-            files.write_json(self.path, {"about": self.about} | rows, indent=1)
+            files.write_json(self.path, self.content, indent=1)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the file holds: ``about``, and a list of rows of every kind."""
+        return {"about": self.about} | {name: [_to_entry(row) for row in self._rows[kind].values()] for name, kind in ROWS.items()}

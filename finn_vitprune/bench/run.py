@@ -38,7 +38,7 @@ def run(plan: BenchPlan, results: BenchResults) -> Measured:
     cases = _cases(plan) if wanted & {Measurement.CYCLES, Measurement.RESOURCES} else []
     drops = {unit: drop_row(unit) for unit in plan.drops()} if Measurement.TOKEN_DROP in wanted else {}
     if Measurement.CYCLES in wanted:
-        _run_cycles(cases, plan.workers, results)
+        _run_cycles(cases, plan.jobs, results)
     _run_drop_cycles(drops, results)
     with tempfile.TemporaryDirectory(prefix="vitprune-bench-") as name:
         folder = Path(name)
@@ -47,7 +47,7 @@ def run(plan: BenchPlan, results: BenchResults) -> Measured:
         if Measurement.RESOURCES in wanted:
             pairs = [(case, keep) for case in cases for keep in plan.keeps]
             tasks += [unit_task(*pair, folder / f"unit{i}", results) for i, pair in enumerate(pairs)]
-        synthesise([task for task in tasks if task is not None], plan.workers)
+        synthesise([task for task in tasks if task is not None], plan.jobs)
     rows = [results.find(row) for case in cases for row in case.rows.values()]
     return Measured(rows, [results.find(row) for row in drops.values()], finn)
 

@@ -117,7 +117,7 @@ def run_finn(plan: BenchPlan, folder: Path, results: BenchResults) -> list[FinnR
                     if not results.find(row).cost:
                         name = f"{unit}, {row.matrix}, {row.products:,} products a cycle"
                         tasks.append(SynthesisTask({name: job}, fill(row)))
-        synthesise(tasks, plan.workers)
+        synthesise(tasks, plan.jobs)
     except UserError as error:
         progress.line(f"{error}; its figures are quoted")
         rows.append(finn_mvu.QUOTED)

@@ -10,9 +10,6 @@ from collections.abc import Sequence
 
 EXIT_DONE, EXIT_NO, EXIT_USER, EXIT_BUG, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 DEBUG = "FINN_VITPRUNE_DEBUG"
-RENAMED = {"--recover-epochs": "--fine-tune-epochs", "--mlp-keep": "--neuron-keep", "--dataset": "--data",
-           "--mac-body": "--mac-style"}
-"""Names that options had before; they are still taken, with a note."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,13 +38,17 @@ def run(arguments: Sequence[str]) -> int:
     import typer
 
     from finn_vitprune.cli.app import app
+    from finn_vitprune.cli.renamed import in_present_words
     from finn_vitprune.errors import UserError
     from finn_vitprune.jobs import quieten
 
     quieten()  # what a user must know is said otherwise
     command = typer.main.get_command(app)
+    words, notes = in_present_words(arguments)
+    for note in notes:
+        print(f"finn-vitprune: {note}", file=sys.stderr)
     try:
-        code = command.main(_renamed(arguments) or ["--help"], prog_name="finn-vitprune", standalone_mode=False)
+        code = command.main(words or ["--help"], prog_name="finn-vitprune", standalone_mode=False)
         code = code if isinstance(code, int) else EXIT_DONE
     except typer.Exit as e:
         code = e.exit_code
@@ -63,17 +64,6 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _fail(f"defect in finn-vitprune: {type(e).__name__}: {e} (details: {_crash_log()})", EXIT_BUG)
     return _fail("interrupted", code) if code == EXIT_INTERRUPTED else code  # typer's own interrupt handling
-
-
-def _renamed(arguments: Sequence[str]) -> list[str]:
-    """The arguments with old option names replaced by the present ones, and a note for each."""
-    result = []
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        if option in RENAMED:
-            print(f"finn-vitprune: {option} is now called {RENAMED[option]}", file=sys.stderr)
-        result.append(RENAMED.get(option, option) + equals + value)
-    return result
 
 
 def _fail(message: str, code: int) -> int:

@@ -11,6 +11,7 @@ from finn_vitprune import __version__
 from finn_vitprune.cli import (
     bench_units, build, check, complexity, contents, doctor, explore, export, import_model, picture, report, simulate, sweep, train,
 )  # fmt: skip
+from finn_vitprune.cli.answer import with_answer
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -28,7 +29,7 @@ _COMMANDS = {
     "doctor": doctor,
 }  # fmt: skip
 for _name, _module in _COMMANDS.items():
-    app.command(name=_name, epilog=f"Example: {_module.EXAMPLE}", context_settings=HELP)(_module.command)
+    app.command(name=_name, epilog=f"Example: {_module.EXAMPLE}", context_settings=HELP)(with_answer(_module.command))
 
 
 def _version(value: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from finn_vitprune.cli import params
+from finn_vitprune.cli.answer import Json, answer
 from finn_vitprune.cli.params import share
 from finn_vitprune.errors import UserError
 from finn_vitprune.pruning.choices import Share
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from finn_vitprune.bench.results import BenchResults
     from finn_vitprune.bench.run import Measured
 
-EXAMPLE = "finn-vitprune bench-units --quick --json units.json"
+EXAMPLE = "finn-vitprune bench-units --quick --json-file units.json"
 
 
 def command(
@@ -30,7 +31,7 @@ def command(
     ] = False,
     json_file: Annotated[
         Optional[Path],
-        typer.Option("--json", metavar="FILE", help="Results; what is in it already is not run again."),
+        typer.Option(metavar="FILE", help="Results; what is in it already is not run again."),
     ] = None,
     markdown: Annotated[
         Optional[Path], typer.Option("--markdown", metavar="FILE", help="The tables as a Markdown file.")
@@ -38,11 +39,11 @@ def command(
     shape: Annotated[
         Optional[list[str]], typer.Option(metavar="MWxMH", help="Only this matrix, as 384x1152; may repeat.")
     ] = None,
-    block: Annotated[Optional[list[int]], typer.Option(min=1, help="Only this block size; may repeat.")] = None,
+    block_size: Annotated[Optional[list[int]], typer.Option(min=1, help="Only this block size; may repeat.")] = None,
     fold: Annotated[
         Optional[list[int]], typer.Option(min=1, help="Only so many products a cycle; may repeat.")
     ] = None,
-    keep: Annotated[
+    block_keep: Annotated[
         Optional[list[Share]],
         typer.Option(parser=share, metavar="SHARE", help="Only this kept share of blocks; may repeat."),
     ] = None,
@@ -59,11 +60,12 @@ def command(
         Optional[Path],
         typer.Option(metavar="MODEL", help="Pruned model (.onnx); without it the bundled example."),
     ] = None,
-    part: Annotated[
-        Optional[list[str]], typer.Option(help="Only cycles, resources, token-drop or finn; may repeat.")
+    measure: Annotated[
+        Optional[list[str]], typer.Option(metavar="WHAT", help="Only cycles, resources, token-drop or finn; may repeat.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
+    jobs: params.Jobs = 1,
     scheduler: params.Scheduler = None,
+    json_output: Json = False,
 ) -> None:
     """Measure matrix and token-drop units: cycles and utilisation in Verilator, resources and depth in Yosys.
 
@@ -80,15 +82,15 @@ def command(
 
     given = {
         "shapes": tuple(_pair("--shape", s, "384x1152") for s in shape or ()),
-        "blocks": tuple(block or ()),
+        "blocks": tuple(block_size or ()),
         "products": tuple(fold or ()),
-        "keeps": tuple(sorted({float(k) for k in keep or ()}, reverse=True)),
+        "keeps": tuple(sorted({float(k) for k in block_keep or ()}, reverse=True)),
         "bits": tuple(_pair("--bits", b, "8x4") for b in bits or ()),
         "mac_style": known_mac_style(mac_style),
         "ram_style": _known("--ram-style", ram_style, RAM_STYLES),
         "number": masks,
-        "parts": tuple(Measurement(_known("--part", p, [m.value for m in Measurement])) for p in part or ()),
-        "workers": jobs,
+        "parts": tuple(Measurement(_known("--measure", m, [known.value for known in Measurement])) for m in measure or ()),
+        "jobs": jobs,
     }
     plan = BenchPlan(masks_from or BUNDLED / "deit_digits.onnx")
     plan = replace(quick_plan(plan) if quick else plan, **{name: value for name, value in given.items() if value})
@@ -100,7 +102,7 @@ def command(
 
 
 def _show(found: Measured, results: BenchResults, markdown: Path | None, console: Console) -> bool:
-    """Print the tables and what misses its limit, write them to ``markdown`` too; whether all is within its limits."""
+    """Answer with the tables and what misses its limit, write them to ``markdown`` too; whether all is within its limits."""
     from finn_vitprune.bench.limits import Checks
     from finn_vitprune.bench.table import tables
     from finn_vitprune.files import write_text
@@ -108,14 +110,15 @@ def _show(found: Measured, results: BenchResults, markdown: Path | None, console
 
     checks = Checks()
     made = tables(found.rows, found.drops, found.finn, checks)
-    show(made, console)
     results.about |= {"limits_held": checks.held, "limits_missed": checks.missed}
     results.write()
     verdict = f"{checks.held} figures within their limits, {len(checks.missed)} not"
     missed = [f"missed: {text}" for text in checks.missed]
-    for line in missed:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(verdict, highlight=False)
+    if not answer(results.content):
+        show(made, console)
+        for line in missed:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(verdict, highlight=False)
     if markdown is not None:
         text = "\n".join([f"{results.about['tool']}. {verdict}.", "", *(f"- {line}" for line in missed)])
         write_text(markdown, to_markdown("Matrix and token-drop units", text, made))

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Optional
 import typer
 
 from finn_vitprune.cli import params
+from finn_vitprune.cli.answer import Json, answer
 
 EXAMPLE = "finn-vitprune build model.onnx --fpga-part xcu250-figd2104-2L-e --clk-ns 4 --target-fps 20000 -o build/mine"
 
@@ -68,10 +69,11 @@ def command(
         Optional[Literal["vivado"]],
         typer.Option(help="Once all is verified, also write a folder for Vivado: sources, contents, Tcl, a host example (docs/vivado.md)."),
     ] = None,
-    part_resources: Annotated[Optional[Path], typer.Option(help="JSON or YAML with the resources of other parts.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of synthesis and of simulation unit by unit at a time.")] = 2,
+    part_resources: params.PartResources = None,
+    jobs: params.Jobs = 2,
     scheduler: params.Scheduler = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of random and drawn images, pauses and stalls.")] = 0,
+    json_output: Json = False,
 ) -> None:
     """Build an accelerator: lower, fold, generate HDL, size FIFOs, stitch, simulate, synthesise, report.
 
@@ -120,7 +122,7 @@ def command(
             budget=Budget.parse(budget or ""),
             shell=shell,
             part_resources=part_resources,
-            workers=workers,
+            jobs=jobs,
             seed=seed,
         ),
     )
@@ -197,23 +199,25 @@ def _stamp(output: Path) -> int | None:
 
 
 def _finish(output: Path, new: bool) -> None:
-    """Print the summary if this build wrote one; exit 1 if it found mismatches or a part that is too small."""
+    """Answer with the summary if this build wrote one; exit 1 if it found mismatches or a part that is too small."""
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.summary import Summary
     from finn_vitprune.report.tables import show
 
     if not new:
-        typer.echo(f"Stopped before the summary. What there is so far is in {output}, estimates in {output}/report.")
+        if not answer({"folder": str(output), "summary": None, "no": []}):
+            typer.echo(f"Stopped before the summary. What there is so far is in {output}, estimates in {output}/report.")
         return
     summary = Summary.load(output)
-    show(build_tables(summary), console_of_tables())
-    typer.echo(f"Everything is in {output}; `finn-vitprune report {output}` shows this again.")
-    if summary.timing is not None and not summary.timing.holds:
-        typer.echo(f"Warning: {summary.timing.text}.", err=True)
     no = [f"The design {summary.no_text}."] if summary.no_text else []
     if summary.verify is not None and (summary.verify.rtl_mismatches or summary.verify.class_changes):
         no.append("The RTL differs from the hardware graph.")
+    if not answer({"folder": str(output), "summary": summary.model_dump(mode="json", by_alias=True), "no": no}):
+        show(build_tables(summary), console_of_tables())
+        typer.echo(f"Everything is in {output}; `finn-vitprune report {output}` shows this again.")
+    if summary.timing is not None and not summary.timing.holds:
+        typer.echo(f"Warning: {summary.timing.text}.", err=True)
     for line in no:
         typer.echo(line, err=True)
     if no:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from finn_vitprune.cli import params
+from finn_vitprune.cli.answer import Json, answer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,12 +21,13 @@ EXAMPLE = "finn-vitprune check deit_small.onnx --json"
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file: float, QDQ or QONNX.")],
     fpga_part: Annotated[
-        Optional[str], typer.Option(help="Part or board that a QONNX file must fit; of other files the weights are compared.")
+        Optional[str], typer.Option(metavar="PART", help="Part or board that a QONNX file must fit; of other files the weights are compared.")
     ] = None,
     budget: params.Budget = None,
     shell: params.Shell = "none",
-    json_output: Annotated[bool, typer.Option("--json", help="Print JSON, with a row per node.")] = False,
-    every_node: Annotated[bool, typer.Option("--all", help="A row per node, not per part.")] = False,
+    part_resources: params.PartResources = None,
+    nodes: Annotated[bool, typer.Option("--nodes", help="A row per node, not per part.")] = False,
+    json_output: Json = False,
 ) -> None:
     """Say for every node what it becomes in hardware, or why not and what would help.
 
@@ -34,20 +36,17 @@ def command(
     """
     from finn_vitprune.cli.files import need_file
 
-    need_file(model)
+    for path in (model, part_resources):
+        need_file(path)
     from finn_vitprune.ingest.check.check import check
     from finn_vitprune.ingest.check.texts import as_dict
     from finn_vitprune.synth.budget import Budget
 
-    checked = check(model, fpga_part, Budget.parse(budget or ""), shell)
-    if json_output:
-        import json
-
-        typer.echo(json.dumps(as_dict(checked), indent=2))
-    else:
+    checked = check(model, fpga_part, Budget.parse(budget or ""), shell, part_resources)
+    if not answer(as_dict(checked)):
         from rich.console import Console
 
-        show(checked, every_node, Console())
+        show(checked, nodes, Console())
     raise typer.Exit(0 if checked.passed else 1)
 
 

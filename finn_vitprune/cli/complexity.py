@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+from finn_vitprune.cli.answer import Json, answer
 from finn_vitprune.cli.params import Ints, share
 from finn_vitprune.errors import UserError
 from finn_vitprune.pruning.choices import Share
@@ -57,7 +58,7 @@ def command(
     count: Annotated[
         Counting, typer.Option(help="Count what this hardware does, or as the results of the FCCM 2024 paper do.")
     ] = "project",
-    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_output: Json = False,
 ) -> None:
     """Operations and parameters of a model before and after pruning, by formula and by count.
 
@@ -84,10 +85,7 @@ def command(
         drops = tuple(sorted(set(drop_at or ())))
         pruning = TimmPruning(prune, token_keep or "0.7", drops, heads_removed or ())
         counted = of_timm(model, pruning, as_reference=count == "reference")
-    if json_output:
-        import json
-
-        typer.echo(json.dumps(_as_dict(counted, count), indent=2))
+    if answer(_as_dict(counted, count)):
         return
     from rich.console import Console
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from finn_vitprune.cli.answer import Json, answer
+
 EXAMPLE = "finn-vitprune contents other.onnx --for build/mine -o contents.bin"
 
 
@@ -14,6 +16,7 @@ def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="QONNX model.")],
     build_dir: Annotated[Path, typer.Option("--for", help="Folder of a finished build with --loadable or --reserve.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File of contents, for the load port.")],
+    json_output: Json = False,
 ) -> None:
     """Write the file with which an existing design becomes another network: other weights, masks, heads, neurons, keep rates of tokens.
 
@@ -26,4 +29,6 @@ def command(
 
     contents, scale = contents_of(model, build_dir)
     contents.write(output)
-    typer.echo(f"{len(contents.data):,} data words for design {contents.design:#010x} -> {output}; a logit of 1 is then {scale:g}")
+    document = {"model": str(model), "build": str(build_dir), "output": str(output), "design": contents.design, "words": len(contents.data), "logit_scale": scale}
+    if not answer(document):
+        typer.echo(f"{len(contents.data):,} data words for design {contents.design:#010x} -> {output}; a logit of 1 is then {scale:g}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -13,6 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
+
+from finn_vitprune.cli.answer import Json, answer
 
 EXAMPLE = "finn-vitprune doctor"
 
@@ -48,11 +49,11 @@ class Check:
 
 def command(
     parts: Annotated[bool, typer.Option("--parts", help="List the parts and boards that are known, with their resources, instead.")] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_output: Json = False,
 ) -> None:
     """List the tools: version, what each enables, how to get what is missing. Exit 1 if one is missing."""
     if parts:
-        _list_parts(json_output)
+        _list_parts()
         return
     from rich.console import Console
     from rich.table import Table
@@ -60,8 +61,7 @@ def command(
     from finn_vitprune.synth.timed import EXPLAINED
 
     checks = check_tools()
-    if json_output:
-        typer.echo(json.dumps([asdict(c) for c in checks], indent=2))
+    if answer([asdict(c) for c in checks]):
         raise typer.Exit(not all(c.ok for c in checks if c.needed))
     table = Table(header_style="bold")
     for column in ("tool", "found", "enables", "to do"):
@@ -80,7 +80,7 @@ def command(
     typer.echo(f"The open flow (training to synthesised RTL) is complete; {rest}.")
 
 
-def _list_parts(json_output: bool) -> None:
+def _list_parts() -> None:
     """Every device with its boards, the smallest first."""
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.report.tables import TextTable, show
@@ -92,13 +92,13 @@ def _list_parts(json_output: bool) -> None:
             boards.setdefault(part.device, []).append(board)
     devices = sorted((Part(name=device, **row) for device, row in part_table().items()), key=lambda part: part.LUT)
     kinds = ("LUT", "FF", "DSP", "BRAM36", "URAM")
-    if json_output:
-        rows = [
+    if answer(
+        [
             {"device": p.device, "family": p.family, "boards": boards.get(p.device, []), "slrs": p.slrs, "source": p.source}
             | {kind: getattr(p, kind) for kind in kinds}
             for p in devices
         ]
-        typer.echo(json.dumps(rows, indent=2))
+    ):
         return
     rows = tuple(
         (p.device, p.family, ", ".join(boards.get(p.device, [])), *(f"{getattr(p, kind):,}" for kind in kinds), str(p.slrs)) for p in devices

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
 from finn_vitprune.cli import params
+from finn_vitprune.cli.answer import Json, answer
 
 if TYPE_CHECKING:
     from finn_vitprune.exploration.space import Goal
 
 EXAMPLE = (
-    "finn-vitprune explore deit_small.onnx --parts U250,ZCU104 --engines 1,2,pipeline --bits 8,4 "
+    "finn-vitprune explore deit_small.onnx --fpga-part U250,ZCU104 --engines 1,2,pipeline --bits 8,4 "
     "--block-keep 0.5,0.7 --token-keep 0.5 -o explore/deit"
 )
 PIPELINE = "pipeline"
@@ -21,7 +22,7 @@ PIPELINE = "pipeline"
 
 def command(
     models: Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="QONNX models as they are, or float ones that are imported.")],
-    parts: Annotated[str, typer.Option(help="Parts or boards, with commas between them.")],
+    fpga_part: Annotated[str, typer.Option(metavar="PARTS", help="Parts or boards, with commas between them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of networks, builds and explore.csv, .json and .html.")],
     engines: Annotated[str, typer.Option(help="Numbers of engines, and pipeline for hardware for every encoder.")] = PIPELINE,
     frames_in_flight: Annotated[
@@ -46,11 +47,14 @@ def command(
     budget: params.Budget = None,
     shell: params.Shell = "none",
     build: Annotated[str, typer.Option(metavar="best:N|pareto", help="Build and simulate the N best designs, or all that no other beats.")] = "best:0",
-    synth: Annotated[bool, typer.Option("--synth", help="Synthesise what is built, too.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 2,
+    synth: Annotated[
+        Literal["nodes", "none"], typer.Option(help="Synthesise every node of what is built with Yosys, or nothing.")
+    ] = "none",
+    jobs: params.Jobs = 2,
     scheduler: params.Scheduler = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of drawn images.")] = 0,
     retry: Annotated[bool, typer.Option("--retry", help="Try designs again that failed.")] = False,
+    json_output: Json = False,
 ) -> None:
     """Plan every combination of networks, parts and engines, and build the best.
 
@@ -61,6 +65,7 @@ def command(
     import sys
 
     from finn_vitprune.cli.files import need_file
+    from finn_vitprune.cli.renamed import in_present_words
     from finn_vitprune.cli.terminal import console_of_tables, progress_lines
     from finn_vitprune.errors import UserError
     from finn_vitprune.exploration.space import Space, variants_of
@@ -79,7 +84,7 @@ def command(
         tuple(v for pair_of in zip(*shares) for v in variants_of(sources, chosen, *((share,) for share in pair_of)))
         if pair and chosen else variants_of(sources, chosen, *shares)
     )
-    space = Space(variants, _texts(parts, "--parts"), _engines(engines), _counts(frames_in_flight), _goals(goal))
+    space = Space(variants, _texts(fpga_part, "--fpga-part"), _engines(engines), _counts(frames_in_flight), _goals(goal))
     best = _best(build)
 
     from finn_vitprune.exploration.explore import PAGE, Exploration, explore
@@ -93,14 +98,13 @@ def command(
         target=Target(clk_ns=clk_ns, budget=Budget.parse(budget or ""), shell=shell), data=data, drop_at=tuple(drop_at),
         block_size=block_size, seed=seed,
     )  # fmt: skip
-    typed = shlex.join(["finn-vitprune", *sys.argv[1:]])
+    typed = shlex.join(["finn-vitprune", *in_present_words(sys.argv[1:])[0]])
     with progress_lines(), on_cluster(scheduler):
-        found = explore(
-            Exploration(space, settings, output, best, "nodes" if synth else "none", workers, retry, typed)
-        )
-    show([best_table(pareto(found.rows), clk_ns)], console_of_tables())
-    failed = [row for row in found.rows if row.reason]
-    typer.echo(f"{len(found.rows)} design{'s' * (len(found.rows) != 1)}, {sum(row.fits for row in found.rows)} fit, {len(failed)} failed. The page is {output / PAGE}.")
+        found = explore(Exploration(space, settings, output, best, synth, jobs, retry, typed))
+    best_rows, failed = pareto(found.rows), [row for row in found.rows if row.reason]
+    if not answer(found.model_dump(mode="json") | {"pareto": [row.name for row in best_rows], "page": str(output / PAGE)}):
+        show([best_table(best_rows, clk_ns)], console_of_tables())
+        typer.echo(f"{len(found.rows)} design{'s' * (len(found.rows) != 1)}, {sum(row.fits for row in found.rows)} fit, {len(failed)} failed. The page is {output / PAGE}.")
     wrong = [row.name for row in found.rows if row.built and row.built.mismatches]
     if wrong:
         typer.echo(f"The RTL differs from the hardware graph: {', '.join(wrong)}.", err=True)

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from finn_vitprune.cli.answer import Json, answer
+
 EXAMPLE = "finn-vitprune export runs/digits/checkpoint.pt -o model.onnx"
 
 
 def command(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="checkpoint.pt of a training run.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="QONNX file to write.")],
+    json_output: Json = False,
 ) -> None:
     """Export a checkpoint as QONNX; a file that does not compute what PyTorch computes is not written."""
     from finn_vitprune.cli.files import need_file
@@ -21,4 +24,5 @@ def command(
     from finn_vitprune.training.train import export_checkpoint
 
     result = export_checkpoint(checkpoint, output)
-    typer.echo(f"written: {output} ({result.summary})")
+    if not answer({"output": str(output), **result.as_dict()}):
+        typer.echo(f"written: {output} ({result.summary})")

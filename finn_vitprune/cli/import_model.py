@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+from finn_vitprune.cli.answer import Json, answer
 from finn_vitprune.cli.params import Floats, Ints, positive, share
 from finn_vitprune.pruning.choices import Rounding, Score, Share
 
@@ -129,9 +130,7 @@ def command(
         int, typer.Option(min=1, help="Held-out images that every stage is measured on, drawn with --seed.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print JSON; progress goes to standard error.")
-    ] = False,
+    json_output: Json = False,
     force: Annotated[bool, typer.Option("--force", help="Replace PRUNED.onnx.")] = False,
 ) -> None:
     """Take a vision transformer in: recognise, compare, prune by score, calibrate, fine-tune, export as QONNX.
@@ -142,7 +141,9 @@ def command(
 
     need_file(model)
     with _quiet_libraries():
+        from finn_vitprune.cli.terminal import progress_console, progress_lines
         from finn_vitprune.importing.options import FineTune, ImportOptions
+        from finn_vitprune.importing.workflow import import_model
 
         options = ImportOptions(
             model=model,
@@ -167,12 +168,9 @@ def command(
             seed=seed,
             force=force,
         )
-        imported = _run(options, json_output)
-    if json_output:
-        import json
-
-        typer.echo(json.dumps(as_dict(imported, options), indent=2))
-    else:
+        with progress_lines():
+            imported = import_model(options, progress_console())
+    if not answer(as_dict(imported, options)):
         from rich.console import Console
 
         show(imported, options, Console())
@@ -185,18 +183,6 @@ def _quiet_libraries() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _run(options: ImportOptions, quiet_output: bool) -> Imported:
-    """The import with its progress; on standard error where standard output is for JSON."""
-    import sys
-    from contextlib import redirect_stdout
-
-    from finn_vitprune.cli.terminal import progress_console, progress_lines
-    from finn_vitprune.importing.workflow import import_model
-
-    with redirect_stdout(sys.stderr if quiet_output else sys.stdout), progress_lines():
-        return import_model(options, progress_console())
 
 
 def as_dict(imported: Imported, options: ImportOptions) -> dict:
@@ -217,12 +203,12 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
             "rounding": (Rounding.CORRECTED if options.corrects else Rounding.NEAREST).value,
             "block_size": m.block_size,
             "block_keep": m.block_keep,
-            "mlp_keep": m.neuron_keep,
+            "neuron_keep": m.neuron_keep,
             "token_keep": m.token_keep,
             "weight_bits": m.weight_bits,
             "activation_bits": m.act_bits,
             "outer_bits": m.outer_bits,
-            "recover_epochs": options.fine_tune.epochs,
+            "fine_tune_epochs": options.fine_tune.epochs,
         },
         "eval_images": imported.eval_images,
         "measured_on": imported.measured_on,

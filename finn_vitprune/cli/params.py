@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -50,6 +51,8 @@ class Floats(Ints):
     example = "0.485,0.456,0.406"
 
 
+Jobs = Annotated[int, typer.Option(min=1, help="Jobs at a time, in processes of their own.")]
+PartResources = Annotated[Optional[Path], typer.Option(metavar="FILE", help="JSON or YAML with the resources of other parts.")]
 Budget = Annotated[
     Optional[str], typer.Option(metavar="SHARES", help="Shares of the part that may be used, as LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-EXAMPLE = "finn-vitprune picture runs/digits -o tokens.png --what tokens --images 6"
+EXAMPLE = "finn-vitprune picture runs/digits -o tokens.png --what tokens --max-images 6"
 
 
 def command(
@@ -17,7 +17,7 @@ def command(
         Literal["tokens", "masks", "scores", "history", "memory", "cycles"],
         typer.Option(help="Kept patches, kept blocks, their scores, or the epochs; of a build what fills its memories, or its cycles."),
     ],
-    images: Annotated[int, typer.Option(help="Held-out images of --what tokens.")] = 8,
+    max_images: Annotated[int, typer.Option(help="Held-out images of --what tokens.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Which held-out images.")] = 0,
 ) -> None:
     """Draw what a finished training run learned, or what a build is made of.
@@ -38,6 +38,6 @@ def command(
     else:
         from finn_vitprune.training.pictures import picture
 
-        figure = picture(source / "checkpoint.pt" if source.is_dir() else source, what, images, seed)
+        figure = picture(source / "checkpoint.pt" if source.is_dir() else source, what, max_images, seed)
     figures.save(figure, output)
     typer.echo(f"written: {output}")

@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from finn_vitprune.cli.answer import Json, answer
+
 EXAMPLE = "finn-vitprune report build/dense build/pruned --html compare.html"
 
 
@@ -14,6 +16,7 @@ def command(
     build_dirs: Annotated[list[Path], typer.Argument(metavar="DIR [DIR]", help="One or two build folders, or summaries kept as files.")],
     html: Annotated[Optional[Path], typer.Option(help="Also write one self-contained page, of one build with its pictures.")] = None,
     nodes: Annotated[bool, typer.Option("--nodes", help="Show cycles, memories and resources by node too.")] = False,
+    json_output: Json = False,
 ) -> None:
     """Print the summary of a build; of two builds, both with the ratio second / first."""
     from finn_vitprune.builds.record import facts_of
@@ -37,7 +40,9 @@ def command(
     else:
         names = _names(build_dirs[0], build_dirs[1])
         tables = full = comparison(names, *summaries)
-    show(tables, console_of_tables())
+    builds = [s.model_dump(mode="json", by_alias=True) for s in summaries]
+    if not answer({"folders": list(map(str, build_dirs)), "summaries": builds, "facts": facts}):
+        show(tables, console_of_tables())
     if html is not None:
         from finn_vitprune.report.build_pictures import addresses
 

@@ -7,25 +7,30 @@ from typing import Annotated, Optional
 
 import typer
 
-EXAMPLE = "finn-vitprune simulate build/demo --input images.npy -o logits.npy"
+from finn_vitprune.cli.answer import Json, answer
+
+EXAMPLE = "finn-vitprune simulate build/demo --images images.npy -o logits.npy"
 
 
 def command(
     build_dir: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished build.")],
-    input_file: Annotated[Path, typer.Option("--input", help="uint8 images [F, H, W, C] as .npy.")],
+    images: Annotated[Path, typer.Option(metavar="FILE", help="uint8 images [F, H, W, C] as .npy.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="int32 logits [F, classes] as .npy.")],
     contents: Annotated[
         Optional[Path], typer.Option(help="Load this file of `finn-vitprune contents` in place of the network that was built.")
     ] = None,
+    json_output: Json = False,
 ) -> None:
     """Run images through the accelerator's RTL in Verilator and write its logits."""
     from finn_vitprune.cli.files import load_array, save_array
     from finn_vitprune.cli.terminal import progress_lines
 
-    images = load_array(input_file)
+    pixels = load_array(images)
     from finn_vitprune.builds.simulate import simulate
 
     with progress_lines():
-        logits = simulate(build_dir, images, contents)
+        logits = simulate(build_dir, pixels, contents)
     save_array(output, logits)
-    typer.echo(f"{len(logits)} images -> {output}, int32 {list(logits.shape)}")
+    document = {"build": str(build_dir), "output": str(output), "images": len(logits), "shape": list(logits.shape), "classes": logits.argmax(-1).tolist()}
+    if not answer(document):
+        typer.echo(f"{len(logits)} images -> {output}, int32 {list(logits.shape)}")

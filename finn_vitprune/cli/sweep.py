@@ -7,18 +7,22 @@ from typing import Annotated, Optional
 
 import typer
 
+from finn_vitprune.cli import params
+from finn_vitprune.cli.answer import Json, answer
+
 EXAMPLE = "finn-vitprune sweep builds/train/deit_fmnist_sweep.yaml -o runs/fmnist --jobs 2"
 
 
 def command(
     sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="Configuration, rows of changes, seeds.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the runs, one folder each.")],
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time, one core each.")] = 1,
+    jobs: params.Jobs = 1,
     row: Annotated[Optional[list[str]], typer.Option(help="Only this row; may repeat.")] = None,
     seed: Annotated[Optional[list[int]], typer.Option(help="Only this seed; may repeat.")] = None,
-    results: Annotated[
-        Optional[Path], typer.Option(help="Results file; without it results.json beside the sweep file.")
+    json_file: Annotated[
+        Optional[Path], typer.Option(metavar="FILE", help="Results; what is in it already is not trained again; without it results.json beside the sweep file.")
     ] = None,
+    json_output: Json = False,
 ) -> None:
     """Train every row and seed of a sweep that has no result yet, and write the results.
 
@@ -40,7 +44,7 @@ def command(
         for j in sweeps.jobs_of(content, sweep, output)
         if (not row or j.row in row) and (not seed or j.seed in seed)
     ]
-    file = sweeps.SweepResults(results or sweep.parent / "results.json")
+    file = sweeps.SweepResults(json_file or sweep.parent / "results.json")
     file.describe(content)
 
     def tables() -> None:
@@ -49,4 +53,5 @@ def command(
     with progress_lines():
         sweeps.run(chosen, file, jobs, tables)
     tables()
-    typer.echo(f"{len(chosen)} results are in {file.path}")
+    if not answer({"file": str(file.path), "sweep": content.name, **file.content[content.name]}):
+        typer.echo(f"{len(chosen)} results are in {file.path}")

@@ -8,6 +8,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from finn_vitprune.cli.answer import Json, answer
+
 EXAMPLE = "finn-vitprune train --config builds/train/deit_digits.yaml --set prune.block_keep=0.4 -o runs/digits"
 
 
@@ -23,6 +25,7 @@ def command(
     teacher_from: Annotated[
         Optional[Path], typer.Option(metavar="TEACHER.pt", help="Take the same teacher from another run, trained.")
     ] = None,
+    json_output: Json = False,
 ) -> None:
     """Train teacher and pruned student, measure, and export QONNX.
 
@@ -39,7 +42,7 @@ def command(
     from finn_vitprune.training.train import train
 
     metrics = train(settings, output, resume=resume, console=progress_console(), teacher_from=teacher_from)
-    if os.environ.get("RANK", "0") != "0":  # of several processes one speaks
+    if os.environ.get("RANK", "0") != "0" or answer({"output": str(output), **metrics}):  # of several processes one speaks
         return
     text = f"dense float accuracy {metrics['accuracy_teacher']:.4f}"
     if "accuracy" in metrics:

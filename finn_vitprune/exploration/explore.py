@@ -35,7 +35,7 @@ class Exploration:
 
     Attributes:
         folder: where everything is written. builds: how many of the best designs are built, None for the whole Pareto set.
-        synth: of builds, "nodes" or "none". workers: jobs at a time. again: whether designs that failed are tried again.
+        synth: of builds, "nodes" or "none". jobs: at a time. again: whether designs that failed are tried again.
         command: the user's, for the page.
     """
 
@@ -44,7 +44,7 @@ class Exploration:
     folder: Path
     builds: int | None = 0
     synth: str = "none"
-    workers: int = 2
+    jobs: int = 2
     again: bool = False
     command: str = ""
 
@@ -153,7 +153,7 @@ class _Explorer:
     def _build_job(self, point: Point) -> BuildJob:
         e = self.exploration
         model = self.networks[point.variant].qonnx
-        return BuildJob(point, model, (e.folder / BUILDS / point.name).resolve(), e.settings.target, e.synth, e.workers)
+        return BuildJob(point, model, (e.folder / BUILDS / point.name).resolve(), e.settings.target, e.synth, e.jobs)
 
     def _build(self) -> None:
         todo = [row for row in self._best() if row.built is None and not row.reason]
@@ -185,7 +185,7 @@ class _Explorer:
         self, what: str, function: Callable[[J], R], todo: list[J], name: Callable[[J], str], workers: int | None = None
     ) -> Iterator[tuple[J, R | str]]:
         """Every job with its result, or with the reason why it failed; lines say how many are done, and about how long the rest takes."""
-        started, workers = time.monotonic(), min(workers or self.exploration.workers, len(todo))
+        started, workers = time.monotonic(), min(workers or self.exploration.jobs, len(todo))
         if todo:
             progress.line(f"{what}: {len(todo)} to make, {workers} at a time")
         for done, outcome in enumerate(jobs.outcomes(function, todo, workers, name), start=1):

@@ -79,7 +79,7 @@ class PlanJob:
 class BuildJob:
     """What a worker needs to build a point.
 
-    synth: "nodes" or "none", as ``build`` takes it. workers: processes of its own.
+    synth: "nodes" or "none", as ``build`` takes it. jobs: processes of its own.
     """
 
     point: Point
@@ -87,7 +87,7 @@ class BuildJob:
     folder: Path
     target: Target
     synth: str
-    workers: int
+    jobs: int
 
     def command(self) -> str:
         """The same build by hand."""
@@ -122,7 +122,7 @@ def build_point(job: BuildJob) -> BuiltPoint:
     started, p, target = time.monotonic(), job.point, job.target
     settings = BuildSettings(
         engines=p.engines, frames_in_flight=None if p.engines is None else p.frames_in_flight, goal=p.goal, budget=target.budget,
-        shell=target.shell, synth=job.synth, workers=job.workers,
+        shell=target.shell, synth=job.synth, jobs=job.jobs,
     )  # fmt: skip
     build(BuildOptions(job.model, job.folder, fpga_part=get_part(p.part).name, clk_ns=target.clk_ns, settings=settings))
     summary = Summary.load(job.folder)

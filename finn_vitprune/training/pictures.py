@@ -95,7 +95,7 @@ def _tokens(run: TrainingRun, count: int, seed: int) -> Figure:
     """Kept patches of ``count`` held-out images drawn with ``seed``."""
     total = len(run.data.test_labels)
     if not 1 <= count <= total:
-        raise UserError(f"--images {count}: {run.data.name} has {total} held-out images, use 1 to {total}")
+        raise UserError(f"--max-images {count}: {run.data.name} has {total} held-out images, use 1 to {total}")
     images, labels = run.data.test_sample(min(total, max(POOL, count)))
     chosen = np.sort(np.random.default_rng(seed).choice(len(images), count, replace=False))
     kept = pictures.kept_patches(small_network(run), images[chosen])

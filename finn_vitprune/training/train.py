@@ -47,6 +47,13 @@ class ExportResult:
     accuracy: float
     saturations: int
 
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form, as ``metrics.json`` has it too."""
+        return {
+            "accuracy_exported": self.accuracy, "saturations": self.saturations, "complexity": self.metadata.sizes(),
+            "gate": dataclasses.asdict(self.gate),
+        }  # fmt: skip
+
     @property
     def summary(self) -> str:
         """One line for the terminal."""
@@ -259,12 +266,5 @@ def metrics_of_teacher(run: TrainingRun) -> dict[str, Any]:
 
 def metrics_of_student(run: TrainingRun, result: ExportResult) -> dict[str, Any]:
     """And of a student: accuracies (shares), complexity, the gate's report, every epoch."""
-    m, history = result.metadata, run.progress.student_history
-    return {
-        "accuracy": history[-1]["accuracy"],
-        "accuracy_exported": result.accuracy,
-        "saturations": result.saturations,
-        "complexity": m.sizes(),
-        "gate": dataclasses.asdict(result.gate),
-        "student_history": history,
-    }
+    history = run.progress.student_history
+    return {"accuracy": history[-1]["accuracy"], **result.as_dict(), "student_history": history}

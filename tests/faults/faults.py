@@ -116,7 +116,7 @@ def in_build(pattern: str, damage: Damage, place: Place, draw: random.Random) ->
     right = np.load(place.build / "verification_output/rtl_logits.npy")
     np.save(place.root / "images.npy", np.load(place.images)["images"])
     damage(draw.choice(sorted(place.build.glob(pattern))), draw)
-    simulated = place.run(command=["simulate", str(place.build), "--input", "images.npy", "-o", str(answers)])
+    simulated = place.run(command=["simulate", str(place.build), "--images", "images.npy", "-o", str(answers)])
     if (simulated.code == 0) != answers.exists() or (answers.exists() and not np.array_equal(np.load(answers), right)):
         raise NotHeld(f"simulate gives a wrong answer (exit code {simulated.code})")
     return [simulated, place.run(command=["report", str(place.build)])]

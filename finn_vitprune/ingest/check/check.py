@@ -13,20 +13,22 @@ from finn_vitprune.synth import parts
 from finn_vitprune.synth.budget import Budget
 
 
-def check(path: Path, fpga_part: str | None = None, budget: Budget = Budget(), shell: str = parts.NO_SHELL) -> Checked:
+def check(
+    path: Path, fpga_part: str | None = None, budget: Budget = Budget(), shell: str = parts.NO_SHELL, part_resources: Path | None = None
+) -> Checked:
     """Look at every node of an ONNX file.
 
     Args:
         path: float, QDQ or QONNX.
         fpga_part: a QONNX file must fit it, by the estimates of the plan that fills it; of another file the weights are
             compared with it (a note).
-        budget: shares of the part that a plan may use. shell: what else is on it.
+        budget: shares of the part that a plan may use. shell: what else is on it. part_resources: file of other parts.
     Raises:
         UserError: the file cannot be read or is not a sound graph, or the part is unknown or missing.
     """
-    if fpga_part is None and (shell != parts.NO_SHELL or budget != Budget()):
-        raise UserError("--budget and --shell are shares of a part: give --fpga-part too")
-    part = None if fpga_part is None else parts.get_part(fpga_part).with_shell(shell)
+    if fpga_part is None and (shell != parts.NO_SHELL or budget != Budget() or part_resources is not None):
+        raise UserError("--budget, --shell and --part-resources say something of a part: give --fpga-part too")
+    part = None if fpga_part is None else parts.get_part(fpga_part, part_resources).with_shell(shell)
     proto = read_proto(path)
     model = from_proto(proto, path)
     if model.kind is not Kind.QONNX:

@@ -208,7 +208,7 @@ def part_rows(checked: Checked) -> list[tuple[str, str, str]]:
     shown = [_node_row(texts[0], len(texts) - 1) for texts in alike[:SHOWN]]
     left = sum(len(texts) for texts in alike[SHOWN:])
     if left:
-        shown.append(("", f"{left} more {'node' if left == 1 else 'nodes'}", "NO: --all lists them"))
+        shown.append(("", f"{left} more {'node' if left == 1 else 'nodes'}", "NO: --nodes lists them"))
     shown += [("", _count(n), f"NO: {text}") for text, n in waiting.items()]
     for first, last, part in _merged(places):
         where = place_text(first) if first == last else f"{place_text(first)} to {last}"

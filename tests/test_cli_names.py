@@ -1,0 +1,69 @@
+"""One vocabulary of options, and the names that they had before."""
+
+import typer
+import pytest
+
+from finn_vitprune.cli import run
+from finn_vitprune.cli.app import app
+from finn_vitprune.cli.renamed import RENAMED, in_present_words
+
+COMMANDS = typer.main.get_command(app).commands
+OPTIONS = {name: {flag: p for p in command.params for flag in p.opts if flag.startswith("--")} for name, command in COMMANDS.items()}
+OLD = [(command, old, renamed) for command, table in RENAMED.items() for old, renamed in table.items()]
+LISTS = {"--fpga-part", "--engines", "--frames-in-flight", "--goal", "--block-keep", "--token-keep"}
+"""What ``explore`` takes several of, with commas between them."""
+
+
+@pytest.mark.parametrize("command, old, renamed", OLD, ids=[f"{command} {old}" for command, old, _ in OLD])
+def test_an_old_name_means_the_present_one_and_says_so(command, old, renamed):
+    now, *values = renamed.now.split()
+    words, notes = in_present_words(["-q", command, "model.onnx", old, *([] if values else ["1"]), old, *([] if values else ["2"])])
+    assert words == ["-q", command, "model.onnx", *([now, *values] * 2 if values else [now, "1", now, "2"])]
+    assert notes == [f"{old} is now {renamed.now}; the old name works for one release more"]
+    assert now in OPTIONS[command]
+
+
+@pytest.mark.parametrize("command, old, renamed", OLD, ids=[f"{command} {old}" for command, old, _ in OLD])
+def test_help_has_the_present_names_alone(command, old, renamed):
+    kept = {("bench-units", "--json"), ("explore", "--synth")}  # which have another meaning now
+    assert (old in OPTIONS[command]) == ((command, old) in kept)
+
+
+@pytest.mark.parametrize("line, meant", [
+    ("build --workers=3", "build --jobs=3"),
+    ("build -- --workers", "build -- --workers"),
+    ("doctor --parts", "doctor --parts"),
+    ("build --images x.npz", "build --images x.npz"),
+    ("bench-units --json", "bench-units --json"),
+    ("bench-units --json --quick", "bench-units --json --quick"),
+    ("bench-units --json units.json", "bench-units --json-file units.json"),
+    ("bench-units --json=units.json", "bench-units --json-file=units.json"),
+    ("explore a.onnx --synth", "explore a.onnx --synth nodes"),
+    ("explore --synth a.onnx", "explore --synth nodes a.onnx"),
+    ("explore --synth none a.onnx", "explore --synth none a.onnx"),
+    ("", ""),
+    ("-q", "-q"),
+])  # fmt: skip
+def test_only_what_is_old_is_replaced(line, meant):
+    assert in_present_words(line.split())[0] == meant.split()
+
+
+def test_the_program_takes_old_names_with_a_line_for_each(tmp_path, capsys):
+    line = ["import", str(tmp_path / "no.onnx"), "--dataset", "digits", "-o", "x.onnx", "--recover-epochs=2"]
+    assert run(line) == 2
+    *notes, error = capsys.readouterr().err.splitlines()
+    assert notes == [
+        "finn-vitprune: --dataset is now --data; the old name works for one release more",
+        "finn-vitprune: --recover-epochs is now --fine-tune-epochs; the old name works for one release more",
+    ]
+    assert "no.onnx: no such file" in error
+
+
+def test_a_name_means_the_same_in_every_command():
+    kinds: dict[str, dict[str, set[str]]] = {}
+    for command, options in OPTIONS.items():
+        for flag, option in options.items():
+            if not (command == "explore" and flag in LISTS):
+                kinds.setdefault(flag, {}).setdefault(f"{option.type.name} {option.is_flag}", set()).add(command)
+    different = {flag: found for flag, found in kinds.items() if len(found) > 1}
+    assert not different
