@@ -127,7 +127,8 @@ class Accelerator:
         design, simulator, frames = self.design, self.simulated.simulator, len(patches)
         names = [edge.name for edge in simulator.edges]
         (source,), (sink,) = simulator.inputs, simulator.outputs
-        beats = design.output.beats
+        beats, pace = design.output.beats, progress.Pace(frames)
+        progress.status(f"simulating {label}: frame {pace.at(0)}")
         result = simulator.run(
             {source.name: pack(patches, design.input)},
             {sink.name: frames * beats},
@@ -137,7 +138,7 @@ class Accelerator:
             loads=self.simulated.loads,
             fill=self.simulated.fill,
             taps={n: _captured(e, traced, frames) for n, e in zip(names, design.edges) if traced and e.image_beats},
-            progress=lambda _, done: progress.status(f"simulating {label}: {done // beats} of {frames} frames"),
+            progress=lambda _, done: progress.status(f"simulating {label}: frame {pace.at(done // beats)}"),
         )
         if result.deadlock is not None:
             states = [result.deadlock.edges[n] for n in names]

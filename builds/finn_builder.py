@@ -114,5 +114,5 @@ class _StepLines(io.TextIOBase):
         """Show the steps in ``text``."""
         for line in text.splitlines():
             if "Running step:" in line:
-                progress.place().line(line.split("Running step:", 1)[1].strip())
+                progress.place().begin(line.split("Running step:", 1)[1].strip())
         return len(text)

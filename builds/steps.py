@@ -278,7 +278,7 @@ def step_simulate(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
         build.folder.simulation_seconds.save(seconds)
     else:
         images, patches = drawn, to_patches(build.parent, drawn.pixels)
-        progress.line("compiling the stitched design with Verilator")
+        progress.begin("compiling the stitched design with Verilator")
         stalled, traced = images.some(settings.stalled_images), images.some(settings.traced_images)
         result, logits = verify(model, Accelerator(design), patches, stalled, traced, settings.seed)
     for path, array in ((build.folder.rtl_logits, logits.astype(np.int32)), (build.folder.rtl_images, images.index)):
@@ -323,10 +323,7 @@ def step_synthesise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
         return model
     units = flattened(model)
     jobs = [node_job(getCustomOp(node)) for node in units.graph.node]
-    found = {}
-    for job, netlist in map_many(jobs, build.settings.jobs):
-        found[job] = netlist
-        progress.status(f"synthesised {len(found)} of {len(jobs)} nodes")
+    found = dict(map_many(jobs, build.settings.jobs))
     timing = {job.top: found[job].timing for job in jobs}
     build.folder.synthesis.save(Synthesis(tool(jobs), {job.top: found[job].resources for job in jobs}, timing))
     whole = design_timing(units, timing, build.cfg.synth_clk_period_ns)

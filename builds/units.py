@@ -133,11 +133,9 @@ class DesignUnits:
         """
         groups = sorted(self.groups.values(), key=lambda units: size(units[0].name), reverse=True)
         todo = (self._job(units, streams) for units in groups)
-        progress.status(f"compiling the first of {len(groups)} units")
-        for done, (job, result) in enumerate(jobs.run(_run, todo, workers, _named), start=1):
+        for job, result in jobs.run(_run, todo, workers, _named, jobs.Told("compiling units", len(groups))):
             self._libraries[job.structure.key] = result.library
             yield result
-            progress.status(f"compiled {done} of {len(groups)} units, the last {_named(job)}")
 
     def compile(self, workers: int) -> None:
         """Compile every structure, in so many processes."""

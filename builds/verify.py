@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.execute import golden
+from finn_vitprune import progress
 from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.builds.traces import compare
+from finn_vitprune.execute import golden
 from finn_vitprune.sim import Stimulus
 from finn_vitprune.transforms.engine_streams import specification
 
@@ -77,6 +78,7 @@ def verify(
         The verification and the RTL's logits ``[F, classes]``.
     """
     flat = specification(model)
+    progress.status(f"hardware graph: {len(patches)} frames")
     tensors = golden.run(flat, {model.graph.input[0].name: patches})
     expected = tensors[model.graph.output[0].name].reshape(len(patches), -1)
 

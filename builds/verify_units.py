@@ -142,8 +142,9 @@ def _golden(model: ModelWrapper, patches: np.ndarray, kept: int) -> _Golden:
     flat = specification(model)
     bounds = [0, *range(kept, len(patches), GOLDEN_FRAMES), len(patches)]
     tensors, logits, saturations = {}, [], 0
+    pace = progress.Pace(len(patches))
     for number, (start, end) in enumerate(zip(bounds, bounds[1:])):
-        progress.status(f"hardware graph: {start} of {len(patches)} frames")
+        progress.status(f"hardware graph: frame {pace.at(start)}")
         found = golden.run(flat, {model.graph.input[0].name: patches[start:end]})
         logits.append(found[model.graph.output[0].name].reshape(end - start, -1))
         saturations += golden.saturations(flat, found)

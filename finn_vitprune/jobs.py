@@ -24,7 +24,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from finn_vitprune import progress
 from finn_vitprune.errors import UserError, describe
 from finn_vitprune.processes import ProcessGroup
 
@@ -53,6 +54,8 @@ AHEAD = 2
 ATTEMPTS = 2
 """A job fails when so many workers died on it."""
 
+NAMED = 3
+"""So many of the jobs that run are told by name."""
 END_S = 5.0
 """Seconds that an idle worker may take to end."""
 
@@ -66,8 +69,29 @@ class Finished(Generic[J, R]):
     error: Exception | None = None
 
 
+@dataclass
+class Told:
+    """What the jobs do, and how many there are: progress then tells how many are done, which run, and how long the rest takes."""
+
+    what: str
+    total: int
+
+    def __post_init__(self) -> None:
+        self._pace, self._done = progress.Pace(self.total), 0
+
+    def running(self, names: Sequence[str], finished: int = 0) -> None:
+        """These jobs run now, and so many more are done."""
+        self._done += finished
+        if self._done == self.total:
+            progress.status("")
+            return
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        now = f" ({', '.join(names[:NAMED])}{more})" if names else ""
+        progress.status(f"{self.what}: {self._pace.at(self._done)}{now}")
+
+
 def run(
-    function: Callable[[J], R], jobs: Iterable[J], workers: int, name: Callable[[J], str] = str
+    function: Callable[[J], R], jobs: Iterable[J], workers: int, name: Callable[[J], str] = str, told: Told | None = None
 ) -> Iterator[tuple[J, R]]:
     """Call ``function`` for every job and yield each job with its result as soon as the result is there.
 
@@ -76,27 +100,36 @@ def run(
         jobs: taken one by one, as workers become free.
         workers: processes at a time; 0 runs the jobs in this process.
         name: the name of a job, for messages.
+        told: what progress says of the jobs; by default nothing.
     Raises:
         Exception: the first exception that a job raises. Its notes hold the job's name and the worker's traceback.
         UserError: the worker of a job died twice, for want of memory for example.
 
     However the iteration ends (an error, Ctrl-C, a caller that takes no more results), no worker is left.
     """
-    with closing(outcomes(function, jobs, workers, name)) as found:
+    with closing(outcomes(function, jobs, workers, name, told)) as found:
         for outcome in found:
             yield outcome.job, _result(outcome)
 
 
 def outcomes(
-    function: Callable[[J], R], jobs: Iterable[J], workers: int, name: Callable[[J], str] = str
+    function: Callable[[J], R], jobs: Iterable[J], workers: int, name: Callable[[J], str] = str, told: Told | None = None
 ) -> Iterator[Finished[J, R]]:
     """As :func:`run`, but a job that fails does not end the others: its exception is part of its outcome."""
     todo = iter(jobs)
     if workers == 0:
-        yield from (_called(function, job, name) for job in todo)
+        for job in todo:
+            if told:
+                told.running([name(job)])
+            yield _called(function, job, name)
+            if told:
+                told.running([], 1)
         return
     if (client := _cluster.get()) is not None:
-        yield from _of_cluster(client, function, todo, name)
+        for outcome in _of_cluster(client, function, todo, name):
+            yield outcome
+            if told:
+                told.running([], 1)
         return
     with tempfile.TemporaryDirectory(prefix="vitprune-jobs-", ignore_cleanup_errors=True) as folder:
         crew: list[_Worker[J, R]] = []
@@ -106,6 +139,8 @@ def outcomes(
                 crew.append(_Worker(function, name, folder))
             for worker, job in zip(list(crew), first):
                 worker.give(job)
+            if told and first:
+                told.running([name(job) for job in first])
             while crew:
                 for worker in wait(crew):
                     outcome = worker.outcome()
@@ -117,6 +152,8 @@ def outcomes(
                         crew.remove(worker)
                         worker.end()
                     yield outcome
+                    if told:
+                        told.running([name(worker.job) for worker in crew], 1)
         finally:
             for worker in crew:
                 worker.kill()
@@ -247,13 +284,13 @@ class _Worker(Generic[J, R]):
 
     def give(self, job: J, deaths: int = 0) -> None:
         """Hand the worker a job, on which ``deaths`` workers died before."""
-        self._job, self._deaths = job, deaths
+        self.job, self._deaths = job, deaths
         with suppress(OSError):  # the worker died: outcome() sees to it
             self._connection.send_bytes(pickle.dumps((self._function, job)))
 
     def outcome(self) -> Finished[J, R] | None:
         """The outcome of the job; None where the worker died and a new one has the job."""
-        job = self._job
+        job = self.job
         try:
             result, error = pickle.loads(self._connection.recv_bytes())
         except (EOFError, OSError):

@@ -1,7 +1,9 @@
 """One vocabulary of options, and the names that they had before."""
 
-import typer
+from typing import get_args, get_origin
+
 import pytest
+import typer
 
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
@@ -64,6 +66,8 @@ def test_a_name_means_the_same_in_every_command():
     for command, options in OPTIONS.items():
         for flag, option in options.items():
             if not (command == "explore" and flag in LISTS):
-                kinds.setdefault(flag, {}).setdefault(f"{option.type.name} {option.is_flag}", set()).add(command)
+                kind = option.type_descriptor.annotation
+                kind = get_args(kind)[0] if get_origin(kind) is list else kind  # of one that may repeat
+                kinds.setdefault(flag, {}).setdefault(kind, set()).add(command)
     different = {flag: found for flag, found in kinds.items() if len(found) > 1}
     assert not different

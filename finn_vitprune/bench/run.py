@@ -68,14 +68,13 @@ def _run_cycles(cases: Sequence[BenchCase], workers: int, results: BenchResults)
         if (rows := {key: row for key, row in case.rows.items() if results.find(row).cycles is None})
     ]
     workers = workers if min(workers, len(missing)) > 1 else 0  # a single one has all that it needs loaded here
-    measured = jobs.run(measure_cycles, missing, workers, lambda case: case.unit.name)
-    for done, (case, found) in enumerate(measured):
+    measured = jobs.run(measure_cycles, missing, workers, lambda case: case.unit.name, jobs.Told("cycles of units", len(missing)))
+    for case, found in measured:
         for key, cycles in found.items():
             results.change([case.rows[key]], cycles=cycles)
         used = [cycles.utilisation for cycles in found.values()]
         fold = " ".join(f"{name} {value}" for name, value in case.fold.items())
         progress.line(f"{case.unit.name}: fold {fold}, utilisation {min(used):.3f} to {max(used):.3f}")
-        progress.status(f"cycles: {done + 1} of {len(missing)} units")
 
 
 def measure_cycles(case: BenchCase) -> dict[tuple[float, str], Cycles]:

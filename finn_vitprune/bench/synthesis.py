@@ -45,12 +45,10 @@ def synthesise(tasks: Sequence[SynthesisTask], workers: int) -> None:
     """
     names = {job: name for task in tasks for name, job in task.nodes.items()}
     found: dict[NodeJob, Netlist] = {}
-    progress.status(f"synthesis: {len(names)} modules")
     for job, netlist in map_many(list(names), workers, TIMEOUT_S):
         found[job], r = netlist, netlist.resources
         amounts = f"{r.LUT:,} LUT, {r.FF:,} FF, {r.DSP:,} DSP, {r.BRAM36:g} BRAM36, {netlist.timing.levels} LUT levels, {netlist.timing.taken:.2f} ns"
         progress.line(f"{names[job]}: {amounts}")
-        progress.status(f"synthesis: {len(found)} of {len(names)} modules")
         for task in tasks:
             mine = list(task.nodes.values())
             if job in mine and all(other in found for other in mine):

@@ -38,11 +38,15 @@ def command(
 
     for path in (model, part_resources):
         need_file(path)
+    from finn_vitprune import progress
+    from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.ingest.check.check import check
     from finn_vitprune.ingest.check.texts import as_dict
     from finn_vitprune.synth.budget import Budget
 
-    checked = check(model, fpga_part, Budget.parse(budget or ""), shell, part_resources)
+    with progress_lines():
+        progress.status(f"checking {model}")
+        checked = check(model, fpga_part, Budget.parse(budget or ""), shell, part_resources)
     if not answer(as_dict(checked)):
         from rich.console import Console
 

@@ -25,9 +25,13 @@ def command(
     from finn_vitprune.cli.files import need_file
 
     need_file(model)
+    from finn_vitprune import progress
     from finn_vitprune.builds.networks import contents_of
+    from finn_vitprune.cli.terminal import progress_lines
 
-    contents, scale = contents_of(model, build_dir)
+    with progress_lines():
+        progress.status(f"comparing every unit of {model} with the design's")
+        contents, scale = contents_of(model, build_dir)
     contents.write(output)
     document = {"model": str(model), "build": str(build_dir), "output": str(output), "design": contents.design, "words": len(contents.data), "logit_scale": scale}
     if not answer(document):

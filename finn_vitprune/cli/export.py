@@ -21,8 +21,12 @@ def command(
     from finn_vitprune.cli.files import need_file
 
     need_file(checkpoint)
+    from finn_vitprune import progress
+    from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.training.train import export_checkpoint
 
-    result = export_checkpoint(checkpoint, output)
+    with progress_lines():
+        progress.status("exporting, and comparing every quantiser with PyTorch")
+        result = export_checkpoint(checkpoint, output)
     if not answer({"output": str(output), **result.as_dict()}):
         typer.echo(f"written: {output} ({result.summary})")

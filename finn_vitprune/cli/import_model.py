@@ -141,7 +141,7 @@ def command(
 
     need_file(model)
     with _quiet_libraries():
-        from finn_vitprune.cli.terminal import progress_console, progress_lines
+        from finn_vitprune.cli.terminal import progress_lines
         from finn_vitprune.importing.options import FineTune, ImportOptions
         from finn_vitprune.importing.workflow import import_model
 
@@ -169,7 +169,7 @@ def command(
             force=force,
         )
         with progress_lines():
-            imported = import_model(options, progress_console())
+            imported = import_model(options)
     if not answer(as_dict(imported, options)):
         from rich.console import Console
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -19,31 +20,61 @@ if TYPE_CHECKING:
 WIDTH = 150
 """Columns of tables where the output is not a terminal and ``COLUMNS`` does not say how wide it is."""
 SILENCE_S = 60.0
-"""Seconds without a line after which a status is printed where the output is not a terminal."""
+"""Seconds without a line after which the status is printed where the output is not a terminal."""
 
 
 class TerminalProgress(progress.Progress):
     """Lines with the time so far, above a status line.
 
-    Where the output is not a terminal, a status is a line of its own, and only after :data:`SILENCE_S` without a line.
+    Where the output is not a terminal, the status is a line of its own, after every :data:`SILENCE_S` without a line.
     """
 
     def __init__(self, console: Console, status: Status) -> None:
         self._console, self._status, self._started = console, status, time.monotonic()
-        self._said = self._started
+        self._said, self._begun, self._now = self._started, "", ""
+        self._printing, self._over = threading.RLock(), threading.Event()
 
     def line(self, text: str) -> None:
-        """Print ``text`` and clear the status."""
-        self._status.update("")
-        self._said = time.monotonic()
-        self._console.print(f"[{self._said - self._started:7.1f} s] {text}", markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
+        """Print ``text``; the status is what was begun."""
+        with self._printing:
+            self._said = time.monotonic()
+            self.status(self._begun)
+            self._console.print(f"[{self._said - self._started:7.1f} s] {text}", markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
+
+    def begin(self, text: str) -> None:
+        """Print ``text``, which is the status too, where no other is said."""
+        self._begun = text
+        self.line(text)
 
     def status(self, text: str) -> None:
         """Replace the status."""
+        from rich.text import Text
+
+        self._now = text
         if self._console.is_terminal:
-            self._status.update(text)
-        elif time.monotonic() - self._said >= SILENCE_S:
-            self.line(text)
+            self._status.update(Text(text))
+
+    @contextmanager
+    def never_silent(self) -> Iterator[None]:
+        """Print the status in this block when nothing else is said for long."""
+        beat = threading.Thread(target=self._beat, args=(SILENCE_S,), daemon=True)
+        if not self._console.is_terminal:
+            beat.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            if beat.ident is not None:
+                beat.join()
+
+    def _beat(self, silence_s: float) -> None:
+        with suppress(OSError):  # nobody reads any more, which the work will notice at its next line
+            while not self._over.wait(max(0.0, self._said + silence_s - time.monotonic())):
+                with self._printing:
+                    if time.monotonic() - self._said >= silence_s:
+                        now = self._now
+                        self.line(f"still {now}" if now else "still at work")
+                        self._now = now
 
 
 class Shown(Enum):
@@ -74,8 +105,10 @@ def progress_console() -> Console:
 def progress_lines() -> Iterator[None]:
     """Show the progress of the work in this block."""
     console = progress_console()
-    with console.status("") as status, progress.shown_by(TerminalProgress(console, status)):
-        yield
+    with console.status("") as status:
+        place = TerminalProgress(console, status)
+        with place.never_silent(), progress.shown_by(place):
+            yield
 
 
 def console_of_tables() -> Console:

@@ -37,11 +37,12 @@ def command(
     base = {"name": output.resolve().name or "deit"} if config is None else load_config(config).model_dump(mode="json")
     settings = parse_config(with_changes(base | top, changes or []), "training config" if config is None else str(config))
 
-    from finn_vitprune.cli.terminal import progress_console
+    from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.complexity.formulas import operations_text
     from finn_vitprune.training.train import train
 
-    metrics = train(settings, output, resume=resume, console=progress_console(), teacher_from=teacher_from)
+    with progress_lines():
+        metrics = train(settings, output, resume=resume, teacher_from=teacher_from)
     if os.environ.get("RANK", "0") != "0" or answer({"output": str(output), **metrics}):  # of several processes one speaks
         return
     text = f"dense float accuracy {metrics['accuracy_teacher']:.4f}"

@@ -185,17 +185,15 @@ class _Explorer:
         self, what: str, function: Callable[[J], R], todo: list[J], name: Callable[[J], str], workers: int | None = None
     ) -> Iterator[tuple[J, R | str]]:
         """Every job with its result, or with the reason why it failed; lines say how many are done, and about how long the rest takes."""
-        started, workers = time.monotonic(), min(workers or self.exploration.jobs, len(todo))
+        pace, workers = progress.Pace(len(todo)), min(workers or self.exploration.jobs, len(todo))
         if todo:
-            progress.line(f"{what}: {len(todo)} to make, {workers} at a time")
-        for done, outcome in enumerate(jobs.outcomes(function, todo, workers, name), start=1):
+            progress.begin(f"{what}: {len(todo)} to make, {workers} at a time")
+        for done, outcome in enumerate(jobs.outcomes(function, todo, workers, name, jobs.Told(what, len(todo))), start=1):
             error = outcome.error
             if error is not None and not isinstance(error, (UserError, OSError, MemoryError)):
                 progress.log.error("%s: %s", name(outcome.job), error, exc_info=error)
-            left = (time.monotonic() - started) / done * (len(todo) - done) / 60
             said = "" if error is None else f", failed: {describe_any(error)}"
-            rest = f", about {left:.0f} min left" if done < len(todo) else ""
-            progress.line(f"{what}: {done} of {len(todo)}: {name(outcome.job)}{said}{rest}")
+            progress.line(f"{what}: {pace.at(done)}: {name(outcome.job)}{said}")
             yield outcome.job, outcome.result if error is None else describe_any(error)
 
     def _save(self, shown: bool = False) -> None:

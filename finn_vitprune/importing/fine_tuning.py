@@ -58,7 +58,8 @@ class FineTuning(StudentTraining):
         self._outputs = {self.student: [], self.distiller: []}
         blocks = [(network, block) for network in self._outputs if self.features for block in network.blocks]
         with hooked(block.register_forward_hook(partial(self._keep, network)) for network, block in blocks):
-            for _ in range(self.config.student.epochs):
+            for epoch in range(1, self.config.student.epochs + 1):
+                display.phase("fine-tuning", epoch, self.config.student.epochs)
                 self.student_epoch(display)
         self.student.eval()
 

@@ -115,7 +115,7 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
     Writes ``options.output`` and beside it ``.npz`` (held-out images as builds verify with) and ``.log``.
 
     Args:
-        console: where the epochs of fine-tuning are drawn.
+        console: where a bar over the epochs of fine-tuning is drawn; None: nowhere.
     Raises:
         UserError: the file is not supported (with node and cause), options or data do not fit, the float
             network differs from the file, or the export gate fails. Nothing is written then.
@@ -280,7 +280,6 @@ class _Work:
         progress.line(f"fine-tuning: learning rate {config.student.lr:.2g}, {config.batch_size} images a step")
         run = FineTuning(config, data, self.float, self.student, self.scores, self._quality, o.fine_tune.features)
         with Display(console, epochs, 0, run.steps_per_epoch) as display:
-            display.phase("fine-tune")
             run.run(display)
         self._measure("recovered")
         if self.stages[-1].quality < before.quality:
@@ -327,8 +326,9 @@ class _Work:
     def _logits(self, stage: str, forward: Callable[[Tensor], Tensor], count: int | None = None) -> np.ndarray:
         """Logits of the held-out images, ``count`` of them or all; a status tells how many are done."""
         images, found = self.images[self._draw(count)], []
+        pace = progress.Pace(len(images))
         for start in range(0, len(images), STATUS_IMAGES):
-            progress.status(f"{stage}: {start} of {len(images)} held-out images")
+            progress.status(f"{stage}, held-out images: {pace.at(start)}")
             found.append(logits_of(lambda x: forward(x.to(self.device)).cpu(), images[start : start + STATUS_IMAGES]))
         return np.concatenate(found)
 

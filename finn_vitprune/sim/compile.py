@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from finn_vitprune import cache
+from finn_vitprune import cache, progress
 from finn_vitprune.sim import binding, toolchain
 from finn_vitprune.sim.ports import BusPort, ChainPort, LoadPort, Port, Probe
 from finn_vitprune.sim.run import Simulator
@@ -195,6 +195,7 @@ def _verilate(
     compiled = [f"rtl/{name}" for name, _ in files if name.endswith((".v", ".sv"))]
     options = "--cc -O3 --no-timing --x-initial unique --prefix Vdut --Mdir cpp -Irtl".split()
     options += ["--top-module", top, "--no-assert-case", *strictness, *(f"-D{d}" for d in defines)]
+    progress.status(f"Verilator reads {top}")
     toolchain.run_verilator([*options, *config, *compiled], folder)
     return generated
 

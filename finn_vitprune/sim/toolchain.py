@@ -12,7 +12,7 @@ from functools import lru_cache
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from finn_vitprune import cache
+from finn_vitprune import cache, progress
 from finn_vitprune.errors import UserError
 from finn_vitprune.processes import ProcessGroup, fault
 
@@ -95,7 +95,7 @@ def compile_objects(
     for source, target, level in jobs:
         header = ["-include", str(pch / level.lstrip("-") / "verilated_pch.h")] if pch else []
         commands.append([compiler(), *CXX_FLAGS, level, *header, *paths, "-c", str(source), "-o", str(target)])
-    _run(commands, at_once=at_once)
+    _run(commands, at_once=at_once, what="compiling the simulator, file")
 
 
 def link(objects: Sequence[Path], target: Path, *options: str) -> None:
@@ -165,8 +165,10 @@ def digest(*parts: str | bytes) -> str:
     return h.hexdigest()[:24]
 
 
-def _run(commands: Sequence[Sequence[str]], folder: Path | None = None, at_once: int | None = None) -> list[str]:
+def _run(commands: Sequence[Sequence[str]], folder: Path | None = None, at_once: int | None = None, what: str = "") -> list[str]:
     """What each command prints; ``at_once`` of them run at once, by default ``$FINN_VITPRUNE_JOBS`` (or cores).
+
+    ``what`` tells the progress what they do.
 
     Raises:
         SimulationError: one rejects its input.
@@ -174,7 +176,7 @@ def _run(commands: Sequence[Sequence[str]], folder: Path | None = None, at_once:
     """
     at_once = at_once or max(1, int(os.environ.get("FINN_VITPRUNE_JOBS", os.cpu_count() or 1)))
     environment = os.environ | {"VERILATOR_ROOT": str(verilator_root())}
-    texts, waiting, running = [""] * len(commands), list(enumerate(commands)), {}
+    texts, waiting, running, pace = [""] * len(commands), list(enumerate(commands)), {}, progress.Pace(len(commands))
     with ProcessGroup() as group:
         while waiting or running:
             while waiting and len(running) < at_once:
@@ -184,6 +186,8 @@ def _run(commands: Sequence[Sequence[str]], folder: Path | None = None, at_once:
                     errors="replace",
                 )
                 running[process.stdout] = number, process
+            if what:
+                progress.status(f"{what} {pace.at(len(commands) - len(waiting) - len(running))}")
             for pipe in wait(list(running)):  # at its end, or because it complains
                 number, process = running.pop(pipe)
                 texts[number] = pipe.read()

@@ -37,11 +37,11 @@ def log_file(path: Path) -> Iterator[None]:
 
 
 class Display(Progress):
-    """A bar over all epochs of the run with the time to go and the last measurements."""
+    """The epochs of a run as progress: a status within them, a line after each; and a bar on a console."""
 
     def __init__(self, console: Console | None, epochs: int, done: int, steps: int) -> None:
-        """``console`` None draws nothing; ``steps`` per epoch let the bar move within one."""
-        self._steps = steps
+        """``done`` of the run's ``epochs`` are over, each has ``steps``. ``console`` None draws no bar."""
+        self._steps, self._step, self._pace = steps, done * steps, progress.Pace(epochs * steps, done * steps)
         super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -52,18 +52,21 @@ class Display(Progress):
             TextColumn("{task.fields[state]}"),
             console=console or Console(quiet=True),
         )
-        self._epochs = self.add_task("train", total=epochs, completed=done, state="")
+        self._bar = self.add_task("train", total=epochs, completed=done, state="")
+        self._epoch = ""
 
-    def phase(self, name: str) -> None:
-        """Name what is trained now."""
-        self.update(self._epochs, description=name)
+    def phase(self, name: str, epoch: int, epochs: int) -> None:
+        """Say which epoch of which phase begins, from 1."""
+        self._epoch = f"{name} epoch {epoch} of {epochs}"
+        self.update(self._bar, description=name)
 
     def step(self, loss: float) -> None:
         """One optimiser step was done."""
-        self.update(self._epochs, advance=1 / self._steps, state=f"loss {loss:.3f}")
+        self._step += 1
+        self.update(self._bar, advance=1 / self._steps, state=f"loss {loss:.3f}")
+        progress.status(f"{self._epoch}: loss {loss:.3f}, step {self._pace.at(self._step)}")
 
     def epoch(self, state: str) -> None:
         """An epoch ended with these measurements."""
-        task = self.tasks[self._epochs]
-        self.update(self._epochs, completed=round(task.completed), state=state)
-        log.info("%s epoch %d of %d: %s", task.description, round(task.completed), task.total, state)
+        self.update(self._bar, completed=round(self.tasks[self._bar].completed), state=state)
+        progress.line(f"{self._epoch}: {state}")

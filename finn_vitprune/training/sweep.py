@@ -181,6 +181,7 @@ def run(jobs: list[SweepJob], results: SweepResults, parallel: int, finished: Ca
         UserError: a training failed; the others that are under way are finished first.
     """
     waiting = [j for j in jobs if not results.done(j)]
+    what, pace = "trainings", progress.Pace(len(jobs), len(jobs) - len(waiting))
     progress.line(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done")
     running: dict[subprocess.Popen, SweepJob] = {}
     failed: list[SweepJob] = []
@@ -198,6 +199,8 @@ def run(jobs: list[SweepJob], results: SweepResults, parallel: int, finished: Ca
                 waiting.remove(job)
                 progress.line(f"{job.folder.name} starts")
                 running[_start(group, job, jobs)] = job
+            done = len(jobs) - len(waiting) - len(running) - len(failed)
+            progress.status(f"{what}: {pace.at(done)} ({', '.join(job.folder.name for job in running.values())})")
             time.sleep(0.2)
     if failed:
         raise UserError(f"{failed[0].folder.name} failed: see {failed[0].folder}.log, then start the sweep again")

@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
+from finn_vitprune import progress
 from finn_vitprune.complexity.counted import CountedModel
 from finn_vitprune.complexity.formulas import counted, operations_text, unpruned
 from finn_vitprune.complexity.modules import count_model
@@ -79,7 +80,7 @@ def train(
     Args:
         config: what to train; with ``resume`` the checkpoint's own configuration must equal it.
         resume: continue from ``out_dir/checkpoint.pt``; the result is that of an uninterrupted run.
-        console: where progress is drawn; None: standard output.
+        console: where a bar over the epochs is drawn; None: nowhere. Progress tells of them in any case.
         teacher_from: ``teacher.pt`` of a run that trained the same teacher, which then is not trained again.
     Returns:
         The content of ``metrics.json``.
@@ -92,9 +93,9 @@ def train(
     run = _start(config, out_dir, resume, teacher_from)
     out_dir.mkdir(parents=True, exist_ok=True)
     main = run.processes.main
-    with log_file(out_dir / LOG) if main else nullcontext():
+    with log_file(out_dir / LOG) if main else progress.shown_by(progress.Progress()):
         log.info("accuracy between epochs: on %s; of the last ones of a phase: on all", run.measured_on)
-        _epochs(run, (console or Console()) if main else Console(quiet=True))
+        _epochs(run, console if main else None)
         metrics = _finish(run) if main else None
     metrics = run.processes.from_main(metrics)
     run.processes.close()
@@ -119,7 +120,7 @@ def _start(config: TrainConfig, out_dir: Path, resume: bool, teacher_from: Path 
     return run
 
 
-def _epochs(run: TrainingRun, console: Console) -> None:
+def _epochs(run: TrainingRun, console: Console | None) -> None:
     """The epochs that are still to do, each ending in a checkpoint."""
     t, s, p = run.config.teacher, run.config.student, run.progress
     done = p.teacher_epochs + p.student_epochs
@@ -130,7 +131,7 @@ def _epochs(run: TrainingRun, console: Console) -> None:
         while not run.finished:
             start, cpu = now()
             teaching = p.teacher_epochs < t.epochs
-            display.phase("teacher" if teaching else "student")
+            display.phase(*(("teacher", p.teacher_epochs + 1, t.epochs) if teaching else ("student", p.student_epochs + 1, s.epochs)))
             (run.teacher_epoch if teaching else run.student_epoch)(display)
             if teaching and p.teacher_epochs == t.epochs:
                 run.start_student()
@@ -144,8 +145,8 @@ def _epochs(run: TrainingRun, console: Console) -> None:
                 _write_scalars(board, "teacher" if teaching else "student", p)
 
 
-def _write_scalars(board: SummaryWriter, phase: str, progress: TrainingProgress) -> None:
-    record = (progress.teacher_history if phase == "teacher" else progress.student_history)[-1]
+def _write_scalars(board: SummaryWriter, phase: str, done: TrainingProgress) -> None:
+    record = (done.teacher_history if phase == "teacher" else done.student_history)[-1]
     for name, value in record.items():
         if name != "epoch":
             board.add_scalar(f"{phase}/{name}", value, record["epoch"])
@@ -156,6 +157,7 @@ def _finish(run: TrainingRun) -> dict[str, Any]:
     """Export and write the metrics."""
     metrics = metrics_of_teacher(run)
     if run.config.student.epochs:
+        progress.status("exporting, and comparing every quantiser with PyTorch")
         result = export_run(run, run.out_dir / MODEL)
         metrics |= metrics_of_student(run, result)
         log.info("done: %s", result.summary)
