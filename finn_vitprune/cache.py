@@ -27,6 +27,10 @@ LEFTOVER_S = 86_400
 """Seconds after which the folder of an entry that was never completed is removed."""
 
 
+BUILDING = "building-"
+"""How the name of a folder begins that is being filled."""
+
+
 def cache_dir() -> Path:
     """``$FINN_VITPRUNE_CACHE`` or ``~/.cache/finn-vitprune``.
 
@@ -75,17 +79,19 @@ def entry(name: str, make: Callable[[Path], None]) -> Path:
             if not intact(final):
                 _make(final, make)
     except OSError as error:
+        if error.filename is not None and BUILDING in str(error.filename):
+            error.filename = str(final)  # what users know, in place of a folder that is gone
         reason = f"cannot write to the cache {cache_dir()}: {describe(error)}"
         raise UserError(f"{reason}; make room there, or set {VARIABLE} to another folder") from error
     return final
 
 
 def _make(final: Path, make: Callable[[Path], None]) -> None:
-    for left in final.parent.glob("building-*"):
+    for left in final.parent.glob(f"{BUILDING}*"):
         with contextlib.suppress(FileNotFoundError):  # another process has just completed it
             if left.stat().st_mtime < time.time() - LEFTOVER_S:
                 shutil.rmtree(left, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix="building-", dir=final.parent))
+    work = Path(tempfile.mkdtemp(prefix=BUILDING, dir=final.parent))
     try:
         make(work)
         (work / DIGESTS).write_text(_digests(work))

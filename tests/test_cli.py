@@ -345,11 +345,11 @@ def test_report_of_a_damaged_summary(tmp_path, capsys):
 
 
 def test_changes_reach_nested_values():
-    content = {"name": "a", "prune": {"block_keep": 0.5, "token_drop_layers": [1]}}
-    changed = with_changes(content, ["prune.block_keep=0.4", "prune.token_drop_layers=[2, 3]", "quant.act_bits=4", "name=b"])
+    content = {"name": "a", "prune": {"block_keep": 0.5, "drop_at": [1]}}
+    changed = with_changes(content, ["prune.block_keep=0.4", "prune.drop_at=[2, 3]", "quant.act_bits=4", "name=b"])
     assert changed == {
         "name": "b",
-        "prune": {"block_keep": 0.4, "token_drop_layers": [2, 3]},
+        "prune": {"block_keep": 0.4, "drop_at": [2, 3]},
         "quant": {"act_bits": 4},
     }
     assert content["prune"]["block_keep"] == 0.5
@@ -452,7 +452,7 @@ def test_train_then_complexity_of_checkpoint_and_model(tmp_path, capsys):
     """Two encoders of width 32, one epoch each: formula on both files agrees, the graph adds the padding alone."""
     out = tmp_path / "run"
     changes = ["teacher.epochs=1", "student.epochs=1", "student.warmup_epochs=0", "student.hold_epochs=1"]
-    changes += ["model.depth=2", "model.dim=32", "model.heads=2", "prune.token_drop_layers=[1]"]
+    changes += ["model.depth=2", "model.dim=32", "model.heads=2", "prune.drop_at=[1]"]
     assert run(["train", "-o", str(out), "--seed", "3", *(a for c in changes for a in ("--set", c))]) == 0
     assert f"everything is in {out}" in capsys.readouterr().out
     assert {"checkpoint.pt", "metrics.json", "model.onnx"} <= {p.name for p in out.iterdir()}

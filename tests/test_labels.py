@@ -132,7 +132,7 @@ def sorted_run(tmp_path_factory):
     names = ("train_images", "train_labels", "test_images", "test_labels")
     np.savez(folder / "x.npz", **dict(zip(names, (*train, *test))))
     model = {"patch_size": 2, "dim": 16, "depth": 1, "heads": 2}
-    config = parse_config({"name": "x", "dataset": f"npz:{folder / 'x.npz'}", "eval_images": 40, "seed": 3, "model": model})
+    config = parse_config({"name": "x", "data": f"npz:{folder / 'x.npz'}", "eval_images": 40, "seed": 3, "model": model})
     return TrainingRun(config, folder)
 
 

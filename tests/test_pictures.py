@@ -26,7 +26,7 @@ TINY = {
     "name": "tiny",
     "batch_size": 128,
     "model": {"patch_size": 4, "dim": 16, "depth": 3, "heads": 2, "mlp_ratio": 2},
-    "prune": {"token_keep": 0.5, "token_drop_layers": [1, 2]},
+    "prune": {"token_keep": 0.5, "drop_at": [1, 2]},
     "teacher": {"epochs": 2},
     "student": {"epochs": 2, "warmup_epochs": 0, "hold_epochs": 1},
 }
@@ -260,7 +260,7 @@ def history(**columns) -> list[dict]:
 def test_history_figure_shows_the_numbers_of_the_metrics():
     rates = {"block_keep": [0.8, 0.5, 0.5], "neuron_keep": [0.8, 0.5, 0.5], "token_keep": [1.0, 0.7, 0.7]}
     metrics = {
-        "config": {"prune": {"token_drop_layers": [1]}},
+        "config": {"prune": {"drop_at": [1]}},
         "teacher_history": history(accuracy=[0.5, 0.9]),
         "student_history": history(accuracy=[0.6, 0.7, 0.8], **rates),
     }
@@ -276,7 +276,7 @@ def test_history_figure_shows_the_numbers_of_the_metrics():
 
 def test_history_figure_leaves_out_what_the_run_does_not_have():
     student = history(accuracy=[0.6], block_keep=[0.5], neuron_keep=[0.4], token_keep=[0.7])
-    config = {"prune": {"token_drop_layers": []}}
+    config = {"prune": {"drop_at": []}}
     metrics = {"config": config, "teacher_history": [], "student_history": student}
     _, below = pictures.history_figure(metrics).axes
     assert [line.get_label() for line in below.lines] == ["blocks", "neurons"]
@@ -358,7 +358,7 @@ def test_images_and_seed_choose_what_is_shown(finished, tmp_path):
 
 def test_the_history_needs_no_data(finished, tmp_path):
     path = tmp_path / "c.pt"
-    changed(finished, path, lambda c: c["config"].update(dataset="npz:/nowhere.npz"))
+    changed(finished, path, lambda c: c["config"].update(data="npz:/nowhere.npz"))
     assert run(["picture", str(path), "-o", str(tmp_path / "h.png"), "--what", "history"]) == 0
 
 
@@ -395,7 +395,7 @@ def test_an_unfinished_run(finished, what, tmp_path, capsys):
 
 def test_runs_that_have_nothing_of_the_kind(finished, tmp_path, capsys):
     path, output = tmp_path / "c.pt", tmp_path / "a.png"
-    changed(finished, path, lambda c: c["config"]["prune"].update(token_drop_layers=[]))
+    changed(finished, path, lambda c: c["config"]["prune"].update(drop_at=[]))
     err = one_line(capsys, ["picture", path, "-o", output, "--what", "tokens"])
     assert f"--what tokens: the model of {path} has no token drop" in err
 

@@ -18,7 +18,7 @@ TINY = {
     "name": "tiny",
     "batch_size": 128,
     "model": {"patch_size": 4, "dim": 16, "depth": 2, "heads": 2, "mlp_ratio": 2},
-    "prune": {"block_size": 8, "token_keep": 0.5, "token_drop_layers": [1]},
+    "prune": {"block_size": 8, "token_keep": 0.5, "drop_at": [1]},
     "teacher": {"epochs": 2, "lr": 3e-3},
     "student": {"epochs": 2, "warmup_epochs": 0, "hold_epochs": 1},
 }

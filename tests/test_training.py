@@ -39,7 +39,7 @@ TINY = {
         "block_keep": 0.5,
         "neuron_keep": 0.5,
         "token_keep": 0.5,
-        "token_drop_layers": [1],
+        "drop_at": [1],
     },
     "teacher": {"epochs": 2, "lr": 3e-3},
     "student": {"epochs": 3, "warmup_epochs": 1, "hold_epochs": 1},
@@ -75,8 +75,8 @@ def test_configuration_errors_are_one_clear_line(change, message):
         ),
         ({"model": {"patch_size": 3}}, "model.patch_size 3 does not divide images of 8 x 8"),
         ({"model": {"heads": 5}}, "model.heads 5 does not divide model.dim 64"),
-        ({"prune": {"token_drop_layers": [4]}}, "encoder 4 of 4 cannot drop tokens"),
-        ({"dataset": "imagenet"}, "unknown data set 'imagenet': use digits"),
+        ({"prune": {"drop_at": [4]}}, "encoder 4 of 4 cannot drop tokens"),
+        ({"data": "imagenet"}, "unknown data set 'imagenet': use digits"),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(change, message, tmp_path):
@@ -184,7 +184,7 @@ def test_resume_needs_the_same_configuration_and_a_checkpoint(finished, tmp_path
     with pytest.raises(UserError, match="cannot resume .*: seed differ"):
         training.train(parse_config(TINY | {"seed": 4}), folder, resume=True, console=QUIET)
     (tmp_path / "checkpoint.pt").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="is not a checkpoint"):
+    with pytest.raises(UserError, match="is not a checkpoint: a file of torch.save is needed"):
         checkpoint.load(tmp_path / "checkpoint.pt")
 
 
@@ -256,7 +256,7 @@ def test_teacher_alone_and_student_from_its_weights(tmp_path):
     "content, message",
     [
         (None, "cannot read .*absent.pt: No such file"),
-        (b"nonsense", "is not a state dict"),
+        (b"nonsense", "is not a state dict: a file of torch.save is needed"),
         ({"head.weight": torch.zeros(3, 3)}, "does not fit the model: size mismatch for head.weight"),
     ],
 )
@@ -389,13 +389,13 @@ def test_a_distilled_timm_deit_trains_on_an_image_folder_and_exports(image_folde
     torch.save(other.state_dict(), tmp_path / "resnet.pth")
     config = parse_config({
         "name": "deit",
-        "dataset": f"imagefolder:{image_folder}",
+        "data": f"imagefolder:{image_folder}",
         "batch_size": 4,
         "shift": 0,
         "flip": True,
         "crop": True,
         "model": {"timm": "deit_tiny_distilled_patch16_224", "image_size": 32},
-        "prune": {"block_size": 16, "token_keep": 0.5, "token_drop_layers": [3, 7, 10]},
+        "prune": {"block_size": 16, "token_keep": 0.5, "drop_at": [3, 7, 10]},
         "teacher": {
             "epochs": 1,
             "lr": 1e-4,

@@ -11,6 +11,7 @@ import typer
 
 from finn_vitprune.cli import params
 from finn_vitprune.cli.answer import Json, answer
+from finn_vitprune.cli.configs import ConfigKind, config_file
 
 EXAMPLE = "finn-vitprune build model.onnx --fpga-part xcu250-figd2104-2L-e --clk-ns 4 --target-fps 20000 -o build/mine"
 
@@ -21,7 +22,9 @@ def command(
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Build folder.")] = ...,
     fpga_part: Annotated[Optional[str], typer.Option(help="Part (xcu250-figd2104-2L-e) or board (ZCU104).")] = None,
-    config: Annotated[Optional[Path], typer.Option(help="FINN build config (YAML); options here override it.")] = None,
+    config: Annotated[
+        Optional[str], typer.Option(metavar="FILE|NAME", help="FINN build config (YAML), or the name of one of the package; options here override it.")
+    ] = None,
     clk_ns: Annotated[Optional[float], typer.Option(min=0.1, help="Clock period in ns.")] = None,
     target_fps: Annotated[Optional[int], typer.Option(min=1, help="Images/s to fold for; without it fill the part.")] = None,
     folding: Annotated[Optional[Path], typer.Option(help="Folding config (JSON, FINN's format).")] = None,
@@ -86,8 +89,9 @@ def command(
     from finn_vitprune.synth.parts import get_part
 
     models, room = _reserved(reserve or ())
-    for path in (model, config, folding, images, part_resources, *models):
+    for path in (model, folding, images, part_resources, *models):
         need_file(path)
+    config_path = None if config is None else config_file(config, ConfigKind.BUILD)
     part = None if fpga_part is None else get_part(fpga_part, part_resources).with_shell(shell).name
 
     from finn_vitprune.builds.build import BuildOptions, build
@@ -98,7 +102,7 @@ def command(
         model=model,
         output_dir=output,
         fpga_part=part,
-        config=config,
+        config=config_path,
         clk_ns=clk_ns,
         target_fps=target_fps,
         folding=folding,

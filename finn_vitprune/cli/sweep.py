@@ -9,18 +9,19 @@ import typer
 
 from finn_vitprune.cli import params
 from finn_vitprune.cli.answer import Json, answer
+from finn_vitprune.cli.configs import ConfigKind, bundled, config_file
 
-EXAMPLE = "finn-vitprune sweep builds/train/deit_fmnist_sweep.yaml -o runs/fmnist --jobs 2"
+EXAMPLE = "finn-vitprune sweep deit_fmnist_sweep -o runs/fmnist --jobs 2"
 
 
 def command(
-    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="Configuration, rows of changes, seeds.")],
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Configuration, rows of changes, seeds: a file (YAML), or the name of one of the package.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the runs, one folder each.")],
     jobs: params.Jobs = 1,
     row: Annotated[Optional[list[str]], typer.Option(help="Only this row; may repeat.")] = None,
     seed: Annotated[Optional[list[int]], typer.Option(help="Only this seed; may repeat.")] = None,
     json_file: Annotated[
-        Optional[Path], typer.Option(metavar="FILE", help="Results; what is in it already is not trained again; without it results.json beside the sweep file.")
+        Optional[Path], typer.Option(metavar="FILE", help="Results; what is in it already is not trained again; without it results.json beside the sweep file, or in the folder of runs.")
     ] = None,
     json_output: Json = False,
 ) -> None:
@@ -34,17 +35,18 @@ def command(
     from finn_vitprune.files import write_text
     from finn_vitprune.training import sweep as sweeps
 
-    content = sweeps.load_sweep(sweep)
+    source = config_file(sweep, ConfigKind.SWEEP)
+    content = sweeps.load_sweep(source)
     names = [r.name for r in content.rows]
     unknown = [r for r in row or [] if r not in names]
     if unknown:
-        raise UserError(f"--row {unknown[0]}: {sweep} has rows {', '.join(names)}")
+        raise UserError(f"--row {unknown[0]}: {source} has rows {', '.join(names)}")
     chosen = [
         j
-        for j in sweeps.jobs_of(content, sweep, output)
+        for j in sweeps.jobs_of(content, source, output)
         if (not row or j.row in row) and (not seed or j.seed in seed)
     ]
-    file = sweeps.SweepResults(json_file or sweep.parent / "results.json")
+    file = sweeps.SweepResults(json_file or (output if source in bundled(ConfigKind.SWEEP).values() else source.parent) / "results.json")
     file.describe(content)
 
     def tables() -> None:

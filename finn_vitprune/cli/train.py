@@ -9,13 +9,16 @@ from typing import Annotated, Optional
 import typer
 
 from finn_vitprune.cli.answer import Json, answer
+from finn_vitprune.cli.configs import ConfigKind, config_file
 
-EXAMPLE = "finn-vitprune train --config builds/train/deit_digits.yaml --set prune.block_keep=0.4 -o runs/digits"
+EXAMPLE = "finn-vitprune train --config deit_digits --set prune.block_keep=0.4 -o runs/digits"
 
 
 def command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of checkpoint.pt, metrics.json, model.onnx.")],
-    config: Annotated[Optional[Path], typer.Option(help="Training config (YAML); without it the defaults.")] = None,
+    config: Annotated[
+        Optional[str], typer.Option(metavar="FILE|NAME", help="Training config (YAML), or the name of one of the package; without it the defaults.")
+    ] = None,
     seed: Annotated[Optional[int], typer.Option(help="Seed, instead of the config's.")] = None,
     data: Annotated[Optional[str], typer.Option(help="Data set, instead of the config's.")] = None,
     changes: Annotated[
@@ -33,9 +36,11 @@ def command(
     """
     from finn_vitprune.training.config import load_config, parse_config, with_changes
 
-    top = {k: v for k, v in (("seed", seed), ("dataset", data)) if v is not None}
-    base = {"name": output.resolve().name or "deit"} if config is None else load_config(config).model_dump(mode="json")
-    settings = parse_config(with_changes(base | top, changes or []), "training config" if config is None else str(config))
+    top = {k: v for k, v in (("seed", seed), ("data", data)) if v is not None}
+    name = output.resolve().name or "deit"
+    source = None if config is None else config_file(config, ConfigKind.TRAIN)
+    base = {"name": name} if source is None else load_config(source, name).model_dump(mode="json")
+    settings = parse_config(with_changes(base | top, changes or []), "training config" if source is None else str(source))
 
     from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.complexity.formulas import operations_text

@@ -173,7 +173,7 @@ class ImportOptions:
         hold = r.epochs if self.reconstruct or self.corrects else (r.epochs + 1) // 2
         return TrainConfig(
             name=self.output.stem,
-            dataset=self.data,
+            data=self.data,
             eval_images=EPOCH_IMAGES,
             seed=self.seed,
             batch_size=r.batch_for(images),
@@ -185,7 +185,7 @@ class ImportOptions:
                 block_keep=float(prune.block_keep),
                 neuron_keep=float(prune.neuron_keep),
                 token_keep=float(self.token_keep),
-                token_drop_layers=self.drop_at,
+                drop_at=self.drop_at,
             ),
             student=StudentSection(
                 epochs=r.epochs,

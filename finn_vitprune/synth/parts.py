@@ -237,8 +237,10 @@ def _unknown(name: str, full: str, own: dict[str, dict]) -> str:
     hint = f"did you mean {', '.join(near[:4])}? " if near else ""
     if full.lower().startswith("xc7"):
         hint = "7-series parts are not supported (DSP48E2 and UltraScale RAM are needed). "
+    if not hint:
+        hint = f"boards are {', '.join(board for board, part in board_parts().items() if known_part(part))}; "
     what = f"unknown part {name}" if full == name else f"unknown part {full} of board {name}"
-    return f"{what}: {hint}`finn-vitprune doctor --parts` lists all; give others with --part-resources FILE"
+    return f"{what}: {hint}`finn-vitprune doctor --parts` lists all parts; build and check take others with --part-resources FILE"
 
 
 def _read_resources_file(path: Path) -> dict[str, dict]:

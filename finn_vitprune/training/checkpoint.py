@@ -41,10 +41,23 @@ def load(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from error
+    content = tensors_of(path, "checkpoint")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of format {FORMAT}")
     return content
+
+
+def tensors_of(path: Path, what: str) -> Any:
+    """What ``torch.save`` wrote into a file, on the CPU; ``what`` the file should be.
+
+    Raises:
+        OSError: the file cannot be read.
+        UserError: it is no such file, is damaged, or holds code; PyTorch's own text, which speaks of pickles, stays out.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:
+        wanted = "a file of torch.save is needed, undamaged, of tensors and plain values alone"
+        raise UserError(f"{path} is not a {what}: {wanted}") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import ViTConfig
@@ -23,10 +23,24 @@ Epochs = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
 
+RENAMED_KEYS = {"dataset": "data", "token_drop_layers": "drop_at"}
+"""Keys that older files and checkpoints have, and what they are called now."""
+
+
+def in_present_keys(content: dict) -> dict:
+    """Nested ``content`` with old keys under their present names."""
+    return {RENAMED_KEYS.get(k, k): in_present_keys(v) if isinstance(v, dict) else v for k, v in content.items()}
+
+
 class ConfigSection(BaseModel):
     """A part of the configuration; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_present_keys(cls, content: object) -> object:
+        return in_present_keys(content) if isinstance(content, dict) else content
 
 
 class ModelSection(ConfigSection):
@@ -74,7 +88,7 @@ class PruneSection(ConfigSection):
     scope: Literal["local", "global"] = "local"
     lanes: Count = 1
     token_keep: Rate = 0.7
-    token_drop_layers: tuple[Count, ...] = ()
+    drop_at: tuple[Count, ...] = ()
     token_start_epoch: Epochs = 0
     token_ramp_epochs: Epochs = 0
 
@@ -116,14 +130,14 @@ class StudentSection(ConfigSection):
 class TrainConfig(ConfigSection):
     """Everything a training run depends on.
 
-    ``dataset``: see :func:`finn_vitprune.training.data.load_dataset`. ``train_images``: train on a fixed,
+    ``data``: see :func:`finn_vitprune.training.data.load_dataset`. ``train_images``: train on a fixed,
     class-balanced subset of this size. ``eval_images``: so many held-out images, drawn with ``seed``, each class in its
     share, measure each epoch but the last of a phase, which always sees all. ``batch_size`` is over all processes. ``shift`` (pixels), ``flip`` (left to
     right) and ``crop`` (random resized, image folders) augment.
     """
 
     name: str
-    dataset: str = "digits"
+    data: str = "digits"
     train_images: Count | None = None
     eval_images: Count | None = None
     seed: int = 0
@@ -144,7 +158,7 @@ class TrainConfig(ConfigSection):
 
     def load_data(self) -> Dataset:
         """The data set, and checks of what depends on it."""
-        return load_dataset(self.dataset, self.train_images, self.model.image_size)
+        return load_dataset(self.data, self.train_images, self.model.image_size)
 
     def vit_config(self, dense: ViTConfig) -> ViTConfig:
         """The student before static pruning: ``dense`` with its bits and token drops.
@@ -153,20 +167,22 @@ class TrainConfig(ConfigSection):
             UserError: sizes that do not fit together, naming the values.
         """
         depth = len(dense.encoders)
-        wrong = [i for i in self.prune.token_drop_layers if i >= depth]
+        wrong = [i for i in self.prune.drop_at if i >= depth]
         if wrong:
             raise UserError(
-                f"prune.token_drop_layers: encoder {wrong[0]} of {depth} cannot drop tokens (only the "
+                f"prune.drop_at: encoder {wrong[0]} of {depth} cannot drop tokens (only the "
                 f"class token counts after the last encoder): use encoders below {depth}"
             )
         self.prune_config().check(dense)
         bits = {name: getattr(self.quant, name) for name in ("weight_bits", "act_bits", "outer_bits")}
         config = dataclasses.replace(dense, **bits)
-        return config.with_token_drop(str(self.prune.token_keep), self.prune.token_drop_layers)
+        return config.with_token_drop(str(self.prune.token_keep), self.prune.drop_at)
 
 
-def load_config(path: Path | str, **overrides: object) -> TrainConfig:
+def load_config(path: Path | str, default_name: str | None = None, **overrides: object) -> TrainConfig:
     """Read and check a YAML file; ``overrides`` (``seed``, ``name`` ...) replace its top-level values.
+
+    ``default_name`` is the run's name where the file has none.
 
     Raises:
         UserError: no such file, no YAML, an unknown key, or a value out of range: one line each.
@@ -176,7 +192,8 @@ def load_config(path: Path | str, **overrides: object) -> TrainConfig:
         raise UserError(
             f"{path} is not a training config: expected keys {', '.join(TrainConfig.model_fields)}"
         )
-    return parse_config({**content, **overrides}, str(path))
+    named = {} if default_name is None else {"name": default_name}
+    return parse_config({**named, **content, **overrides}, str(path))
 
 
 def read_yaml(path: Path, what: str) -> object:
@@ -209,7 +226,7 @@ def with_changes(content: dict, changes: Sequence[str]) -> dict:
     Raises:
         UserError: a change that is not KEY=VALUE, or whose key runs through a value.
     """
-    result = copy.deepcopy(content)
+    result = in_present_keys(copy.deepcopy(content))
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not all(key.split(".")):
@@ -220,7 +237,7 @@ def with_changes(content: dict, changes: Sequence[str]) -> dict:
             section = section.setdefault(name, {})
             if not isinstance(section, dict):
                 raise UserError(f"--set {change}: {name} is a value, not a section")
-        section[last] = yaml.safe_load(text)
+        section[RENAMED_KEYS.get(last, last)] = yaml.safe_load(text)
     return result
 
 

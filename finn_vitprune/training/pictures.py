@@ -84,9 +84,9 @@ def _check(path: Path, what: str, config: TrainConfig, progress: checkpoint.Trai
         raise UserError(f"{path}: training is not finished ({left} epochs to go): use train --resume")
     if what != "history" and not config.student.epochs:
         raise UserError(f"--what {what}: {path} has no student (student.epochs = 0): use --what history")
-    if what == "tokens" and not config.prune.token_drop_layers:
+    if what == "tokens" and not config.prune.drop_at:
         raise UserError(
-            f"--what tokens: the model of {path} has no token drop (prune.token_drop_layers is empty): "
+            f"--what tokens: the model of {path} has no token drop (prune.drop_at is empty): "
             "use --what masks, scores or history"
         )
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.timm_weights import near
-from finn_vitprune.training.config import TrainConfig
+from finn_vitprune.training.checkpoint import tensors_of
+from finn_vitprune.training.config import TrainConfig, in_present_keys
 from finn_vitprune.training.data import Dataset
 
 
@@ -86,11 +87,11 @@ def load_weights(teacher: nn.Module, path: Path) -> None:
         UserError: no such file, no state dict, or one of another network, naming a tensor.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = tensors_of(path, "state dict")
     except OSError as error:
         raise UserError(f"teacher.weights: cannot read {path}: {error.strerror}") from error
-    except Exception as error:
-        raise UserError(f"teacher.weights: {path} is not a state dict: {str(error).splitlines()[0]}") from error
+    except UserError as error:
+        raise UserError(f"teacher.weights: {error}") from error
     for key in ("teacher", "state_dict", "model"):
         content = content[key] if isinstance(content, dict) and key in content else content
     try:
@@ -100,7 +101,7 @@ def load_weights(teacher: nn.Module, path: Path) -> None:
         raise UserError(f"teacher.weights: {path} does not fit the model: {detail[-1]}") from error
 
 
-TEACHER_KEYS = ("dataset", "train_images", "seed", "batch_size", "shift", "flip", "crop", "model", "teacher")
+TEACHER_KEYS = ("data", "train_images", "seed", "batch_size", "shift", "flip", "crop", "model", "teacher")
 """What the teacher's training depends on."""
 
 
@@ -110,7 +111,7 @@ def check_same_teacher(config: TrainConfig, content: dict, path: Path) -> None:
     Raises:
         UserError: a setting differs, or the teacher there is not finished.
     """
-    here, there = config.model_dump(mode="json"), content["config"]
+    here, there = config.model_dump(mode="json"), in_present_keys(content["config"])
     changed = [k for k in TEACHER_KEYS if here[k] != there.get(k)]
     if changed:
         raise UserError(f"cannot take the teacher of {path}: {', '.join(changed)} differ from this run's")
