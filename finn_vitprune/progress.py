@@ -26,7 +26,7 @@ class Progress:
         self.line(text)
 
     def status(self, text: str) -> None:
-        """Show what is being done now and how far it is; the next status or line replaces it."""
+        """Show what is being done now and how far it is; the next status or line replaces it, an empty one says that it is over."""
 
 
 class Pace:

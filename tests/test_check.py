@@ -1,6 +1,7 @@
 """``finn-vitprune check``: a row a node, the structure, and an exit code that is a promise."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -340,7 +341,17 @@ def test_a_head_of_zeros_is_untrained_not_damaged(tmp_path):
     assert "the weights are empty" in check(empty).rejections[0].reason
 
 
-@pytest.mark.parametrize("options", [{"budget": Budget(LUT=0.5)}, {"shell": "xdma"}])
+def test_a_part_of_a_file_is_taken_as_the_advice_says(qonnx_file, tmp_path, capsys):
+    """`check` lacked the option that it told of."""
+    assert run(["check", str(qonnx_file), "--fpga-part", "xcmine"]) == 2
+    assert "check take others with --part-resources FILE" in capsys.readouterr().err
+    parts = tmp_path / "parts.json"
+    parts.write_text(json.dumps({"xcmine": {"LUT": 10**6, "FF": 2 * 10**6, "DSP": 9000, "BRAM36": 2000, "URAM": 900}}))
+    assert run(["check", str(qonnx_file), "--fpga-part", "xcmine", "--part-resources", str(parts), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fit"]["part"] == "xcmine"
+
+
+@pytest.mark.parametrize("options", [{"budget": Budget(LUT=0.5)}, {"shell": "xdma"}, {"part_resources": Path("parts.json")}])
 def test_shares_of_no_part_are_refused(tmp_path, options):
     with pytest.raises(UserError, match="give --fpga-part too"):
         check(tmp_path / "model.onnx", **options)

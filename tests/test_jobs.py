@@ -13,9 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from finn_vitprune import jobs
+from finn_vitprune import jobs, progress
 from finn_vitprune.errors import UserError
 from tests.in_order import run_in_order
+from tests.said import Said
 
 HERE = Path(__file__).parent
 
@@ -126,6 +127,24 @@ def test_results_come_in_order_of_completion():
 def test_results_come_in_order_of_the_jobs_where_asked():
     seconds = [1.5, 0.0, 0.1, 0.0]
     assert [job for job, _ in run_in_order(sleep, seconds, 2)] == seconds
+
+
+def test_progress_tells_how_many_are_done_which_run_and_the_rest():
+    said = Said()
+    with progress.shown_by(said):
+        list(jobs.run(sleep, [0.6, 0.1, 0.2], 2, lambda s: f"sleep of {s}", jobs.Told("rest", 3)))
+    first, second, third, end = said
+    assert first == "rest: 0 of 3 (sleep of 0.6, sleep of 0.1)"
+    assert re.fullmatch(r"rest: 1 of 3, about \d+ s left \(sleep of 0.6, sleep of 0.2\)", second)
+    assert re.fullmatch(r"rest: 2 of 3, about \d+ s left \(sleep of 0.6\)", third) and end == ""
+
+
+def test_progress_names_a_few_of_many_jobs_that_run(monkeypatch):
+    said = Said()
+    with progress.shown_by(said):
+        jobs.Told("rest", 9).running(list("abcde"), 2)
+        list(jobs.run(square, [1, 2], 0, str, jobs.Told("here", 2)))
+    assert said[0].endswith(" (a, b, c and 2 more)") and said[1] == "here: 0 of 2 (1)" and said[-1] == ""
 
 
 def test_no_jobs_start_no_process(monkeypatch):
@@ -277,7 +296,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for
 sys.path.insert(0, {str(HERE)!r})
 from functools import partial
 import test_jobs
-from finn_vitprune import jobs
+from finn_vitprune import jobs, progress
 try:
     list(jobs.run(partial(test_jobs.busy, {str(tmp_path)!r}), [0, 1, 2], 2))
 except KeyboardInterrupt:

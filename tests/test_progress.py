@@ -8,6 +8,7 @@ import pytest
 from finn_vitprune import progress
 from finn_vitprune.cli import terminal
 from finn_vitprune.cli.terminal import progress_lines
+from finn_vitprune.sim import toolchain
 from tests.said import Said
 
 
@@ -91,6 +92,15 @@ def test_pace_tells_the_rest_from_what_is_done_here(monkeypatch):
     assert [pace.at(done) for done in (2, 3, 7, 13)] == [
         "2 of 13", "3 of 13, about 5 min left", "7 of 13, about 36 s left", "13 of 13",
     ]
+
+
+def test_compilers_tell_how_many_files_are_done():
+    said = Said()
+    with progress.shown_by(said):
+        toolchain._run([["true"], ["true"]], at_once=1, what="compiling, file")
+        toolchain._run([["true"]])
+    first, second, end = said
+    assert first == "compiling, file 0 of 2" and second.startswith("compiling, file 1 of 2, about ") and end == ""
 
 
 def test_lines_reach_the_console_while_standard_output_is_replaced(capsys, monkeypatch):

@@ -148,7 +148,7 @@ def test_a_damaged_cache_entry_is_replaced(tmp_path):
     with progress.shown_by(said):
         [(_, netlist)] = map_many([NodeJob("mult3", tuple(sources))])
     assert netlist.resources == first and entry.read_text() == intact
-    assert said == [f"the cache entry {entry.parent} is damaged and is made again"]
+    assert said == [f"the cache entry {entry.parent} is damaged and is made again", "Yosys: 0 of 1 (synthesis of mult3)", ""]
 
 
 def test_equal_nodes_of_a_network_run_once(tmp_path):

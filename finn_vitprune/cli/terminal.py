@@ -38,7 +38,7 @@ class TerminalProgress(progress.Progress):
         """Print ``text``; the status is what was begun."""
         with self._printing:
             self._said = time.monotonic()
-            self.status(self._begun)
+            self.status("")
             self._console.print(f"[{self._said - self._started:7.1f} s] {text}", markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def begin(self, text: str) -> None:
@@ -47,12 +47,12 @@ class TerminalProgress(progress.Progress):
         self.line(text)
 
     def status(self, text: str) -> None:
-        """Replace the status."""
+        """Replace the status; an empty one is what was begun."""
         from rich.text import Text
 
-        self._now = text
+        self._now = text or self._begun
         if self._console.is_terminal:
-            self._status.update(Text(text))
+            self._status.update(Text(self._now))
 
     @contextmanager
     def never_silent(self) -> Iterator[None]:

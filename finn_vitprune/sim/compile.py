@@ -197,6 +197,7 @@ def _verilate(
     options += ["--top-module", top, "--no-assert-case", *strictness, *(f"-D{d}" for d in defines)]
     progress.status(f"Verilator reads {top}")
     toolchain.run_verilator([*options, *config, *compiled], folder)
+    progress.status("")
     return generated
 
 

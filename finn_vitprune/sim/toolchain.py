@@ -193,6 +193,8 @@ def _run(commands: Sequence[Sequence[str]], folder: Path | None = None, at_once:
                 texts[number] = pipe.read()
                 if process.wait():
                     raise _failure(Path(commands[number][0]).name, process.returncode, texts[number])
+    if what:
+        progress.status("")
     return texts
 
 

@@ -139,7 +139,7 @@ def map_many(
             yield from ((node, netlist) for node in groups[key])
     missing = {group[0]: group for key, group in groups.items() if stored[key] is None}
     map_one = partial(map_node, timeout_s=timeout_s)
-    told = jobs.Told("synthesis", len(missing))
+    told = jobs.Told("Yosys", len(missing))
     for first, netlist in jobs.run(map_one, missing, max(1, workers), lambda node: f"synthesis of {node.top}", told):
         yield from ((node, netlist) for node in missing[first])
 
