@@ -531,7 +531,8 @@ def test_weights_in_ultraram_are_measured_beside_the_others(tiny):
 @pytest.mark.parametrize("arguments, text", [
     (["--shape", "384"], "--shape 384: expected two positive numbers, for example 384x1152"),
     (["--shape", "0x4"], "--shape 0x4: expected two positive numbers"),
-    (["--bits", "8"], "--bits 8: expected two positive numbers, for example 8x4"),
+    (["--bits", "8x"], "--bits 8x: expected two positive numbers, for example 8x4"),
+    (["--bits", "4/y"], "--bits 4/y: use numbers of bits, or weights/activations, as 4/8"),
     (["--block-keep", "1.5"], "'--block-keep': 1.5 is not a share: use more than 0 and at most 1"),
     (["--block-keep", "half"], "'--block-keep': half is not a share"),
     (["--fold", "0"], "'--fold': Input should be greater than or equal to 1"),
@@ -549,7 +550,7 @@ def test_wrong_flags_are_named(arguments, text, capsys):
 
 def test_the_command_writes_limits_and_fails_when_one_is_missed(tiny, tmp_path, capsys):
     path, found, _ = tiny
-    flags = "--shape 16x16 --block-size 4 --fold 12 --bits 4x4 --mac-style portable --masks 2 --block-keep 1 --block-keep 0.5"
+    flags = "--shape 16x16 --block-size 4 --fold 12 --bits 4 --mac-style portable --masks 2 --block-keep 1 --block-keep 0.5"
     flags = [*flags.split(), "--measure", "cycles", "--measure", "resources", "--json-file", str(path)]
     flags += ["--markdown", str(tmp_path / "units.md")]
     missed = Checks()

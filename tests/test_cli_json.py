@@ -1,4 +1,4 @@
-"""``--json``: one document alone on standard output, the same exit code as without, and what docs/json.md says is in it."""
+"""``--json``: one document alone on standard output, the same exit code as without, and what docs/command_line.md says is in it."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from finn_vitprune.training.train import ExportResult
 from tests.summaries import summary
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "json.md").read_text()
+PAGE = (ROOT / "docs" / "command_line.md").read_text()
 COMMANDS = typer.main.get_command(app).commands
 ANSWERING = [name for name, command in COMMANDS.items() if any("--json" in p.opts for p in command.params)]
 MODEL = str(ROOT / "builds" / "example" / "deit_digits.onnx")

@@ -1,5 +1,7 @@
 """One vocabulary of options, and the names that they had before."""
 
+import re
+from pathlib import Path
 from typing import get_args, get_origin
 
 import pytest
@@ -8,7 +10,11 @@ import typer
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.cli.renamed import RENAMED, in_present_words
+from finn_vitprune.exploration.points import BuildJob, Target
+from finn_vitprune.exploration.space import Point, Variant
 
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "command_line.md").read_text()
 COMMANDS = typer.main.get_command(app).commands
 OPTIONS = {name: {flag: p for p in command.params for flag in p.opts if flag.startswith("--")} for name, command in COMMANDS.items()}
 OLD = [(command, old, renamed) for command, table in RENAMED.items() for old, renamed in table.items()]
@@ -71,3 +77,35 @@ def test_a_name_means_the_same_in_every_command():
                 kinds.setdefault(flag, {}).setdefault(kind, set()).add(command)
     different = {flag: found for flag, found in kinds.items() if len(found) > 1}
     assert not different
+
+
+# --- docs/command_line.md ------------------------------------------------------------------------
+
+
+def test_the_page_has_every_word_that_commands_share():
+    words = PAGE.split("## Words")[1].split("Names that options had")[0]
+    of = {flag: [name for name, options in OPTIONS.items() if flag in options] for options in OPTIONS.values() for flag in options}
+    shared = {flag for flag, commands in of.items() if len(commands) > 1}
+    assert not [flag for flag in sorted(shared) if f"`{flag}`" not in words]
+
+
+@pytest.mark.parametrize("command, old, renamed", OLD, ids=[f"{command} {old}" for command, old, _ in OLD])
+def test_the_page_has_every_old_name(command, old, renamed):
+    assert re.search(rf"^\|.*`{command}`.*\| `{old}` \| `{renamed.now}` \|$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("docs/*.md"), *ROOT.glob("builds/**/*.md"), *ROOT.glob("builds/**/*.yaml"), ROOT / "Makefile"], ids=lambda p: p.name)
+def test_commands_in_texts_use_present_names(path):
+    """Command lines with their continuations; the table of old names has none."""
+    text = path.read_text().replace("\\\n", " ")
+    for line in re.findall(r"finn-vitprune ([a-z][^`\n#]*)", text):
+        assert in_present_words(line.split())[1] == []
+
+
+def test_commands_that_pages_and_tables_print_use_present_names():
+    """What ``explore`` writes beside each design."""
+    target = Target(clk_ns=4, shell="xdma")
+    point = Point(Variant(Path("m.onnx")), "U250", 1, 2, "latency")
+    line = BuildJob(point, Path("m.onnx"), Path("out"), target, "none", 2).command()
+    assert in_present_words(line.split()[1:])[1] == []
+    assert {word for word in line.split() if word.startswith("--")} <= set(OPTIONS["build"])

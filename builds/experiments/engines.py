@@ -99,16 +99,16 @@ SETTINGS = tuple(Setting(engines, frames) for engines in (1, 2, 4) for frames in
 def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results.json, RESULTS.md and the plot.")],
     builds: Annotated[Path, typer.Option(help="Folder of the builds.")] = Path("build/engines"),
-    images: Annotated[int | None, typer.Option(min=1, help="Images of each build; all without it.")] = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="Images of each build; all without it.")] = None,
 ) -> None:
     """Build, measure, compare and write.
 
     Raises:
         AnswerIsNo: an image differs, or cycles are not as planned.
     """
-    pipeline = run(Setting(4, 1), builds, images, None)
-    runs = [pipeline, *(balanced(setting, builds, images, pipeline) for setting in SETTINGS if setting.engines < 4)]
-    fmnist = run(Setting(1, 2, FMNIST), builds, images or FMNIST_IMAGES, FMNIST_FPS)
+    pipeline = run(Setting(4, 1), builds, max_images, None)
+    runs = [pipeline, *(balanced(setting, builds, max_images, pipeline) for setting in SETTINGS if setting.engines < 4)]
+    fmnist = run(Setting(1, 2, FMNIST), builds, max_images or FMNIST_IMAGES, FMNIST_FPS)
     plot(runs, output / "engines.png")
     runs.insert(1, pipeline_in_flight(pipeline))
     found = {"part": PART, "clk_ns": CLK_NS, "digits": [asdict(r) for r in runs], "fmnist": asdict(fmnist)}

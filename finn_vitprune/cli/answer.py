@@ -68,4 +68,4 @@ def answer(document: object) -> bool:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone; progress and notes go to standard error.")]
-"""The option ``json_output`` of commands that answer something (docs/json.md)."""
+"""The option ``json_output`` of commands that answer something (docs/command_line.md)."""

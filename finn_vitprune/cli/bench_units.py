@@ -49,7 +49,7 @@ def command(
     ] = None,
     bits: Annotated[
         Optional[list[str]],
-        typer.Option(metavar="AxW", help="Widths of activations and weights; without it 8x8."),
+        typer.Option(metavar="BITS", help="Of weights and activations, as 4/8, or one number for both; without it 8; may repeat."),
     ] = None,
     mac_style: Annotated[Optional[str], typer.Option(help="MAC implementation; without it dsp48e2.")] = None,
     ram_style: Annotated[
@@ -85,7 +85,7 @@ def command(
         "blocks": tuple(block_size or ()),
         "products": tuple(fold or ()),
         "keeps": tuple(sorted({float(k) for k in block_keep or ()}, reverse=True)),
-        "bits": tuple(_pair("--bits", b, "8x4") for b in bits or ()),
+        "bits": tuple(map(_bits, bits or ())),
         "mac_style": known_mac_style(mac_style),
         "ram_style": _known("--ram-style", ram_style, RAM_STYLES),
         "number": masks,
@@ -134,6 +134,16 @@ def _pair(option: str, text: str, example: str) -> tuple[int, int]:
     if match is None or not all(map(int, match.groups())):
         raise UserError(f"{option} {text}: expected two positive numbers, for example {example}")
     return int(match[1]), int(match[2])
+
+
+def _bits(text: str) -> tuple[int, int]:
+    """Bits of activations and of weights, in the order of the tables; ``8x4`` is how it was written before."""
+    if "x" in text:
+        activations, weights = _pair("--bits", text, "8x4")
+        typer.echo(f"finn-vitprune: --bits {text} is now --bits {weights}/{activations}; the old form works for one release more", err=True)
+        return activations, weights
+    weights, activations = params.bits(text)
+    return activations, weights
 
 
 def _known(option: str, name: str | None, names: Sequence[str]) -> str | None:

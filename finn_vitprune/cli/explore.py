@@ -164,10 +164,9 @@ def _bits(text: str) -> tuple[tuple[int, int], ...]:
 
     found = []
     for part in filter(None, (part.strip() for part in text.split(","))):
-        weights, slash, activations = part.partition("/")
-        if not {weights, activations if slash else weights} <= {"4", "8"}:
+        found.append(bits := params.bits(part))
+        if not {*bits} <= {4, 8}:
             raise UserError(f"--bits {part}: use 8 or 4, or weights/activations, as 4/8")
-        found.append((int(weights), int(activations if slash else weights)))
     return tuple(dict.fromkeys(found))
 
 

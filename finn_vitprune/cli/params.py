@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from finn_vitprune.errors import UserError
 from finn_vitprune.pruning.choices import Share
 
 
@@ -27,6 +28,18 @@ def positive(text: str) -> float:
     except ValueError:
         pass
     raise typer.BadParameter(f"{text}: use a number above 0")
+
+
+def bits(text: str) -> tuple[int, int]:
+    """Bits of weights and of activations: ``4/8``, or ``8`` for both."""
+    weights, slash, activations = text.strip().partition("/")
+    try:
+        found = int(weights), int(activations if slash else weights)
+    except ValueError:
+        found = 0, 0
+    if min(found) < 1:
+        raise UserError(f"--bits {text}: use numbers of bits, or weights/activations, as 4/8")
+    return found
 
 
 class Ints(tuple[int, ...]):
