@@ -54,10 +54,9 @@ def tensors_of(path: Path, what: str) -> Any:
         OSError: the file cannot be read.
         UserError: it is no such file, is damaged, or holds code; PyTorch's own text, which speaks of pickles, stays out.
     """
+    path.open("rb").close()
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:
+    except Exception as error:  # OSErrors, too: PyTorch seeks where a damaged file says
         wanted = "a file of torch.save is needed, undamaged, of tensors and plain values alone"
         raise UserError(f"{path} is not a {what}: {wanted}") from error
