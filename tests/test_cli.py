@@ -454,7 +454,8 @@ def test_train_then_complexity_of_checkpoint_and_model(tmp_path, capsys):
     changes = ["teacher.epochs=1", "student.epochs=1", "student.warmup_epochs=0", "student.hold_epochs=1"]
     changes += ["model.depth=2", "model.dim=32", "model.heads=2", "prune.drop_at=[1]"]
     assert run(["train", "-o", str(out), "--seed", "3", *(a for c in changes for a in ("--set", c))]) == 0
-    assert f"everything is in {out}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"everything is in {out}" in said and "teacher epoch 1 of 1: loss" in said and "student epoch 1 of 1: loss" in said
     assert {"checkpoint.pt", "metrics.json", "model.onnx"} <= {p.name for p in out.iterdir()}
     metrics = json.loads((out / "metrics.json").read_text())
     assert (metrics["seed"], metrics["config"]["model"]["dim"], metrics["name"]) == (3, 32, "run")

@@ -33,6 +33,7 @@ def command(
         progress.status(f"comparing every unit of {model} with the design's")
         contents, scale = contents_of(model, build_dir)
     contents.write(output)
-    document = {"model": str(model), "build": str(build_dir), "output": str(output), "design": contents.design, "words": len(contents.data), "logit_scale": scale}
+    document = {"model": str(model), "build": str(build_dir), "output": str(output)}
+    document |= {"design": contents.design, "words": len(contents.data), "logit_scale": scale}
     if not answer(document):
         typer.echo(f"{len(contents.data):,} data words for design {contents.design:#010x} -> {output}; a logit of 1 is then {scale:g}")

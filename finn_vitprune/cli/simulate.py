@@ -31,6 +31,7 @@ def command(
     with progress_lines():
         logits = simulate(build_dir, pixels, contents)
     save_array(output, logits)
-    document = {"build": str(build_dir), "output": str(output), "images": len(logits), "shape": list(logits.shape), "classes": logits.argmax(-1).tolist()}
+    classes = logits.argmax(-1).tolist()
+    document = {"build": str(build_dir), "output": str(output), "images": len(logits), "shape": list(logits.shape), "classes": classes}
     if not answer(document):
         typer.echo(f"{len(logits)} images -> {output}, int32 {list(logits.shape)}")

@@ -21,7 +21,11 @@ def command(
     row: Annotated[Optional[list[str]], typer.Option(help="Only this row; may repeat.")] = None,
     seed: Annotated[Optional[list[int]], typer.Option(help="Only this seed; may repeat.")] = None,
     json_file: Annotated[
-        Optional[Path], typer.Option(metavar="FILE", help="Results; what is in it already is not trained again; without it results.json beside the sweep file, or in the folder of runs.")
+        Optional[Path],
+        typer.Option(
+            metavar="FILE",
+            help="Results; what is in it already is not trained again; without it results.json beside the sweep file, of the package's in -o.",
+        ),
     ] = None,
     json_output: Json = False,
 ) -> None:
@@ -46,7 +50,8 @@ def command(
         for j in sweeps.jobs_of(content, source, output)
         if (not row or j.row in row) and (not seed or j.seed in seed)
     ]
-    file = sweeps.SweepResults(json_file or (output if source in bundled(ConfigKind.SWEEP).values() else source.parent) / "results.json")
+    beside = output if source in bundled(ConfigKind.SWEEP).values() else source.parent  # nothing is written into the package
+    file = sweeps.SweepResults(json_file or beside / "results.json")
     file.describe(content)
 
     def tables() -> None:

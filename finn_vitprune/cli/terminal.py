@@ -58,7 +58,7 @@ class TerminalProgress(progress.Progress):
     def never_silent(self) -> Iterator[None]:
         """Print the status in this block when nothing else is said for long."""
         beat = threading.Thread(target=self._beat, args=(SILENCE_S,), daemon=True)
-        if not self._console.is_terminal:
+        if not (self._console.is_terminal or self._console.quiet):
             beat.start()
         try:
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -46,9 +47,10 @@ def command(
     from finn_vitprune.complexity.formulas import operations_text
     from finn_vitprune.training.train import train
 
-    with progress_lines():
+    speaks = os.environ.get("RANK", "0") == "0"  # of several processes one
+    with progress_lines() if speaks else nullcontext():
         metrics = train(settings, output, resume=resume, teacher_from=teacher_from)
-    if os.environ.get("RANK", "0") != "0" or answer({"output": str(output), **metrics}):  # of several processes one speaks
+    if not speaks or answer({"output": str(output), **metrics}):
         return
     text = f"dense float accuracy {metrics['accuracy_teacher']:.4f}"
     if "accuracy" in metrics:
