@@ -7,6 +7,7 @@ from typing import get_args, get_origin
 import pytest
 import typer
 
+from finn_vitprune.bench.run import Measured
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.cli.renamed import RENAMED, in_present_words
@@ -109,3 +110,12 @@ def test_commands_that_pages_and_tables_print_use_present_names():
     line = BuildJob(point, Path("m.onnx"), Path("out"), target, "none", 2).command()
     assert in_present_words(line.split()[1:])[1] == []
     assert {word for word in line.split() if word.startswith("--")} <= set(OPTIONS["build"])
+
+
+def test_bits_are_of_weights_and_activations_and_the_old_form_is_taken_with_a_note(monkeypatch, capsys):
+    plans = []
+    monkeypatch.setattr("finn_vitprune.bench.run.run", lambda plan, results: plans.append(plan) or Measured([], [], []))
+    for given in ("4/8", "8x4", "4"):
+        assert run(["bench-units", "--bits", given]) == 0
+    assert [plan.bits for plan in plans] == [((8, 4),), ((8, 4),), ((4, 4),)], "activations and weights"
+    assert capsys.readouterr().err == "finn-vitprune: --bits 8x4 is now --bits 4/8; the old form works for one release more\n"
