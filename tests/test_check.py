@@ -239,7 +239,7 @@ def test_a_part_that_is_too_small_is_a_no_and_a_large_one_a_yes(qonnx_file, monk
     checked = check(qonnx_file, PART)
     assert checked.passed and f"of {parts.get_part(PART).LUT:,} LUT" in "".join(summary(checked))
     tiny = parts.Part("xcsmall", "xcsmall", "UltraScale+", LUT=100, FF=200, DSP=1, BRAM36=1, URAM=0)
-    monkeypatch.setattr(parts, "get_part", lambda name: tiny)
+    monkeypatch.setattr(parts, "get_part", lambda name, own: tiny)
     checked = check(qonnx_file, "xcsmall")
     assert not checked.passed and not checked.rejections and "not together" not in summary(checked)[0]
     assert "but it does not fit xcsmall: needs" in summary(checked)[-1] and "of 100 LUT" in summary(checked)[-1]
