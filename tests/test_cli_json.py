@@ -23,7 +23,7 @@ from finn_vitprune.training.train import ExportResult
 from tests.summaries import summary
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "command_line.md").read_text()
+PAGE = (ROOT / "docs" / "command_line.md").read_text().split("## JSON")[1]
 COMMANDS = typer.main.get_command(app).commands
 ANSWERING = [name for name, command in COMMANDS.items() if any("--json" in p.opts for p in command.params)]
 MODEL = str(ROOT / "builds" / "example" / "deit_digits.onnx")
