@@ -114,17 +114,17 @@ class Geometry(Folding):
         """Key groups of a frame."""
         return -(-self.tokens // self.pe)
 
-    @property
+    @cached_property
     def item_cycles(self) -> int:
         """Cycles of one phase of one (query, head) item."""
         return self.kg * self.cg
 
-    @property
+    @cached_property
     def z_bits(self) -> int:
         """Width of a row sum Z."""
         return (255 * self.unit.tokens).bit_length()
 
-    @property
+    @cached_property
     def recip_bits(self) -> int:
         """Quotient bits a cycle of the reciprocal for O: the fewest with which a division takes no longer than an item."""
         enough = (b for b in range(1, RECIP_BITS) if division_cycles(RECIP_BITS, b) <= self.least.item_cycles)
@@ -135,7 +135,7 @@ class Geometry(Folding):
         """Width of the scaled reciprocal of the scores."""
         return self.z_bits + 17
 
-    @property
+    @cached_property
     def score_recip_bits(self) -> int:
         """Quotient bits a cycle of it; it has the time of the K and V beats of a head."""
         tokens = min((g.tokens for g in self.each if g.scores), default=self.tokens)
@@ -146,7 +146,7 @@ class Geometry(Folding):
         """Multipliers that requantise logits."""
         return -(-self.pe // self.cg)
 
-    @property
+    @cached_property
     def out_lanes(self) -> int:
         """Multipliers that requantise O."""
         return -(-self.simd // self.least.kg)
@@ -161,7 +161,7 @@ class Geometry(Folding):
         """Width of an accumulator of E V."""
         return self.in_bits + 8 + clog2(self.unit.tokens)
 
-    @property
+    @cached_property
     def handover(self) -> int:
         """Cycles from the last step of an item's first phase to the first step of its second."""
         serial = -(-self.pe // self.logit_lanes)
@@ -247,12 +247,12 @@ class Geometry(Folding):
         """Both phases work at once."""
         return 2 * self.simd * self.pe
 
-    @property
+    @cached_property
     def kv_beats(self) -> int:
         """Beats of K and V of a frame."""
         return 2 * self.tokens * self.heads * self.cg
 
-    @property
+    @cached_property
     def _cycles_of_o(self) -> int:
         """Interval without the scores."""
         items = self.queries * self.heads
@@ -264,12 +264,12 @@ class Geometry(Folding):
         k_hold = self.kv_beats + items * self.item_cycles + 3
         return max(compute, self.kv_beats, -(-max(v_hold, k_hold) // 2))
 
-    @property
+    @cached_property
     def _score_row(self) -> int:
         """Cycles of a row of scores."""
         return max(2, self.tokens, division_cycles(self.score_quotient, self.score_recip_bits))
 
-    @property
+    @cached_property
     def cycles(self) -> int:
         """Steady interval of overlapping frames (see :class:`.PrunedAttention` for the main terms)."""
         scores = self.heads * self._score_row if self.scores else 0
@@ -322,18 +322,18 @@ class Geometry(Folding):
 
     # --- memories ---
 
-    @property
+    @cached_property
     def kv_ram(self) -> tuple[int, int, str]:
         """Words, bits and style of the K and V memories, ``2 * pe`` of them."""
         words, width = 2 * self.unit.heads * self.unit.item_cycles, self.simd * self.in_bits
         return words, width, ATTENTION_MEMORY.style(words, width, self.style)
 
-    @property
+    @cached_property
     def kv_rows(self) -> RowRam:
         """Each of these memories."""
         return RowRam(*self.kv_ram)
 
-    @property
+    @cached_property
     def kv_latency(self) -> int:
         """Cycles of a read of K and V (KV_LATENCY): the address register of a bank, and the memory."""
         return 1 + self.kv_rows.latency
@@ -395,7 +395,7 @@ def _candidates(g: Geometry, interval: int, styles: Styles) -> tuple[Geometry, .
     """Folds within the interval, K and V in every style."""
     fast = [fold for fold in all_folds(g) if fold.cycles <= interval]
     in_time = [fold for fold in fast if fold.kv_beats <= KV_SHARE * interval] or fast
-    folds = [replace(fold, style=style) for fold in in_time for style in styles.ram]
+    folds = [styled for fold in in_time for styled in in_styles(fold, styles)]
     dense = [fold for fold in folds if fold.kv_ram_bits <= KV_RAM * fold.kv_code_bits]
     return thriftiest((fold, fold.resources) for fold in dense or folds)
 
@@ -405,6 +405,12 @@ def all_folds(g: Geometry) -> list[Geometry]:
     """All folds of a unit."""
     keys = {-(-g.tokens // groups) for groups in range(1, g.tokens + 1)}
     return [replace(g, simd=simd, pe=pe) for simd in divisors(g.head_dim) for pe in keys]
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def in_styles(fold: Geometry, styles: Styles) -> list[Geometry]:
+    """A fold with K and V in every style."""
+    return [replace(fold, style=style) for style in styles.ram]
 
 
 def dsp(g: Geometry) -> int:

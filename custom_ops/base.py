@@ -6,15 +6,16 @@ import functools
 import math
 import operator
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
-from onnx import helper
+from onnx import NodeProto, helper
 from qonnx.core.datatype import BaseDataType, DataType
 
-from finn_vitprune.custom_ops.folding import Attributes, Folding, StreamFolding
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Attributes, Folding, StreamFolding
 from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
@@ -23,10 +24,31 @@ from finn_vitprune.sim.beats import Stream
 from finn_vitprune.synth.parts import Part
 
 
+T = TypeVar("T")
+R = TypeVar("R")
+
+
 @functools.cache
 def divisors(n: int) -> tuple[int, ...]:
     """Divisors of ``n`` in ascending order."""
     return tuple(d for d in range(1, n + 1) if n % d == 0)
+
+
+def by_node(method: Callable[[T], R]) -> Callable[[T], R]:
+    """Remember what a method of an op makes of its node, by class and contents of the node: plans ask for it over and over.
+
+    For methods without arguments that read the node alone, and whose answer nobody changes.
+    """
+
+    @functools.lru_cache(maxsize=FOLDINGS_KEPT)
+    def known(cls: type[T], text: bytes) -> R:
+        return method(cls(NodeProto.FromString(text)))
+
+    @functools.wraps(method)
+    def asked(op: T) -> R:
+        return known(type(op), op.onnx_node.SerializeToString())
+
+    return asked
 
 
 _attribute_types: dict[type, dict[str, tuple]] = {}

@@ -15,7 +15,7 @@ from finn_vitprune import numerics
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import Schedule, row_ends
-from finn_vitprune.custom_ops.base import FoldedOp
+from finn_vitprune.custom_ops.base import FoldedOp, by_node
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.mvau_contents import behind_one_another, constant_contents, drain_contents, lane_contents
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
@@ -100,6 +100,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
 
     FOLD = Fold
 
+    @by_node
     def fold(self) -> Fold:
         """Shapes, types and folding of this node, checked.
 
@@ -113,6 +114,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
     def _least(self) -> Capacity | None:
         return Capacity(*least) if (least := self.get_nodeattr("least")) else None
 
+    @by_node
     def own_fold(self) -> Fold:
         """The fold by the attributes of the node itself, checked; those of a shared unit are the largest of its encoders'."""
         get = self.get_nodeattr

@@ -104,10 +104,27 @@ class VitEngine(VitOp):
         Raises:
             UserError: they are not there yet.
         """
+        units = self._units()
+        units.initializer.extend(self._graph("body").initializer)
+        return self._named(units)
+
+    @property
+    def structure(self) -> ModelWrapper:
+        """The units without their constants: all that sizes, times and resources hang on.
+
+        Raises:
+            UserError: they are not there yet.
+        """
+        return self._named(self._units())
+
+    def _units(self) -> GraphProto:
         units = self._graph("units")
         if units is None:
             raise UserError(f"{self.label} has no units yet: step_fold comes first")
-        units.initializer.extend(self._graph("body").initializer)
+        return units
+
+    def _named(self, units: GraphProto) -> ModelWrapper:
+        """``units`` with the tensors that are at the engine."""
         rename_tensors(units, {SOURCE: self.onnx_node.input[0], SINK: self.onnx_node.output[0]})
         return _model(units)
 
@@ -150,7 +167,7 @@ class VitEngine(VitOp):
 
     def silent_cycles(self) -> int:
         """A batch goes through all encoders before anything shows."""
-        return self.get_nodeattr("frames_in_flight") * engine_cycles(self.hardware).latency
+        return self.get_nodeattr("frames_in_flight") * engine_cycles(self.structure).latency
 
     def folding(self) -> Folding:
         """Nothing is chosen here: its units are folded in the body."""
@@ -167,7 +184,7 @@ class VitEngine(VitOp):
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """A lone frame goes through all encoders."""
-        return EngineTimes(self.hardware).batch(1, lambda _: inputs[0])
+        return EngineTimes(self.structure).batch(1, lambda _: inputs[0])
 
     def passes(self, frames: int) -> list[UnitPass]:
         """Every pass through a unit while a batch of so many frames, which are there at once, goes through all encoders, by formula."""
@@ -189,10 +206,10 @@ class VitEngine(VitOp):
 
     def resources(self) -> Estimate:
         """Of the units, each once."""
-        return sum((getCustomOp(node).resources() for node in self.hardware.graph.node), Estimate())
+        return sum((getCustomOp(node).resources() for node in self.structure.graph.node), Estimate())
 
     def memory_map(self) -> tuple[UnitMemory, ...]:
-        return tuple(memory for node in self.hardware.graph.node for memory in getCustomOp(node).memory_map())
+        return tuple(memory for node in self.structure.graph.node for memory in getCustomOp(node).memory_map())
 
 
 def rename_tensors(graph: GraphProto, names: dict[str, str]) -> None:

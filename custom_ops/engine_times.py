@@ -103,7 +103,7 @@ class EngineTimes:
     """Follows passes through the units of an engine, from an idle engine on.
 
     Args:
-        hardware: the units, as :attr:`.VitEngine.hardware` has them.
+        hardware: the units, as :attr:`.VitEngine.structure` has them.
     """
 
     def __init__(self, hardware: ModelWrapper) -> None:
@@ -161,12 +161,14 @@ def engine_cycles(hardware: ModelWrapper, batches: int = 4) -> EngineCycles:
     """Interval and latency of an engine.
 
     Args:
-        batches: after the first, over which the interval is a mean.
+        batches: after the first, over which the interval is a mean; fewer, where two take the same.
     """
     port = EngineTimes(hardware).port
     frames, first = port.get_nodeattr("frames_in_flight"), port.of_encoder(0)
     at_once = TokenTimes((0.0,) * first.tokens, (0.0,) * first.tokens)
     (alone,) = EngineTimes(hardware).batch(1, lambda _: TokenTimes.steady(first.tokens, first.token_beats))
     engine = EngineTimes(hardware)
-    ends = [engine.batch(frames, lambda _: at_once)[-1].last[-1] for _ in range(batches + 1)]
-    return EngineCycles((ends[-1] - ends[0]) / batches / frames, int(alone.last[-1]) + 1)
+    ends = [engine.batch(frames, lambda _: at_once)[-1].last[-1] for _ in range(3)]
+    if ends[2] - ends[1] != ends[1] - ends[0]:  # not yet the same from batch to batch
+        ends += [engine.batch(frames, lambda _: at_once)[-1].last[-1] for _ in range(batches - 2)]
+    return EngineCycles((ends[-1] - ends[0]) / (len(ends) - 1) / frames, int(alone.last[-1]) + 1)

@@ -194,6 +194,7 @@ def fifo_ram(depth: int, width: int, wanted: str = "auto") -> tuple[int, int, st
     return depth - read_latency(depth, style), width, style
 
 
+@lru_cache(maxsize=1 << 14)
 def ram_estimate(words: int, width: int, style: str) -> Estimate:
     """A ``vp_ram`` that is "distributed", "block" or "ultra", and the multiplexer after it where it is deep."""
     luts = {"distributed": lutram_luts, "block": bram_luts, "ultra": uram_luts}[style](words, width)
@@ -301,6 +302,7 @@ def _capacity(used: Estimate, words: int, width: int) -> int:
     return used.BRAM_18K * BRAM18_BITS + used.URAM * URAM_BITS or rows * LUTRAM_WORDS * width
 
 
+@lru_cache(maxsize=1 << 14)
 def rom_estimate(words: int, width: int, style: str) -> Estimate:
     """A ``vp_rom``; in UltraRAM, which has no initial contents, a ``vp_ram``."""
     if style == "ultra":
@@ -418,6 +420,7 @@ def block_ram_cut(words: int, width: int, written: bool = True) -> BlockRamCut:
     return min(choices)
 
 
+@lru_cache(maxsize=1 << 14)
 def _in_block(words: int, width: int, style: str) -> bool:
     """Whether a ROM goes into block RAM; "auto" weighs it against LUTs, one word is a constant."""
     if words == 1:

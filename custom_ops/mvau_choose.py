@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import most_contributions
@@ -39,11 +39,11 @@ class MatrixFolding(Folding):
     def each(self) -> tuple[MatrixFolding, ...]:
         return tuple(map(MatrixFolding, self.fold.each))
 
-    @property
+    @cached_property
     def cycles(self) -> int:
         return self.fold.cycles
 
-    @property
+    @cached_property
     def resources(self) -> Estimate:
         return mvau_estimate.resources(self.fold)
 

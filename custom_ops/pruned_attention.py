@@ -12,7 +12,7 @@ from qonnx.core.datatype import DataType
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.attention_estimate import Frame, Geometry, Spans, division_cycles, division_latency
-from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
+from finn_vitprune.custom_ops.base import FoldedOp, OneToken, by_node, divisors
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.custom_ops.shared import SharedOp
@@ -134,6 +134,7 @@ class PrunedAttention(SharedOp, FoldedOp):
         """H D'."""
         return self.get_nodeattr("heads") * self.get_nodeattr("head_dim")
 
+    @by_node
     def folding(self) -> Geometry:
         a = self.get_nodeattr
         made = self.made_for
@@ -245,8 +246,8 @@ class PrunedAttention(SharedOp, FoldedOp):
         (queries, keys), g = inputs, self.folding()
         item = max(g.item_cycles, division_cycles(RECIP_BITS, g.recip_bits))
         taken = queries.served(g.heads * item, KEY_CYCLES, start=keys.last[-1] + KEY_CYCLES)
-        first = tuple(t + item - 1 + g.o_latency(1) for t in taken.first)
-        outputs = [TokenTimes(first, tuple(t + g.o_latency(g.cg) for t in taken.last))]
+        first, last = item - 1 + g.o_latency(1), g.o_latency(g.cg)
+        outputs = [TokenTimes(tuple(t + first for t in taken.first), tuple(t + last for t in taken.last))]
         if g.scores:
             ready = taken.first[0] + item - 1 + g.score_latency(item)
             outputs.append(TokenTimes.steady(g.tokens, 1).served(1, ready))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache, singledispatch
 
 from finn_vitprune.custom_ops import mvau_estimate
-from finn_vitprune.custom_ops.attention_estimate import KV_RAM, KV_SHARE, Geometry, all_folds
+from finn_vitprune.custom_ops.attention_estimate import KV_RAM, KV_SHARE, Geometry, all_folds, in_styles
 from finn_vitprune.custom_ops.base import divisors
 from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding, Styles, thriftiest
 from finn_vitprune.custom_ops.memory import Estimate
@@ -48,18 +48,24 @@ def _(unit: Geometry, layers: tuple[Geometry, ...], interval: int, styles: Style
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
 def _matrix_candidates(each: tuple[Fold, ...], sides: Sides, interval: int, styles: Styles) -> tuple[MatrixFolding, ...]:
-    def folds() -> Iterator[tuple[MatrixFolding, Estimate]]:
+    def folds() -> Iterator[tuple[Fold, Estimate]]:
         for fold in _matrices_within(each, sides, interval):
             rest = mvau_estimate.rest(fold)
             for mac in styles.mac:
                 for ram in styles.ram:
-                    styled = shared_fold([replace(own, mac_style=mac, ram_style=ram) for own in fold.encoders])
-                    yield MatrixFolding(styled), mvau_estimate.styled(styled) + rest
+                    styled = replace(fold, mac_style=mac, ram_style=ram)
+                    yield styled, mvau_estimate.styled(styled) + rest
 
-    def admits(folding: MatrixFolding) -> bool:
-        return sum(own.cycles for own in folding.each) <= SLACK * interval
+    def admits(fold: Fold) -> bool:
+        return sum(own.cycles for own in _in_its_styles(fold).encoders) <= SLACK * interval
 
-    return thriftiest(folds(), admits)
+    return tuple(MatrixFolding(_in_its_styles(fold)) for fold in thriftiest(folds(), admits))
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def _in_its_styles(unit: Fold) -> Fold:
+    """The fold of a unit with its styles in those of its encoders, too."""
+    return shared_fold([replace(own, mac_style=unit.mac_style, ram_style=unit.ram_style) for own in unit.encoders])
 
 
 def _matrices_within(each: tuple[Fold, ...], sides: Sides, interval: int) -> Iterator[Fold]:
@@ -70,20 +76,19 @@ def _matrices_within(each: tuple[Fold, ...], sides: Sides, interval: int) -> Ite
             continue
         for simd in divisors(block):
             for pe in divisors(block):
-                folds = [replace(fold, simd=simd, pe=pe, tokens=tokens) for fold in each]
-                if (lanes := _fewest_lanes(folds, interval)) is None:
-                    continue
-                yield _with_ports([replace(fold, lanes=lanes) for fold in folds], sides, interval)
+                if (lanes := _fewest_lanes(each, simd, pe, tokens, interval)) is not None:
+                    yield _with_ports([replace(fold, simd=simd, pe=pe, tokens=tokens, lanes=lanes) for fold in each], sides, interval)
 
 
-def _fewest_lanes(folds: list[Fold], interval: int) -> int | None:
+def _fewest_lanes(each: tuple[Fold, ...], simd: int, pe: int, tokens: int, interval: int) -> int | None:
     """The fewest lanes with which the encoders take the interval together; None where none do."""
-    kept = [max(1, fold.schedule.kept) for fold in folds]
-    groups = [-(-fold.rows // fold.tokens) for fold in folds]
-    steps = folds[0].steps * folds[0].groups  # of a block
+    kept = [max(1, fold.schedule.kept) for fold in each]
+    groups = [-(-fold.rows // tokens) for fold in each]
+    rows = each[0].block // simd
+    steps = rows * (each[0].block // pe)  # of a block
     least = -(-sum(k * g for k, g in zip(kept, groups)) * steps // interval)
     for lanes in range(max(1, least), MAX_LANES + 1):
-        parts = max(sub_block_count(fold.steps, lanes, fold.block_rows * fold.block_columns) for fold in folds)
+        parts = max(sub_block_count(rows, lanes, fold.block_rows * fold.block_columns) for fold in each)
         cycles = sum(-(-k * parts // lanes) * g for k, g in zip(kept, groups)) * (steps // parts)
         if cycles <= interval:
             return lanes
@@ -99,17 +104,17 @@ def _with_ports(folds: list[Fold], sides: Sides, interval: int) -> Fold:
     beats = sum(g * fold.tokens * fold.mw for g, fold in zip(groups, folds))
     in_width = next((width for width in ins if beats <= width * interval), ins[-1])
     for out_width in outs:
-        wide = [replace(fold, in_width=in_width, out_width=out_width) for fold in folds]
-        if sum(g * drain_cycles(fold) for g, fold in zip(groups, wide)) <= interval:
+        wide = {shape: replace(fold, out_width=out_width) for shape, fold in {(f.mw, f.mh): f for f in folds}.items()}
+        if sum(g * drain_cycles(wide[fold.mw, fold.mh]) for g, fold in zip(groups, folds)) <= interval:
             break
     lanes = folds[0].lanes
+    slots = max(-(-fold.block_columns // lanes) + 1 for fold in folds)
     wide = [
-        replace(fold, room_blocks=-(-max(1, fold.schedule.kept) // lanes), room_slots=-(-fold.block_columns // lanes) + 1)
-        for fold in wide
+        replace(fold, in_width=in_width, out_width=out_width, room_blocks=-(-max(1, fold.schedule.kept) // lanes), room_slots=slots)
+        for fold in folds
     ]
-    slots = max(fold.lane_slots for fold in wide)
     room = Room.of(wide)
-    return shared_fold([replace(fold, room=room, room_slots=slots) for fold in wide])
+    return shared_fold([replace(fold, room=room) for fold in wide])
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
@@ -119,6 +124,6 @@ def _attention_candidates(unit: Geometry, interval: int, styles: Styles) -> tupl
 
     fast = [fold for fold in all_folds(unit) if cycles(fold) <= interval]
     in_time = [fold for fold in fast if sum(own.kv_beats for own in fold.each) <= KV_SHARE * interval] or fast
-    folds = [replace(fold, style=style) for fold in in_time for style in styles.ram]
+    folds = [styled for fold in in_time for styled in in_styles(fold, styles)]
     dense = [fold for fold in folds if fold.kv_ram_bits <= KV_RAM * fold.kv_code_bits]
     return thriftiest((fold, fold.resources) for fold in dense or folds)

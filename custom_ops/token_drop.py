@@ -9,7 +9,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.base import FoldedOp, OneToken, divisors
+from finn_vitprune.custom_ops.base import FoldedOp, OneToken, by_node, divisors
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.token_drop_estimate import MAX_KEY_BITS, DropFolding, DropRange
 from finn_vitprune.custom_ops.token_times import TokenTimes
@@ -61,6 +61,7 @@ class VitTokenDrop(FoldedOp):
 
     # --- folding ---
 
+    @by_node
     def folding(self) -> DropFolding:
         get = self.get_nodeattr
         return DropFolding(

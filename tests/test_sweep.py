@@ -50,12 +50,13 @@ def jobs_in(folder):
 
 
 def test_jobs_wait_for_their_teacher_and_no_longer(folder):
-    first, second, third, *_ = jobs = jobs_in(folder)
-    assert sweeps._next([second, third], [first], jobs) is None
+    first, second, third, other, _ = jobs = jobs_in(folder)
+    assert [training.job for training in sweeps.trainable(jobs, jobs)] == [first, other]
     first.folder.mkdir(parents=True)
-    (first.folder / "teacher.pt").touch()
-    assert sweeps._next([second, third], [first], jobs) is second
-    assert sweeps._next([third], [second], jobs) is third, "second took the teacher of first"
+    teacher = first.folder / "teacher.pt"
+    teacher.touch()
+    found = sweeps.trainable(jobs[1:], jobs)
+    assert [(training.job, training.teacher) for training in found] == [(second, teacher), (third, teacher), (other, None)]
 
 
 def test_all_rows_of_a_seed_come_before_the_next_seed(folder):

@@ -33,7 +33,7 @@ class StreamFolds:
         self.past: dict[str, int] = {}
         """Elements of a frame that pass the switch before token drops, in all encoders together."""
         self.widths = engine.widths
-        units = {node.name: getCustomOp(node) for node in engine.hardware.graph.node}
+        units = {node.name: getCustomOp(node) for node in engine.structure.graph.node}
         for role, ops in role_ops(engine, engine.body):
             name = unit_name(engine, role)
             if any(op.macs() for op in ops):

@@ -77,7 +77,7 @@ def place_in_engines(engines: Sequence[VitEngine], left: np.ndarray, prices: np.
     Args:
         left: ``[kinds]`` of the region's room, beside the FIFOs where they are. prices: of a unit of each resource.
     """
-    hardware = [engine.hardware for engine in engines]
+    hardware = [engine.structure for engine in engines]
     fifos: dict[tuple[Folding, ...], list[VitOp]] = defaultdict(list)
     before = np.zeros_like(left)
     for op in (getCustomOp(node) for units in hardware for node in units.graph.node):

@@ -62,7 +62,7 @@ def engines_of(model: ModelWrapper) -> list[VitEngine]:
 def bind_units(engine: VitEngine) -> None:
     """Give an engine the units that its folds make, and the interval that they have."""
     engine.set_graph("units", engine_units(engine))
-    engine.set_nodeattr("interval", math.ceil(engine_cycles(engine.hardware).interval))
+    engine.set_nodeattr("interval", math.ceil(engine_cycles(engine.structure).interval))
 
 
 def plan_engines(
@@ -254,7 +254,7 @@ class _Search:
 
     def held(self) -> np.ndarray:
         """``[regions, kinds]``: what the graph's nodes take that have folds of their own."""
-        inside = [getCustomOp(self.engines[unit.engine].hardware.get_node_from_name(unit.name)) for unit in self.units]
+        inside = [getCustomOp(self.engines[unit.engine].structure.get_node_from_name(unit.name)) for unit in self.units]
         places = [self.engines[unit.engine].onnx_node.name for unit in self.units] + [op.onnx_node.name for op in self.outside]
         held = np.zeros_like(self.room)
         for place, op in zip(places, (*inside, *self.outside)):
@@ -428,7 +428,7 @@ def place_on_grid(interval: float) -> int:
 
 def _units(number: int, engine: VitEngine) -> Iterator[_Unit]:
     """The units of an engine that have products, in the order of its roles."""
-    nodes = {node.name: node for node in engine.hardware.graph.node}
+    nodes = {node.name: node for node in engine.structure.graph.node}
     before = True
     for role, ops in role_ops(engine, engine.body):
         before &= not isinstance(ops[0], PrunedAttention)
@@ -439,7 +439,7 @@ def _units(number: int, engine: VitEngine) -> Iterator[_Unit]:
 
 def _port_width(engine: VitEngine, interval: int) -> int:
     """The narrowest port through which a frame enters all encoders in the interval, else the widest."""
-    nodes = {node.op_type: getCustomOp(node) for node in engine.hardware.graph.node}
+    nodes = {node.op_type: getCustomOp(node) for node in engine.structure.graph.node}
     tokens = sum(nodes["VitEngineEntry_rtl"].get_nodeattr("tokens"))
     elements = tokens * engine.get_nodeattr("channels")
     return next((width for width in engine.widths if elements <= width * interval), engine.widths[-1])

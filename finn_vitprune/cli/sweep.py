@@ -27,6 +27,7 @@ def command(
             help="Results; what is in it already is not trained again; without it results.json beside the sweep file, of the package's in -o.",
         ),
     ] = None,
+    scheduler: params.Scheduler = None,
     json_output: Json = False,
 ) -> None:
     """Train every row and seed of a sweep that has no result yet, and write the results.
@@ -35,6 +36,7 @@ def command(
     runs continue where they were.
     """
     from finn_vitprune.cli.terminal import progress_lines
+    from finn_vitprune.jobs import on_cluster
     from finn_vitprune.errors import UserError
     from finn_vitprune.files import write_text
     from finn_vitprune.training import sweep as sweeps
@@ -57,7 +59,7 @@ def command(
     def tables() -> None:
         write_text(file.path.with_name("RESULTS.md"), sweeps.markdown(file.content))
 
-    with progress_lines():
+    with progress_lines(), on_cluster(scheduler):
         sweeps.run(chosen, file, jobs, tables)
     tables()
     if not answer({"file": str(file.path), "sweep": content.name, **file.content[content.name]}):

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import Field, ValidationError
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
+from finn_vitprune.jobs import Told, outcomes
 from finn_vitprune.processes import ProcessGroup
 from finn_vitprune.report.tables import TextTable
 from finn_vitprune.training.checkpoint import FILE as CHECKPOINT
@@ -170,67 +170,88 @@ def _config_of(record: dict[str, Any]) -> TrainConfig | None:
         return None
 
 
-def run(jobs: list[SweepJob], results: SweepResults, parallel: int, finished: Callable[[], None]) -> None:
-    """Train what is not done yet, ``parallel`` processes of one thread each.
+@dataclass(frozen=True)
+class _Training:
+    """What a worker needs to train a job: the trained teacher that it takes over, or None."""
 
-    A teacher that several jobs need is trained by the first of them; the others wait for it.
+    job: SweepJob
+    teacher: Path | None
+    root: Path
+    """The folder that paths start from."""
+
+    @property
+    def name(self) -> str:
+        return self.job.folder.name
+
+
+def run(jobs: list[SweepJob], results: SweepResults, workers: int, finished: Callable[[], None]) -> None:
+    """Train what is not done yet, ``workers`` processes of one thread each, or on a cluster (:func:`finn_vitprune.jobs.on_cluster`).
+
+    A teacher that several jobs need is trained by the first of them, in a first round; the others come in a second one.
 
     Args:
         finished: called after each new result.
     Raises:
-        UserError: a training failed; the others that are under way are finished first.
+        UserError: a training failed; the others of its round are finished first.
     """
     waiting = [j for j in jobs if not results.done(j)]
-    what, pace = "trainings", progress.Pace(len(jobs), len(jobs) - len(waiting))
+    told = Told("trainings", len(waiting))
     progress.line(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done")
-    running: dict[subprocess.Popen, SweepJob] = {}
-    failed: list[SweepJob] = []
-    with ProcessGroup() as group:
-        while running or (waiting and not failed):
-            for process in [p for p in running if p.poll() is not None]:
-                job = running.pop(process)
-                if process.returncode:
-                    failed.append(job)
-                    progress.line(f"{job.folder.name} failed")
-                    continue
-                progress.line(f"{job.folder.name}: {_headline(results.add(job))}")
-                finished()
-            while not failed and len(running) < parallel and (job := _next(waiting, running.values(), jobs)):
-                waiting.remove(job)
-                progress.line(f"{job.folder.name} starts")
-                running[_start(group, job, jobs)] = job
-            done = len(jobs) - len(waiting) - len(running) - len(failed)
-            progress.status(f"{what}: {pace.at(done)} ({', '.join(job.folder.name for job in running.values())})")
-            time.sleep(0.2)
-    if failed:
-        raise UserError(f"{failed[0].folder.name} failed: see {failed[0].folder}.log, then start the sweep again")
+    while waiting:
+        ready = trainable(waiting, jobs)
+        failed: list[UserError] = []
+        for outcome in outcomes(_train, map(_started, ready), workers, lambda training: training.name, told):
+            if outcome.error is not None:
+                progress.line(f"{outcome.job.name} failed")
+                failed.append(outcome.error)
+                continue
+            progress.line(f"{outcome.job.name}: {_headline(results.add(outcome.job.job))}")
+            finished()
+        if failed:
+            raise failed[0]
+        done = [training.job for training in ready]
+        waiting = [job for job in waiting if job not in done]
+
+
+def _started(training: _Training) -> _Training:
+    progress.line(f"{training.name} starts")
+    return training
+
+
+def trainable(waiting: Iterable[SweepJob], jobs: Iterable[SweepJob]) -> list[_Training]:
+    """Those that can be trained now: whose teacher any of ``jobs`` has trained, and the first one of each other teacher."""
+    trained = {j.teacher: j.folder / TEACHER for j in jobs if (j.folder / TEACHER).exists()}
+    found, taken = [], set()
+    for job in waiting:
+        if job.teacher in trained or job.teacher not in taken:
+            found.append(_Training(job, trained.get(job.teacher), Path.cwd()))
+            taken.add(job.teacher)
+    return found
+
+
+def _train(training: _Training) -> None:
+    """Train a job in a program of its own, or go on with it.
+
+    Raises:
+        UserError: the program failed; the text names its log.
+    """
+    job, root = training.job, training.root
+    command, log = [sys.executable, "-m", "finn_vitprune", *job.command], job.folder.with_name(job.folder.name + ".log")
+    if (root / job.folder / CHECKPOINT).exists():
+        command.append("--resume")
+    elif training.teacher is not None:
+        command += ["--teacher-from", str(training.teacher)]
+    (root / log).parent.mkdir(parents=True, exist_ok=True)
+    with (root / log).open("a") as out, ProcessGroup() as group:
+        options = {"cwd": root, "stdout": out, "stderr": subprocess.STDOUT, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
+        code = group.start(command, **options).wait()
+    if code:
+        raise UserError(f"{job.folder.name} failed: see {log}, then start the sweep again")
 
 
 def _headline(record: dict[str, Any]) -> str:
     accuracy = record.get("accuracy", record["accuracy_teacher"])
     return f"accuracy {accuracy:.4f} in {record['cpu_seconds'] / 60:.1f} min"
-
-
-def _next(waiting: list[SweepJob], running: Iterable[SweepJob], jobs: list[SweepJob]) -> SweepJob | None:
-    """The first job whose teacher is trained, or is being trained by none of the running jobs."""
-    trained = {j.teacher for j in jobs if (j.folder / TEACHER).exists()}
-    busy = {j.teacher for j in running} - trained
-    return next((j for j in waiting if j.teacher not in busy), None)
-
-
-def _start(group: ProcessGroup, job: SweepJob, jobs: list[SweepJob]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "finn_vitprune", *job.command]
-    if (job.folder / CHECKPOINT).exists():
-        command.append("--resume")
-    else:
-        teachers = (j.folder / TEACHER for j in jobs if j.teacher == job.teacher)
-        trained = next((t for t in teachers if t.exists()), None)
-        command += [] if trained is None else ["--teacher-from", str(trained)]
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
-    with job.folder.with_name(job.folder.name + ".log").open("a") as log:
-        return group.start(
-            command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
 
 
 # --- the results as Markdown ---
