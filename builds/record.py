@@ -6,7 +6,6 @@ depends on them, into ``previous-<n>``. Files that no step wrote stay where they
 
 from __future__ import annotations
 
-import fcntl
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,10 +18,9 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import is_partial, remove_partials, sha256, write_text
+from finn_vitprune.files import LOCK, alone_in, is_partial, remove_partials, sha256, write_text
 
 FILE = "build_record.json"
-LOCK = ".build.lock"
 PREVIOUS = "previous-"
 NOT_RESULTS = {FILE, LOCK, "vitprune.json", "build_dataflow.log"}
 
@@ -275,11 +273,6 @@ def build_in(folder: Path, options: dict[str, JsonValue], steps: Sequence[str]) 
     Raises:
         UserError: another build has it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another build is running in {folder}: wait for it or give another folder") from None
+    with alone_in(folder, "build"):
         remove_partials(folder)
         yield Results(folder, options, steps)

@@ -174,6 +174,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
         self.fold()
         return []
 
+    @by_node
     def folding(self) -> MatrixFolding:
         return MatrixFolding(self.fold())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from finn_vitprune.errors import UserError
+
+LOCK = ".lock"
+"""In a folder of which one process at a time has the use (:func:`alone_in`)."""
 PARTIAL = ".partial-"
 """How the name of a file begins that is being written."""
 BROKEN_ARRAYS = (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile, tokenize.TokenError)
@@ -77,6 +82,19 @@ def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
+def alone_in(folder: Path, work: str) -> Iterator[None]:
+    """Have ``folder``, which is made if need be, to oneself for some ``work``, as long as the block lasts or the process lives.
+
+    Raises:
+        UserError: another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another {work} is running in {folder}: wait for it or give another folder") from None
+        yield
 
 
 def is_partial(path: Path) -> bool:

@@ -70,7 +70,7 @@ def test_estimates_of_another_model_stand_alone_and_the_old_results_are_whole(bu
     cycles = json.loads((folder / "report" / "estimate_layer_cycles.json").read_text())
     assert cycles != json.loads(old["report/estimate_layer_cycles.json"])
     kept = contents(folder / "previous-1")
-    assert kept.keys() >= old.keys() - {"build_dataflow.log", "vitprune.json", ".build.lock"}
+    assert kept.keys() >= old.keys() - {"build_dataflow.log", "vitprune.json", ".lock"}
     assert all(content == old[path] for path, content in kept.items() if path != "build_record.json")
     assert Summary.load(folder / "previous-1") == before
     assert simulate(folder / "previous-1", small_build.images[:1]).shape == (1, 10)

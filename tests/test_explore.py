@@ -19,6 +19,7 @@ from vit_models import random_vit
 
 from finn_vitprune import jobs, progress
 from finn_vitprune.cli import run
+from finn_vitprune.errors import UserError
 from finn_vitprune.exploration import explore as exploring
 from finn_vitprune.exploration.explore import Exploration, explore
 from finn_vitprune.exploration.ledger import Explored, ExploreRow, ExploreSettings, pareto, to_csv
@@ -26,6 +27,7 @@ from finn_vitprune.exploration.networks import Quality
 from finn_vitprune.exploration.page import LogAxis, to_page
 from finn_vitprune.exploration.points import BuiltPoint, PlannedPoint, Target
 from finn_vitprune.exploration.space import Space, Variant, variants_of
+from finn_vitprune.files import alone_in
 from finn_vitprune.report.summary import Summary
 
 SHARES = {"LUT": 0.5, "DSP": 0.25, "BRAM": 0.1, "URAM": 0.0}
@@ -229,6 +231,14 @@ def test_what_is_there_is_not_done_again(explored, tmp_path):
     assert [line for line in said if "to make" in line] == ["plans: 1 to make, 1 at a time"]
     (made,) = [r for r in result.rows if r.name == lost["name"]]
     assert made.plan.interval_cycles == lost["plan"]["interval_cycles"]
+
+
+def test_two_explorations_do_not_share_a_folder(explored, tmp_path):
+    exploration, _ = explored
+    folder = tmp_path / "out"
+    with alone_in(folder, "explore"), pytest.raises(UserError, match=f"^another explore is running in {folder}: wait for it"):
+        explore(Exploration(exploration.space, SETTINGS, folder))
+    assert not (folder / "explore.json").exists()
 
 
 @pytest.mark.slow

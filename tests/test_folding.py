@@ -44,6 +44,16 @@ def test_a_search_changes_no_attribute(example):
     assert example.model.SerializeToString() == before
 
 
+def test_what_is_remembered_of_a_node_follows_its_attributes(example):
+    model = ModelWrapper(example.model, make_deepcopy=True)
+    for kind in ("BlockSparseMVAU", "PrunedAttention"):
+        first, second, *_ = map(getCustomOp, model.get_nodes_by_op_type(kind))
+        before, other = first.folding(), second.folding()
+        first.set_nodeattr("SIMD", first.get_nodeattr("SIMD") * 2)
+        assert first.folding().attributes()["SIMD"] == 2 * before.attributes()["SIMD"]
+        assert second.folding() == other and second.folding() is second.folding()
+
+
 @pytest.mark.parametrize("interval", INTERVALS)
 def test_a_folding_says_what_its_node_says_once_it_is_written(example, interval):
     folding = GraphFolding.of(example).for_interval(interval)

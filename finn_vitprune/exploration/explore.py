@@ -15,7 +15,7 @@ from finn_vitprune.exploration.networks import NetworkJob, check_sources, make_n
 from finn_vitprune.exploration.page import to_page
 from finn_vitprune.exploration.points import BuildJob, PlanJob, build_point, plan_point
 from finn_vitprune.exploration.space import Point, Space, Variant
-from finn_vitprune.files import sha256, write_text
+from finn_vitprune.files import alone_in, sha256, write_text
 from finn_vitprune.importing.options import ImportOptions, even_drops
 from finn_vitprune.importing.workflow import recognised
 from finn_vitprune.synth.parts import get_part
@@ -53,9 +53,11 @@ def explore(exploration: Exploration) -> Explored:
     """Make the networks that are not there, plan what is not planned, build what is asked for; each result is written at once.
 
     Raises:
-        UserError: a file, part or option is wrong; nothing is done then. A design that fails is a row with its reason.
+        UserError: a file, part or option is wrong, or another explore has the folder; nothing is done then. A design that fails is a row with
+            its reason.
     """
-    return _Explorer(exploration).run()
+    with alone_in(exploration.folder, "explore"):
+        return _Explorer(exploration).run()
 
 
 class _Explorer:
