@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 SOURCES = {"finn_vitprune": "finn_vitprune", **{f: f"finn_vitprune.{f}" for f in ("custom_ops", "transforms", "builds")}}
 
 LAYERS = (
-    {"errors", "numerics", "files", "block_mask", "progress", "processes", "load_port"},
+    {"errors"},
+    {"numerics", "files", "block_mask", "progress", "processes", "load_port"},
     {"jobs", "graph", "cache", "labels"},
     {"models", "calibration", "pruning", "sim", "synth"},
     {"finn_setup", "custom_ops", "plugin"},
