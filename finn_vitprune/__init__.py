@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from finn_vitprune.transforms.lower import lower
     from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "builds.build": ("BuildOptions", "build"),

@@ -82,6 +82,8 @@ def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
+
+
 @contextmanager
 def alone_in(folder: Path, work: str) -> Iterator[None]:
     """Have ``folder``, which is made if need be, to oneself for some ``work``, as long as the block lasts or the process lives.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
+
+from finn_vitprune.errors import UserError
+
+LAUNCHED = "LOCAL_RANK"
+"""What a launcher sets in the environment of each of its processes."""
 
 
 class Processes:
@@ -18,6 +22,18 @@ class Processes:
     """
 
     def __init__(self) -> None:
+        """
+        Raises:
+            UserError: a launcher started this process, and accelerate is not installed.
+        """
+        if LAUNCHED not in os.environ:
+            self.rank, self.count = 0, 1
+            self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            return
+        try:
+            from accelerate import Accelerator
+        except ImportError:
+            raise UserError("training in several processes needs accelerate: pip install 'finn-vitprune[train]'") from None
         self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.rank = self._accelerator.process_index
         self.count = self._accelerator.num_processes
@@ -46,6 +62,8 @@ class Processes:
         """What the main process holds (also a barrier)."""
         if self.count == 1:
             return value
+        from accelerate.utils import broadcast_object_list
+
         return broadcast_object_list([value])[0]
 
     def close(self) -> None:

@@ -8,11 +8,10 @@ import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from torch.utils.tensorboard import SummaryWriter
 
 from finn_vitprune import progress
 from finn_vitprune.complexity.counted import CountedModel
@@ -34,6 +33,9 @@ from finn_vitprune.training.config import TrainConfig
 from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import Display, log, log_file
 from finn_vitprune.training.run import TrainingRun, now
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 METRICS, MODEL, LOG = "metrics.json", "model.onnx", "train.log"
 TEACHER, TENSORBOARD = "teacher.pt", "tensorboard"
@@ -86,16 +88,18 @@ def train(
         The content of ``metrics.json``.
     Raises:
         UserError: the configuration does not fit, there is nothing to resume from, or a finished or
-            started run is already in ``out_dir``.
+            started run is already in ``out_dir``; TensorBoard is not installed.
     """
-    out_dir = Path(out_dir)
+    out_dir, writer = Path(out_dir), _summary_writer()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     run = _start(config, out_dir, resume, teacher_from)
     out_dir.mkdir(parents=True, exist_ok=True)
     main = run.processes.main
     with log_file(out_dir / LOG) if main else progress.shown_by(progress.Progress()):
         log.info("accuracy between epochs: on %s; of the last ones of a phase: on all", run.measured_on)
-        _epochs(run, console if main else None)
+        board = writer(out_dir / TENSORBOARD) if main else None
+        with board or nullcontext():
+            _epochs(run, console if main else None, board)
         metrics = _finish(run) if main else None
     metrics = run.processes.from_main(metrics)
     run.processes.close()
@@ -120,14 +124,19 @@ def _start(config: TrainConfig, out_dir: Path, resume: bool, teacher_from: Path 
     return run
 
 
-def _epochs(run: TrainingRun, console: Console | None) -> None:
+def _summary_writer() -> type[SummaryWriter]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("training needs TensorBoard, which writes its curves: pip install 'finn-vitprune[train]'") from None
+    return SummaryWriter
+
+
+def _epochs(run: TrainingRun, console: Console | None, board: SummaryWriter | None) -> None:
     """The epochs that are still to do, each ending in a checkpoint."""
     t, s, p = run.config.teacher, run.config.student, run.progress
     done = p.teacher_epochs + p.student_epochs
-    with (
-        Display(console, t.epochs + s.epochs, done, run.steps_per_epoch) as display,
-        SummaryWriter(run.out_dir / TENSORBOARD) if run.processes.main else nullcontext() as board,
-    ):
+    with Display(console, t.epochs + s.epochs, done, run.steps_per_epoch) as display:
         while not run.finished:
             start, cpu = now()
             teaching = p.teacher_epochs < t.epochs

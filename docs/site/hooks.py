@@ -1,0 +1,117 @@
+"""What the site needs beyond docs/: pages from elsewhere in the repository, links that hold there, and the API reference.
+
+Links in the repository are written for who reads it there. On the site a link to a page leads to that page, and one to any other
+file to a copy of the file; the words of a link to a folder stay, the link goes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from os.path import normpath
+from pathlib import Path, PurePosixPath
+from posixpath import relpath
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+INDEX, REFERENCE = "index.md", "reference.md"
+FENCE = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)|\bsrc(?:set)?=\"(?P<source>[^\"]+)\"")
+
+
+def _pages() -> dict[str, str]:
+    """Where each Markdown file of the repository is on the site."""
+    found = {"README.md": INDEX, "CHANGELOG.md": "CHANGELOG.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
+    for folder, home in (("docs", "docs"), ("builds/results", "builds")):
+        found |= {str(path.relative_to(ROOT)): str(path.relative_to(ROOT / home)) for path in sorted((ROOT / folder).rglob("*.md"))}
+    return found
+
+
+PAGES = _pages()
+LAYOUT = tempfile.TemporaryDirectory(prefix="finn_vitprune_")
+"""The packages as an installation lays them out; it goes when the program ends."""
+
+
+def _place(path: str) -> str:
+    """Where a file of the repository is on the site."""
+    return PAGES.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else f"files/{path}")
+
+
+def _linked(page: str, text: str) -> Iterator[str]:
+    """The files of the repository that a page links to."""
+    for part in FENCE.split(text)[::2]:
+        for link in LINK.finditer(part):
+            path = _target(page, link["target"] or link["source"])
+            if path and (ROOT / path).is_file():
+                yield path
+
+
+def _target(page: str, link: str) -> str | None:
+    """The path in the repository that a link of a page means; none where it leads elsewhere."""
+    path = link.partition("#")[0]
+    return normpath(PurePosixPath(page).parent / path) if path and not re.match(r"[a-z]+:", path) else None
+
+
+@event_priority(100)  # before mkdocstrings reads where sources are
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Lay the packages out as they are installed, for the reference: it reads sources and imports nothing of them."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+    layout = Path(LAYOUT.name)
+    for package, folder in sorted(packages.items()):
+        place = layout.joinpath(*package.split("."))
+        place.mkdir(parents=True, exist_ok=True)
+        for source in (ROOT / folder).iterdir():
+            if source.is_dir() or source.suffix == ".py":
+                (place / source.name).symlink_to(source)
+    config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(layout)]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add pages and linked files from outside of docs/, and the page of the reference."""
+    for page, place in PAGES.items():
+        linked = set(_linked(page, (ROOT / page).read_text()))
+        for path, uri in [(page, place), *((path, _place(path)) for path in sorted(linked))]:
+            if files.get_file_from_path(uri) is None:
+                files.append(File.generated(config, uri, abs_src_path=str(ROOT / path)))
+    files.append(File.generated(config, REFERENCE, content=_reference()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links of the repository into those of the site."""
+    here = page.file.src_uri
+    source = next((path for path, place in PAGES.items() if place == here), None)
+    if source is None:
+        return markdown
+
+    def turned(link: re.Match[str]) -> str:
+        target = link["target"] or link["source"]
+        path = _target(source, target)
+        if path is None or not (ROOT / path).exists():
+            return link[0]
+        if (ROOT / path).is_dir():
+            return link["text"]
+        place = relpath(_place(path), str(PurePosixPath(here).parent))
+        _, hash_, anchor = target.partition("#")
+        return link[0].replace(target, place + hash_ + anchor)
+
+    parts = FENCE.split(markdown)
+    return "".join(part if n % 2 else LINK.sub(turned, part) for n, part in enumerate(parts))
+
+
+def _reference() -> str:
+    """A section for every public name of the package, from its docstring."""
+    sys.path.insert(0, str(ROOT))
+    import finn_vitprune
+
+    names = [f"::: finn_vitprune.{finn_vitprune._HOMES[name]}.{name}" for name in finn_vitprune.__all__]
+    intro = "# Reference\n\nThe public names of the package: `from finn_vitprune import ...`. [From Python](api.md) shows them at work.\n"
+    return "\n\n".join([intro, *names, ""])
