@@ -23,6 +23,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[2]
 INDEX, REFERENCE = "index.md", "reference.md"
 FENCE = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
+ROLE = re.compile(r":[a-z]+:<code>[~.]?")
 LINK = re.compile(r"\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^)\s]+)\)|\bsrc(?:set)?=\"(?P<source>[^\"]+)\"")
 
 
@@ -105,6 +106,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     parts = FENCE.split(markdown)
     return "".join(part if n % 2 else LINK.sub(turned, part) for n, part in enumerate(parts))
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Docstrings mark names as Sphinx does; here they are code alone."""
+    return ROLE.sub(r"<code>", html) if page.file.src_uri == REFERENCE else html
 
 
 def _reference() -> str:
