@@ -39,7 +39,7 @@ demo: setup
 	$(BIN)/finn-vitprune build --fpga-part xcu250-figd2104-2L-e -o build/demo
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(if $(WHOLE),--whole)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --junitxml build/tests.xml $(if $(WHOLE),--whole)
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
