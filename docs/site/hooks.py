@@ -6,6 +6,7 @@ file to a copy of the file; the words of a link to a folder stay, the link goes.
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import tempfile
@@ -118,6 +119,15 @@ def _reference() -> str:
     sys.path.insert(0, str(ROOT))
     import finn_vitprune
 
-    names = [f"::: finn_vitprune.{finn_vitprune._HOMES[name]}.{name}" for name in finn_vitprune.__all__]
+    names = [_section(finn_vitprune._HOMES[name], name) for name in finn_vitprune.__all__]
     intro = "# Reference\n\nThe public names of the package: `from finn_vitprune import ...`. [From Python](api.md) shows them at work.\n"
     return "\n\n".join([intro, *names, ""])
+
+
+def _section(module: str, name: str) -> str:
+    """What mkdocstrings takes the place of. Fields of pydantic's models are listed one by one: they have no signature."""
+    source = Path(LAYOUT.name, "finn_vitprune", *module.split(".")).with_suffix(".py").read_text()
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name]
+    model = any(ast.unparse(base).endswith(("Model", "Section")) for node in classes for base in node.bases)
+    options = "\n    options: {show_if_no_docstring: true, show_bases: false}" if model else ""
+    return f"::: finn_vitprune.{module}.{name}{options}"
