@@ -1,5 +1,6 @@
 """The kept summaries of DeiT-Small on the U250: what the README says of them, and that the plan keeps its multipliers busy."""
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,9 @@ def test_the_memory_map_is_the_estimate(kept):
     assert s.resources.tool != "estimate" or (whole.BRAM18 / 2, whole.URAM) == (s.resources.BRAM36, s.resources.URAM)
     assert {n.encoder for n in s.nodes} == {None, *range(1, 13)} and len({n.layer for n in s.nodes}) == len(s.nodes)
     assert {slr for n in s.nodes for slr in n.slrs} == set(range(s.part.slrs))
+
+
+def test_the_picture_of_the_readme_is_what_its_script_draws():
+    drawn = runpy.run_path(str(ROOT / "docs" / "site" / "picture.py"))["picture"]()
+    assert (ROOT / "docs" / "picture.svg").read_text() == drawn
+    assert "4.60 GMAC" in drawn and "1.13 GMAC" in drawn and "7,807" in drawn, "figures of the tables"
