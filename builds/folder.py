@@ -91,6 +91,7 @@ class BuildFolder:
         self.plan = ResultFile(reports / "plan.json", Planned)
         self.lowering = ResultFile(reports / "lowering.json", LoweringCheck)
         self.reference = ResultFile(reports / "qonnx_reference.json", QonnxReference)
+        self.tokens = reports / "tokens.npz"
         self.verification = ResultFile(reports / "rtl_verification.json", Verification)
         self.simulation_seconds = ResultFile(reports / "simulation_seconds.json", SimulationSeconds)
         self.synthesis = ResultFile(reports / "yosys_resources.json", Synthesis)

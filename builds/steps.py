@@ -33,6 +33,7 @@ from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
 from finn_vitprune.builds.summarise import planned_fit, summarise
 from finn_vitprune.builds.timing import design_timing
+from finn_vitprune.builds.tokens import KEPT_IMAGES, TokenSample
 from finn_vitprune.builds.units import simulated_by_units
 from finn_vitprune.builds.verify import verify
 from finn_vitprune.builds.verify_units import FRAMES, verify_units
@@ -101,7 +102,7 @@ def hardware_step(function: Callable[[ModelWrapper, BuildContext], ModelWrapper]
 def step_lower(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     """QONNX to the integer hardware graph, checked node by node on real images."""
     folder = build.folder
-    folder.forget(*(r.path for r in (folder.lowering, folder.reference, folder.verification, folder.synthesis)), folder.summary)
+    folder.forget(*(r.path for r in (folder.lowering, folder.reference, folder.verification, folder.synthesis)), folder.summary, folder.tokens)
     lowered = lower(model)
     images = build.images(model)
     some = images.some(build.settings.lowering_images)
@@ -115,10 +116,12 @@ def step_lower(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
         f"{check.ties} of {check.codes:,} codes differ, all by one beside a tie"
     )
     hardware = lowered.model.transform(TidyLowered())
-    pixels = images.pixels[some]
-    tidy = golden.run(hardware, {hardware.graph.input[0].name: pixels})[hardware.graph.output[0].name]
-    if not np.array_equal(tidy.reshape(len(pixels), -1), logits[some]):
+    checked = images.only(images.index[some])
+    tensors = golden.run(hardware, {hardware.graph.input[0].name: checked.pixels})
+    tidy = tensors[hardware.graph.output[0].name]
+    if not np.array_equal(tidy.reshape(len(some), -1), logits[some]):
         raise UserError("narrowing the last encoder to the class token changed the logits: please report this model")
+    TokenSample.of(hardware, tensors, checked).some(KEPT_IMAGES).save(folder.tokens)
     build.folder.reference.save(QonnxReference(images.source, qonnx.argmax(-1).tolist()))
     return hardware
 

@@ -16,6 +16,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.context import BuildContext
 from finn_vitprune.builds.lowering_check import LoweringCheck
+from finn_vitprune.builds.stitched_edges import stitched_edges
 from finn_vitprune.builds.timing import design_timing
 from finn_vitprune.builds.verify import Verification
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
@@ -26,6 +27,7 @@ from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
 from finn_vitprune.report.summary import (
     BalanceRow,
     DieSummary,
+    FifoRow,
     LostRow,
     MemoryRow,
     ModelSummary,
@@ -62,7 +64,9 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
             build.cfg.synth_clk_period_ns,
         ),
         balance=balance(units),
-        nodes=node_rows(units, measured.units.intervals if measured and measured.units else {}),
+        nodes=node_rows(
+            units, measured.units.intervals if measured and measured.units else {}, _fills(model, measured.max_fill) if measured else {}
+        ),
         plan=_plan(model, build),
         resources=_resources(units, used, fit),
         part=_part(fit),
@@ -173,18 +177,29 @@ def _balance_row(op) -> BalanceRow:
     })
 
 
-def node_rows(model: ModelWrapper, alone: Mapping[str, float | None] = MappingProxyType({})) -> list[NodeRow]:
-    """Every node by name, with its cycles, those of a simulation of it ``alone`` by its name, and memories."""
+def node_rows(
+    model: ModelWrapper, alone: Mapping[str, float | None] = MappingProxyType({}), fills: Mapping[str, int] = MappingProxyType({})
+) -> list[NodeRow]:
+    """Every node by name, with its cycles, those of a simulation of it ``alone`` by its name, memories, and of FIFOs their ``fills``."""
     names = node_names(model)
-    return [_node_row(node, names[node.name], slrs_of(model, node), alone.get(node.name)) for node in model.graph.node]
+    return [
+        _node_row(node, names[node.name], slrs_of(model, node), alone.get(node.name), fills.get(node.name)) for node in model.graph.node
+    ]  # fmt: skip
 
 
-def _node_row(node: NodeProto, name: NodeName, slrs: list[int], alone: float | None) -> NodeRow:
+def _fills(model: ModelWrapper, largest: Mapping[str, int]) -> dict[str, int]:
+    """The largest fill of FIFOs by their names, from those of streams."""
+    return {edge.fifo: largest[edge.name] for edge in stitched_edges(model) if edge.fifo and edge.name in largest}
+
+
+def _node_row(node: NodeProto, name: NodeName, slrs: list[int], alone: float | None, fill: int | None) -> NodeRow:
     op = getCustomOp(node)
+    fifo = FifoRow(depth=op.folding().depth, width=op.folding().width, fill=fill) if op.is_buffer else None
     return NodeRow(
         node=node.name, op_type=node.op_type, layer=str(name), encoder=name.encoder, slrs=slrs,
         between=op.is_buffer or op.is_converter or op.is_crossing, cycles=op.get_exp_cycles(),
         cycles_alone=alone, memories=[_memory_row(memory) for memory in op.memory_map()],
+        fifo=fifo,
     )  # fmt: skip
 
 

@@ -368,10 +368,10 @@ def test_the_history_needs_no_data(finished, tmp_path):
         ("a.gif", ["--what", "masks"], "a.gif: unknown picture type '.gif': use .png, .svg, .pdf"),
         ("a", ["--what", "masks"], "a: unknown picture type '': use .png, .svg, .pdf"),
         ("f.png", ["--what", "masks"], "f.png: is a folder, a file is needed"),
-        ("a.png", ["--what", "heads"], "'heads' is not one of 'tokens', 'masks', 'scores', 'history', 'memory', 'cycles'"),
+        ("a.png", ["--what", "heads"], "'heads' is not one of 'tokens', 'masks', 'scores', 'history', 'memory', 'cycles', 'resources', 'fifos'"),
         ("a.png", [], "Missing option '--what'"),
-        ("a.png", ["--what", "tokens", "--max-images", "0"], "--max-images 0: digits has 360 held-out images"),
-        ("a.png", ["--what", "tokens", "--max-images", "361"], "361: digits has 360 held-out images, use 1 to"),
+        ("a.png", ["--what", "tokens", "--max-images", "0"], "--max-images 0: the held-out part of digits has 360 images"),
+        ("a.png", ["--what", "tokens", "--max-images", "361"], "361: the held-out part of digits has 360 images, use 1 to 360"),
         ("a.png", ["--what", "tokens", "--seed", "-1"], "Invalid value for '--seed'"),
     ],
 )

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -10,10 +11,11 @@ from markupsafe import escape
 from rich.console import Console
 
 from finn_vitprune.cli.terminal import console_of_tables
-from finn_vitprune.report.builds import NOT_RUN, build_tables, comparison
-from finn_vitprune.report.html import to_html
+from finn_vitprune.report.builds import NOT_RUN, build_tables
+from finn_vitprune.report.compare import comparison, differences
+from finn_vitprune.report.page import BuildStory, build_page
 from finn_vitprune.report.summary import RtlsimSummary, Summary
-from finn_vitprune.report.tables import TextTable, show, to_markdown
+from finn_vitprune.report.tables import MARKS, TextTable, show, to_markdown
 from finn_vitprune.synth.parts import Shortfall
 from tests.summaries import summary
 
@@ -100,7 +102,7 @@ def test_resources_by_node_on_request():
 
 def test_two_builds_side_by_side_with_ratios():
     table, slowest = comparison(("dense", "pruned"), summary(pruned=False), summary(pruned=True))
-    assert table.columns == ("", "dense", "pruned", "ratio", "found by")
+    assert table.columns == ("", "dense", "pruned", "ratio", "", "found by")
     ratio = {r[0]: r[3] for r in table.rows}
     assert ratio["interval (cycles)"] == "0.500"
     assert ratio["largest work of a node (cycles at full use)"] == "0.500"
@@ -118,7 +120,7 @@ def test_side_by_side_with_a_build_that_was_not_simulated():
     b = summary(pruned=True).model_copy(update={"rtlsim": None})
     table = comparison(("a", "b"), summary(pruned=False), b)[0]
     assert {r[0]: r[1:4] for r in table.rows}["interval (cycles)"] == ("4,000.0", NOT_RUN, "-")
-    assert table.note == ""
+    assert table.note == "" and {r[0]: r[4] for r in table.rows}["interval (cycles)"] == "differs"
 
 
 def estimated():
@@ -131,9 +133,11 @@ def estimated():
 def test_an_estimate_is_marked_and_has_no_flip_flops():
     s = estimated()
     text = printed(build_tables(s, nodes=True))
-    assert "used (estimate)" in text and "Fits the part (by estimate)." in text
+    assert "Fits the part (by estimate)." in text and "Speed (measured)" in text and "Resources by node (estimated)" in text
     assert [c.strip() for c in row(text, "FF").split("│")[2:5]] == ["not estimated", "3,456,000", "-"]
-    assert "cycles (estimate)" in text and "utilisation (estimate)" in text and "cycles (simulated)" in text
+    marks = {t.title: dict(zip(t.columns, t.marks)) for t in build_tables(s)}
+    assert marks["Resources"] == {"": "", "used": "estimated", s.part.name: "given", "share": "estimated"}
+    assert marks["Balance"]["cycles"] == marks["Balance"]["utilisation"] == "estimated" and marks["Balance"]["busy"] == "measured"
     assert s.resources.FF is None and s.resources.per_node[0].FF is None and s.resources.per_node[0].SRL is None
     methods = json.loads(s.model_dump_json())["methods"]
     assert (methods["resources.FF"], methods["resources.LUT"]) == ("not estimated", "estimate")
@@ -144,9 +148,9 @@ def test_an_estimate_is_marked_and_has_no_flip_flops():
 def test_an_estimate_beside_a_count_says_so():
     table = comparison(("a", "b"), summary(pruned=True), estimated())[0]
     rows = {r[0]: r[1:] for r in table.rows}
-    assert rows["LUT"] == ("43,200", "40,000", "0.926", "Yosys 0.70 against estimate")
-    assert rows["FF"] == ("34,560", "not estimated", "-", "Yosys 0.70 against not estimated")
-    assert rows["cycles of the slowest node"][-1] == "estimate" and rows["interval (cycles)"][-1] == "simulated"
+    assert rows["LUT"] == ("43,200", "40,000", "0.926", "differs", "synthesised (Yosys 0.70) against estimated")
+    assert rows["FF"] == ("34,560", "not estimated", "-", "differs", "synthesised (Yosys 0.70) against not estimated")
+    assert rows["cycles of the slowest node"][-2:] == ("same", "estimated") and rows["interval (cycles)"][-1] == "measured"
     assert "compares an estimate with a count" in table.note
     assert "compares" not in comparison(("a", "b"), summary(pruned=False), summary(pruned=True))[0].note
 
@@ -157,27 +161,88 @@ def test_an_interval_longer_than_the_work_shows():
     assert "1.200 x it" in comparison(("a", "b"), summary(pruned=False), b)[0].note
 
 
-class Links(HTMLParser):
-    def __init__(self):
+class Elements(HTMLParser):
+    """Tags of a page in order, addresses that it names, and its ids."""
+
+    def __init__(self, page: str):
         super().__init__()
-        self.tags, self.outside = [], []
+        self.tags, self.addresses, self.ids, self.attributes = [], [], [], []
+        self.feed(page)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.outside += [v for k, v in attrs if k in ("src", "href")]
+        self.attributes.append((tag, dict(attrs)))
+        self.addresses += [v for k, v in attrs if k in ("src", "href", "xlink:href", "data")]
+        self.ids += [v for k, v in attrs if k == "id"]
 
 
 def test_html_is_one_self_contained_page():
-    tables = build_tables(summary(pruned=True), nodes=True)
-    page = to_html("build/demo & <co>", tables)
-    parser = Links()
-    parser.feed(page)
-    assert parser.tags.count("table") == len(tables) and not parser.outside
-    assert "script" not in parser.tags and "link" not in parser.tags and "url(" not in page
-    assert "build/demo &amp; &lt;co&gt;" in page
+    s = summary(pruned=True)
+    tables = build_tables(s, nodes=True)
+    page = build_page("build/demo & <co>", s, BuildStory({"model": "<m>"}))
+    found = Elements(page)
+    assert found.tags.count("table") == len(tables) and len(set(found.ids)) == len(found.ids)
+    assert all(a[0] == "#" and a[1:] in found.ids for a in found.addresses), "links go to places of the page"
+    assert not {"script", "link", "iframe"} & set(found.tags) and not re.search(r"url\((?!#)|@import", page)
+    assert "build/demo &amp; &lt;co&gt;" in page and "&lt;m&gt;" in page
+    assert page.count('<caption class="unseen">') == len(tables)
+    assert all(a.get("scope") in ("row", "col") for tag, a in found.attributes if tag == "th")
     for sheet in tables:
         shown = [[escape(cell) for cell in r] for r in sheet.rows]
-        assert all(f'<th scope="row">{r[0]}</th>' in page and all(f"<td>{cell}</td>" in page for cell in r[1:]) for r in shown)
+        assert all(f'<th scope="row">{r[0]}</th>' in page and all(f">{cell}</td>" in page for cell in r[1:]) for r in shown)
+        assert sheet.mark in page and all(mark in page for mark in sheet.marks)
+
+
+FIGURE = re.compile(r"^[\d,.]+( (%|ns|ms|x less|beats|images/s|LUT|BRAM36))?( \([\d.]+ %\))?$")
+
+
+@pytest.mark.parametrize("s", [summary(pruned=True), estimated(), Summary.load("builds/results/deit/deit_small_w8a8_summary.json")])
+def test_every_figure_of_every_table_has_a_mark(s):
+    for table in build_tables(s, nodes=True):
+        for column, (name, mark) in enumerate(zip(table.columns, table.marks, strict=True)):
+            assert mark in ("", *MARKS), (table.title, name)
+            if column and not mark:
+                assert not any(FIGURE.match(r[column]) for r in table.rows) or name.endswith("SLR"), (table.title, name)
+        head = printed([replace(table, rows=())])
+        assert all(not mark or f"({mark})" in head for mark in table.marks), table.title
+
+
+def test_a_page_of_estimates_alone_claims_nothing_else():
+    s = estimated().model_copy(update={"rtlsim": None, "verify": None})
+    page = build_page("e", s, BuildStory())
+    figures = re.findall(r"<dt>([^<]*)</dt><dd>[^<]*</dd><dd class=.mark-line.><span class=.mark.>(\w+)", page)
+    assert dict(figures)["interval"] == "estimated" and set(dict(figures).values()) == {"estimated", "counted"}
+    assert page.count(">not run</td>") == 2 and "a summary alone" in page and "netron FOLDER/" in page
+
+
+def test_a_design_that_does_not_fit_says_so_at_the_top_of_its_page():
+    s = summary(pruned=True)
+    part = s.part.model_copy(update={"fits": False, "short": [Shortfall("DSP", 3_072, 3_000)], "DSP": 3_000})
+    page = build_page("b", s.model_copy(update={"part": part}), BuildStory())
+    assert page.index('class="notice">The design does not fit xcu250') < page.index("At a glance")
+
+
+def test_two_equal_builds_do_not_differ_and_others_do_where_they_do():
+    a, b = summary(pruned=False), summary(pruned=True)
+    later = a.model_copy(update={"time_s": {"step_lower": 99.0}})
+    assert differences(("a", "b"), a, later) == []
+    found = {t.title.partition(":")[0]: t for t in differences(("a", "b"), a, b)}
+    assert found.keys() == {"Model", "Speed", "Balance"}
+    assert found["Balance"].rows == (
+        ("mvau_3", "64 → 32", "2", "3,900 → 1,950", "0", "4,000 → 2,000", "0.975", "100.00 %", "97.50 %"),
+        ("attention_1", "-", "1", "900", "0", "1,000", "0.900", "25.00 % → 50.00 %", "22.50 % → 45.00 %"),
+    )
+    assert found["Model"].rows[-1] == ("parameters", "100,000", "100,000 → 50,000", "1.00 x less → 2.00 x less")
+    assert "a → b. 3 rows differ, 0 are the same." in found["Speed"].note or "1 is the same" in found["Speed"].note
+
+
+def test_rows_and_tables_of_one_build_alone_are_named():
+    a, b = summary(pruned=False), summary(pruned=True)
+    more = b.balance[0].model_copy(update={"node": "mvau_4"})
+    b = b.model_copy(update={"balance": [*b.balance, more], "resources": b.resources.model_copy(update={"per_node": []})})
+    found = {t.title: t for t in differences(("a", "b"), a, b)}
+    assert "mvau_4 (only in b)" in [r[0] for r in found["Balance: what differs"].rows]
+    assert found["Tables of one build alone"].rows == (("Resources by node", "only of a"),)
 
 
 @pytest.mark.parametrize("width", [60, 200])

@@ -1,6 +1,7 @@
 """What a report says by encoder and layer, against numbers by hand; and of a build, against its graph."""
 
 import copy
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from finn_vitprune.builds.summarise import node_rows
 from finn_vitprune.cli import run
 from finn_vitprune.custom_ops.memory import Holds
 from finn_vitprune.errors import UserError
-from finn_vitprune.report.build_pictures import CONTENTS, build_picture, cycles_figure, memory_figure
+from finn_vitprune.report.build_pictures import CONTENTS, build_picture, cycles_figure, fifos_figure, memory_figure, resources_figure
 from finn_vitprune.report.builds import build_tables
 from finn_vitprune.report.layers import LOST, memories_of, memory_sum, multiplier_use
 from finn_vitprune.report.summary import Summary
@@ -93,12 +94,12 @@ def test_use_of_the_multipliers_by_hand():
 
 
 def test_the_use_is_shown_for_matrix_units_attention_and_each_encoder():
-    table = tables(by_hand())["Use of the multipliers: 68.75 % busy"]
+    table = tables(by_hand())["Use of the multipliers"]
     found = rows(table)
     assert found["matrix units"][:3] == ("14", "21,000", "75.00 %") and found["attention"][:3] == ("2", "1,000", "25.00 %")
     assert found["all"] == ("16", "22,000", "68.75 %", "11.25 %", "6.75 %", "0.75 %", "9.38 %", "3.12 %")
     assert found["outside encoders"][:3] == ("4", "6,000", "75.00 %") and found["encoder 1"][:3] == ("12", "16,000", "66.67 %")
-    assert "2,000 cycles (simulated)" in table.note and "kept blocks with live rows" in table.note
+    assert "2,000 cycles (measured)" in table.note and "kept blocks with live rows" in table.note
 
 
 def test_the_interval_is_simulated_else_planned_else_that_of_the_slowest_node():
@@ -111,12 +112,12 @@ def test_the_interval_is_simulated_else_planned_else_that_of_the_slowest_node():
     assert s.model_copy(update={"rtlsim": None}).interval == (2_500, "planned")
     s = s.model_copy(update={"rtlsim": None, "plan": None})
     assert s.interval == (2_000, "estimate") and s.model_copy(update={"nodes": [], "balance": []}).interval is None
-    assert "2,000 cycles (estimate)" in tables(s)["Balance"].note
+    assert "2,000 cycles (estimated)" in tables(s)["Balance"].note
 
 
 def test_cycles_of_a_layer_against_the_interval():
     found = rows(tables(by_hand(1_600.0))["Balance"])
-    assert found["encoder 1, QKV"] == ("m1", "9", "1", "1,500", "2,000", "0.750", "125.00 %", "93.75 %")
+    assert found["encoder 1, QKV"] == ("m1", "9", "1", "1,500", "300", "2,000", "0.750", "125.00 %", "93.75 %")
     every = tables(by_hand(), nodes=True)["Cycles by node"]
     assert every.rows[1] == ("encoder 1, QKV input FIFO", "f0", "X_rtl", "500", "25.00 %") and len(every.rows) == 5
 
@@ -137,12 +138,16 @@ def test_memories_by_contents_kind_and_encoder_by_hand():
 def test_resources_by_encoder_and_slr_by_hand():
     """Of the crossing's 60 LUTs one hop stands in either SLR."""
     found = tables(by_hand())
-    encoders = rows(found["Resources by encoder (Yosys 0.70)"])
-    assert encoders["outside encoders"] == ("300", "600", "10", "1", "0") and encoders["encoder 1"] == ("700", "1,400", "20", "0.5", "2")
-    assert encoders["all"] == ("1,000", "2,000", "30", "1.5", "2")
-    slrs = rows(found["Resources by SLR (Yosys 0.70)"])
-    assert slrs["SLR0"] == ("470 (47.0 %)", "940 (47.0 %)", "10 (25.0 %)", "1.5 (15.0 %)", "0 (0.0 %)")
-    assert slrs["SLR1"] == ("530 (53.0 %)", "1,060 (53.0 %)", "20 (50.0 %)", "0 (0.0 %)", "2 (50.0 %)")
+    encoders, roles = rows(found["Resources by encoder"]), rows(found["Resources by role"])
+    assert encoders["outside encoders"] == ("300 (0.0 %)", "600 (0.0 %)", "10 (0.1 %)", "1 (0.0 %)", "0")
+    assert encoders["encoder 1"] == ("700 (0.0 %)", "1,400 (0.0 %)", "20 (0.2 %)", "0.5 (0.0 %)", "2 (0.2 %)")
+    assert encoders["all"] == roles["all"] == ("1,000 (0.1 %)", "2,000 (0.1 %)", "30 (0.2 %)", "1.5 (0.1 %)", "2 (0.2 %)")
+    assert [role for role in roles] == ["patch embedding", "FIFO", "QKV", "SLR crossing", "attention", "all"]
+    assert roles["QKV"][0] == "500 (0.0 %)" and roles["SLR crossing"][2] == "0"
+    slrs = rows(found["Resources by SLR"])
+    assert slrs["SLR0"] == ("470 (47.0 %)", "940 (47.0 %)", "10 (25.0 %)", "1.5 (15.0 %)", "0")
+    assert slrs["SLR1"] == ("530 (53.0 %)", "1,060 (53.0 %)", "20 (50.0 %)", "0", "2 (50.0 %)")
+    assert {found[f"Resources by {what}"].mark for what in ("role", "encoder", "SLR")} == {"synthesised"}
 
 
 def test_units_of_an_engine_are_told_from_what_is_outside():
@@ -151,7 +156,7 @@ def test_units_of_an_engine_are_told_from_what_is_outside():
     found = next(table for title, table in tables(s).items() if title.startswith("Resources by encoder"))
     assert list(rows(found)) == ["outside encoders", "engine of encoders 1 to 12", "all"]
     assert found.note == (
-        "The part has 4 SLRs; nodes are in none: the part counts as a whole, and borders between SLRs are not in the cycles or the timing."
+        "In brackets of what xcu250-figd2104-2L-e has. The part has 4 SLRs; nodes are in none: the part counts as a whole, and borders between SLRs are not in the cycles or the timing."
     )
     assert list(rows(tables(s)["Memories by encoder"])) == ["outside encoders", "engine of encoders 1 to 12"]
     few = s.model_copy(update={"resources": s.resources.model_copy(update={"per_node": s.resources.per_node[:1]})})
@@ -231,14 +236,40 @@ def test_resources_by_slr_of_a_graph_are_those_that_the_plan_counts(built):
     assert found == pytest.approx(wanted) and all(wanted)
 
 
-def test_pictures_and_page_of_a_build(small_build, tmp_path, capsys):
-    page = tmp_path / "page.html"
-    assert run(["report", str(small_build.folder), "--nodes", "--html", str(page)]) == 0
-    text = capsys.readouterr().out
-    for title in ("Memory map", "Use of the multipliers", "Resources by encoder (estimate)", "Cycles by node"):
-        assert title in text
-    assert page.read_text().count('<img alt="') == 2 and page.read_text().count('src="data:image/png;base64,') == 2
-    for what in ("memory", "cycles"):
+def test_fifos_by_hand():
+    """Depth and fill of two FIFOs, one of which was not measured."""
+    content = by_hand().model_dump(by_alias=True)
+    content["nodes"][1]["fifo"] = {"depth": 40, "width": 16, "fill": 30}
+    content["nodes"][3]["fifo"] = {"depth": 8, "width": 4}
+    s = Summary.model_validate(content)
+    assert rows(tables(s, nodes=True)["FIFO depth and fill"]) == {
+        "encoder 1, QKV input FIFO": ("f0", "40", "16", "30", "75.00 %"),
+        "encoder 1, attention Q SLR crossing": ("x0", "8", "4", "not measured", "-"),
+    }
+    (bar,) = fifos_figure(s).axes[0].patches
+    assert bar.get_height() == 75
+    content["nodes"][1]["fifo"]["fill"] = None
+    s = Summary.model_validate(content)
+    assert fifos_figure(s) is None and "not measured" in tables(s, nodes=True)["FIFO depth and fill"].note
+
+
+def test_the_picture_of_the_resources_has_a_bar_for_every_kind():
+    bars = resources_figure(by_hand()).axes[0].patches
+    assert [round(bar.get_width(), 3) for bar in bars] == [0.058, 0.058, 0.244, 0.056, 0.156]
+    assert resources_figure(by_hand().model_copy(update={"part": None})) is None
+
+
+def test_fills_of_a_build_are_those_that_the_simulation_saw(built, small_build):
+    """Of each FIFO by the stream that goes through it."""
+    s, _ = built
+    largest = json.loads((small_build.folder / "report" / "rtl_verification.json").read_text())["max_fill"]
+    through = {name.rpartition(" through ")[2]: fill for name, fill in largest.items() if " through " in name}
+    assert {n.node: n.fifo.fill for n in s.nodes if n.fifo} == through and max(through.values()) > 2
+    assert all(n.fifo.fill <= n.fifo.depth for n in s.nodes if n.fifo)
+
+
+def test_pictures_of_a_build(small_build, tmp_path):
+    for what in ("memory", "cycles", "resources", "fifos"):
         outputs = [tmp_path / f"{what}{i}.png" for i in range(2)]
         for output in outputs:
             assert run(["picture", str(small_build.folder), "-o", str(output), "--what", what]) == 0

@@ -1,43 +1,85 @@
-"""``finn-vitprune picture``: what a training run learned, or a build is made of, as a picture."""
+"""``finn-vitprune picture``: what a training run learned, or a build or an imported model is made of, as a picture."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 EXAMPLE = "finn-vitprune picture runs/digits -o tokens.png --what tokens --max-images 6"
+OF_RUNS, OF_BUILDS = ("masks", "scores", "history"), ("cycles", "resources", "fifos", "memory")
+"""Pictures of training runs alone, and of builds alone; ``tokens`` is of both, and of models."""
 
 
 def command(
-    source: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its checkpoint.pt; folder of a build, or its summary.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Folder of a run, or its checkpoint.pt; folder of a build, or its summary; an imported or exported model with its images (.npz) beside it.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write: .png, .svg or .pdf.")],
     what: Annotated[
-        Literal["tokens", "masks", "scores", "history", "memory", "cycles"],
-        typer.Option(help="Kept patches, kept blocks, their scores, or the epochs; of a build what fills its memories, or its cycles."),
+        Literal["tokens", "masks", "scores", "history", "memory", "cycles", "resources", "fifos"],
+        typer.Option(
+            help="Of all: kept patches. Of a run: kept blocks, their scores, or the epochs. Of a build: what fills its memories, its cycles, "
+            "its resources, or what fills its FIFOs."
+        ),
     ],
-    max_images: Annotated[int, typer.Option(help="Held-out images of --what tokens.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Which held-out images.")] = 0,
+    max_images: Annotated[Optional[int], typer.Option(help="Images of --what tokens; without it 8, or all where there are fewer.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which images.")] = 0,
 ) -> None:
-    """Draw what a finished training run learned, or what a build is made of.
+    """Draw what a finished training run learned, or what a build or an imported model is made of.
 
-    tokens: the patches of held-out images that each token drop leaves. masks: the kept blocks of every
-    matrix, live heads and neurons. scores: the learned score of every block. history: accuracy and keep
+    tokens: the patches of images that each token drop leaves, with class and prediction; dropped ones are hatched. masks: the kept
+    blocks of every matrix, live heads and neurons. scores: the learned score of every block. history: accuracy and keep
     rates over the epochs. memory: what fills the block RAMs and UltraRAMs of each encoder. cycles: cycles of
-    the units against the interval.
+    the units against the interval. resources: of the part. fifos: the deepest fill of each FIFO in simulation.
     """
     from finn_vitprune.report import figures
 
     figures.check_name(output)
-    if what in ("memory", "cycles"):
-        from finn_vitprune.report.build_pictures import build_picture
-        from finn_vitprune.report.summary import Summary
+    figures.save(_figure(source, what, max_images, seed), output)
+    typer.echo(f"written: {output}")
 
-        figure = build_picture(Summary.load(source), what)
-    else:
+
+def _figure(source: Path, what: str, images: int | None, seed: int) -> Figure:
+    """The picture of a run, a build or a model.
+
+    Raises:
+        UserError: there is no such picture of it.
+    """
+    from finn_vitprune.errors import UserError
+
+    kind = _kind(source)
+    known = {"run": ("tokens", *OF_RUNS), "build": ("tokens", *OF_BUILDS), "summary": OF_BUILDS, "model": ("tokens",)}[kind]
+    if what not in known:
+        raise UserError(f"--what {what}: {source} is a {kind}: use {', '.join(known)}")
+    if kind == "run":
         from finn_vitprune.training.pictures import picture
 
-        figure = picture(source / "checkpoint.pt" if source.is_dir() else source, what, max_images, seed)
-    figures.save(figure, output)
-    typer.echo(f"written: {output}")
+        return picture(source / "checkpoint.pt" if source.is_dir() else source, what, images, seed)
+    if what == "tokens":
+        from finn_vitprune.builds.tokens import kept_tokens, model_tokens
+
+        return (kept_tokens if kind == "build" else model_tokens)(source, images, seed)
+    from finn_vitprune.report.build_pictures import build_picture
+    from finn_vitprune.report.summary import Summary
+
+    return build_picture(Summary.load(source), what)
+
+
+def _kind(source: Path) -> Literal["run", "build", "summary", "model"]:
+    """What a path is of; a run where nothing tells, so that its error says what is missing."""
+    from finn_vitprune.builds.record import FILE as RECORD
+    from finn_vitprune.report.summary import FILE
+
+    if source.is_dir():
+        return "build" if (source / RECORD).is_file() or (source / FILE).is_file() else "run"
+    kinds: dict[str, Literal["summary", "model"]] = {".json": "summary", ".onnx": "model"}
+    return kinds.get(source.suffix, "run")

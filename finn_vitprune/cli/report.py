@@ -23,31 +23,35 @@ def command(
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.errors import UserError
     from finn_vitprune.files import write_text
-    from finn_vitprune.report.builds import build_tables, comparison
-    from finn_vitprune.report.html import to_html
+    from finn_vitprune.report.builds import build_tables
+    from finn_vitprune.report.compare import comparison, differences, facts_compared
     from finn_vitprune.report.summary import FILE, Summary
     from finn_vitprune.report.tables import TextTable, show
 
     if len(build_dirs) > 2:
         raise UserError(f"report takes one or two folders, not {len(build_dirs)}")
-    facts = facts_of(build_dirs[0]) if len(build_dirs) == 1 else {}
-    if facts and not (build_dirs[0] / FILE).is_file():
-        summaries, full = [], []
-        tables = [TextTable("A build that did not come to its summary", ("", ""), tuple(facts.items()))]
+    facts = [facts_of(folder) for folder in build_dirs]
+    if len(build_dirs) == 1 and facts[0] and not (build_dirs[0] / FILE).is_file():
+        summaries = []
+        tables = [TextTable("A build that did not come to its summary", ("", ""), tuple(facts[0].items()))]
     elif len(summaries := [Summary.load(d) for d in build_dirs]) == 1:
         tables = build_tables(summaries[0], nodes=nodes)
-        full = build_tables(summaries[0], nodes=True)
     else:
         names = _names(build_dirs[0], build_dirs[1])
-        tables = full = comparison(names, *summaries)
+        tables = [*comparison(names, *summaries), *facts_compared(names, *facts), *(differences(names, *summaries) if nodes else ())]
     builds = [s.model_dump(mode="json", by_alias=True) for s in summaries]
     if not answer({"folders": list(map(str, build_dirs)), "summaries": builds, "facts": facts}):
         show(tables, console_of_tables())
     if html is not None:
-        from finn_vitprune.report.build_pictures import addresses
+        from finn_vitprune.builds.story import story_of
+        from finn_vitprune.report.page import build_page, pair_page
 
-        pictures = addresses(summaries[0]) if len(summaries) == 1 else {}
-        write_text(html, to_html("finn-vitprune: " + " and ".join(map(str, build_dirs)), full, pictures, facts))
+        title, stories = "finn-vitprune: " + " and ".join(map(str, build_dirs)), tuple(map(story_of, build_dirs))
+        if len(build_dirs) == 1:
+            page = build_page(title, summaries[0] if summaries else None, stories[0])
+        else:
+            page = pair_page(title, names, tuple(summaries), stories)
+        write_text(html, page)
         typer.echo(f"written: {html}")
 
 

@@ -1,28 +1,46 @@
-"""Pictures of a build: what fills the block RAMs and UltraRAMs, and the cycles of the units against the interval."""
+"""Pictures of a build: cycles of the units, resources against the part, fills of FIFOs, what fills the memories."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.report.figures import INK, LABEL, NOTE, QUIET, RULE, TITLE, png_address, quiet
+from finn_vitprune.report.figures import INK, LABEL, NOTE, QUIET, RULE, TITLE, quiet
 from finn_vitprune.report.layers import BLOCK_RAMS, BRAM18_IN_36, LOST, MemorySum, by_place, memories_of, memory_sum
-from finn_vitprune.report.summary import Summary
+from finn_vitprune.report.summary import NodeRow, Summary
+from finn_vitprune.report.svg import inline_svg
+from finn_vitprune.report.tables import mark_of
+from finn_vitprune.synth.parts import KINDS
 
 CONTENTS = {
     "weights": "#2f5d8c", "keys and values": "#8a8d3f", "FIFOs": "#7d6cab", "rows and sums": "#a8577e",
     "tables and constants": "#5b9a8b", "programs": "#d98f3d",
 }  # fmt: skip
 """Colours of kinds of contents, in the order of a bar; of another kind, that of :data:`.QUIET`."""
-PALE = 0.68
-"""How much white is in the colour of RAM that is taken and holds nothing."""
+PALE = 0.35
+"""How much of its colour has RAM that is taken and holds nothing."""
+OVER = "#b3261e"
+"""Of what is more than the part has."""
+BUDGETS = {"BRAM36": "BRAM"}
+"""Resources that a budget calls otherwise."""
+WIDTH = 7.4
+"""Inches of all pictures, so that their texts have one size on a page."""
 WORK, OTHER = "#2f5d8c", "#b9c3cd"
 REASONS = {"waiting": "#d98f3d", "rows": "#e6c08f", "lanes": "#a8577e", "padding": "#7d6cab"}
+
+
+@dataclass(frozen=True)
+class BuildPicture:
+    """A picture of a build: ``draw`` gives None where the summary does not tell it, ``describe`` says what is on it."""
+
+    draw: Callable[[Summary], Figure | None]
+    describe: Callable[[Summary], str]
 
 
 def build_picture(summary: Summary, what: str) -> Figure:
@@ -31,15 +49,17 @@ def build_picture(summary: Summary, what: str) -> Figure:
     Raises:
         UserError: the summary does not tell it.
     """
-    if (figure := BUILD_PICTURES[what](summary)) is None:
+    if (figure := BUILD_PICTURES[what].draw(summary)) is None:
         raise UserError(f"--what {what}: this build has none of it, or its summary is older than this picture: build again")
     return figure
 
 
-def addresses(summary: Summary) -> dict[str, str]:
-    """All pictures of a build, as addresses that hold them (:func:`png_address`), by their title."""
-    figures = [figure for draw in BUILD_PICTURES.values() if (figure := draw(summary)) is not None]
-    return {figure.get_suptitle(): png_address(figure) for figure in figures}
+def drawings(summary: Summary, prefix: str = "") -> dict[str, Markup]:
+    """The pictures of a build as elements of a page, by name; ids on the page begin with ``prefix``."""
+    figures = {what: picture.draw(summary) for what, picture in BUILD_PICTURES.items()}
+    return {
+        what: inline_svg(figure, prefix + what, BUILD_PICTURES[what].describe(summary)) for what, figure in figures.items() if figure is not None
+    }  # fmt: skip
 
 
 # --- memories ------------------------------------------------------------------------------------
@@ -54,7 +74,7 @@ def memory_figure(summary: Summary) -> Figure | None:
     kept = {memory.holds for _, memory in found}
     colours = {holds: CONTENTS.get(holds, QUIET) for holds in (*CONTENTS, *sorted(kept - set(CONTENTS))) if holds in kept}
     kinds = [kind for kind in BLOCK_RAMS if any(memory.kind == kind for _, memory in found)]
-    figure = Figure(figsize=(9.6, 1.5 + 0.3 * len(places)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.5 + 0.26 * len(places)), layout="constrained")
     for axis, kind in zip(figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0], kinds):
         whole = memory_sum(m for _, m in found if m.kind == kind)
         for row, place in enumerate(places):
@@ -67,9 +87,9 @@ def memory_figure(summary: Summary) -> Figure | None:
         quiet(axis)
     figure.axes[0].invert_yaxis()
     handles = [Patch(color=colour, label=holds) for holds, colour in colours.items()]
-    handles.append(Patch(color=_pale(QUIET), label="taken, without contents (pale)"))
+    handles.append(Patch(color=QUIET, alpha=PALE, label="taken, without contents (pale)"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    figure.suptitle("What fills the memories (estimate)", **TITLE)
+    figure.suptitle("What fills the memories (estimated)", **TITLE)
     return figure
 
 
@@ -79,7 +99,7 @@ def _stack(axis: Axes, place: int, kind: str, parts: dict[str, MemorySum], colou
     for holds, part in parts.items():
         taken = _rams(kind, part)
         if taken:
-            axis.barh(place, taken, left=left, color=_pale(colours[holds]), height=0.78)
+            axis.barh(place, taken, left=left, color=colours[holds], alpha=PALE, linewidth=0, height=0.78)
             axis.barh(place, taken * part.fill, left=left, color=colours[holds], height=0.78)
             left += taken
 
@@ -92,8 +112,10 @@ def _unit(kind: str) -> str:
     return "UltraRAMs" if kind == "URAM" else "block RAMs (36 Kbit)"
 
 
-def _pale(colour: str) -> tuple[float, ...]:
-    return tuple(PALE + (1 - PALE) * channel for channel in to_rgb(colour))
+def _memories_told(summary: Summary) -> str:
+    found = [memory for _, memory in memories_of(summary)]
+    sums = {kind: memory_sum(m for m in found if m.kind == kind) for kind in BLOCK_RAMS}
+    return "; ".join(f"{_rams(k, whole):,g} {_unit(k)}, {100 * whole.fill:.0f} % full" for k, whole in sums.items() if whole.fill is not None)
 
 
 # --- cycles --------------------------------------------------------------------------------------
@@ -110,31 +132,41 @@ def cycles_figure(summary: Summary) -> Figure | None:
         return None
     interval, method = summary.interval
     rows = {row.node: row for row in summary.balance}
-    figure = Figure(figsize=(11.0, 4.0), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()
     for place, node in enumerate(units):
         row = rows.get(node.node)
         height = node.cycles if row is None else row.ideal_cycles
         axis.bar(place, height, color=OTHER if row is None else WORK, width=0.9)
         for name, colour in REASONS.items() if row is not None else ():
-            axis.bar(place, getattr(row.lost, name), bottom=height, color=colour, width=0.9)
-            height += getattr(row.lost, name)
+            if lost := getattr(row.lost, name):
+                axis.bar(place, lost, bottom=height, color=colour, width=0.9)
+                height += lost
     axis.axhline(interval, color=INK, linewidth=0.9)
-    axis.annotate(f"interval: {interval:,.0f} cycles ({method})", (0, interval), (2, 3), textcoords="offset points", **NOTE)
-    _encoder_ticks(axis, [node.encoder for node in units])
+    axis.annotate(f"interval: {interval:,.0f} cycles ({mark_of(method)})", (0, interval), (2, 3), textcoords="offset points", **NOTE)
+    _encoder_ticks(axis, [node.encoder for node in units], "encoder; in it the units in graph order")
     axis.set(xlim=(-1, len(units)), ylim=(0, 1.12 * interval))
     axis.yaxis.set_major_formatter("{x:,.0f}")
-    axis.set_ylabel("cycles of a frame (estimate)", **LABEL)
+    axis.set_ylabel("cycles of an image (estimated)", **LABEL)
     quiet(axis)
     handles = [Patch(color=WORK, label="products: at full use"), *(Patch(color=c, label=LOST[name]) for name, c in REASONS.items())]
     handles.append(Patch(color=OTHER, label="units without products"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     figure.suptitle("Cycles of the units against the interval", **TITLE)
     return figure
 
 
-def _encoder_ticks(axis: Axes, encoders: list[int | None]) -> None:
-    """The number of an encoder under its units, with a line before each."""
+def _cycles_told(summary: Summary) -> str:
+    slow = max((node for node in summary.nodes if not node.between), key=lambda node: node.cycles)
+    interval, method = summary.interval
+    return (
+        f"The interval is {interval:,.0f} cycles ({mark_of(method)}). The slowest unit is {slow.layer}: {slow.cycles:,} cycles (estimated). "
+        "The tables of this page have every unit."
+    )
+
+
+def _encoder_ticks(axis: Axes, encoders: list[int | None], label: str) -> None:
+    """The number of an encoder under its nodes, with a line before each."""
     places: dict[int, list[int]] = {}
     for place, encoder in enumerate(encoders):
         if encoder is not None:
@@ -142,8 +174,81 @@ def _encoder_ticks(axis: Axes, encoders: list[int | None]) -> None:
     axis.set_xticks([sum(p) / len(p) for p in places.values()], list(map(str, places)))
     for members in places.values():
         axis.axvline(members[0] - 0.5, color=RULE, linewidth=0.5, zorder=0)
-    axis.set_xlabel("encoder; in it the units in graph order", **LABEL)
+    axis.set_xlabel(label, **LABEL)
 
 
-BUILD_PICTURES: dict[str, Callable[[Summary], Figure | None]] = {"memory": memory_figure, "cycles": cycles_figure}
+# --- resources -----------------------------------------------------------------------------------
+
+
+def resources_figure(summary: Summary) -> Figure | None:
+    """Shares of the part, with what the budget of the plan allows; None where either is not known."""
+    shares = _shares(summary)
+    if not shares:
+        return None
+    figure = Figure(figsize=(WIDTH, 1.15 + 0.3 * len(shares)), layout="constrained")
+    axis = figure.subplots()
+    widest = max(1.0, *shares.values())
+    for row, (kind, share) in enumerate(shares.items()):
+        axis.barh(row, 100 * share, color=OVER if share > 1 else WORK, height=0.7)
+        axis.annotate(f"{100 * share:.1f} %", (100 * share, row), (3, 0), textcoords="offset points", va="center", **NOTE)
+        budget = summary.plan and summary.plan.budget.get(BUDGETS.get(kind, kind))
+        if budget:
+            axis.plot([100 * budget] * 2, [row - 0.42, row + 0.42], color=INK, linewidth=1.2, linestyle=":")
+    axis.axvline(100, color=INK, linewidth=1)
+    axis.set_yticks(range(len(shares)), list(shares))
+    axis.set_xlim(0, 108 * widest)
+    axis.set_xlabel("% of the part; dotted: what the plan may use" if summary.plan else "% of the part", **LABEL)
+    axis.invert_yaxis()
+    quiet(axis)
+    figure.suptitle(f"Resources against {summary.part.name} ({mark_of(summary.resources.tool)})", **TITLE)
+    return figure
+
+
+def _shares(summary: Summary) -> dict[str, float]:
+    """Of what the part has, by kind; what is not counted, or the part lacks, is left out."""
+    if summary.resources is None or summary.part is None:
+        return {}
+    pairs = {kind: (getattr(summary.resources, kind), getattr(summary.part, kind)) for kind in KINDS}
+    return {kind: used / offer for kind, (used, offer) in pairs.items() if used is not None and offer}
+
+
+def _resources_told(summary: Summary) -> str:
+    return ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in _shares(summary).items()) + " of the part."
+
+
+# --- FIFOs ---------------------------------------------------------------------------------------
+
+
+def fifos_figure(summary: Summary) -> Figure | None:
+    """Deepest fill of every FIFO as a share of its depth, in graph order; None where none was measured."""
+    found = _filled(summary)
+    if not found:
+        return None
+    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
+    axis = figure.subplots()
+    for place, node in enumerate(found):
+        axis.bar(place, 100 * node.fifo.fill / node.fifo.depth, color=CONTENTS["FIFOs"], width=0.9)
+    axis.axhline(100, color=INK, linewidth=0.9)
+    _encoder_ticks(axis, [node.encoder for node in found], "encoder; in it the FIFOs in graph order")
+    axis.set(xlim=(-1, len(found)), ylim=(0, 108))
+    axis.set_ylabel("% of the depth (measured)", **LABEL)
+    quiet(axis)
+    figure.suptitle("Deepest fill of the FIFOs", **TITLE)
+    return figure
+
+
+def _filled(summary: Summary) -> list[NodeRow]:
+    return [node for node in summary.nodes if node.fifo is not None and node.fifo.fill is not None]
+
+
+def _fifos_told(summary: Summary) -> str:
+    found = _filled(summary)
+    full = max(found, key=lambda node: node.fifo.fill / node.fifo.depth)
+    return f"{len(found)} FIFOs. The fullest is {full.layer}: {full.fifo.fill:,} of {full.fifo.depth:,} beats."
+
+
+BUILD_PICTURES = {
+    "cycles": BuildPicture(cycles_figure, _cycles_told), "resources": BuildPicture(resources_figure, _resources_told),
+    "fifos": BuildPicture(fifos_figure, _fifos_told), "memory": BuildPicture(memory_figure, _memories_told),
+}  # fmt: skip
 """Pictures of a build by name."""

@@ -1,98 +1,52 @@
-"""The tables of one build, and of two builds side by side."""
+"""The tables of one build."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from finn_vitprune.report.layers import balance_table, cycles_table, memory_map, memory_tables, resource_tables, use_table
-from finn_vitprune.report.summary import SIMULATED, BalanceRow, Summary, VerifySummary
-from finn_vitprune.report.tables import TextTable, amount, percent
+from finn_vitprune.report.layers import balance_table, cycles_table, fifo_table, memory_map, memory_tables, resource_tables, use_table
+from finn_vitprune.report.summary import Summary, VerifySummary
+from finn_vitprune.report.tables import COUNTED, ESTIMATED, GIVEN, MEASURED, TextTable, amount, mark_of, percent
 from finn_vitprune.report.timing import timing_tables
 from finn_vitprune.synth.parts import KINDS
 from finn_vitprune.synth.resources import ESTIMATE, NOT_ESTIMATED
 
 NOT_RUN = "not run"
-AGAINST = " against "
-MIXED = (
-    "Where a figure is found by one method against another, the ratio compares an estimate with a count: LUTs of an "
-    "estimate are within 20 % of what Yosys counts."
-)
 SHARE_OFF, CYCLES_OFF = 0.02, 2
 """How far the cycles of a node alone may be from their estimate, whichever is more."""
 FINN_TOTAL = "total_build_time"
 """FINN's own entry among the times of the steps."""
 
 
+NODE_BY_NODE = "Node by node"
+FIFOS, MODEL, CYCLES, RESOURCES, MEMORIES = "FIFOs", "Model", "Cycles and lanes", "Resources", "Memories"
+
+
 def build_tables(summary: Summary, nodes: bool = False) -> list[TextTable]:
-    """The tables of one build; ``nodes`` adds cycles, memories and resources by node. Empty sections leave out their table."""
-    encoders = encoder_table([(t.in_, t.mlp) for t in summary.model.tokens], summary.model.heads)
-    parts = [_model(summary), encoders, _verify(summary), _speed(summary), _plan(summary), _resources(summary)]
-    parts += timing_tables(summary.timing, nodes)
-    parts += [*resource_tables(summary), balance_table(summary), use_table(summary), *memory_tables(summary)]
-    parts += [cycles_table(summary), memory_map(summary), _nodes(summary)] if nodes else []
-    parts += [_times(summary)]
-    return [table for table in parts if table is not None]
+    """The tables of one build; ``nodes`` adds FIFOs, and cycles, memories, resources and timing by node."""
+    left_out = () if nodes else (FIFOS, NODE_BY_NODE)
+    return [table for title, tables in grouped_tables(summary).items() if title not in left_out for table in tables]
 
 
-def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[TextTable]:
-    """Two builds side by side, with the ratio second / first, how each figure was found, and the slowest nodes."""
-    def row(
-        label: str,
-        found: str,
-        figure: Callable[[Summary], float | None],
-        form: Callable[[float], str] = "{:,.0f}".format,
-        absent: str = NOT_RUN,
-    ) -> tuple[str, ...]:
-        """``found`` is the figure's place among the methods of a summary."""
-        x, y = figure(a), figure(b)
-        ratio = f"{y / x:.3f}" if x and y is not None else "-"
-        methods = dict.fromkeys(s.methods.get(found, NOT_RUN) for s in (a, b))
-        return (label, *(absent if v is None else form(v) for v in (x, y)), ratio, AGAINST.join(methods))
-
-    rows = (
-        row("operations (MACs per image), unpruned", "model", lambda s: s.model.macs_dense),
-        row("operations after pruning", "model", lambda s: s.model.macs_pruned, absent="not told apart"),
-        row("operations performed (last encoder: class token alone)", "model", lambda s: s.model.macs),
-        row("parameters", "model", lambda s: s.model.params),
-        row("block index bits", "model", lambda s: s.model.index_bits),
-        row("weight memory (bits)", "model", _weight_bits),
-        row("tokens, sum over encoders (MLP)", "model", lambda s: sum(t.mlp for t in s.model.tokens)),
-        row("live heads", "model", lambda s: sum(s.model.heads)),
-        row("largest work of a node (cycles at full use)", "balance.ideal_cycles",
-            lambda s: _largest(s).ideal_cycles if s.balance else None),
-        row("cycles of the slowest node", "balance.cycles", lambda s: _slowest(s).cycles if s.balance else None),
-        row("interval (cycles)", "rtlsim", lambda s: s.rtlsim and s.rtlsim.interval_cycles, "{:,.1f}".format),
-        row("latency (cycles)", "rtlsim", lambda s: s.rtlsim and s.rtlsim.latency_cycles),
-        row("latency (ms)", "rtlsim", lambda s: s.rtlsim and s.rtlsim.latency_ms, "{:,.4f}".format),
-        row("images/s", "rtlsim", lambda s: s.rtlsim and s.rtlsim.fps),
-        row("slowest path (ns)", "timing", lambda s: s.timing and s.timing.taken, "{:,.2f}".format),
-        *(
-            row(k, f"resources.{k}", lambda s, k=k: s.resources and getattr(s.resources, k), amount, NOT_ESTIMATED)
-            for k in KINDS
-        ),
-        row("accuracy", "verify", lambda s: s.verify and s.verify.accuracy, percent, "no labels, or not run"),
-        row("RTL mismatches", "verify", lambda s: s.verify and s.verify.rtl_mismatches),
-    )  # fmt: skip
-    notes = [_verdict(a, b), *(f"{s.part.name}: the design {s.no_text}." for s in (a, b) if s.no_text)]
-    if any(AGAINST in r[-1] and r[3] != "-" for r in rows):
-        notes.append(MIXED)
-    result = [TextTable("Two builds", ("", *names, "ratio", "found by"), rows, " ".join(filter(None, notes)))]
-    if a.balance and b.balance:
-        slow = [_slowest(s) for s in (a, b)]
-        result.append(
-            TextTable(
-                f"Slowest node (by {ESTIMATE})",
-                ("build", "node", "op", f"cycles ({ESTIMATE})", f"utilisation ({ESTIMATE})"),
-                tuple((n, r.node, r.op_type, f"{r.cycles:,}", f"{r.utilisation:.3f}") for n, r in zip(names, slow)),
-            )
-        )
-    return result
+def grouped_tables(s: Summary) -> dict[str, list[TextTable]]:
+    """The same by what they are about; what the summary does not tell has no table."""
+    encoders = encoder_table([(t.in_, t.mlp) for t in s.model.tokens], s.model.heads)
+    slowest = timing_tables(s.timing)
+    every = timing_tables(s.timing, nodes=True)[:1] if slowest else []
+    groups = {
+        MODEL: [_model(s), encoders], "Checks": [_verify(s)], "Speed": [_speed(s), _plan(s)],
+        RESOURCES: [_resources(s), *resource_tables(s)], "Timing": slowest, CYCLES: [balance_table(s), use_table(s)],
+        FIFOS: [fifo_table(s)], MEMORIES: memory_tables(s),
+        NODE_BY_NODE: [cycles_table(s), memory_map(s), _nodes(s), *every], "Time": [_times(s)],
+    }  # fmt: skip
+    found = {title: [table for table in tables if table is not None] for title, tables in groups.items()}
+    return {title: tables for title, tables in found.items() if tables}
 
 
 def encoder_table(tokens: Sequence[tuple[int, int]], heads: Sequence[int]) -> TextTable | None:
     """Tokens (at the input, in the MLP) and live heads of each encoder, from 1; ``None`` without encoders."""
     rows = tuple((str(i), str(n), str(m), str(h)) for i, ((n, m), h) in enumerate(zip(tokens, heads), start=1))
-    return TextTable("Tokens and heads", ("encoder", "tokens in", "tokens in MLP", "live heads"), rows) if rows else None
+    return TextTable("Tokens and heads", ("encoder", "tokens in", "tokens in MLP", "live heads"), rows, "", ("", *(COUNTED,) * 3)) if rows else None
 
 
 def operation_rows(name: str, dense: int, pruned: int | None, performed: int) -> list[tuple[str, ...]]:
@@ -124,7 +78,7 @@ def _model(s: Summary) -> TextTable:
         f"Blocks of {m.block_size}x{m.block_size}, {percent(m.block_keep)} kept, {m.index_bits:,} index bits. "
         f"Token keep rates: {drops}."
     )
-    return TextTable(f"Model {m.name}", ("", "before", "after", "ratio"), rows, note)
+    return TextTable("Model", ("", "before", "after", "ratio"), rows, f"{m.name}. {note}", ("", *(COUNTED,) * 3))
 
 
 def _verify(s: Summary) -> TextTable:
@@ -147,7 +101,7 @@ def _verify(s: Summary) -> TextTable:
     )
     images = v.image_choice or v.image_source
     note = f"Images: {images}." if images else ""
-    return TextTable("Checks", ("", ""), rows, note)
+    return TextTable("Checks", ("", ""), rows, note, ("", MEASURED))
 
 
 def _streams(v: VerifySummary) -> str:
@@ -197,7 +151,7 @@ def _speed(s: Summary) -> TextTable:
     )
     if s.target_fps is not None:
         note += f" Target of {s.target_fps:,.0f} images/s: {'reached' if r.fps >= s.target_fps else 'NOT reached'}."
-    return TextTable("Speed", ("", f"cycles ({SIMULATED})", f"at {r.clk_ns:g} ns"), rows, note)
+    return TextTable("Speed", ("", "cycles", f"at {r.clk_ns:g} ns"), rows, note, ("", MEASURED, MEASURED))
 
 
 def _plan(s: Summary) -> TextTable | None:
@@ -208,35 +162,35 @@ def _plan(s: Summary) -> TextTable | None:
     kinds = list(p.used)
     rows = [("the part", *(percent(p.used[k]) for k in kinds))]
     rows += [(f"SLR{i}", *(percent(slr[k]) for k in kinds)) for i, slr in enumerate(p.slrs)]
-    title = f"Plan: {p.interval_cycles:,} cycles an image, shares of the budget ({ESTIMATE})"
     budget = ", ".join(f"{k} {percent(share)}" for k, share in p.budget.items())
     shell = "no shell" if p.shell == "none" else f"shell {p.shell}"
-    return TextTable(title, ("", *kinds), tuple(rows), f"Budget: {budget} of the part; {shell}. {' '.join(p.lines)}")
+    note = f"The plan takes {p.interval_cycles:,} cycles an image. Budget: {budget} of the part; {shell}. {' '.join(p.lines)}"
+    return TextTable("Plan: shares of the budget", ("", *kinds), tuple(rows), note, ("", *(ESTIMATED,) * len(kinds)))
 
 
 def _resources(s: Summary) -> TextTable:
     r, p = s.resources, s.part
     if r is None:
         return TextTable("Resources", ("", ""), (("synthesis", NOT_RUN),))
-    title, head = f"Resources ({r.tool})", f"used ({r.tool})"
+    mark, by = mark_of(r.tool), "" if r.tool == ESTIMATE else f"Counted by {r.tool}. "
     if p is None:
-        return TextTable(title, ("", head), tuple((k, amount(getattr(r, k))) for k in KINDS))
+        return TextTable("Resources", ("", "used"), tuple((k, amount(getattr(r, k))) for k in KINDS), by.strip(), ("", mark))
     rows = []
     for kind in KINDS:
         used, offer = getattr(r, kind), getattr(p, kind)
         share = percent(used / offer) if used and offer else ("does not fit" if used else "-")
         rows.append((kind, amount(used), f"{offer:,}", share))
-    by = f" (by {ESTIMATE})" if r.tool == ESTIMATE else ""
-    fits = "" if p.fits is None else f"Fits the part{by}." if p.fits else f"Does NOT fit the part: the design {s.no_text}."
-    note = " ".join(t for t in (fits, f"Numbers {p.note}." if p.note else "") if t)
-    return TextTable(title, ("", head, p.name, "share"), tuple(rows), note)
+    doubt = f" (by {ESTIMATE})" if r.tool == ESTIMATE else ""
+    fits = "" if p.fits is None else f"Fits the part{doubt}." if p.fits else f"Does NOT fit the part: the design {s.no_text}."
+    note = by + " ".join(t for t in (fits, f"Numbers {p.note}." if p.note else "") if t)
+    return TextTable("Resources", ("", "used", p.name, "share"), tuple(rows), note.strip(), ("", mark, GIVEN, mark))
 
 
 def _nodes(s: Summary) -> TextTable | None:
     if s.resources is None or not s.resources.per_node:
         return None
     rows = tuple((n.node, n.op_type, *(amount(getattr(n, k)) for k in KINDS)) for n in s.resources.per_node)
-    return TextTable(f"Resources by node ({s.resources.tool})", ("node", "op", *KINDS), rows)
+    return TextTable("Resources by node", ("node", "op", *KINDS), rows, "", ("", "", *(mark_of(s.resources.tool),) * len(KINDS)))
 
 
 def _times(s: Summary) -> TextTable | None:
@@ -245,34 +199,7 @@ def _times(s: Summary) -> TextTable | None:
     steps = {name: seconds for name, seconds in s.time_s.items() if name != FINN_TOTAL}
     total = s.time_s.get(FINN_TOTAL, sum(steps.values()))
     rows = tuple((step, f"{seconds:,.1f}") for step, seconds in steps.items())
-    return TextTable("Time", ("step", "seconds"), (*rows, ("all", f"{total:,.1f}")))
-
-
-# --- two builds ----------------------------------------------------------------------------------
-
-
-def _slowest(s: Summary) -> BalanceRow:
-    return max(s.balance, key=lambda r: r.cycles)
-
-
-def _largest(s: Summary) -> BalanceRow:
-    return max(s.balance, key=lambda r: r.ideal_cycles)
-
-
-def _weight_bits(s: Summary) -> int | None:
-    return sum(r.weight_bits for r in s.balance) or None
-
-
-def _verdict(a: Summary, b: Summary) -> str:
-    """Whether the interval follows the work, in words."""
-    if not (a.balance and b.balance and a.rtlsim and b.rtlsim):
-        return ""
-    interval = b.rtlsim.interval_cycles / a.rtlsim.interval_cycles
-    work = _largest(b).ideal_cycles / _largest(a).ideal_cycles
-    text = f"Interval ratio {interval:.3f}, ratio of the largest work per node {work:.3f}: {interval / work:.3f} x it."
-    if (bits_a := _weight_bits(a)) and (bits_b := _weight_bits(b)):
-        text += f" Weight memory ratio {bits_b / bits_a:.3f}, parameter ratio {b.model.params / a.model.params:.3f}."
-    return text
+    return TextTable("Time", ("step", "seconds"), (*rows, ("all", f"{total:,.1f}")), "", ("", MEASURED))
 
 
 # --- text ----------------------------------------------------------------------------------------

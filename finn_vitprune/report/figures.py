@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 
 import matplotlib
@@ -25,6 +23,13 @@ def quiet(axis: Axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["left", "bottom"]].set_color(RULE)
     axis.tick_params(labelsize=8, colors=QUIET, length=3)
+
+
+def bare(axis: Axes) -> None:
+    """No ticks, no frame."""
+    axis.set(xticks=[], yticks=[])
+    axis.tick_params(length=0, pad=2)
+    axis.spines[:].set_visible(False)
 
 
 def check_name(path: Path) -> None:
@@ -49,10 +54,3 @@ def save(figure: Figure, path: Path, dpi: int = 100) -> None:
     suffix = path.suffix.lower()
     with matplotlib.rc_context({"svg.hashsalt": "finn-vitprune"}), whole_file(path) as partial:
         figure.savefig(partial, format=suffix[1:], dpi=dpi, metadata={SUFFIXES[suffix]: None})
-
-
-def png_address(figure: Figure, dpi: int = 100) -> str:
-    """The figure as a PNG inside an address (RFC 2397), for one self-contained page."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=dpi, metadata={SUFFIXES[".png"]: None})
-    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from finn_vitprune.report.summary import OUTSIDE, BalanceRow, LostRow, MemoryRow, NodeResources, NodeRow, Summary
-from finn_vitprune.report.tables import TextTable, amount, percent
+from finn_vitprune.report.tables import COUNTED, ESTIMATED, MEASURED, TextTable, amount, mark_of, percent
 from finn_vitprune.synth.parts import KINDS
-from finn_vitprune.synth.resources import ESTIMATE
 
 ALL = "all"
 USEFUL = "Useful are products of kept blocks with live rows, and of attention those of queries, keys and channels of live heads."
@@ -21,6 +20,7 @@ WHY = (
 )
 BLOCK_RAMS = ("BRAM", "URAM")
 BRAM18_IN_36 = 2
+NOT_MEASURED = "not measured"
 
 Row = TypeVar("Row")
 
@@ -66,9 +66,9 @@ def use_table(s: Summary) -> TextTable | None:
         (label, f"{use.per_cycle:,}", f"{use.macs:,}", percent(use.busy), *(percent(use.lost[name]) for name in LOST))
         for label, use in uses.items()
     )
-    title = f"Use of the multipliers: {percent(uses[ALL].busy)} busy"
-    note = f"Share of the products that could be made in {_cycles(interval)} cycles ({method}). {USEFUL} {WHY}"
-    return TextTable(title, ("", "products a cycle", "useful products", "busy", *LOST.values()), cells, note)
+    note = f"Share of the products that could be made in {_cycles(interval)} cycles ({mark_of(method)}). {USEFUL} {WHY}"
+    marks = ("", COUNTED, COUNTED, mark_of(method), *(ESTIMATED,) * len(LOST))
+    return TextTable("Use of the multipliers", ("", "products a cycle", "useful products", "busy", *LOST.values()), cells, note, marks)
 
 
 # --- cycles --------------------------------------------------------------------------------------
@@ -83,17 +83,19 @@ def balance_table(s: Summary) -> TextTable | None:
     rows = tuple(
         (
             *((layer[r.node],) if layer else ()), r.node, "-" if r.kept_blocks is None else f"{r.kept_blocks:,}", str(r.lanes),
-            f"{r.ideal_cycles:,.0f}", f"{r.cycles:,}", f"{r.utilisation:.3f}", percent(r.cycles / interval), percent(r.ideal_cycles / interval),
+            f"{r.ideal_cycles:,.0f}", f"{r.lost.lanes:,.0f}", f"{r.cycles:,}", f"{r.utilisation:.3f}", percent(r.cycles / interval),
+            percent(r.ideal_cycles / interval),
         )
         for r in s.balance
     )  # fmt: skip
-    columns = ("node", "kept blocks", "lanes", "ideal cycles", "cycles (estimate)", "utilisation (estimate)", "of the interval", "busy")
+    columns = ("node", "kept blocks", "lanes", "ideal cycles", "lanes uneven", "cycles", "utilisation", "of the interval", "busy")
+    marks = ("", *(COUNTED,) * 3, *(ESTIMATED,) * 4, mark_of(method))
     slow = max(s.balance, key=lambda r: r.cycles)
     note = (
-        f"Slowest by estimate: {slow.node}, {slow.cycles:,} cycles per image. The interval is {_cycles(interval)} cycles ({method}); a unit "
-        "is busy in its ideal cycles, at full use of its multipliers."
+        f"Slowest by estimate: {layer.get(slow.node, slow.node)}, {slow.cycles:,} cycles per image. The interval is {_cycles(interval)} cycles ({mark_of(method)}); a "
+        "unit is busy in its ideal cycles, at full use of its multipliers. Lanes uneven: cycles in which lanes of fewer blocks wait for the fullest."
     )
-    return TextTable("Balance", ("layer", *columns) if layer else columns, rows, note)
+    return TextTable("Balance", *((("layer", *columns), rows, note, ("", *marks)) if layer else (columns, rows, note, marks)))
 
 
 def cycles_table(s: Summary) -> TextTable | None:
@@ -109,9 +111,31 @@ def cycles_table(s: Summary) -> TextTable | None:
         )
         for n in s.nodes
     )  # fmt: skip
-    note = f"The interval is {_cycles(interval)} cycles ({method})."
-    alone = ("cycles (alone, simulated)",) * simulated
-    return TextTable("Cycles by node", ("layer", "node", "op", f"cycles ({ESTIMATE})", *alone, "of the interval"), rows, note)
+    note = f"The interval is {_cycles(interval)} cycles ({mark_of(method)})."
+    columns = ("layer", "node", "op", "cycles", *("cycles alone",) * simulated, "of the interval")
+    return TextTable("Cycles by node", columns, rows, note, ("", "", "", ESTIMATED, *(MEASURED,) * simulated, ESTIMATED))
+
+
+# --- FIFOs ---------------------------------------------------------------------------------------
+
+
+def fifo_table(s: Summary) -> TextTable | None:
+    """Depth of every FIFO, and the deepest fill that the simulation saw."""
+    found = [(node, node.fifo) for node in s.nodes if node.fifo is not None]
+    if not found:
+        return None
+    rows = tuple(
+        (
+            node.layer, node.node, f"{fifo.depth:,}", f"{fifo.width:,}",
+            *((NOT_MEASURED, "-") if fifo.fill is None else (f"{fifo.fill:,}", percent(fifo.fill / fifo.depth))),
+        )
+        for node, fifo in found
+    )  # fmt: skip
+    note = "Deepest fill: beats that the FIFO held at most while all images of the simulation ran back to back."
+    if all(fifo.fill is None for _, fifo in found):
+        note = "No simulation ran, so that fills are not measured."
+    columns = ("layer", "node", "depth (beats)", "bits of a beat", "deepest fill", "of the depth")
+    return TextTable("FIFO depth and fill", columns, rows, note, ("", "", COUNTED, COUNTED, MEASURED, MEASURED))
 
 
 # --- memories ------------------------------------------------------------------------------------
@@ -152,12 +176,12 @@ def memory_tables(s: Summary) -> list[TextTable]:
     contents = tuple(_memory_cells(label, rows) for label, rows in (by_contents | {ALL: [m for _, m in found]}).items())
     encoders = by_place(found, lambda pair: pair[0].place)
     by_encoder = tuple(_memory_cells(label, [m for _, m in pairs]) for label, pairs in encoders.items())
-    columns = ("memories", "bits", "BRAM36", "fill", "URAM", "fill", "LUT")
-    note = "By estimate. Fill: bits of contents in the bits of the RAMs that are taken. LUT: of LUTRAM and of tables in LUTs."
+    columns, kinds = ("memories", "bits", "BRAM36", "BRAM fill", "URAM", "URAM fill", "LUT"), ("memories", "taken", "of the part", "bits", "fill")
+    note = "Fill: bits of contents in the bits of the RAMs that are taken. LUT: of LUTRAM and of tables in LUTs."
     return [
-        TextTable("Memories by contents", ("contents", *columns), contents, note),
-        TextTable("Memories by kind of RAM", ("RAM", "memories", "taken", "of the part", "bits", "fill"), _kind_cells(s, found)),
-        TextTable("Memories by encoder", ("", *columns), by_encoder),
+        TextTable("Memories by contents", ("contents", *columns), contents, note, _all(ESTIMATED, columns)),
+        TextTable("Memories by kind of RAM", ("RAM", *kinds), _kind_cells(s, found), "", _all(ESTIMATED, kinds)),
+        TextTable("Memories by encoder", ("", *columns), by_encoder, "", _all(ESTIMATED, columns)),
     ]
 
 
@@ -171,7 +195,8 @@ def memory_map(s: Summary) -> TextTable | None:
         for node, m in memories_of(s)
     )  # fmt: skip
     columns = ("layer", "node", "holds", "RAM", "words x bits", "memories", "taken", "bits", "fill")
-    return TextTable("Memory map", columns, rows, "Taken: BRAM in RAMs of 36 Kbit, LUTRAM and LUT ROM in LUTs.") if rows else None
+    note = "Taken: BRAM in RAMs of 36 Kbit, LUTRAM and LUT ROM in LUTs."
+    return TextTable("Memory map", columns, rows, note, ("", "", "", "", *(ESTIMATED,) * 5)) if rows else None
 
 
 def _memory_cells(label: str, rows: Sequence[MemoryRow]) -> tuple[str, ...]:
@@ -211,15 +236,34 @@ def _fill(total: MemorySum) -> str:
 
 
 def resource_tables(s: Summary) -> list[TextTable]:
-    """Resources by encoder, and by SLR where nodes have one."""
+    """Resources by role and by encoder, and by SLR where nodes have one."""
     if s.resources is None or not s.resources.per_node or not s.nodes:
         return []
-    place, tool = {node.node: node for node in s.nodes}, s.resources.tool
-    groups = by_place(s.resources.per_node, lambda r: place[r.node].place) | {ALL: s.resources.per_node}
-    rows = tuple((label, *(amount(_total(members, kind)) for kind in KINDS)) for label, members in groups.items())
+    place, marks = {node.node: node for node in s.nodes}, _all(mark_of(s.resources.tool), KINDS)
+    roles: dict[str, list[NodeResources]] = {}
+    for r in s.resources.per_node:
+        roles.setdefault(place[r.node].role, []).append(r)
+    encoders = by_place(s.resources.per_node, lambda r: place[r.node].place)
     placed = any(node.slrs for node in s.nodes)
-    tables = [TextTable(f"Resources by encoder ({tool})", ("", *KINDS), rows, "" if placed else _without_slrs(s))]
+    shares = f"In brackets of what {s.part.name} has." if s.part else ""
+    without = "" if placed else _without_slrs(s)
+    tables = [
+        TextTable("Resources by role", ("", *KINDS), _sums(s, roles), shares, marks),
+        TextTable("Resources by encoder", ("", *KINDS), _sums(s, encoders), f"{shares} {without}".strip(), marks),
+    ]
     return [*tables, _slr_table(s, place)] if placed else tables
+
+
+def _sums(s: Summary, groups: Mapping[str, Sequence[NodeResources]]) -> tuple[tuple[str, ...], ...]:
+    """A row for each group, and one for all nodes."""
+    groups = {**groups, ALL: s.resources.per_node}
+    offers = {kind: getattr(s.part, kind) if s.part else 0 for kind in KINDS}
+    return tuple((label, *(_with_share(_total(members, kind), offers[kind]) for kind in KINDS)) for label, members in groups.items())
+
+
+def _with_share(used: float | None, offer: float) -> str:
+    """An amount, in brackets its share of what there is; without it where there is nothing of either."""
+    return f"{amount(used)} ({100 * used / offer:.1f} %)" if used and offer else amount(used)
 
 
 def _without_slrs(s: Summary) -> str:
@@ -247,14 +291,13 @@ def _slr_table(s: Summary, place: dict[str, NodeRow]) -> TextTable:
     def cell(slr: int, kind: str) -> str:
         if kind in uncounted:
             return amount(None)
-        text, offer = amount(round(used[slr][kind], 1)), getattr(dies[slr], kind) if dies else 0
-        return f"{text} ({100 * used[slr][kind] / offer:.1f} %)" if offer else text
+        return _with_share(round(used[slr][kind], 1), getattr(dies[slr], kind) if dies else 0)
 
     rows = tuple((f"SLR{i}", *(cell(i, kind) for kind in KINDS)) for i in range(count))
     note = "In brackets of what the SLR has." if dies else ""
     if s.plan is not None:
         note += f" The plan may use {', '.join(f'{kind} {percent(share)}' for kind, share in s.plan.budget.items())}."
-    return TextTable(f"Resources by SLR ({s.resources.tool})", ("", *KINDS), rows, note.strip())
+    return TextTable("Resources by SLR", ("", *KINDS), rows, note.strip(), _all(mark_of(s.resources.tool), KINDS))
 
 
 def _total(rows: Sequence[NodeResources], kind: str) -> float | None:
@@ -279,6 +322,11 @@ def _grouped(found: Iterable[tuple[NodeRow, MemoryRow]], key: Callable[[NodeRow,
     for node, memory in found:
         groups.setdefault(key(node, memory), []).append(memory)
     return groups
+
+
+def _all(mark: str, columns: Sequence[str]) -> tuple[str, ...]:
+    """The marks of a table with one column of names before these."""
+    return ("", *(mark,) * len(columns))
 
 
 def _cycles(interval: float) -> str:

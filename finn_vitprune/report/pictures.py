@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from finn_vitprune import numerics
 from finn_vitprune.models.evaluate import hooked, logits_of
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.scores import PruneScores
-from finn_vitprune.report.figures import LABEL, NOTE, QUIET, RULE, TITLE, quiet
+from finn_vitprune.report.figures import LABEL, NOTE, QUIET, RULE, TITLE, bare, quiet
+from finn_vitprune.report.tokens import ScoredDrop, patches_left
+from finn_vitprune.report.tokens import token_figure as token_figure
 
 MATRICES = ("$W_q$", "$W_k$", "$W_v$", r"$W_\mathrm{proj}$")
 PRUNED, KEPT, DEAD = range(3)
@@ -30,42 +31,18 @@ COLOURS = ("#dde2e8", "#2f5d8c", "#d98f3d")
 DOT_COLOURS = ("#a9b4c0", "#2f5d8c", "#d98f3d")
 FEW_CELLS = 16
 """Maps of at most so many columns have lines between their cells."""
-VEIL, VEIL_SHARE = np.array(to_rgb("#b3cbe6")), 0.85
-"""Dropped patches are covered by so much of this colour."""
 
 
 # --- which patches are kept ----------------------------------------------------------------------
 
 
 def kept_patches(model: PrunedViT, images: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Which patches are still there, as tokens of their own, after each token drop.
-
-    A patch whose token was dropped lives on in the fused token only, which is not a patch, as the class and
-    distillation tokens are none. The scores are those of the model's own forward pass.
+    """Which patches each token drop leaves, by the scores of the model's own forward pass (:func:`patches_left`).
 
     Args:
         model: on the CPU, in evaluation mode.
         images: uint8 ``[F, H, W, C]``.
-    Returns:
-        For each encoder that has a token drop its number, from 1, and bool ``[F, patches]`` (row-major).
     """
-    config = model.config
-    tokens = np.r_[np.full(config.prefix, config.patches), np.arange(config.patches)]
-    patch_of = np.tile(tokens, (len(images), 1))  # the patch that each token is; after the last: none
-    result = []
-    for encoder, k, scores in _drop_scores(model, images):
-        if k < patch_of.shape[1] - 1:
-            keep = numerics.rank_tokens(scores, k)
-            kept = patch_of[keep].reshape(len(images), k + 1)
-            patch_of = np.pad(kept, ((0, 0), (0, 1)), constant_values=config.patches)  # the fused token
-        left = np.zeros((len(images), config.patches + 1), bool)
-        np.put_along_axis(left, patch_of, True, axis=1)
-        result.append((encoder, left[:, :-1]))
-    return result
-
-
-def _drop_scores(model: PrunedViT, images: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
-    """Encoder number, k and the scores ``[F, N]`` of each token drop, from one pass over the images."""
     drops = {i: block.drop for i, block in enumerate(model.blocks, start=1) if block.drop is not None}
     found: dict[int, list[np.ndarray]] = {i: [] for i in drops}
 
@@ -74,60 +51,11 @@ def _drop_scores(model: PrunedViT, images: np.ndarray) -> list[tuple[int, int, n
 
     with hooked(drop.register_forward_pre_hook(hook(i)) for i, drop in drops.items()):
         logits_of(model, images)
-    return [(i, drop.k, np.concatenate(found[i])) for i, drop in drops.items()]
+    scored = [ScoredDrop(i, drop.k, np.concatenate(found[i])) for i, drop in drops.items()]
+    return patches_left(model.config.patches, model.config.prefix, scored)
 
 
 # --- figures -------------------------------------------------------------------------------------
-
-
-def token_figure(
-    images: np.ndarray, kept: Sequence[tuple[int, np.ndarray]], captions: Sequence[str] | None = None
-) -> Figure:
-    """One row an image: the image, then per token drop the patches that are left, the dropped ones dimmed.
-
-    Args:
-        images: uint8 ``[F, H, W, C]``; other than 1 or 3 channels are shown as their mean.
-        kept: of :func:`kept_patches`.
-        captions: text before each row.
-    """
-    figure = Figure(figsize=(0.7 + 1.3 * (1 + len(kept)), 0.55 + 1.42 * len(images)), layout="constrained")
-    rows = figure.subplots(len(images), 1 + len(kept), squeeze=False)
-    rgb = _rgb(images)
-    for f, axes in enumerate(rows):
-        axes[0].imshow(rgb[f], interpolation="none")
-        if captions is not None:
-            axes[0].set_ylabel(captions[f], rotation=0, ha="right", va="center", **LABEL)
-        for axis, (_, mask) in zip(axes[1:], kept):
-            axis.imshow(_dimmed(rgb[f], mask[f]), interpolation="none")
-            _patch_lines(axis, round(mask[f].size ** 0.5), len(rgb[f]))
-            axis.set_xlabel(f"{mask[f].sum()} of {mask[f].size}", **NOTE, labelpad=2)
-        for axis in axes:
-            _bare(axis)
-    for axis, title in zip(rows[0], ["image", *(f"encoder {encoder}" for encoder, _ in kept)]):
-        axis.set_title(title, **LABEL)
-    figure.suptitle("Patches left after each token drop", **TITLE)
-    return figure
-
-
-def _rgb(images: np.ndarray) -> np.ndarray:
-    """``[F, H, W, 3]`` in 0 to 1."""
-    x = images / 255.0
-    return x if x.shape[3] == 3 else np.repeat(x.mean(3, keepdims=True), 3, axis=3)
-
-
-def _dimmed(image: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """``image`` ``[H, W, 3]`` with a veil over the patches that are not ``kept`` ``[patches]``."""
-    side = round(len(kept) ** 0.5)
-    patch = image.shape[0] // side
-    shown = np.kron(kept.reshape(side, side), np.ones((patch, patch), bool))[..., None]
-    return np.where(shown, image, (1 - VEIL_SHARE) * image + VEIL_SHARE * VEIL)
-
-
-def _patch_lines(axis: Axes, side: int, pixels: int) -> None:
-    """Thin lines between the patches of a shown image."""
-    for i in range(1, side):
-        for line in (axis.axvline, axis.axhline):
-            line(i * pixels / side - 0.5, color="white", linewidth=0.6)
 
 
 def mask_figure(masks: Sequence[EncoderMask], block: int) -> Figure:
@@ -186,7 +114,7 @@ def _state_map(axis: Axes, states: np.ndarray) -> None:
     axis.pcolormesh(states, cmap=colours, vmin=PRUNED, vmax=DEAD, edgecolors=edges, linewidth=0.4)
     axis.set_aspect("equal")
     axis.set(xlim=(0, columns), ylim=(rows, 0))
-    _bare(axis)
+    bare(axis)
 
 
 def _head_ticks(axis: Axes, down: bool, live: np.ndarray) -> None:
@@ -313,10 +241,3 @@ def _keep_rates(axis: Axes, config: dict[str, Any], student: Sequence[dict[str, 
         axis.plot(epochs, rates, color=RATES[names[0]][1], label=" and ".join(names), marker=".")
     axis.set_ylabel("kept (%)", **LABEL)
     axis.set_ylim(0, 105)
-
-
-def _bare(axis: Axes) -> None:
-    """No ticks, no frame."""
-    axis.set(xticks=[], yticks=[])
-    axis.tick_params(length=0, pad=2)
-    axis.spines[:].set_visible(False)

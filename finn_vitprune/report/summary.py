@@ -198,6 +198,16 @@ class MemoryRow(_SummarySection):
 
 
 OUTSIDE = "outside encoders"
+BETWEEN = ("FIFO", "width converter", "SLR crossing", "token selection", "fork")
+"""Roles of nodes that stand between units; their names end so, perhaps with a number."""
+
+
+class FifoRow(_SummarySection):
+    """A FIFO of ``depth`` beats of ``width`` bits; ``fill``: beats that it held at most in simulation, None where none ran."""
+
+    depth: Annotated[int, Field(ge=1)]
+    width: Count
+    fill: Count | None = None
 
 
 class NodeRow(_SummarySection):
@@ -206,7 +216,7 @@ class NodeRow(_SummarySection):
     ``layer`` is its name by encoder and layer, ``encoder`` its encoder from 1 (None: outside). ``slrs``: the SLR that it stands
     in, or that of each hop of a crossing; empty where that is open. ``between``: it only passes a stream on (FIFO, converter,
     crossing). ``cycles`` of a frame, by estimate; ``cycles_alone``: between overlapping frames in a simulation of the node
-    alone, None where there was none.
+    alone, None where there was none. ``fifo``: None of other nodes, and in older files.
     """
 
     node: str
@@ -218,6 +228,13 @@ class NodeRow(_SummarySection):
     cycles: Count
     cycles_alone: Annotated[float, Field(ge=0)] | None = None
     memories: list[MemoryRow] = []
+    fifo: FifoRow | None = None
+
+    @property
+    def role(self) -> str:
+        """What it is in its encoder, or outside: QKV, attention, LayerNorm 1; of nodes between units their kind alone."""
+        layer = self.layer.partition(", ")[2] or self.layer
+        return next((kind for kind in BETWEEN if f" {kind} " in f" {layer} "), layer)
 
     @property
     def place(self) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from finn_vitprune.report.tables import TextTable
-from finn_vitprune.synth.resources import ESTIMATE
+from finn_vitprune.report.tables import COUNTED, ESTIMATED, TextTable
 from finn_vitprune.synth.timed import DesignTiming, NodeTiming
 
 SLOWEST = 5
 """Nodes of the short table."""
+_MARKS = ("", *(ESTIMATED,) * 5, "", "", "", ESTIMATED)
 
 
 def timing_tables(timing: DesignTiming | None, nodes: bool = False) -> list[TextTable]:
@@ -16,16 +16,16 @@ def timing_tables(timing: DesignTiming | None, nodes: bool = False) -> list[Text
         return []
     rows = timing.per_node if nodes else sorted(timing.per_node, key=lambda n: -n.taken)[:SLOWEST]
     some = "" if len(rows) == len(timing.per_node) else ": the slowest nodes"
-    title = f"Timing ({ESTIMATE}, before placement){some}"
-    note = f"In all, {timing.text}. Periods in ns by three sets of constants: docs/timing.md."
+    title = f"Timing{some}"
+    note = f"Before placement. In all, {timing.text}. Periods in ns by three sets of constants: docs/timing.md."
     over = f"over {timing.clk_ns:g} ns"
     columns = ("node", "low", "taken", "high", "LUT levels", over, "from", "to", "widest net", "loads")
-    tables = [TextTable(title, columns, tuple(map(_row, rows)), note)]
+    tables = [TextTable(title, columns, tuple(map(_row, rows)), note, _MARKS)]
     if timing.crossings:
         tables.append(TextTable(
             "Streams between SLRs", ("node", "from SLR", "to SLR", "bits", "stages"),
             tuple((c.node, *map(str, (c.source, c.target, c.bits, c.stages))) for c in timing.crossings),
-            "Their wires between SLRs are in no figure of the timing.",
+            "Their wires between SLRs are in no figure of the timing.", ("", "", "", COUNTED, COUNTED),
         ))  # fmt: skip
     return tables
 

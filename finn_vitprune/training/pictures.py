@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.report import pictures
+from finn_vitprune.models.evaluate import logits_of
+from finn_vitprune.report import pictures, tokens
 from finn_vitprune.training import checkpoint
 from finn_vitprune.training.config import TrainConfig, parse_config
 from finn_vitprune.training.run import TrainingRun
@@ -18,7 +19,7 @@ POOL = 256
 """Images are drawn from at least so many held-out ones, however few are shown."""
 
 
-def picture(path: Path, what: str, images: int = 8, seed: int = 0) -> Figure:
+def picture(path: Path, what: str, images: int | None = None, seed: int = 0) -> Figure:
     """What a training run learned.
 
     Args:
@@ -91,12 +92,12 @@ def _check(path: Path, what: str, config: TrainConfig, progress: checkpoint.Trai
         )
 
 
-def _tokens(run: TrainingRun, count: int, seed: int) -> Figure:
+def _tokens(run: TrainingRun, count: int | None, seed: int) -> Figure:
     """Kept patches of ``count`` held-out images drawn with ``seed``."""
     total = len(run.data.test_labels)
-    if not 1 <= count <= total:
-        raise UserError(f"--max-images {count}: {run.data.name} has {total} held-out images, use 1 to {total}")
+    count = tokens.some_of(count, total, f"the held-out part of {run.data.name}")
     images, labels = run.data.test_sample(min(total, max(POOL, count)))
     chosen = np.sort(np.random.default_rng(seed).choice(len(images), count, replace=False))
-    kept = pictures.kept_patches(small_network(run), images[chosen])
-    return pictures.token_figure(images[chosen], kept, [f"class {label}" for label in labels[chosen]])
+    network = small_network(run)
+    predicted = np.argmax(logits_of(network, images[chosen]), -1)
+    return tokens.token_figure(images[chosen], pictures.kept_patches(network, images[chosen]), tokens.captions(predicted, labels[chosen]))
