@@ -14,7 +14,7 @@ from finn_vitprune.report.svg import inline_svg
 
 IMAGES_SHOWN, PIXELS_SHOWN = 4, 112
 """Images on a page, and the most pixels of a side: larger ones are shown smaller."""
-LOG_LINES = 14
+LOG_LINES = 8
 GRAPHS = {"step_lower": "a node a layer", "step_summarise": "as built, with FIFOs and converters"}
 """Models to open, by step; of a build that stopped the last one that there is."""
 

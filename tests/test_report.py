@@ -203,7 +203,7 @@ def test_every_figure_of_every_table_has_a_mark(s):
             assert mark in ("", *MARKS), (table.title, name)
             if column and not mark:
                 assert not any(FIGURE.match(r[column]) for r in table.rows) or name.endswith("SLR"), (table.title, name)
-        head = printed([replace(table, rows=())])
+        head = printed([replace(table, rows=table.rows[:1])])
         assert all(not mark or f"({mark})" in head for mark in table.marks), table.title
 
 

@@ -25,6 +25,7 @@ def command(
     from finn_vitprune.files import write_text
     from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.compare import comparison, differences, facts_compared
+    from finn_vitprune.report.page import build_page, pair_page, stopped_text
     from finn_vitprune.report.summary import FILE, Summary
     from finn_vitprune.report.tables import TextTable, show
 
@@ -41,10 +42,13 @@ def command(
         tables = [*comparison(names, *summaries), *facts_compared(names, *facts), *(differences(names, *summaries) if nodes else ())]
     builds = [s.model_dump(mode="json", by_alias=True) for s in summaries]
     if not answer({"folders": list(map(str, build_dirs)), "summaries": builds, "facts": facts}):
+        for folder, known in zip(build_dirs, facts):
+            if text := stopped_text(known):
+                typer.echo(f"{folder}: {text}
+")
         show(tables, console_of_tables())
     if html is not None:
         from finn_vitprune.builds.story import story_of
-        from finn_vitprune.report.page import build_page, pair_page
 
         title, stories = "finn-vitprune: " + " and ".join(map(str, build_dirs)), tuple(map(story_of, build_dirs))
         if len(build_dirs) == 1:

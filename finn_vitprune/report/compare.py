@@ -89,7 +89,7 @@ def facts_compared(names: tuple[str, str], a: Mapping[str, str], b: Mapping[str,
 
 def differences(names: tuple[str, str], a: Summary, b: Summary) -> list[TextTable]:
     """Of every table of a build the rows that differ, in place of a figure both, "first → second"."""
-    first, second = ({t.title: t for title, ts in grouped_tables(s).items() if title != LEFT_OUT for t in ts} for s in (a, b))
+    first, second = ({t.title: t for title, ts in grouped_tables(s).items() if title != LEFT_OUT for t in ts if t.marks} for s in (a, b))
     found = [table for title in first if title in second for table in _differing(names, first[title], second[title])]
     alone = {name: [t for t in own if t not in other] for name, own, other in zip(names, (first, second), (second, first))}
     rows = tuple((title, f"only of {name}") for name, titles in alone.items() for title in titles)
@@ -124,6 +124,8 @@ def _figures(table: TextTable, columns: list[str]) -> dict[tuple[str, int], tupl
 
 
 def _differs(x: object, y: object) -> str:
+    if x is None and y is None:
+        return "-"
     return SAME if x == y else DIFFERS
 
 

@@ -46,8 +46,12 @@ class BuildStory:
     @property
     def stopped(self) -> str:
         """Where the build stopped, as a sentence; empty where it is finished."""
-        where = self.facts.get("stopped")
-        return f"This build is not finished: it stopped {where}." if where else ""
+        return stopped_text(self.facts)
+
+
+def stopped_text(facts: Mapping[str, str]) -> str:
+    """Where a build stopped, as a sentence; empty where it is finished."""
+    return f"This build stopped {facts['stopped']}: what comes later is not known." if "stopped" in facts else ""
 
 
 def build_page(title: str, summary: Summary | None, story: BuildStory) -> str:
