@@ -18,7 +18,7 @@ from finn_vitprune.synth.parts import KINDS
 
 PICTURES = {CYCLES: "cycles", RESOURCES: "resources", FIFOS: "fifos", MEMORIES: "memory"}
 """Where each picture of a build stands."""
-NO_FOLDER = "This page was made of a summary alone. A page of the whole build folder has it."
+NO_FOLDER = "This page was made of a summary alone. A page of the whole build folder has more."
 OLD_FIFOS = "This summary is of a version that did not keep depths and fills of FIFOs: build again. The memory map has their RAMs."
 PLACES = (
     "Every node is called by its encoder and layer. FIFOs, width converters and crossings are called by what they feed. The node's own name "
@@ -64,7 +64,14 @@ def build_page(title: str, summary: Summary | None, story: BuildStory) -> str:
     if summary is None and story.tokens:
         sections.append(_tokens(story, ()))
     sections.append(_graph(story))
-    return ReportPage(title, story.facts, figures, sections, notice).html()
+    return ReportPage(title, story.facts or (summary and _known(summary)) or {}, figures, sections, notice).html()
+
+
+def _known(s: Summary) -> dict[str, str]:
+    """What a summary alone tells of what was built."""
+    facts = {"model": s.model.name, "part": s.part and s.part.name, "clock period": s.rtlsim and f"{s.rtlsim.clk_ns:g} ns, chosen"}
+    facts |= {"resources by": s.resources and s.resources.tool, "command, date, versions": NO_FOLDER}
+    return {name: text for name, text in facts.items() if text}
 
 
 def pair_page(title: str, names: tuple[str, str], summaries: tuple[Summary, Summary], stories: tuple[BuildStory, BuildStory]) -> str:
