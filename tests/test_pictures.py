@@ -9,7 +9,7 @@ from matplotlib import pyplot
 from matplotlib.image import imread
 from rich.console import Console
 
-from finn_vitprune.report import figures, pictures
+from finn_vitprune.report import figures, pictures, tokens
 from finn_vitprune.cli import run
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.vit import PrunedViT
@@ -162,6 +162,21 @@ def test_token_figure_dims_exactly_the_dropped_patches():
             assert (same[y : y + 2, x : x + 2] == kept[f, patch]).all()
         assert not np.isclose(none, original).all(2).any()
         assert [a.get_xlabel() for a in axes[f, 1:]] == [f"{kept[f].sum()} of 9", "0 of 9"]
+
+
+def test_dropped_patches_are_hatched_and_the_legend_says_so():
+    """Images have no hatching: a dropped patch is told from a dark or a light one, without colours."""
+    kept = np.array([[True, False, False, True]])
+    figure = pictures.token_figure(np.zeros((1, 4, 4, 1), np.uint8), [(1, kept)])
+    (hatched,) = [patch for patch in figure.axes[1].patches if patch.get_hatch()]
+    corners = {tuple(v) for v in hatched.get_path().vertices[::5]}
+    assert corners == {(1.5, -0.5), (-0.5, 1.5)} and not figure.axes[0].patches
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dropped patch, fused with the others into one token"]
+
+
+def test_captions_have_class_and_prediction_and_say_what_is_wrong():
+    assert tokens.captions([3, 4], [3, 5]) == ["class 3\npredicted 3", "class 5\npredicted 4: wrong"]
+    assert tokens.captions([3], None) == ["predicted 3"]
 
 
 @pytest.mark.parametrize("channels, colour", [(3, True), (4, False)])
