@@ -38,6 +38,7 @@ PROBE = """<script>addEventListener("load", () => {
       pictures: all("svg title").map(e => e.textContent), text: root.innerText,
       smallest: Math.min(...words.map(e => parseFloat(getComputedStyle(e).fontSize) * (e.getScreenCTM ? Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b) : 1))),
       hidden: words.filter(e => !e.getClientRects().length).length,
+      widest: Math.max(0, ...all("table, svg").map(e => e.getBoundingClientRect().right)),
       notScrolled: all("table, svg").filter(e => e.getBoundingClientRect().right > innerWidth && !e.closest(".wide")).length,
     };
   });
@@ -102,6 +103,14 @@ def test_pages_in_a_browser(pages, tmp_path, width):
     assert "FIFO <f> is full" in none["text"] and "did not run" in none["text"]
     assert {"Side by side", "What was built", "What differs", "Pictures of a", "Pictures of b"} <= set(two["headings"])
     assert two["text"].count("differs") > 10 and " → " in two["text"]
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium")
+def test_pages_on_paper(pages, tmp_path):
+    """No table is cut off on A4 between margins of a centimetre (the rules for paper stand for all media here)."""
+    large = build_page("large", Summary.load("builds/results/deit/deit_small_w8a8_summary.json"), BuildStory())
+    for page in in_browser(tmp_path, 718, [page.replace("@media print", "@media all") for page in (*pages, large)]):
+        assert page["wide"] <= page["window"] and page["widest"] <= 718
 
 
 def test_the_page_is_written_by_the_command(small_build, stopped, failed, tmp_path, capsys):
