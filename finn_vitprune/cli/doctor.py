@@ -110,8 +110,8 @@ def _list_parts() -> None:
 def check_tools() -> list[Check]:
     """All checks, in the order of the table."""
     version = platform.python_version()
-    python_ok = sys.version_info[:2] == (3, 11)
-    checks = [Check("python", version, python_ok, "everything", "Python 3.11 is needed")]
+    python_ok = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    checks = [Check("python", version, python_ok, "everything", "Python 3.11, 3.12 or 3.13 is needed")]
     ranges = _own_requirements()
     checks += [_package(name, enables, ranges.get(name)) for name, enables in _PACKAGES]
     compiler = os.environ.get("CXX") or next((c for c in ("g++", "clang++") if shutil.which(c)), "g++")
