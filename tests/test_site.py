@@ -96,7 +96,7 @@ def test_every_page_of_the_repository_is_in_the_navigation(site, pages):
     listed = {(site / link).resolve() for link in pages[index].links}
     guides = [site / path.stem for path in (ROOT / "docs").glob("*.md")]
     results = [site / path.relative_to(ROOT / "builds").with_suffix("") for path in (ROOT / "builds" / "results").rglob("*.md")]
-    others = [site / name for name in ("CHANGELOG", "CONTRIBUTING", "reference", "example_report.html")]
+    others = [site / name for name in ("CHANGELOG", "CONTRIBUTING", "reference", "notebooks", "example_report.html")]
     assert len(guides) > 15 and len(results) > 10
     assert not [str(page) for page in (*guides, *results, *others) if page.resolve() not in listed]
 

@@ -44,8 +44,7 @@ def command(
     if not answer({"folders": list(map(str, build_dirs)), "summaries": builds, "facts": facts}):
         for folder, known in zip(build_dirs, facts):
             if text := stopped_text(known):
-                typer.echo(f"{folder}: {text}
-")
+                typer.echo(f"{folder}: {text}\n")
         show(tables, console_of_tables())
     if html is not None:
         from finn_vitprune.builds.story import story_of
