@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finn_vitprune import jobs, progress
+from finn_vitprune import jobs
 from finn_vitprune.builds.accelerator import Simulated, edge_probes
 from finn_vitprune.builds.settings import Simulation
 from finn_vitprune.builds.stitch import StitchedDesign

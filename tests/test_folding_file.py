@@ -139,7 +139,7 @@ def test_a_fifo_takes_another_depth_and_memory_alone(small_build, unfolded, tmp_
 
 def test_the_step_checks_it_too_where_finn_runs_alone(fold, small_build, tmp_path, monkeypatch):
     monkeypatch.setattr("finn_vitprune.builds.build.check_folding_file", lambda *_: None)
-    with pytest.raises(UserError, match=f"folding.json: the model has no node X_0"):
+    with pytest.raises(UserError, match="folding.json: the model has no node X_0"):
         fold(one("X_0", PE=1), stop="step_apply_folding_config")
 
 

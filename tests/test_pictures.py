@@ -149,7 +149,7 @@ def shown(axis) -> np.ndarray:
 def test_token_figure_dims_exactly_the_dropped_patches():
     images = np.random.default_rng(0).integers(1, 255, (2, 6, 6, 1), dtype=np.uint8)
     kept = np.random.default_rng(1).random((2, 9)) < 0.5
-    figure = pictures.token_figure(images, [(2, kept), (5, kept & False)], ["class 3", "class 4"])
+    figure = tokens.token_figure(images, [(2, kept), (5, kept & False)], ["class 3", "class 4"])
     axes = np.array(figure.axes).reshape(2, 3)
     assert [a.get_title() for a in axes[0]] == ["image", "encoder 2", "encoder 5"]
     assert [a.get_ylabel() for a in axes[:, 0]] == ["class 3", "class 4"]
@@ -167,7 +167,7 @@ def test_token_figure_dims_exactly_the_dropped_patches():
 def test_dropped_patches_are_hatched_and_the_legend_says_so():
     """Images have no hatching: a dropped patch is told from a dark or a light one, without colours."""
     kept = np.array([[True, False, False, True]])
-    figure = pictures.token_figure(np.zeros((1, 4, 4, 1), np.uint8), [(1, kept)])
+    figure = tokens.token_figure(np.zeros((1, 4, 4, 1), np.uint8), [(1, kept)])
     (hatched,) = [patch for patch in figure.axes[1].patches if patch.get_hatch()]
     corners = {tuple(v) for v in hatched.get_path().vertices[::5]}
     assert corners == {(1.5, -0.5), (-0.5, 1.5)} and not figure.axes[0].patches
@@ -182,7 +182,7 @@ def test_captions_have_class_and_prediction_and_say_what_is_wrong():
 @pytest.mark.parametrize("channels, colour", [(3, True), (4, False)])
 def test_token_figure_shows_colours_and_the_mean_of_other_channels(channels, colour):
     images = np.random.default_rng(0).integers(0, 256, (1, 4, 4, channels), dtype=np.uint8)
-    image = shown(pictures.token_figure(images, []).axes[0])
+    image = shown(tokens.token_figure(images, []).axes[0])
     expected = images[0] if colour else images[0].mean(2)[..., None].repeat(3, 2)
     np.testing.assert_allclose(image, expected / 255)
 

@@ -6,7 +6,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 import pytest
 
-from finn_vitprune.transforms.slr import Cut, crossing_bits, cut
+from finn_vitprune.transforms.slr import Cut, cut
 
 
 def every_deal(used, capacity, bits):

@@ -9,7 +9,7 @@ from finn_vitprune.report.summary import Summary, VerifySummary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, GIVEN, MEASURED, TextTable, amount, mark_of, percent
 from finn_vitprune.report.timing import timing_tables
 from finn_vitprune.synth.parts import KINDS
-from finn_vitprune.synth.resources import ESTIMATE, NOT_ESTIMATED
+from finn_vitprune.synth.resources import ESTIMATE
 
 NOT_RUN = "not run"
 SHARE_OFF, CYCLES_OFF = 0.02, 2

@@ -20,7 +20,6 @@ from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.report.figures import LABEL, NOTE, QUIET, RULE, TITLE, bare, quiet
 from finn_vitprune.report.tokens import ScoredDrop, patches_left
-from finn_vitprune.report.tokens import token_figure as token_figure
 
 MATRICES = ("$W_q$", "$W_k$", "$W_v$", r"$W_\mathrm{proj}$")
 PRUNED, KEPT, DEAD = range(3)

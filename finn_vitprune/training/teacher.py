@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
