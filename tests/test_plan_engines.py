@@ -6,12 +6,14 @@ from dataclasses import astuple
 
 import numpy as np
 import pytest
+from finn.builder.build_dataflow_config import DataflowBuildConfig
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 from test_folding import PART, example  # noqa: F401 (a fixture: four encoders, drops in two, the last one for the class token)
 from test_plan import dies
 
+from finn_vitprune.builds.networks import read_network
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.custom_ops.engine import flattened
@@ -25,6 +27,7 @@ from finn_vitprune.custom_ops.shared_candidates import SLACK, shared_candidates
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
+from finn_vitprune.transforms.choose_engines import planned_design
 from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_name
 from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.fold import STREAM_SLACK
@@ -36,6 +39,7 @@ from finn_vitprune.transforms.plan import shares_of
 from finn_vitprune.transforms.plan_engines import bind_units, engines_of, on_grid, plan_engines, regions_of
 from finn_vitprune.transforms.plan_options import PlanOptions, room_of
 from finn_vitprune.transforms.slr import used_by, used_by_slr
+from tests.vit_models import random_vit
 
 SMALL = "ZCU104"
 
@@ -280,3 +284,15 @@ def test_intervals_on_the_grid_are_near():
 def test_a_fifo_of_very_wide_beats_is_one(style):
     """No number of FIFOs makes the RAM of each fast."""
     assert FifoFolding(40, 100_000, 10, style).parts >= 1 and FifoFolding(40, 64, 10, style).parts == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio, relief", [
+    (41, ["VitEngine_rtl_0_MLP_2 takes 8 elements a cycle at most, of rows of 328: rows of a multiple of 32, as 352, enter faster"]),
+    (40, []),
+])  # fmt: skip
+def test_a_plan_says_which_rows_keep_it_from_being_faster(ratio, relief, tmp_path):
+    random_vit(image=8, mlp_ratio=ratio)[0].save(str(tmp_path / "net.onnx"))  # 328 = 8 x 41, or 320 = 64 x 5 neurons
+    cfg = DataflowBuildConfig(output_dir=str(tmp_path), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part=PART)
+    network = read_network(tmp_path / "net.onnx", cfg).hardware
+    assert planned_design(network, get_part("U250"), PlanOptions(), 1).said.relief == relief

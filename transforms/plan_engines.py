@@ -20,6 +20,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.custom_ops.folding import Folding
+from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
 from finn_vitprune.custom_ops.shared_candidates import shared_candidates
@@ -48,6 +49,10 @@ ROUNDS = 8
 """Plans that are counted exactly, at most, before one fits or keeps an interval."""
 RATIO = math.sqrt(2)
 """Step of the search for a shape."""
+NARROW = 0.8
+"""Of the base interval: rows that take longer to enter keep a plan from being faster."""
+WIDER = 4
+"""Blocks of which a side is a multiple where its port can be as many blocks wide."""
 UNLIMITED = 1e12
 """Of a resource: more than anything takes."""
 ROOM_SLOTS = ("lane_blocks", "lane_slots")
@@ -164,7 +169,7 @@ class _Search:
             goal=self.options.goal if wanted is None else "target", interval_cycles=found.interval, fits=fits, gap=None,
             shell=self.part.shell, budget=dict(self.options.budget), used=shares_of(found.used.sum(0), self.room.sum(0)),
             slrs=[shares_of(u, r) for u, r in zip(found.used, self.room)] if len(self.room) > 1 else [],
-            next_interval_cycles=found.interval, relief=list(self.relief(found)) if self.options.explain and not fits else [],
+            next_interval_cycles=found.interval, relief=list(self.relief(found) if not fits else self.wider_ports(found)) if self.options.explain else [],
         )  # fmt: skip
 
     def sought(self, wanted: int | None) -> _Counted | None:
@@ -361,6 +366,24 @@ class _Search:
             if share is not None:
                 yield fits_with(share)
         self.counted(found.solved, Shape())
+
+    def wider_ports(self, found: _Counted) -> Iterator[str]:
+        """Units whose rows take about as long to enter as the plan allows, since their sides have few factors of two."""
+        for unit in self.units:
+            layers = [layer.fold for layer in unit.layers if isinstance(layer, MatrixFolding)]
+            if not layers:
+                continue
+            block = layers[0].block
+            widest = max(set.intersection(*(set(Fold.in_widths(fold.mw, block)) for fold in layers)))
+            if sum(fold.rows * fold.mw for fold in layers) < NARROW * widest * found.solved.base:
+                continue
+            even = WIDER * block
+            if narrow := sorted({fold.mw for fold in layers if fold.mw % even}):
+                better = ", ".join(f"{-(-mw // even) * even:,}" for mw in narrow)
+                yield (
+                    f"{unit.name} takes {widest} elements a cycle at most, of rows of {', '.join(f'{mw:,}' for mw in narrow)}: rows of a multiple "
+                    f"of {even}, as {better}, enter faster"
+                )
 
     def changed(self, change: Callable[[Fold], Fold]) -> _Search:
         """This search for other matrices, as if nothing stood between the units before the first plan is counted."""
