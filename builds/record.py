@@ -118,6 +118,8 @@ class BuildRecord(BaseModel):
         return {name: states.get(name, "did not run") for name in steps} if isinstance(steps, list) else states
 
 
+EXPORT_STEP = "step_export_"
+"""How the name of a step begins that ``--export`` adds."""
 FLAGS = {
     "fpga_part": "--fpga-part", "synth_clk_period_ns": "--clk-ns", "target_fps": "--target-fps", "folding_config_file": "--folding",
     "mac_style": "--mac-style", "engines": "--engines", "encoders_per_engine": "--encoders-per-engine",
@@ -142,6 +144,10 @@ def command_of(options: Mapping[str, JsonValue]) -> str:
         for one in values:
             text = ",".join(map(str, one)) if isinstance(one, list) else _DIGEST.sub("", str(one))
             words += [flag] if value is True else [flag, text]
+    steps = options.get("steps")
+    for step in steps if isinstance(steps, list) else []:
+        if str(step).startswith(EXPORT_STEP):
+            words += ["--export", str(step).removeprefix(EXPORT_STEP)]
     return shlex.join([*words, "-o", Path(str(options.get("output_dir", "FOLDER"))).name])
 
 

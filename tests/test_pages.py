@@ -139,10 +139,11 @@ def test_the_command_of_a_record_asks_for_the_same_build(small_build):
         "finn-vitprune build 'a b.onnx' --encoders-per-engine 3,4 --loadable --reserve x.onnx --reserve y.onnx --reserve dense "
         "--budget 'LUT=0.5 DSP=0.8 BRAM=0.8 URAM=0.8' -o o"
     )
+    assert command_of({"model": "m.onnx", "steps": ["step_lower", "step_export_vivado"]}) == "finn-vitprune build m.onnx --export vivado -o FOLDER"
 
 
 def test_every_option_of_a_build_is_in_its_command_or_has_no_flag():
-    known = {*BuildSettings.model_fields, *FIRST_USE} - {"output_dir", "workers", "lowering_images", "traced_images", "stalled_images"}
+    known = {*BuildSettings.model_fields, *FIRST_USE} - {"output_dir", "jobs", "lowering_images", "traced_images", "stalled_images"}
     assert known == FLAGS.keys()
 
 
@@ -193,7 +194,7 @@ def test_pictures_of_tokens_of_a_build_and_of_its_model(small_build, tmp_path):
     a, b, c = (tmp_path / f"{name}.png" for name in "abc")
     assert run(["picture", str(small_build.folder), "--what", "tokens", "-o", str(a)]) == 0
     assert run(["picture", str(small_build.model), "--what", "tokens", "-o", str(b)]) == 0
-    assert run(["picture", str(small_build.folder), "--what", "tokens", "--images", "3", "-o", str(c)]) == 0
+    assert run(["picture", str(small_build.folder), "--what", "tokens", "--max-images", "3", "-o", str(c)]) == 0
     assert a.read_bytes() == b.read_bytes() != c.read_bytes()
 
 
@@ -208,8 +209,8 @@ def test_what_there_is_no_picture_of_is_one_line(small_build, stopped, tmp_path,
     out = ("-o", tmp_path / "new" / "a.png", "--what")
     assert "is a build: use tokens, cycles, resources, fifos, memory" in one_line(capsys, small_build.folder, *out, "masks")
     assert "is a model: use tokens" in one_line(capsys, small_build.model, *out, "memory")
-    assert "has 8 images, use 1 to 8" in one_line(capsys, small_build.folder, *out, "tokens", "--images", "9")
-    assert "model.npz has 64 images, use 1 to 64" in one_line(capsys, small_build.model, *out, "tokens", "--images", "65")
+    assert "has 8 images, use 1 to 8" in one_line(capsys, small_build.folder, *out, "tokens", "--max-images", "9")
+    assert "model.npz has 64 images, use 1 to 64" in one_line(capsys, small_build.model, *out, "tokens", "--max-images", "65")
     assert "--what fifos: this build has none of it" in one_line(capsys, stopped, *out, "fifos")
     summary(pruned=True).save(tmp_path / "old")
     assert "keeps no images" in one_line(capsys, tmp_path / "old", *out, "tokens")

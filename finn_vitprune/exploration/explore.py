@@ -56,8 +56,9 @@ def explore(exploration: Exploration) -> Explored:
         UserError: a file, part or option is wrong, or another explore has the folder; nothing is done then. A design that fails is a row with
             its reason.
     """
+    explorer = _Explorer(exploration)
     with alone_in(exploration.folder, "explore"):
-        return _Explorer(exploration).run()
+        return explorer.run()
 
 
 class _Explorer:
@@ -67,7 +68,6 @@ class _Explorer:
             get_part(part).with_shell(e.settings.target.shell)
         variants = e.space.variants
         check_sources(tuple(dict.fromkeys(v.source for v in variants)), quantised=any(v.imported for v in variants))
-        self.ledger = Explored.load(e.folder, e.settings)
         imported = dict.fromkeys(v.source for v in variants if v.imported)
         self.recognised = {source: recognised(ImportOptions(source, "", e.folder / "x.onnx"))[1] for source in imported}
         self.networks = {variant: self._network(variant) for variant in variants}
@@ -77,6 +77,7 @@ class _Explorer:
 
     def run(self) -> Explored:
         e = self.exploration
+        self.ledger = Explored.load(e.folder, e.settings)
         (e.folder / NETWORKS).mkdir(parents=True, exist_ok=True)
         self._begin_rows()
         try:
