@@ -49,8 +49,8 @@ EXPORT_STEPS: dict[Export, str] = {"vivado": "finn_vitprune.builds.steps.step_ex
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What the user asked for. ``model`` None is the bundled example, ``export`` None is no export; None elsewhere leaves the config's
-    value.
+    """What the user asked for. Without ``model`` the bundled example is built, without ``export`` nothing is exported; None elsewhere leaves
+    the config's value.
     """
 
     model: Path | None

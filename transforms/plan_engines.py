@@ -169,7 +169,7 @@ class _Search:
             goal=self.options.goal if wanted is None else "target", interval_cycles=found.interval, fits=fits, gap=None,
             shell=self.part.shell, budget=dict(self.options.budget), used=shares_of(found.used.sum(0), self.room.sum(0)),
             slrs=[shares_of(u, r) for u, r in zip(found.used, self.room)] if len(self.room) > 1 else [],
-            next_interval_cycles=found.interval, relief=list(self.relief(found) if not fits else self.wider_ports(found)) if self.options.explain else [],
+            next_interval_cycles=found.interval, relief=list(self.help(found, fits)) if self.options.explain else [],
         )  # fmt: skip
 
     def sought(self, wanted: int | None) -> _Counted | None:
@@ -366,6 +366,13 @@ class _Search:
             if share is not None:
                 yield fits_with(share)
         self.counted(found.solved, Shape())
+
+    def help(self, found: _Counted, fits: bool) -> Iterator[str]:
+        """What would make a plan fit, or one that was to be as fast as fits faster; a target that is kept needs no help."""
+        if not fits:
+            yield from self.relief(found)
+        elif self.options.interval is None:
+            yield from self.wider_ports(found)
 
     def wider_ports(self, found: _Counted) -> Iterator[str]:
         """Units whose rows take about as long to enter as the plan allows, since their sides have few factors of two."""

@@ -192,14 +192,14 @@ def run(jobs: list[SweepJob], results: SweepResults, workers: int, finished: Cal
     Args:
         finished: called after each new result.
     Raises:
-        UserError: a training failed; the others of its round are finished first.
+        UserError: a training failed; the others of its round are finished first. A defect is raised as it is.
     """
     waiting = [j for j in jobs if not results.done(j)]
     told = Told("trainings", len(waiting))
     progress.line(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are done")
     while waiting:
         ready = trainable(waiting, jobs)
-        failed: list[UserError] = []
+        failed: list[Exception] = []
         for outcome in outcomes(_train, map(_started, ready), workers, lambda training: training.name, told):
             if outcome.error is not None:
                 progress.line(f"{outcome.job.name} failed")
