@@ -69,7 +69,7 @@ def test_h_is_help_and_shells_complete(capsys):
 
 
 def test_quiet_shows_no_progress_and_verbose_what_is_logged(tmp_path):
-    command = ["build", "--fpga-part", "ZCU104", "--stop-step", "step_specialize_layers"]
+    command = ["build", "--fpga-part", "ZCU104", "--stop-step", "step_lower"]
     said = {}
     for option in ("-q", "-v", "--no-progress"):
         arguments = [sys.executable, "-m", "finn_vitprune", option, *command, "-o", str(tmp_path / f"build{option}")]

@@ -95,7 +95,9 @@ CASES = ((1, 1), (1, 2), ((2, 2), 2))
 """Engines, and images in flight."""
 
 
-@pytest.fixture(scope="module", params=[pytest.param(case, marks=pytest.mark.xdist_group(f"engines {case}")) for case in CASES], ids=str)
+@pytest.fixture(scope="module", params=[
+    pytest.param(case, marks=[pytest.mark.xdist_group(f"engines {case}")] + [pytest.mark.whole] * (case == (1, 2))) for case in CASES
+], ids=str)
 def built(request, specialised, tensors, tmp_path_factory):
     engines, frames = request.param
     model = specialised.transform(InsertEngines(bind(specialised, engines), frames))

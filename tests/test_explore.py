@@ -259,6 +259,7 @@ def test_a_killed_exploration_goes_on(tmp_path):
     assert len(after) == 4 and all(after[name] == plan for name, plan in before.items())
 
 
+@pytest.mark.whole
 def test_failed_designs_are_tried_again_where_asked_for(explored, tmp_path):
     exploration, found = explored
     kept = tmp_path / "out"

@@ -19,6 +19,7 @@ from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.training import checkpoint
 from finn_vitprune.training.config import parse_config
 from finn_vitprune.training.train import train
+from tests.sampling import spread
 
 torch.set_num_threads(1)
 
@@ -342,7 +343,7 @@ def one_line(capsys, arguments) -> str:
 
 @pytest.mark.parametrize(
     "what, suffix",
-    [("tokens", ".png"), ("masks", ".svg"), ("scores", ".pdf"), ("history", ".png"), ("tokens", ".SVG")],
+    spread([("tokens", ".png"), ("masks", ".svg"), ("scores", ".pdf"), ("history", ".png"), ("tokens", ".SVG")], several=True),
 )
 def test_the_command_writes_whole_pictures_the_same_each_time(finished, what, suffix, tmp_path, capsys):
     for name in ("a", "b"):

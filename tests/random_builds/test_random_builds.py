@@ -1,4 +1,4 @@
-"""Random networks end to end (three of the committed ledger's seeds), and what the ledger and its command promise."""
+"""Random networks end to end (some of the committed ledger's seeds), and what the ledger and its command promise."""
 
 import json
 from dataclasses import asdict, replace
@@ -14,9 +14,10 @@ from tests.random_builds import __main__ as command
 from tests.random_builds import check
 from tests.random_builds.check import Outcome, check_seed
 from tests.random_builds.draw import draw, draw_engines, network
+from tests.sampling import sampled
 
 
-@pytest.mark.parametrize("seed", [31, 32, 37])
+@pytest.mark.parametrize("seed", sampled([31, 37, 32], 2))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     found = check_seed(seed)
     print(found)

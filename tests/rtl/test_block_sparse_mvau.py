@@ -153,7 +153,7 @@ BODY_CASES = {
 
 
 @pytest.mark.parametrize("mac_style", ["dsp48e2", "lut"])
-@pytest.mark.parametrize("name", spread(BODY_CASES))
+@pytest.mark.parametrize("name", spread(BODY_CASES, 3))
 def test_rtl_with_every_mac_style_equals_golden_model(name, mac_style):
     case = BODY_CASES[name]
     case = replace(case, more=case.more | {"mac_style": mac_style})
@@ -354,7 +354,7 @@ def ultra(case: Case) -> Case:
     return replace(case, more=case.more | {"ram_style": "ultra"})
 
 
-@pytest.mark.parametrize("name", ULTRA_CASES)
+@pytest.mark.parametrize("name", spread(ULTRA_CASES))
 def test_weights_in_uram_equal_golden_model(name):
     case = ultra(ULTRA_CASES[name])
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
@@ -588,7 +588,7 @@ def uses(cases: list[Case]) -> list[Use]:
     return [Use(case.attributes(), tuple(case.initialisers())) for case in cases]
 
 
-@pytest.mark.parametrize("name", SHARED_CASES)
+@pytest.mark.parametrize("name", spread(SHARED_CASES))
 def test_encoders_share_a_unit(name):
     check_shared(OP, uses(SHARED_CASES[name]), patterns=TRAFFIC)
 

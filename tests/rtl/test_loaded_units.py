@@ -38,7 +38,7 @@ def loaded(uses):
     return [replace(use, attrs=use.attrs | {"loaded": 1}) for use in uses]
 
 
-@pytest.mark.parametrize("name", spread(SHARED))
+@pytest.mark.parametrize("name", spread(SHARED, 3))
 def test_a_loaded_unit_equals_every_encoders_golden_model(name):
     """In any order of frames, under pauses, stalls and resets, which keep what is loaded."""
     op_type, uses = SHARED[name]

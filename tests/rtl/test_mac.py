@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.sampling import spread
+from tests.sampling import sampled, spread
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
@@ -254,7 +254,7 @@ def test_a_broken_body_is_caught(name, good, bad, tmp_path):
         run(sim, array, x, w, np.ones(len(x), bool))
 
 
-@pytest.mark.parametrize("array", [Array("dsp48e2", 2, 16, 4, "INT8", "INT8")], ids=["2x16x4-INT8-INT8"])
+@pytest.mark.parametrize("array", sampled([Array("dsp48e2", 2, 8, 2, "INT8", "INT8"), Array("dsp48e2", 2, 16, 4, "INT8", "INT8")], 1), ids=["2x8x2", "2x16x4"])
 def test_the_synthesised_netlist_equals_the_source(array, tmp_path):
     """Yosys' netlist, its DSP48E2 instances kept, with the project's model and Yosys' own cell models."""
     x_bits, w_bits, a_bits = array.bits

@@ -326,7 +326,7 @@ FIXED = {
 }
 
 
-@pytest.mark.parametrize("shape", spread([*FIXED.values(), *(_drawn(SEED + i) for i in range(6))], 3),
+@pytest.mark.parametrize("shape", spread([*FIXED.values(), *(_drawn(SEED + i) for i in range(6))], 6),
                          ids=[*FIXED, *(f"drawn {SEED + i}" for i in range(6))])
 def test_estimates_agree_with_yosys(shape, tmp_path):
     """DSP and block RAM exact, LUT within 20 %."""
