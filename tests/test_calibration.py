@@ -18,6 +18,7 @@ from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
+from finn_vitprune.pruning import second_order
 from finn_vitprune.pruning.second_order import removal_order, set_to_second_order
 
 torch.set_num_threads(1)
@@ -222,25 +223,28 @@ def lost_without(w, covariance, gradients, gone: torch.Tensor) -> float:
     return float(torch.einsum("ri,ij,sj,rs->", change, covariance, change, gradients))
 
 
-def test_what_goes_next_costs_least_where_the_rest_makes_up_for_it():
+@pytest.mark.parametrize("wide, later", [(4, 64), (4, 1), (2, 3), (1, 4)])
+def test_what_goes_next_costs_least_where_the_rest_makes_up_for_it(wide, later, monkeypatch):
     """Against solving anew for every block that is left, after every removal."""
+    monkeypatch.setattr(second_order, "LATER", later)
     generator = torch.Generator().manual_seed(4)
     x = correlated(400, 16).double()
     covariance = torch.cov(x.T)
     weight = torch.randn(6, 16, generator=generator).double()
     roots = torch.randn(2, 3, 3, generator=generator).double()
     gradients = roots @ roots.transpose(1, 2)
-    order = removal_order(weight, gradients, covariance, 4)
-    assert sorted(order.flatten().tolist()) == list(range(8))
+    order = removal_order(weight, gradients, covariance, wide)
+    assert sorted(order.flatten().tolist()) == list(range(2 * 16 // wide))
     stiff, gone = damped(covariance, 1e-2), {0: [], 1: []}
-    for place in range(8):
+    for place in range(order.numel()):
         costs = {}
         for row in (0, 1):
             rows = slice(3 * row, 3 * row + 3)
-            for column in set(range(4)) - set(gone[row]):
-                spent = [torch.arange(4 * c, 4 * c + 4) for c in gone[row]]
+            for column in set(range(16 // wide)) - set(gone[row]):
+                spent = [torch.arange(wide * c, wide * c + wide) for c in gone[row]]
                 now = lost_without(weight[rows], stiff, gradients[row], torch.cat(spent)) if spent else 0.0
-                then = lost_without(weight[rows], stiff, gradients[row], torch.cat([*spent, torch.arange(4 * column, 4 * column + 4)]))
+                more = torch.arange(wide * column, wide * column + wide)
+                then = lost_without(weight[rows], stiff, gradients[row], torch.cat([*spent, more]))
                 costs[row, column] = then - now
         row, column = min(costs, key=costs.get)
         assert order[row, column] == place

@@ -20,6 +20,8 @@ DAMPING = 1e-2
 """As a share of the inputs' mean variance."""
 BATCH = 8
 """Images whose gradient is taken at once."""
+LATER = 64
+"""Removals after which the inverse of the Hessian follows."""
 
 
 class _Curvature:
@@ -85,8 +87,7 @@ def set_to_second_order(scores: PruneScores, network: PrunedViT, images: Tensor,
                 for score, weight, curvature in zip(places, parts, curvatures, strict=True):
                     score.copy_(removal_order(weight, curvature.gradients, curvature.covariance, target.block))
             layer, (last,) = encoder[2]
-            order = removal_order(layer.weight, last.gradients, last.covariance, 1, at_once=target.block)
-            target.neurons.copy_(order[0])
+            target.neurons.copy_(removal_order(layer.weight, last.gradients, last.covariance, 1)[0])
 
 
 def _curvatures(scores: EncoderScores, block: Encoder) -> list[tuple[PrunedLinear, list[_Curvature]]]:
@@ -99,12 +100,12 @@ def _curvatures(scores: EncoderScores, block: Encoder) -> list[tuple[PrunedLinea
     return [of(attn.qkv, 3, scores.block), of(attn.proj, 1, scores.block), of(fc2, 1, fc2.out_features)]
 
 
-def removal_order(weight: Tensor, gradients: Tensor, covariance: Tensor, columns: int, at_once: int = 1) -> Tensor:
+def removal_order(weight: Tensor, gradients: Tensor, covariance: Tensor, columns: int) -> Tensor:
     """Places ``[out / rows, in / columns]`` of the blocks of ``rows`` x ``columns`` weights in the order of removal.
 
     Args:
         weight: ``[out, in]``; gradients: covariance of the outputs' in each row of blocks, ``[out / rows, rows, rows]``.
-        covariance: of the inputs ``[in, in]``; at_once: blocks that go from the same rows before costs are looked at again.
+        covariance: of the inputs ``[in, in]``.
     """
     inverse = torch.linalg.inv(damped(covariance, DAMPING))
     left = [
@@ -113,39 +114,59 @@ def removal_order(weight: Tensor, gradients: Tensor, covariance: Tensor, columns
     ]
     order = torch.zeros(len(left), weight.shape[1] // columns)
     costs = torch.stack([part.costs() for part in left])
-    place = 0
-    while place < order.numel():
-        row = int(costs.argmin()) // costs.shape[1]
-        chosen = costs[row].argsort(stable=True)[: min(at_once, len(left[row].groups) - int(left[row].gone.sum()))]
-        order[row, chosen] = torch.arange(place, place + len(chosen), dtype=order.dtype)
-        place += len(chosen)
-        left[row].remove(chosen)
+    for place in range(order.numel()):
+        row, group = divmod(int(costs.argmin()), costs.shape[1])
+        order[row, group] = place
+        left[row].remove(group)
         costs[row] = left[row].costs()
     return order
 
 
 class _RowsLeft:
-    """Some rows of a matrix, corrected for the groups of columns that have gone from them."""
+    """Some rows of a matrix, corrected for the groups of columns that have gone from them.
+
+    What costs need is kept for all groups S, ``[groups, columns, columns]``: W_S^T G W_S, and [H^-1]_SS. The rest of H^-1
+    follows many removals at once: with the factors F ``[columns, in]`` of each, it is ``inverse`` - F^T F.
+    """
 
     def __init__(self, weight: Tensor, gradients: Tensor, inverse: Tensor, columns: int) -> None:
         self.weight, self.gradients, self.inverse = weight.clone(), gradients, inverse.clone()
         self.groups = torch.arange(weight.shape[1]).reshape(-1, columns)
+        self.energies = self._by_group(weight).transpose(1, 2) @ self._by_group(gradients @ weight)
+        self.blocks = inverse[self.groups[:, :, None], self.groups[:, None, :]]
         self.gone = torch.zeros(len(self.groups), dtype=torch.bool)
+        self.factors: list[Tensor] = []
 
     def costs(self) -> Tensor:
         """Of removing each group; infinite for those that have gone."""
-        found = torch.full((len(self.groups),), torch.inf, dtype=torch.float64)
-        groups = self.groups[~self.gone]
-        held = torch.linalg.inv(self.inverse[groups[:, :, None], groups[:, None, :]])
-        weight = self.weight[:, groups].transpose(0, 1)
-        found[~self.gone] = ((self.gradients @ weight) * (weight @ held)).sum((1, 2))
+        found, left = torch.full((len(self.groups),), torch.inf, dtype=torch.float64), ~self.gone
+        found[left] = (self.energies[left] * torch.linalg.inv(self.blocks[left])).sum((1, 2))
         return found
 
-    def remove(self, groups: Tensor) -> None:
-        """Take some groups out and correct the others."""
-        columns = self.groups[groups].flatten()
-        share = torch.linalg.solve(self.inverse[columns][:, columns], self.inverse[columns])
-        self.weight -= self.weight[:, columns] @ share
-        self.inverse -= self.inverse[:, columns] @ share
-        self.weight[:, columns] = 0
-        self.gone[groups] = True
+    def remove(self, group: int) -> None:
+        """Take a group out and correct the others."""
+        columns = self.groups[group]
+        rows = self.inverse[columns]
+        if self.factors:
+            later = torch.cat(self.factors)
+            rows = rows - later[:, columns].T @ later
+        root = torch.linalg.cholesky(rows[:, columns])
+        factor = torch.linalg.solve_triangular(root, rows, upper=False)
+        share = torch.linalg.solve_triangular(root.T, factor, upper=True)
+        gone = self.weight[:, columns]
+        shares, crossed = self._by_group(share), self._by_group((self.gradients @ gone).T @ self.weight)
+        both = shares.transpose(1, 2) @ (crossed - self.energies[group] @ shares / 2)
+        self.energies -= both + both.transpose(1, 2)
+        self.weight -= gone @ share
+        parts = self._by_group(factor)
+        self.blocks -= parts.transpose(1, 2) @ parts
+        self.gone[group] = True
+        self.factors.append(factor)
+        if len(self.factors) == LATER:
+            later = torch.cat(self.factors)
+            self.inverse -= later.T @ later
+            self.factors.clear()
+
+    def _by_group(self, matrix: Tensor) -> Tensor:
+        """``[rows, in]`` as ``[groups, rows, columns]``."""
+        return matrix.unflatten(1, self.groups.shape).transpose(0, 1)
