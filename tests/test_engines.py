@@ -34,8 +34,9 @@ from finn_vitprune.sim.contents import Contents
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.engine_streams import specification
+from finn_vitprune.transforms.fold_engines import StreamFolds, write_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
-from finn_vitprune.transforms.plan_engines import engines_of, plan_engines
+from finn_vitprune.transforms.plan_engines import bind_units, engines_of, plan_engines
 from finn_vitprune.transforms.plan_options import PlanOptions
 
 
@@ -100,10 +101,19 @@ CASES = ((1, 1), (1, 2), ((2, 2), 2))
 ], ids=str)
 def built(request, specialised, tensors, tmp_path_factory):
     engines, frames = request.param
+    return build_last(planned(specialised, engines, frames), tensors, tmp_path_factory.mktemp("engine"))
+
+
+def planned(specialised, engines, frames: int) -> ModelWrapper:
+    """The example on engines, each with units for an image in 4,500 cycles."""
     model = specialised.transform(InsertEngines(bind(specialised, engines), frames))
     plan_engines(model, get_part(PART), PlanOptions(interval=4500))
+    return model
+
+
+def build_last(model: ModelWrapper, tensors, folder: Path) -> BuiltEngine:
+    """The last engine of a model."""
     op = engines_of(model)[-1]
-    folder = tmp_path_factory.mktemp("engine")
     op.set_nodeattr("code_gen_dir_ipgen", str(folder))
     op.generate_hdl(model, PART, 5.0)
     given, expected = (tensors[name] for name in (op.onnx_node.input[0], op.onnx_node.output[0]))
@@ -132,6 +142,17 @@ def test_images_that_wait_come_at_the_planned_interval(built):
     ends = result.out_cycles["out0_V"].reshape(IMAGES, -1)[:, -1]
     measured = (ends[1 + 2 * frames] - ends[1]) / (2 * frames)
     assert measured == pytest.approx(built.op.get_exp_cycles(), rel=0.02)
+
+
+def test_a_slow_token_drop_stops_the_images_behind_it(specialised):
+    """Bins of a ranking that are cleared for longer than all other units need for a frame."""
+    (engine,) = engines_of(planned(specialised, 1, 2))
+    fast = engine_cycles(engine.structure).interval
+    ((drops, _),) = StreamFolds(engine).past.items()
+    write_folds(engine, {drops: {"ranking": "histogram"}})
+    bind_units(engine)
+    slowest = max(getCustomOp(node).get_exp_cycles() for node in engine.structure.graph.node if node.op_type == "VitTokenDrop_rtl")
+    assert engine_cycles(engine.structure).interval >= slowest > 2 * fast
 
 
 @pytest.fixture(scope="module")

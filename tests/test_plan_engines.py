@@ -31,7 +31,7 @@ from finn_vitprune.transforms.choose_engines import planned_design
 from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_name
 from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.fold import STREAM_SLACK
-from finn_vitprune.transforms.fold_engines import StreamFolds, written_folds
+from finn_vitprune.transforms.fold_engines import StreamFolds, write_folds, written_folds
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.place_fifos import PlaceFifos, place_in_engines
@@ -137,8 +137,24 @@ def test_what_passes_by_token_drops_is_as_fast_as_what_is_dropped(specialised, i
     (engine,) = engines_of(model)
     bind_units(engine)
     streams = StreamFolds(engine)
-    ((name, elements),) = streams.past.items()
+    ((name, (_, elements)),) = streams.past.items()
     assert elements / streams.within(interval)[name]["SIMD"] <= STREAM_SLACK * interval + 1
+
+
+@pytest.mark.parametrize("interval", [1_600, 4_000, 20_000])
+def test_a_token_drop_takes_no_more_than_the_share_of_its_encoder(specialised, interval):
+    """The second of two images finds it free where it finds the other units of the encoder free."""
+    model = in_engines(copy.deepcopy(specialised), BuildSettings(engines=1, frames_in_flight=2))
+    (engine,) = engines_of(model)
+    bind_units(engine)
+    streams = StreamFolds(engine)
+    ((name, (tokens, _)),) = streams.past.items()
+    write_folds(engine, {name: streams.within(interval)[name]})
+    bind_units(engine)
+    drops = [op for op in map(getCustomOp, engine.structure.graph.node) if op.onnx_node.op_type == "VitTokenDrop_rtl"]
+    assert len(drops) == 2
+    for op in drops:
+        assert op.get_exp_cycles() <= STREAM_SLACK * interval * op.get_nodeattr("tokens") / tokens + 1
 
 
 @pytest.mark.slow

@@ -16,12 +16,15 @@ from finn_vitprune.transforms.engine_units import role_ops, switch_name, unit_na
 from finn_vitprune.transforms.fold import STREAM_SLACK
 
 STEPS = 8
-"""Intervals of a single encoder that folds of a token drop are looked for, from its even share to the whole interval."""
+"""Intervals that folds of a token drop are looked for, from the share of one encoder to the whole interval."""
 
 
 class StreamFolds:
     """Folds of the units without products of an engine: their widths, and how a token drop ranks. Where an encoder lacks a role, its
     frames pass the unit, or past the token drops, all the same.
+
+    A token drop is a unit of one encoder. With several images in flight they come to it one after another, so it may take no more
+    of the interval than its encoder: the share of its tokens in those of all encoders.
 
     Raises:
         UserError: no fold is possible in all encoders of a role.
@@ -30,9 +33,9 @@ class StreamFolds:
     def __init__(self, engine: VitEngine) -> None:
         self.roles: dict[str, list[VitOp]] = {}
         """Of each unit by its name: the op as each encoder has it; of token drops, those that there are."""
-        self.past: dict[str, int] = {}
-        """Elements of a frame that pass the switch before token drops, in all encoders together."""
-        self.widths = engine.widths
+        self.past: dict[str, tuple[int, int]] = {}
+        """What passes the switch before token drops, in all encoders together: tokens and elements."""
+        self.widths, self.overlap = engine.widths, engine.get_nodeattr("frames_in_flight") > 1
         units = {node.name: getCustomOp(node) for node in engine.structure.graph.node}
         for role, ops in role_ops(engine, engine.body):
             name = unit_name(engine, role)
@@ -41,7 +44,8 @@ class StreamFolds:
             shared = isinstance(ops[0], SharedOp) and units[name].shared
             self.roles[name] = list(units[name].by_encoder()) if shared else ops
             if (switch := units.get(switch_name(name))) is not None:
-                self.past[name] = sum(switch.get_nodeattr("tokens")) * switch.get_nodeattr("channels")
+                tokens = sum(switch.get_nodeattr("tokens"))
+                self.past[name] = tokens, tokens * switch.get_nodeattr("channels")
         self.kept: dict[tuple[str, frozenset], tuple[int, int] | None] = {}
 
     def within(self, interval: int) -> dict[str, dict[str, int]]:
@@ -49,10 +53,14 @@ class StreamFolds:
         return {name: self._fold(name, max(1, int(interval * STREAM_SLACK))) for name in self.roles}
 
     def _fold(self, name: str, interval: int) -> dict[str, int]:
-        wanted = _wanted(self.roles[name], interval)
-        if past := self.past.get(name):
-            least = next((width for width in self.widths if past <= width * interval), self.widths[-1])
-            wanted += [fold | {"SIMD": least} for fold in wanted if fold["SIMD"] < least]
+        ops, least = self.roles[name], 1 / len(self.roles[name])
+        if name in self.past and self.overlap:
+            least = min(op.get_nodeattr("tokens") for op in ops) / self.past[name][0]
+        wanted = _wanted(ops, interval, least)
+        if name in self.past:
+            elements = self.past[name][1]
+            narrowest = next((width for width in self.widths if elements <= width * interval), self.widths[-1])
+            wanted += [fold | {"SIMD": narrowest} for fold in wanted if fold["SIMD"] < narrowest]
         found = [(fold, *known) for fold in wanted if (known := self._known(name, fold)) is not None]
         if not found:
             raise UserError(f"{name}: no fold is possible in all of its encoders")
@@ -61,7 +69,7 @@ class StreamFolds:
         return found[min(enough or fast)[-1]][0]
 
     def _known(self, name: str, fold: dict[str, int]) -> tuple[int, int] | None:
-        """Cycles of a frame in all encoders together, and LUTs of the largest; None where one cannot have the fold."""
+        """The interval that the fold keeps, and LUTs of the largest; None where an encoder cannot have the fold."""
         key = name, frozenset(fold.items())
         if key not in self.kept:
             copies = [_copy(op) for op in self.roles[name]]
@@ -70,21 +78,23 @@ class StreamFolds:
             try:
                 for copy in copies:
                     copy.verify_node()
-                cycles = sum(copy.get_exp_cycles() for copy in copies)
-                past = self.past.get(name, 0) // fold.get("SIMD", 1)
-                self.kept[key] = max(cycles, past), max(copy.resources().LUT for copy in copies)
+                cycles, (tokens, elements) = [copy.get_exp_cycles() for copy in copies], self.past.get(name, (0, 0))
+                kept = max(sum(cycles), elements // fold.get("SIMD", 1))
+                if tokens and self.overlap:
+                    kept = max(kept, *(tokens * c // copy.get_nodeattr("tokens") for c, copy in zip(cycles, copies)))
+                self.kept[key] = kept, max(copy.resources().LUT for copy in copies)
             except UserError:
                 self.kept[key] = None
         return self.kept[key]
 
 
-def _wanted(ops: Sequence[VitOp], interval: int) -> list[dict[str, int]]:
-    """Folds to try: every width that all ops can have, or what each op would have for a share of the interval."""
+def _wanted(ops: Sequence[VitOp], interval: int, least: float) -> list[dict[str, int]]:
+    """Folds to try: every width that all ops can have, or what each op would have for a share of the interval, from ``least`` to all."""
     foldings = [op.folding() for op in ops]
     if all(isinstance(folding, StreamFolding) for folding in foldings):
         common = set.intersection(*(set(folding.choices) for folding in foldings))
         return [dict(fold) for fold in sorted(common)] or [{}]
-    shares = (int(interval * len(ops) ** (i / (STEPS - 1) - 1)) for i in range(STEPS))
+    shares = (int(interval * least ** (i / (STEPS - 1))) for i in range(STEPS))
     found = [folding.for_interval(max(1, share)).attributes() for share in shares for folding in foldings]
     return list({frozenset(fold.items()): fold for fold in found}.values())
 
