@@ -251,6 +251,22 @@ def test_what_goes_next_costs_least_where_the_rest_makes_up_for_it(wide, later, 
         gone[row].append(column)
 
 
+def test_channels_far_from_zero_keep_their_covariance():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(4, 500, 6, generator=generator) * torch.tensor([30.0, 1, 1, 1, 1, 1]) + torch.tensor([3000.0, 0, 0, 0, 0, -800])
+    found = second_order._Curvature(6, 2, 2)
+    for part in x:
+        found.add(part, torch.ones(len(part), 2))
+    assert torch.allclose(found.covariance, torch.cov(x.reshape(-1, 6).double().T, correction=0), rtol=1e-4, atol=1e-3)
+
+
+def test_a_covariance_that_is_less_than_positive_definite_still_gives_an_order():
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(5, 12, generator=generator).double()
+    order = removal_order(torch.randn(4, 12, generator=generator), torch.eye(4).double()[None], x.T @ x - 0.5 * torch.eye(12), 4)
+    assert sorted(order.flatten().tolist()) == [0, 1, 2]
+
+
 def test_second_order_scores_rank_blocks_and_neurons():
     net, images = network()
     scores = PruneScores(net.config, PruneConfig(8, "0.5", "0.5"))

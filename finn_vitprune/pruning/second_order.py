@@ -16,8 +16,10 @@ from finn_vitprune.models.layers import PrunedLinear
 from finn_vitprune.models.vit import Encoder, PrunedViT
 from finn_vitprune.pruning.scores import EncoderScores, PruneScores
 
-DAMPING = 1e-2
-"""As a share of the inputs' mean variance."""
+DAMPINGS = (1e-2, 1e-1, 1.0, 10.0)
+"""As shares of the inputs' mean variance: the first with which half of it makes the covariance positive definite, since sums of floats
+may be less.
+"""
 BATCH = 8
 """Images whose gradient is taken at once."""
 LATER = 64
@@ -28,10 +30,12 @@ class _Curvature:
     """Of one matrix: the expected Hessian as a Kronecker product, inputs by outputs (K-FAC, Martens and Grosse, 2015).
 
     A token's inputs x ``[in]`` count as much as the gradient g ``[out]`` of its outputs is long. Of the products g g^T
-    those of one row of blocks are kept, ``[out / rows, rows, rows]``.
+    those of one row of blocks are kept, ``[out / rows, rows, rows]``. Inputs are summed from the mean of the first tokens on: channels
+    far from zero would lose their digits.
     """
 
     def __init__(self, inputs: int, outputs: int, rows: int) -> None:
+        self.origin: Tensor | None = None
         self.xx = torch.zeros(inputs, inputs, dtype=torch.float64)
         self.x, self.weight = torch.zeros(inputs, dtype=torch.float64), 0.0
         self.gradients = torch.zeros(outputs // rows, rows, rows, dtype=torch.float64)
@@ -39,6 +43,9 @@ class _Curvature:
     def add(self, x: Tensor, gradient: Tensor) -> None:
         """Some tokens: ``[..., in]`` and ``[..., out]``."""
         x = x.reshape(-1, len(self.x))
+        if self.origin is None:
+            self.origin = x.mean(0)
+        x = x - self.origin
         g = gradient.reshape(len(x), len(self.gradients), -1)
         weights = g.square().sum((1, 2)).unsqueeze(1)
         self.xx += ((weights * x).T @ x).double().cpu()
@@ -107,11 +114,12 @@ def removal_order(weight: Tensor, gradients: Tensor, covariance: Tensor, columns
         weight: ``[out, in]``; gradients: covariance of the outputs' in each row of blocks, ``[out / rows, rows, rows]``.
         covariance: of the inputs ``[in, in]``.
     """
-    inverse = torch.linalg.inv(damped(covariance, DAMPING))
-    left = [
-        _RowsLeft(w, g, inverse, columns)
-        for w, g in zip(weight.detach().double().cpu().split(gradients.shape[1]), gradients, strict=True)
-    ]
+    definite = (share for share in DAMPINGS if not torch.linalg.cholesky_ex(damped(covariance, share / 2)).info)
+    covariance = damped(covariance, next(definite, DAMPINGS[-1]))
+    scale = covariance.diagonal().sqrt()  # inputs of unit variance cost the same, and outlier channels take no digits from the others
+    inverse = torch.linalg.inv(covariance / torch.outer(scale, scale))
+    scaled = weight.detach().double().cpu() * scale
+    left = [_RowsLeft(w, g, inverse, columns) for w, g in zip(scaled.split(gradients.shape[1]), gradients, strict=True)]
     order = torch.zeros(len(left), weight.shape[1] // columns)
     costs = torch.stack([part.costs() for part in left])
     for place in range(order.numel()):
