@@ -257,6 +257,7 @@ def test_channels_far_from_zero_keep_their_covariance():
     found = second_order._Curvature(6, 2, 2)
     for part in x:
         found.add(part, torch.ones(len(part), 2))
+    assert torch.equal(found.covariance, found.covariance.T)
     assert torch.allclose(found.covariance, torch.cov(x.reshape(-1, 6).double().T, correction=0), rtol=1e-4, atol=1e-3)
 
 

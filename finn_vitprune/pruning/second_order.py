@@ -55,9 +55,9 @@ class _Curvature:
 
     @property
     def covariance(self) -> Tensor:
-        """Of the inputs ``[in, in]``; the bias makes good the means."""
+        """Of the inputs ``[in, in]``, as symmetric as products of floats are not; the bias makes good the means."""
         mean = self.x / max(self.weight, 1e-300)
-        return self.xx / max(self.weight, 1e-300) - torch.outer(mean, mean)
+        return (self.xx + self.xx.T) / (2 * max(self.weight, 1e-300)) - torch.outer(mean, mean)
 
 
 def set_to_second_order(scores: PruneScores, network: PrunedViT, images: Tensor, seed: int = 0) -> None:
