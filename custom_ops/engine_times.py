@@ -80,8 +80,10 @@ class _EngineNode:
 
     def _pace(self, own: VitOp, arrivals: list[TokenTimes], leaving: list[TokenTimes]) -> float:
         """Cycles of the pass: of a frame of the unit's own tokens, else of the beats that there are."""
+        if self.by_encoder:
+            return own.get_exp_cycles()
         streams = [*zip(own.in_streams(), arrivals), *zip(own.out_streams(), leaving)]
-        if self.by_encoder or all(stream.tokens == times.tokens for stream, times in streams):
+        if all(stream.tokens == times.tokens for stream, times in streams):
             return own.get_exp_cycles()
         return max(stream.token_beats * times.tokens for stream, times in streams)
 

@@ -137,7 +137,7 @@ def test_what_passes_by_token_drops_is_as_fast_as_what_is_dropped(specialised, i
     (engine,) = engines_of(model)
     bind_units(engine)
     streams = StreamFolds(engine)
-    ((name, (_, elements)),) = streams.past.items()
+    ((name, elements),) = streams.past.items()
     assert elements / streams.within(interval)[name]["SIMD"] <= STREAM_SLACK * interval + 1
 
 
@@ -148,7 +148,7 @@ def test_a_token_drop_takes_no_more_than_the_share_of_its_encoder(specialised, i
     (engine,) = engines_of(model)
     bind_units(engine)
     streams = StreamFolds(engine)
-    ((name, (tokens, _)),) = streams.past.items()
+    ((name, tokens),) = streams.tokens.items()
     write_folds(engine, {name: streams.within(interval)[name]})
     bind_units(engine)
     drops = [op for op in map(getCustomOp, engine.structure.graph.node) if op.onnx_node.op_type == "VitTokenDrop_rtl"]

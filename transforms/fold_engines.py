@@ -33,9 +33,11 @@ class StreamFolds:
     def __init__(self, engine: VitEngine) -> None:
         self.roles: dict[str, list[VitOp]] = {}
         """Of each unit by its name: the op as each encoder has it; of token drops, those that there are."""
-        self.past: dict[str, tuple[int, int]] = {}
-        """What passes the switch before token drops, in all encoders together: tokens and elements."""
-        self.widths, self.overlap = engine.widths, engine.get_nodeattr("frames_in_flight") > 1
+        self.past: dict[str, int] = {}
+        """Elements of a frame that pass the switch before token drops, in all encoders together."""
+        self.tokens: dict[str, int] = {}
+        """Their tokens, where several images are in flight."""
+        self.widths = engine.widths
         units = {node.name: getCustomOp(node) for node in engine.structure.graph.node}
         for role, ops in role_ops(engine, engine.body):
             name = unit_name(engine, role)
@@ -45,7 +47,9 @@ class StreamFolds:
             self.roles[name] = list(units[name].by_encoder()) if shared else ops
             if (switch := units.get(switch_name(name))) is not None:
                 tokens = sum(switch.get_nodeattr("tokens"))
-                self.past[name] = tokens, tokens * switch.get_nodeattr("channels")
+                self.past[name] = tokens * switch.get_nodeattr("channels")
+                if engine.get_nodeattr("frames_in_flight") > 1:
+                    self.tokens[name] = tokens
         self.kept: dict[tuple[str, frozenset], tuple[int, int] | None] = {}
 
     def within(self, interval: int) -> dict[str, dict[str, int]]:
@@ -53,14 +57,11 @@ class StreamFolds:
         return {name: self._fold(name, max(1, int(interval * STREAM_SLACK))) for name in self.roles}
 
     def _fold(self, name: str, interval: int) -> dict[str, int]:
-        ops, least = self.roles[name], 1 / len(self.roles[name])
-        if name in self.past and self.overlap:
-            least = min(op.get_nodeattr("tokens") for op in ops) / self.past[name][0]
-        wanted = _wanted(ops, interval, least)
-        if name in self.past:
-            elements = self.past[name][1]
-            narrowest = next((width for width in self.widths if elements <= width * interval), self.widths[-1])
-            wanted += [fold | {"SIMD": narrowest} for fold in wanted if fold["SIMD"] < narrowest]
+        ops, tokens = self.roles[name], self.tokens.get(name)
+        wanted = _wanted(ops, interval, min(op.get_nodeattr("tokens") for op in ops) / tokens if tokens else 1 / len(ops))
+        if past := self.past.get(name):
+            least = next((width for width in self.widths if past <= width * interval), self.widths[-1])
+            wanted += [fold | {"SIMD": least} for fold in wanted if fold["SIMD"] < least]
         found = [(fold, *known) for fold in wanted if (known := self._known(name, fold)) is not None]
         if not found:
             raise UserError(f"{name}: no fold is possible in all of its encoders")
@@ -78,11 +79,12 @@ class StreamFolds:
             try:
                 for copy in copies:
                     copy.verify_node()
-                cycles, (tokens, elements) = [copy.get_exp_cycles() for copy in copies], self.past.get(name, (0, 0))
-                kept = max(sum(cycles), elements // fold.get("SIMD", 1))
-                if tokens and self.overlap:
-                    kept = max(kept, *(tokens * c // copy.get_nodeattr("tokens") for c, copy in zip(cycles, copies)))
-                self.kept[key] = kept, max(copy.resources().LUT for copy in copies)
+                cycles, past = [copy.get_exp_cycles() for copy in copies], self.past.get(name, 0) // fold.get("SIMD", 1)
+                if tokens := self.tokens.get(name):
+                    needed = max(tokens * c // copy.get_nodeattr("tokens") for c, copy in zip(cycles, copies))
+                else:
+                    needed = sum(cycles)
+                self.kept[key] = max(needed, past), max(copy.resources().LUT for copy in copies)
             except UserError:
                 self.kept[key] = None
         return self.kept[key]

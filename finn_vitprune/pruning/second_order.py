@@ -23,7 +23,7 @@ may be less.
 BATCH = 8
 """Images whose gradient is taken at once."""
 LATER = 64
-"""Removals after which the inverse of the Hessian follows."""
+"""Columns that have gone when the inverse of the Hessian follows."""
 
 
 class _Curvature:
@@ -134,7 +134,7 @@ class _RowsLeft:
     """Some rows of a matrix, corrected for the groups of columns that have gone from them.
 
     What costs need is kept for all groups S, ``[groups, columns, columns]``: W_S^T G W_S, and [H^-1]_SS. The rest of H^-1
-    follows many removals at once: with the factors F ``[columns, in]`` of each, it is ``inverse`` - F^T F.
+    follows many removals at once: with their factors F ``[columns gone, in]`` it is ``inverse`` - F^T F.
     """
 
     def __init__(self, weight: Tensor, gradients: Tensor, inverse: Tensor, columns: int) -> None:
@@ -143,7 +143,7 @@ class _RowsLeft:
         self.energies = self._by_group(weight).transpose(1, 2) @ self._by_group(gradients @ weight)
         self.blocks = inverse[self.groups[:, :, None], self.groups[:, None, :]]
         self.gone = torch.zeros(len(self.groups), dtype=torch.bool)
-        self.factors: list[Tensor] = []
+        self.factors = weight.new_empty(0, weight.shape[1])
 
     def costs(self) -> Tensor:
         """Of removing each group; infinite for those that have gone."""
@@ -154,10 +154,7 @@ class _RowsLeft:
     def remove(self, group: int) -> None:
         """Take a group out and correct the others."""
         columns = self.groups[group]
-        rows = self.inverse[columns]
-        if self.factors:
-            later = torch.cat(self.factors)
-            rows = rows - later[:, columns].T @ later
+        rows = self.inverse[columns] - self.factors[:, columns].T @ self.factors
         root = torch.linalg.cholesky(rows[:, columns])
         factor = torch.linalg.solve_triangular(root, rows, upper=False)
         share = torch.linalg.solve_triangular(root.T, factor, upper=True)
@@ -169,11 +166,10 @@ class _RowsLeft:
         parts = self._by_group(factor)
         self.blocks -= parts.transpose(1, 2) @ parts
         self.gone[group] = True
-        self.factors.append(factor)
-        if len(self.factors) == LATER:
-            later = torch.cat(self.factors)
-            self.inverse -= later.T @ later
-            self.factors.clear()
+        self.factors = torch.cat([self.factors, factor])
+        if len(self.factors) >= LATER:
+            self.inverse -= self.factors.T @ self.factors
+            self.factors = self.factors[:0]
 
     def _by_group(self, matrix: Tensor) -> Tensor:
         """``[rows, in]`` as ``[groups, rows, columns]``."""

@@ -54,7 +54,8 @@ def test_fifo_takes_depth_beats_while_its_output_stalls(depth, style):
 
 @pytest.mark.parametrize("depth, style, latency, parts", [
     (4096, "ultra", 2, 1), (4100, "ultra", 3, 1), (16384, "ultra", 3, 1), (16390, "ultra", 3, 2),
-    pytest.param(49153, "ultra", 3, 4, marks=pytest.mark.whole), (1024, "block", 2, 1), (9000, "block", 2, 3), (1000, "distributed", 1, 1), (1100, "distributed", 1, 2),
+    pytest.param(49153, "ultra", 3, 4, marks=pytest.mark.whole),
+    (1024, "block", 2, 1), (9000, "block", 2, 3), (1000, "distributed", 1, 1), (1100, "distributed", 1, 2),
 ])  # fmt: skip
 def test_deep_fifos_read_ahead(depth, style, latency, parts):
     """Rows of RAMs, and parts: a beat every cycle, and the same beats in bursts that fill and empty it."""
