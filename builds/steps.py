@@ -63,7 +63,7 @@ from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, offers_of,
 from finn_vitprune.transforms.slr import used_by
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
-PLANS_WITH_ROOM = 3
+PLANS_WITH_ROOM = 4
 """Plans of a design that is loaded, each within less than the one before, until all fits."""
 FinnStep = Callable[[ModelWrapper, DataflowBuildConfig], ModelWrapper]
 
@@ -158,7 +158,8 @@ def _planned(
 ) -> tuple[ModelWrapper, Planned]:
     """The graph folded by a plan, loadable where ``networks`` are given, and the plan.
 
-    What loading takes comes on top of a plan. Where both are more than the budget, the next plan has so much less of it.
+    What loading takes comes on top of a plan. Where both are more than the budget, the next plan has so much less of it, and of both kinds
+    of RAM as much less as the one needs that grew more: what the one has no room for goes to the other.
     """
     room, offers, within = room_of(build.part, options.budget).sum(0), offers_of(build.part).sum(0), options
     for left in reversed(range(PLANS_WITH_ROOM)):
@@ -170,7 +171,10 @@ def _planned(
         design = _loadable(design, networks)
         used = planned + used_by(design) - before
         over = np.maximum(used - room, 0) / np.maximum(offers, 1)
-        shares = {kind: share - more for (kind, share), more in zip(within.budget, over)}
+        growth = dict(zip(KINDS, used / np.maximum(planned, 1)))
+        growth["BRAM"] = growth["URAM"] = max(growth["BRAM"], growth["URAM"])
+        of_all = dict(options.budget)
+        shares = {kind: min(share - more, of_all[kind] / growth[kind]) for (kind, share), more in zip(within.budget, over)}
         if not left or not summary.fits or not over.any() or min(shares.values()) <= 0:
             break
         within = replace(within, budget=Budget(**shares))

@@ -12,6 +12,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, replace
+from itertools import product, starmap
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
@@ -49,6 +50,8 @@ ROUNDS = 8
 """Plans that are counted exactly, at most, before one fits or keeps an interval."""
 RATIO = math.sqrt(2)
 """Step of the search for a shape."""
+AHEAD = (1 / 4, 1 / 8)
+"""Intervals of a node outside, as shares of an engine's, from which the search for a short latency begins."""
 NARROW = 0.8
 """Of the base interval: rows that take longer to enter keep a plan from being faster."""
 WIDER = 4
@@ -97,6 +100,11 @@ class Shape:
 
     before: float = 1.0
     outside: float = 1.0
+
+    @property
+    def rounded(self) -> Shape:
+        """Equal for all ways of steps that lead to it."""
+        return Shape(round(self.before, 6), round(self.outside, 6))
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,8 @@ class _Search:
         self.outer: np.ndarray | None = None
         """``[regions, kinds]``: FIFOs, converters and crossings outside of engines, which folds change little; None: to be counted."""
         self.slower = 2.0 if max(engine.get_nodeattr("frames_in_flight") for engine in self.engines) == 1 else 1.25
-        """How much longer an engine's interval is than that of its units, as last counted."""
+        """How much longer an engine's interval is than that of its units, as last counted; for a short latency as assumed at first."""
+        self.latency = options.goal == "latency" and options.interval is None
 
     def run(self) -> Planned:
         wanted = self.options.interval
@@ -224,8 +233,8 @@ class _Search:
             folds[engine.onnx_node.name] = {"SIMD": _port_width(engine, int(solved.base * min(1.0, shape.before) * STREAM_SLACK))}
             write_folds(engine, folds)
             bind_units(engine)
-        slowest = max(engine.get_exp_cycles() for engine in self.engines)
-        self.slower = slowest / solved.base
+        if not self.latency:
+            self.slower = max(engine.get_exp_cycles() for engine in self.engines) / solved.base
         if len(self.room) > 1:
             for name, region in self.regions.items():
                 getCustomOp(self.model.get_node_from_name(name)).set_nodeattr("slr", region)
@@ -323,21 +332,25 @@ class _Search:
         return found and (self.recounted(found.solved, shape) or self.fastest(shape))
 
     def shaped(self) -> tuple[tuple[float, float], Shape, _Counted | None]:
-        """The best shape that steps from the plain one lead to, with its cost (see :meth:`best`) and its plan."""
+        """The best shape that steps lead to, with its cost (see :meth:`best`) and its plan. For a short latency, which hangs on the
+        shape more than the interval does, they begin at the best of several shapes, and smaller ones follow.
+        """
         tried: dict[Shape, _Counted | None] = {}
 
         def cost(shape: Shape) -> tuple[float, float]:
-            if shape not in tried:
+            if (shape := shape.rounded) not in tried:
                 tried[shape] = self.fastest(shape)
             if (found := tried[shape]) is None:
                 return math.inf, math.inf
-            return (found.latency, found.interval) if self.options.goal == "latency" else (found.interval, found.latency)
+            return (found.latency, found.interval) if self.latency else (found.interval, found.latency)
 
-        shape = Shape()
-        for name, step in (("before", 1 / RATIO), ("before", RATIO), ("outside", 1 / RATIO**2)):
-            while cost(following := replace(shape, **{name: getattr(shape, name) * step})) < cost(shape):
-                shape = following
-        return cost(shape), shape, tried[shape]
+        shape = min(starmap(Shape, product((1.0, 1 / RATIO, RATIO), AHEAD)), key=cost) if self.latency else Shape()
+        for ratio in (RATIO, math.sqrt(RATIO)) if self.latency else (RATIO,):
+            steps = [("before", 1 / ratio), ("before", ratio), ("outside", 1 / ratio**2), ("outside", ratio**2)]
+            for name, step in steps if self.latency else steps[:3]:  # slower nodes outside help no interval
+                while cost(following := replace(shape, **{name: getattr(shape, name) * step})) < cost(shape):
+                    shape = following
+        return cost(shape), shape.rounded, tried[shape.rounded]
 
     def recounted(self, solved: _Solved, shape: Shape) -> _Counted | None:
         """A plan with everything counted again; None where it does not fit then."""
