@@ -44,7 +44,6 @@ from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import AnswerIsNo, DoesNotFit, UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
-from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.yosys import NodeJob, map_many, tool
 from finn_vitprune.transforms.bind import bind
@@ -59,7 +58,7 @@ from finn_vitprune.transforms.part_fit import cannot_fit
 from finn_vitprune.transforms.place_fifos import PlaceFifos
 from finn_vitprune.transforms.plan import plan, shares_of
 from finn_vitprune.transforms.plan_engines import bind_units, engines_of, plan_engines
-from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, offers_of, room_of
+from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, room_of
 from finn_vitprune.transforms.slr import used_by
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
@@ -158,10 +157,9 @@ def _planned(
 ) -> tuple[ModelWrapper, Planned]:
     """The graph folded by a plan, loadable where ``networks`` are given, and the plan.
 
-    What loading takes comes on top of a plan. Where both are more than the budget, the next plan has so much less of it, and of both kinds
-    of RAM as much less as the one needs that grew more: what the one has no room for goes to the other.
+    What loading takes comes on top of a plan. Where both are more than the budget, the next plan has less of it.
     """
-    room, offers, within = room_of(build.part, options.budget).sum(0), offers_of(build.part).sum(0), options
+    room, within = room_of(build.part, options.budget).sum(0), options
     for left in reversed(range(PLANS_WITH_ROOM)):
         design, summary = _plan(ModelWrapper(model.model, make_deepcopy=True), build, within)
         if networks is None:
@@ -170,17 +168,13 @@ def _planned(
         before = used_by(design)
         design = _loadable(design, networks)
         used = planned + used_by(design) - before
-        over = np.maximum(used - room, 0) / np.maximum(offers, 1)
-        growth = dict(zip(KINDS, used / np.maximum(planned, 1)))
-        growth["BRAM"] = growth["URAM"] = max(growth["BRAM"], growth["URAM"])
-        of_all = dict(options.budget)
-        shares = {kind: min(share - more, of_all[kind] / growth[kind]) for (kind, share), more in zip(within.budget, over)}
-        if not left or not summary.fits or not over.any() or min(shares.values()) <= 0:
+        fits = bool(np.all(used <= room))
+        if fits or not left or not summary.fits or (less := within.less(planned, used, options.budget, build.part)) is None:
             break
-        within = replace(within, budget=Budget(**shares))
-        said = ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
+        within = less
+        said = ", ".join(f"{kind} {share:.1%}" for kind, share in within.budget)
         progress.line(f"what is loaded takes more than the budget: planned again within {said}")
-    found = {"budget": dict(options.budget), "used": shares_of(used, room), "fits": summary.fits and not over.any()}
+    found = {"budget": dict(options.budget), "used": shares_of(used, room), "fits": summary.fits and fits}
     return design, summary.model_copy(update=found)
 
 

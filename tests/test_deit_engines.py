@@ -47,8 +47,7 @@ def test_what_was_simulated_is_right_in_every_bit_and_as_planned(setting, name):
     s = Summary.load(KEPT / f"{name}{SUMMARY}")
     assert s.verify.rtl_mismatches == s.verify.left_out_streams == 0
     assert s.verify.images >= 12 and s.verify.traced_images >= 4 and s.verify.stalled_images >= 4
-    error = 0.02 if setting.frames_in_flight == 1 else 0.04  # docs/engines.md says what is not known of two images in flight
-    assert s.rtlsim.interval_cycles == pytest.approx(s.plan.interval_cycles, rel=error)
+    assert s.rtlsim.interval_cycles == pytest.approx(s.plan.interval_cycles, rel=0.02)
     assert s.rtlsim.latency_cycles == pytest.approx(s.plan.latency_cycles, rel=0.02)
 
 

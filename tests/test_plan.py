@@ -331,3 +331,18 @@ def test_a_budget_names_what_differs():
 def test_a_budget_that_is_none_is_named(text):
     with pytest.raises(UserError, match="budget "):
         Budget.parse(text)
+
+
+def test_what_comes_on_top_of_a_plan_leaves_less_for_the_next():
+    """60 BRAM18 of 100 became 90, where 80 may be: 10 too many, and RAM grew by half."""
+    part, options = dies(1, LUT=1000, DSP=100, BRAM36=50, URAM=100), PlanOptions(budget=Budget(LUT=0.7, DSP=0.8, BRAM=0.8, URAM=0.6))
+    planned = np.array([600, 50, 60, 0])
+    less = options.less(planned, np.array([650, 50, 90, 0]), options.budget, part)
+    assert dict(less.budget) == pytest.approx({"LUT": 0.7, "DSP": 0.8, "BRAM": 0.8 / 1.5, "URAM": 0.6 / 1.5})
+    again = less.less(planned, np.array([720, 50, 78, 0]), options.budget, part)
+    assert dict(again.budget) == pytest.approx(dict(less.budget) | {"LUT": 0.68}), "RAM fits"
+
+
+def test_where_nothing_would_be_left_there_is_no_next_plan():
+    part, options = dies(1, LUT=1000, DSP=100, BRAM36=50, URAM=100), PlanOptions()
+    assert options.less(np.array([600, 50, 60, 0]), np.array([1500, 50, 60, 0]), options.budget, part) is None

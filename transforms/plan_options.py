@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 import numpy as np
 
@@ -41,6 +41,25 @@ class PlanOptions:
             mac=(self.mac_style,) if self.mac_style else every.mac,
             ram=every.ram if part.URAM else every.without_ultra.ram,
         )
+
+    def less(self, planned: np.ndarray, used: np.ndarray, budget: Budget, part: Part) -> Self | None:
+        """The same with less to use, so that what came on top of a plan may fit ``budget``; None where nothing would be left.
+
+        Each resource loses what was too much of it. Where that is RAM, both kinds shrink as RAM has grown: memories that no longer fit
+        the one kind go to the other, and grow there.
+
+        Args:
+            planned: ``[kinds]`` of the last plan with these options; used: the same with what came on top.
+        """
+        offers = np.maximum(offers_of(part).sum(0), 1)
+        within, wanted = (np.array([share for _, share in shares]) for shares in (self.budget, budget))
+        over = np.maximum(used / offers - wanted, 0)
+        shares = within - over
+        ram = [KINDS.index("BRAM"), KINDS.index("URAM")]
+        if over[ram].any():
+            growth = (used / offers)[ram].sum() / max(1e-9, (planned / offers)[ram].sum())
+            shares[ram] = np.minimum(shares[ram], wanted[ram] / growth)
+        return replace(self, budget=Budget(**dict(zip(KINDS, shares.tolist())))) if shares.min() > 0 else None
 
 
 def offers_of(part: Part) -> np.ndarray:

@@ -191,14 +191,15 @@ def simulated(folder: Path) -> TextTable:
                 f"{r.interval_cycles:,.0f}", f"{s.plan.latency_cycles:,}", f"{r.latency_cycles:,}", f"{MHZ * 1e6 / r.interval_cycles:,.0f}",
                 f"{r.latency_cycles / (MHZ * 1e3):.3f}", f"{verify.images}", f"{verify.stalled_images}",
                 f"{verify.traced_streams} on {verify.traced_images}", units, f"{verify.rtl_mismatches:,}", *taken,
+                s.resources.tool, budget_text(s.plan.budget.items()),
             ))  # fmt: skip
     heads = (
         "network", "bits", "board", "in flight", "interval, planned", "interval", "latency, planned", "latency", "images/s", "ms", "images",
-        "with stalls", "streams compared", "beats of units alone", "differ", *(f"{k}, %" for k in KINDS),
+        "with stalls", "streams compared", "beats of units alone", "differ", *(f"{k}, %" for k in KINDS), "by", "budget",
     )  # fmt: skip
     note = (
-        f"Built with `finn-vitprune build MODEL --fpga-part BOARD --clk-ns 3.333 --engines 1 --frames-in-flight N --goal latency --budget "
-        f"{budget_text(BUDGET)} --synth none --max-images 12`. Resources are estimates. A plan made today may differ: that of a row is the "
+        "Built with `finn-vitprune build MODEL --fpga-part BOARD --clk-ns 3.333 --engines 1 --frames-in-flight N --goal latency --budget "
+        "BUDGET --max-images 12`, and with `--synth none` where resources are estimates. A plan made today may differ: that of a row is the "
         "build's own."
     )
     return TextTable("Simulated in every bit, one engine, b 16, r_b = r_t = .5", heads, tuple(cells), note)

@@ -182,17 +182,17 @@ def _pruned(
 def whole(
     model: Path, data: Data, output: Output, epochs: Annotated[int, typer.Option(help="Of fine-tuning.")] = 3
 ) -> None:
-    """Pruned by the second-order score and brought to 8/8 bits by an import, with epochs of fine-tuning: cosines of all stages."""
+    """Pruned by each score and brought to 8/8 bits by an import, with epochs of fine-tuning: cosines of all stages."""
     rows = _Kept(output)
-    for keep in ("0.9", "0.7"):
-        rows.add(f"{keep} second-order, 8/8 bits, {epochs} epochs", partial(_imported, model, data, keep, epochs))
+    for score, keep in product(Score, ("0.9", "0.7")):
+        rows.add(f"{keep} {score.value}, 8/8 bits, {epochs} epochs", partial(_imported, model, data, keep, score, epochs))
 
 
-def _imported(model: Path, data: str, keep: str, epochs: int) -> dict:
+def _imported(model: Path, data: str, keep: str, score: Score, epochs: int) -> dict:
     tuning = FineTune(epochs=epochs, batch_size=8, learning_rate=1e-4, features=1.0)
     with TemporaryDirectory() as folder:
         found = import_model(
-            ImportOptions(model, data, Path(folder) / "pruned.onnx", block_keep=keep, neuron_keep=keep, fine_tune=tuning)
+            ImportOptions(model, data, Path(folder) / "pruned.onnx", block_keep=keep, neuron_keep=keep, score=score, fine_tune=tuning)
         )
     return {s.name: [round(s.cosine, 4), round(s.worst, 4)] for s in found.stages}
 
