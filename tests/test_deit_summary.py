@@ -48,6 +48,10 @@ def test_the_readme_says_what_one_engine_does():
     s = Summary.load(ROOT / "builds" / "results" / "deit_engines" / "w8a8_engine1_latency_summary.json")
     check_column(column(2), s)
     assert f"{s.verify.units.nodes} units alone ({s.verify.units.beats:,} beats" in SAID
+    assert not any(t.taken > s.timing.clk_ns for t in s.timing.per_node)
+    assert f"none of its {len(s.nodes)} units is slower than {s.timing.clk_ns:.3f} ns" in SAID
+    assert f"slowest path takes {s.timing.taken:.2f} ns ({s.timing.high:.2f} with" in SAID
+    assert s.plan.fits and f"LUT={s.plan.budget['LUT']:g},DSP={s.plan.budget['DSP']:g},BRAM={s.plan.budget['BRAM']:g}" in SAID
     assert s.verify.rtl_mismatches == s.verify.class_changes == s.verify.left_out_streams == 0
     assert s.rtlsim.latency_cycles == pytest.approx(s.plan.latency_cycles, rel=0.02)
     assert s.rtlsim.interval_cycles == pytest.approx(s.plan.interval_cycles, rel=0.02)
