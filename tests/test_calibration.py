@@ -88,8 +88,10 @@ def test_corrected_rounding_loses_less_than_the_nearest_codes(layer, bits, per_c
     assert error(fit, x, y) < 0.5 * float((x @ nearest.T + bias - y).square().mean())
 
 
-def test_moments_know_the_error_and_add_up(layer):
+@pytest.mark.parametrize("far", [0, 3000])
+def test_moments_know_the_error_and_add_up(layer, far):
     x, weight, bias, y = layer
+    x = x + far * (torch.arange(24) == 3)
     generator = torch.Generator().manual_seed(5)
     w, b = torch.randn(16, 24, generator=generator).double(), torch.randn(16, generator=generator).double()
     weights = torch.rand(len(x), generator=generator)
@@ -100,6 +102,8 @@ def test_moments_know_the_error_and_add_up(layer):
     assert whole.error(w, b) == pytest.approx(float(wanted), rel=1e-5)
     assert (first + second).error(w, b) == pytest.approx(whole.error(w, b), rel=1e-5)
     assert whole.error(w, whole.bias(w)) < whole.error(w, b)
+    covariance, exact = (first + second).centred()[0], torch.cov(x.double().T, correction=0, aweights=weights.double())
+    assert torch.equal(covariance, covariance.T) and torch.allclose(covariance, exact, rtol=1e-4, atol=1e-4)
 
 
 def test_few_tokens_do_not_change_weights_that_they_do_not_determine():

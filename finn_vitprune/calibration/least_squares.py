@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,58 +21,80 @@ Groups = Iterable[tuple[Tensor, Tensor]]
 """Row numbers and kept columns of the rows that have one mask."""
 
 
-@dataclass
 class Moments:
-    """Sums over tokens of a layer's inputs x ``[tokens, in]`` and wanted outputs y ``[tokens, out]``, in float64.
+    """Means and covariances over tokens, each with its weight: of a layer's inputs x ``[tokens, in]``, and of what its outputs should
+    be, y ``[tokens, out]``.
 
-    The inputs are those that the layer gets now, the outputs those of the float network.
+    The inputs are those that the layer gets now, the outputs those of the float network. Products are made in the precision of the
+    tensors, but of x and y without the means of the tokens that come together, and summed in float64: channels far from zero keep
+    their digits. The covariance of x is symmetric.
     """
 
-    inputs: int
-    outputs: int
-    tokens: float = 0.0
-    xx: Tensor = field(init=False)
-    yx: Tensor = field(init=False)
-    yy: Tensor = field(init=False)
-    x: Tensor = field(init=False)
-    y: Tensor = field(init=False)
+    def __init__(self, inputs: int, outputs: int = 0) -> None:
+        self.weight, self.x, self.y = 0.0, _zeros(inputs), _zeros(outputs)
+        """Of all tokens; means of x and y."""
+        self.xx, self.yx, self.yy = _zeros(inputs, inputs), _zeros(outputs, inputs), _zeros(outputs)
+        """Sums of weight times (x - mean)(x - mean)^T, (y - mean)(x - mean)^T and (y - mean)^2."""
 
-    def __post_init__(self) -> None:
-        n, m = self.inputs, self.outputs
-        shapes = {"xx": (n, n), "yx": (m, n), "yy": (m,), "x": (n,), "y": (m,)}
-        for name, shape in shapes.items():
-            setattr(self, name, torch.zeros(shape, dtype=torch.float64))
+    def add(self, x: Tensor, y: Tensor | None = None, weights: Tensor | None = None) -> None:
+        """Some tokens more, each with its weight (1 without)."""
+        x = x.reshape(-1, len(self.x))
+        y = x[:, :0] if y is None else y.reshape(-1, len(self.y))
+        w = x.new_ones(len(x), 1) if weights is None else weights.reshape(-1, 1)
+        if not (weight := float(w.sum())):
+            return
+        some, root = Moments(0), w.sqrt()
+        some.weight = weight
+        (dx, some.x), (dy, some.y) = (_centred(tensor, w / weight) for tensor in (x, y))
+        dx, dy = root * dx, root * dy
+        products = dx.T @ dx
+        sums = ((products + products.T) / 2, dy.T @ dx, dy.square().sum(0))
+        some.xx, some.yx, some.yy = (found.double().cpu() for found in sums)
+        self._take(some)
 
-    def add(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> None:
-        """Some tokens more, each with its weight (1 without); products in the precision of the tensors."""
-        x, y = x.reshape(-1, self.inputs), y.reshape(-1, self.outputs)
-        w = torch.ones(len(x), 1).to(x) if weights is None else weights.reshape(-1, 1)
-        wx, wy = w * x, w * y
-        self.tokens += float(w.sum())
-        sums = {"xx": wx.T @ x, "yx": wy.T @ x, "yy": (wy * y).sum(0), "x": wx.sum(0), "y": wy.sum(0)}
-        for name, value in sums.items():
-            getattr(self, name).add_(value.double().cpu())
-
-    def __add__(self, other: "Moments") -> "Moments":
-        total = Moments(self.inputs, self.outputs, self.tokens + other.tokens)
-        for name in ("xx", "yx", "yy", "x", "y"):
-            getattr(total, name).copy_(getattr(self, name) + getattr(other, name))
+    def __add__(self, other: Moments) -> Moments:
+        total = Moments(len(self.x), len(self.y))
+        for part in (self, other):
+            total._take(part)
         return total
+
+    def _take(self, other: Moments) -> None:
+        """The tokens of ``other`` more (Chan, Golub and LeVeque, 1983)."""
+        if not other.weight:
+            return
+        weight, dx, dy = self.weight + other.weight, other.x - self.x, other.y - self.y
+        share = self.weight * other.weight / weight
+        self.xx += other.xx + share * torch.outer(dx, dx)
+        self.yx += other.yx + share * torch.outer(dy, dx)
+        self.yy += other.yy + share * dy.square()
+        self.x += dx * (other.weight / weight)
+        self.y += dy * (other.weight / weight)
+        self.weight = weight
 
     def centred(self) -> tuple[Tensor, Tensor]:
         """Covariance of the inputs, and of outputs with inputs."""
-        x, y = self.x / self.tokens, self.y / self.tokens
-        return self.xx / self.tokens - torch.outer(x, x), self.yx / self.tokens - torch.outer(y, x)
+        weight = max(self.weight, 1e-300)
+        return self.xx / weight, self.yx / weight
 
     def bias(self, weight: Tensor) -> Tensor:
         """The best bias for the weights ``[out, in]``."""
-        return (self.y - weight @ self.x) / self.tokens
+        return self.y - weight @ self.x
 
     def error(self, weight: Tensor, bias: Tensor) -> float:
         """Mean over tokens of |W x + b - y|^2."""
         squares = ((weight @ self.xx) * weight).sum() - 2 * (weight * self.yx).sum() + self.yy.sum()
-        crossed = 2 * torch.dot(bias, weight @ self.x - self.y) + self.tokens * bias.square().sum()
-        return float(squares + crossed) / self.tokens
+        return float(squares / self.weight + (bias - self.bias(weight)).square().sum())
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float64)
+
+
+def _centred(tensor: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens without their mean, and the mean in float64; each token counts as its share."""
+    mean = (shares * tensor).sum(0)
+    left = tensor - mean
+    return left, (mean.double() + (shares * left).sum(0).double()).cpu()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from finn_vitprune import progress
 from finn_vitprune.calibration.gradients import backward_of_projections
-from finn_vitprune.calibration.least_squares import damped
+from finn_vitprune.calibration.least_squares import Moments, damped
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import PrunedLinear
 from finn_vitprune.models.vit import Encoder, PrunedViT
@@ -30,34 +30,23 @@ class _Curvature:
     """Of one matrix: the expected Hessian as a Kronecker product, inputs by outputs (K-FAC, Martens and Grosse, 2015).
 
     A token's inputs x ``[in]`` count as much as the gradient g ``[out]`` of its outputs is long. Of the products g g^T
-    those of one row of blocks are kept, ``[out / rows, rows, rows]``. Inputs are summed from the mean of the first tokens on: channels
-    far from zero would lose their digits.
+    those of one row of blocks are kept, ``[out / rows, rows, rows]``. Inputs are taken without their mean: the bias makes good for it.
     """
 
     def __init__(self, inputs: int, outputs: int, rows: int) -> None:
-        self.origin: Tensor | None = None
-        self.xx = torch.zeros(inputs, inputs, dtype=torch.float64)
-        self.x, self.weight = torch.zeros(inputs, dtype=torch.float64), 0.0
+        self.inputs = Moments(inputs)
         self.gradients = torch.zeros(outputs // rows, rows, rows, dtype=torch.float64)
 
     def add(self, x: Tensor, gradient: Tensor) -> None:
         """Some tokens: ``[..., in]`` and ``[..., out]``."""
-        x = x.reshape(-1, len(self.x))
-        if self.origin is None:
-            self.origin = x.mean(0)
-        x = x - self.origin
-        g = gradient.reshape(len(x), len(self.gradients), -1)
-        weights = g.square().sum((1, 2)).unsqueeze(1)
-        self.xx += ((weights * x).T @ x).double().cpu()
-        self.x += (weights * x).sum(0).double().cpu()
-        self.weight += float(weights.sum())
+        g = gradient.reshape(-1, *self.gradients.shape[:2])
+        self.inputs.add(x, weights=g.square().sum((1, 2)))
         self.gradients += torch.einsum("tnr,tns->nrs", g, g).double().cpu()
 
     @property
     def covariance(self) -> Tensor:
-        """Of the inputs ``[in, in]``, as symmetric as products of floats are not; the bias makes good the means."""
-        mean = self.x / max(self.weight, 1e-300)
-        return (self.xx + self.xx.T) / (2 * max(self.weight, 1e-300)) - torch.outer(mean, mean)
+        """Of the inputs ``[in, in]``."""
+        return self.inputs.centred()[0]
 
 
 def set_to_second_order(scores: PruneScores, network: PrunedViT, images: Tensor, seed: int = 0) -> None:
