@@ -11,7 +11,7 @@ from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 from test_folding import PART, example  # noqa: F401 (a fixture: four encoders, drops in two, the last one for the class token)
-from test_plan import dies
+from test_plan import dies, hardware
 
 from finn_vitprune.builds.networks import read_network
 from finn_vitprune.builds.settings import BuildSettings
@@ -20,6 +20,7 @@ from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.custom_ops.fifo import FifoFolding
 from finn_vitprune.custom_ops.folding import Styles
+from finn_vitprune.custom_ops.lookup import VitLookup
 from finn_vitprune.custom_ops.layernorm import MOST_ROOTS, RSQRT_CYCLES, VitLayerNorm
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.shared import SharedOp
@@ -33,6 +34,7 @@ from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.fold import STREAM_SLACK
 from finn_vitprune.transforms.fold_engines import StreamFolds, write_folds, written_folds
 from finn_vitprune.transforms.insert_streams import InsertStreams
+from finn_vitprune.transforms.loadable import like
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.place_fifos import PlaceFifos, place_in_engines
 from finn_vitprune.transforms.plan import shares_of
@@ -155,6 +157,33 @@ def test_a_token_drop_takes_no_more_than_the_share_of_its_encoder(specialised, i
     assert len(drops) == 2
     for op in drops:
         assert op.get_exp_cycles() <= STREAM_SLACK * interval * op.get_nodeattr("tokens") / tokens + 1
+
+
+def in_one_engine(mlp_ratio: float):
+    """A network of 48 channels and so many times as many neurons, in an engine, and the name of its GELU."""
+    model, _ = random_vit(dim=48, depth=3, keep="1", mlp_ratio=mlp_ratio)
+    specialised = hardware(model).transform(SpecializeLayers(PART)).transform(GiveUniqueNodeNames())
+    model = in_engines(specialised, BuildSettings(engines=1))
+    (engine,) = engines_of(model)
+    ((name, _),) = ((unit_name(engine, role), ops) for role, ops in role_ops(engine, engine.body) if isinstance(ops[0], VitLookup))
+    return model, specialised, engine, name
+
+
+@pytest.mark.parametrize("interval", [60, 100, 200, 1_000])
+def test_what_works_on_neurons_is_as_wide_as_a_port(interval):
+    """96 neurons in blocks of 8 pass ports of 1, 2, 4, 8, 16 or 32 neurons; 24, which is enough for one of the intervals, is none."""
+    _, _, engine, name = in_one_engine(2)
+    bind_units(engine)
+    assert StreamFolds(engine).within(interval)[name]["SIMD"] in (1, 2, 4, 8, 16, 32)
+
+
+def test_a_network_whose_rows_pass_no_whole_beats_is_refused():
+    design, _, engine, name = in_one_engine(2)
+    write_folds(engine, {name: {"SIMD": 32}})
+    bind_units(engine)
+    _, network, *_ = in_one_engine(5 / 3)
+    with pytest.raises(UserError, match=f"{name}: 32 elements a beat do not divide 80 channels: the design is not made for rows of that"):
+        like(design, network, ["SIMD"])
 
 
 @pytest.mark.slow

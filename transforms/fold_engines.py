@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from onnx import NodeProto
@@ -10,6 +11,9 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.folding import StreamFolding
+from finn_vitprune.custom_ops.lookup import VitLookup
+from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
+from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.engine_units import role_ops, switch_name, unit_name
@@ -26,6 +30,9 @@ class StreamFolds:
     A token drop is a unit of one encoder. With several images in flight they come to it one after another, so it may take no more
     of the interval than its encoder: the share of its tokens in those of all encoders.
 
+    What works on neurons is as wide as the ports of the matrices beside it may be: no converters stand between them, and a network of
+    other neurons that passes the ports passes it too.
+
     Raises:
         UserError: no fold is possible in all encoders of a role.
     """
@@ -37,10 +44,17 @@ class StreamFolds:
         """Elements of a frame that pass the switch before token drops, in all encoders together."""
         self.tokens: dict[str, int] = {}
         """Their tokens, where several images are in flight."""
+        self.ports: dict[str, list[int]] = {}
+        """Possible widths of what works on neurons."""
         self.widths = engine.widths
         units = {node.name: getCustomOp(node) for node in engine.structure.graph.node}
+        block = 1
         for role, ops in role_ops(engine, engine.body):
             name = unit_name(engine, role)
+            if isinstance(matrix := ops[0].folding(), MatrixFolding):
+                block = matrix.fold.block
+            if isinstance(ops[0], VitLookup):
+                self.ports[name] = Fold.in_widths(math.gcd(*(op.get_nodeattr("channels") for op in ops)), block)
             if any(op.macs() for op in ops):
                 continue
             shared = isinstance(ops[0], SharedOp) and units[name].shared
@@ -59,6 +73,8 @@ class StreamFolds:
     def _fold(self, name: str, interval: int) -> dict[str, int]:
         ops, tokens = self.roles[name], self.tokens.get(name)
         wanted = _wanted(ops, interval, min(op.get_nodeattr("tokens") for op in ops) / tokens if tokens else 1 / len(ops))
+        if ports := self.ports.get(name):
+            wanted = [fold for fold in wanted if fold["SIMD"] in ports]
         if past := self.past.get(name):
             least = next((width for width in self.widths if past <= width * interval), self.widths[-1])
             wanted += [fold | {"SIMD": least} for fold in wanted if fold["SIMD"] < least]

@@ -22,7 +22,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.bind import bind
-from finn_vitprune.transforms.engine_units import role_depths
+from finn_vitprune.transforms.engine_units import role_depths, role_ops, unit_name
 from finn_vitprune.transforms.fold_engines import set_fold, write_folds, written_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
@@ -87,10 +87,22 @@ def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str])
         op = getCustomOp(node)
         if isinstance(op, VitEngine):
             write_folds(op, folds)
+            for role, layers in role_ops(op, op.body):
+                for layer in layers:
+                    _check_widths(unit_name(op, role), layer)
             bind_units(op)
         else:
             set_fold(op, {name: value for name, value in folds.get(node.name, {}).items() if name in op.get_nodeattr_types()})
+            _check_widths(node.name, op)
     return network
+
+
+def _check_widths(name: str, op: VitOp) -> None:
+    """Refuse a network whose rows do not pass a unit in whole beats."""
+    try:
+        op.in_streams(), op.out_streams()
+    except ValueError as error:
+        raise UserError(f"{name}: {error}: the design is not made for rows of that length") from None
 
 
 def contents_for(design: ModelWrapper, network: ModelWrapper, number: int, port: str) -> Contents:
