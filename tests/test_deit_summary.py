@@ -1,10 +1,13 @@
 """The kept summaries of DeiT-Small on the U250: what the README says of them, and that the plan keeps its multipliers busy."""
 
+import json
 import runpy
 from pathlib import Path
 
 import pytest
 
+from finn_vitprune.builds.experiments.deit_loaded import LoadedRow
+from finn_vitprune.builds.experiments.deit_models import LOADED
 from finn_vitprune.report.layers import memories_of, memory_sum, multiplier_use
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.synth.parts import KINDS
@@ -128,3 +131,18 @@ def test_the_picture_of_the_readme_is_what_its_script_draws():
     drawn = runpy.run_path(str(ROOT / "docs" / "site" / "picture.py"))["picture"]()
     assert (ROOT / "docs" / "picture.svg").read_text() == drawn
     assert "4.60 GMAC" in drawn and "1.13 GMAC" in drawn and "7,807" in drawn, "figures of the tables"
+
+
+def test_the_readme_says_what_one_design_is_loaded_with():
+    folder = ROOT / "builds" / "results" / "deit_loaded"
+    rows, design = json.loads((folder / "results.json").read_text()), Summary.load(folder / "design_summary.json")
+    assert design.verify.rtl_mismatches == 0
+    for network in LOADED:
+        row = LoadedRow(**rows[network.name])
+        rates = "dense" if network.block_keep == "1" else f"r_b .{network.block_keep[2:]}, r_t .{network.token_keep[2:]}"
+        said = f"| {rates} | {row.latency_cycles:,} cycles, {row.milliseconds:.3f} ms | {row.rate:,.0f} images/s |"
+        assert said in README and row.mismatches == 0 and row.images == 4
+    shares = [100 * getattr(design.resources, kind) / getattr(design.part, kind) for kind in KINDS if kind != "FF"]
+    first, *others = (f"{share:.1f}" for share in shares)
+    assert f"takes {first}, {', '.join(others[:-1])} and {others[-1]} % of LUT, DSP, BRAM36 and URAM" in SAID
+    assert all(share <= 100 * most for share, most in zip(shares, (0.7, 0.85, 0.8, 0.85)))
