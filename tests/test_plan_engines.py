@@ -20,8 +20,8 @@ from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.custom_ops.fifo import FifoFolding
 from finn_vitprune.custom_ops.folding import Styles
-from finn_vitprune.custom_ops.lookup import VitLookup
 from finn_vitprune.custom_ops.layernorm import MOST_ROOTS, RSQRT_CYCLES, VitLayerNorm
+from finn_vitprune.custom_ops.lookup import VitLookup
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.custom_ops.shared_candidates import SLACK, shared_candidates
@@ -34,8 +34,8 @@ from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.fold import STREAM_SLACK
 from finn_vitprune.transforms.fold_engines import StreamFolds, write_folds, written_folds
 from finn_vitprune.transforms.insert_streams import InsertStreams
-from finn_vitprune.transforms.loadable import like
 from finn_vitprune.transforms.latency import latency_cycles
+from finn_vitprune.transforms.loadable import like
 from finn_vitprune.transforms.place_fifos import PlaceFifos, place_in_engines
 from finn_vitprune.transforms.plan import shares_of
 from finn_vitprune.transforms.plan_engines import bind_units, engines_of, on_grid, plan_engines, regions_of

@@ -165,6 +165,7 @@ class _Search:
         self.slower = 2.0 if max(engine.get_nodeattr("frames_in_flight") for engine in self.engines) == 1 else 1.25
         """How much longer an engine's interval is than that of its units, as last counted; for a short latency as assumed at first."""
         self.latency = options.goal == "latency" and options.interval is None
+        """Whether the plan is for a short latency; one for an interval is not, whatever its goal."""
 
     def run(self) -> Planned:
         wanted = self.options.interval
