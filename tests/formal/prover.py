@@ -66,6 +66,7 @@ class Proof:
         harness: module and file (``harness/<name>.sv``).
         sources: RTL files, leaves first, without suffix.
         parameters: of the harness.
+        models: files beside the harness, whose modules stand in the place of RTL.
         cycles: None for a proof for all time, else the cycles from reset that are covered.
         only: pattern of the names of the assertions that are proved.
         without: pattern of those among them that are left to another proof.
@@ -80,6 +81,7 @@ class Proof:
     harness: str
     sources: tuple[str, ...]
     parameters: dict[str, int | str] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
     cycles: int | None = None
     only: str = "*"
     without: str = ""
@@ -171,10 +173,11 @@ def _elaborate(proof: Proof, folder: Path, fault: Fault | None, properties: Sequ
     for name in names:
         text = rtl_source(name).read_text()
         (folder / name).write_text(broken(text, fault) if fault and name == f"{fault.file}.sv" else text)
-    for name in (*COMMON, f"{proof.harness}.sv"):
+    beside = [*COMMON, *(f"{name}.sv" for name in (*proof.models, proof.harness))]
+    for name in beside:
         (folder / name).write_text((HARNESS_DIR / name).read_text())
     values = " ".join(f"-G {k}={v}" for k, v in proof.parameters.items())
-    files = " ".join([*names, *COMMON, f"{proof.harness}.sv"])
+    files = " ".join([*names, *beside])
     read = f"read_slang -D VP_SYNTH {values} --top {proof.harness} {files}"
     free = [f"cutpoint w:{wire}" for wire in proof.free]
     lowered = [read, f"prep -top {proof.harness}", *TO_LOWER, *free, *properties]

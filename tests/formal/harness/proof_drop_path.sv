@@ -1,6 +1,6 @@
 // vp_token_drop without its ranker: whatever tokens it is told to keep, it passes these and no other beats, in
-// order and unchanged, and ends every frame with the beats of one fused token. Its place takes a register that any
-// decisions reach over the score stream, KEEP + 1 of a frame's tokens and the first among them, and which offers
+// order and unchanged, and ends every frame with the beats of one fused token. The ranker's place takes a register that
+// any decisions reach over the score stream, KEEP + 1 of a frame's tokens and the first among them, and which offers
 // and waits as proof_drop_rank proves of vp_token_drop_rank. Any one frame and one beat of its tokens is
 // followed: its decisions are fixed before it begins. What the fused token holds is not looked at.
 `default_nettype none
