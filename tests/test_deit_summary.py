@@ -14,6 +14,7 @@ from finn_vitprune.synth.parts import KINDS
 from finn_vitprune.synth.resources import ESTIMATE
 
 ROOT = Path(__file__).parents[1]
+ENGINE = ROOT / "builds" / "results" / "deit_engines" / "w8a8_engine1_latency_summary.json"
 README = (ROOT / "README.md").read_text()
 SAID = " ".join(README.split())
 BITS = (8, 4)
@@ -48,7 +49,7 @@ def test_the_readme_says_what_the_summary_says(kept):
 
 
 def test_the_readme_says_what_one_engine_does():
-    s = Summary.load(ROOT / "builds" / "results" / "deit_engines" / "w8a8_engine1_latency_summary.json")
+    s = Summary.load(ENGINE)
     check_column(column(2), s)
     assert f"{s.verify.units.nodes} units alone ({s.verify.units.beats:,} beats" in SAID
     assert not any(t.taken > s.timing.clk_ns for t in s.timing.per_node)
@@ -146,3 +147,6 @@ def test_the_readme_says_what_one_design_is_loaded_with():
     first, *others = (f"{share:.1f}" for share in shares)
     assert f"takes {first}, {', '.join(others[:-1])} and {others[-1]} % of LUT, DSP, BRAM36 and URAM" in SAID
     assert all(share <= 100 * most for share, most in zip(shares, (0.7, 0.85, 0.8, 0.85)))
+    same, alone = rows[LOADED[0].name], Summary.load(ENGINE).rtlsim
+    assert same["interval_cycles"] == pytest.approx(alone.interval_cycles, rel=0.03)
+    assert same["latency_cycles"] == pytest.approx(alone.latency_cycles, rel=0.03)

@@ -37,10 +37,9 @@ from finn_vitprune.report.tables import TextTable, to_markdown
 IMAGES = 4
 TITLE = "One design, several networks"
 TEXT = """A design for DeiT-Small at 8 bits, r_b = r_t = .5, one engine, on the U250, with room for the dense network, is loaded with
-networks of other keep rates. Its folds are planned without the room, within LUT=0.68,DSP=0.85,BRAM=0.55,URAM=0.6, so that with the room it
-stays within the budget. They are those of the same design without room (deit_engines, one image in flight, latency), but GELU works on 32
-elements at a time, not on 24, which do not divide all numbers of neurons. Simulated unit by unit at {mhz} MHz with {images} random images
-back to back; the logits are compared with those of each network's integer graph.
+networks of other keep rates. Its folds are those of the same design without room (deit_engines, one image in flight, latency), which was
+planned within LUT=0.68,DSP=0.85,BRAM=0.55,URAM=0.6, so that with the room it stays within the budget. Simulated unit by unit at {mhz} MHz
+with {images} random images back to back; the logits are compared with those of each network's integer graph.
 
 ```
 {commands}
@@ -50,8 +49,8 @@ The design takes {use} of the part, by estimate.
 """
 COMMANDS = """python -m finn_vitprune.builds.experiments.deit models --models DIR
 finn-vitprune build DIR/deit_small_w8a8_b16_rb0.5_rt0.5.onnx --fpga-part U250 --clk-ns 3.333 --engines 1 --goal latency \\
-    --budget LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85 --folding builds/results/deit_loaded/folding.json \\
-    --reserve dense --synth none --max-images 4 -o BUILD
+    --budget LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85 --reserve dense --synth none --max-images 4 \\
+    --folding builds/results/deit_engines/w8a8_engine1_latency_folding.json -o BUILD
 python -m finn_vitprune.builds.experiments.deit_loaded --models DIR --build BUILD -o builds/results/deit_loaded"""
 
 
