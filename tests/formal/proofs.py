@@ -327,6 +327,7 @@ ENGINE_PROGRESS = Proof(
 )
 
 DROP_FILES = ("vp_skid", "vp_load_hop", "vp_load_region", "vp_delay", "vp_token_drop_lane", "vp_token_drop_fuse", "vp_token_drop_requant", "vp_token_drop")
+DROP_FIFO = ("vp_fifo", "vp_credit_fifo")
 RANK_FILES = ("vp_ram", "vp_token_drop_insert", "vp_token_drop_histogram", "vp_token_drop_rank")
 DROP_PATH = Proof(
     "vp_token_drop, any decisions", "proof_drop_path", ("vp_ram", *DROP_FILES), models=("any_credit_fifo",), without="p_progress",
@@ -354,7 +355,7 @@ DROP_RANK = Proof(
     ),
 )
 DROP = Proof(
-    "vp_token_drop, never paused", "proof_token_drop", ("vp_fifo", "vp_credit_fifo", *RANK_FILES, *DROP_FILES),
+    "vp_token_drop, never paused", "proof_token_drop", (*RANK_FILES, *DROP_FIFO, *DROP_FILES),
     {"TOKENS": 3, "STEADY": 1, "X_BITS": 2, "SCORE_WIDTH": 3, "RANK_WIDTH": 3, "LIMIT": 4, "SHIFT": 2},
     cycles=150, reach=40, never=("hold.g_output.c_waits",),
     faults=(
@@ -450,7 +451,12 @@ LARGE = (
     _resized(DROP_PATH, ", a beat a token", BEATS=1),
     _resized(DROP_PATH, ", two of four kept", TOKENS=4, KEEP=2, BEATS=1),
     replace(
-        DROP_PATH, name="vp_token_drop, every frame ends", free=("dut.g_drop.fused",), only="p_progress", without="", faults=(),
+        DROP_PATH, name="vp_token_drop, every frame ends", sources=("vp_ram", *DROP_FIFO, *DROP_FILES), models=(),
+        free=("dut.g_drop.fused",), only="p_progress", without="", cycles=48,
+        faults=(
+            Fault("vp_token_drop", "if (end_token && last_token && !shape.all[0]) emit_q <= 1'b1;",
+                  "if (end_token && !shape.all[0]) emit_q <= 1'b1;", "p_progress"),
+        ),
     ),
     replace(_resized(DROP_RANK, ", decides in time"), only="p_progress", without=""),
     replace(_resized(DROP_RANK, "", COUNT=3), name="vp_token_drop_rank, one of three"),
