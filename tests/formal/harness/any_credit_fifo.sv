@@ -1,5 +1,7 @@
-// In the place of vp_credit_fifo: four places, the first of them at the output, and more may be refused at any time. What
-// asks it for room alone does with it all that it can do with a larger one, which may be emptied sooner.
+// In the place of vp_credit_fifo, whatever its DEPTH: four places, the first of them at the output, and can_take may be
+// low at any time. A unit that has at most three beats on their way here, as vp_token_drop with one or two beats a token,
+// and sees of it can_take alone, hands over the same beats as to a larger FIFO that is emptied later. How many frames
+// are inside at most is said of four places. That the real one keeps this contract proof_credit_fifo shows.
 `default_nettype none
 
 module vp_credit_fifo #(
