@@ -165,9 +165,9 @@ def _planned(
         if networks is None:
             return design, summary
         planned = np.array([summary.used[kind] for kind in KINDS]) * np.maximum(room_of(build.part, within.budget).sum(0), 1)
-        before = used_by(design)
+        before = used_by(design.transform(InsertLoadPort(design=0)))
         design = _loadable(design, networks)
-        used = planned + used_by(design) - before
+        used = planned + used_by(design.transform(InsertLoadPort(design=0))) - before
         fits = bool(np.all(used <= room))
         if fits or not left or not summary.fits or (less := within.less(planned, used, options.budget, build.part)) is None:
             break
@@ -226,16 +226,15 @@ def _folded_by(file: Path, model: ModelWrapper, build: BuildContext) -> ModelWra
 
 @hardware_step
 def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """FIFO depths by formula (those set in a folding file stay), FIFOs (as a folding file has them), width converters; then the
-    load port, where memories are loaded."""
+    """FIFO depths by formula (those set in a folding file stay), FIFOs, width converters, the load port where memories are loaded;
+    then the memories of FIFOs, as a folding file has them."""
     for node in model.graph.node:
         op = getCustomOp(node)
         op.verify_node()
         op.check_part(build.part)
-    model = model.transform(InsertStreams()).transform(PlaceFifos(build.part, build.plan_options))
+    model = model.transform(InsertStreams()).transform(InsertLoadPort()).transform(PlaceFifos(build.part, build.plan_options))
     if (file := build.cfg.folding_config_file) is not None:
         model = model.transform(ApplyConfig(file, node_filter=lambda node: inserted(getCustomOp(node))))
-    model = model.transform(InsertLoadPort())
     _save_attributes(model, build.folder.final_hw_config, HARDWARE_ATTRIBUTES)
     return model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import StreamOp
+from finn_vitprune.custom_ops.folding import Attributes
 from finn_vitprune.custom_ops.load_chain import LOAD_IN, LOAD_OUT, LoadChainBackend
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import Pin
@@ -22,6 +23,10 @@ class VitLoadEnd(StreamOp):
 
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         return [x.copy()]
+
+    def folds(self) -> tuple[Attributes, ...]:
+        """None: it is as wide as the stream that it stands in."""
+        return ()
 
     def beat_cycles(self) -> int:
         """The output register."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from finn_vitprune import load_port
 from finn_vitprune.custom_ops.base import StreamOp
+from finn_vitprune.custom_ops.folding import Attributes
 from finn_vitprune.custom_ops.load_chain import LoadChainBackend
 from finn_vitprune.custom_ops.load_end import FRAME_LEFT
 from finn_vitprune.custom_ops.memory import Estimate
@@ -34,6 +35,10 @@ class VitLoadPort(StreamOp):
 
     def compute(self, x: np.ndarray) -> list[np.ndarray]:
         return [x.copy()]
+
+    def folds(self) -> tuple[Attributes, ...]:
+        """None: it is as wide as the stream that it stands in."""
+        return ()
 
     def beat_cycles(self) -> int:
         """The gate's register."""

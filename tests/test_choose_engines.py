@@ -15,6 +15,7 @@ from finn_vitprune.synth.parts import get_part
 from finn_vitprune.synth.planned import EngineChoice
 from finn_vitprune.transforms.bind import encoder_count
 from finn_vitprune.transforms.choose_engines import PlannedDesign, _rank, choose_engines
+from finn_vitprune.transforms.hardware_only import HardwareOnly
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.plan_engines import engines_of
 from finn_vitprune.transforms.plan_options import PlanOptions
@@ -27,9 +28,7 @@ SMALL = Budget(LUT=0.1, DSP=0.1)
 @pytest.fixture(scope="module")
 def specialised():
     """Three encoders of 17 tokens, of which the first drops half."""
-    model = lower(random_vit(image=8, depth=3, drop_at=(0,))[0]).model.transform(TidyLowered())
-    for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
-        model.graph.node.remove(node)
+    model = lower(random_vit(image=8, depth=3, drop_at=(0,))[0]).model.transform(TidyLowered()).transform(HardwareOnly())
     return model.transform(SpecializeLayers(PART)).transform(GiveUniqueNodeNames())
 
 

@@ -6,13 +6,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.custom_ops.folding import Folding
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.fold import FoldForInterval, GraphFolding, slowest_cycles
+from finn_vitprune.transforms.hardware_only import HardwareOnly
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.plan import plan
 from finn_vitprune.transforms.plan_options import PlanOptions
@@ -27,12 +30,7 @@ INTERVALS = (1, 3_000, 100_000)
 @pytest.fixture(scope="module")
 def example():
     """The example's hardware graph, not folded."""
-    model = lower(ModelWrapper(str(EXAMPLE))).model.transform(TidyLowered())
-    for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
-        model.graph.node.remove(node)
-    for node in model.get_nodes_by_op_type("BlockSparseMVAU"):
-        getCustomOp(node).plan(model.get_initializer(node.input[1]))
-    return model
+    return lower(ModelWrapper(str(EXAMPLE))).model.transform(TidyLowered()).transform(HardwareOnly())
 
 
 def test_a_search_changes_no_attribute(example):
@@ -40,8 +38,11 @@ def test_a_search_changes_no_attribute(example):
     folding = GraphFolding.of(example)
     for interval in INTERVALS:
         assert folding.for_interval(interval).cycles and folding.for_interval(interval).resources.LUT
-    plan(example, get_part(PART), PlanOptions())
     assert example.model.SerializeToString() == before
+    specialised = example.transform(SpecializeLayers(PART)).transform(GiveUniqueNodeNames())
+    before = specialised.model.SerializeToString()
+    plan(specialised, get_part(PART), PlanOptions())
+    assert specialised.model.SerializeToString() == before
 
 
 def test_what_is_remembered_of_a_node_follows_its_attributes(example):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
@@ -21,6 +22,8 @@ from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, get_part
 from finn_vitprune.synth.resources import Resources
 from finn_vitprune.transforms.choice import EVEN, GAP, Item, choose, least_share
+from finn_vitprune.transforms.hardware_only import HardwareOnly
+from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.place_fifos import PlaceFifos
@@ -46,12 +49,8 @@ def example():
 
 def hardware(model: ModelWrapper) -> ModelWrapper:
     """The hardware graph as a build plans it."""
-    model = lower(model).model.transform(TidyLowered())
-    for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
-        model.graph.node.remove(node)
-    for node in model.get_nodes_by_op_type("BlockSparseMVAU"):
-        getCustomOp(node).plan(model.get_initializer(node.input[1]))
-    return model.transform(GiveUniqueNodeNames())
+    model = lower(model).model.transform(TidyLowered()).transform(HardwareOnly())
+    return model.transform(SpecializeLayers(ZU7EV)).transform(GiveUniqueNodeNames())
 
 
 def dies(count: int, **each: int) -> Part:
@@ -65,7 +64,7 @@ def built(model, found, part, options):
     """The graph of a plan, as the builder's steps make it."""
     model = ModelWrapper(model.model.__deepcopy__())
     found.write(model)
-    return model.transform(InsertStreams()).transform(PlaceFifos(part, options))
+    return model.transform(InsertStreams()).transform(InsertLoadPort()).transform(PlaceFifos(part, options))
 
 
 # --- choice --------------------------------------------------------------------------------------

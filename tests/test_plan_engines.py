@@ -33,6 +33,7 @@ from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_n
 from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.fold import STREAM_SLACK
 from finn_vitprune.transforms.fold_engines import StreamFolds, write_folds, written_folds
+from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.loadable import like
@@ -74,6 +75,20 @@ def test_a_plan_is_as_the_graph_that_it_wrote(goals, goal):
     assert engine.get_exp_cycles() == pytest.approx(engine_cycles(engine.hardware).interval, abs=1)
     for node in engine.hardware.graph.node:
         getCustomOp(node).verify_node()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("engine plans")
+def test_what_loads_memories_is_part_of_the_plan(specialised):
+    """A plan that fills the budget once left the load port out, and the design took more than the budget."""
+    options = PlanOptions(budget=Budget(LUT=0.3, DSP=0.3, BRAM=0.04))
+    model, said = planned(specialised, SMALL, **vars(options))
+    part = get_part(SMALL)
+    room = room_of(part, options.budget).sum(0)
+    whole = model.transform(InsertStreams()).transform(InsertLoadPort())
+    assert said.fits and whole.get_nodes_by_op_type("VitLoadPort_rtl"), "weights in UltraRAM are loaded"
+    assert said.used == shares_of(used_by(whole), room)
+    assert np.all(used_by(whole.transform(PlaceFifos(part, options))) <= room)
 
 
 @pytest.mark.slow

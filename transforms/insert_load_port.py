@@ -23,15 +23,22 @@ class InsertLoadPort(Transformation):
     """Put VitLoadPort_rtl before the first node and VitLoadEnd_rtl after the last one, and say who follows whom on the chain.
 
     A graph without loaded memories stays as it is. Runs when all else is inserted, nodes have their names, and folding and
-    ``ram_style`` are set.
+    ``ram_style`` are set; those of FIFOs may follow.
+
+    Args:
+        design: the design's number, where nothing is loaded, only counted; None: :func:`design_number`.
     """
+
+    def __init__(self, design: int | None = None) -> None:
+        super().__init__()
+        self.design = design
 
     def apply(self, model: ModelWrapper):
         loaded = [node for node in model.graph.node if getCustomOp(node).loaded_regions()]
         if not loaded or model.get_nodes_by_op_type(PORT):
             return model, False
         words = sum(region.size for node in loaded for region in getCustomOp(node).loaded_regions())
-        design = design_number(model)
+        design = design_number(model) if self.design is None else self.design
         source, sink = model.graph.input[0].name, model.graph.output[0].name
         first, last = model.find_consumer(source), model.find_producer(sink)
         after, before = (new_tensor(model, model.get_tensor_shape(t), model.get_tensor_datatype(t)) for t in (source, sink))

@@ -31,6 +31,7 @@ from finn_vitprune.transforms.choice import Choice, Item, choose
 from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_name
 from finn_vitprune.transforms.fold import STREAM_SLACK
 from finn_vitprune.transforms.fold_engines import StreamFolds, set_fold, write_folds
+from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.plan import (
@@ -161,7 +162,7 @@ class _Search:
         """Whether FIFOs of engines are placed with the foldings; where a plan fits without, each stands where it stands by itself."""
         self.fifos: list[list[Item]] = [[] for _ in self.room]  # of each region those that are placed, as last counted
         self.outer: np.ndarray | None = None
-        """``[regions, kinds]``: FIFOs, converters and crossings outside of engines, which folds change little; None: to be counted."""
+        """``[regions, kinds]``: FIFOs, converters, crossings and the load port, which folds change little; None: to be counted."""
         self.slower = 2.0 if max(engine.get_nodeattr("frames_in_flight") for engine in self.engines) == 1 else 1.25
         """How much longer an engine's interval is than that of its units, as last counted; for a short latency as assumed at first."""
         self.latency = options.goal == "latency" and options.interval is None
@@ -242,7 +243,8 @@ class _Search:
         regions = len(self.room)
         used = used_by_region(self.model, regions)
         if self.outer is None:
-            self.outer = used_by_region(self.model.transform(InsertStreams()), regions) - used
+            whole = self.model.transform(InsertStreams()).transform(InsertLoadPort(design=0), make_deepcopy=False)
+            self.outer = used_by_region(whole, regions) - used
         whole, held = used + self.outer, self.held() if self.other else solved.used
         self.between = np.maximum(0, whole - held)
         used = whole - held + solved.used

@@ -2,7 +2,7 @@
 
 For one interval an integer program (:mod:`.choice`) picks a candidate for every unit and a memory for every FIFO, so that
 all resources of every SLR are kept; units of equal shape in one SLR get the same. Which SLR a node is in, and what stands
-between units (FIFOs, width converters, crossings), follows from the folds: it is dealt, inserted and counted, and the choice
+between units (FIFOs, width converters, crossings, the load port), follows from the folds: it is dealt, inserted and counted, and the choice
 made again with what was counted. The search looks for the smallest interval, first for the part as a whole, then for its SLRs.
 """
 
@@ -24,6 +24,7 @@ from finn_vitprune.custom_ops.folding import Folding, Styles
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.transforms.choice import TINY, Choice, Item, choose, least_share
 from finn_vitprune.transforms.fold import SLOWEST, STREAM_SLACK, GraphFolding
+from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.place_fifos import place
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, prices_of, room_of
@@ -333,17 +334,19 @@ class Search:
         return Plan(folding, slrs, used, self.room if len(used) == len(self.room) else self.room.sum(0, keepdims=True))
 
     def inserted(self, folding: GraphFolding, slrs: Sequence[int]) -> ModelWrapper:
-        """The graph with FIFOs, converters and crossings."""
+        """The graph with FIFOs, converters and crossings, and the load port where there is one."""
         model = copy.deepcopy(self.model)
         folding.write(model)
         _set_slrs(model, slrs)
-        return model.transform(InsertStreams(), make_deepcopy=False)
+        for transformation in (InsertStreams(), InsertLoadPort(design=0)):
+            model = model.transform(transformation, make_deepcopy=False)
+        return model
 
     def chain_of(self, model: ModelWrapper) -> Chain:
         """That of a graph with FIFOs."""
-        numbers = {node.output[0]: i for i, node in enumerate(self.model.graph.node)}
+        numbers = {node.name: i for i, node in enumerate(self.model.graph.node)}
         return Chain(tuple(
-            numbers[node.output[0]] if node.output[0] in numbers else getCustomOp(node).folding().candidates(SLOWEST, self.styles)
+            numbers[node.name] if node.name in numbers else getCustomOp(node).folding().candidates(SLOWEST, self.styles)
             for node in model.graph.node
         ), crossing_bits(model))
 

@@ -29,6 +29,7 @@ from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.transforms.hardware_only import HardwareOnly
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
@@ -203,8 +204,5 @@ def _save(model: ModelWrapper, path: Path) -> None:
 
 def hardware_graph(source: ModelWrapper) -> ModelWrapper:
     """The hardware graph of a QONNX model before folding: nodes specialised and named, the host's part removed."""
-    model = lower(source).model.transform(TidyLowered())
-    model = model.transform(SpecializeLayers(PART))
-    for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
-        model.graph.node.remove(node)
+    model = lower(source).model.transform(TidyLowered()).transform(SpecializeLayers(PART)).transform(HardwareOnly())
     return model.transform(GiveUniqueNodeNames())

@@ -7,9 +7,11 @@ from math import isqrt
 from pathlib import Path
 
 import numpy as np
+from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 from onnx import ModelProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.complexity.formulas import Complexity, dense_loads, macs_of, params_of
 from finn_vitprune.complexity.graph import count_hardware
@@ -42,7 +44,9 @@ from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, PartFit
 from finn_vitprune.transforms import values
 from finn_vitprune.transforms.fold import FoldForInterval
+from finn_vitprune.transforms.hardware_only import HardwareOnly
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
+from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.lower import RULES
@@ -152,9 +156,7 @@ def _answer(step: Step, built: list[str]) -> Answer:
 def _hardware(lowered: Lowered) -> tuple[ModelWrapper | None, Rejection | None]:
     """The hardware graph as ``build`` has it before folding; its ops are checked as they are and in a large folding."""
     try:
-        model = lowered.model.transform(TidyLowered())
-        for node in [n for n in model.graph.node if not n.domain.startswith("finn")]:
-            model.graph.node.remove(node)  # the host's part, which the build partitions off
+        model = lowered.model.transform(TidyLowered()).transform(HardwareOnly())
         for candidate in (model, model.transform(FoldForInterval(FAST), make_deepcopy=True)):
             for node in candidate.graph.node:
                 getCustomOp(node).verify_node()
@@ -183,9 +185,10 @@ def _failure(source: ModelWrapper) -> Rejection | None:
 def _fit(model: ModelWrapper, part: Part, budget: Budget) -> tuple[Planned, PartFit]:
     """The plan of a build that fills the part, and what it takes, FIFOs and width converters in it."""
     options = PlanOptions(budget=budget)
+    model = model.transform(SpecializeLayers(part.name)).transform(GiveUniqueNodeNames())
     found, planned = plan(model, part, options)
     found.write(model)
-    model = model.transform(InsertStreams()).transform(PlaceFifos(part, options))
+    model = model.transform(InsertStreams()).transform(InsertLoadPort(design=0)).transform(PlaceFifos(part, options))
     return planned.model_copy(update={"latency_cycles": latency_cycles(model)}), part_fit(model, part, relief=planned.relief)
 
 
