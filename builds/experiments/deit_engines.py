@@ -199,8 +199,8 @@ def simulated(folder: Path) -> TextTable:
     )  # fmt: skip
     note = (
         "Built with `finn-vitprune build MODEL --fpga-part BOARD --clk-ns 3.333 --engines 1 --frames-in-flight N --goal latency --budget "
-        "BUDGET --max-images 12`, and with `--synth none` where resources are estimates. Plans leave out the load port and its "
-        "chain, some hundred to two thousand LUTs. A plan made today may differ: that of a row is the build's own."
+        "BUDGET --max-images 12`, and with `--synth none` where resources are estimates. A plan made today may differ: that of a row "
+        "is the build's own."
     )
     return TextTable("Simulated in every bit, one engine, b 16, r_b = r_t = .5", heads, tuple(cells), note)
 
