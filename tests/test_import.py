@@ -576,3 +576,16 @@ def test_labels_count_where_they_are_those_of_the_model(model, tmp_path, classes
 def test_the_page_of_the_quantisation_experiment_is_its_results():
     folder = Path(__file__).parents[1] / "builds" / "results" / "import"
     assert (folder / "QUANTISATION.md").read_text() == tables(folder)
+
+
+def test_scores_are_compared_image_by_image(tmp_path):
+    def row(*cosines):
+        return {stage: [np.mean(cosines), min(cosines)] for stage in ("pruned", "reconstructed")} | {
+            "by image": {"pruned": cosines, "reconstructed": cosines}
+        }
+
+    rows = {"0.9 magnitude": row(0.5, 0.5, 0.5), "0.9 first-order": {"pruned": [0.5, 0.4]}, "0.9 second-order": row(0.4, 0.6, 0.8)}
+    for name, content in (("methods", {}), ("pruned", rows), ("zero_point", {})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    lines = [line for line in tables(tmp_path).splitlines() if "of 3" in line]
+    assert lines == [f"| 0.9 | magnitude | {stage} | +0.1000 | 0.1155 | 2 of 3 |" for stage in ("pruned", "reconstructed")]

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -49,6 +49,8 @@ from finn_vitprune.pruning.scoring import set_scores
 
 LAST_NORM = "/backbone/layernorm/Add_1_output_0"
 IMAGES = 512
+IMAGES_OF = "by image"
+"""Of a row: the cosines of all images, by stage."""
 
 app = typer.Typer(help=__doc__, add_completion=False)
 Output = Annotated[Path, typer.Option("-o", "--output", help="JSON file with the rows.")]
@@ -170,12 +172,13 @@ def _pruned(
 ) -> dict:
     scores = PruneScores(config, PruneConfig(16, keep, keep))
     set_scores(scores, score, network, pixels)
-    masks, student, stages = scores.final_masks(), configured(network, config), {}
+    masks, student, stages = scores.final_masks(), configured(network, config), {IMAGES_OF: {}}
     for stage in ("pruned", "reconstructed"):
         if stage == "reconstructed":
             fit_layers(student, network, pixels, masks)
         found = cosines(_logits(lambda x: student(x, masks), held), wanted)
         stages[stage] = [round(float(found.mean()), 4), round(float(found.min()), 4)]
+        stages[IMAGES_OF][stage] = [round(float(cosine), 4) for cosine in found]
     return stages
 
 
@@ -227,12 +230,13 @@ def tables(folder: Path) -> str:
         "Kept share of blocks (16 x 16) and of neurons; mean cosine, and that of the worst image in brackets. In float but where a row says otherwise.",
         "",
     ]
-    stages = list(dict.fromkeys(stage for row in pruned.values() for stage in row if stage not in ("seconds", "float")))
+    stages = list(dict.fromkeys(stage for row in pruned.values() for stage in row if stage not in ("seconds", "float", IMAGES_OF)))
     lines += ["| kept | score | " + " | ".join(stages) + " |", "|--|--|" + "--:|" * len(stages)]
     for name, row in pruned.items():
         keep, score = name.split(" ", 1)
         cells = (f"{row[s][0]:.4f} ({row[s][1]:.4f})" if s in row else "" for s in stages)
         lines.append(f"| {keep} | {score} | " + " | ".join(cells) + " |")
+    lines += _image_by_image(pruned)
     kinds = ("LUT", "FF", "DSP", "BRAM36")
     lines += [
         "",
@@ -247,6 +251,21 @@ def tables(folder: Path) -> str:
         *(f"| {name} | " + " | ".join(f"{row['total'][kind]:,g}" for kind in kinds) + " |" for name, row in cost.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _image_by_image(pruned: Mapping[str, dict]) -> list[str]:
+    """Second-order scores against the others on the same images, where their cosines are known: a mean alone cannot tell a tie."""
+    cells = []
+    for keep, other, stage in product(("0.9", "0.7"), ("magnitude", "first-order"), ("pruned", "reconstructed")):
+        ours, theirs = (pruned.get(f"{keep} {score}", {}).get(IMAGES_OF) for score in ("second-order", other))
+        if ours and theirs:
+            more = np.subtract(ours[stage], theirs[stage])
+            error = more.std(ddof=1) / len(more) ** 0.5
+            cells.append(f"| {keep} | {other} | {stage} | {more.mean():+.4f} | {error:.4f} | {(more > 0).sum()} of {len(more)} |")
+    if not cells:
+        return []
+    heads = ("| kept | second-order less | stage | cosine, mean | standard error | better on |", "|--|--|--|--:|--:|--:|")
+    return ["", "Image by image, what second-order scores have more than others:", "", *heads, *cells]
 
 
 if __name__ == "__main__":
