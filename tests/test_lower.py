@@ -12,13 +12,16 @@ from vit_models import random_vit
 
 from finn_vitprune.execute import golden
 from finn_vitprune.builds.lowering_check import check_lowering
+from finn_vitprune.errors import UserError
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.graph.rules import Indexed, Symbolic
 from finn_vitprune.transforms import values
 from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
+from finn_vitprune.transforms.hardware_only import HardwareOnly
 from finn_vitprune.transforms.insert_forks import InsertForks
 from finn_vitprune.transforms.lower import Unmapped, lower
 from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
+from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 CASES = [
     dict(),
@@ -48,6 +51,20 @@ def test_every_op_equals_qonnx_up_to_ties(case):
     assert check.ties < 1e-3 * check.codes
     fed = {c.node.rpartition("_")[0] for c in check.tensors}
     assert {"BlockSparseMVAU", "VitTokenEmbed", "VitLayerNorm", "PrunedAttention", "VitAdd", "VitLookup"} <= fed
+
+
+def test_the_hardware_alone_begins_and_ends_at_one_stream():
+    lowered = lower(random_vit()[0]).model.transform(TidyLowered())
+    model = lowered.transform(HardwareOnly())
+    source, sink = model.graph.input[0].name, model.graph.output[0].name
+    assert len(model.graph.input) == len(model.graph.output) == 1
+    assert model.find_consumer(source).op_type == "BlockSparseMVAU" and model.find_producer(sink).op_type == "BlockSparseMVAU"
+    for name in (source, sink):
+        assert model.get_tensor_shape(name) == lowered.get_tensor_shape(name)
+        assert model.get_tensor_datatype(name) == lowered.get_tensor_datatype(name)
+    model.graph.node.remove(model.get_nodes_by_op_type("VitTokenEmbed")[0])
+    with pytest.raises(UserError, match="2 streams from the host .*: a model needs one input and one output"):
+        model.transform(HardwareOnly())
 
 
 @pytest.mark.parametrize("case", CASES)
