@@ -41,7 +41,7 @@ def test_a_search_changes_no_attribute(example):
     assert example.model.SerializeToString() == before
     specialised = example.transform(SpecializeLayers(PART)).transform(GiveUniqueNodeNames())
     before = specialised.model.SerializeToString()
-    plan(specialised, get_part(PART), PlanOptions())
+    plan(specialised, get_part(PART), PlanOptions(interval=INTERVALS[1]))
     assert specialised.model.SerializeToString() == before
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import astuple, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,12 @@ ZU9EG = "xczu9eg-ffvb1156-2-e"
 @pytest.fixture(scope="module")
 def example():
     return hardware(ModelWrapper(str(EXAMPLE)))
+
+
+@pytest.fixture(scope="module")
+def filling(example):
+    """Plans that fill a part, by its name."""
+    return lru_cache(lambda name: plan(example, get_part(name), PlanOptions()))
 
 
 def hardware(model: ModelWrapper) -> ModelWrapper:
@@ -198,10 +205,11 @@ def test_a_unit_that_waits_for_nothing_takes_its_groups_times_their_cycles(seed)
 # --- plans ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.xdist_group("plans that fill a part")
 @pytest.mark.parametrize("name", sampled([ZU7EV, ZU9EG], 1))
-def test_a_plan_counts_everything_and_stays_within_its_budget(example, name):
+def test_a_plan_counts_everything_and_stays_within_its_budget(example, filling, name):
     part, options = get_part(name), PlanOptions()
-    found, planned = plan(example, part, options)
+    found, planned = filling(name)
     model = built(example, found, part, options)
     ops = [getCustomOp(node) for node in model.graph.node]
     used = np.array(astuple(sum((op.resources() for op in ops), Estimate())))
@@ -237,9 +245,9 @@ def test_a_budget_without_ultraram_admits_what_takes_none(example):
     assert search.may_fit(20_000, room)
 
 
-def test_a_target_takes_less_than_the_whole_part(example):
-    part = get_part(ZU7EV)
-    fastest, _ = plan(example, part, PlanOptions())
+@pytest.mark.xdist_group("plans that fill a part")
+def test_a_target_takes_less_than_the_whole_part(example, filling):
+    part, (fastest, _) = get_part(ZU7EV), filling(ZU7EV)
     found, planned = plan(example, part, PlanOptions(interval=4 * fastest.interval))
     assert planned.goal == "target" and found.interval <= 4 * fastest.interval
     assert not planned.binding, "a faster one is possible"
@@ -286,8 +294,9 @@ def test_a_plan_that_one_slr_holds_has_no_crossings(example):
 
 
 @pytest.mark.whole
-def test_equal_shapes_get_equal_hardware(example):
-    found, _ = plan(example, get_part(ZU7EV), PlanOptions())
+@pytest.mark.xdist_group("plans that fill a part")
+def test_equal_shapes_get_equal_hardware(example, filling):
+    found, _ = filling(ZU7EV)
     shapes: dict = {}
     for node, folding in zip(example.graph.node, found.folding.nodes):
         if node.op_type.startswith("BlockSparseMVAU"):
