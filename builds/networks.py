@@ -20,10 +20,10 @@ from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.errors import UserError
-from finn_vitprune.execute import golden
 from finn_vitprune.graph.reading import read_model
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.contents import Contents
+from finn_vitprune.transforms.hardware_only import HardwareOnly
 from finn_vitprune.transforms.loadable import contents_for, like, make_loadable
 from finn_vitprune.transforms.lower import check_op_types, lower
 from finn_vitprune.transforms.room import EVERYTHING, with_room
@@ -45,11 +45,8 @@ def flat_hardware(model: ModelWrapper, cfg: DataflowBuildConfig) -> FlatNetwork:
     """The network of a QONNX model; nothing of it is written."""
     lowered = lower(step_tidy_up(model, cfg))
     hardware = lowered.model
-    for step in (TidyLowered(), SpecializeLayers(cfg._resolve_fpga_part()), GiveUniqueNodeNames()):
+    for step in (TidyLowered(), SpecializeLayers(cfg._resolve_fpga_part()), HardwareOnly(), GiveUniqueNodeNames()):
         hardware = hardware.transform(step)
-    hardware_nodes = golden.hardware_nodes(hardware)
-    for node in [node for node in hardware.graph.node if node not in hardware_nodes]:
-        hardware.graph.node.remove(node)
     return FlatNetwork(hardware, lowered.logit_scale)
 
 

@@ -21,6 +21,7 @@ from finn_vitprune.synth.parts import get_part
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.insert_engines import InsertEngines
+from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.node_names import kind_of
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, room_of
 from finn_vitprune.transforms.room import EVERYTHING, with_room
@@ -52,6 +53,15 @@ def sizes(model: ModelWrapper) -> list[tuple[str, dict[str, int]]]:
 
 def run(model: ModelWrapper, inputs: np.ndarray) -> np.ndarray:
     return golden.run(model, {model.graph.node[0].input[0]: inputs})[model.graph.node[-1].output[0]]
+
+
+def test_a_flat_network_whose_weights_are_loaded_can_be_planned(tmp_path):
+    """Its ends are the hardware's streams, between which the load port and its end go: `explore` plans such graphs."""
+    model = hardware(tmp_path)
+    for node in model.get_nodes_by_op_type("BlockSparseMVAU_rtl"):
+        getCustomOp(node).set_nodeattr("ram_style", "ultra")
+    ops = [node.op_type for node in model.transform(InsertLoadPort(design=0)).graph.node]
+    assert (ops[0], ops[-1]) == ("VitLoadPort_rtl", "VitLoadEnd_rtl") and len(ops) == len(model.graph.node) + 2
 
 
 def test_room_for_the_dense_network_has_the_sizes_of_a_dense_one(tmp_path):
