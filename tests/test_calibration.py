@@ -19,7 +19,7 @@ from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.pruning import second_order
-from finn_vitprune.pruning.second_order import removal_order, set_to_second_order
+from finn_vitprune.pruning.second_order import SecondOrder, removal_order
 
 torch.set_num_threads(1)
 
@@ -233,22 +233,22 @@ def test_what_goes_next_costs_least_where_the_rest_makes_up_for_it(wide, later, 
     monkeypatch.setattr(second_order, "LATER", later)
     generator = torch.Generator().manual_seed(4)
     x = correlated(400, 16).double()
-    covariance = torch.cov(x.T)
+    covariance = damped(torch.cov(x.T), 1e-2)
     weight = torch.randn(6, 16, generator=generator).double()
     roots = torch.randn(2, 3, 3, generator=generator).double()
     gradients = roots @ roots.transpose(1, 2)
     order = removal_order(weight, gradients, covariance, wide)
     assert sorted(order.flatten().tolist()) == list(range(2 * 16 // wide))
-    stiff, gone = damped(covariance, 1e-2), {0: [], 1: []}
+    gone: dict[int, list[int]] = {0: [], 1: []}
     for place in range(order.numel()):
         costs = {}
         for row in (0, 1):
             rows = slice(3 * row, 3 * row + 3)
             for column in set(range(16 // wide)) - set(gone[row]):
                 spent = [torch.arange(wide * c, wide * c + wide) for c in gone[row]]
-                now = lost_without(weight[rows], stiff, gradients[row], torch.cat(spent)) if spent else 0.0
+                now = lost_without(weight[rows], covariance, gradients[row], torch.cat(spent)) if spent else 0.0
                 more = torch.arange(wide * column, wide * column + wide)
-                then = lost_without(weight[rows], stiff, gradients[row], torch.cat([*spent, more]))
+                then = lost_without(weight[rows], covariance, gradients[row], torch.cat([*spent, more]))
                 costs[row, column] = then - now
         row, column = min(costs, key=costs.get)
         assert order[row, column] == place
@@ -262,35 +262,87 @@ def test_channels_far_from_zero_keep_their_covariance():
     for part in x:
         found.add(part, torch.ones(len(part), 2))
     assert torch.equal(found.covariance, found.covariance.T)
-    assert torch.allclose(found.covariance, torch.cov(x.reshape(-1, 6).double().T, correction=0), rtol=1e-4, atol=1e-3)
+    exact = torch.cov(x.reshape(-1, 6).double().T, correction=0)
+    assert torch.allclose(found.covariance, damped(exact, 1e-2), rtol=1e-4, atol=1e-3)
 
 
-def test_a_covariance_that_is_less_than_positive_definite_still_gives_an_order():
+def test_a_covariance_that_is_less_than_positive_definite_still_gives_an_order_and_an_update():
     generator = torch.Generator().manual_seed(2)
-    x = torch.randn(5, 12, generator=generator).double()
-    order = removal_order(torch.randn(4, 12, generator=generator), torch.eye(4).double()[None], x.T @ x - 0.5 * torch.eye(12), 4)
+    found, x = second_order._Curvature(12, 4, 4), torch.randn(5, 12, generator=generator)
+    found.add(x, torch.ones(5, 4))
+    found.inputs.xx -= 0.5 * found.inputs.weight * torch.eye(12)
+    weight, bias, kept = torch.randn(4, 12, generator=generator), torch.zeros(4), torch.ones(4, 12)
+    kept[:, :4] = 0
+    order = removal_order(weight, torch.eye(4).double()[None], found.covariance, 4)
     assert sorted(order.flatten().tolist()) == [0, 1, 2]
+    found.correct(weight, bias, kept)
+    assert weight.isfinite().all() and bias.isfinite().all()
+
+
+def test_what_is_kept_makes_up_for_the_rest():
+    """The outputs of each row change as little as kept weights and a bias allow; the rest stays as it was."""
+    generator = torch.Generator().manual_seed(3)
+    x = correlated(500, 12) + torch.randn(12, generator=generator)
+    found, weight = second_order._Curvature(12, 4, 2), torch.randn(4, 12, generator=generator)
+    gradients = torch.randn(500, 4, generator=generator)
+    found.add(x, gradients)
+    kept = (torch.rand(4, 12, generator=generator) > 0.4).float()
+    bias, was = torch.randn(4, generator=generator), weight.clone()
+    wanted, before = x @ weight.T + bias, x @ (weight * kept).T + bias
+    found.correct(weight, bias, kept)
+    assert torch.equal(weight[kept == 0], was[kept == 0])
+    importance = gradients.square().sum(1, keepdim=True)
+    error = lambda outputs: float((importance * (outputs - wanted).square()).sum())
+    after = x @ (weight * kept).T + bias
+    assert error(after) < 0.5 * error(before)
+    for _ in range(20):  # a minimum but for the damping
+        moved = weight + 0.1 * torch.randn(4, 12, generator=generator)
+        assert error(x @ (moved * kept).T + bias) > error(after)
+    assert torch.allclose((importance * (after - wanted)).sum(0), torch.zeros(4), atol=1e-2)  # the bias is the best one
 
 
 def test_second_order_scores_rank_blocks_and_neurons():
     net, images = network()
     scores = PruneScores(net.config, PruneConfig(8, "0.5", "0.5"))
-    set_to_second_order(scores, net, images)
+    SecondOrder(net, 8, images).score(scores)
     for encoder in scores.encoders:
         for score in (*encoder.matrices, encoder.neurons):
             assert sorted(score.flatten().tolist()) == list(range(score.numel()))
 
 
 def test_second_order_scores_and_fitting_lose_the_least():
+    """Before the layers are fitted as well as after."""
     teacher, images = network()
-    left = {}
+    left: dict[str, dict[Score, float]] = {"pruned": {}, "fitted": {}}
     for score in Score:
         scores = PruneScores(teacher.config, PruneConfig(8, "0.7", "0.7"))
-        set_scores(scores, score, teacher, images)
+        correct = set_scores(scores, score, teacher, images)
+        masks, student = scores.final_masks(), copy_of(teacher)
+        correct(student, masks)
+        left["pruned"][score] = distance(student, teacher, images, masks)
+        fit_layers(student, teacher, images, masks)
+        left["fitted"][score] = distance(student, teacher, images, masks)
+    for found in left.values():
+        assert found[Score.SECOND_ORDER] < 0.8 * min(found[Score.MAGNITUDE], found[Score.FIRST_ORDER])
+
+
+def test_only_second_order_scores_come_with_an_update():
+    teacher, images = network()
+    for score in Score:
+        scores = PruneScores(teacher.config, PruneConfig(8, "0.7", "0.7"))
         student = copy_of(teacher)
-        fit_layers(student, teacher, images, scores.final_masks())
-        left[score] = distance(student, teacher, images, scores.final_masks())
-    assert left[Score.SECOND_ORDER] < 0.8 * min(left[Score.MAGNITUDE], left[Score.FIRST_ORDER])
+        set_scores(scores, score, teacher, images)(student, scores.final_masks())
+        same = all(torch.equal(a, b) for a, b in zip(student.parameters(), teacher.parameters(), strict=True))
+        assert same == (score is not Score.SECOND_ORDER)
+
+
+def test_the_update_changes_nothing_where_everything_stays():
+    teacher, images = network()
+    scores = PruneScores(teacher.config, PruneConfig(8, "1", "1"))
+    student = copy_of(teacher)
+    SecondOrder(teacher, 8, images).correct(student, scores.final_masks())
+    for ours, theirs in zip(student.parameters(), teacher.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 # --- the zero point of GELU ----------------------------------------------------------------------

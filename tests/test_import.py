@@ -309,6 +309,16 @@ def test_recovery_needs_no_labels_and_brings_the_answers_back(model, data, tmp_p
     assert (metadata.weight_bits, metadata.outer_bits) == (4, 8)
 
 
+@pytest.mark.parametrize(
+    "given, hold",
+    [({}, 6), ({"reconstruct": False}, 6), ({"reconstruct": False, "score": Score.FIRST_ORDER}, 3),
+     ({"reconstruct": False, "score": Score.FIRST_ORDER, "weight_bits": 4}, 6)],
+)  # fmt: skip
+def test_rates_hold_in_fine_tuning_where_weights_were_fitted_to_them(given, hold, tmp_path):
+    options = ImportOptions(tmp_path / "m.onnx", "digits", tmp_path / "x.onnx", fine_tune=FineTune(epochs=6), **given)
+    assert options.training(PruneConfig(8, "0.5", "0.5"), 64, 1000).student.hold_epochs == hold
+
+
 def test_a_stage_that_loses_much_gets_a_note_with_the_encoder_and_what_to_try(tmp_path):
     def options(**given):
         return ImportOptions(tmp_path / "m.onnx", "digits", tmp_path / "x.onnx", **given)
@@ -336,8 +346,8 @@ def test_fine_tuning_chooses_the_residual_scale_anew_and_keeps_ranges_and_shares
     monkeypatch.setattr(PrunedViT, "calibrate", lambda self, *a, **k: calibrated.append(1) or calibrate(self, *a, **k))
     monkeypatch.setattr(PrunedViT, "calibrate_residual", lambda self, *a, **k: calls.append(1) or choose(self, *a, **k))
     options = ImportOptions(
-        model, f"npz:{tmp_path}/images.npz", tmp_path / "x.onnx", block_keep="0.5", block_size=8,
-        fine_tune=FineTune(epochs=3, batch_size=16, features=1.0),
+        model, f"npz:{tmp_path}/images.npz", tmp_path / "x.onnx", block_keep="0.5", block_size=8, score=Score.MAGNITUDE,
+        reconstruct=False, fine_tune=FineTune(epochs=3, batch_size=16, features=1.0),
     )  # fmt: skip
     found = import_model(options)
     assert len(calibrated) == 1 and len(calls) == 1 + 2, "all scales once, the residual's before the second and third epoch"

@@ -171,8 +171,9 @@ def _pruned(
     network: PrunedViT, config: ViTConfig, score: Score, keep: str, pixels: torch.Tensor, held: np.ndarray, wanted: np.ndarray
 ) -> dict:
     scores = PruneScores(config, PruneConfig(16, keep, keep))
-    set_scores(scores, score, network, pixels)
+    correct = set_scores(scores, score, network, pixels)
     masks, student, stages = scores.final_masks(), configured(network, config), {IMAGES_OF: {}}
+    correct(student, masks)
     for stage in ("pruned", "reconstructed"):
         if stage == "reconstructed":
             fit_layers(student, network, pixels, masks)

@@ -122,7 +122,7 @@ def reconstruct(
     """
     start = weight.detach().double().cpu()
     kept = torch.ones_like(start, dtype=torch.bool) if mask is None else mask.detach().cpu() > 0
-    groups, every = list(_rows_of_one_mask(kept)), fitted + judged
+    groups, every = list(rows_of_one_mask(kept)), fitted + judged
 
     def best(make: Callable[[Moments, float], Tensor]) -> Tensor:
         def loss(damping: float) -> float:
@@ -143,14 +143,19 @@ def damped(covariance: Tensor, share: float) -> Tensor:
     return covariance + share * covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(len(covariance)).to(covariance)
 
 
+def solve(covariance: Tensor, wanted: Tensor, groups: Groups) -> Tensor:
+    """Weights W ``[out, in]`` whose W covariance is ``wanted`` in the columns that a row keeps; the others are 0."""
+    result = torch.zeros_like(wanted)
+    for rows, columns in groups:
+        result[rows[:, None], columns] = torch.linalg.solve(covariance[columns][:, columns], wanted[rows][:, columns].T).T
+    return result
+
+
 def _solved(moments: Moments, damping: float, start: Tensor, groups: Groups) -> Tensor:
     """The least squares; rows of one mask together."""
     measured, wanted = moments.centred()
     covariance = damped(measured, damping)
-    target, result = wanted + start @ (covariance - measured), torch.zeros_like(start)
-    for rows, columns in groups:
-        result[rows[:, None], columns] = torch.linalg.solve(covariance[columns][:, columns], target[rows][:, columns].T).T
-    return result
+    return solve(covariance, wanted + start @ (covariance - measured), groups)
 
 
 def _rounded(
@@ -164,7 +169,7 @@ def _rounded(
     return result
 
 
-def _rows_of_one_mask(kept: Tensor) -> Groups:
+def rows_of_one_mask(kept: Tensor) -> Groups:
     """Row numbers and kept columns, for every mask of a row that occurs; rows without weights are left out."""
     masks, which = torch.unique(kept, dim=0, return_inverse=True)
     for number, mask in enumerate(masks):

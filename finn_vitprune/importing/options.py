@@ -167,10 +167,11 @@ class ImportOptions:
     def training(self, prune: PruneConfig, width: int, images: int) -> TrainConfig:
         """Fine-tuning of encoders of ``width`` channels on so many images as training has it, scores continue learning.
 
-        Rates fall in the first half of the epochs, or are what they are where layers were fitted to them.
+        Rates fall in the first half of the epochs, or are what they are where weights were fitted to them.
         """
         r = self.fine_tune
-        hold = r.epochs if self.reconstruct or self.corrects else (r.epochs + 1) // 2
+        fitted = self.reconstruct or self.corrects or (self.score is Score.SECOND_ORDER and prune.prunes)
+        hold = r.epochs if fitted else (r.epochs + 1) // 2
         return TrainConfig(
             name=self.output.stem,
             data=self.data,

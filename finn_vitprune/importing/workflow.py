@@ -235,9 +235,10 @@ class _Work:
         progress.status(f"scores: {o.score.value}")
         given = None if labels is None else torch.from_numpy(labels)
         kind = o.score if plan.prune.prunes else Score.MAGNITUDE  # where all stay, any scores do
-        set_scores(self.scores, kind, self.float, self.pixels, given, o.seed)
+        correct = set_scores(self.scores, kind, self.float, self.pixels, given, o.seed)
         normalise(self.scores)
         self.student = self._with_drops()
+        correct(self.student, self.scores.final_masks())
         self._measure("pruned")
         if o.reconstruct and plan.prune.prunes:
             self._fit(rounded=False)

@@ -1,4 +1,4 @@
-"""Second-order scores: the order in which blocks and neurons go where the rest of their layer makes up for each."""
+"""Second-order pruning: the order in which blocks and neurons go, and how the rest of their layer makes up for them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from torch import Tensor
 
 from finn_vitprune import progress
 from finn_vitprune.calibration.gradients import backward_of_projections
-from finn_vitprune.calibration.least_squares import Moments, damped
+from finn_vitprune.calibration.least_squares import Moments, damped, rows_of_one_mask, solve
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import PrunedLinear
-from finn_vitprune.models.vit import Encoder, PrunedViT
-from finn_vitprune.pruning.scores import EncoderScores, PruneScores
+from finn_vitprune.models.vit import Encoder, EncoderMask, PrunedViT
+from finn_vitprune.pruning.scores import PruneScores
 
 DAMPINGS = (1e-2, 1e-1, 1.0, 10.0)
-"""As shares of the inputs' mean variance: the first with which half of it makes the covariance positive definite, since sums of floats
-may be less.
-"""
+"""Of covariances, tried as shares of the inputs' mean variance."""
 BATCH = 8
 """Images whose gradient is taken at once."""
 LATER = 64
@@ -45,55 +43,95 @@ class _Curvature:
 
     @property
     def covariance(self) -> Tensor:
-        """Of the inputs ``[in, in]``."""
-        return self.inputs.centred()[0]
+        """Of the inputs ``[in, in]``, positive definite."""
+        return _definite(self.inputs.centred()[0])
+
+    def correct(self, weight: Tensor, bias: Tensor, mask: Tensor) -> None:
+        """Change the bias and the weights ``[out, in]`` that the mask keeps so that outputs without the others change least."""
+        covariance, was, kept = self.covariance, weight.double().cpu(), mask.cpu() > 0
+        left = solve(covariance, was @ covariance, rows_of_one_mask(kept))
+        bias += ((was - left) @ self.inputs.x).to(bias)
+        weight.copy_(torch.where(kept, left, was))
 
 
-def set_to_second_order(scores: PruneScores, network: PrunedViT, images: Tensor, seed: int = 0) -> None:
-    """Scores = places in the order of removal; what goes first has 0.
+Layers = list[tuple[PrunedLinear, list[_Curvature]]]
+"""Of an encoder: Q, K and V (one layer, three matrices), the projection, the second MLP layer."""
 
-    What goes next costs least: the error of the logits by the outputs y = W x of one row of blocks, after the weights that are
-    left are corrected. For the input channels S it is tr(G W_S ([H^-1]_SS)^-1 W_S^T): H the covariance of x, G that of
-    the gradients of y. Weights and H^-1 of these rows then follow: Optimal Brain Surgeon for groups of weights. A neuron
-    is a column of the second MLP layer, all its rows together. Gradients are of random projections of the logits: no
-    labels are needed. Sources: Hassibi and Stork, 1993; Frantar and Alistarh, 2023 (SparseGPT).
+
+class SecondOrder:
+    """Pruning by the Hessian of the logits' squared error (Optimal Brain Surgeon: Hassibi and Stork, 1993; Frantar and Alistarh, 2023).
+
+    Gradients are of random projections of the logits: no labels are needed.
 
     Args:
-        network: in float and unpruned; images: ``[F, H, W, C]``.
+        network: in float and unpruned; block: size of blocks; images: ``[F, H, W, C]``.
     """
-    found = [_curvatures(target, block) for target, block in zip(scores.encoders, network.blocks, strict=True)]
 
-    def read(curvatures: Sequence[_Curvature], module: PrunedLinear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """A forward hook: the inputs, and the gradients when they are known."""
-        x = inputs[0].detach()
+    def __init__(self, network: PrunedViT, block: int, images: Tensor, seed: int = 0) -> None:
+        self.block = block
+        self._encoders = [_curvatures(encoder, block) for encoder in network.blocks]
+        with hooked(layer.register_forward_hook(partial(_read, c)) for encoder in self._encoders for layer, c in encoder):
+            backward_of_projections(network, images, BATCH, "scores", seed)
 
-        def learn(gradient: Tensor) -> None:
-            for curvature, part in zip(curvatures, gradient.chunk(len(curvatures), dim=-1), strict=True):
-                curvature.add(x, part)
+    @torch.no_grad()
+    def score(self, scores: PruneScores) -> None:
+        """Scores = places in the order of removal; what goes first has 0.
 
-        output.register_hook(learn)
-
-    with hooked(layer.register_forward_hook(partial(read, c)) for encoder in found for layer, c in encoder):
-        backward_of_projections(network, images, BATCH, "scores", seed)
-    with torch.no_grad():
-        for index, (target, encoder) in enumerate(zip(scores.encoders, found, strict=True), start=1):
-            progress.status(f"scores: encoder {index} of {len(found)}")
+        What goes next costs least: the error of the logits by the outputs y = W x of one row of blocks, after the weights
+        that are left are corrected. For the input channels S it is tr(G W_S ([H^-1]_SS)^-1 W_S^T): H the covariance of x, G
+        that of the gradients of y. Weights and H^-1 of these rows then follow. A neuron is a column of the second MLP
+        layer, all its rows together.
+        """
+        for index, (target, encoder) in enumerate(zip(scores.encoders, self._encoders, strict=True), start=1):
+            progress.status(f"scores: encoder {index} of {len(self._encoders)}")
             for (layer, curvatures), places in zip(encoder, (target.matrices[:3], target.matrices[3:]), strict=False):
                 parts = layer.weight.chunk(len(curvatures))
                 for score, weight, curvature in zip(places, parts, curvatures, strict=True):
-                    score.copy_(removal_order(weight, curvature.gradients, curvature.covariance, target.block))
+                    score.copy_(removal_order(weight, curvature.gradients, curvature.covariance, self.block))
             layer, (last,) = encoder[2]
             target.neurons.copy_(removal_order(layer.weight, last.gradients, last.covariance, 1)[0])
 
+    @torch.no_grad()
+    def correct(self, student: PrunedViT, masks: Sequence[EncoderMask]) -> None:
+        """Make the weights of ``student``, a copy of the network, that the masks keep make up for those that they leave out."""
+        for index, (block, curvatures, mask) in enumerate(zip(student.blocks, self._encoders, masks, strict=True), start=1):
+            progress.status(f"making up for what is pruned: encoder {index} of {len(masks)}")
+            neurons = mask.neurons.expand_as(block.mlp.fc2.weight)
+            for layer, (_, parts), kept in zip(_layers(block), curvatures, (mask.qkv, mask.proj, neurons), strict=True):
+                rows = (t.chunk(len(parts)) for t in (layer.weight, layer.bias, kept))
+                for part, weight, bias, which in zip(parts, *rows, strict=True):
+                    part.correct(weight, bias, which)
 
-def _curvatures(scores: EncoderScores, block: Encoder) -> list[tuple[PrunedLinear, list[_Curvature]]]:
-    """Of Q, K and V (one layer), of the projection and of the second MLP layer."""
+
+def _read(curvatures: Sequence[_Curvature], module: PrunedLinear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    """A forward hook: the inputs, and the gradients when they are known."""
+    x = inputs[0].detach()
+
+    def learn(gradient: Tensor) -> None:
+        for curvature, part in zip(curvatures, gradient.chunk(len(curvatures), dim=-1), strict=True):
+            curvature.add(x, part)
+
+    output.register_hook(learn)
+
+
+def _layers(block: Encoder) -> tuple[PrunedLinear, PrunedLinear, PrunedLinear]:
+    return block.attn.qkv, block.attn.proj, block.mlp.fc2
+
+
+def _curvatures(encoder: Encoder, block: int) -> Layers:
+    qkv, proj, fc2 = _layers(encoder)
 
     def of(layer: PrunedLinear, parts: int, rows: int) -> tuple[PrunedLinear, list[_Curvature]]:
         return layer, [_Curvature(layer.in_features, layer.out_features // parts, rows) for _ in range(parts)]
 
-    attn, fc2 = block.attn, block.mlp.fc2
-    return [of(attn.qkv, 3, scores.block), of(attn.proj, 1, scores.block), of(fc2, 1, fc2.out_features)]
+    return [of(qkv, 3, block), of(proj, 1, block), of(fc2, 1, fc2.out_features)]
+
+
+def _definite(covariance: Tensor) -> Tensor:
+    """Damped as far as half of the damping is enough, since sums of floats may be less than positive definite."""
+    enough = (share for share in DAMPINGS if not torch.linalg.cholesky_ex(damped(covariance, share / 2)).info)
+    return damped(covariance, next(enough, DAMPINGS[-1]))
+
 
 
 def removal_order(weight: Tensor, gradients: Tensor, covariance: Tensor, columns: int) -> Tensor:
@@ -101,10 +139,8 @@ def removal_order(weight: Tensor, gradients: Tensor, covariance: Tensor, columns
 
     Args:
         weight: ``[out, in]``; gradients: covariance of the outputs' in each row of blocks, ``[out / rows, rows, rows]``.
-        covariance: of the inputs ``[in, in]``.
+        covariance: of the inputs ``[in, in]``, positive definite.
     """
-    definite = (share for share in DAMPINGS if not torch.linalg.cholesky_ex(damped(covariance, share / 2)).info)
-    covariance = damped(covariance, next(definite, DAMPINGS[-1]))
     scale = covariance.diagonal().sqrt()  # inputs of unit variance cost the same, and outlier channels take no digits from the others
     inverse = torch.linalg.inv(covariance / torch.outer(scale, scale))
     scaled = weight.detach().double().cpu() * scale
