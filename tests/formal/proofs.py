@@ -249,7 +249,7 @@ LOAD_HOP = Proof(
         Fault("vp_load_hop", "{start, valid && !keeping_q}", "{start && !keeping_q, valid && !keeping_q}", "p_control"),
         Fault("vp_load_hop", "out_q[31:0]  <= word;", "out_q[31:0]  <= load_in[31:0];", "p_pass"),
         Fault("vp_load_hop", "            keeping_q <= 1'b0;\n", "", "p_control"),
-        Fault("vp_load_hop", "            keeping_q  <= 1'b1;\n", "", "p_control"),
+        Fault("vp_load_hop", "            keeping_q <= 1'b1;\n", "", "p_control"),
         Fault("vp_load_hop", "            part_q     <= PARTS'(1);\n", "", "p_write"),
         Fault("vp_load_hop", "            addr_q     <= '0;\n", "", "p_place"),
         Fault("vp_load_hop", "            bank_q     <= BANKS'(1);\n", "", "p_write"),

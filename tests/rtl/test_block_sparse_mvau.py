@@ -86,6 +86,7 @@ CASES = {
     "block 16": Case(
         block=16, mw=48, mh=64, simd=8, pe=4, group=4, tokens=7, lanes=3, in_width=16, out_width=16
     ),
+    "three steps an entry": Case(block=12, mw=48, mh=48, simd=4, pe=3, lanes=1, in_width=8, out_width=12),
     "block 24": Case(block=24, mw=48, mh=48, simd=6, pe=3, lanes=2, in_width=12, out_width=12),
     "many tokens a group": Case(group=8, tokens=11, simd=2, pe=2, lanes=1, in_width=8, out_width=8),
     "sixteen tokens a group, fewer in the frame": Case(group=16, tokens=5, simd=1, pe=2, lanes=1),

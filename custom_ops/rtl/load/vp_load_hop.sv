@@ -43,7 +43,13 @@ module vp_load_hop #(
         if (!rst_n) begin
             keeping_q <= 1'b0;
         end else if (start) begin
-            keeping_q  <= 1'b1;
+            keeping_q <= 1'b1;
+        end else if (whole && bank_end) begin
+            keeping_q <= !bank_q[BANKS-1];
+        end
+    end
+    always_ff @(posedge clk) begin  // before the first start nothing is kept, so that these need no reset
+        if (start) begin
             part_q     <= PARTS'(1);
             addr_q     <= '0;
             bank_end_q <= 1'b0;
@@ -54,10 +60,7 @@ module vp_load_hop #(
                 addr_q     <= bank_end ? '0 : addr_q + 1'b1;
                 bank_end_q <= !bank_end && addr_q == ADDR_W'(DEPTH - 2);
             end
-            if (whole && bank_end) begin
-                bank_q    <= bank_q << 1;
-                keeping_q <= !bank_q[BANKS-1];
-            end
+            if (whole && bank_end) bank_q <= bank_q << 1;
         end
     end
 

@@ -67,7 +67,7 @@ MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 48, (
     _with_mac("8 by 8 bits, two cascades", "dsp48e2"),
     *SHARED,
     *(_matrix(name, matrix.CASES[name]) for name in (
-        "wide ports", "rows that end in the middle of a word", "two tokens at once, three beats a row", "padded sides", "unsigned output",
+        "wide ports", "three steps an entry", "rows that end in the middle of a word", "two tokens at once, three beats a row", "padded sides", "unsigned output",
         "INT16 output", "raw accumulators", "one of everything",
         "one token a group, output wider than a block", "unsigned input", "wide products, added from an odd number of sums",
         "9-bit input does not pack", "many tokens a group", "empty columns", "very uneven",
