@@ -164,13 +164,17 @@ class ImportOptions:
         prune.check(config)
         return prune
 
+    def score_for(self, prune: PruneConfig) -> Score:
+        """The score that is computed: where all stay any serves, and magnitude needs no images."""
+        return self.score if prune.prunes else Score.MAGNITUDE
+
     def training(self, prune: PruneConfig, width: int, images: int) -> TrainConfig:
         """Fine-tuning of encoders of ``width`` channels on so many images as training has it, scores continue learning.
 
         Rates fall in the first half of the epochs, or are what they are where weights were fitted to them.
         """
         r = self.fine_tune
-        fitted = self.reconstruct or self.corrects or (self.score is Score.SECOND_ORDER and prune.prunes)
+        fitted = self.reconstruct or self.corrects or self.score_for(prune) is Score.SECOND_ORDER
         hold = r.epochs if fitted else (r.epochs + 1) // 2
         return TrainConfig(
             name=self.output.stem,

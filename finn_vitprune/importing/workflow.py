@@ -234,8 +234,7 @@ class _Work:
         self.pixels = torch.from_numpy(pixels).float()
         progress.status(f"scores: {o.score.value}")
         given = None if labels is None else torch.from_numpy(labels)
-        kind = o.score if plan.prune.prunes else Score.MAGNITUDE  # where all stay, any scores do
-        correct = set_scores(self.scores, kind, self.float, self.pixels, given, o.seed)
+        correct = set_scores(self.scores, o.score_for(plan.prune), self.float, self.pixels, given, o.seed)
         normalise(self.scores)
         self.student = self._with_drops()
         correct(self.student, self.scores.final_masks())
