@@ -17,6 +17,7 @@ from finn_vitprune.report.page import BuildStory, build_page
 from finn_vitprune.report.summary import RtlsimSummary, Summary
 from finn_vitprune.report.tables import MARKS, TextTable, show, to_markdown
 from finn_vitprune.synth.parts import Shortfall
+from finn_vitprune.synth.timed import DesignTiming, NodeTiming
 from tests.summaries import summary
 
 
@@ -57,6 +58,17 @@ def test_one_build_prints_every_promised_figure():
 def test_a_target_that_was_missed_is_said_so(target, said):
     s = summary(pruned=True).model_copy(update={"target_fps": target})
     assert f"Target of {target:,} images/s: {said}." in " ".join(printed(build_tables(s)).split())
+
+
+def test_what_stands_behind_the_clock_is_said():
+    without = summary(pruned=True).model_copy(update={"timing": None})
+    node = NodeTiming(
+        node="mvau_3", op_type="BlockSparseMVAU_rtl", low=1.0, taken=2.0, high=2.5, levels=3, start="a", end="b", widest="c", loads=9, over=0
+    )
+    timed = without.model_copy(update={"timing": DesignTiming.of(5.0, [node])})
+    (speed,), (other,) = ([t.note for t in build_tables(s) if t.title == "Speed"] for s in (without, timed))
+    assert "no timing analysis stands behind it" in speed
+    assert "is under Timing" in other and any(t.title.startswith("Timing") for t in build_tables(timed))
 
 
 def test_the_builders_own_total_is_not_added_to_the_steps():

@@ -145,10 +145,8 @@ def _speed(s: Summary) -> TextTable:
         ("interval, mean", f"{r.interval_cycles:,.1f}", f"{r.fps:,.0f} images/s"),
         ("interval, largest", f"{r.interval_cycles_max:,}", f"{r.interval_cycles_max * r.clk_ns * 1e-6:,.4f} ms"),
     )
-    note = (
-        f"{r.frames} overlapping frames in simulation; times at {1e3 / r.clk_ns:,.1f} MHz ({r.clk_ns:g} ns), a chosen clock: "
-        "no timing analysis stands behind it."
-    )
+    known = "no timing analysis stands behind it" if s.timing is None else "what the timing estimate makes of it is under Timing"
+    note = f"{r.frames} overlapping frames in simulation; times at {1e3 / r.clk_ns:,.1f} MHz ({r.clk_ns:g} ns), a chosen clock: {known}."
     if s.target_fps is not None:
         note += f" Target of {s.target_fps:,.0f} images/s: {'reached' if r.fps >= s.target_fps else 'NOT reached'}."
     return TextTable("Speed", ("", "cycles", f"at {r.clk_ns:g} ns"), rows, note, ("", MEASURED, MEASURED))
