@@ -43,6 +43,12 @@ class BuildContext:
         last = self.cfg.stop_step
         return "step_simulate" in (steps[: steps.index(last) + 1] if last in steps else steps)
 
+    def model_before(self, step: str) -> Path:
+        """Where FINN keeps the model that the step takes; no such file where the step is the first, or the folder has none."""
+        steps = list(map(step_name, self.cfg.steps or ()))
+        before = steps[steps.index(step) - 1] if step in steps[1:] else "none"
+        return self.folder.intermediate_models / f"{before}.onnx"
+
     @cached_property
     def part(self) -> Part:
         """The FPGA, as its shell leaves it."""

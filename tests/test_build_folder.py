@@ -11,14 +11,15 @@ import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune import progress
+from finn_vitprune.builds import steps
 from finn_vitprune.builds.build import EXAMPLE
 from finn_vitprune.builds.context import BuildContext
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, builder, finn_logging, run_builder
 from finn_vitprune.builds.folder import BuildFolder, QonnxReference, Synthesis
 from finn_vitprune.builds.lowering_check import ClassChange, Fault, LoweringCheck, TensorCheck, check_lowering
 from finn_vitprune.builds.settings import BuildSettings
-from finn_vitprune.builds.steps import build_step
-from finn_vitprune.errors import UserError
+from finn_vitprune.builds.steps import _judge, build_step
+from finn_vitprune.errors import AnswerIsNo, UserError
 from finn_vitprune.synth.resources import Resources
 from finn_vitprune.transforms.lower import lower
 from tests.said import Said
@@ -152,6 +153,34 @@ def test_the_check_of_the_lowering_keeps_the_metadata_of_the_model_file():
         check, logits, _ = check_lowering(model, lower(model), data["images"][:2])
     assert (check.source["name"], check.source["block_size"], check.images) == ("deit_digits", "8", [0, 1])
     assert logits.shape == (2, 10)
+
+
+def test_images_of_another_class_are_compared_after_the_simulation(small_build, monkeypatch):
+    """A build that was to stop before the simulation compared some images; the simulation found another class for image 9."""
+    cfg = config(small_build.folder, "step_tidy_up", "finn_vitprune.builds.steps.step_lower", "finn_vitprune.builds.steps.step_simulate")
+    with pytest.raises(AnswerIsNo, match="^to images 9 QONNX gives another class, and their codes were not compared: build again without"):
+        _judge(BuildContext(cfg), [9])  # QONNX and the hardware graph give the same class: what was simulated is another model
+    compared = []
+
+    def found(ties):
+        def check(source, lowered, pixels, images, whole):
+            compared.append((len(pixels), images, whole))
+            return LoweringCheck([9], [TensorCheck("q", "VitAdd_0", 64, ties)], 1, [ClassChange(9, 1, 2, ties)], 1.0, 0.0), None, None
+
+        return check
+
+    said = Said()
+    monkeypatch.setattr(steps, "check_lowering", found(ties=3))
+    with progress.shown_by(said):
+        _judge(BuildContext(cfg), [9])
+    assert "to images 9 QONNX gives another class: 3 of their 64 codes differ, all by one beside a tie" in said
+    monkeypatch.setattr(steps, "check_lowering", found(ties=0))
+    with pytest.raises(AnswerIsNo, match="image 9 has class 1 instead of 2, though all codes before it are equal"):
+        _judge(BuildContext(cfg), [9])
+    assert compared == [(64, [9], [9])] * 2
+    cfg.steps = cfg.steps[1:]
+    with pytest.raises(AnswerIsNo, match="build again without --start-step"):
+        _judge(BuildContext(cfg), [9])
 
 
 def test_a_build_that_stops_at_its_estimates_compares_the_classes_of_fewer_images(tmp_path):
