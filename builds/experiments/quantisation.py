@@ -176,6 +176,7 @@ def _pruned(
     correct(student, masks)
     for stage in ("pruned", "reconstructed"):
         if stage == "reconstructed":
+            student = configured(network, config)
             fit_layers(student, network, pixels, masks)
         found = cosines(_logits(lambda x: student(x, masks), held), wanted)
         stages[stage] = [round(float(found.mean()), 4), round(float(found.min()), 4)]

@@ -240,6 +240,7 @@ class _Work:
         correct(self.student, self.scores.final_masks())
         self._measure("pruned")
         if o.reconstruct and plan.prune.prunes:
+            self.student = self._with_drops()  # anew: a fit that begins at corrected weights comes out worse (docs/import.md)
             self._fit(rounded=False)
             self._measure("reconstructed")
 
