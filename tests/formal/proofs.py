@@ -46,10 +46,10 @@ FIFO = Proof(
     faults=(
         Fault("vp_fifo", "waddr_q <= waddr_q == ADDR_W'(WORDS - 1)",
               "waddr_q <= waddr_q == ADDR_W'(WORDS - 2)", "p_data"),
-        Fault("vp_fifo", "in_ready_q <= count_q != COUNT_W'(WORDS - 1);", "in_ready_q <= count_q != COUNT_W'(WORDS);",
-              "p_lose"),
+        Fault("vp_fifo", "in_ready_q <= !write || count_q != COUNT_W'(WORDS - 1);",
+              "in_ready_q <= !write || count_q != COUNT_W'(WORDS);", "p_lose"),
         Fault("vp_fifo", "WORDS = DEPTH - STAGES;", "WORDS = DEPTH - STAGES - 1;", "room.p_progress"),
-        Fault("vp_fifo", "has_q      <= count_q != COUNT_W'(1);", "has_q      <= 1'b1;", "p_invent"),
+        Fault("vp_fifo", "has_q      <= write || count_q != COUNT_W'(1);", "has_q      <= 1'b1;", "p_invent"),
         Fault("vp_fifo", "if (move[i]) valid_q[i] <=", "valid_q[i] <=", "p_hold"),
         Fault("vp_fifo", "wire logic read = has_q && move[0];", "wire logic read = has_q;", "p_data"),
         Fault("vp_stream_fifo", "PADDED'(data[PARTS]);", "{(PADDED / WIDTH) {data[PARTS]}};", "p_padding"),

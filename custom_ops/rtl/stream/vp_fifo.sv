@@ -84,14 +84,10 @@ module vp_fifo #(
             end else begin
                 if (write) waddr_q <= waddr_q == ADDR_W'(WORDS - 1) ? '0 : waddr_q + 1'b1;
                 if (read) raddr_q <= raddr_q == ADDR_W'(WORDS - 1) ? '0 : raddr_q + 1'b1;
-                if (write && !read) begin
-                    count_q    <= count_q + 1'b1;
-                    has_q      <= 1'b1;
-                    in_ready_q <= count_q != COUNT_W'(WORDS - 1);
-                end else if (read && !write) begin
-                    count_q    <= count_q - 1'b1;
-                    has_q      <= count_q != COUNT_W'(1);
-                    in_ready_q <= 1'b1;
+                if (write != read) begin
+                    count_q    <= write ? count_q + 1'b1 : count_q - 1'b1;
+                    has_q      <= write || count_q != COUNT_W'(1);
+                    in_ready_q <= !write || count_q != COUNT_W'(WORDS - 1);
                 end else begin
                     in_ready_q <= count_q != COUNT_W'(WORDS);
                 end
