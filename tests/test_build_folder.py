@@ -11,7 +11,6 @@ import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune import progress
-from finn_vitprune.builds import steps
 from finn_vitprune.builds.build import EXAMPLE
 from finn_vitprune.builds.context import BuildContext
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, builder, finn_logging, run_builder
@@ -170,11 +169,11 @@ def test_images_of_another_class_are_compared_after_the_simulation(small_build, 
         return check
 
     said = Said()
-    monkeypatch.setattr(steps, "check_lowering", found(ties=3))
+    monkeypatch.setattr("finn_vitprune.builds.steps.check_lowering", found(ties=3))
     with progress.shown_by(said):
         _judge(BuildContext(cfg), [9])
     assert "to images 9 QONNX gives another class: 3 of their 64 codes differ, all by one beside a tie" in said
-    monkeypatch.setattr(steps, "check_lowering", found(ties=0))
+    monkeypatch.setattr("finn_vitprune.builds.steps.check_lowering", found(ties=0))
     with pytest.raises(AnswerIsNo, match="image 9 has class 1 instead of 2, though all codes before it are equal"):
         _judge(BuildContext(cfg), [9])
     assert compared == [(64, [9], [9])] * 2

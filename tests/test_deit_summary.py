@@ -46,6 +46,8 @@ def test_the_readme_says_what_the_summary_says(kept):
         assert f"each of the {s.verify.units.nodes} nodes alone ({s.verify.units.beats:,} beats" in SAID
         slow = sum(t.taken > s.timing.clk_ns for t in s.timing.per_node)
         assert f"{slow} of {len(s.nodes)} nodes are slower" in SAID and f"slowest path takes {s.timing.taken:.2f} ns" in SAID
+    else:
+        assert f"At {bits} bits it takes {s.timing.taken:.2f} ns ({s.timing.high:.2f}," in SAID
 
 
 def test_the_readme_says_what_one_engine_does():

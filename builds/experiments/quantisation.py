@@ -172,12 +172,11 @@ def _pruned(
 ) -> dict:
     scores = PruneScores(config, PruneConfig(16, keep, keep))
     correct = set_scores(scores, score, network, pixels)
-    masks, student, stages = scores.final_masks(), configured(network, config), {IMAGES_OF: {}}
-    correct(student, masks)
-    for stage in ("pruned", "reconstructed"):
-        if stage == "reconstructed":
-            student = configured(network, config)
-            fit_layers(student, network, pixels, masks)
+    masks, stages = scores.final_masks(), {IMAGES_OF: {}}
+    changes = {"pruned": correct, "reconstructed": lambda student, masks: fit_layers(student, network, pixels, masks)}
+    for stage, change in changes.items():
+        student = configured(network, config)
+        change(student, masks)
         found = cosines(_logits(lambda x: student(x, masks), held), wanted)
         stages[stage] = [round(float(found.mean()), 4), round(float(found.min()), 4)]
         stages[IMAGES_OF][stage] = [round(float(cosine), 4) for cosine in found]
