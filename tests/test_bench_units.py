@@ -310,6 +310,7 @@ def test_only_what_is_missing_or_of_other_sources_runs_again(tiny, tmp_path, mon
     assert [r.cycles for r in again.rows] == [r.cycles for r in found.rows]
 
 
+@pytest.mark.whole
 def test_several_processes_find_the_same_cycles(tiny):
     asked = tiny_plan(parts=(Measurement.CYCLES,), blocks=(4, 8), jobs=2)
     rows = run.run(asked, BenchResults()).rows

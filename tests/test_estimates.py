@@ -227,7 +227,7 @@ DRAWS: dict[str, tuple[Draw, int]] = {
 }
 """Op type (and a MAC implementation) to a draw and the number of its shapes."""
 CASES = [
-    pytest.param(op, SEED * 1000 + i, marks=[pytest.mark.whole] * (i > 0))
+    pytest.param(op, SEED * 1000 + i, marks=[pytest.mark.whole] * (i > 0 or op.endswith("ultra")))
     for op, (_, count) in DRAWS.items() for i in range(count)
 ]
 

@@ -19,6 +19,7 @@ from finn_vitprune.training.teacher import load_weights, make_teacher
 PART = "xcu250-figd2104-2L-e"
 CONFIG = "builds/train/deit_digits.yaml"
 EPOCHS = 5
+"""Of fine-tuning, with ``--whole``; one otherwise."""
 RTL_IMAGES = 24
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("import build")]
@@ -37,16 +38,17 @@ def folder(tmp_path_factory, request):
 
 
 @pytest.fixture(scope="module")
-def stages(folder):
+def stages(folder, request):
     """Accuracy of each stage by name."""
     from contextlib import redirect_stdout
     from io import StringIO
 
+    epochs = EPOCHS if request.config.getoption("--whole") else 1
     with redirect_stdout(StringIO()) as text:
         code = run([
             "import", str(folder / "float.onnx"), "--data", "digits", "-o", str(folder / "pruned.onnx"),
             "--block-size", "8", "--block-keep", "0.5", "--token-keep", "0.7", "--drop-at", "2,3",
-            "--fine-tune-epochs", str(EPOCHS), "--batch-size", "32", "--json",
+            "--fine-tune-epochs", str(epochs), "--batch-size", "32", "--json",
         ])  # fmt: skip
     assert code == 0
     found = json.loads(text.getvalue())

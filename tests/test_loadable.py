@@ -128,13 +128,15 @@ def test_a_design_of_a_folding_file_has_the_room_too(roomy, dropping, tmp_path):
     assert words[1] == pytest.approx(words[0], rel=0.1)
 
 
-@pytest.mark.parametrize("name", sampled(["dense", "most", "some"], 1))
+@pytest.mark.whole
+@pytest.mark.parametrize("name", ["dense", "most", "some"])
 def test_room_for_the_dense_network_is_room_for_all_that_drop_less(roomy, dropping, name, tmp_path):
     model, images = dropping[name]
     contents_of(model, roomy)[0].write(tmp_path / "c.bin")
     assert np.array_equal(simulate(roomy, images, tmp_path / "c.bin", "whole"), logits(model, images))
 
 
+@pytest.mark.whole
 def test_a_network_that_drops_where_the_design_has_no_drop_is_refused(roomy, dropping):
     with pytest.raises(UserError, match="token_drop"):
         contents_of(dropping["elsewhere"][0], roomy)

@@ -245,6 +245,7 @@ def test_a_budget_without_ultraram_admits_what_takes_none(example):
     assert search.may_fit(20_000, room)
 
 
+@pytest.mark.whole
 @pytest.mark.xdist_group("plans that fill a part")
 def test_a_target_takes_less_than_the_whole_part(example, filling):
     part, (fastest, _) = get_part(ZU7EV), filling(ZU7EV)

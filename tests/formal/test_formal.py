@@ -23,7 +23,7 @@ def test_every_case_is_reached(proof, tmp_path):
     assert len(reached) > 0 and None not in reached.values(), reached
 
 
-@pytest.mark.parametrize("proof,fault", spread(FAULTS, several=True), ids=[f"{p.name}-{f.breaks}" for p, f in FAULTS])
+@pytest.mark.parametrize("proof,fault", spread(FAULTS, 3, several=True), ids=[f"{p.name}-{f.breaks}" for p, f in FAULTS])
 def test_broken_block_is_refuted(proof, fault, tmp_path):
     outcome = check(proof, tmp_path, fault)
     assert outcome.violated is not None, f"{fault} went unnoticed"

@@ -94,10 +94,10 @@ def tied_scores(n, heads, k):
     return s
 
 
-@pytest.mark.parametrize("n,k,heads,ranking", [
+@pytest.mark.parametrize("n,k,heads,ranking", spread([
     (11, 1, 2, "insert"), (11, 4, 2, "insert"), (11, 7, 3, "insert"), (11, 9, 2, "insert"),
     (60, 58, 1, "histogram"), (60, 30, 1, "histogram"), (60, 7, 1, "histogram"),
-])
+], several=True))
 def test_ties_of_every_kind(n, k, heads, ranking):
     shape = attrs(n, 32, 8, k, heads, ranking)
     streams = [codes(12, n, 32), tied_scores(n, heads, k)]
@@ -168,7 +168,7 @@ def check_pace(built):
 FOLDS = [(4, 8), (4, 15), (12, 15), (24, 12), (48, 15), (48, 8), (1, 3), (2, 5), (2, 1)]
 
 
-@pytest.mark.parametrize("simd,k", FOLDS)
+@pytest.mark.parametrize("simd,k", spread(FOLDS, several=True))
 def test_interval_does_not_depend_on_the_kept_tokens(simd, k):
     """Nor does the FIFO that output_fifo_tokens() asks for ever overflow before a slower consumer."""
     check_pace(build_op("VitTokenDrop", attrs(17, 48, simd, k)))
