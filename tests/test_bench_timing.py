@@ -142,6 +142,14 @@ def test_what_a_unit_misses(timing, misses):
     assert bench.TimedUnit("key", Resources(), timing, {}, {}, 0.0, 0.0).misses == misses
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("depth, style", [(27_776, "ultra"), (15_360, "block")])
+def test_deep_fifos_keep_the_bars(depth, style, tmp_path):
+    """Those of DeiT-Small plans: how Yosys shares the logic of enables and counts decides, whatever a part alone takes."""
+    job = bench._job(bench.stream("VitFIFO", 3, "INT16", depth=depth, ram_style=style), tmp_path)
+    assert bench.timed(job, 300.0).misses == []
+
+
 def test_finns_own_unit_is_mapped_and_timed(tmp_path):
     """Two products a slice of 8 x 8 bits; its operand registers are those of the pre-adder."""
     netlist = map_node(bench._job(bench.FinnUnit(FinnFold(8, 8, 4, 4), (8, 8)), tmp_path))

@@ -50,7 +50,7 @@ FIFO = Proof(
               "in_ready_q <= !write || count_q != COUNT_W'(WORDS);", "p_lose"),
         Fault("vp_fifo", "WORDS = DEPTH - STAGES;", "WORDS = DEPTH - STAGES - 1;", "room.p_progress"),
         Fault("vp_fifo", "has_q      <= write || count_q != COUNT_W'(1);", "has_q      <= 1'b1;", "p_invent"),
-        Fault("vp_fifo", "if (move[i]) valid_q[i] <=", "valid_q[i] <=", "p_hold"),
+        Fault("vp_fifo", "move[i] ? filled[i] : valid_q[i]", "filled[i]", "p_hold"),
         Fault("vp_fifo", "wire logic read = has_q && move[0];", "wire logic read = has_q;", "p_data"),
         Fault("vp_stream_fifo", "PADDED'(data[PARTS]);", "{(PADDED / WIDTH) {data[PARTS]}};", "p_padding"),
     ),
@@ -68,7 +68,7 @@ FIFO_BLOCK = Proof(
     faults=(
         Fault("vp_ram", "if (re[i]) later_q[i]", "later_q[i]", "p_hold"),
         Fault("vp_fifo", "WORDS = DEPTH - STAGES;", "WORDS = DEPTH - STAGES + 1;", "p_lose"),
-        Fault("vp_fifo", "!(&valid_q[STAGES-1:i])", "!(&valid_q[STAGES-1:0])", "p_hold"),
+        Fault("vp_fifo", "!full_q[i];", "!full_q[0];", "p_hold"),
     ),
 )
 FIFO_ULTRA = Proof(
@@ -76,8 +76,9 @@ FIFO_ULTRA = Proof(
     {"DEPTH": 6, "STYLE": '"ultra"', "READ_LATENCY": 3, "SHOWS": 3},
     faults=(
         Fault("vp_ram", "if (re[i]) later_q[i]", "later_q[i]", "p_hold"),
-        Fault("vp_fifo", "valid_q[i] <= filled[i];", "valid_q[i] <= filled[0];", "p_data"),
-        Fault("vp_fifo", "!(&valid_q[STAGES-1:i])", "!(&valid_q[STAGES-1:0])", "p_hold"),
+        Fault("vp_fifo", "move[i] ? filled[i]", "move[i] ? filled[0]", "p_data"),
+        Fault("vp_fifo", "!full_q[i];", "!full_q[0];", "p_hold"),
+        Fault("vp_fifo", "&valid_d[STAGES-1:i]", "&valid_q[STAGES-1:i]", "p_hold"),
     ),
 )
 CREDIT_FILES = ("vp_skid", "vp_ram", "vp_fifo", "vp_credit_fifo")

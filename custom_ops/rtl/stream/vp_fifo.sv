@@ -42,7 +42,9 @@ module vp_fifo #(
         logic [ADDR_W-1:0] waddr_q, raddr_q;
         logic [COUNT_W-1:0] count_q;
         logic has_q, in_ready_q;
-        logic [STAGES-1:0] valid_q, move, re;  // move[i]: stage i takes what is before it
+        // move[i]: stage i takes what is before it. full_q[i]: stages i and later are valid; a register, so that no
+        // enable of a RAM waits for that of another stage.
+        logic [STAGES-1:0] valid_q, valid_d, full_q, full_d, move, re;
 
         if (DEPTH < STAGES + 2) begin : g_check_depth
             $error("vp_fifo: DEPTH %0d is too little for READ_LATENCY %0d: use %0d or more", DEPTH, STAGES, STAGES + 2);
@@ -52,8 +54,10 @@ module vp_fifo #(
         wire logic read = has_q && move[0];
         wire logic [STAGES:0] filled = {valid_q, has_q};
         for (genvar i = 0; i < STAGES; i++) begin : g_stage
-            assign move[i] = out_ready || !(&valid_q[STAGES-1:i]);
-            assign re[i]   = move[i];  // also of an empty RAM: what is read then is not valid
+            assign move[i]    = out_ready || !full_q[i];
+            assign re[i]      = move[i];  // also of an empty RAM: what is read then is not valid
+            assign valid_d[i] = move[i] ? filled[i] : valid_q[i];
+            assign full_d[i]  = &valid_d[STAGES-1:i];
         end
 
         if (LUTRAM) begin : g_lutram
@@ -81,6 +85,7 @@ module vp_fifo #(
                 has_q      <= 1'b0;
                 in_ready_q <= 1'b0;
                 valid_q    <= '0;
+                full_q     <= '0;
             end else begin
                 if (write) waddr_q <= waddr_q == ADDR_W'(WORDS - 1) ? '0 : waddr_q + 1'b1;
                 if (read) raddr_q <= raddr_q == ADDR_W'(WORDS - 1) ? '0 : raddr_q + 1'b1;
@@ -91,9 +96,8 @@ module vp_fifo #(
                 end else begin
                     in_ready_q <= count_q != COUNT_W'(WORDS);
                 end
-                for (int unsigned i = 0; i < STAGES; i++) begin
-                    if (move[i]) valid_q[i] <= filled[i];
-                end
+                valid_q <= valid_d;
+                full_q  <= full_d;
             end
         end
         assign in_ready  = in_ready_q;
