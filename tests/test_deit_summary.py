@@ -44,10 +44,9 @@ def test_the_readme_says_what_the_summary_says(kept):
     if bits == 8:
         assert said["operations (MACs per image)"].startswith(f"{s.model.macs_dense:,} before, {s.model.macs:,} performed")
         assert f"each of the {s.verify.units.nodes} nodes alone ({s.verify.units.beats:,} beats" in SAID
-        slow = sum(t.taken > s.timing.clk_ns for t in s.timing.per_node)
-        assert f"{slow} of {len(s.nodes)} nodes are slower" in SAID and f"slowest path takes {s.timing.taken:.2f} ns" in SAID
-    else:
-        assert f"At {bits} bits it takes {s.timing.taken:.2f} ns ({s.timing.high:.2f}," in SAID
+    slow = sum(t.taken > s.timing.clk_ns for t in s.timing.per_node)
+    clock = SAID.partition(f"At {bits} bits {slow} of {len(s.nodes)} nodes are slower")[2].partition(").")[0]
+    assert f"takes {s.timing.taken:.2f} ns ({s.timing.high:.2f}" in clock
 
 
 def test_the_readme_says_what_one_engine_does():
