@@ -10,10 +10,13 @@ def sampled(values: Iterable, always: int, several: bool = False) -> list:
     return [_param(value, i >= always, several) for i, value in enumerate(values)]
 
 
-def spread(values: Iterable, step: int = 2, several: bool = False) -> list:
-    """The same, all but every ``step``-th of them marked ``whole``."""
-    return [_param(value, i % step > 0, several) for i, value in enumerate(values)]
+def spread(values: Iterable, step: int = 2, several: bool = False, first: int = 0) -> list:
+    """The same, all but every ``step``-th of them, from the one at ``first`` on, marked ``whole``."""
+    return [_param(value, i % step != first, several) for i, value in enumerate(values)]
 
 
 def _param(value, whole: bool, several: bool):
-    return pytest.param(*(value if several else (value,)), marks=[pytest.mark.whole] * whole)
+    marks = [pytest.mark.whole] * whole
+    if isinstance(value, type(pytest.param())):
+        return pytest.param(*value.values, marks=[*value.marks, *marks], id=value.id)
+    return pytest.param(*(value if several else (value,)), marks=marks)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tests.sampling import sampled
+from tests.sampling import sampled, spread
 import torch
 import torchvision
 from ingest_models import export, small_distilled, small_timm
@@ -171,7 +171,7 @@ def test_a_qonnx_file_of_this_project_maps_whole(qonnx_file, capsys):
         assert unit in becomes
 
 
-@pytest.mark.parametrize("options", [{}, {"class_token": False, "fc_norm": False}], ids=str)
+@pytest.mark.parametrize("options", sampled([{}, {"class_token": False, "fc_norm": False}], 1), ids=str)
 def test_a_qonnx_file_that_pools_by_mean_maps_whole(tmp_path, options):
     path = tmp_path / "model.onnx"
     random_vit(drop_at=(), token_keep="1", global_pool="avg", **options)[0].save(str(path))
@@ -274,7 +274,7 @@ ODD = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ODD)
+@pytest.mark.parametrize("case", spread(ODD, 3))
 @pytest.mark.parametrize("fps", sampled(["400000", "2000"], 1))
 def test_a_file_of_odd_sizes_that_passes_is_built_to_hdl(tmp_path, case, fps):
     path = tmp_path / "model.onnx"

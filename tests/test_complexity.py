@@ -28,6 +28,7 @@ from finn_vitprune.report.summary import ModelSummary
 from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
+from tests import sampling
 from tests.independent_counts import attention_macs_dense, count_graph, encoder_macs_pruned
 
 DEIT_SMALL = ViTConfig.dense(224, 3, 16, 384, 6, 12, 1000)
@@ -212,7 +213,7 @@ def kept_in_live_heads(mask, head_dim: int, block: int) -> KeptBlocks:
 SEEDS = range(32)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", sampling.spread(SEEDS, 5))
 def test_formula_equals_the_count_on_the_cut_model(seed):
     """Exact, for given live heads and kept blocks, whatever the shapes."""
     config, prune, masks, small = masked(seed)
@@ -228,6 +229,7 @@ def test_formula_equals_the_count_on_the_cut_model(seed):
     assert reference.by_formula(config, small.config) == reference.by_count(dense, small)
 
 
+@pytest.mark.whole  # as all that is drawn
 def test_drawn_configurations_cover_what_matters():
     seen = set()
     for seed in SEEDS:
@@ -247,8 +249,8 @@ def test_drawn_configurations_cover_what_matters():
     assert all((what, True) in seen and (what, False) in seen for what, _ in seen)
 
 
-@pytest.mark.parametrize("block_keep, removed", [("0.5", ()), ("0.7", (0, 3, 1)), ("1", (3, 2, 0))])
-@pytest.mark.parametrize("prefix, drops", [(1, ()), (2, (1, 2)), (1, (3,))])
+@pytest.mark.parametrize("block_keep, removed", sampling.spread([("0.5", ()), ("0.7", (0, 3, 1)), ("1", (3, 2, 0))], several=True))
+@pytest.mark.parametrize("prefix, drops", sampling.sampled([(1, ()), (2, (1, 2)), (1, (3,))], 2, several=True))
 def test_planned_equals_the_count_at_magnitude_scores(block_keep, removed, prefix, drops):
     """What the command prints for a timm model; kept blocks lie in live heads as far as they fit there."""
     config = ViTConfig.dense(8, 3, 2, 64, 4, 3, 10, prefix=prefix).with_token_drop("0.6", drops)
@@ -258,7 +260,7 @@ def test_planned_equals_the_count_at_magnitude_scores(block_keep, removed, prefi
     assert count == complexity.planned(config, prune, removed)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", sampling.spread(SEEDS, 5))
 def test_the_papers_formulas_equal_the_count_without_their_other_terms(seed):
     """LayerNorm, residual and token drop are in the paper's formulas and no matrix products."""
     config, prune, _, small = masked(seed)
@@ -308,7 +310,7 @@ GRAPHS = [  # depth, prefix, drops, heads removed, D, heads, block; pooling, nor
 ]
 
 
-@pytest.fixture(scope="module", params=GRAPHS, ids=str)
+@pytest.fixture(scope="module", params=sampling.spread(GRAPHS), ids=str)
 def exported(request):
     """Unpruned, small and frozen network, its QONNX graph, block size."""
     depth, prefix, drops, removed, dim, heads, block, *pooling = request.param

@@ -232,9 +232,9 @@ def spoil(design: Path, folder: Path, unit: str, encoder: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("two engines")
-@pytest.mark.parametrize("unit, encoder", [
+@pytest.mark.parametrize("unit, encoder", sampled([
     ("VitEngine_rtl_0_MLP_2", 1), ("VitEngine_rtl_0_QKV", 2), ("VitEngine_rtl_1_projection", 4),
-])  # fmt: skip
+], 1, several=True))  # fmt: skip
 def test_a_wrong_constant_of_one_encoder_is_named_by_stream_encoder_and_image(traced, tmp_path, unit, encoder):
     """What is wrong begins behind that unit in that encoder, in every image; nothing before it is wrong."""
     spoil(traced.design.folder, tmp_path / "spoiled", unit, encoder)
@@ -416,9 +416,9 @@ def test_finn_runs_an_engine_alone(two):
     assert np.array_equal(context[op.onnx_node.output[0]], golden_y)
 
 
-@pytest.mark.parametrize("engines, message", [
+@pytest.mark.parametrize("engines, message", sampled([
     ({"engines": 5}, "5 engines for 4 encoders"), ({"encoders_per_engine": (1, 2)}, "encoders per engine 1,2: use numbers"),
-])  # fmt: skip
+], 1, several=True))  # fmt: skip
 def test_engines_that_cannot_be_are_refused(tmp_path, engines, message):
     with pytest.raises(UserError, match=message):
         build(BuildOptions(None, tmp_path / "b", PART, settings=BuildSettings(synth="none", **engines)))

@@ -321,6 +321,7 @@ def test_with_data_the_answers_are_known(tmp_path):
     assert found.quality.images == 8 and found.quality.cosine > 0.9 and found.quality.accuracy is None
 
 
+@pytest.mark.whole
 def test_a_network_that_cannot_be_made_fails_its_rows_alone(tmp_path, monkeypatch):
     sources = []
     for name, depth in (("one", 1), ("two", 2)):

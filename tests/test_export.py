@@ -24,6 +24,7 @@ from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.transforms.lower import lower
+from tests.sampling import spread
 
 torch.set_num_threads(1)
 
@@ -106,12 +107,12 @@ def test_two_exports_are_the_same_file(small):
 
 @pytest.mark.parametrize(
     "node, position",
-    [
+    spread([
         ("blocks.0.attn.q_quant.Quant", 1),
         ("blocks.1.mlp.fc2_quant.Quant", 1),
         ("blocks.0.norm1.quant.Quant", 1),
         ("blocks.0.attn.qkv.weight_quant.Quant", 0),
-    ],
+    ], 3, several=True),
 )
 def test_gate_refuses_a_graph_that_computes_something_else(small, node, position, tmp_path, monkeypatch):
     """A scale or weight changed by a fifth in the graph is found, and no file appears."""

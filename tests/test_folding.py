@@ -33,6 +33,7 @@ def example():
     return lower(ModelWrapper(str(EXAMPLE))).model.transform(TidyLowered()).transform(HardwareOnly())
 
 
+@pytest.mark.whole
 def test_a_search_changes_no_attribute(example):
     before = example.model.SerializeToString()
     folding = GraphFolding.of(example)

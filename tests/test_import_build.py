@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.sampling import sampled
 from timm.models.vision_transformer import VisionTransformer
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
@@ -82,9 +81,8 @@ def test_the_imported_model_is_bit_exact_in_rtl(folder, stages):
     assert same >= 0.95
 
 
-@pytest.mark.parametrize(
-    "options", sampled([{"class_token": False, "fc_norm": False}, {}], 1), ids=("no class token", "fc_norm")
-)
+@pytest.mark.whole
+@pytest.mark.parametrize("options", [{"class_token": False, "fc_norm": False}, {}], ids=("no class token", "fc_norm"))
 def test_a_network_that_pools_by_mean_is_bit_exact_in_rtl(tmp_path, options, capsys):
     torch.manual_seed(5)
     network = VisionTransformer(

@@ -25,6 +25,7 @@ from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.transforms.lower import Unmapped, lower
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
+from tests.sampling import spread
 
 AFTER = {"global_pool": "avg"}
 BEFORE = {"global_pool": "avg", "fc_norm": False}
@@ -96,7 +97,7 @@ def test_the_snapped_scale_is_a_multiplier_and_a_shift():
     assert pool.quant.scale.number == pytest.approx(0.0123, rel=1e-5)
 
 
-@pytest.mark.parametrize("options", KINDS, ids=str)
+@pytest.mark.parametrize("options", spread(KINDS, 3), ids=str)
 def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options):
     model, batch = frozen(options)
     graph = to_qonnx(model)
@@ -119,7 +120,7 @@ def test_the_export_passes_its_gate_and_lowers_to_the_same_codes(options):
     assert (after.reshape(len(pixels), -1).argmax(1) == top1).all()
 
 
-@pytest.mark.parametrize("options", KINDS, ids=str)
+@pytest.mark.parametrize("options", spread(KINDS, 3), ids=str)
 def test_the_last_encoder_runs_for_every_token(options):
     source, _ = random_vit(drop_at=(), token_keep="1", **options)
     hardware = lower(source).model.transform(TidyLowered())

@@ -73,7 +73,7 @@ def test_tables_in_luts(words, bits, luts):
     assert rom_luts(words, bits, "distributed") == pytest.approx(luts, rel=0.06)
 
 
-@pytest.mark.parametrize("index", sampled(range(6), 2))
+@pytest.mark.parametrize("index", sampled(range(6), 1))
 def test_drawn_memories_against_yosys(tmp_path, index):
     rng = np.random.default_rng([SEED, index])
     words = int(2 ** rng.uniform(6, 12.5))
@@ -104,7 +104,7 @@ def test_rows_of_a_deep_memory(words, bits, style, row, latency):
     assert (memory.row, memory.latency) == (row, latency)
 
 
-@pytest.mark.parametrize("index", sampled(range(4), 2))
+@pytest.mark.parametrize("index", sampled(range(4), 1))
 def test_drawn_rows_against_yosys(tmp_path, index):
     rng = np.random.default_rng([SEED, 7, index])
     words, bits = int(rng.integers(600, 6000)), int(rng.integers(3, 70))

@@ -72,6 +72,7 @@ def test_names_are_those_of_the_modules(case):
     assert sorted(matrices) == sorted(["classifier", *(f"encoder {i}, QKV" for i in range(1, whole + 1))])
 
 
+@pytest.mark.whole
 def test_what_stands_between_units_is_called_by_what_it_feeds():
     model = hardware_graph(CASES["deit_small"]()).transform(FoldForInterval(2_000)).transform(InsertStreams())
     names = node_names(model)

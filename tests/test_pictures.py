@@ -89,7 +89,7 @@ def tracked(model: PrunedViT, images: np.ndarray) -> tuple[dict[int, np.ndarray]
 
 
 @pytest.mark.parametrize("prefix", [1, 2])
-@pytest.mark.parametrize("keep, drop_at", [("0.6", (1, 3)), ("0.7", (1, 2, 3)), ("0.3", (2, 3, 4))])
+@pytest.mark.parametrize("keep, drop_at", spread([("0.6", (1, 3)), ("0.7", (1, 2, 3)), ("0.3", (2, 3, 4))], 3, several=True))
 def test_kept_patches_equal_a_token_by_token_tracking_with_ties(keep, drop_at, prefix):
     ties = 0
     for seed in range(3):

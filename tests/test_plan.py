@@ -255,6 +255,7 @@ def test_a_target_takes_less_than_the_whole_part(example, filling):
     assert np.sum(found.used * prices_of(found.room)) < 0.6 * np.sum(fastest.used * prices_of(fastest.room))
 
 
+@pytest.mark.whole
 def test_a_plan_in_several_slrs_keeps_the_room_of_each(example):
     part = dies(3, LUT=26_000, FF=80_000, DSP=500, BRAM36=60, URAM=20)
     found, planned = plan(example, part, PlanOptions())
@@ -306,6 +307,7 @@ def test_equal_shapes_get_equal_hardware(example, filling):
     assert all(attributes == group[0] for group in shapes.values() for attributes in group)
 
 
+@pytest.mark.whole  # of a target that cannot fit it is said always
 def test_what_cannot_fit_is_said_with_what_would_help(example):
     part = dies(1, LUT=15_000, FF=80_000, DSP=500, BRAM36=60, URAM=0)
     found, planned = plan(example, part, PlanOptions())

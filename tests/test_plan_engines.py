@@ -42,6 +42,7 @@ from finn_vitprune.transforms.plan import shares_of
 from finn_vitprune.transforms.plan_engines import bind_units, engines_of, on_grid, plan_engines, regions_of
 from finn_vitprune.transforms.plan_options import PlanOptions, room_of
 from finn_vitprune.transforms.slr import used_by, used_by_slr
+from tests.sampling import sampled, spread
 from tests.vit_models import random_vit
 
 SMALL = "ZCU104"
@@ -147,7 +148,7 @@ def test_no_unit_without_products_takes_longer_than_those_with(goals):
                 assert sum(tokens) * unit.get_nodeattr("channels") // unit.get_nodeattr("SIMD") <= slowest, unit.onnx_node.name
 
 
-@pytest.mark.parametrize("interval", [400, 800, 1_600])
+@pytest.mark.parametrize("interval", sampled([400, 800, 1_600], 1))
 def test_what_passes_by_token_drops_is_as_fast_as_what_is_dropped(specialised, interval):
     """A drop alone would keep the interval with narrower beats than the switch before it, which all frames pass."""
     model = in_engines(copy.deepcopy(specialised), BuildSettings(engines=1))
@@ -158,7 +159,7 @@ def test_what_passes_by_token_drops_is_as_fast_as_what_is_dropped(specialised, i
     assert elements / streams.within(interval)[name]["SIMD"] <= STREAM_SLACK * interval + 1
 
 
-@pytest.mark.parametrize("interval", [1_600, 4_000, 20_000])
+@pytest.mark.parametrize("interval", sampled([1_600, 4_000, 20_000], 1))
 def test_a_token_drop_takes_no_more_than_the_share_of_its_encoder(specialised, interval):
     """The second of two images finds it free where it finds the other units of the encoder free."""
     model = in_engines(copy.deepcopy(specialised), BuildSettings(engines=1, frames_in_flight=2))
@@ -184,7 +185,7 @@ def in_one_engine(mlp_ratio: float):
     return model, specialised, engine, name
 
 
-@pytest.mark.parametrize("interval", [60, 100, 200, 1_000])
+@pytest.mark.parametrize("interval", spread([60, 100, 200, 1_000]))
 def test_what_works_on_neurons_is_as_wide_as_a_port(interval):
     """96 neurons in blocks of 8 pass ports of 1, 2, 4, 8, 16 or 32 neurons; 24, which is enough for one of the intervals, is none."""
     _, _, engine, name = in_one_engine(2)
@@ -203,7 +204,7 @@ def test_a_network_whose_rows_pass_no_whole_beats_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("engine plans")
-@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("frames", spread([1, 2], first=1))
 def test_a_plan_for_a_target_keeps_it_with_less_for_a_longer_one(specialised, frames):
     used = []
     for interval in (6_000, 12_000):
@@ -347,10 +348,10 @@ def test_a_fifo_of_very_wide_beats_is_one(style):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ratio, relief", [
+@pytest.mark.parametrize("ratio, relief", sampled([
     (41, ["VitEngine_rtl_0_MLP_2 takes 8 elements a cycle at most, of rows of 328: rows of a multiple of 32, as 352, enter faster"]),
     (40, []),
-])  # fmt: skip
+], 1, several=True))  # fmt: skip
 def test_a_plan_says_which_rows_keep_it_from_being_faster(ratio, relief, tmp_path):
     random_vit(image=8, mlp_ratio=ratio)[0].save(str(tmp_path / "net.onnx"))  # 328 = 8 x 41, or 320 = 64 x 5 neurons
     cfg = DataflowBuildConfig(output_dir=str(tmp_path), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part=PART)

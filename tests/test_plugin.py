@@ -9,6 +9,7 @@ import finn.custom_op.fpgadataflow.rtl as finn_rtl_ops
 import pytest
 
 from finn_vitprune.custom_ops.registry import OPS, register_ops
+from tests.sampling import spread
 
 CHECK = """
 import {module}
@@ -21,7 +22,7 @@ assert settings.get_settings().finn_build_dir.is_dir() and finn.xsi.is_available
 """
 
 
-@pytest.mark.parametrize("module", ["plugin", "custom_ops", "custom_ops.base", "custom_ops.lookup", "transforms.lower"])
+@pytest.mark.parametrize("module", spread(["plugin", "custom_ops", "custom_ops.base", "custom_ops.lookup", "transforms.lower"], 3))
 def test_one_import_is_enough(module):
     check = CHECK.format(module=f"finn_vitprune.{module}")
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)

@@ -28,6 +28,7 @@ from finn_vitprune.training.display import Display
 from finn_vitprune.training.run import TrainingRun
 from finn_vitprune.training.sweep import jobs_of, load_sweep
 from tests.said import Said
+from tests.sampling import spread
 
 torch.set_num_threads(1)
 QUIET = Console(quiet=True)
@@ -168,13 +169,14 @@ def test_progress_tells_epochs_and_steps_with_the_time_left(monkeypatch):
     ]
 
 
+@pytest.mark.whole  # a stopped run gives it, too
 def test_the_same_seed_gives_the_same_network(finished, tmp_path):
     folder, _ = finished
     training.train(parse_config(TINY), tmp_path, console=QUIET)
     assert (tmp_path / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 4])
+@pytest.mark.parametrize("stop_after", spread([1, 2, 4], 3, first=2))
 def test_a_stopped_run_resumes_to_the_same_network(finished, tmp_path, monkeypatch, stop_after):
     """Stopped in the teacher's phase, between the phases, and in the student's."""
     folder, _ = finished

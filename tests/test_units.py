@@ -189,6 +189,7 @@ def test_a_unit_that_comes_to_a_standstill_is_named(small_build, tmp_path):
         verify_units(graph_of(small_build), design, patches_of(small_build, 4), 4, workers=2)
 
 
+@pytest.mark.whole
 def test_a_deadlock_of_units_is_explained_as_in_one_piece(small_build, tmp_path):
     """A FIFO beside a longer branch that holds too little."""
     design = design_of(small_build)

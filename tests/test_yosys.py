@@ -132,6 +132,7 @@ def test_parameters_and_sources_do_change_the_key(tmp_path):
     assert cache_key(changed) != cache_key(base)
 
 
+@pytest.mark.whole
 def test_second_synthesis_comes_from_the_cache(tmp_path, monkeypatch):
     sources = [write(tmp_path, "mult3", MULTIPLIERS)]
     first = synth_node(sources, "mult3")

@@ -14,7 +14,7 @@ from finn_vitprune.synth import yosys
 from finn_vitprune.synth.hierarchy import pieces
 from finn_vitprune.synth.yosys import LARGE, NodeJob, SynthesisError, cache_key, map_node, tool
 from tests.rtl.helper import generate_op
-from tests.sampling import sampled
+from tests.sampling import spread
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def _array(register: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", sampled(UNITS, 1))
+@pytest.mark.parametrize("unit", spread(UNITS, first=1))
 def test_parts_add_up_to_the_flat_netlist(unit):
     """LUTs within 3 %, all else equal; the slowest path within 8 %: what Yosys makes a reset hangs on the piece."""
     op, _model, _folder = generate_op(*UNITS[unit])

@@ -17,7 +17,7 @@ from tests.random_builds.draw import draw, draw_engines, network
 from tests.sampling import sampled
 
 
-@pytest.mark.parametrize("seed", sampled([31, 37, 32], 2))
+@pytest.mark.parametrize("seed", sampled([31, 37, 32], 1))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
     found = check_seed(seed)
     print(found)

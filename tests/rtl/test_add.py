@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.rtl.helper import build_node, check_op, random_stream
+from tests.sampling import spread
 
 SHAPES = [(5, 12, 1, "INT16"), (5, 12, 4, "INT16"), (1, 8, 8, "INT16"), (3, 6, 3, "INT8"), (4, 6, 2, "INT4")]
 
@@ -14,7 +15,7 @@ def inputs(tokens, channels, simd, dtype):
     return "VitAdd", attrs, [random_stream(s, 3, seed) for seed, s in enumerate(op.in_streams())]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", spread(SHAPES), ids=str)
 def test_add_equals_golden_model(shape):
     check_op(*inputs(*shape))
 

@@ -6,6 +6,7 @@ import math
 import shutil
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from finn_vitprune.sim.contents import Contents
 from finn_vitprune.synth.yosys import synth_node
 from tests.rtl.helper import PATTERNS, PART, build_node, build_op, check_op, random_stream
 from tests.rtl.shared_helper import Use, build_shared, check_shared, generate_shared
-from tests.sampling import spread
+from tests.sampling import sampled, spread
 
 OP = "BlockSparseMVAU"
 FRAMES = 3
@@ -154,14 +155,14 @@ BODY_CASES = {
 
 
 @pytest.mark.parametrize("mac_style", ["dsp48e2", "lut"])
-@pytest.mark.parametrize("name", spread(BODY_CASES, 3))
+@pytest.mark.parametrize("name", spread(BODY_CASES, 6, first=3))
 def test_rtl_with_every_mac_style_equals_golden_model(name, mac_style):
     case = BODY_CASES[name]
     case = replace(case, more=case.more | {"mac_style": mac_style})
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
 
 
-@pytest.mark.parametrize("name", spread(CASES, 3))
+@pytest.mark.parametrize("name", spread(CASES, 6))
 def test_rtl_equals_golden_model(name):
     case = CASES[name]
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
@@ -198,8 +199,7 @@ def test_rounding_takes_ties_to_even():
     assert golden[0, :, 0].tolist() == [-4, -4, -3, -2, -2, -2, -1, 0, 0, 0, 1, 2, 2, 2, 3, 4]
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 3])
-@pytest.mark.parametrize("group", [1, 2, 4])
+@pytest.mark.parametrize("group, lanes", spread(product([1, 2, 4], [1, 2, 3]), 4, several=True))
 def test_no_bubble_between_groups(lanes, group):
     """With ample ports the interval is ceil(N / TOKENS) rows of blocks (b / SIMD) (b / PE), to the cycle.
 
@@ -266,7 +266,7 @@ MUTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("file, good, bad", MUTATIONS, ids=[f"{m[0]}-{i}" for i, m in enumerate(MUTATIONS)])
+@pytest.mark.parametrize("file, good, bad", spread(MUTATIONS, several=True), ids=[f"{m[0]}-{i}" for i, m in enumerate(MUTATIONS)])
 def test_a_broken_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
     for source in rtl_sources.RTL_DIR.rglob("*.sv"):
         shutil.copy(source, tmp_path)
@@ -316,6 +316,7 @@ def test_values_outside_their_types_are_named():
         build_op(OP, case.attributes(), [weights, bias, mult])
 
 
+@pytest.mark.whole
 def test_the_array_survives_synthesis_when_programs_are_short(tmp_path):
     """Five drain entries of a fixed pattern once let Yosys prove that no lane is ever read."""
     case = Case(
@@ -355,7 +356,7 @@ def ultra(case: Case) -> Case:
     return replace(case, more=case.more | {"ram_style": "ultra"})
 
 
-@pytest.mark.parametrize("name", spread(ULTRA_CASES))
+@pytest.mark.parametrize("name", spread(ULTRA_CASES, 4))
 def test_weights_in_uram_equal_golden_model(name):
     case = ultra(ULTRA_CASES[name])
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
@@ -389,8 +390,10 @@ def one_step(style: str, words: int) -> Case:
     return Case(simd=8, pe=8, mw=8, mh=8, lanes=1, group=1, tokens=9, keep=1.0, more=more)
 
 
-@pytest.mark.parametrize("mac_style", ["portable", "dsp48e2", "lut"])
-@pytest.mark.parametrize("style, words, latency", spread(sorted(READ_LATENCIES), several=True))
+@pytest.mark.parametrize(
+    "style, words, latency, mac_style",
+    spread([(*memory, mac_style) for memory in sorted(READ_LATENCIES) for mac_style in ("portable", "dsp48e2", "lut")], 7, several=True),
+)
 def test_weights_are_read_ahead_of_their_step(mac_style, style, words, latency):
     """At every read latency."""
     case = read_ahead(mac_style, style, words)
@@ -399,7 +402,7 @@ def test_weights_are_read_ahead_of_their_step(mac_style, style, words, latency):
     check_op(OP, case.attributes(), [case.stream()], case.initialisers())
 
 
-@pytest.mark.parametrize("style, words", [("block", 600), ("ultra", 4097)])
+@pytest.mark.parametrize("style, words", sampled([("block", 600), ("ultra", 4097)], 1, several=True))
 def test_groups_of_one_step(style, words):
     """One kept block that takes one step: rows are replaced while reads are under way."""
     case = one_step(style, words)
@@ -443,13 +446,13 @@ def check_load(built, stream: np.ndarray) -> None:
     assert shorter.deadlock is not None and shorter.loads["load"].done == len(words) - 1
 
 
-@pytest.mark.parametrize("name", ["two banks", "words of 60 bits"])
+@pytest.mark.parametrize("name", sampled(["two banks", "words of 60 bits"], 1))
 def test_a_unit_in_uram_keeps_the_words_of_its_region(name):
     case = ultra(ULTRA_CASES[name])
     check_load(build_op(OP, case.attributes(), case.initialisers()), case.stream())
 
 
-@pytest.mark.parametrize("name", ULTRA_CASES)
+@pytest.mark.parametrize("name", spread(ULTRA_CASES, 3))
 def test_memories_filled_from_files_equal_loaded_ones(name):
     """Without a load, at once; without the files not at all."""
     case = ultra(ULTRA_CASES[name])
@@ -515,7 +518,7 @@ ULTRA_MUTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("file, good, bad", ULTRA_MUTATIONS, ids=range(len(ULTRA_MUTATIONS)))
+@pytest.mark.parametrize("file, good, bad", spread(ULTRA_MUTATIONS, 3, several=True), ids=range(len(ULTRA_MUTATIONS)))
 def test_a_broken_load_path_is_caught(file, good, bad, tmp_path, monkeypatch):
     broken(tmp_path, monkeypatch, file, good, bad)
     case = ultra(Case(keep=0.8))
@@ -589,7 +592,7 @@ def uses(cases: list[Case]) -> list[Use]:
     return [Use(case.attributes(), tuple(case.initialisers())) for case in cases]
 
 
-@pytest.mark.parametrize("name", spread(SHARED_CASES))
+@pytest.mark.parametrize("name", spread(SHARED_CASES, 4))
 def test_encoders_share_a_unit(name):
     check_shared(OP, uses(SHARED_CASES[name]), patterns=TRAFFIC)
 
@@ -683,7 +686,7 @@ SHARED_MUTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("file, good, bad", spread(SHARED_MUTATIONS, several=True), ids=range(len(SHARED_MUTATIONS)))
+@pytest.mark.parametrize("file, good, bad", spread(SHARED_MUTATIONS, 4, several=True), ids=range(len(SHARED_MUTATIONS)))
 def test_a_broken_shared_unit_is_caught(file, good, bad, tmp_path, monkeypatch):
     broken(tmp_path, monkeypatch, file, good, bad)
     cases = [

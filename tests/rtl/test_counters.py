@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.rtl.test_memories import outputs
 from tests.rtl.test_stream_blocks import build
+from tests.sampling import spread
 
 COMMON = """
     logic valid_q;
@@ -15,7 +16,7 @@ COMMON = """
 """
 
 
-@pytest.mark.parametrize("count, free", [(1, 1), (1, 0), (2, 2), (2, 0), (5, 5), (8, 3)])
+@pytest.mark.parametrize("count, free", spread([(1, 1), (1, 0), (2, 2), (2, 0), (5, 5), (8, 3)], several=True))
 def test_credits_say_in_every_cycle_whether_one_is_free(tmp_path, count, free):
     body = f"""{COMMON}
     vp_credits #(.COUNT({count}), .FREE({free})) dut (
@@ -37,7 +38,7 @@ def test_credits_say_in_every_cycle_whether_one_is_free(tmp_path, count, free):
     assert outputs(sim, np.array(data, np.uint8)).tolist() == want
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 8, 100])
+@pytest.mark.parametrize("count", spread([1, 2, 3, 8, 100]))
 def test_counter_counts_and_flags_its_last_step(tmp_path, count):
     body = f"""{COMMON}
     vp_counter #(.COUNT({count})) dut (

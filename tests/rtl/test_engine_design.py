@@ -3,16 +3,17 @@
 import pytest
 from tests.rtl import engine_design
 from tests.rtl.engine_design import ENDS, SHAPES
+from tests.sampling import spread
 
 from finn_vitprune.bench.cycles import simulator_of
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", spread(SHAPES))
 def test_images_pass_all_encoders_in_order(name):
     engine_design.check_engine(engine_design.build(SHAPES[name]))
 
 
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("name", spread(ENDS))
 def test_an_end_deals_frames_as_the_tags_say(name):
     engine_design.check_end(ENDS[name], simulator_of(ENDS[name].op))
 

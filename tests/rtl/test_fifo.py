@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
+from tests.sampling import spread
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus, beats
@@ -28,7 +29,7 @@ def inputs(depth, style, simd, dtype):
     return "VitFIFO", attrs, [random_stream(op.in_streams()[0], 2, 1)]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", spread(CASES), ids=str)
 def test_fifo_equals_golden_model(case):
     check_op(*inputs(*case))
 
@@ -45,18 +46,17 @@ def check_depth(built):
 
 @pytest.mark.parametrize(
     "depth, style",
-    [(73, "auto"), (1, "auto"), (40, "block"), (4096, "ultra"), (4097, "ultra"), (4100, "ultra"), (16390, "ultra"),
-     (40960, "block")],
+    spread([(73, "auto"), (1, "auto"), (40, "block"), (4096, "ultra"), (4097, "ultra"), (4100, "ultra"), (16390, "ultra"),
+            (40960, "block")], several=True),
 )
 def test_fifo_takes_depth_beats_while_its_output_stalls(depth, style):
     check_depth(build_op(*inputs(depth, style, 1, "INT8")[:2]))
 
 
-@pytest.mark.parametrize("depth, style, latency, parts", [
-    (4096, "ultra", 2, 1), (4100, "ultra", 3, 1), (16384, "ultra", 3, 1), (16390, "ultra", 3, 2),
-    pytest.param(49153, "ultra", 3, 4, marks=pytest.mark.whole),
+@pytest.mark.parametrize("depth, style, latency, parts", spread([
+    (4096, "ultra", 2, 1), (4100, "ultra", 3, 1), (16384, "ultra", 3, 1), (16390, "ultra", 3, 2), (49153, "ultra", 3, 4),
     (1024, "block", 2, 1), (9000, "block", 2, 3), (1000, "distributed", 1, 1), (1100, "distributed", 1, 2),
-])  # fmt: skip
+], 3, several=True))  # fmt: skip
 def test_deep_fifos_read_ahead(depth, style, latency, parts):
     """Rows of RAMs, and parts: a beat every cycle, and the same beats in bursts that fill and empty it."""
     _, attrs, _ = inputs(depth, style, 6, "INT8")

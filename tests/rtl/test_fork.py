@@ -2,6 +2,7 @@
 
 import pytest
 from tests.rtl.helper import build_node, check_op, random_stream
+from tests.sampling import spread
 
 from finn_vitprune.sim import Stimulus
 
@@ -17,6 +18,6 @@ def inputs(tokens, channels, simd, dtype):
     return "VitFork", attrs, [random_stream(op.in_streams()[0], 4, 1)]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", spread(SHAPES), ids=str)
 def test_fork_equals_golden_model(shape):
     check_op(*inputs(*shape), patterns=UNEVEN)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.sampling import sampled
+from tests.sampling import sampled, spread
 from tests.rtl.helper import PART, assert_ok, build_node, build_op, check_op
 from tests.rtl.shared_helper import Use, check_shared, generate_shared
 
@@ -57,7 +57,7 @@ def inputs(tokens, channels, simd, out, frames=3, **given):
     return "VitLayerNorm", shape, [tokens_of_all_spreads(frames, tokens, channels)]
 
 
-@pytest.mark.parametrize("tokens,channels,simd,out,roots", CASES)
+@pytest.mark.parametrize("tokens,channels,simd,out,roots", spread(CASES, 3, first=2))
 def test_equals_golden_model_at_its_interval(tokens, channels, simd, out, roots):
     checked = check_op(*inputs(tokens, channels, simd, out, roots=roots))
     op = checked.built.op
@@ -86,7 +86,7 @@ def scaled_inputs(eps, inverse):
     return inputs(4, 16, 4, "INT8", eps=eps, inverse=inverse)
 
 
-@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("name", spread(SCALES))
 def test_every_eps_and_output_scale(name):
     check_op(*scaled_inputs(*SCALES[name]))
 
@@ -187,7 +187,7 @@ SHARED = [
 ]
 
 
-@pytest.mark.parametrize("channels, simd, out, encoders", SHARED)
+@pytest.mark.parametrize("channels, simd, out, encoders", spread(SHARED))
 def test_encoders_share_a_unit(channels, simd, out, encoders):
     check_shared(*shared(channels, simd, out, encoders))
 
@@ -254,7 +254,8 @@ def test_estimates_agree_with_yosys(seed, tmp_path):
     check_estimates("VitLayerNorm", shape, tmp_path)
 
 
-@pytest.mark.parametrize("seed", sampled(range(3), 1))
+@pytest.mark.whole
+@pytest.mark.parametrize("seed", range(3))
 def test_estimates_of_a_shared_unit_agree_with_yosys(seed):
     rng = np.random.default_rng(seed)
     simd, out = (2, 1, 4)[seed], ("INT8", "INT4")[seed % 2]

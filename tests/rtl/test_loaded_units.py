@@ -9,7 +9,7 @@ from tests.rtl import test_block_sparse_mvau, test_layernorm, test_lookup, test_
 from tests.rtl import test_switch, test_token_drop
 from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
 from tests.rtl.shared_helper import BuiltShared, build_shared, check_shared, generate_networks, generate_shared
-from tests.sampling import spread
+from tests.sampling import sampled, spread
 
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.load_chain import LoadedBackend, table_memory, table_vector
@@ -38,7 +38,7 @@ def loaded(uses):
     return [replace(use, attrs=use.attrs | {"loaded": 1}) for use in uses]
 
 
-@pytest.mark.parametrize("name", spread(SHARED, 3))
+@pytest.mark.parametrize("name", spread(SHARED, 6, first=3))
 def test_a_loaded_unit_equals_every_encoders_golden_model(name):
     """In any order of frames, under pauses, stalls and resets, which keep what is loaded."""
     op_type, uses = SHARED[name]
@@ -64,7 +64,7 @@ DROPS = {
 """By name: the ranker, and networks: tokens, tokens kept, heads."""
 
 
-@pytest.mark.parametrize("name", DROPS)
+@pytest.mark.parametrize("name", sampled(DROPS, 1))
 def test_one_token_drop_serves_networks_that_drop_otherwise(name):
     """Many or few tokens kept, or all; other heads; contents by the chain and from files; a reset keeps them."""
     ranking, networks = DROPS[name]
@@ -159,7 +159,7 @@ def networks(name):
     return op_type, [loaded(test_block_sparse_mvau.uses(case) if op_type == MATRIX else case) for case in cases]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", spread(NETWORKS))
 def test_one_unit_serves_networks_of_other_sizes(name):
     """The RTL made for one network, compiled once, is that of the other, and does what that does with its contents."""
     op_type, all_uses = networks(name)

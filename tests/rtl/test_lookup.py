@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.rtl.helper import build_node, build_op, check_op
 from tests.rtl.shared_helper import Use, check_shared
+from tests.sampling import spread
 
 from finn_vitprune.errors import UserError
 
@@ -34,7 +35,7 @@ def inputs(source, target, simd, style):
     return "VitLookup", attrs, [codes], [table]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", spread(CASES), ids=str)
 def test_lookup_equals_golden_model_for_every_code(case):
     check_op(*inputs(*case))
 
@@ -48,7 +49,7 @@ def test_lookup_by_hand_and_wrong_table_size():
         build_op("VitLookup", attrs, [np.arange(15)])
 
 
-@pytest.mark.parametrize("case", CASES[:2], ids=str)
+@pytest.mark.parametrize("case", spread(CASES[:2], first=1), ids=str)
 def test_encoders_share_a_lookup(case):
     check_shared(*shared(*case))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from tests.rtl.test_stream_blocks import build
+from tests.sampling import spread
 
 from finn_vitprune.custom_ops.memory import choose_cycles
 from finn_vitprune.custom_ops.rtl_sources import rtl_source
@@ -32,8 +35,7 @@ def outputs(sim, data, folder=None):
     return sim.run({"in0_V": data}, {"out0_V": len(data)}, data_dir=folder).outputs["out0_V"][:, 0]
 
 
-@pytest.mark.parametrize("latency", [1, 2, 3, 4])
-@pytest.mark.parametrize("style", ["distributed", "block", "ultra"])
+@pytest.mark.parametrize("style, latency", spread(product(["distributed", "block", "ultra"], [1, 2, 3, 4]), 3, several=True))
 def test_ram_moves_words_as_its_enables_say(tmp_path, latency, style):
     body = f"""
     logic valid_q;
@@ -61,10 +63,10 @@ def test_ram_moves_words_as_its_enables_say(tmp_path, latency, style):
     assert len(known) > 2500 and [int(got[i]) for i in known] == [want[i] for i in known]
 
 
-@pytest.mark.parametrize("style, depth, row", [
+@pytest.mark.parametrize("style, depth, row", spread([
     ("distributed", 11, 11), ("block", 11, 11), ("block", 11, 4), ("block", 27, 4), ("ultra", 11, 11), ("ultra", 11, 4),
     ("ultra", 27, 4), ("block", 9, 8),
-])  # fmt: skip
+], 3, several=True))  # fmt: skip
 def test_rows_of_ram_are_one_memory(tmp_path, style, depth, row):
     """Every word read is what was written last, in the cycles that RowRam promises."""
     body = f"""
@@ -96,7 +98,7 @@ def test_rows_of_ram_are_one_memory(tmp_path, style, depth, row):
     assert len(known) > 2400 and [int(got[i]) for i in known] == [want[i] for i in known]
 
 
-@pytest.mark.parametrize("latency", [1, 2, 3, 4])
+@pytest.mark.parametrize("latency", spread([1, 2, 3, 4], 3))
 def test_rom_moves_words_as_its_enables_say(tmp_path, latency):
     body = f"""
     logic valid_q;
@@ -137,7 +139,7 @@ def test_other_latencies_stop_the_elaboration(tmp_path, kind, latency):
         compile_top("top", [rtl_source(f"vp_{kind}.sv"), top], [Port("in0_V", 8)], [Port("out0_V", 8)])
 
 
-@pytest.mark.parametrize("words", [1, 2, 3, 4, 5, 16, 17, 48, 65])
+@pytest.mark.parametrize("words", spread([1, 2, 3, 4, 5, 16, 17, 48, 65], 4))
 def test_one_of_several_words_is_chosen(tmp_path, words):
     """Others of them change meanwhile; the estimate knows how many cycles it takes."""
     width = max(1, (words - 1).bit_length())

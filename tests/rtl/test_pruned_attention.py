@@ -88,7 +88,7 @@ def inputs(attrs, frames=3):
     return "PrunedAttention", attrs, random_feed(attrs, frames), [table_of(attrs["logit_bits"])]
 
 
-@pytest.mark.parametrize("name", spread(SHAPES))
+@pytest.mark.parametrize("name", spread(SHAPES, 4))
 def test_rtl_equals_golden_model(name):
     check_op(*inputs(SHAPES[name]), frames_overlap=4)
 
@@ -129,7 +129,7 @@ def extreme_inputs(bits, scores, simd, pe):
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("scores, simd, pe", [(0, 4, 4), (1, 4, 4), (1, 4, 3), (0, 2, 5), (1, 8, 7)])
+@pytest.mark.parametrize("scores, simd, pe", spread([(0, 4, 4), (1, 4, 4), (1, 4, 3), (0, 2, 5), (1, 8, 7)], 4, several=True))
 def test_extreme_codes(bits, scores, simd, pe):
     _, attrs, feed, [table] = case = extreme_inputs(bits, scores, simd, pe)
     op, _ = build_node("PrunedAttention", attrs)
@@ -194,7 +194,7 @@ def logit_inputs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", sampled(range(24), 8))
+@pytest.mark.parametrize("seed", sampled(range(24), 3))
 def test_drawn_folds(seed):
     """Any fold, width and shape, on random and on structured frames, at the promised interval."""
     rng = np.random.default_rng(SEED * 1000 + seed)
@@ -240,7 +240,7 @@ def check_one_stalled_output(built):
             assert_ok(built.run(feed, stimulus), built, feed, stimulus)
 
 
-@pytest.mark.parametrize("queries", [12, 1])
+@pytest.mark.parametrize("queries", sampled([12, 1], 1))
 def test_deep_stalls_on_one_output_only(queries):
     check_one_stalled_output(build(attributes(12, queries, 3, 8, 4, 4)))
 
@@ -320,7 +320,7 @@ def negative_inputs(tokens, pe, simd):
     return "PrunedAttention", attrs, [q, kv], [table_of(8)]
 
 
-@pytest.mark.parametrize("tokens, pe, simd", [(17, 9, 2), (11, 5, 4)])
+@pytest.mark.parametrize("tokens, pe, simd", sampled([(17, 9, 2), (11, 5, 4)], 1, several=True))
 def test_missing_keys_never_win_the_maximum_of_negative_logits(tokens, pe, simd):
     check_op(*negative_inputs(tokens, pe, simd))
 
@@ -366,13 +366,13 @@ LATE = (
 """Late queries, late takers of scores, of O: then items wait, which follow one another at once."""
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", spread(SHARED, 4))
 def test_encoders_share_a_unit(name):
     check_shared("PrunedAttention", SHARED[name], patterns=(*PATTERNS, *LATE))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", sampled(range(12), 4))
+@pytest.mark.parametrize("seed", sampled(range(12), 1))
 def test_drawn_encoders_share_a_unit(seed):
     """Two to five encoders of any sizes and constants, at any fold."""
     rng = np.random.default_rng(SEED * 1000 + seed)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.rtl.helper import build_node, build_op, check_op, random_stream
 from tests.rtl.precision import deciding, near_ties
+from tests.sampling import spread
 
 from finn_vitprune.errors import UserError
 
@@ -36,7 +37,7 @@ def inputs(source, target, simd, shift, per_channel, mult_bits):
     return "VitRequant", attrs, [random_stream(op.in_streams()[0], 3, 1)], [mult]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", spread(CASES), ids=str)
 def test_requant_equals_golden_model(case):
     check_op(*inputs(*case))
 

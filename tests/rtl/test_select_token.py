@@ -3,6 +3,7 @@
 import pytest
 from tests.rtl.helper import build_node, build_op, check_frame_taken, check_op, random_stream
 from tests.rtl.shared_helper import Use, check_shared
+from tests.sampling import spread
 
 # Tokens, channels, index, SIMD.
 SHAPES = [(5, 12, 0, 3), (5, 12, 4, 12), (4, 6, 2, 1), (1, 6, 0, 2), (1, 4, 0, 4), (3, 6, -1, 2)]
@@ -15,7 +16,7 @@ def inputs(tokens, channels, index, simd):
     return "VitSelectToken", attrs, [random_stream(op.in_streams()[0], 3, 1)]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", spread(SHAPES), ids=str)
 def test_select_token_equals_golden_model(shape):
     check_op(*inputs(*shape))
 
@@ -33,6 +34,6 @@ def shared(encoders, channels, simd):
     return "VitSelectToken", [Use(inputs(tokens, channels, index, simd)[1]) for tokens, index in encoders]
 
 
-@pytest.mark.parametrize("case", SHARED, ids=str)
+@pytest.mark.parametrize("case", spread(SHARED), ids=str)
 def test_encoders_share_a_selection(case):
     check_shared(*shared(*case))

@@ -9,6 +9,7 @@ from finn.util.basic import getHWCustomOp
 from onnx import helper
 from qonnx.core.modelwrapper import ModelWrapper
 from tests.rtl.helper import PART, PATTERNS, random_stream
+from tests.sampling import spread
 
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.base import TAGS
@@ -60,7 +61,7 @@ def check(op, simulator, folder):
 
 
 @pytest.mark.parametrize("kind", ["VitSwitch", "VitMerge"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", spread(SHAPES), ids=str)
 def test_frames_pass_on_their_branches_in_order(kind, shape):
     op, _, keep = generated(kind, *shape)
     check(op, simulator_of(op), Path(keep.name))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.rtl.helper import build_node, build_op, check_op, random_stream
+from tests.sampling import spread
 
 from finn_vitprune.errors import UserError
 
@@ -31,7 +32,7 @@ def loaded_inputs():
 
 
 @pytest.mark.parametrize("loaded", [0, 1], ids=["built in", "loaded"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", spread(SHAPES), ids=str)
 def test_token_embed_equals_golden_model(shape, loaded):
     check_op(*inputs(*shape, loaded))
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from tests.rtl.helper import build_node, build_op, check_frame_taken, check_op, random_stream
+from tests.sampling import spread
 
 from finn_vitprune.errors import UserError
 
@@ -45,7 +46,7 @@ def inputs(*case, **more):
     return "VitTokenMean", attrs, [random_stream(op.in_streams()[0], 4, 1)]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", spread(CASES), ids=str)
 def test_rtl_equals_golden_model(case):
     check_op(*inputs(*case))
 

@@ -2,6 +2,7 @@
 
 import pytest
 from tests.rtl.helper import build_node, check_op, random_stream
+from tests.sampling import spread
 
 CASES = [
     # SIMD in and out, channels, codes
@@ -24,6 +25,6 @@ def inputs(in_simd, out_simd, channels, dtype):
     return "VitWidthConverter", attrs, [random_stream(op.in_streams()[0], 3, 1)]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", spread(CASES), ids=str)
 def test_width_converter_equals_golden_model(case):
     check_op(*inputs(*case))
