@@ -106,8 +106,9 @@ def command(
     shift: Annotated[int, typer.Option(min=0, help="Shift images by up to so many pixels in fine-tuning.")] = 0,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images in fine-tuning.")] = False,
     distill_features: Annotated[
-        float, typer.Option(min=0, metavar="WEIGHT", help="Weight of the encoders' outputs beside the logits in fine-tuning.")
-    ] = 0.0,
+        float,
+        typer.Option(min=0, metavar="WEIGHT", help="Weight of the encoders' outputs beside the logits in fine-tuning; 0: logits alone."),
+    ] = 1.0,
     mean: Annotated[
         Optional[Floats],
         typer.Option(
@@ -209,6 +210,7 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
             "activation_bits": m.act_bits,
             "outer_bits": m.outer_bits,
             "fine_tune_epochs": options.fine_tune.epochs,
+            "distill_features": options.fine_tune.features,
         },
         "eval_images": imported.eval_images,
         "measured_on": imported.measured_on,

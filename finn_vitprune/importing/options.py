@@ -41,7 +41,7 @@ class FineTune:
     train_images: int | None = None
     shift: int = 0
     flip: bool = False
-    features: float = 0.0
+    features: float = 1.0
 
     def rate_for(self, width: int) -> float:
         """The learning rate for encoders of ``width`` channels: Adam's wants to fall as 1 / width (Yang et al., 2022)."""
