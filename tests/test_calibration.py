@@ -19,7 +19,7 @@ from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.pruning import second_order
-from finn_vitprune.pruning.second_order import SecondOrder, removal_order
+from finn_vitprune.pruning.second_order import SecondOrder, removal_order, set_to_second_order
 
 torch.set_num_threads(1)
 
@@ -324,6 +324,16 @@ def test_second_order_scores_and_fitting_lose_the_least():
         left["fitted"][score] = distance(student, teacher, images, masks)
     for found in left.values():
         assert found[Score.SECOND_ORDER] < 0.8 * min(found[Score.MAGNITUDE], found[Score.FIRST_ORDER])
+
+
+def test_the_second_step_keeps_nothing_that_the_first_took_out():
+    teacher, images = network()
+    once, twice = (PruneScores(teacher.config, PruneConfig(8, "0.5", "0.5")) for _ in range(2))
+    SecondOrder(teacher, 8, images).score(once)
+    set_to_second_order(twice, teacher, images)
+    for half_way, final in zip(once.masks("0.75", "0.75"), twice.final_masks(), strict=True):
+        assert bool((final.qkv <= half_way.qkv).all() and (final.proj <= half_way.proj).all())
+        assert bool((final.neurons <= half_way.neurons).all()) and final.neurons.sum() < half_way.neurons.sum()
 
 
 def test_only_second_order_scores_come_with_an_update():

@@ -9,7 +9,7 @@ from torch import Tensor
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.scores import PruneScores, set_to_first_order
-from finn_vitprune.pruning.second_order import SecondOrder
+from finn_vitprune.pruning.second_order import set_to_second_order
 
 Correction = Callable[[PrunedViT, Sequence[EncoderMask]], None]
 """Changes the weights of a network that masks keep, so that they make up for the others."""
@@ -28,9 +28,7 @@ def set_scores(
         For copies of the network: the update of second-order pruning; other scores come with none, and change nothing.
     """
     if kind is Score.SECOND_ORDER:
-        found = SecondOrder(network, scores.prune.block_size, images, seed)
-        found.score(scores)
-        return found.correct
+        return set_to_second_order(scores, network, images, seed).correct
     if kind is Score.FIRST_ORDER:
         set_to_first_order(scores, network, images, labels, seed)
     else:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 
 import torch
@@ -54,8 +57,13 @@ class _Curvature:
         weight.copy_(torch.where(kept, left, was))
 
 
-Layers = list[tuple[PrunedLinear, list[_Curvature]]]
-"""Of an encoder: Q, K and V (one layer, three matrices), the projection, the second MLP layer."""
+@dataclass(frozen=True)
+class _CurvedLayer:
+    """A layer as it is: weights ``[out, in]`` (0 where they have gone), bias, and the curvature of each of its matrices."""
+
+    weight: Tensor
+    bias: Tensor
+    curvatures: list[_Curvature]
 
 
 class SecondOrder:
@@ -64,14 +72,26 @@ class SecondOrder:
     Gradients are of random projections of the logits: no labels are needed.
 
     Args:
-        network: in float and unpruned; block: size of blocks; images: ``[F, H, W, C]``.
+        network: in float; block: size of blocks; images: ``[F, H, W, C]``.
+        masks: what has gone from the network before; None: nothing.
+        what: begins the status.
     """
 
-    def __init__(self, network: PrunedViT, block: int, images: Tensor, seed: int = 0) -> None:
-        self.block = block
-        self._encoders = [_curvatures(encoder, block) for encoder in network.blocks]
-        with hooked(layer.register_forward_hook(partial(_read, c)) for encoder in self._encoders for layer, c in encoder):
-            backward_of_projections(network, images, BATCH, "scores", seed)
+    def __init__(
+        self,
+        network: PrunedViT,
+        block: int,
+        images: Tensor,
+        seed: int = 0,
+        masks: Sequence[EncoderMask] | None = None,
+        what: str = "scores",
+    ) -> None:
+        self.block, self._what = block, what
+        kept = [None] * len(network.blocks) if masks is None else masks
+        self._encoders = [_layers_of(encoder, mask, block) for encoder, mask in zip(network.blocks, kept, strict=True)]
+        watched = (pair for e, found in zip(network.blocks, self._encoders) for pair in zip(_modules(e), found, strict=True))
+        with hooked(module.register_forward_hook(partial(_read, layer.curvatures)) for module, layer in watched):
+            backward_of_projections(network, images, BATCH, what, seed, masks)
 
     @torch.no_grad()
     def score(self, scores: PruneScores) -> None:
@@ -83,24 +103,51 @@ class SecondOrder:
         layer, all its rows together.
         """
         for index, (target, encoder) in enumerate(zip(scores.encoders, self._encoders, strict=True), start=1):
-            progress.status(f"scores: encoder {index} of {len(self._encoders)}")
-            for (layer, curvatures), places in zip(encoder, (target.matrices[:3], target.matrices[3:]), strict=False):
-                parts = layer.weight.chunk(len(curvatures))
-                for score, weight, curvature in zip(places, parts, curvatures, strict=True):
+            progress.status(f"{self._what}: encoder {index} of {len(self._encoders)}")
+            qkv, proj, fc2 = encoder
+            for layer, places in ((qkv, target.matrices[:3]), (proj, target.matrices[3:])):
+                parts = layer.weight.chunk(len(places))
+                for score, weight, curvature in zip(places, parts, layer.curvatures, strict=True):
                     score.copy_(removal_order(weight, curvature.gradients, curvature.covariance, self.block))
-            layer, (last,) = encoder[2]
-            target.neurons.copy_(removal_order(layer.weight, last.gradients, last.covariance, 1)[0])
+            (last,) = fc2.curvatures
+            target.neurons.copy_(removal_order(fc2.weight, last.gradients, last.covariance, 1)[0])
 
     @torch.no_grad()
     def correct(self, student: PrunedViT, masks: Sequence[EncoderMask]) -> None:
-        """Make the weights of ``student``, a copy of the network, that the masks keep make up for those that they leave out."""
-        for index, (block, curvatures, mask) in enumerate(zip(student.blocks, self._encoders, masks, strict=True), start=1):
+        """Give ``student`` the network's weights, and let those that the masks keep make up for those that they leave out."""
+        for index, (block, layers, mask) in enumerate(zip(student.blocks, self._encoders, masks, strict=True), start=1):
             progress.status(f"making up for what is pruned: encoder {index} of {len(masks)}")
-            neurons = mask.neurons.expand_as(block.mlp.fc2.weight)
-            for layer, (_, parts), kept in zip(_layers(block), curvatures, (mask.qkv, mask.proj, neurons), strict=True):
-                rows = (t.chunk(len(parts)) for t in (layer.weight, layer.bias, kept))
-                for part, weight, bias, which in zip(parts, *rows, strict=True):
-                    part.correct(weight, bias, which)
+            for module, layer, kept in zip(_modules(block), layers, _elements(block, mask), strict=True):
+                module.weight.copy_(layer.weight)
+                module.bias.copy_(layer.bias)
+                rows = (t.chunk(len(layer.curvatures)) for t in (module.weight, module.bias, kept))
+                for curvature, weight, bias, which in zip(layer.curvatures, *rows, strict=True):
+                    curvature.correct(weight, bias, which)
+
+
+def set_to_second_order(scores: PruneScores, network: PrunedViT, images: Tensor, seed: int = 0) -> SecondOrder:
+    """Set scores by :class:`SecondOrder` in two steps; the second says how the rest makes up for what goes.
+
+    The curvatures are those of a network, and what goes changes it. So they are taken again where half of what goes has gone
+    and the rest has made up for it (Kurtic et al., 2022, prune gradually, too). What has gone has no weight left, costs nothing, and goes first.
+
+    Args:
+        network: in float and unpruned; images: ``[F, H, W, C]``.
+    """
+    prune = scores.prune
+    first = SecondOrder(network, prune.block_size, images, seed, what="scores, step 1 of 2")
+    first.score(scores)
+    with torch.no_grad():
+        masks = scores.masks(_half_way(prune.block_keep), _half_way(prune.neuron_keep))
+    left = deepcopy(network)
+    first.correct(left, masks)
+    second = SecondOrder(left, prune.block_size, images, seed, masks, what="scores, step 2 of 2")
+    second.score(scores)
+    return second
+
+
+def _half_way(keep: str) -> Fraction:
+    return (1 + Fraction(keep)) / 2
 
 
 def _read(curvatures: Sequence[_Curvature], module: PrunedLinear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -114,17 +161,28 @@ def _read(curvatures: Sequence[_Curvature], module: PrunedLinear, inputs: tuple[
     output.register_hook(learn)
 
 
-def _layers(block: Encoder) -> tuple[PrunedLinear, PrunedLinear, PrunedLinear]:
-    return block.attn.qkv, block.attn.proj, block.mlp.fc2
+def _modules(encoder: Encoder) -> tuple[PrunedLinear, PrunedLinear, PrunedLinear]:
+    """Q, K and V (one layer, three matrices), the projection, the second MLP layer."""
+    return encoder.attn.qkv, encoder.attn.proj, encoder.mlp.fc2
 
 
-def _curvatures(encoder: Encoder, block: int) -> Layers:
-    qkv, proj, fc2 = _layers(encoder)
+def _elements(encoder: Encoder, mask: EncoderMask) -> tuple[Tensor, Tensor, Tensor]:
+    """1 for the weights of :func:`_modules` that stay."""
+    return mask.qkv, mask.proj, mask.neurons.expand_as(encoder.mlp.fc2.weight)
 
-    def of(layer: PrunedLinear, parts: int, rows: int) -> tuple[PrunedLinear, list[_Curvature]]:
-        return layer, [_Curvature(layer.in_features, layer.out_features // parts, rows) for _ in range(parts)]
 
-    return [of(qkv, 3, block), of(proj, 1, block), of(fc2, 1, fc2.out_features)]
+def _layers_of(encoder: Encoder, mask: EncoderMask | None, block: int) -> list[_CurvedLayer]:
+    modules = _modules(encoder)
+    kept = (None, None, None) if mask is None else _elements(encoder, mask)
+    shapes = ((3, block), (1, block), (1, encoder.mlp.fc2.out_features))  # matrices, and rows whose gradients are kept together
+    return [_curved_layer(*of, *shape) for *of, shape in zip(modules, kept, shapes, strict=True)]
+
+
+def _curved_layer(module: PrunedLinear, kept: Tensor | None, parts: int, rows: int) -> _CurvedLayer:
+    weight = module.weight.detach()
+    weight = weight.clone() if kept is None else weight * kept
+    found = [_Curvature(module.in_features, module.out_features // parts, rows) for _ in range(parts)]
+    return _CurvedLayer(weight, module.bias.detach().clone(), found)
 
 
 def _definite(covariance: Tensor) -> Tensor:
