@@ -299,7 +299,7 @@ def test_recovery_needs_no_labels_and_brings_the_answers_back(model, data, tmp_p
     found = imported(
         capsys, model, "--data", data, "-o", tmp_path / "r.onnx", "--block-size", 8, "--block-keep", "0.5",
         "--fine-tune-epochs", 6, "--batch-size", 8, "--seed", 1, "--weight-bits", 4, "--activation-bits", 8,
-        "--no-reconstruct", "--rounding", "nearest",
+        "--score", "magnitude", "--no-reconstruct", "--rounding", "nearest",
     )  # fmt: skip
     stages = {s["name"]: s["cosine"] for s in found["stages"]}
     assert list(stages) == ["float", "pruned", "quantised", "recovered", "integer"]
