@@ -34,7 +34,7 @@ class FineTuning(StudentTraining):
         student: PrunedViT,
         scores: PruneScores,
         quality: Callable[[Callable[[Tensor], Tensor], int | None], float],
-        features: float = 0.0,
+        features: float,
     ) -> None:
         """
         Args:

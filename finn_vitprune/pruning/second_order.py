@@ -128,8 +128,9 @@ class SecondOrder:
 def set_to_second_order(scores: PruneScores, network: PrunedViT, images: Tensor, seed: int = 0) -> SecondOrder:
     """Set scores by :class:`SecondOrder` in two steps; the second says how the rest makes up for what goes.
 
-    The curvatures are those of a network, and what goes changes it. So they are taken again where half of what goes has gone
-    and the rest has made up for it (Kurtic et al., 2022, prune gradually, too). What has gone has no weight left, costs nothing, and goes first.
+    Pruning changes the network, and with it the curvatures. The second step takes them from a network in which half of what goes has
+    gone and the rest makes up for it (Kurtic et al., 2022, prune gradually, too). Blocks and neurons that have gone have no weights
+    left there. Removing them costs nothing, so they stay first in the order.
 
     Args:
         network: in float and unpruned; images: ``[F, H, W, C]``.
@@ -172,17 +173,16 @@ def _elements(encoder: Encoder, mask: EncoderMask) -> tuple[Tensor, Tensor, Tens
 
 
 def _layers_of(encoder: Encoder, mask: EncoderMask | None, block: int) -> list[_CurvedLayer]:
-    modules = _modules(encoder)
-    kept = (None, None, None) if mask is None else _elements(encoder, mask)
+    kept = (1, 1, 1) if mask is None else _elements(encoder, mask)
     shapes = ((3, block), (1, block), (1, encoder.mlp.fc2.out_features))  # matrices, and rows whose gradients are kept together
-    return [_curved_layer(*of, *shape) for *of, shape in zip(modules, kept, shapes, strict=True)]
-
-
-def _curved_layer(module: PrunedLinear, kept: Tensor | None, parts: int, rows: int) -> _CurvedLayer:
-    weight = module.weight.detach()
-    weight = weight.clone() if kept is None else weight * kept
-    found = [_Curvature(module.in_features, module.out_features // parts, rows) for _ in range(parts)]
-    return _CurvedLayer(weight, module.bias.detach().clone(), found)
+    return [
+        _CurvedLayer(
+            module.weight.detach() * stay,
+            module.bias.detach().clone(),
+            [_Curvature(module.in_features, module.out_features // parts, rows) for _ in range(parts)],
+        )
+        for module, stay, (parts, rows) in zip(_modules(encoder), kept, shapes, strict=True)
+    ]
 
 
 def _definite(covariance: Tensor) -> Tensor:
