@@ -26,10 +26,12 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.builds.experiments import zoo
 from finn_vitprune.builds.experiments.quantisation import tables
 from finn_vitprune.ingest.check.file_run import without_activation_quantisers
+from finn_vitprune.importing import fine_tuning
 from finn_vitprune.importing.float_model import as_in_file, compare, float_network
 from finn_vitprune.importing.data import load_data
+from finn_vitprune.importing.fine_tuning import LEAST, MOST, FineTuning
 from finn_vitprune.importing.options import FineTune, ImportOptions
-from finn_vitprune.importing.workflow import Stage, cosines, import_model, loss_note
+from finn_vitprune.importing.workflow import Stage, cosines, import_model, loss_note, make_plan
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read, understand
 from finn_vitprune.export.metadata import ModelMetadata
@@ -310,13 +312,14 @@ def test_recovery_needs_no_labels_and_brings_the_answers_back(model, data, tmp_p
 
 
 @pytest.mark.parametrize(
-    "given, hold",
-    [({}, 6), ({"reconstruct": False}, 6), ({"reconstruct": False, "score": Score.FIRST_ORDER}, 3),
-     ({"reconstruct": False, "score": Score.FIRST_ORDER, "weight_bits": 4}, 6)],
+    "given, hold, score_lr",
+    [({}, 6, 0.0), ({"reconstruct": False}, 6, 0.0), ({"reconstruct": False, "score": Score.FIRST_ORDER}, 3, 1e-2),
+     ({"reconstruct": False, "score": Score.FIRST_ORDER, "weight_bits": 4}, 6, 0.0)],
 )  # fmt: skip
-def test_rates_hold_in_fine_tuning_where_weights_were_fitted_to_them(given, hold, tmp_path):
+def test_masks_stay_in_fine_tuning_where_weights_were_fitted_to_them(given, hold, score_lr, tmp_path):
     options = ImportOptions(tmp_path / "m.onnx", "digits", tmp_path / "x.onnx", fine_tune=FineTune(epochs=6), **given)
-    assert options.training(PruneConfig(8, "0.5", "0.5"), 64, 1000).student.hold_epochs == hold
+    student = options.training(PruneConfig(8, "0.5", "0.5"), 1000).student
+    assert (student.hold_epochs, student.score_lr) == (hold, score_lr)
 
 
 def test_a_stage_that_loses_much_gets_a_note_with_the_encoder_and_what_to_try(tmp_path):
@@ -373,12 +376,73 @@ def test_fine_tuning_that_makes_it_worse_is_undone(model, tmp_path):
     assert np.array_equal(*logits)
 
 
-def test_rate_and_batch_of_fine_tuning_follow_width_and_images():
+def test_batches_of_fine_tuning_follow_the_images():
     tuned = FineTune(epochs=3)
-    assert [tuned.rate_for(width) for width in (64, 384)] == [1e-3, pytest.approx(1e-3 / 6)]
     assert [tuned.batch_for(images) for images in (60, 200, 700, 20_000)] == [8, 8, 28, 64]
-    given = replace(tuned, learning_rate=0.5, batch_size=3)
-    assert (given.rate_for(384), given.batch_for(200)) == (0.5, 3)
+    assert replace(tuned, batch_size=3).batch_for(200) == 3
+
+
+def fine_tuning_of(model, folder, keep, images):
+    """Of the float network pruned by magnitude, in float, in batches of 8 images; four fifths of the images are for training."""
+    np.savez(folder / "images.npz", images=pixels(images))
+    options = ImportOptions(
+        model, f"npz:{folder}/images.npz", folder / "x.onnx", block_keep=keep, block_size=8, score=Score.MAGNITUDE, fine_tune=FineTune(1)
+    )
+    plan = make_plan(options)
+    teacher, student = (float_network(plan.vit, plan.mean, plan.std) for _ in range(2))
+    scores, data = PruneScores(plan.config, plan.prune), plan.data.data
+    scores.set_to_magnitude(teacher)
+    config = options.training(plan.prune, len(data.train_labels))
+    return FineTuning(config, data, teacher, student, scores, lambda forward, count: 0.0, 0.0)
+
+
+@pytest.mark.parametrize("factor", [1.0, 8.0])
+def test_learning_rate_follows_the_loss_and_what_steps_of_one_batch_do_for_another(factor, model, tmp_path, monkeypatch):
+    """With 8 the batches, all of noise, agree so well that the rate is the highest."""
+    monkeypatch.setattr(fine_tuning, "RATE", factor)
+    run, step = fine_tuning_of(model, tmp_path, "0.5", 20), 1e-3
+    groups, masks = run.student_optimizer.param_groups, run.scores.final_masks()
+    usual, halves = groups[0]["rate"], run.data.calibration(16).float().split(8)
+    weights = [(group["rate"], weight) for group in groups[:-1] for weight in group["params"]]
+
+    def losses():
+        return torch.stack([run._distillation(run.student(images, masks), images, None).mean() for images in halves])
+
+    before, tensors = losses(), [weight for _, weight in weights]
+    slopes = [torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True) for loss in before]
+    fell = []
+    with torch.no_grad():
+        for batch in slopes:
+            moves = [(w, step * rate * g.sign()) for (rate, w), g in zip(weights, batch) if g is not None]
+            for weight, move in moves:
+                weight -= move
+            fell.append((before - losses()) / step)
+            for weight, move in moves:
+                weight += move
+    own, others = torch.stack(fell).diagonal().mean(), torch.stack(fell).flip(0).diagonal().mean()
+    share = factor * float(others / own)
+    assert LEAST < share and (share > MOST) == (factor == 8.0)
+    expected = usual * before.mean() / own * min(share, MOST)
+    assert run.choose_rate() == pytest.approx(float(expected), rel=0.05)
+    assert groups[0]["rate"] == pytest.approx(float(expected), rel=0.05)
+    assert groups[-1]["rate"] == run.config.student.score_lr == 0
+
+
+def test_a_student_without_a_loss_keeps_the_usual_learning_rate(model, tmp_path):
+    run = fine_tuning_of(model, tmp_path, "1", 20)
+    for network in (run.student, run.distiller):
+        torch.nn.init.zeros_(network.head.weight)
+    assert run.choose_rate() == run.config.student.lr
+
+
+def test_one_batch_gives_the_least_learning_rate(model, tmp_path):
+    run = fine_tuning_of(model, tmp_path, "0.5", 10)
+    images, masks = run.data.calibration(8).float(), run.scores.final_masks()
+    loss = run._distillation(run.student(images, masks), images, None).mean()
+    weights = [(group["rate"], weight) for group in run.student_optimizer.param_groups[:-1] for weight in group["params"]]
+    slopes = torch.autograd.grad(loss, [weight for _, weight in weights], allow_unused=True)
+    own = sum(rate * float(g.abs().sum()) for (rate, _), g in zip(weights, slopes) if g is not None)
+    assert run.choose_rate() == pytest.approx(run.config.student.lr * LEAST * float(loss) / own, rel=1e-3)
 
 
 def test_each_stage_tells_how_many_held_out_images_are_done(model, tmp_path):

@@ -194,10 +194,9 @@ def whole(
 
 
 def _imported(model: Path, data: str, keep: str, score: Score, epochs: int) -> dict:
-    tuning = FineTune(epochs=epochs, batch_size=8, learning_rate=1e-4, features=1.0)
     with TemporaryDirectory() as folder:
         found = import_model(
-            ImportOptions(model, data, Path(folder) / "pruned.onnx", block_keep=keep, neuron_keep=keep, score=score, fine_tune=tuning)
+            ImportOptions(model, data, Path(folder) / "pruned.onnx", block_keep=keep, neuron_keep=keep, score=score, fine_tune=FineTune(epochs))
         )
     return {s.name: [round(s.cosine, 4), round(s.worst, 4)] for s in found.stages}
 

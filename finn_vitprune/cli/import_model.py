@@ -94,7 +94,7 @@ def command(
     ] = 0,
     learning_rate: Annotated[
         Optional[float],
-        typer.Option(parser=positive, metavar="RATE", help="Its learning rate at the height; without it 0.064 / width."),
+        typer.Option(parser=positive, metavar="RATE", help="Its learning rate at the height; without it, by the slope of the loss."),
     ] = None,
     batch_size: Annotated[
         Optional[int],

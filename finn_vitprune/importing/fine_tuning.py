@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -17,6 +18,9 @@ from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import Display
 from finn_vitprune.training.parallel import Processes
 from finn_vitprune.training.student import StudentTraining
+
+RATE, LEAST, MOST, RATE_BATCHES = 8.0, 0.08, 2.0, 8
+"""Of the learning rate: a factor and limits by trial on four networks, and the batches that tell."""
 
 
 class FineTuning(StudentTraining):
@@ -53,15 +57,55 @@ class FineTuning(StudentTraining):
         """See :meth:`StudentTraining.teacher_logits`."""
         return self.distiller(images)
 
+    def choose_rate(self) -> float:
+        """Set the learning rate by loss and slopes of the first batches at the final masks, and return it.
+
+        A step of Adam moves every weight by about the rate, whatever its slope: on its own batch it promises the rate times the
+        sum A of the slopes' sizes, on another batch the rate times P, less where batches disagree. Polyak's rate, L / A, would
+        take the loss L to 0; this one is RATE P / A of it, LEAST to MOST. Unlike a rate by width, it follows factors that are
+        folded into weights, such as LayerScale's.
+        """
+        weights = self.student_optimizer.param_groups[:-1]
+        masks, device = self.scores.final_masks(), self.processes.device
+        self.student.set_token_keep(self.tokens.final)
+        self.student.train()
+        self.distiller.eval()
+        sums = [(g["rate"], p, torch.zeros_like(p), torch.zeros_like(p)) for g in weights for p in g["params"]]
+        loss, own, batches = 0.0, 0.0, self._batches()[:RATE_BATCHES]
+        with self._watched():
+            for images, labels in self.data.epoch(batches, self.generator, self.augmentation):
+                images = images.to(device)
+                mean = self._distillation(self.student(images, masks), images, labels.to(device)).mean()
+                self.student.zero_grad(set_to_none=True)
+                mean.backward()
+                loss += float(mean.detach())
+                for rate, parameter, slopes, signs in sums:
+                    if parameter.grad is not None:
+                        slopes += parameter.grad
+                        signs += parameter.grad.sign()
+                        own += rate * float(parameter.grad.abs().sum())
+        every = sum(rate * float((slopes * signs).sum()) for rate, _, slopes, signs in sums)
+        others = (every - own) / max(1, len(batches) - 1)
+        factor = loss / own * min(MOST, max(LEAST, RATE * others / own)) if own else 1.0
+        for group in weights:
+            group["rate"] *= factor
+        return self.config.student.lr * factor
+
     def run(self, display: Display) -> None:
         """All epochs; the student is left in evaluation mode, quantised, at the final keep rates."""
-        self._outputs = {self.student: [], self.distiller: []}
-        blocks = [(network, block) for network in self._outputs if self.features for block in network.blocks]
-        with hooked(block.register_forward_hook(partial(self._keep, network)) for network, block in blocks):
+        with self._watched():
             for epoch in range(1, self.config.student.epochs + 1):
                 display.phase("fine-tuning", epoch, self.config.student.epochs)
                 self.student_epoch(display)
         self.student.eval()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """The outputs of both networks' encoders are kept, where the loss looks at them."""
+        self._outputs = {self.student: [], self.distiller: []}
+        blocks = [(network, block) for network in self._outputs if self.features for block in network.blocks]
+        with hooked(block.register_forward_hook(partial(self._keep, network)) for network, block in blocks):
+            yield
 
     def _keep(self, network: PrunedViT, block: Encoder, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         """A forward hook: the outputs of the network's encoders in this pass."""

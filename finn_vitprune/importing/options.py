@@ -19,8 +19,6 @@ from finn_vitprune.training.config import PruneSection, QuantSection, StudentSec
 
 BLOCK_SIZES = (16, 8, 4, 2)
 """Tried in this order where no block size is given."""
-RATE_TIMES_WIDTH = 0.064
-"""Of fine-tuning: 1e-3 for encoders of 64 channels."""
 BATCH, LEAST_BATCH, STEPS = 64, 8, 25
 """Images a step, at most and at least, and steps that an epoch has where there are images enough."""
 EPOCH_IMAGES = 500
@@ -29,7 +27,7 @@ EPOCH_IMAGES = 500
 
 @dataclass(frozen=True)
 class FineTune:
-    """Fine-tuning: epochs of distillation (0: none), the learning rate at its height, images a step; None: by network and images.
+    """Fine-tuning: epochs of distillation (0: none), the learning rate at its height, images a step; None: by the loss, by the images.
 
     shift, flip: augmentation. train_images: calibrate and fine-tune on a fixed, class-balanced subset of this
     size. features: weight of the squared error of the encoders' outputs beside that of the logits.
@@ -42,10 +40,6 @@ class FineTune:
     shift: int = 0
     flip: bool = False
     features: float = 1.0
-
-    def rate_for(self, width: int) -> float:
-        """The learning rate for encoders of ``width`` channels: Adam's wants to fall as 1 / width (Yang et al., 2022)."""
-        return RATE_TIMES_WIDTH / width if self.learning_rate is None else self.learning_rate
 
     def batch_for(self, images: int) -> int:
         """Images a step for so many in an epoch: BATCH, fewer where an epoch would have fewer than STEPS steps."""
@@ -168,14 +162,15 @@ class ImportOptions:
         """The score that is computed: where all stay any serves, and magnitude needs no images."""
         return self.score if prune.prunes else Score.MAGNITUDE
 
-    def training(self, prune: PruneConfig, width: int, images: int) -> TrainConfig:
-        """Fine-tuning of encoders of ``width`` channels on so many images as training has it, scores continue learning.
+    def training(self, prune: PruneConfig, images: int) -> TrainConfig:
+        """Fine-tuning on so many images as training has it; the learning rate is training's own where none is given.
 
-        Rates fall in the first half of the epochs, or are what they are where weights were fitted to them.
+        Where weights were fitted to masks, the masks stay. Elsewhere scores learn, and rates fall in the first half of the epochs.
         """
         r = self.fine_tune
         fitted = self.reconstruct or self.corrects or self.score_for(prune) is Score.SECOND_ORDER
-        hold = r.epochs if fitted else (r.epochs + 1) // 2
+        masks = {"hold_epochs": r.epochs, "score_lr": 0.0} if fitted else {"hold_epochs": (r.epochs + 1) // 2}
+        rate = {} if r.learning_rate is None else {"lr": r.learning_rate}
         return TrainConfig(
             name=self.output.stem,
             data=self.data,
@@ -195,9 +190,9 @@ class ImportOptions:
             student=StudentSection(
                 epochs=r.epochs,
                 warmup_epochs=0,
-                hold_epochs=hold,
-                lr=r.rate_for(width),
                 distill_weight=1.0,
+                **masks,
+                **rate,
             ),
         )
 

@@ -277,9 +277,10 @@ class _Work:
             return
         progress.status("fine-tuning")
         before, kept = self.stages[-1], deepcopy((self.student, self.scores))
-        config = o.training(self.plan.prune, self.plan.config.dim, len(data.train_labels))
-        progress.line(f"fine-tuning: learning rate {config.student.lr:.2g}, {config.batch_size} images a step")
+        config = o.training(self.plan.prune, len(data.train_labels))
         run = FineTuning(config, data, self.float, self.student, self.scores, self._quality, o.fine_tune.features)
+        rate = run.choose_rate() if o.fine_tune.learning_rate is None else o.fine_tune.learning_rate
+        progress.line(f"fine-tuning: learning rate {rate:.2g}, {config.batch_size} images a step")
         with Display(console, epochs, 0, run.steps_per_epoch) as display:
             run.run(display)
         self._measure("recovered")

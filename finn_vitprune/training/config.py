@@ -113,7 +113,7 @@ class TeacherSection(ConfigSection):
 class StudentSection(ConfigSection):
     """Training of the pruned quantised student (0 epochs: the teacher only).
 
-    ``score_lr`` is the learning rate of the pruning scores. The keep rate of blocks and neurons is 1 for
+    ``score_lr`` is the learning rate of the pruning scores; 0 holds them. The keep rate of blocks and neurons is 1 for
     ``warmup_epochs`` and final for the last ``hold_epochs``.
     """
 
@@ -121,7 +121,7 @@ class StudentSection(ConfigSection):
     warmup_epochs: Epochs = 4
     hold_epochs: Epochs = 25
     lr: Positive = 1e-3
-    score_lr: Positive = 1e-2
+    score_lr: Annotated[float, Field(ge=0)] = 1e-2
     weight_decay: float = 0.02
     temperature: Positive = 2.0
     distill_weight: Annotated[float, Field(ge=0, le=1)] = 0.9

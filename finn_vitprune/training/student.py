@@ -62,7 +62,7 @@ class StudentTraining(ABC):
         """What the distiller answers to ``images`` ``[B, H, W, C]`` of uint8 values."""
 
     def _student_groups(self) -> list[dict]:
-        """Matrices with weight decay; biases, tokens and scales without; scores at their own rate.
+        """Matrices with weight decay; biases, tokens and scales without; scores, last, at their own rate.
 
         The patch embedding works on raw pixels, so its weights are smaller by 255 std, and so is its rate.
         """
