@@ -291,7 +291,8 @@ def test_what_is_kept_makes_up_for_the_rest():
     wanted, before = x @ weight.T + bias, x @ (weight * kept).T + bias
     found.correct(weight, bias, kept)
     assert torch.equal(weight[kept == 0], was[kept == 0])
-    importance = gradients.square().sum(1, keepdim=True)
+    energy = gradients.square().sum(1, keepdim=True)
+    importance = 0.5 + 0.5 * energy / energy.mean()
     error = lambda outputs: float((importance * (outputs - wanted).square()).sum())
     after = x @ (weight * kept).T + bias
     assert error(after) < 0.5 * error(before)

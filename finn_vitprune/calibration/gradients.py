@@ -11,6 +11,16 @@ from finn_vitprune import progress
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 
 
+EQUAL = 0.5
+"""Share of a token's weight that does not hang on its gradients: no token counts as nothing, and the few that the output hangs on,
+the class tokens of the last encoders, do not decide alone what is fitted to a few hundred images."""
+
+
+def weights_by(energy: Tensor) -> Tensor:
+    """Weights of tokens, 1 on average over those given, by the squares of their gradients."""
+    return EQUAL + (1 - EQUAL) * energy / energy.mean().clamp(min=1e-30)
+
+
 def backward_of_projections(
     network: PrunedViT, images: Tensor, batch: int, what: str, seed: int = 0, masks: Sequence[EncoderMask] | None = None
 ) -> None:

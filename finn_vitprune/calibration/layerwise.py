@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from finn_vitprune import progress
-from finn_vitprune.calibration.gradients import backward_of_projections
+from finn_vitprune.calibration.gradients import backward_of_projections, weights_by
 from finn_vitprune.calibration.least_squares import Moments, reconstruct
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import PrunedLinear
@@ -25,8 +25,6 @@ BATCH = 16
 
 GRADIENT_BATCH = 4
 """Images whose gradients are taken at once."""
-EQUAL = 0.1
-"""Share of a token's weight that does not hang on its gradients: no token counts as nothing."""
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -44,7 +42,7 @@ class _Layer:
 def token_weights(network: PrunedViT, images: Tensor, seed: int = 0) -> dict[str, list[Tensor]]:
     """What an error of each layer's outputs does to the logits, by token: 1 on average, ``[F, tokens, 1]`` in batches of BATCH.
 
-    By the mean square of the gradients of random projections of the logits. In the last encoder only the class token counts.
+    By the mean square of the gradients of random projections of the logits. In the last encoder the class token counts most.
     """
     found: dict[str, list[Tensor]] = {name: [] for name in network.linears()}
 
@@ -53,10 +51,7 @@ def token_weights(network: PrunedViT, images: Tensor, seed: int = 0) -> dict[str
 
     with hooked(m.register_forward_hook(partial(hook, n)) for n, m in network.linears().items()):
         backward_of_projections(network, images, GRADIENT_BATCH, "gradients", seed)
-    every = {name: torch.cat(parts) for name, parts in found.items()}
-    return {
-        name: (EQUAL + (1 - EQUAL) * energy / energy.mean().clamp(min=1e-30)).split(BATCH) for name, energy in every.items()
-    }
+    return {name: weights_by(torch.cat(parts)).split(BATCH) for name, parts in found.items()}
 
 
 @torch.no_grad()

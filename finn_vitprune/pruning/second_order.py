@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from finn_vitprune import progress
-from finn_vitprune.calibration.gradients import backward_of_projections
+from finn_vitprune.calibration.gradients import backward_of_projections, weights_by
 from finn_vitprune.calibration.least_squares import Moments, damped, rows_of_one_mask, solve
 from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import PrunedLinear
@@ -30,7 +30,7 @@ LATER = 64
 class _Curvature:
     """Of one matrix: the expected Hessian as a Kronecker product, inputs by outputs (K-FAC, Martens and Grosse, 2015).
 
-    A token's inputs x ``[in]`` count as much as the gradient g ``[out]`` of its outputs is long. Of the products g g^T
+    A token's inputs x ``[in]`` count more the longer the gradient g ``[out]`` of its outputs is. Of the products g g^T
     those of one row of blocks are kept, ``[out / rows, rows, rows]``. Inputs are taken without their mean: the bias makes good for it.
     """
 
@@ -41,7 +41,7 @@ class _Curvature:
     def add(self, x: Tensor, gradient: Tensor) -> None:
         """Some tokens: ``[..., in]`` and ``[..., out]``."""
         g = gradient.reshape(-1, *self.gradients.shape[:2])
-        self.inputs.add(x, weights=g.square().sum((1, 2)))
+        self.inputs.add(x, weights=weights_by(g.square().sum((1, 2))))
         self.gradients += torch.einsum("tnr,tns->nrs", g, g).double().cpu()
 
     @property
