@@ -10,7 +10,6 @@ from torch import Tensor
 from finn_vitprune import progress
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 
-
 EQUAL = 0.5
 """Share of a token's weight that does not hang on its gradients: no token counts as nothing, and the few that the output hangs on,
 the class tokens of the last encoders, do not decide alone what is fitted to a few hundred images."""
