@@ -37,14 +37,15 @@ from finn_vitprune.calibration.ranges import choose_ranges
 from finn_vitprune.files import write_json, write_text
 from finn_vitprune.importing.float_model import configured, float_network
 from finn_vitprune.importing.options import FineTune, ImportOptions
+from finn_vitprune.importing.views import views_of
 from finn_vitprune.importing.workflow import cosines, import_model, make_plan
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.choices import Score
+from finn_vitprune.training.student import CALIBRATION_IMAGES
 
 LAST_NORM = "/backbone/layernorm/Add_1_output_0"
-IMAGES = 512
 IMAGES_OF = "by image"
 """Of a row: the cosines of all images, in integers."""
 
@@ -96,7 +97,7 @@ def methods(model: Path, data: Data, output: Output) -> None:
     options = ImportOptions(model, data, output.with_suffix(".onnx"), force=True)
     plan = make_plan(options)
     network = float_network(plan.vit, plan.mean, plan.std)
-    pixels = torch.from_numpy(plan.data.calibration(IMAGES)[0]).float()
+    pixels = torch.from_numpy(plan.data.calibration(CALIBRATION_IMAGES)[0]).float()
     held, _ = plan.data.data.test_sample(1000, 0)
     wanted, rows = _logits(network, held), _Kept(output)
     for bits in (8, 4):
@@ -129,7 +130,8 @@ def _students(network: PrunedViT, config: ViTConfig, bits: int, pixels: torch.Te
     def corrected() -> PrunedViT:
         student = of_output()
         student.quantise(True)
-        fit_layers(student, network, pixels, rounded=True)
+        views = views_of(pixels, CALIBRATION_IMAGES, flip=True)
+        fit_layers(student, network, views.images, rounded=True, sources=views.sources)
         return student
 
     yield "ranges by the squared error of the values, symmetric GELU", lambda: fresh(symmetric=True)
@@ -164,7 +166,7 @@ def pruned(
 def _imported(model: Path, data: str, keep: str, score: Score, epochs: int) -> dict:
     with TemporaryDirectory() as folder:
         options = ImportOptions(
-            model, data, Path(folder) / "pruned.onnx", block_keep=keep, neuron_keep=keep, score=score, fine_tune=FineTune(epochs)
+            model, data, Path(folder) / "pruned.onnx", block_keep=keep, neuron_keep=keep, score=score, fine_tune=FineTune(epochs, flip=True)
         )
         found, plan = import_model(options), make_plan(replace(options, force=True))
         sample = np.load(options.images)

@@ -32,9 +32,9 @@ from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.synth.resources import total
 from finn_vitprune.synth.yosys import map_many
+from finn_vitprune.training.student import CALIBRATION_IMAGES
 
 PART, FPS = "xcu250-figd2104-2L-e", 30_000
-IMAGES = 512
 
 
 def main(
@@ -63,7 +63,7 @@ def main(
 
 def _frozen(plan: ImportPlan, symmetric: bool) -> PrunedViT:
     network = float_network(plan.vit, plan.mean, plan.std)
-    pixels = torch.from_numpy(plan.data.calibration(IMAGES)[0]).float()
+    pixels = torch.from_numpy(plan.data.calibration(CALIBRATION_IMAGES)[0]).float()
     student = configured(network, plan.config)
     _set_lowest(student, symmetric)
     student.calibrate(pixels)

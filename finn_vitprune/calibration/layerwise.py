@@ -16,10 +16,8 @@ from finn_vitprune.models.evaluate import hooked
 from finn_vitprune.models.layers import PrunedLinear
 from finn_vitprune.models.vit import Encoder, EncoderMask, PrunedViT
 
-IMAGES = 256
-"""Images that layers are fitted on, at most."""
 JUDGED = 4
-"""Of so many images one says how strongly the others may change a layer."""
+"""Of so many pictures one says how strongly the others may change a layer."""
 BATCH = 16
 """Images that pass a part of the network at once."""
 
@@ -57,7 +55,7 @@ def token_weights(network: PrunedViT, images: Tensor, seed: int = 0) -> dict[str
 @torch.no_grad()
 def fit_layers(
     student: PrunedViT, teacher: PrunedViT, images: Tensor, masks: Sequence[EncoderMask] | None = None,
-    rounded: bool = False, seed: int = 0,
+    rounded: bool = False, sources: Tensor | None = None, seed: int = 0,
 ) -> None:
     """Give every linear layer of ``student`` the weights and the bias with which it comes nearest to ``teacher``'s output.
 
@@ -66,11 +64,13 @@ def fit_layers(
 
     Args:
         student: in evaluation mode, pruned by ``masks``. Where its activations are quantised, its layers read codes.
-        teacher: in float and evaluation mode, with the same token drops; images: ``[F, H, W, C]``, of which IMAGES are used.
+        teacher: in float and evaluation mode, with the same token drops; images: ``[F, H, W, C]``.
         rounded: weights become codes of ``weight_bits`` whose scales are held; otherwise they are floats.
+        sources: of each image ``[F]`` the picture that it shows; None: all show others. Views of one picture fit or judge together.
     """
-    images = images[torch.linspace(0, len(images) - 1, min(IMAGES, len(images))).long()]
-    run = partial(_fit, rounded=rounded, weights=token_weights(teacher, images, seed))
+    pictures = torch.arange(len(images)) if sources is None else sources
+    judging = (pictures % JUDGED == JUDGED - 1).split(BATCH)
+    run = partial(_fit, rounded=rounded, weights=token_weights(teacher, images, seed), judging=judging)
     ours = theirs = list(images.split(BATCH))
     layer = _Layer("patch_embed", student.patch_embed, teacher.patch_embed)
     ours, theirs = run([layer], student.embed, teacher.embed, ours, theirs)
@@ -118,7 +118,7 @@ def _dropped(block: Encoder, heads: int, x: Tensor, scores: Tensor) -> Tensor:
 
 def _fit(
     layers: Sequence[_Layer], ours: Forward, theirs: Forward, x: list[Tensor], y: list[Tensor], rounded: bool,
-    weights: dict[str, Sequence[Tensor]],
+    weights: dict[str, Sequence[Tensor]], judging: Sequence[Tensor],
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Fit the layers of one part of the network in their order; what both parts give then, batch by batch."""
     wanted: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
@@ -133,11 +133,10 @@ def _fit(
         sizes, read = (layer.ours.in_features, layer.ours.out_features), []
         fitted, judged = Moments(*sizes), Moments(*sizes)
         with hooked([layer.ours.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))]):
-            for batch, target, weight in zip(x, wanted.pop(layer.name), weights[layer.name], strict=True):
+            for batch, target, weight, judges in zip(x, wanted.pop(layer.name), weights[layer.name], judging, strict=True):
                 ours(batch.to(device))
-                found, target, weight = read.pop(), target.to(device), weight.to(device)
-                held = torch.arange(len(found), device=device) % JUDGED == JUDGED - 1
-                for moments, part in ((fitted, ~held), (judged, held)):
+                found, target, weight, judges = read.pop(), target.to(device), weight.to(device), judges.to(device)
+                for moments, part in ((fitted, ~judges), (judged, judges)):
                     moments.add(found[part], target[part], weight[part])
         _set(layer, fitted, judged, rounded)
     return [ours(batch.to(device)).cpu() for batch in x], given

@@ -104,7 +104,9 @@ def command(
         Optional[int], typer.Option(min=10, help="Calibrate and fine-tune on so many images.")
     ] = None,
     shift: Annotated[int, typer.Option(min=0, help="Shift images by up to so many pixels in fine-tuning.")] = 0,
-    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images in fine-tuning.")] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Mirror half of the images in fine-tuning, and of the crops of few calibration images.")
+    ] = False,
     distill_features: Annotated[
         float,
         typer.Option(min=0, metavar="WEIGHT", help="Weight of the encoders' outputs beside the logits in fine-tuning; 0: logits alone."),

@@ -29,8 +29,8 @@ EPOCH_IMAGES = 500
 class FineTune:
     """Fine-tuning: epochs of distillation (0: none), the learning rate at its height, images a step; None: by the loss, by the images.
 
-    shift, flip: augmentation. train_images: calibrate and fine-tune on a fixed, class-balanced subset of this
-    size. features: weight of the squared error of the encoders' outputs beside that of the logits.
+    shift, flip: augmentation; flip is for the crops of few calibration images, too. train_images: calibrate and fine-tune on a
+    fixed, class-balanced subset of this size. features: weight of the squared error of the encoders' outputs beside that of the logits.
     """
 
     epochs: int = 0
@@ -161,6 +161,10 @@ class ImportOptions:
     def score_for(self, prune: PruneConfig) -> Score:
         """The score that is computed: where all stay any serves, and magnitude needs no images."""
         return self.score if prune.prunes else Score.MAGNITUDE
+
+    def learns(self, prune: PruneConfig) -> bool:
+        """Whether images decide on scores or weights, and not on ranges alone."""
+        return self.corrects or prune.prunes and (self.reconstruct or self.score is not Score.MAGNITUDE)
 
     def training(self, prune: PruneConfig, images: int) -> TrainConfig:
         """Fine-tuning on so many images as training has it; the learning rate is training's own where none is given.

@@ -25,6 +25,7 @@ from finn_vitprune.importing.float_model import Comparison, compare, configured,
 from finn_vitprune.importing.data import ImportData, load_data
 from finn_vitprune.importing.noise import EncoderStreams, decibels, steepest
 from finn_vitprune.importing.options import ImportOptions
+from finn_vitprune.importing.views import views_of
 from finn_vitprune.ingest.check.texts import refusal, structure_text
 from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, load
 from finn_vitprune.ingest.recognise.network import RecognisedViT
@@ -232,9 +233,10 @@ class _Work:
         self.scores = PruneScores(plan.config, plan.prune).to(self.device)
         pixels, labels = plan.data.calibration(CALIBRATION_IMAGES)
         self.pixels = torch.from_numpy(pixels).float()
+        self.views = views_of(self.pixels, CALIBRATION_IMAGES if o.learns(plan.prune) else 0, o.seed, o.fine_tune.flip)
         progress.status(f"scores: {o.score.value}")
-        given = None if labels is None else torch.from_numpy(labels)
-        correct = set_scores(self.scores, o.score_for(plan.prune), self.float, self.pixels, given, o.seed)
+        given = None if labels is None else torch.from_numpy(labels)[self.views.sources]
+        correct = set_scores(self.scores, o.score_for(plan.prune), self.float, self.views.images, given, o.seed)
         normalise(self.scores)
         self.student = self._with_drops()
         correct(self.student, self.scores.final_masks())
@@ -267,7 +269,8 @@ class _Work:
 
     def _fit(self, rounded: bool) -> None:
         """The student's layers to the float network's."""
-        fit_layers(self.student, self._with_drops(), self.pixels, self.scores.final_masks(), rounded)
+        masks, views = self.scores.final_masks(), self.views
+        fit_layers(self.student, self._with_drops(), views.images, masks, rounded, views.sources)
 
     def fine_tune(self, console: Console | None) -> None:
         """Epochs of distillation from the float network, where asked for."""
