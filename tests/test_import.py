@@ -661,7 +661,11 @@ def test_scores_are_compared_image_by_image(tmp_path):
         "0.9 magnitude": row(0.5, 0.5, 0.5), "0.9 first-order": {"integer": [0.5, 0.4]}, "0.9 second-order": row(0.4, 0.6, 0.8),
         "0.7 first-order": row(0.5, 0.4, 0.3),
     }
-    for name, content in (("methods", {}), ("pruned", {f"{name}, 3 epochs": row for name, row in rows.items()}), ("zero_point", {})):
+    rows = {f"{name}, 3 epochs": row for name, row in rows.items()}
+    rows |= {"0.9 first-order, 3 epochs, other": row(0.5, 0.5, 0.5), "0.9 second-order, 3 epochs, other": row(0.3, 0.3, 0.6)}
+    for name, content in (("methods", {}), ("pruned", rows), ("zero_point", {})):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     lines = [line for line in tables(tmp_path).splitlines() if "of 3" in line]
-    assert lines == ["| 0.9 | magnitude | +0.1000 | 0.1155 | 2 of 3 |"]
+    assert lines == [
+        "| 0.9 | magnitude, 3 epochs | +0.1000 | 0.1155 | 2 of 3 |", "| 0.9 | first-order, 3 epochs, other | -0.1000 | 0.1000 | 1 of 3 |",
+    ]

@@ -17,6 +17,7 @@ Rows that are in a file already are kept.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -202,9 +203,9 @@ def tables(folder: Path) -> str:
         "## Pruning",
         "",
         "Kept share of blocks (16 x 16) and of neurons; mean cosine, and that of the worst image in brackets, after each stage of an import",
-        "with 8-bit weights and activations that learns from the 200 photographs at its own learning rate (`recovered`). Half of a token's",
-        "weight follows its slopes, but where a row says otherwise: those rows are of an older version, whose second-order scores weighed",
-        "tokens by their slopes alone.",
+        "with 8-bit weights and activations. It prunes and fits by the 200 photographs and a crop of each, half of the crops mirrored",
+        "(`--flip`), and learns from the photographs at its own learning rate (`recovered`). Rows `without crops` are of the version before,",
+        "without `--flip`.",
         "",
     ]
     stages = list(dict.fromkeys(stage for row in pruned.values() for stage in row if stage not in ("seconds", "float", IMAGES_OF)))
@@ -232,14 +233,14 @@ def tables(folder: Path) -> str:
 
 def _image_by_image(pruned: Mapping[str, dict]) -> list[str]:
     """Second-order scores against the others on the same images: a mean alone cannot tell a tie."""
-    by_row = {tuple(name.split(",")[0].split(" ")): row[IMAGES_OF] for name, row in pruned.items() if IMAGES_OF in row}
+    by_row = {tuple(re.split(",? ", name, maxsplit=2)): row[IMAGES_OF] for name, row in pruned.items() if IMAGES_OF in row}
     cells = []
-    for (keep, other), theirs in by_row.items():
-        ours = by_row.get((keep, Score.SECOND_ORDER))
+    for (keep, other, how), theirs in by_row.items():
+        ours = by_row.get((keep, Score.SECOND_ORDER, how))
         if ours and other != Score.SECOND_ORDER:
             more = np.subtract(ours, theirs)
             error = more.std(ddof=1) / len(more) ** 0.5
-            cells.append(f"| {keep} | {other} | {more.mean():+.4f} | {error:.4f} | {(more > 0).sum()} of {len(more)} |")
+            cells.append(f"| {keep} | {other}, {how} | {more.mean():+.4f} | {error:.4f} | {(more > 0).sum()} of {len(more)} |")
     if not cells:
         return []
     heads = ("| kept | second-order less | cosine, mean | standard error | better on |", "|--|--|--:|--:|--:|")
