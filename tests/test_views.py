@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from ingest_models import export, small_timm
+from said import Said
 
+from finn_vitprune import progress
 from finn_vitprune.calibration import layerwise
 from finn_vitprune.calibration.layerwise import fit_layers
 from finn_vitprune.importing import workflow
@@ -25,7 +27,9 @@ def ramps(count: int, height: int = 24, width: int = 16, channels: int = 3) -> t
     return (rows + columns + torch.arange(count)[:, None, None, None]).expand(-1, -1, -1, channels).contiguous()
 
 
-@pytest.mark.parametrize("images, count, copies", [(200, 512, 2), (40, 512, 12), (10, 35, 3), (256, 512, 2), (257, 512, 1), (600, 512, 1)])
+@pytest.mark.parametrize(
+    "images, count, copies", [(200, 512, 2), (40, 512, 12), (10, 35, 3), (256, 512, 2), (257, 512, 1), (600, 512, 1), (10, 0, 1)]
+)
 def test_there_are_as_many_views_as_fit_of_each_image(images, count, copies):
     views = views_of(ramps(images, 4, 4, 1), count)
     assert len(views.images) == len(views.sources) == copies * images
@@ -63,16 +67,16 @@ def test_crops_follow_the_seed_alone():
     assert not torch.equal(views_of(images, 40, seed=6).images, once.images)
 
 
-@pytest.mark.parametrize("pictures, copies", [(8, 1), (10, 3), (21, 2)])
-def test_views_of_one_picture_fit_or_judge_together(pictures, copies, monkeypatch):
-    """The moments of each side are those of the patches of its pictures, whatever their number."""
+@pytest.mark.parametrize("count, copies", [(8, 1), (10, 3), (21, 2)])
+def test_views_of_one_image_fit_or_judge_together(count, copies, monkeypatch):
+    """The moments of each side are those of its views' patches, whatever the number of images."""
     torch.manual_seed(0)
     network = PrunedViT(ViTConfig(16, 1, 8, 16, 8, 5, (EncoderShape(2, 32),))).eval()
     network.quantise(False)
     seen = []
     monkeypatch.setattr(layerwise, "_set", lambda layer, fitted, judged, rounded: seen.append((layer.name, fitted, judged)))
-    images = torch.randint(0, 256, (pictures * copies, 16, 16, 1)).float()
-    sources = torch.arange(pictures).repeat(copies)
+    images = torch.randint(0, 256, (count * copies, 16, 16, 1)).float()
+    sources = torch.arange(count).repeat(copies)
     fit_layers(network, network, images, sources=sources)
     inputs = []
     with layerwise.hooked([network.patch_embed.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))]), torch.no_grad():
@@ -93,26 +97,30 @@ def test_import_prunes_and_fits_by_images_and_crops_and_takes_ranges_from_images
     """30 images of 5 classes: 24 to calibrate with, of each 21 views; labels go with their images."""
     labels = np.arange(30) % 5
     images = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
-    np.savez(tmp_path / "images.npz", train_images=images[:24], train_labels=labels[:24], test_images=images[24:], test_labels=labels[24:])
-    given = {}
+    given, held = (images[:24], labels[:24]), (images[24:], labels[24:])
+    names = ("train_images", "train_labels", "test_images", "test_labels")
+    np.savez(tmp_path / "images.npz", **dict(zip(names, (*given, *held), strict=True)))
+    taken = {}
     for name in ("set_scores", "fit_layers", "choose_ranges", "views_of"):
         whole = getattr(workflow, name)
 
         def watched(*args, name=name, whole=whole):
-            given[name] = args
+            taken[name] = args
             return whole(*args)
 
         monkeypatch.setattr(workflow, name, watched)
-    options = ImportOptions(
-        export(small_timm(), tmp_path / "model.onnx"), f"npz:{tmp_path / 'images.npz'}", tmp_path / "out.onnx", block_keep="0.5", fine_tune=FineTune(flip=flip), seed=4
-    )
-    import_model(options)
+    model = export(small_timm(), tmp_path / "model.onnx")
+    options = ImportOptions(model, f"npz:{tmp_path / 'images.npz'}", tmp_path / "out.onnx", block_keep="0.5", fine_tune=FineTune(flip=flip), seed=4)
+    said = Said()
+    with progress.shown_by(said):
+        import_model(options)
+    assert "24 calibration images and 480 crops of them" in said
     expected = views_of(torch.from_numpy(images[:24]).float(), 512, 4, flip)
     assert len(expected.images) == 504
-    assert torch.equal(given["set_scores"][3], expected.images)
-    assert torch.equal(given["set_scores"][4], torch.from_numpy(labels[:24])[expected.sources])
-    assert torch.equal(given["fit_layers"][2], expected.images) and torch.equal(given["fit_layers"][5], expected.sources)
-    assert torch.equal(given["choose_ranges"][1], expected.images[:24])
+    assert torch.equal(taken["set_scores"][3], expected.images)
+    assert torch.equal(taken["set_scores"][4], torch.from_numpy(labels[:24])[expected.sources])
+    assert torch.equal(taken["fit_layers"][2], expected.images) and torch.equal(taken["fit_layers"][5], expected.sources)
+    assert torch.equal(taken["choose_ranges"][1], expected.images[:24])
 
 
 @pytest.mark.parametrize(

@@ -166,9 +166,8 @@ def pruned(
 
 def _imported(model: Path, data: str, keep: str, score: Score, epochs: int) -> dict:
     with TemporaryDirectory() as folder:
-        options = ImportOptions(
-            model, data, Path(folder) / "pruned.onnx", block_keep=keep, neuron_keep=keep, score=score, fine_tune=FineTune(epochs, flip=True)
-        )
+        output, tuned = Path(folder) / "pruned.onnx", FineTune(epochs, flip=True)
+        options = ImportOptions(model, data, output, block_keep=keep, neuron_keep=keep, score=score, fine_tune=tuned)
         found, plan = import_model(options), make_plan(replace(options, force=True))
         sample = np.load(options.images)
     wanted = _logits(float_network(plan.vit, plan.mean, plan.std), sample["images"])

@@ -17,7 +17,7 @@ from finn_vitprune.models.layers import PrunedLinear
 from finn_vitprune.models.vit import Encoder, EncoderMask, PrunedViT
 
 JUDGED = 4
-"""Of so many pictures one says how strongly the others may change a layer."""
+"""Of so many images one says how strongly the others may change a layer."""
 BATCH = 16
 """Images that pass a part of the network at once."""
 
@@ -66,10 +66,10 @@ def fit_layers(
         student: in evaluation mode, pruned by ``masks``. Where its activations are quantised, its layers read codes.
         teacher: in float and evaluation mode, with the same token drops; images: ``[F, H, W, C]``.
         rounded: weights become codes of ``weight_bits`` whose scales are held; otherwise they are floats.
-        sources: of each image ``[F]`` the picture that it shows; None: all show others. Views of one picture fit or judge together.
+        sources: numbers ``[F]``; what has one number are views of one image, and these fit or judge together. None: all images differ.
     """
-    pictures = torch.arange(len(images)) if sources is None else sources
-    judging = (pictures % JUDGED == JUDGED - 1).split(BATCH)
+    sources = torch.arange(len(images)) if sources is None else sources
+    judging = (sources % JUDGED == JUDGED - 1).split(BATCH)
     run = partial(_fit, rounded=rounded, weights=token_weights(teacher, images, seed), judging=judging)
     ours = theirs = list(images.split(BATCH))
     layer = _Layer("patch_embed", student.patch_embed, teacher.patch_embed)

@@ -234,6 +234,8 @@ class _Work:
         pixels, labels = plan.data.calibration(CALIBRATION_IMAGES)
         self.pixels = torch.from_numpy(pixels).float()
         self.views = views_of(self.pixels, CALIBRATION_IMAGES if o.learns(plan.prune) else 0, o.seed, o.fine_tune.flip)
+        if crops := len(self.views.images) - len(self.pixels):
+            progress.line(f"{len(self.pixels)} calibration images and {crops} crops of them")
         progress.status(f"scores: {o.score.value}")
         given = None if labels is None else torch.from_numpy(labels)[self.views.sources]
         correct = set_scores(self.scores, o.score_for(plan.prune), self.float, self.views.images, given, o.seed)
