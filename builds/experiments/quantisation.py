@@ -203,8 +203,8 @@ def tables(folder: Path) -> str:
         "",
         "Kept share of blocks (16 x 16) and of neurons; mean cosine, and that of the worst image in brackets, after each stage of an import",
         "with 8-bit weights and activations. It prunes and fits by the 200 photographs and a crop of each, half of the crops mirrored",
-        "(`--flip`), and learns from the photographs at its own learning rate (`recovered`). Rows `without crops` are of the version before,",
-        "without `--flip`.",
+        "(`--flip`), and learns from the photographs at its own learning rate (`recovered`; undone where it made the mean worse). Rows",
+        "`without crops` are of the version before, without `--flip`.",
         "",
     ]
     stages = list(dict.fromkeys(stage for row in pruned.values() for stage in row if stage not in ("seconds", "float", IMAGES_OF)))
