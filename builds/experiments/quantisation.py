@@ -194,6 +194,7 @@ def tables(folder: Path) -> str:
         "## Methods, unpruned",
         "",
         "Weights and activations in bits. Patch embedding and classifier have weights of 8 bits but where a row says otherwise.",
+        "Corrected rounding reads the photographs and a crop of each, half of the crops mirrored.",
         "",
         "| bits | method | mean | worst image |",
         "|--|--|--:|--:|",
