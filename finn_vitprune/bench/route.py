@@ -204,6 +204,16 @@ def rank_correlations(found: dict[str, RoutedUnit]) -> dict[str, float]:
     return {name: float(spearmanr(routed, values).statistic) for name, values in measures.items()}
 
 
+def _rank_table(found: dict[str, RoutedUnit]) -> TextTable:
+    """Rank correlations of all units, and apart of those with and without multipliers: multipliers of the ECP5 are slow and unregistered."""
+    without = {name: row for name, row in found.items() if not row.routed.mult18}
+    groups = {"all": found, "without multipliers": without, "with multipliers": {n: row for n, row in found.items() if n not in without}}
+    ranks = {f"{name} ({len(rows)})": rank_correlations(rows) for name, rows in groups.items() if len(rows) > 2}
+    measures = next(iter(ranks.values()))
+    rows = tuple((measure, *(f"{found[measure]:.2f}" for found in ranks.values())) for measure in measures)
+    return TextTable("Spearman's rank correlation with the routed period", ("measure", *ranks), rows)
+
+
 def page(found: dict[str, RoutedUnit], before: dict[str, RoutedUnit], command: str) -> str:
     """The table of units, and how well estimates order them."""
     columns = ["unit", "COMB", "FF", "MULT18", "EBR", *["MHz before"] * bool(before), "MHz", "ns", "ECP5, ns",
@@ -219,8 +229,7 @@ def page(found: dict[str, RoutedUnit], before: dict[str, RoutedUnit], command: s
         ))  # fmt: skip
     tables = [TextTable("Units", tuple(columns), tuple(rows))]
     if len(found) > 2:
-        ranks = tuple((name, f"{value:.2f}") for name, value in rank_correlations(found).items())
-        tables.append(TextTable("Rank correlation with the routed period", ("measure", f"Spearman, {len(found)} units"), ranks))
+        tables.append(_rank_table(found))
     return to_markdown(f"{TITLE} ({yosys_version()}, nextpnr {program()[1]})", TEXT.format(command=command), tables)
 
 

@@ -30,6 +30,9 @@ class CountedModel:
     note: str = ""
 
 
+INDEX_BITS = "Index bits are counted for pruned matrices. A build counts all matrix units, with an end-of-column bit a block."
+
+
 @dataclass(frozen=True)
 class TimmPruning:
     """How a timm model is to be pruned.
@@ -85,4 +88,4 @@ def of_timm(name: str, pruning: TimmPruning, as_reference: bool = False) -> Coun
         formula = formulas.planned(config, prune, removed)
         count = count_model(*pruned_by_score(config, prune, removed), prune.block_size)
     drops = dict.fromkeys(pruning.drop_at, float(Fraction(pruning.token_keep)))
-    return CountedModel(name, prune.block_size, float(Fraction(prune.block_keep)), drops, formula, count)
+    return CountedModel(name, prune.block_size, float(Fraction(prune.block_keep)), drops, formula, count, "" if as_reference else INDEX_BITS)

@@ -75,7 +75,7 @@ def _model(s: Summary) -> TextTable:
     )
     drops = ", ".join(f"{rate:g} in encoder {i}" for i, rate in sorted(m.token_keep.items())) or "none"
     note = (
-        f"Blocks of {m.block_size}x{m.block_size}, {percent(m.block_keep)} kept, {m.index_bits:,} index bits. "
+        f"Blocks of {m.block_size}x{m.block_size}, {percent(m.block_keep)} kept, {m.index_bits:,} index bits in all matrix units. "
         f"Token keep rates: {drops}."
     )
     return TextTable("Model", ("", "before", "after", "ratio"), rows, f"{m.name}. {note}", ("", *(COUNTED,) * 3))

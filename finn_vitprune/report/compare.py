@@ -43,7 +43,7 @@ def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[TextTable
         row("operations after pruning", "model", lambda s: s.model.macs_pruned, absent="not told apart"),
         row("operations performed (last encoder: class token alone)", "model", lambda s: s.model.macs),
         row("parameters", "model", lambda s: s.model.params),
-        row("block index bits", "model", lambda s: s.model.index_bits),
+        row("index bits of all matrix units", "model", lambda s: s.model.index_bits),
         row("weight memory (bits)", "model", _weight_bits),
         row("tokens, sum over encoders (MLP)", "model", lambda s: sum(t.mlp for t in s.model.tokens)),
         row("live heads", "model", lambda s: sum(s.model.heads)),
