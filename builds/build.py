@@ -16,7 +16,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune import __version__, finn_setup
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, all_steps, run_builder
 from finn_vitprune.builds.folder import BuildFolder
-from finn_vitprune.builds.folding_file import check_folding_file
+from finn_vitprune.builds.folding_file import check_folding_file, read_folding_file
 from finn_vitprune.builds.images import check_images
 from finn_vitprune.builds.networks import check_network, flat_hardware
 from finn_vitprune.builds.record import build_in, file_option, is_foreign, step_name
@@ -140,8 +140,8 @@ def _config(options: BuildOptions) -> dict[str, object]:
         "start_step": options.start_step, "stop_step": options.stop_step,
     }
     config.update({k: v for k, v in given.items() if v is not None})
-    if options.folding is not None and not options.folding.is_file():
-        raise UserError(f"folding file {options.folding} does not exist")
+    if options.folding is not None:
+        read_folding_file(options.folding)
     if options.estimate_only:
         names = set(map(step_name, config["steps"]))
         config["stop_step"] = next((step for step in ESTIMATE_STEPS if step in names), ESTIMATE_STEPS[-1])

@@ -72,7 +72,7 @@ def read_folding_file(path: Path) -> dict[str, dict]:
     """
     config = read_json(path, "folding file")
     if not isinstance(config, dict) or not all(isinstance(entry, dict) for entry in config.values()):
-        raise UserError(f'folding file {path} must hold an object of attributes for each node, for example {{"VitAdd_rtl_0": {{"SIMD": 4}}}}')
+        raise UserError(f'folding file {path}: must hold an object of attributes for each node, for example {{"VitAdd_rtl_0": {{"SIMD": 4}}}}')
     for attribute, pairs in config.get(DEFAULTS, {}).items():
         kinds = pairs[1::2] if isinstance(pairs, list) else []
         lone_all = "all" not in kinds or len(pairs) == 2
@@ -99,11 +99,7 @@ def _check(config: dict[str, dict], model: ModelWrapper, part: Part) -> None:
             getCustomOp(node).verify_node()
     check_slrs(model)
     others = config.keys() - ops.keys() - units.keys() - {DEFAULTS}
-    own = {op.onnx_node.op_type for found in ({name: [op] for name, op in ops.items()} | units).values() for op in found}
-    strangers = _op_types(config) - own
-    between = {name: op for name, op in _ops(model.transform(InsertStreams())).items() if inserted(op)} if others or strangers else {}
-    if strangers := sorted(strangers - {op.onnx_node.op_type for op in between.values()}):
-        raise UserError(f"{DEFAULTS} names {strangers[0]}, and the model has no such op; use {', '.join(sorted(own))}, or all")
+    between = {name: op for name, op in _ops(model.transform(InsertStreams())).items() if inserted(op)} if others else {}
     for name in sorted(others):
         if name not in between:
             kinds = sorted({op.rpartition("_")[0] for op in ops})
@@ -120,17 +116,11 @@ def _ops(model: ModelWrapper) -> dict[str, VitOp]:
     return {name: op for name, op in ops.items() if isinstance(op, VitOp)}
 
 
-def _op_types(config: dict[str, dict]) -> set[str]:
-    """The op types that the defaults of the file name."""
-    named = (kinds for pairs in config.get(DEFAULTS, {}).values() for kinds in pairs[1::2] if kinds != "all")
-    return {kind for kinds in named for kind in ([kinds] if isinstance(kinds, str) else kinds)}
-
-
 def _entries(config: dict[str, dict], name: str, op: VitOp) -> Iterator[tuple[str, object]]:
     """What the file sets of a node, in FINN's order: defaults of its op type first."""
     for attribute, pairs in config.get(DEFAULTS, {}).items():
         for value, kinds in zip(pairs[::2], pairs[1::2]):
-            if kinds == "all" or op.onnx_node.op_type in ([kinds] if isinstance(kinds, str) else kinds):
+            if kinds == "all" or op.onnx_node.op_type in kinds:
                 yield attribute, value
     yield from config.get(name, {}).items()
 
