@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -349,8 +350,9 @@ def fake_build(monkeypatch, write=None):
 
 def test_build_passes_every_option_on(tmp_path, monkeypatch, capsys):
     calls = fake_build(monkeypatch, {})
-    for name in ("m.onnx", "c.yaml", "f.json", "i.npz"):
+    for name in ("c.yaml", "f.json", "i.npz"):
         (tmp_path / name).touch()
+    shutil.copy(EXAMPLE / "deit_digits.onnx", tmp_path / "m.onnx")
     parts = tmp_path / "p.json"
     parts.write_text(json.dumps({"xcmine": {"LUT": 1, "FF": 2, "DSP": 3, "BRAM36": 4, "URAM": 5}}))
     line = f"build m.onnx -o out --fpga-part xcmine --part-resources {parts} --config c.yaml --clk-ns 4 --jobs 1 "

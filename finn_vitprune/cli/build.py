@@ -85,12 +85,16 @@ def command(
     """
     from finn_vitprune.cli.files import need_file
     from finn_vitprune.cli.terminal import progress_lines
+    from finn_vitprune.graph.reading import need_qonnx
     from finn_vitprune.synth.budget import Budget
     from finn_vitprune.synth.parts import get_part
 
     models, room = _reserved(reserve or ())
     for path in (model, folding, images, part_resources, *models):
         need_file(path)
+    for path in (model, *models):
+        if path is not None:
+            need_qonnx(path)
     config_path = None if config is None else config_file(config, ConfigKind.BUILD)
     part = None if fpga_part is None else get_part(fpga_part, part_resources).with_shell(shell).name
 

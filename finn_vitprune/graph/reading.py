@@ -44,7 +44,14 @@ def read_qonnx(path: Path) -> ModelProto:
     Raises:
         UserError: as :func:`read_model`, or it is not QONNX; the text has the command that makes it so.
     """
-    model = read_model(path)
+    model = need_qonnx(path)
+    load_weights(model, path)
+    return model
+
+
+def need_qonnx(path: Path) -> ModelProto:
+    """The parsed file, without its external data, of a network that can be built; errors are those of :func:`read_qonnx`."""
+    model = read_proto(path)
     if (kind := Kind.of(node.op_type for node in model.graph.node)) is not Kind.QONNX:
         command = f"finn-vitprune import {shlex.quote(str(path))} --data DATA -o {shlex.quote(f'{path.stem}_qonnx.onnx')}"
         raise UserError(f"{path} is a {kind.value} network, and QONNX is needed: import it first, `{command}`")
