@@ -38,9 +38,10 @@ def command(
     from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.jobs import on_cluster
     from finn_vitprune.errors import UserError
-    from finn_vitprune.files import write_text
+    from finn_vitprune.files import alone_with, output_path, write_text
     from finn_vitprune.training import sweep as sweeps
 
+    output_path(output)
     source = config_file(sweep, ConfigKind.SWEEP)
     content = sweeps.load_sweep(source)
     names = [r.name for r in content.rows]
@@ -54,13 +55,15 @@ def command(
     ]
     beside = output if source in bundled(ConfigKind.SWEEP).values() else source.parent  # nothing is written into the package
     file = sweeps.SweepResults(json_file or beside / "results.json")
-    file.describe(content)
 
     def tables() -> None:
         write_text(file.path.with_name("RESULTS.md"), sweeps.markdown(file.content))
 
-    with progress_lines(), on_cluster(scheduler):
-        sweeps.run(chosen, file, jobs, tables)
-    tables()
+    with alone_with(file.path, "sweep"):
+        file = sweeps.SweepResults(file.path)
+        file.describe(content)
+        with progress_lines(), on_cluster(scheduler):
+            sweeps.run(chosen, file, jobs, tables)
+        tables()
     if not answer({"file": str(file.path), "sweep": content.name, **file.content[content.name]}):
         typer.echo(f"{len(chosen)} results are in {file.path}")
