@@ -42,7 +42,7 @@ FOLDS = {
 def two_matrices(seed: int, fold: str = "one bank each") -> tuple[ModelWrapper, np.ndarray]:
     """x INT4 [1, 4, n] times W [n, n], then that times V [n, n]; and W V."""
     folds = FOLDS[fold]
-    side = max(f.get("block", SIDE) for f in folds)
+    side = max(SIDE, *(f.get("block", 0) for f in folds))
     rng = np.random.default_rng(seed)
     weights = rng.integers(-8, 8, (2, side, side))
     if folds[0].get("loaded"):
@@ -194,6 +194,7 @@ def check_refusals(d: Loadable) -> None:
     """What is cut off, damaged or for another design opens nothing, and the port says why."""
     words = d.words[0]
     n = len(words)
+    k = 5 + int(np.flatnonzero(np.diff(words[5:-1].astype(np.int64)))[0])  # a data word that is not the next one
     refused = {
         load_port.LOADING: [words[: n - 1], words[: n // 2], words[:0], np.delete(words, 9), np.delete(words, n - 2)],
         load_port.WRONG_DESIGN: [
@@ -201,7 +202,7 @@ def check_refusals(d: Loadable) -> None:
         ] + [np.delete(words, i) for i in range(4)],
         load_port.WRONG_CHECKSUM: [
             words ^ flip for flip in (_flip(n, i, bit) for i, bit in ((4, 0), (7, 31), (n - 2, 5), (n - 1, 0), (n - 1, 31)))
-        ] + [np.concatenate([words[:6], words[5:-2], words[-1:]]), np.concatenate([words[:5], [words[6], words[5]], words[7:]])],
+        ] + [np.concatenate([words[: k + 1], words[k:-2], words[-1:]]), np.concatenate([words[:k], words[[k + 1, k]], words[k + 2 :]])],
     }  # fmt: skip
     for state, cases in refused.items():
         for case in cases:
@@ -243,7 +244,7 @@ def check_reload(d: Loadable, waits: Sequence[int] = (0, 37, 90, 151, 260, 333))
     """Loads between frames, of the first contents, the second, and the first again: each frame is of those that were loaded when it
     entered, and none comes too late or too early.
     """
-    frames = d.frames(12, seed=3)
+    frames = d.frames(16, seed=3)
     wanted = [frames @ d.products[i] for i in (0, 1, 0)]
     counts = []
     for i, after in enumerate(waits):

@@ -74,6 +74,7 @@ MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 63, (
     )),
     SelfCheck("halves", _halves),
     _matrix("loaded, dsp48e2", matrix.Case(keep=0.6, more={"mac_style": "dsp48e2", "loaded": 1})),
+    replace(_matrix("loaded again", matrix.LOADED_AGAIN), more=matrix.check_other_program),
     _ultra("words of 96 bits: three parts in four places"),
     _ultra("two banks"),
     _ultra("one weight a cycle: a word of less than 32 bits"),
