@@ -45,12 +45,7 @@ def elaborate(top: str, sources: Sequence[Path | str], macros: Sequence[str] = (
     Raises:
         ValueError: a source does not parse.
     """
-    driver = Driver()
-    driver.addStandardArgs()
-    files = " ".join(f'"{source}"' for source in sources)
-    read = driver.parseCommandLine(f"slang {files} --top {top} {' '.join(f'-D{macro}' for macro in macros)}")
-    if not (read and driver.processOptions() and driver.parseAllSources()):
-        raise ValueError(f"{top}: slang does not read its sources")
+    driver = _read(sources, macros, f"--top {top}")
     compilation = driver.createCompilation()
     found = list(compilation.getAllDiagnostics())
     compilation.freeze()
@@ -60,6 +55,26 @@ def elaborate(top: str, sources: Sequence[Path | str], macros: Sequence[str] = (
     (symbol,) = compilation.getRoot().topInstances
     names = frozenset(instance.definition.name for instance in _instances(symbol))
     return Elaborated(symbol, tuple(errors), names, (driver, compilation))
+
+
+def declared(sources: Sequence[Path | str], macros: Sequence[str] = ()) -> frozenset[str]:
+    """The modules that are in these files for a reader that defines ``macros``.
+
+    Raises:
+        ValueError: a source does not parse.
+    """
+    driver = _read(sources, macros)
+    compilation = driver.createCompilation()
+    return frozenset(symbol.name for symbol in compilation.getDefinitions())
+
+
+def _read(sources: Sequence[Path | str], macros: Sequence[str], options: str = "") -> Driver:
+    driver = Driver()
+    driver.addStandardArgs()
+    files, defines = " ".join(f'"{source}"' for source in sources), " ".join(f"-D{macro}" for macro in macros)
+    if not (driver.parseCommandLine(f"slang {files} {defines} {options}") and driver.processOptions() and driver.parseAllSources()):
+        raise ValueError(f"slang does not read {sources[-1]} and what it is made of")
+    return driver
 
 
 def _is_error(driver: Driver, found: Diagnostic) -> bool:

@@ -66,19 +66,18 @@ def reload(
 
     Args:
         contents: of the networks, as files of :meth:`.Contents.write`.
-        images: uint8 ``[F, H, W, C]``, every one of other logits in each network, so that no frame is of two.
+        images: uint8 ``[F, H, W, C]``; one that has the same logits in two networks tells nothing.
         logits: ``[F, classes]`` of these images in each network.
         stimulus: pauses and stalls.
 
     Raises:
-        AssertionError: a standstill, beats too many, a breach of the stream or bus protocol, or fewer frames than those that came in.
+        AssertionError: a standstill, beats too many, a breach of the stream or bus protocol, or too few images.
     """
-    assert all((a != b).any(axis=1).all() for i, a in enumerate(logits) for b in logits[:i]), "an image has the same logits in two networks"
-    design = StitchedDesign.load(BuildFolder(build_dir).stitched)
+    design = StitchedDesign.load(BuildFolder(build_dir.resolve()).stitched)
     simulated = in_one_piece(design)
     order = [*range(len(contents)), 0]
     words = [Contents.other(file, design.folder).words for file in contents]
-    pace = design.silent_cycles  # no frame is slower
+    pace = design.silent_cycles  # about the interval of frames
     (port,) = design.loads
     steps = [bus.load(words[order[0]])]
     for network in order[1:]:

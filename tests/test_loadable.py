@@ -149,6 +149,7 @@ def test_a_design_is_loaded_again_while_images_flow(folder, of, names, request, 
         files.append(tmp_path / f"{name}.bin")
         contents_of(models[name][0], build_dir)[0].write(files[-1])
     wanted = [logits(models[name][0], images) for name in names]
+    assert (wanted[0] != wanted[1]).any(axis=1).all(), "an image has the same logits in both"
     for stimulus in RELOADED:
         found = reload(build_dir, files, images, wanted, stimulus)
         assert not found.mismatches and all(found.frames), (stimulus, found)
