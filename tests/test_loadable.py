@@ -38,7 +38,7 @@ DROPPING = {
     "some": {"seed": 9, "keep": "0.4", "token_keep": "0.7"}, "elsewhere": {"seed": 3, "drop_at": (1, 2)},
 }
 """Networks of 10 tokens that drop them in other encoders, or other ones, or none."""
-SMALL = {"first": {"seed": 11, "keep": "0.4", "token_keep": "0.5"}, "second": {"seed": 12, "keep": "0.8", "token_keep": "0.75"}}
+SMALL = {"first": {"seed": 11, "keep": "0.5", "token_keep": "0.5"}, "second": {"seed": 12, "keep": "0.75", "token_keep": "0.75"}}
 """Networks of one encoder and 5 tokens, with other blocks, programs and numbers of tokens."""
 
 
@@ -91,7 +91,7 @@ def roomy(dropping, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
     """Two small networks and their images."""
-    return saved(tmp_path_factory.mktemp("small"), SMALL, dim=16, heads=2, depth=1, drop_at=(1,), bias=0.5)
+    return saved(tmp_path_factory.mktemp("small"), SMALL, depth=1, drop_at=(1,), bias=0.5)
 
 
 @pytest.fixture(scope="module")
