@@ -13,12 +13,10 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from conftest import PART
-from pyslang import Bag, SourceManager
-from pyslang.ast import Compilation, InstanceSymbol
-from pyslang.parsing import PreprocessorOptions
-from pyslang.syntax import SyntaxTree
+from pyslang.ast import InstanceSymbol
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
+from tests.elaborated import READERS, Elaborated, elaborate
 from vivado_mock import Call, Netlist, ScriptError, run_script
 
 from finn_vitprune.builds.build import EXPORT_STEPS, BuildOptions, _with_export, build
@@ -100,22 +98,15 @@ def sources(folder: Path) -> list[Path]:
     return [folder / name for name in (folder / "sources.f").read_text().split()]
 
 
-def elaborated(folder: Path) -> tuple[InstanceSymbol, list]:
-    """The top by slang, and its errors; ``SYNTHESIS`` is defined, as Vivado does (UG901, Verilog Macros)."""
-    preprocessor = PreprocessorOptions()
-    preprocessor.predefines = ["SYNTHESIS"]
-    options, manager, found = Bag([preprocessor]), SourceManager(), Compilation()
-    for path in sources(folder):
-        found.addSyntaxTree(SyntaxTree.fromFile(str(path), manager, options))
-    errors = [complaint for complaint in found.getAllDiagnostics() if complaint.isError()]
-    (top,) = found.getRoot().topInstances
-    return top, errors
+def elaborated(folder: Path, reader: str = "synthesis") -> Elaborated:
+    """The exported design by slang, as Vivado's synthesis reads it, or its simulator."""
+    return elaborate(TOP, sources(folder), READERS[reader])
 
 
 def netlist(folder: Path) -> Netlist:
-    top, _ = elaborated(folder)
-    cells = [member.name for member in top.body if isinstance(member, InstanceSymbol)]
-    return Netlist(tuple(cells), tuple(port.name for port in top.body.portList))
+    found = elaborated(folder)
+    cells = [member.name for member in found.top.body if isinstance(member, InstanceSymbol)]
+    return Netlist(tuple(cells), tuple(port.name for port in found.top.body.portList))
 
 
 def simulator(folder: Path) -> Simulator:
@@ -194,8 +185,10 @@ def test_verilator_and_slang_accept_the_sources_alone(divided_folder, tmp_path):
     folder = shutil.copytree(divided_folder, tmp_path / "v")
     warnings = [f"-Wno-{name}" for name in SILENT]
     toolchain.run_verilator(["--lint-only", "-Wall", *warnings, "-f", "sources.f", "--top-module", TOP], folder)
-    top, errors = elaborated(folder)
-    assert top.name == TOP and {(str(error.code), *error.args) for error in errors} == {("DiagCode(UnknownModule)", "DSP48E2")}
+    for reader in ("synthesis", "simulators"):
+        found = elaborated(folder, reader)
+        wrong = {error.text for error in found.errors if (error.code, error.args) != ("DiagCode(UnknownModule)", ("DSP48E2",))}
+        assert found.top.name == TOP and not wrong, (reader, wrong)
 
 
 def test_lint_finds_a_source_that_is_missing(folder):

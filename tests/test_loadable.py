@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
+from tests.reloads import golden_logits, reload
 from tests.sampling import sampled
 from tests.vit_models import random_vit
 
@@ -20,8 +21,8 @@ from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.errors import UserError
-from finn_vitprune.execute import golden
 from finn_vitprune.report.summary import Summary
+from finn_vitprune.sim import Stimulus
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.loadable import check_same_memories
 from finn_vitprune.transforms.lower import lower
@@ -37,6 +38,12 @@ DROPPING = {
     "some": {"seed": 9, "keep": "0.4", "token_keep": "0.7"}, "elsewhere": {"seed": 3, "drop_at": (1, 2)},
 }
 """Networks of 10 tokens that drop them in other encoders, or other ones, or none."""
+SMALL = {"first": {"seed": 11, "keep": "0.5", "token_keep": "0.5"}, "second": {"seed": 12, "keep": "0.75", "token_keep": "0.75"}}
+"""Networks of one encoder and 5 tokens, with other blocks, programs and numbers of tokens."""
+
+
+RELOADED = (Stimulus(seed=31), Stimulus(seed=32, pause=0.3, stall=0.3, burst=9), Stimulus(seed=33, stall=0.6, burst=90))
+"""Traffic beside loads; in the last one images are still inside when the next network comes."""
 
 
 def saved(folder: Path, networks: dict[str, dict], **common) -> dict[str, tuple[Path, np.ndarray]]:
@@ -81,11 +88,25 @@ def roomy(dropping, tmp_path_factory) -> Path:
     ))
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
+    """Two small networks and their images."""
+    return saved(tmp_path_factory.mktemp("small"), SMALL, depth=1, drop_at=(1,), bias=0.5)
+
+
+@pytest.fixture(scope="module")
+def pipeline(small, tmp_path_factory) -> Path:
+    """A pipeline made for both: each unit has its own hardware, each matrix unit a single program, which it reads ahead."""
+    settings = BuildSettings(reserve=(small["second"][0],), synth="none", max_images=2, stalled_images=1, traced_images=1)
+    return build(BuildOptions(
+        model=small["first"][0], output_dir=tmp_path_factory.mktemp("pipeline") / "b", fpga_part=PART, target_fps=100_000,
+        settings=settings,
+    ))
+
+
 def logits(model: Path, images: np.ndarray) -> np.ndarray:
     """Of the hardware graph."""
-    hardware = lower(ModelWrapper(str(model))).model
-    found = golden.run(hardware, {hardware.graph.input[0].name: images})[hardware.graph.output[0].name]
-    return found.reshape(len(images), -1)
+    return golden_logits(lower(ModelWrapper(str(model))).model, images)
 
 
 def test_the_design_is_verified_with_its_own_network(design):
@@ -114,6 +135,24 @@ def test_another_network_gives_its_own_logits_bit_for_bit(design, networks, name
     expected = logits(model, images)
     assert np.array_equal(found, expected)
     assert not np.array_equal(expected, logits(networks["built"][0], images)), "the networks differ"
+
+
+@pytest.mark.parametrize("folder, of, names", [
+    ("pipeline", "small", ("first", "second")), ("design", "networks", ("built", "reserved")),
+])  # fmt: skip
+def test_a_design_is_loaded_again_while_images_flow(folder, of, names, request, tmp_path):
+    """The first network, the second, the first again: nothing of a network is left in the next one, and none begins too early."""
+    build_dir, models = request.getfixturevalue(folder), request.getfixturevalue(of)
+    images = np.tile(models[names[0]][1], (2, 1, 1, 1))
+    files = []
+    for name in names:
+        files.append(tmp_path / f"{name}.bin")
+        contents_of(models[name][0], build_dir)[0].write(files[-1])
+    wanted = [logits(models[name][0], images) for name in names]
+    assert (wanted[0] != wanted[1]).any(axis=1).all(), "an image has the same logits in both"
+    for stimulus in RELOADED:
+        found = reload(build_dir, files, images, wanted, stimulus)
+        assert not found.mismatches and all(found.frames), (stimulus, found)
 
 
 @pytest.mark.whole

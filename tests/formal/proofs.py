@@ -472,3 +472,12 @@ LARGE = (
     replace(_resized(DROP, "", STEADY=0), name="vp_token_drop, with pauses", cycles=34, reach=30, never=()),
 )
 """More sizes and properties of the same."""
+
+_SPARE_WORD = Fault("vp_credit_fifo", ".DEPTH(DEPTH + 1)", ".DEPTH(DEPTH)", "")
+NO_FAULTS = (
+    (CREDIT_FIFO, _SPARE_WORD),
+    (_resized(CREDIT_FIFO, ", 2 places", DEPTH=2), _SPARE_WORD),
+    (_resized(CREDIT_FIFO, ", 3 places", DEPTH=3), _SPARE_WORD),
+    (_resized(CREDIT_FIFO, ", block RAM", STYLE='"block"', SHOWS=2), _SPARE_WORD),
+)
+"""Changes under which a contract still holds, for all time: mutants that no test can find."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.formal.proofs import BLOCKS, QUICK
+from tests.formal.proofs import BLOCKS, NO_FAULTS, QUICK
 from tests.formal.prover import Fault, Proof, ProverError, check, covers
 from tests.sampling import spread
 
@@ -42,6 +42,13 @@ def test_broken_block_is_refuted(proof, fault, tmp_path):
     assert outcome.violated is not None, f"{fault} went unnoticed"
     assert outcome.violated.endswith(fault.breaks)
     assert outcome.trace.stat().st_size > 0
+
+
+@pytest.mark.parametrize("proof,fault", NO_FAULTS, ids=[p.name for p, _ in NO_FAULTS])
+def test_change_that_is_no_fault_keeps_the_contract(proof, fault, tmp_path):
+    """What ``tests/mutation/equivalent.json`` says of it."""
+    outcome = check(proof, tmp_path, fault)
+    assert outcome.violated is None, f"{outcome.violated} fails in cycle {outcome.cycle}: {outcome.trace}"
 
 
 def test_case_that_is_not_reached_is_named(tmp_path):

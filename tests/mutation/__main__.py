@@ -48,7 +48,7 @@ def _survivors(unit: Unit, options: argparse.Namespace) -> list[dict]:
     known = _known(path, head["code"])
     done: dict[str, dict] = {}
     counted = 0
-    for mutant, entry in _judged(sample(unit.name, strata, options.seed), known, options.jobs):
+    for mutant, entry in _judged(sample(unit, strata, options.seed), known, options.jobs):
         entry = _explained(mutant, entry)
         done[mutant.id] = entry
         counted += entry["outcome"] != "invalid"

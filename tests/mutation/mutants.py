@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_source
 from finn_vitprune.sim import toolchain
-from tests.mutation.operators import Fault, faults, tokens
+from tests.mutation.operators import WRITTEN, Fault, faults, tokens, written
 from tests.mutation.quick import translate
 from tests.mutation.self_check import SelfCheck, Unit
 from tests.mutation.units import UNITS
@@ -24,6 +24,8 @@ from tests.mutation.units import UNITS
 REASONS = Path(__file__).parent / "equivalent.json"
 SHARED = re.compile(r"\b(ENCODERS|SEVERAL)\b")
 """In a file that encoders share."""
+EACH = 4
+"""Mutants of a file that a unit's sample must have, where there are so many."""
 OF_A_FRAME = re.compile(r"\b(ENCODERS|SEVERAL|encoder\w*|tags\w*|known|shape)\b")
 """In a line about which encoder's a frame is."""
 
@@ -85,6 +87,8 @@ def mutants_of(unit: Unit) -> dict[str, list[Mutant]]:
             mutant = Mutant(unit.name, name, number, fault)
             if not unit.encoders or over_engines(name, mutant.source):
                 found[fault.operator].append(mutant)
+    for number, (name, before, after) in enumerate(unit.written, 1):
+        found[WRITTEN].append(Mutant(unit.name, name, number, written(rtl_source(name).read_text(), before, after)))
     return dict(sorted(found.items()))
 
 
@@ -94,14 +98,19 @@ def over_engines(file: str, line: str) -> bool:
     return path.parent.name == "engine" or bool(SHARED.search(path.read_text()) and OF_A_FRAME.search(line))
 
 
-def sample(unit: str, strata: Mapping[str, Sequence[Mutant]], seed: int) -> Iterator[Mutant]:
-    """All mutants of a unit in random order, operators in turn."""
+def sample(unit: Unit, strata: Mapping[str, Sequence[Mutant]], seed: int) -> Iterator[Mutant]:
+    """All mutants of a unit: those by hand, :data:`EACH` of every file that its sample must have, then the others. Drawn ones are in
+    random order, operators in turn.
+    """
     columns = [
-        random.Random(f"{seed} {unit} {operator}").sample(list(mutants), len(mutants))
+        random.Random(f"{seed} {unit.name} {operator}").sample(list(mutants), len(mutants))
         for operator, mutants in strata.items()
+        if operator != WRITTEN
     ]
-    for row in zip_longest(*columns):
-        yield from (m for m in row if m is not None)
+    drawn = [m for row in zip_longest(*columns) for m in row if m is not None]
+    first = [*strata.get(WRITTEN, ()), *(m for file in unit.also for m in islice((m for m in drawn if m.file == file), EACH))]
+    yield from first
+    yield from (m for m in drawn if m not in first)
 
 
 def code_digests(unit: Unit) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Faults of SystemVerilog text: every site where one of six operators applies, from slang's syntax tree.
+"""Faults of SystemVerilog text: every site where one of six operators applies, from slang's syntax tree, and faults by hand.
 
 Sites are in what runs: assignments, procedural statements and connections of instances. What only shapes
 the elaborated design (parameters, ports, declared ranges, conditions and loops of generate blocks, headers of
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pyslang.syntax import SyntaxNode, SyntaxTree
 
+WRITTEN = "written"
 OPERATORS = {
     "compare": "a comparison is off by one",
     "handshake": "a handshake or control signal is negated",
@@ -20,6 +21,7 @@ OPERATORS = {
     "sign": "a sum becomes a difference or the reverse, or a number loses its sign",
     "index": "an index is off by one",
     "stuck": "a select or condition is stuck at 0 or 1",
+    WRITTEN: "a change that is written by hand",
 }
 
 HANDSHAKE = frozenset(
@@ -77,6 +79,19 @@ def faults(text: str) -> list[Fault]:
         column = start - (text.rfind("\n", 0, start) + 1) + 1
         found.append(Fault(operator, start, end, line, column, text[start:end], after))
     return sorted(found, key=lambda f: (f.start, f.end, f.operator, f.after))
+
+
+def written(text: str, before: str, after: str) -> Fault:
+    """A fault by hand, at the one place of ``text`` that reads ``before``.
+
+    Raises:
+        ValueError: there is no such place, or several.
+    """
+    if text.count(before) != 1:
+        raise ValueError(f"{before!r} appears {text.count(before)} times")
+    start = text.index(before)
+    line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+    return Fault(WRITTEN, start, start + len(before), line, column, before, after)
 
 
 def tokens(text: str) -> list[str]:

@@ -139,7 +139,8 @@ class Unit:
     """A unit: its top module, the size of its stored sample, the checks of its mutants (those that find most first).
 
     ``parts`` are further modules that belong to it, not below its top. ``encoders``: mutants are only over what engines brought
-    (:func:`tests.mutation.mutants.over_engines`).
+    (:func:`tests.mutation.mutants.over_engines`). ``also`` are files of which some mutants are judged whatever is drawn, ``written``
+    mutants by hand: file, text, and what that becomes.
     """
 
     name: str
@@ -148,6 +149,8 @@ class Unit:
     checks: tuple[SelfCheck, ...]
     parts: tuple[str, ...] = ()
     encoders: bool = False
+    also: tuple[str, ...] = ()
+    written: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from finn_vitprune.custom_ops import rtl_sources
 from tests.formal.proofs import BLOCKS, DROPS, LARGE
 from tests.mutation import counts, mutants
 from tests.mutation.__main__ import RESULTS, result_file
-from tests.mutation.operators import OPERATORS, faults, tokens
+from tests.mutation.operators import OPERATORS, WRITTEN, faults, tokens, written
 from tests.mutation.units import UNITS, token_drop
 
+MODELS = {"vp_dsp48e2_model.sv", "vp_mac_model.sv"}
+"""Files of simulations alone."""
 PAGE = Path(__file__).parents[2] / "docs" / "proof.md"
 
 SOURCE = """
@@ -60,11 +63,16 @@ def test_operators_fit_every_site_and_no_other():
 def test_sample_takes_operators_in_turn(name):
     strata = mutants.mutants_of(UNITS[name])
     assert set(strata) <= set(OPERATORS) and sum(len(m) for m in strata.values()) > UNITS[name].sample
-    once, again = (list(islice(mutants.sample(name, strata, 1), 20)) for _ in range(2))
+    unit = UNITS[name]
+    once, again = (list(islice(mutants.sample(unit, strata, 1), 20)) for _ in range(2))
     assert once == again
-    first = list(islice(mutants.sample(name, strata, 2), len(strata)))
-    assert [m.fault.operator for m in first] == list(strata)
-    assert len({m.id for m in mutants.sample(name, strata, 1)}) == sum(len(m) for m in strata.values())
+    drawn = {operator: found for operator, found in strata.items() if operator != WRITTEN}
+    first = list(islice(mutants.sample(replace(unit, also=()), drawn, 2), len(drawn)))
+    assert [m.fault.operator for m in first] == list(drawn)
+    every = list(mutants.sample(unit, strata, 1))
+    assert len({m.id for m in every}) == len(every) == sum(len(m) for m in strata.values())
+    sampled = every[: unit.sample]
+    assert {m.file for m in sampled} >= set(unit.also) and set(strata.get(WRITTEN, ())) <= set(sampled)
 
 
 ALWAYS = ("token drop", "attention", "LayerNorm", "load", "engine", "FIFO", "fork", "crossing", "switch", "token mean")
@@ -77,7 +85,7 @@ ALWAYS = ("token drop", "attention", "LayerNorm", "load", "engine", "FIFO", "for
 )
 def test_a_mutant_is_caught(name):
     """The first of the stored sample that compiles and is not equivalent for a written reason."""
-    drawn = mutants.sample(name, mutants.mutants_of(UNITS[name]), 1)
+    drawn = mutants.sample(UNITS[name], mutants.mutants_of(UNITS[name]), 1)
     verdicts = (mutants.judge(m) for m in drawn if not mutants.reason(m))
     first = next(v for v in verdicts if v.outcome != "invalid")
     assert first.outcome == "caught", first
@@ -93,6 +101,21 @@ def test_stored_sample_holds(name):
     digests = mutants.code_digests(UNITS[name])
     changed = [file for file, digest in digests.items() if record["code"].get(file) != digest]
     assert not changed, f"{', '.join(changed)}: other code than when mutants were judged: make mutants UNIT='{name}'"
+
+
+def test_every_module_has_a_judged_mutant():
+    """Of every RTL file with code that runs, some unit's stored sample has a mutant that compiles."""
+    records = [json.loads(result_file(RESULTS, name).read_text()) for name in UNITS]
+    judged = {m["id"].split("/")[1] for record in records for m in record["mutants"] if m["outcome"] != "invalid"}
+    files = {path.name for path in rtl_sources.RTL_DIR.rglob("*.sv")} - MODELS
+    assert judged == files
+
+
+def test_a_fault_by_hand_is_at_one_place():
+    assert written(SOURCE, "N - 1", "N").apply(SOURCE).count("N - 1") == 0
+    for text in ("no such text", "sum_q"):
+        with pytest.raises(ValueError, match="appears"):
+            written(SOURCE, text, "")
 
 
 def test_the_page_says_what_is_stored():

@@ -16,6 +16,7 @@ from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.sim import SimResult, Simulator, Stimulus, beats
+from finn_vitprune.sim.contents import Contents
 from finn_vitprune.sim.loads import read_loads
 
 PART = "xczu7ev-ffvc1156-2-e"
@@ -53,15 +54,15 @@ class BuiltOp:
     ) -> SimResult:
         """Feed ``[frames, tokens, channels]`` arrays, compare with :meth:`expected` (see ``result.ok``).
 
-        ``loads`` are the words by port in place of the op's contents; with ``fill`` nothing is loaded, the memories take
-        their contents from files.
+        ``loads`` are the words by port in place of the op's contents; with ``fill`` the memories take their contents from files first,
+        and without ``loads`` nothing is loaded.
         """
         feed = {f"in{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(streams, self.op.in_streams()))}
         golden = self.expected(streams)
         assert len(golden) == len(self.op.out_streams())
         want = {f"out{i}_V": beats.pack(v, s) for i, (v, s) in enumerate(zip(golden, self.op.out_streams()))}
         limit = 4 * int(self.op.get_exp_cycles()) + 4000
-        words = {} if fill else read_loads(self.folder) if loads is None else loads
+        words = loads if loads is not None else {} if fill else read_loads(self.folder)
         return self.simulator.run(
             feed, want, data_dir=self.folder, stimulus=stimulus, idle_limit=limit, loads=words, fill=fill
         )
@@ -74,6 +75,19 @@ class Checked:
     built: BuiltOp
     interval: float
     latency: int
+
+
+def check_loaded_again(built: BuiltOp, other: tuple[str, dict, Sequence[np.ndarray]], streams: Sequence[np.ndarray]) -> None:
+    """Assert that of the contents of ``other``, which are there first, nothing is left when those of ``built`` are loaded.
+
+    Args:
+        other: op type, attributes and initialisers of a unit with the same RTL.
+    """
+    op, _, keep = generate_op(*other)
+    assert op.wrapper_text() == built.op.wrapper_text()
+    Contents.load(Path(keep.name)).fill(built.folder)
+    result = built.run(streams, loads=read_loads(built.folder), fill=True)
+    assert result.ok, (result.deadlock, result.mismatches, result.violations)
 
 
 def build_op(

@@ -1,4 +1,4 @@
-"""A small design whose memories are loaded: two matrix units in a row, x INT4 to x W V, stitched with load port and end."""
+"""A small design that is loaded, its weights or all its contents: two matrix units in a row, x INT4 to x W V, load port and end."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from finn.transformation.fpgadataflow.prepare_ip import PrepareIP
 from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune import load_port
 from finn_vitprune.builds.stitch import StitchedDesign, stitch
@@ -21,7 +22,8 @@ from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.sim import BusPort, Port, SimResult, Simulator, Stimulus, bus
 from finn_vitprune.sim.beats import pack, unpack
 from finn_vitprune.sim.contents import Contents
-from finn_vitprune.transforms.insert_load_port import InsertLoadPort
+from finn_vitprune.transforms.insert_load_port import InsertLoadPort, design_number
+from tests.reloads import of_loads
 from tests.rtl.helper import PART
 
 INPUT, OUTPUT, BUS = "s_axis_0", "m_axis_0", "s_axilite_0"
@@ -32,20 +34,26 @@ FOLDS = {
         {"SIMD": 8, "PE": 3, "block": 24, "in_width": 8, "out_width": 3, "mac_style": "dsp48e2"},
         {"SIMD": 3, "PE": 1, "block": 24, "in_width": 3, "out_width": 1},
     ),
+    "all contents": ({"SIMD": 4, "PE": 2, "block": 4, "in_width": 2, "out_width": 2, "ram_style": "auto", "loaded": 1},) * 2,
 }  # fmt: skip
+"""Of both units. Where all contents are loaded, each network has other kept blocks, so that the programs differ, too."""
 
 
 def two_matrices(seed: int, fold: str = "one bank each") -> tuple[ModelWrapper, np.ndarray]:
     """x INT4 [1, 4, n] times W [n, n], then that times V [n, n]; and W V."""
     folds = FOLDS[fold]
-    side = max(f.get("block", SIDE) for f in folds)
-    weights = np.random.default_rng(seed).integers(-8, 8, (2, side, side))
+    side = max(SIDE, *(f.get("block", 0) for f in folds))
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(-8, 8, (2, side, side))
+    if folds[0].get("loaded"):
+        block = folds[0]["block"]
+        weights *= np.kron(rng.random((2, side // block, side // block)) < 0.6, np.ones((block, block), int))
     types = [("INT4", "INT16"), ("INT16", "INT32")]
     nodes = [
         make_node(
-            "BlockSparseMVAU_rtl", [x, f"w{i}", "bias"], [y], name=f"BlockSparseMVAU_rtl_{i}", requant=0, ram_style="ultra",
+            "BlockSparseMVAU_rtl", [x, f"w{i}", "bias"], [y], name=f"BlockSparseMVAU_rtl_{i}", requant=0,
             inputDataType=types[i][0], weightDataType="INT4", outputDataType=types[i][1],
-            **{"tokens": 4, "MW": side, "MH": side, "block": 8, **folds[i]},
+            **{"tokens": 4, "MW": side, "MH": side, "block": 8, "ram_style": "ultra", **folds[i]},
         )
         for i, (x, y) in enumerate([("x", "y"), ("y", "z")])
     ]
@@ -114,15 +122,32 @@ class Loadable:
 def loadable(fold: str = "one bank each") -> Loadable:
     """The design with two contents, not compiled."""
     keep = tempfile.TemporaryDirectory(prefix="vitprune-load-")
-    stitched, products = [], []
-    for i in range(2):
-        model, product = two_matrices(7 + i, fold)
-        model = model.transform(InsertLoadPort()).transform(PrepareIP(PART, 5.0))
-        stitched.append(stitch(model, Path(keep.name) / f"stitched_{i}"))
-        products.append(product)
+    models, products = zip(*(two_matrices(7 + i, fold) for i in range(2)))
+    number = None
+    if FOLDS[fold][0].get("loaded"):  # programs too, so that the networks have other numbers, but one design
+        _made_for_all(models)
+        number = design_number(models[0])
+    stitched = [
+        stitch(model.transform(InsertLoadPort(number)).transform(PrepareIP(PART, 5.0)), Path(keep.name) / f"stitched_{i}")
+        for i, model in enumerate(models)
+    ]
+    texts = [{path.name: path.read_text() for path in design.folder.glob("*.v")} for design in stitched]
+    assert texts[0] == texts[1]
     contents = tuple(Contents.load(design.folder) for design in stitched)
     assert contents[0].design == contents[1].design and not np.array_equal(contents[0].data, contents[1].data)
-    return Loadable(stitched[0], contents, tuple(products), keep)
+    return Loadable(stitched[0], contents, products, keep)
+
+
+def _made_for_all(models: Sequence[ModelWrapper]) -> None:
+    """Every unit has room for what that unit is loaded with in any of ``models``."""
+    networks = [[getCustomOp(node) for node in model.graph.node] for model in models]
+    for model, ops in zip(models, networks):
+        for op in ops:
+            op.fit(model)
+    for ops in networks:
+        for others in networks:
+            for op, other in zip(ops, others, strict=True):
+                op.widen(other)
 
 
 # --- what a load must hold: each raises AssertionError ---
@@ -169,6 +194,7 @@ def check_refusals(d: Loadable) -> None:
     """What is cut off, damaged or for another design opens nothing, and the port says why."""
     words = d.words[0]
     n = len(words)
+    k = 5 + int(np.flatnonzero(np.diff(words[5:-1].astype(np.int64)))[0])  # a data word that is not the next one
     refused = {
         load_port.LOADING: [words[: n - 1], words[: n // 2], words[:0], np.delete(words, 9), np.delete(words, n - 2)],
         load_port.WRONG_DESIGN: [
@@ -176,7 +202,7 @@ def check_refusals(d: Loadable) -> None:
         ] + [np.delete(words, i) for i in range(4)],
         load_port.WRONG_CHECKSUM: [
             words ^ flip for flip in (_flip(n, i, bit) for i, bit in ((4, 0), (7, 31), (n - 2, 5), (n - 1, 0), (n - 1, 31)))
-        ] + [np.concatenate([words[:6], words[5:-2], words[-1:]]), np.concatenate([words[:5], [words[6], words[5]], words[7:]])],
+        ] + [np.concatenate([words[: k + 1], words[k:-2], words[-1:]]), np.concatenate([words[:k], words[[k + 1, k]], words[k + 2 :]])],
     }  # fmt: skip
     for state, cases in refused.items():
         for case in cases:
@@ -215,19 +241,22 @@ def check_registers(d: Loadable) -> None:
 
 
 def check_reload(d: Loadable, waits: Sequence[int] = (0, 37, 90, 151, 260, 333)) -> None:
-    """A load between frames: each frame is of the first contents or of the second, and none comes too late or too early."""
-    frames = d.frames(9, seed=3)
-    one, other = (frames @ product for product in d.products)
-    changes = set()
+    """Loads between frames, of the first contents, the second, and the first again: each frame is of those that were loaded when it
+    entered, and none comes too late or too early.
+    """
+    frames = d.frames(16, seed=3)
+    wanted = [frames @ d.products[i] for i in (0, 1, 0)]
+    counts = []
     for i, after in enumerate(waits):
-        stimulus = Stimulus(seed=20 + i, pause=0.15 * (i % 3), stall=0.2 * (i % 2), load_first=False)
-        result = d.run([bus.load(d.words[0]), bus.wait(after + 1), bus.load(d.words[1])], frames, stimulus, product=1)
+        stimulus = Stimulus(seed=20 + i, pause=0.15 * (i % 3), stall=(0.0, 0.2, 0.8)[i % 3], load_first=False)
+        first, second = d.words
+        steps = [bus.load(first), bus.wait(after + 1), bus.load(second), bus.wait(after + 60), bus.load(first)]
+        result = d.run(steps, frames, stimulus)
         assert result.deadlock is None and not result.violations and not result.extra_beats[OUTPUT]
-        found = d.results(result)
-        change = next((k for k in range(len(frames)) if not np.array_equal(found[k], one[k])), len(frames))
-        assert np.array_equal(found[change:], other[change:]), (after, change)
-        changes.add(change)
-    assert len(changes) > 2 and max(changes) > 1, changes
+        found = of_loads(d.results(result), wanted)
+        assert not found.mismatches, (after, found)
+        counts.append(found.frames)
+    assert len({count[0] for count in counts}) > 2 and all(map(any, zip(*counts))), counts
 
 
 def _flip(n: int, place: int, bit: int) -> np.ndarray:

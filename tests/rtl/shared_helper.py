@@ -63,6 +63,11 @@ class BuiltShared:
         """The same after a load of ``words``, those of the unit's memories or others."""
         return self._run(frames, Stimulus(), loads={CHAIN: words})
 
+    def loaded_again(self, frames: Sequence[Frame], before: Contents) -> SimResult:
+        """The same after ``before`` was there, contents of another network."""
+        before.fill(self.folder)
+        return self._run(frames, Stimulus(), loads=read_loads(self.folder), fill=True)
+
     def filled(self, frames: Sequence[Frame], stimulus: Stimulus = Stimulus()) -> SimResult:
         """The same with memories that are filled from files."""
         Contents.load(self.folder).fill(self.folder)

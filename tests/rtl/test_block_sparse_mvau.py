@@ -18,7 +18,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.sim import SimulationError, Stimulus
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.synth.yosys import synth_node
-from tests.rtl.helper import PATTERNS, PART, build_node, build_op, check_op, random_stream
+from tests.rtl.helper import PATTERNS, PART, build_node, build_op, check_loaded_again, check_op, random_stream
 from tests.rtl.shared_helper import Use, build_shared, check_shared, generate_shared
 from tests.sampling import sampled, spread
 
@@ -134,6 +134,21 @@ CASES = {
     "two tokens at once, frames of two tokens": Case(tokens=2, out_width=16),
     "biases wider than accumulators": Case(x="INT2", w="INT2", mw=8, shift=12, in_width=4),
 }
+
+
+LOADED_AGAIN = Case(
+    mask=[[1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 1]], more={"mac_style": "dsp48e2", "loaded": 1},
+)  # fmt: skip
+
+
+def check_other_program(built) -> None:
+    """Of the program and the weights of a mask that has as many blocks in every column nothing is left after a load."""
+    other = replace(LOADED_AGAIN, mask=np.roll(LOADED_AGAIN.mask, 1, 0), seed=9)
+    check_loaded_again(built, (OP, other.attributes(), other.initialisers()), [LOADED_AGAIN.stream()])
+
+
+def test_a_loaded_unit_is_loaded_again():
+    check_other_program(build_op(OP, LOADED_AGAIN.attributes(), LOADED_AGAIN.initialisers()))
 
 
 BODY_CASES = {

@@ -56,7 +56,7 @@ def test_the_host_s_routine_loads_a_design(design):
     said, port = [], SimulatedPort(design)
     load_port.load(port, design.design.folder, tell=said.append)
     assert port.read(load_port.STATUS) == load_port.OPEN and design.run(port.steps, design.frames(2)).ok
-    assert said == ["loading BlockSparseMVAU_rtl_0 weights", "loading BlockSparseMVAU_rtl_1 weights"]
+    assert said == [f"loading {region.unit} {region.memory}" for region in design.contents[0].regions]
 
 
 def test_finn_s_overlay_loads_through_its_partition(design):
@@ -75,7 +75,8 @@ def test_the_host_s_routine_says_what_is_wrong(design, tmp_path):
     with pytest.raises(load_port.LoadError, match=r"these contents are for another design \(0 of \d+ data words taken, design 0x"):
         load_port.load(port, tmp_path)
     port.steps = [load_design.begin(), load_design.put(Contents.load(design.design.folder).words[:5])]
-    assert load_port.loading(port, design.design.folder) == "loading BlockSparseMVAU_rtl_0 weights"
-    port.steps.append(load_design.put(np.zeros(design.contents[0].regions[0].size - 1, np.uint32)))
-    assert load_port.loading(port, design.design.folder) == "loading BlockSparseMVAU_rtl_1 weights"
+    first, second, *_ = design.contents[0].regions
+    assert load_port.loading(port, design.design.folder) == f"loading {first.unit} {first.memory}"
+    port.steps.append(load_design.put(np.zeros(first.size - 1, np.uint32)))
+    assert load_port.loading(port, design.design.folder) == f"loading {second.unit} {second.memory}"
     assert load_port.loading(SimulatedPort(design), design.design.folder) == "nothing is loaded"

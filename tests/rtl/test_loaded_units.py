@@ -167,12 +167,13 @@ def test_one_unit_serves_networks_of_other_sizes(name):
     assert len({op.wrapper_text() for op, _, _ in units}) == 1
     assert len({tuple(op.loaded_regions()) for op, _, _ in units}) == 1
     simulator = simulator_of(units[0][0])
-    for (op, _, keep), uses in zip(units, all_uses):
+    contents = [Contents.load(Path(keep.name)) for _, _, keep in units]
+    for (op, _, keep), uses, before in zip(units, all_uses, reversed(contents)):
         built = BuiltShared(op, tuple(uses), simulator, Path(keep.name), keep)
         drawn = [built.draw(e, seed) for seed in range(3) for e in range(len(uses))]
-        for stimulus in (Stimulus(), *PATTERNS[:2]):
-            result = built.run(drawn, stimulus)
-            assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.violations}"
+        results = [*(built.run(drawn, stimulus) for stimulus in (Stimulus(), *PATTERNS[:2])), built.loaded_again(drawn, before)]
+        for result in results:
+            assert result.ok, f"{result.deadlock}, {result.mismatches}, {result.violations}"
 
 
 @pytest.mark.parametrize("name", NETWORKS)

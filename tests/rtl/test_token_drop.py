@@ -1,19 +1,16 @@
 """VitTokenDrop: exact for every choice of tokens, and as fast for one image as for another."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.sampling import sampled, spread
-from tests.rtl.helper import PART, PATTERNS, assert_ok, build_node, build_op, check_op, generate_op
+from tests.rtl import helper
+from tests.rtl.helper import PART, PATTERNS, assert_ok, build_node, build_op, check_op
 
 from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus
-from finn_vitprune.sim.beats import pack
-from finn_vitprune.sim.contents import Contents
-from finn_vitprune.sim.loads import read_loads
 from finn_vitprune.synth.yosys import synth_node
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
@@ -197,14 +194,8 @@ def check_loaded_again(built):
     """Another network than the one that is there is loaded: what was made ready for the one before is forgotten."""
     own = {name: built.op.get_nodeattr(name) for name in ("tokens", "channels", "SIMD", "k", "mult", "shift", "ranking", "least", "scoreDataType")}
     tokens, k, _ = own["least"]
-    before, _, keep = generate_op("VitTokenDrop", own | {"tokens": tokens, "k": k, "loaded": 1})
-    assert before.wrapper_text() == built.op.wrapper_text()
-    Contents.load(Path(keep.name)).fill(built.folder)
     streams = [codes(3, own["tokens"], own["channels"]), attention_scores(3, own["tokens"], built.op.folding().heads)]
-    feed = {f"in{i}_V": pack(v, s) for i, (v, s) in enumerate(zip(streams, built.op.in_streams()))}
-    want = {"out0_V": pack(built.expected(streams)[0], built.op.out_streams()[0])}
-    result = built.simulator.run(feed, want, data_dir=built.folder, loads=read_loads(built.folder), fill=True, idle_limit=20_000)
-    assert_ok(result, built, streams, Stimulus())
+    helper.check_loaded_again(built, ("VitTokenDrop", own | {"tokens": tokens, "k": k, "loaded": 1}, ()), streams)
 
 
 def check_rank(built):

@@ -26,7 +26,7 @@ module vp_engine_values #(
     );
     if (LOADED) begin : g_loaded
         (* ram_style = "distributed" *) logic [WIDTH-1:0] mem[ENCODERS];
-        always_ff @(posedge clk) if (we) mem[waddr] <= data;
+        always @(posedge clk) if (we) mem[waddr] <= data;  // no always_ff: a simulation fills mem, too
         assign value = mem[ENCODERS > 1 ? encoder : '0];
 `ifndef SYNTHESIS
         if (FILE != "") begin : g_fill

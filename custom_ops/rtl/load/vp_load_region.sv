@@ -30,7 +30,7 @@ module vp_load_region #(
             filled_q = $test$plusargs("fill") != 0;
 `endif
         end
-        always_ff @(posedge clk) begin
+        always @(posedge clk) begin  // no always_ff: initial writes filled_q, too
             if (load_in[33]) filled_q <= 1'b0;
             else if (we[BANKS-1] && waddr == ADDR_W'(DEPTH - 1)) filled_q <= 1'b1;
         end

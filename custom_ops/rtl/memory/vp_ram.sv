@@ -36,7 +36,7 @@ module vp_ram #(
     (* ram_style = STYLE *) logic [WIDTH-1:0] mem[DEPTH];
     logic [WIDTH-1:0] read_q;
 
-    always_ff @(posedge clk) begin
+    always @(posedge clk) begin  // no always_ff: a simulation fills mem, too (vp_loaded_ram)
         if (we) mem[waddr] <= wdata;
         if (re[0]) read_q <= zero ? '0 : mem[raddr];
     end

@@ -49,7 +49,7 @@ module vp_row_ram #(
 `endif
             logic [ROWS*WIDTH-1:0] out_q;
             logic [ROWS-1:0] row_1_q, row_2_q;
-            always_ff @(posedge clk) begin
+            always @(posedge clk) begin  // no always_ff: a simulation fills mem, too (vp_loaded_ram)
                 for (int unsigned i = 0; i < ROWS; i++) begin
                     if (we && wrow == ROW_W'(i)) mem[waddr[WORD_W-1:0]][i*WIDTH+:WIDTH] <= wdata;
                     row_1_q[i] <= rrow == ROW_W'(i);

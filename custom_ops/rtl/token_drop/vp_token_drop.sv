@@ -70,10 +70,8 @@ module vp_token_drop #(
     if (LOADED) begin : g_loaded
         logic [$bits(shape_t)-1:0] mem[1];
         logic known_q;
-        always_ff @(posedge clk) begin
-            if (we) mem[0] <= data;
-            known_q <= filled;
-        end
+        always @(posedge clk) if (we) mem[0] <= data;  // no always_ff: a simulation fills mem, too
+        always_ff @(posedge clk) known_q <= filled;
         assign shape = mem[0];
         assign run_n = rst_n && known_q;
 `ifndef SYNTHESIS

@@ -28,7 +28,7 @@ def _shared(name: str) -> SharedCheck:
 
 SHARED = (*map(_shared, attention.SHARED), *(loaded(_shared(name)) for name in ("three_sizes", "more_keys_at_once_than_tokens")))
 SHARED_ATTENTION = Unit("shared attention", PrunedAttention_rtl.RTL_TOP, 24, SHARED, encoders=True)
-ATTENTION = Unit("attention", PrunedAttention_rtl.RTL_TOP, 60, (
+ATTENTION = Unit("attention", PrunedAttention_rtl.RTL_TOP, 72, (
     *(_random(name) for name in (
         "three_heads", "odd_fold", "four_bits", "more_keys_than_channel_groups", "class_token_only", "one_head",
     )),
@@ -52,4 +52,4 @@ ATTENTION = Unit("attention", PrunedAttention_rtl.RTL_TOP, 60, (
               more=attention.check_late_scores),
     SelfCheck("late keys", partial(attention.inputs, attention.attributes(12, 12, 2, 8, 4, 4), 2),
               more=attention.check_late_keys),
-))
+), also=("vp_attention_reciprocal.sv", "vp_counter.sv", "vp_attention_dot.sv"))

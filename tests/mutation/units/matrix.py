@@ -54,7 +54,7 @@ SHARED = (
                 {"frames": 40, "patterns": matrix.BURSTS}),
 )
 SHARED_MATRIX = Unit("shared matrix", BlockSparseMVAU_rtl.RTL_TOP, 30, SHARED, encoders=True)
-MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 48, (
+MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 63, (
     _matrix("three lanes", matrix.Case(
         lanes=3, mw=16, mh=40, simd=2, pe=2, keep=0.8, in_width=4, out_width=4, seed=3,
     )),
@@ -74,6 +74,7 @@ MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 48, (
     )),
     SelfCheck("halves", _halves),
     _matrix("loaded, dsp48e2", matrix.Case(keep=0.6, more={"mac_style": "dsp48e2", "loaded": 1})),
+    replace(_matrix("loaded again", matrix.LOADED_AGAIN), more=matrix.check_other_program),
     _ultra("words of 96 bits: three parts in four places"),
     _ultra("two banks"),
     _ultra("one weight a cycle: a word of less than 32 bits"),
@@ -86,4 +87,4 @@ MATRIX = Unit("matrix", BlockSparseMVAU_rtl.RTL_TOP, 48, (
           ("portable", "block", 608, 2), ("dsp48e2", "ultra", 4112, 3), ("lut", "ultra", 16400, 4),
       )),
     _matrix("groups of one step", matrix.one_step("ultra", 4097)),
-))
+), also=("vp_mvau_lane.sv", "vp_mac.sv", "vp_mac_sum.sv", "vp_mac_lut.sv"))

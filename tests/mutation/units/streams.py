@@ -54,26 +54,31 @@ def _branches(kind: str) -> tuple[BranchCheck, ...]:
 
 
 STREAM_UNITS = (
-    Unit("requant", VitRequant_rtl.RTL_TOP, SAMPLE, (
+    Unit("requant", VitRequant_rtl.RTL_TOP, SAMPLE + 3, (
         *_all(test_requant.inputs, test_requant.CASES),
         SelfCheck("ties", test_requant.tie_inputs),
         SelfCheck("one beside ties", test_requant.near_tie_inputs),
         SelfCheck("last bits of multipliers", test_requant.precise_inputs),
+    ), written=(
+        ("vp_copy.sv", "copy_q <= in;", "copy_q <= copy_q;"),
+        ("vp_copy.sv", "assign out = copy_q;", "assign out = in;"),
+        ("vp_credit_fifo.sv", ".DEPTH(DEPTH + 1)", ".DEPTH(DEPTH)"),
     )),
     Unit("lookup", VitLookup_rtl.RTL_TOP, 2 * SAMPLE, (
         *_shared(test_lookup.shared, test_lookup.CASES[:1]), *_all(test_lookup.inputs, test_lookup.CASES),
         *_shared(test_lookup.shared, test_lookup.CASES[1:2]),
     )),
-    Unit("FIFO", VitFIFO_rtl.RTL_TOP, SAMPLE, _all(test_fifo.inputs, test_fifo.CASES, more=test_fifo.check_depth)),
+    Unit("FIFO", VitFIFO_rtl.RTL_TOP, SAMPLE + 4, _all(test_fifo.inputs, test_fifo.CASES, more=test_fifo.check_depth),
+         also=("vp_stream_fifo.sv",)),
     Unit("fork", VitFork_rtl.RTL_TOP, SAMPLE,
          _all(test_fork.inputs, test_fork.SHAPES, options={"patterns": test_fork.UNEVEN})),
     Unit("width converter", VitWidthConverter_rtl.RTL_TOP, SAMPLE,
          _all(test_width_converter.inputs, test_width_converter.CASES)),
     Unit("crossing", VitCrossing_rtl.RTL_TOP, SAMPLE,
          _all(test_crossing.inputs, test_crossing.CASES, more=test_crossing.check_capacity)),
-    Unit("token embed", VitTokenEmbed_rtl.RTL_TOP, SAMPLE, (
+    Unit("token embed", VitTokenEmbed_rtl.RTL_TOP, SAMPLE + 7, (
         *_all(test_token_embed.inputs, test_token_embed.SHAPES), SelfCheck("loaded", test_token_embed.loaded_inputs),
-    )),
+    ), also=("vp_row_rom.sv", "vp_choose.sv", "vp_loaded_ram.sv")),
     Unit("select", VitSelectToken_rtl.RTL_TOP, 2 * SAMPLE, (
         *_all(test_select_token.inputs, test_select_token.SHAPES),
         *_shared(test_select_token.shared, test_select_token.SHARED),

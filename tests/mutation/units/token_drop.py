@@ -28,7 +28,7 @@ def _drop(name: str, shape: tuple, *, ties: bool = False, data=None, more=None, 
     return SelfCheck(name, inputs, patterns | {"interval": not (ties or data)} | options, more)
 
 
-TOKEN_DROP = Unit("token drop", VitTokenDrop_rtl.RTL_TOP, 36, (
+TOKEN_DROP = Unit("token drop", VitTokenDrop_rtl.RTL_TOP, 38, (
     _drop("half kept", (17, 48, 4, 8, 2, "insert")),
     _drop("ties, dropped ones ranked", (11, 32, 8, 7, 3, "insert"), ties=True),
     _drop("histograms", (17, 48, 1, 12, 1, "histogram")),
@@ -59,4 +59,7 @@ TOKEN_DROP = Unit("token drop", VitTokenDrop_rtl.RTL_TOP, 36, (
     _drop("loaded, histograms", (40, 48, 4, 20, 3, "histogram"), ties=True, least=(60, 20, 3)),
     _drop("loaded, ends of the range", (6, 8, 2, 1, 3, "insert"), data=token_drop.extreme_frames, least=(6, 1, 3)),
     _drop("loaded, halves", (4, 16, 4, 1, 1, "insert"), data=token_drop.half_frames, least=(4, 1, 3)),
+), written=(
+    ("vp_token_drop_rank.sv", "!full_q[write_bank_q]", "!full_q[!write_bank_q]"),
+    ("vp_token_drop_rank.sv", "|| full_q[read_bank_q]", "|| full_q[!read_bank_q]"),
 ))
