@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim import SimResult, Simulator, Stimulus, beats
 from finn_vitprune.sim.loads import read_loads
 
@@ -173,6 +175,12 @@ def check_built(
             2, 0.02 * expected
         ), f"{built.op.onnx_node.op_type}: measured interval {steady}, get_exp_cycles says {expected}"
     return Checked(built, steady, latency)
+
+
+def formula_latency(op: VitOp) -> int:
+    """Cycles of a lone frame that comes without a pause, by :meth:`.VitOp.pass_times`."""
+    arrivals = [TokenTimes.steady(stream.tokens, stream.token_beats) for stream in op.in_streams()]
+    return math.ceil(max(times.last[-1] for times in op.pass_times(arrivals))) + 1
 
 
 def measure(built: BuiltOp, streams: Sequence[np.ndarray]) -> tuple[float, int]:
