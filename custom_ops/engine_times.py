@@ -52,7 +52,7 @@ class UnitPass:
     last: float
 
 
-class _EngineNode:
+class EngineNode:
     """A node of the hardware, and what it is in each encoder: None where no frame passes it.
 
     Args:
@@ -141,7 +141,7 @@ class EngineTimes:
         (self.entry,), (self.exit,) = ([n for n in ports if n.op_type == f"VitEngine{end}_rtl"] for end in ("Entry", "Exit"))
         self.port = getCustomOp(self.entry)
         passing = [{self.entry.output[0]: self.port.of_encoder(encoder)} for encoder in range(self.encoders)]
-        self.nodes = [_EngineNode(node, passing) for node in in_order(hardware) if node not in ports]
+        self.nodes = [EngineNode(node, passing) for node in in_order(hardware) if node not in ports]
         back = next(node for node in hardware.graph.node if self.entry.input[1] in node.output)
         self.back = getCustomOp(back).beat_cycles()
         """Cycles of a beat in the FIFO between exit and entry."""

@@ -332,7 +332,24 @@ class _Search:
         assumed, (cost, shape, found) = self.slower, self.shaped()
         if not 1 / AGREED < self.slower / assumed < AGREED:
             cost, shape, found = min((cost, shape, found), self.shaped(), key=lambda result: result[0])
-        return found and (self.recounted(found.solved, shape) or self.fastest(shape))
+        found = found and (self.recounted(found.solved, shape) or self.fastest(shape))
+        return found and self.refined(found, shape)
+
+    def cost(self, found: _Counted) -> tuple[int, int]:
+        """What is to be short, then what decides among equals."""
+        return (found.latency, found.interval) if self.latency else (found.interval, found.latency)
+
+    def refined(self, found: _Counted, shape: Shape) -> _Counted:
+        """A plan that is no worse. The foldings of ``found`` were chosen beside what stood between the units of an earlier plan; where
+        its own units leave more room, faster ones fit.
+        """
+        for _ in range(ROUNDS):
+            following = self.fastest(shape)
+            following = following and self.recounted(following.solved, shape)
+            if following is None or self.cost(following) >= self.cost(found):
+                break
+            found = following
+        return self.recounted(found.solved, shape) or found
 
     def shaped(self) -> tuple[tuple[float, float], Shape, _Counted | None]:
         """The best shape that steps lead to, with its cost (see :meth:`best`) and its plan. For a short latency, which hangs on the
@@ -345,7 +362,7 @@ class _Search:
                 tried[shape] = self.fastest(shape)
             if (found := tried[shape]) is None:
                 return math.inf, math.inf
-            return (found.latency, found.interval) if self.latency else (found.interval, found.latency)
+            return self.cost(found)
 
         shape = min(starmap(Shape, product((1.0, 1 / RATIO, RATIO), AHEAD)), key=cost) if self.latency else Shape()
         for ratio in (RATIO, math.sqrt(RATIO)) if self.latency else (RATIO,):
