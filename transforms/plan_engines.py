@@ -332,24 +332,11 @@ class _Search:
         assumed, (cost, shape, found) = self.slower, self.shaped()
         if not 1 / AGREED < self.slower / assumed < AGREED:
             cost, shape, found = min((cost, shape, found), self.shaped(), key=lambda result: result[0])
-        found = found and (self.recounted(found.solved, shape) or self.fastest(shape))
-        return found and self.refined(found, shape)
+        return found and (self.recounted(found.solved, shape) or self.fastest(shape))
 
     def cost(self, found: _Counted) -> tuple[int, int]:
         """What is to be short, then what decides among equals."""
         return (found.latency, found.interval) if self.latency else (found.interval, found.latency)
-
-    def refined(self, found: _Counted, shape: Shape) -> _Counted:
-        """A plan that is no worse. The foldings of ``found`` were chosen beside what stood between the units of an earlier plan; where
-        its own units leave more room, faster ones fit.
-        """
-        for _ in range(ROUNDS):
-            following = self.fastest(shape)
-            following = following and self.recounted(following.solved, shape)
-            if following is None or self.cost(following) >= self.cost(found):
-                break
-            found = following
-        return self.recounted(found.solved, shape) or found
 
     def shaped(self) -> tuple[tuple[float, float], Shape, _Counted | None]:
         """The best shape that steps lead to, with its cost (see :meth:`best`) and its plan. For a short latency, which hangs on the
@@ -437,14 +424,33 @@ class _Search:
         return changed
 
     def fastest(self, shape: Shape) -> _Counted | None:
-        """The plan of the shortest intervals that fits with this shape; None where there is none."""
+        """The plan of the shortest intervals that fits with this shape; None where there is none.
+
+        A plan is chosen beside what stood between the units of the one before. Where that had more of it, faster units fit, and where it had
+        less, the plan does not fit: so the base intervals between the slowest that does not and the fastest that does are halved.
+        """
+        found = last = None
+        between, low = self.between, 0
         for _ in range(ROUNDS):
-            if (solved := self.smallest(shape)) is None:
-                return None
-            found = self.counted(solved, shape)
-            if self.fits(found):
-                return found
-        return None
+            solved = self.smallest(shape)
+            if solved is None or found and not low < solved.base < found.solved.base:
+                break
+            last = self.counted(solved, shape)
+            if self.fits(last):
+                found, between = last, self.between
+                continue
+            low = solved.base
+            if found:
+                break
+        while found and low and found.solved.base - low > max(1, CLOSE * low):
+            self.between, base = between, int(math.sqrt(low * found.solved.base))
+            if (solved := self.solved(base, shape)) is not None:
+                last = self.counted(solved, shape)
+            if solved is not None and self.fits(last) and self.cost(last) < self.cost(found):
+                found, between = last, self.between
+            else:
+                low = base
+        return found if found is None or last is found else self.counted(found.solved, shape)
 
     def smallest(self, shape: Shape) -> _Solved | None:
         """The smallest base on the grid with a solution."""
