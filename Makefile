@@ -2,7 +2,7 @@
 # of it, without a sample of tests that are alike;
 # prove: all formal proofs; mutants: SEED's sample of faulty units (of UNIT alone) against their checks; sweep: units drawn
 # at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
-# (docs/proof.md), with ENGINES=1 on engines; engines: the examples on engines (docs/engines.md); route: units on a
+# (docs/proof.md), of KIND networks, engines or designs; engines: the examples on engines (docs/engines.md); route: units on a
 # Lattice ECP5, beside the results.json BEFORE (docs/timing.md); notebooks: execute them (those whose names begin with NAMES) and store
 # their outputs; docs: the site of the documentation, into build/site (docs/site/mkdocs.yml).
 # setup does nothing when nothing changed; the others call it. TORCH=cpu takes PyTorch's builds for processors, without CUDA.
@@ -54,7 +54,7 @@ sweep: setup
 	$(BIN)/python -m tests.sweep --seed $(SEED) --jobs $(JOBS)
 
 random-builds: setup
-	$(BIN)/python -m tests.random_builds --seed $(SEED) --count $(BUILDS) --jobs $(JOBS) $(if $(ENGINES),--engines)
+	$(BIN)/python -m tests.random_builds --seed $(SEED) --count $(BUILDS) --jobs $(JOBS) $(if $(KIND),--kind $(KIND))
 
 engines: setup
 	$(BIN)/python -m finn_vitprune.builds.experiments.engines -o builds/results/engines

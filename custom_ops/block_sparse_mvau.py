@@ -31,7 +31,7 @@ from finn_vitprune.sim.contents import Region
 
 LOAD_CYCLES = 4
 """From the last beat of a group's input to its first step: registers, the program's first entry."""
-DRAIN_CYCLES = 4
+DRAIN_CYCLES = 3
 """From a drain step to the beat that it makes, without reading the results and requantisation: address, lane, sum, FIFO."""
 REORDER_CYCLES, WIDEN_CYCLES = 4, 2
 """More where rows are put in order, and where beats are made wider."""

@@ -15,19 +15,23 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.base import StreamOp, VitOp
 from finn_vitprune.custom_ops.engine_ports import EnginePort
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.custom_ops.switch import VitMerge, VitSwitch
 from finn_vitprune.custom_ops.token_times import TokenTimes
+from finn_vitprune.sim.beats import Stream
 
-ENTRY_CYCLES = 4
-"""From a beat at the entry to the same one at its output: two skids; and between two frames."""
-EXIT_CYCLES = 4
+PORT_CYCLES = 2
+"""From a beat at the entry, or the exit, to the same one at its output: two skids."""
+BEGIN_CYCLES = 1
+"""More for the first beat of an image at the entry, which begins a frame once it is there."""
 TURN_CYCLES = 3
 """Cycles between the last beat of a frame at the entry and the first one of the next."""
 
 Times = dict[str, TokenTimes]
+Streams = dict[str, Stream]
+"""What passes in an encoder, by tensor."""
 
 
 @dataclass(frozen=True)
@@ -48,44 +52,67 @@ class UnitPass:
     last: float
 
 
-class _EngineNode:
-    """A node of the hardware, and what it is in each encoder."""
+class EngineNode:
+    """A node of the hardware, and what it is in each encoder: None where no frame passes it.
 
-    def __init__(self, node: NodeProto) -> None:
+    Args:
+        passing: what passes in each encoder before the node; what it gives is added.
+    """
+
+    def __init__(self, node: NodeProto, passing: Sequence[Streams]) -> None:
         self.node, self.op = node, getCustomOp(node)
-        self.by_encoder: Sequence[VitOp] | None = self.op.by_encoder() if isinstance(self.op, SharedOp) and self.op.shared else None
+        shared = self.op.by_encoder() if isinstance(self.op, SharedOp) and self.op.shared else None
+        self.by_encoder: list[VitOp | None] = []
+        for encoder, streams in enumerate(passing):
+            self.by_encoder.append(shared[encoder] if shared else self._own(encoder, streams))
+            streams |= self._outputs(encoder, streams)
         self.free = 0.0
         """When the last token of the pass before left."""
 
+    def _own(self, encoder: int, streams: Streams) -> VitOp | None:
+        """An op that is not shared: with frames of the size that comes, where it only passes them on."""
+        if (came := next((streams[name] for name in self.node.input if name in streams), None)) is None:
+            return None
+        if not isinstance(self.op, StreamOp) and not self.op.is_converter:
+            return self.op
+        node = NodeProto()
+        node.CopyFrom(self.node)
+        own = getCustomOp(node)
+        own.set_nodeattr("tokens", came.tokens)
+        own.set_nodeattr("channels", came.channels)
+        return own
+
+    def _outputs(self, encoder: int, streams: Streams) -> Streams:
+        op, own, inputs = self.op, self.by_encoder[encoder], self.node.input
+        if own is None:
+            return {}
+        if isinstance(op, VitSwitch):
+            way = op.branch(encoder)
+            return {} if way is None else {self.node.output[way]: streams[inputs[0]]}
+        if isinstance(op, VitMerge):
+            return {self.node.output[0]: streams[inputs[op.branch(encoder)]]}
+        return dict(zip(self.node.output, own.out_streams()))
+
     def pass_times(self, encoder: int, times: Times) -> Times:
         """When tokens leave in an encoder's pass, by tensor."""
-        op, inputs = self.op, self.node.input
+        op, own, inputs = self.op, self.by_encoder[encoder], self.node.input
+        if own is None:
+            return {}
         if isinstance(op, VitSwitch):
             way = op.branch(encoder)
             return {} if way is None else {self.node.output[way]: _later(times[inputs[0]], op.beat_cycles())}
         if isinstance(op, VitMerge):
             return {self.node.output[0]: _later(times[inputs[op.branch(encoder)]], op.beat_cycles())}
-        own = self.by_encoder[encoder] if self.by_encoder else op
         arrivals = [times[name] for name, _ in zip(inputs, own.in_streams()) if name in times]
         if not arrivals:
             return {}
         leaving = own.pass_times(arrivals)
-        pace = self._pace(own, arrivals, leaving)
-        found = {name: _paced(t, self.free, pace) for name, t in zip(self.node.output, leaving)}
+        found = {name: _paced(t, self.free, own.get_exp_cycles()) for name, t in zip(self.node.output, leaving)}
         if own.scores_leave_early and len(leaving) > 1:
             (main, scores), late = self.node.output[:2], found[self.node.output[0]].first[0] - leaving[0].first[0]
             found = {main: found[main], scores: _later(leaving[1], late)}
         self.free = max(t.last[-1] for t in found.values())
         return found
-
-    def _pace(self, own: VitOp, arrivals: list[TokenTimes], leaving: list[TokenTimes]) -> float:
-        """Cycles of the pass: of a frame of the unit's own tokens, else of the beats that there are."""
-        if self.by_encoder:
-            return own.get_exp_cycles()
-        streams = [*zip(own.in_streams(), arrivals), *zip(own.out_streams(), leaving)]
-        if all(stream.tokens == times.tokens for stream, times in streams):
-            return own.get_exp_cycles()
-        return max(stream.token_beats * times.tokens for stream, times in streams)
 
 
 def _later(times: TokenTimes, cycles: float) -> TokenTimes:
@@ -110,10 +137,14 @@ class EngineTimes:
 
     def __init__(self, hardware: ModelWrapper) -> None:
         self.hardware = hardware
-        self.nodes = [_EngineNode(node) for node in in_order(hardware) if not isinstance(getCustomOp(node), EnginePort)]
         ports = [node for node in hardware.graph.node if isinstance(getCustomOp(node), EnginePort)]
         (self.entry,), (self.exit,) = ([n for n in ports if n.op_type == f"VitEngine{end}_rtl"] for end in ("Entry", "Exit"))
         self.port = getCustomOp(self.entry)
+        passing = [{self.entry.output[0]: self.port.of_encoder(encoder)} for encoder in range(self.encoders)]
+        self.nodes = [EngineNode(node, passing) for node in in_order(hardware) if node not in ports]
+        back = next(node for node in hardware.graph.node if self.entry.input[1] in node.output)
+        self.back = getCustomOp(back).beat_cycles()
+        """Cycles of a beat in the FIFO between exit and entry."""
         self.entry_free = 0.0
         self.passes: list[UnitPass] = []
         """Every pass through every unit so far."""
@@ -124,8 +155,8 @@ class EngineTimes:
 
     def frame(self, encoder: int, arrivals: TokenTimes) -> TokenTimes:
         """A pass: when its tokens leave at the exit, given when they come to the entry."""
-        beats = self.port.stream.token_beats
-        entered = arrivals.served(beats, ENTRY_CYCLES, start=self.entry_free)
+        beats, begin = self.port.stream.token_beats, 0 if encoder else arrivals.first[0] + PORT_CYCLES + BEGIN_CYCLES
+        entered = arrivals.served(beats, PORT_CYCLES, start=max(begin, self.entry_free))
         self.entry_free = entered.last[-1] + TURN_CYCLES
         times: Times = {self.entry.output[0]: entered}
         for node in self.nodes:
@@ -134,13 +165,13 @@ class EngineTimes:
             if left:
                 first, last = min(t.first[0] for t in left.values()), max(t.last[-1] for t in left.values())
                 self.passes.append(UnitPass(node.node.name, encoder, first, last))
-        return _later(times[self.exit.input[0]], EXIT_CYCLES)
+        return _later(times[self.exit.input[0]], PORT_CYCLES)
 
     def batch(self, frames: int, arrivals: Callable[[int], TokenTimes]) -> list[TokenTimes]:
         """A batch of so many frames through all encoders: when the tokens of each leave."""
         there = [arrivals(i) for i in range(frames)]
         for encoder in range(self.encoders):
-            there = [self.frame(encoder, times) for times in there]
+            there = [self.frame(encoder, _later(times, self.back if encoder else 0)) for times in there]
         return there
 
 

@@ -113,9 +113,9 @@ class VitFIFO(FoldedOp, StreamOp):
         return [x.copy()]
 
     def beat_cycles(self) -> int:
-        """A write, and the registers of a read, in each part."""
+        """A write, and the registers of a read, in each part; a register alone where the beats are in two."""
         folding = self.folding()
-        return folding.parts * (1 + folding.read_latency)
+        return folding.parts * (1 + folding.read_latency) if folding.depth > 2 else 1
 
     def folding(self) -> FifoFolding:
         source = self.source

@@ -19,7 +19,9 @@ from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import WORD_BITS
 
 RSQRT_CYCLES = 36
-"""Cycles from the start of a token's reciprocal square root to that of the next one in the same root."""
+"""Cycles from the start of a token's reciprocal square root to that of the next one in the same root, which waits there."""
+MULTIPLIER_CYCLES = 5
+"""More where it comes when the root's multiplier works on the end of the token before; and from the start of one root to that of another."""
 MOST_ROOTS = 3
 LOAD_CYCLES = 8
 """Cycles in which a token's scale goes to the lanes, besides one a group."""
@@ -202,10 +204,19 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         return 47 + 2 * numerics.clog2(self.source.channels)
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
-        """A token is summed as it comes, then its scale is made, then it leaves."""
-        (times,) = inputs
-        known = TokenTimes(times.last, times.last).served(self.token_cycles, SCALE_CYCLES + numerics.clog2(self.source.simd))
-        return [TokenTimes(known.first, known.first).served(self.source.token_beats, self.leave_cycles())]
+        """A token is summed as it comes, then the root whose turn it is makes its scale, then it leaves."""
+        (times,), beats = inputs, self.source.token_beats
+        known, turn = SCALE_CYCLES + numerics.clog2(self.source.simd) + self.leave_cycles(), LOAD_CYCLES + self.groups
+        starts: list[float] = []
+        first: list[float] = []
+        for end in times.last:
+            start = max(end, starts[-1] + MULTIPLIER_CYCLES) if starts else end
+            if len(starts) >= self.roots:
+                free = starts[-self.roots] + RSQRT_CYCLES
+                start = max(start, free + MULTIPLIER_CYCLES) if start > free else free
+            starts.append(start)
+            first.append(max(start + known, first[-1] + max(beats, turn)) if first else start + known)
+        return [TokenTimes(tuple(first), tuple(t + beats - 1 for t in first))]
 
     def leave_cycles(self) -> int:
         """Cycles from the read of a beat to its results at the output: RAM, ten of a lane and the FIFO, one a further group."""

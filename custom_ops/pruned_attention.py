@@ -244,12 +244,12 @@ class PrunedAttention(SharedOp, FoldedOp):
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """Items of a query and a head pass two phases, the first once all keys are there."""
         (queries, keys), g = inputs, self.folding()
-        item = max(g.item_cycles, division_cycles(RECIP_BITS, g.recip_bits))
-        taken = queries.served(g.heads * item, KEY_CYCLES, start=keys.last[-1] + KEY_CYCLES)
-        first, last = item - 1 + g.o_latency(1), g.o_latency(g.cg)
+        pace = max(g.item_cycles, division_cycles(RECIP_BITS, g.recip_bits))
+        taken = queries.served(g.heads * pace, KEY_CYCLES, start=keys.last[-1] + KEY_CYCLES)
+        first, last = g.item_cycles - 1 + g.o_latency(1), g.item_cycles - pace + g.o_latency(g.cg)
         outputs = [TokenTimes(tuple(t + first for t in taken.first), tuple(t + last for t in taken.last))]
         if g.scores:
-            ready = taken.first[0] + item - 1 + g.score_latency(item)
+            ready = taken.first[0] + g.item_cycles - 1 + g.score_latency(pace)
             outputs.append(TokenTimes.steady(g.tokens, 1).served(1, ready))
         return outputs
 

@@ -17,6 +17,8 @@ from finn_vitprune.sim.beats import Stream
 
 MAX_TOKENS = 8192
 """More tokens could take the fused one to the end of INT16, where the unit does not saturate."""
+PASS_CYCLES = 3
+"""From a beat of a row to the same one at the output: a register, write and read of the FIFO."""
 
 
 class VitTokenDrop(FoldedOp):
@@ -152,16 +154,21 @@ class VitTokenDrop(FoldedOp):
         """
         (rows, scores), f = inputs, self.folding()
         if f.passes:
-            return super().pass_times([rows])
+            return [rows.served(f.beats, 1)]
+        kept = [0, *(round((i + 1) * (f.tokens - 1) / f.k) for i in range(f.k))]
+        stay = set(kept)
+        free = ranked = scores.last[-1] + f.ranking.cycles + PASS_CYCLES if f.drops else 0.0
+        first: list[float] = []
+        last: list[float] = []
+        for row, (head, tail) in enumerate(zip(rows.first, rows.last)):
+            first.append(max(head + PASS_CYCLES, free if row else 0.0))
+            last.append(max(tail + PASS_CYCLES, first[-1] + f.beats - 1))
+            free = max(ranked, last[-1] + 1 + (f.kept_cycles if row in stay else f.dropped_cycles) - f.beats)
+        passing = TokenTimes(tuple(first), tuple(last))
         if f.drops == 0:
-            return [rows.served(f.kept_cycles, 1)]
-        ranked = scores.last[-1] + f.ranking.cycles
-        passing = rows.at([0]).served(f.beats, 1).then(
-            rows.at(range(1, f.tokens)).served(max(f.beats, (f.kept_cycles + f.dropped_cycles) // 2), 1, start=ranked)
-        )
-        kept = passing.at([0, *(round((i + 1) * (f.tokens - 1) / f.k) for i in range(f.k))])
-        end = passing.last[-1] + f.fused_cycles
-        return [kept.then(TokenTimes((end - f.channels // f.fuse_lanes + 1,), (end,)))]
+            return [passing]
+        end = free - 1 + f.fused_cycles
+        return [passing.at(kept).then(TokenTimes((end - f.channels // f.fuse_lanes + 1,), (end,)))]
 
     def held_tokens(self) -> int:
         """Row 0 passes at once: the beats of two registers."""

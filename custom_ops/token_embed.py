@@ -52,9 +52,10 @@ class VitTokenEmbed(VitOp):
         return [np.clip(np.concatenate([rows, x], axis=-2) + positions, *int_range(bits, signed=True))]
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
-        """The prefix leaves before the first patch comes."""
-        beats, prefix = self.in_streams()[0].token_beats, self.get_nodeattr("prefix")
-        return [TokenTimes.steady(prefix, beats).then(inputs[0].served(beats, self.beat_cycles(), prefix * beats))]
+        """The prefix enters once the first patch is there, a beat a cycle, and the patches behind it."""
+        (patches,), beats, cycles = inputs, self.in_streams()[0].token_beats, self.beat_cycles()
+        there = TokenTimes((patches.first[0],) * self.get_nodeattr("prefix"), (patches.first[0],) * self.get_nodeattr("prefix"))
+        return [there.then(patches).served(beats, cycles)]
 
     def beat_cycles(self) -> int:
         """The input register, a read of the table, the sum's register, write and read of the FIFO."""

@@ -37,20 +37,19 @@ class TokenTimes:
             tuple(map(max, zip(*(s.last for s in streams), strict=True))),
         )
 
-    def served(self, beats: float, latency: float, start: float = 0.0, fill: float = 0.0) -> TokenTimes:
+    def served(self, beats: float, latency: float, start: float = 0.0) -> TokenTimes:
         """What a unit emits that takes ``beats`` cycles a token, one token after another.
 
         Args:
             beats: cycles of a token at least, in which it leaves evenly.
             latency: cycles from a beat's arrival until what it makes leaves.
             start: first cycle in which the unit is free.
-            fill: cycles that the first beat of a token waits for others of its token.
         """
         first: list[float] = []
         last: list[float] = []
         free = start
         for head, tail in zip(self.first, self.last):
-            first.append(max(head + latency + fill, free))
+            first.append(max(head + latency, free))
             last.append(max(tail + latency, first[-1] + beats - 1))
             free = last[-1] + 1
         return TokenTimes(tuple(first), tuple(last))

@@ -43,9 +43,14 @@ class VitWidthConverter(VitOp):
         return [x.copy()]
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
-        """A wider beat waits for the narrow ones that it is made of."""
-        narrow, wide = self.in_streams()[0].token_beats, self.out_streams()[0].token_beats
-        return [inputs[0].served(max(narrow, wide), self.beat_cycles(), fill=max(0, -(-narrow // wide) - 1))]
+        """A wider beat waits for the narrow ones that it is made of; of one that is taken apart the last part leaves last."""
+        gathered, parts = (self._common() // self.get_nodeattr(side) - 1 for side in ("in_simd", "out_simd"))
+        times = TokenTimes(tuple(t + gathered for t in inputs[0].first), tuple(t + parts for t in inputs[0].last))
+        return [times.served(self.out_streams()[0].token_beats, self.beat_cycles())]
+
+    def beat_cycles(self) -> int:
+        """The input register and that of the wider beats; of beats of which none divides the other, two."""
+        return 2 if self._common() in (self.get_nodeattr("in_simd"), self.get_nodeattr("out_simd")) else 3
 
     def _common(self) -> int:
         return math.lcm(self.get_nodeattr("in_simd"), self.get_nodeattr("out_simd"))

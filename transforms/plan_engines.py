@@ -334,6 +334,10 @@ class _Search:
             cost, shape, found = min((cost, shape, found), self.shaped(), key=lambda result: result[0])
         return found and (self.recounted(found.solved, shape) or self.fastest(shape))
 
+    def cost(self, found: _Counted) -> tuple[int, int]:
+        """What is to be short, then what decides among equals."""
+        return (found.latency, found.interval) if self.latency else (found.interval, found.latency)
+
     def shaped(self) -> tuple[tuple[float, float], Shape, _Counted | None]:
         """The best shape that steps lead to, with its cost (see :meth:`best`) and its plan. For a short latency, which hangs on the
         shape more than the interval does, they begin at the best of several shapes, and smaller ones follow.
@@ -345,7 +349,7 @@ class _Search:
                 tried[shape] = self.fastest(shape)
             if (found := tried[shape]) is None:
                 return math.inf, math.inf
-            return (found.latency, found.interval) if self.latency else (found.interval, found.latency)
+            return self.cost(found)
 
         shape = min(starmap(Shape, product((1.0, 1 / RATIO, RATIO), AHEAD)), key=cost) if self.latency else Shape()
         for ratio in (RATIO, math.sqrt(RATIO)) if self.latency else (RATIO,):
@@ -420,14 +424,33 @@ class _Search:
         return changed
 
     def fastest(self, shape: Shape) -> _Counted | None:
-        """The plan of the shortest intervals that fits with this shape; None where there is none."""
+        """The plan of the shortest intervals that fits with this shape; None where there is none.
+
+        A plan is chosen beside what stood between the units of the one before. Where that had more of it, faster units fit, and where it had
+        less, the plan does not fit: so the base intervals between the slowest that does not and the fastest that does are halved.
+        """
+        found = last = None
+        between, low = self.between, 0
         for _ in range(ROUNDS):
-            if (solved := self.smallest(shape)) is None:
-                return None
-            found = self.counted(solved, shape)
-            if self.fits(found):
-                return found
-        return None
+            solved = self.smallest(shape)
+            if solved is None or found and not low < solved.base < found.solved.base:
+                break
+            last = self.counted(solved, shape)
+            if self.fits(last):
+                found, between = last, self.between
+                continue
+            low = solved.base
+            if found:
+                break
+        while found and low and found.solved.base - low > max(1, CLOSE * low):
+            self.between, base = between, int(math.sqrt(low * found.solved.base))
+            if (solved := self.solved(base, shape)) is not None:
+                last = self.counted(solved, shape)
+            if solved is not None and self.fits(last) and self.cost(last) < self.cost(found):
+                found, between = last, self.between
+            else:
+                low = base
+        return found if found is None or last is found else self.counted(found.solved, shape)
 
     def smallest(self, shape: Shape) -> _Solved | None:
         """The smallest base on the grid with a solution."""

@@ -8,32 +8,36 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from finn_vitprune import jobs
-from tests.random_builds.check import Outcome, check_engines, check_seed
-from tests.random_builds.draw import draw, draw_engines
+from tests.random_builds.check import Outcome, check_seed
+from tests.random_builds.draw import DESIGNS, ENGINES, NETWORKS, Kind
 
-LEDGER, ENGINE_LEDGER = Path("builds/results/random_builds/ledger.jsonl"), Path("builds/results/engines/random_builds.jsonl")
+KINDS = {kind.name: kind for kind in (NETWORKS, ENGINES, DESIGNS)}
+LEDGERS = {
+    NETWORKS: Path("builds/results/random_builds/ledger.jsonl"), ENGINES: Path("builds/results/engines/random_builds.jsonl"),
+    DESIGNS: Path("builds/results/random_builds/designs.jsonl"),
+}  # fmt: skip
 
 
 def main() -> int:
     options = _options()
     seeds = range(options.seed, options.seed + options.count)
-    check, drawn = (check_engines, draw_engines) if options.engines else (check_seed, draw)
-    options.ledger = options.ledger or (ENGINE_LEDGER if options.engines else LEDGER)
-    known = _known(options.ledger, drawn)
+    kind = KINDS[options.kind]
+    options.ledger = options.ledger or LEDGERS[kind]
+    known = _known(options.ledger, kind)
     print(f"seeds {seeds.start} to {seeds.stop - 1}, {sum(s in known for s in seeds)} of them in {options.ledger}", flush=True)
     options.ledger.parent.mkdir(parents=True, exist_ok=True)
-    with closing(jobs.outcomes(check, (s for s in seeds if s not in known), options.jobs, _name)) as found:
+    with closing(jobs.outcomes(partial(check_seed, kind), (s for s in seeds if s not in known), options.jobs, _name)) as found:
         for finished in found:
-            outcome = finished.result or _crashed(finished.job, finished.error, drawn)
+            outcome = finished.result or _crashed(finished.job, finished.error, kind)
             known[outcome.seed] = outcome
-            print(f"seed {outcome.seed}: {outcome.outcome} ({outcome.ties} ties in {outcome.codes:,} codes, "
-                  f"{outcome.seconds} s)", flush=True)
+            print(f"seed {outcome.seed}: {outcome.outcome} ({outcome.ties} ties in {outcome.codes:,} codes, latency {outcome.latency:,} cycles, "
+                  f"{outcome.latency_error:+.1%} of the plan, interval {outcome.interval_error:+.1%}, {outcome.seconds} s)", flush=True)
             if not outcome.fault:
                 with options.ledger.open("a") as ledger:
                     ledger.write(json.dumps(asdict(outcome)) + "\n")
@@ -41,6 +45,9 @@ def main() -> int:
     kinds = Counter(o.outcome.partition(":")[0] for o in outcomes)
     print(f"{len(outcomes)} builds: {dict(kinds)}; {sum(o.ties for o in outcomes)} ties in "
           f"{sum(o.codes for o in outcomes):,} codes")
+    for what in ("latency", "interval"):
+        worst = max(outcomes, key=lambda o: abs(getattr(o, f"{what}_error")))
+        print(f"{what} against the plan: at most {getattr(worst, f'{what}_error'):+.2%} (seed {worst.seed})")
     return 1 if any(o.fault for o in outcomes) else 0
 
 
@@ -49,25 +56,25 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--engines", action="store_true", help="networks whose encoders share engines")
-    parser.add_argument("--ledger", type=Path, help=f"{LEDGER}, of engines {ENGINE_LEDGER}")
+    parser.add_argument("--kind", choices=list(KINDS), default=NETWORKS.name, help="networks; on engines; designs with everything that is drawn")
+    parser.add_argument("--ledger", type=Path, help="; ".join(f"of {kind.name} {path}" for kind, path in LEDGERS.items()))
     return parser.parse_args()
 
 
-def _known(ledger: Path, drawn: Callable[[int], object]) -> dict[int, Outcome]:
+def _known(ledger: Path, kind: Kind) -> dict[int, Outcome]:
     """The last outcome of each seed whose draw is still the same."""
     lines = ledger.read_text().splitlines() if ledger.is_file() else []
     outcomes = {o.seed: o for o in (Outcome(**json.loads(line)) for line in lines)}
-    return {seed: o for seed, o in outcomes.items() if o.drawn == _plain(seed, drawn)}
+    return {seed: o for seed, o in outcomes.items() if o.drawn == _plain(seed, kind)}
 
 
-def _plain(seed: int, drawn: Callable[[int], object]) -> dict[str, object]:
-    return json.loads(json.dumps(asdict(drawn(seed))))
+def _plain(seed: int, kind: Kind) -> dict[str, object]:
+    return json.loads(json.dumps(kind.recorded(seed)))
 
 
-def _crashed(seed: int, error: Exception, drawn: Callable[[int], object]) -> Outcome:
+def _crashed(seed: int, error: Exception, kind: Kind) -> Outcome:
     notes = "\n".join(getattr(error, "__notes__", ()))
-    return Outcome(seed, f"crashed: {type(error).__name__}: {error}\n{notes}", _plain(seed, drawn))
+    return Outcome(seed, f"crashed: {type(error).__name__}: {error}\n{notes}", _plain(seed, kind))
 
 
 def _name(seed: int) -> str:

@@ -1,8 +1,9 @@
-"""A network from a seed: shapes, widths and pruning at random, random weights, calibrated on noise, and noise images."""
+"""A network from a seed, and how it is built: shapes, widths and pruning at random, random weights, calibrated on noise; and images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -65,25 +66,84 @@ class Drawn:
         return replace(config, dim=self.dim, encoders=(shape,) * self.depth).with_token_drop(self.token_keep, self.drop_at)
 
 
+@dataclass(frozen=True)
+class DrawnDesign:
+    """A network and how it is built; what is not drawn is as it is by default.
+
+    Attributes:
+        encoders_per_engine: none is hardware for every encoder.
+        ultra: of the matrix units, the first share of which has its weights in UltraRAM, which is loaded.
+        slrs: SLRs that the nodes are dealt to, in graph order.
+        loads: "" for contents that are built in as far as they can be, "own" for a design that is loaded with its own network,
+            "another" for one that is loaded with it, with another network, and with the first one again.
+        structured: images of stripes, checks, gradients and one pixel are among the others.
+    """
+
+    network: Drawn
+    encoders_per_engine: tuple[int, ...] = ()
+    frames_in_flight: int | None = None
+    ultra: float = 0.0
+    slrs: int = 1
+    loads: str = ""
+    structured: bool = False
+
+    @property
+    def other(self) -> Drawn:
+        """The other network that it is loaded with: other weights, masks and heads, and other shares of them."""
+        own, rng = self.network, np.random.default_rng((self.network.seed, 3))
+        return replace(
+            own, seed=own.seed + OTHER_SEED, block_keep=str(rng.choice(BLOCK_KEEPS)), neuron_keep=str(rng.choice(NEURON_KEEPS)),
+            token_keep=str(rng.choice(TOKEN_KEEPS)), heads_gone=_heads_gone(rng, own.heads, own.depth),
+        )  # fmt: skip
+
+
 DEPTHS, ENGINE_DEPTHS = (1, 1, 1, 2), (2, 2, 3, 4)
 """Encoders of a network, and of one whose encoders share engines."""
+BLOCK_KEEPS, NEURON_KEEPS, TOKEN_KEEPS = ("0.2", "0.4", "0.5", "0.75", "1"), ("0.3", "0.5", "0.8", "1"), ("0.3", "0.5", "0.55", "0.8", "0.95")
+OTHER_SEED = 1_000_000
+"""Between the seed of a network and that of the other one that its design is loaded with."""
 
 
 @dataclass(frozen=True)
-class DrawnEngines:
-    """A network, the encoders of each engine, and images in flight."""
+class Kind:
+    """A kind of builds: what is drawn for a seed."""
 
-    network: Drawn
-    encoders_per_engine: tuple[int, ...]
-    frames_in_flight: int
+    name: str
+    design: Callable[[int], DrawnDesign]
+
+    def recorded(self, seed: int) -> dict[str, object]:
+        """What was drawn, for the ledger: of the design what differs from the defaults, the network alone where that is all."""
+        drawn = self.design(seed)
+        own = {f.name: value for f in fields(drawn) if (value := getattr(drawn, f.name)) != f.default}
+        return asdict(drawn.network) if own.keys() == {"network"} else own | {"network": asdict(drawn.network)}
 
 
-def draw_engines(seed: int) -> DrawnEngines:
-    """The parameters of ``seed``: a network of several encoders, one engine at least has more than one of them."""
+def draw_network(seed: int) -> DrawnDesign:
+    """A network, hardware for every encoder."""
+    return DrawnDesign(draw(seed))
+
+
+def draw_engines(seed: int) -> DrawnDesign:
+    """A network of several encoders, one engine at least has more than one of them."""
     drawn, rng = draw(seed, ENGINE_DEPTHS), np.random.default_rng((seed, 1))
     first = int(rng.integers(2, drawn.depth + 1))
     sizes = [first, *[1] * (drawn.depth - first)]
-    return DrawnEngines(drawn, tuple(int(n) for n in rng.permutation(sizes)), int(rng.integers(1, 4)))
+    return DrawnDesign(drawn, tuple(int(n) for n in rng.permutation(sizes)), int(rng.integers(1, 4)))
+
+
+def draw_design(seed: int) -> DrawnDesign:
+    """A network and everything else: encoders dealt in any way, 1 to 4 images in flight, UltraRAM, SLRs, loads, structured images."""
+    drawn, rng = draw(seed, ENGINE_DEPTHS), np.random.default_rng((seed, 2))
+    borders = np.flatnonzero(rng.random(drawn.depth - 1) < 0.5) + 1  # any composition of the depth
+    dealt = np.diff([0, *borders, drawn.depth])
+    return DrawnDesign(
+        drawn, tuple(int(n) for n in dealt) if rng.random() < 0.8 else (), int(rng.integers(1, 5)),
+        ultra=float(rng.choice([0.0, 0.5, 1.0])), slrs=int(rng.choice([1, 2, 4])), loads=str(rng.choice(["", "own", "another", "another"])),
+        structured=True,
+    )  # fmt: skip
+
+
+NETWORKS, ENGINES, DESIGNS = Kind("networks", draw_network), Kind("engines", draw_engines), Kind("designs", draw_design)
 
 
 def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:
@@ -101,18 +161,19 @@ def draw(seed: int, depths: tuple[int, ...] = DEPTHS) -> Drawn:
     prefix = one(1, 1, 2) if of_class else one(0, 1)
     tokens = side * side + prefix
     drops = tuple(i for i in range(1, depth + 1) if of_class and tokens > 3 and rng.random() < 0.8)
-    gone = tuple(
-        tuple(int(h) for h in np.flatnonzero(rng.random(heads) < 0.3)[: heads - 1]) for _ in range(depth)
-    )
+    gone = _heads_gone(rng, heads, depth)
     return Drawn(
         seed=seed, image_size=patch * side, patch_size=patch, channels=one(1, 1, 3, 4), block=block, head_dim=head_dim,
         heads=heads, dim=block * int(rng.integers(1, 17 // block + 1)), neurons=block * int(rng.integers(1, 17 // block + 1)),
         depth=depth, classes=int(rng.integers(2, 13)), prefix=prefix, pooling=pooling.value,
         norm_after_pooling=bool(not of_class and rng.integers(2)), weight_bits=one(4, 8), act_bits=one(4, 8),
-        block_keep=one("0.2", "0.4", "0.5", "0.75", "1"), neuron_keep=one("0.3", "0.5", "0.8", "1"),
-        token_keep=one("0.3", "0.5", "0.55", "0.8", "0.95"), drop_at=drops, heads_gone=gone, empty=one(0.0, 0.1, 0.4),
-        spread=one(0.0, 0.5, 1.5), bias=one(0.0, 0.1, 1.0), target_fps=one(20_000, 50_000, 200_000),
+        block_keep=one(*BLOCK_KEEPS), neuron_keep=one(*NEURON_KEEPS), token_keep=one(*TOKEN_KEEPS),
+        drop_at=drops, heads_gone=gone, empty=one(0.0, 0.1, 0.4), spread=one(0.0, 0.5, 1.5), bias=one(0.0, 0.1, 1.0), target_fps=one(20_000, 50_000, 200_000),
     )  # fmt: skip
+
+
+def _heads_gone(rng: np.random.Generator, heads: int, depth: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(int(h) for h in np.flatnonzero(rng.random(heads) < 0.3)[: heads - 1]) for _ in range(depth))
 
 
 @torch.no_grad()
@@ -133,6 +194,14 @@ def network(drawn: Drawn) -> tuple[PrunedViT, np.ndarray]:
     images[-4:-2] = images[-4:-2] // 128 * 255
     images[-2], images[-1] = 0, 255
     return freeze(cut(model.eval(), masks)), images
+
+
+def structured_images(size: int, channels: int) -> np.ndarray:
+    """uint8 ``[F, H, W, C]``: stripes, checks, gradients, and one pixel that is unlike all others."""
+    down, right = np.mgrid[:size, :size]
+    single = (down == size // 2) & (right == size // 3)
+    grey = [down % 2 * 255, right % 2 * 255, (down + right) % 2 * 255, down * 255 // size, right * 255 // size, single * 255, 255 - single * 255]
+    return np.repeat(np.array(grey, np.uint8)[..., None], channels, -1)
 
 
 def _fill(model: PrunedViT, drawn: Drawn) -> None:

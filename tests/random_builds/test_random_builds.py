@@ -13,39 +13,66 @@ from finn_vitprune.transforms.lower import lower
 from tests.random_builds import __main__ as command
 from tests.random_builds import check
 from tests.random_builds.check import Outcome, check_seed
-from tests.random_builds.draw import draw, draw_engines, network
+from tests.random_builds.draw import DESIGNS, ENGINES, NETWORKS, draw, network, structured_images
 from tests.sampling import sampled
+
+LATENCY_ERROR = 0.03
+"""Share by which the latency in simulation may differ from the planned one."""
 
 
 @pytest.mark.parametrize("seed", sampled([31, 37, 32], 1))
 def test_a_random_network_agrees_in_pytorch_qonnx_hardware_graph_and_rtl(seed):
-    found = check_seed(seed)
+    found = check_seed(NETWORKS, seed)
     print(found)
     assert found.outcome == "agree", found
     assert found.codes > 0 and found.streams > 0 and found.images == 10 and found.rtl_mismatches == 0
+    assert abs(found.latency_error) <= LATENCY_ERROR
 
 
 def test_the_ledger_holds_seeds_that_agree_or_say_where_not():
     """What was drawn for them is what is drawn today; `make random-builds` goes on from here."""
-    outcomes = command._known(command.LEDGER, draw)
+    outcomes = command._known(command.LEDGERS[NETWORKS], NETWORKS)
     assert outcomes.keys() == set(range(1, 201)), "draws have changed: run the command again"
     assert not [o for o in outcomes.values() if o.fault]
     assert sum(o.outcome == "agree" for o in outcomes.values()) >= 0.95 * len(outcomes)
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
-    drawn = [draw(seed) for seed in outcomes]
+    drawn = [NETWORKS.design(seed).network for seed in outcomes]
     for kind in ("weight_bits", "act_bits", "pooling", "prefix", "block", "norm_after_pooling"):
         assert len({getattr(d, kind) for d in drawn}) > 1, kind
     assert sum(bool(d.drop_at) for d in drawn) > 20 and sum(d.image_size % 2 for d in drawn) > 20
 
 
 def test_networks_on_engines_agree():
-    """`make random-builds ENGINES=1 BUILDS=60` goes on from here."""
-    outcomes = command._known(command.ENGINE_LEDGER, draw_engines)
+    """`make random-builds KIND=engines BUILDS=60` goes on from here."""
+    outcomes = command._known(command.LEDGERS[ENGINES], ENGINES)
     assert outcomes.keys() >= set(range(1, 61)) and {o.outcome for o in outcomes.values()} == {"agree"}
     assert all(o.rtl_mismatches == 0 for o in outcomes.values())
-    drawn = [draw_engines(seed) for seed in outcomes]
+    drawn = [ENGINES.design(seed) for seed in outcomes]
     assert {d.frames_in_flight for d in drawn} == {1, 2, 3} and {len(d.encoders_per_engine) for d in drawn} >= {1, 2}
     assert {d.network.pooling for d in drawn} > {"class"} and any(any(d.network.heads_gone) for d in drawn)
+
+
+def test_a_design_draws_everything_that_there_is():
+    drawn = [DESIGNS.design(seed) for seed in range(1, 41)]
+    assert {d.loads for d in drawn} == {"", "own", "another"} and {d.slrs for d in drawn} == {1, 2, 4} and {d.ultra for d in drawn} == {0, 0.5, 1}
+    assert {d.frames_in_flight for d in drawn} == {1, 2, 3, 4}
+    dealt = {d.encoders_per_engine for d in drawn}
+    assert () in dealt and {(1, 1), (2,)} < dealt and any(1 in deal and max(deal) > 1 for deal in dealt)
+    assert all(sum(d.encoders_per_engine) in (0, d.network.depth) for d in drawn)
+
+
+def test_the_other_network_of_a_design_has_its_structure_and_other_contents():
+    design = DESIGNS.design(2)
+    own, other = design.network, design.other
+    assert other.seed != own.seed and (other.dim, other.heads, other.depth, other.drop_at) == (own.dim, own.heads, own.depth, own.drop_at)
+    assert len({(d.block_keep, d.neuron_keep, d.token_keep, d.heads_gone) for d in (DESIGNS.design(s).other for s in range(1, 21))}) > 10
+
+
+def test_structured_images_by_hand():
+    stripes, upright, checks, down, right, bright, dark = structured_images(4, 2)[..., 1].tolist()
+    assert stripes == [[0] * 4, [255] * 4] * 2 and upright == [[0, 255, 0, 255]] * 4 and checks == [[0, 255] * 2, [255, 0] * 2] * 2
+    assert down == [[v] * 4 for v in (0, 63, 127, 191)] and right == [[0, 63, 127, 191]] * 4
+    assert (np.array(bright) == 255).sum() == 1 and (np.array(dark) == 0).sum() == 1
 
 
 @pytest.mark.parametrize("said, fault", [("FINN's builder stopped: KeyError", True), ("block 3 does not fit", False)])
@@ -54,7 +81,7 @@ def test_a_defect_is_not_taken_for_a_refusal(monkeypatch, said, fault):
         raise UserError(said)
 
     monkeypatch.setattr(check, "build", stop)
-    found = check_seed(31)
+    found = check_seed(NETWORKS, 31)
     assert found.fault == fault and said in found.outcome
 
 
@@ -80,7 +107,7 @@ def fake(tmp_path, monkeypatch, capsys, *outcomes, done=()):
         ledger.write_text("".join(json.dumps(asdict(o)) + "\n" for o in done))
     texts, ran = dict(enumerate(outcomes, start=1)), []
 
-    def check(seed):
+    def check(kind, seed):
         ran.append(seed)
         if isinstance(texts[seed], Exception):
             raise texts[seed]

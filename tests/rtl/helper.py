@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.sim import SimResult, Simulator, Stimulus, beats
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.sim.loads import read_loads
@@ -147,8 +149,9 @@ def check_op(
     frames_overlap: int = 3,
     patterns: Sequence[Stimulus] = PATTERNS,
     interval: bool = True,
+    late: int = 0,
 ) -> Checked:
-    """Assert that the RTL of an op equals its golden model, keeps its interval and survives a reset.
+    """Assert that the RTL of an op equals its golden model, keeps its interval and latency and survives a reset.
 
     All frames go in back to back, so that they overlap in the unit. Fewer frames than
     ``frames_overlap`` are repeated. Runs: no pauses; every one of ``patterns``; reset in mid-frame and
@@ -158,8 +161,9 @@ def check_op(
         streams: ``[frames, tokens, channels]`` integers for each input stream.
         initialisers: integer arrays for the node's further inputs.
         interval: whether the steady interval must be ``get_exp_cycles`` within 2 % (or 2 cycles).
+        late: cycles that a lone frame right after the reset may take longer than by formula.
     """
-    return check_built(build_op(op_type, attrs, initialisers), streams, frames_overlap, patterns, interval)
+    return check_built(build_op(op_type, attrs, initialisers), streams, frames_overlap, patterns, interval, late)
 
 
 def check_built(
@@ -168,6 +172,7 @@ def check_built(
     frames_overlap: int = 3,
     patterns: Sequence[Stimulus] = PATTERNS,
     interval: bool = True,
+    late: int = 0,
 ) -> Checked:
     """:func:`check_op` of an op that is built already."""
     feed = [_repeat(s, frames_overlap) for s in streams]
@@ -186,7 +191,15 @@ def check_built(
         assert abs(steady - expected) <= max(
             2, 0.02 * expected
         ), f"{built.op.onnx_node.op_type}: measured interval {steady}, get_exp_cycles says {expected}"
+    formula = formula_latency(built.op)
+    assert 0 <= latency - formula <= late, f"{built.op.onnx_node.op_type}: a lone frame takes {latency} cycles, {formula} by formula"
     return Checked(built, steady, latency)
+
+
+def formula_latency(op: VitOp) -> int:
+    """Cycles of a lone frame that comes without a pause, by :meth:`.VitOp.pass_times`."""
+    arrivals = [TokenTimes.steady(stream.tokens, stream.token_beats) for stream in op.in_streams()]
+    return math.ceil(max(times.last[-1] for times in op.pass_times(arrivals))) + 1
 
 
 def measure(built: BuiltOp, streams: Sequence[np.ndarray]) -> tuple[float, int]:
