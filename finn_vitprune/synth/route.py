@@ -144,7 +144,7 @@ def route(job: RouteJob, timeout_s: float = TIMEOUT_S) -> Routed:
         read = f"read_slang --keep-hierarchy -D VP_SYNTH --top {TOP} {' '.join(yosys.quote(s.resolve()) for s in job.sources)} harness.v"
         (folder / "commands.ys").write_text("\n".join((read, *_SYNTH)))
         nextpnr = [path, *_OPTIONS, "--json", "netlist.json", "--report", "report.json"]
-        for name, command in (("Yosys", yosys.RUN_SCRIPT), ("nextpnr", nextpnr)):
+        for name, command in (("Yosys", yosys.run_script()), ("nextpnr", nextpnr)):
             if reason := failure(name, command, folder / f"{name.lower()}.log", timeout_s):
                 raise RouteError(f"{job.top}: {reason}")
 

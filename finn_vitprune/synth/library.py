@@ -1,0 +1,46 @@
+"""Yosys' library of UltraScale+ cells, without what every run pays for and no netlist needs.
+
+``synth_xilinx`` reads the cells of all families and many of its passes look at each of them: 328 black boxes of which the maps of
+UltraScale+ name four. It also works out the contents of block RAMs with constant functions, half a second for a RAM and a second in
+a run without RAMs. A run with this library makes the netlist of a run with Yosys' own, contents of block RAMs aside: cells of
+``cells_sim.v`` and calls of the functions stay, for they count up the numbers in names, and the order of names decides ties.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from finn_vitprune import cache
+
+OWN = Path(find_spec("pyosys").origin).parent / "share"
+"""Yosys' own library, of all families."""
+CELLS = "cells_xtra.v"
+"""The file of black boxes."""
+MAPS = ("arith_map.v", "brams_xcu_map.v", "cells_map.v", "ff_map.v", "lut_map.v", "lutrams_xc5v_map.v", "urams_map.v", "xcu_dsp_map.v")
+"""What ``synth_xilinx -family xcup`` makes cells of UltraScale+ with."""
+CONTENTS = "brams_defs.vh"
+"""The file of the functions that work out the contents of block RAMs."""
+
+_MODULE = re.compile(r"(?:^\(\*.*\*\)\n)*^module (\w+)(?:.*\n)*?endmodule\n", re.MULTILINE)
+_FUNCTION = re.compile(r"(function \[255:0\] (slice_initp?);\n\tinput integer idx;\n)(?:.*\n)*?(endfunction)")
+
+
+def ultrascale_plus() -> Path:
+    """The library, from the cache; it takes the place of :data:`OWN`."""
+
+    def make(folder: Path) -> None:
+        for path in OWN.glob("*.v"):
+            shutil.copy(path, folder)
+        shutil.copytree(OWN / "xilinx", folder / "xilinx")
+        cells, contents = folder / "xilinx" / CELLS, folder / "xilinx" / CONTENTS
+        named = {word for name in MAPS for word in re.findall(r"\w+", (folder / "xilinx" / name).read_text())}
+        cells.write_text("".join(module[0] for module in _MODULE.finditer(cells.read_text()) if module[1] in named))
+        contents.write_text(_FUNCTION.sub(r"\1\t\2 = 0;\n\3", contents.read_text()))
+
+    key = hashlib.sha256(version("pyosys").encode() + Path(__file__).read_bytes()).hexdigest()[:32]
+    return cache.entry(f"yosys-library/{key}", make)
