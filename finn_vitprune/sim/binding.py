@@ -17,8 +17,11 @@ PORT = re.compile(r"VL_(IN|OUT)\w*\(&(\w+),(\d+),0")
 STATE = "Vdut__Syms"
 """The C++ class that holds all signals of a model, ports and memories included."""
 
-ELSEWHERE = re.compile(r"std::string|\bVl(?:AssocArray|ClassRef|DelayScheduler|Queue|SampleQueue)\b|\bVL_(?:U?RANDOM|F(?:GET|READ|SCAN|EOF))")
-"""What a model depends on beside the bytes of :data:`STATE`: containers, random numbers, files that are read."""
+ELSEWHERE = {
+    ".h": re.compile(r"\bstd::string\b|\bVl(?:AssocArray|ClassRef|DelayScheduler|Queue|SampleQueue)\b"),
+    ".cpp": re.compile(r"\bVL_(?:U?RANDOM|FGET|FREAD|FSCAN|FEOF)"),
+}
+"""What a model depends on beside the bytes of :data:`STATE`: containers that it holds, random numbers, files that it reads."""
 
 BUS_SIGNALS = (
     "AWVALID AWREADY AWADDR WVALID WREADY WDATA WSTRB BVALID BREADY ARVALID ARREADY ARADDR RVALID RREADY RDATA"
@@ -80,8 +83,8 @@ class Binding:
 
     def state(self) -> None:
         """The bytes on which the model depends; none where it depends on more. What Verilator calls slow only sets up."""
-        code = (p for p in self._generated.iterdir() if p.suffix in (".cpp", ".h") and not p.stem.endswith("__Slow"))
-        size = "0" if any(ELSEWHERE.search(p.read_text()) for p in code) else f"sizeof({STATE})"
+        code = (p for p in self._generated.iterdir() if p.suffix in ELSEWHERE and not p.stem.endswith("__Slow"))
+        size = "0" if any(ELSEWHERE[p.suffix].search(p.read_text()) for p in code) else f"sizeof({STATE})"
         self._lines += [f"{self._target}.state = reinterpret_cast<const uint8_t*>(top->rootp->vlSymsp);"]
         self._lines += [f"{self._target}.state_bytes = {size};"]
 

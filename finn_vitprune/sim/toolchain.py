@@ -113,8 +113,8 @@ def link_library(objects: Sequence[Path], target: Path, symbol: str) -> None:
 
 
 def runtime_key() -> str:
-    """Hash of everything that :func:`runtime` depends on."""
-    content = [p.read_bytes() for p in (SIM_DIR / "driver.h", *_runtime_sources())]
+    """Hash of everything that :func:`runtime`, and how models are bound to it, depend on."""
+    content = [p.read_bytes() for p in (SIM_DIR / "driver.h", SIM_DIR / "binding.py", *_runtime_sources())]
     return digest(*content, *versions(), *CXX_FLAGS, FAST, SLOW)
 
 
