@@ -52,10 +52,6 @@ struct Net {
     bool answers() const { return *source.ready != *sink.ready; }
 };
 
-struct Edge {
-    size_t bytes, offset, before, behind;  // nets
-};
-
 struct Placed {
     Unit unit;
     std::string name;
@@ -77,6 +73,16 @@ struct Placed {
     }
 };
 
+struct Edge {
+    size_t bytes, offset, before, behind;  // nets
+    std::vector<const Placed*> units{};    // at these nets
+
+    // Whether what the driver sees of it may have changed: no when all at its nets sleep.
+    bool may_change() const {
+        return std::any_of(units.begin(), units.end(), [](const Placed* placed) { return !placed || !placed->sleeps; });
+    }
+};
+
 class Design {
 public:
     Design(VerilatedContext* context, Dut& dut) : dut_(dut) {
@@ -85,6 +91,9 @@ public:
         std::string line;
         while (std::getline(file, line)) read(context, line);
         for (auto& net : nets_) connect(net);
+        for (auto& edge : edges_)
+            for (size_t net : {edge.before, edge.behind})
+                for (int end : {nets_[net].from, nets_[net].to}) edge.units.push_back(end < 0 ? nullptr : &units_[end]);
         mon_valid_.assign((2 * edges_.size() + 7) / 8, 0);
         mon_ready_ = mon_valid_;
         tap_data_.assign(tap_bytes_, 0);
@@ -212,10 +221,10 @@ private:
             for (Placed* placed : waiting_) evaluate(*placed);
             if (evals > MOST_EVALS * units_.size()) fail("valid and ready do not come to rest" + names(next_));
         }
+        monitor();
         if (skips_)
             for (auto& placed : units_)
                 if (!placed.sleeps) look_at(placed);
-        if (!edges_.empty()) monitor();
     }
 
     void evaluate(Placed& placed) {
@@ -292,14 +301,14 @@ private:
     }
 
     void monitor() {
-        std::fill(mon_valid_.begin(), mon_valid_.end(), 0);
-        std::fill(mon_ready_.begin(), mon_ready_.end(), 0);
         for (size_t i = 0; i < edges_.size(); ++i) {
+            if (!edges_[i].may_change()) continue;
             const Net &before = nets_[edges_[i].before], &behind = nets_[edges_[i].behind];
             uint8_t valid = (*before.source.valid & 1) | (*behind.source.valid & 1) << 1;
             uint8_t ready = (*before.sink.ready & 1) | (*behind.sink.ready & 1) << 1;
-            mon_valid_[i / 4] |= valid << 2 * (i % 4);
-            mon_ready_[i / 4] |= ready << 2 * (i % 4);
+            size_t byte = i / 4, shift = 2 * (i % 4);
+            mon_valid_[byte] = (mon_valid_[byte] & ~(3 << shift)) | valid << shift;
+            mon_ready_[byte] = (mon_ready_[byte] & ~(3 << shift)) | ready << shift;
             if (valid & ready & 2) std::memcpy(&tap_data_[edges_[i].offset], behind.source.data, edges_[i].bytes);
         }
     }
