@@ -98,6 +98,55 @@ def test_units_do_in_every_cycle_what_one_top_does(both, data, stimulus):
         assert np.array_equal(found.taps[name], beats)
 
 
+SKIPPED = (*STIMULI, Stimulus(seed=5, pause=0.02, stall=0.02, burst=60), Stimulus(seed=6, pause=0.01, burst=90, reset_at=400))
+
+
+@pytest.mark.parametrize("stimulus", SKIPPED, ids=str)
+def test_skipped_units_make_no_difference_in_any_cycle(both, data, stimulus):
+    _, units, folder = both
+    given = ({"net0": data}, {"net4": data})
+    every, found = (units.run(*given, data_dir=folder, stimulus=stimulus, skip=skip, record=True) for skip in (False, True))
+    assert len(found.pins) >= found.cycles == every.cycles and len(set(found.pins.tolist())) > 100
+    assert np.array_equal(found.pins, every.pins) and found.edges == every.edges
+    assert not any(e.skipped for e in every.evaluations.values())
+    if stimulus.burst > 1:
+        assert all(e.skipped > 50 for e in found.evaluations.values()), found.evaluations
+        assert all(e.done < every.evaluations[name].done for name, e in found.evaluations.items())
+
+
+# What changes now and then by itself. The last two keep that outside of the bytes of the model.
+CHANGES = {
+    "register": "reg [15:0] n; reg [5:0] d; always_ff @(posedge ap_clk) if (!ap_rst_n) {n, d} <= 0; else {n, d} <= {n, d} + 1;",
+    "falling edge": "reg [15:0] n; always_ff @(negedge ap_clk) if (!ap_rst_n) n <= 0; else n <= n + 1;",
+    "memory": "reg [21:0] mem [0:3]; wire [15:0] n = mem[2][21:6]; always_ff @(posedge ap_clk) mem[2] <= !ap_rst_n ? 0 : mem[2] + 1;",
+    "associative array": "int a [int]; reg [15:0] n; /* verilator lint_off BLKSEQ */"
+    " always @(posedge ap_clk) begin a[0] = !ap_rst_n ? 0 : a[0] + 1; n <= 16'(a[0] >> 6); end",
+    "random numbers": "reg [15:0] n; always_ff @(posedge ap_clk) if (!ap_rst_n) n <= 0; else if ($urandom % 64 == 0) n <= n + 1;",
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_unit_that_changes_by_itself_is_evaluated_in_every_cycle(tmp_path, data, kind):
+    """Its pins are quiet while the sink stalls; what it became meanwhile comes out after that."""
+    counting = f"""module NAME({STREAMS});
+    {CHANGES[kind]}
+    reg [15:0] held; reg full;
+    always_ff @(posedge ap_clk)
+        if (!ap_rst_n) full <= 0;
+        else if (in0_V_tready) begin full <= in0_V_tvalid; held <= in0_V_tdata ^ n; end
+    assign {{out0_V_tdata, out0_V_tvalid, in0_V_tready}} = {{held, full, !full || out0_V_tready}};
+endmodule
+"""
+    units, folder = in_a_row(tmp_path, counting)
+    stimulus = Stimulus(seed=5, pause=0.05, stall=0.05, burst=100)
+    every, found = (
+        units.run({"net0": data}, {"net1": len(data)}, data_dir=folder, stimulus=stimulus, skip=skip, record=True)
+        for skip in (False, True)
+    )
+    assert np.array_equal(found.pins, every.pins) and np.array_equal(found.outputs["net1"], every.outputs["net1"])
+    assert found.evaluations["unit0"] == every.evaluations["unit0"] and found.evaluations["unit0"].skipped == 0
+
+
 def test_a_standstill_is_the_same(tmp_path, data):
     sabotage = "reg [7:0] n; always_ff @(posedge ap_clk) if (!ap_rst_n) n <= 0; else if (av && ar) n <= n + 1;"
     whole = chain(tmp_path, sabotage + " assign b = a; assign bv = av && n < 50; assign ar = br && n < 50;")

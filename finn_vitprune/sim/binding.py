@@ -14,6 +14,15 @@ HEADER = "Vdut.h"
 PORT = re.compile(r"VL_(IN|OUT)\w*\(&(\w+),(\d+),0")
 """A port of a verilated top in its header: direction, name, highest bit."""
 
+STATE = "Vdut__Syms"
+"""The C++ class that holds all signals of a model, ports and memories included."""
+
+ELSEWHERE = {
+    ".h": re.compile(r"\bstd::string\b|\bVl(?:AssocArray|ClassRef|DelayScheduler|Queue|SampleQueue)\b"),
+    ".cpp": re.compile(r"\bVL_(?:U?RANDOM|FGET|FREAD|FSCAN|FEOF)"),
+}
+"""What a model depends on beside the bytes of :data:`STATE`: containers that it holds, random numbers, files that it reads."""
+
 BUS_SIGNALS = (
     "AWVALID AWREADY AWADDR WVALID WREADY WDATA WSTRB BVALID BREADY ARVALID ARREADY ARADDR RVALID RREADY RDATA"
 ).split()
@@ -39,7 +48,7 @@ class Binding:
         ports = read_ports(generated)
         self._names = {name.lower(): name for _, name, _ in ports}
         self._idle = {name.lower(): name for direction, name, _ in ports if direction == "IN"}
-        self._target, self._lines = target, []
+        self._generated, self._target, self._lines = generated, target, []
 
     def pin(self, member: str, port: str) -> None:
         """``member`` points to a port."""
@@ -72,6 +81,13 @@ class Binding:
         for port in loads:
             self.load(port)
 
+    def state(self) -> None:
+        """The bytes on which the model depends; none where it depends on more. What Verilator calls slow only sets up."""
+        code = (p for p in self._generated.iterdir() if p.suffix in ELSEWHERE and not p.stem.endswith("__Slow"))
+        size = "0" if any(ELSEWHERE[p.suffix].search(p.read_text()) for p in code) else f"sizeof({STATE})"
+        self._lines += [f"{self._target}.state = reinterpret_cast<const uint8_t*>(top->rootp->vlSymsp);"]
+        self._lines += [f"{self._target}.state_bytes = {size};"]
+
     def edges(self, edges: Sequence[Probe]) -> None:
         """The monitor ports of a stitched design."""
         for monitor in MONITORS:
@@ -98,6 +114,7 @@ DESIGN_HEAD = (
 )
 UNIT_SYMBOL = "bind_unit"
 UNIT_HEAD = (
+    f'#include "{STATE}.h"',
     f'extern "C" void {UNIT_SYMBOL}(VerilatedContext* context, Unit& unit) {{',
     "    auto* top = new Vdut{context};",
     "    unit.model = top;",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from finn_vitprune import cache, progress
@@ -28,9 +29,13 @@ OPTIMISE = "FINN_VITPRUNE_OPTIMISE"
 LIBRARY = "unit.so"
 UNIT_CONFIG = toolchain.SIM_DIR / "units.vlt"
 """Verilator's options for modules of units."""
+UNIT_OPTIONS = ("--output-split-cfuncs", "500")
+"""Functions are cut after so many nodes, so that most pieces of equal instances are equal, and emitted once."""
 
 MAX_GROUP_BYTES = 400_000
 """Generated C++ files are compiled together up to this size."""
+MAX_UNIT_GROUP_BYTES = 2_000_000
+"""Those of a unit, whose compilers run one after another."""
 
 
 def compile_top(
@@ -87,7 +92,7 @@ def compile_top(
         bound.ports(clock, reset, inputs, outputs, loads)
         if edges:
             bound.edges(edges)
-        objects = _compile(generated, bound.text(binding.DESIGN_HEAD), None, optimise)
+        objects = _compile(generated, bound.text(binding.DESIGN_HEAD), _groups if optimise else _in_one)
         toolchain.link([*objects, *toolchain.runtime_objects()], folder / "sim")
         _forget_code(folder)
 
@@ -116,14 +121,15 @@ def compile_unit(
     """
     ports = [[asdict(p) for p in group] for group in (inputs, outputs)]
     sources = [(name, toolchain.digest(content)) for name, content in files]
-    structure = [top, sources, ports, defines, SILENT, UNIT_CONFIG.read_text()]
+    structure = [top, sources, ports, defines, SILENT, UNIT_CONFIG.read_text(), UNIT_OPTIONS]
     key = toolchain.digest(json.dumps(structure), toolchain.runtime_key())
 
     def build(folder: Path) -> None:
-        generated = _verilate(folder, top, list(files), defines, lint=True, config=[str(UNIT_CONFIG)])
+        generated = _verilate(folder, top, list(files), defines, lint=True, more=[*UNIT_OPTIONS, str(UNIT_CONFIG)])
         bound = binding.Binding(generated, "unit")
         bound.ports(CLOCK, RESET, inputs, outputs)
-        objects = _compile(generated, bound.text(binding.UNIT_HEAD), at_once)
+        bound.state()
+        objects = _compile(generated, bound.text(binding.UNIT_HEAD), partial(_groups, most=MAX_UNIT_GROUP_BYTES), at_once)
         toolchain.link_library(objects, folder / LIBRARY, binding.UNIT_SYMBOL)
         _forget_code(folder)
 
@@ -183,7 +189,7 @@ def _verilate(
     files: list[tuple[str, bytes]],
     defines: Sequence[str],
     lint: bool,
-    config: Sequence[str] = (),
+    more: Sequence[str] = (),
 ) -> Path:
     source_dir, generated = folder / "rtl", folder / "cpp"
     source_dir.mkdir()
@@ -196,17 +202,21 @@ def _verilate(
     options = "--cc -O3 --no-timing --x-initial unique --prefix Vdut --Mdir cpp -Irtl".split()
     options += ["--top-module", top, "--no-assert-case", *strictness, *(f"-D{d}" for d in defines)]
     progress.status(f"Verilator reads {top}")
-    toolchain.run_verilator([*options, *config, *compiled], folder)
+    toolchain.run_verilator([*options, *more, *compiled], folder)
     progress.status("")
     return generated
 
 
-def _compile(generated: Path, bound: str, at_once: int | None, optimise: bool = True) -> list[Path]:
-    """Objects of the C++ code in ``generated`` and of ``bound``, which binds it."""
+Job = tuple[Path, Path, str]
+"""A translation unit, its object, and how it is optimised."""
+
+
+def _compile(generated: Path, bound: str, jobs: Callable[[Path], list[Job]], at_once: int | None = None) -> list[Path]:
+    """Objects of the C++ code in ``generated`` and of ``bound``, which binds it, in the ``jobs`` of that folder."""
     (generated / "Vdut_bind.cpp").write_text(bound)
-    jobs = _groups(generated) if optimise else [_in_one(generated)]
-    toolchain.compile_objects(jobs, (generated,), toolchain.runtime(), at_once)
-    return [target for _, target, _ in jobs]
+    todo = jobs(generated)
+    toolchain.compile_objects(todo, (generated,), toolchain.runtime(), at_once)
+    return [target for _, target, _ in todo]
 
 
 def _forget_code(folder: Path) -> None:
@@ -215,27 +225,29 @@ def _forget_code(folder: Path) -> None:
         shutil.rmtree(folder / name)
 
 
-def _in_one(generated: Path) -> tuple[Path, Path, str]:
+def _in_one(generated: Path) -> list[Job]:
     """The compile job of all generated files as one translation unit, not optimised."""
-    unit = generated / "all.cpp"
-    unit.write_text("".join(f'#include "{p.name}"\n' for p in sorted(generated.glob("Vdut*.cpp"))))
-    return unit, unit.with_suffix(".o"), toolchain.SLOW
+    return [_joined(generated, "all", sorted(generated.glob("Vdut*.cpp")), toolchain.SLOW)]
 
 
-def _groups(generated: Path) -> list[tuple[Path, Path, str]]:
-    """Compile jobs: generated files joined into few translation units, hot code apart from set-up code."""
+def _groups(generated: Path, most: int = MAX_GROUP_BYTES) -> list[Job]:
+    """Compile jobs: generated files joined into few translation units of ``most`` bytes, hot code apart from set-up code."""
     jobs = []
     for level, slow in ((toolchain.FAST, False), (toolchain.SLOW, True)):
         files = sorted(p for p in generated.glob("Vdut*.cpp") if p.name.endswith("__Slow.cpp") == slow)
         group: list[Path] = []
         size = 0
         for path in [*files, None]:
-            if group and (path is None or size + path.stat().st_size > MAX_GROUP_BYTES):
-                unit = generated / f"unit{len(jobs)}.cpp"
-                unit.write_text("".join(f'#include "{p.name}"\n' for p in group))
-                jobs.append((unit, unit.with_suffix(".o"), level))
+            if group and (path is None or size + path.stat().st_size > most):
+                jobs.append(_joined(generated, f"unit{len(jobs)}", group, level))
                 group, size = [], 0
             if path is not None:
                 group.append(path)
                 size += path.stat().st_size
     return jobs
+
+
+def _joined(generated: Path, name: str, files: Sequence[Path], level: str) -> Job:
+    unit = generated / f"{name}.cpp"
+    unit.write_text("".join(f'#include "{path.name}"\n' for path in files))
+    return unit, unit.with_suffix(".o"), level

@@ -240,7 +240,7 @@ struct Edge {
 struct Config {
     uint64_t seed = 1;
     int64_t idle_limit = 0, max_cycles = 0, drain = 0, reset_at = -1;
-    bool progress = false, streams_at_once = false;
+    bool progress = false, streams_at_once = false, skip = true, record = false;
 };
 
 [[noreturn]] void fail(const std::string& text) {
@@ -285,6 +285,7 @@ public:
     }
 
     void go() {
+        if (dut_.skip) dut_.skip(config_.skip);
         reset();
         while (step()) {}
         write_results();
@@ -304,6 +305,8 @@ private:
             else if (word == "reset_at") in >> config_.reset_at;
             else if (word == "progress") in >> config_.progress;
             else if (word == "streams_at_once") in >> config_.streams_at_once;
+            else if (word == "skip") in >> config_.skip;
+            else if (word == "record") in >> config_.record;
             else if (word == "bus") {
                 auto master = std::make_unique<BusMaster>(dut_.buses.at(buses++));
                 read_throttle(in, master->throttle, (1ULL << 32) + loaders_.size(), master->total);
@@ -436,6 +439,7 @@ private:
         }
         for (auto& l : loaders_) l->drive();
         dut_.eval();
+        if (config_.record && dut_.pins) pins_.push_back(dut_.pins());
         bool moved = false;
         for (auto& l : loaders_) moved |= l->sample(cycle_);
         for (auto& s : sources_) {
@@ -567,6 +571,9 @@ private:
             std::string path = folder_ + "/tap" + std::to_string(i) + ".data";
             if (e.tap_bytes) write_file(path, e.tap.data(), e.tap.size());
         }
+        if (config_.record) write_file(folder_ + "/pins", pins_.data(), pins_.size() * sizeof(uint64_t));
+        if (dut_.evaluations)
+            for (const auto& e : dut_.evaluations()) status << "unit " << e.done << ' ' << e.skipped << '\n';
         if (!status.flush()) fail(std::string("cannot write the status: ") + std::strerror(errno));
     }
 
@@ -577,7 +584,7 @@ private:
     std::vector<Sink> sinks_;
     std::vector<std::unique_ptr<Loader>> loaders_;
     std::vector<Edge> edges_;
-    std::vector<uint64_t> fire_, ready_;
+    std::vector<uint64_t> fire_, ready_, pins_;
     size_t mon_words_ = 0;
     int64_t cycle_ = 0, last_move_ = 0, done_at_ = -1, load_cycles_ = 0;
     bool loading_ = false;

@@ -33,11 +33,19 @@ struct Ports {
     std::vector<ChainPort> chains;
 };
 
-// A unit of a design that is simulated unit by unit, from the library of its structure.
+// A unit of a design that is simulated unit by unit, from the library of its structure. What it does depends on the bytes
+// of state alone, in which its pins are, too; without any it depends on something else.
 struct Unit : Ports {
     void* model;
     void (*eval)(void* model);
     void (*finish)(void* model);
+    const uint8_t* state;
+    size_t state_bytes;
+};
+
+// How often a unit of a design was evaluated, and how often it was not because that would have changed nothing.
+struct Evaluations {
+    int64_t done = 0, skipped = 0;
 };
 
 struct Dut : Ports {
@@ -48,6 +56,10 @@ struct Dut : Ports {
     const uint8_t* mon_ready = nullptr;
     const uint8_t* tap_data = nullptr;
     std::vector<size_t> edge_bytes;
+    // Of a design that is simulated unit by unit, else null.
+    void (*skip)(bool on) = nullptr;  // whether units may be skipped: off, every unit is evaluated in every cycle
+    uint64_t (*pins)() = nullptr;     // digest of what is at the pins of all units
+    std::vector<Evaluations> (*evaluations)() = nullptr;  // unit by unit
 };
 
 // Generated for a design in one piece, in units.cpp for one of units: constructs the model and fills the pointers.

@@ -73,6 +73,14 @@ class LoadState:
 
 
 @dataclass(frozen=True)
+class Evaluations:
+    """How often a unit was evaluated, and how often it was not, because that would have changed nothing."""
+
+    done: int
+    skipped: int
+
+
+@dataclass(frozen=True)
 class EdgeState:
     """Where an internal stream stood at the end: beats into and out of its FIFO, and both handshakes."""
 
@@ -132,6 +140,8 @@ class SimResult:
         taps: data of the chosen edges, uint8 ``[beats, bytes]``.
         edges: the full state of every edge at the end.
         loads: by port of a load: what was done there.
+        evaluations: by unit, of a design that is simulated unit by unit.
+        pins: uint64 ``[cycles]``, a digest of what was at the pins of all units in each cycle, where that was asked for.
     """
 
     outputs: dict[str, np.ndarray]
@@ -145,6 +155,8 @@ class SimResult:
     taps: dict[str, np.ndarray] = field(default_factory=dict)
     edges: dict[str, EdgeState] = field(default_factory=dict)
     loads: dict[str, LoadState] = field(default_factory=dict)
+    evaluations: dict[str, Evaluations] = field(default_factory=dict)
+    pins: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
     @property
     def ok(self) -> bool:
@@ -171,6 +183,7 @@ class Simulator:
     outputs: tuple[Port, ...]
     edges: tuple[Probe, ...] = ()
     loads: tuple[LoadPort, ...] = ()
+    units: tuple[str, ...] = ()
 
     def run(
         self,
@@ -184,6 +197,8 @@ class Simulator:
         progress: Callable[[int, int], None] | None = None,
         loads: Mapping[str, np.ndarray] = MappingProxyType({}),
         fill: bool = False,
+        skip: bool = True,
+        record: bool = False,
     ) -> SimResult:
         """Feed all input beats and wait for all expected output beats.
 
@@ -198,6 +213,8 @@ class Simulator:
             loads: for every AXI4-Lite port its steps (:mod:`.bus`), for a load chain its data words, uint32 ``[words]``.
             fill: memories take their contents at time 0 from files in ``data_dir`` (:meth:`.contents.Contents.fill`), nothing
                 is loaded, and ``loads`` may be left out.
+            skip: units that would not change are not evaluated, which makes no difference but in time.
+            record: the result has :attr:`SimResult.pins`; of a design that is simulated unit by unit.
 
         Raises:
             SimulationError: the model stopped itself (``$error``), lacks a ROM file, or crashed.
@@ -216,6 +233,8 @@ class Simulator:
                 f"max_cycles {max_cycles}",
                 f"drain {DRAIN_CYCLES}",
                 f"progress {int(progress is not None)}",
+                f"skip {int(skip)}",
+                f"record {int(record)}",
                 f"reset_at {-1 if stimulus.reset_at is None else stimulus.reset_at}",
             ]
             for i, port in enumerate(self.inputs):
@@ -292,7 +311,7 @@ class Simulator:
         end = records[0][1:]
         status = {
             kind: [[int(w) for w in r[1:]] for r in records if r[0] == kind]
-            for kind in ("in", "out", "edge", "load")
+            for kind in ("in", "out", "edge", "load", "unit")
         }
         ins = {
             p.name: StreamState(beats, len(inputs[p.name]), bool(valid), bool(ready))
@@ -331,6 +350,8 @@ class Simulator:
             taps=tapped,
             edges=edges,
             loads=loads,
+            evaluations={name: Evaluations(*r) for name, r in zip(self.units, status["unit"])},
+            pins=np.fromfile(folder / "pins", np.uint64) if (folder / "pins").is_file() else np.zeros(0, np.uint64),
         )
 
 

@@ -90,7 +90,8 @@ def compile_objects(
     jobs: Sequence[tuple[Path, Path, str]], includes: Sequence[Path], pch: Path | None, at_once: int | None = None
 ) -> None:
     """Compile ``(source, object, optimisation)`` triples, ``at_once`` (or ``$FINN_VITPRUNE_JOBS``, or cores) at once."""
-    paths = [f"-I{p}" for p in (*includes, verilator_root() / "include", SIM_DIR)]
+    verilator = verilator_root() / "include"
+    paths = [f"-I{p}" for p in (*includes, verilator, verilator / "vltstd", SIM_DIR)]
     commands = []
     for source, target, level in jobs:
         header = ["-include", str(pch / level.lstrip("-") / "verilated_pch.h")] if pch else []
@@ -112,8 +113,8 @@ def link_library(objects: Sequence[Path], target: Path, symbol: str) -> None:
 
 
 def runtime_key() -> str:
-    """Hash of everything that :func:`runtime` depends on."""
-    content = [p.read_bytes() for p in (SIM_DIR / "driver.h", *_runtime_sources())]
+    """Hash of everything that :func:`runtime`, and how models are bound to it, depend on."""
+    content = [p.read_bytes() for p in (SIM_DIR / "driver.h", SIM_DIR / "binding.py", *_runtime_sources())]
     return digest(*content, *versions(), *CXX_FLAGS, FAST, SLOW)
 
 

@@ -154,4 +154,5 @@ def units_simulator(folder: Path, units: Sequence[PlacedUnit], edges: Sequence[U
         tuple(Port(net, port.width) for net, port in ports.items() if net not in written),
         tuple(Port(net, port.width) for net, port in ports.items() if net not in read),
         tuple(edge.probe for edge in edges),
+        units=tuple(unit.name for unit in units),
     )
