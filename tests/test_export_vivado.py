@@ -114,8 +114,9 @@ def elaborated(folder: Path) -> tuple[InstanceSymbol, list]:
 
 def netlist(folder: Path) -> Netlist:
     top, _ = elaborated(folder)
-    cells = [member.name for member in top.body if isinstance(member, InstanceSymbol)]
-    return Netlist(tuple(cells), tuple(port.name for port in top.body.portList))
+    nodes = [member for member in top.body if isinstance(member, InstanceSymbol)]
+    inside = [f"{node.name}/{member.name}" for node in nodes for member in node.body if isinstance(member, InstanceSymbol)]
+    return Netlist((*(node.name for node in nodes), *inside), tuple(port.name for port in top.body.portList))
 
 
 def simulator(folder: Path) -> Simulator:
@@ -393,9 +394,14 @@ def test_every_unit_is_in_the_pblock_of_its_slr(divided, divided_folder, tmp_pat
         f"{TOP}_slr{i}": f"SLR{i}" for i in range(3)
     }
     model = ModelWrapper(str(divided.folder.parent / "intermediate_models" / "step_stitch.onnx"))
-    slrs = {instance(node.name): getCustomOp(node).get_nodeattr("slr") for node in model.graph.node if node.op_type != "VitCrossing_rtl"}
+    slrs = {
+        f"{instance(node.name)}/inst": getCustomOp(node).get_nodeattr("slr")
+        for node in model.graph.node if node.op_type != "VitCrossing_rtl"
+    }
     assert placed == {cell: f"{TOP}_slr{slr}" for cell, slr in slrs.items()} and set(slrs.values()) == {0, 1, 2}
-    assert set(found.cells) - set(placed) == {cell for cell in found.cells if "VitCrossing" in cell} != set()
+    nodes = {cell for cell in found.cells if "/" not in cell}
+    crossings = {f"{cell}/inst" for cell in nodes if "VitCrossing" in cell}
+    assert set(found.cells) - nodes - set(placed) == crossings | {f"{cell}/reset" for cell in nodes} and crossings
     assert names(calls).index("add_cells_to_pblock") < names(calls).index("opt_design")
     assert any(call.options.get("-slr") for call in calls if call.name == "report_utilization")
     assert "by formula" in (folder / "README.md").read_text()

@@ -14,7 +14,7 @@ module proof_crossing #(
 );
     logic in0_tready, out0_tvalid;
     logic [7:0] out0_tdata;
-    vp_crossing #(.WIDTH(WIDTH), .STAGES(STAGES)) dut (.*);
+    vp_crossing #(.WIDTH(WIDTH), .STAGES(STAGES)) dut (.*, .rst_n({STAGES{rst_n}}));
 
     localparam int unsigned BITS = $clog2(2 * STAGES + 4);
     logic [BITS-1:0] held;
