@@ -19,6 +19,7 @@ SKID = Proof(
         Fault("vp_skid", "in_ready_q   <= !spare_full_d;",
               "in_ready_q   <= in_ready_q && !spare_full_d;", "in.p_progress"),
         Fault("vp_skid", "            spare_full_q <= 1'b0;\n", "", "p_invent"),
+        Fault("vp_skid", "in_ready_q   <= 1'b0;", "in_ready_q   <= 1'b1;", "p_quiet"),
     ),
 )
 STAGE = Proof(
@@ -38,6 +39,7 @@ CROSSING = Proof(
         Fault("vp_crossing", ".in_valid(valid[i])", ".in_valid(valid[0])", "p_invent"),
         Fault("vp_crossing", ".in_data(data[i])", ".in_data(data[0])", "p_data"),
         Fault("vp_crossing", "PADDED'(data[STAGES]);", "{(PADDED / WIDTH) {data[STAGES]}};", "p_padding"),
+        Fault("vp_crossing", ".rst_n(rst_n[i])", ".rst_n(i == 0 || rst_n[i])", "p_quiet"),
     ),
 )
 FIFO_FILES = ("vp_skid", "vp_ram", "vp_fifo", "vp_stream_fifo")
@@ -279,11 +281,13 @@ LOAD_PORT = Proof(
     faults=(
         Fault("vp_load_port", "(!b_q || s_axilite_BREADY)", "1'b1", "p_lose_address"),
         Fault("vp_load_port", "take_q || (b_q && !s_axilite_BREADY)", "take_q", "b.g_output.p_hold"),
-        Fault("vp_load_port", "assign s_axilite_AWREADY = !aw_full_q;", "assign s_axilite_AWREADY = 1'b1;", "p_lose_address"),
-        Fault("vp_load_port", "assign s_axilite_WREADY  = !w_full_q;", "assign s_axilite_WREADY  = 1'b1;", "p_lose_data"),
+        Fault("vp_load_port", "assign s_axilite_AWREADY = rst_n && !aw_full_q;", "assign s_axilite_AWREADY = 1'b1;", "p_lose_address"),
+        Fault("vp_load_port", "assign s_axilite_WREADY  = rst_n && !w_full_q;", "assign s_axilite_WREADY  = 1'b1;", "p_lose_data"),
         Fault("vp_load_port", "if (s_axilite_ARVALID && !r_q) rdata_q", "rdata_q", "r.g_output.p_hold"),
         Fault("vp_load_port", "r_q ? !s_axilite_RREADY : s_axilite_ARVALID", "r_q || s_axilite_ARVALID", "p_read"),
-        Fault("vp_load_port", "assign s_axilite_ARREADY = !r_q;", "assign s_axilite_ARREADY = 1'b1;", "p_lose_read"),
+        Fault("vp_load_port", "assign s_axilite_ARREADY = rst_n && !r_q;", "assign s_axilite_ARREADY = 1'b1;", "p_lose_read"),
+        Fault("vp_load_port", "assign s_axilite_AWREADY = rst_n && !", "assign s_axilite_AWREADY = !", "p_quiet"),
+        Fault("vp_load_port", "assign s_axilite_ARREADY = rst_n && !", "assign s_axilite_ARREADY = !", "p_quiet"),
     ),
 )
 LOAD_GATE = replace(

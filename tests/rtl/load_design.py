@@ -14,15 +14,17 @@ from finn.transformation.fpgadataflow.prepare_ip import PrepareIP
 from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune import load_port
 from finn_vitprune.builds.stitch import StitchedDesign, stitch
 from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.custom_ops.rtl_backend import RESET_STAGES
 from finn_vitprune.sim import BusPort, Port, SimResult, Simulator, Stimulus, bus
 from finn_vitprune.sim.beats import pack, unpack
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort
-from tests.rtl.helper import PART
+from tests.rtl.helper import PART, SHORT_RESET
 
 INPUT, OUTPUT, BUS = "s_axis_0", "m_axis_0", "s_axilite_0"
 SIDE = 16
@@ -111,13 +113,16 @@ class Loadable:
         return unpack(out[: len(out) // beats * beats], self.design.output)
 
 
-def loadable(fold: str = "one bank each") -> Loadable:
-    """The design with two contents, not compiled."""
+def loadable(fold: str = "one bank each", reset_stages: int = RESET_STAGES) -> Loadable:
+    """The design with two contents, not compiled; its reset passes so many registers."""
     keep = tempfile.TemporaryDirectory(prefix="vitprune-load-")
     stitched, products = [], []
     for i in range(2):
         model, product = two_matrices(7 + i, fold)
-        model = model.transform(InsertLoadPort()).transform(PrepareIP(PART, 5.0))
+        model = model.transform(InsertLoadPort())
+        for node in model.graph.node:
+            getCustomOp(node).set_nodeattr("reset_stages", reset_stages)
+        model = model.transform(PrepareIP(PART, 5.0))
         stitched.append(stitch(model, Path(keep.name) / f"stitched_{i}"))
         products.append(product)
     contents = tuple(Contents.load(design.folder) for design in stitched)
@@ -148,7 +153,8 @@ def check_loads(d: Loadable) -> None:
     first, second = d.words
     n = len(first)
     whole = [STATE, bus.load(first), STATE]
-    for stimulus in (AT_ONCE, PAUSED, replace(PAUSED, reset_at=n), replace(AT_ONCE, reset_at=1 << 30)):
+    resets = (replace(PAUSED, reset_at=n, reset_cycles=SHORT_RESET), replace(AT_ONCE, reset_at=1 << 30, reset_cycles=SHORT_RESET))
+    for stimulus in (AT_ONCE, PAUSED, *resets):
         result = d.run(whole, frames, stimulus)
         assert result.ok, (stimulus, result.deadlock, result.violations)
         assert result.in_cycles[INPUT][0] >= 2 * n
