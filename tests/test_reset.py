@@ -17,6 +17,7 @@ from finn_vitprune.builds.accelerator import Accelerator
 from finn_vitprune.builds.slr_constraints import slr_constraints
 from finn_vitprune.builds.timing import design_timing, reset_path
 from finn_vitprune.custom_ops.rtl_backend import RESET, RESET_STAGES
+from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.report.timing import timing_tables
 from finn_vitprune.sim import Stimulus, bus, compile_top
@@ -76,6 +77,12 @@ def test_every_unit_has_as_many_registers_of_its_reset(slrs, stages, tmp_path):
     for unit in found:
         text = (design.folder / f"{unit}.v").read_text().partition(");\n")[2]
         assert re.findall(r"\((ap_rst_n|rst_n)\)", text) == ["ap_rst_n", "rst_n", "rst_n"], "only the registers see the design's reset"
+
+
+def test_slrs_too_far_apart_are_refused():
+    assert placed([0, 0, 0, 6, 6, 6, 6]).transform(SetResetStages())
+    with pytest.raises(UserError, match="SLRs 0 to 7 need 16 registers .*: use SLRs that are at most 6 apart"):
+        placed([0, 0, 0, 7, 7, 7, 7]).transform(SetResetStages())
 
 
 def test_registers_of_a_reset_are_in_no_pblock():

@@ -8,6 +8,8 @@ from qonnx.transformation.base import Transformation
 
 from finn_vitprune.custom_ops.crossing import STAGES_A_BORDER
 from finn_vitprune.custom_ops.rtl_backend import RESET_STAGES
+from finn_vitprune.errors import UserError
+from finn_vitprune.sim.run import RESET_CYCLES
 from finn_vitprune.transforms.edges import slr_of
 
 
@@ -21,6 +23,11 @@ class SetResetStages(Transformation):
     def apply(self, model: ModelWrapper):
         slrs = [slr for node in model.graph.node if (slr := slr_of(node)) >= 0] or [0]
         stages = RESET_STAGES + STAGES_A_BORDER * (max(slrs) - min(slrs))
+        if stages >= RESET_CYCLES:
+            raise UserError(
+                f"SLRs {min(slrs)} to {max(slrs)} need {stages} registers in front of every unit, and a reset of {RESET_CYCLES} cycles "
+                f"passes {RESET_CYCLES - 1}: use SLRs that are at most {(RESET_CYCLES - 1 - RESET_STAGES) // STAGES_A_BORDER} apart"
+            )
         for node in model.graph.node:
             getCustomOp(node).set_nodeattr("reset_stages", stages)
         return model, False

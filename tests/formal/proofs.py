@@ -42,6 +42,14 @@ CROSSING = Proof(
         Fault("vp_crossing", ".rst_n(rst_n[i])", ".rst_n(i == 0 || rst_n[i])", "p_quiet"),
     ),
 )
+RESET = Proof(
+    "vp_reset", "proof_reset_registers", ("vp_reset",), cycles=32,
+    faults=(
+        Fault("vp_reset", "assign out = rst_n_q[STAGES-1];", "assign out = rst_n_q[STAGES-2];", "p_delay"),
+        Fault("vp_reset", "{rst_n_q, {WIDTH{in}}}", "{rst_n_q, WIDTH'(in)}", "p_delay"),
+        Fault("vp_reset", "    initial rst_n_q = '0;\n", "", "p_delay"),
+    ),
+)
 FIFO_FILES = ("vp_skid", "vp_ram", "vp_fifo", "vp_stream_fifo")
 FIFO = Proof(
     "vp_stream_fifo, LUTRAM", "proof_fifo", FIFO_FILES, {"DEPTH": 5},
@@ -371,7 +379,7 @@ DROP = Proof(
 )
 
 BLOCKS = (
-    SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
+    SKID, STAGE, RESET, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
     WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SPLIT_CUT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
     ENGINE_PROGRESS, ENGINE_FRAME, SHARED_SELECT, SHARED_SPLIT, SWITCH, MERGE,
 )
