@@ -11,21 +11,22 @@ from finn_vitprune.transforms.edges import slr_of
 HEAD = """\
 # Written by formula from the nodes' attribute slr. It was not run in Vivado.
 # Cells are named as in the module {top}: read_xdc -ref {top} finn_slr.xdc
-# Crossings are in no pblock: their registers stand on both sides of a border.
+# Crossings are in no pblock: their registers stand on both sides of a border. So do the registers of the resets of all units.
 """
 
 
 def slr_constraints(model: ModelWrapper, top: str) -> str:
-    """One pblock for each SLR in use with the instances of the units that stand there; "" where no unit has an SLR.
+    """One pblock for each SLR in use with the units that stand there; "" where no unit has an SLR.
 
     Args:
         model: the hardware graph with all that is inserted between its units.
-        top: the module whose instances the units are.
+        top: the module whose instances the nodes are.
     """
     cells: dict[int, list[str]] = {}
     for node in model.graph.node:
-        if not getCustomOp(node).is_crossing and slr_of(node) >= 0:
-            cells.setdefault(slr_of(node), []).append(instance(node.name))
+        op = getCustomOp(node)
+        if not op.is_crossing and slr_of(node) >= 0:
+            cells.setdefault(slr_of(node), []).extend(f"{instance(node.name)}/{cell}" for cell in op.unit_cells())
     if not cells:
         return ""
     blocks = []

@@ -60,6 +60,7 @@ from finn_vitprune.transforms.place_fifos import PlaceFifos
 from finn_vitprune.transforms.plan import plan, shares_of
 from finn_vitprune.transforms.plan_engines import bind_units, engines_of, plan_engines
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, room_of
+from finn_vitprune.transforms.reset_stages import SetResetStages
 from finn_vitprune.transforms.slr import used_by
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
@@ -235,6 +236,7 @@ def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrappe
     model = model.transform(InsertStreams()).transform(InsertLoadPort()).transform(PlaceFifos(build.part, build.plan_options))
     if (file := build.cfg.folding_config_file) is not None:
         model = model.transform(ApplyConfig(file, node_filter=lambda node: inserted(getCustomOp(node))))
+    model = model.transform(SetResetStages())
     _save_attributes(model, build.folder.final_hw_config, HARDWARE_ATTRIBUTES)
     return model
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.synth.timed import BorderTiming, DesignTiming, NodeTiming, SlrCrossing
-from finn_vitprune.synth.timing import Timing
+from finn_vitprune.synth.timed import BorderTiming, DesignTiming, NodeTiming, ResetPath, SlrCrossing
+from finn_vitprune.synth.timing import Timing, broadcast_ns
 from finn_vitprune.transforms.edges import StreamEdge, slr_of, stream_edges
 
 
@@ -21,8 +21,10 @@ def design_timing(model: ModelWrapper, found: Mapping[str, Timing], clk_ns: floa
     """
     nodes = [NodeTiming.of(n.name, n.op_type, found[n.name], clk_ns) for n in model.graph.node]
     edges = stream_edges(model)
+    reset = reset_path(model)
     borders = [border for edge in edges for border in _borders(edge, found)]
-    return DesignTiming.of(clk_ns, nodes, max(borders, key=lambda b: b.taken, default=None), slr_crossings(model))
+    borders.append(BorderTiming(source="ap_rst_n", target="the first registers of the reset", taken=reset.taken))
+    return DesignTiming.of(clk_ns, nodes, max(borders, key=lambda b: b.taken), slr_crossings(model), reset)
 
 
 def _borders(edge: StreamEdge, found: Mapping[str, Timing]) -> list[BorderTiming]:
@@ -33,6 +35,14 @@ def _borders(edge: StreamEdge, found: Mapping[str, Timing]) -> list[BorderTiming
         for a, b in (names, names[::-1])
         if found[a].to_ports and found[b].from_ports
     ]
+
+
+def reset_path(model: ModelWrapper) -> ResetPath:
+    """How the reset comes to the units of a graph, engines taken apart."""
+    ops = [getCustomOp(node) for node in model.graph.node]
+    loads = sum(op.reset_bits() for op in ops)
+    stages = max(op.get_nodeattr("reset_stages") for op in ops)
+    return ResetPath(stages=stages, units=len(ops), loads=loads, taken=broadcast_ns(loads))
 
 
 def slr_crossings(model: ModelWrapper) -> list[SlrCrossing]:

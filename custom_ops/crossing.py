@@ -58,3 +58,7 @@ class VitCrossing_rtl(VitRTLBackend, VitCrossing):
 
     def rtl_parameters(self) -> dict[str, int | str]:
         return {"WIDTH": self.source.width, "STAGES": self.get_nodeattr("stages")}
+
+    def reset_bits(self) -> int:
+        """One for each hop: they stand in several SLRs."""
+        return self.get_nodeattr("stages")

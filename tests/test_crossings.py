@@ -216,7 +216,7 @@ def pblocks(text):
             assert found[m[1]][0] is None
             found[m[1]][0] = int(m[2])
         else:
-            m = re.fullmatch(r"add_cells_to_pblock \[get_pblocks (\w+)\] \[get_cells (\w+)\]", line)
+            m = re.fullmatch(r"add_cells_to_pblock \[get_pblocks (\w+)\] \[get_cells (\w+)/inst\]", line)
             found[m[1]][1].append(m[2])
     return {slr: cells for slr, cells in found.values()}
 

@@ -81,6 +81,19 @@ class BuiltEngine:
 IMAGES = 7
 
 
+def test_units_have_as_many_registers_of_their_reset_as_the_engine(specialised, tmp_path):
+    """And none of them is in a Pblock."""
+    model = planned(specialised, 1, 1)
+    (op,) = engines_of(model)
+    for name, value in (("reset_stages", 6), ("code_gen_dir_ipgen", str(tmp_path))):
+        op.set_nodeattr(name, value)
+    op.generate_hdl(model, PART, 5.0)
+    units = [node.name for node in op.hardware.graph.node]
+    assert len(units) > 20 and op.unit_cells() == [f"inst_{unit}/inst" for unit in units]
+    assert all("vp_reset #(.STAGES(6)," in (tmp_path / f"{unit}.v").read_text() for unit in units)
+    assert {getCustomOp(node).get_nodeattr("reset_stages") for node in op.hardware.graph.node} == {6}
+
+
 @pytest.fixture(scope="module")
 def specialised(example):  # noqa: F811
     return example.transform(SpecializeLayers(PART)).transform(GiveUniqueNodeNames())

@@ -104,9 +104,10 @@ def elaborated(folder: Path, reader: str = "synthesis") -> Elaborated:
 
 
 def netlist(folder: Path) -> Netlist:
-    found = elaborated(folder)
-    cells = [member.name for member in found.top.body if isinstance(member, InstanceSymbol)]
-    return Netlist(tuple(cells), tuple(port.name for port in found.top.body.portList))
+    top = elaborated(folder).top
+    nodes = [member for member in top.body if isinstance(member, InstanceSymbol)]
+    inside = [f"{node.name}/{member.name}" for node in nodes for member in node.body if isinstance(member, InstanceSymbol)]
+    return Netlist((*(node.name for node in nodes), *inside), tuple(port.name for port in top.body.portList))
 
 
 def simulator(folder: Path) -> Simulator:
@@ -386,12 +387,18 @@ def test_every_unit_is_in_the_pblock_of_its_slr(divided, divided_folder, tmp_pat
         f"{TOP}_slr{i}": f"SLR{i}" for i in range(3)
     }
     model = ModelWrapper(str(divided.folder.parent / "intermediate_models" / "step_stitch.onnx"))
-    slrs = {instance(node.name): getCustomOp(node).get_nodeattr("slr") for node in model.graph.node if node.op_type != "VitCrossing_rtl"}
+    slrs = {
+        f"{instance(node.name)}/inst": getCustomOp(node).get_nodeattr("slr")
+        for node in model.graph.node if node.op_type != "VitCrossing_rtl"
+    }
     assert placed == {cell: f"{TOP}_slr{slr}" for cell, slr in slrs.items()} and set(slrs.values()) == {0, 1, 2}
-    assert set(found.cells) - set(placed) == {cell for cell in found.cells if "VitCrossing" in cell} != set()
+    nodes = {cell for cell in found.cells if "/" not in cell}
+    crossings = {f"{cell}/inst" for cell in nodes if "VitCrossing" in cell}
+    assert set(found.cells) - nodes - set(placed) == crossings | {f"{cell}/reset" for cell in nodes} and crossings
     assert names(calls).index("add_cells_to_pblock") < names(calls).index("opt_design")
     assert any(call.options.get("-slr") for call in calls if call.name == "report_utilization")
-    assert "by formula" in (folder / "README.md").read_text()
+    readme = (folder / "README.md").read_text()
+    assert "by formula" in readme and "at least 16 cycles long" in readme
 
 
 def test_a_pblock_of_a_cell_that_is_not_in_the_netlist_is_found(divided_folder, tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_source
-from finn_vitprune.synth.timing import estimate
+from finn_vitprune.synth.timing import broadcast_ns, estimate
 from finn_vitprune.synth.timing_cells import ULTRASCALE_PLUS
 from finn_vitprune.synth.timing_graph import CombinationalLoopError
 from finn_vitprune.synth.wiring import Wiring
@@ -199,17 +199,27 @@ def test_inverters_before_luts_cost_nothing_and_others_are_luts():
     assert (found.taken, found.levels) == (pytest.approx(0.077 + 0.208 + 0.090 + 0.050 - 0.025, abs=6e-4), 1)
 
 
-# --- what is left out ----------------------------------------------------------------------------
+# --- resets, and what is apart --------------------------------------------------------------------
 
 
-def test_resets_are_apart():
-    """A reset goes through a register of its own to 20 others; what a path and a reset share counts as a path."""
-    resets = [register("1", 3, reset=2), *(register("0", 30 + i, reset=3) for i in range(20))]
+def test_resets_are_paths_and_nets_like_others():
+    """A reset goes through two registers of its own to 20 others, and through a LUT, with data, to one more."""
+    resets = [register(2, 7), register(7, 3), *(register("0", 30 + i, reset=3) for i in range(20))]
     ports = {"ap_rst_n": ("input", [2])}
     found = timing(*resets, ports=ports, names={"reset_q": [3]})
-    assert (found.taken, found.nets, found.reset.name, found.reset.loads) == (0.0, (), "reset_q", 20)
+    spread = 0.077 + 0.208 + 0.060 * math.log2(20) + 0.060
+    assert (found.taken, found.reset_ns) == (pytest.approx(spread, abs=6e-4),) * 2
+    assert (found.reset.name, found.reset.loads, found.widest) == ("reset_q", 20, 20) and found.nets[0] == found.reset
+    assert found.from_ports == pytest.approx(0.208 + 0.100 - 0.025, abs=6e-4), "from the port to the first register alone"
     mixed = timing(*resets, register("0", 4), lut(5, 3, 4), register("0", 6, reset=5), ports=ports)
-    assert mixed.taken == pytest.approx(0.077 + 0.208 + 0.090 + 0.208 + 0.060, abs=6e-4)
+    assert mixed.reset_ns == pytest.approx(0.077 + 0.208 + 0.060 * math.log2(21) + 0.090 + 0.208 + 0.060, abs=6e-4)
+    no_reset = timing(register("0", 4), register(4, 5))
+    assert no_reset.reset is None and no_reset.reset_ns == 0
+
+
+def test_a_register_reaches_many():
+    assert broadcast_ns(1) == pytest.approx(0.077 + 0.208 + 0.100 - 0.025, abs=6e-4)
+    assert broadcast_ns(320) == pytest.approx(broadcast_ns(1) + 0.060 * math.log2(320), abs=1e-3)
 
 
 def test_paths_at_ports_are_apart():

@@ -21,6 +21,7 @@ from finn_vitprune.files import sha256, whole_folder, write_json, write_text
 from finn_vitprune.sim import beats
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import CONTENTS, INDEX
+from finn_vitprune.sim.run import RESET_CYCLES
 from finn_vitprune.synth.parts import Part
 
 SUMS = "SHA256SUMS"
@@ -146,7 +147,7 @@ def _write(
     values = {
         "top": TOP, "version": __version__, "target": target, "sources": sources, "contents": contents, "host": described,
         "verification": verification, "pblocks": CONSTRAINTS if placed else None, "images": len(pixels),
-        "axilite": [name for _, name, _ in axilite.SIGNALS],
+        "axilite": [name for _, name, _ in axilite.SIGNALS], "reset_cycles": RESET_CYCLES,
     }  # fmt: skip
     for name in SCRIPTS:
         write_text(new / name, _rendered(name, values))

@@ -5,7 +5,7 @@ TAKEN_NS, HIGH_NS = 2.7, 3.333
 LEVELS = 5
 """LUTs in a row."""
 LOADS = 1024
-"""Loads of a net, resets apart."""
+"""Loads of a net."""
 RAM_LEVELS = 1
 """LUTs in a row after a block RAM or UltraRAM."""
 TEXT = (

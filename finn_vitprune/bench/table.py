@@ -210,7 +210,7 @@ def _timing(rows: Sequence[MatrixRow], checks: Checks) -> TextTable:
         tuple(lines),
         "ns of the slowest path in Yosys' netlist by three sets of constants, before placement: docs/timing.md says what they are"
         f" worth. LUT levels of the deepest path, at most {DEPTH}; with carries, each carry block counts as a level. Loads of the widest"
-        " net, resets apart.",
+        " net.",
     )
 
 

@@ -42,7 +42,7 @@ FILE = "results.json"
 TEXT = f"""Before placement, from Yosys' netlists; `docs/timing.md` says how, and what these figures are worth. Low, taken, high:
 ns of the slowest path by three sets of constants. Levels: most LUTs in a row; c: LUTs and carry blocks; RAM: LUTs in
 a row after a block RAM or UltraRAM. Bare: multipliers without registers of operands, product and result. Widest:
-loads of the widest net, resets apart. Over: ends over {CLOCK_NS} ns by the taken and by the high constants. Ports: ns
+loads of the widest net. Over: ends over {CLOCK_NS} ns by the taken and by the high constants. Ports: ns
 (taken) from an input to a register, from a register to an output, and through. Misses: what does not keep to the bars:
 {BARS}.
 
@@ -300,7 +300,12 @@ def tables(results: _Results, earlier: _Results) -> list[TextTable]:
         TextTable(
             "Widest nets", ("unit", "net", "loads"),
             tuple((name, n.name, f"{n.loads:,}") for name, unit in found.items() for n in unit.timing.nets[:3]),
-            "Three of each unit, one of each register. Reset nets are left out.",
+            "Three of each unit, one of each register.",
+        ),
+        TextTable(
+            "Resets", ("unit", "net", "loads", "taken"),
+            tuple((name, r.name, f"{r.loads:,}", f"{u.timing.reset_ns:.2f}") for name, u in found.items() if (r := u.timing.reset)),
+            "The widest net of the reset in each unit, and ns of the slowest path from a register of it.",
         ),
     ]  # fmt: skip
 

@@ -17,7 +17,7 @@ def timing_tables(timing: DesignTiming | None, nodes: bool = False) -> list[Text
     rows = timing.per_node if nodes else sorted(timing.per_node, key=lambda n: -n.taken)[:SLOWEST]
     some = "" if len(rows) == len(timing.per_node) else ": the slowest nodes"
     title = f"Timing{some}"
-    note = f"Before placement. In all, {timing.text}. Periods in ns by three sets of constants: docs/timing.md."
+    note = f"Before placement. In all, {timing.text}. Periods in ns by three sets of constants: docs/timing.md. {timing.reset_text}".strip()
     over = f"over {timing.clk_ns:g} ns"
     columns = ("node", "low", "taken", "high", "LUT levels", over, "from", "to", "widest net", "loads")
     tables = [TextTable(title, columns, tuple(map(_row, rows)), note, _MARKS)]

@@ -22,7 +22,7 @@
 
 namespace {
 
-constexpr int RESET_CYCLES = 5;
+constexpr int SETTLE_CYCLES = 16;  // units are out of reset so many cycles after it ends at the latest (vp_reset)
 constexpr int64_t PROGRESS_CYCLES = 1 << 16;
 
 // Decides cycle by cycle whether a port is idle: a Bernoulli draw, then an idle time of 1..burst cycles.
@@ -186,7 +186,8 @@ private:
     bool aw_ = false, w_ = false, b_ = false, ar_ = false, r_ = false;
 };
 
-// The head and the end of a load chain in one: start, the words, and a last one that nobody keeps and that must come back.
+// The head and the end of a load chain in one: start, the words, and a last one that nobody keeps and that must come back. A chain
+// cannot wait, so it begins when the unit is out of reset.
 // A breach is anything else that comes back.
 struct ChainMaster : Loader {
     ChainPort port;
@@ -196,12 +197,14 @@ struct ChainMaster : Loader {
     bool done() const override { return back_ || total == 0; }
     void restart() override {
         next = 0;
+        settling_ = SETTLE_CYCLES;
         started_ = start_back_ = back_ = false;
         put(0, 0);
     }
     void drive() override {
-        if (next == total || throttle.idle()) {
+        if (settling_ > 0 || next == total || throttle.idle()) {
             put(0, throttle.draw());
+            settling_ -= settling_ > 0;
         } else if (!started_) {
             put(2, throttle.draw());
             started_ = true;
@@ -228,6 +231,7 @@ private:
         moved_ = control != 0;
         std::memcpy(port.in, &in, 8);
     }
+    int settling_ = 0;
     bool started_ = false, start_back_ = false, back_ = false, moved_ = false;
 };
 
@@ -239,7 +243,7 @@ struct Edge {
 
 struct Config {
     uint64_t seed = 1;
-    int64_t idle_limit = 0, max_cycles = 0, drain = 0, reset_at = -1;
+    int64_t idle_limit = 0, max_cycles = 0, drain = 0, reset_at = -1, reset_cycles = 0;
     bool progress = false, streams_at_once = false, skip = true, record = false;
 };
 
@@ -303,6 +307,7 @@ private:
             else if (word == "max_cycles") in >> config_.max_cycles;
             else if (word == "drain") in >> config_.drain;
             else if (word == "reset_at") in >> config_.reset_at;
+            else if (word == "reset_cycles") in >> config_.reset_cycles;
             else if (word == "progress") in >> config_.progress;
             else if (word == "streams_at_once") in >> config_.streams_at_once;
             else if (word == "skip") in >> config_.skip;
@@ -386,7 +391,7 @@ private:
         }
         for (auto& l : loaders_) l->restart();
         *dut_.rst_n = 0;
-        for (int i = 0; i < RESET_CYCLES; ++i) {
+        for (int64_t i = 0; i < config_.reset_cycles; ++i) {
             *dut_.clk = 0;
             dut_.eval();
             clock();

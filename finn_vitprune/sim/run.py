@@ -18,6 +18,8 @@ from finn_vitprune.sim.toolchain import SimulationError
 
 DRAIN_CYCLES = 32
 """Cycles that a run continues after the last expected beat, to see beats that should not be there."""
+RESET_CYCLES = 16
+"""A reset lasts so long at least. It reaches the units through registers, fewer than that (``docs/rtl.md``)."""
 FILL = ("+fill", "+verilator+rand+reset+0")
 """Memories are filled from files. Registers begin at 0, as in an FPGA: a load that a random one began would end what is filled."""
 
@@ -32,8 +34,9 @@ class Stimulus:
             or by port name (absent ports never pause).
         stall: probability that a sink is not ready, likewise; 1 for a sink that never is.
         burst: a pause or stall lasts 1 to ``burst`` cycles.
-        reset_at: cycle at which reset comes for five cycles; everything starts again from the first
+        reset_at: cycle at which reset comes again; everything starts again from the first
             beat, results and cycle count included. If the beats run out before, it comes then.
+        reset_cycles: how long each reset lasts; designs want :data:`RESET_CYCLES` at least.
         load_first: streams start (cycle 0) when all loads are done, else beside them; a unit alone, which has no gate, is
             always loaded first.
     """
@@ -43,6 +46,7 @@ class Stimulus:
     stall: float | Mapping[str, float] = 0.0
     burst: int = 1
     reset_at: int | None = None
+    reset_cycles: int = RESET_CYCLES
     load_first: bool = True
 
 
@@ -235,6 +239,7 @@ class Simulator:
                 f"progress {int(progress is not None)}",
                 f"skip {int(skip)}",
                 f"record {int(record)}",
+                f"reset_cycles {stimulus.reset_cycles}",
                 f"reset_at {-1 if stimulus.reset_at is None else stimulus.reset_at}",
             ]
             for i, port in enumerate(self.inputs):

@@ -28,7 +28,8 @@ class NodeTiming(_TimingSection):
 
     ``levels``: most LUTs in a row. ``widest``: the widest net, with its ``loads``. ``over``: ends that take longer than the
     clock's period. ``ram_levels``: most LUTs in a row after a block RAM or UltraRAM; ``bare_multipliers``: DSP slices that
-    multiply without registers around; both are None in summaries of earlier versions.
+    multiply without registers around. ``reset_loads`` and ``reset_ns``: loads of the widest net of a reset, and the slowest path from
+    a register of one. These four are None in summaries of earlier versions.
     """
 
     node: str
@@ -44,6 +45,8 @@ class NodeTiming(_TimingSection):
     over: Count = 0
     ram_levels: Count | None = None
     bare_multipliers: Count | None = None
+    reset_loads: Count | None = None
+    reset_ns: Ns | None = None
 
     @classmethod
     def of(cls, node: str, op_type: str, timing: Timing, clk_ns: float) -> NodeTiming:
@@ -52,7 +55,7 @@ class NodeTiming(_TimingSection):
             node=node, op_type=op_type, low=timing.low, taken=timing.taken, high=timing.high, levels=timing.levels,
             start=path.start if path else "", end=path.end if path else "", widest=net.name if net else "",
             loads=net.loads if net else 0, over=sum(timing.over(clk_ns).values()), ram_levels=timing.ram_levels,
-            bare_multipliers=timing.bare_multipliers,
+            bare_multipliers=timing.bare_multipliers, reset_loads=timing.reset.loads if timing.reset else 0, reset_ns=timing.reset_ns,
         )  # fmt: skip
 
 
@@ -77,11 +80,25 @@ class SlrCrossing(_TimingSection):
     stages: Count
 
 
+class ResetPath(_TimingSection):
+    """The way of the reset from the port of the design to its units: ``stages`` registers in a row before each of ``units``.
+
+    ``loads``: registers that the port itself reaches, in ``taken`` ns, by the taken constants, from a register outside. What comes after
+    the last register of a unit is in the figures of the unit (:class:`NodeTiming`).
+    """
+
+    stages: Count
+    units: Count
+    loads: Count
+    taken: Ns
+
+
 class DesignTiming(_TimingSection):
     """The estimate of a design: the slowest of its nodes and of what is between them, for a clock of ``clk_ns``.
 
     ``border``: the slowest path between nodes, by the taken constants alone; ``low`` and ``high`` are of nodes. ``per_node`` in
-    graph order; ``crossings`` between dies, whose wires are in no figure.
+    graph order; ``crossings`` between dies, whose wires are in no figure. ``reset``: its way to the units, None in summaries of
+    earlier versions.
     """
 
     clk_ns: Annotated[float, Field(gt=0)]
@@ -92,10 +109,12 @@ class DesignTiming(_TimingSection):
     border: BorderTiming | None = None
     per_node: list[NodeTiming] = []
     crossings: list[SlrCrossing] = []
+    reset: ResetPath | None = None
 
     @classmethod
     def of(
-        cls, clk_ns: float, nodes: list[NodeTiming], border: BorderTiming | None = None, crossings: Sequence[SlrCrossing] = ()
+        cls, clk_ns: float, nodes: list[NodeTiming], border: BorderTiming | None = None, crossings: Sequence[SlrCrossing] = (),
+        reset: ResetPath | None = None,
     ) -> DesignTiming:
         """Of at least one node."""
         worst = max(nodes, key=lambda n: n.taken)
@@ -103,12 +122,25 @@ class DesignTiming(_TimingSection):
         return cls(
             clk_ns=clk_ns, low=max(n.low for n in nodes), taken=max(worst.taken, between),
             high=max(n.high for n in nodes), node=worst.node, border=border, per_node=nodes, crossings=list(crossings),
+            reset=reset,
         )  # fmt: skip
 
     @property
     def holds(self) -> bool:
         """Whether the clock's period holds by the taken constants."""
         return self.taken <= self.clk_ns
+
+    @property
+    def reset_text(self) -> str:
+        """The way of the reset in a sentence; "" where it is not known."""
+        if self.reset is None:
+            return ""
+        widest, slowest = (max(self.per_node, key=lambda n: getattr(n, of) or 0) for of in ("reset_loads", "reset_ns"))
+        return (
+            f"The reset reaches each of {self.reset.units} units through {self.reset.stages} registers: from the port "
+            f"{self.reset.loads:,} loads and {self.reset.taken:.2f} ns; inside of units at most {widest.reset_loads:,} loads "
+            f"({widest.node}) and {slowest.reset_ns:.2f} ns ({slowest.node})."
+        )
 
     @property
     def text(self) -> str:

@@ -1,7 +1,7 @@
 """Static timing of a mapped netlist: what its slowest paths take by published delays and a stated model of nets.
 
 An estimate before placement, in three sets of constants; ``docs/timing.md`` says what may be said of it. Paths begin and end
-at flip-flops, memories and DSP slices; those at ports of the node are apart, and what a reset alone moves is left out.
+at flip-flops, memories and DSP slices, those of resets included; those at ports of the node are apart.
 Nets and arcs are arrays, and arrival times spread over the levels of the graph, each level at once.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from finn_vitprune.synth.timing_cells import END_CLASSES, INSIDE, ULTRASCALE_PLUS
-from finn_vitprune.synth.timing_graph import CARRIES, LUTS, PORT, RAM, TAKEN, Graph
+from finn_vitprune.synth.timing_graph import CARRIES, LUTS, PORT, RAM, RESET, TAKEN, Graph
 from finn_vitprune.synth.timing_names import Names
 from finn_vitprune.synth.timing_packing import pack
 from finn_vitprune.synth.wiring import CellKind, Wiring
@@ -69,7 +69,8 @@ class Timing:
             or UltraRAM.
         bare_multipliers: DSP slices that multiply without registers of operands, product and result.
         paths: the slowest, by ``taken``.
-        nets: the widest, one of each name, without those that resets drive. reset: the widest of those.
+        nets: the widest, one of each name. reset: the widest of those that nothing but a reset moves.
+        reset_ns: ns, by ``taken``, of the slowest path from a register that nothing but a reset moves.
         from_ports, to_ports, through_ports: ns, by ``taken``, of the slowest path from an input to a register, from a register
             to an output, from an input to an output; none of them is in the figures above.
         ends: of every class of ends, pairs of ns (by ``taken``, in steps of 0.01, rounded up, 0.5 and less as 0.5) and how
@@ -86,6 +87,7 @@ class Timing:
     paths: tuple[TimedPath, ...] = ()
     nets: tuple[WideNet, ...] = ()
     reset: WideNet | None = None
+    reset_ns: float = 0.0
     from_ports: float = 0.0
     to_ports: float = 0.0
     through_ports: float = 0.0
@@ -94,7 +96,7 @@ class Timing:
 
     @property
     def widest(self) -> int:
-        """Loads of the widest net, resets apart."""
+        """Loads of the widest net."""
         return max((net.loads for net in self.nets), default=0)
 
     def over(self, limit_ns: float, high: bool = False) -> dict[str, int]:
@@ -118,6 +120,13 @@ def timing_of(graph: Graph) -> Timing:
     return _Reading(graph).timing()
 
 
+def broadcast_ns(loads: int) -> float:
+    """ns, by ``taken``, from a register to so many others on UltraScale+."""
+    c = ULTRASCALE_PLUS.constants
+    ns = c.ns["ff_out"] + c.ns["net"] + c.slope[TAKEN] * float(np.log2(max(loads, 1))) + c.ns["to_ff"] + c.ns["ff_d"]
+    return round(ns, 3)
+
+
 class _Reading:
     """What a graph says."""
 
@@ -134,7 +143,7 @@ class _Reading:
         worst = ends.max(0, initial=0)
         inside, many = self._inside()
         low, taken, high = (max(float(worst[i]), float(inside.max(initial=0))) for i in range(3))
-        widest = self._widest(~g.reset, NETS)
+        widest = self._widest(np.ones_like(g.reset), NETS)
         ports = [nets for name, nets in g.wiring.ports.items() if name not in g.wiring.inputs]
         outputs = g.value[np.concatenate(ports or [[0]])]
         return Timing(
@@ -142,6 +151,7 @@ class _Reading:
             levels=int(worst[LUTS]), carry_levels=int(worst[CARRIES]), ram_levels=int(max(worst[RAM], 0)),
             bare_multipliers=self._bare_multipliers(), paths=self._paths(ends[:, TAKEN], reached, inside), nets=widest,
             reset=next(iter(self._widest(g.reset, 1)), None),
+            reset_ns=_latest(g.value[g.end_net, RESET] + g.end_ns[:, TAKEN]),
             from_ports=_latest(g.value[g.end_net, PORT] + g.end_ns[:, TAKEN]),
             to_ports=_latest(outputs[:, TAKEN]), through_ports=_latest(outputs[:, PORT]),
             ends=self._counts(ends[:, TAKEN], reached, inside, many),

@@ -10,8 +10,9 @@ from finn_vitprune.synth.timing_cells import SETS, Driver, Family, Sink
 from finn_vitprune.synth.wiring import Wiring
 
 TAKEN = SETS.index("taken")
-LUTS, CARRIES, RAM, PORT, COLUMNS = 3, 4, 5, 6, 7
-"""Columns beside those of the sets: levels of LUTs, LUTs and carry blocks, LUTs since a memory, ns since a port."""
+LUTS, CARRIES, RAM, PORT, RESET, COLUMNS = 3, 4, 5, 6, 7, 8
+"""Columns beside those of the sets: levels of LUTs, LUTs and carry blocks, LUTs since a memory, ns since a port, ns since a
+register of a reset."""
 RESETS = ("rst", "reset")
 """What the name of a port of resets has in it."""
 _NEVER = -1e9
@@ -59,12 +60,12 @@ class Graph:
             for i, o, *costs in t.arcs:
                 rows.append((g.nets[:, i], g.nets[:, o], np.full(many, t.sinks.get(i, Sink.PLAIN)), np.tile(costs, (many, 1))))
         source, target, sinks, costs = _joined(rows, (np.int32, np.int32, np.int8), 3)
-        used = (source > 0) & (target > 0) & ~self.reset[source]
+        used = (source > 0) & (target > 0)
         source, target, sinks, costs = source[used], target[used], sinks[used], costs[used]
         weights = np.empty((len(source), COLUMNS), np.float64)
         weights[:, :3] = self.net_ns(source, sinks) + costs[:, :1]
         weights[:, LUTS], weights[:, CARRIES], weights[:, RAM] = costs[:, 1], costs[:, 2], costs[:, 1]
-        weights[:, PORT] = weights[:, TAKEN]
+        weights[:, PORT] = weights[:, RESET] = weights[:, TAKEN]
         self.source, self.target, self.weights = source, target, weights
 
     def _ends(self) -> None:
@@ -77,7 +78,7 @@ class Graph:
                 owner.append((np.full(many, place), np.arange(many), np.full(many, pin), np.zeros((many, 1))))
         net, kind, sink, before = _joined(rows, (np.int32, np.int8, np.int8), 1)
         *cell, _ = _joined(owner, (np.int32, np.int32, np.int32), 1)
-        used = (net > 0) & ~self.reset[net]
+        used = net > 0
         self.end_net, self.end_class, self.end_cell = net[used], kind[used], np.stack(cell)[:, used]
         self.end_ns = self.net_ns(net[used], sink[used]) + before[used]
 
@@ -123,10 +124,11 @@ class Graph:
             ram = 0.0 if group.kind.type.startswith(self.family.memories) else _NEVER
             for pin, ns in timing.starts:
                 nets = group.nets[:, pin]
-                self.value[nets] = np.maximum(self.value[nets], (ns, ns, ns, 0, 0, ram, _NEVER))
+                self.value[nets] = np.maximum(self.value[nets], (ns, ns, ns, 0, 0, ram, _NEVER, _NEVER))
+                resets = nets[self.reset[nets]]
+                self.value[resets, RESET] = np.maximum(self.value[resets, RESET], ns)
         for name in self.wiring.inputs:
             self.value[self.wiring.ports[name], PORT] = 0
-        self.value[self.reset] = _NEVER
         self.value[0] = _NEVER
         level = self._levels()
         order = np.lexsort((self.target, level[self.target]))

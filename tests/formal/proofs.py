@@ -19,6 +19,7 @@ SKID = Proof(
         Fault("vp_skid", "in_ready_q   <= !spare_full_d;",
               "in_ready_q   <= in_ready_q && !spare_full_d;", "in.p_progress"),
         Fault("vp_skid", "            spare_full_q <= 1'b0;\n", "", "p_invent"),
+        Fault("vp_skid", "in_ready_q   <= 1'b0;", "in_ready_q   <= 1'b1;", "p_quiet"),
     ),
 )
 STAGE = Proof(
@@ -38,6 +39,15 @@ CROSSING = Proof(
         Fault("vp_crossing", ".in_valid(valid[i])", ".in_valid(valid[0])", "p_invent"),
         Fault("vp_crossing", ".in_data(data[i])", ".in_data(data[0])", "p_data"),
         Fault("vp_crossing", "PADDED'(data[STAGES]);", "{(PADDED / WIDTH) {data[STAGES]}};", "p_padding"),
+        Fault("vp_crossing", ".rst_n(rst_n[i])", ".rst_n(i == 0 || rst_n[i])", "p_quiet"),
+    ),
+)
+RESET = Proof(
+    "vp_reset", "proof_reset_registers", ("vp_reset",), cycles=32,
+    faults=(
+        Fault("vp_reset", "assign out = rst_n_q[STAGES-1];", "assign out = rst_n_q[STAGES-2];", "p_delay"),
+        Fault("vp_reset", "{rst_n_q, {WIDTH{in}}}", "{rst_n_q, WIDTH'(in)}", "p_delay"),
+        Fault("vp_reset", "    initial rst_n_q = '0;\n", "", "p_delay"),
     ),
 )
 FIFO_FILES = ("vp_skid", "vp_ram", "vp_fifo", "vp_stream_fifo")
@@ -279,11 +289,13 @@ LOAD_PORT = Proof(
     faults=(
         Fault("vp_load_port", "(!b_q || s_axilite_BREADY)", "1'b1", "p_lose_address"),
         Fault("vp_load_port", "take_q || (b_q && !s_axilite_BREADY)", "take_q", "b.g_output.p_hold"),
-        Fault("vp_load_port", "assign s_axilite_AWREADY = !aw_full_q;", "assign s_axilite_AWREADY = 1'b1;", "p_lose_address"),
-        Fault("vp_load_port", "assign s_axilite_WREADY  = !w_full_q;", "assign s_axilite_WREADY  = 1'b1;", "p_lose_data"),
+        Fault("vp_load_port", "assign s_axilite_AWREADY = rst_n && !aw_full_q;", "assign s_axilite_AWREADY = 1'b1;", "p_lose_address"),
+        Fault("vp_load_port", "assign s_axilite_WREADY  = rst_n && !w_full_q;", "assign s_axilite_WREADY  = 1'b1;", "p_lose_data"),
         Fault("vp_load_port", "if (s_axilite_ARVALID && !r_q) rdata_q", "rdata_q", "r.g_output.p_hold"),
         Fault("vp_load_port", "r_q ? !s_axilite_RREADY : s_axilite_ARVALID", "r_q || s_axilite_ARVALID", "p_read"),
-        Fault("vp_load_port", "assign s_axilite_ARREADY = !r_q;", "assign s_axilite_ARREADY = 1'b1;", "p_lose_read"),
+        Fault("vp_load_port", "assign s_axilite_ARREADY = rst_n && !r_q;", "assign s_axilite_ARREADY = 1'b1;", "p_lose_read"),
+        Fault("vp_load_port", "assign s_axilite_AWREADY = rst_n && !", "assign s_axilite_AWREADY = !", "p_quiet"),
+        Fault("vp_load_port", "assign s_axilite_ARREADY = rst_n && !", "assign s_axilite_ARREADY = !", "p_quiet"),
     ),
 )
 LOAD_GATE = replace(
@@ -367,7 +379,7 @@ DROP = Proof(
 )
 
 BLOCKS = (
-    SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
+    SKID, STAGE, RESET, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
     WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SPLIT_CUT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
     ENGINE_PROGRESS, ENGINE_FRAME, SHARED_SELECT, SHARED_SPLIT, SWITCH, MERGE,
 )

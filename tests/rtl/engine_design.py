@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.select_token import ALL
 from finn_vitprune.sim import Port, SimResult, Simulator, Stimulus, beats, compile_top
 from finn_vitprune.sim.loads import read_loads
-from tests.rtl.helper import PART, PATTERNS, build_node, random_stream
+from tests.rtl.helper import PART, PATTERNS, SHORT_RESET, build_node, random_stream
 
 IMAGES = 7
 SOURCE, SINK = "in0_V", "out0_V"
@@ -162,9 +162,11 @@ def generate(shape: Shape) -> Engine:
     return Engine(shape, model, tuple(tables), Path(keep.name), tuple(_hdl(model, Path(keep.name))), None, keep)
 
 
-def build(shape: Shape) -> Engine:
-    """An engine with its simulator."""
+def build(shape: Shape, change: Callable[[ModelWrapper], ModelWrapper] | None = None) -> Engine:
+    """An engine with its simulator; ``change`` is made to its units first."""
     engine = generate(shape)
+    if change:
+        _hdl(change(engine.model), engine.folder)
     inputs, outputs, _ = engine.ports
     return replace(engine, simulator=compile_top("engine", engine.sources, inputs, outputs))
 
@@ -214,8 +216,9 @@ def check_engine(engine: Engine) -> None:
     assert seen == set(range(1, most + 1)), f"batches of {seen} images"
     for i, part in enumerate((0.2, 0.4, 0.55, 0.7, 0.9)):
         middle = int(part * result.cycles)
-        engine.run(IMAGES, Stimulus(seed=30 + i, reset_at=middle))
-        engine.run(IMAGES, Stimulus(seed=40 + i, pause={SOURCE: 0.2}, stall={SINK: 0.3}, burst=9, reset_at=middle))
+        engine.run(IMAGES, Stimulus(seed=30 + i, reset_at=middle, reset_cycles=SHORT_RESET))
+        busy = Stimulus(seed=40 + i, pause={SOURCE: 0.2}, stall={SINK: 0.3}, burst=9, reset_at=middle, reset_cycles=SHORT_RESET)
+        engine.run(IMAGES, busy)
     planned = engine_cycles(engine.model)
     ends = result.out_cycles[SINK].reshape(IMAGES, -1)[:, -1]
     measured = (ends[2 * most] - ends[0]) / (2 * most)
@@ -280,8 +283,8 @@ def one_by_one(ports: Sequence[str]) -> Iterator[Stimulus]:
         yield Stimulus(seed=60 + i, pause={name: 0.7}, stall={name: 0.7})
     yield from PATTERNS
     for i in range(4):
-        yield Stimulus(seed=70 + i, reset_at=11 + 7 * i)
-        yield Stimulus(seed=80 + i, pause=0.3, stall=0.3, burst=4, reset_at=20 + 9 * i)
+        yield Stimulus(seed=70 + i, reset_at=11 + 7 * i, reset_cycles=SHORT_RESET)
+        yield Stimulus(seed=80 + i, pause=0.3, stall=0.3, burst=4, reset_at=20 + 9 * i, reset_cycles=SHORT_RESET)
 
 
 PORTS = ("in0_V", "in1_V", "out0_V", "out1_V")

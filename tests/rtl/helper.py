@@ -23,6 +23,8 @@ from finn_vitprune.sim.loads import read_loads
 
 PART = "xczu7ev-ffvc1156-2-e"
 INTERVAL_FRAMES = 6
+SHORT_RESET = 5
+"""Cycles of a reset that a unit alone takes, shorter than that of a design."""
 PATTERNS = (
     Stimulus(seed=11, pause=0.3, stall=0.3),
     Stimulus(seed=12, pause=0.1, stall=0.6),
@@ -180,8 +182,8 @@ def check_built(
     assert_ok(first, built, feed, Stimulus())
     middle = max(3, first.cycles // 2)
     resets = (
-        Stimulus(seed=21, reset_at=middle),
-        Stimulus(seed=22, pause=0.2, stall=0.3, reset_at=2 * middle // 3),
+        Stimulus(seed=21, reset_at=middle, reset_cycles=SHORT_RESET),
+        Stimulus(seed=22, pause=0.2, stall=0.3, reset_at=2 * middle // 3, reset_cycles=SHORT_RESET),
     )
     for stimulus in (*patterns, *resets):
         assert_ok(built.run(feed, stimulus), built, feed, stimulus)

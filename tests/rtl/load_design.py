@@ -19,12 +19,13 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune import load_port
 from finn_vitprune.builds.stitch import StitchedDesign, stitch
 from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.custom_ops.rtl_backend import RESET_STAGES
 from finn_vitprune.sim import BusPort, Port, SimResult, Simulator, Stimulus, bus
 from finn_vitprune.sim.beats import pack, unpack
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort, design_number
 from tests.reloads import of_loads
-from tests.rtl.helper import PART
+from tests.rtl.helper import PART, SHORT_RESET
 
 INPUT, OUTPUT, BUS = "s_axis_0", "m_axis_0", "s_axilite_0"
 SIDE = 16
@@ -119,18 +120,20 @@ class Loadable:
         return unpack(out[: len(out) // beats * beats], self.design.output)
 
 
-def loadable(fold: str = "one bank each") -> Loadable:
-    """The design with two contents, not compiled."""
+def loadable(fold: str = "one bank each", reset_stages: int = RESET_STAGES) -> Loadable:
+    """The design with two contents, not compiled; its reset passes so many registers."""
     keep = tempfile.TemporaryDirectory(prefix="vitprune-load-")
     models, products = zip(*(two_matrices(7 + i, fold) for i in range(2)))
     number = None
     if FOLDS[fold][0].get("loaded"):  # programs too, so that the networks have other numbers, but one design
         _made_for_all(models)
         number = design_number(models[0])
-    stitched = [
-        stitch(model.transform(InsertLoadPort(number)).transform(PrepareIP(PART, 5.0)), Path(keep.name) / f"stitched_{i}")
-        for i, model in enumerate(models)
-    ]
+    stitched = []
+    for i, model in enumerate(models):
+        model = model.transform(InsertLoadPort(number))
+        for node in model.graph.node:
+            getCustomOp(node).set_nodeattr("reset_stages", reset_stages)
+        stitched.append(stitch(model.transform(PrepareIP(PART, 5.0)), Path(keep.name) / f"stitched_{i}"))
     texts = [{path.name: path.read_text() for path in design.folder.glob("*.v")} for design in stitched]
     assert texts[0] == texts[1]
     contents = tuple(Contents.load(design.folder) for design in stitched)
@@ -173,7 +176,8 @@ def check_loads(d: Loadable) -> None:
     first, second = d.words
     n = len(first)
     whole = [STATE, bus.load(first), STATE]
-    for stimulus in (AT_ONCE, PAUSED, replace(PAUSED, reset_at=n), replace(AT_ONCE, reset_at=1 << 30)):
+    resets = (replace(PAUSED, reset_at=n, reset_cycles=SHORT_RESET), replace(AT_ONCE, reset_at=1 << 30, reset_cycles=SHORT_RESET))
+    for stimulus in (AT_ONCE, PAUSED, *resets):
         result = d.run(whole, frames, stimulus)
         assert result.ok, (stimulus, result.deadlock, result.violations)
         assert result.in_cycles[INPUT][0] >= 2 * n

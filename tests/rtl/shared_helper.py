@@ -11,7 +11,7 @@ import numpy as np
 from finn.util.basic import getHWCustomOp
 from onnx import helper
 from qonnx.core.modelwrapper import ModelWrapper
-from tests.rtl.helper import PART, PATTERNS, build_node, random_stream
+from tests.rtl.helper import PART, PATTERNS, SHORT_RESET, build_node, random_stream
 
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.base import TAGS
@@ -168,7 +168,10 @@ def check_built_shared(
     drawn = [built.draw(int(e), seed + i) for i, e in enumerate(order)]
     first = built.run(drawn)
     middle = max(3, first.cycles // 2)
-    resets = (Stimulus(seed=21, reset_at=middle), Stimulus(seed=22, pause=0.2, stall=0.3, reset_at=2 * middle // 3))
+    resets = (
+        Stimulus(seed=21, reset_at=middle, reset_cycles=SHORT_RESET),
+        Stimulus(seed=22, pause=0.2, stall=0.3, reset_at=2 * middle // 3, reset_cycles=SHORT_RESET),
+    )
     tags = f"in{len(built.op.in_streams()) - 1}_V"
     late = Stimulus(seed=23, pause={tags: 0.9}, stall=0.3, burst=first.cycles // frames)
     for stimulus in (Stimulus(), *patterns, late, *resets):

@@ -8,7 +8,7 @@ import pytest
 from finn.util.basic import getHWCustomOp
 from onnx import helper
 from qonnx.core.modelwrapper import ModelWrapper
-from tests.rtl.helper import PART, PATTERNS, random_stream
+from tests.rtl.helper import PART, PATTERNS, SHORT_RESET, random_stream
 from tests.sampling import spread
 
 from finn_vitprune.bench.cycles import simulator_of
@@ -55,7 +55,7 @@ def check(op, simulator, folder):
     data |= {f"{several}{i}_V": np.concatenate(parts) for i, parts in many.items()} | {f"{several}{ways}_V": tags}
     feed, want = ({name: value for name, value in data.items() if name.startswith(side)} for side in ("in", "out"))
     late = Stimulus(seed=23, pause={f"in{len(op.in_streams()) - 1}_V": 0.9}, stall=0.3, burst=20)
-    for stimulus in (Stimulus(), *PATTERNS, late, Stimulus(seed=9, pause=0.2, stall=0.2, reset_at=20)):
+    for stimulus in (Stimulus(), *PATTERNS, late, Stimulus(seed=9, pause=0.2, stall=0.2, reset_at=20, reset_cycles=SHORT_RESET)):
         result = simulator.run(feed, want, data_dir=folder, stimulus=stimulus, idle_limit=3000, loads=read_loads(folder))
         assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.violations}"
 

@@ -3,6 +3,7 @@
 // has begun; when every frame has left, start goes down the chain; when it is back, words are taken: header, WORDS data
 // words, which the hops keep, and CRC-32 of all before, which comes back from the end of the chain. The gate opens when the
 // header is that of DESIGN and the checksum that came back is right. Every access is answered OKAY at once; strobes do not count.
+// In reset nothing is taken: a host may begin before the reset has gone through the registers in front of this unit.
 `default_nettype none
 
 module vp_load_port #(
@@ -60,8 +61,8 @@ module vp_load_port #(
     logic [2:0] index_q;
     logic [31:0] w_q;
     wire logic take = aw_full_q && w_full_q && !take_q && (!b_q || s_axilite_BREADY);
-    assign s_axilite_AWREADY = !aw_full_q;
-    assign s_axilite_WREADY  = !w_full_q;
+    assign s_axilite_AWREADY = rst_n && !aw_full_q;
+    assign s_axilite_WREADY  = rst_n && !w_full_q;
     assign s_axilite_BVALID  = b_q;
     assign s_axilite_BRESP   = 2'b00;
     always_ff @(posedge clk) begin
@@ -222,7 +223,7 @@ module vp_load_port #(
             default:  register = 32'(frames_q);
         endcase
     end
-    assign s_axilite_ARREADY = !r_q;
+    assign s_axilite_ARREADY = rst_n && !r_q;
     assign s_axilite_RVALID  = r_q;
     assign s_axilite_RDATA   = rdata_q;
     assign s_axilite_RRESP   = 2'b00;

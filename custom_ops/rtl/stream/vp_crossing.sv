@@ -1,5 +1,6 @@
 // Op top of VitCrossing: a chain of STAGES vp_skid. Every hop registers valid, data and ready, so that a
-// border between two dies may lie between any two hops. Full throughput, STAGES cycles of latency.
+// border between two dies may lie between any two hops. Full throughput, STAGES cycles of latency. Each hop has its own bit of rst_n, all
+// of them alike.
 `default_nettype none
 
 module vp_crossing #(
@@ -8,7 +9,7 @@ module vp_crossing #(
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
     input  wire logic              clk,
-    input  wire logic              rst_n,
+    input  wire logic [STAGES-1:0] rst_n,
     input  wire logic [PADDED-1:0] in0_tdata,
     input  wire logic              in0_tvalid,
     output      logic              in0_tready,
@@ -28,7 +29,7 @@ module vp_crossing #(
     assign in0_tready    = ready[0];
     for (genvar i = 0; i < STAGES; i++) begin : g_hop
         vp_skid #(.WIDTH(WIDTH)) skid (
-            .clk, .rst_n, .in_data(data[i]), .in_valid(valid[i]), .in_ready(ready[i]),
+            .clk, .rst_n(rst_n[i]), .in_data(data[i]), .in_valid(valid[i]), .in_ready(ready[i]),
             .out_data(data[i+1]), .out_valid(valid[i+1]), .out_ready(ready[i+1])
         );
     end

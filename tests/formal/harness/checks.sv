@@ -1,5 +1,5 @@
 // What every proof asks of a stream: assertions (p_) and assumptions (a_) on the ports, and ghost registers that the
-// block under proof does not have. All of it looks only at cycles out of reset. Covers (c_) must be reached, so that
+// block under proof does not have. All but proof_quiet look only at cycles out of reset. Covers (c_) must be reached, so that
 // no assertion holds for want of a case.
 `default_nettype none
 
@@ -11,6 +11,25 @@ module proof_reset (
     logic started_q = 1'b0;
     always_ff @(posedge clk) started_q <= 1'b1;
     always_comb if (!started_q) a_reset : assume (!rst_n);
+endmodule
+
+// Ready at inputs and valid at outputs are low in a reset from its second cycle on, so that no beat goes between a block that is in reset
+// and a neighbour that is out of it.
+module proof_quiet #(
+    int unsigned PINS = 2
+) (
+    input wire logic            clk,
+    input wire logic            rst_n,
+    input wire logic [PINS-1:0] pins
+);
+    logic reset_q = 1'b0;
+    always_ff @(posedge clk) reset_q <= !rst_n;
+    always_comb begin
+        if (reset_q && !rst_n) begin
+            p_quiet : assert (pins == '0);
+            c_reset : cover (1'b1);
+        end
+    end
 endmodule
 
 // A source (ASSUME) or a block's output: valid and data stay until ready.

@@ -14,11 +14,12 @@ module proof_crossing #(
 );
     logic in0_tready, out0_tvalid;
     logic [7:0] out0_tdata;
-    vp_crossing #(.WIDTH(WIDTH), .STAGES(STAGES)) dut (.*);
+    vp_crossing #(.WIDTH(WIDTH), .STAGES(STAGES)) dut (.*, .rst_n({STAGES{rst_n}}));
 
     localparam int unsigned BITS = $clog2(2 * STAGES + 4);
     logic [BITS-1:0] held;
     proof_reset reset (.clk, .rst_n);
+    proof_quiet #(.PINS(2)) quiet (.clk, .rst_n, .pins({in0_tready, out0_tvalid}));
     proof_hold #(.WIDTH(8), .ASSUME(1'b1)) source (
         .clk, .rst_n, .data(in0_tdata), .valid(in0_tvalid), .ready(in0_tready)
     );

@@ -47,6 +47,7 @@ module proof_load_port #(
     );
 
     proof_reset reset (.clk, .rst_n);
+    proof_quiet #(.PINS(7)) quiet (.clk, .rst_n, .pins({in0_tready, out0_tvalid, awready, wready, bvalid, arready, rvalid}));
     proof_hold #(.WIDTH(8), .ASSUME(1'b1)) source (
         .clk, .rst_n, .data(in0_tdata), .valid(in0_tvalid), .ready(in0_tready)
     );

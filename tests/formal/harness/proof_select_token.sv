@@ -37,6 +37,7 @@ module proof_select_token #(
 
     logic [2:0] held;
     proof_reset reset (.clk, .rst_n);
+    proof_quiet #(.PINS(2)) quiet (.clk, .rst_n, .pins({in0_tready, out0_tvalid}));
     proof_hold #(.WIDTH(8), .ASSUME(1'b1)) source (
         .clk, .rst_n, .data(in0_tdata), .valid(in0_tvalid), .ready(in0_tready)
     );

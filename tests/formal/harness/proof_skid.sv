@@ -22,6 +22,7 @@ module proof_skid #(
 
     logic [2:0] held;
     proof_reset reset (.clk, .rst_n);
+    proof_quiet #(.PINS(2)) quiet (.clk, .rst_n, .pins({in_ready && !STAGE, out_valid}));
     proof_hold #(.WIDTH(WIDTH), .ASSUME(1'b1)) source (
         .clk, .rst_n, .data(in_data), .valid(in_valid), .ready(in_ready)
     );

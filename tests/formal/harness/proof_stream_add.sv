@@ -33,6 +33,7 @@ module proof_stream_add #(
         else ahead_q <= (rst_n ? longer : '0) + 3'(pick);
     end
     proof_reset reset (.clk, .rst_n);
+    proof_quiet #(.PINS(3)) quiet (.clk, .rst_n, .pins({in0_tready, in1_tready, out0_tvalid}));
     for (genvar i = 0; i < 2; i++) begin : g_in
         assign held_next[i] = held_q[i] + 3'(push[i]) - 3'(pop);
         always_ff @(posedge clk) begin

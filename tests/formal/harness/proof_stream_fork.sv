@@ -20,6 +20,7 @@ module proof_stream_fork #(
     wire logic [1:0] ready = {out1_tready, out0_tready};
     wire logic [15:0] data = {out1_tdata, out0_tdata};
     proof_reset reset (.clk, .rst_n);
+    proof_quiet #(.PINS(3)) quiet (.clk, .rst_n, .pins({in0_tready, out0_tvalid, out1_tvalid}));
     proof_hold #(.WIDTH(8), .ASSUME(1'b1)) source (
         .clk, .rst_n, .data(in0_tdata), .valid(in0_tvalid), .ready(in0_tready)
     );
