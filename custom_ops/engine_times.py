@@ -114,6 +114,8 @@ class EngineTimes:
         ports = [node for node in hardware.graph.node if isinstance(getCustomOp(node), EnginePort)]
         (self.entry,), (self.exit,) = ([n for n in ports if n.op_type == f"VitEngine{end}_rtl"] for end in ("Entry", "Exit"))
         self.port = getCustomOp(self.entry)
+        self.fifo_cycles = sum(getCustomOp(n).beat_cycles() for n in hardware.graph.node if n.output[0] == self.entry.input[2])
+        """Through the FIFO at the entry; none where a batch is so small that the entry's registers hold it."""
         self.entry_free = 0.0
         self.passes: list[UnitPass] = []
         """Every pass through every unit so far."""
@@ -122,10 +124,14 @@ class EngineTimes:
     def encoders(self) -> int:
         return len(self.port.get_nodeattr("tokens"))
 
-    def frame(self, encoder: int, arrivals: TokenTimes) -> TokenTimes:
-        """A pass: when its tokens leave at the exit, given when they come to the entry."""
-        beats = self.port.stream.token_beats
-        entered = arrivals.served(beats, ENTRY_CYCLES, start=self.entry_free)
+    def frame(self, encoder: int, arrivals: TokenTimes, first: bool = True) -> TokenTimes:
+        """A pass: when its tokens leave at the exit, given when they come to the entry. In encoder 0 a frame comes through a FIFO; one that
+        is not the ``first`` of its batch begins when it is whole."""
+        beats, start = self.port.stream.token_beats, self.entry_free
+        if encoder == 0:
+            arrivals = _later(arrivals, self.fifo_cycles)
+            start = start if first else max(start, arrivals.last[-1] + ENTRY_CYCLES)
+        entered = arrivals.served(beats, ENTRY_CYCLES, start=start)
         self.entry_free = entered.last[-1] + TURN_CYCLES
         times: Times = {self.entry.output[0]: entered}
         for node in self.nodes:
@@ -140,7 +146,7 @@ class EngineTimes:
         """A batch of so many frames through all encoders: when the tokens of each leave."""
         there = [arrivals(i) for i in range(frames)]
         for encoder in range(self.encoders):
-            there = [self.frame(encoder, times) for times in there]
+            there = [self.frame(encoder, times, first=i == 0) for i, times in enumerate(there)]
         return there
 
 

@@ -48,8 +48,9 @@ def engine_units(engine: VitEngine) -> GraphProto:
 
 
 def role_depths(engine: VitEngine) -> dict[str, list[int]]:
-    """The FIFO depths in beats at the inputs of each role."""
-    return {name: list(role.depths) for name, role in _Units(engine).roles.items()}
+    """The FIFO depths in beats at the inputs of each role, and of the FIFO at the entry."""
+    units = _Units(engine)
+    return {name: list(role.depths) for name, role in units.roles.items()} | {ENTRY: [units.batch_beats]}
 
 
 def role_ops(engine: VitEngine, body: ModelWrapper) -> Iterator[tuple[str, list[VitOp]]]:
@@ -93,6 +94,8 @@ class _Units:
         self.constants: dict[str, np.ndarray] = {}
         self.edges = self._edges()
         self.roles = {unit.role: self._role(unit) for unit in self.bound}
+        self.batch_beats = max([self.frames * engine.in_streams()[0].beats, *self.least_depths.get(ENTRY, [])])
+        """Of a batch that waits for encoder 0."""
 
     # --- what the roles are ---
 
@@ -210,7 +213,9 @@ class _Units:
         inputs = {sink: tensors[source] for source, sink in self.edges}
         self.made: list[NodeProto] = []
         self.tags = f"{name}_tags_0"
-        self._add(self._port("Entry", name, [SOURCE, f"{name}_back"], [tensors[ENTRY, 0], self.tags]))
+        entry = self._port("Entry", name, [SOURCE, f"{name}_back", f"{name}_batch"], [tensors[ENTRY, 0], f"{name}_batch", self.tags])
+        getCustomOp(entry).set_nodeattr("inFIFODepths", [2, 2, self.batch_beats])
+        self._add(entry)
         for role in self._sorted():
             ins = [inputs[role.name, i] for i in range(len(role.depths))]
             outs = [tensors.get((role.name, i), f"{name}_{_word(role.name)}_{i}") for i in range(self._outputs(role))]

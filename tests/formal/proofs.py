@@ -309,7 +309,7 @@ ENGINE_FILES = ("vp_skid", "vp_stage", "vp_fork", "vp_ram", "vp_fifo", "vp_engin
                 "vp_engine_values", "vp_engine_entry", "vp_engine_exit")
 ENGINE = Proof(
     "an engine of three encoders, batches of 2", "proof_engine",
-    ENGINE_FILES, cycles=32, reach=40, without="p_progress",
+    ENGINE_FILES, cycles=32, reach=40, without="out.p_progress",
     faults=(
         Fault("vp_engine_entry", "entered_q == FRAME_W'(BATCH) || ", "", "p_room"),
         Fault("vp_engine_entry", "fresh_q ? new_data : old_data", "new_data", "p_encoder"),
@@ -323,7 +323,9 @@ ENGINE_PROGRESS = Proof(
     {"ENCODERS": 2, "ENTER": "64'h200000002", "LEAVE": "64'h100000002", "LIMIT": 18}, cycles=28, reach=30, only="p_progress",
     faults=(
         Fault("vp_engine_entry", ".in_valid(begin_frame)", ".in_valid(begin_frame && fresh_q)", "p_progress"),
-        Fault("vp_engine_entry", " || (entered_q != '0 && !new_valid)", "", "p_progress"),
+        Fault("vp_engine_entry", " || (entered_q != '0 && !waits_q)", "", "p_progress"),
+        Fault("vp_engine_entry", "(entered_q != '0 && !waits_q)", "(entered_q != '0 && !new_valid)", "p_progress"),
+        Fault("vp_engine_entry", "begin_frame && fresh_q ? beats", "begin_frame ? beats", "p_progress"),
     ),
 )
 
