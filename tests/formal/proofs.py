@@ -242,6 +242,31 @@ ADD = Proof(
               "p_invent"),
     ),
 )
+FRAME_CHECK = Proof(
+    "vp_frame_check", "proof_frame_check", ("vp_skid", "vp_frame_check"), never=("c_long", "c_drops"),
+    faults=(
+        Fault("vp_frame_check", "in0_V_tlast && !last;", "in0_V_tlast;", "p_wrong"),
+        Fault("vp_frame_check", "fill_q ? !(pass && last) : early", "fill_q ? !pass : early", "p_whole"),
+        Fault("vp_frame_check", "if (pass) beat_q", "if (pass && !fill_q) beat_q", "p_invent"),
+        Fault("vp_frame_check", "(ready && !fill_q)", "ready", "p_data"),
+        Fault("vp_frame_check", "fill_q ? '0 : in0_tdata[WIDTH-1:0]", "in0_tdata[WIDTH-1:0]", "p_data"),
+        Fault("vp_frame_check", "EACH && pass", "pass", "p_wrong"),
+        Fault("vp_frame_check", "            fill_q  <= 1'b0;\n", "", "p_invent"),
+        Fault("vp_frame_check", "            beat_q  <= '0;\n", "", "p_whole"),
+        Fault("vp_frame_check", "BEAT_W'(BEATS - 1)", "BEAT_W'(BEATS - 2)", "p_wrong"),
+    ),
+)
+FRAME_CHECK_EACH = Proof(
+    "vp_frame_check, every frame ends with TLAST", "proof_frame_check", ("vp_skid", "vp_frame_check"), {"EACH": 1},
+    faults=(
+        Fault("vp_frame_check", "drop_q ? !(take && in0_V_tlast) : late", "drop_q ? !take : late", "p_whole"),
+        Fault("vp_frame_check", "assign in0_tready   = drop_q || (", "assign in0_tready   = (", "in.p_progress"),
+        Fault("vp_frame_check", "(in0_tvalid && !drop_q));", "in0_tvalid);", "p_invent"),
+        Fault("vp_frame_check", "in_valid(fill_q || (in0_tvalid && !drop_q))", "in_valid(fill_q || in0_tvalid)", "p_invent"),
+        Fault("vp_frame_check", "32'(early || late)", "32'(early)", "p_wrong"),
+        Fault("vp_frame_check", "            drop_q  <= 1'b0;\n", "", "p_lose"),
+    ),
+)
 
 LOAD_HOP = Proof(
     "vp_load_hop, 2 of 3 words of 40 bits", "proof_load_hop", ("vp_delay", "vp_load_hop"), reach=40,
@@ -370,7 +395,7 @@ DROP = Proof(
 
 BLOCKS = (
     SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
-    WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SPLIT_CUT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
+    WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SPLIT_CUT, SELECT, ADD, FRAME_CHECK, FRAME_CHECK_EACH, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
     ENGINE_PROGRESS, ENGINE_FRAME, SHARED_SELECT, SHARED_SPLIT, SWITCH, MERGE,
 )
 """The stream blocks and what loads a design or runs an engine: proofs of seconds each, most of them for all time."""
@@ -425,6 +450,9 @@ LARGE = (
     _resized(SELECT, ", the last of 3", INDEX=2, BEATS=3),
     replace(_resized(SELECT, ", the only one", TOKENS=1, INDEX=0), never=("pass.c_progress",)),
     _resized(ADD, ", 4 bits", WIDTH=4),
+    replace(_resized(FRAME_CHECK, ", a beat a frame", BEATS=1), never=("c_cut", "c_long", "c_drops", "c_again", "c_ends")),
+    _resized(FRAME_CHECK_EACH, ", 5 beats", BEATS=5),
+    replace(_resized(FRAME_CHECK_EACH, ", a beat a frame", BEATS=1), never=("c_cut",)),
     _resized(ENGINE_FRAME, ", four tags wait", FRAMES=4),
     replace(
         _resized(ENGINE_FRAME, "", ENCODERS=2, STEPS="64'h200000003"), name="vp_engine_frame, two encoders", never=("c_none",),
