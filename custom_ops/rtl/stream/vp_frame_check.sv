@@ -5,7 +5,6 @@
 // - with EACH, of one that does not end with its last beat all further beats are dropped, up to TLAST.
 // Each of these counts in wrong_frames (modulo 2**32), and the frame after it begins with the beat after TLAST. Without EACH what comes after a
 // frame is another frame: a beat too many makes a frame of its own, filled up and counted.
-// in_ready does not wait for in_valid.
 `default_nettype none
 
 module vp_frame_check #(
@@ -54,7 +53,7 @@ module vp_frame_check #(
             wrong_q <= wrong_q + 32'(early || late);
         end
     end
-    assign in0_tready   = drop_q || (ready && !fill_q);
+    assign in0_tready   = ready && !fill_q;
     assign wrong_frames = wrong_q;
 
     logic [WIDTH-1:0] out_data;
