@@ -178,10 +178,6 @@ class VitEngine(VitOp):
         """What the SIMD of its ports can be."""
         return divisors(self.get_nodeattr("channels"))
 
-    def pause_beats(self, inputs: list[TokenTimes]) -> int:
-        """Those of a batch, which comes while the one before is in other encoders: so it is there when the engine takes frames."""
-        return self.get_nodeattr("frames_in_flight") * self.in_streams()[0].beats
-
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """A lone frame goes through all encoders."""
         return EngineTimes(self.structure).batch(1, lambda _: inputs[0])

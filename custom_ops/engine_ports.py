@@ -68,26 +68,34 @@ class EnginePortBackend(LoadedBackend):
         self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))
 
 
+COUNT_LUTS = 48
+"""Of the count of beats in the FIFO, 32 bits, and its comparison with those of a frame."""
+
+
 class VitEngineEntry(EnginePort):
-    """Lets frames into an engine, from outside (input 0) and back from its exit (input 1); the tags say which is which."""
+    """Lets frames into an engine, from outside (input 0) and back from its exit (input 1); the tags say which is which.
+
+    Frames from outside wait in a FIFO of a batch between output 1 and input 2: a further one of a batch begins when it is whole in there.
+    """
 
     def in_streams(self) -> list[Stream]:
-        return [self.stream, self.stream]
+        return [self.stream, self.stream, self.of_encoder(0)]
 
     def out_streams(self) -> list[Stream]:
-        return [self.stream, TAGS]
+        return [self.stream, self.of_encoder(0), TAGS]
 
     def tag_ports(self) -> tuple[int, int]:
         return 0, 1
 
     def resources(self) -> Estimate:
-        return Estimate(LUT=self.port_luts() + self.stream.width)
+        return Estimate(LUT=self.port_luts() + 2 * self.stream.width + COUNT_LUTS)
 
 
 class VitEngineEntry_rtl(EnginePortBackend, VitEngineEntry):
     """RTL of :class:`VitEngineEntry`."""
 
     RTL_TOP = "vp_engine_entry"
+    RTL_OUTPUTS = 2
 
 
 class VitEngineExit(EnginePort):

@@ -24,8 +24,10 @@ from finn_vitprune.sim.beats import Stream
 
 PORT_CYCLES = 2
 """From a beat at the entry, or the exit, to the same one at its output: two skids."""
+FEED_CYCLES = 1
+"""From a beat that comes from outside to the same one at the FIFO of the entry."""
 BEGIN_CYCLES = 1
-"""More for the first beat of an image at the entry, which begins a frame once it is there."""
+"""More at the entry for the beat with which a frame of encoder 0 may begin."""
 TURN_CYCLES = 3
 """Cycles between the last beat of a frame at the entry and the first one of the next."""
 
@@ -145,6 +147,8 @@ class EngineTimes:
         back = next(node for node in hardware.graph.node if self.entry.input[1] in node.output)
         self.back = getCustomOp(back).beat_cycles()
         """Cycles of a beat in the FIFO between exit and entry."""
+        self.fifo_cycles = FEED_CYCLES + sum(getCustomOp(n).beat_cycles() for n in hardware.graph.node if n.output[0] == self.entry.input[2])
+        """Through the FIFO at the entry."""
         self.entry_free = 0.0
         self.passes: list[UnitPass] = []
         """Every pass through every unit so far."""
@@ -153,10 +157,14 @@ class EngineTimes:
     def encoders(self) -> int:
         return len(self.port.get_nodeattr("tokens"))
 
-    def frame(self, encoder: int, arrivals: TokenTimes) -> TokenTimes:
-        """A pass: when its tokens leave at the exit, given when they come to the entry."""
-        beats, begin = self.port.stream.token_beats, 0 if encoder else arrivals.first[0] + PORT_CYCLES + BEGIN_CYCLES
-        entered = arrivals.served(beats, PORT_CYCLES, start=max(begin, self.entry_free))
+    def frame(self, encoder: int, arrivals: TokenTimes, first: bool = True) -> TokenTimes:
+        """A pass: when its tokens leave at the exit, given when they come to the entry. In encoder 0 a frame comes through a FIFO; one that
+        is not the ``first`` of its batch begins when it is whole."""
+        beats, start = self.port.stream.token_beats, self.entry_free
+        if encoder == 0:
+            arrivals = _later(arrivals, self.fifo_cycles)
+            start = max(start, (arrivals.first[0] if first else arrivals.last[-1]) + PORT_CYCLES + BEGIN_CYCLES)
+        entered = arrivals.served(beats, PORT_CYCLES, start=start)
         self.entry_free = entered.last[-1] + TURN_CYCLES
         times: Times = {self.entry.output[0]: entered}
         for node in self.nodes:
@@ -171,7 +179,7 @@ class EngineTimes:
         """A batch of so many frames through all encoders: when the tokens of each leave."""
         there = [arrivals(i) for i in range(frames)]
         for encoder in range(self.encoders):
-            there = [self.frame(encoder, _later(times, self.back if encoder else 0)) for times in there]
+            there = [self.frame(encoder, _later(times, self.back if encoder else 0), first=i == 0) for i, times in enumerate(there)]
         return there
 
 

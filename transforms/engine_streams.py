@@ -117,8 +117,9 @@ class _Carried:
         return {tensor: [frames.get(tensor) for frames in passes] for tensor in {t: None for frames in passes for t in frames}}
 
     def _pass(self, encoder: int, entering: Carried) -> dict[str, Carried]:
-        """A frame on its way through an encoder, by tensor."""
-        at = {self.entry.output[0]: entering}
+        """A frame on its way through an encoder, by tensor; into encoder 0 through the FIFO at the entry."""
+        to_engine, to_fifo, _ = self.entry.output
+        at = {to_engine: entering} if encoder else {to_engine: entering, to_fifo: entering}
         for node in self.between:
             at |= self._outputs(node, encoder, at)
         return at

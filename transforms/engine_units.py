@@ -48,8 +48,9 @@ def engine_units(engine: VitEngine) -> GraphProto:
 
 
 def role_depths(engine: VitEngine) -> dict[str, list[int]]:
-    """The FIFO depths in beats at the inputs of each role."""
-    return {name: list(role.depths) for name, role in _Units(engine).roles.items()}
+    """The FIFO depths in beats at the inputs of each role, and of the FIFO at the entry."""
+    units = _Units(engine)
+    return {name: list(role.depths) for name, role in units.roles.items()} | {ENTRY: [units.batch_beats]}
 
 
 def role_ops(engine: VitEngine, body: ModelWrapper) -> Iterator[tuple[str, list[VitOp]]]:
@@ -93,6 +94,8 @@ class _Units:
         self.constants: dict[str, np.ndarray] = {}
         self.edges = self._edges()
         self.roles = {unit.role: self._role(unit) for unit in self.bound}
+        self.batch_beats = max([self.frames * engine.in_streams()[0].beats, *self.least_depths.get(ENTRY, [])])
+        """Of a batch that waits for encoder 0."""
 
     # --- what the roles are ---
 
@@ -210,7 +213,8 @@ class _Units:
         inputs = {sink: tensors[source] for source, sink in self.edges}
         self.made: list[NodeProto] = []
         self.tags = f"{name}_tags_0"
-        self._add(self._port("Entry", name, [SOURCE, f"{name}_back"], [tensors[ENTRY, 0], self.tags]))
+        outside = [SOURCE, f"{name}_back", f"{name}_waiting"]
+        self._add(self._port("Entry", name, outside, [tensors[ENTRY, 0], f"{name}_outside", self.tags]))
         for role in self._sorted():
             ins = [inputs[role.name, i] for i in range(len(role.depths))]
             outs = [tensors.get((role.name, i), f"{name}_{_word(role.name)}_{i}") for i in range(self._outputs(role))]
@@ -322,7 +326,7 @@ class _Units:
         return f"engine of encoders {first} to {last}"
 
     def _with_streams(self, name: str) -> GraphProto:
-        """FIFOs and converters between the units, and the FIFO of the way back."""
+        """FIFOs and converters between the units, and the two FIFOs that close a circle: that of the way back, and at the entry."""
         model = ModelWrapper(helper.make_model(helper.make_graph(self.made, name, [], [])))
         for node in model.graph.node:
             op = getCustomOp(node)
@@ -333,13 +337,20 @@ class _Units:
         units = {node.name for node in model.graph.node}
         model = model.transform(InsertFifos()).transform(InsertWidthConverters())
         entry = next(node for node in model.graph.node if node.op_type == "VitEngineEntry_rtl")
-        stream = getCustomOp(entry).stream
-        back = make_node(
-            "VitFIFO_rtl", [f"{name}_turn"], [f"{name}_back"], name=f"{name}_way_back", tokens=stream.tokens, channels=stream.channels,
-            SIMD=stream.simd, depth=self.frames * stream.beats, inputDataType=stream.dtype.name,
-        )  # fmt: skip
-        model.graph.node.append(back)
-        inserted = [node for node in model.graph.node if node.name not in units and node.name != back.name]
+        port = getCustomOp(entry)
+        circles = [
+            make_node(
+                "VitFIFO_rtl", [f"{name}_{source}"], [f"{name}_{sink}"], name=f"{name}_{place}", tokens=stream.tokens,
+                channels=stream.channels, SIMD=stream.simd, depth=depth, inputDataType=stream.dtype.name,
+                doc_string=f"{self.title}, {place.replace('_', ' ')}",
+            )
+            for place, source, sink, stream, depth in (
+                ("way_back", "turn", "back", port.stream, self.frames * port.stream.beats),
+                ("batch", "outside", "waiting", port.of_encoder(0), self.batch_beats),
+            )
+        ]  # fmt: skip
+        inserted = [node for node in model.graph.node if node.name not in units]
+        model.graph.node.extend(circles)
         for node in inserted:
             behind, tensor = model.find_consumer(node.output[0]), node.output[0]
             while behind in inserted:
@@ -348,7 +359,6 @@ class _Units:
             node.name = f"{behind.name}_{kind_of(node)}_{slot}"
             word = "FIFO" if getCustomOp(node).is_buffer else "width converter"
             node.doc_string = f"{behind.doc_string} input {slot} {word}"
-        back.doc_string = f"{self.title}, way back"
         graph, tensors = model.graph, {t for node in inserted for t in (*node.input, *node.output)}
         rename_tensors(graph, {tensor: f"{name}_{tensor}" for tensor in tensors if tensor.startswith("inner_")})
         graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in self.constants.items())

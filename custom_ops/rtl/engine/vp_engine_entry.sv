@@ -1,8 +1,11 @@
 // Lets frames into an engine: encoder 0 takes them from outside (in0), every other encoder from the engine's exit (in1). A batch is 1 to
 // BATCH frames: those of encoder 0, then the same ones of encoder 1, and so on. A batch takes a further frame of encoder 0 where
-// one waits when the frame before has entered, and the next batch begins when this one has entered its last encoder. So at most
+// a whole one waits when the frame before has entered, and the next batch begins when this one has entered its last encoder. So at most
 // BATCH frames are on their way back, which the FIFO behind the exit holds: the exit never waits for the entry. At most 2 BATCH
 // frames are in the engine.
+// Frames from outside wait in a FIFO of BATCH frames between out1 and in2; the entry counts the beats that go into it. The first frame
+// of a batch begins with its first beat: no frame is in the engine then that still comes to the entry, so beats that do not come hold up
+// none of which all beats came. A further one begins when all its beats are in the FIFO.
 // A frame of encoder e has BEATS[e] beats. Its tag (vp_engine_tags) goes out before its first beat, but not before a beat of a new
 // frame is there: an engine without frames knows of no encoder, and may be loaded anew.
 `default_nettype none
@@ -16,6 +19,7 @@ module vp_engine_entry #(
     bit          LOADED   = 1'b0,  // what differs by encoder comes through the load chain
     parameter    UNIT     = "",    // of files from which simulations fill it
     int unsigned LOAD_STAGES = 1,  // registers before the first hop
+    int unsigned COUNT_BITS = 32,  // of the number of beats in the FIFO
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8,
     localparam int unsigned TAG_W = ENCODERS > 1 ? $clog2(ENCODERS) : 1
 ) (
@@ -27,9 +31,15 @@ module vp_engine_entry #(
     input  wire logic [PADDED-1:0] in1_tdata,
     input  wire logic              in1_tvalid,
     output      logic              in1_tready,
+    input  wire logic [PADDED-1:0] in2_tdata,
+    input  wire logic              in2_tvalid,
+    output      logic              in2_tready,
     output      logic [PADDED-1:0] out0_tdata,
     output      logic              out0_tvalid,
     input  wire logic              out0_tready,
+    output      logic [PADDED-1:0] out1_tdata,
+    output      logic              out1_tvalid,
+    input  wire logic              out1_tready,
     output      logic [7:0]        tags_out_tdata,
     output      logic              tags_out_tvalid,
     input  wire logic              tags_out_tready,
@@ -52,10 +62,15 @@ module vp_engine_entry #(
     logic pass_q;                           // beats pass; else a frame is prepared
     logic last_q;                           // this beat is the frame's last one
 
-    logic [WIDTH-1:0] new_data, old_data, out_data;
+    logic [WIDTH-1:0] fed_data, new_data, old_data, out_data;
     logic new_valid, old_valid, ready;
-    vp_skid #(.WIDTH(WIDTH)) from_outside (
+    vp_skid #(.WIDTH(WIDTH)) to_fifo (
         .clk, .rst_n, .in_data(in0_tdata[WIDTH-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
+        .out_data(fed_data), .out_valid(out1_tvalid), .out_ready(out1_tready)
+    );
+    assign out1_tdata = PADDED'(fed_data);
+    vp_skid #(.WIDTH(WIDTH)) from_fifo (
+        .clk, .rst_n, .in_data(in2_tdata[WIDTH-1:0]), .in_valid(in2_tvalid), .in_ready(in2_tready),
         .out_data(new_data), .out_valid(new_valid), .out_ready(ready && fresh_q && pass_q)
     );
     vp_skid #(.WIDTH(WIDTH)) from_exit (
@@ -72,10 +87,20 @@ module vp_engine_entry #(
     wire logic take = pass_q && valid && ready;
 
     // Between two frames: is this encoder's part of the batch complete?
-    wire logic whole = fresh_q ? entered_q == FRAME_W'(BATCH) || (entered_q != '0 && !new_valid) : entered_q == size_q;
+    logic waits_q;  // in the FIFO, a whole frame; used in encoder 0, two cycles and more after a frame began
+    wire logic complete = fresh_q ? entered_q == FRAME_W'(BATCH) || (entered_q != '0 && !waits_q) : entered_q == size_q;
     wire logic last_encoder = encoder_q == TAG_W'(ENCODERS - 1);
     logic tag_room;
-    wire logic begin_frame = !pass_q && !whole && tag_room && (!fresh_q || new_valid);
+    wire logic begin_frame = !pass_q && !complete && tag_room && (!fresh_q || new_valid);
+
+    // Beats in the FIFO that are of frames that have not begun, less those that one that has begun still lacks.
+    logic signed [COUNT_BITS-1:0] ahead_q;
+    always_ff @(posedge clk) begin
+        if (!rst_n) ahead_q <= '0;
+        else ahead_q <= ahead_q + COUNT_BITS'(out1_tvalid && out1_tready) - COUNT_BITS'(begin_frame && fresh_q ? beats : '0);
+        waits_q <= ahead_q >= $signed(COUNT_BITS'(beats));
+    end
+
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             encoder_q <= '0;
@@ -83,7 +108,7 @@ module vp_engine_entry #(
             fresh_q   <= 1'b1;
             pass_q    <= 1'b0;
         end else if (!pass_q) begin
-            if (whole) begin
+            if (complete) begin
                 encoder_q <= last_encoder ? '0 : encoder_q + 1'b1;
                 fresh_q   <= last_encoder;
                 entered_q <= '0;

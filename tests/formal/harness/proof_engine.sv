@@ -1,6 +1,7 @@
-// An engine of one unit between vp_engine_entry and vp_engine_exit, and the FIFO that brings frames back. The unit counts in
-// every beat how often it passed, and drops a frame's last beats where a later encoder has fewer. So an image goes through all
-// encoders in their order, every unit sees the right tag, images leave in the order in which they came, and the way back always has room.
+// An engine of one unit between vp_engine_entry and vp_engine_exit, the FIFO at the entry, and the one that brings frames back. The unit
+// counts in every beat how often it passed, and drops a frame's last beats where a later encoder has fewer. So an image goes through all
+// encoders in their order, every unit sees the right tag, images leave in the order in which they came, the way back always has room, and
+// an image of which all beats came leaves.
 `default_nettype none
 
 module proof_engine #(
@@ -9,7 +10,8 @@ module proof_engine #(
     parameter logic [ENCODERS*32-1:0] ENTER = {32'd1, 32'd2, 32'd2},  // beats of a frame that enters encoder 2, 1, 0
     parameter logic [ENCODERS*32-1:0] LEAVE = {32'd1, 32'd1, 32'd2},  // that leaves
     int unsigned MOST     = 2,
-    int unsigned LIMIT    = 40
+    int unsigned LIMIT    = 40,
+    int unsigned COUNT_BITS = 6
 ) (
     input wire logic clk,
     input wire logic rst_n,
@@ -20,6 +22,7 @@ module proof_engine #(
 );
     localparam int unsigned TAG_W = $clog2(ENCODERS);
     localparam int unsigned WIDTH = 3;  // {passes, bit}
+    localparam int unsigned FITS = BATCH * ENTER[1:0] + 2;  // beats in the FIFO at the entry, and in the entry before a frame begins
     logic in_ready, out_valid;
     logic [7:0] in_beat, out_beat, a, b, leaving, back;
     wire logic [WIDTH-1:0] out_data = out_beat[WIDTH-1:0];
@@ -27,10 +30,18 @@ module proof_engine #(
     logic a_valid, a_ready, b_valid, b_ready, leaving_valid, leaving_ready, back_valid, back_ready;
     logic [7:0] tag, next_tag;
     logic tag_valid, tag_ready, next_tag_valid, next_tag_ready;
-    vp_engine_entry #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BATCH(BATCH), .BEAT_BITS(2), .BEATS(ENTER)) entry (
+    logic [7:0] fed, waiting;
+    logic fed_valid, fed_ready, waiting_valid, waiting_ready;
+    vp_engine_entry #(.WIDTH(WIDTH), .ENCODERS(ENCODERS), .BATCH(BATCH), .BEAT_BITS(2), .BEATS(ENTER), .COUNT_BITS(COUNT_BITS)) entry (
         .clk, .rst_n, .load_in('0), .load_out(), .in0_tdata(in_beat), .in0_tvalid(in_valid), .in0_tready(in_ready), .in1_tdata(back), .in1_tvalid(back_valid),
-        .in1_tready(back_ready), .out0_tdata(a), .out0_tvalid(a_valid), .out0_tready(a_ready),
+        .in1_tready(back_ready), .in2_tdata(waiting), .in2_tvalid(waiting_valid), .in2_tready(waiting_ready),
+        .out1_tdata(fed), .out1_tvalid(fed_valid), .out1_tready(fed_ready), .out0_tdata(a), .out0_tvalid(a_valid), .out0_tready(a_ready),
         .tags_out_tdata(tag), .tags_out_tvalid(tag_valid), .tags_out_tready(tag_ready)
+    );
+
+    vp_fifo #(.WIDTH(8), .DEPTH(BATCH * ENTER[1:0]), .STYLE("distributed")) batch (
+        .clk, .rst_n, .in_data(fed), .in_valid(fed_valid), .in_ready(fed_ready),
+        .out_data(waiting), .out_valid(waiting_valid), .out_ready(waiting_ready)
     );
 
     // --- the unit ---
@@ -64,20 +75,30 @@ module proof_engine #(
         .out_data(back), .out_valid(back_valid), .out_ready(back_ready)
     );
 
-    // --- first beats of images, in order ---
-    logic [1:0] in_beat_q;
-    localparam int unsigned CAPACITY = 2 * BATCH + 1;
-    logic [3:0] held;
+    // --- first beats of images, in order; images of which all beats came and the last one has not left ---
+    logic [1:0] in_beat_q, out_beat_q;
+    localparam int unsigned CAPACITY = 3 * BATCH + 1;
+    logic [$clog2(CAPACITY+4)-1:0] held;
+    logic [3:0] whole_q;
+    wire logic came = in_valid && in_ready && in_beat_q == ENTER[1:0] - 2'd1;
+    wire logic left = out_valid && out_ready && out_beat_q == LEAVE[(ENCODERS-1)*32+:2] - 2'd1;
     always_ff @(posedge clk) begin
-        if (!rst_n) in_beat_q <= '0;
-        else if (in_valid && in_ready) in_beat_q <= in_beat_q == ENTER[1:0] - 2'd1 ? '0 : in_beat_q + 1'b1;
+        if (!rst_n) begin
+            in_beat_q  <= '0;
+            out_beat_q <= '0;
+            whole_q    <= '0;
+        end else begin
+            if (in_valid && in_ready) in_beat_q <= came ? '0 : in_beat_q + 1'b1;
+            if (out_valid && out_ready) out_beat_q <= left ? '0 : out_beat_q + 1'b1;
+            whole_q <= whole_q + 4'(came) - 4'(left);
+        end
     end
     proof_reset reset (.clk, .rst_n);
     proof_hold #(.WIDTH(1), .ASSUME(1'b1)) source (.clk, .rst_n, .data(in_bit), .valid(in_valid), .ready(in_ready));
     proof_hold #(.WIDTH(WIDTH)) hold (.clk, .rst_n, .data(out_data), .valid(out_valid), .ready(out_ready));
     proof_order #(.WIDTH(1), .CAPACITY(CAPACITY)) order (
-        .clk, .rst_n, .pick, .push(in_valid && in_ready && in_beat_q == '0), .push_data(in_bit), .pop_valid(out_valid),
-        .pop(out_valid && out_ready), .pop_data(out_data[0]), .held
+        .clk, .rst_n, .pick, .push(in_valid && in_ready && in_beat_q == '0), .push_data(in_bit),
+        .pop_valid(out_valid && out_beat_q == '0), .pop(out_valid && out_ready && out_beat_q == '0), .pop_data(out_data[0]), .held
     );
     always_comb begin
         if (rst_n) begin
@@ -86,12 +107,15 @@ module proof_engine #(
             p_room : assert (!leaving_valid || leaving_ready);
             p_unit_tag : assert (!unit.g_several.tag_valid || unit.g_several.ready[0]);
             p_exit_tag : assert (!exit.tags.g_several.tag_valid || exit.tags.g_several.ready[0]);
+            p_whole : assert (!out_valid || whole_q != '0);
+            p_counted : assert (entry.ahead_q >= -$signed(COUNT_BITS'(ENTER[1:0])) && entry.ahead_q <= $signed(COUNT_BITS'(FITS)));
+            c_cut : cover (in_beat_q != '0 && whole_q != '0 && entry.ahead_q < 0);
             c_batch : cover (entry.entered_q == BATCH && entry.encoder_q == TAG_W'(ENCODERS - 1));
             c_alone : cover (entry.size_q == 1 && entry.encoder_q == TAG_W'(ENCODERS - 1));
         end
     end
     // An image of which all beats came leaves, whatever else does not come.
-    proof_progress #(.LIMIT(LIMIT), .TIGHT(1'b0)) out (.clk, .rst_n, .want(held != '0 && in_beat_q == '0 && out_ready), .done(out_valid));
+    proof_progress #(.LIMIT(LIMIT), .TIGHT(1'b0)) out (.clk, .rst_n, .want(whole_q != '0 && out_ready), .done(out_valid));
 endmodule
 
 `default_nettype wire
