@@ -212,3 +212,7 @@ class VitTokenDrop_rtl(LoadedBackend, VitTokenDrop):
         widest = max((op.get_nodeattr("scoreDataType") for op in (self, other)), key=lambda name: DataType[name].bitwidth())
         self.set_nodeattr("scoreDataType", widest)
         self.set_nodeattr("least", list(self.folding().made_for.joined(other.folding().made_for)))
+
+    def spare(self, model) -> None:
+        """Any number of tokens may be kept."""
+        self.set_nodeattr("least", list(self.folding().made_for._replace(k=1)))
