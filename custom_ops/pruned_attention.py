@@ -219,7 +219,7 @@ class PrunedAttention(SharedOp, FoldedOp):
         for attribute in ("tokens", "queries", "heads", "head_dim", "SIMD", "PE", "recip_num"):
             require(a(attribute) >= 1, f"{attribute} is {a(attribute)}, it must be at least 1")
         dim, simd, pe = a("head_dim"), a("SIMD"), a("PE")
-        [n] = max(self.of_encoders("tokens"))
+        n = self.made_for.most.tokens
         require(dim % simd == 0, f"SIMD {simd} does not divide head_dim {dim}: use one of {list(divisors(dim))}")
         require(pe <= n, f"PE {pe} exceeds the {n} tokens: use 1 to {n}")
         for attribute in ("inputDataType", "outputDataType"):
