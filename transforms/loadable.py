@@ -249,9 +249,9 @@ def _check_sizes(design: ModelWrapper, network: ModelWrapper) -> None:
     """Raise a UserError where the units or the FIFOs of ``design`` are too small for ``network``, all of whose contents are loaded."""
     made = _ops(design)
     _change(network, lambda ops, _: _move_into(ops, made))
-    for name, op in _ops(network).items():
-        if name in made:
-            check_same_hardware(made[name], op)
+    other = [(made[name], op) for name, op in _ops(network).items() if name in made and _parameters(made[name]) != _parameters(op)]
+    for of_design, op in sorted(other, key=lambda pair: _can_be_both(*pair)):  # first what no room helps
+        check_same_hardware(of_design, op)
     _check_depths(design, network)
 
 
