@@ -16,7 +16,7 @@ from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops import mvau_estimate
 from finn_vitprune.custom_ops.balance import Schedule, row_ends
 from finn_vitprune.custom_ops.base import FoldedOp, by_node
-from finn_vitprune.custom_ops.load_chain import LoadedBackend
+from finn_vitprune.custom_ops.load_chain import SPARE_SHIFTS, LoadedBackend
 from finn_vitprune.custom_ops.mvau_contents import behind_one_another, constant_contents, drain_contents, lane_contents
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Capacity, Fold, Room, product_sum_bits, shared_fold
@@ -221,7 +221,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """Groups of tokens are loaded, multiplied and drained, as :func:`.balance.row_ends` says."""
-        f = self.fold()
+        (f,) = self.fold().each
         row = f.timing.emit_row or f.timing.drain_row
         behind = DRAIN_CYCLES + f.result_latency + (requant_cycles(f.sum_bits, f.mult_bits, f.span) if f.requant else 0)
         behind += REORDER_CYCLES if f.rows_per_step > 1 else WIDEN_CYCLES if f.out_width > f.drain_width else 0
@@ -353,11 +353,14 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
     def fit(self, model) -> None:
         """Take the kept blocks, and a width of the biases with which they fit."""
         for op in (ops := self._planned(model)):
-            bias = np.rint(model.get_initializer(op.onnx_node.input[2])).astype(np.int64)
-            need = max(int(bias.max()).bit_length(), int(~bias.min()).bit_length()) + 1
-            if need > op.own_fold().bias_bits:
+            if (need := op._own_bias_bits(model)) > op.own_fold().bias_bits:
                 op.set_nodeattr("bias_bits", need)
         self._keep(ops, "bias_bits")
+
+    def _own_bias_bits(self, model) -> int:
+        """Signed bits that the biases of one encoder need."""
+        bias = np.rint(model.get_initializer(self.onnx_node.input[2])).astype(np.int64)
+        return max(int(bias.max()).bit_length(), int(~bias.min()).bit_length()) + 1
 
     def generate_hdl(self, model, fpgapart: str, clk: float) -> None:
         """Write the HDL (:meth:`VitRTLBackend.generate_hdl`).
@@ -382,15 +385,29 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
         depths = {_ROMS[key]: words for key, (words, _, _) in mvau_estimate.rom_shapes(f).items()}
         return {name: [bank.padded(depths[name]) for bank in each] for name, each in banks.items()}
 
-    def spare(self) -> None:
-        """A shift more and less, and a bit of the biases."""
+    def spare(self, model) -> None:
+        """Shifts, and as many bits of the biases, where these are not narrower than the sums anyway."""
         least = Capacity.of(self.fold())
         if self.get_nodeattr("requant"):
-            least = replace(least, least_shift=max(1, least.least_shift - 1), most_shift=least.most_shift + 1)
-        self.set_nodeattr("least", list(astuple(replace(least, bias_bits=least.bias_bits + 1))))
+            shifts = max(1, least.least_shift - SPARE_SHIFTS), least.most_shift + SPARE_SHIFTS
+            least = replace(least, least_shift=shifts[0], most_shift=shifts[1])
+        need = max(op._own_bias_bits(model) for op in self.by_encoder()) + SPARE_SHIFTS
+        self._make_for(replace(least, bias_bits=max(least.bias_bits, need)))
 
     def widen(self, other: Self) -> None:
-        least = Capacity.of(self.fold()).joined(Capacity.of(other.fold()))
+        self._take_widest_weights(other)
+        self._make_for(Capacity.of(self.fold()).joined(Capacity.of(other.fold())))
+
+    def move_into(self, made: Self) -> None:
+        """Blocks are cut as ``made`` has them cut."""
+        self._take_widest_weights(made)
+        self._make_for(Capacity.of(made.fold()))
+
+    def _take_widest_weights(self, other: Self) -> None:
+        widest = max((op.get_nodeattr("weightDataType") for op in (self, other)), key=lambda name: DataType[name].bitwidth())
+        self.set_nodeattr("weightDataType", widest)
+
+    def _make_for(self, least: Capacity) -> None:
         self.set_nodeattr("least", list(astuple(least)))
 
     def fixed_part(self, index: int, values: np.ndarray) -> np.ndarray:

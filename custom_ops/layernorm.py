@@ -10,7 +10,7 @@ from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
 from finn_vitprune.custom_ops.fifo import FifoFolding
 from finn_vitprune.custom_ops.folding import Attributes
-from finn_vitprune.custom_ops.load_chain import LoadedBackend, frame_rows
+from finn_vitprune.custom_ops.load_chain import SPARE_SHIFTS, LoadedBackend, frame_rows
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, read_latency
 from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.custom_ops.shared import SharedOp
@@ -262,10 +262,9 @@ class VitLayerNorm_rtl(LoadedBackend, VitLayerNorm):
         """The seed table of the reciprocal square root, which is always built in."""
         return {"seed": Memory(numerics.layernorm_seed_table(), SEED_BITS)}
 
-    def spare(self) -> None:
-        """A shift more and less."""
+    def spare(self, model) -> None:
         tokens, low, high = self.made_for
-        self.set_nodeattr("least", [tokens, max(0, low - 1), min(MAX_SHIFT, high + 1)])
+        self.set_nodeattr("least", [tokens, max(0, low - SPARE_SHIFTS), min(MAX_SHIFT, high + SPARE_SHIFTS)])
 
     def widen(self, other: VitLayerNorm) -> None:
         (tokens, low, high), (more, lower, higher) = self.made_for, other.made_for

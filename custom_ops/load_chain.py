@@ -13,8 +13,9 @@ from finn_vitprune.custom_ops.crossing import STAGES_A_BORDER
 from finn_vitprune.custom_ops.memory import Estimate, lutram_luts
 from finn_vitprune.custom_ops.netlist import StitchedPin
 from finn_vitprune.custom_ops.rtl_backend import Memory, Pin, VitRTLBackend
-from finn_vitprune.custom_ops.shared import SharedOp, vector
+from finn_vitprune.custom_ops.shared import vector
 from finn_vitprune.numerics import clog2
+from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import WORD_BITS, Region, fill_file
 
 CHAIN_BITS = WORD_BITS + 2
@@ -22,6 +23,8 @@ CHAIN_BITS = WORD_BITS + 2
 LOAD_IN, LOAD_OUT = "load_in", "load_out"
 BANK = "@"
 """Between the name of a memory and the number of its bank."""
+SPARE_SHIFTS = 2
+"""Shifts more and less that a unit of a loadable design is made for than its networks have: other networks have other scales."""
 
 
 class LoadChainBackend(VitRTLBackend):
@@ -85,16 +88,22 @@ class LoadedBackend(LoadChainBackend):
         """Take from the constants what the unit's sizes hang on."""
 
     def widen(self, other: Self) -> None:
-        """Make room for what ``other`` is loaded with, the same unit of another network: it is then made for both.
+        """Make room for what ``other`` is loaded with, the same unit of another network: it is then made for both."""
 
-        Of a shared unit the attributes that differ by encoder are the largest; it is made for these.
+    def move_into(self, made: Self) -> None:
+        """Be the unit ``made`` of a design, as far as that has the room; where it has not, ``rtl_parameters`` differ from those of ``made``.
+
+        What ``made`` is planned for stays: this network may be slower in it than in a design of its own.
         """
-        if isinstance(self, SharedOp) and self.shared:
-            for name in self.ENCODER_ATTRIBUTES:
-                self.set_nodeattr(name, self.largest(name, [op.get_nodeattr(name) for op in (self, other)]))
+        self.widen(made)
 
-    def spare(self) -> None:
-        """Make room for constants that are a little larger or smaller than those of the networks at hand: scales of other weights."""
+    def spare(self, model) -> None:
+        """Make room for networks that are not at hand: scales that differ by :data:`SPARE_SHIFTS` either way, any number of tokens up to
+        the most that the unit is made for.
+
+        Args:
+            model: has the constants.
+        """
 
     def is_loaded(self, memory: str) -> bool:
         """Whether the region of that name is loaded."""
@@ -157,6 +166,25 @@ class LoadedBackend(LoadChainBackend):
         if self.get_nodeattr("loaded"):
             return super().load_parameters() | {"LOADED": 1, "UNIT": self.onnx_node.name}
         return super().load_parameters() | {name.upper(): table_vector(rows) for name, rows in self.tables().items()}
+
+
+class CountingBackend(LoadedBackend):
+    """RTL half of a unit without sizes but those of its counters. ``most_tokens``, ``most_channels``: of a frame that it is made for at
+    least.
+    """
+
+    ATTRIBUTES = {"most_tokens": ("i", False, 0), "most_channels": ("i", False, 0)}
+
+    @property
+    def most(self) -> Stream:
+        """The largest frame that the unit is made for."""
+        source = self.source
+        sizes = {name: max(getattr(source, name), self.get_nodeattr(f"most_{name}")) for name in ("tokens", "channels")}
+        return replace(source, **sizes)
+
+    def widen(self, other: Self) -> None:
+        for name in ("tokens", "channels"):
+            self.set_nodeattr(f"most_{name}", max(getattr(op.most, name) for op in (self, other)))
 
 
 def frame_rows(steps: Sequence[int], *numbers: Sequence[int]) -> list[tuple[int, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.load_chain import LoadedBackend, frame_rows
+from finn_vitprune.custom_ops.load_chain import CountingBackend, frame_rows
 from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory
 from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.custom_ops.shared import SharedOp
@@ -47,7 +47,7 @@ class VitLookup(SharedOp, UnaryStreamOp):
         return self.memory_map()[0].resources + Estimate(LUT=self.source.width + 8 + frame)
 
 
-class VitLookup_rtl(LoadedBackend, VitLookup):
+class VitLookup_rtl(CountingBackend, VitLookup):
     """RTL of :class:`VitLookup`."""
 
     RTL_TOP = "vp_lookup"
@@ -61,7 +61,7 @@ class VitLookup_rtl(LoadedBackend, VitLookup):
             "OUT_BITS": target.dtype.bitwidth(),
             "ENCODERS": self.encoders,
             "FRAMES": self.get_nodeattr("frames"),
-            "COUNT_W": max(1, clog2(source.beats)),
+            "COUNT_W": max(1, clog2(self.most.beats)),
             "TABLE_FILE": self.memory_file("table"),
             "STYLE": self.get_nodeattr("ram_style"),
             **self.load_parameters(),

@@ -75,11 +75,12 @@ class Room:
 
     @classmethod
     def of(cls, folds: Sequence[Fold], least: Capacity | None = None) -> Room:
-        """For encoders with such folds; blocks are cut so finely that the smallest matrix is balanced, too. ``least``: of the unit."""
+        """For encoders with such folds; blocks are cut so finely that the smallest matrix is balanced, too, or as ``least``, of
+        the unit, has it."""
         shifts = [fold.shift for fold in folds] if folds[0].requant else [0]
         mw, sub_blocks = max(fold.mw for fold in folds), max(fold.sub_blocks for fold in folds)
         if least is not None:
-            mw, sub_blocks = max(mw, least.mw), max(sub_blocks, least.sub_blocks)
+            mw, sub_blocks = max(mw, least.mw), least.sub_blocks
             shifts += [least.least_shift, least.most_shift] if folds[0].requant else []
         room = cls(mw, sub_blocks, 0, max(shifts) - min(shifts))
         words = sum(replace(fold, room=room).weight_words for fold in folds)

@@ -13,7 +13,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.attention_estimate import Frame, Geometry, Spans, division_cycles, division_latency
 from finn_vitprune.custom_ops.base import FoldedOp, OneToken, by_node, divisors
-from finn_vitprune.custom_ops.load_chain import LoadedBackend
+from finn_vitprune.custom_ops.load_chain import SPARE_SHIFTS, LoadedBackend
 from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.custom_ops.token_times import TokenTimes
@@ -27,7 +27,9 @@ KEY_CYCLES = 3
 
 
 class MadeFor(NamedTuple):
-    """What a unit is made for: frames of these sizes, smallest and largest shifts of logits and of O."""
+    """What a unit is made for: at full rate frames of these sizes, at its own rate all that are no larger; smallest and largest shifts of
+    logits and of O.
+    """
 
     frames: tuple[Frame, ...]
     logit_shifts: tuple[int, int]
@@ -37,6 +39,10 @@ class MadeFor(NamedTuple):
     def most(self) -> Frame:
         """The largest of each size."""
         return Frame(*map(max, zip(*self.frames)))
+
+    def holds(self, frame: Frame) -> bool:
+        """Whether no size of ``frame`` is larger than the largest."""
+        return all(size <= most for size, most in zip(frame, self.most))
 
     def joined(self, other: MadeFor) -> MadeFor:
         """Enough for both."""
@@ -143,7 +149,7 @@ class PrunedAttention(SharedOp, FoldedOp):
         own = Frame(a("tokens"), a("queries"), a("heads"), bool(a("scores")))
         return Geometry(
             own.tokens, own.queries, own.heads, *(a(n) for n in names), *codes, a("logit_bits"), a("recip_bits_per_cycle"), own.scores,
-            self.score_type.bitwidth(), a("ram_style"), made.frames if len(made.frames) > 1 else (),
+            self.score_type.bitwidth(), a("ram_style"), made.frames if {*made.frames} != {own} else (),
             Spans(made.logit_shifts[1] - made.logit_shifts[0], made.recip_shifts[1] - made.recip_shifts[0]),
         )  # fmt: skip
 
@@ -152,11 +158,13 @@ class PrunedAttention(SharedOp, FoldedOp):
 
     @property
     def made_for(self) -> MadeFor:
-        """What the unit is made for: its encoders, and ``least``."""
-        frames = self._frames()
+        """What the unit is made for: ``least``, and those of its encoders that it does not hold."""
         logit, recip = zip(*self.of_encoders("logit_shift", "recip_shift"))
-        own = MadeFor(tuple(frames), (min(logit), max(logit)), (min(recip), max(recip)))
-        return own.joined(MadeFor.parse(text)) if (text := self.get_nodeattr("least")) else own
+        own = MadeFor(tuple(self._frames()), (min(logit), max(logit)), (min(recip), max(recip)))
+        if not (text := self.get_nodeattr("least")):
+            return own
+        least = MadeFor.parse(text)
+        return least.joined(own._replace(frames=tuple(frame for frame in own.frames if not least.holds(frame))))
 
     @property
     def score_type(self):
@@ -211,7 +219,7 @@ class PrunedAttention(SharedOp, FoldedOp):
         for attribute in ("tokens", "queries", "heads", "head_dim", "SIMD", "PE", "recip_num"):
             require(a(attribute) >= 1, f"{attribute} is {a(attribute)}, it must be at least 1")
         dim, simd, pe = a("head_dim"), a("SIMD"), a("PE")
-        [n] = max(self.of_encoders("tokens"))
+        n = self.made_for.most.tokens
         require(dim % simd == 0, f"SIMD {simd} does not divide head_dim {dim}: use one of {list(divisors(dim))}")
         require(pe <= n, f"PE {pe} exceeds the {n} tokens: use 1 to {n}")
         for attribute in ("inputDataType", "outputDataType"):
@@ -333,16 +341,20 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
         scores = [(_less_two(of["tokens"]), _less_two(of["heads"])) for of in rows]
         return found | ({"score_shapes": scores} if made.most.scores else {})
 
-    def spare(self) -> None:
-        """A shift more and less, of logits and of O."""
+    def spare(self, model) -> None:
         made = self.made_for
-        shifts = ((max(1, low - 1), high + 1) for low, high in made[1:])
+        shifts = ((max(1, low - SPARE_SHIFTS), high + SPARE_SHIFTS) for low, high in made[1:])
         self.set_nodeattr("least", MadeFor(made.frames, *shifts).text())
 
     def widen(self, other: PrunedAttention) -> None:
         widest = max((op.score_type for op in (self, other)), key=lambda dtype: dtype.bitwidth())
         self.set_nodeattr("scoreDataType", widest.name)
         self.set_nodeattr("least", self.made_for.joined(other.made_for).text())
+
+    def move_into(self, made: PrunedAttention) -> None:
+        """Frames no larger than those of ``made`` leave it as it is."""
+        self.widen(made)
+        self.set_nodeattr("least", made.made_for.text())
 
     def regions(self) -> list[Region]:
         tables = super().regions()

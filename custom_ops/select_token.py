@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.custom_ops.base import StreamOp
-from finn_vitprune.custom_ops.load_chain import LoadedBackend
+from finn_vitprune.custom_ops.load_chain import CountingBackend
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.custom_ops.token_times import TokenTimes
@@ -46,7 +46,7 @@ class VitSelectToken(SharedOp, StreamOp):
         return Estimate(LUT=self.source.width + (self.source.beats - 1).bit_length() + 9)
 
 
-class VitSelectToken_rtl(LoadedBackend, VitSelectToken):
+class VitSelectToken_rtl(CountingBackend, VitSelectToken):
     """RTL of :class:`VitSelectToken`."""
 
     RTL_TOP = "vp_select_token"
@@ -56,7 +56,7 @@ class VitSelectToken_rtl(LoadedBackend, VitSelectToken):
             "WIDTH": self.source.width,
             "ENCODERS": self.encoders,
             "FRAMES": self.get_nodeattr("frames"),
-            "BEAT_W": max(1, clog2(self.source.beats)),
+            "BEAT_W": max(1, clog2(self.most.beats)),
             **self.load_parameters(),
         }
 

@@ -9,7 +9,7 @@ from operator import eq
 import numpy as np
 
 from finn_vitprune.custom_ops.base import StreamOp
-from finn_vitprune.custom_ops.load_chain import LoadedBackend, frame_rows
+from finn_vitprune.custom_ops.load_chain import CountingBackend, frame_rows
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.custom_ops.token_times import TokenTimes
@@ -76,7 +76,7 @@ class VitSplit(SharedOp, StreamOp):
         return Estimate(LUT=luts + self.frame_luts(tokens, *shapes))
 
 
-class VitSplit_rtl(LoadedBackend, VitSplit):
+class VitSplit_rtl(CountingBackend, VitSplit):
     """RTL of :class:`VitSplit`."""
 
     RTL_TOP = "vp_stream_split"
@@ -87,8 +87,8 @@ class VitSplit_rtl(LoadedBackend, VitSplit):
             "WIDTH": self.source.width,
             "ENCODERS": self.encoders,
             "FRAMES": self.get_nodeattr("frames"),
-            "BEAT_W": clog2(self.source.token_beats),
-            "TOKEN_W": max(1, clog2(self.source.tokens)),
+            "BEAT_W": clog2(self.most.token_beats),
+            "TOKEN_W": max(1, clog2(self.most.tokens)),
             **self.load_parameters(),
         }
 

@@ -219,3 +219,9 @@ class VitTokenDrop_rtl(LoadedBackend, VitTokenDrop):
         widest = max((op.get_nodeattr("scoreDataType") for op in (self, other)), key=lambda name: DataType[name].bitwidth())
         self.set_nodeattr("scoreDataType", widest)
         self.set_nodeattr("least", list(self.folding().made_for.joined(other.folding().made_for)))
+
+    def spare(self, model) -> None:
+        """Any number of tokens may be kept; where ranking by histograms is asked for, as few as their keys hold."""
+        f = self.folding()
+        fewest = f.made_for.heads + 1 if f.wanted == "histogram" else 1
+        self.set_nodeattr("least", list(f.made_for._replace(k=min(f.made_for.k, fewest))))

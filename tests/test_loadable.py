@@ -38,6 +38,12 @@ DROPPING = {
     "some": {"seed": 9, "keep": "0.4", "token_keep": "0.7"}, "elsewhere": {"seed": 3, "drop_at": (1, 2)},
 }
 """Networks of 10 tokens that drop them in other encoders, or other ones, or none."""
+SEEDS = {
+    f"seed {seed}": {"seed": seed, "keep": keep, "token_keep": token_keep}
+    for seed, (keep, token_keep) in enumerate(2 * [("0.5", "0.8"), ("0.5", "0.5"), ("0.75", "0.3"), ("1.0", "0.9"), ("0.4", "0.2")], 11)
+}
+"""Ten networks of the same structure: of other weights, calibrated on other images, pruned otherwise."""
+
 SMALL = {"first": {"seed": 11, "keep": "0.5", "token_keep": "0.5"}, "second": {"seed": 12, "keep": "0.75", "token_keep": "0.75"}}
 """Networks of one encoder and 5 tokens, with other blocks, programs and numbers of tokens."""
 
@@ -76,7 +82,7 @@ def design(networks, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def dropping(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
     """Models that drop tokens, and their images."""
-    return saved(tmp_path_factory.mktemp("dropping"), DROPPING, image=6, drop_at=(1,))
+    return saved(tmp_path_factory.mktemp("dropping"), DROPPING | SEEDS, image=6, drop_at=(1,))
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +107,15 @@ def pipeline(small, tmp_path_factory) -> Path:
     return build(BuildOptions(
         model=small["first"][0], output_dir=tmp_path_factory.mktemp("pipeline") / "b", fpga_part=PART, target_fps=100_000,
         settings=settings,
+    ))
+
+
+@pytest.fixture(scope="module")
+def shared_and_alone(dropping, tmp_path_factory) -> Path:
+    """The same on an engine of two encoders, and units of the third's own."""
+    return build(BuildOptions(
+        model=dropping["half"][0], output_dir=tmp_path_factory.mktemp("shared") / "b", fpga_part=PART, target_fps=60_000,
+        settings=BuildSettings(encoders_per_engine=(2, 1), frames_in_flight=2, room="dense", synth="none", max_images=4),
     ))
 
 
@@ -173,6 +188,14 @@ def test_room_for_the_dense_network_is_room_for_all_that_drop_less(roomy, droppi
     model, images = dropping[name]
     contents_of(model, roomy)[0].write(tmp_path / "c.bin")
     assert np.array_equal(simulate(roomy, images, tmp_path / "c.bin", "whole"), logits(model, images))
+
+
+@pytest.mark.parametrize("name", sampled(SEEDS, 3))
+def test_networks_of_other_seeds_give_their_own_logits(shared_and_alone, dropping, name, tmp_path):
+    """Also on an engine of one encoder; fewer tokens than those for which the attention and the FIFOs are planned."""
+    model, images = dropping[name]
+    contents_of(model, shared_and_alone)[0].write(tmp_path / "c.bin")
+    assert np.array_equal(simulate(shared_and_alone, images[:6], tmp_path / "c.bin", "whole"), logits(model, images[:6]))
 
 
 @pytest.mark.whole

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 
 import numpy as np
+from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
@@ -21,11 +22,12 @@ from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.contents import Contents
-from finn_vitprune.transforms.bind import bind
+from finn_vitprune.transforms.bind import bind, encoder_count
 from finn_vitprune.transforms.engine_units import role_depths, role_ops, unit_name
 from finn_vitprune.transforms.fold_engines import set_fold, write_folds, written_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
+from finn_vitprune.transforms.node_names import kind_of, node_names
 from finn_vitprune.transforms.plan_engines import bind_units, engines_of
 from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
 
@@ -35,6 +37,9 @@ PLACE = ("LOAD_STAGES", "UNIT")
 """Parameters that say where a unit is, not what it is."""
 OF_DEPTH = ("DEPTH", "STYLE", "READ_LATENCY", "PARTS")
 """Parameters of a FIFO that follow from its depth."""
+RESIDUALS = ("VitFork", "VitSelectToken")
+"""Op types from which a residual comes."""
+RESERVE = "build the design with --reserve and this network's file"
 
 
 def make_loadable(model: ModelWrapper, others: Sequence[ModelWrapper] = ()) -> None:
@@ -50,14 +55,17 @@ def make_loadable(model: ModelWrapper, others: Sequence[ModelWrapper] = ()) -> N
     _deepen(networks)
     for network in networks:
         _change(network, _load_all)
-    kept = [_ops(network) for network in networks]
-    for other in kept[1:]:
-        _check_names(kept[0], other)
-    for network in networks:
-        _change(network, lambda ops, _: _widen(ops, kept))
+    for other in networks[1:]:
+        _check_names(_ops(model), _ops(other))
+    for _ in range(2):  # how finely blocks are cut, then the words that follow from it
+        kept = [_ops(network) for network in networks]
+        for network in networks:
+            _change(network, lambda ops, _: _widen(ops, kept))
     for network in networks:
         _change(network, _fill_rams)
     _change(model, _spare)
+    for other in networks[1:]:
+        _check_sizes(model, other)
 
 
 def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str]) -> ModelWrapper:
@@ -68,10 +76,11 @@ def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str])
     Raises:
         UserError: it has another number of encoders, or other nodes.
     """
-    engines = engines_of(design)
+    engines, dealt = engines_of(design), _dealt(design)
+    if (count := encoder_count(network)) != sum(dealt):
+        raise UserError(f"it has {count} encoders, the design {sum(dealt)}: the number is built in")
     network = network.transform(SameDrops(drop_encoders(design)))
     if engines:
-        dealt = [len(engine.get_nodeattr("encoders")) for engine in engines]
         network = network.transform(InsertEngines(bind(network, dealt), engines[0].get_nodeattr("frames_in_flight")))
         for engine, of_design in zip(engines_of(network), engines, strict=True):
             engine.set_nodeattr("least_depths", of_design.get_nodeattr("least_depths"))
@@ -97,6 +106,15 @@ def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str])
     return network
 
 
+def _dealt(design: ModelWrapper) -> list[int]:
+    """Encoders of each engine of a design, in their order; one that has units of its own counts as an engine."""
+    names = node_names(design)
+    flat = {names[node.name].encoder for node in design.graph.node} - {None}
+    shared = [list(engine.get_nodeattr("encoders")) for engine in engines_of(design)]
+    alone = {*range(1, len(flat) + 1 + sum(map(len, shared)))}.difference(*shared)
+    return [len(encoders) for encoders in sorted([*shared, *([encoder] for encoder in alone)])]
+
+
 def _check_widths(name: str, op: VitOp) -> None:
     """Refuse a network whose rows do not pass a unit in whole beats."""
     try:
@@ -115,16 +133,13 @@ def contents_for(design: ModelWrapper, network: ModelWrapper, number: int, port:
         UserError: the design is not made for it; the text names the unit and the size.
     """
     _change(network, _load_all)
-    made = _ops(design)
-    _check_names(_ops(network), made)
-    _check_depths(design, network)
-    _change(network, lambda ops, _: _widen(ops, [made]))
+    _check_names(_ops(network), _ops(design))
+    _check_sizes(design, network)
     whole, units, data, regions = flattened(design), flattened(network), [], []
-    needed = {node.name: getCustomOp(node) for node in units.graph.node}
+    made, needed = ({node.name: getCustomOp(node) for node in graph.graph.node} for graph in (whole, units))
     for name, op in made.items():
         if name not in needed:
             continue
-        check_same_hardware(op, needed[name])
         if isinstance(op, LoadedBackend):
             loaded, banks = op.loaded_regions(), needed[name].loaded_banks(units)
             data += [region.packed([bank.words for bank in each]) for region, each in zip(loaded, banks, strict=True)]
@@ -135,19 +150,27 @@ def contents_for(design: ModelWrapper, network: ModelWrapper, number: int, port:
 
 
 def check_same_hardware(made: VitOp, needed: VitOp) -> None:
-    """Raise a UserError unless ``needed``, made for what ``made`` is made for, too, is the same hardware, or a FIFO no deeper."""
-    left_out = PLACE
-    if made.is_buffer and needed.get_nodeattr("depth") <= made.get_nodeattr("depth"):
-        left_out = OF_DEPTH
-    has, needs = (
-        {name: value for name, value in op.rtl_parameters().items() if name not in left_out} for op in (made, needed)
-    )
+    """Raise a UserError unless ``needed`` in the place of ``made`` is the same hardware; depths of FIFOs aside."""
+    has, needs = _parameters(made), _parameters(needed)
     for name in has:
         if has[name] != needs[name]:
-            raise UserError(
-                f"unit {made.label} needs {name} {needs[name]} for this network, the design has {has[name]}: "
-                "build the design with --reserve and this network's file"
-            )
+            use = RESERVE if _can_be_both(made, needed) else "that is built in, and --reserve does not help: this network needs a design of its own"
+            raise UserError(f"unit {made.label} needs {name} {needs[name]} for this network, the design has {has[name]}: {use}")
+
+
+def _parameters(op: VitOp) -> dict[str, int | str]:
+    left_out = OF_DEPTH if op.is_buffer else PLACE
+    return {name: value for name, value in op.rtl_parameters().items() if name not in left_out}
+
+
+def _can_be_both(made: VitOp, needed: VitOp) -> bool:
+    """Whether a unit can be made for both."""
+    if not isinstance(made, LoadedBackend):
+        return False
+    one, other = (getCustomOp(NodeProto.FromString(op.onnx_node.SerializeToString())) for op in (made, needed))
+    one.widen(needed)
+    other.widen(one)
+    return _parameters(one) == _parameters(other)
 
 
 def check_same_memories(made: Mapping[str, Memory], needed: Mapping[str, Memory], unit: str) -> None:
@@ -187,10 +210,16 @@ def _widen(ops: Mapping[str, VitOp], networks: Sequence[Mapping[str, VitOp]]) ->
                 op.widen(others[name])
 
 
-def _spare(ops: Mapping[str, VitOp], _: ModelWrapper) -> None:
+def _spare(ops: Mapping[str, VitOp], constants: ModelWrapper) -> None:
     for op in ops.values():
         if isinstance(op, LoadedBackend):
-            op.spare()
+            op.spare(constants)
+
+
+def _move_into(ops: Mapping[str, VitOp], made: Mapping[str, VitOp]) -> None:
+    for name, op in ops.items():
+        if isinstance(op, LoadedBackend) and name in made:
+            op.move_into(made[name])
 
 
 def _deepen(networks: Sequence[ModelWrapper]) -> None:
@@ -216,18 +245,51 @@ def _needed_depths(network: ModelWrapper) -> dict[str, list[int]]:
     return {node.name: list(getCustomOp(node).get_nodeattr("inFIFODepths")) for node in sized.graph.node}
 
 
+def _check_sizes(design: ModelWrapper, network: ModelWrapper) -> None:
+    """Raise a UserError where the units or the FIFOs of ``design`` are too small for ``network``, all of whose contents are loaded."""
+    made = _ops(design)
+    _change(network, lambda ops, _: _move_into(ops, made))
+    other = [(made[name], op) for name, op in _ops(network).items() if name in made and _parameters(made[name]) != _parameters(op)]
+    for of_design, op in sorted(other, key=lambda pair: _can_be_both(*pair)):  # first what no room helps
+        check_same_hardware(of_design, op)
+    _check_depths(design, network)
+
+
 def _check_depths(design: ModelWrapper, network: ModelWrapper) -> None:
-    """Raise a UserError where the network needs a deeper FIFO outside of engines than the design has."""
+    """Raise a UserError where a FIFO of the design does not hold a frame that must wait in it.
+
+    Whatever else a network would have in FIFOs costs time alone: it does without in a design that is made for others.
+    """
     made = {node.name: getCustomOp(node) for node in design.graph.node}
     for name, depths in _needed_depths(network).items():
-        if name not in made:
-            continue
-        for i, (depth, of_design) in enumerate(zip_longest(depths, made[name].get_nodeattr("inFIFODepths"), fillvalue=0)):
-            if depth > of_design:
-                raise UserError(
-                    f"unit {made[name].label} needs a FIFO of {depth} beats at input {i} for this network, the design has {of_design}: "
-                    "build the design with --reserve and this network's file"
-                )
+        if name in made:
+            op = getCustomOp(network.get_node_from_name(name))
+            _check_held(made[name].label, network, [op], depths, made[name].get_nodeattr("inFIFODepths"))
+    for engine, of_design in zip(engines_of(network), engines_of(design), strict=True):
+        body, depths, there = engine.body, role_depths(_without_room(engine)), role_depths(of_design)
+        for role, ops in role_ops(engine, body):
+            _check_held(unit_name(engine, role), body, ops, depths[role], there[role])
+
+
+def _check_held(unit: str, model: ModelWrapper, ops: Sequence[VitOp], depths: Sequence[int], of_design: Sequence[int]) -> None:
+    """The same of the FIFOs before a unit that works as ``ops``, nodes of ``model``."""
+    for i, (depth, there) in enumerate(zip(depths, of_design)):
+        frame = max((op.in_streams()[i].beats for op in ops if _waits(model, op, i)), default=0)
+        if (needed := min(depth, frame)) > there:
+            raise UserError(f"unit {unit} needs a FIFO of {needed} beats at input {i} for this network, the design has {there}: {RESERVE}")
+
+
+def _waits(model: ModelWrapper, op: VitOp, i: int) -> bool:
+    """Whether a frame waits at an input of an op: queries for all keys, the residual for what comes past other units."""
+    kind, source = kind_of(op.onnx_node), model.find_producer(op.onnx_node.input[i])
+    return (kind, i) == ("PrunedAttention", 0) or kind == "VitAdd" and source is not None and kind_of(source) in RESIDUALS
+
+
+def _without_room(engine: VitEngine) -> VitEngine:
+    """An engine whose FIFOs are not made for others."""
+    copy = getCustomOp(NodeProto.FromString(engine.onnx_node.SerializeToString()))
+    copy.set_nodeattr("least_depths", "")
+    return copy
 
 
 def _fill_rams(ops: Mapping[str, VitOp], _: ModelWrapper) -> None:

@@ -122,6 +122,20 @@ def generate_networks(op_type: str, networks: Sequence[Sequence[Use]]) -> list[t
     return [(op, model, _with_hdl(op, model)) for op, model in units]
 
 
+def generate_moved(
+    op_type: str, made: Sequence[Use], networks: Sequence[Sequence[Use]]
+) -> list[tuple[SharedOp, ModelWrapper, tempfile.TemporaryDirectory]]:
+    """A loaded unit made for the uses ``made``, with what is spare, and that unit as it is for each of other networks."""
+    units = [_shared_unit(op_type, uses, 4) for uses in (made, *networks)]
+    for op, model in units:
+        op.fit(model)
+    design, model = units[0]
+    design.spare(model)
+    for op, _ in units[1:]:
+        op.move_into(design)
+    return [(op, model, _with_hdl(op, model)) for op, model in units]
+
+
 def _shared_unit(op_type: str, uses: Sequence[Use], frames: int) -> tuple[SharedOp, ModelWrapper]:
     ops, constants = [], {}
     for e, use in enumerate(uses):

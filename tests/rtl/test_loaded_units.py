@@ -8,7 +8,7 @@ import pytest
 from tests.rtl import test_block_sparse_mvau, test_layernorm, test_lookup, test_pruned_attention, test_select_token, test_split
 from tests.rtl import test_switch, test_token_drop
 from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
-from tests.rtl.shared_helper import BuiltShared, build_shared, check_shared, generate_networks, generate_shared
+from tests.rtl.shared_helper import BuiltShared, Use, build_shared, check_shared, generate_moved, generate_networks, generate_shared
 from tests.sampling import sampled, spread
 
 from finn_vitprune.bench.cycles import simulator_of
@@ -187,3 +187,81 @@ def test_a_unit_alone_is_too_small_for_the_larger_network(name):
         less = {key: (value, both[key]) for key, value in parameters.items() if key not in BETTER and isinstance(value, int) and value > both[key]}
         assert not less
     assert any(parameters != both for parameters in alone)
+
+
+def matrices(*cases, **common):
+    """Uses of a matrix unit by encoders: tokens, sides, shift and kept share of each."""
+    fold = {"group": 4, "lanes": 2, "simd": 8, "pe": 8} | common
+    return test_block_sparse_mvau.uses([
+        test_block_sparse_mvau.Case(tokens=tokens, mw=mw, mh=mh, shift=shift, keep=keep, seed=i, **fold)
+        for i, (tokens, mw, mh, shift, keep) in enumerate(cases)
+    ])
+
+
+def norms(*cases):
+    """Uses of a LayerNorm by encoders: tokens, and the factor of the multiplier."""
+    return [Use(test_layernorm.attrs(tokens, 48, 4, inverse=24.0 * factor)) for tokens, factor in cases]
+
+
+MOVED = {
+    "matrix": (MATRIX, matrices((9, 48, 32, 22, 1.0), (5, 32, 48, 23, 1.0)), [
+        matrices((9, 48, 32, 20, 1.0), (5, 32, 48, 25, 1.0)), matrices((1, 8, 16, 21, 0.9), (2, 16, 8, 24, 0.3)),
+    ]),
+    "attention, many key groups": (
+        ATTENTION, test_pruned_attention.shared((17, 17, 4, 1, 1, 1, 8), (15, 15, 2, 1, 1, 1, 8), SIMD=8, PE=2), [
+            test_pruned_attention.shared((1, 1, 1, 0, 4, 4, 8), (2, 2, 4, 1, 0.25, 0.25, 8), SIMD=8, PE=2),
+            test_pruned_attention.shared((3, 3, 2, 1, 0.25, 4, 4), (17, 1, 3, 1, 4, 0.25, 6), SIMD=8, PE=2),
+        ],
+    ),
+    "attention, a key a cycle": (
+        ATTENTION, test_pruned_attention.shared((17, 17, 2, 1, 1, 1, 8), (17, 1, 2, 0, 1, 1, 8), SIMD=8, PE=1), [
+            test_pruned_attention.shared((1, 1, 1, 1, 1, 1, 8), (2, 1, 1, 0, 4, 1, 8), SIMD=8, PE=1),
+            test_pruned_attention.shared((3, 3, 2, 0, 0.3, 1, 8), (5, 5, 1, 1, 1, 0.3, 3), SIMD=8, PE=1),
+        ],
+    ),
+    "attention, keys of one group": (
+        ATTENTION, test_pruned_attention.shared((13, 13, 2, 1, 1, 1, 8), (13, 13, 2, 1, 1, 1, 8), PE=6), [
+            test_pruned_attention.shared((3, 3, 2, 1, 1, 1, 6), (1, 1, 1, 1, 1, 1, 8), PE=6),
+        ],
+    ),
+    "LayerNorm": ("VitLayerNorm", norms((17, 1), (9, 1)), [norms((1, 4), (17, 0.25)), norms((3, 0.25), (2, 1))]),
+}
+"""Op type, uses that a unit is made for, and those of other networks: fewer tokens, scales two shifts away either way."""
+
+
+@pytest.mark.parametrize("name", spread(MOVED, 2))
+def test_a_unit_serves_networks_that_were_not_at_hand(name):
+    """Any number of tokens up to its own and other scales pass the RTL that was made for one network, under pauses, stalls and a reset."""
+    op_type, made, networks = MOVED[name]
+    units = generate_moved(op_type, loaded(made), [loaded(uses) for uses in networks])
+    assert len({op.wrapper_text() for op, _, _ in units}) == 1
+    assert len({tuple(op.loaded_regions()) for op, _, _ in units}) == 1
+    simulator = simulator_of(units[0][0])
+    for (op, _, keep), uses in zip(units, (made, *networks)):
+        built = BuiltShared(op, tuple(loaded(uses)), simulator, Path(keep.name), keep)
+        drawn = [built.draw(e, seed) for seed in range(4) for e in range(len(uses))]
+        for stimulus in (Stimulus(), *PATTERNS[:3], Stimulus(seed=5, stall=0.2, reset_at=60)):
+            result = built.run(drawn, stimulus)
+            assert result.ok, f"{stimulus}: {result.deadlock}, {result.mismatches}, {result.violations}"
+
+
+KEPT = {
+    "auto": (17, [(17, 1, 3), (3, 1, 1), (9, 7, 2), (17, 16, 3), (4, 2, 2)]),
+    "histogram": (60, [(60, 4, 3), (6, 4, 1), (40, 39, 2), (59, 20, 3)]),
+}
+"""By ranker: the most tokens, and networks: tokens, tokens kept, heads. Keys of histograms hold more tokens than heads."""
+
+
+@pytest.mark.parametrize("ranking", KEPT)
+def test_a_token_drop_that_was_made_for_one_network_keeps_any_number_of_tokens(ranking):
+    most, networks = KEPT[ranking]
+    made = build_node("VitTokenDrop", test_token_drop.attrs(most, 48, 4, 3 * most // 4, 3, ranking) | {"loaded": 1})[0]
+    made.spare(None)
+    for tokens, k, heads in networks:
+        use = test_token_drop.attrs(tokens, 48, 4, k, heads, ranking) | {"loaded": 1}
+        op = build_node("VitTokenDrop", use)[0]
+        op.move_into(made)
+        assert op.wrapper_text() == made.wrapper_text()
+        use |= {name: op.get_nodeattr(name) for name in ("least", "scoreDataType")}
+        streams = [test_token_drop.codes(5, tokens, 48), test_token_drop.attention_scores(5, tokens, heads)]
+        check_op("VitTokenDrop", use, streams, patterns=PATTERNS[:1])
