@@ -87,6 +87,11 @@ class IntegerProgram:
         parts = [self._run(images[start : start + self.batch], wanted) for start in range(0, len(images), self.batch)]
         return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
 
+    @property
+    def classes(self) -> int:
+        """Logits of an image."""
+        return int(np.prod(self.model.get_tensor_shape(self.output)[1:]))
+
     def logits(self, images: np.ndarray) -> np.ndarray:
         """int64 ``[F, classes]``."""
         return self.run(images)[self.output].reshape(len(images), -1)

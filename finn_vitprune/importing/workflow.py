@@ -16,18 +16,19 @@ from finn_vitprune import progress
 from finn_vitprune.calibration.layerwise import fit_layers
 from finn_vitprune.calibration.ranges import ChosenRange, choose_ranges
 from finn_vitprune.errors import UserError
+from finn_vitprune.evaluation.scores import cosines
 from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, export, write_sample
 from finn_vitprune.export.gate import GateReport
 from finn_vitprune.ingest.check import hardware
-from finn_vitprune.ingest.check.check_float import judged, structure_of
+from finn_vitprune.ingest.check.check_float import structure_of
 from finn_vitprune.ingest.check.checked import Structure
-from finn_vitprune.importing.float_model import Comparison, compare, configured, float_network
+from finn_vitprune.importing.float_model import Comparison, compare, configured, float_network, recognised
 from finn_vitprune.importing.data import ImportData, load_data
 from finn_vitprune.importing.noise import EncoderStreams, decibels, steepest
 from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.importing.views import views_of
-from finn_vitprune.ingest.check.texts import refusal, structure_text
-from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, load
+from finn_vitprune.ingest.check.texts import structure_text
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.importing.fine_tuning import FineTuning
 from finn_vitprune.export.metadata import ModelMetadata
@@ -154,7 +155,7 @@ def make_plan(options: ImportOptions) -> ImportPlan:
         UserError: see :func:`import_model`.
     """
     options.check_output()
-    file, vit = recognised(options)
+    file, vit = recognised(options.model)
     progress.line(f"found: {structure_text(structure_of(vit))}")
     config = options.config_of(vit)
     prune = options.prune_of(config)
@@ -166,22 +167,6 @@ def make_plan(options: ImportOptions) -> ImportPlan:
     for note in notes:
         progress.line(f"note: {note}")
     return ImportPlan(file, vit, config, prune, data, mean, std, f"{numbers} (mean / std, {source})", notes)
-
-
-def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
-    """The file and the network in it.
-
-    Raises:
-        UserError: it cannot be read, is QONNX already, or is not supported (node, cause, what would help).
-    """
-    file = load(options.model)
-    if file.kind is Kind.QONNX:
-        raise UserError(f"{options.model} is QONNX: `finn-vitprune build` takes it as it is")
-    found, rejections = judged(file, options.model)
-    if rejections:
-        more = f" ({len(rejections) - 1} more: `finn-vitprune check` lists them)" if len(rejections) > 1 else ""
-        raise UserError(f"{options.model} cannot be imported: {refusal(rejections)}{more}")
-    return file, found.vit
 
 
 class _Work:
@@ -373,13 +358,6 @@ class _Work:
                 "--mean and --std, and the order of the classes"
             )
             self._note(text)
-
-
-def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The cosine of each row of two arrays ``[F, classes]``; rows of zeros count as 0."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return (a * b).sum(1) / np.where(norms > 0, norms, 1.0)
 
 
 def loss_note(stages: Sequence[Stage], ranges: Sequence[ChosenRange], options: ImportOptions) -> str:
