@@ -65,10 +65,14 @@ def pixel_orders(model: ModelWrapper, node: NodeProto) -> list[np.ndarray]:
 
 def saturations(model: ModelWrapper, values: dict[str, np.ndarray]) -> int:
     """How many residual INT16 codes sit at a limit of their type (0 on the test set is required)."""
-    residual = [
+    return sum(int(np.count_nonzero(np.isin(values[name], (-32768, 32767)))) for name in residual_streams(model))
+
+
+def residual_streams(model: ModelWrapper) -> list[str]:
+    """Names of the tensors of INT16 codes."""
+    return [
         name
         for node in hardware_nodes(model)
         for name, stream in zip(node.output, getCustomOp(node).out_streams())
         if stream.dtype.bitwidth() == 16 and stream.dtype.signed()
     ]
-    return sum(int(np.count_nonzero(np.isin(values[name], (-32768, 32767)))) for name in residual)
