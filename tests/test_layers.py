@@ -22,6 +22,7 @@ LAYERS = (
     {"transforms", "execute", "complexity", "report"},
     {"export"},
     {"ingest", "training"},
+    {"evaluation"},
     {"importing", "bench", "builds"},
     {"exploration"},
     {"cli"},

@@ -9,7 +9,7 @@ import typer
 
 from finn_vitprune import __version__
 from finn_vitprune.cli import (
-    bench_units, build, check, complexity, contents, doctor, explore, export, import_model, picture, report, simulate, sweep, train,
+    bench_units, build, check, complexity, contents, doctor, evaluate, explore, export, import_model, picture, report, simulate, sweep, train,
 )  # fmt: skip
 from finn_vitprune.cli.answer import with_answer
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 _COMMANDS = {
     "train": train, "picture": picture, "sweep": sweep, "export": export, "import": import_model, "check": check,
-    "build": build, "explore": explore, "contents": contents, "simulate": simulate, "report": report, "complexity": complexity, "bench-units": bench_units,
+    "build": build, "explore": explore, "contents": contents, "simulate": simulate, "evaluate": evaluate, "report": report, "complexity": complexity, "bench-units": bench_units,
     "doctor": doctor,
 }  # fmt: skip
 for _name, _module in _COMMANDS.items():

@@ -21,13 +21,13 @@ def run(model: ModelWrapper, inputs: dict[str, np.ndarray]) -> dict[str, np.ndar
     for node in model.graph.node:
         if node.op_type == "StreamingDataflowPartition":
             break
-        values.update((run_node if _is_hardware(node) else _run_host_node)(model, node, values))
+        values.update((run_node if is_hardware(node) else _run_host_node)(model, node, values))
     return values
 
 
 def hardware_nodes(model: ModelWrapper) -> list[NodeProto]:
     """The nodes that are ops of the accelerator, in graph order."""
-    return [node for node in model.graph.node if _is_hardware(node)]
+    return [node for node in model.graph.node if is_hardware(node)]
 
 
 def run_node(model: ModelWrapper, node: NodeProto, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -36,30 +36,43 @@ def run_node(model: ModelWrapper, node: NodeProto, values: dict[str, np.ndarray]
     return dict(zip(node.output, getCustomOp(node).compute(*(a.astype(np.int64) for a in arrays))))
 
 
-def _is_hardware(node: NodeProto) -> bool:
+def is_hardware(node: NodeProto) -> bool:
+    """Whether a node is an op of the accelerator."""
     return node.domain.startswith(DOMAIN)
 
 
 def _run_host_node(model: ModelWrapper, node: NodeProto, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Host nodes only move pixels: run one on positions, then take these from every frame."""
     name = next(n for n in node.input if n in values)
+    flat = values[name].reshape(len(values[name]), -1)
+    orders = zip(node.output, pixel_orders(model, node), strict=True)
+    return {o: flat[:, order.reshape(-1)].reshape(-1, *order.shape) for o, order in orders}
+
+
+def pixel_orders(model: ModelWrapper, node: NodeProto) -> list[np.ndarray]:
+    """For each output of a host node the place in a flat frame of its input from which each value comes.
+
+    Host nodes only move pixels, so one run on positions says it all.
+    """
+    name = next(n for n in node.input if model.get_initializer(n) is None)
     shape = model.get_tensor_shape(name)
     context = {n: model.get_initializer(n) for n in node.input}
     context[name] = np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)
     context.update({o: np.zeros(model.get_tensor_shape(o), np.float32) for o in node.output})
     opset = next(o.version for o in model.model.opset_import if o.domain in ("", "ai.onnx"))
     qonnx_exec.execute_node(node, context, model.graph, opset)
-    flat = values[name].reshape(len(values[name]), -1)
-    orders = {o: context[o][0].astype(np.int64) for o in node.output}
-    return {o: flat[:, order.reshape(-1)].reshape(-1, *order.shape) for o, order in orders.items()}
+    return [context[o][0].astype(np.int64) for o in node.output]
 
 
 def saturations(model: ModelWrapper, values: dict[str, np.ndarray]) -> int:
     """How many residual INT16 codes sit at a limit of their type (0 on the test set is required)."""
-    residual = [
+    return sum(int(np.count_nonzero(np.isin(values[name], (-32768, 32767)))) for name in residual_streams(model))
+
+
+def residual_streams(model: ModelWrapper) -> list[str]:
+    """Names of the tensors of INT16 codes."""
+    return [
         name
         for node in hardware_nodes(model)
         for name, stream in zip(node.output, getCustomOp(node).out_streams())
         if stream.dtype.bitwidth() == 16 and stream.dtype.signed()
     ]
-    return sum(int(np.count_nonzero(np.isin(values[name], (-32768, 32767)))) for name in residual)

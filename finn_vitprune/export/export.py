@@ -33,12 +33,26 @@ INPUT, OUTPUT = "images", "logits"
 
 
 def export(frozen: PrunedViT, path: Path | str, metadata: ModelMetadata, images: np.ndarray) -> GateReport:
-    """Write ``frozen`` (from :func:`finn_vitprune.models.freeze.freeze`) as QONNX.
+    """Write ``frozen`` as QONNX, as :func:`exported` makes it.
+
+    Args:
+        path: file to write, replaced only when the gate passes.
+    Raises:
+        UserError: the exported graph does not compute what PyTorch computes.
+    """
+    model, report = exported(frozen, metadata, images)
+    with whole_file(path) as partial:
+        onnx.save(model.model, partial)
+    return report
+
+
+def exported(frozen: PrunedViT, metadata: ModelMetadata, images: np.ndarray) -> tuple[ModelWrapper, GateReport]:
+    """``frozen`` (from :func:`finn_vitprune.models.freeze.freeze`) as QONNX, and what the gate says of it.
 
     Input ``images`` ``[1, H, W, C]`` (uint8 values as floats), output ``logits`` ``[1, classes]``.
 
     Args:
-        frozen: scales fixed; path: file to write, replaced only when the gate passes.
+        frozen: scales fixed.
         metadata: goes into the model's metadata; images: uint8 ``[F, H, W, C]`` for the gate.
     Raises:
         UserError: the exported graph does not compute what PyTorch computes.
@@ -47,10 +61,8 @@ def export(frozen: PrunedViT, path: Path | str, metadata: ModelMetadata, images:
     metadata.write(model)
     report = check_export(frozen, model, images)
     if not report.passed:
-        raise UserError(f"export gate failed, {path} not written: {report.reason}")
-    with whole_file(path) as partial:
-        onnx.save(model.model, partial)
-    return report
+        raise UserError(f"export gate failed, nothing written: {report.reason}")
+    return model, report
 
 
 def describe(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from finn_vitprune.errors import UserError
+from finn_vitprune.files import sha256
+from finn_vitprune.ingest.check.check_float import judged
 from finn_vitprune.ingest.check.file_run import file_input, run_file
-from finn_vitprune.ingest.onnx_file.model_file import Kind
+from finn_vitprune.ingest.check.texts import refusal
+from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, load
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.timm_weights import load_timm
 from finn_vitprune.models.vit import PrunedViT
+
+FLOAT_BATCH = 16
+"""Images that a float network answers at once."""
 
 
 def float_network(vit: RecognisedViT, mean: Sequence[float], std: Sequence[float]) -> PrunedViT:
@@ -30,6 +38,94 @@ def float_network(vit: RecognisedViT, mean: Sequence[float], std: Sequence[float
     load_timm(network, weights, mean, std)
     network.quantise(False)
     return network.eval()
+
+
+Values = tuple[float, ...]
+
+
+def normalisation(
+    model: Path, vit: RecognisedViT, given: tuple[Values | None, Values | None], of_data: tuple[Values, Values] | None
+) -> tuple[Values, Values]:
+    """Mean and deviation of pixels / 255, one a channel: of the file, as given, or of the data.
+
+    Args:
+        given: of ``--mean`` and ``--std``. of_data: None where the data does not say.
+    Raises:
+        UserError: options beside a file that normalises itself, of another number of channels, or missing.
+    """
+    options = dict(zip(("--mean", "--std"), given, strict=True))
+    if vit.scaling is not None:
+        if used := next((option for option, values in options.items() if values is not None), None):
+            raise UserError(f"{used}: {model} normalises its pixels itself, leave it out")
+        return vit.scaling.mean_and_std()
+    for option, values in options.items():
+        if values is None and of_data is None:
+            raise UserError(f"{model} does not normalise its pixels and the data does not say how: give --mean and --std")
+        if values is not None and len(values) not in (1, vit.config.channels):
+            raise UserError(f"{option} has {len(values)} numbers, the model {vit.config.channels} channels")
+    mean, std = (values if values is not None else own for values, own in zip(given, of_data or (None, None), strict=True))
+    if min(std) <= 0:
+        raise UserError(f"--std {min(std)} is not positive")
+    return tuple(v * vit.config.channels if len(v) == 1 else v for v in (mean, std))
+
+
+@dataclass(frozen=True)
+class FloatFile:
+    """A float ONNX file as a reference for evaluation: data that can be pickled, so that workers read it.
+
+    mean, std: as :func:`normalisation` gives them.
+    """
+
+    model: Path
+    mean: Values
+    std: Values
+
+    @classmethod
+    def of(cls, model: Path, given: tuple[Values | None, Values | None], of_data: tuple[Values, Values] | None) -> FloatFile:
+        """Read and check the file.
+
+        Raises:
+            UserError: it is not a float network that import takes, or mean and deviation do not fit.
+        """
+        return cls(model, *normalisation(model, recognised_file(model), given, of_data))
+
+    @property
+    def identity(self) -> str:
+        """A digest of what the answers depend on."""
+        return f"{sha256(self.model)} {self.mean} {self.std}"
+
+    @torch.inference_mode()
+    def logits(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 ``[F, classes]`` of uint8 ``[F, H, W, C]``."""
+        network = _loaded(self, sha256(self.model))
+        parts = torch.from_numpy(pixels).split(FLOAT_BATCH)
+        return np.concatenate([network(part.float()).numpy() for part in parts])
+
+
+@lru_cache(maxsize=1)
+def _loaded(file: FloatFile, digest: str) -> PrunedViT:
+    return float_network(recognised_file(file.model), file.mean, file.std)
+
+
+def recognised_file(path: Path) -> RecognisedViT:
+    """The network in a float ONNX file.
+
+    Raises:
+        UserError: it cannot be read, is QONNX already, or is not supported (node, cause, what would help).
+    """
+    return recognised(path)[1]
+
+
+def recognised(path: Path) -> tuple[ModelFile, RecognisedViT]:
+    """The file and the network in it, as :func:`recognised_file`."""
+    file = load(path)
+    if file.kind is Kind.QONNX:
+        raise UserError(f"{path} is QONNX: `finn-vitprune build` takes it as it is")
+    found, rejections = judged(file, path)
+    if rejections:
+        more = f" ({len(rejections) - 1} more: `finn-vitprune check` lists them)" if len(rejections) > 1 else ""
+        raise UserError(f"{path} cannot be imported: {refusal(rejections)}{more}")
+    return file, found.vit
 
 
 def configured(network: PrunedViT, config: ViTConfig) -> PrunedViT:

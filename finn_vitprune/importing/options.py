@@ -15,7 +15,7 @@ from pydantic import Field
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import output_path
 from finn_vitprune.ingest.recognise.network import RecognisedViT
-from finn_vitprune.importing.float_model import TOLERANCE
+from finn_vitprune.importing.float_model import TOLERANCE, normalisation
 from finn_vitprune.options import check_types
 from finn_vitprune.pruning.choices import Rounding, Score, check_drops, check_shares
 from finn_vitprune.models.config import ViTConfig
@@ -227,20 +227,8 @@ class ImportOptions:
         Raises:
             UserError: options beside a file that normalises itself, or of another number of channels.
         """
-        given = {"--mean": self.mean, "--std": self.std}
-        if vit.scaling is not None:
-            used = next((k for k, v in given.items() if v is not None), None)
-            if used:
-                raise UserError(f"{used}: {self.model} normalises its pixels itself, leave it out")
-            return *vit.scaling.mean_and_std(), "in the file"
-        for option, values in given.items():
-            if values is not None and len(values) not in (1, vit.config.channels):
-                raise UserError(f"{option} has {len(values)} numbers, the model {vit.config.channels} channels")
-        if self.std is not None and min(self.std) <= 0:
-            raise UserError(f"--std {min(self.std)} is not positive")
-        source = "of the data" if self.mean is None and self.std is None else "as given"
-        chosen = (mean if self.mean is None else self.mean, std if self.std is None else self.std)
-        return *(v * vit.config.channels if len(v) == 1 else v for v in chosen), source
+        source = "in the file" if vit.scaling is not None else "of the data" if self.mean is None and self.std is None else "as given"
+        return *normalisation(self.model, vit, (self.mean, self.std), (mean, std)), source
 
 
 def even_drops(encoders: int) -> tuple[int, ...]:

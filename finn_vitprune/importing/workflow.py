@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from qonnx.core.modelwrapper import ModelWrapper
 from rich.console import Console
 from torch import Tensor
 
@@ -16,22 +17,25 @@ from finn_vitprune import progress
 from finn_vitprune.calibration.layerwise import fit_layers
 from finn_vitprune.calibration.ranges import ChosenRange, choose_ranges
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import alone_with
-from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, export, write_sample
+from finn_vitprune.evaluation.scores import cosines
+from finn_vitprune.execute import golden
+from finn_vitprune.execute.program import IntegerProgram
+from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, exported, write_sample
 from finn_vitprune.export.gate import GateReport
 from finn_vitprune.ingest.check import hardware
-from finn_vitprune.ingest.check.check_float import judged, structure_of
+from finn_vitprune.ingest.check.check_float import structure_of
 from finn_vitprune.ingest.check.checked import Structure
-from finn_vitprune.importing.float_model import Comparison, compare, configured, float_network
+from finn_vitprune.importing.float_model import Comparison, compare, configured, float_network, recognised
 from finn_vitprune.importing.data import ImportData, load_data
 from finn_vitprune.importing.noise import EncoderStreams, decibels, steepest
 from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.importing.views import views_of
-from finn_vitprune.ingest.check.texts import refusal, structure_text
-from finn_vitprune.ingest.onnx_file.model_file import Kind, ModelFile, load
+from finn_vitprune.ingest.check.texts import structure_text
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.importing.fine_tuning import FineTuning
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.files import alone_with, whole_file
 from finn_vitprune.labels import draw, drawn_text
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.evaluate import logits_of
@@ -44,6 +48,8 @@ from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.training.display import Display, log_file
 from finn_vitprune.training.student import CALIBRATION_IMAGES
+from finn_vitprune.transforms.lower import lower
+from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 
 COMPARED_IMAGES = 8
@@ -62,7 +68,7 @@ class Stage:
 
     cosine: mean cosine of its logits and the float network's, worst: that of the worst image. agreement: share of images
     with the same class. accuracy: share of right classes, None without labels. encoders: signal to noise of what the classifier
-    would read after every encoder, in decibels.
+    would read after every encoder, in decibels; empty of the integers.
     """
 
     name: str
@@ -162,7 +168,7 @@ def make_plan(options: ImportOptions) -> ImportPlan:
         UserError: see :func:`import_model`.
     """
     options.check_output()
-    file, vit = recognised(options)
+    file, vit = recognised(options.model)
     progress.line(f"found: {structure_text(structure_of(vit))}")
     config = options.config_of(vit)
     prune = options.prune_of(config)
@@ -174,22 +180,6 @@ def make_plan(options: ImportOptions) -> ImportPlan:
     for note in notes:
         progress.line(f"note: {note}")
     return ImportPlan(file, vit, config, prune, data, mean, std, f"{numbers} (mean / std, {source})", notes)
-
-
-def recognised(options: ImportOptions) -> tuple[ModelFile, RecognisedViT]:
-    """The file and the network in it.
-
-    Raises:
-        UserError: it cannot be read, is QONNX already, or is not supported (node, cause, what would help).
-    """
-    file = load(options.model)
-    if file.kind is Kind.QONNX:
-        raise UserError(f"{options.model} is QONNX: `finn-vitprune build` takes it as it is")
-    found, rejections = judged(file, options.model)
-    if rejections:
-        more = f" ({len(rejections) - 1} more: `finn-vitprune check` lists them)" if len(rejections) > 1 else ""
-        raise UserError(f"{options.model} cannot be imported: {refusal(rejections)}{more}")
-    return file, found.vit
 
 
 class _Work:
@@ -302,30 +292,43 @@ class _Work:
             self._note("fine-tuning made it worse and was undone: use a smaller --learning-rate or more images")
 
     def export(self) -> tuple[ModelMetadata, GateReport, int]:
-        """Cut small, scales fixed, integers from pixels to logits; written when the gate passes."""
+        """Cut small, scales fixed; written when the gate passes. The last stage is what the accelerator answers, in its own integers."""
         o, prune = self.options, self.plan.prune
         progress.status("fixing scales")
         self.device = torch.device("cpu")
         self.student.eval().cpu()
         self.scores.cpu()
         frozen = freeze(cut(self.student, self.scores.final_masks()))
-        with frozen.counting_saturations() as counts, EncoderStreams().watching(frozen) as streams:
-            logits = self._logits("integer", frozen)
-        self._stage("integer", logits, streams)
-        saturations = sum(counts.values())
-        if saturations:
-            self.notes.append(f"{saturations} values of the residual stream saturate on the held-out images")
         rates = (prune.block_keep, prune.neuron_keep, o.token_keep)
         metadata = describe(
             o.output.stem, self.plan.vit.config, frozen, prune.block_size, *(float(r) for r in rates)
         )
         progress.status("exporting, and comparing every quantiser with PyTorch")
-        gate = export(frozen, o.output, metadata, self.images[self._draw(GATE_IMAGES)])
+        model, gate = exported(frozen, metadata, self.images[self._draw(GATE_IMAGES)])
+        logits, saturations = self._integers(model)
+        self._stage("integer", logits)
+        if saturations:
+            self.notes.append(f"{saturations} values of the residual stream saturate on the held-out images")
+        with whole_file(o.output) as partial:
+            model.save(str(partial))
         sample, chosen = {"images": self.images, "logits": logits, "labels": self.labels}, self._draw(SAMPLE_IMAGES)
         write_sample(o.output, **{name: values[chosen] for name, values in sample.items() if values is not None})
         return metadata, gate, saturations
 
     # --- helpers ---
+
+    def _integers(self, model: ModelWrapper) -> tuple[np.ndarray, int]:
+        """Logits of the held-out images as the accelerator gives them, and how many values of its residual stream saturate."""
+        lowered = lower(ModelWrapper(model.model, make_deepcopy=True))
+        hardware = lowered.model.transform(TidyLowered())
+        program, residual = IntegerProgram(hardware, self.device), golden.residual_streams(hardware)
+        found, saturations, pace = [], 0, progress.Pace(len(self.images))
+        for start in range(0, len(self.images), STATUS_IMAGES):
+            progress.status(f"integer, held-out images: {pace.at(start)}")
+            values = program.run(self.images[start : start + STATUS_IMAGES], residual)
+            found.append(values[program.output].reshape(-1, program.classes) * np.asarray(lowered.logit_scale))
+            saturations += golden.saturations(hardware, values)
+        return np.concatenate(found), saturations
 
     def _measure(self, name: str) -> None:
         masks = self.scores.final_masks()
@@ -352,19 +355,20 @@ class _Work:
         wanted = self.reference.argmax(1) if self.labels is None else self.labels
         return float((self._logits("fine-tune", forward, count).argmax(1) == wanted[self._draw(count)]).mean())
 
-    def _stage(self, name: str, logits: np.ndarray, streams: EncoderStreams) -> None:
+    def _stage(self, name: str, logits: np.ndarray, streams: EncoderStreams | None = None) -> None:
         found = logits.argmax(1)
         accuracy = None if self.labels is None else float((found == self.labels).mean())
         agreement = float((found == self.reference.argmax(1)).mean())
         similar = cosines(logits, self.reference)
-        noise = decibels(streams, self.streams)
+        noise = () if streams is None else decibels(streams, self.streams)
         stage = Stage(name, float(similar.mean()), float(similar.min()), agreement, accuracy, noise)
         self.stages.append(stage)
         shown = "" if accuracy is None else f", accuracy {accuracy:.4f}"
         progress.line(
             f"{name}: cosine {stage.cosine:.4f} (worst image {stage.worst:.4f}), top-1 agreement {agreement:.4f}{shown}"
         )
-        progress.log.info("%s: signal to noise after each encoder: %s dB", name, ", ".join(f"{r:.1f}" for r in noise))
+        if noise:
+            progress.log.info("%s: signal to noise after each encoder: %s dB", name, ", ".join(f"{r:.1f}" for r in noise))
         if note := loss_note(self.stages, self.ranges, self.options):
             self._note(note)
 
@@ -383,13 +387,6 @@ class _Work:
             self._note(text)
 
 
-def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The cosine of each row of two arrays ``[F, classes]``; rows of zeros count as 0."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return (a * b).sum(1) / np.where(norms > 0, norms, 1.0)
-
-
 def loss_note(stages: Sequence[Stage], ranges: Sequence[ChosenRange], options: ImportOptions) -> str:
     """What to say where the last stage lost much of what the one before had; empty where it did not."""
     if len(stages) < 2:
@@ -399,13 +396,13 @@ def loss_note(stages: Sequence[Stage], ranges: Sequence[ChosenRange], options: I
     fewer = 0.0 if now.accuracy is None else before.accuracy - now.accuracy
     if lost < MUCH and fewer < MUCH:
         return ""
-    encoder = steepest(now.encoders, before.encoders)
+    encoder = steepest(now.encoders, before.encoders) if now.encoders else 0
     own = [r for r in ranges if r.quantiser.startswith(f"blocks.{encoder - 1}.")]
     if now.name == "quantised" and own:
         noisiest = max(own, key=lambda r: r.output_error)
         layer = f"encoder {encoder} most, there {noisiest.quantiser}"
     else:
-        layer = f"encoder {encoder} most"
+        layer = f"encoder {encoder} most" if encoder else "when scales become those of the hardware"
     shown = f"{lost:.3f} of the cosine" + ("" if now.accuracy is None else f" and {fewer:.3f} of the accuracy")
     return f"the stage {now.name} loses {shown}, {layer}: {advice(now.name, options)}"
 

@@ -50,7 +50,7 @@ class FolderDataset(Dataset):
         self.train_files, self.train_labels = _scan(train, names)
         self.test_files, self.test_labels = _scan(test, names)
         first = self.train_files[np.unique(self.train_labels, return_index=True)[1]]
-        self.channels = 1 if all(_open(f).mode in GREY_MODES for f in first) else 3
+        self.channels = 1 if all(open_image(f).mode in GREY_MODES for f in first) else 3
         self.mean, self.std = imagenet_mean_std(self.channels)
         if limit is not None:
             chosen = training_subset(self.name, self.train_labels, self.classes, limit)
@@ -136,7 +136,7 @@ class _Reader:
 
     def _image(self, file: bytes, seed: int) -> Tensor:
         """One image ``[H, W, C]``, its randomness from ``seed`` alone."""
-        image = _open(file, self.mode)
+        image = open_image(file, self.mode)
         random.seed(seed)  # timm's transforms draw from the global generators
         torch.default_generator.manual_seed(seed)
         pixels = self.transform(image).permute(1, 2, 0)
@@ -144,7 +144,7 @@ class _Reader:
         return augment(pixels[None], generator, a.shift, a.flip)[0]
 
 
-def _open(file: bytes, mode: str | None = None) -> Image.Image:
+def open_image(file: bytes, mode: str | None = None) -> Image.Image:
     """An image file, decoded to ``mode`` (None: only its header is read)."""
     name = os.fsdecode(file)
     try:
