@@ -649,6 +649,17 @@ def test_two_imports_at_once_with_one_output(model, data, tmp_path, capsys):
     assert not target.exists()
 
 
+def test_an_import_that_fails_on_the_way_leaves_nothing(model, tmp_path, capsys):
+    """A broken image that is read after the first stages."""
+    (tmp_path / "photos").mkdir()
+    for i in range(12):
+        Image.fromarray(pixels(1, 64, i)[0]).save(tmp_path / "photos" / f"{i:02}.png")
+    (tmp_path / "photos" / "03.png").write_bytes(b"broken")
+    before = sorted(tmp_path.rglob("*"))
+    assert "cannot read image" in one_line(capsys, model, "--data", f"imagefolder:{tmp_path / 'photos'}", "-o", tmp_path / "new" / "x.onnx")
+    assert [p for p in sorted(tmp_path.rglob("*")) if p.is_file()] == [p for p in before if p.is_file()]
+
+
 def test_an_output_that_another_import_wrote_meanwhile_is_kept(model, data, tmp_path, monkeypatch, capsys):
     target = tmp_path / "x.onnx"
     monkeypatch.setattr(_Work, "compare", lambda work: target.write_text("theirs"))

@@ -54,13 +54,13 @@ def command(
         if (not row or j.row in row) and (not seed or j.seed in seed)
     ]
     beside = output if source in bundled(ConfigKind.SWEEP).values() else source.parent  # nothing is written into the package
-    file = sweeps.SweepResults(json_file or beside / "results.json")
+    results = json_file or beside / "results.json"
 
     def tables() -> None:
-        write_text(file.path.with_name("RESULTS.md"), sweeps.markdown(file.content))
+        write_text(results.with_name("RESULTS.md"), sweeps.markdown(file.content))
 
-    with alone_with(file.path, "sweep"):
-        file = sweeps.SweepResults(file.path)
+    with alone_with(results, "sweep"):
+        file = sweeps.SweepResults(results)
         file.describe(content)
         with progress_lines(), on_cluster(scheduler):
             sweeps.run(chosen, file, jobs, tables)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -134,7 +136,20 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
     work.compare()
     with alone_with(options.output, "import"):
         options.check_output()  # another import may have written it meanwhile
-        return _imported(work, started, console)
+        with _no_new_log(options.log):
+            return _imported(work, started, console)
+
+
+@contextmanager
+def _no_new_log(log: Path) -> Iterator[None]:
+    """After a UserError in the block there is no log that was not there before: nothing went wrong that the error does not say."""
+    there = log.exists()
+    try:
+        yield
+    except UserError:
+        if not there:
+            log.unlink(missing_ok=True)
+        raise
 
 
 def _imported(work: _Work, started: float, console: Console | None) -> Imported:

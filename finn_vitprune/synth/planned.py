@@ -79,12 +79,17 @@ class Planned(BaseModel):
     target: PlanTarget | None = None
 
     @property
+    def reached_fps(self) -> int:
+        """Images/s of a plan for a target, whole ones."""
+        return int(1e9 / self.target.clk_ns / self.interval_cycles)
+
+    @property
     def missed(self) -> str:
         """That the target is out of reach, and the nearest one that is not; empty where the plan reaches it, or there is none."""
         t = self.target
         if t is None or self.interval_cycles <= t.cycles:
             return ""
-        best = int(1e9 / t.clk_ns / self.interval_cycles)
+        best = self.reached_fps
         text = f"does not reach {t.fps:,.0f} images/s, {t.cycles:,} cycles an image at {t.clk_ns:g} ns"
         return f"{text}: as planned it reaches {best:,} images/s, {self.interval_cycles:,} cycles" + (
             f"; use --target-fps {best}, or a shorter --clk-ns" if self.fits else ""
