@@ -38,7 +38,7 @@ DROPPING = {
     "some": {"seed": 9, "keep": "0.4", "token_keep": "0.7"}, "elsewhere": {"seed": 3, "drop_at": (1, 2)},
 }
 """Networks of 10 tokens that drop them in other encoders, or other ones, or none."""
-SMALL = {"first": {"seed": 11, "keep": "0.5"}, "second": {"seed": 12, "keep": "0.75"}}
+SMALL = {"first": {"seed": 11, "keep": "0.5"}, "second": {"seed": 12, "keep": "0.5"}}
 """Networks of one encoder and 5 tokens, with other blocks and programs."""
 
 
