@@ -39,6 +39,8 @@ OF_DEPTH = ("DEPTH", "STYLE", "READ_LATENCY", "PARTS")
 """Parameters of a FIFO that follow from its depth."""
 RESIDUALS = ("VitFork", "VitSelectToken")
 """Op types from which a residual comes."""
+OF_DROPS = ("VitTokenDrop", "VitSwitch", "VitMerge")
+"""Op types of what a design has where a network that it was made for drops tokens."""
 RESERVE = "build the design with --reserve and this network's file"
 
 
@@ -305,4 +307,6 @@ def _check_names(one: Mapping[str, VitOp], other: Mapping[str, VitOp]) -> None:
     names, others = ({name for name, op in ops.items() if isinstance(op, LoadedBackend)} for ops in (one, other))
     if names != others:
         name = min(names ^ others)
-        raise UserError(f"one of the networks has a unit {name}, the other has none: networks of one design have the same structure")
+        drops = kind_of((one.get(name) or other[name]).onnx_node) in OF_DROPS
+        use = RESERVE if drops else "networks of one design have the same structure"
+        raise UserError(f"one of the networks has a unit {name}, the other has none: {use}")

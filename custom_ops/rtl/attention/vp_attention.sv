@@ -17,7 +17,7 @@ module vp_attention #(
     int unsigned HEAD_DIM    = 16,
     int unsigned SIMD        = 8,
     int unsigned PE          = 1,
-    int unsigned LEAST_KEY_GROUPS = (TOKENS + PE - 1) / PE,  // of an encoder
+    int unsigned LEAST_KEY_GROUPS = (TOKENS + PE - 1) / PE,  // of a frame at full rate; one with fewer takes longer than its items
     parameter logic [ENCODERS*128-1:0] KV_SHAPES = '0,       // by encoder, as all of these: of vp_attention_kv
     parameter logic [ENCODERS*96-1:0] ITEM_SHAPES = '0,      // ... of vp_attention_logits
     parameter logic [ENCODERS*160-1:0] LOGIT_SHAPES = '0,    // ... of vp_attention_rowmax

@@ -1,6 +1,7 @@
 // Last step of attention: O = clip(round_half_even(acc * floor(RECIP_NUM / Z) * 2^-RECIP_SHIFT)), SIMD
 // channels per beat. Accumulators wait in a ring of DEPTH channel groups while their row's reciprocal is
-// divided, then pass ceil(SIMD / KEY_GROUPS) multipliers, channels in order; KEY_GROUPS are the fewest cycles between groups.
+// divided, then pass ceil(SIMD / KEY_GROUPS) multipliers, channels in order; groups that come KEY_GROUPS cycles apart or
+// more do so without waiting, others wait in the ring.
 // room says that a whole item (CHANNEL_GROUPS groups) fits; take reserves it. A group passes without a stop: it starts where its
 // place in the FIFO at the output is free. Z must be at least 255. RECIP_NUM and the shift are those of the encoder that comes
 // with each Z and each accumulator.
