@@ -9,7 +9,7 @@ import numpy as np
 
 from finn_vitprune import progress
 from finn_vitprune.builds import deadlock
-from finn_vitprune.builds.stitch import MONITORED_TOP, StitchedDesign
+from finn_vitprune.builds.stitch import LAST_BITS, MONITORED_TOP, StitchedDesign
 from finn_vitprune.builds.stitched_edges import StitchedEdge
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import BusPort, Port, Probe, Simulator, Stimulus, compile_top
@@ -82,7 +82,7 @@ def in_one_piece(design: StitchedDesign) -> Simulated:
     simulator = compile_top(
         MONITORED_TOP,
         [design.folder / s for s in [*design.sources, f"{MONITORED_TOP}.v"]],
-        inputs=[Port(INPUT, design.input.tdata_bits)],
+        inputs=[Port(INPUT, design.input.tdata_bits + LAST_BITS * design.frame_check)],
         outputs=[Port(OUTPUT, design.output.tdata_bits)],
         loads=[BusPort(load.port, load.address_bits) for load in design.loads],
         edges=edge_probes(design),
@@ -130,7 +130,7 @@ class Accelerator:
         beats, pace = design.output.beats, progress.Pace(frames)
         progress.status(f"simulating {label}: frame {pace.at(0)}")
         result = simulator.run(
-            {source.name: pack(patches, design.input)},
+            {source.name: self._fed(patches, source)},
             {sink.name: frames * beats},
             data_dir=self.simulated.folder,
             stimulus=stimulus,
@@ -162,6 +162,15 @@ class Accelerator:
             traces={e.tensor: (result.taps[n], e.stream) for n, e in zip(names, design.edges) if n in result.taps},
             max_fill={e.name: result.edges[n].max_fill for n, e in zip(names, design.edges)},
         )
+
+    def _fed(self, patches: np.ndarray, source: Port) -> np.ndarray:
+        """Beats of the input; with TLAST in each image's last beat where the simulated top has it."""
+        beats = pack(patches, self.design.input)
+        if source.width == self.design.input.tdata_bits:
+            return beats
+        last = np.zeros((len(beats), 1), np.uint8)
+        last[self.design.input.beats - 1 :: self.design.input.beats] = 1
+        return np.concatenate([beats, last], axis=1)
 
 
 def _captured(edge: StitchedEdge, traced: int, frames: int) -> int:

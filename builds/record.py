@@ -38,6 +38,7 @@ FIRST_USE = {
     **dict.fromkeys(("synth_clk_period_ns", "target_fps", "folding_config_file", "mac_style", "budget", "shell", "part_resources", "loadable", "reserve", "room"),
                     "step_fold"),
     **dict.fromkeys(("traced_images", "stalled_images", "simulation"), "step_simulate"),
+    "frame_check": "step_insert_streams",
     "synth": "step_check_part",
     "output_dir": "step_hw_codegen",
 }
@@ -124,7 +125,7 @@ FLAGS = {
     "fpga_part": "--fpga-part", "synth_clk_period_ns": "--clk-ns", "target_fps": "--target-fps", "folding_config_file": "--folding",
     "mac_style": "--mac-style", "engines": "--engines", "encoders_per_engine": "--encoders-per-engine",
     "frames_in_flight": "--frames-in-flight", "goal": "--goal", "loadable": "--loadable", "reserve": "--reserve", "room": "--reserve",
-    "budget": "--budget", "shell": "--shell", "images": "--images", "max_images": "--max-images", "simulation": "--simulation",
+    "frame_check": "--frame-check", "budget": "--budget", "shell": "--shell", "images": "--images", "max_images": "--max-images", "simulation": "--simulation",
     "synth": "--synth", "part_resources": "--part-resources", "seed": "--seed",
 }  # fmt: skip
 """Options of a record, as ``finn-vitprune build`` takes them."""

@@ -21,6 +21,8 @@ Synth = Literal["nodes", "none"]
 """What Yosys synthesises: every node, or nothing."""
 
 
+FrameCheck = Literal["frame", "transfer"]
+"""Where the source raises TLAST: in the last beat of every frame, or in that of a transfer of some frames."""
 DENSE = "dense"
 """Room for the dense network."""
 Goal = Literal["throughput", "latency"]
@@ -53,6 +55,9 @@ class BuildSettings(BaseModel):
     reserve: tuple[Path, ...] = Field((), description="models that the design is made for, too; it is loadable then")
     room: Annotated[float, Field(gt=0)] | Literal["dense"] | None = Field(
         None, description="share of tokens, heads, neurons and blocks more than the model keeps that the design is made for; dense: all; it is loadable then"
+    )
+    frame_check: FrameCheck | None = Field(
+        None, description="count frames whose beats do not add up, by TLAST of the input: with each frame, or with the last one of a transfer"
     )
     goal: Goal = Field("throughput", description="what a plan with engines and without a target looks for")
     budget: Budget = Field(Budget(), description="shares of the part that a plan may use")

@@ -51,6 +51,7 @@ from finn_vitprune.transforms.choose_engines import choose_engines
 from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.fold_engines import write_folds, written_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
+from finn_vitprune.transforms.insert_frame_check import InsertFrameCheck
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.lower import lower
@@ -226,13 +227,16 @@ def _folded_by(file: Path, model: ModelWrapper, build: BuildContext) -> ModelWra
 
 @hardware_step
 def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """FIFO depths by formula (those set in a folding file stay), FIFOs, width converters, the load port where memories are loaded;
-    then the memories of FIFOs, as a folding file has them."""
+    """FIFO depths by formula (those set in a folding file stay), FIFOs, width converters, the load port where memories are loaded, the
+    check of frames where it is asked for; then the memories of FIFOs, as a folding file has them."""
     for node in model.graph.node:
         op = getCustomOp(node)
         op.verify_node()
         op.check_part(build.part)
-    model = model.transform(InsertStreams()).transform(InsertLoadPort()).transform(PlaceFifos(build.part, build.plan_options))
+    model = model.transform(InsertStreams()).transform(InsertLoadPort())
+    if (check := build.settings.frame_check) is not None:
+        model = model.transform(InsertFrameCheck(each=check == "frame"))
+    model = model.transform(PlaceFifos(build.part, build.plan_options))
     if (file := build.cfg.folding_config_file) is not None:
         model = model.transform(ApplyConfig(file, node_filter=lambda node: inserted(getCustomOp(node))))
     _save_attributes(model, build.folder.final_hw_config, HARDWARE_ATTRIBUTES)

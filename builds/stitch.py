@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from onnx import NodeProto
@@ -19,6 +19,7 @@ from finn_vitprune.builds.stitched_edges import InEngine, StitchedEdge, stitched
 from finn_vitprune.custom_ops import axilite
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
+from finn_vitprune.custom_ops.frame_check import COUNT_BITS, LAST_PIN, WRONG_FRAMES
 from finn_vitprune.custom_ops.load_chain import chain_pins
 from finn_vitprune.custom_ops.netlist import StitchedNet, StitchedPin, StitchedUnit, UnitNetlist, instance, unit_of
 from finn_vitprune.errors import UserError
@@ -36,6 +37,9 @@ FORMAT = 5
 """Of ``design.json``; format 1 had no digests, format 2 no units, format 3 another limit of idle cycles, format 4 no engines."""
 HOST = "host.onnx"
 """The parent graph, whose host nodes bring images into the accelerator's input order."""
+LAST = "s_axis_0_tlast"
+"""TLAST of the input of a design with a frame check. The monitored top has it in the byte above tdata, so that it is part of a beat."""
+LAST_BITS = 8
 CONSTRAINTS = "finn_slr.xdc"
 """Which unit stands in which SLR; only where the nodes say so."""
 
@@ -59,6 +63,7 @@ class StitchedDesign:
 
     ``silent_cycles``: the longest that a node may show nothing while it works, ``size`` the sum of :func:`unit_size`. ``digests``
     holds the SHA-256 of every file of the design, by its name: sources, tops, ROM files, what is loaded, host graph, constraints.
+    ``frame_check``: the input has TLAST, and frames whose beats do not add up are counted.
     """
 
     folder: Path
@@ -71,6 +76,7 @@ class StitchedDesign:
     silent_cycles: int
     size: int
     digests: dict[str, str]
+    frame_check: bool = False
 
     @property
     def batch(self) -> int:
@@ -160,7 +166,12 @@ def _unit(name: str, sources: list[str], inputs: list[dict], outputs: list[dict]
 def stitched_units(model: ModelWrapper) -> list[StitchedUnit]:
     """The nodes, in graph order, an engine as one."""
     chain = chain_pins({node.name: getCustomOp(node).side_pins() for node in model.graph.node}, ring=True)
-    return [unit_of(node, chain[node.name]) for node in model.graph.node]
+    return [unit_of(node, [_at_top(pin) for pin in chain[node.name]]) for node in model.graph.node]
+
+
+def _at_top(pin: StitchedPin) -> StitchedPin:
+    """``pin``, where it is TLAST of the input at the top's port."""
+    return replace(pin, net=LAST) if pin.net == LAST_PIN else pin
 
 
 def _units_of(node: NodeProto, unit: StitchedUnit) -> list[StitchedUnit]:
@@ -216,7 +227,8 @@ def stitch(model: ModelWrapper, folder: Path, parent: ModelWrapper | None = None
     digests = {name: sha256(folder / name) for name in sorted(files)}
     alone = [inner for node, unit in zip(model.graph.node, units) for inner in _units_of(node, unit)]
     silent, size = max(op.silent_cycles() for op in ops), sum(map(unit_size, ops))
-    design = StitchedDesign(folder, names, first, last, alone, edges, ports, silent, size, digests)
+    checked = any(pin.net == LAST for unit in units for pin in unit.pins)
+    design = StitchedDesign(folder, names, first, last, alone, edges, ports, silent, size, digests, checked)
     design.save()
     return design
 
@@ -256,6 +268,7 @@ def annotate(model: ModelWrapper, design: StitchedDesign, clk_ns: float) -> None
         "clk": ["ap_clk"], "rst": ["ap_rst_n"], "aximm": [],
         "axilite": [load.port for load in design.loads],
         "s_axis": [("s_axis_0", design.input.tdata_bits)], "m_axis": [("m_axis_0", design.output.tdata_bits)],
+        "ap_none": [WRONG_FRAMES] if design.frame_check else [],
     }
     model.set_metadata_prop("vivado_stitch_proj", str(design.folder))
     model.set_metadata_prop("wrapper_filename", str(design.folder / f"{TOP}.v"))
@@ -271,14 +284,22 @@ def _top_text(
     nets = netlist.nets
     (source,), (sink,) = netlist.ends
     in_bits, out_bits = nets[source][1], nets[sink][1]
+    checked = [pin.net for unit in units for pin in unit.pins if pin.net in (LAST, WRONG_FRAMES)]
+    beat_bits = in_bits + LAST_BITS if checked and monitored else in_bits
     ports = [
         "input  wire ap_clk", "input  wire ap_rst_n",
-        f"input  wire [{in_bits - 1}:0] s_axis_0_tdata", "input  wire s_axis_0_tvalid",
+        f"input  wire [{beat_bits - 1}:0] s_axis_0_tdata", "input  wire s_axis_0_tvalid",
         "output wire s_axis_0_tready",
         f"output wire [{out_bits - 1}:0] m_axis_0_tdata", "output wire m_axis_0_tvalid",
         "input  wire m_axis_0_tready",
     ]
-    body = [*netlist.declarations(), *netlist.joined_in(source, "s_axis_0"), *netlist.joined_out(sink, "m_axis_0")]
+    body = [*netlist.declarations(checked), *netlist.joined_in(source, "s_axis_0"), *netlist.joined_out(sink, "m_axis_0")]
+    if checked:
+        ports.append(f"output wire [{COUNT_BITS - 1}:0] {WRONG_FRAMES}")
+        if monitored:
+            body.append(f"    wire {LAST} = s_axis_0_tdata[{in_bits}];")
+        else:
+            ports.append(f"input  wire {LAST}")
     if monitored:
         count = len(monitored)
         bits = sum(e.stream.tdata_bits for e in monitored)

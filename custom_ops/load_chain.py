@@ -179,10 +179,10 @@ def chain_pins(pins: Mapping[str, Sequence[Pin]], ring: bool) -> dict[str, list[
     ring what leaves the last comes back to the first. A pin that is not of the chain is at a net of its own name.
 
     Args:
-        pins: of each unit, by its name; units without any are not on the chain.
+        pins: of each unit, by its name; units without those of the chain are not on it.
     """
-    chain = [name for name, of_unit in pins.items() if of_unit]
-    nets = {
+    chain = [name for name, of_unit in pins.items() if any(pin.name == LOAD_IN for pin in of_unit)]
+    nets = {name: {} for name in pins} | {
         name: {LOAD_IN: f"load_{i}", LOAD_OUT: f"load_{(i + 1) % len(chain) if ring else i + 1}"} for i, name in enumerate(chain)
     }
     return {

@@ -7,6 +7,7 @@ import numpy as np
 from finn_vitprune import load_port
 from finn_vitprune.custom_ops.base import StreamOp
 from finn_vitprune.custom_ops.folding import Attributes
+from finn_vitprune.custom_ops.frame_check import COUNT_BITS, WRONG_FRAMES
 from finn_vitprune.custom_ops.load_chain import LoadChainBackend
 from finn_vitprune.custom_ops.load_end import FRAME_LEFT
 from finn_vitprune.custom_ops.memory import Estimate
@@ -20,11 +21,12 @@ maps them."""
 class VitLoadPort(StreamOp):
     """x ``[tokens, channels]`` unchanged, once the design's memories are loaded.
 
-    ``words`` are the data words (32 bits) of all memories, ``design`` the number that contents must name.
+    ``words`` are the data words (32 bits) of all memories, ``design`` the number that contents must name, ``frame_check`` the node whose
+    count has a register here, "" for none.
     """
 
     token_wise = True
-    ATTRIBUTES = {"words": ("i", True, 0), "design": ("i", True, 0)}
+    ATTRIBUTES = {"words": ("i", True, 0), "design": ("i", True, 0), "frame_check": ("s", False, "")}
 
     def verify_node(self) -> list[str]:
         """Raise UserError for a port that the unit does not build; an empty list when all is well."""
@@ -58,11 +60,21 @@ class VitLoadPort_rtl(LoadChainBackend, VitLoadPort):
         get = self.get_nodeattr
         return {
             "WIDTH": self.source.width, "BEATS": self.source.beats, "WORDS": get("words"), "DESIGN": get("design"),
-            "STAGES": get("load_stages"),
+            "STAGES": get("load_stages"), **({"ADDRESS_BITS": self.axilite_bits()} if get("frame_check") else {}),
         }
 
     def axilite_bits(self) -> int:
-        return load_port.ADDRESS_BITS
+        return load_port.ADDRESS_BITS + bool(self.get_nodeattr("frame_check"))
 
     def side_pins(self) -> list[Pin]:
-        return [*super().side_pins(), Pin("input", FRAME_LEFT, 1)]
+        counted = [Pin("input", WRONG_FRAMES, COUNT_BITS)] if self.get_nodeattr("frame_check") else []
+        return [*super().side_pins(), Pin("input", FRAME_LEFT, 1), *counted]
+
+    def tied_pins(self) -> list[str]:
+        return [*super().tied_pins(), *([] if self.get_nodeattr("frame_check") else [f".{WRONG_FRAMES}({COUNT_BITS}'d0)"])]
+
+    def code_generation_ipi(self) -> list[str]:
+        commands, check, here = super().code_generation_ipi(), self.get_nodeattr("frame_check"), self.onnx_node.name
+        if check:
+            commands.append(f"connect_bd_net [get_bd_pins {check}/{WRONG_FRAMES}] [get_bd_pins {here}/{WRONG_FRAMES}]")
+        return commands

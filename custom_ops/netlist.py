@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -73,9 +73,9 @@ class UnitNetlist:
         written, read = ({n.tensor for u in self.units for n in getattr(u, side)} for side in ("outputs", "inputs"))
         return [t for t in self.nets if t not in written], [t for t in self.nets if t not in read]
 
-    def declarations(self) -> list[str]:
-        """All nets."""
-        side = {pin.net: pin.bits for unit in self.units for pin in unit.pins}
+    def declarations(self, ports: Collection[str] = ()) -> list[str]:
+        """All nets, but those of pins that are ``ports`` of the module."""
+        side = {pin.net: pin.bits for unit in self.units for pin in unit.pins if pin.net not in ports}
         return [
             *(f"    wire [{bits - 1}:0] {net}_tdata; wire {net}_tvalid, {net}_tready;" for net, bits in self.nets.values()),
             *(f"    wire [{bits - 1}:0] {net};" for net, bits in side.items()),

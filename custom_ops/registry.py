@@ -24,6 +24,7 @@ OPS: dict[str, str] = {
     "VitFIFO": "fifo",
     "VitWidthConverter": "width_converter",
     "VitCrossing": "crossing",
+    "VitFrameCheck": "frame_check",
     "VitLoadPort": "load_port",
     "VitLoadEnd": "load_end",
     "VitLayerNorm": "layernorm",

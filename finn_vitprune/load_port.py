@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-CONTROL, STATUS, DATA, TAKEN, DESIGN, CHECKSUM, TOTAL, FRAMES = range(0, 32, 4)
+CONTROL, STATUS, DATA, TAKEN, DESIGN, CHECKSUM, TOTAL, FRAMES, WRONG_FRAMES = range(0, 36, 4)
 """Byte addresses. CONTROL and DATA are written, the others read: the state, data words taken, the number of the design,
-CRC-32 of what was taken, data words of the design, frames inside."""
+CRC-32 of what was taken, data words of the design, frames inside, and in a design with a frame check frames whose beats did not add up."""
 ADDRESS_BITS = 5
+"""One more in a design with a frame check."""
 BEGIN = 1
 """Written to CONTROL: close the input, wait until every frame has left, then take words."""
 EMPTY, DRAINING, STARTING, LOADING, CHECKING, OPEN, WRONG_DESIGN, WRONG_CHECKSUM, TOO_EARLY = range(9)

@@ -12,6 +12,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.sim.beats import Stream
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,12 @@ def beside(edge: StreamEdge) -> dict[str, int]:
     """The attribute ``slr`` of what is inserted on ``edge``: the producer's before a crossing, else the consumer's."""
     slr = slr_of(edge.producer if getCustomOp(edge.consumer).is_crossing else edge.consumer)
     return {} if slr < 0 else {"slr": slr}
+
+
+def stream_attributes(stream: Stream, slr: int) -> dict[str, int | str]:
+    """Those of a one-in one-out op on ``stream``, in an SLR or, with -1, in none."""
+    shape = {"tokens": stream.tokens, "channels": stream.channels, "SIMD": stream.simd, "inputDataType": stream.dtype.name}
+    return shape if slr < 0 else shape | {"slr": slr}
 
 
 def new_tensor(model: ModelWrapper, shape: Sequence[int], datatype: BaseDataType) -> str:

@@ -213,9 +213,8 @@ class _Units:
         inputs = {sink: tensors[source] for source, sink in self.edges}
         self.made: list[NodeProto] = []
         self.tags = f"{name}_tags_0"
-        entry = self._port("Entry", name, [SOURCE, f"{name}_back", f"{name}_batch"], [tensors[ENTRY, 0], f"{name}_batch", self.tags])
-        getCustomOp(entry).set_nodeattr("inFIFODepths", [2, 2, self.batch_beats])
-        self._add(entry)
+        outside = [SOURCE, f"{name}_back", f"{name}_waiting"]
+        self._add(self._port("Entry", name, outside, [tensors[ENTRY, 0], f"{name}_outside", self.tags]))
         for role in self._sorted():
             ins = [inputs[role.name, i] for i in range(len(role.depths))]
             outs = [tensors.get((role.name, i), f"{name}_{_word(role.name)}_{i}") for i in range(self._outputs(role))]
@@ -327,7 +326,7 @@ class _Units:
         return f"engine of encoders {first} to {last}"
 
     def _with_streams(self, name: str) -> GraphProto:
-        """FIFOs and converters between the units, and the FIFO of the way back."""
+        """FIFOs and converters between the units, and the two FIFOs that close a circle: that of the way back, and at the entry."""
         model = ModelWrapper(helper.make_model(helper.make_graph(self.made, name, [], [])))
         for node in model.graph.node:
             op = getCustomOp(node)
@@ -338,13 +337,20 @@ class _Units:
         units = {node.name for node in model.graph.node}
         model = model.transform(InsertFifos()).transform(InsertWidthConverters())
         entry = next(node for node in model.graph.node if node.op_type == "VitEngineEntry_rtl")
-        stream = getCustomOp(entry).stream
-        back = make_node(
-            "VitFIFO_rtl", [f"{name}_turn"], [f"{name}_back"], name=f"{name}_way_back", tokens=stream.tokens, channels=stream.channels,
-            SIMD=stream.simd, depth=self.frames * stream.beats, inputDataType=stream.dtype.name,
-        )  # fmt: skip
-        model.graph.node.append(back)
-        inserted = [node for node in model.graph.node if node.name not in units and node.name != back.name]
+        port = getCustomOp(entry)
+        circles = [
+            make_node(
+                "VitFIFO_rtl", [f"{name}_{source}"], [f"{name}_{sink}"], name=f"{name}_{place}", tokens=stream.tokens,
+                channels=stream.channels, SIMD=stream.simd, depth=depth, inputDataType=stream.dtype.name,
+                doc_string=f"{self.title}, {place.replace('_', ' ')}",
+            )
+            for place, source, sink, stream, depth in (
+                ("way_back", "turn", "back", port.stream, self.frames * port.stream.beats),
+                ("batch", "outside", "waiting", port.of_encoder(0), self.batch_beats),
+            )
+        ]  # fmt: skip
+        inserted = [node for node in model.graph.node if node.name not in units]
+        model.graph.node.extend(circles)
         for node in inserted:
             behind, tensor = model.find_consumer(node.output[0]), node.output[0]
             while behind in inserted:
@@ -353,7 +359,6 @@ class _Units:
             node.name = f"{behind.name}_{kind_of(node)}_{slot}"
             word = "FIFO" if getCustomOp(node).is_buffer else "width converter"
             node.doc_string = f"{behind.doc_string} input {slot} {word}"
-        back.doc_string = f"{self.title}, way back"
         graph, tensors = model.graph, {t for node in inserted for t in (*node.input, *node.output)}
         rename_tensors(graph, {tensor: f"{name}_{tensor}" for tensor in tensors if tensor.startswith("inner_")})
         graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in self.constants.items())

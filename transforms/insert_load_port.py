@@ -13,8 +13,7 @@ from qonnx.transformation.base import Transformation
 from finn_vitprune.custom_ops.crossing import STAGES_A_BORDER
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.registry import make_node
-from finn_vitprune.sim.beats import Stream
-from finn_vitprune.transforms.edges import new_tensor, slr_of
+from finn_vitprune.transforms.edges import new_tensor, slr_of, stream_attributes
 
 PORT, END = "VitLoadPort_rtl", "VitLoadEnd_rtl"
 
@@ -43,8 +42,8 @@ class InsertLoadPort(Transformation):
         first, last = model.find_consumer(source), model.find_producer(sink)
         after, before = (new_tensor(model, model.get_tensor_shape(t), model.get_tensor_datatype(t)) for t in (source, sink))
         into, out_of = getCustomOp(first).in_streams()[0], getCustomOp(last).out_streams()[0]
-        port = make_node(PORT, [source], [after], f"{PORT}_0", words=words, design=design, **_attributes(into, slr_of(first)))
-        end = make_node(END, [before], [sink], f"{END}_0", load_to=port.name, **_attributes(out_of, slr_of(last)))
+        port = make_node(PORT, [source], [after], f"{PORT}_0", words=words, design=design, **stream_attributes(into, slr_of(first)))
+        end = make_node(END, [before], [sink], f"{END}_0", load_to=port.name, **stream_attributes(out_of, slr_of(last)))
         first.input[list(first.input).index(source)] = after
         last.output[list(last.output).index(sink)] = before
         model.graph.node.insert(0, port)
@@ -82,9 +81,3 @@ def design_number(model: ModelWrapper) -> int:
 
 PLACE = {"load_from", "load_stages", "load_to"}
 """Attributes that say where a unit is, not what it does."""
-
-
-def _attributes(stream: Stream, slr: int) -> dict[str, int | str]:
-    """Of an op on ``stream``."""
-    shape = {"tokens": stream.tokens, "channels": stream.channels, "SIMD": stream.simd, "inputDataType": stream.dtype.name}
-    return shape if slr < 0 else shape | {"slr": slr}

@@ -55,6 +55,12 @@ def command(
             "all of them; the design is loadable then.",
         ),
     ] = None,
+    frame_check: Annotated[
+        Optional[Literal["frame", "transfer"]],
+        typer.Option(
+            help="Count frames whose beats do not add up (docs/loading.md): the input has TLAST, in the last beat of every frame, or of a transfer of frames."
+        ),
+    ] = None,
     budget: params.Budget = None,
     shell: params.Shell = "none",
     images: Annotated[Optional[Path], typer.Option(help="Images to verify with (.npz: images, labels).")] = None,
@@ -123,6 +129,7 @@ def command(
             loadable=loadable,
             reserve=models,
             room=room,
+            frame_check=frame_check,
             budget=Budget.parse(budget or ""),
             shell=shell,
             part_resources=part_resources,

@@ -242,6 +242,31 @@ ADD = Proof(
               "p_invent"),
     ),
 )
+FRAME_CHECK = Proof(
+    "vp_frame_check", "proof_frame_check", ("vp_skid", "vp_frame_check"), never=("c_long", "c_drops"),
+    faults=(
+        Fault("vp_frame_check", "in0_V_tlast && !last;", "in0_V_tlast;", "p_wrong"),
+        Fault("vp_frame_check", "fill_q ? !(pass && last) : early", "fill_q ? !pass : early", "p_leaves"),
+        Fault("vp_frame_check", "if (pass) beat_q", "if (pass && !fill_q) beat_q", "p_invent"),
+        Fault("vp_frame_check", "ready && !fill_q;", "ready;", "p_data"),
+        Fault("vp_frame_check", "fill_q ? '0 : in0_tdata[WIDTH-1:0]", "in0_tdata[WIDTH-1:0]", "p_data"),
+        Fault("vp_frame_check", "EACH && pass", "pass", "p_wrong"),
+        Fault("vp_frame_check", "            fill_q  <= 1'b0;\n", "", "p_invent"),
+        Fault("vp_frame_check", "            beat_q  <= '0;\n", "", "p_wrong"),
+        Fault("vp_frame_check", "BEAT_W'(BEATS - 1)", "BEAT_W'(BEATS - 2)", "p_wrong"),
+    ),
+)
+FRAME_CHECK_EACH = Proof(
+    "vp_frame_check, every frame ends with TLAST", "proof_frame_check", ("vp_skid", "vp_frame_check"), {"EACH": 1},
+    faults=(
+        Fault("vp_frame_check", "drop_q ? !(take && in0_V_tlast) : late", "drop_q ? !take : late", "p_invent"),
+        Fault("vp_frame_check", "ready && !fill_q;", "ready && !fill_q && !drop_q;", "in.p_progress"),
+        Fault("vp_frame_check", "(in0_tvalid && !drop_q));", "in0_tvalid);", "p_invent"),
+        Fault("vp_frame_check", "in_valid(fill_q || (in0_tvalid && !drop_q))", "in_valid(fill_q || in0_tvalid)", "p_invent"),
+        Fault("vp_frame_check", "32'(early || late)", "32'(early)", "p_wrong"),
+        Fault("vp_frame_check", "            drop_q  <= 1'b0;\n", "", "p_leaves"),
+    ),
+)
 
 LOAD_HOP = Proof(
     "vp_load_hop, 2 of 3 words of 40 bits", "proof_load_hop", ("vp_delay", "vp_load_hop"), reach=40,
@@ -284,11 +309,13 @@ LOAD_PORT = Proof(
         Fault("vp_load_port", "if (s_axilite_ARVALID && !r_q) rdata_q", "rdata_q", "r.g_output.p_hold"),
         Fault("vp_load_port", "r_q ? !s_axilite_RREADY : s_axilite_ARVALID", "r_q || s_axilite_ARVALID", "p_read"),
         Fault("vp_load_port", "assign s_axilite_ARREADY = !r_q;", "assign s_axilite_ARREADY = 1'b1;", "p_lose_read"),
+        Fault("vp_load_port", "4'(s_axilite_ARADDR[ADDRESS_BITS-1:2])", "4'(s_axilite_ARADDR[4:2])", "p_wrong_frames"),
     ),
 )
 LOAD_GATE = replace(
     LOAD_PORT, name="vp_load_port, a frame begins only when it is open", only="p_closed", cycles=None,
     faults=(
+        Fault("vp_load_port", "4'(s_axilite_AWADDR[ADDRESS_BITS-1:2])", "4'(s_axilite_AWADDR[4:2])", "p_drained"),
         Fault("vp_load_port", "begun_q || (state_q == OPEN && !crowded_q)", "begun_q || state_q >= CHECKING", "p_closed"),
         Fault("vp_load_port", "state_q <= same_q ? OPEN : WRONG_CHECKSUM", "state_q <= OPEN", "p_closed"),
         Fault("vp_load_port", "header && w_q != wanted", "header && w_q[0] != wanted[0]", "p_closed"),
@@ -312,6 +339,7 @@ ENGINE = Proof(
     ENGINE_FILES, cycles=32, reach=40, without="out.p_progress",
     faults=(
         Fault("vp_engine_entry", "entered_q == FRAME_W'(BATCH) || ", "", "p_room"),
+        Fault("vp_engine_entry", "begin_frame && fresh_q ? beats", "begin_frame ? beats", "p_counted"),
         Fault("vp_engine_entry", "fresh_q ? new_data : old_data", "new_data", "p_encoder"),
         Fault("vp_engine_entry", ".in_data(encoder_q)", ".in_data('0)", "p_encoder"),
         Fault("vp_engine_tags", ".out_data(encoder)", ".out_data()", "p_encoder"),
@@ -320,13 +348,16 @@ ENGINE = Proof(
 )
 ENGINE_PROGRESS = Proof(
     "an engine of two encoders, no image stays", "proof_engine", ENGINE_FILES,
-    {"ENCODERS": 2, "ENTER": "64'h200000002", "LEAVE": "64'h100000002", "LIMIT": 18}, cycles=28, reach=30, only="p_progress",
+    {"ENCODERS": 2, "ENTER": "64'h200000002", "LEAVE": "64'h100000002", "LIMIT": 18}, cycles=36, reach=30, only="out.p_progress",
     faults=(
         Fault("vp_engine_entry", ".in_valid(begin_frame)", ".in_valid(begin_frame && fresh_q)", "p_progress"),
         Fault("vp_engine_entry", " || (entered_q != '0 && !waits_q)", "", "p_progress"),
         Fault("vp_engine_entry", "(entered_q != '0 && !waits_q)", "(entered_q != '0 && !new_valid)", "p_progress"),
-        Fault("vp_engine_entry", "begin_frame && fresh_q ? beats", "begin_frame ? beats", "p_progress"),
     ),
+)
+ENGINE_ALONE = replace(
+    ENGINE_PROGRESS, name="an engine of two encoders, one image in flight, no image stays", parameters=ENGINE_PROGRESS.parameters | {"BATCH": 1, "LIMIT": 12},
+    never=("c_cut",), faults=ENGINE_PROGRESS.faults[:1],
 )
 
 DROP_FILES = ("vp_skid", "vp_load_hop", "vp_load_region", "vp_delay", "vp_token_drop_lane", "vp_token_drop_fuse", "vp_token_drop_requant", "vp_token_drop")
@@ -370,8 +401,8 @@ DROP = Proof(
 
 BLOCKS = (
     SKID, STAGE, CROSSING, FIFO, FIFO_BLOCK, FIFO_ULTRA, FIFO_PARTS, CREDIT_FIFO, CREDIT_FIFO_STEADY, FORK, STREAM_FORK,
-    WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SPLIT_CUT, SELECT, ADD, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
-    ENGINE_PROGRESS, ENGINE_FRAME, SHARED_SELECT, SHARED_SPLIT, SWITCH, MERGE,
+    WIDTH_UP, WIDTH_DOWN, STREAM_WIDTH, SPLIT, SPLIT_CUT, SELECT, ADD, FRAME_CHECK, FRAME_CHECK_EACH, LOAD_HOP, LOAD_END, LOAD_PORT, LOAD_GATE, LOAD_SUM, ENGINE,
+    ENGINE_PROGRESS, ENGINE_ALONE, ENGINE_FRAME, SHARED_SELECT, SHARED_SPLIT, SWITCH, MERGE,
 )
 """The stream blocks and what loads a design or runs an engine: proofs of seconds each, most of them for all time."""
 
@@ -425,6 +456,9 @@ LARGE = (
     _resized(SELECT, ", the last of 3", INDEX=2, BEATS=3),
     replace(_resized(SELECT, ", the only one", TOKENS=1, INDEX=0), never=("pass.c_progress",)),
     _resized(ADD, ", 4 bits", WIDTH=4),
+    replace(_resized(FRAME_CHECK, ", a beat a frame", BEATS=1), never=("c_cut", "c_long", "c_drops", "c_again", "c_ends")),
+    _resized(FRAME_CHECK_EACH, ", 5 beats", BEATS=5),
+    replace(_resized(FRAME_CHECK_EACH, ", a beat a frame", BEATS=1), never=("c_cut",)),
     _resized(ENGINE_FRAME, ", four tags wait", FRAMES=4),
     replace(
         _resized(ENGINE_FRAME, "", ENCODERS=2, STEPS="64'h200000003"), name="vp_engine_frame, two encoders", never=("c_none",),
@@ -444,6 +478,7 @@ LARGE = (
         for p in [{"BANKS": b, "DEPTH": d, "WIDTH": w, "STAGES": b % 2}]
     ),
     _resized(LOAD_END, ", a beat a frame", BEATS=1),
+    replace(_resized(LOAD_PORT, ", no frame check", ADDRESS_BITS=5), never=("c_wrong_frames",)),
     *(
         replace(LOAD_PORT, name=f"{LOAD_PORT.name}, {what}", only=only, cycles=None, faults=())
         for only, what in (

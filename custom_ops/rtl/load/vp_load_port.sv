@@ -3,6 +3,7 @@
 // has begun; when every frame has left, start goes down the chain; when it is back, words are taken: header, WORDS data
 // words, which the hops keep, and CRC-32 of all before, which comes back from the end of the chain. The gate opens when the
 // header is that of DESIGN and the checksum that came back is right. Every access is answered OKAY at once; strobes do not count.
+// With 6 address bits there is a further register, wrong_frames (vp_frame_check).
 `default_nettype none
 
 module vp_load_port #(
@@ -12,6 +13,7 @@ module vp_load_port #(
     logic [63:0] DESIGN = 64'd0,       // number of the design, 32 bits
     int unsigned STAGES = 1,           // registers before what comes back
     int unsigned FRAME_BITS = 16,      // of the number of frames inside; the gate closes some frames before it is full
+    int unsigned ADDRESS_BITS = 5,
     localparam int unsigned PADDED = (WIDTH + 7) / 8 * 8
 ) (
     input  wire logic              clk,
@@ -24,7 +26,7 @@ module vp_load_port #(
     input  wire logic              out0_tready,
     input  wire logic              s_axilite_AWVALID,
     output      logic              s_axilite_AWREADY,
-    input  wire logic [4:0]        s_axilite_AWADDR,
+    input  wire logic [ADDRESS_BITS-1:0] s_axilite_AWADDR,
     input  wire logic              s_axilite_WVALID,
     output      logic              s_axilite_WREADY,
     input  wire logic [31:0]       s_axilite_WDATA,
@@ -34,18 +36,19 @@ module vp_load_port #(
     output      logic [1:0]        s_axilite_BRESP,
     input  wire logic              s_axilite_ARVALID,
     output      logic              s_axilite_ARREADY,
-    input  wire logic [4:0]        s_axilite_ARADDR,
+    input  wire logic [ADDRESS_BITS-1:0] s_axilite_ARADDR,
     output      logic              s_axilite_RVALID,
     input  wire logic              s_axilite_RREADY,
     output      logic [31:0]       s_axilite_RDATA,
     output      logic [1:0]        s_axilite_RRESP,
     input  wire logic [33:0]       load_in,
     output      logic [33:0]       load_out,
-    input  wire logic              frame_left
+    input  wire logic              frame_left,
+    input  wire logic [31:0]       wrong_frames
 );
     localparam logic [31:0] MAGIC = 32'h646c7076, VERSION = 32'd1, POLYNOMIAL = 32'hedb88320;
-    localparam logic [2:0] CONTROL = 3'd0, STATUS = 3'd1, DATA = 3'd2, TAKEN = 3'd3, NUMBER = 3'd4, CHECKSUM = 3'd5,
-        TOTAL = 3'd6;
+    localparam logic [3:0] CONTROL = 4'd0, STATUS = 4'd1, DATA = 4'd2, TAKEN = 4'd3, NUMBER = 4'd4, CHECKSUM = 4'd5,
+        TOTAL = 4'd6, FRAMES = 4'd7;
     localparam logic [3:0] EMPTY = 4'd0, DRAINING = 4'd1, STARTING = 4'd2, LOADING = 4'd3, CHECKING = 4'd4, OPEN = 4'd5,
         WRONG_DESIGN = 4'd6, WRONG_CHECKSUM = 4'd7, TOO_EARLY = 4'd8;
     localparam int unsigned BEAT_W = BEATS > 1 ? $clog2(BEATS) : 1;
@@ -53,11 +56,14 @@ module vp_load_port #(
     if (BEATS < 1 || WORDS < 1 || FRAME_BITS < 3) begin : g_check
         $error("vp_load_port: BEATS %0d and WORDS %0d must be at least 1, FRAME_BITS %0d at least 3", BEATS, WORDS, FRAME_BITS);
     end
+    if (ADDRESS_BITS < 5 || ADDRESS_BITS > 6) begin : g_check_address
+        $error("vp_load_port: ADDRESS_BITS %0d must be 5 or 6", ADDRESS_BITS);
+    end
 
     // --- writes: address and data come in any order, one of each is held, and counts a cycle after both are there ---
     logic aw_full_q, w_full_q, b_q;
     logic take_q, begins_q, put_q;  // a write counts: any, one that begins a load, one of a word
-    logic [2:0] index_q;
+    logic [3:0] index_q;
     logic [31:0] w_q;
     wire logic take = aw_full_q && w_full_q && !take_q && (!b_q || s_axilite_BREADY);
     assign s_axilite_AWREADY = !aw_full_q;
@@ -65,7 +71,7 @@ module vp_load_port #(
     assign s_axilite_BVALID  = b_q;
     assign s_axilite_BRESP   = 2'b00;
     always_ff @(posedge clk) begin
-        if (s_axilite_AWVALID && !aw_full_q) index_q <= s_axilite_AWADDR[4:2];
+        if (s_axilite_AWVALID && !aw_full_q) index_q <= 4'(s_axilite_AWADDR[ADDRESS_BITS-1:2]);
         if (s_axilite_WVALID && !w_full_q) w_q <= s_axilite_WDATA;
         if (!rst_n) begin
             aw_full_q <= 1'b0;
@@ -213,13 +219,14 @@ module vp_load_port #(
     logic r_q;
     logic [31:0] rdata_q, register;
     always_comb begin
-        unique case (s_axilite_ARADDR[4:2])
+        unique case (4'(s_axilite_ARADDR[ADDRESS_BITS-1:2]))
             STATUS:   register = 32'(state_q);
             TAKEN:    register = taken_q;
             NUMBER:   register = DESIGN[31:0];
             CHECKSUM: register = ~crc_q;
             TOTAL:    register = 32'(WORDS);
-            default:  register = 32'(frames_q);
+            CONTROL, DATA, FRAMES: register = 32'(frames_q);
+            default:  register = wrong_frames;
         endcase
     end
     assign s_axilite_ARREADY = !r_q;

@@ -78,7 +78,8 @@ module proof_engine #(
     // --- first beats of images, in order; images of which all beats came and the last one has not left ---
     logic [1:0] in_beat_q, out_beat_q;
     localparam int unsigned CAPACITY = 3 * BATCH + 1;
-    logic [3:0] held, whole_q;
+    logic [$clog2(CAPACITY+4)-1:0] held;
+    logic [3:0] whole_q;
     wire logic came = in_valid && in_ready && in_beat_q == ENTER[1:0] - 2'd1;
     wire logic left = out_valid && out_ready && out_beat_q == LEAVE[(ENCODERS-1)*32+:2] - 2'd1;
     always_ff @(posedge clk) begin

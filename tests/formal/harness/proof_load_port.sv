@@ -11,6 +11,7 @@ module proof_load_port #(
     int unsigned WORDS  = 2,
     int unsigned STAGES = 0,
     int unsigned FRAME_BITS = 3,
+    int unsigned ADDRESS_BITS = 6,
     logic [63:0] DESIGN = 64'h5
 ) (
     input wire logic        clk,
@@ -20,15 +21,16 @@ module proof_load_port #(
     input wire logic        in0_tvalid,
     input wire logic        out0_tready,
     input wire logic        awvalid,
-    input wire logic [4:0]  awaddr,
+    input wire logic [ADDRESS_BITS-1:0] awaddr,
     input wire logic        wvalid,
     input wire logic [31:0] wdata,
     input wire logic        bready,
     input wire logic        arvalid,
-    input wire logic [4:0]  araddr,
+    input wire logic [ADDRESS_BITS-1:0] araddr,
     input wire logic        rready,
     input wire logic [33:0] load_in,
-    input wire logic        frame_left
+    input wire logic        frame_left,
+    input wire logic [31:0] wrong_frames
 );
     logic in0_tready, out0_tvalid, awready, wready, bvalid, arready, rvalid;
     logic [7:0] out0_tdata;
@@ -36,23 +38,23 @@ module proof_load_port #(
     logic [31:0] rdata;
     logic [33:0] load_out;
     vp_load_port #(
-        .WIDTH(WIDTH), .BEATS(BEATS), .WORDS(WORDS), .DESIGN(DESIGN), .STAGES(STAGES), .FRAME_BITS(FRAME_BITS)
+        .WIDTH(WIDTH), .BEATS(BEATS), .WORDS(WORDS), .DESIGN(DESIGN), .STAGES(STAGES), .FRAME_BITS(FRAME_BITS), .ADDRESS_BITS(ADDRESS_BITS)
     ) dut (
         .clk, .rst_n, .in0_tdata, .in0_tvalid, .in0_tready, .out0_tdata, .out0_tvalid, .out0_tready,
         .s_axilite_AWVALID(awvalid), .s_axilite_AWREADY(awready), .s_axilite_AWADDR(awaddr), .s_axilite_WVALID(wvalid),
         .s_axilite_WREADY(wready), .s_axilite_WDATA(wdata), .s_axilite_WSTRB(4'hf), .s_axilite_BVALID(bvalid),
         .s_axilite_BREADY(bready), .s_axilite_BRESP(bresp), .s_axilite_ARVALID(arvalid), .s_axilite_ARREADY(arready),
         .s_axilite_ARADDR(araddr), .s_axilite_RVALID(rvalid), .s_axilite_RREADY(rready), .s_axilite_RDATA(rdata),
-        .s_axilite_RRESP(rresp), .load_in, .load_out, .frame_left
+        .s_axilite_RRESP(rresp), .load_in, .load_out, .frame_left, .wrong_frames
     );
 
     proof_reset reset (.clk, .rst_n);
     proof_hold #(.WIDTH(8), .ASSUME(1'b1)) source (
         .clk, .rst_n, .data(in0_tdata), .valid(in0_tvalid), .ready(in0_tready)
     );
-    proof_hold #(.WIDTH(5), .ASSUME(1'b1)) aw (.clk, .rst_n, .data(awaddr), .valid(awvalid), .ready(awready));
+    proof_hold #(.WIDTH(ADDRESS_BITS), .ASSUME(1'b1)) aw (.clk, .rst_n, .data(awaddr), .valid(awvalid), .ready(awready));
     proof_hold #(.WIDTH(32), .ASSUME(1'b1)) w (.clk, .rst_n, .data(wdata), .valid(wvalid), .ready(wready));
-    proof_hold #(.WIDTH(5), .ASSUME(1'b1)) ar (.clk, .rst_n, .data(araddr), .valid(arvalid), .ready(arready));
+    proof_hold #(.WIDTH(ADDRESS_BITS), .ASSUME(1'b1)) ar (.clk, .rst_n, .data(araddr), .valid(arvalid), .ready(arready));
     proof_hold #(.WIDTH(8)) hold (.clk, .rst_n, .data(out0_tdata), .valid(out0_tvalid), .ready(out0_tready));
     proof_hold #(.WIDTH(2)) b (.clk, .rst_n, .data(bresp), .valid(bvalid), .ready(bready));
     proof_hold #(.WIDTH(34)) r (.clk, .rst_n, .data({rresp, rdata}), .valid(rvalid), .ready(rready));
@@ -67,7 +69,9 @@ module proof_load_port #(
 
     // --- every write is answered once, and so is every read ---
     logic waits_q, aw_q, w_q, read_q;
-    logic [4:0] addr_q;
+    logic [ADDRESS_BITS-1:0] addr_q;
+    logic count_read_q;  // the word that is read is the count of frames whose beats did not add up
+    logic [31:0] count_word_q;
     logic [31:0] word_q;
     wire logic done = bvalid && !waits_q;
     always_ff @(posedge clk) begin
@@ -77,6 +81,8 @@ module proof_load_port #(
         read_q  <= rst_n && ((arvalid && arready) || (read_q && !(rvalid && rready)));
         if (awvalid && awready) addr_q <= awaddr;
         if (wvalid && wready) word_q <= wdata;
+        if (arvalid && arready) count_read_q <= 8'(araddr) == 8'h20;
+        if (arvalid && arready) count_word_q <= wrong_frames;
     end
     always_comb begin
         if (rst_n) begin
@@ -86,6 +92,8 @@ module proof_load_port #(
             p_read : assert (rvalid == read_q);
             p_lose_read : assert (!(arvalid && arready && read_q && !(rvalid && rready)));
             p_okay : assert (bresp == '0 && rresp == '0);
+            p_wrong_frames : assert (!rvalid || !count_read_q || rdata == count_word_q);
+            c_wrong_frames : cover (rvalid && count_read_q && rdata[0]);
         end
     end
     proof_progress #(.LIMIT(2)) answer (.clk, .rst_n, .want(aw_q && w_q && (!bvalid || bready)), .done);
@@ -117,8 +125,8 @@ module proof_load_port #(
     logic [1:0] back_q, right_q;  // a word came back, that of the port's checksum, which may be anything here
     logic start_back_q;
     logic [31:0] sum_q;
-    wire logic start = done && addr_q[4:2] == 3'd0 && word_q[0];
-    wire logic put = done && addr_q[4:2] == 3'd2;
+    wire logic start = done && 8'(addr_q[ADDRESS_BITS-1:2]) == 8'd0 && word_q[0];
+    wire logic put = done && 8'(addr_q[ADDRESS_BITS-1:2]) == 8'd2;
     always_comb begin
         unique case (count_q)
             4'd0:    wanted = 32'h646c7076;
