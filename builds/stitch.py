@@ -285,7 +285,8 @@ def _top_text(
     (source,), (sink,) = netlist.ends
     in_bits, out_bits = nets[source][1], nets[sink][1]
     checked = [pin.net for unit in units for pin in unit.pins if pin.net in (LAST, WRONG_FRAMES)]
-    beat_bits = in_bits + LAST_BITS if checked and monitored else in_bits
+    with_last = bool(checked and monitored)
+    beat_bits = in_bits + LAST_BITS * with_last
     ports = [
         "input  wire ap_clk", "input  wire ap_rst_n",
         f"input  wire [{beat_bits - 1}:0] s_axis_0_tdata", "input  wire s_axis_0_tvalid",
@@ -293,10 +294,11 @@ def _top_text(
         f"output wire [{out_bits - 1}:0] m_axis_0_tdata", "output wire m_axis_0_tvalid",
         "input  wire m_axis_0_tready",
     ]
-    body = [*netlist.declarations(checked), *netlist.joined_in(source, "s_axis_0"), *netlist.joined_out(sink, "m_axis_0")]
+    data = f"s_axis_0_tdata[{in_bits - 1}:0]" if with_last else ""
+    body = [*netlist.declarations(checked), *netlist.joined_in(source, "s_axis_0", data), *netlist.joined_out(sink, "m_axis_0")]
     if checked:
         ports.append(f"output wire [{COUNT_BITS - 1}:0] {WRONG_FRAMES}")
-        if monitored:
+        if with_last:
             body.append(f"    wire {LAST} = s_axis_0_tdata[{in_bits}];")
         else:
             ports.append(f"input  wire {LAST}")

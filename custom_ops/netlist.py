@@ -81,11 +81,11 @@ class UnitNetlist:
             *(f"    wire [{bits - 1}:0] {net};" for net, bits in side.items()),
         ]
 
-    def joined_in(self, tensor: str, port: str) -> list[str]:
-        """An input port of the module feeds a net."""
+    def joined_in(self, tensor: str, port: str, data: str = "") -> list[str]:
+        """An input port of the module feeds a net; ``data``: with this, in place of its tdata."""
         net, _ = self.nets[tensor]
         return [
-            f"    assign {net}_tdata = {port}_tdata; assign {net}_tvalid = {port}_tvalid;",
+            f"    assign {net}_tdata = {data or f'{port}_tdata'}; assign {net}_tvalid = {port}_tvalid;",
             f"    assign {port}_tready = {net}_tready;",
         ]
 
