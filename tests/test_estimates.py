@@ -65,6 +65,10 @@ def load_end(rng):
     return shape(rng).attrs | {"inputDataType": str(rng.choice(["INT8", "INT16"]))}, []
 
 
+def frame_check(rng):
+    return shape(rng).attrs | {"each": int(rng.integers(0, 2)), "inputDataType": narrow(rng)}, []
+
+
 def add(rng):
     return shape(rng).attrs, []
 
@@ -218,6 +222,7 @@ DRAWS: dict[str, tuple[Draw, int]] = {
     "VitFIFO ultra": (ultra_fifo, 4),
     "VitWidthConverter": (width, 4),
     "VitCrossing": (crossing, 4),
+    "VitFrameCheck": (frame_check, 3),
     "VitLoadPort": (load_port, 3),
     "VitLoadEnd": (load_end, 3),
     "BlockSparseMVAU": (matrix, 5),

@@ -70,7 +70,8 @@ class HostStream:
 
 @dataclass(frozen=True)
 class HostDescription:
-    """What the host example reads. ``load_port`` is the AXI4-Lite port through which memories are loaded, if there is one."""
+    """What the host example reads. ``load_port`` is the AXI4-Lite port through which memories are loaded, if there is one; ``frame_check``:
+    the input has TLAST, and wrong frames are counted."""
 
     top: str
     image: list[int]
@@ -78,6 +79,7 @@ class HostDescription:
     output: HostStream
     load_port: str | None
     logit_scale: float | list[float] | None
+    frame_check: bool
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -165,7 +167,7 @@ def _describe(design: StitchedDesign, folder: Path, target: VivadoTarget) -> Hos
     order = to_patches(parent, np.arange(np.prod(image), dtype=np.int64).reshape(1, *image))[0]
     load = design.loads[0].port if design.loads else None
     streams = HostStream.of("s_axis_0", design.input), HostStream.of("m_axis_0", design.output)
-    described = HostDescription(TOP, image, *streams, load, target.logit_scale)
+    described = HostDescription(TOP, image, *streams, load, target.logit_scale, design.frame_check)
     write_json(folder / "accelerator.json", asdict(described))
     np.save(folder / "input_order.npy", order.astype(np.int32))
     shutil.copyfile(beats.__file__, folder / "beats.py")

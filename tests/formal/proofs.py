@@ -315,7 +315,7 @@ LOAD_PORT = Proof(
 LOAD_GATE = replace(
     LOAD_PORT, name="vp_load_port, a frame begins only when it is open", only="p_closed", cycles=None,
     faults=(
-        Fault("vp_load_port", "4'(s_axilite_AWADDR[ADDRESS_BITS-1:2])", "4'(s_axilite_AWADDR[4:2])", "p_drained"),
+        Fault("vp_load_port", "4'(s_axilite_AWADDR[ADDRESS_BITS-1:2])", "4'(s_axilite_AWADDR[4:2])", "p_closed"),
         Fault("vp_load_port", "begun_q || (state_q == OPEN && !crowded_q)", "begun_q || state_q >= CHECKING", "p_closed"),
         Fault("vp_load_port", "state_q <= same_q ? OPEN : WRONG_CHECKSUM", "state_q <= OPEN", "p_closed"),
         Fault("vp_load_port", "header && w_q != wanted", "header && w_q[0] != wanted[0]", "p_closed"),

@@ -15,7 +15,7 @@ from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.sim import Simulator
 from tests.mutation.quick import translate
-from tests.rtl import test_switch
+from tests.rtl import frame_check_design, test_switch
 from tests.rtl.helper import BuiltOp, check_built, generate_op
 from tests.rtl.shared_helper import BuiltShared, Use, check_built_shared, generate_shared
 
@@ -132,6 +132,34 @@ class BranchCheck(SelfCheck):
     def judge(self, simulator: Simulator) -> None:
         op, _, keep = self._generated
         test_switch.check(op, simulator, Path(keep.name))
+
+
+@dataclass
+class FrameCheckCheck(SelfCheck):
+    """A frame check with a top round it that has TLAST and the count in beats; ``inputs`` makes its attributes."""
+
+    inputs: Callable[[], dict]
+
+    @cached_property
+    def _generated(self):
+        return generate_op("VitFrameCheck", self.inputs())
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        top = frame_check_design.write_top(*self._round, Path(self._generated[2].name))
+        return (*super().sources, str(top))
+
+    @property
+    def ports(self) -> tuple:
+        return (*frame_check_design.checked_ports(self._round[2]), ())
+
+    @property
+    def _round(self) -> tuple[str, tuple[str, str], tuple[int, int]]:
+        streams = self.op.in_streams() + self.op.out_streams()
+        return "dut", frame_check_design.PORTS, tuple(stream.tdata_bits for stream in streams)
+
+    def judge(self, simulator: Simulator) -> None:
+        frame_check_design.check_frames(self.op, simulator, Path(self._generated[2].name))
 
 
 @dataclass(frozen=True)

@@ -55,17 +55,23 @@ def sent(frames: np.ndarray, lengths: Sequence[int], ends: Sequence[bool], each:
 
 
 def compile_checked(inner: str, sources: Sequence[Path | str], ports: tuple[str, str], bits: tuple[int, int], folder: Path) -> Simulator:
-    """A simulator of module ``inner`` with :func:`checked_text` round it, written to ``folder``.
+    """A simulator of module ``inner`` with the top round it that is written to ``folder``.
 
     Args:
         ports: names of its input and output stream. bits: of their tdata.
     """
+    return compile_top(TOP, [*sources, write_top(inner, ports, bits, folder)], *checked_ports(bits))
+
+
+def write_top(inner: str, ports: tuple[str, str], bits: tuple[int, int], folder: Path) -> Path:
+    """The file of :func:`checked_text`."""
     path = folder / f"{TOP}.v"
     path.write_text(checked_text(inner, ports, bits))
-    return compile_top(TOP, [*sources, path], *checked_ports(bits))
+    return path
 
 
 def checked_ports(bits: tuple[int, int]) -> tuple[list[Port], list[Port]]:
+    """Those of the top, with TLAST and the count in their beats."""
     return [Port(SOURCE, bits[0] + 8)], [Port(SINK, bits[1] + 8 * COUNT_BYTES)]
 
 

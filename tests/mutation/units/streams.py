@@ -9,6 +9,7 @@ from finn_vitprune.custom_ops.add import VitAdd_rtl
 from finn_vitprune.custom_ops.crossing import VitCrossing_rtl
 from finn_vitprune.custom_ops.fifo import VitFIFO_rtl
 from finn_vitprune.custom_ops.fork import VitFork_rtl
+from finn_vitprune.custom_ops.frame_check import VitFrameCheck_rtl
 from finn_vitprune.custom_ops.lookup import VitLookup_rtl
 from finn_vitprune.custom_ops.requant import VitRequant_rtl
 from finn_vitprune.custom_ops.select_token import VitSelectToken_rtl
@@ -17,7 +18,7 @@ from finn_vitprune.custom_ops.switch import VitMerge_rtl, VitSwitch_rtl
 from finn_vitprune.custom_ops.token_embed import VitTokenEmbed_rtl
 from finn_vitprune.custom_ops.token_mean import VitTokenMean_rtl
 from finn_vitprune.custom_ops.width_converter import VitWidthConverter_rtl
-from tests.mutation.self_check import BranchCheck, Inputs, SelfCheck, SharedCheck, Unit, loaded
+from tests.mutation.self_check import BranchCheck, FrameCheckCheck, Inputs, SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import (
     test_add,
     test_crossing,
@@ -32,6 +33,7 @@ from tests.rtl import (
     test_token_mean,
     test_width_converter,
 )
+from tests.rtl.frame_check_design import CHECKS
 from tests.rtl.helper import check_frame_taken
 
 SAMPLE = 12
@@ -71,6 +73,9 @@ STREAM_UNITS = (
          _all(test_width_converter.inputs, test_width_converter.CASES)),
     Unit("crossing", VitCrossing_rtl.RTL_TOP, SAMPLE,
          _all(test_crossing.inputs, test_crossing.CASES, more=test_crossing.check_capacity)),
+    Unit("frame check", VitFrameCheck_rtl.RTL_TOP, 2 * SAMPLE, tuple(
+        FrameCheckCheck(name, lambda check=check: check.attributes) for name, check in CHECKS.items()
+    )),
     Unit("token embed", VitTokenEmbed_rtl.RTL_TOP, SAMPLE, (
         *_all(test_token_embed.inputs, test_token_embed.SHAPES), SelfCheck("loaded", test_token_embed.loaded_inputs),
     )),
