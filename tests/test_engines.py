@@ -15,7 +15,7 @@ from tests.sampling import sampled
 from test_folding import EXAMPLE, PART, example  # noqa: F401 (a fixture: four encoders, drops in two, the last one for the class token)
 
 from finn_vitprune.bench.cycles import simulator_of
-from finn_vitprune.builds.accelerator import Accelerator, RtlRun, in_one_piece
+from finn_vitprune.builds.accelerator import INPUT, OUTPUT, Accelerator, RtlRun, in_one_piece
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.node_streams import AllNodeStreams
 from finn_vitprune.builds.settings import BuildSettings
@@ -70,10 +70,11 @@ class BuiltEngine:
     given: np.ndarray
     expected: np.ndarray
 
-    def run(self, frames: int, stimulus: Stimulus = Stimulus()):
-        """The first frames."""
+    def run(self, frames: int, stimulus: Stimulus = Stimulus(), more: int = 0):
+        """The first frames, and so many beats more of the next one; all of the first ones must leave."""
         (source,), (sink,) = self.op.in_streams(), self.op.out_streams()
-        feed, want = (beats.pack(v[:frames], s) for v, s in ((self.given, source), (self.expected, sink)))
+        feed, want = (beats.pack(v, s) for v, s in ((self.given, source), (self.expected[:frames], sink)))
+        feed = feed[: frames * source.beats + more]
         limit = 3 * self.op.get_exp_cycles() + 20_000
         return self.simulator.run({"in0_V": feed}, {"out0_V": want}, data_dir=self.folder, stimulus=stimulus, idle_limit=limit)
 
@@ -142,6 +143,15 @@ def test_images_that_wait_come_at_the_planned_interval(built):
     ends = result.out_cycles["out0_V"].reshape(IMAGES, -1)[:, -1]
     measured = (ends[1 + 2 * frames] - ends[1]) / (2 * frames)
     assert measured == pytest.approx(built.op.get_exp_cycles(), rel=0.02)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_images_leave_whatever_beats_of_the_next_one_do_not_come(built, share):
+    """One to three images, and the first beats of another: one, half of them, all but one."""
+    more = 1 + int(share * (built.op.in_streams()[0].beats - 2))
+    for images, stimulus in ((1, Stimulus()), (2, Stimulus()), (2, Stimulus(seed=7, pause=0.01, burst=300)), (3, Stimulus(seed=8, stall=0.2))):
+        result = built.run(images, stimulus, more)
+        assert result.ok, (images, more, stimulus, result.deadlock)
 
 
 def test_a_slow_token_drop_stops_the_images_behind_it(specialised):
@@ -247,6 +257,20 @@ def test_a_wrong_constant_of_one_encoder_is_named_by_stream_encoder_and_image(tr
     before = {e.name for e in traced.design.edges[: traced.design.edges.index(behind)] if e.inside and e.inside.engine in unit}
     assert all(place.encoder is None or place.encoder >= encoder for place in places)
     assert not [place for place in places if place.encoder == encoder and place.stream in before]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("two engines")
+@pytest.mark.parametrize("images", [1, 2])
+def test_in_a_design_images_leave_whatever_beats_of_the_next_one_do_not_come(traced, images):
+    simulated, (source, sink) = in_one_piece(traced.design), (traced.design.input, traced.design.output)
+    logits = traced.tensors[traced.model.graph.output[0].name]
+    for more in (1, source.beats // 2, source.beats - 1):
+        result = simulated.simulator.run(
+            {INPUT: beats.pack(traced.patches, source)[: images * source.beats + more]}, {OUTPUT: beats.pack(logits[:images], sink)},
+            data_dir=simulated.folder, idle_limit=2 * traced.design.silent_cycles,
+        )  # fmt: skip
+        assert result.ok, (more, result.deadlock)
 
 
 @pytest.mark.slow

@@ -250,7 +250,7 @@ FRAME_CHECK = Proof(
         Fault("vp_frame_check", "if (pass) beat_q", "if (pass && !fill_q) beat_q", "p_invent"),
         Fault("vp_frame_check", "ready && !fill_q;", "ready;", "p_data"),
         Fault("vp_frame_check", "fill_q ? '0 : in0_tdata[WIDTH-1:0]", "in0_tdata[WIDTH-1:0]", "p_data"),
-        Fault("vp_frame_check", "EACH && pass", "pass", "p_wrong"),
+        Fault("vp_frame_check", "EACH && seen_q", "seen_q", "p_wrong"),
         Fault("vp_frame_check", "            fill_q  <= 1'b0;\n", "", "p_invent"),
         Fault("vp_frame_check", "            beat_q  <= '0;\n", "", "p_wrong"),
         Fault("vp_frame_check", "BEAT_W'(BEATS - 1)", "BEAT_W'(BEATS - 2)", "p_wrong"),
@@ -264,6 +264,7 @@ FRAME_CHECK_EACH = Proof(
         Fault("vp_frame_check", "(in0_tvalid && !drop_q));", "in0_tvalid);", "p_invent"),
         Fault("vp_frame_check", "in_valid(fill_q || (in0_tvalid && !drop_q))", "in_valid(fill_q || in0_tvalid)", "p_invent"),
         Fault("vp_frame_check", "32'(early || late)", "32'(early)", "p_wrong"),
+        Fault("vp_frame_check", "EACH && seen_q", "EACH", "p_wrong"),
         Fault("vp_frame_check", "            drop_q  <= 1'b0;\n", "", "p_leaves"),
     ),
 )

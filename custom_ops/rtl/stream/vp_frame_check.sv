@@ -2,7 +2,8 @@
 // frame ends. With EACH it does so for every frame, else for some: a source that moves several frames at once ends the last one alone, and one
 // without TLAST is not checked. What leaves is whole frames of BEATS beats, whatever comes:
 // - a frame that TLAST ends too early is filled up with zeros;
-// - with EACH, of one that does not end with its last beat all further beats are dropped, up to TLAST.
+// - with EACH, of one that does not end with its last beat all further beats are dropped, up to TLAST; not before the first TLAST, so that
+//   a source without it is not checked.
 // Each of these counts in wrong_frames (modulo 2**32), and the frame after it begins with the beat after TLAST. Without EACH what comes after a
 // frame is another frame: a beat too many makes a frame of its own, filled up and counted.
 `default_nettype none
@@ -33,23 +34,26 @@ module vp_frame_check #(
     logic [BEAT_W-1:0] beat_q;  // of the frame that leaves
     logic fill_q;               // the frame is filled up
     logic drop_q;               // beats are dropped
+    logic seen_q;               // TLAST came since reset
     logic [31:0] wrong_q;
     logic ready;
     wire logic last = beat_q == BEAT_W'(BEATS - 1);
     wire logic take = in0_tvalid && in0_tready;
     wire logic pass = ready && (fill_q || (in0_tvalid && !drop_q));
     wire logic early = pass && !fill_q && in0_V_tlast && !last;
-    wire logic late = EACH && pass && !fill_q && !in0_V_tlast && last;
+    wire logic late = EACH && seen_q && pass && !fill_q && !in0_V_tlast && last;
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             beat_q  <= '0;
             fill_q  <= 1'b0;
             drop_q  <= 1'b0;
+            seen_q  <= 1'b0;
             wrong_q <= '0;
         end else begin
             if (pass) beat_q <= last ? '0 : beat_q + 1'b1;
             fill_q  <= fill_q ? !(pass && last) : early;
             drop_q  <= drop_q ? !(take && in0_V_tlast) : late;
+            seen_q  <= seen_q || (take && in0_V_tlast);
             wrong_q <= wrong_q + 32'(early || late);
         end
     end

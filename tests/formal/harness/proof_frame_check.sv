@@ -23,13 +23,13 @@ module proof_frame_check #(
     logic [PLACES:0][WIDTH-1:0] queue_q, queue;
     logic [7:0] held_q, held, place_q, out_place_q;
     logic [3:0] wrong_q;
-    logic dropping_q;
+    logic dropping_q, seen_q;
     wire logic take = in0_tvalid && in0_tready;
     wire logic pop = out0_tvalid && out0_tready;
     wire logic last = place_q == 8'(BEATS - 1);
     wire logic keep = take && !dropping_q;
     wire logic cut = keep && in0_V_tlast && !last;
-    wire logic long = EACH && keep && !in0_V_tlast && last;
+    wire logic long = EACH && seen_q && keep && !in0_V_tlast && last;
     always_comb begin
         queue = pop ? queue_q >> WIDTH : queue_q;
         held  = held_q - 8'(pop);
@@ -39,13 +39,14 @@ module proof_frame_check #(
     always_ff @(posedge clk) begin
         if (!rst_n) begin
             queue_q <= '0;
-            {held_q, place_q, out_place_q, wrong_q, dropping_q} <= '0;
+            {held_q, place_q, out_place_q, wrong_q, dropping_q, seen_q} <= '0;
         end else begin
             queue_q <= queue;  // zeros are behind what is held
             held_q  <= held;
             if (keep) place_q <= last || in0_V_tlast ? '0 : place_q + 1'b1;
             if (pop) out_place_q <= out_place_q == 8'(BEATS - 1) ? '0 : out_place_q + 1'b1;
             dropping_q <= dropping_q ? !(take && in0_V_tlast) : long;
+            if (take && in0_V_tlast) seen_q <= 1'b1;
             wrong_q    <= wrong_q + 4'(cut || long);
         end
     end
