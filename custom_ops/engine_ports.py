@@ -68,7 +68,7 @@ class EnginePortBackend(LoadedBackend):
         self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))
 
 
-COUNT_LUTS = 40
+COUNT_LUTS = 48
 """Of the count of beats in the FIFO, 32 bits, and its comparison with those of a frame."""
 
 
@@ -88,7 +88,7 @@ class VitEngineEntry(EnginePort):
         return 0, 1
 
     def resources(self) -> Estimate:
-        return Estimate(LUT=self.port_luts() + self.stream.width + COUNT_LUTS)
+        return Estimate(LUT=self.port_luts() + 2 * self.stream.width + COUNT_LUTS)
 
 
 class VitEngineEntry_rtl(EnginePortBackend, VitEngineEntry):

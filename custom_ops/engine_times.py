@@ -23,6 +23,8 @@ from finn_vitprune.custom_ops.token_times import TokenTimes
 
 ENTRY_CYCLES = 4
 """From a beat at the entry to the same one at its output: two skids; and between two frames."""
+FEED_CYCLES = 1
+"""From a beat that comes from outside to the same one at the FIFO of the entry."""
 EXIT_CYCLES = 4
 TURN_CYCLES = 3
 """Cycles between the last beat of a frame at the entry and the first one of the next."""
@@ -114,8 +116,8 @@ class EngineTimes:
         ports = [node for node in hardware.graph.node if isinstance(getCustomOp(node), EnginePort)]
         (self.entry,), (self.exit,) = ([n for n in ports if n.op_type == f"VitEngine{end}_rtl"] for end in ("Entry", "Exit"))
         self.port = getCustomOp(self.entry)
-        self.fifo_cycles = sum(getCustomOp(n).beat_cycles() for n in hardware.graph.node if n.output[0] == self.entry.input[2])
-        """Through the FIFO at the entry; none where a batch is so small that the entry's registers hold it."""
+        self.fifo_cycles = FEED_CYCLES + sum(getCustomOp(n).beat_cycles() for n in hardware.graph.node if n.output[0] == self.entry.input[2])
+        """Through the FIFO at the entry."""
         self.entry_free = 0.0
         self.passes: list[UnitPass] = []
         """Every pass through every unit so far."""

@@ -357,7 +357,7 @@ ENGINE_PROGRESS = Proof(
     ),
 )
 ENGINE_ALONE = replace(
-    ENGINE_PROGRESS, name="an engine of two encoders, one image in flight, no image stays", parameters=ENGINE_PROGRESS.parameters | {"BATCH": 1, "LIMIT": 12},
+    ENGINE_PROGRESS, name="an engine of two encoders, one image in flight, no image stays", parameters=ENGINE_PROGRESS.parameters | {"BATCH": 1, "LIMIT": 13},
     never=("c_cut",), faults=ENGINE_PROGRESS.faults[:1],
 )
 

@@ -62,12 +62,14 @@ module vp_engine_entry #(
     logic pass_q;                           // beats pass; else a frame is prepared
     logic last_q;                           // this beat is the frame's last one
 
-    logic [WIDTH-1:0] new_data, old_data, out_data;
+    logic [WIDTH-1:0] fed_data, new_data, old_data, out_data;
     logic new_valid, old_valid, ready;
-    assign out1_tdata  = in0_tdata;
-    assign out1_tvalid = in0_tvalid;
-    assign in0_tready  = out1_tready;
-    vp_skid #(.WIDTH(WIDTH)) from_outside (
+    vp_skid #(.WIDTH(WIDTH)) to_fifo (
+        .clk, .rst_n, .in_data(in0_tdata[WIDTH-1:0]), .in_valid(in0_tvalid), .in_ready(in0_tready),
+        .out_data(fed_data), .out_valid(out1_tvalid), .out_ready(out1_tready)
+    );
+    assign out1_tdata = PADDED'(fed_data);
+    vp_skid #(.WIDTH(WIDTH)) from_fifo (
         .clk, .rst_n, .in_data(in2_tdata[WIDTH-1:0]), .in_valid(in2_tvalid), .in_ready(in2_tready),
         .out_data(new_data), .out_valid(new_valid), .out_ready(ready && fresh_q && pass_q)
     );
@@ -95,7 +97,7 @@ module vp_engine_entry #(
     logic signed [COUNT_BITS-1:0] ahead_q;
     always_ff @(posedge clk) begin
         if (!rst_n) ahead_q <= '0;
-        else ahead_q <= ahead_q + COUNT_BITS'(in0_tvalid && in0_tready) - COUNT_BITS'(begin_frame && fresh_q ? beats : '0);
+        else ahead_q <= ahead_q + COUNT_BITS'(out1_tvalid && out1_tready) - COUNT_BITS'(begin_frame && fresh_q ? beats : '0);
         waits_q <= ahead_q >= $signed(COUNT_BITS'(beats));
     end
 

@@ -108,7 +108,7 @@ module proof_engine #(
             p_unit_tag : assert (!unit.g_several.tag_valid || unit.g_several.ready[0]);
             p_exit_tag : assert (!exit.tags.g_several.tag_valid || exit.tags.g_several.ready[0]);
             p_whole : assert (!out_valid || whole_q != '0);
-            p_counted : assert (entry.ahead_q >= -COUNT_BITS'(ENTER[1:0]) && entry.ahead_q <= COUNT_BITS'(FITS));
+            p_counted : assert (entry.ahead_q >= -$signed(COUNT_BITS'(ENTER[1:0])) && entry.ahead_q <= $signed(COUNT_BITS'(FITS)));
             c_cut : cover (in_beat_q != '0 && whole_q != '0 && entry.ahead_q < 0);
             c_batch : cover (entry.entered_q == BATCH && entry.encoder_q == TAG_W'(ENCODERS - 1));
             c_alone : cover (entry.size_q == 1 && entry.encoder_q == TAG_W'(ENCODERS - 1));
