@@ -33,8 +33,8 @@ class VitFrameCheck(StreamOp):
         return 1
 
     def resources(self) -> Estimate:
-        """A multiplexer bit for each bit of a beat, the handshake, the beats of a frame, and the count."""
-        return Estimate(LUT=self.source.width + 8 + 2 * clog2(self.source.beats) + COUNT_BITS)
+        """For each bit of a beat zero and a multiplexer bit, the beats of a frame, the handshake; the count is a carry chain."""
+        return Estimate(LUT=2 * self.source.width + clog2(self.source.beats) + 10)
 
 
 class VitFrameCheck_rtl(VitRTLBackend, VitFrameCheck):
