@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
+from conftest import PART
 from vit_models import random_vit
 
 from finn_vitprune import numerics
@@ -59,6 +60,19 @@ def kept_sets(model, tensors):
     node = model.get_nodes_by_op_type("VitTokenDrop_rtl")[0]
     scores = tensors[node.input[1]][..., 0]
     return numerics.rank_tokens(scores, getCustomOp(node).get_nodeattr("k")), node
+
+
+@pytest.mark.parametrize("simulation", ["whole", pytest.param("units", marks=pytest.mark.whole)])
+def test_a_frame_check_passes_right_images(small_build, tmp_path, simulation):
+    """The same bits and interval behind it, one cycle later; in one piece TLAST comes with every image."""
+    settings = BuildSettings(synth="none", max_images=4, frame_check="frame", simulation=simulation)
+    folder = tmp_path / "b"
+    build(BuildOptions(model=small_build.model, output_dir=folder, fpga_part=PART, target_fps=200_000, settings=settings))
+    checked, plain = Summary.load(folder), Summary.load(small_build.folder)
+    design = StitchedDesign.load(folder / "stitched_ip")
+    assert design.frame_check and design.units[0].name == "VitFrameCheck_rtl_0"
+    assert checked.verify.rtl_mismatches == 0 and checked.verify.images == 4
+    assert checked.rtlsim.latency_cycles == plain.rtlsim.latency_cycles + 1
 
 
 def test_token_drop_is_dynamic_and_the_rtl_keeps_what_numpy_keeps(small_build):

@@ -73,7 +73,7 @@ def folder(built, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def divided(small_build, tmp_path_factory) -> StitchedDesign:
-    """The small design in three SLRs, the weights of a unit in UltraRAM, so that they are loaded."""
+    """The small design in three SLRs, the weights of a unit in UltraRAM, so that they are loaded, behind a frame check."""
     place = tmp_path_factory.mktemp("divided")
     config = json.loads((small_build.folder / "auto_folding_config.json").read_text())
     names = [name for name in config if name != "Defaults"]
@@ -83,7 +83,7 @@ def divided(small_build, tmp_path_factory) -> StitchedDesign:
     (place / "folding.json").write_text(json.dumps(config))
     done = build(BuildOptions(
         model=small_build.model, output_dir=place / "b", fpga_part=PART, folding=place / "folding.json", stop_step="step_stitch",
-        settings=BuildSettings(synth="none"),
+        settings=BuildSettings(synth="none", frame_check="transfer"),
     ))
     return StitchedDesign.load(BuildFolder(done).stitched)
 
@@ -121,7 +121,7 @@ def netlist(folder: Path) -> Netlist:
 def simulator(folder: Path) -> Simulator:
     described = json.loads((folder / "host" / "accelerator.json").read_text())
     ports = [[Port(described[way]["port"], 8 * described[way]["beat_bytes"])] for way in ("input", "output")]
-    loads = [BusPort(described["load_port"], 5)] if described["load_port"] else []
+    loads = [BusPort(described["load_port"], 5 + described["frame_check"])] if described["load_port"] else []
     return compile_top(TOP, sources(folder), *ports, loads=loads)
 
 
@@ -253,13 +253,13 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
 
     class Registers:
         def __init__(self, address, size):
-            assert (address, size) == (0xA000, 32)
+            assert (address, size) == (0xA000, 64)  # one of its registers is beyond the first 32 bytes
 
         def write(self, address, word):
             words.append((address, word))
 
         def read(self, address):
-            return 3 if len(words) == 1 else 5  # loading after begin, then open
+            return 7 if address == 0x20 else 3 if len(words) == 1 else 5  # loading after begin, then open
 
     overlay = SimpleNamespace(
         axi_dma_0=SimpleNamespace(sendchannel=Channel("send"), recvchannel=Channel("receive")), ip_dict={"finn_design_0": {"phys_addr": 0xA000}}
@@ -271,6 +271,8 @@ def test_the_boards_part_of_the_host_example_moves_and_loads(place, request, hos
     assert ended.value.code == 0 and f"0 of {IMAGES} images differ" in capsys.readouterr().out
     if place == "divided_folder":
         assert words[0] == (0, 1) and [word for _, word in words[1:]] == list(np.fromfile(folder / "weights" / "contents.bin", "<u4"))
+        words.clear()
+        assert example.PynqBoard("design.bit", "axi_dma_0", "finn_design_0").wrong_frames() == 7
         return
     images = np.load(folder / "vectors" / "images.npy")[:2]
     np.save(tmp_path / "in.npy", images)
@@ -422,6 +424,16 @@ def test_a_load_port_is_packaged_and_its_contents_are_there(divided, divided_fol
         assert sha256(folder / "weights" / name) == divided.digests[name]
     load = (folder / "host" / "load_port.py").read_text()
     assert subprocess.run([sys.executable, "-I", "-c", load], capture_output=True).returncode == 0, "it needs nothing but Python"
+
+
+def test_tlast_of_a_frame_check_is_packaged(divided_folder, built, tmp_path):
+    for source, last in ((divided_folder, ["s_axis_0_tlast"]), (built.vivado, [])):
+        folder = shutil.copytree(source, tmp_path / str(len(last)))
+        found = netlist(folder)
+        calls = run_script(folder / "package_ip.tcl", tmp_path / f"work{len(last)}", found)
+        (ports,) = [c.arguments[:-2] for c in calls if c.name == "ipx::infer_bus_interface" and "s_axis_0_tdata" in c.arguments]
+        assert ports[3:] == last and ("wrong_frames" in found.ports) == bool(last)
+        assert ("`wrong_frames`" in (folder / "README.md").read_text()) == bool(last)
 
 
 # What is refused, and what is kept

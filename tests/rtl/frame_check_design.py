@@ -154,6 +154,8 @@ def check_frames(op: VitOp, simulator: Simulator, folder: Path) -> None:
     result = run_checked(simulator, sent(right, [size] * 8, marked, each), right.reshape(8 * size, -1), folder, Stimulus())
     assert np.ptp(result.in_cycles[SOURCE]) == 8 * size - 1, "frames that are right pass a beat a cycle"
     run_checked(simulator, sent(right, [size] * 8, [False] * 8, each), right.reshape(8 * size, -1), folder, CASES[0])
+    late = sent(right, [size] * 8, [i > 1 for i in range(8)], each)  # after a reset, too, nothing is checked before the first TLAST
+    run_checked(simulator, late, right.reshape(8 * size, -1), folder, Stimulus(seed=1, reset_at=6 * size))
     seen = set()
     for stimulus in (Stimulus(), *CASES):
         frames = pack(random_stream(stream, 40, stimulus.seed), stream).reshape(40, size, -1)
