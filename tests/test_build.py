@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import PART
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
-from conftest import PART
 from vit_models import random_vit
 
 from finn_vitprune import numerics
@@ -62,7 +62,9 @@ def kept_sets(model, tensors):
     return numerics.rank_tokens(scores, getCustomOp(node).get_nodeattr("k")), node
 
 
-@pytest.mark.parametrize("simulation", ["whole", pytest.param("units", marks=pytest.mark.whole)])
+@pytest.mark.parametrize("simulation", [
+    pytest.param("whole", id="in one piece"), pytest.param("units", marks=pytest.mark.whole, id="unit by unit"),
+])  # fmt: skip
 def test_a_frame_check_passes_right_images(small_build, tmp_path, simulation):
     """The same bits and interval behind it, one cycle later; in one piece TLAST comes with every image."""
     settings = BuildSettings(synth="none", max_images=4, frame_check="frame", simulation=simulation)
