@@ -2,8 +2,8 @@
 
 ``synth_xilinx`` reads the cells of all families and many of its passes look at each of them: 328 black boxes of which the maps of
 UltraScale+ name four. It also works out the contents of block RAMs with constant functions, half a second for a RAM and a second in
-a run without RAMs. A run with this library makes the netlist of a run with Yosys' own, contents of block RAMs aside: cells of
-``cells_sim.v`` and calls of the functions stay, for they count up the numbers in names, and the order of names decides ties.
+a run without RAMs. A run with this library makes the netlist of a run with Yosys' own, contents of block RAMs aside. The cells of
+``cells_sim.v`` stay, and the functions, which give one bit: both count up the numbers in names, and these decide ties.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ CONTENTS = "brams_defs.vh"
 """The file of the functions that work out the contents of block RAMs."""
 
 _MODULE = re.compile(r"(?:^\(\*.*\*\)\n)*^module (\w+)(?:.*\n)*?endmodule\n", re.MULTILINE)
-_FUNCTION = re.compile(r"(function \[255:0\] (slice_initp?);\n\tinput integer idx;\n)(?:.*\n)*?(endfunction)")
+_BITS = re.compile(r"(?<=for \(i = 0; i < )\d+")
+"""How many bits or bytes a function works out."""
 
 
 def ultrascale_plus() -> Path:
@@ -40,7 +41,7 @@ def ultrascale_plus() -> Path:
         cells, contents = folder / "xilinx" / CELLS, folder / "xilinx" / CONTENTS
         named = {word for name in MAPS for word in re.findall(r"\w+", (folder / "xilinx" / name).read_text())}
         cells.write_text("".join(module[0] for module in _MODULE.finditer(cells.read_text()) if module[1] in named))
-        contents.write_text(_FUNCTION.sub(r"\1\t\2 = 0;\n\3", contents.read_text()))
+        contents.write_text(_BITS.sub("1", contents.read_text()))
 
     key = hashlib.sha256(version("pyosys").encode() + Path(__file__).read_bytes()).hexdigest()[:32]
     return cache.entry(f"yosys-library/{key}", make)
