@@ -73,14 +73,20 @@ def _outcome(seed: int, drawn: Drawn | DrawnEngines, settings: dict[str, object]
     return Outcome(seed, drawn=asdict(drawn), seconds=round(time.monotonic() - started, 1), **found)
 
 
+def exported(drawn: Drawn, frozen: PrunedViT) -> ModelWrapper:
+    """The QONNX model of a network, with its description."""
+    model = to_qonnx(frozen)
+    rates = (float(r) for r in (drawn.block_keep, drawn.neuron_keep, drawn.token_keep))
+    describe(f"random_{drawn.seed}", drawn.config, frozen, drawn.block, *rates).write(model)
+    return model
+
+
 def _check(drawn: Drawn, folder: Path, engines: dict[str, object]) -> dict[str, object]:
     try:
         frozen, images = network(drawn)
     except UserError as error:
         return {"outcome": f"{REFUSED}: export: {error}"}
-    model, path = to_qonnx(frozen), folder / "model.onnx"
-    rates = (float(r) for r in (drawn.block_keep, drawn.neuron_keep, drawn.token_keep))
-    describe(f"random_{drawn.seed}", drawn.config, frozen, drawn.block, *rates).write(model)
+    model, path = exported(drawn, frozen), folder / "model.onnx"
     gate = check_export(frozen, model, images)
     found = {"images": len(images), "export_ties": gate.near_ties}
     if not gate.passed:
