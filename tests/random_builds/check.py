@@ -128,6 +128,14 @@ def _check(design: DrawnDesign, folder: Path) -> dict[str, object]:
     return found
 
 
+def exported(drawn: Drawn, frozen: PrunedViT) -> ModelWrapper:
+    """The QONNX model of a network, with its description."""
+    model = to_qonnx(frozen)
+    rates = (float(r) for r in (drawn.block_keep, drawn.neuron_keep, drawn.token_keep))
+    describe(f"random_{drawn.seed}", drawn.config, frozen, drawn.block, *rates).write(model)
+    return model
+
+
 def _exported(drawn: Drawn, structured: bool, path: Path) -> _Exported:
     try:
         frozen, images = network(drawn)
@@ -135,9 +143,7 @@ def _exported(drawn: Drawn, structured: bool, path: Path) -> _Exported:
         raise _Refused(f"{REFUSED}: export: {error}") from error
     if structured:
         images = np.concatenate([images, structured_images(drawn.image_size, drawn.channels)])
-    model = to_qonnx(frozen)
-    rates = (float(r) for r in (drawn.block_keep, drawn.neuron_keep, drawn.token_keep))
-    describe(f"random_{drawn.seed}", drawn.config, frozen, drawn.block, *rates).write(model)
+    model = exported(drawn, frozen)
     gate = check_export(frozen, model, images)
     if not gate.passed:
         raise _Refused(f"{REFUSED}: export gate: {gate.reason}", images=len(images), export_ties=gate.near_ties)
