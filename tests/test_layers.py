@@ -15,7 +15,8 @@ SOURCES = {"finn_vitprune": "finn_vitprune", **{f: f"finn_vitprune.{f}" for f in
 
 LAYERS = (
     {"errors"},
-    {"numerics", "files", "block_mask", "progress", "processes", "load_port"},
+    {"numerics", "files", "block_mask", "progress", "processes", "load_port", "options"},
+    {"arrays", "recorded"},
     {"jobs", "graph", "cache", "labels"},
     {"models", "calibration", "pruning", "sim", "synth"},
     {"finn_setup", "custom_ops", "plugin"},
@@ -35,7 +36,7 @@ BESIDE = {("custom_ops", "finn_setup"), ("plugin", "custom_ops"), ("plugin", "fi
           ("builds", "importing"), ("calibration", "models"), ("pruning", "calibration")}
 
 HEAVY = ("torch", "finn", "qonnx", "brevitas", "timm", "onnx", "onnxruntime", "matplotlib", "sklearn", "numpy", "rich",
-         "accelerate", "pyosys", "distributed")
+         "accelerate", "pyosys", "distributed", "yaml")
 """What a function may import, so that ``finn-vitprune --help`` stays fast."""
 
 
