@@ -44,7 +44,7 @@ module vp_credit_fifo #(
     end
     assign can_take = can_take_q;
 
-    // One more word than beats. The contract is proved of DEPTH words, too (tests/formal, NO_FAULTS).
+    // One more word than beats. In LUTRAM the contract is proved of DEPTH words, too (tests/formal, NO_FAULTS).
     vp_fifo #(.WIDTH(WIDTH), .DEPTH(DEPTH + 1), .STYLE(STYLE)) fifo (
         .clk, .rst_n, .in_data(push_data), .in_valid(push), .in_ready(room), .out_data, .out_valid, .out_ready
     );

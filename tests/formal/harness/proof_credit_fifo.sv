@@ -5,9 +5,7 @@
 module proof_credit_fifo #(
     int unsigned WIDTH = 2,
     int unsigned DEPTH = 5,
-    int unsigned PIPE  = 0,
-    parameter    STYLE = "auto",
-    int unsigned SHOWS = 1  // cycles until a result is at the output
+    int unsigned PIPE  = 0
 ) (
     input wire logic             clk,
     input wire logic             rst_n,
@@ -30,7 +28,7 @@ module proof_credit_fifo #(
         pipe_q  <= rst_n ? {pipe_q[PIPE > 0 ? PIPE - 1 : 0:0], take} : '0;
     end
 
-    vp_credit_fifo #(.WIDTH(WIDTH), .DEPTH(DEPTH), .STYLE(STYLE)) dut (
+    vp_credit_fifo #(.WIDTH(WIDTH), .DEPTH(DEPTH)) dut (
         .clk, .rst_n, .take, .can_take, .push, .push_data(data),
         .out_data(out0_tdata), .out_valid(out0_tvalid), .out_ready(ready)
     );
@@ -40,7 +38,7 @@ module proof_credit_fifo #(
         .clk, .rst_n, .pick, .push, .push_data(data),
         .pop_valid(out0_tvalid), .pop(out0_tvalid && ready), .pop_data(out0_tdata), .held
     );
-    proof_progress #(.LIMIT(SHOWS)) out (.clk, .rst_n, .want(held != '0), .done(out0_tvalid));
+    proof_progress #(.LIMIT(1)) out (.clk, .rst_n, .want(held != '0), .done(out0_tvalid));
     if (PIPE == 0) begin : g_any
         proof_hold #(.WIDTH(WIDTH)) hold (.clk, .rst_n, .data(out0_tdata), .valid(out0_tvalid), .ready);
         proof_progress #(.LIMIT(1)) room (.clk, .rst_n, .want(held + under_q < BITS'(DEPTH)), .done(can_take));
