@@ -218,6 +218,19 @@ def check_registers(d: Loadable) -> None:
     result = d.run(read, d.frames(8), stuck)
     inside = -(-len(result.in_cycles[INPUT]) // d.design.input.beats)
     assert result.loads[BUS].reads == (inside, load_port.DRAINING, load_port.TOO_EARLY, load_port.DRAINING) and inside > 1
+    beats, frames = d.design.output.beats, d.frames(40)
+    late = int(d.run([bus.load(words)], frames, AT_ONCE).out_cycles[OUTPUT][beats - 2]) + 1
+    count = [bus.load(words), bus.wait(6 * late), bus.read(load_port.FRAMES)]
+    stopped = 0
+    for seed in range(40, 56):  # a reset in a frame that leaves, but for its last beat; then the output stops for good
+        stops = Stimulus(seed, stall=0.5 / late, burst=1 << 30, load_first=False, reset_at=late, reset_cycles=SHORT_RESET)
+        result = d.run(count, frames, stops)
+        out = result.out_cycles[OUTPUT]
+        if len(out) and out[-1] < 6 * late:  # before the number is read
+            entered, left = -(-len(result.in_cycles[INPUT]) // d.design.input.beats), len(out) // beats
+            assert result.loads[BUS].reads == (entered - left,), (stops, entered, left)
+            stopped += len(out) % beats > 0
+    assert stopped > 2
 
 
 def check_reload(d: Loadable, waits: Sequence[int] = (0, 37, 90, 151, 260, 333)) -> None:
