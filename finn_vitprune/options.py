@@ -37,5 +37,4 @@ def said(error: ValidationError) -> str:
     """The first problem in words."""
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
-    text = str(cause) if cause is not None else first["msg"]
-    return text[:1].lower() + text[1:] if text.startswith("Input ") else text
+    return str(cause) if cause is not None else first["msg"]

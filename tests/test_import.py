@@ -606,9 +606,9 @@ def test_options_in_python_are_checked_where_they_are_made(tmp_path):
     assert (options.score, options.rounding, options.block_keep, options.drop_at) == (Score.MAGNITUDE, Rounding.NEAREST, "0.5", (2, 1))
     assert options.model == tmp_path / "m.onnx" and options.images == tmp_path / "x.npz"
     for wrong, message in (
-        ({"score": "random"}, "score random: input should be 'magnitude', 'first-order' or 'second-order'"),
-        ({"weight_bits": 6}, "weight_bits 6: input should be 4 or 8"),
-        ({"eval_images": 0}, "eval_images 0: input should be greater than or equal to 1"),
+        ({"score": "random"}, "score random: Input should be 'magnitude', 'first-order' or 'second-order'"),
+        ({"weight_bits": 6}, "weight_bits 6: Input should be 4 or 8"),
+        ({"eval_images": 0}, "eval_images 0: Input should be greater than or equal to 1"),
         ({"block_keep": 1.5}, "block_keep 1.5 is not a share"),
         ({"drop_at": (3, 3), "token_keep": "0.5"}, "--drop-at 3,3: encoder 3 is there twice"),
         ({"drop_at": (3,)}, "--drop-at 3 drops nothing at --token-keep 1"),
@@ -617,7 +617,7 @@ def test_options_in_python_are_checked_where_they_are_made(tmp_path):
             ImportOptions(tmp_path / "m.onnx", "digits", tmp_path / "x.onnx", **wrong)
     with pytest.raises(UserError, match="--batch-size 3 is for fine-tuning"):
         FineTune(batch_size=3)
-    with pytest.raises(UserError, match="epochs -1: input should be greater than or equal to 0"):
+    with pytest.raises(UserError, match="epochs -1: Input should be greater than or equal to 0"):
         FineTune(epochs=-1)
 
 

@@ -154,12 +154,12 @@ class BenchResults:
             self._read(path)
 
     def _read(self, path: Path) -> None:
-        content = files.read_json(path, "--json-file")
         try:
+            content = files.read_json(path, "file")
             for name, kind in ROWS.items():
                 rows = [_from_entry(kind, entry) for entry in content[name]]
                 self._rows[kind] = {row.key: row for row in rows}
-        except (ValueError, KeyError, TypeError) as error:
+        except (UserError, ValueError, KeyError, TypeError) as error:
             problem = " ".join(str(error).split())
             raise UserError(f"--json-file {path} holds no results of bench-units ({problem}): give a new file") from error
 
