@@ -114,6 +114,49 @@ def test_skipped_units_make_no_difference_in_any_cycle(both, data, stimulus):
         assert all(e.done < every.evaluations[name].done for name, e in found.evaluations.items())
 
 
+def test_a_reset_reaches_units_that_sleep(tmp_path, data):
+    """One that gives a beat for four has got three, and nothing at its pins changes when the reset comes."""
+    gather = f"""module NAME({STREAMS});
+    reg [2:0] n;
+    always_ff @(posedge ap_clk) if (!ap_rst_n) n <= 0; else if (in0_V_tvalid && in0_V_tready) n <= n + 1;
+    assign {{out0_V_tdata, out0_V_tvalid, in0_V_tready}} = {{16'(n), n[2], !n[2]}};
+endmodule
+"""
+    units, folder = in_a_row(tmp_path, gather)
+    every, found = (
+        units.run({"net0": data[:3]}, {"net1": 1}, data_dir=folder, stimulus=Stimulus(stall=1, reset_at=200), idle_limit=300,
+                  skip=skip, record=True)
+        for skip in (False, True)
+    )
+    assert np.array_equal(found.pins, every.pins) and len(found.pins) == 200 + found.cycles
+    assert found.deadlock == every.deadlock and not found.deadlock.outputs["net1"].valid
+    assert found.evaluations["unit0"].skipped > 400
+
+
+def test_a_unit_that_acts_at_the_falling_edge_does_so_when_it_wakes(tmp_path, data):
+    """What is at its pins then is new: it would be late by a cycle if it had not seen the rising edge before."""
+    late = f"""module NAME({STREAMS});
+    reg [15:0] held; reg full, valid_then; reg [7:0] n;
+    always_ff @(negedge ap_clk) valid_then <= in0_V_tvalid;
+    always_ff @(posedge ap_clk) begin
+        if (!ap_rst_n) {{full, n}} <= 0;
+        else begin
+            if (in0_V_tready) begin full <= in0_V_tvalid; held <= in0_V_tdata; end
+            if (valid_then && in0_V_tready) n <= n + 1;
+        end
+    end
+    assign {{out0_V_tdata, out0_V_tvalid, in0_V_tready}} = {{held ^ n, full, !full || out0_V_tready}};
+endmodule
+"""
+    units, folder = in_a_row(tmp_path, late)
+    every, found = (
+        units.run({"net0": data}, {"net1": len(data)}, data_dir=folder, stimulus=Stimulus(seed=5, pause=0.05, burst=100),
+                  skip=skip, record=True)
+        for skip in (False, True)
+    )
+    assert np.array_equal(found.pins, every.pins) and found.evaluations["unit0"].skipped > 100
+
+
 # What changes now and then by itself. The last two keep that outside of the bytes of the model.
 CHANGES = {
     "register": "reg [15:0] n; reg [5:0] d; always_ff @(posedge ap_clk) if (!ap_rst_n) {n, d} <= 0; else {n, d} <= {n, d} + 1;",

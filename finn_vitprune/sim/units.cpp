@@ -77,9 +77,9 @@ struct Edge {
     size_t bytes, offset, before, behind;  // nets
     std::vector<const Placed*> units{};    // at these nets
 
-    // Whether what the driver sees of it may have changed: no when all at its nets sleep.
-    bool may_change() const {
-        return std::any_of(units.begin(), units.end(), [](const Placed* placed) { return !placed || !placed->sleeps; });
+    // While all of them sleep, nothing changes at these nets.
+    bool sleeps() const {
+        return std::all_of(units.begin(), units.end(), [](const Placed* placed) { return placed->sleeps; });
     }
 };
 
@@ -93,7 +93,8 @@ public:
         for (auto& net : nets_) connect(net);
         for (auto& edge : edges_)
             for (size_t net : {edge.before, edge.behind})
-                for (int end : {nets_[net].from, nets_[net].to}) edge.units.push_back(end < 0 ? nullptr : &units_[end]);
+                for (int end : {nets_[net].from, nets_[net].to})
+                    if (end >= 0) edge.units.push_back(&units_[end]);
         mon_valid_.assign((2 * edges_.size() + 7) / 8, 0);
         mon_ready_ = mon_valid_;
         tap_data_.assign(tap_bytes_, 0);
@@ -302,7 +303,7 @@ private:
 
     void monitor() {
         for (size_t i = 0; i < edges_.size(); ++i) {
-            if (!edges_[i].may_change()) continue;
+            if (edges_[i].sleeps()) continue;
             const Net &before = nets_[edges_[i].before], &behind = nets_[edges_[i].behind];
             uint8_t valid = (*before.source.valid & 1) | (*behind.source.valid & 1) << 1;
             uint8_t ready = (*before.sink.ready & 1) | (*behind.sink.ready & 1) << 1;
