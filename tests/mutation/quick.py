@@ -38,7 +38,7 @@ class Code:
         """
         bound = binding.Binding(self.folder, "dut")
         bound.ports(sim_compile.CLOCK, sim_compile.RESET, inputs, outputs, loads)
-        objects = sim_compile._compile(self.folder, bound.text(binding.DESIGN_HEAD), None, optimise=False)
+        objects = sim_compile._compile(self.folder, bound.text(binding.DESIGN_HEAD), sim_compile._in_one)
         toolchain.link([*objects, *toolchain.runtime_objects()], self.folder / "sim")
         return Bounded(self.folder / "sim", tuple(inputs), tuple(outputs), loads=tuple(loads))
 
