@@ -13,7 +13,7 @@ from finn_vitprune.sim import Stimulus
 from finn_vitprune.sim.beats import pack
 from tests.conftest import PART
 from tests.random_builds.check import exported
-from tests.random_builds.draw import DrawnEngines, draw, draw_engines, network
+from tests.random_builds.draw import DrawnDesign, draw_engines, draw_network, network
 from tests.sampling import sampled
 
 pytestmark = pytest.mark.slow
@@ -25,16 +25,14 @@ STIMULI = (
     Stimulus(seed=3, pause=0.005, stall=0.02, burst=200),
     Stimulus(seed=4, pause=0.01, stall=0.4, burst=30, reset_at=600),
 )
-DRAWN = [draw_engines(5), draw(5), draw_engines(8), draw(1), draw(2), draw(3), draw(4), draw(6), draw(7), draw(8)]
+DRAWN = [draw_engines(5), draw_network(5), draw_engines(8), *map(draw_network, (1, 2, 3, 4, 6, 7, 8))]
 """Ten small designs, two of them with engines."""
 
 
-def stitched(drawn, folder) -> tuple[StitchedDesign, np.ndarray]:
+def stitched(drawn: DrawnDesign, folder) -> tuple[StitchedDesign, np.ndarray]:
     """The design of a network, and patches of images."""
-    inner, engines = drawn, {}
-    if isinstance(drawn, DrawnEngines):
-        inner = drawn.network
-        engines = {"encoders_per_engine": drawn.encoders_per_engine, "frames_in_flight": drawn.frames_in_flight}
+    inner = drawn.network
+    engines = {"encoders_per_engine": drawn.encoders_per_engine, "frames_in_flight": drawn.frames_in_flight} if drawn.encoders_per_engine else {}
     frozen, images = network(inner)
     path = folder / "model.onnx"
     exported(inner, frozen).save(str(path))
@@ -47,7 +45,7 @@ def stitched(drawn, folder) -> tuple[StitchedDesign, np.ndarray]:
     return design, to_patches(design.host(), images[:FRAMES])
 
 
-@pytest.mark.parametrize("drawn", sampled(DRAWN, 2), ids=lambda drawn: f"{type(drawn).__name__}{getattr(drawn, 'network', drawn).seed}")
+@pytest.mark.parametrize("drawn", sampled(DRAWN, 2), ids=lambda drawn: f"{'engines' if drawn.encoders_per_engine else 'network'} {drawn.network.seed}")
 def test_a_design_does_the_same_in_every_cycle_whether_units_are_skipped_or_not(tmp_path, drawn):
     design, patches = stitched(drawn, tmp_path)
     with DesignUnits(design) as units:

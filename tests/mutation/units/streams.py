@@ -56,14 +56,12 @@ def _branches(kind: str) -> tuple[BranchCheck, ...]:
 
 
 STREAM_UNITS = (
-    Unit("requant", VitRequant_rtl.RTL_TOP, SAMPLE + 3, (
+    Unit("requant", VitRequant_rtl.RTL_TOP, SAMPLE + 1, (
         *_all(test_requant.inputs, test_requant.CASES),
         SelfCheck("ties", test_requant.tie_inputs),
         SelfCheck("one beside ties", test_requant.near_tie_inputs),
         SelfCheck("last bits of multipliers", test_requant.precise_inputs),
     ), written=(
-        ("vp_copy.sv", "copy_q <= in;", "copy_q <= copy_q;"),
-        ("vp_copy.sv", "assign out = copy_q;", "assign out = in;"),
         ("vp_credit_fifo.sv", ".DEPTH(DEPTH + 1)", ".DEPTH(DEPTH)"),
     )),
     Unit("lookup", VitLookup_rtl.RTL_TOP, 2 * SAMPLE, (
