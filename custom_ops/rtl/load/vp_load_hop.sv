@@ -76,7 +76,8 @@ module vp_load_hop #(
     logic [BANKS-1:0] we_q;
     logic [ADDR_W-1:0] waddr_q;
     initial we_q = '0;  // no write before the first reset into memories that a simulation has filled
-    always @(posedge clk) we_q <= rst_n && whole ? bank_q : '0;  // no always_ff: initial writes it, too
+    // no always_ff: initial writes it, too
+    always @(posedge clk) we_q <= rst_n && whole ? bank_q : '0;
     always_ff @(posedge clk) waddr_q <= addr_q;
     assign we    = we_q;
     assign waddr = waddr_q;
