@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import typer
 
+from finn_vitprune.builds.evaluate import Evaluation, ModelCard
 from finn_vitprune import progress
 from finn_vitprune.bench.run import Measured
 from finn_vitprune.cli import run
@@ -62,6 +63,13 @@ class Made:
         self.noise()
         return np.array([[1, -5], [7, 2**30]], np.int32)
 
+    def evaluate(self, options):
+        self.noise()
+        scores = {"images": 2, "accuracy": 0.5, "accuracy_top5": 1.0, "agreement": 1.0, "cosine": 0.9, "cosine_worst": 0.8}
+        return Evaluation(
+            **scores, model=ModelCard(name="m", image_shape=(8, 8, 1), classes=10), data="digits", note="", chosen="all 2 images", images_per_second=1.0
+        )
+
     def contents_of(self, model, build_dir):
         self.noise()
         return SimpleNamespace(data=np.zeros(7, np.uint32), design=0x1234, write=lambda path: None), 0.5
@@ -93,6 +101,7 @@ def made(tmp_path, monkeypatch):
     found = Made(tmp_path)
     for name, function in {
         "builds.build.build": found.build, "builds.simulate.simulate": found.simulate, "builds.networks.contents_of": found.contents_of,
+        "builds.evaluate.evaluate": found.evaluate,
         "training.train.train": found.train, "training.train.export_checkpoint": found.export, "exploration.explore.explore": found.explore,
         "bench.run.run": found.bench, "training.sweep.run": found.sweep,
     }.items():
@@ -105,6 +114,7 @@ def made(tmp_path, monkeypatch):
 
 LINES = {
     "build": "build -o out", "simulate": "simulate out --images images.npy -o y.npy", "contents": f"contents {MODEL} --for out -o c.bin",
+    "evaluate": f"evaluate {MODEL} --data digits",
     "train": "train -o run", "export": "export checkpoint.pt -o m.onnx", "explore": f"explore {MODEL} --fpga-part U250 -o ex",
     "bench-units": "bench-units --quick", "sweep": "sweep deit_digits_sweep -o runs", "check": f"check {MODEL}",
     "complexity": f"complexity {MODEL}", "doctor": "doctor",
