@@ -248,9 +248,10 @@ def check_engine(engine: Engine) -> None:
     planned = engine_cycles(engine.model)
     ends = result.out_cycles[SINK].reshape(IMAGES, -1)[:, -1]
     measured = (ends[first - 1 + 2 * most] - ends[first - 1]) / (2 * most)
-    assert abs(measured / planned.interval - 1) <= 0.15, f"an image every {measured} cycles, planned are {planned.interval}"
-    alone, most_alone = engine.run(1)[0].latency(), planned.latency
-    assert 0.8 * most_alone <= alone <= most_alone, f"a lone image takes {alone} cycles, planned are {most_alone}"
+    slack = len(engine.shape.selected) + 1  # with units of a cycle each a frame waits for its tag, about a cycle an encoder; the model has no tags
+    assert 0 <= measured - planned.interval <= slack, f"an image every {measured} cycles, planned are {planned.interval}"
+    alone = engine.run(1)[0].latency()
+    assert 0 <= alone - planned.latency <= slack, f"a lone image takes {alone} cycles, planned are {planned.latency}"
 
 
 # --- the ends alone ---
