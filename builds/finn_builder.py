@@ -19,7 +19,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune import finn_setup, progress
 from finn_vitprune.builds.folder import BuildFolder
-from finn_vitprune.errors import UserError, describe
+from finn_vitprune.errors import UserError, refused
 from finn_vitprune.files import whole_file
 
 
@@ -51,8 +51,8 @@ def run_builder(model: Path, cfg: DataflowBuildConfig) -> None:
         for cause in (error, error.__cause__):
             if isinstance(cause, UserError):
                 raise cause from None
-        if isinstance(error, OSError | MemoryError):
-            raise UserError(f"the build cannot go on in {cfg.output_dir}: {describe(error)}") from error
+        if (reason := refused(error)) is not None:
+            raise UserError(f"the build cannot go on in {cfg.output_dir}: {reason}") from error
         text = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"FINN's builder stopped: {text} (details in {builder.get_logfile_path(cfg)})") from error
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
+from finn_vitprune.arrays import read_arrays
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
@@ -14,6 +15,8 @@ from finn_vitprune.files import BROKEN_ARRAYS
 from finn_vitprune.labels import check_labels, draw, drawn_text
 
 RANDOM, RANDOM_IMAGES = "random", 16
+MOST_IMAGES = 1_000_000
+"""All images of a file are verified with up to so many; of more, ``max_images`` has to say how many."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,15 @@ def load_images(settings: BuildSettings, shape: list[int], classes: int) -> Imag
     if not path.is_file():
         raise UserError(f"images file {path} does not exist")
     try:
-        with np.load(path) as data:
-            arrays = {k: data[k] for k in ("images", "labels", "logits") if k in data}
-    except (*BROKEN_ARRAYS, AttributeError) as error:
+        arrays = read_arrays(path, ("images", "labels", "logits"))
+    except BROKEN_ARRAYS as error:
         raise UserError(f"images file {path} is not an npz of arrays: {error}") from None
     if "images" not in arrays:
         raise UserError(f"images file {path} has no array `images` (uint8 [frames, H, W, C])")
     pixels, labels, logits = check_pixels(arrays["images"], shape, str(path)), arrays.get("labels"), arrays.get("logits")
     total = len(pixels)
+    if settings.max_images is None and total > MOST_IMAGES:
+        raise UserError(f"{path} holds {total:,} images, and a build verifies with all of up to {MOST_IMAGES:,}: draw some, as with --max-images 1000")
     if labels is not None:
         labels = check_labels(labels, total, f"{path}: labels", classes)
     if logits is not None and (logits.shape != (total, classes) or logits.dtype.kind != "f" or np.isnan(logits).any()):

@@ -22,7 +22,7 @@ from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.load_chain import chain_pins
 from finn_vitprune.custom_ops.netlist import StitchedNet, StitchedPin, StitchedUnit, UnitNetlist, instance, unit_of
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import sha256, whole_file, write_json, write_text
+from finn_vitprune.files import read_json, sha256, whole_file, write_json, write_text
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import CONTENTS, INDEX, Contents, joined
 from finn_vitprune.synth.yosys import DSP_SIZE
@@ -96,9 +96,9 @@ class StitchedDesign:
             raise UserError(f"{folder.parent} holds no finished build ({path} is missing): build again")
         changed = "is not as the build wrote it: build again"
         try:
-            data = json.loads(path.read_text())
+            data = read_json(path, "design")
             found, digest = data.pop("format", 1), data.pop("digest", "")
-        except (ValueError, TypeError, AttributeError):
+        except (UserError, TypeError, AttributeError):
             raise UserError(f"{path} {changed}") from None
         if found != FORMAT:
             raise UserError(f"{path} has format {found}, this version reads {FORMAT}: build again")

@@ -11,9 +11,10 @@ import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from finn_vitprune.errors import UserError
 
@@ -23,6 +24,25 @@ PARTIAL = ".partial-"
 """How the name of a file begins that is being written."""
 BROKEN_ARRAYS = (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile, tokenize.TokenError)
 """What NumPy raises for a damaged ``.npy`` or ``.npz`` file."""
+
+
+def output_path(path: str | Path) -> Path:
+    """A path for results, in full.
+
+    Raises:
+        UserError: nothing can be written there, whatever the folder: the name is not UTF-8, or links lead in a circle.
+    """
+    try:
+        full = Path(path).resolve()
+    except RuntimeError:
+        raise UserError(f"output {path}: its links lead in a circle: give another name") from None
+    except ValueError as error:
+        raise UserError(f"output {str(path)!r}: {error}: give another name") from None
+    try:
+        str(full).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"output {os.fsencode(full)!r} is not UTF-8: give a name that is, in a folder whose name is") from None
+    return full
 
 
 @contextmanager
@@ -35,6 +55,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         OSError: the file cannot be written; the error names ``path``.
     """
     path = Path(path)
+    output_path(path)
     partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +81,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     After an error ``path`` is as it was and nothing else is left behind. All that ``path`` holds is deleted when it is replaced.
     """
+    output_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
     try:
@@ -91,13 +113,52 @@ def alone_in(folder: Path, work: str) -> Iterator[None]:
     Raises:
         UserError: another process has it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    output_path(folder).mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another {work} is running in {folder}: wait for it or give another folder") from None
+        if not _locked(lock):
+            raise UserError(f"another {work} is running in {folder}: wait for it or give another folder")
         yield
+
+
+@contextmanager
+def alone_with(path: Path, work: str) -> Iterator[None]:
+    """Have the file ``path``, and what goes beside it, to oneself for some ``work``, as :func:`alone_in` a folder.
+
+    The lock is a hidden file beside it, which is deleted at the end. The folder of ``path`` is made if need be.
+
+    Raises:
+        UserError: another process has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = path.with_name(f".{path.name}{LOCK}")
+    while True:
+        with place.open("w") as lock:
+            if not _locked(lock):
+                raise UserError(f"another {work} is writing {path}: wait for it or give another name")
+            if not _is_at(lock, place):  # the other process deleted the file between our opening and our locking it
+                continue
+            try:
+                yield
+            finally:
+                place.unlink(missing_ok=True)
+            return
+
+
+def _locked(lock: IO[str]) -> bool:
+    """Lock an open file, if no other process has."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is the one that ``path`` names."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def is_partial(path: Path) -> bool:
@@ -112,6 +173,59 @@ def remove_partials(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def read_json(path: str | Path, what: str) -> object:
+    """The contents of a JSON file.
+
+    Args:
+        what: the file should be; begins the error.
+    Raises:
+        UserError: there is no such file, or it is not JSON; the text names it, the cause and where it is.
+    """
+    return _read(path, what, "JSON", json.loads)
+
+
+def read_yaml(path: str | Path, what: str) -> object:
+    """The contents of a YAML file, as :func:`read_json`."""
+    from yaml import safe_load
+
+    return _read(path, what, "YAML", safe_load)
+
+
+def parse_json(text: str, what: str) -> object:
+    """``text`` as JSON; ``what`` it is, and begins the error."""
+    return _parsed(text, what, "JSON", json.loads)
+
+
+def parse_yaml(text: str, what: str) -> object:
+    """``text`` as YAML; ``what`` it is, and begins the error."""
+    from yaml import safe_load
+
+    return _parsed(text, what, "YAML", safe_load)
+
+
+def _read(path: str | Path, what: str, kind: str, parse: Callable[[str], object]) -> object:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {what} {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what} {path} is not {kind}: it is not UTF-8 ({error.reason} at byte {error.start})") from error
+    return _parsed(text, f"{what} {path}", kind, parse)
+
+
+def _parsed(text: str, what: str, kind: str, parse: Callable[[str], object]) -> object:
+    from yaml import YAMLError
+
+    try:
+        return parse(text)
+    except RecursionError:
+        why = "it is nested too deeply"
+    except (ValueError, YAMLError) as error:  # YAML: dates and numbers that are none are ValueErrors
+        mark = getattr(error, "problem_mark", None)
+        why = f"{error.problem or error.context} (line {mark.line + 1})" if mark else " ".join(str(error).split())
+    raise UserError(f"{what} is not {kind}: {why}")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -186,7 +186,7 @@ def test_the_dies_of_an_own_part(tmp_path):
         ("xcnew: {LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, slrs: 2, dies: [{LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0}]}",
          "slrs is 2, but dies has 1"),
         ("[1, 2]", "expected"),
-        ("{a: [", "neither JSON nor YAML"),
+        ("{a: [", "is not YAML"),
         ("xcnew: {LUT: 1, FF: 2}", "DSP, BRAM36, URAM missing"),
         ("xcnew: {LUT: 1, FF: 2, DSP: x, BRAM36: 0, URAM: 0}", "DSP is 'x'"),
         ("xcnew: {LUT: 1, FF: 2, DSP: 1, BRAM36: 0, URAM: 0, BRAM: 3}", "unknown key BRAM"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -156,15 +155,13 @@ class BenchResults:
 
     def _read(self, path: Path) -> None:
         try:
-            content = json.loads(path.read_text())
+            content = files.read_json(path, "file")
             for name, kind in ROWS.items():
                 rows = [_from_entry(kind, entry) for entry in content[name]]
                 self._rows[kind] = {row.key: row for row in rows}
-        except (ValueError, KeyError, TypeError) as error:
+        except (UserError, ValueError, KeyError, TypeError) as error:
             problem = " ".join(str(error).split())
             raise UserError(f"--json-file {path} holds no results of bench-units ({problem}): give a new file") from error
-        except OSError as error:
-            raise UserError(f"--json-file {path}: {error.strerror}") from error
 
     def find(self, row: AnyRow) -> AnyRow:
         """The stored row of the same key and code, else ``row`` itself."""

@@ -43,6 +43,8 @@ def run(arguments: Sequence[str]) -> int:
     from finn_vitprune.jobs import quieten
 
     quieten()  # what a user must know is said otherwise
+    if (wrong := next((word for word in arguments if _not_utf8(word)), None)) is not None:
+        return _fail(f"{os.fsencode(wrong)!r} is not UTF-8: give files and folders names that are", EXIT_USER)
     command = typer.main.get_command(app)
     words, notes = in_present_words(arguments)
     for note in notes:
@@ -66,6 +68,15 @@ def run(arguments: Sequence[str]) -> int:
     return _fail("interrupted", code) if code == EXIT_INTERRUPTED else code  # typer's own interrupt handling
 
 
+def _not_utf8(word: str) -> bool:
+    """Whether a word of the command line holds bytes that are no text."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def _fail(message: str, code: int) -> int:
     if os.environ.get(DEBUG) and code == EXIT_USER:
         traceback.print_exc()
@@ -75,20 +86,12 @@ def _fail(message: str, code: int) -> int:
 
 def _user_message(e: Exception) -> str | None:
     """The text for an exception that the user's input or set-up caused; ``None`` for any other."""
-    from finn_vitprune.errors import describe
+    from finn_vitprune.errors import refused
 
     names = {cls.__name__ for cls in type(e).__mro__}
     if "ClickException" in names or "UsageError" in names:  # typer carries its own copy of click
         return e.format_message()
-    if isinstance(e, OSError | MemoryError):
-        return describe(e)
-    if "YAMLError" in names:
-        mark = getattr(e, "problem_mark", None)
-        where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
-        return f"{where}no valid YAML: {getattr(e, 'problem', None) or e}"
-    if "FINNUserError" in names:
-        return str(e)
-    return None
+    return str(e) if "FINNUserError" in names else refused(e)
 
 
 def _crash_log() -> str:

@@ -18,17 +18,14 @@ def load_array(path: Path) -> np.ndarray:
     Raises:
         UserError: no such file, or no ``.npy`` file (archives and pickles are rejected).
     """
-    import numpy as np
+    from finn_vitprune.arrays import read_array
 
     try:
-        array = np.load(path, allow_pickle=False)
+        return read_array(path)
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror or e}") from e
     except BROKEN_ARRAYS as e:
-        raise UserError(f"{path} is not a .npy file of numbers") from e
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path} is an archive of arrays: save one array with numpy.save")
-    return array
+        raise UserError(f"{path} is not a .npy file of numbers: save one array with numpy.save") from e
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

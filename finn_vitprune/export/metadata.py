@@ -11,6 +11,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.complexity.formulas import Complexity
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import parse_json
 from finn_vitprune.graph.reading import read_proto
 
 SIZES = ("macs_dense", "macs_pruned", "macs", "params_dense", "params", "index_bits", "tokens", "heads", "neurons")
@@ -86,7 +87,7 @@ class ModelMetadata:
                 raise UserError(
                     f"the model file has no {field} in its metadata: it was not exported by finn-vitprune"
                 )
-            found[field] = text if field == "name" else json.loads(text)
+            found[field] = text if field == "name" else parse_json(text, f"metadata {field} of the model file")
         found["image_shape"] = tuple(found["image_shape"])
         found["kept_blocks"] = {
             name: BlockMask.unpack(mask, found["block_size"]) for name, mask in found["kept_blocks"].items()

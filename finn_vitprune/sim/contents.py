@@ -7,7 +7,6 @@ banks, in a bank its memory words, each in as many words as it takes, lowest fir
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import sha256, whole_file, write_json, write_text
+from finn_vitprune.files import read_json, sha256, whole_file, write_json, write_text
 from finn_vitprune.sim.beats import from_words
 
 CONTENTS, INDEX = "contents.bin", "load.json"
@@ -186,12 +185,12 @@ def _index(path: Path) -> Mapping:
     if not path.is_file():
         raise UserError(f"{path} is missing: a build whose weights are loaded writes it")
     try:
-        index = json.loads(path.read_text())
+        index = read_json(path, "index")
         found = index["format"]
         if found == FORMAT:
             regions = [{name: kind(r[name]) for name, kind in _FIELDS.items()} for r in index["regions"]]
             return {name: kind(index[name]) for name, kind in _HEAD.items()} | {"regions": regions}
-    except (ValueError, TypeError, KeyError):
+    except (UserError, ValueError, TypeError, KeyError):
         raise UserError(f"{path} is not as the build wrote it: copy it again from its build") from None
     raise UserError(f"{path} has format {found}, this program reads {FORMAT}: build again")
 

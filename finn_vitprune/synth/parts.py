@@ -17,9 +17,9 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
-import yaml
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import read_yaml
 from finn_vitprune.synth.resources import Resources, total
 
 KINDS = ("LUT", "FF", "DSP", "BRAM36", "URAM")
@@ -244,12 +244,7 @@ def _unknown(name: str, full: str, own: dict[str, dict]) -> str:
 
 
 def _read_resources_file(path: Path) -> dict[str, dict]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as e:
-        raise UserError(f"cannot read part resources {path}: {e.strerror}") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise UserError(f"part resources {path}: neither JSON nor YAML ({str(e).splitlines()[0]})") from e
+    content = read_yaml(path, "part resources")  # JSON is YAML
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise UserError(f'part resources {path}: expected {{"PART": {{"LUT": ..., "FF": ..., ...}}}}')
     return {str(name).lower(): values for name, values in content.items()}

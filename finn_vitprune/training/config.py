@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import parse_yaml, read_yaml
 from finn_vitprune.models.config import ViTConfig
+from finn_vitprune.options import said
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.training.data import Dataset, load_dataset
 
@@ -91,6 +93,13 @@ class PruneSection(ConfigSection):
     drop_at: tuple[Count, ...] = ()
     token_start_epoch: Epochs = 0
     token_ramp_epochs: Epochs = 0
+
+    @field_validator("drop_at")
+    @classmethod
+    def _each_once(cls, drop_at: tuple[int, ...]) -> tuple[int, ...]:
+        if twice := [encoder for encoder in drop_at if drop_at.count(encoder) > 1]:
+            raise ValueError(f"encoder {twice[0]} is there twice, name it once")
+        return drop_at
 
 
 class TeacherSection(ConfigSection):
@@ -196,20 +205,6 @@ def load_config(path: Path | str, default_name: str | None = None, **overrides: 
     return parse_config({**named, **content, **overrides}, str(path))
 
 
-def read_yaml(path: Path, what: str) -> object:
-    """The content of a YAML file.
-
-    Raises:
-        UserError: no such file, named as ``what`` it is, or not YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read {what} {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-
-
 def parse_config(content: dict, source: str = "training config") -> TrainConfig:
     """Check a configuration given as nested dictionaries (``source`` names it in errors)."""
     try:
@@ -237,7 +232,7 @@ def with_changes(content: dict, changes: Sequence[str]) -> dict:
             section = section.setdefault(name, {})
             if not isinstance(section, dict):
                 raise UserError(f"--set {change}: {name} is a value, not a section")
-        section[RENAMED_KEYS.get(last, last)] = yaml.safe_load(text)
+        section[RENAMED_KEYS.get(last, last)] = parse_yaml(text, f"--set {change}: the value")
     return result
 
 
@@ -259,7 +254,7 @@ def _one_line(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(p) for p in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        return f"{where} = {problem['input']!r}: {problem['msg']}"
+        return f"{where} = {reprlib.repr(problem['input'])}: {said(error)}"
     section: type[BaseModel] = TrainConfig
     for part in problem["loc"][:-1]:
         section = section.model_fields[str(part)].annotation

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from finn_vitprune.arrays import read_arrays
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import BROKEN_ARRAYS
 from finn_vitprune.training.array_data import ArrayDataset, augment
@@ -161,14 +162,10 @@ def npz_file(path: Path, limit: int | None = None) -> ArrayDataset:
         UserError: no such file, no npz file, or arrays that are missing or do not fit.
     """
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise ValueError("it is one npy array")
-        with file:
-            missing = [a for a in NPZ_ARRAYS if a not in file]
-            if missing:
-                raise UserError(f"npz:{path} has no {', '.join(missing)}: use {', '.join(NPZ_ARRAYS)}")
-            arrays = [file[a] for a in NPZ_ARRAYS]
+        found = read_arrays(path, NPZ_ARRAYS)
     except BROKEN_ARRAYS as error:
         raise UserError(f"cannot read npz:{path}: {reason(error)}: use np.savez and plain arrays") from error
+    if missing := [a for a in NPZ_ARRAYS if a not in found]:
+        raise UserError(f"npz:{path} has no {', '.join(missing)}: use {', '.join(NPZ_ARRAYS)}")
+    arrays = [found[a] for a in NPZ_ARRAYS]
     return ArrayDataset(f"npz:{path}", tuple(arrays[:2]), tuple(arrays[2:]), limit)
