@@ -1,6 +1,7 @@
 """``import``: what goes in computes what the file computes; what comes out is pruned, quantised, measured."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from finn_vitprune.calibration.ranges import ChosenRange
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import alone_with
 from finn_vitprune.builds.experiments import zoo
 from finn_vitprune.builds.experiments.quantisation import tables
 from finn_vitprune.ingest.check.file_run import without_activation_quantisers
@@ -31,12 +33,13 @@ from finn_vitprune.importing.float_model import as_in_file, compare, float_netwo
 from finn_vitprune.importing.data import load_data
 from finn_vitprune.importing.fine_tuning import LEAST, MOST, FineTuning
 from finn_vitprune.importing.options import FineTune, ImportOptions
-from finn_vitprune.importing.workflow import Stage, cosines, import_model, loss_note, make_plan
+from finn_vitprune.importing.workflow import Stage, _Work, cosines, import_model, loss_note, make_plan
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read, understand
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.vit import PrunedViT
-from finn_vitprune.pruning.choices import Score
+from finn_vitprune.pruning.choices import Rounding, Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.scores import PruneScores, block_sums, set_to_first_order
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
@@ -577,6 +580,11 @@ def test_an_output_in_new_folders_can_be_written(tmp_path):
         (["--block-keep", "1.5"], "'--block-keep': 1.5 is not a share"),
         (["--neuron-keep", "half"], "'--neuron-keep': half is not a share"),
         (["--token-keep", "0.5"], "--token-keep 0.5 needs --drop-at, for instance --drop-at 1"),
+        (["--drop-at", "1"], "--drop-at 1 drops nothing at --token-keep 1: give a smaller share"),
+        (["--token-keep", "0.5", "--drop-at", "1,1"], "--drop-at 1,1: encoder 1 is there twice, name it once"),
+        (["--batch-size", "8"], "--batch-size 8 is for fine-tuning: add --fine-tune-epochs, or leave it out"),
+        (["--learning-rate", "0.1"], "--learning-rate 0.1 is for fine-tuning"),
+        (["--shift", "2"], "--shift 2 is for fine-tuning"),
         (["--token-keep", "0.5", "--drop-at", "2"], "--drop-at 2: tokens can be dropped in the encoders 1"),
         (["--drop-at", "1;2"], "'--drop-at': 1;2: expected numbers with commas"),
         (["--mean", "0.5,0.5"], "--mean has 2 numbers, the model 3 channels"),
@@ -590,6 +598,73 @@ def test_an_output_in_new_folders_can_be_written(tmp_path):
 def test_wrong_options_are_one_line(model, data, options, message, tmp_path, capsys):
     assert message in one_line(capsys, model, "--data", data, "-o", tmp_path / "x.onnx", *options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_in_python_are_checked_where_they_are_made(tmp_path):
+    """Texts become what they name, and what is wrong is said with the words of the command line."""
+    options = ImportOptions(str(tmp_path / "m.onnx"), "digits", str(tmp_path / "x.onnx"), score="magnitude", rounding="nearest", block_keep=0.5, drop_at=[2, 1], token_keep="0.5")
+    assert (options.score, options.rounding, options.block_keep, options.drop_at) == (Score.MAGNITUDE, Rounding.NEAREST, "0.5", (2, 1))
+    assert options.model == tmp_path / "m.onnx" and options.images == tmp_path / "x.npz"
+    for wrong, message in (
+        ({"score": "random"}, "score random: Input should be 'magnitude', 'first-order' or 'second-order'"),
+        ({"weight_bits": 6}, "weight_bits 6: Input should be 4 or 8"),
+        ({"eval_images": 0}, "eval_images 0: Input should be greater than or equal to 1"),
+        ({"block_keep": 1.5}, "block_keep 1.5 is not a share"),
+        ({"drop_at": (3, 3), "token_keep": "0.5"}, "--drop-at 3,3: encoder 3 is there twice"),
+        ({"drop_at": (3,)}, "--drop-at 3 drops nothing at --token-keep 1"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=re.escape(message)):
+            ImportOptions(tmp_path / "m.onnx", "digits", tmp_path / "x.onnx", **wrong)
+    with pytest.raises(UserError, match="--batch-size 3 is for fine-tuning"):
+        FineTune(batch_size=3)
+    with pytest.raises(UserError, match="epochs -1: Input should be greater than or equal to 0"):
+        FineTune(epochs=-1)
+
+
+@pytest.mark.parametrize("head, block", [(21, 7), (31, 31), (15, 15), (6, 2), (12, 4), (32, 16)])
+def test_a_block_size_is_found_for_every_width_that_check_takes(head, block, tmp_path):
+    """Two heads, an MLP of four times the width."""
+    config = ViTConfig.dense(32, 3, 8, 2 * head, 2, 1, 10)
+    options = ImportOptions(tmp_path / "m.onnx", "digits", tmp_path / "x.onnx")
+    assert options.prune_of(config).block_size == block
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", [21, 31])
+def test_what_check_promises_import_and_build_hold(head, tmp_path, capsys):
+    """Heads of an odd width."""
+    model = export(small_timm(img_size=32, embed_dim=2 * head, num_heads=2, depth=1), tmp_path / "odd.onnx", shape=(1, 3, 32, 32))
+    assert run(["check", str(model)]) == 0
+    np.savez(tmp_path / "x.npz", images=pixels(20, size=32))
+    capsys.readouterr()
+    found = imported(capsys, model, "--data", f"npz:{tmp_path / 'x.npz'}", "-o", tmp_path / "q.onnx", "--eval-images", 4)
+    assert head % found["pruning"]["block_size"] == 0
+    assert run(["build", str(tmp_path / "q.onnx"), "-o", str(tmp_path / "b"), "--fpga-part", "U250", "--estimate-only", "--synth", "none"]) == 0
+
+
+def test_two_imports_at_once_with_one_output(model, data, tmp_path, capsys):
+    target = tmp_path / "x.onnx"
+    with alone_with(target, "import"):
+        assert f"another import is writing {target}" in one_line(capsys, model, "--data", data, "-o", target)
+    assert not target.exists()
+
+
+def test_an_import_that_fails_on_the_way_leaves_nothing(model, tmp_path, capsys):
+    """A broken image that is read after the first stages."""
+    (tmp_path / "photos").mkdir()
+    for i in range(12):
+        Image.fromarray(pixels(1, 64, i)[0]).save(tmp_path / "photos" / f"{i:02}.png")
+    (tmp_path / "photos" / "03.png").write_bytes(b"broken")
+    before = sorted(tmp_path.rglob("*"))
+    assert "cannot read image" in one_line(capsys, model, "--data", f"imagefolder:{tmp_path / 'photos'}", "-o", tmp_path / "new" / "x.onnx")
+    assert [p for p in sorted(tmp_path.rglob("*")) if p.is_file()] == [p for p in before if p.is_file()]
+
+
+def test_an_output_that_another_import_wrote_meanwhile_is_kept(model, data, tmp_path, monkeypatch, capsys):
+    target = tmp_path / "x.onnx"
+    monkeypatch.setattr(_Work, "compare", lambda work: target.write_text("theirs"))
+    assert "is there already: use --force" in one_line(capsys, model, "--data", data, "-o", target)
+    assert target.read_text() == "theirs" and list(tmp_path.iterdir()) == [target]
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_its_files_and_metrics(finished):
     folder, metrics = finished
     assert sorted(p.name for p in folder.iterdir()) == [
+        ".lock",
         "checkpoint.pt",
         "metrics.json",
         "model.npz",

@@ -10,7 +10,7 @@ import typer
 from finn_vitprune.cli.answer import Json, answer
 from finn_vitprune.cli.params import Ints, share
 from finn_vitprune.errors import UserError
-from finn_vitprune.pruning.choices import Share
+from finn_vitprune.pruning.choices import Share, check_drops
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,8 +82,10 @@ def command(
 
         keep = block_keep or "0.5"
         prune = PruneConfig(block_size or 16, keep, neuron_keep or keep)
-        drops = tuple(sorted(set(drop_at or ())))
-        pruning = TimmPruning(prune, token_keep or "0.7", drops, heads_removed or ())
+        check_drops(token_keep, drop_at or ())
+        if token_keep is not None and not drop_at:
+            raise UserError(f"--token-keep {token_keep} needs --drop-at, for instance --drop-at 3,7,10")
+        pruning = TimmPruning(prune, token_keep or "0.7", tuple(sorted(drop_at or ())), heads_removed or ())
         counted = of_timm(model, pruning, as_reference=count == "reference")
     if answer(_as_dict(counted, count)):
         return

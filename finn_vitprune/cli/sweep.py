@@ -38,9 +38,10 @@ def command(
     from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.jobs import on_cluster
     from finn_vitprune.errors import UserError
-    from finn_vitprune.files import write_text
+    from finn_vitprune.files import alone_with, output_path, write_text
     from finn_vitprune.training import sweep as sweeps
 
+    output_path(output)
     source = config_file(sweep, ConfigKind.SWEEP)
     content = sweeps.load_sweep(source)
     names = [r.name for r in content.rows]
@@ -53,14 +54,16 @@ def command(
         if (not row or j.row in row) and (not seed or j.seed in seed)
     ]
     beside = output if source in bundled(ConfigKind.SWEEP).values() else source.parent  # nothing is written into the package
-    file = sweeps.SweepResults(json_file or beside / "results.json")
-    file.describe(content)
+    results = json_file or beside / "results.json"
 
     def tables() -> None:
-        write_text(file.path.with_name("RESULTS.md"), sweeps.markdown(file.content))
+        write_text(results.with_name("RESULTS.md"), sweeps.markdown(file.content))
 
-    with progress_lines(), on_cluster(scheduler):
-        sweeps.run(chosen, file, jobs, tables)
-    tables()
+    with alone_with(results, "sweep"):
+        file = sweeps.SweepResults(results)
+        file.describe(content)
+        with progress_lines(), on_cluster(scheduler):
+            sweeps.run(chosen, file, jobs, tables)
+        tables()
     if not answer({"file": str(file.path), "sweep": content.name, **file.content[content.name]}):
         typer.echo(f"{len(chosen)} results are in {file.path}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,9 +16,10 @@ from finn_vitprune.exploration.networks import NetworkJob, check_sources, make_n
 from finn_vitprune.exploration.page import to_page
 from finn_vitprune.exploration.points import BuildJob, PlanJob, build_point, plan_point
 from finn_vitprune.exploration.space import Point, Space, Variant
-from finn_vitprune.files import alone_in, sha256, write_text
+from finn_vitprune.files import alone_in, output_path, sha256, write_text
 from finn_vitprune.importing.options import ImportOptions, even_drops
 from finn_vitprune.importing.workflow import recognised
+from finn_vitprune.pruning.choices import check_drops
 from finn_vitprune.synth.parts import get_part
 
 J = TypeVar("J")
@@ -56,9 +58,19 @@ def explore(exploration: Exploration) -> Explored:
         UserError: a file, part or option is wrong, or another explore has the folder; nothing is done then. A design that fails is a row with
             its reason.
     """
+    output_path(exploration.folder)
     explorer = _Explorer(exploration)
     with alone_in(exploration.folder, "explore"):
         return explorer.run()
+
+
+def _check_settings(settings: ExploreSettings, variants: Sequence[Variant]) -> None:
+    """Raise a UserError where settings are for networks that are not there."""
+    given = {"--data": settings.data, "--block-size": settings.block_size, "--drop-at": ",".join(map(str, settings.drop_at)) or None}
+    imported = [variant for variant in variants if variant.imported]
+    if not imported and (option := next((option for option, value in given.items() if value is not None), None)):
+        raise UserError(f"{option} {given[option]} is for imported networks: say how many bits, too, as --bits 8")
+    check_drops(min((variant.token_keep for variant in imported), key=Fraction, default=None), settings.drop_at)
 
 
 class _Explorer:
@@ -67,6 +79,7 @@ class _Explorer:
         for part in e.space.parts:
             get_part(part).with_shell(e.settings.target.shell)
         variants = e.space.variants
+        _check_settings(e.settings, variants)
         check_sources(tuple(dict.fromkeys(v.source for v in variants)), quantised=any(v.imported for v in variants))
         imported = dict.fromkeys(v.source for v in variants if v.imported)
         self.recognised = {source: recognised(ImportOptions(source, "", e.folder / "x.onnx"))[1] for source in imported}

@@ -9,6 +9,7 @@ import numpy as np
 from finn.builder.build_dataflow_config import DataflowBuildConfig
 from pydantic import BaseModel, ConfigDict
 
+from finn_vitprune.arrays import read_arrays
 from finn_vitprune.builds.networks import read_network
 from finn_vitprune.errors import UserError
 from finn_vitprune.exploration.space import Variant
@@ -154,9 +155,9 @@ def _imported(job: NetworkJob) -> Quality | None:
 def _sampled(path: Path) -> Quality | None:
     """Of the images that a trained model has beside it."""
     try:
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as sample:
-            logits, labels = sample["logits"], sample["labels"]
-    except (*BROKEN_ARRAYS, KeyError):
+        sample = read_arrays(path.with_suffix(".npz"), ("logits", "labels"))
+        logits, labels = sample["logits"], sample["labels"]
+    except (*BROKEN_ARRAYS, KeyError, UserError):
         return None
     classes = logits.argmax(-1).ravel()
     if classes.shape != labels.ravel().shape:

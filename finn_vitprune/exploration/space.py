@@ -8,6 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
+from finn_vitprune.errors import UserError
+
 Goal = Literal["throughput", "latency"]
 
 
@@ -71,6 +73,15 @@ class Space:
     engines: tuple[int | None, ...]
     frames_in_flight: tuple[int, ...]
     goals: tuple[Goal, ...]
+
+    def __post_init__(self) -> None:
+        if any(engines is not None for engines in self.engines):
+            return
+        if self.frames_in_flight != (1,):
+            said = ",".join(map(str, self.frames_in_flight))
+            raise UserError(f"--frames-in-flight {said}: images in flight are those of engines, add --engines 1, or leave it out")
+        if self.goals != ("throughput",):
+            raise UserError(f"--goal {','.join(self.goals)}: goals are those of engines, add --engines 1, or leave it out")
 
     def points(self) -> Iterator[Point]:
         """Each once, those of one network together."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from finn_vitprune.arrays import names_of, read_arrays
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import BROKEN_ARRAYS
+from finn_vitprune.importing.options import MIN_IMAGES
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.training.array_data import ArrayDataset, by
 from finn_vitprune.training.data import SPECS, load_dataset
@@ -17,7 +19,6 @@ from finn_vitprune.training.folder_data import TEST_FOLDERS, FolderDataset, imag
 
 HELD_OUT = 5
 """Of images without labels every fifth is held out."""
-MIN_IMAGES = 10
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,9 @@ def _images_alone(path: Path, limit: int | None) -> ArrayDataset | None:
         UserError: it cannot be read, or the array does not fit.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if "train_images" in file or "images" not in file:
-                return None
-            images = file["images"]
-    except AttributeError:  # one npy array is not a context: load_dataset says so
-        return None
+        if "images" not in names_of(path) or "train_images" in names_of(path):
+            return None
+        images = read_arrays(path, ["images"])["images"]
     except BROKEN_ARRAYS as error:
         raise UserError(f"cannot read npz:{path}: {reason(error)}: use np.savez and plain arrays") from error
     train, test = _split(f"npz:{path}", images, limit)

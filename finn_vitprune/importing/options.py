@@ -8,19 +8,29 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import output_path
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.importing.float_model import TOLERANCE
-from finn_vitprune.pruning.choices import Rounding, Score, check_shares
+from finn_vitprune.options import check_types
+from finn_vitprune.pruning.choices import Rounding, Score, check_drops, check_shares
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.pruning.config import PruneConfig, check_block_size
 from finn_vitprune.training.config import PruneSection, QuantSection, StudentSection, TrainConfig
 
 BLOCK_SIZES = (16, 8, 4, 2)
-"""Tried in this order where no block size is given."""
+"""Tried in this order where no block size is given; then the largest number up to the first that divides all widths, then the smallest."""
 BATCH, LEAST_BATCH, STEPS = 64, 8, 25
 """Images a step, at most and at least, and steps that an epoch has where there are images enough."""
+MIN_IMAGES = 10
+"""A data set has so many at least."""
+ShareText = Annotated[str, Field(coerce_numbers_to_str=True)]
+"""A share, the exact decimal as written."""
+Bits = Literal[4, 8]
 EPOCH_IMAGES = 500
 """Held-out images that an epoch of fine-tuning, but the last, is measured on."""
 
@@ -33,13 +43,19 @@ class FineTune:
     fixed, class-balanced subset of this size. features: weight of the squared error of the encoders' outputs beside that of the logits.
     """
 
-    epochs: int = 0
-    learning_rate: float | None = None
-    batch_size: int | None = None
-    train_images: int | None = None
-    shift: int = 0
+    epochs: Annotated[int, Field(ge=0)] = 0
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    train_images: Annotated[int, Field(ge=MIN_IMAGES)] | None = None
+    shift: Annotated[int, Field(ge=0)] = 0
     flip: bool = False
-    features: float = 1.0
+    features: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        given = {"--learning-rate": self.learning_rate, "--batch-size": self.batch_size, "--shift": self.shift or None}
+        if not self.epochs and (unused := next((option for option, value in given.items() if value is not None), None)):
+            raise UserError(f"{unused} {given[unused]} is for fine-tuning: add --fine-tune-epochs, or leave it out")
 
     def batch_for(self, images: int) -> int:
         """Images a step for so many in an epoch: BATCH, fewer where an epoch would have fewer than STEPS steps."""
@@ -50,7 +66,7 @@ class FineTune:
 class ImportOptions:
     """All of one import. Shares are exact decimals as written; encoders in ``drop_at`` count from 1.
 
-    block_size None: the largest of BLOCK_SIZES that fits. neuron_keep None: as block_keep. mean, std: of pixels
+    block_size None: the first of BLOCK_SIZES that fits, else another that does. neuron_keep None: as block_keep. mean, std: of pixels
     / 255, one number or one a channel; None: what the file does itself, else those of the data. reconstruct: fit the layers to the
     float network's after pruning. rounding None: corrected for weights of fewer than 8 bits.
     """
@@ -60,25 +76,28 @@ class ImportOptions:
     output: Path
     score: Score = Score.SECOND_ORDER
     reconstruct: bool = True
-    block_size: int | None = None
-    block_keep: str = "1"
-    neuron_keep: str | None = None
-    token_keep: str = "1"
+    block_size: Annotated[int, Field(ge=2)] | None = None
+    block_keep: ShareText = "1"
+    neuron_keep: ShareText | None = None
+    token_keep: ShareText = "1"
     drop_at: tuple[int, ...] = ()
-    weight_bits: int = 8
-    act_bits: int = 8
-    outer_bits: int = 8
+    weight_bits: Bits = 8
+    act_bits: Bits = 8
+    outer_bits: Bits = 8
     rounding: Rounding | None = None
     fine_tune: FineTune = FineTune()
-    tolerance: float = TOLERANCE
+    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = TOLERANCE
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    eval_images: int = 1000
-    seed: int = 0
+    eval_images: Annotated[int, Field(ge=1)] = 1000
+    seed: Annotated[int, Field(ge=0)] = 0
     force: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_shares(block_keep=self.block_keep, neuron_keep=self.neuron_keep, token_keep=self.token_keep)
+        check_drops(self.token_keep, self.drop_at)
+        output_path(self.output)
 
     @property
     def corrects(self) -> bool:
@@ -231,4 +250,6 @@ def even_drops(encoders: int) -> tuple[int, ...]:
 
 def _largest_block(config: ViTConfig) -> int:
     fit = gcd(config.dim, config.head_dim, *(s.neurons for s in config.encoders))
-    return next((b for b in BLOCK_SIZES if fit % b == 0), BLOCK_SIZES[-1])
+    most = BLOCK_SIZES[0]
+    others = (*range(most, 1, -1), *range(most + 1, fit + 1))
+    return next((b for b in (*BLOCK_SIZES, *others) if fit % b == 0), BLOCK_SIZES[-1])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from finn_vitprune import progress
 from finn_vitprune.calibration.layerwise import fit_layers
 from finn_vitprune.calibration.ranges import ChosenRange, choose_ranges
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import alone_with
 from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, export, write_sample
 from finn_vitprune.export.gate import GateReport
 from finn_vitprune.ingest.check import hardware
@@ -125,7 +128,27 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
     plan = make_plan(options)
     work = _Work(options, plan)
     work.compare()
-    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with alone_with(options.output, "import"):
+        options.check_output()  # another import may have written it meanwhile
+        with _no_new_log(options.log):
+            return _imported(work, started, console)
+
+
+@contextmanager
+def _no_new_log(log: Path) -> Iterator[None]:
+    """After a UserError in the block there is no log that was not there before: nothing went wrong that the error does not say."""
+    there = log.exists()
+    try:
+        yield
+    except UserError:
+        if not there:
+            log.unlink(missing_ok=True)
+        raise
+
+
+def _imported(work: _Work, started: float, console: Console | None) -> Imported:
+    """The stages after the comparison."""
+    options, plan = work.options, work.plan
     with log_file(options.log):
         work.prune()
         work.quantise()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from fractions import Fraction
 
@@ -38,6 +39,21 @@ class Share(str):
         if not good:
             raise ValueError(f"{text} is not a share: use more than 0 and at most 1, for example 0.5")
         return super().__new__(cls, text)
+
+
+def check_drops(token_keep: str | None, drop_at: Sequence[int]) -> None:
+    """Check the encoders that drop tokens; None: the share is a default.
+
+    Raises:
+        UserError: an encoder is there twice, or nothing is dropped there.
+    """
+    said = f"--drop-at {','.join(map(str, drop_at))}"
+    if twice := [encoder for encoder in drop_at if drop_at.count(encoder) > 1]:
+        raise UserError(f"{said}: encoder {twice[0]} is there twice, name it once")
+    if drop_at and min(drop_at) < 1:
+        raise UserError(f"{said}: encoders count from 1")
+    if drop_at and token_keep is not None and Fraction(token_keep) == 1:
+        raise UserError(f"{said} drops nothing at --token-keep 1: give a smaller share, for example --token-keep 0.5, or leave it out")
 
 
 def check_shares(**values: str | None) -> None:

@@ -19,12 +19,12 @@ from pydantic import Field, ValidationError
 
 from finn_vitprune import progress
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import write_json
+from finn_vitprune.files import read_json, read_yaml, write_json
 from finn_vitprune.jobs import Told, outcomes
 from finn_vitprune.processes import ProcessGroup
 from finn_vitprune.report.tables import TextTable
 from finn_vitprune.training.checkpoint import FILE as CHECKPOINT
-from finn_vitprune.training.config import ConfigSection, TrainConfig, load_config, parse_config, read_yaml, with_changes
+from finn_vitprune.training.config import ConfigSection, TrainConfig, load_config, parse_config, with_changes
 from finn_vitprune.training.teacher import TEACHER_KEYS
 from finn_vitprune.training.train import METRICS, TEACHER
 
@@ -123,10 +123,10 @@ class SweepResults:
         self.path = path
         self.content: dict[str, Any] = {}
         if path.exists():
-            try:
-                self.content = json.loads(path.read_text())
-            except ValueError as error:
-                raise UserError(f"{path} is not JSON: {error}") from error
+            content = read_json(path, "results file")
+            if not isinstance(content, dict) or not all(isinstance(found, dict) for found in content.values()):
+                raise UserError(f"{path} is not a results file of sweep: it holds no object of sweeps; give another with --json-file")
+            self.content = content
 
     def describe(self, sweep: Sweep) -> None:
         """Write what the sweep file says of itself."""

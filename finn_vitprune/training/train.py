@@ -21,7 +21,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, export, write_sample
 from finn_vitprune.export.gate import GateReport
 from finn_vitprune.export.metadata import ModelMetadata
-from finn_vitprune.files import write_json
+from finn_vitprune.files import alone_in, alone_with, output_path, write_json
 from finn_vitprune.labels import draw
 from finn_vitprune.models.evaluate import EVAL_BATCH, logits_of
 from finn_vitprune.models.freeze import freeze, kept_block_masks
@@ -88,12 +88,20 @@ def train(
         The content of ``metrics.json``.
     Raises:
         UserError: the configuration does not fit, there is nothing to resume from, or a finished or
-            started run is already in ``out_dir``; TensorBoard is not installed.
+            started run is already in ``out_dir``, or another process trains there; TensorBoard is not installed.
     """
-    out_dir, writer = Path(out_dir), _summary_writer()
+    writer = _summary_writer()
+    output_path(out_dir := Path(out_dir))
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     run = _start(config, out_dir, resume, teacher_from)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    with alone_in(out_dir, "training") if run.processes.main else nullcontext():
+        if run.processes.main and not resume:
+            _refuse_started(out_dir / checkpoint.FILE)  # another training may have begun meanwhile
+        return _train(run, out_dir, writer, console)
+
+
+def _train(run: TrainingRun, out_dir: Path, writer: type[SummaryWriter], console: Console | None) -> dict[str, Any]:
+    """The epochs, the export and the metrics."""
     main = run.processes.main
     with log_file(out_dir / LOG) if main else progress.shown_by(progress.Progress()):
         log.info("accuracy between epochs: on %s; of the last ones of a phase: on all", run.measured_on)
@@ -114,14 +122,18 @@ def _start(config: TrainConfig, out_dir: Path, resume: bool, teacher_from: Path 
             changed = [f for f in TrainConfig.model_fields if getattr(config, f) != getattr(run.config, f)]
             raise UserError(f"cannot resume {path}: {', '.join(changed)} differ from the run that wrote it")
         return run
-    if path.exists():
-        raise UserError(f"{path} is there already: use --resume to continue, or another output folder")
+    _refuse_started(path)
     run = TrainingRun(config, out_dir)
     if teacher_from is not None:
         run.take_teacher(teacher_from)
     elif config.teacher.epochs == 0:
         run.start_student()
     return run
+
+
+def _refuse_started(path: Path) -> None:
+    if path.exists():
+        raise UserError(f"{path} is there already: use --resume to continue, or another output folder")
 
 
 def _summary_writer() -> type[SummaryWriter]:
@@ -232,9 +244,12 @@ def export_checkpoint(path: Path | str, output: Path | str) -> ExportResult:
     """Export the student of a checkpoint whose training is finished.
 
     Raises:
-        UserError: see :func:`finished_run`, or the export gate fails.
+        UserError: see :func:`finished_run`, or the export gate fails, or another process writes ``output``.
     """
-    return export_run(finished_run(Path(path)), Path(output))
+    run = finished_run(Path(path))
+    output_path(output := Path(output))
+    with alone_with(output, "export"):
+        return export_run(run, output)
 
 
 def count_checkpoint(path: Path) -> CountedModel:
