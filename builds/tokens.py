@@ -14,13 +14,15 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune import progress
+from finn_vitprune.arrays import read_arrays
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import Images, input_shape, load_images, output_classes
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import BROKEN_ARRAYS, whole_file
-from finn_vitprune.graph.reading import read_model
+from finn_vitprune.graph.reading import read_qonnx
+from finn_vitprune.recorded import check_recorded
 from finn_vitprune.report.tokens import ScoredDrop, captions, patches_left, some_of, token_figure
 from finn_vitprune.transforms.lower import check_op_types, lower
 from finn_vitprune.transforms.node_names import kind_of, node_names
@@ -105,16 +107,17 @@ class TokenSample:
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as data:
-                arrays = {"labels": None} | {name: data[name] for name in data}
-                return cls(**arrays | {"source": str(arrays["source"])})
+            arrays = {"labels": None} | read_arrays(path)
+            return cls(**arrays | {"source": str(arrays["source"])})
         except (*BROKEN_ARRAYS, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: {error}") from None
 
 
 def sample_of_build(folder: Path) -> TokenSample | None:
     """The images that a build kept; None in a folder of an older version, or of a build that was not lowered."""
-    return TokenSample.load(BuildFolder(folder).tokens)
+    path = BuildFolder(folder).tokens
+    check_recorded(folder, path.relative_to(folder))
+    return TokenSample.load(path)
 
 
 def kept_tokens(folder: Path, count: int | None, seed: int) -> Figure:
@@ -135,7 +138,7 @@ def model_tokens(model: Path, count: int | None, seed: int) -> Figure:
     Raises:
         UserError: the file is not a model that can be built, it drops no tokens, there are no such images, or fewer of them.
     """
-    source = ModelWrapper(read_model(model))
+    source = ModelWrapper(read_qonnx(model))
     check_op_types(source)
     path = model.with_suffix(".npz")
     if not path.is_file():

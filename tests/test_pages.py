@@ -18,6 +18,7 @@ from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.story import story_of
 from finn_vitprune.builds.tokens import TokenSample, sample_of_build
 from finn_vitprune.cli import run
+from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.report.page import BuildStory, build_page, pair_page
 from finn_vitprune.report.summary import Summary
@@ -153,6 +154,65 @@ def test_facts_have_versions_and_the_digest_of_the_design(small_build):
     assert facts["digest of the design"] == design["digest"] and "finn-plus" in facts["versions"] and "stopped" not in facts
     older = BuildRecord(options={"finn_vitprune": "0.0.9", "steps": []})
     assert older.facts["versions"] == "finn-vitprune 0.0.9"
+
+
+@pytest.fixture
+def copied(small_build, tmp_path):
+    """A copy of a finished build, to damage."""
+    return Path(shutil.copytree(small_build.folder, tmp_path / "build"))
+
+
+def report_of(capsys, *words) -> str:
+    """What ``report`` says of what it refuses, in a line."""
+    assert run(["report", *map(str, words)]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and not said.out
+    return said.err
+
+
+def test_a_summary_that_was_edited_is_not_shown_as_true(copied, tmp_path, capsys):
+    path = copied / "report" / "vitprune_summary.json"
+    assert run(["report", str(copied)]) == 0
+    capsys.readouterr()
+    path.write_text(path.read_text().replace('"rtl_mismatches": 0', '"rtl_mismatches": 5'))
+    refused = f"{path} is not as the build wrote it: build again"
+    for source in (copied, path):
+        assert refused in report_of(capsys, source)
+    assert refused in report_of(capsys, copied, copied) and refused in report_of(capsys, copied, "--json")
+    assert run(["picture", str(copied), "-o", str(tmp_path / "x.png"), "--what", "cycles"]) == 2
+    with pytest.raises(UserError, match="is not as the build wrote it"):
+        Summary.load(copied)
+    shutil.copy(path, tmp_path / "kept.json")
+    assert run(["report", str(tmp_path / "kept.json")]) == 0
+    (copied / "build_record.json").unlink()
+    assert run(["report", str(copied)]) == 0 and "5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: b"", lambda data: data[:-100], lambda data: b"[1]", lambda data: b'"x"', lambda data: b"[" * 100_000, lambda data: b"\xff",
+    lambda data: b"{}", lambda data: b'{"digest": 3}', lambda data: data.replace(b"silent_cycles", b"Silent_cycles"),
+])  # fmt: skip
+def test_a_damaged_design_is_one_line_of_report_as_of_simulate(copied, damage, capsys):
+    path = copied / "stitched_ip" / "design.json"
+    path.write_bytes(damage(path.read_bytes()))
+    np.save(copied / "x.npy", np.zeros((1, 8, 8, 1), np.uint8))
+    assert run(["simulate", str(copied), "--images", str(copied / "x.npy"), "-o", str(copied / "y.npy")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert f"{path} is not as the build wrote it: build again" in report_of(capsys, copied)
+    record = json.loads((copied / "build_record.json").read_text())
+    for step in record["steps"].values():
+        step["files"].pop("stitched_ip/design.json", None)  # as after a build that was killed
+    (copied / "build_record.json").write_text(json.dumps(record))
+    if b"Silent" not in path.read_bytes():
+        said = report_of(capsys, copied)
+        assert "design.json is not as the build wrote it" in said or "design.json is not JSON" in said
+
+
+def test_kept_images_that_changed_are_not_shown(copied, tmp_path, capsys):
+    with (copied / "report" / "tokens.npz").open("ab") as file:
+        file.write(b"more")
+    assert run(["picture", str(copied), "-o", str(tmp_path / "x.png"), "--what", "tokens"]) == 2
+    assert "tokens.npz is not as the build wrote it: build again" in capsys.readouterr().err
 
 
 def test_a_summary_that_is_a_file_has_no_story():

@@ -56,7 +56,7 @@ def stopped_text(facts: Mapping[str, str]) -> str:
 
 def build_page(title: str, summary: Summary | None, story: BuildStory) -> str:
     """The page of one build; ``summary`` None where the build did not come to it."""
-    notice = " ".join(filter(None, (story.stopped, summary and summary.no_text and f"The design {summary.no_text}.")))
+    notice = " ".join(filter(None, (story.stopped, *(summary.no if summary else ()))))
     sections = [] if summary is None else list(_sections(summary, story))
     if story.stopped:
         sections = [_stopped(story), *sections]

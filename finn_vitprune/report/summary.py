@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
+from finn_vitprune.recorded import check_recorded
 from finn_vitprune.synth.parts import Shortfall, no_text
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.resources import ESTIMATE, NOT_ESTIMATED
@@ -348,6 +349,12 @@ class Summary(_SummarySection):
         method = "" if self.resources is None else self.resources.tool
         return no_text(self.part.name, self.part.short, method, self.part.help)
 
+    @property
+    def no(self) -> list[str]:
+        """What the design is not that was asked for, in sentences: it does not fit, its plan does not reach the target."""
+        missed = self.plan.missed if self.plan else ""
+        return [f"The design {text}." for text in (self.no_text, missed) if text]
+
     @computed_field
     @property
     def methods(self) -> dict[str, str]:
@@ -377,18 +384,28 @@ class Summary(_SummarySection):
         """Read the summary of a build folder, or one that was kept as a file.
 
         Raises:
-            UserError: no such folder, no summary in it, or a file that is not such a summary.
+            UserError: no such folder, no summary in it, a file that is not such a summary, or one that is not as the build of its folder
+                wrote it.
         """
         folder = Path(build_dir)
         if not folder.exists():
             raise UserError(f"no folder {folder}: give the output folder of `finn-vitprune build`")
         path = folder if folder.is_file() else folder / FILE
+        if not path.exists():
+            raise UserError(f"{folder} holds no {FILE}: the build did not finish, run `finn-vitprune build -o {folder}`")
+        if (full := path.absolute()).parts[-len(FILE.parts) :] == FILE.parts:
+            check_recorded(full.parents[len(FILE.parts) - 1], FILE)
+        return cls.read(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Summary:
+        """Read a summary from a file, whatever a record says of it.
+
+        Raises:
+            UserError: it cannot be read, or is not such a summary.
+        """
         try:
             return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError as e:
-            raise UserError(
-                f"{folder} holds no {FILE}: the build did not finish, run `finn-vitprune build -o {folder}`"
-            ) from e
         except OSError as e:
             raise UserError(f"cannot read {path}: {e.strerror}") from e
         except ValidationError as e:

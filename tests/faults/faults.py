@@ -288,8 +288,8 @@ FAULTS = [
       for name, pattern in (("design.json", "stitched_ip/design.json"), ("a ROM file", "stitched_ip/*.hex"),
                             ("a source", "stitched_ip/*.sv"), ("the host graph", "stitched_ip/host.onnx"))
       for what, damage in (("flipped in one bit", flip), ("truncated", truncate))),
-    Fault("build: the summary truncated", partial(in_build, "report/vitprune_summary.json", truncate), (0, 2), built=True,
-          whole=False),
+    *(Fault(f"build: the summary {what}", partial(in_build, "report/vitprune_summary.json", damage), (0, 2), built=True, whole=False)
+      for what, damage in (("truncated", truncate), ("flipped in one bit", flip))),
     Fault("build: the settings emptied", partial(in_build, "vitprune.json", empty), (0, 2), built=True, whole=False),
     Fault("build: the model to resume from truncated",
           partial(resumed, "intermediate_models/step_hw_codegen.onnx", truncate), built=True, whole=False),
