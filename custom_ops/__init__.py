@@ -6,8 +6,9 @@ finn_setup.prepare()
 
 # What follows imports FINN, which must be prepared by then.
 from finn_vitprune.custom_ops.qonnx_token_drop import TokenDrop  # noqa: E402
-from finn_vitprune.custom_ops.registry import register_ops  # noqa: E402
+from finn_vitprune.custom_ops.registry import keep_from_set_folding, register_ops  # noqa: E402
 
 register_ops()
+keep_from_set_folding()
 
 __all__ = ["TokenDrop"]  # qonnx finds the op by its domain, the name of this package

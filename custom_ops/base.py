@@ -252,11 +252,25 @@ class VitOp(HWCustomOp):
     # --- execution ---
 
     def execute_node(self, context, graph) -> None:
-        """Run the op on the tensors of ``context`` (FINN calls this)."""
+        """Run the op on the tensors of ``context`` (FINN calls this).
+
+        Raises:
+            UserError: a code is outside of the type of its stream.
+        """
+        streams = self.in_streams()[: -self.tag_ports()[0] or None]
+        for name, stream in zip(self.onnx_node.input, streams):
+            self._check_codes(name, context[name], stream.dtype)
         inputs = [np.asarray(np.rint(context[name]), dtype=np.int64) for name in self.onnx_node.input]
         for name, stream, value in zip(self.onnx_node.output, self.out_streams(), self.run(*inputs)):
             wide = stream.dtype.bitwidth() > 24
             context[name] = value.astype(np.float64 if wide else np.float32)
+
+    def _check_codes(self, name: str, codes: np.ndarray, dtype: BaseDataType) -> None:
+        """Raise a UserError where a tensor holds what a stream of ``dtype`` cannot."""
+        outside = ~((codes >= dtype.min()) & (codes <= dtype.max()))  # NaN is outside, too
+        if np.any(outside):
+            found = f"input {name} holds {np.asarray(codes)[outside].flat[0]:g}"
+            raise UserError(f"{self.label}: {found}, {dtype.name} goes from {dtype.min():g} to {dtype.max():g}: give codes of its range")
 
     def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """What :meth:`execute_node` runs: the golden model, where a subclass has nothing else."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 
 import finn.custom_op.fpgadataflow as fpgadataflow
 import finn.custom_op.fpgadataflow.rtl as fpgadataflow_rtl
+from finn.transformation.fpgadataflow.set_folding import SetFolding
+from finn.util.exception import FINNUserError
 from onnx import NodeProto, helper
+from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import VitOp
@@ -53,6 +57,23 @@ def register(op: type, rtl: type) -> None:
         raise ValueError(f"the RTL class of {op.__name__} must be called {op.__name__}_rtl, not {rtl.__name__}")
     fpgadataflow.register_custom_op(op)
     fpgadataflow_rtl.register_custom_op(rtl)
+
+
+def keep_from_set_folding() -> None:
+    """Let FINN's ``SetFolding`` refuse these ops: it knows ops by lists of its own, and leaves others as they are. Idempotent."""
+    if hasattr(SetFolding.apply, "__wrapped__"):
+        return
+
+    @functools.wraps(SetFolding.apply)
+    def apply(self: SetFolding, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
+        if ours := [node for node in model.graph.node if node.op_type.removesuffix("_rtl") in OPS]:
+            raise FINNUserError(
+                f"SetFolding, which FINN's step_target_fps_parallelization runs, does not fold {ours[0].name or ours[0].op_type}, an op of "
+                "finn-vitprune: leave it out, finn_vitprune.builds.steps.step_fold folds for the same target"
+            )
+        return apply.__wrapped__(self, model)
+
+    SetFolding.apply = apply
 
 
 def hardware_op(node: NodeProto) -> VitOp | None:

@@ -13,6 +13,7 @@ from finn.core.onnx_exec import execute_onnx
 from finn.transformation.fpgadataflow.prepare_ip import PrepareIP
 from finn.transformation.fpgadataflow.prepare_rtlsim import PrepareRTLSim
 from finn.transformation.fpgadataflow.set_exec_mode import SetExecMode
+from finn.transformation.fpgadataflow.set_folding import SetFolding
 from finn.util.exception import FINNUserError
 from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
@@ -21,6 +22,8 @@ from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
 import finn_vitprune.plugin  # noqa: F401
+from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.errors import UserError
 from tests.sampling import sampled
 
 ULTRASCALE, VERSAL = "xczu7ev-ffvc1156-2-e", "xcvc1902-vsva2197-2MP-e-S"
@@ -167,6 +170,44 @@ def test_finns_rtl_equals_finns_model(draw, seed):
     assert np.array_equal(got, want)
     assert np.any(want)
     assert "xsim.dir" in getCustomOp(rtl.graph.node[0]).get_nodeattr("rtlsim_so")
+
+
+def lookup() -> ModelWrapper:
+    """A table of this project: code c of INT3 gives c + 4."""
+    node = make_node(
+        "VitLookup_rtl", ["x", "table"], ["y"], name="lookup", tokens=1, channels=4, SIMD=2, inputDataType="INT3", outputDataType="INT4",
+    )  # fmt: skip
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 1, 4)) for name in "xy"]
+    model = ModelWrapper(helper.make_model(helper.make_graph([node], "one", infos[:1], infos[1:])))
+    model.set_initializer("table", np.arange(8, dtype=np.float32).reshape(8, 1))
+    for name, kind in (("x", "INT3"), ("y", "INT4"), ("table", "INT4")):
+        model.set_tensor_datatype(name, DataType[kind])
+    return model
+
+
+@pytest.mark.parametrize("code", [-5, 4, -1000])
+def test_codes_outside_of_a_stream_are_refused_where_finn_executes(code):
+    model = lookup()
+    inside = np.array([[[-4, -1, 0, 3]]], np.float32)
+    assert execute_onnx(model, {"x": inside})["y"].tolist() == [[[0, 3, 4, 7]]]
+    with pytest.raises(UserError, match=f"lookup: input x holds {code}, INT3 goes from -4 to 3"):
+        execute_onnx(model, {"x": np.array([[[-4, code, 0, 3]]], np.float32)})
+
+
+def test_no_code_is_outside_of_a_stream():
+    with pytest.raises(UserError, match="lookup: input x holds nan"):
+        getCustomOp(lookup().graph.node[0]).execute_node({"x": np.full((1, 1, 4), np.nan), "table": np.zeros((8, 1)), "y": None}, None)
+
+
+def test_finns_set_folding_refuses_our_ops_and_folds_its_own():
+    model = lookup()
+    with pytest.raises(FINNUserError, match="step_target_fps_parallelization runs, does not fold lookup, an op of finn-vitprune: .*step_fold folds"):
+        model.transform(SetFolding(1))
+    theirs = FinnOp("Thresholding_rtl", {
+        "NumChannels": 4, "PE": 1, "numSteps": 7, "inputDataType": "INT8", "weightDataType": "INT8", "outputDataType": "UINT3",
+        "numInputVectors": [1, 1],
+    }, "INT8", "UINT3", np.sort(np.arange(28).reshape(4, 7))).model()  # fmt: skip
+    assert getCustomOp(theirs.transform(SetFolding(1)).graph.node[0]).get_nodeattr("PE") == 4
 
 
 def test_float_rtl_is_refused_with_its_cause():
