@@ -7,26 +7,27 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-import yaml
 from onnx import ModelProto
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune import __version__, finn_setup
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, all_steps, run_builder
 from finn_vitprune.builds.folder import BuildFolder
-from finn_vitprune.builds.folding_file import check_folding_file
+from finn_vitprune.builds.folding_file import check_folding_file, read_folding_file
 from finn_vitprune.builds.images import check_images
-from finn_vitprune.builds.networks import flat_hardware
+from finn_vitprune.builds.networks import check_network, flat_hardware
 from finn_vitprune.builds.record import build_in, file_option, is_foreign, step_name
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.builds.vivado.export import refuse_foreign
 from finn_vitprune.custom_ops.mvau_mac import known_mac_style
-from finn_vitprune.errors import DoesNotFit, UserError
-from finn_vitprune.graph.reading import read_model
+from finn_vitprune.errors import DoesNotFit, TargetMissed, UserError
+from finn_vitprune.files import output_path, read_yaml
+from finn_vitprune.graph.reading import read_qonnx
+from finn_vitprune.options import check_types
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.lower import check_op_types
@@ -57,8 +58,8 @@ class BuildOptions:
     output_dir: Path
     fpga_part: str | None = None
     config: Path | None = None
-    clk_ns: float | None = None
-    target_fps: int | None = None
+    clk_ns: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    target_fps: Annotated[int, Field(ge=1)] | None = None
     folding: Path | None = None
     estimate_only: bool = False
     start_step: str | None = None
@@ -66,15 +67,21 @@ class BuildOptions:
     export: Export | None = None
     settings: BuildSettings = BuildSettings()
 
+    def __post_init__(self) -> None:
+        check_types(self)
+        output_path(self.output_dir)
+        if self.target_fps is not None and self.settings.goal == "latency":
+            raise UserError(f"--goal latency is for a plan without a target: leave it out, or --target-fps {self.target_fps}")
+
 
 def build(options: BuildOptions) -> Path:
-    """Run the build; returns the output folder. Whether the design fits the part, and what it is, says its summary.
+    """Run the build; returns the output folder. Whether the design fits the part and reaches its target, and what it is, says its summary.
 
     Raises:
         UserError: the input or set-up is wrong, or a step failed; details are in ``build_dataflow.log``.
     """
     model = options.model or EXAMPLE / "deit_digits.onnx"
-    source = read_model(model)
+    source = read_qonnx(model)
     folder = BuildFolder(options.output_dir.resolve())
     _check_output(folder, options)
     config = _config(options)
@@ -91,14 +98,16 @@ def build(options: BuildOptions) -> Path:
     _check_range(cfg, names)
     if options.export is not None:
         _check_export(folder, options.export, cfg.stop_step, names)
-    if cfg.folding_config_file is not None:
-        check_folding_file(cfg.folding_config_file, in_engines(flat_hardware(ModelWrapper(source), cfg).hardware, settings), part)
+    if cfg.folding_config_file is not None or (cfg.start_step is None and settings.dealt not in (None, "auto")):
+        hardware = in_engines(flat_hardware(ModelWrapper(source), cfg).hardware, settings)
+        if cfg.folding_config_file is not None:
+            check_folding_file(cfg.folding_config_file, hardware, part)
     with build_in(folder.path, _recorded(model, source, config, settings, names), names) as results:
         results.admit(cfg.start_step, _inputs(model, options, settings, cfg))
         folder.settings.save(settings)
         cfg.steps, cfg.inject_steps_before, cfg.inject_steps_after = [results.watched(step) for step in steps], {}, {}
         try:
-            with suppress(DoesNotFit):
+            with suppress(DoesNotFit, TargetMissed):
                 run_builder(model, cfg)
             _complete_summary(folder)
         except UserError as error:
@@ -131,8 +140,8 @@ def _config(options: BuildOptions) -> dict[str, object]:
         "start_step": options.start_step, "stop_step": options.stop_step,
     }
     config.update({k: v for k, v in given.items() if v is not None})
-    if options.folding is not None and not options.folding.is_file():
-        raise UserError(f"folding file {options.folding} does not exist")
+    if options.folding is not None:
+        read_folding_file(options.folding)
     if options.estimate_only:
         names = set(map(step_name, config["steps"]))
         config["stop_step"] = next((step for step in ESTIMATE_STEPS if step in names), ESTIMATE_STEPS[-1])
@@ -197,12 +206,7 @@ def _inputs(model: Path, options: BuildOptions, settings: BuildSettings, cfg: Da
 
 
 def _read_config(path: Path) -> dict[str, object]:
-    try:
-        config = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read build config {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"build config {path} is not YAML: {str(error).splitlines()[0]}") from None
+    config = read_yaml(path, "build config")
     if not isinstance(config, dict) or not config.get("steps"):
         raise UserError(f"build config {path} has no `steps`; see {DEFAULT_CONFIG.name} of finn_vitprune.builds")
     return config
@@ -223,6 +227,7 @@ def _settings(options: BuildOptions, model: Path) -> BuildSettings:
     for path in settings.reserve:
         if not path.is_file():
             raise UserError(f"model {path} to reserve for does not exist")
+        check_network(path)
     return settings.model_copy(update=found | {"reserve": tuple(path.resolve() for path in settings.reserve)})
 
 
@@ -230,4 +235,5 @@ def _complete_summary(folder: BuildFolder) -> None:
     """FINN writes its step times when all steps are done: take them into the summary."""
     times = folder.step_times.load()
     if (folder.path / FILE).is_file() and times is not None:
-        Summary.load(folder.path).model_copy(update={"time_s": times}).save(folder.path)
+        summary = Summary.read(folder.path / FILE)  # the record gets its digest when the build is over
+        summary.model_copy(update={"time_s": times}).save(folder.path)

@@ -64,6 +64,8 @@ class ResultFile(Generic[Result]):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise UserError(f"{self.path}: {where + ': ' if where else ''}{first['msg']}") from None
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from None
 
 
 class BuildFolder:

@@ -15,6 +15,7 @@ from finn_vitprune.custom_ops.base import FoldedOp, VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import read_json
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.transforms.engine_units import role_ops, unit_name
 from finn_vitprune.transforms.fold_engines import write_folds
@@ -51,8 +52,9 @@ def check_folding_file(path: Path, model: ModelWrapper, part: Part) -> None:
         UserError: the file cannot be read, a node or an attribute is unknown, or a value is not possible; the text names
             file, node and attribute, and what would work.
     """
+    config = read_folding_file(path)
     try:
-        _check(_read(path), copy.deepcopy(model), part)
+        _check(config, copy.deepcopy(model), part)
     except UserError as error:
         raise UserError(f"folding file {path}: {error}") from None
 
@@ -62,26 +64,21 @@ def inserted(op: VitOp) -> bool:
     return op.is_buffer or op.is_converter or op.is_crossing
 
 
-def _read(path: Path) -> dict[str, dict]:
-    try:
-        config = json.loads(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"is not JSON: {error}") from None
+def read_folding_file(path: Path) -> dict[str, dict]:
+    """What a folding file sets, by node.
+
+    Raises:
+        UserError: it cannot be read, or is no folding file.
+    """
+    config = read_json(path, "folding file")
     if not isinstance(config, dict) or not all(isinstance(entry, dict) for entry in config.values()):
-        raise UserError('must hold an object of attributes for each node, for example {"VitAdd_rtl_0": {"SIMD": 4}}')
+        raise UserError(f'folding file {path}: must hold an object of attributes for each node, for example {{"VitAdd_rtl_0": {{"SIMD": 4}}}}')
     for attribute, pairs in config.get(DEFAULTS, {}).items():
         kinds = pairs[1::2] if isinstance(pairs, list) else []
         lone_all = "all" not in kinds or len(pairs) == 2
         if not kinds or len(pairs) % 2 or not lone_all or not all(isinstance(kind, str | list) for kind in kinds):
-            raise UserError(f'{DEFAULTS} of {attribute} must be pairs of a value and op types, as in [4, ["VitAdd_rtl"]]')
+            raise UserError(f'folding file {path}: {DEFAULTS} of {attribute} must be pairs of a value and op types, as in [4, ["VitAdd_rtl"]]')
     return config
-
-
-def read_folding_file(path: Path) -> dict[str, dict]:
-    """What a checked folding file sets, by node."""
-    return _read(path)
 
 
 def _check(config: dict[str, dict], model: ModelWrapper, part: Part) -> None:

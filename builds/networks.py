@@ -20,7 +20,7 @@ from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.errors import UserError
-from finn_vitprune.graph.reading import read_model
+from finn_vitprune.graph.reading import read_qonnx
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.hardware_only import HardwareOnly
@@ -56,12 +56,25 @@ def read_network(path: Path, cfg: DataflowBuildConfig) -> FlatNetwork:
     Raises:
         UserError: nothing can be built of it; the text names the file.
     """
-    model = ModelWrapper(read_model(path))
+    model = check_network(path)
     try:
-        check_op_types(model)
         return flat_hardware(model, cfg)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def check_network(path: Path) -> ModelWrapper:
+    """The model in a file, as far as a look at its nodes tells whether it can be built.
+
+    Raises:
+        UserError: nothing can be built of it; the text names the file.
+    """
+    model = ModelWrapper(read_qonnx(path))
+    try:
+        check_op_types(model)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return model
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ A build started with FINN's ``build_dataflow_cfg`` alone has no such file and ge
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
+from finn_vitprune.errors import UserError
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import NO_SHELL
 
@@ -60,6 +61,21 @@ class BuildSettings(BaseModel):
     part_resources: Path | None = Field(None, description="JSON or YAML with the resources of other parts")
     jobs: int = Field(2, ge=1, validation_alias=AliasChoices("jobs", "workers"), description="processes of synthesis and of simulation unit by unit at a time")
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _of_one_plan(self) -> Self:
+        """Nothing is asked for that another option makes void."""
+        counts = self.encoders_per_engine
+        said = ",".join(map(str, counts or ()))
+        if counts is not None and min(counts, default=0) < 1:
+            raise UserError(f"encoders per engine {said}: use numbers of 1 or more, as in 3,4,3,2")
+        if counts is not None and self.engines is not None:
+            raise UserError(f"engines {self.engines} and encoders per engine {said}: give one of the two")
+        if self.dealt is None and self.frames_in_flight is not None:
+            raise UserError(f"frames in flight {self.frames_in_flight} are for engines: add --engines auto, or a number, or leave them out")
+        if self.dealt is None and self.goal == "latency":
+            raise UserError("goal latency is for a plan with engines: add --engines auto, or a number")
+        return self
 
     @property
     def loads_networks(self) -> bool:

@@ -41,10 +41,11 @@ from finn_vitprune.builds.vivado.export import VivadoTarget, export_vivado
 from finn_vitprune.custom_ops.engine import VitEngine, flattened
 from finn_vitprune.custom_ops.registry import hardware_op
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.errors import AnswerIsNo, DoesNotFit, UserError
+from finn_vitprune.errors import AnswerIsNo, DoesNotFit, TargetMissed, UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
-from finn_vitprune.synth.planned import Planned
+from finn_vitprune.report.summary import Summary
+from finn_vitprune.synth.planned import Planned, PlanTarget
 from finn_vitprune.synth.yosys import NodeJob, map_many, tool
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.choose_engines import choose_engines
@@ -145,9 +146,10 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     options = replace(build.plan_options, interval=None if interval is None else int(interval))
     model, summary = _planned(model, networks, build, options)
     _save_attributes(model, build.folder.auto_folding, FOLDING_ATTRIBUTES)
+    if interval is not None:
+        target = PlanTarget(fps=build.cfg.target_fps, clk_ns=build.cfg.synth_clk_period_ns)
+        summary = summary.model_copy(update={"target": target})
     build.folder.plan.save(summary)
-    if interval is not None and summary.interval_cycles > interval:
-        progress.line(f"target of {interval} cycles a frame is out of reach: the plan needs {summary.interval_cycles}")
     progress.line(f"planned: an image takes {summary.interval_cycles} cycles")
     return model
 
@@ -204,8 +206,6 @@ def in_engines(model: ModelWrapper, settings: BuildSettings) -> ModelWrapper:
         UserError: the encoders cannot be dealt so, there is nothing to deal to, or a plan has to tell the number.
     """
     engines = settings.dealt
-    if engines is None and settings.goal == "latency":
-        raise UserError("goal latency is for a plan with engines: add --engines auto, or a number")
     if engines == "auto":
         raise UserError("a folding file is for the engines that it was made with: give their number in place of --engines auto")
     return model if engines is None else model.transform(InsertEngines(bind(model, engines), settings.frames_in_flight or 1))
@@ -241,18 +241,26 @@ def step_insert_streams(model: ModelWrapper, build: BuildContext) -> ModelWrappe
 
 @hardware_step
 def step_check_part(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """The summary as far as estimates tell it. A design that cannot fit the part stops here.
+    """The summary as far as estimates tell it. A design that cannot fit the part, or misses its target, stops here.
 
-    With Yosys to come, only estimates without doubt do that: then Yosys decides.
+    With Yosys to come, only estimates without doubt do the first: then Yosys decides.
     """
     build.folder.forget(build.folder.verification.path, build.folder.synthesis.path)
-    summarise(model, build).save(build.folder.path)
+    summary = summarise(model, build)
+    summary.save(build.folder.path)
     fit = planned_fit(model, build)
     if cannot_fit(fit) or (fit.short and build.settings.synth == "none"):
         raise DoesNotFit(f"the design {fit.text}")
     if fit.short:
         progress.line(f"by estimate the design {fit.text}; Yosys will decide")
+    _refuse_missed(summary)
     return model
+
+
+def _refuse_missed(summary: Summary) -> None:
+    """Raise where the plan does not reach its target."""
+    if summary.plan is not None and summary.plan.missed:
+        raise TargetMissed(f"the design {summary.plan.missed}")
 
 
 @hardware_step
@@ -350,11 +358,12 @@ def step_synthesise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
 
 @build_step
 def step_summarise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
-    """``report/vitprune_summary.json`` from what ran; a design that does not fit the part goes no further."""
+    """``report/vitprune_summary.json`` from what ran; a design that does not fit the part, or misses its target, goes no further."""
     summary = summarise(model, build)
     summary.save(build.folder.path)
     if summary.no_text:
         raise DoesNotFit(f"the design {summary.no_text}")
+    _refuse_missed(summary)
     return model
 
 

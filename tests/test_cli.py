@@ -5,20 +5,26 @@ import json
 import os
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 import typer
+from onnx import TensorProto, helper, numpy_helper
 
 from finn_vitprune import progress
+from finn_vitprune.builds.build import EXAMPLE
 from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import alone_in, alone_with
 from finn_vitprune.report.summary import FILE
 from finn_vitprune.training.config import with_changes
+from tests.foreign_models import Graph
 from tests.summaries import summary
 
 COMMANDS = list(typer.main.get_command(app).commands)
@@ -139,6 +145,7 @@ def test_the_installed_program_exits_with_the_code(tmp_path):
         (["train", "-o", "x", "--config", "missing.yaml"], "missing.yaml"),
         (["train", "-o", "x", "--set", "prune.block_keep"], "expected KEY=VALUE"),
         (["train", "-o", "x", "--set", "prune.block_kep=0.5"], "block_keep"),
+        (["train", "-o", "x", "--set", "prune.drop_at=[1, 1]"], "encoder 1 is there twice, name it once"),
     ],
 )
 def test_wrong_input_is_one_line_and_code_2(arguments, message, tmp_path, monkeypatch, capsys):
@@ -152,6 +159,8 @@ def test_wrong_input_is_one_line_and_code_2(arguments, message, tmp_path, monkey
     (PermissionError(errno.EACCES, "Permission denied", "b/report"), "b/report: Permission denied"),
     (OSError("640 requested and 128 written"), "640 requested and 128 written (is the disk full?)"),
     (MemoryError(), "out of memory"),
+    (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "out of memory (libtorch_cpu.so: failed to map segment"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "out of memory (DefaultCPUAllocator"),
 ])  # fmt: skip
 def test_what_the_machine_refuses_is_one_line_and_code_2(error, message, tmp_path, monkeypatch, capsys):
     def refused(*args):
@@ -165,6 +174,101 @@ def test_unreadable_yaml_is_one_line(tmp_path, capsys):
     config = tmp_path / "train.yaml"
     config.write_text("model: [1, 2\nname: x")
     assert str(config) in one_line(capsys, ["train", "-o", str(tmp_path / "o"), "--config", str(config)])
+
+
+@pytest.mark.parametrize("line", [
+    "build -o {} --fpga-part U250", "train -o {}", "explore {} --fpga-part U250 -o x", "import {} --data digits -o x.onnx", "report {}",
+    "build -o x --config {}",
+])  # fmt: skip
+def test_a_name_that_is_not_utf8_is_one_line(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert r"b'a\xff.onnx' is not UTF-8: give files and folders names that are" in one_line(capsys, line.format("a\udcff.onnx").split())
+    assert not [p for p in tmp_path.iterdir() if p.name != "cache"]
+
+
+@pytest.mark.parametrize("line", ["build -o loop --fpga-part U250", "train -o loop", "sweep deit_digits_sweep -o loop"])
+def test_an_output_of_links_in_a_circle_is_one_line(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("pool")
+    (tmp_path / "pool").symlink_to("loop")
+    assert "loop: its links lead in a circle: give another name" in one_line(capsys, line.split())
+
+
+@pytest.mark.parametrize("line", [
+    "build -o o --config deep", "train -o o --config deep", "sweep deep -o o", "build -o o --fpga-part xcx --part-resources deep",
+    "build -o o --folding deep", "report deep", "train -o o --set prune.block_keep={deep}",
+])  # fmt: skip
+def test_nesting_without_end_is_one_line(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    deep = "[" * 20_000
+    (tmp_path / "deep").write_text(deep)
+    said = one_line(capsys, line.format(deep=deep).split())
+    assert "nested too deeply" in said or "recursion limit" in said
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "cache") == ["deep"]
+
+
+def test_a_float_network_is_sent_to_import(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    g = Graph(("x", TensorProto.FLOAT, [1, 3, 8, 8]))
+    g.save(tmp_path / "my vit.onnx", g("Conv", "x", g.weights(4, 3, 3, 3)))
+    said = "my vit.onnx is a float network, and QONNX is needed: import it first, `finn-vitprune import 'my vit.onnx' --data DATA -o 'my vit_qonnx.onnx'`"
+    for command in (["build", "my vit.onnx", "-o", "b", "--fpga-part", "U250"], ["build", "-o", "b", "--fpga-part", "U250", "--reserve", "my vit.onnx"],
+                    ["complexity", "my vit.onnx"]):  # fmt: skip
+        assert said in one_line(capsys, command)
+    g = Graph(("x", TensorProto.FLOAT, [1, 3]))
+    q = g("QuantizeLinear", "x", 0.5)
+    g.save(tmp_path / "qdq.onnx", g("DequantizeLinear", q, 0.5))
+    assert "qdq.onnx is a QDQ network" in one_line(capsys, ["build", "qdq.onnx", "-o", "b", "--fpga-part", "U250"])
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_constant_without_bounds_is_named_before_it_is_made(tmp_path, monkeypatch, capsys):
+    """8.6 billion numbers, from two in the file."""
+    monkeypatch.chdir(tmp_path)
+    model = onnx.load(EXAMPLE / "deit_digits.onnx")
+    model.graph.initializer.append(numpy_helper.from_array(np.array([65_536, 131_072]), "shape"))
+    model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["shape"], ["big"], name="big"))
+    model.graph.node.append(helper.make_node("Add", [model.graph.output[0].name, "big"], ["sum"]))
+    onnx.save(model, "big.onnx")
+    said = one_line(capsys, ["build", "big.onnx", "-o", "b", "--fpga-part", "U250"])
+    assert "node big (ConstantOfShape) does not map to hardware: its result of shape [65536, 131072] has more than" in said
+    assert not (tmp_path / "b").exists()
+
+
+def test_images_that_are_too_many_or_not_there_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("finn_vitprune.builds.images.MOST_IMAGES", 3)
+    np.savez("x.npz", images=np.zeros((4, 8, 8, 1), np.uint8))
+    line = ["build", "-o", "b", "--fpga-part", "U250", "--images", "x.npz"]
+    assert "x.npz holds 4 images, and a build verifies with all of up to 3: draw some, as with --max-images 1000" in one_line(capsys, line)
+    assert run([*line, "--max-images", "2", "--stop-step", "step_lower"]) == 0
+
+
+@pytest.mark.parametrize("options, message", [
+    ("--frames-in-flight 2", "frames in flight 2 are for engines: add --engines auto, or a number"),
+    ("--goal latency", "goal latency is for a plan with engines: add --engines auto, or a number"),
+    ("--engines 99", "99 engines for 4 encoders: use 1 to 4"),
+    ("--encoders-per-engine 3,9", "encoders per engine 3,9: use numbers of 1 or more that add up to the 4 encoders"),
+    ("--encoders-per-engine 3,0", "encoders per engine 3,0: use numbers of 1 or more, as in 3,4,3,2"),
+    ("--encoders-per-engine 2,2 --engines 2", "engines 2 and encoders per engine 2,2: give one of the two"),
+    ("--goal latency --engines 1 --target-fps 100", "--goal latency is for a plan without a target: leave it out, or --target-fps 100"),
+])  # fmt: skip
+def test_options_of_a_plan_that_go_not_together_are_refused_before_a_folder_is_made(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert message in one_line(capsys, ["build", "-o", "b", "--fpga-part", "U250", *options.split()])
+    assert not [p for p in tmp_path.iterdir() if p.name != "cache"]
+
+
+def test_a_target_out_of_reach_ends_with_1_and_the_nearest_that_is_not(tmp_path, capsys):
+    line = ["build", "--fpga-part", "U250", "--clk-ns", "4", "--synth", "none", "-o", str(tmp_path / "b")]
+    assert run([*line, "--target-fps", "2000000000"]) == 1
+    said = capsys.readouterr()
+    assert "The design does not reach 2,000,000,000 images/s, 0 cycles an image at 4 ns: as planned it reaches" in said.err
+    assert not (tmp_path / "b" / "stitched_ip").exists()
+    assert run(["report", str(tmp_path / "b")]) == 0 and "does not reach 2,000,000,000 images/s" in " ".join(capsys.readouterr().out.split())
+    nearest = said.err.split("--target-fps ")[1].split(",")[0]
+    assert run([*line, "--target-fps", nearest, "--estimate-only"]) == 0
+    assert run([*line, "--target-fps", str(int(int(nearest) * 1.05)), "--estimate-only"]) == 1
 
 
 def test_a_file_that_is_no_onnx(tmp_path, capsys):
@@ -246,8 +350,9 @@ def fake_build(monkeypatch, write=None):
 
 def test_build_passes_every_option_on(tmp_path, monkeypatch, capsys):
     calls = fake_build(monkeypatch, {})
-    for name in ("m.onnx", "c.yaml", "f.json", "i.npz"):
+    for name in ("c.yaml", "f.json", "i.npz"):
         (tmp_path / name).touch()
+    shutil.copy(EXAMPLE / "deit_digits.onnx", tmp_path / "m.onnx")
     parts = tmp_path / "p.json"
     parts.write_text(json.dumps({"xcmine": {"LUT": 1, "FF": 2, "DSP": 3, "BRAM36": 4, "URAM": 5}}))
     line = f"build m.onnx -o out --fpga-part xcmine --part-resources {parts} --config c.yaml --clk-ns 4 --jobs 1 "
@@ -342,6 +447,19 @@ def test_report_of_one_and_of_two_builds(tmp_path, capsys):
 def test_report_of_a_damaged_summary(tmp_path, capsys):
     (built(tmp_path / "b") / FILE).write_text("[]")
     assert "not a summary of this version" in one_line(capsys, ["report", str(tmp_path / "b")])
+
+
+def test_two_trainings_at_once_in_one_folder(tmp_path, capsys):
+    (tmp_path / "o").mkdir()
+    with alone_in(tmp_path / "o", "training"):
+        assert f"another training is running in {tmp_path / 'o'}" in one_line(capsys, ["train", "-o", str(tmp_path / "o")])
+
+
+def test_two_sweeps_at_once_with_one_results_file(tmp_path, capsys):
+    results = tmp_path / "o" / "results.json"
+    with alone_with(results, "sweep"):
+        assert f"another sweep is writing {results}" in one_line(capsys, ["sweep", "deit_digits_sweep", "-o", str(tmp_path / "o")])
+    assert not results.exists()
 
 
 def test_changes_reach_nested_values():
@@ -439,6 +557,9 @@ def test_complexity_of_deit_small_is_the_published_one(capsys):
         ("deit_small_patch16_224 --block-size 24", "block size 24 does not divide"),
         ("deit_small_patch16_224 --drop-at 13", "encoders 1 to 12"),
         ("deit_small_patch16_224 --drop-at x", "expected numbers with commas"),
+        ("deit_small_patch16_224 --drop-at 3,3", "--drop-at 3,3: encoder 3 is there twice, name it once"),
+        ("deit_small_patch16_224 --drop-at 3 --token-keep 1", "--drop-at 3 drops nothing at --token-keep 1"),
+        ("deit_small_patch16_224 --token-keep 0.5", "--token-keep 0.5 needs --drop-at"),
         ("deit_small_patch16_224 --block-keep 1.5", "'--block-keep': 1.5 is not a share"),
         ("resnet18", "not a plain ViT or DeiT"),
     ],

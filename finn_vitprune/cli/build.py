@@ -81,16 +81,20 @@ def command(
     """Build an accelerator: lower, fold, generate HDL, size FIFOs, stitch, simulate, synthesise, report.
 
     Exits with 1 when the hardware graph differs from the model by more than ties of rounding, or the RTL from it, or when the
-    design does not fit the part.
+    design does not fit the part or cannot reach --target-fps.
     """
     from finn_vitprune.cli.files import need_file
     from finn_vitprune.cli.terminal import progress_lines
+    from finn_vitprune.graph.reading import need_qonnx
     from finn_vitprune.synth.budget import Budget
     from finn_vitprune.synth.parts import get_part
 
     models, room = _reserved(reserve or ())
     for path in (model, folding, images, part_resources, *models):
         need_file(path)
+    for path in (model, *models):
+        if path is not None:
+            need_qonnx(path)
     config_path = None if config is None else config_file(config, ConfigKind.BUILD)
     part = None if fpga_part is None else get_part(fpga_part, part_resources).with_shell(shell).name
 
@@ -203,7 +207,7 @@ def _stamp(output: Path) -> int | None:
 
 
 def _finish(output: Path, new: bool) -> None:
-    """Answer with the summary if this build wrote one; exit 1 if it found mismatches or a part that is too small."""
+    """Answer with the summary if this build wrote one; exit 1 if it found mismatches, a part that is too small, or a target out of reach."""
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.summary import Summary
@@ -214,7 +218,7 @@ def _finish(output: Path, new: bool) -> None:
             typer.echo(f"Stopped before the summary. What there is so far is in {output}, estimates in {output}/report.")
         return
     summary = Summary.load(output)
-    no = [f"The design {summary.no_text}."] if summary.no_text else []
+    no = summary.no
     if summary.verify is not None and (summary.verify.rtl_mismatches or summary.verify.class_changes):
         no.append("The RTL differs from the hardware graph.")
     if not answer({"folder": str(output), "summary": summary.model_dump(mode="json", by_alias=True), "no": no}):

@@ -10,7 +10,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.complexity.counted import CountedModel
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.export.metadata import ModelMetadata
-from finn_vitprune.graph.reading import read_model
+from finn_vitprune.graph.reading import read_qonnx
 from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
@@ -18,7 +18,7 @@ from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
 
 def count_file(path: Path) -> CountedModel:
     """By formula from the metadata of a QONNX file, by count over the nodes of its hardware graph."""
-    model = ModelWrapper(read_model(path))
+    model = ModelWrapper(read_qonnx(path))
     m = ModelMetadata.read(model)
     hardware = lower(model).model
     every_token, _ = count_hardware(hardware)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.graph.kinds import Kind
 from finn_vitprune.graph.node import Node, first_line
 
 MAX_DEPTH = 6
@@ -33,6 +35,26 @@ def read_model(path: Path) -> ModelProto:
     """
     model = read_proto(path)
     load_weights(model, path)
+    return model
+
+
+def read_qonnx(path: Path) -> ModelProto:
+    """The parsed file, of a network that can be built.
+
+    Raises:
+        UserError: as :func:`read_model`, or it is not QONNX; the text has the command that makes it so.
+    """
+    model = need_qonnx(path)
+    load_weights(model, path)
+    return model
+
+
+def need_qonnx(path: Path) -> ModelProto:
+    """The parsed file, without its external data, of a network that can be built; errors are those of :func:`read_qonnx`."""
+    model = read_proto(path)
+    if (kind := Kind.of(node.op_type for node in model.graph.node)) is not Kind.QONNX:
+        command = f"finn-vitprune import {shlex.quote(str(path))} --data DATA -o {shlex.quote(f'{path.stem}_qonnx.onnx')}"
+        raise UserError(f"{path} is a {kind.value} network, and QONNX is needed: import it first, `{command}`")
     return model
 
 

@@ -33,6 +33,20 @@ class EngineChoice(BaseModel):
         return f"{what}: an image each {self.interval_cycles:,} cycles, through in {self.latency_cycles:,}{late}"
 
 
+class PlanTarget(BaseModel):
+    """Images/s that a plan was asked for, at a clock period."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fps: Annotated[float, Field(gt=0)]
+    clk_ns: Annotated[float, Field(gt=0)]
+
+    @property
+    def cycles(self) -> int:
+        """The longest interval of images with which they come."""
+        return int(1e9 / self.clk_ns / self.fps)
+
+
 class Planned(BaseModel):
     """What was planned, by estimate; shares are of the ``budget``, which is a share of what the ``shell`` leaves of the part.
 
@@ -42,7 +56,8 @@ class Planned(BaseModel):
     ``binding``: resources of which alone more would allow the ``next_interval_cycles``, "SLR" where only borders between
     SLRs are in the way. ``next_needs``: shares of the budget that it would take; empty where a unit cannot be so fast.
     ``relief``: changes and the interval that the part as a whole allows with each. ``latency_cycles``: of one image, by
-    formula. ``engines``: the choices that this one was taken from, where the number of engines was looked for.
+    formula. ``engines``: the choices that this one was taken from, where the number of engines was looked for. ``target``: None where
+    none was given, and in older files.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -61,6 +76,24 @@ class Planned(BaseModel):
     next_needs: dict[str, float] = {}
     relief: list[str] = []
     engines: list[EngineChoice] = []
+    target: PlanTarget | None = None
+
+    @property
+    def reached_fps(self) -> int:
+        """Images/s of a plan for a target, whole ones."""
+        return int(1e9 / self.target.clk_ns / self.interval_cycles)
+
+    @property
+    def missed(self) -> str:
+        """That the target is out of reach, and the nearest one that is not; empty where the plan reaches it, or there is none."""
+        t = self.target
+        if t is None or self.interval_cycles <= t.cycles:
+            return ""
+        best = self.reached_fps
+        text = f"does not reach {t.fps:,.0f} images/s, {t.cycles:,} cycles an image at {t.clk_ns:g} ns"
+        return f"{text}: as planned it reaches {best:,} images/s, {self.interval_cycles:,} cycles" + (
+            f"; use --target-fps {best}, or a shorter --clk-ns" if self.fits else ""
+        )
 
     @property
     def lines(self) -> list[str]:
@@ -68,6 +101,8 @@ class Planned(BaseModel):
         lines = [f"One image takes {self.latency_cycles:,} cycles by formula."] if self.latency_cycles else []
         if not self.fits:
             lines.append("The plan does not fit the budget.")
+        if self.missed:
+            lines.append(f"It {self.missed}.")
         if self.engines:
             lines.append(f"Planned side by side: {'; '.join(choice.text for choice in self.engines)}.")
         if self.gap is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +93,8 @@ def _check(drawn: Drawn, folder: Path, engines: dict[str, object]) -> dict[str, 
     )
     try:
         build(options)
+        if (plan := Summary.load(options.output_dir).plan) is not None and plan.missed:
+            build(replace(options, target_fps=plan.reached_fps))
     except UserError as error:
         kind = DISAGREE if str(error).startswith("FINN's builder stopped") else REFUSED  # the first is a defect in words
         return found | {"outcome": f"{kind}: build: {error}".replace(str(folder), "FOLDER")}

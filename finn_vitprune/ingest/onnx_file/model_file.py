@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -15,22 +14,13 @@ from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.graph.kinds import Kind
 from finn_vitprune.graph.node import Node, first_line
 from finn_vitprune.graph.reading import read_nodes, read_proto, tensor_array
 
 OPSETS = (11, 23)
-QONNX_OPS = frozenset({"Quant", "IntQuant", "FloatQuant", "BipolarQuant", "Trunc", "TokenDrop"})
-QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 MAX_NODES = 200_000
 """Nodes of a graph; the largest exports of vision transformers have some thousands."""
-
-
-class Kind(Enum):
-    """How a file holds its numbers."""
-
-    FLOAT = "float"
-    QDQ = "QDQ"
-    QONNX = "QONNX"
 
 
 @dataclass(frozen=True)
@@ -87,7 +77,7 @@ def from_proto(model: ModelProto, path: Path) -> ModelFile:
     if not outputs:
         raise UserError(f"{path}: the graph has no output")
     inputs = tuple(_tensor(i) for i in graph.input if i.name not in constants)
-    return ModelFile(path, opset, _kind(nodes), nodes, constants, inputs, outputs)
+    return ModelFile(path, opset, Kind.of(node.op_type for node in nodes), nodes, constants, inputs, outputs)
 
 
 def _inlined(model: ModelProto, path: Path) -> ModelProto:
@@ -140,13 +130,6 @@ def _opset(model: ModelProto, path: Path) -> int:
             "export again, or use onnx.version_converter"
         )
     return versions[0]
-
-
-def _kind(nodes: Iterable[Node]) -> Kind:
-    ops = {n.op_type for n in nodes}
-    if ops & QONNX_OPS:
-        return Kind.QONNX
-    return Kind.QDQ if ops & QDQ_OPS else Kind.FLOAT
 
 
 def _tensor(info) -> Tensor:
