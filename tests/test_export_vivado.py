@@ -428,9 +428,10 @@ def test_a_load_port_is_packaged_and_its_contents_are_there(divided, divided_fol
 
 def test_tlast_of_a_frame_check_is_packaged(divided_folder, built, tmp_path):
     for source, last in ((divided_folder, ["s_axis_0_tlast"]), (built.vivado, [])):
-        folder = shutil.copytree(source, tmp_path / str(len(last)))
+        folder, work = shutil.copytree(source, tmp_path / str(len(last))), tmp_path / f"work{len(last)}"
+        work.mkdir()
         found = netlist(folder)
-        calls = run_script(folder / "package_ip.tcl", tmp_path / f"work{len(last)}", found)
+        calls = run_script(folder / "package_ip.tcl", work, found)
         (ports,) = [c.arguments[:-2] for c in calls if c.name == "ipx::infer_bus_interface" and "s_axis_0_tdata" in c.arguments]
         assert ports[3:] == last and ("wrong_frames" in found.ports) == bool(last)
         assert ("`wrong_frames`" in (folder / "README.md").read_text()) == bool(last)

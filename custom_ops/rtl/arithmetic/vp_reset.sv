@@ -18,7 +18,8 @@ module vp_reset #(
 
     (* keep = "true", shreg_extract = "no" *) logic [STAGES-1:0][WIDTH-1:0] rst_n_q;
     initial rst_n_q = '0;
-    (* keep *) always_ff @(posedge clk) rst_n_q <= (STAGES * WIDTH)'({rst_n_q, {WIDTH{in}}});
+    // no always_ff: initial writes it, too
+    (* keep *) always @(posedge clk) rst_n_q <= (STAGES * WIDTH)'({rst_n_q, {WIDTH{in}}});
     assign out = rst_n_q[STAGES-1];
 endmodule
 
