@@ -389,7 +389,7 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
         """Shifts, and as many bits of the biases, where these are not narrower than the sums anyway."""
         least = Capacity.of(self.fold())
         if self.get_nodeattr("requant"):
-            shifts = max(1, least.least_shift - SPARE_SHIFTS), least.most_shift + SPARE_SHIFTS
+            shifts = min(least.least_shift, max(1, least.least_shift - SPARE_SHIFTS)), least.most_shift + SPARE_SHIFTS  # 0 stays
             least = replace(least, least_shift=shifts[0], most_shift=shifts[1])
         need = max(op._own_bias_bits(model) for op in self.by_encoder()) + SPARE_SHIFTS
         self._make_for(replace(least, bias_bits=max(least.bias_bits, need)))

@@ -343,7 +343,7 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
 
     def spare(self, model) -> None:
         made = self.made_for
-        shifts = ((max(1, low - SPARE_SHIFTS), high + SPARE_SHIFTS) for low, high in made[1:])
+        shifts = ((min(low, max(1, low - SPARE_SHIFTS)), high + SPARE_SHIFTS) for low, high in made[1:])
         self.set_nodeattr("least", MadeFor(made.frames, *shifts).text())
 
     def widen(self, other: PrunedAttention) -> None:
