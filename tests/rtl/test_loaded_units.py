@@ -77,8 +77,8 @@ def test_one_token_drop_serves_networks_that_drop_otherwise(name):
     for (tokens, k, heads), op, use in zip(networks, ops, uses):
         use |= {name: op.get_nodeattr(name) for name in ("least", "scoreDataType")}
         streams = [test_token_drop.codes(5, tokens, 48), test_token_drop.attention_scores(5, tokens, heads)]
-        patterns, late = (*PATTERNS[:1], *test_token_drop.LATE_SCORES[:2]), test_token_drop.start_cycles(op)
-        built = check_op("VitTokenDrop", use, streams, patterns=patterns, late=late).built
+        patterns = (*PATTERNS[:1], *test_token_drop.LATE_SCORES[:2])
+        built = check_op("VitTokenDrop", use, streams, patterns=patterns).built
         streams = [test_token_drop.codes(12, tokens, 48), test_token_drop.tied_scores(tokens, heads, k)]
         Contents.load(built.folder).fill(built.folder)
         assert_ok(built.run(streams, fill=True), built, streams, Stimulus())
