@@ -82,7 +82,7 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         self.require(1 <= roots <= MOST_ROOTS, f"roots {roots}: use 1 to {MOST_ROOTS}")
         for op in self.by_encoder():
             eps = op.get_nodeattr("eps")
-            self.require(1 <= eps < 1 << numerics.LN_EPS_BITS, f"eps {eps} must be 1 to 2**{numerics.LN_EPS_BITS} - 1, check the scale of its input")
+            self.require(1 <= eps < 1 << 51, f"eps {eps} must be 1 to 2**51 - 1, check the scale of its input")
             op.check_multiplier(MAX_SHIFT)
         self.require(source == "INT16", f"input codes are {source}, only INT16 is supported")
         self.require(target in ("INT4", "INT8"), f"output codes are {target}, use INT4 or INT8")

@@ -109,9 +109,6 @@ def without_shared_twos(mult: int, shift: int) -> tuple[int, int]:
 
 LN_MANTISSA_BITS = 22
 
-LN_EPS_BITS = 51
-"""Bits of LayerNorm's eps, which is added to a variance of as many bits."""
-
 
 def layernorm_seed_table() -> np.ndarray:
     """Seeds of the reciprocal square root: 256 entries of 13 bits (12 fraction bits), index = m >> 16.

@@ -22,6 +22,9 @@ from finn_vitprune.transforms.fold import STREAM_SLACK
 STEPS = 8
 """Intervals that folds of a token drop are looked for, from the share of one encoder to the whole interval."""
 
+SLOWEST = 1 << 30
+"""Cycles: no unit has to be slower. A plan without products worth naming asks for any interval."""
+
 
 class StreamFolds:
     """Folds of the units without products of an engine: their widths, and how a token drop ranks. Where an encoder lacks a role, its
@@ -68,7 +71,7 @@ class StreamFolds:
 
     def within(self, interval: int) -> dict[str, dict[str, int]]:
         """The cheapest fold found of each unit with which its encoders together keep the interval with some slack, else the fastest."""
-        return {name: self._fold(name, max(1, int(interval * STREAM_SLACK))) for name in self.roles}
+        return {name: self._fold(name, max(1, int(min(interval, SLOWEST) * STREAM_SLACK))) for name in self.roles}
 
     def _fold(self, name: str, interval: int) -> dict[str, int]:
         ops, tokens = self.roles[name], self.tokens.get(name)

@@ -153,11 +153,6 @@ def layernorm(lowering: Lowering, node: Node, values: list):
         raise Reason("the quantiser of a LayerNorm output is unsigned: use a signed one")
     x = lowering.stream(replace(normed.x, index=normed.index))
     eps, mult, shift = numerics.layernorm_constants(x.channels, normed.eps, x.scale, to.scale)
-    if eps >= 1 << numerics.LN_EPS_BITS:
-        raise Reason(
-            f"epsilon {normed.eps:g} is {eps:.3g} squares of the input's codes of {x.scale:.3g}, and the unit holds 2**{numerics.LN_EPS_BITS}: "
-            "the input is next to 0 everywhere, calibrate with other images or keep more weights"
-        )
     return _unit(
         lowering, node, "VitLayerNorm", x, [], to, normed, "norm", tokens=x.tokens, eps=eps, mult=mult, shift=shift
     )
