@@ -440,7 +440,7 @@ def test_model_file_is_counted_over_its_hardware_graph(capsys):
         (f"{SMALL} --token-keep 1/0", "'--token-keep': 1/0 is not a share"),
         (f"{SMALL} --drop-at 3,x", "'--drop-at': 3,x: expected numbers with commas, for example 3,7,10"),
         (f"{SMALL} --drop-at 3,,7", "'--drop-at': 3,,7: expected numbers"),
-        (f"{SMALL} --drop-at 0", "--drop-at 0: deit_small_patch16_224 has encoders 1 to 12"),
+        (f"{SMALL} --drop-at 0", "--drop-at 0: encoders count from 1"),
         (f"{SMALL} --heads-removed 1,1", "--heads-removed has 2 numbers"),
         (f"{SMALL} --heads-removed 1,1,6{',0' * 9}", "--heads-removed 6 (encoder 3): it has 6 heads"),
         (f"{SMALL} --heads-removed=-1{',0' * 11}", "--heads-removed -1 (encoder 1)"),
