@@ -135,7 +135,7 @@ def top_text(contents: Contents) -> str:
         f"    vp_load_port #(.WIDTH(8), .BEATS(1), .WORDS({len(contents.data)}), .DESIGN(64'd{contents.design})) port (",
         "        .clk(ap_clk), .rst_n(ap_rst_n), .in0_tdata(in0_V_tdata), .in0_tvalid(in0_V_tvalid), .in0_tready(in0_V_tready),",
         f"        .out0_tdata(data), .out0_tvalid(valid), .out0_tready(ready), .load_in(load_{count + 1}), .load_out(load_0),",
-        f"        .frame_left(left), {bind}",
+        f"        .frame_left(left), .wrong_frames(0), {bind}",
         "    );",
         "    vp_load_end #(.WIDTH(8), .BEATS(1)) last (",
         "        .clk(ap_clk), .rst_n(ap_rst_n), .in0_tdata(data), .in0_tvalid(valid), .in0_tready(ready),",

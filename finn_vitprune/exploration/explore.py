@@ -17,8 +17,8 @@ from finn_vitprune.exploration.page import to_page
 from finn_vitprune.exploration.points import BuildJob, PlanJob, build_point, plan_point
 from finn_vitprune.exploration.space import Point, Space, Variant
 from finn_vitprune.files import alone_in, output_path, sha256, write_text
-from finn_vitprune.importing.options import ImportOptions, even_drops
-from finn_vitprune.importing.workflow import recognised
+from finn_vitprune.importing.float_model import recognised_file
+from finn_vitprune.importing.options import even_drops
 from finn_vitprune.pruning.choices import check_drops
 from finn_vitprune.synth.parts import get_part
 
@@ -82,7 +82,7 @@ class _Explorer:
         _check_settings(e.settings, variants)
         check_sources(tuple(dict.fromkeys(v.source for v in variants)), quantised=any(v.imported for v in variants))
         imported = dict.fromkeys(v.source for v in variants if v.imported)
-        self.recognised = {source: recognised(ImportOptions(source, "", e.folder / "x.onnx"))[1] for source in imported}
+        self.recognised = {source: recognised_file(source) for source in imported}
         self.networks = {variant: self._network(variant) for variant in variants}
         self.points = {point.name: point for point in e.space.points()}
         self.shown_at = -SHOWN_S
