@@ -202,7 +202,8 @@ def start_cycles(op: VitOp) -> int:
     if not isinstance(op, VitTokenDrop):
         return 0
     ranking = op.folding().ranking
-    return 3 + (ranking.frame if ranking.digits else 0)
+    room = 8 if op.get_nodeattr("loaded") else 0  # made for more tokens it ranks some cycles later; the formula is that of its own network
+    return 3 + room + (ranking.frame if ranking.digits else 0)
 
 
 def formula_latency(op: VitOp) -> int:
