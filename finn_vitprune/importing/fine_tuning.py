@@ -86,7 +86,7 @@ class FineTuning(StudentTraining):
                         own += rate * float(parameter.grad.abs().sum())
         every = sum(rate * float((slopes * signs).sum()) for rate, _, slopes, signs in sums)
         others = (every - own) / max(1, len(batches) - 1)
-        factor = loss / own * min(MOST, max(LEAST, RATE * others / own)) if own else 1.0
+        factor = loss / own * min(MOST, max(LEAST, RATE * others / own)) if own and loss > 0 else 1.0
         for group in weights:
             group["rate"] *= factor
         return self.config.student.lr * factor
