@@ -296,10 +296,9 @@ def test_fewer_engines_than_dies_count_the_part_as_a_whole(specialised):
     assert regions_of(model, 2) == sorted(regions_of(model, 2)) and set(regions_of(model, 2)) == {0, 1}
 
 
-def test_encoders_of_each_engine_come_before_auto(specialised):
-    settings = BuildSettings(engines="auto", encoders_per_engine=(2, 2))
-    assert settings.dealt == (2, 2) and len(engines_of(in_engines(specialised, settings))) == 2
-    assert BuildSettings(engines="auto").dealt == "auto" and BuildSettings().dealt is None
+def test_encoders_of_each_engine_are_not_given_beside_auto():
+    with pytest.raises(UserError, match="engines auto and encoders per engine 2,2: give one of the two"):
+        BuildSettings(engines="auto", encoders_per_engine=(2, 2))
 
 
 def test_latency_needs_engines(specialised):
