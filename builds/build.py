@@ -18,7 +18,7 @@ from finn_vitprune.builds.finn_builder import DataflowBuildConfig, all_steps, ru
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.folding_file import check_folding_file, read_folding_file
 from finn_vitprune.builds.images import check_images
-from finn_vitprune.builds.networks import check_network, flat_hardware
+from finn_vitprune.builds.networks import check_network, flat_hardware, reserved
 from finn_vitprune.builds.record import build_in, file_option, is_foreign, step_name
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import in_engines
@@ -99,7 +99,10 @@ def build(options: BuildOptions) -> Path:
     if options.export is not None:
         _check_export(folder, options.export, cfg.stop_step, names)
     if cfg.folding_config_file is not None or (cfg.start_step is None and settings.dealt not in (None, "auto")):
-        hardware = in_engines(flat_hardware(ModelWrapper(source), cfg).hardware, settings)
+        hardware = flat_hardware(ModelWrapper(source), cfg).hardware
+        if settings.loads_networks:
+            hardware, _ = reserved(hardware, settings, cfg)
+        hardware = in_engines(hardware, settings)
         if cfg.folding_config_file is not None:
             check_folding_file(cfg.folding_config_file, hardware, part)
     with build_in(folder.path, _recorded(model, source, config, settings, names), names) as results:

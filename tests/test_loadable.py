@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests.sampling import sampled
 from tests.vit_models import random_vit
 
 from finn_vitprune.builds.build import BuildOptions, build
+from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.networks import contents_of
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.simulate import simulate
@@ -140,6 +142,19 @@ def test_all_contents_are_loaded(design):
 def test_the_contents_of_its_own_network_are_those_of_the_build(design, networks, tmp_path):
     contents_of(networks["built"][0], design)[0].write(tmp_path / "c.bin")
     assert (tmp_path / "c.bin").read_bytes() == (design / "runtime_weights" / "contents.bin").read_bytes()
+
+
+@pytest.mark.parametrize("dealt", sampled([None, (2, 1)], 1), ids=str)
+def test_the_folding_file_of_a_plan_is_taken_where_the_network_that_is_reserved_for_drops_tokens(dealt, dropping, tmp_path):
+    """The token drop that only the other network has is in the file."""
+    settings = BuildSettings(encoders_per_engine=dealt, reserve=(dropping["half"][0],), synth="none", lowering_images=1)
+    options = BuildOptions(
+        model=dropping["dense"][0], output_dir=tmp_path / "plan", fpga_part=PART, target_fps=20_000, estimate_only=True, settings=settings
+    )
+    planned = BuildFolder(build(options))
+    assert any("drop" in name.lower() for name in json.loads(planned.auto_folding.read_text()))
+    folded = BuildFolder(build(replace(options, target_fps=None, output_dir=tmp_path / "folded", folding=planned.auto_folding)))
+    assert Summary.load(folded.path).resources == Summary.load(planned.path).resources
 
 
 @pytest.mark.parametrize("name, simulation", sampled([("not reserved", "whole"), ("reserved", "whole"), ("reserved", "units")], 1, several=True))

@@ -10,6 +10,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import node_job
+from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.synth import library
 from finn_vitprune.synth.yosys import NETLIST, WIRING, NodeJob, cache_key, map_node
 from tests.sampling import spread
