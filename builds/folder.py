@@ -14,6 +14,7 @@ from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.verify import Verification
 from finn_vitprune.builds.verify_units import SimulationSeconds
 from finn_vitprune.errors import UserError
+from finn_vitprune.evaluation.result import Evaluation
 from finn_vitprune.files import write_json
 from finn_vitprune.report.summary import FILE as SUMMARY
 from finn_vitprune.synth.planned import Planned
@@ -97,6 +98,7 @@ class BuildFolder:
         self.verification = ResultFile(reports / "rtl_verification.json", Verification)
         self.simulation_seconds = ResultFile(reports / "simulation_seconds.json", SimulationSeconds)
         self.synthesis = ResultFile(reports / "yosys_resources.json", Synthesis)
+        self.evaluation = ResultFile(reports / "evaluation.json", Evaluation)
 
     def forget(self, *results: Path) -> None:
         """Delete what steps of an earlier build measured, so that no report speaks of another model.

@@ -14,12 +14,11 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune import numerics
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.execute import golden
+from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.execute.qonnx_runner import QonnxRunner, before_rounding
 from finn_vitprune.transforms.lowering import Lowered, Match
 
 Tensors = dict[str, np.ndarray]
-BATCH = 8
-"""Images that run end to end at a time."""
 
 
 @dataclass(frozen=True)
@@ -153,9 +152,7 @@ def check_lowering(
     qonnx = _rounded(QonnxRunner(source).run(pixels)[output].reshape(len(pixels), -1) / lowered.logit_scale)
     whole = np.arange(len(pixels)) if whole is None else np.asarray(whole)
     logits = np.zeros(qonnx.shape, np.int64)
-    for some in np.split(whole, range(BATCH, len(whole), BATCH)):
-        made = golden.run(lowered.model, {graph.input[0].name: pixels[some]})[graph.output[0].name]
-        logits[some] = made.reshape(len(some), -1)
+    logits[whole] = IntegerProgram(lowered.model).logits(pixels[whole])
     hardware_class, qonnx_class = logits.argmax(-1), qonnx.argmax(-1)
     changed = whole[hardware_class[whole] != qonnx_class[whole]].tolist()
     chosen = sorted({*(int(i) for i in images if i < len(pixels)), *changed})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.errors import UserError
-from finn_vitprune.graph.reading import read_qonnx
+from finn_vitprune.files import sha256, whole_file
+from finn_vitprune.graph.reading import read_proto, read_qonnx
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.hardware_only import HardwareOnly
@@ -31,23 +33,30 @@ from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 LAST = "step_stitch.onnx"
+_SHA256, _LOGIT_SCALE, _SOURCE = "contents_sha256", "logit_scale", "source"
+"""Metadata of the network beside a file of contents: of which contents, the scale of its logits, metadata of the model file as JSON."""
 
 
 @dataclass(frozen=True)
 class FlatNetwork:
-    """RTL ops of a QONNX model, before folding and engines, with FINN's names, and the scale of its integer logits."""
+    """RTL ops of a QONNX model, before folding and engines, with FINN's names.
+
+    lowered: the graph as ``step_lower`` leaves it. logit_scale: what a logit of 1 is worth. metadata: of the model file.
+    """
 
     hardware: ModelWrapper
-    logit_scale: float
+    lowered: ModelWrapper
+    logit_scale: float | list[float]
+    metadata: Mapping[str, str]
 
 
 def flat_hardware(model: ModelWrapper, cfg: DataflowBuildConfig) -> FlatNetwork:
     """The network of a QONNX model; nothing of it is written."""
-    lowered = lower(step_tidy_up(model, cfg))
-    hardware = lowered.model
-    for step in (TidyLowered(), SpecializeLayers(cfg._resolve_fpga_part()), HardwareOnly(), GiveUniqueNodeNames()):
+    found = lower(step_tidy_up(model, cfg))
+    lowered = hardware = found.model.transform(TidyLowered())
+    for step in (SpecializeLayers(cfg._resolve_fpga_part()), HardwareOnly(), GiveUniqueNodeNames()):
         hardware = hardware.transform(step)
-    return FlatNetwork(hardware, lowered.logit_scale)
+    return FlatNetwork(hardware, lowered, found.logit_scale, {p.key: p.value for p in model.graph.metadata_props})
 
 
 def read_network(path: Path, cfg: DataflowBuildConfig) -> FlatNetwork:
@@ -114,8 +123,47 @@ def reserve(design: ModelWrapper, networks: Sequence[Reserved]) -> None:
     make_loadable(design, alike)
 
 
-def contents_of(path: Path, build_dir: Path) -> tuple[Contents, float]:
-    """What the design in ``build_dir`` is loaded with to be the network in ``path``, and the scale of its logits then.
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """What a design is loaded with to be a network, and that network."""
+
+    contents: Contents
+    network: FlatNetwork
+
+    def write(self, path: Path) -> None:
+        """Write the file for the load port, and the network beside it, which ``evaluate --contents`` reads."""
+        self.contents.write(path)
+        model = ModelWrapper(self.network.lowered.model, make_deepcopy=True)
+        properties = {_SHA256: sha256(path), _LOGIT_SCALE: json.dumps(self.network.logit_scale), _SOURCE: json.dumps(dict(self.network.metadata))}
+        for name, value in properties.items():
+            model.set_metadata_prop(name, value)
+        with whole_file(network_file(path)) as partial:
+            model.save(str(partial))
+
+
+def network_file(contents: Path) -> Path:
+    """Where the network of a file of contents lies."""
+    return contents.with_name(f"{contents.name}.onnx")
+
+
+def loaded_network(contents: Path, build_dir: Path) -> tuple[Path, float | list[float], dict[str, str]]:
+    """The lowered graph of what :meth:`LoadedNetwork.write` wrote, as a file, the scale of its logits, and the metadata of its model file.
+
+    Raises:
+        UserError: the file of contents is not for this build, or the network beside it is missing or another one.
+    """
+    Contents.other(contents, StitchedDesign.load(BuildFolder(build_dir.resolve()).stitched).folder)
+    path, again = network_file(contents), f"write both anew: finn-vitprune contents MODEL.onnx --for {build_dir} -o {contents}"
+    if not path.is_file():
+        raise UserError(f"{path} is missing, which `contents` writes beside {contents.name}: {again}")
+    found = {p.key: p.value for p in read_proto(path).graph.metadata_props}
+    if found.get(_SHA256) != sha256(contents):
+        raise UserError(f"{path} is the network of other contents than {contents.name} has: {again}")
+    return path, json.loads(found[_LOGIT_SCALE]), json.loads(found[_SOURCE])
+
+
+def contents_of(path: Path, build_dir: Path) -> LoadedNetwork:
+    """What the design in ``build_dir`` is loaded with to be the network in ``path``.
 
     Raises:
         UserError: the design in the folder cannot be loaded, or it is not made for this network.
@@ -131,5 +179,4 @@ def contents_of(path: Path, build_dir: Path) -> tuple[Contents, float]:
     cfg = DataflowBuildConfig(output_dir=str(folder.path), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part=part)
     network = read_network(path, cfg)
     (port,) = stitched.loads
-    contents = contents_for(design, like(design, network.hardware, FOLDING_ATTRIBUTES), port.design, port.port)
-    return contents, network.logit_scale
+    return LoadedNetwork(contents_for(design, like(design, network.hardware, FOLDING_ATTRIBUTES), port.design, port.port), network)

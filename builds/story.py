@@ -6,6 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from finn_vitprune.builds.evaluate import evaluation_of
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.record import facts_of, record_of
 from finn_vitprune.builds.tokens import TokenSample, sample_of_build
@@ -26,11 +27,11 @@ def story_of(folder: Path) -> BuildStory:
         UserError: the record, or the file of the images, is damaged.
     """
     if (record := record_of(folder)) is None:
-        return BuildStory()
+        return BuildStory(evaluation=evaluation_of(folder))
     tokens, text = _tokens(sample_of_build(folder))
     log = BuildFolder(folder).log
     end = "\n".join(log.read_text(errors="replace").strip().splitlines()[-LOG_LINES:]) if record.stopped and log.is_file() else ""
-    return BuildStory(facts_of(folder), record.progress, end, _graphs(folder, list(record.progress)), tokens, text)
+    return BuildStory(facts_of(folder), record.progress, end, _graphs(folder, list(record.progress)), tokens, text, evaluation_of(folder))
 
 
 def _graphs(folder: Path, steps: list[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -30,6 +29,7 @@ from finn_vitprune.report.summary import (
     FifoRow,
     LostRow,
     MemoryRow,
+    ModelCard,
     ModelSummary,
     NodeResources,
     NodeRow,
@@ -109,13 +109,11 @@ def model_summary(model: ModelWrapper, lowering: LoweringCheck | None) -> ModelS
             blocks = op.get_nodeattr("block")
     params = counts["weights"] + counts["biases"]
     pruned = lowering.macs_pruned if lowering else counts["macs"]
-    return ModelSummary(
-        name=source.get("name", model.graph.name), macs_dense=int(source.get("macs_dense", pruned)),
-        macs_pruned=pruned, macs=counts["macs"], params_dense=int(source.get("params_dense", params)), params=params,
-        index_bits=counts["index_bits"], tokens=tokens, heads=heads, block_size=int(source.get("block_size", blocks)),
-        block_keep=float(source.get("block_keep", 1.0)), token_keep=json.loads(source.get("token_keep", "{}")),
-        logit_scale=lowering and lowering.logit_scale,
-    )
+    said = ModelCard.of(model.graph.name, source).model_dump(exclude_none=True)
+    return ModelSummary(**{"macs_dense": pruned, "block_size": blocks, "block_keep": 1.0} | said | {
+        "macs_pruned": pruned, "macs": counts["macs"], "params_dense": int(source.get("params_dense", params)), "params": params,
+        "index_bits": counts["index_bits"], "tokens": tokens, "heads": heads, "logit_scale": lowering and lowering.logit_scale,
+    })  # fmt: skip
 
 
 def _verify(build: BuildContext, lowering: LoweringCheck | None, measured: Verification | None) -> VerifySummary | None:

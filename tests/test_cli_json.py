@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import typer
 
-from finn_vitprune.builds.evaluate import Evaluation, ModelCard
+from finn_vitprune.evaluation.result import Evaluation
+from finn_vitprune.report.summary import ModelCard
 from finn_vitprune import progress
 from finn_vitprune.bench.run import Measured
 from finn_vitprune.cli import run
@@ -67,12 +68,13 @@ class Made:
         self.noise()
         scores = {"images": 2, "accuracy": 0.5, "accuracy_top5": 1.0, "agreement": 1.0, "cosine": 0.9, "cosine_worst": 0.8}
         return Evaluation(
-            **scores, model=ModelCard(name="m", image_shape=(8, 8, 1), classes=10), data="digits", note="", chosen="all 2 images", images_per_second=1.0
+            **scores, model=ModelCard(name="m"), data="digits", note="", chosen="all 2 images", images_per_second=1.0
         )
 
     def contents_of(self, model, build_dir):
         self.noise()
-        return SimpleNamespace(data=np.zeros(7, np.uint32), design=0x1234, write=lambda path: None), 0.5
+        contents = SimpleNamespace(data=np.zeros(7, np.uint32), design=0x1234)
+        return SimpleNamespace(contents=contents, network=SimpleNamespace(logit_scale=0.5), write=lambda path: None)
 
     def train(self, config, out_dir, **options):
         self.noise()

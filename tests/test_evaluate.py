@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.resources import files
 
 import numpy as np
 import pytest
 from PIL import Image
 from qonnx.core.modelwrapper import ModelWrapper
+from tests.vit_models import random_vit
 
-from finn_vitprune.builds.evaluate import EvaluationOptions, evaluate
+from finn_vitprune.builds.build import BuildOptions, build
+from finn_vitprune.builds.evaluate import EvaluationOptions, evaluate, evaluation_of
+from finn_vitprune.builds.networks import contents_of, network_file
+from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.cli import run as cli
 from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation import run
+from finn_vitprune.evaluation.result import card_table
 from finn_vitprune.evaluation.scores import ranks, score
 from finn_vitprune.evaluation.sources import NetworkShape, read_source
 from finn_vitprune.execute import golden
+from finn_vitprune.report.summary import Summary
 from finn_vitprune.training.data import load_dataset
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
@@ -195,5 +203,94 @@ def test_options_that_do_not_fit(options, text):
 
 
 def test_a_folder_without_a_build(tmp_path):
-    with pytest.raises(UserError, match="holds no lowered network"):
+    with pytest.raises(UserError, match="is not a build folder with intermediate_models/step_lower.onnx"):
         evaluate(EvaluationOptions(tmp_path, "digits"))
+
+
+def test_a_page_shows_the_worst_images(tmp_path, capfd):
+    page = tmp_path / "page.html"
+    assert cli(["evaluate", str(DIGITS), "--data", "digits", "--html", str(page), "--jobs", "1"]) == 0
+    out, found = capfd.readouterr().out, of_digits()
+    assert len(out.splitlines()) <= 12 and f"{found.accuracy:.2%}" in out
+    text = page.read_text()
+    assert f"{found.accuracy:.2%}" in text and text.count("data:image/png;base64,") == len(found.worst) > 0
+    assert all(f"answer {w.answer}, label {w.label}" in text for w in found.worst)
+
+
+@pytest.fixture(scope="module")
+def loadable(tmp_path_factory):
+    """A small design that can be loaded, the two networks that it is made for, and the contents of the second one."""
+    folder = tmp_path_factory.mktemp("loadable")
+    models = []
+    for seed in (1, 2):
+        model, images = random_vit(dim=16, heads=2, depth=1, seed=seed, keep="0.5")
+        models.append(folder / f"net{seed}.onnx")
+        model.save(str(models[-1]))
+        np.savez(models[-1].with_suffix(".npz"), images=images)
+    settings = BuildSettings(reserve=(models[1],), synth="none", lowering_images=1)
+    out = build(BuildOptions(
+        model=models[0], output_dir=folder / "b", fpga_part="xczu7ev-ffvc1156-2-e", target_fps=20_000, settings=settings, stop_step="step_stitch"
+    ))  # fmt: skip
+    contents_of(models[1], out).write(folder / "second.bin")
+    return out, models, folder / "second.bin"
+
+
+@pytest.mark.slow
+def test_a_build_is_evaluated_as_what_it_is_loaded_with(loadable):
+    out, models, contents = loadable
+    data = f"npz:{models[1].with_suffix('.npz')}"
+    of_files = [evaluate(EvaluationOptions(model, data, jobs=1)) for model in models]
+    own, loaded = (evaluate(EvaluationOptions(out, data, given, jobs=1)) for given in (None, contents))
+    with np.load(models[1].with_suffix(".npz")) as file:
+        images = file["images"]
+    for found, of_file, model in zip((own, loaded), of_files, models):
+        same = {"images_per_second": 0, "digest": "", "model": None}
+        assert found.model_copy(update=same) == of_file.model_copy(update=same)
+    assert loaded.digest != own.digest and loaded.images == len(images) and loaded.model.weight_bits == of_files[1].model.weight_bits
+    kept = evaluation_of(out)
+    assert kept == own
+
+
+@pytest.mark.slow
+def test_contents_that_are_not_of_the_build_or_without_their_network_are_refused(loadable, tmp_path):
+    out, models, contents = loadable
+    data = f"npz:{models[1].with_suffix('.npz')}"
+    with pytest.raises(UserError, match="--contents is for a build"):
+        evaluate(EvaluationOptions(models[0], data, contents))
+    alone = tmp_path / "alone.bin"
+    shutil.copy(contents, alone)
+    with pytest.raises(UserError, match="alone.bin.onnx is missing, which `contents` writes beside alone.bin: write both anew"):
+        evaluate(EvaluationOptions(out, data, alone))
+    contents_of(models[0], out).write(tmp_path / "first.bin")
+    shutil.copy(network_file(tmp_path / "first.bin"), network_file(alone))
+    with pytest.raises(UserError, match="is the network of other contents than alone.bin has"):
+        evaluate(EvaluationOptions(out, data, alone))
+    (tmp_path / "text.bin").write_text("no contents at all, only words of text")
+    with pytest.raises(UserError, match="text.bin"):
+        evaluate(EvaluationOptions(out, data, tmp_path / "text.bin"))
+
+
+@pytest.mark.slow
+def test_a_report_shows_what_was_found(loadable, tmp_path, capfd):
+    out, models, _ = loadable
+    folder = tmp_path / "b"
+    shutil.copytree(out, folder)
+    summary = Summary(model={"name": "net", "macs_dense": 2, "macs": 1, "params_dense": 2, "params": 1, "index_bits": 0, "tokens": [], "heads": [],
+                             "block_size": 8, "block_keep": 0.5, "weight_bits": 8, "activation_bits": 4})  # fmt: skip
+    kept = tmp_path / "summary.json"
+    kept.write_text(summary.model_dump_json(by_alias=True))
+    assert cli(["report", str(kept)]) == 0
+    assert "8 of weights, 4 of activations" in (text := capfd.readouterr().out) and "accuracy in integers" not in text
+    np.savez(tmp_path / "labelled.npz", images=np.zeros((2, *of_shape(models[0])), np.uint8), labels=[0, 1])
+    evaluate(EvaluationOptions(folder, f"npz:{tmp_path / 'labelled.npz'}", jobs=1))
+    found = evaluation_of(folder)
+    table = card_table(summary.model, found)
+    assert ("accuracy in integers", f"{found.accuracy:.2%}") in table.rows and ("bits", "8 of weights, 4 of activations") in table.rows
+    (folder / "intermediate_models" / "step_lower.onnx").write_bytes(b"another")
+    assert evaluation_of(folder) is None
+
+
+def of_shape(model):
+    """H, W, C of the images that a QONNX model takes."""
+    lowered = lower(ModelWrapper(str(model))).model
+    return lowered.get_tensor_shape(lowered.graph.input[0].name)[1:]

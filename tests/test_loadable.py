@@ -140,7 +140,7 @@ def test_all_contents_are_loaded(design):
 
 
 def test_the_contents_of_its_own_network_are_those_of_the_build(design, networks, tmp_path):
-    contents_of(networks["built"][0], design)[0].write(tmp_path / "c.bin")
+    contents_of(networks["built"][0], design).contents.write(tmp_path / "c.bin")
     assert (tmp_path / "c.bin").read_bytes() == (design / "runtime_weights" / "contents.bin").read_bytes()
 
 
@@ -160,7 +160,7 @@ def test_the_folding_file_of_a_plan_is_taken_where_the_network_that_is_reserved_
 @pytest.mark.parametrize("name, simulation", sampled([("not reserved", "whole"), ("reserved", "whole"), ("reserved", "units")], 1, several=True))
 def test_another_network_gives_its_own_logits_bit_for_bit(design, networks, name, simulation, tmp_path):
     model, images = networks[name]
-    contents_of(model, design)[0].write(tmp_path / "c.bin")
+    contents_of(model, design).contents.write(tmp_path / "c.bin")
     found = simulate(design, images, tmp_path / "c.bin", simulation)
     expected = logits(model, images)
     assert np.array_equal(found, expected)
@@ -180,7 +180,7 @@ def test_a_design_is_loaded_again_while_images_flow(folder, of, names, request, 
     files = []
     for name in names:
         files.append(tmp_path / f"{name}.bin")
-        contents_of(models[name][0], build_dir)[0].write(files[-1])
+        contents_of(models[name][0], build_dir).contents.write(files[-1])
     wanted = [logits(models[name][0], images) for name in names]
     assert (wanted[0] != wanted[1]).any(axis=1).all(), "an image has the same logits in both"
     for stimulus in RELOADED:
@@ -196,7 +196,7 @@ def test_a_design_of_a_folding_file_has_the_room_too(roomy, dropping, tmp_path):
         model=dropping["half"][0], output_dir=tmp_path / "b", fpga_part=PART, folding=roomy / "auto_folding_config.json",
         stop_step="step_stitch", settings=settings,
     ))
-    words = [len(contents_of(dropping["dense"][0], folder)[0].data) for folder in (roomy, again)]
+    words = [len(contents_of(dropping["dense"][0], folder).contents.data) for folder in (roomy, again)]
     assert words[1] == pytest.approx(words[0], rel=0.1)
 
 
@@ -204,7 +204,7 @@ def test_a_design_of_a_folding_file_has_the_room_too(roomy, dropping, tmp_path):
 @pytest.mark.parametrize("name", ["dense", "most", "some"])
 def test_room_for_the_dense_network_is_room_for_all_that_drop_less(roomy, dropping, name, tmp_path):
     model, images = dropping[name]
-    contents_of(model, roomy)[0].write(tmp_path / "c.bin")
+    contents_of(model, roomy).contents.write(tmp_path / "c.bin")
     assert np.array_equal(simulate(roomy, images, tmp_path / "c.bin", "whole"), logits(model, images))
 
 
@@ -212,7 +212,7 @@ def test_room_for_the_dense_network_is_room_for_all_that_drop_less(roomy, droppi
 def test_networks_of_other_seeds_give_their_own_logits(shared_and_alone, dropping, name, tmp_path):
     """Also on an engine of one encoder; fewer tokens than those for which the attention and the FIFOs are planned."""
     model, images = dropping[name]
-    contents_of(model, shared_and_alone)[0].write(tmp_path / "c.bin")
+    contents_of(model, shared_and_alone).contents.write(tmp_path / "c.bin")
     assert np.array_equal(simulate(shared_and_alone, images[:6], tmp_path / "c.bin", "whole"), logits(model, images[:6]))
 
 
@@ -234,7 +234,7 @@ def test_a_network_of_another_structure_is_refused(design, networks, name):
 
 
 def test_contents_for_another_design_are_refused(design, networks, tmp_path):
-    good, _ = contents_of(networks["built"][0], design)
+    good = contents_of(networks["built"][0], design).contents
     other = Contents(good.design ^ 1, good.regions, good.data, good.port)
     other.write(tmp_path / "c.bin")
     with pytest.raises(UserError, match="is for design"):

@@ -101,7 +101,7 @@ def main(
 def loaded(network: DeitNetwork, folder: ModelFolder, build: Path, number: str) -> LoadedRow:
     """Load the design in ``build`` with a network and simulate it."""
     start = time.monotonic()
-    contents, _ = contents_of(folder.qonnx(network), build)
+    contents = contents_of(folder.qonnx(network), build).contents
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, 224, 224, 3), dtype=np.uint8)
     with TemporaryDirectory() as tmp:
         contents.write(file := Path(tmp) / "contents.bin")

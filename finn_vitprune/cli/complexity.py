@@ -187,4 +187,4 @@ def _model_part(counted: CountedModel, c: Complexity) -> dict:
     )
     names = ("pruning_ratio", "class_token_ratio", "macs_ratio", "params_ratio")
     ratios = {name: getattr(c, name) for name in names}
-    return part.model_dump(by_alias=True, exclude={"logit_scale"}) | ratios
+    return part.model_dump(by_alias=True, exclude_none=True) | ratios

@@ -31,8 +31,9 @@ def command(
 
     with progress_lines():
         progress.status(f"comparing every unit of {model} with the design's")
-        contents, scale = contents_of(model, build_dir)
-    contents.write(output)
+        found = contents_of(model, build_dir)
+    found.write(output)
+    contents, scale = found.contents, found.network.logit_scale
     document = {"model": str(model), "build": str(build_dir), "output": str(output)}
     document |= {"design": contents.design, "words": len(contents.data), "logit_scale": scale}
     if not answer(document):

@@ -19,9 +19,11 @@ def command(
     json_output: Json = False,
 ) -> None:
     """Print the summary of a build; of two builds, both with the ratio second / first."""
+    from finn_vitprune.builds.evaluate import evaluation_of
     from finn_vitprune.builds.record import facts_of
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.errors import UserError
+    from finn_vitprune.evaluation.result import card_table
     from finn_vitprune.files import write_text
     from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.compare import comparison, differences, facts_compared
@@ -36,12 +38,13 @@ def command(
         summaries = []
         tables = [TextTable("A build that did not come to its summary", ("", ""), tuple(facts[0].items()))]
     elif len(summaries := [Summary.load(d) for d in build_dirs]) == 1:
-        tables = build_tables(summaries[0], nodes=nodes)
+        tables = [card_table(summaries[0].model, evaluation_of(build_dirs[0])), *build_tables(summaries[0], nodes=nodes)]
     else:
         names = _names(build_dirs[0], build_dirs[1])
         tables = [*comparison(names, *summaries), *facts_compared(names, *facts), *(differences(names, *summaries) if nodes else ())]
     builds = [s.model_dump(mode="json", by_alias=True) for s in summaries]
-    if not answer({"folders": list(map(str, build_dirs)), "summaries": builds, "facts": facts}):
+    evaluations = [found and found.model_dump(mode="json", exclude_none=True) for found in map(evaluation_of, build_dirs)]
+    if not answer({"folders": list(map(str, build_dirs)), "summaries": builds, "facts": facts, "evaluations": evaluations}):
         for folder, known in zip(build_dirs, facts):
             if text := stopped_text(known):
                 typer.echo(f"{folder}: {text}\n")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from finn_vitprune.evaluation.result import Evaluation, card_table
 from finn_vitprune.report.build_pictures import drawings
 from finn_vitprune.report.builds import CYCLES, FIFOS, MEMORIES, MODEL, NODE_BY_NODE, NOT_RUN, RESOURCES, grouped_tables
 from finn_vitprune.report.compare import ARROW, comparison, differences, facts_compared
@@ -34,6 +35,7 @@ class BuildStory:
         facts: what was built, in words by their name. steps: how far each step is.
         log_end: last lines of the log of a build that stopped. graphs: models to open, with what they are.
         tokens: the picture of the patches that are left. token_text: which images these are, or why there is no picture.
+        evaluation: what `evaluate` found last.
     """
 
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class BuildStory:
     graphs: Mapping[str, str] = field(default_factory=dict)
     tokens: Markup | None = None
     token_text: str = NO_FOLDER
+    evaluation: Evaluation | None = None
 
     @property
     def stopped(self) -> str:
@@ -60,7 +63,7 @@ def build_page(title: str, summary: Summary | None, story: BuildStory) -> str:
     sections = [] if summary is None else list(_sections(summary, story))
     if story.stopped:
         sections = [_stopped(story), *sections]
-    figures = [] if summary is None else list(_key_figures(summary))
+    figures = [] if summary is None else list(_key_figures(summary, story.evaluation))
     if summary is None and story.tokens:
         sections.append(_tokens(story, ()))
     sections.append(_graph(story))
@@ -93,6 +96,7 @@ def pair_page(title: str, names: tuple[str, str], summaries: tuple[Summary, Summ
 
 
 def _sections(s: Summary, story: BuildStory) -> Iterator[PageSection]:
+    yield PageSection("Network", tables=(card_table(s.model, story.evaluation),))
     pictures = drawings(s)
     groups = grouped_tables(s)
     if FIFOS not in groups and s.nodes:
@@ -135,7 +139,9 @@ def _graph(story: BuildStory) -> PageSection:
 # --- figures of the first lines ------------------------------------------------------------------
 
 
-def _key_figures(s: Summary) -> Iterator[KeyFigure]:
+def _key_figures(s: Summary, evaluation: Evaluation | None) -> Iterator[KeyFigure]:
+    if evaluation is not None and evaluation.accuracy is not None:
+        yield KeyFigure(f"accuracy of the integers on {evaluation.images:,} images", percent(evaluation.accuracy), COUNTED)
     if s.rtlsim is not None:
         yield KeyFigure(f"images/s at {1e3 / s.rtlsim.clk_ns:,.0f} MHz", f"{s.rtlsim.fps:,.0f}", MEASURED)
         yield KeyFigure("latency", f"{s.rtlsim.latency_ms:,.4f} ms", MEASURED)
@@ -146,7 +152,7 @@ def _key_figures(s: Summary) -> Iterator[KeyFigure]:
     if s.verify is not None:
         yield KeyFigure("wrong values", f"{s.verify.rtl_mismatches:,} on {s.verify.images:,} images", MEASURED)
         if s.verify.accuracy is not None:
-            yield KeyFigure("accuracy", percent(s.verify.accuracy), MEASURED)
+            yield KeyFigure(f"accuracy of the RTL on {s.verify.images:,} images", percent(s.verify.accuracy), MEASURED)
     if s.part is not None and s.part.fits is not None:
         yield KeyFigure(f"fits {s.part.name}", "yes" if s.part.fits else "no", mark_of(s.resources.tool))
         shares = {k: getattr(s.resources, k) / getattr(s.part, k) for k in KINDS if getattr(s.part, k) and getattr(s.resources, k)}

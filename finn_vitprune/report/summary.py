@@ -6,6 +6,8 @@ is one image. A section is missing (``null``) when its step did not run; nothing
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -40,17 +42,57 @@ class TokenCounts(_SummarySection):
     mlp: Count
 
 
-class ModelSummary(_SummarySection):
-    """The network. ``macs`` and ``params`` are what the hardware performs and stores, ``*_dense`` the unpruned.
+class ModelCard(_SummarySection):
+    """What a network is; None where its file does not say.
 
-    ``macs_pruned`` are the products after pruning with every token in the last encoder, which the hardware runs for the
-    class token alone where only that is read; None in older files.
-
-    ``token_keep`` is the rate of each encoder that drops tokens; encoders count from 1. ``logit_scale`` turns
-    the integer logits into real ones.
+    image_shape: H, W, C. weight_bits, activation_bits. block_keep, neuron_keep: shares that are kept, of blocks of block_size a side.
+    token_keep: the rate of each encoder that drops tokens, from 1. macs_dense, macs: products of an image, unpruned and as performed.
     """
 
     name: str
+    image_shape: tuple[int, int, int] | None = None
+    classes: Count | None = None
+    weight_bits: Count | None = None
+    activation_bits: Count | None = None
+    block_size: Count | None = None
+    block_keep: Share | None = None
+    neuron_keep: Share | None = None
+    token_keep: dict[int, Share] = {}
+    macs_dense: Count | None = None
+    macs: Count | None = None
+
+    @classmethod
+    def of(cls, name: str, metadata: Mapping[str, str]) -> Self:
+        """The card of a model file with these metadata; ``name`` where they have none.
+
+        Raises:
+            UserError: a property that the card shows is not as an export writes it.
+        """
+        keys = {field: field for field in ModelCard.model_fields if field != "name"} | {"activation_bits": "act_bits"}
+        try:
+            return cls(name=metadata.get("name", name), **{field: json.loads(metadata[key]) for field, key in keys.items() if key in metadata})
+        except ValueError as error:
+            raise UserError(f"the metadata of model {name} are not as an export writes them: {str(error).splitlines()[0]}") from None
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """What the file says, by its name, in words."""
+        bits = f"{self.weight_bits} of weights, {self.activation_bits} of activations" if self.weight_bits else ""
+        neurons = "" if self.neuron_keep is None else f", {self.neuron_keep:.0%} of neurons"
+        kept = "" if self.block_keep is None else f"{self.block_keep:.0%} of {self.block_size} x {self.block_size} blocks{neurons}"
+        drops = ", ".join(f"{rate:.0%} in encoder {i}" for i, rate in sorted(self.token_keep.items()))
+        macs = "" if not self.macs else f"{self.macs:,} products an image, of {self.macs_dense:,} unpruned"
+        found = {"network": self.name, "bits": bits, "kept": kept, "tokens kept": drops, "operations": macs if self.macs_dense else ""}
+        return [(name, text) for name, text in found.items() if text]
+
+
+class ModelSummary(ModelCard):
+    """The network. ``macs`` and ``params`` are what the hardware performs and stores, ``*_dense`` the unpruned.
+
+    ``macs_pruned`` are the products after pruning with every token in the last encoder, which the hardware runs for the
+    class token alone where only that is read; None in older files. ``logit_scale`` turns the integer logits into real ones.
+    """
+
     macs_dense: Count
     macs_pruned: Count | None = None
     macs: Count
@@ -61,7 +103,6 @@ class ModelSummary(_SummarySection):
     heads: list[Count]
     block_size: Count
     block_keep: Share
-    token_keep: dict[int, Share]
     logit_scale: float | list[float] | None = None
 
 

@@ -215,7 +215,7 @@ def _loaded_in_turn(folder: BuildFolder, networks: list[_Exported]) -> dict[str,
     wrong = 0
     for place, loaded in enumerate(networks):
         contents = folder.path / f"load{place}.bin"
-        contents_of(loaded.path, folder.path)[0].write(contents)
+        contents_of(loaded.path, folder.path).contents.write(contents)
         expected = _logits(lower(ModelWrapper(str(loaded.path))).model, loaded.images)
         wrong += int(np.count_nonzero(simulate(folder.path, loaded.images, contents) != expected))
     return {"loads": len(networks)} | ({"outcome": f"{DISAGREE}: {wrong} logits of loaded networks", "rtl_mismatches": wrong} if wrong else {})
