@@ -93,14 +93,7 @@ def test_a_mutant_is_caught(name):
     assert first.outcome == "caught", first
 
 
-AWAITED = ("matrix", "token drop", "attention")
-"""Units whose RTL or sample has changed since their mutants were judged: ``make mutants UNIT=...`` is due. One that has been judged fails
-here as long as it is in this list."""
-
-
-@pytest.mark.parametrize("name", [
-    pytest.param(n, marks=[pytest.mark.xfail(strict=True, reason="judged on earlier code")] * (n in AWAITED)) for n in UNITS
-])  # fmt: skip
+@pytest.mark.parametrize("name", UNITS)
 def test_stored_sample_holds(name):
     """All of a unit's sample were judged on the code that is here, and none of them got through."""
     record = json.loads(result_file(RESULTS, name).read_text())
@@ -117,8 +110,7 @@ def test_every_module_has_a_judged_mutant():
     records = [json.loads(result_file(RESULTS, name).read_text()) for name in UNITS]
     judged = {m["id"].split("/")[1] for record in records for m in record["mutants"] if m["outcome"] != "invalid"}
     files = {path.name for path in rtl_sources.RTL_DIR.rglob("*.sv")} - MODELS
-    awaited = {file for name in AWAITED for file in UNITS[name].also}
-    assert judged <= files and files - judged <= awaited | IN_WRAPPERS
+    assert judged <= files and files - judged <= IN_WRAPPERS
 
 
 def test_a_fault_by_hand_is_at_one_place():
