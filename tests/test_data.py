@@ -667,3 +667,17 @@ def test_images_of_16_bits_are_refused_not_clipped(tmp_path):
     assert error_of(data.test_sample) == (
         f"image {tmp_path}/val/a/i0.png has more than 8 bits a channel (mode I;16): convert it to 8"
     )
+
+
+def test_a_folder_of_classes_alone_is_split_by_seed(tmp_path):
+    for c, count in enumerate((10, 4, 1)):
+        folder = tmp_path / "set" / f"c{c}"
+        folder.mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(np.full((6, 6), 10 * c + i, np.uint8)).save(folder / f"{i}.png")
+    data = FolderDataset(tmp_path / "set", (6, 6))
+    assert "one image of 5 of every class is held out, drawn with seed 0" in data.name
+    assert np.bincount(data.test_labels, minlength=3).tolist() == [2, 1, 0] and np.bincount(data.train_labels).tolist() == [8, 3, 1]
+    assert len({*data.train_files.tolist(), *data.test_files.tolist()}) == 15
+    again = FolderDataset(tmp_path / "set", (6, 6))
+    assert again.test_files.tolist() == data.test_files.tolist()

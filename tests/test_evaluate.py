@@ -294,3 +294,9 @@ def of_shape(model):
     """H, W, C of the images that a QONNX model takes."""
     lowered = lower(ModelWrapper(str(model))).model
     return lowered.get_tensor_shape(lowered.graph.input[0].name)[1:]
+
+
+def test_a_folder_with_training_images_alone_is_refused(tmp_path):
+    write_folder(tmp_path / "set" / "train")
+    with pytest.raises(UserError, match="has train but no val, validation or test: give the folder whose images are to be answered"):
+        read_source(f"imagefolder:{tmp_path / 'set'}", GREY)

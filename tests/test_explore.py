@@ -10,25 +10,31 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ingest_models import export, small_timm
+from qonnx.core.modelwrapper import ModelWrapper
 from said import Said
 from vit_models import random_vit
 
 from finn_vitprune import jobs, progress
 from finn_vitprune.cli import run
 from finn_vitprune.errors import UserError
+from finn_vitprune.execute import golden
 from finn_vitprune.exploration import explore as exploring
 from finn_vitprune.exploration.explore import Exploration, explore
 from finn_vitprune.exploration.ledger import Explored, ExploreRow, ExploreSettings, pareto, to_csv
-from finn_vitprune.exploration.networks import Quality
+from finn_vitprune.exploration.networks import Quality, _sampled
 from finn_vitprune.exploration.page import LogAxis, to_page
 from finn_vitprune.exploration.points import BuiltPoint, PlannedPoint, Target
 from finn_vitprune.exploration.space import Space, Variant, variants_of
 from finn_vitprune.files import alone_in
 from finn_vitprune.report.summary import Summary
+from finn_vitprune.training.data import load_dataset
+from finn_vitprune.transforms.lower import lower
 
 SHARES = {"LUT": 0.5, "DSP": 0.25, "BRAM": 0.1, "URAM": 0.0}
 SETTINGS = ExploreSettings(target=Target(clk_ns=4))
@@ -373,3 +379,17 @@ def test_the_page_in_a_browser(tmp_path, width):
     shown = subprocess.run([*command, f"file://{tmp_path}/page.html"], capture_output=True, text=True, timeout=120).stdout
     inner, outer, rows_shown = map(int, re.search(r"<title>(\d+) of (\d+) rows (\d+)</title>", shown).groups())
     assert inner <= outer and rows_shown == 2 + 2 + 1
+
+
+def test_the_accuracy_of_a_trained_network_is_that_of_its_integers(tmp_path):
+    source = files("finn_vitprune.builds") / "example" / "deit_digits.onnx"
+    lowered = lower(ModelWrapper(str(source))).model
+    data = load_dataset("digits")
+    images, labels = data.test_images, data.test_labels
+    made = golden.run(lowered, {lowered.graph.input[0].name: images[:20]})[lowered.graph.output[0].name].reshape(20, -1)
+    shutil.copy(source, tmp_path / "a.onnx")
+    np.savez(tmp_path / "a.npz", images=images[:20, ..., 0], labels=labels[:20])
+    found = _sampled(lowered, tmp_path / "a.onnx")
+    assert found == Quality(images=20, accuracy=float((made.argmax(1) == labels[:20].ravel()).mean()))
+    np.savez(tmp_path / "a.npz", images=images[:20, :4], labels=labels[:20])
+    assert _sampled(lowered, tmp_path / "a.onnx") is None

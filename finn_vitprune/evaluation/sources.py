@@ -192,6 +192,8 @@ def _folder(spec: str, path: Path, shape: NetworkShape, numbers: dict[str, int] 
     if not path.is_dir():
         raise UserError(f"{spec}: there is no such folder")
     root = next((path / name for name in TEST_FOLDERS if (path / name).is_dir()), path)
+    if root == path and (path / "train").is_dir():
+        raise UserError(f"{spec} has train but no {', '.join(TEST_FOLDERS[:-1])} or {TEST_FOLDERS[-1]}: give the folder whose images are to be answered")
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     files, names = [], []
     for folder in folders:

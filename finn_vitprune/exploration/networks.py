@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from finn.builder.build_dataflow_config import DataflowBuildConfig
 from pydantic import BaseModel, ConfigDict
+from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.arrays import read_arrays
 from finn_vitprune.builds.networks import read_network
 from finn_vitprune.errors import UserError
+from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.exploration.space import Variant
 from finn_vitprune.files import BROKEN_ARRAYS, sha256, whole_file, write_json
 from finn_vitprune.importing.options import ImportOptions
@@ -133,11 +135,13 @@ def make_network(job: NetworkJob) -> MadeVariant:
     Raises:
         UserError: it cannot be imported or lowered.
     """
-    quality = _imported(job) if job.variant.imported else _sampled(job.qonnx)
+    quality = _imported(job) if job.variant.imported else None
     cfg = DataflowBuildConfig(output_dir=str(job.folder), synth_clk_period_ns=5.0, generate_outputs=[], fpga_part=ANY_PART)
-    hardware = read_network(job.qonnx, cfg).hardware
+    network = read_network(job.qonnx, cfg)
+    if not job.variant.imported:
+        quality = _sampled(network.lowered, job.qonnx)
     with whole_file(job.hardware) as partial:
-        hardware.save(str(partial))
+        network.hardware.save(str(partial))
     made = MadeVariant(digest=sha256(job.variant.source), imported_with=job.imported_with, quality=quality)
     write_json(job.facts, made.model_dump())
     return made
@@ -152,17 +156,18 @@ def _imported(job: NetworkJob) -> Quality | None:
     return None
 
 
-def _sampled(path: Path) -> Quality | None:
-    """Of the images that a trained model has beside it."""
+def _sampled(lowered: ModelWrapper, path: Path) -> Quality | None:
+    """Of the labelled images that a trained model has beside it, in its integers."""
     try:
-        sample = read_arrays(path.with_suffix(".npz"), ("logits", "labels"))
-        logits, labels = sample["logits"], sample["labels"]
+        sample = read_arrays(path.with_suffix(".npz"), ("images", "labels"))
+        images, labels = sample["images"], sample["labels"].ravel()
     except (*BROKEN_ARRAYS, KeyError, UserError):
         return None
-    classes = logits.argmax(-1).ravel()
-    if classes.shape != labels.ravel().shape:
+    shape = tuple(lowered.get_tensor_shape(lowered.graph.input[0].name)[1:])
+    images = images[..., None] if images.ndim == 3 else images
+    if images.shape != (len(labels), *shape) or images.dtype != np.uint8:
         return None
-    return Quality(images=len(classes), accuracy=float((classes == labels.ravel()).mean()))
+    return Quality(images=len(images), accuracy=float((IntegerProgram(lowered).logits(images).argmax(1) == labels).mean()))
 
 
 def check_sources(sources: tuple[Path, ...], quantised: bool) -> None:

@@ -15,7 +15,7 @@ from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.training.array_data import ArrayDataset, by
 from finn_vitprune.training.data import SPECS, load_dataset
 from finn_vitprune.training.dataset import Dataset, balanced, reason, spread
-from finn_vitprune.training.folder_data import TEST_FOLDERS, FolderDataset, image_files, imagenet_mean_std
+from finn_vitprune.training.folder_data import TEST_FOLDERS, FolderDataset, class_folders, image_files, imagenet_mean_std
 
 HELD_OUT = 5
 """Of images without labels every fifth is held out."""
@@ -44,7 +44,7 @@ def load_data(spec: str, vit: RecognisedViT, limit: int | None = None) -> Import
     """The data set that ``spec`` names, checked against the model.
 
     Besides what training takes: ``npz:FILE`` with an array ``images`` alone, and ``imagefolder:PATH`` with
-    image files but no train and val folders. These have no labels.
+    image files but no folders of classes. These have no labels.
 
     Args:
         limit: use a fixed subset of this size of the training images, class-balanced where there are labels.
@@ -143,8 +143,8 @@ def _images_alone(path: Path, limit: int | None) -> ArrayDataset | None:
 
 
 def _flat_folder(path: Path, vit: RecognisedViT, limit: int | None) -> "ImageFiles | None":
-    """The image files below a folder that is not split into train and val; None for one that is."""
-    if (path / "train").is_dir() or any((path / f).is_dir() for f in TEST_FOLDERS) or not path.is_dir():
+    """The image files below a folder that has neither train and val nor folders of classes; None for one that has."""
+    if (path / "train").is_dir() or any((path / f).is_dir() for f in TEST_FOLDERS) or not path.is_dir() or class_folders(path):
         return None
     return ImageFiles(path, (vit.config.image_size, vit.config.image_size), vit.config.channels, limit)
 

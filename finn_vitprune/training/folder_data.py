@@ -20,15 +20,18 @@ from finn_vitprune.training.dataset import READ_BATCH, Augmentation, Dataset, ba
 
 TEST_FOLDERS = ("val", "validation", "test")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+HELD_OUT, SPLIT_SEED = 5, 0
+"""Of a folder of classes that is not split into train and val one image of so many is held out, drawn with the seed."""
 GREY_MODES = ("1", "L", "LA", "La")
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 MAX_WORKERS = 16
 
 
 class FolderDataset(Dataset):
-    """ImageNet's layout: ``PATH/train/<class>/...`` and ``PATH/val/<class>/...`` (or validation, or test).
+    """``PATH/train/<class>/...`` and ``PATH/val/<class>/...`` (or validation, or test), or ``PATH/<class>/...``, which is split.
 
-    Classes are the sorted folder names. Held-out images are resized and cropped at the centre as timm does
+    A split holds out one image of :data:`HELD_OUT` of every class, drawn with :data:`SPLIT_SEED`; the name of the data set says so. Classes
+    are the sorted folder names. Held-out images are resized and cropped at the centre as timm does
     (bicubic); training images too, unless ``crop`` augments them. One channel if the first training image
     of every class is grey, else three. Mean and deviation are ImageNet's (grey: averaged over colours).
     Worker processes decode the images, one a core.
@@ -44,11 +47,17 @@ class FolderDataset(Dataset):
 
     def __init__(self, path: Path, image_size: tuple[int, int], limit: int | None = None) -> None:
         self.name, self.image_size = f"imagefolder:{path}", image_size
-        train, test = path / "train", _test_folder(path)
-        names = _same_classes(train, test)
+        if names := class_folders(path):
+            self.name += f" (one image of {HELD_OUT} of every class is held out, drawn with seed {SPLIT_SEED})"
+            files, labels = _scan(path, names)
+            held = _held_out(labels)
+            self.train_files, self.train_labels, self.test_files, self.test_labels = files[~held], labels[~held], files[held], labels[held]
+        else:
+            train, test = path / "train", _test_folder(path)
+            names = _same_classes(train, test)
+            self.train_files, self.train_labels = _scan(train, names)
+            self.test_files, self.test_labels = _scan(test, names)
         self.classes = len(names)
-        self.train_files, self.train_labels = _scan(train, names)
-        self.test_files, self.test_labels = _scan(test, names)
         first = self.train_files[np.unique(self.train_labels, return_index=True)[1]]
         self.channels = 1 if all(open_image(f).mode in GREY_MODES for f in first) else 3
         self.mean, self.std = imagenet_mean_std(self.channels)
@@ -167,9 +176,28 @@ def _test_folder(path: Path) -> Path:
         lacks = "train" if found is not None else f"{', '.join(TEST_FOLDERS[:-1])} or {TEST_FOLDERS[-1]}"
         raise UserError(
             f"imagefolder:{path} has no folder {lacks}: use PATH/train/<class>/*.jpg and "
-            "PATH/val/<class>/*.jpg"
+            "PATH/val/<class>/*.jpg, or PATH/<class>/*.jpg"
         )
     return found
+
+
+def class_folders(path: Path) -> list[str]:
+    """Sorted names of the classes of ``PATH/<class>/...``; empty where the folder is split, or is no folder of two or more classes."""
+    if not path.is_dir() or any((path / name).is_dir() for name in ("train", *TEST_FOLDERS)):
+        return []
+    inside = [p for p in path.iterdir() if not p.name.startswith(".")]
+    folders = sorted(p.name for p in inside if p.is_dir())
+    mixed = any(p.name.lower().endswith(EXTENSIONS) for p in inside if p.is_file())
+    return folders if len(folders) > 1 and not mixed and all(image_files(path / name) for name in folders) else []
+
+
+def _held_out(labels: np.ndarray) -> np.ndarray:
+    """Which of the images are held out, bool."""
+    held, rng = np.zeros(len(labels), bool), np.random.default_rng(SPLIT_SEED)
+    for label in np.unique(labels):
+        own = rng.permutation(np.flatnonzero(labels == label))
+        held[own[: -(-len(own) // HELD_OUT) if len(own) > 1 else 0]] = True
+    return held
 
 
 def _same_classes(train: Path, test: Path) -> list[str]:
