@@ -138,7 +138,7 @@ class Geometry(Folding):
     @cached_property
     def score_recip_bits(self) -> int:
         """Quotient bits a cycle of it; it has the time of the K and V beats of a head."""
-        tokens = min((g.tokens for g in self.each if g.scores), default=self.tokens)
+        tokens = min((g.tokens for g in self.each if g.scores), default=self.unit.tokens)
         return -(-self.score_quotient // max(1, 2 * tokens * self.cg - 3))
 
     @property

@@ -44,7 +44,7 @@ TIMING = "timing.json"
 TIMEOUT_S = 3600.0
 """Seconds one node may take."""
 
-LARGE = 12_000
+LARGE = 1_000
 """Size of a node from which on it is mapped by parts: LUTs as estimated, and :data:`DSP_SIZE` for each DSP slice."""
 DSP_SIZE = 8
 

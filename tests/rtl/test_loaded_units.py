@@ -265,3 +265,16 @@ def test_a_token_drop_that_was_made_for_one_network_keeps_any_number_of_tokens(r
         use |= {name: op.get_nodeattr(name) for name in ("least", "scoreDataType")}
         streams = [test_token_drop.codes(5, tokens, 48), test_token_drop.attention_scores(5, tokens, heads)]
         check_op("VitTokenDrop", use, streams, patterns=PATTERNS[:1])
+
+
+@pytest.mark.parametrize("scores", [0, 1])
+@pytest.mark.parametrize("tokens", [(4, 5), (5, 4)])
+def test_attention_of_fewer_or_more_tokens_has_room_with_and_without_scores(tokens, scores):
+    """The narrow dividers of few channels hang on the tokens: those of both networks are the same."""
+    attrs = [test_pruned_attention.attributes(n, 1, 1, 2, 2, 1, scores=scores) | {"loaded": 1} for n in tokens]
+    own, other = (build_node(ATTENTION, a)[0] for a in attrs)
+    own.widen(other)
+    other.widen(own)
+    other.move_into(own)
+    places = {"LOAD_STAGES", "UNIT"}
+    assert {k: v for k, v in own.rtl_parameters().items() if k not in places} == {k: v for k, v in other.rtl_parameters().items() if k not in places}
