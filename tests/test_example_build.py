@@ -9,7 +9,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
+from finn_vitprune.builds.evaluate import EvaluationOptions, evaluate
 from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.compile import OPTIMISE
 from finn_vitprune.sim.contents import Contents
@@ -60,6 +62,13 @@ def test_rtl_accuracy_is_that_of_its_own_logits(pruned):
     data = np.load(EXAMPLE / "images.npz")
     logits = np.load(pruned / "verification_output" / "rtl_logits.npy")
     assert Summary.load(pruned).verify.accuracy == pytest.approx(np.mean(np.argmax(logits, -1) == data["labels"]))
+
+
+def test_evaluate_gives_the_logits_of_the_rtl_and_its_accuracy(pruned):
+    lowered = ModelWrapper(str(pruned / "intermediate_models" / "step_lower.onnx"))
+    images = np.load(EXAMPLE / "images.npz")["images"].reshape(-1, *lowered.get_tensor_shape(lowered.graph.input[0].name)[1:])
+    assert np.array_equal(IntegerProgram(lowered).logits(images), np.load(pruned / "verification_output" / "rtl_logits.npy").reshape(len(images), -1))
+    assert evaluate(EvaluationOptions(pruned, f"npz:{EXAMPLE / 'images.npz'}", jobs=1)).accuracy == Summary.load(pruned).verify.accuracy
 
 
 @pytest.mark.parametrize("name", sampled(["pruned", "dense"], 1))

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from qonnx.core.modelwrapper import ModelWrapper
 from timm.models.vision_transformer import VisionTransformer
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.cli import run
+from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.training.config import load_config
 from finn_vitprune.training.data import digits
@@ -77,6 +79,8 @@ def test_the_imported_model_is_bit_exact_in_rtl(folder, stages):
     with np.load(folder / "pruned.npz") as sample:
         right = (np.argmax(logits, -1) == sample["labels"][chosen]).mean()
         same = (np.argmax(logits, -1) == sample["logits"][chosen].argmax(-1)).mean()
+        lowered = ModelWrapper(str(output / "intermediate_models" / "step_lower.onnx"))
+        assert np.array_equal(IntegerProgram(lowered).logits(sample["images"][chosen]), logits.reshape(len(chosen), -1))
     assert verify.accuracy == pytest.approx(right)
     assert same >= 0.95
 

@@ -57,11 +57,11 @@ def answers(
 ) -> Answers:
     """The logits of the images of ``source`` with the numbers ``chosen``.
 
-    What is finished is kept in the cache until all is: a run that was interrupted goes on where it was.
+    What is finished is kept in the cache until all is: a run that was interrupted goes on where it was. A GPU computes where there is one.
 
     Args:
         hardware: a hardware graph as ``step_lower`` leaves it.
-        workers: processes.
+        workers: processes; one where a GPU computes.
         skip_damaged: leave out images that cannot be read.
     Raises:
         UserError: an image cannot be read and ``skip_damaged`` is not set.
@@ -74,7 +74,8 @@ def answers(
     todo = [i for i in range(len(chunks)) if i not in done]
     work = partial(_answered, hardware, source, reference, chunks)
     told = jobs.Told("integers of images", len(todo))
-    for number, found in jobs.run(work, todo, 0 if workers == 1 else min(workers, len(todo)), lambda i: f"images {chunks[i][0]} on", told):
+    alone = workers == 1 or device().type == "cuda"
+    for number, found in jobs.run(work, todo, 0 if alone else min(workers, len(todo)), lambda i: f"images {chunks[i][0]} on", told):
         _refuse_damaged(found, source, skip_damaged)
         kept.save(number, found)
         done[number] = found
@@ -104,7 +105,12 @@ def _answered(
 
 @lru_cache(maxsize=1)
 def _program(path: Path, digest: str) -> IntegerProgram:
-    return IntegerProgram(ModelWrapper(str(path)))
+    return IntegerProgram(ModelWrapper(str(path)), device())
+
+
+def device() -> torch.device:
+    """Where integers are computed."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _refuse_damaged(found: Answers, source: ImageSource, skip_damaged: bool) -> None:

@@ -65,6 +65,8 @@ class IntegerProgram:
             model: as ``step_lower`` leaves it: uint8 images ``[1, H, W, C]`` in, logits out, a node a layer.
         """
         self.model, self.device = model, torch.device(device)
+        if self.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = False  # products of 10 bits would not be exact
         self.input, self.output = model.graph.input[0].name, model.graph.output[0].name
         self._steps = [self._step(node) for node in model.graph.node]
         largest = max((int(np.prod(model.get_tensor_shape(name) or [1])) for step in self._steps for name in step.outputs), default=1)
