@@ -46,7 +46,7 @@ from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.synth.planned import Planned, PlanTarget
-from finn_vitprune.synth.yosys import NodeJob, map_many, tool
+from finn_vitprune.synth.yosys import NodeJob, map_many, yosys_version
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.choose_engines import choose_engines
 from finn_vitprune.transforms.edges import slr_of
@@ -334,13 +334,7 @@ def _judge(build: BuildContext, images: list[int]) -> None:
 
 def node_job(op: VitRTLBackend) -> NodeJob:
     """What Yosys needs to map a node that has its HDL."""
-    estimate = op.resources()
-    return NodeJob(
-        op.onnx_node.name,
-        tuple(map(Path, op.get_rtl_file_list(abspath=True))),
-        luts=estimate.LUT,
-        dsps=estimate.DSP,
-    )
+    return NodeJob(op.onnx_node.name, tuple(map(Path, op.get_rtl_file_list(abspath=True))))
 
 
 @hardware_step
@@ -356,7 +350,7 @@ def step_synthesise(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     jobs = [node_job(getCustomOp(node)) for node in units.graph.node]
     found = dict(map_many(jobs, build.settings.jobs))
     timing = {job.top: found[job].timing for job in jobs}
-    build.folder.synthesis.save(Synthesis(tool(jobs), {job.top: found[job].resources for job in jobs}, timing))
+    build.folder.synthesis.save(Synthesis(yosys_version(), {job.top: found[job].resources for job in jobs}, timing))
     whole = design_timing(units, timing, build.cfg.synth_clk_period_ns)
     progress.line(whole.text if whole.holds else f"warning: {whole.text}")
     return model

@@ -1,18 +1,18 @@
-"""Mapping by parts: counts by hand, a piece for equal instances, and a unit against its flat netlist.
+"""Modules that repeat are mapped once: counts by hand, a module for equal instances, and a unit against its flat netlist.
 
 Larger units are compared by ``python -m finn_vitprune.bench.large_units``.
 """
 
-from dataclasses import replace
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
-from finn_vitprune.synth import yosys
-from finn_vitprune.synth.hierarchy import pieces
-from finn_vitprune.synth.yosys import LARGE, NodeJob, SynthesisError, cache_key, map_node, tool
+from finn_vitprune.synth import hierarchy
+from finn_vitprune.synth.hierarchy import merged
+from finn_vitprune.synth.yosys import NodeJob, SynthesisError, map_node
 from tests.rtl.helper import generate_op
 from tests.sampling import spread
 
@@ -39,40 +39,15 @@ def array(folder: Path) -> NodeJob:
     path = folder / "array.sv"
     path.write_text(ARRAY.format(bits=5 * 600 - 1, out=5 * 48 - 1))
     sources = dict.fromkeys((*rtl_sources("vp_mac_chain"), *rtl_sources("vp_mac_sum"), path))
-    return NodeJob("array", tuple(sources), luts=LARGE)
+    return NodeJob("array", tuple(sources))
 
 
-@pytest.fixture
-def runs(monkeypatch):
-    """The pieces of every node, and the commands of every run of Yosys."""
-    found, run = ([], []), yosys._Yosys.__call__
-    monkeypatch.setattr(yosys.hierarchy, "pieces", lambda *a: found[0].extend(made := pieces(*a)) or made)
-    monkeypatch.setattr(yosys._Yosys, "__call__", lambda self, commands: found[1].append(commands[0]) or run(self, commands))
-    return found
-
-
-def test_instances_are_counted_by_hand(tmp_path, runs):
+def test_instances_are_counted_by_hand(tmp_path):
     found = map_node(array(tmp_path), 300)
-    assert [piece.name.split(".")[0] for piece in runs[0]] == ["vp_mac_chain", "vp_mac_sum", "vp_mac_chain", "array"]
     assert found.resources.DSP == 3 * 2 + 2 * 7
     assert found.resources.FF == 5 * 24
     assert 5 * 24 <= found.resources.LUT <= 5 * 26
     assert found.timing.levels == 1
-
-
-@pytest.mark.slow
-@pytest.mark.whole
-def test_a_stopped_node_goes_on_with_the_pieces_that_are_missing(tmp_path, runs, monkeypatch):
-    whole, commands = map_node(array(tmp_path), 300), list(runs[1])
-    assert len(commands) == 1 + 4
-    monkeypatch.setenv("FINN_VITPRUNE_CACHE", str(tmp_path / "other"))
-    monkeypatch.setattr(yosys.hierarchy, "pieces", lambda *a: pieces(*a)[:2])
-    with pytest.raises(KeyError, match="array"):
-        map_node(array(tmp_path), 300)
-    monkeypatch.setattr(yosys.hierarchy, "pieces", pieces)
-    runs[1].clear()
-    assert map_node(array(tmp_path), 300) == whole
-    assert len(runs[1]) == 1 + 2, "elaboration, the other cascade, and what is around"
 
 
 def test_a_part_within_a_part_counts_with_it(tmp_path):
@@ -81,25 +56,15 @@ def test_a_part_within_a_part_counts_with_it(tmp_path):
     outer = "module \\vp_mac_lut_output${path}\n  cell \\vp_mac_sum${path}.sum \\sum\n    connect \\a 1'0\n  end\nend\n"
     cells = "".join(f"  cell \\vp_mac_lut_output$top.{n} \\{n}\n  end\n" for n in "uv")
     text = "".join(inner.format(path=f"top.{n}.sum") + outer.format(path=f"top.{n}") for n in "uv")
-    part, around, top = pieces(f"{text}module \\top\n{cells}end\n", "top")
-    assert [p.name.split(".")[0] for p in (part, around, top)] == ["vp_mac_sum", "vp_mac_lut_output", "top"]
-    assert "\\inside" in part.text and "module \\piece" in part.text
-    box = f"attribute \\blackbox 1\nmodule \\{part.name}\n  wire input 1 \\a\n  wire width 2 output 2 \\y\nend\n"
-    assert around.text.startswith(box) and f"cell \\{part.name} \\sum" in around.text
-    assert top.text.count(f"cell \\{around.name} ") == 2 and part.name not in top.text
-
-
-def test_the_size_decides_and_is_said(tmp_path):
-    large = array(tmp_path)
-    small, slices = replace(large, luts=LARGE - 1), replace(large, luts=LARGE - 8, dsps=1)
-    assert [job.by_parts for job in (large, small, slices)] == [True, False, True]
-    assert cache_key(large) == cache_key(slices) != cache_key(small)
-    assert tool([small]) == yosys.yosys_version()
-    assert tool([small, large, slices]) == f"{yosys.yosys_version()}, 2 large nodes by parts"
+    made = merged(f"{text}module \\top\n{cells}end\n", "top")
+    names = re.findall(r"^module \\(\S+)", made, re.MULTILINE)
+    assert [name.split(".")[0] for name in names] == ["vp_mac_sum", "vp_mac_lut_output", "top"]
+    assert made.count("attribute \\keep_hierarchy 1\nmodule \\vp_mac_") == 2 and f"cell \\{names[0]} \\sum" in made
+    assert made.count(f"cell \\{names[1]} ") == 2
 
 
 @pytest.mark.parametrize("timeout_s, reason", [(0, "took longer than 0 s"), (300, "undeclared identifier")])
-def test_a_failure_by_parts_names_the_node(tmp_path, timeout_s, reason):
+def test_a_failure_names_the_node(tmp_path, timeout_s, reason):
     job = array(tmp_path)
     job.sources[-1].write_text("module array (input wire a); assign nothing = b; endmodule")
     with pytest.raises(SynthesisError, match=f"synthesis of array: .*{reason}"):
@@ -129,11 +94,14 @@ def _array(register: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", spread(UNITS, first=1))
-def test_parts_add_up_to_the_flat_netlist(unit):
+def test_parts_add_up_to_the_flat_netlist(unit, monkeypatch, tmp_path):
     """LUTs within 3 %, all else equal; the slowest path within 8 %: what Yosys makes a reset hangs on the piece."""
     op, _model, _folder = generate_op(*UNITS[unit])
     job = NodeJob("dut", tuple(map(Path, op.get_rtl_file_list(abspath=True))))
-    both = [map_node(job, 600), map_node(replace(job, luts=LARGE), 600)]
+    parts = map_node(job, 600)
+    monkeypatch.setattr(hierarchy, "PARTS", frozenset())
+    monkeypatch.setenv("FINN_VITPRUNE_CACHE", str(tmp_path / "flat"))
+    both = [map_node(job, 600), parts]
     flat, parts = (found.resources for found in both)
     assert (parts.DSP, parts.BRAM36, parts.URAM, parts.LUTRAM) == (flat.DSP, flat.BRAM36, flat.URAM, flat.LUTRAM)
     assert parts.FF == pytest.approx(flat.FF, rel=0.01)

@@ -12,12 +12,10 @@ from typing import Annotated
 
 import typer
 from qonnx.core.modelwrapper import ModelWrapper
-from qonnx.custom_op.registry import getCustomOp
 
 import finn_vitprune.plugin  # noqa: F401
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.record import BuildRecord
-from finn_vitprune.builds.steps import node_job
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json, write_text
 from finn_vitprune.report.summary import Summary
@@ -42,15 +40,16 @@ python -m finn_vitprune.builds.experiments.synthesis build/deit_small -o {output
 ```
 
 What is in the cache is not mapped again. {tool}, part {part}, interval {interval:,} cycles."""
+LARGEST = 30
+"""Units that have a row of their own."""
 
 
 @dataclass(frozen=True)
 class PlannedUnit:
-    """A node: what its op estimates, and what Yosys counted, ``by_parts`` or in one piece."""
+    """A node: what its op estimates, and what Yosys counted."""
 
     name: str
     op_type: str
-    by_parts: bool
     estimate: Resources
     counted: Resources
 
@@ -96,7 +95,7 @@ def units(model: ModelWrapper, counted: dict[str, Resources]) -> list[PlannedUni
     """The nodes of a hardware graph."""
     estimates = estimated(model)
     return [
-        PlannedUnit(n.name, n.op_type, node_job(getCustomOp(n)).by_parts, estimates[n.name], counted[n.name]) for n in model.graph.node
+        PlannedUnit(n.name, n.op_type, estimates[n.name], counted[n.name]) for n in model.graph.node
     ]
 
 
@@ -118,8 +117,9 @@ def by_type(found: list[PlannedUnit]) -> TextTable:
 
 
 def large(found: list[PlannedUnit]) -> TextTable:
-    """Nodes that were mapped by parts."""
-    return TextTable("Units mapped by parts", _COLUMNS, tuple(_row(u.name, [u]) for u in found if u.by_parts))
+    """The largest nodes."""
+    largest = sorted(found, key=lambda u: u.counted.LUT, reverse=True)[:LARGEST]
+    return TextTable("The largest units", _COLUMNS, tuple(_row(u.name, [u]) for u in largest))
 
 
 def different(found: list[PlannedUnit]) -> TextTable:

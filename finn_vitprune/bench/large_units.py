@@ -1,4 +1,4 @@
-"""Large units mapped by parts, in one piece, and as estimated.
+"""Large units as Yosys maps them, and as estimated.
 
 ``python -m finn_vitprune.bench.large_units -o builds/results/large_units [UNIT...]``
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import resource
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -21,16 +21,17 @@ from finn_vitprune.bench.units import node
 from finn_vitprune.files import write_json, write_text
 from finn_vitprune.numerics import exp_table, reciprocal_constant, snap_ratio
 from finn_vitprune.report.tables import TextTable, to_markdown
-from finn_vitprune.synth.yosys import LARGE, NodeJob, SynthesisError, map_node, yosys_version
+from finn_vitprune.synth.yosys import NodeJob, map_node, yosys_version
 
 Made = tuple[str, dict[str, object], list[np.ndarray]]
 """Op type, attributes, initialisers."""
 
 BLOCK = 16
+MAPPED, FLAT = "by parts", "in one piece"
 TITLE = "Large units in Yosys: by parts, in one piece, and as estimated"
 TEXT = """DeiT-Small's shapes, half of the blocks kept, ROM contents as synthesis sees them. "By parts": modules that
-repeat are mapped once and counted by instance (`docs/simulation.md`). Seconds of processor time on the machine at hand;
-"longer" did not end within the limit of `--flat-s` seconds.
+repeat are mapped once and counted by instance (`docs/simulation.md`). Seconds of processor time on the machine at hand. "In one piece" was
+measured up to commit ff3a2ab, "longer" did not end within 600 seconds; the program no longer maps units so.
 
 ```
 python -m finn_vitprune.bench.large_units -o builds/results/large_units
@@ -90,7 +91,6 @@ UNITS: dict[str, Made] = {
 def main(
     units: Annotated[list[str] | None, typer.Argument(help="Only units whose name holds one of these texts.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o")] = Path("builds/results/large_units"),
-    flat_s: Annotated[float, typer.Option(help="Seconds that a unit in one piece may take; 0: not at all.")] = 600.0,
 ) -> None:
     """Measure and write ``results.json`` and ``RESULTS.md``."""
     store = output / "results.json"
@@ -104,24 +104,18 @@ def main(
             op, model = node(op_type, attributes, initialisers)
             job = NodeJob(op.onnx_node.name, sources(op, model, Path(folder)))
             row["estimate"] = asdict(op.resources())  # which knows the kept blocks now
-            for method, one, limit in (("by parts", replace(job, luts=LARGE), 3600.0), ("in one piece", job, flat_s)):
-                if method not in row and limit:
-                    progress.status(f"{name}, {method}")
-                    row[method] = measured(one, limit)
-                    write_json(store, found)
+            if MAPPED not in row:
+                progress.status(name)
+                row[MAPPED] = measured(job)
+                write_json(store, found)
     write_json(store, found)
     write_text(output / "RESULTS.md", to_markdown(f"{TITLE} ({yosys_version()})", TEXT, [table(found)]))
 
 
-def measured(job: NodeJob, limit: float) -> dict[str, float] | None:
-    """Resources, timing and seconds of processor time of a node; None where it takes too long."""
+def measured(job: NodeJob) -> dict[str, float]:
+    """Resources, timing and seconds of processor time of a node."""
     before = _processor_s()
-    try:
-        netlist = map_node(job, limit)
-    except SynthesisError as error:
-        if "took longer" not in str(error):
-            raise
-        return None
+    netlist = map_node(job)
     return asdict(netlist.resources) | {"levels": netlist.timing.levels, "ns": netlist.timing.taken, "seconds": round(_processor_s() - before, 1)}
 
 
@@ -134,7 +128,7 @@ def table(found: dict[str, dict]) -> TextTable:
     """Three rows a unit."""
     rows = []
     for name, row in found.items():
-        for method in ("by parts", "in one piece"):
+        for method in (MAPPED, FLAT):
             if method in row:
                 r = row[method]
                 values = ["longer"] + [""] * 7 if r is None else [

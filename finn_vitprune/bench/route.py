@@ -182,7 +182,7 @@ def _routed(job: RouteJob, folder: Path, rtl: str) -> RoutedUnit:
     routed = route(job)
     around = folder / f"{TOP}.v"
     around.write_text(harness(job))
-    timing = map_node(NodeJob(TOP, (*job.sources, around), luts=routed.comb)).timing
+    timing = map_node(NodeJob(TOP, (*job.sources, around))).timing
     return RoutedUnit(replace(routed, estimate=_short(routed.estimate)), _short(timing), rtl)
 
 

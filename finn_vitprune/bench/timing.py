@@ -252,8 +252,7 @@ def _job(unit: Made | FinnUnit, folder: Path) -> NodeJob:
     if isinstance(unit, FinnUnit):
         return finn_mvu.jobs(unit.fold, unit.bits, folder)[finn_mvu.CORE]
     op, model = node(*unit)
-    estimate = op.resources()
-    return NodeJob(op.onnx_node.name, sources(op, model, folder), luts=estimate.LUT, dsps=estimate.DSP)
+    return NodeJob(op.onnx_node.name, sources(op, model, folder))
 
 
 def _write(output: Path, results: _Results, earlier: _Results, command: str) -> None:

@@ -1,8 +1,8 @@
 """Modules that repeat in a node: one stands for all equal instances and is mapped once.
 
 Yosys elaborates a node to a module an instance and writes them as RTLIL text (``write_rtlil``). Instances with equal
-parameters have equal text, once their paths, their places in sources and running numbers are left out. A node falls into
-pieces: every different module of :data:`PARTS`, and what is around them. Modules of other names belong to the piece around.
+parameters have equal text, once their paths, their places in sources and running numbers are left out. The modules of :data:`PARTS` stay
+apart when the node is flattened; those of other names become part of what is around them.
 """
 
 from __future__ import annotations
@@ -17,75 +17,45 @@ PARTS = frozenset(("vp_rom", "vp_mac_chain", "vp_mac_sum", "vp_mac_lut_output", 
 little is left to optimise across their borders. Not vp_ram: Yosys makes a shift register of the register after a RAM in
 LUTs and of the delay that follows."""
 
-TOP = "piece"
-"""The top module of every piece."""
+KEPT = "attribute \\keep_hierarchy 1"
+"""What ``flatten`` leaves apart."""
 
 _CELL = re.compile(r"(  cell )(\\\S+)( .*)")
-_PORT = re.compile(r"  wire .*\b(input|output|inout) \d+ ")
 _PLACE = re.compile(r" *attribute \\(src|hdlname) ")
 _NUMBER = re.compile(r"(?<=\w\$)\d+")
 
 
 @dataclass(frozen=True)
-class Piece:
-    """RTLIL of a piece, its top :data:`TOP`; further parts in it are black boxes with the names of their pieces."""
-
-    name: str
-    text: str
-
-
-@dataclass(frozen=True)
 class _Module:
-    """A module that stands for its equal instances: attributes, lines, and the modules that it instantiates."""
+    """A module that stands for its equal instances: attributes and lines."""
 
     attributes: tuple[str, ...]
     lines: tuple[str, ...]
-    below: tuple[str, ...]
 
     def text(self, name: str) -> str:
-        return "\n".join((*self.attributes, f"module {name}", *self.lines, "end\n"))
-
-    def box(self, name: str) -> str:
-        """The module as a black box."""
-        ports = filter(_PORT.match, self.lines)
-        return "\n".join(("attribute \\blackbox 1", f"module {name}", *ports, "end\n"))
+        kept = (KEPT,) if _is_part(name) else ()
+        return "\n".join((*dict.fromkeys((*self.attributes, *kept)), f"module {name}", *self.lines, "end\n"))
 
 
-def pieces(text: str, top: str) -> tuple[Piece, ...]:
-    """The pieces of a node, what is inside of a part before it, what is around all parts last.
+def merged(text: str, top: str) -> str:
+    """RTLIL of a node with one module for all equal instances.
 
     Args:
         text: RTLIL of the elaborated node, a module an instance, named ``<module>$<path>``.
         top: the top module; it is no part.
     """
-    root, modules = _merged(text, f"\\{top}")
-    return tuple(Piece(name.removeprefix("\\"), _piece(name, modules)) for name in modules if name == root or _is_part(name))
+    return "".join(module.text(name) for name, module in _merged(text, f"\\{top}").items())
 
 
 def _is_part(name: str) -> bool:
     return name.removeprefix("\\").partition(".")[0] in PARTS
 
 
-def _piece(root: str, modules: dict[str, _Module]) -> str:
-    """RTLIL of the module ``root`` and of what is below it, as far as the next parts."""
-    texts: dict[str, str] = {}
-
-    def write(name: str) -> None:
-        if name not in texts:
-            inside = name == root or not _is_part(name)
-            for below in modules[name].below if inside else ():
-                write(below)
-            texts[name] = modules[name].text(f"\\{TOP}" if name == root else name) if inside else modules[name].box(name)
-
-    write(root)
-    return "".join(texts.values())
-
-
-def _merged(text: str, top: str) -> tuple[str, dict[str, _Module]]:
-    """The top module, and one module for all equal instances, leaves first, named ``<module>.<digest of its text>``."""
+def _merged(text: str, top: str) -> dict[str, _Module]:
+    """One module for all equal instances, leaves first, named ``<module>.<digest of its text>``, and the top module last."""
     found = {name: (attributes, body) for name, attributes, body in _modules(text)}
     names: dict[str, str] = {}
-    merged: dict[str, _Module] = {}
+    found_once: dict[str, _Module] = {}
 
     def place(name: str) -> str:
         """The name of the module that stands for the instance ``name``; adds it if it is new."""
@@ -98,10 +68,11 @@ def _merged(text: str, top: str) -> tuple[str, dict[str, _Module]]:
             kind, path, _ = name.partition("$")
             digest = hashlib.sha256("\n".join((*attributes, content)).encode()).hexdigest()[:16]
             names[name] = f"{kind}.{digest}" if path else name
-            merged[names[name]] = _Module(tuple(attributes), tuple(content.split("\n")), tuple(dict.fromkeys(below.values())))
+            found_once[names[name]] = _Module(tuple(attributes), tuple(content.split("\n")))
         return names[name]
 
-    return place(top), merged
+    place(top)
+    return found_once
 
 
 def _renumbered(text: str) -> str:

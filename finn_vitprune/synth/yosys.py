@@ -4,9 +4,8 @@ A node is its RTL sources and the name of its top module. ``VP_SYNTH`` is define
 fixed pattern and the netlist does not depend on weights; the cache key leaves out the name of the node
 and the names of its ROM files, so equal nodes of a network are synthesised once.
 
-A small node is mapped in one piece. In a large one (:data:`LARGE`) the modules that repeat are mapped once and counted by
-instance (:mod:`hierarchy`); equal modules of several nodes are mapped once, too. Their netlists are put together again
-(:mod:`wiring`), so that the timing of a node (:mod:`timing`) sees across the borders of parts.
+Modules that repeat in a node are mapped once and counted by instance (:mod:`hierarchy`). Their netlists are put together again
+(:mod:`wiring`), so that the timing of a node (:mod:`timing`) sees across the borders of modules.
 
 The cache keeps netlists, so that other rules of counting or timing need no synthesis.
 """
@@ -19,8 +18,7 @@ import re
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -44,10 +42,6 @@ TIMING = "timing.json"
 TIMEOUT_S = 3600.0
 """Seconds one node may take."""
 
-LARGE = 1_000
-"""Size of a node from which on it is mapped by parts: LUTs as estimated, and :data:`DSP_SIZE` for each DSP slice."""
-DSP_SIZE = 8
-
 _READ = "read_slang --keep-hierarchy -D VP_SYNTH"
 """Keeps what says so in a module of its own (``vp_rom``)."""
 _ALLOCATOR = "GLIBC_TUNABLES=glibc.malloc.tcache_count=65535"
@@ -57,7 +51,6 @@ _RUN = (
     "from pyosys import libyosys as y; y.run_pass('script commands.ys', y.Design())"
 )
 _SYNTH = "synth_xilinx -family xcup -noiopad -flatten"
-_WRITE = ("tee -q -o stat.json stat -json", "write_json netlist.json")
 _HEX = re.compile(r'"[^"\n]*\.hex"')
 
 
@@ -69,21 +62,13 @@ class SynthesisError(UserError):
 class NodeJob:
     """One node to synthesise: its name (the top module) and its sources in compile order.
 
-    ``options`` are further options of the front end; ``boxes`` names black boxes that count nothing. ``luts`` and
-    ``dsps`` are what the node is estimated to take, which decides how it is mapped.
+    ``options`` are further options of the front end; ``boxes`` names black boxes that count nothing.
     """
 
     top: str
     sources: tuple[Path, ...]
     options: str = ""
     boxes: tuple[str, ...] = ()
-    luts: int = 0
-    dsps: int = 0
-
-    @property
-    def by_parts(self) -> bool:
-        """Whether modules that repeat are mapped once."""
-        return self.luts + DSP_SIZE * self.dsps >= LARGE
 
 
 @dataclass(frozen=True)
@@ -107,12 +92,6 @@ def yosys_version() -> str:
 def run_script(share: Path = library.OWN) -> tuple[str, ...]:
     """The command that runs ``commands.ys`` with a library: in a process of its own, which Yosys ends when it meets an error."""
     return "env", _ALLOCATOR, sys.executable, "-c", _RUN, f"{share}/"
-
-
-def tool(jobs: Iterable[NodeJob]) -> str:
-    """What counts the jobs, and how many of them by parts (for reports)."""
-    parts = sum(job.by_parts for job in jobs)
-    return f"{yosys_version()}, {parts} large node{'s' if parts > 1 else ''} by parts" if parts else yosys_version()
 
 
 def synth_node(sources: Sequence[str | Path], top: str, timeout_s: float = TIMEOUT_S) -> Resources:
@@ -183,8 +162,7 @@ def netlist_key(job: NodeJob) -> str:
     """
     name = re.compile(rf"\b{re.escape(job.top)}\b")
     digest = hashlib.sha256(f"{yosys_version()}\n{_READ} {job.options}\n{_SYNTH}\n".encode())
-    if job.by_parts:
-        digest.update(Path(hierarchy.__file__).read_bytes())
+    digest.update(Path(hierarchy.__file__).read_bytes())
     for text in _read_sources(job):
         digest.update(name.sub("node", _HEX.sub('"rom.hex"', text)).encode() + b"\0")
     return digest.hexdigest()[:32]
@@ -207,11 +185,11 @@ def map_node(job: NodeJob, timeout_s: float = TIMEOUT_S) -> Netlist:
     """
 
     def synthesise(folder: Path) -> None:
-        found, wired = _run_yosys(job, timeout_s)
-        cells = {name: count for name, count in found.items() if name not in job.boxes}
+        wired = _run_yosys(job, timeout_s)
+        cells = {name: count for name, count in wired.count().items() if name not in job.boxes}
         _counted(job, cells)
         wired.save(folder / WIRING)
-        files.write_json(folder / NETLIST, {"tool": tool([job]), "top": job.top, "cells": cells}, indent=1)
+        files.write_json(folder / NETLIST, {"tool": yosys_version(), "top": job.top, "cells": cells}, indent=1)
 
     return _load(job, cache.entry(_cached(cache_key(job)), synthesise))
 
@@ -251,41 +229,17 @@ def _counted(job: NodeJob, cells: dict[str, int]) -> Resources:
         raise SynthesisError(f"synthesis of {job.top}: {e}") from e
 
 
-def _run_yosys(job: NodeJob, timeout_s: float) -> tuple[dict[str, int], Wiring]:
-    """Cell type to count of the mapped node, and its wiring."""
+def _run_yosys(job: NodeJob, timeout_s: float) -> Wiring:
+    """The mapped node: elaborated in one run, mapped in another, with one module for all equal instances."""
     ultra = any('"ultra"' in line for line in _read_sources(job)[-1].splitlines())
     paths = " ".join(quote(path.resolve()) for path in job.sources)
-    read = f"{_READ} {job.options} --top {job.top} {paths}"
-    synth = f"{_SYNTH}{' -uram' if ultra else ''}"
     with tempfile.TemporaryDirectory(prefix="vitprune_yosys_") as tmp:
         run = _Yosys(job.top, Path(tmp), timeout_s)
-        if job.by_parts:
-            return _by_parts(run, job, read, synth)
-        run([read, f"{synth} -top {job.top}", "setattr -mod -unset keep_hierarchy", "flatten", *_WRITE])
-        return run.mapped()
-
-
-def _by_parts(run: _Yosys, job: NodeJob, read: str, synth: str) -> tuple[dict[str, int], Wiring]:
-    """The sum of a node's pieces, each mapped once, and the pieces put together; the cache holds pieces, too."""
-    run([read, "proc", "opt_hier", "write_rtlil node.il"])
-    commands = ["read_rtlil piece.il", f"{synth} -top {hierarchy.TOP}", *_WRITE]
-    sums: dict[str, Counter[str]] = {}
-    wired: dict[str, Wiring] = {}
-    for piece in hierarchy.pieces((run.folder / "node.il").read_text(), job.top):
-
-        def synthesise(folder: Path, text: str = piece.text) -> None:
-            (run.folder / "piece.il").write_text(text)
-            run(commands)
-            cells, mapped = run.mapped()
-            mapped.save(folder / WIRING)
-            files.write_json(folder / NETLIST, {"tool": yosys_version(), "cells": cells}, indent=1)
-
-        folder = cache.entry(_cached(_key("\n".join((yosys_version(), *commands, piece.text)))), synthesise)
-        sums[piece.name] = Counter()
-        for kind, count in json.loads((folder / NETLIST).read_text())["cells"].items():
-            sums[piece.name].update({k: n * count for k, n in sums.get(kind, {kind: 1}).items()})
-        wired[piece.name] = Wiring.load(folder / WIRING).with_parts(wired)
-    return dict(sums[job.top]), wired[job.top]
+        rtlil, netlist = run.folder / "node.il", run.folder / "netlist.json"
+        run([f"{_READ} {job.options} --top {job.top} {paths}", "proc", "opt_hier", f"write_rtlil {rtlil.name}"])
+        rtlil.write_text(hierarchy.merged(rtlil.read_text(), job.top))
+        run([f"read_rtlil {rtlil.name}", f"{_SYNTH}{' -uram' if ultra else ''} -top {job.top}", f"write_json {netlist.name}"])
+        return Wiring.from_json(json.loads(netlist.read_text()))
 
 
 @dataclass(frozen=True)
@@ -310,11 +264,6 @@ class _Yosys:
         kept = cache.cache_dir() / "yosys" / "failed" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', self.top)}.log"
         files.write_text(kept, log.read_text(errors="replace"))
         raise SynthesisError(f"synthesis of {self.top}: {reason} (log: {kept})")
-
-    def mapped(self) -> tuple[dict[str, int], Wiring]:
-        """Cell type to count, and wiring, of what :data:`_WRITE` wrote last."""
-        stat, netlist = (json.loads((self.folder / name).read_text()) for name in ("stat.json", "netlist.json"))
-        return stat["design"]["num_cells_by_type"], Wiring.from_json(netlist)
 
 
 def quote(path: Path) -> str:
