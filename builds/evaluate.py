@@ -17,14 +17,14 @@ from finn_vitprune.builds.images import input_shape
 from finn_vitprune.builds.networks import loaded_network
 from finn_vitprune.builds.record import record_of
 from finn_vitprune.errors import UserError
-from finn_vitprune.evaluation.result import Evaluation
 from finn_vitprune.evaluation.run import answers
-from finn_vitprune.evaluation.scores import score
 from finn_vitprune.evaluation.sources import NetworkShape, read_source
 from finn_vitprune.files import sha256, write_text
 from finn_vitprune.graph.reading import read_model
 from finn_vitprune.importing.float_model import FloatFile, recognised_file
 from finn_vitprune.labels import draw, drawn_text
+from finn_vitprune.report.accuracy import Evaluation
+from finn_vitprune.report.scores import score
 from finn_vitprune.report.summary import ModelCard
 from finn_vitprune.transforms.lower import check_op_types, lower
 from finn_vitprune.transforms.tidy_lowered import TidyLowered

@@ -14,8 +14,8 @@ from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.verify import Verification
 from finn_vitprune.builds.verify_units import SimulationSeconds
 from finn_vitprune.errors import UserError
-from finn_vitprune.evaluation.result import Evaluation
 from finn_vitprune.files import write_json
+from finn_vitprune.report.accuracy import Evaluation
 from finn_vitprune.report.summary import FILE as SUMMARY
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.resources import Resources

@@ -147,7 +147,6 @@ def check_lowering(
         The check, the hardware graph's logits ``[F, classes]`` (0 for images that did not run), and QONNX's as codes at
         their scale, so that equal ones are equal and the lowest class wins.
     """
-    graph = lowered.model.graph
     output = source.graph.output[0].name
     qonnx = _rounded(QonnxRunner(source).run(pixels)[output].reshape(len(pixels), -1) / lowered.logit_scale)
     whole = np.arange(len(pixels)) if whole is None else np.asarray(whole)

@@ -26,8 +26,10 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_json, sha256, whole_file, write_json, write_text
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import CONTENTS, INDEX, Contents, joined
-from finn_vitprune.synth.yosys import DSP_SIZE
 from finn_vitprune.transforms.plan_engines import engines_of
+
+DSP_SIZE = 8
+"""Size of a DSP slice in LUTs, for tools that simulate."""
 
 TOP = "finn_design"
 MONITORED_TOP = "finn_design_monitored"

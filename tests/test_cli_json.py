@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import typer
 
-from finn_vitprune.evaluation.result import Evaluation
-from finn_vitprune.report.summary import ModelCard
 from finn_vitprune import progress
 from finn_vitprune.bench.run import Measured
 from finn_vitprune.cli import run
@@ -21,6 +19,8 @@ from finn_vitprune.errors import AnswerIsNo
 from finn_vitprune.exploration.ledger import Explored, ExploreSettings
 from finn_vitprune.exploration.points import Target
 from finn_vitprune.export.gate import GateReport
+from finn_vitprune.report.accuracy import Evaluation
+from finn_vitprune.report.summary import ModelCard
 from finn_vitprune.training.train import ExportResult
 from tests.summaries import summary
 

@@ -19,10 +19,10 @@ from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.cli import run as cli
 from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation import run
-from finn_vitprune.evaluation.result import card_table
-from finn_vitprune.evaluation.scores import ranks, score
 from finn_vitprune.evaluation.sources import NetworkShape, read_source
 from finn_vitprune.execute import golden
+from finn_vitprune.report.accuracy import card_table
+from finn_vitprune.report.scores import ranks, score
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.training.data import load_dataset
 from finn_vitprune.transforms.lower import lower

@@ -9,7 +9,7 @@ from vit_models import random_vit
 from finn_vitprune.builds import steps
 from finn_vitprune.builds.lowering_check import ClassChange, LoweringCheck, TensorCheck, check_lowering
 from finn_vitprune.cli import run
-from finn_vitprune.execute import golden
+from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.execute.qonnx_runner import QonnxRunner, before_rounding
 from finn_vitprune.numerics import TIE_TOLERANCE, beside_tie
 from finn_vitprune.transforms.lower import lower
@@ -173,15 +173,14 @@ def test_another_class_needs_a_tie_upstream_of_the_same_image():
 def test_an_image_whose_class_changes_is_compared_node_by_node(monkeypatch):
     """Beyond the images that are compared anyway."""
     source, images = random_vit(**PRUNED)
-    lowered, whole = lower(source), golden.run
+    lowered, whole = lower(source), IntegerProgram.logits
 
-    def run_other(model, inputs):
-        found = whole(model, inputs)
-        twelfth = (next(iter(inputs.values())) == images[12]).all(axis=(1, 2, 3))
-        found[model.graph.output[0].name][twelfth] *= -1
+    def other_logits(program, pixels):
+        found = whole(program, pixels)
+        found[(pixels == images[12]).all(axis=(1, 2, 3))] *= -1
         return found
 
-    monkeypatch.setattr(golden, "run", run_other)
+    monkeypatch.setattr(IntegerProgram, "logits", other_logits)
     check, _, _ = check_lowering(source, lowered, images, images=range(2))
     assert check.images == [0, 1, 12] and [c.image for c in check.class_changes] == [12]
     assert check.faults == 1 and "image 12" in check.problem

@@ -47,7 +47,7 @@ python -m finn_vitprune.builds.experiments.integers NAME=MODEL.onnx ... -o build
 
 
 @dataclass(frozen=True)
-class Measured:
+class TimedIntegers:
     """One run: images a second, and the most memory of its process in MiB."""
 
     images_per_second: float
@@ -59,8 +59,8 @@ class SpeedRow:
     """A network: its digest is that of its name, turns of both ways in the order in which they ran."""
 
     processor: str
-    golden: tuple[Measured, ...]
-    program: tuple[Measured, ...]
+    golden: tuple[TimedIntegers, ...]
+    program: tuple[TimedIntegers, ...]
 
     def speed(self, way: str) -> float:
         return statistics.median(m.images_per_second for m in getattr(self, way))
@@ -89,7 +89,7 @@ def main(
         print(name, f"{rows[name].speed(GOLDEN):.2f} to {rows[name].speed(PROGRAM):.2f} images/s", flush=True)
 
 
-def measure(way: str, model: Path) -> Measured:
+def measure(way: str, model: Path) -> TimedIntegers:
     """One way on one thread, in this process."""
     torch.set_num_threads(1)
     graph = lower(ModelWrapper(read_qonnx(model))).model.transform(TidyLowered())
@@ -103,16 +103,16 @@ def measure(way: str, model: Path) -> Measured:
     while (seconds := time.perf_counter() - started) < SECONDS or not count:
         run(images)
         count += batch
-    return Measured(count / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return TimedIntegers(count / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def _apart(way: str, model: Path) -> Measured:
+def _apart(way: str, model: Path) -> TimedIntegers:
     code = "import json, sys; from pathlib import Path; from finn_vitprune.builds.experiments.integers import measure; "
     code += "from dataclasses import asdict; print(json.dumps(asdict(measure(sys.argv[1], Path(sys.argv[2])))))"
     ran = subprocess.run([sys.executable, "-c", code, way, str(model)], capture_output=True, text=True)
     if ran.returncode:
         raise UserError(f"{model}: {ran.stderr.strip().splitlines()[-1] if ran.stderr.strip() else 'no answer'}")
-    return Measured(**json.loads(ran.stdout.splitlines()[-1]))
+    return TimedIntegers(**json.loads(ran.stdout.splitlines()[-1]))
 
 
 def _processor() -> str:

@@ -23,7 +23,7 @@ def command(
     from finn_vitprune.builds.record import facts_of
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.errors import UserError
-    from finn_vitprune.evaluation.result import card_table
+    from finn_vitprune.report.accuracy import card_table
     from finn_vitprune.files import write_text
     from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.compare import comparison, differences, facts_compared

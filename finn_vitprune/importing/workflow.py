@@ -19,25 +19,24 @@ from finn_vitprune import progress
 from finn_vitprune.calibration.layerwise import fit_layers
 from finn_vitprune.calibration.ranges import ChosenRange, choose_ranges
 from finn_vitprune.errors import UserError
-from finn_vitprune.evaluation.scores import cosines
 from finn_vitprune.execute import golden
 from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, exported, write_sample
 from finn_vitprune.export.gate import GateReport
-from finn_vitprune.ingest.check import hardware
-from finn_vitprune.ingest.check.check_float import structure_of
-from finn_vitprune.ingest.check.checked import Structure
-from finn_vitprune.importing.float_model import Comparison, compare, configured, float_network, recognised
+from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.files import alone_with, whole_file
 from finn_vitprune.importing.data import ImportData, load_data
+from finn_vitprune.importing.fine_tuning import FineTuning
+from finn_vitprune.importing.float_model import Comparison, compare, configured, float_network, recognised
 from finn_vitprune.importing.noise import EncoderStreams, decibels, steepest
 from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.importing.views import views_of
+from finn_vitprune.ingest.check import hardware
+from finn_vitprune.ingest.check.check_float import structure_of
+from finn_vitprune.ingest.check.checked import Structure
 from finn_vitprune.ingest.check.texts import structure_text
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.network import RecognisedViT
-from finn_vitprune.importing.fine_tuning import FineTuning
-from finn_vitprune.export.metadata import ModelMetadata
-from finn_vitprune.files import alone_with, whole_file
 from finn_vitprune.labels import draw, drawn_text
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.evaluate import logits_of
@@ -48,6 +47,7 @@ from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
+from finn_vitprune.report.scores import cosines
 from finn_vitprune.training.display import Display, log_file
 from finn_vitprune.training.student import CALIBRATION_IMAGES
 from finn_vitprune.transforms.lower import lower

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from finn_vitprune.evaluation.result import Evaluation, card_table
+from finn_vitprune.report.accuracy import Evaluation, card_table
 from finn_vitprune.report.build_pictures import drawings
 from finn_vitprune.report.builds import CYCLES, FIFOS, MEMORIES, MODEL, NODE_BY_NODE, NOT_RUN, RESOURCES, grouped_tables
 from finn_vitprune.report.compare import ARROW, comparison, differences, facts_compared

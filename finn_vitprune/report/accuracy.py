@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from finn_vitprune.evaluation.scores import AnswerScores, WorstImage
+from finn_vitprune.report.scores import AnswerScores, WorstImage
 from finn_vitprune.report.html import KeyFigure, PageSection, ReportPage
 from finn_vitprune.report.summary import ModelCard
 from finn_vitprune.report.tables import COUNTED, TextTable
