@@ -7,6 +7,7 @@ and writes ``speed.json`` and ``SPEED.md``; networks that the file already has s
 from __future__ import annotations
 
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -109,7 +110,8 @@ def measure(way: str, model: Path) -> TimedIntegers:
 def _apart(way: str, model: Path) -> TimedIntegers:
     code = "import json, sys; from pathlib import Path; from finn_vitprune.builds.experiments.integers import measure; "
     code += "from dataclasses import asdict; print(json.dumps(asdict(measure(sys.argv[1], Path(sys.argv[2])))))"
-    ran = subprocess.run([sys.executable, "-c", code, way, str(model)], capture_output=True, text=True)
+    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    ran = subprocess.run([sys.executable, "-c", code, way, str(model)], capture_output=True, text=True, env=environment)
     if ran.returncode:
         raise UserError(f"{model}: {ran.stderr.strip().splitlines()[-1] if ran.stderr.strip() else 'no answer'}")
     return TimedIntegers(**json.loads(ran.stdout.splitlines()[-1]))
