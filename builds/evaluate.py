@@ -19,7 +19,7 @@ from finn_vitprune.builds.record import record_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation.run import answers
 from finn_vitprune.evaluation.sources import NetworkShape, read_source
-from finn_vitprune.files import sha256, write_text
+from finn_vitprune.files import output_path, sha256, write_text
 from finn_vitprune.graph.reading import read_model
 from finn_vitprune.importing.float_model import FloatFile, recognised_file
 from finn_vitprune.labels import draw, drawn_text
@@ -73,6 +73,8 @@ def evaluate(options: EvaluationOptions) -> Evaluation:
     """
     if options.contents is not None and not options.target.is_dir():
         raise UserError(f"--contents is for a build, {options.target} is none: leave it out, or give the folder of the build")
+    if options.page is not None and output_path(options.page).is_dir():
+        raise UserError(f"{options.page} is a folder: give a file for the page")
     with _network(options.target, options.contents) as network:
         hardware = ModelWrapper(str(network.hardware))
         shape = NetworkShape(*input_shape(hardware)[1:], hardware.get_tensor_shape(hardware.graph.output[0].name)[-1])
@@ -98,8 +100,8 @@ def evaluate(options: EvaluationOptions) -> Evaluation:
         images_per_second=len(answered.index) / max(answered.seconds, 1e-9), digest=digest,
     )  # fmt: skip
     if options.page is not None:
-        worst = [answered.index[names.index(w.image)] for w in found.worst]
-        write_text(options.page, found.page(dict(zip((w.image for w in found.worst), source.read(worst)[0]))))
+        worst = {w.image: answered.index[names.index(w.image)] for w in found.worst}
+        write_text(options.page, found.page(dict(zip(worst, source.read(list(worst.values()))[0])) if worst else {}))
     if options.target.is_dir() and options.contents is None:
         with suppress(OSError):  # a folder that cannot be written to
             BuildFolder(options.target).evaluation.save(found)

@@ -217,6 +217,14 @@ def test_a_page_shows_the_worst_images(tmp_path, capfd):
     assert all(f"answer {w.answer}, label {w.label}" in text for w in found.worst)
 
 
+def test_a_page_of_unlabelled_images_has_none_that_are_worst(tmp_path):
+    np.savez(tmp_path / "x.npz", images=load_dataset("digits").test_images[:3])
+    found = of_digits(data=f"npz:{tmp_path / 'x.npz'}", page=tmp_path / "page.html")
+    assert found.worst == () and "image/png" not in (tmp_path / "page.html").read_text()
+    with pytest.raises(UserError, match="is a folder: give a file for the page"):
+        of_digits(page=tmp_path)
+
+
 @pytest.fixture(scope="module")
 def loadable(tmp_path_factory):
     """A small design that can be loaded, the two networks that it is made for, and the contents of the second one."""

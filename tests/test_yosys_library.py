@@ -104,7 +104,7 @@ def nodes(tmp_path_factory) -> list[NodeJob]:
     return list({cache_key(job): job for job in jobs}.values())
 
 
-PARTS = 12
+PARTS = 36
 
 
 @pytest.mark.slow

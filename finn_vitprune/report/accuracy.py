@@ -10,8 +10,8 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from finn_vitprune.report.scores import AnswerScores, WorstImage
 from finn_vitprune.report.html import KeyFigure, PageSection, ReportPage
+from finn_vitprune.report.scores import AnswerScores, WorstImage
 from finn_vitprune.report.summary import ModelCard
 from finn_vitprune.report.tables import COUNTED, TextTable
 
@@ -107,8 +107,8 @@ def _answers(w: WorstImage) -> tuple[str, str, str, str]:
 
 
 def _picture(pixels: np.ndarray, w: WorstImage) -> Markup:
-    """An image with its answer below it."""
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])
+    """An image with its answer below it; of other than one or three channels the first alone."""
+    image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
     scale = THUMBNAIL / max(image.size)
     image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC)
     file = io.BytesIO()
