@@ -100,7 +100,7 @@ def build(options: BuildOptions) -> Path:
         _check_export(folder, options.export, cfg.stop_step, names)
     if cfg.folding_config_file is not None or (cfg.start_step is None and settings.dealt not in (None, "auto")):
         hardware = flat_hardware(ModelWrapper(source), cfg).hardware
-        if settings.loads_networks:
+        if settings.loads_networks and cfg.folding_config_file is not None:
             hardware, _ = reserved(hardware, settings, cfg)
         hardware = in_engines(hardware, settings)
         if cfg.folding_config_file is not None:

@@ -72,7 +72,7 @@ def evaluate(options: EvaluationOptions) -> Evaluation:
         UserError: the target is not a QONNX network or a build, data or reference do not fit it, or images are damaged.
     """
     if options.contents is not None and not options.target.is_dir():
-        raise UserError(f"--contents is for a build, {options.target} is none: leave it out, or give the folder of the build")
+        raise UserError(f"--contents is for a build, {options.target} is not a folder: leave it out, or give the folder of the build")
     if options.page is not None and output_path(options.page).is_dir():
         raise UserError(f"{options.page} is a folder: give a file for the page")
     with _network(options.target, options.contents) as network:

@@ -153,7 +153,7 @@ def loaded_network(contents: Path, build_dir: Path) -> tuple[Path, float | list[
         UserError: the file of contents is not for this build, or the network beside it is missing or another one.
     """
     Contents.other(contents, StitchedDesign.load(BuildFolder(build_dir.resolve()).stitched).folder)
-    path, again = network_file(contents), f"write both anew: finn-vitprune contents MODEL.onnx --for {build_dir} -o {contents}"
+    path, again = network_file(contents), f"write both again with finn-vitprune contents MODEL.onnx --for {build_dir} -o {contents}"
     if not path.is_file():
         raise UserError(f"{path} is missing, which `contents` writes beside {contents.name}: {again}")
     found = {p.key: p.value for p in read_proto(path).graph.metadata_props}

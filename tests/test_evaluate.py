@@ -267,7 +267,7 @@ def test_contents_that_are_not_of_the_build_or_without_their_network_are_refused
         evaluate(EvaluationOptions(models[0], data, contents))
     alone = tmp_path / "alone.bin"
     shutil.copy(contents, alone)
-    with pytest.raises(UserError, match="alone.bin.onnx is missing, which `contents` writes beside alone.bin: write both anew"):
+    with pytest.raises(UserError, match="alone.bin.onnx is missing, which `contents` writes beside alone.bin: write both again with finn-vitprune contents"):
         evaluate(EvaluationOptions(out, data, alone))
     contents_of(models[0], out).write(tmp_path / "first.bin")
     shutil.copy(network_file(tmp_path / "first.bin"), network_file(alone))

@@ -33,18 +33,18 @@ def command(
 
     if len(build_dirs) > 2:
         raise UserError(f"report takes one or two folders, not {len(build_dirs)}")
-    facts = [facts_of(folder) for folder in build_dirs]
+    facts, evaluations = [facts_of(folder) for folder in build_dirs], [evaluation_of(folder) for folder in build_dirs]
     if len(build_dirs) == 1 and facts[0] and not (build_dirs[0] / FILE).is_file():
         summaries = []
         tables = [TextTable("A build that did not come to its summary", ("", ""), tuple(facts[0].items()))]
     elif len(summaries := [Summary.load(d) for d in build_dirs]) == 1:
-        tables = [card_table(summaries[0].model, evaluation_of(build_dirs[0])), *build_tables(summaries[0], nodes=nodes)]
+        tables = [card_table(summaries[0].model, evaluations[0]), *build_tables(summaries[0], nodes=nodes)]
     else:
         names = _names(build_dirs[0], build_dirs[1])
         tables = [*comparison(names, *summaries), *facts_compared(names, *facts), *(differences(names, *summaries) if nodes else ())]
     builds = [s.model_dump(mode="json", by_alias=True) for s in summaries]
-    evaluations = [found and found.model_dump(mode="json", exclude_none=True) for found in map(evaluation_of, build_dirs)]
-    if not answer({"folders": list(map(str, build_dirs)), "summaries": builds, "facts": facts, "evaluations": evaluations}):
+    found = [evaluation and evaluation.model_dump(mode="json", exclude_none=True) for evaluation in evaluations]
+    if not answer({"folders": list(map(str, build_dirs)), "summaries": builds, "facts": facts, "evaluations": found}):
         for folder, known in zip(build_dirs, facts):
             if text := stopped_text(known):
                 typer.echo(f"{folder}: {text}\n")

@@ -2,7 +2,7 @@
 
 Yosys elaborates a node to a module an instance and writes them as RTLIL text (``write_rtlil``). Instances with equal
 parameters have equal text, once their paths, their places in sources and running numbers are left out. The modules of :data:`PARTS` stay
-apart when the node is flattened; those of other names become part of what is around them.
+apart when Yosys flattens the node; it dissolves modules of other names in their surroundings.
 """
 
 from __future__ import annotations

@@ -182,13 +182,13 @@ def _test_folder(path: Path) -> Path:
 
 
 def class_folders(path: Path) -> list[str]:
-    """Sorted names of the classes of ``PATH/<class>/...``; empty where the folder is split, or is no folder of two or more classes."""
+    """Sorted names of the classes of ``PATH/<class>/...``; empty where the folder has train or val, or fewer than two classes."""
     if not path.is_dir() or any((path / name).is_dir() for name in ("train", *TEST_FOLDERS)):
         return []
     inside = [p for p in path.iterdir() if not p.name.startswith(".")]
     folders = sorted(p.name for p in inside if p.is_dir())
     mixed = any(p.name.lower().endswith(EXTENSIONS) for p in inside if p.is_file())
-    return folders if len(folders) > 1 and not mixed and all(image_files(path / name) for name in folders) else []
+    return folders if len(folders) > 1 and not mixed and all(any(_images_below(path / name)) for name in folders) else []
 
 
 def _held_out(labels: np.ndarray) -> np.ndarray:
@@ -236,13 +236,14 @@ def _scan(folder: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def image_files(folder: Path) -> list[bytes]:
     """Names of all image files below a folder, sorted."""
-    found = sorted(
-        os.path.join(parent, file)
-        for parent, _, inside in os.walk(folder, followlinks=True)
-        for file in inside
-        if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
-    )
-    return [os.fsencode(f) for f in found]
+    return [os.fsencode(f) for f in sorted(_images_below(folder))]
+
+
+def _images_below(folder: Path) -> Iterator[str]:
+    for parent, _, inside in os.walk(folder, followlinks=True):
+        for file in inside:
+            if file.lower().endswith(EXTENSIONS) and not file.startswith("."):
+                yield os.path.join(parent, file)
 
 
 def imagenet_mean_std(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

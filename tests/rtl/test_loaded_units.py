@@ -270,7 +270,7 @@ def test_a_token_drop_that_was_made_for_one_network_keeps_any_number_of_tokens(r
 @pytest.mark.parametrize("scores", [0, 1])
 @pytest.mark.parametrize("tokens", [(4, 5), (5, 4)])
 def test_attention_of_fewer_or_more_tokens_has_room_with_and_without_scores(tokens, scores):
-    """The narrow dividers of few channels hang on the tokens: those of both networks are the same."""
+    """With few channels the number of tokens decides how fast a unit divides: it must divide equally fast for both networks."""
     attrs = [test_pruned_attention.attributes(n, 1, 1, 2, 2, 1, scores=scores) | {"loaded": 1} for n in tokens]
     own, other = (build_node(ATTENTION, a)[0] for a in attrs)
     own.widen(other)
