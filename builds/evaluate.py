@@ -24,6 +24,7 @@ from finn_vitprune.graph.reading import read_model
 from finn_vitprune.importing.float_model import FloatFile, recognised_file
 from finn_vitprune.labels import draw, drawn_text
 from finn_vitprune.report.accuracy import Evaluation
+from finn_vitprune.report.accuracy_page import accuracy_page
 from finn_vitprune.report.scores import score
 from finn_vitprune.report.summary import ModelCard
 from finn_vitprune.transforms.lower import check_op_types, lower
@@ -101,7 +102,7 @@ def evaluate(options: EvaluationOptions) -> Evaluation:
     )  # fmt: skip
     if options.page is not None:
         worst = {w.image: answered.index[names.index(w.image)] for w in found.worst}
-        write_text(options.page, found.page(dict(zip(worst, source.read(list(worst.values()))[0])) if worst else {}))
+        write_text(options.page, accuracy_page(found, dict(zip(worst, source.read(list(worst.values()))[0])) if worst else {}))
     if options.target.is_dir() and options.contents is None:
         with suppress(OSError):  # a folder that cannot be written to
             BuildFolder(options.target).evaluation.save(found)

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Mapping
-
-import numpy as np
-from markupsafe import Markup
-from PIL import Image
-
-from finn_vitprune.report.html import KeyFigure, PageSection, ReportPage
 from finn_vitprune.report.scores import AnswerScores, WorstImage
 from finn_vitprune.report.summary import ModelCard
 from finn_vitprune.report.tables import COUNTED, TextTable
-
-THUMBNAIL = 112
-"""Pixels of the longer side of a picture on the page."""
-FIGURE = Markup(
-    '<figure style="display:inline-block;margin:.3rem .6rem .3rem 0"><img alt="{}" src="data:image/png;base64,{}"><figcaption>{}</figcaption></figure>'
-)
 
 
 class Evaluation(AnswerScores):
@@ -71,20 +56,6 @@ class Evaluation(AnswerScores):
             made.append(TextTable("Worst images", ("image", "answer", "label", "float", "cosine"), rows, marks=("", *(COUNTED,) * 4)))
         return made
 
-    def page(self, pictures: Mapping[str, np.ndarray]) -> str:
-        """One self-contained page. ``pictures``: pixels uint8 ``[H, W, C]`` of the worst images by name."""
-        known = {
-            "accuracy": self.accuracy, "accuracy in float": self.accuracy_float, "top 5": self.accuracy_top5, "same class as float": self.agreement,
-        }  # fmt: skip
-        figures = [KeyFigure(name, _share(value), COUNTED) for name, value in known.items() if value is not None]
-        tables = {table.title: table for table in self.tables}
-        shown = tuple(_picture(pictures[w.image], w) for w in self.worst if w.image in pictures)
-        sections = [
-            PageSection(title, pictures=shown if title == "Worst images" else (), tables=(tables[title],))
-            for title in ("Worst images", "Classes") if title in tables
-        ]  # fmt: skip
-        return ReportPage(f"Accuracy of {self.model.name} in integers", dict([*self.model.rows, *self.rows]), figures, sections).html()
-
 
 def card_table(card: ModelCard, found: Evaluation | None) -> TextTable:
     """What a network is, and how accurate it was found to be."""
@@ -104,14 +75,3 @@ def _share(value: float | None) -> str:
 def _answers(w: WorstImage) -> tuple[str, str, str, str]:
     numbers = ("-" if n is None else str(n) for n in (w.answer, w.label, w.answer_float))
     return *numbers, "-" if w.cosine is None else f"{w.cosine:.4f}"
-
-
-def _picture(pixels: np.ndarray, w: WorstImage) -> Markup:
-    """An image with its answer below it; of other than one or three channels the first alone."""
-    image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
-    scale = THUMBNAIL / max(image.size)
-    image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC)
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    text = f"answer {w.answer}" + ("" if w.label is None else f", label {w.label}")
-    return FIGURE.format(w.image, base64.b64encode(file.getvalue()).decode(), text)
