@@ -21,6 +21,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation.sources import ImageSource
 from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.files import BROKEN_ARRAYS, sha256, whole_file
+from finn_vitprune.training.parallel import own_device
 
 CHUNK = 128
 """Images of a job: what an interruption costs at most, for each process."""
@@ -74,7 +75,7 @@ def answers(
     todo = [i for i in range(len(chunks)) if i not in done]
     work = partial(_answered, hardware, source, reference, chunks)
     told = jobs.Told("integers of images", len(todo))
-    alone = workers == 1 or device().type == "cuda"
+    alone = workers == 1 or own_device().type == "cuda"
     for number, found in jobs.run(work, todo, 0 if alone else min(workers, len(todo)), lambda i: f"images {chunks[i][0]} on", told):
         _refuse_damaged(found, source, skip_damaged)
         kept.save(number, found)
@@ -105,12 +106,7 @@ def _answered(
 
 @lru_cache(maxsize=1)
 def _program(path: Path, digest: str) -> IntegerProgram:
-    return IntegerProgram(ModelWrapper(str(path)), device())
-
-
-def device() -> torch.device:
-    """Where integers are computed."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return IntegerProgram(ModelWrapper(str(path)), own_device())
 
 
 def _refuse_damaged(found: Answers, source: ImageSource, skip_damaged: bool) -> None:

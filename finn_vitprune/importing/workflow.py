@@ -49,6 +49,7 @@ from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.report.scores import cosines
 from finn_vitprune.training.display import Display, log_file
+from finn_vitprune.training.parallel import own_device
 from finn_vitprune.training.student import CALIBRATION_IMAGES
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
@@ -202,7 +203,7 @@ class _Work:
 
     def __init__(self, options: ImportOptions, plan: ImportPlan) -> None:
         self.options, self.plan = options, plan
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = own_device()
         torch.manual_seed(options.seed)
         self.float = float_network(plan.vit, plan.mean, plan.std).to(self.device)
         data = plan.data.data

@@ -1,4 +1,4 @@
-"""What an evaluation found: scores, the network's card, and how both are shown."""
+"""What an evaluation found: scores, the network's card, and both in words."""
 
 from __future__ import annotations
 

@@ -14,6 +14,11 @@ LAUNCHED = "LOCAL_RANK"
 """What a launcher sets in the environment of each of its processes."""
 
 
+def own_device() -> torch.device:
+    """Where a process computes that no launcher started: on a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Processes:
     """The processes of a run. Each works on every ``count``-th image of a batch; sums are over all of them.
 
@@ -28,7 +33,7 @@ class Processes:
         """
         if LAUNCHED not in os.environ:
             self.rank, self.count = 0, 1
-            self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            self.device = own_device()
             return
         try:
             from accelerate import Accelerator
