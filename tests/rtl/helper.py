@@ -197,13 +197,16 @@ def check_built(
 
 
 def start_cycles(op: VitOp) -> int:
-    """Cycles that a lone frame right after a reset may take longer than by formula: a token drop cannot know at once what becomes of
-    the first row, and clears the bins of its histograms."""
+    """Most cycles that a lone frame right after a reset takes longer than by formula: a token drop pads its cells, or clears its bins.
+
+    The first row of a frame waits up to 3 cycles for its decision; the last one, where a loaded unit drops nothing, 5 for the last score.
+    """
     if not isinstance(op, VitTokenDrop):
         return 0
-    ranking = op.folding().ranking
-    room = 8 if op.get_nodeattr("loaded") else 0  # made for more tokens it ranks some cycles later; the formula is that of its own network
-    return 3 + room + (ranking.frame if ranking.digits else 0)
+    fold = op.folding()
+    if fold.drops == 0:
+        return 5 if fold.loaded else 0
+    return max(3, fold.ranking.frame - fold.ranking.cycles + 1)
 
 
 def formula_latency(op: VitOp) -> int:
