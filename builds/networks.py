@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from finn.builder.build_dataflow_config import DataflowBuildConfig
 from finn.builder.build_dataflow_steps import step_tidy_up
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+from onnx import GraphProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
@@ -33,8 +35,9 @@ from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 LAST = "step_stitch.onnx"
-_SHA256, _LOGIT_SCALE, _SOURCE = "contents_sha256", "logit_scale", "source"
-"""Metadata of the network beside a file of contents: of which contents, the scale of its logits, metadata of the model file as JSON."""
+_SHA256, _GRAPH, _LOGIT_SCALE, _SOURCE = "contents_sha256", "graph_sha256", "logit_scale", "source"
+"""Metadata of the network beside a file of contents: digests of the contents and of its own graph, the scale of its logits, metadata of
+the model file as JSON."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +137,20 @@ class LoadedNetwork:
         """Write the file for the load port, and the network beside it, which ``evaluate --contents`` reads."""
         self.contents.write(path)
         model = ModelWrapper(self.network.lowered.model, make_deepcopy=True)
-        properties = {_SHA256: sha256(path), _LOGIT_SCALE: json.dumps(self.network.logit_scale), _SOURCE: json.dumps(dict(self.network.metadata))}
+        scale, source = json.dumps(self.network.logit_scale), json.dumps(dict(self.network.metadata))
+        properties = {_SHA256: sha256(path), _GRAPH: _digest(model.graph), _LOGIT_SCALE: scale, _SOURCE: source}
         for name, value in properties.items():
             model.set_metadata_prop(name, value)
         with whole_file(network_file(path)) as partial:
             model.save(str(partial))
+
+
+def _digest(graph: GraphProto) -> str:
+    """SHA-256 of a graph without its metadata, which hold it."""
+    bare = GraphProto()
+    bare.CopyFrom(graph)
+    del bare.metadata_props[:]
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 
 
 def network_file(contents: Path) -> Path:
@@ -150,15 +162,18 @@ def loaded_network(contents: Path, build_dir: Path) -> tuple[Path, float | list[
     """The lowered graph of what :meth:`LoadedNetwork.write` wrote, as a file, the scale of its logits, and the metadata of its model file.
 
     Raises:
-        UserError: the file of contents is not for this build, or the network beside it is missing or another one.
+        UserError: the file of contents is not for this build, or the network beside it is missing, another one, or changed.
     """
     Contents.other(contents, StitchedDesign.load(BuildFolder(build_dir.resolve()).stitched).folder)
     path, again = network_file(contents), f"write both again with finn-vitprune contents MODEL.onnx --for {build_dir} -o {contents}"
     if not path.is_file():
         raise UserError(f"{path} is missing, which `contents` writes beside {contents.name}: {again}")
-    found = {p.key: p.value for p in read_proto(path).graph.metadata_props}
+    graph = read_proto(path).graph
+    found = {p.key: p.value for p in graph.metadata_props}
     if found.get(_SHA256) != sha256(contents):
         raise UserError(f"{path} is the network of other contents than {contents.name} has: {again}")
+    if found.get(_GRAPH) != _digest(graph):
+        raise UserError(f"{path} is not as `contents` wrote it: {again}")
     return path, json.loads(found[_LOGIT_SCALE]), json.loads(found[_SOURCE])
 
 

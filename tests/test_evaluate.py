@@ -7,6 +7,7 @@ import shutil
 from importlib.resources import files
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 from qonnx.core.modelwrapper import ModelWrapper
@@ -273,6 +274,11 @@ def test_contents_that_are_not_of_the_build_or_without_their_network_are_refused
     shutil.copy(network_file(tmp_path / "first.bin"), network_file(alone))
     with pytest.raises(UserError, match="is the network of other contents than alone.bin has"):
         evaluate(EvaluationOptions(out, data, alone))
+    edited = onnx.load(path := network_file(tmp_path / "first.bin"))
+    edited.graph.initializer[0].raw_data = bytes(len(edited.graph.initializer[0].raw_data))
+    onnx.save(edited, path)
+    with pytest.raises(UserError, match="first.bin.onnx is not as `contents` wrote it: write both again"):
+        evaluate(EvaluationOptions(out, data, tmp_path / "first.bin"))
     (tmp_path / "text.bin").write_text("no contents at all, only words of text")
     with pytest.raises(UserError, match="text.bin"):
         evaluate(EvaluationOptions(out, data, tmp_path / "text.bin"))

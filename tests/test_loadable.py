@@ -267,6 +267,9 @@ def test_the_commands_say_what_they_did(design, networks, tmp_path, capsys):
     assert "data words for design" in capsys.readouterr().out and out.is_file()
     assert run(["contents", str(networks["larger"][0]), "--for", str(design), "-o", str(tmp_path / "no.bin")]) == 2
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "no.bin").exists()
+    before = (model := networks["reserved"][0]).read_bytes()
+    assert run(["contents", str(model), "--for", str(design), "-o", str(model)]) == 2 and run(["contents", str(model), "--for", str(design), "-o", str(out)]) == 0
+    assert "is there already and is no file of contents" in capsys.readouterr().err and model.read_bytes() == before
     assert run(["build", str(networks["built"][0]), "--reserve", str(tmp_path / "none.onnx"), "-o", str(tmp_path / "b")]) == 2
     assert "none.onnx" in capsys.readouterr().err and not (tmp_path / "b").exists()
 

@@ -25,6 +25,9 @@ def command(
     from finn_vitprune.cli.files import need_file
 
     need_file(model)
+    from finn_vitprune.sim.contents import check_replaceable
+
+    check_replaceable(output)
     from finn_vitprune import progress
     from finn_vitprune.builds.networks import contents_of
     from finn_vitprune.cli.terminal import progress_lines

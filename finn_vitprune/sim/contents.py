@@ -170,6 +170,14 @@ class Contents:
                 write_text(folder / region.fill_file(i), "\n".join(lines) + "\n")
 
 
+def check_replaceable(path: Path) -> None:
+    """Raise a UserError where ``path`` is there already and is no file of contents, which alone may be written anew."""
+    if path.is_dir():
+        raise UserError(f"-o {path} is a folder: give the name of a file, for instance {path / CONTENTS}")
+    if path.exists() and path.read_bytes()[: WORD.itemsize] != MAGIC.to_bytes(WORD.itemsize, "little"):
+        raise UserError(f"{path} is there already and is no file of contents: give another name")
+
+
 def joined(design: int, port: str, parts: Sequence[Contents]) -> Contents:
     """Contents of a design from those of its units, in the order of the load chain."""
     regions = tuple(region for part in parts for region in part.regions)
