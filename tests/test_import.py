@@ -33,7 +33,11 @@ from finn_vitprune.importing.float_model import as_in_file, compare, float_netwo
 from finn_vitprune.importing.data import load_data
 from finn_vitprune.importing.fine_tuning import LEAST, MOST, FineTuning
 from finn_vitprune.importing.options import FineTune, ImportOptions
-from finn_vitprune.importing.workflow import Stage, _Work, cosines, import_model, loss_note, make_plan
+from finn_vitprune.importing import workflow
+from finn_vitprune.importing.judge import Stage, loss_note
+from finn_vitprune.importing.plan import make_plan
+from finn_vitprune.importing.workflow import import_model
+from finn_vitprune.report.scores import cosines
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.read import read, understand
 from finn_vitprune.export.metadata import ModelMetadata
@@ -663,7 +667,7 @@ def test_an_import_that_fails_on_the_way_leaves_nothing(model, tmp_path, capsys)
 
 def test_an_output_that_another_import_wrote_meanwhile_is_kept(model, data, tmp_path, monkeypatch, capsys):
     target = tmp_path / "x.onnx"
-    monkeypatch.setattr(_Work, "compare", lambda work: target.write_text("theirs"))
+    monkeypatch.setattr(workflow, "compared", lambda *given: target.write_text("theirs"))
     assert "is there already: use --force" in one_line(capsys, model, "--data", data, "-o", target)
     assert target.read_text() == "theirs" and list(tmp_path.iterdir()) == [target]
 

@@ -11,7 +11,7 @@ from said import Said
 from finn_vitprune import progress
 from finn_vitprune.calibration import layerwise
 from finn_vitprune.calibration.layerwise import fit_layers
-from finn_vitprune.importing import workflow
+from finn_vitprune.importing import stages
 from finn_vitprune.importing.options import FineTune, ImportOptions
 from finn_vitprune.importing.views import SCALE, views_of
 from finn_vitprune.importing.workflow import import_model
@@ -102,13 +102,13 @@ def test_import_prunes_and_fits_by_images_and_crops_and_takes_ranges_from_images
     np.savez(tmp_path / "images.npz", **dict(zip(names, (*given, *held), strict=True)))
     taken = {}
     for name in ("set_scores", "fit_layers", "choose_ranges", "views_of"):
-        whole = getattr(workflow, name)
+        whole = getattr(stages, name)
 
         def watched(*args, name=name, whole=whole):
             taken[name] = args
             return whole(*args)
 
-        monkeypatch.setattr(workflow, name, watched)
+        monkeypatch.setattr(stages, name, watched)
     model = export(small_timm(), tmp_path / "model.onnx")
     options = ImportOptions(model, f"npz:{tmp_path / 'images.npz'}", tmp_path / "out.onnx", block_keep="0.5", fine_tune=FineTune(flip=flip), seed=4)
     said = Said()

@@ -39,7 +39,9 @@ from finn_vitprune.files import write_json, write_text
 from finn_vitprune.importing.float_model import configured, float_network
 from finn_vitprune.importing.options import FineTune, ImportOptions
 from finn_vitprune.importing.views import views_of
-from finn_vitprune.importing.workflow import cosines, import_model, make_plan
+from finn_vitprune.importing.plan import make_plan
+from finn_vitprune.importing.workflow import import_model
+from finn_vitprune.report.scores import cosines
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.vit import PrunedViT

@@ -27,7 +27,7 @@ from finn_vitprune.export.export import describe, export
 from finn_vitprune.files import write_json
 from finn_vitprune.importing.float_model import configured, float_network
 from finn_vitprune.importing.options import ImportOptions
-from finn_vitprune.importing.workflow import ImportPlan, make_plan
+from finn_vitprune.importing.plan import ImportPlan, make_plan
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.synth.resources import total

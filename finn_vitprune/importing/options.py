@@ -14,11 +14,11 @@ from pydantic import Field
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import output_path
-from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.importing.float_model import TOLERANCE, normalisation
+from finn_vitprune.ingest.recognise.network import RecognisedViT
+from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.options import check_types
 from finn_vitprune.pruning.choices import Rounding, Score, check_drops, check_shares
-from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.pruning.config import PruneConfig, check_block_size
 from finn_vitprune.training.config import PruneSection, QuantSection, StudentSection, TrainConfig
 
