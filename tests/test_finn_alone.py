@@ -1,4 +1,4 @@
-"""FINN without our command line: the lines of the README, FINN's program with its worker processes, steps among steps."""
+"""FINN without our command line: the lines of docs/finn.md, FINN's program with its worker processes, steps among steps."""
 
 from __future__ import annotations
 
@@ -27,16 +27,15 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from vit_models import random_vit
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "finn.md"
 OURS = "finn_vitprune.builds.steps."
 QUICK = {"synth": "none", "stalled_images": 1, "traced_images": 1, "max_images": 4}
 PROGRAM = [sys.executable, "-m", "finn_vitprune.plugin", "build", "--accept-defaults", "--skip-dep-update"]
 
 
-def readme_block(kind: str) -> str:
-    """The first block of the section "With FINN alone" in ``kind``, python or nothing."""
-    section = README.read_text().partition("### With FINN alone\n")[2].partition("\n### ")[0]
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+def page_block(kind: str) -> str:
+    """The first block of the page in ``kind``, python or nothing."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     return next(text for language, text in blocks if language == kind)
 
 
@@ -86,7 +85,7 @@ def check_build(folder: Path) -> None:
 
 def test_the_python_lines_of_the_readme(user):
     folder = settings(user.folder / "build" / "mine")
-    (user.folder / "mine.py").write_text(readme_block("python"))
+    (user.folder / "mine.py").write_text(page_block("python"))
     user("python", "mine.py")
     check_build(folder)
 
@@ -95,7 +94,7 @@ def test_the_program_of_the_readme(user):
     folder = settings(user.folder / "build" / "accelerator")
     (user.folder / "builds").mkdir()
     shutil.copy(DEFAULT_CONFIG, user.folder / "builds")
-    user("bash", "-ec", readme_block(""))
+    user("bash", "-ec", page_block(""))
     check_build(folder)
 
 
@@ -105,7 +104,7 @@ def test_engines_are_asked_for_in_the_settings_of_the_folder(user):
     folder = settings(user.folder / "build" / "accelerator", engines=1, frames_in_flight=2)
     (user.folder / "builds").mkdir()
     shutil.copy(DEFAULT_CONFIG, user.folder / "builds")
-    user("bash", "-ec", readme_block(""))
+    user("bash", "-ec", page_block(""))
     check_build(folder)
     found = json.loads((folder / "report" / "vitprune_summary.json").read_text())["nodes"]
     assert "engine of encoders 1 to 2, QKV" in {node["layer"] for node in found}
