@@ -45,7 +45,7 @@ def main(
 
 def summary_of(folder: Path) -> Summary:
     """The summary of the build in ``folder``, which is built if it is not there."""
-    if not (found := folder / "report" / FILE).exists():
+    if not (found := folder / FILE).exists():
         settings = BuildSettings(engines=1, loadable=True, max_images=12)
         build(BuildOptions(None, folder, fpga_part=PART, clk_ns=CLK_NS, target_fps=60_000, settings=settings))
     return Summary.load(found)
