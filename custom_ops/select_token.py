@@ -32,7 +32,8 @@ class VitSelectToken(SharedOp, StreamOp):
         selected = self.source if self.get_nodeattr("index") == ALL else replace(self.source, tokens=1)
         return [selected, *self.tags()]
 
-    def compute(self, x: np.ndarray) -> list[np.ndarray]:
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        (x,) = inputs
         index = self.get_nodeattr("index")
         return [x.copy() if index == ALL else x[..., index : index + 1, :].copy()]
 

@@ -134,10 +134,12 @@ def deal(work: Sequence[int], engines: int, natural: Sequence[bool]) -> tuple[in
             found = candidate if found is None else min(found, candidate)
         return found
 
-    return best(0, engines, (1 + PREFERENCE) * _least(ahead, engines))[3]
+    found = best(0, engines, (1 + PREFERENCE) * _least(ahead, engines))
+    assert found is not None  # the deal of the least work is one
+    return found[3]
 
 
-def _least(ahead: Sequence[int], engines: int) -> int:
+def _least(ahead: Sequence[int], engines: int) -> float:
     """The least work that the largest of so many engines can have."""
 
     @lru_cache(maxsize=None)

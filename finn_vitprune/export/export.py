@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -112,8 +113,9 @@ def write_sample(path: Path, **arrays: np.ndarray) -> None:
         arrays: ``images`` uint8 ``[F, H, W, C]``, PyTorch's ``logits`` ``[F, classes]``, and where there are any
             ``labels`` ``[F]``.
     """
+    contents: dict[str, Any] = {**arrays}
     with whole_file(path.with_suffix(".npz")) as partial:
-        np.savez_compressed(partial, **arrays)
+        np.savez_compressed(partial, **contents)
 
 
 def to_qonnx(frozen: PrunedViT) -> ModelWrapper:

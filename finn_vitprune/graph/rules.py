@@ -74,7 +74,8 @@ class Unknown:
     rejection: Rejection
 
 
-Value = Const | Symbolic | Unknown
+Known = Const | Symbolic
+Value = Known | Unknown
 ANY = (Const, Symbolic)
 
 
@@ -106,7 +107,7 @@ class Rule:
     kinds: Kinds
     apply: Apply
 
-    def matches(self, values: list[Value | None]) -> bool:
+    def matches(self, values: list[Known | None]) -> bool:
         """Whether the leading inputs are of this rule's kinds."""
         return len(values) >= len(self.kinds) and all(isinstance(v, k) for v, k in zip(values, self.kinds))
 
@@ -133,7 +134,7 @@ class Rules:
 
         return decorate
 
-    def find(self, op_type: str, values: list[Value | None]) -> Apply | None:
+    def find(self, op_type: str, values: list[Known | None]) -> Apply | None:
         """The first rule that takes a node of this type and these inputs."""
         return next((r.apply for r in self._rules.get(op_type, ()) if r.matches(values)), None)
 
@@ -141,7 +142,7 @@ class Rules:
 # --- helpers for rules ---------------------------------------------------------------------------
 
 
-def optional(node: Node, values: list[Value | None], position: int) -> np.ndarray | None:
+def optional(node: Node, values: list[Known | None], position: int) -> np.ndarray | None:
     """A constant input, or None where it is left out.
 
     Raises:
@@ -156,7 +157,7 @@ def optional(node: Node, values: list[Value | None], position: int) -> np.ndarra
     return value.value
 
 
-def constant(node: Node, values: list[Value | None], position: int) -> np.ndarray:
+def constant(node: Node, values: list[Known | None], position: int) -> np.ndarray:
     """A constant input.
 
     Raises:
@@ -168,12 +169,24 @@ def constant(node: Node, values: list[Value | None], position: int) -> np.ndarra
     return value
 
 
-def numbers(node: Node, values: list[Value | None], position: int, attribute: str) -> list[int] | None:
+def numbers(node: Node, values: list[Known | None], position: int, attribute: str) -> list[int] | None:
     """Whole numbers from an attribute (older opsets) or a constant input (newer ones), or None."""
     given = node.attributes.get(attribute)
     if given is None:
         given = optional(node, values, position)
     return None if given is None else [int(n) for n in np.asarray(given).reshape(-1)]
+
+
+def needed_numbers(node: Node, values: list[Known | None], position: int, attribute: str) -> list[int]:
+    """The same where they must be given.
+
+    Raises:
+        Reason: they are left out.
+    """
+    found = numbers(node, values, position, attribute)
+    if found is None:
+        raise Reason(f"input {position} is missing")
+    return found
 
 
 def axis_of(axis: int, rank: int) -> int:

@@ -155,10 +155,10 @@ def load_sim_obj(
     executable = Path(content["executable"])
     if not cache.intact(executable.parent):
         raise FileNotFoundError(f"the compiled simulation {executable} is gone or damaged: generate it again")
-    ports = [tuple(Port(**p) for p in content[kind]) for kind in ("inputs", "outputs")]
+    inputs, outputs = (tuple(Port(**p) for p in content[kind]) for kind in ("inputs", "outputs"))
     loaded = [kind(**p) for name, kind in (("buses", BusPort), ("chains", ChainPort)) for p in content.get(name, [])]
     steps = loads(Contents.load(sim_out_dir)) if loaded else {}
-    return SimEngine(Simulator(executable, *ports, loads=tuple(loaded)), sim_out_dir, steps, content.get("fill", False))
+    return SimEngine(Simulator(executable, inputs, outputs, loads=tuple(loaded)), sim_out_dir, steps, content.get("fill", False))
 
 
 def reset_rtlsim(

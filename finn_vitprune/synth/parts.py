@@ -101,8 +101,9 @@ class Part:
             raise UserError(f"there are no figures of the shell {shell} on {self.name}: use {NO_SHELL}, or one of {known}")
         left = total(row.left)
         return replace(
-            self, **{kind: int(getattr(left, kind)) for kind in KINDS}, dies=row.left, dies_source=row.source, shell=shell,
-        )
+            self, LUT=left.LUT, FF=left.FF, DSP=left.DSP, BRAM36=int(left.BRAM36), URAM=left.URAM,
+            dies=row.left, dies_source=row.source, shell=shell,
+        )  # fmt: skip
 
     @property
     def note(self) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from finn_vitprune.graph.node import Node, Reason, Rejection
-from finn_vitprune.graph.rules import Const, Rules, Unknown, Value, ordered
+from finn_vitprune.graph.rules import Const, Known, Rules, Unknown, Value, ordered
 from finn_vitprune.graph.walk import CollectAll, Pass, Step, all_constant, evaluated
 from finn_vitprune.ingest.normal_form.terms import Pixels, Term, View
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
@@ -109,7 +109,7 @@ class Normaliser(Pass):
         named = node.op_type in ("Gelu", "FastGelu", "QuickGelu")
         return quantiser or named or node.domain in ("", "ai.onnx", "ai.onnx.ml")
 
-    def unmatched(self, node: Node, values: list[Value | None]) -> list[Value]:
+    def unmatched(self, node: Node, values: list[Known | None]) -> list[Value]:
         if self.knows(node) and all_constant(values):
             return evaluated(node, self.source.opset, values)
         raise Reason(*why_not(node))

@@ -15,7 +15,7 @@ import numpy as np
 
 from finn_vitprune.graph.node import Node, Reason, Rejection
 from finn_vitprune.graph.constants import output_shapes
-from finn_vitprune.graph.rules import Const, Unknown, Value, ordered
+from finn_vitprune.graph.rules import Const, Known, Unknown, Value, ordered
 from finn_vitprune.graph.walk import DAMAGED, CollectAll, Pass
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normalise import normaliser
@@ -111,7 +111,7 @@ class _Survey(CollectAll):
 
     # --- the pass ---
 
-    def answer(self, state: Pass, node: Node, values: list[Value | None]) -> list[Value]:
+    def answer(self, state: Pass, node: Node, values: list[Known | None]) -> list[Value]:
         if node.op_type in UNARY:
             self._settle(node.inputs[0], shifted=True)
             values[0] = state.values[node.inputs[0]]
@@ -122,7 +122,7 @@ class _Survey(CollectAll):
             return result or [_with_constant(views[0], values)]  # a bias or scale of what is rejected
         return state.results(node, values)
 
-    def rejected(self, state: Pass, node: Node, values: list[Value | None], reason: Reason) -> list[Value]:
+    def rejected(self, state: Pass, node: Node, values: Sequence[Value | None], reason: Reason) -> list[Value]:
         if reason.help == DAMAGED and self.assumed:
             sizes = ", ".join(f"{name} {list(shape)}" for name, shape in self.assumed.items())
             text = f"shapes do not fit for an input of the assumed size {sizes}: {reason.reason}"
@@ -255,7 +255,7 @@ def _opaque(node: Node, shape: tuple[int, ...], image: bool) -> View:
     return View(index, Opaque(index.size // max(columns, 1), columns, node))
 
 
-def _with_constant(view: View, values: list[Value | None]) -> View:
+def _with_constant(view: View, values: list[Known | None]) -> View:
     shape = np.broadcast_shapes(*(v.value.shape for v in values if isinstance(v, Const)), view.shape)
     if shape != view.shape:
         raise Reason(f"a tensor of shape {list(view.shape)} and a constant become {list(shape)}", PLAIN)
