@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Symbolic(ABC):
         """Shape of the ONNX tensor."""
 
     @abstractmethod
-    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> "Symbolic":
+    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
         """The same with ``function`` applied to its layout."""
 
 
@@ -63,7 +63,7 @@ class Indexed(Symbolic):
     def shape(self) -> tuple[int, ...]:
         return self.index.shape
 
-    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> "Indexed":
+    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
         return replace(self, index=function(self.index))
 
 
@@ -97,6 +97,7 @@ def is_ordered(index: np.ndarray) -> bool:
 
 Apply = Callable[..., Value | list[Value]]
 """``(state, node, values)`` to the outputs; ``values`` has None for an input that is left out."""
+R = TypeVar("R", bound=Apply)
 Kinds = tuple[type | tuple[type, ...], ...]
 
 
@@ -124,10 +125,10 @@ class Rules:
     def __contains__(self, op_type: str) -> bool:
         return op_type in self._rules
 
-    def rule(self, op_types: str, *kinds: type | tuple[type, ...]) -> Callable[[Apply], Apply]:
+    def rule(self, op_types: str, *kinds: type | tuple[type, ...]) -> Callable[[R], R]:
         """Register a rule for ``op_types`` (with spaces) whose leading inputs are of ``kinds``."""
 
-        def decorate(function: Apply) -> Apply:
+        def decorate(function: R) -> R:
             for op_type in op_types.split():
                 self._rules.setdefault(op_type, []).append(Rule(kinds, function))
             return function

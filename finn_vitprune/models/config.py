@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
+from typing import Any
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import kept_tokens, tokens_after_drop
@@ -68,7 +69,7 @@ class ViTConfig:
         depth: int,
         classes: int,
         mlp_ratio: float = 4.0,
-        **options: int | float,
+        **options: Any,
     ) -> "ViTConfig":
         """All heads and neurons, no token drop. ``options`` are further fields of this class."""
         shape = EncoderShape(heads, int(dim * mlp_ratio))

@@ -137,9 +137,9 @@ class Sum(Term):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Embedded(Term):
-    """Row i is ``token[i] + position[i]``, plus row ``source[i]`` of ``x`` where that is not -1."""
+    """Row i is ``token[i] + position[i]``, plus row ``source[i]`` of ``x``, which reads patches, where that is not -1."""
 
-    x: Term
+    x: Linear
     source: np.ndarray
     token: np.ndarray
     position: np.ndarray

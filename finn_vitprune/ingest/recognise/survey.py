@@ -8,7 +8,8 @@ found, and each node has an answer of its own. Dimensions of the input that stay
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from finn_vitprune.ingest.normal_form.normalise import normaliser
 from finn_vitprune.ingest.normal_form.normaliser import PLAIN, NodeStatus, NodeOutcome
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
 from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, PLAIN as PRE_NORM
-from finn_vitprune.ingest.normal_form.terms import Linear, Norm, Opaque, Sum, Term, View
+from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Norm, Opaque, Sum, Term, View
 from finn_vitprune.ingest.normal_form.views import plain
 
 FIXED_SIZE = "export with a fixed image size"
@@ -114,7 +115,8 @@ class _Survey(CollectAll):
     def answer(self, state: Pass, node: Node, values: list[Known | None]) -> list[Value]:
         if node.op_type in UNARY:
             self._settle(node.inputs[0], shifted=True)
-            values[0] = state.values[node.inputs[0]]
+            settled = state.values[node.inputs[0]]
+            values[0] = None if isinstance(settled, Unknown) else settled
         views = [v for v in values if isinstance(v, View)]
         if node.op_type in WITH_CONSTANT and len(views) == 1 and isinstance(views[0].term, Opaque):
             scalars = all(v.value.size == 1 for v in values if isinstance(v, Const))
@@ -130,10 +132,12 @@ class _Survey(CollectAll):
         results = super().rejected(state, node, values, reason)
         for view in (v for v in values if isinstance(v, View)):
             self._name_function(view)
-        given = [v.shape if isinstance(v, View) else v and np.asarray(v.value) for v in values]
+        given = [v.shape if isinstance(v, View) else np.asarray(v.value) if isinstance(v, Const) else None for v in values]
         shapes = output_shapes(node, self.state.source.opset, given)
         for i, (tensor, shape) in enumerate(zip(node.outputs, shapes, strict=False)):
-            results[i] = _made(state, node, shape, node.op_type in IMAGES, results[i].rejection)
+            unknown = results[i]
+            assert isinstance(unknown, Unknown)
+            results[i] = _made(state, node, shape, node.op_type in IMAGES, unknown.rejection)
             state.hold(tensor, results[i])
         return results
 
@@ -151,12 +155,12 @@ class _Survey(CollectAll):
         ``shifted``: only where there is an offset; the scale before a sigmoid may be that of QuickGELU.
         """
         view = self.state.values.get(tensor)
-        line = functions.affine(view.fn) if isinstance(view, View) and view.fn is not None else None
+        if not isinstance(view, View) or view.fn is None:
+            return
+        line = functions.affine(view.fn)
         if line is not None and not (shifted and line[1] == 0.0):
-            try:
+            with suppress(Reason):  # the node that needs it plain says so
                 self.state.values[tensor] = plain(self.state, view)
-            except Reason:
-                pass  # the node that needs it plain says so
 
     def _cause(self, node: Node) -> Rejection | None:
         return next((self.causes[i] for i in node.inputs if i in self.causes), None)
@@ -172,7 +176,7 @@ class _Survey(CollectAll):
             if isinstance(view, View):
                 self._name_function(view)
         for key, term in list(self.state.memo.items()):
-            if key[0] == "activation":
+            if key[0] == "activation" and isinstance(term, Activation):
                 name = functions.name_up_to_scale(np.frombuffer(key[2]))
                 self.named[id(term.x)] = name
                 if name not in GELUS:
@@ -186,7 +190,7 @@ class _Survey(CollectAll):
 
     def _post_norm(self, outcomes: Iterable[NodeOutcome]) -> dict[int, Rejection]:
         """LayerNorms whose result is added to that of a branch, by term."""
-        found = {}
+        found: dict[int, Rejection] = {}
         for outcome in outcomes:
             if isinstance(outcome.term, Sum) and outcome.status is NodeStatus.TERM:
                 a, b = outcome.term.a.term, outcome.term.b.term
@@ -198,8 +202,9 @@ class _Survey(CollectAll):
         return found
 
 
-def _with_absorbed(term: Term) -> list[Term]:
-    found, waiting = [], [term]
+def _with_absorbed(term: Term) -> list[Norm]:
+    found: list[Norm] = []
+    waiting = [term]
     while waiting:
         term = waiting.pop()
         if isinstance(term, Norm):
