@@ -23,7 +23,6 @@ from finn_vitprune.numerics import MULT_BITS
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.synth.parts import Part
 
-
 T = TypeVar("T", bound="VitOp")
 R = TypeVar("R")
 

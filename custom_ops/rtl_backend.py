@@ -20,7 +20,6 @@ from finn_vitprune.sim import beats
 from finn_vitprune.sim.contents import Contents, Region
 from finn_vitprune.synth.parts import known_part
 
-
 SIGNALS = ("tdata", "tvalid", "tready")
 UNIT = "inst"
 """What a wrapper calls the instance of the top."""

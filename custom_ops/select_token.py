@@ -14,7 +14,6 @@ from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 
-
 ALL = -1
 """An index that selects every token, for the encoders of an engine that drop none."""
 

@@ -53,6 +53,9 @@ class BlockMask:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BlockMask) and (self.block, self.pack()) == (other.block, other.pack())
 
+    def __hash__(self) -> int:
+        return hash((self.block, self.grid.shape, self.grid.tobytes()))
+
     @property
     def kept(self) -> int:
         """Kept blocks of the matrix."""

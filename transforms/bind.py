@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import accumulate
 
 from qonnx.core.modelwrapper import ModelWrapper
@@ -120,7 +120,7 @@ def deal(work: Sequence[int], engines: int, natural: Sequence[bool]) -> tuple[in
     """
     ahead = [0, *accumulate(work)]
 
-    @lru_cache(maxsize=None)
+    @cache
     def best(first: int, left: int, limit: float) -> tuple[int, int, int, tuple[int, ...]] | None:
         """Unnatural cuts, largest engine, sum of squares and sizes of ``left`` engines for the encoders from ``first`` on."""
         found = None
@@ -142,7 +142,7 @@ def deal(work: Sequence[int], engines: int, natural: Sequence[bool]) -> tuple[in
 def _least(ahead: Sequence[int], engines: int) -> float:
     """The least work that the largest of so many engines can have."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def least(first: int, left: int) -> float:
         if left == 1:
             return ahead[-1] - ahead[first]

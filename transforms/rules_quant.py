@@ -21,13 +21,13 @@ from finn_vitprune.transforms.values import (
     ExpDiff,
     Image,
     Logits,
+    MeanOfTokens,
     Normed,
     Numerator,
     QAcc,
     QConst,
     QueryKey,
     Rows,
-    MeanOfTokens,
     ZeroPointed,
 )
 

@@ -20,8 +20,8 @@ from finn_vitprune.transforms.values import (
     Numerator,
     QAcc,
     QConst,
-    RowSum,
     Rows,
+    RowSum,
     Shares,
     TokenScores,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -76,20 +76,28 @@ def fit_layers(
     ours, theirs = run([layer], student.embed, teacher.embed, ours, theirs)
     kept: Sequence[EncoderMask | None] = [None] * len(student.blocks) if masks is None else masks
     for index, (block, wanted, mask) in enumerate(zip(student.blocks, teacher.blocks, kept, strict=True)):
-        attention, mlp = _layers(f"blocks.{index}", block, wanted, mask)
-        scores: list[Tensor] = []
-        ours, theirs = run(
-            attention, lambda x: _attended(block, x, mask), lambda x: _attended(wanted, x, None, scores), ours, theirs
-        )
-        if block.drop is not None:
-            drop = partial(_dropped, block.drop, wanted.attn.heads)
-            ours, theirs = ([drop(x, s) for x, s in zip(side, scores, strict=True)] for side in (ours, theirs))
-        ours, theirs = run(
-            mlp, lambda x: block.add2_quant(x + block.mlp(block.norm2(x), mask)),
-            lambda x: x + wanted.mlp(wanted.norm2(x), None), ours, theirs,
-        )
+        ours, theirs = _fit_encoder(f"blocks.{index}", block, wanted, mask, run, ours, theirs)
     layer = _Layer("head", student.head, teacher.head)
     run([layer], lambda x: student.head(student.pooled(x)), lambda x: teacher.head(teacher.pooled(x)), ours, theirs)
+
+
+def _fit_encoder(
+    name: str, block: Encoder, wanted: Encoder, mask: EncoderMask | None, run: Callable[..., tuple[list[Tensor], list[Tensor]]],
+    ours: list[Tensor], theirs: list[Tensor],
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Fit the layers of one encoder by ``run``; what both networks give after it."""
+    attention, mlp = _layers(name, block, wanted, mask)
+    scores: list[Tensor] = []
+    ours, theirs = run(
+        attention, lambda x: _attended(block, x, mask), lambda x: _attended(wanted, x, None, scores), ours, theirs
+    )
+    if block.drop is not None:
+        drop = partial(_dropped, block.drop, wanted.attn.heads)
+        ours, theirs = ([drop(x, s) for x, s in zip(side, scores, strict=True)] for side in (ours, theirs))
+    return run(
+        mlp, lambda x: block.add2_quant(x + block.mlp(block.norm2(x), mask)),
+        lambda x: x + wanted.mlp(wanted.norm2(x), None), ours, theirs,
+    )
 
 
 def _layers(
@@ -130,16 +138,22 @@ def _fit(
         given = [theirs(batch.to(device)).cpu() for batch in y]
     for layer in layers:
         progress.status(f"fitting {layer.name}")
-        sizes, read = (layer.ours.in_features, layer.ours.out_features), []
-        fitted, judged = Moments(*sizes), Moments(*sizes)
-        with hooked([layer.ours.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))]):
-            for batch, target, weight, judges in zip(x, wanted.pop(layer.name), weights[layer.name], judging, strict=True):
-                ours(batch.to(device))
-                found, target, weight, judges = read.pop(), target.to(device), weight.to(device), judges.to(device)
-                for moments, part in ((fitted, ~judges), (judged, judges)):
-                    moments.add(found[part], target[part], weight[part])
-        _set(layer, fitted, judged, rounded)
+        _fit_layer(layer, ours, zip(x, wanted.pop(layer.name), weights[layer.name], judging, strict=True), rounded)
     return [ours(batch.to(device)).cpu() for batch in x], given
+
+
+def _fit_layer(layer: _Layer, ours: Forward, batches: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]], rounded: bool) -> None:
+    """Fit one layer to batches of inputs of its part, wanted outputs, weights of tokens, and whether an image judges."""
+    sizes, device = (layer.ours.in_features, layer.ours.out_features), layer.ours.weight.device
+    fitted, judged = Moments(*sizes), Moments(*sizes)
+    read: list[Tensor] = []
+    with hooked([layer.ours.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))]):
+        for batch, target, weight, judges in batches:
+            ours(batch.to(device))
+            found, target, weight, judges = read.pop(), target.to(device), weight.to(device), judges.to(device)
+            for moments, part in ((fitted, ~judges), (judged, judges)):
+                moments.add(found[part], target[part], weight[part])
+    _set(layer, fitted, judged, rounded)
 
 
 def _set(layer: _Layer, fitted: Moments, judged: Moments, rounded: bool) -> None:

@@ -147,8 +147,7 @@ class _Chunks:
         """A chunk; None where it is not there, or damaged."""
         try:
             with np.load(self._file(number)) as file:
-                reference = file["reference"] if "reference" in file else None
-                return Answers(file["index"], file["logits"], reference, tuple(file["damaged"].tolist()), float(file["seconds"]))
+                return Answers(file["index"], file["logits"], file.get("reference"), tuple(file["damaged"].tolist()), float(file["seconds"]))
         except (*BROKEN_ARRAYS, KeyError):
             return None
 

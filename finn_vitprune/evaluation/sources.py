@@ -183,7 +183,7 @@ def _npz(spec: str, path: Path, shape: NetworkShape) -> ArrayImages:
             images, labels = next((keys for keys in KEYS if keys[0] in file), KEYS[0])
             if images not in file:
                 raise UserError(f"{spec} has no array `images`, it has {', '.join(sorted(file)) or 'none'}: use images and labels")
-            pixels, numbers = file[images], file[labels] if labels in file else None
+            pixels, numbers = file[images], file.get(labels)
     except AttributeError:
         raise UserError(f"{spec} is one npy array: use np.savez with images and labels") from None
     except BROKEN_ARRAYS as error:

@@ -17,8 +17,8 @@ from qonnx.transformation.infer_shapes import InferShapes
 from finn_vitprune.complexity.formulas import counted
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.gate import GateReport, check_export
-from finn_vitprune.export.names import inline_identities, name_after_modules
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.export.names import inline_identities, name_after_modules
 from finn_vitprune.files import whole_file
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.freeze import kept_block_masks

@@ -64,7 +64,7 @@ class ModelMetadata:
             model.set_metadata_prop(field, text)
 
     @classmethod
-    def load(cls, path: Path | str) -> "ModelMetadata":
+    def load(cls, path: Path | str) -> ModelMetadata:
         """The metadata of the model file at ``path``.
 
         Raises:
@@ -73,7 +73,7 @@ class ModelMetadata:
         return cls.read(ModelWrapper(read_proto(Path(path))))
 
     @classmethod
-    def read(cls, model: ModelWrapper) -> "ModelMetadata":
+    def read(cls, model: ModelWrapper) -> ModelMetadata:
         """The metadata of a model file.
 
         Raises:

@@ -48,7 +48,7 @@ class Const:
     def shape(self) -> tuple[int, ...]:
         return self.value.shape
 
-    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> "Const":
+    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> Const:
         """The same with ``function`` applied to its layout."""
         return Const(function(self.value))
 
@@ -116,7 +116,7 @@ class Rule:
 class Rules:
     """A table of rules by op type; rules of one op type are tried in their order, those of ``parts`` first."""
 
-    def __init__(self, *parts: "Rules") -> None:
+    def __init__(self, *parts: Rules) -> None:
         self._rules: dict[str, list[Rule]] = {}
         for part in parts:
             for op_type, rules in part._rules.items():

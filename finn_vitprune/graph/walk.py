@@ -38,11 +38,11 @@ COUNTED = 1 << 16
 class Policy:
     """Stops at the first node that no rule takes, by raising its :class:`Reason`."""
 
-    def answer(self, state: "Pass", node: Node, values: list[Known | None]) -> list[Value]:
+    def answer(self, state: Pass, node: Node, values: list[Known | None]) -> list[Value]:
         """The outputs of a node."""
         return state.results(node, values)
 
-    def rejected(self, state: "Pass", node: Node, values: Sequence[Value | None], reason: Reason) -> list[Value]:
+    def rejected(self, state: Pass, node: Node, values: Sequence[Value | None], reason: Reason) -> list[Value]:
         """What stands for the outputs of a node that was not taken."""
         raise reason
 
@@ -54,7 +54,7 @@ class CollectAll(Policy):
         """``help`` is said where a reason has none of its own."""
         self.help = help
 
-    def rejected(self, state: "Pass", node: Node, values: Sequence[Value | None], reason: Reason) -> list[Value]:
+    def rejected(self, state: Pass, node: Node, values: Sequence[Value | None], reason: Reason) -> list[Value]:
         rejection = Rejection.at(node, reason.reason, reason.help or self.help)
         state.rejections.append(rejection)
         return [Unknown(rejection)] * len(node.outputs)

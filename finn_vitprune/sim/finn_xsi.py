@@ -22,13 +22,12 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
 from finn_vitprune.sim.beats import from_words, to_words
 from finn_vitprune.sim.compile import compile_top, find_ports
-from finn_vitprune.sim.finn_sources import for_verilator
 from finn_vitprune.sim.contents import CONTENTS, INDEX, Contents
+from finn_vitprune.sim.finn_sources import for_verilator
 from finn_vitprune.sim.loads import loads
 from finn_vitprune.sim.ports import BusPort, ChainPort, Port
 from finn_vitprune.sim.run import Simulator
 from finn_vitprune.sim.toolchain import SimulationError
-
 
 HOP, LOAD_PORT = "vp_load_hop.sv", "vp_load_port.sv"
 """Sources of what holds nothing before it is loaded; AXI4-Lite ports of FINN's units may stay idle."""

@@ -17,7 +17,6 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
-
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_yaml
 from finn_vitprune.synth.resources import Resources, total
@@ -226,7 +225,7 @@ def _dies(rows: Sequence[dict[str, int]]) -> tuple[Resources, ...]:
 
 def _device(name: str) -> str | None:
     """The device of a part name, with a dash before the package (UltraScale) or none (older spelling)."""
-    head = name.split("-")[0]
+    head = name.split("-", maxsplit=1)[0]
     return next((device for device in (head, _PACKAGE.sub("", head)) if device in part_table()), None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -134,7 +135,7 @@ class Graph:
         order = np.lexsort((self.target, level[self.target]))
         source, target, weights = self.source[order], self.target[order], self.weights[order]
         bounds = np.searchsorted(level[target], np.arange(1, level.max(initial=0) + 2))
-        for first, last in zip(bounds, bounds[1:]):
+        for first, last in itertools.pairwise(bounds):
             here = target[first:last]
             heads = np.flatnonzero(np.r_[True, here[1:] != here[:-1]])
             arriving = np.maximum.reduceat(self.value[source[first:last]] + weights[first:last], heads)

@@ -9,20 +9,20 @@ from pathlib import Path
 from finn_vitprune.block_mask import BlockMask, attention_masks
 from finn_vitprune.complexity import formulas as complexity
 from finn_vitprune.complexity.formulas import Complexity
+from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.checked import Answer, Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.check.file_run import probe
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile
-from finn_vitprune.ingest.normal_form.normalise import RULES
-from finn_vitprune.ingest.normal_form.normaliser import NodeStatus, NodeOutcome
-from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network, RecognisedViT
-from finn_vitprune.ingest.recognise.recognise import Recognition
-from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.check.roles import UNITS, Role, matrix, roles_of
-from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Surveyed, SurveyedNode
+from finn_vitprune.ingest.normal_form.normalise import RULES
+from finn_vitprune.ingest.normal_form.normaliser import NodeOutcome, NodeStatus
 from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Opaque, Term
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.onnx_file.unsupported import REASONS, why_not
+from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network, RecognisedViT
+from finn_vitprune.ingest.recognise.read import understand
+from finn_vitprune.ingest.recognise.recognise import Recognition
+from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Surveyed, SurveyedNode
 from finn_vitprune.synth.parts import Part
 
 FOLDED = Constant("constants, folded")
@@ -107,7 +107,7 @@ def _rejected(outcome: NodeOutcome, cause: Rejection | None, at: dict[str, Rejec
     if outcome.status is not NodeStatus.BLOCKED:
         return None
     foreign = node.domain not in ("", "ai.onnx", "ai.onnx.ml")
-    if foreign or node.op_type in REASONS and node.op_type not in RULES:
+    if foreign or (node.op_type in REASONS and node.op_type not in RULES):
         return Rejected(Rejection.at(node, *why_not(node)))
     return Behind(cause or outcome.why)
 

@@ -16,6 +16,13 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 from finn_vitprune.complexity.formulas import Complexity, dense_loads, macs_of, params_of
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.errors import UserError
+from finn_vitprune.execute.qonnx_runner import QonnxRunner
+from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.graph.node import Reason, Rejection, first_line
+from finn_vitprune.graph.reading import load_weights
+from finn_vitprune.graph.rules import Const, Value
+from finn_vitprune.graph.walk import DAMAGE, CollectAll, Step
+from finn_vitprune.ingest.check.check_float import FOLDED, LAYOUT
 from finn_vitprune.ingest.check.checked import (
     CLASSIFIER,
     EMBEDDING,
@@ -28,20 +35,13 @@ from finn_vitprune.ingest.check.checked import (
     Rejected,
     Structure,
 )
-from finn_vitprune.ingest.check.check_float import FOLDED, LAYOUT
 from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM
-from finn_vitprune.graph.reading import load_weights
-from finn_vitprune.graph.node import Reason, Rejection, first_line
-from finn_vitprune.graph.rules import Const, Value
-from finn_vitprune.graph.walk import DAMAGE, CollectAll, Step
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
-from finn_vitprune.execute.qonnx_runner import QonnxRunner
-from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, PartFit
+from finn_vitprune.synth.planned import Planned
 from finn_vitprune.transforms import values
 from finn_vitprune.transforms.fold import FoldForInterval
 from finn_vitprune.transforms.hardware_only import HardwareOnly

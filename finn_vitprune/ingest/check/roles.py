@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from finn_vitprune.ingest.check.checked import CLASSIFIER, EMBEDDING, Constant, Mapped
-from finn_vitprune.ingest.recognise.network import AttentionBranch, MlpBranch, Network
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,
@@ -23,6 +22,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Sum,
     Term,
 )
+from finn_vitprune.ingest.recognise.network import AttentionBranch, MlpBranch, Network
 
 MATRIX, NORM, ATTENTION = "BlockSparseMVAU", "VitLayerNorm", "PrunedAttention"
 UNITS: dict[type[Term], Mapped] = {

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from finn_vitprune.complexity.formulas import operations_text
-from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.graph.node import Rejection
+from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.features import FEATURES, features, importance
 from finn_vitprune.synth.parts import KINDS, PartFit

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.graph import constants
-from finn_vitprune.graph.functions import BINARY, unary as unary_function
+from finn_vitprune.graph.functions import BINARY
+from finn_vitprune.graph.functions import unary as unary_function
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, optional, ordered
 from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.normal_form.rules_attention import mask_scores
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
+from finn_vitprune.ingest.normal_form.rules_attention import mask_scores
 from finn_vitprune.ingest.normal_form.rules_norm import centred, normalised
 from finn_vitprune.ingest.normal_form.rules_tokens import add_position
 from finn_vitprune.ingest.normal_form.terms import (

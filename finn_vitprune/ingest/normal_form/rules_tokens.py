@@ -10,8 +10,8 @@ from finn_vitprune.graph.constants import limit
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, axis_of, ordered
 from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.normal_form.rules_attention import hide_scores
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
+from finn_vitprune.ingest.normal_form.rules_attention import hide_scores
 from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Patches, Scores, View
 from finn_vitprune.ingest.normal_form.views import need_rows, plain
 

@@ -39,8 +39,7 @@ REASONS: dict[str, tuple[str, str]] = {
 
 
 IMAGE_OPS = frozenset(
-    "MaxPool AveragePool LpPool GlobalMaxPool ConvTranspose DepthToSpace SpaceToDepth Upsample Resize Pad "
-    "RoiAlign DeformConv".split()
+    ["MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "ConvTranspose", "DepthToSpace", "SpaceToDepth", "Upsample", "Resize", "Pad", "RoiAlign", "DeformConv"]
 )
 """Ops of convolutional networks."""
 

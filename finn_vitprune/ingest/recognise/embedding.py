@@ -6,8 +6,8 @@ from math import isqrt
 
 import numpy as np
 
-from finn_vitprune.ingest.recognise.network import Embedding, InputScaling, NotRecognised
 from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Patches, Pixels
+from finn_vitprune.ingest.recognise.network import Embedding, InputScaling, NotRecognised
 
 MAX_PREFIX = 2
 PATCHES = "square images in square patches, row by row, as a convolution or as reshapes"

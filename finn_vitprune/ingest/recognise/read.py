@@ -6,18 +6,18 @@ from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile, load
+from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.normal_form.normalise import normaliser
 from finn_vitprune.ingest.normal_form.normaliser import NodeStatus
-from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile, load
 from finn_vitprune.ingest.recognise.features import importance
 from finn_vitprune.ingest.recognise.network import NotRecognised
-from finn_vitprune.graph.node import Rejection
+from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
 from finn_vitprune.ingest.recognise.survey import FIXED_SIZE, survey
 
 ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are supported"
 
-KEEP_IDS = frozenset("Cast Identity Reshape Squeeze Unsqueeze Flatten Slice Transpose Clip".split())
+KEEP_IDS = frozenset(["Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Transpose", "Clip"])
 """Ops behind which token ids are token ids still."""
 
 

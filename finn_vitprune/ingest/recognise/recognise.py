@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.recognise.embedding import match_embedding
-from finn_vitprune.ingest.recognise.network import (
-    ACTIVATION_HELP,
-    GELUS,
-    PLAIN,
-    AttentionBranch,
-    Classifier,
-    MlpBranch,
-    Network,
-    NotRecognised,
-    RecognisedViT,
-)
-from finn_vitprune.ingest.normal_form.normaliser import Normalised
-from finn_vitprune.ingest.recognise.survey import Surveyed
-from finn_vitprune.ingest.recognise.weights import gather
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.graph.rules import Unknown
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.normal_form.normaliser import Normalised
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,
@@ -35,6 +21,20 @@ from finn_vitprune.ingest.normal_form.terms import (
     Term,
     View,
 )
+from finn_vitprune.ingest.recognise.embedding import match_embedding
+from finn_vitprune.ingest.recognise.network import (
+    ACTIVATION_HELP,
+    GELUS,
+    PLAIN,
+    AttentionBranch,
+    Classifier,
+    MlpBranch,
+    Network,
+    NotRecognised,
+    RecognisedViT,
+)
+from finn_vitprune.ingest.recognise.survey import Surveyed
+from finn_vitprune.ingest.recognise.weights import gather
 
 CLASS_TOKEN = "use a model that pools by class token or mean (timm: global_pool 'token' or 'avg')"
 

@@ -14,26 +14,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from finn_vitprune.graph.node import Node, Reason, Rejection
 from finn_vitprune.graph.constants import output_shapes
+from finn_vitprune.graph.node import Node, Reason, Rejection
 from finn_vitprune.graph.rules import Const, Known, Unknown, Value, ordered
 from finn_vitprune.graph.walk import DAMAGED, CollectAll, Pass
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normalise import normaliser
-from finn_vitprune.ingest.normal_form.normaliser import PLAIN, NodeStatus, NodeOutcome
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
-from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, PLAIN as PRE_NORM
+from finn_vitprune.ingest.normal_form.normaliser import PLAIN, NodeOutcome, NodeStatus
 from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Norm, Opaque, Sum, Term, View
 from finn_vitprune.ingest.normal_form.views import plain
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
+from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS
+from finn_vitprune.ingest.recognise.network import PLAIN as PRE_NORM
 
 FIXED_SIZE = "export with a fixed image size"
 ASSUMED_IMAGES, ASSUMED_LENGTH = ((224, 224), (48, 192), (32, 128)), 16
 """Sizes of open dimensions: height and width of an image (those that fit best are taken), length of anything else."""
-WITH_CONSTANT = frozenset("Add Sub Mul Div Pow Min Max Clip".split())
-UNARY = frozenset("Relu Sigmoid Tanh HardSigmoid".split())
+WITH_CONSTANT = frozenset(["Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Clip"])
+UNARY = frozenset(["Relu", "Sigmoid", "Tanh", "HardSigmoid"])
 IMAGES = frozenset(
-    "Conv ConvTranspose BatchNormalization InstanceNormalization GroupNormalization MaxPool AveragePool "
-    "LpPool GlobalMaxPool GlobalAveragePool Resize Upsample Pad DepthToSpace SpaceToDepth Concat Add Sub Mul Div".split()
+    ["Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GroupNormalization", "MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "Resize", "Upsample", "Pad", "DepthToSpace", "SpaceToDepth", "Concat", "Add", "Sub", "Mul", "Div"]
 )
 """Ops whose results of four dimensions are ``[1, C, H, W]`` as a rule: their tokens lie along H and W."""
 

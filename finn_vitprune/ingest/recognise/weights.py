@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from finn_vitprune.graph.node import Rejection
+from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm
 from finn_vitprune.ingest.recognise.network import (
     GELUS,
     AttentionBranch,
@@ -12,8 +14,6 @@ from finn_vitprune.ingest.recognise.network import (
     NotRecognised,
     RecognisedViT,
 )
-from finn_vitprune.graph.node import Rejection
-from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
 EXACT = 1e-5
