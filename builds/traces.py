@@ -73,7 +73,8 @@ def compare(edges: Sequence[StitchedEdge], run: RtlRun, tensors: Mapping[str, np
     Args:
         tensors: of :func:`.specification`, ``[images, tokens, channels]``.
     """
-    orders = {e.inside.engine: order(e.inside, _elements(run, e.tensor), images) for e in edges if e.inside and e.tags and e.of_entry}
+    entries = ((e.inside, e.tensor) for e in edges if e.inside and e.tags and e.of_entry)
+    orders = {inside.engine: order(inside, _elements(run, tensor), images) for inside, tensor in entries}
     first = {e.inside.engine: number for number, e in reversed([*enumerate(edges)]) if e.inside}
     found = []
     for number, edge in enumerate(edges):

@@ -57,7 +57,10 @@ class LoadChainBackend(VitRTLBackend):
         before, here = self.get_nodeattr("load_from"), self.onnx_node.name
         if not (self.on_load_chain and before):
             return super().code_generation_ipi()
-        return [*super().code_generation_ipi(), f"connect_bd_net [get_bd_pins {before}/{LOAD_OUT}] [get_bd_pins {here}/{LOAD_IN}]"]
+        return [
+            *super().code_generation_ipi(),
+            f"connect_bd_net [get_bd_pins {before}/{LOAD_OUT}] [get_bd_pins {here}/{LOAD_IN}]",
+        ]
 
 
 class LoadedBackend(LoadChainBackend):

@@ -147,8 +147,9 @@ class PrunedAttention(SharedOp, FoldedOp):
         in_bits, out_bits = (DataType[a(t)].bitwidth() for t in ("inputDataType", "outputDataType"))
         own = Frame(a("tokens"), a("queries"), a("heads"), bool(a("scores")))
         return Geometry(
-            own.tokens, own.queries, own.heads, a("head_dim"), a("SIMD"), a("PE"), in_bits, out_bits, a("logit_bits"), a("recip_bits_per_cycle"),
-            own.scores, self.score_type.bitwidth(), a("ram_style"), made.frames if {*made.frames} != {own} else (),
+            own.tokens, own.queries, own.heads, a("head_dim"), a("SIMD"), a("PE"), in_bits, out_bits, a("logit_bits"),
+            a("recip_bits_per_cycle"), own.scores, self.score_type.bitwidth(), a("ram_style"),
+            made.frames if {*made.frames} != {own} else (),
             Spans(made.logit_shifts[1] - made.logit_shifts[0], made.recip_shifts[1] - made.recip_shifts[0]),
         )  # fmt: skip
 

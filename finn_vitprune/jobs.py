@@ -288,7 +288,7 @@ def _called(function: Callable[[J], R], job: J, name: Callable[[J], str]) -> Fin
 
 
 class _Worker(Generic[J, R]):
-    """A worker process, replaced when it dies, and the job that it has. At ``connection`` its answer, or its death, is waited for."""
+    """A worker process, replaced when it dies, and the job that it has. Its answer, or its death, comes at ``connection``."""
 
     def __init__(self, function: Callable[[J], R], name: Callable[[J], str], folder: str) -> None:
         self._function, self._name, self._folder = function, name, folder

@@ -259,7 +259,7 @@ def test_token_drop_equals_exact_fractions(heads):
         dropped = [i for i in range(n) if not keep[i]]
         factor = Fraction(mult, 1 << (16 + shift))
         fused = [_rint(sum(s[i] * frame[i][c] for i in dropped) * factor) for c in range(d)]
-        assert got == [*rows, [max(-32768, min(32767, v)) for v in fused]]
+        assert got == rows + [[max(-32768, min(32767, v)) for v in fused]]
 
 
 def test_fused_token_is_the_attention_weighted_sum():

@@ -70,7 +70,7 @@ VU3P, VU31P, VP1202 = (394080, 2280, 720, 320), (439680, 2880, 672, 320), (90022
 )
 def test_the_first_die_is_that_of_the_one_die_part(name, first, count):
     dies = get_part(name).slr_offers()
-    assert len(dies) == count and first == (dies[0].LUT, dies[0].DSP, dies[0].BRAM36, dies[0].URAM)
+    assert len(dies) == count and (dies[0].LUT, dies[0].DSP, dies[0].BRAM36, dies[0].URAM) == first
     assert len(set(dies[1:])) == 1  # the others are alike
 
 

@@ -1,7 +1,7 @@
 """Counts the errors of mypy by package, beside those that are known: ``python -m tests.type_errors``.
 
-``type_errors.json`` says how many errors each package or module has left; what it does not name has none. A number may only fall. One that
-fell is written with ``--write``.
+``type_errors.json`` says how many errors each package or module has left; what it does not name has none. A number may
+only fall. One that fell is written with ``--write``.
 """
 
 from __future__ import annotations

@@ -147,13 +147,16 @@ class _Chunks:
         """A chunk; None where it is not there, or damaged."""
         try:
             with np.load(self._file(number)) as file:
-                return Answers(file["index"], file["logits"], file.get("reference"), tuple(file["damaged"].tolist()), float(file["seconds"]))
+                damaged = tuple(file["damaged"].tolist())
+                return Answers(file["index"], file["logits"], file.get("reference"), damaged, float(file["seconds"]))
         except (*BROKEN_ARRAYS, KeyError):
             return None
 
     def save(self, number: int, found: Answers) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, Any] = {"index": found.index, "logits": found.logits, "damaged": np.array(found.damaged, np.int64), "seconds": found.seconds}
+        arrays: dict[str, Any] = {
+            "index": found.index, "logits": found.logits, "damaged": np.array(found.damaged, np.int64), "seconds": found.seconds,
+        }  # fmt: skip
         if found.reference is not None:
             arrays["reference"] = found.reference
         with whole_file(self._file(number)) as path, path.open("wb") as file:

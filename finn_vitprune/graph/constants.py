@@ -15,7 +15,7 @@ from finn_vitprune.graph.node import Node, Reason, first_line
 
 SMALL = 64
 """Constants of so many numbers are given to shape inference."""
-POSITIVE = frozenset(["strides", "kernel_shape", "dilations", "group", "blocksize", "block_size", "num_outputs"])
+POSITIVE = frozenset("strides kernel_shape dilations group blocksize block_size num_outputs".split())
 """Attributes that ONNX's shape inference divides by, and ends the process where one is zero."""
 
 
@@ -84,7 +84,12 @@ def limit(shape) -> None:
 
 
 FOLDED = frozenset(
-    ["Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Tanh", "Sigmoid", "Relu", "LeakyRelu", "Elu", "HardSigmoid", "HardSwish", "Softplus", "Mish", "Swish", "Sin", "Cos", "Floor", "Ceil", "Round", "Sign", "Not", "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Mod", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor", "Where", "Clip", "Constant", "ConstantOfShape", "Range", "Expand", "Tile", "Pad", "Concat", "MatMul", "Trilu", "CumSum", "Softmax", "LogSoftmax", "LayerNormalization", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ArgMax", "ArgMin", "TopK", "ScatterND", "ScatterElements", "GatherND", "GatherElements", "NonZero", "IsNaN", "IsInf", "Size", "QuantizeLinear", "DequantizeLinear"]
+    "Abs Neg Exp Log Sqrt Reciprocal Erf Tanh Sigmoid Relu LeakyRelu Elu HardSigmoid HardSwish Softplus Mish Swish "
+    "Sin Cos Floor Ceil Round Sign Not Add Sub Mul Div Pow Min Max Mod Equal Less LessOrEqual Greater "
+    "GreaterOrEqual And Or Xor Where Clip Constant ConstantOfShape Range Expand Tile Pad Concat MatMul Trilu CumSum "
+    "Softmax LogSoftmax LayerNormalization ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ArgMax ArgMin TopK "
+    "ScatterND ScatterElements GatherND GatherElements NonZero IsNaN IsInf Size "
+    "QuantizeLinear DequantizeLinear".split()
 )
 """Ops that onnx's own reference implementation computes in reasonable time."""
 

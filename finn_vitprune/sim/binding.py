@@ -23,7 +23,9 @@ ELSEWHERE = {
 }
 """What a model depends on beside the bytes of :data:`STATE`: containers that it holds, random numbers, files that it reads."""
 
-BUS_SIGNALS = ["AWVALID", "AWREADY", "AWADDR", "WVALID", "WREADY", "WDATA", "WSTRB", "BVALID", "BREADY", "ARVALID", "ARREADY", "ARADDR", "RVALID", "RREADY", "RDATA"]
+BUS_SIGNALS = (
+    "AWVALID AWREADY AWADDR WVALID WREADY WDATA WSTRB BVALID BREADY ARVALID ARREADY ARADDR RVALID RREADY RDATA"
+).split()
 """Signals of an AXI4-Lite port in the order of the driver's ``BusPort``."""
 
 MONITORS = ("mon_valid", "mon_ready", "tap_data")

@@ -16,7 +16,10 @@ from finn_vitprune.sim.ports import BusPort, ChainPort, LoadPort, Port, Probe
 from finn_vitprune.sim.run import Simulator
 
 # -Wall's warnings are errors. These are about taste, or fire on every parameterised block.
-SILENT = ["DECLFILENAME", "UNUSEDSIGNAL", "UNUSEDPARAM", "PINCONNECTEMPTY", "GENUNNAMED", "VARHIDDEN", "UNSIGNED", "CMPCONST", "WIDTHEXPAND", "EOFNEWLINE", "UNDRIVEN", "SYNCASYNCNET", "TIMESCALEMOD", "IMPORTSTAR", "ASCRANGE", "WIDTHCONCAT"]
+SILENT = (
+    "DECLFILENAME UNUSEDSIGNAL UNUSEDPARAM PINCONNECTEMPTY GENUNNAMED VARHIDDEN UNSIGNED CMPCONST WIDTHEXPAND"
+    " EOFNEWLINE UNDRIVEN SYNCASYNCNET TIMESCALEMOD IMPORTSTAR ASCRANGE WIDTHCONCAT"
+).split()
 
 CLOCK, RESET = "ap_clk", "ap_rst_n"
 """FINN's names."""
@@ -196,7 +199,7 @@ def _verilate(
         ["-Wall", *(f"-Wno-{w}" for w in SILENT)] if lint else ["-Wno-lint", "-Wno-style", "-Wno-fatal"]
     )
     compiled = [f"rtl/{name}" for name, _ in files if name.endswith((".v", ".sv"))]
-    options = ["--cc", "-O3", "--no-timing", "--x-initial", "unique", "--prefix", "Vdut", "--Mdir", "cpp", "-Irtl"]
+    options = "--cc -O3 --no-timing --x-initial unique --prefix Vdut --Mdir cpp -Irtl".split()
     options += ["--top-module", top, "--no-assert-case", *strictness, *(f"-D{d}" for d in defines)]
     progress.status(f"Verilator reads {top}")
     toolchain.run_verilator([*options, *more, *compiled], folder)

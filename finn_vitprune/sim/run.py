@@ -327,7 +327,10 @@ class Simulator:
             p.name: StreamState(r[0], counts[p.name], bool(r[1]), bool(r[2]))
             for p, r in zip(self.outputs, status["out"])
         }
-        edges = {e.name: EdgeState(r[0], r[1], r[2], r[3], r[4], bool(r[5]), bool(r[6]), bool(r[7]), bool(r[8])) for e, r in zip(self.edges, status["edge"])}
+        edges = {
+            e.name: EdgeState(r[0], r[1], r[2], r[3], r[4], bool(r[5]), bool(r[6]), bool(r[7]), bool(r[8]))
+            for e, r in zip(self.edges, status["edge"])
+        }
         outputs = {
             p.name: np.fromfile(folder / f"out{i}.data", np.uint8).reshape(-1, p.bytes)
             for i, p in enumerate(self.outputs)

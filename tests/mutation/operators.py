@@ -25,13 +25,16 @@ OPERATORS = {
 }
 
 HANDSHAKE = frozenset(
-    ["advance", "ask", "available", "busy", "claim", "decide", "decision", "done", "drop", "emit", "en", "fetch", "free", "fresh", "full", "hand", "hold", "idle", "keep", "known", "leave", "move", "open", "push", "re", "read", "ready", "release", "search", "step", "sweep", "take", "valid", "wait", "we", "write"]
+    "advance ask available busy claim decide decision done drop emit en fetch free fresh full hand hold idle"
+    " keep known leave move open push re read ready release search step sweep take valid wait we"
+    " write".split()
 )
 """A signal with one of these words in its name (between underscores) steers a handshake."""
 
 COMPARES = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
 SKIPPED = frozenset(
-    ["AnsiPortList", "ParameterPortList", "ParameterDeclarationStatement", "ParameterValueAssignment", "VariableDimension", "ElabSystemTask", "InitialBlock", "TypedefDeclaration", "NamedBlockClause", "AttributeInstance"]
+    "AnsiPortList ParameterPortList ParameterDeclarationStatement ParameterValueAssignment VariableDimension"
+    " ElabSystemTask InitialBlock TypedefDeclaration NamedBlockClause AttributeInstance".split()
 )
 BINARY = {
     "EqualityExpression", "InequalityExpression", "LessThanExpression", "LessThanEqualExpression",

@@ -39,7 +39,8 @@ REASONS: dict[str, tuple[str, str]] = {
 
 
 IMAGE_OPS = frozenset(
-    ["MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "ConvTranspose", "DepthToSpace", "SpaceToDepth", "Upsample", "Resize", "Pad", "RoiAlign", "DeformConv"]
+    "MaxPool AveragePool LpPool GlobalMaxPool ConvTranspose DepthToSpace SpaceToDepth Upsample Resize Pad "
+    "RoiAlign DeformConv".split()
 )
 """Ops of convolutional networks."""
 

@@ -17,7 +17,7 @@ from finn_vitprune.ingest.recognise.survey import FIXED_SIZE, survey
 
 ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are supported"
 
-KEEP_IDS = frozenset(["Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Transpose", "Clip"])
+KEEP_IDS = frozenset("Cast Identity Reshape Squeeze Unsqueeze Flatten Slice Transpose Clip".split())
 """Ops behind which token ids are token ids still."""
 
 

@@ -30,10 +30,11 @@ from finn_vitprune.ingest.recognise.network import PLAIN as PRE_NORM
 FIXED_SIZE = "export with a fixed image size"
 ASSUMED_IMAGES, ASSUMED_LENGTH = ((224, 224), (48, 192), (32, 128)), 16
 """Sizes of open dimensions: height and width of an image (those that fit best are taken), length of anything else."""
-WITH_CONSTANT = frozenset(["Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Clip"])
-UNARY = frozenset(["Relu", "Sigmoid", "Tanh", "HardSigmoid"])
+WITH_CONSTANT = frozenset("Add Sub Mul Div Pow Min Max Clip".split())
+UNARY = frozenset("Relu Sigmoid Tanh HardSigmoid".split())
 IMAGES = frozenset(
-    ["Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "GroupNormalization", "MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "Resize", "Upsample", "Pad", "DepthToSpace", "SpaceToDepth", "Concat", "Add", "Sub", "Mul", "Div"]
+    "Conv ConvTranspose BatchNormalization InstanceNormalization GroupNormalization MaxPool AveragePool "
+    "LpPool GlobalMaxPool GlobalAveragePool Resize Upsample Pad DepthToSpace SpaceToDepth Concat Add Sub Mul Div".split()
 )
 """Ops whose results of four dimensions are ``[1, C, H, W]`` as a rule: their tokens lie along H and W."""
 
