@@ -409,7 +409,7 @@ def loss_note(stages: Sequence[Stage], ranges: Sequence[ChosenRange], options: I
         return ""
     before, now = stages[-2:]
     lost = before.cosine - now.cosine
-    fewer = 0.0 if before.accuracy is None or now.accuracy is None else before.accuracy - now.accuracy
+    fewer = 0.0 if now.accuracy is None else before.accuracy - now.accuracy
     if lost < MUCH and fewer < MUCH:
         return ""
     encoder = steepest(now.encoders, before.encoders) if now.encoders else 0
