@@ -1,5 +1,5 @@
-# setup: .venv with everything installed; demo: the bundled example, end to end; test: the test suite, with WHOLE=1 all
-# of it, without a sample of tests that are alike;
+# setup: .venv with everything installed; demo: the bundled example, end to end; lint: ruff, mypy, vulture; test: the test suite,
+# with WHOLE=1 all of it, without a sample of tests that are alike;
 # prove: all formal proofs; mutants: SEED's sample of faulty units (of UNIT alone) against their checks; sweep: units drawn
 # at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
 # (docs/proof.md), of KIND networks, engines or designs; engines: the examples on engines (docs/engines.md); route: units on a
@@ -22,7 +22,7 @@ endif
 # Small vision transformers run slower with several threads; the tests bring their own processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test docs prove mutants sweep random-builds engines route notebooks clean
+.PHONY: setup demo lint test docs prove mutants sweep random-builds engines route notebooks clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -37,6 +37,11 @@ $(STAMP): pyproject.toml
 
 demo: setup
 	$(BIN)/finn-vitprune build --fpga-part xcu250-figd2104-2L-e -o build/demo
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/python -m tests.type_errors
+	$(BIN)/vulture
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --junitxml build/tests.xml $(if $(WHOLE),--whole)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import compress
 
 from finn_vitprune.builds.stitched_edges import StitchedEdge
 
@@ -17,15 +16,14 @@ def explain(edges: Sequence[StitchedEdge], valid: Sequence[tuple[bool, bool]], r
         edges: the internal streams.
         valid, ready: last state of each edge at (producer side, consumer side).
     """
-    branches = [not (e.tags or e.way_back) for e in edges]
-    edges, valid, ready = (list(compress(values, branches)) for values in (edges, valid, ready))
-    full = [e for e, v, r in zip(edges, valid, ready) if v[0] and not r[0]]
-    dry = [e for e, v in zip(edges, valid) if not v[1]]
-    joins = ((b, s) for b in full for s in dry if s.consumer == b.consumer and s is not b)
-    blocked, starving = next(joins, (None, None))
-    if blocked is None:
+    states = [(e, v, r) for e, v, r in zip(edges, valid, ready) if not (e.tags or e.way_back)]
+    edges = [e for e, _, _ in states]
+    full = [e for e, v, r in states if v[0] and not r[0]]
+    dry = [e for e, v, _ in states if not v[1]]
+    if (join := next(((b, s) for b in full for s in dry if s.consumer == b.consumer and s is not b), None)) is None:
         names = ", ".join(e.name for e in full[:4]) or "no stream is blocked"
         return f"standstill without a starving join; blocked streams: {names}"
+    blocked, starving = join
     before = _ancestors(edges, blocked.producer)
     fork = next((n for n in _ancestors(edges, starving.producer) if n in before), "")
     source = _source(edges, blocked)

@@ -78,7 +78,8 @@ def evaluate(options: EvaluationOptions) -> Evaluation:
         raise UserError(f"{options.page} is a folder: give a file for the page")
     with _network(options.target, options.contents) as network:
         hardware = ModelWrapper(str(network.hardware))
-        shape = NetworkShape(*input_shape(hardware)[1:], hardware.get_tensor_shape(hardware.graph.output[0].name)[-1])
+        height, width, channels = input_shape(hardware)[1:]
+        shape = NetworkShape(height, width, channels, hardware.get_tensor_shape(hardware.graph.output[0].name)[-1])
         source = read_source(options.data, shape, options.classes)
         chosen = draw(len(source), options.max_images, options.seed, source.labels)
         said = drawn_text(len(chosen), len(source), options.seed, source.labels is not None)

@@ -69,7 +69,7 @@ def _finn_patched(hdl: Path) -> Iterator[list[BaseException]]:
 
     def exit_buildflow(cfg: DataflowBuildConfig, time_per_step=None, exit_code: int = 0) -> int:
         if exit_code:
-            stopped.append(sys.exception())
+            stopped.append(sys.exception() or RuntimeError(f"exit code {exit_code}"))
         return finish(cfg, time_per_step, exit_code)
 
     with (

@@ -128,7 +128,7 @@ class LoweringCheck:
                 )
         return ""
 
-    def not_judged(self, found: Sequence[int], qonnx: Sequence[int]) -> list[int]:
+    def not_judged(self, found: Sequence[int] | np.ndarray, qonnx: Sequence[int] | np.ndarray) -> list[int]:
         """The images whose class is not QONNX's, and that this check, which may be of some images only, does not list."""
         judged = {change.image for change in self.class_changes}
         return [image for image in np.flatnonzero(np.not_equal(found, qonnx)).tolist() if image not in judged]
@@ -136,7 +136,7 @@ class LoweringCheck:
 
 def check_lowering(
     source: ModelWrapper, lowered: Lowered, pixels: np.ndarray, images: Iterable[int] = range(8),
-    whole: Sequence[int] | None = None,
+    whole: Sequence[int] | np.ndarray | None = None,
 ) -> tuple[LoweringCheck, np.ndarray, np.ndarray]:
     """Compare ``lowered`` with the QONNX model ``source`` on ``pixels`` ``[F, H, W, C]``.
 
@@ -149,18 +149,18 @@ def check_lowering(
     """
     output = source.graph.output[0].name
     qonnx = _rounded(QonnxRunner(source).run(pixels)[output].reshape(len(pixels), -1) / lowered.logit_scale)
-    whole = np.arange(len(pixels)) if whole is None else np.asarray(whole)
+    run = np.arange(len(pixels)) if whole is None else np.asarray(whole)
     logits = np.zeros(qonnx.shape, np.int64)
-    logits[whole] = IntegerProgram(lowered.model).logits(pixels[whole])
+    logits[run] = IntegerProgram(lowered.model).logits(pixels[run])
     hardware_class, qonnx_class = logits.argmax(-1), qonnx.argmax(-1)
-    changed = whole[hardware_class[whole] != qonnx_class[whole]].tolist()
+    changed = run[hardware_class[run] != qonnx_class[run]].tolist()
     chosen = sorted({*(int(i) for i in images if i < len(pixels)), *changed})
     nodes = _NodeCheck(source, lowered)
     ties = {image: nodes.add(image, pixels[image]) for image in chosen}
     check = LoweringCheck(
         images=chosen,
         tensors=list(nodes.checks.values()),
-        classes=len(whole),
+        classes=len(run),
         class_changes=[ClassChange(i, int(hardware_class[i]), int(qonnx_class[i]), ties[i]) for i in changed],
         logit_scale=lowered.logit_scale,
         largest_scale_change=lowered.snap_error,

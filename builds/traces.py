@@ -73,7 +73,8 @@ def compare(edges: Sequence[StitchedEdge], run: RtlRun, tensors: Mapping[str, np
     Args:
         tensors: of :func:`.specification`, ``[images, tokens, channels]``.
     """
-    orders = {e.inside.engine: order(e.inside, _elements(run, e.tensor), images) for e in edges if e.tags and e.of_entry}
+    entries = ((e.inside, e.tensor) for e in edges if e.inside and e.tags and e.of_entry)
+    orders = {inside.engine: order(inside, _elements(run, tensor), images) for inside, tensor in entries}
     first = {e.inside.engine: number for number, e in reversed([*enumerate(edges)]) if e.inside}
     found = []
     for number, edge in enumerate(edges):
@@ -93,7 +94,8 @@ def order(inside: InEngine, sent: np.ndarray, images: int) -> list[int]:
         sent: tags of the entry. A batch has as many frames as it sent tags of encoder 0.
         images: that enter at least.
     """
-    encoders, found = len(inside.encoders), []
+    encoders = len(inside.encoders)
+    found: list[int] = []
     while len(found) < max(len(sent), images * encoders):
         fresh = sent[len(found) : len(found) + inside.batch] == 0
         frames = max(1, len(fresh) if fresh.all() else int(np.argmin(fresh)))
@@ -132,7 +134,7 @@ def _differing(
     if inside is None:
         yield from _of_encoder(edge.name, None, _frames(values, edge.stream.beats * simd), tensors[edge.tensor])
     elif edge.tags:
-        yield from _wrong_tags(edge, values, orders[inside.engine], images)
+        yield from _wrong_tags(edge.name, inside, values, orders[inside.engine], images)
     else:
         for number, frames, carries in zip(inside.encoders, deal(inside, simd, values, orders[inside.engine]), inside.carries):
             if carries:
@@ -151,10 +153,10 @@ def _of_encoder(name: str, encoder: int | None, frames: Sequence[np.ndarray], wa
             yield Place(name, encoder, image, int(codes))
 
 
-def _wrong_tags(edge: StitchedEdge, tags: np.ndarray, encoders: Sequence[int], images: int) -> Iterator[Place]:
+def _wrong_tags(name: str, inside: InEngine, tags: np.ndarray, encoders: Sequence[int], images: int) -> Iterator[Place]:
     """The frames of which another tag came than their encoder's."""
-    seen = Counter()
+    seen: Counter[int] = Counter()
     for number, encoder in enumerate(encoders):
         if seen[encoder] < images and (number >= len(tags) or tags[number] != encoder):
-            yield Place(edge.name, edge.inside.encoders[encoder], seen[encoder], 1)
+            yield Place(name, inside.encoders[encoder], seen[encoder], 1)
         seen[encoder] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass, replace
 
@@ -141,9 +142,10 @@ def _golden(model: ModelWrapper, patches: np.ndarray, kept: int) -> _Golden:
     """The hardware graph on all frames; tensors of the first ``kept``, and few others at a time, are in memory."""
     flat = specification(model)
     bounds = [0, *range(kept, len(patches), GOLDEN_FRAMES), len(patches)]
-    tensors, logits, saturations = {}, [], 0
+    tensors: dict[str, np.ndarray] = {}
+    logits, saturations = [], 0
     pace = progress.Pace(len(patches))
-    for number, (start, end) in enumerate(zip(bounds, bounds[1:])):
+    for number, (start, end) in enumerate(itertools.pairwise(bounds)):
         progress.status(f"hardware graph: frame {pace.at(start)}")
         found = golden.run(flat, {model.graph.input[0].name: patches[start:end]})
         logits.append(found[model.graph.output[0].name].reshape(end - start, -1))

@@ -20,7 +20,8 @@ class VitAdd(StreamOp):
     def in_streams(self) -> list[Stream]:
         return [self.source, self.source]
 
-    def compute(self, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        a, b = inputs
         return [np.clip(a + b, *int_range(self.source.dtype.bitwidth(), signed=True))]
 
     def saturations(self, a: np.ndarray, b: np.ndarray) -> int:

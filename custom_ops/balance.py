@@ -180,9 +180,14 @@ def row_ends(rows: Sequence[int], timing: GroupTiming, arrivals: Sequence[float]
     Args:
         arrivals: cycle by which each row has come; without them all rows wait at the input.
     """
-    loaded = row = 0
-    load_free, bank_free, order_free = [0, 0], [0, 0], [0, 0]
-    computed = drained = emitted = 0
+    row = 0
+    loaded: float = 0
+    computed: float = 0
+    drained: float = 0
+    emitted: float = 0
+    load_free: list[float] = [0, 0]
+    bank_free: list[float] = [0, 0]
+    order_free: list[float] = [0, 0]
     ends: list[float] = []
     rows_per_step, drain_row, emit_row = timing.rows_per_step, timing.drain_row, timing.emit_row
     for count in rows:

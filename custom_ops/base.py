@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
@@ -23,8 +23,7 @@ from finn_vitprune.numerics import MULT_BITS
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.synth.parts import Part
 
-
-T = TypeVar("T")
+T = TypeVar("T", bound="VitOp")
 R = TypeVar("R")
 
 
@@ -41,12 +40,13 @@ def by_node(method: Callable[[T], R]) -> Callable[[T], R]:
     """
 
     @functools.lru_cache(maxsize=FOLDINGS_KEPT)
-    def known(cls: type[T], text: bytes) -> R:
+    def known(cls: Callable[[NodeProto], T], text: bytes) -> R:
         return method(cls(NodeProto.FromString(text)))
 
     @functools.wraps(method)
     def asked(op: T) -> R:
-        return known(type(op), op.onnx_node.SerializeToString())
+        cls: Callable[[NodeProto], T] = type(op)
+        return known(cls, op.onnx_node.SerializeToString())
 
     return asked
 
@@ -232,7 +232,7 @@ class VitOp(HWCustomOp):
         return tuple((("SIMD", simd),) for simd in self.widths) if "SIMD" in self.get_nodeattr_types() else ()
 
     @property
-    def widths(self) -> list[int]:
+    def widths(self) -> Sequence[int]:
         """Elements a beat that all streams can have."""
         streams = [stream for stream in self.in_streams() + self.out_streams() if stream is not TAGS]
         return divisors(math.gcd(*(stream.channels for stream in streams)))

@@ -197,14 +197,15 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
 
     # --- specification ---
 
-    def compute(self, x: np.ndarray, weights: np.ndarray, bias: np.ndarray, mult=None) -> list[np.ndarray]:
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        x, weights, bias, *mult = inputs
         acc = numerics.matmul(x, weights) + np.asarray(bias, dtype=np.int64)
         if not self.get_nodeattr("requant"):
             return [acc]
         y = DataType[self.get_nodeattr("outputDataType")]
         return [
             numerics.requantise(
-                acc, np.asarray(mult, dtype=np.int64), self.get_nodeattr("shift"), y.bitwidth(), y.signed()
+                acc, np.asarray(mult[0], dtype=np.int64), self.get_nodeattr("shift"), y.bitwidth(), y.signed()
             )
         ]
 
@@ -319,7 +320,7 @@ class BlockSparseMVAU_rtl(LoadedBackend, BlockSparseMVAU):
         """Shapes of frames as ``vp_mvau_load`` and ``vp_mvau_drain`` have them, and where an encoder's contents begin."""
         f = self.fold()
 
-        def starts(words: Callable[[Fold], int]) -> list[tuple[int]]:
+        def starts(words: Callable[[Fold], int]) -> list[tuple[int, ...]]:
             return [(start,) for start in accumulate((words(own) for own in f.each[:-1]), initial=0)]
 
         def less_two(count: int) -> tuple[int, int]:

@@ -31,8 +31,8 @@ class VitCrossing(StreamOp):
         self.require(stages >= 1, f"stages {stages} is not possible: use 1 or more")
         return []
 
-    def compute(self, x: np.ndarray) -> list[np.ndarray]:
-        return [x.copy()]
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        return [inputs[0].copy()]
 
     def beat_cycles(self) -> int:
         """One for each stage."""

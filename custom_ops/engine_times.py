@@ -171,8 +171,8 @@ class EngineTimes:
             left = node.pass_times(encoder, times)
             times |= left
             if left:
-                first, last = min(t.first[0] for t in left.values()), max(t.last[-1] for t in left.values())
-                self.passes.append(UnitPass(node.node.name, encoder, first, last))
+                begins, ends = min(t.first[0] for t in left.values()), max(t.last[-1] for t in left.values())
+                self.passes.append(UnitPass(node.node.name, encoder, begins, ends))
         return _later(times[self.exit.input[0]], PORT_CYCLES)
 
     def batch(self, frames: int, arrivals: Callable[[int], TokenTimes]) -> list[TokenTimes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,7 +74,7 @@ class FifoFolding(Folding):
         control = _control(words) + 4 * (self.read_latency - 1)
         return self.memories[0].resources + Estimate(LUT=self.parts * control)
 
-    def attributes(self) -> dict[str, str]:
+    def attributes(self) -> Mapping[str, int | str]:
         return {"ram_style": self.style}
 
     def for_interval(self, interval: int) -> FifoFolding:
@@ -109,8 +110,8 @@ class VitFIFO(FoldedOp, StreamOp):
         self.require(depth >= 1, f"depth {depth} is not possible: use 1 or more")
         return []
 
-    def compute(self, x: np.ndarray) -> list[np.ndarray]:
-        return [x.copy()]
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        return [inputs[0].copy()]
 
     def beat_cycles(self) -> int:
         """A write, and the registers of a read, in each part; a register alone where the beats are in two."""

@@ -7,9 +7,10 @@ of those it chose once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Self, TypeVar
 
 import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
@@ -65,8 +66,15 @@ class Folding(ABC):
     def resources(self) -> Estimate:
         """What the unit takes."""
 
-    macs = products_per_cycle = 0
-    """Matrix products of a frame, and of one cycle."""
+    @property
+    def macs(self) -> int:
+        """Matrix products of a frame."""
+        return 0
+
+    @property
+    def products_per_cycle(self) -> int:
+        """Matrix products of a cycle."""
+        return 0
 
     @property
     def each(self) -> tuple[Folding, ...]:
@@ -89,7 +97,7 @@ class Folding(ABC):
         return ()
 
     @abstractmethod
-    def attributes(self) -> dict[str, int]:
+    def attributes(self) -> Mapping[str, int | str]:
         """The node attributes that the fold decides."""
 
     @abstractmethod
@@ -109,32 +117,32 @@ class Folding(ABC):
         """Units of equal shape can have equal folds, and their candidates are the same."""
         return self
 
-    def with_room_for(self, units: Sequence[Folding]) -> Folding:
+    def with_room_for(self, units: Sequence[Self]) -> Self:
         """This fold such that all ``units``, which are of this shape, can have it."""
         return self
 
-    def folded_as(self, other: Folding) -> Folding:
+    def folded_as(self, other: Self) -> Self:
         """This unit at the fold of ``other``, a unit of equal shape that has room for this one."""
         return other
 
 
-def thriftiest(
-    folds: Iterable[tuple[Folding, Estimate]], admits: Callable[[Folding], bool] = lambda fold: True
-) -> tuple[Folding, ...]:
+F = TypeVar("F")
+
+
+def thriftiest(folds: Iterable[tuple[F, Estimate]], admits: Callable[[F], bool] = lambda fold: True) -> tuple[F, ...]:
     """Those which ``admits`` takes and of which no other such takes at most as much of every resource (of equals the first).
 
     Args:
         folds: with what each takes.
     """
-    if not (folds := list(folds)):
+    if not (found := list(folds)):
         return ()
-    folds, resources = zip(*folds)
-    used = np.array([(r.LUT, r.DSP, r.BRAM_18K, r.URAM) for r in resources]).reshape(len(folds), -1)
+    used = np.array([(r.LUT, r.DSP, r.BRAM_18K, r.URAM) for _, r in found]).reshape(len(found), -1)
     kept: list[int] = []
     for i in np.lexsort(used.T[::-1]):
-        if not np.any(np.all(used[kept] <= used[i], axis=1)) and admits(folds[i]):
+        if not np.any(np.all(used[kept] <= used[i], axis=1)) and admits(found[i][0]):
             kept.append(int(i))
-    return tuple(folds[i] for i in kept)
+    return tuple(found[i][0] for i in kept)
 
 
 @dataclass(frozen=True)

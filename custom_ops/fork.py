@@ -16,8 +16,8 @@ class VitFork(StreamOp):
     def out_streams(self) -> list[Stream]:
         return [self.source, self.source]
 
-    def compute(self, x: np.ndarray) -> list[np.ndarray]:
-        return [x.copy(), x.copy()]
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        return [inputs[0].copy(), inputs[0].copy()]
 
     def resources(self) -> Estimate:
         """One LUT per bit of the input register, and the handshake."""

@@ -185,8 +185,9 @@ class VitLayerNorm(SharedOp, UnaryStreamOp):
         simd, bits = self.get_nodeattr("SIMD"), self.get_output_datatype().bitwidth()
         sums, groups = 50 * (simd - 1) + self.sum_bits(), self.groups
         luts = 548 + 680 * (self.roots - 1) + sums + (1 + self.most_exponent) * groups + simd * (140 + 5 * bits) + self.shared_luts()
-        parts = (*self.fifos(), *self.memories_of_codes(), self.seed_tables())
-        return sum((part.resources for part in parts), Estimate(LUT=luts, DSP=3 * simd + 2 * self.roots))
+        fifos = (fifo.resources for fifo in self.fifos())
+        memories = (memory.resources for memory in (*self.memories_of_codes(), self.seed_tables()))
+        return sum((*fifos, *memories), Estimate(LUT=luts, DSP=3 * simd + 2 * self.roots))
 
     def shared_luts(self) -> int:
         """Constants of encoders, one LUT a bit where they are used, and wider shifters of the lanes."""

@@ -41,7 +41,7 @@ class LoadChainBackend(VitRTLBackend):
         """Whether this node has the pins that its top has."""
         return True
 
-    def load_parameters(self) -> dict[str, int]:
+    def load_parameters(self) -> dict[str, int | str]:
         """Parameters of the top that say where it is on the chain."""
         return {"LOAD_STAGES": self.get_nodeattr("load_stages")} if self.on_load_chain else {}
 
@@ -57,8 +57,9 @@ class LoadChainBackend(VitRTLBackend):
         before, here = self.get_nodeattr("load_from"), self.onnx_node.name
         if not (self.on_load_chain and before):
             return super().code_generation_ipi()
-        return super().code_generation_ipi() + [
-            f"connect_bd_net [get_bd_pins {before}/{LOAD_OUT}] [get_bd_pins {here}/{LOAD_IN}]"
+        return [
+            *super().code_generation_ipi(),
+            f"connect_bd_net [get_bd_pins {before}/{LOAD_OUT}] [get_bd_pins {here}/{LOAD_IN}]",
         ]
 
 
@@ -73,7 +74,7 @@ class LoadedBackend(LoadChainBackend):
     ATTRIBUTES = {"loaded": ("i", False, 0, {0, 1})}
 
     @abstractmethod
-    def tables(self) -> dict[str, Sequence[Sequence[int]]]:
+    def tables(self) -> Mapping[str, Sequence[Sequence[int]]]:
         """Numbers by encoder, by the name of the table: a row of non-negative integers below 2**32 an encoder."""
 
     def regions(self) -> list[Region]:
@@ -210,7 +211,7 @@ def chain_pins(pins: Mapping[str, Sequence[Pin]], ring: bool) -> dict[str, list[
         pins: of each unit, by its name; units without those of the chain are not on it.
     """
     chain = [name for name, of_unit in pins.items() if any(pin.name == LOAD_IN for pin in of_unit)]
-    nets = {name: {} for name in pins} | {
+    nets: dict[str, dict[str, str]] = {name: {} for name in pins} | {
         name: {LOAD_IN: f"load_{i}", LOAD_OUT: f"load_{(i + 1) % len(chain) if ring else i + 1}"} for i, name in enumerate(chain)
     }
     return {

@@ -21,8 +21,8 @@ class VitLoadEnd(StreamOp):
 
     token_wise = True
 
-    def compute(self, x: np.ndarray) -> list[np.ndarray]:
-        return [x.copy()]
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        return [inputs[0].copy()]
 
     def folds(self) -> tuple[Attributes, ...]:
         """None: it is as wide as the stream that it stands in."""

@@ -35,8 +35,8 @@ class VitLoadPort(StreamOp):
         self.require(0 <= design < 1 << 32, f"design {design} is not possible: use 0 to 2**32 - 1")
         return []
 
-    def compute(self, x: np.ndarray) -> list[np.ndarray]:
-        return [x.copy()]
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        return [inputs[0].copy()]
 
     def folds(self) -> tuple[Attributes, ...]:
         """None: it is as wide as the stream that it stands in."""

@@ -29,7 +29,8 @@ class VitLookup(SharedOp, UnaryStreamOp):
     def out_streams(self) -> list[Stream]:
         return [self.target, *self.tags()]
 
-    def compute(self, x: np.ndarray, table: np.ndarray) -> list[np.ndarray]:
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        x, table = inputs
         return [table.reshape(-1)[x - int(self.source.dtype.min())]]
 
     def _rom(self) -> tuple[int, int, str]:

@@ -8,6 +8,7 @@ enable each); the cheapest shape wins, with half a unit per bit of the multiplex
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -209,12 +210,22 @@ _ROWS = sorted({depth for shapes in (RAMB18_SHAPES, RAMB36_SHAPES) for depth in 
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _Rows(ABC):
     """A deep memory in rows of ``row`` words, of which one is taken after registers, in ``choice_cycles``."""
 
     words: int
     width: int
     style: str
+
+    @property
+    @abstractmethod
+    def row(self) -> int:
+        """Words of a row."""
+
+    @property
+    @abstractmethod
+    def choice_cycles(self) -> int:
+        """Registers of the choice."""
 
     @property
     def rows(self) -> int:

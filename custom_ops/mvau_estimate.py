@@ -63,7 +63,7 @@ def ram_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
 def styles(f: Fold) -> dict[str, str]:
     """Style of each memory; ``f.ram_style`` governs the weights."""
     shapes = rom_shapes(f) | ram_shapes(f)
-    return {key: MATRIX_MEMORY.style(*shape) for key, (*shape, _) in shapes.items()} | {"W": f.weight_memory[2]}
+    return {key: MATRIX_MEMORY.style(depth, width) for key, (depth, width, _) in shapes.items()} | {"W": f.weight_memory[2]}
 
 
 def memories(f: Fold) -> tuple[UnitMemory, ...]:

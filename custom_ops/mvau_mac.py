@@ -65,7 +65,17 @@ class Mac:
     def lut(self) -> int:
         """LUTs, shift registers included, as Yosys maps the array."""
 
-    chain = tokens_per = outputs_per = 1
+    @property
+    def chain(self) -> int:
+        return 1
+
+    @property
+    def tokens_per(self) -> int:
+        return 1
+
+    @property
+    def outputs_per(self) -> int:
+        return 1
 
     @property
     def x_bits(self) -> int:

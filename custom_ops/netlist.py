@@ -49,11 +49,11 @@ def instance(node: str) -> str:
 def unit_of(node: NodeProto, pins: list[StitchedPin]) -> StitchedUnit:
     """A node with generated HDL; ``pins``: what it has beside streams."""
     op = getCustomOp(node)
-    nets = (
+    inputs, outputs = (
         [StitchedNet(tensor, stream.tdata_bits) for tensor, stream in zip(tensors, streams)]
         for tensors, streams in ((node.input, op.in_streams()), (node.output, op.out_streams()))
     )
-    return StitchedUnit(node.name, op.get_rtl_file_list(), *nets, pins)
+    return StitchedUnit(node.name, op.get_rtl_file_list(), inputs, outputs, pins)
 
 
 class UnitNetlist:

@@ -144,17 +144,18 @@ class PrunedAttention(SharedOp, FoldedOp):
     def folding(self) -> Geometry:
         a = self.get_nodeattr
         made = self.made_for
-        names = ("head_dim", "SIMD", "PE")
-        codes = (DataType[a(t)].bitwidth() for t in ("inputDataType", "outputDataType"))
+        in_bits, out_bits = (DataType[a(t)].bitwidth() for t in ("inputDataType", "outputDataType"))
         own = Frame(a("tokens"), a("queries"), a("heads"), bool(a("scores")))
         return Geometry(
-            own.tokens, own.queries, own.heads, *(a(n) for n in names), *codes, a("logit_bits"), a("recip_bits_per_cycle"), own.scores,
-            self.score_type.bitwidth(), a("ram_style"), made.frames if {*made.frames} != {own} else (),
+            own.tokens, own.queries, own.heads, a("head_dim"), a("SIMD"), a("PE"), in_bits, out_bits, a("logit_bits"),
+            a("recip_bits_per_cycle"), own.scores, self.score_type.bitwidth(), a("ram_style"),
+            made.frames if {*made.frames} != {own} else (),
             Spans(made.logit_shifts[1] - made.logit_shifts[0], made.recip_shifts[1] - made.recip_shifts[0]),
         )  # fmt: skip
 
     def _frames(self) -> list[Frame]:
-        return [Frame(*sizes, bool(scores)) for *sizes, scores in self.of_encoders("tokens", "queries", "heads", "scores")]
+        of_encoders = self.of_encoders("tokens", "queries", "heads", "scores")
+        return [Frame(tokens, queries, heads, bool(scores)) for tokens, queries, heads, scores in of_encoders]
 
     @property
     def made_for(self) -> MadeFor:
@@ -189,19 +190,26 @@ class PrunedAttention(SharedOp, FoldedOp):
 
     def constants(self) -> AttentionConstants:
         """The integers that the attention computes with."""
-        names = ("logit_mult", "logit_shift", "logit_bits", "recip_num", "recip_shift")
-        out_bits = DataType[self.get_nodeattr("outputDataType")].bitwidth()
-        return AttentionConstants(*(self.get_nodeattr(n) for n in names), out_bits)
+        a = self.get_nodeattr
+        out_bits = DataType[a("outputDataType")].bitwidth()
+        return AttentionConstants(
+            a("logit_mult"), a("logit_shift"), a("logit_bits"), a("recip_num"), a("recip_shift"), out_bits
+        )
 
-    def compute(self, q: np.ndarray, kv: np.ndarray, table: np.ndarray) -> list[np.ndarray]:
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """``[..., queries, H D']``, ``[..., N, 2 H D']`` to O and, with ``scores``, S ``[..., N, 1]``."""
+        q, kv, table = inputs
         return self.outputs(*attention(*self.by_head(q, kv), table.reshape(-1), self.constants()))
 
-    def by_head(self, q: np.ndarray, kv: np.ndarray) -> list[np.ndarray]:
+    def by_head(self, q: np.ndarray, kv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The streams as q ``[..., H, queries, D']``, k and v ``[..., H, N, D']``."""
         heads, dim = self.get_nodeattr("heads"), self.get_nodeattr("head_dim")
-        parts = (np.asarray(q), *np.split(np.asarray(kv, dtype=np.int64), 2, axis=-1))
-        return [np.swapaxes(x.reshape(*x.shape[:-1], heads, dim), -2, -3) for x in parts]
+        k, v = np.split(np.asarray(kv, dtype=np.int64), 2, axis=-1)
+
+        def split(x: np.ndarray) -> np.ndarray:
+            return np.swapaxes(x.reshape(*x.shape[:-1], heads, dim), -2, -3)
+
+        return split(np.asarray(q)), split(k), split(v)
 
     def outputs(self, out: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
         """O ``[..., H, queries, D']`` and S ``[..., N]`` as the streams that leave."""
@@ -338,8 +346,9 @@ class PrunedAttention_rtl(LoadedBackend, PrunedAttention):
             found["padding"].append(tuple(mask >> WORD_BITS * i & WORD_MASK for i in reversed(range(-(-pe // WORD_BITS)))))
             found["recip_nums"].append((of["recip_num"] >> WORD_BITS, of["recip_num"] & WORD_MASK))
             found["recip_lefts"].append((made.recip_shifts[1] - of["recip_shift"],))
-        scores = [(_less_two(of["tokens"]), _less_two(of["heads"])) for of in rows]
-        return found | ({"score_shapes": scores} if made.most.scores else {})
+        if made.most.scores:
+            found["score_shapes"] = [(_less_two(of["tokens"]), _less_two(of["heads"])) for of in rows]
+        return found
 
     def spare(self, model) -> None:
         made = self.made_for

@@ -30,7 +30,8 @@ class VitRequant(UnaryStreamOp):
         "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
     }
 
-    def compute(self, x: np.ndarray, mult: np.ndarray) -> list[np.ndarray]:
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        x, mult = inputs
         target = self.target.dtype
         return [
             requantise(x, mult.reshape(-1), self.get_nodeattr("shift"), target.bitwidth(), target.signed())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
@@ -18,7 +19,6 @@ from finn_vitprune.files import write_text
 from finn_vitprune.sim import beats
 from finn_vitprune.sim.contents import Contents, Region
 from finn_vitprune.synth.parts import known_part
-
 
 SIGNALS = ("tdata", "tvalid", "tready")
 UNIT = "inst"
@@ -83,7 +83,7 @@ class VitRTLBackend(RTLBackend):
     all leave a reset in the same cycle.
     """
 
-    ATTRIBUTES = {"reset_stages": ("i", False, RESET_STAGES)}
+    ATTRIBUTES: ClassVar[dict[str, tuple]] = {"reset_stages": ("i", False, RESET_STAGES)}
     RTL_TOP: str = ""
     RTL_OUTPUTS: int = 1
     PACKED: tuple[str, ...] = ()
@@ -247,16 +247,16 @@ class VitRTLBackend(RTLBackend):
         if self.get_nodeattr("exec_mode") != "rtlsim":
             return super().run(*inputs)
         streams = self.out_streams()
+        outputs: dict[str, list[int]] = {f"out{i}": [] for i in range(len(streams))}
         io = {
             "inputs": {f"in{i}": beats.to_words(beats.pack(inputs[i], s)) for i, s in enumerate(self.in_streams())},
-            "outputs": {f"out{i}": [] for i in range(len(streams))},
+            "outputs": outputs,
         }
         sim = self.get_rtlsim()
         self.reset_rtlsim(sim)
         self.rtlsim_multi_io(sim, io)
         self.close_rtlsim(sim)
-        words = io["outputs"].values()
-        return [beats.unpack(beats.from_words(w, beats.beat_bytes(s.width)), s) for w, s in zip(words, streams)]
+        return [beats.unpack(beats.from_words(w, beats.beat_bytes(s.width)), s) for w, s in zip(outputs.values(), streams)]
 
 
 def _listed(indent: int, items: list[str]) -> str:

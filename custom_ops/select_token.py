@@ -14,7 +14,6 @@ from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream
 
-
 ALL = -1
 """An index that selects every token, for the encoders of an engine that drop none."""
 
@@ -32,7 +31,8 @@ class VitSelectToken(SharedOp, StreamOp):
         selected = self.source if self.get_nodeattr("index") == ALL else replace(self.source, tokens=1)
         return [selected, *self.tags()]
 
-    def compute(self, x: np.ndarray) -> list[np.ndarray]:
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        (x,) = inputs
         index = self.get_nodeattr("index")
         return [x.copy() if index == ALL else x[..., index : index + 1, :].copy()]
 

@@ -98,7 +98,8 @@ class SharedOp(VitOp):
         del node.input[:], node.output[:]
         node.input.extend([*inputs, *(tensor for op in ops for tensor in op.onnx_node.input[first:])])
         node.output.extend(outputs)
-        unit, own = getCustomOp(node), [{} for _ in ops]
+        unit = getCustomOp(node)
+        own: list[dict[str, object]] = [{} for _ in ops]
         for attribute in cls.own_attributes():
             values = [op.get_nodeattr(attribute) for op in ops]
             if attribute not in cls.ENCODER_ATTRIBUTES:

@@ -51,7 +51,8 @@ class VitSplit(SharedOp, StreamOp):
         parts = [replace(source, tokens=self.first_tokens, channels=first), replace(source, channels=source.channels - first)]
         return [*parts, *self.tags()]
 
-    def compute(self, x: np.ndarray) -> list[np.ndarray]:
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        (x,) = inputs
         first = self.get_nodeattr("first")
         return [x[..., : self.first_tokens, :first].copy(), x[..., first:].copy()]
 
@@ -98,4 +99,4 @@ class VitSplit_rtl(CountingBackend, VitSplit):
         tokens, both = [op.source.tokens for op in ops], [op.first_tokens for op in ops]
         first_end = [op.out_streams()[0].token_beats - 1 for op in ops]
         before_last = [op.source.token_beats - 2 for op in ops]
-        return {"shapes": frame_rows(tokens, first_end, before_last, map(int, map(eq, tokens, both)), [n - 1 for n in both])}
+        return {"shapes": frame_rows(tokens, first_end, before_last, [*map(int, map(eq, tokens, both))], [n - 1 for n in both])}

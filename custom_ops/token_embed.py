@@ -43,7 +43,8 @@ class VitTokenEmbed(VitOp):
     def out_streams(self) -> list[Stream]:
         return [self._stream(self.get_nodeattr("tokens_in") + self.get_nodeattr("prefix"))]
 
-    def compute(self, x: np.ndarray, prefix: np.ndarray, positions: np.ndarray) -> list[np.ndarray]:
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        x, prefix, positions = inputs
         rows = np.broadcast_to(
             prefix.reshape(self.get_nodeattr("prefix"), x.shape[-1]),
             (*x.shape[:-2], self.get_nodeattr("prefix"), x.shape[-1]),

@@ -54,11 +54,11 @@ class VitTokenMean(UnaryStreamOp):
         self.require(self.acc_bits <= MAX_ACC_BITS, f"sums of {self.acc_bits} bits: use {MAX_ACC_BITS} at most")
         return []
 
-    def compute(self, x: np.ndarray) -> list[np.ndarray]:
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """X ``[..., tokens, channels]`` to ``[..., 1, channels]``."""
         first, mult, shift = (self.get_nodeattr(a) for a in ("first", "mult", "shift"))
         bits = self.target.dtype.bitwidth()
-        return [numerics.token_mean(x, first, mult, shift, bits)]
+        return [numerics.token_mean(inputs[0], first, mult, shift, bits)]
 
     @property
     def acc_bits(self) -> int:

@@ -39,8 +39,8 @@ class VitWidthConverter(VitOp):
     def out_streams(self) -> list[Stream]:
         return [self._stream("out_simd")]
 
-    def compute(self, x: np.ndarray) -> list[np.ndarray]:
-        return [x.copy()]
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        return [inputs[0].copy()]
 
     def pass_times(self, inputs: list[TokenTimes]) -> list[TokenTimes]:
         """A wider beat waits for the narrow ones that it is made of; of one that is taken apart the last part leaves last."""

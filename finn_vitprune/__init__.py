@@ -62,7 +62,12 @@ _PLACES = {
     "transforms.tidy_lowered": ("TidyLowered",),
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}
-__all__ = sorted(_HOMES)
+__all__ = [
+    "BuildOptions", "BuildSettings", "Checked", "Exploration", "ExploreSettings", "Explored", "FineTune",
+    "ImportOptions", "Imported", "InsertStreams", "ModelMetadata", "Space", "Summary", "Target", "TextTable",
+    "TidyLowered", "TrainConfig", "UserError", "build", "build_picture", "build_tables", "check", "explore",
+    "import_model", "kept_patches", "load_config", "lower", "picture", "simulate", "train", "variants_of",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
 ATTENTION = ("q", "k", "v", "proj")
 """The matrices of an encoder that are pruned in blocks."""
+
+
+class PackedMask(TypedDict):
+    """A :class:`BlockMask` as JSON has it: block rows, block columns, and a bitmap in hex."""
+
+    rows: int
+    columns: int
+    map: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,19 +39,22 @@ class BlockMask:
         return cls((tiles.reshape(rows, block, columns, block) != 0).any(axis=(1, 3)), block)
 
     @classmethod
-    def unpack(cls, packed: dict[str, object], block: int) -> BlockMask:
+    def unpack(cls, packed: PackedMask, block: int) -> BlockMask:
         """The mask that :meth:`pack` made."""
         rows, columns = int(packed["rows"]), int(packed["columns"])
         bits = np.unpackbits(np.frombuffer(bytes.fromhex(str(packed["map"])), np.uint8))
         return cls(bits[: rows * columns].reshape(rows, columns).astype(bool), block)
 
-    def pack(self) -> dict[str, object]:
+    def pack(self) -> PackedMask:
         """Block rows, block columns, and a bitmap in hex: row-major, first block in the highest bit."""
         rows, columns = self.grid.shape
         return {"rows": rows, "columns": columns, "map": np.packbits(self.grid).tobytes().hex()}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BlockMask) and (self.block, self.pack()) == (other.block, other.pack())
+
+    def __hash__(self) -> int:
+        return hash((self.block, self.grid.shape, self.grid.tobytes()))
 
     @property
     def kept(self) -> int:

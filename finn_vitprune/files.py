@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from finn_vitprune.errors import UserError
 
@@ -175,7 +175,7 @@ def remove_partials(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def read_json(path: str | Path, what: str) -> object:
+def read_json(path: str | Path, what: str) -> Any:
     """The contents of a JSON file.
 
     Args:
@@ -186,26 +186,26 @@ def read_json(path: str | Path, what: str) -> object:
     return _read(path, what, "JSON", json.loads)
 
 
-def read_yaml(path: str | Path, what: str) -> object:
+def read_yaml(path: str | Path, what: str) -> Any:
     """The contents of a YAML file, as :func:`read_json`."""
     from yaml import safe_load
 
     return _read(path, what, "YAML", safe_load)
 
 
-def parse_json(text: str, what: str) -> object:
+def parse_json(text: str, what: str) -> Any:
     """``text`` as JSON; ``what`` it is, and begins the error."""
     return _parsed(text, what, "JSON", json.loads)
 
 
-def parse_yaml(text: str, what: str) -> object:
+def parse_yaml(text: str, what: str) -> Any:
     """``text`` as YAML; ``what`` it is, and begins the error."""
     from yaml import safe_load
 
     return _parsed(text, what, "YAML", safe_load)
 
 
-def _read(path: str | Path, what: str, kind: str, parse: Callable[[str], object]) -> object:
+def _read(path: str | Path, what: str, kind: str, parse: Callable[[str], Any]) -> Any:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -215,16 +215,18 @@ def _read(path: str | Path, what: str, kind: str, parse: Callable[[str], object]
     return _parsed(text, f"{what} {path}", kind, parse)
 
 
-def _parsed(text: str, what: str, kind: str, parse: Callable[[str], object]) -> object:
-    from yaml import YAMLError
+def _parsed(text: str, what: str, kind: str, parse: Callable[[str], Any]) -> Any:
+    from yaml import MarkedYAMLError, YAMLError
 
     try:
         return parse(text)
     except RecursionError:
         why = "it is nested too deeply"
     except (ValueError, YAMLError) as error:  # YAML: dates and numbers that are none are ValueErrors
-        mark = getattr(error, "problem_mark", None)
-        why = f"{error.problem or error.context} (line {mark.line + 1})" if mark else " ".join(str(error).split())
+        if isinstance(error, MarkedYAMLError) and error.problem_mark:
+            why = f"{error.problem or error.context} (line {error.problem_mark.line + 1})"
+        else:
+            why = " ".join(str(error).split())
     raise UserError(f"{what} is not {kind}: {why}")
 
 

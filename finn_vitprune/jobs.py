@@ -24,7 +24,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -61,12 +61,25 @@ END_S = 5.0
 
 
 @dataclass(frozen=True)
-class Finished(Generic[J, R]):
-    """What became of a job: its result, or the exception that it raised."""
+class Done(Generic[J, R]):
+    """A job and its result."""
 
     job: J
-    result: R | None = None
-    error: Exception | None = None
+    result: R
+    error: None = None
+
+
+@dataclass(frozen=True)
+class Failed(Generic[J]):
+    """A job and the exception that it raised."""
+
+    job: J
+    error: Exception
+    result: None = None
+
+
+Finished = Done[J, R] | Failed[J]
+"""What became of a job."""
 
 
 @dataclass
@@ -114,23 +127,31 @@ def run(
 
 def outcomes(
     function: Callable[[J], R], jobs: Iterable[J], workers: int, name: Callable[[J], str] = str, told: Told | None = None
-) -> Iterator[Finished[J, R]]:
+) -> Generator[Finished[J, R], None, None]:
     """As :func:`run`, but a job that fails does not end the others: its exception is part of its outcome."""
     todo = iter(jobs)
     if workers == 0:
-        for job in todo:
-            if told:
-                told.running([name(job)])
-            yield _called(function, job, name)
-            if told:
-                told.running([], 1)
-        return
-    if (client := _cluster.get()) is not None:
-        for outcome in _of_cluster(client, function, todo, name):
-            yield outcome
-            if told:
-                told.running([], 1)
-        return
+        yield from _in_this_process(function, todo, name, told)
+    elif (client := _cluster.get()) is not None:
+        yield from _of_cluster(client, function, todo, name, told)
+    else:
+        yield from _of_workers(function, todo, workers, name, told)
+
+
+def _in_this_process(
+    function: Callable[[J], R], todo: Iterator[J], name: Callable[[J], str], told: Told | None
+) -> Iterator[Finished[J, R]]:
+    for job in todo:
+        if told:
+            told.running([name(job)])
+        yield _called(function, job, name)
+        if told:
+            told.running([], 1)
+
+
+def _of_workers(
+    function: Callable[[J], R], todo: Iterator[J], workers: int, name: Callable[[J], str], told: Told | None
+) -> Iterator[Finished[J, R]]:
     with tempfile.TemporaryDirectory(prefix="vitprune-jobs-", ignore_cleanup_errors=True) as folder:
         crew: list[_Worker[J, R]] = []
         try:
@@ -142,12 +163,12 @@ def outcomes(
             if told and first:
                 told.running([name(job) for job in first])
             while crew:
-                for worker in wait(crew):
-                    outcome = worker.outcome()
-                    if outcome is None:
+                ready = wait([worker.connection for worker in crew])
+                for worker in [worker for worker in crew if worker.connection in ready]:
+                    if (outcome := worker.outcome()) is None:
                         continue
                     if following := list(islice(todo, 1)):
-                        worker.give(*following)
+                        worker.give(following[0])
                     else:
                         crew.remove(worker)
                         worker.end()
@@ -193,7 +214,9 @@ def on_cluster(address: str | None) -> Iterator[None]:
         client.close()
 
 
-def _of_cluster(client: Client, function: Callable[[J], R], todo: Iterator[J], name: Callable[[J], str]) -> Iterator[Finished[J, R]]:
+def _of_cluster(
+    client: Client, function: Callable[[J], R], todo: Iterator[J], name: Callable[[J], str], told: Told | None
+) -> Iterator[Finished[J, R]]:
     """As :func:`outcomes`, on a cluster. How many workers may die on a job is the scheduler's to say; it gives the job to another one."""
     from distributed import KilledWorker, as_completed
 
@@ -219,7 +242,9 @@ def _of_cluster(client: Client, function: Callable[[J], R], todo: Iterator[J], n
                 error.add_note(f"in job {name(job)}")
             elif error is not None:
                 error = RuntimeError("".join(traceback.format_exception_only(error)).strip())
-            yield Finished(job, None if error else future.result(), error)
+            yield Failed(job, error) if error else Done(job, future.result())
+            if told:
+                told.running([], 1)
             submit()
     finally:
         client.cancel(list(futures), force=True)
@@ -246,9 +271,9 @@ def beside(function: Callable[[J], R], job: J, workers: int, name: Callable[[J],
             worker.kill()
 
 
-def _result(outcome: Finished[J, R]) -> R | None:
+def _result(outcome: Finished[J, R]) -> R:
     """The result of a job, or its exception."""
-    if outcome.error is not None:
+    if isinstance(outcome, Failed):
         raise outcome.error
     return outcome.result
 
@@ -256,21 +281,21 @@ def _result(outcome: Finished[J, R]) -> R | None:
 def _called(function: Callable[[J], R], job: J, name: Callable[[J], str]) -> Finished[J, R]:
     """The outcome of a job in this process."""
     try:
-        return Finished(job, function(job))
+        return Done(job, function(job))
     except Exception as error:
         error.add_note(f"in job {name(job)}")
-        return Finished(job, error=error)
+        return Failed(job, error)
 
 
 class _Worker(Generic[J, R]):
-    """A worker process, replaced when it dies, and the job that it has."""
+    """A worker process, replaced when it dies, and the job that it has. Its answer, or its death, comes at ``connection``."""
 
     def __init__(self, function: Callable[[J], R], name: Callable[[J], str], folder: str) -> None:
         self._function, self._name, self._folder = function, name, folder
         self._start()
 
     def _start(self) -> None:
-        self._connection, theirs = Pipe()
+        self.connection, theirs = Pipe()
         code = f"import sys; sys.path[:] = {sys.path!r}; from finn_vitprune.jobs import serve; serve({theirs.fileno()})"
         with theirs:
             self._group = ProcessGroup()
@@ -278,21 +303,17 @@ class _Worker(Generic[J, R]):
                 [sys.executable, "-c", code], env=os.environ | {"TMPDIR": self._folder}, pass_fds=[theirs.fileno()]
             )
 
-    def fileno(self) -> int:
-        """Lets :func:`multiprocessing.connection.wait` wait for the worker's answer or death."""
-        return self._connection.fileno()
-
     def give(self, job: J, deaths: int = 0) -> None:
         """Hand the worker a job, on which ``deaths`` workers died before."""
         self.job, self._deaths = job, deaths
         with suppress(OSError):  # the worker died: outcome() sees to it
-            self._connection.send_bytes(pickle.dumps((self._function, job)))
+            self.connection.send_bytes(pickle.dumps((self._function, job)))
 
     def outcome(self) -> Finished[J, R] | None:
         """The outcome of the job; None where the worker died and a new one has the job."""
         job = self.job
         try:
-            result, error = pickle.loads(self._connection.recv_bytes())
+            result, error = pickle.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
             code = self.kill()
             self._start()
@@ -301,10 +322,11 @@ class _Worker(Generic[J, R]):
                 return None
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             text = f"{self._name(job)}: the process died {ATTEMPTS} times ({how})"
-            return Finished(job, error=UserError(f"{text}; if memory is short, run fewer jobs at a time"))
-        if error is not None:
-            error.add_note(f"in job {self._name(job)}")
-        return Finished(job, result, error)
+            return Failed(job, UserError(f"{text}; if memory is short, run fewer jobs at a time"))
+        if error is None:
+            return Done(job, result)
+        error.add_note(f"in job {self._name(job)}")
+        return Failed(job, error)
 
     def last_outcome(self) -> Finished[J, R]:
         """The outcome of the job, however many workers die on it."""
@@ -315,14 +337,14 @@ class _Worker(Generic[J, R]):
     def end(self) -> None:
         """Let the idle worker end in good order."""
         with suppress(OSError, subprocess.TimeoutExpired):
-            self._connection.send_bytes(b"")
+            self.connection.send_bytes(b"")
             self._process.wait(END_S)
         self.kill()
 
     def kill(self) -> int:
         """Kill the worker and all that it started; its exit code."""
         self._group.kill()
-        self._connection.close()
+        self.connection.close()
         return self._process.returncode
 
 

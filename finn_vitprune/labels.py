@@ -27,8 +27,7 @@ def check_labels(labels: np.ndarray, images: int, name: str, classes: int | None
             f"{name} have shape {list(labels.shape)} but there are {images} images: use one label an image, "
             f"shape [{images}]"
         )
-    outside = [] if classes is None else np.flatnonzero((flat < 0) | (flat >= classes))
-    if len(outside):
+    if classes is not None and len(outside := np.flatnonzero((flat < 0) | (flat >= classes))):
         raise UserError(
             f"{name} hold {flat[outside[0]]} (image {outside[0]}) and the classes are 0 to {classes - 1}: "
             "use the numbers of the classes that the model answers with"

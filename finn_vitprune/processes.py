@@ -40,6 +40,7 @@ class ProcessGroup:
         """End all programs of the group and what they started."""
         with suppress(ProcessLookupError):
             os.killpg(self._guard.pid, signal.SIGKILL)
+        assert self._guard.stdin is not None  # a pipe
         self._guard.stdin.close()
         for process in (*self._programs, self._guard):
             process.wait()

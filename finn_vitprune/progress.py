@@ -74,7 +74,7 @@ def place() -> Progress:
 
 def stop(*_: object) -> None:
     """Interrupt this process; a signal handler. Where a library swallows the exception, the next line or status raises it again."""
-    global _stopped
+    global _stopped  # noqa: PLW0603 (a signal handler has no other place)
     _stopped = True
     raise KeyboardInterrupt
 

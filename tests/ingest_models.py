@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +134,7 @@ class HuggingFaceViT(nn.Module):
         return self.classifier(self.layernorm(x)[:, 0, :])
 
 
-@lru_cache(maxsize=None)
+@cache
 def hugging_face() -> nn.Module:
     """The module above with random parameters."""
     return randomised(HuggingFaceViT(), seed=1)

@@ -156,7 +156,9 @@ def _of_initialiser(name: str) -> Iterator[tuple[str, Callable[[ModelProto], Non
     yield f"{name} in a file outside", elsewhere("../../../etc/passwd")
 
 
-def _of_graph(model: ModelProto, draw: random.Random) -> Iterator[tuple[str, Callable[[ModelProto], None]]]:
+def _of_graph(  # noqa: C901 (a function a damage)
+    model: ModelProto, draw: random.Random
+) -> Iterator[tuple[str, Callable[[ModelProto], None]]]:
     common = ("MatMul", "Add", "Transpose", "Reshape")
     live = [i for i, n in enumerate(model.graph.node) if n.op_type in common]
 

@@ -124,3 +124,7 @@ def test_pictures_of_a_run(run):
 def test_tables_show_as_markdown_in_notebooks():
     table = TextTable("Two|three", ("", "a|b"), (("x", "1"),), "A note.")
     assert table._repr_markdown_() == "**Two|three**\n\n|  | a\\|b |\n|--|--:|\n| x | 1 |\n\nA note."
+
+
+def test_every_name_has_a_home():
+    assert sorted(finn_vitprune._HOMES) == finn_vitprune.__all__

@@ -12,9 +12,9 @@ import pytest
 from finn_vitprune.custom_ops.attention_estimate import all_folds, dsp
 from finn_vitprune.numerics import exp_table
 from finn_vitprune.synth.yosys import synth_node
-from tests.sampling import sampled
 from tests.rtl.helper import PART, build_node
 from tests.rtl.shared_helper import Use, generate_shared
+from tests.sampling import sampled
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
 

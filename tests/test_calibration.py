@@ -14,11 +14,11 @@ from finn_vitprune.models.quantizers import ActQuant
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.numerics import GELU_LOWEST, int_range, zero_point
+from finn_vitprune.pruning import second_order
 from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
-from finn_vitprune.pruning import second_order
 from finn_vitprune.pruning.second_order import SecondOrder, removal_order, set_to_second_order
 
 torch.set_num_threads(1)
@@ -90,7 +90,7 @@ def test_corrected_rounding_loses_less_than_the_nearest_codes(layer, bits, per_c
 
 @pytest.mark.parametrize("far", [0, 3000])
 def test_moments_know_the_error_and_add_up(layer, far):
-    x, weight, bias, y = layer
+    x, _weight, _bias, y = layer
     x = x + far * (torch.arange(24) == 3)
     generator = torch.Generator().manual_seed(5)
     w, b = torch.randn(16, 24, generator=generator).double(), torch.randn(16, generator=generator).double()
@@ -293,7 +293,8 @@ def test_what_is_kept_makes_up_for_the_rest():
     assert torch.equal(weight[kept == 0], was[kept == 0])
     energy = gradients.square().sum(1, keepdim=True)
     importance = 0.5 + 0.5 * energy / energy.mean()
-    error = lambda outputs: float((importance * (outputs - wanted).square()).sum())
+    def error(outputs):
+        return float((importance * (outputs - wanted).square()).sum())
     after = x @ (weight * kept).T + bias
     assert error(after) < 0.5 * error(before)
     for _ in range(20):  # a minimum but for the damping

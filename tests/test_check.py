@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tests.sampling import sampled, spread
 import torch
 import torchvision
 from ingest_models import export, small_distilled, small_timm
@@ -24,6 +23,7 @@ from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.read import read
 from finn_vitprune.synth import parts
 from finn_vitprune.synth.budget import Budget
+from tests.sampling import sampled, spread
 
 PART = "xcu250-figd2104-2L-e"
 
@@ -185,9 +185,10 @@ def test_a_qonnx_file_that_pools_by_mean_maps_whole(tmp_path, options):
 
 
 def test_the_bundled_example_is_checked_with_its_size(capsys):
+    from qonnx.core.modelwrapper import ModelWrapper
+
     from finn_vitprune.builds.build import EXAMPLE
     from finn_vitprune.export.metadata import ModelMetadata
-    from qonnx.core.modelwrapper import ModelWrapper
 
     path = EXAMPLE / "deit_digits.onnx"
     m = ModelMetadata.read(ModelWrapper(str(path)))

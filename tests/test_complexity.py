@@ -3,23 +3,22 @@
 import json
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from finn_vitprune.cli import run
 from finn_vitprune.complexity import formulas as complexity
 from finn_vitprune.complexity import reference
-from finn_vitprune.cli import run
 from finn_vitprune.complexity.formulas import KeptBlocks
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.complexity.modules import count_model, products, pruned_by_score
 from finn_vitprune.export.export import to_qonnx
-from finn_vitprune.models.freeze import kept_block_masks
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
-from finn_vitprune.models.freeze import freeze
+from finn_vitprune.models.freeze import freeze, kept_block_masks
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
@@ -182,7 +181,7 @@ def draw(seed: int) -> tuple[ViTConfig, PruneConfig, np.random.Generator]:
     return config, PruneConfig(block, keep, neuron_keep), rng
 
 
-@lru_cache(maxsize=None)
+@cache
 def masked(seed: int):
     """The drawn network, masks from random scores (some heads without a chance in Q), and the cut network."""
     config, prune, rng = draw(seed)
@@ -233,7 +232,7 @@ def test_formula_equals_the_count_on_the_cut_model(seed):
 def test_drawn_configurations_cover_what_matters():
     seen = set()
     for seed in SEEDS:
-        config, prune, masks, _ = masked(seed)
+        config, _prune, masks, _ = masked(seed)
         counts = config.token_counts()
         seen |= {
             ("depth 1", len(config.encoders) == 1),

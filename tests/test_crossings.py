@@ -218,7 +218,7 @@ def pblocks(text):
         else:
             m = re.fullmatch(r"add_cells_to_pblock \[get_pblocks (\w+)\] \[get_cells (\w+)/inst\]", line)
             found[m[1]][1].append(m[2])
-    return {slr: cells for slr, cells in found.values()}
+    return dict(found.values())
 
 
 def test_the_constraint_file_names_every_unit_once_in_its_slr(tmp_path):

@@ -29,7 +29,7 @@ def test_only_what_is_not_known_of_this_design_is_simulated(summary, tmp_path, m
         design = 1
 
     class Design:
-        loads = [Port()]
+        loads = (Port(),)
 
     asked = []
     monkeypatch.setattr(deit_loaded.StitchedDesign, "load", lambda file: Design())

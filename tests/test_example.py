@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-import finn_vitprune.builds
 import numpy as np
 import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.export.metadata import ModelMetadata
+import finn_vitprune.builds
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
+from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.training.config import parse_config
 from finn_vitprune.training.data import digits
 from finn_vitprune.training.sweep import jobs_of, load_sweep, markdown

@@ -16,7 +16,17 @@ import pytest
 from finn_vitprune.arrays import read_array, read_arrays
 from finn_vitprune.errors import UserError, describe
 from finn_vitprune.files import (
-    BROKEN_ARRAYS, alone_in, alone_with, is_partial, output_path, read_json, read_yaml, remove_partials, whole_file, whole_folder, write_text,
+    BROKEN_ARRAYS,
+    alone_in,
+    alone_with,
+    is_partial,
+    output_path,
+    read_json,
+    read_yaml,
+    remove_partials,
+    whole_file,
+    whole_folder,
+    write_text,
 )  # fmt: skip
 
 UMASK = os.umask(0)
@@ -111,7 +121,7 @@ def test_a_folder_that_a_killed_process_was_writing_can_be_removed(tmp_path):
 def test_every_damage_of_an_array_file_is_a_known_error(tmp_path):
     """Seeded: bits flipped, ends cut off."""
     files, draw = [], random.Random(1)
-    for save in (np.savez, np.savez_compressed, lambda file, images: np.save(file, images)):
+    for save in (np.savez, np.savez_compressed, lambda file, images: np.save(file, images)):  # noqa: PLW0108
         file = io.BytesIO()
         save(file, images=np.arange(64).reshape(4, 16))
         files.append(file.getvalue())

@@ -17,6 +17,7 @@ from finn.builder.build_dataflow_config import VerificationStepType, hw_codegen_
 from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
+from vit_models import random_vit
 
 from finn_vitprune.builds import steps as ours
 from finn_vitprune.builds.build import DEFAULT_CONFIG, BuildOptions, build
@@ -25,7 +26,6 @@ from finn_vitprune.cli import run as command
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
-from vit_models import random_vit
 
 PAGE = Path(__file__).parents[1] / "docs" / "finn.md"
 OURS = "finn_vitprune.builds.steps."

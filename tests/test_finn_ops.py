@@ -90,7 +90,7 @@ def padding(rng: np.random.Generator) -> FinnOp:
 
 def crop(rng: np.random.Generator) -> FinnOp:
     simd, (north, south, west, east) = int(rng.choice([1, 2, 4])), rng.integers(0, 3, 4).tolist()
-    height, width = (rng.integers(1, 5, 2) + (north + south, west + east)).tolist()
+    height, width = np.add(rng.integers(1, 5, 2), (north + south, west + east)).tolist()
     return FinnOp("Crop_rtl", {
         "DataType": "INT7", "ImgDim": [height, width], "NumChannels": simd * int(rng.integers(1, 4)), "SIMD": simd,
         "CropNorth": north, "CropSouth": south, "CropWest": west, "CropEast": east, "numInputVectors": [1],

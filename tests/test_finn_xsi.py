@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import finn.xsi as xsi
 import numpy as np
 import pytest
 from finn.core.onnx_exec import execute_onnx
@@ -15,7 +16,6 @@ from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
-import finn.xsi as xsi
 from finn_vitprune.builds.stitch import annotate, stitch
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.sim.contents import Contents

@@ -9,10 +9,10 @@ import pytest
 from foreign_models import download, recogniser, text_encoder
 
 from finn_vitprune.cli import run
-from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.check.check import check
 from finn_vitprune.ingest.check.checked import Behind, Constant, Rejected
 from finn_vitprune.ingest.check.texts import row_texts
+from finn_vitprune.ingest.normal_form import functions
 
 
 def by_op(checked, op_type):
@@ -163,7 +163,7 @@ def is_patch_embedding(node, weight):
 def is_weight(tensor, produced):
     """Whether a tensor is made of initialisers alone."""
     node = produced.get(tensor)
-    return node is None or tensor not in node.input and all(is_weight(i, produced) for i in node.input)
+    return node is None or (tensor not in node.input and all(is_weight(i, produced) for i in node.input))
 
 
 @pytest.mark.slow

@@ -24,7 +24,10 @@ from finn_vitprune.training.parallel import LAUNCHED, Processes
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-FOLDERS = PROJECT["tool"]["setuptools"]["package-dir"]
+PACKAGE = ROOT / "finn_vitprune"
+LINKS = sorted(path for path in PACKAGE.iterdir() if path.is_symlink())
+FOLDERS = {"finn_vitprune": "finn_vitprune"} | {f"finn_vitprune.{link.name}": link.name for link in LINKS}
+"""The folder of the checkout that a package with its packages is in."""
 RESULTS = ROOT / "builds" / "results"
 TESTS = ROOT / "tests"
 
@@ -136,6 +139,8 @@ def wheel(tmp_path_factory) -> Path:
                 place = folder / path.relative_to(ROOT)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(path.read_bytes())
+    for link in LINKS:
+        (folder / link.relative_to(ROOT)).symlink_to(link.readlink())
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder / "made"), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     if "No matching distribution found for setuptools" in done.stderr:
@@ -157,15 +162,21 @@ def installed(wheel, tmp_path_factory) -> Path:
     return folder / "bin"
 
 
-def test_a_wheel_holds_every_file_of_its_packages(wheel):
-    held = set(zipfile.ZipFile(wheel).namelist())
-    for package, folder in FOLDERS.items():
-        files = {
-            f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder)}"
-            for path in (ROOT / folder).rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts and RESULTS not in path.parents
-        }
-        assert not files - held
+def test_the_links_lead_to_the_folders_of_the_top_level():
+    assert {link.name: str(link.readlink()) for link in LINKS} == {
+        name: f"../{name}" for name in ("builds", "custom_ops", "transforms")
+    }
+
+
+def test_a_wheel_holds_every_file_of_its_packages_once(wheel):
+    held = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
+    files = {
+        f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder)}"
+        for package, folder in FOLDERS.items()
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and RESULTS not in path.parents
+    }
+    assert sorted(held) == sorted(files)
 
 
 @pytest.mark.slow

@@ -363,9 +363,8 @@ def test_a_job_runs_beside_the_caller(workers):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failure_beside_the_caller_is_raised_when_it_asks(workers):
-    with jobs.beside(partial(fail_at, 2), 2, workers, name=lambda x: f"number {x}") as other:
-        with pytest.raises(UserError) as caught:
-            other()
+    with jobs.beside(partial(fail_at, 2), 2, workers, name=lambda x: f"number {x}") as other, pytest.raises(UserError) as caught:
+        other()
     assert str(caught.value) == "2 is wrong" and "in job number 2" in caught.value.__notes__
 
 

@@ -10,9 +10,9 @@ from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import SortGraph
 from vit_models import random_vit
 
-from finn_vitprune.execute import golden
 from finn_vitprune.builds.lowering_check import check_lowering
 from finn_vitprune.errors import UserError
+from finn_vitprune.execute import golden
 from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.graph.rules import Indexed, Symbolic
 from finn_vitprune.transforms import values
@@ -24,7 +24,7 @@ from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 CASES = [
-    dict(),
+    {},
     dict(image=8, dim=24, heads=3, depth=3, drop_at=(1, 2), token_keep="0.7"),
     dict(depth=1, drop_at=(), keep="1"),
     dict(image=6, depth=2, drop_at=(1,), token_keep="0.85", seed=3),
@@ -207,7 +207,7 @@ def test_gamma_that_was_not_folded_is_refused():
 
 
 def test_erf_form_of_gelu_maps_to_the_same_table():
-    source, images = random_vit()
+    source, _images = random_vit()
     model = ModelWrapper(source.model.SerializeToString())
     for node in [n for n in model.graph.node if n.op_type == "Gelu"]:
         position = list(model.graph.node).index(node)

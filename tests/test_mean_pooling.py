@@ -9,9 +9,9 @@ from qonnx.custom_op.registry import getCustomOp
 from test_models import MEAN, STD, images, loaded, timm_logits, tiny_timm
 from vit_models import random_vit
 
-from finn_vitprune.execute import golden
 from finn_vitprune.builds.lowering_check import check_lowering
 from finn_vitprune.errors import UserError
+from finn_vitprune.execute import golden
 from finn_vitprune.export.export import to_qonnx
 from finn_vitprune.export.gate import check_export, record
 from finn_vitprune.models.config import Pooling

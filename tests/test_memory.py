@@ -4,11 +4,21 @@ import os
 
 import numpy as np
 import pytest
-from tests.sampling import sampled
 
+from finn_vitprune.custom_ops.memory import (
+    Holds,
+    RowRam,
+    RowRom,
+    UnitMemory,
+    ram_bram18,
+    ram_estimate,
+    ram_urams,
+    rom_bram18,
+    rom_luts,
+)
 from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
-from finn_vitprune.custom_ops.memory import Holds, RowRam, RowRom, UnitMemory, ram_bram18, ram_estimate, ram_urams, rom_bram18, rom_luts
 from finn_vitprune.synth.yosys import NodeJob, map_node, synth_node
+from tests.sampling import sampled
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
 

@@ -9,13 +9,13 @@ from matplotlib import pyplot
 from matplotlib.image import imread
 from rich.console import Console
 
-from finn_vitprune.report import figures, pictures, tokens
 from finn_vitprune.cli import run
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.report import figures, pictures, tokens
 from finn_vitprune.training import checkpoint
 from finn_vitprune.training.config import parse_config
 from finn_vitprune.training.train import train

@@ -83,7 +83,7 @@ def test_random_structures_in_every_stream(first):
     wrong, compared = {}, 0
     for seed in range(first, first + GROUP):
         try:
-            frozen, images = network((draw_engines(seed).network if seed % 2 else draw(seed)))
+            frozen, images = network(draw_engines(seed).network if seed % 2 else draw(seed))
             model = hardware(to_qonnx(frozen))
         except UserError:
             continue

@@ -107,8 +107,7 @@ def test_lines_reach_the_console_while_standard_output_is_replaced(capsys, monke
     import io
     import sys
 
-    with progress_lines():
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "stdout", io.StringIO())
-            progress.line("still here")
+    with progress_lines(), monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.StringIO())
+        progress.line("still here")
     assert "still here" in capsys.readouterr().out

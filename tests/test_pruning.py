@@ -164,7 +164,7 @@ def test_cut_model_holds_the_kept_blocks_and_neurons_and_no_others():
 
 @torch.no_grad()
 def test_masked_rows_lose_their_bias():
-    model, scores, _ = networks(1)
+    _model, scores, _ = networks(1)
     scores.encoders[0].q.fill_(1.0)
     scores.encoders[0].q[0] = -1.0
     mask = scores.masks("0.7", "1")[0]

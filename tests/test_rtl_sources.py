@@ -3,10 +3,10 @@
 import re
 
 import pytest
+
 from finn_vitprune.custom_ops import rtl_sources as module
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
-
 
 
 def ops(base: type) -> set[type]:

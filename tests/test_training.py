@@ -306,7 +306,7 @@ def test_quantisation_starts_at_its_epoch(start_epoch, tmp_path):
     run.start_student()
     flags, norm = [set(), set(), set()], run.student.blocks[0].norm1
     run.student.blocks[0].register_forward_hook(
-        lambda m, args, out: m.training and flags[run.progress.student_epochs].add(norm.quant.quantised) or None
+        lambda m, args, out: (m.training and flags[run.progress.student_epochs].add(norm.quant.quantised)) or None
     )
     with Display(None, 3, 0, 1) as display:
         for _ in range(3):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
 
 
-@lru_cache(maxsize=None)
+@cache
 def _bytes(image: int, patch: int, dim: int, heads: int, depth: int, drop_at: tuple[int, ...], token_keep: str,
            block: int, keep: str, seed: int, bits: int, bias: float, options: tuple[tuple[str, object], ...]
            ) -> tuple[bytes, np.ndarray]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import accumulate
 
 from qonnx.core.modelwrapper import ModelWrapper
@@ -120,7 +120,7 @@ def deal(work: Sequence[int], engines: int, natural: Sequence[bool]) -> tuple[in
     """
     ahead = [0, *accumulate(work)]
 
-    @lru_cache(maxsize=None)
+    @cache
     def best(first: int, left: int, limit: float) -> tuple[int, int, int, tuple[int, ...]] | None:
         """Unnatural cuts, largest engine, sum of squares and sizes of ``left`` engines for the encoders from ``first`` on."""
         found = None
@@ -134,13 +134,15 @@ def deal(work: Sequence[int], engines: int, natural: Sequence[bool]) -> tuple[in
             found = candidate if found is None else min(found, candidate)
         return found
 
-    return best(0, engines, (1 + PREFERENCE) * _least(ahead, engines))[3]
+    found = best(0, engines, (1 + PREFERENCE) * _least(ahead, engines))
+    assert found is not None  # the deal of the least work is one
+    return found[3]
 
 
-def _least(ahead: Sequence[int], engines: int) -> int:
+def _least(ahead: Sequence[int], engines: int) -> float:
     """The least work that the largest of so many engines can have."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def least(first: int, left: int) -> float:
         if left == 1:
             return ahead[-1] - ahead[first]

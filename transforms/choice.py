@@ -74,7 +74,9 @@ def least_share(items: Sequence[Item], room: np.ndarray, relaxed: bool = False) 
     if not items:
         return Choice((), np.zeros_like(room))
     costs = np.zeros(sum(len(item.candidates) for item in items))
-    return _solve(items, costs, 1.0, np.maximum(room, TINY), None, relaxed)
+    choice = _solve(items, costs, 1.0, np.maximum(room, TINY), None, relaxed)
+    assert choice is not None  # nothing bounds it
+    return choice
 
 
 def _solve(

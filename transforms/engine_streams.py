@@ -87,7 +87,8 @@ def _divided(engine: VitEngine) -> Iterator[tuple[str, str]]:
     nodes = {node.name: node for node in engine.flat.graph.node}
     for encoder in _bound(engine).get(SAME_UNIT["KV"], ()):
         if len(encoder) > 1:
-            yield tuple(sorted(encoder, key=lambda name: getCustomOp(nodes[name]).get_nodeattr("MH")))
+            queries, keys = sorted(encoder, key=lambda name: getCustomOp(nodes[name]).get_nodeattr("MH"))
+            yield queries, keys
 
 
 class _Carried:

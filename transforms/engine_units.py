@@ -306,8 +306,9 @@ class _Units:
         get = self.engine.get_nodeattr
         sink = next(sink for source, sink in self.edges if source[0] == ENTRY)
         source = next(source for source, sink in self.edges if sink[0] == EXIT)
-        ops = self.roles[sink[0]].ops if end == "Entry" else self.roles[source[0]].ops
-        streams = [op.in_streams()[sink[1]] if end == "Entry" else op.out_streams()[source[1]] for op in ops]
+        role, port = sink if end == "Entry" else source
+        ops = [op for op in self.roles[role].ops if op is not None]  # of every encoder: all have it
+        streams = [(op.in_streams() if end == "Entry" else op.out_streams())[port] for op in ops]
         return make_node(
             f"VitEngine{end}_rtl", inputs, outputs, name=f"{name}_{end.lower()}", tokens=[s.tokens for s in streams],
             channels=get("channels"), SIMD=get("SIMD"), inputDataType=get("inputDataType"), frames_in_flight=self.frames,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto
@@ -86,7 +87,7 @@ def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str])
         network = network.transform(InsertEngines(bind(network, dealt), engines[0].get_nodeattr("frames_in_flight")))
         for engine, of_design in zip(engines_of(network), engines, strict=True):
             engine.set_nodeattr("least_depths", of_design.get_nodeattr("least_depths"))
-    folds = {}
+    folds: dict[str, dict[str, Any]] = {}
     for node in design.graph.node:
         op = getCustomOp(node)
         if isinstance(op, VitEngine):
@@ -268,9 +269,9 @@ def _check_depths(design: ModelWrapper, network: ModelWrapper) -> None:
             op = getCustomOp(network.get_node_from_name(name))
             _check_held(made[name].label, network, [op], depths, made[name].get_nodeattr("inFIFODepths"))
     for engine, of_design in zip(engines_of(network), engines_of(design), strict=True):
-        body, depths, there = engine.body, role_depths(_without_room(engine)), role_depths(of_design)
+        body, needed, there = engine.body, role_depths(_without_room(engine)), role_depths(of_design)
         for role, ops in role_ops(engine, body):
-            _check_held(unit_name(engine, role), body, ops, depths[role], there[role])
+            _check_held(unit_name(engine, role), body, ops, needed[role], there[role])
 
 
 def _check_held(unit: str, model: ModelWrapper, ops: Sequence[VitOp], depths: Sequence[int], of_design: Sequence[int]) -> None:

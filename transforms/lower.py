@@ -17,8 +17,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph import constants, layout
-from finn_vitprune.graph.reading import read_node, tensor_array
 from finn_vitprune.graph.node import Reason
+from finn_vitprune.graph.reading import read_node, tensor_array
 from finn_vitprune.graph.rules import Rules
 from finn_vitprune.transforms import (
     rules_attention,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -16,7 +16,7 @@ from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.reading import read_nodes, tensor_array
-from finn_vitprune.graph.rules import Rules, Value, is_ordered, ordered
+from finn_vitprune.graph.rules import Known, Rules, Value, is_ordered, ordered
 from finn_vitprune.graph.walk import Pass, Policy, Step, all_constant, evaluated
 from finn_vitprune.numerics import MULT_BITS, int_range, snap_ratio
 from finn_vitprune.transforms.values import Acc, Codes, Image, QAcc, column_selection, single_token
@@ -29,9 +29,9 @@ class HardwareGraph:
     """Collects nodes, initialisers and tensor annotations, then makes a qonnx model of them."""
 
     def __init__(self) -> None:
-        self.nodes = []
-        self.initialisers = []
-        self.value_infos: dict[str, object] = {}
+        self.nodes: list[NodeProto] = []
+        self.initialisers: list[TensorProto] = []
+        self.value_infos: dict[str, ValueInfoProto] = {}
         self.datatypes: dict[str, str] = {}
         self._count = 0
 
@@ -186,7 +186,7 @@ class Lowering(Pass):
     def knows(self, node: Node) -> bool:
         return node.domain in DOMAINS
 
-    def unmatched(self, node: Node, values: list[Value | None]) -> Value | list[Value]:
+    def unmatched(self, node: Node, values: list[Known | None]) -> Value | list[Value]:
         """Constants are computed; quantised accumulators are built, where a rule takes the stream."""
         if not self.knows(node):
             raise Reason(f"operator {node.op_type} of domain {node.domain} is not known here")

@@ -22,6 +22,9 @@ from finn_vitprune.transforms.fold import SLOWEST
 from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
 from finn_vitprune.transforms.slr import slrs_of, used_by_region
 
+STYLE = "ram_style"
+"""The attribute of a FIFO that says where it is."""
+
 
 def place(model: ModelWrapper, room: np.ndarray, prices: np.ndarray, styles: Styles) -> tuple[list[Folding], np.ndarray]:
     """Foldings of all nodes, FIFOs at their cheapest places, and ``[regions, kinds]`` what they take.
@@ -58,7 +61,7 @@ def place(model: ModelWrapper, room: np.ndarray, prices: np.ndarray, styles: Sty
 
 
 def _chosen(items: Sequence[Item], room: np.ndarray, prices: np.ndarray) -> Choice:
-    plain = [Item(tuple(c for c in i.candidates if c.style != "ultra"), i.count) for i in items]
+    plain = [Item(tuple(c for c in i.candidates if c.attributes()[STYLE] != "ultra"), i.count) for i in items]
     return choose(plain, room, prices) or choose(items, room, prices) or least_share(items, np.maximum(room, 0))
 
 
@@ -88,7 +91,7 @@ def place_in_engines(engines: Sequence[VitEngine], left: np.ndarray, prices: np.
     choice = _chosen(items, left + before, prices)
     for ops, pick in zip(fifos.values(), choice.picks):
         for op in ops:
-            op.set_nodeattr("ram_style", pick.style)
+            op.set_nodeattr(STYLE, pick.attributes()[STYLE])
     for engine, units in zip(engines, hardware):
         engine.set_units(units)
         engine.set_nodeattr("interval", math.ceil(engine_cycles(units).interval))
@@ -114,5 +117,5 @@ class PlaceFifos(Transformation):
             foldings, _ = place(model, self.room, prices, self.styles)
         for op, folding in zip(map(getCustomOp, model.graph.node), foldings):
             if op.is_buffer:
-                op.set_nodeattr("ram_style", folding.style)
+                op.set_nodeattr(STYLE, folding.attributes()[STYLE])
         return model, False

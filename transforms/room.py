@@ -46,8 +46,9 @@ class _Grown:
         return most if self.share == EVERYTHING else min(most, ceil(count * (1 + self.share)))
 
     def _grow(self, node: NodeProto, op: VitOp) -> None:
-        inputs = [self.sizes.get(tensor) for tensor in node.input[: len(op.in_streams())]]
-        if all(size is not None for size in inputs):
+        streams = node.input[: len(op.in_streams())]
+        inputs = [self.sizes[tensor] for tensor in streams if tensor in self.sizes]
+        if len(inputs) == len(streams):
             self.rules.get(kind_of(node), self._stream)(node, op, inputs)
         for tensor, stream in zip(node.output, op.out_streams()):
             self.sizes[tensor] = stream.tokens, stream.channels

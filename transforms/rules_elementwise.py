@@ -33,8 +33,9 @@ def as_table(lowering: Lowering, value) -> CodeTable:
 
 @RULES.rule("Gelu Erf Tanh Sigmoid Relu", (Codes, QAcc, CodeTable))
 def function(lowering: Lowering, node: Node, values: list):
-    table = as_table(lowering, values[0])
-    return replace(table, values=unary(node)(table.values))
+    table, apply = as_table(lowering, values[0]), unary(node)
+    assert apply is not None  # for the op types of this rule there is one
+    return replace(table, values=apply(table.values))
 
 
 @RULES.rule("Add", (Codes, QAcc), (Codes, QAcc))

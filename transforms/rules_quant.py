@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -20,13 +21,13 @@ from finn_vitprune.transforms.values import (
     ExpDiff,
     Image,
     Logits,
+    MeanOfTokens,
     Normed,
     Numerator,
     QAcc,
     QConst,
     QueryKey,
     Rows,
-    MeanOfTokens,
     ZeroPointed,
 )
 
@@ -36,11 +37,14 @@ MAX_BITS = 32
 """Widest codes that are read; the residual stream has 16."""
 
 
+Scale = TypeVar("Scale", float, np.ndarray)
+
+
 @dataclass(frozen=True)
-class Quantiser:
+class Quantiser(Generic[Scale]):
     """Parameters of a Quant node; ``scale`` is a number for activations, an array for constants."""
 
-    scale: float | np.ndarray
+    scale: Scale
     bits: int
     signed: bool
     narrow: bool
@@ -52,7 +56,7 @@ class Quantiser:
         return datatype(self.bits, self.signed)
 
 
-def parameters(node: Node, values: list) -> Quantiser:
+def parameters(node: Node, values: list) -> Quantiser[np.ndarray]:
     """Scale, bits, sign, range and zero point of a Quant node; other rounding modes are rejected."""
     scale, zero, bits = (constant(node, values, i) for i in (1, 2, 3))
     mode = str(node.attributes.get("rounding_mode", "ROUND")).upper()
@@ -68,7 +72,7 @@ def parameters(node: Node, values: list) -> Quantiser:
     return Quantiser(scale.astype(np.float64), int(bits), signed, narrow, int(zero.reshape(-1)[0]))
 
 
-def _symmetric(found: Quantiser) -> Quantiser:
+def _symmetric(found: Quantiser[Scale]) -> Quantiser[Scale]:
     if found.zero != 0:
         raise Reason(
             f"zero point {found.zero}: quantisation must be symmetric (zero point 0) but where a function's output is quantised"
@@ -76,18 +80,18 @@ def _symmetric(found: Quantiser) -> Quantiser:
     return found
 
 
-def _activation(node: Node, values: list) -> Quantiser:
+def _activation(node: Node, values: list) -> Quantiser[float]:
     return _symmetric(_with_zero_point(node, values))
 
 
-def _with_zero_point(node: Node, values: list) -> Quantiser:
+def _with_zero_point(node: Node, values: list) -> Quantiser[float]:
     found = parameters(node, values)
     if found.scale.size != 1:
         raise Reason("activations need one scale per tensor")
-    return replace(found, scale=float(found.scale.reshape(-1)[0]))
+    return Quantiser(float(found.scale.reshape(-1)[0]), found.bits, found.signed, found.narrow, found.zero)
 
 
-def _unit(lowering: Lowering, node: Node, op_type: str, x: Codes, inputs: list[str], to: Quantiser,
+def _unit(lowering: Lowering, node: Node, op_type: str, x: Codes, inputs: list[str], to: Quantiser[float],
           value: Indexed, stem: str, **attributes) -> Codes:
     """A node that reads the stream ``x`` (and ``inputs``) and stands for ``value`` quantised by ``to``."""
     stream = lowering.new_stream(

@@ -20,8 +20,8 @@ from finn_vitprune.transforms.values import (
     Numerator,
     QAcc,
     QConst,
-    RowSum,
     Rows,
+    RowSum,
     Shares,
     TokenScores,
 )
@@ -32,7 +32,10 @@ RULES = Rules()
 @RULES.rule("Reshape Flatten Transpose Squeeze Unsqueeze Slice Gather", Image)
 def on_host(lowering: Lowering, node: Node, values: list):
     """The patch order of the input image: a copy of the node, with its constants."""
-    moved = layout.RULES.find(node.op_type, values)(lowering, node, values)
+    apply = layout.RULES.find(node.op_type, values)
+    assert apply is not None  # the layout rules take every known value
+    moved = apply(lowering, node, values)
+    assert isinstance(moved, Image)
     source = lowering.source.find_producer(node.outputs[0])
     copy = type(source)()
     copy.CopyFrom(source)

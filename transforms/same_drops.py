@@ -29,7 +29,9 @@ def drop_encoders(model: ModelWrapper) -> set[int]:
             found |= {own[e - 1] for e in drop_encoders(engine.body)}
             ahead += len(own)
         elif kind_of(node) == DROP:
-            found.add(names[node.name].encoder + ahead)
+            encoder = names[node.name].encoder
+            assert encoder is not None  # a token drop stands in one
+            found.add(encoder + ahead)
     return found
 
 

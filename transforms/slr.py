@@ -104,7 +104,7 @@ def used_by_slr(model: ModelWrapper, slrs: int) -> list[Estimate]:
 
 def used_by(model: ModelWrapper) -> np.ndarray:
     """``[kinds]``: what all nodes take together, by estimate."""
-    return sum(np.array(astuple(getCustomOp(node).resources()), dtype=float) for node in model.graph.node)
+    return np.array(astuple(sum((getCustomOp(node).resources() for node in model.graph.node), Estimate())), dtype=float)
 
 
 def used_by_region(model: ModelWrapper, regions: int) -> np.ndarray:

@@ -6,7 +6,9 @@ element is ``token * channels + channel``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
@@ -24,8 +26,8 @@ class QConst(Symbolic, kind="a quantised constant"):
     def shape(self) -> tuple[int, ...]:
         return self.codes.shape
 
-    def moved(self, function) -> "QConst":
-        return QConst(function(self.codes), function(self.scale))
+    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
+        return replace(self, codes=function(self.codes), scale=function(self.scale))
 
     @property
     def value(self) -> np.ndarray:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import ast
 import re
 import sys
-import tempfile
-import tomllib
 from collections.abc import Iterator
 from os.path import normpath
 from pathlib import Path, PurePosixPath
 from posixpath import relpath
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -37,8 +34,6 @@ def _pages() -> dict[str, str]:
 
 
 PAGES = _pages()
-LAYOUT = tempfile.TemporaryDirectory(prefix="finn_vitprune_")
-"""The packages as an installation lays them out; it goes when the program ends."""
 
 
 def _place(path: str) -> str:
@@ -59,21 +54,6 @@ def _target(page: str, link: str) -> str | None:
     """The path in the repository that a link of a page means; none where it leads elsewhere."""
     path = link.partition("#")[0]
     return normpath(PurePosixPath(page).parent / path) if path and not re.match(r"[a-z]+:", path) else None
-
-
-@event_priority(100)  # before mkdocstrings reads where sources are
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Lay the packages out as they are installed, for the reference: it reads sources and imports nothing of them."""
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
-    layout = Path(LAYOUT.name)
-    for package, folder in sorted(packages.items()):
-        place = layout.joinpath(*package.split("."))
-        place.mkdir(parents=True, exist_ok=True)
-        for source in (ROOT / folder).iterdir():
-            if source.is_dir() or source.suffix == ".py":
-                (place / source.name).symlink_to(source)
-    config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(layout)]
-    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -126,7 +106,7 @@ def _reference() -> str:
 
 def _section(module: str, name: str) -> str:
     """What mkdocstrings takes the place of. Fields of pydantic's models are listed one by one: they have no signature."""
-    source = Path(LAYOUT.name, "finn_vitprune", *module.split(".")).with_suffix(".py").read_text()
+    source = ROOT.joinpath("finn_vitprune", *module.split(".")).with_suffix(".py").read_text()
     classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name]
     model = any(ast.unparse(base).endswith(("Model", "Section")) for node in classes for base in node.bases)
     options = "\n    options: {show_if_no_docstring: true, show_bases: false}" if model else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,7 @@ from finn_vitprune import progress
 from finn_vitprune.calibration.gradients import backward_of_projections, weights_by
 from finn_vitprune.calibration.least_squares import Moments, reconstruct
 from finn_vitprune.models.evaluate import hooked
-from finn_vitprune.models.layers import PrunedLinear
+from finn_vitprune.models.layers import DropTokens, PrunedLinear
 from finn_vitprune.models.vit import Encoder, EncoderMask, PrunedViT
 
 JUDGED = 4
@@ -74,22 +74,30 @@ def fit_layers(
     ours = theirs = list(images.split(BATCH))
     layer = _Layer("patch_embed", student.patch_embed, teacher.patch_embed)
     ours, theirs = run([layer], student.embed, teacher.embed, ours, theirs)
-    masks = [None] * len(student.blocks) if masks is None else masks
-    for index, (block, wanted, mask) in enumerate(zip(student.blocks, teacher.blocks, masks, strict=True)):
-        attention, mlp = _layers(f"blocks.{index}", block, wanted, mask)
-        scores: list[Tensor] = []
-        ours, theirs = run(
-            attention, lambda x: _attended(block, x, mask), lambda x: _attended(wanted, x, None, scores), ours, theirs
-        )
-        if block.drop is not None:
-            drop = partial(_dropped, block, wanted.attn.heads)
-            ours, theirs = ([drop(x, s) for x, s in zip(side, scores, strict=True)] for side in (ours, theirs))
-        ours, theirs = run(
-            mlp, lambda x: block.add2_quant(x + block.mlp(block.norm2(x), mask)),
-            lambda x: x + wanted.mlp(wanted.norm2(x), None), ours, theirs,
-        )
+    kept: Sequence[EncoderMask | None] = [None] * len(student.blocks) if masks is None else masks
+    for index, (block, wanted, mask) in enumerate(zip(student.blocks, teacher.blocks, kept, strict=True)):
+        ours, theirs = _fit_encoder(f"blocks.{index}", block, wanted, mask, run, ours, theirs)
     layer = _Layer("head", student.head, teacher.head)
     run([layer], lambda x: student.head(student.pooled(x)), lambda x: teacher.head(teacher.pooled(x)), ours, theirs)
+
+
+def _fit_encoder(
+    name: str, block: Encoder, wanted: Encoder, mask: EncoderMask | None, run: Callable[..., tuple[list[Tensor], list[Tensor]]],
+    ours: list[Tensor], theirs: list[Tensor],
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Fit the layers of one encoder by ``run``; what both networks give after it."""
+    attention, mlp = _layers(name, block, wanted, mask)
+    scores: list[Tensor] = []
+    ours, theirs = run(
+        attention, lambda x: _attended(block, x, mask), lambda x: _attended(wanted, x, None, scores), ours, theirs
+    )
+    if block.drop is not None:
+        drop = partial(_dropped, block.drop, wanted.attn.heads)
+        ours, theirs = ([drop(x, s) for x, s in zip(side, scores, strict=True)] for side in (ours, theirs))
+    return run(
+        mlp, lambda x: block.add2_quant(x + block.mlp(block.norm2(x), mask)),
+        lambda x: x + wanted.mlp(wanted.norm2(x), None), ours, theirs,
+    )
 
 
 def _layers(
@@ -107,18 +115,18 @@ def _layers(
 def _attended(block: Encoder, x: Tensor, mask: EncoderMask | None, scores: list[Tensor] | None = None) -> Tensor:
     """The residual after the attention; its token scores are added to ``scores``."""
     branch, found = block.attn(block.norm1(x), mask, want_scores=scores is not None and block.drop is not None)
-    if found is not None:
+    if scores is not None and found is not None:
         scores.append(found)
     return block.add1_quant(x + branch)
 
 
-def _dropped(block: Encoder, heads: int, x: Tensor, scores: Tensor) -> Tensor:
-    return block.drop(x, scores, heads)
+def _dropped(drop: DropTokens, heads: int, x: Tensor, scores: Tensor) -> Tensor:
+    return drop(x, scores, heads)
 
 
 def _fit(
     layers: Sequence[_Layer], ours: Forward, theirs: Forward, x: list[Tensor], y: list[Tensor], rounded: bool,
-    weights: dict[str, Sequence[Tensor]], judging: Sequence[Tensor],
+    weights: Mapping[str, Sequence[Tensor]], judging: Sequence[Tensor],
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Fit the layers of one part of the network in their order; what both parts give then, batch by batch."""
     wanted: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
@@ -130,16 +138,22 @@ def _fit(
         given = [theirs(batch.to(device)).cpu() for batch in y]
     for layer in layers:
         progress.status(f"fitting {layer.name}")
-        sizes, read = (layer.ours.in_features, layer.ours.out_features), []
-        fitted, judged = Moments(*sizes), Moments(*sizes)
-        with hooked([layer.ours.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))]):
-            for batch, target, weight, judges in zip(x, wanted.pop(layer.name), weights[layer.name], judging, strict=True):
-                ours(batch.to(device))
-                found, target, weight, judges = read.pop(), target.to(device), weight.to(device), judges.to(device)
-                for moments, part in ((fitted, ~judges), (judged, judges)):
-                    moments.add(found[part], target[part], weight[part])
-        _set(layer, fitted, judged, rounded)
+        _fit_layer(layer, ours, zip(x, wanted.pop(layer.name), weights[layer.name], judging, strict=True), rounded)
     return [ours(batch.to(device)).cpu() for batch in x], given
+
+
+def _fit_layer(layer: _Layer, ours: Forward, batches: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]], rounded: bool) -> None:
+    """Fit one layer to batches of inputs of its part, wanted outputs, weights of tokens, and whether an image judges."""
+    sizes, device = (layer.ours.in_features, layer.ours.out_features), layer.ours.weight.device
+    fitted, judged = Moments(*sizes), Moments(*sizes)
+    read: list[Tensor] = []
+    with hooked([layer.ours.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))]):
+        for batch, target, weight, judges in batches:
+            ours(batch.to(device))
+            found, target, weight, judges = read.pop(), target.to(device), weight.to(device), judges.to(device)
+            for moments, part in ((fitted, ~judges), (judged, judges)):
+                moments.add(found[part], target[part], weight[part])
+    _set(layer, fitted, judged, rounded)
 
 
 def _set(layer: _Layer, fitted: Moments, judged: Moments, rounded: bool) -> None:

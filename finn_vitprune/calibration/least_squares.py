@@ -134,7 +134,8 @@ def reconstruct(
     solved, scale = best(lambda moments, damping: _solved(moments, damping, start, groups)), None
     if bits is not None:
         scale = row_scales(solved, every.centred()[0].diagonal(), bits, per_channel)
-        solved = best(lambda moments, damping, floats=solved: _rounded(moments, damping, floats, groups, scale, bits))
+        floats, codes, held = solved, bits, scale
+        solved = best(lambda moments, damping: _rounded(moments, damping, floats, groups, held, codes))
     return Fit(solved.float(), every.bias(solved).float(), None if scale is None else scale.float())
 
 

@@ -146,7 +146,7 @@ def _without_weakest(scores: EncoderScores, count: int) -> Tensor:
     live = torch.ones(scores.heads)
     by_head = [m.view(scores.heads, -1, m.shape[1]) for m in (scores.q, scores.k, scores.v)]
     by_head.append(scores.proj.view(scores.proj.shape[0], scores.heads, -1).transpose(0, 1))
-    total = sum(m.square().sum((1, 2)) for m in by_head)
+    total = sum((m.square().sum((1, 2)) for m in by_head), torch.zeros(scores.heads))
     for head in total.argsort()[:count].tolist():
         live[head] = 0.0
         for matrix in by_head:

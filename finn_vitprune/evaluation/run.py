@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -117,11 +117,11 @@ def _refuse_damaged(found: Answers, source: ImageSource, skip_damaged: bool) -> 
 
 
 def _joined(parts: Sequence[Answers]) -> Answers:
-    floats = [part.reference for part in parts]
+    floats = [part.reference for part in parts if part.reference is not None]  # all have one, or none
     return Answers(
         np.concatenate([part.index for part in parts]),
         np.concatenate([part.logits for part in parts]),
-        None if floats[0] is None else np.concatenate(floats),
+        np.concatenate(floats) if floats else None,
         tuple(i for part in parts for i in part.damaged),
         sum(part.seconds for part in parts),
     )
@@ -147,14 +147,16 @@ class _Chunks:
         """A chunk; None where it is not there, or damaged."""
         try:
             with np.load(self._file(number)) as file:
-                reference = file["reference"] if "reference" in file else None
-                return Answers(file["index"], file["logits"], reference, tuple(file["damaged"].tolist()), float(file["seconds"]))
+                damaged = tuple(file["damaged"].tolist())
+                return Answers(file["index"], file["logits"], file.get("reference"), damaged, float(file["seconds"]))
         except (*BROKEN_ARRAYS, KeyError):
             return None
 
     def save(self, number: int, found: Answers) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        arrays = {"index": found.index, "logits": found.logits, "damaged": np.array(found.damaged, np.int64), "seconds": found.seconds}
+        arrays: dict[str, Any] = {
+            "index": found.index, "logits": found.logits, "damaged": np.array(found.damaged, np.int64), "seconds": found.seconds,
+        }  # fmt: skip
         if found.reference is not None:
             arrays["reference"] = found.reference
         with whole_file(self._file(number)) as path, path.open("wb") as file:

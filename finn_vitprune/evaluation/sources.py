@@ -18,6 +18,7 @@ from timm.data import ImageNetInfo, create_transform
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import BROKEN_ARRAYS, sha256
 from finn_vitprune.labels import check_labels
+from finn_vitprune.training.array_data import ArrayDataset
 from finn_vitprune.training.data import load_dataset
 from finn_vitprune.training.dataset import reason
 from finn_vitprune.training.folder_data import EXTENSIONS, TEST_FOLDERS, image_files, imagenet_mean_std, open_image
@@ -58,7 +59,7 @@ class ImageSource(ABC):
         """What a report calls an image."""
 
     @abstractmethod
-    def read(self, indices: Sequence[int]) -> tuple[np.ndarray, list[int]]:
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[int]]:
         """Pixels uint8 ``[n, H, W, C]``, and the indices of images that are damaged, whose pixels are 0."""
 
     @property
@@ -79,7 +80,7 @@ class ArrayImages(ImageSource):
     def image_name(self, index: int) -> str:
         return f"image {index}"
 
-    def read(self, indices: Sequence[int]) -> tuple[np.ndarray, list[int]]:
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[int]]:
         return self.pixels[np.asarray(indices)], []
 
     @property
@@ -108,7 +109,7 @@ class FileImages(ImageSource):
             (self.shape.channels, self.shape.height, self.shape.width), interpolation="bicubic", crop_pct=0.875, use_prefetcher=True
         )
 
-    def read(self, indices: Sequence[int]) -> tuple[np.ndarray, list[int]]:
+    def read(self, indices: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[int]]:
         s, damaged = self.shape, []
         pixels = np.zeros((len(indices), s.height, s.width, s.channels), np.uint8)
         for row, index in enumerate(indices):
@@ -142,6 +143,7 @@ def read_source(spec: str, shape: NetworkShape, classes: Path | None = None) -> 
     """
     kind, _, place = spec.partition(":")
     path = Path(place).expanduser()
+    source: ImageSource
     numbers = None if classes is None else _class_numbers(classes, shape.classes)
     if kind == "imagefolder" and place:
         source = _folder(spec, path, shape, numbers)
@@ -153,6 +155,7 @@ def read_source(spec: str, shape: NetworkShape, classes: Path | None = None) -> 
         source = _npz(spec, path, shape)
     elif kind in ("digits", "fashion-mnist"):
         data = load_dataset(spec)
+        assert isinstance(data, ArrayDataset)
         source = _array(spec, data.test_images, data.test_labels, shape, _digest(spec.encode(), data.test_images.tobytes()))
         source.normalisation = data.mean, data.std
     else:
@@ -180,7 +183,7 @@ def _npz(spec: str, path: Path, shape: NetworkShape) -> ArrayImages:
             images, labels = next((keys for keys in KEYS if keys[0] in file), KEYS[0])
             if images not in file:
                 raise UserError(f"{spec} has no array `images`, it has {', '.join(sorted(file)) or 'none'}: use images and labels")
-            pixels, numbers = file[images], file[labels] if labels in file else None
+            pixels, numbers = file[images], file.get(labels)
     except AttributeError:
         raise UserError(f"{spec} is one npy array: use np.savez with images and labels") from None
     except BROKEN_ARRAYS as error:

@@ -7,7 +7,7 @@ Mul, and the graph is cut only at ``TokenDrop`` nodes, which run in Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -34,7 +34,7 @@ def before_rounding(quantised: str) -> str:
 class QonnxRunner:
     """Executes a QONNX model with batch size 1, image after image."""
 
-    def __init__(self, model: ModelWrapper, tensors: list[str] = ()) -> None:
+    def __init__(self, model: ModelWrapper, tensors: Sequence[str] = ()) -> None:
         """Prepare the sessions.
 
         Args:
@@ -64,7 +64,8 @@ class QonnxRunner:
 def _stages(model: ModelWrapper, wanted: list[str]) -> list[Stage]:
     graph = model.graph
     segments = [(drops, list(nodes)) for drops, nodes in groupby(graph.node, lambda n: n.op_type == "TokenDrop")]
-    available, stages = {graph.input[0].name}, []
+    available = {graph.input[0].name}
+    stages: list[Stage] = []
     for number, (drops, nodes) in enumerate(segments):
         if drops:
             stages += [partial(getCustomOp(n).execute_node, graph=None) for n in nodes]
@@ -122,7 +123,7 @@ def _expand_quant(model: ModelWrapper, node: NodeProto, initialisers: dict[str, 
     lo, hi = int_range(int(model.get_initializer(bits)), signed)
     lo += int(signed and bool(op.get_nodeattr("narrow")))
     stem = node.output[0]
-    initialisers |= {f"{stem}/lo": np.float64(lo), f"{stem}/hi": np.float64(hi)}
+    initialisers |= {f"{stem}/lo": np.asarray(lo, np.float64), f"{stem}/hi": np.asarray(hi, np.float64)}
     scaled = before_rounding(stem)
     moved, codes = (f"{stem}/moved", f"{stem}/from zero") if np.any(initialisers[zero]) else (scaled, f"{stem}/codes")
     nodes = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,8 +17,8 @@ from qonnx.transformation.infer_shapes import InferShapes
 from finn_vitprune.complexity.formulas import counted
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.gate import GateReport, check_export
-from finn_vitprune.export.names import inline_identities, name_after_modules
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.export.names import inline_identities, name_after_modules
 from finn_vitprune.files import whole_file
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.freeze import kept_block_masks
@@ -112,8 +113,9 @@ def write_sample(path: Path, **arrays: np.ndarray) -> None:
         arrays: ``images`` uint8 ``[F, H, W, C]``, PyTorch's ``logits`` ``[F, classes]``, and where there are any
             ``labels`` ``[F]``.
     """
+    contents: dict[str, Any] = {**arrays}
     with whole_file(path.with_suffix(".npz")) as partial:
-        np.savez_compressed(partial, **arrays)
+        np.savez_compressed(partial, **contents)
 
 
 def to_qonnx(frozen: PrunedViT) -> ModelWrapper:

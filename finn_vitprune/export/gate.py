@@ -64,7 +64,7 @@ def check_export(
     return GateReport(values, near_ties, reason, largest, scale, min(end_to_end, len(images)))
 
 
-def _compare_all(opened: "_OpenedGraph", frozen: PrunedViT, images: np.ndarray) -> tuple[int, int, str]:
+def _compare_all(opened: _OpenedGraph, frozen: PrunedViT, images: np.ndarray) -> tuple[int, int, str]:
     """Values compared, differences beside a tie, and the first failure."""
     values = near_ties = 0
     reason = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qonnx.core.modelwrapper import ModelWrapper
 
@@ -63,7 +64,7 @@ class ModelMetadata:
             model.set_metadata_prop(field, text)
 
     @classmethod
-    def load(cls, path: Path | str) -> "ModelMetadata":
+    def load(cls, path: Path | str) -> ModelMetadata:
         """The metadata of the model file at ``path``.
 
         Raises:
@@ -72,13 +73,13 @@ class ModelMetadata:
         return cls.read(ModelWrapper(read_proto(Path(path))))
 
     @classmethod
-    def read(cls, model: ModelWrapper) -> "ModelMetadata":
+    def read(cls, model: ModelWrapper) -> ModelMetadata:
         """The metadata of a model file.
 
         Raises:
             UserError: the file has none, or a part is missing.
         """
-        found = {}
+        found: dict[str, Any] = {}
         for field in cls.__dataclass_fields__:
             text = model.get_metadata_prop(field)
             if text is None and field in OPTIONAL:
@@ -99,7 +100,8 @@ class ModelMetadata:
         return {name: getattr(self, name) for name in SIZES}
 
     def complexity(self) -> Complexity:
-        """The same as figures of a :class:`Complexity`."""
+        """The same as figures of a :class:`Complexity`. ``macs_pruned`` must be known."""
+        assert self.macs_pruned is not None
         tokens = tuple((t["in"], t["mlp"]) for t in self.tokens)
         return Complexity(
             self.macs_dense, self.macs_pruned, self.macs, self.params_dense, self.params, self.index_bits, tokens,

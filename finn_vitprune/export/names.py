@@ -45,7 +45,8 @@ def name_after_modules(model: ModelWrapper) -> None:
     fixed = {v.name for v in (*graph.input, *graph.output)}
     constants = {i.name for i in graph.initializer}
     renamed: dict[str, str] = {name: name for name in fixed} | {"": ""}
-    taken, node_names = set(fixed), set()
+    taken = set(fixed)
+    node_names: set[str] = set()
     for node in graph.node:
         node.name = _unique(module_name(node.name), node_names)
         suffixes = ("x", "scale", "zero", "bits") if node.op_type == "Quant" else ()

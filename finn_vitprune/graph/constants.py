@@ -33,7 +33,7 @@ def output_shapes(
     Args:
         inputs: a constant, or the shape of a computed tensor (its type does not matter), or None where left out.
     """
-    unknown = [None] * len(node.outputs)
+    unknown: list[tuple[int, ...] | None] = [None] * len(node.outputs)
     divisors = [np.asarray(node.attributes[a]) for a in POSITIVE & set(node.attributes)]
     if node.domain not in ("", "ai.onnx") or any(d.dtype.kind != "i" or np.any(d < 1) for d in divisors):
         return unknown
@@ -66,8 +66,8 @@ def _type(kind: int, shape: Iterable[int]) -> TypeProto:
 def _shape_of(made: TypeProto | None) -> tuple[int, ...] | None:
     if made is None or not made.tensor_type.HasField("shape"):
         return None
-    dims = [d.dim_value if d.HasField("dim_value") else None for d in made.tensor_type.shape.dim]
-    return None if None in dims else tuple(dims)
+    dims = made.tensor_type.shape.dim
+    return tuple(d.dim_value for d in dims) if all(d.HasField("dim_value") for d in dims) else None
 
 
 MAX_ELEMENTS = 1 << 25
@@ -107,19 +107,21 @@ def evaluate(node: Node, opset: int, inputs: list[np.ndarray | None]) -> list[np
     op = node.op_type
     if op == "Constant" and "value" in node.attributes:
         return [node.attributes["value"]]
-    if op == "Cast":
-        return [cast(inputs[0], node.attributes["to"])]
-    if op not in FOLDED:
+    if op != "Cast" and op not in FOLDED:
         raise Reason(f"{op} of constants is not computed here", "fold constants before, with onnxsim or onnxruntime")
     if op != "Constant" and not any(node.inputs):
         raise Reason(f"{op} has no inputs", "the file is damaged or was edited: export it again")
     given = {name: np.asarray(a) for name, a in zip(node.inputs, inputs) if a is not None}
+    if op == "Cast":
+        return [cast(given[node.inputs[0]], node.attributes["to"])]
     for shape in output_shapes(node, opset, [given.get(name) for name in node.inputs]):
         limit([sum(a.size for a in given.values())] if shape is None else shape)
     try:
-        return ReferenceEvaluator(as_proto(node), opsets={"": opset}).run(None, given)
+        outputs = ReferenceEvaluator(as_proto(node), opsets={"": opset}).run(None, given)
     except Exception as e:  # of many types, in onnx and in NumPy
         raise ValueError(first_line(e)) from e
+    assert isinstance(outputs, list)  # asked for by no name
+    return outputs
 
 
 def cast(array: np.ndarray, to: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from finn_vitprune.graph.constants import limit
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.reading import read_nodes, tensor_array
-from finn_vitprune.graph.rules import ANY, Const, Rules, Symbolic, axis_of, constant, numbers
+from finn_vitprune.graph.rules import ANY, Const, Rules, Symbolic, axis_of, constant, needed_numbers, numbers
 from finn_vitprune.graph.walk import Pass
 
 RULES = Rules()
@@ -63,13 +63,13 @@ def squeeze(state: Pass, node: Node, values: list):
 
 @RULES.rule("Unsqueeze", ANY)
 def unsqueeze(state: Pass, node: Node, values: list):
-    axes = numbers(node, values, 1, "axes")
+    axes = needed_numbers(node, values, 1, "axes")
     return values[0].moved(lambda a: np.expand_dims(a, tuple(axes)))
 
 
 @RULES.rule("Slice", ANY)
 def slice_(state: Pass, node: Node, values: list):
-    starts, ends = numbers(node, values, 1, "starts"), numbers(node, values, 2, "ends")
+    starts, ends = needed_numbers(node, values, 1, "starts"), needed_numbers(node, values, 2, "ends")
     axes = numbers(node, values, 3, "axes")
     steps = numbers(node, values, 4, "steps")
     axes = list(range(len(starts))) if axes is None else axes
@@ -122,7 +122,7 @@ def tile(state: Pass, node: Node, values: list):
 
 @RULES.rule("Pad", Symbolic)
 def pad(state: Pass, node: Node, values: list):
-    return state.unmatched(node, values) if any(numbers(node, values, 1, "pads")) else values[0]
+    return state.unmatched(node, values) if any(needed_numbers(node, values, 1, "pads")) else values[0]
 
 
 @RULES.rule("If", Const)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,11 @@ class Node:
     domain: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: Mapping[str, object]
+    attributes: Mapping[str, Any]
 
 
+NOWHERE = Node("none", "none", "", (), (), {})
+"""The node of a pass that has not begun, and of a reason that no pass was told."""
 NO_NODES = ("input", "output", "weights", "model")
 """What stands for an op type where the reason is not at a node."""
 
@@ -48,7 +51,7 @@ class Reason(Exception):
     help: what would work, may be empty. tensor: the input at fault, where one is. node: set by the pass.
     """
 
-    def __init__(self, reason: str, help: str = "", tensor: str = "", node: Node | None = None) -> None:
+    def __init__(self, reason: str, help: str = "", tensor: str = "", node: Node = NOWHERE) -> None:
         super().__init__(reason)
         self.reason, self.help, self.tensor, self.node = reason, help, tensor, node
 

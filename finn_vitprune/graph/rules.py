@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Symbolic(ABC):
         """Shape of the ONNX tensor."""
 
     @abstractmethod
-    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> "Symbolic":
+    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
         """The same with ``function`` applied to its layout."""
 
 
@@ -48,7 +48,7 @@ class Const:
     def shape(self) -> tuple[int, ...]:
         return self.value.shape
 
-    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> "Const":
+    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> Const:
         """The same with ``function`` applied to its layout."""
         return Const(function(self.value))
 
@@ -63,7 +63,7 @@ class Indexed(Symbolic):
     def shape(self) -> tuple[int, ...]:
         return self.index.shape
 
-    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> "Indexed":
+    def moved(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
         return replace(self, index=function(self.index))
 
 
@@ -74,7 +74,8 @@ class Unknown:
     rejection: Rejection
 
 
-Value = Const | Symbolic | Unknown
+Known = Const | Symbolic
+Value = Known | Unknown
 ANY = (Const, Symbolic)
 
 
@@ -96,6 +97,7 @@ def is_ordered(index: np.ndarray) -> bool:
 
 Apply = Callable[..., Value | list[Value]]
 """``(state, node, values)`` to the outputs; ``values`` has None for an input that is left out."""
+R = TypeVar("R", bound=Apply)
 Kinds = tuple[type | tuple[type, ...], ...]
 
 
@@ -106,7 +108,7 @@ class Rule:
     kinds: Kinds
     apply: Apply
 
-    def matches(self, values: list[Value | None]) -> bool:
+    def matches(self, values: list[Known | None]) -> bool:
         """Whether the leading inputs are of this rule's kinds."""
         return len(values) >= len(self.kinds) and all(isinstance(v, k) for v, k in zip(values, self.kinds))
 
@@ -114,7 +116,7 @@ class Rule:
 class Rules:
     """A table of rules by op type; rules of one op type are tried in their order, those of ``parts`` first."""
 
-    def __init__(self, *parts: "Rules") -> None:
+    def __init__(self, *parts: Rules) -> None:
         self._rules: dict[str, list[Rule]] = {}
         for part in parts:
             for op_type, rules in part._rules.items():
@@ -123,17 +125,17 @@ class Rules:
     def __contains__(self, op_type: str) -> bool:
         return op_type in self._rules
 
-    def rule(self, op_types: str, *kinds: type | tuple[type, ...]) -> Callable[[Apply], Apply]:
+    def rule(self, op_types: str, *kinds: type | tuple[type, ...]) -> Callable[[R], R]:
         """Register a rule for ``op_types`` (with spaces) whose leading inputs are of ``kinds``."""
 
-        def decorate(function: Apply) -> Apply:
+        def decorate(function: R) -> R:
             for op_type in op_types.split():
                 self._rules.setdefault(op_type, []).append(Rule(kinds, function))
             return function
 
         return decorate
 
-    def find(self, op_type: str, values: list[Value | None]) -> Apply | None:
+    def find(self, op_type: str, values: list[Known | None]) -> Apply | None:
         """The first rule that takes a node of this type and these inputs."""
         return next((r.apply for r in self._rules.get(op_type, ()) if r.matches(values)), None)
 
@@ -141,7 +143,7 @@ class Rules:
 # --- helpers for rules ---------------------------------------------------------------------------
 
 
-def optional(node: Node, values: list[Value | None], position: int) -> np.ndarray | None:
+def optional(node: Node, values: list[Known | None], position: int) -> np.ndarray | None:
     """A constant input, or None where it is left out.
 
     Raises:
@@ -156,7 +158,7 @@ def optional(node: Node, values: list[Value | None], position: int) -> np.ndarra
     return value.value
 
 
-def constant(node: Node, values: list[Value | None], position: int) -> np.ndarray:
+def constant(node: Node, values: list[Known | None], position: int) -> np.ndarray:
     """A constant input.
 
     Raises:
@@ -168,12 +170,24 @@ def constant(node: Node, values: list[Value | None], position: int) -> np.ndarra
     return value
 
 
-def numbers(node: Node, values: list[Value | None], position: int, attribute: str) -> list[int] | None:
+def numbers(node: Node, values: list[Known | None], position: int, attribute: str) -> list[int] | None:
     """Whole numbers from an attribute (older opsets) or a constant input (newer ones), or None."""
     given = node.attributes.get(attribute)
     if given is None:
         given = optional(node, values, position)
     return None if given is None else [int(n) for n in np.asarray(given).reshape(-1)]
+
+
+def needed_numbers(node: Node, values: list[Known | None], position: int, attribute: str) -> list[int]:
+    """The same where they must be given.
+
+    Raises:
+        Reason: they are left out.
+    """
+    found = numbers(node, values, position, attribute)
+    if found is None:
+        raise Reason(f"input {position} is missing")
+    return found
 
 
 def axis_of(axis: int, rank: int) -> int:

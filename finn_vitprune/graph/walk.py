@@ -9,14 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 from onnx import GraphProto
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph import constants
-from finn_vitprune.graph.node import Node, Reason, Rejection, first_line
-from finn_vitprune.graph.rules import Const, Indexed, Rules, Unknown, Value
+from finn_vitprune.graph.node import NOWHERE, Node, Reason, Rejection, first_line
+from finn_vitprune.graph.rules import Const, Indexed, Known, Rules, Unknown, Value
 
 DAMAGE = (
     ArithmeticError,
@@ -37,11 +38,11 @@ COUNTED = 1 << 16
 class Policy:
     """Stops at the first node that no rule takes, by raising its :class:`Reason`."""
 
-    def answer(self, state: "Pass", node: Node, values: list[Value | None]) -> list[Value]:
+    def answer(self, state: Pass, node: Node, values: list[Known | None]) -> list[Value]:
         """The outputs of a node."""
         return state.results(node, values)
 
-    def rejected(self, state: "Pass", node: Node, values: list[Value | None], reason: Reason) -> list[Value]:
+    def rejected(self, state: Pass, node: Node, values: Sequence[Value | None], reason: Reason) -> list[Value]:
         """What stands for the outputs of a node that was not taken."""
         raise reason
 
@@ -53,7 +54,7 @@ class CollectAll(Policy):
         """``help`` is said where a reason has none of its own."""
         self.help = help
 
-    def rejected(self, state: "Pass", node: Node, values: list[Value | None], reason: Reason) -> list[Value]:
+    def rejected(self, state: Pass, node: Node, values: Sequence[Value | None], reason: Reason) -> list[Value]:
         rejection = Rejection.at(node, reason.reason, reason.help or self.help)
         state.rejections.append(rejection)
         return [Unknown(rejection)] * len(node.outputs)
@@ -64,7 +65,7 @@ class Step:
     """One node, its inputs and outputs, and the reason where it or what it depends on was rejected."""
 
     node: Node
-    values: list[Value | None]
+    values: Sequence[Value | None]
     results: list[Value]
     rejection: Rejection | None
 
@@ -85,7 +86,7 @@ class Pass(ABC):
         self.rules, self.folder, self.policy = rules, folder, policy
         self.values: dict[str, Value] = {name: Const(array) for name, array in tensors.items()}
         self.rejections: list[Rejection] = []
-        self.node = Node("none", "none", "", (), (), {})
+        self.node = NOWHERE
         self._held: dict[str, tuple[int, int]] = {}
 
     # --- what a client says ---
@@ -95,7 +96,7 @@ class Pass(ABC):
         """Whether the rules are meant for the domain of this node."""
 
     @abstractmethod
-    def unmatched(self, node: Node, values: list[Value | None]) -> Value | list[Value]:
+    def unmatched(self, node: Node, values: list[Known | None]) -> Value | list[Value]:
         """The outputs of a node for which no rule is found, or a :class:`Reason`."""
 
     # --- the pass ---
@@ -113,14 +114,16 @@ class Pass(ABC):
 
     def apply(self, node: Node) -> Step:
         """Find the outputs of one node and keep them."""
-        self.node, noted, values = node, len(self.rejections), []
+        self.node, noted = node, len(self.rejections)
+        values: Sequence[Value | None] = []
         try:
             values = [self._input(name) if name else None for name in node.inputs]
             unknown = next((v for v in values if isinstance(v, Unknown)), None)
             if unknown is not None:
                 return self._keep(Step(node, values, [unknown] * len(node.outputs), unknown.rejection))
+            values = known = [v for v in values if not isinstance(v, Unknown)]
             with np.errstate(all="ignore"):
-                results = self.policy.answer(self, node, values)
+                results = self.policy.answer(self, node, known)
             if not self.fits(results):
                 held = constants.MAX_HELD >> 20
                 raise Reason(f"with its result more than {held} MiB are held while the file is read")
@@ -129,7 +132,7 @@ class Pass(ABC):
         rejection = self.rejections[noted] if len(self.rejections) > noted else None
         return self._keep(Step(node, values, results, rejection))
 
-    def results(self, node: Node, values: list[Value | None]) -> list[Value]:
+    def results(self, node: Node, values: list[Known | None]) -> list[Value]:
         """The outputs of a node by the rules."""
         apply = self.rules.find(node.op_type, values) if self.knows(node) else None
         result = self.unmatched(node, values) if apply is None else apply(self, node, values)
@@ -157,7 +160,7 @@ class Pass(ABC):
         return step
 
 
-def evaluated(node: Node, opset: int, values: list[Value | None]) -> list[Value]:
+def evaluated(node: Node, opset: int, values: Sequence[Const | None]) -> list[Value]:
     """The outputs of a node whose inputs are all constants.
 
     Raises:
@@ -167,19 +170,19 @@ def evaluated(node: Node, opset: int, values: list[Value | None]) -> list[Value]
     return [Const(np.asarray(a)) for a in constants.evaluate(node, opset, arrays)]
 
 
-def all_constant(values: Iterable[Value | None]) -> bool:
+def all_constant(values: Sequence[Known | None]) -> TypeGuard[Sequence[Const | None]]:
     """Whether nothing depends on the input."""
     return all(v is None or isinstance(v, Const) for v in values)
 
 
-def _reason(error: BaseException, node: Node, values: list[Value | None]) -> Reason:
+def _reason(error: Exception, node: Node, values: Sequence[Value | None]) -> Reason:
     """The reason at ``node`` that an exception stands for."""
     if isinstance(error, Reason):
         reason = error
     elif isinstance(error, UserError):
         reason = Reason(str(error))
     else:
-        shapes = ", ".join(str(list(v.shape)) for v in values if v is not None)
+        shapes = ", ".join(str(list(v.shape)) for v in values if isinstance(v, Known))
         reason = Reason(f"inputs of shape {shapes or 'nothing'} do not fit: {first_line(error)}", DAMAGED)
         reason.__cause__ = error
     reason.node = node
@@ -197,7 +200,7 @@ def _memory(value: Value) -> tuple[int, int]:
 def _read_in_branches(nodes: Iterable[Node]) -> set[str]:
     """Tensors that the bodies of control-flow nodes read from outside."""
     waiting = [a for node in nodes for a in node.attributes.values() if isinstance(a, GraphProto)]
-    found = set()
+    found: set[str] = set()
     while waiting:
         body = waiting.pop()
         found |= {i for node in body.node for i in node.input} | {o.name for o in body.output}

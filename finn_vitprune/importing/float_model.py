@@ -64,9 +64,11 @@ def normalisation(
         if values is not None and len(values) not in (1, vit.config.channels):
             raise UserError(f"{option} has {len(values)} numbers, the model {vit.config.channels} channels")
     mean, std = (values if values is not None else own for values, own in zip(given, of_data or (None, None), strict=True))
+    assert mean is not None and std is not None  # or it was refused
     if min(std) <= 0:
         raise UserError(f"--std {min(std)} is not positive")
-    return tuple(v * vit.config.channels if len(v) == 1 else v for v in (mean, std))
+    mean, std = (v * vit.config.channels if len(v) == 1 else v for v in (mean, std))
+    return mean, std
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ def recognised(path: Path) -> tuple[ModelFile, RecognisedViT]:
     if rejections:
         more = f" ({len(rejections) - 1} more: `finn-vitprune check` lists them)" if len(rejections) > 1 else ""
         raise UserError(f"{path} cannot be imported: {refusal(rejections)}{more}")
+    assert found.vit is not None  # nothing was rejected
     return file, found.vit
 
 

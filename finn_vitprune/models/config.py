@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
+from typing import Any
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import kept_tokens, tokens_after_drop
@@ -68,17 +69,17 @@ class ViTConfig:
         depth: int,
         classes: int,
         mlp_ratio: float = 4.0,
-        **options: int | float,
-    ) -> "ViTConfig":
+        **options: Any,
+    ) -> ViTConfig:
         """All heads and neurons, no token drop. ``options`` are further fields of this class."""
         shape = EncoderShape(heads, int(dim * mlp_ratio))
         return cls(image_size, channels, patch_size, dim, dim // heads, classes, (shape,) * depth, **options)
 
-    def with_encoders(self, encoders: tuple[EncoderShape, ...]) -> "ViTConfig":
+    def with_encoders(self, encoders: tuple[EncoderShape, ...]) -> ViTConfig:
         """The same network with other encoder shapes."""
         return replace(self, encoders=tuple(encoders))
 
-    def with_token_drop(self, rate: float | str, layers: tuple[int, ...]) -> "ViTConfig":
+    def with_token_drop(self, rate: float | str, layers: tuple[int, ...]) -> ViTConfig:
         """Token drop at keep rate ``rate`` in the encoders ``layers`` (counted from 1).
 
         Raises:

@@ -119,7 +119,7 @@ def weight_codes(layer: PrunedLinear) -> np.ndarray:
 
 def kept_block_masks(frozen: PrunedViT, block: int) -> dict[str, BlockMask]:
     """Non-zero ``block`` x ``block`` blocks of W_q, W_k, W_v, W_proj of every encoder, inputs by outputs."""
-    masks = {}
+    masks: dict[str, BlockMask] = {}
     for i, encoder in enumerate(frozen.blocks):
         masks |= attention_masks(i, weight_codes(encoder.attn.qkv), weight_codes(encoder.attn.proj), block)
     return masks

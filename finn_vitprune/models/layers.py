@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Generic, TypeVar, cast
+
 import torch
 import torch.nn.functional as F
 from brevitas.nn import QuantLinear
@@ -20,6 +23,14 @@ from finn_vitprune.models.quantizers import (
 )
 
 DOMAIN = "finn_vitprune.custom_ops"
+M = TypeVar("M", bound=nn.Module)
+
+
+class ModulesOf(nn.ModuleList, Generic[M]):
+    """A list of modules of one class."""
+
+    def __iter__(self) -> Iterator[M]:
+        return cast("Iterator[M]", super().__iter__())  # PyTorch tells of modules of any class
 
 
 def exact_forward(exact: Tensor, surrogate: Tensor) -> Tensor:

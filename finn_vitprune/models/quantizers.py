@@ -66,6 +66,9 @@ class RoundClamp(nn.Module):
 class ActScale(nn.Module):
     """A per-tensor scale: learned (as its logarithm), or fixed once :meth:`fix` was called."""
 
+    log_scale: nn.Parameter
+    fixed: Tensor
+
     def __init__(self, value: float = 1.0, learned: bool = True) -> None:
         super().__init__()
         self.learned = learned
@@ -145,6 +148,8 @@ class WeightScale(nn.Module):
     A row of zeros takes the scale of the whole matrix (a matrix of zeros that of 1), so that its ratio of
     scales stays in range.
     """
+
+    held: Tensor
 
     def __init__(self, rows: int, per_channel: bool) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from finn_vitprune.models.config import (
     ViTConfig,
 )
 from finn_vitprune.models.evaluate import hooked
-from finn_vitprune.models.layers import DropTokens, IntLayerNorm, PrunedLinear, TokenMean, token_scores
+from finn_vitprune.models.layers import DropTokens, IntLayerNorm, ModulesOf, PrunedLinear, TokenMean, token_scores
 from finn_vitprune.models.quantizers import ActQuant, ActScale, ResidualQuant
 from finn_vitprune.numerics import EXP_MAX, GELU_LOWEST, kept_tokens, tokens_after_drop
 
@@ -138,7 +138,7 @@ class PrunedViT(nn.Module):
         self.prefix_quant = ResidualQuant(self.residual_scale)
         self.pos_quant = ResidualQuant(self.residual_scale)
         self.embed_quant = ResidualQuant(self.residual_scale)
-        self.blocks = nn.ModuleList(Encoder(config, s, self.residual_scale) for s in config.encoders)
+        self.blocks: ModulesOf[Encoder] = ModulesOf(Encoder(config, s, self.residual_scale) for s in config.encoders)
         before_norm = self.residual_scale
         if config.pooling is not Pooling.CLASS:
             of_residual = self.residual_scale if config.norm_after_pooling else None
@@ -166,8 +166,8 @@ class PrunedViT(nn.Module):
 
     def forward(self, images: Tensor, masks: Iterable[EncoderMask] | None = None) -> Tensor:
         x = self.embed(images)
-        masks = [None] * len(self.blocks) if masks is None else masks
-        for block, mask in zip(self.blocks, masks, strict=True):
+        wanted: Iterable[EncoderMask | None] = [None] * len(self.blocks) if masks is None else masks
+        for block, mask in zip(self.blocks, wanted, strict=True):
             x = block(x, mask)
         return self.head(self.pooled(x)).flatten(1)
 
@@ -188,7 +188,7 @@ class PrunedViT(nn.Module):
     def quantise(self, on: bool) -> None:
         """Switch quantisation of weights and activations on or off (a float network with the same drops)."""
         for module in self.modules():
-            if hasattr(module, "quantised"):
+            if isinstance(module, ActQuant | PrunedLinear | DropTokens):
                 module.quantised = on
 
     def set_token_keep(self, rate: float | str) -> None:

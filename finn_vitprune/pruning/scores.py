@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from finn_vitprune.models.config import EncoderShape, ViTConfig
+from finn_vitprune.models.layers import ModulesOf
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig, kept_blocks, kept_neurons
 
@@ -135,7 +136,7 @@ class PruneScores(nn.Module):
         super().__init__()
         prune.check(config)
         self.prune = prune
-        self.encoders = nn.ModuleList(EncoderScores(config, s, prune.block_size) for s in config.encoders)
+        self.encoders: ModulesOf[EncoderScores] = ModulesOf(EncoderScores(config, s, prune.block_size) for s in config.encoders)
 
     def masks(self, block_keep: Rate | None = None, neuron_keep: Rate | None = None) -> list[EncoderMask]:
         """Masks of all encoders; without rates, at the final ones.
@@ -226,7 +227,7 @@ def _accumulate(scores: PruneScores, network: PrunedViT) -> None:
         )
         for score, part in zip(target.matrices, (*qkv.chunk(3), proj), strict=True):
             score += block_sums(part, target.block)
-        target.neurons += fc1.sum(1) + fc2.sum(0)
+        target.neurons.add_(fc1.sum(1) + fc2.sum(0))
 
 
 def block_sums(values: Tensor, block: int) -> Tensor:

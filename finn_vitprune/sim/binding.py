@@ -48,7 +48,8 @@ class Binding:
         ports = read_ports(generated)
         self._names = {name.lower(): name for _, name, _ in ports}
         self._idle = {name.lower(): name for direction, name, _ in ports if direction == "IN"}
-        self._generated, self._target, self._lines = generated, target, []
+        self._generated, self._target = generated, target
+        self._lines: list[str] = []
 
     def pin(self, member: str, port: str) -> None:
         """``member`` points to a port."""
@@ -78,8 +79,8 @@ class Binding:
             self.stream("inputs", port)
         for port in outputs:
             self.stream("outputs", port)
-        for port in loads:
-            self.load(port)
+        for load in loads:
+            self.load(load)
 
     def state(self) -> None:
         """The bytes on which the model depends; none where it depends on more. What Verilator calls slow only sets up."""

@@ -232,7 +232,7 @@ def _in_one(generated: Path) -> list[Job]:
 
 def _groups(generated: Path, most: int = MAX_GROUP_BYTES) -> list[Job]:
     """Compile jobs: generated files joined into few translation units of ``most`` bytes, hot code apart from set-up code."""
-    jobs = []
+    jobs: list[Job] = []
     for level, slow in ((toolchain.FAST, False), (toolchain.SLOW, True)):
         files = sorted(p for p in generated.glob("Vdut*.cpp") if p.name.endswith("__Slow.cpp") == slow)
         group: list[Path] = []

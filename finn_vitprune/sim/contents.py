@@ -51,7 +51,7 @@ class Region:
         """Data words of the region."""
         return self.banks * self.words * self.parts
 
-    def packed(self, banks: Sequence[Sequence[int]]) -> np.ndarray:
+    def packed(self, banks: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
         """The data words, uint32 ``[size]``, of memory words, bank by bank.
 
         Raises:

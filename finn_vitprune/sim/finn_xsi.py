@@ -22,13 +22,12 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
 from finn_vitprune.sim.beats import from_words, to_words
 from finn_vitprune.sim.compile import compile_top, find_ports
-from finn_vitprune.sim.finn_sources import for_verilator
 from finn_vitprune.sim.contents import CONTENTS, INDEX, Contents
+from finn_vitprune.sim.finn_sources import for_verilator
 from finn_vitprune.sim.loads import loads
 from finn_vitprune.sim.ports import BusPort, ChainPort, Port
 from finn_vitprune.sim.run import Simulator
 from finn_vitprune.sim.toolchain import SimulationError
-
 
 HOP, LOAD_PORT = "vp_load_hop.sv", "vp_load_port.sv"
 """Sources of what holds nothing before it is loaded; AXI4-Lite ports of FINN's units may stay idle."""
@@ -155,10 +154,10 @@ def load_sim_obj(
     executable = Path(content["executable"])
     if not cache.intact(executable.parent):
         raise FileNotFoundError(f"the compiled simulation {executable} is gone or damaged: generate it again")
-    ports = [tuple(Port(**p) for p in content[kind]) for kind in ("inputs", "outputs")]
+    inputs, outputs = (tuple(Port(**p) for p in content[kind]) for kind in ("inputs", "outputs"))
     loaded = [kind(**p) for name, kind in (("buses", BusPort), ("chains", ChainPort)) for p in content.get(name, [])]
     steps = loads(Contents.load(sim_out_dir)) if loaded else {}
-    return SimEngine(Simulator(executable, *ports, loads=tuple(loaded)), sim_out_dir, steps, content.get("fill", False))
+    return SimEngine(Simulator(executable, inputs, outputs, loads=tuple(loaded)), sim_out_dir, steps, content.get("fill", False))
 
 
 def reset_rtlsim(

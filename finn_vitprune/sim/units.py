@@ -88,7 +88,9 @@ class UnitSources:
         wanted = {name for name in re.findall(r'"([^"\n]*)"', self._wrapper) if self._common(name) != name} | set(fills)
         for place in filter(None, (self.folder, filled)):
             for path in place.iterdir():
-                bank, name = _BANK.fullmatch(path.name).groups()
+                match = _BANK.fullmatch(path.name)
+                assert match, path  # every name does
+                bank, name = match.groups()
                 if name in wanted:
                     (folder / f"{bank or ''}{self._common(name)}").symlink_to(path.resolve())
 

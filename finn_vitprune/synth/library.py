@@ -17,7 +17,9 @@ from pathlib import Path
 
 from finn_vitprune import cache
 
-OWN = Path(find_spec("pyosys").origin).parent / "share"
+_SPEC = find_spec("pyosys")
+assert _SPEC is not None and _SPEC.origin is not None  # a dependency
+OWN = Path(_SPEC.origin).parent / "share"
 """Yosys' own library, of all families."""
 CELLS = "cells_xtra.v"
 """The file of black boxes."""

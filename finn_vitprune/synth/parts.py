@@ -17,7 +17,6 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
-
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_yaml
 from finn_vitprune.synth.resources import Resources, total
@@ -101,8 +100,9 @@ class Part:
             raise UserError(f"there are no figures of the shell {shell} on {self.name}: use {NO_SHELL}, or one of {known}")
         left = total(row.left)
         return replace(
-            self, **{kind: int(getattr(left, kind)) for kind in KINDS}, dies=row.left, dies_source=row.source, shell=shell,
-        )
+            self, LUT=left.LUT, FF=left.FF, DSP=left.DSP, BRAM36=int(left.BRAM36), URAM=left.URAM,
+            dies=row.left, dies_source=row.source, shell=shell,
+        )  # fmt: skip
 
     @property
     def note(self) -> str:
@@ -225,7 +225,7 @@ def _dies(rows: Sequence[dict[str, int]]) -> tuple[Resources, ...]:
 
 def _device(name: str) -> str | None:
     """The device of a part name, with a dash before the package (UltraScale) or none (older spelling)."""
-    head = name.split("-")[0]
+    head = name.split("-", maxsplit=1)[0]
     return next((device for device in (head, _PACKAGE.sub("", head)) if device in part_table()), None)
 
 

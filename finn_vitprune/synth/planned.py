@@ -81,6 +81,7 @@ class Planned(BaseModel):
     @property
     def reached_fps(self) -> int:
         """Images/s of a plan for a target, whole ones."""
+        assert self.target is not None
         return int(1e9 / self.target.clk_ns / self.interval_cycles)
 
     @property

@@ -30,7 +30,7 @@ ESTIMATE = "estimate"
 NOT_ESTIMATED = "not estimated"
 """Of an amount that nobody counted."""
 
-_SIZES: dict[str, dict[str, float]] = {
+_SIZES: dict[str, dict[str, int]] = {
     "LUT": {f"LUT{i}": 1 for i in range(1, 7)} | {"LUT6_2": 1},
     "SRL": {"SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1},
     "LUTRAM": {
@@ -52,11 +52,12 @@ _SIZES: dict[str, dict[str, float]] = {
     },
     "FF": dict.fromkeys(("FDRE", "FDSE", "FDCE", "FDPE", "LDCE", "LDPE"), 1),
     "DSP": {"DSP48E2": 1},
-    "BRAM36": {"RAMB36E2": 1.0, "FIFO36E2": 1.0, "RAMB18E2": 0.5, "FIFO18E2": 0.5},
     "URAM": {"URAM288": 1, "URAM288_BASE": 1},
     "carry": {"CARRY8": 1, "CARRY4": 1},
 }
 """What a cell counts, by resource; here LUT are those used as logic."""
+_BRAM36 = {"RAMB36E2": 1.0, "FIFO36E2": 1.0, "RAMB18E2": 0.5, "FIFO18E2": 0.5}
+"""The same of block RAM."""
 _FREE = {
     "INV", "MUXF7", "MUXF8", "MUXF9", "VCC", "GND", "IBUF", "OBUF", "BUFG", "BUFGCTRL", "BUFGCE",
     "$scopeinfo", "$print", "$check", "$assert", "$assume", "$cover",
@@ -91,13 +92,14 @@ class Resources:
         Raises:
             ValueError: a cell type that is in no row of the table above.
         """
-        unknown = sorted(cells.keys() - _FREE.union(*_SIZES.values()))
+        unknown = sorted(cells.keys() - _FREE.union(_BRAM36, *_SIZES.values()))
         if unknown:
             raise ValueError(f"cells of unknown size in the netlist: {', '.join(unknown)}")
         found = {
             kind: sum(size * cells.get(name, 0) for name, size in sizes.items()) for kind, sizes in _SIZES.items()
         }
-        return cls(**found | {"LUT": found["LUT"] + found["LUTRAM"] + found["SRL"]})
+        found["LUT"] += found["LUTRAM"] + found["SRL"]
+        return cls(**found, BRAM36=sum(size * cells.get(name, 0) for name, size in _BRAM36.items()))
 
 
 def total(parts: Iterable[Resources]) -> Resources:

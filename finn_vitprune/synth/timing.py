@@ -145,7 +145,7 @@ class _Reading:
         low, taken, high = (max(float(worst[i]), float(inside.max(initial=0))) for i in range(3))
         widest = self._widest(np.ones_like(g.reset), NETS)
         ports = [nets for name, nets in g.wiring.ports.items() if name not in g.wiring.inputs]
-        outputs = g.value[np.concatenate(ports or [[0]])]
+        outputs = g.value[np.concatenate(ports or [np.zeros(1, int)])]
         return Timing(
             low=round(low, 3), taken=round(taken, 3), high=round(high, 3),
             levels=int(worst[LUTS]), carry_levels=int(worst[CARRIES]), ram_levels=int(max(worst[RAM], 0)),
@@ -219,9 +219,10 @@ class _Reading:
         nets = [int(self.graph.source[a]) for a in arcs] + [last]
         ns = self.graph.value[nets[0], :3] + self.graph.weights[arcs, :3].sum(0) + self.graph.end_ns[end]
         widest = max(nets, key=lambda n: self.graph.loads[n])
+        low, taken, high = (round(float(v), 3) for v in ns)
         luts, carries = (int(self.graph.weights[arcs, column].sum()) for column in (LUTS, CARRIES))
         return TimedPath(
-            self.names.net(nets[0]), self.names.end(end), *(round(float(v), 3) for v in ns), luts, carries - luts,
+            self.names.net(nets[0]), self.names.end(end), low, taken, high, luts, carries - luts,
             WideNet(self.names.net(widest), int(self.graph.loads[widest])),
             tuple(f"{self.names.net(n)} ({self.graph.loads[n]})" for n in nets), ends,
         )  # fmt: skip

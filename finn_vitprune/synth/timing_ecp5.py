@@ -22,7 +22,8 @@ def estimate(wiring: Wiring) -> Timing:
 
 def _places(kind: CellKind) -> tuple[dict[tuple[str, int], int], dict[tuple[str, int], int]]:
     """Places of inputs and of outputs by port and bit."""
-    inputs, outputs = ({}, {})
+    inputs: dict[tuple[str, int], int] = {}
+    outputs: dict[tuple[str, int], int] = {}
     for place, (port, bit, out) in enumerate(kind.pins):
         (outputs if out else inputs)[port, bit] = place
     return inputs, outputs
@@ -57,6 +58,7 @@ def _carry(kind: CellKind, t: CellTiming, c: Constants) -> None:
     start, ns = c.ns["carry_start"], c.ns
     for (port, _), i in inputs.items():
         t.sinks[i] = Sink.CARRY_CI if port == "CIN" else Sink.LUT
+        ways: tuple[tuple[int | None, float], ...]
         if port == "CIN":
             ways = ((first, ns["carry_even"]), (second, ns["carry_chain"] + ns["carry_odd"]), (chain, ns["carry_chain"]))
         elif port.endswith("0"):

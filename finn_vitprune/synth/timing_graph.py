@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -57,8 +58,8 @@ class Graph:
         rows = []
         for g, t in zip(self.wiring.cells, self.timings):
             many = len(g.nets)
-            for i, o, *costs in t.arcs:
-                rows.append((g.nets[:, i], g.nets[:, o], np.full(many, t.sinks.get(i, Sink.PLAIN)), np.tile(costs, (many, 1))))
+            for i, o, *cost in t.arcs:
+                rows.append((g.nets[:, i], g.nets[:, o], np.full(many, t.sinks.get(i, Sink.PLAIN)), np.tile(cost, (many, 1))))
         source, target, sinks, costs = _joined(rows, (np.int32, np.int32, np.int8), 3)
         used = (source > 0) & (target > 0)
         source, target, sinks, costs = source[used], target[used], sinks[used], costs[used]
@@ -71,10 +72,10 @@ class Graph:
     def _ends(self) -> None:
         rows, owner = [], []
         for place, (g, t) in enumerate(zip(self.wiring.cells, self.timings)):
-            for pin, ns, kind in t.ends:
+            for pin, ns, end in t.ends:
                 many = len(g.nets)
                 sink = np.full(many, t.sinks.get(pin, Sink.PLAIN))
-                rows.append((g.nets[:, pin], np.full(many, kind), sink, np.full((many, 1), ns)))
+                rows.append((g.nets[:, pin], np.full(many, end), sink, np.full((many, 1), ns)))
                 owner.append((np.full(many, place), np.arange(many), np.full(many, pin), np.zeros((many, 1))))
         net, kind, sink, before = _joined(rows, (np.int32, np.int8, np.int8), 1)
         *cell, _ = _joined(owner, (np.int32, np.int32, np.int32), 1)
@@ -90,13 +91,13 @@ class Graph:
         doublings = np.log2(np.maximum(self.loads[net], 1))
         ns = c.ns["net"] + doublings[:, None] * slope + at_macro[:, None] * macro
         extra = np.zeros(len(net))
-        for kind, name in ((Driver.CARRY, "carry_out"), (Driver.CARRY_CO, "carry_co_out"), (Driver.MUX, "mux_out")):
-            extra[driver == kind] += c.ns[name]
+        for end, name in ((Driver.CARRY, "carry_out"), (Driver.CARRY_CO, "carry_co_out"), (Driver.MUX, "mux_out")):
+            extra[driver == end] += c.ns[name]
         extra[sink == Sink.REGISTER_D] += c.ns["to_ff"]
         extra[sink == Sink.CARRY_DI] += c.ns["to_di"]
         # From elsewhere S and the data of a multiplexer are reached through a LUT.
-        for kind, name in ((Sink.CARRY_S, "lut_to_s"), (Sink.MUX, "lut_to_mux")):
-            extra[sink == kind] += c.ns["lut"] + c.ns[name]
+        for pin, name in ((Sink.CARRY_S, "lut_to_s"), (Sink.MUX, "lut_to_mux")):
+            extra[sink == pin] += c.ns["lut"] + c.ns[name]
         ns += extra[:, None]
         for rows, value in self._in_slice(net, sink, driver):
             ns[rows] = value
@@ -134,7 +135,7 @@ class Graph:
         order = np.lexsort((self.target, level[self.target]))
         source, target, weights = self.source[order], self.target[order], self.weights[order]
         bounds = np.searchsorted(level[target], np.arange(1, level.max(initial=0) + 2))
-        for first, last in zip(bounds, bounds[1:]):
+        for first, last in itertools.pairwise(bounds):
             here = target[first:last]
             heads = np.flatnonzero(np.r_[True, here[1:] != here[:-1]])
             arriving = np.maximum.reduceat(self.value[source[first:last]] + weights[first:last], heads)
@@ -179,8 +180,8 @@ def reset_nets(wiring: Wiring, family: Family) -> np.ndarray:
     for group in wiring.cells:
         if group.kind.type.startswith(family.logic):
             clocks = family.cell(group.kind).sinks
-            ins = [i for i, p in enumerate(group.kind.pins) if not p[2] and clocks.get(i) != Sink.CLOCK]
-            logic.append((group.nets[:, ins], group.nets[:, [i for i, p in enumerate(group.kind.pins) if p[2]]]))
+            inputs = [i for i, p in enumerate(group.kind.pins) if not p[2] and clocks.get(i) != Sink.CLOCK]
+            logic.append((group.nets[:, inputs], group.nets[:, [i for i, p in enumerate(group.kind.pins) if p[2]]]))
     while found.any():
         before = found.sum()
         for ins, outs in logic:

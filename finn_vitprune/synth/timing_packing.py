@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from finn_vitprune.synth.timing_cells import ULTRASCALE_PLUS, Sink
-from finn_vitprune.synth.wiring import Cells, CellKind, Wiring
+from finn_vitprune.synth.wiring import CellKind, Cells, Wiring
 
 _REGISTERS = ("FDRE", "FDSE", "FDCE", "FDPE")
 _RESET = {"FDRE": "R", "FDSE": "S", "FDCE": "CLR", "FDPE": "PRE"}

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -116,7 +117,7 @@ class Wiring:
 
     def save(self, path: Path) -> None:
         """Write the netlist to a file, whole or not at all."""
-        arrays = {"net_name": self.net_name, "net_bit": self.net_bit, "net_scope": self.net_scope}
+        arrays: dict[str, Any] = {"net_name": self.net_name, "net_bit": self.net_bit, "net_scope": self.net_scope}
         for i, group in enumerate(self.cells):
             arrays |= {f"nets{i}": group.nets, f"name{i}": group.name, f"scope{i}": group.scope}
         about = {
@@ -192,11 +193,11 @@ def _module(module: Mapping) -> Wiring:
         places = np.array([place for place, _ in found], np.int32)
         kept = CellKind(kind, tuple(sorted(parameters)), pins)
         cells.append(Cells(kept, nets, places, np.where(places < 0, -1, 0).astype(np.int32)))
-    ports = {name: _bits(port["bits"]) for name, port in module.get("ports", {}).items()}
+    nets_of = {name: _bits(port["bits"]) for name, port in module.get("ports", {}).items()}
     inputs = tuple(name for name, port in module.get("ports", {}).items() if port["direction"] != "output")
-    most = max((int(a.max(initial=0)) for a in (*(g.nets for g in cells), *ports.values())), default=0)
+    most = max((int(a.max(initial=0)) for a in (*(g.nets for g in cells), *nets_of.values())), default=0)
     labels = _net_labels(module.get("netnames", {}), names, most + 1)
-    return Wiring(most + 1, tuple(cells), ports, inputs, list(names.places), [""], *labels)
+    return Wiring(most + 1, tuple(cells), nets_of, inputs, list(names.places), [""], *labels)
 
 
 def _bits(bits: Iterable) -> np.ndarray:

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from inspect import getfile
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -150,7 +151,7 @@ def timing_key(job: NodeJob) -> str:
 def _timing_key(netlist: str) -> str:
     """Hash of the key of a netlist and of the rules and constants of timing."""
     modules = (timing, timing_cells, timing_graph, timing_names, timing_packing)
-    rules = [Path(module.__file__).read_bytes() for module in modules]
+    rules = [Path(getfile(module)).read_bytes() for module in modules]
     constants = Path(timing.__file__).with_suffix(".json").read_bytes()
     return hashlib.sha256(b"".join((netlist.encode(), *rules, constants))).hexdigest()[:32]
 
@@ -201,7 +202,7 @@ def _cached(key: str) -> str:
 def _stored(job: NodeJob) -> Netlist | None:
     """The netlist that the cache holds; None where there is none."""
     folder = cache.find(_cached(cache_key(job)))
-    return folder and _load(job, folder)
+    return None if folder is None else _load(job, folder)
 
 
 def _load(job: NodeJob, folder: Path) -> Netlist:

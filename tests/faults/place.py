@@ -140,7 +140,8 @@ class Place:
                 [sys.executable, "-m", "finn_vitprune", *(command or self._build(*options))],
                 env={k: v for k, v in (os.environ | given).items() if v is not None}, stdin=subprocess.DEVNULL,
                 stdout=stdout, stderr=stderr, cwd=self.root, start_new_session=True,
-                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+                # a shell's background ignores SIGINT
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (there are no threads)
             )
         return Running(process, out, err)
 

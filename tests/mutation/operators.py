@@ -146,7 +146,7 @@ class _Walk:
                 continue
             yield child
 
-    def _here(self, node: SyntaxNode, kind: str, value: bool) -> Iterator[Edit]:
+    def _here(self, node: SyntaxNode, kind: str, value: bool) -> Iterator[Edit]:  # noqa: C901 (a case a kind)
         if kind in BINARY and not self._constant(node):
             yield from self._compare(node)
         elif kind in ("IdentifierName", "IdentifierSelectName") and value:

@@ -9,7 +9,6 @@ from pathlib import Path
 from finn_vitprune.sim import LoadPort, Port, SimResult, Simulator, binding, toolchain
 from finn_vitprune.sim import compile as sim_compile
 
-
 MOST_CYCLES = 2_000_000
 """Of a run: a mutant that gives beats without end stands still for nobody."""
 

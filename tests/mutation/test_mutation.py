@@ -158,4 +158,4 @@ def test_unit_that_is_broken_already_judges_nothing(tmp_path, monkeypatch):
     path.write_text(path.read_text().replace("<= take && !keep;", "<= take && keep;"))
     monkeypatch.setattr(rtl_sources, "RTL_DIR", tmp_path)
     with pytest.raises(AssertionError, match="differ"):
-        token_drop._drop("half kept", (17, 48, 4, 8, 2, "insert")).sound_code
+        _ = token_drop._drop("half kept", (17, 48, 4, 8, 2, "insert")).sound_code

@@ -11,7 +11,6 @@ import numpy as np
 from finn.util.basic import getHWCustomOp
 from onnx import helper
 from qonnx.core.modelwrapper import ModelWrapper
-from tests.rtl.helper import PART, PATTERNS, SHORT_RESET, build_node, random_stream
 
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.base import TAGS
@@ -19,6 +18,7 @@ from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.sim import SimResult, Simulator, Stimulus, beats
 from finn_vitprune.sim.contents import CHAIN, Contents
 from finn_vitprune.sim.loads import read_loads
+from tests.rtl.helper import PART, PATTERNS, SHORT_RESET, build_node, random_stream
 
 
 @dataclass(frozen=True)

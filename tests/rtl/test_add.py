@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tests.rtl.helper import build_node, check_op, random_stream
 from tests.sampling import spread
 

@@ -18,7 +18,7 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.sim import SimulationError, Stimulus
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.synth.yosys import synth_node
-from tests.rtl.helper import PATTERNS, PART, build_node, build_op, check_loaded_again, check_op, random_stream
+from tests.rtl.helper import PART, PATTERNS, build_node, build_op, check_loaded_again, check_op, random_stream
 from tests.rtl.shared_helper import Use, build_shared, check_shared, generate_shared
 from tests.sampling import sampled, spread
 

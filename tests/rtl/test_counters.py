@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from tests.rtl.test_memories import outputs
 from tests.rtl.test_stream_blocks import build
 from tests.sampling import spread

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.sampling import spread
 
 from finn_vitprune.custom_ops.attention_estimate import division_cycles, division_latency
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.sim import Port, Stimulus, compile_top
+from tests.sampling import spread
 
 NUM, DEN, QUOT = 26, 12, 14
 TOP = """

@@ -1,11 +1,11 @@
 """Entry and exit of an engine: images pass all encoders in batches, in order, and none waits for another that may not come."""
 
 import pytest
+
+from finn_vitprune.bench.cycles import simulator_of
 from tests.rtl import engine_design
 from tests.rtl.engine_design import ENDS, SHAPES
 from tests.sampling import spread
-
-from finn_vitprune.bench.cycles import simulator_of
 
 
 @pytest.mark.parametrize("name", spread(SHAPES))

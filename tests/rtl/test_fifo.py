@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
-from tests.sampling import spread
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus, beats
+from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
+from tests.sampling import spread
 
 CASES = [
     # depth, ram_style, SIMD, codes

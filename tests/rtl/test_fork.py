@@ -1,11 +1,10 @@
 """VitFork: two copies."""
 
 import pytest
-from tests.rtl.helper import build_node, check_op, random_stream
-from tests.sampling import spread
 
 from finn_vitprune.sim import Stimulus
-
+from tests.rtl.helper import build_node, check_op, random_stream
+from tests.sampling import spread
 
 SHAPES = [(5, 12, 4, "INT8"), (2, 6, 1, "INT4"), (1, 4, 4, "INT16"), (3, 6, 3, "INT4")]
 UNEVEN = Stimulus(seed=5, stall={"out0_V": 0.7}), Stimulus(seed=6, stall={"out1_V": 0.7}, pause=0.2)

@@ -7,11 +7,11 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from tests.rtl.helper import PATTERNS
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
 from finn_vitprune.sim import Port, compile_top
+from tests.rtl.helper import PATTERNS
 
 SEEDS = range(64, 256)
 TOP = """

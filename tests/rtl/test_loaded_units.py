@@ -5,16 +5,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.rtl import test_block_sparse_mvau, test_layernorm, test_lookup, test_pruned_attention, test_select_token, test_split
-from tests.rtl import test_switch, test_token_drop
-from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
-from tests.rtl.shared_helper import BuiltShared, Use, build_shared, check_shared, generate_moved, generate_networks, generate_shared
-from tests.sampling import sampled, spread
 
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.load_chain import LoadedBackend, table_memory, table_vector
 from finn_vitprune.sim import Stimulus
 from finn_vitprune.sim.contents import Contents
+from tests.rtl import (
+    test_block_sparse_mvau,
+    test_layernorm,
+    test_lookup,
+    test_pruned_attention,
+    test_select_token,
+    test_split,
+    test_switch,
+    test_token_drop,
+)
+from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
+from tests.rtl.shared_helper import (
+    BuiltShared,
+    Use,
+    build_shared,
+    check_shared,
+    generate_moved,
+    generate_networks,
+    generate_shared,
+)
+from tests.sampling import sampled, spread
 
 MATRIX, ATTENTION = "BlockSparseMVAU", "PrunedAttention"
 SHARED = {

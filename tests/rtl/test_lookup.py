@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
+from finn_vitprune.errors import UserError
 from tests.rtl.helper import build_node, build_op, check_op
 from tests.rtl.shared_helper import Use, check_shared
 from tests.sampling import spread
-
-from finn_vitprune.errors import UserError
 
 CASES = [
     # codes in and out, SIMD, ram_style

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.sampling import sampled, spread
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
 from finn_vitprune.custom_ops.mvau_mac import MAC_STYLES, Dsp48e2Mac, Mac
+from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim import Port, Simulator, compile_top
 from finn_vitprune.sim.beats import pack_elements, unpack_elements
 from finn_vitprune.sim.toolchain import SimulationError
+from tests.sampling import sampled, spread
 
 MAC_FILES = rtl_sources("vp_mac")
 HARNESS = """

@@ -4,15 +4,15 @@ import os
 
 import numpy as np
 import pytest
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.numerics import EXP_MAX, exp_table, reciprocal_constant, requantise, snap_ratio
+from finn_vitprune.sim import Stimulus
 from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
 from tests.rtl.precision import assert_last_bits_count, deciding
 from tests.rtl.shared_helper import Use, check_shared
 from tests.rtl.test_attention_scores import tight_pairs
 from tests.sampling import sampled, spread
-
-from finn_vitprune.errors import UserError
-from finn_vitprune.numerics import EXP_MAX, exp_table, reciprocal_constant, requantise, snap_ratio
-from finn_vitprune.sim import Stimulus
 
 SEED = int(os.environ.get("VITPRUNE_FOLD_SEED", "1"))
 """Draws the shapes of :func:`test_drawn_folds`."""

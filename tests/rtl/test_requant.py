@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
+from finn_vitprune.errors import UserError
 from tests.rtl.helper import build_node, build_op, check_op, random_stream
 from tests.rtl.precision import deciding, near_ties
 from tests.sampling import spread
-
-from finn_vitprune.errors import UserError
 
 CASES = [
     # source, target, simd, shift, per_channel, mult_bits

@@ -1,6 +1,7 @@
 """VitSelectToken: one token passes, the others are taken without waiting for the output."""
 
 import pytest
+
 from tests.rtl.helper import build_node, build_op, check_frame_taken, check_op, random_stream
 from tests.rtl.shared_helper import Use, check_shared
 from tests.sampling import spread

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from tests.rtl.helper import build_node, check_op, random_stream
-from tests.rtl.shared_helper import Use, check_shared
-from tests.sampling import spread
 
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.errors import UserError
+from tests.rtl.helper import build_node, check_op, random_stream
+from tests.rtl.shared_helper import Use, check_shared
+from tests.sampling import spread
 
 SHAPES = [
     # tokens, channels, first, SIMD, codes, tokens with both parts

@@ -8,8 +8,6 @@ import pytest
 from finn.util.basic import getHWCustomOp
 from onnx import helper
 from qonnx.core.modelwrapper import ModelWrapper
-from tests.rtl.helper import PART, PATTERNS, SHORT_RESET, random_stream
-from tests.sampling import spread
 
 from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.custom_ops.base import TAGS
@@ -18,6 +16,8 @@ from finn_vitprune.custom_ops.switch import VitSwitch
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus, beats
 from finn_vitprune.sim.loads import read_loads
+from tests.rtl.helper import PART, PATTERNS, SHORT_RESET, random_stream
+from tests.sampling import spread
 
 # Tokens and branch of each encoder, channels, elements a beat.
 SHAPES = [([3, 2, 1], [0, 1, 0], 6, 2), ([4, 0, 2, 0], [1, 0, 0, 1], 4, 4), ([1, 1], [0, 1], 3, 3), ([0, 5, 2], [0, 0, 1], 2, 1)]

@@ -4,14 +4,14 @@ import os
 
 import numpy as np
 import pytest
-from tests.sampling import sampled, spread
-from tests.rtl import helper
-from tests.rtl.helper import PART, PATTERNS, assert_ok, build_node, build_op, check_op
 
 from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus
 from finn_vitprune.synth.yosys import synth_node
+from tests.rtl import helper
+from tests.rtl.helper import PART, PATTERNS, assert_ok, build_node, build_op, check_op
+from tests.sampling import sampled, spread
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))
 LATE_SCORES = (

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.rtl.helper import build_node, build_op, check_op, random_stream
-from tests.sampling import spread
 
 from finn_vitprune.errors import UserError
+from tests.rtl.helper import build_node, build_op, check_op, random_stream
+from tests.sampling import spread
 
 # Tokens in, constant tokens, channels, SIMD, ram_style.
 SHAPES = [

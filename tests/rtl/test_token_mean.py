@@ -4,10 +4,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from tests.rtl.helper import build_node, build_op, check_frame_taken, check_op, random_stream
-from tests.sampling import spread
 
 from finn_vitprune.errors import UserError
+from tests.rtl.helper import build_node, build_op, check_frame_taken, check_op, random_stream
+from tests.sampling import spread
 
 CASES = [
     # tokens, first, channels, simd, source, target, mult, shift

@@ -1,6 +1,7 @@
 """VitWidthConverter: up, down, equal, and through the least common multiple."""
 
 import pytest
+
 from tests.rtl.helper import build_node, check_op, random_stream
 from tests.sampling import spread
 

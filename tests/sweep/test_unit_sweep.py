@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from finn_vitprune.custom_ops.rtl_sources import RTL_DIR
-from tests.sweep import structures
 from tests.rtl.helper import build_node
 from tests.sampling import sampled
+from tests.sweep import structures
 from tests.sweep.check import check
 
 

@@ -6,23 +6,23 @@ from dataclasses import replace
 from math import gcd
 from pathlib import Path
 
-from finn_vitprune.block_mask import attention_masks
+from finn_vitprune.block_mask import BlockMask, attention_masks
 from finn_vitprune.complexity import formulas as complexity
 from finn_vitprune.complexity.formulas import Complexity
-from finn_vitprune.ingest.check import hardware
-from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
-from finn_vitprune.ingest.check.file_run import probe
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile
-from finn_vitprune.ingest.normal_form.normalise import RULES
-from finn_vitprune.ingest.normal_form.normaliser import NodeStatus, NodeOutcome
-from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network, RecognisedViT
-from finn_vitprune.ingest.recognise.recognise import Recognition
 from finn_vitprune.graph.node import Rejection
+from finn_vitprune.ingest.check import hardware
+from finn_vitprune.ingest.check.checked import Answer, Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
+from finn_vitprune.ingest.check.file_run import probe
 from finn_vitprune.ingest.check.roles import UNITS, Role, matrix, roles_of
-from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Surveyed, SurveyedNode
+from finn_vitprune.ingest.normal_form.normalise import RULES
+from finn_vitprune.ingest.normal_form.normaliser import NodeOutcome, NodeStatus
 from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Opaque, Term
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.onnx_file.unsupported import REASONS, why_not
+from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, Network, RecognisedViT
+from finn_vitprune.ingest.recognise.read import understand
+from finn_vitprune.ingest.recognise.recognise import Recognition
+from finn_vitprune.ingest.recognise.survey import WITH_CONSTANT, Surveyed, SurveyedNode
 from finn_vitprune.synth.parts import Part
 
 FOLDED = Constant("constants, folded")
@@ -54,7 +54,7 @@ def judged(model: ModelFile, path: Path) -> tuple[Recognition, list[Rejection]]:
     """What is recognised in a file, and every reason why ``import`` cannot take it, the deciding one first."""
     found = understand(model)
     rejections = list(found.rejections)
-    if found.vit is not None:
+    if found.network is not None and found.vit is not None:
         rejections += hardware.gaps(found.network, found.vit)
         rejections += [] if rejections else filter(None, [probe(path, model.kind, found.vit)])
     return found, rejections
@@ -70,7 +70,7 @@ def size_of(vit: RecognisedViT) -> Complexity:
     config = vit.config
     fit = gcd(config.dim, config.head_dim)
     block = next(b for b in (8, 4, 2, 1) if fit % b == 0)
-    masks = {}
+    masks: dict[str, BlockMask] = {}
     for i in range(len(vit.config.encoders)):
         qkv, proj = (vit.weights[f"blocks.{i}.attn.{name}.weight"] for name in ("qkv", "proj"))
         masks |= attention_masks(i, qkv, proj, block)
@@ -86,29 +86,30 @@ def _rows(found: Recognition, rejections: list[Rejection]) -> tuple[CheckRow, ..
     outcomes = found.normalised.outcomes
     alone = (None,) * len(outcomes) if found.surveyed is None else found.surveyed.nodes
     rows = []
+    answer: Answer
     for outcome, by_itself in zip(outcomes, alone, strict=True):
         node, role = outcome.node, roles.get(id(outcome.term))
-        if outcome.status is NodeStatus.BLOCKED and by_itself is not None:
-            answer = _behind(by_itself, outcome.rejection, at, found.surveyed)
+        if outcome.status is NodeStatus.BLOCKED and by_itself is not None and found.surveyed is not None:
+            answer = _behind(by_itself, outcome.why, at, found.surveyed)
         else:
-            answer = _rejected(outcome, outcome.rejection, at) or _becomes(outcome, role, found.network)
-        rows.append(CheckRow(node.name, node.op_type, answer, role and role.place))
+            answer = _rejected(outcome, None, at) or _becomes(outcome, role, found.network)
+        rows.append(CheckRow(node.name, node.op_type, answer, None if role is None else role.place))
     return tuple(rows)
 
 
 def _rejected(outcome: NodeOutcome, cause: Rejection | None, at: dict[str, Rejection]) -> Rejected | Behind | None:
-    """Why a node does not map, or None: its own reason, or that of its op, or ``cause``, which it depends on."""
+    """Why a node does not map, or None: its own reason, or that of its op, or ``cause``, which it depends on (None: its own)."""
     node, own = outcome.node, at.get(outcome.node.name)
     if outcome.status is NodeStatus.REJECTED:
-        return Rejected(outcome.rejection)
+        return Rejected(outcome.why)
     if own is not None and own.op_type == node.op_type:
         return Rejected(own)
     if outcome.status is not NodeStatus.BLOCKED:
         return None
     foreign = node.domain not in ("", "ai.onnx", "ai.onnx.ml")
-    if foreign or node.op_type in REASONS and node.op_type not in RULES:
+    if foreign or (node.op_type in REASONS and node.op_type not in RULES):
         return Rejected(Rejection.at(node, *why_not(node)))
-    return Behind(cause)
+    return Behind(cause or outcome.why)
 
 
 def _behind(found: SurveyedNode, cause: Rejection, at: dict[str, Rejection], surveyed: Surveyed) -> Rejected | Behind:
@@ -120,6 +121,7 @@ def _behind(found: SurveyedNode, cause: Rejection, at: dict[str, Rejection], sur
     name = surveyed.functions.get(id(term), "") if outcome.status is NodeStatus.FUNCTION else ""
     if name and name not in GELUS:
         return Rejected(Rejection.at(outcome.node, f"activation {name}", ACTIVATION_HELP))
+    alone: Mapped | Constant
     if outcome.status is NodeStatus.CONSTANT:
         alone = SIZED if surveyed.assumed else FOLDED
     elif isinstance(term, Opaque) and outcome.node.op_type in WITH_CONSTANT:
@@ -131,6 +133,7 @@ def _behind(found: SurveyedNode, cause: Rejection, at: dict[str, Rejection], sur
     elif isinstance(term, Opaque):
         alone = SCALE
     else:
+        assert term is not None  # a constant alone has none
         alone = matrix(term) if isinstance(term, Linear) and outcome.status is NodeStatus.TERM else UNITS[type(term)]
     return Behind(found.cause or cause, alone)
 
@@ -145,10 +148,13 @@ def _becomes(outcome: NodeOutcome, role: Role | None, network: Network | None) -
         return SELECT if picks else LAYOUT
     if outcome.status is NodeStatus.FUNCTION:
         return UNITS[Activation] if role is None else role.then or role.becomes
-    return UNITS[type(outcome.term)] if role is None else role.becomes
+    if role is not None:
+        return role.becomes
+    assert outcome.term is not None  # a constant alone has none
+    return UNITS[type(outcome.term)]
 
 
-def _is_selected(network: Network | None, term: Term) -> bool:
+def _is_selected(network: Network | None, term: Term | None) -> bool:
     """Whether the classifier reads the class token of this term."""
     if network is None or network.classifier.mean is not None:
         return False

@@ -16,6 +16,13 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 from finn_vitprune.complexity.formulas import Complexity, dense_loads, macs_of, params_of
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.errors import UserError
+from finn_vitprune.execute.qonnx_runner import QonnxRunner
+from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.graph.node import Reason, Rejection, first_line
+from finn_vitprune.graph.reading import load_weights
+from finn_vitprune.graph.rules import Const, Value
+from finn_vitprune.graph.walk import DAMAGE, CollectAll, Step
+from finn_vitprune.ingest.check.check_float import FOLDED, LAYOUT
 from finn_vitprune.ingest.check.checked import (
     CLASSIFIER,
     EMBEDDING,
@@ -28,20 +35,13 @@ from finn_vitprune.ingest.check.checked import (
     Rejected,
     Structure,
 )
-from finn_vitprune.ingest.check.check_float import FOLDED, LAYOUT
 from finn_vitprune.ingest.check.roles import ATTENTION, MATRIX, NORM
-from finn_vitprune.graph.reading import load_weights
-from finn_vitprune.graph.node import Reason, Rejection, first_line
-from finn_vitprune.graph.rules import Const, Value
-from finn_vitprune.graph.walk import DAMAGE, CollectAll, Step
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
-from finn_vitprune.execute.qonnx_runner import QonnxRunner
-from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, PartFit
+from finn_vitprune.synth.planned import Planned
 from finn_vitprune.transforms import values
 from finn_vitprune.transforms.fold import FoldForInterval
 from finn_vitprune.transforms.hardware_only import HardwareOnly
@@ -84,14 +84,16 @@ def check_qonnx(proto: ModelProto, model: ModelFile, path: Path, part: Part | No
     """Rows, structure and size of a file that ``build`` would take; with ``part``, how much of it."""
     load_weights(proto, path)
     walk = NodeByNode(ModelWrapper(proto, fix_missing_initializer_valueinfo=False))  # the lowering asks for none
-    rejections, hardware = list(walk.rejections), None
-    if not rejections:
+    rejections = list(walk.rejections)
+    hardware = structure = size = None
+    if walk.lowered is not None and not rejections:
         hardware, reason = _hardware(walk.lowered)
         reason = reason or _failure(walk.source)
         rejections += [] if reason is None else [reason]
-    structure = None if hardware is None else _structure(hardware, walk.source)
+        if hardware is not None:
+            structure = _structure(hardware, walk.source)
+            size = _size(walk.source, walk.lowered, hardware, structure)
     notes = () if not rejections else _float_form(model)
-    size = None if hardware is None else _size(walk, hardware, structure)
     planned, fit = (None, None) if hardware is None or part is None else _fit(hardware, part, budget)
     return Checked(
         path.name, model.kind, model.opset, walk.placed_rows(), tuple(rejections), structure, size, notes, fit, planned
@@ -146,10 +148,8 @@ class NodeByNode:
 
 def _answer(step: Step, built: list[str]) -> Answer:
     """What a node becomes: the ops that were ``built`` at it, or what its result leads to."""
-    if step.waits:
-        return Behind(step.rejection)
     if step.rejection is not None:
-        return Rejected(step.rejection)
+        return Behind(step.rejection) if step.waits else Rejected(step.rejection)
     return Mapped(", ".join(built)) if built else UNITS.get(type(step.results[0]), Mapped(ATTENTION))
 
 
@@ -221,12 +221,12 @@ def _structure(model: ModelWrapper, source: ModelWrapper) -> Structure:
     return Structure(config, tuple(a.get_nodeattr("tokens") for a in attention))
 
 
-def _size(walk: NodeByNode, model: ModelWrapper, found: Structure) -> Complexity:
+def _size(source: ModelWrapper, lowered: Lowered, model: ModelWrapper, found: Structure) -> Complexity:
     """The present size, counted over the hardware graph; dense from metadata, else of the file's shapes."""
-    every_token, _ = count_hardware(walk.lowered.model)
+    every_token, _ = count_hardware(lowered.model)
     graph, index_bits = count_hardware(model)
     try:
-        m = ModelMetadata.read(walk.source)
+        m = ModelMetadata.read(source)
         tokens = tuple((t["in"], t["mlp"]) for t in m.tokens)
         dense = (m.macs_dense, m.params_dense)
     except (UserError, ValueError, LookupError, TypeError):

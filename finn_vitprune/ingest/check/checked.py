@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finn_vitprune.complexity.formulas import Complexity
-from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.graph.node import Rejection
+from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.models.config import ViTConfig
-from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.parts import PartFit
+from finn_vitprune.synth.planned import Planned
 
 EMBEDDING, CLASSIFIER = "embedding", "classifier"
 

@@ -11,8 +11,8 @@ from onnx import ModelProto, helper
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.graph.node import Rejection, first_line
-from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.graph.walk import DAMAGED
+from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.network import RecognisedViT
 
 INPUT_TYPES = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import gcd
 
-from finn_vitprune.ingest.recognise.network import Network, RecognisedViT
 from finn_vitprune.graph.node import Rejection
+from finn_vitprune.ingest.recognise.network import Network, RecognisedViT
 from finn_vitprune.models.config import Pooling
 from finn_vitprune.synth.parts import Part
 

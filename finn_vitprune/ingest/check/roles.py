@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from finn_vitprune.ingest.check.checked import CLASSIFIER, EMBEDDING, Constant, Mapped
-from finn_vitprune.ingest.recognise.network import AttentionBranch, MlpBranch, Network
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,
@@ -23,6 +22,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Sum,
     Term,
 )
+from finn_vitprune.ingest.recognise.network import AttentionBranch, MlpBranch, Network
 
 MATRIX, NORM, ATTENTION = "BlockSparseMVAU", "VitLayerNorm", "PrunedAttention"
 UNITS: dict[type[Term], Mapped] = {
@@ -72,8 +72,8 @@ def _parts(network: Network) -> Iterator[tuple[Term, Role]]:
     """Terms before those that absorb them."""
     e = network.embedding
     patches = Role(EMBEDDING, matrix(e.layer, "patch embedding"))
-    yield e.layer.x.term, patches
-    yield e.layer.x.term.pixels, Role(EMBEDDING, Constant("constants of the patch embedding (scale of the pixels)"))
+    yield e.patches, patches
+    yield e.patches.pixels, Role(EMBEDDING, Constant("constants of the patch embedding (scale of the pixels)"))
     yield e.layer, patches
     added = "class token and positions" if e.prefix else "positions"
     yield e.embedded, Role(EMBEDDING, Mapped("VitTokenEmbed", added, f"{e.embedded.rows} tokens"))

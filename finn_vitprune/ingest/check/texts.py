@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from finn_vitprune.complexity.formulas import operations_text
-from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.graph.node import Rejection
+from finn_vitprune.ingest.check.checked import Behind, Checked, CheckRow, Constant, Mapped, Rejected, Structure
 from finn_vitprune.ingest.onnx_file.model_file import Kind
 from finn_vitprune.ingest.recognise.features import FEATURES, features, importance
 from finn_vitprune.synth.parts import KINDS, PartFit
@@ -118,7 +118,9 @@ def summary(checked: Checked) -> list[str]:
         lines.append(f"Parameters: {c.params_dense:,} dense, {c.params:,} now.")
     lines += [f"Note: {note}." for note in checked.notes]
     if checked.fit is not None:
-        lines += [fit_text(checked.fit), *checked.plan.lines]
+        lines.append(fit_text(checked.fit))
+    if checked.plan is not None:
+        lines += checked.plan.lines
     return [*lines, verdict(checked)]
 
 
@@ -197,11 +199,11 @@ def part_rows(checked: Checked) -> list[tuple[str, str, str]]:
         match row.answer:
             case Rejected():
                 rejected.setdefault(text.reason, []).append(text)
-            case Behind(alone=None):
-                waiting[text.reason] += 1
-            case Behind(alone=alone):
+            case Behind(alone=Mapped() | Constant() as alone):
                 unit = unit_text(alone, size=False)
                 waiting[f"by themselves they would be {unit}, but they depend on what is not supported"] += 1
+            case Behind():
+                waiting[text.reason] += 1
             case _:
                 places.setdefault(row.place, Counter())[text.becomes] += 1
     alike = list(rejected.values())
@@ -222,7 +224,7 @@ def _count(nodes: int) -> str:
 
 def _merged(places: dict[str | int | None, Counter[str]]) -> list[tuple[str | int | None, str | int | None, Counter[str]]]:
     """First and last place of equal parts: neighbouring encoders are one; nodes of no place come last."""
-    merged = []
+    merged: list[tuple[str | int | None, str | int | None, Counter[str]]] = []
     for place, part in places.items():
         first, last, before = merged[-1] if merged else (None, None, None)
         if isinstance(place, int) and isinstance(last, int) and before == part:

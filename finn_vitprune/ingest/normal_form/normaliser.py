@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from finn_vitprune.graph.node import Node, Reason, Rejection
-from finn_vitprune.graph.rules import Const, Rules, Unknown, Value, ordered
+from finn_vitprune.graph.rules import Const, Known, Rules, Unknown, Value, ordered
 from finn_vitprune.graph.walk import CollectAll, Pass, Step, all_constant, evaluated
 from finn_vitprune.ingest.normal_form.terms import Pixels, Term, View
 from finn_vitprune.ingest.onnx_file.model_file import ModelFile
@@ -41,6 +41,12 @@ class NodeOutcome:
     term: Term | None = None
     rejection: Rejection | None = None
 
+    @property
+    def why(self) -> Rejection:
+        """The reason, of a node that is rejected or waits for one that is."""
+        assert self.rejection is not None
+        return self.rejection
+
 
 @dataclass
 class Normalised:
@@ -61,13 +67,12 @@ class Normaliser(Pass):
         """``image`` is the shape of the one input, all dimensions known, or why it is not an image."""
         super().__init__(rules, source.constants, source.path.parent, policy or CollectAll(PLAIN))
         self.source = source
-        self.memo: dict[object, Term] = {}
+        self.memo: dict[tuple, Term] = {}
         self.pixels: Pixels | None = None
-        if isinstance(image, tuple):
-            image = self._image(source.inputs[0].name, image)
-        if isinstance(image, Rejection):
-            self.rejections.append(image)
-            self.values |= {i.name: Unknown(image) for i in source.inputs}
+        refused = image if isinstance(image, Rejection) else self._image(source.inputs[0].name, image)
+        if refused is not None:
+            self.rejections.append(refused)
+            self.values |= {i.name: Unknown(refused) for i in source.inputs}
 
     def _image(self, name: str, shape: tuple[int, ...]) -> Rejection | None:
         """Read the input as pixels; a rejection where it is too large."""
@@ -86,7 +91,7 @@ class Normaliser(Pass):
         """Note a reason at the node at hand, and continue as if it were not there."""
         self.rejections.append(Rejection.at(self.node, reason, help or PLAIN))
 
-    def once(self, key: object, make: Callable[[], Term]) -> Term:
+    def once(self, key: tuple, make: Callable[[], Term]) -> Term:
         """The term of ``key``, made at first use, so that equal steps are one term."""
         if key not in self.memo:
             self.memo[key] = make()
@@ -109,7 +114,7 @@ class Normaliser(Pass):
         named = node.op_type in ("Gelu", "FastGelu", "QuickGelu")
         return quantiser or named or node.domain in ("", "ai.onnx", "ai.onnx.ml")
 
-    def unmatched(self, node: Node, values: list[Value | None]) -> list[Value]:
+    def unmatched(self, node: Node, values: list[Known | None]) -> list[Value]:
         if self.knows(node) and all_constant(values):
             return evaluated(node, self.source.opset, values)
         raise Reason(*why_not(node))
@@ -124,10 +129,11 @@ def _outcome(step: Step) -> NodeOutcome:
         status = NodeStatus.REJECTED
     elif isinstance(first, Const):
         status = NodeStatus.CONSTANT
-    elif term is None:  # the node in a branch that it comes from waits
+    elif not isinstance(first, View):  # the node in a branch that it comes from waits
         status = NodeStatus.BLOCKED
     elif any(isinstance(v, View) and v.term is term and v.fn is first.fn for v in step.values):
         status = NodeStatus.LAYOUT
     elif first.fn is None:
         status = NodeStatus.TERM
-    return NodeOutcome(step.node, status, term, step.rejection)
+    rejection = first.rejection if isinstance(first, Unknown) else step.rejection
+    return NodeOutcome(step.node, status, term, rejection)

@@ -28,14 +28,16 @@ def product(state: Normaliser, node: Node, values: list):
 
 def scores(state: Normaliser, node: Node, q: View, k: View) -> View:
     """``q k^T`` of views ``[..., N, D']``."""
-    factors = [functions.affine(v.fn) for v in (q, k)]
-    if any(f is None or f[1] != 0.0 for f in factors):
-        raise Reason("queries or keys pass a function before they are multiplied")
+    factor = 1.0
+    for view in (q, k):
+        line = functions.affine(view.fn)
+        if line is None or line[1] != 0.0:
+            raise Reason("queries or keys pass a function before they are multiplied")
+        factor *= line[0]
     if q.shape[:-2] != k.shape[:-2] or q.shape[-1] != k.shape[-1]:
         raise Reason(f"queries of shape {list(q.shape)} and keys of shape {list(k.shape)} are multiplied")
     q_heads, k_heads = heads(q, "the query"), heads(k, "the key")
     shape = (*q.shape[:-1], k.shape[-2])
-    factor = factors[0][0] * factors[1][0]
     rows = int(np.prod(shape[:-1]))
     made = Scores(rows, shape[-1], node, q=q_heads, k=k_heads, factor=factor, absorbed=(q.term, k.term))
     return View(ordered(shape), made)
@@ -75,6 +77,7 @@ def attend(state: Normaliser, node: Node, probabilities: View, v: View) -> View:
     v_heads = heads(v, "the value")
     groups, width = v_heads.columns.shape
     term = probabilities.term
+    assert isinstance(term, Softmax)
     queries = term.rows // max(groups, 1)
     if probabilities.shape[:-2] != v.shape[:-2] or probabilities.shape[-1] != v.shape[-2]:
         raise Reason(f"attention weights of shape {list(probabilities.shape)} and values of {list(v.shape)}")
@@ -106,6 +109,7 @@ def attention(state: Normaliser, node: Node, values: list):
     if mask is not None:
         found = hide_scores(state, found, mask) if mask.dtype == bool else mask_scores(state, found, mask)
     term = found.term
+    assert isinstance(term, Scores)
     soft = Softmax(term.rows, term.columns, node, scores=term, factor=factor, absorbed=(term,))
     result = attend(state, node, View(found.index, soft), v)
     if packed:

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from finn_vitprune.graph import constants
-from finn_vitprune.graph.functions import BINARY, unary as unary_function
+from finn_vitprune.graph.functions import BINARY
+from finn_vitprune.graph.functions import unary as unary_function
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, optional, ordered
 from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.normal_form.rules_attention import mask_scores
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
+from finn_vitprune.ingest.normal_form.rules_attention import mask_scores
 from finn_vitprune.ingest.normal_form.rules_norm import centred, normalised
 from finn_vitprune.ingest.normal_form.rules_tokens import add_position
 from finn_vitprune.ingest.normal_form.terms import (
@@ -26,6 +27,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Softmax,
     Statistic,
     Sum,
+    Term,
     View,
 )
 from finn_vitprune.ingest.normal_form.views import need_rows, per_column, plain, scaled, whole_rows
@@ -50,7 +52,9 @@ def _with_function(state: Normaliser, view: View, fn: np.ndarray) -> View:
 
 @RULES.rule(UNARY, View)
 def unary(state: Normaliser, node: Node, values: list):
-    return _with_function(state, values[0], unary_function(node)(_samples(values[0])))
+    function = unary_function(node)
+    assert function is not None  # for the op types of this rule there is one
+    return _with_function(state, values[0], function(_samples(values[0])))
 
 
 @RULES.rule("Clip", View)
@@ -78,7 +82,7 @@ def with_constant(state: Normaliser, node: Node, values: list):
     view = view.moved(lambda a: np.broadcast_to(a, shape))
     by_column = isinstance(view.term, (Linear, Norm, Pixels, Embedded))
     if array.size == 1 or (not by_column and np.all(array == array.reshape(-1)[0])):
-        operands = [_samples(view), np.float64(array.reshape(-1)[0])]
+        operands = [_samples(view), np.asarray(array.reshape(-1)[0], np.float64)]
         return _with_function(
             state, view, BINARY[node.op_type](*(operands[::-1] if constant_first else operands))
         )
@@ -132,7 +136,7 @@ def _scale(state: Normaliser, view: View, array: np.ndarray) -> View:
     )
 
 
-def _on_pixels(state: Normaliser, view: View, array: np.ndarray, add: bool) -> Pixels:
+def _on_pixels(state: Normaliser, view: View, array: np.ndarray, add: bool) -> Term:
     """The image with a scale or an offset for every value of it."""
     full = np.full(view.term.columns, 0.0 if add else 1.0, np.float32)
     full[view.index.reshape(-1)] = np.broadcast_to(array, view.shape).reshape(-1)
@@ -199,10 +203,10 @@ def product(state: Normaliser, node: Node, values: list):
         )
         return a if gated is None else gated
     sizes = [v.index.size for v in values]
-    gate = next((v for v in values if v.index.ndim == 4 and v.shape[2:] == (1, 1)), None)
-    if node.op_type == "Mul" and gate is not None and min(sizes) < max(sizes):
+    excitation = next((v for v in values if v.index.ndim == 4 and v.shape[2:] == (1, 1)), None)
+    if node.op_type == "Mul" and excitation is not None and min(sizes) < max(sizes):
         raise Reason(
-            f"squeeze-and-excitation: {gate.shape[1]} channels are multiplied by a gate that is computed from "
+            f"squeeze-and-excitation: {excitation.shape[1]} channels are multiplied by a gate that is computed from "
             "the image",
             CONVOLUTIONAL,
         )

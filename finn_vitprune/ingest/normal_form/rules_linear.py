@@ -8,7 +8,7 @@ from finn_vitprune.graph.constants import limit
 from finn_vitprune.graph.node import Node, Reason
 from finn_vitprune.graph.rules import Const, Rules, optional, ordered
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
-from finn_vitprune.ingest.normal_form.terms import Linear, TokenRows, Patches, Pixels, Scores, Softmax, View
+from finn_vitprune.ingest.normal_form.terms import Linear, Patches, Pixels, Scores, Softmax, TokenRows, View
 from finn_vitprune.ingest.normal_form.views import as_rows, constant_query, plain, split_rows
 
 RULES = Rules()

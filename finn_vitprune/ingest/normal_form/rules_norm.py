@@ -121,12 +121,15 @@ def _mean(state: Normaliser, view: View, axes: list[int], keep: bool) -> View:
 def _over_channels(state: Normaliser, x: View) -> View:
     """Mean of every line of ``x``: of itself, of its squares, or of the squares of what is centred."""
     kind = "mean"
-    if functions.equals(x.fn, np.square):
-        of_centred = isinstance(x.term, Statistic) and x.term.kind == "centred"
-        kind = "variance" if of_centred and is_whole(x) else "mean square"
-    elif x.fn is not None:
+    source: View | None = None
+    if not functions.equals(x.fn, np.square):
         x = plain(state, x)
-    source = x.term.x if kind == "variance" else View(x.index, x.term)
+    elif isinstance(x.term, Statistic) and x.term.kind == "centred" and is_whole(x):
+        kind, source = "variance", x.term.x
+    else:
+        kind = "mean square"
+    if source is None:
+        source = View(x.index, x.term)
     groups = x.index.size // x.index.shape[-1]
     absorbed = (x.term,) if isinstance(x.term, Statistic) else ()
     key = ("statistic", kind, id(source.term), blake2b(source.index.tobytes(), digest_size=16).digest())
@@ -137,21 +140,22 @@ def _over_channels(state: Normaliser, x: View) -> View:
 def centred(state: Normaliser, x: View, mean: View) -> View:
     """``x`` minus its mean over the channels."""
     x = plain(state, x)
-    if mean.term.kind != "mean" or mean.fn is not None or not _belongs(x, mean):
+    term = mean.term
+    if not isinstance(term, Statistic) or term.kind != "mean" or mean.fn is not None or not _belongs(x, mean, term.x):
         raise Reason("the mean of another tensor is subtracted")
-    key = ("centred", id(mean.term))
+    key = ("centred", id(term))
     width = x.index.shape[-1]
     made = state.once(
         key,
         lambda: Statistic(
-            mean.term.rows, width, state.node, kind="centred", x=mean.term.x, absorbed=(mean.term,)
+            term.rows, width, state.node, kind="centred", x=term.x, absorbed=(term,)
         ),
     )
     return View(ordered(x.shape), made)
 
 
-def _belongs(x: View, statistic: View) -> bool:
-    source = statistic.term.x
+def _belongs(x: View, statistic: View, source: View) -> bool:
+    """Whether ``statistic``, which is of the lines of ``source``, is of those of ``x``."""
     return (
         source.term is x.term
         and is_whole(statistic)
@@ -162,6 +166,8 @@ def _belongs(x: View, statistic: View) -> bool:
 
 def normalised(state: Normaliser, x: View, spread: View, op_type: str) -> View:
     """``x`` over the root of its variance plus eps (LayerNorm), or of its mean square (RMSNorm)."""
+    statistic = spread.term
+    assert isinstance(statistic, Statistic)
     at_zero = float(spread.fn[functions.ZERO]) if spread.fn is not None else 0.0
     if op_type == "Div":
         eps = at_zero**2
@@ -171,13 +177,13 @@ def normalised(state: Normaliser, x: View, spread: View, op_type: str) -> View:
         fits = functions.equals(spread.fn, lambda g: 1.0 / np.sqrt(g + eps))
     if not fits:
         raise Reason("a tensor is divided by its variance in an unknown form")
-    if spread.term.kind == "mean square":
+    if statistic.kind == "mean square":
         _refuse_rms(state)
         return _norm(state, plain(state, x), eps, None, None)
     if not isinstance(x.term, Statistic) or x.term.kind != "centred" or x.fn is not None or not is_whole(x):
         raise Reason("a LayerNorm divides something else than its centred input")
-    if x.term.x.term is not spread.term.x.term or not np.array_equal(
-        x.term.x.index.reshape(-1), spread.term.x.index.reshape(-1)
+    if x.term.x.term is not statistic.x.term or not np.array_equal(
+        x.term.x.index.reshape(-1), statistic.x.index.reshape(-1)
     ):
         raise Reason("a LayerNorm divides by the variance of another tensor")
     source = x.term.x.moved(lambda a: a.reshape(x.shape))

@@ -8,10 +8,10 @@ import numpy as np
 
 from finn_vitprune.graph.constants import limit
 from finn_vitprune.graph.node import Node, Reason
-from finn_vitprune.graph.rules import Const, Rules, Value, axis_of, ordered
+from finn_vitprune.graph.rules import Const, Rules, axis_of, ordered
 from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.normal_form.rules_attention import hide_scores
 from finn_vitprune.ingest.normal_form.normaliser import Normaliser
+from finn_vitprune.ingest.normal_form.rules_attention import hide_scores
 from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Patches, Scores, View
 from finn_vitprune.ingest.normal_form.views import need_rows, plain
 
@@ -19,12 +19,12 @@ RULES = Rules()
 
 
 @RULES.rule("Concat")
-def concat(state: Normaliser, node: Node, values: list[Value]):
+def concat(state: Normaliser, node: Node, values: list[Const | View]):
     axis = node.attributes["axis"]
     views = [v for v in values if isinstance(v, View)]
     limit([sum(int(np.prod(v.shape)) for v in values)])
     if not views:
-        return Const(np.concatenate([v.value for v in values], axis=axis))
+        return Const(np.concatenate([v.value for v in values if isinstance(v, Const)], axis=axis))
     first = views[0]
     if len(views) == len(values) and all(v.term is first.term for v in views):
         if all(v.fn is first.fn or _samples_equal(v, first) for v in views):
@@ -41,7 +41,7 @@ def _samples_equal(a: View, b: View) -> bool:
     return a.fn is not None and b.fn is not None and np.array_equal(a.fn, b.fn)
 
 
-def _joined(state: Normaliser, node: Node, values: list[Value], axis: int) -> View:
+def _joined(state: Normaliser, node: Node, values: list[Const | View], axis: int) -> View:
     """Constant rows and rows of patches (or of embedded tokens), one after the other."""
     rank = next(v.index.ndim for v in values if isinstance(v, View))
     axis = axis_of(axis, rank)
@@ -63,13 +63,14 @@ def _joined(state: Normaliser, node: Node, values: list[Value], axis: int) -> Vi
             raise Reason(f"patches of nodes {base.x.node.name} and {piece.x.node.name} are joined")
     source, token, position = (np.concatenate(p) for p in zip(*parts))
     absorbed = tuple(p for p in pieces if isinstance(p, Embedded))
-    rows = dict(source=source, token=token, position=position)
-    made = Embedded(len(source), base.columns, node, x=base.x, absorbed=absorbed, **rows)
+    made = Embedded(
+        len(source), base.columns, node, x=base.x, source=source, token=token, position=position, absorbed=absorbed
+    )
     leading = values[0].shape[: rank - 2]
     return View(ordered((*leading, len(source), base.columns)), made)
 
 
-def _piece(state: Normaliser, value: Value) -> np.ndarray | Embedded:
+def _piece(state: Normaliser, value: Const | View) -> np.ndarray | Embedded:
     if isinstance(value, Const):
         return np.asarray(value.value, np.float32)
     return as_embedded(state, plain(state, value))

@@ -27,7 +27,7 @@ class Term:
     rows: int
     columns: int
     node: Node
-    absorbed: tuple["Term", ...] = field(default=(), kw_only=True)
+    absorbed: tuple[Term, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.rows} x {self.columns} of node {self.node.name}>"
@@ -47,7 +47,7 @@ class View(Indexed):
     def __repr__(self) -> str:
         return f"<View {list(self.shape)} of {self.term!r}>"
 
-    def same_as(self, other: "View") -> bool:
+    def same_as(self, other: View) -> bool:
         """Whether both show the same elements of one term (functions may differ)."""
         if self.term is not other.term:
             return False
@@ -137,9 +137,9 @@ class Sum(Term):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Embedded(Term):
-    """Row i is ``token[i] + position[i]``, plus row ``source[i]`` of ``x`` where that is not -1."""
+    """Row i is ``token[i] + position[i]``, plus row ``source[i]`` of ``x``, which reads patches, where that is not -1."""
 
-    x: Term
+    x: Linear
     source: np.ndarray
     token: np.ndarray
     position: np.ndarray

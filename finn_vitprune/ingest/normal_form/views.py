@@ -13,11 +13,11 @@ from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     HeadView,
     Linear,
-    TokenRows,
     Norm,
     Opaque,
     Pixels,
     Term,
+    TokenRows,
     View,
 )
 

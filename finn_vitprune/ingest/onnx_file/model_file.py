@@ -69,9 +69,9 @@ def from_proto(model: ModelProto, path: Path) -> ModelFile:
     opset = _opset(model, path)
     graph = model.graph
     folder = path.parent
-    nodes = read_nodes(graph, folder)
-    _check_producers(graph, nodes)
-    nodes = _in_order(nodes)
+    found = read_nodes(graph, folder)
+    _check_producers(graph, found)
+    nodes = _in_order(found)
     constants = {t.name: tensor_array(t, folder) for t in graph.initializer}
     outputs = tuple(_tensor(o) for o in graph.output)
     if not outputs:

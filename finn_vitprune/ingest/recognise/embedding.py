@@ -6,21 +6,23 @@ from math import isqrt
 
 import numpy as np
 
-from finn_vitprune.ingest.recognise.network import Embedding, InputScaling, NotRecognised
 from finn_vitprune.ingest.normal_form.terms import Embedded, Linear, Patches, Pixels
+from finn_vitprune.ingest.recognise.network import Embedding, InputScaling, NotRecognised
 
 MAX_PREFIX = 2
 PATCHES = "square images in square patches, row by row, as a convolution or as reshapes"
 
 
-def match_embedding(embedded: Embedded, pixels: Pixels) -> Embedding:
+def match_embedding(embedded: Embedded) -> Embedding:
     """The parts of the token embedding.
 
     Raises:
         NotRecognised: patches are not square or not in order, or prefix tokens do not come first.
     """
     layer = embedded.x
-    patches: Patches = layer.x.term
+    patches = layer.x.term
+    assert isinstance(patches, Patches)
+    pixels = patches.pixels
     prefix = _prefix(embedded, patches.rows)
     for channels_last in (False, True):
         shape = pixels.shape if not channels_last else (pixels.shape[0], pixels.shape[3], *pixels.shape[1:3])
@@ -35,9 +37,9 @@ def match_embedding(embedded: Embedded, pixels: Pixels) -> Embedding:
     patch = size // isqrt(patches.rows)
     weight = layer.weight[order].T.reshape(-1, channels, patch, patch)
     bias = np.zeros(layer.columns, np.float32) if layer.bias is None else layer.bias
-    scaling = _scaling(patches.pixels, layer, channels, channels_last)
+    scaling = _scaling(pixels, layer, channels, channels_last)
     return Embedding(
-        embedded, layer, size, channels, patch, channels_last, prefix, weight, bias, scaling
+        embedded, layer, patches, size, channels, patch, channels_last, prefix, weight, bias, scaling
     )
 
 

@@ -15,6 +15,7 @@ from finn_vitprune.ingest.normal_form.terms import (
     Linear,
     Mean,
     Norm,
+    Patches,
     Probabilities,
     Sum,
     Term,
@@ -98,6 +99,7 @@ class Embedding:
 
     embedded: Embedded
     layer: Linear
+    patches: Patches
     image_size: int
     channels: int
     patch_size: int

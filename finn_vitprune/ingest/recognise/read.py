@@ -6,13 +6,13 @@ from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor, load
+from finn_vitprune.graph.node import Rejection
 from finn_vitprune.ingest.normal_form.normalise import normaliser
 from finn_vitprune.ingest.normal_form.normaliser import NodeStatus
-from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile, load
 from finn_vitprune.ingest.recognise.features import importance
 from finn_vitprune.ingest.recognise.network import NotRecognised
-from finn_vitprune.graph.node import Rejection
+from finn_vitprune.ingest.recognise.recognise import Recognition, recognise
 from finn_vitprune.ingest.recognise.survey import FIXED_SIZE, survey
 
 ONE_IMAGE = "one image [1, channels, height, width] in and one logit vector out are supported"
@@ -32,12 +32,13 @@ def read(path: Path) -> Recognition:
 
 def understand(model: ModelFile) -> Recognition:
     """:func:`read` of a file that is loaded; where a node is rejected, every other one is looked at by itself."""
-    image, rejection = None, None
+    given: tuple[int, ...] | Rejection
     try:
-        image = image_shape(model)
+        given = image_shape(model)
     except NotRecognised as e:
-        rejection = e.rejection
-    found = recognise(normaliser(model, image or rejection).run())
+        given = e.rejection
+    image, rejection = (None, given) if isinstance(given, Rejection) else (given, None)
+    found = recognise(normaliser(model, given).run())
     found = replace(found, rejections=tuple(sorted(found.rejections, key=importance)))
     if all(o.status is not NodeStatus.BLOCKED for o in found.normalised.outcomes):
         return found
@@ -68,8 +69,8 @@ def image_shape(model: ModelFile) -> tuple[int, ...]:
     image = model.inputs[0]
     shape = image.shape
     if shape is None or len(shape) != 4:
-        text = "no shape" if shape is None else f"{len(shape)} dimensions"
-        raise NotRecognised(Rejection(image.name, "input", f"the input has {text}", ONE_IMAGE))
+        found = "no shape" if shape is None else f"{len(shape)} dimensions"
+        raise NotRecognised(Rejection(image.name, "input", f"the input has {found}", ONE_IMAGE))
     if shape[0] not in (None, 1):
         raise NotRecognised(
             Rejection(
@@ -79,9 +80,8 @@ def image_shape(model: ModelFile) -> tuple[int, ...]:
                 "export with batch size 1, or an open one",
             )
         )
-    if None not in shape[1:]:
-        return (1, *shape[1:])
-    return _completed(model, image)
+    known = [d for d in shape[1:] if d is not None]
+    return (1, *known) if len(known) == 3 else _completed(model, image.name, shape)
 
 
 def _text_model(model: ModelFile) -> Rejection | None:
@@ -103,7 +103,7 @@ def _text_model(model: ModelFile) -> Rejection | None:
     return None
 
 
-def _completed(model: ModelFile, image: Tensor) -> tuple[int, ...]:
+def _completed(model: ModelFile, name: str, shape: tuple[int | None, ...]) -> tuple[int, ...]:
     """Channels from the kernel of the patch embedding, height and width from the number of positions."""
     kernels = [
         model.constants[n.inputs[1]].shape
@@ -112,17 +112,17 @@ def _completed(model: ModelFile, image: Tensor) -> tuple[int, ...]:
     ]
     kernel = next((k for k in kernels if len(k) == 4), None)
     side = None if kernel is None else _patches_a_side(model, kernel[0])
-    if side is None:
-        open_ = [f"dimension {i}" for i, d in enumerate(image.shape) if i and d is None]
+    if kernel is None or side is None:
+        open_ = [f"dimension {i}" for i, d in enumerate(shape) if i and d is None]
         raise NotRecognised(
             Rejection(
-                image.name, "input",
+                name, "input",
                 f"{', '.join(open_)} of the input stays open, and no position embedding tells the image size",
                 FIXED_SIZE,
             )
         )  # fmt: skip
     known = (kernel[1], side * kernel[2], side * kernel[3])
-    return (1, *(k if d is None else d for d, k in zip(image.shape[1:], known)))
+    return (1, *(k if d is None else d for d, k in zip(shape[1:], known)))
 
 
 def _patches_a_side(model: ModelFile, width: int) -> int | None:

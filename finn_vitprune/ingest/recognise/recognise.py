@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from finn_vitprune.ingest.normal_form import functions
-from finn_vitprune.ingest.recognise.embedding import match_embedding
-from finn_vitprune.ingest.recognise.network import (
-    ACTIVATION_HELP,
-    GELUS,
-    PLAIN,
-    AttentionBranch,
-    Classifier,
-    MlpBranch,
-    Network,
-    NotRecognised,
-    RecognisedViT,
-)
-from finn_vitprune.ingest.normal_form.normaliser import Normalised
-from finn_vitprune.ingest.recognise.survey import Surveyed
-from finn_vitprune.ingest.recognise.weights import gather
 from finn_vitprune.graph.node import Rejection
 from finn_vitprune.graph.rules import Unknown
+from finn_vitprune.ingest.normal_form import functions
+from finn_vitprune.ingest.normal_form.normaliser import Normalised
 from finn_vitprune.ingest.normal_form.terms import (
     Activation,
     Attended,
@@ -35,6 +21,20 @@ from finn_vitprune.ingest.normal_form.terms import (
     Term,
     View,
 )
+from finn_vitprune.ingest.recognise.embedding import match_embedding
+from finn_vitprune.ingest.recognise.network import (
+    ACTIVATION_HELP,
+    GELUS,
+    PLAIN,
+    AttentionBranch,
+    Classifier,
+    MlpBranch,
+    Network,
+    NotRecognised,
+    RecognisedViT,
+)
+from finn_vitprune.ingest.recognise.survey import Surveyed
+from finn_vitprune.ingest.recognise.weights import gather
 
 CLASS_TOKEN = "use a model that pools by class token or mean (timm: global_pool 'token' or 'avg')"
 
@@ -72,7 +72,7 @@ def _network(normalised: Normalised) -> Network:
     if not blocks:
         raise NotRecognised.at(embedded, "no encoder stands between the patches and the classifier", PLAIN)
     encoders = _pairs(blocks)
-    return Network(match_embedding(embedded, normalised.pixels), encoders, classifier, output)
+    return Network(match_embedding(embedded), encoders, classifier, output)
 
 
 # --- the classifier ------------------------------------------------------------------------------
@@ -102,9 +102,10 @@ def _logits(normalised: Normalised) -> tuple[str, View]:
 
 def _classifier(view: View) -> tuple[Classifier, Term]:
     """The classifier and the residual stream that it reads."""
-    term, probabilities = view.term, None
+    term = view.term
+    probabilities: Probabilities | None = None
     if isinstance(term, Probabilities):
-        term, probabilities = term.x.term, term
+        probabilities, term = term, term.x.term
     heads = _heads(term, view)
     head = heads[0]
     _refuse_hidden_layers(head)
@@ -133,9 +134,9 @@ def _heads(term: Term, view: View) -> tuple[Linear, ...]:
             raise NotRecognised.at(term, "the logits pass a function after the classifier", "export without it")
         return (term,)
     if isinstance(term, Sum):
-        pair = (term.a.term, term.b.term)
+        pair = [t for t in (term.a.term, term.b.term) if isinstance(t, Linear)]
         half = functions.affine(view.fn)
-        if all(isinstance(t, Linear) for t in pair) and half == (0.5, 0.0):
+        if len(pair) == 2 and half == (0.5, 0.0):
             first = {_token_of(t): t for t in pair}
             if set(first) == {0, 1}:
                 return first[0], first[1]
@@ -242,12 +243,14 @@ def _match_branch(last: Linear, rest: Term, add: Sum) -> AttentionBranch | MlpBr
 
 def _attention_norm(attended: Attended, rest: Term) -> Norm:
     scores = attended.probabilities.scores
-    layers = [v.term for v in (scores.q, scores.k, attended.v)]
-    for name, layer in zip(("query", "key", "value"), layers):
+    layers: list[Linear] = []
+    for name, view in (("query", scores.q), ("key", scores.k), ("value", attended.v)):
+        layer = view.term
         if isinstance(layer, Norm):
             raise NotRecognised.at(layer, f"QK-norm: the {name} is normalised", "use a model without QK-norm")
         if not isinstance(layer, Linear):
             raise NotRecognised.at(layer, f"the {name} is {_what(layer)}, not a linear layer", PLAIN)
+        layers.append(layer)
     norms = [_norm_of(layer, rest) for layer in layers]
     if any(n is not norms[0] for n in norms):
         raise NotRecognised.at(
@@ -283,4 +286,6 @@ def _pairs(blocks: list[AttentionBranch | MlpBranch]) -> tuple[tuple[AttentionBr
             raise NotRecognised.at(block.add, f"two {other} branches follow each other (encoder {i // 2 + 1})", PLAIN)
     if len(blocks) % 2:
         raise NotRecognised.at(blocks[-1].add, f"encoder {len(blocks) // 2 + 1} has no MLP", PLAIN)
-    return tuple(zip(blocks[::2], blocks[1::2]))
+    attention = (block for block in blocks if isinstance(block, AttentionBranch))
+    mlps = (block for block in blocks if isinstance(block, MlpBranch))
+    return tuple(zip(attention, mlps, strict=True))

@@ -8,22 +8,24 @@ found, and each node has an answer of its own. Dimensions of the input that stay
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from finn_vitprune.graph.node import Node, Reason, Rejection
 from finn_vitprune.graph.constants import output_shapes
-from finn_vitprune.graph.rules import Const, Unknown, Value, ordered
+from finn_vitprune.graph.node import Node, Reason, Rejection
+from finn_vitprune.graph.rules import Const, Known, Unknown, Value, ordered
 from finn_vitprune.graph.walk import DAMAGED, CollectAll, Pass
 from finn_vitprune.ingest.normal_form import functions
 from finn_vitprune.ingest.normal_form.normalise import normaliser
-from finn_vitprune.ingest.normal_form.normaliser import PLAIN, NodeStatus, NodeOutcome
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
-from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS, PLAIN as PRE_NORM
-from finn_vitprune.ingest.normal_form.terms import Linear, Norm, Opaque, Sum, Term, View
+from finn_vitprune.ingest.normal_form.normaliser import PLAIN, NodeOutcome, NodeStatus
+from finn_vitprune.ingest.normal_form.terms import Activation, Linear, Norm, Opaque, Sum, Term, View
 from finn_vitprune.ingest.normal_form.views import plain
+from finn_vitprune.ingest.onnx_file.model_file import ModelFile, Tensor
+from finn_vitprune.ingest.recognise.network import ACTIVATION_HELP, GELUS
+from finn_vitprune.ingest.recognise.network import PLAIN as PRE_NORM
 
 FIXED_SIZE = "export with a fixed image size"
 ASSUMED_IMAGES, ASSUMED_LENGTH = ((224, 224), (48, 192), (32, 128)), 16
@@ -111,10 +113,11 @@ class _Survey(CollectAll):
 
     # --- the pass ---
 
-    def answer(self, state: Pass, node: Node, values: list[Value | None]) -> list[Value]:
+    def answer(self, state: Pass, node: Node, values: list[Known | None]) -> list[Value]:
         if node.op_type in UNARY:
             self._settle(node.inputs[0], shifted=True)
-            values[0] = state.values[node.inputs[0]]
+            settled = state.values[node.inputs[0]]
+            values[0] = None if isinstance(settled, Unknown) else settled
         views = [v for v in values if isinstance(v, View)]
         if node.op_type in WITH_CONSTANT and len(views) == 1 and isinstance(views[0].term, Opaque):
             scalars = all(v.value.size == 1 for v in values if isinstance(v, Const))
@@ -122,7 +125,7 @@ class _Survey(CollectAll):
             return result or [_with_constant(views[0], values)]  # a bias or scale of what is rejected
         return state.results(node, values)
 
-    def rejected(self, state: Pass, node: Node, values: list[Value | None], reason: Reason) -> list[Value]:
+    def rejected(self, state: Pass, node: Node, values: Sequence[Value | None], reason: Reason) -> list[Value]:
         if reason.help == DAMAGED and self.assumed:
             sizes = ", ".join(f"{name} {list(shape)}" for name, shape in self.assumed.items())
             text = f"shapes do not fit for an input of the assumed size {sizes}: {reason.reason}"
@@ -130,10 +133,12 @@ class _Survey(CollectAll):
         results = super().rejected(state, node, values, reason)
         for view in (v for v in values if isinstance(v, View)):
             self._name_function(view)
-        given = [v.shape if isinstance(v, View) else v and np.asarray(v.value) for v in values]
+        given = [v.shape if isinstance(v, View) else np.asarray(v.value) if isinstance(v, Const) else None for v in values]
         shapes = output_shapes(node, self.state.source.opset, given)
         for i, (tensor, shape) in enumerate(zip(node.outputs, shapes, strict=False)):
-            results[i] = _made(state, node, shape, node.op_type in IMAGES, results[i].rejection)
+            unknown = results[i]
+            assert isinstance(unknown, Unknown)
+            results[i] = _made(state, node, shape, node.op_type in IMAGES, unknown.rejection)
             state.hold(tensor, results[i])
         return results
 
@@ -151,12 +156,12 @@ class _Survey(CollectAll):
         ``shifted``: only where there is an offset; the scale before a sigmoid may be that of QuickGELU.
         """
         view = self.state.values.get(tensor)
-        line = functions.affine(view.fn) if isinstance(view, View) and view.fn is not None else None
+        if not isinstance(view, View) or view.fn is None:
+            return
+        line = functions.affine(view.fn)
         if line is not None and not (shifted and line[1] == 0.0):
-            try:
+            with suppress(Reason):  # the node that needs it plain says so
                 self.state.values[tensor] = plain(self.state, view)
-            except Reason:
-                pass  # the node that needs it plain says so
 
     def _cause(self, node: Node) -> Rejection | None:
         return next((self.causes[i] for i in node.inputs if i in self.causes), None)
@@ -172,7 +177,7 @@ class _Survey(CollectAll):
             if isinstance(view, View):
                 self._name_function(view)
         for key, term in list(self.state.memo.items()):
-            if key[0] == "activation":
+            if key[0] == "activation" and isinstance(term, Activation):
                 name = functions.name_up_to_scale(np.frombuffer(key[2]))
                 self.named[id(term.x)] = name
                 if name not in GELUS:
@@ -186,7 +191,7 @@ class _Survey(CollectAll):
 
     def _post_norm(self, outcomes: Iterable[NodeOutcome]) -> dict[int, Rejection]:
         """LayerNorms whose result is added to that of a branch, by term."""
-        found = {}
+        found: dict[int, Rejection] = {}
         for outcome in outcomes:
             if isinstance(outcome.term, Sum) and outcome.status is NodeStatus.TERM:
                 a, b = outcome.term.a.term, outcome.term.b.term
@@ -198,8 +203,9 @@ class _Survey(CollectAll):
         return found
 
 
-def _with_absorbed(term: Term) -> list[Term]:
-    found, waiting = [], [term]
+def _with_absorbed(term: Term) -> list[Norm]:
+    found: list[Norm] = []
+    waiting = [term]
     while waiting:
         term = waiting.pop()
         if isinstance(term, Norm):
@@ -255,7 +261,7 @@ def _opaque(node: Node, shape: tuple[int, ...], image: bool) -> View:
     return View(index, Opaque(index.size // max(columns, 1), columns, node))
 
 
-def _with_constant(view: View, values: list[Value | None]) -> View:
+def _with_constant(view: View, values: list[Known | None]) -> View:
     shape = np.broadcast_shapes(*(v.value.shape for v in values if isinstance(v, Const)), view.shape)
     if shape != view.shape:
         raise Reason(f"a tensor of shape {list(view.shape)} and a constant become {list(shape)}", PLAIN)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from finn_vitprune.graph.node import Rejection
+from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm
 from finn_vitprune.ingest.recognise.network import (
     GELUS,
     AttentionBranch,
@@ -12,8 +14,6 @@ from finn_vitprune.ingest.recognise.network import (
     NotRecognised,
     RecognisedViT,
 )
-from finn_vitprune.graph.node import Rejection
-from finn_vitprune.ingest.normal_form.terms import HeadView, Linear, Norm
 from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 
 EXACT = 1e-5
@@ -135,7 +135,8 @@ def _attention(weights: dict[str, np.ndarray], name: str, attention: AttentionBr
     scale = soft.scores.factor * soft.factor * width**0.5
     parts = [_columns(v) for v in views]
     if abs(scale - 1.0) > EXACT:
-        parts[0] = tuple(np.asarray(p * np.float32(scale), np.float32) for p in parts[0])
+        weight, bias = (np.asarray(p * np.float32(scale), np.float32) for p in parts[0])
+        parts[0] = weight, bias
     _norm(weights, f"{name}.norm1", attention.norm)
     weights[f"{name}.attn.qkv.weight"] = np.concatenate([w for w, _ in parts])
     weights[f"{name}.attn.qkv.bias"] = np.concatenate([b for _, b in parts])
@@ -145,8 +146,9 @@ def _attention(weights: dict[str, np.ndarray], name: str, attention: AttentionBr
 
 def _columns(view: HeadView) -> tuple[np.ndarray, np.ndarray]:
     """``(W [H D', D], b [H D'])`` of a view of a linear layer."""
-    columns = view.columns.reshape(-1)
-    return view.term.weight[:, columns].T, _bias(view.term)[columns]
+    columns, layer = view.columns.reshape(-1), view.term
+    assert isinstance(layer, Linear)
+    return layer.weight[:, columns].T, _bias(layer)[columns]
 
 
 def _mlp(weights: dict[str, np.ndarray], name: str, mlp: MlpBranch) -> None:
