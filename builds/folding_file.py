@@ -12,16 +12,15 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import FoldedOp, VitOp
-from finn_vitprune.custom_ops.engine import VitEngine
+from finn_vitprune.custom_ops.engine import VitEngine, engines_of
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_json
 from finn_vitprune.synth.parts import Part
-from finn_vitprune.transforms.engine_units import role_ops, unit_name
+from finn_vitprune.transforms.engine_units import bind_units, role_ops, unit_name
 from finn_vitprune.transforms.fold_engines import write_folds
 from finn_vitprune.transforms.insert_crossings import check_slrs
 from finn_vitprune.transforms.insert_streams import InsertStreams
-from finn_vitprune.transforms.plan_engines import bind_units, engines_of
 
 FOLDING_ATTRIBUTES = [
     "SIMD", "PE", "TOKENS", "LANES", "in_width", "out_width", "mac_style", "interval", "ranking", "ram_style",

@@ -10,11 +10,10 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.units import NodeStreams
 from finn_vitprune.custom_ops.base import TAGS
-from finn_vitprune.custom_ops.engine import VitEngine
+from finn_vitprune.custom_ops.engine import VitEngine, engines_of
 from finn_vitprune.custom_ops.engine_ports import VitEngineEntry
 from finn_vitprune.sim.beats import Stream, pack
 from finn_vitprune.transforms.engine_streams import carried, joined
-from finn_vitprune.transforms.plan_engines import engines_of
 
 
 class AllNodeStreams:

@@ -38,7 +38,7 @@ from finn_vitprune.builds.units import simulated_by_units
 from finn_vitprune.builds.verify import verify
 from finn_vitprune.builds.verify_units import FRAMES, verify_units
 from finn_vitprune.builds.vivado.export import VivadoTarget, export_vivado
-from finn_vitprune.custom_ops.engine import VitEngine, flattened
+from finn_vitprune.custom_ops.engine import VitEngine, engines_of, flattened
 from finn_vitprune.custom_ops.registry import hardware_op
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import AnswerIsNo, DoesNotFit, TargetMissed, UserError
@@ -50,6 +50,7 @@ from finn_vitprune.synth.yosys import NodeJob, map_many, yosys_version
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.choose_engines import choose_engines
 from finn_vitprune.transforms.edges import slr_of
+from finn_vitprune.transforms.engine_units import bind_units
 from finn_vitprune.transforms.fold_engines import write_folds, written_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.insert_frame_check import InsertFrameCheck
@@ -59,7 +60,6 @@ from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.part_fit import cannot_fit
 from finn_vitprune.transforms.place_fifos import PlaceFifos
 from finn_vitprune.transforms.plan import plan, shares_of
-from finn_vitprune.transforms.plan_engines import bind_units, engines_of, plan_engines
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, room_of
 from finn_vitprune.transforms.reset_stages import SetResetStages
 from finn_vitprune.transforms.slr import used_by
@@ -186,8 +186,7 @@ def _plan(model: ModelWrapper, build: BuildContext, options: PlanOptions) -> tup
     """The graph folded by the plan that the settings ask for, and that plan."""
     if build.settings.dealt == "auto":
         return choose_engines(model, build.part, options, build.settings.frames_in_flight, progress.line)
-    if engines_of(model := in_engines(model, build.settings)):
-        return model, plan_engines(model, build.part, options, progress.line)
+    model = in_engines(model, build.settings)
     found, summary = plan(model, build.part, options, progress.line)
     found.write(model)
     return model, summary

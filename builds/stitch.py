@@ -18,7 +18,7 @@ from finn_vitprune.builds.slr_constraints import slr_constraints
 from finn_vitprune.builds.stitched_edges import InEngine, StitchedEdge, stitched_edges
 from finn_vitprune.custom_ops import axilite
 from finn_vitprune.custom_ops.base import VitOp
-from finn_vitprune.custom_ops.engine import VitEngine
+from finn_vitprune.custom_ops.engine import VitEngine, engines_of
 from finn_vitprune.custom_ops.frame_check import COUNT_BITS, LAST_PIN, WRONG_FRAMES
 from finn_vitprune.custom_ops.load_chain import chain_pins
 from finn_vitprune.custom_ops.netlist import StitchedNet, StitchedPin, StitchedUnit, UnitNetlist, instance, unit_of
@@ -26,7 +26,6 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.files import read_json, sha256, whole_file, write_json, write_text
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.sim.contents import CONTENTS, INDEX, Contents, joined
-from finn_vitprune.transforms.plan_engines import engines_of
 
 DSP_SIZE = 8
 """Size of a DSP slice in LUTs, for tools that simulate."""

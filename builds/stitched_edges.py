@@ -9,11 +9,10 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import TAGS
-from finn_vitprune.custom_ops.engine import VitEngine
+from finn_vitprune.custom_ops.engine import VitEngine, engines_of
 from finn_vitprune.sim.beats import Stream
 from finn_vitprune.transforms.edges import stream_edges
 from finn_vitprune.transforms.engine_streams import carried
-from finn_vitprune.transforms.plan_engines import engines_of
 
 
 @dataclass(frozen=True)

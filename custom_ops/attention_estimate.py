@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from finn_vitprune.custom_ops.base import divisors
-from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding, LostCycles, Styles, thriftiest
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding, LostCycles, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.memory import (
     ATTENTION_MEMORY,
     DSP_MIN_PRODUCT,
@@ -300,7 +301,7 @@ class Geometry(Folding):
     def attributes(self) -> dict[str, int]:
         return {"SIMD": self.simd, "PE": self.pe, "ram_style": self.style}
 
-    def candidates(self, interval: int, styles: Styles) -> tuple[Geometry, ...]:
+    def candidates(self, interval: int, styles: Styles, layers: Sequence[Folding] = ()) -> tuple[Geometry, ...]:
         return _candidates(self.shape, interval, styles)
 
     @property
@@ -392,12 +393,12 @@ class Geometry(Folding):
 
 @lru_cache(maxsize=FOLDINGS_KEPT)
 def _candidates(g: Geometry, interval: int, styles: Styles) -> tuple[Geometry, ...]:
-    """Folds within the interval, K and V in every style."""
-    fast = [fold for fold in all_folds(g) if fold.cycles <= interval]
-    in_time = [fold for fold in fast if fold.kv_beats <= KV_SHARE * interval] or fast
+    """Folds with which the frames of all encoders are within the interval, K and V in every style."""
+    fast = [fold for fold in all_folds(g) if sum(own.cycles for own in fold.each) <= interval]
+    in_time = [fold for fold in fast if sum(own.kv_beats for own in fold.each) <= KV_SHARE * interval] or fast
     folds = [styled for fold in in_time for styled in in_styles(fold, styles)]
-    dense = [fold for fold in folds if fold.kv_ram_bits <= KV_RAM * fold.kv_code_bits]
-    return thriftiest((fold, fold.resources) for fold in dense or folds)
+    folds = [fold for fold in folds if fold.kv_ram_bits <= KV_RAM * fold.kv_code_bits] or folds
+    return tuple(folds[i] for i in thriftiest(used_by(folds)))
 
 
 @lru_cache(maxsize=FOLDINGS_KEPT)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -46,12 +47,12 @@ class Schedule:
     parts: tuple[ColumnPart, ...]
     sub_blocks: int = 1
 
-    @property
+    @cached_property
     def kept(self) -> int:
         """Kept blocks of the matrix."""
         return sum(self.column_blocks) // self.sub_blocks
 
-    @property
+    @cached_property
     def loads(self) -> tuple[int, ...]:
         """Kept blocks of each lane."""
         loads = [0] * self.lanes
@@ -59,22 +60,22 @@ class Schedule:
             loads[part.lane] += part.count
         return tuple(loads)
 
-    @property
+    @cached_property
     def lane_sub_blocks(self) -> int:
         """Kept sub_blocks of the fullest lane, ``ceil(kept * sub_blocks / lanes)``; 1 for an empty matrix."""
         return max(1, *self.loads)
 
-    @property
+    @cached_property
     def lane_blocks(self) -> int:
         """Blocks that a lane must hold, the last one perhaps in part."""
         return -(-self.lane_sub_blocks // self.sub_blocks)
 
-    @property
+    @cached_property
     def lane_slots(self) -> int:
         """Most column parts in one lane, at least 1."""
         return max([1, *(part.slot + 1 for part in self.parts)])
 
-    @property
+    @cached_property
     def contributions(self) -> int:
         """Parts to drain per row of blocks; an empty column counts as one (it yields its bias)."""
         return len(self.parts) + sum(count == 0 for count in self.column_blocks)

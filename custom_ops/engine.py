@@ -208,6 +208,11 @@ class VitEngine(VitOp):
         return tuple(memory for node in self.structure.graph.node for memory in getCustomOp(node).memory_map())
 
 
+def engines_of(model: ModelWrapper) -> list[VitEngine]:
+    """The engines of a graph."""
+    return [op for op in map(getCustomOp, model.graph.node) if isinstance(op, VitEngine)]
+
+
 def rename_tensors(graph: GraphProto, names: dict[str, str]) -> None:
     """Give tensors of ``graph`` other names: at its nodes, among its constants, and in what it knows of them."""
     for node in graph.node:

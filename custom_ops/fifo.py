@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from finn_vitprune.custom_ops.base import FoldedOp, StreamOp
-from finn_vitprune.custom_ops.folding import Folding, Styles, thriftiest
+from finn_vitprune.custom_ops.folding import Folding, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.memory import Estimate, Holds, UnitMemory, fifo_ram, ram_is_fast
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 
@@ -81,9 +81,10 @@ class FifoFolding(Folding):
         """The FIFO itself: it has one pace."""
         return self
 
-    def candidates(self, interval: int, styles: Styles) -> tuple[FifoFolding, ...]:
+    def candidates(self, interval: int, styles: Styles, layers: Sequence[Folding] = ()) -> tuple[FifoFolding, ...]:
         """The FIFO in every memory."""
-        return thriftiest((fold, fold.resources) for style in styles.ram for fold in [replace(self, style=style)])
+        folds = [replace(self, style=style) for style in styles.ram]
+        return tuple(folds[i] for i in thriftiest(used_by(folds)))
 
     @property
     def shape(self) -> FifoFolding:

@@ -7,16 +7,17 @@ of those it chose once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
 from onnx import AttributeProto, NodeProto
 
 from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
+from finn_vitprune.errors import UserError
 
 FOLDINGS_KEPT = 1 << 14
 """Foldings of which cycles and resources are remembered, so that units of equal shape are evaluated once."""
@@ -104,10 +105,13 @@ class Folding(ABC):
     def for_interval(self, interval: int) -> Folding:
         """The cheapest fold with ``cycles <= interval``, else the fastest one."""
 
-    def candidates(self, interval: int, styles: Styles) -> tuple[Folding, ...]:
-        """Folds to choose from with ``cycles <= interval``; none where the unit cannot be so fast.
+    def candidates(self, interval: int, styles: Styles, layers: Sequence[Folding] = ()) -> tuple[Folding, ...]:
+        """Folds to choose from, with which a frame takes at most ``interval`` cycles in all of :attr:`each` together.
 
-        None of them takes as much of every resource as another one.
+        None of them takes as much of every resource as another one. There are none where the unit cannot be so fast.
+
+        Args:
+            layers: that the unit does, which must be able to have its fold, too.
         """
         fold = self.for_interval(interval)
         return (fold,) if fold.cycles <= interval else ()
@@ -125,24 +129,35 @@ class Folding(ABC):
         """This unit at the fold of ``other``, a unit of equal shape that has room for this one."""
         return other
 
+    def joined(self, others: Sequence[Folding]) -> Folding:
+        """One unit that does the layers of all, one after another.
 
-F = TypeVar("F")
+        Raises:
+            UserError: they cannot share a unit.
+        """
+        raise UserError("layers without a matrix cannot share a unit: use layers with one")
 
 
-def thriftiest(folds: Iterable[tuple[F, Estimate]], admits: Callable[[F], bool] = lambda fold: True) -> tuple[F, ...]:
+def used_by(folds: Sequence[Folding]) -> np.ndarray:
+    """``[folds, kinds]``: what each takes, in the order of :class:`.Estimate`."""
+    return np.array([fold.resources.amounts for fold in folds], dtype=float).reshape(-1, len(Estimate().amounts))
+
+
+def thriftiest(used: np.ndarray, admits: Callable[[int], bool] = lambda i: True) -> list[int]:
     """Those which ``admits`` takes and of which no other such takes at most as much of every resource (of equals the first).
 
     Args:
-        folds: with what each takes.
+        used: ``[folds, kinds]`` what each takes. admits: is asked of as few as can be.
+    Returns:
+        Their places in ``used``, from the one that takes least of the first resource.
     """
-    if not (found := list(folds)):
-        return ()
-    used = np.array([(r.LUT, r.DSP, r.BRAM_18K, r.URAM) for _, r in found]).reshape(len(found), -1)
-    kept: list[int] = []
-    for i in np.lexsort(used.T[::-1]):
-        if not np.any(np.all(used[kept] <= used[i], axis=1)) and admits(found[i][0]):
+    order = np.lexsort(used.T[::-1])
+    kept, beaten = [], np.zeros(len(order), dtype=bool)
+    for i in order:
+        if not beaten[i] and admits(int(i)):
             kept.append(int(i))
-    return tuple(found[i][0] for i in kept)
+            beaten |= np.all(used[i] <= used, axis=1)
+    return kept
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,11 @@ class Estimate:
     BRAM_18K: int = 0
     URAM: int = 0
 
+    @property
+    def amounts(self) -> tuple[int, int, int, int]:
+        """What is taken of each resource, in this order."""
+        return self.LUT, self.DSP, self.BRAM_18K, self.URAM
+
     def __add__(self, other: Estimate) -> Estimate:
         return Estimate(
             self.LUT + other.LUT, self.DSP + other.DSP, self.BRAM_18K + other.BRAM_18K, self.URAM + other.URAM

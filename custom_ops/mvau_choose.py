@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from finn_vitprune.custom_ops import mvau_estimate
-from finn_vitprune.custom_ops.balance import most_contributions
 from finn_vitprune.custom_ops.base import divisors
-from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding, LostCycles, Styles, thriftiest
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding, LostCycles, Styles
 from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
-from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
-from finn_vitprune.numerics import clog2
+from finn_vitprune.custom_ops.mvau_candidates import UNFOLDED, Matrices, candidates, drain_cycles
+from finn_vitprune.custom_ops.mvau_fold import Fold, Room, shared_fold
+from finn_vitprune.errors import UserError
 
-MAX_LANES = 32
 MAX_TRIES = 30
 """Folds whose exact cycles are looked at: where a group takes few, its hand-over makes some too slow."""
 
@@ -35,9 +34,9 @@ class MatrixFolding(Folding):
     def slowest(self) -> Fold:
         return max(self.fold.encoders, key=lambda fold: fold.cycles) if self.fold.encoders else self.fold
 
-    @property
+    @cached_property
     def each(self) -> tuple[MatrixFolding, ...]:
-        return tuple(map(MatrixFolding, self.fold.each))
+        return tuple(map(_of, self.fold.each))
 
     @cached_property
     def cycles(self) -> int:
@@ -81,10 +80,14 @@ class MatrixFolding(Folding):
     def for_interval(self, interval: int) -> MatrixFolding:
         return MatrixFolding(choose(replace(self.fold, **UNFOLDED), interval))
 
-    def candidates(self, interval: int, styles: Styles) -> tuple[MatrixFolding, ...]:
-        return _candidates(self.shape, interval, styles)
+    def candidates(self, interval: int, styles: Styles, layers: Sequence[MatrixFolding] = ()) -> tuple[MatrixFolding, ...]:
+        unit = self.fold if self.fold.encoders else self.shape
+        if found := candidates(Matrices.of(unit, [layer.fold for layer in layers]), interval, styles):
+            return tuple(map(_of, found))
+        fastest = () if unit.encoders else (MatrixFolding(choose(replace(unit, mac_style=styles.mac[0]), interval)),)
+        return tuple(fold for fold in fastest if fold.cycles <= interval)
 
-    @property
+    @cached_property
     def shape(self) -> Fold:
         """Sizes, types and how many blocks are kept: not which, nor the fold and its styles."""
         f = self.fold
@@ -95,16 +98,44 @@ class MatrixFolding(Folding):
 
     def with_room_for(self, units: Sequence[MatrixFolding]) -> MatrixFolding:
         """This fold with memories that hold the masks of all ``units``, and no larger: the same hardware for all."""
-        plans = [replace(self.fold, column_blocks=unit.fold.column_blocks).schedule for unit in units]
-        return MatrixFolding(replace(
-            self.fold, room_blocks=max(plan.lane_blocks for plan in plans), room_slots=max(plan.lane_slots for plan in plans)
-        ))
+        if self.fold.encoders:
+            return self
+        plans = [self.fold.schedule_of(unit.fold.column_blocks) for unit in units]
+        return _with_room(self.fold, max(plan.lane_blocks for plan in plans), max(plan.lane_slots for plan in plans))
 
     def folded_as(self, other: MatrixFolding) -> MatrixFolding:
-        return MatrixFolding(replace(other.fold, column_blocks=self.fold.column_blocks))
+        return other if other.fold.encoders else _of(replace(other.fold, column_blocks=self.fold.column_blocks))
+
+    def with_matrices(self, change: Callable[[Fold], Fold]) -> MatrixFolding:
+        """The same unit for other matrices, of each encoder that shares it."""
+        return MatrixFolding(shared_fold(list(map(change, self.fold.encoders))) if self.fold.encoders else change(self.fold))
+
+    def joined(self, others: Sequence[MatrixFolding]) -> MatrixFolding:
+        units = (self, *others)
+        if len({_shared_by(unit.fold) if isinstance(unit, MatrixFolding) else None for unit in units}) > 1:
+            raise UserError("matrices of other types or blocks, and other units, cannot share a unit: use matrices of the same")
+        each = Matrices.of(shared_fold([own for unit in units for own in unit.fold.each])).each
+        room, bias_bits = Room.of(each), max(fold.bias_bits for fold in each)
+        return MatrixFolding(shared_fold([replace(fold, room=room, bias_bits=bias_bits) for fold in each]))
 
 
-UNFOLDED = dict.fromkeys(("simd", "pe", "tokens", "lanes", "in_width", "out_width"), 1)
+def _shared_by(fold: Fold) -> tuple[object, ...]:
+    """What a unit has once."""
+    return fold.block, *(dtype.name for dtype in (fold.x, fold.w, fold.y)), fold.requant, fold.mult_bits
+
+
+_of = lru_cache(maxsize=FOLDINGS_KEPT)(MatrixFolding)
+"""One object for equal folds: what it takes is computed once."""
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def _with_room(fold: Fold, blocks: int, slots: int) -> MatrixFolding:
+    return _of(replace(fold, room_blocks=blocks, room_slots=slots))
+
+
+def _evenly(kept: int, columns: int) -> tuple[int, ...]:
+    """``kept`` blocks spread over the columns."""
+    return tuple((column + 1) * kept // columns - column * kept // columns for column in range(columns))
 
 
 def choose(base: Fold, interval: int) -> Fold:
@@ -113,17 +144,11 @@ def choose(base: Fold, interval: int) -> Fold:
     Cycles come from the kept blocks, cost from the estimates; ports, and with them the drain, are
     just as wide as the interval needs. Where no folding reaches it, the fastest one is returned.
     """
-    kept = max(1, base.schedule.kept)
-    groups = _token_groups(base)
-    found = [
-        _fewest(replace(base, simd=simd, pe=pe, tokens=tokens), kept, interval // count)
-        for tokens, count in groups.items()
-        for simd in divisors(base.block)
-        for pe in divisors(base.block)
-    ]
-    cycles = [groups[f.tokens] * compute_cycles(f, kept) for f in found]
-    goal = max(interval, min(cycles))
-    folds = [with_ports(f, kept, goal // groups[f.tokens]) for f, count in zip(found, cycles) if count <= goal]
+    matrices, sides = Matrices((base,), ((base.mw, base.mh),)), divisors(base.block)
+    steps = [(simd, pe, tokens) for tokens in matrices.tokens_choices() for simd in sides for pe in sides]
+    found = [(step, *matrices.lanes(*step, interval)) for step in steps]
+    goal = max(interval, min(cycles for *_, cycles in found))
+    folds = [matrices.folded(*step, lanes, goal) for step, lanes, cycles in found if cycles <= goal]
     tried: dict[int, Fold] = {}
     for _ in range(min(len(folds), MAX_TRIES)):
         best = _cheapest(folds, goal)
@@ -135,88 +160,11 @@ def choose(base: Fold, interval: int) -> Fold:
     return tried[min(tried)]
 
 
-@lru_cache(maxsize=FOLDINGS_KEPT)
-def _candidates(shape: Fold, interval: int, styles: Styles) -> tuple[MatrixFolding, ...]:
-    """Candidates of a unit: every SIMD, PE and TOKENS with the fewest lanes and narrowest ports, in all styles."""
-
-    def folds() -> Iterator[tuple[MatrixFolding, Estimate]]:
-        for fold in _within(shape, interval):
-            rest = mvau_estimate.rest(fold)
-            for mac in styles.mac:
-                for ram in styles.ram:
-                    styled = replace(fold, mac_style=mac, ram_style=ram)
-                    yield MatrixFolding(styled), mvau_estimate.styled(styled) + rest
-
-    found = thriftiest(folds(), lambda fold: fold.cycles <= interval)
-    if not found and (fastest := MatrixFolding(choose(replace(shape, mac_style=styles.mac[0]), interval))).cycles <= interval:
-        return (fastest,)
-    return found
-
-
-def _within(base: Fold, interval: int) -> Iterator[Fold]:
-    """Folds whose lanes need at most ``interval`` cycles a frame, with room for every mask of as many blocks."""
-    kept = max(1, base.schedule.kept)
-    for tokens, groups in _token_groups(base).items():
-        group = interval // groups
-        for simd in divisors(base.block):
-            for pe in divisors(base.block):
-                fold = _fewest(replace(base, simd=simd, pe=pe, tokens=tokens), kept, group)
-                cycles = compute_cycles(fold, kept)
-                wasteful = fold.lanes == 1 and 2 * cycles <= group and simd * pe > 1
-                if cycles > group or wasteful:
-                    continue
-                yield with_ports(fold, kept, group)
-
-
-def _token_groups(base: Fold) -> dict[int, int]:
-    """Groups of a frame for each possible TOKENS."""
-    return {n: -(-base.rows // n) for n in TOKENS_CHOICES if n <= 1 << clog2(base.rows)}
-
-
-def _evenly(kept: int, columns: int) -> tuple[int, ...]:
-    """``kept`` blocks spread over the columns."""
-    return tuple((column + 1) * kept // columns - column * kept // columns for column in range(columns))
-
-
-def compute_cycles(fold: Fold, kept: int) -> int:
-    """Cycles of a token group in the lanes, for ``kept`` blocks."""
-    return -(-kept * fold.sub_blocks // fold.lanes) * fold.entry_steps * fold.groups
-
-
-def _fewest(fold: Fold, kept: int, group: int) -> Fold:
-    """With so many lanes that a group takes ``group`` cycles, or the most where it cannot."""
-    most = min(MAX_LANES, kept * fold.steps)
-    count = min(most, -(-kept * fold.steps * fold.groups // max(1, group)))
-    folds = (replace(fold, lanes=lanes) for lanes in range(count, most + 1))
-    return next(f for f in folds if f.lanes == most or compute_cycles(f, kept) <= group)
-
-
-def with_ports(fold: Fold, kept: int, group: int) -> Fold:
-    """The fold with the narrowest ports through which a group passes in ``group`` cycles, else the widest."""
-    ins = Fold.in_widths(fold.mw, fold.simd)
-    fold = replace(
-        fold,
-        in_width=next((w for w in ins if fold.tokens * fold.mw <= w * group), ins[-1]),
-        room_blocks=-(-kept // fold.lanes), room_slots=-(-fold.block_columns // fold.lanes) + 1,
-    )  # fmt: skip
-    for width in Fold.out_widths(fold.mh, fold.pe, fold.block):
-        fold = replace(fold, out_width=width)
-        if drain_cycles(fold) <= group:
-            break
-    return fold
-
-
-def drain_cycles(f: Fold) -> int:
-    """Collect steps of a token group, for any mask."""
-    steps = most_contributions(f.block_columns, f.lanes) * f.block // f.drain_width
-    return f.tokens // f.rows_per_step * steps
-
-
 def _cheapest(folds: list[Fold], goal: int) -> Fold:
     """Of the folds whose ports delay the goal least, the cheapest."""
 
     def late(f: Fold) -> int:
-        group = max(f.tokens * f.mw // f.in_width, drain_cycles(f))
+        group = max(f.tokens * f.mw // f.in_width, drain_cycles(f.mh, f.block, f.tokens, f.lanes, f.out_width))
         return max(0, group * -(-f.rows // f.tokens) - goal)
 
     least = min(map(late, folds))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from finn_vitprune.custom_ops.fifo import credit_fifo_luts
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT
 from finn_vitprune.custom_ops.load_chain import hop_estimate
 from finn_vitprune.custom_ops.memory import (
     MATRIX_MEMORY,
@@ -40,11 +41,15 @@ DRAIN_PLACES, OUTPUT_PLACES = 31, 16
 
 def rom_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
     """Depth, width and number of the ROMs: W weights, P lanes' program, C drain program, K constants."""
+    words, width, _ = f.weight_memory
+    return {"W": (words, width, f.mac.chain)} | _program_shapes(f)
+
+
+def _program_shapes(f: Fold) -> dict[str, tuple[int, int, int]]:
+    """Those of all ROMs but the weights."""
     sub_bits = max(1, clog2(f.r_elems // f.drain_width))
     constant_bits = f.bias_bits + (f.mult_bits if f.requant else 0)
-    words, width, _ = f.weight_memory
     return {
-        "W": (words, width, f.mac.chain),
         "P": (-(-f.program_entries // f.program_per), f.program_per * f.program_bits, 1),
         "C": (f.drain_entries, 4 + sub_bits + max(1, clog2(f.lanes)) + f.r_word_bits, 1),
         "K": (f.constants, f.drain_width * constant_bits, 1),
@@ -69,19 +74,19 @@ def styles(f: Fold) -> dict[str, str]:
 def memories(f: Fold) -> tuple[UnitMemory, ...]:
     """All memories with what the present mask stores in them."""
     stored = _stored(f)
-    return tuple(replace(m, stored=stored[key]) for key, m in (("W", _weights(f)), *_others(f).items()) if m.count) + _fifos(f)
+    return tuple(replace(m, stored=stored[key]) for key, m in (("W", _weights(f, f.ram_style)), *_others(f).items()) if m.count) + _fifos(f)
 
 
-def _weights(f: Fold) -> UnitMemory:
-    words, width, style = f.weight_memory
+def _weights(f: Fold, ram_style: str) -> UnitMemory:
+    words, width, style = f.weight_memory_in(ram_style)
     in_rows = style == "ultra" and loaded_in_rows(words)
     return UnitMemory(*CONTENTS["W"], words, width, style, f.mac.chain, rom=True, in_rows=in_rows)
 
 
 def _others(f: Fold) -> dict[str, UnitMemory]:
     """The other memories by their letter."""
-    style, roms, rams = styles(f), rom_shapes(f), ram_shapes(f)
-    del roms["W"]
+    roms, rams = _program_shapes(f), ram_shapes(f)
+    style = {key: MATRIX_MEMORY.style(*shape) for key, (*shape, _) in (roms | rams).items()}
     if style["R"] == "distributed":  # a memory of its own for each row
         depth, width, count = rams["R"]
         rams["R"] = depth, width // f.tokens, count * f.tokens
@@ -114,12 +119,12 @@ def _stored(f: Fold) -> dict[str, int]:
 
 def resources(f: Fold) -> Estimate:
     """Part by part: arrays, memories, muxes, drain with a multiplier an output, and a little control."""
-    return styled(f) + rest(f)
+    return arrays(f) + weights(f, f.ram_style) + rest(replace(f, mac_style="portable", ram_style="auto"))
 
 
-def styled(f: Fold) -> Estimate:
-    """What the styles of MAC and of the weights' memory decide: arrays, memory and what loads it."""
-    return f.lanes * _array(f.mac) + weights(f)
+def arrays(f: Fold) -> Estimate:
+    """The MAC arrays of all lanes."""
+    return f.lanes * _array(f.mac)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -128,15 +133,16 @@ def _array(mac: Mac) -> Estimate:
     return Estimate(LUT=mac.lut, DSP=mac.dsp)
 
 
-def weights(f: Fold) -> Estimate:
-    """The memories of the weights, and what loads them."""
-    memory = _weights(f)
+def weights(f: Fold, ram_style: str) -> Estimate:
+    """The memories of the weights, and what loads them, in a memory of this style."""
+    memory = _weights(f, ram_style)
     used = memory.resources
     return used + hop_estimate(memory.words, memory.width) if memory.style == "ultra" else used
 
 
+@lru_cache(maxsize=FOLDINGS_KEPT)
 def rest(f: Fold) -> Estimate:
-    """All else."""
+    """All else, which has no styles."""
     requant = requant_dsps(f.sum_bits, f.mult_bits) if f.requant else 0
     logic = Estimate(LUT=_choosers(f) + _drain(f) + _control(f), DSP=f.rows_per_step * f.drain_width * requant)
     return sum((memory.resources for memory in (*_others(f).values(), *_fifos(f))), logic)
@@ -144,7 +150,7 @@ def rest(f: Fold) -> Estimate:
 
 def weight_memory_bits(f: Fold) -> int:
     """Capacity of the memories that hold the weights."""
-    memory = _weights(f)
+    memory = _weights(f, f.ram_style)
     return memory.capacity or memory.bits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import count
 
@@ -153,9 +153,9 @@ class Fold:
     lanes: int
     in_width: int
     out_width: int
-    x: BaseDataType
-    w: BaseDataType
-    y: BaseDataType
+    x: BaseDataType = field(hash=False)
+    w: BaseDataType = field(hash=False)
+    y: BaseDataType = field(hash=False)
     requant: bool
     mult_bits: int
     shift: int
@@ -267,7 +267,7 @@ class Fold:
         """Cycles of one block and one group of PE outputs."""
         return self.block // self.simd
 
-    @property
+    @cached_property
     def sub_blocks(self) -> int:
         """Sub-blocks of a block (see :func:`sub_block_count`)."""
         if self.room:
@@ -362,9 +362,13 @@ class Fold:
     @property
     def weight_memory(self) -> tuple[int, int, str]:
         """Words, bits and style of a bank of weights; there are ``mac.chain`` of them."""
+        return self.weight_memory_in(self.ram_style)
+
+    def weight_memory_in(self, ram_style: str) -> tuple[int, int, str]:
+        """The same in another memory."""
         width = self.lanes * self.simd // self.mac.chain * self.pe * self.w.bitwidth()
         words = self.room.weight_words if self.room else self.weight_words
-        return words, width, MATRIX_MEMORY.style(words, width, self.ram_style)
+        return words, width, MATRIX_MEMORY.style(words, width, ram_style)
 
     @property
     def weight_latency(self) -> int:
@@ -417,8 +421,11 @@ class Fold:
     @property
     def schedule(self) -> Schedule:
         """Distribution of the kept blocks over the lanes."""
-        counts = self.column_blocks or (self.block_rows,) * self.block_columns
-        return _schedule(counts, self.lanes, self.sub_blocks)
+        return self.schedule_of(self.column_blocks)
+
+    def schedule_of(self, column_blocks: tuple[int, ...]) -> Schedule:
+        """That of another mask; of all blocks, where it is empty."""
+        return _schedule(column_blocks or (self.block_rows,) * self.block_columns, self.lanes, self.sub_blocks)
 
     @property
     def lane_blocks(self) -> int:
@@ -472,7 +479,7 @@ class Fold:
 
     # --- widths ---
 
-    @property
+    @cached_property
     def acc_bits(self) -> int:
         """Signed bits of any sum of products: |sum| <= MW max|x| max|w| over the full ranges of the types."""
         return product_sum_bits(self.row_elems, self.x, self.w)

@@ -9,13 +9,13 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from test_folding import example  # noqa: F401 (a fixture: four encoders, drops in two, the last one for the class token)
 
+from finn_vitprune.custom_ops.engine import engines_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.transforms.bind import IN_SPLIT, PREFERENCE, bind, deal
 from finn_vitprune.transforms.engine_units import role_ops
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.node_names import node_names
-from finn_vitprune.transforms.plan_engines import engines_of
 
 
 def every_deal(encoders: int, engines: int):

@@ -8,6 +8,7 @@ from vit_models import random_vit
 
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.custom_ops.engine import engines_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.synth.budget import Budget
@@ -17,7 +18,6 @@ from finn_vitprune.transforms.bind import encoder_count
 from finn_vitprune.transforms.choose_engines import PlannedDesign, _rank, choose_engines
 from finn_vitprune.transforms.hardware_only import HardwareOnly
 from finn_vitprune.transforms.lower import lower
-from finn_vitprune.transforms.plan_engines import engines_of
 from finn_vitprune.transforms.plan_options import PlanOptions
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 

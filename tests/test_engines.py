@@ -24,7 +24,7 @@ from finn_vitprune.builds.stitched_edges import InEngine
 from finn_vitprune.builds.traces import Place, compare, deal, order
 from finn_vitprune.builds.units import DesignUnits
 from finn_vitprune.builds.verify_units import verify_units
-from finn_vitprune.custom_ops.engine import VitEngine_rtl
+from finn_vitprune.custom_ops.engine import VitEngine_rtl, engines_of
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
@@ -34,9 +34,10 @@ from finn_vitprune.sim.contents import Contents
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.engine_streams import specification
+from finn_vitprune.transforms.engine_units import bind_units
 from finn_vitprune.transforms.fold_engines import StreamFolds, write_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
-from finn_vitprune.transforms.plan_engines import bind_units, engines_of, plan_engines
+from finn_vitprune.transforms.plan import plan
 from finn_vitprune.transforms.plan_options import PlanOptions
 
 
@@ -121,7 +122,7 @@ def built(request, specialised, tensors, tmp_path_factory):
 def planned(specialised, engines, frames: int) -> ModelWrapper:
     """The example on engines, each with units for an image in 4,500 cycles."""
     model = specialised.transform(InsertEngines(bind(specialised, engines), frames))
-    plan_engines(model, get_part(PART), PlanOptions(interval=4500))
+    plan(model, get_part(PART), PlanOptions(interval=4500))[0].write(model)
     return model
 
 

@@ -17,13 +17,14 @@ from finn_vitprune.builds.networks import Reserved, flat_hardware, reserve, rese
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.engine import engines_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.contents import Contents
+from finn_vitprune.transforms.engine_units import bind_units
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.loadable import contents_for, like
 from finn_vitprune.transforms.node_names import kind_of
-from finn_vitprune.transforms.plan_engines import bind_units, engines_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("loaded graphs")]
 CONFIG = DataflowBuildConfig(output_dir=".", synth_clk_period_ns=5.0, generate_outputs=[], fpga_part="xczu7ev-ffvc1156-2-e")

@@ -16,21 +16,23 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.custom_ops.attention_estimate import KV_RAM
 from finn_vitprune.custom_ops.balance import GroupTiming, row_ends, steady_interval
-from finn_vitprune.custom_ops.folding import Folding, Styles, thriftiest
+from finn_vitprune.custom_ops.folding import Folding, Styles, thriftiest, used_by
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, get_part
 from finn_vitprune.synth.resources import Resources
-from finn_vitprune.transforms.choice import EVEN, GAP, Item, choose, least_share
+from finn_vitprune.transforms.choice import EVEN, GAP, Candidates, Item, choose, least_share
+from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.hardware_only import HardwareOnly
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.lower import lower
 from finn_vitprune.transforms.place_fifos import PlaceFifos
-from finn_vitprune.transforms.plan import FASTER, plan, shares_of
+from finn_vitprune.transforms.plan import FASTER, plan, search_of, shares_of
 from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
-from finn_vitprune.transforms.plan_search import STEP, Search
+from finn_vitprune.transforms.plan_pipeline import STEP
+from finn_vitprune.transforms.plan_problem import Steps, smallest, solve
 from finn_vitprune.transforms.slr import used_by_slr
 from finn_vitprune.transforms.tidy_lowered import TidyLowered
 from tests.rtl.helper import build_node
@@ -74,6 +76,14 @@ def built(model, found, part, options):
     return model.transform(InsertStreams()).transform(InsertLoadPort()).transform(PlaceFifos(part, options))
 
 
+def foldings_of(found) -> list[Folding]:
+    return [getCustomOp(node).folding() for node in found.graph.graph.node]
+
+
+def slrs_of(found) -> list[int]:
+    return [slr_of(node) for node in found.graph.graph.node]
+
+
 # --- choice --------------------------------------------------------------------------------------
 
 
@@ -96,15 +106,15 @@ class Fixed(Folding):
 
 
 def random_items(rng) -> list[Item]:
-    return [
-        Item(tuple(Fixed(Estimate(*map(int, rng.integers(0, 50, 4)))) for _ in range(int(rng.integers(1, 5)))), int(rng.integers(1, 4)))
-        for _ in range(int(rng.integers(1, 5)))
-    ]
+    def candidates() -> Candidates:
+        return Candidates.of([Fixed(Estimate(*map(int, rng.integers(0, 50, 4)))) for _ in range(int(rng.integers(1, 5)))])
+
+    return [Item(candidates(), int(rng.integers(1, 4))) for _ in range(int(rng.integers(1, 5)))]
 
 
 def every_choice(items) -> np.ndarray:
     """``[choices, kinds]``: what each combination of candidates takes."""
-    combinations = itertools.product(*(range(len(item.candidates)) for item in items))
+    combinations = itertools.product(*(range(len(item.candidates.folds)) for item in items))
     return np.array([sum(item.used[i] for item, i in zip(items, places)) for places in combinations])
 
 
@@ -138,7 +148,7 @@ def test_candidates_are_those_that_none_beats(seed):
     rng = np.random.default_rng(seed)
     folds = [Fixed(Estimate(*map(int, rng.integers(0, 6, 4)))) for _ in range(40)]
     admitted = set(rng.choice(40, 30, replace=False).tolist())
-    kept = thriftiest([(f, f.used) for f in folds], lambda fold: any(folds[i] is fold for i in admitted))
+    kept = [folds[i] for i in thriftiest(used_by(folds), lambda i: i in admitted)]
     of = [folds[i] for i in sorted(admitted)]
     unbeaten = {f for f in of if not any(o != f and np.all(np.array(astuple(o.used)) <= astuple(f.used)) for o in of)}
     assert set(kept) == unbeaten and len(kept) == len(unbeaten)
@@ -239,10 +249,22 @@ def test_more_of_what_binds_makes_it_faster_and_more_of_the_rest_does_not(exampl
 
 
 def test_a_budget_without_ultraram_admits_what_takes_none(example):
-    search = Search(example, get_part(ZU7EV), PlanOptions(budget=Budget(URAM=1e-6)), print)
-    room = search.room[0]
-    assert room[3] == 0 and search.solve(20_000, np.zeros(len(search.units), dtype=int), search.room) is not None
+    search = search_of(example, get_part(ZU7EV), PlanOptions(budget=Budget(URAM=1e-6)))
+    room = search.problem.room[0]
+    assert room[3] == 0 and solve(search.problem, 20_000) is not None
     assert search.may_fit(20_000, room)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_bisection_finds_the_smallest_that_fits(seed):
+    rng = np.random.default_rng(seed)
+    least, most = sorted(map(int, rng.integers(1, 5_000, 2)))
+    border, first = int(rng.integers(least, most + 200)), int(rng.integers(least, most + 1))
+    tried = []
+    steps = Steps(lambda i, n: int(i * 1.15 ** 2**n) + 1, lambda i, n: int(i / 1.15 ** 2**n))
+    found = smallest(lambda i: tried.append(i) or i >= border, least, first, most, steps)
+    assert found == (border if border <= most else None)
+    assert all(least <= i <= most for i in tried) and len(tried) < 30
 
 
 @pytest.mark.whole
@@ -260,7 +282,7 @@ def test_a_plan_in_several_slrs_keeps_the_room_of_each(example):
     part = dies(3, LUT=26_000, FF=80_000, DSP=500, BRAM36=60, URAM=20)
     found, planned = plan(example, part, PlanOptions())
     model = built(example, found, part, PlanOptions())
-    slrs = [slr for slr in found.slrs]
+    slrs = slrs_of(found)
     assert found.fits and slrs == sorted(slrs) and set(slrs) == {0, 1, 2} and len(planned.slrs) == 3
     for used, room in zip(used_by_slr(model, 3), room_of(part, Budget())):
         assert np.all(np.array(astuple(used)) <= room)
@@ -285,14 +307,14 @@ def test_an_earlier_plan_leaves_nothing_behind(example, earlier):
     planned = ModelWrapper(example.model.__deepcopy__())
     plan(planned, part, earlier)[0].write(planned)
     again, anew = (plan(model, part, PlanOptions())[0] for model in (planned, example))
-    assert again.slrs == anew.slrs and again.interval == anew.interval
-    assert [n.attributes() for n in again.folding.nodes] == [n.attributes() for n in anew.folding.nodes]
+    assert slrs_of(again) == slrs_of(anew) and again.interval == anew.interval
+    assert [n.attributes() for n in foldings_of(again)] == [n.attributes() for n in foldings_of(anew)]
 
 
 def test_a_plan_that_one_slr_holds_has_no_crossings(example):
     part = dies(3, LUT=400_000, FF=800_000, DSP=3_000, BRAM36=600, URAM=20)
     found, planned = plan(example, part, PlanOptions(interval=3000))
-    assert set(found.slrs) == {-1} and not planned.slrs and found.fits
+    assert set(slrs_of(found)) == {-1} and not planned.slrs and found.fits
 
 
 @pytest.mark.whole
@@ -300,7 +322,7 @@ def test_a_plan_that_one_slr_holds_has_no_crossings(example):
 def test_equal_shapes_get_equal_hardware(example, filling):
     found, _ = filling(ZU7EV)
     shapes: dict = {}
-    for node, folding in zip(example.graph.node, found.folding.nodes):
+    for node, folding in zip(example.graph.node, foldings_of(found)):
         if node.op_type.startswith("BlockSparseMVAU"):
             shapes.setdefault(getCustomOp(node).folding().shape, []).append(folding.attributes())
     assert max(map(len, shapes.values())) > 1

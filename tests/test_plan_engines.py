@@ -16,20 +16,20 @@ from test_plan import dies, hardware
 from finn_vitprune.builds.networks import read_network
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import in_engines
-from finn_vitprune.custom_ops.engine import flattened
+from finn_vitprune.custom_ops.engine import engines_of, flattened
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.custom_ops.fifo import FifoFolding
 from finn_vitprune.custom_ops.folding import Styles
 from finn_vitprune.custom_ops.layernorm import MOST_ROOTS, RSQRT_CYCLES, VitLayerNorm
 from finn_vitprune.custom_ops.lookup import VitLookup
+from finn_vitprune.custom_ops.mvau_candidates import SLACK
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.shared import SharedOp
-from finn_vitprune.custom_ops.shared_candidates import SLACK, shared_candidates
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.choose_engines import planned_design
-from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_name
+from finn_vitprune.transforms.engine_units import bind_units, engine_units, role_ops, unit_name
 from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.fold import STREAM_SLACK
 from finn_vitprune.transforms.fold_engines import StreamFolds, write_folds, written_folds
@@ -38,9 +38,10 @@ from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.loadable import like
 from finn_vitprune.transforms.place_fifos import PlaceFifos, place_in_engines
-from finn_vitprune.transforms.plan import shares_of
-from finn_vitprune.transforms.plan_engines import bind_units, engines_of, on_grid, plan_engines, regions_of
+from finn_vitprune.transforms.plan import plan, search_of, shares_of
+from finn_vitprune.transforms.plan_engines import regions_of
 from finn_vitprune.transforms.plan_options import PlanOptions, room_of
+from finn_vitprune.transforms.plan_problem import Paces, on_grid, solve
 from finn_vitprune.transforms.slr import used_by, used_by_slr
 from tests.sampling import sampled, spread
 from tests.vit_models import random_vit
@@ -56,7 +57,14 @@ def specialised(example):  # noqa: F811
 def planned(specialised, part, engines=1, frames=1, **options):
     """The graph with a plan, and what is said of it."""
     model = in_engines(copy.deepcopy(specialised), BuildSettings(engines=engines, frames_in_flight=frames))
-    return model, plan_engines(model, get_part(part), PlanOptions(**options))
+    return model, planned_into(model, get_part(part), PlanOptions(**options))
+
+
+def planned_into(model, part, options):
+    """What is said of a plan, which is written into the graph."""
+    found, said = plan(model, part, options)
+    found.write(model)
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +284,7 @@ def test_a_target_out_of_reach_gets_about_the_fastest_plan(specialised):
 def test_engines_as_many_as_dies_stand_in_one_each_and_everything_is_counted(specialised):
     part = dies(2, LUT=60_000, FF=800_000, DSP=300, BRAM36=200, URAM=10)
     model = in_engines(copy.deepcopy(specialised), BuildSettings(encoders_per_engine=(2, 2), frames_in_flight=2))
-    said = plan_engines(model, part, PlanOptions(interval=6_000))
+    said = planned_into(model, part, PlanOptions(interval=6_000))
     assert said.fits and len(said.slrs) == 2 and said.interval_cycles <= 6_000
     whole = model.transform(InsertStreams())
     slrs = [slr_of(node) for node in whole.graph.node]
@@ -319,7 +327,7 @@ def test_candidates_of_shared_units_can_be_had_by_all_layers(specialised, seed):
             if not ops[0].macs():
                 continue
             layers = tuple(op.folding() for op in ops)
-            found = shared_candidates(units[unit_name(engine, role)].folding(), layers, interval, Styles())
+            found = units[unit_name(engine, role)].folding().candidates(interval, Styles(), layers)
             assert found, (role, interval)
             used = np.array([list(vars(c.resources).values()) for c in found])
             for i, mine in enumerate(used):
@@ -333,6 +341,38 @@ def test_candidates_of_shared_units_can_be_had_by_all_layers(specialised, seed):
                     assert sum(own.cycles for own in candidate.each) <= SLACK * interval, (role, interval, fold)
                 else:
                     assert sum(own.cycles for own in candidate.each) <= interval
+
+
+def test_layers_that_share_a_unit_are_planned_as_data(specialised):
+    """A partition changes the problem, not what solves it: QKV and the MLP's first matrix on one unit, one after the other."""
+    model = in_engines(copy.deepcopy(specialised), BuildSettings(engines=1))
+    (engine,) = engines_of(model)
+    names, engine_encoders = [unit_name(engine, role) for role in ("QKV", "MLP 1")], len(engine.get_nodeattr("encoders"))
+    interval, search = 9_000, search_of(model, get_part(SMALL), PlanOptions())
+    apart, joined = search.problem, search.problem.joined(*names)
+    assert [unit.name for unit in joined.units] == [unit.name for unit in apart.units if unit.name != names[1]]
+    shared = {unit.name: unit for unit in apart.units}
+    (index, unit), = ((i, unit) for i, unit in enumerate(joined.units) if unit.name == names[0])
+    assert unit.macs == sum(shared[name].macs for name in names) and len(unit.folding.each) == 2 * engine_encoders
+    found = solve(joined, interval)
+    fold = found.foldings[index].fold
+    assert np.all(joined.used_by([folding.resources.amounts for folding in found.foldings]) <= joined.room)
+    assert sum(own.cycles for own in fold.encoders) <= SLACK * interval
+    for matrix in (layer.fold for layer in unit.layers):
+        assert fold.in_width in Fold.in_widths(matrix.mw, fold.simd)
+        assert fold.out_width in Fold.out_widths(matrix.mh, fold.pe, fold.block)
+    kept = [sum(own.schedule.kept for own in unit.fold.each) for unit in (shared[name].folding for name in names)]
+    assert sum(own.schedule.kept for own in fold.encoders) == sum(kept), "the weights of both"
+    partition = type(search)(search.graph, joined, latency=False)
+    assert partition.smallest(Paces()).interval > search.smallest(Paces()).interval, "two layers take longer than one"
+
+
+def test_layers_of_other_types_cannot_share_a_unit(specialised):
+    model = in_engines(copy.deepcopy(specialised), BuildSettings(engines=1))
+    problem = search_of(model, get_part(SMALL), PlanOptions()).problem
+    (name,) = (unit_name(engine, "attention") for engine in engines_of(model))
+    with pytest.raises(UserError, match="cannot share a unit"):
+        problem.joined(name, next(unit.name for unit in problem.units if unit.name != name))
 
 
 def test_intervals_on_the_grid_are_near():

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 
-from finn_vitprune.custom_ops.folding import Folding
+from finn_vitprune.custom_ops.folding import Folding, used_by
 
 GAP = 0.01
 """How far from the best cost a solution may be, as a share."""
@@ -24,17 +23,34 @@ TINY = 1e-3
 """Of a resource that there is none of: any use of it is a large share."""
 
 
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Folds to choose from, and ``[folds, kinds]`` what each takes, in the order of :class:`.Estimate`."""
+
+    folds: tuple[Folding, ...]
+    used: np.ndarray
+
+    @classmethod
+    def of(cls, folds: Sequence[Folding]) -> Candidates:
+        return cls(tuple(folds), used_by(folds))
+
+    def only(self, wanted: Callable[[Folding], bool]) -> Candidates:
+        """Those that are ``wanted``."""
+        kept = [i for i, fold in enumerate(self.folds) if wanted(fold)]
+        return Candidates(tuple(self.folds[i] for i in kept), self.used[kept])
+
+
 @dataclass(frozen=True)
 class Item:
     """``count`` units that get the same one of the candidates."""
 
-    candidates: tuple[Folding, ...]
+    candidates: Candidates
     count: int = 1
 
-    @cached_property
+    @property
     def used(self) -> np.ndarray:
-        """``[candidates, kinds]``: resources of all of its units, in the order of :class:`.Estimate`."""
-        return self.count * np.array([astuple(c.resources) for c in self.candidates], dtype=float)
+        """``[candidates, kinds]``: what all of its units take."""
+        return self.count * self.candidates.used
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,7 @@ def least_share(items: Sequence[Item], room: np.ndarray, relaxed: bool = False) 
     """
     if not items:
         return Choice((), np.zeros_like(room))
-    costs = np.zeros(sum(len(item.candidates) for item in items))
+    costs = np.zeros(sum(len(item.candidates.folds) for item in items))
     choice = _solve(items, costs, 1.0, np.maximum(room, TINY), None, relaxed)
     assert choice is not None  # nothing bounds it
     return choice
@@ -83,7 +99,7 @@ def _solve(
     items: Sequence[Item], costs: np.ndarray, weight: float, shared: np.ndarray, room: np.ndarray | None, relaxed: bool = False
 ) -> Choice | None:
     """Least ``costs`` + ``weight`` z with used <= z ``shared``, and used <= ``room`` where there is one."""
-    starts = np.cumsum([0, *(len(item.candidates) for item in items)])
+    starts = np.cumsum([0, *(len(item.candidates.folds) for item in items)])
     size = int(starts[-1])
     each = np.zeros((len(items), size + 1))
     for row, (a, b) in enumerate(zip(starts, starts[1:])):
@@ -96,7 +112,7 @@ def _solve(
     x = result.x[:size]
     places = [int(a + np.argmax(x[a:b])) for a, b in zip(starts, starts[1:])]
     used = x @ use if relaxed else use[places].sum(axis=0)
-    return Choice(tuple(item.candidates[p - a] for item, p, a in zip(items, places, starts)), used)
+    return Choice(tuple(item.candidates.folds[p - a] for item, p, a in zip(items, places, starts)), used)
 
 
 def _program(

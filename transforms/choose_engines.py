@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.synth.parts import Part
@@ -15,8 +14,6 @@ from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.plan import plan
-from finn_vitprune.transforms.plan_engines import plan_engines
-from finn_vitprune.transforms.slr import used_by
 from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
 
 Report = Callable[[str], None]
@@ -75,18 +72,14 @@ def planned_design(
     Raises:
         UserError: the encoders cannot be dealt so.
     """
-    if engines is None:
-        folded = ModelWrapper(model.model, make_deepcopy=True)
-        found, said = plan(folded, part, options)
-        found.write(folded)
-        used = found.used.sum(0)
-    else:
-        folded = model.transform(InsertEngines(bind(model, engines), in_flight))
-        said = plan_engines(folded, part, options)
-        used = used_by(folded)
+    folded = ModelWrapper(model.model, make_deepcopy=True)
+    if engines is not None:
+        folded = folded.transform(InsertEngines(bind(model, engines), in_flight), make_deepcopy=False)
+    found, said = plan(folded, part, options)
+    found.write(folded)
     latency = latency_cycles(folded.transform(InsertStreams()))
     choice = EngineChoice(engines=engines, frames_in_flight=in_flight, interval_cycles=said.interval_cycles, latency_cycles=latency, fits=said.fits)
-    return PlannedDesign(folded, said, choice, float(np.dot(used, prices_of(room_of(part, options.budget)))))
+    return PlannedDesign(folded, said, choice, float(found.used.sum(0) @ prices_of(room_of(part, options.budget))))
 
 
 def _rank(found: PlannedDesign, options: PlanOptions) -> tuple[float, ...]:

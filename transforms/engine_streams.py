@@ -12,7 +12,7 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.engine import VitEngine, layers
+from finn_vitprune.custom_ops.engine import VitEngine, engines_of, layers
 from finn_vitprune.custom_ops.engine_ports import EnginePort
 from finn_vitprune.custom_ops.engine_times import in_order
 from finn_vitprune.custom_ops.switch import VitMerge, VitSwitch
@@ -20,7 +20,6 @@ from finn_vitprune.sim.beats import Stream
 from finn_vitprune.transforms.bind import SAME_UNIT
 from finn_vitprune.transforms.engine_units import DROP, SELECT, SPLIT, unit_name
 from finn_vitprune.transforms.node_names import kind_of
-from finn_vitprune.transforms.plan_engines import engines_of
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ The last encoder's Q, for the class token alone, and its KV become one QKV, of w
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import SINK, SOURCE, VitEngine, rename_tensors
+from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.select_token import ALL
 from finn_vitprune.custom_ops.shared import SharedOp
@@ -45,6 +47,12 @@ def engine_units(engine: VitEngine) -> GraphProto:
         UserError: its encoders cannot share a unit; the text says in what they differ.
     """
     return _Units(engine).graph()
+
+
+def bind_units(engine: VitEngine) -> None:
+    """Give an engine the units that its folds make, and the interval that they have."""
+    engine.set_graph("units", engine_units(engine))
+    engine.set_nodeattr("interval", math.ceil(engine_cycles(engine.structure).interval))
 
 
 def role_depths(engine: VitEngine) -> dict[str, list[int]]:

@@ -18,5 +18,5 @@ class InsertStreams(Transformation):
         for transformation in (
             InsertCrossings(), SetFifoDepths(), InsertFifos(), InsertWidthConverters(), SortGraph(), GiveUniqueNodeNames(),
         ):
-            model = model.transform(transformation)
+            model = model.transform(transformation, make_deepcopy=False)
         return model, False

@@ -17,19 +17,18 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import VitOp
-from finn_vitprune.custom_ops.engine import VitEngine, flattened
+from finn_vitprune.custom_ops.engine import VitEngine, engines_of, flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.bind import bind, encoder_count
-from finn_vitprune.transforms.engine_units import role_depths, role_ops, unit_name
+from finn_vitprune.transforms.engine_units import bind_units, role_depths, role_ops, unit_name
 from finn_vitprune.transforms.fold_engines import set_fold, write_folds, written_folds
 from finn_vitprune.transforms.insert_engines import InsertEngines
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
 from finn_vitprune.transforms.node_names import kind_of, node_names
-from finn_vitprune.transforms.plan_engines import bind_units, engines_of
 from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
 
 RAM_WORDS = 512

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
@@ -15,9 +16,9 @@ from qonnx.transformation.base import Transformation
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
 from finn_vitprune.custom_ops.engine_times import engine_cycles
-from finn_vitprune.custom_ops.folding import Folding, Styles
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding, Styles
 from finn_vitprune.synth.parts import Part
-from finn_vitprune.transforms.choice import Choice, Item, choose, least_share
+from finn_vitprune.transforms.choice import Candidates, Choice, Item, choose, least_share
 from finn_vitprune.transforms.fold import SLOWEST
 from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
 from finn_vitprune.transforms.slr import slrs_of, used_by_region
@@ -41,10 +42,10 @@ def place(model: ModelWrapper, room: np.ndarray, prices: np.ndarray, styles: Sty
     if not any(slrs):
         slrs, room = [[0]] * len(ops), room.sum(0, keepdims=True)
     used = np.zeros_like(room)
-    fifos: list[dict[tuple[Folding, ...], list[int]]] = [defaultdict(list) for _ in room]
+    fifos: list[dict[Candidates, list[int]]] = [defaultdict(list) for _ in room]
     for i, (op, places) in enumerate(zip(ops, slrs)):
         if op.is_buffer:
-            fifos[places[0]][foldings[i].candidates(SLOWEST, styles)].append(i)
+            fifos[places[0]][standing(foldings[i], styles)].append(i)
         else:
             taken = astuple(op.hop() if op.is_crossing else foldings[i].resources)
             for region in places:
@@ -60,8 +61,18 @@ def place(model: ModelWrapper, room: np.ndarray, prices: np.ndarray, styles: Sty
     return foldings, used
 
 
+def standing(folding: Folding, styles: Styles) -> Candidates:
+    """What a node between units may be: FIFOs have several candidates, which are one object for equal FIFOs."""
+    return _standing(folding.shape, styles)
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def _standing(folding: Folding, styles: Styles) -> Candidates:
+    return Candidates.of(folding.candidates(SLOWEST, styles))
+
+
 def _chosen(items: Sequence[Item], room: np.ndarray, prices: np.ndarray) -> Choice:
-    plain = [Item(tuple(c for c in i.candidates if c.attributes()[STYLE] != "ultra"), i.count) for i in items]
+    plain = [Item(item.candidates.only(lambda fifo: fifo.style != "ultra"), item.count) for item in items]
     return choose(plain, room, prices) or choose(items, room, prices) or least_share(items, np.maximum(room, 0))
 
 
@@ -81,12 +92,12 @@ def place_in_engines(engines: Sequence[VitEngine], left: np.ndarray, prices: np.
         left: ``[kinds]`` of the region's room, beside the FIFOs where they are. prices: of a unit of each resource.
     """
     hardware = [engine.structure for engine in engines]
-    fifos: dict[tuple[Folding, ...], list[VitOp]] = defaultdict(list)
+    fifos: dict[Candidates, list[VitOp]] = defaultdict(list)
     before = np.zeros_like(left)
     for op in (getCustomOp(node) for units in hardware for node in units.graph.node):
         if op.is_buffer:
             before += astuple(op.resources())
-            fifos[op.folding().candidates(SLOWEST, styles)].append(op)
+            fifos[standing(op.folding(), styles)].append(op)
     items = [Item(candidates, len(ops)) for candidates, ops in fifos.items()]
     choice = _chosen(items, left + before, prices)
     for ops, pick in zip(fifos.values(), choice.picks):

@@ -1,26 +1,27 @@
-"""The plan for a part, and why it is no faster: what binds, what a faster one would need, what would relieve it."""
+"""The plan for a part, and what is said of it: what binds, what a faster one would need, what would relieve it.
+
+Whatever would help is another problem of the same graph (:mod:`.plan_problem`), solved before it is said.
+"""
 
 from __future__ import annotations
 
-import copy
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.custom_ops.folding import Folding
+from finn_vitprune.custom_ops.engine import engines_of
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
-from finn_vitprune.custom_ops.mvau_fold import Fold, shared_fold
-from finn_vitprune.synth.budget import Budget
+from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.synth.parts import Part, larger_parts
 from finn_vitprune.synth.planned import Planned
-from finn_vitprune.transforms.choice import least_share
-from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, room_of
-from finn_vitprune.transforms.plan_search import Plan, Search
+from finn_vitprune.transforms.plan_engines import EngineGraph, EngineSearch
+from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, prices_of, room_of
+from finn_vitprune.transforms.plan_pipeline import PipelineSearch, units_of
+from finn_vitprune.transforms.plan_problem import Paces, Plan, PlanUnit, Problem, mixed, solve
 
 FASTER = 1.05
 """Factor to the next faster plan that is looked at."""
@@ -39,7 +40,7 @@ MOST_PARTS = 6
 def plan(
     model: ModelWrapper, part: Part, options: PlanOptions, report: Callable[[str], None] = lambda text: None
 ) -> tuple[Plan, Planned]:
-    """Plan the hardware graph ``model``, its ops specialised; it stays as it is.
+    """Plan the hardware graph ``model``, its ops specialised, its encoders in engines or not; it stays as it is.
 
     Args:
         part: as its shell leaves it. report: takes a line for each step of the search.
@@ -47,38 +48,37 @@ def plan(
         The plan, and what is said of it: why it is no faster, or what would make it fit. Where none fits, the plan is the
         least overfull one for a given interval, else the slowest.
     """
-    search = Search(model, part, options, report)
-    found = search.run()
+    target = options.interval
+    search = search_of(model, part, options, report)
+    found = (search.best() if target is None else search.within(target)) or search.overfull(target)
     search.report = lambda text: None
-    faster = int(found.interval / FASTER) if found.fits else found.interval
-    binding, needs = _binding(search, faster, found.fits) if options.explain else ((), {})
-    relief = list(_relief(search, found, binding)) if options.explain else []
-    return found, Planned(
-        goal="throughput" if options.interval is None else "target", interval_cycles=found.interval, fits=found.fits,
-        gap=round(found.gap, 4), shell=part.shell, budget=dict(options.budget), used=shares_of(found.used.sum(0), found.room.sum(0)),
-        slrs=[shares_of(u, r) for u, r in zip(found.used, found.room)] if len(found.used) > 1 else [], binding=list(binding),
-        next_interval_cycles=faster, next_needs=needs, relief=relief,
+    alone = isinstance(search, PipelineSearch)
+    goal = "target" if target is not None else "throughput" if alone else options.goal
+    said = Planned(
+        goal=goal, interval_cycles=found.interval, fits=found.fits, gap=None if found.gap is None else round(found.gap, 4),
+        shell=part.shell, budget=dict(options.budget),
+        used=shares_of(found.used.sum(0), found.room.sum(0)),
+        slrs=[shares_of(u, r) for u, r in zip(found.used, found.room)] if len(found.used) > 1 else [],
+        next_interval_cycles=int(found.interval / FASTER) if alone and found.fits else found.interval,
     )  # fmt: skip
+    if not options.explain:
+        return found, said
+    if not alone:
+        return found, said.model_copy(update={"relief": list(_engine_relief(search, found, target))})
+    binding, needs = _binding(search, said.next_interval_cycles, found.fits and target is not None)
+    relief = list(_relief(search, found, part, options, binding))
+    return found, said.model_copy(update={"binding": list(binding), "next_needs": needs, "relief": relief})
 
 
-def _binding(search: Search, interval: int, fits: bool) -> tuple[tuple[str, ...], dict[str, float]]:
-    """Resources of which alone more would allow the interval, "SLR" where only borders are in its way; and what it needs.
-
-    Nothing binds where the interval is possible: a plan for a target is as fast as it was asked to be. Needs are shares of
-    the whole room, with the fullest resource as empty as can be; none where a unit cannot be so fast.
-    """
-    whole = search.room.sum(0)
-    one = np.zeros(len(search.chain.parts), dtype=int)
-    chosen = search.chosen(interval, one, lambda items, slr: least_share(items, whole, relaxed=True))
-    if chosen is None:
-        return (), {}
-    ((_, choice),) = chosen
-    needs = shares_of(choice.used, whole)
-    if search.solve(interval, one, whole[None]) is not None:
-        several, target = len(search.room) > 1, search.options.interval is not None
-        possible = not several or (fits and target and search.dealt(interval) is not None)
-        return (() if possible else ("SLR",)), needs
-    return tuple(k for i, k in enumerate(KINDS) if search.solve(interval, one, _more(whole, i)[None]) is not None), needs
+def search_of(
+    model: ModelWrapper, part: Part, options: PlanOptions, report: Callable[[str], None] = lambda text: None
+) -> PipelineSearch | EngineSearch:
+    """The search for a plan of a graph."""
+    room, styles = room_of(part, options.budget), options.styles(part)
+    if not engines_of(model):
+        return PipelineSearch(model, Problem.of(units_of(model), room, prices_of(room), styles), report)
+    graph, latency = EngineGraph(model), options.interval is None and options.goal == "latency"
+    return EngineSearch(graph, graph.problem(room, prices_of(room), styles), latency, report)
 
 
 def shares_of(used: np.ndarray, room: np.ndarray) -> dict[str, float]:
@@ -86,102 +86,123 @@ def shares_of(used: np.ndarray, room: np.ndarray) -> dict[str, float]:
     return {kind: round(float(u / max(r, 1)), 4) for kind, u, r in zip(KINDS, used, room)}
 
 
-def largest_share(fits: Callable[[float], bool]) -> float | None:
+# --- changes of a problem ---
+
+
+def _with_matrices(problem: Problem, change: Callable[[Fold], Fold]) -> Problem:
+    """Other matrices in the units, of each encoder that shares one."""
+
+    def changed(unit: PlanUnit) -> PlanUnit:
+        own, *layers = (f.with_matrices(change) if isinstance(f, MatrixFolding) else f for f in (unit.folding, *unit.layers))
+        return replace(unit, folding=own, layers=tuple(layers))
+
+    return problem.with_units(map(changed, problem.units))
+
+
+def _fewer_blocks(problem: Problem, share: float) -> Problem:
+    """Matrices with this share of the blocks that they keep."""
+
+    def change(fold: Fold) -> Fold:
+        counts = fold.column_blocks or (fold.block_rows,) * fold.block_columns
+        return replace(fold, column_blocks=tuple(round(share * count) for count in counts))
+
+    return _with_matrices(problem, change)
+
+
+def _fewer_bits(problem: Problem) -> Problem | None:
+    """Weights of :data:`FEWER_BITS`, or fewer where a matrix has fewer; None where none has more."""
+    fewer = DataType[FEWER_BITS]
+    matrices = [unit.folding.fold for unit in problem.units if isinstance(unit.folding, MatrixFolding)]
+    if all(fold.w.bitwidth() <= fewer.bitwidth() for fold in matrices):
+        return None
+    return _with_matrices(problem, lambda fold: replace(fold, w=min(fold.w, fewer, key=lambda w: w.bitwidth())))
+
+
+def _largest_share(fits: Callable[[float], bool]) -> float | None:
     """The largest of :data:`SHARES` that ``fits``, as all smaller ones do then; None where none does."""
     place = bisect_left(SHARES, True, key=fits)
     return SHARES[place] if place < len(SHARES) else None
 
 
-def fits_with(share: float) -> str:
-    """What :func:`largest_share` has found, in words."""
+def _fits_with(share: float) -> str:
+    """What :func:`_largest_share` has found, in words."""
     return f"with {share:g} of the kept blocks it fits, with {share + 0.05:g} it does not"
 
 
-def fewer_blocks(fold: Fold, share: float) -> Fold:
-    """A matrix with this share of the blocks that it keeps."""
-    counts = fold.column_blocks or (fold.block_rows,) * fold.block_columns
-    return replace(fold, column_blocks=tuple(round(share * count) for count in counts))
+# --- without engines ---
 
 
-def has_wider_weights(units: Iterable[Folding]) -> bool:
-    """Whether a matrix has weights of more than :data:`FEWER_BITS`."""
-    return any(u.fold.w.bitwidth() > DataType[FEWER_BITS].bitwidth() for u in units if isinstance(u, MatrixFolding))
+def _binding(search: PipelineSearch, interval: int, kept: bool) -> tuple[tuple[str, ...], dict[str, float]]:
+    """Resources of which alone more would allow the interval, "SLR" where only borders are in its way; and what it needs.
+
+    Nothing binds where the interval is possible: a plan for a target is as fast as it was asked to be. Needs are shares of
+    the whole room, with the fullest resource as empty as can be; none where a unit cannot be so fast.
+
+    Args:
+        kept: whether a target is kept, which then may allow the interval in several SLRs, too.
+    """
+    whole = search.problem.whole
+    if (least := whole.pick(interval, mixed)) is None:
+        return (), {}
+    needs = shares_of(least.used[0], whole.room[0])
+    if solve(whole, interval) is not None:
+        possible = search.dies == 1 or (kept and search.dealt(interval) is not None)
+        return (() if possible else ("SLR",)), needs
+    more = {kind: replace(whole, room=np.maximum(whole.room, extra)) for kind, extra in zip(KINDS, np.diag([1e9] * len(KINDS)))}
+    return tuple(kind for kind, problem in more.items() if solve(problem, interval) is not None), needs
 
 
-def fewer_bits(fold: Fold) -> Fold:
-    """A matrix with weights of :data:`FEWER_BITS`, or fewer where it has fewer."""
-    return replace(fold, w=min(fold.w, DataType[FEWER_BITS], key=lambda w: w.bitwidth()))
-
-
-def _more(room: np.ndarray, kind: int) -> np.ndarray:
-    """Room with as much of one resource as may be wanted."""
-    room = room.copy()
-    room[kind] = 1e9
-    return room
-
-
-def _relief(search: Search, found: Plan, binding: tuple[str, ...]) -> Iterator[str]:
+def _relief(search: PipelineSearch, found: Plan, part: Part, options: PlanOptions, binding: tuple[str, ...]) -> Iterator[str]:
     """Changes that make a shorter interval possible, or a plan at all, each planned for the part as a whole."""
-    if not found.fits and search.options.interval is not None:
-        slower = copy.copy(search)
-        slower.options = replace(search.options, interval=None)
-        if (reached := _reached(slower, found)) is not None:
-            yield f"{reached:,} cycles are as few as fit"
-    if not found.fits and search.options.interval is None:
-        share = largest_share(lambda share: _reached(_with_matrices(search, lambda fold: fewer_blocks(fold, share)), found) is not None)
+    problem, target = search.problem, options.interval
+
+    def reached(changed: Problem, target: int | None = target) -> int | None:
+        """The interval of the changed problem, None where it is no better than what was found."""
+        other = search.changed(changed)
+        if target is not None:
+            interval = max(target, other.fastest)
+            return interval if not found.fits and other.whole_fits(interval) else None
+        interval = other.bound(COARSE, found.interval if found.fits else None)
+        return interval if interval is not None and (not found.fits or interval < found.interval) else None
+
+    def on(part: Part, **budget: float) -> Problem:
+        return problem.with_room(room_of(part, options.budget.model_copy(update=budget)), options.styles(part))
+
+    if not found.fits and target is not None and (cycles := reached(problem, None)) is not None:
+        yield f"{cycles:,} cycles are as few as fit"
+    if not found.fits and target is None:
+        share = _largest_share(lambda share: reached(_fewer_blocks(problem, share)) is not None)
         if share is not None and share < FEWER_BLOCKS:
-            yield fits_with(share)
-    for text, changed in _changes(search, binding):
-        if (reached := _reached(changed, found)) is not None:
-            yield f"with {text} {reached:,} cycles are possible"
-    for part in larger_parts(search.part)[:MOST_PARTS]:
-        if (reached := _reached(_with_room(search, part, search.options.budget), found)) is not None:
-            yield f"on the part {part.name} {reached:,} cycles are possible"
+            yield _fits_with(share)
+    partly = [kind for kind in binding if dict(options.budget).get(kind, 1) < 1]
+    for text, changed in (
+        *((f"all of the part's {kind} (--budget {kind}=1)", on(part, **{kind: 1.0})) for kind in partly),
+        (FEWER_BITS_TEXT, _fewer_bits(problem)), (f"{FEWER_BLOCKS:g} of the kept blocks", _fewer_blocks(problem, FEWER_BLOCKS)),
+    ):  # fmt: skip
+        if changed is not None and (cycles := reached(changed)) is not None:
+            yield f"with {text} {cycles:,} cycles are possible"
+    for larger in larger_parts(part)[:MOST_PARTS]:
+        if (cycles := reached(on(larger))) is not None:
+            yield f"on the part {larger.name} {cycles:,} cycles are possible"
             break
 
 
-def _reached(changed: Search, found: Plan) -> int | None:
-    """The interval of the changed search, None where it is no better than what was found."""
-    changed.step, changed.report = COARSE, lambda text: None
-    goal = changed.options.interval
-    if goal is not None:
-        reached = max(goal, changed.fastest)
-        return reached if not found.fits and changed.whole_fits(reached) else None
-    first = found.interval if found.fits else changed.guess(changed.fastest)
-    reached = changed.smallest(changed.whole_fits, changed.fastest, first)
-    return reached if reached is not None and (not found.fits or reached < found.interval) else None
+# --- with engines ---
 
 
-def _changes(search: Search, binding: tuple[str, ...]) -> Iterator[tuple[str, Search]]:
-    budget = search.options.budget
-    for kind in binding:
-        if kind in KINDS and getattr(budget, kind) < 1:
-            changed = _with_room(search, search.part, budget.model_copy(update={kind: 1.0}))
-            yield f"all of the part's {kind} (--budget {kind}=1)", changed
-    if has_wider_weights(search.units):
-        yield FEWER_BITS_TEXT, _with_matrices(search, fewer_bits)
-    yield f"{FEWER_BLOCKS:g} of the kept blocks", _with_matrices(search, lambda fold: fewer_blocks(fold, FEWER_BLOCKS))
+def _engine_relief(search: EngineSearch, found: Plan, target: int | None) -> Iterator[str]:
+    """What would make a plan fit, or one that was to be as fast as fits faster; a target that is kept needs no help."""
+    if found.fits:
+        yield from search.wider_ports(found.base) if target is None else ()
+        return
+    if target is not None and (slower := search.fastest(Paces())) is not None:
+        yield f"{slower.interval:,} cycles are about as few as fit"
+        return
 
+    def fits(changed: Problem | None) -> bool:
+        return changed is not None and search.changed(changed).fastest(Paces()) is not None
 
-def _with_room(search: Search, part: Part, budget: Budget) -> Search:
-    changed = copy.copy(search)
-    changed.part, changed.kept = part, {}
-    changed.room, changed.styles = room_of(part, budget), search.options.styles(part)
-    return changed
-
-
-def _with_matrices(search: Search, change: Callable[[Fold], Fold]) -> Search:
-    changed = copy.copy(search)
-    changed.barred, changed.kept = defaultdict(set), {}
-    for cached in ("fastest", "slowest"):
-        changed.__dict__.pop(cached, None)
-    changed.units = tuple(with_matrix(unit, change) for unit in search.units)
-    return changed
-
-
-def with_matrix(unit: Folding, change: Callable[[Fold], Fold]) -> Folding:
-    """A unit with another matrix, of each encoder that shares it; one without a matrix stays as it is."""
-    if not isinstance(unit, MatrixFolding):
-        return unit
-    encoders = unit.fold.encoders
-    return MatrixFolding(shared_fold([change(own) for own in encoders]) if encoders else change(unit.fold))
+    if fits(_fewer_bits(search.problem)):
+        yield f"with {FEWER_BITS_TEXT} it fits"
+    if (share := _largest_share(lambda share: fits(_fewer_blocks(search.problem, share)))) is not None:
+        yield _fits_with(share)

@@ -1,48 +1,39 @@
-"""Plans a graph with engines: folds and memories of their units and of the nodes outside, for an interval or for a part.
+"""The plan of a graph with engines: folds and memories of their units and of the nodes outside, for an interval or for a part.
 
-Every unit with products gets an interval of its own, in which it does all encoders of its engine; what that makes of an image's
-interval and latency follows from the order of frames (:mod:`finn_vitprune.custom_ops.engine_times`), and is measured there. Where an image
-is alone in its engine, its queries, keys and values are made before its attention can begin, and the rest streams behind the
-attention: so there are two intervals, and their ratio is part of what is planned (:class:`Shape`).
+Every unit with products gets an interval of its own, in which it does all encoders of its engine. What that makes of an image's
+interval and latency follows from the order of frames (:mod:`finn_vitprune.custom_ops.engine_times`), and is counted in the graph.
+Where an image is alone in its engine, its queries, keys and values are made before its attention can begin, and the rest streams
+behind the attention: so there are two intervals, and their ratio, the shape, is part of what is planned.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product, starmap
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.engine import VitEngine
-from finn_vitprune.custom_ops.engine_times import engine_cycles
-from finn_vitprune.custom_ops.folding import Folding
+from finn_vitprune.custom_ops.engine import VitEngine, engines_of
+from finn_vitprune.custom_ops.folding import Styles
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
-from finn_vitprune.custom_ops.shared_candidates import shared_candidates
-from finn_vitprune.synth.parts import Part
-from finn_vitprune.synth.planned import Planned
-from finn_vitprune.transforms.choice import Choice, Item, choose
-from finn_vitprune.transforms.engine_units import engine_units, role_ops, unit_name
+from finn_vitprune.transforms.engine_units import bind_units, engine_units, role_ops, unit_name
 from finn_vitprune.transforms.fold import STREAM_SLACK
 from finn_vitprune.transforms.fold_engines import StreamFolds, set_fold, write_folds
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
-from finn_vitprune.transforms.plan import (
-    FEWER_BITS_TEXT, fewer_bits, fewer_blocks, fits_with, has_wider_weights, largest_share, shares_of, with_matrix,
-)  # fmt: skip
 from finn_vitprune.transforms.place_fifos import place_in_engines
-from finn_vitprune.transforms.plan_options import PlanOptions, prices_of, room_of
+from finn_vitprune.transforms.plan_problem import (
+    GRID, Between, Paces, Plan, PlanUnit, Problem, Solved, Steps, When, on_grid, place_on_grid, smallest, solve,
+)  # fmt: skip
 from finn_vitprune.transforms.slr import used_by_region
 
-GRID = 1.01
-"""Ratio of neighbouring intervals that are looked at."""
 AGREED = 2.0
 """Factor by which an engine's interval may be another than what was assumed before the first plan."""
 CLOSE = 0.02
@@ -61,31 +52,15 @@ UNLIMITED = 1e12
 """Of a resource: more than anything takes."""
 ROOM_SLOTS = ("lane_blocks", "lane_slots")
 """Attributes of a fold that each encoder has of its own."""
-
-
-def engines_of(model: ModelWrapper) -> list[VitEngine]:
-    """The engines of a graph."""
-    return [op for op in map(getCustomOp, model.graph.node) if isinstance(op, VitEngine)]
-
-
-def bind_units(engine: VitEngine) -> None:
-    """Give an engine the units that its folds make, and the interval that they have."""
-    engine.set_graph("units", engine_units(engine))
-    engine.set_nodeattr("interval", math.ceil(engine_cycles(engine.structure).interval))
-
-
-def plan_engines(
-    model: ModelWrapper, part: Part, options: PlanOptions, report: Callable[[str], None] = lambda text: None
-) -> Planned:
-    """Fold ``model``, whose encoders are in engines: for the interval of ``options`` with few resources, else for as short an interval, or
-    latency, as fits ``part``. Writes the folds, units and intervals.
-    """
-    return _Search(model, part, options, report).run()
+STRIDE = 8
+"""Places of the grid between the first intervals that are looked at."""
 
 
 def regions_of(model: ModelWrapper, slrs: int) -> list[int]:
-    """The SLR of every node: engines are dealt to the SLRs in their order, and what is outside stands with the engine before it, or
-    with the first. Where there are fewer engines than SLRs the part counts as a whole, and all are in region 0.
+    """The SLR of every node.
+
+    Engines are dealt to the SLRs in their order, and what is outside stands with the engine before it, or with the first. Where
+    there are fewer engines than SLRs the part counts as a whole, and all are in region 0.
     """
     engines = len(engines_of(model))
     if engines < slrs:
@@ -94,200 +69,219 @@ def regions_of(model: ModelWrapper, slrs: int) -> list[int]:
     return (np.maximum(passed - 1, 0) * slrs // engines).tolist()
 
 
+class EngineGraph:
+    """A graph with engines, which stays as it is: its units, and what its nodes get that nothing is chosen for."""
+
+    def __init__(self, model: ModelWrapper) -> None:
+        self.model = ModelWrapper(model.model, make_deepcopy=True)
+        self.streams: list[StreamFolds] = []
+        self.engine_of: dict[str, str] = {}
+        """The engine of each unit that is in one."""
+        inside: list[PlanUnit] = []
+        for engine in engines_of(self.model):
+            engine.set_graph("units", engine_units(engine))
+            self.streams.append(StreamFolds(engine))
+            own = list(_units(engine))
+            self.engine_of |= dict.fromkeys((unit.name for unit in own), engine.onnx_node.name)
+            inside += own
+        ops = [op for op in map(getCustomOp, self.model.graph.node) if not isinstance(op, VitEngine)]
+        self.units = (*inside, *(PlanUnit(op.onnx_node.name, op.folding(), when=When.OUTSIDE) for op in ops))
+
+    def problem(self, room: np.ndarray, prices: np.ndarray, styles: Styles) -> Problem:
+        """Its plan in the SLRs with this ``room`` (``[slrs, kinds]``), or in the part as a whole."""
+        regions = self.regions(len(room))
+        room = room if max(regions.values()) else room.sum(0, keepdims=True)
+        nodes = [self.engine_of.get(unit.name, unit.name) for unit in self.units]
+        return Problem.of(self.units, room, prices, styles, [regions[node] for node in nodes])
+
+    def regions(self, slrs: int) -> dict[str, int]:
+        """The SLR of every node by its name."""
+        return dict(zip((node.name for node in self.model.graph.node), regions_of(self.model, slrs)))
+
+    def written(self, solved: Solved, before: float, slrs: int) -> ModelWrapper:
+        """The graph with foldings of its units; what has no products is as fast as the fastest of them need."""
+        model = ModelWrapper(self.model.model, make_deepcopy=True)
+        pace, regions = solved.interval * min(1.0, before), self.regions(slrs)
+        folds = {unit.name: folding.attributes() for unit, folding in zip(self.units, solved.foldings)}
+        inside = {name: {a: value for a, value in folds[name].items() if a not in ROOM_SLOTS} for name in self.engine_of}
+        streams = iter(self.streams)
+        for node in model.graph.node:
+            op = getCustomOp(node)
+            if isinstance(op, VitEngine):
+                own = {node.name: {"SIMD": _port_width(op, int(pace * STREAM_SLACK))}}
+                write_folds(op, next(streams).within(int(pace)) | inside | own)
+                bind_units(op)
+            else:
+                set_fold(op, folds[node.name])
+            if slrs > 1:
+                op.set_nodeattr("slr", regions[node.name])
+        return model
+
+    def held(self, model: ModelWrapper, problem: Problem) -> np.ndarray:
+        """``[places, kinds]``: what the units take in ``model``."""
+        ops = {op.onnx_node.name: op for op in map(getCustomOp, model.graph.node)}
+        for engine in engines_of(model):
+            ops |= {node.name: getCustomOp(node) for node in engine.structure.graph.node}
+        return problem.used_by([ops[unit.name].resources().amounts for unit in self.units])
+
+
 @dataclass(frozen=True)
-class Shape:
-    """Intervals beside that of a unit that works from the attention on: ``before`` times it for one that works before, ``outside`` times
-    the slowest engine's for a node outside of engines."""
+class Standing:
+    """What the last count told of all that is beside the units.
 
-    before: float = 1.0
-    outside: float = 1.0
+    Attributes:
+        taken: ``[places, kinds]``. fifos: those of engines that are placed with the foldings.
+        slower: how much longer an engine's interval is than that of its units.
+        outer: ``[places, kinds]`` of ``taken``: FIFOs, converters, crossings and the load port outside of engines, which folds
+            change little; None: to be counted.
+    """
 
-    @property
-    def rounded(self) -> Shape:
-        """Equal for all ways of steps that lead to it."""
-        return Shape(round(self.before, 6), round(self.outside, 6))
-
-
-@dataclass(frozen=True)
-class _Unit:
-    """A unit with products: its engine, its name, its folding and those of its layers with nothing folded, whether it works before the
-    attention."""
-
-    engine: int
-    name: str
-    folding: Folding
-    layers: tuple[Folding, ...]
-    before: bool
+    taken: np.ndarray
+    fifos: Between
+    slower: float
+    outer: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
-class _Solved:
-    """Foldings chosen for a ``base`` interval: of the units, and of the nodes outside; ``[regions, kinds]`` what they take."""
+class Counted:
+    """A plan as it is in the graph, with all that stands between units; ``used``: ``[places, kinds]``."""
 
-    base: int
-    units: tuple[Folding, ...]
-    outside: tuple[Folding, ...]
-    used: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """A plan as it is in the graph, with all that stands between units; ``used``: ``[regions, kinds]``."""
-
-    solved: _Solved
+    solved: Solved
+    graph: ModelWrapper
     interval: int
     latency: int
     used: np.ndarray
+    standing: Standing
 
 
-class _Search:
-    def __init__(self, model: ModelWrapper, part: Part, options: PlanOptions, report: Callable[[str], None]) -> None:
-        self.model, self.part, self.options, self.report = model, part, options, report
-        self.engines = engines_of(model)
-        self.outside = [op for op in map(getCustomOp, model.graph.node) if not isinstance(op, VitEngine)]
-        for engine in self.engines:
-            engine.set_graph("units", engine_units(engine))
-        self.units = [unit for i, engine in enumerate(self.engines) for unit in _units(i, engine)]
-        self.streams = [StreamFolds(engine) for engine in self.engines]
-        self.styles = options.styles(part)
-        room = room_of(part, options.budget)
-        self.prices = prices_of(room)
-        self.regions = dict(zip((node.name for node in model.graph.node), regions_of(model, len(room))))
-        self.room = room if max(self.regions.values()) else room.sum(0, keepdims=True)
-        """``[regions, kinds]``, as the next one."""
-        self.between = np.zeros_like(self.room)  # what stands between units, and streams, as last counted
-        self.other = False
-        """Whether its matrices are other ones than the graph's."""
+class EngineSearch:
+    """The search of a plan for a problem of a graph with engines.
+
+    Args:
+        latency: whether it is for a short latency, not a short interval. report: takes a line for each plan that is counted.
+    """
+
+    def __init__(
+        self, graph: EngineGraph, problem: Problem, latency: bool, report: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.graph, self.problem, self.latency, self.report = graph, problem, latency, report
+        alone = max(engine.get_nodeattr("frames_in_flight") for engine in engines_of(graph.model)) == 1
+        self.standing = Standing(np.zeros_like(problem.room), (), 2.0 if alone else 1.25)
         self.placing = False
-        """Whether FIFOs of engines are placed with the foldings; where a plan fits without, each stands where it stands by itself."""
-        self.fifos: list[list[Item]] = [[] for _ in self.room]  # of each region those that are placed, as last counted
-        self.outer: np.ndarray | None = None
-        """``[regions, kinds]``: FIFOs, converters, crossings and the load port, which folds change little; None: to be counted."""
-        self.slower = 2.0 if max(engine.get_nodeattr("frames_in_flight") for engine in self.engines) == 1 else 1.25
-        """How much longer an engine's interval is than that of its units, as last counted; for a short latency as assumed at first."""
-        self.latency = options.goal == "latency" and options.interval is None
-        """Whether the plan is for a short latency; one for an interval is not, whatever its goal."""
+        """Whether FIFOs of engines are placed with the foldings; where a plan fits without that, none is."""
 
-    def run(self) -> Planned:
-        wanted = self.options.interval
-        found = self.sought(wanted)
-        if found is None:
-            self.placing, self.between = True, np.zeros_like(self.room)
-            found = self.sought(wanted)
-        fits = found is not None
-        found = found or self.overfull(wanted)
-        return Planned(
-            goal=self.options.goal if wanted is None else "target", interval_cycles=found.interval, fits=fits, gap=None,
-            shell=self.part.shell, budget=dict(self.options.budget), used=shares_of(found.used.sum(0), self.room.sum(0)),
-            slrs=[shares_of(u, r) for u, r in zip(found.used, self.room)] if len(self.room) > 1 else [],
-            next_interval_cycles=found.interval, relief=list(self.help(found, fits)) if self.options.explain else [],
-        )  # fmt: skip
+    def changed(self, problem: Problem) -> EngineSearch:
+        """The search for another problem of the same graph, as if nothing stood between the units yet."""
+        other = EngineSearch(self.graph, problem, self.latency)
+        other.standing = replace(other.standing, slower=self.standing.slower, outer=self.standing.outer)
+        other.placing = self.placing
+        return other
 
-    def sought(self, wanted: int | None) -> _Counted | None:
-        """The plan for an interval, or the best one for the part; None where none was found that fits."""
-        if wanted is None:
-            return self.best()
-        styles, self.styles = self.styles, self.styles.without_ultra  # weights in UltraRAM must be loaded by the host
-        found = self.within(wanted)
-        self.styles = styles
-        return found or self.within(wanted)
+    # --- plans ---
+
+    def within(self, interval: int) -> Plan | None:
+        """The plan of the longest intervals of units whose images come in ``interval``; None where none was found that fits.
+
+        It is without UltraRAM, which the host must load, where it does not need it.
+        """
+        problem = self.problem
+
+        def search() -> Counted | None:
+            for styles in (problem.styles.without_ultra, problem.styles):
+                self.problem = replace(problem, styles=styles)
+                if found := self._within(interval):
+                    break
+            self.problem = problem
+            return found
+
+        return self._planned(search)
+
+    def best(self) -> Plan | None:
+        """The plan with the shortest interval, or latency, that fits; None where none was found."""
+        return self._planned(self._best)
+
+    def _planned(self, search: Callable[[], Counted | None]) -> Plan | None:
+        if (found := search()) is None:
+            self.placing, self.standing = True, replace(self.standing, taken=np.zeros_like(self.problem.room))
+            found = search()
+        return found and self.plan(found)
+
+    def plan(self, found: Counted) -> Plan:
+        return Plan(found.graph, found.interval, found.solved.interval, found.used, self.problem.room)
+
+    def overfull(self, interval: int | None) -> Plan:
+        """The plan for an interval, else about the fastest, or without one the smallest folds, whatever room there is."""
+        room, self.problem = self.problem.room, replace(self.problem, room=np.full_like(self.problem.room, UNLIMITED))
+        found = interval and self._within(interval)
+        if not found:
+            solved = self.smallest(Paces()) if interval else self.solved(self.slowest, Paces())
+            found = self.counted(solved, Paces())
+        self.problem = replace(self.problem, room=room)
+        return self.plan(found)
 
     # --- one plan ---
 
-    def solved(self, base: int, shape: Shape) -> _Solved | None:
+    def solved(self, base: int, shape: Paces) -> Solved | None:
         """The cheapest foldings that fit beside what stands between the units; None where there are none."""
-        items = [
-            Item(shared_candidates(unit.folding, unit.layers, on_grid(base * (shape.before if unit.before else 1)), self.styles))
-            for unit in self.units
-        ]
-        around = max(1, int(base * self.slower * shape.outside))
-        foldings = [op.folding() for op in self.outside]
-        items += [Item(self._outside(folding, around)) for folding in foldings]
-        if not all(item.candidates for item in items):
-            return None
-        places = [self.regions[self.engines[unit.engine].onnx_node.name] for unit in self.units]
-        places += [self.regions[op.onnx_node.name] for op in self.outside]
-        picks: list[Folding | None] = [None] * len(items)
-        used = np.zeros_like(self.room)
-        for region, room in enumerate(self.room - self.between):
-            inside, fifos = [i for i, place in enumerate(places) if place == region], self.fifos[region]
-            choice: Choice | None = choose([*(items[i] for i in inside), *fifos], room, self.prices)
-            if choice is None:
-                return None
-            used[region] = choice.used - sum(f.count * np.array(astuple(p.resources)) for f, p in zip(fifos, choice.picks[len(inside) :]))
-            for i, pick in zip(inside, choice.picks):
-                picks[i] = pick
-        return _Solved(base, tuple(picks[: len(self.units)]), tuple(picks[len(self.units) :]), used)
+        paces = Paces(shape.before, self.standing.slower * shape.outside)
+        return solve(replace(self.problem, taken=self.standing.taken, between=self.standing.fifos, paces=paces), base)
 
-    def _outside(self, folding: Folding, interval: int) -> tuple[Folding, ...]:
-        wanted = interval if folding.macs else max(1, int(interval * STREAM_SLACK))
-        return folding.candidates(wanted, self.styles) or (folding.for_interval(wanted),)
-
-    def counted(self, solved: _Solved, shape: Shape) -> _Counted:
-        """The plan as it is once it is in the graph."""
-        for op, folding in zip(self.outside, solved.outside):
-            set_fold(op, folding.attributes())
-        for i, (engine, streams) in enumerate(zip(self.engines, self.streams)):
-            folds = streams.within(int(solved.base * min(1.0, shape.before)))
-            for unit, folding in zip(self.units, solved.units):
-                if unit.engine == i:
-                    folds[unit.name] = {name: value for name, value in folding.attributes().items() if name not in ROOM_SLOTS}
-            folds[engine.onnx_node.name] = {"SIMD": _port_width(engine, int(solved.base * min(1.0, shape.before) * STREAM_SLACK))}
-            write_folds(engine, folds)
-            bind_units(engine)
-        if not self.latency:
-            self.slower = max(engine.get_exp_cycles() for engine in self.engines) / solved.base
-        if len(self.room) > 1:
-            for name, region in self.regions.items():
-                getCustomOp(self.model.get_node_from_name(name)).set_nodeattr("slr", region)
-        regions = len(self.room)
-        used = used_by_region(self.model, regions)
-        if self.outer is None:
-            whole = self.model.transform(InsertStreams()).transform(InsertLoadPort(design=0), make_deepcopy=False)
-            self.outer = used_by_region(whole, regions) - used
-        whole, held = used + self.outer, self.held() if self.other else solved.used
-        self.between = np.maximum(0, whole - held)
-        used = whole - held + solved.used
+    def counted(self, solved: Solved, shape: Paces) -> Counted:
+        """The plan as it is once it is in the graph; what that tells is known from now on."""
+        problem, graph, standing = self.problem, self.graph, self.standing
+        slrs = len(problem.room)
+        model = graph.written(solved, shape.before, slrs)
+        slower = standing.slower if self.latency else max(e.get_exp_cycles() for e in engines_of(model)) / solved.interval
+        chosen = problem.used_by([folding.resources.amounts for folding in solved.foldings])
+        used, outer = used_by_region(model, slrs), standing.outer
+        if outer is None:
+            whole = model.transform(InsertStreams()).transform(InsertLoadPort(design=0), make_deepcopy=False)
+            outer = used_by_region(whole, slrs) - used
+        beside = used + outer - (chosen if problem.units == graph.units else graph.held(model, problem))
+        used = beside + chosen
+        self.standing = Standing(np.maximum(0, beside), standing.fifos, slower, outer)
         if self.placing:
-            used = self.placed(used)
-        interval = max(getCustomOp(node).get_exp_cycles() for node in self.model.graph.node)
-        found = _Counted(solved, interval, latency_cycles(self.model), used)
+            used = self._placed(model, used)
+        interval, latency = max(getCustomOp(node).get_exp_cycles() for node in model.graph.node), latency_cycles(model)
+        found = Counted(solved, model, interval, latency, used, self.standing)
         self.report(
-            f"{solved.base:,} cycles a unit: an image each {interval:,}, through in {found.latency:,}"
+            f"{solved.interval:,} cycles a unit: an image each {interval:,}, through in {latency:,}"
             f"{'' if self.fits(found) else ', more than the part has'}"
         )
         return found
 
-    def placed(self, used: np.ndarray) -> np.ndarray:
-        """Place the FIFOs of engines; ``[regions, kinds]`` what is used then, of what is ``used`` with each where it stands by itself."""
-        used = used.copy()
-        for region, room in enumerate(self.room):
-            engines = [engine for engine in self.engines if self.regions[engine.onnx_node.name] == region]
-            placing = place_in_engines(engines, room - used[region], self.prices, self.styles)
-            self.fifos[region] = placing.items
-            self.between[region] -= placing.before
-            used[region] += placing.after - placing.before
-        return used
+    def _placed(self, model: ModelWrapper, used: np.ndarray) -> np.ndarray:
+        """Place the FIFOs of engines in ``model``; ``[places, kinds]`` what is used then.
 
-    def held(self) -> np.ndarray:
-        """``[regions, kinds]``: what the graph's nodes take that have folds of their own."""
-        inside = [getCustomOp(self.engines[unit.engine].structure.get_node_from_name(unit.name)) for unit in self.units]
-        places = [self.engines[unit.engine].onnx_node.name for unit in self.units] + [op.onnx_node.name for op in self.outside]
-        held = np.zeros_like(self.room)
-        for place, op in zip(places, (*inside, *self.outside)):
-            held[self.regions[place]] += astuple(op.resources())
-        return held
+        Args:
+            used: the same with each where it stands by itself.
+        """
+        problem, regions = self.problem, self.graph.regions(len(used))
+        placings = []
+        for region, left in enumerate(problem.room - used):
+            engines = [engine for engine in engines_of(model) if regions[engine.onnx_node.name] == region]
+            placings.append(place_in_engines(engines, left, problem.prices, problem.styles))
+        before, after = (np.array([getattr(placing, name) for placing in placings]) for name in ("before", "after"))
+        items = [(item, place) for place, placing in enumerate(placings) for item in placing.items]
+        fifos = tuple((item.candidates, place) for item, place in items for _ in range(item.count))
+        self.standing = replace(self.standing, taken=self.standing.taken - before, fifos=fifos)
+        return used + after - before
 
-    def fits(self, found: _Counted) -> bool:
-        return bool(np.all(found.used <= self.room))
+    def fits(self, found: Counted) -> bool:
+        return bool(np.all(found.used <= self.problem.room))
+
+    def recounted(self, solved: Solved, shape: Paces) -> Counted | None:
+        """A plan with everything counted again; None where it does not fit then."""
+        self.standing = replace(self.standing, outer=None)
+        found = self.counted(solved, shape)
+        return found if self.fits(found) else None
 
     # --- for an interval ---
 
-    def within(self, interval: int) -> _Counted | None:
-        """The plan of the longest intervals of units whose images come in ``interval``; None where none was found that fits."""
-        shape, best, low, high = Shape(), None, 0.0, math.inf
-        self.between = np.zeros_like(self.room)
-        base, tried = interval / self.slower, {}
+    def _within(self, interval: int) -> Counted | None:
+        shape, best, low, high = Paces(), None, 0.0, math.inf
+        self.standing = replace(self.standing, taken=np.zeros_like(self.problem.room))
+        base, tried = interval / self.standing.slower, {}
         for _ in range(8 * ROUNDS):
             if len(tried) == ROUNDS:
                 break
@@ -297,9 +291,9 @@ class _Search:
                 continue
             if solved is None:
                 break
-            if new := (key := (solved.units, solved.outside)) not in tried:
-                tried[key] = self.counted(solved, shape)
-            found = tried[key]
+            if new := solved.foldings not in tried:
+                tried[solved.foldings] = self.counted(solved, shape)
+            found = tried[solved.foldings]
             if found.interval > interval:
                 high = min(high, base)
             elif self.fits(found):
@@ -321,189 +315,121 @@ class _Search:
     @property
     def slowest(self) -> int:
         """An interval that all units keep at their smallest folds."""
-        return max(sum(own.macs for own in unit.folding.each) for unit in self.units)
+        return max(unit.macs for unit in self.problem.units if unit.layers)
 
-    def best(self) -> _Counted | None:
-        """The plan with the shortest interval, or latency, that fits, of equals the better one by the other.
+    def _best(self) -> Counted | None:
+        """The best plan, of equals the better one by the other goal.
 
-        Where engines turn out to have quite another interval than was assumed for the first plans, the search is made again: nodes
-        outside of engines were planned for that interval.
+        Where engines turn out to have quite another interval than was assumed for the first plans, the search is made again:
+        nodes outside of engines were planned for that interval.
         """
-        assumed, (cost, shape, found) = self.slower, self.shaped()
-        if not 1 / AGREED < self.slower / assumed < AGREED:
+        assumed, (cost, shape, found) = self.standing.slower, self.shaped()
+        if not 1 / AGREED < self.standing.slower / assumed < AGREED:
             cost, shape, found = min((cost, shape, found), self.shaped(), key=lambda result: result[0])
         return found and (self.recounted(found.solved, shape) or self.fastest(shape))
 
-    def cost(self, found: _Counted) -> tuple[int, int]:
+    def cost(self, found: Counted) -> tuple[int, int]:
         """What is to be short, then what decides among equals."""
         return (found.latency, found.interval) if self.latency else (found.interval, found.latency)
 
-    def shaped(self) -> tuple[tuple[float, float], Shape, _Counted | None]:
-        """The best shape that steps lead to, with its cost (see :meth:`best`) and its plan. For a short latency, which hangs on the
+    def shaped(self) -> tuple[tuple[float, float], Paces, Counted | None]:
+        """The best shape that steps lead to, with its cost and its plan. For a short latency, which depends on the
         shape more than the interval does, they begin at the best of several shapes, and smaller ones follow.
         """
-        tried: dict[Shape, _Counted | None] = {}
+        tried: dict[Paces, Counted | None] = {}
 
-        def cost(shape: Shape) -> tuple[float, float]:
-            if (shape := shape.rounded) not in tried:
+        def rounded(shape: Paces) -> Paces:
+            """Equal for all ways of steps that lead to it."""
+            return Paces(*(round(pace, 6) for pace in shape))
+
+        def cost(shape: Paces) -> tuple[float, float]:
+            if (shape := rounded(shape)) not in tried:
                 tried[shape] = self.fastest(shape)
-            if (found := tried[shape]) is None:
-                return math.inf, math.inf
-            return self.cost(found)
+            return (math.inf, math.inf) if (found := tried[shape]) is None else self.cost(found)
 
-        shape = min(starmap(Shape, product((1.0, 1 / RATIO, RATIO), AHEAD)), key=cost) if self.latency else Shape()
+        shape = min(starmap(Paces, product((1.0, 1 / RATIO, RATIO), AHEAD)), key=cost) if self.latency else Paces()
         for ratio in (RATIO, math.sqrt(RATIO)) if self.latency else (RATIO,):
             steps = [("before", 1 / ratio), ("before", ratio), ("outside", 1 / ratio**2), ("outside", ratio**2)]
             for name, step in steps if self.latency else steps[:3]:  # slower nodes outside help no interval
-                while cost(following := replace(shape, **{name: getattr(shape, name) * step})) < cost(shape):
+                while cost(following := shape._replace(**{name: getattr(shape, name) * step})) < cost(shape):
                     shape = following
-        return cost(shape), shape.rounded, tried[shape.rounded]
+        return cost(shape), rounded(shape), tried[rounded(shape)]
 
-    def recounted(self, solved: _Solved, shape: Shape) -> _Counted | None:
-        """A plan with everything counted again; None where it does not fit then."""
-        self.outer = None
-        found = self.counted(solved, shape)
-        return found if self.fits(found) else None
+    def fastest(self, shape: Paces) -> Counted | None:
+        """The plan of the shortest intervals that fits with this shape; None where there is none.
 
-    def overfull(self, interval: int | None) -> _Counted:
-        """The plan for an interval, or the smallest folds, whatever room there is; where no folds are so fast, about the fastest."""
-        room, self.room = self.room, np.full_like(self.room, UNLIMITED)
-        found = interval and self.within(interval)
-        if not found:
-            solved = self.smallest(Shape()) if interval else self.solved(self.slowest, Shape())
-            found = self.counted(solved, Shape())
-        self.room = room
+        A plan is chosen beside what stood between the units of the one before. Where that had more of it, faster units fit, and
+        where it had less, the plan does not fit: so the base intervals between the slowest that does not and the fastest that
+        does are halved.
+        """
+        found, low = None, 0
+        taken = self.standing.taken
+        for _ in range(ROUNDS):
+            solved = self.smallest(shape)
+            if solved is None or found and not low < solved.interval < found.solved.interval:
+                break
+            last = self.counted(solved, shape)
+            if self.fits(last):
+                found, taken = last, self.standing.taken
+                continue
+            low = solved.interval
+            if found:
+                break
+        while found and low and found.solved.interval - low > max(1, CLOSE * low):
+            self.standing, base = replace(self.standing, taken=taken), int(math.sqrt(low * found.solved.interval))
+            last = None if (solved := self.solved(base, shape)) is None else self.counted(solved, shape)
+            if last is not None and self.fits(last) and self.cost(last) < self.cost(found):
+                found, taken = last, self.standing.taken
+            else:
+                low = base
+        if found:
+            self.standing = found.standing
         return found
 
-    def relief(self, found: _Counted) -> Iterator[str]:
-        """What would fit in place of ``found``, which stays in the graph: a longer interval, or a change of the model."""
-        if self.options.interval is not None and (slower := self.fastest(Shape())) is not None:
-            yield f"{slower.interval:,} cycles are about as few as fit"
-        else:
-            if has_wider_weights(unit.folding for unit in self.units) and self.changed(fewer_bits).fastest(Shape()) is not None:
-                yield f"with {FEWER_BITS_TEXT} it fits"
-            share = largest_share(lambda share: self.changed(lambda fold: fewer_blocks(fold, share)).fastest(Shape()) is not None)
-            if share is not None:
-                yield fits_with(share)
-        self.counted(found.solved, Shape())
+    def smallest(self, shape: Paces) -> Solved | None:
+        """The solution of the smallest base on the grid."""
+        known: dict[int, Solved | None] = {}
 
-    def help(self, found: _Counted, fits: bool) -> Iterator[str]:
-        """What would make a plan fit, or one that was to be as fast as fits faster; a target that is kept needs no help."""
-        if not fits:
-            yield from self.relief(found)
-        elif self.options.interval is None:
-            yield from self.wider_ports(found)
+        def fits(place: int) -> bool:
+            if place not in known:
+                known[place] = self.solved(on_grid(GRID**place), shape)
+            return known[place] is not None
 
-    def wider_ports(self, found: _Counted) -> Iterator[str]:
+        most = place_on_grid(self.slowest) + 1
+        steps = Steps(lambda place, n: place + STRIDE * 2**n, lambda place, n: place - STRIDE * 2**n)
+        found = smallest(fits, 0, min(place_on_grid(self.problem.guess), most), most, steps)
+        return None if found is None else known[found]
+
+    # --- what would help ---
+
+    def wider_ports(self, base: int) -> Iterator[str]:
         """Units whose rows take about as long to enter as the plan allows, since their sides have few factors of two."""
-        for unit in self.units:
+        for unit in self.problem.units:
             layers = [layer.fold for layer in unit.layers if isinstance(layer, MatrixFolding)]
             if not layers:
                 continue
             block = layers[0].block
             widest = max(set.intersection(*(set(Fold.in_widths(fold.mw, block)) for fold in layers)))
-            if sum(fold.rows * fold.mw for fold in layers) < NARROW * widest * found.solved.base:
+            if sum(fold.rows * fold.mw for fold in layers) < NARROW * widest * base:
                 continue
             even = WIDER * block
             if narrow := sorted({fold.mw for fold in layers if fold.mw % even}):
-                better = ", ".join(f"{-(-mw // even) * even:,}" for mw in narrow)
-                yield (
-                    f"{unit.name} takes {widest} elements a cycle at most, of rows of {', '.join(f'{mw:,}' for mw in narrow)}: rows of a multiple "
-                    f"of {even}, as {better}, enter faster"
-                )
-
-    def changed(self, change: Callable[[Fold], Fold]) -> _Search:
-        """This search for other matrices, as if nothing stood between the units before the first plan is counted."""
-        changed = copy.copy(self)
-        changed.other = True
-        changed.between, changed.fifos, changed.report = np.zeros_like(self.room), [[] for _ in self.room], lambda text: None
-        changed.units = [
-            replace(unit, folding=with_matrix(unit.folding, change), layers=tuple(with_matrix(own, change) for own in unit.layers))
-            for unit in self.units
-        ]
-        return changed
-
-    def fastest(self, shape: Shape) -> _Counted | None:
-        """The plan of the shortest intervals that fits with this shape; None where there is none.
-
-        A plan is chosen beside what stood between the units of the one before. Where that had more of it, faster units fit, and where it had
-        less, the plan does not fit: so the base intervals between the slowest that does not and the fastest that does are halved.
-        """
-        found = last = None
-        between, low = self.between, 0
-        for _ in range(ROUNDS):
-            solved = self.smallest(shape)
-            if solved is None or found and not low < solved.base < found.solved.base:
-                break
-            last = self.counted(solved, shape)
-            if self.fits(last):
-                found, between = last, self.between
-                continue
-            low = solved.base
-            if found:
-                break
-        while found and low and found.solved.base - low > max(1, CLOSE * low):
-            self.between, base = between, int(math.sqrt(low * found.solved.base))
-            if (solved := self.solved(base, shape)) is not None:
-                last = self.counted(solved, shape)
-            if solved is not None and self.fits(last) and self.cost(last) < self.cost(found):
-                found, between = last, self.between
-            else:
-                low = base
-        return found if found is None or last is found else self.counted(found.solved, shape)
-
-    def smallest(self, shape: Shape) -> _Solved | None:
-        """The smallest base on the grid with a solution."""
-        luts, dsps, *_ = self.room.sum(0)
-        products = 2 * dsps + luts / 60
-        work = sum(own.macs for unit in self.units for own in unit.folding.each)
-        guess = place_on_grid(work / max(1, products))
-        most = place_on_grid(self.slowest) + 1
-        known: dict[int, _Solved | None] = {}
-
-        def at(place: int) -> _Solved | None:
-            if place not in known:
-                known[place] = self.solved(on_grid(GRID**place), shape)
-            return known[place]
-
-        low, high, stride = None, min(guess, most), 8
-        while at(high) is None:
-            if high >= most:
-                return None
-            low, high, stride = high, min(most, high + stride), 2 * stride
-        stride = 8
-        while low is None:
-            if at(high - stride) is None or high - stride <= 0:
-                low = high - stride
-            else:
-                high, stride = high - stride, 2 * stride
-        while high - low > 1:
-            middle = (low + high) // 2
-            if at(middle) is None:
-                low = middle
-            else:
-                high = middle
-        return at(high)
+                sides = narrow, [-(-mw // even) * even for mw in narrow]
+                rows, better = (", ".join(f"{mw:,}" for mw in side) for side in sides)
+                what = f"{unit.name} takes {widest} elements a cycle at most, of rows of {rows}"
+                yield f"{what}: rows of a multiple of {even}, as {better}, enter faster"
 
 
-def on_grid(interval: float) -> int:
-    """The interval of the grid below, so that candidates of near intervals are looked for once."""
-    return max(1, int(GRID ** place_on_grid(interval)))
-
-
-def place_on_grid(interval: float) -> int:
-    return max(0, math.floor(math.log(max(1.0, interval)) / math.log(GRID) + 1e-9))
-
-
-def _units(number: int, engine: VitEngine) -> Iterator[_Unit]:
+def _units(engine: VitEngine) -> Iterator[PlanUnit]:
     """The units of an engine that have products, in the order of its roles."""
     nodes = {node.name: node for node in engine.structure.graph.node}
-    before = True
+    when = When.BEFORE
     for role, ops in role_ops(engine, engine.body):
-        before &= not isinstance(ops[0], PrunedAttention)
+        if isinstance(ops[0], PrunedAttention):
+            when = When.REST
         if ops[0].macs():
             name = unit_name(engine, role)
-            yield _Unit(number, name, getCustomOp(nodes[name]).folding(), tuple(op.folding() for op in ops), before)
+            yield PlanUnit(name, getCustomOp(nodes[name]).folding(), tuple(op.folding() for op in ops), when)
 
 
 def _port_width(engine: VitEngine, interval: int) -> int:
@@ -512,4 +438,3 @@ def _port_width(engine: VitEngine, interval: int) -> int:
     tokens = sum(nodes["VitEngineEntry_rtl"].get_nodeattr("tokens"))
     elements = tokens * engine.get_nodeattr("channels")
     return next((width for width in engine.widths if elements <= width * interval), engine.widths[-1])
-

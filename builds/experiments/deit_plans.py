@@ -19,8 +19,8 @@ from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import NO_SHELL, Part, get_part
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
+from finn_vitprune.transforms.plan import plan
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, offers_of
-from finn_vitprune.transforms.plan_search import Search
 
 MHZ = 300
 BUDGET = (("LUT", 0.7), ("DSP", 0.85), ("BRAM", 0.8), ("URAM", 0.85))
@@ -160,7 +160,7 @@ def ask(question: Question, folder: ModelFolder) -> Answer:
 
 def search(model: ModelWrapper, part: Part, shares: Shares) -> tuple[ModelWrapper, Found]:
     """Plan a hardware graph for a part; returns it with FIFOs, width converters and crossings, and what it takes."""
-    found = Search(model, part, PlanOptions(budget=Budget(**dict(shares))), lambda text: None).run()
+    found, _ = plan(model, part, PlanOptions(budget=Budget(**dict(shares)), explain=False))
     found.write(model)
     return model.transform(InsertStreams(), make_deepcopy=False), Found(found.interval, found.used, found.room, found.gap)
 

@@ -31,8 +31,8 @@ from finn_vitprune.sim.contents import Contents, Region, joined
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, get_part
 from finn_vitprune.transforms.insert_load_port import design_number
+from finn_vitprune.transforms.plan import plan
 from finn_vitprune.transforms.plan_options import PlanOptions
-from finn_vitprune.transforms.plan_search import Search
 
 TOP = "load_only"
 RESULT = "full_load.json"
@@ -59,7 +59,7 @@ def main(
 ) -> None:
     """Plan a network, load it over the bus, and compare every memory with the back door."""
     model = ModelWrapper(str(graph))
-    plan(model, get_part(fpga_part), PlanOptions(budget=Budget.parse(budget)))
+    write_plan(model, get_part(fpga_part), PlanOptions(budget=Budget.parse(budget), explain=False))
     contents = contents_of(model)
     result = compare(contents)
     write_json(output / RESULT, {"network": graph.stem.removesuffix("_hw"), "part": fpga_part, **asdict(result)}, indent=1)
@@ -67,13 +67,13 @@ def main(
     raise typer.Exit(int(result.differing > 0))
 
 
-def plan(model: ModelWrapper, part: Part, options: PlanOptions) -> None:
+def write_plan(model: ModelWrapper, part: Part, options: PlanOptions) -> None:
     """Write the plan of a hardware graph into it.
 
     Raises:
         UserError: no plan fits the part.
     """
-    found = Search(model, part, options, progress.status).run()
+    found, _ = plan(model, part, options, progress.status)
     if not found.fits:
         raise UserError(f"no plan of this network fits {part.name}: use a larger part or budget")
     found.write(model)

@@ -16,7 +16,8 @@ from finn_vitprune.bench.limits import MANY_PRODUCTS, MEMORY_OF_NEED, MOST_PRODU
 from finn_vitprune.custom_ops.balance import ColumnPart, Schedule
 from finn_vitprune.custom_ops.base import VitOp, divisors
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
-from finn_vitprune.custom_ops.mvau_choose import MAX_LANES, MatrixFolding, compute_cycles, cost, with_ports
+from finn_vitprune.custom_ops.mvau_candidates import MAX_LANES, Matrices
+from finn_vitprune.custom_ops.mvau_choose import MatrixFolding, cost
 from finn_vitprune.custom_ops.mvau_estimate import resources, weight_memory_bits
 from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
 from finn_vitprune.numerics import clog2
@@ -217,9 +218,9 @@ def _worth(unit: Unit, fold: Mapping[str, int], unfolded: Sequence[Fold]) -> tup
     """Limits that the estimates miss, and cost, each summed over the masks; lower is better."""
     missed, total = 0, 0.0
     kept = [sum(f.column_blocks) for f in unfolded]
-    [base] = _at([replace(unfolded[0], ram_style="auto")], fold)
-    folds = [with_ports(base, n, compute_cycles(base, n)) for n in kept]
-    ports = {name: max(getattr(f, name) for f in folds) for name in ("in_width", "out_width")}
+    lanes = [fold[name] for name in LANE_FOLD]
+    widths = [matrices.ports(*lanes, matrices.cycles(*lanes)) for matrices in map(Matrices.of, unfolded)]
+    ports = dict(zip(("in_width", "out_width"), map(max, zip(*widths))))
     for n, f in zip(kept, _at(folds, ports)):
         need = n * unit.block**2 * unit.w_bits
         if unit.products >= MANY_PRODUCTS:
