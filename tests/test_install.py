@@ -25,7 +25,8 @@ from finn_vitprune.training.parallel import LAUNCHED, Processes
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS = PROJECT["tool"]["setuptools"]["package-dir"]
-RESULTS = ROOT / "builds" / "results"
+LEFT_OUT = {ROOT / "builds" / "results", ROOT / "builds" / "experiments"}
+"""Folders of packages that an installation does without."""
 TESTS = ROOT / "tests"
 
 
@@ -63,8 +64,14 @@ def undeclared(paths: list[Path], known: set[str], whole: bool) -> list[str]:
     ]
 
 
+def files(folder: str) -> list[Path]:
+    """What a wheel has of a folder."""
+    found = sorted(path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return [path for path in found if not LEFT_OUT & set(path.parents)]
+
+
 def sources() -> list[Path]:
-    return sorted(path for folder in FOLDERS.values() for path in (ROOT / folder).rglob("*.py"))
+    return [path for folder in FOLDERS.values() for path in files(folder) if path.suffix == ".py"]
 
 
 def test_every_import_is_a_declared_dependency():
@@ -75,9 +82,10 @@ def test_every_import_is_a_declared_dependency():
 
 
 def test_every_import_of_the_tests_is_in_the_extra_dev():
-    own = {canonicalize_name(path.stem) for path in TESTS.glob("*.py")} | {"tests"}
-    found = undeclared(sorted(TESTS.rglob("*.py")), declared("dev") | own, whole=True)
-    assert not found
+    own = {canonicalize_name(path.stem) for path in TESTS.glob("*.py")} | {"tests", "builds"}
+    experiments = [path for folder in LEFT_OUT for path in folder.rglob("*.py")]
+    found = undeclared(sorted([*TESTS.rglob("*.py"), *experiments]), declared("dev") | own, whole=True)
+    assert experiments and not found
 
 
 def test_what_finn_pins_has_no_second_pin():
@@ -126,13 +134,13 @@ def test_all_but_training_does_without_the_extras():
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """A wheel of the sources alone, built outside of the checkout."""
+    """A wheel of the sources, built outside of the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
     for source in FOLDERS.values():
         for path in (ROOT / source).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts and RESULTS not in path.parents:
+            if path.is_file() and "__pycache__" not in path.parts:
                 place = folder / path.relative_to(ROOT)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(path.read_bytes())
@@ -157,15 +165,11 @@ def installed(wheel, tmp_path_factory) -> Path:
     return folder / "bin"
 
 
-def test_a_wheel_holds_every_file_of_its_packages(wheel):
+def test_a_wheel_holds_every_file_of_its_packages_and_no_experiment(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     for package, folder in FOLDERS.items():
-        files = {
-            f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder)}"
-            for path in (ROOT / folder).rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts and RESULTS not in path.parents
-        }
-        assert not files - held
+        assert not {f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder)}" for path in files(folder)} - held
+    assert not [name for name in held if "/experiments/" in name or "/results/" in name]
 
 
 @pytest.mark.slow

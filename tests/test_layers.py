@@ -12,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {"finn_vitprune": "finn_vitprune", **{f: f"finn_vitprune.{f}" for f in ("custom_ops", "transforms", "builds")}}
+EXPERIMENTS = ROOT / "builds" / "experiments"
+"""Scripts beside the package, which is installed without them."""
 
 LAYERS = (
     {"errors"},
@@ -58,7 +60,8 @@ def _modules() -> dict[str, Path]:
     for folder, package in SOURCES.items():
         for path in (ROOT / folder).rglob("*.py"):
             name = ".".join([package, *path.relative_to(ROOT / folder).with_suffix("").parts])
-            found[name.removesuffix(".__init__")] = path
+            if EXPERIMENTS not in path.parents:
+                found[name.removesuffix(".__init__")] = path
     return found
 
 
@@ -143,6 +146,14 @@ def test_layers_point_down():
         and rank[a] <= rank[b] and (a, b) not in BESIDE
     ]
     assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_the_package_does_without_the_experiments():
+    """They import the package and each other, by the name that ``python -m`` gives them; nothing of the package imports them."""
+    assert not [str(i) for i in IMPORTS if "experiments" in i.target.split(".")]
+    names = {f"builds.experiments.{path.stem}" for path in EXPERIMENTS.glob("*.py")}
+    own = [i for path in EXPERIMENTS.glob("*.py") for i in _imports(path.stem, ast.parse(path.read_text())) if "experiments" in i.target]
+    assert own and {".".join(i.target.split(".")[:3]) for i in own} <= {*names, "builds.experiments"}
 
 
 def test_a_wheel_has_every_package():

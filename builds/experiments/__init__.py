@@ -1,1 +1,1 @@
-"""Long experiments with committed results: model zoos and the Fashion-MNIST import."""
+"""Long experiments with committed results, which run in a checkout alone: ``python -m builds.experiments.NAME``."""

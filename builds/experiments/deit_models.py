@@ -6,7 +6,6 @@ plan, cycles and resources are too, but for which heads die.
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,9 +16,11 @@ from pathlib import Path
 import timm
 import torch
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+from pydantic import TypeAdapter
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.general import GiveUniqueNodeNames
 
+from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import describe, to_qonnx
 from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.models.freeze import freeze
@@ -68,8 +69,18 @@ class DeitNetwork:
     @property
     def title(self) -> str:
         """What tables call its model."""
-        size = "DeiT-Tiny" if "tiny" in self.model else "DeiT-Small"
-        return f"{size}, distilled" if "distilled" in self.model else size
+        return "DeiT-Tiny" if "tiny" in self.model else "DeiT-Small"
+
+    @property
+    def setting(self) -> str:
+        """Its bits, blocks and keep rates, in tables."""
+        rates = "dense" if self.block_keep == self.token_keep == "1" else f"r_b {self.block_keep}, r_t {self.token_keep}"
+        return f"{self.bits}/{self.bits}, b {self.block}, {rates}"
+
+    @property
+    def rates(self) -> str:
+        """Its blocks and keep rates, as the reference lists them."""
+        return f"{self.block}, {self.block_keep}, {self.token_keep}"
 
 
 HALVES = (DeitNetwork(SMALL, 8, 16, "0.5", "0.5"), DeitNetwork(SMALL, 4, 16, "0.5", "0.5"))
@@ -86,6 +97,7 @@ EVERYWHERE = tuple(
 """What is planned for every part."""
 LOADED = tuple(DeitNetwork(SMALL, 8, 16, *rates) for rates in (("0.5", "0.5"), ("0.7", "0.7"), ("0.7", "0.9"), ("1", "1")))
 """What one design is loaded with."""
+NETWORKS = tuple(dict.fromkeys((*FAST, *REFERENCE, *EVERYWHERE, *TINIES, *LOADED)))
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,9 @@ class MadeNetwork:
     macs_dense: int
     nodes: int
     seconds: dict[str, float] = field(compare=False)
+
+
+_MADE = TypeAdapter(MadeNetwork)
 
 
 @dataclass(frozen=True)
@@ -128,10 +143,17 @@ class ModelFolder:
     def made(self, network: DeitNetwork) -> MadeNetwork | None:
         """What is known of a network, None where it is not made yet."""
         path = self.facts(network)
-        if not path.is_file():
-            return None
-        made = MadeNetwork(**json.loads(path.read_text()))
-        return replace(made, heads=tuple(made.heads), neurons=tuple(made.neurons), tokens=tuple(made.tokens))
+        return _MADE.validate_json(path.read_bytes()) if path.is_file() else None
+
+    def known(self, network: DeitNetwork) -> MadeNetwork:
+        """What is known of a network.
+
+        Raises:
+            UserError: it is not made yet.
+        """
+        if (made := self.made(network)) is None:
+            raise UserError(f"the network {network.name} is not in {self.path}: make it with the command models first")
+        return made
 
 
 class _Watch:
