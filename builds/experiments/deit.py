@@ -29,9 +29,8 @@ def models(folder: Folder, only: Only = None, workers: Jobs = 0) -> None:
     wanted = [n for n in NETWORKS if any(text in n.name for text in only or [""])]
     todo = [n for n in wanted if store.made(n) is None]
     for network, made in jobs.run(partial(make, folder=store), todo, workers, lambda n: n.name):
-        seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in made.seconds.items())
         text = f"{sum(made.heads)} of {made.heads_dense} heads, {made.macs / 1e9:.3f} of {made.macs_dense / 1e9:.3f} GMAC"
-        print(f"{network.name}: {text}; {seconds}", flush=True)
+        print(f"{network.name}: {text}", flush=True)
 
 
 @app.command()

@@ -6,11 +6,8 @@ plan, cycles and resources are too, but for which heads die.
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import timm
@@ -102,10 +99,9 @@ NETWORKS = tuple(dict.fromkeys((*FAST, *REFERENCE, *EVERYWHERE, *TINIES, *LOADED
 
 @dataclass(frozen=True)
 class MadeNetwork:
-    """What is known of a network whose files are there: live heads, tokens into attention, MAC, seconds a stage.
+    """What is known of a network whose files are there: live heads, tokens into attention, MAC.
 
-    ``heads``, ``neurons`` and ``tokens`` are per encoder; ``macs`` and ``macs_dense`` per image; ``seconds`` of
-    processor time.
+    ``heads``, ``neurons`` and ``tokens`` are per encoder; ``macs`` and ``macs_dense`` per image.
     """
 
     name: str
@@ -116,7 +112,6 @@ class MadeNetwork:
     macs: int
     macs_dense: int
     nodes: int
-    seconds: dict[str, float] = field(compare=False)
 
 
 _MADE = TypeAdapter(MadeNetwork)
@@ -156,20 +151,6 @@ class ModelFolder:
         return made
 
 
-class _Watch:
-    """Processor seconds of stages, this process alone."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """The time of the block, under ``name``."""
-        started = time.process_time()
-        yield
-        self.seconds[name] = round(time.process_time() - started, 2)
-
-
 def make(network: DeitNetwork, folder: ModelFolder) -> MadeNetwork:
     """Make the files of a network, unless they are there.
 
@@ -179,28 +160,22 @@ def make(network: DeitNetwork, folder: ModelFolder) -> MadeNetwork:
     if (made := folder.made(network)) is not None:
         return made
     warnings.simplefilter("ignore")  # of torch's exporter, a page for each network
-    watch = _Watch()
-    with watch.stage("prune"):
-        dense, vit, masks = _pruned(network)
-    with watch.stage("calibrate"):
-        size = dense.image_size
-        vit.calibrate(torch.randint(0, 256, (IMAGES, size, size, dense.channels)).float(), masks)
-        vit.eval()
-    with watch.stage("export"):
-        frozen = freeze(cut(vit, masks))
-        keep = float(network.block_keep)
-        metadata = describe(network.name, dense, frozen, network.block, keep, keep, float(network.token_keep))
-        model = to_qonnx(frozen)
-        metadata.write(model)
-        _save(model, folder.qonnx(network))
-    with watch.stage("lower"):
-        graph = hardware_graph(model)
-        _save(graph, folder.hardware(network))
+    dense, vit, masks = _pruned(network)
+    size = dense.image_size
+    vit.calibrate(torch.randint(0, 256, (IMAGES, size, size, dense.channels)).float(), masks)
+    frozen = freeze(cut(vit.eval(), masks))
+    keep = float(network.block_keep)
+    metadata = describe(network.name, dense, frozen, network.block, keep, keep, float(network.token_keep))
+    model = to_qonnx(frozen)
+    metadata.write(model)
+    _save(model, folder.qonnx(network))
+    graph = hardware_graph(model)
+    _save(graph, folder.hardware(network))
     result = MadeNetwork(
         name=network.name, heads=tuple(metadata.heads), heads_dense=sum(e.heads for e in dense.encoders),
         neurons=tuple(metadata.neurons), tokens=tuple(t["in"] for t in metadata.tokens), macs=metadata.macs,
-        macs_dense=metadata.macs_dense, nodes=len(graph.graph.node), seconds=watch.seconds,
-    )
+        macs_dense=metadata.macs_dense, nodes=len(graph.graph.node),
+    )  # fmt: skip
     write_json(folder.facts(network), asdict(result))
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from builds.experiments import deit_models
 from builds.experiments.deit_models import HALVES, TINIES, ModelFolder
 from builds.experiments.deit_plans import BUDGET_TEXT, MHZ, PIPELINE, U250, PlanRow, PlanSetting, percents, pipeline, planned
-from builds.experiments.deit_reference import HEADS, MODELLED, ROWS, ReferenceRow, cpu_timing
+from builds.experiments.deit_reference import HEADS, MODELLED, ROWS, ReferenceRow
 from builds.experiments.study import Study
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable
@@ -54,6 +55,9 @@ SIMULATED = {
 }
 """Builds that were simulated, and the names of their summaries: ``<name>_summary.json`` of the results."""
 ENGINES_FOLDER = Path(__file__).parents[1] / "results" / "deit_engines"
+
+CPU = Path(__file__).parents[1] / "results" / "deit" / "cpu.json"
+"""The dense float network on a processor, as it was measured once."""
 
 TITLE = "Pruned DeiT on FPGA parts: what is planned"
 TEXT = f"""Networks of timm with random weights: masks by magnitude, heads and neurons as they come out of it, scales calibrated on
@@ -140,21 +144,23 @@ def reference_table(rows: Rows) -> TextTable:
         "b, r_b, r_t", "top-1 (ref.)", "heads (ref.)", "heads", "fits", "interval", "img/s", "img/s (ref.)", "ratio",
         "latency, ms", "ms (ref.)", "times onnxruntime", *_percent_heads(), "binding", "planned in",
     )  # fmt: skip
-    cpu = cpu_timing()
+    cpu = json.loads(CPU.read_text())
     pairs = [(REFERENCE_PIPELINES[s], r) for s, r in _known(REFERENCE_PIPELINES, rows)]
     cells = tuple(
         (
             ref.network.rates, f"{ref.top1:.2f}", f"{ref.heads}/{HEADS}", f"{r.heads}/{r.heads_dense}",
             *_speed(r, f"{r.interval:,}", f"{r.rate:,.0f}"), f"{ref.images_per_second:,.1f}",
             *_speed(r, f"{ratio(ref, r):.1f}", f"{r.milliseconds:.2f}")[1:], f"{ref.milliseconds:.3f}",
-            *_speed(r, f"{r.rate * cpu.minimum_ms / 1e3:,.0f}")[1:], *r.percents, r.binding, _time(r),
+            *_speed(r, f"{r.rate * cpu['minimum_ms'] / 1e3:,.0f}")[1:], *r.percents, r.binding, _time(r),
         )
         for ref, r in pairs
     )  # fmt: skip
     note = (
         f"(ref.): Parikh et al., FCCM 2024: accuracy of trained float networks, heads of these, time {MODELLED}, one image at a "
         "time. Here rates are those of a pipeline: images overlap, and one image alone takes the latency. Measured at commit "
-        f"aa9e061: {cpu.text}; that column is in units of the shortest run's rate, as others may have used the machine, too."
+        f"aa9e061: dense float {cpu['model']} in onnxruntime {cpu['onnxruntime']} at batch 1 on {cpu['cpu']}, {cpu['threads']} threads: "
+        f"median {cpu['median_ms']:.1f} ms of {cpu['runs']} runs, shortest {cpu['minimum_ms']:.1f} ms; that column is in units of the "
+        "shortest run's rate, as others may have used the machine, too."
     )
     if pairs:
         fast = sum(r.fits and ratio(ref, r) >= LEAST_RATIO for ref, r in pairs)

@@ -1,4 +1,4 @@
-"""What the reference reports for its 14 settings of DeiT-Small, and the dense float network on a processor.
+"""What the reference reports for its 14 settings of DeiT-Small.
 
 Source of the figures: Parikh et al., FCCM 2024, arXiv 2403.14047, and the second author's artifact. Accuracy is that of trained
 networks in float; times come from a cycle model of 6,144 MAC a cycle at 16 bits and 300 MHz, not from a board.
@@ -6,17 +6,13 @@ networks in float; times come from a cycle model of 6,144 MAC a cycle at 16 bits
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from builds.experiments.deit_models import REFERENCE, DeitNetwork
 
 HEADS = 72
 """Of the dense network."""
 MODELLED = "modelled, 16 bit, 6,144 MAC a cycle, 300 MHz"
-CPU = Path(__file__).parents[1] / "results" / "deit" / "cpu.json"
-"""The dense float network in onnxruntime on a processor; measured at commit aa9e061 by a script that is there up to c7011e1."""
 
 
 @dataclass(frozen=True)
@@ -58,29 +54,3 @@ ROWS = tuple(
         strict=True,
     )
 )
-
-
-@dataclass(frozen=True)
-class CpuTiming:
-    """A float network in onnxruntime at batch 1: the processor, threads, and of ``runs`` runs the median and the shortest."""
-
-    model: str
-    cpu: str
-    threads: int
-    onnxruntime: str
-    runs: int
-    median_ms: float
-    minimum_ms: float
-
-    @property
-    def text(self) -> str:
-        """One sentence."""
-        return (
-            f"dense float {self.model} in onnxruntime {self.onnxruntime} at batch 1 on {self.cpu}, {self.threads} "
-            f"thread{'s' * (self.threads > 1)}: median {self.median_ms:.1f} ms of {self.runs} runs, shortest {self.minimum_ms:.1f} ms"
-        )
-
-
-def cpu_timing() -> CpuTiming:
-    """What was measured."""
-    return CpuTiming(**json.loads(CPU.read_text()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Generic, Optional, TypeVar
 
@@ -66,7 +68,7 @@ class Study(Generic[S, R]):
             raise UserError(f"no setting has {' or '.join(only)} in its name: there are {'; '.join(self.settings)}")
         rows = self.known(folder)
         todo = [(name, self.settings[name]) for name in wanted if name not in rows]
-        with closing(jobs.outcomes(_Call(self.run), todo, workers, _name)) as outcomes:
+        with closing(jobs.outcomes(partial(_run, self.run), todo, workers, itemgetter(0))) as outcomes:
             for number, outcome in enumerate(outcomes, start=1):
                 name, _ = outcome.job
                 if outcome.error is None:
@@ -103,15 +105,6 @@ class Study(Generic[S, R]):
         return TypeAdapter(dict[str, self.row])
 
 
-@dataclass(frozen=True)
-class _Call:
-    """A call of ``run`` for a named setting, in any process."""
-
-    run: Callable
-
-    def __call__(self, named: tuple) -> object:
-        return self.run(named[1])
-
-
-def _name(named: tuple) -> str:
-    return named[0]
+def _run(run: Callable[[S], R], named: tuple[str, S]) -> R:
+    """A call for a named setting, in any process."""
+    return run(named[1])

@@ -1,5 +1,7 @@
 """Pages of plans: what is known is shown, beside the reference's figures."""
 
+import json
+
 import pytest
 
 from builds.experiments.deit_pages import (
@@ -7,11 +9,10 @@ from builds.experiments.deit_pages import (
     reference_table, references, side_by_side, simulated, slr_table, small_parts,
 )  # fmt: skip
 from builds.experiments.deit_plans import PlanRow
-from builds.experiments.deit_reference import CpuTiming
 from finn_vitprune.report.summary import Summary
 
 SHARES = {"LUT": 0.5, "DSP": 0.25, "BRAM": 0.125, "URAM": 0.0}
-CPU = CpuTiming("deit", "Some CPU", 2, "1.25", 50, median_ms=100.0, minimum_ms=80.0)
+CPU = {"model": "deit", "cpu": "Some CPU", "threads": 2, "onnxruntime": "1.25", "runs": 50, "median_ms": 100.0, "minimum_ms": 80.0}
 
 
 def row(setting, interval=60_000, latency=90_000, fits=True, **more) -> PlanRow:
@@ -73,8 +74,9 @@ def test_slrs_are_shown_one_by_one():
     assert fast_table(rows).rows[0][1:5] == ("yes", "60,000", "5,000", "0.30") and fast_table(rows).rows[0][-1] == "90 s"
 
 
-def test_the_reference_table_compares_rates_and_counts_the_rows_that_are_fast_enough(monkeypatch):
-    monkeypatch.setattr("builds.experiments.deit_pages.cpu_timing", lambda: CPU)
+def test_the_reference_table_compares_rates_and_counts_the_rows_that_are_fast_enough(monkeypatch, tmp_path):
+    (tmp_path / "cpu.json").write_text(json.dumps(CPU))
+    monkeypatch.setattr("builds.experiments.deit_pages.CPU", tmp_path / "cpu.json")
     settings = list(REFERENCE_PIPELINES)
     table = reference_table({s.name: row(s, 80_000, 900_000, heads=70, heads_dense=72) for s in settings[:-1]})
     cells = named(table, "16, 0.5, 0.5")
