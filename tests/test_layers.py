@@ -6,6 +6,7 @@ import ast
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,8 @@ def test_layers_point_down():
 
 def test_the_package_does_without_the_experiments():
     """They import the package and each other, by the name that ``python -m`` gives them; nothing of the package imports them."""
+    with pytest.raises(ImportError, match="is no part of the package"):
+        import_module("finn_vitprune.builds.experiments")
     assert not [str(i) for i in IMPORTS if "experiments" in i.target.split(".")]
     names = {f"builds.experiments.{path.stem}" for path in EXPERIMENTS.glob("*.py")}
     own = [i for path in EXPERIMENTS.glob("*.py") for i in _imports(path.stem, ast.parse(path.read_text())) if "experiments" in i.target]

@@ -14,7 +14,7 @@ import typer
 import finn_vitprune.plugin  # noqa: F401
 from builds.experiments import deit_loaded, deit_pages
 from builds.experiments.deit_models import NETWORKS, ModelFolder, make
-from builds.experiments.study import Jobs, Only, Output
+from builds.experiments.study import Jobs, Only, Output, start
 from finn_vitprune import jobs
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True)
@@ -54,4 +54,4 @@ def loaded(
 
 
 if __name__ == "__main__":
-    app()
+    start(app)

@@ -20,7 +20,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 import finn_vitprune.plugin
-from builds.experiments.study import Only, Output, Study
+from builds.experiments.study import Only, Output, Study, start
 from finn_vitprune import builds as build_package
 from finn_vitprune import custom_ops, transforms
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
@@ -246,4 +246,4 @@ def figure_of(rows: Mapping[str, EngineRun]) -> Figure:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(lambda: typer.run(main))

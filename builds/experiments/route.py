@@ -15,7 +15,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from scipy.stats import spearmanr
 
 from builds.experiments.ecp5 import DEVICE, TOP, Ports, Routed, RouteError, RouteJob, harness, program, route
-from builds.experiments.study import Only, Output, Study
+from builds.experiments.study import Only, Output, Study, start
 from builds.experiments.timing_units import UNITS as TIMED_UNITS
 from builds.experiments.timing_units import Made, attention, drop, lookup, matrix, norm, requant, stream
 from finn_vitprune.bench.resources import sources
@@ -220,4 +220,4 @@ def tables(found: Mapping[str, RoutedUnit]) -> list[TextTable]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(lambda: typer.run(main))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -103,6 +104,15 @@ class Study(Generic[S, R]):
     @property
     def _rows(self) -> TypeAdapter:
         return TypeAdapter(dict[str, self.row])
+
+
+def start(program: Callable[[], None]) -> None:
+    """Run a program of this folder; wrong input is one line, with exit code 2, and an answer of no with 1."""
+    try:
+        program()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def _run(run: Callable[[S], R], named: tuple[str, S]) -> R:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from builds.experiments.study import ROWS, Only, Output, Study
+from builds.experiments.study import ROWS, Only, Output, Study, start
 from builds.experiments.timing_units import UNITS, FinnUnit, Made
 from finn_vitprune.bench import finn_mvu
 from finn_vitprune.bench.resources import sources
@@ -161,4 +161,4 @@ def _path(name: str, path: TimedPath) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(lambda: typer.run(main))

@@ -20,7 +20,7 @@ import torch
 import typer
 from torch import nn
 
-from builds.experiments.study import Only, Output, Study
+from builds.experiments.study import Only, Output, Study, start
 from finn_vitprune.ingest.check.check_float import check_float
 from finn_vitprune.importing.float_model import TOLERANCE, compare, float_network
 from finn_vitprune.graph.node import first_line
@@ -279,4 +279,4 @@ def main(output: Output, only: Only = None) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(lambda: typer.run(main))

@@ -5,7 +5,6 @@ import shlex
 from importlib import import_module
 from pathlib import Path
 
-import click
 import pytest
 import typer
 
@@ -16,7 +15,7 @@ PRINTED = [(path, *found) for path in PAGES for found in COMMAND.findall(path.re
 EXPERIMENTS = ROOT / "builds" / "experiments"
 
 
-def program(name: str) -> click.Command:
+def program(name: str):
     """What ``python -m`` runs of an experiment."""
     module = import_module(f"builds.experiments.{name}")
     app = getattr(module, "app", None) or typer.Typer()
@@ -28,7 +27,7 @@ def program(name: str) -> click.Command:
 @pytest.mark.parametrize("path, name, words", PRINTED, ids=lambda value: getattr(value, "name", value))
 def test_a_printed_command_parses(path, name, words):
     command, given = program(name), shlex.split(words)
-    if isinstance(command, click.Group):
+    if isinstance(command, typer.core.TyperGroup):
         command = command.commands[given.pop(0)]
     if given:
         command.make_context(name, given)
