@@ -3,8 +3,8 @@
 # prove: all formal proofs; mutants: SEED's sample of faulty units (of UNIT alone) against their checks; sweep: units drawn
 # at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
 # (docs/proof.md), of KIND networks, engines or designs; engines: the examples on engines (docs/engines.md); route: units on a
-# Lattice ECP5, beside the results.json BEFORE (docs/timing.md); notebooks: execute them (those whose names begin with NAMES) and store
-# their outputs; docs: the site of the documentation, into build/site (docs/site/mkdocs.yml).
+# Lattice ECP5 (docs/timing.md); notebooks: execute them (those whose names begin with NAMES) and store their outputs; docs: the site
+# of the documentation, into build/site (docs/site/mkdocs.yml).
 # setup does nothing when nothing changed; the others call it. TORCH=cpu takes PyTorch's builds for processors, without CUDA.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
@@ -62,12 +62,12 @@ random-builds: setup
 	$(BIN)/python -m tests.random_builds --seed $(SEED) --count $(BUILDS) --jobs $(JOBS) $(if $(KIND),--kind $(KIND))
 
 engines: setup
-	$(BIN)/python -m finn_vitprune.builds.experiments.engines -o builds/results/engines
+	$(BIN)/python -m builds.experiments.engines -o builds/results/engines
 
 # A design whose encoders fit the part that is routed for: few products, none in DSP slices of another family.
 route: setup
 	$(BIN)/finn-vitprune build --fpga-part U250 --target-fps 5000 --mac-style portable --synth none --stop-step step_stitch -o build/route
-	$(BIN)/python -m finn_vitprune.bench.route --build build/route --encoder 1 -o builds/results/route $(if $(BEFORE),--before $(BEFORE))
+	$(BIN)/python -m builds.experiments.route -o builds/results/route
 
 notebooks: setup
 	$(BIN)/python -m tests.run_notebooks $(NAMES)

@@ -98,8 +98,6 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
 
     # --- structure ---
 
-    FOLD = Fold
-
     @by_node
     def fold(self) -> Fold:
         """Shapes, types and folding of this node, checked.
@@ -119,7 +117,7 @@ class BlockSparseMVAU(SharedOp, FoldedOp):
         """The fold by the attributes of the node itself, checked; those of a shared unit are the largest of its encoders'."""
         get = self.get_nodeattr
         x, w = DataType[get("inputDataType")], DataType[get("weightDataType")]
-        fold = self.FOLD(
+        fold = Fold(
             rows=get("tokens"),
             mw=get("MW"),
             mh=get("MH"),

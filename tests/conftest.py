@@ -60,7 +60,7 @@ def small_deit(monkeypatch):
     """timm's models are two encoders of 17 tokens and two heads of 16, of which the first one drops tokens."""
     from timm.models.vision_transformer import VisionTransformer
 
-    from finn_vitprune.builds.experiments import deit_models
+    from builds.experiments import deit_models
 
     def create(name, pretrained):
         return VisionTransformer(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=10)

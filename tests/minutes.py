@@ -17,11 +17,12 @@ PARTS = {
     "lowering, folding, plans": r"lower|numerics\w*|node_names|mvau_choose|folding\w*|plan|choose_engines|plan_engines|balance|slr|groups|part_fit|parts|latency|insert_fifos|crossings|memory\w*",
     "units of RTL": r"tests\.rtl\..*|rtl_sources|sim\w*|bench\w*|units|finn_xsi|formal",
     "whole builds": r"build\w*|example_build|equal_builds|accelerator|deadlock|design_files|finn_alone|finn_ops|plugin|random_builds|bind|export_vivado|skipping",
-    "engines and loading": r"engines|loadable|contents|room|full_load|deit_engines|deit_loaded|constants",
-    "Yosys and timing": r"yosys\w*|timing|design_timing|route|attention_estimate|estimates",
+    "engines and loading": r"engines|loadable|contents|room|constants",
+    "Yosys and timing": r"yosys\w*|timing|design_timing|attention_estimate|estimates",
     "faults and mutations": r"tests\.(faults|mutation|sweep)\..*|sweep|tests\.formal\..*|tests\.random_builds\..*",
+    "experiments": r"tests\.experiments\..*",
     "notebooks": r"notebooks",
-    "programs, reports, site": r"cli\w*|explore|report\w*|summary|pages|pictures|api|minutes|install|site|layers|jobs|processes|progress|cache|files|deit_\w+",
+    "programs, reports, site": r"cli\w*|explore|report\w*|summary|pages|pictures|api|minutes|install|site|layers|jobs|processes|progress|cache|files|deit_summary",
 }
 OTHERS = "others"
 

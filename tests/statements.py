@@ -50,7 +50,8 @@ def count(commit: str | None = None) -> Counter[str]:
         if path.suffix == ".sv":
             rooms["custom_ops/rtl"] += verilog_statements(text)
         else:
-            rooms["/".join(path.parts[: 2 if path.parts[0] == "finn_vitprune" else 1])] += python_statements(text)
+            deep = path.parts[0] == "finn_vitprune" or "experiments" in path.parts
+            rooms["/".join(path.parts[: 2 if deep else 1])] += python_statements(text)
     return rooms
 
 

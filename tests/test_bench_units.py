@@ -30,9 +30,9 @@ from finn_vitprune.bench.units import (
     PORT_SLACK,
     ColumnsInOrder,
     Unit,
+    build_node,
     find_fold,
     nearest_folds,
-    node,
     products_of,
     with_mask,
 )
@@ -147,7 +147,7 @@ def test_the_fold_has_the_products_asked_for_and_no_mask_uses_it_badly(products)
     assert products_of(fold) == {100: 104}.get(products, products)
 
     def worst(fold):
-        ops = [node("BlockSparseMVAU", unit.attributes(fold, tokens=128))[0] for _ in drawn]
+        ops = [build_node("BlockSparseMVAU", unit.attributes(fold, tokens=128))[0] for _ in drawn]
         return min(f.ideal_cycles / f.cycles for f in (with_mask(op, m).folding() for op, m in zip(ops, drawn)))
 
     widest = {"in_width": 32, "out_width": 48}
@@ -171,7 +171,7 @@ def test_ports_are_as_narrow_as_hardly_slows_a_mask():
     fold = find_fold(TINY, drawn)
 
     def cycles(**ports):
-        ops = [node("BlockSparseMVAU", TINY.attributes(fold, tokens=128, **ports))[0] for _ in drawn]
+        ops = [build_node("BlockSparseMVAU", TINY.attributes(fold, tokens=128, **ports))[0] for _ in drawn]
         return [with_mask(op, m).get_exp_cycles() for op, m in zip(ops, drawn)]
 
     def slowed(**ports):
@@ -184,7 +184,7 @@ def test_ports_are_as_narrow_as_hardly_slows_a_mask():
 
 
 def test_columns_in_order_are_dealt_whole():
-    op, _ = node("BlockSparseMVAU", TINY.attributes(
+    op, _ = build_node("BlockSparseMVAU", TINY.attributes(
         {"SIMD": 2, "PE": 8, "TOKENS": 1, "LANES": 4, "in_width": 2, "out_width": 8}))
     plan = ColumnsInOrder(with_mask(op, half()).onnx_node).schedule()
     scale = sum(plan.column_blocks) // half().sum()  # a block may be counted in several parts
@@ -204,11 +204,11 @@ def test_one_unit_serves_all_masks_in_the_cycles_of_one_made_for_each(lanes):
     """Both schedules fit the memories; larger memories change no cycle count."""
     fold = {"SIMD": 2, "PE": 8, "TOKENS": 1, "LANES": lanes, "in_width": 16, "out_width": 8}
     drawn = [np.ones(TINY.grid, bool), half()]
-    most = room(node("BlockSparseMVAU", TINY.attributes(fold))[0], drawn)
+    most = room(build_node("BlockSparseMVAU", TINY.attributes(fold))[0], drawn)
     for mask in drawn:
         for kind in (BlockSparseMVAU_rtl, ColumnsInOrder):
-            fitting = with_mask(kind(node("BlockSparseMVAU", TINY.attributes(fold))[0].onnx_node), mask)
-            roomy = with_mask(kind(node("BlockSparseMVAU", TINY.attributes(fold, **most))[0].onnx_node), mask)
+            fitting = with_mask(kind(build_node("BlockSparseMVAU", TINY.attributes(fold))[0].onnx_node), mask)
+            roomy = with_mask(kind(build_node("BlockSparseMVAU", TINY.attributes(fold, **most))[0].onnx_node), mask)
             assert fitting.get_exp_cycles() == roomy.get_exp_cycles()
             plan = fitting.schedule()
             assert plan.lane_blocks <= most["lane_blocks"] and plan.lane_slots <= most["lane_slots"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from finn_vitprune.builds.experiments.deit_loaded import LoadedRow
-from finn_vitprune.builds.experiments.deit_models import LOADED
+from builds.experiments.deit_loaded import LoadedRow
+from builds.experiments.deit_models import LOADED
 from finn_vitprune.report.layers import memories_of, memory_sum, multiplier_use
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.synth.parts import KINDS

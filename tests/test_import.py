@@ -25,8 +25,7 @@ from finn_vitprune.cli import run
 from finn_vitprune.cli.app import app
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import alone_with
-from finn_vitprune.builds.experiments import zoo
-from finn_vitprune.builds.experiments.quantisation import tables
+from builds.experiments import zoo
 from finn_vitprune.ingest.check.file_run import without_activation_quantisers
 from finn_vitprune.importing import fine_tuning
 from finn_vitprune.importing.float_model import as_in_file, compare, float_network
@@ -725,27 +724,4 @@ def test_labels_count_where_they_are_those_of_the_model(model, tmp_path, classes
     assert given is None or sorted(set(given)) == list(range(classes))
     assert given is None or [int(x) for x in given] == [
         int(labels[np.flatnonzero((pixels(20) == image).all((1, 2, 3)))[0]]) for image in images
-    ]
-
-
-def test_the_page_of_the_quantisation_experiment_is_its_results():
-    folder = Path(__file__).parents[1] / "builds" / "results" / "import"
-    assert (folder / "QUANTISATION.md").read_text() == tables(folder)
-
-
-def test_scores_are_compared_image_by_image(tmp_path):
-    def row(*cosines):
-        return {"integer": [np.mean(cosines), min(cosines)], "by image": cosines}
-
-    rows = {
-        "0.9 magnitude": row(0.5, 0.5, 0.5), "0.9 first-order": {"integer": [0.5, 0.4]}, "0.9 second-order": row(0.4, 0.6, 0.8),
-        "0.7 first-order": row(0.5, 0.4, 0.3),
-    }
-    rows = {f"{name}, 3 epochs": row for name, row in rows.items()}
-    rows |= {"0.9 first-order, 3 epochs, other": row(0.5, 0.5, 0.5), "0.9 second-order, 3 epochs, other": row(0.3, 0.3, 0.6)}
-    for name, content in (("methods", {}), ("pruned", rows), ("zero_point", {})):
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    lines = [line for line in tables(tmp_path).splitlines() if "of 3" in line]
-    assert lines == [
-        "| 0.9 | magnitude, 3 epochs | +0.1000 | 0.1155 | 2 of 3 |", "| 0.9 | first-order, 3 epochs, other | -0.1000 | 0.1000 | 1 of 3 |",
     ]

@@ -28,7 +28,8 @@ PACKAGE = ROOT / "finn_vitprune"
 LINKS = sorted(path for path in PACKAGE.iterdir() if path.is_symlink())
 FOLDERS = {"finn_vitprune": "finn_vitprune"} | {f"finn_vitprune.{link.name}": link.name for link in LINKS}
 """The folder of the checkout that a package with its packages is in."""
-RESULTS = ROOT / "builds" / "results"
+LEFT_OUT = {ROOT / "builds" / "results", ROOT / "builds" / "experiments"}
+"""Folders of packages that an installation does without."""
 TESTS = ROOT / "tests"
 
 
@@ -66,8 +67,14 @@ def undeclared(paths: list[Path], known: set[str], whole: bool) -> list[str]:
     ]
 
 
+def files(folder: str) -> list[Path]:
+    """What a wheel has of a folder."""
+    found = sorted(path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return [path for path in found if not LEFT_OUT & set(path.parents)]
+
+
 def sources() -> list[Path]:
-    return sorted(path for folder in FOLDERS.values() for path in (ROOT / folder).rglob("*.py"))
+    return [path for folder in FOLDERS.values() for path in files(folder) if path.suffix == ".py"]
 
 
 def test_every_import_is_a_declared_dependency():
@@ -78,9 +85,10 @@ def test_every_import_is_a_declared_dependency():
 
 
 def test_every_import_of_the_tests_is_in_the_extra_dev():
-    own = {canonicalize_name(path.stem) for path in TESTS.glob("*.py")} | {"tests"}
-    found = undeclared(sorted(TESTS.rglob("*.py")), declared("dev") | own, whole=True)
-    assert not found
+    own = {canonicalize_name(path.stem) for path in TESTS.glob("*.py")} | {"tests", "builds"}
+    experiments = [path for folder in LEFT_OUT for path in folder.rglob("*.py")]
+    found = undeclared(sorted([*TESTS.rglob("*.py"), *experiments]), declared("dev") | own, whole=True)
+    assert experiments and not found
 
 
 def test_what_finn_pins_has_no_second_pin():
@@ -129,13 +137,13 @@ def test_all_but_training_does_without_the_extras():
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """A wheel of the sources alone, built outside of the checkout."""
+    """A wheel of the sources, built outside of the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
     for source in FOLDERS.values():
         for path in (ROOT / source).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts and RESULTS not in path.parents:
+            if path.is_file() and "__pycache__" not in path.parts:
                 place = folder / path.relative_to(ROOT)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(path.read_bytes())
@@ -168,15 +176,13 @@ def test_the_links_lead_to_the_folders_of_the_top_level():
     }
 
 
-def test_a_wheel_holds_every_file_of_its_packages_once(wheel):
+def test_a_wheel_holds_every_file_of_its_packages_once_and_no_experiment(wheel):
     held = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    files = {
-        f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder)}"
-        for package, folder in FOLDERS.items()
-        for path in (ROOT / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and RESULTS not in path.parents
+    found = {
+        f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder)}" for package, folder in FOLDERS.items() for path in files(folder)
     }
-    assert sorted(held) == sorted(files)
+    assert sorted(held) == sorted(found)
+    assert not [name for name in held if "/experiments/" in name or "/results/" in name]
 
 
 @pytest.mark.slow

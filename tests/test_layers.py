@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {"finn_vitprune": "finn_vitprune", **{f: f"finn_vitprune.{f}" for f in ("custom_ops", "transforms", "builds")}}
+EXPERIMENTS = ROOT / "builds" / "experiments"
+"""Scripts beside the package, which is installed without them."""
 
 LAYERS = (
     {"errors"},
@@ -58,7 +61,8 @@ def _modules() -> dict[str, Path]:
     for folder, package in SOURCES.items():
         for path in (ROOT / folder).rglob("*.py"):
             name = ".".join([package, *path.relative_to(ROOT / folder).with_suffix("").parts])
-            found[name.removesuffix(".__init__")] = path
+            if EXPERIMENTS not in path.parents:
+                found[name.removesuffix(".__init__")] = path
     return found
 
 
@@ -147,6 +151,16 @@ def test_layers_point_down():
 
 def test_no_exception_to_the_layers_is_left_over():
     assert not BESIDE - {(_room(i.module), _room(i.target)) for i in OWN}
+
+
+def test_the_package_does_without_the_experiments():
+    """They import the package and each other, by the name that ``python -m`` gives them; nothing of the package imports them."""
+    with pytest.raises(ImportError, match="is no part of the package"):
+        import_module("finn_vitprune.builds.experiments")
+    assert not [str(i) for i in IMPORTS if "experiments" in i.target.split(".")]
+    names = {f"builds.experiments.{path.stem}" for path in EXPERIMENTS.glob("*.py")}
+    own = [i for path in EXPERIMENTS.glob("*.py") for i in _imports(path.stem, ast.parse(path.read_text())) if "experiments" in i.target]
+    assert own and {".".join(i.target.split(".")[:3]) for i in own} <= {*names, "builds.experiments"}
 
 
 def test_class_names_are_unique():

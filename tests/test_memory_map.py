@@ -7,7 +7,7 @@ import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.builds.experiments.deit_models import hardware_graph
+from builds.experiments.deit_models import hardware_graph
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
 from finn_vitprune.custom_ops.memory import Estimate, Holds, RamKind, RowRom, UnitMemory
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention

@@ -8,7 +8,7 @@ from onnx import helper
 from qonnx.core.modelwrapper import ModelWrapper
 from vit_models import random_vit
 
-from finn_vitprune.builds.experiments.deit_models import hardware_graph
+from builds.experiments.deit_models import hardware_graph
 from finn_vitprune.custom_ops.registry import hardware_op, make_node
 from finn_vitprune.transforms.fold import FoldForInterval
 from finn_vitprune.transforms.insert_streams import InsertStreams

@@ -1,6 +1,6 @@
 """Modules that repeat are mapped once: counts by hand, a module for equal instances, and a unit against its flat netlist.
 
-Larger units are compared by ``python -m finn_vitprune.bench.large_units``.
+Larger units: ``builds/results/large_units``.
 """
 
 import re

@@ -1,38 +1,32 @@
 """One design, many networks: DeiT-Small at several keep rates, each loaded into a design that has room for the dense network.
 
-``python -m finn_vitprune.builds.experiments.deit_loaded --models DIR --build BUILD -o builds/results/deit_loaded`` simulates every
-network of :data:`.deit_models.LOADED` on the design in ``BUILD`` (docs/loading.md, "Other networks") and compares its logits with those
-of its integer graph. What ``results.json`` holds of the same design is not simulated again.
+Every network of :data:`.deit_models.LOADED` is simulated on the design (docs/loading.md, "Other networks"), and its logits are
+compared with those of its integer graph.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
 
 import numpy as np
-import typer
-from pydantic import TypeAdapter
 from qonnx.core.modelwrapper import ModelWrapper
 
-import finn_vitprune.plugin  # noqa: F401
-from finn_vitprune import progress
-from finn_vitprune.builds.experiments.deit_models import DISTILLED, LOADED, DeitNetwork, ModelFolder
-from finn_vitprune.builds.experiments.deit_plans import MHZ
-from finn_vitprune.builds.experiments.deit_reference import MODELLED, ROWS
-from finn_vitprune.builds.experiments.deit_tables import setting
+from builds.experiments.deit_models import DISTILLED, LOADED, DeitNetwork, ModelFolder
+from builds.experiments.deit_plans import MHZ
+from builds.experiments.deit_reference import MODELLED, ROWS
+from builds.experiments.study import Study
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import to_patches
 from finn_vitprune.builds.networks import contents_of
 from finn_vitprune.builds.simulate import simulated_run
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.execute import golden
-from finn_vitprune.files import write_json, write_text
 from finn_vitprune.report.summary import Summary
-from finn_vitprune.report.tables import TextTable, to_markdown
+from finn_vitprune.report.tables import TextTable
 
 IMAGES = 4
 TITLE = "One design, several networks"
@@ -47,16 +41,16 @@ with {images} random images back to back; the logits are compared with those of 
 
 The design takes {use} of the part, by estimate.
 """
-COMMANDS = """python -m finn_vitprune.builds.experiments.deit models --models DIR
+COMMANDS = """python -m builds.experiments.deit models --models DIR
 finn-vitprune build DIR/deit_small_w8a8_b16_rb0.5_rt0.5.onnx --fpga-part U250 --clk-ns 3.333 --engines 1 --goal latency \\
     --budget LUT=0.7,DSP=0.85,BRAM=0.8,URAM=0.85 --reserve dense --synth none --max-images 4 \\
     --folding builds/results/deit_engines/w8a8_engine1_latency_folding.json -o BUILD
-python -m finn_vitprune.builds.experiments.deit_loaded --models DIR --build BUILD -o builds/results/deit_loaded"""
+python -m builds.experiments.deit loaded --models DIR --build BUILD -o builds/results/deit_loaded"""
 
 
 @dataclass(frozen=True)
 class LoadedRow:
-    """A network on the design: what it was loaded with, and what the simulation showed. Cycles are those of the design's clock."""
+    """A network on the design: what it was loaded with, and what the simulation showed, in cycles of the design's clock."""
 
     design: str
     words: int
@@ -76,26 +70,14 @@ class LoadedRow:
         return MHZ * 1e6 / self.interval_cycles
 
 
-_ROWS = TypeAdapter(dict[str, LoadedRow])
-
-
-def main(
-    models: Annotated[Path, typer.Option(help="Folder of the networks.")],
-    build: Annotated[Path, typer.Option(help="Folder of the design.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results.json and RESULTS.md.")],
-    only: Annotated[str, typer.Option(help="Only networks whose name holds this text.")] = "",
-) -> None:
-    """Load and simulate what is not simulated yet on this design, and write the table."""
-    path, folder = output / "results.json", ModelFolder(models)
-    rows = _ROWS.validate_json(path.read_bytes()) if path.is_file() else {}
+def study(folder: ModelFolder, build: Path) -> Study[DeitNetwork, LoadedRow]:
+    """The networks on the design in ``build``; rows of another design do not hold."""
     number = f"{StitchedDesign.load(BuildFolder(build.resolve()).stitched).loads[0].design:#010x}"
-    for network in LOADED:
-        if only not in network.name or (network.name in rows and rows[network.name].design == number):
-            continue
-        rows[network.name] = row = loaded(network, folder, build, number)
-        progress.line(f"{network.name}: {row.mismatches} mismatches of {row.images} images, {row.milliseconds:.3f} ms")
-        write_json(path, {name: asdict(found) for name, found in rows.items()}, indent=1)
-        write_text(output / "RESULTS.md", markdown(rows, Summary.load(build)))
+    return Study(
+        {network.name: network for network in LOADED}, LoadedRow, lambda network: loaded(network, folder, build, number), tables,
+        TITLE, text_of(Summary.load(build)), lambda row: f"{row.mismatches} mismatches of {row.images} images, {row.milliseconds:.3f} ms",
+        holds=lambda _, row: row.design == number,
+    )  # fmt: skip
 
 
 def loaded(network: DeitNetwork, folder: ModelFolder, build: Path, number: str) -> LoadedRow:
@@ -115,24 +97,27 @@ def loaded(network: DeitNetwork, folder: ModelFolder, build: Path, number: str) 
     )
 
 
-def markdown(rows: dict[str, LoadedRow], summary: Summary) -> str:
-    """The page of what is known."""
-    reference = {(row.network.block, row.network.block_keep, row.network.token_keep): row for row in ROWS}
+def tables(rows: Mapping[str, LoadedRow]) -> list[TextTable]:
+    """A row a network that was simulated, beside the reference."""
+    reference = {row.network.rates: row for row in ROWS}
     lines = []
     for network in LOADED:
         if (row := rows.get(network.name)) is not None:
-            theirs = reference.get((network.block, network.block_keep, network.token_keep))
+            theirs = reference.get(network.rates)
             lines.append((
-                setting(network), f"{row.words:,}", f"{row.mismatches} of {row.images}", f"{row.latency_cycles:,}",
+                network.setting, f"{row.words:,}", f"{row.mismatches} of {row.images}", f"{row.latency_cycles:,}",
                 f"{row.interval_cycles:,.0f}", f"{row.milliseconds:.3f}", f"{row.rate:,.0f}",
                 f"{theirs.milliseconds:.3f}" if theirs else "", f"{theirs.images_per_second:,.0f}" if theirs else "", f"{row.minutes:.0f}",
             ))
     columns = (
         "network", "words loaded", "images that differ", "latency", "interval", "ms", "images/s", "ms (ref.)", "images/s (ref.)", "minutes",
     )  # fmt: skip
-    note = f"Reference: {MODELLED}; its network is {DISTILLED}."
-    text = TEXT.format(mhz=MHZ, images=IMAGES, commands=COMMANDS, use=use(summary))
-    return to_markdown(TITLE, text, [TextTable("Networks", columns, tuple(lines), note)])
+    return [TextTable("Networks", columns, tuple(lines), f"Reference: {MODELLED}; its network is {DISTILLED}.")]
+
+
+def text_of(design: Summary) -> str:
+    """The text of the page of a design."""
+    return TEXT.format(mhz=MHZ, images=IMAGES, commands=COMMANDS, use=use(design))
 
 
 def use(summary: Summary) -> str:
@@ -140,6 +125,3 @@ def use(summary: Summary) -> str:
     kinds = {kind: (getattr(summary.resources, kind), getattr(summary.part, kind)) for kind in ("LUT", "DSP", "BRAM36", "URAM")}
     return ", ".join(f"{100 * taken / offered:.1f} % of {kind}" for kind, (taken, offered) in kinds.items())
 
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -6,20 +6,18 @@ plan, cycles and resources are too, but for which heads die.
 
 from __future__ import annotations
 
-import json
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import timm
 import torch
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+from pydantic import TypeAdapter
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.general import GiveUniqueNodeNames
 
+from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import describe, to_qonnx
 from finn_vitprune.files import whole_file, write_json
 from finn_vitprune.models.freeze import freeze
@@ -68,8 +66,18 @@ class DeitNetwork:
     @property
     def title(self) -> str:
         """What tables call its model."""
-        size = "DeiT-Tiny" if "tiny" in self.model else "DeiT-Small"
-        return f"{size}, distilled" if "distilled" in self.model else size
+        return "DeiT-Tiny" if "tiny" in self.model else "DeiT-Small"
+
+    @property
+    def setting(self) -> str:
+        """Its bits, blocks and keep rates, in tables."""
+        rates = "dense" if self.block_keep == self.token_keep == "1" else f"r_b {self.block_keep}, r_t {self.token_keep}"
+        return f"{self.bits}/{self.bits}, b {self.block}, {rates}"
+
+    @property
+    def rates(self) -> str:
+        """Its blocks and keep rates, as the reference lists them."""
+        return f"{self.block}, {self.block_keep}, {self.token_keep}"
 
 
 HALVES = (DeitNetwork(SMALL, 8, 16, "0.5", "0.5"), DeitNetwork(SMALL, 4, 16, "0.5", "0.5"))
@@ -86,14 +94,14 @@ EVERYWHERE = tuple(
 """What is planned for every part."""
 LOADED = tuple(DeitNetwork(SMALL, 8, 16, *rates) for rates in (("0.5", "0.5"), ("0.7", "0.7"), ("0.7", "0.9"), ("1", "1")))
 """What one design is loaded with."""
+NETWORKS = tuple(dict.fromkeys((*FAST, *REFERENCE, *EVERYWHERE, *TINIES, *LOADED)))
 
 
 @dataclass(frozen=True)
 class MadeNetwork:
-    """What is known of a network whose files are there: live heads, tokens into attention, MAC, seconds a stage.
+    """What is known of a network whose files are there: live heads, tokens into attention, MAC.
 
-    ``heads``, ``neurons`` and ``tokens`` are per encoder; ``macs`` and ``macs_dense`` per image; ``seconds`` of
-    processor time.
+    ``heads``, ``neurons`` and ``tokens`` are per encoder; ``macs`` and ``macs_dense`` per image.
     """
 
     name: str
@@ -104,7 +112,9 @@ class MadeNetwork:
     macs: int
     macs_dense: int
     nodes: int
-    seconds: dict[str, float] = field(compare=False)
+
+
+_MADE = TypeAdapter(MadeNetwork)
 
 
 @dataclass(frozen=True)
@@ -128,24 +138,17 @@ class ModelFolder:
     def made(self, network: DeitNetwork) -> MadeNetwork | None:
         """What is known of a network, None where it is not made yet."""
         path = self.facts(network)
-        if not path.is_file():
-            return None
-        made = MadeNetwork(**json.loads(path.read_text()))
-        return replace(made, heads=tuple(made.heads), neurons=tuple(made.neurons), tokens=tuple(made.tokens))
+        return _MADE.validate_json(path.read_bytes()) if path.is_file() else None
 
+    def known(self, network: DeitNetwork) -> MadeNetwork:
+        """What is known of a network.
 
-class _Watch:
-    """Processor seconds of stages, this process alone."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """The time of the block, under ``name``."""
-        started = time.process_time()
-        yield
-        self.seconds[name] = round(time.process_time() - started, 2)
+        Raises:
+            UserError: it is not made yet.
+        """
+        if (made := self.made(network)) is None:
+            raise UserError(f"the network {network.name} is not in {self.path}: make it with the command models first")
+        return made
 
 
 def make(network: DeitNetwork, folder: ModelFolder) -> MadeNetwork:
@@ -157,28 +160,22 @@ def make(network: DeitNetwork, folder: ModelFolder) -> MadeNetwork:
     if (made := folder.made(network)) is not None:
         return made
     warnings.simplefilter("ignore")  # of torch's exporter, a page for each network
-    watch = _Watch()
-    with watch.stage("prune"):
-        dense, vit, masks = _pruned(network)
-    with watch.stage("calibrate"):
-        size = dense.image_size
-        vit.calibrate(torch.randint(0, 256, (IMAGES, size, size, dense.channels)).float(), masks)
-        vit.eval()
-    with watch.stage("export"):
-        frozen = freeze(cut(vit, masks))
-        keep = float(network.block_keep)
-        metadata = describe(network.name, dense, frozen, network.block, keep, keep, float(network.token_keep))
-        model = to_qonnx(frozen)
-        metadata.write(model)
-        _save(model, folder.qonnx(network))
-    with watch.stage("lower"):
-        graph = hardware_graph(model)
-        _save(graph, folder.hardware(network))
+    dense, vit, masks = _pruned(network)
+    size = dense.image_size
+    vit.calibrate(torch.randint(0, 256, (IMAGES, size, size, dense.channels)).float(), masks)
+    frozen = freeze(cut(vit.eval(), masks))
+    keep = float(network.block_keep)
+    metadata = describe(network.name, dense, frozen, network.block, keep, keep, float(network.token_keep))
+    model = to_qonnx(frozen)
+    metadata.write(model)
+    _save(model, folder.qonnx(network))
+    graph = hardware_graph(model)
+    _save(graph, folder.hardware(network))
     result = MadeNetwork(
         name=network.name, heads=tuple(metadata.heads), heads_dense=sum(e.heads for e in dense.encoders),
         neurons=tuple(metadata.neurons), tokens=tuple(t["in"] for t in metadata.tokens), macs=metadata.macs,
-        macs_dense=metadata.macs_dense, nodes=len(graph.graph.node), seconds=watch.seconds,
-    )
+        macs_dense=metadata.macs_dense, nodes=len(graph.graph.node),
+    )  # fmt: skip
     write_json(folder.facts(network), asdict(result))
     return result
 

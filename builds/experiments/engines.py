@@ -1,33 +1,35 @@
 """The examples on engines: every image bit for bit, cycles beside the plan, rate and latency beside the pipeline's.
 
-``make engines`` runs ``python -m finn_vitprune.builds.experiments.engines -o builds/results/engines``. Every setting is a build
-of its own, folded so that all have about as many products a cycle as the pipeline; what is built already is not built again.
+``make engines`` runs ``python -m builds.experiments.engines``. Every setting is a build of its own, folded so that all have about
+as many products a cycle as the pipeline; what is built already is not built again.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib.pyplot as plt
 import typer
+from matplotlib.figure import Figure
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 import finn_vitprune.plugin
+from builds.experiments.study import Only, Output, Study, start
 from finn_vitprune import builds as build_package
 from finn_vitprune import custom_ops, transforms
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
 from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.errors import AnswerIsNo
-from finn_vitprune.files import whole_file, write_json, write_text
+from finn_vitprune.files import write_text
 from finn_vitprune.report.summary import FILE, Summary
-from finn_vitprune.report.tables import TextTable, to_markdown
+from finn_vitprune.report.tables import TextTable
 from finn_vitprune.sim.toolchain import digest
 
 PART = "xcu250-figd2104-2L-e"
@@ -41,8 +43,8 @@ TRIES = 10
 FMNIST, FMNIST_IMAGES, FMNIST_FPS = "deit_fmnist.onnx", 300, 8000
 
 TITLE = "The examples on engines"
-TEXT = """The bundled digits example (four encoders, tokens dropped in two), all {images} held-out images in Verilator, part {part},
-{clk:g} ns. Every setting is folded for about as many products a cycle as the pipeline, which `make demo` builds.
+TEXT = f"""The bundled digits example (four encoders, tokens dropped in two), all 360 held-out images in Verilator, part {PART},
+{CLK_NS:g} ns. Every setting is folded for about as many products a cycle as the pipeline, which `make demo` builds.
 `docs/engines.md` says what the settings mean. With four engines every engine has one encoder: that is the pipeline, built
 once, whatever is in flight.
 
@@ -50,7 +52,7 @@ once, whatever is in flight.
 make engines
 ```
 
-The Fashion-MNIST example (six encoders) runs on one engine, with {fmnist} images. Interval and latency are measured in cycles, and
+The Fashion-MNIST example (six encoders) runs on one engine, with {FMNIST_IMAGES} images. Interval and latency are measured in cycles, and
 what the plan says is beside them. Resources are estimates."""
 
 
@@ -90,43 +92,49 @@ class EngineRun:
         pairs = ((self.interval, self.interval_planned), (self.latency, self.latency_planned))
         return max(abs(measured / planned - 1) for measured, planned in pairs)
 
+    @property
+    def said(self) -> str:
+        """Whether it is right, in a few words."""
+        return f"{self.mismatches} mismatches, cycles {self.error:.1%} from the plan"
+
 
 SOURCES = "sources.sha256"
 """Of what code a build is; one of other code is made again."""
-SETTINGS = tuple(Setting(engines, frames) for engines in (1, 2, 4) for frames in (1, 2))
+PIPELINE = Setting(4, 1)
+ENGINES = tuple(Setting(engines, frames) for engines in (1, 2) for frames in (1, 2))
+SETTINGS = {s.folder: s for s in (PIPELINE, *ENGINES, Setting(1, 2, FMNIST))}
 
 
 def main(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results.json, RESULTS.md and the plot.")],
+    output: Output = Path("builds/results/engines"),
+    only: Only = None,
     builds: Annotated[Path, typer.Option(help="Folder of the builds.")] = Path("build/engines"),
-    max_images: Annotated[int | None, typer.Option(min=1, help="Images of each build; all without it.")] = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="Images of each build; by default all, of Fashion-MNIST 300.")] = None,
 ) -> None:
     """Build, measure, compare and write.
 
     Raises:
         AnswerIsNo: an image differs, or cycles are not as planned.
     """
-    pipeline = run(Setting(4, 1), builds, max_images, None)
-    runs = [pipeline, *(balanced(setting, builds, max_images, pipeline) for setting in SETTINGS if setting.engines < 4)]
-    fmnist = run(Setting(1, 2, FMNIST), builds, max_images or FMNIST_IMAGES, FMNIST_FPS)
-    plot(runs, output / "engines.png")
-    runs.insert(1, pipeline_in_flight(pipeline))
-    found = {"part": PART, "clk_ns": CLK_NS, "digits": [asdict(r) for r in runs], "fmnist": asdict(fmnist)}
-    write_json(output / "results.json", found, indent=1)
-    text = TEXT.format(images=pipeline.images, part=PART, clk=CLK_NS, fmnist=fmnist.images)
-    tables = [table("Digits", runs), table("Fashion-MNIST", [fmnist])]
-    write_text(output / "RESULTS.md", to_markdown(TITLE, text, tables))
-    wrong = [r for r in [*runs, fmnist] if r.mismatches or r.error > WITHIN]
-    if wrong:
-        raise AnswerIsNo("; ".join(
-            f"{r.engines} engines, {r.frames_in_flight} in flight: {r.mismatches} mismatches, cycles {r.error:.1%} from the plan"
-            for r in wrong
-        ))  # fmt: skip
+    rows = study(builds, max_images).go(output, only)
+    if wrong := {name: row for name, row in rows.items() if row.mismatches or row.error > WITHIN}:
+        raise AnswerIsNo("; ".join(f"{name}: {row.said}" for name, row in wrong.items()))
 
 
-def pipeline_in_flight(pipeline: EngineRun) -> EngineRun:
-    """Engines of one encoder are the pipeline, whatever is in flight."""
-    return EngineRun(**asdict(pipeline) | {"frames_in_flight": 2})
+def study(builds: Path, images: int | None) -> Study[Setting, EngineRun]:
+    """All settings; a row holds while its build is there and of this code."""
+    return Study(
+        SETTINGS, EngineRun, lambda setting: measured(setting, builds, images), tables, TITLE, TEXT,
+        lambda row: row.said, lambda setting, _: is_built(builds / setting.folder), plots={"engines.png": figure_of},
+    )  # fmt: skip
+
+
+def measured(setting: Setting, builds: Path, images: int | None) -> EngineRun:
+    """The row of a setting."""
+    if setting.model:
+        return run(setting, builds, images or FMNIST_IMAGES, FMNIST_FPS)
+    pipeline = run(PIPELINE, builds, images, None)
+    return pipeline if setting == PIPELINE else balanced(setting, builds, images, pipeline)
 
 
 def balanced(setting: Setting, builds: Path, images: int | None, pipeline: EngineRun) -> EngineRun:
@@ -199,8 +207,15 @@ def products(folder: Path) -> int:
     return sum(op.folding().products_per_cycle for op in ops if op.macs())
 
 
-def table(title: str, runs: list[EngineRun]) -> TextTable:
-    """A row a setting."""
+def tables(rows: Mapping[str, EngineRun]) -> list[TextTable]:
+    """The digits, the pipeline with two in flight too, which is the same; Fashion-MNIST."""
+    digits = [row for name, row in rows.items() if not SETTINGS[name].model]
+    if pipeline := rows.get(PIPELINE.folder):
+        digits.insert(1, replace(pipeline, frames_in_flight=2))
+    return [_table("Digits", digits), _table("Fashion-MNIST", [row for name, row in rows.items() if SETTINGS[name].model])]
+
+
+def _table(title: str, runs: list[EngineRun]) -> TextTable:
     rows = [
         (
             str(r.engines), str(r.frames_in_flight), f"{r.mismatches} of {r.images} images", f"{r.interval:,.1f}",
@@ -216,19 +231,19 @@ def table(title: str, runs: list[EngineRun]) -> TextTable:
     return TextTable(title, heads, tuple(rows))
 
 
-def plot(runs: list[EngineRun], path: Path) -> None:
-    """Rate against latency."""
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for r in runs:
-        engines = f"{r.engines} engine{'s' * (r.engines > 1)}"
-        label = "pipeline" if r.engines == 4 else f"{engines}, {r.frames_in_flight} in flight"
-        axes.plot(r.latency * CLK_NS / 1e3, 1e6 / CLK_NS / r.interval, "o", label=label)
+def figure_of(rows: Mapping[str, EngineRun]) -> Figure:
+    """Rate against latency on the digits."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, r in rows.items():
+        if not SETTINGS[name].model:
+            engines = f"{r.engines} engine{'s' * (r.engines > 1)}"
+            label = "pipeline" if SETTINGS[name] == PIPELINE else f"{engines}, {r.frames_in_flight} in flight"
+            axes.plot(r.latency * CLK_NS / 1e3, 1e6 / CLK_NS / r.interval, "o", label=label)
     axes.set(xlabel="latency of a lone image (us)", ylabel="images a millisecond", xlim=(0, None), ylim=(0, None))
     axes.legend()
-    with whole_file(path) as partial:
-        figure.savefig(partial, format="png", dpi=150)
-    plt.close(figure)
+    return figure
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(lambda: typer.run(main))

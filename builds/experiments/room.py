@@ -1,6 +1,6 @@
 """What room for other scales and other numbers of tokens costs: one loadable design with it and without it.
 
-``python -m finn_vitprune.builds.experiments.room -o builds/results/room`` builds the digits example on one loadable engine twice and
+``python -m builds.experiments.room -o builds/results/room`` builds the digits example on one loadable engine twice and
 compares what Yosys counts and how long the slowest path of each node takes. The design without room takes only the network it was built with.
 """
 
@@ -27,7 +27,7 @@ TEXT = f"""The digits example on one loadable engine, {PART}, {CLK_NS} ns, once 
 shifts either way, any number of tokens up to that built) and once without. Counted by Yosys; paths in ns, by the taken constants of docs/timing.md.
 
 ```
-python -m finn_vitprune.builds.experiments.room -o builds/results/room
+python -m builds.experiments.room -o builds/results/room
 ```
 """
 

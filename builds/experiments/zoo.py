@@ -1,19 +1,17 @@
-"""timm's vision transformers through the recogniser: ``python -m finn_vitprune.builds.experiments.zoo -o builds/results/import``.
+"""timm's vision transformers through the recogniser.
 
 Every model gets random weights and is exported; ``check`` is asked about the file, and where a network is
-recognised, the imported float network is compared with onnxruntime. Results go to ``results.json`` as they
-come, a table of them to ``RESULTS.md``; what is there already is not run again.
+recognised, the imported float network is compared with onnxruntime.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 import warnings
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Optional
 
 import numpy as np
 import onnxruntime as ort
@@ -22,13 +20,13 @@ import torch
 import typer
 from torch import nn
 
+from builds.experiments.study import Only, Output, Study, start
 from finn_vitprune.ingest.check.check_float import check_float
 from finn_vitprune.importing.float_model import TOLERANCE, compare, float_network
 from finn_vitprune.graph.node import first_line
 from finn_vitprune.ingest.onnx_file.model_file import load
 from finn_vitprune.ingest.recognise.read import understand
-from finn_vitprune.files import write_json, write_text
-from finn_vitprune.report.tables import TextTable, to_markdown
+from finn_vitprune.report.tables import TextTable
 
 LISTED = (
     "deit_tiny_patch16_224", "deit_small_patch16_224", "deit_base_patch16_224",
@@ -87,13 +85,12 @@ class ZooResult:
     seconds: float = 0.0
 
 
-def cases(listed: bool, others: bool) -> list[Case]:
-    """The listed models by every exporter, every other ``vit_*`` of timm once; the slow exporter last."""
-    first = [Case(m, *e, None if e == WHOLE else SHALLOW, None) for e in EXPORTS for m in LISTED]
-    rest = [m for m in timm.list_models("vit_*") if m not in LISTED]
-    once = [Case(m, *WHOLE, SHALLOW, 128 if "patch32" in m else 112) for m in rest]
-    found = (first if listed else []) + (once if others else [])
-    return sorted(found, key=lambda c: c.exporter == "dynamo")
+def cases() -> dict[str, Case]:
+    """The listed models by every exporter, every other ``vit_*`` of timm once, by name."""
+    listed = [Case(m, *e, None if e == WHOLE else SHALLOW, None) for m in LISTED for e in EXPORTS]
+    others = sorted(m for m in timm.list_models("vit_*") if m not in LISTED)
+    once = [Case(m, *WHOLE, SHALLOW, 128 if "patch32" in m else 112) for m in others]
+    return {f"{c.model}, {c.exporter}, {c.opset}": c for c in (*listed, *once)}
 
 
 # --- one case --------------------------------------------------------------------------------------
@@ -170,16 +167,17 @@ def export(model: nn.Module, shape: tuple[int, int, int], path: Path, case: Case
         write()
 
 
-def run(case: Case, folder: Path) -> ZooResult:
+def run(case: Case) -> ZooResult:
     """Export, check, compare."""
     started = time.monotonic()
     try:
         model, shape = make(case)
-        path = folder / "model.onnx"
-        note = sound_export(model, shape, path, case)
-        depth = len(model.blocks) if hasattr(model, "blocks") else None
-        del model
-        found = examine(path)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            note = sound_export(model, shape, path, case)
+            depth = len(model.blocks) if hasattr(model, "blocks") else None
+            del model
+            found = examine(path)
         found["notes"] += (note,) if note else ()
     except Exception as error:  # noqa: BLE001  a row says what happened, and the next model is tried
         text = f"{type(error).__name__}: {first_line(error)}"[:300]
@@ -228,7 +226,6 @@ def examine(path: Path) -> dict:
 
 # --- the table -------------------------------------------------------------------------------------
 
-COMMAND = "python -m finn_vitprune.builds.experiments.zoo -o builds/results/import"
 TITLE = "timm's vision transformers through `check` and `import`"
 TEXT = f"""Random weights, timm {timm.__version__}. "Difference": the imported float network against the file in onnxruntime,
 largest difference of a logit in units of the largest logit, on {IMAGES} random images; a network that is
@@ -237,24 +234,18 @@ models: TorchScript, opset 17 (dynamo, opset 20, where that writes no sound file
 where the model lets them be.
 
 ```
-{COMMAND}
+python -m builds.experiments.zoo -o builds/results/import
 ```"""
 COLUMNS = ("model", "exporter, opset", "encoders", "nodes mapped", "difference", "answer")
 
 
-def markdown(results: list[ZooResult]) -> str:
-    """The results as Markdown."""
-    by_case = {(r.model, r.exporter, r.asked_opset): r for r in results}
-    listed = [by_case[m, *e] for m in LISTED for e in EXPORTS if (m, *e) in by_case]
-    others = sorted((r for r in results if r.model not in LISTED), key=lambda r: r.model)
-    return to_markdown(
-        TITLE,
-        TEXT,
-        [
-            TextTable("The listed models, by every exporter", COLUMNS, tuple(map(cells, listed)), summary(listed)),
-            TextTable("Every other `vit_*` of timm", COLUMNS, tuple(map(cells, others)), summary(others)),
-        ],
-    )
+def tables(results: Mapping[str, ZooResult]) -> list[TextTable]:
+    """The listed models by every exporter, and the others."""
+    listed, others = ([r for r in results.values() if (r.model in LISTED) == first] for first in (True, False))
+    return [
+        TextTable("The listed models, by every exporter", COLUMNS, tuple(map(cells, listed)), summary(listed)),
+        TextTable("Every other `vit_*` of timm", COLUMNS, tuple(map(cells, others)), summary(others)),
+    ]
 
 
 def summary(results: list[ZooResult]) -> str:
@@ -276,25 +267,16 @@ def cells(result: ZooResult) -> tuple[str, ...]:
     return (result.model, f"{result.exporter}, {opset}{asked}", str(result.depth or ""), mapped, relative, answer)
 
 
-def main(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results.json and RESULTS.md.")],
-    only: Annotated[Optional[Literal["listed", "others"]], typer.Option(help="A part of the list.")] = None,
-    models: Annotated[Optional[list[str]], typer.Option(help="These models of the list alone.")] = None,
-) -> None:
+def study() -> Study[Case, ZooResult]:
+    """All models of the list."""
+    return Study(cases(), ZooResult, run, tables, TITLE, TEXT, lambda row: f"{', '.join(cells(row)[2:])}, {row.seconds} s")
+
+
+def main(output: Output, only: Only = None) -> None:
     """Run what is missing, and write the results after every model."""
     warnings.simplefilter("ignore")
-    file = output / "results.json"
-    results = [ZooResult(**r) for r in json.loads(file.read_text())] if file.is_file() else []
-    done = {(r.model, r.exporter, r.asked_opset) for r in results}
-    todo = [c for c in cases(only != "others", only != "listed") if not models or c.model in models]
-    todo = [c for c in todo if (c.model, c.exporter, c.opset) not in done]
-    for number, case in enumerate(todo, start=1):
-        with tempfile.TemporaryDirectory() as folder:
-            results.append(run(case, Path(folder)))
-        print(f"[{number} of {len(todo)}]", *cells(results[-1]), f"{results[-1].seconds} s", flush=True)
-        write_json(file, [asdict(r) for r in results])
-        write_text(output / "RESULTS.md", markdown(results))
+    study().go(output, only)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    start(lambda: typer.run(main))

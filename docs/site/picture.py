@@ -1,6 +1,6 @@
 """Draw docs/picture.svg, the picture of the README: ``python docs/site/picture.py`` (Python alone).
 
-Its figures are those of builds/results/deit: the summary of DeiT-Small at 8 bits, and the plan of the dense network in the ledger.
+Its figures are those of builds/results/deit: the summary of DeiT-Small at 8 bits, and the plans of both networks.
 Which blocks are kept is drawn at random: the picture shows a share, not a network.
 """
 
@@ -75,9 +75,8 @@ def heads(x: float, title: str, what: str) -> list[str]:
 def picture() -> str:
     """The SVG."""
     model = json.loads((DEIT / "deit_small_w8a8_summary.json").read_text())["model"]
-    answers = json.loads((DEIT / "ledger.json").read_text())["plans"]
-    plans = {a["network"]: a["interval"] for a in answers if a["part"].startswith("xcu250")}
-    rate = {name: MHZ * 1e6 / plans[name] for name in (PRUNED, DENSE)}
+    plans = json.loads((DEIT / "results.json").read_text())
+    rate = {name: MHZ * 1e6 / plans[f"{name}, U250, 12 engines, 1 in flight, throughput"]["interval"] for name in (PRUNED, DENSE)}
     dense, macs = model["macs_dense"], model["macs"]
     rows = [
         ("operations, dense", "kept", 1, f"{dense / 1e9:.2f} GMAC"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finn_vitprune.bench.units import GROUPS, ColumnsInOrder, Unit, node, with_mask
+from finn_vitprune.bench.units import GROUPS, ColumnsInOrder, Unit, build_node, with_mask
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
@@ -78,9 +78,9 @@ class CycleBench:
         self.constants = unit.constants(self.rng)
         limit = 1 << (unit.x_bits - 1)
         self.x = self.rng.integers(-limit, limit, (1, GROUPS * fold["TOKENS"], unit.mw))
-        probe, _ = node("BlockSparseMVAU", unit.attributes(fold))
+        probe, _ = build_node("BlockSparseMVAU", unit.attributes(fold))
         attributes = unit.attributes(fold, **room(probe, masks))
-        op, self.model = node("BlockSparseMVAU", attributes, (unit.weights(masks[0], self.rng), *self.constants))
+        op, self.model = build_node("BlockSparseMVAU", attributes, (unit.weights(masks[0], self.rng), *self.constants))
         self._keep = tempfile.TemporaryDirectory(prefix="vitprune-bench-")
         self.folder = Path(self._keep.name)
         self.simulator = compile_op(op, self.model, self.folder)

@@ -13,7 +13,7 @@ import numpy as np
 from finn_vitprune.bench import masks, token_drop
 from finn_vitprune.bench.results import DropRow, MatrixRow
 from finn_vitprune.bench.token_drop import DropUnit
-from finn_vitprune.bench.units import Unit, find_fold, node, products_of
+from finn_vitprune.bench.units import Unit, build_node, find_fold, products_of
 from finn_vitprune.custom_ops import balance, mvau_contents, mvau_fold
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.rtl_sources import rtl_sources
@@ -115,7 +115,7 @@ def _probes(unit: Unit, plan: BenchPlan, trained: Sequence[np.ndarray]) -> Itera
 
 
 def _row(unit: Unit, fold: dict[str, int], keep: float, kind: str, group: Sequence[np.ndarray]) -> MatrixRow:
-    op, _ = node("BlockSparseMVAU", unit.attributes(fold))
+    op, _ = build_node("BlockSparseMVAU", unit.attributes(fold))
     code = [balance.__file__, mvau_contents.__file__, mvau_fold.__file__]
     return MatrixRow(
         matrix=unit.matrix,

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.bench.units import PART, Unit, node
+from finn_vitprune.bench.units import PART, Unit, build_node
 from finn_vitprune.custom_ops.memory import URAM_BITS, rom_bram18, rom_luts
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.synth.resources import Resources, total
@@ -130,7 +130,7 @@ def unit_op(unit: Unit, fold: dict[str, int], kept: list[int], lane_slots: int):
     mask = np.arange(unit.grid[0])[:, None] < np.asarray(kept)
     rng = np.random.default_rng(0)
     attributes = unit.attributes(fold, column_blocks=kept, lane_slots=lane_slots)
-    return node("BlockSparseMVAU", attributes, [unit.weights(mask, rng), *unit.constants(rng)])
+    return build_node("BlockSparseMVAU", attributes, [unit.weights(mask, rng), *unit.constants(rng)])
 
 
 def sources(op: VitRTLBackend, model, folder: Path) -> tuple[Path, ...]:

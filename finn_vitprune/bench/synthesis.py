@@ -24,7 +24,7 @@ from finn_vitprune.bench.resources import (
 )
 from finn_vitprune.bench.results import BenchResults, DropRow, FinnRow
 from finn_vitprune.bench.token_drop import DropUnit
-from finn_vitprune.bench.units import node, with_mask
+from finn_vitprune.bench.units import build_node, with_mask
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.yosys import Netlist, NodeJob, map_many
 
@@ -59,7 +59,7 @@ def unit_task(case: BenchCase, keep: float, folder: Path, results: BenchResults)
     """The unit of a keep rate, with room for all of its masks, and its array; None where its rows are filled."""
     rows = [row for (rate, _), row in case.rows.items() if rate == keep]
     group = [mask for (rate, _), masks in case.masks.items() if rate == keep for mask in masks]
-    probe, _ = node("BlockSparseMVAU", case.unit.attributes(case.fold))
+    probe, _ = build_node("BlockSparseMVAU", case.unit.attributes(case.fold))
     slots = max(with_mask(probe, mask).schedule().lane_slots for mask in group)
     op, model = unit_op(case.unit, case.fold, [int(n) for n in group[0].sum(axis=0)], slots)
     estimate = UnitEstimate.of(op)

@@ -11,7 +11,7 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.bench.cycles import compile_op, run_op
-from finn_vitprune.bench.units import node
+from finn_vitprune.bench.units import build_node
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.sim import Stimulus
 
@@ -64,8 +64,8 @@ class DropUnit:
             "shift": shift,
             "scoreDataType": score,
         }
-        probe, _ = node(OP, attributes)
-        return node(OP, attributes | probe.folding().for_interval(self.pace).attributes())
+        probe, _ = build_node(OP, attributes)
+        return build_node(OP, attributes | probe.folding().for_interval(self.pace).attributes())
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 
 import numpy as np
@@ -135,33 +135,31 @@ class FoldInOrder(Fold):
 class ColumnsInOrder(BlockSparseMVAU_rtl):
     """The unit with whole block columns dealt to the lanes in turn: what balancing is measured against."""
 
-    FOLD = FoldInOrder
+    def own_fold(self) -> FoldInOrder:
+        """The node's fold with another schedule."""
+        fold = super().own_fold()
+        return FoldInOrder(**{f.name: getattr(fold, f.name) for f in fields(fold)})
 
 
-def node(
-    op_type: str,
-    attributes: Mapping[str, object],
-    initialisers: Sequence[np.ndarray] = (),
-    name: str = "unit",
+def build_node(
+    op_type: str, attributes: Mapping[str, object], initialisers: Sequence[np.ndarray] = (), name: str = "unit"
 ) -> tuple[VitOp, ModelWrapper]:
-    """A model that holds one ``<op_type>_rtl`` node, as ``(op, model)``."""
+    """A model that holds one ``<op_type>_rtl`` node of integer ``initialisers``, as ``(op, model)``."""
     probe = getCustomOp(make_node(f"{op_type}_rtl", [], [], name=name, **attributes))
-    streams = [probe.in_streams(), probe.out_streams()]
-    names = [[f"{kind}{i}" for i in range(len(s))] for kind, s in zip(("in", "out"), streams)]
+    inputs = {f"in{i}": stream for i, stream in enumerate(probe.in_streams())}
+    outputs = {f"out{i}": stream for i, stream in enumerate(probe.out_streams())}
     parameters = [f"param{i}" for i in range(len(initialisers))]
-    infos = [
-        [
-            helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, s.tokens, s.channels))
-            for n, s in zip(*both)
-        ]
-        for both in zip(names, streams)
-    ]
-    proto = make_node(f"{op_type}_rtl", names[0] + parameters, names[1], name=name, **attributes)
+    proto = make_node(f"{op_type}_rtl", [*inputs, *parameters], [*outputs], name=name, **attributes)
+    infos = (
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, s.tokens, s.channels)) for n, s in side.items()]
+        for side in (inputs, outputs)
+    )
     model = ModelWrapper(helper.make_model(helper.make_graph([proto], op_type, *infos)))
-    for n, stream in zip(names[0] + names[1], streams[0] + streams[1]):
+    for n, stream in (inputs | outputs).items():
         model.set_tensor_datatype(n, stream.dtype)
-    for n, value in zip(parameters, initialisers):
-        model.set_initializer(n, np.asarray(value).astype(np.float32))
+    for n, value in zip(parameters, map(np.asarray, initialisers)):
+        exact = np.array_equal(value.astype(np.float32).astype(np.int64), value)
+        model.set_initializer(n, value.astype(np.float32 if exact else np.float64))
     return getCustomOp(model.graph.node[0]), model
 
 
@@ -179,7 +177,7 @@ def find_fold(unit: Unit, masks: Iterable[np.ndarray]) -> dict[str, int]:
     so wide that they do not slow down a mask. Where every fold is used badly by some mask, the best used one.
     """
     one = dict.fromkeys((*LANE_FOLD, "in_width", "out_width"), 1)
-    op, _ = node("BlockSparseMVAU", unit.attributes(one, tokens=GROUPS * max(TOKENS_CHOICES)))
+    op, _ = build_node("BlockSparseMVAU", unit.attributes(one, tokens=GROUPS * max(TOKENS_CHOICES)))
     unfolded = [replace(op.fold(), column_blocks=tuple(mask.sum(axis=0).tolist())) for mask in masks]
     used: dict[float, dict[str, int]] = {}
     for fold in sorted(nearest_folds(unit), key=lambda fold: _worth(unit, fold, unfolded)):

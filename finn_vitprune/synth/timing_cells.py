@@ -77,7 +77,7 @@ class Family:
     """A family of parts.
 
     Attributes:
-        file: its constants, each with its source, a JSON file beside this module. rules: by patterns of types of cells.
+        file: its constants, each with its source, a JSON file beside this module or with its whole path. rules: by patterns of types of cells.
         memories: beginnings of the types of memories in blocks. logic: of types whose outputs a reset alone may move.
     """
 

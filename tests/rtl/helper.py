@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from finn.util.basic import getHWCustomOp
-from onnx import TensorProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.bench.cycles import simulator_of
+from finn_vitprune.bench.units import build_node
 from finn_vitprune.custom_ops.base import VitOp
-from finn_vitprune.custom_ops.registry import make_node
 from finn_vitprune.custom_ops.token_times import TokenTimes
 from finn_vitprune.custom_ops.token_drop import VitTokenDrop
 from finn_vitprune.sim import SimResult, Simulator, Stimulus, beats
@@ -113,35 +111,6 @@ def generate_op(
     op.set_nodeattr("code_gen_dir_ipgen", keep.name)
     op.code_generation_ipgen(model, PART, 5.0)
     return op, model, keep
-
-
-def build_node(
-    op_type: str, attrs: dict, initialisers: Sequence[np.ndarray] = (), name: str = "dut"
-) -> tuple[VitOp, ModelWrapper]:
-    """A model that holds one ``<op_type>_rtl`` node, and the node's op."""
-    probe = getHWCustomOp(make_node(f"{op_type}_rtl", [], [], name=name, **attrs))
-    ins, outs = probe.in_streams(), probe.out_streams()
-    in_names = [f"in{i}" for i in range(len(ins))] + [f"param{i}" for i in range(len(initialisers))]
-    out_names = [f"out{i}" for i in range(len(outs))]
-    node = make_node(f"{op_type}_rtl", in_names, out_names, name=name, **attrs)
-
-    def info(names, streams):
-        return [
-            helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, s.tokens, s.channels))
-            for n, s in zip(names, streams)
-        ]
-
-    graph = helper.make_graph([node], op_type, info(in_names, ins), info(out_names, outs))
-    model = ModelWrapper(helper.make_model(graph))
-    for n, s in zip(in_names + out_names, [*ins, *[None] * len(initialisers), *outs]):
-        if s is not None:
-            model.set_tensor_datatype(n, s.dtype)
-    for i, value in enumerate(initialisers):
-        tensor = np.asarray(value).astype(np.float32)
-        if not np.array_equal(tensor.astype(np.int64), value):
-            tensor = np.asarray(value).astype(np.float64)
-        model.set_initializer(f"param{i}", tensor)
-    return getHWCustomOp(model.graph.node[0]), model
 
 
 def check_op(

@@ -5,6 +5,8 @@ Nanoseconds are in ``timing_ecp5.json``. Yosys uses no register of a multiplier 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from finn_vitprune.synth.timing import Timing, timing_of
 from finn_vitprune.synth.timing_cells import BRAM, ENABLE, LUTRAM, RESET, CellTiming, Constants, D, Driver, Family, Sink
 from finn_vitprune.synth.timing_graph import Graph
@@ -125,7 +127,7 @@ def _multiplier(kind: CellKind, t: CellTiming, c: Constants) -> None:
 
 
 ECP5 = Family(
-    "timing_ecp5.json",
+    str(Path(__file__).with_suffix(".json")),
     (
         (r"LUT4", _lut), (r"PFUMX|L6MUX21", _mux), (r"CCU2C", _carry), (r"TRELLIS_FF", _register),
         (r"TRELLIS_DPR16X4", _lutram), (r"DP16KD", _bram), (r"MULT18X18D", _multiplier),

@@ -1,41 +1,45 @@
 """Units placed and routed on a Lattice ECP5, beside the estimates of their timing.
 
-``python -m finn_vitprune.bench.route -o builds/results/route [UNIT...]``
+``make route`` builds the design of which an encoder is routed too, and runs ``python -m builds.experiments.route``.
 """
 
 from __future__ import annotations
 
-import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter
 from qonnx.core.modelwrapper import ModelWrapper
 from scipy.stats import spearmanr
 
-from finn_vitprune import progress
-from finn_vitprune.bench.large_units import Made, attention, matrix
+from builds.experiments.ecp5 import DEVICE, TOP, Ports, Routed, RouteError, RouteJob, harness, program, route
+from builds.experiments.study import Only, Output, Study, start
+from builds.experiments.timing_units import UNITS as TIMED_UNITS
+from builds.experiments.timing_units import Made, attention, drop, lookup, matrix, norm, requant, stream
 from finn_vitprune.bench.resources import sources
-from finn_vitprune.bench.timing import UNITS as TIMED_UNITS
-from finn_vitprune.bench.timing import drop, lookup, norm, requant, stream
-from finn_vitprune.bench.units import node
+from finn_vitprune.bench.units import build_node
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.rtl_sources import RTL_DIR
 from finn_vitprune.errors import UserError
-from finn_vitprune.files import write_json, write_text
-from finn_vitprune.report.tables import TextTable, to_markdown
+from finn_vitprune.report.tables import TextTable
 from finn_vitprune.sim.toolchain import digest
-from finn_vitprune.synth.route import DEVICE, TOP, Ports, Routed, RouteError, RouteJob, harness, program, route
 from finn_vitprune.synth.timing import Timing
 from finn_vitprune.synth.yosys import NodeJob, map_node, yosys_version
 from finn_vitprune.transforms.node_names import node_names
 
-UNITS: dict[str, Made] = {
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder of a build."""
+
+    build: Path
+    number: int
+
+
+UNITS: dict[str, Made | Encoder] = {
     **{name: made for name, made in TIMED_UNITS.items() if name.startswith("small: ")},
     "small: FIFO 2,048 x 64 bits, block RAM": TIMED_UNITS["FIFO 2,048 x 64 bits, block RAM"],
     "small: add, 16 bits, SIMD 8": TIMED_UNITS["add, 16 bits, SIMD 8"],
@@ -46,8 +50,9 @@ UNITS: dict[str, Made] = {
     "small: width, 8 bits, 6 to 4": stream("VitWidthConverter", 6, "INT8", in_simd=6, out_simd=4),
     "small: attention 17x2x8, SIMD 4, PE 2": attention(4, 2, "auto", tokens=17, heads=2, head_dim=8),
     "small: matrix 48x48 b8, 1x4x4x1, 4 bits, lut": matrix(48, 48, (1, 4, 4, 1), "lut", "auto", 4, block=8),
+    "encoder 1 of route": Encoder(Path("build/route"), 1),
 }
-"""Those of the timing table that fit, and others as small."""
+"""Those of the timing table that fit, others as small, and an encoder of the digits example."""
 TITLE = "Units on a Lattice ECP5, routed and estimated"
 TEXT = f"""Yosys and nextpnr place and route each unit for {DEVICE}, between a shift register and a ring of registers, target 300 MHz,
 one seed. MHz and ns: of the router. ECP5, ns: the estimate of the same netlist; UltraScale+, ns: that of the netlist that
@@ -55,7 +60,7 @@ one seed. MHz and ns: of the router. ECP5, ns: the estimate of the same netlist;
 another, and its multipliers say nothing of a DSP48E2: the table says how well estimates order units, no more.
 
 ```
-{{command}}
+make route
 ```
 """
 
@@ -69,49 +74,26 @@ class RoutedUnit:
     rtl: str
 
 
-_ROWS = TypeAdapter(dict[str, RoutedUnit])
-
-
-def main(
-    units: Annotated[list[str] | None, typer.Argument(help="Only units whose name holds one of these texts.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o")] = Path("builds/results/route"),
-    build: Annotated[Path | None, typer.Option(help="A build of which an encoder is routed, too.")] = None,
-    encoder: Annotated[int, typer.Option(min=1, help="Which encoder of it.")] = 1,
-    before: Annotated[Path | None, typer.Option(help="results.json of other RTL, shown beside.")] = None,
-) -> None:
+def main(output: Output = Path("builds/results/route"), only: Only = None) -> None:
     """Route units and write the table."""
-    path = output / "results.json"
-    rtl = rtl_digest()
-    found = _ROWS.validate_json(path.read_bytes()) if path.exists() else {}
-    found = {name: row for name, row in found.items() if row.rtl == rtl}
-    earlier = _ROWS.validate_json(before.read_bytes()) if before else {}
-    wanted = [name for name in UNITS if any(text in name for text in units or [""])]
-    if not wanted:
-        raise UserError(f"no unit has {' or '.join(units)} in its name: there are {', '.join(UNITS)}")
-    command = f"python -m finn_vitprune.bench.route -o {output}" + (f" --before {before}" if before else "")
-    command += f" --build {build} --encoder {encoder}" if build else ""
-    with tempfile.TemporaryDirectory(prefix="vitprune_route_") as name:
-        folder = Path(name)
-        jobs = {unit: (lambda unit=unit: _unit_job(unit, folder)) for unit in wanted}
-        if build:
-            jobs[f"encoder {encoder} of {build.name}"] = lambda: encoder_job(build, encoder, folder)
-        for unit, job in jobs.items():
-            progress.status(unit)
-            try:
-                found[unit] = _routed(job(), folder, rtl)
-            except RouteError as error:
-                progress.line(str(error))
-                continue
-            row = found[unit]
-            progress.line(f"{unit}: {row.routed.mhz:.0f} MHz, {1000 / row.routed.mhz:.2f} ns routed, {row.ultrascale.taken:.2f} estimated")
-            order = [*UNITS, *(name for name in found if name not in UNITS)]
-            found = {name: found[name] for name in order if name in found}
-            write_json(path, _ROWS.dump_python(found, mode="json"), indent=1)
-            write_text(output / "RESULTS.md", page(found, earlier, command))
+    study().go(output, only)
 
 
-def _unit_job(unit: str, folder: Path) -> RouteJob:
-    op, model = node(*UNITS[unit])
+def study(units: Mapping[str, Made | Encoder] = UNITS) -> Study[Made | Encoder, RoutedUnit]:
+    """Units by name; a row holds for the same RTL."""
+    rtl, version = rtl_digest(), program()[1].removeprefix("nextpnr-")
+    return Study(
+        units, RoutedUnit, lambda unit: routed(unit, rtl), tables, f"{TITLE} ({yosys_version()}, nextpnr {version})", TEXT,
+        lambda row: f"{row.routed.mhz:.0f} MHz, {1000 / row.routed.mhz:.2f} ns routed, {row.ultrascale.taken:.2f} estimated",
+        lambda _, row: row.rtl == rtl, (RouteError,),
+    )  # fmt: skip
+
+
+def job_of(unit: Made | Encoder, folder: Path) -> RouteJob:
+    """The sources of a unit in a folder, and its ports."""
+    if isinstance(unit, Encoder):
+        return encoder_job(unit, folder)
+    op, model = build_node(*unit)
     return RouteJob(op.onnx_node.name, tuple(sources(op, model, folder)), ports_of(op))
 
 
@@ -129,18 +111,21 @@ def ports_of(op: VitRTLBackend) -> Ports:
     return Ports(tuple(forth), tuple(back))
 
 
-def encoder_job(build: Path, encoder: int, folder: Path) -> RouteJob:
+def encoder_job(encoder: Encoder, folder: Path) -> RouteJob:
     """An encoder of a stitched design: its units with the streams between them, the others as ports.
 
     Raises:
-        UserError: the build does not have the encoder, or the encoder has a load chain.
+        RouteError: there is no such build, it does not have the encoder, or the encoder has a load chain.
     """
+    build, number = encoder.build, encoder.number
+    if not (build / "stitched_ip").is_dir():
+        raise RouteError(f"{build} holds no design: make route builds it")
     design = StitchedDesign.load(build / "stitched_ip")
     model = ModelWrapper(str(build / "intermediate_models" / "step_stitch.onnx"))
-    inside = {name for name, layer in node_names(model).items() if layer.encoder == encoder}
+    inside = {name for name, layer in node_names(model).items() if layer.encoder == number}
     units = [unit for unit in design.units if unit.name in inside]
     if not units or any(unit.pins for unit in units):
-        raise UserError(f"{build} has no encoder {encoder}" if not units else f"encoder {encoder} of {build} has a load chain")
+        raise RouteError(f"{build} has no encoder {number}" if not units else f"encoder {number} of {build} has a load chain")
     nets = {net.tensor: net.bits for unit in units for net in (*unit.inputs, *unit.outputs)}
     place = {tensor: f"net{i}" for i, tensor in enumerate(nets)}
     made, taken = ({net.tensor for unit in units for net in getattr(unit, way)} for way in ("outputs", "inputs"))
@@ -178,12 +163,16 @@ def rtl_digest() -> str:
     return digest(*(path.read_bytes() for path in sorted(RTL_DIR.rglob("*.sv"))))
 
 
-def _routed(job: RouteJob, folder: Path, rtl: str) -> RoutedUnit:
-    routed = route(job)
-    around = folder / f"{TOP}.v"
-    around.write_text(harness(job))
-    timing = map_node(NodeJob(TOP, (*job.sources, around))).timing
-    return RoutedUnit(replace(routed, estimate=_short(routed.estimate)), _short(timing), rtl)
+def routed(unit: Made | Encoder, rtl: str) -> RoutedUnit:
+    """Route a unit, and estimate its timing on UltraScale+."""
+    with tempfile.TemporaryDirectory(prefix="vitprune_route_") as name:
+        folder = Path(name)
+        job = job_of(unit, folder)
+        found = route(job)
+        around = folder / f"{TOP}.v"
+        around.write_text(harness(job))
+        timing = map_node(NodeJob(TOP, (*job.sources, around))).timing
+        return RoutedUnit(replace(found, estimate=_short(found.estimate)), _short(timing), rtl)
 
 
 def _short(timing: Timing) -> Timing:
@@ -191,7 +180,7 @@ def _short(timing: Timing) -> Timing:
     return replace(timing, ends={}, high_ends={})
 
 
-def rank_correlations(found: dict[str, RoutedUnit]) -> dict[str, float]:
+def rank_correlations(found: Mapping[str, RoutedUnit]) -> dict[str, float]:
     """Spearman's rank correlation of the routed period with estimates, levels and the widest net."""
     rows = list(found.values())
     routed = [-row.routed.mhz for row in rows]
@@ -204,35 +193,31 @@ def rank_correlations(found: dict[str, RoutedUnit]) -> dict[str, float]:
     return {name: float(spearmanr(routed, values).statistic) for name, values in measures.items()}
 
 
-def _rank_table(found: dict[str, RoutedUnit]) -> TextTable:
-    """Rank correlations of all units, and apart of those with and without multipliers: multipliers of the ECP5 are slow and unregistered."""
+def _rank_table(found: Mapping[str, RoutedUnit]) -> TextTable:
+    """Rank correlations of all units, and of those with and without multipliers, which are slow and unregistered on the ECP5."""
     without = {name: row for name, row in found.items() if not row.routed.mult18}
-    groups = {"all": found, "without multipliers": without, "with multipliers": {n: row for n, row in found.items() if n not in without}}
+    others = {name: row for name, row in found.items() if name not in without}
+    groups = {"all": found, "without multipliers": without, "with multipliers": others}
     ranks = {f"{name} ({len(rows)})": rank_correlations(rows) for name, rows in groups.items() if len(rows) > 2}
     measures = next(iter(ranks.values()))
     rows = tuple((measure, *(f"{found[measure]:.2f}" for found in ranks.values())) for measure in measures)
     return TextTable("Spearman's rank correlation with the routed period", ("measure", *ranks), rows)
 
 
-def page(found: dict[str, RoutedUnit], before: dict[str, RoutedUnit], command: str) -> str:
-    """The table of units, and how well estimates order them."""
-    columns = ["unit", "COMB", "FF", "MULT18", "EBR", *["MHz before"] * bool(before), "MHz", "ns", "ECP5, ns",
-               "UltraScale+, ns", "levels", "widest", "slowest path, routed", "logic / wires, ns"]  # fmt: skip
-    rows = []
-    for name, unit in found.items():
-        r, u = unit.routed, unit.ultrascale
-        was = (f"{before[name].routed.mhz:.0f}" if name in before else "-",) * bool(before)
-        rows.append((
-            name.removeprefix("small: "), f"{r.comb:,}", f"{r.ff:,}", str(r.mult18), str(r.ebr), *was, f"{r.mhz:.0f}",
-            f"{1000 / r.mhz:.2f}", f"{r.estimate.taken:.2f}", f"{u.taken:.2f}", str(u.levels), f"{u.widest:,}",
-            f"{r.start} to {r.end}", f"{r.logic_ns:.2f} / {r.routing_ns:.2f}",
-        ))  # fmt: skip
-    tables = [TextTable("Units", tuple(columns), tuple(rows))]
-    if len(found) > 2:
-        tables.append(_rank_table(found))
-    return to_markdown(f"{TITLE} ({yosys_version()}, nextpnr {program()[1]})", TEXT.format(command=command), tables)
+def tables(found: Mapping[str, RoutedUnit]) -> list[TextTable]:
+    """Units, and how well estimates order them."""
+    columns = ("unit", "COMB", "FF", "MULT18", "EBR", "MHz", "ns", "ECP5, ns", "UltraScale+, ns", "levels", "widest",
+               "slowest path, routed", "logic / wires, ns")  # fmt: skip
+    rows = tuple(
+        (
+            name.removeprefix("small: "), f"{r.comb:,}", f"{r.ff:,}", str(r.mult18), str(r.ebr), f"{r.mhz:.0f}", f"{1000 / r.mhz:.2f}",
+            f"{r.estimate.taken:.2f}", f"{u.taken:.2f}", str(u.levels), f"{u.widest:,}", f"{r.start} to {r.end}",
+            f"{r.logic_ns:.2f} / {r.routing_ns:.2f}",
+        )
+        for name, r, u in ((name, unit.routed, unit.ultrascale) for name, unit in found.items())
+    )  # fmt: skip
+    return [TextTable("Units", columns, rows), *([_rank_table(found)] if len(found) > 2 else [])]
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    typer.run(main)
+    start(lambda: typer.run(main))

@@ -1,15 +1,14 @@
 """Units on an ECP5: estimates of netlists written by hand, the harness, two small units routed."""
 
-import json
-
 import numpy as np
 import pytest
 
-from finn_vitprune.bench import route as bench
+from builds.experiments import ecp5, timing_ecp5
+from builds.experiments import route as experiment
+from builds.experiments.ecp5 import Ports, RouteError, RouteJob
+from builds.experiments.route import Encoder
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Port, compile_top
-from finn_vitprune.synth import route, timing_ecp5
-from finn_vitprune.synth.route import Ports, RouteError, RouteJob
 from finn_vitprune.synth.wiring import Wiring
 
 NS = timing_ecp5.ECP5.constants.ns
@@ -62,7 +61,7 @@ def test_the_harness_leads_from_pin_to_pin(tmp_path):
     unit = tmp_path / "unit.sv"
     unit.write_text("module unit (input wire ap_clk, input wire ap_rst_n, input wire [2:0] a, input wire b, output wire [3:0] y);"
                     " assign y = {a, b}; endmodule")
-    text = route.harness(RouteJob("unit", (unit,), Ports((("a", 3), ("b", 1)), (("y", 4),))))
+    text = ecp5.harness(RouteJob("unit", (unit,), Ports((("a", 3), ("b", 1)), (("y", 4),))))
     assert "unit unit (.ap_clk(clk), .ap_rst_n(rst_q), .a(shift_q[2:0]), .b(shift_q[3:3]), .y(y[3:0]));" in text
     around, top = tmp_path / "around.sv", tmp_path / "top.sv"
     around.write_text(text)
@@ -72,7 +71,7 @@ def test_the_harness_leads_from_pin_to_pin(tmp_path):
         reg [7:0] age;
         assign a_tready = 1'b1;
         assign b_tdata = {{7'd0, so}};
-        {route.TOP} inst (.clk(ap_clk), .rst_n(ap_rst_n), .si(a_tvalid & a_tdata[0]), .so(so));
+        {ecp5.TOP} inst (.clk(ap_clk), .rst_n(ap_rst_n), .si(a_tvalid & a_tdata[0]), .so(so));
         initial age = 0;
         always @(posedge ap_clk) begin age <= age + 8'd1; b_tvalid <= age > 8'd40; end
     endmodule""")
@@ -84,31 +83,31 @@ def test_the_harness_leads_from_pin_to_pin(tmp_path):
 
 @pytest.mark.slow
 def test_two_small_units_are_routed(tmp_path, monkeypatch):
-    units = ["small: add, 16 bits, SIMD 4", "small: requant 48, 24 to 8 bits, SIMD 4"]
-    bench.main(["add, 16 bits, SIMD 4", "requant 48, 24 to 8 bits, SIMD 4"], tmp_path, None, 1, None)
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert list(found) == units
-    add, requant = (found[name] for name in units)
-    assert add["routed"]["mhz"] > requant["routed"]["mhz"] > 50, "multipliers without registers are slow there"
-    assert add["ultrascale"]["taken"] < 3 and add["routed"]["estimate"]["taken"] < requant["routed"]["estimate"]["taken"]
-    assert requant["routed"]["mult18"] > 0 == add["routed"]["mult18"]
-    page = (tmp_path / "RESULTS.md").read_text()
-    assert "| add, 16 bits, SIMD 4 |" in page and "MHz before" not in page
-    monkeypatch.setattr(bench, "rtl_digest", lambda: "other RTL")
-    bench.main(["add, 16 bits, SIMD 4"], tmp_path / "again", None, 1, tmp_path / "results.json")
-    assert "MHz before" in (tmp_path / "again" / "RESULTS.md").read_text()
-    bench.main(["add, 16 bits, SIMD 4"], tmp_path, None, 1, None)
-    assert list(json.loads((tmp_path / "results.json").read_text())) == units[:1], "a row of other RTL does not stay"
+    names = ["small: add, 16 bits, SIMD 4", "small: requant 48, 24 to 8 bits, SIMD 4"]
+    units = {name: experiment.UNITS[name] for name in names}
+    found = experiment.study(units).go(tmp_path)
+    add, requant = (found[name] for name in names)
+    assert add.routed.mhz > requant.routed.mhz > 50, "multipliers without registers are slow there"
+    assert add.ultrascale.taken < 3 and add.routed.estimate.taken < requant.routed.estimate.taken
+    assert requant.routed.mult18 > 0 == add.routed.mult18
+    assert "| add, 16 bits, SIMD 4 |" in (tmp_path / "RESULTS.md").read_text()
+    monkeypatch.setattr(experiment, "rtl_digest", lambda: "other RTL")
+    assert list(experiment.study(units).go(tmp_path, ["add"])) == names[:1], "a row of other RTL does not stay"
 
 
 def test_an_encoder_of_a_build_is_a_unit(small_build, tmp_path):
-    job = bench.encoder_job(small_build.folder, 1, tmp_path)
+    job = experiment.encoder_job(Encoder(small_build.folder, 1), tmp_path)
     text = job.sources[-1].read_text()
     assert "PrunedAttention_rtl_0 PrunedAttention_rtl_0" in text and "PrunedAttention_rtl_1" not in text
     ready = [name for name, _ in (*job.ports.inputs, *job.ports.outputs) if name.endswith("_tready")]
     assert len(ready) == 2, "one stream in, one out"
-    with pytest.raises(UserError, match="has no encoder 7"):
-        bench.encoder_job(small_build.folder, 7, tmp_path)
+    with pytest.raises(RouteError, match="has no encoder 7"):
+        experiment.encoder_job(Encoder(small_build.folder, 7), tmp_path)
+
+
+def test_without_a_build_its_encoder_alone_has_no_row(tmp_path, capsys):
+    assert experiment.study({"encoder 1": Encoder(tmp_path / "none", 1)}).go(tmp_path) == {}
+    assert "none holds no design: make route builds it" in capsys.readouterr().out
 
 
 def test_what_cannot_be_routed_is_named(tmp_path, monkeypatch):
@@ -116,18 +115,16 @@ def test_what_cannot_be_routed_is_named(tmp_path, monkeypatch):
     job = RouteJob("unit", (unit,), Ports((("a", 1),), (("y", 1),)))
     unit.write_text("module unit (input wire a); syntax")
     with pytest.raises(RouteError, match="^unit: unit.sv:1: "):
-        route.route(job)
+        ecp5.route(job)
     unit.write_text("module unit (input wire ap_clk, input wire ap_rst_n, input wire a, output wire y); assign y = a; endmodule")
-    monkeypatch.setattr(route, "_OPTIONS", ["--um5g-85k", "--package", "CABGA7"])
+    monkeypatch.setattr(ecp5, "_OPTIONS", ["--um5g-85k", "--package", "CABGA7"])
     with pytest.raises(RouteError, match="^unit: .*CABGA7"):
-        route.route(job)
+        ecp5.route(job)
 
 
-def test_no_unit_and_no_router_are_named(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="no unit has nothing in its name"):
-        bench.main(["nothing"], tmp_path, None, 1, None)
-    route.program.cache_clear()
-    monkeypatch.setattr(route.shutil, "which", lambda *_, **__: None)
+def test_a_missing_router_is_named(monkeypatch):
+    ecp5.program.cache_clear()
+    monkeypatch.setattr(ecp5.shutil, "which", lambda *_, **__: None)
     with pytest.raises(UserError, match="no router: pip install"):
-        route.program()
-    route.program.cache_clear()
+        ecp5.program()
+    ecp5.program.cache_clear()

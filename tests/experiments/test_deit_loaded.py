@@ -1,11 +1,10 @@
 """The page of networks that one design is loaded with."""
 
-import numpy as np
 import pytest
 
-from finn_vitprune.builds.experiments import deit_loaded
-from finn_vitprune.builds.experiments.deit_loaded import LoadedRow, markdown
-from finn_vitprune.builds.experiments.deit_models import LOADED, ModelFolder
+from builds.experiments import deit_loaded
+from builds.experiments.deit_loaded import LoadedRow, study, tables
+from builds.experiments.deit_models import LOADED, ModelFolder
 from finn_vitprune.report.summary import Summary
 
 ROW = LoadedRow("0x1", 10, 4, 0, 93_000, 78_000.0, 3.2)
@@ -18,10 +17,11 @@ def summary(request) -> Summary:
 
 
 def test_the_page_has_a_row_for_each_network_that_was_simulated(summary):
-    page = markdown({LOADED[0].name: ROW, LOADED[-1].name: ROW}, summary)
+    (table,) = tables({LOADED[0].name: ROW, LOADED[-1].name: ROW})
+    page = table.markdown()
     assert "r_b 0.5, r_t 0.5" in page and "dense" in page and "r_b 0.7" not in page
     assert "93,000" in page and "0.310" in page and "3,846" in page and "0.868" in page, "cycles, ms, rate, the reference's ms"
-    assert "% of URAM" in page
+    assert "% of URAM" in deit_loaded.text_of(summary)
 
 
 def test_only_what_is_not_known_of_this_design_is_simulated(summary, tmp_path, monkeypatch):
@@ -35,10 +35,10 @@ def test_only_what_is_not_known_of_this_design_is_simulated(summary, tmp_path, m
     monkeypatch.setattr(deit_loaded.StitchedDesign, "load", lambda file: Design())
     monkeypatch.setattr(deit_loaded.Summary, "load", lambda folder: summary)
     monkeypatch.setattr(deit_loaded, "loaded", lambda network, *rest: asked.append(network) or LoadedRow(rest[-1], 1, 4, 0, 9, 8.0, 1.0))
-    deit_loaded.main(tmp_path, tmp_path, tmp_path / "o", only="rt0.7")
-    deit_loaded.main(tmp_path, tmp_path, tmp_path / "o")
+    go = lambda *only: study(ModelFolder(tmp_path), tmp_path).go(tmp_path / "o", only)  # noqa: E731
+    go("rt0.7")
+    go()
     assert sorted(n.name for n in asked) == sorted(n.name for n in LOADED), "each once"
     Port.design = 2
-    deit_loaded.main(tmp_path, tmp_path, tmp_path / "o", only="rt0.7")
-    assert len(asked) == len(LOADED) + 1, "another design is simulated anew"
-    assert ModelFolder(tmp_path).qonnx(LOADED[0]).name.endswith(".onnx") and np.isfinite(ROW.rate)
+    rows = go("rt0.7")
+    assert len(asked) == len(LOADED) + 1 and len(rows) == 1, "another design is simulated anew, and its page has no other rows"

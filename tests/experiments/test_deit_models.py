@@ -4,9 +4,8 @@ import pytest
 from onnx import load
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.builds.experiments import deit_models, deit_reference
-from finn_vitprune.builds.experiments.deit_models import DISTILLED, DROP_AT, DeitNetwork, ModelFolder, make
-from finn_vitprune.errors import UserError
+from builds.experiments import deit_models, deit_reference
+from builds.experiments.deit_models import DISTILLED, DROP_AT, DeitNetwork, ModelFolder, make
 from finn_vitprune.ingest.check.check import check
 from finn_vitprune.models.timm_weights import config_of_name
 
@@ -63,18 +62,3 @@ def test_figures_of_the_reference_agree_with_each_other():
         for first in (0, 7):
             a, b = deit_reference.ROWS[first + slower], deit_reference.ROWS[first + faster]
             assert a.milliseconds > b.milliseconds and a.top1 > b.top1 and a.gmac > b.gmac
-
-
-def test_the_processor_is_named_as_linux_names_it(tmp_path):
-    file = tmp_path / "cpuinfo"
-    one = "processor\t: {}\nmodel name\t: Some CPU @ 2 GHz\ncpu family\t: 6\nmodel\t\t: 85\n\n"
-    file.write_text(one.format(0) + one.format(1))
-    assert deit_reference.cpu_name(file) == "Some CPU @ 2 GHz, cpu family 6, model 85 (2 hardware threads)"
-
-
-def test_a_float_network_is_timed_in_onnxruntime():
-    timing = deit_reference.time_float("test_vit", threads=1, runs=30)
-    assert 0 < timing.minimum_ms <= timing.median_ms
-    assert "test_vit" in timing.text and "1 threads" not in timing.text and "1 thread:" in timing.text
-    with pytest.raises(UserError, match="29 runs are too few .* use 30 or more"):
-        deit_reference.time_float(runs=29)

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from builds.experiments import timing_ecp5
 from finn_vitprune import cache
 from finn_vitprune.errors import UserError
-from finn_vitprune.synth import timing_ecp5, yosys
+from finn_vitprune.synth import yosys
 from finn_vitprune.synth.timing import Timing
 from finn_vitprune.synth.tool import failure
 from finn_vitprune.synth.wiring import Wiring, readable
@@ -141,7 +142,8 @@ def route(job: RouteJob, timeout_s: float = TIMEOUT_S) -> Routed:
 
     def make(folder: Path) -> None:
         (folder / "harness.v").write_text(text)
-        read = f"read_slang --keep-hierarchy -D VP_SYNTH --top {TOP} {' '.join(yosys.quote(s.resolve()) for s in job.sources)} harness.v"
+        sources = " ".join(yosys.quote(s.resolve()) for s in job.sources)
+        read = f"read_slang --keep-hierarchy -D VP_SYNTH --top {TOP} {sources} harness.v"
         (folder / "commands.ys").write_text("\n".join((read, *_SYNTH)))
         nextpnr = [path, *_OPTIONS, "--json", "netlist.json", "--report", "report.json"]
         for name, command in (("Yosys", yosys.run_script()), ("nextpnr", nextpnr)):
@@ -162,10 +164,11 @@ def _routed(report: dict, estimate: Timing) -> Routed:
     path = next(p["path"] for p in report["critical_paths"] if p["from"] == p["to"])
     wires = [step for step in path if step["type"] == "routing"]
     routing = sum(step["delay"] for step in wires)
+    last = next((w["net"] for w in reversed(wires[1:]) if not w["net"].startswith("$")), "$")
     return Routed(
         comb=used["TRELLIS_COMB"], ff=used["TRELLIS_FF"], mult18=used["MULT18X18D"], ebr=used["DP16KD"],
         mhz=round(clock["achieved"], 1), start=_label(wires[0]["net"], wires[0]["from"]["cell"]),
-        end=_label(next((w["net"] for w in reversed(wires[1:]) if not w["net"].startswith("$")), "$"), wires[-1]["to"]["cell"]), logic_ns=round(sum(step["delay"] for step in path) - routing, 3),
+        end=_label(last, wires[-1]["to"]["cell"]), logic_ns=round(sum(step["delay"] for step in path) - routing, 3),
         routing_ns=round(routing, 3), estimate=estimate,
     )  # fmt: skip
 
