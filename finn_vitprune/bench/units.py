@@ -217,8 +217,9 @@ def _worth(unit: Unit, fold: Mapping[str, int], unfolded: Sequence[Fold]) -> tup
     missed, total = 0, 0.0
     kept = [sum(f.column_blocks) for f in unfolded]
     lanes = [fold[name] for name in LANE_FOLD]
-    widths = [matrices.ports(*lanes, matrices.cycles(*lanes)) for matrices in map(Matrices.of, unfolded)]
-    ports = dict(zip(("in_width", "out_width"), map(max, zip(*widths))))
+    each = [Matrices.of(replace(f, ram_style="auto")) for f in unfolded]
+    folds = [matrices.folded(*lanes, matrices.cycles(*lanes)) for matrices in each]
+    ports = {name: max(getattr(f, name) for f in folds) for name in ("in_width", "out_width")}
     for n, f in zip(kept, _at(folds, ports)):
         need = n * unit.block**2 * unit.w_bits
         if unit.products >= MANY_PRODUCTS:
