@@ -10,8 +10,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.synth.planned import EngineChoice, Planned
-from finn_vitprune.transforms.bind import bind, encoder_count
-from finn_vitprune.transforms.insert_engines import InsertEngines
+from finn_vitprune.transforms.bind import encoder_count
+from finn_vitprune.transforms.insert_engines import DealEncoders
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.plan import plan
@@ -81,7 +81,7 @@ def planned_design(
         found.write(folded)
         used = found.used.sum(0)
     else:
-        folded = model.transform(InsertEngines(bind(model, engines), in_flight))
+        folded = model.transform(DealEncoders(engines, in_flight))
         said = plan_engines(folded, part, options)
         used = used_by(folded)
     latency = latency_cycles(folded.transform(InsertStreams()))

@@ -163,7 +163,7 @@ class _Search:
         self.fifos: list[list[Item]] = [[] for _ in self.room]  # of each region those that are placed, as last counted
         self.outer: np.ndarray | None = None
         """``[regions, kinds]``: FIFOs, converters, crossings and the load port, which folds change little; None: to be counted."""
-        self.slower = 2.0 if max(engine.get_nodeattr("frames_in_flight") for engine in self.engines) == 1 else 1.25
+        self.slower = 2.0 if max(engine.batch for engine in self.engines) == 1 else 1.25
         """How much longer an engine's interval is than that of its units, as last counted; for a short latency as assumed at first."""
         self.latency = options.goal == "latency" and options.interval is None
         """Whether the plan is for a short latency; one for an interval is not, whatever its goal."""

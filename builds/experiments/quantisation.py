@@ -37,7 +37,7 @@ from finn_vitprune.calibration.layerwise import fit_layers
 from finn_vitprune.calibration.ranges import choose_ranges
 from finn_vitprune.files import write_json, write_text
 from finn_vitprune.importing.float_model import configured, float_network
-from finn_vitprune.importing.options import FineTune, ImportOptions
+from finn_vitprune.options.importing import FineTune, ImportOptions
 from finn_vitprune.importing.views import views_of
 from finn_vitprune.importing.workflow import cosines, import_model, make_plan
 from finn_vitprune.models.config import ViTConfig
@@ -95,7 +95,7 @@ class _Kept:
 @app.command()
 def methods(model: Path, data: Data, output: Output) -> None:
     """Unpruned, activations of 8 bits, weights of 8 and 4: cosines with the float network's features."""
-    options = ImportOptions(model, data, output.with_suffix(".onnx"), force=True)
+    options = ImportOptions(model=model, data=data, output=output.with_suffix(".onnx"), force=True)
     plan = make_plan(options)
     network = float_network(plan.vit, plan.mean, plan.std)
     pixels = torch.from_numpy(plan.data.calibration(CALIBRATION_IMAGES)[0]).float()
@@ -166,9 +166,9 @@ def pruned(
 
 def _imported(model: Path, data: str, keep: str, score: Score, epochs: int) -> dict:
     with TemporaryDirectory() as folder:
-        output, tuned = Path(folder) / "pruned.onnx", FineTune(epochs, flip=True)
-        options = ImportOptions(model, data, output, block_keep=keep, neuron_keep=keep, score=score, fine_tune=tuned)
-        found, plan = import_model(options), make_plan(replace(options, force=True))
+        output, tuned = Path(folder) / "pruned.onnx", FineTune(epochs=epochs, flip=True)
+        options = ImportOptions(model=model, data=data, output=output, block_keep=keep, neuron_keep=keep, score=score, fine_tune=tuned)
+        found, plan = import_model(options), make_plan(options.changed(force=True))
         sample = np.load(options.images)
     wanted = _logits(float_network(plan.vit, plan.mean, plan.std), sample["images"])
     by_image = {IMAGES_OF: [round(float(cosine), 4) for cosine in cosines(sample["logits"], wanted)]}

@@ -20,13 +20,12 @@ from qonnx.custom_op.registry import getCustomOp
 import finn_vitprune.plugin  # noqa: F401
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.folder import BuildFolder
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import node_job
 from finn_vitprune.calibration.ranges import choose_ranges
 from finn_vitprune.export.export import describe, export
 from finn_vitprune.files import write_json
 from finn_vitprune.importing.float_model import configured, float_network
-from finn_vitprune.importing.options import ImportOptions
+from finn_vitprune.options.importing import ImportOptions
 from finn_vitprune.importing.workflow import ImportPlan, make_plan
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
@@ -42,7 +41,7 @@ def main(
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file.")],
 ) -> None:
     """Export both, fold both, map the nodes, write."""
-    plan = make_plan(ImportOptions(model, data, output.with_suffix(".onnx"), force=True))
+    plan = make_plan(ImportOptions(model=model, data=data, output=output.with_suffix(".onnx"), force=True))
     rows = {}
     with TemporaryDirectory() as name:
         folder, folding = Path(name), None
@@ -52,8 +51,8 @@ def main(
             metadata = describe(exported.stem, plan.vit.config, frozen, 8, 1.0, 1.0, 1.0)
             export(frozen, exported, metadata, plan.data.data.test_sample(16, 0)[0])
             options = BuildOptions(
-                exported, folder / exported.stem, fpga_part=PART, target_fps=FPS, folding=folding,
-                stop_step="step_hw_codegen", settings=BuildSettings(images=None),
+                model=exported, output_dir=folder / exported.stem, fpga_part=PART, target_fps=FPS, folding=folding,
+                stop_step="step_hw_codegen", images=None,
             )
             built = BuildFolder(build(options))
             folding = built.path / "final_hw_config.json" if folding is None else folding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -25,25 +25,19 @@ from finn_vitprune.export.export import GATE_IMAGES, SAMPLE_IMAGES, describe, ex
 from finn_vitprune.export.gate import GateReport
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.files import alone_with, whole_file
-from finn_vitprune.importing.data import ImportData, load_data
 from finn_vitprune.importing.fine_tuning import FineTuning
-from finn_vitprune.importing.float_model import Comparison, compare, configured, float_network, recognised
+from finn_vitprune.importing.float_model import Comparison, compare, configured, float_network
 from finn_vitprune.importing.noise import EncoderStreams, decibels, steepest
-from finn_vitprune.importing.options import ImportOptions
+from finn_vitprune.importing.plan import ELSE, ImportPlan, make_plan
 from finn_vitprune.importing.views import views_of
-from finn_vitprune.ingest.check import hardware
 from finn_vitprune.ingest.check.check_float import structure_of
 from finn_vitprune.ingest.check.checked import Structure
-from finn_vitprune.ingest.check.texts import structure_text
-from finn_vitprune.ingest.onnx_file.model_file import ModelFile
-from finn_vitprune.ingest.recognise.network import RecognisedViT
 from finn_vitprune.labels import draw, drawn_text
-from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.options.importing import ImportOptions
 from finn_vitprune.pruning.choices import Score
-from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
@@ -105,21 +99,6 @@ class Imported:
     seconds: float
 
 
-@dataclass(frozen=True)
-class ImportPlan:
-    """Everything that is checked before the work starts."""
-
-    file: ModelFile
-    vit: RecognisedViT
-    config: ViTConfig
-    prune: PruneConfig
-    data: ImportData
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    normalisation: str
-    notes: tuple[str, ...]
-
-
 def import_model(options: ImportOptions, console: Console | None = None) -> Imported:
     """Recognise, compare with onnxruntime, prune, calibrate, fine-tune, export.
 
@@ -132,13 +111,15 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
             network differs from the file, or the export gate fails. Nothing is written then.
     """
     started = time.monotonic()
+    options.files()
     plan = make_plan(options)
-    work = _Work(options, plan)
+    work = _Work(plan)
     work.compare()
-    with alone_with(options.output, "import"):
+    with alone_with(plan.output, "import"):
         options.check_output()  # another import may have written it meanwhile
-        with _no_new_log(options.log):
-            return _imported(work, started, console)
+        with _no_new_log(plan.log):
+            with log_file(plan.log):
+                return _imported(work, started, console)
 
 
 @contextmanager
@@ -155,12 +136,11 @@ def _no_new_log(log: Path) -> Iterator[None]:
 
 def _imported(work: _Work, started: float, console: Console | None) -> Imported:
     """The stages after the comparison."""
-    options, plan = work.options, work.plan
-    with log_file(options.log):
-        work.prune()
-        work.quantise()
-        work.fine_tune(console)
-        metadata, gate, saturations = work.export()
+    plan = work.plan
+    work.prune()
+    work.quantise()
+    work.fine_tune(console)
+    metadata, gate, saturations = work.export()
     return Imported(
         structure_of(plan.vit),
         work.comparison,
@@ -177,39 +157,18 @@ def _imported(work: _Work, started: float, console: Console | None) -> Imported:
     )
 
 
-def make_plan(options: ImportOptions) -> ImportPlan:
-    """Read file and data, and check that everything fits together.
-
-    Raises:
-        UserError: see :func:`import_model`.
-    """
-    options.check_output()
-    file, vit = recognised(options.model)
-    progress.line(f"found: {structure_text(structure_of(vit))}")
-    config = options.config_of(vit)
-    prune = options.prune_of(config)
-    progress.status(f"reading {options.data}")
-    data = load_data(options.data, vit, options.fine_tune.train_images)
-    mean, std, source = options.normalisation(vit, tuple(data.data.mean), tuple(data.data.std))
-    numbers = ", ".join(f"{m:.4g} / {s:.4g}" for m, s in zip(mean, std))
-    notes = (*hardware.notes(vit), *([data.note] if data.note else []))
-    for note in notes:
-        progress.line(f"note: {note}")
-    return ImportPlan(file, vit, config, prune, data, mean, std, f"{numbers} (mean / std, {source})", notes)
-
-
 class _Work:
     """The stages of an import, one after the other."""
 
-    def __init__(self, options: ImportOptions, plan: ImportPlan) -> None:
-        self.options, self.plan = options, plan
+    def __init__(self, plan: ImportPlan) -> None:
+        self.plan = plan
         self.device = own_device()
-        torch.manual_seed(options.seed)
+        torch.manual_seed(plan.seed)
         self.float = float_network(plan.vit, plan.mean, plan.std).to(self.device)
         data = plan.data.data
-        self.images, labels = data.test_sample(options.eval_images, options.seed)
+        self.images, labels = data.test_sample(plan.eval_images, plan.seed)
         self.labels = labels if plan.data.labelled else None
-        self.measured_on = drawn_text(len(labels), len(data.test_labels), options.seed, plan.data.labelled)
+        self.measured_on = drawn_text(len(labels), len(data.test_labels), plan.seed, plan.data.labelled)
         self.stages: list[Stage] = []
         self.ranges: list[ChosenRange] = []
         self.notes: list[str] = []
@@ -223,18 +182,18 @@ class _Work:
         Raises:
             UserError: they differ by more than the tolerance.
         """
-        o, plan = self.options, self.plan
+        plan = self.plan
         progress.status("comparing with onnxruntime")
         images = self.images[self._draw(COMPARED_IMAGES)]
         c = self.comparison = compare(
-            o.model, plan.file.kind, plan.vit, self.float, images, plan.mean, plan.std
+            plan.model, plan.file.kind, plan.vit, self.float, images, plan.mean, plan.std
         )
         text = (
             f"float network against onnxruntime on {c.images} images: largest difference {c.largest:.3g} at "
-            f"outputs up to {c.scale:.3g} ({c.relative:.2g}, tolerance {o.tolerance:g})"
+            f"outputs up to {c.scale:.3g} ({c.relative:.2g}, tolerance {plan.tolerance:g})"
         )
-        if not c.relative <= o.tolerance:
-            raise UserError(f"{o.model} is not supported: {text}; --tolerance sets what is allowed")
+        if not c.relative <= plan.tolerance:
+            raise UserError(f"{plan.model} is not supported: {text}; --tolerance sets what is allowed")
         progress.line(text)
         with self.streams.watching(self.float):
             self.reference = self._logits("float", self.float)
@@ -243,21 +202,21 @@ class _Work:
 
     def prune(self) -> None:
         """Student and scores; masks by score, token drops, still in float."""
-        plan, o = self.plan, self.options
+        plan = self.plan
         self.scores = PruneScores(plan.config, plan.prune).to(self.device)
         pixels, labels = plan.data.calibration(CALIBRATION_IMAGES)
         self.pixels = torch.from_numpy(pixels).float()
-        self.views = views_of(self.pixels, CALIBRATION_IMAGES if o.learns(plan.prune) else 0, o.seed, o.fine_tune.flip)
+        self.views = views_of(self.pixels, CALIBRATION_IMAGES if plan.learns else 0, plan.seed, plan.flip)
         if crops := len(self.views.images) - len(self.pixels):
             progress.line(f"{len(self.pixels)} calibration images and {crops} crops of them")
-        progress.status(f"scores: {o.score.value}")
+        progress.status(f"scores: {plan.score.value}")
         given = None if labels is None else torch.from_numpy(labels)[self.views.sources]
-        correct = set_scores(self.scores, o.score_for(plan.prune), self.float, self.views.images, given, o.seed)
+        correct = set_scores(self.scores, plan.score, self.float, self.views.images, given, plan.seed)
         normalise(self.scores)
         self.student = self._with_drops()
         correct(self.student, self.scores.final_masks())
         self._measure("pruned")
-        if o.reconstruct and plan.prune.prunes:
+        if plan.reconstructs:
             self.student = self._with_drops()  # anew: a fit that begins at corrected weights comes out worse (docs/import.md)
             self._fit(rounded=False)
             self._measure("reconstructed")
@@ -267,7 +226,7 @@ class _Work:
         student, masks = self.student, self.scores.final_masks()
         progress.status("calibrating activation ranges")
         student.calibrate(self.pixels.to(self.device), masks)
-        self.ranges = choose_ranges(student, self.pixels, masks, self.options.seed)
+        self.ranges = choose_ranges(student, self.pixels, masks, self.plan.seed)
         for r in self.ranges:
             progress.log.info(
                 "range: %s: clipped at %.4g of %.4g, signal to noise %.1f dB, error of the output %.3g",
@@ -275,7 +234,7 @@ class _Work:
             )
         student.quantise(True)
         self._measure("quantised")
-        if self.options.corrects:
+        if self.plan.corrects:
             self._fit(rounded=True)
             self._measure("rounded")
 
@@ -290,17 +249,15 @@ class _Work:
 
     def fine_tune(self, console: Console | None) -> None:
         """Epochs of distillation from the float network, where asked for."""
-        o, data = self.options, self.plan.data.data
-        epochs = o.fine_tune.epochs
-        if not epochs:
+        tuning, data = self.plan.tuning, self.plan.data.data
+        if tuning is None:
             return
         progress.status("fine-tuning")
         before, kept = self.stages[-1], deepcopy((self.student, self.scores))
-        config = o.training(self.plan.prune, len(data.train_labels))
-        run = FineTuning(config, data, self.float, self.student, self.scores, self._quality, o.fine_tune.features)
-        rate = run.choose_rate() if o.fine_tune.learning_rate is None else o.fine_tune.learning_rate
-        progress.line(f"fine-tuning: learning rate {rate:.2g}, {config.batch_size} images a step")
-        with Display(console, epochs, 0, run.steps_per_epoch) as display:
+        run = FineTuning(tuning.config, data, self.float, self.student, self.scores, self._quality, tuning.features)
+        rate = run.choose_rate() if tuning.rate is None else tuning.rate
+        progress.line(f"fine-tuning: learning rate {rate:.2g}, {tuning.config.batch_size} images a step")
+        with Display(console, tuning.config.student.epochs, 0, run.steps_per_epoch) as display:
             run.run(display)
         self._measure("recovered")
         if self.stages[-1].quality < before.quality:
@@ -309,26 +266,24 @@ class _Work:
 
     def export(self) -> tuple[ModelMetadata, GateReport, int]:
         """Cut small, scales fixed; written when the gate passes. The last stage is what the accelerator answers, in its own integers."""
-        o, prune = self.options, self.plan.prune
+        plan, prune = self.plan, self.plan.prune
         progress.status("fixing scales")
         self.device = torch.device("cpu")
         self.student.eval().cpu()
         self.scores.cpu()
         frozen = freeze(cut(self.student, self.scores.final_masks()))
-        rates = (prune.block_keep, prune.neuron_keep, o.token_keep)
-        metadata = describe(
-            o.output.stem, self.plan.vit.config, frozen, prune.block_size, *(float(r) for r in rates)
-        )
+        rates = (prune.block_keep, prune.neuron_keep, plan.token_keep)
+        metadata = describe(plan.output.stem, plan.vit.config, frozen, prune.block_size, *map(float, rates))
         progress.status("exporting, and comparing every quantiser with PyTorch")
         model, gate = exported(frozen, metadata, self.images[self._draw(GATE_IMAGES)])
         logits, saturations = self._integers(model)
         self._stage("integer", logits)
         if saturations:
             self.notes.append(f"{saturations} values of the residual stream saturate on the held-out images")
-        with whole_file(o.output) as partial:
+        with whole_file(plan.output) as partial:
             model.save(str(partial))
         sample, chosen = {"images": self.images, "logits": logits, "labels": self.labels}, self._draw(SAMPLE_IMAGES)
-        write_sample(o.output, **{name: values[chosen] for name, values in sample.items() if values is not None})
+        write_sample(plan.output, **{name: values[chosen] for name, values in sample.items() if values is not None})
         return metadata, gate, saturations
 
     # --- helpers ---
@@ -354,7 +309,7 @@ class _Work:
 
     def _draw(self, count: int | None) -> np.ndarray:
         """``count`` of the held-out images, by index; always the same."""
-        return draw(len(self.images), count, self.options.seed, self.labels)
+        return draw(len(self.images), count, self.plan.seed, self.labels)
 
     @torch.no_grad()
     def _logits(self, stage: str, forward: Callable[[Tensor], Tensor], count: int | None = None) -> np.ndarray:
@@ -385,7 +340,7 @@ class _Work:
         )
         if noise:
             progress.log.info("%s: signal to noise after each encoder: %s dB", name, ", ".join(f"{r:.1f}" for r in noise))
-        if note := loss_note(self.stages, self.ranges, self.options):
+        if note := loss_note(self.stages, self.ranges, self.plan.tries):
             self._note(note)
 
     def _note(self, text: str) -> None:
@@ -403,8 +358,8 @@ class _Work:
             self._note(text)
 
 
-def loss_note(stages: Sequence[Stage], ranges: Sequence[ChosenRange], options: ImportOptions) -> str:
-    """What to say where the last stage lost much of what the one before had; empty where it did not."""
+def loss_note(stages: Sequence[Stage], ranges: Sequence[ChosenRange], tries: Mapping[str, str]) -> str:
+    """What to say where the last stage lost much of what the one before had, with what to try by the stage; empty where it did not."""
     if len(stages) < 2:
         return ""
     before, now = stages[-2:]
@@ -420,18 +375,7 @@ def loss_note(stages: Sequence[Stage], ranges: Sequence[ChosenRange], options: I
     else:
         layer = f"encoder {encoder} most" if encoder else "when scales become those of the hardware"
     shown = f"{lost:.3f} of the cosine" + ("" if now.accuracy is None else f" and {fewer:.3f} of the accuracy")
-    return f"the stage {now.name} loses {shown}, {layer}: {advice(now.name, options)}"
-
-
-def advice(stage: str, options: ImportOptions) -> str:
-    """What to try where a stage loses much; what the options have already is left out."""
-    epochs = "--fine-tune-epochs 3" if options.fine_tune.epochs == 0 else "more --fine-tune-epochs"
-    tries = {
-        "pruned": ["--score second-order"] * (options.score is not Score.SECOND_ORDER) + ["larger shares", epochs],
-        "reconstructed": ["larger shares", epochs],
-        "quantised": ["--activation-bits 8"] * (options.act_bits < 8) + ["--weight-bits 8"] * (options.weight_bits < 8) + [epochs],
-    }
-    return "try " + ", ".join(tries.get(stage, [epochs]))
+    return f"the stage {now.name} loses {shown}, {layer}: try {tries.get(now.name) or tries[ELSE]}"
 
 
 @torch.no_grad()
