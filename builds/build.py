@@ -6,6 +6,7 @@ import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 from pydantic import JsonValue
@@ -103,7 +104,7 @@ def _check_output(path: Path) -> None:
         raise UserError(f"output folder {path} is not empty and does not hold a build of this version; give a new one")
 
 
-def _config(options: BuildOptions) -> dict[str, object]:
+def _config(options: BuildOptions) -> dict[str, Any]:
     """FINN's config: the YAML, then what the user gave."""
     path = options.config or (EXAMPLE / "build.yaml" if options.model is None else DEFAULT_CONFIG)
     config = read_yaml(path, "build config")

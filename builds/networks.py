@@ -35,7 +35,9 @@ from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 LAST = "step_stitch.onnx"
 _SHA256, _LOGIT_SCALE, _SOURCE = "contents_sha256", "logit_scale", "source"
-"""Metadata of the network beside a file of contents: of which contents, the scale of its logits, metadata of the model file as JSON."""
+"""Metadata of the network beside a file of contents: of which contents, the scale of its logits, metadata of the model file as
+JSON.
+"""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ class Reserved:
 
 @dataclass(frozen=True)
 class Reservation:
-    """What a design is made for besides its own network: ``wanted`` are models, and a network with so much more, :data:`DENSE` or a share."""
+    """What a design is made for besides its own network: ``wanted`` are models, and a network with so much more, :data:`DENSE`
+    or a share.
+    """
 
     wanted: tuple[Path | float | Literal["dense"], ...] = ()
     loadable: bool = False
@@ -175,7 +179,8 @@ def network_file(contents: Path) -> Path:
 
 
 def loaded_network(contents: Path, build_dir: Path) -> tuple[Path, float | list[float], dict[str, str]]:
-    """The lowered graph of what :meth:`LoadedNetwork.write` wrote, as a file, the scale of its logits, and the metadata of its model file.
+    """The lowered graph of what :meth:`LoadedNetwork.write` wrote, as a file, the scale of its logits, and the metadata of its
+    model file.
 
     Raises:
         UserError: the file of contents is not for this build, or the network beside it is missing or another one.

@@ -42,7 +42,6 @@ class Built:
 def small_build(tmp_path_factory) -> Built:
     """A random network of two encoders (17 tokens, one drop) through the whole flow, Yosys left out."""
     from finn_vitprune.builds.build import BuildOptions, build
-    from finn_vitprune.options.build import BuildSettings
 
     folder = tmp_path_factory.mktemp("small")
     model, images = random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")

@@ -1,9 +1,9 @@
 """Counts the functions that options reach: ``python -m tests.option_reach [REPOSITORY]`` prints them.
 
-An analysis of the source alone. From the function that takes the options it follows every call that it can resolve. A function counts where
-a parameter of it may hold the options, a copy of them, a section of them or one of their fields, or where it reads an attribute of an object
-that holds the options or a section. What is computed from a field (a joined path, a text, what a file holds) is no field any more, and
-neither is a field that became an attribute of an object of another kind.
+An analysis of the source alone. From the function that takes the options it follows every call that it can resolve. A function
+counts where a parameter of it may hold the options, a copy of them, a section of them or one of their fields, or where it reads an
+attribute of an object that holds the options or a section. What is computed from a field (a joined path, a text, what a file holds)
+is no field any more, and neither is a field that became an attribute of an object of another kind.
 """
 
 from __future__ import annotations
@@ -19,7 +19,22 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("finn_vitprune", "builds", "transforms", "custom_ops")
 COPIES = {"model_copy", "model_dump", "changed", "copy", "items", "values", "get"}
 """Methods whose result is what they are called on, or a field of it."""
-SAME = {"getattr", "dict", "tuple", "list", "set", "sorted", "vars", "asdict", "deepcopy", "cast", "enumerate", "reversed", "zip", "filter"}
+SAME = {
+    "getattr",
+    "dict",
+    "tuple",
+    "list",
+    "set",
+    "sorted",
+    "vars",
+    "asdict",
+    "deepcopy",
+    "cast",
+    "enumerate",
+    "reversed",
+    "zip",
+    "filter",
+}
 """Functions of others whose result holds what they are given."""
 
 
@@ -143,7 +158,9 @@ class Code:
         found: dict[str, ast.expr] = {}
         for base in reversed(list(self.bases(owner))):
             node, _ = self.classes[base]
-            found |= {n.target.id: n.annotation for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+            found |= {
+                n.target.id: n.annotation for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+            }
         return found
 
     def sections(self, options: str) -> Iterator[str]:
@@ -262,7 +279,11 @@ class _Body:
 
     def _bind(self, target: ast.expr, value: ast.expr) -> None:
         if isinstance(target, ast.Tuple | ast.List):
-            values = value.elts if isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(target.elts) else [value] * len(target.elts)
+            values = (
+                value.elts
+                if isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(target.elts)
+                else [value] * len(target.elts)
+            )
             for one, its in zip(target.elts, values):
                 self._bind(one.value if isinstance(one, ast.Starred) else one, its)
             return
@@ -318,7 +339,9 @@ class _Body:
             names = list(self.code.fields(owner))
             for place, (name, value) in enumerate(values):
                 if self.holds(value) and self._whole(value):
-                    for one in [name or names[place]] if name or place < len(names) and not isinstance(value, ast.Starred) else names:
+                    for one in (
+                        [name or names[place]] if name or place < len(names) and not isinstance(value, ast.Starred) else names
+                    ):
                         self.reach.hold_attribute(owner, one)
         for name in ("__post_init__", "__enter__"):
             if (more := self.code.method(owner, name)) is not None:
@@ -425,7 +448,12 @@ class _Body:
 
     def _result_holds(self, node: ast.Call) -> bool:
         if (target := self._function(node.func)) is not None:
-            return target.gives or target.node.name in COPIES and isinstance(node.func, ast.Attribute) and self.holds(node.func.value)
+            return (
+                target.gives
+                or target.node.name in COPIES
+                and isinstance(node.func, ast.Attribute)
+                and self.holds(node.func.value)
+            )
         arguments = [*node.args, *(k.value for k in node.keywords)]
         if self._class(node.func) in self.reach.sections:
             return any(map(self.holds, arguments))
@@ -445,4 +473,6 @@ if __name__ == "__main__":
         found = reach_of(trip, place)
         print(f"{trip}: {len(found.functions)} functions in {len(found.modules)} modules")
         for function in found.functions:
-            print(f"  {function.removeprefix('finn_vitprune.')}: {', '.join(sorted(found.visited[function].held)) or 'an attribute'}")
+            print(
+                f"  {function.removeprefix('finn_vitprune.')}: {', '.join(sorted(found.visited[function].held)) or 'an attribute'}"
+            )

@@ -1,4 +1,5 @@
-"""An option is one field: the command line, the printed command, records, files and Python follow from it, with the same words."""
+"""An option is one field: the command line, the printed command, records, files and Python follow from it, with the same words.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +158,11 @@ def _app(command) -> typer.Typer:
 
 def test_a_record_and_its_options_print_one_command():
     options = BuildOptions(model="m.onnx", output_dir="out", clk_ns=4, engines=2, budget="LUT=0.5", export="vivado")
-    record = options.recorded | options.finn_config | {"model": "m.onnx (SHA-256 01)", "budget": str(options.budget), "steps": ["step_export_vivado"]}
+    record = (
+        options.recorded
+        | options.finn_config
+        | {"model": "m.onnx (SHA-256 01)", "budget": str(options.budget), "steps": ["step_export_vivado"]}
+    )
     assert command_of(record) == options.command
 
 
@@ -180,7 +185,7 @@ def test_options_reach_no_more_functions(trip):
 def test_the_count_follows_calls_attributes_and_results(tmp_path):
     """A small program of four functions that options reach, and three that they do not."""
     (tmp_path / "finn_vitprune").mkdir()
-    (tmp_path / "finn_vitprune" / "a.py").write_text('''
+    (tmp_path / "finn_vitprune" / "a.py").write_text("""
 from pydantic import BaseModel
 class O(BaseModel):
     name: str
@@ -202,9 +207,11 @@ def build(options: O) -> int:
     holder = Holder(options)
     same = options.model_copy()
     return holder.reads() + holder.other() + named(same.name) + plain(len(options.long))
-''')
+""")
     from tests.option_reach import Code, Reach, Trip
 
     reach = Reach(Code(tmp_path), Trip("finn_vitprune.a.build", "options"))
-    assert reach.functions == [f"finn_vitprune.a.{name}" for name in ("Holder.__init__", "Holder.reads", "O.long", "build", "named")]
+    assert reach.functions == [
+        f"finn_vitprune.a.{name}" for name in ("Holder.__init__", "Holder.reads", "O.long", "build", "named")
+    ]
     assert not Path(tmp_path / "out").exists() and BuildSettings().recorded["seed"] == 0

@@ -12,7 +12,8 @@ import typer
 
 from finn_vitprune import __version__
 from finn_vitprune.cli import (
-    bench_units, build, check, complexity, contents, doctor, evaluate, explore, export, import_model, picture, report, simulate, sweep, train,
+    bench_units, build, check, complexity, contents, doctor, evaluate, explore, export, import_model, picture, report, simulate,
+    sweep, train,
 )  # fmt: skip
 from finn_vitprune.cli.answer import with_answer
 
@@ -26,7 +27,9 @@ COMMANDS = {
 
 
 def program(wanted: str | None = None) -> typer.Typer:
-    """The program with all commands; with ``wanted`` that one alone has its parameters, others just their help, which takes no time."""
+    """The program with all commands; with ``wanted`` that one alone has its parameters, others just their help, which takes no
+    time.
+    """
     app = typer.Typer(
         name="finn-vitprune",
         help="From a vision transformer to a pruned, token-dropping FPGA accelerator.",

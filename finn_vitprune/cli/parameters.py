@@ -20,17 +20,19 @@ AS_TYPED = (str, int, float, bool, Path)
 
 
 def with_options(command: Callable[..., None], options: type[Options]) -> Callable[..., None]:
-    """``command``, whose first parameter is an object of ``options``, with a parameter for each option and then its own others."""
+    """``command``, whose first parameter is an object of ``options``, with a parameter for each option and then its own others.
+    """
     own = list(inspect.signature(command, eval_str=True, locals={options.__name__: options}).parameters.values())[1:]
     parameters = [_parameter(field) for field in options.fields() if field.option.typed]
 
     def called(**given: object) -> None:
-        others = {parameter.name: given.pop(parameter.name) for parameter in own}
+        kept = {parameter.name: given.pop(parameter.name) for parameter in own}
         chosen = options.of_parameters(given)
         chosen.files()
-        command(chosen, **others)
+        command(chosen, **kept)
 
-    called.__signature__ = inspect.Signature([*parameters, *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own)])
+    others = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    setattr(called, "__signature__", inspect.Signature([*parameters, *others]))
     called.__doc__ = command.__doc__
     return called
 
@@ -39,7 +41,9 @@ def _parameter(field: Given) -> inspect.Parameter:
     kind, default = _kind(field), inspect.Parameter.empty if field.info.is_required() else _default(field)
     if default is None:
         kind = Optional[kind]
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, _typer_of(field)])
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, _typer_of(field)]
+    )
 
 
 def _typer_of(field: Given) -> Any:
@@ -47,7 +51,7 @@ def _typer_of(field: Given) -> Any:
     option, info = field.option, field.info
     limits = {name: limit for name, limit in (("min", _limit(info, "ge")), ("max", _limit(info, "le"))) if limit is not None}
     parser = None if option.parse is None else params.parser(option.parse)
-    given = {"help": info.description, "metavar": option.metavar, "parser": parser, **limits}
+    given: dict[str, Any] = {"help": info.description, "metavar": option.metavar, "parser": parser, **limits}
     if option.place:
         return typer.Argument(**given)
     flag = field.flag

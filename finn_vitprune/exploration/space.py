@@ -17,7 +17,8 @@ class Variant:
     """A network: a QONNX file as it is, or what import makes of a float file at some bits and kept shares.
 
     Attributes:
-        source: the file. bits: of weights and of activations, as 4/8; empty as in the file. block_keep, token_keep: exact decimals.
+        source: the file. bits: of weights and of activations, as 4/8; empty as in the file. block_keep, token_keep: exact
+        decimals.
     """
 
     source: Path
@@ -62,7 +63,10 @@ class Point:
 
 
 def points_of(options: ExploreOptions) -> Iterator[Point]:
-    """All combinations, each once, those of one network together. Images in flight and goals are those of engines, not of a pipeline."""
+    """All combinations, each once, those of one network together.
+
+    Images in flight and goals are those of engines, not of a pipeline.
+    """
     for variant, part, engines in product(variants_of(options), options.fpga_part, options.engines):
         if engines == PIPELINE:
             yield Point(variant, part)

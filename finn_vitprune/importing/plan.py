@@ -23,7 +23,9 @@ from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.training.config import PruneSection, QuantSection, StudentSection, TrainConfig
 
 BLOCK_SIZES = (16, 8, 4, 2)
-"""Tried in this order where no block size is given; then the largest number up to the first that divides all widths, then the smallest."""
+"""Tried in this order where no block size is given; then the largest number up to the first that divides all widths, then the
+smallest.
+"""
 ELSE = "else"
 """Stages of which nothing else is said."""
 EPOCH_IMAGES = 500
@@ -32,7 +34,9 @@ EPOCH_IMAGES = 500
 
 @dataclass(frozen=True)
 class Tuning:
-    """Epochs of fine-tuning as training has them; ``rate`` at its height, None: by the loss; ``features``: weight of the encoders' outputs."""
+    """Epochs of fine-tuning as training has them; ``rate`` at its height, None: by the loss; ``features``: weight of the
+    encoders' outputs.
+    """
 
     config: TrainConfig
     rate: float | None
@@ -46,7 +50,8 @@ class ImportPlan:
     Attributes:
         config: the network before static pruning. mean, std: of pixels / 255; ``normalisation`` says where they are from.
         score: what is computed. learns: whether images decide on scores or weights, and not on ranges alone.
-        reconstructs: whether layers are fitted after pruning. corrects: whether rounding is corrected. tuning: None without epochs.
+        reconstructs: whether layers are fitted after pruning. corrects: whether rounding is corrected. tuning: None without
+        epochs.
         tolerance: largest difference from the file, of the largest output. tries: what to try, by the stage that loses much.
     """
 
@@ -152,7 +157,9 @@ def tries_of(options: ImportOptions) -> dict[str, str]:
     tries = {
         "pruned": ["--score second-order"] * (options.score is not Score.SECOND_ORDER) + ["larger shares", epochs],
         "reconstructed": ["larger shares", epochs],
-        "quantised": ["--activation-bits 8"] * (options.act_bits < 8) + ["--weight-bits 8"] * (options.weight_bits < 8) + [epochs],
+        "quantised": ["--activation-bits 8"] * (options.act_bits < 8)
+        + ["--weight-bits 8"] * (options.weight_bits < 8)
+        + [epochs],
         ELSE: [epochs],
     }
     return {stage: ", ".join(texts) for stage, texts in tries.items()}

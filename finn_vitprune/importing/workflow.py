@@ -37,7 +37,6 @@ from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.options.importing import ImportOptions
-from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores

@@ -1,7 +1,7 @@
 """Models of options. A field alone says name, type, bounds, help, default, flag and the step that reads it first.
 
-``Annotated[float | None, Field(ge=0.1, description="Clock period in ns."), Option(first="step_fold")] = None`` is all that an option
-needs: parameters of the command line (``finn_vitprune.cli.parameters``), the printed command (:meth:`Options.command`), records and JSON
+An option needs no more than ``clk_ns: Annotated[float | None, Field(ge=0.1, description="..."), Option(first="step_fold")] = None``.
+Parameters of the command line (``finn_vitprune.cli.parameters``), the printed command (:attr:`Options.command`), records and JSON
 are made of it.
 """
 
@@ -33,7 +33,8 @@ class Option:
     Attributes:
         flag: on the command line, by default ``--name-of-the-field``. short: another one, as ``-o``.
         place: whether it is written by its place, without a flag. typed: whether it is on the command line at all.
-        metavar: what the help calls its value. parse: a class that makes the value of one word, and whose ValueError says what is wrong.
+        metavar: what the help calls its value. parse: a class that makes the value of one word, and whose ValueError says what
+        is wrong.
         text: whether the model itself takes the word. many: whether the flag may be repeated, a word each.
         file: whether it names a file, or several, that the command reads.
         first: the first build step that reads it; None: it may matter from the first step on.
@@ -90,7 +91,12 @@ class Given:
     def words(self, value: object) -> list[str]:
         """What asks for ``value`` on the command line; nothing where it is the default."""
         texts = list(map(word_of, value)) if self.option.many and isinstance(value, list | tuple) else [word_of(value)]
-        if not self.option.typed or value in (None, ()) or not self.info.is_required() and word_of(value) == word_of(self.info.get_default()):
+        if (
+            not self.option.typed
+            or value in (None, ())
+            or not self.info.is_required()
+            and word_of(value) == word_of(self.info.get_default())
+        ):
             return []
         if self.option.place:
             return texts
@@ -185,8 +191,13 @@ class Options(BaseModel):
 
 
 def command_line(options: type[Options], values: Mapping[str, object]) -> str:
-    """The command line whose results are those of ``values``, options by the names of their parameters; they need not be possible here."""
-    fields = sorted((field for field in options.fields() if field.option.matters), key=lambda field: (not field.option.place, field.option.short is not None))
+    """The command line whose results are those of ``values``, options by the names of their parameters; they need not be
+    possible here.
+    """
+    fields = sorted(
+        (field for field in options.fields() if field.option.matters),
+        key=lambda field: (not field.option.place, field.option.short is not None),
+    )
     words = [word for field in fields for word in field.words(values.get(field.name))]
     return shlex.join([PROGRAM, options.COMMAND, *words])
 

@@ -75,14 +75,23 @@ def _model_or_room(value: Any) -> Any:
 
 
 class BuildRequest(Options):
-    """What is built, where, and how far; the rest of a build's options are its settings. What is None leaves the config's value."""
+    """What is built, where, and how far; the rest of a build's options are its settings.
+
+    What is None leaves the config's value.
+    """
 
     model: Annotated[
-        Path | None, Option(place=True, metavar="MODEL.onnx", file=True), Field(description="QONNX model; without it the bundled example.")
+        Path | None,
+        Option(place=True, metavar="MODEL.onnx", file=True),
+        Field(description="QONNX model; without it the bundled example."),
     ] = None
-    output_dir: Annotated[Path, Option(flag="--output", short="-o", key="output_dir", first="step_hw_codegen"), Field(description="Build folder.")]
+    output_dir: Annotated[
+        Path, Option(flag="--output", short="-o", key="output_dir", first="step_hw_codegen"), Field(description="Build folder.")
+    ]
     fpga_part: Annotated[
-        str | None, Option(key="fpga_part", first="step_specialize_layers"), Field(description="Part (xcu250-figd2104-2L-e) or board (ZCU104).")
+        str | None,
+        Option(key="fpga_part", first="step_specialize_layers"),
+        Field(description="Part (xcu250-figd2104-2L-e) or board (ZCU104)."),
     ] = None
     config: Annotated[
         Path | None, BeforeValidator(_config),
@@ -94,7 +103,9 @@ class BuildRequest(Options):
         Field(ge=0.1, allow_inf_nan=False, description="Clock period in ns."),
     ] = None  # fmt: skip
     target_fps: Annotated[
-        int | None, Option(key="target_fps", first="step_fold"), Field(ge=1, description="Images/s to fold for; without it fill the part.")
+        int | None,
+        Option(key="target_fps", first="step_fold"),
+        Field(ge=1, description="Images/s to fold for; without it fill the part."),
     ] = None
     folding: Annotated[
         Path | None, Option(key="folding_config_file", file=True, first="step_fold"),
@@ -105,15 +116,17 @@ class BuildRequest(Options):
     stop_step: Annotated[str | None, Option(key="stop_step"), Field(description="Stop after this step.")] = None
     export: Annotated[
         Export | None,
-        Field(description="Once all is verified, also write a folder for Vivado: sources, contents, Tcl, a host example (docs/vivado.md)."),
+        Field(
+            description="Once all is verified, also write a folder for Vivado: sources, contents, Tcl, a host example (docs/vivado.md)."
+        ),
     ] = None
 
 
 class BuildSettings(Options):
     """What the steps of a build read beyond FINN's own config.
 
-    FINN's ``DataflowBuildConfig`` rejects unknown keys, so these travel in ``<output_dir>/vitprune.json``. A build started with FINN's
-    ``build_dataflow_cfg`` alone has no such file and gets the defaults.
+    FINN's ``DataflowBuildConfig`` rejects unknown keys, so these travel in ``<output_dir>/vitprune.json``. A build started with
+    FINN's ``build_dataflow_cfg`` alone has no such file and gets the defaults.
     """
 
     mac_style: Annotated[
@@ -163,16 +176,22 @@ class BuildSettings(Options):
         int, Option(typed=False, first="step_lower"), Field(ge=1, description="Images of the node-by-node check of the lowering.")
     ] = 8
     traced_images: Annotated[
-        int, Option(typed=False, first="step_simulate"), Field(ge=1, description="Images for which every internal stream is compared.")
+        int,
+        Option(typed=False, first="step_simulate"),
+        Field(ge=1, description="Images for which every internal stream is compared."),
     ] = 4
     stalled_images: Annotated[
-        int, Option(typed=False, first="step_simulate"), Field(ge=1, description="Images run again with random pauses and stalls.")
+        int,
+        Option(typed=False, first="step_simulate"),
+        Field(ge=1, description="Images run again with random pauses and stalls."),
     ] = 24
     simulation: Annotated[
         Simulation, Option(first="step_simulate"),
         Field(description="Simulate the design in one piece, unit by unit, or as its size says."),
     ] = "auto"  # fmt: skip
-    synth: Annotated[Synth, Option(first="step_check_part"), Field(description="Synthesise every node with Yosys, or nothing.")] = "nodes"
+    synth: Annotated[
+        Synth, Option(first="step_check_part"), Field(description="Synthesise every node with Yosys, or nothing.")
+    ] = "nodes"
     part_resources: PartResources = None
     jobs: Jobs = 2
     seed: Annotated[
@@ -189,7 +208,9 @@ class BuildSettings(Options):
         if counts is not None and self.engines is not None:
             raise UserError(f"engines {self.engines} and encoders per engine {said}: give one of the two")
         if self.dealt is None and self.frames_in_flight is not None:
-            raise UserError(f"frames in flight {self.frames_in_flight} are for engines: add --engines auto, or a number, or leave them out")
+            raise UserError(
+                f"frames in flight {self.frames_in_flight} are for engines: add --engines auto, or a number, or leave them out"
+            )
         if self.dealt is None and self.goal == "latency":
             raise UserError("goal latency is for a plan with engines: add --engines auto, or a number")
         return self
@@ -230,14 +251,19 @@ class BuildOptions(BuildSettings, BuildRequest):
 
     def settings(self, images: Path | None = None) -> BuildSettings:
         """What steps read of them, files with their full paths; ``images`` where none are given."""
-        chosen = {name: getattr(self, name) for name in BuildSettings.model_fields} | {"images": self.images or images}
+        chosen: dict[str, Any] = {name: getattr(self, name) for name in BuildSettings.model_fields}
+        chosen["images"] = self.images or images
         chosen["reserve"] = tuple(value.resolve() if isinstance(value, Path) else value for value in self.reserve)
         return BuildSettings(**{name: value.resolve() if isinstance(value, Path) else value for name, value in chosen.items()})
 
     @property
     def finn_config(self) -> dict[str, Any]:
         """What they say of FINN's build config, by its keys; files with their full paths."""
-        given = {field.option.key: value for field in self.fields() if field.option.key and (value := getattr(self, field.name)) is not None}
+        given = {
+            field.option.key: value
+            for field in self.fields()
+            if field.option.key and (value := getattr(self, field.name)) is not None
+        }
         return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in given.items()}
 
 

@@ -30,12 +30,14 @@ TOLERANCE = 1e-4
 class FineTune(Options):
     """Fine-tuning: distillation from the float model.
 
-    ``features`` weighs the squared error of the encoders' outputs beside that of the logits. ``train_images`` are a fixed, class-balanced
-    subset. ``flip`` is for the crops of few calibration images, too.
+    ``features`` weighs the squared error of the encoders' outputs beside that of the logits. ``train_images`` are a fixed,
+    class-balanced subset. ``flip`` is for the crops of few calibration images, too.
     """
 
     epochs: Annotated[
-        int, Option(flag="--fine-tune-epochs"), Field(ge=0, description="Epochs of fine-tuning: distillation from the float model.")
+        int,
+        Option(flag="--fine-tune-epochs"),
+        Field(ge=0, description="Epochs of fine-tuning: distillation from the float model."),
     ] = 0
     learning_rate: Annotated[
         float | None, Option(parse=Positive, metavar="RATE"),
@@ -76,7 +78,9 @@ class ImportOptions(Options):
         Field(description="ONNX file, float or QDQ; `check` tells whether it fits."),
     ]  # fmt: skip
     data: Annotated[
-        str, Option(metavar="DATA"), Field(description="digits, fashion-mnist[:FOLDER], npz:FILE, imagefolder:PATH; without labels, too.")
+        str,
+        Option(metavar="DATA"),
+        Field(description="digits, fashion-mnist[:FOLDER], npz:FILE, imagefolder:PATH; without labels, too."),
     ]
     output: Annotated[Path, Option(short="-o", metavar="PRUNED.onnx"), Field(description="QONNX file to write.")]
     score: Annotated[
@@ -85,9 +89,9 @@ class ImportOptions(Options):
                           "where the rest of a layer makes up for them."),
     ] = Score.SECOND_ORDER  # fmt: skip
     reconstruct: Annotated[bool, Field(description="After pruning, fit each layer to the float model's by least squares.")] = True
-    block_size: Annotated[
-        int | None, Field(ge=2, description="Block size; without it the largest of 16, 8, 4, 2 that fits.")
-    ] = None
+    block_size: Annotated[int | None, Field(ge=2, description="Block size; without it the largest of 16, 8, 4, 2 that fits.")] = (
+        None
+    )
     block_keep: Annotated[
         ShareText, Option(parse=Share, metavar="SHARE"), Field(description="Kept share of the blocks of W_q, W_k, W_v, W_proj.")
     ] = "1"
@@ -99,7 +103,9 @@ class ImportOptions(Options):
         ShareText, Option(parse=Share, metavar="SHARE"), Field(description="Kept share of tokens in the encoders of --drop-at.")
     ] = "1"
     drop_at: Annotated[
-        tuple[int, ...], Option(parse=Ints, metavar="NUMBERS"), Field(description="Encoders that drop tokens, from 1, with commas.")
+        tuple[int, ...],
+        Option(parse=Ints, metavar="NUMBERS"),
+        Field(description="Encoders that drop tokens, from 1, with commas."),
     ] = ()
     weight_bits: Annotated[Bits, Field(description="Bits of the weights.")] = 8
     act_bits: Annotated[Bits, Option(flag="--activation-bits"), Field(description="Bits of the activations between layers.")] = 8
@@ -122,7 +128,9 @@ class ImportOptions(Options):
         float, Option(parse=Positive, metavar="SHARE"),
         Field(gt=0, allow_inf_nan=False, description="Largest difference from onnxruntime, of the largest output."),
     ] = TOLERANCE  # fmt: skip
-    eval_images: Annotated[int, Field(ge=1, description="Held-out images that every stage is measured on, drawn with --seed.")] = 1000
+    eval_images: Annotated[
+        int, Field(ge=1, description="Held-out images that every stage is measured on, drawn with --seed.")
+    ] = 1000
     seed: Annotated[int, Field(ge=0, description="Seed.")] = 0
     force: Annotated[bool, Option(matters=False), Field(description="Replace PRUNED.onnx.")] = False
 
@@ -135,7 +143,10 @@ class ImportOptions(Options):
 
     @property
     def corrects(self) -> bool:
-        """Whether rounding is corrected. At 8 bits there is nothing to gain: the nearest codes cost less than what images can tell."""
+        """Whether rounding is corrected.
+
+        At 8 bits there is nothing to gain: the nearest codes cost less than what images can tell.
+        """
         return self.weight_bits < 8 if self.rounding is None else self.rounding is Rounding.CORRECTED
 
     @property
