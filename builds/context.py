@@ -9,9 +9,9 @@ from finn.builder.build_dataflow_config import DataflowBuildConfig
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.folder import BuildFolder
-from finn_vitprune.builds.images import Images, input_shape, load_images, output_classes
+from finn_vitprune.builds.images import BuildImages, Images, input_shape, output_classes
 from finn_vitprune.builds.record import step_name
-from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.synth.parts import Part, get_part
 from finn_vitprune.transforms.plan_options import PlanOptions
 
@@ -67,5 +67,6 @@ class BuildContext:
     def images(self, model: ModelWrapper) -> Images:
         """The images to verify with, in the shape that ``model``, QONNX or parent, takes."""
         if self._images is None:
-            self._images = load_images(self.settings, input_shape(model), output_classes(model))
+            source = BuildImages(self.settings.images, self.settings.max_images, self.settings.seed)
+            self._images = source.load(input_shape(model), output_classes(model))
         return self._images

@@ -10,11 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from finn_vitprune.builds.lowering_check import LoweringCheck
 from finn_vitprune.builds.record import FILE as RECORD
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.verify import Verification
 from finn_vitprune.builds.verify_units import SimulationSeconds
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_json
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.accuracy import Evaluation
 from finn_vitprune.report.summary import FILE as SUMMARY
 from finn_vitprune.synth.planned import Planned
@@ -34,7 +34,7 @@ class QonnxReference:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What ``tool`` counted, by node, and what timing its netlists have; none in folders of older versions."""
+    """What ``tool`` counted, by node, and what timing its netlists have."""
 
     tool: str
     per_node: dict[str, Resources]

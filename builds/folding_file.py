@@ -32,8 +32,6 @@ SETTABLE = {*HARDWARE_ATTRIBUTES, "slr", "mem_port", "partition_id", "device_id"
 """What a folding file may set: how the hardware is built, not what it computes."""
 OF_INSERTED = {"depth", "ram_style"}
 """What it may set of a FIFO that the build inserts."""
-RENAMED = {"mac_body": "mac_style"}
-"""New names of attributes by their old ones."""
 DEFAULTS = "Defaults"
 
 _KINDS = {
@@ -131,8 +129,7 @@ def _check_value(op: VitOp, attribute: str, value: object) -> None:
     types = {name: kind for name, kind in op.get_nodeattr_types().items() if name in SETTABLE}
     node, use = op.onnx_node.name, ", ".join(name for name in HARDWARE_ATTRIBUTES if name in types)
     if attribute not in types:
-        new = f" ({RENAMED[attribute]} is its new name)" if attribute in RENAMED else ""
-        raise UserError(f"{attribute}{new} cannot be set for node {node}; use {use}")
+        raise UserError(f"{attribute} cannot be set for node {node}; use {use}")
     kind, _, _, *allowed = types[attribute]
     known, words = _KINDS[kind]
     choices = sorted(allowed[0]) if allowed else ()

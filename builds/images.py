@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.arrays import read_arrays
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import BROKEN_ARRAYS
@@ -16,7 +16,7 @@ from finn_vitprune.labels import check_labels, draw, drawn_text
 
 RANDOM, RANDOM_IMAGES = "random", 16
 MOST_IMAGES = 1_000_000
-"""All images of a file are verified with up to so many; of more, ``max_images`` has to say how many."""
+"""All images of a file are verified with up to so many; of more, ``--max-images`` has to say how many."""
 
 
 @dataclass(frozen=True)
@@ -54,55 +54,62 @@ class Images:
         return f"{drawn_text(len(self.pixels), self.total, self.seed, self.labels is not None)}, of {self.source}"
 
 
-def load_images(settings: BuildSettings, shape: list[int], classes: int) -> Images:
-    """The images of the settings, else random ones (the report says so).
+@dataclass(frozen=True)
+class BuildImages:
+    """Where the images of a build are from: a file, or None for random ones (the report says so).
 
-    Where ``settings.max_images`` asks for fewer than there are, they are drawn with ``settings.seed``: each class in
-    its share where there are labels.
-
-    Args:
-        shape: ``[1, H, W, C]`` of the model's input; classes: of its output.
-    Raises:
-        UserError: file missing, keys missing, or images, labels or logits that do not fit.
+    Where ``most`` asks for fewer than there are, they are drawn with ``seed``: each class in its share where there are labels.
     """
-    seed, path = settings.seed, settings.images
-    if path is None:
-        count = min(RANDOM_IMAGES, settings.max_images or RANDOM_IMAGES)
-        pixels = np.random.default_rng(seed).integers(0, 256, (count, *shape[1:]), dtype=np.uint8)
-        return Images(pixels, None, None, RANDOM, np.arange(count), count, seed)
-    if not path.is_file():
-        raise UserError(f"images file {path} does not exist")
-    try:
-        arrays = read_arrays(path, ("images", "labels", "logits"))
-    except BROKEN_ARRAYS as error:
-        raise UserError(f"images file {path} is not an npz of arrays: {error}") from None
-    if "images" not in arrays:
-        raise UserError(f"images file {path} has no array `images` (uint8 [frames, H, W, C])")
-    pixels, labels, logits = check_pixels(arrays["images"], shape, str(path)), arrays.get("labels"), arrays.get("logits")
-    total = len(pixels)
-    if settings.max_images is None and total > MOST_IMAGES:
-        raise UserError(f"{path} holds {total:,} images, and a build verifies with all of up to {MOST_IMAGES:,}: draw some, as with --max-images 1000")
-    if labels is not None:
-        labels = check_labels(labels, total, f"{path}: labels", classes)
-    if logits is not None and (logits.shape != (total, classes) or logits.dtype.kind != "f" or np.isnan(logits).any()):
-        raise UserError(
-            f"{path}: logits are {logits.dtype} of shape {list(logits.shape)}: use floats (no NaN) of shape "
-            f"[{total}, {classes}]"
-        )
-    index = draw(total, settings.max_images, seed, labels)
-    chosen = (None if values is None else values[index] for values in (pixels, labels, logits))
-    return Images(*chosen, path.name, index, total, seed)
 
+    path: Path | None = None
+    most: int | None = None
+    seed: int = 0
 
-def check_images(settings: BuildSettings, model: ModelWrapper) -> None:
-    """Read the images before any step runs; a model file that leaves its sizes open has to wait for its first step.
+    def load(self, shape: list[int], classes: int) -> Images:
+        """The images.
 
-    Raises:
-        UserError: see :func:`load_images`.
-    """
-    sizes = [model.get_tensor_shape(value.name) for value in (model.graph.input[0], model.graph.output[0])]
-    if all(shape and all(shape) for shape in sizes):
-        load_images(settings, sizes[0], sizes[1][-1])
+        Args:
+            shape: ``[1, H, W, C]`` of the model's input; classes: of its output.
+        Raises:
+            UserError: file missing, keys missing, or images, labels or logits that do not fit.
+        """
+        path = self.path
+        if path is None:
+            count = min(RANDOM_IMAGES, self.most or RANDOM_IMAGES)
+            pixels = np.random.default_rng(self.seed).integers(0, 256, (count, *shape[1:]), dtype=np.uint8)
+            return Images(pixels, None, None, RANDOM, np.arange(count), count, self.seed)
+        if not path.is_file():
+            raise UserError(f"images file {path} does not exist")
+        try:
+            arrays = read_arrays(path, ("images", "labels", "logits"))
+        except BROKEN_ARRAYS as error:
+            raise UserError(f"images file {path} is not an npz of arrays: {error}") from None
+        if "images" not in arrays:
+            raise UserError(f"images file {path} has no array `images` (uint8 [frames, H, W, C])")
+        pixels, labels, logits = check_pixels(arrays["images"], shape, str(path)), arrays.get("labels"), arrays.get("logits")
+        total = len(pixels)
+        if self.most is None and total > MOST_IMAGES:
+            raise UserError(f"{path} holds {total:,} images, and a build verifies with all of up to {MOST_IMAGES:,}: draw some, as with --max-images 1000")
+        if labels is not None:
+            labels = check_labels(labels, total, f"{path}: labels", classes)
+        if logits is not None and (logits.shape != (total, classes) or logits.dtype.kind != "f" or np.isnan(logits).any()):
+            raise UserError(
+                f"{path}: logits are {logits.dtype} of shape {list(logits.shape)}: use floats (no NaN) of shape "
+                f"[{total}, {classes}]"
+            )
+        index = draw(total, self.most, self.seed, labels)
+        chosen = (None if values is None else values[index] for values in (pixels, labels, logits))
+        return Images(*chosen, path.name, index, total, self.seed)
+
+    def check(self, model: ModelWrapper) -> None:
+        """Read the images before any step runs; a model file that leaves its sizes open has to wait for its first step.
+
+        Raises:
+            UserError: see :meth:`load`.
+        """
+        sizes = [model.get_tensor_shape(value.name) for value in (model.graph.input[0], model.graph.output[0])]
+        if all(shape and all(shape) for shape in sizes):
+            self.load(sizes[0], sizes[1][-1])
 
 
 def input_shape(model: ModelWrapper) -> list[int]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from finn.builder.build_dataflow_config import DataflowBuildConfig
 from finn.builder.build_dataflow_steps import step_tidy_up
@@ -18,13 +19,13 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES
-from finn_vitprune.builds.settings import DENSE, BuildSettings
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_file
 from finn_vitprune.graph.reading import read_proto, read_qonnx
+from finn_vitprune.options.build import DENSE
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.hardware_only import HardwareOnly
@@ -97,18 +98,47 @@ class Reserved:
     hardware: ModelWrapper
 
 
-def reserved(own: ModelWrapper, settings: BuildSettings, cfg: DataflowBuildConfig) -> tuple[ModelWrapper, list[Reserved]]:
-    """A flat network with token drops where any has some that its design is to be made for, and these networks.
-
-    Raises:
-        UserError: nothing can be built of a model; the text names its file.
+@dataclass(frozen=True)
+class Reservation:
+    """What a design is made for besides its own network: ``wanted`` are models, and a network with so much more, :data:`DENSE`
+    or a share.
     """
-    networks = [Reserved(str(path), read_network(path, cfg).hardware) for path in settings.reserve]
-    if settings.room is not None:
-        name = "the dense network" if settings.room == DENSE else f"a network that keeps {settings.room:.0%} more"
-        networks.append(Reserved(name, with_room(own, EVERYTHING if settings.room == DENSE else settings.room)))
-    encoders = drop_encoders(own).union(*(drop_encoders(network.hardware) for network in networks))
-    return own.transform(SameDrops(encoders)), networks
+
+    wanted: tuple[Path | float | Literal["dense"], ...] = ()
+    loadable: bool = False
+
+    @property
+    def loads(self) -> bool:
+        """Whether the design can be loaded with whole networks."""
+        return self.loadable or bool(self.wanted)
+
+    @property
+    def models(self) -> tuple[Path, ...]:
+        """Files of networks."""
+        return tuple(value for value in self.wanted if isinstance(value, Path))
+
+    @property
+    def room(self) -> float | Literal["dense"] | None:
+        """Share of tokens, heads, neurons and blocks more than the model keeps; dense: all."""
+        return next((value for value in self.wanted if not isinstance(value, Path)), None)
+
+    def check(self) -> None:
+        """A look at the models, whether they can be built; errors are those of :func:`check_network`."""
+        for path in self.models:
+            check_network(path)
+
+    def networks(self, own: ModelWrapper, cfg: DataflowBuildConfig) -> tuple[ModelWrapper, list[Reserved]]:
+        """A flat network with token drops where any has some that its design is to be made for, and these networks.
+
+        Raises:
+            UserError: nothing can be built of a model; the text names its file.
+        """
+        networks = [Reserved(str(path), read_network(path, cfg).hardware) for path in self.models]
+        if self.room is not None:
+            name = "the dense network" if self.room == DENSE else f"a network that keeps {self.room:.0%} more"
+            networks.append(Reserved(name, with_room(own, EVERYTHING if self.room == DENSE else self.room)))
+        encoders = drop_encoders(own).union(*(drop_encoders(network.hardware) for network in networks))
+        return own.transform(SameDrops(encoders)), networks
 
 
 def reserve(design: ModelWrapper, networks: Sequence[Reserved]) -> None:
@@ -159,7 +189,8 @@ def network_file(contents: Path) -> Path:
 
 
 def loaded_network(contents: Path, build_dir: Path) -> tuple[Path, float | list[float], dict[str, str]]:
-    """The lowered graph of what :meth:`LoadedNetwork.write` wrote, as a file, the scale of its logits, and the metadata of its model file.
+    """The lowered graph of what :meth:`LoadedNetwork.write` wrote, as a file, the scale of its logits, and the metadata of its
+    model file.
 
     Raises:
         UserError: the file of contents is not for this build, or the network beside it is missing, another one, or changed.

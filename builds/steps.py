@@ -28,8 +28,7 @@ from finn_vitprune.builds.folder import QonnxReference, Synthesis
 from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES, HARDWARE_ATTRIBUTES, check_folding_file, inserted, read_folding_file
 from finn_vitprune.builds.images import to_patches
 from finn_vitprune.builds.lowering_check import check_lowering
-from finn_vitprune.builds.networks import Reserved, reserve, reserved
-from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.builds.networks import Reservation, Reserved, reserve
 from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
 from finn_vitprune.builds.summarise import planned_fit, summarise
 from finn_vitprune.builds.timing import design_timing
@@ -44,15 +43,15 @@ from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import AnswerIsNo, DoesNotFit, TargetMissed, UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.synth.planned import Planned, PlanTarget
 from finn_vitprune.synth.yosys import NodeJob, map_many, yosys_version
-from finn_vitprune.transforms.bind import bind
 from finn_vitprune.transforms.choose_engines import choose_engines
 from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.engine_units import bind_units
 from finn_vitprune.transforms.fold_engines import write_folds, written_folds
-from finn_vitprune.transforms.insert_engines import InsertEngines
+from finn_vitprune.transforms.insert_engines import DealEncoders
 from finn_vitprune.transforms.insert_frame_check import InsertFrameCheck
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
@@ -137,8 +136,9 @@ def step_fold(model: ModelWrapper, build: BuildContext) -> ModelWrapper:
     model = model.transform(GiveUniqueNodeNames())
     build.folder.forget(build.folder.plan.path)
     networks = None
-    if build.settings.loads_networks:
-        model, networks = reserved(model, build.settings, build.cfg)
+    reservation = Reservation(build.settings.reserve, build.settings.loadable)
+    if reservation.loads:
+        model, networks = reservation.networks(model, build.cfg)
     if (file := build.cfg.folding_config_file) is not None:
         model = _folded_by(file, in_engines(model, build.settings), build)
         if networks is not None:  # what room is made for hangs on the folds, which FINN applies in its next step
@@ -209,7 +209,7 @@ def in_engines(model: ModelWrapper, settings: BuildSettings) -> ModelWrapper:
     engines = settings.dealt
     if engines == "auto":
         raise UserError("a folding file is for the engines that it was made with: give their number in place of --engines auto")
-    return model if engines is None else model.transform(InsertEngines(bind(model, engines), settings.frames_in_flight or 1))
+    return model if engines is None else model.transform(DealEncoders(engines, settings.frames_in_flight or 1))
 
 
 def _folded_by(file: Path, model: ModelWrapper, build: BuildContext) -> ModelWrapper:

@@ -91,7 +91,7 @@ def stitched_edges(model: ModelWrapper) -> list[StitchedEdge]:
 def _edges_inside(engine: VitEngine) -> Iterator[StitchedEdge]:
     """The streams between the units of an engine."""
     frames, encoders = carried(engine), list(engine.get_nodeattr("encoders"))
-    name, batch = engine.onnx_node.name, engine.get_nodeattr("frames_in_flight")
+    name, batch = engine.onnx_node.name, engine.batch
     for edge in _edges(engine.hardware):
         if edge.stream == TAGS:
             beats, carries = [1] * len(encoders), [[] for _ in encoders]

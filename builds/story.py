@@ -46,7 +46,7 @@ def _graphs(folder: Path, steps: list[str]) -> dict[str, str]:
 def _tokens(sample: TokenSample | None) -> tuple[Markup | None, str]:
     """The picture of the images that a build kept, and words for them."""
     if sample is None:
-        return None, "This folder keeps no images: its build is of an older version, or did not come to the lowered graph."
+        return None, "This folder keeps no images: its build did not come to the lowered graph."
     shown = sample.some(IMAGES_SHOWN)
     words = "; ".join(shown.lines)
     if not len(sample.encoders):

@@ -16,8 +16,7 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune import progress
 from finn_vitprune.arrays import read_arrays
 from finn_vitprune.builds.folder import BuildFolder
-from finn_vitprune.builds.images import Images, input_shape, load_images, output_classes
-from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.builds.images import BuildImages, Images, input_shape, output_classes
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import BROKEN_ARRAYS, whole_file
@@ -114,7 +113,7 @@ class TokenSample:
 
 
 def sample_of_build(folder: Path) -> TokenSample | None:
-    """The images that a build kept; None in a folder of an older version, or of a build that was not lowered."""
+    """The images that a build kept; None of a build that was not lowered."""
     path = BuildFolder(folder).tokens
     check_recorded(folder, path.relative_to(folder))
     return TokenSample.load(path)
@@ -128,7 +127,7 @@ def kept_tokens(folder: Path, count: int | None, seed: int) -> Figure:
     """
     sample = sample_of_build(folder)
     if sample is None:
-        raise UserError(f"--what tokens: {folder} keeps no images: its build is of an older version, or did not come to the lowered graph; build again")
+        raise UserError(f"--what tokens: {folder} keeps no images: its build did not come to the lowered graph; build again")
     return _drops(sample, folder).some(some_of(count, len(sample.images), str(folder)), seed).figure()
 
 
@@ -143,7 +142,7 @@ def model_tokens(model: Path, count: int | None, seed: int) -> Figure:
     path = model.with_suffix(".npz")
     if not path.is_file():
         raise UserError(f"--what tokens: no images at {path}: `import` and `export` write them beside the model")
-    images = load_images(BuildSettings(images=path, seed=seed), input_shape(source), output_classes(source))
+    images = BuildImages(path, seed=seed).load(input_shape(source), output_classes(source))
     chosen = images.some(some_of(count, images.total, str(path)))
     images = images.only(chosen)
     progress.status(f"running {len(chosen)} images through the hardware graph")

@@ -12,9 +12,9 @@ import numpy as np
 
 from finn_vitprune import jobs
 from finn_vitprune.builds.accelerator import Simulated, edge_probes
-from finn_vitprune.builds.settings import Simulation
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.custom_ops.netlist import StitchedUnit
+from finn_vitprune.options.build import Simulation
 from finn_vitprune.sim import Port, Stimulus, contents
 from finn_vitprune.sim.units import PlacedUnit, UnitsEdge, UnitSources, UnitStructure, units_simulator
 

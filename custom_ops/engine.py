@@ -82,6 +82,11 @@ class VitEngine(VitOp):
         "least_depths": ("s", False, ""),
     }
 
+    @property
+    def batch(self) -> int:
+        """Images that it works on at once, at most."""
+        return self.get_nodeattr("frames_in_flight")
+
     def _stream(self, tokens: str) -> Stream:
         get = self.get_nodeattr
         return Stream(get(tokens), get("channels"), get("SIMD"), DataType[get("inputDataType")])
@@ -167,7 +172,7 @@ class VitEngine(VitOp):
 
     def silent_cycles(self) -> int:
         """A batch goes through all encoders before anything shows."""
-        return self.get_nodeattr("frames_in_flight") * engine_cycles(self.structure).latency
+        return self.batch * engine_cycles(self.structure).latency
 
     def folding(self) -> Folding:
         """Nothing is chosen here: its units are folded in the body."""

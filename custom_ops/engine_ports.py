@@ -15,7 +15,7 @@ from finn_vitprune.sim.beats import Stream
 
 
 class EnginePort(VitOp):
-    """One end of an engine. ``tokens``: rows of a frame of each encoder, as it passes here; ``frames_in_flight``: of a batch;
+    """One end of an engine. ``tokens``: rows of a frame of each encoder, as it passes here; ``batch``: frames that go through together;
     ``most_tokens``: rows that it is made for at least.
     """
 
@@ -25,7 +25,7 @@ class EnginePort(VitOp):
         "channels": ("i", True, 0),
         "SIMD": ("i", False, 1),
         "inputDataType": ("s", False, "INT16"),
-        "frames_in_flight": ("i", False, 1),
+        "batch": ("i", False, 1),
     }
 
     @property
@@ -55,7 +55,7 @@ class EnginePortBackend(LoadedBackend):
         return {
             "WIDTH": self.stream.width,
             "ENCODERS": len(self.get_nodeattr("tokens")),
-            "BATCH": self.get_nodeattr("frames_in_flight"),
+            "BATCH": self.get_nodeattr("batch"),
             "BEAT_BITS": self.stream.beats.bit_length(),
             **self.load_parameters(),
         }

@@ -205,7 +205,7 @@ def engine_cycles(hardware: ModelWrapper, batches: int = 4) -> EngineCycles:
         batches: after the first, over which the interval is a mean; fewer, where two take the same.
     """
     port = EngineTimes(hardware).port
-    frames, first = port.get_nodeattr("frames_in_flight"), port.of_encoder(0)
+    frames, first = port.get_nodeattr("batch"), port.of_encoder(0)
     at_once = TokenTimes((0.0,) * first.tokens, (0.0,) * first.tokens)
     (alone,) = EngineTimes(hardware).batch(1, lambda _: TokenTimes.steady(first.tokens, first.token_beats))
     engine = EngineTimes(hardware)

@@ -10,19 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from finn_vitprune.builds.build import BuildOptions, build
-    from finn_vitprune.builds.settings import BuildSettings
+    from finn_vitprune.builds.build import build
     from finn_vitprune.builds.simulate import simulate
     from finn_vitprune.errors import UserError
-    from finn_vitprune.exploration.explore import Exploration, explore
-    from finn_vitprune.exploration.ledger import Explored, ExploreSettings
-    from finn_vitprune.exploration.points import Target
-    from finn_vitprune.exploration.space import Space, variants_of
+    from finn_vitprune.exploration.explore import explore
+    from finn_vitprune.exploration.ledger import Explored
     from finn_vitprune.export.metadata import ModelMetadata
-    from finn_vitprune.importing.options import FineTune, ImportOptions
     from finn_vitprune.importing.workflow import Imported, import_model
     from finn_vitprune.ingest.check.check import check
     from finn_vitprune.ingest.check.checked import Checked
+    from finn_vitprune.options.build import BuildOptions
+    from finn_vitprune.options.explore import ExploreOptions
+    from finn_vitprune.options.importing import FineTune, ImportOptions
     from finn_vitprune.report.build_pictures import build_picture
     from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.summary import Summary
@@ -37,19 +36,18 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _PLACES = {
-    "builds.build": ("BuildOptions", "build"),
-    "builds.settings": ("BuildSettings",),
+    "builds.build": ("build",),
     "builds.simulate": ("simulate",),
     "errors": ("UserError",),
-    "exploration.explore": ("Exploration", "explore"),
-    "exploration.ledger": ("Explored", "ExploreSettings"),
-    "exploration.points": ("Target",),
-    "exploration.space": ("Space", "variants_of"),
+    "exploration.explore": ("explore",),
+    "exploration.ledger": ("Explored",),
     "export.metadata": ("ModelMetadata",),
-    "importing.options": ("FineTune", "ImportOptions"),
     "importing.workflow": ("Imported", "import_model"),
     "ingest.check.check": ("check",),
     "ingest.check.checked": ("Checked",),
+    "options.build": ("BuildOptions",),
+    "options.explore": ("ExploreOptions",),
+    "options.importing": ("FineTune", "ImportOptions"),
     "report.build_pictures": ("build_picture",),
     "report.builds": ("build_tables",),
     "report.summary": ("Summary",),

@@ -45,6 +45,16 @@ def output_path(path: str | Path) -> Path:
     return full
 
 
+def need_file(path: Path | None) -> None:
+    """Check that a file that was given exists.
+
+    Raises:
+        UserError: it does not, or is a folder.
+    """
+    if path is not None and not path.is_file():
+        raise UserError(f"{path}: {'is a folder, a file is needed' if path.is_dir() else 'no such file'}")
+
+
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, with its suffix, that replaces ``path`` when the block ends without an error.

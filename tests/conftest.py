@@ -42,7 +42,6 @@ class Built:
 def small_build(tmp_path_factory) -> Built:
     """A random network of two encoders (17 tokens, one drop) through the whole flow, Yosys left out."""
     from finn_vitprune.builds.build import BuildOptions, build
-    from finn_vitprune.builds.settings import BuildSettings
 
     folder = tmp_path_factory.mktemp("small")
     model, images = random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")
@@ -51,7 +50,7 @@ def small_build(tmp_path_factory) -> Built:
     images = np.random.default_rng(5).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
     np.savez(folder / "model.npz", images=images)
     build(BuildOptions(model=path, output_dir=folder / "build", fpga_part=PART, target_fps=200_000,
-                       settings=BuildSettings(synth="none")))
+                       synth="none"))
     return Built(folder / "build", path, images)
 
 

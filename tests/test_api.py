@@ -61,7 +61,7 @@ def test_examples_of_the_page_are_python_and_use_public_names_alone():
 def test_a_build_and_its_summary(tmp_path):
     from finn_vitprune import BuildOptions, Summary, build
 
-    summary = Summary.load(build(BuildOptions(None, tmp_path / "build", fpga_part="ZCU104", estimate_only=True)))
+    summary = Summary.load(build(BuildOptions(model=None, output_dir=tmp_path / "build", fpga_part="ZCU104", estimate_only=True)))
     assert summary.part.fits and summary.plan.interval_cycles > 0
 
 
@@ -74,7 +74,7 @@ def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("api") / "run"
     config = TrainConfig(
         name="short", batch_size=128, model={"patch_size": 4, "dim": 16, "depth": 3, "heads": 2, "mlp_ratio": 2},
-        prune={"token_keep": 0.5, "token_drop_layers": (1, 2)}, teacher={"epochs": 1},
+        prune={"token_keep": 0.5, "drop_at": (1, 2)}, teacher={"epochs": 1},
         student={"epochs": 1, "warmup_epochs": 0, "hold_epochs": 1},
     )
     train(config, folder, console=Console(quiet=True))

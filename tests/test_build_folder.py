@@ -16,9 +16,9 @@ from finn_vitprune.builds.context import BuildContext
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, builder, finn_logging, run_builder
 from finn_vitprune.builds.folder import BuildFolder, QonnxReference, Synthesis
 from finn_vitprune.builds.lowering_check import ClassChange, Fault, LoweringCheck, TensorCheck, check_lowering
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import _judge, build_step
 from finn_vitprune.errors import AnswerIsNo, UserError
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.synth.resources import Resources
 from finn_vitprune.transforms.lower import lower
 from tests.said import Said

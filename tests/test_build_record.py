@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +9,12 @@ from conftest import PART
 from vit_models import random_vit
 
 from finn_vitprune import progress
-from finn_vitprune.builds import build as build_module
 from finn_vitprune.builds.build import DEFAULT_CONFIG, BuildOptions, build
 from finn_vitprune.builds.record import FIRST_USE, STANDARD_STEPS, Results, build_in
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.simulate import simulate
 from finn_vitprune.cli import run
 from finn_vitprune.errors import UserError
+from finn_vitprune.files import read_yaml
 from finn_vitprune.report.summary import Summary
 from tests.said import Said
 
@@ -30,7 +28,7 @@ def built(small_build, tmp_path) -> BuildOptions:
     record = tmp_path / "b" / "build_record.json"
     record.write_text(record.read_text().replace(str(small_build.folder), str(tmp_path / "b")))
     return BuildOptions(model=small_build.model, output_dir=tmp_path / "b", fpga_part=PART, target_fps=200_000,
-                        settings=BuildSettings(synth="none"))
+                        synth="none")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +42,7 @@ def other(tmp_path_factory):
 
 
 def with_settings(options, **settings):
-    return replace(options, settings=options.settings.model_copy(update=settings))
+    return options.changed(**settings)
 
 
 def said_by(options):
@@ -61,7 +59,7 @@ def contents(folder):
 def test_estimates_of_another_model_stand_alone_and_the_old_results_are_whole(built, other, small_build):
     old, folder = contents(built.output_dir), built.output_dir
     (folder / "report" / "thesis.txt").write_text("years of work")
-    [line] = said_by(replace(built, model=other, estimate_only=True))
+    [line] = said_by(built.changed(model=other, estimate_only=True))
     assert f"to {folder}/previous-1: they are of other model, images" in line
     summary, before = Summary.load(folder), Summary.load(small_build.folder)
     assert summary.model.macs < before.model.macs and summary.rtlsim is summary.verify is None
@@ -90,7 +88,7 @@ def test_starting_with_other_options_is_refused_at_once(built, tmp_path, changed
     settings = {k: tmp_path / v if k == "images" else v for k, v in changed.pop("settings", {}).items()}
     if "output_dir" in changed:
         changed["output_dir"] = built.output_dir.rename(tmp_path / "moved")
-    options = replace(with_settings(built, **settings), start_step="step_simulate", **changed)
+    options = with_settings(built, **settings).changed(start_step="step_simulate", **changed)
     before = contents(options.output_dir)
     with pytest.raises(UserError, match=f"^cannot start from step_simulate: {options.output_dir} holds results for {text}"):
         build(options)
@@ -99,7 +97,7 @@ def test_starting_with_other_options_is_refused_at_once(built, tmp_path, changed
 
 def test_what_depends_on_an_option_of_later_steps_is_moved_aside(built):
     folder = built.output_dir
-    [line] = said_by(replace(with_settings(built, stalled_images=2), start_step="step_simulate", stop_step="step_simulate"))
+    [line] = said_by(with_settings(built, stalled_images=2).changed(start_step="step_simulate", stop_step="step_simulate"))
     assert line.endswith("previous-1: they are of other stalled_images")
     assert json.loads((folder / "report" / "rtl_verification.json").read_text())["stalled_images"] == 6
     assert not (folder / "report" / "vitprune_summary.json").exists(), "it speaks of 72 stalled images"
@@ -108,7 +106,7 @@ def test_what_depends_on_an_option_of_later_steps_is_moved_aside(built):
 
 
 def test_the_same_build_again_moves_nothing(built):
-    assert said_by(replace(built, stop_step="step_lower")) == []
+    assert said_by(built.changed(stop_step="step_lower")) == []
     assert Summary.load(built.output_dir).verify.images == 64
 
 
@@ -118,11 +116,11 @@ def test_files_changed_by_hand_are_refused_or_kept(built):
     mine = path.read_text()
     text = f"^cannot start from step_simulate: {path} is missing or not as step_fold wrote it; start from step_fold, or leave"
     with pytest.raises(UserError, match=text):
-        build(replace(built, start_step="step_simulate"))
+        build(built.changed(start_step="step_simulate"))
     assert path.read_text() == mine
     with pytest.raises(UserError, match=f"^{path} is a result of the build in that folder: copy it to another place first$"):
-        build(replace(built, folding=path))
-    [line] = said_by(replace(built, stop_step="step_tidy_up"))
+        build(built.changed(folding=path))
+    [line] = said_by(built.changed(stop_step="step_tidy_up"))
     assert "moved 1 results" in line and line.endswith("previous-1: they changed after their step wrote them")
     assert (built.output_dir / "previous-1" / "auto_folding_config.json").read_text() == mine and not path.exists()
 
@@ -143,11 +141,11 @@ def test_an_interrupted_build_leaves_nothing_in_that_of_another_model(built, oth
     if killed:
         monkeypatch.setattr(Results, "close", lambda _: None)
     with pytest.raises(Killed):
-        build(replace(built, model=other))
+        build(built.changed(model=other))
     with pytest.raises(UserError, match="^cannot start from step_simulate: .* has not finished step_stitch; start from step_st"):
-        build(replace(built, model=other, start_step="step_simulate"))
+        build(built.changed(model=other, start_step="step_simulate"))
     monkeypatch.undo()
-    said_by(replace(built, stop_step="step_tidy_up"))
+    said_by(built.changed(stop_step="step_tidy_up"))
     assert not (built.output_dir / "stitched_ip").exists()
     assert (built.output_dir / "previous-1" / "stitched_ip" / "half.v").read_text() == "module"
 
@@ -164,7 +162,7 @@ def test_a_folder_without_a_record_is_refused(built, tmp_path):
 def test_of_two_builds_in_a_folder_the_second_is_refused(built, tmp_path):
     for folder in (built.output_dir, tmp_path / "new"):
         with build_in(folder, {}, []), pytest.raises(UserError, match=f"^another build is running in {folder}: wait for it"):
-            build(replace(built, output_dir=folder))
+            build(built.changed(output_dir=folder))
 
 
 def test_the_program_says_what_stopped_and_what_differs(built, other, capsys):
@@ -179,12 +177,12 @@ def test_the_program_says_what_stopped_and_what_differs(built, other, capsys):
 
 def test_a_range_without_steps_is_refused_and_the_first_step_is_the_start(built):
     with pytest.raises(UserError, match="^start step step_stitch comes after stop step step_fold: nothing would run$"):
-        build(replace(built, start_step="step_stitch", stop_step="step_fold"))
-    build(replace(built, start_step="step_tidy_up", stop_step="step_tidy_up"))
+        build(built.changed(start_step="step_stitch", stop_step="step_fold"))
+    build(built.changed(start_step="step_tidy_up", stop_step="step_tidy_up"))
 
 
 def test_steps_of_the_user_may_read_every_option(built, tmp_path):
-    config = build_module._read_config(DEFAULT_CONFIG)
+    config = read_yaml(DEFAULT_CONFIG, "build config")
     results = Results(tmp_path, {"target_fps": 1}, ["step_tidy_up", "step_of_mine", *config["steps"]])
     results.admit(None, [])
     assert Results(tmp_path, {"target_fps": 2}, ["step_tidy_up", "step_of_mine", "step_fold"])._first_use("target_fps") == 1
@@ -195,4 +193,4 @@ def test_a_truncated_model_of_a_step_is_refused(built):
     path = built.output_dir / "intermediate_models" / "step_stitch.onnx"
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(UserError, match=f"{path} is missing or not as step_stitch wrote it; start from step_stitch,"):
-        build(replace(built, start_step="step_simulate"))
+        build(built.changed(start_step="step_simulate"))

@@ -7,9 +7,9 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 from vit_models import random_vit
 
 from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.engine import engines_of
 from finn_vitprune.errors import UserError
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
@@ -79,9 +79,9 @@ def test_a_build_takes_auto_and_says_what_it_tried(tmp_path):
     model, _ = random_vit()
     model.save(str(tmp_path / "model.onnx"))
     settings = BuildSettings(engines="auto", goal="latency", synth="none", budget=SMALL)
-    options = BuildOptions(tmp_path / "model.onnx", tmp_path / "b", "ZCU104", target_fps=20_000, settings=settings, estimate_only=True)
+    options = BuildOptions(model=tmp_path / "model.onnx", output_dir=tmp_path / "b", fpga_part="ZCU104", target_fps=20_000, **dict(settings), estimate_only=True)
     folder = build(options)
     assert [(choice.engines, choice.frames_in_flight) for choice in Summary.load(folder).plan.engines] == [(None, 1), (1, 1), (1, 2)]
     file = folder / "auto_folding_config.json"
     with pytest.raises(UserError, match="in place of --engines auto"):
-        build(BuildOptions(tmp_path / "model.onnx", tmp_path / "c", "ZCU104", folding=file, settings=settings))
+        build(BuildOptions(model=tmp_path / "model.onnx", output_dir=tmp_path / "c", fpga_part="ZCU104", folding=file, **dict(settings)))

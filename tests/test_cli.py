@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from finn_vitprune import progress
 from finn_vitprune.builds.build import EXAMPLE
 from finn_vitprune.cli import run
-from finn_vitprune.cli.app import app
+from finn_vitprune.cli.app import program
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import alone_in, alone_with
 from finn_vitprune.report.summary import FILE
@@ -27,7 +27,7 @@ from finn_vitprune.training.config import with_changes
 from tests.foreign_models import Graph
 from tests.summaries import summary
 
-COMMANDS = list(typer.main.get_command(app).commands)
+COMMANDS = list(typer.main.get_command(program("")).commands)
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_every_command_has_help_with_an_example_that_parses(name, capsys):
     text = capsys.readouterr().out
     assert f"Example: finn-vitprune {name}" in text
     example = " ".join(text.split("Example: ")[1].split())
-    command = typer.main.get_command(app).commands[name]
+    command = typer.main.get_command(program(name)).commands[name]
     with command.make_context(name, shlex.split(example)[2:]) as context:
         assert context.params
 
@@ -362,19 +362,19 @@ def test_build_passes_every_option_on(tmp_path, monkeypatch, capsys):
     assert run([*line.split(), "--estimate-only"]) == 0
     (o,) = calls
     assert (str(o.model), str(o.output_dir), o.fpga_part) == ("m.onnx", "out", "xcmine")
-    assert (o.settings.part_resources, str(o.config), str(o.folding), str(o.settings.images)) == (parts, "c.yaml", "f.json", "i.npz")
-    assert (o.clk_ns, o.target_fps, o.settings.max_images, o.settings.jobs, o.settings.seed) == (4.0, 1000, 9, 1, 5)
-    assert (o.settings.synth, o.start_step, o.stop_step, o.estimate_only) == ("none", "a", "b", True)
-    assert o.settings.mac_style == "dsp48e2"
+    assert (o.part_resources, str(o.config), str(o.folding), str(o.images)) == (parts, "c.yaml", "f.json", "i.npz")
+    assert (o.clk_ns, o.target_fps, o.max_images, o.jobs, o.seed) == (4.0, 1000, 9, 1, 5)
+    assert (o.synth, o.start_step, o.stop_step, o.estimate_only) == ("none", "a", "b", True)
+    assert o.mac_style == "dsp48e2"
 
 
 def test_build_leaves_to_the_config_what_was_not_given_and_takes_board_names(tmp_path, monkeypatch):
     calls = fake_build(monkeypatch, {})
     assert run(["build", "-o", str(tmp_path / "o"), "--fpga-part", "zcu104"]) == 0
     assert run(["build", "-o", str(tmp_path / "o")]) == 0
-    assert calls[0].fpga_part == "xczu7ev-ffvc1156-2-e"
+    assert calls[0].fpga_part == "zcu104"
     o = calls[1]
-    assert (o.model, o.fpga_part, o.config, o.clk_ns, o.target_fps, o.folding, o.settings.images) == (None,) * 7
+    assert (o.model, o.fpga_part, o.config, o.clk_ns, o.target_fps, o.folding, o.images) == (None,) * 7
 
 
 def test_build_ends_with_the_summary(tmp_path, monkeypatch, capsys):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from finn_vitprune.cli import run
-from finn_vitprune.cli.configs import ConfigKind, bundled, config_file
 from finn_vitprune.errors import UserError
-from finn_vitprune.training.config import TrainConfig, in_present_keys, parse_config, with_changes
+from finn_vitprune.options.configs import ConfigKind, bundled, config_file
+from finn_vitprune.training.config import parse_config, with_changes
 from finn_vitprune.training.sweep import load_sweep
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +79,7 @@ def test_builds_and_sweeps_take_names_too(tmp_path, monkeypatch, capsys):
 
 
 def test_names_are_found_without_loading_finn():
-    code = "import sys\nfrom finn_vitprune.cli.configs import *\nassert bundled(ConfigKind.TRAIN)\nsys.exit('finn' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys\nfrom finn_vitprune.options.configs import *\nassert bundled(ConfigKind.TRAIN)\nsys.exit('finn' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd="/").returncode == 0
 
 
@@ -92,11 +92,7 @@ def test_a_config_without_a_name_is_called_as_its_folder(trained, tmp_path):
     assert (trained[0].name, trained[0].seed) == ("first", 3)
 
 
-def test_old_keys_of_files_and_checkpoints_load():
-    old = {"name": "a", "dataset": "fashion-mnist", "prune": {"token_drop_layers": [1, 2], "token_keep": 0.5}}
-    now = {"name": "a", "data": "fashion-mnist", "prune": {"drop_at": [1, 2], "token_keep": 0.5}}
-    assert in_present_keys(old) == now
-    assert parse_config(old) == parse_config(now) == TrainConfig(**old)
-    assert parse_config(old).model_dump(mode="json")["prune"]["drop_at"] == [1, 2]
-    changed = with_changes(now, ["prune.token_drop_layers=[3]", "dataset=digits"])
-    assert changed["prune"]["drop_at"] == [3] and changed["data"] == "digits"
+@pytest.mark.parametrize("key", ["dataset", "prune.token_drop_layers"])
+def test_names_of_before_are_unknown(key):
+    with pytest.raises(UserError, match=f"unknown key {key} "):
+        parse_config(with_changes({"name": "a"}, [f"{key}=digits"]))

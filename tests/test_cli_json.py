@@ -14,7 +14,7 @@ import typer
 from finn_vitprune import progress
 from finn_vitprune.bench.run import Measured
 from finn_vitprune.cli import run
-from finn_vitprune.cli.app import app
+from finn_vitprune.cli.app import program
 from finn_vitprune.errors import AnswerIsNo
 from finn_vitprune.exploration.ledger import Explored, ExploreSettings
 from finn_vitprune.exploration.points import Target
@@ -26,7 +26,7 @@ from tests.summaries import summary
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "command_line.md").read_text().split("## JSON")[1]
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = typer.main.get_command(program()).commands
 ANSWERING = [name for name, command in COMMANDS.items() if any("--json" in p.opts for p in command.params)]
 MODEL = str(ROOT / "builds" / "example" / "deit_digits.onnx")
 

@@ -12,7 +12,6 @@ from vit_models import random_vit
 
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.folder import BuildFolder
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import MONITORED_TOP, TOP, StitchedDesign
 from finn_vitprune.custom_ops.rtl_sources import RTL_DIR, rtl_sources
 
@@ -59,7 +58,7 @@ def test_no_design_has_a_variable_with_two_drivers(kind, tmp_path):
     model.save(str(tmp_path / "m.onnx"))
     done = build(BuildOptions(
         model=tmp_path / "m.onnx", output_dir=tmp_path / "b", fpga_part=PART, target_fps=50_000, stop_step="step_stitch",
-        settings=BuildSettings(synth="none", **DESIGNS[kind]),
+        synth="none", **DESIGNS[kind],
     ))
     design = StitchedDesign.load(BuildFolder(done).stitched)
     for top in (TOP, MONITORED_TOP):

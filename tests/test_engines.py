@@ -18,7 +18,6 @@ from finn_vitprune.bench.cycles import simulator_of
 from finn_vitprune.builds.accelerator import INPUT, OUTPUT, Accelerator, RtlRun, in_one_piece
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.node_streams import AllNodeStreams
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.builds.stitched_edges import InEngine
 from finn_vitprune.builds.traces import Place, compare, deal, order
@@ -28,6 +27,7 @@ from finn_vitprune.custom_ops.engine import VitEngine_rtl, engines_of
 from finn_vitprune.custom_ops.engine_times import engine_cycles
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim import Simulator, Stimulus, beats
 from finn_vitprune.sim.contents import Contents
@@ -185,7 +185,7 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     die = {"LUT": 100_000, "FF": 200_000, "DSP": 800, "BRAM36": 200, "URAM": 40}
     (folder / "part.json").write_text(json.dumps({PART: {k: 2 * v for k, v in die.items()} | {"dies": [die, die]}}))
-    return build(BuildOptions(None, folder / "b", PART, target_fps=62_000, settings=of_two(folder / "b", max_images=24)))
+    return build(BuildOptions(model=None, output_dir=folder / "b", fpga_part=PART, target_fps=62_000, **dict(of_two(folder / "b", max_images=24))))
 
 
 def of_two(folder: Path, **more: object) -> BuildSettings:
@@ -393,7 +393,7 @@ def test_a_folding_file_names_the_units_of_engines(two, tmp_path):
 
     def again(name, content):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-        return build(BuildOptions(None, tmp_path / name, PART, folding=tmp_path / f"{name}.json", estimate_only=True, settings=settings))
+        return build(BuildOptions(model=None, output_dir=tmp_path / name, fpga_part=PART, folding=tmp_path / f"{name}.json", estimate_only=True, **dict(settings)))
 
     same, first = (Summary.load(folder).nodes for folder in (again("same", folds), two))
     assert [(n.node, n.cycles) for n in same] == [(n.node, n.cycles) for n in first]
@@ -430,7 +430,7 @@ def test_weights_of_engines_are_loaded(two, tmp_path, request):
     designs = []
     for simulation in ("whole", "units") if request.config.getoption("--whole") else ("whole",):
         settings = of_two(two, max_images=5, simulation=simulation)
-        folder = build(BuildOptions(None, tmp_path / simulation, PART, folding=tmp_path / "folds.json", settings=settings))
+        folder = build(BuildOptions(model=None, output_dir=tmp_path / simulation, fpga_part=PART, folding=tmp_path / "folds.json", **dict(settings)))
         found = Summary.load(folder).verify
         assert found.rtl_mismatches == 0 and found.class_changes == 0 and found.images == 5
         contents = Contents.load(folder / "runtime_weights")
@@ -459,4 +459,4 @@ def test_finn_runs_an_engine_alone(two):
 ], 1, several=True))  # fmt: skip
 def test_engines_that_cannot_be_are_refused(tmp_path, engines, message):
     with pytest.raises(UserError, match=message):
-        build(BuildOptions(None, tmp_path / "b", PART, settings=BuildSettings(synth="none", **engines)))
+        build(BuildOptions(model=None, output_dir=tmp_path / "b", fpga_part=PART, synth="none", **engines))

@@ -16,12 +16,12 @@ from tests.vit_models import random_vit
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.evaluate import EvaluationOptions, evaluate, evaluation_of
 from finn_vitprune.builds.networks import contents_of, network_file
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.cli import run as cli
 from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation import run
 from finn_vitprune.evaluation.sources import NetworkShape, read_source
 from finn_vitprune.execute import golden
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.accuracy import card_table
 from finn_vitprune.report.scores import ranks, score
 from finn_vitprune.report.summary import Summary
@@ -238,7 +238,7 @@ def loadable(tmp_path_factory):
         np.savez(models[-1].with_suffix(".npz"), images=images)
     settings = BuildSettings(reserve=(models[1],), synth="none", lowering_images=1)
     out = build(BuildOptions(
-        model=models[0], output_dir=folder / "b", fpga_part="xczu7ev-ffvc1156-2-e", target_fps=20_000, settings=settings, stop_step="step_stitch"
+        model=models[0], output_dir=folder / "b", fpga_part="xczu7ev-ffvc1156-2-e", target_fps=20_000, **dict(settings), stop_step="step_stitch"
     ))  # fmt: skip
     contents_of(models[1], out).write(folder / "second.bin")
     return out, models, folder / "second.bin"

@@ -10,7 +10,6 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
 from finn_vitprune.builds.evaluate import EvaluationOptions, evaluate
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.compile import OPTIMISE
@@ -27,7 +26,7 @@ def pruned(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pruned") / "b"
     with pytest.MonkeyPatch.context() as long_runs:
         long_runs.delenv(OPTIMISE)
-        return build(BuildOptions(model=None, output_dir=folder, fpga_part=PART, settings=BuildSettings(synth="none")))
+        return build(BuildOptions(model=None, output_dir=folder, fpga_part=PART, synth="none"))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def dense(pruned, tmp_path_factory) -> Path:
     (folder / "folding.json").write_text(json.dumps(of_dense))
     return build(BuildOptions(
         model=EXAMPLE / "deit_digits_dense.onnx", output_dir=folder / "b", fpga_part=PART, folding=folder / "folding.json",
-        settings=BuildSettings(max_images=24, synth="none"),
+        max_images=24, synth="none",
     ))
 
 
@@ -113,7 +112,7 @@ def test_weights_in_ultraram_change_no_bit(pruned, tmp_path):
     folder = build(BuildOptions(
         model=None, output_dir=tmp_path / "b", fpga_part=PART,
         folding=tmp_path / "folding.json",
-        settings=BuildSettings(synth="none", images=tmp_path / "first.npz"),
+        synth="none", images=tmp_path / "first.npz",
     ))
     summary, before = Summary.load(folder), Summary.load(pruned)
     assert summary.verify.rtl_mismatches == 0 and len(Contents.load(folder / "runtime_weights").regions) == 2

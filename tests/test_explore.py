@@ -25,13 +25,14 @@ from finn_vitprune.cli import run
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.exploration import explore as exploring
-from finn_vitprune.exploration.explore import Exploration, explore
+from finn_vitprune.exploration.explore import explore
 from finn_vitprune.exploration.ledger import Explored, ExploreRow, ExploreSettings, pareto, to_csv
 from finn_vitprune.exploration.networks import Quality, _sampled
 from finn_vitprune.exploration.page import LogAxis, to_page
 from finn_vitprune.exploration.points import BuiltPoint, PlannedPoint, Target
-from finn_vitprune.exploration.space import Space, Variant, variants_of
+from finn_vitprune.exploration.space import Variant, points_of, variants_of
 from finn_vitprune.files import alone_in
+from finn_vitprune.options.explore import ExploreOptions
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.training.data import load_dataset
 from finn_vitprune.transforms.lower import lower
@@ -54,14 +55,28 @@ def row(name: str, interval: float, latency: float, network: str = "net", part: 
 
 
 def test_all_combinations_and_a_pipeline_once():
-    variants = variants_of((Path("a.onnx"),), ((8, 8), (4, 8)), ("0.5", "1"), ("0.7",))
-    space = Space(variants, ("U250", "ZCU104"), (None, 1, 2), (1, 2), ("throughput", "latency"))
-    points = list(space.points())
+    options = ExploreOptions(
+        models=["a.onnx"], fpga_part="U250,ZCU104", output="x", engines="pipeline,1,2", frames_in_flight=(1, 2), goal="throughput,latency",
+        bits="8,4/8", block_keep="0.5,1", token_keep="0.7",
+    )  # fmt: skip
+    points = list(points_of(options))
     assert len(points) == len({p.name for p in points}) == 4 * 2 * (1 + 2 * 2 * 2)
-    assert points[0].name == "a_w8a8_rb0.5_rt0.7_U250_pipeline" and points[0].engine_options == ()
+    assert points[0].name == "a_w8a8_rb0.5_rt0.7_U250_pipeline" and points[0].engine_options == {}
     assert points[4].name == "a_w8a8_rb0.5_rt0.7_U250_e1_f2_latency"
-    assert points[4].engine_options == ("--engines", "1", "--frames-in-flight", "2", "--goal", "latency")
-    assert variants_of((Path("b.onnx"),), (), ("1",), ("1",)) == (Variant(Path("b.onnx")),)
+    assert points[4].engine_options == {"engines": 1, "frames_in_flight": 2, "goal": "latency"}
+    assert variants_of(ExploreOptions(models=["b.onnx"], fpga_part="U250", output="x")) == (Variant(Path("b.onnx").resolve()),)
+    paired = options.changed(pair=True, block_keep="0.5,1", token_keep="0.7,0.9")
+    assert [(v.bits, v.block_keep, v.token_keep) for v in variants_of(paired)] == [
+        ("8/8", "0.5", "0.7"), ("8/8", "1", "0.9"), ("4/8", "0.5", "0.7"), ("4/8", "1", "0.9"),
+    ]  # fmt: skip
+
+
+def test_the_options_in_python_are_those_of_the_command_line():
+    options = ExploreOptions(models=["a.onnx"], fpga_part=("U250",), output="x", engines=("pipeline", 1), bits=("8", "4/8"), build=3, drop_at=(1,), token_keep=0.5)
+    words = shlex.split(options.command)
+    assert words[:2] == ["finn-vitprune", "explore"] and words[-2:] == ["-o", "x"]
+    assert options.command == "finn-vitprune explore a.onnx --fpga-part U250 --engines pipeline,1 --bits 8/8,4/8 --token-keep 0.5 --drop-at 1 --build best:3 -o x"
+    assert options.builds == 3 and options.changed(build="pareto").builds is None
 
 
 # --- what no other beats -------------------------------------------------------------------------
@@ -210,28 +225,29 @@ def explored(tmp_path_factory):
     """A random network planned on a part in five ways, two of which cannot be."""
     folder = tmp_path_factory.mktemp("explore")
     random_vit(image=8, depth=2, drop_at=(1,), token_keep="0.5")[0].save(str(folder / "net.onnx"))
-    space = Space(variants_of((folder / "net.onnx",), (), ("1",), ("1",)), ("ZCU104",), (None, 1, 3), (1, 2), ("throughput",))
-    exploration = Exploration(space, SETTINGS, folder / "out", jobs=2, command="finn-vitprune explore")
-    return exploration, explore(exploration)
+    options = ExploreOptions(
+        models=[folder / "net.onnx"], fpga_part="ZCU104", output=folder / "out", clk_ns=4, engines="pipeline,1,3", frames_in_flight=(1, 2), jobs=2
+    )
+    return options, explore(options)
 
 
 def test_every_design_is_a_row_with_figures_or_a_reason(explored):
-    exploration, found = explored
-    assert [r.name for r in found.rows] == [p.name for p in exploration.space.points()]
+    options, found = explored
+    assert [r.name for r in found.rows] == [p.name for p in points_of(options)]
     assert [r.engines for r in found.rows if r.reason] == [3, 3]
     assert all("3 engines for 2 encoders" in r.reason for r in found.rows if r.reason)
     planned = [r for r in found.rows if r.plan]
     assert len(planned) == 3 and all(r.fits and 0 < r.plan.shares["LUT"] < 0.7 for r in planned)
     assert planned[0].plan.interval_cycles < planned[1].plan.interval_cycles, "hardware for every encoder has the higher rate"
-    assert json.loads((exploration.folder / "explore.json").read_text())["rows"][0]["name"] == found.rows[0].name
-    assert "net_ZCU104_pipeline" in (exploration.folder / "explore.html").read_text()
+    assert json.loads((options.output / "explore.json").read_text())["rows"][0]["name"] == found.rows[0].name
+    assert "net_ZCU104_pipeline" in (options.output / "explore.html").read_text()
 
 
 def test_what_is_there_is_not_done_again(explored, tmp_path):
-    exploration, found = explored
+    options, found = explored
     kept = tmp_path / "out"
-    shutil.copytree(exploration.folder, kept)
-    again = Exploration(exploration.space, SETTINGS, kept)
+    shutil.copytree(options.output, kept)
+    again = options.changed(output=kept)
     said = Said()
     with progress.shown_by(said):
         assert [r.plan for r in explore(again).rows] == [r.plan for r in found.rows]
@@ -247,10 +263,10 @@ def test_what_is_there_is_not_done_again(explored, tmp_path):
 
 
 def test_two_explorations_do_not_share_a_folder(explored, tmp_path):
-    exploration, _ = explored
+    options, _ = explored
     folder = tmp_path / "out"
     with alone_in(folder, "explore"), pytest.raises(UserError, match=f"^another explore is running in {folder}: wait for it"):
-        explore(Exploration(exploration.space, SETTINGS, folder))
+        explore(options.changed(output=folder))
     assert not (folder / "explore.json").exists()
 
 
@@ -274,29 +290,28 @@ def test_a_killed_exploration_goes_on(tmp_path):
 
 @pytest.mark.whole
 def test_failed_designs_are_tried_again_where_asked_for(explored, tmp_path):
-    exploration, found = explored
+    options, found = explored
     kept = tmp_path / "out"
-    shutil.copytree(exploration.folder, kept)
+    shutil.copytree(options.output, kept)
     said = Said()
     with progress.shown_by(said):
-        result = explore(Exploration(exploration.space, SETTINGS, kept, again=True))
+        result = explore(options.changed(output=kept, retry=True))
     assert "plans: 2 to make, 2 at a time" in said and [r.reason for r in result.rows] == [r.reason for r in found.rows]
     assert [r.plan for r in result.rows] == [r.plan for r in found.rows]
 
 
 @pytest.mark.whole
 def test_another_model_under_the_same_name_is_planned_anew(explored, tmp_path):
-    exploration, _ = explored
-    source = exploration.space.variants[0].source
+    options, _ = explored
+    (source,) = options.models
     folder = tmp_path / "out"
-    shutil.copytree(exploration.folder, folder)
+    shutil.copytree(options.output, folder)
     before = source.read_bytes()
     try:
         random_vit(image=8, depth=1)[0].save(str(source))
-        space = Space(exploration.space.variants, ("ZCU104",), (None,), (1,), ("throughput",))
         said = Said()
         with progress.shown_by(said):
-            found = explore(Exploration(space, SETTINGS, folder))
+            found = explore(options.changed(output=folder, engines="pipeline", frames_in_flight=1))
         assert "networks: 1 to make, 1 at a time" in said and "plans: 1 to make, 1 at a time" in said
         assert names(found.rows) == ["net_ZCU104_pipeline"] and found.rows[0].plan
         assert "5 designs were of other contents of net, and are left out" in said
@@ -328,9 +343,8 @@ def test_with_data_the_answers_are_known(tmp_path):
 
     model = export(small_timm(), tmp_path / "float.onnx")
     np.savez(tmp_path / "images.npz", images=np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8))
-    space = Space(variants_of((model,), ((8, 8),), ("1",), ("1",)), ("ZCU104",), (None,), (1,), ("throughput",))
-    settings = SETTINGS.model_copy(update={"data": f"npz:{tmp_path}/images.npz"})
-    (found,) = explore(Exploration(space, settings, tmp_path / "out", jobs=1)).rows
+    options = ExploreOptions(models=[model], fpga_part="ZCU104", output=tmp_path / "out", bits=8, clk_ns=4, data=f"npz:{tmp_path}/images.npz", jobs=1)
+    (found,) = explore(options).rows
     assert found.quality.images == 8 and found.quality.cosine > 0.9 and found.quality.accuracy is None
 
 
@@ -341,8 +355,7 @@ def test_a_network_that_cannot_be_made_fails_its_rows_alone(tmp_path, monkeypatc
         sources.append(tmp_path / f"{name}.onnx")
         random_vit(depth=depth)[0].save(str(sources[-1]))
     monkeypatch.setattr(exploring, "make_network", fails_for_two)
-    space = Space(variants_of(tuple(sources), (), ("1",), ("1",)), ("ZCU104",), (None,), (1,), ("throughput",))
-    found = explore(Exploration(space, SETTINGS, tmp_path / "out", jobs=1))
+    found = explore(ExploreOptions(models=sources, fpga_part="ZCU104", output=tmp_path / "out", clk_ns=4, jobs=1))
     assert [bool(r.plan) for r in found.rows] == [True, False]
     assert found.rows[1].reason == "RuntimeError: of two"
 
@@ -357,10 +370,10 @@ def fails_for_two(job):
 
 @pytest.mark.slow
 def test_the_best_is_built_and_simulated(explored, tmp_path):
-    exploration, _ = explored
+    options, _ = explored
     kept = tmp_path / "out"
-    shutil.copytree(exploration.folder, kept)
-    found = explore(Exploration(exploration.space, SETTINGS, kept, builds=1))
+    shutil.copytree(options.output, kept)
+    found = explore(options.changed(output=kept, build="best:1"))
     (built,) = [r for r in found.rows if r.built]
     assert built.name == "net_ZCU104_pipeline" and built.built.mismatches == 0 and not built.built.counted
     assert built.built.interval_cycles == pytest.approx(built.plan.interval_cycles, rel=0.02)

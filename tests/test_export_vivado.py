@@ -22,7 +22,6 @@ from vivado_mock import Call, Netlist, ScriptError, run_script
 from finn_vitprune.builds.build import EXPORT_STEPS, BuildOptions, _with_export, build
 from finn_vitprune.builds.folder import BuildFolder, ResultFile
 from finn_vitprune.builds.images import to_patches
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import TOP, StitchedDesign
 from finn_vitprune.builds.verify import Verification
 from finn_vitprune.builds.vivado import export
@@ -54,7 +53,7 @@ def options(small_build, tmp_path_factory) -> BuildOptions:
     """The small build again, with few images, exported for Vivado."""
     return BuildOptions(
         model=small_build.model, output_dir=tmp_path_factory.mktemp("exported") / "b", fpga_part=PART, target_fps=200_000,
-        export="vivado", settings=BuildSettings(synth="none", max_images=IMAGES),
+        export="vivado", synth="none", max_images=IMAGES,
     )
 
 
@@ -81,7 +80,7 @@ def divided(small_build, tmp_path_factory) -> StitchedDesign:
     (place / "folding.json").write_text(json.dumps(config))
     done = build(BuildOptions(
         model=small_build.model, output_dir=place / "b", fpga_part=PART, folding=place / "folding.json", stop_step="step_stitch",
-        settings=BuildSettings(synth="none", frame_check="transfer"),
+        synth="none", frame_check="transfer",
     ))
     return StitchedDesign.load(BuildFolder(done).stitched)
 
@@ -447,7 +446,7 @@ def test_files_of_others_are_named_and_kept(built, options):
     before = sha256(built.vivado / SUMS)
     try:
         with pytest.raises(UserError, match=rf"{mine} is not of the export to {built.vivado}.*: move it"):
-            build(replace(options, start_step=STEP))
+            build(options.changed(start_step=STEP))
         assert mine.read_text() == "hours of work" and sha256(built.vivado / SUMS) == before
     finally:
         shutil.rmtree(mine.parent)
@@ -457,7 +456,7 @@ def test_an_export_is_made_again_and_what_was_edited_is_moved_aside(built, optio
     script = built.vivado / "implement.tcl"
     text = script.read_text()
     script.write_text(text + "# mine\n")
-    build(replace(options, start_step=STEP))
+    build(options.changed(start_step=STEP))
     assert script.read_text() == text
     assert (built.path / "previous-1" / "vivado" / "implement.tcl").read_text().endswith("# mine\n")
 
@@ -502,7 +501,7 @@ def test_what_lacks_contents_is_not_exported(built, options):
     try:
         rom.unlink()
         with pytest.raises(UserError, match=f"{rom} is missing"):
-            build(replace(options, start_step=STEP))
+            build(options.changed(start_step=STEP))
     finally:
         rom.write_bytes(kept)
     with pytest.raises(UserError, match="has no host.onnx"):
@@ -525,10 +524,10 @@ def test_what_is_wrong_or_was_not_simulated_is_not_exported(built, options, monk
     monkeypatch.setattr(ResultFile, "load", changed)
     shutil.rmtree(built.vivado)
     with pytest.raises(UserError, match=text) as raised:
-        build(replace(options, start_step=STEP))
+        build(options.changed(start_step=STEP))
     assert isinstance(raised.value, AnswerIsNo) == (change is not None) and not built.vivado.exists()
     monkeypatch.undo()
-    build(replace(options, start_step=STEP))
+    build(options.changed(start_step=STEP))
     assert built.vivado.is_dir()
 
 
@@ -546,15 +545,14 @@ def test_the_export_follows_what_it_looks_at_in_a_config_of_the_users(steps, pla
 
 def test_what_does_not_fit_is_not_exported(options, tmp_path):
     (tmp_path / "parts.json").write_text(json.dumps({"xcown-x-1": {"LUT": 900, "FF": 9000, "DSP": 9, "BRAM36": 9, "URAM": 0}}))
-    settings = options.settings.model_copy(update={"part_resources": tmp_path / "parts.json"})
-    done = build(replace(options, output_dir=tmp_path / "b", fpga_part="xcown-x-1", settings=settings))
+    done = build(options.changed(output_dir=tmp_path / "b", fpga_part="xcown-x-1", part_resources=tmp_path / "parts.json"))
     assert Summary.load(done).no_text and not (done / "vivado").exists()
 
 
 @pytest.mark.parametrize("given, step", [({"estimate_only": True}, "step_check_part"), ({"stop_step": "step_stitch"}, "step_stitch")])
 def test_a_build_that_stops_before_its_export_is_refused(options, tmp_path, given, step):
     with pytest.raises(UserError, match=f"--export vivado is for a build that is verified, and this one stops after {step}"):
-        build(replace(options, output_dir=tmp_path / "b", **given))
+        build(options.changed(output_dir=tmp_path / "b", **given))
     assert not (tmp_path / "b").exists()
 
 

@@ -12,7 +12,6 @@ from vit_models import random_vit
 
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.folding_file import check_folding_file
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.errors import UserError
 from finn_vitprune.synth.parts import get_part
 
@@ -30,7 +29,7 @@ def fold(small_build, tmp_path):
         file.write_text(changed if isinstance(changed, str) else json.dumps(config))
         return build(BuildOptions(
             model=small_build.model, output_dir=tmp_path / "b", fpga_part=PART, folding=file, stop_step=stop,
-            settings=BuildSettings(synth="none"),
+            synth="none",
         ))
 
     return build_with
@@ -51,7 +50,6 @@ REFUSED = {
     "op": (one("MVAU_hls_0", PE=1), "the model has no node MVAU_hls_0; delete its entry, or give the file of this model: its nodes are BlockSparseMVAU_rtl, PrunedAttention_rtl, VitAdd_rtl"),
     "attribute": (one(MVAU, mem_mode="internal"), f"mem_mode cannot be set for node {MVAU}; use SIMD, PE, TOKENS"),
     "attribute of another op": (one(ADD, PE=1), f"PE cannot be set for node {ADD}; use SIMD, inFIFODepths"),
-    "old name": (one(MVAU, mac_body="lut"), rf"mac_body \(mac_style is its new name\) cannot be set for node {MVAU}; use SIMD"),
     "what it computes": (one(MVAU, MW=8), f"MW cannot be set for node {MVAU}; use SIMD"),
     "text": (one(ADD, SIMD="4"), f'SIMD "4" of node {ADD} is not possible; use 1, 2, 4, 8, 16$'),
     "fraction": (one(MVAU, PE=1.5), f"PE 1.5 of node {MVAU} is not possible; use an integer"),

@@ -22,7 +22,7 @@ from test_ingest import Calibration, Wrapped
 from finn_vitprune import progress
 from finn_vitprune.calibration.ranges import ChosenRange
 from finn_vitprune.cli import run
-from finn_vitprune.cli.app import app
+from finn_vitprune.cli.app import program
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import alone_with
 from builds.experiments import zoo
@@ -31,10 +31,10 @@ from finn_vitprune.importing import fine_tuning
 from finn_vitprune.importing.float_model import as_in_file, compare, float_network
 from finn_vitprune.importing.data import load_data
 from finn_vitprune.importing.fine_tuning import LEAST, MOST, FineTuning
-from finn_vitprune.importing.options import FineTune, ImportOptions
+from finn_vitprune.options.importing import FineTune, ImportOptions
 from finn_vitprune.importing import workflow
 from finn_vitprune.importing.judge import Stage, loss_note
-from finn_vitprune.importing.plan import make_plan
+from finn_vitprune.importing.plan import make_plan, prune_of, training_of, tries_of
 from finn_vitprune.importing.workflow import import_model
 from finn_vitprune.report.scores import cosines
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
@@ -325,28 +325,28 @@ def test_recovery_needs_no_labels_and_brings_the_answers_back(model, data, tmp_p
      ({"reconstruct": False, "score": Score.FIRST_ORDER, "weight_bits": 4}, 6, 0.0)],
 )  # fmt: skip
 def test_masks_stay_in_fine_tuning_where_weights_were_fitted_to_them(given, hold, score_lr, tmp_path):
-    options = ImportOptions(tmp_path / "m.onnx", "digits", tmp_path / "x.onnx", fine_tune=FineTune(epochs=6), **given)
-    student = options.training(PruneConfig(8, "0.5", "0.5"), 1000).student
+    options = ImportOptions(model=tmp_path / "m.onnx", data="digits", output=tmp_path / "x.onnx", fine_tune=FineTune(epochs=6), **given)
+    student = training_of(options, PruneConfig(8, "0.5", "0.5"), 1000).student
     assert (student.hold_epochs, student.score_lr) == (hold, score_lr)
 
 
 def test_a_stage_that_loses_much_gets_a_note_with_the_encoder_and_what_to_try(tmp_path):
     def options(**given):
-        return ImportOptions(tmp_path / "m.onnx", "digits", tmp_path / "x.onnx", **given)
+        return ImportOptions(model=tmp_path / "m.onnx", data="digits", output=tmp_path / "x.onnx", **given)
 
     before = Stage("pruned", 0.99, 0.9, 1.0, None, (40.0, 38.0, 36.0))
     worse = replace(before, name="quantised", cosine=0.95, encoders=(40.0, 20.0, 19.0))
     ranges = [ChosenRange(f"blocks.{i}.{q}", 10, 9, 30, e) for i, q, e in
               ((0, "norm1.quant", 9.0), (1, "norm1.quant", 0.1), (1, "mlp.act_quant", 0.3))]  # fmt: skip
-    note = loss_note([before, worse], ranges, options(weight_bits=4))
+    note = loss_note([before, worse], ranges, tries_of(options(weight_bits=4)))
     assert note == (
         "the stage quantised loses 0.040 of the cosine, encoder 2 most, there blocks.1.mlp.act_quant: try --weight-bits 8, "
         "--fine-tune-epochs 3"
     )
-    assert loss_note([before, replace(worse, cosine=0.975)], ranges, options()) == ""
-    assert loss_note([before], ranges, options()) == ""
+    assert loss_note([before, replace(worse, cosine=0.975)], ranges, tries_of(options())) == ""
+    assert loss_note([before], ranges, tries_of(options())) == ""
     less = [replace(s, accuracy=a) for s, a in ((before, 0.9), (replace(before, name="pruned"), 0.8))]
-    note = loss_note(less, [], options(score=Score.MAGNITUDE, fine_tune=FineTune(epochs=2)))
+    note = loss_note(less, [], tries_of(options(score=Score.MAGNITUDE, fine_tune=FineTune(epochs=2))))
     assert "0.100 of the accuracy" in note and note.endswith("try --score second-order, larger shares, more --fine-tune-epochs")
 
 
@@ -357,7 +357,7 @@ def test_fine_tuning_chooses_the_residual_scale_anew_and_keeps_ranges_and_shares
     monkeypatch.setattr(PrunedViT, "calibrate", lambda self, *a, **k: calibrated.append(1) or calibrate(self, *a, **k))
     monkeypatch.setattr(PrunedViT, "calibrate_residual", lambda self, *a, **k: calls.append(1) or choose(self, *a, **k))
     options = ImportOptions(
-        model, f"npz:{tmp_path}/images.npz", tmp_path / "x.onnx", block_keep="0.5", block_size=8, score=Score.MAGNITUDE,
+        model=model, data=f"npz:{tmp_path}/images.npz", output=tmp_path / "x.onnx", block_keep="0.5", block_size=8, score=Score.MAGNITUDE,
         reconstruct=False, fine_tune=FineTune(epochs=3, batch_size=16, features=1.0),
     )  # fmt: skip
     found = import_model(options)
@@ -373,7 +373,7 @@ def test_fine_tuning_that_makes_it_worse_is_undone(model, tmp_path):
     for rate in (None, 3.0):
         tuned = FineTune() if rate is None else FineTune(epochs=1, learning_rate=rate)
         options = ImportOptions(
-            model, f"npz:{tmp_path}/images.npz", tmp_path / f"{rate}.onnx", block_keep="0.5", block_size=8, fine_tune=tuned
+            model=model, data=f"npz:{tmp_path}/images.npz", output=tmp_path / f"{rate}.onnx", block_keep="0.5", block_size=8, fine_tune=tuned
         )
         results[rate] = import_model(options)
     worse = results[3.0]
@@ -387,20 +387,20 @@ def test_fine_tuning_that_makes_it_worse_is_undone(model, tmp_path):
 def test_batches_of_fine_tuning_follow_the_images():
     tuned = FineTune(epochs=3)
     assert [tuned.batch_for(images) for images in (60, 200, 700, 20_000)] == [8, 8, 28, 64]
-    assert replace(tuned, batch_size=3).batch_for(200) == 3
+    assert tuned.changed(batch_size=3).batch_for(200) == 3
 
 
 def fine_tuning_of(model, folder, keep, images):
     """Of the float network pruned by magnitude, in float, in batches of 8 images; four fifths of the images are for training."""
     np.savez(folder / "images.npz", images=pixels(images))
     options = ImportOptions(
-        model, f"npz:{folder}/images.npz", folder / "x.onnx", block_keep=keep, block_size=8, score=Score.MAGNITUDE, fine_tune=FineTune(1)
+        model=model, data=f"npz:{folder}/images.npz", output=folder / "x.onnx", block_keep=keep, block_size=8, score=Score.MAGNITUDE, fine_tune=FineTune(epochs=1)
     )
     plan = make_plan(options)
     teacher, student = (float_network(plan.vit, plan.mean, plan.std) for _ in range(2))
     scores, data = PruneScores(plan.config, plan.prune), plan.data.data
     scores.set_to_magnitude(teacher)
-    config = options.training(plan.prune, len(data.train_labels))
+    config = training_of(options, plan.prune, len(data.train_labels))
     return FineTuning(config, data, teacher, student, scores, lambda forward, count: 0.0, 0.0)
 
 
@@ -456,7 +456,7 @@ def test_one_batch_gives_the_least_learning_rate(model, tmp_path):
 def test_each_stage_tells_how_many_held_out_images_are_done(model, tmp_path):
     np.savez(tmp_path / "images.npz", images=pixels(225))
     options = ImportOptions(
-        model, f"npz:{tmp_path}/images.npz", tmp_path / "x.onnx", fine_tune=FineTune(epochs=1, train_images=20)
+        model=model, data=f"npz:{tmp_path}/images.npz", output=tmp_path / "x.onnx", fine_tune=FineTune(epochs=1, train_images=20)
     )
     said = Said()
     with progress.shown_by(said):
@@ -479,7 +479,7 @@ def test_nothing_that_libraries_warn_of_reaches_the_terminal(model, data, tmp_pa
 def test_help_has_an_example_that_parses(capsys):
     assert run(["import", "--help"]) == 0
     example = " ".join(capsys.readouterr().out.split("Example: ")[1].split())
-    command = typer.main.get_command(app).commands["import"]
+    command = typer.main.get_command(program()).commands["import"]
     context = command.make_context("import", shlex.split(example)[2:])
     assert context.params["drop_at"] == (3, 7, 10)
 
@@ -573,7 +573,7 @@ def test_an_output_that_cannot_be_written_is_named_before_the_model_is_read(plac
 
 
 def test_an_output_in_new_folders_can_be_written(tmp_path):
-    ImportOptions(tmp_path / "model.onnx", "digits", tmp_path / "a" / "b" / "x.onnx").check_output()
+    ImportOptions(model=tmp_path / "model.onnx", data="digits", output=tmp_path / "a" / "b" / "x.onnx").check_output()
     assert not list(tmp_path.iterdir())
 
 
@@ -606,7 +606,7 @@ def test_wrong_options_are_one_line(model, data, options, message, tmp_path, cap
 
 def test_options_in_python_are_checked_where_they_are_made(tmp_path):
     """Texts become what they name, and what is wrong is said with the words of the command line."""
-    options = ImportOptions(str(tmp_path / "m.onnx"), "digits", str(tmp_path / "x.onnx"), score="magnitude", rounding="nearest", block_keep=0.5, drop_at=[2, 1], token_keep="0.5")
+    options = ImportOptions(model=str(tmp_path / "m.onnx"), data="digits", output=str(tmp_path / "x.onnx"), score="magnitude", rounding="nearest", block_keep=0.5, drop_at=[2, 1], token_keep="0.5")
     assert (options.score, options.rounding, options.block_keep, options.drop_at) == (Score.MAGNITUDE, Rounding.NEAREST, "0.5", (2, 1))
     assert options.model == tmp_path / "m.onnx" and options.images == tmp_path / "x.npz"
     for wrong, message in (
@@ -618,7 +618,7 @@ def test_options_in_python_are_checked_where_they_are_made(tmp_path):
         ({"drop_at": (3,)}, "--drop-at 3 drops nothing at --token-keep 1"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=re.escape(message)):
-            ImportOptions(tmp_path / "m.onnx", "digits", tmp_path / "x.onnx", **wrong)
+            ImportOptions(model=tmp_path / "m.onnx", data="digits", output=tmp_path / "x.onnx", **wrong)
     with pytest.raises(UserError, match="--batch-size 3 is for fine-tuning"):
         FineTune(batch_size=3)
     with pytest.raises(UserError, match="epochs -1: Input should be greater than or equal to 0"):
@@ -629,8 +629,8 @@ def test_options_in_python_are_checked_where_they_are_made(tmp_path):
 def test_a_block_size_is_found_for_every_width_that_check_takes(head, block, tmp_path):
     """Two heads, an MLP of four times the width."""
     config = ViTConfig.dense(32, 3, 8, 2 * head, 2, 1, 10)
-    options = ImportOptions(tmp_path / "m.onnx", "digits", tmp_path / "x.onnx")
-    assert options.prune_of(config).block_size == block
+    options = ImportOptions(model=tmp_path / "m.onnx", data="digits", output=tmp_path / "x.onnx")
+    assert prune_of(options, config).block_size == block
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from qonnx.core.modelwrapper import ModelWrapper
 from timm.models.vision_transformer import VisionTransformer
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.cli import run
 from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.report.summary import Summary
@@ -69,7 +68,7 @@ def test_the_imported_model_is_bit_exact_in_rtl(folder, stages):
     output = folder / "build"
     build(BuildOptions(
         model=folder / "pruned.onnx", output_dir=output, fpga_part=PART, target_fps=100_000,
-        settings=BuildSettings(images=folder / "pruned.npz", max_images=RTL_IMAGES, synth="none"),
+        images=folder / "pruned.npz", max_images=RTL_IMAGES, synth="none",
     ))  # fmt: skip
     verify = Summary.load(output).verify
     assert verify.images == RTL_IMAGES
@@ -105,7 +104,7 @@ def test_a_network_that_pools_by_mean_is_bit_exact_in_rtl(tmp_path, options, cap
     output = tmp_path / "build"
     build(BuildOptions(
         model=tmp_path / "pruned.onnx", output_dir=output, fpga_part=PART, target_fps=50_000,
-        settings=BuildSettings(images=tmp_path / "pruned.npz", max_images=8, synth="none"),
+        images=tmp_path / "pruned.npz", max_images=8, synth="none",
     ))  # fmt: skip
     verify = Summary.load(output).verify
     assert (verify.images, verify.rtl_mismatches, verify.class_changes, verify.saturations) == (8, 0, 0, 0)

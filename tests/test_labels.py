@@ -7,8 +7,7 @@ import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
-from finn_vitprune.builds.images import input_shape, load_images, output_classes
-from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.builds.images import BuildImages, input_shape, output_classes
 from finn_vitprune.errors import UserError
 from finn_vitprune.labels import check_labels, draw
 from finn_vitprune.report.summary import Summary
@@ -56,7 +55,7 @@ REFUSALS = {
 @pytest.mark.parametrize("kind", REFUSALS)
 def test_a_build_refuses_labels_before_any_step_runs(tmp_path, kind):
     np.savez(tmp_path / "x.npz", **(example() | {"labels": labels_of(kind)}))
-    options = BuildOptions(MODEL, tmp_path / "b", "ZCU104", settings=BuildSettings(images=tmp_path / "x.npz"))
+    options = BuildOptions(model=MODEL, output_dir=tmp_path / "b", fpga_part="ZCU104", images=tmp_path / "x.npz")
     with pytest.raises(UserError, match=REFUSALS[kind]) as error:
         build(options)
     assert "\n" not in str(error.value) and str(tmp_path / "x.npz") in str(error.value)
@@ -72,12 +71,12 @@ def test_a_build_refuses_logits_of_other_images(tmp_path, change, text):
     arrays = example()
     np.savez(tmp_path / "x.npz", **(arrays | {"logits": change(arrays["logits"])}))
     with pytest.raises(UserError, match=text):
-        build(BuildOptions(MODEL, tmp_path / "b", "ZCU104", settings=BuildSettings(images=tmp_path / "x.npz")))
+        build(BuildOptions(model=MODEL, output_dir=tmp_path / "b", fpga_part="ZCU104", images=tmp_path / "x.npz"))
 
 
 def loaded(path, **settings):
     model = ModelWrapper(str(MODEL))
-    return load_images(BuildSettings(images=path, **settings), input_shape(model), output_classes(model))
+    return BuildImages(path, **settings).load(input_shape(model), output_classes(model))
 
 
 def test_a_column_of_labels_is_read_as_medmnist_has_it(tmp_path):
@@ -92,15 +91,15 @@ def test_some_of_a_sorted_file_have_the_accuracy_of_all(tmp_path):
     labels = np.repeat(np.arange(CLASSES), 36)
     logits = np.eye(CLASSES, dtype=np.float32)[np.where(labels < 4, labels, 0)]
     np.savez(tmp_path / "x.npz", images=example()["images"], labels=labels, logits=logits)
-    some = loaded(tmp_path / "x.npz", max_images=50, seed=7)
+    some = loaded(tmp_path / "x.npz", most=50, seed=7)
     assert np.mean(some.logits.argmax(1) == some.labels) == 0.4
     assert np.bincount(some.labels).tolist() == [5] * CLASSES
     assert some.text == "50 of 360 images, drawn with seed 7, each class in its share, of x.npz"
     assert np.array_equal(some.pixels, example()["images"][some.index]), "the index names them"
-    again, other = loaded(tmp_path / "x.npz", max_images=50, seed=7), loaded(tmp_path / "x.npz", max_images=50)
+    again, other = loaded(tmp_path / "x.npz", most=50, seed=7), loaded(tmp_path / "x.npz", most=50)
     assert np.array_equal(again.index, some.index) and not np.array_equal(other.index, some.index)
     assert len(set(some.labels[some.some(8)])) >= 7, "the few of the node-by-node check are of many classes"
-    everything = loaded(tmp_path / "x.npz", max_images=360)
+    everything = loaded(tmp_path / "x.npz", most=360)
     assert np.array_equal(everything.index, np.arange(360)) and everything.text == "all 360 images, of x.npz"
 
 

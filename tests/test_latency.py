@@ -11,7 +11,6 @@ from tests.sampling import sampled
 from vit_models import random_vit
 
 from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.balance import GroupTiming, row_ends
 from finn_vitprune.custom_ops.engine_times import EngineNode
 from finn_vitprune.custom_ops.token_times import TokenTimes
@@ -55,7 +54,7 @@ def test_latency_of_other_folds_is_what_simulation_shows(tmp_path, network, targ
     (tmp_path / "folding.json").write_text(json.dumps(folding))
     build(BuildOptions(
         model=path, output_dir=tmp_path / "build", fpga_part=PART, target_fps=target_fps,
-        folding=tmp_path / "folding.json" if folding else None, settings=BuildSettings(synth="none"),
+        folding=tmp_path / "folding.json" if folding else None, synth="none",
     ))  # fmt: skip
     simulated, formula = simulated_and_by_formula(tmp_path / "build")
     assert formula == pytest.approx(simulated, rel=ERROR)

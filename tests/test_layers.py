@@ -17,10 +17,11 @@ EXPERIMENTS = ROOT / "builds" / "experiments"
 
 LAYERS = (
     {"errors"},
-    {"numerics", "files", "block_mask", "progress", "processes", "load_port", "options"},
+    {"numerics", "files", "block_mask", "progress", "processes", "load_port"},
     {"arrays", "recorded"},
     {"jobs", "graph", "cache", "labels"},
     {"models", "calibration", "pruning", "sim", "synth"},
+    {"options"},
     {"finn_setup", "custom_ops", "plugin"},
     {"transforms", "execute", "complexity", "report"},
     {"export"},

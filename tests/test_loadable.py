@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,13 @@ from tests.vit_models import random_vit
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.networks import contents_of
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.simulate import simulate
 from finn_vitprune.cli import run
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.errors import UserError
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim import Stimulus
 from finn_vitprune.sim.contents import Contents
@@ -77,7 +76,7 @@ def design(networks, tmp_path_factory) -> Path:
     settings = BuildSettings(engines=1, frames_in_flight=2, reserve=(networks["reserved"][0],), synth="none")
     return build(BuildOptions(
         model=networks["built"][0], output_dir=tmp_path_factory.mktemp("design") / "b", fpga_part=PART, target_fps=100_000,
-        settings=settings,
+        **dict(settings),
     ))
 
 
@@ -92,7 +91,7 @@ def roomy(dropping, tmp_path_factory) -> Path:
     """A design on one engine with room for the dense network."""
     return build(BuildOptions(
         model=dropping["half"][0], output_dir=tmp_path_factory.mktemp("roomy") / "b", fpga_part=PART, target_fps=60_000,
-        settings=BuildSettings(engines=1, frames_in_flight=2, room="dense", synth="none", max_images=4),
+        engines=1, frames_in_flight=2, reserve=("dense",), synth="none", max_images=4,
     ))
 
 
@@ -108,7 +107,7 @@ def pipeline(small, tmp_path_factory) -> Path:
     settings = BuildSettings(reserve=(small["second"][0],), synth="none", max_images=2, stalled_images=1, traced_images=1)
     return build(BuildOptions(
         model=small["first"][0], output_dir=tmp_path_factory.mktemp("pipeline") / "b", fpga_part=PART, target_fps=100_000,
-        settings=settings,
+        **dict(settings),
     ))
 
 
@@ -117,7 +116,7 @@ def shared_and_alone(dropping, tmp_path_factory) -> Path:
     """The same on an engine of two encoders, and units of the third's own."""
     return build(BuildOptions(
         model=dropping["half"][0], output_dir=tmp_path_factory.mktemp("shared") / "b", fpga_part=PART, target_fps=60_000,
-        settings=BuildSettings(encoders_per_engine=(2, 1), frames_in_flight=2, room="dense", synth="none", max_images=4),
+        encoders_per_engine=(2, 1), frames_in_flight=2, reserve=("dense",), synth="none", max_images=4,
     ))
 
 
@@ -149,11 +148,11 @@ def test_the_folding_file_of_a_plan_is_taken_where_the_network_that_is_reserved_
     """The token drop that only the other network has is in the file."""
     settings = BuildSettings(encoders_per_engine=dealt, reserve=(dropping["half"][0],), synth="none", lowering_images=1)
     options = BuildOptions(
-        model=dropping["dense"][0], output_dir=tmp_path / "plan", fpga_part=PART, target_fps=20_000, estimate_only=True, settings=settings
+        model=dropping["dense"][0], output_dir=tmp_path / "plan", fpga_part=PART, target_fps=20_000, estimate_only=True, **dict(settings)
     )
     planned = BuildFolder(build(options))
     assert any("drop" in name.lower() for name in json.loads(planned.auto_folding.read_text()))
-    folded = BuildFolder(build(replace(options, target_fps=None, output_dir=tmp_path / "folded", folding=planned.auto_folding)))
+    folded = BuildFolder(build(options.changed(target_fps=None, output_dir=tmp_path / "folded", folding=planned.auto_folding)))
     assert Summary.load(folded.path).resources == Summary.load(planned.path).resources
 
 
@@ -191,10 +190,10 @@ def test_a_design_is_loaded_again_while_images_flow(folder, of, names, request, 
 @pytest.mark.whole
 def test_a_design_of_a_folding_file_has_the_room_too(roomy, dropping, tmp_path):
     """Room is made for the folds of the file, those of nodes outside of the engine among them."""
-    settings = BuildSettings(engines=1, frames_in_flight=2, room="dense", synth="none", max_images=4)
+    settings = BuildSettings(engines=1, frames_in_flight=2, reserve=("dense",), synth="none", max_images=4)
     again = build(BuildOptions(
         model=dropping["half"][0], output_dir=tmp_path / "b", fpga_part=PART, folding=roomy / "auto_folding_config.json",
-        stop_step="step_stitch", settings=settings,
+        stop_step="step_stitch", **dict(settings),
     ))
     words = [len(contents_of(dropping["dense"][0], folder).contents.data) for folder in (roomy, again)]
     assert words[1] == pytest.approx(words[0], rel=0.1)
@@ -283,7 +282,7 @@ def test_the_settings_tell_what_a_design_is_made_for(design, networks):
 def test_a_design_with_contents_built_in_is_no_place_for_another_network(networks, tmp_path):
     folder = build(BuildOptions(
         model=networks["built"][0], output_dir=tmp_path / "b", fpga_part=PART, target_fps=20_000, stop_step="step_stitch",
-        settings=BuildSettings(synth="none"),
+        synth="none",
     ))
     with pytest.raises(UserError, match="--loadable, or --reserve"):
         contents_of(networks["reserved"][0], folder)

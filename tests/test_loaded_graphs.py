@@ -13,12 +13,12 @@ from tests.sampling import sampled
 from tests.vit_models import random_vit
 
 from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES
-from finn_vitprune.builds.networks import Reserved, flat_hardware, reserve, reserved
-from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.builds.networks import Reservation, Reserved, flat_hardware, reserve
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import engines_of
 from finn_vitprune.errors import UserError
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.transforms.engine_units import bind_units
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort
@@ -44,7 +44,7 @@ def flat(**options) -> ModelWrapper:
 def design(own: ModelWrapper, dealt: tuple[int, ...] | None, others=(), **settings) -> ModelWrapper:
     """A loadable design with nothing folded. ``others``: networks that are reserved."""
     settings = BuildSettings(encoders_per_engine=dealt, **settings)
-    model, networks = reserved(own, settings, CONFIG)
+    model, networks = Reservation(settings.reserve).networks(own, CONFIG)
     model = in_engines(model, settings)
     for engine in engines_of(model):
         bind_units(engine)
@@ -74,7 +74,7 @@ def test_every_deal_of_encoders_is_reserved_for_and_loaded(dealt):
         flat(depth=depth, drop_at=drops, seed=seed, keep=keep)
         for drops, seed, keep in (((1,), 1, "0.5"), ((depth,), 2, "0.75"), ((), 3, "1.0"))
     )
-    made = design(own, dealt, [other], room="dense")
+    made = design(own, dealt, [other], reserve=("dense",))
     words = [contents(made, network).data for network in (own, other, dense)]
     assert len({len(data) for data in words}) == 1 and len({data.tobytes() for data in words}) == 3
 
@@ -136,7 +136,7 @@ def test_scales_that_are_further_away_are_refused_with_the_unit_and_what_helps(d
 def test_dense_room_is_room_for_all_masks_and_tokens(dealt):
     """Fewer heads and neurons as well as fewer tokens, whose formulas ask for more slots, finer blocks and deeper FIFOs."""
     own = flat(**VIT, seed=1)
-    made = design(own, dealt, room="dense")
+    made = design(own, dealt, reserve=("dense",))
     words = len(contents(made, own).data)
     for keep, token_keep in (("0.2", "0.1"), ("0.35", "0.9"), ("0.75", "0.3"), ("1.0", "0.2")):
         assert len(contents(made, with_scales_of(own, flat(**VIT, seed=1, keep=keep, token_keep=token_keep))).data) == words

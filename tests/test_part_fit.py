@@ -7,7 +7,6 @@ import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.builds.build import DEFAULT_CONFIG, BuildOptions, build
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.cli import run
 from finn_vitprune.ingest.check.check import check
 from finn_vitprune.report.summary import Summary
@@ -76,10 +75,10 @@ def test_its_hints_hold(small_build, too_small, tmp_path):
     """The named part holds the design; the plan of as few cycles as fit is one."""
     part = Summary.load(too_small[0]).part
     named = next(h for h in part.help if h.startswith("the smallest part")).rsplit(" ", 1)[-1]
-    build(BuildOptions(small_build.model, tmp_path / "n", named, target_fps=2_000_000, estimate_only=True))
+    build(BuildOptions(model=small_build.model, output_dir=tmp_path / "n", fpga_part=named, target_fps=2_000_000, estimate_only=True))
     assert Summary.load(tmp_path / "n").part.fits
     larger, cycles = next(h for h in part.help if h.startswith("on the part ")).split()[3:5]
-    build(BuildOptions(small_build.model, tmp_path / "l", larger, target_fps=2_000_000, estimate_only=True))
+    build(BuildOptions(model=small_build.model, output_dir=tmp_path / "l", fpga_part=larger, target_fps=2_000_000, estimate_only=True))
     planned = Summary.load(tmp_path / "l").plan
     assert planned.fits and planned.interval_cycles <= int(cycles.replace(",", ""))
 
@@ -119,7 +118,7 @@ def test_no_part_is_named_where_none_is_large_enough():
 
 def test_check_and_build_say_the_same_numbers(small_build, tmp_path, capsys):
     fit = check(small_build.model, SMALL).fit
-    build(BuildOptions(small_build.model, tmp_path / "b", SMALL, estimate_only=True))
+    build(BuildOptions(model=small_build.model, output_dir=tmp_path / "b", fpga_part=SMALL, estimate_only=True))
     s = Summary.load(tmp_path / "b")
     assert isinstance(fit, PartFit) and s.part.fits and not fit.short
     assert {k: getattr(s.resources, k) for k in ("LUT", "DSP", "BRAM36", "URAM")} == {
@@ -136,7 +135,7 @@ def test_check_and_build_say_the_same_no(small_build, tmp_path, monkeypatch, cap
     monkeypatch.setitem(part_table(), "xctiny", row | {"device": "xctiny"})
     assert run(["check", str(small_build.model), "--fpga-part", "xctiny"]) == 1
     verdict = capsys.readouterr().out.splitlines()[-1]
-    build(BuildOptions(small_build.model, tmp_path / "b", "xctiny", settings=BuildSettings(synth="none")))
+    build(BuildOptions(model=small_build.model, output_dir=tmp_path / "b", fpga_part="xctiny", synth="none"))
     no = Summary.load(tmp_path / "b").no_text
     assert "of 900 LUT" in no and verdict == f"no: `build` takes this file, but it {no}"
 
@@ -144,6 +143,6 @@ def test_check_and_build_say_the_same_no(small_build, tmp_path, monkeypatch, cap
 def test_a_config_from_before_the_check_still_stops_at_its_estimates(small_build, tmp_path):
     lines = DEFAULT_CONFIG.read_text().splitlines(keepends=True)
     (tmp_path / "own.yaml").write_text("".join(line for line in lines if "step_check_part" not in line))
-    build(BuildOptions(small_build.model, tmp_path / "b", config=tmp_path / "own.yaml", target_fps=1, estimate_only=True))
+    build(BuildOptions(model=small_build.model, output_dir=tmp_path / "b", config=tmp_path / "own.yaml", target_fps=1, estimate_only=True))
     assert (tmp_path / "b" / "report" / "estimate_layer_cycles.json").is_file()
     assert not (tmp_path / "b" / "stitched_ip").exists()

@@ -14,7 +14,6 @@ from test_folding import PART, example  # noqa: F401 (a fixture: four encoders, 
 from test_plan import dies, hardware
 
 from finn_vitprune.builds.networks import read_network
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.custom_ops.engine import engines_of, flattened
 from finn_vitprune.custom_ops.engine_times import engine_cycles
@@ -26,6 +25,7 @@ from finn_vitprune.custom_ops.mvau_candidates import SLACK
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.errors import UserError
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.choose_engines import planned_design

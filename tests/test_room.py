@@ -1,5 +1,6 @@
 """Room for other networks: what it is made of, and token drops that pass all tokens."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,10 +14,10 @@ from tests.vit_models import random_vit
 
 from finn_vitprune.block_mask import BlockMask
 from finn_vitprune.builds import steps
-from finn_vitprune.builds.networks import flat_hardware
-from finn_vitprune.cli.build import _reserved
+from finn_vitprune.builds.networks import Reservation, flat_hardware
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.synth.planned import Planned
@@ -123,10 +124,14 @@ def test_scores_of_encoders_with_other_heads_have_one_type_in_an_engine(tmp_path
 def test_what_is_reserved_is_models_and_room(tmp_path):
     model = tmp_path / "0.5"
     model.write_bytes(b"")
-    assert _reserved(["a.onnx", "dense", "b.onnx"]) == ((type(model)("a.onnx"), type(model)("b.onnx")), "dense")
-    assert _reserved(["0.2"]) == ((), 0.2)
-    assert _reserved([str(model)]) == ((model,), None), "a file that has the name of a number"
-    assert _reserved([]) == ((), None)
+    for reserve, models, room in (
+        (["a.onnx", "dense", "b.onnx"], (Path("a.onnx"), Path("b.onnx")), "dense"), (["0.2"], (), 0.2), ((0.2,), (), 0.2), ([], (), None),
+        ([str(model)], (model,), None),  # a file that has the name of a number
+    ):  # fmt: skip
+        settings = BuildSettings(reserve=reserve)
+        reservation = Reservation(settings.reserve)
+        assert (reservation.models, reservation.room, reservation.loads) == (models, room, bool(reserve))
+        assert BuildSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
 @pytest.mark.parametrize("texts, said", [
@@ -135,7 +140,7 @@ def test_what_is_reserved_is_models_and_room(tmp_path):
 ])  # fmt: skip
 def test_room_that_is_none_is_refused(texts, said):
     with pytest.raises(UserError, match=said):
-        _reserved(texts)
+        BuildSettings(reserve=texts)
 
 
 def test_a_plan_counts_what_room_takes(monkeypatch):

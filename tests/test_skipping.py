@@ -6,7 +6,6 @@ import pytest
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import to_patches
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.builds.units import DesignUnits
 from finn_vitprune.sim import Stimulus
@@ -38,8 +37,8 @@ def stitched(drawn: DrawnDesign, folder) -> tuple[StitchedDesign, np.ndarray]:
     exported(inner, frozen).save(str(path))
     np.savez(path.with_suffix(".npz"), images=images)
     build(BuildOptions(
-        path, folder / "build", PART, target_fps=inner.target_fps, stop_step="step_stitch",
-        settings=BuildSettings(synth="none", lowering_images=1, **engines),
+        model=path, output_dir=folder / "build", fpga_part=PART, target_fps=inner.target_fps, stop_step="step_stitch",
+        synth="none", lowering_images=1, **engines,
     ))
     design = StitchedDesign.load(BuildFolder(folder / "build").stitched)
     return design, to_patches(design.host(), images[:FRAMES])

@@ -11,13 +11,13 @@ from qonnx.core.modelwrapper import ModelWrapper
 from finn_vitprune.builds.accelerator import Accelerator, in_one_piece
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.images import to_patches
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.simulate import simulate
 from finn_vitprune.builds.stitch import StitchedDesign
 from finn_vitprune.builds.units import LARGE, DesignUnits, simulated_by_units
 from finn_vitprune.builds.verify_units import verify_units
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.builds import build_tables
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim import Stimulus
@@ -60,7 +60,7 @@ def loaded_build(small_build, tmp_path_factory) -> Built:
     (folder / "folding.json").write_text(json.dumps(folding))
     settings = BuildSettings(images=small_build.model.with_suffix(".npz"), synth="none", simulation="units", max_images=20)
     build(BuildOptions(
-        model=small_build.model, output_dir=folder / "b", fpga_part=PART, folding=folder / "folding.json", settings=settings
+        model=small_build.model, output_dir=folder / "b", fpga_part=PART, folding=folder / "folding.json", **dict(settings)
     ))
     return Built(folder / "b", small_build.model, small_build.images)
 

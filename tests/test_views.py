@@ -11,8 +11,8 @@ from said import Said
 from finn_vitprune import progress
 from finn_vitprune.calibration import layerwise
 from finn_vitprune.calibration.layerwise import fit_layers
-from finn_vitprune.importing import stages
-from finn_vitprune.importing.options import FineTune, ImportOptions
+from finn_vitprune.importing import plan, stages
+from finn_vitprune.options.importing import FineTune, ImportOptions
 from finn_vitprune.importing.views import SCALE, views_of
 from finn_vitprune.importing.workflow import import_model
 from finn_vitprune.models.config import EncoderShape, ViTConfig
@@ -110,7 +110,7 @@ def test_import_prunes_and_fits_by_images_and_crops_and_takes_ranges_from_images
 
         monkeypatch.setattr(stages, name, watched)
     model = export(small_timm(), tmp_path / "model.onnx")
-    options = ImportOptions(model, f"npz:{tmp_path / 'images.npz'}", tmp_path / "out.onnx", block_keep="0.5", fine_tune=FineTune(flip=flip), seed=4)
+    options = ImportOptions(model=model, data=f"npz:{tmp_path / 'images.npz'}", output=tmp_path / "out.onnx", block_keep="0.5", fine_tune=FineTune(flip=flip), seed=4)
     said = Said()
     with progress.shown_by(said):
         import_model(options)
@@ -137,5 +137,5 @@ def test_import_prunes_and_fits_by_images_and_crops_and_takes_ranges_from_images
     ],
 )
 def test_crops_are_made_where_images_decide_on_more_than_ranges(options, learns):
-    given = ImportOptions(Path("model.onnx"), "digits", Path("out.onnx"), **options)
-    assert given.learns(PruneConfig(8, given.block_keep, given.neuron_keep or given.block_keep)) is learns
+    given = ImportOptions(model=Path("model.onnx"), data="digits", output=Path("out.onnx"), **options)
+    assert plan.learns(given, PruneConfig(8, given.block_keep, given.neuron_keep or given.block_keep)) is learns

@@ -8,7 +8,6 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.steps import node_job
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.synth import library
@@ -97,7 +96,7 @@ def nodes(tmp_path_factory) -> list[NodeJob]:
     """The nodes of the bundled example as `make demo` builds it, the same ones once."""
     folder = tmp_path_factory.mktemp("example") / "build"
     build(BuildOptions(
-        model=None, output_dir=folder, fpga_part=PART, stop_step="step_stitch", settings=BuildSettings(synth="none")
+        model=None, output_dir=folder, fpga_part=PART, stop_step="step_stitch", synth="none"
     ))  # fmt: skip
     model = flattened(ModelWrapper(str(folder / "intermediate_models" / "step_stitch.onnx")))
     jobs = [node_job(getCustomOp(node)) for node in model.graph.node]

@@ -9,8 +9,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.synth.parts import Part
 from finn_vitprune.synth.planned import EngineChoice, Planned
-from finn_vitprune.transforms.bind import bind, encoder_count
-from finn_vitprune.transforms.insert_engines import InsertEngines
+from finn_vitprune.transforms.bind import encoder_count
+from finn_vitprune.transforms.insert_engines import DealEncoders
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.plan import plan
@@ -72,9 +72,10 @@ def planned_design(
     Raises:
         UserError: the encoders cannot be dealt so.
     """
-    folded = ModelWrapper(model.model, make_deepcopy=True)
-    if engines is not None:
-        folded = folded.transform(InsertEngines(bind(model, engines), in_flight), make_deepcopy=False)
+    if engines is None:
+        folded = ModelWrapper(model.model, make_deepcopy=True)
+    else:
+        folded = model.transform(DealEncoders(engines, in_flight))
     found, said = plan(folded, part, options)
     found.write(folded)
     latency = latency_cycles(folded.transform(InsertStreams()))

@@ -98,7 +98,7 @@ class _Units:
         self.bound = [BoundUnit(role, tuple(map(tuple, names))) for role, names in json.loads(engine.get_nodeattr("roles"))]
         self.encoders = len(self.bound[0].nodes)
         self.least_depths: dict[str, list[int]] = json.loads(engine.get_nodeattr("least_depths") or "{}")
-        self.frames = engine.get_nodeattr("frames_in_flight")
+        self.frames = engine.batch
         self.constants: dict[str, np.ndarray] = {}
         self.edges = self._edges()
         self.roles = {unit.role: self._role(unit) for unit in self.bound}
@@ -319,7 +319,7 @@ class _Units:
         streams = [(op.in_streams() if end == "Entry" else op.out_streams())[port] for op in ops]
         return make_node(
             f"VitEngine{end}_rtl", inputs, outputs, name=f"{name}_{end.lower()}", tokens=[s.tokens for s in streams],
-            channels=get("channels"), SIMD=get("SIMD"), inputDataType=get("inputDataType"), frames_in_flight=self.frames,
+            channels=get("channels"), SIMD=get("SIMD"), inputDataType=get("inputDataType"), batch=self.frames,
         )  # fmt: skip
 
     def _add(self, node: NodeProto) -> None:

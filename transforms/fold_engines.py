@@ -65,7 +65,7 @@ class StreamFolds:
             if (switch := units.get(switch_name(name))) is not None:
                 tokens = sum(switch.get_nodeattr("tokens"))
                 self.past[name] = tokens * switch.get_nodeattr("channels")
-                if engine.get_nodeattr("frames_in_flight") > 1:
+                if engine.batch > 1:
                     self.tokens[name] = tokens
         self.kept: dict[tuple[str, frozenset], tuple[int, int] | None] = {}
 

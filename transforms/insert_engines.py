@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from onnx import NodeProto, helper
 from qonnx.core.datatype import DataType
@@ -13,9 +14,26 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_vitprune.custom_ops.engine import rename_tensors
 from finn_vitprune.custom_ops.registry import make_node
-from finn_vitprune.transforms.bind import Engine, EngineBinding
+from finn_vitprune.transforms.bind import Engine, EngineBinding, bind
 from finn_vitprune.transforms.edges import position
 from finn_vitprune.transforms.same_drops import widen_scores
+
+
+class DealEncoders(Transformation):
+    """:class:`InsertEngines` of a binding made of how encoders are dealt.
+
+    Args:
+        engines: their number, or the encoders of each (:func:`.bind`). frames: of each engine, in flight.
+    Raises:
+        UserError: the encoders cannot be dealt so.
+    """
+
+    def __init__(self, engines: int | Sequence[int], frames: int = 1) -> None:
+        super().__init__()
+        self.engines, self.frames = engines, frames
+
+    def apply(self, model: ModelWrapper):
+        return InsertEngines(bind(model, self.engines), self.frames).apply(model)
 
 
 class InsertEngines(Transformation):

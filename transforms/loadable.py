@@ -23,10 +23,10 @@ from finn_vitprune.custom_ops.rtl_backend import Memory
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.contents import Contents
-from finn_vitprune.transforms.bind import bind, encoder_count
+from finn_vitprune.transforms.bind import encoder_count
 from finn_vitprune.transforms.engine_units import bind_units, role_depths, role_ops, unit_name
 from finn_vitprune.transforms.fold_engines import set_fold, write_folds, written_folds
-from finn_vitprune.transforms.insert_engines import InsertEngines
+from finn_vitprune.transforms.insert_engines import DealEncoders
 from finn_vitprune.transforms.insert_fifos import SetFifoDepths
 from finn_vitprune.transforms.node_names import kind_of, node_names
 from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
@@ -83,7 +83,7 @@ def like(design: ModelWrapper, network: ModelWrapper, attributes: Sequence[str])
         raise UserError(f"it has {count} encoders, the design {sum(dealt)}: the number is built in")
     network = network.transform(SameDrops(drop_encoders(design)))
     if engines:
-        network = network.transform(InsertEngines(bind(network, dealt), engines[0].get_nodeattr("frames_in_flight")))
+        network = network.transform(DealEncoders(dealt, engines[0].batch))
         for engine, of_design in zip(engines_of(network), engines, strict=True):
             engine.set_nodeattr("least_depths", of_design.get_nodeattr("least_depths"))
     folds: dict[str, dict[str, Any]] = {}

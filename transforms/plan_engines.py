@@ -165,7 +165,7 @@ class EngineSearch:
         self, graph: EngineGraph, problem: Problem, latency: bool, report: Callable[[str], None] = lambda text: None
     ) -> None:
         self.graph, self.problem, self.latency, self.report = graph, problem, latency, report
-        alone = max(engine.get_nodeattr("frames_in_flight") for engine in engines_of(graph.model)) == 1
+        alone = max(engine.batch for engine in engines_of(graph.model)) == 1
         self.standing = Standing(np.zeros_like(problem.room), (), 2.0 if alone else 1.25)
         self.placing = False
         """Whether FIFOs of engines are placed with the foldings; where a plan fits without that, none is."""

@@ -24,7 +24,6 @@ from builds.experiments.study import Only, Output, Study, start
 from finn_vitprune import builds as build_package
 from finn_vitprune import custom_ops, transforms
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.errors import AnswerIsNo
 from finn_vitprune.files import write_text
@@ -192,11 +191,9 @@ def run(setting: Setting, builds: Path, images: int | None, fps: float | None) -
 
 def _options(setting: Setting, folder: Path, fps: float | None, images: int | None, estimate_only: bool = False) -> BuildOptions:
     return BuildOptions(
-        EXAMPLE / setting.model if setting.model else None, folder, PART, clk_ns=CLK_NS, target_fps=fps and math.ceil(fps),
+        model=EXAMPLE / setting.model if setting.model else None, output_dir=folder, fpga_part=PART, clk_ns=CLK_NS, target_fps=fps and math.ceil(fps),
         estimate_only=estimate_only,
-        settings=BuildSettings(
-            engines=setting.engines, frames_in_flight=setting.frames_in_flight, synth="none", max_images=images,
-        ),
+        engines=setting.engines, frames_in_flight=setting.frames_in_flight, synth="none", max_images=images,
     )  # fmt: skip
 
 

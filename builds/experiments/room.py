@@ -14,7 +14,6 @@ import typer
 
 import finn_vitprune.plugin  # noqa: F401
 from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.files import write_text
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.report.tables import TextTable, to_markdown
@@ -46,8 +45,7 @@ def main(
 def summary_of(folder: Path) -> Summary:
     """The summary of the build in ``folder``, which is built if it is not there."""
     if not (found := folder / FILE).exists():
-        settings = BuildSettings(engines=1, loadable=True, max_images=12)
-        build(BuildOptions(None, folder, fpga_part=PART, clk_ns=CLK_NS, target_fps=60_000, settings=settings))
+        build(BuildOptions(output_dir=folder, fpga_part=PART, clk_ns=CLK_NS, target_fps=60_000, engines=1, loadable=True, max_images=12))
     return Summary.load(found)
 
 

@@ -22,7 +22,8 @@ from torch import nn
 
 from builds.experiments.study import Only, Output, Study, start
 from finn_vitprune.ingest.check.check_float import check_float
-from finn_vitprune.importing.float_model import TOLERANCE, compare, float_network
+from finn_vitprune.importing.float_model import compare, float_network
+from finn_vitprune.options.importing import TOLERANCE
 from finn_vitprune.graph.node import first_line
 from finn_vitprune.ingest.onnx_file.model_file import load
 from finn_vitprune.ingest.recognise.read import understand

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 EXIT_DONE, EXIT_NO, EXIT_USER, EXIT_BUG, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
-DEBUG = "FINN_VITPRUNE_DEBUG"
+DEBUG, COMPLETING = "FINN_VITPRUNE_DEBUG", "_FINN_VITPRUNE_COMPLETE"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,20 +37,17 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     import typer
 
-    from finn_vitprune.cli.app import app
-    from finn_vitprune.cli.renamed import in_present_words
+    from finn_vitprune.cli.app import program
     from finn_vitprune.errors import UserError
     from finn_vitprune.jobs import quieten
 
     quieten()  # what a user must know is said otherwise
     if (wrong := next((word for word in arguments if _not_utf8(word)), None)) is not None:
         return _fail(f"{os.fsencode(wrong)!r} is not UTF-8: give files and folders names that are", EXIT_USER)
-    command = typer.main.get_command(app)
-    words, notes = in_present_words(arguments)
-    for note in notes:
-        print(f"finn-vitprune: {note}", file=sys.stderr)
+    wanted = None if COMPLETING in os.environ else next((word for word in arguments if not word.startswith("-")), "")
+    command = typer.main.get_command(program(wanted))
     try:
-        code = command.main(words or ["--help"], prog_name="finn-vitprune", standalone_mode=False)
+        code = command.main(list(arguments) or ["--help"], prog_name="finn-vitprune", standalone_mode=False)
         code = code if isinstance(code, int) else EXIT_DONE
     except typer.Exit as e:
         code = e.exit_code

@@ -3,33 +3,64 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
 from typing import Annotated
 
 import typer
 
 from finn_vitprune import __version__
 from finn_vitprune.cli import (
-    bench_units, build, check, complexity, contents, doctor, evaluate, explore, export, import_model, picture, report, simulate, sweep, train,
+    bench_units, build, check, complexity, contents, doctor, evaluate, explore, export, import_model, picture, report, simulate,
+    sweep, train,
 )  # fmt: skip
 from finn_vitprune.cli.answer import with_answer
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
-app = typer.Typer(
-    name="finn-vitprune",
-    help="From a vision transformer to a pruned, token-dropping FPGA accelerator.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings=HELP,
-)
-
-_COMMANDS = {
+COMMANDS = {
     "train": train, "picture": picture, "sweep": sweep, "export": export, "import": import_model, "check": check,
-    "build": build, "explore": explore, "contents": contents, "simulate": simulate, "evaluate": evaluate, "report": report, "complexity": complexity, "bench-units": bench_units,
-    "doctor": doctor,
+    "build": build, "explore": explore, "contents": contents, "simulate": simulate, "evaluate": evaluate, "report": report,
+    "complexity": complexity, "bench-units": bench_units, "doctor": doctor,
 }  # fmt: skip
-for _name, _module in _COMMANDS.items():
-    app.command(name=_name, epilog=f"Example: {_module.EXAMPLE}", context_settings=HELP)(with_answer(_module.command))
+
+
+def program(wanted: str | None = None) -> typer.Typer:
+    """The program with all commands; with ``wanted`` that one alone has its parameters, others just their help, which takes no
+    time.
+    """
+    app = typer.Typer(
+        name="finn-vitprune",
+        help="From a vision transformer to a pruned, token-dropping FPGA accelerator.",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=HELP,
+    )
+    app.callback()(_root)
+    for name, module in COMMANDS.items():
+        command = _command(module) if wanted in (None, name) else _named(module.command.__doc__)
+        app.command(name=name, epilog=f"Example: {module.EXAMPLE}", context_settings=HELP)(command)
+    return app
+
+
+def _command(module: ModuleType) -> Callable[..., None]:
+    """The command of a module. Where it names a model of options, as ``module:class``, its parameters are made of that."""
+    command = module.command
+    if place := getattr(module, "OPTIONS", None):
+        from finn_vitprune.cli.parameters import with_options
+
+        home, _, name = place.partition(":")
+        command = with_options(command, getattr(import_module(home), name))
+    return with_answer(command)
+
+
+def _named(help: str) -> Callable[[], None]:
+    def command() -> None:
+        pass
+
+    command.__doc__ = help
+    return command
 
 
 def _version(value: bool) -> None:
@@ -38,7 +69,6 @@ def _version(value: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")

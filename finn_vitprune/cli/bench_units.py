@@ -12,8 +12,9 @@ import typer
 
 from finn_vitprune.cli import params
 from finn_vitprune.cli.answer import Json, answer
-from finn_vitprune.cli.params import share
+from finn_vitprune.cli.params import parser
 from finn_vitprune.errors import UserError
+from finn_vitprune.options.texts import pair_of_bits
 from finn_vitprune.pruning.choices import Share
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def command(
     ] = None,
     block_keep: Annotated[
         Optional[list[Share]],
-        typer.Option(parser=share, metavar="SHARE", help="Only this kept share of blocks; may repeat."),
+        typer.Option(parser=parser(Share), metavar="SHARE", help="Only this kept share of blocks; may repeat."),
     ] = None,
     bits: Annotated[
         Optional[list[str]],
@@ -137,12 +138,8 @@ def _pair(option: str, text: str, example: str) -> tuple[int, int]:
 
 
 def _bits(text: str) -> tuple[int, int]:
-    """Bits of activations and of weights, in the order of the tables; ``8x4`` is how it was written before."""
-    if "x" in text:
-        activations, weights = _pair("--bits", text, "8x4")
-        typer.echo(f"finn-vitprune: --bits {text} is now --bits {weights}/{activations}; the old form works for one release more", err=True)
-        return activations, weights
-    weights, activations = params.bits(text)
+    """Bits of activations and of weights, in the order of the tables."""
+    weights, activations = pair_of_bits(text)
     return activations, weights
 
 

@@ -2,55 +2,40 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING
 
 import typer
 
-from finn_vitprune.cli import params
 from finn_vitprune.cli.answer import Json, answer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from finn_vitprune.ingest.check.checked import Checked
+    from finn_vitprune.options.check import CheckOptions
 
 EXAMPLE = "finn-vitprune check deit_small.onnx --json"
+OPTIONS = "finn_vitprune.options.check:CheckOptions"
 
 
-def command(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file: float, QDQ or QONNX.")],
-    fpga_part: Annotated[
-        Optional[str], typer.Option(metavar="PART", help="Part or board that a QONNX file must fit; of other files the weights are compared.")
-    ] = None,
-    budget: params.Budget = None,
-    shell: params.Shell = "none",
-    part_resources: params.PartResources = None,
-    nodes: Annotated[bool, typer.Option("--nodes", help="A row per node, not per part.")] = False,
-    json_output: Json = False,
-) -> None:
+def command(options: CheckOptions, json_output: Json = False) -> None:
     """Say for every node what it becomes in hardware, or why not and what would help.
 
     Exit code 0 is a promise: a QONNX file builds, a float or QDQ file imports and then builds. 1 when not.
     With --fpga-part a QONNX file must fit the part too, by estimate.
     """
-    from finn_vitprune.cli.files import need_file
-
-    for path in (model, part_resources):
-        need_file(path)
     from finn_vitprune import progress
     from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.ingest.check.check import check
     from finn_vitprune.ingest.check.texts import as_dict
-    from finn_vitprune.synth.budget import Budget
 
     with progress_lines():
-        progress.status(f"checking {model}")
-        checked = check(model, fpga_part, Budget.parse(budget or ""), shell, part_resources)
+        progress.status(f"checking {options.model}")
+        checked = check(options.model, options.fpga_part, options.budget, options.shell, options.part_resources)
     if not answer(as_dict(checked)):
         from rich.console import Console
 
-        show(checked, nodes, Console())
+        show(checked, options.nodes, Console())
     raise typer.Exit(0 if checked.passed else 1)
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from finn_vitprune.cli.answer import Json, answer
-from finn_vitprune.cli.params import Ints, share
+from finn_vitprune.cli.params import parser
 from finn_vitprune.errors import UserError
+from finn_vitprune.options.texts import Ints
 from finn_vitprune.pruning.choices import Share, check_drops
 
 if TYPE_CHECKING:
@@ -37,23 +38,23 @@ def command(
         Optional[int], typer.Option(min=1, help="Block size b; without it 16.")
     ] = None,
     block_keep: Annotated[
-        Optional[Share], typer.Option(parser=share, metavar="SHARE", help="Kept share of blocks; without it 0.5.")
+        Optional[Share], typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of blocks; without it 0.5.")
     ] = None,
     neuron_keep: Annotated[
         Optional[Share],
-        typer.Option(parser=share, metavar="SHARE", help="Kept share of MLP neurons; without it that of blocks."),
+        typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of MLP neurons; without it that of blocks."),
     ] = None,
     token_keep: Annotated[
         Optional[Share],
-        typer.Option(parser=share, metavar="SHARE", help="Kept share of tokens at a drop; without it 0.7."),
+        typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of tokens at a drop; without it 0.7."),
     ] = None,
     drop_at: Annotated[
         Optional[Ints],
-        typer.Option(parser=Ints.parse, metavar="NUMBERS", help="Encoders that drop tokens, from 1: 3,7,10."),
+        typer.Option(parser=parser(Ints), metavar="NUMBERS", help="Encoders that drop tokens, from 1: 3,7,10."),
     ] = None,
     heads_removed: Annotated[
         Optional[Ints],
-        typer.Option(parser=Ints.parse, metavar="NUMBERS", help="Heads removed, one number per encoder: 1,1,2,0."),
+        typer.Option(parser=parser(Ints), metavar="NUMBERS", help="Heads removed, one number per encoder: 1,1,2,0."),
     ] = None,
     count: Annotated[
         Counting, typer.Option(help="Count what this hardware does, or as the results of the FCCM 2024 paper do.")
@@ -104,7 +105,7 @@ def _of_file(path: Path, given: list[str], counting: Counting) -> CountedModel:
     Raises:
         UserError: no such file, or options that are for timm models.
     """
-    from finn_vitprune.cli.files import need_file
+    from finn_vitprune.files import need_file
 
     need_file(path)
     if given:

@@ -22,7 +22,7 @@ def command(
 
     Says what does not fit where the design is not made for the network.
     """
-    from finn_vitprune.cli.files import need_file
+    from finn_vitprune.files import need_file
 
     need_file(model)
     from finn_vitprune.sim.contents import check_replaceable

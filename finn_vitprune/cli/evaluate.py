@@ -10,6 +10,7 @@ import typer
 
 from finn_vitprune.cli import params
 from finn_vitprune.cli.answer import Json, answer
+from finn_vitprune.options.texts import Floats
 
 EXAMPLE = "finn-vitprune evaluate build/deit_tiny --data imagefolder:imagenette --float deit_tiny_float.onnx"
 
@@ -37,10 +38,10 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="For --max-images.")] = 0,
     skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, and name them.")] = False,
     mean: Annotated[
-        Optional[params.Floats], typer.Option(parser=params.Floats.parse, metavar="NUMBERS", help="Mean of pixels / 255 that the float network takes.")
+        Optional[Floats], typer.Option(parser=params.parser(Floats), metavar="NUMBERS", help="Mean of pixels / 255 that the float network takes.")
     ] = None,
     std: Annotated[
-        Optional[params.Floats], typer.Option(parser=params.Floats.parse, metavar="NUMBERS", help="Their deviation; both from the data where not given.")
+        Optional[Floats], typer.Option(parser=params.parser(Floats), metavar="NUMBERS", help="Their deviation; both from the data where not given.")
     ] = None,
     jobs: params.Jobs = os.cpu_count() or 1,
     scheduler: params.Scheduler = None,

@@ -18,7 +18,7 @@ def command(
     json_output: Json = False,
 ) -> None:
     """Export a checkpoint as QONNX; a file that does not compute what PyTorch computes is not written."""
-    from finn_vitprune.cli.files import need_file
+    from finn_vitprune.files import need_file
 
     need_file(checkpoint)
     from finn_vitprune import progress

@@ -34,13 +34,3 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
     with whole_file(path) as partial, partial.open("wb") as file:
         np.save(file, array)
-
-
-def need_file(path: Path | None) -> None:
-    """Check that a file that was given exists.
-
-    Raises:
-        UserError: it does not, or is a folder.
-    """
-    if path is not None and not path.is_file():
-        raise UserError(f"{path}: {'is a folder, a file is needed' if path.is_dir() else 'no such file'}")

@@ -9,7 +9,7 @@ import typer
 
 from finn_vitprune.cli import params
 from finn_vitprune.cli.answer import Json, answer
-from finn_vitprune.cli.configs import ConfigKind, bundled, config_file
+from finn_vitprune.options.configs import ConfigKind, bundled, config_file
 
 EXAMPLE = "finn-vitprune sweep deit_fmnist_sweep -o runs/fmnist --jobs 2"
 

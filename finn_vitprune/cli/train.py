@@ -10,7 +10,7 @@ from typing import Annotated, Optional
 import typer
 
 from finn_vitprune.cli.answer import Json, answer
-from finn_vitprune.cli.configs import ConfigKind, config_file
+from finn_vitprune.options.configs import ConfigKind, config_file
 
 EXAMPLE = "finn-vitprune train --config deit_digits --set prune.block_keep=0.4 -o runs/digits"
 

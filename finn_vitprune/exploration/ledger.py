@@ -14,7 +14,9 @@ from finn_vitprune import __version__
 from finn_vitprune.errors import UserError
 from finn_vitprune.exploration.networks import Quality
 from finn_vitprune.exploration.points import BuiltPoint, PlannedPoint, Target
+from finn_vitprune.exploration.space import Point
 from finn_vitprune.files import write_json
+from finn_vitprune.options.explore import ExploreOptions
 
 FILE = "explore.json"
 
@@ -30,6 +32,12 @@ class ExploreSettings(BaseModel):
     drop_at: tuple[int, ...] = ()
     block_size: int | None = None
     seed: int = 0
+
+    @classmethod
+    def of(cls, options: ExploreOptions) -> ExploreSettings:
+        """What of the options holds for all rows."""
+        names = cls.model_fields.keys() & ExploreOptions.model_fields.keys()
+        return cls(target=Target.of(options), **{name: getattr(options, name) for name in names})
 
 
 class ExploreRow(BaseModel):
@@ -54,6 +62,24 @@ class ExploreRow(BaseModel):
     plan: PlannedPoint | None = None
     built: BuiltPoint | None = None
     reason: str = ""
+
+    @classmethod
+    def of(cls, point: Point, digest: str, build_command: str) -> ExploreRow:
+        """Of a design of which nothing is known yet; ``digest``: of its network's file."""
+        v = point.variant
+        shares = (v.block_keep, v.token_keep) if v.imported else ("", "")
+        return cls(
+            name=point.name, source=v.source.stem, network=v.name, bits=v.bits or "as in the file", block_keep=shares[0], token_keep=shares[1],
+            part=point.part, engines=point.engines, frames_in_flight=point.in_flight, goal=point.goal, digest=digest, import_command="",
+            build_command=build_command,
+        )  # fmt: skip
+
+    @property
+    def engines_text(self) -> str:
+        """Its engines in words."""
+        if self.engines is None:
+            return "pipeline"
+        return f"{self.engines} engine{'s' * (self.engines > 1)}, {self.frames_in_flight} in flight, {self.goal}"
 
     @property
     def found(self) -> BuiltPoint | PlannedPoint | None:

@@ -16,10 +16,10 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.execute.program import IntegerProgram
 from finn_vitprune.exploration.space import Variant
 from finn_vitprune.files import BROKEN_ARRAYS, sha256, whole_file, write_json
-from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.importing.workflow import import_model
 from finn_vitprune.ingest.onnx_file.model_file import Kind, load
 from finn_vitprune.ingest.recognise.network import RecognisedViT
+from finn_vitprune.options.importing import ImportOptions
 from finn_vitprune.pruning.choices import Rounding, Score
 
 ANY_PART = "xcu250-figd2104-2L-e"
@@ -89,32 +89,19 @@ class NetworkJob:
         """Images where no data is given."""
         return self.folder / f"{self.variant.source.stem}_noise.npz"
 
+    @property
     def options(self) -> ImportOptions:
         """Of the import."""
         v = self.variant
-        given = dict(zip(("weight_bits", "act_bits"), v.bits)) | {"block_keep": v.block_keep, "token_keep": v.token_keep}
-        given |= {"block_size": self.block_size, "seed": self.seed, "force": True}
+        weights, activations = map(int, v.bits.split("/"))
+        given = {"model": v.source, "output": self.qonnx, "force": True, "block_size": self.block_size, "seed": self.seed}
+        given |= {"weight_bits": weights, "act_bits": activations, "block_keep": v.block_keep, "token_keep": v.token_keep}
         if float(v.token_keep) < 1:
             given["drop_at"] = self.drop_at
         if self.data is not None:
-            return ImportOptions(v.source, self.data, self.qonnx, **given)
+            return ImportOptions(data=self.data, **given)
         of_noise = {"score": Score.MAGNITUDE, "reconstruct": False, "rounding": Rounding.NEAREST, "eval_images": NOISE_HELD}
-        return ImportOptions(v.source, f"npz:{self.noise}", self.qonnx, **of_noise, **given)
-
-    def command(self) -> str:
-        """The same import by hand; empty where there is none."""
-        if not self.variant.imported:
-            return ""
-        o = self.options()
-        said = [f"finn-vitprune import {o.model} --data {o.data} --weight-bits {o.weight_bits} --activation-bits {o.act_bits}"]
-        said.append(f"--block-keep {o.block_keep} --token-keep {o.token_keep}")
-        if o.drop_at:
-            said.append(f"--drop-at {','.join(map(str, o.drop_at))}")
-        if o.block_size is not None:
-            said.append(f"--block-size {o.block_size}")
-        if self.data is None:
-            said.append(f"--score {o.score.value} --no-reconstruct --rounding {o.rounding.value} --eval-images {o.eval_images}")
-        return " ".join([*said, f"--seed {o.seed} -o {o.output}"])
+        return ImportOptions(data=f"npz:{self.noise}", **of_noise, **given)
 
     def made(self) -> MadeVariant | None:
         """What is known of the network, None where it is not made yet, or of another file or data."""
@@ -149,10 +136,10 @@ def make_network(job: NetworkJob) -> MadeVariant:
 
 def _imported(job: NetworkJob) -> Quality | None:
     if job.data is not None:
-        found = import_model(job.options())
+        found = import_model(job.options)
         last = found.stages[-1]
         return Quality(images=found.eval_images, accuracy=last.accuracy, cosine=last.cosine)
-    import_model(job.options())
+    import_model(job.options)
     return None
 
 

@@ -86,16 +86,9 @@ def to_page(found: Explored, command: str = "") -> str:
         TEMPLATE, title=f"{len(found.rows)} design{'s' * (len(found.rows) != 1)} of {_words({row.source for row in found.rows})}", command=command,
         settings=found.settings, rows=rows, best=best, clk_ns=clk_ns, plot=_plot(rows, best, clk_ns),
         failed=[row for row in found.rows if row.reason], waiting=sum(not row.found and not row.reason for row in found.rows),
-        imported=any(row.import_command for row in found.rows), engines_text=engines_text, percent=lambda share: f"{100 * share:.1f}",
+        imported=any(row.import_command for row in found.rows), percent=lambda share: f"{100 * share:.1f}",
         known={kind: any(row.quality and getattr(row.quality, kind) is not None for row in rows) for kind in ("accuracy", "cosine")},
     )  # fmt: skip
-
-
-def engines_text(row: ExploreRow) -> str:
-    """In words."""
-    if row.engines is None:
-        return "pipeline"
-    return f"{row.engines} engine{'s' * (row.engines > 1)}, {row.frames_in_flight} in flight, {row.goal}"
 
 
 def _number(value: float) -> str:
@@ -121,7 +114,7 @@ def _plot(rows: Sequence[ExploreRow], best: set[str], clk_ns: float) -> Plot | N
     marks = tuple(
         Mark(
             x.at(row.milliseconds(clk_ns)), y.at(row.rate(clk_ns)), shapes[_kind(row.engines)], colours[row.part], row.name in best, row.name,
-            f"{row.network} on {row.part}, {engines_text(row)}: {row.rate(clk_ns):,.0f} images/s, {row.milliseconds(clk_ns):.3f} ms",
+            f"{row.network} on {row.part}, {row.engines_text}: {row.rate(clk_ns):,.0f} images/s, {row.milliseconds(clk_ns):.3f} ms",
         )
         for row in rows
     )  # fmt: skip

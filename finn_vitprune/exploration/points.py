@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from qonnx.core.modelwrapper import ModelWrapper
 
 import finn_vitprune.plugin  # noqa: F401
-from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.builds.settings import BuildSettings
+from finn_vitprune.builds.build import build
 from finn_vitprune.errors import UserError
 from finn_vitprune.exploration.space import Point
+from finn_vitprune.options.build import BuildOptions, Synth
+from finn_vitprune.options.explore import ExploreOptions
 from finn_vitprune.report.summary import ESTIMATE, Summary
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import NO_SHELL, get_part
@@ -33,11 +34,10 @@ class Target(BaseModel):
     budget: Budget = Budget()
     shell: str = NO_SHELL
 
-    @property
-    def options(self) -> tuple[str, ...]:
-        """What ``build`` is told."""
-        shell = () if self.shell == NO_SHELL else ("--shell", self.shell)
-        return ("--clk-ns", f"{self.clk_ns:g}", "--budget", self.budget.text, *shell)
+    @classmethod
+    def of(cls, options: ExploreOptions) -> Target:
+        """What the options say of it."""
+        return cls(**{name: getattr(options, name) for name in cls.model_fields})
 
 
 class PlannedPoint(BaseModel):
@@ -77,23 +77,22 @@ class PlanJob:
 
 @dataclass(frozen=True)
 class BuildJob:
-    """What a worker needs to build a point.
-
-    synth: "nodes" or "none", as ``build`` takes it. jobs: processes of its own.
-    """
+    """What a worker needs to build a point: what all points of an exploration share besides their target."""
 
     point: Point
     model: Path
     folder: Path
     target: Target
-    synth: str
-    jobs: int
+    synth: Synth = "none"
+    jobs: int = 2
 
-    def command(self) -> str:
-        """The same build by hand."""
-        p = self.point
-        said = ("finn-vitprune build", str(self.model), "--fpga-part", p.part, *self.target.options, *p.engine_options)
-        return " ".join((*said, *(("--synth", self.synth) if self.synth != "nodes" else ()), "-o", str(self.folder)))
+    @property
+    def options(self) -> BuildOptions:
+        """Of the build."""
+        return BuildOptions(
+            model=self.model, output_dir=self.folder, fpga_part=self.point.part, synth=self.synth, jobs=self.jobs, **dict(self.target),
+            **self.point.engine_options,
+        )  # fmt: skip
 
 
 def plan_point(job: PlanJob) -> PlannedPoint:
@@ -105,7 +104,7 @@ def plan_point(job: PlanJob) -> PlannedPoint:
     started, p, target = time.process_time(), job.point, job.target
     part = get_part(p.part).with_shell(target.shell)
     options = PlanOptions(goal=p.goal, budget=target.budget, explain=False)
-    found = planned_design(ModelWrapper(str(job.hardware)), part, options, p.engines, p.frames_in_flight)
+    found = planned_design(ModelWrapper(str(job.hardware)), part, options, p.engines, p.in_flight)
     choice, shares = found.choice, {kind: round(share, 4) for kind, share in found.shares.items()}
     return PlannedPoint(
         fits=choice.fits, interval_cycles=choice.interval_cycles, latency_cycles=choice.latency_cycles, shares=shares,
@@ -119,13 +118,8 @@ def build_point(job: BuildJob) -> BuiltPoint:
     Raises:
         UserError: as ``build``, or the design does not fit.
     """
-    started, p, target = time.monotonic(), job.point, job.target
-    settings = BuildSettings(
-        engines=p.engines, frames_in_flight=None if p.engines is None else p.frames_in_flight, goal=p.goal, budget=target.budget,
-        shell=target.shell, synth=job.synth, jobs=job.jobs,
-    )  # fmt: skip
-    build(BuildOptions(job.model, job.folder, fpga_part=get_part(p.part).name, clk_ns=target.clk_ns, settings=settings))
-    summary = Summary.load(job.folder)
+    started = time.monotonic()
+    summary = Summary.load(build(job.options))
     if summary.rtlsim is None:
         raise UserError(f"the design {summary.no_text}")
     return BuiltPoint(

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from finn_vitprune.errors import UserError
-
-Goal = Literal["throughput", "latency"]
+from finn_vitprune.options.build import Goal
+from finn_vitprune.options.explore import PIPELINE, ExploreOptions
 
 
 @dataclass(frozen=True)
@@ -18,25 +17,26 @@ class Variant:
     """A network: a QONNX file as it is, or what import makes of a float file at some bits and kept shares.
 
     Attributes:
-        source: the file. bits: of weights and of activations, None as in the file. block_keep, token_keep: exact decimals.
+        source: the file. bits: of weights and of activations, as 4/8; empty as in the file. block_keep, token_keep: exact
+        decimals.
     """
 
     source: Path
-    bits: tuple[int, int] | None = None
+    bits: str = ""
     block_keep: str = "1"
     token_keep: str = "1"
 
     @property
     def imported(self) -> bool:
         """Whether it is made by import."""
-        return self.bits is not None
+        return bool(self.bits)
 
     @property
     def name(self) -> str:
         """The name of its files."""
-        if self.bits is None:
+        if not self.bits:
             return self.source.stem
-        weights, activations = self.bits
+        weights, activations = self.bits.split("/")
         return f"{self.source.stem}_w{weights}a{activations}_rb{self.block_keep}_rt{self.token_keep}"
 
 
@@ -46,55 +46,39 @@ class Point:
 
     variant: Variant
     part: str
-    engines: int | None
-    frames_in_flight: int
-    goal: Goal
+    engines: int | None = None
+    in_flight: int = 1
+    goal: Goal = "throughput"
 
     @property
     def name(self) -> str:
         """What its row and its build folder are called."""
-        engines = "pipeline" if self.engines is None else f"e{self.engines}_f{self.frames_in_flight}_{self.goal}"
+        engines = PIPELINE if self.engines is None else f"e{self.engines}_f{self.in_flight}_{self.goal}"
         return f"{self.variant.name}_{self.part}_{engines}"
 
     @property
-    def engine_options(self) -> tuple[str, ...]:
+    def engine_options(self) -> dict[str, Any]:
         """What ``build`` is told of its engines."""
-        if self.engines is None:
-            return ()
-        return ("--engines", str(self.engines), "--frames-in-flight", str(self.frames_in_flight), "--goal", self.goal)
+        return {} if self.engines is None else {"engines": self.engines, "frames_in_flight": self.in_flight, "goal": self.goal}
 
 
-@dataclass(frozen=True)
-class Space:
-    """All combinations of some choices. Images in flight and goals are those of engines, not of a pipeline."""
+def points_of(options: ExploreOptions) -> Iterator[Point]:
+    """All combinations, each once, those of one network together.
 
-    variants: tuple[Variant, ...]
-    parts: tuple[str, ...]
-    engines: tuple[int | None, ...]
-    frames_in_flight: tuple[int, ...]
-    goals: tuple[Goal, ...]
-
-    def __post_init__(self) -> None:
-        if any(engines is not None for engines in self.engines):
-            return
-        if self.frames_in_flight != (1,):
-            said = ",".join(map(str, self.frames_in_flight))
-            raise UserError(f"--frames-in-flight {said}: images in flight are those of engines, add --engines 1, or leave it out")
-        if self.goals != ("throughput",):
-            raise UserError(f"--goal {','.join(self.goals)}: goals are those of engines, add --engines 1, or leave it out")
-
-    def points(self) -> Iterator[Point]:
-        """Each once, those of one network together."""
-        for variant, part, engines in product(self.variants, self.parts, self.engines):
-            ways = [(1, "throughput")] if engines is None else product(self.frames_in_flight, self.goals)
-            for frames, goal in ways:
+    Images in flight and goals are those of engines, not of a pipeline.
+    """
+    for variant, part, engines in product(variants_of(options), options.fpga_part, options.engines):
+        if engines == PIPELINE:
+            yield Point(variant, part)
+        else:
+            for frames, goal in product(options.frames_in_flight, options.goal):
                 yield Point(variant, part, engines, frames, goal)
 
 
-def variants_of(
-    sources: tuple[Path, ...], bits: tuple[tuple[int, int], ...], block_keep: tuple[str, ...], token_keep: tuple[str, ...]
-) -> tuple[Variant, ...]:
-    """Every file at all bits and shares; the files as they are where no ``bits`` are given."""
-    if not bits:
-        return tuple(Variant(source) for source in sources)
-    return tuple(Variant(*chosen) for chosen in product(sources, bits, block_keep, token_keep))
+def variants_of(options: ExploreOptions) -> tuple[Variant, ...]:
+    """Every file at all bits and shares; the files as they are where no bits are given."""
+    sources = tuple(path.resolve() for path in options.models)
+    if not options.bits:
+        return tuple(map(Variant, sources))
+    shares = zip(options.block_keep, options.token_keep) if options.pair else product(options.block_keep, options.token_keep)
+    return tuple(Variant(source, bits, *kept) for source, bits, kept in product(sources, options.bits, shares))

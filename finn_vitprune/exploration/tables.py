@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finn_vitprune.exploration.ledger import ExploreRow
-from finn_vitprune.exploration.page import engines_text
 from finn_vitprune.report.tables import TextTable
 
 
@@ -14,7 +13,7 @@ def best_table(rows: Sequence[ExploreRow], clk_ns: float) -> TextTable:
     rows = sorted(rows, key=lambda row: (row.part, row.found.interval_cycles))
     cells = tuple(
         (
-            row.network, row.part, engines_text(row), f"{row.rate(clk_ns):,.0f}", f"{row.milliseconds(clk_ns):.3f}",
+            row.network, row.part, row.engines_text, f"{row.rate(clk_ns):,.0f}", f"{row.milliseconds(clk_ns):.3f}",
             *(f"{100 * row.found.shares[kind]:.1f}" for kind in ("LUT", "DSP", "BRAM", "URAM")), _answers(row), row.method,
         )
         for row in rows

@@ -70,21 +70,20 @@ def read_proto(path: Path) -> ModelProto:
         size = path.stat().st_size
         if size > MAX_PROTOBUF:
             raise UserError(f"{path} has {size:,} bytes, ONNX holds 2 GiB: save its weights as external data")
-        model = ModelProto.FromString(path.read_bytes())
+        content = path.read_bytes()
+        model = ModelProto.FromString(content)
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror or e}") from e
     except (DecodeError, ValueError) as e:
-        raise UserError(f"{path} is not an ONNX file, or is truncated: {first_line(e)}{_what_it_is(path)}") from e
+        raise UserError(f"{path} is not an ONNX file, or is truncated: {first_line(e)}{_what_it_is(content)}") from e
     if not model.graph.node:
-        raise UserError(f"{path} is not an ONNX model: its graph has no nodes{_what_it_is(path)}")
+        raise UserError(f"{path} is not an ONNX model: its graph has no nodes{_what_it_is(content)}")
     return model
 
 
-def _what_it_is(path: Path) -> str:
+def _what_it_is(content: bytes) -> str:
     """What a file is that is not a model, by its first bytes, and what to do with it."""
-    with path.open("rb") as file:
-        start = file.read(max(map(len, OTHER_FILES)))
-    return next((f" (it is {what})" for key, what in OTHER_FILES.items() if start.startswith(key)), "")
+    return next((f" (it is {what})" for key, what in OTHER_FILES.items() if content.startswith(key)), "")
 
 
 def load_weights(model: ModelProto, path: Path) -> None:

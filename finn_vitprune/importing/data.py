@@ -10,8 +10,8 @@ import numpy as np
 from finn_vitprune.arrays import names_of, read_arrays
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import BROKEN_ARRAYS
-from finn_vitprune.importing.options import MIN_IMAGES
 from finn_vitprune.ingest.recognise.network import RecognisedViT
+from finn_vitprune.options.importing import MIN_IMAGES
 from finn_vitprune.training.array_data import ArrayDataset, by
 from finn_vitprune.training.data import SPECS, load_dataset
 from finn_vitprune.training.dataset import Dataset, balanced, reason, spread

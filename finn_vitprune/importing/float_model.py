@@ -166,9 +166,6 @@ def _classify(network: PrunedViT, vit: RecognisedViT, x: Tensor) -> Tensor:
     return (logits + F.linear(second, w["head_dist.weight"], w["head_dist.bias"])) / 2
 
 
-TOLERANCE = 1e-4
-
-
 @dataclass(frozen=True)
 class Comparison:
     """The imported float network against the file in onnxruntime.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,11 +12,10 @@ from torch import Tensor
 from finn_vitprune import progress
 from finn_vitprune.calibration.ranges import ChosenRange
 from finn_vitprune.importing.noise import EncoderStreams, decibels, steepest
-from finn_vitprune.importing.options import ImportOptions
+from finn_vitprune.importing.plan import ELSE
 from finn_vitprune.labels import draw
 from finn_vitprune.models.evaluate import logits_of
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
-from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.report.scores import cosines
 
@@ -126,9 +125,12 @@ class Judge:
 
 @dataclass(frozen=True)
 class Course:
-    """The stages of an import so far, the ranges of its quantisers, and notes; each is told as it comes."""
+    """The stages of an import so far, the ranges of its quantisers, and notes; each is shown as it comes.
 
-    options: ImportOptions
+    tries: what to try, by the stage that loses much.
+    """
+
+    tries: Mapping[str, str]
     stages: list[Stage] = field(default_factory=list)
     ranges: list[ChosenRange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -143,7 +145,7 @@ class Course:
         if stage.encoders:
             noise = ", ".join(f"{r:.1f}" for r in stage.encoders)
             progress.log.info("%s: signal to noise after each encoder: %s dB", stage.name, noise)
-        if text := loss_note(self.stages, self.ranges, self.options):
+        if text := loss_note(self.stages, self.ranges, self.tries):
             self.note(text)
         return stage
 
@@ -153,8 +155,8 @@ class Course:
         progress.line(f"note: {text}")
 
 
-def loss_note(stages: Sequence[Stage], ranges: Sequence[ChosenRange], options: ImportOptions) -> str:
-    """What to say where the last stage lost much of what the one before had; empty where it did not."""
+def loss_note(stages: Sequence[Stage], ranges: Sequence[ChosenRange], tries: Mapping[str, str]) -> str:
+    """What to say where the last stage lost much of what the one before had, with what to try by the stage; empty where it did not."""
     if len(stages) < 2:
         return ""
     before, now = stages[-2:]
@@ -170,15 +172,4 @@ def loss_note(stages: Sequence[Stage], ranges: Sequence[ChosenRange], options: I
     else:
         layer = f"encoder {encoder} most" if encoder else "when scales become those of the hardware"
     shown = f"{lost:.3f} of the cosine" + ("" if now.accuracy is None else f" and {fewer:.3f} of the accuracy")
-    return f"the stage {now.name} loses {shown}, {layer}: {advice(now.name, options)}"
-
-
-def advice(stage: str, options: ImportOptions) -> str:
-    """What to try where a stage loses much; what the options have already is left out."""
-    epochs = "--fine-tune-epochs 3" if options.fine_tune.epochs == 0 else "more --fine-tune-epochs"
-    tries = {
-        "pruned": ["--score second-order"] * (options.score is not Score.SECOND_ORDER) + ["larger shares", epochs],
-        "reconstructed": ["larger shares", epochs],
-        "quantised": ["--activation-bits 8"] * (options.act_bits < 8) + ["--weight-bits 8"] * (options.weight_bits < 8) + [epochs],
-    }
-    return "try " + ", ".join(tries.get(stage, [epochs]))
+    return f"the stage {now.name} loses {shown}, {layer}: try {tries.get(now.name) or tries[ELSE]}"

@@ -23,7 +23,6 @@ from finn_vitprune.files import whole_file
 from finn_vitprune.importing.fine_tuning import FineTuning
 from finn_vitprune.importing.float_model import configured
 from finn_vitprune.importing.judge import STATUS_IMAGES, Course, Judge, Student
-from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.importing.plan import ImportPlan
 from finn_vitprune.importing.views import Views, views_of
 from finn_vitprune.models.freeze import freeze
@@ -39,9 +38,8 @@ from finn_vitprune.transforms.tidy_lowered import TidyLowered
 
 @dataclass(frozen=True)
 class Stages:
-    """What all stages share: what was asked for and checked, the float network, who judges, and what was found so far."""
+    """What all stages share: what was decided and checked, the float network, who judges, and what was found so far."""
 
-    options: ImportOptions
     plan: ImportPlan
     float: PrunedViT
     judge: Judge
@@ -56,26 +54,26 @@ class Stages:
 
     def calibration(self) -> Calibration:
         """The calibration images, with crops of them where there are few and images decide on scores or weights."""
-        o, plan = self.options, self.plan
+        plan = self.plan
         images, labels = plan.data.calibration(CALIBRATION_IMAGES)
         pixels = torch.from_numpy(images).float()
-        views = views_of(pixels, CALIBRATION_IMAGES if o.learns(plan.prune) else 0, o.seed, o.fine_tune.flip)
+        views = views_of(pixels, CALIBRATION_IMAGES if plan.learns else 0, plan.seed, plan.flip)
         if crops := len(views.images) - len(pixels):
             progress.line(f"{len(pixels)} calibration images and {crops} crops of them")
         return Calibration(pixels, views, None if labels is None else torch.from_numpy(labels)[views.sources])
 
     def pruned(self, calibration: Calibration) -> Student:
         """Masks by score, and token drops, still in float; its layers fitted to the float network's where that is asked for."""
-        plan, o = self.plan, self.options
+        plan = self.plan
         scores = PruneScores(plan.config, plan.prune).to(self.judge.held_out.device)
-        progress.status(f"scores: {o.score.value}")
+        progress.status(f"scores: {plan.score.value}")
         images, labels = calibration.views.images, calibration.labels
-        correct = set_scores(scores, o.score_for(plan.prune), self.float, images, labels, o.seed)
+        correct = set_scores(scores, plan.score, self.float, images, labels, plan.seed)
         normalise(scores)
         student = Student(self._with_drops(), scores)
         correct(student.network, student.masks)
         self._measure("pruned", student)
-        if o.reconstruct and plan.prune.prunes:
+        if plan.reconstructs:
             student = Student(self._with_drops(), scores)  # anew: a fit that begins at corrected weights comes out worse (docs/import.md)
             self._fit(student, calibration, rounded=False)
             self._measure("reconstructed", student)
@@ -86,7 +84,7 @@ class Stages:
         network, pixels = student.network, calibration.pixels
         progress.status("calibrating activation ranges")
         network.calibrate(pixels.to(self.judge.held_out.device), student.masks)
-        ranges = choose_ranges(network, pixels, student.masks, self.options.seed)
+        ranges = choose_ranges(network, pixels, student.masks, self.plan.seed)
         for r in ranges:
             progress.log.info(
                 "range: %s: clipped at %.4g of %.4g, signal to noise %.1f dB, error of the output %.3g",
@@ -95,23 +93,21 @@ class Stages:
         self.course.ranges.extend(ranges)
         network.quantise(True)
         self._measure("quantised", student)
-        if self.options.corrects:
+        if self.plan.corrects:
             self._fit(student, calibration, rounded=True)
             self._measure("rounded", student)
 
     def fine_tuned(self, student: Student, console: Console | None) -> Student:
         """After epochs of distillation from the float network, where asked for; as it was where they make it worse."""
-        o, data = self.options, self.plan.data.data
-        epochs = o.fine_tune.epochs
-        if not epochs:
+        tuning, data = self.plan.tuning, self.plan.data.data
+        if tuning is None:
             return student
         progress.status("fine-tuning")
         before, kept = self.course.stages[-1], deepcopy(student)
-        config = o.training(self.plan.prune, len(data.train_labels))
-        run = FineTuning(config, data, self.float, student.network, student.scores, self.judge.quality, o.fine_tune.features)
-        rate = run.choose_rate() if o.fine_tune.learning_rate is None else o.fine_tune.learning_rate
-        progress.line(f"fine-tuning: learning rate {rate:.2g}, {config.batch_size} images a step")
-        with Display(console, epochs, 0, run.steps_per_epoch) as display:
+        run = FineTuning(tuning.config, data, self.float, student.network, student.scores, self.judge.quality, tuning.features)
+        rate = run.choose_rate() if tuning.rate is None else tuning.rate
+        progress.line(f"fine-tuning: learning rate {rate:.2g}, {tuning.config.batch_size} images a step")
+        with Display(console, tuning.config.student.epochs, 0, run.steps_per_epoch) as display:
             run.run(display)
         if self._measure("recovered", student) >= before.quality:
             return student
@@ -120,25 +116,23 @@ class Stages:
 
     def exported(self, student: Student) -> Exported:
         """Cut small, scales fixed; written when the gate passes. The last stage is what the accelerator answers, in its own integers."""
-        o, prune, held_out = self.options, self.plan.prune, self.judge.held_out
+        plan, prune, held_out = self.plan, self.plan.prune, self.judge.held_out
         progress.status("fixing scales")
         student.network.eval().cpu()
         student.scores.cpu()
         frozen = freeze(cut(student.network, student.masks))
-        rates = (prune.block_keep, prune.neuron_keep, o.token_keep)
-        metadata = describe(
-            o.output.stem, self.plan.vit.config, frozen, prune.block_size, *(float(r) for r in rates)
-        )
+        rates = (prune.block_keep, prune.neuron_keep, plan.token_keep)
+        metadata = describe(plan.output.stem, plan.vit.config, frozen, prune.block_size, *map(float, rates))
         progress.status("exporting, and comparing every quantiser with PyTorch")
         model, gate = exported(frozen, metadata, held_out.images[held_out.draw(GATE_IMAGES)])
         logits, saturations = integer_logits(model, held_out.images)
         self.course.add(self.judge.stage("integer", logits))
         if saturations:
             self.course.notes.append(f"{saturations} values of the residual stream saturate on the held-out images")
-        with whole_file(o.output) as partial:
+        with whole_file(plan.output) as partial:
             model.save(str(partial))
         sample, chosen = {"images": held_out.images, "logits": logits, "labels": held_out.labels}, held_out.draw(SAMPLE_IMAGES)
-        write_sample(o.output, **{name: values[chosen] for name, values in sample.items() if values is not None})
+        write_sample(plan.output, **{name: values[chosen] for name, values in sample.items() if values is not None})
         return Exported(metadata, gate, saturations)
 
     def _with_drops(self) -> PrunedViT:

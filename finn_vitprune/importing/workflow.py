@@ -19,13 +19,13 @@ from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.files import alone_with
 from finn_vitprune.importing.float_model import Comparison, compare, float_network
 from finn_vitprune.importing.judge import Course, HeldOut, Judge, Stage
-from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.importing.plan import ImportPlan, make_plan
 from finn_vitprune.importing.stages import Stages
 from finn_vitprune.ingest.check.check_float import structure_of
 from finn_vitprune.ingest.check.checked import Structure
 from finn_vitprune.labels import drawn_text
 from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.options.importing import ImportOptions
 from finn_vitprune.training.display import log_file
 from finn_vitprune.training.parallel import own_device
 
@@ -64,20 +64,21 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
             network differs from the file, or the export gate fails. Nothing is written then.
     """
     started = time.monotonic()
+    options.files()
     plan = make_plan(options)
-    torch.manual_seed(options.seed)
+    torch.manual_seed(plan.seed)
     device = own_device()
     network = float_network(plan.vit, plan.mean, plan.std).to(device)
     data = plan.data.data
-    images, labels = data.test_sample(options.eval_images, options.seed)
-    held_out = HeldOut(images, labels if plan.data.labelled else None, options.seed, device)
-    comparison = compared(options, plan, network, held_out)
-    course, judge = Course(options), Judge.of(network, held_out)
+    images, labels = data.test_sample(plan.eval_images, plan.seed)
+    held_out = HeldOut(images, labels if plan.data.labelled else None, plan.seed, device)
+    comparison = compared(plan, network, held_out)
+    course, judge = Course(plan.tries), Judge.of(network, held_out)
     _check_chance(course.add(judge.stage("float", judge.logits, judge.streams)), plan, course)
-    with alone_with(options.output, "import"):
+    with alone_with(plan.output, "import"):
         options.check_output()  # another import may have written it meanwhile
-        with _no_new_log(options.log), log_file(options.log):
-            written = Stages(options, plan, network, judge, course).run(console)
+        with _no_new_log(plan.log), log_file(plan.log):
+            written = Stages(plan, network, judge, course).run(console)
     return Imported(
         structure_of(plan.vit),
         comparison,
@@ -87,7 +88,7 @@ def import_model(options: ImportOptions, console: Console | None = None) -> Impo
         written.gate,
         written.saturations,
         len(images),
-        drawn_text(len(labels), len(data.test_labels), options.seed, plan.data.labelled),
+        drawn_text(len(labels), len(data.test_labels), plan.seed, plan.data.labelled),
         plan.normalisation,
         plan.notes + tuple(course.notes),
         time.monotonic() - started,
@@ -106,7 +107,7 @@ def _no_new_log(log: Path) -> Iterator[None]:
         raise
 
 
-def compared(options: ImportOptions, plan: ImportPlan, network: PrunedViT, held_out: HeldOut) -> Comparison:
+def compared(plan: ImportPlan, network: PrunedViT, held_out: HeldOut) -> Comparison:
     """The float network against the file in onnxruntime, on some of the held-out images.
 
     Raises:
@@ -114,13 +115,13 @@ def compared(options: ImportOptions, plan: ImportPlan, network: PrunedViT, held_
     """
     progress.status("comparing with onnxruntime")
     images = held_out.images[held_out.draw(COMPARED_IMAGES)]
-    c = compare(options.model, plan.file.kind, plan.vit, network, images, plan.mean, plan.std)
+    c = compare(plan.model, plan.file.kind, plan.vit, network, images, plan.mean, plan.std)
     text = (
         f"float network against onnxruntime on {c.images} images: largest difference {c.largest:.3g} at "
-        f"outputs up to {c.scale:.3g} ({c.relative:.2g}, tolerance {options.tolerance:g})"
+        f"outputs up to {c.scale:.3g} ({c.relative:.2g}, tolerance {plan.tolerance:g})"
     )
-    if not c.relative <= options.tolerance:
-        raise UserError(f"{options.model} is not supported: {text}; --tolerance sets what is allowed")
+    if not c.relative <= plan.tolerance:
+        raise UserError(f"{plan.model} is not supported: {text}; --tolerance sets what is allowed")
     progress.line(text)
     return c
 

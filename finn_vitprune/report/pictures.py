@@ -233,7 +233,7 @@ def _keep_rates(axis: Axes, config: dict[str, Any], student: Sequence[dict[str, 
     """Keep rates of the student; what is equal in every epoch shares a line."""
     lines: dict[tuple[float, ...], list[str]] = {}
     for name, (key, _) in RATES.items():
-        if key != "token_keep" or config["prune"].get("drop_at", config["prune"].get("token_drop_layers")):
+        if key != "token_keep" or config["prune"].get("drop_at"):
             lines.setdefault(tuple(100 * r[key] for r in student), []).append(name)
     epochs = [start + r["epoch"] for r in student]
     for rates, names in lines.items():

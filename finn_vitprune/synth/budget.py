@@ -21,8 +21,7 @@ class Budget(BaseModel):
     BRAM: Share = 0.8
     URAM: Share = 0.8
 
-    @property
-    def text(self) -> str:
+    def __str__(self) -> str:
         """As :meth:`parse` and ``--budget`` take it."""
         return ",".join(f"{kind}={share:g}" for kind, share in self)
 
@@ -38,7 +37,7 @@ class Budget(BaseModel):
             name, equals, value = (part.strip() for part in entry.partition("="))
             name = name.upper()
             if not equals or name not in cls.model_fields:
-                raise UserError(f"budget {entry}: use a resource and a share, such as {cls().text}")
+                raise UserError(f"budget {entry}: use a resource and a share, such as {cls()}")
             try:
                 shares[name] = float(value)
             except ValueError:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import parse_yaml, read_yaml
 from finn_vitprune.models.config import ViTConfig
-from finn_vitprune.options import said
+from finn_vitprune.options.base import said
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.training.data import Dataset, load_dataset
 
@@ -25,24 +25,10 @@ Epochs = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-RENAMED_KEYS = {"dataset": "data", "token_drop_layers": "drop_at"}
-"""Keys that older files and checkpoints have, and what they are called now."""
-
-
-def in_present_keys(content: dict) -> dict:
-    """Nested ``content`` with old keys under their present names."""
-    return {RENAMED_KEYS.get(k, k): in_present_keys(v) if isinstance(v, dict) else v for k, v in content.items()}
-
-
 class ConfigSection(BaseModel):
     """A part of the configuration; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_present_keys(cls, content: object) -> object:
-        return in_present_keys(content) if isinstance(content, dict) else content
 
 
 class ModelSection(ConfigSection):
@@ -221,7 +207,7 @@ def with_changes(content: dict, changes: Sequence[str]) -> dict:
     Raises:
         UserError: a change that is not KEY=VALUE, or whose key runs through a value.
     """
-    result = in_present_keys(copy.deepcopy(content))
+    result = copy.deepcopy(content)
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not all(key.split(".")):
@@ -232,7 +218,7 @@ def with_changes(content: dict, changes: Sequence[str]) -> dict:
             section = section.setdefault(name, {})
             if not isinstance(section, dict):
                 raise UserError(f"--set {change}: {name} is a value, not a section")
-        section[RENAMED_KEYS.get(last, last)] = parse_yaml(text, f"--set {change}: the value")
+        section[last] = parse_yaml(text, f"--set {change}: the value")
     return result
 
 

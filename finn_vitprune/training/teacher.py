@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from finn_vitprune.errors import UserError
 from finn_vitprune.models.timm_weights import near
 from finn_vitprune.training.checkpoint import tensors_of
-from finn_vitprune.training.config import TrainConfig, in_present_keys
+from finn_vitprune.training.config import TrainConfig
 from finn_vitprune.training.data import Dataset
 
 
@@ -110,7 +110,7 @@ def check_same_teacher(config: TrainConfig, content: dict, path: Path) -> None:
     Raises:
         UserError: a setting differs, or the teacher there is not finished.
     """
-    here, there = config.model_dump(mode="json"), in_present_keys(content["config"])
+    here, there = config.model_dump(mode="json"), content["config"]
     changed = [k for k in TEACHER_KEYS if here[k] != there.get(k)]
     if changed:
         raise UserError(f"cannot take the teacher of {path}: {', '.join(changed)} differ from this run's")

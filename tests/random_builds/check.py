@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from qonnx.custom_op.registry import getCustomOp
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.networks import contents_of
-from finn_vitprune.builds.settings import BuildSettings
 from finn_vitprune.builds.simulate import simulate
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
@@ -24,6 +23,7 @@ from finn_vitprune.execute.qonnx_runner import QonnxRunner
 from finn_vitprune.export.export import describe, to_qonnx
 from finn_vitprune.export.gate import check_export
 from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.lower import lower
@@ -113,11 +113,11 @@ def _check(design: DrawnDesign, folder: Path) -> dict[str, object]:
         encoders_per_engine=design.encoders_per_engine or None, frames_in_flight=design.frames_in_flight if design.encoders_per_engine else None,
         reserve=() if other is None else (other.path,),
     )  # fmt: skip
-    options = BuildOptions(own.path, folder / "build", PART, target_fps=design.network.target_fps, settings=settings)
+    options = BuildOptions(model=own.path, output_dir=folder / "build", fpga_part=PART, target_fps=design.network.target_fps, **dict(settings))
     found = {"images": len(own.images), "export_ties": own.ties}
     try:
         if design.ultra or design.slrs > 1:
-            options = replace(options, folding=_placed(design, options, folder))
+            options = options.changed(folding=_placed(design, options, folder))
         built = _built(options)
         found |= _compare(own, built)
         if other is not None:
@@ -156,13 +156,13 @@ def _built(options: BuildOptions) -> BuildFolder:
     """The build; where its target is out of reach, for what can be reached."""
     build(options)
     if (plan := Summary.load(options.output_dir).plan) is not None and plan.missed:
-        build(replace(options, target_fps=plan.reached_fps))
+        build(options.changed(target_fps=plan.reached_fps))
     return BuildFolder(options.output_dir)
 
 
 def _placed(design: DrawnDesign, options: BuildOptions, folder: Path) -> Path:
     """A folding file: the folds of the plan, weights of some matrix units in UltraRAM, the nodes in SLRs."""
-    planned = BuildFolder(build(replace(options, output_dir=folder / "plan", estimate_only=True)))
+    planned = BuildFolder(build(options.changed(output_dir=folder / "plan", estimate_only=True)))
     folds = json.loads(planned.auto_folding.read_text())
     matrices = [name for name, fold in folds.items() if "LANES" in fold]
     for name in matrices[: round(design.ultra * len(matrices))]:

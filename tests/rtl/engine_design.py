@@ -156,7 +156,7 @@ def generate(shape: Shape) -> Engine:
 
     def port(end: str, tokens: Sequence[int], inputs: list[str], outputs: list[str]) -> NodeProto:
         return make_node(
-            f"VitEngine{end}_rtl", inputs, outputs, name=end.lower(), tokens=list(tokens), frames_in_flight=shape.batch, **codes
+            f"VitEngine{end}_rtl", inputs, outputs, name=end.lower(), tokens=list(tokens), batch=shape.batch, **codes
         )
 
     beats_of = shape.batch * shape.channels // shape.simd
@@ -272,7 +272,7 @@ class End:
     def _generated(self) -> tuple[VitOp, tempfile.TemporaryDirectory]:
         attrs = {
             "tokens": list(self.tokens), "channels": self.channels, "SIMD": self.simd, "inputDataType": "INT16",
-            "frames_in_flight": self.batch, "loaded": self.loaded,
+            "batch": self.batch, "loaded": self.loaded,
         }  # fmt: skip
         node = make_node(f"VitEngine{self.kind}_rtl", ["a", "b"], ["c", "d"], name="dut", **attrs)
         model = ModelWrapper(helper.make_model(helper.make_graph([node], "end", [], [])))

@@ -6,6 +6,8 @@ from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 
+from finn_vitprune.errors import UserError
+
 
 class ConfigKind(Enum):
     """What a configuration is for: its words in messages."""
@@ -30,8 +32,6 @@ def config_file(text: str, kind: ConfigKind) -> Path:
     Raises:
         UserError: there is neither; the text lists the names.
     """
-    from finn_vitprune.errors import UserError
-
     path, named = Path(text), bundled(kind)
     if path.is_file():
         return path

@@ -1,0 +1,225 @@
+"""Models of options. A field alone says name, type, bounds, help, default, flag and the step that reads it first.
+
+An option needs no more than ``clk_ns: Annotated[float | None, Field(ge=0.1, description="..."), Option(first="step_fold")] = None``.
+Parameters of the command line (``finn_vitprune.cli.parameters``), the printed command (:attr:`Options.command`), records and JSON
+are made of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import reduce
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.files import need_file
+
+PROGRAM = "finn-vitprune"
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field appears outside of Python, where its name and type do not say it.
+
+    Attributes:
+        flag: on the command line, by default ``--name-of-the-field``. short: another one, as ``-o``.
+        place: whether it is written by its place, without a flag. typed: whether it is on the command line at all.
+        metavar: what the help calls its value. parse: a class that makes the value of one word, and whose ValueError says what
+        is wrong.
+        text: whether the model itself takes the word. many: whether the flag may be repeated, a word each.
+        file: whether it names a file, or several, that the command reads.
+        first: the first build step that reads it; None: it may matter from the first step on.
+        key: its name in FINN's build config, and so in records. matters: whether results depend on it.
+    """
+
+    flag: str | None = None
+    short: str | None = None
+    place: bool = False
+    typed: bool = True
+    metavar: str | None = None
+    parse: Callable[[str], Any] | None = None
+    text: bool = False
+    many: bool = False
+    file: bool = False
+    first: str | None = None
+    key: str | None = None
+    matters: bool = True
+
+
+@dataclass(frozen=True)
+class Given:
+    """A field of a model, with what is known of it. ``path``: its name, behind those of the sections that it is in."""
+
+    path: tuple[str, ...]
+    info: FieldInfo
+    option: Option
+
+    @property
+    def name(self) -> str:
+        """Of a parameter."""
+        return "_".join(self.path)
+
+    @property
+    def key(self) -> str:
+        """In records."""
+        return self.option.key or self.path[-1]
+
+    @property
+    def flag(self) -> str:
+        """On the command line."""
+        return self.option.flag or f"--{self.path[-1].replace('_', '-')}"
+
+    @property
+    def kind(self) -> Any:
+        """Its type, without None."""
+        return plain(self.info.annotation)
+
+    def of_word(self, value: object) -> object:
+        """A value of the command line; a word for one of several values is that value."""
+        known = {str(member): member for member in get_args(self.kind)} if get_origin(self.kind) is Literal else {}
+        return known.get(value, value) if isinstance(value, str) else value
+
+    def words(self, value: object) -> list[str]:
+        """What asks for ``value`` on the command line; nothing where it is the default."""
+        texts = list(map(word_of, value)) if self.option.many and isinstance(value, list | tuple) else [word_of(value)]
+        if (
+            not self.option.typed
+            or value in (None, ())
+            or (not self.info.is_required()
+            and word_of(value) == word_of(self.info.get_default()))
+        ):
+            return []
+        if self.option.place:
+            return texts
+        if isinstance(value, bool):
+            return [self.flag if value else f"--no-{self.flag.removeprefix('--')}"]
+        return [word for text in texts for word in (self.option.short or self.flag, text)]
+
+
+def plain(annotation: Any) -> Any:
+    """A type without None, and without what it is annotated with."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    return plain(kinds[0]) if NoneType in get_args(annotation) and len(kinds) == 1 else annotation
+
+
+def word_of(value: object) -> str:
+    """A value as one word; those of a sequence have commas between them."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(word_of, value))
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+class Options(BaseModel):
+    """Options of a command, checked where they are made: on the command line and in Python with the same words.
+
+    Raises:
+        UserError: an option is unknown, missing or not possible; the text names it, the value and what would work.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
+
+    COMMAND: ClassVar[str] = ""
+    """The command that takes these options."""
+
+    if not TYPE_CHECKING:  # type checkers see the fields as keywords
+
+        def __init__(self, /, **given: object) -> None:
+            try:
+                super().__init__(**given)
+            except ValidationError as error:
+                raise UserError(_problem(type(self), error, given)) from None
+
+    @classmethod
+    def fields(cls) -> Iterator[Given]:
+        """All options, those of sections in their place."""
+        for name, info in cls.model_fields.items():
+            section = info.annotation
+            if isinstance(section, type) and issubclass(section, Options):
+                for inner in section.fields():
+                    yield Given((name, *inner.path), inner.info, inner.option)
+            else:
+                yield Given((name,), info, next((m for m in info.metadata if isinstance(m, Option)), Option()))
+
+    @classmethod
+    def of_parameters(cls, given: Mapping[str, object]) -> Self:
+        """Of parameters by their names (:attr:`Given.name`); those that are None keep their default."""
+        values: dict[str, Any] = {}
+        for field in cls.fields():
+            if (value := given.get(field.name)) is not None:
+                place = values
+                for section in field.path[:-1]:
+                    place = place.setdefault(section, {})
+                place[field.path[-1]] = field.of_word(value)
+        return cls(**values)
+
+    def changed(self, **changes: object) -> Self:
+        """The same options but for some, checked anew."""
+        return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | changes)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All values by the names of their parameters."""
+        return {field.name: reduce(getattr, field.path, self) for field in self.fields()}
+
+    def files(self) -> list[Path]:
+        """The files that are to be read.
+
+        Raises:
+            UserError: one is not there, or is a folder.
+        """
+        given = [reduce(getattr, field.path, self) for field in self.fields() if field.option.file]
+        found = [one for value in given for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, Path)]
+        for path in found:
+            need_file(path)
+        return found
+
+    @property
+    def command(self) -> str:
+        """The command line whose results are the same; what has its default, or does not matter for results, is left out."""
+        return command_line(type(self), self.values)
+
+
+def command_line(options: type[Options], values: Mapping[str, object]) -> str:
+    """The command line whose results are those of ``values``, options by the names of their parameters; they need not be
+    possible here.
+    """
+    fields = sorted(
+        (field for field in options.fields() if field.option.matters),
+        key=lambda field: (not field.option.place, field.option.short is not None),
+    )
+    words = [word for field in fields for word in field.words(values.get(field.name))]
+    return shlex.join([PROGRAM, options.COMMAND, *words])
+
+
+def said(error: ValidationError) -> str:
+    """The first problem in words."""
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    return str(cause) if cause is not None else first["msg"]
+
+
+def _problem(options: type[Options], error: ValidationError, given: Mapping[str, object]) -> str:
+    """The first problem, with the option and its value."""
+    first = error.errors()[0]
+    if not first["loc"]:
+        return said(error)
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        known = list(options.model_fields)
+        near = difflib.get_close_matches(name, known, n=1)
+        return f"unknown option {name}: " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")
+    if first["type"] == "missing":
+        return f"{name} is missing: {options.model_fields[name].description}"
+    value = given.get(name)
+    return f"{name} {value if isinstance(value, str | Path | int | float) else repr(value)}: {said(error)}"

@@ -1,0 +1,273 @@
+"""The options of ``build``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.files import output_path
+from finn_vitprune.options.base import Option, Options
+from finn_vitprune.options.configs import ConfigKind, config_file
+from finn_vitprune.options.shared import BudgetOption, Jobs, PartResources, ShellOption, known
+from finn_vitprune.synth.budget import Budget
+from finn_vitprune.synth.parts import NO_SHELL, get_part
+
+Simulation = Literal["auto", "whole", "units"]
+"""The design in one piece, unit by unit, or what its size says."""
+Synth = Literal["nodes", "none"]
+"""What Yosys synthesises: every node, or nothing."""
+FrameCheck = Literal["frame", "transfer"]
+"""Where the source raises TLAST: in the last beat of every frame, or in that of a transfer of some frames."""
+Goal = Literal["throughput", "latency"]
+"""The shortest interval of images, or the shortest latency of one."""
+Export = Literal["vivado"]
+"""For whom the build is exported."""
+MacStyle = Literal["portable", "dsp48e2", "lut"]
+"""MAC implementations."""
+DENSE = "dense"
+"""Room for the dense network."""
+
+
+def _engines(value: Any) -> Any:
+    """A number of engines, or auto."""
+    if not isinstance(value, str) or value == "auto":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise UserError(f"engines {value}: use a number of 1 or more, or auto")
+    return int(value)
+
+
+def _counts(value: Any) -> Any:
+    """``3,4,3,2`` as numbers."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise UserError(f"encoders per engine {value}: use numbers with commas between them, as in 3,4,3,2") from None
+
+
+def _config(value: Any) -> Any:
+    """A file, or the name of one of the package."""
+    return config_file(str(value), ConfigKind.BUILD) if isinstance(value, str | Path) else value
+
+
+def _reserved(value: Any) -> Any:
+    """Models, and the room that a design has besides: a share, or :data:`DENSE`."""
+    return tuple(map(_model_or_room, value)) if isinstance(value, list | tuple) else value
+
+
+def _model_or_room(value: Any) -> Any:
+    if not isinstance(value, str) or value == DENSE:
+        return value
+    try:
+        share = None if Path(value).is_file() else float(value)
+    except ValueError:
+        share = None
+    if share is not None and not 0 < share < inf:
+        raise UserError(f"reserve {value}: use a share above 0, as 0.2, or dense")
+    return Path(value) if share is None else share
+
+
+class BuildRequest(Options):
+    """What is built, where, and how far; the rest of a build's options are its settings.
+
+    What is None leaves the config's value.
+    """
+
+    model: Annotated[
+        Path | None,
+        Option(place=True, metavar="MODEL.onnx", file=True),
+        Field(description="QONNX model; without it the bundled example."),
+    ] = None
+    output_dir: Annotated[
+        Path, Option(flag="--output", short="-o", key="output_dir", first="step_hw_codegen"), Field(description="Build folder.")
+    ]
+    fpga_part: Annotated[
+        str | None,
+        Option(key="fpga_part", first="step_specialize_layers"),
+        Field(description="Part (xcu250-figd2104-2L-e) or board (ZCU104)."),
+    ] = None
+    config: Annotated[
+        Path | None, BeforeValidator(_config),
+        Option(metavar="FILE|NAME", text=True, file=True),
+        Field(description="FINN build config (YAML), or the name of one of the package; options here override it."),
+    ] = None  # fmt: skip
+    clk_ns: Annotated[
+        float | None, Option(key="synth_clk_period_ns", first="step_fold"),
+        Field(ge=0.1, allow_inf_nan=False, description="Clock period in ns."),
+    ] = None  # fmt: skip
+    target_fps: Annotated[
+        int | None,
+        Option(key="target_fps", first="step_fold"),
+        Field(ge=1, description="Images/s to fold for; without it fill the part."),
+    ] = None
+    folding: Annotated[
+        Path | None, Option(key="folding_config_file", file=True, first="step_fold"),
+        Field(description="Folding config (JSON, FINN's format)."),
+    ] = None  # fmt: skip
+    estimate_only: Annotated[bool, Field(description="Stop after the estimates: cycles, resources, whether it fits.")] = False
+    start_step: Annotated[str | None, Option(key="start_step"), Field(description="Resume at this step.")] = None
+    stop_step: Annotated[str | None, Option(key="stop_step"), Field(description="Stop after this step.")] = None
+    export: Annotated[
+        Export | None,
+        Field(
+            description="Once all is verified, also write a folder for Vivado: sources, contents, Tcl, a host example (docs/vivado.md)."
+        ),
+    ] = None
+
+
+class BuildSettings(Options):
+    """What the steps of a build read beyond FINN's own config.
+
+    FINN's ``DataflowBuildConfig`` rejects unknown keys, so these travel in ``<output_dir>/vitprune.json``. A build started with
+    FINN's ``build_dataflow_cfg`` alone has no such file and gets the defaults.
+    """
+
+    mac_style: Annotated[
+        MacStyle | None, known("--mac-style", *get_args(MacStyle)), Option(text=True, first="step_fold"),
+        Field(description="Products of all matrix units: portable (inferred), dsp48e2 (cascades) or lut; without it the plan chooses."),
+    ] = None  # fmt: skip
+    engines: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["auto"] | None, BeforeValidator(_engines), Option(text=True, first="step_fold"),
+        Field(description="Engines that run the encoders in time, or auto: as the goal wants; without it hardware for every encoder."),
+    ] = None  # fmt: skip
+    encoders_per_engine: Annotated[
+        tuple[int, ...] | None, BeforeValidator(_counts), Option(text=True, first="step_fold"),
+        Field(description="Encoders of each engine, as in 3,4,3,2, in place of --engines."),
+    ] = None  # fmt: skip
+    frames_in_flight: Annotated[
+        int | None, Option(first="step_fold"),
+        Field(ge=1, description="Images that an engine of several encoders works on at once; 1 where engines are given."),
+    ] = None  # fmt: skip
+    goal: Annotated[
+        Goal, Option(first="step_fold"),
+        Field(description="What a plan with engines looks for where no --target-fps is given: images/s, or a short time for one."),
+    ] = "throughput"  # fmt: skip
+    loadable: Annotated[
+        bool, Option(first="step_fold"),
+        Field(description="All contents come through the load port: the design serves other networks of its sizes."),
+    ] = False  # fmt: skip
+    reserve: Annotated[
+        tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["dense"] | Path, ...], BeforeValidator(_reserved),
+        Option(metavar="MODEL|SHARE|dense", many=True, file=True, first="step_fold"),
+        Field(description="A model that the design is to serve, too (repeatable), a share that others may keep more, as 0.2, or dense: "
+                          "all of them; the design is loadable then."),
+    ] = ()  # fmt: skip
+    frame_check: Annotated[
+        FrameCheck | None, Option(first="step_insert_streams"),
+        Field(description="Count frames whose beats do not add up (docs/loading.md): the input has TLAST, in the last beat of every frame, "
+                          "or of a transfer of frames."),
+    ] = None  # fmt: skip
+    budget: BudgetOption = Budget()
+    shell: ShellOption = NO_SHELL
+    images: Annotated[
+        Path | None, Option(file=True, first="step_lower"), Field(description="Images to verify with (.npz: images, labels).")
+    ] = None
+    max_images: Annotated[
+        int | None, Option(first="step_lower"), Field(ge=1, description="Verify with so many of the images, drawn with --seed.")
+    ] = None
+    lowering_images: Annotated[
+        int, Option(typed=False, first="step_lower"), Field(ge=1, description="Images of the node-by-node check of the lowering.")
+    ] = 8
+    traced_images: Annotated[
+        int,
+        Option(typed=False, first="step_simulate"),
+        Field(ge=1, description="Images for which every internal stream is compared."),
+    ] = 4
+    stalled_images: Annotated[
+        int,
+        Option(typed=False, first="step_simulate"),
+        Field(ge=1, description="Images run again with random pauses and stalls."),
+    ] = 24
+    simulation: Annotated[
+        Simulation, Option(first="step_simulate"),
+        Field(description="Simulate the design in one piece, unit by unit, or as its size says."),
+    ] = "auto"  # fmt: skip
+    synth: Annotated[
+        Synth, Option(first="step_check_part"), Field(description="Synthesise every node with Yosys, or nothing.")
+    ] = "nodes"
+    part_resources: PartResources = None
+    jobs: Jobs = 2
+    seed: Annotated[
+        int, Option(first="step_lower"), Field(ge=0, description="Seed of random and drawn images, pauses and stalls.")
+    ] = 0
+
+    @model_validator(mode="after")
+    def _of_one_plan(self) -> Self:
+        """Nothing is asked for that another option makes void."""
+        counts = self.encoders_per_engine
+        said = ",".join(map(str, counts or ()))
+        if counts is not None and min(counts, default=0) < 1:
+            raise UserError(f"encoders per engine {said}: use numbers of 1 or more, as in 3,4,3,2")
+        if counts is not None and self.engines is not None:
+            raise UserError(f"engines {self.engines} and encoders per engine {said}: give one of the two")
+        if self.dealt is None and self.frames_in_flight is not None:
+            raise UserError(
+                f"frames in flight {self.frames_in_flight} are for engines: add --engines auto, or a number, or leave them out"
+            )
+        if self.dealt is None and self.goal == "latency":
+            raise UserError("goal latency is for a plan with engines: add --engines auto, or a number")
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_room(self) -> Self:
+        """How much room there is is said once."""
+        rooms = [value for value in self.reserve if not isinstance(value, Path)]
+        if len(rooms) > 1:
+            raise UserError(f"reserve {' and '.join(map(str, rooms))}: say the room once, as a share or as dense")
+        return self
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What of them results depend on, where it is said, by the names that records have."""
+        said = {field.key: getattr(self, field.name) for field in self.fields() if field.option.matters}
+        return {key: value for key, value in said.items() if value is not None and value is not False and value != ()}
+
+    @property
+    def dealt(self) -> int | tuple[int, ...] | Literal["auto"] | None:
+        """How encoders are dealt to engines: the encoders of each, where they are given, else ``engines``."""
+        return self.encoders_per_engine or self.engines
+
+
+class BuildOptions(BuildSettings, BuildRequest):
+    """Everything that a user may say to ``build``."""
+
+    COMMAND: ClassVar[str] = "build"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        output_path(self.output_dir)
+        if self.target_fps is not None and self.goal == "latency":
+            raise UserError(f"--goal latency is for a plan without a target: leave it out, or --target-fps {self.target_fps}")
+        if self.fpga_part is not None and (self.part_resources is None or self.part_resources.is_file()):
+            get_part(self.fpga_part, self.part_resources).with_shell(self.shell)
+        return self
+
+    def settings(self, images: Path | None = None) -> BuildSettings:
+        """What steps read of them, files with their full paths; ``images`` where none are given."""
+        chosen: dict[str, Any] = {name: getattr(self, name) for name in BuildSettings.model_fields}
+        chosen["images"] = self.images or images
+        chosen["reserve"] = tuple(value.resolve() if isinstance(value, Path) else value for value in self.reserve)
+        return BuildSettings(**{name: value.resolve() if isinstance(value, Path) else value for name, value in chosen.items()})
+
+    @property
+    def finn_config(self) -> dict[str, Any]:
+        """What they say of FINN's build config, by its keys; files with their full paths."""
+        given = {
+            field.option.key: value
+            for field in self.fields()
+            if field.option.key and (value := getattr(self, field.name)) is not None
+        }
+        return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in given.items()}
+
+
+def engines_text(given: Mapping[str, JsonValue]) -> str:
+    """What a record says of engines, in words; empty where there are none."""
+    engines = given.get("engines") or given.get("encoders_per_engine")
+    return f"{engines}, {given.get('frames_in_flight') or 1} in flight, for {given.get('goal')}" if engines else ""

@@ -1,0 +1,189 @@
+"""The options of ``import``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.files import output_path
+from finn_vitprune.options.base import Option, Options
+from finn_vitprune.options.texts import Floats, Ints, Positive
+from finn_vitprune.pruning.choices import Rounding, Score, Share, check_drops, check_shares
+
+ShareText = Annotated[str, Field(coerce_numbers_to_str=True)]
+"""A share, the exact decimal as written."""
+Bits = Literal[4, 8]
+"""Bits of a code."""
+BATCH, LEAST_BATCH, STEPS = 64, 8, 25
+"""Images a step, at most and at least, and steps that an epoch has where there are images enough."""
+MIN_IMAGES = 10
+"""A data set has so many at least."""
+TOLERANCE = 1e-4
+"""Largest difference from onnxruntime, of the largest output."""
+
+
+class FineTune(Options):
+    """Fine-tuning: distillation from the float model.
+
+    ``features`` weighs the squared error of the encoders' outputs beside that of the logits. ``train_images`` are a fixed,
+    class-balanced subset. ``flip`` is for the crops of few calibration images, too.
+    """
+
+    epochs: Annotated[
+        int,
+        Option(flag="--fine-tune-epochs"),
+        Field(ge=0, description="Epochs of fine-tuning: distillation from the float model."),
+    ] = 0
+    learning_rate: Annotated[
+        float | None, Option(parse=Positive, metavar="RATE"),
+        Field(gt=0, allow_inf_nan=False, description="Its learning rate at the height; without it, by the slope of the loss."),
+    ] = None  # fmt: skip
+    batch_size: Annotated[
+        int | None, Field(ge=1, description="Images a step; without it 64, or fewer (8 at least) so that an epoch has 25 steps.")
+    ] = None
+    train_images: Annotated[int | None, Field(ge=MIN_IMAGES, description="Calibrate and fine-tune on so many images.")] = None
+    shift: Annotated[int, Field(ge=0, description="Shift images by up to so many pixels in fine-tuning.")] = 0
+    flip: Annotated[
+        bool, Field(description="Mirror half of the images in fine-tuning, and of the crops of few calibration images.")
+    ] = False
+    features: Annotated[
+        float, Option(flag="--distill-features", metavar="WEIGHT"),
+        Field(ge=0, allow_inf_nan=False, description="Weight of the encoders' outputs beside the logits in fine-tuning; 0: logits alone."),
+    ] = 1.0  # fmt: skip
+
+    @model_validator(mode="after")
+    def _of_use(self) -> Self:
+        given = {"--learning-rate": self.learning_rate, "--batch-size": self.batch_size, "--shift": self.shift or None}
+        if not self.epochs and (unused := next((option for option, value in given.items() if value is not None), None)):
+            raise UserError(f"{unused} {given[unused]} is for fine-tuning: add --fine-tune-epochs, or leave it out")
+        return self
+
+    def batch_for(self, images: int) -> int:
+        """Images a step for so many in an epoch: BATCH, fewer where an epoch would have fewer than STEPS steps."""
+        return min(BATCH, max(LEAST_BATCH, images // STEPS)) if self.batch_size is None else self.batch_size
+
+
+class ImportOptions(Options):
+    """All of one import. Shares are exact decimals as written; encoders in ``drop_at`` count from 1."""
+
+    COMMAND: ClassVar[str] = "import"
+
+    model: Annotated[
+        Path, Option(place=True, metavar="MODEL.onnx", file=True),
+        Field(description="ONNX file, float or QDQ; `check` tells whether it fits."),
+    ]  # fmt: skip
+    data: Annotated[
+        str,
+        Option(metavar="DATA"),
+        Field(description="digits, fashion-mnist[:FOLDER], npz:FILE, imagefolder:PATH; without labels, too."),
+    ]
+    output: Annotated[Path, Option(short="-o", metavar="PRUNED.onnx"), Field(description="QONNX file to write.")]
+    score: Annotated[
+        Score,
+        Field(description="What decides which blocks and neurons stay: the weights, |w dL/dw| on the data, or the error of the output "
+                          "where the rest of a layer makes up for them."),
+    ] = Score.SECOND_ORDER  # fmt: skip
+    reconstruct: Annotated[bool, Field(description="After pruning, fit each layer to the float model's by least squares.")] = True
+    block_size: Annotated[int | None, Field(ge=2, description="Block size; without it the largest of 16, 8, 4, 2 that fits.")] = (
+        None
+    )
+    block_keep: Annotated[
+        ShareText, Option(parse=Share, metavar="SHARE"), Field(description="Kept share of the blocks of W_q, W_k, W_v, W_proj.")
+    ] = "1"
+    neuron_keep: Annotated[
+        ShareText | None, Option(parse=Share, metavar="SHARE"),
+        Field(description="Kept share of MLP neurons; without it as --block-keep."),
+    ] = None  # fmt: skip
+    token_keep: Annotated[
+        ShareText, Option(parse=Share, metavar="SHARE"), Field(description="Kept share of tokens in the encoders of --drop-at.")
+    ] = "1"
+    drop_at: Annotated[
+        tuple[int, ...],
+        Option(parse=Ints, metavar="NUMBERS"),
+        Field(description="Encoders that drop tokens, from 1, with commas."),
+    ] = ()
+    weight_bits: Annotated[Bits, Field(description="Bits of the weights.")] = 8
+    act_bits: Annotated[Bits, Option(flag="--activation-bits"), Field(description="Bits of the activations between layers.")] = 8
+    outer_bits: Annotated[Bits, Field(description="Bits of the weights of patch embedding and classifier.")] = 8
+    rounding: Annotated[
+        Rounding | None,
+        Field(description="Weights to the nearest code, or so that later ones of a layer make good what earlier ones lost; without it "
+                          "corrected below 8 bits."),
+    ] = None  # fmt: skip
+    fine_tune: FineTune = FineTune()
+    mean: Annotated[
+        tuple[float, ...] | None, Option(parse=Floats, metavar="NUMBERS"),
+        Field(description="Mean of pixels / 255 that the model was trained with."),
+    ] = None  # fmt: skip
+    std: Annotated[
+        tuple[float, ...] | None, Option(parse=Floats, metavar="NUMBERS"),
+        Field(description="Their deviation; both from the data where not given."),
+    ] = None  # fmt: skip
+    tolerance: Annotated[
+        float, Option(parse=Positive, metavar="SHARE"),
+        Field(gt=0, allow_inf_nan=False, description="Largest difference from onnxruntime, of the largest output."),
+    ] = TOLERANCE  # fmt: skip
+    eval_images: Annotated[
+        int, Field(ge=1, description="Held-out images that every stage is measured on, drawn with --seed.")
+    ] = 1000
+    seed: Annotated[int, Field(ge=0, description="Seed.")] = 0
+    force: Annotated[bool, Option(matters=False), Field(description="Replace PRUNED.onnx.")] = False
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        check_shares(block_keep=self.block_keep, neuron_keep=self.neuron_keep, token_keep=self.token_keep)
+        check_drops(self.token_keep, self.drop_at)
+        output_path(self.output)
+        return self
+
+    @property
+    def corrects(self) -> bool:
+        """Whether rounding is corrected.
+
+        At 8 bits there is nothing to gain: the nearest codes cost less than what images can tell.
+        """
+        return self.weight_bits < 8 if self.rounding is None else self.rounding is Rounding.CORRECTED
+
+    @property
+    def images(self) -> Path:
+        """The held-out images beside the output."""
+        return self.output.with_suffix(".npz")
+
+    @property
+    def log(self) -> Path:
+        """The log beside the output."""
+        return self.output.with_suffix(".log")
+
+    def check_output(self) -> None:
+        """Raise a UserError where the output, or what goes beside it, cannot be written."""
+        if self.output.suffix != ".onnx":
+            raise UserError(f"-o {self.output}: the output is an ONNX file, give it the suffix .onnx")
+        if self.output.resolve() == self.model.resolve():
+            raise UserError(f"-o {self.output} is the model itself: give another name")
+        self._check_writable()
+        for path in (self.output, self.images, self.log):
+            if path.is_dir():
+                raise UserError(f"-o {self.output}: {path} is a folder: give another name")
+        for path in (self.output, self.images):
+            if path.exists() and not self.force:
+                raise UserError(f"{path} is there already: use --force to replace it, or another name")
+
+    def _check_writable(self) -> None:
+        """Raise a UserError where the folder of the output (or the one it would be made in) takes no file, or the log no line."""
+        folder = next(p for p in self.output.absolute().parents if os.path.lexists(p))
+        if not folder.is_dir():
+            raise UserError(f"-o {self.output}: {folder} is not a folder: give a folder that can be written")
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+            if self.log.is_file():
+                self.log.open("a").close()
+        except OSError as error:
+            place = self.log if error.filename == str(self.log) else folder
+            raise UserError(
+                f"-o {self.output}: {place} cannot be written ({error.strerror}): give a folder and a name that can be"
+            ) from error
