@@ -30,9 +30,12 @@ from finn_vitprune.report.tables import TextTable
 
 IMAGES = 4
 TITLE = "One design, several networks"
-TEXT = """A design for DeiT-Small at 8 bits, r_b = r_t = .5, one engine, on the U250, with room for the dense network, is loaded with
-networks of other keep rates. Its folds are those of the same design without room (deit_engines, one image in flight, latency), which was
-planned within LUT=0.68,DSP=0.85,BRAM=0.55,URAM=0.6, so that with the room it stays within the budget. Simulated unit by unit at {mhz} MHz
+TEXT = """A design for DeiT-Small at 8 bits, r_b = r_t = .5, one engine, on the U250, with room for the dense network, is \
+loaded with
+networks of other keep rates. Its folds are those of the same design without room (deit_engines, one image in flight, \
+latency), which was
+planned within LUT=0.68,DSP=0.85,BRAM=0.55,URAM=0.6, so that with the room it stays within the budget. Simulated unit by \
+unit at {mhz} MHz
 with {images} random images back to back; the logits are compared with those of each network's integer graph.
 
 ```
@@ -75,7 +78,8 @@ def study(folder: ModelFolder, build: Path) -> Study[DeitNetwork, LoadedRow]:
     number = f"{StitchedDesign.load(BuildFolder(build.resolve()).stitched).loads[0].design:#010x}"
     return Study(
         {network.name: network for network in LOADED}, LoadedRow, lambda network: loaded(network, folder, build, number), tables,
-        TITLE, text_of(Summary.load(build)), lambda row: f"{row.mismatches} mismatches of {row.images} images, {row.milliseconds:.3f} ms",
+        TITLE, text_of(Summary.load(build)),
+        lambda row: f"{row.mismatches} mismatches of {row.images} images, {row.milliseconds:.3f} ms",
         holds=lambda _, row: row.design == number,
     )  # fmt: skip
 
@@ -93,8 +97,9 @@ def loaded(network: DeitNetwork, folder: ModelFolder, build: Path, number: str) 
     expected = golden.run(hardware, {hardware.graph.node[0].input[0]: to_patches(host, images)})[hardware.graph.output[0].name]
     wrong = int((run.logits != expected.reshape(run.logits.shape)).any(-1).sum())
     return LoadedRow(
-        number, len(contents.data), IMAGES, wrong, int(run.latency_cycles), float(run.interval_cycles), (time.monotonic() - start) / 60
-    )
+        number, len(contents.data), IMAGES, wrong, int(run.latency_cycles), float(run.interval_cycles),
+        (time.monotonic() - start) / 60,
+    )  # fmt: skip
 
 
 def tables(rows: Mapping[str, LoadedRow]) -> list[TextTable]:
@@ -107,10 +112,12 @@ def tables(rows: Mapping[str, LoadedRow]) -> list[TextTable]:
             lines.append((
                 network.setting, f"{row.words:,}", f"{row.mismatches} of {row.images}", f"{row.latency_cycles:,}",
                 f"{row.interval_cycles:,.0f}", f"{row.milliseconds:.3f}", f"{row.rate:,.0f}",
-                f"{theirs.milliseconds:.3f}" if theirs else "", f"{theirs.images_per_second:,.0f}" if theirs else "", f"{row.minutes:.0f}",
+                *((f"{theirs.milliseconds:.3f}", f"{theirs.images_per_second:,.0f}") if theirs else ("", "")),
+                f"{row.minutes:.0f}",
             ))
     columns = (
-        "network", "words loaded", "images that differ", "latency", "interval", "ms", "images/s", "ms (ref.)", "images/s (ref.)", "minutes",
+        "network", "words loaded", "images that differ", "latency", "interval", "ms", "images/s", "ms (ref.)", "images/s (ref.)",
+        "minutes",
     )  # fmt: skip
     return [TextTable("Networks", columns, tuple(lines), f"Reference: {MODELLED}; its network is {DISTILLED}.")]
 

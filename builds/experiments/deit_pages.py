@@ -20,6 +20,7 @@ from finn_vitprune.report.tables import TextTable
 from finn_vitprune.transforms.plan_options import KINDS
 
 BOARDS = ("ZCU104", "ZCU102", "KV260_SOM", "U50", U250, "VCK190")
+PERCENTS = tuple(f"{kind}, %" for kind in KINDS)
 LEAST_RATIO = 4.0
 """How many times the reference's rate is asked for."""
 NOTES = {"VCK190": "dsp48e2 retargeted, not checked"}
@@ -60,10 +61,13 @@ CPU = Path(__file__).parents[1] / "results" / "deit" / "cpu.json"
 """The dense float network on a processor, as it was measured once."""
 
 TITLE = "Pruned DeiT on FPGA parts: what is planned"
-TEXT = f"""Networks of timm with random weights: masks by magnitude, heads and neurons as they come out of it, scales calibrated on
-noise, residual stream INT16, token drop in encoders {", ".join(map(str, deit_models.DROP_AT))}. Plans by formula, FIFOs, converters and SLR crossings
+TEXT = f"""Networks of timm with random weights: masks by magnitude, heads and neurons as they come out of it, scales \
+calibrated on
+noise, residual stream INT16, token drop in encoders {", ".join(map(str, deit_models.DROP_AT))}. Plans by formula, FIFOs, \
+converters and SLR crossings
 counted; nothing here was placed or run on a board. Budget {BUDGET_TEXT}, {MHZ} MHz, no shell. Latency is of one image in an
-empty pipeline, by formula (docs/architecture.md, "Latency"). Where all heads live, that is what random weights of equal spread leave.
+empty pipeline, by formula (docs/architecture.md, "Latency"). Where all heads live, that is what random weights of equal \
+spread leave.
 
 ```
 python -m builds.experiments.deit models --models build/deit
@@ -78,7 +82,8 @@ python -m builds.experiments.deit models --models DIR
 python -m builds.experiments.deit engines --models DIR -o builds/results/deit_engines
 ```
 
-{{known}} of {{settings}} settings are planned. Minutes are processor time of the plan, on a busy machine. The pipeline and as many
+{{known}} of {{settings}} settings are planned. Minutes are processor time of the plan, on a busy machine. The pipeline and \
+as many
 engines as the part has SLRs are planned SLR by SLR; for fewer engines the part counts as a whole.
 
 ![Rate against latency](deit_engines.png)
@@ -118,7 +123,7 @@ def pipeline_tables(rows: Rows) -> list[TextTable]:
 
 def fast_table(rows: Rows) -> TextTable:
     """Interval, rate and use of DeiT-Small on the U250."""
-    columns = ("DeiT-Small on the U250", "fits", "interval", "img/s", "latency, ms", *_percent_heads(), "binding", "planned in")
+    columns = ("DeiT-Small on the U250", "fits", "interval", "img/s", "latency, ms", *PERCENTS, "binding", "planned in")
     cells = tuple(
         (s.network.setting, *_speed(r, f"{r.interval:,}", f"{r.rate:,.0f}", f"{r.milliseconds:.2f}"), *r.percents, r.binding,
          _time(r))
@@ -134,7 +139,7 @@ def slr_table(rows: Rows) -> TextTable:
         (s.network.setting, f"SLR{i}" if len(r.slrs) > 1 else "whole part", *percents(slr))
         for s, r in _known(FAST, rows) for i, slr in enumerate(r.slrs or (r.shares,))
     )  # fmt: skip
-    columns = ("DeiT-Small on the U250", "SLR", *_percent_heads())
+    columns = ("DeiT-Small on the U250", "SLR", *PERCENTS)
     return TextTable("The same, SLR by SLR", columns, cells, "Shares of what the SLR has.")
 
 
@@ -142,7 +147,7 @@ def reference_table(rows: Rows) -> TextTable:
     """Rates and latencies beside those of the reference and of a processor, and resources."""
     columns = (
         "b, r_b, r_t", "top-1 (ref.)", "heads (ref.)", "heads", "fits", "interval", "img/s", "img/s (ref.)", "ratio",
-        "latency, ms", "ms (ref.)", "times onnxruntime", *_percent_heads(), "binding", "planned in",
+        "latency, ms", "ms (ref.)", "times onnxruntime", *PERCENTS, "binding", "planned in",
     )  # fmt: skip
     cpu = json.loads(CPU.read_text())
     pairs = [(REFERENCE_PIPELINES[s], r) for s, r in _known(REFERENCE_PIPELINES, rows)]
@@ -158,9 +163,9 @@ def reference_table(rows: Rows) -> TextTable:
     note = (
         f"(ref.): Parikh et al., FCCM 2024: accuracy of trained float networks, heads of these, time {MODELLED}, one image at a "
         "time. Here rates are those of a pipeline: images overlap, and one image alone takes the latency. Measured at commit "
-        f"aa9e061: dense float {cpu['model']} in onnxruntime {cpu['onnxruntime']} at batch 1 on {cpu['cpu']}, {cpu['threads']} threads: "
-        f"median {cpu['median_ms']:.1f} ms of {cpu['runs']} runs, shortest {cpu['minimum_ms']:.1f} ms; that column is in units of the "
-        "shortest run's rate, as others may have used the machine, too."
+        f"aa9e061: dense float {cpu['model']} in onnxruntime {cpu['onnxruntime']} at batch 1 on {cpu['cpu']}, "
+        f"{cpu['threads']} threads: median {cpu['median_ms']:.1f} ms of {cpu['runs']} runs, shortest {cpu['minimum_ms']:.1f} ms; "
+        "that column is in units of the shortest run's rate, as others may have used the machine, too."
     )
     if pairs:
         fast = sum(r.fits and ratio(ref, r) >= LEAST_RATIO for ref, r in pairs)
@@ -176,9 +181,7 @@ def ratio(reference: ReferenceRow, row: PlanRow) -> float:
 
 def parts_table(rows: Rows) -> TextTable:
     """Every network on every part."""
-    columns = (
-        "network", "bits, blocks, keep rates", "board", "fits", "img/s", "latency, ms", *_percent_heads(), "binding", "note",
-    )  # fmt: skip
+    columns = ("network", "bits, blocks, keep rates", "board", "fits", "img/s", "latency, ms", *PERCENTS, "binding", "note")
     cells = tuple(
         (s.network.title, s.network.setting, s.part, *_speed(r, f"{r.rate:,.0f}", f"{r.milliseconds:.2f}"), *r.percents,
          r.binding, NOTES.get(s.part, r.note))
@@ -190,10 +193,6 @@ def parts_table(rows: Rows) -> TextTable:
 def _speed(row: PlanRow, *figures: str) -> tuple[str, ...]:
     """Whether it fits, and figures that are empty where it does not."""
     return ("yes", *figures) if row.fits else ("no", *[""] * len(figures))
-
-
-def _percent_heads() -> tuple[str, ...]:
-    return tuple(f"{kind}, %" for kind in KINDS)
 
 
 def _time(row: PlanRow) -> str:
@@ -221,18 +220,19 @@ def simulated(folder: Path) -> TextTable:
             cells.append((
                 setting.network.title, f"{bits}/{bits}", setting.part, str(setting.frames_in_flight),
                 f"{s.plan.interval_cycles:,}", f"{r.interval_cycles:,.0f}", f"{s.plan.latency_cycles:,}",
-                f"{r.latency_cycles:,}", f"{MHZ * 1e6 / r.interval_cycles:,.0f}", f"{r.latency_cycles / (MHZ * 1e3):.3f}", f"{verify.images}", f"{verify.stalled_images}",
+                f"{r.latency_cycles:,}", f"{MHZ * 1e6 / r.interval_cycles:,.0f}", f"{r.latency_cycles / (MHZ * 1e3):.3f}",
+                f"{verify.images}", f"{verify.stalled_images}",
                 f"{verify.traced_streams} on {verify.traced_images}", units, f"{verify.rtl_mismatches:,}", *taken,
                 s.resources.tool, ",".join(f"{kind}={share:g}" for kind, share in s.plan.budget.items()),
             ))  # fmt: skip
     heads = (
         "network", "bits", "board", "in flight", "interval, planned", "interval", "latency, planned", "latency", "images/s", "ms",
-        "images", "with stalls", "streams compared", "beats of units alone", "differ", *_percent_heads(), "by", "budget",
+        "images", "with stalls", "streams compared", "beats of units alone", "differ", *PERCENTS, "by", "budget",
     )  # fmt: skip
     note = (
         "Built with `finn-vitprune build MODEL --fpga-part BOARD --clk-ns 3.333 --engines 1 --frames-in-flight N --goal latency "
-        "--budget BUDGET --max-images 12`, and with `--synth none` where resources are estimates. A plan made today may differ: that "
-        "of a row is the build's own."
+        "--budget BUDGET --max-images 12`, and with `--synth none` where resources are estimates. A plan made today may differ: "
+        "that of a row is the build's own."
     )
     return TextTable("Simulated in every bit, one engine, b 16, r_b = r_t = .5", heads, tuple(cells), note)
 
@@ -246,9 +246,7 @@ def side_by_side(rows: Rows) -> TextTable:
         )
         for _, r in _known(SIDE_BY_SIDE, rows)
     )  # fmt: skip
-    heads = (
-        "bits", "engines", "in flight", "goal", "interval", "latency", "images/s", "ms", *_percent_heads(), "fits", "minutes",
-    )  # fmt: skip
+    heads = ("bits", "engines", "in flight", "goal", "interval", "latency", "images/s", "ms", *PERCENTS, "fits", "minutes")
     note = f"{PIPELINE} engines have one encoder each: that is the pipeline."
     return TextTable("DeiT-Small on the U250, b 16, r_b = r_t = .5", heads, cells, note)
 
@@ -258,14 +256,13 @@ def references(rows: Rows) -> TextTable:
     cells = tuple(
         (
             ref.network.rates, f"{r.latency:,}", f"{r.milliseconds:.3f}", f"{ref.milliseconds:.3f}",
-            f"{ref.milliseconds / r.milliseconds:.1f}", f"{r.rate:,.0f}", f"{ref.images_per_second:,.1f}", *r.percents, *_speed(r),
+            f"{ref.milliseconds / r.milliseconds:.1f}", f"{r.rate:,.0f}", f"{ref.images_per_second:,.1f}", *r.percents,
+            *_speed(r),
         )
         for ref, r in ((REFERENCES[s], r) for s, r in _known(REFERENCES, rows))
     )  # fmt: skip
     title = "The reference's 14 settings on one engine: DeiT-Small, 198 tokens, 8/8 bits, on the U250"
-    heads = (
-        "b, r_b, r_t", "latency", "ms", "ms (ref.)", "times faster", "images/s", "images/s (ref.)", *_percent_heads(), "fits",
-    )  # fmt: skip
+    heads = ("b, r_b, r_t", "latency", "ms", "ms (ref.)", "times faster", "images/s", "images/s (ref.)", *PERCENTS, "fits")
     note = (
         f"(ref.): Parikh et al., FCCM 2024: {MODELLED}, one image at a time. The engine works on one image at a time, too, "
         "planned for latency."
@@ -280,7 +277,7 @@ def small_parts(rows: Rows) -> TextTable:
          r.help)
         for s, r in _known(SMALL_PARTS, rows)
     )  # fmt: skip
-    heads = ("network", "bits", "board", "fits", "images/s", "ms", *_percent_heads(), "what would help")
+    heads = ("network", "bits", "board", "fits", "images/s", "ms", *PERCENTS, "what would help")
     note = (
         "b 16, r_b = r_t = .5, one engine, one image in flight, planned for latency. Where nothing fits, the shares are those of "
         "about the smallest plan."

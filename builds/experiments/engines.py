@@ -51,7 +51,8 @@ once, whatever is in flight.
 make engines
 ```
 
-The Fashion-MNIST example (six encoders) runs on one engine, with {FMNIST_IMAGES} images. Interval and latency are measured in cycles, and
+The Fashion-MNIST example (six encoders) runs on one engine, with {FMNIST_IMAGES} images. Interval and latency are measured \
+in cycles, and
 what the plan says is beside them. Resources are estimates."""
 
 
@@ -108,7 +109,7 @@ def main(
     output: Output = Path("builds/results/engines"),
     only: Only = None,
     builds: Annotated[Path, typer.Option(help="Folder of the builds.")] = Path("build/engines"),
-    max_images: Annotated[int | None, typer.Option(min=1, help="Images of each build; by default all, of Fashion-MNIST 300.")] = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="Of a build; by default all, of Fashion-MNIST 300.")] = None,
 ) -> None:
     """Build, measure, compare and write.
 

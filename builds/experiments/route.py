@@ -54,7 +54,8 @@ UNITS: dict[str, Made | Encoder] = {
 }
 """Those of the timing table that fit, others as small, and an encoder of the digits example."""
 TITLE = "Units on a Lattice ECP5, routed and estimated"
-TEXT = f"""Yosys and nextpnr place and route each unit for {DEVICE}, between a shift register and a ring of registers, target 300 MHz,
+TEXT = f"""Yosys and nextpnr place and route each unit for {DEVICE}, between a shift register and a ring of registers, \
+target 300 MHz,
 one seed. MHz and ns: of the router. ECP5, ns: the estimate of the same netlist; UltraScale+, ns: that of the netlist that
 `build` looks at, with its LUT levels and widest net. All estimates by the taken constants (`docs/timing.md`). The part is
 another, and its multipliers say nothing of a DSP48E2: the table says how well estimates order units, no more.
@@ -210,9 +211,9 @@ def tables(found: Mapping[str, RoutedUnit]) -> list[TextTable]:
                "slowest path, routed", "logic / wires, ns")  # fmt: skip
     rows = tuple(
         (
-            name.removeprefix("small: "), f"{r.comb:,}", f"{r.ff:,}", str(r.mult18), str(r.ebr), f"{r.mhz:.0f}", f"{1000 / r.mhz:.2f}",
-            f"{r.estimate.taken:.2f}", f"{u.taken:.2f}", str(u.levels), f"{u.widest:,}", f"{r.start} to {r.end}",
-            f"{r.logic_ns:.2f} / {r.routing_ns:.2f}",
+            name.removeprefix("small: "), f"{r.comb:,}", f"{r.ff:,}", str(r.mult18), str(r.ebr), f"{r.mhz:.0f}",
+            f"{1000 / r.mhz:.2f}", f"{r.estimate.taken:.2f}", f"{u.taken:.2f}", str(u.levels), f"{u.widest:,}",
+            f"{r.start} to {r.end}", f"{r.logic_ns:.2f} / {r.routing_ns:.2f}",
         )
         for name, r, u in ((name, unit.routed, unit.ultrascale) for name, unit in found.items())
     )  # fmt: skip

@@ -136,7 +136,10 @@ def tables(found: Mapping[str, TimedUnit]) -> list[TextTable]:
         ),
         TextTable(
             "Resets", ("unit", "net", "loads", "taken"),
-            tuple((name, r.name, f"{r.loads:,}", f"{u.timing.reset_ns:.2f}") for name, u in found.items() if (r := u.timing.reset)),
+            tuple(
+                (name, r.name, f"{r.loads:,}", f"{u.timing.reset_ns:.2f}")
+                for name, u in found.items() if (r := u.timing.reset)
+            ),
             "The widest net of the reset in each unit, and ns of the slowest path from a register of it.",
         ),
     ]  # fmt: skip

@@ -48,8 +48,9 @@ def attention(
     mult, shift = snap_ratio(2**bits / (5 * np.sqrt(head_dim) * 4**bits / 12))
     num, recip_shift = reciprocal_constant(3.0)
     attributes = {
-        "tokens": tokens, "queries": tokens, "heads": heads, "head_dim": head_dim, "SIMD": simd, "PE": pe, "scores": 1, "logit_bits": bits,
-        "logit_mult": int(mult), "logit_shift": shift, "recip_num": num, "recip_shift": recip_shift, "ram_style": ram_style,
+        "tokens": tokens, "queries": tokens, "heads": heads, "head_dim": head_dim, "SIMD": simd, "PE": pe, "scores": 1,
+        "logit_bits": bits, "logit_mult": int(mult), "logit_shift": shift, "recip_num": num, "recip_shift": recip_shift,
+        "ram_style": ram_style,
     }  # fmt: skip
     attributes |= dict.fromkeys(("inputDataType", "outputDataType"), f"INT{bits}")
     return "PrunedAttention", attributes, [exp_table(8 / 2**bits)]
@@ -170,4 +171,4 @@ UNITS: dict[str, Made | FinnUnit] = {
     "small: matrix 48x48 b8, 2x4x4x1, 4 bits, portable": matrix(48, 48, (2, 4, 4, 1), "portable", "auto", 4, block=8),
     "small: matrix 96x96 b8, 2x4x4x2, 8 bits, portable": matrix(96, 96, (2, 4, 4, 2), "portable", "auto", 8, block=8),
 }
-"""Matrix units: rows x columns, TOKENS x SIMD x PE x LANES; half of the blocks of 16 (or b) are kept. FINN's: rows x columns, SIMD x PE."""
+"""Matrix units: rows x columns, TOKENS x SIMD x PE x LANES; half of the blocks of 16 (or b) are kept. FINN's: SIMD x PE."""
