@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Optional
 import typer
 
 from finn_vitprune.cli import params
-from finn_vitprune.cli.answer import Json, answer
+from finn_vitprune.cli.answer import Full, Json
 from finn_vitprune.cli.configs import ConfigKind, config_file
 
 EXAMPLE = "finn-vitprune build model.onnx --fpga-part xcu250-figd2104-2L-e --clk-ns 4 --target-fps 20000 -o build/mine"
@@ -82,6 +82,7 @@ def command(
     jobs: params.Jobs = 2,
     scheduler: params.Scheduler = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of random and drawn images, pauses and stalls.")] = 0,
+    full: Full = False,
     json_output: Json = False,
 ) -> None:
     """Build an accelerator: lower, fold, generate HDL, size FIFOs, stitch, simulate, synthesise, report.
@@ -90,6 +91,7 @@ def command(
     design does not fit the part or cannot reach --target-fps.
     """
     from finn_vitprune.cli.files import need_file
+    from finn_vitprune.cli.shown import show_build
     from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.graph.reading import need_qonnx
     from finn_vitprune.synth.budget import Budget
@@ -141,10 +143,9 @@ def command(
             seed=seed,
         ),
     )
-    before = _stamp(output)
     with progress_lines(), on_cluster(scheduler):
         build(options)
-    _finish(output, new=_stamp(output) not in (None, before))
+    show_build(output, full)
 
 
 def _engines(text: str | None) -> int | Literal["auto"] | None:
@@ -203,37 +204,3 @@ def _counts(text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise UserError(f"encoders per engine {text}: use numbers with commas between them, as in 3,4,3,2") from None
-
-
-def _stamp(output: Path) -> int | None:
-    """When the summary of a build folder was written; ``None`` without one."""
-    from finn_vitprune.report.summary import FILE
-
-    path = output / FILE
-    return path.stat().st_mtime_ns if path.is_file() else None
-
-
-def _finish(output: Path, new: bool) -> None:
-    """Answer with the summary if this build wrote one; exit 1 if it found mismatches, a part that is too small, or a target out of reach."""
-    from finn_vitprune.cli.terminal import console_of_tables
-    from finn_vitprune.report.builds import build_tables
-    from finn_vitprune.report.summary import Summary
-    from finn_vitprune.report.tables import show
-
-    if not new:
-        if not answer({"folder": str(output), "summary": None, "no": []}):
-            typer.echo(f"Stopped before the summary. What there is so far is in {output}, estimates in {output}/report.")
-        return
-    summary = Summary.load(output)
-    no = summary.no
-    if summary.verify is not None and (summary.verify.rtl_mismatches or summary.verify.class_changes):
-        no.append("The RTL differs from the hardware graph.")
-    if not answer({"folder": str(output), "summary": summary.model_dump(mode="json", by_alias=True), "no": no}):
-        show(build_tables(summary), console_of_tables())
-        typer.echo(f"Everything is in {output}; `finn-vitprune report {output}` shows this again.")
-    if summary.timing is not None and not summary.timing.holds:
-        typer.echo(f"Warning: {summary.timing.text}.", err=True)
-    for line in no:
-        typer.echo(line, err=True)
-    if no:
-        raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from finn_vitprune.cli import params
-from finn_vitprune.cli.answer import Json, answer
+from finn_vitprune.cli.answer import Full, Json, answer
 
 if TYPE_CHECKING:
     from finn_vitprune.exploration.space import Goal
@@ -54,6 +54,7 @@ def command(
     scheduler: params.Scheduler = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of drawn images.")] = 0,
     retry: Annotated[bool, typer.Option("--retry", help="Try designs again that failed.")] = False,
+    full: Full = False,
     json_output: Json = False,
 ) -> None:
     """Plan every combination of networks, parts and engines, and build the best.
@@ -90,7 +91,7 @@ def command(
     from finn_vitprune.exploration.explore import PAGE, Exploration, explore
     from finn_vitprune.exploration.ledger import ExploreSettings, pareto
     from finn_vitprune.exploration.points import Target
-    from finn_vitprune.exploration.tables import best_table
+    from finn_vitprune.exploration.tables import best_table, explored_verdict
     from finn_vitprune.jobs import on_cluster
     from finn_vitprune.report.tables import show
 
@@ -101,13 +102,14 @@ def command(
     typed = shlex.join(["finn-vitprune", *in_present_words(sys.argv[1:])[0]])
     with progress_lines(), on_cluster(scheduler):
         found = explore(Exploration(space, settings, output, best, synth, jobs, retry, typed))
-    best_rows, failed = pareto(found.rows), [row for row in found.rows if row.reason]
-    if not answer(found.model_dump(mode="json") | {"pareto": [row.name for row in best_rows], "page": str(output / PAGE)}):
-        show([best_table(best_rows, clk_ns)], console_of_tables())
-        typer.echo(f"{len(found.rows)} design{'s' * (len(found.rows) != 1)}, {sum(row.fits for row in found.rows)} fit, {len(failed)} failed. The page is {output / PAGE}.")
-    wrong = [row.name for row in found.rows if row.built and row.built.mismatches]
-    if wrong:
-        typer.echo(f"The RTL differs from the hardware graph: {', '.join(wrong)}.", err=True)
+    best_rows = pareto(found.rows)
+    verdict = explored_verdict(found, output, output / PAGE)
+    document = found.model_dump(mode="json") | {"pareto": [row.name for row in best_rows], "page": str(output / PAGE), "verdict": verdict.as_dict()}
+    if not answer(document):
+        if full:
+            show([best_table(best_rows, clk_ns)], console_of_tables())
+        typer.echo(verdict)
+    if any(row.built and row.built.mismatches for row in found.rows):
         raise typer.Exit(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from finn_vitprune.report.scores import AnswerScores, WorstImage
 from finn_vitprune.report.summary import ModelCard
 from finn_vitprune.report.tables import COUNTED, TextTable
+from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
 
 
 class Evaluation(AnswerScores):
@@ -36,13 +37,18 @@ class Evaluation(AnswerScores):
         }
         return [(name, text) for name, text in found.items() if text]
 
-    @property
-    def verdict(self) -> list[str]:
-        """In at most 12 lines."""
-        card = dict(self.model.rows)
-        head = ", ".join([card.pop("network"), *(f"{name} {card[name]}" for name in ("bits", "kept", "tokens kept") if name in card)])
-        rows = [*self.rows, ("speed", f"{self.images_per_second:,.1f} images/s in one process")]
-        return [f"{head}; in the integers of the accelerator", *(f"  {name:<12}{text}" for name, text in rows)]
+    def verdict(self, target: str, page: str = "", following: str = "") -> Verdict:
+        """What was found, on one screen.
+
+        Args:
+            target: the file or folder that was evaluated. page: the file of a page. following: what comes next.
+        """
+        lines = [VerdictLine(name, text) for name, text in self.rows if name != "left out"]
+        lines.append(VerdictLine("speed", f"{self.images_per_second:,.1f} images/s on this computer, in the integers of the accelerator"))
+        warnings = [f"{len(self.damaged):,} damaged images were left out: {', '.join(self.damaged[:3])}."] if self.damaged else []
+        if self.accuracy is None and self.agreement is None:
+            warnings.append("No labels and no float network: nothing says how right the answers are.")
+        return Verdict(model_title(self.model.model_dump(), None), target, tuple(warnings), tuple(lines), page, following)
 
     @property
     def tables(self) -> list[TextTable]:
