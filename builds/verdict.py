@@ -6,7 +6,6 @@ from pathlib import Path
 
 from finn_vitprune.builds.evaluate import evaluation_of
 from finn_vitprune.builds.record import facts_of
-from finn_vitprune.errors import UserError
 from finn_vitprune.report.build_verdict import build_verdict
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.report.verdict import Verdict, VerdictLine
@@ -24,12 +23,17 @@ def verdict_of(folder: str | Path) -> Verdict:
     path = Path(folder)
     facts = facts_of(path)
     page = str(path / PAGE) if (path / PAGE).is_file() else ""
-    if not (facts and not (path / FILE).is_file()):
-        return build_verdict(Summary.load(path), facts, evaluation_of(path), str(path), page)
-    if "stopped" not in facts:
-        raise UserError(f"{path} holds no {FILE}: build again")
+    if facts and not (path / FILE).is_file():
+        return stopped_verdict(path)
+    return build_verdict(Summary.load(path), facts, evaluation_of(path), str(path), page)
+
+
+def stopped_verdict(folder: Path) -> Verdict:
+    """Of a build that did not come to its summary."""
+    facts = facts_of(folder)
     lines = [VerdictLine(name, facts[name]) for name in ("part", "clock period", "written") if name in facts]
+    stopped = f"Stopped before the summary{', ' + facts['stopped'] if 'stopped' in facts else ''}: nothing later is known."
     return Verdict(
-        facts.get("model", path.name), str(path), (f"Stopped {facts['stopped']}: nothing later is known.",), tuple(lines), page,
-        "the same command, which goes on where it stopped",
+        facts.get("model", folder.name), str(folder), (stopped,), (*lines, VerdictLine("estimates", str(folder / "report"))),
+        next="the same command without --stop-step; it goes on where this one stopped",
     )  # fmt: skip

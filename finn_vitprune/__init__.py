@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from finn_vitprune.builds.build import BuildOptions, build
     from finn_vitprune.builds.settings import BuildSettings
     from finn_vitprune.builds.simulate import simulate
+    from finn_vitprune.builds.verdict import verdict_of
     from finn_vitprune.errors import UserError
     from finn_vitprune.exploration.explore import Exploration, explore
     from finn_vitprune.exploration.ledger import Explored, ExploreSettings
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.summary import Summary
     from finn_vitprune.report.tables import TextTable
+    from finn_vitprune.report.verdict import Verdict
     from finn_vitprune.training.config import TrainConfig, load_config
     from finn_vitprune.training.pictures import kept_patches, picture
     from finn_vitprune.training.train import train
@@ -40,6 +42,7 @@ _PLACES = {
     "builds.build": ("BuildOptions", "build"),
     "builds.settings": ("BuildSettings",),
     "builds.simulate": ("simulate",),
+    "builds.verdict": ("verdict_of",),
     "errors": ("UserError",),
     "exploration.explore": ("Exploration", "explore"),
     "exploration.ledger": ("Explored", "ExploreSettings"),
@@ -54,6 +57,7 @@ _PLACES = {
     "report.builds": ("build_tables",),
     "report.summary": ("Summary",),
     "report.tables": ("TextTable",),
+    "report.verdict": ("Verdict",),
     "training.config": ("TrainConfig", "load_config"),
     "training.pictures": ("kept_patches", "picture"),
     "training.train": ("train",),

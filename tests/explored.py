@@ -10,7 +10,7 @@ from finn_vitprune.exploration.page import to_page
 from finn_vitprune.exploration.points import BuiltPoint, PlannedPoint, Target
 
 
-def explored(accuracy: bool) -> Explored:
+def made_up(accuracy: bool) -> Explored:
     """The ledger; with ``accuracy`` that of each network is known."""
     rng, rows = np.random.default_rng(1), []
     cost = {"U250": 1.0, "U280": 1.3, "ZCU104": 6.0}
@@ -38,4 +38,4 @@ def explored(accuracy: bool) -> Explored:
 
 def explored_page(accuracy: bool) -> str:
     """Its page."""
-    return to_page(explored(accuracy), "finn-vitprune explore deit_small.onnx --fpga-part U250,U280,ZCU104 -o explore/deit")
+    return to_page(made_up(accuracy), "finn-vitprune explore deit_small.onnx --fpga-part U250,U280,ZCU104 -o explore/deit")

@@ -218,7 +218,7 @@ def test_the_page_is_written_by_the_command(small_build, stopped, failed, tmp_pa
     text = capsys.readouterr().out
     assert "Cycles by node: what differs" in text and "What was built" in text
     assert run(["report", str(failed), "--full", "--html", str(c)]) == 0
-    assert "did not come to its summary" in (text := capsys.readouterr().out) and "! Stopped after step_lower: nothing later is known." in text
+    assert "did not come to its summary" in (text := capsys.readouterr().out) and "! Stopped before the summary, after step_lower: nothing later is known." in text
     assert a.read_text() == page_of(small_build.folder)
     assert "Where it stopped" in c.read_text() and not list(tmp_path.glob(".partial*"))
 

@@ -91,7 +91,7 @@ def command(
     design does not fit the part or cannot reach --target-fps.
     """
     from finn_vitprune.cli.files import need_file
-    from finn_vitprune.cli.shown import show_build
+    from finn_vitprune.cli.shown import show_build, summary_stamp
     from finn_vitprune.cli.terminal import progress_lines
     from finn_vitprune.graph.reading import need_qonnx
     from finn_vitprune.synth.budget import Budget
@@ -143,9 +143,10 @@ def command(
             seed=seed,
         ),
     )
+    before = summary_stamp(output)
     with progress_lines(), on_cluster(scheduler):
         build(options)
-    show_build(output, full)
+    show_build(output, full, new=summary_stamp(output) not in (None, before))
 
 
 def _engines(text: str | None) -> int | Literal["auto"] | None:

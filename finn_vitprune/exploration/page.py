@@ -10,7 +10,7 @@ from markupsafe import Markup
 from finn_vitprune.exploration.ledger import Explored, ExploreRow, pareto
 from finn_vitprune.exploration.plot import COLOURS, SYMBOLS, Axis, LogAxis, Mark, looks, plot, symbol
 from finn_vitprune.report.html import Card, rendered
-from finn_vitprune.report.quantities import clock_text, ms_text, rate_text, share_text
+from finn_vitprune.report.quantities import accuracy_text, clock_text, ms_text, rate_text, share_text
 
 TEMPLATE = Path(__file__).with_name("explore.html.j2")
 KINDS = ("LUT", "DSP", "BRAM", "URAM")
@@ -43,7 +43,7 @@ def engines_text(row: ExploreRow) -> str:
 def answers_text(row: ExploreRow) -> str:
     """Accuracy, or the cosine with the float network where that is not known."""
     q = row.quality
-    return "" if q is None else f"cosine {q.cosine:.4f}" if q.accuracy is None else f"{100 * q.accuracy:.1f} %"
+    return "" if q is None else f"cosine {q.cosine:.4f}" if q.accuracy is None else accuracy_text(q.accuracy)
 
 
 HEADS = ("part", "engines", "images/s", "latency", *KINDS, "accuracy", "cycles by", "fits")

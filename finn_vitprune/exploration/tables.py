@@ -7,7 +7,7 @@ from pathlib import Path
 
 from finn_vitprune.exploration.ledger import Explored, ExploreRow
 from finn_vitprune.exploration.page import answers_text, engines_text
-from finn_vitprune.report.quantities import clock_text, ms_text, rate_text, share_text
+from finn_vitprune.report.quantities import accuracy_text, clock_text, ms_text, rate_text, share_text
 from finn_vitprune.report.tables import ESTIMATED, MEASURED, TextTable
 from finn_vitprune.report.verdict import Verdict, VerdictLine
 
@@ -38,7 +38,7 @@ def explored_verdict(found: Explored, folder: Path, page: Path) -> Verdict:
         lines.append(VerdictLine("soonest", ms_text(short.milliseconds(clk_ns)), _found(short), short.name))
     if known := [row for row in fitting if row.quality is not None and row.quality.accuracy is not None]:
         best = max(known, key=lambda row: (row.quality.accuracy, -row.found.interval_cycles))
-        lines.append(VerdictLine("accuracy", f"{100 * best.quality.accuracy:.1f} %", MEASURED, best.name))
+        lines.append(VerdictLine("accuracy", accuracy_text(best.quality.accuracy), MEASURED, best.name))
     following = "the same command with --build best:1" if fitting and not built else ""
     title = f"{len(found.rows):,} designs of {', '.join(sources)} on {', '.join(parts)}" if found.rows else "no designs"
     return Verdict(title, str(folder), tuple(_warnings(found, fitting)), tuple(lines), str(page), following)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from finn_vitprune.importing.options import ImportOptions
 from finn_vitprune.importing.workflow import Imported
 from finn_vitprune.report.build_verdict import operations_text
-from finn_vitprune.report.quantities import count_text
+from finn_vitprune.report.quantities import accuracy_text, count_text
 from finn_vitprune.report.tables import COUNTED, MEASURED, TextTable
 from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
 
@@ -16,10 +16,10 @@ def import_verdict(imported: Imported, options: ImportOptions) -> Verdict:
     of_float = imported.stages[0].accuracy
     accuracy = VerdictLine("accuracy", "not known", note="the data has no labels")
     if last.accuracy is not None:
-        accuracy = VerdictLine("accuracy", f"{100 * last.accuracy:.1f} % (float {100 * of_float:.1f} %)", MEASURED, f"held out: {imported.measured_on}")
+        accuracy = VerdictLine("accuracy", f"{accuracy_text(last.accuracy)} (float {accuracy_text(of_float)})", MEASURED, f"held out: {imported.measured_on}")
     lines = (
         accuracy,
-        VerdictLine("same class", f"{100 * last.agreement:.1f} %", MEASURED, f"as float; cosine of the logits {last.cosine:.4f}"),
+        VerdictLine("same class", accuracy_text(last.agreement), MEASURED, f"as float; cosine of the logits {last.cosine:.4f}"),
         VerdictLine("operations", *operations_text(m.macs_dense, m.macs_pruned, m.macs)),
         VerdictLine("parameters", f"{m.params_dense / m.params:.2f} x fewer", COUNTED, f"{count_text(m.params)} of {count_text(m.params_dense)}"),
         VerdictLine("onnxruntime", "as the float file", MEASURED, f"but for {c.relative:.1g} of the largest output"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from finn_vitprune.report.quantities import accuracy_text
 from finn_vitprune.report.scores import AnswerScores, WorstImage
 from finn_vitprune.report.summary import ModelCard
 from finn_vitprune.report.tables import COUNTED, TextTable
@@ -29,7 +30,7 @@ class Evaluation(AnswerScores):
         found = {
             "accuracy": _beside(self.accuracy, self.accuracy_float),
             "top 5": _beside(self.accuracy_top5, self.accuracy_float_top5),
-            "same class": "" if self.agreement is None else f"{self.agreement:.2%} of the images, as the float network",
+            "same class": "" if self.agreement is None else f"{accuracy_text(self.agreement)} of the images, as the float network",
             "cosine": "" if self.cosine is None else f"{self.cosine:.4f} mean, {self.cosine_worst:.4f} worst, of the logits",
             "images": f"{self.chosen} of {self.data}",
             "labels": self.note,
@@ -71,11 +72,11 @@ def card_table(card: ModelCard, found: Evaluation | None) -> TextTable:
 
 
 def _beside(integers: float | None, of_float: float | None) -> str:
-    return "" if integers is None else f"{integers:.2%}" + ("" if of_float is None else f" (float {of_float:.2%})")
+    return "" if integers is None else accuracy_text(integers) + ("" if of_float is None else f" (float {accuracy_text(of_float)})")
 
 
 def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
+    return "-" if value is None else accuracy_text(value)
 
 
 def _answers(w: WorstImage) -> tuple[str, str, str, str]:

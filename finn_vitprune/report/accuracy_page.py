@@ -12,6 +12,7 @@ from PIL import Image
 
 from finn_vitprune.report.accuracy import Evaluation
 from finn_vitprune.report.html import PageSection, ReportPage, Tile
+from finn_vitprune.report.quantities import accuracy_text
 from finn_vitprune.report.scores import WorstImage
 from finn_vitprune.report.tables import COUNTED, TextTable
 
@@ -27,7 +28,7 @@ def accuracy_page(found: Evaluation, pictures: Mapping[str, np.ndarray]) -> str:
     known = {
         "accuracy": found.accuracy, "accuracy in float": found.accuracy_float, "top 5": found.accuracy_top5, "same class as float": found.agreement,
     }  # fmt: skip
-    tiles = [Tile(name, f"{value:.2%}", COUNTED) for name, value in known.items() if value is not None]
+    tiles = [Tile(name, accuracy_text(value), COUNTED) for name, value in known.items() if value is not None]
     tables = {table.title: table for table in found.tables}
     shown = tuple(_picture(pictures[w.image], w) for w in found.worst if w.image in pictures)
     facts = TextTable("What was evaluated", ("", ""), tuple(dict([*found.model.rows, *found.rows]).items()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from finn_vitprune.report.accuracy import Evaluation
-from finn_vitprune.report.quantities import clock_text, count_text, images_per_second, milliseconds, ms_text, rate_text, share_text
+from finn_vitprune.report.quantities import accuracy_text, clock_text, count_text, images_per_second, milliseconds, ms_text, rate_text, share_text
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, MEASURED, mark_of
 from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
@@ -150,10 +150,10 @@ def bits_line(s: Summary) -> VerdictLine:
 def accuracy_line(s: Summary, evaluation: Evaluation | None) -> VerdictLine:
     """Of the integers on a data set, else of the RTL on its images."""
     if evaluation is not None and evaluation.accuracy is not None:
-        of_float = "" if evaluation.accuracy_float is None else f" (float {100 * evaluation.accuracy_float:.1f} %)"
-        return VerdictLine("accuracy", f"{100 * evaluation.accuracy:.1f} %{of_float}", COUNTED, f"{evaluation.images:,} images of {evaluation.data}")
+        of_float = "" if evaluation.accuracy_float is None else f" (float {accuracy_text(evaluation.accuracy_float)})"
+        return VerdictLine("accuracy", f"{accuracy_text(evaluation.accuracy)}{of_float}", COUNTED, f"{evaluation.images:,} images of {evaluation.data}")
     if s.verify is not None and s.verify.accuracy is not None:
-        return VerdictLine("accuracy", f"{100 * s.verify.accuracy:.1f} %", MEASURED, f"{s.verify.images:,} images; evaluate takes a whole data set")
+        return VerdictLine("accuracy", accuracy_text(s.verify.accuracy), MEASURED, f"{s.verify.images:,} images; evaluate takes a whole data set")
     return VerdictLine("accuracy", NOT_KNOWN, note="no labelled images were used")
 
 

@@ -49,6 +49,11 @@ def share_text(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def accuracy_text(share: float) -> str:
+    """A share of right answers."""
+    return f"{100 * share:.1f} %"
+
+
 def count_text(value: float) -> str:
     """A large count in words: 51 million, 1.13 billion; below a million in digits."""
     for size, name in ((1e9, "billion"), (1e6, "million")):
