@@ -53,7 +53,7 @@ def made(folder: Path) -> dict[str, str]:
     try:
         for title, command in COMMANDS.items():
             with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()):
-                run(["-q", *shlex.split(command)])
+                assert run(["-q", *shlex.split(command)]) in (0, 1), command
             found[title] = out.getvalue().rstrip("\n")
     finally:
         os.chdir(here)

@@ -105,7 +105,7 @@ def cycles_figure(summary: Summary) -> Figure | None:
     units = [node for node in summary.nodes if not node.between]
     if not units:
         return None
-    interval, method = summary.interval
+    interval, method = summary.estimated_interval
     rows = {row.node: row for row in summary.balance}
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()

@@ -8,10 +8,6 @@ from markupsafe import Markup, escape
 
 WIDTH = 400
 """Of every picture, in CSS pixels: so wide it is on a narrow screen, too."""
-SERIES = 8
-"""Colours of the page for kinds of things (``--f0`` and so on)."""
-
-
 def number(value: float) -> str:
     """A coordinate."""
     return f"{value:.1f}".removesuffix(".0")
@@ -40,11 +36,6 @@ class Drawing:
     def path(self, d: str, look: str, tip: str = "", data: Mapping[str, str] | None = None) -> None:
         """A path."""
         self._shape("path", f'd="{d}"', look, tip, None, data)
-
-    def line(self, x1: float, y1: float, x2: float, y2: float, look: str) -> None:
-        """A straight line."""
-        self.path(f"M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}", look)
-        self._reach(max(y1, y2))
 
     def text(self, x: float, y: float, text: str, look: str = "", anchor: str = "start") -> None:
         """A text on the base line ``y``."""

@@ -20,7 +20,6 @@ from finn_vitprune.report.tables import COUNTED, ESTIMATED, TextTable, mark_of
 from finn_vitprune.report.time_picture import time_picture
 from finn_vitprune.report.tree import build_tree, pair_tree
 from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
-from finn_vitprune.synth.parts import KINDS
 
 NO_FOLDER = "This page was made of a summary alone. A page of the whole build folder has more."
 OLD_FIFOS = "This summary is of a version that did not keep depths and fills of FIFOs: build again. The memory map has their RAMs."
@@ -133,7 +132,7 @@ def _head(line: VerdictLine, s: Summary) -> str:
 def _bars(s: Summary) -> tuple[Bar, ...]:
     budget = s.plan.budget if s.plan else {}
     return tuple(
-        Bar(SHOWN[kind], share, share_text(share), budget.get(SHOWN[kind])) for kind, share in part_shares(s).items() if kind in KINDS and kind != "FF"
+        Bar(SHOWN[kind], share, share_text(share), budget.get(SHOWN[kind])) for kind, share in part_shares(s).items() if kind != "FF"
     )  # fmt: skip
 
 
