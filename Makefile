@@ -4,7 +4,8 @@
 # at random from SEED against their golden models; random-builds: BUILDS networks drawn from SEED on, PyTorch to RTL
 # (docs/proof.md), of KIND networks, engines or designs; engines: the examples on engines (docs/engines.md); route: units on a
 # Lattice ECP5 (docs/timing.md); notebooks: execute them (those whose names begin with NAMES) and store their outputs; docs: the site
-# of the documentation, into build/site (docs/site/mkdocs.yml).
+# of the documentation, into build/site (docs/site/mkdocs.yml); example-report: the page of BUILD, a build folder (by default that of demo),
+# into docs/example_report.html.
 # setup does nothing when nothing changed; the others call it. TORCH=cpu takes PyTorch's builds for processors, without CUDA.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
@@ -22,7 +23,7 @@ endif
 # Small vision transformers run slower with several threads; the tests bring their own processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo lint test docs prove mutants sweep random-builds engines route notebooks clean
+.PHONY: setup demo lint test docs example-report prove mutants sweep random-builds engines route notebooks clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -45,6 +46,9 @@ lint: setup
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --junitxml build/tests.xml $(if $(WHOLE),--whole)
+
+example-report: $(if $(BUILD),setup,demo)
+	$(BIN)/finn-vitprune report $(or $(BUILD),build/demo) --html docs/example_report.html
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml

@@ -73,6 +73,7 @@ def summarise(model: ModelWrapper, build: BuildContext) -> Summary:
         timing=design_timing(units, synthesis.timing, build.cfg.synth_clk_period_ns) if synthesis and synthesis.timing else None,
         time_s=build.folder.step_times.load() or {},
         target_fps=build.cfg.target_fps,
+        clk_ns=build.cfg.synth_clk_period_ns,
     )
 
 
@@ -192,7 +193,7 @@ def _fills(model: ModelWrapper, largest: Mapping[str, int]) -> dict[str, int]:
 
 def _node_row(node: NodeProto, name: NodeName, slrs: list[int], alone: float | None, fill: int | None) -> NodeRow:
     op = getCustomOp(node)
-    fifo = FifoRow(depth=op.folding().depth, width=op.folding().width, fill=fill) if op.is_buffer else None
+    fifo = FifoRow(depth=op.folding().holds, width=op.folding().width, fill=fill) if op.is_buffer else None
     return NodeRow(
         node=node.name, op_type=node.op_type, layer=str(name), encoder=name.encoder, slrs=slrs,
         between=op.is_buffer or op.is_converter or op.is_crossing, cycles=op.get_exp_cycles(),

@@ -68,15 +68,6 @@ class TokenSample:
         labels = None if self.labels is None else self.labels[chosen]
         return replace(self, images=self.images[chosen], predicted=self.predicted[chosen], labels=labels, left=self.left[:, chosen])
 
-    def smaller(self, pixels: int) -> TokenSample:
-        """With images of at most ``pixels`` a side, each pixel the mean of a square of theirs, where a patch divides so."""
-        side = self.images.shape[1]
-        patch = side // round(self.left.shape[-1] ** 0.5)
-        by = next((n for n in range(1, patch + 1) if patch % n == 0 and side // n <= pixels), patch)
-        frames, channels = len(self.images), self.images.shape[-1]
-        squares = self.images.reshape(frames, side // by, by, side // by, by, channels)
-        return replace(self, images=squares.mean((2, 4)).astype(np.uint8))
-
     @property
     def lines(self) -> list[str]:
         """What is on the picture, in words an image."""

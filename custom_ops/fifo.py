@@ -51,6 +51,11 @@ class FifoFolding(Folding):
         return -(-self.depth // self.parts)
 
     @property
+    def holds(self) -> int:
+        """Beats that the parts hold together: ``depth``, or the next multiple of their number."""
+        return self.parts * self.part_depth
+
+    @property
     def ram(self) -> tuple[int, int, str]:
         """Words, bits and style of the RAM of a part; no words where the beats are in registers."""
         return fifo_ram(self.part_depth, self.width, self.style) if self.depth > 2 else (0, self.width, "distributed")

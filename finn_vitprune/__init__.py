@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from finn_vitprune.builds.build import build
     from finn_vitprune.builds.simulate import simulate
+    from finn_vitprune.builds.verdict import verdict_of
     from finn_vitprune.errors import UserError
     from finn_vitprune.exploration.explore import explore
     from finn_vitprune.exploration.ledger import Explored
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from finn_vitprune.report.builds import build_tables
     from finn_vitprune.report.summary import Summary
     from finn_vitprune.report.tables import TextTable
+    from finn_vitprune.report.verdict import Verdict
     from finn_vitprune.training.config import TrainConfig, load_config
     from finn_vitprune.training.pictures import kept_patches, picture
     from finn_vitprune.training.train import train
@@ -38,6 +40,7 @@ __version__ = "0.2.0"
 _PLACES = {
     "builds.build": ("build",),
     "builds.simulate": ("simulate",),
+    "builds.verdict": ("verdict_of",),
     "errors": ("UserError",),
     "exploration.explore": ("explore",),
     "exploration.ledger": ("Explored",),
@@ -52,6 +55,7 @@ _PLACES = {
     "report.builds": ("build_tables",),
     "report.summary": ("Summary",),
     "report.tables": ("TextTable",),
+    "report.verdict": ("Verdict",),
     "training.config": ("TrainConfig", "load_config"),
     "training.pictures": ("kept_patches", "picture"),
     "training.train": ("train",),

@@ -377,11 +377,15 @@ def test_build_leaves_to_the_config_what_was_not_given_and_takes_board_names(tmp
     assert (o.model, o.fpga_part, o.config, o.clk_ns, o.target_fps, o.folding, o.images) == (None,) * 7
 
 
-def test_build_ends_with_the_summary(tmp_path, monkeypatch, capsys):
+def test_build_ends_with_the_verdict_and_prints_tables_when_asked(tmp_path, monkeypatch, capsys):
     fake_build(monkeypatch, {})
     assert run(["build", "-o", str(tmp_path / "o")]) == 0
     out = capsys.readouterr().out
-    assert "folding" in out and "images through the RTL" in out and "Balance" in out
+    assert "folding" in out and "images through the RTL" not in out and "rate        100,000 images/s  measured" in out
+    assert (tmp_path / "o" / "report.html").is_file() and f"page: {tmp_path / 'o' / 'report.html'}" in out
+    assert run(["build", "-o", str(tmp_path / "o"), "--full"]) == 0
+    out = capsys.readouterr().out
+    assert "images through the RTL" in out and "Balance" in out and out.splitlines()[-1].startswith(("page: ", "next: "))
 
 
 def test_build_with_mismatches_exits_with_1(tmp_path, monkeypatch, capsys):
@@ -426,7 +430,7 @@ def test_report_of_a_build_that_stopped_says_what_it_is_and_where(tmp_path, caps
     page = tmp_path / "page.html"
     assert run(["report", str(folder), "--html", str(page)]) == 0
     out = capsys.readouterr().out
-    assert "did not come to its summary" in out and "after step_lower" in out and "deit_digits.onnx (SHA-256" in out
+    assert len(out.splitlines()) <= 12 and "Stopped before the summary" in out and "after step_lower" in out and "deit_digits.onnx (SHA-256" in out
     assert "after step_lower" in page.read_text() and "xczu7ev" in page.read_text()
     (folder / "build_record.json").write_text("{}")
     assert run(["report", str(folder)]) == 2
@@ -440,7 +444,7 @@ def test_report_of_one_and_of_two_builds(tmp_path, capsys):
     page = tmp_path / "page.html"
     assert run(["report", str(dense), str(pruned), "--html", str(page)]) == 0
     out = capsys.readouterr().out
-    assert "dense" in out and "pruned" in out and "0.500" in out
+    assert "dense → pruned" in out and "50,000 images/s → 100,000 images/s  2.00 x" in out and len(out.splitlines()) <= 12
     assert "0.500" in page.read_text() and page.read_text().startswith("<!DOCTYPE html>")
 
 

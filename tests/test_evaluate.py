@@ -212,9 +212,9 @@ def test_a_page_shows_the_worst_images(tmp_path, capfd):
     page = tmp_path / "page.html"
     assert cli(["evaluate", str(DIGITS), "--data", "digits", "--html", str(page), "--jobs", "1"]) == 0
     out, found = capfd.readouterr().out, of_digits()
-    assert len(out.splitlines()) <= 12 and f"{found.accuracy:.2%}" in out
+    assert len(out.splitlines()) <= 12 and f"{100 * found.accuracy:.1f} %" in out
     text = page.read_text()
-    assert f"{found.accuracy:.2%}" in text and text.count("data:image/png;base64,") == len(found.worst) > 0
+    assert f"{100 * found.accuracy:.1f} %" in text and text.count("data:image/png;base64,") == len(found.worst) > 0
     assert all(f"answer {w.answer}, label {w.label}" in text for w in found.worst)
 
 
@@ -293,13 +293,13 @@ def test_a_report_shows_what_was_found(loadable, tmp_path, capfd):
                              "block_size": 8, "block_keep": 0.5, "weight_bits": 8, "activation_bits": 4})  # fmt: skip
     kept = tmp_path / "summary.json"
     kept.write_text(summary.model_dump_json(by_alias=True))
-    assert cli(["report", str(kept)]) == 0
+    assert cli(["report", str(kept), "--full"]) == 0
     assert "8 of weights, 4 of activations" in (text := capfd.readouterr().out) and "accuracy in integers" not in text
     np.savez(tmp_path / "labelled.npz", images=np.zeros((2, *of_shape(models[0])), np.uint8), labels=[0, 1])
     evaluate(EvaluationOptions(folder, f"npz:{tmp_path / 'labelled.npz'}", jobs=1))
     found = evaluation_of(folder)
     table = card_table(summary.model, found)
-    assert ("accuracy in integers", f"{found.accuracy:.2%}") in table.rows and ("bits", "8 of weights, 4 of activations") in table.rows
+    assert ("accuracy in integers", f"{100 * found.accuracy:.1f} %") in table.rows and ("bits", "8 of weights, 4 of activations") in table.rows
     (folder / "intermediate_models" / "step_lower.onnx").write_bytes(b"another")
     assert evaluation_of(folder) is None
 

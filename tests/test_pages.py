@@ -1,10 +1,8 @@
-"""Pages of builds, finished, stopped and two at once, in a browser; what folders tell; pictures of builds and of models."""
+"""Pages of builds, finished, stopped and two at once, and of explorations, in a browser; what folders tell; pictures of builds and of models."""
 
-import html
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,46 +12,22 @@ from vit_models import random_vit
 
 from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.builds.record import command_of, facts_of, record_of
-from finn_vitprune.builds.story import story_of
+from finn_vitprune.builds.story import page_of, story_of
 from finn_vitprune.builds.tokens import TokenSample, sample_of_build
 from finn_vitprune.cli import run
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
-from finn_vitprune.report.page import BuildStory, build_page, pair_page
+from finn_vitprune.report.builds import grouped_tables
+from finn_vitprune.report.page import BuildStory
+from finn_vitprune.report.drawing import WIDTH
 from finn_vitprune.report.summary import Summary
+from finn_vitprune.report.token_picture import token_picture
+from tests.browser import chromium, measured, needs_chromium, open_all, opened
 from tests.conftest import PART
+from tests.explored import explored_page
 from tests.summaries import summary
 
 pytestmark = pytest.mark.xdist_group("small_build")
-
-PARTS = [
-    "Model", "Tokens", "Checks", "Speed", "Resources", "Cycles and lanes", "FIFOs", "Memories", "Node by node", "Time", "The graph",
-]  # fmt: skip
-PROBE = """<script>addEventListener("load", () => {
-  const seen = [...document.querySelectorAll("iframe")].map(frame => {
-    const page = frame.contentDocument, all = what => [...page.querySelectorAll(what)], root = page.documentElement;
-    const words = all("svg text, td, th, dd, dt, p, li, h1, h2, h3").filter(e => e.textContent.trim());
-    return {
-      wide: root.scrollWidth, window: frame.clientWidth, headings: all("h2").map(e => e.textContent),
-      pictures: all("svg title").map(e => e.textContent), text: root.innerText,
-      smallest: Math.min(...words.map(e => parseFloat(getComputedStyle(e).fontSize) * (e.getScreenCTM ? Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b) : 1))),
-      hidden: words.filter(e => !e.getClientRects().length).length,
-      widest: Math.max(0, ...all("table, svg").map(e => e.getBoundingClientRect().right)),
-      notScrolled: all("table, svg").filter(e => e.getBoundingClientRect().right > innerWidth && !e.closest(".wide")).length,
-    };
-  });
-  document.body.replaceChildren(Object.assign(document.createElement("pre"), {textContent: JSON.stringify(seen)}));
-});</script>"""
-
-
-def in_browser(folder, width, pages):
-    """What a browser of this width shows of each page."""
-    frames = "".join(f'<iframe style="border: 0; width: {width}px; height: 900px" srcdoc="{html.escape(page)}"></iframe>' for page in pages)
-    (folder / "probe.html").write_text(f'<!DOCTYPE html><meta charset="utf-8"><body style="margin: 0">{frames}{PROBE}')
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/profile", f"--window-size={width},900", "--dump-dom"]
-    shown = subprocess.run([*command, f"file://{folder}/probe.html"], capture_output=True, text=True, timeout=300).stdout
-    return json.loads(html.unescape(re.search(r"<pre>(.*)</pre>", shown, re.DOTALL)[1]))
-
 
 @pytest.fixture(scope="module")
 def stopped(small_build, tmp_path_factory):
@@ -73,56 +47,179 @@ def failed(small_build, tmp_path_factory):
     return folder
 
 
+LARGE, ENGINE = (Path("builds/results") / name for name in ("deit/deit_small_w8a8_summary.json", "deit_engines/w8a8_engine1_latency_summary.json"))
+PARTS = ["Network", "Checks", "Speed", "Resources", "Cycles and lanes", "FIFOs", "Memories", "Node by node", "Time"]
+END = ["What was built", "The graph", "How figures were found"]
+PAGES = ["finished", "estimates", "failed", "two", "large", "engine", "explored", "explored without accuracy"]
+
+
 @pytest.fixture(scope="module")
-def pages(small_build, stopped, failed):
-    """Of a finished build, of estimates, of a failed build, and of the first two side by side."""
-    summaries, stories = (Summary.load(small_build.folder), Summary.load(stopped)), (story_of(small_build.folder), story_of(stopped))
-    return [
-        build_page("finished", summaries[0], stories[0]), build_page("estimates", summaries[1], stories[1]),
-        build_page("failed", None, story_of(failed)), pair_page("two", ("a", "b"), summaries, stories),
-    ]  # fmt: skip
+def pages(small_build, stopped, failed, tmp_path_factory):
+    """Files of the pages of :data:`PAGES`, by name."""
+    folder = tmp_path_factory.mktemp("pages")
+    made = {
+        "finished": page_of(small_build.folder), "estimates": page_of(stopped), "failed": page_of(failed), "two": page_of(small_build.folder, stopped),
+        "large": page_of(LARGE), "engine": page_of(ENGINE), "explored": explored_page(True),
+        "explored without accuracy": explored_page(False),
+    }  # fmt: skip
+    for name, page in made.items():
+        (folder / f"{name}.html").write_text(page)
+    return {name: folder / f"{name}.html" for name in made}
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium")
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@needs_chromium
 @pytest.mark.parametrize("width", [1280, 390])
-def test_pages_in_a_browser(pages, tmp_path, width):
-    """Nothing is wider than the window but what scrolls in its place, all of it is legible, and all of it is there."""
-    whole, early, none, two = found = in_browser(tmp_path, width, pages)
-    for page in found:
-        assert page["wide"] <= page["window"] == width and not page["notScrolled"] and not page["hidden"]
-        assert page["smallest"] >= 8.9
-    assert whole["headings"] == ["At a glance", "What was built", "How figures were found", *PARTS]
-    pictures = ["Patches left after each token drop", f"Resources against {PART} (estimated)", "Cycles of the units against the interval"]
-    assert whole["pictures"] == [*pictures, "Deepest fill of the FIFOs", "What fills the memories (estimated)"]
-    words = ["model.onnx (SHA-256", "finn-vitprune build model.onnx --fpga-part", "digest of the design", "finn-plus", "encoder 1, projection",
-             "netron ", "64 images", "0.0", "beats that the FIFO held at most"]  # fmt: skip
-    assert [w for w in words if w not in whole["text"]] == []
-    assert early["headings"] == ["At a glance", "What was built", "How figures were found", "Where it stopped", *PARTS]
-    assert "stopped after step_check_part" in early["text"] and "not measured" in early["text"] and "measured" not in early["pictures"]
-    assert none["headings"] == ["What was built", "How figures were found", "Where it stopped", "Tokens", "The graph"]
-    assert "FIFO <f> is full" in none["text"] and "did not run" in none["text"]
-    assert {"Side by side", "What was built", "What differs", "Pictures of a", "Pictures of b"} <= set(two["headings"])
-    assert two["text"].count("differs") > 10 and " → " in two["text"]
+@pytest.mark.parametrize("name", PAGES)
+def test_no_text_covers_another_and_no_line_strikes_a_label(pages, browser, name, width):
+    """Folded and with every part open, in light and in dark; all is in the window, large enough and of enough contrast; four screens folded."""
+    with opened(browser, pages[name], width) as page:
+        folded = measured(page)
+        assert width < 1280 or folded["height"] <= 4 * 900
+        open_all(page)
+        whole = measured(page)
+        page.emulate_media(color_scheme="dark")
+        for found in (folded, whole, measured(page)):
+            wrong = {what: found[what] for what in ("overlaps", "covered", "struck", "small", "outside", "faint") if found[what]}
+            assert not wrong and found["wide"] == width and found["texts"] > 20
+    assert pages[name].stat().st_size < 5_000_000
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium")
-def test_pages_on_paper(pages, tmp_path):
-    """No table is cut off on A4 between margins of a centimetre (the rules for paper stand for all media here)."""
-    large = build_page("large", Summary.load("builds/results/deit/deit_small_w8a8_summary.json"), BuildStory())
-    for page in in_browser(tmp_path, 718, [page.replace("@media print", "@media all") for page in (*pages, large)]):
-        assert page["wide"] <= page["window"] and page["widest"] <= 718
+@needs_chromium
+def test_what_is_wrong_with_boxes_is_found(pages, browser, tmp_path):
+    """Each measure finds a fault that is put in."""
+    faults = {
+        "overlaps": ("</main>", '<p style="position: absolute; top: 0; left: 9px">covers</p></main>'),
+        "covered": ("</main>", '<div style="position: absolute; inset: 0; background: red"></div></main>'),
+        "struck": ('role="img"', 'role="img" style="overflow: visible"><path d="M0 8H400" class="line"/><g '),
+        "small": ("</main>", '<p style="font-size: 8px">small</p></main>'),
+        "outside": ("</main>", '<p style="white-space: nowrap; width: 0">a word %s</p></main>' % ("and more " * 99)),
+        "faint": ("</main>", '<p style="color: #ddd">faint</p></main>'),
+    }  # fmt: skip
+    for what, (place, fault) in faults.items():
+        (tmp_path / "page.html").write_text(pages["large"].read_text().replace(place, fault, 1))
+        with opened(browser, tmp_path / "page.html") as page:
+            assert measured(page)[what], what
+
+
+def texts_of(page, selector):
+    return [" ".join(text.split()) for text in page.locator(selector).all_inner_texts()]
+
+
+@needs_chromium
+def test_what_a_page_says(pages, browser, small_build):
+    with opened(browser, pages["finished"]) as page:
+        assert texts_of(page, "details.part > summary") == [*PARTS, *END]
+        assert texts_of(page, ".card h2") == ["Tokens that stay counted", "Where the time goes estimated", "Where the part goes estimated"]
+        assert texts_of(page, ".tile dt")[:4] == ["fits estimated", "rate measured", "latency measured", "bits measured"]
+        open_all(page)
+        shown = " ".join(page.inner_text("body").split())
+        assert "its RTL equals the integer network in every bit on 64 images" in shown and "Resources are only an estimate" in shown
+        for word in ("model.onnx (SHA-256", "finn-vitprune build model.onnx --fpga-part", "digest of the design", "finn-plus", "netron build/", "encoder 1"):
+            assert word in shown, word
+        for table in grouped_tables(Summary.load(small_build.folder))["Checks"]:
+            assert not [cell for row in table.rows for cell in row if " ".join(cell.split()) not in shown]
+    with opened(browser, pages["estimates"]) as page:
+        assert texts_of(page, "details.part > summary")[:2] == ["Where it stopped", "Network"]
+        assert texts_of(page, ".notice")[0] == "Stopped after step_check_part: what comes later is not known." and "Only estimates" in texts_of(page, ".notice")[1]
+        assert "measured" not in texts_of(page, ".tile .mark")
+    with opened(browser, pages["failed"]) as page:
+        assert texts_of(page, "details.part > summary") == ["Where it stopped", *END]
+        assert "FIFO <f> is full" in page.inner_text("#where-it-stopped") and "did not run" in page.inner_text("#where-it-stopped")
+    with opened(browser, pages["two"]) as page:
+        assert texts_of(page, ".card h3") == ["build", "estimates"] * 3
+        assert "→" in page.inner_text(".tiles") and texts_of(page, "details.part > summary")[:3] == ["Side by side", "What was built", "What differs"]
+        open_all(page)
+        assert page.inner_text("#side-by-side").count("differs") >= 5
+
+
+@needs_chromium
+def test_the_tree_opens_sorts_and_filters(pages, browser):
+    with opened(browser, pages["large"]) as page:
+        names = lambda: texts_of(page, "#tree .tabulator-row .tabulator-cell[tabulator-field=name]")  # noqa: E731
+        assert names() == [*(f"encoder {i}" for i in range(1, 13)), "outside encoders"]
+        page.click('#tree .tabulator-col-title:has-text("LUT")')
+        assert names()[:2] == ["encoder 1", "encoder 3"], "the largest first"
+        page.click('svg [data-find="encoder 3 QKV"]')
+        assert page.input_value("#tree-filter") == "encoder 3 QKV" and names() == ["encoder 3", "QKV"]
+        page.fill("#tree-filter", "encoder 12")
+        assert names()[0] == "encoder 12" and len(names()) > 20
+        page.fill("#tree-filter", "nothing of the kind")
+        assert names() == []
+        page.click("#tree-close")
+        assert len(names()) == 13
+        page.hover('svg [data-find="encoder 3 QKV"]')
+        assert "encoder 3, QKV: busy in 37,923 of 38,425 cycles an image" in page.inner_text("#tip")
+
+
+@needs_chromium
+def test_long_tables_are_there_when_their_part_is_opened(pages, browser):
+    with opened(browser, pages["large"]) as page:
+        page.click("#fifos > summary")
+        rows = page.locator("#fifos .tabulator-row")
+        rows.first.wait_for()
+        assert "token embedding input FIFO" in rows.first.inner_text()
+        page.click('#fifos .tabulator-col-title:has-text("deepest fill")')
+        fills = [int(text.replace(",", "")) for text in texts_of(page, '#fifos .tabulator-row .tabulator-cell[tabulator-field="c4"]')[:5]]
+        assert fills == sorted(fills, reverse=True) and fills[0] == max(n.fifo.fill for n in Summary.load(LARGE).nodes if n.fifo)
+
+
+@needs_chromium
+def test_designs_are_filtered_in_table_and_pictures_and_a_click_copies_the_commands(pages, browser):
+    with opened(browser, pages["explored"], permissions=["clipboard-read", "clipboard-write"]) as page:
+        points = page.locator(".point[data-design]:visible")
+        assert points.count() == 2 * 48 and page.locator("#designs .tabulator-row").count() >= 18
+        page.select_option("[data-field=part]", "ZCU104")
+        assert points.count() == 2 * 12 and set(texts_of(page, "#designs .tabulator-row .tabulator-cell[tabulator-field=part]")) == {"ZCU104"}
+        page.check("#only-best")
+        assert 0 < points.count() < 24 and all("★" in name for name in texts_of(page, "#designs .tabulator-row .tabulator-cell[tabulator-field=design]"))
+        page.uncheck("#only-best")
+        page.select_option("[data-field=part]", "")
+        page.locator('.point[data-design="3"]').first.click()
+        commands = page.inner_text("#commands")
+        assert commands.count("\n") == 1 and "finn-vitprune import" in commands and "finn-vitprune build" in commands
+        assert page.evaluate("navigator.clipboard.readText()") == commands and page.inner_text("#copied") == "The commands of 3 are copied."
+        page.locator('.point[data-design="3"]').first.hover()
+        assert "images/s" in page.inner_text("#tip") and "pipeline" in page.inner_text("#tip")
+        page.locator("#designs .tabulator-row").nth(1).click()
+        assert page.inner_text("#copied") == "The commands of 2 are copied."
+
+
+@needs_chromium
+def test_pages_without_scripts_have_their_pictures_and_figures(pages, browser):
+    for name, words in (("large", ["7,847 images/s", "encoder 12", "SLR3"]), ("explored", ["images/s", "ZCU104", "finn-vitprune build"])):
+        with opened(browser, pages[name], java_script_enabled=False) as page:
+            assert page.locator("svg.drawing").count() >= 2 and page.locator("main table:visible").count() >= 1
+            shown = page.content()
+            assert not [word for word in words if word not in shown]
+
+
+@needs_chromium
+def test_pages_on_paper(pages, browser):
+    """No table is cut off on A4 between margins of a centimetre."""
+    for name in ("finished", "large", "explored"):
+        with opened(browser, pages[name], 718) as page:
+            page.emulate_media(media="print")
+            page.evaluate("dispatchEvent(new Event('beforeprint'))")
+            assert page.evaluate("Math.max(...[...document.querySelectorAll('table, svg')].filter(e => e.checkVisibility()).map(e => e.getBoundingClientRect().right))") <= 718, name
 
 
 def test_the_page_is_written_by_the_command(small_build, stopped, failed, tmp_path, capsys):
     a, b, c = (tmp_path / name for name in ("a.html", "b.html", "c.html"))
     assert run(["report", str(small_build.folder), "--html", str(a)]) == 0
+    assert capsys.readouterr().out.splitlines()[-2].startswith(f"page: {a}")
     assert run(["report", str(small_build.folder), str(stopped), "--nodes", "--html", str(b)]) == 0
     text = capsys.readouterr().out
-    assert "Cycles by node: what differs" in text and "stopped after step_check_part" in text and "What was built" in text
-    assert run(["report", str(failed), "--html", str(c)]) == 0
-    assert "did not come to its summary" in capsys.readouterr().out
-    assert a.read_text() == build_page(f"finn-vitprune: {small_build.folder}", Summary.load(small_build.folder), story_of(small_build.folder))
-    assert a.stat().st_size < 300_000 and "Where it stopped" in c.read_text() and not list(tmp_path.glob(".partial*"))
+    assert "Cycles by node: what differs" in text and "What was built" in text
+    assert run(["report", str(failed), "--full", "--html", str(c)]) == 0
+    assert "did not come to its summary" in (text := capsys.readouterr().out) and "! Stopped before the summary, after step_lower: nothing later is known." in text
+    assert a.read_text() == page_of(small_build.folder)
+    assert "Where it stopped" in c.read_text() and not list(tmp_path.glob(".partial*"))
 
 
 # --- what a folder tells -------------------------------------------------------------------------
@@ -231,14 +328,22 @@ def test_a_build_keeps_images_with_the_patches_that_its_scores_leave(small_build
     assert sample.encoders.tolist() == [1] and sample.labels is None and "8 of 64 images" in sample.source
 
 
-def test_large_images_are_shown_smaller():
+def test_words_for_what_is_on_a_picture():
     images = np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3)
     sample = TokenSample(images, np.zeros(2, int), np.array([0, 1]), np.array([1]), np.ones((1, 2, 16), bool), "")
-    small = sample.smaller(16)
-    assert small.images.shape == (2, 16, 16, 3) and small.images[0, 0, 0, 0] == int(images[0, :2, :2, 0].mean())
-    assert sample.smaller(32).images is not None and (sample.smaller(32).images == images).all()
     assert sample.lines == ["image 1: class 0, predicted 0, encoder 1 leaves 16 of 16 patches",
                             "image 2: class 1, predicted 0: wrong, encoder 1 leaves 16 of 16 patches"]  # fmt: skip
+
+
+def test_a_picture_veils_the_dropped_patches_alone():
+    mask = np.ones(16, bool)
+    mask[[0, 5]] = False
+    picture = token_picture("tokens-0", np.zeros((64, 64, 3), np.uint8), [(2, mask)], "words")
+    (veil,) = re.findall(r'<path d="([^"]*)" class="veil"', picture)
+    side = (WIDTH - 12) / 2
+    corners = [tuple(map(float, corner.split())) for corner in re.findall(r"M([\d. ]+)h", veil)]
+    assert corners == [(side + 12, 18), (round(side + 12 + side / 4, 1), round(18 + side / 4, 1))]
+    assert "after encoder 2: 14 of 16" in picture and picture.count("data:image/jpeg;base64") == 1, "the photograph is there once"
 
 
 def test_pictures_of_tokens_of_a_build_and_of_its_model(small_build, tmp_path):

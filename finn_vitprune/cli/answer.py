@@ -69,3 +69,6 @@ def answer(document: object) -> bool:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone; progress and notes go to standard error.")]
 """The option ``json_output`` of commands that answer something (docs/command_line.md)."""
+
+Full = Annotated[bool, typer.Option("--full", help="Print all tables too, not the verdict alone.")]
+"""The option ``full`` of commands that end with a verdict."""

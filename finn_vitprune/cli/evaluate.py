@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from finn_vitprune.cli import params
-from finn_vitprune.cli.answer import Json, answer
+from finn_vitprune.cli.answer import Full, Json, answer
 from finn_vitprune.options.texts import Floats
 
 EXAMPLE = "finn-vitprune evaluate build/deit_tiny --data imagefolder:imagenette --float deit_tiny_float.onnx"
@@ -45,7 +45,7 @@ def command(
     ] = None,
     jobs: params.Jobs = os.cpu_count() or 1,
     scheduler: params.Scheduler = None,
-    full: Annotated[bool, typer.Option("--full", help="Also print a row for each class, and the worst images.")] = False,
+    full: Full = False,
     html: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Also write one self-contained page, with the worst images.")] = None,
     json_output: Json = False,
 ) -> None:
@@ -56,19 +56,17 @@ def command(
     from finn_vitprune.builds.evaluate import EvaluationOptions, evaluate
     from finn_vitprune.cli.terminal import progress_lines, console_of_tables
     from finn_vitprune.jobs import on_cluster
+    from finn_vitprune.report.tables import show
 
     options = EvaluationOptions(
         target, data, contents, reference, mean or None, std or None, classes, max_images, seed, skip_damaged, jobs, html
     )
     with progress_lines(), on_cluster(scheduler):
         found = evaluate(options)
-    if answer(found.model_dump(mode="json", exclude_none=True)):
+    following = f"finn-vitprune report {target} --full" if target.is_dir() else f"finn-vitprune build {target} --fpga-part PART -o FOLDER"
+    verdict = found.verdict(str(target), str(html or ""), following)
+    if answer(found.model_dump(mode="json", exclude_none=True) | {"verdict": verdict.as_dict()}):
         return
-    for line in found.verdict:
-        typer.echo(line)
-    if html is not None:
-        typer.echo(f"written: {html}")
     if full:
-        console = console_of_tables()
-        for table in found.tables:
-            console.print(table.rich())
+        show(found.tables, console_of_tables())
+    typer.echo(verdict)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from finn_vitprune.cli import params
-from finn_vitprune.cli.answer import Json, answer
+from finn_vitprune.cli.answer import Full, Json, answer
 
 if TYPE_CHECKING:
     from finn_vitprune.options.explore import ExploreOptions
@@ -19,7 +19,7 @@ EXAMPLE = (
 OPTIONS = "finn_vitprune.options.explore:ExploreOptions"
 
 
-def command(options: ExploreOptions, scheduler: params.Scheduler = None, json_output: Json = False) -> None:
+def command(options: ExploreOptions, scheduler: params.Scheduler = None, full: Full = False, json_output: Json = False) -> None:
     """Plan every combination of networks, parts and engines, and build the best.
 
     Writes explore.csv, explore.json and a page, explore.html: rate against latency, resources, accuracy where it is known, and the
@@ -28,17 +28,18 @@ def command(options: ExploreOptions, scheduler: params.Scheduler = None, json_ou
     from finn_vitprune.cli.terminal import console_of_tables, progress_lines
     from finn_vitprune.exploration.explore import PAGE, explore
     from finn_vitprune.exploration.ledger import pareto
-    from finn_vitprune.exploration.tables import best_table
+    from finn_vitprune.exploration.tables import best_table, explored_verdict
     from finn_vitprune.jobs import on_cluster
     from finn_vitprune.report.tables import show
 
     with progress_lines(), on_cluster(scheduler):
         found = explore(options)
-    best_rows, failed, page = pareto(found.rows), [row for row in found.rows if row.reason], options.output / PAGE
-    if not answer(found.model_dump(mode="json") | {"pareto": [row.name for row in best_rows], "page": str(page)}):
-        show([best_table(best_rows, options.clk_ns)], console_of_tables())
-        typer.echo(f"{len(found.rows)} design{'s' * (len(found.rows) != 1)}, {sum(row.fits for row in found.rows)} fit, {len(failed)} failed. The page is {page}.")
-    wrong = [row.name for row in found.rows if row.built and row.built.mismatches]
-    if wrong:
-        typer.echo(f"The RTL differs from the hardware graph: {', '.join(wrong)}.", err=True)
+    page = options.output / PAGE
+    best_rows, verdict = pareto(found.rows), explored_verdict(found, options.output, page)
+    document = found.model_dump(mode="json") | {"pareto": [row.name for row in best_rows], "page": str(page), "verdict": verdict.as_dict()}
+    if not answer(document):
+        if full:
+            show([best_table(best_rows, options.clk_ns)], console_of_tables())
+        typer.echo(verdict)
+    if any(row.built and row.built.mismatches for row in found.rows):
         raise typer.Exit(1)

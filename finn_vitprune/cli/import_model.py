@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from finn_vitprune.cli.answer import Json, answer
+import typer
+
+
+from finn_vitprune.cli.answer import Full, Json, answer
 from finn_vitprune.pruning.choices import Rounding
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from finn_vitprune.importing.workflow import Imported
     from finn_vitprune.options.importing import ImportOptions
 
@@ -24,7 +25,7 @@ EXAMPLE = (
 OPTIONS = "finn_vitprune.options.importing:ImportOptions"
 
 
-def command(options: ImportOptions, json_output: Json = False) -> None:
+def command(options: ImportOptions, full: Full = False, json_output: Json = False) -> None:
     """Take a vision transformer in: recognise, compare, prune by score, calibrate, fine-tune, export as QONNX.
 
     With the default shares it quantises only. What is not supported is rejected by its name before any work.
@@ -35,10 +36,15 @@ def command(options: ImportOptions, json_output: Json = False) -> None:
 
         with progress_lines():
             imported = import_model(options)
-    if not answer(as_dict(imported, options)):
-        from rich.console import Console
+    from finn_vitprune.cli.terminal import console_of_tables
+    from finn_vitprune.importing.verdict import import_table, import_verdict
+    from finn_vitprune.report.tables import show
 
-        show(imported, options, Console())
+    verdict = import_verdict(imported, options)
+    if not answer(as_dict(imported, options) | {"verdict": verdict.as_dict()}):
+        if full:
+            show([import_table(imported)], console_of_tables())
+        typer.echo(verdict)
 
 
 @contextmanager
@@ -86,27 +92,3 @@ def as_dict(imported: Imported, options: ImportOptions) -> dict:
         "notes": list(imported.notes),
         "seconds": round(imported.seconds, 1),
     }
-
-
-def show(imported: Imported, options: ImportOptions, console: Console) -> None:
-    """Print what each stage cost, and what pruning saved."""
-    from finn_vitprune.complexity.formulas import operations_text
-    from finn_vitprune.report.tables import TextTable
-
-    rows = tuple(
-        (s.name, f"{s.cosine:.4f}", f"{s.worst:.4f}", f"{s.agreement:.4f}", "-" if s.accuracy is None else f"{s.accuracy:.4f}")
-        for s in imported.stages
-    )
-    title = f"What each stage cost (held out: {imported.measured_on})"
-    console.print(TextTable(title, ("stage", "cosine with float", "worst image", "top-1 as float", "accuracy"), rows).rich())
-    m, c = imported.metadata, imported.comparison
-    lines = [
-        f"onnxruntime: largest difference {c.largest:.3g} ({c.relative:.2g} of the largest output)",
-        f"pixels: {imported.normalisation}",
-        f"{operations_text(m.macs_dense, m.macs_pruned, m.macs)}, parameters "
-        f"{m.params_dense:,} -> {m.params:,} ({m.params_dense / m.params:.2f}x fewer)",
-        *(f"note: {note}" for note in imported.notes),
-        f"written: {options.output} and {options.images}; `finn-vitprune build {options.output}` comes next",
-    ]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)

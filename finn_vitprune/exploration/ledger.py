@@ -17,6 +17,7 @@ from finn_vitprune.exploration.points import BuiltPoint, PlannedPoint, Target
 from finn_vitprune.exploration.space import Point
 from finn_vitprune.files import write_json
 from finn_vitprune.options.explore import ExploreOptions
+from finn_vitprune.report.quantities import images_per_second, milliseconds
 
 FILE = "explore.json"
 
@@ -98,11 +99,11 @@ class ExploreRow(BaseModel):
 
     def rate(self, clk_ns: float) -> float:
         """Images a second."""
-        return 1e9 / (clk_ns * self.found.interval_cycles)
+        return images_per_second(self.found.interval_cycles, clk_ns)
 
     def milliseconds(self, clk_ns: float) -> float:
         """Latency of one image."""
-        return self.found.latency_cycles * clk_ns * 1e-6
+        return milliseconds(self.found.latency_cycles, clk_ns)
 
 
 class Explored(BaseModel):

@@ -1,124 +1,135 @@
-"""The page of an exploration: rate against latency, every design with its figures and the commands that make it again."""
+"""The page of an exploration: rate against latency and accuracy, every design with its figures and the commands that make it again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import ceil, floor, log10
 from pathlib import Path
 
+from markupsafe import Markup
+
 from finn_vitprune.exploration.ledger import Explored, ExploreRow, pareto
-from finn_vitprune.report.html import rendered
+from finn_vitprune.exploration.plot import COLOURS, SYMBOLS, Axis, LogAxis, Mark, looks, plot, symbol
+from finn_vitprune.report.html import Card, rendered
+from finn_vitprune.report.quantities import accuracy_text, clock_text, ms_text, rate_text, share_text
 
 TEMPLATE = Path(__file__).with_name("explore.html.j2")
-COLOURS = 8
-"""That the page has for parts."""
-SHAPES = ("circle", "square", "triangle", "diamond", "down", "plus")
-"""For numbers of engines."""
-WIDTH, HEIGHT, LEFT, BOTTOM, EDGE = 720, 420, 64, 44, 16
-"""Of the plot, in its own units, and what axes and edges take."""
-
-
-@dataclass(frozen=True)
-class LogAxis:
-    """A logarithmic axis from ``start`` to ``end`` (places on the page) for values from ``low`` to ``high``."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    @classmethod
-    def over(cls, values: Sequence[float], start: float, end: float) -> LogAxis:
-        """With a twentieth of its length free on both sides."""
-        low, high = log10(min(values)), log10(max(values))
-        free = max(0.05 * (high - low), 0.05)
-        return cls(10 ** (low - free), 10 ** (high + free), start, end)
-
-    def at(self, value: float) -> float:
-        """Where a value is."""
-        share = log10(value / self.low) / log10(self.high / self.low)
-        return round(self.start + share * (self.end - self.start), 1)
-
-    def ticks(self) -> list[tuple[float, str]]:
-        """Places and labels of 1, 2 and 5 times powers of ten, or of more where these are fewer than three."""
-        powers = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
-        for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(i / 20 for i in range(20, 200))):
-            found = [step * 10.0**power for power in powers for step in steps]
-            found = [value for value in found if self.low <= value <= self.high]
-            if len(found) >= 3:
-                break
-        return [(self.at(value), _number(value)) for value in found]
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A design on the plot: its place, look and text; ``best`` ones are filled."""
-
-    x: float
-    y: float
-    shape: str
-    colour: int
-    best: bool
-    row: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Plot:
-    """Rate against latency."""
-
-    x: LogAxis
-    y: LogAxis
-    marks: tuple[Mark, ...]
-    colours: dict[str, int]
-    shapes: dict[str, str]
-    width: int = WIDTH
-    height: int = HEIGHT
+KINDS = ("LUT", "DSP", "BRAM", "URAM")
+ALL = "all"
 
 
 def to_page(found: Explored, command: str = "") -> str:
     """The page; ``command``: what the user typed."""
+    clk_ns = found.settings.target.clk_ns
     rows = sorted((row for row in found.rows if row.found), key=lambda row: (not row.fits, row.found.interval_cycles))
     best = {row.name for row in pareto(rows)}
-    clk_ns = found.settings.target.clk_ns
+    numbers = {row.name: number for number, row in enumerate(rows, start=1)}
+    imported = any(row.import_command for row in found.rows)
     return rendered(
         TEMPLATE, title=f"{len(found.rows)} design{'s' * (len(found.rows) != 1)} of {_words({row.source for row in found.rows})}", command=command,
-        settings=found.settings, rows=rows, best=best, clk_ns=clk_ns, plot=_plot(rows, best, clk_ns),
-        failed=[row for row in found.rows if row.reason], waiting=sum(not row.found and not row.reason for row in found.rows),
-        imported=any(row.import_command for row in found.rows), percent=lambda share: f"{100 * share:.1f}",
-        known={kind: any(row.quality and getattr(row.quality, kind) is not None for row in rows) for kind in ("accuracy", "cosine")},
+        settings=found.settings, rows=rows, best=best, numbers=numbers, clock=clock_text(clk_ns), cards=_cards(rows, best, numbers, clk_ns),
+        symbols=_key(rows), failed=[row for row in found.rows if row.reason], waiting=sum(not row.found and not row.reason for row in found.rows),
+        data=_data(rows, best, numbers, clk_ns), cells=[_cells(row, clk_ns) for row in rows], heads=HEADS, imported=imported,
+        filters=_filters(rows), share_text=share_text,
     )  # fmt: skip
 
 
-def _number(value: float) -> str:
-    """Without zeros at its end."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+def answers_text(row: ExploreRow) -> str:
+    """Accuracy, or the cosine with the float network where that is not known."""
+    q = row.quality
+    return "" if q is None else f"cosine {q.cosine:.4f}" if q.accuracy is None else accuracy_text(q.accuracy)
+
+
+HEADS = ("part", "engines", "images/s", "latency", *KINDS, "accuracy", "cycles by", "fits")
+"""Of the table that needs no script."""
+
+
+def _cells(row: ExploreRow, clk_ns: float) -> tuple[str, ...]:
+    return (
+        row.part, row.engines_text, rate_text(row.rate(clk_ns)), ms_text(row.milliseconds(clk_ns)), *(share_text(row.found.shares[kind]) for kind in KINDS),
+        answers_text(row), _method(row), "yes" if row.fits else "no",
+    )  # fmt: skip
+
+
+def _method(row: ExploreRow) -> str:
+    if not row.built:
+        return row.method
+    return f"{row.method}, {row.built.mismatches} wrong values; resources {'counted' if row.built.counted else 'estimated'}"
+
+
+def _data(rows: Sequence[ExploreRow], best: set[str], numbers: dict[str, int], clk_ns: float) -> list[dict[str, object]]:
+    """Designs for the script: texts, and the figures that it sorts by."""
+    return [
+        {
+            "id": numbers[row.name], "design": row.network, "best": row.name in best, "part": row.part, "engines": row.engines_text, "kind": _kind(row.engines),
+            "bits": row.bits, "blocks": row.block_keep, "tokens": row.token_keep, "rate": rate_text(row.rate(clk_ns)), "per_second": row.rate(clk_ns),
+            "latency": ms_text(row.milliseconds(clk_ns)), "ms": row.milliseconds(clk_ns), "interval_cycles": row.found.interval_cycles,
+            "latency_cycles": row.found.latency_cycles, **{kind: row.found.shares[kind] for kind in KINDS}, "accuracy": answers_text(row),
+            "quality": row.quality and row.quality.value, "by": _method(row), "fits": "yes" if row.fits else "no",
+            "commands": "\n".join(filter(None, (row.import_command, row.build_command))),
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def _filters(rows: Sequence[ExploreRow]) -> dict[str, tuple[str, list[str]]]:
+    """By field of the data what can be chosen, where there is a choice."""
+    fields = {
+        "part": ("part", [row.part for row in rows]), "design": ("network", [row.network for row in rows]), "kind": ("engines", [_kind(row.engines) for row in rows]),
+        "bits": ("bits", [row.bits for row in rows]), "fits": ("fits", ["yes" if row.fits else "no" for row in rows]),
+    }  # fmt: skip
+    chosen = {name: (head, list(dict.fromkeys(values))) for name, (head, values) in fields.items()}
+    return {name: (head, values) for name, (head, values) in chosen.items() if len(values) > 1}
+
+
+def _cards(rows: Sequence[ExploreRow], best: set[str], numbers: dict[str, int], clk_ns: float) -> list[Card]:
+    """The pictures of the designs that fit; none without one."""
+    fitting = [row for row in rows if row.fits]
+    if not fitting:
+        return []
+    parts, networks = (looks([getattr(row, name) for row in rows], kinds) for name, kinds in (("part", range(COLOURS)), ("network", SYMBOLS)))
+    names = _short_names(fitting)
+
+    def marks(rows: Sequence[ExploreRow], x: str) -> list[Mark]:
+        return [
+            Mark(
+                numbers[row.name], names[row.name], row.milliseconds(clk_ns) if x == "ms" else row.quality.value, row.rate(clk_ns), networks[row.network],
+                parts[row.part], row.name in best,
+                f"{row.network} on {row.part}, {row.engines_text}: {rate_text(row.rate(clk_ns))} images/s, {ms_text(row.milliseconds(clk_ns))}"
+                + (f", {answers}" if (answers := answers_text(row)) else ""),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    title = "Rate against latency"
+    cards = [Card(title, (("", plot("latency", title, marks(fitting, "ms"), ("latency of an image, ms", "images/s"), (LogAxis, LogAxis), lambda m: (m.x, -m.y))),))]
+    known = [row for row in fitting if row.quality is not None and row.quality.value is not None]
+    if known:
+        of = "accuracy" if all(row.quality.accuracy is not None for row in known) else "cosine with the float network"
+        title = f"Rate against {of}"
+        cards.append(Card(title, (("", plot("accuracy", title, marks(known, "quality"), (of, "images/s"), (Axis, LogAxis), lambda m: (-m.x, -m.y))),)))
+    return cards
+
+
+def _key(rows: Sequence[ExploreRow]) -> list[tuple[Markup, str]]:
+    """What symbols and colours mean."""
+    shapes, colours = looks([row.network for row in rows], SYMBOLS), looks([row.part for row in rows], range(COLOURS))
+    return [*((symbol(shape, None), name) for name, shape in shapes.items()), *((symbol("circle", colour), part) for part, colour in colours.items())]
+
+
+def _short_names(rows: Sequence[ExploreRow]) -> dict[str, str]:
+    """What tells designs apart, in few letters: of bits, shares, engines and part what is not the same for all."""
+    pieces = {
+        row.name: (row.bits, f"b{row.block_keep}" if row.block_keep else "", f"t{row.token_keep}" if row.token_keep else "", row.part,
+                   _kind(row.engines), "" if row.engines is None else f"{row.frames_in_flight} in flight", "" if row.engines is None else row.goal)
+        for row in rows
+    }  # fmt: skip
+    varies = [len(set(values)) > 1 for values in zip(*pieces.values())]
+    return {name: " ".join(text for text, differs in zip(texts, varies) if differs and text) or rows[0].network for name, texts in pieces.items()}
 
 
 def _words(names: Iterable[str]) -> str:
     names = sorted(names)
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else "nothing"
-
-
-def _plot(rows: Sequence[ExploreRow], best: set[str], clk_ns: float) -> Plot | None:
-    """Of the designs that fit; None where there are none."""
-    rows = [row for row in rows if row.fits]
-    if not rows:
-        return None
-    x = LogAxis.over([row.milliseconds(clk_ns) for row in rows], LEFT, WIDTH - EDGE)
-    y = LogAxis.over([row.rate(clk_ns) for row in rows], HEIGHT - BOTTOM, EDGE)
-    colours = {part: i % COLOURS for i, part in enumerate(dict.fromkeys(row.part for row in rows))}
-    kinds = sorted({row.engines for row in rows}, key=lambda engines: engines or 0)
-    shapes = {_kind(engines): SHAPES[i % len(SHAPES)] for i, engines in enumerate(kinds)}
-    marks = tuple(
-        Mark(
-            x.at(row.milliseconds(clk_ns)), y.at(row.rate(clk_ns)), shapes[_kind(row.engines)], colours[row.part], row.name in best, row.name,
-            f"{row.network} on {row.part}, {row.engines_text}: {row.rate(clk_ns):,.0f} images/s, {row.milliseconds(clk_ns):.3f} ms",
-        )
-        for row in rows
-    )  # fmt: skip
-    return Plot(x, y, marks, colours, shapes)
 
 
 def _kind(engines: int | None) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from finn_vitprune.report.quantities import accuracy_text
 from finn_vitprune.report.scores import AnswerScores, WorstImage
 from finn_vitprune.report.summary import ModelCard
 from finn_vitprune.report.tables import COUNTED, TextTable
+from finn_vitprune.report.verdict import Verdict, VerdictLine, model_title
 
 
 class Evaluation(AnswerScores):
@@ -28,7 +30,7 @@ class Evaluation(AnswerScores):
         found = {
             "accuracy": _beside(self.accuracy, self.accuracy_float),
             "top 5": _beside(self.accuracy_top5, self.accuracy_float_top5),
-            "same class": "" if self.agreement is None else f"{self.agreement:.2%} of the images, as the float network",
+            "same class": "" if self.agreement is None else f"{accuracy_text(self.agreement)} of the images, as the float network",
             "cosine": "" if self.cosine is None else f"{self.cosine:.4f} mean, {self.cosine_worst:.4f} worst, of the logits",
             "images": f"{self.chosen} of {self.data}",
             "labels": self.note,
@@ -36,13 +38,18 @@ class Evaluation(AnswerScores):
         }
         return [(name, text) for name, text in found.items() if text]
 
-    @property
-    def verdict(self) -> list[str]:
-        """In at most 12 lines."""
-        card = dict(self.model.rows)
-        head = ", ".join([card.pop("network"), *(f"{name} {card[name]}" for name in ("bits", "kept", "tokens kept") if name in card)])
-        rows = [*self.rows, ("speed", f"{self.images_per_second:,.1f} images/s in one process")]
-        return [f"{head}; in the integers of the accelerator", *(f"  {name:<12}{text}" for name, text in rows)]
+    def verdict(self, target: str, page: str = "", following: str = "") -> Verdict:
+        """What was found, on one screen.
+
+        Args:
+            target: the file or folder that was evaluated. page: the file of a page. following: what comes next.
+        """
+        lines = [VerdictLine(name, text) for name, text in self.rows if name != "left out"]
+        lines.append(VerdictLine("speed", f"{self.images_per_second:,.1f} images/s on this computer, in the integers of the accelerator"))
+        warnings = [f"{len(self.damaged):,} damaged images were left out: {', '.join(self.damaged[:3])}."] if self.damaged else []
+        if self.accuracy is None and self.agreement is None:
+            warnings.append("No labels and no float network: nothing says how right the answers are.")
+        return Verdict(model_title(self.model.model_dump(), None), target, tuple(warnings), tuple(lines), page, following)
 
     @property
     def tables(self) -> list[TextTable]:
@@ -65,11 +72,11 @@ def card_table(card: ModelCard, found: Evaluation | None) -> TextTable:
 
 
 def _beside(integers: float | None, of_float: float | None) -> str:
-    return "" if integers is None else f"{integers:.2%}" + ("" if of_float is None else f" (float {of_float:.2%})")
+    return "" if integers is None else accuracy_text(integers) + ("" if of_float is None else f" (float {accuracy_text(of_float)})")
 
 
 def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
+    return "-" if value is None else accuracy_text(value)
 
 
 def _answers(w: WorstImage) -> tuple[str, str, str, str]:

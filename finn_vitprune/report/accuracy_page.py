@@ -11,9 +11,10 @@ from markupsafe import Markup
 from PIL import Image
 
 from finn_vitprune.report.accuracy import Evaluation
-from finn_vitprune.report.html import KeyFigure, PageSection, ReportPage
+from finn_vitprune.report.html import PageSection, ReportPage, Tile
+from finn_vitprune.report.quantities import accuracy_text
 from finn_vitprune.report.scores import WorstImage
-from finn_vitprune.report.tables import COUNTED
+from finn_vitprune.report.tables import COUNTED, TextTable
 
 THUMBNAIL = 112
 """Pixels of the longer side of a picture on the page."""
@@ -27,14 +28,15 @@ def accuracy_page(found: Evaluation, pictures: Mapping[str, np.ndarray]) -> str:
     known = {
         "accuracy": found.accuracy, "accuracy in float": found.accuracy_float, "top 5": found.accuracy_top5, "same class as float": found.agreement,
     }  # fmt: skip
-    figures = [KeyFigure(name, f"{value:.2%}", COUNTED) for name, value in known.items() if value is not None]
+    tiles = [Tile(name, accuracy_text(value), COUNTED) for name, value in known.items() if value is not None]
     tables = {table.title: table for table in found.tables}
     shown = tuple(_picture(pictures[w.image], w) for w in found.worst if w.image in pictures)
-    sections = [
-        PageSection(title, pictures=shown if title == "Worst images" else (), tables=(tables[title],))
+    facts = TextTable("What was evaluated", ("", ""), tuple(dict([*found.model.rows, *found.rows]).items()))
+    sections = [PageSection("What was evaluated", tables=(facts,), open=True)] + [
+        PageSection(title, pictures=shown if title == "Worst images" else (), tables=(tables[title],), open=True)
         for title in ("Worst images", "Classes") if title in tables
     ]  # fmt: skip
-    return ReportPage(f"Accuracy of {found.model.name} in integers", dict([*found.model.rows, *found.rows]), figures, sections).html()
+    return ReportPage(f"Accuracy of {found.model.name} in integers", tiles=tiles, sections=sections).html()
 
 
 def _picture(pixels: np.ndarray, w: WorstImage) -> Markup:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -14,7 +12,6 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.report.figures import INK, LABEL, NOTE, QUIET, RULE, TITLE, quiet
 from finn_vitprune.report.layers import BLOCK_RAMS, BRAM18_IN_36, LOST, MemorySum, by_place, memories_of, memory_sum
 from finn_vitprune.report.summary import NodeRow, Summary
-from finn_vitprune.report.svg import inline_svg
 from finn_vitprune.report.tables import mark_of
 from finn_vitprune.synth.parts import KINDS
 
@@ -35,31 +32,15 @@ WORK, OTHER = "#2f5d8c", "#b9c3cd"
 REASONS = {"waiting": "#d98f3d", "rows": "#e6c08f", "lanes": "#a8577e", "padding": "#7d6cab"}
 
 
-@dataclass(frozen=True)
-class BuildPicture:
-    """A picture of a build: ``draw`` gives None where the summary does not tell it, ``describe`` says what is on it."""
-
-    draw: Callable[[Summary], Figure | None]
-    describe: Callable[[Summary], str]
-
-
 def build_picture(summary: Summary, what: str) -> Figure:
     """The picture of a name of :data:`BUILD_PICTURES`.
 
     Raises:
         UserError: the summary does not tell it.
     """
-    if (figure := BUILD_PICTURES[what].draw(summary)) is None:
+    if (figure := BUILD_PICTURES[what](summary)) is None:
         raise UserError(f"--what {what}: this build has none of it, or its summary is older than this picture: build again")
     return figure
-
-
-def drawings(summary: Summary, prefix: str = "") -> dict[str, Markup]:
-    """The pictures of a build as elements of a page, by name; ids on the page begin with ``prefix``."""
-    figures = {what: picture.draw(summary) for what, picture in BUILD_PICTURES.items()}
-    return {
-        what: inline_svg(figure, prefix + what, BUILD_PICTURES[what].describe(summary)) for what, figure in figures.items() if figure is not None
-    }  # fmt: skip
 
 
 # --- memories ------------------------------------------------------------------------------------
@@ -112,12 +93,6 @@ def _unit(kind: str) -> str:
     return "UltraRAMs" if kind == "URAM" else "block RAMs (36 Kbit)"
 
 
-def _memories_told(summary: Summary) -> str:
-    found = [memory for _, memory in memories_of(summary)]
-    sums = {kind: memory_sum(m for m in found if m.kind == kind) for kind in BLOCK_RAMS}
-    return "; ".join(f"{_rams(k, whole):,g} {_unit(k)}, {100 * whole.fill:.0f} % full" for k, whole in sums.items() if whole.fill is not None)
-
-
 # --- cycles --------------------------------------------------------------------------------------
 
 
@@ -130,7 +105,7 @@ def cycles_figure(summary: Summary) -> Figure | None:
     units = [node for node in summary.nodes if not node.between]
     if not units:
         return None
-    interval, method = summary.interval
+    interval, method = summary.estimated_interval
     rows = {row.node: row for row in summary.balance}
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()
@@ -154,15 +129,6 @@ def cycles_figure(summary: Summary) -> Figure | None:
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     figure.suptitle("Cycles of the units against the interval", **TITLE)
     return figure
-
-
-def _cycles_told(summary: Summary) -> str:
-    slow = max((node for node in summary.nodes if not node.between), key=lambda node: node.cycles)
-    interval, method = summary.interval
-    return (
-        f"The interval is {interval:,.0f} cycles ({mark_of(method)}). The slowest unit is {slow.layer}: {slow.cycles:,} cycles (estimated). "
-        "The tables of this page have every unit."
-    )
 
 
 def _encoder_ticks(axis: Axes, encoders: list[int | None], label: str) -> None:
@@ -190,14 +156,14 @@ def resources_figure(summary: Summary) -> Figure | None:
     widest = max(1.0, *shares.values())
     for row, (kind, share) in enumerate(shares.items()):
         axis.barh(row, 100 * share, color=OVER if share > 1 else WORK, height=0.7)
-        axis.annotate(f"{100 * share:.1f} %", (100 * share, row), (3, 0), textcoords="offset points", va="center", **NOTE)
+        axis.annotate(f"{100 * share:.1f} %", (1.0, row), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center", **NOTE)
         budget = summary.plan and summary.plan.budget.get(BUDGETS.get(kind, kind))
         if budget:
-            axis.plot([100 * budget] * 2, [row - 0.42, row + 0.42], color=INK, linewidth=1.2, linestyle=":")
+            axis.plot(100 * budget, row + 0.5, "^", color=INK, markersize=4, clip_on=False)
     axis.axvline(100, color=INK, linewidth=1)
     axis.set_yticks(range(len(shares)), list(shares))
-    axis.set_xlim(0, 108 * widest)
-    axis.set_xlabel("% of the part; dotted: what the plan may use" if summary.plan else "% of the part", **LABEL)
+    axis.set_xlim(0, 102 * widest)
+    axis.set_xlabel("% of the part; triangles: what the plan may use" if summary.plan else "% of the part", **LABEL)
     axis.invert_yaxis()
     quiet(axis)
     figure.suptitle(f"Resources against {summary.part.name} ({mark_of(summary.resources.tool)})", **TITLE)
@@ -210,10 +176,6 @@ def _shares(summary: Summary) -> dict[str, float]:
         return {}
     pairs = {kind: (getattr(summary.resources, kind), getattr(summary.part, kind)) for kind in KINDS}
     return {kind: used / offer for kind, (used, offer) in pairs.items() if used is not None and offer}
-
-
-def _resources_told(summary: Summary) -> str:
-    return ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in _shares(summary).items()) + " of the part."
 
 
 # --- FIFOs ---------------------------------------------------------------------------------------
@@ -241,14 +203,7 @@ def _filled(summary: Summary) -> list[NodeRow]:
     return [node for node in summary.nodes if node.fifo is not None and node.fifo.fill is not None]
 
 
-def _fifos_told(summary: Summary) -> str:
-    found = _filled(summary)
-    full = max(found, key=lambda node: node.fifo.fill / node.fifo.depth)
-    return f"{len(found)} FIFOs. The fullest is {full.layer}: {full.fifo.fill:,} of {full.fifo.depth:,} beats."
-
-
-BUILD_PICTURES = {
-    "cycles": BuildPicture(cycles_figure, _cycles_told), "resources": BuildPicture(resources_figure, _resources_told),
-    "fifos": BuildPicture(fifos_figure, _fifos_told), "memory": BuildPicture(memory_figure, _memories_told),
+BUILD_PICTURES: dict[str, Callable[[Summary], Figure | None]] = {
+    "cycles": cycles_figure, "resources": resources_figure, "fifos": fifos_figure, "memory": memory_figure,
 }  # fmt: skip
-"""Pictures of a build by name."""
+"""Pictures of a build by name; None where the summary does not tell it."""

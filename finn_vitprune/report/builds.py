@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finn_vitprune.report.layers import balance_table, cycles_table, fifo_table, memory_map, memory_tables, resource_tables, use_table
+from finn_vitprune.report.quantities import clock_text, milliseconds, ms_text, rate_text
 from finn_vitprune.report.summary import Summary, VerifySummary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, GIVEN, MEASURED, TextTable, amount, mark_of, percent
 from finn_vitprune.report.timing import timing_tables
@@ -141,12 +142,12 @@ def _speed(s: Summary) -> TextTable:
     if r is None:
         return TextTable("Speed", ("", ""), (("simulation of the accelerator", NOT_RUN),))
     rows = (
-        ("latency", f"{r.latency_cycles:,}", f"{r.latency_ms:,.4f} ms"),
-        ("interval, mean", f"{r.interval_cycles:,.1f}", f"{r.fps:,.0f} images/s"),
-        ("interval, largest", f"{r.interval_cycles_max:,}", f"{r.interval_cycles_max * r.clk_ns * 1e-6:,.4f} ms"),
+        ("latency", f"{r.latency_cycles:,}", ms_text(r.latency_ms)),
+        ("interval, mean", f"{r.interval_cycles:,.1f}", f"{rate_text(r.fps)} images/s"),
+        ("interval, largest", f"{r.interval_cycles_max:,}", ms_text(milliseconds(r.interval_cycles_max, r.clk_ns))),
     )
     known = "no timing analysis stands behind it" if s.timing is None else "what the timing estimate makes of it is under Timing"
-    note = f"{r.frames} overlapping frames in simulation; times at {1e3 / r.clk_ns:,.1f} MHz ({r.clk_ns:g} ns), a chosen clock: {known}."
+    note = f"{r.frames} overlapping frames in simulation; times at {clock_text(r.clk_ns)}, a chosen clock: {known}."
     if s.target_fps is not None:
         note += f" Target of {s.target_fps:,.0f} images/s: {'reached' if r.fps >= s.target_fps else 'NOT reached'}."
     return TextTable("Speed", ("", "cycles", f"at {r.clk_ns:g} ns"), rows, note, ("", MEASURED, MEASURED))

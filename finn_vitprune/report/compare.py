@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from finn_vitprune.report.build_verdict import estimates_text, mismatch_text, missed_text
 from finn_vitprune.report.builds import NOT_RUN, grouped_tables
+from finn_vitprune.report.quantities import count_text, ms_text, rate_text
 from finn_vitprune.report.summary import BalanceRow, Summary
 from finn_vitprune.report.tables import ESTIMATED, SYNTHESISED, TextTable, amount, mark_of, percent
+from finn_vitprune.report.verdict import Verdict, VerdictLine
 from finn_vitprune.synth.parts import KINDS
 from finn_vitprune.synth.resources import NOT_ESTIMATED
 
@@ -52,8 +55,8 @@ def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[TextTable
         row("cycles of the slowest node", "balance.cycles", lambda s: _slowest(s).cycles if s.balance else None),
         row("interval (cycles)", "rtlsim", lambda s: s.rtlsim and s.rtlsim.interval_cycles, "{:,.1f}".format),
         row("latency (cycles)", "rtlsim", lambda s: s.rtlsim and s.rtlsim.latency_cycles),
-        row("latency (ms)", "rtlsim", lambda s: s.rtlsim and s.rtlsim.latency_ms, "{:,.4f}".format),
-        row("images/s", "rtlsim", lambda s: s.rtlsim and s.rtlsim.fps),
+        row("latency", "rtlsim", lambda s: s.rtlsim and s.rtlsim.latency_ms, ms_text),
+        row("images/s", "rtlsim", lambda s: s.rtlsim and s.rtlsim.fps, rate_text),
         row("slowest path (ns)", "timing", lambda s: s.timing and s.timing.taken, "{:,.2f}".format),
         *(
             row(k, f"resources.{k}", lambda s, k=k: s.resources and getattr(s.resources, k), amount, NOT_ESTIMATED)
@@ -77,6 +80,27 @@ def comparison(names: tuple[str, str], a: Summary, b: Summary) -> list[TextTable
             )
         )
     return result
+
+
+def pair_verdict(names: tuple[str, str], a: Summary, b: Summary, page: str = "") -> Verdict:
+    """What two builds have in common and what not: both figures, and the ratio second / first."""
+
+    def line(name: str, figure: Callable[[Summary], float | None], form: Callable[[float], str]) -> VerdictLine | None:
+        x, y = figure(a), figure(b)
+        if x is None and y is None:
+            return None
+        texts = (NOT_RUN if v is None else form(v) for v in (x, y))
+        return VerdictLine(name, ARROW.join(texts), f"{y / x:.2f} x" if x and y is not None else "")
+
+    lines = (
+        line("rate", lambda s: s.rtlsim and s.rtlsim.fps, lambda rate: f"{rate_text(rate)} images/s"),
+        line("latency", lambda s: s.rtlsim and s.rtlsim.latency_ms, ms_text),
+        line("LUT", lambda s: s.resources and s.resources.LUT, amount), line("DSP", lambda s: s.resources and s.resources.DSP, amount),
+        line("BRAM", lambda s: s.resources and s.resources.BRAM36, amount), line("URAM", lambda s: s.resources and s.resources.URAM, amount),
+        line("accuracy", lambda s: s.verify and s.verify.accuracy, percent), line("operations", lambda s: s.model.macs, count_text),
+    )  # fmt: skip
+    warnings = tuple(f"{name}: {text}" for name, s in zip(names, (a, b)) for text in (mismatch_text(s), s.no_text, missed_text(s), estimates_text(s)) if text)
+    return Verdict(f"{names[0]}{ARROW}{names[1]}, with the ratio second / first", "", warnings, tuple(filter(None, lines)), page)
 
 
 def facts_compared(names: tuple[str, str], a: Mapping[str, str], b: Mapping[str, str]) -> list[TextTable]:

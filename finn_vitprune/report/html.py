@@ -1,39 +1,70 @@
-"""Self-contained HTML pages: no script, no file or address outside of them; light and dark, for narrow screens and paper."""
+"""Self-contained HTML pages: one file without any address outside of it, light and dark, for narrow screens and paper.
+
+Tables and filters are Tabulator's (``vendor``), which every page holds; pictures are inline SVG that needs no script.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from finn_vitprune.report.svg import colours
 from finn_vitprune.report.tables import MARKS, TextTable
+from finn_vitprune.report.tree import Tree
 
 HERE = Path(__file__).parent
+LONG = 40
+"""Tables of more rows are made by the script, when their part of the page is opened."""
 
 
 @dataclass(frozen=True)
-class KeyFigure:
-    """A figure of the first lines of a page, with its mark."""
+class Bar:
+    """A share of something, and how much of it may be used; None if nothing says so."""
+
+    name: str
+    share: float
+    text: str
+    budget: float | None = None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure of the first screen with its mark and a note; ``bad``: it is not what was asked for."""
 
     name: str
     value: str
-    mark: str
+    mark: str = ""
+    note: str = ""
+    bars: tuple[Bar, ...] = ()
+    bad: bool = False
+
+
+@dataclass(frozen=True)
+class Card:
+    """Pictures on one subject with the mark of their figures, or words where there are none; several have a head each."""
+
+    title: str
+    pictures: tuple[tuple[str, Markup], ...] = ()
+    note: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True)
 class PageSection:
-    """A part of a page: paragraphs, commands or lines of a log, pictures (SVG elements), tables, in this order."""
+    """A part of a page that opens: paragraphs, commands or lines of a log, pictures, tables, in this order."""
 
     title: str
     text: tuple[str, ...] = ()
     code: str = ""
     pictures: tuple[Markup, ...] = ()
     tables: tuple[TextTable, ...] = ()
+    open: bool = False
 
     @property
     def id(self) -> str:
@@ -43,17 +74,19 @@ class PageSection:
 
 @dataclass(frozen=True)
 class ReportPage:
-    """A page about one build or two. ``facts``: what was built, in words by their name; ``notice``: what the reader has to know first."""
+    """A page: a sentence, what the reader has to know first (``notices``), tiles, pictures, the tree table, and parts that open."""
 
     title: str
-    facts: Mapping[str, str] = field(default_factory=dict)
-    figures: Sequence[KeyFigure] = ()
+    sentence: str = ""
+    notices: Sequence[str] = ()
+    tiles: Sequence[Tile] = ()
+    cards: Sequence[Card] = ()
+    tree: Tree | None = None
     sections: Sequence[PageSection] = ()
-    notice: str = ""
 
     def html(self) -> str:
         """The page."""
-        return rendered(HERE / "report.html.j2", title=self.title, page=self, marks=MARKS, light=colours(False), dark=colours(True))
+        return rendered(HERE / "report.html.j2", title=self.title, page=self, marks=MARKS, long=LONG)
 
 
 def rendered(template: Path, **values: object) -> str:
@@ -61,4 +94,20 @@ def rendered(template: Path, **values: object) -> str:
     found = Environment(
         loader=FileSystemLoader([template.parent, HERE]), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return found.get_template(template.name).render(values)
+    found.filters["data"] = as_data
+    return found.get_template(template.name).render(library=library(), **values)
+
+
+def as_data(value: object) -> Markup:
+    """JSON as the content of a ``script`` element."""
+    return Markup(json.dumps(value, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c"))
+
+
+@lru_cache(maxsize=1)
+def library() -> dict[str, Markup]:
+    """The style sheet and the scripts of every page, by ``css``, ``js`` and ``own``."""
+    return {
+        "css": Markup((HERE / "vendor" / "tabulator.min.css").read_text()),
+        "js": Markup((HERE / "vendor" / "tabulator.min.js").read_text()),
+        "own": Markup((HERE / "page.js").read_text()),
+    }

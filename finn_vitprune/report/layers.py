@@ -57,7 +57,7 @@ def use_table(s: Summary) -> TextTable | None:
     rows = [row for row in s.balance if row.macs_per_cycle]
     if not rows or not s.nodes:
         return None
-    interval, method = s.interval
+    interval, method = s.estimated_interval
     place_of = {node.node: node.place for node in s.nodes}
     groups = {"matrix units": [r for r in rows if r.kept_blocks is not None], "attention": [r for r in rows if r.kept_blocks is None]}
     groups |= {ALL: rows} | by_place(rows, lambda r: place_of[r.node])
@@ -79,7 +79,7 @@ def balance_table(s: Summary) -> TextTable | None:
     if not s.balance:
         return None
     layer = {node.node: node.layer for node in s.nodes}
-    interval, method = s.interval
+    interval, method = s.estimated_interval
     rows = tuple(
         (
             *((layer[r.node],) if layer else ()), r.node, "-" if r.kept_blocks is None else f"{r.kept_blocks:,}", str(r.lanes),
@@ -102,7 +102,7 @@ def cycles_table(s: Summary) -> TextTable | None:
     """Cycles of every node against the interval."""
     if not s.nodes:
         return None
-    interval, method = s.interval
+    interval, method = s.estimated_interval
     simulated = any(n.cycles_alone is not None for n in s.nodes)
     rows = tuple(
         (
@@ -251,7 +251,7 @@ def resource_tables(s: Summary) -> list[TextTable]:
         TextTable("Resources by role", ("", *KINDS), _sums(s, roles), shares, marks),
         TextTable("Resources by encoder", ("", *KINDS), _sums(s, encoders), f"{shares} {without}".strip(), marks),
     ]
-    return [*tables, _slr_table(s, place)] if placed else tables
+    return [*tables, _slr_table(s)] if placed else tables
 
 
 def _sums(s: Summary, groups: Mapping[str, Sequence[NodeResources]]) -> tuple[tuple[str, ...], ...]:
@@ -277,23 +277,17 @@ def _without_slrs(s: Summary) -> str:
     return f"The part has {s.part.slrs} SLRs; nodes are in none: {text}."
 
 
-def _slr_table(s: Summary, place: dict[str, NodeRow]) -> TextTable:
+def _slr_table(s: Summary) -> TextTable:
     """Of a crossing every hop counts where it stands."""
-    dies = s.part.dies if s.part else []
-    count = max(len(dies), 1 + max(slr for node in s.nodes for slr in node.slrs))
-    used = [dict.fromkeys(KINDS, 0.0) for _ in range(count)]
+    dies, used = s.part.dies if s.part else [], s.used_by_die
     uncounted = {kind for kind in KINDS if any(getattr(r, kind) is None for r in s.resources.per_node)}
-    for r in s.resources.per_node:
-        for slr in place[r.node].slrs:
-            for kind in KINDS:
-                used[slr][kind] += (getattr(r, kind) or 0) / len(place[r.node].slrs)
 
     def cell(slr: int, kind: str) -> str:
         if kind in uncounted:
             return amount(None)
         return _with_share(round(used[slr][kind], 1), getattr(dies[slr], kind) if dies else 0)
 
-    rows = tuple((f"SLR{i}", *(cell(i, kind) for kind in KINDS)) for i in range(count))
+    rows = tuple((f"SLR{i}", *(cell(i, kind) for kind in KINDS)) for i in range(len(used)))
     note = "In brackets of what the SLR has." if dies else ""
     if s.plan is not None:
         note += f" The plan may use {', '.join(f'{kind} {percent(share)}' for kind, share in s.plan.budget.items())}."

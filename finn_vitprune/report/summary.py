@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import write_text
 from finn_vitprune.recorded import check_recorded
-from finn_vitprune.synth.parts import Shortfall, no_text
+from finn_vitprune.report.quantities import images_per_second, milliseconds
+from finn_vitprune.synth.parts import KINDS, Shortfall, no_text
 from finn_vitprune.synth.planned import Planned
 from finn_vitprune.synth.resources import ESTIMATE, NOT_ESTIMATED
 from finn_vitprune.synth.timed import DesignTiming
@@ -178,8 +179,8 @@ class RtlsimSummary(_SummarySection):
             interval_cycles=interval_cycles,
             interval_cycles_max=interval_cycles_max,
             clk_ns=clk_ns,
-            latency_ms=latency_cycles * clk_ns * 1e-6,
-            fps=1e9 / (clk_ns * interval_cycles),
+            latency_ms=milliseconds(latency_cycles, clk_ns),
+            fps=images_per_second(interval_cycles, clk_ns),
         )
 
 
@@ -245,11 +246,17 @@ BETWEEN = ("FIFO", "width converter", "SLR crossing", "token selection", "fork")
 
 
 class FifoRow(_SummarySection):
-    """A FIFO of ``depth`` beats of ``width`` bits; ``fill``: beats that it held at most in simulation, None where none ran."""
+    """A FIFO that holds ``depth`` beats of ``width`` bits; ``fill``: beats that it held at most in simulation, None if none ran."""
 
     depth: Annotated[int, Field(ge=1)]
     width: Count
     fill: Count | None = None
+
+    @model_validator(mode="after")
+    def _whole_parts(self) -> Self:
+        """Older files give the depth that was asked for; a FIFO in several parts holds the next multiple of their number."""
+        self.depth = max(self.depth, self.fill or 0)
+        return self
 
 
 class NodeRow(_SummarySection):
@@ -352,7 +359,7 @@ class PartSummary(_SummarySection):
 
 
 class Summary(_SummarySection):
-    """The whole file. ``target_fps``: images/s that the build was asked for, None where it fills the part."""
+    """The whole file. ``target_fps``: images/s that the build was asked for, None where it fills the part. ``clk_ns``: the chosen period."""
 
     model: ModelSummary
     verify: VerifySummary | None = None
@@ -365,6 +372,15 @@ class Summary(_SummarySection):
     timing: DesignTiming | None = None
     time_s: dict[str, float] = {}
     target_fps: Annotated[float, Field(gt=0)] | None = None
+    clk_ns: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _clock(self) -> Self:
+        """Older files give the period only where something was timed."""
+        if self.clk_ns is None:
+            places = (self.rtlsim, self.timing, self.plan and self.plan.target)
+            self.clk_ns = next((place.clk_ns for place in places if place is not None), None)
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -383,18 +399,39 @@ class Summary(_SummarySection):
         return (float(max(cycles)), ESTIMATE) if cycles else None
 
     @property
+    def estimated_interval(self) -> tuple[float, str] | None:
+        """Cycles of a frame that estimated cycles of nodes are shares of, and the method: the plan's, else as :attr:`interval`.
+
+        It is at least the cycles of the slowest node, so that no share is above 1.
+        """
+        if self.interval is None:
+            return None
+        cycles, method = (float(self.plan.interval_cycles), PLANNED) if self.plan is not None else self.interval
+        slowest = max((float(row.cycles) for row in (*self.nodes, *self.balance)), default=0.0)
+        return (slowest, ESTIMATE) if slowest > cycles else (cycles, method)
+
+    @property
+    def used_by_die(self) -> list[dict[str, float]]:
+        """Resources by SLR, from SLR0 on, of nodes that are in one; of a crossing every hop counts an equal share. Empty if none is."""
+        places = {node.node: node.slrs for node in self.nodes}
+        rows = self.resources.per_node if self.resources else []
+        if not any(places.values()):
+            return []
+        count = max(len(self.part.dies) if self.part else 0, 1 + max(max(slrs) for slrs in places.values() if slrs))
+        used = [dict.fromkeys(KINDS, 0.0) for _ in range(count)]
+        for row in rows:
+            for slr in places[row.node]:
+                for kind in KINDS:
+                    used[slr][kind] += (getattr(row, kind) or 0) / len(places[row.node])
+        return used
+
+    @property
     def no_text(self) -> str:
         """That the design does not fit the part, why, and what would help; empty where it fits."""
         if self.part is None or self.part.fits is not False:
             return ""
         method = "" if self.resources is None else self.resources.tool
         return no_text(self.part.name, self.part.short, method, self.part.help)
-
-    @property
-    def no(self) -> list[str]:
-        """What the design is not that was asked for, in sentences: it does not fit, its plan does not reach the target."""
-        missed = self.plan.missed if self.plan else ""
-        return [f"The design {text}." for text in (self.no_text, missed) if text]
 
     @computed_field
     @property
@@ -409,9 +446,8 @@ class Summary(_SummarySection):
         if self.timing is not None:
             found["timing"] = ESTIMATE
         if self.resources is not None:
-            kinds = ("LUT", "FF", "DSP", "BRAM36", "URAM")
-            missing = {k: NOT_ESTIMATED for k in kinds if getattr(self.resources, k) is None}
-            found |= {f"resources.{k}": missing.get(k, self.resources.tool) for k in kinds}
+            missing = {k: NOT_ESTIMATED for k in KINDS if getattr(self.resources, k) is None}
+            found |= {f"resources.{k}": missing.get(k, self.resources.tool) for k in KINDS}
         return found
 
     def save(self, build_dir: str | Path) -> Path:
