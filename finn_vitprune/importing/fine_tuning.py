@@ -114,7 +114,7 @@ class FineTuning(StudentTraining):
             kept.clear()
         kept.append(output)
 
-    def _start_quantisation(self) -> None:
+    def _start_quantisation(self, done: int) -> None:
         """Quantisers and their ranges are there already."""
 
     def _residual_moves(self, done: int) -> bool:
