@@ -173,9 +173,8 @@ def _distiller(config: TrainConfig, data: Dataset, own: nn.Module) -> nn.Module:
     if name is None:
         return own
     model = teacher.timm_model(name, data, pretrained=weights is None)
-    if weights is not None:
-        if not teacher.load_weights(model, Path(weights), data):
-            raise UserError(f"teacher.distill_weights: {weights} has other classes than {data.name}")
+    if weights is not None and not teacher.load_weights(model, Path(weights), data):
+        raise UserError(f"teacher.distill_weights: {weights} has other classes than {data.name}")
     return model.eval()
 
 

@@ -242,9 +242,9 @@ class StudentTraining(ABC):
         p, alone = self.progress, self.processes.count == 1
         chosen = self.data.held_out(limit, self.config.seed)
         labels = torch.from_numpy(self.data.test_labels[chosen]).split(EVAL_BATCH)
-        first = p.measured
-        right = torch.tensor(p.right, device=self.processes.device)
-        for i, images in enumerate(self.data.test_batches(EVAL_BATCH, chosen[first * EVAL_BATCH :]), start=first):
+        right, left = torch.tensor(p.right, device=self.processes.device), chosen[p.measured * EVAL_BATCH :]
+        batches = self.data.test_batches(EVAL_BATCH, left) if len(left) else ()
+        for i, images in enumerate(batches, start=p.measured):
             if i % self.processes.count == self.processes.rank:
                 right += (forward(images.to(self.processes.device)).argmax(1).cpu() == labels[i]).sum()
             if alone:

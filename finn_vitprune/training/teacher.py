@@ -19,9 +19,6 @@ from finn_vitprune.training.config import TrainConfig, parse_config
 from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import log
 
-CLASSIFIERS = ("head", "head_dist")
-"""Parts of a timm state dict that have a row for each class."""
-
 
 def make_teacher(config: TrainConfig, data: Dataset) -> VisionTransformer:
     """The teacher at its start: a timm model by name, or one of the configured sizes.
@@ -82,7 +79,7 @@ def timm_model(name: str, data: Dataset, pretrained: bool) -> nn.Module:
         model = timm.create_model(name, num_classes=data.classes, **options)
         if pretrained:
             known = timm.create_model(name, pretrained=True, **options).state_dict()
-            _fit_classifiers(known, model.state_dict(), data, name)
+            _fit_classifiers(known, model, data, name)
             model.load_state_dict(known)
     except Exception as error:
         raise UserError(f"timm cannot make {name}: {str(error).splitlines()[0]}") from error
@@ -113,7 +110,7 @@ def load_weights(teacher: nn.Module, path: Path, data: Dataset | None = None) ->
     for key in ("teacher", "state_dict", "model"):
         content = content[key] if isinstance(content, dict) and key in content else content
     try:
-        learned = data is None or _fit_classifiers(content, teacher.state_dict(), data, str(path))
+        learned = data is None or _fit_classifiers(content, teacher, data, str(path))
         teacher.load_state_dict(content)
     except (RuntimeError, TypeError, AttributeError) as error:
         detail = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -132,14 +129,15 @@ def _read(path: Path) -> Any:
         raise UserError(f"{path} is not a safetensors file: {' '.join(str(error).split())}") from error
 
 
-def _fit_classifiers(state: dict[str, Tensor], own: dict[str, Tensor], data: Dataset, source: str) -> bool:
-    """Give classifiers in ``state`` the classes of ``data``: rows of ImageNet's, or the model's ``own``.
+def _fit_classifiers(state: dict[str, Tensor], model: nn.Module, data: Dataset, source: str) -> bool:
+    """Give classifiers in ``state`` the classes of ``data``: rows of ImageNet's, or what the model has.
 
     Returns:
         Whether all are of ``state``.
     """
-    rows, learned = imagenet_rows(data.class_names), True
-    for part in CLASSIFIERS:
+    own, rows, learned = model.state_dict(), imagenet_rows(data.class_names), True
+    parts = getattr(model, "pretrained_cfg", {}).get("classifier", "head")
+    for part in (parts,) if isinstance(parts, str) else parts:
         names = [name for name in (f"{part}.weight", f"{part}.bias") if name in state and name in own]
         if not names or state[names[0]].shape[1:] != own[names[0]].shape[1:] or len(state[names[0]]) == data.classes:
             continue

@@ -93,7 +93,7 @@ def train(
     """
     writer = _summary_writer()
     output_path(out_dir := Path(out_dir))
-    torch.set_num_threads(int(os.environ.get(THREADS, 0)) or threads(config.threads))
+    torch.set_num_threads(int(os.environ.get(THREADS, "0")) or threads(config.threads))
     run = _start(config, out_dir, resume, teacher_from)
     with alone_in(out_dir, "training") if run.processes.main else nullcontext():
         if run.processes.main and not resume:
