@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.evaluation.sources import NetworkShape, read_source
 from finn_vitprune.training import data as data_sets
 from finn_vitprune.training.data import (
     DEBIAN_FOLDER,
@@ -757,3 +758,11 @@ def test_tiny_imagenet_as_it_is_unpacked(tmp_path):
 def test_annotations_that_do_not_fit(tmp_path, text, message):
     (write_tiny_imagenet(tmp_path) / "val/val_annotations.txt").write_text(text)
     assert re.search(message, error_of(load_dataset, f"imagefolder:{tmp_path}", None, 16))
+
+
+def test_evaluation_reads_tiny_imagenet_as_training_does(tmp_path):
+    data = load_dataset(f"imagefolder:{write_tiny_imagenet(tmp_path)}", image_size=16)
+    source = read_source(f"imagefolder:{tmp_path}", NetworkShape(16, 16, 3, 2))
+    assert np.array_equal(source.labels, data.test_labels) and source.note == "labels by the order of the folders' names"
+    assert np.array_equal(source.read([0, 1, 2, 3])[0], data.test_sample()[0])
+    assert read_source(f"imagefolder:{tmp_path}", NetworkShape(16, 16, 3, 1000)).labels.tolist() == [25, 1, 1, 25], "ImageNet's numbers"

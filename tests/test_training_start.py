@@ -157,3 +157,55 @@ def test_threads_are_those_of_the_configuration_or_of_the_launcher(tmp_path, mon
     monkeypatch.setenv(parallel.THREADS, "3")
     training.train(parse_config(CONFIG | of), tmp_path / "b", console=QUIET)
     assert seen == [2, 3]
+
+
+def test_the_error_of_the_features_is_that_of_normalised_encoders(tmp_path):
+    """Of all tokens before the drop, of the class token after it; the distance of a network from itself is that of its drops."""
+    config = parse_config(CONFIG | {"student": CONFIG["student"] | {"distill_features": 0.5, "distill_weight": 0.0}})
+    run = TrainingRun(config, tmp_path)
+    run.start_student()
+    run.student.set_token_keep("0.5")
+    images, masks = run.data.calibration(6), run.scores.masks(1.0, 1.0)
+    labels, kept = torch.zeros(6, dtype=torch.long), {network: [] for network in (run.student, run.distiller)}
+    keeping = [b.register_forward_hook(lambda m, a, y, n=n: kept[n].append(y.detach())) for n in kept for b in n.blocks]
+    with run.features.watched(), hooked(keeping):
+        found = run._distillation(run.student(images, masks), images, labels)
+    plain = torch.nn.functional.cross_entropy(run.student(images, masks), labels, reduction="none")
+    pairs = list(zip(*kept.values(), strict=True))
+    assert [a.shape == b.shape for a, b in pairs] == [False, False], "tokens are dropped in the first encoder"
+
+    def normal(x):
+        return (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+
+    errors = [(normal(a[:, 0]) - normal(b[:, 0])).square().mean(1) for a, b in pairs]
+    assert torch.allclose(found, plain + 0.5 * (errors[0] + errors[1]) / 2, atol=1e-5)
+    assert found.requires_grad and not torch.allclose(found, plain)
+
+
+def test_features_need_a_teacher_with_the_same_encoders(tmp_path):
+    weights = tmp_path / "resnet.pth"
+    torch.save(timm.create_model("resnet10t", num_classes=10, in_chans=1).state_dict(), weights)
+    of = {"teacher": {"distill_from": "resnet10t", "distill_weights": str(weights)}, "student": CONFIG["student"] | {"distill_features": 1.0}}
+    with pytest.raises(UserError, match="student.distill_features needs a teacher with the student's encoders"):
+        TrainingRun(parse_config(CONFIG | of), tmp_path)
+
+
+def test_weights_make_up_for_what_second_order_pruning_takes():
+    """Where masks stay from the first step on, and nowhere else."""
+    stays = {"score_lr": 0.0, "hold_epochs": 1}
+    runs = {}
+    for name, student in (("stays", stays), ("moves", {"hold_epochs": 1}), ("falls", {"score_lr": 0.0, "hold_epochs": 0})):
+        config = CONFIG | {"prune": CONFIG["prune"] | {"score_start": "second-order"}, "student": CONFIG["student"] | student}
+        runs[name] = TrainingRun(parse_config(config), "unused")
+        runs[name].start_student()
+    weights = {name: run.student.blocks[0].attn.qkv.weight for name, run in runs.items()}
+    assert torch.equal(weights["moves"], weights["falls"]) and not torch.equal(weights["stays"], weights["moves"])
+    masks = runs["stays"].scores.final_masks()
+    images = runs["stays"].data.calibration(200)
+    for run in runs.values():
+        run.student.quantise(False)
+        run.student.set_token_keep("1")
+    with torch.no_grad():
+        whole = runs["moves"].student(images, runs["moves"].scores.masks(1.0, 1.0))
+        left, corrected = (runs[name].student(images, masks) for name in ("moves", "stays"))
+    assert (corrected - whole).square().mean() < 0.8 * (left - whole).square().mean()

@@ -84,7 +84,8 @@ class PruneSection(ConfigSection):
     """Keep rates (exact decimals as written) and the encoders, from 1, that drop tokens.
 
     ``scope``: blocks and neurons compete within each matrix ("local") or over all encoders ("global").
-    ``score_start``: scores start in the order of this score instead of at 0, from 0 to 1. ``lanes``: see :class:`PruneConfig`. Tokens are dropped from ``token_start_epoch`` of the student on, at a
+    ``score_start``: scores start in the order of this score instead of at 0, from 0 to 1; where nothing moves them from there
+    (``student.score_lr`` 0, ``student.hold_epochs`` all), weights that second-order pruning leaves make up for those that go. ``lanes``: see :class:`PruneConfig`. Tokens are dropped from ``token_start_epoch`` of the student on, at a
     rate that falls over ``token_ramp_epochs`` (0: at once).
     """
 
@@ -128,7 +129,8 @@ class StudentSection(ConfigSection):
     """Training of the pruned quantised student (0 epochs: the teacher only).
 
     ``score_lr`` is the learning rate of the pruning scores; 0 holds them. The keep rate of blocks and neurons is 1 for
-    ``warmup_epochs`` and final for the last ``hold_epochs``.
+    ``warmup_epochs`` and final for the last ``hold_epochs``. ``distill_weight``: share of the teacher's logits in the loss;
+    ``distill_features``: weight of the squared error of the encoders' outputs beside it.
     """
 
     epochs: Epochs = 70
@@ -139,6 +141,7 @@ class StudentSection(ConfigSection):
     weight_decay: float = 0.02
     temperature: Positive = 2.0
     distill_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
+    distill_features: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class TrainConfig(ConfigSection):

@@ -90,13 +90,16 @@ class TrainingRun(StudentTraining):
             self._start_scores(self.config.prune.score_start)
 
     def _start_scores(self, kind: Score) -> None:
-        """Scores in the order that ``kind`` gives them, from 0 to 1, of the calibration images."""
+        """Scores in the order that ``kind`` gives them, from 0 to 1, of the calibration images; weights too, where masks stay."""
         self.student.quantise(False)
         self.student.set_token_keep("1")
         count = min(SCORE_IMAGES, len(self.labels))
         images, labels = self.data.calibration(count), self.data.calibration_labels(count)
-        set_scores(self.scores, kind, self.student, images, labels, self.config.seed)
+        correct = set_scores(self.scores, kind, self.student, images, labels, self.config.seed)
         self.scores.spread_evenly()
+        s = self.config.student
+        if s.score_lr == 0 and s.hold_epochs == s.epochs:
+            correct(self.student, self.scores.final_masks())
         self._prepare_student()
 
     # --- measuring and saving ---

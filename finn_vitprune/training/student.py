@@ -20,6 +20,7 @@ from finn_vitprune.training.checkpoint import TrainingProgress
 from finn_vitprune.training.config import TrainConfig
 from finn_vitprune.training.data import Augmentation, Dataset
 from finn_vitprune.training.display import Display
+from finn_vitprune.training.features import FeatureError
 from finn_vitprune.training.parallel import Processes, Products
 
 CALIBRATION_IMAGES = 512
@@ -52,6 +53,7 @@ class StudentTraining(ABC):
         self.epoch_generator = self.generator.get_state()
         """The state that the present epoch began with."""
         self.products = Products(config.precision, processes.device)
+        self.features = FeatureError(student, distiller, config.student.distill_features)
         self.student, self.scores, self.distiller = student, scores, distiller
         s, p, steps = config.student, config.prune, -(-len(self.labels) // config.batch_size)
         self.steps_per_epoch = steps
@@ -164,13 +166,14 @@ class StudentTraining(ABC):
 
         self.student.train()
         self.distiller.eval()
-        self._epoch(
-            lambda i: (first + i) / self.schedule.steps,
-            loss_of,
-            self.student_optimizer,
-            list(self.student.parameters()),
-            display,
-        )
+        with self.features.watched():
+            self._epoch(
+                lambda i: (first + i) / self.schedule.steps,
+                loss_of,
+                self.student_optimizer,
+                list(self.student.parameters()),
+                display,
+            )
         if done + 1 == s.epochs == start:
             self._start_quantisation(done + 1)
         self._record(done + 1, display)
@@ -213,17 +216,19 @@ class StudentTraining(ABC):
         return self.scores.masks(self.schedule.rate(step, p.block_keep), self.schedule.rate(step, p.neuron_keep))
 
     def _distillation(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """w T^2 KL(teacher's soft labels || student) + (1 - w) CE, one value an image; no labels at w = 1."""
+        """w T^2 KL(teacher's soft labels || student) + (1 - w) CE + the error of the features, one value an image; no labels at w = 1."""
         s, t = self.config.student, self.config.student.temperature
         loss = 0.0
         if s.distill_weight < 1:
             loss = (1 - s.distill_weight) * F.cross_entropy(logits, labels, reduction="none")
-        if s.distill_weight == 0:
-            return loss
-        with torch.no_grad():
-            soft = F.log_softmax(self.products(self.teacher_logits, images) / t, dim=-1)
-        kl = F.kl_div(F.log_softmax(logits / t, dim=-1), soft, log_target=True, reduction="none").sum(1)
-        return loss + s.distill_weight * t * t * kl
+        if s.distill_weight or self.features.weight:
+            with torch.no_grad():
+                known = self.products(self.teacher_logits, images)
+        if s.distill_weight:
+            soft = F.log_softmax(known / t, dim=-1)
+            kl = F.kl_div(F.log_softmax(logits / t, dim=-1), soft, log_target=True, reduction="none").sum(1)
+            loss = loss + s.distill_weight * t * t * kl
+        return loss + self.features.of_last_pass() if self.features.weight else loss
 
     # --- measuring ---
 
