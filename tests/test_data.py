@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from finn_vitprune.errors import UserError
+from finn_vitprune.evaluation.sources import NetworkShape, read_source
 from finn_vitprune.training import data as data_sets
 from finn_vitprune.training.data import (
     DEBIAN_FOLDER,
@@ -681,3 +682,87 @@ def test_a_folder_of_classes_alone_is_split_by_seed(tmp_path):
     assert len({*data.train_files.tolist(), *data.test_files.tolist()}) == 15
     again = FolderDataset(tmp_path / "set", (6, 6))
     assert again.test_files.tolist() == data.test_files.tolist()
+
+
+# --- the rest of an epoch, training images that are held out, Tiny-ImageNet's layout ---
+
+
+@pytest.mark.parametrize("augmentation", [PLAIN, Augmentation(1, True)])
+def test_the_rest_of_an_epoch_is_what_the_whole_one_has(images, augmentation):
+    for data in (small_set(), images):
+        batches = list(torch.randperm(12, generator=generator()).split(5))
+        one, other = generator(4), generator(4)
+        whole, rest = list(data.epoch(batches, one, augmentation)), list(data.epoch(batches, other, augmentation, start=2))
+        assert len(whole) == 3 and len(rest) == 1
+        assert torch.equal(rest[0][0], whole[2][0]) and torch.equal(rest[0][1], whole[2][1])
+        assert list(data.epoch(batches, generator(4), augmentation, start=3)) == []
+        assert torch.equal(one.get_state(), other.get_state())
+
+
+def test_training_images_are_held_out_in_place_of_the_others(folder, images):
+    whole, data = digits(), load_dataset("digits", 100, holdout=200)
+    shown = {i.tobytes() for i in data.train_images}
+    held = {i.tobytes() for i in data.test_images}
+    known = {i.tobytes() for i in whole.train_images}
+    assert len(data.train_labels) == 100 and len(data.test_labels) == 200
+    assert shown <= known and held <= known and not shown & held, "none of the set's own held-out images"
+    assert np.bincount(data.test_labels).tolist() == [20] * 10 and np.bincount(data.train_labels).tolist() == [10] * 10
+    files = load_dataset(f"imagefolder:{folder}", None, 16, holdout=3)
+    assert sorted([*files.train_files, *files.test_files]) == sorted(images.train_files)
+    assert np.bincount(files.test_labels).tolist() == [1, 1, 1]
+    sample, _ = files.test_sample()
+    assert np.array_equal(sample, [centre(f.decode()) for f in files.test_files])
+
+
+@pytest.mark.parametrize("count", [2, 10])
+def test_a_holdout_that_does_not_fit(folder, count):
+    assert error_of(load_dataset, f"imagefolder:{folder}", None, 16, count) == (
+        f"holdout = {count} does not fit imagefolder:{folder} (12 training images of 3 classes): use 3 to 9"
+    )
+
+
+def write_tiny_imagenet(root):
+    """``train/<wnid>/images/*.JPEG``, ``val/images/*.JPEG`` and their classes in a text, in another order than the files'."""
+    classes = ("n01443537", "n01629819")
+    for label, name in enumerate(classes):
+        (root / "train" / name / "images").mkdir(parents=True)
+        (root / "train" / name / f"{name}_boxes.txt").write_text("")
+        for k in range(3):
+            Image.fromarray(drawn(20, 20, 3, seed=[label, k])).save(root / "train" / name / "images" / f"{name}_{k}.JPEG")
+    (root / "val/images").mkdir(parents=True)
+    for k in range(4):
+        Image.fromarray(drawn(20, 20, 3, seed=[2, k])).save(root / "val/images" / f"val_{k}.JPEG")
+    lines = [f"val_{k}.JPEG\t{classes[k % 2]}\t0\t0\t9\t9" for k in (3, 0, 2, 1)]
+    (root / "val/val_annotations.txt").write_text("\n".join(lines) + "\n")
+    (root / "wnids.txt").write_text("\n".join(classes))
+    return root
+
+
+def test_tiny_imagenet_as_it_is_unpacked(tmp_path):
+    data = load_dataset(f"imagefolder:{write_tiny_imagenet(tmp_path)}", image_size=16)
+    assert data.class_names == ("n01443537", "n01629819") and data.classes == 2
+    assert data.train_labels.tolist() == [0, 0, 0, 1, 1, 1] and data.test_labels.tolist() == [1, 0, 0, 1]
+    assert [f.decode().rpartition("/")[2] for f in data.test_files] == ["val_3.JPEG", "val_0.JPEG", "val_2.JPEG", "val_1.JPEG"]
+    assert data.test_sample()[0].shape == (4, 16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "val_annotations.txt: line 1 is not FILE CLASS: use a line for each image below"),
+        ("val_0.JPEG\n", "val_annotations.txt: line 1 is not FILE CLASS"),
+        ("val_0.JPEG n01443537\nval_9.JPEG n01443537", r"val_annotations.txt names val_9.JPEG, which is not in .*images \(1 are missing\)"),
+        ("val_0.JPEG n02", r"val_annotations.txt: there is no training folder of class n02 \(1 are missing\)"),
+    ],
+)
+def test_annotations_that_do_not_fit(tmp_path, text, message):
+    (write_tiny_imagenet(tmp_path) / "val/val_annotations.txt").write_text(text)
+    assert re.search(message, error_of(load_dataset, f"imagefolder:{tmp_path}", None, 16))
+
+
+def test_evaluation_reads_tiny_imagenet_as_training_does(tmp_path):
+    data = load_dataset(f"imagefolder:{write_tiny_imagenet(tmp_path)}", image_size=16)
+    source = read_source(f"imagefolder:{tmp_path}", NetworkShape(16, 16, 3, 2))
+    assert np.array_equal(source.labels, data.test_labels) and source.note == "labels by the order of the folders' names"
+    assert np.array_equal(source.read([0, 1, 2, 3])[0], data.test_sample()[0])
+    assert read_source(f"imagefolder:{tmp_path}", NetworkShape(16, 16, 3, 1000)).labels.tolist() == [25, 1, 1, 25], "ImageNet's numbers"

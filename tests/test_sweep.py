@@ -192,3 +192,63 @@ def test_tables_give_mean_spread_and_the_difference_to_the_baseline():
     assert "| 0.9100 (0.9100 to 0.9100) | 0.7500 | -1.00 |" in text, "compared on the seed that both have"
     assert "| later" not in text, "rows without results have no line"
     assert "finn-vitprune train --config builds/train/d.yaml --seed S --set a=1 -o runs/s/half-S" in text
+
+
+CHOOSING = SWEEP | {
+    "rows": [
+        {"name": "float", "set": ["student.epochs=0"], "choose": {
+            "key": "teacher.lr", "of": [1e-6, 0.003], "set": ["holdout=200", "train_images=500", "teacher.epochs=1"]}},
+        {"name": "half"},
+    ],
+    "seeds": [0],
+}  # fmt: skip
+
+
+def test_a_row_takes_the_change_that_is_best_on_held_out_training_images(folder):
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(CHOOSING))
+    code, output = finish(start(folder, "--row", "float", "--jobs", "2"))
+    assert code == 0, output
+    content = json.loads((folder / "results.json").read_text())["tiny"]
+    assert [(t["row"], t["change"], t["test_images"], t["train_images"]) for t in content["trials"]] == [
+        ("float", "teacher.lr=1e-06", 200, 500), ("float", "teacher.lr=0.003", 200, 500),
+    ]  # fmt: skip
+    assert content["trials"][0]["accuracy_teacher"] < content["trials"][1]["accuracy_teacher"]
+    (result,) = content["runs"]
+    assert result["config"]["teacher"]["lr"] == 0.003 and result["config"]["teacher"]["epochs"] == 2
+    assert result["config"]["holdout"] is None and result["test_images"] == 360
+    text = (folder / "RESULTS.md").read_text()
+    assert "Chosen for `float` by accuracy on 200 held-out training images: teacher.lr=1e-06 0." in text
+    code, output = finish(start(folder, "--row", "float"))
+    assert code == 0 and "1 of 1 runs are done" in output and "starts" not in output
+
+
+def test_rows_wait_for_their_trials_and_trials_for_nothing(folder):
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(CHOOSING))
+    (choosing, half), results = jobs_in(folder), sweeps.SweepResults(folder / "results.json")
+    results.describe(sweeps.load_sweep(folder / "sweep.yaml"))
+    low, high = choosing.trials
+    assert results.chosen(choosing) is None
+    order = sweeps._following([choosing, half], results, 1, [])
+    assert [next(order).job for _ in range(3)] == [low, high, half] and next(order, None) is None
+    for trial, accuracy in ((low, 0.5), (high, 0.5)):
+        trial.folder.mkdir(parents=True)
+        metrics = {"accuracy_teacher": accuracy, "cpu_seconds": 60.0, "config": trial.config.model_dump(mode="json")}
+        write_json(trial.folder / "metrics.json", metrics)
+    order = sweeps._following([choosing, half], results, 1, [low, high])
+    assert next(order).job == choosing.changed("teacher.lr=1e-06"), "the first of equal ones; the results on disk count"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"set": []}, "row float: choose.set has no holdout: hold out training images, as in holdout=2000"),
+        ({"of": [1e-3]}, "rows.0.choose.of: "),
+        ({"key": "teacher.rate"}, "row float: unknown key teacher.rate"),
+    ],
+)
+def test_choices_that_cannot_be_made_are_named(folder, change, message):
+    row = CHOOSING["rows"][0]
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(CHOOSING | {"rows": [row | {"choose": row["choose"] | change}, {"name": "half"}]}))
+    with pytest.raises(UserError, match=message) as error:
+        jobs_in(folder)
+    assert "\n" not in str(error.value)

@@ -21,7 +21,14 @@ from finn_vitprune.labels import check_labels
 from finn_vitprune.training.array_data import ArrayDataset
 from finn_vitprune.training.data import load_dataset
 from finn_vitprune.training.dataset import reason
-from finn_vitprune.training.folder_data import EXTENSIONS, TEST_FOLDERS, image_files, imagenet_mean_std, open_image
+from finn_vitprune.training.folder_data import (
+    EXTENSIONS,
+    TEST_FOLDERS,
+    annotated_files,
+    image_files,
+    imagenet_mean_std,
+    open_image,
+)
 
 SPECS = "imagefolder:PATH, csv:FILE, npz:FILE, digits or fashion-mnist[:FOLDER]"
 KEYS = (("images", "labels"), ("test_images", "test_labels"))
@@ -134,7 +141,8 @@ def read_source(spec: str, shape: NetworkShape, classes: Path | None = None) -> 
     """The images that ``spec`` names.
 
     Args:
-        spec: ``imagefolder:PATH``: PATH/val (or validation, test) or PATH itself, in it a folder for each class, or images alone.
+        spec: ``imagefolder:PATH``: PATH/val (or validation, test) or PATH itself, in it a folder for each class, or images alone, or
+            images and their classes as Tiny-ImageNet has them.
             ``csv:FILE``: lines of file and label. ``npz:FILE``: ``images`` and perhaps ``labels``, or a training set, of which
             the held-out part counts. ``digits``, ``fashion-mnist``: their held-out images.
         classes: a JSON file that maps names of classes to the network's numbers.
@@ -197,6 +205,9 @@ def _folder(spec: str, path: Path, shape: NetworkShape, numbers: dict[str, int] 
     root = next((path / name for name in TEST_FOLDERS if (path / name).is_dir()), path)
     if root == path and (path / "train").is_dir():
         raise UserError(f"{spec} has train but no {', '.join(TEST_FOLDERS[:-1])} or {TEST_FOLDERS[-1]}: give the folder whose images are to be answered")
+    if (annotated := annotated_files(root)) is not None:
+        labels, note = _labels(spec, annotated[1], sorted(set(annotated[1])), shape, numbers)
+        return FileImages(spec, annotated[0].tolist(), labels, shape, note)
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     files, names = [], []
     for folder in folders:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from finn_vitprune.models.evaluate import hooked
-from finn_vitprune.models.vit import Encoder, PrunedViT
+from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.training.config import TrainConfig
 from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import Display
+from finn_vitprune.training.features import FeatureError
 from finn_vitprune.training.parallel import Processes
 from finn_vitprune.training.student import StudentTraining
 
@@ -50,8 +47,7 @@ class FineTuning(StudentTraining):
         """
         super().__init__(config, data, Processes(), student, scores, teacher)
         torch.manual_seed(config.seed)
-        self.quality, self.features = quality, features
-        self._outputs: dict[PrunedViT, list[Tensor]] = {}
+        self.quality, self.features = quality, FeatureError(student, teacher, features)
 
     def teacher_logits(self, images: Tensor) -> Tensor:
         """See :meth:`StudentTraining.teacher_logits`."""
@@ -72,7 +68,7 @@ class FineTuning(StudentTraining):
         self.distiller.eval()
         sums = [(g["rate"], p, torch.zeros_like(p), torch.zeros_like(p)) for g in weights for p in g["params"]]
         loss, own, batches = 0.0, 0.0, self._batches()[:RATE_BATCHES]
-        with self._watched():
+        with self.features.watched():
             for images, labels in self.data.epoch(batches, self.generator, self.augmentation):
                 images = images.to(device)
                 mean = self._distillation(self.student(images, masks), images, labels.to(device)).mean()
@@ -93,53 +89,18 @@ class FineTuning(StudentTraining):
 
     def run(self, display: Display) -> None:
         """All epochs; the student is left in evaluation mode, quantised, at the final keep rates."""
-        with self._watched():
-            for epoch in range(1, self.config.student.epochs + 1):
-                display.phase("fine-tuning", epoch, self.config.student.epochs)
-                self.student_epoch(display)
+        for epoch in range(1, self.config.student.epochs + 1):
+            display.phase("fine-tuning", epoch, self.config.student.epochs)
+            self.student_epoch(display)
         self.student.eval()
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """The outputs of both networks' encoders are kept, where the loss looks at them."""
-        self._outputs = {self.student: [], self.distiller: []}
-        blocks = [(network, block) for network in self._outputs if self.features for block in network.blocks]
-        with hooked(block.register_forward_hook(partial(self._keep, network)) for network, block in blocks):
-            yield
-
-    def _keep(self, network: PrunedViT, block: Encoder, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """A forward hook: the outputs of the network's encoders in this pass."""
-        kept = self._outputs[network]
-        if block is network.blocks[0]:
-            kept.clear()
-        kept.append(output)
-
-    def _start_quantisation(self) -> None:
+    def _start_quantisation(self, done: int) -> None:
         """Quantisers and their ranges are there already."""
 
     def _residual_moves(self, done: int) -> bool:
         """Before every epoch: the weights leave what ranges were chosen for."""
         return True
 
-    def _distillation(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """See :meth:`StudentTraining._distillation`; with the error of the features, one value an image."""
-        loss = super()._distillation(logits, images, labels)
-        if not self.features:
-            return loss
-        pairs = zip(self._outputs[self.student], self._outputs[self.distiller], strict=True)
-        return loss + self.features * sum(_feature_error(x, y) for x, y in pairs) / len(self.student.blocks)
-
     def accuracy_of(self, forward: Callable[[Tensor], Tensor], limit: int | None = None) -> float:
         """See :meth:`StudentTraining.accuracy_of`; what was given as ``quality``."""
         return self.quality(forward, limit)
-
-
-def _feature_error(x: Tensor, y: Tensor) -> Tensor:
-    """Mean squared error of two encoders' outputs ``[B, N, D]``, normalised as the next LayerNorm does; ``[B]``.
-
-    Of all tokens where both have the same, of token 0 where one of them dropped some.
-    """
-    if x.shape != y.shape:
-        x, y = x[:, :1], y[:, :1]
-    width = x.shape[-1:]
-    return (F.layer_norm(x, width) - F.layer_norm(y, width)).square().mean((1, 2))

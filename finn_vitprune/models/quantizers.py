@@ -202,6 +202,8 @@ class ActQuant(nn.Module):
         """Largest magnitude seen while observing."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dtype is torch.bfloat16:  # a matrix product of training in mixed precision
+            x = x.float()
         if self.observing:
             self._observe(x.detach())
             return x

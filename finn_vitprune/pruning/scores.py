@@ -180,6 +180,17 @@ class PruneScores(nn.Module):
         return self.masks()
 
     @torch.no_grad()
+    def spread_evenly(self) -> None:
+        """Keep the order of the scores that compete, and give them equal distances from 0 to 1."""
+        matrices, neurons = [s for e in self.encoders for s in e.matrices], [e.neurons for e in self.encoders]
+        alone = self.prune.scope == "local"
+        for group in ([s] for s in (*matrices, *neurons)) if alone else (matrices, neurons):
+            flat = torch.cat([s.flatten() for s in group])
+            places = torch.argsort(torch.argsort(flat, stable=True)) / max(1, len(flat) - 1)
+            for score, place in zip(group, places.split([s.numel() for s in group])):
+                score.copy_(place.view_as(score))
+
+    @torch.no_grad()
     def set_to_magnitude(self, model: PrunedViT) -> None:
         """Scores from the weights: L2 norm of each block; of a neuron, fc1's row times fc2's column."""
         for scores, block in zip(self.encoders, model.blocks, strict=True):

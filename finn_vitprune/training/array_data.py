@@ -11,7 +11,7 @@ from torch import Tensor
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.labels import check_labels
-from finn_vitprune.training.dataset import Augmentation, Dataset, balanced, training_subset
+from finn_vitprune.training.dataset import Augmentation, Dataset, balanced
 
 
 class ArrayDataset(Dataset):
@@ -25,8 +25,9 @@ class ArrayDataset(Dataset):
         train: images and labels to train on.
         test: held-out images and labels.
         limit: train on a fixed class-balanced subset of this size.
+        holdout: hold out so many training images, class-balanced, in place of ``test``.
     Raises:
-        UserError: arrays of the wrong type or shape, labels with a gap, or a ``limit`` that does not fit.
+        UserError: arrays of the wrong type or shape, labels with a gap, or a ``limit`` or ``holdout`` that does not fit.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ArrayDataset(Dataset):
         train: tuple[np.ndarray, np.ndarray],
         test: tuple[np.ndarray, np.ndarray],
         limit: int | None = None,
+        holdout: int | None = None,
     ) -> None:
         self.name = name
         self.train_images, self.train_labels = _checked(name, "train", *train)
@@ -48,9 +50,7 @@ class ArrayDataset(Dataset):
         self.image_size, self.channels = shape[:2], shape[2]
         self.classes = _classes(name, self.train_labels, self.test_labels)
         self.mean, self.std = _mean_std(name, self.train_images)
-        if limit is not None:
-            chosen = training_subset(name, self.train_labels, self.classes, limit)
-            self.train_images, self.train_labels = self.train_images[chosen], self.train_labels[chosen]
+        self._choose("images", limit, holdout)
 
     def check(self, augmentation: Augmentation) -> None:
         """See :meth:`Dataset.check`."""
@@ -63,12 +63,15 @@ class ArrayDataset(Dataset):
         generator: torch.Generator,
         augmentation: Augmentation,
         part: tuple[int, int] = (0, 1),
+        start: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See :meth:`Dataset.epoch`."""
         self.check(augmentation)
         rows = slice(part[0], None, part[1])
-        for index in batches:
+        for number, index in enumerate(batches):
             offsets, flips = _draw(len(index), generator, augmentation.shift, augmentation.flip)
+            if number < start:
+                continue
             index = index[rows].numpy()
             images = _move(self.train_images[index], augmentation.shift, offsets[:, rows], flips[rows])
             yield torch.from_numpy(images).float(), torch.from_numpy(self.train_labels[index])

@@ -6,25 +6,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import whole_file
 
 FILE = "checkpoint.pt"
+SECONDS = 180
+"""An epoch that goes on for longer is saved within, so that an interruption costs a few minutes."""
 FORMAT = 3
 
 
 @dataclass
 class TrainingProgress:
-    """Where a run stands: finished epochs of each phase, and what each epoch measured."""
+    """Where a run stands: finished epochs of each phase, what each epoch measured, and how far the present epoch is.
+
+    step: batches of the present epoch that are done; losses: theirs. measured: batches of held-out images that have been
+    measured after them; right: images of these that were right.
+    """
 
     teacher_epochs: int = 0
     student_epochs: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    measured: int = 0
+    right: float = 0.0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     teacher_history: list[dict[str, float]] = field(default_factory=list)
     student_history: list[dict[str, float]] = field(default_factory=list)
+
+    def end_epoch(self) -> float:
+        """Begin the next epoch; returns the mean loss of the one that is over."""
+        loss = float(np.mean(self.losses))
+        self.step, self.losses, self.measured, self.right = 0, [], 0, 0.0
+        return loss
 
 
 def save(path: Path, content: dict[str, Any]) -> None:

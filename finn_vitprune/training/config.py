@@ -16,12 +16,16 @@ from finn_vitprune.errors import UserError
 from finn_vitprune.files import parse_yaml, read_yaml
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.options.base import said
+from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.training.data import Dataset, load_dataset
+from finn_vitprune.training.parallel import Precision
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
+Part = Epochs | Annotated[float, Field(ge=0)]
+"""Epochs, perhaps not whole."""
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -66,7 +70,8 @@ class PruneSection(ConfigSection):
     """Keep rates (exact decimals as written) and the encoders, from 1, that drop tokens.
 
     ``scope``: blocks and neurons compete within each matrix ("local") or over all encoders ("global").
-    ``lanes``: see :class:`PruneConfig`. Tokens are dropped from ``token_start_epoch`` of the student on, at a
+    ``score_start``: scores start in the order of this score instead of at 0, from 0 to 1; where nothing moves them from there
+    (``student.score_lr`` 0, ``student.hold_epochs`` all), weights that second-order pruning leaves make up for those that go. ``lanes``: see :class:`PruneConfig`. Tokens are dropped from ``token_start_epoch`` of the student on, at a
     rate that falls over ``token_ramp_epochs`` (0: at once).
     """
 
@@ -74,6 +79,7 @@ class PruneSection(ConfigSection):
     block_keep: Rate = 0.5
     neuron_keep: Rate = 0.5
     scope: Literal["local", "global"] = "local"
+    score_start: Score | None = None
     lanes: Count = 1
     token_keep: Rate = 0.7
     drop_at: tuple[Count, ...] = ()
@@ -109,17 +115,19 @@ class StudentSection(ConfigSection):
     """Training of the pruned quantised student (0 epochs: the teacher only).
 
     ``score_lr`` is the learning rate of the pruning scores; 0 holds them. The keep rate of blocks and neurons is 1 for
-    ``warmup_epochs`` and final for the last ``hold_epochs``.
+    ``warmup_epochs`` and final for the last ``hold_epochs``. ``distill_weight``: share of the teacher's logits in the loss;
+    ``distill_features``: weight of the squared error of the encoders' outputs beside it.
     """
 
     epochs: Epochs = 70
-    warmup_epochs: Epochs = 4
-    hold_epochs: Epochs = 25
+    warmup_epochs: Part = 4
+    hold_epochs: Part = 25
     lr: Positive = 1e-3
     score_lr: Annotated[float, Field(ge=0)] = 1e-2
     weight_decay: float = 0.02
     temperature: Positive = 2.0
     distill_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
+    distill_features: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class TrainConfig(ConfigSection):
@@ -127,19 +135,24 @@ class TrainConfig(ConfigSection):
 
     ``data``: see :func:`finn_vitprune.training.data.load_dataset`. ``train_images``: train on a fixed,
     class-balanced subset of this size. ``eval_images``: so many held-out images, drawn with ``seed``, each class in its
-    share, measure each epoch but the last of a phase, which always sees all. ``batch_size`` is over all processes. ``shift`` (pixels), ``flip`` (left to
-    right) and ``crop`` (random resized, image folders) augment.
+    share, measure each epoch but the last of a phase, which always sees all. ``holdout``: so many training images, class-balanced,
+    are not trained on and take the place of the held-out ones, to choose settings by. ``batch_size`` is over all processes.
+    ``shift`` (pixels), ``flip`` (left to right) and ``crop`` (random resized, image folders) augment. ``precision``: see
+    :class:`finn_vitprune.training.parallel.Products`. ``threads`` of a process.
     """
 
     name: str
     data: str = "digits"
     train_images: Count | None = None
     eval_images: Count | None = None
+    holdout: Count | None = None
     seed: int = 0
     batch_size: Count = 64
     shift: Annotated[int, Field(ge=0)] = 1
     flip: bool = False
     crop: bool = False
+    precision: Precision = "float32"
+    threads: Count | Literal["all"] = 1
     model: ModelSection = ModelSection()
     quant: QuantSection = QuantSection()
     prune: PruneSection = PruneSection()
@@ -153,7 +166,7 @@ class TrainConfig(ConfigSection):
 
     def load_data(self) -> Dataset:
         """The data set, and checks of what depends on it."""
-        return load_dataset(self.data, self.train_images, self.model.image_size)
+        return load_dataset(self.data, self.train_images, self.model.image_size, self.holdout)
 
     def vit_config(self, dense: ViTConfig) -> ViTConfig:
         """The student before static pruning: ``dense`` with its bits and token drops.

@@ -39,6 +39,8 @@ class Dataset(ABC):
     """
 
     name: str
+    class_names: tuple[str, ...] | None = None
+    """What the classes are called, where the data tells."""
     image_size: tuple[int, int]
     """Height and width."""
     channels: int
@@ -58,6 +60,7 @@ class Dataset(ABC):
         generator: torch.Generator,
         augmentation: Augmentation,
         part: tuple[int, int] = (0, 1),
+        start: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented training images and their labels, batch by batch.
 
@@ -67,6 +70,7 @@ class Dataset(ABC):
             augmentation: what changes at random.
             part: (rank, world): only the rows ``rank::world`` of each batch, equal to these rows of the
                 whole batch (of a batch smaller than ``world`` some parts are empty).
+            start: leave out so many batches; the others are what they would be without it.
         Raises:
             UserError: an image cannot be read, or the augmentation is not for this kind of data set.
         """
@@ -75,9 +79,33 @@ class Dataset(ABC):
     def calibration(self, count: int) -> Tensor:
         """``count`` training images, not augmented, always the same, spread over the classes."""
 
+    def calibration_labels(self, count: int) -> Tensor:
+        """The labels of :meth:`calibration`."""
+        return torch.from_numpy(self.train_labels[balanced(self.train_labels, count)])
+
     @abstractmethod
     def test_batches(self, batch: int, chosen: np.ndarray | None = None) -> Iterator[Tensor]:
         """The held-out images in the order of ``test_labels``, ``batch`` at a time: all, or those of the indices."""
+
+    def _choose(self, pixels: str, limit: int | None, holdout: int | None) -> None:
+        """Hold out ``holdout`` training images in place of the held-out ones, then train on ``limit`` of the others.
+
+        Args:
+            pixels: how the attributes of the images are called: ``images`` or ``files``, after ``train_`` and ``test_``.
+        Raises:
+            UserError: more than there are, or fewer than the classes.
+        """
+        names = (f"train_{pixels}", "train_labels")
+        images, labels = (getattr(self, name) for name in names)
+        rest = np.arange(len(labels))
+        if holdout is not None:
+            held = _subset("holdout", self.name, labels, self.classes, holdout, len(labels) - self.classes)
+            setattr(self, f"test_{pixels}", images[held])
+            self.test_labels, rest = labels[held], np.setdiff1d(rest, held)
+        if limit is not None:
+            rest = rest[_subset("train_images", self.name, labels[rest], self.classes, limit, len(rest))]
+        for name, value in zip(names, (images, labels)):
+            setattr(self, name, value[rest])
 
     def held_out(self, count: int | None, seed: int) -> np.ndarray:
         """Indices of ``count`` held-out images (None: all), drawn with ``seed``, each class in its share."""
@@ -118,15 +146,11 @@ def balanced(labels: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.concatenate([m[spread(len(m), s)] for m, s in zip(members, share, strict=True)]))
 
 
-def training_subset(name: str, labels: np.ndarray, classes: int, limit: int) -> np.ndarray:
-    """Indices of the ``limit`` training images that are used.
-
-    Raises:
-        UserError: more than there are, or fewer than the classes.
-    """
-    if not classes <= limit <= len(labels):
+def _subset(key: str, name: str, labels: np.ndarray, classes: int, count: int, most: int) -> np.ndarray:
+    """Indices of ``count`` training images; ``key`` asked for them."""
+    if not classes <= count <= most:
         raise UserError(
-            f"train_images = {limit} does not fit {name} ({len(labels)} training images of {classes} "
-            f"classes): use {classes} to {len(labels)}"
+            f"{key} = {count} does not fit {name} ({len(labels)} training images of {classes} "
+            f"classes): use {classes} to {most}"
         )
-    return balanced(labels, limit)
+    return balanced(labels, count)

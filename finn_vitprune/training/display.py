@@ -39,9 +39,10 @@ def log_file(path: Path) -> Iterator[None]:
 class Display(Progress):
     """The epochs of a run as progress: a status within them, a line after each; and a bar on a console."""
 
-    def __init__(self, console: Console | None, epochs: int, done: int, steps: int) -> None:
+    def __init__(self, console: Console | None, epochs: int, done: float, steps: int) -> None:
         """``done`` of the run's ``epochs`` are over, each has ``steps``. ``console`` None draws no bar."""
-        self._steps, self._step, self._pace = steps, done * steps, progress.Pace(epochs * steps, done * steps)
+        self._steps, self._step = steps, round(done * steps)
+        self._pace = progress.Pace(epochs * steps, self._step)
         super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),

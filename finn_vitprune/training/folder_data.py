@@ -16,9 +16,11 @@ from torch.utils.data import DataLoader
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.training.array_data import augment
-from finn_vitprune.training.dataset import READ_BATCH, Augmentation, Dataset, balanced, reason, training_subset
+from finn_vitprune.training.dataset import READ_BATCH, Augmentation, Dataset, balanced, reason
 
 TEST_FOLDERS = ("val", "validation", "test")
+ANNOTATIONS = "val_annotations.txt"
+"""Beside a folder ``images`` in the held-out folder: lines of a file and its class, as Tiny-ImageNet has them."""
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 HELD_OUT, SPLIT_SEED = 5, 0
 """Of a folder of classes that is not split into train and val one image of so many is held out, drawn with the seed."""
@@ -30,6 +32,8 @@ MAX_WORKERS = 16
 class FolderDataset(Dataset):
     """``PATH/train/<class>/...`` and ``PATH/val/<class>/...`` (or validation, or test), or ``PATH/<class>/...``, which is split.
 
+    Tiny-ImageNet's layout is one of these, too: ``PATH/val/images/<file>``, whose classes ``PATH/val/val_annotations.txt`` tells.
+
     A split holds out one image of :data:`HELD_OUT` of every class, drawn with :data:`SPLIT_SEED`; the name of the data set says so. Classes
     are the sorted folder names. Held-out images are resized and cropped at the centre as timm does
     (bicubic); training images too, unless ``crop`` augments them. One channel if the first training image
@@ -40,12 +44,15 @@ class FolderDataset(Dataset):
         path: the folder that holds train and val.
         image_size: height and width.
         limit: train on a fixed class-balanced subset of this size.
+        holdout: hold out so many training images, class-balanced, in place of the held-out ones.
     Raises:
         UserError: folders missing, empty or with different classes, an image that cannot be read, or a
-            ``limit`` that does not fit.
+            ``limit`` or ``holdout`` that does not fit.
     """
 
-    def __init__(self, path: Path, image_size: tuple[int, int], limit: int | None = None) -> None:
+    def __init__(
+        self, path: Path, image_size: tuple[int, int], limit: int | None = None, holdout: int | None = None
+    ) -> None:
         self.name, self.image_size = f"imagefolder:{path}", image_size
         if names := class_folders(path):
             self.name += f" (one image of {HELD_OUT} of every class is held out, drawn with seed {SPLIT_SEED})"
@@ -54,16 +61,20 @@ class FolderDataset(Dataset):
             self.train_files, self.train_labels, self.test_files, self.test_labels = files[~held], labels[~held], files[held], labels[held]
         else:
             train, test = path / "train", _test_folder(path)
-            names = _same_classes(train, test)
+            annotated = annotated_files(test)
+            names = _same_classes(train, test) if annotated is None else _folders_in(train)
+            if len(names) < 2:
+                raise UserError(f"{train} has {len(names)} class folder(s): use 2 or more")
             self.train_files, self.train_labels = _scan(train, names)
-            self.test_files, self.test_labels = _scan(test, names)
-        self.classes = len(names)
+            if annotated is None:
+                self.test_files, self.test_labels = _scan(test, names)
+            else:
+                self.test_files, self.test_labels = annotated[0], _numbers(annotated[1], names, test / ANNOTATIONS)
+        self.class_names, self.classes = tuple(names), len(names)
         first = self.train_files[np.unique(self.train_labels, return_index=True)[1]]
         self.channels = 1 if all(open_image(f).mode in GREY_MODES for f in first) else 3
         self.mean, self.std = imagenet_mean_std(self.channels)
-        if limit is not None:
-            chosen = training_subset(self.name, self.train_labels, self.classes, limit)
-            self.train_files, self.train_labels = self.train_files[chosen], self.train_labels[chosen]
+        self._choose("files", limit, holdout)
 
     def epoch(
         self,
@@ -71,12 +82,13 @@ class FolderDataset(Dataset):
         generator: torch.Generator,
         augmentation: Augmentation,
         part: tuple[int, int] = (0, 1),
+        start: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See :meth:`Dataset.epoch`. Every image has a seed of its own."""
         rank, world = part
         drawn = [torch.randint(0, 2**62, (len(b),), generator=generator) for b in batches]
-        seeds = [d[rank::world].tolist() for d in drawn]
-        rows = [b[rank::world].numpy() for b in batches]
+        seeds = [d[rank::world].tolist() for d in drawn[start:]]
+        rows = [b[rank::world].numpy() for b in batches[start:]]
         images = self._read([self.train_files[r] for r in rows], seeds, augmentation, world)
         for row, batch in zip(rows, images, strict=True):
             yield batch.float(), torch.from_numpy(self.train_labels[row])
@@ -200,12 +212,43 @@ def _held_out(labels: np.ndarray) -> np.ndarray:
     return held
 
 
+def annotated_files(folder: Path) -> tuple[np.ndarray, list[str]] | None:
+    """Image files and the names of their classes, as the annotations in ``folder`` tell them; None: there are none.
+
+    Raises:
+        UserError: annotations that cannot be read, are empty, or name a file that is not there.
+    """
+    path = folder / ANNOTATIONS
+    if not path.is_file():
+        return None
+    try:
+        lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {reason(error)}") from error
+    short = next((i for i, line in enumerate(lines, start=1) if len(line) < 2), None)
+    if short is not None or not lines:
+        raise UserError(f"{path}: line {short or 1} is not FILE CLASS: use a line for each image below {folder / 'images'}")
+    files = [folder / "images" / line[0] for line in lines]
+    if missing := [file for file in files if not file.is_file()]:
+        raise UserError(f"{path} names {missing[0].name}, which is not in {missing[0].parent} ({len(missing)} are missing)")
+    return np.array([os.fsencode(file) for file in files]), [line[1] for line in lines]
+
+
+def _numbers(names: list[str], classes: list[str], path: Path) -> np.ndarray:
+    """The number of each name among the classes."""
+    number = {name: i for i, name in enumerate(classes)}
+    if unknown := sorted(set(names) - set(classes)):
+        raise UserError(f"{path}: there is no training folder of class {unknown[0]} ({len(unknown)} are missing)")
+    return np.array([number[name] for name in names], np.int64)
+
+
+def _folders_in(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
 def _same_classes(train: Path, test: Path) -> list[str]:
     """Sorted class folders, the same in both."""
-    names, others = (
-        sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-        for folder in (train, test)
-    )
+    names, others = _folders_in(train), _folders_in(test)
     for here, there, folder in ((names, others, test), (others, names, train)):
         lacking = sorted(set(here) - set(there))
         if lacking:
@@ -214,8 +257,6 @@ def _same_classes(train: Path, test: Path) -> list[str]:
                 f"{folder} lacks the class folder(s) {', '.join(lacking[:3])}{more}: use the same classes in "
                 f"{train.name} and {test.name}"
             )
-    if len(names) < 2:
-        raise UserError(f"{train} has {len(names)} class folder(s): use 2 or more")
     return names
 
 

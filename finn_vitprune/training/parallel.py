@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +13,50 @@ from finn_vitprune.errors import UserError
 
 LAUNCHED = "LOCAL_RANK"
 """What a launcher sets in the environment of each of its processes."""
+
+
+THREADS = "OMP_NUM_THREADS"
+"""So many threads compute in a process, whatever is configured; launchers set it."""
+
+Precision = Literal["float32", "bfloat16", "auto"]
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def threads(configured: int | Literal["all"], processes: int = 1) -> int:
+    """How many threads compute in each of ``processes`` on this machine."""
+    return max(1, cores() // processes) if configured == "all" else configured
+
+
+class Products:
+    """Matrix products of training in a precision: ``products(model, images)`` is ``model(images)`` in float32.
+
+    In bfloat16 products take factors of 8 significant bits and sum in float32; everything else, quantisers among it, stays
+    float32, and so do measuring and export. ``auto``: bfloat16 on GPUs and processors that have matrix units for it.
+    """
+
+    def __init__(self, precision: Precision, device: torch.device) -> None:
+        self.device = device
+        self.bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16_units(device))
+
+    def __call__(self, model: Callable[..., Tensor], *inputs: object) -> Tensor:
+        if not self.bfloat16:
+            return model(*inputs)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return model(*inputs).float()
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether a device multiplies matrices of bfloat16 faster than of float32.
+
+    A processor that has only vector instructions for them (AVX-512) does not: it loses more by converting than it gains.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def own_device() -> torch.device:

@@ -10,10 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from finn_vitprune.errors import UserError
 from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
 from finn_vitprune.models.vit import PrunedViT
+from finn_vitprune.pruning.choices import Score
 from finn_vitprune.pruning.scores import PruneScores
+from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.training import checkpoint, teacher
 from finn_vitprune.training.checkpoint import TrainingProgress
 from finn_vitprune.training.config import TrainConfig, parse_config
@@ -21,6 +24,8 @@ from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import Display
 from finn_vitprune.training.parallel import Processes
 from finn_vitprune.training.student import StudentTraining
+
+SCORE_IMAGES = 512
 
 
 class TrainingRun(StudentTraining):
@@ -42,6 +47,7 @@ class TrainingRun(StudentTraining):
             weight_decay=config.teacher.weight_decay,
         )
         self._prepare_student()
+        self.start_clock()
 
     def teacher_logits(self, images: Tensor) -> Tensor:
         """See :meth:`StudentTraining.teacher_logits`."""
@@ -60,11 +66,11 @@ class TrainingRun(StudentTraining):
         t, done = self.config.teacher, self.progress.teacher_epochs
 
         def loss_of(_: int, images: Tensor, labels: Tensor) -> Tensor:
-            logits = teacher.logits(self.teacher, images, self.data)
+            logits = self.products(teacher.logits, self.teacher, images, self.data)
             return F.cross_entropy(logits, labels, label_smoothing=t.label_smoothing, reduction="none")
 
         self.teacher.train()
-        loss = self._epoch(
+        self._epoch(
             lambda i: (done + i / self.steps_per_epoch) / t.epochs,
             loss_of,
             self.teacher_optimizer,
@@ -72,13 +78,29 @@ class TrainingRun(StudentTraining):
             display,
         )
         accuracy = self.teacher_accuracy(None if done + 1 == t.epochs else self.config.eval_images)
+        loss = self.progress.end_epoch()
         self.progress.teacher_epochs += 1
         self.progress.teacher_history.append({"epoch": done + 1, "loss": loss, "accuracy": accuracy})
         display.epoch(f"loss {loss:.3f} accuracy {accuracy:.4f}")
 
     def start_student(self) -> None:
-        """The student starts from the teacher's weights."""
+        """The student starts from the teacher's weights, its scores from what the configuration says."""
         load_timm(self.student, self.teacher.state_dict(), self.data.mean, self.data.std)
+        if self.config.prune.score_start is not None:
+            self._start_scores(self.config.prune.score_start)
+
+    def _start_scores(self, kind: Score) -> None:
+        """Scores in the order that ``kind`` gives them, from 0 to 1, of the calibration images; weights too, where masks stay."""
+        self.student.quantise(False)
+        self.student.set_token_keep("1")
+        count = min(SCORE_IMAGES, len(self.labels))
+        images, labels = self.data.calibration(count), self.data.calibration_labels(count)
+        correct = set_scores(self.scores, kind, self.student, images, labels, self.config.seed)
+        self.scores.spread_evenly()
+        s = self.config.student
+        if s.score_lr == 0 and s.hold_epochs == s.epochs:
+            correct(self.student, self.scores.final_masks())
+        self._prepare_student()
 
     # --- measuring and saving ---
 
@@ -87,8 +109,21 @@ class TrainingRun(StudentTraining):
         self.teacher.eval()
         return self.accuracy_of(lambda x: teacher.logits(self.teacher, x, self.data), limit)
 
+    def start_clock(self) -> None:
+        """Count time from here on."""
+        self._clock = now()
+
+    def pause(self) -> None:
+        """Write the checkpoint, unless one is recent."""
+        if now()[0] - self._clock[0] >= checkpoint.SECONDS:
+            self.save()
+
     def save(self) -> None:
         """Write the checkpoint (main process)."""
+        before, p = self._clock, self.progress
+        self.start_clock()
+        p.seconds += self._clock[0] - before[0]
+        p.cpu_seconds += self._clock[1] - before[1]
         if not self.processes.main:
             return
         parts = ("teacher", "student", "scores", "teacher_optimizer", "student_optimizer")
@@ -96,7 +131,7 @@ class TrainingRun(StudentTraining):
             "config": self.config.model_dump(mode="json"),
             "progress": dataclasses.asdict(self.progress),
             **{name: getattr(self, name).state_dict() for name in parts},
-            "generator": self.generator.get_state(),
+            "generator": self.epoch_generator if p.step else self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
         }
         checkpoint.save(self.out_dir / checkpoint.FILE, content)
@@ -141,8 +176,8 @@ def _distiller(config: TrainConfig, data: Dataset, own: nn.Module) -> nn.Module:
     if name is None:
         return own
     model = teacher.timm_model(name, data, pretrained=weights is None)
-    if weights is not None:
-        teacher.load_weights(model, Path(weights))
+    if weights is not None and not teacher.load_weights(model, Path(weights), data):
+        raise UserError(f"teacher.distill_weights: {weights} has other classes than {data.name}")
     return model.eval()
 
 

@@ -20,7 +20,8 @@ from finn_vitprune.training.checkpoint import TrainingProgress
 from finn_vitprune.training.config import TrainConfig
 from finn_vitprune.training.data import Augmentation, Dataset
 from finn_vitprune.training.display import Display
-from finn_vitprune.training.parallel import Processes
+from finn_vitprune.training.features import FeatureError
+from finn_vitprune.training.parallel import Processes, Products
 
 CALIBRATION_IMAGES = 512
 LR_WARMUP = 0.04
@@ -49,13 +50,20 @@ class StudentTraining(ABC):
         data.check(self.augmentation)
         self.labels = torch.from_numpy(data.train_labels)
         self.generator = torch.Generator().manual_seed(config.seed)
+        self.epoch_generator = self.generator.get_state()
+        """The state that the present epoch began with."""
+        self.products = Products(config.precision, processes.device)
+        self.features = FeatureError(student, distiller, config.student.distill_features)
         self.student, self.scores, self.distiller = student, scores, distiller
         s, p, steps = config.student, config.prune, -(-len(self.labels) // config.batch_size)
         self.steps_per_epoch = steps
         self.student_optimizer = torch.optim.AdamW(self._student_groups())
-        self.schedule = CubicSchedule(s.epochs * steps, s.warmup_epochs * steps, s.hold_epochs * steps)
+        self.schedule = CubicSchedule(s.epochs * steps, round(s.warmup_epochs * steps), round(s.hold_epochs * steps))
         self.tokens = TokenSchedule(p.token_start_epoch * steps, p.token_ramp_epochs * steps, str(p.token_keep))
         self.progress = TrainingProgress()
+
+    def pause(self) -> None:
+        """Called whenever a checkpoint may be written; it holds ``progress`` and :attr:`epoch_generator`."""
 
     @abstractmethod
     def teacher_logits(self, images: Tensor) -> Tensor:
@@ -90,8 +98,8 @@ class StudentTraining(ABC):
         optimizer: torch.optim.Optimizer,
         parameters: list[Tensor],
         display: Display,
-    ) -> float:
-        """One pass over the training images; returns the mean loss.
+    ) -> None:
+        """One pass over the training images, or the rest of it; the losses are in ``progress``.
 
         Args:
             position: share of the phase that is over at a batch of this epoch.
@@ -99,11 +107,11 @@ class StudentTraining(ABC):
             parameters: those whose gradient is clipped.
         """
         everything = [p for group in optimizer.param_groups for p in group["params"]]
-        batches, device, sums = self._batches(), self.processes.device, []
+        self.epoch_generator = self.generator.get_state()
+        batches, device, done = self._batches(), self.processes.device, self.progress.step
         part = (self.processes.rank, self.processes.count)
-        for i, (images, labels) in enumerate(
-            self.data.epoch(batches, self.generator, self.augmentation, part)
-        ):
+        images_left = self.data.epoch(batches, self.generator, self.augmentation, part, done)
+        for i, (images, labels) in enumerate(images_left, start=done):
             _cosine(optimizer, position(i))
             losses = loss_of(i, images.to(device), labels.to(device))
             loss = losses.sum() / len(batches[i])
@@ -115,19 +123,20 @@ class StudentTraining(ABC):
                 raise UserError("training diverged (loss is not finite): use a smaller learning rate")
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
-            sums.append(total)
+            self.progress.losses.append(total)
+            self.progress.step = i + 1
             display.step(total)
-        return float(np.mean(sums))
+            self.pause()
 
     def _prepare_student(self) -> None:
         """Quantisation on or off, and token drops, as they are after the finished epochs."""
         done, start = self.progress.student_epochs, self.config.quant.start_epoch
-        self.student.quantise(done > start or done == self.config.student.epochs)
+        begun = done == start and self.progress.step > 0
+        self.student.quantise(done > start or begun or done == self.config.student.epochs)
         self.student.set_token_keep(self.tokens.rate(done * self.steps_per_epoch))
 
-    def _start_quantisation(self) -> None:
-        """Quantise the student from here on; scales from training images at the present masks."""
-        done = self.progress.student_epochs
+    def _start_quantisation(self, done: int) -> None:
+        """Quantise the student after ``done`` epochs; scales from training images at the masks there."""
         self.student.quantise(True)
         self.student.set_token_keep(self.tokens.rate(done * self.steps_per_epoch))
         self.student.calibrate(self._calibration(), self._masks(done))
@@ -140,8 +149,10 @@ class StudentTraining(ABC):
         s, p, done = self.config.student, self.config.prune_config(), self.progress.student_epochs
         start = self.config.quant.start_epoch
         first = done * self.steps_per_epoch
-        if done == start:
-            self._start_quantisation()
+        if self.progress.step:
+            pass  # goes on within the epoch
+        elif done == start:
+            self._start_quantisation(done)
         elif start < done and self._residual_moves(done):
             self.student.calibrate_residual(self._calibration(), self._masks(done))
 
@@ -151,29 +162,29 @@ class StudentTraining(ABC):
                 self.schedule.rate(step, p.block_keep), self.schedule.rate(step, p.neuron_keep)
             )
             self.student.set_token_keep(self.tokens.rate(step))
-            return self._distillation(self.student(images, masks), images, labels)
+            return self._distillation(self.products(self.student, images, masks), images, labels)
 
         self.student.train()
         self.distiller.eval()
-        loss = self._epoch(
-            lambda i: (first + i) / self.schedule.steps,
-            loss_of,
-            self.student_optimizer,
-            list(self.student.parameters()),
-            display,
-        )
-        self.progress.student_epochs += 1
+        with self.features.watched():
+            self._epoch(
+                lambda i: (first + i) / self.schedule.steps,
+                loss_of,
+                self.student_optimizer,
+                list(self.student.parameters()),
+                display,
+            )
         if done + 1 == s.epochs == start:
-            self._start_quantisation()
-        self._record(loss, display)
+            self._start_quantisation(done + 1)
+        self._record(done + 1, display)
 
     def _residual_moves(self, done: int) -> bool:
         """Whether the residual scale is chosen anew after ``done`` epochs: while keep rates fall."""
         return done < self.config.student.epochs - self.config.student.hold_epochs
 
-    def _record(self, loss: float, display: Display) -> None:
-        """Measure the student after an epoch."""
-        p, done = self.config.prune_config(), self.progress.student_epochs
+    def _record(self, done: int, display: Display) -> None:
+        """Measure the student, after ``done`` epochs, and end the present one."""
+        p = self.config.prune_config()
         step = done * self.steps_per_epoch
         masks, token_keep = self._masks(done), self.tokens.rate(step)
         self.student.eval()
@@ -181,6 +192,8 @@ class StudentTraining(ABC):
         limit = None if done == self.config.student.epochs else self.config.eval_images
         accuracy = self.accuracy_of(lambda x: self.student(x, masks), limit)
         heads = sum(int(m.heads.sum()) for m in masks)
+        loss = self.progress.end_epoch()
+        self.progress.student_epochs = done
         record = {
             "epoch": done,
             "loss": loss,
@@ -203,17 +216,19 @@ class StudentTraining(ABC):
         return self.scores.masks(self.schedule.rate(step, p.block_keep), self.schedule.rate(step, p.neuron_keep))
 
     def _distillation(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """w T^2 KL(teacher's soft labels || student) + (1 - w) CE, one value an image; no labels at w = 1."""
+        """w T^2 KL(teacher's soft labels || student) + (1 - w) CE + the error of the features, one value an image; no labels at w = 1."""
         s, t = self.config.student, self.config.student.temperature
         loss = 0.0
         if s.distill_weight < 1:
             loss = (1 - s.distill_weight) * F.cross_entropy(logits, labels, reduction="none")
-        if s.distill_weight == 0:
-            return loss
-        with torch.no_grad():
-            soft = F.log_softmax(self.teacher_logits(images) / t, dim=-1)
-        kl = F.kl_div(F.log_softmax(logits / t, dim=-1), soft, log_target=True, reduction="none").sum(1)
-        return loss + s.distill_weight * t * t * kl
+        if s.distill_weight or self.features.weight:
+            with torch.no_grad():
+                known = self.products(self.teacher_logits, images)
+        if s.distill_weight:
+            soft = F.log_softmax(known / t, dim=-1)
+            kl = F.kl_div(F.log_softmax(logits / t, dim=-1), soft, log_target=True, reduction="none").sum(1)
+            loss = loss + s.distill_weight * t * t * kl
+        return loss + self.features.of_last_pass() if self.features.weight else loss
 
     # --- measuring ---
 
@@ -227,14 +242,20 @@ class StudentTraining(ABC):
     def accuracy_of(self, forward: Callable[[Tensor], Tensor], limit: int | None = None) -> float:
         """Share of the held-out images, or of ``limit`` of them (always the same), that ``forward`` gets right.
 
-        The work is split over the processes.
+        The work is split over the processes. One process alone goes on where ``progress`` says that measuring was interrupted.
         """
+        p, alone = self.progress, self.processes.count == 1
         chosen = self.data.held_out(limit, self.config.seed)
         labels = torch.from_numpy(self.data.test_labels[chosen]).split(EVAL_BATCH)
-        right = torch.zeros((), device=self.processes.device)
-        for i, images in enumerate(self.data.test_batches(EVAL_BATCH, chosen)):
+        right, left = torch.tensor(p.right, device=self.processes.device), chosen[p.measured * EVAL_BATCH :]
+        batches = self.data.test_batches(EVAL_BATCH, left) if len(left) else ()
+        for i, images in enumerate(batches, start=p.measured):
             if i % self.processes.count == self.processes.rank:
                 right += (forward(images.to(self.processes.device)).argmax(1).cpu() == labels[i]).sum()
+            if alone:
+                p.measured, p.right = i + 1, float(right)
+                self.pause()
+        p.measured, p.right = 0, 0.0
         return float(self.processes.total(right)) / len(chosen)
 
 

@@ -32,7 +32,8 @@ from finn_vitprune.training.checkpoint import TrainingProgress
 from finn_vitprune.training.config import TrainConfig
 from finn_vitprune.training.data import Dataset
 from finn_vitprune.training.display import Display, log, log_file
-from finn_vitprune.training.run import TrainingRun, now
+from finn_vitprune.training.parallel import THREADS, threads
+from finn_vitprune.training.run import TrainingRun
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -92,7 +93,7 @@ def train(
     """
     writer = _summary_writer()
     output_path(out_dir := Path(out_dir))
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    torch.set_num_threads(int(os.environ.get(THREADS, "0")) or threads(config.threads))
     run = _start(config, out_dir, resume, teacher_from)
     with alone_in(out_dir, "training") if run.processes.main else nullcontext():
         if run.processes.main and not resume:
@@ -147,18 +148,15 @@ def _summary_writer() -> type[SummaryWriter]:
 def _epochs(run: TrainingRun, console: Console | None, board: SummaryWriter | None) -> None:
     """The epochs that are still to do, each ending in a checkpoint."""
     t, s, p = run.config.teacher, run.config.student, run.progress
-    done = p.teacher_epochs + p.student_epochs
+    done = p.teacher_epochs + p.student_epochs + p.step / run.steps_per_epoch
+    run.start_clock()
     with Display(console, t.epochs + s.epochs, done, run.steps_per_epoch) as display:
         while not run.finished:
-            start, cpu = now()
             teaching = p.teacher_epochs < t.epochs
             display.phase(*(("teacher", p.teacher_epochs + 1, t.epochs) if teaching else ("student", p.student_epochs + 1, s.epochs)))
             (run.teacher_epoch if teaching else run.student_epoch)(display)
             if teaching and p.teacher_epochs == t.epochs:
                 run.start_student()
-            end, cpu_end = now()
-            p.seconds += end - start
-            p.cpu_seconds += cpu_end - cpu
             run.save()
             if teaching and p.teacher_epochs == t.epochs and run.processes.main:
                 shutil.copyfile(run.out_dir / checkpoint.FILE, run.out_dir / TEACHER)
