@@ -61,8 +61,10 @@ def planned(specialised, part, engines=1, frames=1, **options):
 
 
 def planned_into(model, part, options):
-    """What is said of a plan, which is written into the graph."""
+    """What is said of a plan, which is written into the graph: the search leaves that as it is."""
+    before = model.model.SerializeToString(deterministic=True)
     found, said = plan(model, part, options)
+    assert model.model.SerializeToString(deterministic=True) == before
     found.write(model)
     return said
 

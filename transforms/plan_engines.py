@@ -147,7 +147,6 @@ class Counted:
     """A plan as it is in the graph, with all that stands between units; ``used``: ``[places, kinds]``."""
 
     solved: Solved
-    graph: ModelWrapper
     interval: int
     latency: int
     used: np.ndarray
@@ -186,7 +185,7 @@ class EngineSearch:
         """
         problem = self.problem
 
-        def search() -> Counted | None:
+        def search() -> Plan | None:
             for styles in (problem.styles.without_ultra, problem.styles):
                 self.problem = replace(problem, styles=styles)
                 if found := self._within(interval):
@@ -194,30 +193,26 @@ class EngineSearch:
             self.problem = problem
             return found
 
-        return self._planned(search)
+        return self._with_and_without_placing(search)
 
     def best(self) -> Plan | None:
         """The plan with the shortest interval, or latency, that fits; None where none was found."""
-        return self._planned(self._best)
+        return self._with_and_without_placing(self._best)
 
-    def _planned(self, search: Callable[[], Counted | None]) -> Plan | None:
-        if (found := search()) is None:
-            self.placing, self.standing = True, replace(self.standing, taken=np.zeros_like(self.problem.room))
-            found = search()
-        return found and self.plan(found)
-
-    def plan(self, found: Counted) -> Plan:
-        return Plan(found.graph, found.interval, found.solved.interval, found.used, self.problem.room)
+    def _with_and_without_placing(self, search: Callable[[], Plan | None]) -> Plan | None:
+        if found := search():
+            return found
+        self.placing, self.standing = True, replace(self.standing, taken=np.zeros_like(self.problem.room))
+        return search()
 
     def overfull(self, interval: int | None) -> Plan:
         """The plan for an interval, else about the fastest, or without one the smallest folds, whatever room there is."""
         room, self.problem = self.problem.room, replace(self.problem, room=np.full_like(self.problem.room, UNLIMITED))
         found = interval and self._within(interval)
         if not found:
-            solved = self.smallest(Paces()) if interval else self.solved(self.slowest, Paces())
-            found = self.counted(solved, Paces())
+            found = self.planned(self.smallest(Paces()) if interval else self.solved(self.slowest, Paces()), Paces())
         self.problem = replace(self.problem, room=room)
-        return self.plan(found)
+        return replace(found, room=room)
 
     # --- one plan ---
 
@@ -226,8 +221,16 @@ class EngineSearch:
         paces = Paces(shape.before, self.standing.slower * shape.outside)
         return solve(replace(self.problem, taken=self.standing.taken, between=self.standing.fifos, paces=paces), base)
 
+    def planned(self, solved: Solved, shape: Paces) -> Plan:
+        """The plan of a solution."""
+        found, graph = self._count(solved, shape)
+        return Plan(graph, found.interval, solved.interval, found.used, self.problem.room)
+
     def counted(self, solved: Solved, shape: Paces) -> Counted:
-        """The plan as it is once it is in the graph; what that tells is known from now on."""
+        """A solution as it is once it is in the graph; what that tells is known from now on."""
+        return self._count(solved, shape)[0]
+
+    def _count(self, solved: Solved, shape: Paces) -> tuple[Counted, ModelWrapper]:
         problem, graph, standing = self.problem, self.graph, self.standing
         slrs = len(problem.room)
         model = graph.written(solved, shape.before, slrs)
@@ -243,12 +246,12 @@ class EngineSearch:
         if self.placing:
             used = self._placed(model, used)
         interval, latency = max(getCustomOp(node).get_exp_cycles() for node in model.graph.node), latency_cycles(model)
-        found = Counted(solved, model, interval, latency, used, self.standing)
+        found = Counted(solved, interval, latency, used, self.standing)
         self.report(
             f"{solved.interval:,} cycles a unit: an image each {interval:,}, through in {latency:,}"
             f"{'' if self.fits(found) else ', more than the part has'}"
         )
-        return found
+        return found, model
 
     def _placed(self, model: ModelWrapper, used: np.ndarray) -> np.ndarray:
         """Place the FIFOs of engines in ``model``; ``[places, kinds]`` what is used then.
@@ -270,15 +273,15 @@ class EngineSearch:
     def fits(self, found: Counted) -> bool:
         return bool(np.all(found.used <= self.problem.room))
 
-    def recounted(self, solved: Solved, shape: Paces) -> Counted | None:
-        """A plan with everything counted again; None where it does not fit then."""
+    def recounted(self, solved: Solved, shape: Paces) -> Plan | None:
+        """The plan with everything counted again; None where it does not fit then."""
         self.standing = replace(self.standing, outer=None)
-        found = self.counted(solved, shape)
-        return found if self.fits(found) else None
+        found = self.planned(solved, shape)
+        return found if found.fits else None
 
     # --- for an interval ---
 
-    def _within(self, interval: int) -> Counted | None:
+    def _within(self, interval: int) -> Plan | None:
         shape, best, low, high = Paces(), None, 0.0, math.inf
         self.standing = replace(self.standing, taken=np.zeros_like(self.problem.room))
         base, tried = interval / self.standing.slower, {}
@@ -317,7 +320,7 @@ class EngineSearch:
         """An interval that all units keep at their smallest folds."""
         return max(unit.macs for unit in self.problem.units if unit.layers)
 
-    def _best(self) -> Counted | None:
+    def _best(self) -> Plan | None:
         """The best plan, of equals the better one by the other goal.
 
         Where engines turn out to have quite another interval than was assumed for the first plans, the search is made again:
@@ -326,7 +329,9 @@ class EngineSearch:
         assumed, (cost, shape, found) = self.standing.slower, self.shaped()
         if not 1 / AGREED < self.standing.slower / assumed < AGREED:
             cost, shape, found = min((cost, shape, found), self.shaped(), key=lambda result: result[0])
-        return found and (self.recounted(found.solved, shape) or self.fastest(shape))
+        if found is None or (plan := self.recounted(found.solved, shape)):
+            return found and plan
+        return (found := self.fastest(shape)) and self.planned(found.solved, shape)
 
     def cost(self, found: Counted) -> tuple[int, int]:
         """What is to be short, then what decides among equals."""
