@@ -18,7 +18,8 @@ from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.synth.parts import Part, larger_parts
 from finn_vitprune.synth.planned import Planned
-from finn_vitprune.transforms.plan_engines import EngineGraph, EngineSearch
+from finn_vitprune.transforms.engine_graph import EngineGraph
+from finn_vitprune.transforms.plan_engines import EngineSearch
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, prices_of, room_of
 from finn_vitprune.transforms.plan_pipeline import PipelineSearch, units_of
 from finn_vitprune.transforms.plan_problem import Paces, Plan, PlanUnit, Problem, When, mixed, solve
