@@ -35,7 +35,7 @@ LAYERS = (
 """Rooms from the bottom up. A room may import those below it, and what :data:`BESIDE` allows in its own layer."""
 
 BESIDE = {
-    ("custom_ops", "finn_setup"), ("plugin", "custom_ops"), ("pruning", "models"), ("bench", "builds"), ("builds", "importing"),
+    ("custom_ops", "finn_setup"), ("plugin", "custom_ops"), ("pruning", "models"), ("builds", "importing"),
     ("calibration", "models"), ("pruning", "calibration"),
 }  # fmt: skip
 

@@ -29,6 +29,7 @@ from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.transforms.choose_engines import planned_design
+from finn_vitprune.transforms.engine_graph import regions_of
 from finn_vitprune.transforms.engine_units import bind_units, engine_units, role_ops, unit_name
 from finn_vitprune.transforms.edges import slr_of
 from finn_vitprune.transforms.fold import STREAM_SLACK
@@ -39,7 +40,6 @@ from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.loadable import like
 from finn_vitprune.transforms.place_fifos import PlaceFifos, place_in_engines
 from finn_vitprune.transforms.plan import plan, search_of, shares_of
-from finn_vitprune.transforms.plan_engines import regions_of
 from finn_vitprune.transforms.plan_options import PlanOptions, room_of
 from finn_vitprune.transforms.plan_problem import Paces, on_grid, solve
 from finn_vitprune.transforms.slr import used_by, used_by_slr
@@ -61,8 +61,10 @@ def planned(specialised, part, engines=1, frames=1, **options):
 
 
 def planned_into(model, part, options):
-    """What is said of a plan, which is written into the graph."""
+    """What is said of a plan, which is written into the graph: the search leaves that as it is."""
+    before = model.model.SerializeToString(deterministic=True)
     found, said = plan(model, part, options)
+    assert model.model.SerializeToString(deterministic=True) == before
     found.write(model)
     return said
 

@@ -99,7 +99,7 @@ def test_scores_start_in_the_order_of_a_score(kind, scope):
     assert all((s == 0).all() for s in other.scores.parameters()), "without it they start at 0"
     other.student.quantise(False)
     other.student.set_token_keep("1")
-    count = 512
+    count = 256
     set_scores(other.scores, kind, other.student, other.data.calibration(count), other.data.calibration_labels(count), 3)
     for ours, theirs in zip(run.scores.final_masks(), other.scores.final_masks(), strict=True):
         for mask in dataclasses.fields(ours):

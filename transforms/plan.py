@@ -18,10 +18,11 @@ from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.synth.parts import Part, larger_parts
 from finn_vitprune.synth.planned import Planned
-from finn_vitprune.transforms.plan_engines import EngineGraph, EngineSearch
+from finn_vitprune.transforms.engine_graph import EngineGraph
+from finn_vitprune.transforms.plan_engines import EngineSearch
 from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, prices_of, room_of
 from finn_vitprune.transforms.plan_pipeline import PipelineSearch, units_of
-from finn_vitprune.transforms.plan_problem import Paces, Plan, PlanUnit, Problem, mixed, solve
+from finn_vitprune.transforms.plan_problem import Paces, Plan, PlanUnit, Problem, When, mixed, solve
 
 FASTER = 1.05
 """Factor to the next faster plan that is looked at."""
@@ -90,9 +91,11 @@ def shares_of(used: np.ndarray, room: np.ndarray) -> dict[str, float]:
 
 
 def _with_matrices(problem: Problem, change: Callable[[Fold], Fold]) -> Problem:
-    """Other matrices in the units, of each encoder that shares one."""
+    """Other matrices in the units, of each encoder that shares one; those outside of engines stay."""
 
     def changed(unit: PlanUnit) -> PlanUnit:
+        if unit.when is When.OUTSIDE:
+            return unit
         own, *layers = (f.with_matrices(change) if isinstance(f, MatrixFolding) else f for f in (unit.folding, *unit.layers))
         return replace(unit, folding=own, layers=tuple(layers))
 

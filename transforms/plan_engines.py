@@ -17,20 +17,16 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.engine import VitEngine, engines_of
-from finn_vitprune.custom_ops.folding import Styles
+from finn_vitprune.custom_ops.engine import engines_of
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Fold
-from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
-from finn_vitprune.transforms.engine_units import bind_units, engine_units, role_ops, unit_name
-from finn_vitprune.transforms.fold import STREAM_SLACK
-from finn_vitprune.transforms.fold_engines import StreamFolds, set_fold, write_folds
+from finn_vitprune.transforms.engine_graph import EngineGraph
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams
 from finn_vitprune.transforms.latency import latency_cycles
 from finn_vitprune.transforms.place_fifos import place_in_engines
 from finn_vitprune.transforms.plan_problem import (
-    GRID, Between, Paces, Plan, PlanUnit, Problem, Solved, Steps, When, on_grid, place_on_grid, smallest, solve,
+    GRID, Between, Paces, Plan, Problem, Solved, Steps, on_grid, place_on_grid, smallest, solve,
 )  # fmt: skip
 from finn_vitprune.transforms.slr import used_by_region
 
@@ -50,79 +46,8 @@ WIDER = 4
 """Blocks of which a side is a multiple where its port can be as many blocks wide."""
 UNLIMITED = 1e12
 """Of a resource: more than anything takes."""
-ROOM_SLOTS = ("lane_blocks", "lane_slots")
-"""Attributes of a fold that each encoder has of its own."""
 STRIDE = 8
 """Places of the grid between the first intervals that are looked at."""
-
-
-def regions_of(model: ModelWrapper, slrs: int) -> list[int]:
-    """The SLR of every node.
-
-    Engines are dealt to the SLRs in their order, and what is outside stands with the engine before it, or with the first. Where
-    there are fewer engines than SLRs the part counts as a whole, and all are in region 0.
-    """
-    engines = len(engines_of(model))
-    if engines < slrs:
-        return [0] * len(model.graph.node)
-    passed = np.cumsum([isinstance(getCustomOp(node), VitEngine) for node in model.graph.node])
-    return (np.maximum(passed - 1, 0) * slrs // engines).tolist()
-
-
-class EngineGraph:
-    """A graph with engines, which stays as it is: its units, and what its nodes get that nothing is chosen for."""
-
-    def __init__(self, model: ModelWrapper) -> None:
-        self.model = ModelWrapper(model.model, make_deepcopy=True)
-        self.streams: list[StreamFolds] = []
-        self.engine_of: dict[str, str] = {}
-        """The engine of each unit that is in one."""
-        inside: list[PlanUnit] = []
-        for engine in engines_of(self.model):
-            engine.set_graph("units", engine_units(engine))
-            self.streams.append(StreamFolds(engine))
-            own = list(_units(engine))
-            self.engine_of |= dict.fromkeys((unit.name for unit in own), engine.onnx_node.name)
-            inside += own
-        ops = [op for op in map(getCustomOp, self.model.graph.node) if not isinstance(op, VitEngine)]
-        self.units = (*inside, *(PlanUnit(op.onnx_node.name, op.folding(), when=When.OUTSIDE) for op in ops))
-
-    def problem(self, room: np.ndarray, prices: np.ndarray, styles: Styles) -> Problem:
-        """Its plan in the SLRs with this ``room`` (``[slrs, kinds]``), or in the part as a whole."""
-        regions = self.regions(len(room))
-        room = room if max(regions.values()) else room.sum(0, keepdims=True)
-        nodes = [self.engine_of.get(unit.name, unit.name) for unit in self.units]
-        return Problem.of(self.units, room, prices, styles, [regions[node] for node in nodes])
-
-    def regions(self, slrs: int) -> dict[str, int]:
-        """The SLR of every node by its name."""
-        return dict(zip((node.name for node in self.model.graph.node), regions_of(self.model, slrs)))
-
-    def written(self, solved: Solved, before: float, slrs: int) -> ModelWrapper:
-        """The graph with foldings of its units; what has no products is as fast as the fastest of them need."""
-        model = ModelWrapper(self.model.model, make_deepcopy=True)
-        pace, regions = solved.interval * min(1.0, before), self.regions(slrs)
-        folds = {unit.name: folding.attributes() for unit, folding in zip(self.units, solved.foldings)}
-        inside = {name: {a: value for a, value in folds[name].items() if a not in ROOM_SLOTS} for name in self.engine_of}
-        streams = iter(self.streams)
-        for node in model.graph.node:
-            op = getCustomOp(node)
-            if isinstance(op, VitEngine):
-                own = {node.name: {"SIMD": _port_width(op, int(pace * STREAM_SLACK))}}
-                write_folds(op, next(streams).within(int(pace)) | inside | own)
-                bind_units(op)
-            else:
-                set_fold(op, folds[node.name])
-            if slrs > 1:
-                op.set_nodeattr("slr", regions[node.name])
-        return model
-
-    def held(self, model: ModelWrapper, problem: Problem) -> np.ndarray:
-        """``[places, kinds]``: what the units take in ``model``."""
-        ops = {op.onnx_node.name: op for op in map(getCustomOp, model.graph.node)}
-        for engine in engines_of(model):
-            ops |= {node.name: getCustomOp(node) for node in engine.structure.graph.node}
-        return problem.used_by([ops[unit.name].resources().amounts for unit in self.units])
 
 
 @dataclass(frozen=True)
@@ -147,7 +72,6 @@ class Counted:
     """A plan as it is in the graph, with all that stands between units; ``used``: ``[places, kinds]``."""
 
     solved: Solved
-    graph: ModelWrapper
     interval: int
     latency: int
     used: np.ndarray
@@ -186,7 +110,7 @@ class EngineSearch:
         """
         problem = self.problem
 
-        def search() -> Counted | None:
+        def search() -> Plan | None:
             for styles in (problem.styles.without_ultra, problem.styles):
                 self.problem = replace(problem, styles=styles)
                 if found := self._within(interval):
@@ -194,30 +118,26 @@ class EngineSearch:
             self.problem = problem
             return found
 
-        return self._planned(search)
+        return self._with_and_without_placing(search)
 
     def best(self) -> Plan | None:
         """The plan with the shortest interval, or latency, that fits; None where none was found."""
-        return self._planned(self._best)
+        return self._with_and_without_placing(self._best)
 
-    def _planned(self, search: Callable[[], Counted | None]) -> Plan | None:
-        if (found := search()) is None:
-            self.placing, self.standing = True, replace(self.standing, taken=np.zeros_like(self.problem.room))
-            found = search()
-        return found and self.plan(found)
-
-    def plan(self, found: Counted) -> Plan:
-        return Plan(found.graph, found.interval, found.solved.interval, found.used, self.problem.room)
+    def _with_and_without_placing(self, search: Callable[[], Plan | None]) -> Plan | None:
+        if found := search():
+            return found
+        self.placing, self.standing = True, replace(self.standing, taken=np.zeros_like(self.problem.room))
+        return search()
 
     def overfull(self, interval: int | None) -> Plan:
         """The plan for an interval, else about the fastest, or without one the smallest folds, whatever room there is."""
         room, self.problem = self.problem.room, replace(self.problem, room=np.full_like(self.problem.room, UNLIMITED))
         found = interval and self._within(interval)
         if not found:
-            solved = self.smallest(Paces()) if interval else self.solved(self.slowest, Paces())
-            found = self.counted(solved, Paces())
+            found = self.planned(self.smallest(Paces()) if interval else self.solved(self.slowest, Paces()), Paces())
         self.problem = replace(self.problem, room=room)
-        return self.plan(found)
+        return replace(found, room=room)
 
     # --- one plan ---
 
@@ -226,8 +146,16 @@ class EngineSearch:
         paces = Paces(shape.before, self.standing.slower * shape.outside)
         return solve(replace(self.problem, taken=self.standing.taken, between=self.standing.fifos, paces=paces), base)
 
+    def planned(self, solved: Solved, shape: Paces) -> Plan:
+        """The plan of a solution."""
+        found, graph = self._count(solved, shape)
+        return Plan(graph, found.interval, solved.interval, found.used, self.problem.room)
+
     def counted(self, solved: Solved, shape: Paces) -> Counted:
-        """The plan as it is once it is in the graph; what that tells is known from now on."""
+        """A solution as it is once it is in the graph; what that tells is known from now on."""
+        return self._count(solved, shape)[0]
+
+    def _count(self, solved: Solved, shape: Paces) -> tuple[Counted, ModelWrapper]:
         problem, graph, standing = self.problem, self.graph, self.standing
         slrs = len(problem.room)
         model = graph.written(solved, shape.before, slrs)
@@ -243,12 +171,12 @@ class EngineSearch:
         if self.placing:
             used = self._placed(model, used)
         interval, latency = max(getCustomOp(node).get_exp_cycles() for node in model.graph.node), latency_cycles(model)
-        found = Counted(solved, model, interval, latency, used, self.standing)
+        found = Counted(solved, interval, latency, used, self.standing)
         self.report(
             f"{solved.interval:,} cycles a unit: an image each {interval:,}, through in {latency:,}"
             f"{'' if self.fits(found) else ', more than the part has'}"
         )
-        return found
+        return found, model
 
     def _placed(self, model: ModelWrapper, used: np.ndarray) -> np.ndarray:
         """Place the FIFOs of engines in ``model``; ``[places, kinds]`` what is used then.
@@ -270,15 +198,15 @@ class EngineSearch:
     def fits(self, found: Counted) -> bool:
         return bool(np.all(found.used <= self.problem.room))
 
-    def recounted(self, solved: Solved, shape: Paces) -> Counted | None:
-        """A plan with everything counted again; None where it does not fit then."""
+    def recounted(self, solved: Solved, shape: Paces) -> Plan | None:
+        """The plan with everything counted again; None where it does not fit then."""
         self.standing = replace(self.standing, outer=None)
-        found = self.counted(solved, shape)
-        return found if self.fits(found) else None
+        found = self.planned(solved, shape)
+        return found if found.fits else None
 
     # --- for an interval ---
 
-    def _within(self, interval: int) -> Counted | None:
+    def _within(self, interval: int) -> Plan | None:
         shape, best, low, high = Paces(), None, 0.0, math.inf
         self.standing = replace(self.standing, taken=np.zeros_like(self.problem.room))
         base, tried = interval / self.standing.slower, {}
@@ -317,7 +245,7 @@ class EngineSearch:
         """An interval that all units keep at their smallest folds."""
         return max(unit.macs for unit in self.problem.units if unit.layers)
 
-    def _best(self) -> Counted | None:
+    def _best(self) -> Plan | None:
         """The best plan, of equals the better one by the other goal.
 
         Where engines turn out to have quite another interval than was assumed for the first plans, the search is made again:
@@ -326,7 +254,9 @@ class EngineSearch:
         assumed, (cost, shape, found) = self.standing.slower, self.shaped()
         if not 1 / AGREED < self.standing.slower / assumed < AGREED:
             cost, shape, found = min((cost, shape, found), self.shaped(), key=lambda result: result[0])
-        return found and (self.recounted(found.solved, shape) or self.fastest(shape))
+        if found is None or (plan := self.recounted(found.solved, shape)):
+            return found and plan
+        return (found := self.fastest(shape)) and self.planned(found.solved, shape)
 
     def cost(self, found: Counted) -> tuple[int, int]:
         """What is to be short, then what decides among equals."""
@@ -418,23 +348,3 @@ class EngineSearch:
                 rows, better = (", ".join(f"{mw:,}" for mw in side) for side in sides)
                 what = f"{unit.name} takes {widest} elements a cycle at most, of rows of {rows}"
                 yield f"{what}: rows of a multiple of {even}, as {better}, enter faster"
-
-
-def _units(engine: VitEngine) -> Iterator[PlanUnit]:
-    """The units of an engine that have products, in the order of its roles."""
-    nodes = {node.name: node for node in engine.structure.graph.node}
-    when = When.BEFORE
-    for role, ops in role_ops(engine, engine.body):
-        if isinstance(ops[0], PrunedAttention):
-            when = When.REST
-        if ops[0].macs():
-            name = unit_name(engine, role)
-            yield PlanUnit(name, getCustomOp(nodes[name]).folding(), tuple(op.folding() for op in ops), when)
-
-
-def _port_width(engine: VitEngine, interval: int) -> int:
-    """The narrowest port through which a frame enters all encoders in the interval, else the widest."""
-    nodes = {node.op_type: getCustomOp(node) for node in engine.structure.graph.node}
-    tokens = sum(nodes["VitEngineEntry_rtl"].get_nodeattr("tokens"))
-    elements = tokens * engine.get_nodeattr("channels")
-    return next((width for width in engine.widths if elements <= width * interval), engine.widths[-1])

@@ -25,7 +25,7 @@ from finn_vitprune.training.display import Display
 from finn_vitprune.training.parallel import Processes
 from finn_vitprune.training.student import StudentTraining
 
-SCORE_IMAGES = 512
+SCORE_IMAGES = 256
 
 
 class TrainingRun(StudentTraining):
