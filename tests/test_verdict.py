@@ -97,7 +97,7 @@ def test_a_verdict_by_hand():
         "  bits        equal             measured  360 images",
         "  accuracy    96.2 %            measured  360 images; evaluate takes a whole data set",
         "  clock       not known                   200 MHz (5 ns) was chosen; synthesis gives an estimate",
-        "  operations  4.00 x fewer      counted   3.20 by pruning, 1.25 by one token in the last encoder",
+        "  operations  4.00 x fewer      counted   3.20 by pruning, 1.25 by the last encoder",
         "page: build/a/report.html    next: finn-vitprune evaluate build/a --data imagefolder:PATH",
     ]
 

@@ -23,7 +23,7 @@ def import_verdict(imported: Imported, options: ImportOptions) -> Verdict:
         VerdictLine("operations", *operations_text(m.macs_dense, m.macs_pruned, m.macs)),
         VerdictLine("parameters", f"{m.params_dense / m.params:.2f} x fewer", COUNTED, f"{count_text(m.params)} of {count_text(m.params_dense)}"),
         VerdictLine("onnxruntime", "as the float file", MEASURED, f"but for {c.relative:.1g} of the largest output"),
-        VerdictLine("images", str(options.images), "", f"for build; pixels: {imported.normalisation}"),
+        VerdictLine("images", str(options.images), "", "that build verifies with"),
     )
     return Verdict(
         model_title(vars(m) | {"activation_bits": m.act_bits}, None), str(options.output), imported.notes, lines,

@@ -42,13 +42,18 @@ def build_verdict(
 
 def warnings(s: Summary, facts: Mapping[str, str]) -> Iterator[str]:
     """What a reader must know first, in sentences: what is wrong, then what is only an estimate."""
+    yield from faults(s, facts)
+    if estimates := estimates_text(s):
+        yield estimates
+
+
+def faults(s: Summary, facts: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong, or not there: refusals, a clock that does not hold, a build that stopped."""
     yield from refusals(s)
     if s.timing is not None and not s.timing.holds:
         yield f"The clock does not hold by estimate: a path in {_slowest_layer(s)} takes {s.timing.taken:.2f} ns of {s.timing.clk_ns:g}."
     if "stopped" in facts:
         yield f"Stopped {facts['stopped']}: what comes later is not known."
-    if estimates := estimates_text(s):
-        yield estimates
 
 
 def refusals(s: Summary) -> list[str]:
@@ -186,7 +191,7 @@ def operations_text(dense: int, pruned: int | None, performed: int) -> tuple[str
     """How many products fewer, how that was found, and what saves them."""
     note = ""
     if pruned not in (None, performed):
-        note = f"{dense / pruned:.2f} by pruning, {pruned / performed:.2f} by one token in the last encoder"
+        note = f"{dense / pruned:.2f} by pruning, {pruned / performed:.2f} by the last encoder"
     return f"{dense / performed:.2f} x fewer", COUNTED, note
 
 

@@ -74,11 +74,12 @@ class PageSection:
 
 @dataclass(frozen=True)
 class ReportPage:
-    """A page: a sentence, what the reader has to know first (``notices``), tiles, pictures, the tree table, and parts that open."""
+    """A page: a sentence, what is wrong (``notices``), what is only an estimate (``caveat``), tiles, pictures, the tree table, and parts that open."""
 
     title: str
     sentence: str = ""
     notices: Sequence[str] = ()
+    caveat: str = ""
     tiles: Sequence[Tile] = ()
     cards: Sequence[Card] = ()
     tree: Tree | None = None

@@ -9,7 +9,7 @@ from math import log
 from markupsafe import Markup
 
 from finn_vitprune.report.accuracy import Evaluation, card_table
-from finn_vitprune.report.build_verdict import SHOWN, build_verdict, fit_text, missed_text, part_shares, warnings
+from finn_vitprune.report.build_verdict import SHOWN, build_verdict, estimates_text, faults, fit_text, missed_text, part_shares
 from finn_vitprune.report.builds import CYCLES, FIFOS, MODEL, NODE_BY_NODE, grouped_tables
 from finn_vitprune.report.compare import ARROW, comparison, differences, facts_compared, pair_verdict
 from finn_vitprune.report.html import Bar, Card, PageSection, ReportPage, Tile
@@ -66,7 +66,7 @@ def build_page(title: str, summary: Summary | None, story: BuildStory) -> str:
         return ReportPage(title, "", [story.stopped] if story.stopped else [], cards=cards, sections=[*_stopped(story), *_built(story, True), _graph(story)]).html()
     verdict = build_verdict(summary, story.facts, story.evaluation, "")
     return ReportPage(
-        title, sentence(summary), list(warnings(summary, story.facts)), _tiles(summary, verdict),
+        title, sentence(summary), list(faults(summary, story.facts)), estimates_text(summary), _tiles(summary, verdict),
         [_tokens(story), _picture(TIME, time_picture(summary, "time"), TIME_NOTE, ESTIMATED), _picture(PART, part_picture(summary, "part"), "", _counted_by(summary))],
         build_tree(summary), [*_stopped(story), *_sections(summary, story), *_built(story, False), _graph(story)],
     ).html()  # fmt: skip
@@ -85,7 +85,7 @@ def pair_page(title: str, names: tuple[str, str], summaries: tuple[Summary, Summ
     notices = [f"{name}: {story.stopped}" for name, story in zip(names, stories) if story.stopped]
     tiles = [Tile(line.name, line.value, note=f"{line.found} the first" if line.found else "") for line in sorted(verdict.lines, key=_change)]
     return ReportPage(
-        title, _pair_sentence(names, verdict), [*notices, *verdict.warnings], tiles, list(_pair_cards(names, summaries, stories)), pair_tree(names, *summaries),
+        title, _pair_sentence(names, verdict), [*notices, *verdict.warnings], "", tiles, list(_pair_cards(names, summaries, stories)), pair_tree(names, *summaries),
         [section for section in sections if section.tables or section.text],
     ).html()  # fmt: skip
 
