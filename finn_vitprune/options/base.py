@@ -127,7 +127,7 @@ class Options(BaseModel):
         UserError: an option is unknown, missing or not possible; the text names it, the value and what would work.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # help needs no validators
 
     COMMAND: ClassVar[str] = ""
     """The command that takes these options."""
