@@ -8,9 +8,6 @@ from finn_vitprune.custom_ops.base import StreamOp
 from finn_vitprune.custom_ops.memory import Estimate
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 
-STAGES_A_BORDER = 2
-"""Hops for each border that a stream crosses: one on either side, so that no wire over the border has logic before it
-and the first logic after it ends in a register."""
 HOP_CONTROL = 3
 """LUTs of a hop besides one for each bit, as Yosys maps it."""
 

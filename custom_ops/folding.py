@@ -19,6 +19,8 @@ from onnx import AttributeProto, NodeProto
 from finn_vitprune.custom_ops.memory import Estimate, UnitMemory
 from finn_vitprune.errors import UserError
 
+STREAM_SLACK = 0.8
+"""Ops without products get this share of the interval: they are cheap, and must not be what limits it."""
 FOLDINGS_KEPT = 1 << 14
 """Foldings of which cycles and resources are remembered, so that units of equal shape are evaluated once."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.fifo import FifoFolding
+from finn_vitprune.custom_ops.fifo_folding import FifoFolding
 from finn_vitprune.custom_ops.folding import Attributes
 from finn_vitprune.custom_ops.load_chain import SPARE_SHIFTS, LoadedBackend, frame_rows
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory, read_latency

@@ -9,10 +9,9 @@ from typing import Self
 
 import numpy as np
 
-from finn_vitprune.custom_ops.crossing import STAGES_A_BORDER
 from finn_vitprune.custom_ops.memory import Estimate, lutram_luts
 from finn_vitprune.custom_ops.netlist import StitchedPin
-from finn_vitprune.custom_ops.rtl_backend import Memory, Pin, VitRTLBackend
+from finn_vitprune.custom_ops.rtl_backend import STAGES_A_BORDER, Memory, Pin, VitRTLBackend
 from finn_vitprune.custom_ops.shared import vector
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim.beats import Stream

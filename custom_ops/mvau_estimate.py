@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from finn_vitprune.custom_ops.fifo import credit_fifo_luts
+from finn_vitprune.custom_ops.fifo_folding import credit_fifo_luts
 from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT
 from finn_vitprune.custom_ops.load_chain import hop_estimate
 from finn_vitprune.custom_ops.memory import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.fifo import credit_fifo_luts
+from finn_vitprune.custom_ops.fifo_folding import credit_fifo_luts
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
 from finn_vitprune.custom_ops.requant_estimate import requant_cycles, requant_dsps, requant_luts
 from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend

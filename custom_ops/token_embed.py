@@ -6,7 +6,7 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.custom_ops.base import VitOp
-from finn_vitprune.custom_ops.fifo import credit_fifo_luts
+from finn_vitprune.custom_ops.fifo_folding import credit_fifo_luts
 from finn_vitprune.custom_ops.load_chain import LoadedBackend
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, RowRom, UnitMemory, lutram_luts
 from finn_vitprune.custom_ops.rtl_backend import Memory

@@ -9,7 +9,7 @@ from qonnx.core.datatype import DataType
 
 from finn_vitprune import numerics
 from finn_vitprune.custom_ops.base import UnaryStreamOp
-from finn_vitprune.custom_ops.fifo import credit_fifo_luts
+from finn_vitprune.custom_ops.fifo_folding import credit_fifo_luts
 from finn_vitprune.custom_ops.memory import TABLE_MEMORY, Estimate, Holds, UnitMemory
 from finn_vitprune.custom_ops.requant_estimate import requant_cycles, requant_dsps, requant_luts
 from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend

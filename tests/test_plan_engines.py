@@ -17,7 +17,7 @@ from finn_vitprune.builds.networks import read_network
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.custom_ops.engine import engines_of, flattened
 from finn_vitprune.custom_ops.engine_times import engine_cycles
-from finn_vitprune.custom_ops.fifo import FifoFolding
+from finn_vitprune.custom_ops.fifo_folding import FifoFolding
 from finn_vitprune.custom_ops.folding import Styles
 from finn_vitprune.custom_ops.layernorm import MOST_ROOTS, RSQRT_CYCLES, VitLayerNorm
 from finn_vitprune.custom_ops.lookup import VitLookup
@@ -32,7 +32,7 @@ from finn_vitprune.transforms.choose_engines import planned_design
 from finn_vitprune.transforms.engine_graph import regions_of
 from finn_vitprune.transforms.engine_units import bind_units, engine_units, role_ops, unit_name
 from finn_vitprune.transforms.edges import slr_of
-from finn_vitprune.transforms.fold import STREAM_SLACK
+from finn_vitprune.custom_ops.folding import STREAM_SLACK
 from finn_vitprune.transforms.fold_engines import StreamFolds, write_folds, written_folds
 from finn_vitprune.transforms.insert_load_port import InsertLoadPort
 from finn_vitprune.transforms.insert_streams import InsertStreams

@@ -9,10 +9,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.engine import VitEngine, engines_of
-from finn_vitprune.custom_ops.folding import Styles
+from finn_vitprune.custom_ops.folding import STREAM_SLACK, Styles
 from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
 from finn_vitprune.transforms.engine_units import bind_units, engine_units, role_ops, unit_name
-from finn_vitprune.transforms.fold import STREAM_SLACK
 from finn_vitprune.transforms.fold_engines import StreamFolds, set_fold, write_folds
 from finn_vitprune.transforms.plan_problem import PlanUnit, Problem, Solved, When
 

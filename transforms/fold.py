@@ -10,11 +10,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 
-from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, Folding
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT, STREAM_SLACK, Folding
 from finn_vitprune.custom_ops.memory import Estimate
-
-STREAM_SLACK = 0.8
-"""Ops without products get this share of the interval: they are cheap, and must not be what limits it."""
 
 SLOWEST = 1 << 40
 """An interval in cycles that every op keeps with its slowest fold."""

@@ -10,14 +10,13 @@ from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.custom_ops.base import VitOp
 from finn_vitprune.custom_ops.engine import VitEngine
-from finn_vitprune.custom_ops.folding import StreamFolding
+from finn_vitprune.custom_ops.folding import STREAM_SLACK, StreamFolding
 from finn_vitprune.custom_ops.lookup import VitLookup
 from finn_vitprune.custom_ops.mvau_choose import MatrixFolding
 from finn_vitprune.custom_ops.mvau_fold import Fold
 from finn_vitprune.custom_ops.shared import SharedOp
 from finn_vitprune.errors import UserError
 from finn_vitprune.transforms.engine_units import role_ops, switch_name, unit_name
-from finn_vitprune.transforms.fold import STREAM_SLACK
 
 STEPS = 8
 """Intervals that folds of a token drop are looked for, from the share of one encoder to the whole interval."""

@@ -10,9 +10,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 
-from finn_vitprune.custom_ops.crossing import STAGES_A_BORDER
 from finn_vitprune.custom_ops.engine import flattened
 from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.custom_ops.rtl_backend import STAGES_A_BORDER
 from finn_vitprune.transforms.edges import new_tensor, slr_of, stream_attributes
 
 PORT, END = "VitLoadPort_rtl", "VitLoadEnd_rtl"

@@ -18,10 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.custom_ops.folding import Folding, Styles
+from finn_vitprune.custom_ops.folding import STREAM_SLACK, Folding, Styles
 from finn_vitprune.custom_ops.mvau_candidates import SLACK
 from finn_vitprune.transforms.choice import Candidates, Choice, Item, choose, least_share
-from finn_vitprune.transforms.fold import STREAM_SLACK
 
 GRID = 1.01
 """Ratio of neighbouring intervals of shared units, so that candidates of near ones are looked for once."""

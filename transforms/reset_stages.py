@@ -6,8 +6,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 
-from finn_vitprune.custom_ops.crossing import STAGES_A_BORDER
-from finn_vitprune.custom_ops.rtl_backend import RESET_STAGES
+from finn_vitprune.custom_ops.rtl_backend import RESET_STAGES, STAGES_A_BORDER
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.run import RESET_CYCLES
 from finn_vitprune.transforms.edges import slr_of
