@@ -14,11 +14,11 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune import __version__, finn_setup
 from finn_vitprune.builds.finn_builder import DataflowBuildConfig, all_steps, run_builder
-from finn_vitprune.builds.folder import BuildFolder
-from finn_vitprune.builds.folding_file import check_folding_file
 from finn_vitprune.builds.images import BuildImages
 from finn_vitprune.builds.networks import Reservation, flat_hardware
-from finn_vitprune.builds.record import build_in, file_options, is_foreign, step_name
+from finn_vitprune.builds.records.folder import BuildFolder
+from finn_vitprune.builds.records.folding_file import check_folding_file
+from finn_vitprune.builds.records.record import build_in, file_options, is_foreign, step_name
 from finn_vitprune.builds.steps import in_engines
 from finn_vitprune.builds.vivado.export import refuse_foreign
 from finn_vitprune.errors import DoesNotFit, TargetMissed, UserError
@@ -27,7 +27,7 @@ from finn_vitprune.graph.reading import read_qonnx
 from finn_vitprune.options.build import BuildOptions, BuildSettings, Export
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.synth.parts import get_part
-from finn_vitprune.transforms.lower import check_op_types
+from finn_vitprune.transforms.lowering.lower import check_op_types
 
 HERE = Path(__file__).parent
 DEFAULT_CONFIG = HERE / "dataflow.yaml"

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import input_shape
 from finn_vitprune.builds.networks import loaded_network
-from finn_vitprune.builds.record import record_of
+from finn_vitprune.builds.records.folder import BuildFolder
+from finn_vitprune.builds.records.record import record_of
 from finn_vitprune.errors import UserError
 from finn_vitprune.evaluation.run import answers
 from finn_vitprune.evaluation.sources import NetworkShape, read_source
@@ -27,8 +27,8 @@ from finn_vitprune.report.accuracy import Evaluation
 from finn_vitprune.report.accuracy_page import accuracy_page
 from finn_vitprune.report.scores import score
 from finn_vitprune.report.summary import ModelCard
-from finn_vitprune.transforms.lower import check_op_types, lower
-from finn_vitprune.transforms.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.lowering.lower import check_op_types, lower
+from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 
 LOWERED = "step_lower.onnx"
 

@@ -18,7 +18,7 @@ from finn.builder.build_dataflow_config import DataflowBuildConfig
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune import finn_setup, progress
-from finn_vitprune.builds.folder import BuildFolder
+from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.errors import UserError, refused
 from finn_vitprune.files import whole_file
 

@@ -17,23 +17,23 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
-from finn_vitprune.builds.folder import BuildFolder
-from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES
-from finn_vitprune.builds.stitch import StitchedDesign
-from finn_vitprune.custom_ops.engine import flattened
-from finn_vitprune.custom_ops.load_chain import LoadedBackend
+from finn_vitprune.builds.records.folder import BuildFolder
+from finn_vitprune.builds.records.folding_file import FOLDING_ATTRIBUTES
+from finn_vitprune.builds.stitched.stitch import StitchedDesign
+from finn_vitprune.custom_ops.engine.engine import flattened
+from finn_vitprune.custom_ops.op.load_chain import LoadedBackend
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_file
 from finn_vitprune.graph.reading import read_proto, read_qonnx
 from finn_vitprune.options.build import DENSE
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.sim.contents import Contents
-from finn_vitprune.transforms.hardware_only import HardwareOnly
-from finn_vitprune.transforms.loadable import contents_for, like, make_loadable
-from finn_vitprune.transforms.lower import check_op_types, lower
-from finn_vitprune.transforms.room import EVERYTHING, with_room
-from finn_vitprune.transforms.same_drops import SameDrops, drop_encoders
-from finn_vitprune.transforms.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.engines.loadable import contents_for, like, make_loadable
+from finn_vitprune.transforms.engines.room import EVERYTHING, with_room
+from finn_vitprune.transforms.engines.same_drops import SameDrops, drop_encoders
+from finn_vitprune.transforms.lowering.lower import check_op_types, lower
+from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
 
 LAST = "step_stitch.onnx"
 _SHA256, _GRAPH, _LOGIT_SCALE, _SOURCE = "contents_sha256", "graph_sha256", "logit_scale", "source"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from finn_vitprune.builds.accelerator import Accelerator, RtlRun, in_one_piece
-from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import check_pixels, input_shape, to_patches
-from finn_vitprune.builds.stitch import StitchedDesign
-from finn_vitprune.builds.units import DesignUnits, simulated_by_units
+from finn_vitprune.builds.records.folder import BuildFolder
+from finn_vitprune.builds.stitched.accelerator import Accelerator, RtlRun, in_one_piece
+from finn_vitprune.builds.stitched.stitch import StitchedDesign
+from finn_vitprune.builds.stitched.units import DesignUnits, simulated_by_units
 from finn_vitprune.options.build import Simulation
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.sim.loads import loads

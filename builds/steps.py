@@ -22,24 +22,30 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 from qonnx.util.config import extract_model_config_to_json
 
 from finn_vitprune import progress
-from finn_vitprune.builds.accelerator import Accelerator
-from finn_vitprune.builds.context import BuildContext
-from finn_vitprune.builds.folder import QonnxReference, Synthesis
-from finn_vitprune.builds.folding_file import FOLDING_ATTRIBUTES, HARDWARE_ATTRIBUTES, check_folding_file, inserted, read_folding_file
+from finn_vitprune.builds.checks.lowering_check import check_lowering
+from finn_vitprune.builds.checks.verify import verify
+from finn_vitprune.builds.checks.verify_units import FRAMES, verify_units
 from finn_vitprune.builds.images import to_patches
-from finn_vitprune.builds.lowering_check import check_lowering
 from finn_vitprune.builds.networks import Reservation, Reserved, reserve
-from finn_vitprune.builds.stitch import StitchedDesign, annotate, stitch
-from finn_vitprune.builds.summarise import planned_fit, summarise
-from finn_vitprune.builds.timing import design_timing
-from finn_vitprune.builds.tokens import KEPT_IMAGES, TokenSample
-from finn_vitprune.builds.units import simulated_by_units
-from finn_vitprune.builds.verify import verify
-from finn_vitprune.builds.verify_units import FRAMES, verify_units
+from finn_vitprune.builds.records.context import BuildContext
+from finn_vitprune.builds.records.folder import QonnxReference, Synthesis
+from finn_vitprune.builds.records.folding_file import (
+    FOLDING_ATTRIBUTES,
+    HARDWARE_ATTRIBUTES,
+    check_folding_file,
+    inserted,
+    read_folding_file,
+)
+from finn_vitprune.builds.records.summarise import planned_fit, summarise
+from finn_vitprune.builds.records.timing import design_timing
+from finn_vitprune.builds.records.tokens import KEPT_IMAGES, TokenSample
+from finn_vitprune.builds.stitched.accelerator import Accelerator
+from finn_vitprune.builds.stitched.stitch import StitchedDesign, annotate, stitch
+from finn_vitprune.builds.stitched.units import simulated_by_units
 from finn_vitprune.builds.vivado.export import VivadoTarget, export_vivado
-from finn_vitprune.custom_ops.engine import VitEngine, engines_of, flattened
+from finn_vitprune.custom_ops.engine.engine import VitEngine, engines_of, flattened
+from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
 from finn_vitprune.custom_ops.registry import hardware_op
-from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
 from finn_vitprune.errors import AnswerIsNo, DoesNotFit, TargetMissed, UserError
 from finn_vitprune.execute import golden
 from finn_vitprune.files import whole_file, write_json
@@ -47,22 +53,22 @@ from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.synth.planned import Planned, PlanTarget
 from finn_vitprune.synth.yosys import NodeJob, map_many, yosys_version
-from finn_vitprune.transforms.choose_engines import choose_engines
-from finn_vitprune.transforms.edges import slr_of
-from finn_vitprune.transforms.engine_units import bind_units
-from finn_vitprune.transforms.fold_engines import write_folds, written_folds
-from finn_vitprune.transforms.insert_engines import DealEncoders
-from finn_vitprune.transforms.insert_frame_check import InsertFrameCheck
-from finn_vitprune.transforms.insert_load_port import InsertLoadPort
-from finn_vitprune.transforms.insert_streams import InsertStreams
-from finn_vitprune.transforms.lower import lower
-from finn_vitprune.transforms.part_fit import cannot_fit
-from finn_vitprune.transforms.place_fifos import PlaceFifos
-from finn_vitprune.transforms.plan import plan, shares_of
-from finn_vitprune.transforms.plan_options import KINDS, PlanOptions, room_of
-from finn_vitprune.transforms.reset_stages import SetResetStages
-from finn_vitprune.transforms.slr import used_by
-from finn_vitprune.transforms.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.engines.engine_units import bind_units
+from finn_vitprune.transforms.engines.fold_engines import write_folds, written_folds
+from finn_vitprune.transforms.engines.insert_engines import DealEncoders
+from finn_vitprune.transforms.lowering.lower import lower
+from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.planning.choose_engines import choose_engines
+from finn_vitprune.transforms.planning.part_fit import cannot_fit
+from finn_vitprune.transforms.planning.place_fifos import PlaceFifos
+from finn_vitprune.transforms.planning.plan import plan, shares_of
+from finn_vitprune.transforms.planning.plan_options import KINDS, PlanOptions, room_of
+from finn_vitprune.transforms.planning.slr import used_by
+from finn_vitprune.transforms.streams.edges import slr_of
+from finn_vitprune.transforms.streams.insert_frame_check import InsertFrameCheck
+from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
+from finn_vitprune.transforms.streams.insert_streams import InsertStreams
+from finn_vitprune.transforms.streams.reset_stages import SetResetStages
 
 PLANS_WITH_ROOM = 4
 """Plans of a design that is loaded, each within less than the one before, until all fits."""

@@ -13,34 +13,34 @@ from onnx import NodeProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_vitprune.custom_ops.base import VitOp
+from finn_vitprune.custom_ops.op.base import VitOp
 
 DOMAIN = "finn.custom_op.fpgadataflow"
 
 OPS: dict[str, str] = {
-    "VitFork": "fork",
-    "VitAdd": "add",
-    "VitSplit": "split",
-    "VitSelectToken": "select_token",
-    "VitTokenEmbed": "token_embed",
-    "VitLookup": "lookup",
-    "VitRequant": "requant",
-    "VitFIFO": "fifo",
-    "VitWidthConverter": "width_converter",
-    "VitCrossing": "crossing",
-    "VitFrameCheck": "frame_check",
-    "VitLoadPort": "load_port",
-    "VitLoadEnd": "load_end",
-    "VitLayerNorm": "layernorm",
-    "VitTokenDrop": "token_drop",
-    "VitTokenMean": "token_mean",
-    "PrunedAttention": "pruned_attention",
-    "BlockSparseMVAU": "block_sparse_mvau",
-    "VitEngine": "engine",
-    "VitSwitch": "switch",
-    "VitMerge": "switch",
-    "VitEngineEntry": "engine_ports",
-    "VitEngineExit": "engine_ports",
+    "VitFork": "streams.fork",
+    "VitAdd": "elementwise.add",
+    "VitSplit": "streams.split",
+    "VitSelectToken": "tokens.select_token",
+    "VitTokenEmbed": "tokens.token_embed",
+    "VitLookup": "elementwise.lookup",
+    "VitRequant": "elementwise.requant",
+    "VitFIFO": "streams.fifo",
+    "VitWidthConverter": "streams.width_converter",
+    "VitCrossing": "streams.crossing",
+    "VitFrameCheck": "loading.frame_check",
+    "VitLoadPort": "loading.load_port",
+    "VitLoadEnd": "loading.load_end",
+    "VitLayerNorm": "layernorm.layernorm",
+    "VitTokenDrop": "token_drop.token_drop",
+    "VitTokenMean": "tokens.token_mean",
+    "PrunedAttention": "attention.pruned_attention",
+    "BlockSparseMVAU": "mvau.block_sparse_mvau",
+    "VitEngine": "engine.engine",
+    "VitSwitch": "engine.switch",
+    "VitMerge": "engine.switch",
+    "VitEngineEntry": "engine.ports",
+    "VitEngineExit": "engine.ports",
 }
 """Op type to module: the registry line of each op."""
 

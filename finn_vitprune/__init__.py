@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from finn_vitprune.builds.build import build
+    from finn_vitprune.builds.records.verdict import verdict_of
     from finn_vitprune.builds.simulate import simulate
-    from finn_vitprune.builds.verdict import verdict_of
     from finn_vitprune.errors import UserError
     from finn_vitprune.exploration.explore import explore
     from finn_vitprune.exploration.ledger import Explored
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from finn_vitprune.training.config import TrainConfig, load_config
     from finn_vitprune.training.pictures import kept_patches, picture
     from finn_vitprune.training.train import train
-    from finn_vitprune.transforms.insert_streams import InsertStreams
-    from finn_vitprune.transforms.lower import lower
-    from finn_vitprune.transforms.tidy_lowered import TidyLowered
+    from finn_vitprune.transforms.lowering.lower import lower
+    from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+    from finn_vitprune.transforms.streams.insert_streams import InsertStreams
 
 __version__ = "0.2.0"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vit_models import random_vit
 
 from finn_vitprune.sim.compile import OPTIMISE
+from tests.vit_models import random_vit
 
 PART = "xcu250-figd2104-2L-e"
 os.environ[OPTIMISE] = "0"  # most simulators of the tests make a few short runs
@@ -66,3 +66,16 @@ def small_deit(monkeypatch):
 
     monkeypatch.setattr(deit_models.timm, "create_model", create)
     monkeypatch.setattr(deit_models, "DROP_AT", (1,))
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The hardware graph of the digits example, not folded: four encoders, drops in two, the last one for the class token alone."""
+    from qonnx.core.modelwrapper import ModelWrapper
+
+    from finn_vitprune.transforms.lowering.lower import lower
+    from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+    from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
+
+    model = Path(__file__).parents[1] / "builds" / "example" / "deit_digits.onnx"
+    return lower(ModelWrapper(str(model))).model.transform(TidyLowered()).transform(HardwareOnly())

@@ -1,6 +1,6 @@
 """What each part of the suite takes: ``python -m tests.minutes build/tests.xml`` prints a table of a run of ``make test``.
 
-Minutes are those of one process; with two processes at a time a run takes about half of their sum.
+A part is a folder of the tests. Minutes are those of one process; with two processes at a time a run takes about half of their sum.
 """
 
 from __future__ import annotations
@@ -11,26 +11,10 @@ from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
-PARTS = {
-    "training and export": r"training|export|models|pruning|block_mask|data|labels|example|calibration|integer|mean_pooling|qonnx_token_drop",
-    "import and check": r"import\w*|ingest\w*|check|foreign|complexity|lowering_check",
-    "lowering, folding, plans": r"lower|numerics\w*|node_names|mvau_choose|folding\w*|plan|choose_engines|plan_engines|balance|slr|groups|part_fit|parts|latency|insert_fifos|crossings|memory\w*",
-    "units of RTL": r"tests\.rtl\..*|rtl_sources|sim\w*|bench\w*|units|finn_xsi|formal",
-    "whole builds": r"build\w*|example_build|equal_builds|accelerator|deadlock|design_files|finn_alone|finn_ops|plugin|random_builds|bind|export_vivado|skipping",
-    "engines and loading": r"engines|loadable|contents|room|constants",
-    "Yosys and timing": r"yosys\w*|timing|design_timing|attention_estimate|estimates",
-    "faults and mutations": r"tests\.(faults|mutation|sweep)\..*|sweep|tests\.formal\..*|tests\.random_builds\..*",
-    "experiments": r"tests\.experiments\..*",
-    "notebooks": r"notebooks",
-    "programs, reports, site": r"cli\w*|explore|report\w*|summary|pages|pictures|api|minutes|install|site|layers|jobs|processes|progress|cache|files|deit_summary",
-}
-OTHERS = "others"
-
 
 def part_of(module: str) -> str:
-    """The part that a test module belongs to, ``tests.test_cli`` as ``programs, reports, site``."""
-    name = module.removeprefix("tests.test_")
-    return next((part for part, pattern in PARTS.items() if re.fullmatch(pattern, name)), OTHERS)
+    """The part that a test module belongs to: ``tests.cli.test_cli`` is of ``cli``."""
+    return module.split(".")[1]
 
 
 def seconds_of(results: Path) -> dict[str, float]:

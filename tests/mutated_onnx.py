@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from ingest_models import export, small_timm
-from mutated_contents import of_contents
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from vit_models import random_vit
+
+from tests.ingest_models import export, small_timm
+from tests.mutated_contents import of_contents
+from tests.vit_models import random_vit
 
 ENDLESS = 1 << 40
 SECONDS, ADDRESSES = 60, 12 << 30

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.builds.accelerator import INPUT, OUTPUT, in_one_piece
-from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import to_patches
-from finn_vitprune.builds.stitch import StitchedDesign
+from finn_vitprune.builds.records.folder import BuildFolder
+from finn_vitprune.builds.stitched.accelerator import INPUT, OUTPUT, in_one_piece
+from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.execute import golden
 from finn_vitprune.sim import Stimulus, bus
 from finn_vitprune.sim.beats import pack, unpack

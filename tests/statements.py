@@ -48,7 +48,7 @@ def count(commit: str | None = None) -> Counter[str]:
     rooms: Counter[str] = Counter()
     for path, text in _files(commit):
         if path.suffix == ".sv":
-            rooms["custom_ops/rtl"] += verilog_statements(text)
+            rooms["SystemVerilog"] += verilog_statements(text)
         else:
             deep = path.parts[0] == "finn_vitprune" or "experiments" in path.parts
             rooms["/".join(path.parts[: 2 if deep else 1])] += python_statements(text)

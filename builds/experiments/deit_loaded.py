@@ -19,11 +19,11 @@ from builds.experiments.deit_models import DISTILLED, LOADED, DeitNetwork, Model
 from builds.experiments.deit_plans import MHZ
 from builds.experiments.deit_reference import MODELLED, ROWS
 from builds.experiments.study import Study
-from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.images import to_patches
 from finn_vitprune.builds.networks import contents_of
+from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.simulate import simulated_run
-from finn_vitprune.builds.stitch import StitchedDesign
+from finn_vitprune.builds.stitched.stitch import StitchedDesign
 from finn_vitprune.execute import golden
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable

@@ -20,16 +20,16 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import describe, to_qonnx
 from finn_vitprune.files import whole_file, write_json
+from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.freeze import freeze
 from finn_vitprune.models.timm_weights import config_of_timm, load_timm
-from finn_vitprune.models.config import ViTConfig
 from finn_vitprune.models.vit import EncoderMask, PrunedViT
 from finn_vitprune.pruning.config import PruneConfig
 from finn_vitprune.pruning.cut import cut
 from finn_vitprune.pruning.scores import PruneScores
-from finn_vitprune.transforms.hardware_only import HardwareOnly
-from finn_vitprune.transforms.lower import lower
-from finn_vitprune.transforms.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.lowering.lower import lower
+from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
 
 TINY, SMALL = "deit_tiny_patch16_224", "deit_small_patch16_224"
 DISTILLED = "deit_small_distilled_patch16_224"

@@ -17,7 +17,7 @@ from builds.experiments.deit_reference import HEADS, MODELLED, ROWS, ReferenceRo
 from builds.experiments.study import Study
 from finn_vitprune.report.summary import Summary
 from finn_vitprune.report.tables import TextTable
-from finn_vitprune.transforms.plan_options import KINDS
+from finn_vitprune.transforms.planning.plan_options import KINDS
 
 BOARDS = ("ZCU104", "ZCU102", "KV260_SOM", "U50", U250, "VCK190")
 PERCENTS = tuple(f"{kind}, %" for kind in KINDS)

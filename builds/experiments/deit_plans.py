@@ -11,8 +11,8 @@ from builds.experiments.deit_models import DeitNetwork, ModelFolder
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import get_part
 from finn_vitprune.synth.planned import Planned
-from finn_vitprune.transforms.choose_engines import planned_design
-from finn_vitprune.transforms.plan_options import KINDS, PlanOptions
+from finn_vitprune.transforms.planning.choose_engines import planned_design
+from finn_vitprune.transforms.planning.plan_options import KINDS, PlanOptions
 
 MHZ = 300
 BUDGET = (("LUT", 0.7), ("DSP", 0.85), ("BRAM", 0.8), ("URAM", 0.85))

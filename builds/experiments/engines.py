@@ -24,7 +24,7 @@ from builds.experiments.study import Only, Output, Study, start
 from finn_vitprune import builds as build_package
 from finn_vitprune import custom_ops, transforms
 from finn_vitprune.builds.build import EXAMPLE, BuildOptions, build
-from finn_vitprune.custom_ops.engine import flattened
+from finn_vitprune.custom_ops.engine.engine import flattened
 from finn_vitprune.errors import AnswerIsNo
 from finn_vitprune.files import write_text
 from finn_vitprune.report.summary import FILE, Summary

@@ -17,7 +17,7 @@ from finn_vitprune.builds.build import BuildOptions, build
 from finn_vitprune.files import write_text
 from finn_vitprune.report.summary import FILE, Summary
 from finn_vitprune.report.tables import TextTable, to_markdown
-from finn_vitprune.transforms import loadable
+from finn_vitprune.transforms.engines import loadable
 
 PART = "xcu250-figd2104-2L-e"
 CLK_NS = 3.333

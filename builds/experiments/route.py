@@ -20,15 +20,15 @@ from builds.experiments.timing_units import UNITS as TIMED_UNITS
 from builds.experiments.timing_units import Made, attention, drop, lookup, matrix, norm, requant, stream
 from finn_vitprune.bench.resources import sources
 from finn_vitprune.bench.units import build_node
-from finn_vitprune.builds.stitch import StitchedDesign
-from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.custom_ops.rtl_sources import RTL_DIR
+from finn_vitprune.builds.stitched.stitch import StitchedDesign
+from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.op.rtl_sources import RTL_DIR
 from finn_vitprune.errors import UserError
 from finn_vitprune.report.tables import TextTable
 from finn_vitprune.sim.toolchain import digest
 from finn_vitprune.synth.timing import Timing
 from finn_vitprune.synth.yosys import NodeJob, map_node, yosys_version
-from finn_vitprune.transforms.node_names import node_names
+from finn_vitprune.transforms.streams.node_names import node_names
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Generic, Optional, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import typer
 from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ S, R = TypeVar("S"), TypeVar("R")
 
 ROWS, PAGE = "results.json", "RESULTS.md"
 Output = Annotated[Path, typer.Option("--output", "-o", help=f"Folder of {ROWS} and {PAGE}.")]
-Only = Annotated[Optional[list[str]], typer.Option(help="Only settings whose name has this text; may be repeated.")]
+Only = Annotated[list[str] | None, typer.Option(help="Only settings whose name has this text; may be repeated.")]
 Jobs = Annotated[int, typer.Option(min=0, help="Settings at a time, each in a process; 0: one, in this process.")]
 
 

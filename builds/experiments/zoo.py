@@ -21,12 +21,12 @@ import typer
 from torch import nn
 
 from builds.experiments.study import Only, Output, Study, start
-from finn_vitprune.ingest.check.check_float import check_float
-from finn_vitprune.importing.float_model import compare, float_network
-from finn_vitprune.options.importing import TOLERANCE
 from finn_vitprune.graph.node import first_line
+from finn_vitprune.importing.float_model import compare, float_network
+from finn_vitprune.ingest.check.check_float import check_float
 from finn_vitprune.ingest.onnx_file.model_file import load
 from finn_vitprune.ingest.recognise.read import understand
+from finn_vitprune.options.importing import TOLERANCE
 from finn_vitprune.report.tables import TextTable
 
 LISTED = (
@@ -124,7 +124,7 @@ def options_of(case: Case) -> dict[str, int]:
         try:
             with torch.device("meta"):
                 model = timm.create_model(case.model, **options)
-        except Exception as error:  # noqa: BLE001  timm's models reject options in many ways
+        except Exception as error:
             why = first_line(error)
             continue
         size = sum(p.numel() for p in model.parameters())
@@ -180,7 +180,7 @@ def run(case: Case) -> ZooResult:
             del model
             found = examine(path)
         found["notes"] += (note,) if note else ()
-    except Exception as error:  # noqa: BLE001  a row says what happened, and the next model is tried
+    except Exception as error:
         text = f"{type(error).__name__}: {first_line(error)}"[:300]
         return ZooResult(case.model, case.exporter, case.opset, error=text)
     found |= {"depth": depth, "image_size": shape[1], "seconds": round(time.monotonic() - started, 1)}
@@ -197,7 +197,7 @@ def sound_export(model: nn.Module, shape: tuple[int, int, int], path: Path, case
         export(model, shape, path, case)
         ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return ""
-    except Exception as error:  # noqa: BLE001  exporters and onnxruntime raise many types
+    except Exception as error:
         if case.exporter == "dynamo":
             raise
         export(model, shape, path, replace(case, exporter="dynamo", opset=max(o for _, o in EXPORTS)))

@@ -12,10 +12,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from finn_vitprune import __version__, load_port
+from finn_vitprune.builds.checks.verify import Verification
 from finn_vitprune.builds.images import input_shape, to_patches
-from finn_vitprune.builds.stitch import CONSTRAINTS, TOP, StitchedDesign
-from finn_vitprune.builds.verify import Verification
-from finn_vitprune.custom_ops import axilite
+from finn_vitprune.builds.stitched.stitch import CONSTRAINTS, TOP, StitchedDesign
+from finn_vitprune.custom_ops.op import axilite
 from finn_vitprune.errors import UserError
 from finn_vitprune.files import sha256, whole_folder, write_json, write_text
 from finn_vitprune.sim import beats

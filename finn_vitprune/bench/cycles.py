@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune.bench.units import GROUPS, ColumnsInOrder, Unit, build_node, with_mask
-from finn_vitprune.custom_ops.base import VitOp
-from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
-from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.mvau.block_sparse_mvau import BlockSparseMVAU_rtl
+from finn_vitprune.custom_ops.op.base import VitOp
+from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
 from finn_vitprune.sim import ChainPort, LoadPort, Port, SimResult, Simulator, Stimulus, beats, compile_top, loads
 
 IN_ORDER = 5

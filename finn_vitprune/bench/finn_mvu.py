@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from finn_vitprune.bench.results import FinnRow
-from finn_vitprune.custom_ops.base import divisors
+from finn_vitprune.custom_ops.op.base import divisors
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim.finn_sources import hoisted
 from finn_vitprune.synth.yosys import NodeJob, netlist_key, yosys_version

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_vitprune.graph.reading import read_model
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.metadata import ModelMetadata
+from finn_vitprune.graph.reading import read_model
 from finn_vitprune.pruning.config import kept_blocks
 from finn_vitprune.pruning.scores import top_k_mask
 

@@ -14,9 +14,11 @@ from finn_vitprune.bench import masks, token_drop
 from finn_vitprune.bench.results import DropRow, MatrixRow
 from finn_vitprune.bench.token_drop import DropUnit
 from finn_vitprune.bench.units import Unit, build_node, find_fold, products_of
-from finn_vitprune.custom_ops import balance, mvau_contents, mvau_fold
-from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
-from finn_vitprune.custom_ops.rtl_sources import rtl_sources
+from finn_vitprune.custom_ops.mvau import balance
+from finn_vitprune.custom_ops.mvau import contents as mvau_contents
+from finn_vitprune.custom_ops.mvau import fold as mvau_fold
+from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 
 SHAPES = ((384, 384), (384, 1152), (384, 768), (768, 384), (384, 1536), (1536, 384), (384, 1000))
 """Matrices of DeiT-Small: projection, QKV, MLP with half its neurons, MLP, classifier."""

@@ -18,8 +18,8 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.bench.units import PART, Unit, build_node
-from finn_vitprune.custom_ops.memory import URAM_BITS, rom_bram18, rom_luts
-from finn_vitprune.custom_ops.rtl_backend import Memory, VitRTLBackend
+from finn_vitprune.custom_ops.op.memory import URAM_BITS, rom_bram18, rom_luts
+from finn_vitprune.custom_ops.op.rtl_backend import Memory, VitRTLBackend
 from finn_vitprune.synth.resources import Resources, total
 from finn_vitprune.synth.timing import Timing, estimate
 from finn_vitprune.synth.yosys import Netlist

@@ -12,7 +12,7 @@ from qonnx.core.datatype import DataType
 from finn_vitprune import numerics
 from finn_vitprune.bench.cycles import compile_op, run_op
 from finn_vitprune.bench.units import build_node
-from finn_vitprune.custom_ops.rtl_backend import VitRTLBackend
+from finn_vitprune.custom_ops.op.rtl_backend import VitRTLBackend
 from finn_vitprune.sim import Stimulus
 
 OP, RANKER = "VitTokenDrop", "vp_bench_ranker"

@@ -13,15 +13,15 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.bench.limits import MANY_PRODUCTS, MEMORY_OF_NEED, MOST_PRODUCTS, UNIT_LUT
-from finn_vitprune.custom_ops.balance import ColumnPart, Schedule
-from finn_vitprune.custom_ops.base import VitOp, divisors
-from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
-from finn_vitprune.custom_ops.mvau_candidates import MAX_LANES, Matrices
-from finn_vitprune.custom_ops.mvau_choose import MatrixFolding, cost
-from finn_vitprune.custom_ops.mvau_estimate import resources, weight_memory_bits
-from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
-from finn_vitprune.numerics import clog2
+from finn_vitprune.custom_ops.mvau.balance import ColumnPart, Schedule
+from finn_vitprune.custom_ops.mvau.block_sparse_mvau import BlockSparseMVAU_rtl
+from finn_vitprune.custom_ops.mvau.candidates import MAX_LANES, Matrices
+from finn_vitprune.custom_ops.mvau.choose import MatrixFolding, cost
+from finn_vitprune.custom_ops.mvau.estimate import resources, weight_memory_bits
+from finn_vitprune.custom_ops.mvau.fold import TOKENS_CHOICES, Fold
+from finn_vitprune.custom_ops.op.base import VitOp, divisors
 from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.numerics import clog2
 
 PART = "xczu7ev-ffvc1156-2-e"
 GROUPS = 8

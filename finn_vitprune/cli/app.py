@@ -12,8 +12,21 @@ import typer
 
 from finn_vitprune import __version__
 from finn_vitprune.cli import (
-    bench_units, build, check, complexity, contents, doctor, evaluate, explore, export, import_model, picture, report, simulate,
-    sweep, train,
+    bench_units,
+    build,
+    check,
+    complexity,
+    contents,
+    doctor,
+    evaluate,
+    explore,
+    export,
+    import_model,
+    picture,
+    report,
+    simulate,
+    sweep,
+    train,
 )  # fmt: skip
 from finn_vitprune.cli.answer import with_answer
 

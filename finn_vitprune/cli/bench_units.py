@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,38 +31,38 @@ def command(
         bool, typer.Option("--quick", help="Two shapes, one fold, four masks of each kind.")
     ] = False,
     json_file: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option(metavar="FILE", help="Results; what is in it already is not run again."),
     ] = None,
     markdown: Annotated[
-        Optional[Path], typer.Option("--markdown", metavar="FILE", help="The tables as a Markdown file.")
+        Path | None, typer.Option("--markdown", metavar="FILE", help="The tables as a Markdown file.")
     ] = None,
     shape: Annotated[
-        Optional[list[str]], typer.Option(metavar="MWxMH", help="Only this matrix, as 384x1152; may repeat.")
+        list[str] | None, typer.Option(metavar="MWxMH", help="Only this matrix, as 384x1152; may repeat.")
     ] = None,
-    block_size: Annotated[Optional[list[int]], typer.Option(min=1, help="Only this block size; may repeat.")] = None,
+    block_size: Annotated[list[int] | None, typer.Option(min=1, help="Only this block size; may repeat.")] = None,
     fold: Annotated[
-        Optional[list[int]], typer.Option(min=1, help="Only so many products a cycle; may repeat.")
+        list[int] | None, typer.Option(min=1, help="Only so many products a cycle; may repeat.")
     ] = None,
     block_keep: Annotated[
-        Optional[list[Share]],
+        list[Share] | None,
         typer.Option(parser=parser(Share), metavar="SHARE", help="Only this kept share of blocks; may repeat."),
     ] = None,
     bits: Annotated[
-        Optional[list[str]],
+        list[str] | None,
         typer.Option(metavar="BITS", help="Of weights and activations, as 4/8, or one number for both; without it 8; may repeat."),
     ] = None,
-    mac_style: Annotated[Optional[str], typer.Option(help="MAC implementation; without it dsp48e2.")] = None,
+    mac_style: Annotated[str | None, typer.Option(help="MAC implementation; without it dsp48e2.")] = None,
     ram_style: Annotated[
-        Optional[str], typer.Option(help="Memory of the weights: auto, block, distributed or ultra; without it auto.")
+        str | None, typer.Option(help="Memory of the weights: auto, block, distributed or ultra; without it auto.")
     ] = None,
-    masks: Annotated[Optional[int], typer.Option(min=1, help="Masks of each kind; without it 20.")] = None,
+    masks: Annotated[int | None, typer.Option(min=1, help="Masks of each kind; without it 20.")] = None,
     masks_from: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option(metavar="MODEL", help="Pruned model (.onnx); without it the bundled example."),
     ] = None,
     measure: Annotated[
-        Optional[list[str]], typer.Option(metavar="WHAT", help="Only cycles, resources, token-drop or finn; may repeat.")
+        list[str] | None, typer.Option(metavar="WHAT", help="Only cycles, resources, token-drop or finn; may repeat.")
     ] = None,
     jobs: params.Jobs = 1,
     scheduler: params.Scheduler = None,
@@ -72,13 +72,14 @@ def command(
 
     One table a question, each figure against its limit. Exit code 1 when a limit is missed.
     """
-    from finn_vitprune.bench.plan import BenchPlan, Measurement, quick as quick_plan
+    from finn_vitprune.bench.plan import BenchPlan, Measurement
+    from finn_vitprune.bench.plan import quick as quick_plan
     from finn_vitprune.bench.results import BenchResults
     from finn_vitprune.bench.run import run
     from finn_vitprune.builds.build import EXAMPLE as BUNDLED
     from finn_vitprune.cli.terminal import console_of_tables, progress_lines
-    from finn_vitprune.custom_ops.mvau_estimate import RAM_STYLES
-    from finn_vitprune.custom_ops.mvau_mac import known_mac_style
+    from finn_vitprune.custom_ops.mvau.estimate import RAM_STYLES
+    from finn_vitprune.custom_ops.mvau.mac import known_mac_style
     from finn_vitprune.jobs import on_cluster
 
     given = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -35,25 +35,25 @@ def command(
         str, typer.Argument(metavar="MODEL", help="timm model name, checkpoint (.pt) or QONNX file.")
     ],
     block_size: Annotated[
-        Optional[int], typer.Option(min=1, help="Block size b; without it 16.")
+        int | None, typer.Option(min=1, help="Block size b; without it 16.")
     ] = None,
     block_keep: Annotated[
-        Optional[Share], typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of blocks; without it 0.5.")
+        Share | None, typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of blocks; without it 0.5.")
     ] = None,
     neuron_keep: Annotated[
-        Optional[Share],
+        Share | None,
         typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of MLP neurons; without it that of blocks."),
     ] = None,
     token_keep: Annotated[
-        Optional[Share],
+        Share | None,
         typer.Option(parser=parser(Share), metavar="SHARE", help="Kept share of tokens at a drop; without it 0.7."),
     ] = None,
     drop_at: Annotated[
-        Optional[Ints],
+        Ints | None,
         typer.Option(parser=parser(Ints), metavar="NUMBERS", help="Encoders that drop tokens, from 1: 3,7,10."),
     ] = None,
     heads_removed: Annotated[
-        Optional[Ints],
+        Ints | None,
         typer.Option(parser=parser(Ints), metavar="NUMBERS", help="Heads removed, one number per encoder: 1,1,2,0."),
     ] = None,
     count: Annotated[

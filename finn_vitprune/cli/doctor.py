@@ -153,7 +153,7 @@ def _program(name: str, enables: str, advice: str, needed: bool = True) -> Check
         return Check(name, None, False, enables, advice, needed)
     flag = "-version" if name == "vivado" else "--version"
     try:
-        run = subprocess.run([path, flag], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        run = subprocess.run([path, flag], check=False, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
         ok, match = run.returncode == 0, re.search(r"v?\d+\.\d+(\.\d+)*", run.stdout)
     except (OSError, subprocess.TimeoutExpired):
         ok, match = False, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -26,27 +26,27 @@ def command(
         ),
     ],
     reference: Annotated[
-        Optional[Path], typer.Option("--float", metavar="FILE.onnx", help="The float network, for its accuracy and where answers differ.")
+        Path | None, typer.Option("--float", metavar="FILE.onnx", help="The float network, for its accuracy and where answers differ.")
     ] = None,
     contents: Annotated[
-        Optional[Path], typer.Option(metavar="FILE", help="Of a build: the network of this file of `contents`, in place of its own.")
+        Path | None, typer.Option(metavar="FILE", help="Of a build: the network of this file of `contents`, in place of its own.")
     ] = None,
     classes: Annotated[
-        Optional[Path], typer.Option(metavar="FILE", help="JSON that maps names of classes in the data to the network's numbers.")
+        Path | None, typer.Option(metavar="FILE", help="JSON that maps names of classes in the data to the network's numbers.")
     ] = None,
-    max_images: Annotated[Optional[int], typer.Option(min=1, help="Draw so many of the images, each class in its share.")] = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="Draw so many of the images, each class in its share.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="For --max-images.")] = 0,
     skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, and name them.")] = False,
     mean: Annotated[
-        Optional[Floats], typer.Option(parser=params.parser(Floats), metavar="NUMBERS", help="Mean of pixels / 255 that the float network takes.")
+        Floats | None, typer.Option(parser=params.parser(Floats), metavar="NUMBERS", help="Mean of pixels / 255 that the float network takes.")
     ] = None,
     std: Annotated[
-        Optional[Floats], typer.Option(parser=params.parser(Floats), metavar="NUMBERS", help="Their deviation; both from the data where not given.")
+        Floats | None, typer.Option(parser=params.parser(Floats), metavar="NUMBERS", help="Their deviation; both from the data where not given.")
     ] = None,
     jobs: params.Jobs = os.cpu_count() or 1,
     scheduler: params.Scheduler = None,
     full: Full = False,
-    html: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Also write one self-contained page, with the worst images.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write one self-contained page, with the worst images.")] = None,
     json_output: Json = False,
 ) -> None:
     """Tell how accurate the accelerator is: its own integers, bit for bit, over a data set.
@@ -54,7 +54,7 @@ def command(
     A run that is interrupted goes on where it was.
     """
     from finn_vitprune.builds.evaluate import EvaluationOptions, evaluate
-    from finn_vitprune.cli.terminal import progress_lines, console_of_tables
+    from finn_vitprune.cli.terminal import console_of_tables, progress_lines
     from finn_vitprune.jobs import on_cluster
     from finn_vitprune.report.tables import show
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-
 from finn_vitprune.cli.answer import Full, Json, answer
 from finn_vitprune.pruning.choices import Rounding
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Optional, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -24,5 +24,5 @@ def parser(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 Jobs = Annotated[int, typer.Option(min=1, help="Jobs at a time, in processes of their own.")]
 Scheduler = Annotated[
-    Optional[str], typer.Option(metavar="ADDRESS", help="Run the jobs on the Dask cluster of this scheduler, as tcp://head:8786 (docs/cluster.md).")
+    str | None, typer.Option(metavar="ADDRESS", help="Run the jobs on the Dask cluster of this scheduler, as tcp://head:8786 (docs/cluster.md).")
 ]

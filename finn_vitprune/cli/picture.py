@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,7 +31,7 @@ def command(
             "its resources, or what fills its FIFOs."
         ),
     ],
-    max_images: Annotated[Optional[int], typer.Option(help="Images of --what tokens; without it 8, or all where there are fewer.")] = None,
+    max_images: Annotated[int | None, typer.Option(help="Images of --what tokens; without it 8, or all where there are fewer.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which images.")] = 0,
 ) -> None:
     """Draw what a finished training run learned, or what a build or an imported model is made of.
@@ -65,7 +65,7 @@ def _figure(source: Path, what: str, images: int | None, seed: int) -> Figure:
 
         return picture(source / "checkpoint.pt" if source.is_dir() else source, what, images, seed)
     if what == "tokens":
-        from finn_vitprune.builds.tokens import kept_tokens, model_tokens
+        from finn_vitprune.builds.records.tokens import kept_tokens, model_tokens
 
         return (kept_tokens if kind == "build" else model_tokens)(source, images, seed)
     from finn_vitprune.report.build_pictures import build_picture
@@ -76,7 +76,7 @@ def _figure(source: Path, what: str, images: int | None, seed: int) -> Figure:
 
 def _kind(source: Path) -> Literal["run", "build", "summary", "model"]:
     """What a path is of; a run where nothing tells, so that its error says what is missing."""
-    from finn_vitprune.builds.record import FILE as RECORD
+    from finn_vitprune.builds.records.record import FILE as RECORD
     from finn_vitprune.report.summary import FILE
 
     if source.is_dir():

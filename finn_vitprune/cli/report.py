@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -15,16 +15,16 @@ EXAMPLE = "finn-vitprune report build/dense build/pruned --html compare.html"
 
 def command(
     build_dirs: Annotated[list[Path], typer.Argument(metavar="DIR [DIR]", help="One or two build folders, or summaries kept as files.")],
-    html: Annotated[Optional[Path], typer.Option(help="Also write one self-contained page, of one build or of both.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write one self-contained page, of one build or of both.")] = None,
     full: Full = False,
     nodes: Annotated[bool, typer.Option("--nodes", help="As --full, and tables with a row a node.")] = False,
     json_output: Json = False,
 ) -> None:
     """Print the verdict on a build; of two builds, both with the ratio second / first."""
     from finn_vitprune.builds.evaluate import evaluation_of
-    from finn_vitprune.builds.record import facts_of
-    from finn_vitprune.builds.story import page_of, short_names
-    from finn_vitprune.builds.verdict import verdict_of
+    from finn_vitprune.builds.records.record import facts_of
+    from finn_vitprune.builds.records.story import page_of, short_names
+    from finn_vitprune.builds.records.verdict import verdict_of
     from finn_vitprune.cli.terminal import console_of_tables
     from finn_vitprune.errors import UserError
     from finn_vitprune.files import write_text

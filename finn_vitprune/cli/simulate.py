@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ def command(
     images: Annotated[Path, typer.Option(metavar="FILE", help="uint8 images [F, H, W, C] as .npy.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="int32 logits [F, classes] as .npy.")],
     contents: Annotated[
-        Optional[Path], typer.Option(help="Load this file of `finn-vitprune contents` in place of the network that was built.")
+        Path | None, typer.Option(help="Load this file of `finn-vitprune contents` in place of the network that was built.")
     ] = None,
     json_output: Json = False,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,10 +18,10 @@ def command(
     sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Configuration, rows of changes, seeds: a file (YAML), or the name of one of the package.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the runs, one folder each.")],
     jobs: params.Jobs = 1,
-    row: Annotated[Optional[list[str]], typer.Option(help="Only this row; may repeat.")] = None,
-    seed: Annotated[Optional[list[int]], typer.Option(help="Only this seed; may repeat.")] = None,
+    row: Annotated[list[str] | None, typer.Option(help="Only this row; may repeat.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may repeat.")] = None,
     json_file: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option(
             metavar="FILE",
             help="Results; what is in it already is not trained again; without it results.json beside the sweep file, of the package's in -o.",
@@ -36,9 +36,9 @@ def command(
     runs continue where they were.
     """
     from finn_vitprune.cli.terminal import progress_lines
-    from finn_vitprune.jobs import on_cluster
     from finn_vitprune.errors import UserError
     from finn_vitprune.files import alone_with, output_path, write_text
+    from finn_vitprune.jobs import on_cluster
     from finn_vitprune.training import sweep as sweeps
 
     output_path(output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,16 +18,16 @@ EXAMPLE = "finn-vitprune train --config deit_digits --set prune.block_keep=0.4 -
 def command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of checkpoint.pt, metrics.json, model.onnx.")],
     config: Annotated[
-        Optional[str], typer.Option(metavar="FILE|NAME", help="Training config (YAML), or the name of one of the package; without it the defaults.")
+        str | None, typer.Option(metavar="FILE|NAME", help="Training config (YAML), or the name of one of the package; without it the defaults.")
     ] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Seed, instead of the config's.")] = None,
-    data: Annotated[Optional[str], typer.Option(help="Data set, instead of the config's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed, instead of the config's.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set, instead of the config's.")] = None,
     changes: Annotated[
-        Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the config; may repeat.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the config; may repeat.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")] = False,
     teacher_from: Annotated[
-        Optional[Path], typer.Option(metavar="TEACHER.pt", help="Take the same teacher from another run, trained.")
+        Path | None, typer.Option(metavar="TEACHER.pt", help="Take the same teacher from another run, trained.")
     ] = None,
     json_output: Json = False,
 ) -> None:

@@ -27,19 +27,19 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from torch import Tensor
 
-from finn_vitprune.custom_ops.add import VitAdd
-from finn_vitprune.custom_ops.base import VitOp
-from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU
-from finn_vitprune.custom_ops.fork import VitFork
-from finn_vitprune.custom_ops.layernorm import VitLayerNorm
-from finn_vitprune.custom_ops.lookup import VitLookup
-from finn_vitprune.custom_ops.pruned_attention import PrunedAttention
-from finn_vitprune.custom_ops.requant import VitRequant
-from finn_vitprune.custom_ops.select_token import VitSelectToken
-from finn_vitprune.custom_ops.split import VitSplit
-from finn_vitprune.custom_ops.token_drop import VitTokenDrop
-from finn_vitprune.custom_ops.token_embed import VitTokenEmbed
-from finn_vitprune.custom_ops.token_mean import VitTokenMean
+from finn_vitprune.custom_ops.attention.pruned_attention import PrunedAttention
+from finn_vitprune.custom_ops.elementwise.add import VitAdd
+from finn_vitprune.custom_ops.elementwise.lookup import VitLookup
+from finn_vitprune.custom_ops.elementwise.requant import VitRequant
+from finn_vitprune.custom_ops.layernorm.layernorm import VitLayerNorm
+from finn_vitprune.custom_ops.mvau.block_sparse_mvau import BlockSparseMVAU
+from finn_vitprune.custom_ops.op.base import VitOp
+from finn_vitprune.custom_ops.streams.fork import VitFork
+from finn_vitprune.custom_ops.streams.split import VitSplit
+from finn_vitprune.custom_ops.token_drop.token_drop import VitTokenDrop
+from finn_vitprune.custom_ops.tokens.select_token import VitSelectToken
+from finn_vitprune.custom_ops.tokens.token_embed import VitTokenEmbed
+from finn_vitprune.custom_ops.tokens.token_mean import VitTokenMean
 from finn_vitprune.execute import golden
 from finn_vitprune.models import integer
 from finn_vitprune.numerics import EXP_MAX, SCORE_BITS, int_range

@@ -19,8 +19,8 @@ from finn_vitprune.options.explore import ExploreOptions
 from finn_vitprune.report.summary import ESTIMATE, Summary
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import NO_SHELL, get_part
-from finn_vitprune.transforms.choose_engines import planned_design
-from finn_vitprune.transforms.plan_options import PlanOptions
+from finn_vitprune.transforms.planning.choose_engines import planned_design
+from finn_vitprune.transforms.planning.plan_options import PlanOptions
 
 Cycles = Annotated[float, Field(gt=0)]
 

@@ -11,9 +11,9 @@ from finn_vitprune.complexity.counted import CountedModel
 from finn_vitprune.complexity.graph import count_hardware
 from finn_vitprune.export.metadata import ModelMetadata
 from finn_vitprune.graph.reading import read_qonnx
-from finn_vitprune.transforms.drop_unused_scores import DropUnusedScores
-from finn_vitprune.transforms.lower import lower
-from finn_vitprune.transforms.narrow_class_token import NarrowClassToken
+from finn_vitprune.transforms.lowering.drop_unused_scores import DropUnusedScores
+from finn_vitprune.transforms.lowering.lower import lower
+from finn_vitprune.transforms.lowering.narrow_class_token import NarrowClassToken
 
 
 def count_file(path: Path) -> CountedModel:

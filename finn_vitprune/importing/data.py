@@ -142,7 +142,7 @@ def _images_alone(path: Path, limit: int | None) -> ArrayDataset | None:
     return ArrayDataset(f"npz:{path}", (train, _stand_in(train)), (test, _stand_in(test)))
 
 
-def _flat_folder(path: Path, vit: RecognisedViT, limit: int | None) -> "ImageFiles | None":
+def _flat_folder(path: Path, vit: RecognisedViT, limit: int | None) -> ImageFiles | None:
     """The image files below a folder that has neither train and val nor folders of classes; None for one that has."""
     if (path / "train").is_dir() or any((path / f).is_dir() for f in TEST_FOLDERS) or not path.is_dir() or class_folders(path):
         return None

@@ -32,8 +32,8 @@ from finn_vitprune.pruning.scores import PruneScores
 from finn_vitprune.pruning.scoring import set_scores
 from finn_vitprune.training.display import Display
 from finn_vitprune.training.student import CALIBRATION_IMAGES
-from finn_vitprune.transforms.lower import lower
-from finn_vitprune.transforms.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.lowering.lower import lower
+from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
 
 
 @dataclass(frozen=True)

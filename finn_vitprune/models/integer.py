@@ -1,6 +1,6 @@
 """The integer arithmetic of :mod:`finn_vitprune.numerics` on torch tensors, for training on any device.
 
-Equal to it in every bit (``tests/test_integer.py``); NumPy remains the definition.
+Equal to it in every bit (``tests/training/test_integer.py``); NumPy remains the definition.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def config_of_timm(model: nn.Module, **bits: int) -> ViTConfig:
     if problem:
         raise UserError(f"timm model {type(model).__name__} is not supported: {problem}")
     block, proj = model.blocks[0], model.patch_embed.proj
-    height, width = model.patch_embed.img_size
+    height, _width = model.patch_embed.img_size
     return ViTConfig(
         image_size=height,
         channels=proj.in_channels,

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from finn_vitprune.report.layers import balance_table, cycles_table, fifo_table, memory_map, memory_tables, resource_tables, use_table
+from finn_vitprune.report.layers import (
+    balance_table,
+    cycles_table,
+    fifo_table,
+    memory_map,
+    memory_tables,
+    resource_tables,
+    use_table,
+)
 from finn_vitprune.report.quantities import clock_text, milliseconds, ms_text, rate_text
 from finn_vitprune.report.summary import Summary, VerifySummary
 from finn_vitprune.report.tables import COUNTED, ESTIMATED, GIVEN, MEASURED, TextTable, amount, mark_of, percent

@@ -168,7 +168,7 @@ def _carry(kind: CellKind, t: CellTiming, c: Constants) -> None:
 
 
 def _register(kind: CellKind, t: CellTiming, c: Constants) -> None:
-    for i, port, _ in _pins(kind, True):
+    for i, _, _ in _pins(kind, True):
         t.drivers[i] = Driver.REGISTER
         t.starts.append((i, c.ns["ff_out"]))
     for i, port, _ in _pins(kind, False):
@@ -289,7 +289,7 @@ def _dsp(kind: CellKind, t: CellTiming, c: Constants) -> None:
     to_p = c.ns["dsp_no_m_ad" if late_adder else "dsp_no_m"]
     through = c.ns["dsp_pin_through"] + (c.ns["dsp_no_m_ad"] - c.ns["dsp_no_m"] if late_adder else 0)
     stages = [to_m if has["MREG"] else to_p if has["PREG"] else 0.0] if has["AREG"] or has["BREG"] else []
-    stages += [c.ns["dsp_stage"]] if has["PREG"] and has["MREG"] or adder and has["ADREG"] and has["DREG"] else []
+    stages += [c.ns["dsp_stage"]] if (has["PREG"] and has["MREG"]) or (adder and has["ADREG"] and has["DREG"]) else []
     t.inside = max(stages, default=0.0)
     out = c.ns["dsp_out"] if has["PREG"] else c.ns["dsp_stage"] if has["MREG"] else c.ns["dsp_out_no_m_p"]
     outputs = []

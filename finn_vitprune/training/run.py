@@ -162,7 +162,7 @@ class TrainingRun(StudentTraining):
         self.start_student()
 
     @classmethod
-    def from_checkpoint(cls, path: Path) -> "TrainingRun":
+    def from_checkpoint(cls, path: Path) -> TrainingRun:
         """The run that a checkpoint file belongs to (its results go beside the file)."""
         content = checkpoint.load(path)
         run = cls(parse_config(content["config"], str(path)), path.parent)

@@ -94,7 +94,7 @@ class Place:
         self.expected = json.loads((self._kept / "contents.json").read_text())
 
     def _prepare(self) -> None:
-        from vit_models import random_vit
+        from tests.vit_models import random_vit
 
         shutil.rmtree(self.root, ignore_errors=True)
         self._kept.mkdir(parents=True)

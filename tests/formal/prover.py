@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyosys
 
-from finn_vitprune.custom_ops.rtl_sources import rtl_source
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_source
 
 HARNESS_DIR = Path(__file__).parent / "harness"
 ABC = Path(pyosys.__file__).parent / "yosys-abc"

@@ -14,7 +14,7 @@ from functools import cache
 from itertools import islice, zip_longest
 from pathlib import Path
 
-from finn_vitprune.custom_ops.rtl_sources import rtl_source
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_source
 from finn_vitprune.sim import toolchain
 from tests.mutation.operators import WRITTEN, Fault, faults, tokens, written
 from tests.mutation.quick import translate

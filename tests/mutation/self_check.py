@@ -11,20 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from finn_vitprune.bench.cycles import op_ports
-from finn_vitprune.custom_ops.base import VitOp
-from finn_vitprune.custom_ops.rtl_sources import rtl_sources
+from finn_vitprune.custom_ops.op.base import VitOp
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.sim import Simulator
 from tests.mutation.quick import translate
-from tests.rtl import frame_check_design, test_switch
-from tests.rtl.helper import BuiltOp, check_built, generate_op
-from tests.rtl.shared_helper import BuiltShared, Use, check_built_shared, generate_shared
+from tests.rtl import test_switch
+from tests.rtl.benches import frame_check_design
+from tests.rtl.benches.helper import BuiltOp, check_built, generate_op
+from tests.rtl.benches.shared_helper import BuiltShared, Use, check_built_shared, generate_shared
 
 Inputs = tuple[str, dict, Sequence[np.ndarray]] | tuple[str, dict, Sequence[np.ndarray], Sequence[np.ndarray]]
 
 
 @dataclass
 class SelfCheck:
-    """An op with data, and what it is asked: :func:`tests.rtl.helper.check_built`, and more.
+    """An op with data, and what it is asked: :func:`tests.rtl.benches.helper.check_built`, and more.
 
     Attributes:
         name: for reports.
@@ -94,7 +95,7 @@ class SelfCheck:
 @dataclass
 class SharedCheck(SelfCheck):
     """A unit that encoders of an engine share; ``inputs`` makes the op type and what each encoder needs, ``options`` are those of
-    :func:`tests.rtl.shared_helper.check_built_shared`.
+    :func:`tests.rtl.benches.shared_helper.check_built_shared`.
     """
 
     inputs: Callable[[], tuple[str, Sequence[Use]]]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from finn_vitprune.custom_ops import rtl_sources
+from finn_vitprune.custom_ops.op import rtl_sources
 from tests.formal.proofs import BLOCKS, DROPS, LARGE
 from tests.mutation import counts, mutants
 from tests.mutation.__main__ import RESULTS, result_file

@@ -14,8 +14,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune.builds.build import BuildOptions, build
-from finn_vitprune.builds.folder import BuildFolder
 from finn_vitprune.builds.networks import contents_of
+from finn_vitprune.builds.records.folder import BuildFolder
 from finn_vitprune.builds.simulate import simulate
 from finn_vitprune.errors import UserError
 from finn_vitprune.execute import golden
@@ -25,8 +25,8 @@ from finn_vitprune.export.gate import check_export
 from finn_vitprune.models.vit import PrunedViT
 from finn_vitprune.options.build import BuildSettings
 from finn_vitprune.report.summary import Summary
-from finn_vitprune.transforms.latency import latency_cycles
-from finn_vitprune.transforms.lower import lower
+from finn_vitprune.transforms.lowering.lower import lower
+from finn_vitprune.transforms.streams.latency import latency_cycles
 from tests.random_builds.draw import Drawn, DrawnDesign, Kind, network, structured_images
 
 PART = "xcu250-figd2104-2L-e"

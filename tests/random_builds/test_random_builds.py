@@ -6,10 +6,10 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from finn_vitprune.builds.lowering_check import check_lowering
+from finn_vitprune.builds.checks.lowering_check import check_lowering
 from finn_vitprune.errors import UserError
 from finn_vitprune.export.export import to_qonnx
-from finn_vitprune.transforms.lower import lower
+from finn_vitprune.transforms.lowering.lower import lower
 from tests.random_builds import __main__ as command
 from tests.random_builds import check
 from tests.random_builds.check import Outcome, check_seed

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.rtl.helper import build_node, check_op, random_stream
+from tests.rtl.benches.helper import build_node, check_op, random_stream
 from tests.sampling import spread
 
 SHAPES = [(5, 12, 1, "INT16"), (5, 12, 4, "INT16"), (1, 8, 8, "INT16"), (3, 6, 3, "INT8"), (4, 6, 2, "INT4")]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.attention_estimate import division_cycles
-from finn_vitprune.custom_ops.rtl_sources import rtl_sources
+from finn_vitprune.custom_ops.attention.estimate import division_cycles
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.sim import Port, Stimulus, compile_top
-from tests.rtl.helper import PATTERNS
+from tests.rtl.benches.helper import PATTERNS
 from tests.sampling import spread
 
 KEYS, ROWS = 4, 20

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops import rtl_sources
-from finn_vitprune.custom_ops.memory import loaded_in_rows
+from finn_vitprune.custom_ops.op import rtl_sources
+from finn_vitprune.custom_ops.op.memory import loaded_in_rows
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import SimulationError, Stimulus
 from finn_vitprune.sim.contents import Contents
 from finn_vitprune.synth.yosys import synth_node
-from tests.rtl.helper import PART, PATTERNS, build_node, build_op, check_loaded_again, check_op, random_stream
-from tests.rtl.shared_helper import Use, build_shared, check_shared, generate_shared
+from tests.rtl.benches.helper import PART, PATTERNS, build_node, build_op, check_loaded_again, check_op, random_stream
+from tests.rtl.benches.shared_helper import Use, build_shared, check_shared, generate_shared
 from tests.sampling import sampled, spread
 
 OP = "BlockSparseMVAU"

@@ -5,7 +5,7 @@ import pytest
 
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus, beats
-from tests.rtl.helper import build_node, build_op, check_op, random_stream
+from tests.rtl.benches.helper import build_node, build_op, check_op, random_stream
 from tests.sampling import spread
 
 CASES = [

@@ -3,8 +3,8 @@
 import pytest
 
 from finn_vitprune.bench.cycles import simulator_of
-from tests.rtl import engine_design
-from tests.rtl.engine_design import ENDS, SHAPES
+from tests.rtl.benches import engine_design
+from tests.rtl.benches.engine_design import ENDS, SHAPES
 from tests.sampling import spread
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from finn_vitprune.sim import Stimulus
-from tests.rtl.helper import build_node, check_op, random_stream
+from tests.rtl.benches.helper import build_node, check_op, random_stream
 from tests.sampling import spread
 
 SHAPES = [(5, 12, 4, "INT8"), (2, 6, 1, "INT4"), (1, 4, 4, "INT16"), (3, 6, 3, "INT4")]

@@ -11,17 +11,17 @@ from finn.transformation.fpgadataflow.prepare_ip import PrepareIP
 from qonnx.custom_op.registry import getCustomOp
 
 from finn_vitprune import load_port
-from finn_vitprune.builds.accelerator import in_one_piece
-from finn_vitprune.builds.stitch import StitchedDesign, stitch
+from finn_vitprune.builds.stitched.accelerator import in_one_piece
+from finn_vitprune.builds.stitched.stitch import StitchedDesign, stitch
 from finn_vitprune.sim import Stimulus, bus
 from finn_vitprune.sim.beats import pack, unpack
 from finn_vitprune.sim.contents import Contents
-from finn_vitprune.transforms.insert_frame_check import CHECK, InsertFrameCheck
-from finn_vitprune.transforms.insert_load_port import InsertLoadPort
-from tests.rtl import frame_check_design
-from tests.rtl.frame_check_design import CHECKS, PORTS, Sent, compile_checked, run_checked, sent
-from tests.rtl.helper import PART, generate_op
-from tests.rtl.load_design import BUS, INPUT, OUTPUT, two_matrices
+from finn_vitprune.transforms.streams.insert_frame_check import CHECK, InsertFrameCheck
+from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
+from tests.rtl.benches import frame_check_design
+from tests.rtl.benches.frame_check_design import CHECKS, PORTS, Sent, compile_checked, run_checked, sent
+from tests.rtl.benches.helper import PART, generate_op
+from tests.rtl.benches.load_design import BUS, INPUT, OUTPUT, two_matrices
 from tests.sampling import spread
 
 

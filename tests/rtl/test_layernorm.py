@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.token_times import TokenTimes
+from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus
 from finn_vitprune.synth.yosys import synth_node
-from tests.rtl.helper import PART, assert_ok, build_node, build_op, check_op
-from tests.rtl.shared_helper import Use, check_shared, generate_shared
+from tests.rtl.benches.helper import PART, assert_ok, build_node, build_op, check_op
+from tests.rtl.benches.shared_helper import Use, check_shared, generate_shared
 from tests.sampling import sampled, spread
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from finn_vitprune import numerics
-from finn_vitprune.custom_ops.rtl_sources import rtl_sources
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_sources
 from finn_vitprune.sim import Port, compile_top
-from tests.rtl.helper import PATTERNS
+from tests.rtl.benches.helper import PATTERNS
 
 SEEDS = range(64, 256)
 TOP = """

@@ -11,8 +11,8 @@ import pytest
 from finn_vitprune import load_port
 from finn_vitprune.sim import Stimulus, bus, compile_top
 from finn_vitprune.sim.contents import Contents
-from tests.rtl import load_design
-from tests.rtl.load_design import BUS, FOLDS, INPUT, Loadable, loadable
+from tests.rtl.benches import load_design
+from tests.rtl.benches.load_design import BUS, FOLDS, INPUT, Loadable, loadable
 
 
 @pytest.fixture(scope="module", params=FOLDS)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.bench.cycles import simulator_of
-from finn_vitprune.custom_ops.load_chain import LoadedBackend, table_memory, table_vector
+from finn_vitprune.custom_ops.op.load_chain import LoadedBackend, table_memory, table_vector
 from finn_vitprune.sim import Stimulus
 from finn_vitprune.sim.contents import Contents
 from tests.rtl import (
@@ -20,8 +20,8 @@ from tests.rtl import (
     test_switch,
     test_token_drop,
 )
-from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
-from tests.rtl.shared_helper import (
+from tests.rtl.benches.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
+from tests.rtl.benches.shared_helper import (
     BuiltShared,
     Use,
     build_shared,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from finn_vitprune.errors import UserError
-from tests.rtl.helper import build_node, build_op, check_op
-from tests.rtl.shared_helper import Use, check_shared
+from tests.rtl.benches.helper import build_node, build_op, check_op
+from tests.rtl.benches.shared_helper import Use, check_shared
 from tests.sampling import spread
 
 CASES = [

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from qonnx.core.datatype import DataType
 
-from finn_vitprune.custom_ops.mvau_mac import MAC_STYLES, Dsp48e2Mac, Mac
-from finn_vitprune.custom_ops.rtl_sources import rtl_source, rtl_sources
+from finn_vitprune.custom_ops.mvau.mac import MAC_STYLES, Dsp48e2Mac, Mac
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_source, rtl_sources
 from finn_vitprune.numerics import clog2
 from finn_vitprune.sim import Port, Simulator, compile_top
 from finn_vitprune.sim.beats import pack_elements, unpack_elements

@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.memory import choose_cycles
-from finn_vitprune.custom_ops.rtl_sources import rtl_source
+from finn_vitprune.custom_ops.op.memory import choose_cycles
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_source
 from finn_vitprune.sim import Port, SimulationError, compile_top
 from tests.rtl.test_stream_blocks import build
 from tests.sampling import spread

@@ -8,9 +8,9 @@ import pytest
 from finn_vitprune.errors import UserError
 from finn_vitprune.numerics import EXP_MAX, exp_table, reciprocal_constant, requantise, snap_ratio
 from finn_vitprune.sim import Stimulus
-from tests.rtl.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
-from tests.rtl.precision import assert_last_bits_count, deciding
-from tests.rtl.shared_helper import Use, check_shared
+from tests.rtl.benches.helper import PATTERNS, assert_ok, build_node, build_op, check_op, random_stream
+from tests.rtl.benches.precision import assert_last_bits_count, deciding
+from tests.rtl.benches.shared_helper import Use, check_shared
 from tests.rtl.test_attention_scores import tight_pairs
 from tests.sampling import sampled, spread
 

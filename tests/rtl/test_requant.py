@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from finn_vitprune.errors import UserError
-from tests.rtl.helper import build_node, build_op, check_op, random_stream
-from tests.rtl.precision import deciding, near_ties
+from tests.rtl.benches.helper import build_node, build_op, check_op, random_stream
+from tests.rtl.benches.precision import deciding, near_ties
 from tests.sampling import spread
 
 CASES = [

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.rtl.helper import build_node, build_op, check_frame_taken, check_op, random_stream
-from tests.rtl.shared_helper import Use, check_shared
+from tests.rtl.benches.helper import build_node, build_op, check_frame_taken, check_op, random_stream
+from tests.rtl.benches.shared_helper import Use, check_shared
 from tests.sampling import spread
 
 # Tokens, channels, index, SIMD.

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.token_times import TokenTimes
+from finn_vitprune.custom_ops.op.token_times import TokenTimes
 from finn_vitprune.errors import UserError
-from tests.rtl.helper import build_node, check_op, random_stream
-from tests.rtl.shared_helper import Use, check_shared
+from tests.rtl.benches.helper import build_node, check_op, random_stream
+from tests.rtl.benches.shared_helper import Use, check_shared
 from tests.sampling import spread
 
 SHAPES = [

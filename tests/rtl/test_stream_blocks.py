@@ -7,11 +7,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.rtl_sources import rtl_source
+from finn_vitprune.custom_ops.op.rtl_sources import rtl_source
 from finn_vitprune.sim import Port, SimulationError, Simulator, Stimulus, compile_top
 from finn_vitprune.sim.beats import pack_elements, unpack_elements
-from tests.rtl.helper import PATTERNS
-from tests.rtl.precision import near_ties
+from tests.rtl.benches.helper import PATTERNS
+from tests.rtl.benches.precision import near_ties
 from tests.sampling import spread
 
 

@@ -10,13 +10,13 @@ from onnx import helper
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_vitprune.bench.cycles import simulator_of
-from finn_vitprune.custom_ops.base import TAGS
+from finn_vitprune.custom_ops.engine.switch import VitSwitch
+from finn_vitprune.custom_ops.op.base import TAGS
 from finn_vitprune.custom_ops.registry import make_node
-from finn_vitprune.custom_ops.switch import VitSwitch
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus, beats
 from finn_vitprune.sim.loads import read_loads
-from tests.rtl.helper import PART, PATTERNS, SHORT_RESET, random_stream
+from tests.rtl.benches.helper import PART, PATTERNS, SHORT_RESET, random_stream
 from tests.sampling import spread
 
 # Tokens and branch of each encoder, channels, elements a beat.

@@ -9,8 +9,8 @@ from finn_vitprune import numerics
 from finn_vitprune.errors import UserError
 from finn_vitprune.sim import Stimulus
 from finn_vitprune.synth.yosys import synth_node
-from tests.rtl import helper
-from tests.rtl.helper import PART, PATTERNS, assert_ok, build_node, build_op, check_op
+from tests.rtl.benches import helper
+from tests.rtl.benches.helper import PART, PATTERNS, assert_ok, build_node, build_op, check_op
 from tests.sampling import sampled, spread
 
 SEED = int(os.environ.get("VITPRUNE_ESTIMATE_SEED", "1"))

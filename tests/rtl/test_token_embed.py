@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.errors import UserError
-from tests.rtl.helper import build_node, build_op, check_op, random_stream
+from tests.rtl.benches.helper import build_node, build_op, check_op, random_stream
 from tests.sampling import spread
 
 # Tokens in, constant tokens, channels, SIMD, ram_style.

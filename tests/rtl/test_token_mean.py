@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finn_vitprune.errors import UserError
-from tests.rtl.helper import build_node, build_op, check_frame_taken, check_op, random_stream
+from tests.rtl.benches.helper import build_node, build_op, check_frame_taken, check_op, random_stream
 from tests.sampling import spread
 
 CASES = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.rtl.helper import build_node, check_op, random_stream
+from tests.rtl.benches.helper import build_node, check_op, random_stream
 from tests.sampling import spread
 
 CASES = [

@@ -9,9 +9,9 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_vitprune.bench.cycles import room
-from finn_vitprune.custom_ops.mvau_fold import TOKENS_CHOICES, Fold
+from finn_vitprune.custom_ops.mvau.fold import TOKENS_CHOICES, Fold
 from finn_vitprune.sim import SimResult, Stimulus
-from tests.rtl.helper import BuiltOp, build_node, build_op, measure, random_stream
+from tests.rtl.benches.helper import BuiltOp, build_node, build_op, measure, random_stream
 from tests.rtl.test_pruned_attention import attributes as attention_attributes
 from tests.rtl.test_pruned_attention import feed_of, structured_frames, table_of
 from tests.rtl.test_token_drop import attention_scores, attrs, codes

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finn_vitprune.custom_ops.rtl_sources import RTL_DIR
-from tests.rtl.helper import build_node
+from finn_vitprune.custom_ops.op.rtl_sources import RTL_DIR
+from tests.rtl.benches.helper import build_node
 from tests.sampling import sampled
 from tests.sweep import structures
 from tests.sweep.check import check
@@ -56,5 +56,5 @@ def test_a_broken_unit_fails_the_sweep(monkeypatch, tmp_path):
     broken = file.read_text().replace("(first ? SUM_BITS'(bias) : sum_q)", "(first ? '0 : sum_q)")
     assert broken != file.read_text()
     file.write_text(broken)
-    monkeypatch.setattr("finn_vitprune.custom_ops.rtl_sources.RTL_DIR", tmp_path)
+    monkeypatch.setattr("finn_vitprune.custom_ops.op.rtl_sources.RTL_DIR", tmp_path)
     assert len(check(structures.MATRIX, 1, 3).wrong) == 3

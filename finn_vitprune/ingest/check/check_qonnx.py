@@ -42,20 +42,20 @@ from finn_vitprune.models.config import EncoderShape, Pooling, ViTConfig
 from finn_vitprune.synth.budget import Budget
 from finn_vitprune.synth.parts import Part, PartFit
 from finn_vitprune.synth.planned import Planned
-from finn_vitprune.transforms import values
-from finn_vitprune.transforms.fold import FoldForInterval
-from finn_vitprune.transforms.hardware_only import HardwareOnly
-from finn_vitprune.transforms.insert_fifos import SetFifoDepths
-from finn_vitprune.transforms.insert_load_port import InsertLoadPort
-from finn_vitprune.transforms.insert_streams import InsertStreams
-from finn_vitprune.transforms.latency import latency_cycles
-from finn_vitprune.transforms.lower import RULES
-from finn_vitprune.transforms.lowering import Lowered, Lowering
-from finn_vitprune.transforms.part_fit import part_fit
-from finn_vitprune.transforms.place_fifos import PlaceFifos
-from finn_vitprune.transforms.plan import plan
-from finn_vitprune.transforms.plan_options import PlanOptions
-from finn_vitprune.transforms.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.lowering import values
+from finn_vitprune.transforms.lowering.lower import RULES
+from finn_vitprune.transforms.lowering.rules import Lowered, Lowering
+from finn_vitprune.transforms.lowering.tidy_lowered import TidyLowered
+from finn_vitprune.transforms.planning.fold import FoldForInterval
+from finn_vitprune.transforms.planning.part_fit import part_fit
+from finn_vitprune.transforms.planning.place_fifos import PlaceFifos
+from finn_vitprune.transforms.planning.plan import plan
+from finn_vitprune.transforms.planning.plan_options import PlanOptions
+from finn_vitprune.transforms.streams.hardware_only import HardwareOnly
+from finn_vitprune.transforms.streams.insert_fifos import SetFifoDepths
+from finn_vitprune.transforms.streams.insert_load_port import InsertLoadPort
+from finn_vitprune.transforms.streams.insert_streams import InsertStreams
+from finn_vitprune.transforms.streams.latency import latency_cycles
 
 HELP = "train and export with finn-vitprune, or give the float model to `finn-vitprune import`"
 TOKEN_SCORES = Mapped(ATTENTION, "token scores")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from finn_vitprune.custom_ops.pruned_attention import PrunedAttention_rtl
+from finn_vitprune.custom_ops.attention.pruned_attention import PrunedAttention_rtl
 from tests.mutation.self_check import SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import test_pruned_attention as attention
-from tests.rtl.helper import PATTERNS
+from tests.rtl.benches.helper import PATTERNS
 
 
 def _random(name: str) -> SelfCheck:

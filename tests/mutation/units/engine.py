@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
-from finn_vitprune.custom_ops.engine_ports import VitEngineEntry_rtl, VitEngineExit_rtl
+from finn_vitprune.custom_ops.engine.ports import VitEngineEntry_rtl, VitEngineExit_rtl
 from finn_vitprune.sim import Simulator
 from tests.mutation.self_check import SelfCheck, Unit
-from tests.rtl import engine_design
-from tests.rtl.engine_design import ENDS, SHAPES, End
+from tests.rtl.benches import engine_design
+from tests.rtl.benches.engine_design import ENDS, SHAPES, End
 
 _engine = cache(engine_design.generate)
 
 
 @dataclass
 class EngineCheck(SelfCheck):
-    """A whole engine (:mod:`tests.rtl.engine_design`)."""
+    """A whole engine (:mod:`tests.rtl.benches.engine_design`)."""
 
     @cached_property
     def sources(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from finn_vitprune.custom_ops.layernorm import VitLayerNorm_rtl
+from finn_vitprune.custom_ops.layernorm.layernorm import VitLayerNorm_rtl
 from tests.mutation.self_check import SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import test_layernorm as layernorm
 

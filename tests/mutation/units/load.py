@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
-from finn_vitprune.custom_ops.load_end import VitLoadEnd_rtl
-from finn_vitprune.custom_ops.load_port import VitLoadPort_rtl
+from finn_vitprune.custom_ops.loading.load_end import VitLoadEnd_rtl
+from finn_vitprune.custom_ops.loading.load_port import VitLoadPort_rtl
 from finn_vitprune.sim import Simulator
 from tests.mutation.self_check import SelfCheck, Unit
-from tests.rtl import load_design
-from tests.rtl.load_design import FOLDS, Loadable
+from tests.rtl.benches import load_design
+from tests.rtl.benches.load_design import FOLDS, Loadable
 
 _design = cache(load_design.loadable)
 
 
 @dataclass
 class LoadCheck(SelfCheck):
-    """A check of a whole design (:mod:`tests.rtl.load_design`)."""
+    """A check of a whole design (:mod:`tests.rtl.benches.load_design`)."""
 
     fold: str = ""
     check: Callable[[Loadable], None] = load_design.check_loads

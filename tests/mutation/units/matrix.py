@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from finn_vitprune.custom_ops.block_sparse_mvau import BlockSparseMVAU_rtl
+from finn_vitprune.custom_ops.mvau.block_sparse_mvau import BlockSparseMVAU_rtl
 from tests.mutation.self_check import SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import test_block_sparse_mvau as matrix
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from finn_vitprune.custom_ops.add import VitAdd_rtl
-from finn_vitprune.custom_ops.crossing import VitCrossing_rtl
-from finn_vitprune.custom_ops.fifo import VitFIFO_rtl
-from finn_vitprune.custom_ops.fork import VitFork_rtl
-from finn_vitprune.custom_ops.frame_check import VitFrameCheck_rtl
-from finn_vitprune.custom_ops.lookup import VitLookup_rtl
-from finn_vitprune.custom_ops.requant import VitRequant_rtl
-from finn_vitprune.custom_ops.select_token import VitSelectToken_rtl
-from finn_vitprune.custom_ops.split import VitSplit_rtl
-from finn_vitprune.custom_ops.switch import VitMerge_rtl, VitSwitch_rtl
-from finn_vitprune.custom_ops.token_embed import VitTokenEmbed_rtl
-from finn_vitprune.custom_ops.token_mean import VitTokenMean_rtl
-from finn_vitprune.custom_ops.width_converter import VitWidthConverter_rtl
+from finn_vitprune.custom_ops.elementwise.add import VitAdd_rtl
+from finn_vitprune.custom_ops.elementwise.lookup import VitLookup_rtl
+from finn_vitprune.custom_ops.elementwise.requant import VitRequant_rtl
+from finn_vitprune.custom_ops.engine.switch import VitMerge_rtl, VitSwitch_rtl
+from finn_vitprune.custom_ops.loading.frame_check import VitFrameCheck_rtl
+from finn_vitprune.custom_ops.streams.crossing import VitCrossing_rtl
+from finn_vitprune.custom_ops.streams.fifo import VitFIFO_rtl
+from finn_vitprune.custom_ops.streams.fork import VitFork_rtl
+from finn_vitprune.custom_ops.streams.split import VitSplit_rtl
+from finn_vitprune.custom_ops.streams.width_converter import VitWidthConverter_rtl
+from finn_vitprune.custom_ops.tokens.select_token import VitSelectToken_rtl
+from finn_vitprune.custom_ops.tokens.token_embed import VitTokenEmbed_rtl
+from finn_vitprune.custom_ops.tokens.token_mean import VitTokenMean_rtl
 from tests.mutation.self_check import BranchCheck, FrameCheckCheck, Inputs, SelfCheck, SharedCheck, Unit, loaded
 from tests.rtl import (
     test_add,
@@ -33,8 +33,8 @@ from tests.rtl import (
     test_token_mean,
     test_width_converter,
 )
-from tests.rtl.frame_check_design import CHECKS
-from tests.rtl.helper import check_frame_taken
+from tests.rtl.benches.frame_check_design import CHECKS
+from tests.rtl.benches.helper import check_frame_taken
 
 SAMPLE = 12
 

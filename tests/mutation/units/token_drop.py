@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from finn_vitprune.custom_ops.token_drop import VitTokenDrop_rtl
+from finn_vitprune.custom_ops.token_drop.token_drop import VitTokenDrop_rtl
 from tests.mutation.self_check import SelfCheck, Unit
 from tests.rtl import test_token_drop as token_drop
-from tests.rtl.helper import PATTERNS
+from tests.rtl.benches.helper import PATTERNS
 
 
 def _drop(name: str, shape: tuple, *, ties: bool = False, data=None, more=None, least: tuple = (), **options) -> SelfCheck:

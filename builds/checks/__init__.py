@@ -1,0 +1,1 @@
+"""Whether the hardware graph and the RTL give the network's bits."""

@@ -1,0 +1,1 @@
+"""What a build leaves: its folder, record, summary, folding file."""

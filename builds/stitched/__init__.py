@@ -1,0 +1,1 @@
+"""The stitched design, and its simulation whole and unit by unit."""

@@ -1,0 +1,1 @@
+"""Attention over the heads that are kept."""

@@ -1,0 +1,1 @@
+"""Ops on each element: add, table lookup, requantisation."""

@@ -1,0 +1,1 @@
+"""An engine: units that several encoders share in time, with its ports and switches."""

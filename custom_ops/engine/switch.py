@@ -1,0 +1,137 @@
+"""Branches of a stream in an engine: units that stay one for each encoder stand between a switch and a merge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from qonnx.core.datatype import DataType
+
+from finn_vitprune.custom_ops.op.base import TAGS, VitOp
+from finn_vitprune.custom_ops.op.load_chain import LoadedBackend, frame_rows
+from finn_vitprune.custom_ops.op.memory import Estimate
+from finn_vitprune.custom_ops.op.shared import frame_luts
+from finn_vitprune.numerics import clog2
+from finn_vitprune.sim.beats import Stream
+
+
+class EngineBranches(VitOp):
+    """Frames of encoder e, ``tokens[e]`` rows of ``channels``, pass on branch ``branches[e]``; none where ``tokens[e]`` is 0.
+
+    ``most_tokens``: rows that it is made for at least.
+    """
+
+    ATTRIBUTES = {
+        "tokens": ("ints", True, []),
+        "most_tokens": ("i", False, 0),
+        "branches": ("ints", True, []),
+        "channels": ("i", True, 0),
+        "SIMD": ("i", False, 1),
+        "inputDataType": ("s", True, ""),
+        "frames": ("i", False, 4),
+    }
+
+    def tags(self) -> list[Stream]:
+        return [TAGS]
+
+    @property
+    def stream(self) -> Stream:
+        """The largest frame."""
+        get = self.get_nodeattr
+        return Stream(max(get("most_tokens"), *get("tokens")), get("channels"), get("SIMD"), DataType[get("inputDataType")])
+
+    def branch(self, encoder: int) -> int | None:
+        """The branch of an encoder's frame; None where it has none."""
+        return self.get_nodeattr("branches")[encoder] if self.get_nodeattr("tokens")[encoder] else None
+
+    @property
+    def ways(self) -> list[Stream]:
+        """The branches, each with the largest frame that passes it."""
+        pairs = [*zip(self.get_nodeattr("tokens"), self.get_nodeattr("branches"))]
+        count = 1 + max(branch for tokens, branch in pairs if tokens)
+        return [replace(self.stream, tokens=max(t for t, b in pairs if b == way)) for way in range(count)]
+
+    def verify_node(self) -> list[str]:
+        """Raise a UserError for attributes that do not go together; an empty list when all is well."""
+        tokens, branches = self.get_nodeattr("tokens"), self.get_nodeattr("branches")
+        held = len(tokens) == len(branches) >= 2 and min(tokens) >= 0 and max(tokens) > 0
+        self.require(held, f"tokens {tokens} and branches {branches} must be of 2 or more encoders, one of them with tokens")
+        used = {branch for count, branch in zip(tokens, branches) if count}
+        self.require(used == set(range(len(used))), f"branches {branches} must be 0, 1, ..., each of an encoder with tokens")
+        return []
+
+    def compute(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Not of one frame alone: where it passes depends on its encoder."""
+        raise NotImplementedError(f"{self.onnx_node.op_type} has no meaning outside of its engine")
+
+    def frame_luts(self) -> int:
+        """``vp_engine_frame``, which tells a frame without beats, and the branch, a bit each."""
+        beats = [tokens * self.stream.token_beats for tokens in self.get_nodeattr("tokens")]
+        ways = [1 << branch for branch in self.get_nodeattr("branches")]
+        return frame_luts(self.get_nodeattr("frames"), beats, [b == 0 for b in beats], ways)
+
+
+class BranchesBackend(LoadedBackend):
+    """RTL half of ``vp_engine_switch`` and ``vp_engine_merge``."""
+
+    def rtl_parameters(self) -> dict[str, int | str]:
+        self.verify_node()
+        return {
+            "WIDTH": self.stream.width,
+            "ENCODERS": len(self.get_nodeattr("tokens")),
+            "FRAMES": self.get_nodeattr("frames"),
+            "BRANCHES": len(self.ways),
+            "COUNT_W": max(1, clog2(self.stream.beats)),
+            **self.load_parameters(),
+        }
+
+    def tables(self) -> dict[str, list[tuple[int, ...]]]:
+        """Beats of a frame, and its branch, one hot."""
+        beats = [tokens * self.stream.token_beats for tokens in self.get_nodeattr("tokens")]
+        return {"shapes": frame_rows(beats, [1 << branch for branch in self.get_nodeattr("branches")])}
+
+    def widen(self, other: EngineBranches) -> None:
+        self.set_nodeattr("most_tokens", max(self.stream.tokens, other.stream.tokens))
+
+
+class VitSwitch(EngineBranches):
+    """Deals the frames of input 0 to the branches, outputs 0, 1, ...; tags last."""
+
+    def in_streams(self) -> list[Stream]:
+        return [self.stream, TAGS]
+
+    def out_streams(self) -> list[Stream]:
+        return [*self.ways, TAGS]
+
+    def resources(self) -> Estimate:
+        """One LUT a bit of the input register, handshakes."""
+        return Estimate(LUT=self.frame_luts() + self.stream.width + 6 + 2 * len(self.ways))
+
+
+class VitSwitch_rtl(BranchesBackend, VitSwitch):
+    """RTL of :class:`VitSwitch`."""
+
+    RTL_TOP = "vp_engine_switch"
+    PACKED = ("out",)
+
+
+class VitMerge(EngineBranches):
+    """Joins the branches, inputs 0, 1, ..., to output 0 in the order of the tags, which come last."""
+
+    def in_streams(self) -> list[Stream]:
+        return [*self.ways, TAGS]
+
+    def out_streams(self) -> list[Stream]:
+        return [self.stream, TAGS]
+
+    def resources(self) -> Estimate:
+        """One LUT a bit of the input registers and of the choice, handshakes."""
+        ways = len(self.ways)
+        return Estimate(LUT=self.frame_luts() + self.stream.width * (ways + -(-ways // 3)) + 6 * ways + 4)
+
+
+class VitMerge_rtl(BranchesBackend, VitMerge):
+    """RTL of :class:`VitMerge`."""
+
+    RTL_TOP = "vp_engine_merge"
+    PACKED = ("in",)

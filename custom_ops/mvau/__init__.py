@@ -1,0 +1,1 @@
+"""The sparse-block matrix unit: folding, load balancing, contents, estimates."""

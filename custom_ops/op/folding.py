@@ -1,0 +1,210 @@
+"""Folding on frozen data: a unit at a fold, the cycles of a frame and the resources it takes.
+
+A search never changes a graph. It asks the foldings of the nodes for other foldings, and writes the attributes
+of those it chose once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Self
+
+import numpy as np
+from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
+from onnx import AttributeProto, NodeProto
+
+from finn_vitprune.custom_ops.op.memory import Estimate, UnitMemory
+from finn_vitprune.errors import UserError
+
+STREAM_SLACK = 0.8
+"""Ops without products get this share of the interval: they are cheap, and must not be what limits it."""
+FOLDINGS_KEPT = 1 << 14
+"""Foldings of which cycles and resources are remembered, so that units of equal shape are evaluated once."""
+
+Attributes = tuple[tuple[str, int], ...]
+"""Names and values."""
+
+
+@dataclass(frozen=True)
+class Styles:
+    """What a choice may use: MAC implementations of matrix units, and places of memories."""
+
+    mac: tuple[str, ...] = ("dsp48e2", "lut")
+    ram: tuple[str, ...] = ("distributed", "block", "ultra")
+
+    @property
+    def without_ultra(self) -> Styles:
+        """The same without UltraRAM."""
+        return replace(self, ram=tuple(style for style in self.ram if style != "ultra"))
+
+
+@dataclass(frozen=True)
+class LostCycles:
+    """Cycles of a frame in which a unit's multipliers do nothing useful, by reason.
+
+    Attributes:
+        padding: of sides that a block does not divide. rows: tokens (or keys) rounded up to those of a step.
+        lanes: lanes with fewer blocks than the fullest one. waiting: for ports, the drain, a division or the next group.
+    """
+
+    padding: float = 0.0
+    rows: float = 0.0
+    lanes: float = 0.0
+    waiting: float = 0.0
+
+
+class Folding(ABC):
+    """A unit at one fold. Subclasses are frozen dataclasses; units of equal shape have equal foldings."""
+
+    @property
+    @abstractmethod
+    def cycles(self) -> int:
+        """Cycles of a frame: the steady interval of overlapping frames."""
+
+    @property
+    @abstractmethod
+    def resources(self) -> Estimate:
+        """What the unit takes."""
+
+    @property
+    def macs(self) -> int:
+        """Matrix products of a frame."""
+        return 0
+
+    @property
+    def products_per_cycle(self) -> int:
+        """Matrix products of a cycle."""
+        return 0
+
+    @property
+    def each(self) -> tuple[Folding, ...]:
+        """The folding as each encoder has it that shares the unit; itself where none does."""
+        return (self,)
+
+    @property
+    def ideal_cycles(self) -> float:
+        """Cycles of a frame of a unit with products, were all of its multipliers used all the time."""
+        return self.macs / self.products_per_cycle
+
+    @property
+    def lost(self) -> LostCycles:
+        """Why ``cycles`` are more than the ideal ones, of a unit with products: together they are the difference."""
+        return LostCycles(waiting=self.cycles - self.ideal_cycles)
+
+    @property
+    def memories(self) -> tuple[UnitMemory, ...]:
+        """The unit's memories; their resources are part of :attr:`resources`."""
+        return ()
+
+    @abstractmethod
+    def attributes(self) -> Mapping[str, int | str]:
+        """The node attributes that the fold decides."""
+
+    @abstractmethod
+    def for_interval(self, interval: int) -> Folding:
+        """The cheapest fold with ``cycles <= interval``, else the fastest one."""
+
+    def candidates(self, interval: int, styles: Styles, layers: Sequence[Folding] = ()) -> tuple[Folding, ...]:
+        """Folds to choose from, with which a frame takes at most ``interval`` cycles in all of :attr:`each` together.
+
+        None of them takes as much of every resource as another one. There are none where the unit cannot be so fast.
+
+        Args:
+            layers: that the unit does, which must be able to have its fold, too.
+        """
+        fold = self.for_interval(interval)
+        return (fold,) if fold.cycles <= interval else ()
+
+    @property
+    def shape(self) -> Hashable:
+        """Units of equal shape can have equal folds, and their candidates are the same."""
+        return self
+
+    def with_room_for(self, units: Sequence[Self]) -> Self:
+        """This fold such that all ``units``, which are of this shape, can have it."""
+        return self
+
+    def folded_as(self, other: Self) -> Self:
+        """This unit at the fold of ``other``, a unit of equal shape that has room for this one."""
+        return other
+
+    def joined(self, others: Sequence[Folding]) -> Folding:
+        """One unit that does the layers of all, one after another.
+
+        Raises:
+            UserError: they cannot share a unit.
+        """
+        raise UserError("layers without a matrix cannot share a unit: use layers with one")
+
+
+def used_by(folds: Sequence[Folding]) -> np.ndarray:
+    """``[folds, kinds]``: what each takes, in the order of :class:`.Estimate`."""
+    return np.array([fold.resources.amounts for fold in folds], dtype=float).reshape(-1, len(Estimate().amounts))
+
+
+def thriftiest(used: np.ndarray, admits: Callable[[int], bool] = lambda i: True) -> list[int]:
+    """Those which ``admits`` takes and of which no other such takes at most as much of every resource (of equals the first).
+
+    Args:
+        used: ``[folds, kinds]`` what each takes. admits: is asked of as few as can be.
+    Returns:
+        Their places in ``used``, from the one that takes least of the first resource.
+    """
+    order = np.lexsort(used.T[::-1])
+    kept, beaten = [], np.zeros(len(order), dtype=bool)
+    for i in order:
+        if not beaten[i] and admits(int(i)):
+            kept.append(int(i))
+            beaten |= np.all(used[i] <= used, axis=1)
+    return kept
+
+
+@dataclass(frozen=True)
+class StreamFolding(Folding):
+    """A unit at ``fold``, one of ``choices``; nothing is chosen where there are none.
+
+    The formulas are those of ``op``, read from a node of its own with the attributes ``given`` (serialised).
+
+    Attributes:
+        choices: from the cheapest to the fastest one.
+    """
+
+    op: type[HWCustomOp]
+    given: frozenset[bytes]
+    choices: tuple[Attributes, ...] = ()
+    fold: Attributes = ()
+
+    @cached_property
+    def _op(self) -> HWCustomOp:
+        attributes = [AttributeProto.FromString(text) for text in self.given]
+        op = self.op(NodeProto(op_type=self.op.__name__, attribute=attributes))
+        for name, value in self.attributes().items():
+            op.set_nodeattr(name, value)
+        return op
+
+    @cached_property
+    def cycles(self) -> int:
+        return self._op.get_exp_cycles()
+
+    @cached_property
+    def resources(self) -> Estimate:
+        return self._op.resources()
+
+    @property
+    def memories(self) -> tuple[UnitMemory, ...]:
+        return self._op.memory_map()
+
+    def attributes(self) -> dict[str, int]:
+        return dict(self.fold)
+
+    def for_interval(self, interval: int) -> Folding:
+        folds = [_at(self, fold) for fold in self.choices] or [self]
+        return next((fold for fold in folds if fold.cycles <= interval), folds[-1])
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def _at(folding: StreamFolding, fold: Attributes) -> StreamFolding:
+    return replace(folding, fold=fold)

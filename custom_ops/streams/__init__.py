@@ -1,0 +1,1 @@
+"""Ops that move streams: fork, split, FIFO, width converter, crossing between dies."""

@@ -1,0 +1,1 @@
+"""Token drop: keep the tokens of highest score, fuse the others."""

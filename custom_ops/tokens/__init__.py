@@ -1,0 +1,1 @@
+"""Ops on tokens: embedding, selection, mean."""

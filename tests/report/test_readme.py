@@ -1,0 +1,64 @@
+"""The README: short, and every figure of its tables is that of a kept result."""
+
+import json
+import re
+from pathlib import Path
+
+from finn_vitprune.report.quantities import ms_text, rate_text
+from finn_vitprune.report.summary import Summary
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "builds" / "results"
+MOST_WORDS = 1200
+BUILT = {
+    ("Fashion-MNIST ViT, trained here", "8"): "train/deit_fmnist_summary.json",
+    ("DeiT-Small, random weights, pipeline", "8"): "deit/deit_small_w8a8_summary.json",
+    ("DeiT-Small, random weights, pipeline", "4"): "deit/deit_small_w4a4_summary.json",
+    ("DeiT-Small, random weights, one engine", "8"): "deit_engines/w8a8_engine1_latency_summary.json",
+    ("DeiT-Tiny, random weights, one engine", "8"): "deit_engines/tiny_w8a8_zcu104_summary.json",
+}
+
+
+def rows(section: str, text: str = README) -> list[list[str]]:
+    """Cells of the table below a heading, without its head."""
+    part = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line.startswith("| ")][1:]
+
+
+def test_it_is_short():
+    assert len(README.split()) <= MOST_WORDS
+
+
+def test_every_row_is_that_of_its_build():
+    found = {}
+    for network, part, _, bits, _, rate, ms, used in rows("Results"):
+        if rate:
+            where = part.partition(", ")[2]
+            found[f"{network}, {where}" if where else network, bits] = (rate, ms, used)
+    assert set(found) == set(BUILT)
+    for key, (rate, ms, used) in found.items():
+        s = Summary.load(RESULTS / BUILT[key])
+        assert s.verify.rtl_mismatches == 0 and s.verify.images >= 12
+        assert (rate, ms) == (rate_text(s.rtlsim.fps), ms_text(s.rtlsim.latency_ms)), key
+        shares = (100 * getattr(s.resources, kind) / getattr(s.part, kind) for kind in ("LUT", "DSP", "BRAM36", "URAM"))
+        assert used == ", ".join(f"{share:.1f}" for share in shares) + " %", key
+
+
+def test_accuracies_are_those_of_the_kept_results():
+    said = {row[0]: row[4] for row in rows("Results")}
+    tiny = json.loads((RESULTS / "evaluate" / "deit_tiny_w8a8.json").read_text())
+    assert said["DeiT-Tiny, trained on ImageNet"] == f"{tiny['accuracy']:.2%} ({tiny['accuracy_float']:.2%})".replace("%", " %")
+    assert f"{tiny['images']:,} photographs" in README
+    page = (RESULTS / "train" / "RESULTS.md").read_text().partition("## Fashion-MNIST, all training images")[2]
+    floats, pruned = (re.search(rf"^\| {name} \| 0, 1, 2 \| (0\.\d+) .*$", page, re.MULTILINE)[0] for name in ("float", "r0.5_0.5"))
+    exported = float(pruned.split("|")[4])
+    assert said["Fashion-MNIST ViT, trained here"] == f"{100 * exported:.2f} % ({100 * float(floats.split('|')[3].split()[0]):.2f} %)"
+
+
+def test_the_peers_are_those_of_the_comparison():
+    listed = rows("Rates and latencies", (ROOT / "docs" / "comparison.md").read_text())
+    for work, network, bits, rate, ms, kind in rows("Others"):
+        name, (network, part) = work.partition(" (")[0], network.split(", ")
+        said = [(row[3], row[5], f"{row[6]} ms", row[9]) for row in listed if row[0].startswith(name) and network in row[1] and part == row[2]]
+        assert (bits, rate, ms, kind) in said, work

@@ -1,0 +1,1 @@
+"""Encoders that share units: binding, engines, what other networks need of them."""

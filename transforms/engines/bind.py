@@ -1,0 +1,152 @@
+"""Binding: which nodes of the flat hardware graph share a unit, encoders dealt to engines.
+
+The graph stays as it is, a node per layer. An engine runs consecutive encoders one after another on one unit of each role;
+a role is what a layer is called in its encoder. What is outside of the encoders is bound to nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.errors import UserError
+from finn_vitprune.transforms.streams.node_names import kind_of, node_names
+
+SAME_UNIT = {"Q": "QKV", "KV": "QKV"}
+"""Layers of an encoder that works for the class token alone, and the role whose unit makes them."""
+IN_SPLIT = ("LayerNorm 1 fork", "Q input token selection")
+"""Layers of such an encoder that need no unit: the split behind QKV passes the queries that are wanted."""
+PREFERENCE = 0.05
+"""Cuts behind a token drop may make the largest engine larger by this share."""
+
+
+@dataclass(frozen=True)
+class BoundUnit:
+    """A unit of an engine: its role, and for each encoder of the engine the nodes that it works as, none where that lacks the role."""
+
+    role: str
+    nodes: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Encoders (from 1) that run one after another, and the units on which they run, in the order of the first that has them."""
+
+    encoders: tuple[int, ...]
+    units: tuple[BoundUnit, ...]
+
+
+@dataclass(frozen=True)
+class EngineBinding:
+    """Engines in the order of their encoders, and the nodes outside of them, in graph order."""
+
+    engines: tuple[Engine, ...]
+    outside: tuple[str, ...]
+
+
+def bind(model: ModelWrapper, engines: int | Sequence[int]) -> EngineBinding:
+    """Bind the nodes of a flat hardware graph, without FIFOs and converters, to the units of engines.
+
+    Args:
+        engines: their number, to deal the encoders by products (:func:`deal`), or the encoders of each.
+    Raises:
+        UserError: the encoders cannot be dealt so.
+    """
+    layers, outside = _layers(model)
+    sizes = _sizes(model, layers, engines)
+    ends = list(accumulate(sizes))
+    dealt = [list(layers)[end - size : end] for size, end in zip(sizes, ends)]
+    return EngineBinding(tuple(Engine(tuple(own), _units([layers[e] for e in own])) for own in dealt), tuple(outside))
+
+
+def encoder_count(model: ModelWrapper) -> int:
+    """Encoders of a flat hardware graph."""
+    return len(_layers(model)[0])
+
+
+def _layers(model: ModelWrapper) -> tuple[dict[int, dict[str, str]], list[str]]:
+    """The nodes of each encoder by what they are called there, and those outside."""
+    names = node_names(model)
+    layers: dict[int, dict[str, str]] = {}
+    outside = []
+    for node in model.graph.node:
+        name = names[node.name]
+        if name.encoder is None:
+            outside.append(node.name)
+        else:
+            layers.setdefault(name.encoder, {})[name.layer] = node.name
+    return layers, outside
+
+
+def _sizes(model: ModelWrapper, layers: dict[int, dict[str, str]], engines: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(engines, int):
+        if not 1 <= engines <= len(layers):
+            raise UserError(f"{engines} engines for {len(layers)} encoders: use 1 to {len(layers)}")
+        ops = {node.name: getCustomOp(node) for node in model.graph.node}
+        work = [sum(ops[name].macs() for name in own.values()) for own in layers.values()]
+        drops = [any(kind_of(ops[name].onnx_node) == "VitTokenDrop" for name in own.values()) for own in layers.values()]
+        return deal(work, engines, drops)
+    if min(engines, default=0) < 1 or sum(engines) != len(layers):
+        said = ",".join(map(str, engines))
+        raise UserError(f"encoders per engine {said}: use numbers of 1 or more that add up to the {len(layers)} encoders")
+    return tuple(engines)
+
+
+def _units(encoders: Sequence[dict[str, str]]) -> tuple[BoundUnit, ...]:
+    """One of each role that an encoder has."""
+    if len(encoders) == 1:
+        return tuple(BoundUnit(layer, ((name,),)) for layer, name in encoders[0].items())
+    roles = {SAME_UNIT.get(layer, layer): None for own in encoders for layer in own if layer not in IN_SPLIT}
+    return tuple(
+        BoundUnit(role, tuple(tuple(name for layer, name in own.items() if SAME_UNIT.get(layer, layer) == role) for own in encoders))
+        for role in roles
+    )
+
+
+def deal(work: Sequence[int], engines: int, natural: Sequence[bool]) -> tuple[int, ...]:
+    """How many consecutive encoders each engine gets.
+
+    Of the deals whose largest engine has at most :data:`PREFERENCE` more work than it must have, one with most natural cuts,
+    of these one whose largest engine is smallest, of these the most even one.
+
+    Args:
+        work: of each encoder. natural: whether a cut behind it is one.
+    """
+    ahead = [0, *accumulate(work)]
+
+    @cache
+    def best(first: int, left: int, limit: float) -> tuple[int, int, int, tuple[int, ...]] | None:
+        """Unnatural cuts, largest engine, sum of squares and sizes of ``left`` engines for the encoders from ``first`` on."""
+        found = None
+        for end in range(first + 1, len(work) - left + 2) if left > 1 else (len(work),):
+            own = ahead[end] - ahead[first]
+            rest = best(end, left - 1, limit) if left > 1 else (0, 0, 0, ())
+            if own > limit or rest is None:
+                continue
+            cuts = rest[0] + (left > 1 and not natural[end - 1])
+            candidate = cuts, max(own, rest[1]), own**2 + rest[2], (end - first, *rest[3])
+            found = candidate if found is None else min(found, candidate)
+        return found
+
+    found = best(0, engines, (1 + PREFERENCE) * _least(ahead, engines))
+    assert found is not None  # the deal of the least work is one
+    return found[3]
+
+
+def _least(ahead: Sequence[int], engines: int) -> float:
+    """The least work that the largest of so many engines can have."""
+
+    @cache
+    def least(first: int, left: int) -> float:
+        if left == 1:
+            return ahead[-1] - ahead[first]
+        ends = range(first + 1, len(ahead) - left + 1)
+        return min((max(ahead[end] - ahead[first], least(end, left - 1)) for end in ends), default=math.inf)
+
+    return least(0, engines)

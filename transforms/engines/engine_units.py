@@ -1,0 +1,379 @@
+"""The hardware of an engine: one unit of each role for all of its encoders, connected as the layers of an encoder are.
+
+The body of an engine is the flat graph of its encoders. Where a role is in some encoders only, the others pass it: a token
+selection selects all tokens; token drops are units of their own, one an encoder, between a switch and a merge of the streams.
+The last encoder's Q, for the class token alone, and its KV become one QKV, of whose queries the split passes the first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import GraphProto, NodeProto, helper, numpy_helper
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_vitprune.block_mask import BlockMask
+from finn_vitprune.custom_ops.engine.engine import SINK, SOURCE, VitEngine, rename_tensors
+from finn_vitprune.custom_ops.engine.times import engine_cycles
+from finn_vitprune.custom_ops.op.base import VitOp
+from finn_vitprune.custom_ops.op.shared import SharedOp
+from finn_vitprune.custom_ops.registry import make_node
+from finn_vitprune.custom_ops.tokens.select_token import ALL
+from finn_vitprune.transforms.engines.bind import SAME_UNIT, BoundUnit
+from finn_vitprune.transforms.streams.edges import stream_edges
+from finn_vitprune.transforms.streams.insert_fifos import InsertFifos, SetFifoDepths
+from finn_vitprune.transforms.streams.insert_width_converters import InsertWidthConverters
+from finn_vitprune.transforms.streams.node_names import kind_of
+
+ENTRY, EXIT = "entry", "exit"
+"""The ends of an engine, as roles."""
+SPLIT, DROP, SELECT = "VitSplit", "VitTokenDrop", "VitSelectToken"
+WHOLE_FRAMES = ("attention", "attention add", "MLP add")
+"""Roles behind FIFOs that hold a whole frame: of queries, and of the residual."""
+
+End = tuple[str, int]
+"""A role, and the number of one of its streams."""
+
+
+def engine_units(engine: VitEngine) -> GraphProto:
+    """The units of an engine, with FIFOs and converters; constants that the body lacks are in it.
+
+    Raises:
+        UserError: its encoders cannot share a unit; the text says in what they differ.
+    """
+    return _Units(engine).graph()
+
+
+def bind_units(engine: VitEngine) -> None:
+    """Give an engine the units that its folds make, and the interval that they have."""
+    engine.set_graph("units", engine_units(engine))
+    engine.set_nodeattr("interval", math.ceil(engine_cycles(engine.structure).interval))
+
+
+def role_depths(engine: VitEngine) -> dict[str, list[int]]:
+    """The FIFO depths in beats at the inputs of each role, and of the FIFO at the entry."""
+    units = _Units(engine)
+    return {name: list(role.depths) for name, role in units.roles.items()} | {ENTRY: [units.batch_beats]}
+
+
+def role_ops(engine: VitEngine, body: ModelWrapper) -> Iterator[tuple[str, list[VitOp]]]:
+    """The roles of an engine, and the ops of ``body``, its flat graph, that work as each."""
+    nodes = {node.name: node for node in body.graph.node}
+    for role, encoders in json.loads(engine.get_nodeattr("roles")):
+        yield role, [getCustomOp(nodes[name]) for names in encoders for name in names]
+
+
+def unit_name(engine: VitEngine, role: str) -> str:
+    """The name of the unit of a role, in folding files too."""
+    return f"{engine.onnx_node.name}_{role.replace(' ', '_')}"
+
+
+def switch_name(drops: str) -> str:
+    """The name of the switch before the token drops of a role, whose unit is called ``drops``."""
+    return f"{drops}_switch"
+
+
+@dataclass(frozen=True)
+class _Role:
+    """What stands for a role: its op in each encoder (None where that lacks it), and the FIFO depths at its inputs in beats."""
+
+    name: str
+    ops: tuple[VitOp | None, ...]
+    depths: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        return kind_of(next(op for op in self.ops if op is not None).onnx_node)
+
+
+class _Units:
+    def __init__(self, engine: VitEngine) -> None:
+        self.engine, self.body = engine, engine.body.transform(SetFifoDepths())
+        self.nodes = {node.name: node for node in self.body.graph.node}
+        self.bound = [BoundUnit(role, tuple(map(tuple, names))) for role, names in json.loads(engine.get_nodeattr("roles"))]
+        self.encoders = len(self.bound[0].nodes)
+        self.least_depths: dict[str, list[int]] = json.loads(engine.get_nodeattr("least_depths") or "{}")
+        self.frames = engine.batch
+        self.constants: dict[str, np.ndarray] = {}
+        self.edges = self._edges()
+        self.roles = {unit.role: self._role(unit) for unit in self.bound}
+        self.batch_beats = max([self.frames * engine.in_streams()[0].beats, *self.least_depths.get(ENTRY, [])])
+        """Of a batch that waits for encoder 0."""
+
+    # --- what the roles are ---
+
+    def _role(self, unit: BoundUnit) -> _Role:
+        ops = [self._op(unit, e) for e in range(self.encoders)]
+        depths = [list(op.get_nodeattr("inFIFODepths")) for op in ops if op is not None]
+        inputs = max(len(op.in_streams()) for op in ops if op is not None)
+        least = self.least_depths.get(unit.role, [])
+        depth = [max([d[i] for d in (*depths, least) if i < len(d)], default=2) for i in range(inputs)]
+        if unit.role in WHOLE_FRAMES:
+            slot = self._whole_slot(unit.role)
+            depth[slot] = max(depth[slot], *(op.in_streams()[slot].beats for op in ops if op is not None))
+        return _Role(unit.role, tuple(ops), tuple(depth))
+
+    def _whole_slot(self, role: str) -> int:
+        """The input of a role before which a whole frame waits: the queries, or the residual, which comes past the others."""
+        if role == "attention":
+            return 0
+        slots = {slot: source for (source, _), (sink, slot) in self.edges if sink == role}
+        return next(slot for slot, source in slots.items() if kind_of(self._first(source).onnx_node) in ("VitFork", SELECT))
+
+    def _first(self, role: str) -> VitOp:
+        unit = next(unit for unit in self.bound if unit.role == role)
+        return getCustomOp(self.nodes[next(names for names in unit.nodes if names)[0]])
+
+    def _op(self, unit: BoundUnit, encoder: int) -> VitOp | None:
+        """The op of a role in an encoder; what an encoder without it has in its place, where that is an op."""
+        names = unit.nodes[encoder]
+        if len(names) > 1:
+            return self._queries_keys_values(*(getCustomOp(self.nodes[name]) for name in names))
+        if names:
+            return getCustomOp(self.nodes[names[0]])
+        kind = kind_of(self._first(unit.role).onnx_node)
+        if kind == SELECT:
+            return self._changed(self._first(unit.role), tokens=self._tokens_at(unit.role, encoder), index=ALL)
+        if kind == SPLIT:
+            qkv = next(u for u in self.bound if u.role == SAME_UNIT["KV"])
+            q, kv = sorted((getCustomOp(self.nodes[name]) for name in qkv.nodes[encoder]), key=lambda op: op.get_nodeattr("MH"))
+            channels = [op.get_nodeattr("MH") for op in (q, kv)]
+            return self._changed(
+                self._first(unit.role), tokens=kv.get_nodeattr("tokens"), channels=sum(channels), first=channels[0],
+                first_tokens=q.get_nodeattr("tokens"),
+            )
+        return None
+
+    def _queries_keys_values(self, *ops: VitOp) -> VitOp:
+        """Q for one token and KV for all as one matrix for all."""
+        q, kv = sorted(ops, key=lambda op: op.get_nodeattr("MH"))
+        values = [np.concatenate(parts, axis=-1) for parts in zip(*(self._initialisers(op) for op in (q, kv)))]
+        op = self._changed(kv, MH=sum(op.get_nodeattr("MH") for op in ops))
+        op.set_nodeattr("column_blocks", BlockMask.of(values[0], op.get_nodeattr("block")).column_counts)
+        for i, value in enumerate(values, start=1):
+            name = f"{op.onnx_node.input[i]}_with_queries"
+            self.constants[name] = value
+            op.onnx_node.input[i] = name
+        return op
+
+    def _initialisers(self, op: VitOp) -> list[np.ndarray]:
+        return [self.body.get_initializer(name) for name in op.onnx_node.input[1:]]
+
+    def _changed(self, op: VitOp, **attributes: int) -> VitOp:
+        """A copy of an op with other attributes."""
+        node = NodeProto()
+        node.CopyFrom(op.onnx_node)
+        copy = getCustomOp(node)
+        for name, value in attributes.items():
+            copy.set_nodeattr(name, value)
+        return copy
+
+    def _tokens_at(self, role: str, encoder: int) -> int:
+        """Tokens of the stream that feeds a role in an encoder."""
+        source = next(source for source, (sink, slot) in self.edges if sink == role and slot == 0)
+        unit = next(unit for unit in self.bound if unit.role == source[0])
+        return getCustomOp(self.nodes[unit.nodes[encoder][0]]).out_streams()[source[1]].tokens
+
+    # --- how they are connected ---
+
+    def _edges(self) -> list[tuple[End, End]]:
+        """Streams between roles, entry and exit, each sink once."""
+        role_of = {name: unit.role for unit in self.bound for names in unit.nodes for name in names}
+        encoder_of = {name: e for unit in self.bound for e, names in enumerate(unit.nodes) for name in names}
+        merged = {name for unit in self.bound for names in unit.nodes if len(names) > 1 for name in names}
+        plain = {name for name in role_of if name not in merged}
+        sources: dict[End, set[End]] = {}
+        for edge in stream_edges(self.body):
+            ends = edge.producer.name, edge.consumer.name
+            if not all(name in plain for name in ends):
+                continue
+            same = encoder_of[ends[0]] == encoder_of[ends[1]]
+            if same:
+                sources.setdefault((role_of[ends[1]], edge.input), set()).add((role_of[ends[0]], edge.output))
+            else:
+                sources.setdefault((role_of[ends[1]], edge.input), set()).add((ENTRY, 0))
+                sources.setdefault((EXIT, 0), set()).add((role_of[ends[0]], edge.output))
+        return [(self._deepest(found, sources), sink) for sink, found in sources.items()]
+
+    def _deepest(self, found: set[End], sources: dict[End, set[End]]) -> End:
+        """Of the sources of a stream in several encoders, the one behind all others: where it is missing its input passes."""
+
+        def ahead(end: End) -> set[End]:
+            above = sources.get((end[0], 0), set())
+            return above | {e for a in above for e in ahead(a)} if end[0] != ENTRY else set()
+
+        return next(end for end in found if found - {end} <= ahead(end))
+
+    # --- the graph ---
+
+    def graph(self) -> GraphProto:
+        """Units, tags through those that take them, FIFOs and converters, entry, exit and the way back."""
+        name = self.engine.onnx_node.name
+        tensors = {source: f"{name}_{_word(source[0])}_{source[1]}" for source, _ in self.edges}
+        forked = [source for source, _ in self.edges]
+        if len(set(forked)) != len(forked):
+            raise ValueError(f"{name}: a stream of its encoders is read twice")
+        inputs = {sink: tensors[source] for source, sink in self.edges}
+        self.made: list[NodeProto] = []
+        self.tags = f"{name}_tags_0"
+        outside = [SOURCE, f"{name}_back", f"{name}_waiting"]
+        self._add(self._port("Entry", name, outside, [tensors[ENTRY, 0], f"{name}_outside", self.tags]))
+        for role in self._sorted():
+            ins = [inputs[role.name, i] for i in range(len(role.depths))]
+            outs = [tensors.get((role.name, i), f"{name}_{_word(role.name)}_{i}") for i in range(self._outputs(role))]
+            (self._drops if role.kind == DROP else self._unit)(role, ins, outs)
+        self._add(self._port("Exit", name, [inputs[EXIT, 0], self.tags], [SINK, f"{name}_turn"]))
+        return self._with_streams(name)
+
+    def _outputs(self, role: _Role) -> int:
+        return max(len(op.out_streams()) for op in role.ops if op is not None)
+
+    def _sorted(self) -> list[_Role]:
+        """Roles, each behind those that feed it."""
+        done, waiting = {ENTRY}, dict(self.roles)
+        found = []
+        while waiting:
+            ready = [
+                name for name in waiting if all(source[0] in done for source, sink in self.edges if sink[0] == name)
+            ]
+            for name in ready:
+                found.append(waiting.pop(name))
+                done.add(name)
+        return found
+
+    def _unit(self, role: _Role, inputs: list[str], outputs: list[str]) -> None:
+        ops = [op for op in role.ops if op is not None]
+        name = unit_name(self.engine, role.name)
+        if isinstance(ops[0], SharedOp):
+            node = type(ops[0]).share(name, ops, [*inputs, self.tags], [*outputs, self._next_tags()], 2 * self.frames)
+        else:
+            node = self._changed(ops[0], tokens=max(op.get_nodeattr("tokens") for op in ops)).onnx_node
+            node.name = name
+            del node.input[:], node.output[:]
+            node.input.extend(inputs)
+            node.output.extend(outputs)
+        tagged = [2] * (len(node.output) - len(outputs))  # the tags need no FIFO
+        getCustomOp(node).set_nodeattr("inFIFODepths", [*role.depths, *tagged])
+        self._add(node)
+
+    def _next_tags(self) -> str:
+        number = int(self.tags.rsplit("_", 1)[1])
+        self.tags = f"{self.tags.rsplit('_', 1)[0]}_{number + 1}"
+        return self.tags
+
+    def _drops(self, role: _Role, inputs: list[str], outputs: list[str]) -> None:
+        """Token drops side by side, one an encoder that has one, and a way past them for the others."""
+        name, (rows, scores) = unit_name(self.engine, role.name), inputs
+        drops = [(e, op) for e, op in enumerate(role.ops) if op is not None]
+        passing = len(drops) < self.encoders
+        branch = {e: i + passing for i, (e, _) in enumerate(drops)}
+        branches = [branch.get(e, 0) for e in range(self.encoders)]
+        x, s = drops[0][1].in_streams()
+        tokens = [self._tokens_at(role.name, e) for e in range(self.encoders)]
+        ways = [f"{name}_way_{i}" for i in range(len(drops) + passing)]
+        self._switch(switch_name(name), rows, ways, x, tokens, branches, role.depths[0])
+        score_ways = [f"{name}_scores_{i}" for i in range(len(drops))]
+        self._switch(
+            f"{name}_score_switch", scores, score_ways, s, [op.in_streams()[1].tokens if op else 0 for op in role.ops],
+            [max(0, b - passing) for b in branches], role.depths[1],
+        )
+        ends = [ways[0]] if passing else []
+        for i, (_, op) in enumerate(drops):
+            node = self._changed(op).onnx_node
+            node.name = f"{name}_{i}"
+            del node.input[:], node.output[:]
+            ends.append(f"{name}_end_{i}")
+            node.input.extend([ways[i + passing], score_ways[i]])
+            node.output.append(ends[-1])
+            getCustomOp(node).set_nodeattr("inFIFODepths", [2, 2])
+            self._add(node)
+        leaving = [op.out_streams()[0].tokens if op else tokens[e] for e, op in enumerate(role.ops)]
+        tags = self.tags
+        self._add(make_node(
+            "VitMerge_rtl", [*ends, tags], [*outputs, self._next_tags()], name=f"{name}_merge", tokens=leaving, branches=branches,
+            channels=x.channels, SIMD=x.simd, inputDataType=x.dtype.name, frames=2 * self.frames,
+        ))  # fmt: skip
+
+    def _switch(
+        self, name: str, source: str, ways: Sequence[str], stream, tokens: list[int], branches: list[int], depth: int
+    ) -> None:
+        tags = self.tags
+        node = make_node(
+            "VitSwitch_rtl", [source, tags], [*ways, self._next_tags()], name=name, tokens=tokens, branches=branches,
+            channels=stream.channels, SIMD=stream.simd, inputDataType=stream.dtype.name, frames=2 * self.frames,
+        )  # fmt: skip
+        getCustomOp(node).set_nodeattr("inFIFODepths", [depth, 2])
+        self._add(node)
+
+    def _port(self, end: str, name: str, inputs: list[str], outputs: list[str]) -> NodeProto:
+        get = self.engine.get_nodeattr
+        sink = next(sink for source, sink in self.edges if source[0] == ENTRY)
+        source = next(source for source, sink in self.edges if sink[0] == EXIT)
+        role, port = sink if end == "Entry" else source
+        ops = [op for op in self.roles[role].ops if op is not None]  # of every encoder: all have it
+        streams = [(op.in_streams() if end == "Entry" else op.out_streams())[port] for op in ops]
+        return make_node(
+            f"VitEngine{end}_rtl", inputs, outputs, name=f"{name}_{end.lower()}", tokens=[s.tokens for s in streams],
+            channels=get("channels"), SIMD=get("SIMD"), inputDataType=get("inputDataType"), batch=self.frames,
+        )  # fmt: skip
+
+    def _add(self, node: NodeProto) -> None:
+        """A unit; its name tells its role."""
+        name = self.engine.onnx_node.name
+        node.doc_string = f"{self.title}, {node.name.removeprefix(name + '_').replace('_', ' ')}"
+        self.made.append(node)
+
+    @property
+    def title(self) -> str:
+        """What reports call the engine."""
+        first, last = (self.engine.get_nodeattr("encoders")[i] for i in (0, -1))
+        return f"engine of encoders {first} to {last}"
+
+    def _with_streams(self, name: str) -> GraphProto:
+        """FIFOs and converters between the units, and the two FIFOs that close a circle: that of the way back, and at the entry."""
+        model = ModelWrapper(helper.make_model(helper.make_graph(self.made, name, [], [])))
+        for node in model.graph.node:
+            op = getCustomOp(node)
+            for tensors, streams in ((node.input, op.in_streams()), (node.output, op.out_streams())):
+                for tensor, stream in zip(tensors, streams):
+                    model.set_tensor_shape(tensor, list(stream.shape))
+                    model.set_tensor_datatype(tensor, stream.dtype)
+        units = {node.name for node in model.graph.node}
+        model = model.transform(InsertFifos()).transform(InsertWidthConverters())
+        entry = next(node for node in model.graph.node if node.op_type == "VitEngineEntry_rtl")
+        port = getCustomOp(entry)
+        circles = [
+            make_node(
+                "VitFIFO_rtl", [f"{name}_{source}"], [f"{name}_{sink}"], name=f"{name}_{place}", tokens=stream.tokens,
+                channels=stream.channels, SIMD=stream.simd, depth=depth, inputDataType=stream.dtype.name,
+                doc_string=f"{self.title}, {place.replace('_', ' ')}",
+            )
+            for place, source, sink, stream, depth in (
+                ("way_back", "turn", "back", port.stream, self.frames * port.stream.beats),
+                ("batch", "outside", "waiting", port.of_encoder(0), self.batch_beats),
+            )
+        ]  # fmt: skip
+        inserted = [node for node in model.graph.node if node.name not in units]
+        model.graph.node.extend(circles)
+        for node in inserted:
+            behind, tensor = model.find_consumer(node.output[0]), node.output[0]
+            while behind in inserted:
+                behind, tensor = model.find_consumer(behind.output[0]), behind.output[0]
+            slot = list(behind.input).index(tensor)
+            node.name = f"{behind.name}_{kind_of(node)}_{slot}"
+            word = "FIFO" if getCustomOp(node).is_buffer else "width converter"
+            node.doc_string = f"{behind.doc_string} input {slot} {word}"
+        graph, tensors = model.graph, {t for node in inserted for t in (*node.input, *node.output)}
+        rename_tensors(graph, {tensor: f"{name}_{tensor}" for tensor in tensors if tensor.startswith("inner_")})
+        graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in self.constants.items())
+        return graph
+
+
+def _word(role: str) -> str:
+    """A role as a part of a Verilog name."""
+    return role.replace(" ", "_")

@@ -1,0 +1,1 @@
+"""From QONNX to hardware ops: pattern rules, and what tidies their result."""

@@ -1,0 +1,182 @@
+"""Attention with deferred softmax: from q k^T to the division, one PrunedAttention per encoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from finn_vitprune import numerics
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Const, Rules, is_ordered, numbers, ordered
+from finn_vitprune.transforms.lowering.rules import AttentionMatch, Lowering, datatype
+from finn_vitprune.transforms.lowering.values import (
+    Acc,
+    AttentionOutput,
+    Codes,
+    Diff,
+    ExpDiff,
+    Logits,
+    Numerator,
+    QAcc,
+    QueryKey,
+    RowMax,
+    RowSum,
+    Weighted,
+    head_columns,
+)
+
+RULES = Rules()
+
+
+def _heads(value: QAcc, what: str) -> np.ndarray:
+    columns = head_columns(value.index, len(value.acc.bias))
+    if columns is None:
+        raise Reason(f"{what} is not a [1, heads, tokens, head dim] view of one matrix product")
+    return columns
+
+
+@RULES.rule("MatMul", QAcc, QAcc)
+def query_key(lowering: Lowering, node: Node, values: list):
+    q, k = values
+    k = k.moved(lambda a: np.swapaxes(a, -1, -2))
+    q_columns, k_columns = _heads(q, "the query"), _heads(k, "the key")
+    if q_columns.shape != k_columns.shape:
+        raise Reason(f"query and key differ in heads or width: {q_columns.shape} and {k_columns.shape}")
+    heads, queries, keys = q_columns.shape[0], q.acc.x.tokens, k.acc.x.tokens
+    return QueryKey(ordered((1, heads, queries, keys)), q, k)
+
+
+@RULES.rule("Mul Div", QueryKey, Const)
+def scaled(lowering: Lowering, node: Node, values: list):
+    product, constant = values
+    factor = constant.value if node.op_type == "Mul" else 1.0 / constant.value
+    if factor.size != 1:
+        raise Reason("attention logits can only be multiplied with one scalar")
+    return replace(product, factor=product.factor * float(factor.reshape(-1)[0]))
+
+
+def _over_last_axis(node: Node, values: list) -> None:
+    axes, rank = numbers(node, values, 1, "axes"), len(values[0].shape)
+    if axes is None or [a % rank for a in axes] != [rank - 1]:
+        raise Reason("softmax rows are over the keys (last axis)")
+
+
+@RULES.rule("ReduceMax", Logits)
+def row_maximum(lowering: Lowering, node: Node, values: list):
+    _over_last_axis(node, values)
+    return RowMax(values[0].index[..., :1], values[0])
+
+
+@RULES.rule("Sub", Logits, RowMax)
+def difference(lowering: Lowering, node: Node, values: list):
+    if not np.array_equal(values[0].index[..., :1], values[1].index):
+        raise Reason("the largest logit of a row is subtracted from another row")
+    return Diff(values[0].index, values[0])
+
+
+@RULES.rule("Exp", Diff)
+def exponential(lowering: Lowering, node: Node, values: list):
+    return ExpDiff(values[0].index, values[0].logits)
+
+
+@RULES.rule("Softmax", (Logits, QueryKey))
+def softmax(lowering: Lowering, node: Node, values: list):
+    raise Reason(
+        "softmax is deferred in this hardware: export ReduceMax, Sub, Exp, Quant(UINT8, 1/255), MatMul, ReduceSum, "
+        "Div, Quant (the models of finn_vitprune.models do)"
+    )
+
+
+@RULES.rule("ReduceSum", Numerator)
+def row_sum(lowering: Lowering, node: Node, values: list):
+    _over_last_axis(node, values)
+    index = values[0].index[..., :1] // values[0].index.shape[-1]
+    return RowSum(index, values[0], values[0].unit)
+
+
+@RULES.rule("MatMul", Numerator, QAcc)
+def weighted_values(lowering: Lowering, node: Node, values: list):
+    e, v = values
+    heads, head_dim = _heads(v, "the value").shape
+    if not is_ordered(e.index):
+        raise Reason("the softmax numerators are cut or reordered before they meet the values")
+    return Weighted(ordered((1, e.shape[-2], heads, head_dim)).swapaxes(1, 2), e, v)
+
+
+@RULES.rule("Div", Weighted, RowSum)
+def normalise(lowering: Lowering, node: Node, values: list):
+    weighted, total = values
+    if total.e.logits.tensor != weighted.e.logits.tensor:
+        raise Reason("the row sum belongs to another attention")
+    if not is_ordered(total.index):
+        raise Reason("the row sums are cut or reordered before the division")
+    return AttentionOutput(weighted.index, weighted.e, weighted.v)
+
+
+def build_attention(lowering: Lowering, attended: AttentionOutput, scale: float, bits: int) -> Codes:
+    """Q, K, V in one matrix unit, split, and the attention engine; the output stream of the engine."""
+    logits = attended.e.logits
+    q, k, v = logits.product.q, logits.product.k, attended.v
+    columns = [_heads(q, "the query"), _heads(k, "the key"), _heads(v, "the value")]
+    heads, head_dim = columns[0].shape
+    if any(c.shape != (heads, head_dim) for c in columns):
+        raise Reason("query, key and value differ in heads or width")
+    if any(p.acc.x.tensor != q.acc.x.tensor for p in (k, v)):
+        raise Reason("query, key and value are computed from different tensors (cross attention)")
+    if len({(p.bits, p.signed) for p in (q, k, v)}) != 1 or not q.signed:
+        raise Reason("query, key and value must be signed codes of one width")
+    merged = _merge([p.acc for p in (q, k, v)], columns)
+    width = heads * head_dim
+    out_scale = np.repeat([q.scale, k.scale, v.scale], width)
+    x = q.acc.x
+    qkv = lowering.matrix_unit(merged, np.arange(3 * width), out_scale, q.bits, True)
+    tensors = [lowering.graph.fresh("query"), lowering.graph.fresh("keyvalue")]
+    code = datatype(q.bits, True)
+    lowering.graph.add(
+        "VitSplit", [qkv.tensor], tensors, tokens=x.tokens, channels=3 * width, first=width, inputDataType=code
+    )
+    _record_heads(lowering, q, tensors[0], width, 0, columns[0])
+    _record_heads(lowering, k, tensors[1], 2 * width, 0, columns[1])
+    _record_heads(lowering, v, tensors[1], 2 * width, width, columns[2])
+
+    factor = logits.product.factor
+    mult, shift = lowering.requant_constants(np.array([q.scale * k.scale * factor / logits.scale]))
+    num, recip_shift = numerics.reciprocal_constant(v.scale / scale)
+    table = lowering.graph.constant("exp_table", numerics.exp_table(logits.scale), "UINT8")
+    out = lowering.graph.fresh("attention")
+    outputs = [out, scores_tensor(logits)]
+    score_bits = numerics.SCORE_BITS + 1 + int(heads - 1).bit_length()
+    lowering.graph.add(
+        "PrunedAttention", [*tensors, table], outputs, tokens=x.tokens, queries=x.tokens, heads=heads,
+        head_dim=head_dim, scores=1, logit_mult=int(mult[0]), logit_shift=shift, logit_bits=logits.bits,
+        recip_num=num, recip_shift=recip_shift, inputDataType=code, outputDataType=datatype(bits, True),
+        scoreDataType=f"UINT{score_bits}",
+    )
+    lowering.attentions.append(AttentionMatch(out, logits.tensor, logits.scale, attended.e.tensor))
+    return Codes(ordered((1, x.tokens, width)), out, x.tokens, width, scale, bits, True)
+
+
+def scores_tensor(logits: Logits) -> str:
+    """Hardware tensor of the token scores of the attention that these logits belong to."""
+    return f"scores_of_{logits.tensor}"
+
+
+def _merge(accs: list[Acc], columns: list[np.ndarray]) -> Acc:
+    flat = [c.reshape(-1) for c in columns]
+    return replace(
+        accs[0],
+        weights=np.concatenate([a.weights[:, c] for a, c in zip(accs, flat)], axis=1),
+        weight_scale=np.concatenate([a.weight_scale[c] for a, c in zip(accs, flat)]),
+        bias=np.concatenate([a.bias[c] for a, c in zip(accs, flat)]),
+    )
+
+
+def _record_heads(lowering: Lowering, value: QAcc, tensor: str, channels: int, first: int, columns: np.ndarray) -> None:
+    """Where the QONNX tensor (in any layout) lies in the hardware stream: column of acc to channel."""
+    tokens = value.acc.x.tokens
+    place = np.full(len(value.acc.bias), -1)
+    place[columns.reshape(-1)] = first + np.arange(columns.size)
+    token, column = np.divmod(value.whole, len(value.acc.bias))
+    index = token * channels + place[column]
+    lowering.record(Codes(index, tensor, tokens, channels, value.scale, value.bits, True), value.tensor)

@@ -1,0 +1,114 @@
+"""Element-wise functions of one stream of few bits become tables; residual sums; LayerNorm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from finn_vitprune import numerics
+from finn_vitprune.graph.functions import BINARY, unary
+from finn_vitprune.graph.node import Node, Reason
+from finn_vitprune.graph.rules import Const, Rules, constant, is_ordered, optional, ordered
+from finn_vitprune.transforms.lowering.rules import Lowering
+from finn_vitprune.transforms.lowering.values import Codes, CodeSum, CodeTable, Normed, QAcc, QConst, Rows
+
+RULES = Rules()
+TABLE_BITS = 8
+BINARY_OPS = "Add Sub Mul Div Pow"
+
+
+def as_table(lowering: Lowering, value) -> CodeTable:
+    """A stream of at most 8 bits as the table of its own real values."""
+    if isinstance(value, CodeTable):
+        return value
+    x = lowering.stream(value)
+    if x.bits > TABLE_BITS:
+        raise Reason(
+            f"an element-wise function needs codes of at most {TABLE_BITS} bits, got {x.bits}: add a Quant before it"
+        )
+    lo, hi = numerics.int_range(x.bits, x.signed)
+    return CodeTable(x.index, x, np.arange(lo, hi + 1) * x.scale)
+
+
+@RULES.rule("Gelu Erf Tanh Sigmoid Relu", (Codes, QAcc, CodeTable))
+def function(lowering: Lowering, node: Node, values: list):
+    table, apply = as_table(lowering, values[0]), unary(node)
+    assert apply is not None  # for the op types of this rule there is one
+    return replace(table, values=apply(table.values))
+
+
+@RULES.rule("Add", (Codes, QAcc), (Codes, QAcc))
+def residual_sum(lowering: Lowering, node: Node, values: list):
+    a, b = (lowering.stream(v) for v in values[:2])
+    if a.bits <= TABLE_BITS and a.tensor == b.tensor:
+        return two_tables(lowering, node, values)
+    if (a.tokens, a.channels) != (b.tokens, b.channels):
+        raise Reason("the two branches differ in shape")
+    if a.scale != b.scale or a.bits != 16 or b.bits != 16:
+        raise Reason(
+            f"residual branches must be INT16 at one scale, got INT{a.bits} at {a.scale:g} and INT{b.bits} at "
+            f"{b.scale:g}"
+        )
+    return CodeSum(a.index, a, b)
+
+
+@RULES.rule("Add", (Codes, QAcc), QConst)
+def positions_alone(lowering: Lowering, node: Node, values: list):
+    """Positions without prefix tokens."""
+    x = lowering.stream(values[0])
+    if values[1].shape != (1, x.tokens, x.channels):
+        raise Reason(
+            f"a constant of shape {list(values[1].shape)} is added to {x.tokens} tokens: positions are one row each"
+        )
+    positions = values[1].value.reshape(x.tokens, x.channels)
+    return Rows(ordered((1, x.tokens, x.channels)), np.zeros((0, x.channels)), x, positions)
+
+
+@RULES.rule("Add", Rows, (Const, QConst))
+def positions(lowering: Lowering, node: Node, values: list):
+    rows = values[0]
+    if rows.positions is not None or not is_ordered(rows.index):
+        raise Reason("position embeddings are added once, to tokens in order")
+    return replace(rows, positions=values[1].value.reshape(-1, rows.x.channels))
+
+
+@RULES.rule(BINARY_OPS, (CodeTable, Codes, QAcc), Const)
+@RULES.rule(BINARY_OPS, Const, (CodeTable, Codes, QAcc))
+def with_constant(lowering: Lowering, node: Node, values: list):
+    left = isinstance(values[0], Const)
+    constant = values[0 if left else 1].value
+    if constant.size != 1:
+        raise Reason("an element-wise constant must be a scalar")
+    table = as_table(lowering, values[1 if left else 0])
+    scalar = float(constant.reshape(-1)[0])
+    operands = (scalar, table.values) if left else (table.values, scalar)
+    return replace(table, values=BINARY[node.op_type](*operands))
+
+
+@RULES.rule(BINARY_OPS, (CodeTable, Codes, QAcc), (CodeTable, Codes, QAcc))
+def two_tables(lowering: Lowering, node: Node, values: list):
+    a, b = (as_table(lowering, v) for v in values[:2])
+    if a.x.tensor != b.x.tensor or not np.array_equal(a.index, b.index):
+        raise Reason("two different streams are combined; only residual INT16 sums can be")
+    return replace(a, values=BINARY[node.op_type](a.values, b.values))
+
+
+@RULES.rule("LayerNormalization", (Codes, QAcc))
+def layer_normalization(lowering: Lowering, node: Node, values: list):
+    x = values[0] if isinstance(values[0], Codes) else lowering.stream(values[0])
+    if node.attributes.get("axis", -1) not in (-1, x.index.ndim - 1):
+        raise Reason("LayerNorm must be over the channels (last axis)")
+    scale = constant(node, values, 1)
+    bias = optional(node, values, 2)
+    bias = np.zeros_like(scale) if bias is None else bias
+    if not scale.size == bias.size == x.index.shape[-1]:
+        raise Reason(f"gamma and beta of {scale.size} and {bias.size} entries for {x.index.shape[-1]} channels")
+    if np.any(scale != 1.0) or np.any(bias != 0.0):
+        raise Reason("gamma and beta must be folded into the layer that follows (gamma 1, beta 0)")
+    if x.bits != 16 or not x.signed:
+        raise Reason(f"LayerNorm reads the INT16 residual stream, got {x.bits} bits")
+    epsilon = float(node.attributes.get("epsilon", 1e-5))
+    if not 0.0 <= epsilon < 1.0:
+        raise Reason(f"epsilon {epsilon:g}: use one of 0 to 1, 1e-6 as a rule")
+    return Normed(x.index, x, epsilon)

@@ -1,0 +1,1 @@
+"""Folding, memories and places for a part and a goal."""

@@ -1,0 +1,77 @@
+"""What a plan is for, and what it may use of a part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
+
+import numpy as np
+
+from finn_vitprune.custom_ops.op.folding import Styles
+from finn_vitprune.synth.budget import Budget
+from finn_vitprune.synth.parts import Part
+
+KINDS = ("LUT", "DSP", "BRAM", "URAM")
+"""Names of the resources, in the order of :class:`.Estimate`; BRAM in units of 18 Kbit."""
+LUT_WEIGHT = 1.3
+"""Weight of the LUTs' share in a price: control, routing and what estimates leave out need them too."""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a plan is for.
+
+    Attributes:
+        interval: cycles of a frame to reach with the fewest resources; None: as few cycles as fit.
+        goal: of a graph with engines and without an interval: the shortest interval, or the shortest latency of an image.
+        budget: shares of the part that may be used. mac_style: the MAC implementation of all matrix units; None: chosen.
+        explain: look for what binds the plan and for what would help, which takes further plans.
+    """
+
+    interval: int | None = None
+    goal: Literal["throughput", "latency"] = "throughput"
+    budget: Budget = field(default_factory=Budget)
+    mac_style: str | None = None
+    explain: bool = True
+
+    def styles(self, part: Part) -> Styles:
+        """What units may use on the part."""
+        every = Styles()
+        return Styles(
+            mac=(self.mac_style,) if self.mac_style else every.mac,
+            ram=every.ram if part.URAM else every.without_ultra.ram,
+        )
+
+    def less(self, planned: np.ndarray, used: np.ndarray, budget: Budget, part: Part) -> Self | None:
+        """The same with less to use, so that what came on top of a plan may fit ``budget``; None where nothing would be left.
+
+        Each resource loses what was too much of it. Where that is RAM, both kinds shrink as RAM has grown: memories that no longer fit
+        the one kind go to the other, and grow there.
+
+        Args:
+            planned: ``[kinds]`` of the last plan with these options; used: the same with what came on top.
+        """
+        offers = np.maximum(offers_of(part).sum(0), 1)
+        within, wanted = (np.array([share for _, share in shares]) for shares in (self.budget, budget))
+        over = np.maximum(used / offers - wanted, 0)
+        shares = within - over
+        ram = [KINDS.index("BRAM"), KINDS.index("URAM")]
+        if over[ram].any():
+            growth = (used / offers)[ram].sum() / max(1e-9, (planned / offers)[ram].sum())
+            shares[ram] = np.minimum(shares[ram], wanted[ram] / growth)
+        return replace(self, budget=Budget(**dict(zip(KINDS, shares.tolist())))) if shares.min() > 0 else None
+
+
+def offers_of(part: Part) -> np.ndarray:
+    """``[slrs, kinds]``: what each SLR of a part has."""
+    return np.array([[o.LUT, o.DSP, 2 * o.BRAM36, o.URAM] for o in part.slr_offers()], dtype=float)
+
+
+def room_of(part: Part, budget: Budget) -> np.ndarray:
+    """``[slrs, kinds]``: what a plan may use of each SLR of a part."""
+    return np.floor(offers_of(part) * [share for _, share in budget])
+
+
+def prices_of(room: np.ndarray) -> np.ndarray:
+    """``[kinds]`` of a unit of each resource: the share of the whole ``room`` (``[slrs, kinds]``) that it is, LUTs weighed."""
+    return np.array([LUT_WEIGHT, 1.0, 1.0, 1.0]) / np.maximum(room.sum(0), 1)

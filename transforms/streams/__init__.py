@@ -1,0 +1,1 @@
+"""What is inserted between hardware ops: FIFOs, width converters, crossings, the load port."""
