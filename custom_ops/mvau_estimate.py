@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT
 from finn_vitprune.custom_ops.fifo import credit_fifo_luts
+from finn_vitprune.custom_ops.folding import FOLDINGS_KEPT
 from finn_vitprune.custom_ops.load_chain import hop_estimate
 from finn_vitprune.custom_ops.memory import (
     MATRIX_MEMORY,
@@ -135,7 +135,12 @@ def _array(mac: Mac) -> Estimate:
 
 def weights(f: Fold, ram_style: str) -> Estimate:
     """The memories of the weights, and what loads them, in a memory of this style."""
-    memory = _weights(f, ram_style)
+    return _loaded(_weights(f, ram_style))
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def _loaded(memory: UnitMemory) -> Estimate:
+    """A memory, and what loads it."""
     used = memory.resources
     return used + hop_estimate(memory.words, memory.width) if memory.style == "ultra" else used
 
