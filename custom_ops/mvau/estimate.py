@@ -135,7 +135,12 @@ def _array(mac: Mac) -> Estimate:
 
 def weights(f: Fold, ram_style: str) -> Estimate:
     """The memories of the weights, and what loads them, in a memory of this style."""
-    memory = _weights(f, ram_style)
+    return _loaded(_weights(f, ram_style))
+
+
+@lru_cache(maxsize=FOLDINGS_KEPT)
+def _loaded(memory: UnitMemory) -> Estimate:
+    """A memory, and what loads it."""
     used = memory.resources
     return used + hop_estimate(memory.words, memory.width) if memory.style == "ultra" else used
 

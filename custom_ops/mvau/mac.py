@@ -6,7 +6,7 @@ An array multiplies ``tokens`` rows of ``simd`` activations with ``simd`` x ``pe
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from qonnx.core.datatype import BaseDataType
@@ -46,8 +46,8 @@ class Mac:
     tokens: int
     simd: int
     pe: int
-    x: BaseDataType
-    w: BaseDataType
+    x: BaseDataType = field(hash=False)
+    w: BaseDataType = field(hash=False)
     acc_bits: int
 
     @property
